@@ -19,7 +19,6 @@ import asyncio
 import json
 import resource
 import statistics
-import sys
 import time
 import urllib.request
 from collections import defaultdict

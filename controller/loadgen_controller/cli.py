@@ -31,6 +31,7 @@ __all__ = ["COMMANDS", "app", "command", "main"]
 
 COMMANDS: Final = {
     "run": "Run",
+    "llm": "Run",
     "check": "Run",
     "plan": "Run",
     "new": "Run",

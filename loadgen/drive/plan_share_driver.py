@@ -32,6 +32,7 @@ from loadgen.drive.interval_deltas import IntervalDeltas
 from loadgen.drive.single_load_driver import LaneDrive, bind
 from loadgen.dsl.loading.loader import Scenario
 from loadgen.dsl.secret import secret_values
+from loadgen.dsl.users.leveled_life import LevelTags
 from loadgen.dsl.users.user import User, UserLoad
 from loadgen.dsl.users.user_factory import UserFactory, Ways
 from loadgen.dsl.users.worker_tally import WorkerTally
@@ -227,6 +228,11 @@ class Drive:
             for lane in plan.lanes
         ]
         """By load. Loads without connections or HTTP settings of their own share one."""
+        tags = [self._recorder.merged((), lane.series_tags) for lane in plan.lanes]
+        levels = [
+            LevelTags(times, self._recorder, own) if (times := lane.level_times) is not None else None
+            for lane, own in zip(plan.lanes, tags, strict=True)
+        ]
         self._lanes = [
             LaneDrive(
                 lane,
@@ -245,9 +251,11 @@ class Drive:
                     fresh=isinstance(lane.profile, OpenProfile),
                     report=self._say_fault,
                     load=load,
-                    tags=self._recorder.merged((), lane.series_tags),
+                    tags=tags[load],
                     facts=UserLoad(lane.name, lane.settings),
+                    levels=levels[load],
                 ),
+                levels=levels[load],
                 points=self._points,
                 warmup_ns=plan.warmup_ns,
                 max_lateness_ns=plan.max_lateness_ns,

@@ -13,6 +13,7 @@ from typing import Any, Final
 from loadgen.dsl.data.feed import open_feed
 from loadgen.dsl.plans.plan import Plan
 from loadgen.dsl.plans.plan_loads import DrivenLoad
+from loadgen.dsl.users.leveled_life import LevelTags
 from loadgen.dsl.users.user_runner import BoundJourney
 from loadgen.dsl.users.worker_tally import WorkerTally
 from loadgen.engine.load.busy_wait import NO_BUSY_WAIT, BusyWait
@@ -53,6 +54,7 @@ class LaneDrive:
         index, weights: index of this agent in `weights`, and the relative shares of all agents.
         worker, workers: number of this worker, and how many the agent has.
         new_life: makes the scenario's side of one more user of this load.
+        levels: by which the iterations of this load are split; None: it has no levels.
         points: the rendez-vous of the plan; the end of the load releases the users of this load.
         warmup_ns: warm-up of the plan, from T0.
         max_lateness_ns: lateness after which an arrival is missed instead of started; None: never.
@@ -80,8 +82,10 @@ class LaneDrive:
         busy_wait: BusyWait = NO_BUSY_WAIT,
         preconnect: bool = False,
         marks: memoryview[int] | None = None,
+        levels: LevelTags | None = None,
     ) -> None:
         self.name = lane.name
+        self._levels = levels
         self.drain_ns = lane.drain_ns
         """How long iterations may continue after the end of this load; None: as the plan says."""
         self.journeys = tuple(one.name for one in lane.journeys)
@@ -115,6 +119,7 @@ class LaneDrive:
             max_lateness_ns=max_lateness_ns,
             load=load,
             reserve=self._reserve() if preconnect else 0,
+            tags_at=None if levels is None else levels.at,
         )
         self._mark = Mark(marks, load)
         skipped = WorkerTally.of(recorder).skipped_cycles
@@ -195,6 +200,8 @@ class LaneDrive:
         self._is_taken_over = from_ns > 0
         # Each load has its own clock, because a clock's alarm serves only one waiter.
         clock = self._clock = MonotonicClock(t0_ns + self._after_ns, self._busy_wait)
+        if self._levels is not None:
+            self._levels.times.t0_ns = clock.t0_ns
         driving = asyncio.create_task(self._driven(clock, stop))
         await self._until_begun(clock, stop)
         self.start_skew_ns = max(0, clock.elapsed_ns() - self._from_ns)
@@ -213,6 +220,8 @@ class LaneDrive:
         if self._is_over:
             return False
         self._drive.adjust(max(0, at_ns - self._after_ns), stages)
+        if self._levels is not None:
+            self._levels.times.adjust(max(0, at_ns - self._after_ns), stages)
         self._moved.set()
         return True
 

@@ -28,6 +28,7 @@ from loadgen.report.charts.planned_rate import planned_by
 from loadgen.report.charts.timeline_data import History
 from loadgen.report.executive_summary import story_of, targets_of
 from loadgen.report.front_page import Cover, cover_of, plain_sentence
+from loadgen.report.level_tables import knee_line, level_tables
 from loadgen.report.limit_found import limit_found, limit_text
 from loadgen.report.metric_lanes import read_lanes
 from loadgen.report.run_as_dataframes import Run
@@ -271,6 +272,7 @@ def verdict_of(summary: Summary, targets: Sequence[str] = (), called: str = "") 
         "headline": headline(summary),
         "plain": plain_sentence(summary),
         "limits": [_limit(one) for one in summary.steering if limit_text(one)] if limit_found(summary) else [],
+        "levels": list(_level_tables(summary)),
         **story_of(summary, called, targets).as_words(),
         "reasons": summary.reasons,
         "validity": {
@@ -279,6 +281,13 @@ def verdict_of(summary: Summary, targets: Sequence[str] = (), called: str = "") 
             "advice": summary.validity.advice,
         },
     }
+
+
+def _level_tables(summary: Summary) -> Iterator[dict[str, object]]:
+    """Yield the tables of levels; the first one has the knee in its note."""
+    for k, table in enumerate(level_tables(summary)):
+        notes = [knee_line(summary), table.note] if k == 0 else [table.note]
+        yield {"title": table.title, "columns": table.columns, "rows": table.rows, "notes": notes}
 
 
 def _limit(one: Found) -> dict[str, object]:

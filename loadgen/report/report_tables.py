@@ -11,8 +11,10 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from loadgen.measure.deltas.custom import CHECK
+from loadgen.measure.deltas.series_key import LEVEL_TAG
 from loadgen.measure.objectives.objective import SloResult, span_text, time_text
 from loadgen.measure.objectives.words import value_text, without_bad_text
+from loadgen.report.level_tables import knee_line, level_tables
 from loadgen.report.limit_found import limit_found
 from loadgen.report.probe_tables import probe_tables
 from loadgen.report.report_parts import PLACEHOLDER, Report, Table, milliseconds
@@ -60,6 +62,7 @@ def final_report(summary: Summary, run_dir: Path | None = None) -> Report:
     tables = (
         *slo_tables(summary),
         *stream_tables(summary),
+        *level_tables(summary),
         response_table(summary),
         interval_table(summary),
         region_table(summary),
@@ -75,7 +78,7 @@ def final_report(summary: Summary, run_dir: Path | None = None) -> Report:
     return Report(
         headline=headline(summary),
         result=shown_result(summary),
-        lines=tuple(_lines(summary)),
+        lines=tuple(filter(None, (*_lines(summary), knee_line(summary)))),
         tables=tuple(t for t in tables if t.rows),
         foot=tuple(_foot(summary, run_dir)),
     )
@@ -467,6 +470,8 @@ def load_table(summary: Summary) -> Table:
 def tag_tables(summary: Summary) -> Iterator[Table]:
     """Yield a table for each tag: response times by the tag's value, at most `FEW_VALUES` values for each name."""
     for tag in dict.fromkeys(name for s in summary.tagged for name in s.tags):
+        if tag == LEVEL_TAG and summary.levels:  # they have a table of their own
+            continue
         rows = [s for s in summary.tagged if tag in s.tags]
         cells, left_out = [], 0
         for name in dict.fromkeys((s.journey, s.step, s.request) for s in rows):

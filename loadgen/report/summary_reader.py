@@ -19,6 +19,8 @@ __all__ = [
     "Custom",
     "Found",
     "Iterations",
+    "Knee",
+    "Level",
     "Llm",
     "LoadRows",
     "Percentiles",
@@ -306,6 +308,65 @@ class ProbeFigures(msgspec.Struct, frozen=True):
     rows: tuple[ProbeRow, ...] = ()
 
 
+class LevelIterations(msgspec.Struct, frozen=True):
+    """The iterations of one level."""
+
+    due: int = 0
+    started: int = 0
+    cut_off: int = 0
+
+
+class LevelRequests(msgspec.Struct, frozen=True):
+    """The ended requests of one level."""
+
+    ok: int = 0
+    failed: int = 0
+
+
+class LevelGoodput(msgspec.Struct, frozen=True):
+    """How many requests of a level were good, of how many that were offered."""
+
+    share: float
+    good: int = 0
+    of: int = 0
+    limits: str | None = None
+
+
+class Level(msgspec.Struct, frozen=True):
+    """The figures of one level of a load. Rates are None if they are unknown."""
+
+    level: str
+    unit: str = "users"
+    """"users", or "/s" for a level that is a rate."""
+    measured_s: float | None = None
+    iterations: LevelIterations = msgspec.field(default_factory=LevelIterations)
+    requests: LevelRequests = msgspec.field(default_factory=LevelRequests)
+    achieved_per_s: float | None = None
+    """Requests that ended ok within the level, per second."""
+    response_ms: Percentiles | None = None
+    """Of the requests that ended ok."""
+    stream_ms: dict[str, Percentiles] | None = None
+    """By metric, for requests to AI models that ended ok."""
+    output_tokens_per_s: float | None = None
+    tokens_per_s_a_user: float | None = None
+    goodput: LevelGoodput | None = None
+
+
+class Knee(msgspec.Struct, frozen=True):
+    """The level above which the throughput no longer grows."""
+
+    of: str = "requests"
+    verdict: str = "not decided"
+    """found, still growing, never grew, or not decided."""
+    level: float | None = None
+    low: float | None = None
+    """The ends of the 95 % interval of `level`."""
+    high: float | None = None
+    per_s: float | None = None
+    unit: str = "users"
+    text: str = ""
+
+
 class PoolLimited(msgspec.Struct, frozen=True):
     """Requests of iterations that had waited for a free user."""
 
@@ -367,6 +428,10 @@ class Summary(msgspec.Struct, frozen=True):
     probes: tuple[ProbeFigures, ...] = ()
     llm: Llm | None = None
     """None: the run had no requests to AI models."""
+    levels: tuple[Level, ...] = ()
+    """One entry for each level of a load, in the order of the plan."""
+    knee: Knee | None = None
+    """None for a run without levels."""
 
     @property
     def is_embedded(self) -> bool:

@@ -6,8 +6,8 @@ from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
-from loadgen.clients.llm_apis.apis import APIS
 from loadgen.clients.llm.settings import Llm
+from loadgen.clients.llm_apis.apis import APIS
 from loadgen.clients.llm_apis.stream_reading import StreamReading
 from loadgen.engine.recording.recorder import Recorder
 from loadgen.engine.recording.stream_meter import StreamMeter

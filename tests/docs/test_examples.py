@@ -310,7 +310,7 @@ OF_THE_ENGINE = {
 }
 """What the engine uses of what a journey holds: no words of the language."""
 OF_A_LOAD = {
-    *("faults", "files", "lower", "profile", "origin", "stages", "level", "errors", "slos"),
+    *("faults", "files", "lower", "profile", "origin", "stages", "level", "errors", "slos", "marks"),
     *("shape", "seed", "pace_ns", "is_spread"),
 }
 """What the engine asks of a load."""

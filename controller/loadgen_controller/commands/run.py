@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import secrets
 import tempfile
+from collections.abc import Callable
 from contextlib import ExitStack
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Final
@@ -80,6 +82,58 @@ class OnLostAgent(StrEnum):
     ABORT = "abort"
 
 
+ErrorFuseOption = Annotated[
+    bool,
+    typer.Option(
+        "--error-fuse/--no-error-fuse",
+        rich_help_panel=_FAILURES,
+        help="Stop the run when more than half of the requests fail for 30 s. Always off when agents and targets"
+        " are all on this machine.",
+    ),
+]
+OnLostAgentOption = Annotated[
+    OnLostAgent,
+    typer.Option(
+        rich_help_panel=_FAILURES,
+        help="Reaction to a lost agent under load. continue: the other agents take over its share."
+        " abort: end the load (exit code 3).",
+    ),
+]
+SureOption = Annotated[
+    bool,
+    typer.Option(
+        "--sure",
+        help="End with exit code 3 if an objective is not sure: a repeated run may get the other verdict.",
+    ),
+]
+UiOption = Annotated[
+    bool, typer.Option("--ui", help="Show the run on a web page of this machine; its address is printed.")
+]
+UiAtOption = Annotated[
+    str | None,
+    typer.Option("--ui-at", metavar="HOST:PORT", help="Address of that page. Other hosts can see it with --keys."),
+]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Extras:
+    """The options of a command that makes one run, besides those of `RunOptions`."""
+
+    json_path: Path | None = None
+    error_fuse: bool = True
+    on_lost_agent: OnLostAgent = OnLostAgent.CONTINUE
+    sure: bool = False
+    explain: bool = False
+    ui: bool = False
+    ui_at: str | None = None
+    out: list[str] | None = None
+
+    @property
+    def takes_stdout(self) -> bool:
+        """Return whether stdout gets the summary or the live figures, and so nothing else."""
+        return str(self.json_path) == "-" or any(one.partition("=")[2] == "-" for one in self.out or ())
+
+
 @takes_run_options
 def main(
     file: Annotated[
@@ -89,38 +143,12 @@ def main(
         ),
     ],
     json_path: JsonOption = None,
-    error_fuse: Annotated[
-        bool,
-        typer.Option(
-            "--error-fuse/--no-error-fuse",
-            rich_help_panel=_FAILURES,
-            help="Stop the run when more than half of the requests fail for 30 s. Always off when agents and targets"
-            " are all on this machine.",
-        ),
-    ] = True,
-    on_lost_agent: Annotated[
-        OnLostAgent,
-        typer.Option(
-            rich_help_panel=_FAILURES,
-            help="Reaction to a lost agent under load. continue: the other agents take over its share."
-            " abort: end the load (exit code 3).",
-        ),
-    ] = OnLostAgent.CONTINUE,
-    sure: Annotated[
-        bool,
-        typer.Option(
-            "--sure",
-            help="End with exit code 3 if an objective is not sure: a repeated run may get the other verdict.",
-        ),
-    ] = False,
+    error_fuse: ErrorFuseOption = True,
+    on_lost_agent: OnLostAgentOption = OnLostAgent.CONTINUE,
+    sure: SureOption = False,
     explain: ExplainOption = False,
-    ui: Annotated[
-        bool, typer.Option("--ui", help="Show the run on a web page of this machine; its address is printed.")
-    ] = False,
-    ui_at: Annotated[
-        str | None,
-        typer.Option("--ui-at", metavar="HOST:PORT", help="Address of that page. Other hosts can see it with --keys."),
-    ] = None,
+    ui: UiOption = False,
+    ui_at: UiAtOption = None,
     out: OutOption = None,
     *,
     options: RunOptions,
@@ -135,15 +163,57 @@ def main(
     the controller and continues without this terminal: Ctrl-C only detaches, and `loadgen stop` ends the run.
     """
     errors = CollectedErrors()
+    extras = Extras(
+        json_path=json_path,
+        error_fuse=error_fuse,
+        on_lost_agent=on_lost_agent,
+        sure=sure,
+        explain=explain,
+        ui=ui,
+        ui_at=ui_at,
+        out=out,
+    )
+    if is_url(file):
+        return run_written(errors, lambda folder: _scenario_of_url(errors, file, folder, options), options, extras)
+    return run_file(errors, lambda: file, options, extras, scenario_path=split_plan(file)[0])
+
+
+def run_written(errors: CollectedErrors, write_file: Callable[[Path], str], options: RunOptions, extras: Extras) -> int:
+    """Run the scenario that `write_file` writes into a temporary folder, and return the exit code.
+
+    write_file: returns the path of the scenario, or raises the errors found so far.
+    """
+    with tempfile.TemporaryDirectory(prefix="loadgen-url-") as folder:
+        return run_file(errors, lambda: write_file(Path(folder)), options, extras, scenario_path=None)
+
+
+def run_file(
+    errors: CollectedErrors,
+    file_of: Callable[[], str],
+    options: RunOptions,
+    extras: Extras,
+    *,
+    scenario_path: Path | None,
+) -> int:
+    """Run a scenario with the options of `loadgen run`, and return the exit code.
+
+    Args:
+        file_of: returns FILE[:PLAN]; called after all other options were read.
+        scenario_path: the scenario's file, beside which `loadgen.toml` is; None: it is in the working folder.
+
+    Raises:
+        LoadgenError, ExceptionGroup: all errors found so far, before anything starts.
+    """
+    json_path, out = extras.json_path, extras.out
     placement = placement_of(errors, options.launch_request())
     place = placement.place
     errors.check_file("--json", json_path)
-    placement.ui = ui_at or ("127.0.0.1:0" if ui else None)
+    placement.ui = extras.ui_at or ("127.0.0.1:0" if extras.ui else None)
     _check_page(errors, placement)
-    placement.has_fuse, placement.aborts_on_loss = error_fuse, on_lost_agent is OnLostAgent.ABORT
-    scenario_path = None if is_url(file) else split_plan(file)[0]
+    placement.has_fuse = extras.error_fuse
+    placement.aborts_on_loss = extras.on_lost_agent is OnLostAgent.ABORT
     places = places_of(errors, scenario_path, options.env)
-    placement.needs_sure = sure or bool(errors.catch(lambda: needs_sure(scenario_path)))
+    placement.needs_sure = extras.sure or bool(errors.catch(lambda: needs_sure(scenario_path)))
     if place is not None and places.out and not out:
         echo(f"note: [out] of {places.path} is ignored: with --controller, the controller sends the figures", err=True)
     if place is not None and out:
@@ -162,19 +232,18 @@ def main(
         stack.callback(placement.outputs.close)
         if placement.outputs.has_stdout and str(json_path) == "-":
             errors.add("--out ndjson=- and --json - both write to stdout", "name a file for one of them")
-        if is_url(file):
-            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="loadgen-url-")))
-            file = _scenario_of_url(errors, file, folder, options)
         scenario = load_scenario(
             errors,
-            file,
+            file_of(),
             needs_secrets=placement.needs_secrets,
             seed=secrets.randbelow(2**32),
             allow=placement.allow,
             **options.scenario_options(),
         )
         with placement.staffed(errors, scenario.plan.spec(), is_quiet=options.quiet):
-            return run_scenario(scenario, placement, json_path=json_path, is_quiet=options.quiet, is_explained=explain)
+            return run_scenario(
+                scenario, placement, json_path=json_path, is_quiet=options.quiet, is_explained=extras.explain
+            )
 
 
 def run_scenario(

@@ -6,10 +6,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from copy import copy
 from dataclasses import dataclass, fields
-from functools import wraps
+from functools import partial, wraps
 from inspect import Parameter, signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final, get_args, get_type_hints
@@ -42,6 +42,7 @@ __all__ = [
     "TargetOption",
     "UsersOption",
     "takes_run_options",
+    "takes_run_options_but",
 ]
 
 FileArgument = Annotated[
@@ -238,8 +239,19 @@ _PANELS: Final = {
 def takes_run_options(command: Callable[..., int]) -> Callable[..., int]:
     """Give a command one option for each field of `RunOptions`, in place of its parameter `options`.
 
-    Typer reads a command's options from its signature, so the returned function has a signature of its own.
+    Typer reads a command's options from its signature, so the returned function has a signature of its own. A command
+    that has a parameter of the name of a field keeps it, and the field has its default.
     """
+    return _with_run_options(command)
+
+
+def takes_run_options_but(*left_out: str) -> Callable[[Callable[..., int]], Callable[..., int]]:
+    """Return a decorator as `takes_run_options`, without an option for these fields of `RunOptions`."""
+    return partial(_with_run_options, left_out=left_out)
+
+
+def _with_run_options(command: Callable[..., int], left_out: Container[str] = ()) -> Callable[..., int]:
+    own = signature(command, eval_str=True)
     hints = get_type_hints(RunOptions, include_extras=True)
     panels = {name: panel for panel, names in _PANELS.items() for name in names.split()}
     shared = [
@@ -250,6 +262,7 @@ def takes_run_options(command: Callable[..., int]) -> Callable[..., int]:
             annotation=_in_panel(hints[one.name], panels.get(one.name)),
         )
         for one in fields(RunOptions)
+        if one.name not in left_out and one.name not in own.parameters
     ]
 
     @wraps(command)
@@ -258,7 +271,6 @@ def takes_run_options(command: Callable[..., int]) -> Callable[..., int]:
         return command(options=options, **given)
 
     merged: list[Parameter] = []
-    own = signature(command, eval_str=True)
     for one in own.parameters.values():
         merged += shared if one.name == "options" else [one.replace(kind=Parameter.KEYWORD_ONLY)]
     with_options.__signature__ = own.replace(parameters=merged)  # type: ignore[attr-defined]

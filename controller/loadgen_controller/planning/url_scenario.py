@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from loadgen.errors import UsageError
 from loadgen.hostport import of_url
 
-__all__ = ["is_url", "write_scenario"]
+__all__ = ["is_url", "url_parts", "write_scenario"]
 
 _SOURCE = '''"""GET {url}"""
 
@@ -29,10 +29,8 @@ def is_url(text: str) -> bool:
     return "://" in text
 
 
-def write_scenario(url: str, folder: Path, *, has_users: bool) -> Path:
-    """Write a scenario into `folder` with one journey that requests `url`, and return its path.
-
-    Its load is 1/s for 30 s, or one user with `has_users`; options of the command change it.
+def url_parts(url: str) -> SplitResult:
+    """Return the parts of a URL that a written scenario may contain.
 
     Raises:
         UsageError: the URL is invalid, or contains credentials, which would be stored with the results.
@@ -53,6 +51,18 @@ def write_scenario(url: str, folder: Path, *, has_users: bool) -> Path:
             "the URL contains credentials, which would be stored with the results",
             hint="write a scenario that reads them from the environment",
         )
+    return parts
+
+
+def write_scenario(url: str, folder: Path, *, has_users: bool) -> Path:
+    """Write a scenario into `folder` with one journey that requests `url`, and return its path.
+
+    Its load is 1/s for 30 s, or one user with `has_users`; options of the command change it.
+
+    Raises:
+        UsageError: the URL is invalid, or contains credentials, which would be stored with the results.
+    """
+    parts = url_parts(url)
     path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
     target = f"{parts.scheme}://{parts.netloc}"
     load = 'users(1).hold("30s")' if has_users else 'arrivals("1/s").hold("30s")'

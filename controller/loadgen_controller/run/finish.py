@@ -15,13 +15,17 @@ from loadgen.dsl.plans.spec import LaneSpec
 from loadgen.errors import StorageError
 from loadgen.measure.deltas.delta import Delta
 from loadgen.measure.deltas.run_fitness import spans_text
+from loadgen.measure.deltas.series_key import LEVEL_TAG
 from loadgen.measure.merging.merge import Merge
 from loadgen.measure.results.hlog import write_hlog, write_hlog_of_cells
+from loadgen.measure.results.level_figures import EndedByInterval, LevelFacts
 from loadgen.measure.results.summary import AgentFacts, RunFacts, build
 from loadgen.measure.run_folder.rundir import RunDir, utc_text
 from loadgen.measure.statistics.batch_means import Batches, recounted, recounted_cells
 from loadgen.measure.statistics.objective_bins import needs_customs
 from loadgen.measure.statistics.warmup import Cut
+from loadgen.profiles.levels import SETTLING
+from loadgen.profiles.profile import UserProfile
 from loadgen.units import NS_PER_MS, NS_PER_S, NS_PER_US, format_duration
 from loadgen.wire import codec
 from loadgen_controller.core.events import End, Reason
@@ -165,7 +169,8 @@ def seal(
         facts, merge = replace(facts, warmup_ns=cut.cut_ns, warmup_found=cut.why), batches
     if batches is not None:
         facts = replace(facts, steady_ns=batches.start_ns)
-    sealed = _sealed(facts, merge, batches, order, record, pids, started_at, duration_s)
+    levels = _levels(folder, facts, order, kept)
+    sealed = _sealed(facts, merge, batches, order, record, pids, started_at, duration_s, levels)
     try:
         if facts.assignment is not None and facts.has_started:
             _write_hlog(folder, facts.assignment, started_at, kept)
@@ -236,6 +241,31 @@ def _recounted(
         return None, None
 
 
+def _levels(folder: RunDir, facts: Facts, order: Order, kept: Kept | None) -> LevelFacts:
+    """Return the levels of the run's load, and what ended in each interval; nothing for a run without levels.
+
+    Cost: it reads the stored intervals once more.
+    """
+    lane = next((one for one in order.spec.lanes if one.levels), None)
+    if lane is None or facts.assignment is None or not facts.has_started:
+        return LevelFacts()
+    texts = tuple(
+        text for tag in order.spec.declared_tags if tag.name == LEVEL_TAG for text in tag.values if text != SETTLING
+    )
+    unit = "users" if isinstance(lane.profile, UserProfile) else "/s"
+    ended = EndedByInterval(order.spec.interval_ns)
+    try:
+        if kept is not None:
+            for cell in kept.cells():
+                ended.add_cell(cell)
+        else:
+            for _, delta in deltas_of(folder, facts.assignment):
+                ended.add(delta)
+    except StorageError:
+        return LevelFacts(texts, unit)
+    return LevelFacts(texts, unit, lane.level_spans, ended)
+
+
 def _sealed(
     facts: Facts,
     merge: Merge,
@@ -245,6 +275,7 @@ def _sealed(
     pids: Mapping[str, int],
     started_at: datetime,
     duration_s: float,
+    levels: LevelFacts,
 ) -> Sealed:
     verdict = judge(facts, merge, batches)
     spec = order.spec
@@ -270,6 +301,7 @@ def _sealed(
         warmup_found=facts.warmup_found,
         measured_s=None if facts.load_ns is None else max(0, facts.load_ns - facts.warmup_ns) / NS_PER_S,
         metrics=spec.metrics,
+        levels=levels,
         notes=(*record.notices, *spec.notes, *_coarse(merge)),
         extra={
             "missing_share": round(verdict.completeness.missing_share, 6),

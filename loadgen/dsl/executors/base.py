@@ -18,6 +18,7 @@ from loadgen.dsl.plans.spec import SteeringSpec
 from loadgen.dsl.source_location import Origin
 from loadgen.errors import Fault
 from loadgen.profiles.arrival_due_times import Listed, Positions
+from loadgen.profiles.levels import LevelMark
 from loadgen.profiles.profile import Profile
 
 __all__ = ["Executor", "Lowered"]
@@ -33,6 +34,8 @@ class Lowered:
     """
     steering: SteeringSpec | None = None
     """How the load is steered; None for other loads."""
+    levels: tuple[LevelMark, ...] = ()
+    """Which stages of the profile are levels, by which the results are split."""
 
     @property
     def positions(self) -> Positions | None:

@@ -7,6 +7,7 @@
     arrivals("50/s").poisson(seed=7).hold("1m")             random spacings on the same curve
     users(64).hold("10s")                                   closed: a given number of users; the target decides the rate
     users().ramp(to=500, over="1m").hold("5m").ramp(to=0, over="30s")
+    users().levels([1, 2, 4, 8], each="2m", settle="20s")   one row of results for each level
     users(50).hold("10m").pace("10s")                       each user starts an iteration every 10 s
     iterations(1000, users=10)                              counted: ends when all iterations are done
     iterations(per_user=5, users=10)
@@ -19,22 +20,24 @@ iterations; the number of requests depends on the journeys.
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
-from typing import Self
+from typing import Any, Self, TypeVar
 
 from loadgen.dsl.executors.base import Executor, Lowered
 from loadgen.dsl.executors.parse_quantities import count_of, duration_of, hour_of, number_of, rate_of, seed_of
 from loadgen.dsl.source_location import Origin, here
 from loadgen.errors import Fault, ProfileError, ScenarioError
 from loadgen.profiles import smooth_curves
+from loadgen.profiles.levels import MAX_LEVELS, LevelMark, level_text
 from loadgen.profiles.profile import ArrivalProfile, IterationProfile, Profile, UserProfile
 from loadgen.profiles.spacing import MAX_SHAPE, MIN_SHAPE, Spacing
 from loadgen.profiles.stage import MAX_DURATION_NS, Stage, exact
 
 __all__ = ["MAX_STEPS", "Arrivals", "Iterations", "Users", "arrivals", "iterations", "users"]
 
+T = TypeVar("T")
 MAX_STEPS = 1_000
 """Maximum number of steps. More is a typing error, such as `by="1/s"` for "100/s"."""
 
@@ -48,6 +51,8 @@ class _Staged(Executor):
     level: float = 0.0
     """The rate or number of users at which the next stage starts."""
     errors: tuple[Fault, ...] = ()
+    marks: tuple[LevelMark, ...] = ()
+    """Which of the stages are levels (`levels`)."""
 
     def hold(self, duration: str | float) -> Self:
         """Return this load with one more stage: hold the current rate or number of users for `duration`."""
@@ -66,10 +71,46 @@ class _Staged(Executor):
 
     def lower(self, seed: int) -> Lowered:
         _refuse(self.faults)
-        return Lowered(self._built())
+        return Lowered(self._built(), levels=self.marks)
 
     @abstractmethod
     def _built(self) -> Profile: ...
+
+    def _with_levels(self, origin: Origin, read: Callable[[], list[float]], each: object, settle: object) -> Self:
+        """Return this load with a stage for each level that `read` returns. All wrong arguments become errors."""
+        wrong: list[str] = []
+
+        def tried(action: Callable[[], T]) -> T | None:
+            try:
+                return action()
+            except ValueError as error:
+                wrong.append(f"levels: {error}")
+                return None
+
+        levels, each_ns, settle_ns = tried(read), tried(lambda: duration_of(each)), tried(lambda: duration_of(settle))
+        if each_ns == 0:
+            wrong.append('levels: each= must be above 0; write each="2m"')
+        elif each_ns is not None and settle_ns is not None and settle_ns >= each_ns:
+            wrong.append(
+                f"levels: settle={settle!r} must be shorter than each={each!r}; nothing would be left to measure"
+            )
+        known = {self._text(self.stages[one.stage].start) for one in self.marks}
+        for level in levels or ():
+            if (text := self._text(level)) in known:
+                wrong.append(f"levels: {text} is given twice; remove one, because each level has one row of results")
+            known.add(text)
+        if len(known) > MAX_LEVELS:
+            wrong.append(f"levels: {len(known)} are more than {MAX_LEVELS}; write fewer levels")
+        if wrong or levels is None or each_ns is None or settle_ns is None:
+            parts = [one.partition("; ") for one in wrong]
+            return replace(self, errors=(*self.errors, *(origin.fault(what, hint) for what, _, hint in parts)))
+        stages = tuple(Stage(level, level, each_ns) for level in levels)
+        marks = tuple(LevelMark(len(self.stages) + k, settle_ns / each_ns) for k in range(len(levels)))
+        return replace(self, stages=self.stages + stages, marks=self.marks + marks, level=levels[-1])
+
+    def _text(self, level: float) -> str:
+        """Return a level as its rows show it."""
+        return level_text(level, is_rate=isinstance(self, Arrivals))
 
     def _held(self, level: float, duration: str | float) -> Stage:
         duration_ns = duration_of(duration)
@@ -117,6 +158,21 @@ class Arrivals(_Staged):
             lambda: tuple(
                 self._held(level, every) for level in _levels(rate_of(start), rate_of(by, below_0=True), rate_of(upto))
             ),
+        )
+
+    def levels(self, levels: Iterable[str | float], *, each: str | float, settle: str | float = 0) -> Self:
+        """Return this load with more stages: each rate of `levels` for `each`, with results of its own.
+
+        The iterations that are due at a level have the tag `level`, such as "2/s". So rows, objectives
+        (`tags={"level": "2/s"}`) and the table of levels are split by it.
+
+        Args:
+            levels: rates, such as ["1/s", "2/s", "4/s"], each once.
+            each: duration of each level.
+            settle: the first part of each level, whose iterations have `level="settling"` and are in no level.
+        """
+        return self._with_levels(
+            here(), lambda: [_level(rate_of(one), one) for one in _listed(levels, '"1/s", "2/s"')], each, settle
         )
 
     def sine(
@@ -191,9 +247,9 @@ class Arrivals(_Staged):
     def lower(self, seed: int) -> Lowered:
         profile = self.profile()
         if self.shape is None:
-            return Lowered(profile)
+            return Lowered(profile, levels=self.marks)
         spacing = Spacing(self.shape, (seed if self.seed is None else self.seed) % (1 << 64))
-        return Lowered(ArrivalProfile(profile.stages, spacing))
+        return Lowered(ArrivalProfile(profile.stages, spacing), levels=self.marks)
 
     def profile(self) -> ArrivalProfile:
         """Return the load's curve as a profile with evenly spaced arrivals.
@@ -244,6 +300,21 @@ class Users(_Staged):
         except ValueError as error:
             return replace(self, errors=(*self.errors, origin.fault(str(error))))
         return replace(self, pace_ns=every_ns, is_spread=spread)
+
+    def levels(self, levels: Iterable[int], *, each: str | float, settle: str | float = 0) -> Self:
+        """Return this load with more stages: each number of users of `levels` for `each`, with results of its own.
+
+        The iterations whose user was ready at a level have the tag `level`, such as "8". So rows, objectives
+        (`tags={"level": "8"}`) and the table of levels are split by it.
+
+        Args:
+            levels: numbers of users, such as [1, 2, 4, 8], each once.
+            each: duration of each level.
+            settle: the first part of each level, whose iterations have `level="settling"` and are in no level.
+        """
+        return self._with_levels(
+            here(), lambda: [_level(count_of(one, "users"), one) for one in _listed(levels, "1, 2, 4")], each, settle
+        )
 
     def ramp(self, *, to: int, over: str | float) -> Self:
         """Return this load with one more stage: change the number of users evenly to `to`; with `over=0` at once."""
@@ -372,6 +443,21 @@ def _shape(cv: object, burstiness: object) -> float:
             f"{given} is out of range: burstiness must be {MIN_SHAPE:g} to {MAX_SHAPE:g}, cv 0.001 to 31.6"
         )
     return shape
+
+
+def _listed(levels: object, example: str) -> list[Any]:
+    """Return the levels of a load as a list. Raises ValueError if there are none, or no list."""
+    if not isinstance(levels, Iterable) or isinstance(levels, str | bytes | Mapping):
+        raise ValueError(f"{levels!r} is not a list; write [{example}]")
+    if not (found := list(levels)):
+        raise ValueError(f"the list is empty; write [{example}]")
+    return found
+
+
+def _level(value: float, given: object) -> float:
+    if value <= 0:
+        raise ValueError(f"{given!r} is not a level; write one above 0")
+    return float(value)
 
 
 def _levels(start: float, by: float, upto: float) -> list[float]:

@@ -73,7 +73,7 @@ from loadgen.dsl.plans.plan_loads import (
     seed_of_load,
     stretched,
 )
-from loadgen.dsl.plans.plan_tags import read_tags, tag_names, with_llm_tags
+from loadgen.dsl.plans.plan_tags import levels_wrong, read_tags, tag_names, with_level_tag, with_llm_tags
 from loadgen.dsl.plans.probe import Probe, read_probes
 from loadgen.dsl.plans.slo import Slo
 from loadgen.dsl.plans.spec import (
@@ -88,6 +88,7 @@ from loadgen.dsl.plans.spec import (
 from loadgen.dsl.source_location import here
 from loadgen.dsl.tag import Tag
 from loadgen.dsl.users.user_factory import Ways
+from loadgen.engine.recording.tagging import TagSpec
 from loadgen.errors import Fault, ScenarioError
 from loadgen.measure.convention_metrics import convention_specs
 from loadgen.measure.objectives.objective import Objective
@@ -237,8 +238,7 @@ class Plan:
         split = read_tags(tags, self._wrong)
         self.tags = split.headers
         """Names of response headers, in lower case."""
-        self.tag_specs = split.specs if llm is None else with_llm_tags(split.specs)
-        """The declared tags, response headers among them, in the order of `tags`."""
+        self._own_tags = split.specs if llm is None else with_llm_tags(split.specs)
         self.trace = read_trace(trace, self._wrong)
         self.http = read_http(http, self.folder, self._wrong)
         self.llm = read_llm(llm, self.targets, self._wrong)
@@ -265,6 +265,16 @@ class Plan:
         settings = (self.http, *(one.http for one in self.loads if one.http is not None))
         found = (self.ca, *(one.certificate_in(self.folder) for one in settings))
         return tuple(dict.fromkeys(path for path in found if path is not None))
+
+    @property
+    def tag_specs(self) -> tuple[TagSpec, ...]:
+        """Return the declared tags in the order of `tags`, response headers among them, then those of `llm` and levels.
+
+        While a load has errors, the tag of levels is missing.
+        """
+        with suppress(ScenarioError):
+            return with_level_tag(self._own_tags, self.lanes)
+        return self._own_tags
 
     @property
     def executors(self) -> tuple[Executor, ...]:
@@ -597,7 +607,9 @@ class Plan:
         Errors of a single load are reported elsewhere.
         """
         with suppress(ScenarioError):
-            yield from rows_wrong(self.lanes)
+            lanes = self.lanes
+            yield from rows_wrong(lanes)
+            yield from map(self._fault, levels_wrong(self._own_tags, lanes, is_warmup_found=self.warmup_is_found))
         with suppress(ScenarioError):
             yield from overrides_wrong(self._written(), self.overrides)
 
@@ -743,6 +755,7 @@ def _lane_spec(lane: DrivenLoad, folder: Path) -> LaneSpec:
         tags=dict(lane.tags),
         settings=dict(lane.settings),
         drain_ns=lane.drain_ns,
+        levels=lane.levels,
         connections="" if lane.connections is None else str(lane.connections),
         http={} if lane.http is None else lane.http.as_json(folder),
     )

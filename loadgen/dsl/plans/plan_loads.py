@@ -45,6 +45,7 @@ from loadgen.errors import Fault, ProfileError
 from loadgen.measure.deltas.series_key import LOAD_TAG, Tags
 from loadgen.profiles.arrival_due_times import Positions, Schedule, Timeline
 from loadgen.profiles.given_arrival_times import TimedProfile
+from loadgen.profiles.levels import LevelMark, LevelSpan, LevelTimes, spans_of_levels
 from loadgen.profiles.profile import ArrivalProfile, IterationProfile, OpenProfile, Profile, UserProfile
 from loadgen.profiles.stage import exact
 from loadgen.units import parse_duration
@@ -98,6 +99,22 @@ class DrivenLoad:
     connections: Connections | None = None
     http: Http | None = None
     """Settings that replace the plan's; None: the plan's."""
+    levels: tuple[LevelMark, ...] = ()
+    """Which stages of `profile` are levels, by which its results are split."""
+
+    @property
+    def level_spans(self) -> tuple[LevelSpan, ...]:
+        """Return the levels of this load in order; their times count from `after_ns`."""
+        if not self.levels or not isinstance(self.profile, ArrivalProfile | UserProfile):
+            return ()
+        return spans_of_levels(self.profile.stages, self.levels, is_rate=isinstance(self.profile, ArrivalProfile))
+
+    @property
+    def level_times(self) -> LevelTimes | None:
+        """Return a new object that names the level of each time while the load runs; None for a load without levels."""
+        if not self.levels or not isinstance(self.profile, ArrivalProfile | UserProfile):
+            return None
+        return LevelTimes(self.profile.stages, self.levels, is_rate=isinstance(self.profile, ArrivalProfile))
 
     @property
     def series_tags(self) -> Tags:
@@ -272,6 +289,7 @@ def lane_of(
         random,
         steering=lowered.steering,
         positions=lowered.positions,
+        levels=lowered.levels,
     )
 
 
@@ -340,6 +358,8 @@ def scaled(lanes: Sequence[DrivenLoad], peak: float, peak_of: Literal["", "rate"
         raise ProfileError(
             "cannot scale a steered load: its executor decides the rate", hint="change upto= in the scenario"
         )
+    if any(lane.levels for lane in chosen):
+        raise ProfileError("cannot scale a load with levels", hint="change its levels in the scenario")
     if not chosen:
         has = "users, and the rate follows the target" if is_rate else "arrivals, which have a rate"
         raise ProfileError(f"the load has {has}", hint="--users 50" if is_rate else "--rate 50/s")

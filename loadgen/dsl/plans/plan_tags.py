@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 from typing import TYPE_CHECKING, Any
@@ -13,12 +13,14 @@ from loadgen.dsl.plans.argument_validation import Wrong
 from loadgen.dsl.tag import HEADER, Tag, is_tag_value, tag_name_wrong
 from loadgen.engine.recording.tagging import MAX_PARTS, MOST_OF_HEADER, TagSpec
 from loadgen.measure.deltas.limits import NAME_BYTES, TAGS_OF_SERIES
-from loadgen.measure.deltas.series_key import Tags
+from loadgen.measure.deltas.series_key import LEVEL_TAG, Tags
+from loadgen.profiles.levels import SETTLING
 
 if TYPE_CHECKING:
     from loadgen.dsl.plans.plan import Plan
+    from loadgen.dsl.plans.plan_loads import DrivenLoad
 
-__all__ = ["ReadTags", "read_load_tags", "read_tags", "tag_names"]
+__all__ = ["ReadTags", "levels_wrong", "read_load_tags", "read_tags", "tag_names", "with_level_tag", "with_llm_tags"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +72,36 @@ def with_llm_tags(specs: tuple[TagSpec, ...]) -> tuple[TagSpec, ...]:
     """
     names = {spec.name for spec in specs}
     return (*specs, *(TagSpec(name=name, values=values) for name, values in LLM_TAGS.items() if name not in names))
+
+
+def with_level_tag(specs: tuple[TagSpec, ...], lanes: Iterable[DrivenLoad]) -> tuple[TagSpec, ...]:
+    """Return the tags of a plan, and the tag of its levels if one of its loads has levels."""
+    texts = [span.text for lane in lanes for span in lane.level_spans]
+    return (*specs, TagSpec(name=LEVEL_TAG, values=(*texts, SETTLING))) if texts else specs
+
+
+def levels_wrong(specs: Iterable[TagSpec], lanes: Sequence[DrivenLoad], *, is_warmup_found: bool) -> Iterator[Wrong]:
+    """Yield the errors of a plan whose loads have levels.
+
+    specs: the declared tags. is_warmup_found: the plan has warmup="auto".
+    """
+    leveled = [lane for lane in lanes if lane.levels]
+    if not leveled:
+        return
+    if len(leveled) > 1:
+        message = f"loads: {len(leveled)} loads have levels, so their rows would share the tag {LEVEL_TAG}"
+        yield Wrong("loads", message, "keep levels in one load, or make a plan for each")
+    names = [spec.name for spec in specs] + [name for lane in lanes for name, _ in lane.tags]
+    if LEVEL_TAG in names:
+        message = f'tags: the tag "{LEVEL_TAG}" is taken by the levels of the load'
+        yield Wrong("tags", message, "rename the tag, for example to stage")
+    declared = prod(len(spec.values) or spec.most for spec in specs if spec.name not in LLM_TAGS)
+    if (product := declared * (len(leveled[0].levels) + 1)) > MAX_PARTS:
+        message = f"tags: levels and declared tags make {product:,} combinations of a row, more than {MAX_PARTS}"
+        yield Wrong("tags", message, "write fewer levels, or declare fewer values of tags")
+    if is_warmup_found:
+        message = 'warmup: "auto" cannot be used with levels, because each level has times of its own'
+        yield Wrong("warmup", message, 'leave warmup out, and write levels(..., settle="20s")')
 
 
 def _header(one: object) -> str | None:

@@ -17,8 +17,9 @@ from loadgen.engine.recording.tagging import TagSpec
 from loadgen.measure.deltas.custom import MetricSpec
 from loadgen.measure.objectives.objective import Objective
 from loadgen.probes.settings import ProbeSpec
-from loadgen.profiles.profile import IterationProfile, OpenProfile, Profile, UserProfile
-from loadgen.profiles.stage import exact
+from loadgen.profiles.levels import LevelMark, LevelSpan, spans_of_levels
+from loadgen.profiles.profile import ArrivalProfile, IterationProfile, OpenProfile, Profile, UserProfile
+from loadgen.profiles.stage import Stage, exact
 from loadgen.units import NS_PER_S
 
 __all__ = [
@@ -170,6 +171,17 @@ class LaneSpec(msgspec.Struct, frozen=True, kw_only=True):
     connections: str = ""
     http: dict[str, Any] = {}
     """The load's own settings, as in `PlanSpec`; None or empty: the plan's."""
+    levels: tuple[LevelMark, ...] = ()
+    """Which stages of `profile` are levels."""
+
+    @property
+    def level_spans(self) -> tuple[LevelSpan, ...]:
+        """Return the levels of this load in order; their times count from T0. () if the load was changed in its run."""
+        if not self.levels or not isinstance(self.profile, ArrivalProfile | UserProfile) or self.profile.is_edited:
+            return ()
+        stages = (Stage(0.0, 0.0, self.after_ns), *self.profile.stages)
+        marks = [LevelMark(one.stage + 1, one.settle) for one in self.levels]
+        return spans_of_levels(stages, marks, is_rate=isinstance(self.profile, ArrivalProfile))
 
     @property
     def stays(self) -> str:

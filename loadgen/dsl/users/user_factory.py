@@ -37,6 +37,7 @@ from loadgen.clients.request.rate_cap import Cap, capped
 from loadgen.clients.request.request_head_cache import origin_of_url
 from loadgen.clients.request.tracing import Trace, Tracer
 from loadgen.dsl.prompts.calibrate_by_server import calibrate
+from loadgen.dsl.users.leveled_life import LeveledLife, LevelTags
 from loadgen.dsl.users.llm_place import LlmPlace
 from loadgen.dsl.users.user import NO_LOAD, User, UserLoad, UserWith, utc_now
 from loadgen.dsl.users.user_runner import BoundJourney, JourneyLife
@@ -174,6 +175,7 @@ class UserFactory:
         load: int = 0,
         tags: Tags = (),
         facts: UserLoad = NO_LOAD,
+        levels: LevelTags | None = None,
     ) -> JourneyLife:
         """Create a user and return its `JourneyLife`, the object that runs its iterations.
 
@@ -182,13 +184,18 @@ class UserFactory:
             fresh, report: as in `JourneyLife`.
             load: the index of the plan's load that the user belongs to; `tags` are those of the load, `facts` what
                 journeys see of it.
+            levels: by which the iterations of the load are split; None: it has no levels.
         """
         pool = self._pool()
         user = self._user(recorder, load, tags, pool, self._points, facts)
         close_idle = pool.close_idle if self.ways.connections.policy == "fresh" else None
-        return JourneyLife(
+        kind = JourneyLife if levels is None else LeveledLife
+        life = kind(
             user, journeys, fresh=fresh, report=report, load=load, close_idle=close_idle, origins=self._other_origins
         )
+        if levels is not None and isinstance(life, LeveledLife):
+            life.level_tags = levels
+        return life
 
     def close(self) -> None:
         """Close the connections that all users share. A user's own connections are closed with the user."""

@@ -115,6 +115,8 @@ class UserPool:
         load: index of the plan's load.
         reserve: users with an open connection that are added ahead of demand; 0: each arrival that finds no free user
             opens its own connection.
+        tags_at: returns the tags of an iteration that is due at a time of `perf_counter_ns`, for those that no user
+            began; None: those of `series`.
     """
 
     def __init__(
@@ -127,8 +129,10 @@ class UserPool:
         max_lateness_ns: int | None = None,
         load: int = 0,
         reserve: int = 0,
+        tags_at: Callable[[int], Tags] | None = None,
     ) -> None:
         self._load, self._reserve = load, reserve
+        self._tags_at = tags_at
         self._is_tagged = recorder.tagging.is_declared
         self._new_life = new_life
         self._recorder = recorder
@@ -409,7 +413,10 @@ class UserPool:
     def _miss(self, arrival: Arrival, now_ns: int) -> None:
         due_ns = now_ns if arrival.due_ns is None else arrival.due_ns
         self.missed += 1
-        self._recorder.missed(self._journey(arrival), now_ns - due_ns, due_ns)
+        series = self._journey(arrival)
+        if self._tags_at is not None:
+            series = self._recorder.journey_series(series.key.journey, arrival.warmup, self._tags_at(due_ns))
+        self._recorder.missed(series, now_ns - due_ns, due_ns)
 
     def _journey(self, arrival: Arrival) -> JourneySeries:
         return self._series[arrival.warmup][arrival.journey]

@@ -117,6 +117,11 @@ class Meter:
             self._home = self.recorder.place(journey, None, warmup, self.tags)
         self._place = self._home
 
+    def move_home(self, tags: Tags) -> None:
+        """Count the user's next iterations under these tags of its load. Call it between iterations."""
+        if tags is not self.tags:
+            self.tags, self.journey = tags, ""
+
     def enter(self, name: str) -> Place:
         """HOT, once a step. Move the user into step `name`, and return its old place (step or journey) for `leave`."""
         if self._is_held:

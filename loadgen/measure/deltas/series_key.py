@@ -12,6 +12,7 @@ from typing import Final, Literal, get_args
 __all__ = [
     "CUT_OFF",
     "GOODPUT_TAG",
+    "LEVEL_TAG",
     "LOAD_TAG",
     "MAX_TOKENS",
     "MISSED",
@@ -94,6 +95,8 @@ Tags = tuple[tuple[str, str], ...]
 """(name, value) of each tag."""
 LOAD_TAG: Final = "load"
 """The tag that names the load of the plan."""
+LEVEL_TAG: Final = "level"
+"""The tag with the level of a load at which an iteration was due (`loadgen/profiles/levels.py`)."""
 GOODPUT_TAG: Final = "goodput"
 """The tag of a goodput series that holds its limits, as in "ttft<=500ms,tpot<=50ms"."""
 

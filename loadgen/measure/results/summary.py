@@ -19,6 +19,9 @@ that were opened for them, and send, wait and receive if the plan asks for them.
 
 Rows of requests to AI models also have `stream_ms` and `tokens` (`stream_figures.py`), and `llm` has their totals.
 
+`levels` has a line for each level of a load, and `knee` the level above which the throughput no longer grows
+(`level_figures.py`).
+
 `tagged` has the rows once more, split by the values of a tag; "(none)" has the values without the tag. `loads` has
 them split by load, if a plan has several. `custom` has the scenario's own metrics, over the whole run, the warm-up
 included; `custom_tagged` has them split by the values of a tag.
@@ -45,6 +48,7 @@ from loadgen.measure.merging.merge import Merge
 from loadgen.measure.merging.queries import ALL, Measured, Row
 from loadgen.measure.objectives.objective import SloResult
 from loadgen.measure.results.figures import PERCENTILES, figures
+from loadgen.measure.results.level_figures import LevelFacts, level_figures
 from loadgen.measure.results.stream_figures import clock_notes, llm_block, stream_rows
 from loadgen.measure.run_folder.rundir import utc_text
 from loadgen.measure.statistics.batch_means import Batches
@@ -132,6 +136,8 @@ class RunFacts:
     """
     metrics: tuple[MetricSpec, ...] = ()
     """The metrics that the scenario declares, for their units; others (checks) have none."""
+    levels: LevelFacts = field(default_factory=LevelFacts)
+    """The levels of the load that has some."""
     notes: tuple[str, ...] = ()
     """Further remarks for the operator."""
     extra: dict[str, object] = field(default_factory=dict)
@@ -192,6 +198,7 @@ def build(
         "tagged": list(islice(_tagged(merge), SUMMARY_LINES)),
         "loads": list(_loads(merge)),
         "llm": llm_block(merge, facts.measured_s, facts.stream_validity, merge.fitness.values()),
+        **level_figures(merge, facts.levels),
         "custom": list(_custom(merge, facts.metrics)),
         "custom_tagged": list(islice(_custom_tagged(merge, facts.metrics), SUMMARY_LINES)),
         "warmup": _warmup(facts, merge) if facts.has_warmup or facts.warmup_found else None,

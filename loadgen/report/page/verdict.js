@@ -106,12 +106,23 @@ function parts_of({ verdict, slos }) {
   });
   const fit = validity ? [`The measurement is ${validity.verdict}.`, ...anew] : [];
   return [
-    ["Why", why, "why"],
-    ["What it means", verdict.means ?? verdict.sentences, "means"],
-    ["What it does not say", verdict.excludes, "excludes"],
-    ["Next", verdict.next, "next"],
-    ["Are the figures reliable?", fit, "fit"],
-  ].flatMap(part_of);
+    ...(verdict.levels ?? []).map(level_table),
+    ...[
+      ["Why", why, "why"],
+      ["What it means", verdict.means ?? verdict.sentences, "means"],
+      ["What it does not say", verdict.excludes, "excludes"],
+      ["Next", verdict.next, "next"],
+      ["Are the figures reliable?", fit, "fit"],
+    ].flatMap(part_of),
+  ];
+}
+
+/** A table of the levels of a load, as the terminal shows it. */
+function level_table({ title, columns, rows, notes }) {
+  const cells = (tag, texts) => element("tr", {}, ...texts.map((text, k) => element(tag, { class: k ? "number" : null }, text)));
+  return element("section", { class: "levels" }, element("h2", {}, title),
+    element("table", {}, element("thead", {}, cells("th", columns)), element("tbody", {}, ...rows.map((row) => cells("td", row)))),
+    items("ul", notes));
 }
 
 /** Whether the table of objectives or the limit has a reason. */

@@ -1,0 +1,227 @@
+"""`loadgen llm`: loads an AI model without a scenario file, at one level or in a sweep of levels."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Final
+
+import typer
+
+from loadgen.errors import ScenarioError, StorageError, UsageError
+from loadgen_controller.collect_option_errors import CollectedErrors
+from loadgen_controller.commands.run import (
+    ErrorFuseOption,
+    Extras,
+    OnLostAgent,
+    OnLostAgentOption,
+    SureOption,
+    UiAtOption,
+    UiOption,
+    run_file,
+    run_written,
+)
+from loadgen_controller.commands.shared_options import (
+    ExplainOption,
+    JsonOption,
+    OutOption,
+    RunOptions,
+    takes_run_options_but,
+)
+from loadgen_controller.console_output import echo
+from loadgen_controller.planning.llm_scenario import LlmRequest, scenario_text
+
+NAME = "llm"
+EXAMPLES = """[bold]Examples[/bold]
+
+loadgen llm http://127.0.0.1:8000 --model qwen3-8b --rate 4/s --duration 2m
+
+loadgen llm http://127.0.0.1:8000 --rate 4/s --input 1024 --output 256 --goodput ttft=500ms,tpot=50ms
+
+loadgen llm http://127.0.0.1:8000 --users 1,2,4,8,16 --each 1m --settle 10s
+
+loadgen llm http://127.0.0.1:8000 --rate 1/s,2/s,4/s --each 2m --json result.json
+
+loadgen llm https://llm.example --model large --key api-token --users 8 --i-may-load llm.example
+
+loadgen llm http://127.0.0.1:8000 --users 8 --save ask.py"""
+
+_WORK: Final = "Work"
+
+
+@takes_run_options_but("target", "loads", "param")
+def main(
+    url: Annotated[str, typer.Argument(metavar="URL", help="The server, such as http://127.0.0.1:8000.")],
+    model: Annotated[
+        str | None,
+        typer.Option("--model", "-m", metavar="NAME", help="The model. Default: the only one that the server lists."),
+    ] = None,
+    api: Annotated[
+        str, typer.Option("--api", metavar="API", help="chat, completions, responses or anthropic.")
+    ] = "chat",
+    key: Annotated[
+        str | None,
+        typer.Option(
+            "--key",
+            metavar="NAME",
+            help="Name of the secret that is the API key: api-token is read from LOADGEN_SECRET_API_TOKEN.",
+        ),
+    ] = None,
+    rate: Annotated[
+        str | None,
+        typer.Option(
+            "--rate",
+            metavar="RATE",
+            rich_help_panel=_WORK,
+            help="Requests per second, at random times: 4/s. Several are levels: 1/s,2/s,4/s.",
+        ),
+    ] = None,
+    users: Annotated[
+        str | None,
+        typer.Option(
+            "--users",
+            metavar="N",
+            rich_help_panel=_WORK,
+            help="Users that ask again when they have an answer: 8. Several are levels: 1,2,4,8.",
+        ),
+    ] = None,
+    even: Annotated[
+        bool, typer.Option("--even", rich_help_panel=_WORK, help="Send requests of --rate at equal distances.")
+    ] = False,
+    duration: Annotated[
+        str | None, typer.Option("--duration", metavar="TIME", rich_help_panel=_WORK, help="Duration. Default: 1m.")
+    ] = None,
+    each: Annotated[
+        str | None,
+        typer.Option("--each", metavar="TIME", rich_help_panel=_WORK, help="Duration of each level. Default: 1m."),
+    ] = None,
+    settle: Annotated[
+        str | None,
+        typer.Option(
+            "--settle",
+            metavar="TIME",
+            rich_help_panel=_WORK,
+            help="First part of each level, which is left out of its figures. Default: 10s.",
+        ),
+    ] = None,
+    input_tokens: Annotated[
+        int, typer.Option("--input", metavar="TOKENS", rich_help_panel=_WORK, help="Tokens of each prompt.")
+    ] = 1024,
+    output_tokens: Annotated[
+        int, typer.Option("--output", metavar="TOKENS", rich_help_panel=_WORK, help="Most tokens of each answer.")
+    ] = 256,
+    exactly: Annotated[
+        bool,
+        typer.Option(
+            "--exactly",
+            rich_help_panel=_WORK,
+            help="Ask for exactly --output tokens; vLLM and SGLang can do that.",
+        ),
+    ] = False,
+    goodput: Annotated[
+        str | None,
+        typer.Option(
+            "--goodput",
+            metavar="LIMITS",
+            help="Objective: limits that a good request keeps, such as ttft=500ms,tpot=50ms.",
+        ),
+    ] = None,
+    goodput_share: Annotated[
+        str | None,
+        typer.Option("--goodput-share", metavar="SHARE", help="Share of requests that must be good. Default: 95%."),
+    ] = None,
+    save: Annotated[
+        Path | None, typer.Option("--save", metavar="FILE", help="Keep the scenario in this new file.")
+    ] = None,
+    json_path: JsonOption = None,
+    error_fuse: ErrorFuseOption = True,
+    on_lost_agent: OnLostAgentOption = OnLostAgent.CONTINUE,
+    sure: SureOption = False,
+    explain: ExplainOption = False,
+    ui: UiOption = False,
+    ui_at: UiAtOption = None,
+    out: OutOption = None,
+    *,
+    options: RunOptions,
+) -> int:
+    """Load an AI model, and show time to first token, tokens/s and exact percentiles of all agents.
+
+    It writes a scenario, prints it, and runs it as `loadgen run` does. With several levels of --users or --rate, the
+    report has a table of levels, and the level above which the throughput no longer grows.
+
+    Exit codes are those of `loadgen run`.
+    """
+    errors = CollectedErrors()
+    asked = LlmRequest(
+        url=url,
+        model=model,
+        api=api,
+        key=key,
+        rate=rate,
+        users=users,
+        is_even=even,
+        duration=duration,
+        each=each,
+        settle=settle,
+        input=input_tokens,
+        output=output_tokens,
+        is_exact=exactly,
+        goodput=goodput,
+        goodput_share=goodput_share,
+    )
+    text = scenario_text(errors, asked)
+    _check_save(errors, save)
+    extras = Extras(
+        json_path=json_path,
+        error_fuse=error_fuse,
+        on_lost_agent=on_lost_agent,
+        sure=sure,
+        explain=explain,
+        ui=ui,
+        ui_at=ui_at,
+        out=out,
+    )
+
+    has_written = False
+
+    def written(path: Path) -> str:
+        nonlocal has_written
+        errors.check()
+        _write(path, text)
+        has_written = True
+        if not options.quiet:
+            for line in text.splitlines():
+                echo(line, err=extras.takes_stdout)
+        return str(path)
+
+    if save is None:
+        return run_written(errors, lambda folder: written(folder / "llm.py"), options, extras)
+    try:
+        return run_file(errors, lambda: written(save), options, extras, scenario_path=None)
+    except (UsageError, ScenarioError, ExceptionGroup):
+        if has_written:  # nothing was run, and the corrected command must be able to write the file
+            save.unlink(missing_ok=True)
+        raise
+
+
+def _check_save(errors: CollectedErrors, save: Path | None) -> None:
+    errors.check_file("--save", save)
+    if save is None:
+        return
+    if save.suffix != ".py":
+        errors.add(f"--save: {save} is not a Python file", "name it with .py, such as ask.py")
+    elif save.is_file():
+        errors.add(f"--save: {save} already exists", "choose another name; the file was not changed")
+
+
+def _write(path: Path, text: str) -> None:
+    try:
+        with path.open("x", encoding="utf-8") as file:
+            file.write(text)
+    except FileExistsError:
+        raise UsageError(
+            f"--save: {path} already exists", hint="choose another name; the file was not changed"
+        ) from None
+    except OSError as exc:
+        raise StorageError(
+            f"cannot write {path}: {exc.strerror or exc}", hint="name a file in a folder that you can write to"
+        ) from exc

@@ -1,0 +1,245 @@
+"""Writes a scenario that loads an AI model, for `loadgen llm URL`, so that such a run is like any other."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from difflib import get_close_matches
+from fractions import Fraction
+from math import isfinite
+from typing import Final, TypeVar, get_args
+
+from loadgen.clients.llm_apis.types import ApiName
+from loadgen.dsl.prompts.prompt import MOST_TOKENS
+from loadgen.dsl.secret import name_is_good
+from loadgen.errors import UsageError
+from loadgen.profiles.levels import MAX_LEVELS
+from loadgen.units import parse_duration, parse_rate
+from loadgen_controller.collect_option_errors import CollectedErrors
+from loadgen_controller.planning.url_scenario import url_parts
+
+__all__ = ["LlmRequest", "scenario_text"]
+
+T = TypeVar("T")
+GOODPUT_LIMITS: Final = ("ttft", "ttft_due", "ttfo", "tpot", "itl", "stall", "e2e")
+_PATHS: Final = ("", "/", "/v1", "/v1/")
+"""Paths of a URL that name the server alone: the client appends the path of the API."""
+_DRAIN: Final = "2m"
+"""Answers of models are long; the default of plans is 30s."""
+
+_SOURCE: Final = '''"""{title}"""
+
+from loadgen import {names}
+
+
+@journey
+async def ask(user: User) -> None:
+    await user.llm.chat(prompt(tokens={input}), max_tokens={output}{more})
+
+
+plan = Plan(
+    target={target},
+    llm=Llm({llm}),
+    load={load},
+    mix=ask,
+{slos}    drain="{drain}",
+)
+'''
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LlmRequest:
+    """The options of `loadgen llm`, as they were written; None: not given."""
+
+    url: str
+    model: str | None = None
+    api: str = "chat"
+    key: str | None = None
+    rate: str | None = None
+    users: str | None = None
+    is_even: bool = False
+    """Arrivals at equal distances instead of random ones."""
+    duration: str | None = None
+    each: str | None = None
+    settle: str | None = None
+    input: int = 1024
+    output: int = 256
+    is_exact: bool = False
+    goodput: str | None = None
+    goodput_share: str | None = None
+
+
+def scenario_text(errors: CollectedErrors, asked: LlmRequest) -> str:
+    """Return the Python text of a scenario for these options. All wrong options are added to `errors`.
+
+    The text is only valid if none was added.
+    """
+    parts = errors.catch(lambda: url_parts(asked.url))
+    if parts is not None and (parts.query or parts.fragment):
+        errors.add(f"the URL {asked.url} has a query or a fragment", "write the server's URL, such as http://host:8000")
+    if asked.api not in get_args(ApiName):
+        near = get_close_matches(asked.api, get_args(ApiName), n=1)
+        errors.add(
+            f"--api: unknown API {asked.api!r}",
+            f"did you mean {near[0]}?" if near else f"write one of {', '.join(get_args(ApiName))}",
+        )
+    if asked.key is not None and not name_is_good(asked.key):
+        errors.add(
+            f"--key: {asked.key!r} is not a valid name of a secret",
+            "write a name, such as api-token; its value is read from LOADGEN_SECRET_API_TOKEN",
+        )
+    for option, tokens in (("--input", asked.input), ("--output", asked.output)):
+        if not 1 <= tokens <= MOST_TOKENS:
+            errors.add(f"{option}: {tokens:,} tokens are out of range", f"write 1 to {MOST_TOKENS:,}")
+    load, load_words = _load(errors, asked)
+    slo = _goodput(errors, asked)
+    path = parts.path if parts is not None and parts.path not in _PATHS else ""
+    llm = [
+        *([f"model={_quoted(asked.model)}"] if asked.model else []),
+        *([f"api={_quoted(asked.api)}"] if asked.api != "chat" else []),
+        *([f"path={_quoted(path)}"] if path else []),
+        *([f"api_key=secret({_quoted(asked.key)})"] if asked.key is not None else []),
+    ]
+    names = {"Llm", "Plan", "User", "journey", "prompt", load.partition("(")[0]}
+    names |= ({"goodput"} if slo else set()) | ({"secret"} if asked.key is not None else set())
+    return _SOURCE.format(
+        title=f"{asked.input} tokens in, {asked.output} out, {load_words}. Made by loadgen llm.",
+        names=", ".join(sorted(names, key=lambda name: (name[0].islower(), name))),
+        input=asked.input,
+        output=asked.output,
+        more=", exactly=True" if asked.is_exact else "",
+        target=_quoted("" if parts is None else f"{parts.scheme}://{parts.netloc}"),
+        llm=", ".join(llm),
+        load=load,
+        slos=f"    slos=[{slo}],\n" if slo else "",
+        drain=_DRAIN,
+    )
+
+
+def _load(errors: CollectedErrors, asked: LlmRequest) -> tuple[str, str]:
+    """Return the load of the plan as Python text, and in words."""
+    if (asked.rate is None) == (asked.users is None):
+        what = "neither --rate nor --users is given" if asked.rate is None else "--rate and --users are both given"
+        errors.add(what, "write --rate 4/s, or --users 8; several levels are a sweep: --users 1,2,4,8")
+    rates = errors.parse("--rate", asked.rate, lambda text: _listed(text, _rate)) or []
+    users = errors.parse("--users", asked.users, lambda text: _listed(text, _users)) or []
+    is_sweep = max(len(rates), len(users)) > 1
+    if is_sweep and asked.duration is not None:
+        errors.add("--duration cannot be used with several levels", "write --each 1m, the duration of each level")
+    if not is_sweep and (rates or users):
+        for option, given in (("--each", asked.each), ("--settle", asked.settle)):
+            if given is not None:
+                hint = "write --duration 1m, or several levels: --users 1,2,4,8"
+                errors.add(f"{option} needs several levels", hint)
+    if asked.is_even and asked.users is not None:
+        errors.add("--even is for --rate: users have no arrivals", "leave --even out")
+    duration = _duration(errors, "--duration", asked.duration, "1m")
+    each, settle = _duration(errors, "--each", asked.each, "1m"), _duration(errors, "--settle", asked.settle, "10s")
+    if is_sweep and each is not None and settle is not None and parse_duration(settle) >= parse_duration(each):
+        errors.add(
+            f"--settle {settle} must be shorter than --each {each}",
+            f"write --settle {_tenth(each)}, or a longer --each",
+        )
+    shape = "" if asked.is_even else ".poisson()"
+    if is_sweep:
+        of = f"levels([{', '.join(rates or users)}], each={_quoted(each or '')}, settle={_quoted(settle or '')})"
+        words = f"at {', '.join(rates)}".replace('"', "") if rates else f"{', '.join(users)} users"
+        return (f"arrivals(){shape}.{of}" if rates else f"users().{of}"), words
+    held = f"hold({_quoted(duration or '')})"
+    if rates:
+        return f"arrivals({rates[0]}){shape}.{held}", f"at {rates[0]}".replace('"', "")
+    return f"users({users[0] if users else 1}).{held}", f"{users[0] if users else 1} users"
+
+
+def _listed(text: str, read: Callable[[str], str]) -> list[str]:
+    """Return the elements of "1,2,4", each as `read` returns it. Raises ValueError for the first wrong one."""
+    found = [read(part.strip()) for part in text.split(",")]
+    if twice := next((one for k, one in enumerate(found) if one in found[:k]), None):
+        raise ValueError(f"{twice} is given twice; write each level once")
+    if len(found) > MAX_LEVELS:
+        raise ValueError(f"{len(found)} levels are more than {MAX_LEVELS}; write fewer")
+    return found
+
+
+def _rate(text: str) -> str:
+    try:
+        rate = parse_rate(text)
+    except OverflowError:
+        rate = float("inf")
+    if not (isfinite(rate) and rate > 0):
+        raise ValueError(f"{text!r} is not a rate above 0; write 4/s")
+    return _quoted(text)
+
+
+def _users(text: str) -> str:
+    if not (text.isascii() and text.isdecimal() and int(text) > 0):
+        raise ValueError(f"{text!r} is not a number of users above 0; write 8, or 1,2,4,8")
+    return str(int(text))
+
+
+def _duration(errors: CollectedErrors, option: str, given: str | None, default: str) -> str | None:
+    """Return a duration as text; None if it is invalid, which is added to `errors`."""
+
+    def read(text: str) -> str:
+        try:
+            if parse_duration(text) > 0 or option == "--settle":
+                return text
+        except OverflowError:
+            pass
+        raise ValueError(f"{text!r} is not a duration above 0; write 1m")
+
+    return errors.parse(option, default if given is None else given, read)
+
+
+def _tenth(each: str) -> str:
+    return f"{parse_duration(each) / 1e10:g}s"
+
+
+def _goodput(errors: CollectedErrors, asked: LlmRequest) -> str:
+    """Return the objective of --goodput as Python text; "" without one."""
+    share = errors.parse("--goodput-share", asked.goodput_share, _share)
+    if asked.goodput is None:
+        if asked.goodput_share is not None:
+            errors.add("--goodput-share needs --goodput", "write --goodput ttft=500ms,tpot=50ms")
+        return ""
+    limits: dict[str, str] = {}
+    for part in asked.goodput.split(","):
+        name, _, value = (piece.strip() for piece in part.partition("="))
+        if name not in GOODPUT_LIMITS:
+            near = get_close_matches(name, GOODPUT_LIMITS, n=1)
+            hint = f"did you mean {near[0]}?" if near else f"limit one of {', '.join(GOODPUT_LIMITS)}"
+            errors.add(f"--goodput: unknown metric {name!r}", hint)
+        elif name in limits:
+            errors.add(f"--goodput: {name} is given twice", "remove one")
+        elif errors.catch(lambda name=name, value=value: _limit(name, value)):  # type: ignore[misc]
+            limits[name] = value
+    shown = ", ".join(f"{name}={_quoted(value)}" for name, value in limits.items())
+    return f"goodput({shown}) > {_quoted(share or '95%')}"
+
+
+def _limit(name: str, value: str) -> str:
+    try:
+        if parse_duration(value) > 0:
+            return value
+    except (ValueError, OverflowError):
+        pass
+    raise UsageError(
+        f"--goodput: {name}={value} has no duration above 0", hint=f"write the limit with its unit: {name}=500ms"
+    )
+
+
+def _share(text: str) -> str:
+    number = text.strip().removesuffix("%")
+    try:
+        share = Fraction(number) / (100 if text.strip().endswith("%") else 1)
+    except (ValueError, ZeroDivisionError):
+        share = Fraction(0)
+    if not 0 < share < 1:
+        raise ValueError(f"{text!r} is not a share between 0 % and 100 %; write 95%")
+    return text.strip()
+
+
+def _quoted(text: str) -> str:
+    """Return a Python string literal in double quotes, as the pages write it."""
+    return json.dumps(text)  # a JSON string is a Python string

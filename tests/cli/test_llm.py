@@ -1,0 +1,212 @@
+"""`loadgen llm`: the scenario that it writes, its wrong options, and one run against the scripted server."""
+
+from __future__ import annotations
+
+import ast
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from loadgen.dsl.loading.loader import load
+from loadgen.errors import LoadgenError
+from loadgen_controller.collect_option_errors import CollectedErrors
+from loadgen_controller.planning.llm_scenario import LlmRequest, scenario_text
+from tests.support.llm_target import running_llm
+
+URL = "http://127.0.0.1:8000"
+
+
+def text_of(**options: object) -> str:
+    errors = CollectedErrors()
+    text = scenario_text(errors, LlmRequest(**{"url": URL, **options}))  # type: ignore[arg-type]
+    errors.check()
+    return text
+
+
+def faults_of(**options: object) -> list[tuple[str, str]]:
+    errors = CollectedErrors()
+    scenario_text(errors, LlmRequest(**{"url": URL, **options}))  # type: ignore[arg-type]
+    assert all(isinstance(one, LoadgenError) for one in errors.found)
+    return [(one.message, one.hint) for one in errors.found]
+
+
+def test_a_rate_makes_an_open_load_with_the_objective_on_goodput() -> None:
+    text = text_of(model="qwen3-8b", rate="4/s", duration="2m", goodput="ttft=500ms, tpot=50ms")
+    assert "from loadgen import Llm, Plan, User, arrivals, goodput, journey, prompt\n" in text
+    assert 'llm=Llm(model="qwen3-8b")' in text
+    assert 'load=arrivals("4/s").poisson().hold("2m")' in text
+    assert "user.llm.chat(prompt(tokens=1024), max_tokens=256)" in text
+    assert 'slos=[goodput(ttft="500ms", tpot="50ms") > "95%"]' in text
+    assert '> "99.5%"' in text_of(rate="4/s", goodput="e2e=3s", goodput_share="99.5%")
+    ast.parse(text)
+
+
+@pytest.mark.parametrize(
+    ("options", "load_text", "levels"),
+    [
+        ({"users": "1,2,4"}, 'users().levels([1, 2, 4], each="1m", settle="10s")', ["1", "2", "4"]),
+        (
+            {"rate": "1/s, 30/m", "each": "30s", "settle": "0s", "is_even": True},
+            'arrivals().levels(["1/s", "30/m"], each="30s", settle="0s")',
+            ["1/s", "0.5/s"],
+        ),
+        ({"rate": "2/s"}, 'arrivals("2/s").poisson().hold("1m")', []),
+        ({"users": "8", "duration": "90s"}, 'users(8).hold("90s")', []),
+    ],
+)
+def test_the_text_is_a_valid_scenario(
+    tmp_path: Path, options: dict[str, object], load_text: str, levels: list[str]
+) -> None:
+    text = text_of(**options, api="completions", input=30, output=7, is_exact=True, key="api-token")
+    assert f"load={load_text}," in text
+    assert 'api="completions", api_key=secret("api-token")' in text
+    (tmp_path / "ask.py").write_text(text)
+    spec = load(tmp_path / "ask.py", None, check_secrets=False).plan.spec()
+    assert [span.text for span in spec.lanes[0].level_spans] == levels
+    assert (spec.target, spec.secrets, spec.drain_ns) == (URL, ("api-token",), 120_000_000_000)
+
+
+@pytest.mark.parametrize(
+    ("url", "target", "path"),
+    [
+        (f"{URL}/v1", URL, ""),
+        (f"{URL}/", URL, ""),
+        (f"{URL}/gateway/v1/chat", URL, 'path="/gateway/v1/chat"'),
+    ],
+)
+def test_the_path_of_the_url_is_that_of_the_requests(url: str, target: str, path: str) -> None:
+    text = text_of(url=url, users="1")
+    assert f'target="{target}"' in text
+    assert f"llm=Llm({path})" in text
+
+
+def test_names_cannot_leave_their_quotes() -> None:
+    text = text_of(users="1", model='x"), __import__("os").system("id"), Llm(model="')
+    call = next(
+        node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Call) and ast.unparse(node.func) == "Llm"
+    )
+    assert [keyword.arg for keyword in call.keywords] == ["model"]
+
+
+def test_all_wrong_options_are_reported_at_once() -> None:
+    found = faults_of(
+        url="ftp://u:p@h/",
+        api="chta",
+        key="a b",
+        rate="0/s",
+        users="1,1",
+        each="z",
+        settle="-1s",
+        input=0,
+        output=10**8,
+        goodput="ttft=5,tpto=3ms,e2e=1s,e2e=2s",
+        goodput_share="200%",
+        is_even=True,
+    )
+    for part in (
+        "unsupported URL",
+        "--api: unknown API 'chta'",
+        "--key: 'a b' is not a valid name",
+        "--input: 0 tokens",
+        "--output: 100,000,000 tokens",
+        "--rate and --users are both given",
+        "--rate: '0/s'",
+        "--users: 1 is given twice",
+        "--even is for --rate",
+        "--each",
+        "--settle",
+        "--goodput: ttft=5",
+        "--goodput: unknown metric 'tpto'",
+        "--goodput: e2e is given twice",
+        "--goodput-share: '200%'",
+    ):
+        assert any(part in message for message, _ in found), part
+    assert all(hint for _, hint in found)
+    assert "did you mean chat?" in [hint for _, hint in found]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({}, "neither --rate nor --users is given"),
+        ({"users": "1,2", "duration": "1m"}, "--duration cannot be used with several levels"),
+        ({"users": "2", "each": "1m"}, "--each needs several levels"),
+        ({"users": "1,2", "each": "5s"}, "--settle 10s must be shorter than --each 5s"),
+        ({"users": "two"}, "--users: 'two' is not a number of users"),
+        ({"users": "1,,2"}, "--users: '' is not a number of users"),
+        ({"users": "1", "goodput_share": "95%"}, "--goodput-share needs --goodput"),
+        ({"users": "1", "url": "http://h/?x=1"}, "has a query or a fragment"),
+        ({"users": "1", "url": "http://u:p@h"}, "contains credentials"),
+        ({"users": ",".join(map(str, range(1, 52)))}, "51 levels are more than 50"),
+    ],
+)
+def test_options_that_do_not_fit_are_errors(options: dict[str, object], message: str) -> None:
+    ((found, hint),) = faults_of(**options)
+    assert message in found
+    assert hint
+
+
+def loadgen(*words: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "loadgen_controller", "llm", *words],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=folder,
+        timeout=200,
+    )
+
+
+def test_wrong_options_end_with_exit_code_2_and_leave_no_file(tmp_path: Path) -> None:
+    done = loadgen(URL, "--users", "0", "--wait", "3", "--save", "ask.py", folder=tmp_path)
+    assert done.returncode == 2
+    assert "--users: '0' is not a number of users above 0" in done.stderr
+    assert "--wait is only for agents that were started elsewhere" in done.stderr
+    assert not list(tmp_path.iterdir())
+    (tmp_path / "ask.py").write_text("mine")
+    done = loadgen(URL, "--users", "1", "--save", "ask.py", folder=tmp_path)
+    assert (done.returncode, "already exists" in done.stderr) == (2, True)
+    assert (tmp_path / "ask.py").read_text() == "mine"
+    # A public host that is not allowed is found after the file was written.
+    done = loadgen("http://llm.example", "--users", "1", "--save", "other.py", folder=tmp_path)
+    assert (done.returncode, (tmp_path / "other.py").exists()) == (2, False)
+
+
+def test_a_sweep_runs_and_has_a_table_of_levels(tmp_path: Path) -> None:
+    with running_llm("--model", "toy", "--ttft", "20ms", "--itl", "5ms") as url:
+        words = ["--users", "1,2", "--each", "3s", "--settle", "1s", "--input", "20", "--output", "4"]
+        done = loadgen(url, *words, "--json", "result.json", "--save", "ask.py", folder=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    scenario = (tmp_path / "ask.py").read_text()
+    assert scenario in done.stdout
+    assert "Levels: requests to AI models, ms" in done.stdout
+    summary = json.loads((tmp_path / "result.json").read_text())
+    assert [one["level"] for one in summary["levels"]] == ["1", "2"]
+    assert summary["scenario"] == "ask.py"
+    for one in summary["levels"]:
+        assert one["requests"]["ok"] == one["iterations"]["started"] > 0
+        assert one["requests"]["failed"] == 0
+        assert one["stream_ms"]["ttft"]["p50"] >= 19
+        assert one["output_tokens_per_s"] == pytest.approx(4 * one["achieved_per_s"])
+    assert summary["knee"]["verdict"] == "not decided"
+    # The rest was settling.
+    tagged = {
+        line["tags"]["level"]: line["count"]
+        for line in summary["tagged"]
+        if line["kind"] == "request" and "level" in line["tags"]
+    }
+    assert sum(tagged.values()) == summary["requests"]["finished"]
+    assert set(tagged) == {"1", "2", "settling"}
+
+
+def test_one_level_with_the_summary_on_stdout_prints_nothing_else_there(tmp_path: Path) -> None:
+    with running_llm("--model", "toy", "--ttft", "5ms", "--itl", "1ms") as url:
+        done = loadgen(
+            url, "--rate", "20/s", "--duration", "2s", "--input", "9", "--output", "2", "--json", "-", folder=tmp_path
+        )
+    summary = json.loads(done.stdout)
+    assert (done.returncode, summary["exit_code"], summary["levels"], summary["knee"]) == (0, 0, [], None)
+    assert "user.llm.chat(prompt(tokens=9), max_tokens=2)" in done.stderr

@@ -1,0 +1,200 @@
+"""The figures of levels in summary.json, from made-up runs whose figures are known."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from random import Random
+from typing import Any
+
+import msgspec
+import pytest
+
+from loadgen.measure.deltas.series_key import GOODPUT_TAG, SeriesKey
+from loadgen.measure.merging.merge import Merge
+from loadgen.measure.merging.stored_interval import cell_of
+from loadgen.measure.results.level_figures import EndedByInterval, LevelFacts, level_figures
+from loadgen.measure.results.summary import build
+from loadgen.measure.statistics.level_knee import LevelRate, find_level_knee, rate_of_parts
+from loadgen.profiles.levels import LevelSpan
+from loadgen.report.level_tables import knee_line, level_tables
+from loadgen.report.report_tables import final_report
+from loadgen.report.summary_reader import Knee, Level, read
+from tests.measure.test_summary import FACTS
+from tests.support.deltas import FakeAgent
+
+S, MS, TOKEN = 1_000_000_000, 1_000_000, 1_000
+SECONDS, SETTLE = 12, 2
+
+
+def key(
+    kind: str, metric: str, level: str, outcome: str = "ok", *more: tuple[str, str], censored: bool = False
+) -> SeriesKey:
+    request = None if kind == "journey" else "chat"
+    tags = (("level", level), *more)
+    return SeriesKey(kind, "ask", None, request, outcome, metric, censored, False, tags)  # type: ignore[arg-type]
+
+
+def run_of(levels: dict[str, int], *, agents: int = 2, has_tokens: bool = True) -> tuple[Merge, LevelFacts]:
+    """A run in which each agent ends so many requests in each second of each level: 10 ms, or 30 ms of the others.
+
+    In each second one request fails and one iteration is missed.
+    """
+    merge, ended, spans = Merge(), EndedByInterval(), []
+    fakes = [FakeAgent(f"a{k}") for k in range(agents)]
+    k = 0
+    for number, (level, n) in enumerate(levels.items()):
+        spans.append(LevelSpan(level, float(2**number), k * S, (k + SETTLE) * S, (k + SECONDS) * S))
+        for second in range(SECONDS):
+            tag = "settling" if second < SETTLE else level
+            took = 10 * MS if second % 2 else 30 * MS
+            values = {
+                key("journey", "response", tag): [took] * n,
+                key("journey", "response", tag, "http 503"): [MS],
+                key("journey", "response", tag, "missed", censored=True): [MS],
+                key("request", "response", tag): [took] * n,
+                key("request", "response", tag, "http 503"): [MS],
+            }
+            if has_tokens:
+                values |= {
+                    key("request", "ttft", tag): [5 * MS] * n,
+                    key("request", "tpot", tag): [4 * MS] * n,
+                    key("request", "itl", tag): [4 * MS] * n * 3,
+                    key("request", "output_tokens", tag): [7 * TOKEN] * n,
+                    key("goodput", "value", tag, "ok", (GOODPUT_TAG, "ttft<=500ms")): [7 * TOKEN] * (n - 1),
+                    key("goodput", "value", tag, "slow", (GOODPUT_TAG, "ttft<=500ms")): [7 * TOKEN],
+                }
+            for fake in fakes:
+                delta = fake.delta(values, k=k)
+                merge.accept("eu", delta)
+                ended.add(delta)
+            k += 1
+    return merge, LevelFacts(tuple(levels), "users", tuple(spans), ended)
+
+
+def lines_of(merge: Merge, facts: LevelFacts) -> tuple[list[Level], Knee]:
+    found = level_figures(merge, facts)
+    return msgspec.convert(found["levels"], list[Level]), msgspec.convert(found["knee"], Knee)
+
+
+@pytest.mark.parametrize("agents", [1, 2, 3])
+def test_a_level_has_the_figures_of_what_was_due_in_it_after_it_had_settled(agents: int) -> None:
+    (one, two), _ = lines_of(*run_of({"1": 4, "2": 8}, agents=agents))
+    measured = SECONDS - SETTLE
+    assert (one.level, one.unit, one.measured_s) == ("1", "users", measured)
+    assert (one.iterations.due, one.iterations.started) == (6 * measured * agents, 5 * measured * agents)
+    assert (one.requests.ok, one.requests.failed) == (4 * measured * agents, measured * agents)
+    assert (one.achieved_per_s, two.achieved_per_s) == (4.0 * agents, 8.0 * agents)
+    assert (one.output_tokens_per_s, two.output_tokens_per_s) == (28.0 * agents, 56.0 * agents)
+    assert one.response_ms is not None
+    assert one.stream_ms is not None
+    assert (one.response_ms.p50, one.response_ms.max) == (pytest.approx(10, rel=0.02), pytest.approx(30, rel=0.02))
+    assert one.stream_ms["ttft"].p95 == pytest.approx(5, rel=0.02)
+    assert one.tokens_per_s_a_user == pytest.approx(250, rel=0.02)
+    assert one.goodput is not None
+    # Offered: the requests that ended with a value, and the missed iterations.
+    assert (one.goodput.good, one.goodput.of) == (3 * measured * agents, 5 * measured * agents)
+    assert one.goodput.share == 0.6
+
+
+def test_other_requests_have_no_stream_figures() -> None:
+    (one, _), knee = lines_of(*run_of({"1": 4, "2": 8}, has_tokens=False))
+    assert (one.stream_ms, one.output_tokens_per_s, one.tokens_per_s_a_user, one.goodput) == (None, None, None, None)
+    assert knee.of == "requests"
+
+
+def test_a_run_without_levels_has_none() -> None:
+    assert level_figures(Merge(), LevelFacts()) == {"levels": [], "knee": None}
+
+
+def test_the_knee_of_a_run_is_where_its_throughput_stops_to_grow() -> None:
+    (*_, last), knee = lines_of(*run_of({"1": 5, "2": 10, "4": 20, "8": 30, "16": 30}))
+    assert (knee.verdict, knee.of, knee.unit) == ("found", "output tokens", "users")
+    assert knee.level == pytest.approx(6, rel=0.1)
+    assert knee.low is not None
+    assert knee.high is not None
+    assert 4 < knee.low < knee.level < knee.high < 8
+    assert (last.output_tokens_per_s, knee.per_s) == (420, pytest.approx(420, rel=0.02))
+    assert knee.text.startswith("throughput grows up to about")
+
+
+def test_a_changed_load_has_figures_of_levels_and_no_rates() -> None:
+    merge, facts = run_of({"1": 5, "2": 10, "4": 20})
+    (one, *_), knee = lines_of(merge, replace(facts, spans=()))
+    assert (one.requests.ok, one.achieved_per_s, knee.verdict) == (100, None, "not decided")
+    assert "changed during the run" in knee.text
+
+
+def test_cells_give_the_same_rates_as_deltas() -> None:
+    merge, ended = Merge(), EndedByInterval()
+    merge.kept = []
+    fake = FakeAgent("a")
+    for k in range(4):
+        merge.accept("eu", fake.delta({key("request", "response", "1"): [MS] * (k + 1)}, k=k))
+    merge.close()
+    names = merge.names
+    for at, made in enumerate(merge.kept):
+        ended.add_cell(replace(cell_of(made), names=names if at == 0 else ()))
+    assert ended.requests == {0: 1, 1: 2, 2: 3, 3: 4}
+
+
+# -- the knee --------------------------------------------------------------------------------------
+
+
+def rates(per_s: list[float], error: float | None = 0.02) -> list[LevelRate]:
+    return [LevelRate(float(2**k), one, error) for k, one in enumerate(per_s)]
+
+
+@pytest.mark.parametrize(
+    ("per_s", "verdict"),
+    [
+        ([1, 2, 4, 8, 16], "still growing"),
+        ([1, 1.7, 3, 5, 8.5], "still growing"),
+        ([1, 2, 4, 4.02, 3.98], "found"),
+        ([1, 2, 4, 3.6, 3.2], "found"),  # it falls behind the knee
+        ([5, 5.02, 4.98, 5, 5.01], "never grew"),
+        ([1, 2], "not decided"),
+        ([0, 0, 0, 0], "not decided"),
+    ],
+)
+def test_each_shape_of_throughput_has_its_verdict(per_s: list[float], verdict: str) -> None:
+    assert find_level_knee(rates(per_s)).verdict == verdict
+
+
+def test_large_errors_decide_nothing() -> None:
+    assert find_level_knee(rates([1, 2, 4, 4, 4], error=2.0)).verdict == "not decided"
+    assert find_level_knee(rates([1, 2, 4, 4, 4], error=None)).verdict == "not decided"
+
+
+def test_the_interval_of_the_knee_holds_the_true_one_as_often_as_it_claims() -> None:
+    draw, held, found = Random(7), 0, 0
+    for _ in range(40):
+        levels = [1, 2, 4, 8, 16, 32]
+        made = [rate_of_parts(level, [min(level, 6) * draw.gauss(1, 0.4) for _ in range(50)], 1.0) for level in levels]
+        knee = find_level_knee([one for one in made if one is not None])
+        if knee.verdict == "found":
+            found += 1
+            held += (knee.low or 0) <= 6 <= (knee.high or 0)
+    assert found >= 36
+    assert held / found >= 0.85
+
+
+# -- what is shown ---------------------------------------------------------------------------------
+
+
+def test_the_report_shows_two_tables_and_the_knee() -> None:
+    merge, facts = run_of({"1": 5, "2": 10, "4": 20, "8": 30, "16": 30})
+    summary = read(build(replace(FACTS, levels=facts), merge))
+    first, second = level_tables(summary)
+    assert first.columns == ("users", "started", "ok", "failed", "ok/s", "p50", "p95", "p99")
+    assert first.rows[0][:5] == ("1", "120 of 140", "100", "20", "10")
+    assert second.rows[-1] == ("16", "5.00", "5.00", "5.00", "4.00", "4.00", "420", "250", "93.5 %")
+    report = final_report(summary)
+    assert [table.title for table in report.tables if "evel" in table.title] == [first.title, second.title]
+    assert knee_line(summary) in report.lines
+    assert all(len("  ".join(row)) < 80 for table in (first, second) for row in table.rows)
+
+
+def test_a_summary_of_an_older_version_has_no_levels(tmp_path: Any) -> None:
+    built = build(FACTS, Merge())
+    del built["levels"], built["knee"]
+    assert (list(level_tables(read(built))), knee_line(read(built))) == ([], "")
