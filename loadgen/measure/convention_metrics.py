@@ -1,7 +1,8 @@
 """Custom metrics that hold the times of streams by the definitions of another tool: "vllm ttft", "aiperf itl".
 
 `Llm(conventions=("vllm",))` records them besides our own figures: one trend for each figure of the tool, in ms, over
-all requests to models that ended ok. They are custom metrics, because series with a tag would be added to our own rows.
+all requests to models that ended ok. A tag on our own series would not do, because queries without a tag would add
+these values to ours.
 """
 
 from __future__ import annotations

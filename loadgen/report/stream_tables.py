@@ -43,7 +43,7 @@ def stream_tables(summary: Summary) -> Iterator[Table]:
     yield Table("Tokens of streams", _TOKEN_COLUMNS, tuple(tokens), note=_total(summary.llm))
     failed = tuple(_failed(s, several) for s in lines if s.outcome not in (_ALL, OK))
     if failed:
-        note = "wasted: output tokens of requests that failed. They are in no figure of the tables above."
+        note = "wasted: output tokens of requests that failed. The tables above leave these requests out."
         yield Table("Failed streams", ("", "outcome", "count", "with a token", "wasted"), failed[:MOST_ROWS], 2, note)
 
 

@@ -62,7 +62,7 @@ class StreamRows:
             self._totals = msgspec.to_builtins(summary.llm)
 
     def as_json(self) -> _Json:
-        """Return {"streams": ...} for the document; empty if there are none."""
+        """Return {"streams": ...} for the document; {} for a run without requests to AI models."""
         if not self._rows:
             return {}
         rows = [line for lines in self._rows.values() for line in lines]

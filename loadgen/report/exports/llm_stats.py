@@ -22,7 +22,7 @@ __all__ = ["MS", "TOKENS", "duration_s", "of_convention", "of_ours", "statistics
 
 MS: Final = NS_PER_MS
 TOKENS: Final = TOKEN_NS
-"""What one unit of the statistics is in ns."""
+"""One unit of the statistics, in ns."""
 
 
 def statistics(values: Histogram, percentiles_of: Sequence[float], unit_ns: int = MS) -> dict[str, float] | None:
