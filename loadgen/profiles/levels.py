@@ -33,7 +33,7 @@ __all__ = [
 ]
 
 SETTLING: Final = "settling"
-"""The value of the tag `level` in the first part of each level, and after a change of the load that ended its levels."""
+"""The value of the tag `level` in the first part of a level, and after a change that ended the levels."""
 MAX_LEVELS: Final = 50
 """A row has at most 100 parts (`tagging.MAX_PARTS`), and tags of AI models split it, too."""
 

@@ -87,7 +87,8 @@ def test_a_level_has_the_figures_of_what_was_due_in_it_after_it_had_settled(agen
     assert (one.output_tokens_per_s, two.output_tokens_per_s) == (28.0 * agents, 56.0 * agents)
     assert one.response_ms is not None
     assert one.stream_ms is not None
-    assert (one.response_ms.p50, one.response_ms.max) == (pytest.approx(10, rel=0.02), pytest.approx(30, rel=0.02))
+    assert one.response_ms.p50 == pytest.approx(10, rel=0.02)
+    assert one.response_ms.max == pytest.approx(30, rel=0.02)
     assert one.stream_ms["ttft"].p95 == pytest.approx(5, rel=0.02)
     assert one.tokens_per_s_a_user == pytest.approx(250, rel=0.02)
     assert one.goodput is not None
@@ -112,8 +113,9 @@ def test_the_knee_of_a_run_is_where_its_throughput_stops_to_grow() -> None:
     assert knee.level == pytest.approx(6, rel=0.1)
     assert knee.low is not None
     assert knee.high is not None
-    assert 4 < knee.low < knee.level < knee.high < 8
-    assert (last.output_tokens_per_s, knee.per_s) == (420, pytest.approx(420, rel=0.02))
+    assert 4 < knee.low < 6 < knee.high < 8
+    assert last.output_tokens_per_s == 420
+    assert knee.per_s == pytest.approx(420, rel=0.02)
     assert knee.text.startswith("throughput grows up to about")
 
 

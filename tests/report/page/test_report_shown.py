@@ -498,3 +498,21 @@ def at(page: Page, chart: str, share: float, down: float = 0.5) -> None:
 
 def away(page: Page) -> None:
     page.mouse.move(2, 2)
+
+
+def test_the_table_of_levels_is_shown_with_its_knee(shown: Shown, tmp_path: Path) -> None:
+    given = document(slots=20)
+    table = {
+        "title": "Levels: response",
+        "columns": ["users", "ok"],
+        "rows": [["1", "60"], ["<b>", "9"]],
+        "notes": ["Knee: 4."],
+    }
+    given["verdict"]["levels"] = [table]
+
+    page = opened(shown, tmp_path, given)
+
+    levels = page.locator("section.levels")
+    expect(levels.locator("h2")).to_have_text("Levels: response")
+    assert levels.locator("td").all_inner_texts() == ["1", "60", "<b>", "9"]
+    expect(levels.locator("li")).to_have_text("Knee: 4.")
