@@ -2,8 +2,8 @@
 
 A segmented fit on the scale of logarithms: up to the knee the throughput grows like level^b with 0 <= b <= 1, because
 users and rates can at most be served in proportion. Above it, it is constant or falls, like level^c with -1 <= c <= 0.
-It can only fall if at least two levels are above it: with one, growth up to any point and a steep fall after it would fit
-as well, with a throughput at the knee that no level had.
+It can only fall if at least two levels are above it: with one, growth up to any point and a steep fall after it would
+fit as well, with a throughput at the knee that no level had.
 For each possible knee the least squares of the levels are computed, each level weighted by its error. The 95 % interval
 holds all knees whose sum of squares is within 3.84 of the least, the quantile of chi square with one degree of freedom.
 If even the best fit is worse than the errors explain, the throughput bends slowly: then the limit is that much wider.
