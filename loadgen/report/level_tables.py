@@ -50,8 +50,12 @@ def level_tables(summary: Summary) -> Iterator[Table]:
 
 
 def knee_line(summary: Summary) -> str:
-    """Return the knee as a sentence; "" for a run without levels."""
-    return "" if summary.knee is None else f"Knee: {summary.knee.text}."
+    """Return the knee as a sentence; "" for a run without levels. It is not shown if the figures cannot be trusted."""
+    if summary.knee is None:
+        return ""
+    if summary.result not in ("passed", "failed"):
+        return f"Knee: not judged, because the run is {summary.result}."
+    return f"Knee: {summary.knee.text}."
 
 
 def _stream_cells(one: Level) -> tuple[str, ...]:

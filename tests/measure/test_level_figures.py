@@ -193,6 +193,10 @@ def test_the_report_shows_two_tables_and_the_knee() -> None:
     report = final_report(summary)
     assert [table.title for table in report.tables if "evel" in table.title] == [first.title, second.title]
     assert knee_line(summary) in report.lines
+    assert knee_line(summary).startswith("Knee: throughput grows up to about")
+    assert (
+        knee_line(msgspec.structs.replace(summary, result="invalid")) == "Knee: not judged, because the run is invalid."
+    )
     assert all(len("  ".join(row)) < 80 for table in (first, second) for row in table.rows)
 
 
