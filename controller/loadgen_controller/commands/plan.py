@@ -130,7 +130,7 @@ def main(
     core, cores = _core(is_measured, trial, runs_dir, spec.scenario), usable_cores()
     workers = None if core is None else workers_for(found, core)
     if as_json:
-        facts = msgspec.to_builtins(found) | {"rows": [msgspec.to_builtins(one) for one in _rows(scenario)]}
+        facts = msgspec.to_builtins(found) | {"rows": [_facts_of(one) for one in _rows(scenario)]}
         facts |= core_facts(core, workers, cores)
         echo_json(json.dumps(facts, indent=2))
     else:
@@ -178,6 +178,11 @@ async def _try(scenario: Scenario) -> tuple[tuple[Tried, ...], tuple[str, ...]]:
     if not failed:
         tried += (on_average(name, graphs[name].visits, graphs[name].think_s, seen) for name, seen in steps.items())
     return tuple(tried), tuple(failed)
+
+
+def _facts_of(rows: RowsOf) -> dict[str, object]:
+    """Return the figures of a feed for JSON; rows without tokens have no keys for them."""
+    return {name: value for name, value in msgspec.to_builtins(rows).items() if value is not None}
 
 
 def _rows(scenario: Scenario) -> list[RowsOf]:
