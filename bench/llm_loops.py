@@ -19,7 +19,6 @@ import asyncio
 import json
 import resource
 import statistics
-import sys
 import time
 import urllib.request
 from collections import defaultdict
@@ -285,4 +284,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -123,7 +123,9 @@ def test_a_run_with_an_objective_on_an_invalid_metric_has_the_exit_code_of_an_in
     found = recordings()
     given = facts(found, End(Reason.FINISHED, ""))
     judged_before = verdicts.judge(given, merged(found))
-    invalid = {"response": MetricValidity("response", "invalid", 40, 40, "it cannot be judged: it was late", "use more")}
+    invalid = {
+        "response": MetricValidity("response", "invalid", 40, 40, "it cannot be judged: it was late", "use more")
+    }
     monkeypatch.setattr(verdicts, "stream_validity", lambda assignment, merge: invalid)
 
     after = verdicts.judge(given, merged(found))
