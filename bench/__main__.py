@@ -96,7 +96,7 @@ SECTIONS: dict[str, Part] = {
     "screen": Part(screen.measure, {"turns": 1}),
     "target": Part(target.measure, {"seconds": 1}),
     "stall": Part(stall.measure),
-    "llm": Part(llm.measure, {"streams": 10, "events": 20, "many": 20}),
+    "llm": Part(llm.measure, {"streams": 10, "events": 20, "many": (20,)}),
     "alarms": Part(alarms.measure, {"runs": 1}),
 }
 

@@ -300,7 +300,7 @@ def _find_in_streams(streams: Mapping[str, MetricValidity]) -> Iterator[_Finding
     """Yield one remark for all metrics that share a verdict: ttft and ttft_due, or itl, icl and stall."""
     seen: set[str] = set()
     for metric, one in streams.items():
-        judged_as = JUDGED_AS[metric]
+        judged_as = JUDGED_AS.get(metric, metric)
         if one.verdict != "valid" and judged_as not in seen:
             seen.add(judged_as)
             yield _Finding(ExitCode.PASSED, f"{one.reason}; {one.advice}")
