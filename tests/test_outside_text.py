@@ -155,6 +155,7 @@ ALLOWED = {
     "controller/loadgen_controller/planning/core_probe_server.py": {"sys.stdout.write"},  # its own port
     "agent/loadgen_agent/cli.py": {"sys.stderr.write"},  # of a `block`
     "loadgen/target/__main__.py": {"sys.stderr.write", "sys.stdout.write"},  # of a `block`; its own address
+    "loadgen/target/llm/__main__.py": {"sys.stderr.write", "sys.stdout.write"},  # of a `block`; its own address
 }
 
 
