@@ -65,17 +65,19 @@ def _errors(rows: list[list[str]], streams: int, events: int, many: Sequence[int
                 if clock == "kernel":
                     worst = max(worst, of["single_p99"])
     yield f"Error of a single value at p99 by the kernel's clock at most {ERROR_MS} ms: {held(worst <= ERROR_MS)}."
-    fit = 0
+    fit, is_fit = 0, True
     for n in many:
         with _server("--itl", "20ms", "--ttft", "300ms") as url:
             found = _client(url, n, events, "kernel")
         of = found["errors_ms"]["itl"]
         figure = f"p99 {of['p99']:+.3f}, single {of['single_p99']:.3f} ms"
         rows.append(["error of itl, kernel clock", f"{n:,} streams × 50/s", figure, _share(found), "1 ms"])
-        if abs(of["p99"]) < 1:
+        # At all smaller numbers, too. Two distributions can have the same p99 though single gaps are wrong.
+        is_fit = is_fit and abs(of["p99"]) < 1 and of["single_p99"] < 1
+        if is_fit:
             fit = n
     yield (
-        f"{many[-1]:,} streams a core with an error of the ITL p99 below 1 ms: {held(fit == many[-1])}"
+        f"{many[-1]:,} streams a core with an error of ITL below 1 ms at p99: {held(fit == many[-1])}"
         f" (up to {fit:,} of {', '.join(map(str, many))})."
     )
 

@@ -54,7 +54,7 @@ EVENT = (
     b'"choices":[{"index":0,"delta":{"content":" the"},"logprobs":null,"finish_reason":null}]}\n\n'
 )
 SMALL_ANSWER = b'HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 15\r\n\r\n{"text":" the"}'
-"""What a POST is answered; `SMALL_STREAM` is a whole stream of one event."""
+"""The answer of a POST; `SMALL_STREAM` is a whole stream of one event."""
 
 
 def chunked(event: bytes) -> bytes:

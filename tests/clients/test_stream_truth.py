@@ -55,7 +55,7 @@ async def ask(url: str, reads: StreamReads) -> list[LlmReply]:
         meter = StreamMeter(Recorder())
         meter.begin("ask", warmup=False, pool_limited=False)
         pool = ConnectionPool(network, has_stamps=True)
-        client = LlmClient(HttpClient(meter, pool, url), Llm(model="loadgen-llm"), Place(), reads)
+        client = LlmClient(HttpClient(meter, pool, url), Llm(model="loadgen-llm"), Place(), reads=reads)
         try:
             return await client.chat("hello", max_tokens=EVENTS, exactly=True)
         finally:
