@@ -72,8 +72,8 @@ def _reason(metric: str, verdict: str, worst: Driver, share: float) -> str:
     if streams.kernel_reads:
         text += f" and a read lag p99 of up to {format_duration(streams.read_lag_p99_max_us * NS_PER_US)}"
     if streams.loop_reads:
-        share = format_ratio(streams.loop_reads / (streams.loop_reads + streams.kernel_reads))
-        text += f", and {share} of its reads were timed by the event loop"
+        by_loop = format_ratio(streams.loop_reads / (streams.loop_reads + streams.kernel_reads))
+        text += f", and {by_loop} of its reads were timed by the event loop"
     return text
 
 
