@@ -104,6 +104,7 @@ class LlmReply(StreamedReply):
         "_token_ns",
         "_total_deadline_ns",
         "_unpacker",
+        "_whole",
         "functions",
         "reading",
     )
@@ -124,8 +125,10 @@ class LlmReply(StreamedReply):
         """The counter of the worker's reads, as long as the stream is open."""
         self._token_ns = 0
         """Time of the last read with tokens; 0: there was none."""
+        self._whole = bytearray()
+        """The body so far, if it is no stream."""
         self.body = b""
-        """Of a stream: its beginning, which a stored failure shows."""
+        """The body; of a stream its beginning, which a stored failure shows."""
         if meter.recorder.watches_streams:
             call.running = meter.recorder.streams_of(series).begun(asked_ns, call.wait_ns, self._had_token)
 
@@ -147,8 +150,8 @@ class LlmReply(StreamedReply):
                 encodings = b",".join(v for n, v in head.raw if n.lower() == b"content-encoding")
                 try:
                     self._unpacker = Unpacker(encodings.decode("latin-1"))
-                except DecodingError as error:
-                    self._failure = RequestFailed(PROTOCOL, str(error))
+                except DecodingError:  # so many layers that nobody can mean it: no stream
+                    self.reading = None
 
     def took(self, data: bytes, now_ns: int) -> bool:
         """HOT, once a read. Read the events in these bytes; see `StreamReading.feed` for its budget."""
@@ -156,8 +159,8 @@ class LlmReply(StreamedReply):
         self._raw_bytes += len(data)
         reading = self.reading
         if reading is None:
-            self.body += data
-            if len(self.body) > self.limit_bytes:
+            self._whole += data
+            if len(self._whole) > self.limit_bytes:
                 self._give_up(RequestFailed(TOO_LARGE, f"the answer has more than {self.limit_bytes} bytes"))
             return False
         call = self._call
@@ -192,25 +195,27 @@ class LlmReply(StreamedReply):
                 self._wake()
         return False
 
-    def _uncounted(self) -> None:
-        """Count the end of the stream, once."""
+    def _at_its_end(self) -> None:
+        """Count the end of the stream, once, and keep the body of an answer that is none."""
         counted, self._counted = self._counted, None
         if counted is not None and self.reading is not None:
             counted.closed(self.reading.token_events)
+        if self._whole:
+            self.body = bytes(self._whole)
 
     def ended(self) -> None:
-        self._uncounted()
+        self._at_its_end()
         super().ended()
 
     def broke(self, failure: RequestFailed) -> None:
-        self._uncounted()
+        self._at_its_end()
         if failure.outcome == TIMEOUT and self._had_token() and self.done_ns < self._total_deadline_ns:
             idle_s = (self._call.idle_ns or 0) / 1e9
             failure = RequestFailed(STALLED, f"no byte for {idle_s:g} s after {len(self._tokens_text)} characters")
         super().broke(failure)
 
     def cut(self) -> None:
-        self._uncounted()
+        self._at_its_end()
         if self._failure is not None:
             self._wake()
         else:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, get_type_hints
 
 import msgspec
@@ -74,8 +75,12 @@ def tool_of(function: Tool | ToolFunction) -> Tool:
     Raises:
         UsageError: it is not an async function, or an argument has no type or no schema.
     """
-    if isinstance(function, Tool):
-        return function
+    return function if isinstance(function, Tool) else _made_of(function)
+
+
+@lru_cache(maxsize=256)
+def _made_of(function: ToolFunction) -> Tool:
+    """Return the tool of a function. Made once a function, because a schema takes 100 µs."""
     name = getattr(function, "__name__", repr(function))
     if not inspect.iscoroutinefunction(function):
         raise UsageError(f"tools: {name} is not an async function", hint=f"write async def {name}(...)")
@@ -98,14 +103,9 @@ def _struct_name(function: ToolFunction) -> str:
     return f"{function.__name__}_arguments"
 
 
-_KNOWN: dict[ToolFunction, type[msgspec.Struct]] = {}
-
-
+@lru_cache(maxsize=256)
 def _arguments_of(function: ToolFunction) -> type[msgspec.Struct]:
     """Return a Struct type with the arguments of a function. Made once a function."""
-    found = _KNOWN.get(function)
-    if found is not None:
-        return found
     hints = get_type_hints(function)
     fields: list[Any] = []
     for name, parameter in inspect.signature(function).parameters.items():
@@ -123,4 +123,4 @@ def _arguments_of(function: ToolFunction) -> type[msgspec.Struct]:
             f"tools: the arguments of {function.__name__} have no JSON schema: {error}",
             hint="use str, int, float, bool, lists, dicts, dataclasses and Structs",
         ) from error
-    return _KNOWN.setdefault(function, made)
+    return made
