@@ -1,0 +1,103 @@
+"""Counts every line of the logs: taken, excluded, rejected or a directive. The parts always add up to the lines read."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Final
+
+__all__ = ["EXAMPLES", "Accounting", "Example", "Excluded", "Rejected", "outline"]
+
+EXAMPLES: Final = 20
+"""Examples kept of each reason."""
+_OUTLINE_BYTES: Final = 160
+_OUTLINE: Final = bytes(
+    ord("0") if 48 <= n <= 57 else ord("A") if 65 <= n <= 90 else ord("a") if 97 <= n <= 122 else n if 32 <= n < 127 else 63
+    for n in range(256)
+)
+
+
+class Rejected(Exception):
+    """A line that its format cannot read. The text is the reason."""
+
+
+class Excluded(Exception):
+    """A line that was read and has no request that a user sent. The text is the reason."""
+
+
+@dataclass(frozen=True, order=True)
+class Example:
+    """A line that was not taken. It has the outline of the line, never its text, because lines contain secrets."""
+
+    file: str
+    line: int
+    outline: str
+
+
+@dataclass
+class Accounting:
+    """The lines of all logs by what became of them. read = taken + excluded + rejected + directives."""
+
+    read: int = 0
+    taken: int = 0
+    directives: int = 0
+    """Blank lines, comments, and header lines such as `#Fields:`."""
+    excluded: Counter[str] = field(default_factory=Counter)
+    rejected: Counter[str] = field(default_factory=Counter)
+    taken_by_format: Counter[str] = field(default_factory=Counter)
+    _examples: dict[str, list[Example]] = field(default_factory=dict)
+
+    def reject(self, reason: str, file: str, line: int, text: bytes) -> None:
+        """Count a rejected line, and keep it as an example if it is among the first ones of its reason."""
+        self.rejected[reason] += 1
+        self._keep(reason, file, line, text)
+
+    def exclude(self, reason: str, file: str, line: int, text: bytes) -> None:
+        """Count an excluded line, and keep it as an example if it is among the first ones of its reason."""
+        self.excluded[reason] += 1
+        self._keep(reason, file, line, text)
+
+    @property
+    def adds_up(self) -> bool:
+        """Whether every line is in exactly one part. False would be a bug."""
+        return self.read == self.taken + self.directives + self.excluded.total() + self.rejected.total()
+
+    @property
+    def rejected_share(self) -> float:
+        """Rejected lines as a share of all lines except directives."""
+        lines = self.read - self.directives
+        return self.rejected.total() / lines if lines else 0.0
+
+    def examples(self) -> dict[str, list[Example]]:
+        """Return the first examples of each reason, by file and line."""
+        return {reason: sorted(kept)[:EXAMPLES] for reason, kept in sorted(self._examples.items())}
+
+    def as_json(self) -> dict[str, object]:
+        """Return the block `accounting` of `traffic.json`."""
+        return {
+            "read": self.read,
+            "taken": self.taken,
+            "excluded": dict(sorted(self.excluded.items())),
+            "rejected": self.rejected.total(),
+            "rejected_by_reason": dict(sorted(self.rejected.items())),
+            "directives": self.directives,
+            "taken_by_format": dict(sorted(self.taken_by_format.items())),
+        }
+
+    def _keep(self, reason: str, file: str, line: int, text: bytes) -> None:
+        kept = self._examples.setdefault(reason, [])
+        if len(kept) >= 2 * EXAMPLES:
+            # Keep the smallest places instead of the first seen, so that the order of the files makes no difference.
+            kept.sort()
+            del kept[EXAMPLES:]
+        if len(kept) < EXAMPLES or (file, line) < (kept[-1].file, kept[-1].line) or len(kept) > EXAMPLES:
+            kept.append(Example(file, line, outline(text)))
+
+
+def outline(text: bytes) -> str:
+    """Return the beginning of a line with each letter as `a` or `A` and each digit as `0`.
+
+    It shows where a line differs from its format, and no value: `00.0.0.0 - - [00/Aaa/0000:00:00:00 +0000] "AAA /aaa`.
+    """
+    shown = text[:_OUTLINE_BYTES].translate(_OUTLINE).decode("ascii")
+    return shown + "..." if len(text) > _OUTLINE_BYTES else shown

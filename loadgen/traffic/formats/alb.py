@@ -1,0 +1,81 @@
+"""AWS Application Load Balancer: `type time elb client:port target:port ... "request" "agent" ...`.
+
+`time` is the end of a request; `request_creation_time` is its start. AWS adds fields at the end of a line from time to
+time, and older files have fewer: only the fields up to `request_creation_time` are read, and that one may be absent.
+"""
+
+from __future__ import annotations
+
+import re
+from math import isnan, nan
+from typing import Final
+
+from loadgen.traffic.accounting import Excluded, Rejected
+from loadgen.traffic.formats.log_format import NO_REQUEST, FormatOptions, duration, host_of, whole_number
+from loadgen.traffic.rows import Fields
+from loadgen.traffic.timestamps import Timestamps
+
+__all__ = ["Alb"]
+
+_TYPES: Final = {b"http", b"https", b"h2", b"grpcs", b"ws", b"wss"}
+_QUOTED: Final = rb'"((?:[^"\\]|\\.)*+)"'
+_LINE: Final = re.compile(rb"([^\"]*+) " + _QUOTED + rb" " + _QUOTED + rb"(.*)", re.DOTALL)
+_CREATED: Final = re.compile(rb' (?:\d+|-) (\d{4}-\d\d-\d\dT[0-9:.]{8,18}Z) "')
+_STAMP: Final = re.compile(rb"\d{4}-\d\d-\d\dT")
+
+
+class Alb:
+    """Parses lines of an Application Load Balancer. HOT: 2 µs a line."""
+
+    name = "alb"
+
+    def __init__(self, options: FormatOptions, times: Timestamps) -> None:
+        self._times = times
+
+    def directive(self, line: bytes) -> None:
+        """Ignore a comment."""
+
+    def parse(self, line: bytes) -> Fields:
+        """Return the fields of a line. `-` and -1 mean unknown; IPv6 addresses may be without brackets."""
+        parts = line.split(b'"', 11)
+        if len(parts) < 5 or b'\\"' in line:
+            head, request, agent, rest = _slowly(line)
+            created = _CREATED.search(rest)
+            start_text = created[1] if created else b""
+        else:
+            head, request, agent = parts[0], parts[1], parts[3]
+            words = parts[10].split() if len(parts) > 10 else ()
+            start_text = words[1] if len(words) == 2 else b""
+        words = head.split()
+        if len(words) != 12 or words[0] not in _TYPES:
+            raise _wrong(words)
+        end = self._times.iso(words[1])
+        processing = [duration(text) for text in words[5:8]]
+        took = sum(processing)
+        start = end
+        if start_text:
+            start = self._times.iso(start_text)
+            took = (end - start) / 1e6 if end >= start else nan
+        elif not isnan(took):
+            start = end - round(took * 1e6)
+        if request[:2] == b"- ":
+            raise Excluded(NO_REQUEST)
+        if agent == b"-":
+            agent = b""
+        return start, took, host_of(words[3]), b"", agent, request, whole_number(words[8]), whole_number(words[11])
+
+
+def _slowly(line: bytes) -> tuple[bytes, bytes, bytes, bytes]:
+    found = _LINE.match(line)
+    if found is None:
+        raise _wrong(line[:200].split())
+    return found[1], found[2], found[3], found[4]
+
+
+def _wrong(words: list[bytes]) -> Rejected:
+    """Return the reason why a line is not one of an Application Load Balancer."""
+    if words and words[0] in (b"tls", b"tcp"):
+        return Rejected("a connection of a Network Load Balancer, which has no HTTP requests")
+    if words and _STAMP.match(words[0]):
+        return Rejected("a line of the load balancer's connection log")
+    return Rejected("not in the format of an Application Load Balancer")

@@ -1,0 +1,135 @@
+"""Turns the lines of logs into rows, and counts every line. HOT: 2 µs a line, with the format about 3.5."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Final
+
+from loadgen.traffic.accounting import Accounting, Excluded, Rejected
+from loadgen.traffic.formats.log_format import NO_REQUEST, LogFormat
+from loadgen.traffic.log_files import MOST_LINE_BYTES, Block
+from loadgen.traffic.partitions import Partitions
+from loadgen.traffic.path_tree import PathTree
+from loadgen.traffic.rows import HAS_QUERY, METHOD_NUMBERS, MOST_SIZE, pack_row, rows_of
+
+__all__ = ["Intake", "split_request"]
+
+_MOST_CACHED: Final = 100_000
+_ROWS: Final = 1 << 16
+_NO_USER: Final = (b"", b"-")
+_LETTERS: Final = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz-_")
+_KEPT_BYTES: Final = 4 << 10
+"""Texts longer than this are not cached, so that the caches have at most a few hundred MB even for hostile logs."""
+
+
+class Intake:
+    """Takes lines. The salt makes the users' hashes useless to anybody else; it must not be stored.
+
+    by_user: whether a user is who the log names as its user, if it names one. Otherwise a user is an address with an
+    agent.
+    """
+
+    def __init__(self, tree: PathTree, partitions: Partitions, salt: bytes, by_user: bool) -> None:
+        self.accounting = Accounting()
+        self._tree, self._partitions = tree, partitions
+        self._salt, self._by_user = salt, by_user
+        self._users: dict[bytes, int] = {}
+        self._requests: dict[bytes, tuple[int, int, int] | None] = {}
+        self._packed: list[bytes] = []
+
+    def take(self, block: Block, reader: LogFormat, file: str, first_line: int) -> None:
+        """Take the lines of a block. first_line: number of its first line in the file, from 1."""
+        packed = self._packed
+        before = len(packed)
+        parse, requests, users, by_user = reader.parse, self._requests, self._users, self._by_user
+        add = packed.append
+        number = first_line - 1
+        for line in block.lines:
+            number += 1
+            try:
+                if not line or line[0] == 35:
+                    self.accounting.directives += 1
+                    reader.directive(line)
+                    continue
+                if block.is_odd:
+                    _check(line)
+                start, took, client, name, agent, request, status, size = parse(line)
+                try:
+                    found = requests[request]
+                except KeyError:
+                    found = self._request(request)
+                if found is None:
+                    raise Excluded(NO_REQUEST)
+                path, method, flags = found
+                key = b"\0" + name if by_user and name not in _NO_USER else client + b" " + agent
+                user = users.get(key)
+                if user is None:
+                    user = self._user(key)
+                add(pack_row(user, start, took, path, size if size < MOST_SIZE else MOST_SIZE, status, method, flags))
+            except Rejected as error:
+                self._account_for_rejected(line, error.args[0], file, number)
+            except Excluded as error:
+                self.accounting.exclude(error.args[0], file, number, line)
+            except ValueError:
+                self._account_for_rejected(line, "a number or a time stamp is invalid", file, number)
+        taken = len(packed) - before
+        self.accounting.read += len(block.lines)
+        self.accounting.taken += taken
+        self.accounting.taken_by_format[reader.name] += taken
+        if len(packed) >= _ROWS:
+            self.flush()
+
+    def flush(self) -> None:
+        """Pass the rows on to the partitions."""
+        if self._packed:
+            self._partitions.add(rows_of(self._packed))
+            self._packed.clear()
+
+    def _account_for_rejected(self, line: bytes, reason: str, file: str, number: int) -> None:
+        if line.strip():
+            self.accounting.reject(reason, file, number, line)
+        else:
+            self.accounting.directives += 1
+
+    def _request(self, request: bytes) -> tuple[int, int, int] | None:
+        """Return path, method and flags of a request line; None if it is no request."""
+        parts = split_request(request)
+        found = None
+        if parts is not None:
+            method, target = parts
+            flags = HAS_QUERY if b"?" in target else 0
+            found = self._tree.number(target), METHOD_NUMBERS.get(method, 0), flags
+        if len(request) < _KEPT_BYTES:
+            if len(self._requests) >= _MOST_CACHED:
+                self._requests.clear()
+            self._requests[request] = found
+        return found
+
+    def _user(self, key: bytes) -> int:
+        user = int.from_bytes(hashlib.blake2b(key, digest_size=8, key=self._salt).digest(), "little")
+        if len(key) < _KEPT_BYTES:
+            if len(self._users) >= _MOST_CACHED:
+                self._users.clear()
+            self._users[key] = user
+        return user
+
+
+def split_request(request: bytes) -> tuple[bytes, bytes] | None:
+    """Return method and target of `GET /a b HTTP/1.1`; None if it is no request, such as `-` or bytes of TLS."""
+    method, _, target = request.partition(b" ")
+    if not method or not target or not _LETTERS.issuperset(method):
+        return None
+    before, _, version = target.rpartition(b" ")
+    if before and version.startswith(b"HTTP/"):
+        target = before
+    target = target.strip()
+    if target.startswith(b"HTTP/") or not target:
+        return None
+    return method, target
+
+
+def _check(line: bytes) -> None:
+    if len(line) > MOST_LINE_BYTES:
+        raise Rejected(f"longer than {MOST_LINE_BYTES >> 10} KiB")
+    if b"\0" in line:
+        raise Rejected("NUL bytes; the log was cut while the server was writing")

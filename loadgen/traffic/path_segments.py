@@ -1,0 +1,72 @@
+"""Recognizes parameters in paths by their form: ids, hashes, dates, addresses of e-mail, tokens."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+from urllib.parse import quote, unquote_to_bytes
+
+__all__ = ["MOST_DEPTH", "PARAMETERS", "is_parameter", "segments_of", "template_segment"]
+
+MOST_DEPTH: Final = 16
+"""Segments of a path that are told apart. The rest of a deeper path becomes `{rest}`."""
+_MOST_LITERAL: Final = 64
+
+PARAMETERS: Final = ("{id}", "{uuid}", "{date}", "{email}", "{token}", "{slug}", "{rest}")
+_FORMS: Final = (
+    ("{id}", re.compile(r"[+-]?\d+")),
+    ("{uuid}", re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")),
+    ("{id}", re.compile(r"[0-7][0-9A-HJKMNP-TV-Z]{25}")),  # ULID
+    ("{date}", re.compile(r"\d{4}-\d\d(?:-\d\d(?:T[\d:.]+Z?)?)?")),
+    ("{id}", re.compile(r"(?=[a-fA-F]*\d)[0-9a-fA-F]{8,}")),
+    ("{email}", re.compile(r"[^@\s]+@[^@\s]+\.[^@\s]+")),
+    ("{token}", re.compile(r"eyJ[\w-]{8,}(?:\.[\w-]*){0,2}")),  # JSON web token
+    ("{token}", re.compile(r"(?=[^a-z]*[a-z])(?=[^A-Z]*[A-Z])(?=[^0-9]*[0-9])[\w-]{16,}={0,2}", re.ASCII)),
+)
+_SUFFIX: Final = re.compile(r"(.+)(\.[A-Za-z][A-Za-z0-9]{0,5})", re.DOTALL)
+_PLAIN: Final = re.compile(r"[a-z_]{1,15}")
+_VISIBLE: Final = "!$&'()*+,:@-._~"
+
+
+def segments_of(target: bytes) -> list[str]:
+    """Return the template segments of a request's target. The query, the fragment, `;` parameters and the host are left
+    out: they may contain session ids and tokens.
+    """
+    path = target.partition(b"?")[0].partition(b"#")[0]
+    if path[:1] != b"/":
+        _, mark, rest = path.partition(b"://")
+        path = b"/" + (rest.partition(b"/")[2] if mark else path)
+    parts = path[1:].split(b"/")
+    cut = parts[:MOST_DEPTH]
+    segments = [template_segment(part) for part in cut]
+    if len(parts) > MOST_DEPTH:
+        segments.append("{rest}")
+    return segments
+
+
+def template_segment(raw: bytes) -> str:
+    """Return a segment of a path as it is in a name: a parameter such as `{id}`, or the text. 1 to 6 µs.
+
+    A parameter keeps the suffix of a file: `12345.json` becomes `{id}.json`.
+    """
+    if b";" in raw:
+        raw = raw.partition(b";")[0]
+    text = (unquote_to_bytes(raw) if b"%" in raw else raw).decode("utf-8", "replace")
+    if _PLAIN.fullmatch(text):
+        return text
+    for name, form in _FORMS:
+        if form.fullmatch(text):
+            return name
+    suffixed = _SUFFIX.fullmatch(text)
+    if suffixed is not None:
+        for name, form in _FORMS:
+            if form.fullmatch(suffixed[1]):
+                return name + suffixed[2]
+    if len(text) > _MOST_LITERAL:
+        return "{slug}"
+    return quote(text, safe=_VISIBLE)
+
+
+def is_parameter(segment: str) -> bool:
+    """Return whether a segment of a template stands for many values."""
+    return segment[:1] == "{"

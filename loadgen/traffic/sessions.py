@@ -1,0 +1,57 @@
+"""Splits the requests of each user into sessions: a silence of more than a time-out ends a session."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["SessionCut", "first_of_sessions", "latest_ends", "shared_users"]
+
+Times = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class SessionCut:
+    """Where sessions begin, in rows sorted by user and start. last_end: of each session, in µs."""
+
+    first: NDArray[np.int64]
+    length: NDArray[np.int64]
+    last_end: Times
+
+
+def latest_ends(user: NDArray[np.uint64], end: Times) -> Times:
+    """Return for each row the latest end of its user's requests up to this row. Rows are sorted by user and start."""
+    count = len(user)
+    if not count:
+        return end
+    order = np.argsort(end, kind="stable")
+    rank = np.empty(count, np.int64)
+    rank[order] = np.arange(count)
+    # Ranks instead of times, so that the product with the group's number cannot overflow.
+    group = np.cumsum(np.concatenate(([0], user[1:] != user[:-1])))
+    highest: NDArray[np.int64] = np.maximum.accumulate(rank + group * count) - group * count
+    return end[order[highest]]
+
+
+def first_of_sessions(user: NDArray[np.uint64], start: Times, latest: Times, timeout_us: int) -> SessionCut:
+    """Return where sessions begin: at a user's first request, and after a silence of more than `timeout_us`.
+
+    latest: from `latest_ends`. The silence counts from the latest end so far to the next start.
+    """
+    if not len(user):
+        return SessionCut(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0, np.int64))
+    is_first = np.ones(len(user), bool)
+    is_first[1:] = (user[1:] != user[:-1]) | (start[1:] - latest[:-1] > timeout_us)
+    first = np.flatnonzero(is_first)
+    after = np.append(first[1:], len(user))
+    return SessionCut(first, after - first, latest[after - 1])
+
+
+def shared_users(user: NDArray[np.uint64], start: Times, requests: int, window_us: int) -> NDArray[np.uint64]:
+    """Return the users that sent more than `requests` within a window: a gateway or a partner, not one person."""
+    if len(user) <= requests:
+        return user[:0]
+    is_fast = (user[requests:] == user[:-requests]) & (start[requests:] - start[:-requests] <= window_us)
+    return np.unique(user[requests:][is_fast])
