@@ -1,4 +1,4 @@
-"""Counts every line of the logs: taken, excluded, rejected or a directive. The parts always add up to the lines read."""
+"""Counts every line of the logs: taken, excluded, rejected or a directive. The parts add up to the lines read."""
 
 from __future__ import annotations
 
@@ -12,7 +12,15 @@ EXAMPLES: Final = 20
 """Examples kept of each reason."""
 _OUTLINE_BYTES: Final = 160
 _OUTLINE: Final = bytes(
-    ord("0") if 48 <= n <= 57 else ord("A") if 65 <= n <= 90 else ord("a") if 97 <= n <= 122 else n if 32 <= n < 127 else 63
+    ord("0")
+    if 48 <= n <= 57
+    else ord("A")
+    if 65 <= n <= 90
+    else ord("a")
+    if 97 <= n <= 122
+    else n
+    if 32 <= n < 127
+    else 63
     for n in range(256)
 )
 

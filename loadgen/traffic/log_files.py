@@ -64,7 +64,9 @@ def blocks(path: Path) -> Iterator[Block]:
             first = raw.read(4)
             raw.seek(0)
             if first == _ZSTD:
-                raise UsageError(f"{path}: zstd is not supported", hint="unpack it with: zstd -d, and name the plain file")
+                raise UsageError(
+                    f"{path}: zstd is not supported", hint="unpack it with: zstd -d, and name the plain file"
+                )
             if first[:2] == _GZIP:
                 with gzip.open(raw) as unpacked:
                     yield from _blocks(cast(BinaryIO, unpacked))
@@ -77,7 +79,9 @@ def blocks(path: Path) -> Iterator[Block]:
     except (gzip.BadGzipFile, zlib.error) as error:
         raise UsageError(f"{path}: the archive is damaged: {error}", hint="test it with: gzip -t") from None
     except OSError as error:
-        raise UsageError(f"{path}: cannot be read: {error.strerror or error}", hint="check path and permissions") from None
+        raise UsageError(
+            f"{path}: cannot be read: {error.strerror or error}", hint="check path and permissions"
+        ) from None
 
 
 def _blocks(file: BinaryIO) -> Iterator[Block]:

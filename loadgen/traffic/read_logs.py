@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import secrets
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
@@ -271,8 +271,7 @@ class _SecondPass:
         size = len(self.counts)
         self.counts += np.bincount(name, minlength=size)
         user, start = rows["user"].copy(), rows["start"].copy()
-        is_new = np.ones(len(user), bool)
-        is_new[1:] = user[1:] != user[:-1]
+        is_new = np.append(True, user[1:] != user[:-1])
         self._users += int(np.count_nonzero(is_new))
         pairs = np.unique((np.cumsum(is_new) - 1) * size + name)
         self.users_of_names += np.bincount(pairs % size, minlength=size)
@@ -291,7 +290,9 @@ class _SecondPass:
         cut = first_of_sessions(user, start, latest, self._timeout_us)
         starts = start[cut.first]
         first_us, last_us = self._span_us
-        is_cut = (starts - first_us <= self._timeout_us) | (last_us - cut.last_end <= self._timeout_us)
+        is_cut: NDArray[np.bool_] = (starts - first_us <= self._timeout_us) | (
+            last_us - cut.last_end <= self._timeout_us
+        )
         self._cut += int(np.count_nonzero(is_cut))
         self._first_counts += np.bincount(name[cut.first], minlength=len(self.counts))
         self._starts.append(starts)

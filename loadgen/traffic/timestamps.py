@@ -55,10 +55,10 @@ class Timestamps:
 
     def iso(self, text: bytes) -> int:
         """Convert a stamp of ISO 8601 or RFC 3339, `2018-07-02T22:23:00.186641Z`. A stamp without a zone is UTC."""
-        if text[-1:] == b"Z" and text[19:20] == b".":
+        if len(text) == 27 and text[26] == 90 and text[19] == 46:  # 2018-07-02T22:23:00.186641Z
             second = self._iso_seconds.get(text[:19])
-            digits = text[20:-1]
-            if second is not None and len(digits) == 6 and digits.isdigit():
+            digits = text[20:26]
+            if second is not None and digits.isdigit():
                 return second + int(digits)
         found = _ISO.fullmatch(text)
         if found is None:

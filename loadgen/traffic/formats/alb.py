@@ -50,19 +50,21 @@ class Alb:
         if len(words) != 12 or words[0] not in _TYPES:
             raise _wrong(words)
         end = self._times.iso(words[1])
-        processing = [duration(text) for text in words[5:8]]
-        took = sum(processing)
-        start = end
         if start_text:
             start = self._times.iso(start_text)
             took = (end - start) / 1e6 if end >= start else nan
-        elif not isnan(took):
-            start = end - round(took * 1e6)
+        else:
+            took = sum(duration(text) for text in words[5:8])
+            start = end if isnan(took) else end - round(took * 1e6)
         if request[:2] == b"- ":
             raise Excluded(NO_REQUEST)
+        client = words[3]
+        address, _, port = client.rpartition(b":")
+        if not port.isdigit() or b":" in address:
+            address = host_of(client)  # IPv6, or no port
         if agent == b"-":
             agent = b""
-        return start, took, host_of(words[3]), b"", agent, request, whole_number(words[8]), whole_number(words[11])
+        return start, took, address, b"", agent, request, whole_number(words[8]), whole_number(words[11])
 
 
 def _slowly(line: bytes) -> tuple[bytes, bytes, bytes, bytes]:

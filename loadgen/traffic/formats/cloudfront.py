@@ -63,7 +63,16 @@ class CloudFront:
         if forwarded not in (b"-", b""):
             client = forwarded.replace(b"%20", b"").split(b",")[0].strip() or client
         target = stem if query in (b"-", b"") else stem + b"?" + query
-        return start, took, client, b"", self._agent(agent), method + b" " + target, whole_number(status), whole_number(size)
+        return (
+            start,
+            took,
+            client,
+            b"",
+            self._agent(agent),
+            method + b" " + target,
+            whole_number(status),
+            whole_number(size),
+        )
 
     @staticmethod
     def columns_read() -> tuple[bytes, ...]:

@@ -1,6 +1,6 @@
 """CLF and combined: the access logs of Apache and nginx, with a virtual host before or a duration after.
 
-    203.0.113.7 - frank [17/May/2015:10:05:03 +0000] "GET /cart HTTP/1.1" 200 2326 "http://shop/" "Mozilla/5.0 ..."
+203.0.113.7 - frank [17/May/2015:10:05:03 +0000] "GET /cart HTTP/1.1" 200 2326 "http://shop/" "Mozilla/5.0 ..."
 """
 
 from __future__ import annotations

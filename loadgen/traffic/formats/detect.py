@@ -31,7 +31,9 @@ _TWO_FORMATS: Final = 0.05
 _HINT: Final = f"name the format: {', '.join(sorted(FORMATS))}"
 
 
-def format_of(file: str, lines: Sequence[bytes], options: FormatOptions, times: Timestamps, given: str = "") -> LogFormat:
+def format_of(
+    file: str, lines: Sequence[bytes], options: FormatOptions, times: Timestamps, given: str = ""
+) -> LogFormat:
     """Return the reader for a file, from its first lines.
 
     file: for messages. given: the name of a format, if the operator chose one.

@@ -41,12 +41,38 @@ class Member:
 
 _KNOWN: Final[dict[str, tuple[str, ...]]] = {
     "time": (
-        *("StartUTC", "EdgeStartTimestamp", "time", "timestamp", "@timestamp", "ts", "time_iso8601", "time_local", "msec"),
+        *(
+            "StartUTC",
+            "EdgeStartTimestamp",
+            "time",
+            "timestamp",
+            "@timestamp",
+            "ts",
+            "time_iso8601",
+            "time_local",
+            "msec",
+        ),
         *("EdgeEndTimestamp:end", "StartLocal", "date"),
     ),
-    "method": ("method", "request_method", "RequestMethod", "ClientRequestMethod", "request.method", "httpRequest.requestMethod"),
+    "method": (
+        "method",
+        "request_method",
+        "RequestMethod",
+        "ClientRequestMethod",
+        "request.method",
+        "httpRequest.requestMethod",
+    ),
     "url": (
-        *("request_uri", "uri", "url", "path", "RequestPath", "ClientRequestURI", "request.uri", "httpRequest.requestUrl"),
+        *(
+            "request_uri",
+            "uri",
+            "url",
+            "path",
+            "RequestPath",
+            "ClientRequestURI",
+            "request.uri",
+            "httpRequest.requestUrl",
+        ),
         "ClientRequestPath",
     ),
     "request": ("request",),

@@ -1,0 +1,148 @@
+"""Paths become templates: parameters by form, by number, by pins; the order makes no difference."""
+
+from __future__ import annotations
+
+import random
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from loadgen.traffic.naming import NameRules, infer_parameters, names_within_budget
+from loadgen.traffic.path_segments import segments_of, template_segment
+from loadgen.traffic.path_tree import PathTree
+from loadgen.traffic.rows import METHODS
+
+
+def names_of(paths: list[bytes], tree: PathTree, rules: NameRules | None = None) -> dict[str, int]:
+    """The templates of some paths after inference, with the number of paths."""
+    numbers = [tree.number(path) for path in paths]
+    counts = np.bincount(np.array(numbers), minlength=tree.size).astype(np.int64)
+    infer_parameters(tree, counts, rules or NameRules())
+    now = tree.numbers()
+    texts = {number: template for template, number in tree.templates()}
+    found: dict[str, int] = {}
+    for number in numbers:
+        text = texts[int(now[number])]
+        found[text] = found.get(text, 0) + 1
+    return dict(sorted(found.items()))
+
+
+@pytest.mark.parametrize(
+    ("segment", "expected"),
+    [
+        (b"12345", "{id}"),
+        (b"0187c2a4-5b6d-7e8f-9a0b-1c2d3e4f5a6b", "{uuid}"),
+        (b"01ARZ3NDEKTSV4RRFFQ69G5FAV", "{id}"),
+        (b"deadbeef01", "{id}"),
+        (b"2026-11-20", "{date}"),
+        (b"jane%40shop.example", "{email}"),
+        (b"eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.c2ln", "{token}"),
+        (b"a8Kd93jfKq02LmXz", "{token}"),
+        (b"12345.json", "{id}.json"),
+        (b"x" * 65, "{slug}"),
+        (b"products", "products"),
+        (b"v1", "v1"),
+        (b"deadbeef", "deadbeef"),
+        (b"search;jsessionid=A1B2", "search"),
+        (b"%7Bid%7D", "%7Bid%7D"),
+        (b"caf%C3%A9", "caf%C3%A9"),
+        (b"\xff", "%EF%BF%BD"),
+    ],
+)
+def test_a_segment_is_a_parameter_by_its_form(segment: bytes, expected: str) -> None:
+    assert template_segment(segment) == expected
+
+
+@pytest.mark.parametrize("target", [b"/a/b", b"https://shop.example:443/a/b", b"/a/b?c=d/e", b"/a/b#x", b"/a/b;s=1"])
+def test_query_fragment_host_and_parameters_after_a_semicolon_are_left_out(target: bytes) -> None:
+    assert segments_of(target) == ["a", "b"]
+
+
+def test_repeated_parameters_have_different_names() -> None:
+    assert names_of([b"/users/1/orders/2/x"], PathTree()) == {"/users/{id}/orders/{id2}/x": 1}
+
+
+def test_many_alike_children_are_a_parameter() -> None:
+    paths = [
+        f"/products/{chr(97 + n % 26)}{chr(97 + n // 26)}-shoe/{leaf}".encode()
+        for n in range(120)
+        for leaf in ("", "reviews")
+    ]
+
+    assert names_of(paths, PathTree()) == {"/products/{slug}/": 120, "/products/{slug}/reviews": 120}
+
+
+def test_busy_children_keep_their_text() -> None:
+    paths = [f"/products/shoe-{chr(97 + n % 26)}{chr(97 + n // 26)}".encode() for n in range(120)] + [
+        b"/products/sale"
+    ] * 50
+
+    assert names_of(paths, PathTree()) == {"/products/sale": 50, "/products/{slug}": 120}
+
+
+def test_different_children_are_no_parameter() -> None:
+    different = [
+        f"/s{chr(97 + n % 26)}{chr(97 + n // 26)}/c{chr(97 + n % 7)}-{chr(97 + n % 5)}".encode() for n in range(60)
+    ]
+
+    assert len(names_of(different, PathTree())) == 60
+
+
+def test_a_pinned_template_comes_first() -> None:
+    tree = PathTree(["/products/{sku}"])
+
+    assert names_of([b"/products/red-shoe?x=1", b"/products/7", b"/products/7/a"], tree) == {
+        "/products/{id}/a": 1,
+        "/products/{sku}": 2,
+    }
+
+
+def test_a_million_slugs_are_one_name_and_a_small_tree() -> None:
+    tree = PathTree()
+    for n in range(30_000):
+        tree.number(b"/p/slug-%x-z/reviews" % n)
+
+    assert tree.size < 5_000
+    assert not tree.is_approximate
+
+
+def test_random_trees_stay_small_and_are_marked() -> None:
+    tree = PathTree(most_nodes=5_000)
+    rng = random.Random(1)
+    for _ in range(20_000):
+        tree.number(b"/" + b"/".join(b"s%xx" % rng.randrange(300) for _ in range(4)))
+
+    assert tree.is_approximate
+    assert len(list(tree.templates())) < 6_000
+
+
+words = st.sampled_from([b"a", b"b", b"c", b"d", b"e", b"f", b"7", b"x.png", b"y.png", b""])
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.lists(st.lists(words, min_size=1, max_size=4), min_size=1, max_size=60), st.randoms(use_true_random=False))
+def test_any_order_of_paths_gives_the_same_names(paths: list[list[bytes]], rng: random.Random) -> None:
+    targets = [b"/" + b"/".join(path) for path in paths]
+    shuffled = targets[:]
+    rng.shuffle(shuffled)
+    rules = NameRules(least_children=2, most_share=0.3)
+
+    for most in (2, 3, 2_000):
+        one = names_of(targets, PathTree(most_children=most), rules)
+        other = names_of(shuffled, PathTree(most_children=most), rules)
+        assert one == other
+
+
+def test_the_budget_keeps_the_busiest_names_that_enough_users_sent() -> None:
+    counts = np.zeros(4 * len(METHODS), np.int64)
+    users = np.zeros_like(counts)
+    for at, (count, people) in enumerate([(900, 100), (80, 4), (15, 9), (5, 5)]):
+        counts[at * len(METHODS) + 1], users[at * len(METHODS) + 1] = count, people
+
+    names = names_within_budget(["/a", "/b", "/c", "/d"], counts, users, NameRules())
+
+    assert [(name.name, name.count) for name in names.kept] == [("GET /a", 900), ("GET /c", 15)]
+    assert (names.other_names, names.other_count, names.rare_names) == (2, 85, 1)
+    assert [int(names.index[at * len(METHODS) + 1]) for at in range(4)] == [0, 2, 1, 2]
