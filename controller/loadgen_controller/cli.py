@@ -35,6 +35,7 @@ COMMANDS: Final = {
     "check": "Run",
     "plan": "Run",
     "new": "Run",
+    "model": "Run",
     "target": "Run",
     "probe": "Run",
     "runs": "Look",

@@ -30,6 +30,7 @@ from loadgen.traffic.path_tree import PathTree
 from loadgen.traffic.rows import METHODS, Rows
 from loadgen.traffic.sessions import first_of_sessions, latest_ends, shared_users
 from loadgen.traffic.timestamps import Timestamps
+from loadgen.units import quantity
 
 __all__ = ["LogOptions", "SessionFigures", "Traffic", "read_logs"]
 
@@ -111,16 +112,19 @@ class Traffic:
         found = []
         if self.sessions.users < _LEAST_USERS:
             found.append(
-                f"The log has {self.sessions.users} users, and {_LEAST_USERS} are needed for sessions: "
+                f"The log has {quantity(self.sessions.users, 'user')}, and {_LEAST_USERS} are needed for sessions: "
                 "a proxy may hide the clients. Use a log that has their addresses."
             )
         if self.minutes_of_hour < _LEAST_MINUTES:
             found.append(
                 f"All starts are in {self.minutes_of_hour} of the 60 minutes of the hour, so times between requests "
-                f"have no meaning. {_LEAST_MINUTES} different minutes are needed for a model of arrivals."
+                f"have no meaning. {_LEAST_MINUTES} different minutes are needed for a model of arrivals: "
+                "use a log of at least an hour with the server's own stamps."
             )
         if self.are_names_approximate:
-            found.append("The paths are too different to be told apart. Give templates for the most important ones.")
+            found.append(
+                "The paths are too different to be told apart. Give templates of the most important ones with --name."
+            )
         return found
 
 
@@ -183,7 +187,7 @@ def _check(accounting: Accounting, options: LogOptions) -> None:
             f"{accounting.rejected.total()} of {accounting.read} lines were rejected, more than "
             f"{100 * options.most_rejected:g} %. The most frequent reason ({count} lines): {reason}. "
             f"First: {place.file}:{place.line}: {place.outline}",
-            hint="fix the logs, name the format, or accept a larger share of rejected lines",
+            hint="fix the logs, name the format with --format, or accept a larger share with --max-rejects",
         )
     if not accounting.taken:
         raise UsageError(

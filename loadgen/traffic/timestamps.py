@@ -55,10 +55,10 @@ class Timestamps:
 
     def iso(self, text: bytes) -> int:
         """Convert a stamp of ISO 8601 or RFC 3339, `2018-07-02T22:23:00.186641Z`. A stamp without a zone is UTC."""
-        if len(text) == 27 and text[26] == 90 and text[19] == 46:  # 2018-07-02T22:23:00.186641Z
-            second = self._iso_seconds.get(text[:19])
+        if len(text) == 27:  # 2018-07-02T22:23:00.186641Z
+            second = self._iso_seconds.get(text[:20])
             digits = text[20:26]
-            if second is not None and digits.isdigit():
+            if second is not None and digits.isdigit() and text[26] == 90:
                 return second + int(digits)
         found = _ISO.fullmatch(text)
         if found is None:
@@ -68,7 +68,7 @@ class Timestamps:
         if sign is None:
             if len(self._iso_seconds) >= _MOST_CACHED:
                 self._iso_seconds.clear()
-            self._iso_seconds[text[:19]] = us
+            self._iso_seconds[text[:19] + b"."] = us
             return us + _part_us(part)
         return us + _part_us(part) - _zone_us(sign, zone_h, zone_m or b"00")
 

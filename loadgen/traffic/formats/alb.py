@@ -18,6 +18,7 @@ from loadgen.traffic.timestamps import Timestamps
 __all__ = ["Alb"]
 
 _TYPES: Final = {b"http", b"https", b"h2", b"grpcs", b"ws", b"wss"}
+_STATUSES: Final = {str(code).encode(): code for code in range(100, 600)}
 _QUOTED: Final = rb'"((?:[^"\\]|\\.)*+)"'
 _LINE: Final = re.compile(rb"([^\"]*+) " + _QUOTED + rb" " + _QUOTED + rb"(.*)", re.DOTALL)
 _CREATED: Final = re.compile(rb' (?:\d+|-) (\d{4}-\d\d-\d\dT[0-9:.]{8,18}Z) "')
@@ -38,19 +39,19 @@ class Alb:
     def parse(self, line: bytes) -> Fields:
         """Return the fields of a line. `-` and -1 mean unknown; IPv6 addresses may be without brackets."""
         parts = line.split(b'"', 11)
-        if len(parts) < 5 or b'\\"' in line:
+        if len(parts) < 5 or (b"\\" in line and b'\\"' in line):
             head, request, agent, rest = _slowly(line)
             created = _CREATED.search(rest)
             start_text = created[1] if created else b""
         else:
             head, request, agent = parts[0], parts[1], parts[3]
-            words = parts[10].split() if len(parts) > 10 else ()
-            start_text = words[1] if len(words) == 2 else b""
+            # `priority created`, with a space on each side.
+            start_text = parts[10].rstrip().rpartition(b" ")[2] if len(parts) > 10 else b""
         words = head.split()
         if len(words) != 12 or words[0] not in _TYPES:
             raise _wrong(words)
         end = self._times.iso(words[1])
-        if start_text:
+        if len(start_text) >= 20:
             start = self._times.iso(start_text)
             took = (end - start) / 1e6 if end >= start else nan
         else:
@@ -58,13 +59,14 @@ class Alb:
             start = end if isnan(took) else end - round(took * 1e6)
         if request[:2] == b"- ":
             raise Excluded(NO_REQUEST)
-        client = words[3]
-        address, _, port = client.rpartition(b":")
-        if not port.isdigit() or b":" in address:
-            address = host_of(client)  # IPv6, or no port
+        client, status, size = words[3], words[8], words[11]
+        address = client.partition(b":")[0] if client.count(b":") == 1 else host_of(client)
         if agent == b"-":
             agent = b""
-        return start, took, address, b"", agent, request, whole_number(words[8]), whole_number(words[11])
+        code = _STATUSES.get(status)
+        if code is None:
+            code = whole_number(status)
+        return start, took, address, b"", agent, request, code, int(size) if size.isdigit() else whole_number(size)
 
 
 def _slowly(line: bytes) -> tuple[bytes, bytes, bytes, bytes]:

@@ -28,7 +28,7 @@ FORMATS: Final[dict[str, Callable[[FormatOptions, Timestamps], LogFormat]]] = {
 SAMPLE_LINES: Final = 1_000
 """Lines of each file that decide its format."""
 _TWO_FORMATS: Final = 0.05
-_HINT: Final = f"name the format: {', '.join(sorted(FORMATS))}"
+_HINT: Final = f"name the format with --format: {', '.join(sorted(FORMATS))}"
 
 
 def format_of(

@@ -1,0 +1,184 @@
+"""`loadgen model`: reads access logs, and shows what a scenario of their traffic can be made from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, TypeVar
+
+import numpy as np
+import typer
+
+from loadgen.errors import UsageError
+from loadgen.report.report_parts import Table
+from loadgen.traffic.formats.detect import FORMATS
+from loadgen.traffic.formats.json_lines import FIELDS
+from loadgen.traffic.formats.log_format import UNITS, FormatOptions, Stamp
+from loadgen.traffic.naming import OTHER, NameRules
+from loadgen.traffic.read_logs import LogOptions, Traffic, read_logs
+from loadgen.units import (
+    NS_PER_S,
+    NS_PER_US,
+    format_count,
+    format_duration,
+    format_share,
+    parse_duration,
+    parse_ratio,
+    quantity,
+)
+from loadgen_controller.collect_option_errors import CollectedErrors
+from loadgen_controller.console_output import echo, echo_warning
+from loadgen_controller.screen.terminal_report import Output, print_table
+
+NAME = "model"
+T = TypeVar("T")
+_STATUSES = 6
+EXAMPLES = """[bold]Examples[/bold]
+
+loadgen model access.log access.log.1.gz
+
+loadgen model logs/2026-11-20/ --format alb
+
+loadgen model access.log --stamp end --time-after s --session-timeout 20m --name '/products/{sku}'"""
+
+
+def main(
+    logs: Annotated[list[Path], typer.Argument(metavar="LOG...", help="Access logs: files, also gzip, or folders.")],
+    log_format: Annotated[
+        str, typer.Option("--format", metavar="NAME", help=f"Format of all files: {', '.join(sorted(FORMATS))}.")
+    ] = "",
+    stamp: Annotated[
+        str, typer.Option(metavar="WHEN", help="combined: the time is the start (Apache) or the end (nginx).")
+    ] = "start",
+    time_after: Annotated[
+        str, typer.Option(metavar="UNIT", help="combined: unit of a duration after the agent: s, ms, us.")
+    ] = "",
+    mapping: Annotated[
+        list[str] | None,
+        typer.Option("--map", metavar="FIELD=MEMBER", help=f"json: the member of a field: {', '.join(FIELDS)}."),
+    ] = None,
+    by_user: Annotated[
+        bool, typer.Option("--by-user", help="A user is the log's user field, not address and agent.")
+    ] = False,
+    session_timeout: Annotated[
+        str, typer.Option(metavar="TIME", help="A longer silence of a user ends a session.")
+    ] = "30m",
+    name: Annotated[
+        list[str] | None,
+        typer.Option(metavar="TEMPLATE", help="Template of a path, such as /products/{sku}; can be repeated."),
+    ] = None,
+    max_names: Annotated[int, typer.Option(metavar="N", min=1, help="Most names; the others are one name.")] = 200,
+    least_users: Annotated[
+        int, typer.Option(metavar="N", min=1, help="Names that fewer users sent are not shown.")
+    ] = 5,
+    max_rejects: Annotated[str, typer.Option(metavar="SHARE", help="Largest share of rejected lines.")] = "1%",
+    top: Annotated[int, typer.Option(metavar="N", min=1, help="Rows of the table of names.")] = 20,
+) -> None:
+    """Read access logs and show what they contain: lines, time span, statuses, sessions, names of requests.
+
+    Formats: combined and CLF, AWS load balancers (alb), cloudfront, s3, json. Each line is counted. Values of queries
+    and addresses are not shown. Exit code 2: a log cannot be read, or too many lines were rejected.
+    """
+    errors = CollectedErrors()
+    pairs = [(field, member) for field, _, member in (text.partition("=") for text in mapping or ())]
+    for field, member in pairs:
+        if field not in FIELDS or not member:
+            errors.add(f'--map: invalid field "{field}"', f"write FIELD=MEMBER with a field of: {', '.join(FIELDS)}")
+    if stamp not in ("start", "end"):
+        errors.add(f'--stamp: invalid value "{stamp}"', "write start or end")
+    if time_after and time_after not in UNITS:
+        errors.add(f'--time-after: invalid unit "{time_after}"', f"write one of: {', '.join(UNITS)}")
+    for template in name or ():
+        if not template.startswith("/"):
+            errors.add(f'--name: invalid template "{template}"', "write a path such as /products/{sku}")
+    timeout_ns = errors.catch(lambda: _parsed("--session-timeout", parse_duration, session_timeout))
+    share = errors.catch(lambda: _parsed("--max-rejects", parse_ratio, max_rejects))
+    errors.check()
+    assert timeout_ns is not None
+    assert share is not None
+    when: Stamp = "end" if stamp == "end" else "start"
+    options = LogOptions(
+        format=log_format,
+        formats=FormatOptions(stamp=when, time_after=time_after, mapping=tuple(pairs)),
+        by_user=by_user,
+        timeout_s=timeout_ns / NS_PER_S,
+        names=NameRules(pins=tuple(name or ()), most_names=max_names, least_users=least_users),
+        most_rejected=share,
+    )
+    _print(read_logs(logs, options), options, top)
+
+
+def _parsed(option: str, parse: Callable[[str], T], text: str) -> T:
+    try:
+        return parse(text)
+    except ValueError as error:
+        raise UsageError(f"{option}: {error}", hint=f"see: loadgen {NAME} --help") from None
+
+
+def _print(traffic: Traffic, options: LogOptions, top: int) -> None:
+    accounting, sessions, names = traffic.accounting, traffic.sessions, traffic.names
+    rows = [("lines read", format_count(accounting.read), quantity(len(traffic.files), "file"))]
+    rows += [("taken", format_count(n), kind) for kind, n in sorted(accounting.taken_by_format.items()) if n]
+    rows += [("excluded", format_count(n), reason) for reason, n in sorted(accounting.excluded.items())]
+    rows += [("rejected", format_count(n), reason) for reason, n in sorted(accounting.rejected.items())]
+    if accounting.directives:
+        rows.append(("directives", format_count(accounting.directives), "header lines, comments, blank lines"))
+    rows.append(("time span", _span(traffic), f"{_utc(traffic.first_us)} to {_utc(traffic.last_us)} UTC"))
+    statuses = sorted(traffic.statuses.items(), key=lambda item: (-item[1], item[0]))[:_STATUSES]
+    text = ", ".join(f"{status:03}: {format_count(count)}" for status, count in statuses)
+    rows.append(("statuses", format_count(len(traffic.statuses)), text))
+    rows.append(("users", format_count(sessions.users), "the user field" if options.by_user else "address and agent"))
+    others = ", ".join(
+        f"{format_count(count)} with {format_duration(seconds * NS_PER_S)}"
+        for seconds, count in sessions.counts_by_timeout.items()
+    )
+    rows.append(("sessions", format_count(sessions.count), others))
+    median, p95 = (int(value) for value in np.quantile(sessions.lengths, (0.5, 0.95), method="inverted_cdf"))
+    rows.append(("requests of a session", f"{accounting.taken / sessions.count:.2f}", f"median {median}, p95 {p95}"))
+    rows.append(("cut sessions", format_count(sessions.cut), "a part may be before or after the log"))
+    if sessions.shared_users:
+        count = format_count(sessions.shared_requests)
+        rows.append(
+            ("shared users", format_count(sessions.shared_users), f"more than 1/s for 10 min: {count} requests")
+        )
+    kept = f"{names.other_names} more are in {OTHER}, {names.rare_names} of them with few users"
+    rows.append(("names", format_count(len(names.kept)), kept))
+    print_table(Output(), Table("", ("", "details", "count"), tuple((a, c, b) for a, b, c in rows), words=2))
+    echo("")
+    _print_names(traffic, top)
+    for text in traffic.limits:
+        echo_warning(text)
+    if names.rare_names and not names.kept:
+        echo_warning("too few users sent each name, so no name is shown", "show all with --least-users 1")
+
+
+def _print_names(traffic: Traffic, top: int) -> None:
+    names, taken, firsts = traffic.names, traffic.accounting.taken, traffic.sessions.first_names
+    cells = [
+        (
+            name.name,
+            format_count(name.count),
+            format_share(name.count / taken),
+            format_count(name.users),
+            format_count(n),
+        )
+        for name, n in zip(names.kept, firsts, strict=False)
+    ][:top]
+    rest = sum(name.count for name in names.kept[top:])
+    if rest:
+        label = f"{len(names.kept) - top} more names"
+        cells.append((label, format_count(rest), format_share(rest / taken), "", format_count(sum(firsts[top:-1]))))
+    if names.other_count:
+        share = format_share(names.other_count / taken)
+        cells.append((OTHER, format_count(names.other_count), share, "", format_count(firsts[-1])))
+    columns = ("name", "requests", "share", "users", "first of a session")
+    print_table(Output(), Table("", columns, tuple(cells)))
+
+
+def _utc(us: int) -> str:
+    return datetime.fromtimestamp(us // 1_000_000, UTC).strftime("%Y-%m-%d %H:%M:%S")
+
+
+def _span(traffic: Traffic) -> str:
+    return format_duration((traffic.last_us - traffic.first_us) * NS_PER_US)

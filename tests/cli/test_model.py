@@ -1,0 +1,76 @@
+"""`loadgen model`: what it shows of a log, and its errors."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from loadgen_controller import cli
+
+LOGS = Path(__file__).parents[1] / "data/logs"
+
+
+def model(*args: str | Path, columns: int = 110) -> Result:
+    return CliRunner().invoke(cli.app, ["model", *map(str, args)], env={"COLUMNS": str(columns)})
+
+
+def test_the_elastic_log_is_shown_with_all_its_lines() -> None:
+    done = model(LOGS / "apache_logs_elastic.log.gz")
+
+    assert done.exit_code == 0, done.output
+    for part in (
+        "10,000",
+        "9,999",
+        "a quote is missing",
+        "200: 9,125, 304: 445, 404: 213",
+        "1,861",
+        "GET /favicon.ico",
+    ):
+        assert part in done.stdout
+    assert "All starts are in 1 of the 60 minutes" in done.stderr
+    assert len(done.stdout.splitlines()) <= 45
+
+
+def test_names_with_few_users_are_shown_only_if_asked() -> None:
+    hidden = model(LOGS / "alb_examples_vrl.log")
+    shown = model(LOGS / "alb_examples_vrl.log", "--least-users", "1")
+
+    assert "--least-users 1" in hidden.stderr
+    assert "/cgi-bin/login.cgi" not in hidden.output
+    assert "POST /cgi-bin/login.cgi" in shown.stdout
+
+
+def test_a_name_of_the_operator_is_used(tmp_path: Path) -> None:
+    text = '203.0.113.7 - - [17/May/2015:10:05:03 +0000] "GET /products/7 HTTP/1.1" 200 23\n'
+    (tmp_path / "a.log").write_text(text)
+
+    done = model(tmp_path, "--name", "/products/{sku}", "--least-users", "1")
+
+    assert "GET /products/{sku}" in done.stdout
+
+
+def test_all_wrong_options_are_listed_at_once() -> None:
+    done = model(
+        *(LOGS, "--map", "x=y", "--stamp", "middle", "--time-after", "h", "--name", "x", "--session-timeout", "soon"),
+        *("--max-rejects", "some"),
+    )
+
+    assert done.exit_code == 2
+    for option in ("--map", "--stamp", "--time-after", "--name", "--session-timeout", "--max-rejects"):
+        assert f"{option}: " in done.output
+
+
+@pytest.mark.parametrize(
+    ("content", "message"), [(b"", "the logs have no request"), (b"hello\n", "unknown log format"), (None, "not found")]
+)
+def test_a_bad_log_gives_exit_code_2(tmp_path: Path, content: bytes | None, message: str) -> None:
+    if content is not None:
+        (tmp_path / "a.log").write_bytes(content)
+
+    done = model(tmp_path / "a.log")
+
+    assert done.exit_code == 2
+    assert message in done.output
+    assert "a.log" in done.output or content == b""
