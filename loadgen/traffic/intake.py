@@ -60,6 +60,8 @@ class Intake:
                     found = self._request(request)
                 if found is None:
                     raise Excluded(NO_REQUEST)
+                if status > 999:
+                    raise Rejected("a number of bytes or a status is invalid")
                 path, method, flags = found
                 key = b"\0" + name if by_user and name not in _NO_USER else client + b" " + agent
                 user = users.get(key)

@@ -4,7 +4,8 @@ A place with more than `most_children` literal children becomes a parameter at o
 `{slug}`. The result does not depend on the order of the paths: the number of different children of a place only grows,
 and merging two subtrees is commutative. Numbers that were given out before a merge stay valid; `numbers` maps them.
 
-A sketch that forgets rare paths (space-saving, for instance) was not taken: what it keeps depends on the order of lines.
+A sketch that forgets rare paths (space-saving, for instance) was not taken, because what it keeps depends on the order
+of the lines.
 """
 
 from __future__ import annotations

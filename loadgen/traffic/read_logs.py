@@ -324,9 +324,6 @@ class _SecondPass:
 
 def _tie_breaker(rows: Rows, name: NDArray[np.int64]) -> NDArray[np.uint64]:
     """Return a number that orders requests of one user with the same start, the same for any order of lines."""
-    order: NDArray[np.uint64] = (
-        (name.astype(np.uint64) << np.uint64(43))
-        | (rows["status"].astype(np.uint64) << np.uint64(32))
-        | rows["size"].astype(np.uint64)
-    )
-    return order
+    high = np.left_shift(name.astype(np.uint64), np.uint64(43))
+    middle = np.left_shift(rows["status"].astype(np.uint64), np.uint64(32))
+    return np.bitwise_or(np.bitwise_or(high, middle), rows["size"].astype(np.uint64))
