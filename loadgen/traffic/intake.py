@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from typing import Final
+from typing import Final, TypeVar
 
 from loadgen.traffic.accounting import Accounting, Excluded, Rejected
 from loadgen.traffic.formats.log_format import NO_REQUEST, LogFormat
@@ -13,6 +13,8 @@ from loadgen.traffic.path_tree import PathTree
 from loadgen.traffic.rows import HAS_QUERY, METHOD_NUMBERS, MOST_SIZE, pack_row, rows_of
 
 __all__ = ["Intake", "split_request"]
+
+T = TypeVar("T")
 
 _MOST_CACHED: Final = 100_000
 _ROWS: Final = 1 << 16
@@ -34,6 +36,7 @@ class Intake:
         self._tree, self._partitions = tree, partitions
         self._salt, self._by_user = salt, by_user
         self._users: dict[bytes, int] = {}
+        self._paths: dict[bytes, int] = {}
         self._requests: dict[bytes, tuple[int, int, int] | None] = {}
         self._packed: list[bytes] = []
 
@@ -99,21 +102,27 @@ class Intake:
         found = None
         if parts is not None:
             method, target = parts
-            flags = HAS_QUERY if b"?" in target else 0
-            found = self._tree.number(target), METHOD_NUMBERS.get(method, 0), flags
-        if len(request) < _KEPT_BYTES:
-            if len(self._requests) >= _MOST_CACHED:
-                self._requests.clear()
-            self._requests[request] = found
+            path, mark, _ = target.partition(b"?")
+            number = self._paths.get(path)
+            if number is None:
+                number = self._tree.number(path)
+                _remember(self._paths, path, number)
+            found = number, METHOD_NUMBERS.get(method, 0), HAS_QUERY if mark else 0
+        _remember(self._requests, request, found)
         return found
 
     def _user(self, key: bytes) -> int:
         user = int.from_bytes(hashlib.blake2b(key, digest_size=8, key=self._salt).digest(), "little")
-        if len(key) < _KEPT_BYTES:
-            if len(self._users) >= _MOST_CACHED:
-                self._users.clear()
-            self._users[key] = user
+        _remember(self._users, key, user)
         return user
+
+
+def _remember(cache: dict[bytes, T], key: bytes, value: T) -> None:
+    """Put a value into a cache, which is emptied when it is full."""
+    if len(key) < _KEPT_BYTES:
+        if len(cache) >= _MOST_CACHED:
+            cache.clear()
+        cache[key] = value
 
 
 def split_request(request: bytes) -> tuple[bytes, bytes] | None:

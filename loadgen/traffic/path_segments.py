@@ -49,6 +49,8 @@ def template_segment(raw: bytes) -> str:
 
     A parameter keeps the suffix of a file: `12345.json` becomes `{id}.json`.
     """
+    if raw.isdigit():
+        return "{id}"
     if b";" in raw:
         raw = raw.partition(b";")[0]
     text = (unquote_to_bytes(raw) if b"%" in raw else raw).decode("utf-8", "replace")
