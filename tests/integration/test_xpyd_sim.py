@@ -1,4 +1,4 @@
-"""Streams of xpyd-sim, an inference server of other authors: its times as set, its role chunk, its usage, its warm-up."""
+"""Streams of xpyd-sim, an inference server of other authors: its times, role chunk, usage and warm-up."""
 
 from __future__ import annotations
 

@@ -113,7 +113,7 @@ def _arguments_of(function: ToolFunction) -> type[msgspec.Struct]:
     """Return a Struct type with the arguments of a function. Made once a function."""
     try:
         hints = get_type_hints(function)
-    except Exception as error:  # noqa: BLE001  # whatever the scenario's annotations raise
+    except Exception as error:  # whatever the scenario's annotations raise
         raise UsageError(
             f"tools: the type of an argument of {function.__name__} cannot be read: {error}",
             hint="write types that the file imports outside of functions and of `if TYPE_CHECKING`",

@@ -92,7 +92,9 @@ async def refused(ask: Callable[[User], Any]) -> UsageError:
     return caught[0]
 
 
-@pytest.mark.parametrize("kind", [object, AsyncIterator, complex, lambda: 0], ids=["object", "ABC", "complex", "a function"])
+@pytest.mark.parametrize(
+    "kind", [object, AsyncIterator, complex, lambda: 0], ids=["object", "ABC", "complex", "a function"]
+)
 async def test_a_format_without_a_schema_is_an_error_before_anything_is_sent(kind: Any) -> None:
     error = await refused(lambda user: user.llm.chat("hi", format=kind))
     assert error.message.startswith(f"format={kind!r} has no JSON schema: ")

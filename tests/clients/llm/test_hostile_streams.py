@@ -33,6 +33,11 @@ def read(*pieces: bytes) -> StreamReading:
     return reading
 
 
+def feed_all(reading: StreamReading, pieces: list[bytes]) -> None:
+    for piece in pieces:
+        reading.feed(piece, 1)
+
+
 def kinds(reading: StreamReading) -> list[str]:
     return [KINDS[kind] for kind in reading.kinds]
 
@@ -84,8 +89,7 @@ def test_an_event_beyond_the_limit_ends_the_stream(start: bytes) -> None:
     reading.feed(chunk(content="a") + start, 1)
     piece = b"oak" * 349_525 + b"\n"  # 1 MiB
     with pytest.raises(RequestFailed) as caught:
-        for _ in range(MAX_EVENT_BYTES // len(piece) + 1):
-            reading.feed(piece, 2)
+        feed_all(reading, [piece] * (MAX_EVENT_BYTES // len(piece) + 1))
     assert caught.value.outcome == EVENT_TOO_LARGE
     assert reading.text == "a", "tokens before it are still known"
 
@@ -104,8 +108,7 @@ def test_text_without_an_end_ends_the_stream(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(stream_reading, "_MOST_TEXT", 10_000)
     found = StreamReading(APIS["chat"])
     with pytest.raises(RequestFailed) as caught:
-        for _ in range(1_000):
-            found.feed(chunk(content="a" * 100), 1)
+        feed_all(found, [chunk(content="a" * 100)] * 1_000)
     assert caught.value.outcome == TOO_LARGE
     assert len(found.text) < 20_000
 

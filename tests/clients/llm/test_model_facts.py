@@ -13,11 +13,11 @@ import pytest
 from loadgen.clients.llm.model_facts import ModelFacts
 from loadgen.clients.llm.settings import Llm
 from loadgen.clients.net.network import TcpNetwork
+from loadgen.drive.plan_share_driver import RUN_STEP
 from loadgen.dsl.prompts.calibrate_by_server import NO_USAGE
 from loadgen.dsl.users.user_factory import UserFactory, Ways
 from loadgen.engine.recording.recorder import Recorder
 from loadgen.errors import RequestFailed, UsageError
-from loadgen.drive.plan_share_driver import RUN_STEP
 from tests.support.llm_target import llm_in_thread
 from tests.support.scripted import Answer, Received, ok, scripted
 
