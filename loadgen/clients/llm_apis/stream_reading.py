@@ -14,7 +14,7 @@ from loadgen.clients.llm_apis.types import Api, Part, ToolCall, Usage
 from loadgen.clients.protocol.outcomes import TOO_LARGE
 from loadgen.errors import RequestFailed
 from loadgen.measure.conventions import Convention, Event, Figures, figures
-from loadgen.measure.streams import KIND_NUMBERS, KINDS, StreamTimes, stream_times
+from loadgen.measure.streams import KIND_NUMBERS, KINDS, EventKind, StreamTimes, stream_times
 
 __all__ = ["LEFT", "NO_STREAM", "STALLED", "StreamReading"]
 
@@ -139,7 +139,7 @@ class StreamReading:
             number = self.chunks[-1] + 1 if self.chunks else 0
             self.chunks += [number] * (len(self.t_ns) - len(self.chunks))
 
-    def _is_first_late(self, kind: str) -> bool:
+    def _is_first_late(self, kind: EventKind) -> bool:
         """Return whether a part is the first of its kind after `_MOST_PARTS`."""
         return KIND_NUMBERS[kind] not in self.kinds[_MOST_PARTS:]
 
