@@ -18,6 +18,7 @@ from typing import Any, get_type_hints
 
 import msgspec
 
+from loadgen.clients.llm_apis.openai_wire import UNREADABLE
 from loadgen.clients.llm_apis.types import Tool, ToolCall
 from loadgen.errors import ExpectFailed, UsageError
 
@@ -63,7 +64,7 @@ class RunnableCall:
             raise ExpectFailed(_UNKNOWN_TOOL, f"the model called {self.name[:100]!r}; the tools are {known}")
         try:
             given = msgspec.json.decode(self.arguments or "{}", type=_arguments_of(function))
-        except msgspec.DecodeError as error:
+        except (*UNREADABLE, UnicodeError) as error:
             raise ExpectFailed(_TOOL_ARGUMENTS, f"{self.name}({self.arguments[:200]}): {error}") from error
         result = await function(**{field: getattr(given, field) for field in given.__struct_fields__})
         text = result if isinstance(result, str) else msgspec.json.encode(result).decode()

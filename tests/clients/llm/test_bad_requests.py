@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
@@ -9,10 +10,14 @@ import pytest
 
 from loadgen import Llm, prompt
 from loadgen.clients.llm.client import LlmClient
+from loadgen.clients.llm.embeddings import NotEmbeddings, read_embeddings
+from loadgen.clients.llm.tools import RunnableCall
+from loadgen.clients.llm_apis.types import ToolCall
 from loadgen.dsl.users.user import User
-from loadgen.errors import RequestFailed, UsageError
+from loadgen.errors import ExpectFailed, RequestFailed, UsageError
 from tests.clients.llm.asked import asked
 from tests.support.llm_target import llm_in_thread
+from tests.support.scripted import ok, scripted
 
 
 @pytest.fixture(scope="module")
@@ -174,9 +179,43 @@ async def test_what_no_server_should_send_has_an_outcome_and_one_row(url: str, n
     assert len(found.values("ttft", outcome)) == 1
 
 
-async def test_a_stream_in_brotli_or_broken_gzip_is_a_failure(url: str) -> None:
-    from tests.support.scripted import ok, scripted
+DEEP = "[" * 100_000
+"""JSON that is nested too deep for any reader; to decode it raises RecursionError."""
 
+
+async def test_an_error_that_is_nested_too_deep_is_shown_as_it_came() -> None:
+    async with scripted(ok(DEEP.encode(), "Content-Type: application/json", status="503 Busy")) as server:
+        failure, outcomes = await caught_of(server.url, lambda llm: llm.chat("hi"))
+        assert outcomes == {"http 503": 1}
+        assert failure.detail == f"POST {server.url}/v1/chat/completions: {DEEP[:500]}"
+
+
+async def test_generated_json_that_is_nested_too_deep_does_not_fit_its_type() -> None:
+    async def journey(user: User) -> None:
+        reply = await user.llm.chat("hi")
+        reply.parsed(list)
+
+    chunk = {"choices": [{"index": 0, "delta": {"content": DEEP}, "finish_reason": "stop"}]}
+    stream = f"data: {json.dumps(chunk)}\n\ndata: [DONE]\n\n".encode()
+    async with scripted(ok(stream, "Content-Type: text/event-stream")) as server:
+        assert (await asked(server.url, journey)).outcomes() == {"parse list": 1}
+
+
+async def test_arguments_that_are_nested_too_deep_do_not_fit_their_tool() -> None:
+    async def stock(item: Any) -> int:
+        return 1
+
+    with pytest.raises(ExpectFailed) as failed:
+        await RunnableCall(ToolCall("", "stock", '{"item":' + DEEP), {"stock": stock}).run()
+    assert failed.value.outcome == "tool arguments"
+
+
+def test_embeddings_that_are_nested_too_deep_are_none() -> None:
+    with pytest.raises(NotEmbeddings):
+        read_embeddings(f'{{"data": [], "x": {DEEP}'.encode(), 0)
+
+
+async def test_a_stream_in_brotli_or_broken_gzip_is_a_failure(url: str) -> None:
     body = b'data: {"choices":[{"delta":{"content":"a"}}]}\n\n'
     for encoding in ("gzip", "br", "deflate", "unknown"):
         head = ("Content-Type: text/event-stream", f"Content-Encoding: {encoding}")
