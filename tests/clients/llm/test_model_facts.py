@@ -20,6 +20,7 @@ from loadgen.engine.recording.recorder import Recorder
 from loadgen.errors import RequestFailed, UsageError
 from tests.support.llm_target import llm_in_thread
 from tests.support.scripted import Answer, Received, ok, scripted
+from tests.support.wire import until
 
 JSON = "Content-Type: application/json"
 LISTED = ok(json.dumps({"data": [{"id": "sim"}]}).encode(), JSON)
@@ -64,7 +65,7 @@ async def test_the_only_model_of_a_server_needs_no_name_in_the_plan() -> None:
     with llm_in_thread(model=["only"]) as server:
         found = await facts_of(server.url, model="")
         assert (found.settings.model, found.tokens_per_word, found.warning) == ("only", 1.0, "")
-        assert server.stats()["answers"]["/v1/chat/completions"] == {"200": 2}
+        await until(lambda: server.stats()["answers"]["/v1/chat/completions"] == {"200": 2})
 
 
 async def test_a_plan_without_a_model_needs_a_server_with_one(two: str) -> None:
