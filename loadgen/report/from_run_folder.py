@@ -25,6 +25,7 @@ from loadgen.measure.merging.merge import Accepted, Merge
 from loadgen.measure.merging.queries import Measured
 from loadgen.measure.statistics.batch_means import read_batches
 from loadgen.report.charts.planned_rate import planned_by
+from loadgen.report.charts.throughput_by_user import trade_off_of
 from loadgen.report.charts.timeline_data import History
 from loadgen.report.executive_summary import story_of, targets_of
 from loadgen.report.front_page import Cover, cover_of, plain_sentence
@@ -273,6 +274,7 @@ def verdict_of(summary: Summary, targets: Sequence[str] = (), called: str = "") 
         "plain": plain_sentence(summary),
         "limits": [_limit(one) for one in summary.steering if limit_text(one)] if limit_found(summary) else [],
         "levels": list(_level_tables(summary)),
+        "trade_off": trade_off_of(summary),
         **story_of(summary, called, targets).as_words(),
         "reasons": summary.reasons,
         "validity": {
