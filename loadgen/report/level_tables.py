@@ -1,4 +1,4 @@
-"""Tables of the levels of a load, for the terminal and the report page, and the sentences about the knee and saturation."""
+"""Tables of the levels of a load for terminal and page, and the sentences about the knee and saturated levels."""
 
 from __future__ import annotations
 
@@ -77,7 +77,9 @@ def saturated_line(summary: Summary) -> str:
         return ""
     unit = " users" if found[0].unit == "users" else ""
     levels = ", ".join(one.level for one in found) + unit
-    return f"Saturated: {levels}. Requests in flight and ttft grew until the end, so the service does not hold this load."
+    return (
+        f"Saturated: {levels}. Requests in flight and ttft grew until the end, so the service does not hold this load."
+    )
 
 
 def _stream_cells(one: Level) -> tuple[str, ...]:

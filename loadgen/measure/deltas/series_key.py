@@ -99,7 +99,7 @@ LOAD_TAG: Final = "load"
 LEVEL_TAG: Final = "level"
 """The tag with the level of a load at which an iteration was due (`loadgen/profiles/levels.py`)."""
 COLD_TAG: Final = "cold"
-"""The tag with the reason why a request to an AI model is cold (`loadgen/clients/llm/worker.py`). Warm ones do not have it."""
+"""The tag with the reason why a request to an AI model is cold (`loadgen/clients/llm/worker.py`)."""
 GOODPUT_TAG: Final = "goodput"
 """The tag of a goodput series that holds its limits, as in "ttft<=500ms,tpot<=50ms"."""
 

@@ -195,7 +195,9 @@ function marks_of(plot, lines, is_level) {
       ctx.fill();
       if (point.name) {
         ctx.font = axis_look().font.replace(/[\d.]+px/, (size_text) => `${parseFloat(size_text) * devicePixelRatio}px`);
-        ctx.fillText(point.name, x + 1.5 * size, y - 1.5 * size);
+        ctx.textAlign = "left"; // uPlot leaves the alignment of its axes
+        ctx.textBaseline = "middle";
+        ctx.fillText(point.name, x + 2 * size, y - size);
       }
     }
   }
