@@ -11,13 +11,14 @@ from typing import Final
 from loadgen.clients.events import SseReader
 from loadgen.clients.llm_apis.answers import stream_outcome, tool_calls
 from loadgen.clients.llm_apis.types import Api, Part, ToolCall, Usage
-from loadgen.clients.protocol.outcomes import TOO_LARGE
 from loadgen.errors import RequestFailed
 from loadgen.measure.conventions import Convention, Event, Figures, figures
 from loadgen.measure.streams import KIND_NUMBERS, KINDS, EventKind, StreamTimes, stream_times
 
-__all__ = ["LEFT", "NO_STREAM", "STALLED", "StreamReading"]
+__all__ = ["ANSWER_TOO_LARGE", "LEFT", "NO_STREAM", "STALLED", "StreamReading"]
 
+ANSWER_TOO_LARGE: Final = "answer too large"
+"""Outcome: a stream has more text than `_MOST_TEXT`."""
 STALLED: Final = "stream stalled"
 """Outcome: no byte came for longer than `Llm(idle=...)`, after the first token."""
 LEFT: Final = "left"
@@ -101,7 +102,7 @@ class StreamReading:
         for event in events:
             self.add(self._decode(event.event, event.data), now_ns)
         if self._text_size > _MOST_TEXT:
-            raise RequestFailed(TOO_LARGE, f"the answer has more than {_MOST_TEXT:,} characters of text")
+            raise RequestFailed(ANSWER_TOO_LARGE, f"the answer has more than {_MOST_TEXT:,} characters of text")
         return bool(events)
 
     def close(self, now_ns: int) -> None:

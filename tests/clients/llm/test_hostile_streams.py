@@ -9,8 +9,7 @@ import pytest
 from loadgen.clients.events import EVENT_TOO_LARGE, MAX_EVENT_BYTES
 from loadgen.clients.llm_apis import stream_reading
 from loadgen.clients.llm_apis.apis import APIS
-from loadgen.clients.llm_apis.stream_reading import StreamReading
-from loadgen.clients.protocol.outcomes import TOO_LARGE
+from loadgen.clients.llm_apis.stream_reading import ANSWER_TOO_LARGE, StreamReading
 from loadgen.errors import RequestFailed
 from loadgen.measure.streams import KINDS
 
@@ -109,7 +108,7 @@ def test_text_without_an_end_ends_the_stream(monkeypatch: pytest.MonkeyPatch) ->
     found = StreamReading(APIS["chat"])
     with pytest.raises(RequestFailed) as caught:
         feed_all(found, [chunk(content="a" * 100)] * 1_000)
-    assert caught.value.outcome == TOO_LARGE
+    assert caught.value.outcome == ANSWER_TOO_LARGE
     assert len(found.text) < 20_000
 
 
