@@ -14,7 +14,7 @@ the rest. If the rest still changes, the run had not become steady: nothing is c
 contains that. tests/statistics/test_warmup.py counts how often and how far the cut is wrong.
 
 In a run with requests to AI models the response time depends on the length of answers. There the levels are those of
-two signals: the time to the first token, and the output tokens/s. The later of both cuts counts, and the reason contains
+two signals: the time to the first token, and output tokens/s. The later of both cuts counts, and the reason contains
 which signal decided. Journeys that ask no model keep their response times as a third signal.
 
 Sources: K. P. White, "An effective truncation heuristic for bias reduction in
