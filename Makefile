@@ -12,7 +12,7 @@ unexport PYTHONDONTWRITEBYTECODE
 # Two more than there are cores, since many tests wait for a process or a socket.
 WORKERS := $(shell n=$$(nproc 2>/dev/null || echo 2); echo $$((n < 5 ? n + 2 : 6)))
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-unit test-wide test-quiet test-smoke check slow chaos bench images deploy-check deploy-plan proto lock clean
+.PHONY: help setup demo test test-unit test-wide test-quiet test-smoke check slow chaos bench images deploy-check deploy-plan proto lock xpyd-sim clean
 
 help:            ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 14
@@ -99,6 +99,11 @@ lock:            ## resolve the pinned requirements anew (uv in a tool venv)
 	    --constraint requirements.lock --no-emit-package setuptools --no-emit-package pbr \
 	    $$(test $$image = agent && echo deploy/docker/agent-packages.txt || echo --extra aws --extra http2 --extra brotli --extra outputs pyproject.toml) \
 	    -o deploy/docker/requirements-$$image.txt; done
+
+# Into a folder of its own, without what it declares: see the lock.
+xpyd-sim: setup  ## an inference server of other authors, for the test that runs against it
+	@test -d .tools/xpyd-sim/xpyd_sim || $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps \
+	  --require-hashes --target .tools/xpyd-sim -r tests/support/xpyd_sim.lock
 
 clean:           ## remove what the other targets made
 	@rm -rf $(VENV) .tools .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -25,10 +25,11 @@ from loadgen.measure.merging.merge import Accepted, Merge
 from loadgen.measure.merging.queries import Measured
 from loadgen.measure.statistics.batch_means import read_batches
 from loadgen.report.charts.planned_rate import planned_by
+from loadgen.report.charts.throughput_by_user import trade_off_of
 from loadgen.report.charts.timeline_data import History
 from loadgen.report.executive_summary import story_of, targets_of
 from loadgen.report.front_page import Cover, cover_of, plain_sentence
-from loadgen.report.level_tables import knee_line, level_tables
+from loadgen.report.level_tables import knee_line, level_tables, saturated_line
 from loadgen.report.limit_found import limit_found, limit_text
 from loadgen.report.metric_lanes import read_lanes
 from loadgen.report.run_as_dataframes import Run
@@ -273,6 +274,7 @@ def verdict_of(summary: Summary, targets: Sequence[str] = (), called: str = "") 
         "plain": plain_sentence(summary),
         "limits": [_limit(one) for one in summary.steering if limit_text(one)] if limit_found(summary) else [],
         "levels": list(_level_tables(summary)),
+        "trade_off": trade_off_of(summary),
         **story_of(summary, called, targets).as_words(),
         "reasons": summary.reasons,
         "validity": {
@@ -284,9 +286,10 @@ def verdict_of(summary: Summary, targets: Sequence[str] = (), called: str = "") 
 
 
 def _level_tables(summary: Summary) -> Iterator[dict[str, object]]:
-    """Yield the tables of levels; the first one has the knee in its note."""
+    """Yield the tables of levels; the first one has the knee and the saturated levels in its notes."""
     for k, table in enumerate(level_tables(summary)):
-        notes = [knee_line(summary), table.note] if k == 0 else [table.note]
+        sentences = [knee_line(summary), saturated_line(summary)] if k == 0 else []
+        notes = [*filter(None, sentences), table.note]
         yield {"title": table.title, "columns": table.columns, "rows": table.rows, "notes": notes}
 
 

@@ -1,4 +1,4 @@
-"""Tables of the levels of a load, for the terminal and the report page, and the sentence about the knee."""
+"""Tables of the levels of a load for terminal and page, and the sentences about the knee and saturated levels."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from loadgen.report.report_parts import PLACEHOLDER, Table, milliseconds
 from loadgen.report.summary_reader import Level, Percentiles, Summary
 from loadgen.units import format_count, format_ratio
 
-__all__ = ["knee_line", "level_tables"]
+__all__ = ["knee_line", "level_tables", "saturated_line"]
 
 
 def level_tables(summary: Summary) -> Iterator[Table]:
@@ -37,15 +37,27 @@ def level_tables(summary: Summary) -> Iterator[Table]:
     if not any(one.stream_ms for one in levels):
         return
     has_goodput = any(one.goodput is not None for one in levels)
+    has_saturated = any(one.saturated for one in levels)
+    note = "tok/s: output tokens of all users together; a user: 1/tpot p50, what one user sees."
+    if has_saturated:
+        note += " Saturated: requests in flight and ttft both grew until the level ended."
     yield Table(
         "Levels: requests to AI models, ms",
         (
             head[0],
             *("ttft p50", "p95", "p99", "itl p99", "tpot p50", "tok/s", "a user"),
             *(["goodput"] if has_goodput else []),
+            *(["state"] if has_saturated else []),
         ),
-        tuple((*_stream_cells(one), *([_goodput(one)] if has_goodput else [])) for one in levels),
-        note="tok/s: output tokens of all users together; a user: 1/tpot p50, what one user sees.",
+        tuple(
+            (
+                *_stream_cells(one),
+                *([_goodput(one)] if has_goodput else []),
+                *(["saturated" if one.saturated else ""] if has_saturated else []),
+            )
+            for one in levels
+        ),
+        note=note,
     )
 
 
@@ -56,6 +68,18 @@ def knee_line(summary: Summary) -> str:
     if summary.result not in ("passed", "failed"):
         return f"Knee: not judged, because the run is {summary.result}."
     return f"Knee: {summary.knee.text}."
+
+
+def saturated_line(summary: Summary) -> str:
+    """Return the saturated levels as a sentence; "" if there are none, or if the figures cannot be trusted."""
+    found = [one for one in summary.levels if one.saturated]
+    if not found or summary.result not in ("passed", "failed"):
+        return ""
+    unit = " users" if found[0].unit == "users" else ""
+    levels = ", ".join(one.level for one in found) + unit
+    return (
+        f"Saturated: {levels}. Requests in flight and ttft grew until the end, so the service does not hold this load."
+    )
 
 
 def _stream_cells(one: Level) -> tuple[str, ...]:

@@ -350,6 +350,8 @@ class Level(msgspec.Struct, frozen=True):
     output_tokens_per_s: float | None = None
     tokens_per_s_a_user: float | None = None
     goodput: LevelGoodput | None = None
+    saturated: bool | None = None
+    """Whether the requests in flight and ttft both grew while the level lasted; None: unknown."""
 
 
 class Knee(msgspec.Struct, frozen=True):

@@ -15,6 +15,7 @@ from loadgen.errors import LoadgenError
 from loadgen_controller.collect_option_errors import CollectedErrors
 from loadgen_controller.planning.llm_scenario import LlmRequest, scenario_text
 from tests.support.llm_target import running_llm
+from tests.support.run import ends_with
 
 URL = "http://127.0.0.1:8000"
 
@@ -179,11 +180,11 @@ def test_a_sweep_runs_and_has_a_table_of_levels(tmp_path: Path) -> None:
     with running_llm("--model", "toy", "--ttft", "20ms", "--itl", "5ms") as url:
         words = ["--users", "1,2", "--each", "3s", "--settle", "1s", "--input", "20", "--output", "4"]
         done = loadgen(url, *words, "--json", "result.json", "--save", "ask.py", folder=tmp_path)
-    assert done.returncode == 0, done.stdout + done.stderr
     scenario = (tmp_path / "ask.py").read_text()
     assert scenario in done.stdout
     assert "Levels: requests to AI models, ms" in done.stdout
     summary = json.loads((tmp_path / "result.json").read_text())
+    assert ends_with(done.returncode, summary, 0), done.stdout + done.stderr
     assert [one["level"] for one in summary["levels"]] == ["1", "2"]
     assert summary["scenario"] == "ask.py"
     for one in summary["levels"]:
@@ -208,5 +209,6 @@ def test_one_level_with_the_summary_on_stdout_prints_nothing_else_there(tmp_path
             url, "--rate", "20/s", "--duration", "2s", "--input", "9", "--output", "2", "--json", "-", folder=tmp_path
         )
     summary = json.loads(done.stdout)
-    assert (done.returncode, summary["exit_code"], summary["levels"], summary["knee"]) == (0, 0, [], None)
+    assert ends_with(done.returncode, summary, 0), done.stderr
+    assert (summary["exit_code"], summary["levels"], summary["knee"]) == (done.returncode, [], None)
     assert "user.llm.chat(prompt(tokens=9), max_tokens=2)" in done.stderr

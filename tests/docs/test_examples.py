@@ -144,7 +144,7 @@ def shop() -> Iterator[RunningTarget]:
 
 @pytest.fixture(scope="module")
 def model() -> Iterator[str]:
-    with llm_in_thread(model=["qwen3-8b"]) as server:
+    with llm_in_thread(model=["qwen3-8b", "toy"]) as server:
         yield server.url
 
 

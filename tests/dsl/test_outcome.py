@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Callable, Coroutine
+from importlib.machinery import ModuleSpec
 from pathlib import Path
 from typing import Any
 
@@ -237,7 +238,24 @@ def test_a_fault_within_json_or_asyncio_is_at_the_scenarios_line() -> None:
 def test_an_error_from_nowhere_has_no_place_and_is_told_all_the_same() -> None:
     error = UsageError("no target", hint="give one")
     assert (where_of(error), traceback_of(error)) == ("", "UsageError: no target")
-    assert fault_text(error) == "UsageError: no target; give one"
+    assert fault_text(error) == "no target; give one", "the text of an error of ours is a sentence without its class"
+
+
+def test_an_error_that_passed_a_worker_has_neither_its_place_nor_its_class() -> None:
+    source = "def _set_up(error):\n    raise error\n"
+    spec = ModuleSpec("loadgen_agent.worker.worker", None)
+    frame: dict[str, Any] = {"__name__": "__main__", "__spec__": spec}
+    exec(compile(source, "/elsewhere/worker.py", "exec"), frame)
+
+    def text() -> str:
+        with pytest.raises(UsageError) as caught:
+            frame["_set_up"](UsageError("the server has no model", hint="correct it"))
+        assert caught.value.__traceback__ is not None
+        return fault_text(caught.value.with_traceback(caught.value.__traceback__.tb_next))
+
+    assert text() == "the server has no model; correct it"
+    frame["__spec__"] = None
+    assert text().startswith("worker.py:2 in _set_up: "), "a scenario that is a program has its place"
 
 
 def test_a_recursion_has_a_traceback_of_its_innermost_frames_only() -> None:

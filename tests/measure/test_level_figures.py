@@ -16,7 +16,7 @@ from loadgen.measure.results.level_figures import EndedByInterval, LevelFacts, l
 from loadgen.measure.results.summary import build
 from loadgen.measure.statistics.level_knee import LevelRate, find_level_knee, rate_of_parts
 from loadgen.profiles.levels import LevelSpan
-from loadgen.report.level_tables import knee_line, level_tables
+from loadgen.report.level_tables import knee_line, level_tables, saturated_line
 from loadgen.report.report_tables import final_report
 from loadgen.report.summary_reader import Knee, Level, read
 from tests.measure.test_summary import FACTS
@@ -178,6 +178,91 @@ def test_the_interval_of_the_knee_holds_the_true_one_as_often_as_it_claims() -> 
             held += (knee.low or 0) <= 6 <= (knee.high or 0)
     assert found >= 36
     assert held / found >= 0.85
+
+
+# -- saturation ------------------------------------------------------------------------------------
+
+
+def queue_run(arrivals: dict[str, int], serves: int = 10, seconds: int = 40) -> tuple[Merge, LevelFacts]:
+    """A run with rates of which the service ends ten requests a second: others wait, and their ttft with them."""
+    merge, ended, spans = Merge(), EndedByInterval(), []
+    fake, waiting, k = FakeAgent("a"), 2.0, 0
+    for level, per_s in arrivals.items():
+        spans.append(LevelSpan(level, float(per_s), k * S, (k + SETTLE) * S, (k + seconds) * S))
+        for second in range(seconds):
+            tag = "settling" if second < SETTLE else level
+            n = min(per_s, serves)
+            values = {
+                key("journey", "response", tag): [900 * MS] * n,
+                key("request", "response", tag): [900 * MS] * n,
+                key("request", "ttft", tag): [round((100 + 100 * waiting + 10 * (k % 3)) * MS)] * n,
+                key("request", "output_tokens", tag): [7 * TOKEN] * n,
+            }
+            delta = fake.delta(values, k=k)
+            delta.counters.requests_started = per_s
+            waiting += per_s - n
+            merge.accept("eu", delta)
+            ended.add(delta)
+            k += 1
+    return merge, LevelFacts(tuple(arrivals), "/s", tuple(spans), ended)
+
+
+def test_a_level_is_saturated_if_requests_in_flight_and_ttft_grow() -> None:
+    merge, facts = queue_run({"4/s": 4, "8/s": 8, "12/s": 12})
+    found, _ = lines_of(merge, facts)
+    assert [one.saturated for one in found] == [False, False, True]
+    built = level_figures(merge, facts)["levels"]
+    assert isinstance(built, list)
+    slopes = built[-1]["slopes"]
+    assert slopes["in_flight_per_s"]["slope"] == pytest.approx(2)
+    assert slopes["ttft_ms_per_s"]["slope"] == pytest.approx(200, rel=0.02)
+    assert slopes["ttft_ms_per_s"]["low"] > 0
+
+
+def test_a_level_is_not_saturated_if_only_one_of_both_grows() -> None:
+    merge, facts = queue_run({"12/s": 12})
+    assert facts.ended is not None
+    facts.ended.more_in_flight.clear()
+    ((one,), _) = lines_of(merge, facts)
+    assert one.saturated is False
+
+
+def test_a_short_level_and_other_requests_are_not_judged() -> None:
+    assert [one.saturated for one in lines_of(*queue_run({"12/s": 12}, seconds=25))[0]] == [None]
+    assert {one.saturated for one in lines_of(*run_of({"1": 4}, has_tokens=False))[0]} == {None}
+
+
+def test_a_saturated_level_is_marked_in_the_table_and_named_in_a_sentence() -> None:
+    merge, facts = queue_run({"3/s": 3, "6/s": 6, "12/s": 12})
+    summary = read(build(replace(FACTS, levels=facts), merge))
+    _, second = level_tables(summary)
+    assert (second.columns[-1], [row[-1] for row in second.rows]) == ("state", ["", "", "saturated"])
+    assert all(len("  ".join(row)) < 80 for row in second.rows)
+    assert "Saturated: 12/s. Requests in flight" in "\n".join(final_report(summary).lines)
+    assert saturated_line(msgspec.structs.replace(summary, result="invalid")) == ""
+
+
+def test_higher_levels_are_not_advised_above_a_saturated_one() -> None:
+    merge, facts = queue_run({"3/s": 3, "6/s": 6, "12/s": 12}, serves=12)
+    assert facts.ended is not None
+    assert lines_of(merge, facts)[1].text.endswith("12/s: add higher levels")
+    for k in range(80, 120):
+        facts.ended.more_in_flight[k], facts.ended.ttft_us[k] = 2, k * 1_000_000
+    assert lines_of(merge, facts)[1].text.endswith("saturated: add levels between it and the highest one that is not")
+
+
+def test_cells_give_the_same_slopes_as_deltas() -> None:
+    merge, ended, fake = Merge(), EndedByInterval(), FakeAgent("a")
+    merge.kept = []
+    for k in range(4):
+        delta = fake.delta({key("request", "ttft", "1"): [5 * MS] * 3, key("request", "response", "1"): [MS]}, k=k)
+        delta.counters.requests_started += k
+        merge.accept("eu", delta)
+    merge.close()
+    for at, made in enumerate(merge.kept):
+        ended.add_cell(replace(cell_of(made), names=merge.names if at == 0 else ()))
+    assert ended.more_in_flight == {0: 0, 1: 1, 2: 2, 3: 3}
+    assert (ended.ttft_us, ended.ttft_count) == (dict.fromkeys(range(4), 15_000), dict.fromkeys(range(4), 3))
 
 
 # -- what is shown ---------------------------------------------------------------------------------

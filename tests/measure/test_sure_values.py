@@ -19,7 +19,8 @@ from loadgen.measure.deltas.series_key import OK, SeriesKey
 from loadgen.measure.merging.merge import Merge
 from loadgen.measure.objectives.objective import Objective, SloResult, evaluate, evaluate_all, unsure_text
 from loadgen.measure.statistics.batch_means import Batches, read_batches, with_intervals
-from loadgen.measure.statistics.sure_values import _t_quantile, judged_in_windows
+from loadgen.measure.statistics.mean_of_batches import t_quantile
+from loadgen.measure.statistics.sure_values import judged_in_windows
 from loadgen.units import NS_PER_MS, NS_PER_S, NS_PER_US
 from tests.measure.test_made_up_runs import WHOLE, WINDOWED, objectives
 from tests.support.deltas import FakeAgent, request_key
@@ -271,7 +272,7 @@ def test_throughput_of_a_load_with_a_ramp_is_judged_by_its_steady_part() -> None
 @pytest.mark.parametrize("tail", [0.025, 0.0025, 0.001])
 @pytest.mark.parametrize("freedom", [6.0, 12.7, 60.0])
 def test_quantile_of_students_t_is_right_within_one_percent(tail: float, freedom: float) -> None:
-    assert _t_quantile(tail, freedom) == pytest.approx(float(stats.t.ppf(1 - tail, freedom)), rel=0.012)
+    assert t_quantile(tail, freedom) == pytest.approx(float(stats.t.ppf(1 - tail, freedom)), rel=0.012)
 
 
 @pytest.mark.parametrize(

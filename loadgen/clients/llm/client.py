@@ -21,6 +21,7 @@ from loadgen.clients.llm.settings import Llm
 from loadgen.clients.llm.tools import ToolFunction, as_tools
 from loadgen.clients.llm.worker import LlmWorker
 from loadgen.clients.llm_apis.apis import APIS
+from loadgen.clients.llm_apis.openai_wire import UNREADABLE
 from loadgen.clients.llm_apis.types import Api, InferenceRequest, JsonFormat, Message, Tool
 from loadgen.clients.protocol.request_body_encoding import encode_json
 from loadgen.clients.response.reply_class_for_plan import reply_class
@@ -333,7 +334,7 @@ def _error_text(body: bytes) -> str:
     """Return the message of an error's body, cut to 500 characters."""
     try:
         found = msgspec.json.decode(body)
-    except (msgspec.DecodeError, UnicodeError):
+    except UNREADABLE:
         return body.decode("utf-8", errors="replace")[:500]
     error = found.get("error", found) if isinstance(found, dict) else found
     return str(error.get("message", error) if isinstance(error, dict) else error)[:500]

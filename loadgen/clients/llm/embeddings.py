@@ -9,6 +9,8 @@ from dataclasses import dataclass
 
 import msgspec
 
+from loadgen.clients.llm_apis.openai_wire import UNREADABLE
+
 __all__ = ["EMBEDDINGS_PATH", "Embeddings", "NotEmbeddings", "read_embeddings"]
 
 EMBEDDINGS_PATH = "/v1/embeddings"
@@ -58,7 +60,7 @@ def read_embeddings(body: bytes, inputs: int, dimensions: int | None = None) -> 
     """
     try:
         answer = _decode(body)
-    except (msgspec.DecodeError, UnicodeError) as error:
+    except UNREADABLE as error:
         raise NotEmbeddings(f"no embeddings: {error}") from error
     rows = sorted(answer.data, key=lambda row: row.index) if all(row.index >= 0 for row in answer.data) else answer.data
     vectors = [row.embedding for row in rows]

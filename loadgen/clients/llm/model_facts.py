@@ -16,6 +16,7 @@ import msgspec
 from loadgen.clients.http import HttpClient
 from loadgen.clients.llm.client import LlmClient
 from loadgen.clients.llm.settings import Llm
+from loadgen.clients.llm_apis.openai_wire import UNREADABLE
 from loadgen.errors import RequestFailed, UsageError
 
 __all__ = ["ModelFacts", "found_out"]
@@ -102,10 +103,12 @@ async def _models(http: HttpClient, client: LlmClient) -> list[str]:
         )
     try:
         found = msgspec.json.decode(reply.content) if reply.status_code == 200 else {}
-        rows = found.get("data", []) if isinstance(found, dict) else []
-        return [row["id"] for row in rows if isinstance(row, dict) and isinstance(row.get("id"), str)]
-    except (msgspec.DecodeError, RequestFailed):
+    except (*UNREADABLE, RequestFailed):
         return []
+    rows = found.get("data") if isinstance(found, dict) else None
+    if not isinstance(rows, list):
+        return []
+    return [row["id"] for row in rows if isinstance(row, dict) and isinstance(row.get("id"), str)]
 
 
 def _listed(models: list[str]) -> str:

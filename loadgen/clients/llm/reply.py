@@ -17,6 +17,7 @@ import msgspec
 
 from loadgen.clients.llm.tools import RunnableCall, ToolFunction
 from loadgen.clients.llm.worker import LlmWorker
+from loadgen.clients.llm_apis.openai_wire import UNREADABLE
 from loadgen.clients.llm_apis.row_tags import tags_of
 from loadgen.clients.llm_apis.stream_reading import LEFT, NO_STREAM, STALLED, StreamReading
 from loadgen.clients.llm_apis.types import Api, Part, Usage
@@ -390,7 +391,7 @@ class LlmReply(StreamedReply):
         """
         try:
             return msgspec.json.decode(self.text, type=kind)
-        except (msgspec.DecodeError, UnicodeError) as error:
+        except (*UNREADABLE, UnicodeError) as error:
             raise self._failed(f"parse {kind.__name__}", f"{error}, in {self._excerpt()}") from error
 
     def json(self, **kwargs: Any) -> Any:

@@ -15,6 +15,7 @@ from difflib import get_close_matches
 from fractions import Fraction
 from typing import Any, Final, Literal, get_args
 
+from loadgen.clients.llm_apis.apis import api_of_path
 from loadgen.clients.llm_apis.types import Api, ApiName
 from loadgen.clients.net.settings import Named
 from loadgen.clients.net.settings_check import is_secret
@@ -96,6 +97,12 @@ class Llm:
             yield f"Llm: unknown api={self.api!r}", f'write api="{near[0]}"' if near else _API_HINT
         if isinstance(self.path, str) and not self.path.startswith("/"):
             yield f"Llm: path={self.path!r} must begin with /", 'write path="/v1/chat/completions"'
+        elif isinstance(self.path, str) and not isinstance(self.api, Api):
+            # Each API has its own bodies and events: a server would refuse them, or its stream would not be read.
+            other = api_of_path(self.path)
+            if other is not None and self.api in get_args(ApiName) and other.name != self.api:
+                message = f'Llm: path="{self.path}" belongs to api="{other.name}", not to api="{self.api}"'
+                yield message, f'write api="{other.name}", or leave out path='
         if self.api_key is not None and not is_secret(self.api_key):
             yield "Llm: api_key= must be a secret, because plans are stored", 'write api_key=secret("llm-key")'
         if self.max_tokens is not None and not _is_whole(self.max_tokens, 1):

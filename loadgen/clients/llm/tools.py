@@ -18,12 +18,14 @@ from typing import Any, get_type_hints
 
 import msgspec
 
+from loadgen.clients.llm_apis.openai_wire import UNREADABLE
 from loadgen.clients.llm_apis.types import Tool, ToolCall
 from loadgen.errors import ExpectFailed, UsageError
 
 __all__ = ["RunnableCall", "ToolFunction", "ToolResult", "as_tools", "tool_of"]
 
 ToolFunction = Callable[..., Awaitable[Any]]
+_NAMED = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
 _UNKNOWN_TOOL = "unknown tool"
 """Outcome: the model called a tool that the conversation does not have."""
 _TOOL_ARGUMENTS = "tool arguments"
@@ -62,7 +64,7 @@ class RunnableCall:
             raise ExpectFailed(_UNKNOWN_TOOL, f"the model called {self.name[:100]!r}; the tools are {known}")
         try:
             given = msgspec.json.decode(self.arguments or "{}", type=_arguments_of(function))
-        except msgspec.DecodeError as error:
+        except (*UNREADABLE, UnicodeError) as error:
             raise ExpectFailed(_TOOL_ARGUMENTS, f"{self.name}({self.arguments[:200]}): {error}") from error
         result = await function(**{field: getattr(given, field) for field in given.__struct_fields__})
         text = result if isinstance(result, str) else msgspec.json.encode(result).decode()
@@ -75,20 +77,24 @@ def tool_of(function: Tool | ToolFunction) -> Tool:
     Raises:
         UsageError: it is not an async function, or an argument has no type or no schema.
     """
-    return function if isinstance(function, Tool) else _made_of(function)
+    if isinstance(function, Tool):
+        return function
+    # Checked before the cache, which needs values with a hash: a dict of OpenAI's form has none.
+    if not inspect.iscoroutinefunction(function) or not hasattr(function, "__name__"):
+        name = getattr(function, "__name__", "")
+        hint = f"write async def {name or 'stock'}(...)"
+        raise UsageError(f"tools: {name or repr(function)[:100]} is not an async function", hint=hint)
+    return _made_of(function)
 
 
 @lru_cache(maxsize=256)
 def _made_of(function: ToolFunction) -> Tool:
     """Return the tool of a function. Made once a function, because a schema takes 100 µs."""
-    name = getattr(function, "__name__", repr(function))
-    if not inspect.iscoroutinefunction(function):
-        raise UsageError(f"tools: {name} is not an async function", hint=f"write async def {name}(...)")
     (schema,), parts = msgspec.json.schema_components([_arguments_of(function)], ref_template="#/$defs/{name}")
     own = dict(parts.pop(_struct_name(function), schema))
     own.pop("title", None)
     doc = (inspect.getdoc(function) or "").partition("\n")[0]
-    return Tool(name, doc, {**own, **({"$defs": parts} if parts else {})})
+    return Tool(function.__name__, doc, {**own, **({"$defs": parts} if parts else {})})
 
 
 def as_tools(given: Iterable[Tool | ToolFunction]) -> tuple[tuple[Tool, ...], dict[str, ToolFunction]]:
@@ -106,9 +112,20 @@ def _struct_name(function: ToolFunction) -> str:
 @lru_cache(maxsize=256)
 def _arguments_of(function: ToolFunction) -> type[msgspec.Struct]:
     """Return a Struct type with the arguments of a function. Made once a function."""
-    hints = get_type_hints(function)
+    try:
+        hints = get_type_hints(function)
+    except Exception as error:  # whatever the scenario's annotations raise
+        raise UsageError(
+            f"tools: the type of an argument of {function.__name__} cannot be read: {error}",
+            hint="write types that the file imports outside of functions and of `if TYPE_CHECKING`",
+        ) from error
     fields: list[Any] = []
     for name, parameter in inspect.signature(function).parameters.items():
+        if parameter.kind not in _NAMED:
+            raise UsageError(
+                f"tools: the argument {name} of {function.__name__} has no name for the model",
+                hint="write one parameter for each argument, without *, ** and /",
+            )
         if name not in hints:
             raise UsageError(
                 f"tools: the argument {name} of {function.__name__} has no type", hint=f"write {name}: str, or its type"

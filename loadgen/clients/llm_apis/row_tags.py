@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
+from loadgen.measure.deltas.series_key import COLD_TAG
 from loadgen.measure.streams import StreamTimes
 
 __all__ = ["LLM_TAGS", "TURN_TAG", "tags_of", "turn_value"]
 
-COLD_TAG: Final = "cold"
-"""Why a request is cold (`clients/llm/worker.py`). Warm ones do not have it."""
 TOKENS_TAG: Final = "tokens"
 """Where token counts come from, if not from the server: "tokenizer", or "events", one token for each event."""
 ANSWER_TAG: Final = "answer"

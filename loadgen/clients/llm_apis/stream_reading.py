@@ -11,11 +11,14 @@ from typing import Final
 from loadgen.clients.events import SseReader
 from loadgen.clients.llm_apis.answers import stream_outcome, tool_calls
 from loadgen.clients.llm_apis.types import Api, Part, ToolCall, Usage
+from loadgen.errors import RequestFailed
 from loadgen.measure.conventions import Convention, Event, Figures, figures
-from loadgen.measure.streams import KIND_NUMBERS, KINDS, StreamTimes, stream_times
+from loadgen.measure.streams import KIND_NUMBERS, KINDS, EventKind, StreamTimes, stream_times
 
-__all__ = ["LEFT", "NO_STREAM", "STALLED", "StreamReading"]
+__all__ = ["ANSWER_TOO_LARGE", "LEFT", "NO_STREAM", "STALLED", "StreamReading"]
 
+ANSWER_TOO_LARGE: Final = "answer too large"
+"""Outcome: a stream has more text than `_MOST_TEXT`."""
 STALLED: Final = "stream stalled"
 """Outcome: no byte came for longer than `Llm(idle=...)`, after the first token."""
 LEFT: Final = "left"
@@ -29,6 +32,12 @@ _MOST_TOKENS: Final = 1 << 40
 """A server may send any number; this one still fits."""
 _MANY_TEXTS: Final = 64
 """So many pieces of text are joined to one, because each keeps 60 B besides its characters."""
+_MOST_TEXT: Final = 64 * 1024 * 1024
+"""Characters of generated text of one answer. Without a limit, a server in a loop would fill the memory."""
+_MOST_PIECES: Final = 100_000
+"""Pieces of tool calls that are kept: each takes some 250 B."""
+_ENDS: Final = frozenset({"finish", "usage", "done", "error"})
+"""Kinds that decide how an answer ended. The first of each is kept also after `_MOST_PARTS`."""
 _GENERATED: Final = frozenset({"reasoning", "content", "tool_call", "refusal"})
 
 
@@ -38,6 +47,7 @@ class StreamReading:
     __slots__ = (
         "_decode",
         "_reader",
+        "_text_size",
         "_tools",
         "chunks",
         "error",
@@ -69,6 +79,8 @@ class StreamReading:
         self.finish = ""
         self.error = ""
         """Text of the first error that the server sent in the stream."""
+        self._text_size = 0
+        """Characters of generated text so far."""
         self._tools: list[Part] = []
         self.parts: list[Part] | None = None
         """Parts that nobody has read yet; None: nobody reads parts."""
@@ -82,13 +94,15 @@ class StreamReading:
             True if there are new parts.
 
         Raises:
-            RequestFailed: an event is too large.
+            RequestFailed: an event, or the text of the whole answer, is too large.
         """
         if not self.first_ns:
             self.first_ns = now_ns
         events = self._reader.feed(data)
         for event in events:
             self.add(self._decode(event.event, event.data), now_ns)
+        if self._text_size > _MOST_TEXT:
+            raise RequestFailed(ANSWER_TOO_LARGE, f"the answer has more than {_MOST_TEXT:,} characters of text")
         return bool(events)
 
     def close(self, now_ns: int) -> None:
@@ -100,7 +114,7 @@ class StreamReading:
         """HOT. Add the parts of one event that arrived at `now_ns`."""
         for part in parts:
             kind = part.kind
-            if len(self.t_ns) < _MOST_PARTS:
+            if len(self.t_ns) < _MOST_PARTS or (kind in _ENDS and self._is_first_late(kind)):
                 self.t_ns.append(now_ns)
                 self.kinds.append(KIND_NUMBERS[kind])
                 self.tokens.append(part.tokens if part.tokens < _MOST_TOKENS else _MOST_TOKENS)
@@ -112,6 +126,7 @@ class StreamReading:
                     if found is None:
                         found = self.texts[kind] = []
                     found.append(part.text)
+                    self._text_size += len(part.text)
                     if not self.token_events % _MANY_TEXTS:
                         found[-_MANY_TEXTS:] = ("".join(found[-_MANY_TEXTS:]),)
             if kind != "content":
@@ -125,13 +140,17 @@ class StreamReading:
             number = self.chunks[-1] + 1 if self.chunks else 0
             self.chunks += [number] * (len(self.t_ns) - len(self.chunks))
 
+    def _is_first_late(self, kind: EventKind) -> bool:
+        """Return whether a part is the first of its kind after `_MOST_PARTS`."""
+        return KIND_NUMBERS[kind] not in self.kinds[_MOST_PARTS:]
+
     def _other(self, part: Part) -> None:
         match part.kind:
             case "finish":
                 self.finish = self.finish or part.finish or part.text or "stop"
             case "error" if not self.error:
                 self.error = part.error.message if part.error is not None else part.text or "error"
-            case "tool_call":
+            case "tool_call" if len(self._tools) < _MOST_PIECES:
                 self._tools.append(part)
 
     # -- results ---------------------------------------------------------------------------------

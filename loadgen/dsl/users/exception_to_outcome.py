@@ -130,10 +130,14 @@ def traceback_of(error: BaseException) -> str:
 
 
 def fault_text(error: BaseException) -> str:
-    """Return place, exception and hint as one text: "checkout.py:14 in checkout: KeyError: 'sku'; ..."."""
+    """Return place, exception and hint as one text: "checkout.py:14 in checkout: KeyError: 'sku'; ...".
+
+    An error of loadgen has no class in its text, because its message is a sentence.
+    """
     cause = cause_of(error)
     where, hint = where_of(cause), advice(cause)
-    return f"{where + ': ' if where else ''}{type(cause).__name__}: {cause}{'; ' + hint if hint else ''}"
+    kind = "" if isinstance(cause, LoadgenError) else f"{type(cause).__name__}: "
+    return f"{where + ': ' if where else ''}{kind}{cause}{'; ' + hint if hint else ''}"
 
 
 def advice(error: BaseException) -> str:
@@ -256,8 +260,15 @@ _HTTP: Final = ("get", "post", "put", "patch", "delete", "head", "options", "req
 def _own(error: BaseException) -> Iterator[tuple[FrameType, int]]:
     """Yield (frame, line) of a traceback's frames in the scenario's own code, the outermost first."""
     for frame, line in traceback.walk_tb(error.__traceback__):
-        if not is_ours(frame.f_globals.get("__name__", "")) and not frame.f_code.co_filename.startswith(_INSTALLED):
+        if not is_ours(_module_of(frame)) and not frame.f_code.co_filename.startswith(_INSTALLED):
             yield frame, line
+
+
+def _module_of(frame: FrameType) -> str:
+    """Return the name of a frame's module. A worker process runs as `__main__`, but is part of loadgen_agent."""
+    name: str = frame.f_globals.get("__name__", "")
+    spec = frame.f_globals.get("__spec__") if name == "__main__" else None
+    return name if spec is None else str(spec.name)
 
 
 def _source(frame: FrameType, line: int) -> str | None:

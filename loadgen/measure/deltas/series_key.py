@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Final, Literal, get_args
 
 __all__ = [
+    "COLD_TAG",
     "CUT_OFF",
     "GOODPUT_TAG",
     "LEVEL_TAG",
@@ -97,6 +98,8 @@ LOAD_TAG: Final = "load"
 """The tag that names the load of the plan."""
 LEVEL_TAG: Final = "level"
 """The tag with the level of a load at which an iteration was due (`loadgen/profiles/levels.py`)."""
+COLD_TAG: Final = "cold"
+"""The tag with the reason why a request to an AI model is cold (`loadgen/clients/llm/worker.py`)."""
 GOODPUT_TAG: Final = "goodput"
 """The tag of a goodput series that holds its limits, as in "ttft<=500ms,tpot<=50ms"."""
 

@@ -5,17 +5,21 @@ level after it had settled, or in a closed load, whose user was ready then. Some
 
 Rates are counted by when requests ended: within the level, after it had settled. An overloaded target ends fewer than
 were due, and the rest ends in a later level. A request counts with all of its tokens when it ends.
+
+`saturated` is whether the requests in flight and the time to the first token both grew while the level lasted
+(`saturation.py`). Both signals are by when requests began and ended, of the whole plan.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import accumulate
 from typing import Final, Protocol
 
 import numpy as np
 
-from loadgen.measure.deltas.delta import Delta
+from loadgen.measure.deltas.delta import COUNTER_NAMES, Delta
 from loadgen.measure.deltas.series_key import (
     CUT_OFF,
     GOODPUT_TAG,
@@ -33,7 +37,8 @@ from loadgen.measure.merging.stored_interval import Cell
 from loadgen.measure.results.figures import figures
 from loadgen.measure.results.stream_figures import STREAM_TIMES
 from loadgen.measure.statistics.level_knee import LevelRate, find_level_knee, rate_of_parts
-from loadgen.units import NS_PER_S
+from loadgen.measure.statistics.saturation import POINT_S, Slope, is_saturated, means_of_parts, slope_of
+from loadgen.units import NS_PER_MS, NS_PER_S, NS_PER_US
 
 __all__ = ["EndedByInterval", "LevelFacts", "LevelSpan", "level_figures"]
 
@@ -51,15 +56,25 @@ class LevelSpan(Protocol):
     def end_ns(self) -> int: ...
 
 
-class EndedByInterval:
-    """The numbers of requests that ended ok in each interval, and of their output tokens, of a load with levels."""
+_STARTED, _FINISHED = COUNTER_NAMES.index("requests_started"), COUNTER_NAMES.index("requests_finished")
 
-    __slots__ = ("_keys", "_names", "interval_ns", "requests", "tokens")
+
+class EndedByInterval:
+    """What happened in each interval of a load with levels.
+
+    requests, tokens: number of requests that ended ok, and of their output tokens. ttft_us, ttft_count: sum and number
+    of their times to the first token. more_in_flight: by how much the number of requests in flight grew, of all loads.
+    """
+
+    __slots__ = ("_keys", "_names", "interval_ns", "more_in_flight", "requests", "tokens", "ttft_count", "ttft_us")
 
     def __init__(self, interval_ns: int = NS_PER_S) -> None:
         self.interval_ns = interval_ns
         self.requests: dict[int, int] = {}
         self.tokens: dict[int, int] = {}
+        self.ttft_us: dict[int, int] = {}
+        self.ttft_count: dict[int, int] = {}
+        self.more_in_flight: dict[int, int] = {}
         self._keys: dict[tuple[str, int], list[SeriesKey]] = {}
         self._names: list[SeriesKey] = []
 
@@ -70,6 +85,7 @@ class EndedByInterval:
         k = (delta.start_ns + delta.end_ns) // 2 // self.interval_ns
         for one in delta.stats:
             self._count(k, keys[one.series], one.n, one.sum_ns // TOKEN_NS)
+        _add(self.more_in_flight, k, delta.counters.requests_started - delta.counters.requests_finished)
 
     def add_cell(self, cell: Cell) -> None:
         """Add one cell (a stored interval); call this in the order of the file."""
@@ -79,19 +95,48 @@ class EndedByInterval:
             *map(np.ndarray.tolist, (cell.stats.series, cell.stats.n, cell.stats.sum_us)), strict=True
         ):
             self._count(k, self._names[series], n, sum_us)
+        for counters in cell.counters.values():
+            _add(self.more_in_flight, k, counters[_STARTED] - counters[_FINISHED])
 
-    def _count(self, k: int, key: SeriesKey, n: int, tokens: int) -> None:
+    def _count(self, k: int, key: SeriesKey, n: int, total: int) -> None:
+        """Add n values of a series. total: their sum, in µs or in tokens."""
         if key.kind != "request" or key.outcome != OK or not any(name == LEVEL_TAG for name, _ in key.tags):
             return
         if key.metric == "response":
-            self.requests[k] = self.requests.get(k, 0) + n
+            _add(self.requests, k, n)
         elif key.metric == "output_tokens":
-            self.tokens[k] = self.tokens.get(k, 0) + tokens
+            _add(self.tokens, k, total)
+        elif key.metric == "ttft" and not key.censored:
+            _add(self.ttft_count, k, n)
+            _add(self.ttft_us, k, total)
 
     def within(self, span: LevelSpan) -> tuple[list[int], list[int]]:
         """Return (requests, tokens) of each interval that lies wholly in a level after it has settled."""
-        first, end = -(-span.settled_ns // self.interval_ns), span.end_ns // self.interval_ns
-        return [self.requests.get(k, 0) for k in range(first, end)], [self.tokens.get(k, 0) for k in range(first, end)]
+        of = self._intervals(span)
+        return [self.requests.get(k, 0) for k in of], [self.tokens.get(k, 0) for k in of]
+
+    def slopes(self, span: LevelSpan) -> tuple[Slope | None, Slope | None]:
+        """Return the slopes of the requests in flight and of ttft (ms) in a level after it has settled.
+
+        Each is None if the level is too short. ttft is also None without requests to AI models.
+        """
+        of, interval_s = self._intervals(span), self.interval_ns / NS_PER_S
+        before = sum(more for k, more in self.more_in_flight.items() if k < of.start)
+        in_flight = list(accumulate((self.more_in_flight.get(k, 0) for k in of), initial=before))[1:]
+        ttft_ms = [self.ttft_us.get(k, 0) * NS_PER_US / NS_PER_MS for k in of]
+        counts = [self.ttft_count.get(k, 0) for k in of]
+        step_s = max(1, round(POINT_S / interval_s)) * interval_s
+        return (
+            slope_of(means_of_parts(in_flight, [1] * len(of), interval_s), step_s),
+            slope_of(means_of_parts(ttft_ms, counts, interval_s), step_s),
+        )
+
+    def _intervals(self, span: LevelSpan) -> range:
+        return range(-(-span.settled_ns // self.interval_ns), span.end_ns // self.interval_ns)
+
+
+def _add(to: dict[int, int], k: int, n: int) -> None:
+    to[k] = to.get(k, 0) + n
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,9 +182,22 @@ def level_figures(merge: Measured, facts: LevelFacts) -> dict[str, object]:
                 "response_ms": of.figures("request", "response"),
                 **of.streams(),
                 "output_tokens_per_s": _rounded(by_tokens) if any(tokens) else None,
+                **_saturation(facts.ended, span),
             }
         )
-    return {"levels": lines, "knee": _knee(facts, requests_s, tokens_s) if lines else None}
+    saturated = {str(line["level"]) for line in lines if line["saturated"]}
+    return {"levels": lines, "knee": _knee(facts, requests_s, tokens_s, saturated) if lines else None}
+
+
+def _saturation(ended: EndedByInterval | None, span: LevelSpan | None) -> dict[str, object]:
+    """Return `saturated` and `slopes` of a level; both are None if they are unknown."""
+    in_flight, ttft = (None, None) if ended is None or span is None else ended.slopes(span)
+    slopes = {
+        name: {"slope": _or_none(one.per_s), "low": _or_none(one.low), "high": _or_none(one.high)}
+        for name, one in (("in_flight_per_s", in_flight), ("ttft_ms_per_s", ttft))
+        if one is not None
+    }
+    return {"saturated": is_saturated(in_flight, ttft), "slopes": slopes if len(slopes) == 2 else None}
 
 
 class _Level:
@@ -204,7 +262,10 @@ class _Level:
 
 
 def _knee(
-    facts: LevelFacts, requests: Sequence[LevelRate | None], tokens: Sequence[LevelRate | None]
+    facts: LevelFacts,
+    requests: Sequence[LevelRate | None],
+    tokens: Sequence[LevelRate | None],
+    saturated: Collection[str],
 ) -> dict[str, object]:
     has_tokens = any(one is not None and one.per_s for one in tokens)
     rates = [one for one in (tokens if has_tokens else requests) if one is not None]
@@ -214,12 +275,16 @@ def _knee(
         found, text = None, "not decided: the load was changed during the run, or its measurements cannot be read"
     else:
         found = find_level_knee(rates)
-        highest = max(facts.spans, key=lambda span: span.value).text + (unit if facts.unit == "users" else "")
+        top = max(facts.spans, key=lambda span: span.value).text
+        highest = top + (unit if facts.unit == "users" else "")
         match found.verdict:
             case "found":
                 about, low, high = (f"{value:.3g}" for value in (found.value, found.low, found.high) if value)
                 per_s = f"{found.per_s:,.4g} {of}/s"
                 text = f"throughput grows up to about {about}{unit} (95 % interval {low} to {high}), at {per_s}"
+            case "still growing" if top in saturated:
+                text = f"throughput ({of}/s) still grows at the highest level, {highest}, which is saturated"
+                text += ": add levels between it and the highest one that is not"
             case "still growing":
                 text = f"throughput ({of}/s) still grows at the highest level, {highest}: add higher levels"
             case "never grew":

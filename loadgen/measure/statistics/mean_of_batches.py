@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from math import sqrt
+from statistics import NormalDist
 from typing import Final
 
 __all__ = [
@@ -19,6 +20,7 @@ __all__ = [
     "T_QUANTILE",
     "correction",
     "half_length",
+    "t_quantile",
 ]
 
 BATCHES: Final = 5
@@ -56,3 +58,18 @@ def correction(rho: float, batches: int = BATCHES) -> float:
     The variance of the mean is larger than that of independent batches, and the spread of the batches is smaller.
     """
     return (1 + 2 * (1 - 1 / batches) * rho) / (1 - 2 / batches * rho)
+
+
+def t_quantile(tail: float, freedom: float) -> float:
+    """Return the quantile 1 - `tail` of Student's t, within 1 % for 6 degrees of freedom or more and tails from 0.001.
+
+    Source: the expansion in Abramowitz and Stegun, "Handbook of Mathematical Functions", 26.7.5. With 2
+    degrees of freedom it is 3 % too small in a tail of 0.025.
+    """
+    z = NormalDist().inv_cdf(1 - tail)
+    terms = (
+        (z**3 + z) / 4,
+        (5 * z**5 + 16 * z**3 + 3 * z) / 96,
+        (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384,
+    )
+    return z + sum(term / freedom ** (n + 1) for n, term in enumerate(terms))

@@ -22,7 +22,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import exp, inf, log, sqrt
-from statistics import NormalDist
 from typing import Final
 
 import numpy as np
@@ -34,7 +33,14 @@ from loadgen.measure.objectives.terms import Objective, SloResult
 from loadgen.measure.objectives.words import RUN_LONGER, bad_share_text, value_text
 from loadgen.measure.statistics.bad_share_interval import ShareInterval, share_interval
 from loadgen.measure.statistics.correlation import neighbours_rho
-from loadgen.measure.statistics.mean_of_batches import BATCHES, LEAST_INTERVALS, LEAST_RHO, MOST_RHO, half_length
+from loadgen.measure.statistics.mean_of_batches import (
+    BATCHES,
+    LEAST_INTERVALS,
+    LEAST_RHO,
+    MOST_RHO,
+    half_length,
+    t_quantile,
+)
 from loadgen.measure.statistics.objective_bins import Binned
 from loadgen.measure.statistics.share_in_worst_window import LEVEL, compared, counts_of, share_in_worst_window
 from loadgen.units import NS_PER_S, NS_PER_US
@@ -306,21 +312,7 @@ def _ends_of_worst(result: SloResult, values: Floats, weights: Floats, events: i
         return Ends(why=_TIMED_OUT)
     inverse = 1 / weights
     variance = float(((values[1:] - values[:-1]) ** 2).sum() / (inverse[1:] + inverse[:-1]).sum())
-    quantile = _t_quantile((1 - LEVEL) / 2 / windows, 2 * (len(values) - 1) / 3)
+    # Differences of n neighbours have about 2 (n - 1) / 3 degrees of freedom (von Neumann, `share_in_worst_window.py`).
+    quantile = t_quantile((1 - LEVEL) / 2 / windows, 2 * (len(values) - 1) / 3)
     half = quantile * sqrt(variance / max(1, events)) * scale
     return Ends(result.observed - half, result.observed + half)
-
-
-def _t_quantile(tail: float, freedom: float) -> float:
-    """Return the quantile 1 - `tail` of Student's t, within 1 % for 6 degrees of freedom or more and tails from 0.001.
-
-    Source: the expansion in Abramowitz and Stegun, "Handbook of Mathematical Functions", 26.7.5. Differences of n
-    neighbours have about 2 (n - 1) / 3 degrees of freedom (von Neumann, see `share_in_worst_window.py`).
-    """
-    z = NormalDist().inv_cdf(1 - tail)
-    terms = (
-        (z**3 + z) / 4,
-        (5 * z**5 + 16 * z**3 + 3 * z) / 96,
-        (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384,
-    )
-    return z + sum(term / freedom ** (n + 1) for n, term in enumerate(terms))

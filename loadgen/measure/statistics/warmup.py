@@ -13,6 +13,10 @@ is the first point that is as good except for chance, and only if the cut part d
 the rest. If the rest still changes, the run had not become steady: nothing is cut, and the reason
 contains that. tests/statistics/test_warmup.py counts how often and how far the cut is wrong.
 
+In a run with requests to AI models the response time depends on the length of answers. There the levels are those of
+two signals: the time to the first token, and output tokens/s. The later of both cuts counts, and the reason contains
+which signal decided. Journeys that ask no model keep their response times as a third signal.
+
 Sources: K. P. White, "An effective truncation heuristic for bias reduction in
 simulation output", Simulation 69 (1997); of five means each ("MSER-5"): K. P. White, M. J. Cobb
 and S. C. Spratt, "A comparison of five steady-state truncation heuristics", WSC 2000.
@@ -20,23 +24,36 @@ and S. C. Spratt, "A comparison of five steady-state truncation heuristics", WSC
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 
 from loadgen.measure.deltas.custom import CustomStats
-from loadgen.measure.deltas.delta import Delta
+from loadgen.measure.deltas.delta import Delta, StatsColumns
 from loadgen.measure.deltas.outcomes_by_due_interval import DueCounts
-from loadgen.measure.deltas.series_key import SeriesKey
+from loadgen.measure.deltas.series_key import COLD_TAG, OK, TOKEN_NS, SeriesKey, Tags
 from loadgen.measure.histograms.counts_of_all_series import Stats
 from loadgen.measure.histograms.histogram import SLOTS, Counts, highest_us, lowest_us
 from loadgen.measure.merging.merge import Merge
 from loadgen.measure.merging.stored_interval import Cell
 from loadgen.units import NS_PER_S, format_duration
 
-__all__ = ["LOG_US", "Cut", "Levels", "Recount", "find_cut", "found_cut", "found_cut_in_cells"]
+__all__ = [
+    "LOG_US",
+    "OUTPUT_TOKENS",
+    "RESPONSE_TIMES",
+    "TTFT",
+    "Cut",
+    "Levels",
+    "Recount",
+    "Signal",
+    "find_cut",
+    "find_cut_of",
+    "found_cut",
+    "found_cut_in_cells",
+]
 
 LOG_US: Final = np.log((lowest_us(np.arange(SLOTS)) + highest_us(np.arange(SLOTS))) / 2 + 0.5)
 """Natural logarithm of the middle of each slot, µs; half a µs higher, so that 0 has one."""
@@ -58,54 +75,116 @@ class Cut:
     why: str
 
 
-class Levels:
-    """The mean logarithm of the journeys' response times in each interval, each journey relative to its own mean."""
+class Signal(NamedTuple):
+    """A signal whose levels show the warm-up. more, less: comparatives of it. is_log: levels are logarithms."""
 
-    __slots__ = ("_keys", "_names", "_rows", "interval_ns")
+    name: str
+    more: str = "longer"
+    less: str = "shorter"
+    is_log: bool = True
+
+
+RESPONSE_TIMES: Final = Signal("response times")
+TTFT: Final = Signal("times to the first token")
+OUTPUT_TOKENS: Final = Signal("output tokens/s", "higher", "lower", is_log=False)
+
+_Rows = dict[tuple[str | Tags | None, ...], dict[int, tuple[int, float]]]
+"""By name and interval: number of values and sum of their logarithms."""
+
+
+class Levels:
+    """The levels of each interval: mean logarithms of times, each name relative to its own mean, and output tokens/s.
+
+    Names are journeys for response times, and requests for times to the first token.
+    """
+
+    __slots__ = ("_asking", "_journeys", "_keys", "_names", "_tokens", "_ttft", "interval_ns")
 
     def __init__(self, interval_ns: int = NS_PER_S) -> None:
         self.interval_ns = interval_ns
         self._keys: dict[tuple[str, int], list[SeriesKey]] = {}
         self._names: list[SeriesKey] = []
-        self._rows: dict[str, dict[int, tuple[int, float]]] = {}
+        self._journeys: _Rows = {}
+        self._ttft: _Rows = {}
+        self._tokens: dict[int, int] = {}
+        self._asking: set[str] = set()
+        """Journeys with requests to AI models."""
 
     def add(self, delta: Delta) -> None:
-        """Add the journeys' response times of one delta. Call this in the order in which the deltas were merged."""
+        """Add the values of one delta. Call this in the order in which the deltas were merged."""
         keys = self._keys.setdefault((delta.agent, delta.epoch), [])
         keys.extend(delta.new_series)
         index = np.frombuffer(delta.index, dtype="<u4").astype(np.int64)
         if not len(index):
             return
         counts = np.frombuffer(delta.count, dtype="<u4").astype(np.int64)
-        self._add((delta.start_ns + delta.end_ns) // 2, keys, index, counts)
+        k = (delta.start_ns + delta.end_ns) // 2 // self.interval_ns
+        self._add(k, keys, index, counts)
+        if self._asking:
+            stats = StatsColumns.of(delta.stats)
+            self._add_tokens(k, keys, zip(stats.series, (ns // TOKEN_NS for ns in stats.sum_ns), strict=True))
 
     def add_cell(self, cell: Cell) -> None:
-        """Add the journeys' response times of one cell (a stored interval); call this in the order of the file."""
+        """Add the values of one cell (a stored interval); call this in the order of the file."""
         self._names.extend(key for _, key in cell.names)
         if len(cell.index):
-            self._add((cell.start_ns + cell.end_ns) // 2, self._names, cell.index, cell.counts)
+            k = (cell.start_ns + cell.end_ns) // 2 // self.interval_ns
+            self._add(k, self._names, cell.index, cell.counts)
+            if self._asking:
+                # 1 µs stands for one token.
+                sums = zip(cell.stats.series.tolist(), cell.stats.sum_us.tolist(), strict=True)
+                self._add_tokens(k, self._names, sums)
 
-    def _add(self, at_ns: int, keys: Sequence[SeriesKey], index: Counts, counts: Counts) -> None:
+    def _add(self, k: int, keys: Sequence[SeriesKey], index: Counts, counts: Counts) -> None:
         series, slots = np.divmod(index, SLOTS)
         n = np.bincount(series, counts, len(keys))
         sums = np.bincount(series, counts * LOG_US[slots], len(keys))
-        k = at_ns // self.interval_ns
         for number in np.flatnonzero(n).tolist():
             key = keys[number]
             if key.kind == "journey" and key.metric == "response":
-                row = self._rows.setdefault(key.journey, {})
-                before = row.get(k, (0, 0.0))
-                row[k] = (before[0] + int(n[number]), before[1] + float(sums[number]))
+                row = self._journeys.setdefault((key.journey,), {})
+            elif key.kind == "request" and key.metric == "ttft":
+                self._asking.add(key.journey)
+                if key.outcome != OK:
+                    continue
+                # Cold requests are a part of the warm-up, so they are compared with the others of their name.
+                tags = tuple(tag for tag in key.tags if tag[0] != COLD_TAG)
+                row = self._ttft.setdefault((key.journey, key.step, key.request, tags), {})
+            else:
+                continue
+            before = row.get(k, (0, 0.0))
+            row[k] = (before[0] + int(n[number]), before[1] + float(sums[number]))
+
+    def _add_tokens(self, k: int, keys: Sequence[SeriesKey], sums: Iterable[tuple[int, int]]) -> None:
+        for series, tokens in sums:
+            key = keys[series]
+            if key.metric == "output_tokens" and key.kind == "request" and key.outcome == OK:
+                self._tokens[k] = self._tokens.get(k, 0) + tokens
 
     def series(self, end_ns: int) -> np.ndarray:
-        """Return one level for each interval that begins before `end_ns`, as an array of shape (n,) float64.
+        """Return the level of response times for each interval that begins before `end_ns`: (n,) float64.
 
         A level is the mean logarithm of response times, each journey relative to its own mean over the run; NaN if no
         iteration ended in the interval.
         """
+        return self._relative(self._journeys.values(), end_ns)
+
+    def signals(self, end_ns: int) -> dict[Signal, np.ndarray]:
+        """Return the levels of each signal of the run, as `series` does. Levels of tokens are tokens/s."""
+        if not self._asking:
+            return {RESPONSE_TIMES: self.series(end_ns)}
+        found = {TTFT: self._relative(self._ttft.values(), end_ns)}
+        if self._tokens:
+            # Only whole intervals: the rate of a part would be too low.
+            counts = [self._tokens.get(k, 0) for k in range(end_ns // self.interval_ns)]
+            found[OUTPUT_TOKENS] = np.array(counts, dtype=float) / (self.interval_ns / NS_PER_S)
+        others = [row for (journey, *_), row in self._journeys.items() if journey not in self._asking]
+        return found | ({RESPONSE_TIMES: self._relative(others, end_ns)} if others else {})
+
+    def _relative(self, rows: Iterable[dict[int, tuple[int, float]]], end_ns: int) -> np.ndarray:
         length = max(0, -(-end_ns // self.interval_ns))
         n, deviation = np.zeros(length), np.zeros(length)
-        for row in self._rows.values():
+        for row in rows:
             own = {k: values for k, values in row.items() if k < length}
             total = sum(count for count, _ in own.values())
             mean = sum(s for _, s in own.values()) / total if total else 0.0
@@ -127,7 +206,7 @@ def found_cut(deltas: Iterable[tuple[str, Delta]], end_ns: int, interval_ns: int
     levels = Levels(interval_ns)
     for _, delta in deltas:
         levels.add(delta)
-    return find_cut(levels.series(end_ns), interval_ns)
+    return find_cut_of(levels.signals(end_ns), interval_ns)
 
 
 def found_cut_in_cells(cells: Iterable[Cell], end_ns: int, interval_ns: int = NS_PER_S) -> Cut:
@@ -135,10 +214,27 @@ def found_cut_in_cells(cells: Iterable[Cell], end_ns: int, interval_ns: int = NS
     levels = Levels(interval_ns)
     for cell in cells:
         levels.add_cell(cell)
-    return find_cut(levels.series(end_ns), interval_ns)
+    return find_cut_of(levels.signals(end_ns), interval_ns)
 
 
-def find_cut(levels: np.ndarray, interval_ns: int = NS_PER_S) -> Cut:
+def find_cut_of(signals: Mapping[Signal, np.ndarray], interval_ns: int = NS_PER_S) -> Cut:
+    """Return the latest cut of several signals, with the reason: which signal decided, and what the others showed.
+
+    signals: the levels of each, see `find_cut`; at least one.
+    """
+    if len(signals) == 1:
+        ((signal, levels),) = signals.items()
+        return find_cut(levels, interval_ns, signal)
+    cuts = {signal: _found(levels, interval_ns, signal) for signal, levels in signals.items()}
+    first = max(cuts, key=lambda signal: cuts[signal].cut_ns)  # of equal cuts, the first
+    found = cuts[first]
+    if not found.cut_ns:
+        return Cut(0, f"nothing was cut: {'; '.join(cut.why for cut in cuts.values())}")
+    others = [cut.why for signal, cut in cuts.items() if signal is not first]
+    return Cut(found.cut_ns, f"{found.why}. This signal decided; {'; '.join(others)}")
+
+
+def find_cut(levels: np.ndarray, interval_ns: int = NS_PER_S, of: Signal = RESPONSE_TIMES) -> Cut:
     """Find the time from which on the levels of the intervals are steady, and return it with the reason.
 
     That time is the end of the warm-up. The cut is at 0 if levels were steady from the start, never became steady, or
@@ -146,11 +242,19 @@ def find_cut(levels: np.ndarray, interval_ns: int = NS_PER_S) -> Cut:
 
     Args:
         levels: (n,) of each interval, in order; NaN if unknown. Any unit: only differences matter.
+        of: the signal, for the reason.
     """
+    found = _found(levels, interval_ns, of)
+    return found if found.cut_ns else replace(found, why=f"nothing was cut: {found.why}")
+
+
+def _found(levels: np.ndarray, interval_ns: int, of: Signal) -> Cut:
+    """Return what `find_cut` does, with a reason that does not begin with "nothing was cut"."""
     known = np.flatnonzero(~np.isnan(levels))
     group = min(_GROUP, len(known) // _LEAST_POINTS)
     if group < 1:
-        return Cut(0, f"nothing was cut: {len(known)} intervals are too few to find a warm-up in")
+        kind = "" if of is RESPONSE_TIMES else f" with {of.name}"
+        return Cut(0, f"{len(known)} intervals{kind} are too few to find a warm-up in")
     whole = len(known) // group * group
     means = levels[known[:whole]].reshape(-1, group).mean(axis=1)
     points = len(means)
@@ -163,18 +267,18 @@ def find_cut(levels: np.ndarray, interval_ns: int = NS_PER_S) -> Cut:
     near = squared_error <= squared_error.min() * (1 + _TOLERANCE / np.sqrt(points))
     tried = (int(np.argmax(near)), int(np.argmin(squared_error)))
     if tried[0] == 0:
-        return Cut(0, "nothing was cut: response times were steady from the start")
+        return Cut(0, f"{of.name} were steady from the start")
     d = next((d for d in tried if _is_steady(means, d)), None)
     if d is None:
-        return Cut(0, "nothing was cut: response times had not become steady by half of the run")
+        return Cut(0, f"{of.name} had not become steady by half of the run")
     rest = means[d:]
     change = float(means[:d].mean() - rest.mean())
     if not _differ(means[:d], rest):
-        return Cut(0, "nothing was cut: response times were steady from the start, within chance")
+        return Cut(0, f"{of.name} were steady from the start, within chance")
     cut_ns = int(known[d * group - 1] + 1) * interval_ns
-    share = abs(np.expm1(change))
-    how = f"{share * 100:.0f} % {'longer' if change > 0 else 'shorter'}"
-    return Cut(cut_ns, f"until {format_duration(cut_ns)} response times were {how} than after it (MSER-{group})")
+    share = abs(np.expm1(change) if of.is_log else change / rest.mean() if rest.any() else np.inf)
+    how = f"{share * 100:.0f} % {of.more if change > 0 else of.less}"
+    return Cut(cut_ns, f"until {format_duration(cut_ns)} {of.name} were {how} than after it (MSER-{group})")
 
 
 def _is_steady(means: np.ndarray, d: int) -> bool:

@@ -1,5 +1,5 @@
-// Two charts that are not over time: the percentile spectrum (the response time of the slowest 1 in n), and response
-// time by rate. Both have log axes.
+// Three charts that are not over time: the percentile spectrum (the response time of the slowest 1 in n), response time by
+// rate, and the throughput of all users by that of one. All have log axes.
 
 import { axis_label, axis_look, forget, kept, log_limits, log_places, sample, value_axis } from "./charts.js";
 import { element, say } from "./dom.js";
@@ -30,6 +30,24 @@ export function rate_curve(what) {
     x_text: (place) => rate_text(place),
     where: (x) => `near ${rate_text(x)}`,
     value: (point) => `${ms_text(point.text)} at ${rate_text(point.x)} (${count_text(point.count)}, ${counted(point.errors, "error")})`,
+  });
+}
+
+/** what: {id, title, note, levels(): [{level, unit, a_user, in_all, is_best, is_saturated}]}. */
+export function trade_off(what) {
+  const kinds = [
+    ["best levels", "c1", null, (one) => one.is_best],
+    ["other levels", "c2", [2, 2], (one) => !one.is_best && !one.is_saturated],
+    ["saturated", "c4", [6, 3], (one) => one.is_saturated],
+  ];
+  return plane({
+    ...what, is_log_x: false, is_level: false, from_zero: true, x_label: "output tokens/s of one user (1/tpot p50)", y_text: rate_text,
+    lines: () => kinds.map(([label, colour, dash, test]) => ({
+      label, colour, dash, points: what.levels().filter(test).map((one) => ({ x: one.a_user, text: one.in_all, name: one.level, unit: one.unit })).sort((a, b) => a.x - b.x),
+    })).filter((line) => line.points.length),
+    x_text: (place) => rate_text(place),
+    where: (x) => `near ${rate_text(x)} a user`,
+    value: (point) => `${point.name}${point.unit === "users" ? " users" : ""}: ${rate_text(point.text)} in all, ${rate_text(point.x)} a user`,
   });
 }
 
@@ -80,7 +98,7 @@ function plane(what) {
       width: Math.max(host.clientWidth, 200), height: what.height ?? 206, legend: { show: false }, padding: [8, 18, 0, 0],
       cursor: { points: { show: false }, y: false, drag: { x: true, y: false } },
       scales: {
-        x: { time: false, distr: what.is_log_x ? 3 : 1, range: (_, low, high) => (low === null ? [1, 10] : low === high ? [low / 2, low * 2] : [low, high]) },
+        x: { time: false, distr: what.is_log_x ? 3 : 1, range: (_, low, high) => (low === null ? [1, 10] : what.from_zero ? [0, high * 1.15] : low === high ? [low / 2, low * 2] : [low, high]) },
         y: { distr: 3, range: (_, low, high) => (low === null ? [1, 10] : log_limits(low, high)) },
       },
       series: [{}, ...lines.map((line, i) => ({
@@ -89,7 +107,7 @@ function plane(what) {
       }))],
       axes: [
         { ...axis_look(), ...axis_label(what.x_label), size: 26, space: 60, values: (_, places) => places.map((place) => what.x_text(place)), ...(what.x_places ? { splits: (_p, _a, low, high) => what.x_places(low, high), filter: (_, places) => places } : {}) },
-        value_axis({ format: ms_text, is_log: true }),
+        value_axis({ format: what.y_text ?? ms_text, is_log: true }),
       ],
       hooks: { draw: [(drawn) => marks_of(drawn, lines, what.is_level)], setCursor: [read] },
     };
@@ -155,7 +173,7 @@ function joined(plot, index) {
   return { stroke: path, fill: null, clip: null, band: null, gaps: null, flags: 0 };
 }
 
-/** Draw dots for values and triangles for lower bounds. */
+/** Draw dots for values and triangles for lower bounds, with the names of points that have one. */
 function marks_of(plot, lines, is_level) {
   const { ctx } = plot;
   const size = 3.5 * devicePixelRatio;
@@ -175,6 +193,12 @@ function marks_of(plot, lines, is_level) {
         ctx.arc(x, y, 0.8 * size, 0, 2 * Math.PI);
       }
       ctx.fill();
+      if (point.name) {
+        ctx.font = axis_look().font.replace(/[\d.]+px/, (size_text) => `${parseFloat(size_text) * devicePixelRatio}px`);
+        ctx.textAlign = "left"; // uPlot leaves the alignment of its axes
+        ctx.textBaseline = "middle";
+        ctx.fillText(point.name, x + 2 * size, y - size);
+      }
     }
   }
 }

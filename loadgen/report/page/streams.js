@@ -8,7 +8,7 @@ import { count_text, counted, each_text, figure, grouped, ms_text, rate_text, sh
 import { heatmap } from "./heatmap.js";
 import { column_line, DASHES, PALETTE, percentile_lines } from "./lines.js";
 import { table_box } from "./lists.js";
-import { spectrum } from "./spectrum.js";
+import { spectrum, trade_off } from "./spectrum.js";
 import { name_of } from "./table.js";
 
 const METRICS = {
@@ -98,7 +98,22 @@ function drawn_streams(board) {
       })),
     }),
   ];
-  return { charts, tables: tables() };
+  return { charts: [...charts, trade_off_chart(board)], tables: tables() };
+}
+
+/** The throughput of all users by that of one; hidden if the run has no levels. */
+function trade_off_chart(board) {
+  const levels = () => board.history.verdict?.trade_off ?? [];
+  const chart = trade_off({ id: "trade-off", title: "Throughput in all against throughput a user", note: "one point for each level, output tokens/s; throughput in all is logarithmic", levels });
+  show(chart.element, false);
+  return {
+    element: chart.element,
+    update() {
+      const is_there = levels().length > 0;
+      show(chart.element, is_there); // before it is drawn: a hidden chart has no width
+      if (is_there) chart.update();
+    },
+  };
 }
 
 /** The limits of objectives on a metric as lines for its chart. */

@@ -7,16 +7,18 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from loadgen.measure.merging.merge import Merge
 from loadgen.report.charts.timeline_data import History
-from loadgen.report.from_run_folder import document_of
+from loadgen.report.from_run_folder import document_of, verdict_of
 from loadgen.report.html import write_html
 from loadgen.report.run_as_dataframes import open_run
 from loadgen.report.run_json_document import Facts, changes, document, encode
 from loadgen.report.run_page_table import Table
+from loadgen.report.summary_reader import Level, Summary
 from tests.support import documents
 from tests.support.browser import Shown, chromium, needs_chromium
 from tests.support.page_server import PageServer
@@ -48,6 +50,12 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> dict[str, object]:
 def opened(shown: Shown, folder: Path, given: dict[str, Any]) -> Page:
     write_html(given, folder / "report.html")
     return shown.open(folder / "report.html")
+
+
+def stored_summary(folder: Path) -> Summary:
+    summary = open_run(stream_run(folder)).summary
+    assert summary is not None
+    return summary
 
 
 def cells(page: Page, table: str) -> list[list[str]]:
@@ -88,6 +96,43 @@ def test_a_run_without_requests_to_models_has_no_such_part(shown: Shown, tmp_pat
     expect(page.locator("#streams")).to_be_hidden()
     assert page.locator("#streams canvas").count() == 0
     expect(page.locator("#heatmap")).to_be_visible()
+
+
+LEVELS = [("1", 100.0, 80.0), ("2", 99.0, 159.0), ("4", 90.0, 320.0), ("8", 60.0, 300.0), ("16", 20.0, 310.0)]
+
+
+@pytest.mark.parametrize("width", [390, 1200])
+def test_the_trade_off_of_levels_is_a_chart_with_a_point_for_each(
+    browser: Browser, run: dict[str, object], tmp_path: Path, width: int
+) -> None:
+    levels = tuple(
+        Level(level, tokens_per_s_a_user=a_user, output_tokens_per_s=in_all, saturated=level == "16")
+        for level, a_user, in_all in LEVELS
+    )
+    summary = msgspec.structs.replace(stored_summary(tmp_path), levels=levels)
+    given: dict[str, Any] = {**run, "verdict": verdict_of(summary)}
+    kinds = [(one["is_best"], one["is_saturated"]) for one in given["verdict"]["trade_off"]]
+    assert kinds == [(True, False), (True, False), (True, False), (False, False), (False, True)]
+
+    with Shown.within(browser, width=width) as shown:
+        page = opened(shown, tmp_path, given)
+        chart = page.locator("#trade-off")
+        expect(chart.locator("canvas")).to_be_visible()
+        assert chart.locator("li .label").all_inner_texts() == ["best levels", "other levels", "saturated"]
+        chart.scroll_into_view_if_needed()
+        box = chart.locator(".u-over").bounding_box()
+        assert box is not None
+        page.mouse.move(box["x"] + box["width"] * 0.8, box["y"] + 20)
+        expect(chart.locator("li .value").first).to_have_text("4 users: 320/s in all, 90/s a user")
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        assert shown.faults == []
+
+
+def test_a_run_without_levels_has_no_trade_off(shown: Shown, run: dict[str, object], tmp_path: Path) -> None:
+    page = opened(shown, tmp_path, run)
+
+    expect(page.locator("#trade-off")).to_be_hidden()
+    assert page.locator("#trade-off canvas").count() == 0
 
 
 @pytest.mark.parametrize("width", [360, 390, 1400])

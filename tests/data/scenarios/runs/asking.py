@@ -10,6 +10,7 @@ async def ask(user: User) -> None:
 
 
 llm = Llm(model="loadgen-llm")
+frozen_llm = Llm(model="loadgen-llm", calibrate=False)
 judged = Plan(
     target="http://127.0.0.1:1",
     llm=llm,
@@ -32,7 +33,7 @@ judged = Plan(
 )
 frozen = Plan(
     target="http://127.0.0.1:1",
-    llm=llm,
+    llm=frozen_llm,
     mix=ask,
     load=arrivals("20/s").hold("30s"),
     drain="1s",
