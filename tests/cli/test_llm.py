@@ -45,6 +45,11 @@ def test_a_rate_makes_an_open_load_with_the_objective_on_goodput() -> None:
     ast.parse(text)
 
 
+def test_conventions_of_other_tools_are_settings_of_the_plan() -> None:
+    assert 'llm=Llm(conventions=("vllm",))' in text_of(rate="4/s", convention="vllm")
+    assert 'llm=Llm(conventions=("vllm", "inference-perf"))' in text_of(rate="4/s", convention="vllm, inference-perf")
+
+
 @pytest.mark.parametrize(
     ("options", "load_text", "levels"),
     [
@@ -105,6 +110,7 @@ def test_all_wrong_options_are_reported_at_once() -> None:
         output=10**8,
         goodput="ttft=5,tpto=3ms,e2e=1s,e2e=2s",
         goodput_share="200%",
+        convention="vlm",
         is_even=True,
     )
     for part in (
@@ -123,6 +129,7 @@ def test_all_wrong_options_are_reported_at_once() -> None:
         "--goodput: unknown metric 'tpto'",
         "--goodput: e2e is given twice",
         "--goodput-share: '200%'",
+        "--convention: unknown tool 'vlm'",
     ):
         assert any(part in message for message, _ in found), part
     assert all(hint for _, hint in found)
@@ -139,6 +146,7 @@ def test_all_wrong_options_are_reported_at_once() -> None:
         ({"users": "two"}, "--users: 'two' is not a number of users"),
         ({"users": "1,,2"}, "--users: '' is not a number of users"),
         ({"users": "1", "goodput_share": "95%"}, "--goodput-share needs --goodput"),
+        ({"users": "1", "convention": "vllm,vllm"}, "is given twice"),
         ({"users": "1", "url": "http://h/?x=1"}, "has a query or a fragment"),
         ({"users": "1", "url": "http://u:p@h"}, "contains credentials"),
         ({"users": ",".join(map(str, range(1, 52)))}, "51 levels are more than 50"),

@@ -129,6 +129,14 @@ def main(
         str | None,
         typer.Option("--goodput-share", metavar="SHARE", help="Share of requests that must be good. Default: 95%."),
     ] = None,
+    convention: Annotated[
+        str | None,
+        typer.Option(
+            "--convention",
+            metavar="TOOLS",
+            help="Record the times by the definitions of other tools, too, such as vllm,aiperf.",
+        ),
+    ] = None,
     save: Annotated[
         Path | None, typer.Option("--save", metavar="FILE", help="Keep the scenario in this new file.")
     ] = None,
@@ -167,6 +175,7 @@ def main(
         is_exact=exactly,
         goodput=goodput,
         goodput_share=goodput_share,
+        convention=convention,
     )
     text = scenario_text(errors, asked)
     _check_save(errors, save)

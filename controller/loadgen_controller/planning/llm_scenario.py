@@ -14,6 +14,7 @@ from loadgen.clients.llm_apis.types import ApiName
 from loadgen.dsl.prompts.prompt import MOST_TOKENS
 from loadgen.dsl.secret import name_is_good
 from loadgen.errors import UsageError
+from loadgen.measure.convention_metrics import RECORDABLE
 from loadgen.profiles.levels import MAX_LEVELS
 from loadgen.units import parse_duration, parse_rate
 from loadgen_controller.collect_option_errors import CollectedErrors
@@ -68,6 +69,7 @@ class LlmRequest:
     is_exact: bool = False
     goodput: str | None = None
     goodput_share: str | None = None
+    convention: str | None = None
 
 
 def scenario_text(errors: CollectedErrors, asked: LlmRequest) -> str:
@@ -94,12 +96,14 @@ def scenario_text(errors: CollectedErrors, asked: LlmRequest) -> str:
             errors.add(f"{option}: {tokens:,} tokens are out of range", f"write 1 to {MOST_TOKENS:,}")
     load, load_words = _load(errors, asked)
     slo = _goodput(errors, asked)
+    conventions = errors.parse("--convention", asked.convention, lambda text: _listed(text, _convention)) or []
     path = parts.path if parts is not None and parts.path not in _PATHS else ""
     llm = [
         *([f"model={_quoted(asked.model)}"] if asked.model else []),
         *([f"api={_quoted(asked.api)}"] if asked.api != "chat" else []),
         *([f"path={_quoted(path)}"] if path else []),
         *([f"api_key=secret({_quoted(asked.key)})"] if asked.key is not None else []),
+        *([f"conventions={_tuple(conventions)}"] if conventions else []),
     ]
     names = {"Llm", "Plan", "User", "journey", "prompt", load.partition("(")[0]}
     names |= ({"goodput"} if slo else set()) | ({"secret"} if asked.key is not None else set())
@@ -156,7 +160,7 @@ def _listed(text: str, read: Callable[[str], str]) -> list[str]:
     """Return the elements of "1,2,4", each as `read` returns it. Raises ValueError for the first wrong one."""
     found = [read(part.strip()) for part in text.split(",")]
     if twice := next((one for k, one in enumerate(found) if one in found[:k]), None):
-        raise ValueError(f"{twice} is given twice; write each level once")
+        raise ValueError(f"{twice} is given twice; write it once")
     if len(found) > MAX_LEVELS:
         raise ValueError(f"{len(found)} levels are more than {MAX_LEVELS}; write fewer")
     return found
@@ -169,6 +173,14 @@ def _rate(text: str) -> str:
         rate = float("inf")
     if not (isfinite(rate) and rate > 0):
         raise ValueError(f"{text!r} is not a rate above 0; write 4/s")
+    return _quoted(text)
+
+
+def _convention(text: str) -> str:
+    if text not in RECORDABLE:
+        near = get_close_matches(text, RECORDABLE, n=1)
+        hint = f"did you mean {near[0]}?" if near else f"write one of {', '.join(RECORDABLE)}"
+        raise ValueError(f"unknown tool {text!r}; {hint}")
     return _quoted(text)
 
 
@@ -238,6 +250,10 @@ def _share(text: str) -> str:
     if not 0 < share < 1:
         raise ValueError(f"{text!r} is not a share between 0 % and 100 %; write 95%")
     return text.strip()
+
+
+def _tuple(literals: list[str]) -> str:
+    return f"({literals[0]},)" if len(literals) == 1 else f"({', '.join(literals)})"
 
 
 def _quoted(text: str) -> str:
