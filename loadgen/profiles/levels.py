@@ -28,6 +28,7 @@ __all__ = [
     "LevelMark",
     "LevelSpan",
     "LevelTimes",
+    "held_spans",
     "level_text",
     "spans_of_levels",
 ]
@@ -57,6 +58,14 @@ class LevelSpan:
     start_ns: int
     settled_ns: int
     end_ns: int
+
+
+def held_spans(spans: Iterable[LevelSpan], load_ns: int | None) -> tuple[LevelSpan, ...]:
+    """Return the levels that were held to their end. load_ns: when the load ended; None: after all of them.
+
+    A run that is stopped within a level holds it, and all further ones, not to the end: they have no rates.
+    """
+    return tuple(span for span in spans if load_ns is None or span.end_ns <= load_ns)
 
 
 def level_text(value: float, *, is_rate: bool) -> str:

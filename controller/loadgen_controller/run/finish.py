@@ -24,7 +24,7 @@ from loadgen.measure.run_folder.rundir import RunDir, utc_text
 from loadgen.measure.statistics.batch_means import Batches, recounted, recounted_cells
 from loadgen.measure.statistics.objective_bins import needs_customs
 from loadgen.measure.statistics.warmup import Cut
-from loadgen.profiles.levels import SETTLING
+from loadgen.profiles.levels import SETTLING, held_spans
 from loadgen.profiles.profile import UserProfile
 from loadgen.units import NS_PER_MS, NS_PER_S, NS_PER_US, format_duration
 from loadgen.wire import codec
@@ -263,7 +263,7 @@ def _levels(folder: RunDir, facts: Facts, order: Order, kept: Kept | None) -> Le
                 ended.add(delta)
     except StorageError:
         return LevelFacts(texts, unit)
-    return LevelFacts(texts, unit, lane.level_spans, ended)
+    return LevelFacts(texts, unit, held_spans(lane.level_spans, facts.load_ns), ended)
 
 
 def _sealed(

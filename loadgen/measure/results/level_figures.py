@@ -38,7 +38,7 @@ from loadgen.measure.results.figures import figures
 from loadgen.measure.results.stream_figures import STREAM_TIMES
 from loadgen.measure.statistics.level_knee import LevelRate, find_level_knee, rate_of_parts
 from loadgen.measure.statistics.saturation import POINT_S, Slope, is_saturated, means_of_parts, slope_of
-from loadgen.units import NS_PER_MS, NS_PER_S, NS_PER_US
+from loadgen.units import NS_PER_MS, NS_PER_S, NS_PER_US, quantity
 
 __all__ = ["EndedByInterval", "LevelFacts", "LevelSpan", "level_figures"]
 
@@ -143,8 +143,8 @@ def _add(to: dict[int, int], k: int, n: int) -> None:
 class LevelFacts:
     """The levels of a run that the measurements do not contain.
 
-    texts: the values of their tag, in order. unit: "users" or "/s". spans: when they were; () if the load was changed
-    during the run. ended: what ended when; None: unknown.
+    texts: the values of their tag, in order. unit: "users" or "/s". spans: when they were, for those that were held to
+    their end; () if the load was changed during the run. ended: what ended when; None: unknown.
     """
 
     texts: tuple[str, ...] = ()
@@ -272,7 +272,7 @@ def _knee(
     of = "output tokens" if has_tokens else "requests"
     unit = " users" if facts.unit == "users" else "/s"
     if not facts.spans:
-        found, text = None, "not decided: the load was changed during the run, or its measurements cannot be read"
+        found, text = None, "not decided: no level was held to its end, or the load was changed during the run"
     else:
         found = find_level_knee(rates)
         top = max(facts.spans, key=lambda span: span.value).text
@@ -291,6 +291,8 @@ def _knee(
                 text = f"throughput ({of}/s) does not grow with the level: add lower levels"
             case _:
                 text = f"not decided: {found.why}; measure each level longer, or add levels"
+        if lost := len(facts.texts) - len(facts.spans):
+            text += f"; without {quantity(lost, 'level')} that the run did not hold to the end"
     return {
         "of": of,
         "verdict": "not decided" if found is None else found.verdict,
