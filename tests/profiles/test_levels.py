@@ -13,7 +13,7 @@ from loadgen.engine.load.schedule import due_times
 from loadgen.engine.load.share import Share
 from loadgen.engine.load.share_changes import Deal
 from loadgen.profiles.edits import PAUSE
-from loadgen.profiles.levels import SETTLING, LevelMark, LevelTimes, spans_of_levels
+from loadgen.profiles.levels import SETTLING, LevelMark, LevelTimes, held_spans, spans_of_levels
 from loadgen.profiles.profile import ArrivalProfile, UserProfile
 from loadgen.profiles.stage import Stage
 
@@ -34,6 +34,15 @@ def test_each_time_belongs_to_the_level_of_its_stage_after_it_has_settled() -> N
     assert [times.at(t) for t in (10 * S, 12 * S - 1)] == [SETTLING] * 2
     assert [times.at(t) for t in (12 * S, 20 * S - 1)] == ["8"] * 2
     assert [times.at(t) for t in (-1, 20 * S)] == [""] * 2
+
+
+def test_only_levels_that_lasted_to_their_end_were_held() -> None:
+    lowered = users().levels([1, 8], each="10s", settle="2s").lower(0)
+    assert isinstance(lowered.profile, UserProfile)
+    spans = spans_of_levels(lowered.profile.stages, lowered.levels, is_rate=False)
+    held = {at_s: [span.text for span in held_spans(spans, at_s * S)] for at_s in (5, 10, 19, 20)}
+    assert held == {5: [], 10: ["1"], 19: ["1"], 20: ["1", "8"]}
+    assert held_spans(spans, None) == spans
 
 
 def test_a_ramp_before_the_levels_has_no_level() -> None:
