@@ -133,7 +133,7 @@ def test_a_stopped_run_has_rates_and_a_knee_of_the_levels_that_it_held() -> None
     assert [line.achieved_per_s is None for line in lines] == [False] * 5 + [True] * 2
     _, whole = lines_of(*run_of(levels))
     assert (knee.verdict, knee.level, knee.low, knee.high) == ("found", whole.level, whole.low, whole.high)
-    assert knee.text == whole.text + "; without 2 levels that the run did not hold to the end"
+    assert knee.text == whole.text + "; left out: 2 levels not held to the end"
 
 
 def test_cells_give_the_same_rates_as_deltas() -> None:

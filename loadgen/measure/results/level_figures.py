@@ -292,7 +292,7 @@ def _knee(
             case _:
                 text = f"not decided: {found.why}; measure each level longer, or add levels"
         if lost := len(facts.texts) - len(facts.spans):
-            text += f"; without {quantity(lost, 'level')} that the run did not hold to the end"
+            text += f"; left out: {quantity(lost, 'level')} not held to the end"
     return {
         "of": of,
         "verdict": "not decided" if found is None else found.verdict,
