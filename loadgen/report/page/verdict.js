@@ -121,7 +121,8 @@ function parts_of({ verdict, slos }) {
 function level_table({ title, columns, rows, notes }) {
   const cells = (tag, texts) => element("tr", {}, ...texts.map((text, k) => element(tag, { class: k ? "number" : null }, text)));
   return element("section", { class: "levels" }, element("h2", {}, title),
-    element("table", {}, element("thead", {}, cells("th", columns)), element("tbody", {}, ...rows.map((row) => cells("td", row)))),
+    element("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": title },
+      element("table", {}, element("thead", {}, cells("th", columns)), element("tbody", {}, ...rows.map((row) => cells("td", row))))),
     items("ul", notes));
 }
 

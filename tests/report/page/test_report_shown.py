@@ -516,3 +516,15 @@ def test_the_table_of_levels_is_shown_with_its_knee(shown: Shown, tmp_path: Path
     expect(levels.locator("h2")).to_have_text("Levels: response")
     assert levels.locator("td").all_inner_texts() == ["1", "60", "<b>", "9"]
     expect(levels.locator("li")).to_have_text("Knee: 4.")
+
+
+def test_a_wide_table_of_levels_scrolls_and_does_not_widen_the_page(browser: Browser, tmp_path: Path) -> None:
+    given = document(slots=20)
+    columns = ["users", *(f"figure {k}" for k in range(12))]
+    given["verdict"]["levels"] = [{"title": "Levels", "columns": columns, "rows": [["1"] * 13], "notes": []}]
+
+    with Shown.within(browser, width=390) as telephone:
+        page = opened(telephone, tmp_path, given)
+
+        expect(page.locator("section.levels th").last).to_have_text("figure 11")
+        assert page.evaluate("document.documentElement.scrollWidth") <= 390
