@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import mmap
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from re import search
 from typing import Any, Final, Generic, Literal, NamedTuple, TypeVar
@@ -84,7 +85,7 @@ def _all_rows(table: Table[Row], faults: FileFaults) -> Iterator[tuple[int, Row]
         try:
             yield i, table.at(i)
         except msgspec.DecodeError as error:
-            faults.add(table.line(i), str(error).replace("`", ""), "correct the row")
+            faults.add(partial(table.line, i), str(error).replace("`", ""), "correct the row")
 
 
 class _Checked(Generic[Row]):
@@ -115,16 +116,16 @@ def read_mooncake(path: Path, origin: Origin, *, is_whole: bool, block_tokens: i
     groups: dict[str | int, list[int]] = {}
     for i, row in _all_rows(table, faults):
         for message, hint in _wrong_lengths(row, block_tokens):
-            faults.add(table.line(i), message, hint)
+            faults.add(partial(table.line, i), message, hint)
         if row.timestamp is not None:
             if last_ms is not None and row.timestamp < last_ms:
                 message = f"timestamp {row.timestamp:g} is earlier than {last_ms:g} of a row above it"
-                faults.add(table.line(i), message, "sort the file by timestamp")
+                faults.add(partial(table.line, i), message, "sort the file by timestamp")
             last_ms = row.timestamp if last_ms is None else max(last_ms, row.timestamp)
         if not is_whole:
             if row.session_id is None:
                 faults.add(
-                    table.line(i),
+                    partial(table.line, i),
                     "the row has no session_id, so its conversation is unknown",
                     'add one to each row, or write rows="whole" if each row has the whole prompt',
                 )
@@ -199,13 +200,16 @@ def read_batch(path: Path, origin: Origin) -> Table[BatchRow]:
     lines: dict[str, int] = {}
     for i, row in _all_rows(table, faults):
         if not row.url.startswith("/"):
-            faults.add(table.line(i), f'url "{row.url}" is not a path', 'write the path: "/v1/chat/completions"')
+            faults.add(
+                partial(table.line, i), f'url "{row.url}" is not a path', 'write the path: "/v1/chat/completions"'
+            )
         if not row.body:
-            faults.add(table.line(i), "the body is empty", "write the request's JSON object")
+            faults.add(partial(table.line, i), "the body is empty", "write the request's JSON object")
         first = lines.setdefault(row.custom_id, i)
         if first != i:
-            message = f'custom_id "{row.custom_id}" occurs again, first in line {table.line(first)}'
-            faults.add(table.line(i), message, "give each request an id of its own")
+            there = "" if faults.is_full else f", first in line {table.line(first)}"
+            message = f'custom_id "{row.custom_id}" occurs again{there}'
+            faults.add(partial(table.line, i), message, "give each request an id of its own")
     faults.refuse()
     return _Checked(table)
 

@@ -14,6 +14,7 @@ from array import array
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, is_dataclass
 from difflib import get_close_matches
+from functools import partial
 from io import BytesIO
 from pathlib import Path
 from random import Random
@@ -152,11 +153,17 @@ class FileFaults:
         self._kept: list[Fault] = []
         self._more, self._more_line = 0, 0
 
-    def add(self, line: int, message: str, hint: str = "") -> None:
-        if len(self._kept) < MOST_FAULTS:
-            self._kept.append(Fault(self._file, line, message, hint))
+    def add(self, line: int | Callable[[], int], message: str, hint: str = "") -> None:
+        """Add an error. line: its number, or a slow function that finds it; called only for a line that is shown."""
+        if not self.is_full:
+            self._kept.append(Fault(self._file, _number(line), message, hint))
         else:
-            self._more, self._more_line = self._more + 1, self._more_line or line
+            self._more, self._more_line = self._more + 1, self._more_line or _number(line)
+
+    @property
+    def is_full(self) -> bool:
+        """Return whether further errors are only counted, so that nobody sees their messages."""
+        return len(self._kept) >= MOST_FAULTS
 
     def __bool__(self) -> bool:
         return bool(self._kept)
@@ -169,6 +176,10 @@ class FileFaults:
         )
         if self._kept:
             raise ScenarioError([*self._kept, *more])
+
+
+def _number(line: int | Callable[[], int]) -> int:
+    return line if isinstance(line, int) else line()
 
 
 def read_table(
@@ -244,7 +255,7 @@ def _large_table(
             try:
                 table.at(i)
             except Exception as error:  # noqa: BLE001  # also from the scenario's own __post_init__
-                faults.add(table.line(i), *_json_message(error, schema, table.record(i)))
+                faults.add(partial(table.line, i), *_json_message(error, schema, table.record(i)))
     faults.refuse()
     return table
 
@@ -257,7 +268,7 @@ def _check_sample(table: _Mapped[Row], cells: _Cells[Row], faults: FileFaults) -
         try:
             cells.all_rows(records)
         except Exception:  # noqa: BLE001  # now find the invalid rows one by one
-            _check_batch(cells, records, [table.line(i) for i in batch], faults)
+            _check_batch(cells, records, [partial(table.line, i) for i in batch], faults)
 
 
 class _Lines:
@@ -348,7 +359,9 @@ class _Cells(Generic[Row]):
         return self.row(self.split(record))
 
 
-def _check_batch(cells: _Cells[Row], batch: list[list[str]], batch_lines: list[int], faults: FileFaults) -> None:
+def _check_batch(
+    cells: _Cells[Row], batch: list[list[str]], batch_lines: Sequence[int | Callable[[], int]], faults: FileFaults
+) -> None:
     try:
         cells.all_rows(batch)
     except Exception:  # noqa: BLE001  # now find the invalid rows one by one

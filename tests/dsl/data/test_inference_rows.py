@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -14,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from loadgen import MooncakeRow, Turn, replay
-from loadgen.dsl.data import feed
+from loadgen.dsl.data import feed, rowfile
 from loadgen.dsl.data.feed import Feed, open_feed
 from loadgen.dsl.data.scaled_rows import scaled_rows
 from loadgen.dsl.plans.plan_loads import lane_of
@@ -134,7 +135,7 @@ def test_turns_without_a_session_are_errors(tmp_path: Path) -> None:
 
 
 def test_each_row_of_a_large_file_is_checked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("loadgen.dsl.data.rowfile.FULL_CHECK_BYTES", 100)
+    monkeypatch.setattr(rowfile, "FULL_CHECK_BYTES", 100)
     monkeypatch.setattr("loadgen.dsl.data.rowfile._CHECKED", 2)
     good, wrong = request(0, 5, []), {"timestamp": "noon", "input_length": 5, "output_length": 5}
 
@@ -168,6 +169,34 @@ def test_all_errors_of_a_batch_file_are_reported_with_their_lines(tmp_path: Path
     ]
     (message,) = says(feed.openai_batch(lines(tmp_path, batch("a", method="GET"), name="get.jsonl")))
     assert message.startswith("get.jsonl:1 Invalid enum value 'GET'")
+
+
+@pytest.mark.parametrize("limit", [100, 1 << 24])
+def test_lines_are_searched_only_for_errors_that_are_shown(
+    limit: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rowfile, "FULL_CHECK_BYTES", limit)
+    searched: list[int] = []
+
+    def counted(line: Callable[[Any, int], int]) -> Callable[[Any, int], int]:
+        def line_of(table: Any, i: int) -> int:
+            searched.append(i)
+            return line(table, i)
+
+        return line_of
+
+    for table in (rowfile._Mapped, rowfile._Text):
+        monkeypatch.setattr(table, "line", counted(table.line))
+    trace = lines(tmp_path, *(request(n, 10, []) for n in range(200)))
+    batch = lines(tmp_path, *[{"custom_id": "a", "url": "/v1", "body": {"n": 1}}] * 200, name="batch.jsonl")
+
+    said = says(feed.mooncake(trace, rows="turn"))
+    again = says(feed.openai_batch(batch))
+
+    assert said[-1] == "trace.jsonl:11 and 190 more errors"
+    assert again[0] == 'batch.jsonl:2 custom_id "a" occurs again, first in line 1'
+    assert again[-1] == "batch.jsonl:12 and 189 more errors"
+    assert len(searched) == 11 + 2 * 10 + 1, "each search reads the file up to the line"
 
 
 # -- ShareGPT ------------------------------------------------------------------------------------------
