@@ -19,7 +19,7 @@ from typing import Any, Final, Generic, Literal, NamedTuple, TypeVar
 
 import msgspec
 
-from loadgen.dsl.data.rowfile import FileFaults, Table, read_table, unreadable
+from loadgen.dsl.data.rowfile import FileFaults, FileTable, Table, read_table, unreadable
 from loadgen.dsl.data.unpack import plain_file
 from loadgen.dsl.prompts.prompt import MOST_TOKENS, Prompt, blocks, prompt
 from loadgen.dsl.source_location import Origin
@@ -79,7 +79,7 @@ class Turn(NamedTuple):
     text: str
 
 
-def _all_rows(table: Table[Row], faults: FileFaults) -> Iterator[tuple[int, Row]]:
+def _all_rows(table: FileTable[Row], faults: FileFaults) -> Iterator[tuple[int, Row]]:
     """Yield (index, row) of each row. An invalid one, which the sample of a large file missed, is an error."""
     for i in range(len(table)):
         try:
@@ -95,7 +95,7 @@ class _Checked(Generic[Row]):
 
     def __init__(self, table: Table[Row]) -> None:
         self._table = table
-        self.at, self.line = table.at, table.line
+        self.at = table.at
 
     def __len__(self) -> int:
         return len(self._table)
@@ -154,7 +154,6 @@ class _Requests:
     def __init__(self, table: Table[MooncakeRow], block_tokens: int) -> None:
         self._table, self._block_tokens = table, block_tokens
         self.unchecked, self.skipped = 0, 0
-        self.line = table.line
 
     def at(self, i: int) -> MooncakeRow:
         return _sized(self._table.at(i), self._block_tokens)
@@ -172,9 +171,6 @@ class _Sessions:
 
     def at(self, i: int) -> tuple[MooncakeRow, ...]:
         return tuple(_sized(self._table.at(k), self._block_tokens) for k in self._groups[i])
-
-    def line(self, i: int) -> int:
-        return self._table.line(self._groups[i][0])
 
     def __len__(self) -> int:
         return len(self._groups)
@@ -268,15 +264,16 @@ def read_conversations(path: Path, origin: Origin, *, is_skipping: bool) -> Tabl
     kept: list[msgspec.Raw] = []
     for n, talk in enumerate(talks, 1):
         problem = _problem(talk)
+        line = 0 if is_skipping else place.line(talk)
         if problem and not is_skipping:
             hint = "correct or remove it" if problem.endswith(")") else _SKIP_HINT
-            faults.add(place.line(talk), f"conversation {n}: {problem}", hint)
+            faults.add(line, f"conversation {n}: {problem}", hint)
         if not problem:
             kept.append(talk)
     if not kept and not faults:
         faults.add(0, "no conversation has two turns", "add conversations")
     faults.refuse()
-    return _Conversations(data, kept, len(talks) - len(kept))
+    return _Conversations(kept, len(talks) - len(kept))
 
 
 _SKIP_HINT: Final = 'correct or remove it, or write short="skip" to leave such conversations out'
@@ -287,15 +284,11 @@ class _Conversations:
 
     unchecked = 0
 
-    def __init__(self, data: mmap.mmap, talks: Sequence[msgspec.Raw], skipped: int) -> None:
-        self._data, self._talks = data, talks
-        self.skipped = skipped
+    def __init__(self, talks: Sequence[msgspec.Raw], skipped: int) -> None:
+        self._talks, self.skipped = talks, skipped
 
     def at(self, i: int) -> tuple[Turn, ...]:
         return tuple(Turn(_ROLES[_sender(one)], _text(one)) for one in _messages(_TALK.decode(self._talks[i])))
-
-    def line(self, i: int) -> int:
-        return _Place(self._data).line(self._talks[i])
 
     def __len__(self) -> int:
         return len(self._talks)
@@ -316,15 +309,16 @@ def _talks(data: mmap.mmap, faults: FileFaults) -> Iterator[msgspec.Raw]:
 
 
 class _Place:
-    """Finds the line of each conversation; they must be passed in the order of the file."""
+    """Finds the line of each conversation; all must be passed in the order of the file."""
 
     def __init__(self, data: mmap.mmap) -> None:
-        self._data, self._at, self._line = data, 0, 1
+        self._data, self._at, self._end, self._line = data, 0, 0, 1
 
     def line(self, talk: msgspec.Raw) -> int:
-        at = self._data.find(bytes(talk), self._at)
+        text = bytes(talk)
+        at = self._data.find(text, self._end)
         self._line += self._data[self._at : at].count(b"\n")
-        self._at = at
+        self._at, self._end = at, at + len(text)
         return self._line
 
 

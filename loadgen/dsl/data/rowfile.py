@@ -33,6 +33,7 @@ __all__ = [
     "FULL_CHECK_BYTES",
     "MOST_FAULTS",
     "FileFaults",
+    "FileTable",
     "Given",
     "Table",
     "closest",
@@ -68,10 +69,14 @@ class Table(Protocol[Row_co]):
         """Return the number of rows of the file that were left out."""
 
     def at(self, i: int) -> Row_co: ...
-    def line(self, i: int) -> int:
-        """Return the line number (from 1) in the file at which row `i` starts; 0 if there is no file. Slow."""
-
     def __len__(self) -> int: ...
+
+
+class FileTable(Table[Row_co], Protocol[Row_co]):
+    """The rows of a file."""
+
+    def line(self, i: int) -> int:
+        """Return the line number (from 1) at which row `i` starts. Slow: it counts all lines before."""
 
 
 class Given(Generic[Row]):
@@ -82,9 +87,6 @@ class Given(Generic[Row]):
     def __init__(self, given: Sequence[Row]) -> None:
         self.at = given.__getitem__
         self._count = len(given)
-
-    def line(self, i: int) -> int:
-        return 0
 
     def __len__(self) -> int:
         return self._count
@@ -119,10 +121,6 @@ class _Mapped(Generic[Row]):
         return self._data[self._starts[i] : self._ends[i]]
 
     def line(self, i: int) -> int:
-        """Return the line number (from 1) in the file at which record `i` starts.
-
-        Slow, because it counts all lines before; only for error messages.
-        """
         before = np.frombuffer(self._data, dtype=np.uint8, count=int(self._starts[i]))
         return int(np.count_nonzero(before == ord("\n"))) + 1
 
@@ -184,7 +182,7 @@ def _number(line: int | Callable[[], int]) -> int:
 
 def read_table(
     path: Path, schema: type[Row], kind: Literal["csv", "jsonl"], delimiter: str, origin: Origin
-) -> Table[Row]:
+) -> FileTable[Row]:
     """Read a CSV or JSON lines file, check its rows against `schema`, and return them as a table.
 
     In a file above FULL_CHECK_BYTES, the types of only some rows are checked.
@@ -211,7 +209,7 @@ def read_table(
     elif not data.strip():
         faults.add(0, "the file is empty", "add rows")
     elif kind == "csv":
-        table: Table[Row] = _csv_table(schema, data, delimiter, faults)
+        table: FileTable[Row] = _csv_table(schema, data, delimiter, faults)
     else:
         table = _jsonl_table(schema, data, faults)
     faults.refuse()
@@ -223,7 +221,7 @@ def read_table(
 
 def _large_table(
     path: Path, schema: type[Row], kind: Literal["csv", "jsonl"], delimiter: str, faults: FileFaults
-) -> Table[Row] | None:
+) -> FileTable[Row] | None:
     """Return the memory-mapped table of a large file, after a check of a sample of its rows.
 
     Returns None if the file is small, or its structure is not plain; `read_table` then reads it as a whole.
@@ -286,7 +284,7 @@ class _Lines:
             yield line.decode()
 
 
-def _csv_table(schema: type[Row], data: bytes, delimiter: str, faults: FileFaults) -> Table[Row]:
+def _csv_table(schema: type[Row], data: bytes, delimiter: str, faults: FileFaults) -> FileTable[Row]:
     """Return the table of a CSV file, after a check of every record; errors are added to `faults`.
 
     Records are checked in batches, because one msgspec call for many rows is three times as fast.
@@ -324,8 +322,8 @@ def _csv_table(schema: type[Row], data: bytes, delimiter: str, faults: FileFault
         if len(batch) == _BATCH:
             _check_batch(cells, batch, batch_lines, faults)
             batch, batch_lines = [], []
-    if cells is None:
-        return Given(())
+    if cells is None:  # no valid header, so there are no rows
+        return _Text(data, spans, _Cells(schema, header, delimiter).read)
     _check_batch(cells, batch, batch_lines, faults)
     return _Text(data, spans, cells.read)
 
@@ -372,7 +370,7 @@ def _check_batch(
                 faults.add(line, _csv_message(error, cells.named(record)), _ROW_HINT)
 
 
-def _jsonl_table(schema: type[Row], data: bytes, faults: FileFaults) -> Table[Row]:
+def _jsonl_table(schema: type[Row], data: bytes, faults: FileFaults) -> FileTable[Row]:
     spans: array[int] = array("q")
     read = msgspec.json.Decoder(schema, strict=False).decode
     start_byte = 0

@@ -249,6 +249,14 @@ def test_all_errors_of_conversations_are_reported_with_their_lines(tmp_path: Pat
     ]
 
 
+def test_conversations_with_the_same_text_have_their_own_lines(tmp_path: Path) -> None:
+    path = lines(tmp_path, talk(("human", "null"), ("gpt", "{}")), {}, None, None, {}, name="talks.jsonl")
+
+    found = says(feed.sharegpt(path))
+
+    assert [text.partition(" ")[0] for text in found] == [f"talks.jsonl:{n}" for n in (2, 3, 4, 5)]
+
+
 def test_conversations_that_cannot_be_used_are_left_out_and_counted_on_request(tmp_path: Path) -> None:
     path = tmp_path / "talks.json"
     path.write_text(json.dumps([talk(("human", "Hi")), FULL, None, FULL]))
