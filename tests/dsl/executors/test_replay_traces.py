@@ -15,7 +15,9 @@ from hypothesis import strategies as st
 
 from loadgen import ScenarioError, arrivals, replay
 from loadgen.dsl.executors.base import Executor
+from loadgen.dsl.executors.recorded_traffic_csv import read_times
 from loadgen.dsl.plans.plan_loads import lane_of
+from loadgen.dsl.source_location import here
 from loadgen.engine.load.schedule import due_times
 from loadgen.engine.load.share import Share
 from loadgen.profiles.given_arrival_times import TimedProfile
@@ -67,6 +69,12 @@ def test_times_have_the_unit_that_is_given(unit: Any, factor: float, tmp_path: P
 
     assert times_of(replay.timestamps(path, column="timestamp", unit=unit)) == wanted
     assert times_of(replay.timestamps(csv, column="at", unit=unit)) == wanted
+
+
+def test_times_in_json_lines_keep_100_ns(tmp_path: Path) -> None:
+    path = jsonl(tmp_path, '{"t": 1712345678.1234567}', '{"t": 1712345678.1234569}', '{"t": 1.712345679e9}')
+
+    assert read_times(path, here(), "t").tolist() == [0, 200, 876_543_300]
 
 
 @pytest.mark.parametrize("name", ["t.jsonl", "t.jsonl.gz", "t.ndjson", "T.JSONL"])
