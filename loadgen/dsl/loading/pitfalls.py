@@ -174,12 +174,17 @@ def _encoded_twice(source: Source, call: ast.Call) -> Iterator[Pitfall]:
             continue
         if argument == "json":
             message = "json= encodes its value, so the target gets a text that contains JSON"
-        elif argument == "data" and "content-type" not in source.text.lower():
+        elif argument == "data" and not _is_hidden(given.get("headers")) and "content-type" not in source.text.lower():
             message = "data= of a text sends no Content-Type, so the target may not read it as JSON"
         else:
             continue
         written = ast.unparse(value.args[0]) if value.args else "..."
         yield Pitfall(call, message, f"write json={written}, without {ast.unparse(value.func)}", is_error=False)
+
+
+def _is_hidden(headers: ast.expr | None) -> bool:
+    """Return True if the source does not show all headers of a request: another file may give it its Content-Type."""
+    return headers is not None and not (isinstance(headers, ast.Dict) and None not in headers.keys)
 
 
 def _is_measured(call: ast.Call, receivers: Receivers, parents: dict[ast.AST, ast.AST]) -> bool:

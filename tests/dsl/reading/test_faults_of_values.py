@@ -546,6 +546,8 @@ def test_a_value_that_a_metric_cannot_record_is_found(tmp_path: Path, line: str,
         "body = json.dumps({})\nawait user.http.post('/', data=body, headers={'Content-Type': 'application/json'})",
         "*rest, status = 99, 99, 200\nawait user.http.get('/', expect=status)",
         "user.http.headers['content-type'] = 'a/b'\nawait user.http.post('/', data=json.dumps({}))",
+        "await user.http.post('/', data=json.dumps({}), headers=dict(user.http.headers))",
+        "await user.http.post('/', data=json.dumps({}), headers={'x': 'y', **user.http.headers})",
         "again = User.current()\nawait again.http.get('/')",
     ],
 )
@@ -569,6 +571,7 @@ def warned(folder: Path, text: str) -> list[str]:
         ("await user.pace('10s')", "in an open load, arrivals start the iterations | remove it"),
         ("await user.http.post('/', json=json.dumps({}))", "json= encodes its value"),
         ("await user.http.post('/', data=json.dumps({'a': 1}))", "write json={'a': 1}, without json.dumps"),
+        ("await user.http.post('/', data=json.dumps({}), headers={'x': 'y'})", "data= of a text sends no Content-Type"),
     ],
 )
 def test_what_is_most_likely_a_mistake_is_a_warning(tmp_path: Path, line: str, message: str) -> None:
