@@ -14,9 +14,9 @@ import numpy as np
 
 from loadgen.splitmix import GOLDEN, mixed_each
 
-__all__ = ["MAX_SCALE", "scaled_rows", "wrong_scale"]
+__all__ = ["scaled_rows", "wrong_scale"]
 
-MAX_SCALE: Final = 1000
+_MAX_SCALE: Final = 1000
 _SEED: Final = 0x5CA1E
 
 
@@ -33,6 +33,6 @@ def scaled_rows(count: int, scale: float) -> np.ndarray:
 
 def wrong_scale(scale: object) -> str:
     """Return the error in a scale, then " | " and the hint; "" if it is valid."""
-    if isinstance(scale, int | float) and not isinstance(scale, bool) and isfinite(scale) and 0 < scale <= MAX_SCALE:
+    if isinstance(scale, int | float) and not isinstance(scale, bool) and isfinite(scale) and 0 < scale <= _MAX_SCALE:
         return ""
-    return f"scale={scale!r} must be a number above 0, at most {MAX_SCALE:,} | write scale=0.5 for half of the load"
+    return f"scale={scale!r} must be a number above 0, at most {_MAX_SCALE:,} | write scale=0.5 for half of the load"

@@ -15,9 +15,9 @@ from typing import Final
 
 from loadgen.units import format_count
 
-__all__ = ["MOST_OFF", "UNCALIBRATED", "Calibration", "calibrated"]
+__all__ = ["Calibration", "calibrated"]
 
-MOST_OFF: Final = 0.02
+_MOST_OFF: Final = 0.02
 """A larger difference between words and counted tokens is reported."""
 
 
@@ -68,15 +68,12 @@ class Calibration:
     @property
     def warning(self) -> str:
         """Return a note for the report if the words are more than 2 % off; else ""."""
-        if round(abs(self.off), 9) <= MOST_OFF:
+        if round(abs(self.off), 9) <= _MOST_OFF:
             return ""
         return (
             f"the server counts {self.tokens_per_word:.3f} tokens for each word of a prompt, so its vocabulary was not "
             "among those of the word list; the number of words is corrected by this factor"
         )
-
-
-UNCALIBRATED: Final = Calibration()
 
 
 def calibrated(tokens: int, tokens_per_word: float) -> int:

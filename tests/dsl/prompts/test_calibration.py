@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loadgen.dsl.prompts.calibration import UNCALIBRATED, Calibration, calibrated
+from loadgen.dsl.prompts.calibration import Calibration, calibrated
 
 
 def test_one_counted_prompt_gives_the_factor() -> None:
@@ -27,7 +27,7 @@ def test_two_lengths_separate_the_template_from_the_words(fewer: int, more: int,
 
 
 def test_more_than_2_percent_is_reported_and_2_percent_is_not() -> None:
-    assert not UNCALIBRATED.warning
+    assert not Calibration().warning
     assert not Calibration(1.02).warning
     assert not Calibration(0.98).warning
     assert "1.021 tokens for each word" in Calibration(1.021).warning
