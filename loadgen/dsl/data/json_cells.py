@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -23,11 +23,11 @@ def is_json_lines(path: Path) -> bool:
 
 
 def json_cells(
-    lines: Iterable[bytes], keys: Sequence[str], faults: FileFaults, most: int
+    lines: Iterable[bytes], keys: Sequence[str], faults: FileFaults, most: int, *, optional: Collection[str] = ()
 ) -> Iterator[tuple[int, list[str]]]:
     """Yield (line, value of each key as text) of each line that has all keys. Errors are added to `faults`.
 
-    most: the maximum number of lines with an object.
+    most: the maximum number of lines with an object. optional: keys that a row may leave out; their text is then "".
     """
     count = 0
     for number, line in enumerate(lines, 1):
@@ -38,7 +38,9 @@ def json_cells(
         except msgspec.DecodeError as error:
             faults.add(number, f"invalid JSON: {error}".replace("`", ""), "write one JSON object per line")
             continue
-        cells = [_text(found, key, number, faults) for key in keys]
+        cells = [
+            "" if key in optional and found.get(key) is None else _text(found, key, number, faults) for key in keys
+        ]
         count += 1
         if count > most:
             faults.add(number, f"more than {format_count(most)} rows", "use a part of the file")

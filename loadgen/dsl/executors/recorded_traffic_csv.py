@@ -17,7 +17,7 @@ import csv
 import re
 from array import array
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
@@ -124,7 +124,8 @@ def read_times(
         origin: the line of the scenario that names the file, for errors.
         column: the column of times in a CSV file, or their key in JSON lines.
         unit_ns: the unit of times that are numbers.
-        conversation: the column of the conversation. Only the first row of each conversation is an arrival.
+        conversation: the column of the conversation. Only the first row of each conversation is an arrival; the others
+            need no time.
 
     Raises:
         ScenarioError: the file cannot be read, or with all errors in its rows.
@@ -136,10 +137,16 @@ def read_times(
     last_ns = 0
     begun: set[str] = set()
     columns = (column,) if conversation is None else (column, conversation)
-    for line, (at, *keys) in _cells(path, origin, columns, faults, MAX_TIMES):
+    optional = () if conversation is None else (str(column),)
+    for line, (at, *keys) in _cells(path, origin, columns, faults, MAX_TIMES, optional):
+        if not at and keys and keys[0] in begun:
+            continue  # a later turn, with a delay instead
         at_ns = _time_ns(at, unit_ns)
         if at_ns is None:
-            faults.add(line, f"{_quoted(at)} is not a time", _TIME_HINT)
+            message = f"{_quoted(at)} is not a time"
+            if not at and keys:
+                message = f'the first row of a conversation has no time in "{column}"'
+            faults.add(line, message, _TIME_HINT)
             continue
         if first_ns is None:
             first_ns = last_ns = at_ns
@@ -165,11 +172,17 @@ _TIME_HINT: Final = 'write "2026-01-31T23:59:59Z", or a number such as seconds'
 
 
 def _cells(
-    path: Path, origin: Origin, columns: Sequence[Column], faults: FileFaults, most: int
+    path: Path,
+    origin: Origin,
+    columns: Sequence[Column],
+    faults: FileFaults,
+    most: int,
+    optional: Collection[str] = (),
 ) -> Iterator[tuple[int, list[str]]]:
     """Yield (line, texts in the given columns) for each row of a CSV file, except the header, or of JSON lines.
 
-    At most `most` rows are read. An error that ends the reading is added to `faults`.
+    At most `most` rows are read. An error that ends the reading is added to `faults`. optional: keys that a row of JSON
+    lines may leave out, as an empty cell of CSV.
 
     Raises:
         ScenarioError: the file cannot be opened, or is an archive that cannot be used.
@@ -180,7 +193,7 @@ def _cells(
         raise ScenarioError([unreadable(origin, path, error)]) from None
     with file:
         if is_json_lines(path):
-            yield from json_cells(file, [str(column) for column in columns], faults, most)
+            yield from json_cells(file, [str(column) for column in columns], faults, most, optional=optional)
             return
         lines = _Lines(file)
         try:

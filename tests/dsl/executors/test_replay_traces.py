@@ -155,6 +155,21 @@ def test_only_the_first_row_of_a_conversation_is_an_arrival(tmp_path: Path) -> N
         assert times_of(replay.timestamps(one, column="t", conversation="talk")) == [0, 1, 3]
 
 
+def test_later_turns_of_a_conversation_need_no_time(tmp_path: Path) -> None:
+    first, other = {"t": 0, "talk": "a"}, {"t": 3, "talk": "b"}
+    path = jsonl(tmp_path, first, {"delay": 500, "talk": "a"}, other, {"t": None, "talk": "a"})
+    csv = tmp_path / "t.csv"
+    csv.write_text("t,talk\n0,a\n,a\n3,b\n,a\n")
+    wrong = jsonl(tmp_path, first, {"delay": 500, "talk": "b"}, {"t": "noon", "talk": "a"}, name="wrong.jsonl")
+
+    for one in (path, csv):
+        assert times_of(replay.timestamps(one, column="t", conversation="talk")) == [0, 3]
+    assert says(replay.timestamps(wrong, column="t", conversation="talk")) == [
+        'wrong.jsonl:2 the first row of a conversation has no time in "t"',
+        'wrong.jsonl:3 "noon" is not a time',
+    ]
+
+
 def test_a_row_without_its_conversation_is_an_error(tmp_path: Path) -> None:
     csv = tmp_path / "t.csv"
     csv.write_text("t,talk\n0,a\n1,\n2,b\n")
