@@ -45,8 +45,8 @@ from loadgen.dsl.plans.slo_expression import (
 from loadgen.dsl.source_location import Origin, here
 from loadgen.errors import Fault
 from loadgen.measure.deltas.custom import CHECK
-from loadgen.measure.deltas.series_key import PHASES
-from loadgen.measure.objectives.terms import ALL_CHECKS, TOKEN_METRICS, ObjectiveKind
+from loadgen.measure.deltas.series_key import PHASES, STREAM_TIMES, TOKEN_METRICS, TokenMetric
+from loadgen.measure.objectives.terms import ALL_CHECKS, ObjectiveKind
 
 if TYPE_CHECKING:
     from loadgen.dsl.journey import Journey
@@ -89,8 +89,6 @@ TimeMetric = Literal[
     "stall",
     "tpot",
 ]
-TokenMetric = Literal["prompt_tokens", "cached_tokens", "output_tokens", "reasoning_tokens"]
-_STREAM_TIMES: Final = ("ttft", "ttft_due", "ttfo", "itl", "icl", "stall", "tpot")
 METRICS: Final[Mapping[str, tuple[str, ...]]] = {
     "response": ("journey", "step", "request"),
     "duration": ("journey", "step"),
@@ -99,12 +97,12 @@ METRICS: Final[Mapping[str, tuple[str, ...]]] = {
     **dict.fromkeys(PHASES, ("request",)),
     "user_wait": ("journey",),
     "generator_lag": ("journey",),
-    **dict.fromkeys(_STREAM_TIMES, ("request",)),
+    **dict.fromkeys(STREAM_TIMES, ("request",)),
 }
 """Metrics of times, and what has them. ttfb: from the call of a request to the first byte of its answer. Those of
-`_STREAM_TIMES` are of requests to AI models (`loadgen.measure.deltas.series_key.StreamMetric`).
+`STREAM_TIMES` are of requests to AI models (`loadgen.measure.deltas.series_key.StreamMetric`).
 """
-_IN_WINDOWS: Final = ("response", "service", "duration", "ttfb", *_STREAM_TIMES)
+_IN_WINDOWS: Final = ("response", "service", "duration", "ttfb", *STREAM_TIMES)
 """Metrics that agents can count by due time."""
 _NONE: Final = Scope()
 Counted = Literal["requests", "iterations", "output_tokens", "prompt_tokens"]
@@ -404,7 +402,7 @@ def _time(
     """Return the expression of a time. what: the function's name. first: its first argument, a percentile."""
     faults = [*first.faults, *scope.faults, *over.faults]
     of = "request" if scope.fields.get("request") else "step" if scope.fields.get("step") else "journey"
-    if metric in _STREAM_TIMES:
+    if metric in STREAM_TIMES:
         of = "request"  # all requests to AI models, or those of the step
     texts: tuple[str, ...] = ()
     if metric in TOKEN_METRICS:

@@ -29,11 +29,12 @@ from loadgen.measure.deltas.series_key import (
     SLOW,
     STREAM_METRICS,
     TIMEOUT,
+    TOKEN_METRICS,
     TOKEN_NS,
     SeriesKey,
     StreamMetric,
 )
-from loadgen.measure.objectives.terms import TOKEN_METRICS, Objective, is_judged
+from loadgen.measure.objectives.terms import Objective, is_judged
 from loadgen.measure.streams import StreamTimes
 
 __all__ = ["GOODPUT_LIMITS", "Goodput", "RunningStream", "StreamSeries", "goodputs_of"]

@@ -23,6 +23,7 @@ __all__ = [
     "SKIPPED",
     "SLOW",
     "STREAM_METRICS",
+    "STREAM_TIMES",
     "TIMEOUT",
     "TOKEN_METRICS",
     "TOKEN_NS",
@@ -33,6 +34,7 @@ __all__ = [
     "SeriesKey",
     "StreamMetric",
     "Tags",
+    "TokenMetric",
 ]
 
 Kind = Literal["journey", "step", "request", "trend", "goodput"]
@@ -40,19 +42,9 @@ Phase = Literal["blocked", "dns", "connect", "tls", "send", "wait", "receive"]
 """Phases of a request, in their order. blocked: until a shared pool had a connection for it. wait: from its last byte
 written to the first byte of the answer.
 """
-StreamMetric = Literal[
-    "ttft",
-    "ttft_due",
-    "ttfo",
-    "itl",
-    "icl",
-    "stall",
-    "tpot",
-    "prompt_tokens",
-    "cached_tokens",
-    "output_tokens",
-    "reasoning_tokens",
-]
+StreamTime = Literal["ttft", "ttft_due", "ttfo", "itl", "icl", "stall", "tpot"]
+TokenMetric = Literal["prompt_tokens", "cached_tokens", "output_tokens", "reasoning_tokens"]
+StreamMetric = Literal[StreamTime, TokenMetric]
 """Metrics of a request to an AI model, by our convention (docs/llm-conventions.md).
 
 ttft: from the call to the first generated token; ttft_due: from the time when it was due. ttfo: to the first token that
@@ -68,7 +60,8 @@ trend's resolution. goodput: value, one for each request to a model; outcome ok 
 
 PHASES: Final[tuple[Phase, ...]] = get_args(Phase)
 STREAM_METRICS: Final[tuple[StreamMetric, ...]] = get_args(StreamMetric)
-TOKEN_METRICS: Final[tuple[StreamMetric, ...]] = ("prompt_tokens", "cached_tokens", "output_tokens", "reasoning_tokens")
+STREAM_TIMES: Final[tuple[StreamMetric, ...]] = get_args(StreamTime)
+TOKEN_METRICS: Final[tuple[StreamMetric, ...]] = get_args(TokenMetric)
 """The metrics of streams that are numbers of tokens; the others are times."""
 TOKEN_NS: Final = 1_000
 """Stands for one token in the metrics that are numbers of tokens."""

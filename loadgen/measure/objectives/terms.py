@@ -23,6 +23,7 @@ from loadgen.measure.deltas.series_key import (
     MISSED,
     SKIPPED,
     STREAM_METRICS,
+    TOKEN_METRICS,
     TOKEN_NS,
     UNTAGGED,
     Kind,
@@ -37,7 +38,6 @@ __all__ = [
     "FAILED_VALUES",
     "LOST",
     "SCRIPT",
-    "TOKEN_METRICS",
     "Gap",
     "Objective",
     "ObjectiveKind",
@@ -71,8 +71,6 @@ FAILED_VALUES: Final[Mapping[Metric, Metric]] = {
 """The metrics in whose percentiles a failed event is above every value, and the metric that has a value of each failed
 event. Each ended request to a model has one value of ttft. The events of itl are tokens, and those of icl are reads.
 """
-TOKEN_METRICS: Final[tuple[Metric, ...]] = ("prompt_tokens", "cached_tokens", "output_tokens", "reasoning_tokens")
-"""Metrics whose values are numbers of tokens, `TOKEN_NS` for each token."""
 LOST: Final = (MISSED, CUT_OFF)
 """Outcomes of iterations that goodput counts as offered and not good, because they did not end."""
 

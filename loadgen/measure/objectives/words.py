@@ -8,8 +8,8 @@ from typing import Final, Protocol
 
 import numpy as np
 
-from loadgen.measure.deltas.series_key import STREAM_METRICS, Metric
-from loadgen.measure.objectives.terms import TOKEN_METRICS, Objective, SloResult
+from loadgen.measure.deltas.series_key import STREAM_METRICS, TOKEN_METRICS, Metric
+from loadgen.measure.objectives.terms import Objective, SloResult
 from loadgen.units import NS_PER_MS, format_count, format_duration, format_ratio, quantity
 
 __all__ = [

@@ -26,6 +26,7 @@ from loadgen.measure.deltas.series_key import (
     LEVEL_TAG,
     MISSED,
     OK,
+    STREAM_TIMES,
     TOKEN_NS,
     Kind,
     Metric,
@@ -35,7 +36,6 @@ from loadgen.measure.histograms.histogram import Histogram
 from loadgen.measure.merging.queries import Measured
 from loadgen.measure.merging.stored_interval import Cell
 from loadgen.measure.results.figures import figures
-from loadgen.measure.results.stream_figures import STREAM_TIMES
 from loadgen.measure.statistics.level_knee import LevelRate, find_level_knee, rate_of_parts
 from loadgen.measure.statistics.saturation import POINT_S, Slope, is_saturated, means_of_parts, slope_of
 from loadgen.units import NS_PER_MS, NS_PER_S, NS_PER_US, quantity

@@ -11,16 +11,15 @@ from types import MappingProxyType
 from typing import Final
 
 from loadgen.measure.deltas.run_fitness import Fitness
-from loadgen.measure.deltas.series_key import OK, TOKEN_NS, StreamMetric, Tags
+from loadgen.measure.deltas.series_key import OK, STREAM_TIMES, TOKEN_NS, StreamMetric, Tags
 from loadgen.measure.deltas.stream_health import MetricValidity, StreamFitness
 from loadgen.measure.histograms.histogram import Histogram
 from loadgen.measure.merging.queries import ALL, Measured, Row
 from loadgen.measure.results.figures import Figure, figures
 from loadgen.units import format_ratio
 
-__all__ = ["STREAM_TIMES", "TOKEN_COUNTS", "clock_notes", "is_stream_row", "llm_block", "stream_rows"]
+__all__ = ["TOKEN_COUNTS", "clock_notes", "is_stream_row", "llm_block", "stream_rows"]
 
-STREAM_TIMES: Final[tuple[StreamMetric, ...]] = ("ttft", "ttft_due", "ttfo", "itl", "icl", "stall", "tpot")
 TOKEN_COUNTS: Final[dict[str, StreamMetric]] = {
     "prompt": "prompt_tokens",
     "cached": "cached_tokens",

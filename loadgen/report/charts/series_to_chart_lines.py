@@ -12,11 +12,10 @@ from typing import Final, Literal
 
 import numpy as np
 
-from loadgen.measure.deltas.series_key import CUT_OFF, OK, OTHER, PHASES, TIMEOUT, TOKEN_NS, SeriesKey
+from loadgen.measure.deltas.series_key import CUT_OFF, OK, OTHER, PHASES, STREAM_TIMES, TIMEOUT, TOKEN_NS, SeriesKey
 from loadgen.measure.histograms.counts_of_all_series import Stats
 from loadgen.measure.histograms.histogram import MAX_NS, SLOTS, Counts
 from loadgen.measure.merging.queries import Row
-from loadgen.measure.results.stream_figures import STREAM_TIMES
 from loadgen.report.charts.bulk_percentiles import COARSE, coarse
 from loadgen.report.charts.time_slots import Sums, sums_of
 
