@@ -17,7 +17,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import inf
-from typing import Final
 
 from loadgen.engine.recording.recorded_series import MAX_OUTCOMES, Watch
 from loadgen.measure.deltas.series_key import (
@@ -37,17 +36,14 @@ from loadgen.measure.deltas.series_key import (
 from loadgen.measure.objectives.terms import Objective, is_judged
 from loadgen.measure.streams import StreamTimes
 
-__all__ = ["GOODPUT_LIMITS", "Goodput", "RunningStream", "StreamSeries", "goodputs_of"]
-
-GOODPUT_LIMITS: Final[tuple[str, ...]] = ("ttft", "ttft_due", "ttfo", "tpot", "itl", "stall", "e2e")
-"""Metrics of a request that a goodput objective can limit. itl: the request's mean, which is its tpot."""
+__all__ = ["Goodput", "RunningStream", "StreamSeries", "goodputs_of"]
 
 
 @dataclass(frozen=True, slots=True)
 class Goodput:
     """The limits that a good request keeps, of one or more goodput objectives with the same limits.
 
-    limits: by name (`GOODPUT_LIMITS`), the greatest good value in ns. text: identifies the limits.
+    limits: by name (`terms.GOODPUT_LIMITS`), the greatest good value in ns. text: identifies the limits.
     """
 
     text: str
