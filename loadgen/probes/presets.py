@@ -126,6 +126,8 @@ def kind_of_type(name: str, types: Iterable[str]) -> ReadKind:
     for found in types:
         if found == "counter":
             return "counter"
+        if found == "gauge":
+            return "gauge"
         if found in ("histogram", "gaugehistogram"):
             return "histogram"
     return "counter" if name.endswith("_total") else "gauge"

@@ -23,7 +23,13 @@ START_TIME: Final = "process_start_time_seconds"
 
 Part = Literal["value", "of", "bucket", "start"]
 """The role of a series in its row. of: the denominator of a share. start: the start time of the server's process."""
-_ENDINGS: Final = {"gauge": ("",), "counter": ("_total", ""), "share": ("_total", ""), "histogram": ("_bucket",)}
+_ENDINGS: Final[Mapping[ReadKind, tuple[str, ...]]] = {
+    "gauge": ("", "_total"),
+    "counter": ("_total", ""),
+    "share": ("_total", ""),
+    "histogram": ("_bucket",),
+}
+"""The endings of the names of a row's samples, the preferred one first."""
 
 
 class Series(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -55,10 +61,10 @@ def names_wanted(rows: Iterable[Row]) -> frozenset[str]:
     """Return the names of all samples that the rows may need."""
     found = {START_TIME}
     for row in rows:
-        endings = [""] if row.kind == "gauge" else ["_bucket"] if row.kind == "histogram" else ["_total", ""]
-        if row.kind == "any":
-            endings = ["", "_total", "_bucket"]
+        endings = ("", "_total", "_bucket") if row.kind == "any" else _ENDINGS[row.kind]
         found.update(name + ending for name in (*row.names, *row.of) for ending in endings)
+        if row.kind == "any":
+            found.update(f"{family_of(name)}_bucket" for name in row.names)
     return frozenset(found)
 
 
@@ -72,8 +78,8 @@ def select(rows: Sequence[Row], page: Page) -> Found:
     missing: list[Row] = []
     left_out = 0
     for row in rows:
-        kind = _kind(row, page)
-        parts: list[tuple[Part, Sequence[str]]] = [("bucket" if kind == "histogram" else "value", row.names)]
+        names, kind = _read_as(row, page)
+        parts: list[tuple[Part, Sequence[str]]] = [("bucket" if kind == "histogram" else "value", names)]
         if kind == "share":
             parts.append(("of", row.of))
         chosen = [(part, _present(names, _ENDINGS[kind], by_name)) for part, names in parts]
@@ -102,13 +108,19 @@ def select(rows: Sequence[Row], page: Page) -> Found:
     return Found(values, tuple(there), tuple(missing), left_out)
 
 
-def _kind(row: Row, page: Page) -> ReadKind:
+def _read_as(row: Row, page: Page) -> tuple[Sequence[str], ReadKind]:
+    """Return the names that a row may have on this page, and how they are read."""
     if row.kind != "any":
-        return row.kind
+        return row.names, row.kind
     (name,) = row.names
+    family = family_of(name)
+    if f"{family}_bucket" in page.names:
+        return (family,), "histogram"
+    if name != family and name not in page.types and page.types.get(family) == "summary":
+        return row.names, "counter"  # its count or its sum
     # Of a counter, format 0.0.4 writes the type at the name with `_total`, OpenMetrics at the name without it.
     types = [page.types[one] for one in (name, f"{name}_total") if one in page.types]
-    return kind_of_type(name if name in page.names else f"{name}_total", types)
+    return row.names, kind_of_type(name if name in page.names else f"{name}_total", types)
 
 
 def _present(names: Sequence[str], endings: Sequence[str], by_name: Mapping[str, list[Sample]]) -> list[Sample]:

@@ -34,7 +34,7 @@ _SECRET: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
 _METRIC: Final = re.compile(r"[a-zA-Z_:][a-zA-Z0-9_:]{0,255}")
 _HEADER: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,100}")
 _FIXED_HEADERS: Final = frozenset(("host", "accept", "accept-encoding", "connection", "content-length", "user-agent"))
-_SUFFIX: Final = re.compile(r"_(bucket|count|sum|total)$")
+_SUFFIX: Final = re.compile(r"_(bucket|total)$")
 _KEYS: Final = ("url", "preset", "metrics", "every", "auth_secret", "auth_header")
 
 _Wrong = tuple[str, str, str]

@@ -13,9 +13,10 @@ from loadgen import Plan, User, arrivals, goodput, journey, maximum, mean, minim
 from loadgen.dsl.loading.loader import load
 from loadgen.dsl.plans.slo import Slo
 from loadgen.dsl.plans.window_size import small_windows
-from loadgen.engine.recording.stream_series import GOODPUT_LIMITS, goodputs_of
+from loadgen.engine.recording.stream_series import goodputs_of
 from loadgen.errors import ScenarioError
 from loadgen.measure.objectives.objective import Objective
+from loadgen.measure.objectives.terms import GOODPUT_LIMITS
 from loadgen.units import NS_PER_MS
 
 

@@ -38,6 +38,35 @@ def test_reads_are_counted_by_clock_and_events_by_the_cause_of_sharing() -> None
     assert reads.take(0, 0) is None
 
 
+@pytest.mark.parametrize("n", [1, 3, 5, 7, 11])
+def test_of_an_odd_number_of_values_the_middle_one_is_the_median(n: int) -> None:
+    reads = StreamReads()
+    for value in range(n):
+        reads.lag_ns = ms(value)
+        reads.first(1, ms(100 + value))
+        reads.later(1, ms(10 + value))
+
+    health = reads.take(0, 0)
+
+    assert health is not None
+    middle = n // 2 * 1_000
+    assert health.ttft_p50_us == 100_000 + middle
+    assert health.icl_p50_us == 10_000 + middle
+    assert health.read_lag_p50_us == middle  # there are two reads with each lag
+
+
+def test_the_p99_is_the_value_that_one_in_100_exceeds() -> None:
+    reads = StreamReads()
+    for value in range(160):
+        reads.lag_ns = ms(value)
+        reads.first(1, 1)
+
+    health = reads.take(0, 0)
+
+    assert health is not None
+    assert health.read_lag_p99_us == 158_000
+
+
 def test_the_most_streams_that_were_open_at_once_are_counted() -> None:
     reads = StreamReads()
     for _ in range(3):

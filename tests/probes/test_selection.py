@@ -7,6 +7,7 @@ import pytest
 from loadgen.probes.exposition import parse
 from loadgen.probes.presets import PRESETS, row_of_metric
 from loadgen.probes.selection import SERIES_MOST, Found, names_wanted, select
+from loadgen.probes.settings import probe_of
 from tests.support.metrics_server import vllm_page
 
 SGLANG = """
@@ -73,6 +74,27 @@ def test_a_named_metric_is_read_by_its_type_on_the_page() -> None:
 def test_a_counter_is_found_with_the_types_of_both_formats() -> None:
     assert keys(found_in("# TYPE a_total counter\na_total 1\n", "a")) == {"a": "counter"}
     assert keys(found_in("# TYPE a counter\na_total 1\n# EOF\n", "a")) == {"a": "counter"}
+
+
+@pytest.mark.parametrize(
+    ("given", "text", "kind"),
+    [
+        ("cpu_count", "# TYPE cpu_count gauge\ncpu_count 4\n", "gauge"),
+        ("cpu_count", "cpu_count 4\n", "gauge"),
+        ("memory_total", "# TYPE memory_total gauge\nmemory_total 4\n", "gauge"),
+        ("bytes_sum", "# TYPE bytes_sum counter\nbytes_sum_total 4\n", "counter"),
+        ("gc_count", '# TYPE gc summary\ngc{quantile="0.5"} 1\ngc_count 4\ngc_sum 9\n', "counter"),
+        ("wait_count", '# TYPE wait histogram\nwait_bucket{le="+Inf"} 4\nwait_count 4\nwait_sum 9\n', "histogram"),
+        ("wait_bucket", '# TYPE wait histogram\nwait_bucket{le="+Inf"} 4\nwait_count 4\nwait_sum 9\n', "histogram"),
+    ],
+)
+def test_a_named_metric_is_found_whatever_its_name_ends_with(given: str, text: str, kind: str) -> None:
+    spec, wrong = probe_of("x", {"url": "http://h/metrics", "metrics": [given]})
+
+    assert spec is not None, wrong
+    found = found_in(text, *spec.metrics)
+    assert [row.kind for row in found.rows] == [kind]
+    assert list(found.values.values()) == [4]
 
 
 def test_a_named_gauge_of_several_series_has_a_row_for_each_and_they_are_not_added() -> None:

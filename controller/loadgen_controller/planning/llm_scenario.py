@@ -15,6 +15,7 @@ from loadgen.dsl.prompts.prompt import MOST_TOKENS
 from loadgen.dsl.secret import name_is_good
 from loadgen.errors import UsageError
 from loadgen.measure.convention_metrics import RECORDABLE
+from loadgen.measure.objectives.terms import GOODPUT_LIMITS
 from loadgen.profiles.levels import MAX_LEVELS
 from loadgen.units import parse_duration, parse_rate
 from loadgen_controller.collect_option_errors import CollectedErrors
@@ -23,7 +24,6 @@ from loadgen_controller.planning.url_scenario import url_parts
 __all__ = ["LlmRequest", "scenario_text"]
 
 T = TypeVar("T")
-GOODPUT_LIMITS: Final = ("ttft", "ttft_due", "ttfo", "tpot", "itl", "stall", "e2e")
 _PATHS: Final = ("", "/", "/v1", "/v1/")
 """Paths of a URL that name the server alone: the client appends the path of the API."""
 _DRAIN: Final = "2m"

@@ -17,12 +17,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import inf
-from typing import Final
 
 from loadgen.engine.recording.recorded_series import MAX_OUTCOMES, Watch
 from loadgen.measure.deltas.series_key import (
     GOODPUT_TAG,
-    MAX_TOKENS,
     OK,
     OTHER,
     SKIPPED,
@@ -34,20 +32,18 @@ from loadgen.measure.deltas.series_key import (
     SeriesKey,
     StreamMetric,
 )
+from loadgen.measure.histograms.histogram import MAX_NS
 from loadgen.measure.objectives.terms import Objective, is_judged
 from loadgen.measure.streams import StreamTimes
 
-__all__ = ["GOODPUT_LIMITS", "Goodput", "RunningStream", "StreamSeries", "goodputs_of"]
-
-GOODPUT_LIMITS: Final[tuple[str, ...]] = ("ttft", "ttft_due", "ttfo", "tpot", "itl", "stall", "e2e")
-"""Metrics of a request that a goodput objective can limit. itl: the request's mean, which is its tpot."""
+__all__ = ["Goodput", "RunningStream", "StreamSeries", "goodputs_of"]
 
 
 @dataclass(frozen=True, slots=True)
 class Goodput:
     """The limits that a good request keeps, of one or more goodput objectives with the same limits.
 
-    limits: by name (`GOODPUT_LIMITS`), the greatest good value in ns. text: identifies the limits.
+    limits: by name (`terms.GOODPUT_LIMITS`), the greatest good value in ns. text: identifies the limits.
     """
 
     text: str
@@ -57,7 +53,7 @@ class Goodput:
         """Return whether a request that ended ok kept all limits.
 
         ttft and e2e count from when the request was due if that is known, else (-1) from its call. A figure that the
-        request does not have, such as tpot of a single token, breaks no limit; but it must have a first token.
+        request does not have, such as tpot of a single token, breaks no limit; without a first token it breaks ttft.
         """
         return all(_value(times, name, ttft_due_ns) <= limit_ns for name, limit_ns in self.limits.items())
 
@@ -372,4 +368,4 @@ class _GoodputSeries:
 
 def _tokens(n: int) -> int:
     """Return a number of tokens as a value of a histogram; more than it can hold counts as the most."""
-    return min(n, MAX_TOKENS) * TOKEN_NS
+    return min(n * TOKEN_NS, MAX_NS)

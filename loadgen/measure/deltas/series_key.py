@@ -15,7 +15,6 @@ __all__ = [
     "GOODPUT_TAG",
     "LEVEL_TAG",
     "LOAD_TAG",
-    "MAX_TOKENS",
     "MISSED",
     "OK",
     "OTHER",
@@ -63,11 +62,9 @@ PHASES: Final[tuple[Phase, ...]] = get_args(Phase)
 STREAM_METRICS: Final[tuple[StreamMetric, ...]] = get_args(StreamMetric)
 STREAM_TIMES: Final[tuple[StreamMetric, ...]] = get_args(StreamTime)
 TOKEN_METRICS: Final[tuple[StreamMetric, ...]] = get_args(TokenMetric)
-"""The metrics of streams that are numbers of tokens, `TOKEN_NS` for each token."""
+"""The metrics of streams that are numbers of tokens, `TOKEN_NS` for each token; the others are times."""
 TOKEN_NS: Final = 1_000
 """Stands for one token in the metrics that are numbers of tokens."""
-MAX_TOKENS: Final = 3_600_000_000
-"""The largest number of tokens that a histogram holds."""
 
 OK: Final = "ok"
 """The outcome of a success; every other outcome names a failure."""

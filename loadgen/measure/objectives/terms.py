@@ -36,6 +36,7 @@ from loadgen.units import NS_PER_MS
 __all__ = [
     "ALL_CHECKS",
     "FAILED_VALUES",
+    "GOODPUT_LIMITS",
     "LOST",
     "SCRIPT",
     "Gap",
@@ -71,6 +72,8 @@ FAILED_VALUES: Final[Mapping[Metric, Metric]] = {
 """The metrics in whose percentiles a failed event is above every value, and the metric that has a value of each failed
 event. Each ended request to a model has one value of ttft. The events of itl are tokens, and those of icl are reads.
 """
+GOODPUT_LIMITS: Final[tuple[str, ...]] = ("ttft", "ttft_due", "ttfo", "tpot", "itl", "stall", "e2e")
+"""Metrics of a request that a goodput objective can limit. itl: the request's mean, which is its tpot."""
 LOST: Final = (MISSED, CUT_OFF)
 """Outcomes of iterations that goodput counts as offered and not good, because they did not end."""
 
@@ -133,7 +136,7 @@ class Objective(msgspec.Struct, frozen=True, kw_only=True):
     unit: str = ""
     """The unit of a custom metric."""
     limits: tuple[tuple[str, int], ...] = ()
-    """Each metric of a request that a goodput limits, with its greatest good value in ns."""
+    """Each metric of a request that a goodput limits (`GOODPUT_LIMITS`), with its greatest good value in ns."""
     resolution: float = 0.0
     """The resolution of a trend, in its unit: 1 µs in its histogram stands for this."""
     begin_ns: int = 0
