@@ -148,9 +148,8 @@ class LlmReply(StreamedReply):
             if self._call.conventions:
                 reading.chunks = []
             if head.zipped:
-                encodings = b",".join(v for n, v in head.raw if n.lower() == b"content-encoding")
                 try:
-                    self._unpacker = Unpacker(encodings.decode("latin-1"))
+                    self._unpacker = Unpacker(head.encodings)
                 except DecodingError:  # so many layers that nobody can mean it: no stream
                     self.reading = None
 
