@@ -161,7 +161,7 @@ class LlmReply(StreamedReply):
         if reading is None:
             self._whole += data
             if len(self._whole) > self.limit_bytes:
-                self._give_up(RequestFailed(TOO_LARGE, f"the answer has more than {self.limit_bytes} bytes"))
+                self._give_up(RequestFailed(TOO_LARGE, f"the answer has more than {self.limit_bytes} bytes"), now_ns)
             return False
         call = self._call
         if len(self.body) < MAX_SHOWN_BYTES:
@@ -175,10 +175,10 @@ class LlmReply(StreamedReply):
                 for piece in self._unpacker.feed(data):
                     has_parts = reading.feed(piece, now_ns) or has_parts
         except DecodingError as error:
-            self._give_up(RequestFailed(PROTOCOL, str(error)))
+            self._give_up(RequestFailed(PROTOCOL, str(error)), now_ns)
             return False
         except RequestFailed as failure:
-            self._give_up(failure)
+            self._give_up(failure, now_ns)
             return False
         if self._counted is not None and (events := reading.token_events - before):
             if before:
@@ -221,9 +221,10 @@ class LlmReply(StreamedReply):
         else:
             super().cut()
 
-    def _give_up(self, failure: RequestFailed) -> None:
-        """Fail the answer in the middle, and close its connection."""
+    def _give_up(self, failure: RequestFailed, now_ns: int) -> None:
+        """Fail the answer in the middle, at the time of this read, and close its connection."""
         self._failure = failure
+        self.done_ns = now_ns
         self.source.abort()
 
     def opened(self, opening: Opening, outcome: str = OK) -> None:

@@ -177,6 +177,7 @@ async def test_what_no_server_should_send_has_an_outcome_and_one_row(url: str, n
     assert found.outcome == outcome
     assert found.outcomes() == {outcome: 1}
     assert len(found.values("ttft", outcome)) == 1
+    assert found.values("response", outcome)[0] > 0
 
 
 DEEP = "[" * 100_000
@@ -228,3 +229,4 @@ async def test_a_stream_in_brotli_or_broken_gzip_is_a_failure(url: str) -> None:
             assert found.outcomes() == {found.outcome: 1}
             assert found.outcome in ("protocol", "no stream", "stream truncated")
             assert found.values("ttft") == []
+            assert found.values("response", found.outcome)[0] > 0
