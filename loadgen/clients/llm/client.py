@@ -23,6 +23,7 @@ from loadgen.clients.llm.worker import LlmWorker
 from loadgen.clients.llm_apis.apis import APIS
 from loadgen.clients.llm_apis.openai_wire import UNREADABLE
 from loadgen.clients.llm_apis.types import Api, InferenceRequest, JsonFormat, Message, Tool
+from loadgen.clients.protocol.decoding import DecodingError
 from loadgen.clients.protocol.request_body_encoding import encode_json
 from loadgen.clients.response.reply_class_for_plan import reply_class
 from loadgen.clients.response.streams import ReplyStream
@@ -256,7 +257,7 @@ class LlmClient:
         assert isinstance(reply, LlmReply)
         if reply.status_code >= 400 and reply.status_code not in asking.get("accept", ()):
             await reply.over()
-            raise RequestFailed(reply.outcome, f"{reply.route.method} {reply.route.url}: {_error_text(reply.body)}")
+            raise RequestFailed(reply.outcome, f"{reply.route.method} {reply.route.url}: {_refusal_text(reply)}")
         return reply
 
     def _request(
@@ -328,6 +329,14 @@ def _schema(kind: type[Any]) -> JsonFormat:
     if len(_SCHEMAS) < _MOST_SCHEMAS:
         _SCHEMAS[kind] = made
     return made
+
+
+def _refusal_text(reply: LlmReply) -> str:
+    """Return the message of an error status, or its body as it came if that does not match its Content-Encoding."""
+    try:
+        return _error_text(reply.unpacked())
+    except DecodingError:
+        return _error_text(reply.body)
 
 
 def _error_text(body: bytes) -> str:

@@ -22,7 +22,7 @@ from loadgen.clients.llm_apis.row_tags import tags_of
 from loadgen.clients.llm_apis.stream_reading import LEFT, NO_STREAM, STALLED, StreamReading
 from loadgen.clients.llm_apis.types import Api, Part, Usage
 from loadgen.clients.net.connect_timing import Opening
-from loadgen.clients.protocol.decoding import DecodingError, Unpacker
+from loadgen.clients.protocol.decoding import DecodingError, Unpacker, decode
 from loadgen.clients.protocol.outcomes import PROTOCOL, TIMEOUT, TOO_LARGE
 from loadgen.clients.protocol.response_heads import Head
 from loadgen.clients.request.request_head_cache import Route
@@ -286,14 +286,20 @@ class LlmReply(StreamedReply):
             shown = kind.decode("latin-1") or "no content type"
             return NO_STREAM, f"status {self.head.status} with {shown} instead of a stream of events"
         reading = self.reading = StreamReading(self._call.api)
-        body = self.body
-        if self.head.zipped:
-            try:
-                body = super().content
-            except RequestFailed as failure:
-                return PROTOCOL, failure.detail
+        try:
+            body = self.unpacked()
+        except DecodingError as error:
+            return PROTOCOL, str(error)
         reading.add(self._call.api.decode_reply(body), self.done_ns)
         return reading.outcome(), reading.error
+
+    def unpacked(self) -> bytes:
+        """Return the body of an answer that is no stream, with its Content-Encoding undone.
+
+        Raises:
+            DecodingError: it does not match its Content-Encoding.
+        """
+        return decode(self.body, self.head.encodings, self.limit_bytes) if self.head.zipped else self.body
 
     def abandon(self) -> None:
         self._call.end()
