@@ -125,7 +125,6 @@ class LlmClient:
             ExpectFailed: the answer was not as expected.
         """
         reply = await self._ask(content, asking, format, self.settings.stream if stream is None else stream)
-        reply.functions = as_tools(asking.get("tools", ()))[1]
         await reply.over()
         if expect is not None:
             reply.expect_finish(expect)
@@ -222,7 +221,8 @@ class LlmClient:
     ) -> LlmReply:
         """Send a request, and return its reply when the head of the answer is there."""
         settings, http = self.settings, self.http
-        body = encode_json(self._api.body(self._request(content, asking, format, wants_stream)))
+        tools, functions = as_tools(asking.get("tools", ()))
+        body = encode_json(self._api.body(self._request(content, asking, tools, format, wants_stream)))
         meter, pool = http.meter, http.pool
         call = LlmCall(
             self._api,
@@ -255,6 +255,7 @@ class LlmClient:
             call.gone()
             raise
         assert isinstance(reply, LlmReply)
+        reply.functions = functions
         if reply.status_code >= 400 and reply.status_code not in asking.get("accept", ()):
             await reply.over()
             raise RequestFailed(reply.outcome, f"{reply.route.method} {reply.route.url}: {_refusal_text(reply)}")
@@ -264,6 +265,7 @@ class LlmClient:
         self,
         content: Content,
         asking: Asking,
+        tools: tuple[Tool, ...],
         format: type[Any] | JsonFormat | None,
         wants_stream: bool,
     ) -> InferenceRequest:
@@ -277,7 +279,7 @@ class LlmClient:
             usage=settings.usage,
             temperature=settings.temperature if temperature is None else temperature,
             stop=tuple(asking.get("stop", ())),
-            tools=as_tools(asking.get("tools", ()))[0],
+            tools=tools,
             format=format if format is None or isinstance(format, JsonFormat) else _schema(format),
             reasoning=asking.get("reasoning", ""),
             exactly=asking.get("exactly", False),

@@ -11,11 +11,13 @@ import pytest
 
 from loadgen import Message, prompt
 from loadgen.clients.llm_apis.types import Part
+from loadgen.clients.net.canned_replies import stream_reply
 from loadgen.dsl.users.user import User
 from loadgen.errors import RequestFailed
 from loadgen.measure.deltas.series_key import STREAM_METRICS
 from tests.clients.llm.asked import asked
 from tests.support.llm_target import llm_in_thread
+from tests.support.scripted import ok, scripted
 
 
 @pytest.fixture(scope="module")
@@ -274,6 +276,23 @@ async def test_a_tool_is_called_with_the_arguments_that_the_model_wrote(url: str
     found = await asked(url, journey)
     assert found.outcome == "ok"
     assert [name for name, _ in results] == ["stock"]
+
+
+async def test_a_tool_of_one_request_is_called_in_a_stream_and_in_a_turn_of_a_conversation() -> None:
+    results: list[str] = []
+
+    async def journey(user: User) -> None:
+        async with user.llm.stream("Is the lamp there?", tools=[stock]) as answer:
+            async for _ in answer.parts():
+                pass
+        reply = await user.llm.conversation().ask("Is the lamp there?", tools=[stock])
+        for call in (*answer.tool_calls, *reply.tool_calls):
+            results.append((await call.run()).content)
+
+    async with scripted(stream_reply(tool_calls={"stock": {"item": "lamp"}}, finish="tool_calls")) as server:
+        found = await asked(server.url, journey)
+    assert found.outcome == "ok"
+    assert results == ["4", "4"]
 
 
 async def test_a_call_of_an_unknown_tool_has_an_outcome_of_its_own(url: str) -> None:
