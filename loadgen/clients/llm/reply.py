@@ -204,6 +204,8 @@ class LlmReply(StreamedReply):
             self.body = bytes(self._whole)
 
     def ended(self) -> None:
+        if self.reading is not None:
+            self.reading.close(self.done_ns)
         self._at_its_end()
         super().ended()
 
@@ -279,7 +281,6 @@ class LlmReply(StreamedReply):
         """Return the outcome of a whole answer whose status is no error, and its detail."""
         reading = self.reading
         if reading is not None:
-            reading.close(self.done_ns)
             return reading.outcome(), reading.error
         kind = (self.head.get(b"content-type") or b"").lower()
         if self._call.wants_stream or _JSON not in kind:

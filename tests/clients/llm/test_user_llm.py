@@ -210,6 +210,22 @@ async def test_the_parts_of_a_stream_that_is_read_to_its_end_are_all_there(url: 
     assert texts[0] == texts[1] != ""
 
 
+async def test_the_part_of_a_last_event_without_its_blank_line_is_there() -> None:
+    texts: list[str] = []
+
+    async def journey(user: User) -> None:
+        async with user.llm.stream("hi") as answer:
+            texts.append("".join([part.text async for part in answer.parts() if part.kind == "content"]))
+            texts.append(answer.text)
+
+    body = stream_reply("one", " two").partition(b"\r\n\r\n")[2]
+    cut = body[: body.index(b" two") + 4] + b'"}, "finish_reason": "stop"}]}'
+    async with scripted(ok(cut, "Content-Type: text/event-stream")) as server:
+        found = await asked(server.url, journey)
+    assert found.outcome == "ok"
+    assert texts == ["one two", "one two"]
+
+
 async def test_a_stream_that_breaks_while_it_is_read_raises_in_the_journey(url: str) -> None:
     caught: list[str] = []
 
