@@ -299,6 +299,28 @@ async def test_a_stream_that_the_server_breaks_off_fails(is_reset: bool) -> None
 
 
 @linux
+async def test_a_stream_in_more_encodings_than_can_be_undone_does_not_stay_open_in_the_count() -> None:
+    async with asking() as made:
+        asked = asyncio.create_task(made.llm.chat("hello"))
+        peer = await made.answering()
+        encoded = b"Content-Encoding: %b\r\n\r\n" % b", ".join([b"gzip"] * 20)
+        peer.send(HEAD[:-2] + encoded + token("a") + FINISH)
+        with pytest.raises(RequestFailed) as failed:
+            await asked
+        made.reads.take(0, 0)
+        asked = asyncio.create_task(made.llm.chat("hello"))
+        await asyncio.get_running_loop().sock_recv(peer, 65536)
+        peer.send(HEAD + token("a") + FINISH)
+        await asked
+        peer.close()
+
+    assert failed.value.outcome == "no stream"
+    health = made.reads.take(0, 0)
+    assert health is not None
+    assert health.streams == 1
+
+
+@linux
 async def test_a_cancelled_stream_closes_its_connection() -> None:
     async with asking() as made:
         asked = asyncio.create_task(made.llm.chat("hello"))

@@ -52,7 +52,7 @@ class LlmCall:
 
     wants_stream: False: a whole answer was asked for. wait_ns: from when the iteration was due to this call, without
     think time; None: it had no due time, or this is not the iteration's first call. first_token_ns, idle_ns: limits;
-    None: there are none. reads: counts the reads of the worker's streams; None: nothing counts them.
+    None: there are none.
     """
 
     api: Api
@@ -139,6 +139,11 @@ class LlmReply(StreamedReply):
         self.head = head
         kind = head.get(b"content-type") or b""
         if head.status < 300 and kind.lower().startswith(_SSE):
+            if head.zipped:
+                try:
+                    self._unpacker = Unpacker(head.encodings)
+                except DecodingError:  # so many layers that nobody can mean it: no stream
+                    return
             self.reading = reading = StreamReading(self._call.api)
             if self._call.reads_parts:
                 reading.parts = []
@@ -147,11 +152,6 @@ class LlmReply(StreamedReply):
                 self._counted.opened()
             if self._call.conventions:
                 reading.chunks = []
-            if head.zipped:
-                try:
-                    self._unpacker = Unpacker(head.encodings)
-                except DecodingError:  # so many layers that nobody can mean it: no stream
-                    self.reading = None
 
     def took(self, data: bytes, now_ns: int) -> bool:
         """HOT, once a read. Read the events in these bytes; see `StreamReading.feed` for its budget."""
