@@ -277,6 +277,23 @@ async def test_a_connection_is_used_again_and_other_requests_have_the_time_of_th
 
 
 @linux
+async def test_a_chunk_in_place_of_a_head_is_an_error_also_after_a_chunked_answer() -> None:
+    async with asking() as made:
+        asked = asyncio.create_task(made.llm.chat("hello"))
+        peer = await made.answering()
+        peer.send(HEAD + token("a") + FINISH)
+        await asked
+        asked = asyncio.create_task(made.llm.chat("hello"))
+        await asyncio.get_running_loop().sock_recv(peer, 65536)
+        peer.send(token("b"))
+        with pytest.raises(RequestFailed) as failed:
+            await asyncio.wait_for(asked, 5)
+        peer.close()
+
+    assert failed.value.outcome == "protocol"
+
+
+@linux
 @pytest.mark.parametrize("is_reset", [False, True])
 async def test_a_stream_that_the_server_breaks_off_fails(is_reset: bool) -> None:
     async with asking() as made:
