@@ -68,7 +68,8 @@ class Asking(TypedDict, total=False):
     tools: Sequence[Tool | ToolFunction]
     """Tools that the model may call."""
     temperature: float | None
-    stop: Sequence[str]
+    stop: str | Sequence[str]
+    """A text, or several, at which the model stops."""
     reasoning: str
     """The effort of reasoning, such as "low"."""
     accept: Container[int]
@@ -271,6 +272,7 @@ class LlmClient:
     ) -> InferenceRequest:
         settings = self.settings
         max_tokens, temperature = asking.get("max_tokens"), asking.get("temperature")
+        stop = asking.get("stop", ())
         return InferenceRequest(
             model=settings.model,
             messages=self.messages(content, asking.get("system", "")),
@@ -278,7 +280,7 @@ class LlmClient:
             stream=wants_stream,
             usage=settings.usage,
             temperature=settings.temperature if temperature is None else temperature,
-            stop=tuple(asking.get("stop", ())),
+            stop=(stop,) if isinstance(stop, str) else tuple(stop),
             tools=tools,
             format=format if format is None or isinstance(format, JsonFormat) else _schema(format),
             reasoning=asking.get("reasoning", ""),

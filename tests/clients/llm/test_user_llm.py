@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -50,6 +51,16 @@ async def test_a_chat_returns_the_text_the_usage_and_the_finish_reason(url: str)
     assert found.outcomes() == {"ok": 1}
     assert found.values("output_tokens") == [5_000]
     assert found.values("prompt_tokens") == [3_000]
+
+
+@pytest.mark.parametrize(("stop", "sent"), [("END", ["END"]), (["a", "END"], ["a", "END"])])
+async def test_one_stop_text_is_sent_whole(stop: str | list[str], sent: list[str]) -> None:
+    async def journey(user: User) -> None:
+        await user.llm.chat("hi", stop=stop)
+
+    async with scripted(stream_reply("one")) as server:
+        assert (await asked(server.url, journey)).outcome == "ok"
+    assert json.loads(server.requests[0].body)["stop"] == sent
 
 
 async def test_times_are_those_of_the_events_and_not_of_the_end(slow_url: str) -> None:
