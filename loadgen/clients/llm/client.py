@@ -30,6 +30,7 @@ from loadgen.clients.response.streams import ReplyStream
 from loadgen.engine.health.stream_reads import StreamReads
 from loadgen.engine.recording.tagging import GivenTags
 from loadgen.errors import ExpectFailed, RequestFailed, UsageError
+from loadgen.measure.deltas.series_key import OK
 
 _EXPECT_VECTORS: Final = "expect vectors"
 
@@ -247,6 +248,7 @@ class LlmClient:
                 tags=asking.get("tags"),
                 # A whole answer has no first token to wait for.
                 limit_ns=min(call.total_ns, (call.first_token_ns if wants_stream else None) or call.total_ns),
+                accept=asking.get("accept"),
             )
         except RequestFailed:
             call.end()
@@ -257,7 +259,7 @@ class LlmClient:
             raise
         assert isinstance(reply, LlmReply)
         reply.functions = functions
-        if reply.status_code >= 400 and reply.status_code not in asking.get("accept", ()):
+        if reply.outcome is not OK:  # an error status that is not accepted
             await reply.over()
             raise RequestFailed(reply.outcome, f"{reply.route.method} {reply.route.url}: {_refusal_text(reply)}")
         return reply

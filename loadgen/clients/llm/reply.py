@@ -259,7 +259,7 @@ class LlmReply(StreamedReply):
         except asyncio.CancelledError:
             self.abandon()
             raise
-        if self.outcome is OK:
+        if self.outcome is OK and self.status_code < 400:  # an accepted error has no tokens
             outcome, detail = self._ended_as()
             if outcome != OK:
                 self.outcome = outcome

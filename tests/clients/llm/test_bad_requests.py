@@ -214,6 +214,23 @@ async def test_a_whole_answer_in_gzip_is_read(is_broken: bool, outcome: str) -> 
     assert (found.outcome, found.outcomes()) == (outcome, {outcome: 1})
 
 
+async def test_an_accepted_status_is_no_error_of_the_row_or_of_the_iteration() -> None:
+    statuses: list[int] = []
+
+    async def journey(user: User) -> None:
+        statuses.append((await user.llm.chat("hi", accept={429})).status_code)
+        async with user.llm.stream("hi", accept={429}) as answer:
+            assert [part async for part in answer.parts()] == []
+            statuses.append(answer.status_code)
+
+    async with scripted(ok(b"{}", "Content-Type: application/json", status="429 Too Many Requests")) as server:
+        found = await asked(server.url, journey)
+    assert statuses == [429, 429]
+    assert (found.outcome, found.outcomes()) == ("ok", {"ok": 2})
+    assert len(found.values("response", "ok")) == 2
+    assert found.values("ttft", None) == [], "no model answered"
+
+
 async def test_generated_json_that_is_nested_too_deep_does_not_fit_its_type() -> None:
     async def journey(user: User) -> None:
         reply = await user.llm.chat("hi")
