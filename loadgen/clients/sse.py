@@ -98,33 +98,35 @@ class EventStream:
 
     async def __aiter__(self) -> AsyncIterator[Event]:
         """Yield the events as they arrive, until `upto` of them came, or `within` is over, or the server says so."""
-        try:
-            while self._reply is not None:
-                async for event in self._events():
-                    yield event
-                    if self._left is not None:
-                        self._left -= 1
-                        if self._left <= 0:
-                            return
-                if not self._reconnects:
-                    return
-                self.last_id = self._reader.last_id or self.last_id
-                retry_s = self._reader.retry_ms / 1_000 if self._reader.retry_ms >= 0 else _RETRY_S
-                left_s = self._left_s()
-                if left_s is not None and left_s <= retry_s:
-                    return
-                await self._wait(retry_s)
-                await self._connect()
-        except TimeoutError:
-            if self._until_ns is None or perf_counter_ns() < self._until_ns:
-                raise
+        while self._reply is not None:
+            async for event in self._events():
+                yield event
+                if self._left is not None:
+                    self._left -= 1
+                    if self._left <= 0:
+                        return
+            if self._reply is None or not self._reconnects:
+                return
+            self.last_id = self._reader.last_id or self.last_id
+            retry_s = self._reader.retry_ms / 1_000 if self._reader.retry_ms >= 0 else _RETRY_S
+            left_s = self._left_s()
+            if left_s is not None and left_s <= retry_s:
+                return
+            await self._wait(retry_s)
+            await self._connect()
 
     async def _events(self) -> AsyncIterator[Event]:
         reply, reader = self._reply, self._reader
         assert reply is not None
         while True:
-            async with asyncio.timeout(self._left_s()):
-                piece = await anext(self._pieces, None)
+            try:
+                async with asyncio.timeout(self._left_s()) as limit:
+                    piece = await anext(self._pieces, None)
+            except TimeoutError:
+                if not limit.expired():
+                    raise
+                self._reply = None  # `within` is over, by the loop's clock, which can be 1 ms ahead of ours
+                return
             found = reader.close() if piece is None else reader.feed(piece)
             for one in found:
                 yield Event(one.data.decode("utf-8", "replace"), one.event, one.id, reply.piece_ns)

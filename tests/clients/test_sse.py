@@ -81,6 +81,16 @@ async def test_it_ends_when_its_time_is_over_although_the_server_keeps_quiet() -
     assert [row.outcome for row in rows_of(http)] == ["ok"]
 
 
+async def test_its_time_is_over_by_the_loops_clock_which_can_be_ahead_of_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+    head = f"HTTP/1.1 200 OK\r\n{KIND}\r\nTransfer-Encoding: chunked\r\n\r\n9\r\ndata: a\n\n\r\n".encode()
+    async with scripted([head, HANG]) as server, client_of(server.url) as http:
+        monkeypatch.setattr(EventStream, "_left_s", lambda self: 0.1)
+        found = await read(events_of(http, within_ns=10_000_000_000))
+
+    assert [event.data for event in found] == ["a"]
+    assert server.connections == 1
+
+
 async def test_it_does_not_connect_again_if_the_wait_would_end_too_late() -> None:
     async with scripted(ok(b"data: a\n\n", KIND)) as server, client_of(server.url) as http:
         found = await read(events_of(http, within_ns=2_000_000_000))
