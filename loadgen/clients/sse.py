@@ -54,7 +54,7 @@ class Event:
 class EventStream:
     """The events of one URL, over as many connections as it takes. Made by `user.sse`.
 
-    last_id: the last event id that the server sent. connections: how many were opened.
+    connections: how many were opened.
     """
 
     def __init__(
@@ -78,8 +78,12 @@ class EventStream:
         self._reply: StreamedReply | None = None
         self._reader = SseReader()
         self._pieces: AsyncIterator[bytes]
-        self.last_id = ""
         self.connections = 0
+
+    @property
+    def last_id(self) -> str:
+        """Return the last event id that the server set, on this connection or an earlier one."""
+        return self._reader.last_id
 
     async def __aenter__(self) -> EventStream:
         """Connect, and return when the head of the answer is there.
@@ -107,7 +111,6 @@ class EventStream:
                         return
             if self._reply is None or not self._reconnects:
                 return
-            self.last_id = self._reader.last_id or self.last_id
             retry_s = self._reader.retry_ms / 1_000 if self._reader.retry_ms >= 0 else _RETRY_S
             left_s = self._left_s()
             if left_s is not None and left_s <= retry_s:
@@ -150,7 +153,8 @@ class EventStream:
         except ExpectFailed:
             await self._stack.aclose()  # Python does not call `__aexit__` if `__aenter__` raises
             raise
-        self._reader = SseReader()
+        last_id, self._reader = self.last_id, SseReader()
+        self._reader.last_id = last_id
         self._pieces = reply.aiter_bytes()
 
 

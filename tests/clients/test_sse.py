@@ -64,6 +64,21 @@ async def test_a_stream_that_ends_is_continued_after_the_last_event_when_the_ser
     assert [row.outcome for row in rows_of(http)] == ["ok", "ok", "ok"]
 
 
+async def test_the_last_id_stays_until_the_server_sets_another_or_none() -> None:
+    answers = in_turn(
+        ok(b"id: 41\ndata: a\n\n", KIND),
+        ok(b"data: b\n\nid: 42\ndata: c\n\nid\ndata: d\n\n", KIND),
+        ok(status="204 No Content"),
+    )
+    async with scripted(answers) as server, client_of(server.url) as http:
+        events = events_of(http)
+        found = [(event.data, event.id) for event in await read(events)]
+
+    assert found == [("a", "41"), ("b", "41"), ("c", "42"), ("d", "")]
+    assert [request.header("last-event-id") for request in server.requests] == [None, "41", None]
+    assert events.last_id == ""
+
+
 async def test_it_ends_after_the_wanted_number_of_events() -> None:
     async with scripted(ok(b"data: a\n\ndata: b\n\ndata: c\n\n", KIND)) as server, client_of(server.url) as http:
         found = await read(events_of(http, upto=2))
