@@ -20,6 +20,7 @@ from loadgen.clients.llm.reply import LlmCall, LlmReply
 from loadgen.clients.llm.settings import Llm
 from loadgen.clients.llm.tools import ToolFunction, as_tools
 from loadgen.clients.llm.worker import LlmWorker
+from loadgen.clients.llm_apis.anthropic import VERSION_HEADER
 from loadgen.clients.llm_apis.apis import APIS
 from loadgen.clients.llm_apis.openai_wire import UNREADABLE
 from loadgen.clients.llm_apis.types import Api, InferenceRequest, JsonFormat, Message, Tool
@@ -158,8 +159,8 @@ class LlmClient:
         Raises:
             UsageError: the key has characters that no header may have.
         """
-        settings = self.settings
-        found = {"anthropic-version": "2023-06-01"} if settings.api == "anthropic" else {}
+        settings, is_anthropic = self.settings, self._api.name == "anthropic"
+        found = dict([VERSION_HEADER]) if is_anthropic else {}
         if settings.api_key is not None:
             key = settings.api_key.reveal().strip()
             if not key.isascii() or not key.isprintable():
@@ -167,7 +168,7 @@ class LlmClient:
                     f"the secret {settings.api_key.name!r} is no API key: it has characters that a header cannot have",
                     hint="store the key alone, without quotes or line breaks",
                 )
-            if settings.api == "anthropic":
+            if is_anthropic:
                 found["x-api-key"] = key
             else:
                 found["Authorization"] = f"Bearer {key}"

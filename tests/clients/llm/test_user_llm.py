@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
 
 from loadgen import Message, prompt
+from loadgen.clients.llm_apis.apis import APIS
 from loadgen.clients.llm_apis.types import Part
 from loadgen.clients.net.canned_replies import stream_reply
 from loadgen.dsl.users.user import User
@@ -375,6 +376,15 @@ async def test_other_apis_have_the_same_metrics(api: Any) -> None:
         found = await asked(server.url, journey, api=api)
     assert found.outcome == "ok"
     assert 1 <= len(found.values("itl")) <= 4, "fewer if tokens share a read with the first one"
+
+
+async def test_an_api_of_ones_own_that_is_made_from_another_has_its_headers() -> None:
+    async def journey(user: User) -> None:
+        await user.llm.chat("hi")
+
+    async with scripted(ok(status="404 Not Found")) as server:
+        await asked(server.url, journey, api=replace(APIS["anthropic"], path="/gateway/v1/ask"))
+    assert server.requests[0].header("anthropic-version") == "2023-06-01"
 
 
 async def test_embeddings_are_counted_and_their_number_and_size_are_checked(url: str) -> None:
