@@ -17,7 +17,7 @@ from typing import Any, Final
 
 import msgspec
 
-from loadgen.clients.events import SseReader
+from loadgen.clients.events import NO_STREAM, SseReader
 from loadgen.clients.http import HttpClient
 from loadgen.clients.response.streams import StreamedReply
 from loadgen.engine.recording.tagging import GivenTags
@@ -29,8 +29,6 @@ __all__ = ["Event", "EventStream"]
 _RETRY_S: Final = 3.0
 """The wait before a new connection, if the server has asked for no other. The standard leaves it open; browsers take
 between 3 and 5 s."""
-NO_EVENTS: Final = "no stream"
-"""Outcome: the answer is not a stream of events."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +130,7 @@ class EventStream:
                 return
             found = reader.close() if piece is None else reader.feed(piece)
             for one in found:
-                yield Event(one.data.decode("utf-8", "replace"), one.event, one.id, reply.piece_ns)
+                yield Event(one.text, one.event, one.id, reply.piece_ns)
             if piece is None:
                 return
 
@@ -167,5 +165,5 @@ def _check(reply: StreamedReply, url: str) -> None:
     reply.raise_for_status()
     kind = reply.headers.get("content-type", "")
     if not kind.lower().startswith("text/event-stream"):
-        reply.outcome = NO_EVENTS
-        raise ExpectFailed(NO_EVENTS, f"GET {url}: {kind or 'no content type'} instead of a stream of events")
+        reply.outcome = NO_STREAM
+        raise ExpectFailed(NO_STREAM, f"GET {url}: {kind or 'no content type'} instead of a stream of events")

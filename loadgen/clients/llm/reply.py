@@ -15,11 +15,12 @@ from typing import Any, Final, TypeVar
 
 import msgspec
 
+from loadgen.clients.events import NO_STREAM
 from loadgen.clients.llm.tools import RunnableCall, ToolFunction
 from loadgen.clients.llm.worker import LlmWorker
 from loadgen.clients.llm_apis.openai_wire import UNREADABLE
 from loadgen.clients.llm_apis.row_tags import tags_of
-from loadgen.clients.llm_apis.stream_reading import LEFT, NO_STREAM, STALLED, StreamReading
+from loadgen.clients.llm_apis.stream_reading import LEFT, STALLED, StreamReading
 from loadgen.clients.llm_apis.types import Api, Part, Usage
 from loadgen.clients.net.connect_timing import Opening
 from loadgen.clients.protocol.decoding import DecodingError, Unpacker, decode
