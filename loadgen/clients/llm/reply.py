@@ -187,13 +187,13 @@ class LlmReply(StreamedReply):
             else:
                 self._counted.first(events, now_ns - self.asked_ns)
             self._token_ns = now_ns
-        if has_parts and reading.has_token:
+        if reading.has_token:  # each read counts, also one of comments: servers send them to keep a stream alive
             deadline_ns = self._total_deadline_ns
             if call.idle_ns is not None and now_ns + call.idle_ns < deadline_ns:
                 deadline_ns = now_ns + call.idle_ns
             self.source.allow_until(self, deadline_ns)
-            if call.reads_parts:
-                self._wake()
+        if has_parts and call.reads_parts:
+            self._wake()
         return False
 
     def _at_its_end(self) -> None:

@@ -135,6 +135,27 @@ async def test_a_stream_that_stalls_ends_at_the_idle_limit(url: str) -> None:
     assert len(found.values("ttft", "stream stalled", bound=False)) == 1
 
 
+async def test_comments_keep_a_stream_alive() -> None:
+    async def journey(user: User) -> None:
+        assert (await user.llm.chat("hi")).text == "one"
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        body = stream_reply("one").partition(b"\r\n\r\n")[2]
+        begin = body.index(b'data: {"choices": [{"index": 0, "delta": {}')
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n" + body[:begin])
+        for _ in range(8):
+            await asyncio.sleep(0.1)
+            writer.write(b":\n\n")
+        writer.write(body[begin:])
+        writer.close()
+
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        found = await asked(f"http://127.0.0.1:{port}", journey, idle="400ms")
+    assert found.outcome == "ok"
+
+
 async def test_an_answer_without_a_first_token_is_a_timeout_at_its_limit() -> None:
     async def journey(user: User) -> None:
         await user.llm.chat("hi", max_tokens=4)
