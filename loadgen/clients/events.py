@@ -15,13 +15,15 @@ import msgspec
 
 from loadgen.errors import RequestFailed
 
-__all__ = ["EVENT_TOO_LARGE", "MAX_EVENT_BYTES", "SseEvent", "SseReader"]
+__all__ = ["EVENT_TOO_LARGE", "MAX_EVENT_BYTES", "NO_STREAM", "SseEvent", "SseReader"]
 
 MAX_EVENT_BYTES: Final = 16 * 1024 * 1024
 """Far above what model servers send: an answer in one event has some 100 KB. Without a limit, a server that never
 sends a blank line would fill the memory."""
 EVENT_TOO_LARGE: Final = "event too large"
 """Outcome: an event, or a line without its end, that is larger than the limit."""
+NO_STREAM: Final = "no stream"
+"""Outcome: a stream of events was asked for, and another kind of answer came."""
 
 _BOM: Final = b"\xef\xbb\xbf"
 _END: Final = b"\n\n"

@@ -350,12 +350,15 @@ class HttpClient:
         name: str,
         tags: GivenTags | None,
         limit_ns: int,
+        accept: Container[int] | None = None,
     ) -> Reply:
         """Send JSON by POST, and return the reply that `make` creates when the head of the answer has arrived.
 
         For clients above this one, such as that of AI models. headers: further header lines, as bytes. limit_ns: the
-        time-out of the request, which the reply may extend while the answer arrives.
+        time-out of the request, which the reply may extend while the answer arrives. accept: as in `request`.
         """
+        if accept is not None:
+            check_accept(accept)
         route = self._posts[url]
         begin = self._begin(route)
         if begin is None:  # a header of the user, such as Host, changes other lines
@@ -366,7 +369,7 @@ class HttpClient:
         else:
             data = b"%b%bContent-Length: %d%b%b" % (begin, headers, len(body), _JSON_END, body)
         timeouts = Timeouts(connect_ns=self._timeouts.connect_ns, total_ns=limit_ns)
-        return await self._send(route, data, name, None, tags=tags, timeouts=timeouts, stream=make)
+        return await self._send(route, data, name, None, tags=tags, timeouts=timeouts, accept=accept, stream=make)
 
     @property
     def meter(self) -> Meter:

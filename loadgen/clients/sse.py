@@ -17,7 +17,7 @@ from typing import Any, Final
 
 import msgspec
 
-from loadgen.clients.events import SseReader
+from loadgen.clients.events import NO_STREAM, SseReader
 from loadgen.clients.http import HttpClient
 from loadgen.clients.response.streams import StreamedReply
 from loadgen.engine.recording.tagging import GivenTags
@@ -29,8 +29,6 @@ __all__ = ["Event", "EventStream"]
 _RETRY_S: Final = 3.0
 """The wait before a new connection, if the server has asked for no other. The standard leaves it open; browsers take
 between 3 and 5 s."""
-NO_EVENTS: Final = "no stream"
-"""Outcome: the answer is not a stream of events."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +52,7 @@ class Event:
 class EventStream:
     """The events of one URL, over as many connections as it takes. Made by `user.sse`.
 
-    last_id: the last event id that the server sent. connections: how many were opened.
+    connections: how many were opened.
     """
 
     def __init__(
@@ -78,8 +76,12 @@ class EventStream:
         self._reply: StreamedReply | None = None
         self._reader = SseReader()
         self._pieces: AsyncIterator[bytes]
-        self.last_id = ""
         self.connections = 0
+
+    @property
+    def last_id(self) -> str:
+        """Return the last event id that the server set, on this connection or an earlier one."""
+        return self._reader.last_id
 
     async def __aenter__(self) -> EventStream:
         """Connect, and return when the head of the answer is there.
@@ -98,36 +100,37 @@ class EventStream:
 
     async def __aiter__(self) -> AsyncIterator[Event]:
         """Yield the events as they arrive, until `upto` of them came, or `within` is over, or the server says so."""
-        try:
-            while self._reply is not None:
-                async for event in self._events():
-                    yield event
-                    if self._left is not None:
-                        self._left -= 1
-                        if self._left <= 0:
-                            return
-                if not self._reconnects:
-                    return
-                self.last_id = self._reader.last_id or self.last_id
-                retry_s = self._reader.retry_ms / 1_000 if self._reader.retry_ms >= 0 else _RETRY_S
-                left_s = self._left_s()
-                if left_s is not None and left_s <= retry_s:
-                    return
-                await self._wait(retry_s)
-                await self._connect()
-        except TimeoutError:
-            if self._until_ns is None or perf_counter_ns() < self._until_ns:
-                raise
+        while self._reply is not None:
+            async for event in self._events():
+                yield event
+                if self._left is not None:
+                    self._left -= 1
+                    if self._left <= 0:
+                        return
+            if self._reply is None or not self._reconnects:
+                return
+            retry_s = self._reader.retry_ms / 1_000 if self._reader.retry_ms >= 0 else _RETRY_S
+            left_s = self._left_s()
+            if left_s is not None and left_s <= retry_s:
+                return
+            await self._wait(retry_s)
+            await self._connect()
 
     async def _events(self) -> AsyncIterator[Event]:
         reply, reader = self._reply, self._reader
         assert reply is not None
         while True:
-            async with asyncio.timeout(self._left_s()):
-                piece = await anext(self._pieces, None)
+            try:
+                async with asyncio.timeout(self._left_s()) as limit:
+                    piece = await anext(self._pieces, None)
+            except TimeoutError:
+                if not limit.expired():
+                    raise
+                self._reply = None  # `within` is over, by the loop's clock, which can be 1 ms ahead of ours
+                return
             found = reader.close() if piece is None else reader.feed(piece)
             for one in found:
-                yield Event(one.data.decode("utf-8", "replace"), one.event, one.id, reply.piece_ns)
+                yield Event(one.text, one.event, one.id, reply.piece_ns)
             if piece is None:
                 return
 
@@ -148,7 +151,8 @@ class EventStream:
         except ExpectFailed:
             await self._stack.aclose()  # Python does not call `__aexit__` if `__aenter__` raises
             raise
-        self._reader = SseReader()
+        last_id, self._reader = self.last_id, SseReader()
+        self._reader.last_id = last_id
         self._pieces = reply.aiter_bytes()
 
 
@@ -161,5 +165,5 @@ def _check(reply: StreamedReply, url: str) -> None:
     reply.raise_for_status()
     kind = reply.headers.get("content-type", "")
     if not kind.lower().startswith("text/event-stream"):
-        reply.outcome = NO_EVENTS
-        raise ExpectFailed(NO_EVENTS, f"GET {url}: {kind or 'no content type'} instead of a stream of events")
+        reply.outcome = NO_STREAM
+        raise ExpectFailed(NO_STREAM, f"GET {url}: {kind or 'no content type'} instead of a stream of events")

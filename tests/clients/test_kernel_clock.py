@@ -277,6 +277,23 @@ async def test_a_connection_is_used_again_and_other_requests_have_the_time_of_th
 
 
 @linux
+async def test_a_chunk_in_place_of_a_head_is_an_error_also_after_a_chunked_answer() -> None:
+    async with asking() as made:
+        asked = asyncio.create_task(made.llm.chat("hello"))
+        peer = await made.answering()
+        peer.send(HEAD + token("a") + FINISH)
+        await asked
+        asked = asyncio.create_task(made.llm.chat("hello"))
+        await asyncio.get_running_loop().sock_recv(peer, 65536)
+        peer.send(token("b"))
+        with pytest.raises(RequestFailed) as failed:
+            await asyncio.wait_for(asked, 5)
+        peer.close()
+
+    assert failed.value.outcome == "protocol"
+
+
+@linux
 @pytest.mark.parametrize("is_reset", [False, True])
 async def test_a_stream_that_the_server_breaks_off_fails(is_reset: bool) -> None:
     async with asking() as made:
@@ -296,6 +313,28 @@ async def test_a_stream_that_the_server_breaks_off_fails(is_reset: bool) -> None
     assert health is not None
     assert health.streams == 1
     assert made.reads.take(0, 0) is None  # nothing is open, and nothing was read
+
+
+@linux
+async def test_a_stream_in_more_encodings_than_can_be_undone_does_not_stay_open_in_the_count() -> None:
+    async with asking() as made:
+        asked = asyncio.create_task(made.llm.chat("hello"))
+        peer = await made.answering()
+        encoded = b"Content-Encoding: %b\r\n\r\n" % b", ".join([b"gzip"] * 20)
+        peer.send(HEAD[:-2] + encoded + token("a") + FINISH)
+        with pytest.raises(RequestFailed) as failed:
+            await asked
+        made.reads.take(0, 0)
+        asked = asyncio.create_task(made.llm.chat("hello"))
+        await asyncio.get_running_loop().sock_recv(peer, 65536)
+        peer.send(HEAD + token("a") + FINISH)
+        await asked
+        peer.close()
+
+    assert failed.value.outcome == "no stream"
+    health = made.reads.take(0, 0)
+    assert health is not None
+    assert health.streams == 1
 
 
 @linux

@@ -64,6 +64,21 @@ async def test_a_stream_that_ends_is_continued_after_the_last_event_when_the_ser
     assert [row.outcome for row in rows_of(http)] == ["ok", "ok", "ok"]
 
 
+async def test_the_last_id_stays_until_the_server_sets_another_or_none() -> None:
+    answers = in_turn(
+        ok(b"id: 41\ndata: a\n\n", KIND),
+        ok(b"data: b\n\nid: 42\ndata: c\n\nid\ndata: d\n\n", KIND),
+        ok(status="204 No Content"),
+    )
+    async with scripted(answers) as server, client_of(server.url) as http:
+        events = events_of(http)
+        found = [(event.data, event.id) for event in await read(events)]
+
+    assert found == [("a", "41"), ("b", "41"), ("c", "42"), ("d", "")]
+    assert [request.header("last-event-id") for request in server.requests] == [None, "41", None]
+    assert events.last_id == ""
+
+
 async def test_it_ends_after_the_wanted_number_of_events() -> None:
     async with scripted(ok(b"data: a\n\ndata: b\n\ndata: c\n\n", KIND)) as server, client_of(server.url) as http:
         found = await read(events_of(http, upto=2))
@@ -79,6 +94,16 @@ async def test_it_ends_when_its_time_is_over_although_the_server_keeps_quiet() -
 
     assert [event.data for event in found] == ["a"]
     assert [row.outcome for row in rows_of(http)] == ["ok"]
+
+
+async def test_its_time_is_over_by_the_loops_clock_which_can_be_ahead_of_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+    head = f"HTTP/1.1 200 OK\r\n{KIND}\r\nTransfer-Encoding: chunked\r\n\r\n9\r\ndata: a\n\n\r\n".encode()
+    async with scripted([head, HANG]) as server, client_of(server.url) as http:
+        monkeypatch.setattr(EventStream, "_left_s", lambda self: 0.1)
+        found = await read(events_of(http, within_ns=10_000_000_000))
+
+    assert [event.data for event in found] == ["a"]
+    assert server.connections == 1
 
 
 async def test_it_does_not_connect_again_if_the_wait_would_end_too_late() -> None:

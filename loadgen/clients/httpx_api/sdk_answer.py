@@ -93,9 +93,8 @@ def sdk_answer(method: str, path: str, head: Head) -> SdkAnswer | None:
         return None
     unpacker = None
     if head.zipped:
-        encodings = b",".join(value for name, value in head.raw if name.lower() == b"content-encoding")
         try:
-            unpacker = Unpacker(encodings.decode("latin-1"))
+            unpacker = Unpacker(head.encodings)
         except DecodingError:  # the SDK raises its own error
             return None
     return SdkAnswer(api, is_stream=is_stream, unpacker=unpacker)

@@ -20,15 +20,18 @@ from loadgen.clients.llm.reply import LlmCall, LlmReply
 from loadgen.clients.llm.settings import Llm
 from loadgen.clients.llm.tools import ToolFunction, as_tools
 from loadgen.clients.llm.worker import LlmWorker
+from loadgen.clients.llm_apis.anthropic import VERSION_HEADER
 from loadgen.clients.llm_apis.apis import APIS
 from loadgen.clients.llm_apis.openai_wire import UNREADABLE
 from loadgen.clients.llm_apis.types import Api, InferenceRequest, JsonFormat, Message, Tool
+from loadgen.clients.protocol.decoding import DecodingError
 from loadgen.clients.protocol.request_body_encoding import encode_json
 from loadgen.clients.response.reply_class_for_plan import reply_class
 from loadgen.clients.response.streams import ReplyStream
 from loadgen.engine.health.stream_reads import StreamReads
 from loadgen.engine.recording.tagging import GivenTags
 from loadgen.errors import ExpectFailed, RequestFailed, UsageError
+from loadgen.measure.deltas.series_key import OK
 
 _EXPECT_VECTORS: Final = "expect vectors"
 
@@ -67,7 +70,8 @@ class Asking(TypedDict, total=False):
     tools: Sequence[Tool | ToolFunction]
     """Tools that the model may call."""
     temperature: float | None
-    stop: Sequence[str]
+    stop: str | Sequence[str]
+    """A text, or several, at which the model stops."""
     reasoning: str
     """The effort of reasoning, such as "low"."""
     accept: Container[int]
@@ -124,7 +128,6 @@ class LlmClient:
             ExpectFailed: the answer was not as expected.
         """
         reply = await self._ask(content, asking, format, self.settings.stream if stream is None else stream)
-        reply.functions = as_tools(asking.get("tools", ()))[1]
         await reply.over()
         if expect is not None:
             reply.expect_finish(expect)
@@ -156,8 +159,8 @@ class LlmClient:
         Raises:
             UsageError: the key has characters that no header may have.
         """
-        settings = self.settings
-        found = {"anthropic-version": "2023-06-01"} if settings.api == "anthropic" else {}
+        settings, is_anthropic = self.settings, self._api.name == "anthropic"
+        found = dict([VERSION_HEADER]) if is_anthropic else {}
         if settings.api_key is not None:
             key = settings.api_key.reveal().strip()
             if not key.isascii() or not key.isprintable():
@@ -165,7 +168,7 @@ class LlmClient:
                     f"the secret {settings.api_key.name!r} is no API key: it has characters that a header cannot have",
                     hint="store the key alone, without quotes or line breaks",
                 )
-            if settings.api == "anthropic":
+            if is_anthropic:
                 found["x-api-key"] = key
             else:
                 found["Authorization"] = f"Bearer {key}"
@@ -221,7 +224,8 @@ class LlmClient:
     ) -> LlmReply:
         """Send a request, and return its reply when the head of the answer is there."""
         settings, http = self.settings, self.http
-        body = encode_json(self._api.body(self._request(content, asking, format, wants_stream)))
+        tools, functions = as_tools(asking.get("tools", ()))
+        body = encode_json(self._api.body(self._request(content, asking, tools, format, wants_stream)))
         meter, pool = http.meter, http.pool
         call = LlmCall(
             self._api,
@@ -245,6 +249,7 @@ class LlmClient:
                 tags=asking.get("tags"),
                 # A whole answer has no first token to wait for.
                 limit_ns=min(call.total_ns, (call.first_token_ns if wants_stream else None) or call.total_ns),
+                accept=asking.get("accept"),
             )
         except RequestFailed:
             call.end()
@@ -254,20 +259,23 @@ class LlmClient:
             call.gone()
             raise
         assert isinstance(reply, LlmReply)
-        if reply.status_code >= 400 and reply.status_code not in asking.get("accept", ()):
+        reply.functions = functions
+        if reply.outcome is not OK:  # an error status that is not accepted
             await reply.over()
-            raise RequestFailed(reply.outcome, f"{reply.route.method} {reply.route.url}: {_error_text(reply.body)}")
+            raise RequestFailed(reply.outcome, f"{reply.route.method} {reply.route.url}: {_refusal_text(reply)}")
         return reply
 
     def _request(
         self,
         content: Content,
         asking: Asking,
+        tools: tuple[Tool, ...],
         format: type[Any] | JsonFormat | None,
         wants_stream: bool,
     ) -> InferenceRequest:
         settings = self.settings
         max_tokens, temperature = asking.get("max_tokens"), asking.get("temperature")
+        stop = asking.get("stop", ())
         return InferenceRequest(
             model=settings.model,
             messages=self.messages(content, asking.get("system", "")),
@@ -275,8 +283,8 @@ class LlmClient:
             stream=wants_stream,
             usage=settings.usage,
             temperature=settings.temperature if temperature is None else temperature,
-            stop=tuple(asking.get("stop", ())),
-            tools=as_tools(asking.get("tools", ()))[0],
+            stop=(stop,) if isinstance(stop, str) else tuple(stop),
+            tools=tools,
             format=format if format is None or isinstance(format, JsonFormat) else _schema(format),
             reasoning=asking.get("reasoning", ""),
             exactly=asking.get("exactly", False),
@@ -328,6 +336,14 @@ def _schema(kind: type[Any]) -> JsonFormat:
     if len(_SCHEMAS) < _MOST_SCHEMAS:
         _SCHEMAS[kind] = made
     return made
+
+
+def _refusal_text(reply: LlmReply) -> str:
+    """Return the message of an error status, or its body as it came if that does not match its Content-Encoding."""
+    try:
+        return _error_text(reply.unpacked())
+    except DecodingError:
+        return _error_text(reply.body)
 
 
 def _error_text(body: bytes) -> str:

@@ -31,11 +31,12 @@ class Conversation:
     messages: what was sent and answered so far, in order.
     """
 
-    __slots__ = ("_client", "_functions", "_tools", "_turn", "messages")
+    __slots__ = ("_client", "_tools", "_turn", "messages")
 
     def __init__(self, client: LlmClient, system: str | Drawn, tools: Iterable[Tool | ToolFunction]) -> None:
         self._client = client
-        self._tools, self._functions = as_tools(tools)
+        self._tools = tuple(tools)
+        as_tools(self._tools)  # a wrong tool is an error before the first turn
         self._turn = 0
         self.messages: list[Message] = list(client.messages((), system))
 
@@ -80,7 +81,6 @@ class Conversation:
         if self._tools and "tools" not in given:
             given["tools"] = self._tools
         reply = await self._client.chat([*self.messages, *told], expect=expect, format=format, **given)
-        reply.functions = self._functions
         calls = () if reply.reading is None else reply.reading.tool_calls
         self.messages += [*told, Message("assistant", reply.text, tool_calls=calls)]
         self._turn = turn

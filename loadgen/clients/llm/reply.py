@@ -15,14 +15,15 @@ from typing import Any, Final, TypeVar
 
 import msgspec
 
+from loadgen.clients.events import NO_STREAM
 from loadgen.clients.llm.tools import RunnableCall, ToolFunction
 from loadgen.clients.llm.worker import LlmWorker
 from loadgen.clients.llm_apis.openai_wire import UNREADABLE
 from loadgen.clients.llm_apis.row_tags import tags_of
-from loadgen.clients.llm_apis.stream_reading import LEFT, NO_STREAM, STALLED, StreamReading
+from loadgen.clients.llm_apis.stream_reading import LEFT, STALLED, StreamReading
 from loadgen.clients.llm_apis.types import Api, Part, Usage
 from loadgen.clients.net.connect_timing import Opening
-from loadgen.clients.protocol.decoding import DecodingError, Unpacker
+from loadgen.clients.protocol.decoding import DecodingError, Unpacker, decode
 from loadgen.clients.protocol.outcomes import PROTOCOL, TIMEOUT, TOO_LARGE
 from loadgen.clients.protocol.response_heads import Head
 from loadgen.clients.request.request_head_cache import Route
@@ -52,7 +53,7 @@ class LlmCall:
 
     wants_stream: False: a whole answer was asked for. wait_ns: from when the iteration was due to this call, without
     think time; None: it had no due time, or this is not the iteration's first call. first_token_ns, idle_ns: limits;
-    None: there are none. reads: counts the reads of the worker's streams; None: nothing counts them.
+    None: there are none.
     """
 
     api: Api
@@ -139,6 +140,11 @@ class LlmReply(StreamedReply):
         self.head = head
         kind = head.get(b"content-type") or b""
         if head.status < 300 and kind.lower().startswith(_SSE):
+            if head.zipped:
+                try:
+                    self._unpacker = Unpacker(head.encodings)
+                except DecodingError:  # so many layers that nobody can mean it: no stream
+                    return
             self.reading = reading = StreamReading(self._call.api)
             if self._call.reads_parts:
                 reading.parts = []
@@ -147,12 +153,6 @@ class LlmReply(StreamedReply):
                 self._counted.opened()
             if self._call.conventions:
                 reading.chunks = []
-            if head.zipped:
-                encodings = b",".join(v for n, v in head.raw if n.lower() == b"content-encoding")
-                try:
-                    self._unpacker = Unpacker(encodings.decode("latin-1"))
-                except DecodingError:  # so many layers that nobody can mean it: no stream
-                    self.reading = None
 
     def took(self, data: bytes, now_ns: int) -> bool:
         """HOT, once a read. Read the events in these bytes; see `StreamReading.feed` for its budget."""
@@ -162,7 +162,7 @@ class LlmReply(StreamedReply):
         if reading is None:
             self._whole += data
             if len(self._whole) > self.limit_bytes:
-                self._give_up(RequestFailed(TOO_LARGE, f"the answer has more than {self.limit_bytes} bytes"))
+                self._give_up(RequestFailed(TOO_LARGE, f"the answer has more than {self.limit_bytes} bytes"), now_ns)
             return False
         call = self._call
         if len(self.body) < MAX_SHOWN_BYTES:
@@ -176,10 +176,10 @@ class LlmReply(StreamedReply):
                 for piece in self._unpacker.feed(data):
                     has_parts = reading.feed(piece, now_ns) or has_parts
         except DecodingError as error:
-            self._give_up(RequestFailed(PROTOCOL, str(error)))
+            self._give_up(RequestFailed(PROTOCOL, str(error)), now_ns)
             return False
         except RequestFailed as failure:
-            self._give_up(failure)
+            self._give_up(failure, now_ns)
             return False
         if self._counted is not None and (events := reading.token_events - before):
             if before:
@@ -187,13 +187,13 @@ class LlmReply(StreamedReply):
             else:
                 self._counted.first(events, now_ns - self.asked_ns)
             self._token_ns = now_ns
-        if has_parts and reading.has_token:
+        if reading.has_token:  # each read counts, also one of comments: servers send them to keep a stream alive
             deadline_ns = self._total_deadline_ns
             if call.idle_ns is not None and now_ns + call.idle_ns < deadline_ns:
                 deadline_ns = now_ns + call.idle_ns
             self.source.allow_until(self, deadline_ns)
-            if call.reads_parts:
-                self._wake()
+        if has_parts and call.reads_parts:
+            self._wake()
         return False
 
     def _at_its_end(self) -> None:
@@ -205,6 +205,8 @@ class LlmReply(StreamedReply):
             self.body = bytes(self._whole)
 
     def ended(self) -> None:
+        if self.reading is not None:
+            self.reading.close(self.done_ns)
         self._at_its_end()
         super().ended()
 
@@ -222,9 +224,10 @@ class LlmReply(StreamedReply):
         else:
             super().cut()
 
-    def _give_up(self, failure: RequestFailed) -> None:
-        """Fail the answer in the middle, and close its connection."""
+    def _give_up(self, failure: RequestFailed, now_ns: int) -> None:
+        """Fail the answer in the middle, at the time of this read, and close its connection."""
         self._failure = failure
+        self.done_ns = now_ns
         self.source.abort()
 
     def opened(self, opening: Opening, outcome: str = OK) -> None:
@@ -257,7 +260,7 @@ class LlmReply(StreamedReply):
         except asyncio.CancelledError:
             self.abandon()
             raise
-        if self.outcome is OK:
+        if self.outcome is OK and self.status_code < 400:  # an accepted error has no tokens
             outcome, detail = self._ended_as()
             if outcome != OK:
                 self.outcome = outcome
@@ -279,21 +282,26 @@ class LlmReply(StreamedReply):
         """Return the outcome of a whole answer whose status is no error, and its detail."""
         reading = self.reading
         if reading is not None:
-            reading.close(self.done_ns)
             return reading.outcome(), reading.error
         kind = (self.head.get(b"content-type") or b"").lower()
         if self._call.wants_stream or _JSON not in kind:
             shown = kind.decode("latin-1") or "no content type"
             return NO_STREAM, f"status {self.head.status} with {shown} instead of a stream of events"
         reading = self.reading = StreamReading(self._call.api)
-        body = self.body
-        if self.head.zipped:
-            try:
-                body = super().content
-            except RequestFailed as failure:
-                return PROTOCOL, failure.detail
+        try:
+            body = self.unpacked()
+        except DecodingError as error:
+            return PROTOCOL, str(error)
         reading.add(self._call.api.decode_reply(body), self.done_ns)
         return reading.outcome(), reading.error
+
+    def unpacked(self) -> bytes:
+        """Return the body of an answer that is no stream, with its Content-Encoding undone.
+
+        Raises:
+            DecodingError: it does not match its Content-Encoding.
+        """
+        return decode(self.body, self.head.encodings, self.limit_bytes) if self.head.zipped else self.body
 
     def abandon(self) -> None:
         self._call.end()

@@ -22,7 +22,7 @@ from loadgen.clients.llm_apis.openai_wire import UNREADABLE
 from loadgen.clients.llm_apis.types import Tool, ToolCall
 from loadgen.errors import ExpectFailed, UsageError
 
-__all__ = ["RunnableCall", "ToolFunction", "ToolResult", "as_tools", "tool_of"]
+__all__ = ["RunnableCall", "ToolFunction", "ToolResult", "as_tools"]
 
 ToolFunction = Callable[..., Awaitable[Any]]
 _NAMED = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
@@ -71,7 +71,7 @@ class RunnableCall:
         return ToolResult(self.id, text)
 
 
-def tool_of(function: Tool | ToolFunction) -> Tool:
+def _tool_of(function: Tool | ToolFunction) -> Tool:
     """Return a function as a tool: its name, its docstring's first line, and the JSON schema of its arguments.
 
     Raises:
@@ -100,7 +100,7 @@ def _made_of(function: ToolFunction) -> Tool:
 def as_tools(given: Iterable[Tool | ToolFunction]) -> tuple[tuple[Tool, ...], dict[str, ToolFunction]]:
     """Return (the tools, the functions by the tool's name) of a scenario's list."""
     given = tuple(given)
-    tools = tuple(map(tool_of, given))
+    tools = tuple(map(_tool_of, given))
     functions = {tool.name: one for tool, one in zip(tools, given, strict=True) if not isinstance(one, Tool)}
     return tools, functions
 

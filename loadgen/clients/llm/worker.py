@@ -11,9 +11,9 @@ from typing import Final
 
 from loadgen.units import NS_PER_S
 
-__all__ = ["IDLE_NS", "LlmWorker"]
+__all__ = ["LlmWorker"]
 
-IDLE_NS: Final = 10 * NS_PER_S
+_IDLE_NS: Final = 10 * NS_PER_S
 """A model that this worker did not ask for longer than this may have been unloaded, or its caches emptied."""
 
 
@@ -34,7 +34,7 @@ class LlmWorker:
         self._under_way += 1
         if not last_ns:
             return "first"
-        return "idle" if was_idle and now_ns - last_ns > IDLE_NS else ""
+        return "idle" if was_idle and now_ns - last_ns > _IDLE_NS else ""
 
     def ended(self, now_ns: int) -> None:
         """Register that a request has ended, also if it was cancelled."""

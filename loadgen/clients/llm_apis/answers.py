@@ -1,16 +1,16 @@
-"""What the parts of one answer come to: its outcome, its tool calls, its usage."""
+"""What the parts of one answer come to: its outcome and its tool calls."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from typing import Final
 
-from loadgen.clients.llm_apis.types import Part, ToolCall, Usage
+from loadgen.clients.llm_apis.types import Part, ToolCall
+from loadgen.measure.deltas.series_key import OK
 from loadgen.measure.streams import DONE, ERROR, FINISH, TOKEN_KINDS
 
-__all__ = ["NO_TOKENS", "OK", "STREAM_ERROR", "STREAM_TRUNCATED", "stream_outcome", "tool_calls", "total_usage"]
+__all__ = ["NO_TOKENS", "STREAM_ERROR", "STREAM_TRUNCATED", "stream_outcome", "tool_calls"]
 
-OK: Final = "ok"
 STREAM_ERROR: Final = "stream error"
 """The server sent an error after a status of 200."""
 STREAM_TRUNCATED: Final = "stream truncated"
@@ -50,12 +50,3 @@ def tool_calls(parts: Iterable[Part]) -> tuple[ToolCall, ...]:
         call[1] += piece.name
         call[2] += piece.arguments
     return tuple(ToolCall(*call) for _, call in sorted(found, key=lambda item: item[0]))
-
-
-def total_usage(parts: Iterable[Part]) -> Usage:
-    """Return the usage of an answer: each count from the last part that has it."""
-    total = Usage()
-    for part in parts:
-        if part.usage is not None:
-            total = total.then(part.usage)
-    return total

@@ -9,9 +9,9 @@ import msgspec
 from loadgen.clients.llm_apis.openai_wire import UNREADABLE, count, error_part, finish_part, usage_part
 from loadgen.clients.llm_apis.types import Api, InferenceRequest, Message, Part, ToolPiece, Usage, exact_length
 
-__all__ = ["API", "DEFAULT_MAX_TOKENS", "VERSION_HEADER", "body", "decode", "decode_reply"]
+__all__ = ["API", "VERSION_HEADER", "body", "decode", "decode_reply"]
 
-DEFAULT_MAX_TOKENS: Final = 4096
+_DEFAULT_MAX_TOKENS: Final = 4096
 """This API requires a limit; this one is sent if the request has none."""
 VERSION_HEADER: Final = ("anthropic-version", "2023-06-01")
 """Each request must have this header."""
@@ -69,7 +69,7 @@ def body(request: InferenceRequest) -> dict[str, object]:
     System messages go into `system`; the results of tools become blocks of a user's message.
     """
     made: dict[str, object] = {"model": request.model, "stream": request.stream}
-    made["max_tokens"] = DEFAULT_MAX_TOKENS if request.max_tokens is None else request.max_tokens
+    made["max_tokens"] = _DEFAULT_MAX_TOKENS if request.max_tokens is None else request.max_tokens
     system = "\n".join(message.content for message in request.messages if message.role == "system")
     if system:
         made["system"] = system

@@ -16,14 +16,12 @@ __all__ = [
     "UNREADABLE",
     "Chunk",
     "Delta",
-    "WireUsage",
     "common_body",
     "count",
     "decode_chunk",
     "decode_whole",
     "error_part",
     "finish_part",
-    "neutral_finish",
     "usage_part",
 ]
 
@@ -97,14 +95,14 @@ _FINISHES: Final = {
 }
 
 
-def neutral_finish(reason: str) -> str:
+def _neutral_finish(reason: str) -> str:
     """Return stop, length, tool_calls or content_filter for the words of the APIs; any other word as it is."""
     return _FINISHES.get(reason, reason)
 
 
 def finish_part(reason: str, choice: int = 0) -> Part:
     """Return the part of a finish reason; its text is the server's own word."""
-    return Part("finish", reason, choice=choice, finish=neutral_finish(reason))
+    return Part("finish", reason, choice=choice, finish=_neutral_finish(reason))
 
 
 def error_part(error: object) -> Part:

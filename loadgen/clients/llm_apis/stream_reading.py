@@ -15,7 +15,7 @@ from loadgen.errors import RequestFailed
 from loadgen.measure.conventions import Convention, Event, Figures, figures
 from loadgen.measure.streams import KIND_NUMBERS, KINDS, EventKind, StreamTimes, stream_times
 
-__all__ = ["ANSWER_TOO_LARGE", "LEFT", "NO_STREAM", "STALLED", "StreamReading"]
+__all__ = ["ANSWER_TOO_LARGE", "LEFT", "STALLED", "StreamReading"]
 
 ANSWER_TOO_LARGE: Final = "answer too large"
 """Outcome: a stream has more text than `_MOST_TEXT`."""
@@ -23,8 +23,6 @@ STALLED: Final = "stream stalled"
 """Outcome: no byte came for longer than `Llm(idle=...)`, after the first token."""
 LEFT: Final = "left"
 """Outcome: the journey left its `async with user.llm.stream(...)` block before the answer was over."""
-NO_STREAM: Final = "no stream"
-"""Outcome: a stream was asked for, and another kind of answer came."""
 
 _MOST_PARTS: Final = 1_000_000
 """Parts of one answer whose times are kept. No model writes more; a server in a loop does."""

@@ -54,9 +54,9 @@ class StampedConnection(Connection):
     def on_chunk_complete(self) -> None:
         self._is_between_chunks = True
 
-    def _begin_parsing(self) -> None:
-        super()._begin_parsing()
-        self._is_between_chunks = False
+    def on_message_complete(self) -> None:
+        super().on_message_complete()
+        self._is_between_chunks = False  # the next answer begins with a head
 
     def data_received_at(self, data: bytes, at_ns: int) -> None:
         """HOT, once a read. Process bytes that arrived at `at_ns`, `perf_counter_ns`."""
@@ -75,7 +75,7 @@ class StampedConnection(Connection):
         exchange.size_bytes += size_bytes
         if self._is_between_chunks:
             end = data.find(b"\r\n", 0, _MOST_SIZE_BYTES)
-            length = _size_of(data[:end])
+            length = _size_of(data[:end]) if end > 0 else 0
             if length and length == size_bytes - end - 4 and data[-2:] == b"\r\n":
                 self._have += length
                 self._pieces += 1

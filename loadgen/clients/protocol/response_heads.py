@@ -67,6 +67,11 @@ class Head:
                 return value
         return None
 
+    @property
+    def encodings(self) -> str:
+        """Return the Content-Encodings of the body, as `decode` and `Unpacker` need them."""
+        return b",".join(value for name, value in self.raw if name.lower() == b"content-encoding").decode("latin-1")
+
 
 class Answer:
     """The last answer of a route: the next one nearly always has the same head and size."""

@@ -54,11 +54,10 @@ def response_text(head: Head, body: bytes | None, *, is_unpacked: bool = False) 
 
 
 def _unpacked_text(head: Head, body: bytes, kind: str) -> str:
-    encodings = b",".join(v for n, v in head.raw if n.lower() == b"content-encoding").decode("latin-1")
     try:
-        return _body_text(decode(body, encodings, _MAX_UNPACKED_BYTES), kind)
+        return _body_text(decode(body, head.encodings, _MAX_UNPACKED_BYTES), kind)
     except DecodingError as error:
-        return f"<{len(body)} bytes, {encodings}: {error}>"
+        return f"<{len(body)} bytes, {head.encodings}: {error}>"
 
 
 def _body_text(body: bytes, kind: str) -> str:

@@ -211,9 +211,8 @@ class Reply:
         lazy = self._lazily()
         content: bytes | None = lazy.get("content")
         if content is None:
-            encodings = b",".join(v for n, v in self.head.raw if n.lower() == b"content-encoding")
             try:
-                content = lazy["content"] = decode(self.body, encodings.decode("latin-1"), self.limit_bytes)
+                content = lazy["content"] = decode(self.body, self.head.encodings, self.limit_bytes)
             except DecodingError as error:
                 self._meter.settle_as(self, PROTOCOL)
                 raise RequestFailed(PROTOCOL, f"{self.route.method} {self.route.url}: {error}") from error

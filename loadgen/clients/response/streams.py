@@ -210,9 +210,8 @@ class StreamedReply(Reply):
             async for piece in self.aiter_raw():
                 yield piece
             return
-        encodings = b",".join(v for n, v in self.head.raw if n.lower() == b"content-encoding")
         try:
-            unpacker = Unpacker(encodings.decode("latin-1"))
+            unpacker = Unpacker(self.head.encodings)
             unseen = 0
             async for packed in self.aiter_raw():
                 for piece in unpacker.feed(packed):

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from loadgen.clients.llm_apis.answers import stream_outcome, tool_calls, total_usage
+from loadgen.clients.llm_apis.answers import stream_outcome, tool_calls
+from loadgen.clients.llm_apis.apis import APIS
+from loadgen.clients.llm_apis.stream_reading import StreamReading
 from loadgen.clients.llm_apis.types import Part, ToolCall, ToolPiece, Usage
 from loadgen.measure.streams import CONTENT, DONE, ERROR, FINISH, KIND_NUMBERS, OTHER, REASONING, ROLE, USAGE
 from tests.support.llm_streams import STREAMS, load
@@ -67,4 +69,6 @@ def test_calls_of_other_choices_are_left_out() -> None:
 def test_usage_takes_each_count_from_the_last_part_that_has_it() -> None:
     parts = [Part("usage", usage=Usage(100, 90, 1)), Part("content", "A"), Part("usage", usage=Usage(output=6))]
 
-    assert total_usage(parts) == Usage(100, 90, 6, -1)
+    reading = StreamReading(APIS["chat"])
+    reading.add(parts, 1)
+    assert reading.usage == Usage(100, 90, 6, -1)

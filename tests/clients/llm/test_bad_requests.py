@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
@@ -177,6 +178,7 @@ async def test_what_no_server_should_send_has_an_outcome_and_one_row(url: str, n
     assert found.outcome == outcome
     assert found.outcomes() == {outcome: 1}
     assert len(found.values("ttft", outcome)) == 1
+    assert found.values("response", outcome)[0] > 0
 
 
 DEEP = "[" * 100_000
@@ -188,6 +190,45 @@ async def test_an_error_that_is_nested_too_deep_is_shown_as_it_came() -> None:
         failure, outcomes = await caught_of(server.url, lambda llm: llm.chat("hi"))
         assert outcomes == {"http 503": 1}
         assert failure.detail == f"POST {server.url}/v1/chat/completions: {DEEP[:500]}"
+
+
+async def test_an_error_in_gzip_shows_what_the_server_wrote() -> None:
+    head = ("Content-Type: application/json", "Content-Encoding: gzip")
+    for body, shown in ((gzip.compress(b'{"error": {"message": "too long"}}'), "too long"), (b"not gzip", "not gzip")):
+        async with scripted(ok(body, *head, status="400 Bad Request")) as server:
+            failure, outcomes = await caught_of(server.url, lambda llm: llm.chat("hi"))
+            assert outcomes == {"http 400": 1}
+            assert failure.detail == f"POST {server.url}/v1/chat/completions: {shown}"
+
+
+@pytest.mark.parametrize(("is_broken", "outcome"), [(False, "ok"), (True, "protocol")])
+async def test_a_whole_answer_in_gzip_is_read(is_broken: bool, outcome: str) -> None:
+    async def journey(user: User) -> None:
+        assert (await user.llm.chat("hi", stream=False)).text == "hello"
+
+    message = {"role": "assistant", "content": "hello"}
+    body = json.dumps({"choices": [{"index": 0, "message": message, "finish_reason": "stop"}]}).encode()
+    packed = body if is_broken else gzip.compress(body)
+    async with scripted(ok(packed, "Content-Type: application/json", "Content-Encoding: gzip")) as server:
+        found = await asked(server.url, journey)
+    assert (found.outcome, found.outcomes()) == (outcome, {outcome: 1})
+
+
+async def test_an_accepted_status_is_no_error_of_the_row_or_of_the_iteration() -> None:
+    statuses: list[int] = []
+
+    async def journey(user: User) -> None:
+        statuses.append((await user.llm.chat("hi", accept={429})).status_code)
+        async with user.llm.stream("hi", accept={429}) as answer:
+            assert [part async for part in answer.parts()] == []
+            statuses.append(answer.status_code)
+
+    async with scripted(ok(b"{}", "Content-Type: application/json", status="429 Too Many Requests")) as server:
+        found = await asked(server.url, journey)
+    assert statuses == [429, 429]
+    assert (found.outcome, found.outcomes()) == ("ok", {"ok": 2})
+    assert len(found.values("response", "ok")) == 2
+    assert found.values("ttft", None) == [], "no model answered"
 
 
 async def test_generated_json_that_is_nested_too_deep_does_not_fit_its_type() -> None:
@@ -228,3 +269,4 @@ async def test_a_stream_in_brotli_or_broken_gzip_is_a_failure(url: str) -> None:
             assert found.outcomes() == {found.outcome: 1}
             assert found.outcome in ("protocol", "no stream", "stream truncated")
             assert found.values("ttft") == []
+            assert found.values("response", found.outcome)[0] > 0

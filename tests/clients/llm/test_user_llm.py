@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
 
 from loadgen import Message, prompt
+from loadgen.clients.llm_apis.apis import APIS
 from loadgen.clients.llm_apis.types import Part
+from loadgen.clients.net.canned_replies import stream_reply
 from loadgen.dsl.users.user import User
 from loadgen.errors import RequestFailed
 from loadgen.measure.deltas.series_key import STREAM_METRICS
 from tests.clients.llm.asked import asked
 from tests.support.llm_target import llm_in_thread
+from tests.support.scripted import ok, scripted
 
 
 @pytest.fixture(scope="module")
@@ -48,6 +52,16 @@ async def test_a_chat_returns_the_text_the_usage_and_the_finish_reason(url: str)
     assert found.outcomes() == {"ok": 1}
     assert found.values("output_tokens") == [5_000]
     assert found.values("prompt_tokens") == [3_000]
+
+
+@pytest.mark.parametrize(("stop", "sent"), [("END", ["END"]), (["a", "END"], ["a", "END"])])
+async def test_one_stop_text_is_sent_whole(stop: str | list[str], sent: list[str]) -> None:
+    async def journey(user: User) -> None:
+        await user.llm.chat("hi", stop=stop)
+
+    async with scripted(stream_reply("one")) as server:
+        assert (await asked(server.url, journey)).outcome == "ok"
+    assert json.loads(server.requests[0].body)["stop"] == sent
 
 
 async def test_times_are_those_of_the_events_and_not_of_the_end(slow_url: str) -> None:
@@ -119,6 +133,27 @@ async def test_a_stream_that_stalls_ends_at_the_idle_limit(url: str) -> None:
     (response,) = found.values("response", None)
     assert 480_000_000 <= response < 2_000_000_000, "the last token comes at 280 ms"
     assert len(found.values("ttft", "stream stalled", bound=False)) == 1
+
+
+async def test_comments_keep_a_stream_alive() -> None:
+    async def journey(user: User) -> None:
+        assert (await user.llm.chat("hi")).text == "one"
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        body = stream_reply("one").partition(b"\r\n\r\n")[2]
+        begin = body.index(b'data: {"choices": [{"index": 0, "delta": {}')
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n" + body[:begin])
+        for _ in range(8):
+            await asyncio.sleep(0.1)
+            writer.write(b":\n\n")
+        writer.write(body[begin:])
+        writer.close()
+
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        found = await asked(f"http://127.0.0.1:{port}", journey, idle="400ms")
+    assert found.outcome == "ok"
 
 
 async def test_an_answer_without_a_first_token_is_a_timeout_at_its_limit() -> None:
@@ -208,6 +243,22 @@ async def test_the_parts_of_a_stream_that_is_read_to_its_end_are_all_there(url: 
     assert texts[0] == texts[1] != ""
 
 
+async def test_the_part_of_a_last_event_without_its_blank_line_is_there() -> None:
+    texts: list[str] = []
+
+    async def journey(user: User) -> None:
+        async with user.llm.stream("hi") as answer:
+            texts.append("".join([part.text async for part in answer.parts() if part.kind == "content"]))
+            texts.append(answer.text)
+
+    body = stream_reply("one", " two").partition(b"\r\n\r\n")[2]
+    cut = body[: body.index(b" two") + 4] + b'"}, "finish_reason": "stop"}]}'
+    async with scripted(ok(cut, "Content-Type: text/event-stream")) as server:
+        found = await asked(server.url, journey)
+    assert found.outcome == "ok"
+    assert texts == ["one two", "one two"]
+
+
 async def test_a_stream_that_breaks_while_it_is_read_raises_in_the_journey(url: str) -> None:
     caught: list[str] = []
 
@@ -276,6 +327,23 @@ async def test_a_tool_is_called_with_the_arguments_that_the_model_wrote(url: str
     assert [name for name, _ in results] == ["stock"]
 
 
+async def test_a_tool_of_one_request_is_called_in_a_stream_and_in_a_turn_of_a_conversation() -> None:
+    results: list[str] = []
+
+    async def journey(user: User) -> None:
+        async with user.llm.stream("Is the lamp there?", tools=[stock]) as answer:
+            async for _ in answer.parts():
+                pass
+        reply = await user.llm.conversation().ask("Is the lamp there?", tools=[stock])
+        for call in (*answer.tool_calls, *reply.tool_calls):
+            results.append((await call.run()).content)
+
+    async with scripted(stream_reply(tool_calls={"stock": {"item": "lamp"}}, finish="tool_calls")) as server:
+        found = await asked(server.url, journey)
+    assert found.outcome == "ok"
+    assert results == ["4", "4"]
+
+
 async def test_a_call_of_an_unknown_tool_has_an_outcome_of_its_own(url: str) -> None:
     async def journey(user: User) -> None:
         reply = await user.llm.chat("hi", **script("tool-call"))
@@ -329,6 +397,15 @@ async def test_other_apis_have_the_same_metrics(api: Any) -> None:
         found = await asked(server.url, journey, api=api)
     assert found.outcome == "ok"
     assert 1 <= len(found.values("itl")) <= 4, "fewer if tokens share a read with the first one"
+
+
+async def test_an_api_of_ones_own_that_is_made_from_another_has_its_headers() -> None:
+    async def journey(user: User) -> None:
+        await user.llm.chat("hi")
+
+    async with scripted(ok(status="404 Not Found")) as server:
+        await asked(server.url, journey, api=replace(APIS["anthropic"], path="/gateway/v1/ask"))
+    assert server.requests[0].header("anthropic-version") == "2023-06-01"
 
 
 async def test_embeddings_are_counted_and_their_number_and_size_are_checked(url: str) -> None:
