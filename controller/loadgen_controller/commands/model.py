@@ -13,7 +13,7 @@ import typer
 from loadgen.errors import UsageError
 from loadgen.report.report_parts import Table
 from loadgen.traffic.formats.detect import FORMATS
-from loadgen.traffic.formats.json_lines import FIELDS
+from loadgen.traffic.formats.json_lines import FIELDS, wrong_mapping
 from loadgen.traffic.formats.log_format import UNITS, FormatOptions, Stamp
 from loadgen.traffic.naming import OTHER, NameRules
 from loadgen.traffic.read_logs import LogOptions, Traffic, read_logs
@@ -83,8 +83,8 @@ def main(
     errors = CollectedErrors()
     pairs = [(field, member) for field, _, member in (text.partition("=") for text in mapping or ())]
     for field, member in pairs:
-        if field not in FIELDS or not member:
-            errors.add(f'--map: invalid field "{field}"', f"write FIELD=MEMBER with a field of: {', '.join(FIELDS)}")
+        if wrong := wrong_mapping(field, member):
+            errors.add(f"--map: {wrong[0]}", wrong[1])
     if stamp not in ("start", "end"):
         errors.add(f'--stamp: invalid value "{stamp}"', "write start or end")
     if time_after and time_after not in UNITS:
