@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import Annotated
 
 import numpy as np
 import typer
 
-from loadgen.errors import UsageError
 from loadgen.report.report_parts import Table
 from loadgen.traffic.formats.detect import FORMATS
 from loadgen.traffic.formats.json_lines import FIELDS, wrong_mapping
@@ -32,7 +30,6 @@ from loadgen_controller.console_output import echo, echo_warning
 from loadgen_controller.screen.terminal_report import Output, print_table
 
 NAME = "model"
-T = TypeVar("T")
 _STATUSES = 6
 EXAMPLES = """[bold]Examples[/bold]
 
@@ -92,8 +89,8 @@ def main(
     for template in name or ():
         if not template.startswith("/"):
             errors.add(f'--name: invalid template "{template}"', "write a path such as /products/{sku}")
-    timeout_ns = errors.catch(lambda: _parsed("--session-timeout", parse_duration, session_timeout))
-    share = errors.catch(lambda: _parsed("--max-rejects", parse_ratio, max_rejects))
+    timeout_ns = errors.parse("--session-timeout", session_timeout, parse_duration)
+    share = errors.parse("--max-rejects", max_rejects, parse_ratio)
     errors.check()
     assert timeout_ns is not None
     assert share is not None
@@ -107,13 +104,6 @@ def main(
         most_rejected=share,
     )
     _print(read_logs(logs, options), options, top)
-
-
-def _parsed(option: str, parse: Callable[[str], T], text: str) -> T:
-    try:
-        return parse(text)
-    except ValueError as error:
-        raise UsageError(f"{option}: {error}", hint=f"see: loadgen {NAME} --help") from None
 
 
 def _print(traffic: Traffic, options: LogOptions, top: int) -> None:
