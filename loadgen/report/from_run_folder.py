@@ -64,7 +64,7 @@ def document_of(
     facts = _facts(run, history, merge, spec, called)
     facts = replace(facts, run={**facts.run, **_cover(run, spec, given, default)}, metrics=read_lanes(run.path))
     table = Table(history, facts.warmup_s)
-    measured = _after_found_warmup(run, summary, history)
+    measured = _after_found_warmup(run, summary, history.intervals.count, history.interval_ns)
     table.look(merge, measured=measured, at_once=None)
     if summary is not None:
         table.take(summary)
@@ -191,21 +191,20 @@ def _adjusted_ns(run: Run) -> int | None:
     return min((int(line["at_ns"]) for line in run.events if line.get("kind") == "adjusted"), default=None)
 
 
-def _after_found_warmup(run: Run, summary: Summary | None, history: History) -> Measured | None:
+def _after_found_warmup(run: Run, summary: Summary | None, intervals: int, interval_ns: int) -> Measured | None:
     """Return the measurements without a warm-up that was detected after the run; None if none was detected."""
     if summary is None or summary.warmup is None or summary.warmup.how != "found" or not summary.warmup.cut_s:
         return None
-    end_ns = history.intervals.count * history.interval_ns
-    return read_batches(run.deltas(), round(summary.warmup.cut_s * NS_PER_S), end_ns, history.interval_ns, recount=True)
+    cut_ns = round(summary.warmup.cut_s * NS_PER_S)
+    return read_batches(run.deltas(), cut_ns, intervals * interval_ns, interval_ns, recount=True)
 
 
 def measured_of(run: Run, summary: Summary) -> Measured:
     """Return the measurements of an ended run; without a warm-up that was detected after the run."""
-    if summary.warmup is None or summary.warmup.how != "found" or not summary.warmup.cut_s:
-        return run.merge
     interval_ns = round(run.interval_s * NS_PER_S)
-    end_ns = ceil(summary.duration_s * NS_PER_S / interval_ns) * interval_ns
-    return read_batches(run.deltas(), round(summary.warmup.cut_s * NS_PER_S), end_ns, interval_ns, recount=True)
+    intervals = ceil(summary.duration_s * NS_PER_S / interval_ns)
+    found = _after_found_warmup(run, summary, intervals, interval_ns)
+    return run.merge if found is None else found
 
 
 def _facts(run: Run, history: History, merge: Merge, spec: PlanSpec | None, called: str) -> Facts:

@@ -9,13 +9,11 @@ from collections.abc import Iterator
 from math import inf
 
 from loadgen.probes.recorded import between_text
-from loadgen.report.report_parts import Table
+from loadgen.report.report_parts import PLACEHOLDER, Table
 from loadgen.report.summary_reader import ProbeFigures, ProbeRow, Summary
 from loadgen.units import format_count, quantity
 
 __all__ = ["probe_tables"]
-
-_NONE = "-"
 
 
 def probe_tables(summary: Summary) -> Iterator[Table]:
@@ -55,16 +53,16 @@ def _note(probe: ProbeFigures) -> str:
 
 
 def _figure(value: float | None) -> str:
-    return _NONE if value is None else f"{value:,.0f}" if 1_000 <= abs(value) < 1e12 else f"{value:.3g}"
+    return PLACEHOLDER if value is None else f"{value:,.0f}" if 1_000 <= abs(value) < 1e12 else f"{value:.3g}"
 
 
 def _count(row: ProbeRow) -> str:
-    return _NONE if row.count is None else format_count(round(row.count))
+    return PLACEHOLDER if row.count is None else format_count(round(row.count))
 
 
 def _between(row: ProbeRow, percentile: str) -> str:
     ends = row.between.get(percentile)
     if ends is None:
-        return _NONE
+        return PLACEHOLDER
     low, high = ends
     return between_text(-inf if low is None else low, inf if high is None else high, row.unit)

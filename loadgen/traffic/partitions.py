@@ -15,7 +15,7 @@ import numpy as np
 
 from loadgen.traffic.rows import ROW, Rows
 
-__all__ = ["PARTITIONS", "Partitions"]
+__all__ = ["MEMORY_BYTES", "Partitions"]
 
 PARTITIONS: Final = 64
 _SHIFT: Final = np.uint64(58)

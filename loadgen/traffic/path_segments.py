@@ -6,7 +6,7 @@ import re
 from typing import Final
 from urllib.parse import quote, unquote_to_bytes
 
-__all__ = ["MOST_DEPTH", "PARAMETERS", "is_parameter", "segments_of", "template_segment"]
+__all__ = ["MOST_DEPTH", "PARAMETERS", "is_parameter", "path_of", "segments_of", "template_segment"]
 
 MOST_DEPTH: Final = 16
 """Segments of a path that are told apart. The rest of a deeper path becomes `{rest}`."""
@@ -28,15 +28,20 @@ _PLAIN: Final = re.compile(r"[a-z_]{1,15}")
 _VISIBLE: Final = "!$&'()*+,:@-._~"
 
 
+def path_of(target: bytes) -> bytes:
+    """Return the path of a request's target, which begins with `/`, without scheme, host, query and fragment."""
+    path = target.partition(b"?")[0].partition(b"#")[0]
+    if path[:1] == b"/":
+        return path
+    _, mark, rest = path.partition(b"://")
+    return b"/" + (rest.partition(b"/")[2] if mark else path)
+
+
 def segments_of(target: bytes) -> list[str]:
     """Return the template segments of a request's target. The query, the fragment, `;` parameters and the host are left
     out: they may contain session ids and tokens.
     """
-    path = target.partition(b"?")[0].partition(b"#")[0]
-    if path[:1] != b"/":
-        _, mark, rest = path.partition(b"://")
-        path = b"/" + (rest.partition(b"/")[2] if mark else path)
-    parts = path[1:].split(b"/")
+    parts = path_of(target)[1:].split(b"/")
     cut = parts[:MOST_DEPTH]
     segments = [template_segment(part) for part in cut]
     if len(parts) > MOST_DEPTH:

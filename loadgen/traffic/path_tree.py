@@ -16,7 +16,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from loadgen.traffic.path_segments import is_parameter, segments_of
+from loadgen.traffic.path_segments import is_parameter, path_of, segments_of
 
 __all__ = ["Node", "PathTree"]
 
@@ -64,7 +64,7 @@ class PathTree:
     def number(self, target: bytes) -> int:
         """Return the number of the path of a request's target."""
         if self.pins:
-            raw = target.partition(b"?")[0].decode("utf-8", "replace").strip("/").split("/")
+            raw = path_of(target).decode("utf-8", "replace").strip("/").split("/")
             for _, pin, node in self.pins:
                 if len(pin) == len(raw) and all(is_parameter(p) or p == r for p, r in zip(pin, raw, strict=True)):
                     return node.number

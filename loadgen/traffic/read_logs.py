@@ -25,7 +25,7 @@ from loadgen.traffic.formats.log_format import FormatOptions
 from loadgen.traffic.intake import Intake
 from loadgen.traffic.log_files import Block, blocks, log_files
 from loadgen.traffic.naming import NameRules, Names, infer_parameters, names_within_budget
-from loadgen.traffic.partitions import Partitions
+from loadgen.traffic.partitions import MEMORY_BYTES, Partitions
 from loadgen.traffic.path_tree import PathTree
 from loadgen.traffic.rows import METHODS, Rows
 from loadgen.traffic.sessions import first_of_sessions, latest_ends, shared_users
@@ -55,7 +55,7 @@ class LogOptions:
     names: NameRules = field(default_factory=NameRules)
     most_rejected: float = 0.01
     """The largest share of rejected lines that is accepted."""
-    memory_bytes: int = 128 << 20
+    memory_bytes: int = MEMORY_BYTES
     """Rows that are kept in memory before they go to temporary files."""
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from datetime import date
-from math import isfinite
 from typing import Final
 
 __all__ = ["Timestamps"]
@@ -84,7 +83,7 @@ class Timestamps:
                 break
         else:
             us = value // 1_000
-        if not isfinite(us) or us >= 7_258_118_400_000_000:
+        if us >= 7_258_118_400_000_000:
             raise ValueError("invalid time stamp")
         return us
 

@@ -146,6 +146,7 @@ def test_all_wrong_options_are_reported_at_once() -> None:
         ({"users": "two"}, "--users: 'two' is not a number of users"),
         ({"users": "1,,2"}, "--users: '' is not a number of users"),
         ({"users": "1", "goodput_share": "95%"}, "--goodput-share needs --goodput"),
+        ({"users": "1", "goodput": "e2e=3s", "goodput_share": "1/2"}, "--goodput-share: '1/2' is not a share"),
         ({"users": "1", "convention": "vllm,vllm"}, "is given twice"),
         ({"users": "1", "url": "http://h/?x=1"}, "has a query or a fragment"),
         ({"users": "1", "url": "http://u:p@h"}, "contains credentials"),

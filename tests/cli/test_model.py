@@ -63,6 +63,21 @@ def test_all_wrong_options_are_listed_at_once() -> None:
 
 
 @pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ("took=latency:min", '--map: took has no unit "min"'),
+        ("time=when:last", '--map: time has no unit "last"'),
+        ("url=where:s", '--map: url has no unit "s"'),
+    ],
+)
+def test_a_unit_that_is_unknown_is_an_error_and_not_seconds(given: str, message: str) -> None:
+    done = model(LOGS / "apache_logs_elastic.log.gz", "--map", given, columns=200)
+
+    assert done.exit_code == 2
+    assert message in done.output
+
+
+@pytest.mark.parametrize(
     ("content", "message"), [(b"", "the logs have no request"), (b"hello\n", "unknown log format"), (None, "not found")]
 )
 def test_a_bad_log_gives_exit_code_2(tmp_path: Path, content: bytes | None, message: str) -> None:

@@ -243,6 +243,20 @@ def test_a_member_can_be_mapped_by_hand() -> None:
     assert reader("json", options=options).parse(line)[:2] == (DAY_2015, 0.25)
 
 
+def test_a_url_that_was_mapped_by_hand_comes_before_a_guessed_request() -> None:
+    line = b'{"ts":1431857103,"request":"GET /proxy HTTP/1.1","origin":"/cart","method":"GET"}'
+    options = FormatOptions(mapping=(("url", "origin"),))
+
+    assert reader("json", line, options=options).parse(line)[5] == b"GET /cart"
+    assert reader("json", line).parse(line)[5] == b"GET /proxy HTTP/1.1"
+
+
+def test_the_unit_of_a_part_of_a_duration_is_for_that_part_alone() -> None:
+    line = b'{"ts":1431857103,"request":"GET / HTTP/1.1","request_time":"250ms, 1"}'
+
+    assert reader("json", line).parse(line)[1] == 1.25
+
+
 def test_cloudfront_2_in_json_is_read_by_its_names() -> None:
     line = (
         b'{"date":"2015-05-17","time":"10:05:03","c-ip":"203.0.113.7","cs-method":"GET","cs-uri-stem":"/cart",'

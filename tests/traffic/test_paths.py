@@ -100,6 +100,14 @@ def test_a_pinned_template_comes_first() -> None:
     }
 
 
+def test_a_pinned_template_matches_the_whole_urls_of_load_balancers() -> None:
+    tree = PathTree(["/products/{sku}"])
+
+    assert names_of([b"https://shop.example:443/products/red-shoe?x=1", b"/products/hat#a"], tree) == {
+        "/products/{sku}": 2
+    }
+
+
 def test_a_million_slugs_are_one_name_and_a_small_tree() -> None:
     tree = PathTree()
     for n in range(30_000):

@@ -7,8 +7,9 @@ from typing import Annotated, Final
 
 import typer
 
-from loadgen.errors import ScenarioError, StorageError, UsageError
+from loadgen.errors import ScenarioError, UsageError
 from loadgen_controller.collect_option_errors import CollectedErrors
+from loadgen_controller.commands.new import write_new
 from loadgen_controller.commands.run import (
     ErrorFuseOption,
     Extras,
@@ -195,7 +196,7 @@ def main(
     def written(path: Path) -> str:
         nonlocal has_written
         errors.check()
-        _write(path, text)
+        write_new(path, text)
         has_written = True
         if not options.quiet:
             for line in text.splitlines():
@@ -220,17 +221,3 @@ def _check_save(errors: CollectedErrors, save: Path | None) -> None:
         errors.add(f"--save: {save} is not a Python file", "name it with .py, such as ask.py")
     elif save.is_file():
         errors.add(f"--save: {save} already exists", "choose another name; the file was not changed")
-
-
-def _write(path: Path, text: str) -> None:
-    try:
-        with path.open("x", encoding="utf-8") as file:
-            file.write(text)
-    except FileExistsError:
-        raise UsageError(
-            f"--save: {path} already exists", hint="choose another name; the file was not changed"
-        ) from None
-    except OSError as exc:
-        raise StorageError(
-            f"cannot write {path}: {exc.strerror or exc}", hint="name a file in a folder that you can write to"
-        ) from exc

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import Annotated
 
 import numpy as np
 import typer
 
-from loadgen.errors import UsageError
 from loadgen.report.report_parts import Table
 from loadgen.traffic.formats.detect import FORMATS
-from loadgen.traffic.formats.json_lines import FIELDS
+from loadgen.traffic.formats.json_lines import FIELDS, wrong_mapping
 from loadgen.traffic.formats.log_format import UNITS, FormatOptions, Stamp
 from loadgen.traffic.naming import OTHER, NameRules
 from loadgen.traffic.read_logs import LogOptions, Traffic, read_logs
@@ -32,7 +30,6 @@ from loadgen_controller.console_output import echo, echo_warning
 from loadgen_controller.screen.terminal_report import Output, print_table
 
 NAME = "model"
-T = TypeVar("T")
 _STATUSES = 6
 EXAMPLES = """[bold]Examples[/bold]
 
@@ -83,8 +80,8 @@ def main(
     errors = CollectedErrors()
     pairs = [(field, member) for field, _, member in (text.partition("=") for text in mapping or ())]
     for field, member in pairs:
-        if field not in FIELDS or not member:
-            errors.add(f'--map: invalid field "{field}"', f"write FIELD=MEMBER with a field of: {', '.join(FIELDS)}")
+        if wrong := wrong_mapping(field, member):
+            errors.add(f"--map: {wrong[0]}", wrong[1])
     if stamp not in ("start", "end"):
         errors.add(f'--stamp: invalid value "{stamp}"', "write start or end")
     if time_after and time_after not in UNITS:
@@ -92,8 +89,8 @@ def main(
     for template in name or ():
         if not template.startswith("/"):
             errors.add(f'--name: invalid template "{template}"', "write a path such as /products/{sku}")
-    timeout_ns = errors.catch(lambda: _parsed("--session-timeout", parse_duration, session_timeout))
-    share = errors.catch(lambda: _parsed("--max-rejects", parse_ratio, max_rejects))
+    timeout_ns = errors.parse("--session-timeout", session_timeout, parse_duration)
+    share = errors.parse("--max-rejects", max_rejects, parse_ratio)
     errors.check()
     assert timeout_ns is not None
     assert share is not None
@@ -107,13 +104,6 @@ def main(
         most_rejected=share,
     )
     _print(read_logs(logs, options), options, top)
-
-
-def _parsed(option: str, parse: Callable[[str], T], text: str) -> T:
-    try:
-        return parse(text)
-    except ValueError as error:
-        raise UsageError(f"{option}: {error}", hint=f"see: loadgen {NAME} --help") from None
 
 
 def _print(traffic: Traffic, options: LogOptions, top: int) -> None:

@@ -68,15 +68,25 @@ def main(
             f"{path.name} would hide the Python module {path.stem} from the files next to it",
             hint=f"choose another name, e.g. {path.stem}_shop",
         )
+    write_new(path, SCENARIO.format(title=path.stem.replace("_", " ").capitalize(), name=journey))
+    for line in (f"wrote {path}. Now, in two terminals:", "  loadgen target --port 8080", f"  loadgen run {path}"):
+        echo(line)
+
+
+def write_new(path: Path, text: str) -> None:
+    """Write a new file, in a new folder if it has none.
+
+    Raises:
+        UsageError: the file exists; it is not changed.
+        StorageError: it cannot be written.
+    """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("x", encoding="utf-8") as file:
-            file.write(SCENARIO.format(title=path.stem.replace("_", " ").capitalize(), name=journey))
+            file.write(text)
     except FileExistsError:
         raise UsageError(f"{path} already exists", hint="choose another name; the file was not changed") from None
     except OSError as exc:
         raise StorageError(
             f"cannot write {path}: {exc.strerror or exc}", hint="name a file in a folder that you can write to"
         ) from exc
-    for line in (f"wrote {path}. Now, in two terminals:", "  loadgen target --port 8080", f"  loadgen run {path}"):
-        echo(line)

@@ -6,7 +6,6 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from difflib import get_close_matches
-from fractions import Fraction
 from math import isfinite
 from typing import Final, TypeVar, get_args
 
@@ -17,7 +16,7 @@ from loadgen.errors import UsageError
 from loadgen.measure.convention_metrics import RECORDABLE
 from loadgen.measure.objectives.terms import GOODPUT_LIMITS
 from loadgen.profiles.levels import MAX_LEVELS
-from loadgen.units import parse_duration, parse_rate
+from loadgen.units import parse_duration, parse_rate, parse_ratio
 from loadgen_controller.collect_option_errors import CollectedErrors
 from loadgen_controller.planning.url_scenario import url_parts
 
@@ -242,11 +241,10 @@ def _limit(name: str, value: str) -> str:
 
 
 def _share(text: str) -> str:
-    number = text.strip().removesuffix("%")
     try:
-        share = Fraction(number) / (100 if text.strip().endswith("%") else 1)
-    except (ValueError, ZeroDivisionError):
-        share = Fraction(0)
+        share = parse_ratio(text)
+    except ValueError:
+        share = 0.0
     if not 0 < share < 1:
         raise ValueError(f"{text!r} is not a share between 0 % and 100 %; write 95%")
     return text.strip()

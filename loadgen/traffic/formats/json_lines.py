@@ -19,7 +19,7 @@ from loadgen.traffic.formats.log_format import NO_REQUEST, UNITS, FormatOptions,
 from loadgen.traffic.rows import Fields
 from loadgen.traffic.timestamps import Timestamps
 
-__all__ = ["FIELDS", "JsonLines", "Member", "guess_mapping"]
+__all__ = ["FIELDS", "JsonLines", "Member", "wrong_mapping"]
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,19 @@ FIELDS: Final = tuple(_KNOWN)
 _MOST_DEPTH: Final = 4
 
 
-def guess_mapping(objects: Iterable[Any]) -> dict[str, Member]:
+def wrong_mapping(name: str, member: str) -> tuple[str, str] | None:
+    """Return what is wrong with a mapping that the operator gave, and what to write; None if it is right."""
+    if name not in FIELDS or not member:
+        return f'invalid field "{name}"', f"write FIELD=MEMBER with a field of: {', '.join(FIELDS)}"
+    _, colon, unit = member.partition(":")
+    units = tuple(UNITS) if name == "took" else ("end",) if name == "time" else ()
+    if colon and unit not in units:
+        hint = f"write one of: {', '.join(f'{name}=MEMBER:{one}' for one in units)}" if units else "leave it out"
+        return f'{name} has no unit "{unit}"', hint
+    return None
+
+
+def _guess_mapping(objects: Iterable[Any]) -> dict[str, Member]:
     """Return which member has which field: for each field the first well-known member that most objects have."""
     seen: Counter[tuple[str, ...]] = Counter()
     count = 0
@@ -141,7 +153,10 @@ class JsonLines:
                 objects.append(self._decode(line))
             except (msgspec.DecodeError, RecursionError):
                 continue
-        self.mapping = guess_mapping(objects) | self._given
+        guessed = _guess_mapping(objects)
+        if "url" in self._given:
+            guessed.pop("request", None)
+        self.mapping = guessed | self._given
 
     def directive(self, line: bytes) -> None:
         """Ignore a comment."""
@@ -216,13 +231,13 @@ def _took(text: bytes, unit: str) -> float:
     if not text:
         return nan
     for part in text.split(b","):
-        part = part.strip()
+        part, of_part = part.strip(), unit or "s"
         for suffix in ("ns", "us", "ms", "s"):
             if part.endswith(suffix.encode()):
-                part, unit = part[: -len(suffix)], suffix
+                part, of_part = part[: -len(suffix)], suffix
                 break
         try:
-            total += duration(part, UNITS.get(unit or "s", 1.0))
+            total += duration(part, UNITS[of_part])
         except ValueError:
             return nan
     return total
