@@ -8,8 +8,7 @@ aiohttp and of the loop alone.
 
 Both loops are written anew after `vllm bench serve` (serve.py 009e6d4) and `sglang.bench_serving` (0.5.23): the same
 calls for each chunk, without their progress bars, tokenizers and reports. They run on uvloop, which makes them faster.
-This file needs aiohttp and uvloop and nothing of loadgen, because it runs in the peers' own environment. With `--log`
-it compares the time of each chunk with the server's log of its sends.
+This file needs aiohttp and uvloop and nothing of loadgen, because it runs in the peers' own environment.
 """
 
 from __future__ import annotations
@@ -18,10 +17,7 @@ import argparse
 import asyncio
 import json
 import resource
-import statistics
 import time
-import urllib.request
-from collections import defaultdict
 from typing import Any
 
 import aiohttp
@@ -30,12 +26,10 @@ import uvloop
 
 class Output:
     def __init__(self) -> None:
-        self.request_id = ""
         self.text = ""
         self.ttft = 0.0
         self.itl: list[float] = []
         self.output_tokens = 0
-        self.first_at = 0.0
 
 
 def payload(events: int) -> dict[str, Any]:
@@ -74,7 +68,7 @@ class Messages:
                     found.append(self.buffer.strip())
                     self.buffer = ""
                 except json.JSONDecodeError:
-                    pass
+                    pass  # the rest of the message comes with the next chunk
         return found
 
 
@@ -83,7 +77,6 @@ async def vllm(session: aiohttp.ClientSession, url: str, events: int) -> Output:
     began = latest = time.perf_counter()
     async with session.post(f"{url}/v1/chat/completions", json=payload(events)) as response:
         response.raise_for_status()
-        output.request_id = response.headers.get("x-request-id", "")
         messages = Messages()
         async for chunk in response.content.iter_any():
             chunk = chunk.strip()
@@ -99,7 +92,7 @@ async def vllm(session: aiohttp.ClientSession, url: str, events: int) -> Output:
                     if choices := data.get("choices"):
                         content = choices[0]["delta"].get("content")
                         if output.ttft == 0.0:
-                            output.ttft, output.first_at = now - began, now
+                            output.ttft = now - began
                         else:
                             output.itl.append(now - latest)
                         output.text += content or ""
@@ -114,7 +107,6 @@ async def sglang(session: aiohttp.ClientSession, url: str, events: int) -> Outpu
     began = latest = time.perf_counter()
     async with session.post(f"{url}/v1/chat/completions", json=payload(events)) as response:
         response.raise_for_status()
-        output.request_id = response.headers.get("x-request-id", "")
         async for line in response.content:
             line = line.strip()
             if not line:
@@ -127,7 +119,7 @@ async def sglang(session: aiohttp.ClientSession, url: str, events: int) -> Outpu
             if delta.get("content") or delta.get("reasoning_content"):
                 now = time.perf_counter()
                 if output.ttft == 0.0:
-                    output.ttft, output.first_at = now - began, now
+                    output.ttft = now - began
                 else:
                     output.itl.append(now - latest)
                 latest = now
@@ -240,7 +232,7 @@ async def drive(options: argparse.Namespace) -> dict[str, Any]:
         outputs = await asyncio.gather(*(ask(n * spread_s) for n in range(options.streams)))
         took_s = time.perf_counter() - began
         after = resource.getrusage(resource.RUSAGE_SELF)
-    found = {
+    return {
         "cpu_s": after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime,
         "took_s": took_s,
         "streams": len(outputs),
@@ -248,26 +240,6 @@ async def drive(options: argparse.Namespace) -> dict[str, Any]:
         "open_kib": after.ru_maxrss - before.ru_maxrss,
         "version": aiohttp.__version__,
     }
-    if options.log:
-        found["errors_ms"] = errors_of(outputs, options.url)
-    return found
-
-
-def errors_of(outputs: list[Output], url: str) -> dict[str, dict[str, float]]:
-    """Return the errors of the p50 and p99 of itl in ms, where the chunks are those with text."""
-    sent: dict[str, list[float]] = defaultdict(list)
-    with urllib.request.urlopen(f"{url}/log") as answer:  # our own server
-        for line in answer:
-            row = json.loads(line)
-            if row["type"] == "send" and "content" in row["kinds"]:
-                sent[row["request_id"]].append((row["t_before_ns"] + row["t_after_ns"]) / 2e6)
-    true = [b - a for times in sent.values() for a, b in zip(times, times[1:], strict=False)]  # noqa: RUF007
-    ours = [gap * 1e3 for output in outputs for gap in output.itl]
-    return {"itl": {"p50": _q(ours, 50) - _q(true, 50), "p99": _q(ours, 99) - _q(true, 99)}}
-
-
-def _q(values: list[float], q: int) -> float:
-    return statistics.quantiles(values, n=100)[q - 1]
 
 
 def main() -> None:
@@ -277,7 +249,6 @@ def main() -> None:
     parser.add_argument("--streams", type=int, default=100)
     parser.add_argument("--events", type=int, default=250)
     parser.add_argument("--spread", type=float, default=1.0)
-    parser.add_argument("--log", action="store_true")
     options = parser.parse_args()
     figures = uvloop.run(in_memory(options) if options.url == "memory" else drive(options))
     print(json.dumps(figures))

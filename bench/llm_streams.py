@@ -45,7 +45,7 @@ from loadgen.engine.recording.stream_meter import StreamMeter
 from loadgen.measure.streams import TOKEN_KINDS
 from loadgen.units import NS_PER_S
 
-__all__ = ["EVENT", "HEAD", "Errors", "Reader", "chunked", "errors_of"]
+__all__ = ["SMALL_ANSWER", "SMALL_STREAM"]
 
 Errors = dict[str, float]
 HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream; charset=utf-8\r\ntransfer-encoding: chunked\r\n\r\n"
@@ -258,17 +258,8 @@ async def drive(options: argparse.Namespace) -> dict[str, Any]:
             reader.recorder.flip(0, 1)
             lags.append(reader.reads.take(0, 0))
 
-    async def block() -> None:
-        while True:
-            await asyncio.sleep(0.1 - options.block / 1000)
-            until_ns = perf_counter_ns() + round(options.block * 1e6)
-            while perf_counter_ns() < until_ns:
-                pass
-
     lags: list[Any] = []
-    folding = [asyncio.create_task(fold())]
-    if options.block:
-        folding.append(asyncio.create_task(block()))
+    folding = asyncio.create_task(fold())
     gc.collect()
     gc.freeze()
     gc.disable()
@@ -278,8 +269,7 @@ async def drive(options: argparse.Namespace) -> dict[str, Any]:
     await asyncio.gather(*(ask(n * spread_s, client) for n, (_, client) in enumerate(clients)))
     took_ns = perf_counter_ns() - began_ns
     after = resource.getrusage(resource.RUSAGE_SELF)
-    for one in folding:
-        one.cancel()
+    folding.cancel()
     for meter, _ in clients:
         meter.settle()
     lags.append(reader.reads.take(0, 0))
@@ -351,7 +341,6 @@ def main() -> None:
     parser.add_argument("--events", type=int, default=250)
     parser.add_argument("--clock", choices=["kernel", "loop"], default="kernel")
     parser.add_argument("--spread", type=float, default=1.0, help="seconds over which the streams begin")
-    parser.add_argument("--block", type=float, default=0, help="block the loop for this many ms each 100 ms")
     parser.add_argument("--server", help="for `small`: a server of bench/llm.py instead of memory")
     parser.add_argument("--log", action="store_true", help="compare with the server's log")
     options = parser.parse_args()

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import ast
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -15,7 +13,7 @@ from loadgen.errors import LoadgenError
 from loadgen_controller.collect_option_errors import CollectedErrors
 from loadgen_controller.planning.llm_scenario import LlmRequest, scenario_text
 from tests.support.llm_target import running_llm
-from tests.support.run import ends_with
+from tests.support.run import Finished, ends_with, loadgen
 
 URL = "http://127.0.0.1:8000"
 
@@ -159,41 +157,41 @@ def test_options_that_do_not_fit_are_errors(options: dict[str, object], message:
     assert hint
 
 
-def loadgen(*words: str, folder: Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "loadgen_controller", "llm", *words],
-        capture_output=True,
-        text=True,
-        check=False,
-        cwd=folder,
-        timeout=200,
-    )
+@pytest.fixture
+def in_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
 
 
-def test_wrong_options_end_with_exit_code_2_and_leave_no_file(tmp_path: Path) -> None:
-    done = loadgen(URL, "--users", "0", "--wait", "3", "--save", "ask.py", folder=tmp_path)
-    assert done.returncode == 2
-    assert "--users: '0' is not a number of users above 0" in done.stderr
-    assert "--wait is only for agents that were started elsewhere" in done.stderr
-    assert not list(tmp_path.iterdir())
-    (tmp_path / "ask.py").write_text("mine")
-    done = loadgen(URL, "--users", "1", "--save", "ask.py", folder=tmp_path)
-    assert (done.returncode, "already exists" in done.stderr) == (2, True)
-    assert (tmp_path / "ask.py").read_text() == "mine"
+def asks(*words: str) -> Finished:
+    """Run `loadgen llm` in the folder of the test."""
+    return loadgen("llm", *words, runs_dir=Path("runs"))
+
+
+def test_wrong_options_end_with_exit_code_2_and_leave_no_file(in_folder: Path) -> None:
+    done = asks(URL, "--users", "0", "--wait", "3", "--save", "ask.py")
+    assert done.exit_code == 2
+    assert "--users: '0' is not a number of users above 0" in done.err
+    assert "--wait is only for agents that were started elsewhere" in done.err
+    assert not list(in_folder.iterdir())
+    (in_folder / "ask.py").write_text("mine")
+    done = asks(URL, "--users", "1", "--save", "ask.py")
+    assert (done.exit_code, "already exists" in done.err) == (2, True)
+    assert (in_folder / "ask.py").read_text() == "mine"
     # A public host that is not allowed is found after the file was written.
-    done = loadgen("http://llm.example", "--users", "1", "--save", "other.py", folder=tmp_path)
-    assert (done.returncode, (tmp_path / "other.py").exists()) == (2, False)
+    done = asks("http://llm.example", "--users", "1", "--save", "other.py")
+    assert (done.exit_code, (in_folder / "other.py").exists()) == (2, False)
 
 
-def test_a_sweep_runs_and_has_a_table_of_levels(tmp_path: Path) -> None:
+def test_a_sweep_runs_and_has_a_table_of_levels(in_folder: Path) -> None:
     with running_llm("--model", "toy", "--ttft", "20ms", "--itl", "5ms") as url:
         words = ["--users", "1,2", "--each", "3s", "--settle", "1s", "--input", "20", "--output", "4"]
-        done = loadgen(url, *words, "--json", "result.json", "--save", "ask.py", folder=tmp_path)
-    scenario = (tmp_path / "ask.py").read_text()
-    assert scenario in done.stdout
-    assert "Levels: requests to AI models, ms" in done.stdout
-    summary = json.loads((tmp_path / "result.json").read_text())
-    assert ends_with(done.returncode, summary, 0), done.stdout + done.stderr
+        done = asks(url, *words, "--json", "result.json", "--save", "ask.py")
+    scenario = (in_folder / "ask.py").read_text()
+    assert scenario in done.out
+    assert "Levels: requests to AI models, ms" in done.out
+    summary = json.loads((in_folder / "result.json").read_text())
+    assert ends_with(done.exit_code, summary, 0), done.out + done.err
     assert [one["level"] for one in summary["levels"]] == ["1", "2"]
     assert summary["scenario"] == "ask.py"
     for one in summary["levels"]:
@@ -212,12 +210,11 @@ def test_a_sweep_runs_and_has_a_table_of_levels(tmp_path: Path) -> None:
     assert set(tagged) == {"1", "2", "settling"}
 
 
-def test_one_level_with_the_summary_on_stdout_prints_nothing_else_there(tmp_path: Path) -> None:
+@pytest.mark.usefixtures("in_folder")
+def test_one_level_with_the_summary_on_stdout_prints_nothing_else_there() -> None:
     with running_llm("--model", "toy", "--ttft", "5ms", "--itl", "1ms") as url:
-        done = loadgen(
-            url, "--rate", "20/s", "--duration", "2s", "--input", "9", "--output", "2", "--json", "-", folder=tmp_path
-        )
-    summary = json.loads(done.stdout)
-    assert ends_with(done.returncode, summary, 0), done.stderr
-    assert (summary["exit_code"], summary["levels"], summary["knee"]) == (done.returncode, [], None)
-    assert "user.llm.chat(prompt(tokens=9), max_tokens=2)" in done.stderr
+        done = asks(url, "--rate", "20/s", "--duration", "2s", "--input", "9", "--output", "2", "--json", "-")
+    summary = json.loads(done.out)
+    assert ends_with(done.exit_code, summary, 0), done.err
+    assert (summary["exit_code"], summary["levels"], summary["knee"]) == (done.exit_code, [], None)
+    assert "user.llm.chat(prompt(tokens=9), max_tokens=2)" in done.err

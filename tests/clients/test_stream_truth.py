@@ -7,15 +7,10 @@ that the server logs before and after its send. That holds on a busy machine, to
 from __future__ import annotations
 
 import asyncio
-import subprocess
-import sys
 from collections import defaultdict
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
-import msgspec
 import pytest
 
 from loadgen.clients.http import HttpClient
@@ -31,19 +26,13 @@ from loadgen.engine.recording.stream_meter import StreamMeter
 from loadgen.measure.streams import TOKEN_KINDS
 from loadgen.units import NS_PER_US
 from tests.clients.test_kernel_clock import Place, linux
+from tests.support.llm_target import running_llm, sends_of
+
+pytestmark = pytest.mark.process
 
 STREAMS, EVENTS = 20, 30
 MAPPED_NS = 200 * NS_PER_US
 """Far above the error of the mapping between the clocks, and far below a turn of a busy loop."""
-
-
-@contextmanager
-def server(folder: Path, *options: str) -> Iterator[str]:
-    command = [sys.executable, "-m", "loadgen.target.llm", "--exit-with-stdin", "--log", str(folder / "sends.jsonl")]
-    with subprocess.Popen([*command, *options], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        yield process.stdout.readline().strip()
-        process.terminate()
 
 
 async def ask(url: str, reads: StreamReads) -> list[LlmReply]:
@@ -72,14 +61,13 @@ async def ask(url: str, reads: StreamReads) -> list[LlmReply]:
 @pytest.mark.parametrize("mode", [(), ("--synchronous",), ("--tokens-per-event", "3")])
 async def test_every_event_was_sent_at_the_time_that_the_client_says(tmp_path: Path, mode: tuple[str, ...]) -> None:
     reads = StreamReads()
-    with server(tmp_path, "--ttft", "5ms", "--itl", "2ms", *mode) as url:
+    with running_llm("--log", str(tmp_path / "sends.jsonl"), "--ttft", "5ms", "--itl", "2ms", *mode) as url:
         replies = await ask(url, reads)
-        rows = [msgspec.json.decode(line) for line in httpx.get(f"{url}/log").content.splitlines()]
+        rows = sends_of(httpx.get(f"{url}/log").content)
     sends: dict[str, list[tuple[int, int]]] = defaultdict(list)
     for row in rows:
-        if row["type"] == "send":
-            clocks = row["t_before_ns"], row["t_after_ns"]
-            sends[row["request_id"]] += [clocks for kind in row["kinds"] if kind == "content"]
+        clocks = row["t_before_ns"], row["t_after_ns"]
+        sends[row["request_id"]] += [clocks for kind in row["kinds"] if kind == "content"]
     health = reads.take(0, 0)
 
     assert health is not None

@@ -2,31 +2,16 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
+from tests.support.llm_target import running_llm
 from tests.support.run import DATA, ends_with, loadgen
 
 FILE = f"{DATA}/asking.py"
 
 
-@contextmanager
-def running_model(*options: str) -> Iterator[str]:
-    command = [sys.executable, "-m", "loadgen.target.llm", "--port", "0", "--exit-with-stdin", *options]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as server:
-        assert server.stdin is not None
-        assert server.stdout is not None
-        try:
-            yield server.stdout.readline().strip()
-        finally:
-            server.stdin.close()
-
-
 def test_each_objective_is_judged_by_the_requests_to_the_model_alone(tmp_path: Path) -> None:
-    with running_model("--ttft", "60ms", "--itl", "5ms", "--output", "64") as url:
+    with running_llm("--ttft", "60ms", "--itl", "5ms", "--output", "64") as url:
         run = loadgen("run", f"{FILE}:judged", "--target", url, "--quiet", runs_dir=tmp_path)
 
     assert run.exit_code in (1, 4), run.out
@@ -58,7 +43,7 @@ def test_each_objective_is_judged_by_the_requests_to_the_model_alone(tmp_path: P
 
 
 def test_a_model_that_sends_no_token_stops_the_run_while_its_streams_still_run(tmp_path: Path) -> None:
-    with running_model("--ttft", "50s") as url:
+    with running_llm("--ttft", "50s") as url:
         run = loadgen("run", f"{FILE}:frozen", "--target", url, "--quiet", runs_dir=tmp_path)
 
     assert ends_with(run.exit_code, run.summary, 1), run.out

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from urllib.request import urlopen
 
-from tests.integration.test_llm_objectives import running_model
+from tests.support.llm_target import running_llm
 from tests.support.ports import free_port
 from tests.support.run import DATA, loadgen
 
@@ -15,7 +15,7 @@ MESSAGE = 'the server has no model "loadgen-llm"; it lists "other"; correct Llm(
 
 
 def test_a_model_that_the_server_does_not_have_ends_the_run_before_the_load(tmp_path: Path) -> None:
-    with running_model("--model", "other") as url:
+    with running_llm("--model", "other") as url:
         run = loadgen("run", f"{FILE}:judged", "--target", url, "--quiet", runs_dir=tmp_path)
         check = loadgen("check", f"{FILE}:judged", "--target", url, runs_dir=tmp_path)
         with urlopen(f"{url}/stats", timeout=10) as answer:

@@ -12,6 +12,7 @@ from loadgen.dsl.plans.slo import Slo, TimeMetric
 from loadgen.measure.objectives.objective import Objective, SloResult, describe, evaluate_all
 from loadgen.measure.statistics.batch_means import read_batches, with_intervals
 from loadgen.report.slos import slo_words
+from tests.support.examples import examples
 from tests.support.made_up_streams import Ask, L, Lost, Made, deltas_of, good_and_bad, made_up, recorded, values_of
 
 TIMES: tuple[TimeMetric, ...] = ("ttft", "ttft_due", "ttfo", "itl", "icl", "stall", "tpot")
@@ -216,7 +217,7 @@ def test_means_and_sums_are_those_of_plain_python() -> None:
                 assert isinstance(result.observed, str) == any(is_bound for _, _, is_bound in values)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(160), deadline=None)
 @given(st.integers(0, 100_000), st.integers(2, 3))
 def test_any_number_of_agents_give_the_result_of_one(seed: int, agents: int) -> None:
     made = made_up(seed)
@@ -225,7 +226,7 @@ def test_any_number_of_agents_give_the_result_of_one(seed: int, agents: int) -> 
         assert sorted(one, key=str) == sorted(several, key=str)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(160), deadline=None)
 @given(st.integers(0, 100_000))
 def test_a_window_as_long_as_the_run_counts_what_the_whole_run_counts(seed: int) -> None:
     made = made_up(seed, warm=False)

@@ -1,6 +1,6 @@
 """Made-up requests to AI models, recorded by real recorders and judged a second time by plain Python.
 
-`recorded` sends them through recorder, watches and merge. `good_and_bad` and `mean_of` judge the lists themselves,
+`recorded` sends them through recorder, watches and merge. `good_and_bad` and `values_of` judge the lists themselves,
 without any code of `loadgen.measure.objectives`.
 """
 

@@ -57,6 +57,24 @@ def spec_of(seconds: int, per_s: float, target: str = "https://shop.example") ->
     )
 
 
+def manifest_of(run_id: str, scenario: str, plan: PlanSpec) -> dict[str, Any]:
+    """The manifest of a run of the two agents."""
+    return {
+        "format": 1,
+        "run_id": run_id,
+        "created_at": _at(run_id).isoformat(),
+        "placement": "embedded",
+        "scenario": scenario,
+        "plan": "plan",
+        "interval_ns": NS_PER_S,
+        "overrides": {},
+        "spec": msgspec.to_builtins(plan, enc_hook=str),
+        "assignment": {"agents": list(AGENTS), "regions": list(AGENTS.values()), "weights": [1, 1]},
+        "agents": [{"id": name, "region": region, "cpus": 2} for name, region in AGENTS.items()],
+        "machine": {"arch": "x86_64"},
+    }
+
+
 def past_run(
     runs_dir: Path,
     run_id: str = "20261124-170312-shop-a1b2",
@@ -100,23 +118,7 @@ def past_run(
     ]
     deltas.sort(key=lambda one: one[1].start_ns)
     folder = RunDir.create(runs_dir, run_id)
-    folder.write_manifest(
-        {
-            "format": 1,
-            "run_id": run_id,
-            "created_at": _at(run_id).isoformat(),
-            "placement": "embedded",
-            "scenario": "shop.py",
-            "plan": "plan",
-            "interval_ns": NS_PER_S,
-            "overrides": {},
-            "spec": msgspec.to_builtins(plan, enc_hook=str),
-            "assignment": {"agents": list(AGENTS), "regions": list(AGENTS.values()), "weights": [1, 1]},
-            "agents": [{"id": name, "region": region, "cpus": 2} for name, region in AGENTS.items()],
-            "machine": {"arch": "x86_64"},
-            **manifest,
-        }
-    )
+    folder.write_manifest({**manifest_of(run_id, "shop.py", plan), **manifest})
     for _, delta in deltas:
         folder.append(codec.encode(delta))
     if is_sealed:

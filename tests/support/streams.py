@@ -11,8 +11,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
 from loadgen.engine.recording.recorder import Recorder
 from loadgen.engine.recording.stream_series import Goodput
 from loadgen.measure.convention_metrics import RecordedConvention, values_ns
@@ -25,9 +23,8 @@ from loadgen.measure.run_folder.rundir import RunDir
 from loadgen.measure.streams import KIND_NUMBERS, StreamTimes, stream_times
 from loadgen.units import NS_PER_MS, NS_PER_S
 from loadgen.wire import codec
-from tests.support.past_runs import spec_of
+from tests.support.past_runs import AGENTS, manifest_of, spec_of
 
-AGENTS = {"a1": "eu", "a2": "us"}
 RUN_ID = "20261128-120000-chat-0001"
 
 
@@ -131,22 +128,7 @@ def stream_run(runs_dir: Path, seconds: int = 12, *, facts: Mapping[str, Any] | 
     deltas = recorded(seconds, **more)
     merge = Merge(NS_PER_S)
     folder = RunDir.create(runs_dir, RUN_ID)
-    folder.write_manifest(
-        {
-            "format": 1,
-            "run_id": RUN_ID,
-            "created_at": datetime(2026, 11, 28, 12, tzinfo=UTC).isoformat(),
-            "placement": "embedded",
-            "scenario": "chat.py",
-            "plan": "plan",
-            "interval_ns": NS_PER_S,
-            "overrides": {},
-            "spec": msgspec.to_builtins(spec_of(seconds, 10), enc_hook=str),
-            "assignment": {"agents": list(AGENTS), "regions": list(AGENTS.values()), "weights": [1, 1]},
-            "agents": [{"id": name, "region": region, "cpus": 2} for name, region in AGENTS.items()],
-            "machine": {"arch": "x86_64"},
-        }
-    )
+    folder.write_manifest(manifest_of(RUN_ID, "chat.py", spec_of(seconds, 10)))
     for region, delta in deltas:
         merge.accept(region, delta)
         folder.append(codec.encode(delta))

@@ -15,6 +15,7 @@ from loadgen.traffic.formats.detect import format_of
 from loadgen.traffic.formats.log_format import FormatOptions, LogFormat
 from loadgen.traffic.rows import Fields
 from loadgen.traffic.timestamps import Timestamps
+from tests.support.examples import examples
 
 LOGS = Path(__file__).parents[1] / "data/logs"
 DAY_2015 = 1_431_857_103_000_000  # 2015-05-17 10:05:03 UTC
@@ -317,7 +318,7 @@ SAMPLES = {
 }
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=examples(1600), deadline=None)
 @given(st.data())
 def test_a_damaged_line_is_taken_excluded_or_rejected_and_never_another_error(data: st.DataObject) -> None:
     name = data.draw(st.sampled_from(sorted(SAMPLES)))

@@ -14,6 +14,7 @@ from loadgen.traffic.naming import NameRules, infer_parameters, names_within_bud
 from loadgen.traffic.path_segments import segments_of, template_segment
 from loadgen.traffic.path_tree import PathTree
 from loadgen.traffic.rows import METHODS
+from tests.support.examples import examples
 
 
 def names_of(paths: list[bytes], tree: PathTree, rules: NameRules | None = None) -> dict[str, int]:
@@ -130,7 +131,7 @@ def test_random_trees_stay_small_and_are_marked() -> None:
 words = st.sampled_from([b"a", b"b", b"c", b"d", b"e", b"f", b"7", b"x.png", b"y.png", b""])
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(600), deadline=None)
 @given(st.lists(st.lists(words, min_size=1, max_size=4), min_size=1, max_size=60), st.randoms(use_true_random=False))
 def test_any_order_of_paths_gives_the_same_names(paths: list[list[bytes]], rng: random.Random) -> None:
     targets = [b"/" + b"/".join(path) for path in paths]

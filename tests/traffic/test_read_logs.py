@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from loadgen.errors import UsageError
 from loadgen.traffic.naming import NameRules
 from loadgen.traffic.read_logs import LogOptions, Traffic, read_logs
+from tests.support.examples import examples
 
 LOGS = Path(__file__).parents[1] / "data/logs"
 ALL = LogOptions(names=NameRules(least_users=1, coverage=1.0), most_rejected=1.0)
@@ -132,7 +133,7 @@ POOL = [
 ]
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(160), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.sampled_from(POOL), min_size=1, max_size=80), st.integers(1, 4), st.randoms(use_true_random=False))
 def test_any_order_and_split_gives_the_same_and_every_line_counts(
     tmp_path: Path, lines: list[bytes], files: int, rng: random.Random

@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from loadgen.traffic.sessions import first_of_sessions, latest_ends, shared_users
+from tests.support.examples import examples
 
 requests = st.lists(st.tuples(st.integers(0, 3), st.integers(0, 200), st.integers(0, 60)), max_size=60)
 
@@ -24,7 +25,7 @@ def by_loop(rows: list[tuple[int, int, int]], timeout: int) -> list[tuple[int, i
     return found
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(1200), deadline=None)
 @given(requests, st.integers(0, 50))
 def test_sessions_are_those_of_a_loop(rows: list[tuple[int, int, int]], timeout: int) -> None:
     rows.sort()

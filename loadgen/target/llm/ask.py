@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Final
 
 import msgspec
@@ -67,9 +67,6 @@ class Ask:
     """JSON schema of the answer."""
     cached_tokens: int = 0
     """Prompt tokens that the prefix cache holds; the server sets it."""
-    output_tokens: int = 0
-    """Tokens of all choices; the answer sets it."""
-    stop_reasons: dict[int, str] = field(default_factory=dict)
 
 
 def json_body(body: bytes) -> dict[str, Any]:

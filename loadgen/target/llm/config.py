@@ -18,9 +18,9 @@ from loadgen.target.llm.scripts.ready_made import ready_made
 from loadgen.target.llm.scripts.script import Script, read_scripts
 from loadgen.units import NS_PER_MS, parse_duration, parse_ratio
 
-__all__ = ["ENGINES", "OPTIONS", "LlmConfig"]
+__all__ = ["OPTIONS", "LlmConfig"]
 
-ENGINES: Final = ("vllm", "sglang")
+_ENGINES: Final = ("vllm", "sglang")
 
 OPTIONS: Final[Mapping[str, str]] = MappingProxyType(
     {
@@ -150,8 +150,8 @@ class LlmConfig:
                 wrong.append("--service must be at least --ttft: its end is the last token")
         if synchronous and (not itl_ns or service is not None):
             wrong.append("--synchronous needs an --itl above 0, and no --service")
-        if engine not in ENGINES:
-            wrong.append(f'--engine must be vllm or sglang, got "{engine}"')
+        if engine not in _ENGINES:
+            wrong.append(f'--engine must be {" or ".join(_ENGINES)}, got "{engine}"')
         if not 0 <= port <= 65535:
             wrong.append(f"--port must be from 0 to 65535, got {port}")
         if not all(model):

@@ -24,13 +24,12 @@ class BadHttp(Exception):
 
 
 class HttpRequest:
-    """One complete request. The names of its headers are in lower case."""
+    """One complete request. The path is without the query; the names of the headers are in lower case."""
 
-    __slots__ = ("body", "headers", "keeps_alive", "method", "path", "query")
+    __slots__ = ("body", "headers", "keeps_alive", "method", "path")
 
     def __init__(self, method: str, target: str, headers: Mapping[str, str], body: bytes, keeps_alive: bool) -> None:
-        self.method = method
-        self.path, _, self.query = target.partition("?")
+        self.method, self.path = method, target.partition("?")[0]
         self.headers, self.body, self.keeps_alive = headers, body, keeps_alive
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from loadgen.clients.events import MAX_EVENT_BYTES
 from loadgen.dsl.users.user import User
 from loadgen.measure.deltas.series_key import STREAM_METRICS
 from tests.clients.llm.asked import Asked, asked
@@ -81,6 +82,19 @@ async def test_a_whole_answer_of_an_sdk_is_a_row_of_its_own_kind(url: str) -> No
     assert found.values("ttft") == found.values("response"), "its first token comes with its last"
 
 
+async def fails_over_an_sdk(url: str, outcome: str, model: str = "sim") -> None:
+    """Read a stream with the SDK: its only row has this outcome, and no metric says that it ended well."""
+
+    async def journey(user: User) -> None:
+        async for _ in await asks(user, model=model, stream=True):
+            pass
+
+    found = await asked(url, journey)
+    assert found.outcomes() == {outcome: 1}
+    stream = ("response", "service", *STREAM_METRICS)
+    assert not [key for key, _ in found.keys if key.kind == "request" and key.outcome == "ok" and key.metric in stream]
+
+
 @pytest.mark.parametrize(
     ("name", "outcome"),
     [
@@ -91,18 +105,17 @@ async def test_a_whole_answer_of_an_sdk_is_a_row_of_its_own_kind(url: str) -> No
         ("reset", "reset"),
         ("error-in-band", "stream error"),
         ("rate-limited", "http 429"),
-        ("huge-event", "event too large"),
     ],
 )
 async def test_a_stream_that_breaks_is_a_failure_of_its_row_also_over_an_sdk(url: str, name: str, outcome: str) -> None:
-    async def journey(user: User) -> None:
-        async for _ in await asks(user, model=f"script:{name}", stream=True):
-            pass
+    await fails_over_an_sdk(url, outcome, f"script:{name}")
 
-    found = await asked(url, journey)
-    assert found.outcomes() == {outcome: 1}
-    stream = ("response", "service", *STREAM_METRICS)
-    assert not [key for key, _ in found.keys if key.kind == "request" and key.outcome == "ok" and key.metric in stream]
+
+async def test_an_event_beyond_the_limit_is_a_failure_of_its_row_also_over_an_sdk() -> None:
+    # Just beyond it, because the SDK copies all bytes of the event again at each read.
+    body = TOKEN + b"data: " + b"x" * MAX_EVENT_BYTES + b"\n\n" + END
+    async with scripted(ok(body, SSE)) as server:
+        await fails_over_an_sdk(server.url, "event too large")
 
 
 @pytest.mark.parametrize(

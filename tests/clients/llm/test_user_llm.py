@@ -68,7 +68,10 @@ async def test_times_are_those_of_the_events_and_not_of_the_end(slow_url: str) -
     async def journey(user: User) -> None:
         await user.llm.chat("hi", max_tokens=4)
 
-    found = await asked(slow_url, journey)
+    for _ in range(5):
+        found = await asked(slow_url, journey)
+        if found.values("icl"):
+            break  # else the machine stood still for as long as the answer took, and one read brought all of it
     (ttft,), (response,) = found.values("ttft"), found.values("response")
     assert 40_000_000 <= ttft < response, "the first token comes 30 ms before the last"
     # On a busy machine, tokens may share a read with the first one.

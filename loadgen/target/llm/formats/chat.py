@@ -6,28 +6,26 @@ from typing import Any
 
 from loadgen.target.llm.answer import Piece
 from loadgen.target.llm.ask import Ask
-from loadgen.target.llm.formats.stream_format import Event, encode, usage_of
+from loadgen.target.llm.formats.chunks import ChunkFormat
+from loadgen.target.llm.formats.stream_format import Event, encode
 
 __all__ = ["ChatFormat"]
 
 
-class ChatFormat:
+class ChatFormat(ChunkFormat):
     """The chunks of one chat completion."""
 
     def __init__(self, ask: Ask, name: str, created_s: int) -> None:
         """name: id of the request, without its prefix."""
-        self._ask = ask
-        self._output = self._reasoning = 0
         base: dict[str, Any] = {
             "id": f"chatcmpl-{name}",
             "object": "chat.completion.chunk",
             "created": created_s,
             "model": ask.model,
         }
-        self._base = base
+        super().__init__(ask, base)
         # Most events differ only in their text, so the bytes around it are made once.
         self._prefix = b"data: " + encode(base)[:-1].replace(b"%", b"%%") + b',"choices":[{"index":%d,"delta":{"%b":'
-        self._is_continuous = ask.usage == "continuous"
 
     def begin(self, choice: int) -> list[Event]:
         return [("role", 0, self._choice(choice, {"role": "assistant", "content": ""}, None))]
@@ -48,19 +46,6 @@ class ChatFormat:
     def finish(self, choice: int, reason: str) -> list[Event]:
         return [("finish", 0, self._choice(choice, {}, reason))]
 
-    def usage(self, tokens: int | None = None) -> list[Event]:
-        if tokens is not None:
-            self._output = tokens
-        chunk = {**self._base, "choices": [], "usage": self._usage()}
-        return [("usage", 0, b"data: " + encode(chunk) + b"\n\n")]
-
-    def done(self) -> list[Event]:
-        return [("done", 0, b"data: [DONE]\n\n")]
-
-    def error(self, message: str, code: int) -> list[Event]:
-        error = {"message": message, "type": "InternalServerError", "param": None, "code": code}
-        return [("error", 0, b"data: " + encode({"error": error}) + b"\n\n")]
-
     def whole(self, choices: list[tuple[list[Piece], str]]) -> bytes:
         made = []
         for index, (pieces, reason) in enumerate(choices):
@@ -77,17 +62,8 @@ class ChatFormat:
         base = {**self._base, "object": "chat.completion"}
         return encode({**base, "choices": made, "usage": self._usage()})
 
-    def _usage(self, *, is_short: bool = False) -> dict[str, Any]:
-        return usage_of(self._ask, self._output, self._reasoning, is_short=is_short)
-
     def _choice(self, choice: int, delta: dict[str, Any], reason: str | None) -> bytes:
-        chunk: dict[str, Any] = {
-            **self._base,
-            "choices": [{"index": choice, "delta": delta, "logprobs": None, "finish_reason": reason}],
-        }
-        if self._is_continuous:
-            chunk["usage"] = self._usage(is_short=True)
-        return b"data: " + encode(chunk) + b"\n\n"
+        return self._chunk({"index": choice, "delta": delta, "logprobs": None, "finish_reason": reason})
 
     def _call_id(self, choice: int) -> str:
         return f"chatcmpl-tool-{self._base['id'][-8:]}{choice}"

@@ -1,15 +1,14 @@
-"""What each API's format offers, and the usage object that they share."""
+"""What each API's format offers."""
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Protocol
 
 import msgspec
 
 from loadgen.target.llm.answer import Piece
-from loadgen.target.llm.ask import Ask
 
-__all__ = ["Event", "StreamFormat", "encode", "usage_of"]
+__all__ = ["Event", "StreamFormat", "encode"]
 
 Event = tuple[str, int, bytes]
 """Kind, number of tokens, and the bytes with the blank line that ends the event."""
@@ -47,17 +46,3 @@ class StreamFormat(Protocol):
     def whole(self, choices: list[tuple[list[Piece], str]]) -> bytes:
         """Return the body of an answer that is not streamed: for each choice its pieces and finish reason."""
         ...
-
-
-def usage_of(ask: Ask, output: int, reasoning: int, *, is_short: bool = False) -> dict[str, Any]:
-    """Return the usage object of chat completions and completions. is_short: without the details."""
-    usage: dict[str, Any] = {
-        "prompt_tokens": ask.prompt_tokens,
-        "total_tokens": ask.prompt_tokens + output,
-        "completion_tokens": output,
-    }
-    if not is_short:
-        usage["prompt_tokens_details"] = {"cached_tokens": ask.cached_tokens}
-        if reasoning:
-            usage["completion_tokens_details"] = {"reasoning_tokens": reasoning}
-    return usage

@@ -17,7 +17,7 @@ import msgspec
 
 from loadgen.units import parse_duration
 
-__all__ = ["ENDS", "KINDS", "LINE_ENDS", "Script", "ScriptEvent", "ScriptWrite", "read_scripts", "script_of"]
+__all__ = ["Script", "ScriptEvent", "ScriptWrite", "read_scripts", "script_of"]
 
 KINDS: Final = (
     *("role", "reasoning", "content", "refusal", "tool_name", "tool_call"),
