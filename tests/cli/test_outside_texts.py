@@ -89,7 +89,7 @@ OTHERS = {
     "history control": "as gate",
     "ci annotate": "tests/deploy/test_ci_action.py", "ci comment": "a status", "completion": "a fixed script",
     "new": "the person's own words", "target": "its own address", "target llm": "its own address",
-    "llm": "as run; a scenario of its own options",
+    "llm": "as run; a scenario of its own options", "model": "a log of its own below",
     "controller": "logs, tests/test_outside_text.py", "controller resume": "as controller",
     "fleet plan": "needs AWS", "fleet up": "needs AWS", "fleet ls": "needs AWS", "fleet down": "needs AWS",
     "fleet reap": "needs AWS", "fleet cost": "needs AWS",
@@ -182,6 +182,17 @@ def test_the_texts_are_still_there_to_be_read(here: Path) -> None:
     for part in ("detail \\x1b[31m\\x9b2J\\x1b]8;;http://evil.test\\x07", "[red]x[/red]", "\\u202e\\u2066\\u200b"):
         assert part in said
     assert f"\n  {FORGED}\n" in said  # a line of the body
+
+
+def test_a_log_whose_requests_have_such_texts_is_shown_without_steering_the_terminal(tmp_path: Path) -> None:
+    hostile = "".join(c for c in planted("") if c not in ' "\r\n\x0b\x0c\x85\u2028')
+    sent = '203.0.113.{} - {} [17/May/2015:10:05:03 +0000] "GET /{}/a?{} HTTP/1.1" 200 23 "{}" "{}"\n'
+    lines = [sent.format(n, *[hostile] * 5) for n in range(9)]
+    (tmp_path / f"access{hostile.replace('/', '')}.log").write_text("".join(lines) + hostile, "utf-8")
+    done = loadgen("model", str(tmp_path), "--least-users", "1", "--max-rejects", "50%")
+    assert done.exit_code == 0, done.output
+    assert "[red]x[" in done.output
+    assert_plain(done.output)
 
 
 @pytest.mark.parametrize("name", ASKED)

@@ -45,7 +45,7 @@ from loadgen.dsl.plans.slo_expression import (
 from loadgen.dsl.source_location import Origin, here
 from loadgen.errors import Fault
 from loadgen.measure.deltas.custom import CHECK
-from loadgen.measure.deltas.series_key import PHASES, STREAM_TIMES, TOKEN_METRICS, TokenMetric
+from loadgen.measure.deltas.series_key import PHASES, STREAM_TIMES, TOKEN_METRICS, StreamTime, TokenMetric
 from loadgen.measure.objectives.terms import ALL_CHECKS, ObjectiveKind
 
 if TYPE_CHECKING:
