@@ -230,6 +230,7 @@ def test_several_gzip_members_are_one_file(tmp_path: Path) -> None:
         (b"\x28\xb5\x2f\xfd1234", r"a\.log: zstd is not supported"),
         (line() + b"\n" + b"junk\n" * 3, r"3 of 4 lines were rejected, more than 1 %.*a\.log:2: aaaa"),
     ],
+    ids=["empty", "empty lines", "binary", "cut archive", "damaged archive", "zstd", "junk"],
 )
 def test_a_bad_file_is_an_error_with_its_name(tmp_path: Path, content: bytes, message: str) -> None:
     (tmp_path / "a.log").write_bytes(content)

@@ -420,6 +420,8 @@ def _errors(f: Figures, width: int) -> Text:
 def _counted(f: Figures, width: int) -> Text:
     """Return one line with waiting users at rendez-vous and the steering of loads, then the scenario's own metrics."""
     text = Text(no_wrap=True)
+    if f.meeting:
+        text.append("loads ", style="dim")
     for part in f.meeting:
         text.append(part, style="cyan").append("  ")
     if f.counted:
