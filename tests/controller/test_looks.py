@@ -73,7 +73,7 @@ def test_a_look_is_linear_in_the_number_of_custom_metrics(what: Callable[[Merge]
 
 def test_a_summary_is_linear_in_the_number_of_trends() -> None:
     def of(count: int) -> Merge:
-        merge, agent = merged(400), FakeAgent("b")
+        merge, agent = merged(100), FakeAgent("b")
         keys = [SeriesKey("trend", "", None, f"t{n}", OK, "value") for n in range(count)]
         merge.accept("eu", agent.delta({key: [1_000_000] for key in keys}, k=0))
         return merge

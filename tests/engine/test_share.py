@@ -213,7 +213,7 @@ def test_an_index_that_is_not_there_is_refused() -> None:
 crews = st.integers(1, 5)
 
 
-@settings(max_examples=examples(60))
+@settings(max_examples=examples(30))
 @given(weights, mixes, st.integers(0, 2000), st.data())
 def test_the_workers_of_all_agents_have_all_arrivals_once_each(
     agents: list[float], mix: list[float], total: int, data: st.DataObject

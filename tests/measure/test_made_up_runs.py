@@ -28,6 +28,8 @@ from loadgen.measure.objectives.objective import Objective, evaluate_all
 from tests.support.made_up_runs import L, expected, made_up, recorded
 
 RUNS = 160
+PARTS = [0, 1, *(pytest.param(part, marks=pytest.mark.slow) for part in (2, 3))]
+"""Each part is every fourth run."""
 GET, PAY = "GET /", "POST /pay"
 hits, basket = rate("hits"), trend("basket", unit="EUR", resolution=0.01)
 orders, stock = counter("orders"), gauge("stock")
@@ -120,7 +122,7 @@ def results(run: Any, judged: list[Objective]) -> list[Any]:
     return list(found)
 
 
-@pytest.mark.parametrize("part", range(4))
+@pytest.mark.parametrize("part", PARTS)
 def test_over_the_whole_run_both_evaluators_agree(part: int) -> None:
     judged, seen = objectives(WHOLE), Counter[str]()
     for seed in range(part, RUNS, 4):
@@ -133,7 +135,7 @@ def test_over_the_whole_run_both_evaluators_agree(part: int) -> None:
     assert min(seen[verdict] for verdict in ("passed", "failed", "inconclusive")) > 100
 
 
-@pytest.mark.parametrize("part", range(4))
+@pytest.mark.parametrize("part", PARTS)
 def test_over_windows_both_evaluators_agree(part: int) -> None:
     judged, seen = objectives(WINDOWED), Counter[str]()
     for seed in range(part, RUNS, 4):

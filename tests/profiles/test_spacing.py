@@ -78,7 +78,7 @@ def test_neighbours_know_nothing_of_each_other_within_a_node_and_across_its_edge
     assert ks(across[0], lambda x: gamma_cdf(shape, x)) < 1.95
 
 
-@pytest.mark.parametrize("shape", [0.25, 1.0, 4.0])
+@pytest.mark.parametrize("shape", [0.25, *(pytest.param(shape, marks=pytest.mark.slow) for shape in (1.0, 4.0))])
 def test_the_first_position_is_that_of_a_process_that_has_always_been_going_on(shape: float) -> None:
     first = np.array([float(Renewal(shape, seed).areas(np.array([0]))[0]) for seed in range(200)])
     # Cox: P(R <= x) = the integral of 1 - F up to x, and E R = (1 + CV²)/2.
@@ -88,7 +88,7 @@ def test_the_first_position_is_that_of_a_process_that_has_always_been_going_on(s
     assert first.mean() == pytest.approx((1 + 1 / shape) / 2, rel=0.2)
 
 
-@pytest.mark.parametrize("shape", [0.25, 4.0])
+@pytest.mark.parametrize("shape", [0.25, pytest.param(4.0, marks=pytest.mark.slow)])
 def test_up_to_any_area_there_are_as_many_as_the_area_says_on_average(shape: float) -> None:
     for area in (0.5, 3.0, 100.0):
         counts = np.array([Renewal(shape, seed).count_below(area) for seed in range(150)])
