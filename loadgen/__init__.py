@@ -16,7 +16,9 @@ if TYPE_CHECKING:
     from loadgen.clients.request.tracing import Trace
     from loadgen.clients.response.replies import Reply
     from loadgen.dsl.data import feed
+    from loadgen.dsl.data.choices import Choices, choices
     from loadgen.dsl.data.inference_rows import BatchRow, MooncakeRow, Turn
+    from loadgen.dsl.data.quantile_file import quantiles
     from loadgen.dsl.distributions import empirical, exponential, fixed, lognormal, normal, uniform
     from loadgen.dsl.executors.capacity import hold, search
     from loadgen.dsl.executors.custom import ClosedExecutor, OpenExecutor
@@ -57,6 +59,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BatchRow",
+    "Choices",
     "ClosedExecutor",
     "Decision",
     "Edges",
@@ -92,6 +95,7 @@ __all__ = [
     "blob",
     "break_point",
     "checks",
+    "choices",
     "counter",
     "edge",
     "empirical",
@@ -121,6 +125,7 @@ __all__ = [
     "param",
     "per_load",
     "prompt",
+    "quantiles",
     "rate",
     "replay",
     "reply",
@@ -179,6 +184,9 @@ _MODULES = {
     "checks": "loadgen.dsl.plans.slo",
     "counter": "loadgen.dsl.metric",
     "edge": "loadgen.dsl.graphs.nodes_and_edges",
+    "choices": "loadgen.dsl.data.choices",
+    "Choices": "loadgen.dsl.data.choices",
+    "quantiles": "loadgen.dsl.data.quantile_file",
     "empirical": "loadgen.dsl.distributions",
     "error_ratio": "loadgen.dsl.plans.slo",
     "exponential": "loadgen.dsl.distributions",

@@ -157,6 +157,9 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (data / "orders.jsonl").write_text('{"sku": "sku-0001"}\n')
     (data / "shoppers.csv.gz").write_bytes(gzip.compress((data / "shoppers.csv").read_bytes()))
     (data / "orders.jsonl.zst").write_bytes(zstandard.compress((data / "orders.jsonl").read_bytes()))
+    (data / "skus.csv").write_text("sku,hits\nsku-0001,70\nsku-0002,30\n")
+    quantiles = [("name", *(f"q{n}" for n in range(41))), ("home", *(n / 1_000 for n in range(41)))]
+    (data / "think.csv").write_text("".join(",".join(map(str, row)) + "\n" for row in quantiles))
     (data / "traffic.csv").write_text("time,rate\n2026-01-01T00:00:00Z,5\n2026-01-01T00:01:00Z,7\n")
     (data / "trace.csv.gz").write_bytes(gzip.compress(b"TIMESTAMP\n0.0\n0.5\n0.75\n"))
     (data / "azure.csv.gz").write_bytes(AZURE.read_bytes())

@@ -96,6 +96,7 @@ PARSERS = (
 PASSED_ON = {
     "loadgen/aws/storage/s3.py: UsageError(str(wrong))": "a ValueError of PARSERS",
     "loadgen/dsl/data/feed.py: here().fault(message)": "the message of _faulty, which is in RAISED_BY",
+    "loadgen/dsl/executors/recorded_traffic_load.py: origin.fault(str(error))": "a ValueError of PARSERS",
     "loadgen/dsl/executors/standard.py: origin.fault(str(error))": "a ValueError of PARSERS",
     "loadgen/dsl/plans/plan_check.py: ProfileError(str(error))": "a ValueError of PARSERS",
 }

@@ -73,7 +73,7 @@ async def test_what_is_no_distribution_says_what_is() -> None:
         user.trait("speed", 3)  # type: ignore[arg-type]
 
     async def draws(user: User) -> None:
-        user.draw((1, 3))  # type: ignore[arg-type]
+        user.draw((1, 3))  # type: ignore[call-overload]
 
     async def thinks(user: User) -> None:
         await user.think((1, 3))  # type: ignore[arg-type]

@@ -9,10 +9,11 @@ from __future__ import annotations
 import re
 from math import isfinite
 
+from loadgen.profiles.spacing import MAX_SHAPE, MIN_SHAPE
 from loadgen.profiles.stage import MAX_RATE_PER_S, MAX_USERS
 from loadgen.units import parse_duration, parse_rate
 
-__all__ = ["count_of", "duration_of", "hour_of", "number_of", "rate_of", "seed_of"]
+__all__ = ["count_of", "duration_of", "gamma_shape", "hour_of", "number_of", "rate_of", "seed_of"]
 
 
 def rate_of(value: object, *, below_0: bool = False) -> float:
@@ -84,3 +85,21 @@ def seed_of(value: object) -> int:
     if isinstance(value, bool) or not isinstance(value, int):
         raise ValueError(f"seed: {value!r} is not a whole number; write seed=7, or leave it out to use the run's seed")
     return value
+
+
+def gamma_shape(cv: object, burstiness: object) -> float:
+    """Return the shape parameter of the gamma distribution of spacings, from `cv` or `burstiness`.
+
+    Raises ValueError if both or neither are given, or the value is invalid.
+    """
+    if (cv is None) == (burstiness is None):
+        raise ValueError("gamma: give either cv= or burstiness=, as in gamma(cv=2.0)")
+    if cv is None:
+        given, shape = f"burstiness: {burstiness}", number_of(burstiness, "burstiness")
+    else:
+        given, shape = f"cv: {cv}", 1.0 / number_of(cv, "cv") / number_of(cv, "cv")
+    if not MIN_SHAPE <= shape <= MAX_SHAPE:
+        raise ValueError(
+            f"{given} is out of range: burstiness must be {MIN_SHAPE:g} to {MAX_SHAPE:g}, cv 0.001 to 31.6"
+        )
+    return shape

@@ -2,19 +2,22 @@
 
     replay("traffic.csv")                                     rates over time, each held until the next
     replay("traffic.csv", counts=True, speed=60)              counts over time: an hour of them in a minute
+    replay("traffic.csv", counts=True).poisson()              as many on average, at random times
     replay.timestamps("trace.csv.gz", column="TIMESTAMP")     each arrival at its own time
     replay.timestamps("trace.jsonl", column="timestamp", unit="ms", clip="60s")
 
-A file of counts gives exactly that many arrivals in each of its bins, evenly spaced. A
-file of timestamps keeps every distance between two arrivals. The files are in the
-scenario's folder and travel with it. `recorded_traffic_csv.py` reads a file when its load is
-first used, and reports all errors in it with file and line.
+A file of counts gives exactly that many arrivals in each of its bins, evenly spaced. With
+`poisson` or `gamma` it gives as many on average, at random times, since real arrivals are
+not even. A file of timestamps keeps every distance between two arrivals. The files are in
+the scenario's folder and travel with it. `recorded_traffic_csv.py` reads a file when its
+load is first used, and reports all errors in it with file and line.
 """
 
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from copy import copy
 from fractions import Fraction
 from itertools import pairwise
 from math import ceil, isfinite
@@ -28,12 +31,13 @@ from loadgen.dsl.data.json_cells import is_json_lines
 from loadgen.dsl.data.rowfile import FileFaults
 from loadgen.dsl.data.scaled_rows import scaled_rows, wrong_scale
 from loadgen.dsl.executors.base import Executor, Lowered
-from loadgen.dsl.executors.parse_quantities import duration_of
+from loadgen.dsl.executors.parse_quantities import duration_of, gamma_shape, seed_of
 from loadgen.dsl.executors.recorded_traffic_csv import Bin, Column, Gaps, Point, held, read_points, read_times
 from loadgen.dsl.source_location import Origin, here
 from loadgen.errors import Fault, ProfileError, ScenarioError
 from loadgen.profiles.given_arrival_times import TimedProfile
 from loadgen.profiles.profile import ArrivalProfile
+from loadgen.profiles.spacing import Spacing
 from loadgen.profiles.stage import Stage, exact
 from loadgen.units import NS_PER_S, format_duration
 
@@ -136,6 +140,8 @@ class ReplayedCurve(Recording):
         self._time, self._rate = cast("Column", time), cast("Column", rate)
         self._is_count, self._is_line = bool(counts), bool(interpolate)
         self._gaps = cast("Gaps", gaps)
+        self._shape: float | None = None
+        self._seed: int | None = None
         if gaps not in get_args(Gaps):
             self._report(f"gaps={gaps!r} is unknown", 'write "refuse", "zero" or "hold"')
         if interpolate and counts:
@@ -147,6 +153,42 @@ class ReplayedCurve(Recording):
             self._report(
                 'gaps="zero" and interpolate= exclude each other', 'write gaps="hold" to interpolate across the gap'
             )
+
+    def poisson(self, seed: int | None = None) -> ReplayedCurve:
+        """Return this load with random, independent arrivals on the same curve: as many in each bin on average.
+
+        seed: seed of the spacings; None: the run's seed.
+        """
+        return self._spaced(here(), lambda: 1.0, seed)
+
+    def gamma(
+        self, *, cv: float | None = None, burstiness: float | None = None, seed: int | None = None
+    ) -> ReplayedCurve:
+        """Return this load with gamma-distributed spacings on the same curve: bursts, or more even than random.
+
+        Args:
+            cv, burstiness, seed: as in `arrivals(...).gamma`; give either `cv` or `burstiness`.
+        """
+        return self._spaced(here(), lambda: gamma_shape(cv, burstiness), seed)
+
+    def _spaced(self, origin: Origin, shape: Callable[[], float], seed: int | None) -> ReplayedCurve:
+        made = copy(self)
+        made._faults = list(self._faults)
+        try:
+            if self._shape is not None:
+                raise ValueError("the spacing is set twice; write poisson() or gamma() only once")
+            made._shape, made._seed = shape(), None if seed is None else seed_of(seed)
+        except ValueError as error:
+            made._faults.append(origin.fault(str(error)))
+        return made
+
+    def lower(self, seed: int) -> Lowered:
+        lowered = super().lower(seed)
+        if self._shape is None:
+            return lowered
+        assert isinstance(lowered.profile, ArrivalProfile)
+        spacing = Spacing(self._shape, (seed if self._seed is None else self._seed) % (1 << 64))
+        return Lowered(ArrivalProfile(lowered.profile.stages, spacing, label=self._label))
 
     def _built(self) -> Lowered:
         faults = FileFaults(self.path)

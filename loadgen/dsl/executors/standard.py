@@ -26,13 +26,13 @@ from fractions import Fraction
 from typing import Any, Self, TypeVar
 
 from loadgen.dsl.executors.base import Executor, Lowered
-from loadgen.dsl.executors.parse_quantities import count_of, duration_of, hour_of, number_of, rate_of, seed_of
+from loadgen.dsl.executors.parse_quantities import count_of, duration_of, gamma_shape, hour_of, rate_of, seed_of
 from loadgen.dsl.source_location import Origin, here
 from loadgen.errors import Fault, ProfileError, ScenarioError
 from loadgen.profiles import smooth_curves
 from loadgen.profiles.levels import MAX_LEVELS, LevelMark, level_text
 from loadgen.profiles.profile import ArrivalProfile, IterationProfile, Profile, UserProfile
-from loadgen.profiles.spacing import MAX_SHAPE, MIN_SHAPE, Spacing
+from loadgen.profiles.spacing import Spacing
 from loadgen.profiles.stage import MAX_DURATION_NS, Stage, exact
 
 __all__ = ["MAX_STEPS", "Arrivals", "Iterations", "Users", "arrivals", "iterations", "users"]
@@ -234,7 +234,7 @@ class Arrivals(_Staged):
             burstiness: the same as shape of the gamma distribution, 1/cv²: 1 is Poisson; 0.25 is burstier.
             seed: as in `poisson`.
         """
-        return self._spaced(here(), lambda: _shape(cv, burstiness), seed)
+        return self._spaced(here(), lambda: gamma_shape(cv, burstiness), seed)
 
     def _spaced(self, origin: Origin, shape: Callable[[], float], seed: int | None) -> Self:
         try:
@@ -425,24 +425,6 @@ def iterations(n: int | None = None, *, users: int = 1, per_user: int | None = N
 
 
 # -- helpers --------------------------------------------------------------------------------------
-
-
-def _shape(cv: object, burstiness: object) -> float:
-    """Return the shape parameter of the gamma distribution of spacings, from `cv` or `burstiness`.
-
-    Raises ValueError if both or neither are given, or the value is invalid.
-    """
-    if (cv is None) == (burstiness is None):
-        raise ValueError("gamma: give either cv= or burstiness=, as in gamma(cv=2.0)")
-    if cv is None:
-        given, shape = f"burstiness: {burstiness}", number_of(burstiness, "burstiness")
-    else:
-        given, shape = f"cv: {cv}", 1.0 / number_of(cv, "cv") / number_of(cv, "cv")
-    if not MIN_SHAPE <= shape <= MAX_SHAPE:
-        raise ValueError(
-            f"{given} is out of range: burstiness must be {MIN_SHAPE:g} to {MAX_SHAPE:g}, cv 0.001 to 31.6"
-        )
-    return shape
 
 
 def _listed(levels: object, example: str) -> list[Any]:

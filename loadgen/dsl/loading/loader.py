@@ -21,6 +21,7 @@ from types import ModuleType
 from typing import Any
 
 from loadgen.dsl.data.feed import Feed, open_feed
+from loadgen.dsl.data.named_files import NamedFile, data_files_named
 from loadgen.dsl.distributions import Distribution
 from loadgen.dsl.graphs.nodes_and_edges import Node
 from loadgen.dsl.journey import Journey
@@ -129,12 +130,14 @@ def _load(path: Path, plan_name: str | None, overrides: Overrides, *, check_secr
         secrets_asked() as secrets,
         bodies_made() as bodies,
         tags_declared() as tags,
+        data_files_named() as named,
     ):
         module, broken = run_statements(source, siblings)
     loaded = _Loaded(source, siblings, module, params, metrics, secrets)
     loaded.is_broken = bool(broken or siblings.faults)
     loaded.faults += broken
     loaded.take_bodies(bodies)
+    loaded.take_data(named)
     loaded.tags = tuple(tags)
     plan = loaded.choose(plan_name, overrides, is_broken=bool(loaded.faults))
     if check_secrets:
@@ -330,6 +333,13 @@ class _Loaded:
             self.faults += body.faults
             if isinstance(body, ScenarioFile) and not body.faults and self._travels(body.path, body.origin):
                 self.files.add(body.path)
+
+    def take_data(self, named: Iterable[NamedFile]) -> None:
+        """Add data files outside of feeds and loads to the files that agents need, and their errors to the errors."""
+        for one in named:
+            self.faults += [fault for fault in one.faults if fault not in self.faults]
+            if self._travels(one.path, one.origin) and one.path.is_file():
+                self.files.add(one.path)
 
     def _check_feed(self, feed: Feed[Any]) -> None:
         try:

@@ -25,6 +25,7 @@ from loadgen.clients.httpx_api.transport import HttpxClient
 from loadgen.clients.httpx_api.user_clients import UserClients
 from loadgen.clients.llm.client import LlmClient
 from loadgen.clients.sse import EventStream
+from loadgen.dsl.data.choices import Choices
 from loadgen.dsl.distributions import Distribution
 from loadgen.dsl.plans.per_load import PerLoad
 from loadgen.dsl.prompts.prompt import Prompt
@@ -414,12 +415,16 @@ class User:
             self._random = Random(_seed_of(self._seed, self._meter.load, self._n))  # noqa: S311  # no secret depends on it
         return self._random
 
-    def draw(self, of: Distribution) -> float:
-        """Return a number drawn from a distribution: `draw(exponential(3))`.
+    @overload
+    def draw(self, of: Distribution) -> float: ...
+    @overload
+    def draw(self, of: Choices) -> str: ...
+    def draw(self, of: Distribution | Choices) -> float | str:
+        """Return a number drawn from a distribution, `draw(exponential(3))`, or a text drawn from `choices`.
 
         It uses this iteration's random numbers.
         """
-        return distribution_of("draw", of).draw(self.random)
+        return of.draw(self.random) if isinstance(of, Choices) else distribution_of("draw", of).draw(self.random)
 
     def trait(self, name: str, of: Distribution) -> float:
         """Return a property of this user: drawn on first use, then constant for the user's whole life.
