@@ -9,7 +9,7 @@ from loadgen.traffic.accounting import Accounting, Excluded, Rejected
 from loadgen.traffic.formats.log_format import NO_REQUEST, LogFormat
 from loadgen.traffic.log_files import MOST_LINE_BYTES, Block
 from loadgen.traffic.partitions import Partitions
-from loadgen.traffic.path_tree import PathTree
+from loadgen.traffic.path_table import PathTable
 from loadgen.traffic.rows import HAS_QUERY, METHOD_NUMBERS, MOST_SIZE, pack_row, rows_of
 
 __all__ = ["Intake", "split_request"]
@@ -31,9 +31,9 @@ class Intake:
     agent.
     """
 
-    def __init__(self, tree: PathTree, partitions: Partitions, salt: bytes, by_user: bool) -> None:
+    def __init__(self, paths: PathTable, partitions: Partitions, salt: bytes, by_user: bool) -> None:
         self.accounting = Accounting()
-        self._tree, self._partitions = tree, partitions
+        self._table, self._partitions = paths, partitions
         self._salt, self._by_user = salt, by_user
         self._users: dict[bytes, int] = {}
         self._paths: dict[bytes, int] = {}
@@ -105,7 +105,7 @@ class Intake:
             path, mark, _ = target.partition(b"?")
             number = self._paths.get(path)
             if number is None:
-                number = self._tree.number(path)
+                number = self._table.number(path)
                 _remember(self._paths, path, number)
             found = number, METHOD_NUMBERS.get(method, 0), HAS_QUERY if mark else 0
         _remember(self._requests, request, found)

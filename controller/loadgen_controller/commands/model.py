@@ -9,12 +9,17 @@ from typing import Annotated
 import numpy as np
 import typer
 
+from loadgen.errors import UsageError
 from loadgen.report.report_parts import Table
+from loadgen.traffic.draft_of_logs import draft_of
 from loadgen.traffic.formats.detect import FORMATS
 from loadgen.traffic.formats.json_lines import FIELDS, wrong_mapping
 from loadgen.traffic.formats.log_format import UNITS, FormatOptions, Stamp
 from loadgen.traffic.naming import OTHER, NameRules
 from loadgen.traffic.read_logs import LogOptions, Traffic, read_logs
+from loadgen.traffic.scenario_files import check_new, files_of, write_files
+from loadgen.traffic.session_arrivals import session_arrivals
+from loadgen.traffic.traffic_json import traffic_json
 from loadgen.units import (
     NS_PER_S,
     NS_PER_US,
@@ -31,11 +36,14 @@ from loadgen_controller.screen.terminal_report import Output, print_table
 
 NAME = "model"
 _STATUSES = 6
+_NAMED_LOGS = 3
 EXAMPLES = """[bold]Examples[/bold]
 
 loadgen model access.log access.log.1.gz
 
 loadgen model logs/2026-11-20/ --format alb
+
+loadgen model access.log -o shop/shop.py --target https://staging.shop.example
 
 loadgen model access.log --stamp end --time-after s --session-timeout 20m --name '/products/{sku}'"""
 
@@ -71,8 +79,15 @@ def main(
     ] = 5,
     max_rejects: Annotated[str, typer.Option(metavar="SHARE", help="Largest share of rejected lines.")] = "1%",
     top: Annotated[int, typer.Option(metavar="N", min=1, help="Rows of the table of names.")] = 20,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", metavar="FILE.py", help="Write a scenario of this traffic.")
+    ] = None,
+    target: Annotated[str, typer.Option(metavar="URL", help="Target of the scenario.")] = "http://127.0.0.1:8080",
 ) -> None:
     """Read access logs and show what they contain: lines, time span, statuses, sessions, names of requests.
+
+    With --output it writes a scenario with the same requests, ways, pauses and arrivals, its data files and
+    traffic.json.
 
     Formats: combined and CLF, AWS load balancers (alb), cloudfront, s3, json. Each line is counted. Values of queries
     and addresses are not shown. Exit code 2: a log cannot be read, or too many lines were rejected.
@@ -91,6 +106,13 @@ def main(
             errors.add(f'--name: invalid template "{template}"', "write a path such as /products/{sku}")
     timeout_ns = errors.parse("--session-timeout", session_timeout, parse_duration)
     share = errors.parse("--max-rejects", max_rejects, parse_ratio)
+    if output is not None:
+        try:
+            check_new(output)
+        except UsageError as error:
+            errors.add(error.message, error.hint)
+    if not target.startswith(("http://", "https://")):
+        errors.add(f'--target: invalid URL "{target}"', "write a URL such as https://staging.shop.example")
     errors.check()
     assert timeout_ns is not None
     assert share is not None
@@ -102,8 +124,23 @@ def main(
         timeout_s=timeout_ns / NS_PER_S,
         names=NameRules(pins=tuple(name or ()), most_names=max_names, least_users=least_users),
         most_rejected=share,
+        model=output is not None,
     )
-    _print(read_logs(logs, options), options, top)
+    traffic = read_logs(logs, options)
+    _print(traffic, options, top)
+    if output is not None:
+        _write(traffic, output, target, logs)
+
+
+def _write(traffic: Traffic, output: Path, target: str, logs: list[Path]) -> None:
+    arrivals = session_arrivals(traffic.sessions.starts) if traffic.shows_arrivals else None
+    names = " ".join(path.name for path in logs[:_NAMED_LOGS]) + (" ..." if len(logs) > _NAMED_LOGS else "")
+    draft = draft_of(traffic, arrivals, target=target, command=f"loadgen model {names} -o {output.name}")
+    files = files_of(draft, output, traffic_json(traffic, arrivals, draft))
+    write_files(files)
+    echo(
+        f"wrote {output}, {quantity(len(draft.data_files), 'data file')} and traffic.json. Next: loadgen check {output}"
+    )
 
 
 def _print(traffic: Traffic, options: LogOptions, top: int) -> None:

@@ -7,8 +7,8 @@ A feed gives one row to each iteration, and all rows equally often. `choices` gi
 and a text with twice the weight twice as often.
 
 The texts of an iteration follow from the run's seed and the iteration's number, so they are the same on any number of
-agents. A draw takes one random number and about 1 µs for any number of texts: the alias method of Walker (1977), with the
-tables of Vose (1991).
+agents. A draw takes one random number and about 1 µs for any number of texts: the alias method of Walker (1977), with
+the tables of Vose (1991).
 """
 
 from __future__ import annotations

@@ -1,0 +1,101 @@
+"""The middle form of a scenario: what every reader makes, and what one writer turns into Python.
+
+`draft_of_logs.py` makes a draft from access logs. Readers of recordings and of other tools' files will make the same.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+__all__ = ["Call", "ChoiceFile", "DataFile", "Draft", "DraftEdge", "DraftNode", "Pick"]
+
+
+@dataclass(frozen=True)
+class Pick:
+    """A text that a request draws from a `ChoiceFile`. variable: its name in the scenario."""
+
+    variable: str
+
+
+@dataclass(frozen=True)
+class Call:
+    """One request. path: texts and picks, one after the other."""
+
+    method: str
+    path: tuple[str | Pick, ...]
+    name: str = ""
+    """Name in reports; empty: method and path."""
+    expect: tuple[int, ...] = ()
+    """Statuses that are no failure; empty: any."""
+    notes: tuple[str, ...] = ()
+    """Comments above the request, such as what is left to do."""
+
+
+@dataclass(frozen=True)
+class DraftNode:
+    """A node of the graph. name: of its function."""
+
+    name: str
+    calls: tuple[Call, ...]
+    doc: str = ""
+
+
+@dataclass(frozen=True)
+class DraftEdge:
+    """What follows a node. to: name of the next node; empty: the session ends. think: Python text; empty: the usual."""
+
+    to: str
+    count: int
+    think: str = ""
+
+
+@dataclass(frozen=True)
+class DataFile:
+    """A CSV file beside the scenario."""
+
+    path: str
+    rows: tuple[tuple[str, ...], ...]
+    """The first one is the header."""
+
+
+@dataclass(frozen=True)
+class ChoiceFile:
+    """A CSV file of texts with weights, and its variable in the scenario."""
+
+    variable: str
+    file: DataFile
+    note: str = ""
+
+    @property
+    def columns(self) -> tuple[str, str]:
+        """The columns of the texts and of the weights."""
+        value, weight = self.file.rows[0]
+        return value, weight
+
+
+@dataclass(frozen=True)
+class Draft:
+    """A scenario with one graph. starts, edges: counts by node."""
+
+    title: str
+    command: str
+    """The command that made it, for the docstring."""
+    target: str
+    nodes: tuple[DraftNode, ...]
+    starts: dict[str, int]
+    edges: dict[str, tuple[DraftEdge, ...]]
+    think: str
+    """Usual time between requests, as Python text."""
+    load: str
+    """The load, as Python text."""
+    load_note: str = ""
+    choices: tuple[ChoiceFile, ...] = ()
+    files: tuple[DataFile, ...] = ()
+    """Further files, such as arrivals."""
+    words: tuple[str, ...] = field(default=())
+    """Names from `loadgen` that `load`, `think` and the edges use."""
+
+    @property
+    def data_files(self) -> tuple[DataFile, ...]:
+        """All files beside the scenario."""
+        return (*(one.file for one in self.choices), *self.files)

@@ -1,0 +1,64 @@
+"""Numbers of paths: each path has one of its own, so that the values of parameters can be counted.
+
+The tree of paths merges values into places such as `/products/{id}`. This table keeps the paths themselves, in memory
+only: the first `MOST_PATHS` different ones. All further paths of a place share a number without a text.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from loadgen.traffic.path_segments import path_of
+from loadgen.traffic.path_tree import PathTree
+
+__all__ = ["MOST_PATHS", "PathTable"]
+
+MOST_PATHS: Final = 500_000
+"""About 200 bytes each."""
+
+
+class PathTable:
+    """Gives numbers to the paths of requests."""
+
+    def __init__(self, tree: PathTree, most: int = MOST_PATHS) -> None:
+        self.tree = tree
+        self.numbers: dict[bytes, int] = {}
+        """The number of each path that has one of its own. Paths have no query."""
+        self._most = most
+        self._places: list[int] = []
+        self._shared: dict[int, int] = {}
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether every path has a number of its own. If not, which ones have depends on the order of the lines."""
+        return not self._shared
+
+    def number(self, target: bytes) -> int:
+        """Return the number of the path of a request's target."""
+        path = path_of(target)
+        found = self.numbers.get(path)
+        if found is not None:
+            return found
+        place = self.tree.number(path)
+        if len(self.numbers) < self._most:
+            found = self.numbers[path] = len(self._places)
+            self._places.append(place)
+        elif place in self._shared:
+            found = self._shared[place]
+        else:
+            found = self._shared[place] = len(self._places)
+            self._places.append(place)
+        return found
+
+    @property
+    def size(self) -> int:
+        """Numbers given out so far."""
+        return len(self._places)
+
+    def places(self) -> NDArray[np.int64]:
+        """Return for each number the number of its place in the tree."""
+        numbers = self.tree.numbers().astype(np.int64)
+        return numbers[np.array(self._places, np.int64)] if self._places else np.zeros(0, np.int64)

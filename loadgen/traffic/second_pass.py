@@ -1,0 +1,161 @@
+"""The second pass over the rows: names with their users, and sessions.
+
+A partition has all rows of its users, so each is sorted by itself.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from loadgen.traffic.naming import Names
+from loadgen.traffic.rows import METHODS, Rows
+from loadgen.traffic.sessions import SessionCut, first_of_sessions, latest_ends, shared_users
+
+__all__ = ["NamesAndSessions", "SessionFigures", "SessionRule", "Visits", "visits_of"]
+
+_OTHER_TIMEOUTS_S: Final = (600, 1_800, 3_600)
+_SHARED_REQUESTS, _SHARED_WINDOW_S = 600, 600
+"""A user that sends more than 1 request/s for 10 minutes is a gateway or a program."""
+
+
+@dataclass(frozen=True)
+class SessionRule:
+    """What ends a session, and when the log begins and ends, in µs."""
+
+    timeout_us: int
+    first_us: int
+    last_us: int
+
+
+@dataclass(frozen=True)
+class Visits:
+    """The rows of a partition, sorted by user and start. name: index of the name before the budget, of each row."""
+
+    rows: Rows
+    name: NDArray[np.int64]
+    user: NDArray[np.uint64]
+    start: NDArray[np.int64]
+    latest: NDArray[np.int64]
+    """The latest end of the user's requests up to this row."""
+    sessions: SessionCut
+    is_cut: NDArray[np.bool_]
+    """By session: whether it begins or ends within the time-out of the log's ends, so that a part may be missing."""
+
+    @property
+    def user_index(self) -> NDArray[np.int64]:
+        """A number for each row's user, from 0 in this partition."""
+        is_new = np.append(True, self.user[1:] != self.user[:-1])
+        return np.cumsum(is_new) - 1
+
+
+def visits_of(rows: Rows, template_of: NDArray[np.int64], rule: SessionRule) -> Visits:
+    """Return the rows of a partition in order, with their sessions. template_of: by number of the path."""
+    name = template_of[rows["path"]] * len(METHODS) + rows["method"]
+    order = np.lexsort((_tie_breaker(rows, name), rows["start"], rows["user"]))
+    rows, name = rows[order], name[order]
+    user, start = rows["user"].copy(), rows["start"].copy()
+    end = start + np.rint(np.nan_to_num(rows["took"].astype(np.float64)) * 1e6).astype(np.int64)
+    latest = latest_ends(user, end)
+    sessions = first_of_sessions(user, start, latest, rule.timeout_us)
+    is_cut: NDArray[np.bool_] = (start[sessions.first] - rule.first_us <= rule.timeout_us) | (
+        rule.last_us - sessions.last_end <= rule.timeout_us
+    )
+    return Visits(rows, name, user, start, latest, sessions, is_cut)
+
+
+@dataclass(frozen=True)
+class SessionFigures:
+    """Figures of all sessions. Arrays have one entry a session, sorted by start, then length, then duration."""
+
+    timeout_s: float
+    users: int
+    starts: NDArray[np.int64]
+    """µs since 1970."""
+    lengths: NDArray[np.int64]
+    """Requests of each session."""
+    durations: NDArray[np.int64]
+    """From the first start to the last end, in µs."""
+    cut: int
+    """Sessions that begin or end within the time-out of the log's ends, so that parts of them may be missing."""
+    counts_by_timeout: dict[int, int]
+    """Sessions for other time-outs in s, which shows how much the time-out matters."""
+    first_names: tuple[int, ...]
+    """Sessions by the name of their first request: one entry for each kept name, and one for other."""
+    shared_users: int
+    """Users with more than 1 request/s for 10 minutes."""
+    shared_requests: int
+
+    @property
+    def count(self) -> int:
+        """Number of sessions."""
+        return len(self.starts)
+
+
+class NamesAndSessions:
+    """Collects names and sessions from the partitions. templates: their number."""
+
+    def __init__(self, template_of: NDArray[np.int64], templates: int, rule: SessionRule) -> None:
+        self._template_of, self._rule = template_of, rule
+        size = templates * len(METHODS)
+        self.counts = np.zeros(size, np.int64)
+        self.users_of_names = np.zeros(size, np.int64)
+        self._first_counts = np.zeros(size, np.int64)
+        self._users = self._cut = self._shared_users = self._shared_requests = 0
+        self._by_timeout = dict.fromkeys(_OTHER_TIMEOUTS_S, 0)
+        self._starts: list[NDArray[np.int64]] = []
+        self._lengths: list[NDArray[np.int64]] = []
+        self._durations: list[NDArray[np.int64]] = []
+
+    def add(self, rows: Rows) -> None:
+        """Add the rows of a partition."""
+        visits, size = visits_of(rows, self._template_of, self._rule), len(self.counts)
+        self.counts += np.bincount(visits.name, minlength=size)
+        users = visits.user_index
+        self._users += int(users[-1]) + 1
+        pairs = np.unique(users * size + visits.name)
+        self.users_of_names += np.bincount(pairs % size, minlength=size)
+        self._add_sessions(visits)
+        shared = shared_users(visits.user, visits.start, _SHARED_REQUESTS, _SHARED_WINDOW_S * 1_000_000)
+        self._shared_users += len(shared)
+        self._shared_requests += int(np.count_nonzero(np.isin(visits.user, shared)))
+
+    def _add_sessions(self, visits: Visits) -> None:
+        for timeout_s in self._by_timeout:
+            cut = first_of_sessions(visits.user, visits.start, visits.latest, timeout_s * 1_000_000)
+            self._by_timeout[timeout_s] += len(cut.first)
+        sessions = visits.sessions
+        starts = visits.start[sessions.first]
+        self._cut += int(np.count_nonzero(visits.is_cut))
+        self._first_counts += np.bincount(visits.name[sessions.first], minlength=len(self.counts))
+        self._starts.append(starts)
+        self._lengths.append(sessions.length)
+        self._durations.append(sessions.last_end - starts)
+
+    def figures(self, names: Names) -> SessionFigures:
+        """Return the figures of all partitions."""
+        starts, lengths, durations = map(np.concatenate, (self._starts, self._lengths, self._durations))
+        order = np.lexsort((durations, lengths, starts))
+        first = np.bincount(names.index, weights=self._first_counts, minlength=len(names.kept) + 1)
+        return SessionFigures(
+            timeout_s=self._rule.timeout_us / 1e6,
+            users=self._users,
+            starts=starts[order],
+            lengths=lengths[order],
+            durations=durations[order],
+            cut=self._cut,
+            counts_by_timeout=self._by_timeout,
+            first_names=tuple(int(count) for count in first),
+            shared_users=self._shared_users,
+            shared_requests=self._shared_requests,
+        )
+
+
+def _tie_breaker(rows: Rows, name: NDArray[np.int64]) -> NDArray[np.uint64]:
+    """Return a number that orders requests of one user with the same start, the same for any order of lines."""
+    high = np.left_shift(name.astype(np.uint64), np.uint64(43))
+    middle = np.left_shift(rows["status"].astype(np.uint64), np.uint64(32))
+    return np.bitwise_or(np.bitwise_or(high, middle), rows["size"].astype(np.uint64))
