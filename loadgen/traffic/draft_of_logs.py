@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
@@ -45,8 +46,9 @@ def draft_of(traffic: Traffic, arrivals: SessionArrivals | None, *, target: str,
     states = _states(counts)
     paths = _Paths(counts)
     nodes = tuple(_node(state, counts, paths) for state in states)
-    edges = _Edges(counts.walks, states)
-    usual = fitted(counts.walks.gaps.sum((0, 1)))
+    thinks = thinks_of(counts.walks, whole_seconds=not traffic.has_fractions)
+    edges = _Edges(counts.walks, states, thinks)
+    usual = fitted(counts.walks.gaps.sum((0, 1)), whole_seconds=not traffic.has_fractions)
     load, note, word = _load(traffic, arrivals)
     files = [edges.think_file] if edges.think_rows else []
     if arrivals is not None:
@@ -71,9 +73,11 @@ def draft_of(traffic: Traffic, arrivals: SessionArrivals | None, *, target: str,
 class _Edges:
     """The edges of the draft, and the file of the times that are not lognormal."""
 
-    def __init__(self, walks: Walks, states: list[_State]) -> None:
+    def __init__(
+        self, walks: Walks, states: list[_State], thinks: Mapping[tuple[int, int], tuple[Think, bool]]
+    ) -> None:
         self._nodes = {state.at: state.node for state in states}
-        self._thinks = thinks_of(walks)
+        self._thinks = thinks
         self.words: set[str] = set()
         self.think_rows: list[tuple[str, ...]] = []
         kept = edges_kept(walks, [state.at for state in states])
@@ -144,14 +148,14 @@ def edges_kept(walks: Walks, states: list[int]) -> dict[int, list[tuple[int, int
     }
 
 
-def thinks_of(walks: Walks) -> dict[tuple[int, int], tuple[Think, bool]]:
+def thinks_of(walks: Walks, *, whole_seconds: bool) -> dict[tuple[int, int], tuple[Think, bool]]:
     """Return the times of the edges, and whether they are those of all edges to the next state: because the edge itself
     has too few. Edges to a state with too few times are left out; they have the usual time.
     """
     found = {}
-    to_state = [fitted(walks.gaps[:, to].sum(0)) for to in range(len(walks.starts))]
+    to_state = [fitted(walks.gaps[:, to].sum(0), whole_seconds=whole_seconds) for to in range(len(walks.starts))]
     for at, to in np.argwhere(walks.moves):
-        own = fitted(walks.gaps[at, to])
+        own = fitted(walks.gaps[at, to], whole_seconds=whole_seconds)
         pooled = to_state[to]
         if own is not None and own.count >= _LEAST_TIMES:
             found[int(at), int(to)] = own, False
@@ -252,8 +256,10 @@ def _load(traffic: Traffic, arrivals: SessionArrivals | None) -> tuple[str, str,
     if arrivals is None:
         span_s = max(60.0, (traffic.last_us - traffic.first_us) / 1e6)
         rate = sessions.count / span_s
-        text = f"{rate:.3g}/s" if rate >= 0.1 else f"{rate * 3600:.3g}/h"
-        note = "TODO(load): the stamps of the log cannot show when sessions start; this is their mean rate"
+        text = (
+            f"{rate:.3g}/s" if 0.1 <= rate < 1_000 else f"{rate:.0f}/s" if rate > 1 else f"{max(rate * 3600, 1):.3g}/h"
+        )
+        note = f"TODO(load): {traffic.no_arrivals}, so this is the mean rate of sessions"
         return f'arrivals("{text}").poisson().hold("10m")', note, "arrivals"
     spacing = "poisson()" if arrivals.cv is None else f"gamma(cv={arrivals.cv:.2f})"
     return f'replay("data/arrivals.csv", counts=True).{spacing}', "", "replay"

@@ -12,7 +12,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["BINS", "Think", "bin_of", "fitted"]
+__all__ = ["BINS", "QUANTILES", "Think", "bin_of", "fitted"]
 
 BINS: Final = 705
 """The last one holds everything from 2^22 ms (70 minutes) on."""
@@ -46,11 +46,35 @@ def bin_of(gap_us: NDArray[np.int64]) -> NDArray[np.int64]:
     return np.minimum((doublings * _PER_DOUBLING).astype(np.int64), BINS - 1)
 
 
-def fitted(counts: NDArray[np.int64]) -> Think | None:
-    """Return the distribution of times that are counted in bins; None if there are none."""
+def fitted(counts: NDArray[np.int64], *, whole_seconds: bool = False) -> Think | None:
+    """Return the distribution of times that are counted in bins; None if there are none.
+
+    whole_seconds: the stamps of the log have no fraction, so a difference of k s stands for k - 1 to k + 1 s. It is
+    spread over them as the difference of two times that are uniform in their seconds: in a triangle. What is below 2 s
+    then follows from this assumption.
+    """
     total = int(counts.sum())
     if not total:
         return None
+    return _fitted(_spread(counts) if whole_seconds else counts.astype(np.float64), total)
+
+
+def _spread(counts: NDArray[np.int64]) -> NDArray[np.float64]:
+    found = np.zeros(BINS)
+    seconds = np.rint(np.sqrt(_EDGES_S[:-1] * _EDGES_S[1:]))
+    for at in np.flatnonzero(counts):
+        k = float(seconds[at])
+        # The distribution of k + (difference of two uniform times), at the edges; for k = 0 of its absolute value.
+        x = np.clip(_EDGES_S - k, -1, 1)
+        below = np.where(x < 0, (1 + x) ** 2 / 2, 1 - (1 - x) ** 2 / 2)
+        if not k:
+            below = 2 * below - 1
+        below[0], below[-1] = 0.0, 1.0
+        found += counts[at] * np.diff(below)
+    return found
+
+
+def _fitted(counts: NDArray[np.float64], total: int) -> Think:
     middles = (np.log(_EDGES_S[:-1]) + np.log(_EDGES_S[1:])) / 2
     mu = float((counts * middles).sum() / total)
     sigma = sqrt(max(0.0, float((counts * (middles - mu) ** 2).sum() / total)))
@@ -71,7 +95,7 @@ def _lognormal_cdf(x: float, mu: float, sigma: float) -> float:
     return (1 + erf((log(x) - mu) / sigma / sqrt(2))) / 2
 
 
-def _quantiles(counts: NDArray[np.int64], below: NDArray[np.float64]) -> tuple[float, ...]:
+def _quantiles(counts: NDArray[np.float64], below: NDArray[np.float64]) -> tuple[float, ...]:
     """Return the quantiles, with the times of a bin spread evenly over the logarithm of its width."""
     used = np.flatnonzero(counts)
     found = []

@@ -30,6 +30,7 @@ from loadgen.traffic.partitions import MEMORY_BYTES, Partitions
 from loadgen.traffic.path_table import PathTable
 from loadgen.traffic.path_tree import PathTree
 from loadgen.traffic.second_pass import NamesAndSessions, SessionFigures, SessionRule
+from loadgen.traffic.session_arrivals import MOST_MINUTES
 from loadgen.traffic.timestamps import Timestamps
 from loadgen.units import quantity
 
@@ -73,6 +74,8 @@ class Traffic:
     statuses: dict[int, int]
     minutes_of_hour: int
     """Different minutes of the hour among the starts. Few of them mean that the stamps were edited."""
+    has_fractions: bool
+    """Whether the stamps have fractions of a second."""
     names: Names
     are_names_approximate: bool
     sessions: SessionFigures
@@ -81,9 +84,13 @@ class Traffic:
     spooled_bytes: int
 
     @property
-    def shows_arrivals(self) -> bool:
-        """Whether the stamps are good enough for a model of when sessions start."""
-        return self.minutes_of_hour >= _LEAST_MINUTES
+    def no_arrivals(self) -> str:
+        """Why the log cannot show when sessions start, as the beginning of a sentence; empty if it can."""
+        if self.minutes_of_hour < _LEAST_MINUTES:
+            return "the log has rounded or missing times"
+        if self.last_us - self.first_us > MOST_MINUTES * 60_000_000:
+            return f"the log spans more than {MOST_MINUTES // 1_440} days"
+        return ""
 
     @property
     def limits(self) -> list[str]:
@@ -94,7 +101,7 @@ class Traffic:
                 f"The log has {quantity(self.sessions.users, 'user')}, and {_LEAST_USERS} are needed for sessions: "
                 "a proxy may hide the clients. Use a log that has their addresses."
             )
-        if not self.shows_arrivals:
+        if self.minutes_of_hour < _LEAST_MINUTES:
             found.append(
                 f"All starts are in {self.minutes_of_hour} of the 60 minutes of the hour, so times between requests "
                 f"have no meaning. {_LEAST_MINUTES} different minutes are needed for a model of arrivals: "
@@ -188,12 +195,14 @@ def _traffic(
     path_counts = np.zeros(paths.size, np.int64)
     status_counts: Counter[int] = Counter()
     minutes = np.zeros(60, np.int64)
+    has_fractions = False
     first_us, last_us = np.iinfo(np.int64).max, np.iinfo(np.int64).min
     for rows in partitions:
         path_counts += np.bincount(rows["path"], minlength=paths.size)
         values, counts = np.unique(rows["status"], return_counts=True)
         status_counts.update(dict(zip(values.tolist(), counts.tolist(), strict=True)))
         minutes += np.bincount((rows["start"] // 60_000_000) % 60, minlength=60)
+        has_fractions = has_fractions or bool((rows["start"] % 1_000_000).any())
         first_us, last_us = min(first_us, int(rows["start"].min())), max(last_us, int(rows["start"].max()))
     place_counts = np.zeros(paths.tree.size, np.int64)
     np.add.at(place_counts, paths.places(), path_counts)
@@ -212,6 +221,7 @@ def _traffic(
         last_us=last_us,
         statuses=dict(sorted(status_counts.items())),
         minutes_of_hour=int(np.count_nonzero(minutes)),
+        has_fractions=has_fractions,
         names=names,
         are_names_approximate=paths.tree.is_approximate,
         sessions=second.figures(names),

@@ -49,8 +49,8 @@ def write_files(files: Mapping[Path, str]) -> None:
             atomic_write(path, text.encode(), _MODE, is_exclusive=True)
             written.append(path)
     except BaseException as error:
-        for path in written:
-            path.unlink(missing_ok=True)
+        for done in written:
+            done.unlink(missing_ok=True)
         if isinstance(error, FileExistsError):
             raise UsageError(f"{path} already exists", hint="name a scenario in a new folder") from None
         if isinstance(error, OSError):

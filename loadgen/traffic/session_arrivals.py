@@ -9,10 +9,12 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["BIN_S", "SessionArrivals", "session_arrivals"]
+__all__ = ["BIN_S", "MOST_MINUTES", "SessionArrivals", "session_arrivals"]
 
 BIN_S: Final = 60
 """Longer bins hide bursts: from counts of 5 minutes, no spacing keeps the bunching at 1, 10 and 60 s within 15 %."""
+MOST_MINUTES: Final = 109_440
+"""76 days. A scenario replays at most 110,000 bins."""
 _POISSON: Final = 1.1
 _SLOW_PER_S: Final = 0.5
 

@@ -34,7 +34,7 @@ def scenario_text(draft: Draft) -> str:
         "from dataclasses import dataclass",
         "",
         *_imported(sorted(words, key=lambda word: (not word[0].isupper(), word))),
-        "",
+        *([""] if draft.choices else []),
         *(line for one in draft.choices for line in _choice(one)),
         "",
         "",

@@ -133,7 +133,7 @@ def main(
 
 
 def _write(traffic: Traffic, output: Path, target: str, logs: list[Path]) -> None:
-    arrivals = session_arrivals(traffic.sessions.starts) if traffic.shows_arrivals else None
+    arrivals = None if traffic.no_arrivals else session_arrivals(traffic.sessions.starts)
     names = " ".join(path.name for path in logs[:_NAMED_LOGS]) + (" ..." if len(logs) > _NAMED_LOGS else "")
     draft = draft_of(traffic, arrivals, target=target, command=f"loadgen model {names} -o {output.name}")
     files = files_of(draft, output, traffic_json(traffic, arrivals, draft))
