@@ -172,7 +172,7 @@ def _node(state: _State, counts: ModelCounts, paths: _Paths) -> DraftNode:
     walks = counts.walks
     requests = int(walks.requests[state.at])
     if state.name == OTHER:
-        return DraftNode(OTHER, (), f"{format_count(requests)} requests without a name of their own: nothing is sent")
+        return _other(counts, requests, paths)
     method, _, template = state.name.partition(" ")
     notes = []
     if queries := int(walks.with_query[state.at]):
@@ -183,6 +183,20 @@ def _node(state: _State, counts: ModelCounts, paths: _Paths) -> DraftNode:
     path = paths.drawn(template) if is_drawn else (template,)
     call = Call(method, path, state.name if is_drawn else "", _expected(walks, state.at), tuple(notes))
     return DraftNode(state.node, (call,), f"{state.name}: {format_count(requests)} requests")
+
+
+def _other(counts: ModelCounts, requests: int, paths: _Paths) -> DraftNode:
+    """Return the node of all requests whose names are no nodes. It sends the paths of those that may be shown."""
+    if not counts.other_paths:
+        return DraftNode(OTHER, (), f"{format_count(requests)} requests of rare names: nothing is sent")
+    rows = (("path", "hits"), *((path, str(hits)) for path, hits in counts.other_paths))
+    paths.choices[""] = ChoiceFile(
+        "OTHER",
+        DataFile("data/other.csv", rows),
+        "Only requests with GET. Names that too few users sent are not among them.",
+    )
+    call = Call("GET", (Pick("OTHER"),), OTHER)
+    return DraftNode(OTHER, (call,), f"{format_count(requests)} requests of all other names")
 
 
 def _expected(walks: Walks, at: int) -> tuple[int, ...]:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from loadgen.traffic.naming import NameRules, Names
 from loadgen.traffic.partitions import Partitions
 from loadgen.traffic.path_table import PathTable
-from loadgen.traffic.path_values import PathValues, path_values
+from loadgen.traffic.path_values import MOST_VALUES, PathValues, path_values
 from loadgen.traffic.rows import HAS_QUERY
 from loadgen.traffic.second_pass import SessionRule, visits_of
 from loadgen.traffic.walks import WalkCounter, Walks
@@ -36,6 +36,8 @@ class ModelCounts:
     values: dict[str, PathValues]
     """Values of the parameters, by template."""
     are_paths_complete: bool
+    other_paths: tuple[tuple[str, int], ...]
+    """Paths, with requests, of kept names that are no states: those that are requested with GET and may be shown."""
 
 
 def count_model(
@@ -71,10 +73,21 @@ def count_model(
     are_whole = 2 * cut <= sessions
     kept = sorted({name.name.partition(" ")[2] for name in names.kept})
     at = {templates.index(template): template for template in kept}
+    values = path_values(paths.numbers, template_of, at, hits, users, rules.least_users)
     return ModelCounts(
         states=states,
         walks=(whole if are_whole else every).walks(),
         are_sessions_whole=are_whole,
-        values=path_values(paths.numbers, template_of, at, hits, users, rules.least_users),
+        values=values,
         are_paths_complete=paths.is_complete,
+        other_paths=_other_paths(names, values),
     )
+
+
+def _other_paths(names: Names, values: dict[str, PathValues]) -> tuple[tuple[str, int], ...]:
+    found: list[tuple[str, int]] = []
+    for name in names.kept[MOST_STATES:]:
+        method, _, template = name.name.partition(" ")
+        if method == "GET":
+            found += values[template].shown if template in values else [(template, name.count)]
+    return tuple(sorted(found, key=lambda row: (-row[1], row[0]))[:MOST_VALUES])
