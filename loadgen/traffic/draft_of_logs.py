@@ -268,7 +268,7 @@ def _load(traffic: Traffic, arrivals: SessionArrivals | None) -> tuple[str, str,
     """Return the load as Python text, a note, and the name from loadgen that it uses."""
     sessions = traffic.sessions
     if arrivals is None:
-        span_s = max(60.0, (traffic.last_us - traffic.first_us) / 1e6)
+        span_s = max(1.0, (traffic.last_us - traffic.first_us) / 1e6)
         rate = sessions.count / span_s
         text = (
             f"{rate:.3g}/s" if 0.1 <= rate < 1_000 else f"{rate:.0f}/s" if rate > 1 else f"{max(rate * 3600, 1):.3g}/h"

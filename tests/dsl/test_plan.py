@@ -65,6 +65,12 @@ def test_a_spec_survives_json(load: Any) -> None:
     assert msgspec.json.decode(msgspec.json.encode(spec), type=PlanSpec) == spec
 
 
+def test_a_load_that_by_chance_has_no_arrival_keeps_the_shares_of_its_journeys() -> None:
+    plans = (make(load=arrivals("0.02/s").poisson(seed=seed).hold("3s"), slos=[]) for seed in range(1, 9))
+    spec = next(spec for spec in (plan.spec() for plan in plans) if not spec.total_arrivals)
+    assert [(j.name, j.weight) for j in spec.journeys] == [("browse", 0.75), ("buy", 0.25)]
+
+
 def test_a_single_journey_is_a_mix_and_regions_may_be_names() -> None:
     spec = make(mix=browse, regions=["us", "eu"]).spec()
     assert [(j.name, j.weight) for j in spec.journeys] == [("browse", 1.0)]

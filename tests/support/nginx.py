@@ -32,6 +32,7 @@ __all__ = ["JSON_BODY", "RunningNginx", "nginx_path", "running_nginx"]
 
 JSON_BODY = '{"ok":true,"items":[{"id":1,"name":"one"},{"id":2,"name":"two"},{"id":3,"name":"three"}]}'
 _HTML = "<!doctype html><html><head><title>nginx</title></head><body><h1>It works</h1></body></html>"
+_LOG_FORMAT = "$request_method $uri $status $connection $connection_requests $msec"
 _CONFIG = """
 daemon off;
 worker_processes 1;
@@ -40,7 +41,7 @@ pid {folder}/nginx.pid;
 worker_rlimit_nofile 20000;
 events {{ worker_connections 16384; }}
 http {{
-    log_format counted '$request_method $uri $status $connection $connection_requests $msec';
+    log_format counted escape=json '{log_format}';
     access_log {access_log};
     client_body_temp_path {folder}/body;
     proxy_temp_path {folder}/proxy;
@@ -121,7 +122,13 @@ def nginx_path() -> str | None:
 
 @contextlib.contextmanager
 def running_nginx(
-    *, cpus: Sequence[int] | None = None, log: bool = True, tls: bool = False, host: str = "127.0.0.1"
+    *,
+    cpus: Sequence[int] | None = None,
+    log: bool = True,
+    tls: bool = False,
+    host: str = "127.0.0.1",
+    log_format: str = _LOG_FORMAT,
+    locations: str = "",
 ) -> Iterator[RunningNginx]:
     """Start nginx with one worker on a free port; skips the test where nginx is not installed.
 
@@ -130,6 +137,8 @@ def running_nginx(
         log: False: no access log, for benchmarks.
         tls: it listens on two more ports, with TLS.
         host: the address to listen at.
+        log_format: of the access log, with nginx's variables.
+        locations: more of them, as in its configuration.
     """
     program = nginx_path()
     if program is None:
@@ -138,12 +147,15 @@ def running_nginx(
     folder.chmod(0o755)  # started as root, the worker runs as another user
     access_log = folder / "access.log"
     port, tls_port, http2_port = free_ports(3, host)
-    servers = [_server(port, host=host)]
+    servers = [_server(port, settings=locations, host=host)]
     if tls:
         settings = _certificate(folder)
         servers += [_server(tls_port, "ssl", settings), _server(http2_port, "ssl", f"{settings} http2 on;")]
     config = _CONFIG.format(
-        folder=folder, access_log=f"{access_log} counted" if log else "off", servers="".join(servers)
+        folder=folder,
+        log_format=log_format,
+        access_log=f"{access_log} counted" if log else "off",
+        servers="".join(servers),
     )
     (folder / "nginx.conf").write_text(config)
     if log:

@@ -721,10 +721,10 @@ def _rows_counted(lane: DrivenLoad, journey: Journey[Any]) -> int:
 def _journeys_spec(lanes: Sequence[DrivenLoad]) -> tuple[JourneySpec, ...]:
     """Return the journeys of the given loads without their code, each with its share of all iterations.
 
-    A load counts by its number of arrivals; if the number of any load is unknown, all loads count the same.
+    A load counts by its number of arrivals; if the number of any load is unknown, or none has any, all count the same.
     """
     totals = [None if isinstance(lane.profile, UserProfile) else lane.profile.total() for lane in lanes]
-    sizes = [1 if None in totals else total or 0 for total in totals]
+    sizes = [1 if None in totals or not any(totals) else total or 0 for total in totals]
     weights: dict[Journey[Any], float] = {}
     for lane, size in zip(lanes, sizes, strict=True):
         for journey, weight in zip(lane.journeys, lane.weights, strict=True):
