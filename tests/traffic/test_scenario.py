@@ -94,7 +94,8 @@ def test_pauses_are_found_again_and_whole_seconds_are_spread(tmp_path: Path) -> 
         product, cart, home = at["GET /products/{id}"], at["POST /cart"], at["GET /"]
         for place, mu, sigma in (((product, cart), 1.8, 0.7), ((home, product), 1.2, 0.5)):
             think, _ = thinks[place]
-            assert (think.mu, think.sigma) == (pytest.approx(mu, abs=within), pytest.approx(sigma, abs=within))
+            assert think.mu == pytest.approx(mu, abs=within)
+            assert think.sigma == pytest.approx(sigma, abs=within)
             assert think.distance < 0.05
             assert think.median == pytest.approx(np.exp(mu), rel=within)
 
@@ -145,7 +146,7 @@ def test_what_is_written_loads_is_typed_and_keeps_its_form(
         one.relative_to(path.parent).as_posix() for one in path.parent.rglob("*.*") if one.name != "traffic.json"
     }
     for length in ("88", "120"):
-        command = [RUFF, "format", "--isolated", "--check", "--line-length", length, path]
+        command = [str(RUFF), "format", "--isolated", "--check", "--line-length", length, str(path)]
         assert subprocess.run(command, check=False, capture_output=True).returncode == 0
     check_types(tmp_path, path.read_text())
 
