@@ -108,7 +108,7 @@ def _print_rows(spec: ProbeSpec, look: Look) -> None:
     for row in look.found.rows:
         values = {series: value for series, value in look.found.values.items() if series.row == row.key}
         name = next(series.name for series in values)
-        shown = f"{len(values)} buckets" if row.kind == "histogram" else f"{sum(values.values()):.6g}"
+        shown = quantity(len(values), "bucket") if row.kind == "histogram" else f"{sum(values.values()):.6g}"
         if row.kind == "share":
             parts = [sum(v for s, v in values.items() if s.part == part) for part in ("value", "of")]
             shown = f"{parts[0]:.6g} of {parts[1]:.6g}"
