@@ -84,7 +84,7 @@ class NewRows(msgspec.Struct, frozen=True, tag="rows"):
 
 
 class NewSeries(msgspec.Struct, frozen=True, tag="series"):
-    """Series that are on a probe's page from now on. `first`: the number of the first one, from 0 after each `Begin`."""
+    """Series that are on a probe's page from now on. first: number of the first one; it counts from 0 after `Begin`."""
 
     probe: int
     first: int

@@ -41,7 +41,7 @@ class Point:
     length_ns: int
     error_ns: int
     value: float | None
-    """The gauge, the rate in 1/s or the share; None if it is unknown. For a histogram: the number of its values per s."""
+    """The gauge, the rate in 1/s or the share; None if it is unknown. For a histogram: its values per second."""
     count: float | None = None
     """The increase of the counter, of the denominator of a share, or of the histogram's count; None for gauges."""
     bounds: tuple[Bounds, ...] = ()
@@ -67,7 +67,7 @@ class Totals:
     most: float = -inf
     last: float | None = None
     increase: float = 0.0
-    """For a counter: its increase. For a share: the increase of its numerator. Over all intervals with a known increase."""
+    """The increase of the counter, or of the numerator of the share, over all intervals with a known increase."""
     of: float = 0.0
     """For a share: the increase of its denominator over the same intervals."""
     seconds: float = 0.0

@@ -35,7 +35,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     scale: float = 1.0
     """Values are multiplied by this for display: 100 for a share in %."""
     over: Literal["sum", "max", "each"] = "sum"
-    """For gauges: how the values of several series, such as several engines, become one. each: each series has a row."""
+    """For gauges: how values of several series, such as several engines, become one. each: every series has a row."""
     is_optional: bool = False
     """Whether the metric may be missing without a note."""
 

@@ -226,8 +226,8 @@ class RunProbes:
         if secret is None:
             variable = variable_of(spec.auth_secret)
             self._say(
-                f'probe {spec.name} does not run: secret "{spec.auth_secret}" is not set at the controller; set {variable}'
-                " there before the next run"
+                f'probe {spec.name} does not run: secret "{spec.auth_secret}" is not set at the controller;'
+                f" set {variable} there before the next run"
             )
             now_ns = self._clock()
             self._record(Gap(number, now_ns, now_ns, "its secret is not set"))
@@ -332,7 +332,9 @@ class RunProbes:
         try:
             replace_file(self._folder / METRICS, document_of(lanes), is_durable=False)
         except StorageError as error:
-            self._say(f"the live page and the report do not show the newest figures of probes: {error.message}; {error.hint}")
+            self._say(
+                f"the live page and the report do not show the newest figures of probes: {error.message}; {error.hint}"
+            )
 
     def _say(self, text: str) -> None:
         """Show a notice; any thread may call this."""

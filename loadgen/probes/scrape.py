@@ -1,8 +1,8 @@
 """Fetches pages of metrics, with hard limits on time and size. Only this module of the package imports httpx.
 
 Everything runs on an event loop of its own (`new_loop`), because the loop of a run must never wait for DNS or for a
-server that sends its headers byte by byte. `asyncio.timeout` ends both waits. Redirects are not followed, variables such as
-HTTPS_PROXY are ignored, and compressed pages are rejected: they could expand to gigabytes.
+server that sends its headers byte by byte. `asyncio.timeout` ends both waits. Redirects are not followed, variables
+such as HTTPS_PROXY are ignored, and compressed pages are rejected: they could expand to gigabytes.
 """
 
 from __future__ import annotations

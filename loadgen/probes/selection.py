@@ -50,7 +50,7 @@ class Found:
 
     values: Mapping[Series, float]
     rows: tuple[Row, ...]
-    """The rows that are on the page, each with its kind. A named gauge with several series has one row for each series."""
+    """The rows that are on the page, each with its kind. A named gauge with several series has a row for each."""
     missing: tuple[Row, ...]
     """The rows that are not on the page; optional rows are left out."""
     left_out: int = 0

@@ -153,7 +153,11 @@ def _url_wrongs(url: object) -> Iterator[_Wrong]:
         return
     if parts.username is not None or parts.password is not None:
         # The URL is not shown: it has a password.
-        yield "url", "url: the URL contains credentials, which would be stored with the results", "write auth_secret instead"
+        yield (
+            "url",
+            "url: the URL contains credentials, which would be stored with the results",
+            "write auth_secret instead",
+        )
     elif parts.scheme not in ("http", "https") or not host or port == 0 or not url.isprintable() or " " in url:
         yield "url", f"url: {url[:200]!r} is not an http or https URL", hint
     if parts.fragment or any(is_secret_name(key) for key, _ in parse_qsl(parts.query, keep_blank_values=True)):

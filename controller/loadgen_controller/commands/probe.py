@@ -51,9 +51,12 @@ def _group() -> None:
 @app.command("check", epilog=EXAMPLES)
 def check(
     url: Annotated[str, typer.Argument(metavar="URL", help="The page, in the text format of Prometheus.")],
-    preset: Annotated[str | None, typer.Option(metavar="NAME", help="Look for the metrics of this server: vllm or sglang.")] = None,
+    preset: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Look for the metrics of this server: vllm or sglang.")
+    ] = None,
     metric: Annotated[
-        list[str] | None, typer.Option(metavar="NAME", help="Look for this metric: its name without labels. Repeatable.")
+        list[str] | None,
+        typer.Option(metavar="NAME", help="Look for this metric: its name without labels. Repeatable."),
     ] = None,
     auth_secret: Annotated[
         str | None,
