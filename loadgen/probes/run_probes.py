@@ -1,6 +1,6 @@
 """Reads the probes of one run in a thread of the controller's process.
 
-The thread begins with the start of the run's agents, and ends with the run. It has an event loop of its own, so
+The thread begins with the start of the run's agents, and ends with the run. Its event loop is its own, so
 neither DNS nor a server that hangs ever delays the run. A failed read is recorded as a gap with its reason, and the
 operator gets one notice. Samples go into `probes.log` at once. For the live page and the report, `metrics.json` is
 written again every 2 s, or less often, so that writing takes at most 2 % of the time.

@@ -29,7 +29,7 @@ class NameRules:
     """The rules by which segments become parameters, and names are kept."""
 
     pins: tuple[str, ...] = ()
-    """Templates that the user gave (`--name`), such as `/products/{sku}`. They go before all other rules."""
+    """Templates that the user gave (`--name`), such as `/products/{sku}`. Templates go before all other rules."""
     least_children: int = 50
     """The children of a place may become a parameter only if more than this many are texts."""
     most_share: float = 0.01

@@ -48,8 +48,8 @@ class Node:
 class PathTree:
     """Gives numbers to paths.
 
-    pins: templates that the user gave (`--name`), such as `/products/{sku}`. They go before all other
-        rules, and a path gets the first one that fits it.
+    pins: templates that the user gave (`--name`), such as `/products/{sku}`. Pins go before all other
+        rules, and a path gets the first pin that fits it.
     """
 
     def __init__(

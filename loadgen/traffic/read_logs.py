@@ -121,8 +121,8 @@ class Traffic:
             found.append(
                 f"Requests start only in {self.minutes_of_hour} of the 60 minutes of an hour: the log is very short, "
                 "or its times are rounded or edited. So times between requests are not reliable. A model of arrivals "
-                f"needs at least {_LEAST_MINUTES} different minutes: use a log of at least an hour with the server's own "
-                "times."
+                f"needs at least {_LEAST_MINUTES} different minutes: use a log of at least an hour with the "
+                "server's own times."
             )
         if self.are_names_approximate:
             found.append(

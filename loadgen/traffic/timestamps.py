@@ -1,4 +1,4 @@
-"""Converts the time stamps of logs to µs since 1970 in UTC. It has caches, because many lines have the same second."""
+"""Converts the time stamps of logs to µs since 1970 in UTC, with caches: many lines have the same second."""
 
 from __future__ import annotations
 

@@ -8,6 +8,7 @@ from typing import Annotated, Final
 import typer
 
 from loadgen.errors import ScenarioError, UsageError
+from loadgen.measure.convention_metrics import RECORDABLE
 from loadgen_controller.collect_option_errors import CollectedErrors
 from loadgen_controller.commands.new import write_new
 from loadgen_controller.commands.run import (
@@ -134,7 +135,7 @@ def main(
         typer.Option(
             "--goodput",
             metavar="LIMITS",
-            help="Objective on the share of good requests, which end ok and keep these limits: ttft=500ms,tpot=50ms.",
+            help="Objective on the share of good requests, which end ok and keep limits such as ttft=500ms,tpot=50ms.",
         ),
     ] = None,
     goodput_share: Annotated[
@@ -148,7 +149,7 @@ def main(
         typer.Option(
             "--convention",
             metavar="TOOLS",
-            help="Also record times as these tools define them: vllm,aiperf.",
+            help=f"Also record times as other tools define them: one or several of {','.join(RECORDABLE)}.",
         ),
     ] = None,
     save: Annotated[
@@ -165,10 +166,10 @@ def main(
     *,
     options: RunOptions,
 ) -> int:
-    """Load an AI model, and show its times to first token, its tokens/s and other figures, exact over all agents.
+    """Put load on an AI model, and show time to first token, tokens/s and other figures.
 
-    The command writes a scenario, prints it, and runs it as `loadgen run` does. With several --users or --rate, the
-    load has levels. The report then compares the levels, and shows above which one the throughput no longer grows.
+    The command writes a scenario, prints it, and runs it as `loadgen run` does. With several values of --users or
+    --rate, the load has levels, and the report shows above which level the throughput no longer grows.
 
     Exit codes are those of `loadgen run`.
     """

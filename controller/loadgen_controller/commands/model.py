@@ -49,14 +49,14 @@ def main(
         typer.Option(
             "--format",
             metavar="NAME",
-            help=f"Format of all files: {', '.join(sorted(FORMATS))}. Default: found for each file.",
+            help=f"Format of all files: {', '.join(sorted(FORMATS))}. Default: the first lines of each file decide.",
         ),
     ] = "",
     stamp: Annotated[
         str,
         typer.Option(
             metavar="WHEN",
-            help="Format combined: the time of a line is the start (Apache) or the end (nginx) of the request.",
+            help="Format combined: write end if a line has the time of a request's end (nginx), not start (Apache).",
         ),
     ] = "start",
     time_after: Annotated[
@@ -77,7 +77,10 @@ def main(
     ] = None,
     by_user: Annotated[
         bool,
-        typer.Option("--by-user", help="Identify a user by the user field of the log, not by address and user agent."),
+        typer.Option(
+            "--by-user",
+            help="Identify a user by the user field of the log, if it has a value, not by address and user agent.",
+        ),
     ] = False,
     session_timeout: Annotated[
         str, typer.Option(metavar="TIME", help="A session ends when its user sends nothing for longer than this.")
@@ -91,7 +94,7 @@ def main(
     max_names: Annotated[
         int,
         typer.Option(
-            metavar="N", min=1, help="Keep at most this many names of requests; all others get the name other."
+            metavar="N", min=1, help='Keep at most this many names of requests; all others get the name "other".'
         ),
     ] = 200,
     least_users: Annotated[

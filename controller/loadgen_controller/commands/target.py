@@ -131,11 +131,10 @@ def llm(
     log: Annotated[Path | None, _option("log", "FILE")] = None,
     core: Annotated[int | None, _option("core")] = None,
 ) -> None:
-    """Run an imitation of an AI inference server, which sends tokens at known times.
+    """Run an AI inference server without a model, which sends tokens at known times.
 
-    Its APIs are OpenAI's chat completions, completions, responses and embeddings, and Anthropic's messages. Its page
-    /metrics has the metrics of vLLM or SGLang. It runs no model: the words of its answers are fixed. Ctrl-C ends the
-    server and prints counts.
+    Its APIs are OpenAI's chat completions, completions, responses and embeddings, and Anthropic's messages. The words
+    of answers are fixed. Its page /metrics has the metrics of vLLM or SGLang. Ctrl-C ends the server and prints counts.
     """
     config = LlmConfig.of_options(
         host=host,

@@ -26,7 +26,7 @@ T = TypeVar("T")
 _PATHS: Final = ("", "/", "/v1", "/v1/")
 """Paths that mean the server itself: the client appends the path of the API."""
 _DRAIN: Final = "2m"
-"""The drain of the scenario. It is longer than the default of 30s, because models answer slowly."""
+"""The drain of the scenario: longer than the default of 30s, because models answer slowly."""
 
 _SOURCE: Final = '''"""{title}"""
 
