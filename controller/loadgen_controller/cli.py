@@ -76,7 +76,7 @@ class Program(TyperGroup):
         return list(COMMANDS)
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
-        """Return the command `cmd_name`, or None if there is none. Its module is imported now.
+        """Return the command `cmd_name`, whose module is imported now; None for an unknown command.
 
         To import the modules of all commands would take two seconds, so the list of `loadgen --help` gets stand-ins.
         """

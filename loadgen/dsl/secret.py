@@ -21,6 +21,7 @@ from typing import Never
 
 from loadgen.dsl.source_location import Origin, here
 from loadgen.errors import Fault, ScenarioError
+from loadgen.secret_variable import variable_of
 
 __all__ = [
     "SECRETS_DIR",
@@ -129,11 +130,6 @@ def secret(name: str) -> Secret:
 
 def name_is_good(name: object) -> bool:
     return isinstance(name, str) and _NAME.fullmatch(name) is not None
-
-
-def variable_of(name: str) -> str:
-    """Return the name of the environment variable that holds a secret: "api-token" -> LOADGEN_SECRET_API_TOKEN."""
-    return "LOADGEN_SECRET_" + re.sub(r"[^A-Z0-9]", "_", name.upper())
 
 
 def secret_values() -> dict[str, str]:

@@ -1,8 +1,8 @@
 """Parse the text formats of Prometheus (0.0.4) and OpenMetrics (1.0), with limits. Pure: bytes in, values out.
 
-Only the samples of wanted families are parsed, because a page can have 100,000 lines of others. A page with an invalid
-line among the wanted ones is rejected as a whole, as Prometheus does: half a page would look like a restart.
-Exemplars and timestamps are skipped. A value of NaN or infinity is kept as it is.
+Only the samples of wanted metrics are parsed, because a page can have 100,000 lines of other metrics. If a line of a
+wanted metric is invalid, the whole page is rejected, as Prometheus does: half a page would look like a restart of the
+server. Exemplars and timestamps are skipped. A value of NaN or infinity is kept.
 
 Source: Prometheus documentation, "Exposition formats"; OpenMetrics 1.0.
 """
@@ -69,7 +69,7 @@ class Page:
     names: frozenset[str]
     """The names of all samples on the page, wanted or not."""
     types: Mapping[str, str]
-    """By name of a family: counter, gauge, histogram, summary, or another type; families without a type are absent."""
+    """The type of each family by its name: counter, gauge, histogram, ... Families without a type are absent."""
     samples: tuple[Sample, ...]
     """The samples of wanted names, in the order of the page."""
 
@@ -93,9 +93,9 @@ def parse(data: bytes, is_wanted: Callable[[str], bool] = lambda _: True) -> Pag
     is_wanted: whether the samples of this name are needed; called once for each name.
 
     Raises:
-        BadPage: the bytes are no page of metrics, the page was cut off, or it exceeds a limit.
+        BadPage: the bytes are not a page of metrics, the page was cut off, or it exceeds a limit.
 
-    Cost: some 20 ms per MB of lines that are not wanted, some 15 µs per wanted line.
+    Cost: some 20 ms per MiB of unwanted lines, and some 15 µs per wanted line.
     """
     text = _text(data)
     names: dict[str, bool] = {}
@@ -137,7 +137,7 @@ def parse(data: bytes, is_wanted: Callable[[str], bool] = lambda _: True) -> Pag
 
 def _text(data: bytes) -> str:
     if len(data) > BYTES_MOST:
-        raise BadPage(f"it has more than {BYTES_MOST >> 20} MB")
+        raise BadPage(f"it has more than {BYTES_MOST >> 20} MiB")
     if not data.strip():
         raise BadPage("it is empty")
     if data.lstrip()[:1] == b"<":
@@ -160,7 +160,7 @@ def _lines(text: str) -> Iterator[tuple[int, str]]:
         raise BadPage(f"it has more than {LINES_MOST:,} lines")
     for number, line in enumerate(lines, 1):
         if len(line) > _LINE_BYTES:
-            raise BadPage(f"line {number} has more than {_LINE_BYTES >> 10} KB")
+            raise BadPage(f"line {number} has more than {_LINE_BYTES >> 10} KiB")
         if stripped := line.strip():
             yield number, stripped
 

@@ -1,8 +1,8 @@
 """The journal of probes, `probes.log` in the run folder: every sample, each record with its length and CRC.
 
-8 bytes of magic, then records as in `deltas.log`; the payload of a record is JSON. A torn or damaged record ends the
-log, and is cut off before a restarted controller appends to it. Times are ns of the controller's clock; a record `t0`
-has the start of the load on this clock, and a record `begin` starts a new session of the controller.
+The file has 8 bytes of magic, then records as in `deltas.log`; the payload of a record is JSON. The log ends at the
+first torn or damaged record, which a restarted controller cuts off before it appends. Times are ns of the controller's
+clock. The record `t0` has the start of the load on this clock. Each controller process begins with a record `begin`.
 
 Series are written once, then named by their number, so a sample takes some 16 bytes per series.
 The reasons are in docs/decisions/087-probe-samples-journal-and-clock-bound.md.
@@ -60,7 +60,7 @@ class ProbeOfRun(msgspec.Struct, frozen=True):
 
 
 class Begin(msgspec.Struct, frozen=True, tag="begin"):
-    """The beginning of a session of the controller: the probes, in the order of their numbers."""
+    """The first record of a controller process: its probes, in the order of their numbers."""
 
     format: int
     at: str
@@ -84,7 +84,7 @@ class NewRows(msgspec.Struct, frozen=True, tag="rows"):
 
 
 class NewSeries(msgspec.Struct, frozen=True, tag="series"):
-    """Series that are on a probe's page from now on; their numbers count from 0 in each session and probe."""
+    """Series that are on a probe's page from now on. first: number of the first one; it counts from 0 after `Begin`."""
 
     probe: int
     first: int
@@ -92,7 +92,10 @@ class NewSeries(msgspec.Struct, frozen=True, tag="series"):
 
 
 class Sample(msgspec.Struct, frozen=True, tag="sample"):
-    """One page: when it was requested, when it was complete, and its values by number of the series."""
+    """The values of one page: `values[n]` belongs to the series with the number `ids[n]`.
+
+    sent_ns, received_ns: the times of the request and of the complete answer.
+    """
 
     probe: int
     sent_ns: int
@@ -123,7 +126,7 @@ class Journal:
     """The journal of a run, open for writing by one thread.
 
     Raises:
-        StorageError: the file cannot be created, or is no journal of probes.
+        StorageError: the file cannot be created, or is not a journal of probes.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -147,10 +150,10 @@ class Journal:
             raise storage_error(self.path, error) from error
 
     def append(self, *records: Record) -> None:
-        """Write records. They survive the end of this process at once, and a crash of the machine after `sync`.
+        """Write records. Written records survive the end of this process, and after `sync` a crash of the machine.
 
         Raises:
-            StorageError: they could not be written; the file ends with the last complete record.
+            StorageError: the records could not be written; the file ends with its last complete record.
         """
         data = b"".join(framed(msgspec.json.encode(record)) for record in records)
         try:
@@ -170,7 +173,7 @@ class Journal:
             getattr(os, "fdatasync", os.fsync)(self._fd)
 
     def close(self) -> None:
-        """Close the file. It can be called twice."""
+        """Close the file. A second call does nothing."""
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
@@ -189,7 +192,7 @@ def read_journal(folder: Path) -> Iterator[Record]:
         for payload in read_framed(path, _MAGIC, most=_RECORD_MOST):
             record: Record = decoder.decode(payload)
             if isinstance(record, Begin) and record.format > FORMAT:
-                raise StorageError(f"cannot read {path}: it has format {record.format}", hint=hint)
+                raise StorageError(f"cannot read {path}: unknown format {record.format}", hint=hint)
             yield record
     except FileNotFoundError:
         return

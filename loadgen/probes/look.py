@@ -1,4 +1,4 @@
-"""Look at the pages of probes once: before a run, and for `loadgen probe check`. Blocking, at most `LIMIT_S`."""
+"""Reads the pages of probes once, before a run and for `loadgen probe check`. Blocks for at most `LIMIT_S`."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from loadgen.probes.exposition import BadPage, Page, parse
 from loadgen.probes.scrape import NotFetched, Scraper, new_loop
 from loadgen.probes.selection import Found, select
 from loadgen.probes.settings import ProbeSpec
+from loadgen.secret_variable import variable_of
 
 __all__ = ["LIMIT_S", "Look", "look_at"]
 
@@ -20,7 +21,7 @@ LIMIT_S: Final = 3.0
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """What one look at a page found; `why` is the reason if there is no usable page."""
+    """The result of reading one page. why: the reason if there is no usable page, otherwise empty."""
 
     spec: ProbeSpec
     why: str = ""
@@ -32,7 +33,7 @@ class Look:
 
 
 def look_at(specs: Sequence[ProbeSpec], secret_of: Callable[[str], str | None]) -> list[Look]:
-    """Fetch the page of each probe once, all at the same time, and return what is on them.
+    """Fetch the pages of all probes at the same time, each once, and return the results in the order of `specs`.
 
     secret_of: returns the value of a secret; None if it is not set.
     """
@@ -50,7 +51,8 @@ async def _look_at(specs: Sequence[ProbeSpec], secret_of: Callable[[str], str | 
 async def _look(spec: ProbeSpec, secret_of: Callable[[str], str | None]) -> Look:
     secret = secret_of(spec.auth_secret) if spec.auth_secret else ""
     if secret is None:
-        return Look(spec, f'secret "{spec.auth_secret}" is not set on this machine')
+        why = f'secret "{spec.auth_secret}" is not set: set {variable_of(spec.auth_secret)} on this machine'
+        return Look(spec, why)
     scraper = Scraper(spec, time.perf_counter_ns, secret)
     try:
         fetched = await scraper.fetch(LIMIT_S)

@@ -1,12 +1,11 @@
-"""Turn the samples of a probe into points: gauges as they are, counters as rates, histograms as bounds. Pure.
+"""Turns the samples of a probe into points: gauges as they are, counters as rates, histograms as bounds. Pure.
 
-Nothing is interpolated. A rate is the increase between two samples by the true time between them, so an interval after
-a gap is longer and has the exact increase. A counter that falls, or a new start time of the server's process, ends the
-old series: the interval has no value, because the increase in it is unknown. So does a series that appears or
-disappears.
+Nothing is interpolated. A rate is the increase between two samples, divided by the true time between them. So an
+interval after a gap is longer and has the exact increase. An interval has no value if the increase in it is unknown:
+if a counter fell, if the server's process has a new start time, or if a series appeared or disappeared.
 
-A histogram of a page has counts up to fixed bounds. A percentile lies between two of these bounds, and more is not
-known: `low` and `high` are the bounds, and there is no value between them.
+A histogram on a page has counts up to fixed bounds. A percentile lies between two of these bounds, `low` and `high`,
+and its exact value is unknown.
 """
 
 from __future__ import annotations
@@ -42,16 +41,16 @@ class Point:
     length_ns: int
     error_ns: int
     value: float | None
-    """The gauge, the rate in 1/s or the share; None if it is unknown. Of a histogram the rate of its values."""
+    """The gauge, the rate in 1/s or the share; None if it is unknown. For a histogram: its values per second."""
     count: float | None = None
-    """The increase of the counter, of a share's denominator, or of the histogram's count; None for gauges."""
+    """The increase of the counter, of the denominator of a share, or of the histogram's count; None for gauges."""
     bounds: tuple[Bounds, ...] = ()
-    """Of a histogram with values: the bounds of `PERCENTILES`."""
+    """For a histogram with values: the bounds of `PERCENTILES`. Otherwise empty."""
 
 
 @dataclass(frozen=True, slots=True)
 class Gap:
-    """A sample that is missing, and why."""
+    """A missing sample, with the reason."""
 
     at_ns: int
     error_ns: int
@@ -68,11 +67,11 @@ class Totals:
     most: float = -inf
     last: float | None = None
     increase: float = 0.0
-    """Of a counter or a share's numerator; over all intervals with a known increase."""
+    """The increase of the counter, or of the numerator of the share, over all intervals with a known increase."""
     of: float = 0.0
-    """Of a share's denominator."""
+    """For a share: the increase of its denominator over the same intervals."""
     seconds: float = 0.0
-    """The length of these intervals."""
+    """The total length of these intervals."""
     buckets: _Buckets = field(default_factory=dict)
 
 
@@ -105,7 +104,7 @@ class _Before:
 
 
 class ProbeSeries:
-    """The points of one probe; samples are added in their order.
+    """The points of one probe. Add its samples in the order of their times.
 
     every_ns: the planned time between samples.
     """
@@ -119,7 +118,7 @@ class ProbeSeries:
         self.gaps: list[Gap] = []
         self.samples = 0
         self.resets: list[int] = []
-        """Times of samples at which counters had started again, in ns."""
+        """Times in ns of the samples at which counters had started again from 0."""
         self._t0_ns: int | None = None
         self._before: _Before | None = None
 
@@ -129,13 +128,13 @@ class ProbeSeries:
         self.totals.clear()
 
     def add_rows(self, rows: Iterable[Row]) -> None:
-        """Add rows that are on the page for the first time, or whose metric has another name now."""
+        """Add rows that are new on the page, or replace rows whose metric has another name now."""
         for row in rows:
             self.rows[row.key] = row
             self.points.setdefault(row.key, [])
 
     def add_gap(self, sent_ns: int, received_ns: int, why: str) -> None:
-        """Add a sample that is missing."""
+        """Add a missing sample."""
         self.gaps.append(Gap((sent_ns + received_ns) // 2, (received_ns - sent_ns + 1) // 2, why))
 
     def new_session(self) -> None:
@@ -144,9 +143,9 @@ class ProbeSeries:
         self._t0_ns = None
 
     def add(self, sent_ns: int, received_ns: int, values: Mapping[Series, float | None]) -> bool:
-        """Add a sample. Return True if counters have started again since the sample before.
+        """Add a sample. Return True if counters have started again from 0 since the sample before.
 
-        sent_ns, received_ns: when the request was sent and the whole page was there.
+        sent_ns, received_ns: times of the request and of the complete page.
         values: by series; None for NaN and infinity.
         """
         at_ns, error_ns = (sent_ns + received_ns) // 2, (received_ns - sent_ns + 1) // 2

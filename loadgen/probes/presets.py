@@ -1,7 +1,7 @@
 """The metrics that a probe shows: rows of the presets, and rows of metrics that a plan names.
 
-A row has the present name of a metric and its older names; the first one that is on the page is used. Counters are
-written without `_total`, histograms without `_bucket`.
+A row has the present name of a metric and its older names. The first of these names that is on the page is used. Names
+of counters are written without `_total`, names of histograms without `_bucket`.
 
 Sources: the metrics pages of vLLM and SGLang.
 """
@@ -17,12 +17,12 @@ __all__ = ["PRESETS", "ReadKind", "Row", "RowKind", "kind_of_type", "row_of_metr
 
 ReadKind = Literal["gauge", "counter", "share", "histogram"]
 RowKind = Literal["gauge", "counter", "share", "histogram", "any"]
-"""gauge: the value as it is. counter: the rate of increase. share: the rate of one counter by the rate of another.
-histogram: the buckets that hold percentiles. any: the type on the page decides."""
+"""gauge: the value as it is. counter: the rate of increase. share: the increase of one counter divided by that of
+another. histogram: the buckets that hold percentiles. any: the type on the page decides."""
 
 
 class Row(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One row of a probe: what it is called, how it is read, and from which metrics."""
+    """One row of a probe: its title, its metrics, and the way to read them."""
 
     key: str
     title: str
@@ -35,7 +35,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     scale: float = 1.0
     """Values are multiplied by this for display: 100 for a share in %."""
     over: Literal["sum", "max", "each"] = "sum"
-    """How the gauges of several series, such as several engines, become one value. each: one row for each series."""
+    """For gauges: how values of several series, such as several engines, become one. each: every series has a row."""
     is_optional: bool = False
     """Whether the metric may be missing without a note."""
 
@@ -122,7 +122,10 @@ def row_of_metric(name: str) -> Row:
 
 
 def kind_of_type(name: str, types: Iterable[str]) -> ReadKind:
-    """Return how a metric of these types on the page is read; a metric without a type is a gauge, or by its name."""
+    """Return how to read a metric that has these types on the page.
+
+    Without a type, it is a counter if its name ends with `_total`, otherwise a gauge.
+    """
     for found in types:
         if found == "counter":
             return "counter"

@@ -1,4 +1,4 @@
-"""The points of all probes of a run, built from journal records: while the run goes on, or from its folder. Pure."""
+"""Builds the points of all probes of a run from the records of its journal, during the run or afterwards. Pure."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from loadgen.probes.selection import Series
 __all__ = ["ProbeState", "Recorded", "between_text"]
 
 _POINTS_MOST: Final = 20_000
-"""The most points of a lane in metrics.json; beyond it, the highest of each stretch is kept."""
+"""The most points of a lane in metrics.json. A longer lane is cut into stretches, and the highest of each is kept."""
 _SHOWN: Final = PERCENTILES.index(95.0)
 
 
@@ -39,7 +39,7 @@ class Recorded:
     def __init__(self, records: Iterable[Record] = ()) -> None:
         self.probes: dict[str, ProbeState] = {}
         self.t0_ns: int | None = None
-        """T0 of the last session, in ns of its clock; None if the load never started."""
+        """T0 in ns of the clock of the last controller process; None if the load never started."""
         self._order: list[ProbeState] = []
         self._last_ns = 0
         for record in records:
@@ -76,8 +76,8 @@ class Recorded:
     def lanes(self) -> list[dict[str, Any]]:
         """Return the rows of all probes as metrics of `metrics.json`; [] before T0 is known.
 
-        A rate is at the start of its interval. Where samples are missing, a value is None, also if the increase over
-        the whole gap is known: a lane draws no long intervals.
+        The time of a rate is the start of its interval. After missing samples the value is None, even if the increase
+        over the whole gap is known, because a lane draws no long intervals.
         """
         if self.t0_ns is None:
             return []

@@ -1,10 +1,11 @@
-"""Reads the probes of one run in a thread of the controller's process, from the start of its agents to its end.
+"""Reads the probes of one run in a thread of the controller's process.
 
-The thread has an event loop of its own, so neither a server that hangs nor DNS ever delays the run. Whatever fails is
-a gap with its reason, and one notice. Samples go into `probes.log` at once. For the page, `metrics.json` is written
-again every 2 s or more: writing it takes at most 2 % of the time.
+The thread begins with the start of the run's agents, and ends with the run. Its event loop is its own, so
+neither DNS nor a server that hangs ever delays the run. A failed read is recorded as a gap with its reason, and the
+operator gets one notice. Samples go into `probes.log` at once. For the live page and the report, `metrics.json` is
+written again every 2 s, or less often, so that writing takes at most 2 % of the time.
 
-The run's own loop calls the public methods; they block for microseconds, except for `end`, which is awaited.
+The run's own loop calls the public methods. They block for microseconds; `end` takes longer and is awaited.
 """
 
 from __future__ import annotations
@@ -43,8 +44,9 @@ from loadgen.probes.journal import (
 from loadgen.probes.presets import Row
 from loadgen.probes.recorded import Recorded
 from loadgen.probes.scrape import NotFetched, Scraper, new_loop, time_limit_s
-from loadgen.probes.selection import Series, names_wanted, select
+from loadgen.probes.selection import GAUGE_SERIES_MOST, SERIES_MOST, Series, names_wanted, select
 from loadgen.probes.settings import ProbeSpec
+from loadgen.secret_variable import variable_of
 from loadgen.units import NS_PER_S
 
 __all__ = ["METRICS", "RunProbes", "document_of"]
@@ -54,12 +56,12 @@ log = logging.getLogger(__name__)
 METRICS: Final = "metrics.json"
 _WRITE_S: Final = 2.0
 _WRITE_SHARE: Final = 50
-"""The time between two writes of metrics.json is at least this many times the time that a write takes."""
+"""The time between two writes of metrics.json, as a multiple of the duration of a write, is at least this."""
 _SYNC_S: Final = 5.0
 _NOTICES_MOST: Final = 5
 """The most notices about gaps of a probe; the journal has the reason of each."""
 _PATIENCE_S: Final = 2.0
-"""How long the end of a run waits for the thread; a fetch is cancelled at once."""
+"""The longest time that the end of a run waits for the thread. A fetch is cancelled at once."""
 
 
 @dataclass(slots=True)
@@ -75,9 +77,10 @@ class _Probe:
     series: dict[Series, int]
     trouble: str = ""
     """The reason of the last gap; empty after a sample."""
-    said: int = 0
-    """How many notices about gaps were shown."""
-    has_said_limits: bool = False
+    gap_notices: int = 0
+    """The number of notices about gaps that were shown."""
+    has_shown_limits: bool = False
+    """Whether the notice about dropped series was shown."""
 
 
 class RunProbes:
@@ -110,7 +113,7 @@ class RunProbes:
         self._caller: asyncio.AbstractEventLoop | None = None
         self._tasks: list[asyncio.Task[None]] = []
         self._lock = threading.Lock()
-        """Held while records are written or figures are made."""
+        """A thread holds it while it writes records or makes figures."""
         self._is_over = False
         self._t0_ns: int | None = None
         self._synced_s = self._written_s = 0.0
@@ -143,13 +146,13 @@ class RunProbes:
         for state in self._recorded.probes.values():
             if state.points.samples and (missing := state.missing):
                 self._notice(
-                    f"probe {state.probe.name}: never on its page: {', '.join(missing)}; check the server's version"
-                    " and options with loadgen probe check"
+                    f"probe {state.probe.name}: its page never had {', '.join(missing)}; run loadgen probe check, and"
+                    " compare the server's version and options"
                 )
         return self._recorded.figures()
 
     def cancel(self) -> None:
-        """Stop reading at once, without a last state. It can be called after `end`."""
+        """Stop reading at once, without writing a last state. A call after `end` does no harm."""
         self._is_over = True
         self._stop()
         # Without a wait, because the thread may hold the lock while a disk is slow; it is a daemon and ends then.
@@ -158,7 +161,7 @@ class RunProbes:
                 self._journal.close()
             self._lock.release()
 
-    # -- on the run's loop, or in the thread that ends --------------------------------------------
+    # -- on the run's loop, or in the helper thread of `end` --------------------------------------
 
     def _open(self) -> None:
         for record in read_journal(self._folder):  # of a controller that was restarted within this run
@@ -221,7 +224,11 @@ class RunProbes:
     async def _serve_one(self, number: int, spec: ProbeSpec) -> None:
         secret = self._secret_of(spec.auth_secret) if spec.auth_secret else ""
         if secret is None:
-            self._say(f'probe {spec.name} does not run: secret "{spec.auth_secret}" is not set at the controller')
+            variable = variable_of(spec.auth_secret)
+            self._say(
+                f'probe {spec.name} does not run: secret "{spec.auth_secret}" is not set at the controller;'
+                f" set {variable} there before the next run"
+            )
             now_ns = self._clock()
             self._record(Gap(number, now_ns, now_ns, "its secret is not set"))
             return
@@ -256,9 +263,12 @@ class RunProbes:
         if probe.trouble:
             self._say(f"probe {probe.spec.name} works again")
             probe.trouble = ""
-        if found.left_out and not probe.has_said_limits:
-            probe.has_said_limits = True
-            self._say(f"probe {probe.spec.name}: {found.left_out} series are left out, as they are beyond its limits")
+        if found.left_out and not probe.has_shown_limits:
+            probe.has_shown_limits = True
+            self._say(
+                f"probe {probe.spec.name}: {found.left_out} series {'is' if found.left_out == 1 else 'are'} not"
+                f" recorded: a probe records at most {SERIES_MOST:,} series, and {GAUGE_SERIES_MOST} of a named gauge"
+            )
         records: list[Record] = []
         if rows := tuple(row for row in found.rows if probe.found_rows.get(row.key) != row):
             probe.found_rows.update({row.key: row for row in rows})
@@ -275,8 +285,8 @@ class RunProbes:
     def _gap(self, probe: _Probe, sent_ns: int, why: str) -> None:
         self._record(Gap(probe.number, sent_ns, self._clock(), why))
         is_new, probe.trouble = why != probe.trouble, why
-        if is_new and probe.said < _NOTICES_MOST:
-            probe.said += 1
+        if is_new and probe.gap_notices < _NOTICES_MOST:
+            probe.gap_notices += 1
             self._say(f"probe {probe.spec.name} has a gap: {why}; the run goes on without its figures")
         self._maintain()
 
@@ -302,7 +312,7 @@ class RunProbes:
                 self._recorded.add(record)
 
     def _maintain(self) -> None:
-        """Make the journal durable and write metrics.json, if it is time for it."""
+        """Make the journal durable and write metrics.json, each if enough time has passed since the last time."""
         now_s = time.monotonic()
         with self._lock:
             if self._is_over or self._journal is None:
@@ -322,7 +332,9 @@ class RunProbes:
         try:
             replace_file(self._folder / METRICS, document_of(lanes), is_durable=False)
         except StorageError as error:
-            self._say(f"the page lacks the figures of probes: {error.message}; {error.hint}")
+            self._say(
+                f"the live page and the report do not show the newest figures of probes: {error.message}; {error.hint}"
+            )
 
     def _say(self, text: str) -> None:
         """Show a notice; any thread may call this."""

@@ -1,8 +1,8 @@
-"""Fetch one page of metrics, with hard limits on its time and size. Only importer of httpx in this package.
+"""Fetches pages of metrics, with hard limits on time and size. Only this module of the package imports httpx.
 
 Everything runs on an event loop of its own (`new_loop`), because the loop of a run must never wait for DNS or for a
-server that sends its headers byte by byte: `asyncio.timeout` ends both. Redirects are not followed, variables such as
-HTTPS_PROXY are ignored, and compressed pages are rejected: they could expand to gigabytes.
+server that sends its headers byte by byte. `asyncio.timeout` ends both waits. Redirects are not followed, variables
+such as HTTPS_PROXY are ignored, and compressed pages are rejected: they could expand to gigabytes.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from loadgen.units import NS_PER_S
 __all__ = ["Fetched", "NotFetched", "Permit", "Scraper", "new_loop", "time_limit_s"]
 
 Permit = Callable[[str, Address, int], str]
-"""Returns why no connection to this host, address and port is permitted; "" if it is."""
+"""Returns why a connection to this host, address and port is not permitted; "" if it is permitted."""
 
 _ACCEPT: Final = "application/openmetrics-text;version=1.0.0;q=0.5,text/plain;version=0.0.4;q=1,*/*;q=0.1"
 _KEPT_S: Final = 2.5
@@ -45,7 +45,7 @@ class NotFetched(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Fetched:
-    """A page, when its request was sent, and when it was complete."""
+    """A page, with the times of its request and of its complete answer."""
 
     body: bytes
     sent_ns: int
@@ -53,7 +53,7 @@ class Fetched:
 
 
 def time_limit_s(every_ns: int) -> float:
-    """Return the time limit of one fetch: below the interval, and at most 5 s."""
+    """Return the time limit of one fetch: 80 % of the interval, and at most 5 s."""
     return min(_LONGEST_S, 0.8 * every_ns / NS_PER_S)
 
 
@@ -78,7 +78,7 @@ class Scraper:
         """Fetch the page, within `limit_s` in all.
 
         Raises:
-            NotFetched: there was no complete page in time, or the server sent something else.
+            NotFetched: no complete page arrived in time, or the server sent something else than a page.
         """
         sent_ns = self._clock()
         try:
@@ -106,17 +106,17 @@ class Scraper:
         client = self._client or self._new_client()
         async with client.stream("GET", self.spec.url) as reply:
             if reply.is_redirect:
-                raise NotFetched(f"the server answers http {reply.status_code}, and redirects are not followed")
+                raise NotFetched(f"the server returned http {reply.status_code}, and redirects are not followed")
             if reply.status_code != 200:
-                raise NotFetched(f"the server answers http {reply.status_code}")
+                raise NotFetched(f"the server returned http {reply.status_code}")
             if reply.headers.get("content-encoding", "identity") not in ("", "identity"):
-                raise NotFetched("the server sends a compressed page")
+                raise NotFetched("the server sent a compressed page, which is not supported")
             body = bytearray()
             async for part in reply.aiter_raw():
                 body += part
                 if len(body) > BYTES_MOST:
                     await self.close()
-                    raise NotFetched(f"the page has more than {BYTES_MOST >> 20} MB")
+                    raise NotFetched(f"the page has more than {BYTES_MOST >> 20} MiB")
         return bytes(body)
 
     def _new_client(self) -> httpx.AsyncClient:
@@ -173,7 +173,7 @@ class _Loop(asyncio.SelectorEventLoop):
                 result: Any = socket.getaddrinfo(host, port, **options)
             except OSError as error:
                 result = error
-            with suppress(RuntimeError):  # the loop is closed: nobody waits any more
+            with suppress(RuntimeError):  # the loop is closed, so no caller waits for the result
                 self.call_soon_threadsafe(answer, result)
 
         def answer(result: Any) -> None:

@@ -1,4 +1,4 @@
-"""Select the series of a probe's rows on a page of metrics. Pure."""
+"""Selects the series of a probe's rows on a page of metrics. Pure."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ import msgspec
 from loadgen.probes.exposition import Labels, Page, Sample, family_of
 from loadgen.probes.presets import ReadKind, Row, kind_of_type
 
-__all__ = ["SERIES_MOST", "START_TIME", "Found", "Part", "Series", "names_wanted", "select"]
+__all__ = ["GAUGE_SERIES_MOST", "SERIES_MOST", "START_TIME", "Found", "Part", "Series", "names_wanted", "select"]
 
 SERIES_MOST: Final = 2_000
 """The most series of a probe, buckets included."""
-_EACH_MOST: Final = 8
-"""The most series of a named gauge that get a row each."""
+GAUGE_SERIES_MOST: Final = 8
+"""The most series of a named gauge: each has a row of its own."""
 START_TIME: Final = "process_start_time_seconds"
 """The metric that shows a restart of the server even if its counters have risen above their old values since."""
 
@@ -46,15 +46,15 @@ class Series(msgspec.Struct, frozen=True, omit_defaults=True):
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What a page has of a probe's rows."""
+    """The rows of a probe that a page has, and their values."""
 
     values: Mapping[Series, float]
     rows: tuple[Row, ...]
-    """The rows that are on the page, with their kind; a named gauge of several series has one row for each."""
+    """The rows that are on the page, each with its kind. A named gauge with several series has a row for each."""
     missing: tuple[Row, ...]
-    """The rows that are not on the page, without optional ones."""
+    """The rows that are not on the page; optional rows are left out."""
     left_out: int = 0
-    """The number of series beyond the limits."""
+    """The number of series that were dropped because of the limits."""
 
 
 def names_wanted(rows: Iterable[Row]) -> frozenset[str]:
@@ -69,7 +69,7 @@ def names_wanted(rows: Iterable[Row]) -> frozenset[str]:
 
 
 def select(rows: Sequence[Row], page: Page) -> Found:
-    """Return the series of the rows on a page. Of a row's names, the first one that is there is used."""
+    """Return the series of the rows on a page. The first of a row's names that is on the page is used."""
     by_name: dict[str, list[Sample]] = {}
     for sample in page.samples:
         by_name.setdefault(sample.name, []).append(sample)
@@ -90,8 +90,8 @@ def select(rows: Sequence[Row], page: Page) -> Found:
         fixed = msgspec.structs.replace(row, kind=kind)
         if kind == "gauge" and row.over == "each":
             named = chosen[0][1]
-            left_out += max(0, len(named) - _EACH_MOST)
-            for sample in named[:_EACH_MOST]:
+            left_out += max(0, len(named) - GAUGE_SERIES_MOST)
+            for sample in named[:GAUGE_SERIES_MOST]:
                 own = _row_of(fixed, sample, is_only=len(named) == 1)
                 there.append(own)
                 values[Series(own.key, "value", sample.name, sample.labels)] = sample.value
@@ -118,7 +118,7 @@ def _read_as(row: Row, page: Page) -> tuple[Sequence[str], ReadKind]:
         return (family,), "histogram"
     if name != family and name not in page.types and page.types.get(family) == "summary":
         return row.names, "counter"  # its count or its sum
-    # Of a counter, format 0.0.4 writes the type at the name with `_total`, OpenMetrics at the name without it.
+    # For a counter, format 0.0.4 writes the type at the name with `_total`, OpenMetrics at the name without it.
     types = [page.types[one] for one in (name, f"{name}_total") if one in page.types]
     return row.names, kind_of_type(name if name in page.names else f"{name}_total", types)
 

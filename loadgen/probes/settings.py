@@ -1,4 +1,4 @@
-"""The settings of a probe, checked: from a plan's `probes=`, from `[probes.NAME]` of `loadgen.toml`, or from an order.
+"""Checks the settings of a probe: from `probes=` of a plan, from `[probes.NAME]` of `loadgen.toml`, or from a client.
 
     [probes.vllm]
     url = "http://10.0.0.7:8000/metrics"
@@ -7,7 +7,7 @@
     auth_secret = "metrics-login"        # the name of a secret, never its value
     auth_header = "Authorization"
 
-All checks collect: one wrong key does not hide another.
+All errors are reported together, so that one wrong key does not hide another.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class ProbeSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Names of metrics besides those of the preset."""
     every_ns: int = NS_PER_S
     auth_secret: str = ""
-    """The name of the secret whose value is sent in `auth_header`; empty: no such header."""
+    """The name of the secret whose value is sent in `auth_header`; empty: the header is not sent."""
     auth_header: str = "Authorization"
 
     @property
@@ -122,7 +122,7 @@ def _wrongs(name: object, values: Mapping[str, Any]) -> Iterator[_Wrong]:
         if isinstance(every, bool) or not isinstance(every, str | int | float):
             raise ValueError(f"{every!r} is not a duration")
         if not _EVERY_NS[0] <= parse_duration(every) <= _EVERY_NS[1]:
-            raise ValueError(f"{every} is not from 200 ms to 1 h")
+            raise ValueError(f"{every} is out of range: must be from 200 ms to 1 h")
     except (ValueError, OverflowError) as error:
         yield "every", f"every: {error}", 'write every="1s"'
     yield from _auth_wrongs(values)
@@ -153,11 +153,15 @@ def _url_wrongs(url: object) -> Iterator[_Wrong]:
         return
     if parts.username is not None or parts.password is not None:
         # The URL is not shown: it has a password.
-        yield "url", "url: it contains credentials, which would be stored with the results", "write auth_secret instead"
+        yield (
+            "url",
+            "url: the URL contains credentials, which would be stored with the results",
+            "write auth_secret instead",
+        )
     elif parts.scheme not in ("http", "https") or not host or port == 0 or not url.isprintable() or " " in url:
         yield "url", f"url: {url[:200]!r} is not an http or https URL", hint
     if parts.fragment or any(is_secret_name(key) for key, _ in parse_qsl(parts.query, keep_blank_values=True)):
-        yield "url", "url: it has a fragment, or a query with a secret", "remove it, or write auth_secret instead"
+        yield "url", "url: the URL has a fragment, or a query with a secret", "remove it, or write auth_secret instead"
 
 
 def _rows_wrongs(preset: object, metrics: object) -> Iterator[_Wrong]:

@@ -1,6 +1,6 @@
-"""Traffic from access logs: reads each line, finds sessions, and gives requests names. Scenarios are made from it.
+"""Reads access logs: parses each line, gives names to requests, and splits the requests of users into sessions.
 
-The way through the room:
+The modules, in the order in which data pass through them:
 
     log_files     opens files, unpacks them, and splits them into lines of limited length
     formats       parses one line of each format into fields

@@ -9,7 +9,7 @@ from typing import Final
 __all__ = ["EXAMPLES", "Accounting", "Example", "Excluded", "Rejected", "outline"]
 
 EXAMPLES: Final = 20
-"""Examples kept of each reason."""
+"""The number of example lines that are kept for each reason."""
 _OUTLINE_BYTES: Final = 160
 _OUTLINE: Final = bytes(
     ord("0")
@@ -30,12 +30,12 @@ class Rejected(Exception):
 
 
 class Excluded(Exception):
-    """A line that was read and has no request that a user sent. The text is the reason."""
+    """A valid line without a request of a user. The text is the reason."""
 
 
 @dataclass(frozen=True, order=True)
 class Example:
-    """A line that was not taken. It has the outline of the line, never its text, because lines contain secrets."""
+    """A line that was not taken, in outline. Its text is never kept, because lines contain secrets."""
 
     file: str
     line: int
@@ -44,7 +44,7 @@ class Example:
 
 @dataclass
 class Accounting:
-    """The lines of all logs by what became of them. read = taken + excluded + rejected + directives."""
+    """The lines of all logs by their result. read = taken + excluded + rejected + directives."""
 
     read: int = 0
     taken: int = 0
@@ -105,7 +105,8 @@ class Accounting:
 def outline(text: bytes) -> str:
     """Return the beginning of a line with each letter as `a` or `A` and each digit as `0`.
 
-    It shows where a line differs from its format, and no value: `00.0.0.0 - - [00/Aaa/0000:00:00:00 +0000] "AAA /aaa`.
+    The outline shows where a line differs from its format, but no values:
+    `00.0.0.0 - - [00/Aaa/0000:00:00:00 +0000] "AAA /aaa`.
     """
     shown = text[:_OUTLINE_BYTES].translate(_OUTLINE).decode("ascii")
     return shown + "..." if len(text) > _OUTLINE_BYTES else shown

@@ -1,4 +1,4 @@
-"""Turns the lines of logs into rows, and counts every line. HOT: 2 µs a line, with the format about 3.5."""
+"""Turns the lines of logs into rows, and counts every line. HOT: 2 µs a line, 3.5 µs with the parsing of the format."""
 
 from __future__ import annotations
 
@@ -25,10 +25,11 @@ _KEPT_BYTES: Final = 4 << 10
 
 
 class Intake:
-    """Takes lines. The salt makes the users' hashes useless to anybody else; it must not be stored.
+    """Takes lines, and passes rows to the partitions.
 
-    by_user: whether a user is who the log names as its user, if it names one. Otherwise a user is an address with an
-    agent.
+    salt: the key of the hashes of users. It must not be stored: without it, the hashes reveal nothing about users.
+    by_user: whether the user field of a line, if it has a value, identifies the user. Otherwise the address and the
+        user agent do.
     """
 
     def __init__(self, paths: PathTable, partitions: Partitions, salt: bytes, by_user: bool) -> None:
@@ -97,7 +98,7 @@ class Intake:
             self.accounting.directives += 1
 
     def _request(self, request: bytes) -> tuple[int, int, int] | None:
-        """Return path, method and flags of a request line; None if it is no request."""
+        """Return path, method and flags of a request line; None if it is not a valid request."""
         parts = split_request(request)
         found = None
         if parts is not None:
@@ -126,7 +127,7 @@ def _remember(cache: dict[bytes, T], key: bytes, value: T) -> None:
 
 
 def split_request(request: bytes) -> tuple[bytes, bytes] | None:
-    """Return method and target of `GET /a b HTTP/1.1`; None if it is no request, such as `-` or bytes of TLS."""
+    """Return method and target of `GET /a b HTTP/1.1`; None for other texts, such as `-` or bytes of TLS."""
     method, _, target = request.partition(b" ")
     if not method or not target or not _LETTERS.issuperset(method):
         return None

@@ -14,7 +14,7 @@ from loadgen.errors import UsageError
 __all__ = ["MOST_LINE_BYTES", "Block", "blocks", "log_files"]
 
 MOST_LINE_BYTES: Final = 256 << 10
-"""Longer lines are rejected. Servers limit a request line and a header to 8 KiB, which escapes make 32 KiB each."""
+"""Longer lines are rejected. Servers limit a request line and a header to 8 KiB, or 32 KiB each with escapes."""
 _PIECE_BYTES: Final = 1 << 20
 _GZIP: Final = b"\x1f\x8b"
 _ZSTD: Final = b"\x28\xb5\x2f\xfd"
@@ -25,7 +25,7 @@ _BOM: Final = b"\xef\xbb\xbf"
 class Block:
     """Neighbouring lines of a file, without their ends.
 
-    is_odd: whether a line may be too long or contain NUL bytes. Of a line that is too long only the beginning is there.
+    is_odd: whether a line may be too long or contain NUL bytes. A line that is too long is cut off.
     """
 
     lines: list[bytes]
@@ -33,7 +33,7 @@ class Block:
 
 
 def log_files(paths: Iterable[Path]) -> list[Path]:
-    """Return the files of some paths, each once, by name. All files in a folder count, except hidden ones.
+    """Return the files of some paths, each once, sorted by name. A folder means all its files, except hidden ones.
 
     Raises:
         UsageError: a path does not exist, or a folder is empty.

@@ -1,6 +1,7 @@
-"""Names of requests: finds parameters by their number, then keeps the busiest names.
+"""Gives names to requests: turns places with many different texts into parameters, then keeps the busiest names.
 
-A name is a method and a template, such as `GET /products/{slug}`.
+A name is a method and a template, such as `GET /products/{slug}`. A place is a node of the `PathTree`; its children
+are the different next segments.
 """
 
 from __future__ import annotations
@@ -20,28 +21,33 @@ from loadgen.traffic.rows import METHODS
 __all__ = ["OTHER", "Name", "NameRules", "Names", "infer_parameters", "names_within_budget"]
 
 OTHER: Final = "other"
-"""The name of all requests beyond the budget."""
+"""The name of all requests whose own name is not kept."""
 
 
 @dataclass(frozen=True)
 class NameRules:
-    """When a place is a parameter, and how many names there are."""
+    """The rules by which segments become parameters, and names are kept."""
 
     pins: tuple[str, ...] = ()
+    """Templates that the user gave (`--name`), such as `/products/{sku}`. Templates go before all other rules."""
     least_children: int = 50
-    """A place with more literal children may be a parameter."""
+    """The children of a place may become a parameter only if more than this many are texts."""
     most_share: float = 0.01
-    """Children with at least this share of all requests keep their text."""
+    """A child with at least this share of all requests keeps its text."""
     least_alike: float = 0.5
+    """The children become a parameter only if the segments after them are at least this similar: 0 to 1, where 1 means
+    that all children have the same next segments. See `infer_parameters`."""
     most_names: int = 200
+    """The largest number of names that are kept. All other requests have the name `other`."""
     coverage: float = 0.99
+    """Names are kept, the busiest first, until this share of all requests is reached. Rare names count here."""
     least_users: int = 5
     """Names that fewer users sent are not shown, because they may contain personal data."""
 
 
 @dataclass(frozen=True)
 class Name:
-    """A name with its counts. is_rare: fewer than `least_users` users sent it, so its text must not be shown."""
+    """A name, with the numbers of its requests and of the users that sent them."""
 
     name: str
     count: int
@@ -50,24 +56,26 @@ class Name:
 
 @dataclass(frozen=True)
 class Names:
-    """The names that were kept, and what happened to the others."""
+    """The names that were kept, and the number of the others."""
 
     kept: tuple[Name, ...]
-    """The busiest first; `other` is not among them."""
+    """The busiest first, without `other`."""
     other_names: int
     other_count: int
     rare_names: int
     """Names in `other` that are there because too few users sent them."""
     index: NDArray[np.int64]
-    """For each name before the budget its place in `kept`, or `len(kept)` for other."""
+    """For each template and method: the index of its name in `kept`, or `len(kept)` for `other`."""
 
 
 def infer_parameters(tree: PathTree, counts: NDArray[np.int64], rules: NameRules) -> None:
-    """Merge the literal children of places that are parameters.
+    """Merge the children of places into parameters, where the rules permit it.
 
-    counts: requests by number of the tree. A place is a parameter if it has more than `least_children` literal children
-    with the same suffix (`.png`), each with less than `most_share` of all requests, that are alike: the mean Jaccard
-    similarity of their next segments to the usual ones is at least `least_alike`.
+    Children of a place become one parameter if more than `least_children` of them are texts with the same suffix
+    (`.png`, or none), each has less than `most_share` of all requests, and they are alike: the mean Jaccard similarity
+    of their next segments to the usual next segments is at least `least_alike`.
+
+    counts: requests by number of the tree.
     """
     total = int(counts.sum())
     weights: dict[int, int] = {}
@@ -104,15 +112,17 @@ def _infer(tree: PathTree, node: Node, weights: dict[int, int], rules: NameRules
 
 
 def _reweigh(node: Node, weights: dict[int, int]) -> None:
-    """Give places without a weight, and merged ones, the weight 0: inside a parameter every text is rare."""
+    """Set the weights of a merged place and of all places below it to 0: inside a parameter every text is rare."""
     weights[id(node)] = 0
     for child in node.children.values():
         _reweigh(child, weights)
 
 
 def _alike(nodes: list[Node]) -> float:
-    """Return the mean Jaccard similarity of the next segments of some places to those that at least half of them have.
-    Segments that only one place has count as one unnamed segment.
+    """Return the mean Jaccard similarity of the next segments of some places to the usual next segments.
+
+    A next segment is usual if at least half of the places have it. Segments that only one place has count as one
+    unnamed segment.
     """
     seen = Counter(name for node in nodes for name in node.children)
     shapes = []
@@ -133,7 +143,9 @@ def _suffix(name: str) -> str:
 def names_within_budget(
     templates: list[str], counts: NDArray[np.int64], users: NDArray[np.int64], rules: NameRules
 ) -> Names:
-    """Keep the busiest names: at most `most_names`, as many as `coverage` of the requests need, without rare ones.
+    """Keep the busiest names: at most `most_names`, and no more than `coverage` of the requests needs.
+
+    Names that fewer than `least_users` users sent are not kept.
 
     templates: sorted. counts, users: by template and method, `len(METHODS)` entries a template.
     """

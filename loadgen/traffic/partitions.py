@@ -1,6 +1,6 @@
-"""Keeps rows by user: in memory, and from a limit on in temporary files.
+"""Keeps rows in partitions by user, in memory or, above a limit, in temporary files.
 
-All rows of a user are in the same partition, so sessions need one partition in memory at a time.
+All rows of a user are in the same partition, so finding sessions needs only one partition in memory at a time.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ MEMORY_BYTES: Final = 128 << 20
 class Partitions:
     """Rows in 64 partitions by user. Use it in a `with` block, which deletes the temporary files.
 
-    The files have no addresses, agents or paths. They lie in a private folder of TMPDIR.
+    The files contain no addresses, agents or paths, and are in a private folder of TMPDIR.
     """
 
     def __init__(self, memory_bytes: int = MEMORY_BYTES) -> None:
@@ -67,7 +67,7 @@ class Partitions:
         return Path(self._folder.name) / f"{number:02}"
 
     def __iter__(self) -> Iterator[Rows]:
-        """Yield the rows of each partition, in no order."""
+        """Yield the rows of each partition. The rows have no order."""
         for number, buffer in enumerate(self._buffers):
             parts = list(buffer)
             if self._folder is not None and self._path(number).exists():

@@ -1,4 +1,4 @@
-"""Recognizes parameters in paths by their form: ids, hashes, dates, addresses of e-mail, tokens."""
+"""Recognizes parameters in paths by their form: ids, hashes, dates, e-mail addresses, tokens."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from urllib.parse import quote, unquote_to_bytes
 __all__ = ["MOST_DEPTH", "PARAMETERS", "is_parameter", "path_of", "segments_of", "template_segment"]
 
 MOST_DEPTH: Final = 16
-"""Segments of a path that are told apart. The rest of a deeper path becomes `{rest}`."""
+"""The number of segments of a path that are kept. The rest of a deeper path becomes `{rest}`."""
 _MOST_LITERAL: Final = 64
 
 PARAMETERS: Final = ("{id}", "{uuid}", "{date}", "{email}", "{token}", "{slug}", "{rest}")
@@ -29,7 +29,7 @@ _VISIBLE: Final = "!$&'()*+,:@-._~"
 
 
 def path_of(target: bytes) -> bytes:
-    """Return the path of a request's target, which begins with `/`, without scheme, host, query and fragment."""
+    """Return the path of a request's target without scheme, host, query and fragment. The path begins with `/`."""
     path = target.partition(b"?")[0].partition(b"#")[0]
     if path[:1] == b"/":
         return path
@@ -38,8 +38,9 @@ def path_of(target: bytes) -> bytes:
 
 
 def segments_of(target: bytes) -> list[str]:
-    """Return the template segments of a request's target. The query, the fragment, `;` parameters and the host are left
-    out: they may contain session ids and tokens.
+    """Return the segments of a request's path, with parameters such as `{id}` for ids.
+
+    The query, the fragment, `;` parameters and the host are left out, because they may contain session ids and tokens.
     """
     parts = path_of(target)[1:].split(b"/")
     cut = parts[:MOST_DEPTH]
@@ -50,7 +51,7 @@ def segments_of(target: bytes) -> list[str]:
 
 
 def template_segment(raw: bytes) -> str:
-    """Return a segment of a path as it is in a name: a parameter such as `{id}`, or the text. 1 to 6 µs.
+    """Return the form of a segment in a name: a parameter such as `{id}`, or the text. 1 to 6 µs.
 
     A parameter keeps the suffix of a file: `12345.json` becomes `{id}.json`.
     """
@@ -75,5 +76,5 @@ def template_segment(raw: bytes) -> str:
 
 
 def is_parameter(segment: str) -> bool:
-    """Return whether a segment of a template stands for many values."""
+    """Return whether a segment of a template is a parameter, which matches many texts."""
     return segment[:1] == "{"

@@ -1,11 +1,15 @@
-"""A tree of path segments that gives each path a number and stays small, whatever the order of the paths.
+"""A tree of path segments that gives each path a number, and stays small.
 
-A place with more than `most_children` literal children becomes a parameter at once: its children are merged into
-`{slug}`. The result does not depend on the order of the paths: the number of different children of a place only grows,
-and merging two subtrees is commutative. Numbers that were given out before a merge stay valid; `numbers` maps them.
+A place is a node of the tree: the beginning of a path, such as `/products`. Its children are the different next
+segments. A literal child is a text, and not a parameter such as `{id}`. If a place has more than `most_children`
+literal children, they are merged into the parameter `{slug}` at once. Numbers that were given out before a merge stay
+valid; `numbers` maps them.
 
-A sketch that forgets rare paths (space-saving, for instance) was not taken, because what it keeps depends on the order
-of the lines.
+Below `most_nodes`, the result does not depend on the order of the paths: the number of different children of a place
+only grows, and merging two subtrees is commutative. Above it, more places are merged, and the result may depend on the
+order (`is_approximate`).
+
+A sketch that drops rare paths, such as space-saving, was not used, because its content always depends on the order.
 """
 
 from __future__ import annotations
@@ -26,7 +30,11 @@ _LEAST_CHILDREN: Final = 50
 
 
 class Node:
-    """A place in the tree. number: of the path that ends here, -1 if none does. merged: its literal children are."""
+    """A place in the tree.
+
+    number: the number of the path that ends here; -1 if no path does.
+    merged: whether its literal children were merged into `{slug}`.
+    """
 
     __slots__ = ("children", "literals", "merged", "number")
 
@@ -40,7 +48,8 @@ class Node:
 class PathTree:
     """Gives numbers to paths.
 
-    pins: templates that the operator gave, such as `/products/{sku}`. They are tried first, in their order.
+    pins: templates that the user gave (`--name`), such as `/products/{sku}`. Pins go before all other
+        rules, and a path gets the first pin that fits it.
     """
 
     def __init__(
@@ -48,7 +57,7 @@ class PathTree:
     ) -> None:
         self.root = Node()
         self.is_approximate = False
-        """Whether the tree reached `most_nodes` and merged more than the rule says; names may then depend on order."""
+        """Whether the tree exceeded `most_nodes` and merged more places. Names may then depend on the order."""
         self.pins = [(pin, pin.strip("/").split("/"), self._new(index)) for index, pin in enumerate(pins)]
         self._parents: list[int] = list(range(len(self.pins)))
         self._most_children = most_children
@@ -137,7 +146,7 @@ class PathTree:
             self._most_children = max(_LEAST_CHILDREN, self._most_children // 2)
             self._merge_large(self.root)
         if self._nodes > self._most_nodes // 2:
-            # Random trees: only the top is told apart.
+            # The paths are random: keep only their first segments.
             for child in list(self.root.children.values()):
                 self._flatten(child)
 
@@ -158,11 +167,11 @@ class PathTree:
 
     @property
     def size(self) -> int:
-        """Numbers given out so far."""
+        """The number of numbers that were given out so far."""
         return len(self._parents)
 
     def numbers(self) -> NDArray[np.uint32]:
-        """Return for each number given out the number of the place that it belongs to now."""
+        """Return, for each number that was given out, the number of its present place."""
         parents = np.array(self._parents, np.uint32)
         while True:
             above = parents[parents]
@@ -171,7 +180,7 @@ class PathTree:
             parents = above
 
     def templates(self) -> Iterator[tuple[str, int]]:
-        """Yield each template with its number. Repeated parameters are told apart: `/users/{id}/orders/{id2}`."""
+        """Yield each template with its number. A repeated parameter gets a digit: `/users/{id}/orders/{id2}`."""
         for pin, _, node in self.pins:
             yield pin, node.number
         stack: list[tuple[Node, tuple[str, ...]]] = [(self.root, ())]

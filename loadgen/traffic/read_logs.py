@@ -1,7 +1,8 @@
 """Reads logs in two passes: lines into rows, then rows into names and sessions.
 
-Pass 1 reads each line once. Its memory is bounded: texts are in caches and in the `PathTree`, and rows go to temporary
-files from 128 MB on. Pass 2 reads the rows by user. The order of files and lines makes no difference.
+Pass 1 reads each line once. Its memory is bounded: texts are in caches and in the `PathTree`, and above 128 MiB rows go
+to temporary files. Pass 2 reads the rows by user. The order of files and lines makes no difference, unless the paths
+exceed the limit of the `PathTree`.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ from loadgen.traffic.path_tree import PathTree
 from loadgen.traffic.second_pass import NamesAndSessions, SessionFigures, SessionRule
 from loadgen.traffic.session_arrivals import MOST_MINUTES
 from loadgen.traffic.timestamps import Timestamps
-from loadgen.units import quantity
+from loadgen.units import format_count, quantity
 
 __all__ = ["LogOptions", "SessionFigures", "Traffic", "read_logs"]
 
@@ -42,38 +43,39 @@ _LEAST_MINUTES: Final = 5
 
 @dataclass(frozen=True)
 class LogOptions:
-    """How logs are read. The defaults suit most logs."""
+    """Options for reading logs. The defaults suit most logs."""
 
     format: str = ""
     """Name of the format of all files. Empty: each file's first 1,000 lines decide."""
     formats: FormatOptions = field(default_factory=FormatOptions)
     by_user: bool = False
-    """Whether the log's own user field, if it has a value, is the user, instead of address and agent."""
+    """Whether the user field of the log, if it has a value, identifies the user, instead of address and user agent."""
     timeout_s: float = 1_800.0
-    """A silence that is longer ends a session."""
+    """A longer silence of a user ends a session."""
     names: NameRules = field(default_factory=NameRules)
     most_rejected: float = 0.01
     """The largest share of rejected lines that is accepted."""
     model: bool = False
     """Whether what a scenario is made from is counted, too, in a third pass over the rows."""
     memory_bytes: int = MEMORY_BYTES
-    """Rows that are kept in memory before they go to temporary files."""
+    """The most bytes of rows that are kept in memory; above it, rows go to temporary files."""
 
 
 @dataclass(frozen=True)
 class Traffic:
-    """What the logs contain."""
+    """The contents of logs: counts, names and sessions."""
 
     files: tuple[str, ...]
     mappings: dict[str, dict[str, str]]
-    """Of JSON files: which member has which field, by file."""
+    """For JSON files: by file, the member from which each field was read."""
     accounting: Accounting
     first_us: int
     last_us: int
     """Earliest and latest start of a request, µs since 1970."""
     statuses: dict[int, int]
     minutes_of_hour: int
-    """Different minutes of the hour among the starts. Few of them mean that the stamps were edited."""
+    """The number of different minutes of the hour in which requests start. If they are few, the log is
+    very short, or its times were edited."""
     has_fractions: bool
     """Whether the stamps have fractions of a second."""
     names: Names
@@ -94,22 +96,24 @@ class Traffic:
 
     @property
     def limits(self) -> list[str]:
-        """What these logs cannot show, as sentences for the operator."""
+        """Sentences for the operator about figures that these logs cannot give."""
         found = []
         if self.sessions.users < _LEAST_USERS:
             found.append(
-                f"The log has {quantity(self.sessions.users, 'user')}, and {_LEAST_USERS} are needed for sessions: "
-                "a proxy may hide the clients. Use a log that has their addresses."
+                f"The log has {quantity(self.sessions.users, 'user')}; sessions need at least {_LEAST_USERS}. A proxy "
+                "may hide the clients. Use a log with their addresses."
             )
         if self.minutes_of_hour < _LEAST_MINUTES:
             found.append(
-                f"All starts are in {self.minutes_of_hour} of the 60 minutes of the hour, so times between requests "
-                f"have no meaning. {_LEAST_MINUTES} different minutes are needed for a model of arrivals: "
-                "use a log of at least an hour with the server's own stamps."
+                f"Requests start only in {self.minutes_of_hour} of the 60 minutes of an hour: the log is very short, "
+                "or its times are rounded or edited. So times between requests are not reliable. A model of arrivals "
+                f"needs at least {_LEAST_MINUTES} different minutes: use a log of at least an hour with the "
+                "server's own times."
             )
         if self.are_names_approximate:
             found.append(
-                "The paths are too different to be told apart. Give templates of the most important ones with --name."
+                "The log has more different paths than loadgen keeps, so it merged paths that may be different "
+                "requests. Give templates of the most important paths with --name."
             )
         return found
 
@@ -117,11 +121,11 @@ class Traffic:
 def read_logs(paths: Iterable[Path], options: LogOptions | None = None, salt: bytes | None = None) -> Traffic:
     """Read logs and return their traffic.
 
-    paths: files and folders; gzip is unpacked. salt: for the hashes of users; by default random bytes, which are
-    thrown away.
+    paths: files and folders; gzip is unpacked.
+    salt: the key of the hashes of users. By default it is random and not kept.
 
     Raises:
-        UsageError: a file cannot be read, its format is unknown, no line was taken, or too many were rejected.
+        UsageError: a file cannot be read, its format is unknown, no line was taken, or too many lines were rejected.
     """
     options = options or LogOptions()
     files = log_files(paths)
@@ -168,17 +172,18 @@ def _read_file(path: Path, intake: Intake, options: LogOptions) -> dict[str, str
 def _check(accounting: Accounting, options: LogOptions) -> None:
     if accounting.rejected_share > options.most_rejected:
         reason, count = max(accounting.rejected.items(), key=lambda item: (item[1], item[0]))
-        place = accounting.examples()[reason][0]
+        place, rejected = accounting.examples()[reason][0], accounting.rejected.total()
         raise UsageError(
-            f"{accounting.rejected.total()} of {accounting.read} lines were rejected, more than "
-            f"{100 * options.most_rejected:g} %. The most frequent reason ({count} lines): {reason}. "
-            f"First: {place.file}:{place.line}: {place.outline}",
+            f"{format_count(rejected)} of {quantity(accounting.read, 'line')} {'was' if rejected == 1 else 'were'} "
+            f"rejected, more than {100 * options.most_rejected:g} %. The most frequent reason "
+            f"({quantity(count, 'line')}): {reason}. The first such line is {place.file}:{place.line}: {place.outline}",
             hint="fix the logs, name the format with --format, or accept a larger share with --max-rejects",
         )
     if not accounting.taken:
         raise UsageError(
-            f"the logs have no request: {accounting.read} lines, {accounting.excluded.total()} excluded, "
-            f"{accounting.directives} blank lines and comments",
+            f"the logs have no request: {quantity(accounting.read, 'line')}; "
+            f"excluded: {format_count(accounting.excluded.total())}, "
+            f"blank lines and comments: {format_count(accounting.directives)}",
             hint="name files that contain requests",
         )
 

@@ -1,4 +1,4 @@
-"""The middle form of a request: one row of 32 bytes in a numpy array.
+"""A request between parsing and counting: one row of 32 bytes in a numpy array.
 
 A Python object for each line would take ten times the memory. Texts (addresses, agents, paths) are not in a row: the
 user is a keyed hash, and the path is a number of the `PathTree`.
@@ -25,8 +25,8 @@ __all__ = [
 ]
 
 Fields = tuple[int, float, bytes, bytes, bytes, bytes, int, int]
-"""What a format finds in a line: start in µs since 1970 (UTC); duration in s, NaN if unknown; client's address; user;
-agent; request line such as `GET /cart HTTP/1.1`, the version may be absent; status, 0 if unknown; bytes sent.
+"""The fields of a line: start in µs since 1970 (UTC); duration in s, NaN if unknown; client's address; user; agent;
+request line such as `GET /cart HTTP/1.1`, the version may be absent; status, 0 if unknown; bytes sent.
 
 A plain tuple, because making a dataclass costs 0.4 µs more a line."""
 

@@ -80,11 +80,11 @@ class SessionFigures:
     durations: NDArray[np.int64]
     """From the first start to the last end, in µs."""
     cut: int
-    """Sessions that begin or end within the time-out of the log's ends, so that parts of them may be missing."""
+    """Sessions that begin or end within a time-out of the ends of the log, so that parts of them may be missing."""
     counts_by_timeout: dict[int, int]
-    """Sessions for other time-outs in s, which shows how much the time-out matters."""
+    """Numbers of sessions with other time-outs, by time-out in s. They show how much the time-out matters."""
     first_names: tuple[int, ...]
-    """Sessions by the name of their first request: one entry for each kept name, and one for other."""
+    """Numbers of sessions by the name of their first request: one for each kept name, then one for `other`."""
     shared_users: int
     """Users with more than 1 request/s for 10 minutes."""
     shared_requests: int
@@ -155,7 +155,7 @@ class NamesAndSessions:
 
 
 def _tie_breaker(rows: Rows, name: NDArray[np.int64]) -> NDArray[np.uint64]:
-    """Return a number that orders requests of one user with the same start, the same for any order of lines."""
+    """Return a number that sorts requests of one user with the same start. It does not depend on the order of lines."""
     high = np.left_shift(name.astype(np.uint64), np.uint64(43))
     middle = np.left_shift(rows["status"].astype(np.uint64), np.uint64(32))
     return np.bitwise_or(np.bitwise_or(high, middle), rows["size"].astype(np.uint64))

@@ -1,4 +1,4 @@
-"""Splits the requests of each user into sessions: a silence of more than a time-out ends a session."""
+"""Splits the requests of each user into sessions. A silence that is longer than the time-out ends a session."""
 
 from __future__ import annotations
 
@@ -14,7 +14,10 @@ Times = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class SessionCut:
-    """Where sessions begin, in rows sorted by user and start. last_end: of each session, in µs."""
+    """The sessions in rows that are sorted by user and start. Each array has one entry a session.
+
+    first: index of its first row. length: number of its rows. last_end: its latest end, in µs.
+    """
 
     first: NDArray[np.int64]
     length: NDArray[np.int64]
@@ -36,7 +39,7 @@ def latest_ends(user: NDArray[np.uint64], end: Times) -> Times:
 
 
 def first_of_sessions(user: NDArray[np.uint64], start: Times, latest: Times, timeout_us: int) -> SessionCut:
-    """Return where sessions begin: at a user's first request, and after a silence of more than `timeout_us`.
+    """Return the sessions: each begins at a user's first request, or after a silence of more than `timeout_us`.
 
     latest: from `latest_ends`. The silence counts from the latest end so far to the next start.
     """
@@ -50,7 +53,7 @@ def first_of_sessions(user: NDArray[np.uint64], start: Times, latest: Times, tim
 
 
 def shared_users(user: NDArray[np.uint64], start: Times, requests: int, window_us: int) -> NDArray[np.uint64]:
-    """Return the users that sent more than `requests` within a window: a gateway or a partner, not one person."""
+    """Return the users that sent more than `requests` within a window, which are gateways or programs, not persons."""
     if len(user) <= requests:
         return user[:0]
     is_fast = (user[requests:] == user[:-requests]) & (start[requests:] - start[:-requests] <= window_us)

@@ -1,4 +1,4 @@
-"""Converts the time stamps of logs to µs since 1970 in UTC, with caches: neighbours in a log share their second."""
+"""Converts the time stamps of logs to µs since 1970 in UTC, with caches: many lines have the same second."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Timestamps:
 
     def __init__(self) -> None:
         self.clf_cache: dict[bytes, int] = {}
-        """Whole stamps of CLF. Readers look here first, without a call."""
+        """Converted stamps of CLF by text. Formats look here first, to save a call."""
         self._iso_seconds: dict[bytes, int] = {}
         self._days: dict[tuple[int, int, int], int] = {}
 

@@ -95,6 +95,21 @@ def test_names_cannot_leave_their_quotes() -> None:
     assert [keyword.arg for keyword in call.keywords] == ["model"]
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"key": "sk canary"}, "--key: the value is not a valid name of a secret"),
+        ({"key": "sk-canary/" + "x" * 90}, "--key: the value is not a valid name of a secret"),
+        ({"url": f"{URL}?api_key=canary"}, "the URL has a query or a fragment"),
+        ({"url": f"{URL}#canary"}, "the URL has a query or a fragment"),
+    ],
+)
+def test_an_api_key_in_place_of_a_name_or_in_the_url_is_not_printed(options: dict[str, str], message: str) -> None:
+    ((found, hint),) = faults_of(users="1", **options)
+    assert found == message
+    assert "canary" not in found + hint
+
+
 def test_all_wrong_options_are_reported_at_once() -> None:
     found = faults_of(
         url="ftp://u:p@h/",
@@ -114,7 +129,7 @@ def test_all_wrong_options_are_reported_at_once() -> None:
     for part in (
         "unsupported URL",
         "--api: unknown API 'chta'",
-        "--key: 'a b' is not a valid name",
+        "--key: the value is not a valid name of a secret",
         "--input: 0 tokens",
         "--output: 100,000,000 tokens",
         "--rate and --users are both given",
@@ -123,7 +138,7 @@ def test_all_wrong_options_are_reported_at_once() -> None:
         "--even is for --rate",
         "--each",
         "--settle",
-        "--goodput: ttft=5",
+        "--goodput: ttft=5: '5' is not a duration above 0 with a unit",
         "--goodput: unknown metric 'tpto'",
         "--goodput: e2e is given twice",
         "--goodput-share: '200%'",

@@ -29,7 +29,7 @@ def test_the_elastic_log_is_shown_with_all_its_lines() -> None:
         "GET /favicon.ico",
     ):
         assert part in done.stdout
-    assert "All starts are in 1 of the 60 minutes" in done.stderr
+    assert "Requests start only in 1 of the 60 minutes of an hour" in done.stderr
     assert len(done.stdout.splitlines()) <= 45
 
 

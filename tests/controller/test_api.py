@@ -203,10 +203,10 @@ WRONG_ORDERS: dict[str, tuple[Callable[[list[pb.StartPart]], None], str]] = {
         "not a path within the bundle",
     ),
     "a probe of a file": (lambda parts: with_probe(parts, url="file:///etc/shadow"), "not a URL with a valid host"),
-    "a probe without a pause": (lambda parts: with_probe(parts, every_ns=0), "is not from 200 ms to 1 h"),
+    "a probe without a pause": (lambda parts: with_probe(parts, every_ns=0), "must be from 200 ms to 1 h"),
     "a probe with a secret of the controller": (
         lambda parts: with_probe(parts, auth_secret="team-hook"),
-        "a controller sends its secrets for no client",
+        "has auth_secret: this controller would send its own secret for a client",
     ),
     "a probe of the metadata service": (
         lambda parts: with_probe(parts, url="http://169.254.169.254/latest"),

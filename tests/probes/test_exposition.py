@@ -118,8 +118,8 @@ def test_what_is_no_page_of_metrics_is_rejected_with_the_reason(data: bytes, why
     ("data", "why"),
     [
         (b"a 1\n" * 300_000, "more than 250,000 lines"),
-        (b"#" + b" " * exposition.BYTES_MOST + b"\n", "more than 8 MB"),
-        (b'a{x="' + b"y" * 17_000 + b'"} 1\n', "more than 16 KB"),
+        (b"#" + b" " * exposition.BYTES_MOST + b"\n", "more than 8 MiB"),
+        (b'a{x="' + b"y" * 17_000 + b'"} 1\n', "more than 16 KiB"),
         (b'a{x="' + b"y" * 1_025 + b'"} 1\n', "too long"),
         (b"a{" + b",".join(b'l%d="1"' % n for n in range(65)) + b"} 1\n", "too many"),
         (b"".join(b'a{x="%d"} 1\n' % n for n in range(exposition.WANTED_MOST + 1)), "more than 20,000 series"),

@@ -57,7 +57,7 @@ def test_records_are_read_back_as_they_were_written(tmp_path: Path) -> None:
         NewRows(0, PRESETS["vllm"]),
         NewSeries(0, 0, (SERIES, bounds)),
         Sample(0, 1, 3, (0, 1), (1.5, None)),
-        Gap(0, 4, 9, "the server answers http 503"),
+        Gap(0, 4, 9, "the server returned http 503"),
     ]
 
     path = written(tmp_path, *records)
@@ -105,7 +105,7 @@ def test_another_file_is_an_error_with_a_remedy(tmp_path: Path) -> None:
 def test_a_journal_of_a_newer_loadgen_is_an_error(tmp_path: Path) -> None:
     written(tmp_path, Begin(2, "", 0, ()))
 
-    with pytest.raises(StorageError, match="it has format 2"):
+    with pytest.raises(StorageError, match="unknown format 2"):
         list(read_journal(tmp_path))
 
 

@@ -66,7 +66,7 @@ async def test_samples_are_stored_and_figures_are_those_of_the_load(tmp_path: Pa
     assert lanes["KV cache use"]["values"][0] == 25
     assert lanes["requests running"]["at_s"][0] < 0 < lanes["requests running"]["at_s"][-1]
     assert (tmp_path / METRICS).stat().st_mode & 0o777 == 0o600
-    assert [text for text in run.notices if "never on its page" in text] == run.notices
+    assert [text for text in run.notices if "its page never had" in text] == run.notices
 
 
 async def test_gaps_have_their_reason_and_are_told_once(tmp_path: Path) -> None:
@@ -139,7 +139,10 @@ async def test_a_missing_secret_is_told_and_no_request_is_sent(tmp_path: Path) -
         await run.until(lambda: bool(run.notices))
         await run.probes.end()
 
-    assert run.notices == ['probe vllm does not run: secret "login" is not set at the controller']
+    assert run.notices == [
+        'probe vllm does not run: secret "login" is not set at the controller; set LOADGEN_SECRET_LOGIN there before'
+        " the next run"
+    ]
     assert not server.requests
 
 

@@ -89,11 +89,11 @@ def endless(server: MetricsServer) -> None:
 @pytest.mark.parametrize(
     ("answer", "why"),
     [
-        (redirect, "the server answers http 302, and redirects are not followed"),
-        (lambda server: server.reply(page_reply("", "401 Unauthorized")), "the server answers http 401"),
-        (lambda server: server.reply(page_reply("", "503 Busy")), "the server answers http 503"),
-        (compressed, "the server sends a compressed page"),
-        (endless, f"the page has more than {BYTES_MOST >> 20} MB"),
+        (redirect, "the server returned http 302, and redirects are not followed"),
+        (lambda server: server.reply(page_reply("", "401 Unauthorized")), "the server returned http 401"),
+        (lambda server: server.reply(page_reply("", "503 Busy")), "the server returned http 503"),
+        (compressed, "the server sent a compressed page, which is not supported"),
+        (endless, f"the page has more than {BYTES_MOST >> 20} MiB"),
         (half, "peer closed connection"),
         (lambda server: server.reply(b"SSH-2.0-OpenSSH_9.6\r\n"), "."),
         (lambda server: server.reply(b""), "disconnected"),

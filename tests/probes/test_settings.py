@@ -80,9 +80,9 @@ def test_all_errors_of_all_probes_are_reported_at_once_at_their_lines(tmp_path: 
 @pytest.mark.parametrize(
     ("given", "why"),
     [
-        ({"url": "http://me:canary@h/m"}, "url: it contains credentials"),
-        ({"url": "ftp://me:canary@h/m"}, "url: it contains credentials"),
-        ({"url": "http://h/m?token=canary"}, "url: it has a fragment, or a query with a secret"),
+        ({"url": "http://me:canary@h/m"}, "url: the URL contains credentials"),
+        ({"url": "ftp://me:canary@h/m"}, "url: the URL contains credentials"),
+        ({"url": "http://h/m?token=canary"}, "url: the URL has a fragment, or a query with a secret"),
         ({"url": "http://h/m", "auth_secret": "Bearer canary"}, "auth_secret is not the name of a secret"),
     ],
 )

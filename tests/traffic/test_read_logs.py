@@ -57,7 +57,7 @@ def test_the_elastic_log_is_refused_times_between_requests() -> None:
     traffic = read_logs([LOGS / "apache_logs_elastic.log.gz"])
 
     assert traffic.minutes_of_hour == 1
-    assert any("All starts are in 1 of the 60 minutes of the hour" in text for text in traffic.limits)
+    assert any("Requests start only in 1 of the 60 minutes of an hour" in text for text in traffic.limits)
 
 
 def test_all_samples_together_are_accounted_for() -> None:
@@ -250,7 +250,7 @@ def test_a_missing_file_and_an_empty_folder_are_errors(tmp_path: Path, path: str
 
 
 def test_a_wrong_format_that_was_forced_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"1 of 1 lines were rejected.*Application Load Balancer"):
+    with pytest.raises(UsageError, match=r"1 of 1 line was rejected.*Application Load Balancer"):
         read_logs([written(tmp_path, line())], LogOptions(format="alb"))
 
 

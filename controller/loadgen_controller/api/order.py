@@ -135,6 +135,6 @@ def _wrongs(spec: PlanSpec, message: pb.Order) -> Iterator[str]:
         yield from (f"probe {probe.name[:40]}: {text}" for text in wrongs_of(probe))
         if probe.auth_secret:
             # A client could name any secret of this controller, and send it to a server of its own.
-            yield f"probe {probe.name[:40]} has auth_secret, but a controller sends its secrets for no client"
+            yield f"probe {probe.name[:40]} has auth_secret: this controller would send its own secret for a client"
     if message.agents > _MAX_AGENTS:
         yield f"it needs {format_count(message.agents)} agents, but the most are {format_count(_MAX_AGENTS)}"

@@ -35,7 +35,7 @@ def metrics_of_run(
     """Fetch metrics of the target from CloudWatch for the time of a run, and store them in its folder (metrics.json).
 
     Times in the file count from the start of the run. Credentials are those that boto3 finds. Points that CloudWatch
-    does not have stay empty. They can be up to three minutes late: repeat the command to fetch everything again.
+    does not have stay empty. Points can be up to three minutes late: repeat the command to fetch everything again.
     """
     from loadgen.aws.account.boto_clients import Clients  # slow to import (boto3), so only here
     from loadgen.aws.target.cloudwatch import LATE_S, fetch, read_wanted

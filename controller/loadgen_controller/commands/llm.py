@@ -8,6 +8,7 @@ from typing import Annotated, Final
 import typer
 
 from loadgen.errors import ScenarioError, UsageError
+from loadgen.measure.convention_metrics import RECORDABLE
 from loadgen_controller.collect_option_errors import CollectedErrors
 from loadgen_controller.commands.new import write_new
 from loadgen_controller.commands.run import (
@@ -51,20 +52,22 @@ _WORK: Final = "Work"
 
 @takes_run_options_but("target", "loads", "param")
 def main(
-    url: Annotated[str, typer.Argument(metavar="URL", help="The server, such as http://127.0.0.1:8000.")],
+    url: Annotated[str, typer.Argument(metavar="URL", help="URL of the server, such as http://127.0.0.1:8000.")],
     model: Annotated[
         str | None,
-        typer.Option("--model", "-m", metavar="NAME", help="The model. Default: the only one that the server lists."),
+        typer.Option(
+            "--model", "-m", metavar="NAME", help="Name of the model. Default: the server's model, if it has only one."
+        ),
     ] = None,
     api: Annotated[
-        str, typer.Option("--api", metavar="API", help="chat, completions, responses or anthropic.")
+        str, typer.Option("--api", metavar="API", help="API of the server: chat, completions, responses or anthropic.")
     ] = "chat",
     key: Annotated[
         str | None,
         typer.Option(
             "--key",
             metavar="NAME",
-            help="Name of the secret that is the API key: api-token is read from LOADGEN_SECRET_API_TOKEN.",
+            help="Name of the secret with the API key: api-token is read from LOADGEN_SECRET_API_TOKEN.",
         ),
     ] = None,
     rate: Annotated[
@@ -73,7 +76,7 @@ def main(
             "--rate",
             metavar="RATE",
             rich_help_panel=_WORK,
-            help="Requests per second, at random times: 4/s. Several are levels: 1/s,2/s,4/s.",
+            help="Requests per second, at random times: 4/s. Several rates are levels: 1/s,2/s,4/s.",
         ),
     ] = None,
     users: Annotated[
@@ -82,14 +85,23 @@ def main(
             "--users",
             metavar="N",
             rich_help_panel=_WORK,
-            help="Users that ask again when they have an answer: 8. Several are levels: 1,2,4,8.",
+            help="Users, each with one request at a time: 8. Several numbers are levels: 1,2,4,8.",
         ),
     ] = None,
     even: Annotated[
-        bool, typer.Option("--even", rich_help_panel=_WORK, help="Send requests of --rate at equal distances.")
+        bool,
+        typer.Option(
+            "--even", rich_help_panel=_WORK, help="Send the requests of --rate at equal distances, not at random times."
+        ),
     ] = False,
     duration: Annotated[
-        str | None, typer.Option("--duration", metavar="TIME", rich_help_panel=_WORK, help="Duration. Default: 1m.")
+        str | None,
+        typer.Option(
+            "--duration",
+            metavar="TIME",
+            rich_help_panel=_WORK,
+            help="Duration of the load; with levels, use --each instead. Default: 1m.",
+        ),
     ] = None,
     each: Annotated[
         str | None,
@@ -101,21 +113,21 @@ def main(
             "--settle",
             metavar="TIME",
             rich_help_panel=_WORK,
-            help="First part of each level, which is left out of its figures. Default: 10s.",
+            help="Leave this first part of each level out of its figures. Default: 10s.",
         ),
     ] = None,
     input_tokens: Annotated[
         int, typer.Option("--input", metavar="TOKENS", rich_help_panel=_WORK, help="Tokens of each prompt.")
     ] = 1024,
     output_tokens: Annotated[
-        int, typer.Option("--output", metavar="TOKENS", rich_help_panel=_WORK, help="Most tokens of each answer.")
+        int, typer.Option("--output", metavar="TOKENS", rich_help_panel=_WORK, help="Most tokens of an answer.")
     ] = 256,
     exactly: Annotated[
         bool,
         typer.Option(
             "--exactly",
             rich_help_panel=_WORK,
-            help="Ask for exactly --output tokens; vLLM and SGLang can do that.",
+            help="Demand exactly --output tokens in each answer. Only vLLM and SGLang support this.",
         ),
     ] = False,
     goodput: Annotated[
@@ -123,23 +135,25 @@ def main(
         typer.Option(
             "--goodput",
             metavar="LIMITS",
-            help="Objective: limits that a good request keeps, such as ttft=500ms,tpot=50ms.",
+            help="Objective on the share of good requests, which end ok and keep limits such as ttft=500ms,tpot=50ms.",
         ),
     ] = None,
     goodput_share: Annotated[
         str | None,
-        typer.Option("--goodput-share", metavar="SHARE", help="Share of requests that must be good. Default: 95%."),
+        typer.Option(
+            "--goodput-share", metavar="SHARE", help="The share of good requests must be above this. Default: 95%."
+        ),
     ] = None,
     convention: Annotated[
         str | None,
         typer.Option(
             "--convention",
             metavar="TOOLS",
-            help="Record the times by the definitions of other tools, too, such as vllm,aiperf.",
+            help=f"Also record times as other tools define them: one or several of {','.join(RECORDABLE)}.",
         ),
     ] = None,
     save: Annotated[
-        Path | None, typer.Option("--save", metavar="FILE", help="Keep the scenario in this new file.")
+        Path | None, typer.Option("--save", metavar="FILE", help="Save the scenario in this new file, such as ask.py.")
     ] = None,
     json_path: JsonOption = None,
     error_fuse: ErrorFuseOption = True,
@@ -152,10 +166,10 @@ def main(
     *,
     options: RunOptions,
 ) -> int:
-    """Load an AI model, and show time to first token, tokens/s and exact percentiles of all agents.
+    """Put load on an AI model, and show time to first token, tokens/s and other figures.
 
-    It writes a scenario, prints it, and runs it as `loadgen run` does. With several levels of --users or --rate, the
-    report has a table of levels, and the level above which the throughput no longer grows.
+    The command writes a scenario, prints it, and runs it as `loadgen run` does. With several values of --users or
+    --rate, the load has levels, and the report shows above which level the throughput no longer grows.
 
     Exit codes are those of `loadgen run`.
     """

@@ -1,4 +1,4 @@
-"""`loadgen model`: reads access logs, and shows what a scenario of their traffic can be made from."""
+"""`loadgen model`: reads access logs, and shows the requests and sessions from which a scenario can be made."""
 
 from __future__ import annotations
 
@@ -49,48 +49,85 @@ loadgen model access.log --stamp end --time-after s --session-timeout 20m --name
 
 
 def main(
-    logs: Annotated[list[Path], typer.Argument(metavar="LOG...", help="Access logs: files, also gzip, or folders.")],
+    logs: Annotated[
+        list[Path], typer.Argument(metavar="LOG...", help="Access logs: files (plain or gzip) or folders.")
+    ],
     log_format: Annotated[
-        str, typer.Option("--format", metavar="NAME", help=f"Format of all files: {', '.join(sorted(FORMATS))}.")
+        str,
+        typer.Option(
+            "--format",
+            metavar="NAME",
+            help=f"Format of all files: {', '.join(sorted(FORMATS))}. Default: the first lines of each file decide.",
+        ),
     ] = "",
     stamp: Annotated[
-        str, typer.Option(metavar="WHEN", help="combined: the time is the start (Apache) or the end (nginx).")
+        str,
+        typer.Option(
+            metavar="WHEN",
+            help="Format combined: write end if a line has the time of a request's end (nginx), not start (Apache).",
+        ),
     ] = "start",
     time_after: Annotated[
-        str, typer.Option(metavar="UNIT", help="combined: unit of a duration after the agent: s, ms, us.")
+        str,
+        typer.Option(
+            metavar="UNIT",
+            help="Format combined: each line has a duration after the user agent, in this unit: s, ms, us or ns.",
+        ),
     ] = "",
     mapping: Annotated[
         list[str] | None,
-        typer.Option("--map", metavar="FIELD=MEMBER", help=f"json: the member of a field: {', '.join(FIELDS)}."),
+        typer.Option(
+            "--map",
+            metavar="FIELD=MEMBER",
+            help="Format json: read a field from this member, such as took=duration_ms:ms. Repeatable. "
+            f"Fields: {', '.join(FIELDS)}.",
+        ),
     ] = None,
     by_user: Annotated[
-        bool, typer.Option("--by-user", help="A user is the log's user field, not address and agent.")
+        bool,
+        typer.Option(
+            "--by-user",
+            help="Identify a user by the user field of the log, if it has a value, not by address and user agent.",
+        ),
     ] = False,
     session_timeout: Annotated[
-        str, typer.Option(metavar="TIME", help="A longer silence of a user ends a session.")
+        str, typer.Option(metavar="TIME", help="A session ends when its user sends nothing for longer than this.")
     ] = "30m",
     name: Annotated[
         list[str] | None,
-        typer.Option(metavar="TEMPLATE", help="Template of a path, such as /products/{sku}; can be repeated."),
+        typer.Option(
+            metavar="TEMPLATE", help="Name requests with this template of a path, such as /products/{sku}. Repeatable."
+        ),
     ] = None,
-    max_names: Annotated[int, typer.Option(metavar="N", min=1, help="Most names; the others are one name.")] = 200,
+    max_names: Annotated[
+        int,
+        typer.Option(
+            metavar="N", min=1, help='Keep at most this many names of requests; all others get the name "other".'
+        ),
+    ] = 200,
     least_users: Annotated[
-        int, typer.Option(metavar="N", min=1, help="Names that fewer users sent are not shown.")
+        int,
+        typer.Option(
+            metavar="N", min=1, help="Do not show names that fewer users sent: they may contain personal data."
+        ),
     ] = 5,
-    max_rejects: Annotated[str, typer.Option(metavar="SHARE", help="Largest share of rejected lines.")] = "1%",
-    top: Annotated[int, typer.Option(metavar="N", min=1, help="Rows of the table of names.")] = 20,
+    max_rejects: Annotated[
+        str, typer.Option(metavar="SHARE", help="Fail if a larger share of the lines is rejected.")
+    ] = "1%",
+    top: Annotated[int, typer.Option(metavar="N", min=1, help="Show at most this many names.")] = 20,
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", metavar="FILE.py", help="Write a scenario of this traffic.")
+        Path | None,
+        typer.Option("--output", "-o", metavar="FILE.py", help="Write a scenario of this traffic, in a new folder."),
     ] = None,
     target: Annotated[str, typer.Option(metavar="URL", help="Target of the scenario.")] = "http://127.0.0.1:8080",
 ) -> None:
-    """Read access logs and show what they contain: lines, time span, statuses, sessions, names of requests.
+    """Read access logs and show their contents: lines, time span, statuses, sessions, names of requests.
 
-    With --output it writes a scenario with the same requests, ways, pauses and arrivals, its data files and
-    traffic.json.
+    With --output it writes a scenario that sends such requests: in the same proportions and order, with the same pauses
+    and starts of sessions. Beside it are its data files and traffic.json.
 
-    Formats: combined and CLF, AWS load balancers (alb), cloudfront, s3, json. Each line is counted. Values of queries
-    and addresses are not shown. Exit code 2: a log cannot be read, or too many lines were rejected.
+    Formats: combined and CLF, AWS load balancers (alb), cloudfront, s3, json. Each line is counted. Queries and client
+    addresses are never shown. Exit code 2: a log cannot be read, or too many lines were rejected.
     """
     errors = CollectedErrors()
     pairs = [(field, member) for field, _, member in (text.partition("=") for text in mapping or ())]
@@ -162,14 +199,14 @@ def _print(traffic: Traffic, options: LogOptions, top: int) -> None:
     )
     rows.append(("sessions", format_count(sessions.count), others))
     median, p95 = (int(value) for value in np.quantile(sessions.lengths, (0.5, 0.95), method="inverted_cdf"))
-    rows.append(("requests of a session", f"{accounting.taken / sessions.count:.2f}", f"median {median}, p95 {p95}"))
-    rows.append(("cut sessions", format_count(sessions.cut), "a part may be before or after the log"))
+    rows.append(("requests per session", f"{accounting.taken / sessions.count:.2f}", f"median {median}, p95 {p95}"))
+    rows.append(("cut sessions", format_count(sessions.cut), "parts of them may be before or after the log"))
     if sessions.shared_users:
         count = format_count(sessions.shared_requests)
         rows.append(
-            ("shared users", format_count(sessions.shared_users), f"more than 1/s for 10 min: {count} requests")
+            ("shared users", format_count(sessions.shared_users), f"more than 1 request/s for 10 min; {count} requests")
         )
-    kept = f"{names.other_names} more are in {OTHER}, {names.rare_names} of them with few users"
+    kept = f"{names.other_names} more are in {OTHER}, {names.rare_names} of them because few users sent them"
     rows.append(("names", format_count(len(names.kept)), kept))
     print_table(Output(), Table("", ("", "details", "count"), tuple((a, c, b) for a, b, c in rows), words=2))
     echo("")
@@ -177,7 +214,10 @@ def _print(traffic: Traffic, options: LogOptions, top: int) -> None:
     for text in traffic.limits:
         echo_warning(text)
     if names.rare_names and not names.kept:
-        echo_warning("too few users sent each name, so no name is shown", "show all with --least-users 1")
+        echo_warning(
+            f"no name is shown, because fewer than {options.names.least_users} users sent each of them",
+            "show all names with --least-users 1",
+        )
 
 
 def _print_names(traffic: Traffic, top: int) -> None:

@@ -163,7 +163,7 @@ def _core(is_measured: bool, trial: bool, runs_dir: Path, scenario: str) -> Core
 
 
 async def _try(scenario: Scenario) -> tuple[tuple[Tried, ...], tuple[str, ...]]:
-    """Run the trial; return the figures of each journey (of a graph, of its average session), and what failed."""
+    """Run the trial. Return the figures of each journey (for a graph: of an average session), and the failures."""
     graphs = {one.name: one for one in scenario.plan.journeys if isinstance(one, Graph)}
     tried: list[Tried] = []
     failed: list[str] = []

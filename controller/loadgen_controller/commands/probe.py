@@ -6,13 +6,13 @@ from typing import Annotated
 
 import typer
 
-from loadgen.dsl.secret import secret_value
+from loadgen.dsl.secret import secret_value, variable_of
 from loadgen.errors import FleetError, IncompleteError, UsageError
 from loadgen.probes.look import Look, look_at
 from loadgen.probes.presets import Row
 from loadgen.probes.settings import ProbeSpec, probe_of
 from loadgen.report.report_parts import Table
-from loadgen.units import format_count, format_duration
+from loadgen.units import format_count, format_duration, quantity
 from loadgen_controller.collect_option_errors import CollectedErrors
 from loadgen_controller.commands.shared_options import AllowHostOption
 from loadgen_controller.console_output import echo
@@ -45,31 +45,38 @@ app = typer.Typer(
 
 @app.callback()
 def _group() -> None:
-    """Keep `check` a subcommand; typer turns a group of one command into that command."""
+    """Do nothing. Without this function, typer would make `check` the command itself, not its subcommand."""
 
 
 @app.command("check", epilog=EXAMPLES)
 def check(
     url: Annotated[str, typer.Argument(metavar="URL", help="The page, in the text format of Prometheus.")],
-    preset: Annotated[str | None, typer.Option(metavar="NAME", help="The server's metrics: vllm or sglang.")] = None,
+    preset: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Look for the metrics of this server: vllm or sglang.")
+    ] = None,
     metric: Annotated[
-        list[str] | None, typer.Option(metavar="NAME", help="A metric, without labels; can be repeated.")
+        list[str] | None,
+        typer.Option(metavar="NAME", help="Look for this metric: its name without labels. Repeatable."),
     ] = None,
     auth_secret: Annotated[
-        str | None, typer.Option(metavar="NAME", help="The secret that is sent with the request, by name.")
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="Name of the secret to send: metrics-login is read from LOADGEN_SECRET_METRICS_LOGIN.",
+        ),
     ] = None,
     auth_header: Annotated[
-        str | None, typer.Option(metavar="NAME", help="The header that has the secret. Default: Authorization.")
+        str | None, typer.Option(metavar="NAME", help="Header that contains the secret. Default: Authorization.")
     ] = None,
     i_may_load: AllowHostOption = None,
 ) -> None:
-    """Read a page of metrics once, and show what a probe finds on it and what is missing.
+    """Read a page of metrics once, and show which metrics a probe finds on it and which are missing.
 
-    Without --preset and --metric, all metrics of the page are listed. Exit code 3: some are missing. Exit code 5: the
-    page cannot be read.
+    Without --preset and --metric, it lists the metrics that the page has, at most 40. Exit code 3: a metric is missing.
+    Exit code 5: the page cannot be read.
     """
     errors = CollectedErrors()
-    # Any valid name will do to list the page: the rows are not used then.
+    # A probe needs a metric, but the list of all metrics uses none: any valid name will do.
     given = {"metrics": metric or ([] if preset else ["up"]), "auth_secret": auth_secret, "auth_header": auth_header}
     spec, wrong = probe_of(None, {"url": url, "preset": preset, **given})
     for key, message, hint in wrong:
@@ -79,7 +86,8 @@ def check(
     errors.check()
     assert spec is not None
     if spec.auth_secret and secret_value(spec.auth_secret) is None:
-        raise UsageError(f'secret "{spec.auth_secret}" is not set', hint="see docs/security.md")
+        hint = f"set {variable_of(spec.auth_secret)} on this machine"
+        raise UsageError(f'secret "{spec.auth_secret}" is not set', hint=hint)
     (look,) = look_at([spec], secret_value)
     if look.page is None or look.found is None:
         raise FleetError(f"{spec.url} cannot be read: {look.why}", hint=_hint(look))
@@ -92,7 +100,7 @@ def check(
     _print_rows(spec, look)
     if look.found.missing:
         raise IncompleteError(
-            f"{len(look.found.missing)} of {len(spec.rows)} metrics are missing on the page",
+            f"the page does not have {len(look.found.missing)} of {quantity(len(spec.rows), 'metric')}",
             hint="a run shows the others; check the version and the options of the server",
         )
 
@@ -103,13 +111,13 @@ def _print_rows(spec: ProbeSpec, look: Look) -> None:
     for row in look.found.rows:
         values = {series: value for series, value in look.found.values.items() if series.row == row.key}
         name = next(series.name for series in values)
-        shown = f"{len(values)} buckets" if row.kind == "histogram" else f"{sum(values.values()):.6g}"
+        shown = quantity(len(values), "bucket") if row.kind == "histogram" else f"{sum(values.values()):.6g}"
         if row.kind == "share":
             parts = [sum(v for s, v in values.items() if s.part == part) for part in ("value", "of")]
             shown = f"{parts[0]:.6g} of {parts[1]:.6g}"
         cells.append((row.title, name, shown))
     missing = [(row.title, row.names[0], "missing") for row in look.found.missing]
-    optional = [(row.title, row.names[0], "not there") for row in _absent(spec, look) if row.is_optional]
+    optional = [(row.title, row.names[0], "optional") for row in _absent(spec, look) if row.is_optional]
     columns = ("", "metric", "now")
     print_table(Output(), Table("", columns, (*cells, *missing, *optional), words=2))
 

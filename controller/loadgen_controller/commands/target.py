@@ -131,10 +131,10 @@ def llm(
     log: Annotated[Path | None, _option("log", "FILE")] = None,
     core: Annotated[int | None, _option("core")] = None,
 ) -> None:
-    """Run a scripted AI inference server whose tokens are sent at known times.
+    """Run an AI inference server without a model, which sends tokens at known times.
 
-    It speaks OpenAI's chat completions, completions, responses and embeddings, Anthropic's messages, and has the
-    metrics of vLLM or SGLang. It generates no text of a model: its words are fixed. Ctrl-C ends it and prints counts.
+    Its APIs are OpenAI's chat completions, completions, responses and embeddings, and Anthropic's messages. The words
+    of answers are fixed. Its page /metrics has the metrics of vLLM or SGLang. Ctrl-C ends the server and prints counts.
     """
     config = LlmConfig.of_options(
         host=host,

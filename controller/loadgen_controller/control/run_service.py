@@ -401,7 +401,7 @@ class Service:
         """Return the order with this controller's allow-list, limits and signature, after a check that it may be run
         here.
 
-        What the client set for these three is not used. Blocks: DNS.
+        The client's own values for these three are ignored. Blocks: DNS.
 
         Raises:
             UsageError: the order may not be run here.
@@ -465,7 +465,7 @@ def _checked(run: str) -> str:
 
 
 def _look(going: _Going) -> Look:
-    """Return the present state of a run. It is computed once for all clients that watch the run."""
+    """Return the present state of a run, which is computed once for all clients that watch the run."""
     now_s = time.monotonic()
     if going.look is None or now_s - going.looked_s >= LOOK_S / 2:
         figures = going.watch()

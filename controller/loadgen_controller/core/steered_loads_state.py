@@ -73,7 +73,7 @@ class RateDecision:
 
 @dataclass(slots=True)
 class SteeredLoad:
-    """The state of one steered load. It is mutable and changes while the run goes on."""
+    """The mutable state of one steered load, which changes during the run."""
 
     load: int
     lane: LaneSpec

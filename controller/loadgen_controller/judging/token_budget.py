@@ -1,8 +1,8 @@
 """Stops a run whose requests to AI models have used the plan's budget of tokens. Pure.
 
 Prompt and output tokens count, of all requests that have ended: good ones, failed ones, and those of the warm-up. If
-the server sends no usage, the tokens of prompts are unknown and do not count. Requests in flight end after the stop, so
-a run uses more than its budget: what they need, and what was asked in the second or two until the stop.
+the server sends no usage, the tokens of prompts are unknown and do not count. A run uses more
+than its budget: requests in flight end after the stop, and some are sent in the second or two before the stop.
 """
 
 from __future__ import annotations

@@ -108,7 +108,7 @@ class Facts:
     warmup_found: str = ""
     """Why the detected warm-up ends there; empty if the plan states the warm-up."""
     bug: str = ""
-    """A fault of loadgen itself, as a sentence; empty if there was none."""
+    """A fault of loadgen itself, as a sentence; empty if no fault occurred."""
     first_ns: int = 0
     """When the first load begins, ns from T0."""
     steered: tuple[tuple[str, str], ...] = ()

@@ -45,7 +45,7 @@ RUN_DEVIATION = 0.02
 The history of a plan gives a better value.
 """
 _UNKNOWN = "number not known beforehand"
-"""What a forecast shows for the counts of a load whose rate an executor decides while it runs."""
+"""Shown in place of a count if an executor decides the rate of the load during the run."""
 SIGMA = 0.5
 """Standard deviation of the logarithm of response times, assumed while nothing has been measured."""
 

@@ -1,4 +1,4 @@
-"""Writes a scenario that loads an AI model, for `loadgen llm URL`, so that such a run is like any other."""
+"""Writes the scenario that `loadgen llm URL` runs, so that the run is like any other run of a scenario."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ __all__ = ["LlmRequest", "scenario_text"]
 
 T = TypeVar("T")
 _PATHS: Final = ("", "/", "/v1", "/v1/")
-"""Paths of a URL that name the server alone: the client appends the path of the API."""
+"""Paths that mean the server itself: the client appends the path of the API."""
 _DRAIN: Final = "2m"
-"""Answers of models are long; the default of plans is 30s."""
+"""The drain of the scenario: longer than the default of 30s, because models answer slowly."""
 
 _SOURCE: Final = '''"""{title}"""
 
@@ -50,7 +50,7 @@ plan = Plan(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LlmRequest:
-    """The options of `loadgen llm`, as they were written; None: not given."""
+    """The options of `loadgen llm` as the user wrote them. None: the option is not given."""
 
     url: str
     model: str | None = None
@@ -59,7 +59,7 @@ class LlmRequest:
     rate: str | None = None
     users: str | None = None
     is_even: bool = False
-    """Arrivals at equal distances instead of random ones."""
+    """Whether arrivals have equal distances instead of random ones."""
     duration: str | None = None
     each: str | None = None
     settle: str | None = None
@@ -72,13 +72,14 @@ class LlmRequest:
 
 
 def scenario_text(errors: CollectedErrors, asked: LlmRequest) -> str:
-    """Return the Python text of a scenario for these options. All wrong options are added to `errors`.
+    """Return the Python text of a scenario for these options, and add all errors in the options to `errors`.
 
-    The text is only valid if none was added.
+    The text is valid only if no error was added.
     """
     parts = errors.catch(lambda: url_parts(asked.url))
     if parts is not None and (parts.query or parts.fragment):
-        errors.add(f"the URL {asked.url} has a query or a fragment", "write the server's URL, such as http://host:8000")
+        # The URL is not shown: its query may contain a key.
+        errors.add("the URL has a query or a fragment", "write the server's URL, such as http://host:8000")
     if asked.api not in get_args(ApiName):
         near = get_close_matches(asked.api, get_args(ApiName), n=1)
         errors.add(
@@ -86,8 +87,9 @@ def scenario_text(errors: CollectedErrors, asked: LlmRequest) -> str:
             f"did you mean {near[0]}?" if near else f"write one of {', '.join(get_args(ApiName))}",
         )
     if asked.key is not None and not name_is_good(asked.key):
+        # The value is not shown: it may be the API key itself.
         errors.add(
-            f"--key: {asked.key!r} is not a valid name of a secret",
+            "--key: the value is not a valid name of a secret",
             "write a name, such as api-token; its value is read from LOADGEN_SECRET_API_TOKEN",
         )
     for option, tokens in (("--input", asked.input), ("--output", asked.output)):
@@ -121,7 +123,7 @@ def scenario_text(errors: CollectedErrors, asked: LlmRequest) -> str:
 
 
 def _load(errors: CollectedErrors, asked: LlmRequest) -> tuple[str, str]:
-    """Return the load of the plan as Python text, and in words."""
+    """Return the load of the plan as Python text, and as words for the title."""
     if (asked.rate is None) == (asked.users is None):
         what = "neither --rate nor --users is given" if asked.rate is None else "--rate and --users are both given"
         errors.add(what, "write --rate 4/s, or --users 8; several levels are a sweep: --users 1,2,4,8")
@@ -156,7 +158,7 @@ def _load(errors: CollectedErrors, asked: LlmRequest) -> tuple[str, str]:
 
 
 def _listed(text: str, read: Callable[[str], str]) -> list[str]:
-    """Return the elements of "1,2,4", each as `read` returns it. Raises ValueError for the first wrong one."""
+    """Return the elements of "1,2,4", each read by `read`. Raises ValueError for the first invalid element."""
     found = [read(part.strip()) for part in text.split(",")]
     if twice := next((one for k, one in enumerate(found) if one in found[:k]), None):
         raise ValueError(f"{twice} is given twice; write it once")
@@ -190,7 +192,7 @@ def _users(text: str) -> str:
 
 
 def _duration(errors: CollectedErrors, option: str, given: str | None, default: str) -> str | None:
-    """Return a duration as text; None if it is invalid, which is added to `errors`."""
+    """Return a duration as text. If it is invalid, add an error to `errors` and return None."""
 
     def read(text: str) -> str:
         try:
@@ -208,7 +210,7 @@ def _tenth(each: str) -> str:
 
 
 def _goodput(errors: CollectedErrors, asked: LlmRequest) -> str:
-    """Return the objective of --goodput as Python text; "" without one."""
+    """Return the objective of --goodput as Python text; "" if the option is not given."""
     share = errors.parse("--goodput-share", asked.goodput_share, _share)
     if asked.goodput is None:
         if asked.goodput_share is not None:
@@ -236,7 +238,8 @@ def _limit(name: str, value: str) -> str:
     except (ValueError, OverflowError):
         pass
     raise UsageError(
-        f"--goodput: {name}={value} has no duration above 0", hint=f"write the limit with its unit: {name}=500ms"
+        f"--goodput: {name}={value}: {value!r} is not a duration above 0 with a unit",
+        hint=f"write the limit with its unit: {name}=500ms",
     )
 
 
@@ -255,5 +258,5 @@ def _tuple(literals: list[str]) -> str:
 
 
 def _quoted(text: str) -> str:
-    """Return a Python string literal in double quotes, as the pages write it."""
+    """Return a Python string literal in double quotes, as in the examples of the docs."""
     return json.dumps(text)  # a JSON string is a Python string

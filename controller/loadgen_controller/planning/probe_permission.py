@@ -1,4 +1,4 @@
-"""Probes before a run: those of `loadgen.toml`, the check of their hosts, and one look at their pages.
+"""Prepares probes before a run: adds those of `loadgen.toml`, checks their hosts, and reads each page once.
 
 A probe needs the same permission as a target, because it is a connection of the controller to a host that a plan
 names: loopback and private hosts are permitted, public ones must be named, and with an allow-list, the list decides.
@@ -30,12 +30,12 @@ def add_probes(scenario: Scenario) -> None:
 
     Raises:
         ScenarioError: the file has errors.
-        UsageError: a probe of the file has the name of one of the plan, or they are too many.
+        UsageError: a probe of the file has the name of a probe of the plan, or there are too many probes.
     """
     path = find_settings(scenario.path)
     probes = (*scenario.plan.probes, *read_settings(path).probes)
     for message, hint in names_wrong(one.name for one in probes):
-        raise UsageError(f"{path or FILE_NAME}: {message}, with those of the plan", hint=hint)
+        raise UsageError(f"{path or FILE_NAME}, together with the plan: {message}", hint=hint)
     scenario.plan.probes = probes
 
 
@@ -47,7 +47,7 @@ def check_probe(
     named: public hosts that the user names as allowed. allow: the allow-list, which decides instead of `named`.
 
     Raises:
-        UsageError: it may not.
+        UsageError: the connection is not allowed.
     """
     host, port = place_of(probe.url)
     what, now = f"probe {probe.name}: {host}:{port}", datetime.now(UTC)
@@ -64,7 +64,7 @@ def check_probe(
     if allow is None and public and host.lower() not in {name.lower() for name in named}:
         raise UsageError(
             f"{what} is public ({', '.join(public[:3])})",
-            hint=f"if you may read it once a second, add --i-may-load {host}",
+            hint=f"if you may read it during the whole run, add --i-may-load {host}",
         )
 
 
@@ -72,7 +72,7 @@ def check_probe_secrets(probes: Sequence[ProbeSpec]) -> None:
     """Check that the secrets of the probes are set on this machine.
 
     Raises:
-        ScenarioError: with an error for each missing one.
+        ScenarioError: with an error for each missing secret.
     """
     places = {one.auth_secret: Origin(f"probe {one.name}", 0) for one in probes if one.auth_secret}
     if missing := missing_secrets(places, places):
@@ -80,7 +80,7 @@ def check_probe_secrets(probes: Sequence[ProbeSpec]) -> None:
 
 
 def warn_of_probes(probes: Sequence[ProbeSpec]) -> None:
-    """Look at the page of each probe once, and warn of pages that cannot be read or lack all metrics of the probe."""
+    """Read the page of each probe once. Warn of pages that cannot be read or have no metric of the probe."""
     if not probes:
         return
     from loadgen.probes.look import look_at  # imported here, as most runs have no probes

@@ -2,7 +2,7 @@
 
 This module draws `Figures` and computes nothing. The order is that of the page and the report: objectives, rates,
 response times, errors, agents. Everything fits in 80 by 24 characters: long lists are cut at the bottom, and a last
-line says how many rows are missing. From 150 columns on, the last interval is shown next to the whole run.
+line shows the number of missing rows. From 150 columns on, the last interval is shown next to the whole run.
 """
 
 from __future__ import annotations
@@ -53,8 +53,8 @@ async def show(look: Callable[[], Figures], console: Console, page: str = "") ->
 
     Args:
         look: returns the present figures; called on this loop up to four times a second.
-        page: address of the run's web page, shown at the bottom; empty: there is none. It is needed because the
-            alternate screen hides what was printed before.
+        page: address of the run's web page, shown at the bottom, because the alternate screen hides earlier output.
+            Empty: the run has no page.
     """
     if not console.is_terminal:
         await _lines(look, console)
@@ -172,7 +172,7 @@ def _n(cells: Cells) -> str:
 class Screen:
     """The view of one set of figures, fitted to the size of the terminal.
 
-    page: address of the run's web page; empty: there is none.
+    page: address of the run's web page; empty: the run has no page.
     """
 
     def __init__(self, figures: Figures, page: str = "") -> None:
@@ -324,7 +324,7 @@ def _rates(f: Figures) -> Text:
 
 
 def _streams(f: Figures, width: int) -> Iterator[Text]:
-    """Yield one line about requests to AI models in the last interval; nothing if there were none."""
+    """Yield one line about requests to AI models in the last interval; nothing before the first such request."""
     if f.streams is None:
         return
     ttft, itl = f.streams.ttft.text(), f.streams.itl.text()

@@ -106,7 +106,7 @@ class Figures:
     level: int | None
     """Planned users now; None for open loads."""
     last_s: float
-    """Length of the last interval, seconds; 0 while there is none."""
+    """Length of the last interval, seconds; 0 before the first interval."""
     last_n: int
     """Number of the last interval, from 0."""
     last: Counters

@@ -1,6 +1,6 @@
 """The content of an answer: a sequence of tokens, each with a kind and a text.
 
-How many tokens an answer has is fixed before it begins. Its plain words depend only on the stream's number.
+The number of tokens of an answer is fixed before it begins. Its plain words depend only on the stream's number.
 """
 
 from __future__ import annotations

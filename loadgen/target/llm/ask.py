@@ -1,4 +1,4 @@
-"""What a request asks for, read from its JSON, or the error that the server answers.
+"""Reads the JSON of a request: the result is an `Ask`, or the error that the server returns.
 
 `read_ask` accepts the bodies of chat completions, completions, responses and Anthropic's messages, and returns one type
 for all of them. The errors have the texts of vLLM, because clients search them for words.
@@ -28,7 +28,7 @@ _EFFORTS: Final = {"none": 0, "minimal": 4, "low": 16, "medium": 64, "high": 256
 
 
 class ApiError(Exception):
-    """A request that gets an error. body: the JSON of the response."""
+    """The error that a request gets in place of an answer. `body` returns its JSON."""
 
     def __init__(self, status: int, message: str, kind: str = "BadRequestError", param: str | None = None) -> None:
         super().__init__(message)
@@ -70,7 +70,7 @@ class Ask:
 
 
 def json_body(body: bytes) -> dict[str, Any]:
-    """Return the JSON object of a request. Raises ApiError if it is something else."""
+    """Return the JSON object of a request. Raises ApiError if the body is not a JSON object."""
     try:
         value = msgspec.json.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
@@ -86,7 +86,7 @@ def token_count(words: int, config: LlmConfig) -> int:
 
 
 def read_ask(api: str, body: dict[str, Any], config: LlmConfig) -> Ask:
-    """Return what the body of a request asks for.
+    """Return the request for an answer that a body contains.
 
     Raises:
         ApiError: a field is invalid, the model is unknown, or prompt and answer do not fit into the context.

@@ -25,7 +25,7 @@ _BLOCK_SENDS: Final = 8192
 
 
 class SendLog:
-    """Holds one row for each request and one for each send. is_on: false if nobody wants the log."""
+    """Holds one row for each request and one for each send. is_on: whether the rows are kept."""
 
     def __init__(self, *, is_on: bool) -> None:
         self.is_on = is_on

@@ -1,6 +1,6 @@
 """The event loop of the server: it reads requests, and sends prepared writes at absolute times.
 
-It is an own loop and not asyncio, because the times of its sends must be exact. asyncio rounds timers to ms on Linux,
+It does not use asyncio, because the times of its sends must be exact. asyncio rounds timers to ms on Linux,
 and its transports do other work between two sends. This loop sleeps until shortly before a write is due, and then waits
 busily. The bytes of a stream's next write are made right after its last send, when no other write is due.
 
@@ -43,7 +43,7 @@ _COLLECT_AFTER: Final = 500
 
 
 class End(IntEnum):
-    """What follows a write."""
+    """The action after a write."""
 
     MORE = 0
     DONE = 1
@@ -66,7 +66,7 @@ class Write(NamedTuple):
 
 
 class Stream:
-    """A response in progress: where its writes come from, and which is next."""
+    """A response in progress, with the source of its writes and the next one."""
 
     __slots__ = (
         "arrived_ns",
@@ -100,7 +100,7 @@ class Stream:
 
 
 class Server(Protocol):
-    """What the loop calls."""
+    """The functions that the loop calls."""
 
     def answer(self, connection: Connection, request: HttpRequest, now_ns: int) -> None: ...
 

@@ -1,7 +1,7 @@
 """AWS Application Load Balancer: `type time elb client:port target:port ... "request" "agent" ...`.
 
 `time` is the end of a request; `request_creation_time` is its start. AWS adds fields at the end of a line from time to
-time, and older files have fewer: only the fields up to `request_creation_time` are read, and that one may be absent.
+time, so only the fields up to `request_creation_time` are read. Older files have fewer fields, and may lack this one.
 """
 
 from __future__ import annotations

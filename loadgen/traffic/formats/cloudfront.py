@@ -1,4 +1,4 @@
-"""Amazon CloudFront, version 1: fields by tab, named by a line `#Fields:`. The time is the end of a request, in UTC.
+"""Amazon CloudFront, version 1: columns between tabs, named by a line `#Fields:`. The time is a request's end, in UTC.
 
 Version 2 has the same names in JSON; `json_lines` passes such objects to `CloudFront.of_values`.
 """
@@ -50,11 +50,14 @@ class CloudFront:
         """Return the fields of a line."""
         cells = line.split(b"\t")
         if len(cells) < self._least:
-            raise Rejected("fewer columns than #Fields names")
+            raise Rejected("fewer columns than the line #Fields has")
         return self.of_values(lambda at: cells[at] if at >= 0 else b"-", self._places)
 
     def of_values(self, value: Callable[[int], bytes], places: tuple[int, ...]) -> Fields:
-        """Return the fields of a request whose values are given by place, in the order of `columns_read`."""
+        """Return the fields of a request.
+
+        value: returns the text of a column. places: its arguments, in the order of `columns_read`.
+        """
         day, clock, client, method, stem, status, size, agent, query, taken, forwarded = map(value, places)
         took = duration(taken)
         start = self._times.iso(day + b"T" + clock + (b"" if b"." in clock else b".000000") + b"Z")
@@ -85,7 +88,7 @@ class CloudFront:
         self._least = len(names) if names is not _STANDARD else max(self._places) + 1
 
     def _agent(self, text: bytes) -> bytes:
-        """Return an agent decoded; CloudFront encodes it twice (`%2520` is a space)."""
+        """Return the decoded agent. CloudFront encodes agents twice (`%2520` is a space)."""
         known = self._agents.get(text)
         if known is None:
             if len(self._agents) >= _MOST_CACHED:

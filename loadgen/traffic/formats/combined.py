@@ -1,4 +1,4 @@
-"""CLF and combined: the access logs of Apache and nginx, with a virtual host before or a duration after.
+"""CLF and combined: the access logs of Apache and nginx. A virtual host may come before, and a duration after.
 
 203.0.113.7 - frank [17/May/2015:10:05:03 +0000] "GET /cart HTTP/1.1" 200 2326 "http://shop/" "Mozilla/5.0 ..."
 """
@@ -95,8 +95,7 @@ class Combined:
 def _who(before: bytes) -> tuple[bytes, bytes]:
     """Return the client's address and the user of the text before the time stamp: `[vhost] client ident user`.
 
-    Users may contain spaces. The first word is a virtual host only if the second word is an address and the first is
-    none.
+    Users may contain spaces. The first word is a virtual host only if it is not an address and the second word is.
     """
     words = before.split(b" ", 3)
     if len(words) < 3 or not words[0]:

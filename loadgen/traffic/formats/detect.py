@@ -26,7 +26,7 @@ FORMATS: Final[dict[str, Callable[[FormatOptions, Timestamps], LogFormat]]] = {
 }
 """Formats by name. CLF is read by `combined`."""
 SAMPLE_LINES: Final = 1_000
-"""Lines of each file that decide its format."""
+"""The number of first lines of each file that decide its format."""
 _TWO_FORMATS: Final = 0.05
 _HINT: Final = f"name the format with --format: {', '.join(sorted(FORMATS))}"
 

@@ -1,6 +1,7 @@
-"""Logs with one JSON object a line (nginx, Caddy, Traefik, Google Cloud, Cloudflare, CloudFront 2), read by a mapping.
+"""Logs with one JSON object a line: nginx, Caddy, Traefik, Google Cloud, Cloudflare, CloudFront 2.
 
-The mapping says which member has which field. It is guessed from well-known names; the operator can set each part.
+A mapping has, for each field, the member of the object that contains it. The mapping is guessed from well-known names
+of members, and the user can set each entry (`--map`).
 """
 
 from __future__ import annotations
@@ -94,13 +95,13 @@ _KNOWN: Final[dict[str, tuple[str, ...]]] = {
 }
 """Well-known members by field, the most reliable first."""
 _AT_THE_END: Final = ("time_iso8601", "time_local", "msec")
-"""nginx writes these stamps when a request ends; its duration is request_time."""
+"""Members whose stamp is the end of a request: nginx writes them when the request ends."""
 FIELDS: Final = tuple(_KNOWN)
 _MOST_DEPTH: Final = 4
 
 
 def wrong_mapping(name: str, member: str) -> tuple[str, str] | None:
-    """Return what is wrong with a mapping that the operator gave, and what to write; None if it is right."""
+    """Return the error in an entry of `--map`, and its remedy; None for a valid entry."""
     if name not in FIELDS or not member:
         return f'invalid field "{name}"', f"write FIELD=MEMBER with a field of: {', '.join(FIELDS)}"
     _, colon, unit = member.partition(":")
@@ -112,7 +113,7 @@ def wrong_mapping(name: str, member: str) -> tuple[str, str] | None:
 
 
 def _guess_mapping(objects: Iterable[Any]) -> dict[str, Member]:
-    """Return which member has which field: for each field the first well-known member that most objects have."""
+    """Return for each field the first well-known member that more than half of the objects have."""
     seen: Counter[tuple[str, ...]] = Counter()
     count = 0
     for value in objects:
@@ -146,7 +147,7 @@ class JsonLines:
         self.mapping: dict[str, Member] = dict(self._given)
 
     def guess_from(self, lines: Iterable[bytes]) -> None:
-        """Guess the mapping from the first lines of a file. What the operator gave stays."""
+        """Guess the mapping from the first lines of a file. Entries that the user gave are kept."""
         objects = []
         for line in lines:
             try:
@@ -226,7 +227,7 @@ class JsonLines:
 
 
 def _took(text: bytes, unit: str) -> float:
-    """Return a duration in s. Texts such as `0.06s` have their own unit; of `0.1, 0.2` the sum counts."""
+    """Return a duration in s. Texts such as `0.06s` have their own unit; several durations (`0.1, 0.2`) are added."""
     total = 0.0
     if not text:
         return nan

@@ -1,4 +1,4 @@
-"""What every format of access logs has, and the helpers that several formats share."""
+"""The interface of all formats of access logs, and helpers for several formats."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ UNITS: Final = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9}
 
 @dataclass(frozen=True)
 class FormatOptions:
-    """What the operator knows about the logs and the lines do not show."""
+    """Facts about logs that their lines do not contain, from the user."""
 
     stamp: Stamp = "start"
     """CLF and combined: whether the time is the start (Apache) or the end (nginx) of a request. It matters only with
     `time_after`."""
     time_after: str = ""
-    """CLF and combined: the unit of a duration that follows the agent: s, ms, us or ns. Empty: no duration is read."""
+    """CLF and combined: the unit of the duration after the agent: s, ms, us or ns. Empty: no duration is read."""
     mapping: tuple[tuple[str, str], ...] = ()
-    """JSON: pairs of our field and the path of theirs, such as ("took", "duration:ms"). Others are guessed."""
+    """JSON: pairs of a field and the member that contains it: ("took", "duration:ms"). Others are guessed."""
 
 
 class LogFormat(Protocol):
@@ -58,7 +58,7 @@ def whole_number(text: bytes) -> int:
 
 
 def duration(text: bytes, unit_s: float = 1.0) -> float:
-    """Return a duration in s; NaN for `-` and for negative values, which mean that it is unknown."""
+    """Return a duration in s; NaN for `-` and negative values, which mean an unknown duration."""
     if text in (b"-", b"-1", b""):
         return nan
     seconds = float(text) * unit_s
