@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-__all__ = ["Call", "ChoiceFile", "DataFile", "Draft", "DraftEdge", "DraftNode", "Pick"]
+__all__ = ["Call", "ChoiceFile", "DataFile", "Draft", "DraftEdge", "DraftNode", "Expression", "Pick"]
 
 
 @dataclass(frozen=True)
@@ -41,12 +41,23 @@ class DraftNode:
 
 
 @dataclass(frozen=True)
+class Expression:
+    """A call in Python, such as `lognormal(1.4, 0.8)`. arguments: as Python text."""
+
+    function: str
+    arguments: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return f"{self.function}({', '.join(self.arguments)})"
+
+
+@dataclass(frozen=True)
 class DraftEdge:
-    """What follows a node. to: name of the next node; empty: the session ends. think: Python text; empty: the usual."""
+    """What follows a node. to: name of the next node; empty: the session ends. think: None for the usual time."""
 
     to: str
     count: int
-    think: str = ""
+    think: Expression | None = None
 
 
 @dataclass(frozen=True)
@@ -84,8 +95,8 @@ class Draft:
     nodes: tuple[DraftNode, ...]
     starts: dict[str, int]
     edges: dict[str, tuple[DraftEdge, ...]]
-    think: str
-    """Usual time between requests, as Python text."""
+    think: Expression | None
+    """Usual time between requests; None: no time at all."""
     load: str
     """The load, as Python text."""
     load_note: str = ""

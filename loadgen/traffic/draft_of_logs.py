@@ -9,7 +9,7 @@ from typing import Final
 
 import numpy as np
 
-from loadgen.traffic.draft import Call, ChoiceFile, DataFile, Draft, DraftEdge, DraftNode, Pick
+from loadgen.traffic.draft import Call, ChoiceFile, DataFile, Draft, DraftEdge, DraftNode, Expression, Pick
 from loadgen.traffic.gap_bins import QUANTILES, Think, fitted
 from loadgen.traffic.model_counts import ModelCounts
 from loadgen.traffic.naming import OTHER
@@ -61,7 +61,7 @@ def draft_of(traffic: Traffic, arrivals: SessionArrivals | None, *, target: str,
         nodes=nodes,
         starts={state.node: int(starts[state.at]) for state in states if starts[state.at]},
         edges=edges.by_node,
-        think="0" if usual is None else _lognormal(usual),
+        think=None if usual is None else _lognormal(usual),
         load=load,
         load_note=note,
         choices=tuple(paths.choices[template] for template in sorted(paths.choices)),
@@ -103,7 +103,7 @@ class _Edges:
         row = (label, *(f"{value:.4g}" for value in think.quantiles))
         if row not in self.think_rows:
             self.think_rows.append(row)
-        return DraftEdge(self._nodes[to], count, f'quantiles("data/think.csv", row="{label}")')
+        return DraftEdge(self._nodes[to], count, Expression("quantiles", ('"data/think.csv"', f'row="{label}"')))
 
 
 def _states(counts: ModelCounts) -> list[_State]:
@@ -164,8 +164,8 @@ def thinks_of(walks: Walks, *, whole_seconds: bool) -> dict[tuple[int, int], tup
     return found
 
 
-def _lognormal(think: Think) -> str:
-    return f"lognormal({think.mu:.3f}, {think.sigma:.3f})"
+def _lognormal(think: Think) -> Expression:
+    return Expression("lognormal", (f"{think.mu:.3f}", f"{think.sigma:.3f}"))
 
 
 def _node(state: _State, counts: ModelCounts, paths: _Paths) -> DraftNode:

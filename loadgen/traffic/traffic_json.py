@@ -25,7 +25,7 @@ def traffic_json(traffic: Traffic, arrivals: SessionArrivals | None, draft: Draf
         for edge in row
     ]
     thinks = [
-        {"from": node, "to": edge.to, "think": edge.think}
+        {"from": node, "to": edge.to, "think": str(edge.think)}
         for node, row in draft.edges.items()
         for edge in row
         if edge.think

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
-from loadgen.traffic.draft import Call, ChoiceFile, DataFile, Draft, DraftEdge, DraftNode, Pick
+from loadgen.traffic.draft import Call, ChoiceFile, DataFile, Draft, DraftEdge, DraftNode, Expression, Pick
 
 __all__ = ["csv_text", "scenario_text"]
 
@@ -97,27 +97,26 @@ def _request(call: Call) -> Iterator[str]:
     yield from _call(function, arguments, "    ")
 
 
-def _call(function: str, arguments: list[str], indent: str, before: str = "") -> Iterator[str]:
-    """Yield the lines of a call: one, or one for each argument if it does not fit. An argument that does not fit either
-    is a call itself, which is written in the same way.
+def _call(
+    function: str, arguments: Sequence[str | tuple[str, Expression]], indent: str, before: str = ""
+) -> Iterator[str]:
+    """Yield the lines of a call: one, or one for each argument if it does not fit.
+
+    An argument may be a call: its name and an `Expression`, which is written in the same way.
     """
-    line = f"{indent}{before}{function}({', '.join(arguments)})"
+    texts = [one if isinstance(one, str) else f"{one[0]}={one[1]}" for one in arguments]
+    line = f"{indent}{before}{function}({', '.join(texts)})"
     if len(line) < _WIDTH:
         yield line
         return
     yield f"{indent}{before}{function}("
-    for argument in arguments:
-        name, mark, inner = argument.partition("(")
-        if (
-            len(indent) + len(argument) + 5 > _WIDTH
-            and mark
-            and name.isidentifier() | ("=" in name and '"' not in name)
-        ):
-            *lines, last = _call(name, inner.removesuffix(")").split(", "), f"{indent}    ")
-            yield from lines
-            yield f"{last},"
+    for one in arguments:
+        if isinstance(one, str):
+            yield f"{indent}    {one},"
         else:
-            yield f"{indent}    {argument},"
+            name, inner = one
+            *lines, last = _call(inner.function, inner.arguments, f"{indent}    ", f"{name}=")
+            yield from (*lines, f"{last},")
     yield f"{indent})"
 
 
@@ -148,7 +147,8 @@ def _graph(draft: Draft) -> Iterator[str]:
     yield from (f"        {name}: {count:_}," for name, count in draft.starts.items())
     yield "    },"
     yield "    counts=True,"
-    yield f"    think={draft.think},"
+    if draft.think is not None:
+        yield f"    think={draft.think},"
     yield "    state=Visit,"
     yield '    name="sessions",'
     yield ")"
@@ -156,12 +156,11 @@ def _graph(draft: Draft) -> Iterator[str]:
 
 def _edge(edge: DraftEdge) -> Iterator[str]:
     count, to = f"{edge.count:_}", edge.to or "leave"
-    if not edge.think:
+    if edge.think is None:
         yield f"{_ROW}{to}: {count},"
         return
-    *lines, last = _call("edge", [count, f"think={edge.think}"], _ROW, f"{to}: ")
-    yield from lines
-    yield f"{last},"
+    *lines, last = _call("edge", [count, ("think", edge.think)], _ROW, f"{to}: ")
+    yield from (*lines, f"{last},")
 
 
 def _plan(draft: Draft) -> Iterator[str]:
