@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -30,6 +31,11 @@ def check_new(scenario: Path) -> None:
     """
     if scenario.suffix != ".py":
         raise UsageError(f"--output: {scenario.name!r} is no Python file", hint="write a name such as shop.py")
+    if scenario.stem in sys.stdlib_module_names | {"loadgen"}:
+        raise UsageError(
+            f"--output: {scenario.name} would hide the Python module {scenario.stem} from the files next to it",
+            hint=f"write another name, such as {scenario.stem}_shop.py",
+        )
     for path in (scenario, scenario.parent / "traffic.json"):
         if path.exists():
             raise UsageError(f"{path} already exists", hint="name a scenario in a new folder, such as shop/shop.py")
