@@ -38,7 +38,7 @@ HOW = """\
 `loadgen target llm` sends on one core and logs each send by the clock that the client reads, and the client is alone \
 on the other. *error*: of the client's p50 and p99 against those of the server's sends, and *single*, the p99 of the \
 error of each value. *independent* streams have phases of their own, *step* sends all at the same instants, as a \
-batch engine does. The loops of vLLM and SGLang are written anew over aiohttp (`bench/llm_loops.py`). *memory*: no \
+batch engine does. The loops of vLLM and SGLang are rewritten over aiohttp (`bench/llm_loops.py`). *memory*: no \
 server, no socket, an event a read; the CPU of a read by sockets is mostly the kernel's. Processes measured by sockets \
 run before all others (SCHED_FIFO), where that is allowed."""
 HEAD = ["what", "with", "figure", "beside", "budget"]

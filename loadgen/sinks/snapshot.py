@@ -4,7 +4,7 @@ Counts start at the start of the run, end with interval k, and never fall: they 
 those of later intervals. Deltas that arrive late for an interval are included in the next snapshot. So the last
 snapshot, which includes all deltas, equals the summary. Levels (users, lag) belong to the interval.
 
-Requests to AI models have further series, one for each of their metrics. They are apart from the others, in
+Requests to AI models have further series, one for each of their metrics. These series are not among the others, but in
 `Snapshot.streams`, so that a sum over response times counts each request once.
 
 Values with tags are in two series: in the one of their row, which adds up all tags, and in a tagged one. Outputs send
@@ -67,9 +67,9 @@ class Labels:
     warmup: bool
     """Whether the values were due within the warm-up, which the summary leaves out."""
     tags: Tags = ()
-    """Of a tagged series: (name of the tag, value), also of the load if the plan has several."""
+    """For a tagged series: (name of the tag, value), also of the load if the plan has several."""
     metric: Metric = "response"
-    """Of a series in `Snapshot.streams`, what its values are: a time, or a number of tokens of 1 µs each."""
+    """The metric of a series in `Snapshot.streams`: a time, or a number of tokens, of which each is stored as 1 µs."""
 
     @property
     def what(self) -> str:

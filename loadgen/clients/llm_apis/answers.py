@@ -1,4 +1,4 @@
-"""What the parts of one answer come to: its outcome and its tool calls."""
+"""Functions that return the outcome and the tool calls of one answer from its parts."""
 
 from __future__ import annotations
 

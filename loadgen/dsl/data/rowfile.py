@@ -160,7 +160,7 @@ class FileFaults:
 
     @property
     def is_full(self) -> bool:
-        """Return whether further errors are only counted, so that nobody sees their messages."""
+        """Return whether further errors are only counted, without their messages."""
         return len(self._kept) >= MOST_FAULTS
 
     def __bool__(self) -> bool:

@@ -67,7 +67,7 @@ class Executor(ABC):
     @property
     @abstractmethod
     def faults(self) -> tuple[Fault, ...]:
-        """Return the errors in the executor's arguments. `lower` may be called only if there are none."""
+        """Return the errors in the executor's arguments. Call `lower` only if this is empty."""
 
     @abstractmethod
     def lower(self, seed: int) -> Lowered:

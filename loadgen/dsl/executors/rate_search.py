@@ -65,7 +65,7 @@ _UNFIT_AND_BAD_S: Final = 5.0
 """The same while most results are bad."""
 _UNFIT_STEP: Final = 0.8
 _RETRIES: Final = 1
-"""How often a search tries again a rate at which the generator was invalid."""
+"""Number of times that a search tries a rate again at which the generator was invalid."""
 _DRAINING: Final = 8.0
 """Time for a backlog to drain: this many short windows, plus the time of this many arrivals."""
 _KEPT: Final = 200
@@ -148,7 +148,7 @@ class Climb:
     unfit_and_bad_s: float = 0.0
     """How long, in addition, most results have been bad."""
     retries: int = 0
-    """How often the rate was raised again after the generator had been invalid at it."""
+    """Number of times that the rate was raised again after the generator had been invalid at it."""
     ceiling_per_s: float = inf
     """The highest rate at which the generator was valid; infinite if it always was."""
     windows: int = 0

@@ -167,7 +167,7 @@ class Settings:
 
 
 def find_settings(scenario: Path) -> Path | None:
-    """Return the path of the nearest `loadgen.toml`; None if there is none.
+    """Return the path of the nearest `loadgen.toml`; None if no folder has one.
 
     The search starts in the scenario's folder and goes up to the repository's root. A world-writable folder above the
     scenario's, such as /tmp, ends the search, because anybody could put a file there.

@@ -23,7 +23,7 @@ _MOST_OFF: Final = 0.02
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """How many tokens a server counts for the words of a prompt."""
+    """The numbers of tokens that a server counts for the words of a prompt."""
 
     tokens_per_word: float = 1.0
     template_tokens: float = 0.0

@@ -1,6 +1,6 @@
 """The content of an answer: a sequence of tokens, each with a kind and a text.
 
-How many tokens an answer has is fixed before it begins. Its plain words depend only on the stream's number.
+The number of tokens is fixed before an answer begins. Its plain words depend only on the stream's number.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Answer:
 
     @classmethod
     def of(cls, ask: Ask, number: int, natural_tokens: int) -> Answer:
-        """Return the answer to `ask`. natural_tokens: the length of a plain answer that nothing cuts off."""
+        """Return the answer to `ask`. natural_tokens: the tokens of a plain answer without limits."""
         fixed: tuple[str, ...] | None = None
         reason = "stop"
         if ask.tool is not None:

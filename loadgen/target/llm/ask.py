@@ -1,4 +1,4 @@
-"""What a request asks for, read from its JSON, or the error that the server answers.
+"""Reads the JSON of a request: the wanted answer, or the error that the server sends.
 
 `read_ask` accepts the bodies of chat completions, completions, responses and Anthropic's messages, and returns one type
 for all of them. The errors have the texts of vLLM, because clients search them for words.

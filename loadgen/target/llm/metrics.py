@@ -49,7 +49,7 @@ class _Histogram:
 
 
 class Metrics:
-    """What the server counts from its start on."""
+    """The counts of the server since its start."""
 
     def __init__(self, config: LlmConfig) -> None:
         self._config = config

@@ -1,6 +1,6 @@
 """The log of all sends: what was sent, when it was planned, and the clocks before and after each send.
 
-`add` is called between sends that must be exact, so it only appends numbers. JSON is made when somebody reads the log.
+`add` is called between sends that must be exact, so it only appends numbers. JSON is made when the log is read.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _BLOCK_SENDS: Final = 8192
 
 
 class SendLog:
-    """Holds one row for each request and one for each send. is_on: false if nobody wants the log."""
+    """Holds one row for each request and one for each send. is_on: false if the server runs without a log."""
 
     def __init__(self, *, is_on: bool) -> None:
         self.is_on = is_on

@@ -1,6 +1,6 @@
 """The event loop of the server: it reads requests, and sends prepared writes at absolute times.
 
-It is an own loop and not asyncio, because the times of its sends must be exact. asyncio rounds timers to ms on Linux,
+The server does not use asyncio, because the times of its sends must be exact. asyncio rounds timers to ms on Linux,
 and its transports do other work between two sends. This loop sleeps until shortly before a write is due, and then waits
 busily. The bytes of a stream's next write are made right after its last send, when no other write is due.
 
@@ -43,7 +43,7 @@ _COLLECT_AFTER: Final = 500
 
 
 class End(IntEnum):
-    """What follows a write."""
+    """The next action after a write."""
 
     MORE = 0
     DONE = 1
@@ -100,7 +100,7 @@ class Stream:
 
 
 class Server(Protocol):
-    """What the loop calls."""
+    """The object that the loop calls."""
 
     def answer(self, connection: Connection, request: HttpRequest, now_ns: int) -> None: ...
 

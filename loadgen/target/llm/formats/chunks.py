@@ -1,4 +1,4 @@
-"""What the streams of chat completions and completions share: chunks of JSON, as vLLM sends them."""
+"""The common part of the streams of chat completions and completions: chunks of JSON, as vLLM sends them."""
 
 from __future__ import annotations
 

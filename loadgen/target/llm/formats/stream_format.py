@@ -1,4 +1,4 @@
-"""What each API's format offers."""
+"""The interface of the stream formats of all APIs."""
 
 from __future__ import annotations
 
