@@ -1,8 +1,8 @@
 """Custom metrics with the times of streams by the definitions of another tool: "vllm ttft", "aiperf itl".
 
 `Llm(conventions=("vllm",))` records them in addition to our own figures: one trend for each figure of the tool, in ms,
-over all requests to models that ended ok. They are not series of our own metrics with a tag, because queries without a
-tag would mix their values with ours.
+over all requests to models that ended ok. These figures are not series of our own metrics with a tag, because
+queries without a tag would mix their values with ours.
 """
 
 from __future__ import annotations

@@ -64,12 +64,14 @@ def _judged(metric: str, drivers: Sequence[Driver]) -> MetricValidity:
 def _reason(metric: str, verdict: str, worst: Driver, share: float) -> str:
     streams = worst.fitness.streams
     so = "cannot be judged" if verdict == "invalid" else "may be wrong"
-    # A request that was sent late makes only the times to its first token unfit (`stream_reads.unfit_for`).
-    did = "sent requests or read streams" if JUDGED_AS[metric] == "ttft" else "read streams"
     n = streams.unfit(JUDGED_AS[metric])
-    text = (
-        f"{metric} {so}: workers {did} too late for it in {format_ratio(share)} of the seconds; {worst.name} in {n} of"
-        f" {quantity(streams.seconds, 'second')}, with up to {quantity(streams.streams_max, 'stream')}"
+    if JUDGED_AS[metric] == "ttft":  # late requests make only the times to the first token unfit (`unfit_for`)
+        text = f"{metric} {so}: workers sent requests or read streams too late for it"
+    else:
+        text = f"{metric} {so}: workers read streams too late for it"
+    text += (
+        f" in {format_ratio(share)} of the seconds; {worst.name} in {n} of {quantity(streams.seconds, 'second')},"
+        f" with up to {quantity(streams.streams_max, 'stream')}"
     )
     if streams.kernel_reads:
         text += f" and a read lag p99 of up to {format_duration(streams.read_lag_p99_max_us * NS_PER_US)}"

@@ -232,7 +232,7 @@ class HttpxTransport(httpx.AsyncBaseTransport):
 class HttpxAnswer(httpx.AsyncByteStream):
     """One request on the wire: its row while it is under way, and the body of its answer, which is read as it arrives.
 
-    It is an `http1.Sink` for the connection, an `HttpxSample` for the meter, and a byte stream for httpx.
+    The object is an `http1.Sink` for the connection, an `HttpxSample` for the meter, and a byte stream for httpx.
     """
 
     answer: Answer = NO_ANSWER
@@ -400,7 +400,7 @@ class HttpxAnswer(httpx.AsyncByteStream):
     def exchange(self) -> tuple[str, str]:
         """Return (request, response) as texts in which secrets are not masked.
 
-        The second text contains only the beginning of the response's body. It is "" if no answer arrived.
+        The second text contains only the beginning of the response's body. Without an answer, the second text is "".
         """
         return request_text(self.sent), "" if not self.status else response_text(self.head, self.body)
 

@@ -61,7 +61,7 @@ class Asking(TypedDict, total=False):
     """Options that each request to a model can have."""
 
     system: str | Drawn
-    """The system prompt. It is sent before the messages."""
+    """The system prompt, which is sent before the messages."""
     name: str
     """The name of the row. Default: the name of the API, such as "chat"."""
     max_tokens: int | None

@@ -377,7 +377,7 @@ class LlmReply(StreamedReply):
     def finish(self) -> str:
         """Return the reason why the model stopped: stop, length, tool_calls, content_filter, or the server's own word.
 
-        It is "" if the server sent no reason.
+        Returns "" if the server sent no reason.
         """
         return "" if self.reading is None else self.reading.finish
 
@@ -391,7 +391,7 @@ class LlmReply(StreamedReply):
 
     @property
     def ttft_ns(self) -> int:
-        """Return the time from the call to the first generated token; -1 if there was none."""
+        """Return the time from the call to the first generated token; -1 without a token."""
         return self.stream_times().ttft_ns
 
     def parsed(self, kind: type[T]) -> T:

@@ -95,8 +95,8 @@ class KernelClock:
     def arrived_ns(self, ancillary: Ancillary, now_ns: int) -> int:
         """HOT, once a read: budget 0.5 µs (bench/llm.py). Return the kernel's time of a read.
 
-        It is the time at which the last byte arrived. The method also sets `reads.lag_ns` to the read lag. Without a
-        usable stamp it returns `now_ns`, and sets the lag to -1.
+        This time is when the last byte of the read arrived. The method also sets `reads.lag_ns` to the read lag.
+        Without a usable stamp it returns `now_ns`, and sets the lag to -1.
 
         Args:
             ancillary: the ancillary data from `recvmsg`. now_ns: our time of the read, `perf_counter_ns`, taken just

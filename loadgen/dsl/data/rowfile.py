@@ -192,7 +192,8 @@ def read_table(
         origin: the line of the scenario that names the file, for errors.
 
     Raises:
-        ScenarioError: the file cannot be read, or has errors. It has the first errors one by one, with their lines.
+        ScenarioError: the file cannot be read, or has errors. The exception has the first errors one by one, with their
+            lines.
     """
     faults = FileFaults(path)
     try:

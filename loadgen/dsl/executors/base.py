@@ -73,8 +73,8 @@ class Executor(ABC):
     def lower(self, seed: int) -> Lowered:
         """Return the load's profile, which agents drive, and for a steered load how it is steered.
 
-        The result depends only on the executor and `seed`, the run's seed, so all processes agree. It is requested
-        often, so implementations cache expensive results, such as a file's contents.
+        The result depends only on the executor and `seed`, the run's seed, so all processes agree. This
+        method is called often, so implementations cache expensive results, such as a file's contents.
 
         Raises:
             ScenarioError: the executor has errors, or its result cannot be driven.

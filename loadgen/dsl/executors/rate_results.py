@@ -1,7 +1,7 @@
 """The measurements of a steered load at one rate: counts of results for each objective and journey.
 
-A `Stay` is a period at one rate. It has a `RateTally` for each objective and journey, with the number of good, bad and
-slower results. `RateTally.distance` gives how far the percentile of these results is from the limit of the objective.
+A `Stay` is a period at one rate. A stay has a `RateTally` for each objective and journey, with the number of good, bad
+and slower results. `RateTally.distance` is the distance of the percentile of these results from the objective's limit.
 
 Rates are iterations/s.
 """

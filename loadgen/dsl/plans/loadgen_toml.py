@@ -518,7 +518,7 @@ _TABLE = re.compile(rf"\s*\[\s*({_KEY_PART}(?:\s*\.\s*{_KEY_PART})*)\s*\]")
 def _key_lines(text: str) -> Iterator[tuple[tuple[str, ...], int]]:
     """Yield each table and key of a TOML text as the parts of its dotted name, with its first line.
 
-    This is a guess if lines of a multi-line string look like keys.
+    The result is a guess if lines of a multi-line string look like keys.
     """
     table: tuple[str, ...] = ()
     seen: set[tuple[str, ...]] = set()

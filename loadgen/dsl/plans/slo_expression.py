@@ -313,7 +313,7 @@ class Expression:
         raise ScenarioError([*self.faults, self.origin.fault(_NO_TRUTH, _NO_TRUTH_HINT)])
 
     def __repr__(self) -> str:
-        """Return the expression as written, such as `p(95)`. It is shown in the error for a missing limit."""
+        """Return the expression as written, such as `p(95)`. The error for a missing limit shows it."""
         return self.expression
 
     @property

@@ -27,7 +27,7 @@ class Calibration:
 
     tokens_per_word: float = 1.0
     template_tokens: float = 0.0
-    """Tokens that the server adds to each prompt. They are not part of `prompt(tokens=...)`."""
+    """Tokens that the server adds to each prompt, in addition to those of `prompt(tokens=...)`."""
 
     @classmethod
     def measured(cls, counts: Iterable[tuple[int, int]]) -> Calibration:

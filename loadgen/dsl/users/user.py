@@ -787,7 +787,7 @@ class User:
     def _be_back(self) -> None:
         """End an idle period of the user and add its length to the iteration's idle time.
 
-        This is also called when a time-out of the journey cancelled the idle period.
+        The runner also calls this when a time-out of the journey cancelled the idle period.
         """
         self._idle_ns += perf_counter_ns() - self._idle_since_ns
         self._idle_since_ns = 0

@@ -65,9 +65,10 @@ NO_BUSY_WAIT: Final = BusyWait(0)
 def measured_ns(workers: int) -> int:
     """Measure below which length a wait is too short to sleep, and return this length in ns.
 
-    It is the CPU time of a sleep plus the median delay of its end, and at most `MOST_NS`. The measurement takes 3 ms.
-    The result is 0, so that workers never wait busily, on systems without timerfd. It is also 0 if an agent with this
-    number of workers leaves no core of the machine free, or has more workers than cores that it may use.
+    The length is the CPU time of a sleep plus the median delay of its end, and at most `MOST_NS`. The measurement takes
+    3 ms. The result is 0, so that workers never wait busily, on systems without timerfd. The result is also 0 if an
+    agent with this number of workers leaves no core of the machine free, or has more workers than cores that it may
+    use.
     """
     if sys.platform != "linux" or workers >= (os.cpu_count() or 1) or workers > len(os.sched_getaffinity(0)):
         return 0

@@ -24,7 +24,7 @@ CATCH_UP: Final = 2
 ALLOWANCE_NS: Final = 4 * NS_PER_MS
 """Most of the plan's time that is released at once. So 100 ms contain at most 2.04 times the planned arrivals."""
 REST_NS: Final = NS_PER_MS
-"""Pause between two releases during the catch-up. It is much shorter than the allowance, so that no time is lost."""
+"""Pause between two releases during the catch-up, much shorter than the allowance, so that no time is lost."""
 
 
 class CatchUp:

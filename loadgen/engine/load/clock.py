@@ -29,7 +29,7 @@ class Clock(Protocol):
 class _Turn:
     """An awaitable that lets the loop turn once, so that it reads answers and runs other tasks.
 
-    It is cheaper than `asyncio.sleep(0)`.
+    The awaitable is cheaper than `asyncio.sleep(0)`.
     """
 
     def __await__(self) -> Generator[None, None, None]:

@@ -297,7 +297,7 @@ class ClosedDrive:
     ) -> None:
         """Keep this share's users iterating while the plan has them present, until `stop` is set.
 
-        It goes on when all have left, because a change may bring users back.
+        The method goes on when all have left, because a change may bring users back.
         """
         self._crowd = Crowd(self._users(), self._spans, from_ns)
         self._crowd.is_held = self.end_ns is None

@@ -68,7 +68,7 @@ def due_times(
 
 
 def _first_from(dues: Dues, total: int, from_ns: int) -> int:
-    """Return the number of the fleet's first arrival that is due at `from_ns` or later; `total` if there is none."""
+    """Return the number of the fleet's first arrival that is due at `from_ns` or later; `total` without one."""
     if from_ns <= 0:
         return 0
     return bisect_left(range(total), from_ns, key=lambda n: int(dues.due_ns(np.array([n]))[0]))

@@ -110,9 +110,7 @@ def order(weights: Sequence[float]) -> np.ndarray:
 def _release(period: int, d: int, count: int, k: int) -> int:
     """Return the first turn at which a member may take its k-th turn (from 0).
 
-    It is the first t with count·t/period - k >= 1/d.
-
-    The member has `count` of the `period` turns.
+    The member has `count` of the `period` turns. The result is the first t with count·t/period - k >= 1/d.
     """
     return ceil(Fraction(period * (k * d + 1), count * d))
 
@@ -381,7 +379,7 @@ class RowIndex:
     """Finds the row of a feed for an arrival: its position among the arrivals of the journeys that use the feed.
 
     So a unique feed is used row by row without gaps, for any share of its journeys in the mix, and two journeys that
-    share a feed never share a row. It is only for open and counted loads: in closed loads the row belongs to the user.
+    share a feed never share a row. Use it only for open and counted loads: in closed loads the row belongs to the user.
 
     Args:
         mix: the weights of the plan's journeys.

@@ -258,7 +258,7 @@ def _part(weights: Sequence[float], index: int) -> float:
 def _within(x: np.ndarray, k: int) -> np.ndarray:
     """Return a fixed pseudo-random place between 0 and 1 for each number in `x`, different for each `k`.
 
-    It is the fractional part of x·√p, where p is the k-th prime from 0: (len(x),) float64.
+    The place is the fractional part of x·√p, where p is the k-th prime from 0: (len(x),) float64.
     """
     with np.errstate(over="ignore"):
         places = x.astype(np.uint64) * np.uint64(_root(k))

@@ -94,7 +94,7 @@ def in_time(first: StreamHealth | None, second: StreamHealth | None) -> StreamHe
 
 
 def of_workers(parts: Sequence[StreamHealth | None]) -> StreamHealth | None:
-    """Return the reads of several workers in the same interval. It is unfit if it was unfit for one of them."""
+    """Return the reads of several workers in the same interval, which is unfit if it was unfit for one worker."""
     return _joined(parts, sums=("streams", *_SUMS), most=(*_UNFIT, *_WORST))
 
 

@@ -163,7 +163,7 @@ class Objective(msgspec.Struct, frozen=True, kw_only=True):
     def judged_metrics(self) -> tuple[str, ...]:
         """Return the metrics that decide its verdict. A run that cannot measure one of them cannot judge it.
 
-        The limit "e2e" of a goodput is the time to the last token. It has no verdict of its own, so it is never
+        The limit "e2e" of a goodput is the time to the last token. "e2e" has no verdict of its own, so it is never
         invalid. The result is empty for counts and custom metrics.
         """
         if self.kind == "goodput":

@@ -208,7 +208,7 @@ class Levels:
 
 
 def found_cut(deltas: Iterable[tuple[str, Delta]], end_ns: int, interval_ns: int = NS_PER_S) -> Cut:
-    """Find the end of a run's warm-up from its deltas, and return it with the reason. It is 0 if nothing is cut.
+    """Find the end of a run's warm-up from its deltas, and return it with the reason. The cut is 0 without a warm-up.
 
     Args:
         deltas: (region, delta) of each delta of the run, in the order in which they were merged.
@@ -322,7 +322,7 @@ def _variance_of_mean(rest: np.ndarray) -> float:
 
 
 class Recount(Merge):
-    """A merge that counts each delta that ended at or before `cut_ns` as warm-up. It has no windows.
+    """A merge that counts each delta that ended at or before `cut_ns` as warm-up, and has no windows.
 
     Add all deltas of a run in the order in which they were merged. Series that the agents marked as warm-up stay
     marked.

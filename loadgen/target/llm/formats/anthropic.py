@@ -17,7 +17,7 @@ _BLOCKS: Final = {"reasoning": "thinking", "tool_name": "tool_use", "tool_call":
 
 
 class AnthropicFormat:
-    """The events of one message. It has one choice."""
+    """The events of one message. This API has one choice."""
 
     def __init__(self, ask: Ask, name: str, created_s: int) -> None:
         """name: id of the request, without its prefix."""

@@ -11,7 +11,7 @@ __all__ = ["CompletionsFormat"]
 
 
 class CompletionsFormat(ChunkFormat):
-    """The chunks of one completion. It has no role, and all tokens are content."""
+    """The chunks of one completion. This API has no role, and all tokens are content."""
 
     def __init__(self, ask: Ask, name: str, created_s: int) -> None:
         """name: id of the request, without its prefix."""

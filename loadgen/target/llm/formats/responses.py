@@ -14,7 +14,7 @@ _ITEMS = {"reasoning": "reasoning", "tool_name": "function_call", "tool_call": "
 
 
 class ResponsesFormat:
-    """The events of one response. It has one choice."""
+    """The events of one response. This API has one choice."""
 
     def __init__(self, ask: Ask, name: str, created_s: int) -> None:
         """name: id of the request, without its prefix."""
