@@ -62,9 +62,9 @@ def figures(
     sglang: itl_speculative_ms. aiperf: ttfo_ms, icl_ms, itl_per_chunk_ms. guidellm: ttfot_ms (as our ttfo).
     inference-perf: tpot_server_ms (with the server's count of tokens), ntpot_ms.
 
-    Keys that begin with `itl` and end in "_ms", and `icl_ms`, hold a list with a value for each gap. In aiperf and
-    guidellm, `itl_ms` and `itl_per_chunk_ms` hold a list with one value, the mean of the request. A list is empty if
-    the stream has no such value. In mlperf, `itl_ms` is None. Other figures are None if the tool does not have them
+    Keys that begin with `itl` and end in "_ms", and `icl_ms`, hold a list with a value for each token or gap. In aiperf
+    and guidellm, `itl_ms` and `itl_per_chunk_ms` hold a list with one value, the mean of the request. A list is empty
+    if the stream has no such value. In mlperf, `itl_ms` is None. Other figures are None if the tool does not have them
     for this stream: because it never computes them, because the stream is too short, or because the tool counts the
     request as failed.
 

@@ -125,7 +125,7 @@ class Points:
         point = self._public.get((load, name))
         if point is None:
             return
-        # `upto` counts all users that ever arrived, so a repeated message releases nobody twice.
+        # `upto` counts all users that ever arrived, so a repeated message releases no user twice.
         taken = point.take(max(0, min(upto, point.arrived) - point.gone))
         if taken:
             now_ns = perf_counter_ns()

@@ -425,7 +425,7 @@ class RandomMix:
         """Return the index of the journey drawn for each arrival number in `n`: (count,) int64 for (count,) int64."""
         with np.errstate(over="ignore"):
             z = n.astype(np.uint64) * np.uint64(GOLDEN) + self._key
-        # The upper 53 bits, because a float64 holds exactly so many: the quotient is below 1.
+        # The upper 53 bits, because a float64 holds 53 bits exactly: the quotient is below 1.
         uniform = (mixed_each(z) >> np.uint64(11)).astype(np.float64) / float(1 << 53)
         return np.searchsorted(self._ends, uniform, side="right").astype(np.int64)
 

@@ -80,7 +80,7 @@ class Deal:
             yield from self._walked(max(first, begin), total)
 
     def most_users(self) -> int | None:
-        """Return the most users that this worker may have after the last change; None if there is no limit."""
+        """Return the most users that this worker may have after the last change; None without a limit."""
         if self.max_users is None:
             return None
         if not _part(self._weights_before(len(self.changes)), self.share.index):

@@ -237,7 +237,7 @@ def texts_of(value: Any, param: str) -> Iterator[str]:
     for each.
 
     Raises:
-        ApiError: it has an image or another part that is no text.
+        ApiError: it has an image or another part that is not text.
     """
     if isinstance(value, str):
         yield value
