@@ -44,6 +44,6 @@ def measure(*, seconds: float = 4, turns: int = 5) -> Section:
         HOW.format(seconds=seconds, turns=turns, target=TARGET_CORE, attacker=ATTACKER_CORE, users=USERS),
         compared.head(bases),
         compared.rows(bases),
-        " ".join(budget.verdict(compared) for budget in BUDGETS) + f" What we want is {WANTED:g} × wrk.",
+        " ".join(budget.verdict(compared) for budget in BUDGETS) + f" The goal is {WANTED:g} × wrk.",
         ["nginx", "wrk", "k6", "locust"],
     )

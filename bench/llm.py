@@ -29,19 +29,19 @@ from loadgen.measure.deltas.series_key import OK, SeriesKey
 from loadgen.measure.streams import CONTENT, stream_times
 
 ERROR_MS = 0.1
-"""The most that a value may be wrong by the kernel's clock, at p99."""
+"""The largest allowed error of a value by the kernel's clock, at p99."""
 LOOPS_SHARE, POSTS, FEW_TOKENS, MANY_TOKENS = 0.5, 2.5, 1, 256
 STREAM_KIB, EVENT_BYTES = 14, 12
 RECORD_NS, TOKEN_NS = 1_500, 60
 """Budget of the recording of a stream, and of each of its tokens."""
 HOW = """\
-`loadgen target llm` sends on one core and logs each send by the clock that the client reads, and the client is alone \
-on the other. *error*: of the client's p50 and p99 against those of the server's sends, and *single*, the p99 of the \
-error of each value. *independent* streams have phases of their own, *step* sends all at the same instants, as a \
-batch engine does. The loops of vLLM and SGLang are written anew over aiohttp (`bench/llm_loops.py`). *memory*: no \
-server, no socket, an event a read; the CPU of a read by sockets is mostly the kernel's. Processes measured by sockets \
-run before all others (SCHED_FIFO), where that is allowed."""
-HEAD = ["what", "with", "figure", "beside", "budget"]
+`loadgen target llm` sends on one core and logs each send by the clock that the client reads. The client is alone \
+on the other core. *error*: the p50 and p99 of the client's times minus those of the server's sends; *single*: the \
+p99 of the error of each value. *independent*: each stream has its own phase; *step*: all streams send at the same \
+times, as a batch engine does. The loops of vLLM and SGLang are rewritten over aiohttp (`bench/llm_loops.py`). \
+*memory*: no server and no socket, one event per read; by sockets, most CPU time of a read is the kernel's. \
+Processes measured by sockets run before all others (SCHED_FIFO), where that is allowed."""
+HEAD = ["what", "with", "figure", "comparison", "budget"]
 
 
 def measure(*, streams: int = 100, events: int = 200, many: tuple[int, ...] = (500, 750, 1000)) -> Section:

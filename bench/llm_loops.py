@@ -6,7 +6,7 @@
 With `memory` there is no server and no socket: each step hands one event to each stream. The figure is then the cost of
 aiohttp and of the loop alone.
 
-Both loops are written anew after `vllm bench serve` (serve.py 009e6d4) and `sglang.bench_serving` (0.5.23): the same
+Both loops are rewritten from `vllm bench serve` (serve.py 009e6d4) and `sglang.bench_serving` (0.5.23): the same
 calls for each chunk, without their progress bars, tokenizers and reports. They run on uvloop, which makes them faster.
 This file needs aiohttp and uvloop and nothing of loadgen, because it runs in the peers' own environment.
 """

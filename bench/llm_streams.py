@@ -4,7 +4,7 @@
     python -m bench.llm_streams memory --streams 100 --events 250
 
 With `memory` there is no server and no socket: each step hands one event to each stream, as in `llm_loops.py`. With
-`small` a stream of one event stands beside a POST, also in memory. With `open` the memory of open streams is counted.
+`small` it compares a stream of one event with a POST, also in memory. With `open` it counts the memory of open streams.
 
 The HTTP and LLM clients and the recorder are loadgen's; there are no users and no plan. With `--log` it compares the
 time of each read with the server's log of its sends (`GET /log`). The server must run on the same machine, because both

@@ -48,7 +48,8 @@ def measure(*, users: tuple[int, ...] = (20, 100, 400), groups: int = 20) -> Sec
         HOW.format(groups=groups),
         HEAD,
         rows,
-        f"What a worker tells costs the controller, beside reading the message, at one point of: {costs}.",
+        "CPU time of the controller for the counts of one worker, without reading the message, at one point of:"
+        f" {costs}.",
     )
 
 

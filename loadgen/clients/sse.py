@@ -99,7 +99,11 @@ class EventStream:
         await self._stack.__aexit__(kind, error, trace)
 
     async def __aiter__(self) -> AsyncIterator[Event]:
-        """Yield the events as they arrive, until `upto` of them came, or `within` is over, or the server says so."""
+        """Yield the events as they arrive.
+
+        It ends when `upto` events have arrived, when `within` has passed, and when the server answers with status 204.
+        Without `reconnect` it also ends with the first stream.
+        """
         while self._reply is not None:
             async for event in self._events():
                 yield event

@@ -1,8 +1,8 @@
-"""Custom metrics that hold the times of streams by the definitions of another tool: "vllm ttft", "aiperf itl".
+"""Custom metrics with the times of streams by the definitions of another tool: "vllm ttft", "aiperf itl".
 
-`Llm(conventions=("vllm",))` records them besides our own figures: one trend for each figure of the tool, in ms, over
-all requests to models that ended ok. A tag on our own series would not do, because queries without a tag would add
-these values to ours.
+`Llm(conventions=("vllm",))` records them in addition to our own figures: one trend for each figure of the tool, in ms,
+over all requests to models that ended ok. These figures are not series of our own metrics with a tag, because
+queries without a tag would mix their values with ours.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _FIGURES: Final = {
     "tpot": "tpot_ms",
     "e2e": "e2e_ms",
 }
-"""Our name of each figure, and its key in `Figures`."""
+"""The key in `Figures` of each figure, by our name of the figure."""
 _HAS: Final[dict[RecordedConvention, tuple[str, ...]]] = {
     "vllm": ("ttft", "itl", "tpot", "e2e"),
     "sglang": ("ttft", "itl", "tpot", "e2e"),
@@ -34,7 +34,7 @@ _HAS: Final[dict[RecordedConvention, tuple[str, ...]]] = {
     "inference-perf": ("ttft", "itl", "tpot", "e2e"),
     "mlperf": ("ttft", "tpot", "e2e"),
 }
-"""The figures that each tool has."""
+"""The figures that each tool has, by our names."""
 
 
 def convention_metric(convention: str, figure: str) -> str:
@@ -43,7 +43,7 @@ def convention_metric(convention: str, figure: str) -> str:
 
 
 def convention_specs(conventions: Iterable[RecordedConvention]) -> tuple[MetricSpec, ...]:
-    """Return the declarations of the custom metrics of these conventions. 1 µs of a histogram stands for 1 µs."""
+    """Return the declarations of the custom metrics of these conventions, in ms with a resolution of 1 µs."""
     return tuple(
         MetricSpec(name=convention_metric(one, figure), kind="trend", unit="ms", resolution=0.001)
         for one in dict.fromkeys(conventions)

@@ -1,15 +1,13 @@
 """The figures of one stream, such as TTFT and TPOT, as each tool of the field defines them.
 
-The input is a list of events, so the figures of any tool can be computed from one recorded stream. The functions
-were written after the code of the tools: vLLM `bench serve` 009e6d4, SGLang 0.5.23, AIPerf 0.13.0, GuideLLM
-ee7a774, inference-perf 7de5ef2, MLPerf LoadGen b66003e. `docs/llm-conventions.md` explains each convention.
+The input is a list of events, so the figures of any tool can be computed from one recorded stream. Each function
+follows the code of its tool: vLLM `bench serve` 009e6d4, SGLang 0.5.23, AIPerf 0.13.0, GuideLLM ee7a774,
+inference-perf 7de5ef2, MLPerf LoadGen b66003e. `docs/llm-conventions.md` explains each convention. It also has a table
+of special cases, such as streams of one token, without usage, or with an error in them.
 
-A value of None means that the tool has no such figure for this stream: it never has this figure, or it counts the
-request as failed. A list is empty if the stream has no value for it. The page also has the table of special cases,
-such as streams of one token, without usage, or with an error in them.
-
-Some tools cannot be followed to the end. Without usage, SGLang takes the requested length, which no event has, and
-vLLM and inference-perf count with their own tokenizer. Here the known tokens, or the chunks, stand for it.
+Some tools use data that a list of events does not contain. Without usage, SGLang takes the requested number of tokens,
+and vLLM counts with its own tokenizer. inference-perf always counts with its own tokenizer. Here the known tokens of
+the events replace these numbers. A chunk whose tokens are unknown counts as one token.
 """
 
 from __future__ import annotations
@@ -25,8 +23,10 @@ __all__ = ["CONVENTIONS", "Convention", "Event", "Figures", "figures"]
 
 Convention = Literal["ours", "vllm", "sglang", "aiperf", "guidellm", "inference-perf", "mlperf"]
 Event = tuple[int, EventKind, int]
-"""(nanoseconds since the request was asked, kind, tokens or -1 if unknown; of usage: all output tokens so far)"""
+"""(nanoseconds since the call of the request, kind, tokens). Tokens are -1 if they are unknown. For the kind "usage"
+they are the number of all output tokens so far."""
 Figures = dict[str, float | list[float] | None]
+"""Figures of one stream by their keys, see `figures`."""
 
 _GENERATED: Final[tuple[EventKind, ...]] = ("reasoning", "content", "tool_call", "refusal")
 _NO_REFUSAL: Final[tuple[EventKind, ...]] = ("reasoning", "content", "tool_call")
@@ -43,7 +43,7 @@ class _Chunk:
         return any(kind in self.tokens for kind in kinds)
 
     def count(self, kinds: Iterable[EventKind]) -> int:
-        """Tokens of these kinds; -1 if one of the counts is unknown."""
+        """Return the tokens of these kinds; -1 if one of the counts is unknown."""
         counts = [self.tokens[kind] for kind in kinds if kind in self.tokens]
         return -1 if -1 in counts else sum(counts)
 
@@ -55,21 +55,28 @@ def figures(
     chunks: Sequence[int] | None = None,
     hidden_tokens: int = 0,
 ) -> Figures:
-    """Return the figures of one stream by one convention, in ms.
+    """Return the figures of one stream by one convention. Figures whose key ends in "_ms" are in ms.
 
-    All conventions have `ttft_ms`, `itl_ms` (a list), `tpot_ms` and `e2e_ms`. More keys:
-    ours: ttfb_ms, ttfo_ms, icl_ms, stall_ms, closed_ms, output_tokens, itl_is_exact.
-    sglang: itl_speculative_ms. aiperf: ttfo_ms, icl_ms, itl_per_chunk_ms. guidellm: ttfot_ms.
-    inference-perf: tpot_server_ms, ntpot_ms.
+    All conventions have the keys `ttft_ms`, `itl_ms`, `tpot_ms` and `e2e_ms`. Further keys of a convention:
+    ours: ttfb_ms, ttfo_ms, icl_ms, stall_ms, closed_ms, output_tokens, itl_is_exact (a bool).
+    sglang: itl_speculative_ms. aiperf: ttfo_ms, icl_ms, itl_per_chunk_ms. guidellm: ttfot_ms (as our ttfo).
+    inference-perf: tpot_server_ms (with the server's count of tokens), ntpot_ms.
+
+    Keys that begin with `itl` and end in "_ms", and `icl_ms`, hold a list with a value for each token or gap. In aiperf
+    and guidellm, `itl_ms` and `itl_per_chunk_ms` hold a list with one value, the mean of the request. A list is empty
+    if the stream has no such value. In mlperf, `itl_ms` is None. Other figures are None if the tool does not have them
+    for this stream: because it never computes them, because the stream is too short, or because the tool counts the
+    request as failed.
 
     Args:
-        events: in the order of their arrival; times must not decrease. Events with one time came in one read.
+        events: in the order of their arrival; times must not decrease. Events with the same time came in one read.
         convention: one of CONVENTIONS.
-        chunks: for each event, the number of the SSE event that it was part of, because one SSE event can have content
+        chunks: for each event, the number of the SSE event that contained it, because one SSE event can have content
             and a finish reason. Default: each event is an SSE event of its own.
-        hidden_tokens: output tokens that usage counts and no event has, such as hidden reasoning; only ours uses it.
+        hidden_tokens: output tokens that usage counts and no event has, such as hidden reasoning. Only "ours" uses it.
+
     Raises:
-        ValueError: an unknown convention or kind, or times that decrease.
+        ValueError: an unknown convention or kind, a number of tokens below -1, or times that decrease.
     """
     compute = _COMPUTE.get(convention)
     if compute is None:
@@ -103,12 +110,12 @@ def _chunks(events: Sequence[Event], numbers: Sequence[int] | None) -> list[_Chu
 
 
 def _usage(chunks: Sequence[_Chunk]) -> int:
-    """The last usage, or -1."""
+    """Return the last usage, or -1."""
     return next((c.tokens["usage"] for c in reversed(chunks) if c.tokens.get("usage", -1) >= 0), -1)
 
 
 def _sum(chunks: Iterable[_Chunk], kinds: Sequence[EventKind]) -> int:
-    """Tokens of these kinds; a chunk with an unknown count is one token."""
+    """Return the tokens of these kinds; a chunk with an unknown count is one token."""
     return sum(max(c.count(kinds), 1) if c.count(kinds) < 0 else c.count(kinds) for c in chunks if c.has(kinds))
 
 
@@ -125,7 +132,7 @@ def _first(chunks: Iterable[_Chunk], kinds: Sequence[EventKind]) -> float | None
 
 
 def _failed(**more: list[float] | None) -> Figures:
-    """The tool counts this request as failed, so it has no figures."""
+    """Return figures without values, because the tool counts this request as failed."""
     return {"ttft_ms": None, "itl_ms": [], "tpot_ms": None, "e2e_ms": None, **more}
 
 
@@ -167,7 +174,7 @@ def _ours(events: Sequence[Event], hidden: int) -> Figures:
 
 
 def _vllm(chunks: Sequence[_Chunk]) -> Figures:
-    """Each chunk with a choice counts, with text or without: also the role and the finish reason."""
+    """Return vLLM's figures. Each chunk with a choice counts, even without text, as the role and the finish reason."""
     times = [c.t_ns for c in chunks if c.has(("role", *_GENERATED, "finish"))]
     if not times:
         return _failed()
@@ -183,7 +190,10 @@ def _vllm(chunks: Sequence[_Chunk]) -> Figures:
 
 
 def _sglang(chunks: Sequence[_Chunk]) -> Figures:
-    """Chunks with content or reasoning count; the end is the last line. Without such a chunk, its TTFT stays 0."""
+    """Return SGLang's figures. Chunks with content or reasoning count. Without such a chunk, its TTFT stays 0.
+
+    The end of the request is the last line of the stream.
+    """
     if not chunks:
         return _failed(itl_speculative_ms=[])
     kinds: tuple[EventKind, ...] = ("reasoning", "content")
@@ -207,7 +217,11 @@ def _sglang(chunks: Sequence[_Chunk]) -> Figures:
 
 
 def _aiperf(chunks: Sequence[_Chunk]) -> Figures:
-    """ITL is one mean a request. The tokens of the first chunk count only with `--per-chunk-usage`."""
+    """Return AIPerf's figures. ITL is one mean per request.
+
+    The mean leaves out one token. `itl_per_chunk_ms` (AIPerf's `--per-chunk-usage`) leaves out all tokens of the first
+    chunk.
+    """
     texts = [c for c in chunks if c.has(_NO_REFUSAL)]
     if not texts:
         return _failed(ttfo_ms=None, icl_ms=[], itl_per_chunk_ms=[])
@@ -230,7 +244,7 @@ def _aiperf(chunks: Sequence[_Chunk]) -> Figures:
 
 
 def _tokens_of_first(chunks: Sequence[_Chunk], first: _Chunk) -> int:
-    """The tokens of the first chunk with tokens: the usage in it or directly after it in the same read, or its own."""
+    """Return the tokens of `first`: the usage in it or directly after it in the same read, otherwise its own tokens."""
     start = next(i for i, c in enumerate(chunks) if c is first)
     for chunk in chunks[start:]:
         if chunk.t_ns != first.t_ns or (chunk is not first and chunk.has(_GENERATED)):
@@ -241,7 +255,10 @@ def _tokens_of_first(chunks: Sequence[_Chunk], first: _Chunk) -> int:
 
 
 def _guidellm(chunks: Sequence[_Chunk]) -> Figures:
-    """ITL is one mean a request, and TPOT has the time to the first token in it. Reading ends at [DONE]."""
+    """Return GuideLLM's figures. ITL is one mean per request; TPOT includes the time to the first token.
+
+    GuideLLM stops reading at [DONE].
+    """
     end = next((i for i, c in enumerate(chunks) if "done" in c.tokens), len(chunks) - 1)
     chunks = chunks[: end + 1]
     texts = [c for c in chunks if c.has(_NO_REFUSAL)]
@@ -262,7 +279,10 @@ def _guidellm(chunks: Sequence[_Chunk]) -> Figures:
 
 
 def _inference_perf(chunks: Sequence[_Chunk]) -> Figures:
-    """Only content counts. Each token has the time of its chunk. A stream of one token has no TTFT."""
+    """Return inference-perf's figures. Only content counts, and each token has the time of its chunk.
+
+    A stream of one token has no TTFT.
+    """
     times: list[int] = []
     for chunk in chunks:
         if "content" in chunk.tokens:
@@ -284,7 +304,10 @@ def _inference_perf(chunks: Sequence[_Chunk]) -> Figures:
 
 
 def _mlperf(chunks: Sequence[_Chunk]) -> Figures:
-    """The system under test reports first token and end. LoadGen divides whole nanoseconds, without a remainder."""
+    """Return MLPerf LoadGen's figures. LoadGen divides whole nanoseconds, and drops the remainder.
+
+    There, the system under test reports the first token and the end.
+    """
     texts = [c for c in chunks if c.has(_GENERATED)]
     output = _usage(chunks)
     if output < 0:

@@ -1,10 +1,10 @@
-"""The figures of one streamed answer, by our own definitions, in a form that is cheap to record.
+"""Computes the figures of one streamed answer by our own definitions, fast enough for the hot path.
 
-A stream is three parallel lists: the time of each event, its kind, and the tokens in it. All events
+A stream is given as three lists of one length: the time of each event, its kind, and its number of tokens. All events
 of one read from the socket have the same time. Times are nanoseconds and must not decrease.
 
 `docs/llm-conventions.md` defines each figure and compares it with the figures of other tools.
-`conventions.figures(events, "ours")` computes the same figures in a slower, plainer way.
+`conventions.figures(events, "ours")` computes the same figures in a slower, simpler way.
 """
 
 from __future__ import annotations
@@ -53,10 +53,10 @@ KINDS: Final[tuple[EventKind, ...]] = (
 )
 """The kinds of events; the index of a kind is its number in `stream_times`.
 
-role: a chunk of a choice without generated text, as the first chunk is that has only the role.
-reasoning, content, tool_call, refusal: generated tokens of that channel.
+role: a chunk of a choice without generated text. The first chunk of many servers has only the role of the message.
+reasoning, content, tool_call, refusal: generated tokens of this kind.
 finish: the finish reason. usage: token counts of the server. done: the API's last event, such as [DONE].
-error: an error object. other: anything else, invalid JSON too.
+error: an error object. other: anything else, also invalid JSON.
 """
 KIND_NUMBERS: Final[dict[EventKind, int]] = {kind: number for number, kind in enumerate(KINDS)}
 
@@ -79,10 +79,10 @@ _USAGE_BYTES: Final = bytes([USAGE])
 
 @dataclass(slots=True)
 class StreamTimes:
-    """The figures of one stream. Times count from `asked_ns`; -1 means that the stream has no such figure.
+    """The figures of one stream. Times count from the call; -1 means that the stream has no such figure.
 
-    Not frozen, because a frozen one takes 1 µs more to build on the hot path. Nothing changes it, or its lists,
-    after its birth; `icl_ns` and `itl_ns` can be the same list.
+    Do not change it or its lists: `icl_ns` and `itl_ns` can be the same list. The class is not frozen only because
+    building a frozen object takes 1 µs more on the hot path.
     """
 
     ttfb_ns: int = -1
@@ -90,34 +90,37 @@ class StreamTimes:
     ttft_ns: int = -1
     """To the first generated token of any channel."""
     ttfo_ns: int = -1
-    """To the first generated token that is no reasoning."""
+    """To the first generated token that is not reasoning."""
     last_token_ns: int = -1
-    """To the last generated token; this is e2e."""
+    """To the last generated token. This figure is e2e."""
     closed_ns: int = -1
     """To the end of the stream."""
     stall_ns: int = -1
     """The longest gap between two reads that had tokens."""
     tpot_ns: float = -1.0
-    """(last - first) / (tokens - tokens of the first read)."""
+    """The time from the first token to the last, divided by the tokens after the first read."""
     first_read_tokens: int = -1
+    """Tokens of the first read that had some."""
     output_tokens: int = -1
-    """All tokens that the server generated, hidden ones too; 0 for a stream without tokens."""
+    """All tokens that the server generated, also hidden ones; 0 for a stream without tokens."""
     reasoning_tokens: int = -1
     prompt_tokens: int = -1
     cached_tokens: int = -1
     icl_ns: Sequence[int] = ()
     """Inter-chunk latencies: the gaps between reads that had tokens."""
     itl_ns: Sequence[int] = ()
-    """Inter-token latencies, one for each read after the first: its gap, divided by its tokens and rounded down."""
+    """Inter-token latencies, one for each read with tokens after the first such read: the gap before the read, divided
+    by the read's tokens and rounded down."""
     itl_counts: Sequence[int] | None = None
-    """The number of tokens with the latency of the same index in `itl_ns`. None: one each."""
+    """For each value in `itl_ns`, the number of tokens with this latency. None: one token each."""
     itl_is_exact: bool = False
-    """The tokens of each read are known. If false, the tokens were spread over the reads."""
+    """True if the tokens of each read are known. If false, the tokens were spread evenly over the events."""
     token_source: TokenSource = "events"  # noqa: S105
+    """The source of the numbers of tokens: the server's usage, a tokenizer, or one token for each event."""
 
     @property
     def itl(self) -> list[tuple[int, int]]:
-        """Inter-token latencies as pairs (ns, number of tokens with this latency), in the order of arrival."""
+        """Return the inter-token latencies as pairs (ns, number of tokens with this latency), in order of arrival."""
         counts = self.itl_counts
         return [(ns, 1) for ns in self.itl_ns] if counts is None else list(zip(self.itl_ns, counts, strict=True))
 
@@ -139,16 +142,17 @@ def stream_times(
     """HOT, once per stream: budget 4 µs + 0.1 µs an event (bench/streams.py). Return our figures of one stream.
 
     Args:
-        t_ns: the time of each event, on the clock of `asked_ns`, not decreasing. Equal times are one read.
-        kinds: the number of each event's kind (`KINDS`). A bytearray is the fastest.
-        tokens: the tokens of each event, or -1 if unknown. Of USAGE: all output tokens of the request so far.
-        asked_ns: when the request was asked; all figures count from it.
-        first_byte_ns: when the first byte of the body came. Default: the first event.
-        closed_ns: when the stream ended. Default: the last event.
-        prompt_tokens, cached_tokens, reasoning_tokens: from the server's usage, or -1.
+        t_ns: the time of each event; times must not decrease. Events with the same time came in one read.
+        kinds: the number of each event's kind (`KINDS`). A bytearray is the fastest sequence.
+        tokens: the tokens of each event; -1 if unknown. For a USAGE event, all output tokens of the request so far.
+        asked_ns: when the journey called, on the clock of `t_ns`. All figures count from this time.
+        first_byte_ns: when the first byte of the body arrived; -1: with the first event.
+        closed_ns: when the stream ended; -1: with the last event.
+        prompt_tokens, cached_tokens, reasoning_tokens: from the server's usage; -1 if unknown.
         hidden_tokens: output tokens that the server counts but does not send, such as hidden reasoning. `output_tokens`
-            has them, itl and tpot do not.
-        token_source: where known counts in `tokens` come from, for streams without usage.
+            includes them, itl and tpot do not.
+        token_source: the program that counted the known numbers in `tokens`. The result has "server" instead if the
+            stream has usage, and "events" if no number is known.
     """
     times = StreamTimes(
         prompt_tokens=prompt_tokens, cached_tokens=cached_tokens, reasoning_tokens=reasoning_tokens, output_tokens=0
@@ -176,8 +180,8 @@ def _regular(
 ) -> bool:
     """Fill in the figures of a regular stream without a loop over its events; return false for any other stream.
 
-    Regular means: each read has one chunk with tokens, none in between is without, and all counts are unknown,
-    or all are known, or usage follows each chunk.
+    A stream is regular if each read between the first and the last token has exactly one chunk with tokens. The numbers
+    of tokens must be unknown for all chunks, or known for all, or usage must follow each chunk.
     """
     start = len(kinds) - len(kinds.lstrip(b"\0\5\6\7\10\11"))  # all kinds without tokens
     end = len(kinds.rstrip(b"\0\5\6\7\10\11"))
@@ -305,13 +309,11 @@ def _general(
 def tokens_of_events(
     t_ns: Sequence[int], kinds: Sequence[int], tokens: Sequence[int], hidden: int = 0
 ) -> tuple[list[int], int, bool, bool]:
-    """Return the tokens of each event, the tokens of the whole stream, and two statements.
+    """Return (tokens of each event, tokens of the stream, tokens of each read are known, the total is usage).
 
-    The statements: the tokens of each read are known; the total is the server's usage.
-
-    Known counts are never changed. Usage gives the sum of the events since the usage before, so events without a
-    count share what is left. They share it evenly, in their order. A usage that is 0, or smaller than an earlier one,
-    is ignored. Events that no usage follows and that have no count are one token each.
+    Known numbers of tokens are never changed. Usage gives the sum of the events since the previous usage. The known
+    numbers are subtracted from this sum, and the rest is split evenly among the other events. A usage that is 0, or
+    smaller than an earlier one, is ignored. An event of unknown size that no usage follows counts as one token.
     """
     counts = [0] * len(kinds)
     reported = sent = 0
@@ -336,7 +338,10 @@ def tokens_of_events(
 
 
 def _share(counts: list[int], pending: list[int], t_ns: Sequence[int], tokens: Sequence[int], target: int) -> bool:
-    """Give the pending events their tokens, so that the sum is `target`; return whether each read's share is known."""
+    """Set the tokens of the pending events, so that their sum is `target`.
+
+    Return whether the tokens of each read are known.
+    """
     unknown = []
     for i in pending:
         if tokens[i] > 0:
@@ -356,7 +361,10 @@ def _share(counts: list[int], pending: list[int], t_ns: Sequence[int], tokens: S
 
 
 def _even(n: int, places: int) -> Iterator[int]:
-    """Yield `places` shares of n that differ by at most 1; the first one gets something if n > 0, the last if n > 1."""
+    """Yield `places` integer shares of n that differ by at most 1.
+
+    The first share is above 0 if n > 0, and the last one if n > 1.
+    """
     if 0 < n < places:
         yield 1
         n, places = n - 1, places - 1

@@ -62,7 +62,7 @@ def level_tables(summary: Summary) -> Iterator[Table]:
 
 
 def knee_line(summary: Summary) -> str:
-    """Return the knee as a sentence; "" for a run without levels. It is not shown if the figures cannot be trusted."""
+    """Return the knee as a sentence; "" for a run without levels. Not shown if the figures are invalid."""
     if summary.knee is None:
         return ""
     if summary.result not in ("passed", "failed"):
@@ -71,7 +71,7 @@ def knee_line(summary: Summary) -> str:
 
 
 def saturated_line(summary: Summary) -> str:
-    """Return the saturated levels as a sentence; "" if there are none, or if the figures cannot be trusted."""
+    """Return the saturated levels as a sentence; "" without such levels, or if the figures are invalid."""
     found = [one for one in summary.levels if one.saturated]
     if not found or summary.result not in ("passed", "failed"):
         return ""

@@ -1,4 +1,4 @@
-"""The parts of a printed report: `Table` and `Report`. They are text only, and import nothing that measures."""
+"""The parts of a printed report: `Table` and `Report`. Both are text only, and import nothing that measures."""
 
 from __future__ import annotations
 

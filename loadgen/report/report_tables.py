@@ -357,7 +357,7 @@ def observed_text(figure: Figure, unit: str) -> str:
 def bad_or_observed_text(slo: Slo | SloResult) -> str:
     """Return an objective's observed value; over windows, the share of its worst one: "6.47 % late or failed".
 
-    Of a goodput it is "6.47 % not good".
+    For a goodput the text is "6.47 % not good".
     """
     if slo.window_s is None or slo.observed is None or slo.unit != "ratio":
         return observed_text(slo.observed, slo.unit)

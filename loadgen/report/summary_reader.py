@@ -282,14 +282,14 @@ class ProbeRow(msgspec.Struct, frozen=True):
     unit: str = ""
     samples: int = 0
     mean: float | None = None
-    """Of a counter the rate over all intervals, of a share the share over all of them."""
+    """The rate of a counter, or the value of a share, over all intervals."""
     least: float | None = None
     most: float | None = None
     last: float | None = None
     count: float | None = None
     """The increase of a counter, of a share's denominator, or of the number of values of a histogram."""
     between: dict[str, tuple[float | None, float | None] | None] = {}
-    """Of a histogram, by percentile ("p50"): the bounds of its bucket; a missing end is open."""
+    """For a histogram: the bounds of the bucket of each percentile ("p50"). A bound of None is open."""
 
 
 class ProbeFigures(msgspec.Struct, frozen=True):
@@ -302,7 +302,7 @@ class ProbeFigures(msgspec.Struct, frozen=True):
     last_gap: str | None = None
     """Why the last missing sample is missing."""
     resets: int = 0
-    """How often counters started again."""
+    """Number of times that counters started again."""
     missing: tuple[str, ...] = ()
     """The expected metrics that were never on the page."""
     rows: tuple[ProbeRow, ...] = ()
@@ -324,7 +324,7 @@ class LevelRequests(msgspec.Struct, frozen=True):
 
 
 class LevelGoodput(msgspec.Struct, frozen=True):
-    """How many requests of a level were good, of how many that were offered."""
+    """The good requests of a level: `good` of `of` offered ones."""
 
     share: float
     good: int = 0
@@ -344,7 +344,7 @@ class Level(msgspec.Struct, frozen=True):
     achieved_per_s: float | None = None
     """Requests that ended ok within the level, per second."""
     response_ms: Percentiles | None = None
-    """Of the requests that ended ok."""
+    """Response times of the requests that ended ok."""
     stream_ms: dict[str, Percentiles] | None = None
     """By metric, for requests to AI models that ended ok."""
     output_tokens_per_s: float | None = None

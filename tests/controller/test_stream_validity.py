@@ -77,15 +77,27 @@ def test_the_reason_has_figures_and_the_advice_the_streams_that_were_fit() -> No
     one = judged(eu_1=of(40, itl=20), us_1=of(40))["itl"]
 
     assert one.reason == (
-        "itl cannot be judged: the generator was unfit for it in 37.5 % of the time; agent eu-1 in 20 of 40 seconds,"
-        " with 800 streams and a read lag p99 of up to 31.0 ms"
+        "itl cannot be judged: workers read streams too late for it in 37.5 % of the seconds; agent eu-1 in 20 of 40"
+        " seconds, with up to 800 streams and a read lag p99 of up to 31.0 ms"
     )
-    assert one.advice == "one core was fit up to 300 streams: use more workers on free cores, or more agents"
+    assert one.advice == (
+        "one core read up to 300 streams in time: use more workers on free cores, or more agents,"
+        " so that each core has fewer"
+    )
+
+
+def test_the_reason_for_an_invalid_ttft_includes_late_requests() -> None:
+    one = judged(eu_1=of(40, ttft=40), us_1=of(40, ttft=40))["ttft"]
+    assert one.reason.startswith(
+        "ttft cannot be judged: workers sent requests or read streams too late for it in 100 % of the seconds; "
+    )
 
 
 def test_without_a_fit_second_the_advice_is_fewer_streams() -> None:
     one = judged(eu_1=of(40, itl=40), us_1=of(40, itl=40))["itl"]
-    assert one.advice == "no second with streams was fit: use a machine with nothing else on it, or fewer streams"
+    assert one.advice == (
+        "workers were too late in every second with streams: use a machine with nothing else on it, or fewer streams"
+    )
 
 
 def objective(metric: str, text: str) -> Objective:

@@ -35,5 +35,5 @@ def test_a_target_that_is_down_ends_the_run_before_the_load(tmp_path: Path) -> N
 
     assert run.exit_code == 2, run.out + run.err
     said = " ".join((run.out + run.err).split())
-    assert "the plan's set-up failed: the model's server does not answer: refused: " in said
-    assert "correct target=" in said
+    assert "the plan's set-up failed: the model's server returned no answer: refused: " in said
+    assert "check that the server runs, and check the plan's target" in said

@@ -258,7 +258,10 @@ def test_higher_levels_are_not_advised_above_a_saturated_one() -> None:
     assert lines_of(merge, facts)[1].text.endswith("12/s: add higher levels")
     for k in range(80, 120):
         facts.ended.more_in_flight[k], facts.ended.ttft_us[k] = 2, k * 1_000_000
-    assert lines_of(merge, facts)[1].text.endswith("saturated: add levels between it and the highest one that is not")
+    assert lines_of(merge, facts)[1].text.endswith(
+        "still grows at the highest level, 12/s, but this level is saturated:"
+        " add levels between the highest level that is not saturated and 12/s"
+    )
 
 
 def test_cells_give_the_same_slopes_as_deltas() -> None:
@@ -289,6 +292,7 @@ def test_the_report_shows_two_tables_and_the_knee() -> None:
     assert [table.title for table in report.tables if "evel" in table.title] == [first.title, second.title]
     assert knee_line(summary) in report.lines
     assert knee_line(summary).startswith("Knee: throughput grows up to about")
+    assert "); there it is " in knee_line(summary)
     assert (
         knee_line(msgspec.structs.replace(summary, result="invalid")) == "Knee: not judged, because the run is invalid."
     )

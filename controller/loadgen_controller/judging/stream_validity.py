@@ -1,7 +1,7 @@
 """Decides for each metric of streams whether the load generator was able to measure it. Pure.
 
-The reads of one second can be good enough for ttft and too late for the gaps between tokens, or the other way round
-(docs/llm-clocks.md). So a run that is valid may have a metric that is not. An objective on an invalid metric is
+The reads of one second can be in time for ttft and too late for the gaps between tokens, or the other way round
+(docs/llm-clocks.md). So a valid run may have an invalid metric. An objective on an invalid metric is
 inconclusive, and the run has the exit code of an invalid run.
 """
 
@@ -65,9 +65,13 @@ def _reason(metric: str, verdict: str, worst: Driver, share: float) -> str:
     streams = worst.fitness.streams
     so = "cannot be judged" if verdict == "invalid" else "may be wrong"
     n = streams.unfit(JUDGED_AS[metric])
-    text = (
-        f"{metric} {so}: the generator was unfit for it in {format_ratio(share)} of the time;"
-        f" {worst.name} in {n} of {quantity(streams.seconds, 'second')}, with {quantity(streams.streams_max, 'stream')}"
+    if JUDGED_AS[metric] == "ttft":  # late requests make only the times to the first token unfit (`unfit_for`)
+        text = f"{metric} {so}: workers sent requests or read streams too late for it"
+    else:
+        text = f"{metric} {so}: workers read streams too late for it"
+    text += (
+        f" in {format_ratio(share)} of the seconds; {worst.name} in {n} of {quantity(streams.seconds, 'second')},"
+        f" with up to {quantity(streams.streams_max, 'stream')}"
     )
     if streams.kernel_reads:
         text += f" and a read lag p99 of up to {format_duration(streams.read_lag_p99_max_us * NS_PER_US)}"
@@ -78,17 +82,23 @@ def _reason(metric: str, verdict: str, worst: Driver, share: float) -> str:
 
 
 def _advice(drivers: Sequence[Driver]) -> str:
-    """Return what to do: spread the streams, so that no core has more than were still fit."""
+    """Return the advice: spread the streams over more cores, so that no core has more than one still read in time."""
     fit = max(driver.fitness.streams.fit_streams_max for driver in drivers)
     if not fit:
-        return "no second with streams was fit: use a machine with nothing else on it, or fewer streams"
-    return f"one core was fit up to {quantity(fit, 'stream')}: use more workers on free cores, or more agents"
+        return (
+            "workers were too late in every second with streams: use a machine with nothing else on it,"
+            " or fewer streams"
+        )
+    return (
+        f"one core read up to {quantity(fit, 'stream')} in time: use more workers on free cores, or more agents,"
+        " so that each core has fewer"
+    )
 
 
 def held_back(
     slos: Sequence[SloResult], objectives: Sequence[Objective], validity: Mapping[str, MetricValidity]
 ) -> tuple[tuple[SloResult, ...], tuple[str, ...]]:
-    """Return the results with those on invalid metrics made inconclusive, and a sentence for each of these."""
+    """Return the results, and a sentence for each one that became inconclusive because its metric is invalid."""
     metrics = {objective.text: objective.judged_metrics for objective in objectives}
     results: list[SloResult] = []
     sentences: list[str] = []

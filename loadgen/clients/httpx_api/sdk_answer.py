@@ -26,7 +26,7 @@ _MOST_BYTES: Final = 4 * 1024 * 1024
 
 
 class SdkAnswer:
-    """What is read of one answer. is_stream: it is a stream of events; False: it is JSON."""
+    """The parts of one answer so far. is_stream: true for a stream of events, false for JSON."""
 
     __slots__ = ("_api", "_body", "_failed", "_is_model", "_is_stream", "_reading", "_times", "_unpacker")
 
@@ -85,7 +85,7 @@ class SdkAnswer:
 
 
 def sdk_answer(method: str, path: str, head: Head) -> SdkAnswer | None:
-    """Return what reads an answer of a model; None if it is none."""
+    """Return the reader of a model's answer; None if the request is not for a model, or its answer cannot be read."""
     api = api_of_path(path) if method == "POST" else None
     kind = (head.get(b"content-type") or b"").lower()
     is_stream = kind.startswith(b"text/event-stream")

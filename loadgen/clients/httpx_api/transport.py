@@ -232,7 +232,7 @@ class HttpxTransport(httpx.AsyncBaseTransport):
 class HttpxAnswer(httpx.AsyncByteStream):
     """One request on the wire: its row while it is under way, and the body of its answer, which is read as it arrives.
 
-    It is an `http1.Sink` for the connection, an `HttpxSample` for the meter, and a byte stream for httpx.
+    The object is an `http1.Sink` for the connection, an `HttpxSample` for the meter, and a byte stream for httpx.
     """
 
     answer: Answer = NO_ANSWER
@@ -272,7 +272,7 @@ class HttpxAnswer(httpx.AsyncByteStream):
         self._failure: RequestFailed | None = None
         self._is_recorded = self._is_whole = self._is_cut = False
         self._llm: SdkAnswer | None = None
-        """What is read of a model's answer, if this is a request to an AI model."""
+        """The reader of the answer, if this is a request to an AI model."""
 
     @property
     def status_code(self) -> int | None:
@@ -398,8 +398,9 @@ class HttpxAnswer(httpx.AsyncByteStream):
         """Return None: objectives over windows see the requests of SDKs when they end."""
 
     def exchange(self) -> tuple[str, str]:
-        """Return (request, response) as texts in which secrets are not masked. Of the response's body only the
-        beginning is included; without an answer the second text is "".
+        """Return (request, response) as texts in which secrets are not masked.
+
+        The second text contains only the beginning of the response's body. Without an answer, the second text is "".
         """
         return request_text(self.sent), "" if not self.status else response_text(self.head, self.body)
 

@@ -1,7 +1,7 @@
 """The client of AI models of one user: `await user.llm.chat(prompt(tokens=1024))`.
 
-Each request is a row of its own, as those of `user.http`, with the metrics of its stream besides. Requests go over the
-user's connections, with its headers and cookies.
+Each request is recorded in a row, as requests of `user.http` are. The row also has the metrics of the answer's stream.
+Requests use the user's connections, headers and cookies.
 """
 
 from __future__ import annotations
@@ -39,52 +39,59 @@ __all__ = ["Asking", "Content", "Drawn", "LlmClient", "LlmStream", "Place"]
 
 
 class Drawn(Protocol):
-    """A prompt whose text is drawn when it is sent (`loadgen.prompt`)."""
+    """A prompt without its text, which is drawn when the prompt is sent (`loadgen.prompt`)."""
 
     @property
     def mean_tokens(self) -> float: ...
 
 
 class Place(Protocol):
-    """What the client needs of the user that it belongs to."""
+    """The user that a client belongs to, as far as the client needs it."""
 
     def prompt_text(self, prompt: Any) -> str:
         """Return the text of a prompt for this request."""
 
 
 Content = str | Drawn | Message | Sequence["str | Drawn | Message"]
-"""What is sent to a model: a text or a prompt as the user's message, or a list of messages."""
+"""The input of a model: a text or a prompt, which is sent as a message of the user, or a list of these and of messages.
+"""
 
 
 class Asking(TypedDict, total=False):
-    """Options of every request to a model."""
+    """Options that each request to a model can have."""
 
     system: str | Drawn
-    """The system prompt, before the messages."""
+    """The system prompt, which is sent before the messages."""
     name: str
-    """The name of the row; by default that of the API, such as "chat"."""
+    """The name of the row. Default: the name of the API, such as "chat"."""
     max_tokens: int | None
-    """The most output tokens; by default those of `Llm`."""
+    """The most output tokens. Default: `max_tokens` of `Llm`."""
     exactly: bool
-    """Ask for exactly `max_tokens` tokens (`ignore_eos` and `min_tokens`, which vLLM and SGLang accept)."""
+    """True: ask for exactly `max_tokens` tokens (`ignore_eos` and `min_tokens`, which vLLM and SGLang accept)."""
     tools: Sequence[Tool | ToolFunction]
     """Tools that the model may call."""
     temperature: float | None
+    """The temperature. Default: `temperature` of `Llm`."""
     stop: str | Sequence[str]
     """A text, or several, at which the model stops."""
     reasoning: str
     """The effort of reasoning, such as "low"."""
     accept: Container[int]
-    """Statuses of 400 or more that are no errors."""
+    """Statuses of 400 or more that do not count as errors."""
     tags: GivenTags | None
+    """Tags of the row, with their values."""
     extra: Mapping[str, Any]
-    """Further keys of the request's body."""
+    """Further keys of the request's body. They replace the same keys of `Llm(extra=...)`."""
 
 
 class LlmClient:
-    """The client of one user for one model. `user.llm` is the one of the plan's `Llm`.
+    """The client of one user for one model. `user.llm` is the client for the plan's `Llm`.
 
-    reads: counts the reads of the worker's streams; None: nothing counts them.
+    Args:
+        http: the user's client of the model's target.
+        place: the user, which draws the texts of prompts.
+        worker: decides which requests are cold; None: a new one.
+        reads: counts the reads of the worker's streams; None: nothing counts them.
     """
 
     __slots__ = ("_api", "_headers", "_limits", "_path", "_place", "_reads", "_worker", "http", "settings")
@@ -114,18 +121,20 @@ class LlmClient:
         stream: bool | None = None,
         **asking: Unpack[Asking],
     ) -> LlmReply:
-        """Ask the model, and return its reply when the whole answer is there.
+        """Send a request to the model, and return its reply when the whole answer has arrived.
 
         Args:
-            content: a text or prompt, or a list of them and of messages.
-            expect: the finish reason, "stop" or "length"; another one has the outcome `expect finish`.
-            format: a dataclass or Struct whose JSON the answer has to be; its schema is sent.
-            stream: False: ask for a whole answer. None: as `Llm` says.
-            asking: the options of every request (`Asking`).
+            content: a text or prompt, or a list of texts, prompts and messages.
+            expect: the expected finish reason, "stop" or "length". Any other finish reason has the outcome
+                `expect finish`.
+            format: a dataclass or Struct. Its JSON schema is sent, and an answer that does not fit has the outcome
+                `parse NAME`. A `JsonFormat` is sent as it is, and the answer is not parsed.
+            stream: False: ask for a whole answer instead of a stream. None: `stream` of `Llm`.
+            asking: the options of each request (`Asking`).
 
         Raises:
             RequestFailed: no usable answer: `http 429`, `timeout`, `stream truncated`, `no tokens` ...
-            ExpectFailed: the answer was not as expected.
+            ExpectFailed: the finish reason or the text is not as expected.
         """
         reply = await self._ask(content, asking, format, self.settings.stream if stream is None else stream)
         await reply.over()
@@ -138,26 +147,26 @@ class LlmClient:
     def conversation(self, *, system: str | Drawn = "", tools: Sequence[Tool | ToolFunction] = ()) -> Conversation:
         """Return a new conversation: each turn sends all messages before it (`conversation.py`).
 
-        tools: async functions that the model may call; their schema is made from their signature.
+        tools: async functions that the model may call. Their schemas are made from their signatures.
 
         Raises:
-            UsageError: a tool is not async, or an argument of it has no type or no schema.
+            UsageError: a tool is not async, or one of its parameters has no type or no schema.
         """
         return Conversation(self, system, tools)
 
     def stream(self, content: Content, **asking: Unpack[Asking]) -> LlmStream:
-        """Return a context manager that asks the model and reads the answer part by part.
+        """Return a context manager that sends a request, and whose reply can be read part by part.
 
-        `async with user.llm.stream(prompt(tokens=64)) as answer:`, then `async for part in answer.parts():`. To leave
-        the block before the end closes the connection; the outcome is then `left`.
+        `async with user.llm.stream(prompt(tokens=64)) as answer:`, then `async for part in answer.parts():`. A journey
+        that leaves the block before the end of the answer closes the connection. The outcome is then `left`.
         """
         return LlmStream(self._ask(content, asking, None, True, reads_parts=True), None)
 
     def header_fields(self) -> dict[str, str]:
-        """Return the headers of each request besides the user's: version and API key.
+        """Return the headers that each request has in addition to the user's: the API's version, and the key.
 
         Raises:
-            UsageError: the key has characters that no header may have.
+            UsageError: the key has characters that a header cannot have.
         """
         settings, is_anthropic = self.settings, self._api.name == "anthropic"
         found = dict([VERSION_HEADER]) if is_anthropic else {}
@@ -165,7 +174,8 @@ class LlmClient:
             key = settings.api_key.reveal().strip()
             if not key.isascii() or not key.isprintable():
                 raise UsageError(
-                    f"the secret {settings.api_key.name!r} is no API key: it has characters that a header cannot have",
+                    f"the secret {settings.api_key.name!r} is not an API key: it has characters that a header cannot"
+                    " have",
                     hint="store the key alone, without quotes or line breaks",
                 )
             if is_anthropic:
@@ -184,15 +194,18 @@ class LlmClient:
         dimensions: int | None = None,
         tags: GivenTags | None = None,
     ) -> Embeddings:
-        """Return the vectors of one or several texts, after checking their number and size.
+        """Send one or several texts, and return their vectors. The number of vectors and their sizes are checked.
 
         Args:
-            model: of embeddings; by default that of `Llm`.
-            dimensions: the size that each vector must have; it is not sent. None: any, but the same for all.
+            inputs: a text or prompt, or several of them for one request.
+            name: the name of the row.
+            model: the name of the model. Default: `model` of `Llm`.
+            path: the path of the request.
+            dimensions: the size that each vector must have; it is not sent. None: any size, but the same for all.
 
         Raises:
             RequestFailed: no answer, or an error such as `http 429`.
-            ExpectFailed: `expect vectors`: another number of vectors than inputs, or of another size.
+            ExpectFailed: `expect vectors`: the number of vectors is not that of the inputs, or a size is wrong.
         """
         given = inputs if isinstance(inputs, Sequence) and not isinstance(inputs, str) else (inputs,)
         texts = [self._text(one) for one in given]
@@ -222,7 +235,7 @@ class LlmClient:
         *,
         reads_parts: bool = False,
     ) -> LlmReply:
-        """Send a request, and return its reply when the head of the answer is there."""
+        """Send a request, and return its reply when the head of the answer has arrived."""
         settings, http = self.settings, self.http
         tools, functions = as_tools(asking.get("tools", ()))
         body = encode_json(self._api.body(self._request(content, asking, tools, format, wants_stream)))
@@ -254,7 +267,7 @@ class LlmClient:
         except RequestFailed:
             call.end()
             raise
-        except BaseException:  # cancelled, or refused: no end of it is recorded
+        except BaseException:  # cancelled, or refused: the end of the request is not recorded
             call.end()
             call.gone()
             raise
@@ -292,7 +305,7 @@ class LlmClient:
         )
 
     def messages(self, content: Content, system: str | Drawn) -> tuple[Message, ...]:
-        """Return what is sent as messages, with the texts of prompts drawn."""
+        """Return the messages to send: the system prompt, then the content. Texts of prompts are drawn here."""
         given = content if isinstance(content, Sequence) and not isinstance(content, str) else (content,)
         found = [Message("system", self._text(system))] if system != "" else []
         found += [one if isinstance(one, Message) else Message("user", self._text(one)) for one in given]
@@ -314,7 +327,7 @@ class LlmStream(ReplyStream):
 
 
 _SCHEMAS: Final[dict[type[Any], JsonFormat]] = {}
-"""The schemas of types that were used as `format=`. A schema takes 100 µs to make."""
+"""A cache of the schemas of types that were used as `format=`, because a schema takes 100 µs to make."""
 _MOST_SCHEMAS: Final = 256
 
 

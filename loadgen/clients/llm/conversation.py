@@ -1,11 +1,11 @@
-"""A conversation with a model: each turn sends all messages before it, so servers can reuse its beginning.
+"""A conversation with a model: each turn sends all messages before it, so servers can reuse their cache of these.
 
     talk = user.llm.conversation(system=shared_prefix("policy", tokens=2048, groups=32))
     for _ in range(5):
         await talk.ask(prompt(tokens=200), max_tokens=180)
         await user.think(2, 8)
 
-The model's real answers are carried on. Rows are split by turn with the tag `turn`: 1, 2-3, 4-7 and 8+.
+Each turn contains the answers that the model really gave. Rows are split by the tag `turn`: 1, 2-3, 4-7 and 8+.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ __all__ = ["Conversation"]
 
 
 class Conversation:
-    """The messages of one conversation. Made by `user.llm.conversation`.
+    """The messages of one conversation. `user.llm.conversation` makes it.
 
-    messages: what was sent and answered so far, in order.
+    messages: all messages so far, sent and answered, in order.
     """
 
     __slots__ = ("_client", "_tools", "_turn", "messages")
@@ -36,7 +36,7 @@ class Conversation:
     def __init__(self, client: LlmClient, system: str | Drawn, tools: Iterable[Tool | ToolFunction]) -> None:
         self._client = client
         self._tools = tuple(tools)
-        as_tools(self._tools)  # a wrong tool is an error before the first turn
+        as_tools(self._tools)  # so that an invalid tool is an error before the first turn
         self._turn = 0
         self.messages: list[Message] = list(client.messages((), system))
 
@@ -50,7 +50,7 @@ class Conversation:
     ) -> LlmReply:
         """Send the user's next message, and return the model's reply. Arguments and exceptions are those of `chat`.
 
-        If the request fails, the message stays out of the conversation.
+        If the request fails, the message does not become a part of the conversation.
         """
         return await self._say(list(self._client.messages(content, "")), expect, format, asking)
 
@@ -58,19 +58,19 @@ class Conversation:
         """Send the results of the tools that the last reply asked for, and return the model's reply.
 
         Raises:
-            UsageError: there are no results. Others as in `chat`.
+            UsageError: there are no results. Other exceptions are those of `chat`.
         """
         if not results:
             raise UsageError(
                 "answer() without results",
                 hint="write await chat.answer(*[await call.run() for call in reply.tool_calls])",
             )
-        told = [Message("tool", result.content, tool_call_id=result.call_id) for result in results]
-        return await self._say(told, None, None, asking)
+        sent = [Message("tool", result.content, tool_call_id=result.call_id) for result in results]
+        return await self._say(sent, None, None, asking)
 
     async def _say(
         self,
-        told: list[Message],
+        sent: list[Message],
         expect: str | None,
         format: type[Any] | JsonFormat | None,
         asking: Asking,
@@ -80,8 +80,8 @@ class Conversation:
         given: Asking = {**asking, "tags": tags}
         if self._tools and "tools" not in given:
             given["tools"] = self._tools
-        reply = await self._client.chat([*self.messages, *told], expect=expect, format=format, **given)
+        reply = await self._client.chat([*self.messages, *sent], expect=expect, format=format, **given)
         calls = () if reply.reading is None else reply.reading.tool_calls
-        self.messages += [*told, Message("assistant", reply.text, tool_calls=calls)]
+        self.messages += [*sent, Message("assistant", reply.text, tool_calls=calls)]
         self._turn = turn
         return reply

@@ -1,6 +1,6 @@
 """Embeddings: `await user.llm.embed([prompt(tokens=200)] * 16, name="embed 16")`.
 
-A request is a row like one of `user.http`. It has no stream, so of the stream metrics it has only `prompt_tokens`.
+A request is recorded as one of `user.http`. Its answer is not a stream, so `prompt_tokens` is its only stream metric.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class Embeddings:
 
 
 class NotEmbeddings(Exception):
-    """The answer has not one vector of the same size for each input."""
+    """The answer does not have one vector for each input, all of the same size."""
 
 
 class _Row(msgspec.Struct):
@@ -51,12 +51,13 @@ _decode = msgspec.json.Decoder(_Answer).decode
 
 
 def read_embeddings(body: bytes, inputs: int, dimensions: int | None = None) -> Embeddings:
-    """Return the embeddings of an answer.
+    """Return the embeddings of an answer, in the order of the inputs.
 
-    inputs: how many vectors it must have. dimensions: their size; None: any, but the same for all.
+    inputs: the number of vectors that the answer must have. dimensions: their size; None: any size, but the same for
+    all.
 
     Raises:
-        NotEmbeddings: it is no JSON of embeddings, or the number or size of vectors is wrong.
+        NotEmbeddings: the body is not JSON of embeddings, or the number of vectors or a size is wrong.
     """
     try:
         answer = _decode(body)

@@ -1,8 +1,8 @@
-"""What the set-up of a run finds out about the AI model, once for the whole fleet, before the load.
+"""Facts about the AI model that the set-up of a run finds out, once for the whole fleet, before the load.
 
-It lists the server's models, so that a wrong name is an error before the load and not a load of errors. It sends two
-prompts, and reads from the server's usage how many tokens it counts for a word. All workers then use the same factor,
-so prompts are the same on any number of agents.
+The set-up lists the server's models, so that a wrong name is an error before the load, and not an error of each
+request. It sends two prompts, and reads from the server's usage how many tokens the server counts for a word. All
+workers then use the same factor, so prompts are the same on any number of agents.
 """
 
 from __future__ import annotations
@@ -27,9 +27,10 @@ _SHOWN = 10
 
 @dataclass(frozen=True, slots=True)
 class ModelFacts:
-    """The model's settings with what the set-up found out.
+    """The model's settings, with the facts that the set-up found out.
 
-    tokens_per_word: how many tokens the server counts for a word of a prompt. warning: what the report has to say.
+    settings: with the model's name, also if the plan has none. tokens_per_word: the tokens that the server counts for a
+    word of a prompt. warning: a sentence for the report; "" for none.
     """
 
     settings: Llm
@@ -37,7 +38,7 @@ class ModelFacts:
     warning: str = ""
 
     def as_json(self) -> dict[str, Any]:
-        """Return what the other workers need to know."""
+        """Return the facts that the other workers need, as a JSON object."""
         return {"model": self.settings.model, "tokens_per_word": self.tokens_per_word, "warning": self.warning}
 
     def updated(self, found: Mapping[str, Any]) -> ModelFacts:
@@ -53,22 +54,25 @@ class ModelFacts:
 
 
 class Calibrate(Protocol):
-    """Measures how many tokens the server counts for a word of a prompt."""
+    """A function that measures how many tokens the server counts for a word of a prompt."""
 
     async def __call__(self, client: LlmClient) -> tuple[float, str]:
-        """Return (tokens for each word, a warning for the report or "")."""
+        """Return (tokens per word, a warning for the report or "")."""
 
 
 async def found_out(facts: ModelFacts, client: LlmClient, http: HttpClient, calibrate: Calibrate) -> ModelFacts:
-    """Return the facts of a model, after asking the server.
+    """Ask the server for its models, measure its tokens per word, and return the facts.
 
     Args:
+        facts: of the plan, before the set-up.
         client: asks the model that `facts` names.
         http: the client of the same target.
+        calibrate: called only if the plan's `Llm` has `calibrate=True`.
 
     Raises:
-        UsageError: the server has no such model, several while the plan names none, or it rejects the key.
-        RequestFailed: the model did not answer.
+        UsageError: the server returned no answer, or rejected the key or a prompt; it lists models, but not the
+            plan's; or the plan names no model, and the server does not list exactly one.
+        RequestFailed: a prompt of the calibration failed otherwise.
     """
     settings = facts.settings
     models = await _models(http, client)
@@ -91,11 +95,14 @@ async def found_out(facts: ModelFacts, client: LlmClient, http: HttpClient, cali
 
 
 async def _models(http: HttpClient, client: LlmClient) -> list[str]:
-    """Return the names of the server's models; none if it does not list them."""
+    """Return the names of the server's models; [] if the server does not list them."""
     try:
         reply = await http.get(_MODELS, headers=client.header_fields(), name="models", timeout="10s")
     except RequestFailed as failure:
-        raise UsageError(f"the model's server does not answer: {failure}", hint="correct target=") from failure
+        raise UsageError(
+            f"the model's server returned no answer: {failure}",
+            hint="check that the server runs, and check the plan's target",
+        ) from failure
     if reply.status_code in (401, 403):
         raise UsageError(
             f"the model's server rejects the key with status {reply.status_code}",

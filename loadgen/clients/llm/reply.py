@@ -1,8 +1,8 @@
 """The reply of a model: `reply = await user.llm.chat(...)`.
 
-The connection feeds it while the answer arrives, so the journey's task does not run for each event. The time of each
-event is that of the read that brought it. When the answer is over, the reply knows how it ended: a status of 200 is no
-success if the stream broke, stalled, carried an error or had no token.
+The connection passes bytes to the reply as they arrive, so the journey's task does not run for each event. The time of
+an event is the time of the read that contained it. At the end of the answer, the reply decides the outcome: an answer
+with status 200 has failed if its stream broke, stalled, contained an error or had no token.
 """
 
 from __future__ import annotations
@@ -49,11 +49,12 @@ _JSON: Final = b"json"
 
 @dataclass(slots=True)
 class LlmCall:
-    """What the reply has to know of its call.
+    """The data of one call that its reply needs.
 
-    wants_stream: False: a whole answer was asked for. wait_ns: from when the iteration was due to this call, without
-    think time; None: it had no due time, or this is not the iteration's first call. first_token_ns, idle_ns: limits;
-    None: there are none.
+    wants_stream: False if the request asks for a whole answer. wait_ns: the time from when the iteration was due to
+    this call, without think time; None if it had no due time, or if this is not the first call of its iteration.
+    first_token_ns, idle_ns, total_ns: limits (`Llm.first_token`, `idle`, `timeout`); None: no limit. reads_parts: true
+    if the journey reads the answer with `parts()`.
     """
 
     api: Api
@@ -67,9 +68,9 @@ class LlmCall:
     reads: StreamReads | None = None
     """Counts the reads of the worker's streams; None: nothing counts them."""
     conventions: tuple[RecordedConvention, ...] = ()
-    """Further tools by whose definitions the figures are recorded."""
+    """Other tools by whose definitions the figures are also recorded."""
     running: RunningStream | None = None
-    """The request as objectives over windows see it; None: none does."""
+    """The running request, for objectives over windows; None if the plan has none of these."""
     cold: str = ""
     """Why the request is cold (`worker.py`); empty if it is not."""
     _is_under_way: bool = False
@@ -86,7 +87,7 @@ class LlmCall:
             self.worker.ended(perf_counter_ns())
 
     def gone(self) -> None:
-        """Register that the request was cancelled, unless its end is recorded."""
+        """Register that the request was cancelled. Does nothing if its end is recorded."""
         if self.running is not None:
             self.running.gone()
             self.running = None
@@ -95,8 +96,7 @@ class LlmCall:
 class LlmReply(StreamedReply):
     """The answer of a model, with its text and its times.
 
-    Times are `perf_counter_ns`. `text`, `json()`, `pick` and `expect` are of the generated text, not of the stream's
-    bytes.
+    Times are `perf_counter_ns`. `text`, `json()`, `pick` and `expect` use the generated text, not the stream's bytes.
     """
 
     __slots__ = (
@@ -117,7 +117,7 @@ class LlmReply(StreamedReply):
         super().__init__(meter, route, sent, series, asked_ns)
         self._call = call
         self.reading: StreamReading | None = None
-        """What was read of the stream; None if the answer is no stream of events."""
+        """The parts of the answer so far; None until the head of a stream, or a whole answer, has arrived."""
         self.functions: dict[str, ToolFunction] = {}
         """The scenario's functions by the name of their tool."""
         self._times: StreamTimes | None = None
@@ -126,15 +126,15 @@ class LlmReply(StreamedReply):
         self._counted: StreamReads | None = None
         """The counter of the worker's reads, as long as the stream is open."""
         self._token_ns = 0
-        """Time of the last read with tokens; 0: there was none."""
+        """Time of the last read with tokens; 0 before the first one."""
         self._whole = bytearray()
-        """The body so far, if it is no stream."""
+        """The body so far, if the answer is not a stream."""
         self.body = b""
-        """The body; of a stream its beginning, which a stored failure shows."""
+        """The body; for a stream only its beginning, which a stored failure shows."""
         if meter.recorder.watches_streams:
             call.running = meter.recorder.streams_of(series).begun(asked_ns, call.wait_ns, self._had_token)
 
-    # -- what the connection calls (http1.Sink) -----------------------------------------------
+    # -- called by the connection (http1.Sink) --------------------------------------------------
 
     def took_head(self, head: Head) -> None:
         self.head = head
@@ -143,7 +143,7 @@ class LlmReply(StreamedReply):
             if head.zipped:
                 try:
                     self._unpacker = Unpacker(head.encodings)
-                except DecodingError:  # so many layers that nobody can mean it: no stream
+                except DecodingError:  # too many layers of Content-Encoding: not a stream
                     return
             self.reading = reading = StreamReading(self._call.api)
             if self._call.reads_parts:
@@ -187,7 +187,7 @@ class LlmReply(StreamedReply):
             else:
                 self._counted.first(events, now_ns - self.asked_ns)
             self._token_ns = now_ns
-        if reading.has_token:  # each read counts, also one of comments: servers send them to keep a stream alive
+        if reading.has_token:  # each read restarts `idle`, also one of comments, which keep a stream alive
             deadline_ns = self._total_deadline_ns
             if call.idle_ns is not None and now_ns + call.idle_ns < deadline_ns:
                 deadline_ns = now_ns + call.idle_ns
@@ -197,7 +197,7 @@ class LlmReply(StreamedReply):
         return False
 
     def _at_its_end(self) -> None:
-        """Count the end of the stream, once, and keep the body of an answer that is none."""
+        """Count the end of the stream, once, and keep the body of an answer that is not a stream."""
         counted, self._counted = self._counted, None
         if counted is not None and self.reading is not None:
             counted.closed(self.reading.token_events)
@@ -237,7 +237,7 @@ class LlmReply(StreamedReply):
     # -- the end --------------------------------------------------------------------------------
 
     def _record(self) -> None:
-        """Give the ended request to the meter, in the row that its tags choose."""
+        """Record the ended request in the row that its tags select."""
         if not self._is_recorded:
             self._call.end()
             tags = tags_of(self.stream_times(), self._call.cold, is_whole=not self._call.wants_stream)
@@ -246,7 +246,7 @@ class LlmReply(StreamedReply):
         super()._record()
 
     async def over(self) -> None:
-        """Wait until the whole answer has arrived, then decide its outcome.
+        """Wait until the whole answer has arrived, decide its outcome, and record the request.
 
         Raises:
             RequestFailed: the stream broke off, or ended without a usable answer.
@@ -270,7 +270,7 @@ class LlmReply(StreamedReply):
         self._record()
 
     async def left(self) -> None:
-        """End the stream when the journey leaves its block: `LEFT`, unless the answer was over or had failed."""
+        """End the stream when the journey leaves its block. The outcome is `LEFT` if the answer is still arriving."""
         if self._is_whole and not self._is_recorded:
             await self.over()
             return
@@ -279,7 +279,7 @@ class LlmReply(StreamedReply):
         await self.aclose()
 
     def _ended_as(self) -> tuple[str, str]:
-        """Return the outcome of a whole answer whose status is no error, and its detail."""
+        """Return (outcome, detail) of an answer that has arrived completely and whose status is not an error."""
         reading = self.reading
         if reading is not None:
             return reading.outcome(), reading.error
@@ -296,10 +296,10 @@ class LlmReply(StreamedReply):
         return reading.outcome(), reading.error
 
     def unpacked(self) -> bytes:
-        """Return the body of an answer that is no stream, with its Content-Encoding undone.
+        """Return the body of an answer that is not a stream, without its Content-Encoding.
 
         Raises:
-            DecodingError: it does not match its Content-Encoding.
+            DecodingError: the body does not match its Content-Encoding.
         """
         return decode(self.body, self.head.encodings, self.limit_bytes) if self.head.zipped else self.body
 
@@ -314,12 +314,12 @@ class LlmReply(StreamedReply):
         return self._call.wait_ns
 
     def take_running(self) -> RunningStream | None:
-        """Return the request as objectives over windows see it, at its end; None if none does."""
+        """Return and remove the running request at its end, for objectives over windows; None without these."""
         running, self._call.running = self._call.running, None
         return running
 
     def stream_times(self) -> StreamTimes:
-        """Return the figures of this answer by our convention, as of its end (docs/llm-conventions.md)."""
+        """Return the figures of this answer by our convention (docs/llm-conventions.md). Call it at the end."""
         times = self._times
         if times is None:
             reading = self.reading
@@ -331,15 +331,15 @@ class LlmReply(StreamedReply):
         return times
 
     def convention_figures(self) -> Iterator[tuple[RecordedConvention, Figures]]:
-        """Yield the figures of this stream by each further convention that the plan records."""
+        """Yield (tool, figures of this stream) for each other tool in `Llm(conventions=...)`."""
         if self.reading is not None and self._call.wants_stream:
             for name in self._call.conventions:
                 yield name, self.reading.figures(name, self.asked_ns)
 
-    # -- what a journey reads ---------------------------------------------------------------------
+    # -- for journeys -----------------------------------------------------------------------------
 
     def _had_token(self) -> bool:
-        """Return whether a generated token has come, text or not."""
+        """Return whether a generated token has arrived, with text or without."""
         return self.reading is not None and self.reading.has_token
 
     @property
@@ -375,7 +375,10 @@ class LlmReply(StreamedReply):
 
     @property
     def finish(self) -> str:
-        """Return why the model stopped: stop, length, tool_calls, content_filter, or the server's own word."""
+        """Return the reason why the model stopped: stop, length, tool_calls, content_filter, or the server's own word.
+
+        Returns "" if the server sent no reason.
+        """
         return "" if self.reading is None else self.reading.finish
 
     @property
@@ -388,14 +391,14 @@ class LlmReply(StreamedReply):
 
     @property
     def ttft_ns(self) -> int:
-        """Return the time from the call to the first generated token; -1 if there was none."""
+        """Return the time from the call to the first generated token; -1 without a token."""
         return self.stream_times().ttft_ns
 
     def parsed(self, kind: type[T]) -> T:
         """Return the generated text as a value of `kind`: a dataclass, msgspec Struct, dict ...
 
         Raises:
-            ExpectFailed: `parse NAME`: the text is no JSON, or does not fit.
+            ExpectFailed: `parse NAME`: the text is not JSON, or does not fit.
         """
         try:
             return msgspec.json.decode(self.text, type=kind)
@@ -403,17 +406,21 @@ class LlmReply(StreamedReply):
             raise self._failed(f"parse {kind.__name__}", f"{error}, in {self._excerpt()}") from error
 
     def json(self, **kwargs: Any) -> Any:
-        """Return the generated text parsed as JSON.
+        """Return the generated text parsed as JSON. Keyword arguments are those of `json.loads`.
 
         Raises:
-            ValueError: it is not JSON.
+            ValueError: the text is not JSON.
         """
         import json as _json  # rare, and only with keyword arguments
 
         return _json.loads(self.text, **kwargs) if kwargs else msgspec.json.decode(self.text)
 
     async def parts(self) -> AsyncIterator[Part]:
-        """Yield the parts of the answer as they arrive. Only inside `async with user.llm.stream(...)`."""
+        """Yield the parts of the answer as they arrive. Only inside `async with user.llm.stream(...)`.
+
+        Raises:
+            RequestFailed: the stream broke off, or ended without a usable answer.
+        """
         while True:
             reading = self.reading
             if reading is not None and reading.parts:
@@ -432,10 +439,10 @@ class LlmReply(StreamedReply):
                 await self._wanted
 
     def expect_finish(self, finish: str) -> None:
-        """Raise unless the model stopped for this reason.
+        """Check that the model stopped for this reason.
 
         Raises:
-            ExpectFailed: `expect finish`.
+            ExpectFailed: `expect finish`: it stopped for another reason.
         """
         if self.finish != finish:
             raise self._failed("expect finish", f"finished with {self.finish or 'no reason'}, expected {finish}")

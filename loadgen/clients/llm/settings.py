@@ -1,9 +1,9 @@
-"""How a plan asks AI models: its `Llm`, and the errors of its arguments.
+"""`Llm`: the settings of a plan's requests to an AI model, and the check of their values.
 
     Plan(..., llm=Llm(model="qwen3-8b", max_tokens=256))
 
 `Llm` is a value: it opens nothing and raises nothing. `wrongs` returns all its errors. An API key is a
-`secret("name")`, so that it never is in a bundle, a manifest, a log or a report.
+`secret("name")`, so the key itself is never in a bundle, a manifest, a log or a report.
 """
 
 from __future__ import annotations
@@ -30,43 +30,46 @@ _API_HINT: Final = f"write one of {', '.join(get_args(ApiName))}"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Llm:
-    """How the requests of `user.llm` reach a model. A call may replace `max_tokens`, `temperature` and others."""
+    """The settings of the requests of `user.llm`. A call can replace `max_tokens`, `temperature` and `stream`."""
 
     model: str = ""
     """The model's name at the server. Empty: the only model that the server lists at /v1/models."""
     api: ApiName | Api = "chat"
-    """The API: "chat" (chat completions), "completions", "responses" or "anthropic" (messages), or an `Api` of your own
-    (`loadgen/clients/llm_apis/types.py`)."""
+    """The API of the server: "chat" (chat completions), "completions", "responses" or "anthropic" (messages), or an
+    `Api` that the scenario makes itself (`loadgen/clients/llm_apis/types.py`)."""
     target: str | None = None
-    """The name of a target of the plan; None: the main target."""
+    """The name of the model's target in the plan; None: the main target."""
     path: str | None = None
-    """The path of requests; None: that of the API, such as /v1/chat/completions."""
+    """The path of requests; None: the path of the API, such as /v1/chat/completions."""
     api_key: Named | None = None
-    """secret("openai-key"). It is sent as the API demands: `Authorization: Bearer`, or `x-api-key` for "anthropic"."""
+    """The key as a secret, such as secret("openai-key"); None: no key is sent. The header depends on the API:
+    `Authorization: Bearer`, or `x-api-key` for "anthropic"."""
     max_tokens: int | None = None
     """The most output tokens of each request; None: the server decides."""
     temperature: float | None = None
+    """The temperature of each request, 0 to 2; None: the server decides."""
     stream: bool = True
-    """False: ask for whole answers. Their first token comes with their last."""
+    """False: ask for whole answers instead of streams. All tokens of a whole answer arrive at the same time."""
     usage: UsageWanted = "final"
     """Which token counts to ask for: "final" at the end of each stream, "continuous" in each event (vLLM, SGLang), or
     "none"."""
     timeout: str | float = "10m"
-    """The limit of a whole request."""
+    """The longest time of a whole request."""
     first_token: str | float | None = "60s"  # noqa: S105
-    """The limit until the first token; None: there is none."""
+    """The longest time until the first token; None: no limit."""
     idle: str | float | None = "60s"
-    """The longest wait between two reads after the first token; None: there is none."""
+    """The longest wait between two reads after the first token; None: no limit."""
     budget: str | int | None = None
-    """The run ends when its requests have used this many prompt and output tokens: "2M tokens". None: no limit."""
+    """The run ends when its requests have used this number of prompt and output tokens, such as "2M tokens"; None: no
+    limit."""
     calibrate: bool = True
-    """Send two short prompts before the load, and correct the length of all prompts by the tokens that the server
+    """True: send two short prompts before the load, and correct the length of all prompts by the tokens that the server
     counts."""
     extra: Mapping[str, Any] = field(default_factory=dict)
     """Further keys of each request's body: {"top_p": 0.9}."""
     conventions: tuple[RecordedConvention, ...] = ()
-    """Other tools by whose definitions the times of streams are recorded, too: ("vllm", "aiperf"). Each is a set of
-    custom metrics, such as "vllm ttft", which `loadgen report --format vllm-bench` needs."""
+    """Names of other tools, such as ("vllm", "aiperf"): the times of streams are also recorded by their definitions, as
+    custom metrics such as "vllm ttft". `loadgen report --format vllm-bench` needs those of "vllm"."""
 
     # -- derived values, for settings without errors -----------------------------------------------
 
@@ -87,7 +90,7 @@ class Llm:
         return None if self.idle is None else parse_duration(self.idle)
 
     def wrongs(self) -> Iterator[tuple[str, str]]:
-        """Yield each error of these settings as (message, what to write instead)."""
+        """Yield each error of these settings as (message, hint)."""
         for name in ("model", "path", "target"):
             value: object = getattr(self, name)
             if value is not None and not isinstance(value, str):
@@ -137,7 +140,10 @@ class Llm:
                     yield f"Llm: unknown convention {name!r}", known
 
     def as_json(self) -> dict[str, Any]:
-        """Return the settings that differ from the defaults, as a JSON object. The key is replaced by its name."""
+        """Return the settings that differ from the defaults, as a JSON object.
+
+        It contains the name of the API key's secret, not the key, and of `extra` only the keys.
+        """
         usual = Llm()
         found: dict[str, Any] = {}
         for one in fields(self):
@@ -155,10 +161,10 @@ _TOKENS: Final = re.compile(r"([0-9]+(?:\.[0-9]+)?) ?([kM]?)(?: tokens)?")
 
 
 def parse_tokens(text: str | int) -> int:
-    """Return a number of tokens: "2M tokens", "500k", 1000.
+    """Return the number of tokens that a text or number stands for: "2M tokens", "500k", 1000.
 
     Raises:
-        ValueError: it is no number of tokens of at least 1.
+        ValueError: the text is not a number of tokens, or the number is below 1.
     """
     found = _TOKENS.fullmatch(text.replace("_", "").strip()) if isinstance(text, str) else None
     if isinstance(text, str) and found is not None:
@@ -166,7 +172,7 @@ def parse_tokens(text: str | int) -> int:
     elif isinstance(text, int) and not isinstance(text, bool):
         tokens = text
     else:
-        raise ValueError(f"{text!r} is no number of tokens")
+        raise ValueError(f"{text!r} is not a number of tokens")
     if tokens < 1:
         raise ValueError(f"{text!r} must be at least 1 token")
     return tokens

@@ -1,4 +1,4 @@
-"""Tools that a model may call: async functions of the scenario, and the calls that a model asks for.
+"""Tools that a model may call: async functions of the scenario, and the calls that a model asks for. Example:
 
 async def stock(item: str) -> int:
     "Return how many pieces of an item are there."
@@ -34,7 +34,7 @@ _TOOL_ARGUMENTS = "tool arguments"
 
 @dataclass(frozen=True, slots=True)
 class ToolResult:
-    """What a tool returned for one call, as the text that is sent to the model."""
+    """The result of one call of a tool, as text for the model."""
 
     call_id: str
     content: str
@@ -43,7 +43,7 @@ class ToolResult:
 class RunnableCall:
     """A call of a tool that a model asked for. `run` calls the scenario's function.
 
-    arguments: JSON text, as the model wrote it.
+    id: the server's name of this call. name: of the tool. arguments: JSON text, as the model wrote it.
     """
 
     __slots__ = ("_functions", "arguments", "id", "name")
@@ -56,12 +56,14 @@ class RunnableCall:
         """Call the tool's function, and return its result for `Conversation.answer`.
 
         Raises:
-            ExpectFailed: `unknown tool`, or `tool arguments`: they do not fit the function's signature.
+            ExpectFailed: `unknown tool`: the model was not given this tool. `tool arguments`: the arguments do not fit
+                the function's signature.
         """
         function = self._functions.get(self.name)
         if function is None:
             known = ", ".join(self._functions) or "none"
-            raise ExpectFailed(_UNKNOWN_TOOL, f"the model called {self.name[:100]!r}; the tools are {known}")
+            message = f"the model called the tool {self.name[:100]!r}, which it was not given; it was given {known}"
+            raise ExpectFailed(_UNKNOWN_TOOL, message)
         try:
             given = msgspec.json.decode(self.arguments or "{}", type=_arguments_of(function))
         except (*UNREADABLE, UnicodeError) as error:
@@ -72,10 +74,10 @@ class RunnableCall:
 
 
 def _tool_of(function: Tool | ToolFunction) -> Tool:
-    """Return a function as a tool: its name, its docstring's first line, and the JSON schema of its arguments.
+    """Return a function as a tool: its name, its docstring's first line, and the JSON schema of its parameters.
 
     Raises:
-        UsageError: it is not an async function, or an argument has no type or no schema.
+        UsageError: it is not an async function, or a parameter has no type or no schema.
     """
     if isinstance(function, Tool):
         return function
@@ -89,7 +91,7 @@ def _tool_of(function: Tool | ToolFunction) -> Tool:
 
 @lru_cache(maxsize=256)
 def _made_of(function: ToolFunction) -> Tool:
-    """Return the tool of a function. Made once a function, because a schema takes 100 µs."""
+    """Return the tool of a function. The result is cached, because a schema takes 100 µs to make."""
     (schema,), parts = msgspec.json.schema_components([_arguments_of(function)], ref_template="#/$defs/{name}")
     own = dict(parts.pop(_struct_name(function), schema))
     own.pop("title", None)
@@ -98,7 +100,11 @@ def _made_of(function: ToolFunction) -> Tool:
 
 
 def as_tools(given: Iterable[Tool | ToolFunction]) -> tuple[tuple[Tool, ...], dict[str, ToolFunction]]:
-    """Return (the tools, the functions by the tool's name) of a scenario's list."""
+    """Return (the tools, the scenario's functions by the name of their tool) of a scenario's list.
+
+    Raises:
+        UsageError: as `_tool_of`.
+    """
     given = tuple(given)
     tools = tuple(map(_tool_of, given))
     functions = {tool.name: one for tool, one in zip(tools, given, strict=True) if not isinstance(one, Tool)}
@@ -111,24 +117,25 @@ def _struct_name(function: ToolFunction) -> str:
 
 @lru_cache(maxsize=256)
 def _arguments_of(function: ToolFunction) -> type[msgspec.Struct]:
-    """Return a Struct type with the arguments of a function. Made once a function."""
+    """Return a Struct type with the parameters of a function as fields. The result is cached."""
     try:
         hints = get_type_hints(function)
     except Exception as error:  # whatever the scenario's annotations raise
         raise UsageError(
-            f"tools: the type of an argument of {function.__name__} cannot be read: {error}",
+            f"tools: the type of a parameter of {function.__name__} cannot be read: {error}",
             hint="write types that the file imports outside of functions and of `if TYPE_CHECKING`",
         ) from error
     fields: list[Any] = []
     for name, parameter in inspect.signature(function).parameters.items():
         if parameter.kind not in _NAMED:
             raise UsageError(
-                f"tools: the argument {name} of {function.__name__} has no name for the model",
+                f"tools: the model cannot send the parameter {name} of {function.__name__} by name",
                 hint="write one parameter for each argument, without *, ** and /",
             )
         if name not in hints:
             raise UsageError(
-                f"tools: the argument {name} of {function.__name__} has no type", hint=f"write {name}: str, or its type"
+                f"tools: the parameter {name} of {function.__name__} has no type",
+                hint=f"write {name}: str, or its type",
             )
         has_default = parameter.default is not inspect.Parameter.empty
         fields.append((name, hints[name], parameter.default) if has_default else (name, hints[name]))
@@ -137,7 +144,7 @@ def _arguments_of(function: ToolFunction) -> type[msgspec.Struct]:
         msgspec.json.schema(made)
     except TypeError as error:
         raise UsageError(
-            f"tools: the arguments of {function.__name__} have no JSON schema: {error}",
+            f"tools: the parameters of {function.__name__} have no JSON schema: {error}",
             hint="use str, int, float, bool, lists, dicts, dataclasses and Structs",
         ) from error
     return made

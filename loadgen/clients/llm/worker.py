@@ -1,8 +1,8 @@
-"""What one worker remembers of its requests to an AI model: which of them are cold.
+"""Decides which of one worker's requests to an AI model are cold.
 
-A cold request pays for something that later ones do not. Its row has the tag `cold`, so that cold and warm requests do
-not mix: "first" is the first request of this worker, "idle" the first after a time without any, and "connection" one
-for which a connection was opened.
+A cold request takes longer because of a cost that later requests do not have. Its row has the tag `cold`, so that cold
+and warm requests do not mix. Values of the tag: "first" for the first request of this worker, "idle" for the first
+one after 10 s without requests, and "connection" for a request that opened a connection.
 """
 
 from __future__ import annotations
@@ -14,21 +14,24 @@ from loadgen.units import NS_PER_S
 __all__ = ["LlmWorker"]
 
 _IDLE_NS: Final = 10 * NS_PER_S
-"""A model that this worker did not ask for longer than this may have been unloaded, or its caches emptied."""
+"""After this time without requests of this worker, the server may have unloaded the model or emptied its caches."""
 
 
 class LlmWorker:
-    """Requests of one worker to the plan's model."""
+    """The requests of one worker to the plan's model, as far as they decide which later ones are cold."""
 
     __slots__ = ("_last_ns", "_under_way")
 
     def __init__(self) -> None:
         self._last_ns = 0
-        """When a request began or ended last; 0: none has begun."""
+        """When a request last began or ended, `perf_counter_ns`; 0: none has begun."""
         self._under_way = 0
 
     def begun(self, now_ns: int) -> str:
-        """Register that a request begins, and return why it is cold; "" if it is not, as far as is known now."""
+        """Register that a request begins, and return why it is cold: "first", "idle", or "" if it is not.
+
+        A request that is not cold yet becomes so when it opens a connection (`LlmReply.opened`).
+        """
         last_ns, self._last_ns = self._last_ns, now_ns
         was_idle = not self._under_way
         self._under_way += 1

@@ -1,4 +1,4 @@
-"""What the parts of one answer come to: its outcome and its tool calls."""
+"""Functions that return the outcome and the tool calls of one answer from its parts."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def stream_outcome(kinds: Sequence[int]) -> str:
     """Return the outcome of a stream whose connection ended without a failure, from the kinds of its events.
 
     An error counts even after tokens or before the end, because the rest of the answer is missing. A failure of the
-    connection, a time-out or an answer that is no stream has an outcome of its own, which the client knows.
+    connection, a time-out or an answer that is not a stream has its own outcome, which the client sets.
     """
     if ERROR in kinds:
         return STREAM_ERROR

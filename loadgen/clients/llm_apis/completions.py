@@ -1,4 +1,4 @@
-"""The API "OpenAI completions": a prompt without messages. It is the oldest one, and still common in benchmarks."""
+"""The API "OpenAI completions": a prompt without messages. This oldest API is still common in benchmarks."""
 
 from __future__ import annotations
 

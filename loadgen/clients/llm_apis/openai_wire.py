@@ -81,7 +81,8 @@ class Chunk(msgspec.Struct, gc=False):
 
 
 UNREADABLE: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
-"""What decoding of foreign JSON can raise; RecursionError for JSON that is nested some thousand levels deep."""
+"""The exceptions of decoding foreign JSON. RecursionError is raised for JSON that is nested some thousand levels deep.
+"""
 _read: Final = msgspec.json.Decoder(Chunk).decode
 _FINISHES: Final = {
     "end_turn": "stop",

@@ -1,6 +1,6 @@
 """Reads the answer of a model while it arrives: from bytes to parts, their times, the text, and how it ended.
 
-It is no reply and no connection: a reply of `user.llm` feeds it, and so does the answer of an SDK over `user.httpx`.
+`StreamReading` has no connection. A reply of `user.llm` passes it bytes, or the answer of an SDK over `user.httpx`.
 """
 
 from __future__ import annotations
@@ -81,9 +81,9 @@ class StreamReading:
         """Characters of generated text so far."""
         self._tools: list[Part] = []
         self.parts: list[Part] | None = None
-        """Parts that nobody has read yet; None: nobody reads parts."""
+        """Parts that the journey has not read yet; None if the journey does not read parts."""
         self.chunks: list[int] | None = None
-        """For each part, the number of the event that had it; None: nobody needs it."""
+        """For each part, the number of the event that contained it; None if no convention of another tool needs it."""
 
     def feed(self, data: bytes, now_ns: int) -> bool:
         """HOT, once a read: budget 2 µs an event (bench/llm.py). Read more bytes of the stream.

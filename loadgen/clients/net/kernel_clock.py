@@ -1,11 +1,13 @@
-"""The kernel's time of a read: when the last byte of it arrived, on the clock of `perf_counter_ns` (decision 085).
+"""Returns the kernel's time of a read: when its last byte arrived, on the clock of `perf_counter_ns` (decision 085).
 
-The kernel stamps received packets by CLOCK_REALTIME, and `recvmsg` returns the stamp of the last byte that it returns
-(Linux 4.14 and later). Both clocks run at the same rate, so their distance is constant until somebody sets the time.
-It is measured in each interval, as the tightest of several brackets. Each read compares it again: where the clocks
-have moved apart by 50 µs, no stamp is used until the next interval.
+The kernel stamps received packets by CLOCK_REALTIME. `recvmsg` returns data together with the stamp of the last byte of
+this data (Linux 4.14 and later). CLOCK_REALTIME and `perf_counter_ns` run at the same rate, so their distance is
+constant until the system's time is set. The distance is measured in each interval: between two readings of
+`perf_counter_ns`, CLOCK_REALTIME is read once. Of several such measurements, the one with the shortest time between its
+two readings counts. Each read compares the clocks again. If they have moved apart by 50 µs, stamps are not used until
+the next interval.
 
-Stamps are for plain TCP on Linux. Elsewhere, and where the system refuses the option, reads have the loop's time.
+Only plain TCP on Linux has stamps. Elsewhere, and if the system refuses the option, reads have the loop's time.
 """
 
 from __future__ import annotations
@@ -37,10 +39,12 @@ Ancillary = Sequence[tuple[int, int, bytes]]
 
 
 class KernelClock:
-    """Maps the stamps of one worker's sockets. `start` it before the load, and `close` it at the end.
+    """Translates the kernel's stamps of one worker's sockets to `perf_counter_ns`.
 
-    reads: receives the lag of each read. perf, real: the clocks; tests pass their own.
-    jumps: how often somebody set the system's time.
+    Call `start` before the load, and `close` at the end.
+
+    reads: receives the lag of each read. perf, real: the clocks; tests pass their own. jumps: the number of times that
+    the clocks moved apart, because the system's time was set.
     """
 
     __slots__ = ("_is_trusted", "_offset_ns", "_perf", "_real", "_warm", "jumps", "reads")
@@ -57,9 +61,10 @@ class KernelClock:
         reads.remap = self.measure
 
     def start(self) -> None:
-        """Switch stamps on. The kernel stamps packets only while a socket wants that, and needs some time to begin.
+        """Open a socket that keeps stamps switched on.
 
-        Without this socket, the first answer on the first connection had no stamp.
+        The kernel stamps packets only while a socket asks for stamps, and needs some time to begin. Without this
+        socket, the first answer on the first connection had no stamp.
         """
         with suppress(OSError):
             self._warm = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
@@ -67,7 +72,7 @@ class KernelClock:
 
     @staticmethod
     def wants_stamps(sock: socket.socket) -> bool:
-        """Ask the kernel to stamp what this socket receives. Return False if the system refuses it."""
+        """Ask the kernel to stamp the packets of this socket. Return False if the system refuses this."""
         try:
             sock.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPING, _SOFTWARE_RX)
         except OSError:
@@ -88,12 +93,14 @@ class KernelClock:
         self._offset_ns, self._is_trusted = measured_ns, True
 
     def arrived_ns(self, ancillary: Ancillary, now_ns: int) -> int:
-        """HOT, once a read: budget 0.5 µs (bench/llm.py). Return when a read's last byte arrived, and set its lag.
+        """HOT, once a read: budget 0.5 µs (bench/llm.py). Return the kernel's time of a read.
 
-        Without a stamp that can be used, the result is `now_ns` and the lag -1.
+        This time is when the last byte of the read arrived. The method also sets `reads.lag_ns` to the read lag.
+        Without a usable stamp it returns `now_ns`, and sets the lag to -1.
 
         Args:
-            ancillary: what `recvmsg` returned. now_ns: our time, `perf_counter_ns`, read just before this call.
+            ancillary: the ancillary data from `recvmsg`. now_ns: our time of the read, `perf_counter_ns`, taken just
+                before this call.
         """
         if not ancillary or not self._is_trusted:
             self.reads.lag_ns = -1
@@ -110,7 +117,11 @@ class KernelClock:
         return now_ns - lag_ns
 
     def _has_jumped(self) -> bool:
-        """Return whether the clocks have moved apart, after a reading that may also mean that we lost the core."""
+        """Measure the distance of the clocks once more, and return whether they have moved apart.
+
+        Call it after one reading that differs. That reading alone can also mean that this process lost the core between
+        its two clocks.
+        """
         if abs(self._measured_ns() - self._offset_ns) < _JUMP_NS:
             return False
         self.jumps += 1

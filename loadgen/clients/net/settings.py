@@ -128,7 +128,7 @@ class Http:
         return replace(self, resolve={**self.resolve, **more})
 
     def certificate_in(self, folder: Path) -> Path | None:
-        """Return the certificate file that travels with the scenario in `folder`; None if there is none."""
+        """Return the certificate file that travels with the scenario in `folder`; None without one."""
         first = self.cert[0] if isinstance(self.cert, tuple) else None
         return folder / first if isinstance(first, str | Path) and is_within(folder, first) else None
 

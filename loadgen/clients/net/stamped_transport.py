@@ -1,7 +1,7 @@
 """Connections whose streamed answers are timed by the kernel: a transport of our own that reads with `recvmsg`.
 
 The transports of asyncio and uvloop never call `recvmsg`, so they cannot see the kernel's time of a read. This one owns
-the socket of a plain TCP connection and stands on `add_reader` and `add_writer`, which both loops have. A read costs
+the socket of a plain TCP connection and uses `add_reader` and `add_writer`, which both loops have. A read costs
 0.6 µs more than a `recv`, for the ancillary data.
 
 Only streamed answers use the kernel's time. Other requests of the same user are timed by the loop, as in all plans.
@@ -64,7 +64,7 @@ class StampedConnection(Connection):
         if exchange is None or sink is None:  # no streamed answer is under way
             self.data_received(data)
             return
-        # Two reads never have the same time, because equal times mean one read. The clocks' mapping is measured anew in
+        # Two reads never have the same time, because equal times mean one read. The clocks' mapping is measured in
         # each interval, and may differ by some nanoseconds. The first read cannot come before its request.
         if at_ns <= self._latest_ns:
             at_ns = self._latest_ns + 1

@@ -2,7 +2,7 @@
 
 `ConnectionPool` belongs to one user slot. It keeps connections by origin, last in, first
 out: the most recently used connection is the least likely to be stale, and surplus
-connections grow old until the target closes them. It has no limit: a user that sends ten
+connections grow old until the target closes them. This pool has no limit: a user that sends ten
 requests at once gets ten connections.
 
 `SharedPool` belongs to a whole worker, like the pool in a service's client library: at

@@ -1,7 +1,7 @@
 """Maps (method, URL) to the first bytes of a request, with a cache.
 
-httpx defines what a URL means: how it is joined with the target, and what is escaped.
-That costs 30 µs, so plain ASCII URLs, which nearly all are, are joined here, and every
+httpx defines the meaning of a URL: the way in which it is joined with the target, and its escapes.
+httpx takes 30 µs for this, so plain ASCII URLs, which nearly all are, are joined here, and each
 route is cached. A test checks that both give the same result. Routes depend only on the
 target, so all users of a worker share them.
 """

@@ -280,8 +280,9 @@ class StreamedReply(Reply):
         self._unread.clear()
 
     async def skip(self) -> None:
-        """Skip the body of an answer that nobody uses (a redirect, an auth challenge). A short body is read, so that
-        the connection stays open.
+        """Skip the body of an answer that is not used (a redirect, an auth challenge).
+
+        A short body is read, so that the connection stays open.
         """
         try:
             async for _ in self._pieces():
@@ -291,9 +292,7 @@ class StreamedReply(Reply):
             await self.aclose()
 
     def _record(self) -> None:
-        """Give the ended request to the meter, unless that was done before. The meter records it when the outcome is
-        final.
-        """
+        """Pass the ended request to the meter, once. The meter records it when the outcome is final."""
         if not self._is_recorded:
             self._is_recorded = True
             self._meter.hold(self)

@@ -67,7 +67,7 @@ class Feed(Generic[Row]):
     is_unique: bool = False
     when_out: Literal["stop", "cycle"] = "cycle"
     factor: float = 1.0
-    """How often each row occurs, on average."""
+    """Average number of occurrences of each row."""
     reader: Callable[[Path, Origin], Table[Row]] | None = None
     """Reads a file of the kind "trace"."""
     errors: tuple[Fault, ...] = ()

@@ -160,7 +160,7 @@ class FileFaults:
 
     @property
     def is_full(self) -> bool:
-        """Return whether further errors are only counted, so that nobody sees their messages."""
+        """Return whether further errors are only counted, without their messages."""
         return len(self._kept) >= MOST_FAULTS
 
     def __bool__(self) -> bool:
@@ -192,7 +192,8 @@ def read_table(
         origin: the line of the scenario that names the file, for errors.
 
     Raises:
-        ScenarioError: the file cannot be read, or has errors. It has the first errors one by one, with their lines.
+        ScenarioError: the file cannot be read, or has errors. The exception has the first errors one by one, with their
+            lines.
     """
     faults = FileFaults(path)
     try:

@@ -67,14 +67,14 @@ class Executor(ABC):
     @property
     @abstractmethod
     def faults(self) -> tuple[Fault, ...]:
-        """Return the errors in the executor's arguments. `lower` may be called only if there are none."""
+        """Return the errors in the executor's arguments. Call `lower` only if this is empty."""
 
     @abstractmethod
     def lower(self, seed: int) -> Lowered:
         """Return the load's profile, which agents drive, and for a steered load how it is steered.
 
-        The result depends only on the executor and `seed`, the run's seed, so all processes agree. It is requested
-        often, so implementations cache expensive results, such as a file's contents.
+        The result depends only on the executor and `seed`, the run's seed, so all processes agree. This
+        method is called often, so implementations cache expensive results, such as a file's contents.
 
         Raises:
             ScenarioError: the executor has errors, or its result cannot be driven.

@@ -155,7 +155,7 @@ class Limit(SteeringExecutor):
     def finding(self, climb: Climb) -> Finding:
         """Return what is known about the knee, the highest rate that meets the objectives: verdict, text and rates.
 
-        It is the final finding once the search has ended.
+        After the end of the search, the finding is final.
         """
         knee, texts = climb.knee, " and ".join(aim.text for aim in self.aims)
         if climb.phase is Phase.ENDED and climb.best_per_s:
@@ -177,7 +177,8 @@ class Limit(SteeringExecutor):
     def _located(self, climb: Climb, knee: Knee, texts: str) -> Finding:
         """Return the finding for the estimated `knee`, the highest rate that meets the objectives.
 
-        It is "found" if the estimate is certain enough, else "not decided". texts: the objectives, for its sentence.
+        The verdict is "found" if the estimate is certain enough, else "not decided". texts: the objectives, for the
+        sentence of the finding.
         """
 
     def _topped(self, climb: Climb, texts: str) -> Finding:

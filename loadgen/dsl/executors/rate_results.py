@@ -1,7 +1,7 @@
-"""What a steered load has measured at one rate: counts of results for each objective and journey.
+"""The measurements of a steered load at one rate: counts of results for each objective and journey.
 
-A `Stay` is a period at one rate. It has a `RateTally` for each objective and journey, with the number of good, bad and
-slower results. `RateTally.distance` gives how far the percentile of these results is from the limit of the objective.
+A `Stay` is a period at one rate. A stay has a `RateTally` for each objective and journey, with the number of good, bad
+and slower results. `RateTally.distance` is the distance of the percentile of these results from the objective's limit.
 
 Rates are iterations/s.
 """
@@ -35,7 +35,7 @@ class Aim:
     limit_s: float | None
     """Time limit in seconds; None for an error ratio and for goodput."""
     waits_s: float = 0.0
-    """Of goodput, the longest time to a token that it limits, in seconds: so long it takes until a rate shows."""
+    """For goodput, the longest limit on a time to a token, in seconds. A rate shows its effect only after this time."""
 
     @property
     def least(self) -> float:

@@ -1,6 +1,6 @@
 """The state machine of `hold` and `search`: grow until a window breaks, back off, then move to the estimated knee.
 
-It is a pure fold over observations: `step(terms, climb, look)` returns the next state, and
+The machine is a pure fold over observations: `step(terms, climb, look)` returns the next state, and
 nothing else is kept. The phases:
 
     phase    | stays at one rate until              | then
@@ -65,7 +65,7 @@ _UNFIT_AND_BAD_S: Final = 5.0
 """The same while most results are bad."""
 _UNFIT_STEP: Final = 0.8
 _RETRIES: Final = 1
-"""How often a search tries again a rate at which the generator was invalid."""
+"""Number of times that a search tries a rate again at which the generator was invalid."""
 _DRAINING: Final = 8.0
 """Time for a backlog to drain: this many short windows, plus the time of this many arrivals."""
 _KEPT: Final = 200
@@ -148,7 +148,7 @@ class Climb:
     unfit_and_bad_s: float = 0.0
     """How long, in addition, most results have been bad."""
     retries: int = 0
-    """How often the rate was raised again after the generator had been invalid at it."""
+    """Number of times that the rate was raised again after the generator had been invalid at it."""
     ceiling_per_s: float = inf
     """The highest rate at which the generator was valid; infinite if it always was."""
     windows: int = 0
@@ -199,7 +199,7 @@ def step(terms: ClimbTerms, climb: Climb, look: Look) -> Climb:
 def window_s(terms: ClimbTerms, rate_per_s: float, phase: Phase = Phase.TRACKING) -> float:
     """Return how long the load must stay at `rate_per_s` to be judged, in seconds.
 
-    This is a minimum, which assumes that the result of every due arrival is known.
+    The returned time is a minimum, which assumes that the result of every due arrival is known.
     """
     if phase is Phase.GROWING:
         return max(terms.every_s, _RESULTS_WHILE_GROWING / rate_per_s, _LIMITS_WHILE_GROWING * terms.limit_s)
@@ -208,10 +208,11 @@ def window_s(terms: ClimbTerms, rate_per_s: float, phase: Phase = Phase.TRACKING
 
 
 def settling_s(terms: ClimbTerms, rate_per_s: float, phase: Phase = Phase.TRACKING) -> float:
-    """Return how much of the stay at a rate is ignored at its beginning, in seconds; at most the length of the window.
+    """Return the length of the beginning of a stay that is ignored, in seconds; at most the length of the window.
 
-    It is the objective's limit, in which all arrivals of the previous rate are decided, plus about two relaxation times
-    of an M/M/1 queue. One relaxation time is 0.2 * rate * limit^2 near the knee (see `knee_estimate.py`).
+    This time is the objective's limit, after which all arrivals of the previous rate are decided, plus about two
+    relaxation times of an M/M/1 queue. One relaxation time is 0.2 * rate * limit^2 near the knee
+    (see `knee_estimate.py`).
     """
     limit_s = terms.limit_s
     return min(limit_s + 0.4 * rate_per_s * limit_s**2, window_s(terms, rate_per_s, phase))

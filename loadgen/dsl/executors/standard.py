@@ -60,7 +60,7 @@ class _Staged(Executor):
 
     @property
     def faults(self) -> tuple[Fault, ...]:
-        """Return all errors of this load; `profile()` works only if there are none."""
+        """Return all errors of this load; `lower()` works only if this is empty."""
         if self.errors:
             return self.errors
         try:
@@ -428,7 +428,7 @@ def iterations(n: int | None = None, *, users: int = 1, per_user: int | None = N
 
 
 def _listed(levels: object, example: str) -> list[Any]:
-    """Return the levels of a load as a list. Raises ValueError if there are none, or no list."""
+    """Return the levels of a load as a list. Raises ValueError for an empty list, or a value that is not a list."""
     if not isinstance(levels, Iterable) or isinstance(levels, str | bytes | Mapping):
         raise ValueError(f"{levels!r} is not a list; write [{example}]")
     if not (found := list(levels)):

@@ -398,4 +398,4 @@ def _begin(state: Any, *, has_data: bool) -> Callable[[Any], Any]:
 
 
 async def _nothing_to_walk(user: User, row: Any = None) -> None:
-    """Do nothing. This is the graph's function until its constructor has read the rows and sets the real one."""
+    """Do nothing. A graph has this function until its constructor has read the rows and sets the real one."""

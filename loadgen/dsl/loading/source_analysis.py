@@ -386,7 +386,7 @@ class Source:
         return tuple((_first_line(node), node) for node in ast.walk(self.tree) if isinstance(node, Function))
 
     def keyword_line(self, line: int, name: str) -> int:
-        """Return the line of the argument `name=` in a call that covers `line`; `line` itself if there is none."""
+        """Return the line of the argument `name=` in a call that covers `line`; `line` itself if not found."""
         calls = [
             node
             for node in ast.walk(self.tree)

@@ -1,7 +1,8 @@
 """The objective on several limits of a request to an AI model at once: `goodput(ttft="500ms", tpot="50ms") > "95%"`.
 
-A request is good if it ended ok and kept all limits. Goodput is the share of good ones among all that were offered: the
-requests that ended, and the iterations that were missed or cut off, of each journey that asks models.
+A request is good if it ended ok and kept all limits. Goodput is the share of good requests among all offered ones: the
+requests that ended, and one for each iteration that was missed or cut off. Each journey that sends requests to models
+has its own share.
 """
 
 from __future__ import annotations
@@ -48,18 +49,23 @@ def goodput(
 ) -> GoodputValue:
     """Return the share of requests to AI models that kept all limits. Compare it: `goodput(ttft="500ms") > "95%"`.
 
-    The share is of all offered requests: those that ended, and iterations that were missed or cut off. Each journey
-    that asks models is judged by itself.
+    Compare it with `>` and a share below 100 %, and give at least one limit with its unit. A request is good if it
+    ended ok and kept all limits. A figure that the request does not have breaks no limit, such as `tpot` of an answer
+    of one token. There is one exception: a request without a first token breaks `ttft`.
+
+    The share is of all offered requests: the requests that ended, and one for each iteration that was missed or cut
+    off. Each journey that sends requests to models is judged by itself.
 
     Args:
-        ttft: the longest time to the first token. It counts from when the request was due, if that is known: in open
-            loads the first call of an iteration. In all other cases it counts from the call.
-        ttft_due: the same, but only for requests whose due time is known.
-        ttfo: to the first token that is no reasoning.
-        tpot, itl: the longest mean time for each token after the first read. Both are the same figure of a request.
-        stall: the longest wait between two reads with tokens.
-        e2e: to the last token; from when it was due, as `ttft`.
-        journey, step, request, region, load, tags, window, abort: as in `p`. A window counts requests by their calls.
+        ttft: the longest time to the first token. The first request of an iteration in an open load counts from its
+            due time, all others from their call.
+        ttft_due: the same, but only for requests that have a due time.
+        ttfo: the longest time from the call to the first token that is not reasoning.
+        tpot, itl: the longest mean time per token after the first read. Both names limit the same figure of a request.
+        stall: the longest gap between two reads with tokens.
+        e2e: the longest time to the last token. It counts from the same moment as `ttft`.
+        journey, step, request, region, load, tags, window, abort: as in `p`. A window counts a request at the time of
+            its call.
     """
     origin = here()
     scope = read_scope(

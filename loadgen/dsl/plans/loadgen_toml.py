@@ -167,7 +167,7 @@ class Settings:
 
 
 def find_settings(scenario: Path) -> Path | None:
-    """Return the path of the nearest `loadgen.toml`; None if there is none.
+    """Return the path of the nearest `loadgen.toml`; None if no folder has one.
 
     The search starts in the scenario's folder and goes up to the repository's root. A world-writable folder above the
     scenario's, such as /tmp, ends the search, because anybody could put a file there.
@@ -518,7 +518,7 @@ _TABLE = re.compile(rf"\s*\[\s*({_KEY_PART}(?:\s*\.\s*{_KEY_PART})*)\s*\]")
 def _key_lines(text: str) -> Iterator[tuple[tuple[str, ...], int]]:
     """Yield each table and key of a TOML text as the parts of its dotted name, with its first line.
 
-    This is a guess if lines of a multi-line string look like keys.
+    The result is a guess if lines of a multi-line string look like keys.
     """
     table: tuple[str, ...] = ()
     seen: set[tuple[str, ...]] = set()

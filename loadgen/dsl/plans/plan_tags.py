@@ -34,7 +34,7 @@ class ReadTags:
 def tag_names(plan: Plan) -> tuple[str, ...]:
     """Return the names of all tags that rows of this plan may have, each once, without "load" (the load's name).
 
-    They are the declared tags, the response headers, and the constants of its loads.
+    These are the declared tags, the response headers, and the constants of its loads.
     """
     names = [spec.name for spec in plan.tag_specs]
     names += [name for load in plan.loads for name, _ in load.tags]

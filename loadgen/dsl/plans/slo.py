@@ -93,8 +93,8 @@ METRICS: Final[Mapping[str, tuple[str, ...]]] = {
     "generator_lag": ("journey",),
     **dict.fromkeys(STREAM_TIMES, ("request",)),
 }
-"""Metrics of times, and what has them. ttfb: from the call of a request to the first byte of its answer. Those of
-`STREAM_TIMES` are of requests to AI models (`loadgen.measure.deltas.series_key.StreamMetric`).
+"""Metrics of times, each with the kinds of series that have it. ttfb: from the call of a request to the first byte of
+its answer. Only requests to AI models have those of `STREAM_TIMES` (`loadgen.measure.deltas.series_key.StreamMetric`).
 """
 _IN_WINDOWS: Final = ("response", "service", "duration", "ttfb", *STREAM_TIMES)
 """Metrics that agents can count by due time."""
@@ -186,9 +186,9 @@ def mean(
 ) -> TimeValue | TokensValue:
     """Return the mean of times. Compare it with a limit to make an objective: `mean(request="GET /") < "80ms"`.
 
-    It is over all that ended, failed ones with the time that they took. A time-out has only a lower bound. With one,
-    the objective fails if the bounds alone break the limit, and otherwise it is inconclusive. The mean of a request's
-    tokens is compared with a number: `mean(metric="output_tokens") > 100`.
+    The mean includes all requests, steps or iterations that ended, failed ones with the time that they took. The time
+    of a time-out is only a lower bound. With time-outs, the objective fails if the bounds alone break the limit, and is
+    inconclusive otherwise. A mean number of tokens is compared with a number: `mean(metric="output_tokens") > 100`.
 
     Args:
         journey, step, request, region, load, tags, metric, window, abort: as in `p`.
@@ -218,7 +218,7 @@ def maximum(
 ) -> TimeValue:
     """Return the longest of times. Compare it with a limit: `maximum(step="pay", window="1m") < "5s"`.
 
-    What counts is the same as for `mean`.
+    It includes the same times as `mean`.
 
     Args:
         journey, step, request, region, load, tags, metric, window, abort: as in `p`.
@@ -244,7 +244,7 @@ def minimum(
 ) -> TimeValue:
     """Return the shortest of times. Compare it with a limit: `minimum(request="GET /") > "1ms"`.
 
-    What counts is the same as for `mean`.
+    It includes the same times as `mean`.
 
     Args:
         journey, step, request, region, load, tags, metric, window, abort: as in `p`.
@@ -368,7 +368,7 @@ def total(
 ) -> CountValue:
     """Return how many requests or iterations ended. Compare it with a number: `total("iterations") > 100_000`.
 
-    What counts is the same as for `throughput`.
+    It counts the same requests, iterations or tokens as `throughput`.
 
     Args:
         of: as in `throughput`.

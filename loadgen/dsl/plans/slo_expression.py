@@ -1,4 +1,4 @@
-"""What an objective measures, before it is compared with a limit, and the comparison itself.
+"""The values that objectives compare with a limit, such as `p(95)`, and the comparison itself.
 
 `p(95)` is a `TimeValue`, `error_ratio()` a `ShareValue`, `throughput("requests")` a `PerSecondValue`,
 `total("iterations")` a `CountValue`, `basket.mean()` a `NumberValue`, `mean(metric="output_tokens")` a `TokensValue`,
@@ -313,7 +313,7 @@ class Expression:
         raise ScenarioError([*self.faults, self.origin.fault(_NO_TRUTH, _NO_TRUTH_HINT)])
 
     def __repr__(self) -> str:
-        """Return the expression as written, such as `p(95)`. It is shown in the error for a missing limit."""
+        """Return the expression as written, such as `p(95)`. The error for a missing limit shows it."""
         return self.expression
 
     @property

@@ -23,11 +23,11 @@ _MOST_OFF: Final = 0.02
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """How many tokens a server counts for the words of a prompt."""
+    """The numbers of tokens that a server counts for the words of a prompt."""
 
     tokens_per_word: float = 1.0
     template_tokens: float = 0.0
-    """Tokens that the server adds to each prompt. They are not part of `prompt(tokens=...)`."""
+    """Tokens that the server adds to each prompt, in addition to those of `prompt(tokens=...)`."""
 
     @classmethod
     def measured(cls, counts: Iterable[tuple[int, int]]) -> Calibration:

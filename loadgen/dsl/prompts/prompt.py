@@ -187,7 +187,7 @@ def blocks(ids: tuple[int, ...], tokens: int, size: int) -> Prompt:
 
 @dataclass(frozen=True, slots=True)
 class Zipf:
-    """How often each group of a prefix is picked: group k (from 1) in proportion to 1 / k^exponent. Made by `zipf`."""
+    """The frequency of each group of a prefix: group k (from 1) in proportion to 1 / k^exponent. Made by `zipf`."""
 
     exponent: float
     origin: Origin = field(compare=False, repr=False)

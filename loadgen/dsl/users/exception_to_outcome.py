@@ -105,7 +105,7 @@ def place(frame: FrameType, line: int | None = None) -> str:
 def where_of(error: BaseException) -> str:
     """Return where in the scenario's own code an exception was raised: "checkout.py:14 in checkout".
 
-    This is the innermost frame that is not loadgen's or a package's; "" if there is none.
+    The place is that of the innermost frame that is not loadgen's or a package's; "" without such a frame.
     """
     where = ""
     for frame, line in _own(cause_of(error)):

@@ -1,4 +1,4 @@
-"""What the client of AI models needs of its user: the texts of prompts, and how long the iteration has waited."""
+"""The user's side of the client of AI models: the texts of prompts, and the time that the iteration has waited."""
 
 from __future__ import annotations
 

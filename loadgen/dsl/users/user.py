@@ -547,9 +547,9 @@ class User:
     def note(self, **fields: object) -> None:
         """Add fields to this iteration, for its failures and exemplars: `user.note(order=reply.pick("$.id", str))`.
 
-        Notes are no tags: they split nothing and may have any number of values. They are shown with each failed request
-        that is stored in full, and with each exemplar, from here to the end of the iteration. A later note replaces a
-        field of the same name. At most 20 fields are kept; texts are cut to 200 characters, and all of them together
+        Notes are not tags: they split no rows and may have any number of values. Each failed request that is stored in
+        full, and each exemplar, shows the notes, from here to the end of the iteration. A later note replaces a field
+        of the same name. At most 20 fields are kept; texts are cut to 200 characters, and all of them together
         to 1 KiB. Fields that look like secrets are masked.
         """
         self._meter.note(fields)
@@ -792,7 +792,7 @@ class User:
     def _be_back(self) -> None:
         """End an idle period of the user and add its length to the iteration's idle time.
 
-        This is also called when a time-out of the journey cancelled the idle period.
+        The runner also calls this when a time-out of the journey cancelled the idle period.
         """
         self._idle_ns += perf_counter_ns() - self._idle_since_ns
         self._idle_since_ns = 0

@@ -136,7 +136,7 @@ class UserFactory:
         if ways.has_ttfb:
             self.meter_class = with_first_byte(self.meter_class)
         self.model = None if ways.llm is None else ModelFacts(ways.llm)
-        """What is known of the AI model; the set-up finds out more."""
+        """The known facts about the AI model; the set-up adds more."""
         self._llm_worker = LlmWorker()
         if ways.llm is not None:
             self.meter_class = with_streams(self.meter_class)

@@ -465,7 +465,7 @@ def _defined(fn: Callable[..., Any]) -> str:
 
 
 def _standing(running: Coroutine[Any, Any, Any]) -> str:
-    """Return the place in the scenario's own code at which a suspended coroutine waits; "" if there is none."""
+    """Return the place in the scenario's own code at which a suspended coroutine waits; "" if not found."""
     where = ""
     at: Any = running
     while at is not None:

@@ -437,7 +437,7 @@ class SelfCheck:
 
 
 def scenario_line(folder: str, frame: FrameType | None, *, through_ours: bool) -> str:
-    """Return "file:line (function)" of the innermost frame in the scenario's folder; "" if there is none.
+    """Return "file:line (function)" of the innermost frame in the scenario's folder; "" if not found.
 
     It searches from `frame` outwards. Without `through_ours` it also returns "" if that code is calling loadgen: time
     in our client is not the scenario's fault.

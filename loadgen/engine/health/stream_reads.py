@@ -1,7 +1,7 @@
-"""Counts the reads of streams of one worker, and decides for each interval for which metrics it was fit to measure.
+"""Counts the reads of streams of one worker, and decides for each interval which metrics the worker could measure.
 
-The limits are those of docs/llm-clocks.md. Read lag is the time from the arrival of a read's last byte, by the kernel,
-to our read of it. Without the kernel's time the lag of the event loop stands in for it.
+docs/llm-clocks.md explains the limits. Read lag is the time from the arrival of a read's last byte, by the kernel's
+clock, to our read of it. Without the kernel's time, the lag of the event loop replaces it.
 """
 
 from __future__ import annotations
@@ -52,8 +52,8 @@ class Reads:
 def unfit_for(seen: Reads) -> tuple[bool, bool, bool]:
     """Return whether an interval was unfit for (ttft, itl with icl and stall, tpot).
 
-    The ends of a stream have errors of at most the lag, and tpot divides their difference by the number of gaps.
-    Without a stream that ended there is no tpot, so the interval is fit for it.
+    The errors of a stream's first and last time are at most the lag, and tpot divides the time between them by the
+    number of gaps. If no stream ended, there is no tpot, so the interval is fit for tpot.
     """
     gap_limit_ns = max(_GAP_FLOOR_NS, _LAG_SHARE * seen.icl_p50_ns)
     ttft = max(seen.lag_p99_ns, seen.send_lag_p99_ns) > max(_TTFT_FLOOR_NS, _LAG_SHARE * seen.ttft_p50_ns)
@@ -63,10 +63,10 @@ def unfit_for(seen: Reads) -> tuple[bool, bool, bool]:
 
 
 class StreamReads:
-    """The reads of streams of one worker since the last `take`. Its replies count, and its self-check takes.
+    """The reads of streams of one worker since the last `take`. Replies count them, and the self-check calls `take`.
 
-    lag_ns: the lag of the read that is being passed on right now; -1: it has no kernel's time. A connection sets it.
-    remap: is called in each `take`, so that the kernel's clock is compared with ours once an interval.
+    lag_ns: the lag of the read that the connection is passing on right now; -1 without the kernel's time. The
+    connection sets it. remap: called in each `take`, so that the kernel's clock is compared with ours once an interval.
     """
 
     __slots__ = (
@@ -116,7 +116,10 @@ class StreamReads:
         self._read(events)
 
     def later(self, events: int, gap_ns: int) -> None:
-        """HOT, once a read: budget 0.3 µs (bench/llm.py). Count a later read with tokens; its gap to the one before."""
+        """HOT, once a read: budget 0.3 µs (bench/llm.py). Count a later read with tokens.
+
+        gap_ns: the time since the previous read with tokens.
+        """
         self._gaps_ns.append(gap_ns)
         self._read(events)
 
@@ -136,10 +139,10 @@ class StreamReads:
                 self._ours += events - 1
 
     def take(self, loop_lag_p99_ns: int, send_lag_p99_ns: int) -> StreamHealth | None:
-        """Return the reads since the last call, and forget them; None if there were none.
+        """Return the reads since the last call, and forget them; None if there was no read.
 
         Args:
-            loop_lag_p99_ns: p99 of the event loop's lag in this interval. send_lag_p99_ns: of the generator lag.
+            loop_lag_p99_ns: p99 of the event loop's lag in this interval. send_lag_p99_ns: p99 of the generator lag.
         """
         self.remap()
         lags = np.frombuffer(self._lags_ns, dtype=np.int64)

@@ -2,11 +2,11 @@
 
 Going to sleep and waking costs a process some 20 to 30 µs of CPU in a virtual machine, and the wake-up is late by about
 as much. For a wait below that, turning the loop costs no more, answers are read meanwhile, and the start is not late.
-At low rates waits are long and the loop sleeps as ever.
+At low rates waits are long, and the loop sleeps.
 
-A worker that shares its core must not turn the loop: it would take the time from others and lose its own turn
-when it needs it. So there is no busy waiting if the machine has no more cores than workers, and none after a second in
-which the worker had to wait for a core.
+A worker that shares its core must not turn the loop: it would take CPU time from other programs, and the system would
+then make it wait when it needs the core. So a worker never waits busily if the machine has no more cores than workers,
+and not in the second after one in which it had to wait for a core.
 """
 
 from __future__ import annotations
@@ -26,9 +26,10 @@ MOST_NS: Final = 60_000
 _ROUNDS: Final = 20
 _SLEEP_NS: Final = 100_000
 EMPTY_TURN_NS: Final = 15_000
-"""A turn of the loop that took no longer had nothing to do: it costs 4 to 8 µs, and one that reads an answer 20."""
+"""A turn of the loop of at most this time had nothing to do: an empty turn takes 4 to 8 µs, and one that reads an
+answer 20 µs."""
 _STARVED: Final = 0.02
-"""Share of an interval that a worker may wait for a core before it stops busy waiting in the next one."""
+"""If a worker waits for a core for more than this share of an interval, it does not wait busily in the next one."""
 
 
 class BusyWait:
@@ -45,11 +46,11 @@ class BusyWait:
         self.ns = most_ns
         """The present limit: `most_ns`, or 0 while the worker shares its core."""
         self.spent_ns = 0
-        """CPU time so far of turns in which nothing else had to be done; the start loop adds it up."""
+        """CPU time so far of turns in which nothing had to be done. `MonotonicClock` adds it up."""
         self._taken_ns = 0
 
     def take_spent_ns(self) -> int:
-        """Return the CPU time that busy waiting has cost since the last call: time that the worker has left over."""
+        """Return the CPU time of busy waiting since the last call. The worker could have used this time for load."""
         spent_ns, self._taken_ns = self.spent_ns - self._taken_ns, self.spent_ns
         return spent_ns
 
@@ -62,10 +63,12 @@ NO_BUSY_WAIT: Final = BusyWait(0)
 
 
 def measured_ns(workers: int) -> int:
-    """Measure which waits are too short to sleep: the CPU time of a sleep plus the median delay of its end, in ns.
+    """Measure below which length a wait is too short to sleep, and return this length in ns.
 
-    The measurement takes 3 ms. The result is at most `MOST_NS`. It is 0 on systems without timerfd, and if an agent
-    with this number of workers leaves no core of the machine free, or has more workers than cores that it may use.
+    The length is the CPU time of a sleep plus the median delay of its end, and at most `MOST_NS`. The measurement takes
+    3 ms. The result is 0, so that workers never wait busily, on systems without timerfd. The result is also 0 if an
+    agent with this number of workers leaves no core of the machine free, or has more workers than cores that it may
+    use.
     """
     if sys.platform != "linux" or workers >= (os.cpu_count() or 1) or workers > len(os.sched_getaffinity(0)):
         return 0

@@ -1,11 +1,11 @@
-"""How fast late arrivals are released: a backlog of the generator's own never becomes a burst at the target.
+"""Limits how fast late arrivals are released, so that a backlog of the generator never becomes a burst at the target.
 
-The start loop waits for nothing but the clock, so an arrival that it reaches late is late through the generator: the
-worker was stopped, starved or busy. Releasing all of them at once would be a burst that no plan contains. So the plan's
-time passes at most twice as fast as real time while the loop is behind, apart from a small allowance that lets an
-ordinary late wake-up catch up at once.
+The start loop waits only for the clock. So an arrival that it reaches late is late because of the generator: the worker
+was stopped, starved or busy. Releasing all late arrivals at once would be a burst that the plan does not contain. So
+while the loop is behind, the plan's time passes at most twice as fast as real time. There is a small allowance, so that
+the loop can catch up at once after an ordinary late wake-up.
 
-Arrivals that wait for the target (all users busy) are not concerned: the start loop has released them when they were
+Arrivals that wait for the target (all users busy) are not limited here: the start loop released them when they were
 due, and they wait in the user pool.
 
 Pure. Times are ns on the load's clock.
@@ -20,19 +20,19 @@ from loadgen.units import NS_PER_MS
 __all__ = ["ALLOWANCE_NS", "CATCH_UP", "REST_NS", "CatchUp"]
 
 CATCH_UP: Final = 2
-"""How many times faster than real time the plan's time passes while the start loop is behind."""
+"""Speed of the plan's time while the start loop is behind, as a multiple of real time."""
 ALLOWANCE_NS: Final = 4 * NS_PER_MS
-"""Most of the plan's time that is released at once: in 100 ms at most 2.04 times the planned arrivals."""
+"""Most of the plan's time that is released at once. So 100 ms contain at most 2.04 times the planned arrivals."""
 REST_NS: Final = NS_PER_MS
-"""Pause between two releases during the catch-up. Much shorter than the allowance lasts, so that no time is lost."""
+"""Pause between two releases during the catch-up, much shorter than the allowance, so that no time is lost."""
 
 
 class CatchUp:
     """Limits how fast a late start loop catches up: a token bucket whose tokens are ns of the plan's time.
 
-    Each ns of real time adds `CATCH_UP` tokens, and the bucket holds `ALLOWANCE_NS`. If the calls of `release` are
-    further apart than that, one after the other, the bucket holds the tokens of one gap. With a fixed size such a loop
-    could not follow the plan, even with CPU time to spare.
+    Each ns of real time adds `CATCH_UP` tokens, and the bucket holds `ALLOWANCE_NS` tokens. If calls of `release` are
+    regularly further apart, the bucket holds the tokens of the last gap between two calls. With a fixed size, such a
+    loop could not follow the plan even if it had enough CPU time.
 
     Args:
         at_ns: arrivals that are due before this time were started.
@@ -51,7 +51,7 @@ class CatchUp:
     def release(self, now_ns: int) -> int:
         """Return the time up to which due arrivals may start: `now_ns` if the loop is on time, earlier if it is late.
 
-        It uses up the tokens for this time.
+        The call uses up the tokens for this time.
         """
         gap_ns = now_ns - self._at_ns
         tokens_ns = min(self._tokens_ns + CATCH_UP * gap_ns, max(ALLOWANCE_NS, CATCH_UP * self._gap_ns))

@@ -21,13 +21,16 @@ class Clock(Protocol):
         """Return the time since T0 (the start of the load) in ns; negative before T0."""
 
     async def sleep_until(self, at_ns: int) -> None:
-        """Wait until `at_ns` after T0. It may return late, but never early."""
+        """Wait until `at_ns` after T0. This method may return late, but never early."""
 
     def close(self) -> None: ...
 
 
 class _Turn:
-    """Awaited, it lets the loop turn once: answers are read and other tasks run. Cheaper than `asyncio.sleep(0)`."""
+    """An awaitable that lets the loop turn once, so that it reads answers and runs other tasks.
+
+    The awaitable is cheaper than `asyncio.sleep(0)`.
+    """
 
     def __await__(self) -> Generator[None, None, None]:
         yield
@@ -41,7 +44,7 @@ class MonotonicClock:
 
     Args:
         t0_ns: T0 on `perf_counter_ns`.
-        busy_wait: which waits are too short to sleep.
+        busy_wait: decides which waits are too short to sleep.
     """
 
     def __init__(self, t0_ns: int, busy_wait: BusyWait = NO_BUSY_WAIT) -> None:
@@ -50,14 +53,14 @@ class MonotonicClock:
         self._wake = Wake(asyncio.get_running_loop())
         self._alarm = new_alarm(self._wake.wake)
         self.wakes_ns = 0
-        """Until when `sleep_until` waits, or has waited last, on `perf_counter_ns`; 0 before its first call."""
+        """The end of the present or last wait of `sleep_until`, on `perf_counter_ns`; 0 before its first call."""
 
     def elapsed_ns(self) -> int:
         """Return the time since T0 (the start of the load) in ns; negative before T0."""
         return perf_counter_ns() - self.t0_ns
 
     async def sleep_until(self, at_ns: int) -> None:
-        """Wait until `at_ns` after T0. It may return late, but never early."""
+        """Wait until `at_ns` after T0. This method may return late, but never early."""
         until_ns = self.wakes_ns = self.t0_ns + at_ns
         while (left_ns := until_ns - perf_counter_ns()) > 0:
             if left_ns <= self._busy_wait.ns:
@@ -85,7 +88,7 @@ class MonotonicClock:
 async def sleep_to(clock: Clock, at_ns: int) -> None:
     """Wait until `at_ns` after T0 with the loop's own timers.
 
-    They are cheap for many waiters that need no precision, such as closed users.
+    These timers are cheap for many waiters that need no precision, such as closed users.
     """
     while (wait_ns := at_ns - clock.elapsed_ns()) > 0:  # noqa: ASYNC110  # a timer may fire early
         await asyncio.sleep(wait_ns / 1e9)

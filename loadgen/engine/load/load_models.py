@@ -4,8 +4,8 @@
     ClosedDrive    keeps users iterating while they are present
     CountedDrive   lets users iterate until all iterations are done
 
-One instance drives one worker's share. Times are ns from the load's beginning. The controller sends
-changes of the stages ahead of time. A change that arrives late takes effect at once.
+One instance drives one worker's share of one load. Times are ns from the load's beginning. The controller sends changes
+of the stages ahead of time. A change that arrives late takes effect at once.
 """
 
 from __future__ import annotations
@@ -35,17 +35,17 @@ __all__ = ["ClosedDrive", "CountedDrive", "Drive", "Mark", "OpenDrive"]
 
 
 KEPT_NS: Final = 600 * NS_PER_S
-"""Time before a change for which the old curve is kept. Arrivals that were due earlier cannot be waiting any more."""
+"""The old curve is kept for this time before a change. Arrivals that were due earlier cannot be waiting any more."""
 _NEAR_NS: Final = 1_000
 """Arrivals due within this time count as due. The time is longer than the rounding of a due time, so none starts twice.
 """
 
 
 class Mark:
-    """The progress of this share, stored in memory that a replacement process shares (`shared_progress.py`).
+    """The progress of this share, in shared memory that a replacement of this process can read (`shared_progress.py`).
 
     For an open load: the fleet's first arrival that had not been begun at the last change of the load or its shares.
-    For a counted load: the number of our iterations that were begun.
+    For a counted load: the number of this share's iterations that were begun.
     """
 
     def __init__(self, kept: memoryview[int] | None, load: int) -> None:
@@ -63,12 +63,12 @@ class Mark:
 
 
 class OpenDrive:
-    """Starts each of our arrivals once, even if the curve changes: a change moves due times, not arrival numbers.
+    """Starts each arrival of this share once, even if the curve changes: a change moves due times, not arrival numbers.
 
     Args:
         mark: arrivals before the mark may have been started; arrivals after it follow the current curve.
-        first_arrival: called with (number, n) for each share change, and with number 0 for the end of the load: n is
-            the fleet's first arrival for which it holds.
+        first_arrival: called with (number of the share change, n) for each share change. n is the fleet's first arrival
+            for which the change holds. At the end of the load it is called with (0, n): n is the number of arrivals.
     """
 
     def __init__(
@@ -85,7 +85,7 @@ class OpenDrive:
         self._pool, self._warmup_ns, self._mark = pool, warmup_ns, mark
         self._first_arrival = first_arrival
         self._following = 0
-        """All our arrivals before this one were started. A lower bound: exact once the start loop has been cancelled.
+        """All arrivals of this share before this number were started. A lower bound until the start loop is cancelled.
         """
         self._cursor = Cursor()
         self.end_ns: int | None = schedule.end_ns
@@ -93,7 +93,7 @@ class OpenDrive:
         self._through = asyncio.Event()
         self._driving: asyncio.Task[None] | None = None
         self._until_ns: int | None = None
-        """Arrivals due from then on belong to other agents."""
+        """Arrivals that are due at this time or later belong to other agents."""
 
     def adjust(self, at_ns: int, stages: Sequence[Stage]) -> None:
         """Replace the load's curve from `at_ns` after its beginning by these stages."""
@@ -138,7 +138,8 @@ class OpenDrive:
         It does not return after the last arrival, because the load may be extended.
 
         Args:
-            since_ns: our arrivals due between then and `from_ns` count as missed. None: they are not ours.
+            since_ns: this share's arrivals that are due from here to `from_ns` count as missed. None: arrivals before
+                `from_ns` do not belong to this share.
         """
         if since_ns is not None:
             self._following = self._schedule.count_at(max(0, since_ns))
@@ -211,7 +212,7 @@ class OpenDrive:
             self._mark.done = done
 
     def _miss(self, before: Deal, after: Deal, done: int, t0_ns: int) -> None:
-        """Count arrivals as missed that a share change gave to this share, but that were due before the change arrived.
+        """Count arrivals as missed if a share change gave them to this share after they were due.
 
         The fleet's arrivals before number `done` are due already. Starting them now would cause a burst.
         """
@@ -228,7 +229,7 @@ class OpenDrive:
 
 
 class ClosedDrive:
-    """Keeps our users iterating while the planned number includes them. During a pause the same users stay.
+    """Keeps this share's users iterating while the plan has them present. During a pause the same users stay.
 
     Args:
         skipped: called with the number of cycles that a paced user skipped.
@@ -252,9 +253,9 @@ class ClosedDrive:
         self._changes = Changes()
         self._cycles = self._new_cycles()
         self._tenures: Mapping[int, Tenure] = {}
-        """Our users, and the times in which each is ours."""
+        """This share's users, and the times in which each belongs to it."""
         self._until_ns: int | None = None
-        """From then on all users belong to other agents."""
+        """From this time on, all users belong to other agents."""
 
     def adjust(self, at_ns: int, stages: Sequence[Stage]) -> None:
         """Replace the load's curve of users from `at_ns` after its beginning by these stages."""
@@ -296,7 +297,7 @@ class ClosedDrive:
     ) -> None:
         """Keep this share's users iterating while the plan has them present, until `stop` is set.
 
-        It goes on when all have left, because a change may bring users back.
+        The method goes on when all have left, because a change may bring users back.
         """
         self._crowd = Crowd(self._users(), self._spans, from_ns)
         self._crowd.is_held = self.end_ns is None
@@ -335,10 +336,10 @@ class ClosedDrive:
 
 
 class CountedDrive:
-    """Lets our users run our iterations. A pause is possible; the duration depends on the target.
+    """Lets this share's users run its iterations. The load can be paused. Its duration depends on the target.
 
     Args:
-        mark: stores how many of our iterations were begun.
+        mark: stores the number of this share's iterations that were begun.
     """
 
     end_ns = None
@@ -427,9 +428,9 @@ Drive = OpenDrive | ClosedDrive | CountedDrive
 
 
 def _marked(own: Iterator[tuple[int, int]], marks: memoryview[int], load: int, done: int) -> Iterator[tuple[int, int]]:
-    """Yield the iterations of `own`, and store their number in shared memory before each.
+    """Yield the iterations of `own`, and store their count in shared memory before each one.
 
-    So an iteration that may have begun is never begun again by a replacement process.
+    So a replacement process never begins an iteration again that may have begun.
     """
     for count, one in enumerate(own, done + 1):
         marks[load] = count

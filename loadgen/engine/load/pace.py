@@ -19,7 +19,7 @@ __all__ = ["Cycles", "Pace", "next_cycle"]
 
 
 def next_cycle(due_ns: int, every_ns: int, now_ns: int) -> tuple[int, int]:
-    """Return when the user's next cycle that is not past begins, and how many cycles it skipped because it was late.
+    """Return (beginning of the user's next cycle at or after `now_ns`, number of cycles that it skipped by being late).
 
     A cycle is one period of the pace. `due_ns` is the beginning of the current cycle, `every_ns` its length.
     """
@@ -32,15 +32,15 @@ def next_cycle(due_ns: int, every_ns: int, now_ns: int) -> tuple[int, int]:
 
 
 class Cycles:
-    """The cycles of all users of a closed load. They follow from the stages alone, so all agents compute the same.
+    """The cycles of all users of a closed load. They follow from the stages alone, so all agents compute the same ones.
 
     A user's cycles begin when it arrives. Users that arrive at the same moment are spread over the first cycle, in the
     order of their numbers: the k-th of m waits k·every/m. So a constant number of users starts iterations at a constant
     rate, users / every. Users that arrive along a ramp are spread by the ramp itself.
 
     Args:
-        stages: of the number of users.
-        every_ns: above 0.
+        stages: the curve of the number of users.
+        every_ns: the length of a cycle, above 0.
         is_spread: False: users that arrive at the same moment begin at the same moment.
     """
 
@@ -74,10 +74,10 @@ class Cycles:
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """The pace of users, as `drive_users` needs it."""
+    """The pace of the users of one load, for `drive_users`."""
 
     every_ns: int
     first_ns: Callable[[int, int], int | None]
-    """As `Cycles.first_ns`; for the current stages."""
+    """`Cycles.first_ns` of the current stages."""
     skipped: Callable[[int], None]
     """Called with the number of cycles that a user skipped."""

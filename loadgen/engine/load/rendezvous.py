@@ -1,12 +1,13 @@
 """Rendez-vous: users of one worker wait until enough users of the whole fleet wait.
 
-A worker knows only its own users. It sends the counts of its waiting users (`tell`), and receives which
-of them may continue, and when (`release`). The controller decides that for all workers. Without a
-controller, the worker is the whole fleet and decides itself.
+A worker has only its own users. It sends the counts of its waiting users to the controller (`tell`). The controller
+decides for all workers which users may continue and when, and sends this back (`release`). Without a controller, the
+worker is the whole fleet and decides itself.
 
-Users of one point are interchangeable: a point is a queue with two counts that only grow, `arrived` and
-`gone`. So "up to the 20th" means the same however often it is received, and whichever users have left
-meanwhile. No user waits for ever: each has a time-out, and the end of the load releases all.
+A rendez-vous is a point with a queue of users and two counts that only grow, `arrived` and `gone`. A release names a
+count of arrivals, such as "all users up to the 20th that arrived". So a release that is received twice has no further
+effect, and it does not matter which users have left in between. No user waits for ever: each has a time-out, and the
+end of the load releases all.
 
 Nothing in this module costs anything while no journey has a rendez-vous. Times are ns of `perf_counter_ns`.
 """
@@ -29,9 +30,9 @@ from loadgen.units import NS_PER_MS, NS_PER_S, format_duration
 __all__ = ["AHEAD_NS", "END_GRACE_S", "LATE_NS", "TELL_NS", "Ended", "Points"]
 
 TELL_NS: Final = 50 * NS_PER_MS
-"""Least time between two messages: users that arrive one by one cost at most 20 messages a second."""
+"""Shortest time between two messages, so that users that arrive one by one cause at most 20 messages a second."""
 END_GRACE_S: Final = 1.0
-"""Wait after the planned end of the load, for groups that were complete by then and whose release is on its way."""
+"""Wait after the planned end of the load, for the releases of groups that were complete by then."""
 LATE_NS: Final = 20 * NS_PER_MS
 """A release that arrives later than this after its time is noted."""
 AHEAD_NS: Final = 2 * NS_PER_S
@@ -50,7 +51,7 @@ class _Point:
         self.load, self.name, self.users = load, name, users
         self.arrived = self.gone = 0
         self.queue: dict[asyncio.Future[Ended], None] = {}
-        """Users that wait and are not released yet, the first first."""
+        """Users that wait and are not released yet, in order of arrival."""
 
     def take(self, number: int) -> list[asyncio.Future[Ended]]:
         """Remove the `number` users that have waited longest, and return their futures."""
@@ -68,7 +69,7 @@ class Points:
         tell: called with the counts of all points after a change, at most once in `TELL_NS`. None: this worker is the
             whole fleet.
         note: called with a remark for the operator.
-        known: removes secrets from a name, since the name leaves the worker.
+        known: returns a name without its secrets, because names leave the worker.
     """
 
     def __init__(
@@ -97,7 +98,7 @@ class Points:
         Return how the wait ended. It ends after `timeout_s` at the latest. A cancelled caller stops waiting.
 
         Raises:
-            UsageError: the point has another number of users, or the worker has too many points.
+            UsageError: the rendez-vous was used with another number of users, or the worker has too many of them.
         """
         point = self._point(load, name, users)
         if self._is_over or load in self._ended:
@@ -119,12 +120,12 @@ class Points:
     def release(self, load: int, name: str, upto: int, at_ns: int) -> None:
         """Let waiting users of a rendez-vous continue at `at_ns` (`perf_counter_ns`), or at once if that is past.
 
-        `upto` counts arrivals since the start: all users up to the `upto`-th that ever arrived at this worker continue.
+        `upto` counts the arrivals at this worker since the start: the first `upto` users that ever arrived continue.
         """
         point = self._public.get((load, name))
         if point is None:
             return
-        # `upto` counts all users that ever arrived, so a repeated message releases nobody twice.
+        # `upto` counts all users that ever arrived, so a repeated message releases no user twice.
         taken = point.take(max(0, min(upto, point.arrived) - point.gone))
         if taken:
             now_ns = perf_counter_ns()

@@ -1,4 +1,4 @@
-"""The due times of our own iterations: a load profile combined with a share.
+"""Computes the due times of this worker's own iterations from a load profile and a share.
 
 Pure: no clock, no waiting. The caller takes one block at a time, so a run of a day costs no more
 memory than one of a minute.
@@ -20,11 +20,12 @@ from loadgen.profiles.profile import IterationProfile
 __all__ = ["BLOCK", "Block", "due_times", "own_iterations"]
 
 BLOCK = 1_000
-"""Arrivals computed at once: about 70 µs, too short to delay a start, and 0.07 µs an arrival, lists included."""
+"""Arrivals that are computed at once. This takes about 70 µs, which is too short to delay a start: 0.07 µs an arrival,
+including the lists."""
 
 
 class Block(NamedTuple):
-    """Our arrivals in the order in which they are due. Three lists of one length."""
+    """This worker's arrivals in the order in which they are due, as three lists of one length."""
 
     due_ns: list[int]
     """From the start of the run, non-decreasing."""
@@ -48,11 +49,12 @@ def due_times(
     `chance` draws their journeys at random. Without it the share's own order of journeys is used.
 
     Args:
-        from_ns: arrivals due before it belong to other agents, and are skipped without cost.
-        from_n: arrivals before it were started, whenever they were due.
-        until_ns: arrivals due from then on belong to other agents. So if agents join or leave, each arrival belongs to
-            exactly one set of shares, the one that holds when it is due, and to exactly one agent of it.
-        until_n: this arrival and later ones belong to other agents.
+        dues: the due times of the fleet's arrivals.
+        from_ns: arrivals that are due earlier belong to other agents, and are skipped without cost.
+        from_n: arrivals with a lower number were started before.
+        until_ns: arrivals that are due at this time or later belong to other agents. So when agents join or leave, each
+            arrival belongs to exactly one agent: by the shares that are in force when it is due.
+        until_n: arrivals with this number or a higher one belong to other agents.
     """
     total = dues.total()
     if until_ns is not None:
@@ -66,7 +68,7 @@ def due_times(
 
 
 def _first_from(dues: Dues, total: int, from_ns: int) -> int:
-    """Return the number of the fleet's first arrival that is due at `from_ns` or later; `total` if there is none."""
+    """Return the number of the fleet's first arrival that is due at `from_ns` or later; `total` without one."""
     if from_ns <= 0:
         return 0
     return bisect_left(range(total), from_ns, key=lambda n: int(dues.due_ns(np.array([n]))[0]))
@@ -77,8 +79,8 @@ def own_iterations(
 ) -> Iterator[tuple[int, int]]:
     """Yield the iterations of this share of a counted load, without the first `done`.
 
-    Each is (number in the fleet's iterations, journey index). Agents share them by their numbers of users, see
-    `Share.for_iterations`; if each user does the same number, see `Share.round`.
+    Each is (number in the fleet's iterations, journey index). Agents get iterations in proportion to their numbers of
+    users (`Share.for_iterations`). If the profile gives each user the same number of iterations, see `Share.round`.
     """
     if profile.per_user:
         yield from _by_rounds(profile, share, chance, done)
@@ -97,7 +99,7 @@ def _by_rounds(
 ) -> Iterator[tuple[int, int]]:
     """Yield the share's iterations if each user does the same number, without the first `done`.
 
-    First come the first iterations of all its users, then all second ones, and so on.
+    They begin with the first iteration of each of its users, then the second iteration of each, and so on.
     """
     own = len(share.owns_users(profile.users))
     if not own:

@@ -1,19 +1,18 @@
 """Splits arrivals, iterations and users among agents and workers.
 
-Every agent computes its own exact share from its index and the weights of all. Agents do not negotiate,
-and none walks through the fleet's arrivals one by one. Arrivals, iterations and users are counted from
-0 over the whole fleet.
+Each agent computes its own exact share from its index and the weights of all agents, without messages. It does not go
+through all of the fleet's arrivals. Arrivals, iterations and users are numbered from 0 over the whole fleet.
 
-The mix comes first: the journey of arrival n follows from n alone. Then the arrivals of each journey
-are split among the agents, journey by journey. So each agent has its part of every journey after any
-number of arrivals, and never more than one arrival too many or too few.
+First the mix decides the journey of an arrival: it follows from the number n of the arrival alone. Then the arrivals of
+each journey are split among the agents, journey by journey. So after any number of arrivals, each agent has had its
+part of each journey, within one arrival.
 
     n        0  1  2  3  4  5  6  7     mix 3:1, agents 1:1
     journey  a  a  b  a  a  a  b  a
     agent    0  1  1  0  1  0  0  1     b in reverse order, so that the totals stay even
 
-The workers of an agent split the agent's arrivals once more, journey by journey, in turns. An agent is
-exact within 1 for any number of workers, so no agent needs to know the number of another's workers.
+The workers of an agent split the agent's arrivals once more, journey by journey, in turns. An agent's part is exact
+within 1 for any number of workers, so an agent does not need the number of workers of other agents.
 """
 
 from __future__ import annotations
@@ -32,8 +31,8 @@ __all__ = ["MAX_PERIOD", "RandomMix", "RowIndex", "Share", "at_least_one", "orde
 
 _LOAD_STEP = 0xBF58476D1CE4E5B9
 _MOST_DEALT = 4_000_000
-"""Most arrivals of one period that are split among workers. Beyond it workers with fewer users take turns like the
-others.
+"""Most arrivals of one period that are split among workers. In longer periods, workers with fewer users take as many
+turns as the others.
 """
 MAX_PERIOD = 1_000
 """Longest period of weights. Weights with a longer one are rounded: an error of at most 0.1 % of the load."""
@@ -76,11 +75,11 @@ def whole_weights(weights: Sequence[float]) -> tuple[tuple[int, ...], bool]:
 def order(weights: Sequence[float]) -> np.ndarray:
     """Return the order in which members with these weights take turns: one period of indices into `weights`, int64.
 
-    Repeated any number of times, after any number of turns each index has had its part within 1 (strictly less). The
-    same holds for the order read backwards.
+    The order can be repeated any number of times. After any number of turns, the turns of each index differ from its
+    exact part by less than 1. The same holds for the order read backwards.
 
     Source: R. Tijdeman, "The chairman assignment problem", Discrete Mathematics 32 (1980): among the indices whose part
-    has grown enough, take the one with the next deadline. His bound is 1 - 1/(2m - 2).
+    has grown enough, take the one with the next deadline. His bound for m indices is 1 - 1/(2m - 2).
     Cost: O(period · log m); 8 ms for 100 agents of unequal weight (period 1,000), 0.3 s for 5,000.
     """
     counts, _ = whole_weights(weights)
@@ -109,18 +108,18 @@ def order(weights: Sequence[float]) -> np.ndarray:
 
 
 def _release(period: int, d: int, count: int, k: int) -> int:
-    """Return the first turn from which the member's k-th turn may be taken: the first t with count·t/period - k >= 1/d.
+    """Return the first turn at which a member may take its k-th turn (from 0).
 
-    The member has `count` of the `period` turns.
+    The member has `count` of the `period` turns. The result is the first t with count·t/period - k >= 1/d.
     """
     return ceil(Fraction(period * (k * d + 1), count * d))
 
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """One agent's part of a load, or that of one of its workers.
+    """One agent's part of a load, or one worker's part of it. "Our arrivals" are those of this part.
 
-    Everything is computed when it is created: O(period of mix · period of weights · workers).
+    All fields are computed when the share is created: O(period of mix · period of weights · workers).
     """
 
     index: int
@@ -129,7 +128,7 @@ class Share:
     journeys: np.ndarray
     """Order of the journeys, one period."""
     turns: tuple[int, ...]
-    """The same as a tuple for lookups of one element: reading one number from an array takes five times as long."""
+    """`journeys` as a tuple, for lookups of one element: reading one number from an array takes five times as long."""
     is_rounded: bool
     """Whether the agents' weights or the mix were rounded (see `whole_weights`)."""
     mix: tuple[float, ...]
@@ -158,7 +157,8 @@ class Share:
         """Return the share of agent `index` among agents with `weights`, for journeys with the weights `mix`.
 
         Args:
-            worker, workers: index and number of the agent's workers; they take the agent's arrivals in turns.
+            worker, workers: index of this worker, and number of the agent's workers. They take the agent's arrivals in
+                turns.
             max_users: a limit on the fleet's users. A worker that gets none of them gets no arrivals either.
 
         Raises:
@@ -173,7 +173,7 @@ class Share:
         return share._dealt(at_least_one(share._users_by_worker(max_users)))
 
     def of_members(self, members: Collection[int]) -> Share:
-        """Return the share that the agents `members` have together, with all their workers."""
+        """Return the share of several agents (`members`) together, with all their workers."""
         return Share._of_agent(self.index, self.weights, self.mix, members)
 
     @classmethod
@@ -256,7 +256,7 @@ class Share:
             yield self.block(k, min(size, own - k))
 
     def count_below(self, total: int) -> int:
-        """Return how many of the fleet's first `total` arrivals belong to this share."""
+        """Return the number of this share's arrivals among the fleet's first `total` ones."""
         rounds, rest = divmod(total, self.period)
         return rounds * len(self.own_n) + int(np.searchsorted(self.own_n, rest, side="left"))
 
@@ -284,9 +284,9 @@ class Share:
         return owners
 
     def counts_below(self, total: int) -> np.ndarray:
-        """Return for each agent how many of the fleet's first `total` arrivals it has: (agents,) int64.
+        """Return for each agent the number of its arrivals among the fleet's first `total` ones: (agents,) int64.
 
-        Cost: some µs and the length of the two orders, however large `total` is.
+        Cost: some µs and the length of the two orders, for any `total`.
         """
         found = np.zeros(len(self.weights), dtype=np.int64)
         whole = np.bincount(self.agents, minlength=len(found))
@@ -299,23 +299,23 @@ class Share:
         return found
 
     def owns_users(self, users: int) -> tuple[int, ...]:
-        """Return which of the fleet's users 0 to `users` - 1 belong to this share.
+        """Return those of the fleet's users 0 to `users` - 1 that belong to this share.
 
-        For any number of users, the share has its part within 1.
+        For any number of users, the number of this share's users is exact within 1.
         """
         return tuple(self._users_of_agent(users)[self.worker :: self.workers].tolist())
 
     def most_users(self, max_users: int) -> int:
         """Return the most users that this worker may have at a time, if the whole fleet may have `max_users`.
 
-        It is 0 only if this worker has no arrivals either: an agent has at least one user, since it has arrivals.
+        An agent always gets at least one user, because it has arrivals. A worker with 0 users has no arrivals.
         """
         return at_least_one(self._users_by_worker(max_users))[self.worker]
 
     def for_iterations(self, users: int) -> Share:
         """Return the share to use for the iterations of a counted load, in which agents are weighted by their users.
 
-        So an agent without users gets no iteration, and users of all agents have the same number of iterations.
+        So an agent without users gets no iterations, and users of all agents get the same number of iterations.
         """
         counts = np.bincount(self.user_owners(users), minlength=int(self.agents.max()) + 1)
         ours = Share._of_agent(self.index, _padded(counts.tolist(), self.index), self.mix)
@@ -326,9 +326,9 @@ class Share:
         """Return the i-th iteration of each user of this share, if each user does the same number of iterations.
 
         The result is (numbers in the fleet, journey indices), both (own,) int64. The i-th iterations of all `users`
-        users are the numbers from i·users on. The users' order moves on from round to round, so that each user goes
-        through the order of the mix, whatever the number of users is a multiple of. Among the first iterations, of any
-        number, the share has its part within 2.
+        users have the numbers from i·users on. The order of the users is shifted in each round. Otherwise a user would
+        repeat some journeys and miss others if the number of users and the mix's period have a common factor. Among any
+        number of first iterations, the number of this share's iterations is exact within 2.
         """
         own = np.array(self.owns_users(users), dtype=np.int64)
         moved = (1 - users) % len(self.journeys) * i
@@ -338,8 +338,8 @@ class Share:
     def journey_of(self, user: int, i: int) -> int:
         """Return the index of the journey of the i-th iteration (from 0) of the fleet's user `user` in a closed load.
 
-        Each user goes through the order of the mix, starting one place after the user before. So each user has the mix
-        over time, and the fleet has it at any time, from the first second on.
+        Each user goes through the order of the mix, and starts one place after the previous user. So each user has the
+        proportions of the mix over time, and the fleet has them at any time, from the first second on.
         """
         turns = self.turns
         return turns[(user + i) % len(turns)]
@@ -359,7 +359,7 @@ class Share:
 
 
 def _rounds(agents: int, arrivals: int) -> int:
-    """Return after how many periods of the mix a journey's arrivals begin at the first agent of the order again.
+    """Return the number of periods of the mix until a journey's arrivals begin at the first agent of the order again.
 
     `arrivals` is the number of the journey's arrivals in a period, `agents` the length of the agents' order.
     """
@@ -378,8 +378,8 @@ def _padded(counts: Sequence[int], index: int) -> list[int]:
 class RowIndex:
     """Finds the row of a feed for an arrival: its position among the arrivals of the journeys that use the feed.
 
-    So a unique feed is used up row by row, whatever the share of its journeys in the mix, and two journeys that share a
-    feed never share a row. Only for open and counted loads: in closed ones the row belongs to the user.
+    So a unique feed is used row by row without gaps, for any share of its journeys in the mix, and two journeys that
+    share a feed never share a row. Use it only for open and counted loads: in closed loads the row belongs to the user.
 
     Args:
         mix: the weights of the plan's journeys.
@@ -394,7 +394,7 @@ class RowIndex:
         self._per_period = self._ranks[-1]
 
     def below(self, total: int) -> int:
-        """Return how many of the first `total` arrivals take a row of the feed: the rows that a unique feed needs."""
+        """Return the number of arrivals among the first `total` that take a row: a unique feed needs as many rows."""
         rounds, rest = divmod(total, len(self._ranks) - 1)
         return rounds * self._per_period + self._ranks[rest]
 
@@ -404,7 +404,7 @@ class RowIndex:
 
 
 class RandomMix:
-    """Draws the journey of each arrival at random, for a plan with `random=True`. Each n is drawn by itself.
+    """Draws the journey of each arrival at random and independently, for a plan with `random=True`.
 
     The draw depends only on the seed, the load and n, so it is the same for any number of agents.
 
@@ -425,7 +425,7 @@ class RandomMix:
         """Return the index of the journey drawn for each arrival number in `n`: (count,) int64 for (count,) int64."""
         with np.errstate(over="ignore"):
             z = n.astype(np.uint64) * np.uint64(GOLDEN) + self._key
-        # The upper 53 bits, because a float64 holds exactly so many: the quotient is below 1.
+        # The upper 53 bits, because a float64 holds 53 bits exactly: the quotient is below 1.
         uniform = (mixed_each(z) >> np.uint64(11)).astype(np.float64) / float(1 << 53)
         return np.searchsorted(self._ends, uniform, side="right").astype(np.int64)
 

@@ -1,19 +1,19 @@
 """Splits arrivals and users after the agents' weights were changed during a run.
 
-At first a `Share` splits them. With each change, every agent whose weight falls gives some of its
-arrivals, every agent whose weight grows takes some of these, and no agent does both. So an agent keeps
-its other arrivals under their old numbers: a present user stays the same user, and an agent that learns
-late of a loss has started nothing that another agent starts too. A lost agent gives all of its
-arrivals; an agent that joins takes all of its own.
+At first a `Share` splits them. With each change, each agent whose weight falls gives up some of its arrivals, and each
+agent whose weight grows takes some of these. No agent does both. An agent keeps all its other arrivals with their
+numbers. So a present user stays the same user. And if a change reaches an agent late, it has not started arrivals that
+another agent starts, too. A lost agent gives up all of its arrivals. An agent that joins has only arrivals that others
+gave up.
 
     n          0  1  2  3  4  5  6  7  8     agents 1:1:1, the second is lost from n = 3 on
     before     0  1  2  0  1  2  0  1  2
     after      0  1  2  0  0  2  0  2  2
 
-Which arrivals an agent gives, and to which agent, follows from n and the change alone: from the
-fractional part of n·√p, with another prime p for each change (H. Weyl 1916: such parts are spread
-evenly, also among every k-th n, and for several p together). So all agents compute the same without
-messages, and none walks through all arrivals.
+The arrivals that an agent gives up, and the agents that take them, follow from n and the change alone: from the
+fractional part of n·√p, with another prime p for each change (H. Weyl 1916: such parts are spread evenly, also among
+every k-th n, and for several p together). So all agents compute the same result without messages, and no agent goes
+through all arrivals.
 
 Pure; reads no clock.
 """
@@ -32,16 +32,16 @@ from loadgen.engine.load.share import Share, at_least_one
 __all__ = ["Change", "Deal", "Tenure", "moved"]
 
 Tenure = tuple[tuple[int, int | None], ...]
-"""Times [from, until) in which a user is ours, ns from the load's beginning; None: to the end."""
+"""Times [from, until) in which a user belongs to this worker, ns from the load's beginning; None: to the end."""
 _WALKED = 1_000
 """Candidate arrivals that are checked at once: 0.1 ms a change, too short to delay a start."""
 _SAME = 1e-12
-"""Parts that differ by less are equal, computed in two ways."""
+"""Parts that differ by less count as equal: the difference comes from rounding."""
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """New weights of the agents from one arrival, or from one time on."""
+    """A share change: new weights of the agents, from one arrival or from one time on."""
 
     number: int
     """Number of the change within the run, from 1: it selects the prime, so that changes move different arrivals."""
@@ -80,7 +80,7 @@ class Deal:
             yield from self._walked(max(first, begin), total)
 
     def most_users(self) -> int | None:
-        """Return the most users that this worker may have after the last change; None if there is no limit."""
+        """Return the most users that this worker may have after the last change; None without a limit."""
         if self.max_users is None:
             return None
         if not _part(self._weights_before(len(self.changes)), self.share.index):
@@ -88,7 +88,7 @@ class Deal:
         return at_least_one(self._users_by_worker(self.max_users, len(self.changes)))[self.share.worker]
 
     def tenures(self, users: int) -> dict[int, Tenure]:
-        """Return the users that are ever this worker's, each with the times in which it is.
+        """Return all users that belong to this worker at any time, each with the times in which it does.
 
         The fleet has the users 0 to `users` - 1.
         """
@@ -156,9 +156,9 @@ class Deal:
         return found
 
     def _after(self, k: int, x: np.ndarray, owners: np.ndarray, workers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return the agents and workers that have arrivals or users `x` after change `k` (from 0).
+        """Return the agents and workers of arrivals or users `x` after change `k` (from 0).
 
-        `owners` and `workers` are those before it. An agent's workers take the arrivals that it gains in turns.
+        `owners` and `workers` are those before the change. An agent's workers take the arrivals that it gains in turns.
         """
         change = self.changes[k]
         after = moved(x, owners, self._weights_before(k), change.weights, change.number)
@@ -175,7 +175,7 @@ class Deal:
         return self.changes[k - 1].weights if k else self.share.weights
 
     def _ever_ours(self) -> set[int]:
-        """Return the agents that have, before any change, arrivals that may ever be this worker's.
+        """Return the agents whose arrivals, as split before all changes, may belong to this worker at some time.
 
         These are its own agent and, if that agent ever gains arrivals, all agents that ever lose some.
         """
@@ -195,9 +195,9 @@ class Deal:
         return at_least_one([min(1, users) for users in self._users_by_worker(self.max_users, changes)])
 
     def _users_by_worker(self, max_users: int, changes: int) -> list[int]:
-        """Return how many of the fleet's `max_users` users each worker of this agent may have after the first changes.
+        """Return the most users of each worker of this agent after the first `changes` changes.
 
-        `changes` is the number of changes that count.
+        max_users: the most users of the whole fleet.
         """
         owners, x = self.share.user_owners(max_users), np.arange(max_users)
         for k, change in enumerate(self.changes[:changes]):
@@ -214,10 +214,10 @@ class Deal:
 def moved(
     x: np.ndarray, owners: np.ndarray, before: Sequence[float], after: Sequence[float], number: int
 ) -> np.ndarray:
-    """Return the agents that have arrivals or users `x` after a change of weights from `before` to `after`.
+    """Return the agents of arrivals or users `x` after a change of weights from `before` to `after`.
 
-    `owners` are their agents before the change. Each agent keeps the fraction new weight / old weight of its arrivals,
-    or all if its weight grows. The others are split among the agents that gain.
+    owners: their agents before the change. number: of the change. Each agent keeps the fraction new weight / old weight
+    of its arrivals, or all if its weight grows. The other arrivals are split among the agents whose weight grows.
     """
     was, now = _parts(tuple(before), tuple(after))
     gains = np.maximum(now - was, 0.0)
@@ -258,7 +258,7 @@ def _part(weights: Sequence[float], index: int) -> float:
 def _within(x: np.ndarray, k: int) -> np.ndarray:
     """Return a fixed pseudo-random place between 0 and 1 for each number in `x`, different for each `k`.
 
-    It is the fractional part of x·√p, where p is the k-th prime from 0: (len(x),) float64.
+    The place is the fractional part of x·√p, where p is the k-th prime from 0: (len(x),) float64.
     """
     with np.errstate(over="ignore"):
         places = x.astype(np.uint64) * np.uint64(_root(k))

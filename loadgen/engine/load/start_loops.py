@@ -1,8 +1,8 @@
-"""The loops that start iterations when they are due (open), or keep users iterating (closed, counted).
+"""The loops that start iterations when they are due (open loads), or keep users iterating (closed and counted loads).
 
-Each function returns when the last iteration of its share has been started, or as soon as `stop` is
-set; the drain waits for running iterations. No function here deals with regions or agents: a share
-says which arrivals and users are ours.
+Each function returns when the last iteration of its share has been started, or as soon as `stop` is set. The drain then
+waits for running iterations. The functions know nothing about regions or agents: a share decides which arrivals and
+users belong to this worker.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ Yielding at each iteration would cost a turn of the loop, measured as 2 µs a re
 
 
 INTERVAL_TURNS = 3
-"""Most turns of the loop for which an arrival due at the end of an interval waits, so that it counts in the next one.
-The loop sees the two timers in the same turn or in two, in any order.
+"""An arrival that is due exactly at the end of an interval waits at most this number of turns of the loop, so that it
+counts in the next interval. The timers of the arrival and of the interval fire in one turn or in two, in any order.
 """
 
 
@@ -58,12 +58,13 @@ async def drive_arrivals(
 ) -> None:
     """HOT, once an iteration: budget 3 µs (bench/drive.py). Start the arrivals of `blocks` when they are due.
 
-    It returns when all are started or `stop` is set. It waits for absolute times, so a late wake-up shifts one start
-    and not the rate. All due arrivals are started in one tick, and none before it is due. Only when the loop is far
-    behind, through a fault of this machine, are they started at twice the planned rate at most (`catch_up.py`).
+    It returns when all are started or `stop` is set. It waits for absolute times, so a late wake-up delays one start
+    and does not lower the rate. Arrivals that are due at the same time start together, and none starts before it is
+    due. If the loop is far behind because of this machine, it starts late arrivals at most at twice the planned rate
+    (`catch_up.py`).
 
-    It waits only in `sleep_until`, so it can be cancelled at any time and restarted with other due times from `cursor`
-    on: the cursor holds what was not started, and costs the started ones nothing.
+    The loop waits only in `sleep_until` and between turns, so it can be cancelled at any time. `cursor` then has the
+    first arrival that was not started, and the loop can be restarted from there with other due times.
     """
     elapsed_ns = clock.elapsed_ns
     upto_ns = -sys.maxsize  # arrivals due by then may start
@@ -118,14 +119,15 @@ async def drive_users(
     warmup_ns: int,
     pace: Pace | None = None,
 ) -> None:
-    """Keep each user of the crowd iterating while the plan has it present. Return when no user is left or to come.
+    """Keep each user of the crowd iterating while the plan has it present.
+
+    It returns when no user is present and none will be. A user whose time is over finishes its iteration, and leaves
+    unless the plan has it present again later. Its data row is its index. If a changed plan brings back a user that has
+    left, it returns as a new user with the same row.
 
     Args:
         journey_of: (user, number of its iteration from 0) -> journey index.
         pace: begin one iteration in each cycle; None: as fast as the target allows.
-
-    A user whose time is over finishes its iteration, and leaves if it is not to return. Its data row is its index. If a
-    changed plan brings back a user that has left, it returns as a new user with the same row.
     """
 
     async def live(user: int) -> None:
@@ -210,7 +212,8 @@ async def drive_iterations(
     """Run all iterations of `own` with `users` concurrent users, and return when none is left or `stop` is set.
 
     Args:
-        own: (global iteration index, journey index) of each of our iterations. An iteration is only taken to be begun.
+        own: (global iteration index, journey index) of each of this worker's iterations. Each one that is taken from
+            the iterator is begun.
         gate: while it is shut, no iteration begins. Setting `stop` must also open it.
         most: most iterations of one user; None: no limit.
     """
@@ -241,5 +244,5 @@ async def drive_iterations(
 
 
 async def _all(lives: Sequence[Coroutine[object, object, None]]) -> None:
-    """Run the coroutines of all users to their end. A user that is cut off ends alone, without the others."""
+    """Run the coroutines of all users to their end. If one user is cut off, the others continue."""
     await asyncio.gather(*lives, return_exceptions=True)

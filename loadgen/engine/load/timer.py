@@ -1,10 +1,10 @@
-"""One timer that can be set again at any time: it calls back at an absolute time, never before it.
+"""A timer that can be set again at any time. It calls back at an absolute time, never before it.
 
-Timers of uvloop have whole milliseconds and may fire up to 1 ms early. The choice would be between
-spinning (a core at 100 %) and being late by up to a millisecond. On Linux a timerfd waits with the
-kernel's own precision: measured at 2,000 wake-ups/s it is 46 µs late in the median at 41 µs of CPU
-each, compared with 500 µs of CPU each for spinning. Waits that are shorter than a wake-up costs are
-not worth it (`busy_wait.py`). On other systems the loop's timer is used.
+Timers of uvloop have whole milliseconds and may fire up to 1 ms early. With these timers, the start loop would have to
+wait busily (a core at 100 %) or be late by up to a millisecond. On Linux a timerfd waits with the precision of the
+kernel: measured at 2,000 wake-ups/s, the median is 46 µs late. A wake-up costs 41 µs of CPU, and busy waiting 500 µs
+for each. `busy_wait.py` is for waits that are shorter than the cost of a wake-up. On other systems the loop's timer is
+used.
 """
 
 from __future__ import annotations
@@ -90,7 +90,7 @@ class TimerFd:
         )
 
     def set(self, at_ns: int) -> None:
-        """Let it fire at `at_ns`, an absolute time."""
+        """Set the timer to fire at `at_ns` on `perf_counter_ns`, or at once if this time is past."""
         at_ns = max(at_ns, 1)  # 0 would disarm the timer (timerfd_settime(2)); 1 ns is past and fires at once
         if self._settime_ns is not None:
             self._settime_ns(self.fd, flags=_ABSOLUTE, initial=at_ns)

@@ -1,8 +1,8 @@
-"""The users of a closed load while it changes: which are present when, and whether iterations may begin.
+"""Decides which users of a closed load are present, and whether iterations may begin, also while the load changes.
 
-A `Crowd` holds the plan's times of presence and the users that iterate; `start_loops.py` queries it. A
-change takes effect when a user's iteration ends, or at once for a user that waits. Times are ns from
-the load's beginning.
+A `Crowd` holds the times at which the plan has each user present, and the users that iterate now. `start_loops.py`
+queries it. A change takes effect when a user's iteration ends, or at once for a user that waits. Times are ns from the
+load's beginning.
 """
 
 from __future__ import annotations
@@ -71,11 +71,12 @@ class Stay:
 
 
 class Crowd:
-    """Our users of a closed load. Create it within a running loop.
+    """This worker's users of a closed load. Create it within a running loop.
 
     Args:
-        users: our users, out of all that the plan ever has.
-        from_ns: no user is present before it.
+        users: this worker's users, by their index in the fleet, also those that are present only later.
+        spans: returns the times at which a user is present.
+        from_ns: no user is present before this time.
     """
 
     def __init__(self, users: Sequence[int], spans: Spans, from_ns: int = 0) -> None:
@@ -114,9 +115,9 @@ class Crowd:
         return None
 
     def wanted(self, now_ns: int, here: Container[int]) -> Iterator[int]:
-        """Yield the users that must be present now or later and are not in `here`, so that their tasks must be started.
+        """Yield the users whose tasks must be started: those that are present now or later and are not in `here`.
 
-        Cost: 5 µs for each; nothing for those in `here`.
+        Cost: 5 µs for each user that is not in `here`.
         """
         return (user for user in self._users if user not in here and self.next_span(user, now_ns) is not None)
 

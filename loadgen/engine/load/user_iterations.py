@@ -1,8 +1,8 @@
 """The engine's side of users: runs their iterations and records the results.
 
-A `Life` is the scenario's side of one user (cookies, connections, journeys). The engine decides when
-it iterates, takes the times, and records. Lives are reused: a slot's connections outlive the user that
-opened them.
+A `Life` is the scenario's side of one user (cookies, connections, journeys). The engine decides when a life iterates,
+measures the iteration, and records it. In an open load, lives are reused: the next user in a slot has the connections
+that earlier users opened.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ from loadgen.measure.deltas.series_key import Tags
 __all__ = ["OPENS_A_TURN", "PRECONNECTS", "Arrival", "Life", "Slot", "UserPool"]
 
 OPENS_A_TURN: Final = 4
-"""Most users of an open load, each with a connection to open, that are added in one turn of the loop. If more arrivals
-find no free user in one turn, the loop is behind: answers are waiting to be read, and will free users. Opening a
-connection for each arrival would put the loop further behind, with thousands of connections in the end.
+"""Most users of an open load that are added in one turn of the loop; each has a connection to open. If more arrivals
+find no free user in one turn, the loop is behind: answers that wait to be read will free users. Opening a connection
+for each arrival would put the loop further behind, and would end with thousands of connections.
 """
 
 
@@ -58,10 +58,11 @@ class Life(Protocol):
     ended_ns: int
     """When the journey's last line ended; 0 until then."""
     set_up_ns: int
-    """Duration of the user's set-up before the first line; also included in `idle_ns`."""
+    """Duration of the user's set-up before the first line. `idle_ns` includes it."""
     idle_ns: int
-    """Think time, pace and set-up that ended within the iteration: not part of the response time."""
+    """Time within the iteration that is not response time: think time, pace and set-up."""
     outcome: str
+    """How the iteration ended: "ok", "timeout" ..."""
     censored: bool
     """True: the outcome came from a time-out, so the true time is longer."""
 
@@ -71,7 +72,7 @@ class Life(Protocol):
 
     @property
     def noted(self) -> Noted:
-        """What the journey has noted of the iteration (`user.note`); None for nothing."""
+        """The fields that the journey has noted of the iteration (`user.note`); None without any."""
 
     def iterate(self, arrival: Arrival, *, pool_limited: bool) -> Awaitable[None]:
         """Run one iteration of the user's journey. `pool_limited`: the arrival had to wait for a free user."""
@@ -80,10 +81,10 @@ class Life(Protocol):
         """Return the iteration's think time so far in ns: `idle_ns` plus the pause that is going on at `now_ns`."""
 
     def resisted(self) -> None:
-        """Report, once per journey and worker, that the journey caught its cancellation and continued."""
+        """Show a notice that the journey caught its cancellation and continued; once per journey and worker."""
 
     async def preconnect(self) -> None:
-        """Open a connection to the target and keep it for the next iteration. Requests will find errors themselves."""
+        """Open a connection to the target and keep it for the next iteration. Errors are ignored."""
 
     async def close(self) -> None: ...
 
@@ -97,7 +98,7 @@ class Slot:
         self.life = life
         self.arrival: Arrival | None = None
         self.free_ns = 0
-        """When a user was free for the arrival: its due time, or later if it had to wait."""
+        """When the user was free for the arrival; 0: at its due time."""
         self.ready_ns = 0
         """When the iteration was begun; in closed loads response times start here."""
         self.wake: Wake | None = None
@@ -113,10 +114,10 @@ class UserPool:
         max_users: limit; an arrival that finds all users busy waits, and its response time runs from its due time.
         max_lateness_ns: an arrival that waited longer is missed; None: it is started however late.
         load: index of the plan's load.
-        reserve: users with an open connection that are added ahead of demand; 0: each arrival that finds no free user
-            opens its own connection.
-        tags_at: returns the tags of an iteration that is due at a time of `perf_counter_ns`, for those that no user
-            began; None: those of `series`.
+        reserve: number of users with an open connection that are added ahead of demand; 0: each arrival that finds no
+            free user opens its own connection.
+        tags_at: returns the tags of an iteration that is due at a time of `perf_counter_ns`, for missed iterations;
+            None: they have the tags of `series`.
     """
 
     def __init__(
@@ -142,8 +143,8 @@ class UserPool:
         self._free: list[Slot] = []
         self._waiting: deque[Arrival] = deque()
         self._held = 0
-        """So many arrivals at the head of `_waiting` do not wait for the target, but until the loop has read answers:
-        see `OPENS_A_TURN`. Their wait is lag of the generator."""
+        """Number of arrivals at the head of `_waiting` that do not wait for the target, but until the loop has read
+        answers (see `OPENS_A_TURN`). Their wait is generator lag."""
         self._opens = 0
         """Users that were added since the loop's last turn."""
         self._is_turning = False
@@ -182,7 +183,7 @@ class UserPool:
     def arrive(self, arrival: Arrival, *, is_at_once: bool = False) -> None:
         """HOT, once an iteration of an open load: start an arrival that is due now, or let it wait for a user.
 
-        is_at_once: a free user runs up to its first wait within this call; otherwise at the next turn of the loop.
+        is_at_once: true: a free user runs up to its first wait within this call; false: at the next turn of the loop.
         """
         self.due += 1
         self._recorder.counters.iterations_due += 1
@@ -244,7 +245,8 @@ class UserPool:
     def _add_for_waiting(self) -> None:
         """Add users for waiting arrivals, a few in each turn of the loop (see `OPENS_A_TURN`).
 
-        If the limit of users is reached, held arrivals wait for a free user; that wait is no lag any more.
+        If the limit of users is reached, held arrivals wait for a free user. From then on, their wait counts as user
+        wait and not as generator lag.
         """
         while self._waiting:
             if len(self._slots) >= self._max_users:
@@ -271,9 +273,9 @@ class UserPool:
         self._add_for_waiting()
 
     def miss(self, arrival: Arrival) -> None:
-        """Count an arrival as missed that was due and will not be started.
+        """Count an arrival as missed: it was due and will not be started.
 
-        Either this worker learned too late that it must start it, or the load ended.
+        The reason is a share change that reached this worker too late, or the end of the load.
         """
         self.due += 1
         self._recorder.counters.iterations_due += 1
@@ -339,9 +341,9 @@ class UserPool:
             self._notify_idle()
 
     def _next_waiting(self) -> tuple[Arrival, int] | None:
-        """Return the next waiting arrival that is not too late, and when a user was free for it (0: at its due time).
+        """Return (next waiting arrival that is not too late, time at which a user was free for it; 0: at its due time).
 
-        Those that are too late are missed.
+        Arrivals that are too late are counted as missed.
         """
         while self._waiting:
             arrival = self._waiting.popleft()
@@ -361,7 +363,7 @@ class UserPool:
     def _begin(self, slot: Slot, arrival: Arrival) -> Awaitable[None]:
         """HOT, once an iteration: begin it, and return an awaitable that ends with it.
 
-        It is no coroutine: an extra frame would cost at each await of the iteration.
+        This method is not a coroutine, because an extra frame would cost time at each await of the iteration.
         """
         slot.arrival = arrival
         life = slot.life
@@ -435,7 +437,7 @@ class UserPool:
     def in_flight_since(self, now_ns: int) -> Iterator[tuple[int, int, int]]:
         """Yield (journey index, start, think time so far) of each iteration that runs or waits for a user.
 
-        Those of the warm-up are left out. The start is the due time, or in a closed load the real start, on
+        Iterations of the warm-up are left out. The start is the due time, or in a closed load the real start, on
         `perf_counter_ns`. Cost: 0.3 µs a user; called once an interval if an objective over a window needs it.
         """
         for slot in self._slots:
@@ -449,7 +451,7 @@ class UserPool:
                 yield arrival.journey, arrival.due_ns or now_ns, 0
 
     def oldest_ns(self) -> int | None:
-        """Return the start of the oldest iteration that runs or waits, on `perf_counter_ns`; None if there is none.
+        """Return the start of the oldest iteration that runs or waits, on `perf_counter_ns`; None without one.
 
         The start is the due time, or in a closed load the real start.
         """

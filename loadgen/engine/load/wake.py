@@ -1,8 +1,8 @@
-"""A wait of one task that ends at once: whoever wakes the task runs its next step, without a turn of the loop between.
+"""`Wake`: a wait of one task that ends without delay, because the caller of `wake` runs the task's next step itself.
 
 A future calls its task back at the loop's next turn. For a start that is due, such a turn costs a poll of the sockets
-and two callbacks, and on a core that was asleep all of that runs with cold caches. An arrival had two such turns
-between the timer and its first request. `Wake` calls the task directly instead.
+and two callbacks. On a core that was asleep, all of this runs with cold caches. With futures, an arrival had two such
+turns between the timer and its first request. `Wake` calls the task directly instead.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ __all__ = ["Wake"]
 
 
 class Wake:
-    """A wait of one task, which can be used again and again. Create it for a loop; await it in a task of that loop.
+    """A wait of one task at a time, for any number of waits. Create it for a loop, and await it in a task of that loop.
 
-    It follows the protocol by which a task waits for any future, so the task can be cancelled as usual.
+    A `Wake` has the methods that a task calls on a future, so the waiting task can be cancelled as usual.
     """
 
     __slots__ = ("_asyncio_future_blocking", "_call", "_context", "_is_cancelled", "_loop")
@@ -38,9 +38,9 @@ class Wake:
         yield self
 
     def wake(self) -> None:
-        """HOT, up to twice an iteration of an open load. Run the waiting task's next step now; without one do nothing.
+        """HOT, up to twice an iteration of an open load. Run the waiting task's next step before this call returns.
 
-        It may be called in a callback of the loop and in a step of another task.
+        Without a waiting task it does nothing. Call it in a callback of the loop or in a step of another task.
         """
         call, context = self._call, self._context
         if call is None or context is None:
@@ -58,12 +58,15 @@ class Wake:
             _enter_task(loop, task)
 
     def wake_soon(self) -> None:
-        """Run the next step of the waiting task at the loop's next turn, as a future does; without one do nothing."""
+        """Run the next step of the waiting task at the loop's next turn, as a future does.
+
+        Without a waiting task it does nothing.
+        """
         call, self._call = self._call, None
         if call is not None:
             self._loop.call_soon(call, self, context=self._context)
 
-    # -- what a task calls on the future for which it waits ------------------------------------------
+    # -- called by a task on the future for which it waits -------------------------------------------
 
     def get_loop(self) -> asyncio.AbstractEventLoop:
         return self._loop

@@ -49,7 +49,7 @@ __all__ = [
 MAX_OUTCOMES: Final = 50
 """Most outcomes of a series in one interval; the rest is `(other)`."""
 Noted = Mapping[str, object] | None
-"""What a journey noted of its iteration. A later note makes a new mapping."""
+"""The fields that a journey noted of its iteration (`user.note`). A later note makes a new mapping."""
 Picked = tuple[str, int, int, int, int, int, str, Noted]
 """outcome, at_ns, response_ns, service_ns, n, load, trace, noted."""
 

@@ -41,7 +41,7 @@ __all__ = ["Goodput", "RunningStream", "StreamSeries", "goodputs_of"]
 
 @dataclass(frozen=True, slots=True)
 class Goodput:
-    """The limits that a good request keeps, of one or more goodput objectives with the same limits.
+    """The limits of one or more goodput objectives, if these have the same limits.
 
     limits: by name (`terms.GOODPUT_LIMITS`), the greatest good value in ns. text: identifies the limits.
     """
@@ -84,7 +84,7 @@ def _value(times: StreamTimes, name: str, ttft_due_ns: int) -> float:
 class StreamSeries:
     """The stream metrics of one row of requests, and its goodput.
 
-    key: of the request. watch: receives the values that objectives over windows need; None: there are none. goodputs:
+    key: of the request. watch: receives the values that objectives over windows need; None without these. goodputs:
     the limits of the plan. goodput_watch: returns the watch for a goodput series' key. due_watch: as `watch`, for
     objectives on `ttft_due`.
     """

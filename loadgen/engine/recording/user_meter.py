@@ -83,7 +83,7 @@ class Meter:
         self.failed: str | None = None
         """The first `http` error of this iteration that no `expect` accepted: it becomes the iteration's outcome."""
         self.noted: dict[str, object] | None = None
-        """What the journey noted of this iteration."""
+        """The fields that the journey noted of this iteration (`user.note`)."""
         self.failed_calls: dict[FrameType, Sample] | None = None
         """Failed requests of this iteration by the call of a client library that sent them
         (`clients/httpx_api/failed_calls.py`)."""
@@ -229,7 +229,7 @@ class Meter:
 
     @property
     def last(self) -> Sample | None:
-        """The last request sample of this iteration, recorded or not; None if there is none.
+        """The last request sample of this iteration, recorded or not; None before the first one.
 
         A wait (`user.poll`) without an exchange of its own shows it.
         """
@@ -237,7 +237,7 @@ class Meter:
 
     @property
     def _held(self) -> Sample | None:
-        """The request sample that is not recorded yet; None if there is none."""
+        """The request sample that is not recorded yet; None without one."""
         return self._sample if self._is_held else None
 
     def hold(self, sample: Sample) -> None:

@@ -109,7 +109,7 @@ class Health(msgspec.Struct, frozen=True, gc=False):
     unfit_intervals: int = 0
     """Number of the joined intervals that were unfit."""
     streams: StreamHealth | None = None
-    """The reads of streams of AI models; None: there were none, or the agent has an older version."""
+    """The reads of streams of AI models; None without reads, or if the agent has an older version."""
 
     @property
     def counted(self) -> tuple[int, int]:

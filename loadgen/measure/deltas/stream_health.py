@@ -1,6 +1,6 @@
-"""How well one worker read the streams of AI models in an interval, and the same summed up over a run.
+"""Figures on the reads of the streams of AI models: `StreamHealth` of an interval, `StreamFitness` of a run.
 
-A second can be unfit for one metric of streams and fit for another (docs/llm-clocks.md), so there are three numbers of
+A second can be unfit for one metric of streams and fit for another (docs/llm-clocks.md). So there are three numbers of
 unfit intervals: for ttft, for the gaps between tokens (itl, icl and stall), and for tpot.
 """
 
@@ -27,13 +27,14 @@ JUDGED_AS: Final[dict[str, Verdicts]] = {
     "stall": "itl",
     "tpot": "tpot",
 }
-"""The verdict that holds for each metric of times. Numbers of tokens have no verdict, because no clock is in them."""
+"""For each metric of times, the metric whose verdict it has. Numbers of tokens have no verdict, because they need no
+clock."""
 
 
 class StreamHealth(msgspec.Struct, frozen=True, gc=False):
-    """The reads of streams in an interval in which there were some: of one worker, or of several together.
+    """The reads of streams in an interval with at least one read: of one worker, or of several together.
 
-    A read is one that brought generated tokens. Read lag is our time minus the kernel's.
+    Only reads with generated tokens count. Read lag is our time of a read minus the kernel's.
     """
 
     intervals: int = 1
@@ -41,29 +42,29 @@ class StreamHealth(msgspec.Struct, frozen=True, gc=False):
     unfit_ttft: int = 0
     """Number of these intervals that were unfit for ttft, ttft_due and ttfo."""
     unfit_itl: int = 0
-    """For itl, icl and stall."""
+    """Number of these intervals that were unfit for itl, icl and stall."""
     unfit_tpot: int = 0
+    """Number of these intervals that were unfit for tpot."""
     streams: int = 0
     """The most streams that were open at once."""
     kernel_reads: int = 0
-    """Reads timed by the kernel's clock; `loop_reads` are those timed by the event loop's."""
+    """Reads timed by the kernel's clock. `loop_reads` are the reads timed by the event loop's clock."""
     loop_reads: int = 0
     events: int = 0
     """Events with tokens."""
     shared_theirs: int = 0
-    """Events that shared a read with an earlier one and arrived together with it, as server, proxy or network sent
-    them."""
+    """Events that shared a read with an earlier event because the server, a proxy or the network sent both together."""
     shared_ours: int = 0
-    """Events that shared a read with an earlier one because we read late."""
+    """Events that shared a read with an earlier event because we read late."""
     shared_unknown: int = 0
-    """Events that shared a read with an earlier one, without a kernel's clock that tells why."""
+    """Events that shared a read with an earlier event for an unknown reason, because the kernel's time is unknown."""
     read_lag_p50_us: int = 0
     read_lag_p99_us: int = 0
     read_lag_max_us: int = 0
     ttft_p50_us: int = 0
-    """Of the first tokens that came in the interval; 0: none came."""
+    """Median ttft of the first tokens that arrived in the interval; 0 if none arrived."""
     icl_p50_us: int = 0
-    """Of the gaps between reads with tokens that ended in the interval; 0: there were none."""
+    """Median of the gaps between reads with tokens that ended in the interval; 0 without gaps."""
 
     @property
     def is_fit(self) -> bool:
@@ -71,7 +72,7 @@ class StreamHealth(msgspec.Struct, frozen=True, gc=False):
         return not (self.unfit_ttft or self.unfit_itl or self.unfit_tpot)
 
     def is_possible(self, most_intervals: int) -> bool:
-        """Return whether the numbers fit one another: no part is larger than its whole."""
+        """Return whether the numbers are consistent: no part is larger than its whole."""
         unfit = self.unfit_ttft, self.unfit_itl, self.unfit_tpot
         shared = self.shared_theirs, self.shared_ours, self.shared_unknown
         return (
@@ -88,12 +89,12 @@ _WORST: Final = ("read_lag_p50_us", "read_lag_p99_us", "read_lag_max_us", "ttft_
 
 
 def in_time(first: StreamHealth | None, second: StreamHealth | None) -> StreamHealth | None:
-    """Return the joined reads of two successive intervals: sums, and the worst measurements."""
+    """Return the reads of two successive intervals together: sums of the counts, and the worst of the other figures."""
     return _joined((first, second), sums=(*_SUMS, *_UNFIT), most=("streams", *_WORST))
 
 
 def of_workers(parts: Sequence[StreamHealth | None]) -> StreamHealth | None:
-    """Return the reads of several workers in the same interval, which is unfit if it was for one of them."""
+    """Return the reads of several workers in the same interval, which is unfit if it was unfit for one worker."""
     return _joined(parts, sums=("streams", *_SUMS), most=(*_UNFIT, *_WORST))
 
 
@@ -121,14 +122,16 @@ class StreamFitness:
     shared_ours: int = 0
     shared_unknown: int = 0
     read_lag_p99_max_us: int = 0
-    """The largest read lag p99 of an interval; `read_lag_max_us` is the largest lag of all reads."""
+    """The largest read lag p99 of an interval."""
     read_lag_max_us: int = 0
+    """The largest lag of all reads."""
     streams_max: int = 0
-    """The most streams that were open at once; `fit_streams_max` of the intervals that were fit for all metrics."""
+    """The most streams that were open at once."""
     fit_streams_max: int = 0
+    """The same over the intervals that were fit for all metrics."""
 
     def add(self, health: StreamHealth | None) -> None:
-        """Add the reads of one interval; None: there were none."""
+        """Add the reads of one interval; None if it had no read."""
         if health is None:
             return
         self.seconds += health.intervals
@@ -159,8 +162,9 @@ class MetricValidity:
     metric: str
     verdict: Literal["valid", "suspect", "invalid"] = "valid"
     unfit_s: int = 0
-    """Seconds of all workers in which they were unfit for the metric, of `seconds` in which they read streams."""
+    """Sum over all workers of the seconds that were unfit for the metric."""
     seconds: int = 0
+    """Sum over all workers of the seconds in which they read streams."""
     reason: str = ""
     """A sentence with figures, if the metric is not valid."""
     advice: str = ""

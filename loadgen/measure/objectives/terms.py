@@ -123,7 +123,7 @@ class Objective(msgspec.Struct, frozen=True, kw_only=True):
     metric: Metric = "response"
     """Of times: the metric that is judged."""
     of: str = ""
-    """What is judged instead of times: "requests" or "iterations" for a count, else the name of a custom metric."""
+    """The judged quantity, if it is not a time: "requests" or "iterations", or the name of a custom metric."""
     of_kind: CustomKind | None = None
     """The kind of the custom metric; None if `of` does not name one."""
     operator: Operator = "<"
@@ -163,7 +163,8 @@ class Objective(msgspec.Struct, frozen=True, kw_only=True):
     def judged_metrics(self) -> tuple[str, ...]:
         """Return the metrics that decide its verdict. A run that cannot measure one of them cannot judge it.
 
-        "e2e" is the time until the last token. Empty for counts and custom metrics.
+        The limit "e2e" of a goodput is the time to the last token. "e2e" has no verdict of its own, so it is never
+        invalid. The result is empty for counts and custom metrics.
         """
         if self.kind == "goodput":
             # The itl of one request is its mean, which a late read disturbs as little as tpot.
@@ -187,7 +188,7 @@ class Objective(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def unit_ns(self) -> int:
-        """Return what one unit of its values is in ns: a ms, or what stands for a token."""
+        """Return one unit of its values in ns: 1 ms, or the time that stands for one token."""
         return TOKEN_NS if self.counts_tokens else NS_PER_MS
 
     @property

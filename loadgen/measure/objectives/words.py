@@ -35,7 +35,7 @@ _NOUNS_OF: Final[Mapping[Metric, tuple[str, str]]] = {
     "itl": ("token", "tokens"),
     "icl": ("read with tokens", "reads with tokens"),
 }
-"""What has the values of a metric: the singular and the plural."""
+"""The nouns for the things that have the values of a metric: singular and plural."""
 _THAT: Final[Mapping[Metric, str]] = {
     "service": "that were sent",
     "ttfb": "that failed or got a first byte",
@@ -105,7 +105,7 @@ def bad_share_text(low: float, high: float, allowed: float, where: str = "") -> 
 
 
 class Judged(Protocol):
-    """What `without_bad_text` needs of an objective's result, of a run that goes on or of a stored summary."""
+    """The part of an objective's result that `without_bad_text` needs, of a running run or of a stored summary."""
 
     @property
     def step(self) -> str | None: ...

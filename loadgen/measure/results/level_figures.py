@@ -1,13 +1,14 @@
 """The figures of each level of a load in `summary.json`: `levels` and `knee`.
 
-The times and counts of a level are those of its iterations, by the tag `level`: the iterations that were due in the
-level after it had settled, or in a closed load, whose user was ready then. Some of them end in a later level.
+The times and counts of a level are those of its iterations, which have the tag `level`. An iteration belongs to the
+level in which it was due after the level had settled; in a closed load, in which its user was ready for it. Some
+iterations end in a later level.
 
-Rates are counted by when requests ended: within the level, after it had settled. An overloaded target ends fewer than
-were due, and the rest ends in a later level. A request counts with all of its tokens when it ends.
+Rates count the requests that ended within the level, after it had settled. An overloaded target ends fewer requests
+than were due, and the rest end in a later level. A request counts with all of its tokens when it ends.
 
-`saturated` is whether the requests in flight and the time to the first token both grew while the level lasted
-(`saturation.py`). Both signals are by when requests began and ended, of the whole plan.
+`saturated` is true if the requests in flight and the time to the first token both grew while the level lasted
+(`saturation.py`). Both signals follow from the times at which requests of the whole plan began and ended.
 """
 
 from __future__ import annotations
@@ -60,10 +61,10 @@ _STARTED, _FINISHED = COUNTER_NAMES.index("requests_started"), COUNTER_NAMES.ind
 
 
 class EndedByInterval:
-    """What happened in each interval of a load with levels.
+    """Counts of each interval (by its number) of a load with levels.
 
     requests, tokens: number of requests that ended ok, and of their output tokens. ttft_us, ttft_count: sum and number
-    of their times to the first token. more_in_flight: by how much the number of requests in flight grew, of all loads.
+    of their times to the first token. more_in_flight: growth of the number of requests in flight, of all loads.
     """
 
     __slots__ = ("_keys", "_names", "interval_ns", "more_in_flight", "requests", "tokens", "ttft_count", "ttft_us")
@@ -143,8 +144,8 @@ def _add(to: dict[int, int], k: int, n: int) -> None:
 class LevelFacts:
     """The levels of a run that the measurements do not contain.
 
-    texts: the values of their tag, in order. unit: "users" or "/s". spans: when they were, for those that were held to
-    their end; () if the load was changed during the run. ended: what ended when; None: unknown.
+    texts: the values of their tag, in order. unit: "users" or "/s". spans: the times of the levels that were held to
+    their end; () if the load was changed during the run. ended: the counts of each interval; None: unknown.
     """
 
     texts: tuple[str, ...] = ()
@@ -227,13 +228,13 @@ class _Level:
         }
 
     def figures(self, kind: Kind, metric: Metric) -> dict[str, float | str | None] | None:
-        """Return the mean and percentiles, in ms, of what ended ok."""
+        """Return the mean and percentiles, in ms, of the requests or iterations that ended ok."""
         found = list(self._series(kind, metric, lambda key: key.outcome == OK))
         observed, censored = (self._sum(found, is_bound) for is_bound in (False, True))
         return figures(observed, censored)
 
     def _goodput(self) -> dict[str, object] | None:
-        """Return how many requests were good, of how many that were offered, by the first goodput objective."""
+        """Return the numbers of good and of offered requests, by the first goodput objective; None without one."""
         found = list(self._series("goodput", "value", lambda _: True))
         limits = next((dict(key.tags).get(GOODPUT_TAG) for _, key in found), None)
         own = [(number, key) for number, key in found if (GOODPUT_TAG, limits) in key.tags]
@@ -281,10 +282,12 @@ def _knee(
             case "found":
                 about, low, high = (f"{value:.3g}" for value in (found.value, found.low, found.high) if value)
                 per_s = f"{found.per_s:,.4g} {of}/s"
-                text = f"throughput grows up to about {about}{unit} (95 % interval {low} to {high}), at {per_s}"
+                text = (
+                    f"throughput grows up to about {about}{unit} (95 % interval {low} to {high}); there it is {per_s}"
+                )
             case "still growing" if top in saturated:
-                text = f"throughput ({of}/s) still grows at the highest level, {highest}, which is saturated"
-                text += ": add levels between it and the highest one that is not"
+                text = f"throughput ({of}/s) still grows at the highest level, {highest}, but this level is saturated"
+                text += f": add levels between the highest level that is not saturated and {highest}"
             case "still growing":
                 text = f"throughput ({of}/s) still grows at the highest level, {highest}: add higher levels"
             case "never grew":

@@ -67,10 +67,10 @@ def llm_block(
     validity: Mapping[str, MetricValidity] = MappingProxyType({}),
     fitness: Iterable[Fitness] = (),
 ) -> dict[str, object] | None:
-    """Return the totals of all requests to AI models after the warm-up, over all regions; None if there were none.
+    """Return the totals of all requests to AI models after the warm-up, over all regions; None without requests.
 
-    measured_s: length of the measured window, for the rates; None: unknown, so there are none. validity: by metric,
-    whether it could be measured. fitness: of each agent, for the reads of the whole run.
+    measured_s: length of the measured window, for the rates; None if it is unknown, and then the rates are None, too.
+    validity: the verdict on each metric, by its name. fitness: of each agent, for the reads of the whole run.
     """
     parts = list(_requests(merge))
     requests = sum(count for _, count in parts)

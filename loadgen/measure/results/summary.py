@@ -291,9 +291,9 @@ def _in_order(found: Iterable[Row]) -> list[Row]:
 def _intervals(batches: Batches | None, row: Row, outcome: str, region: str) -> dict[str, object]:
     """Return the entries `response_ci_ms` and `interval` of a line: confidence intervals, and what they come from.
 
-    `response_ci_ms` has [low, high] or the reason why there is none, for each percentile. `interval` is a text such as
-    "5 batches of 24.0 s", or the reason if no percentile has an interval. Both are None without batches, or for single
-    outcomes other than ok.
+    For each percentile, `response_ci_ms` has [low, high] or the reason for a missing interval. `interval` is a text
+    such as "5 batches of 24.0 s", or the reason if no percentile has an interval. Both are None without batches, or for
+    single outcomes other than ok.
     """
     if batches is None or outcome not in (ALL, OK):
         return {"response_ci_ms": None, "interval": None}

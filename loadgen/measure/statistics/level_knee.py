@@ -1,14 +1,16 @@
 """The knee of a load with levels: the level above which the throughput no longer grows.
 
 A segmented fit on the scale of logarithms: up to the knee the throughput grows like level^b with 0 <= b <= 1, because
-users and rates can at most be served in proportion. Above it, it is constant or falls, like level^c with -1 <= c <= 0.
-It can only fall if at least two levels are above it: with one, growth up to any point and a steep fall after it would
-fit as well, with a throughput at the knee that no level had.
+users and rates can at most be served in proportion. Above the knee it is constant or falls, like level^c with
+-1 <= c <= 0. A fall needs at least two levels above the knee: with only one, growth up to any point and a steep fall
+after it would fit as well, with a throughput at the knee that no level had.
 For each possible knee the least squares of the levels are computed, each level weighted by its error. The 95 % interval
-holds all knees whose sum of squares is within 3.84 of the least, the quantile of chi square with one degree of freedom.
-If even the best fit is worse than the errors explain, the throughput bends slowly: then the limit is that much wider.
+contains all knees whose sum of squares is within 3.84 of the least one. 3.84 is the quantile of chi square with one
+degree of freedom. If even the best fit is worse than the errors explain, the throughput bends slowly, and this limit is
+wider by the same factor.
 
-There is a knee only if the interval excludes the lowest and the highest level. Else the result names what was seen.
+A knee is found only if the interval excludes the lowest and the highest level. Otherwise the result is "still growing",
+"never grew" or "not decided".
 
 The error of a level comes from five parts of its time (`LevelRate.error`). Source of the method: G. A. F. Seber and
 C. J. Wild, "Nonlinear Regression", ch. 9 (join points by the profile of the sum of squares).

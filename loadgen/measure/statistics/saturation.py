@@ -1,20 +1,21 @@
-"""Whether a level was saturated: the requests in flight and the time to the first token both grew while it lasted.
+"""Decides whether a level was saturated: the requests in flight and the time to the first token both grew in it.
 
-A service that gets more requests than it serves has a queue that grows, and each request waits longer than the one
-before it. So both signals have a slope, of their means over 5 s. A level is saturated if the 95 % intervals of both
-slopes are above 0. Both are needed: requests in flight also grow if answers become longer, and times also grow if
-prompts do.
+A service that receives more requests than it can serve has a queue that grows, and each request waits longer than the
+request before it. So both signals have a slope. The slope is that of a line through their means over 5 s. A level is
+saturated if the 95 % intervals of both slopes are above 0. Both are needed: requests in flight also grow if answers
+become longer, and times to the first token also grow if prompts become longer.
 
-Means of neighbouring 5 s resemble each other, since a queue remembers. Plain least squares would take that for a slope,
-in up to 30 % of the levels without one. So the error of the slope is that of an AR(1) process, with the correlation
-of the residuals. It is corrected for their number, because a fitted line takes part of the correlation
-away (about 2/n + 4/n of it). `tests/statistics/test_saturation.py` counts how often a level is marked that is steady.
+Neighbouring means are correlated, because a queue at one time depends on the queue before. Plain least squares would
+find a significant slope in up to 30 % of the steady levels. So the error of the slope is that of an AR(1) process whose
+correlation is estimated from the residuals. A fitted line lowers a correlation r of n residuals by about (2 + 4r)/n,
+and the estimate corrects this. `tests/statistics/test_saturation.py` counts how often a steady level is marked:
+docs/llm-sweeps.md has the results.
 
-A slope also has to matter: from begin to end of the level, both signals grow by at least a tenth of their mean. On a
-target without noise, any small drift would be sure.
+A slope must also be large enough: over the level, both signals must grow by at least a tenth of their mean. On a target
+without noise, any small drift would be significant.
 
-In a closed load (users) the requests in flight cannot grow while a level lasts, so its levels are never saturated:
-there, the knee shows the limit.
+In a closed load (users) the requests in flight cannot grow while a level lasts, so its levels are never saturated.
+For closed loads, the knee shows the limit (`level_knee.py`).
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ __all__ = ["LEAST_POINTS", "POINT_S", "Slope", "is_saturated", "means_of_parts",
 POINT_S: Final = 5.0
 """Length of the means, s."""
 LEAST_POINTS: Final = 6
-"""Fewer means (30 s) show no slope: their correlation cannot be estimated."""
+"""The slope of fewer means (30 s) is unknown, because their correlation cannot be estimated."""
 _TAIL: Final = 0.025
 _MOST_RHO: Final = 0.9
 _LEAST_GROWTH: Final = 0.1
@@ -50,7 +51,7 @@ class Slope:
 
     @property
     def is_up(self) -> bool:
-        """Return whether the signal grew, beyond chance and by at least a tenth of its mean."""
+        """Return whether the signal grew significantly, and by at least a tenth of its mean."""
         return self.low > 0 and self.growth >= _LEAST_GROWTH
 
 
@@ -73,9 +74,9 @@ def means_of_parts(sums: Sequence[float], counts: Sequence[float], interval_s: f
 
 
 def slope_of(means: Sequence[float], step_s: float = POINT_S) -> Slope | None:
-    """Return the slope of means at equal distances of `step_s`, NaN if unknown; None if fewer than six are known.
+    """Return the slope of a signal from its means over parts of `step_s`; None if fewer than six means are known.
 
-    Cost: 0.1 ms.
+    means: in order; NaN for an unknown mean. Cost: 0.1 ms.
     """
     y = np.asarray(means, dtype=float)
     known = np.flatnonzero(~np.isnan(y))
@@ -102,7 +103,10 @@ def slope_of(means: Sequence[float], step_s: float = POINT_S) -> Slope | None:
 
 
 def _correlation(rest: np.ndarray, squares: float) -> float:
-    """Return the correlation of neighbouring residuals of a line, corrected for their number; 0 to 0.9."""
+    """Return the correlation of neighbouring residuals of a line, corrected for their number; from 0 to 0.9.
+
+    rest: the residuals. squares: the sum of their squares.
+    """
     n = len(rest)
     raw = float(rest[1:] @ rest[:-1]) / squares if squares > 0 else 0.0
     # The residuals of a line through n points of an AR(1) have a correlation of about rho - (2 + 4 rho) / n.

@@ -1,21 +1,22 @@
 """Finds the end of a run's warm-up after the run, and counts the run again from there.
 
-A plan with `warmup="auto"` cannot mark iterations as warm-up, since its length is not known yet. So
-everything is measured. Afterwards the cut is found from the levels of the intervals, and every delta
-that ended at or before the cut counts as warm-up. So the end of a response decides, within one
-interval, while in a stated warm-up its due time decides. A delta that spans the cut counts as
-measured. Both parts together are still everything that was counted.
+A run of a plan with `warmup="auto"` cannot mark iterations as warm-up, because the length of the warm-up is not known
+yet. So all iterations are measured. After the run, this module finds the cut, which is the end of the warm-up. It
+compares the levels of the intervals: a level is the mean logarithm of the response times in one interval. Then each
+delta that ended at or before the cut counts as warm-up, and all other deltas count as measured, also one that spans
+the cut. So the time at which a response ended decides, to within one interval. (If a plan gives the length of its
+warm-up, the due time decides.) No count is lost: both parts together contain everything.
 
-The rule is MSER (marginal standard error): cut where the standard error of the mean of the rest is
-least, within the first half. (Further on, few points are left, and their standard error is small by
-chance.) MSER alone cuts something off most steady runs, and often far behind the warm-up. So the cut
-is the first point that is as good except for chance, and only if the cut part differs clearly from
-the rest. If the rest still changes, the run had not become steady: nothing is cut, and the reason
-contains that. tests/statistics/test_warmup.py counts how often and how far the cut is wrong.
+The rule is MSER (marginal standard error): cut where the standard error of the mean of the rest is lowest, within the
+first half of the run. (In the second half few points are left, and their standard error is small by chance.) MSER
+alone cuts a part off most steady runs, and often cuts far behind the warm-up. So the cut is the first point whose error
+equals the lowest one within chance, and only if the cut part differs clearly from the rest. If the rest still changes,
+the run had not become steady. Then nothing is cut, and the reason contains that.
+`tests/statistics/test_warmup.py` counts how often and how far the cut is wrong.
 
-In a run with requests to AI models the response time depends on the length of answers. There the levels are those of
-two signals: the time to the first token, and output tokens/s. The later of both cuts counts, and the reason contains
-which signal decided. Journeys that ask no model keep their response times as a third signal.
+In a run with requests to AI models the response time depends on the length of the answers. So two other signals replace
+the response times of journeys with such requests: the time to the first token, and output tokens/s. The latest cut of
+all signals counts, and the reason names the signal that decided.
 
 Sources: K. P. White, "An effective truncation heuristic for bias reduction in
 simulation output", Simulation 69 (1997); of five means each ("MSER-5"): K. P. White, M. J. Cobb
@@ -56,14 +57,16 @@ __all__ = [
 ]
 
 LOG_US: Final = np.log((lowest_us(np.arange(SLOTS)) + highest_us(np.arange(SLOTS))) / 2 + 0.5)
-"""Natural logarithm of the middle of each slot, µs; half a µs higher, so that 0 has one."""
+"""Natural logarithm of the middle of each slot of a histogram, in µs, plus half a µs, because 0 has no logarithm."""
 
 _GROUP: Final = 5
 _LEAST_POINTS: Final = 20
 _TOLERANCE: Final = 1.5
-"""Standard errors (roughly) by which the squared standard error itself may exceed its least by chance."""
+"""The squared standard error of a point may exceed the lowest one by about this number of its own standard errors and
+still counts as equal."""
 _CLEAR: Final = 3.0
-"""The cut part must differ from the rest by this many standard errors, and the rest must change by less."""
+"""Two means differ clearly if they differ by more than this number of standard errors. The cut part must differ clearly
+from the rest, and the halves of the rest must not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,10 +76,14 @@ class Cut:
     cut_ns: int
     """From T0; 0: nothing is cut."""
     why: str
+    """A sentence for the report."""
 
 
 class Signal(NamedTuple):
-    """A signal whose levels show the warm-up. more, less: comparatives of it. is_log: levels are logarithms."""
+    """A signal whose levels show the warm-up.
+
+    name: for sentences. more, less: words for a level above or below another. is_log: true if levels are logarithms.
+    """
 
     name: str
     more: str = "longer"
@@ -89,13 +96,14 @@ TTFT: Final = Signal("times to the first token")
 OUTPUT_TOKENS: Final = Signal("output tokens/s", "higher", "lower", is_log=False)
 
 _Rows = dict[tuple[str | Tags | None, ...], dict[int, tuple[int, float]]]
-"""By name and interval: number of values and sum of their logarithms."""
+"""For each name and interval: the number of values, and the sum of their logarithms."""
 
 
 class Levels:
-    """The levels of each interval: mean logarithms of times, each name relative to its own mean, and output tokens/s.
+    """Computes the levels of each interval from the deltas of a run, for each signal.
 
-    Names are journeys for response times, and requests for times to the first token.
+    Levels of times are mean logarithms. Each name is compared with its own mean over the run. Names are journeys for
+    response times, and requests for times to the first token. Levels of output tokens are tokens/s.
     """
 
     __slots__ = ("_asking", "_journeys", "_keys", "_names", "_tokens", "_ttft", "interval_ns")
@@ -164,13 +172,16 @@ class Levels:
     def series(self, end_ns: int) -> np.ndarray:
         """Return the level of response times for each interval that begins before `end_ns`: (n,) float64.
 
-        A level is the mean logarithm of response times, each journey relative to its own mean over the run; NaN if no
-        iteration ended in the interval.
+        A level is the mean logarithm of the response times in the interval, after each journey's mean over the run was
+        subtracted; NaN if no iteration ended in the interval.
         """
         return self._relative(self._journeys.values(), end_ns)
 
     def signals(self, end_ns: int) -> dict[Signal, np.ndarray]:
-        """Return the levels of each signal of the run, as `series` does. Levels of tokens are tokens/s."""
+        """Return the levels of each signal of the run, for each interval that begins before `end_ns`.
+
+        Levels of times are as in `series`. Levels of tokens are tokens/s, only for whole intervals.
+        """
         if not self._asking:
             return {RESPONSE_TIMES: self.series(end_ns)}
         found = {TTFT: self._relative(self._ttft.values(), end_ns)}
@@ -197,10 +208,10 @@ class Levels:
 
 
 def found_cut(deltas: Iterable[tuple[str, Delta]], end_ns: int, interval_ns: int = NS_PER_S) -> Cut:
-    """Find the end of a run's warm-up from its deltas, and return it with the reason; it is 0 if none was found.
+    """Find the end of a run's warm-up from its deltas, and return it with the reason. The cut is 0 without a warm-up.
 
     Args:
-        deltas: (region, delta) in the order in which they were merged; each once.
+        deltas: (region, delta) of each delta of the run, in the order in which they were merged.
         end_ns: end of the load; iterations that end in the drain are ignored.
     """
     levels = Levels(interval_ns)
@@ -218,9 +229,11 @@ def found_cut_in_cells(cells: Iterable[Cell], end_ns: int, interval_ns: int = NS
 
 
 def find_cut_of(signals: Mapping[Signal, np.ndarray], interval_ns: int = NS_PER_S) -> Cut:
-    """Return the latest cut of several signals, with the reason: which signal decided, and what the others showed.
+    """Find the end of the warm-up from several signals: it is the latest of their cuts.
 
-    signals: the levels of each, see `find_cut`; at least one.
+    The reason names the signal that decided, and the result of each other signal.
+
+    signals: at least one, each with its levels (see `find_cut`).
     """
     if len(signals) == 1:
         ((signal, levels),) = signals.items()
@@ -235,21 +248,21 @@ def find_cut_of(signals: Mapping[Signal, np.ndarray], interval_ns: int = NS_PER_
 
 
 def find_cut(levels: np.ndarray, interval_ns: int = NS_PER_S, of: Signal = RESPONSE_TIMES) -> Cut:
-    """Find the time from which on the levels of the intervals are steady, and return it with the reason.
+    """Find the time from which on the levels of one signal are steady: the end of the warm-up.
 
-    That time is the end of the warm-up. The cut is at 0 if levels were steady from the start, never became steady, or
-    are too few.
+    The cut is at 0 if the levels were steady from the start, did not become steady, or are too few.
 
     Args:
-        levels: (n,) of each interval, in order; NaN if unknown. Any unit: only differences matter.
-        of: the signal, for the reason.
+        levels: (n,) float64, the level of each interval in order; NaN if unknown. Any unit, because only differences
+            count.
+        of: the signal. The reason contains its name.
     """
     found = _found(levels, interval_ns, of)
     return found if found.cut_ns else replace(found, why=f"nothing was cut: {found.why}")
 
 
 def _found(levels: np.ndarray, interval_ns: int, of: Signal) -> Cut:
-    """Return what `find_cut` does, with a reason that does not begin with "nothing was cut"."""
+    """Return the cut of `find_cut`, with a reason that does not begin with "nothing was cut"."""
     known = np.flatnonzero(~np.isnan(levels))
     group = min(_GROUP, len(known) // _LEAST_POINTS)
     if group < 1:
@@ -309,10 +322,10 @@ def _variance_of_mean(rest: np.ndarray) -> float:
 
 
 class Recount(Merge):
-    """A merge in which everything that ended at or before `cut_ns` is warm-up. It keeps no windows.
+    """A merge that counts each delta that ended at or before `cut_ns` as warm-up, and has no windows.
 
-    Feed it all deltas of a run in the order in which they were merged. Series that the agents themselves marked as
-    warm-up stay marked.
+    Add all deltas of a run in the order in which they were merged. Series that the agents marked as warm-up stay
+    marked.
     """
 
     __slots__ = ("_is_before", "_twin_of", "cut_ns")

@@ -69,7 +69,7 @@ class Slots:
     running: int = 0
     _waiting: deque[Callable[[int], bool]] = field(default_factory=deque)
     left: int = 0
-    """Waiting requests whose client has left; they still stand in the queue."""
+    """Waiting requests whose client has left; they are still in the queue."""
 
     @property
     def waiting(self) -> int:

@@ -131,10 +131,14 @@ async def many(*items: str, **more: str) -> int:
     ("tool", "message", "hint"),
     [
         (blocking, "tools: blocking is not an async function", "write async def blocking(...)"),
-        (untyped, "tools: the argument item of untyped has no type", "write item: str, or its type"),
-        (odd, "tools: the arguments of odd have no JSON schema: ", "use str, int, float, bool"),
-        (unknown, "tools: the type of an argument of unknown cannot be read: ", "write types that the file imports"),
-        (many, "tools: the argument items of many has no name for the model", "write one parameter for each argument"),
+        (untyped, "tools: the parameter item of untyped has no type", "write item: str, or its type"),
+        (odd, "tools: the parameters of odd have no JSON schema: ", "use str, int, float, bool"),
+        (unknown, "tools: the type of a parameter of unknown cannot be read: ", "write types that the file imports"),
+        (
+            many,
+            "tools: the model cannot send the parameter items of many by name",
+            "write one parameter for each argument",
+        ),
         ({"name": "stock"}, "tools: {'name': 'stock'} is not an async function", "write async def stock(...)"),
     ],
     ids=["not async", "no type", "no schema", "unknown type", "variable", "no function"],

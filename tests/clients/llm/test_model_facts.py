@@ -170,9 +170,9 @@ async def test_a_target_that_is_down_is_an_error_that_names_it() -> None:
         url = f"http://127.0.0.1:{taken.getsockname()[1]}"
         with pytest.raises(UsageError) as caught:
             await facts_of(url)
-    assert caught.value.message.startswith("the model's server does not answer: refused: ")
+    assert caught.value.message.startswith("the model's server returned no answer: refused: ")
     assert url in caught.value.message
-    assert caught.value.hint == "correct target="
+    assert caught.value.hint == "check that the server runs, and check the plan's target"
 
 
 async def test_a_key_that_no_header_can_have_is_an_error_without_the_key(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -181,5 +181,5 @@ async def test_a_key_that_no_header_can_have_is_an_error_without_the_key(monkeyp
     monkeypatch.setenv("LOADGEN_SECRET_LLM_KEY", "a\u20acb")
     with pytest.raises(UsageError) as caught:
         await facts_of("http://127.0.0.1:1", api_key=secret("llm-key"))
-    assert "'llm-key' is no API key" in caught.value.message
+    assert "'llm-key' is not an API key" in caught.value.message
     assert "\u20ac" not in caught.value.with_hint

@@ -139,7 +139,7 @@ def _is_plain(cls: type, sources: Mapping[Path, Source]) -> bool:
 
 
 def _together(shapes: list[_Shape | None]) -> _Shape | None:
-    """Return the shape of values that may have any of several; None if one of them is unknown, or if there is none."""
+    """Return the shape of values that may have any of `shapes`; None if a shape is unknown, or if `shapes` is empty."""
     known = [one for one in shapes if one is not None]
     return functools.reduce(_Shape.__or__, known) if known and len(known) == len(shapes) else None
 
