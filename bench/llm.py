@@ -120,7 +120,7 @@ def _costs(rows: list[list[str]], streams: int, events: int) -> Iterator[str]:
     figures = [f"{small['stream_us']:.1f} µs", f"POST {small['post_us']:.1f} µs", f"{POSTS} POSTs"]
     rows.append(["CPU a stream of 1 event, by sockets", "loadgen", *figures])
     yield f"CPU of a stream of 1 event at most {POSTS} times that of a POST: {held(ratio <= POSTS)} ({ratio:.2f})."
-    kept = run_python("bench.llm_streams", "open", "--streams", "201", "--events", "200")
+    kept = run_python("bench.llm_streams", "open", "--streams", "201", "--events", "800")
     budget = f"{STREAM_KIB} KiB + {EVENT_BYTES} B"
     figures = [f"{kept['stream_bytes'] / 1024:.1f} KiB + {kept['event_bytes']:.0f} B an event", "", budget]
     rows.append(["memory of an open stream", "loadgen", *figures])
