@@ -30,8 +30,8 @@ from loadgen.measure.streams import CONTENT, stream_times
 
 ERROR_MS = 0.1
 """The most that a value may be wrong by the kernel's clock, at p99."""
-RUNS = 3
-"""For each large number of streams."""
+RUNS, MANY_EVENTS = 3, 100
+"""Runs for each large number of streams, and the events of a stream in them."""
 LOOPS_SHARE, POSTS, FEW_TOKENS, MANY_TOKENS = 0.5, 2.5, 1, 256
 STREAM_KIB, EVENT_BYTES = 14, 12
 RECORD_NS, TOKEN_NS = 1_500, 60
@@ -80,7 +80,7 @@ def _errors(rows: list[list[str]], streams: int, events: int, many: Sequence[int
         runs = []
         for _ in range(RUNS):
             with _server("--itl", "20ms", "--ttft", "300ms", first=_ahead) as url:
-                runs.append(_client(url, n, events, "kernel", first=_ahead))
+                runs.append(_client(url, n, MANY_EVENTS, "kernel", first=_ahead))
         errors = [run["errors_ms"]["itl"] for run in runs]
         singles = sorted(of["single_p99"] for of in errors)
         figure = f"single {', '.join(f'{single:.3f}' for single in singles)} ms"
@@ -109,6 +109,16 @@ def _share(runs: Sequence[dict[str, Any]]) -> str:
 
 def _costs(rows: list[list[str]], streams: int, events: int, many: Sequence[int]) -> Iterator[str]:
     size = ("--streams", str(streams), "--events", str(events))
+    wholes = {}
+    for n in (streams, many[0]):
+        with _server("--itl", "20ms", "--ttft", "300ms") as url:
+            wholes[n] = _per_event(_client(url, n, MANY_EVENTS, "kernel", log=False))
+        with _server("--itl", "20ms", "--ttft", "300ms") as url:
+            command = [*pinned(ATTACKER_CORE, sys.executable, "-m", "bench.llm_bare", url), "--streams", str(n)]
+            bare = _json(_first(*command))["event_us"]
+        rows.append(["CPU an event, by sockets", f"loadgen, {n} streams", f"{wholes[n]:.1f} µs", "", ""])
+        figures = [f"{bare:.1f} µs", f"{wholes[n] / bare:.2f}", ""]
+        rows.append(["CPU a read, by sockets", f"epoll and recvmsg alone, {n} streams", *figures])
     ours = min(run_python("bench.llm_streams", "memory", *size)["event_us"] for _ in range(5))
     rows.append(["CPU an event, memory", "loadgen", f"{ours:.1f} µs", "", ""])
     python = python_with("aiohttp")
@@ -123,22 +133,11 @@ def _costs(rows: list[list[str]], streams: int, events: int, many: Sequence[int]
             name = f"aiohttp {runs[0]['version']}, as {loop} does"
             rows.append(["CPU an event, memory", name, f"{peer:.1f} µs", f"{ours / peer:.2f}", f"{LOOPS_SHARE}"])
         yield f"CPU an event at most half of the cheaper loop: {held(ours <= LOOPS_SHARE * least)}."
-        with _server("--itl", "20ms", "--ttft", "300ms") as url:
-            whole = _per_event(_client(url, streams, events, "kernel", log=False))
-            rows.append(["CPU an event, by sockets", "loadgen", f"{whole:.1f} µs", "", ""])
-            for loop in ("vllm", "sglang"):
+        for loop in ("vllm", "sglang"):
+            with _server("--itl", "20ms", "--ttft", "300ms") as url:
                 peer = _per_event(_loop(python, url, loop, *size))
-                figures = [f"{peer:.1f} µs", f"{whole / peer:.2f}", ""]
-                rows.append(["CPU an event, by sockets", f"aiohttp, as {loop} does", *figures])
-    for n in (streams, many[0]):
-        with _server("--itl", "20ms", "--ttft", "300ms") as url:
-            whole = _per_event(_client(url, n, events, "kernel", log=False))
-        with _server("--itl", "20ms", "--ttft", "300ms") as url:
-            command = [*pinned(ATTACKER_CORE, sys.executable, "-m", "bench.llm_bare", url), "--streams", str(n)]
-            bare = _json(_first(*command))["event_us"]
-        rows.append(["CPU an event, by sockets", f"loadgen, {n} streams", f"{whole:.1f} µs", "", ""])
-        figures = [f"{bare:.1f} µs", f"{whole / bare:.2f}", ""]
-        rows.append(["CPU a read, by sockets", f"epoll and recvmsg alone, {n} streams", *figures])
+            figures = [f"{peer:.1f} µs", f"{wholes[streams] / peer:.2f}", ""]
+            rows.append(["CPU an event, by sockets", f"aiohttp, as {loop} does, {streams} streams", *figures])
     small = run_python("bench.llm_streams", "small", "--events", "1000")
     figures = [f"{small['stream_us']:.1f} µs", f"POST {small['post_us']:.1f} µs", ""]
     rows.append(["CPU a stream of 1 event, memory", "loadgen", *figures])

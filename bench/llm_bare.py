@@ -35,7 +35,8 @@ def _request(host: str) -> bytes:
 def drive(url: str, streams: int) -> dict[str, float]:
     """Open the streams over a second, and return the CPU time of a read in each of the three seconds after."""
     place = urlsplit(url)
-    epoll, socks = select.epoll(), {}
+    epoll = select.epoll()
+    socks: dict[int, socket.socket] = {}
 
     def read_until(until_s: float) -> int:
         reads = 0

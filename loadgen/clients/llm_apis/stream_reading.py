@@ -111,12 +111,13 @@ class StreamReading:
             if kind in _GENERATED:
                 if part.tokens != 0:
                     self.token_events += 1
-                if part.text and not part.choice:
+                text = part.text
+                if text and not part.choice:
                     found = self.texts.get(kind)
                     if found is None:
                         found = self.texts[kind] = bytearray()
-                    found += part.text.encode("utf-8", "surrogatepass")
-                    self._text_size += len(part.text)
+                    found += text.encode("utf-8", "surrogatepass")
+                    self._text_size += len(text)
             if kind != "content":
                 self._other(part)
             if part.usage is not None:
