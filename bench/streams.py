@@ -8,7 +8,8 @@ from time import thread_time_ns
 from bench.report import Section, held, spread
 from loadgen.clients.events import SseReader
 from loadgen.clients.llm_apis.apis import APIS
-from loadgen.measure.streams import CONTENT, DONE, FINISH, ROLE, USAGE, stream_times
+from loadgen.measure.event_list import EventList
+from loadgen.measure.streams import CONTENT, DONE, FINISH, ROLE, USAGE, times_of
 
 __all__ = ["measure"]
 
@@ -18,7 +19,7 @@ CHUNKS = 256
 HOW = f"""\
 CPU time of the thread in this process, {TURNS} turns of each in alternation, {COUNT:,} calls a turn. \
 The figures are per event. \
-The event is a chunk of chat completions of 184 bytes with one word. *figures*: `stream_times` of a stream of {CHUNKS} \
+The event is a chunk of chat completions of 184 bytes with one word. *figures*: `times_of`, of a stream of {CHUNKS} \
 chunks, per event; with usage at the end, with usage in each chunk, and with two tokens a chunk that usage does not \
 tell apart. *figures of one token*: the whole call for a stream of one chunk."""
 
@@ -30,7 +31,7 @@ ANTHROPIC = b'{"type":"content_block_delta","index":0,"delta":{"type":"text_delt
 BUDGETS_NS = {"SSE reader, one event a read": 600, "figures, usage at the end": 100, "figures of one token": 4_000}
 
 
-def _stream(chunks: int, *, tokens: int = 1, is_continuous: bool = False) -> tuple[list[int], bytearray, list[int]]:
+def _stream(chunks: int, *, tokens: int = 1, is_continuous: bool = False) -> EventList:
     times, kinds, counts = [1_000_000_000], bytearray([ROLE]), [-1]
     for i in range(1, chunks + 1):
         times.append(times[-1] + 20_000_000)
@@ -43,7 +44,7 @@ def _stream(chunks: int, *, tokens: int = 1, is_continuous: bool = False) -> tup
     times += [times[-1] + 1, times[-1] + 2, times[-1] + 3]
     kinds += bytes([FINISH, USAGE, DONE])
     counts += [-1, chunks * tokens, -1]
-    return times, kinds, counts
+    return EventList.of(times, kinds, counts)
 
 
 def _works() -> dict[str, tuple[Callable[[], object], int]]:
@@ -63,10 +64,10 @@ def _works() -> dict[str, tuple[Callable[[], object], int]]:
         "SSE reader, an event with a name": (lambda: reader.feed(named), 1),
         "decoder of chat completions": (lambda: chat("message", CHAT), 1),
         "decoder of Anthropic messages": (lambda: anthropic("content_block_delta", ANTHROPIC), 1),
-        "figures, usage at the end": (lambda: stream_times(*final), len(final[0])),
-        "figures, usage in each chunk": (lambda: stream_times(*continuous), len(continuous[0])),
-        "figures, two tokens a chunk": (lambda: stream_times(*uneven), len(uneven[0])),
-        "figures of one token": (lambda: stream_times(*short), 1),
+        "figures, usage at the end": (lambda: times_of(final), len(final)),
+        "figures, usage in each chunk": (lambda: times_of(continuous), len(continuous)),
+        "figures, two tokens a chunk": (lambda: times_of(uneven), len(uneven)),
+        "figures of one token": (lambda: times_of(short), 1),
     }
 
 

@@ -114,6 +114,18 @@ def test_the_file_limit_is_as_high_as_it_may_be() -> None:
     assert operating_system.raise_file_limit() >= 256
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="the size of the table is in Linux's /proc")
+def test_the_table_of_descriptors_has_room_before_the_load_and_none_stays_open() -> None:
+    look = "import os; from loadgen_agent.operating_system import widen_file_table; "
+    look += "before = os.listdir('/proc/self/fd'); widen_file_table(); "
+    look += "size = next(line.split()[1] for line in open('/proc/self/status') if line.startswith('FDSize')); "
+    look += "print(size, len(os.listdir('/proc/self/fd')) - len(before))"
+    said = subprocess.run(
+        ["sh", "-c", 'ulimit -n 4096 && exec "$0" -c "$1"', sys.executable, look], capture_output=True, text=True
+    ).stdout
+    assert said == "4096 0\n"
+
+
 def test_a_process_that_leaves_no_core_and_its_children_may_write_none() -> None:
     look = "import resource; print(resource.getrlimit(resource.RLIMIT_CORE))"
     child = (

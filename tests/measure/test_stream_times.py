@@ -29,7 +29,7 @@ MS = 1_000_000
 def any_stream(draw: st.DrawFn) -> list[Event]:
     """Streams of all kinds, with reads of several events, unknown, known and wrong counts."""
     size = draw(st.integers(0, 12))
-    gaps = draw(st.lists(st.sampled_from([0, 0, 1, 7 * MS, 20 * MS]), min_size=size, max_size=size))
+    gaps = draw(st.lists(st.sampled_from([0, 0, 1, 7 * MS, 20 * MS, 5_000 * MS]), min_size=size, max_size=size))
     kinds = draw(st.lists(st.sampled_from([*KINDS, "content", "content", "usage"]), min_size=size, max_size=size))
     tokens = draw(st.lists(st.sampled_from([-1, -1, -1, 0, 1, 2, 3, 9, 20]), min_size=size, max_size=size))
     return list(zip(accumulate(gaps), kinds, tokens, strict=True))

@@ -59,7 +59,7 @@ from loadgen.wire.messages import (
 )
 from loadgen.wire.worker_pipe import FrameStream
 from loadgen_agent.masked_output import mask_output
-from loadgen_agent.operating_system import die_with_parent, leave_no_core
+from loadgen_agent.operating_system import die_with_parent, leave_no_core, widen_file_table
 from loadgen_agent.shared_progress import progress_at
 from loadgen_agent.worker.allowlist_check import fenced, wrong_change
 from loadgen_agent.worker.steering_executor_runner import WorkerSteering
@@ -320,6 +320,7 @@ def main(argv: list[str] | None = None) -> NoReturn:
     args = parser.parse_args(argv)
     die_with_parent()
     leave_no_core()
+    widen_file_table()
     mask_output(_REDACTOR.known)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the supervisor handles a Ctrl-C
     name = "worker" if args.worker is None else f"worker {args.worker} of"

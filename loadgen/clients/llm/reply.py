@@ -345,7 +345,7 @@ class LlmReply(StreamedReply):
     @property
     def _tokens_text(self) -> str:
         reading = self.reading
-        return "" if reading is None else "".join(text for texts in reading.texts.values() for text in texts)
+        return "" if reading is None else "".join(map(reading.text_of, reading.texts))
 
     @property
     def content(self) -> bytes:

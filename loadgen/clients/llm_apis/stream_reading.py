@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from array import array
+from collections.abc import Sequence
 from typing import Final
 
 from loadgen.clients.events import SseReader
@@ -13,7 +13,8 @@ from loadgen.clients.llm_apis.answers import stream_outcome, tool_calls
 from loadgen.clients.llm_apis.types import Api, Part, ToolCall, Usage
 from loadgen.errors import RequestFailed
 from loadgen.measure.conventions import Convention, Event, Figures, figures
-from loadgen.measure.streams import KIND_NUMBERS, KINDS, EventKind, StreamTimes, stream_times
+from loadgen.measure.event_list import EventList
+from loadgen.measure.streams import KIND_NUMBERS, KINDS, EventKind, StreamTimes, times_of
 
 __all__ = ["ANSWER_TOO_LARGE", "LEFT", "STALLED", "StreamReading"]
 
@@ -26,10 +27,6 @@ LEFT: Final = "left"
 
 _MOST_PARTS: Final = 1_000_000
 """Parts of one answer whose times are kept. No model writes more; a server in a loop does."""
-_MOST_TOKENS: Final = 1 << 40
-"""A server may send any number; this one still fits."""
-_MANY_TEXTS: Final = 64
-"""So many pieces of text are joined to one, because each keeps 60 B besides its characters."""
 _MOST_TEXT: Final = 64 * 1024 * 1024
 """Characters of generated text of one answer. Without a limit, a server in a loop would fill the memory."""
 _MOST_PIECES: Final = 100_000
@@ -49,14 +46,12 @@ class StreamReading:
         "_tools",
         "chunks",
         "error",
+        "events",
         "finish",
         "first_ns",
-        "kinds",
         "parts",
-        "t_ns",
         "texts",
         "token_events",
-        "tokens",
         "usage",
     )
 
@@ -65,12 +60,10 @@ class StreamReading:
         self._reader = SseReader()
         self.first_ns = 0
         """When the first byte of the body came; 0: none has come."""
-        self.t_ns = array("q")
-        self.kinds = bytearray()
-        self.tokens = array("q")
-        """Time, kind (number) and tokens of each part. Lists would keep 60 B more for each."""
-        self.texts: dict[str, list[str]] = {}
-        """Generated text of the first choice, by kind."""
+        self.events = EventList()
+        """Time, kind (number) and tokens of each part."""
+        self.texts: dict[str, bytearray] = {}
+        """Generated text of the first choice as UTF-8, by kind. A list of its pieces would keep 60 B more for each."""
         self.token_events = 0
         """Events with generated tokens so far; several choices in one event are one each."""
         self.usage = Usage()
@@ -96,12 +89,12 @@ class StreamReading:
         """
         if not self.first_ns:
             self.first_ns = now_ns
-        events = self._reader.feed(data)
-        for event in events:
+        found = self._reader.feed(data)
+        for event in found:
             self.add(self._decode(event.event, event.data), now_ns)
         if self._text_size > _MOST_TEXT:
             raise RequestFailed(ANSWER_TOO_LARGE, f"the answer has more than {_MOST_TEXT:,} characters of text")
-        return bool(events)
+        return bool(found)
 
     def close(self, now_ns: int) -> None:
         """Read the last event, whose blank line may be missing, because the answer is over."""
@@ -109,24 +102,22 @@ class StreamReading:
             self.add(self._decode(event.event, event.data), now_ns)
 
     def add(self, parts: list[Part], now_ns: int) -> None:
-        """HOT. Add the parts of one event that arrived at `now_ns`."""
+        """HOT, once an event: budget 1 µs (bench/llm.py). Add the parts of one event that arrived at `now_ns`."""
+        events = self.events
         for part in parts:
             kind = part.kind
-            if len(self.t_ns) < _MOST_PARTS or (kind in _ENDS and self._is_first_late(kind)):
-                self.t_ns.append(now_ns)
-                self.kinds.append(KIND_NUMBERS[kind])
-                self.tokens.append(part.tokens if part.tokens < _MOST_TOKENS else _MOST_TOKENS)
+            if len(events.kinds) < _MOST_PARTS or (kind in _ENDS and self._is_first_late(kind)):
+                events.add(now_ns, KIND_NUMBERS[kind], part.tokens)
             if kind in _GENERATED:
                 if part.tokens != 0:
                     self.token_events += 1
-                if part.text and not part.choice:
+                text = part.text
+                if text and not part.choice:
                     found = self.texts.get(kind)
                     if found is None:
-                        found = self.texts[kind] = []
-                    found.append(part.text)
-                    self._text_size += len(part.text)
-                    if not self.token_events % _MANY_TEXTS:
-                        found[-_MANY_TEXTS:] = ("".join(found[-_MANY_TEXTS:]),)
+                        found = self.texts[kind] = bytearray()
+                    found += text.encode("utf-8", "surrogatepass")
+                    self._text_size += len(text)
             if kind != "content":
                 self._other(part)
             if part.usage is not None:
@@ -136,11 +127,11 @@ class StreamReading:
                 self.parts.append(part)
         if self.chunks is not None:
             number = self.chunks[-1] + 1 if self.chunks else 0
-            self.chunks += [number] * (len(self.t_ns) - len(self.chunks))
+            self.chunks += [number] * (len(events) - len(self.chunks))
 
     def _is_first_late(self, kind: EventKind) -> bool:
         """Return whether a part is the first of its kind after `_MOST_PARTS`."""
-        return KIND_NUMBERS[kind] not in self.kinds[_MOST_PARTS:]
+        return KIND_NUMBERS[kind] not in self.events.kinds[_MOST_PARTS:]
 
     def _other(self, part: Part) -> None:
         match part.kind:
@@ -154,9 +145,24 @@ class StreamReading:
     # -- results ---------------------------------------------------------------------------------
 
     @property
+    def t_ns(self) -> Sequence[int]:
+        """Return the time of each part."""
+        return self.events.t_ns
+
+    @property
+    def kinds(self) -> bytearray:
+        """Return the number of each part's kind."""
+        return self.events.kinds
+
+    @property
+    def tokens(self) -> Sequence[int]:
+        """Return the tokens of each part, or -1."""
+        return self.events.tokens
+
+    @property
     def text(self) -> str:
         """Return the content so far, without reasoning."""
-        return "".join(self.texts.get("content", ()))
+        return self.text_of("content")
 
     @property
     def has_token(self) -> bool:
@@ -165,7 +171,11 @@ class StreamReading:
 
     @property
     def reasoning(self) -> str:
-        return "".join(self.texts.get("reasoning", ()))
+        return self.text_of("reasoning")
+
+    def text_of(self, kind: str) -> str:
+        """Return the generated text of one kind so far."""
+        return self.texts.get(kind, b"").decode("utf-8", "surrogatepass")
 
     @property
     def tool_calls(self) -> tuple[ToolCall, ...]:
@@ -189,10 +199,8 @@ class StreamReading:
         usage = self.usage
         # Reasoning that the server counts and does not send. It cannot be in the gaps between tokens.
         hidden = max(0, usage.reasoning) if "reasoning" not in self.texts else 0
-        return stream_times(
-            self.t_ns,
-            self.kinds,
-            self.tokens,
+        return times_of(
+            self.events,
             asked_ns=asked_ns,
             first_byte_ns=self.first_ns or -1,
             closed_ns=closed_ns,
