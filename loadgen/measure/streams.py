@@ -135,6 +135,7 @@ def stream_times(
     reasoning_tokens: int = -1,
     hidden_tokens: int = 0,
     token_source: TokenSource = "tokenizer",  # noqa: S107
+    usage_source: TokenSource = "server",
 ) -> StreamTimes:
     """HOT, once per stream: budget 4 µs + 0.1 µs an event (bench/streams.py). Return our figures of one stream.
 
@@ -149,6 +150,7 @@ def stream_times(
         hidden_tokens: output tokens that the server counts but does not send, such as hidden reasoning. `output_tokens`
             has them, itl and tpot do not.
         token_source: where known counts in `tokens` come from, for streams without usage.
+        usage_source: where usage comes from: "tokenizer" if it was added after the tokens were counted here.
     """
     times = StreamTimes(
         prompt_tokens=prompt_tokens, cached_tokens=cached_tokens, reasoning_tokens=reasoning_tokens, output_tokens=0
@@ -162,6 +164,8 @@ def stream_times(
         times.closed_ns = closed_ns - asked_ns
     if not _regular(times, t_ns, bytes(kinds), tokens, asked_ns, hidden_tokens, token_source):
         _general(times, t_ns, kinds, tokens, asked_ns, hidden_tokens, token_source)
+    if times.token_source == "server":  # noqa: S105
+        times.token_source = usage_source
     return times
 
 

@@ -13,7 +13,7 @@ from loadgen.clients.llm_apis.answers import stream_outcome, tool_calls
 from loadgen.clients.llm_apis.types import Api, Part, ToolCall, Usage
 from loadgen.errors import RequestFailed
 from loadgen.measure.conventions import Convention, Event, Figures, figures
-from loadgen.measure.streams import KIND_NUMBERS, KINDS, EventKind, StreamTimes, stream_times
+from loadgen.measure.streams import KIND_NUMBERS, KINDS, USAGE, EventKind, StreamTimes, TokenSource, stream_times
 
 __all__ = ["ANSWER_TOO_LARGE", "LEFT", "STALLED", "StreamReading"]
 
@@ -51,6 +51,7 @@ class StreamReading:
         "error",
         "finish",
         "first_ns",
+        "has_choices",
         "kinds",
         "parts",
         "t_ns",
@@ -58,6 +59,7 @@ class StreamReading:
         "token_events",
         "tokens",
         "usage",
+        "usage_source",
     )
 
     def __init__(self, api: Api) -> None:
@@ -74,6 +76,9 @@ class StreamReading:
         self.token_events = 0
         """Events with generated tokens so far; several choices in one event are one each."""
         self.usage = Usage()
+        self.usage_source: TokenSource = "server"
+        self.has_choices = False
+        """There is generated text of further choices, which is not kept."""
         self.finish = ""
         self.error = ""
         """Text of the first error that the server sent in the stream."""
@@ -127,6 +132,8 @@ class StreamReading:
                     self._text_size += len(part.text)
                     if not self.token_events % _MANY_TEXTS:
                         found[-_MANY_TEXTS:] = ("".join(found[-_MANY_TEXTS:]),)
+                elif part.choice:
+                    self.has_choices = True
             if kind != "content":
                 self._other(part)
             if part.usage is not None:
@@ -172,6 +179,26 @@ class StreamReading:
         """Return the calls of tools that the model asked for."""
         return tool_calls(self._tools)
 
+    def countable_texts(self) -> list[str]:
+        """Return the generated texts whose tokens are those of the answer; none if not all text was kept.
+
+        Of calls of tools these are the names and arguments; the tokens of their syntax are not known.
+        """
+        if self.has_choices or len(self._tools) >= _MOST_PIECES:
+            return []
+        texts = ["".join(pieces) for kind, pieces in self.texts.items() if kind != "tool_call"]
+        return texts + [call.name + call.arguments for call in self.tool_calls]
+
+    def take_count(self, tokens: int) -> None:
+        """Add the number of tokens that a tokenizer counted in the whole answer, as if it were usage."""
+        if tokens > 0 and self.t_ns:
+            self.t_ns.append(self.t_ns[-1])
+            self.kinds.append(USAGE)
+            self.tokens.append(tokens)
+            if self.chunks:
+                self.chunks.append(self.chunks[-1])
+            self.usage_source = "tokenizer"
+
     def outcome(self) -> str:
         """Return the outcome of an answer that has ended and whose status was not an error."""
         return stream_outcome(self.kinds)
@@ -200,4 +227,5 @@ class StreamReading:
             cached_tokens=usage.cached,
             reasoning_tokens=usage.reasoning,
             hidden_tokens=hidden,
+            usage_source=self.usage_source,
         )

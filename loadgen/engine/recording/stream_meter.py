@@ -7,6 +7,7 @@ see it. `convention_figures()` has its figures by the definitions of other tools
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
 from loadgen.engine.recording.user_meter import Meter
@@ -49,6 +50,13 @@ class StreamMeter(Meter):
                     self.recorder.trend_series(metric, warmup=held.series.key.warmup).ok[0].extend(values)
 
 
-def with_streams(meter: type[Meter]) -> type[Meter]:
-    """Return a class of meters that records stream metrics besides what `meter` records."""
-    return StreamMeter if meter is Meter else type(f"Stream{meter.__name__}", (StreamMeter, meter), {"__slots__": ()})
+def with_streams(meter: type[Meter], count_tokens: Callable[[Sequence[str]], int] | None = None) -> type[Meter]:
+    """Return a class of meters that records stream metrics besides what `meter` records.
+
+    count_tokens: counts the tokens of texts, for answers of models without usage.
+    """
+    counting = {} if count_tokens is None else {"count_tokens": staticmethod(count_tokens)}
+    if meter is Meter and not counting:
+        return StreamMeter
+    bases = (StreamMeter,) if meter is Meter else (StreamMeter, meter)
+    return type(f"Stream{meter.__name__}", bases, {"__slots__": (), **counting})

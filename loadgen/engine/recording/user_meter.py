@@ -7,7 +7,7 @@ out to be wrong is recorded as wrong, without being recorded twice.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import FrameType
 from typing import Any, ClassVar, Final, Protocol
 
@@ -70,6 +70,8 @@ class Meter:
 
     times_streams: ClassVar[bool] = False
     """Whether the stream metrics of requests to AI models are recorded (`stream_meter.py`)."""
+    count_tokens: ClassVar[Callable[[Sequence[str]], int] | None] = None
+    """Counts the tokens of texts, for answers of models without usage; None: nothing can."""
 
     def __init__(self, recorder: Recorder, tags: Tags = ()) -> None:
         self.recorder = recorder
