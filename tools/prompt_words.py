@@ -107,7 +107,7 @@ def _tiktoken(path: Path, pattern: str) -> Tokens:
 
 
 def _huggingface(path: Path) -> Tokens:
-    from tokenizers import Tokenizer  # type: ignore[import-not-found]  # only in the folder's environment
+    from tokenizers import Tokenizer
 
     tokenizer = Tokenizer.from_file(str(path))
     return lambda text: len(tokenizer.encode(text, add_special_tokens=False).ids)

@@ -6,7 +6,6 @@ request to a model, and gets the same metrics as those of `user.llm`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from typing import Final
 
 from loadgen.clients.llm_apis.apis import api_of_path
@@ -16,6 +15,7 @@ from loadgen.clients.llm_apis.types import Api
 from loadgen.clients.protocol.decoding import DecodingError, Unpacker
 from loadgen.clients.protocol.outcomes import PROTOCOL
 from loadgen.clients.protocol.response_heads import Head
+from loadgen.engine.recording.user_meter import CountsTokens
 from loadgen.errors import RequestFailed
 from loadgen.measure.deltas.series_key import OK
 from loadgen.measure.streams import StreamTimes
@@ -26,23 +26,19 @@ _MOST_BYTES: Final = 4 * 1024 * 1024
 """A larger answer in JSON is not read: its tokens stay unknown."""
 
 
-CountTokens = Callable[[Sequence[str]], int]
-"""Returns the number of tokens of several texts together."""
-
-
 class SdkAnswer:
     """What is read of one answer.
 
-    is_stream: it is a stream of events; False: it is JSON. count: counts the tokens of an answer without usage, once at
-    its end.
+    is_stream: it is a stream of events; False: it is JSON. tokenizer: counts the tokens of an answer without usage,
+    once at its end.
     """
 
-    __slots__ = ("_api", "_body", "_count", "_failed", "_is_model", "_is_stream", "_reading", "_times", "_unpacker")
+    __slots__ = ("_api", "_body", "_failed", "_is_model", "_is_stream", "_reading", "_times", "_tokenizer", "_unpacker")
 
     def __init__(
-        self, api: Api, *, is_stream: bool, unpacker: Unpacker | None = None, count: CountTokens | None = None
+        self, api: Api, *, is_stream: bool, unpacker: Unpacker | None = None, tokenizer: CountsTokens | None = None
     ) -> None:
-        self._api, self._is_stream, self._count = api, is_stream, count
+        self._api, self._is_stream, self._tokenizer = api, is_stream, tokenizer
         self._reading = StreamReading(api)
         self._body = bytearray()
         self._failed = ""
@@ -86,8 +82,8 @@ class SdkAnswer:
         if not self._is_model:
             return None
         if self._times is None:
-            if self._count is not None and self._reading.usage.output <= 0:
-                self._reading.take_count(self._count(self._reading.countable_texts()))
+            if self._tokenizer is not None and self._reading.usage.output <= 0:
+                self._reading.take_count(self._tokenizer.count_all(self._reading.countable_texts()))
             self._times = self._reading.times(asked_ns, done_ns)
         return self._times
 
@@ -97,8 +93,8 @@ class SdkAnswer:
         return {} if times is None else tags_of(times, is_whole=not self._is_stream)
 
 
-def sdk_answer(method: str, path: str, head: Head, count: CountTokens | None = None) -> SdkAnswer | None:
-    """Return what reads an answer of a model; None if it is none. count: as in `SdkAnswer`."""
+def sdk_answer(method: str, path: str, head: Head, tokenizer: CountsTokens | None = None) -> SdkAnswer | None:
+    """Return what reads an answer of a model; None if it is none. tokenizer: as in `SdkAnswer`."""
     api = api_of_path(path) if method == "POST" else None
     kind = (head.get(b"content-type") or b"").lower()
     is_stream = kind.startswith(b"text/event-stream")
@@ -110,4 +106,4 @@ def sdk_answer(method: str, path: str, head: Head, count: CountTokens | None = N
             unpacker = Unpacker(head.encodings)
         except DecodingError:  # the SDK raises its own error
             return None
-    return SdkAnswer(api, is_stream=is_stream, unpacker=unpacker, count=count)
+    return SdkAnswer(api, is_stream=is_stream, unpacker=unpacker, tokenizer=tokenizer)

@@ -145,7 +145,7 @@ class UserFactory:
         """The words of prompts for the model's tokenizer; None: those of the shipped list."""
         if ways.llm is not None:
             tokenizer = ways.llm.loaded_tokenizer()
-            self.meter_class = with_streams(self.meter_class, None if tokenizer is None else tokenizer.count_all)
+            self.meter_class = with_streams(self.meter_class, tokenizer)
             self._words = None if tokenizer is None else exact_words(tokenizer)
         if cap is not None:
             self.meter_class = capped(self.meter_class, cap)

@@ -7,10 +7,9 @@ see it. `convention_figures()` has its figures by the definitions of other tools
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
-from loadgen.engine.recording.user_meter import Meter
+from loadgen.engine.recording.user_meter import CountsTokens, Meter
 from loadgen.measure.convention_metrics import values_ns
 from loadgen.measure.deltas.series_key import OK, SKIPPED
 from loadgen.measure.streams import StreamTimes
@@ -50,13 +49,12 @@ class StreamMeter(Meter):
                     self.recorder.trend_series(metric, warmup=held.series.key.warmup).ok[0].extend(values)
 
 
-def with_streams(meter: type[Meter], count_tokens: Callable[[Sequence[str]], int] | None = None) -> type[Meter]:
+def with_streams(meter: type[Meter], tokenizer: CountsTokens | None = None) -> type[Meter]:
     """Return a class of meters that records stream metrics besides what `meter` records.
 
-    count_tokens: counts the tokens of texts, for answers of models without usage.
+    tokenizer: counts the tokens of answers without usage; None: nothing does.
     """
-    counting = {} if count_tokens is None else {"count_tokens": staticmethod(count_tokens)}
-    if meter is Meter and not counting:
+    if meter is Meter and tokenizer is None:
         return StreamMeter
     bases = (StreamMeter,) if meter is Meter else (StreamMeter, meter)
-    return type(f"Stream{meter.__name__}", bases, {"__slots__": (), **counting})
+    return type(f"Stream{meter.__name__}", bases, {"__slots__": (), "tokenizer": tokenizer})
