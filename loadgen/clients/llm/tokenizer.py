@@ -3,7 +3,7 @@
 It counts the tokens of an answer if the server sends no usage, and makes `prompt(tokens=n)` exact. The file is the
 `tokenizer.json` that is published with most models. Nothing is downloaded.
 
-Counting takes about 2 µs a token. So it is done once, at the end of an answer, and not for each read. Long texts are
+Counting takes 1 to 3 µs of CPU a token. So it is done once, at the end of an answer, and not for each read. Long texts are
 counted by a thread, because the package releases Python's lock meanwhile: the loop goes on to read other streams.
 """
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 __all__ = ["MOST_BYTES", "Tokenizer", "tokenizer_of"]
 
 MOST_BYTES: Final = 64 << 20
-"""Size limit of the file. The largest ones of common models have 34 MB, and take 360 MB of memory in each worker."""
+"""Size limit of the file. Those of common models have 8 to 34 MB, and take 130 to 540 MB of memory in each worker."""
 _LONG: Final = 1_000
 """Characters that the loop counts itself, in at most 0.5 ms. A hop to the thread and back takes 0.1 ms."""
 _SPACES: Final = "\u0120\u2581"
@@ -45,7 +45,7 @@ class Tokenizer:
         self._implementation = implementation
 
     def count(self, text: str) -> int:
-        """Return the number of tokens of a text. Cost: 20 µs and 2 µs a token (bench/tokenizer.py)."""
+        """Return the number of tokens of a text. Cost: 1 to 3 µs of CPU a token (bench/tokenizer.py)."""
         return self.count_each([text])[0]
 
     def count_each(self, texts: Sequence[str]) -> list[int]:
