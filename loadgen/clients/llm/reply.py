@@ -287,7 +287,7 @@ class LlmReply(StreamedReply):
     async def _count_tokens(self) -> None:
         """Count the tokens of an answer that is over by the plan's tokenizer, if the server sent no usage.
 
-        Of the first answers with usage, both counts are compared.
+        Both counts of the first answers with usage are compared.
         """
         tokenizer, reading = self._call.tokenizer, self.reading
         if tokenizer is None or reading is None or self._is_recorded:
@@ -368,8 +368,8 @@ class LlmReply(StreamedReply):
         return running
 
     def stream_times(self) -> StreamTimes:
-        """Return the figures of this answer by our convention (docs/llm-conventions.md): those of its end, or before
-        that of what has arrived.
+        """Return the figures of this answer by our convention (docs/llm-conventions.md). Before its end, these are the
+        figures of the part that has arrived.
         """
         return self._figures() if self._times is None else self._times
 

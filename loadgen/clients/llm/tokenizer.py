@@ -3,8 +3,8 @@
 It counts the tokens of an answer if the server sends no usage, and makes `prompt(tokens=n)` exact. The file is the
 `tokenizer.json` that is published with most models. Nothing is downloaded.
 
-Counting takes 1 to 3 µs of CPU a token. So it is done once, at the end of an answer, and not for each read. Long texts are
-counted by a thread, because the package releases Python's lock meanwhile: the loop goes on to read other streams.
+Counting takes 1 to 3 µs of CPU a token. So it is done once, at the end of an answer, and not for each read. Long texts
+are counted by a thread, because the package releases Python's lock meanwhile: the loop goes on to read other streams.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ class Tokenizer:
 
 
 def tokenizer_of(path: Path) -> Tokenizer:
-    """Return the tokenizer of a file. It is loaded once in each process, in 0.3 to 1.5 s.
+    """Return the tokenizer of a file. Each process loads a file once, in 0.3 to 1.5 s.
 
     Raises:
         UsageError: there is no such file, it is no tokenizer, or the extra `llm` is not installed.
@@ -99,7 +99,7 @@ class _Model(msgspec.Struct):
 
 
 class _File(msgspec.Struct):
-    """What a tokenizer's file must have."""
+    """The part of a tokenizer's file that other JSON files do not have."""
 
     model: _Model
 
