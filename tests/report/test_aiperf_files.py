@@ -80,9 +80,9 @@ def test_the_csv_file_has_the_names_the_columns_and_the_decimals_of_aiperf(folde
     ours = list(csv.reader(io.StringIO(aiperf_csv(*opened(folder)))))
 
     assert ours[0] == theirs[0]
-    for part in (lambda rows: rows[1 : rows.index([])], lambda rows: rows[rows.index([]) :]):
-        mine, others = part(ours), part(theirs)
-        assert {row[0] for row in mine if row} <= {row[0] for row in others if row}
-        assert mine[:2] == others[:2] or mine[0] != []
+    at_ours, at_theirs = ours.index([]), theirs.index([])
+    for mine, others in ((ours[1:at_ours], theirs[1:at_theirs]), (ours[at_ours + 2 :], theirs[at_theirs + 2 :])):
+        assert {row[0] for row in mine} <= {row[0] for row in others}
+    assert ours[at_ours + 1] == theirs[at_theirs + 1] == ["Metric", "Value"]
     cells = [cell for row in (*theirs[1:], *ours[1:]) for cell in row[1:] if cell and cell != "Value"]
     assert all(re.fullmatch(r"-?\d+\.\d\d", cell) for cell in cells)
