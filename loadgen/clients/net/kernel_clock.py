@@ -5,7 +5,7 @@ The kernel stamps received packets by CLOCK_REALTIME, and `recvmsg` returns the 
 It is measured in each interval, as the tightest of several brackets. Each read compares it again: where the clocks
 have moved apart by 50 µs, no stamp is used until the next interval.
 
-Stamps are for plain TCP on Linux. Elsewhere, and where the system refuses the option, reads have the loop's time.
+Stamps are for TCP on Linux. Elsewhere, and where the system refuses the option, reads have the loop's time.
 """
 
 from __future__ import annotations
