@@ -244,3 +244,43 @@ async def test_many_small_and_large_events_arrive_whole(server: Server, authorit
         await serving
         assert reply.text == "".join(texts)
         assert list(reply.reading.t_ns) == sorted(reply.reading.t_ns) if reply.reading is not None else False
+
+
+async def test_records_that_are_cut_at_any_byte_are_put_together(server: Server, authority: trustme.CA) -> None:
+    def serve() -> None:
+        peer = server.peer()
+        peer.sendall(HEAD + token("oak"))
+        peer.sendall(token(" lamp") + FINISH)
+
+    def relay(listener: socket.socket) -> None:
+        """Pass everything on, in pieces of 1 to 13 bytes to the client."""
+        near, _ = listener.accept()
+        far = socket.create_connection(("127.0.0.1", server.port))
+        near.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        back = threading.Thread(target=_pass_on, args=(near, far), daemon=True)
+        back.start()
+        n = 0
+        while data := far.recv(1 + n % 13):
+            n += 1
+            near.sendall(data)
+            if not n % 20:
+                time.sleep(0.001)
+        near.close()
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port, server.port = server.port, listener.getsockname()[1]
+        async with client_of(server, authority) as client:
+            server.port = port
+            threading.Thread(target=relay, args=(listener,), daemon=True).start()
+            serving = asyncio.create_task(asyncio.to_thread(serve))
+            reply = await client.llm.chat("hello")
+            await serving
+    assert reply.text == "oak lamp"
+
+
+def _pass_on(source: socket.socket, to: socket.socket) -> None:
+    with contextlib.suppress(OSError):
+        while data := source.recv(65_536):
+            to.sendall(data)
+    with contextlib.suppress(OSError):
+        to.shutdown(socket.SHUT_RDWR)
