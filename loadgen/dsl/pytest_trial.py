@@ -28,6 +28,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import wraps
+from pathlib import Path
 from time import perf_counter_ns
 from typing import TYPE_CHECKING, Any
 
@@ -136,7 +137,8 @@ async def try_journey(
     recorder = _Notes()
     network = CannedNetwork(replies)
     clock = _JumpingClock(now)
-    user_factory = _TrialPeople(network, clock, seed, shared, llm)
+    settings = (llm or Llm(model="model")).settled(Path(one.origin.file).parent)
+    user_factory = _TrialPeople(network, clock, seed, shared, settings)
     raised: list[BaseException] = []
     bound = BoundJourney(
         one.name,
@@ -210,9 +212,9 @@ class _TrialUser(UserWith[Any]):
 class _TrialPeople(UserFactory):
     """Creates the users of trials. Accepts any target name; all targets get the same replies."""
 
-    def __init__(self, network: CannedNetwork, clock: _JumpingClock, seed: int, shared: Any, llm: Llm | None) -> None:
+    def __init__(self, network: CannedNetwork, clock: _JumpingClock, seed: int, shared: Any, llm: Llm) -> None:
         super().__init__(
-            Ways({"": _TARGET}, llm=llm or Llm(model="model")),
+            Ways({"": _TARGET}, llm=llm),
             network,
             ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT),
             seed=seed,

@@ -145,6 +145,7 @@ def stream_times(
     reasoning_tokens: int = -1,
     hidden_tokens: int = 0,
     token_source: TokenSource = "tokenizer",  # noqa: S107
+    usage_source: TokenSource = "server",
 ) -> StreamTimes:
     """Return our figures of one stream, as `times_of` does, from three parallel lists.
 
@@ -161,6 +162,7 @@ def stream_times(
             includes them, itl and tpot do not.
         token_source: the program that counted the known numbers in `tokens`. The result has "server" instead if the
             stream has usage, and "events" if no number is known.
+        usage_source: the source of usage: "tokenizer" if it was added after the tokens were counted here.
     """
     return times_of(
         EventList.of(t_ns, kinds, tokens),
@@ -172,6 +174,7 @@ def stream_times(
         reasoning_tokens=reasoning_tokens,
         hidden_tokens=hidden_tokens,
         token_source=token_source,
+        usage_source=usage_source,
     )
 
 
@@ -186,6 +189,7 @@ def times_of(
     reasoning_tokens: int = -1,
     hidden_tokens: int = 0,
     token_source: TokenSource = "tokenizer",  # noqa: S107
+    usage_source: TokenSource = "server",
 ) -> StreamTimes:
     """HOT, once per stream: budget 4 µs + 0.1 µs an event (bench/streams.py). Return our figures of one stream.
 
@@ -200,6 +204,8 @@ def times_of(
     if closed_ns >= 0 or events.kinds:
         times.closed_ns = (closed_ns if closed_ns >= 0 else events.last_ns) - asked_ns
     times.prompt_tokens, times.cached_tokens, times.reasoning_tokens = prompt_tokens, cached_tokens, reasoning_tokens
+    if times.token_source == "server":  # noqa: S105
+        times.token_source = usage_source
     return times
 
 

@@ -9,11 +9,13 @@ from pathlib import Path
 import pytest
 
 from loadgen.dsl.loading.loader import load
+from loadgen.dsl.prompts.words import word_list
 from loadgen.errors import LoadgenError
 from loadgen_controller.collect_option_errors import CollectedErrors
 from loadgen_controller.planning.llm_scenario import LlmRequest, scenario_text
 from tests.support.llm_target import running_llm
 from tests.support.run import Finished, ends_with, loadgen
+from tests.support.tokenizer_files import of_words
 
 URL = "http://127.0.0.1:8000"
 
@@ -223,6 +225,37 @@ def test_a_sweep_runs_and_has_a_table_of_levels(in_folder: Path) -> None:
     }
     assert sum(tagged.values()) == summary["requests"]["finished"]
     assert set(tagged) == {"1", "2", "settling"}
+
+
+def test_a_tokenizer_is_taken_beside_the_scenario_from_anywhere(
+    in_folder: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    file = of_words(tmp_path_factory.mktemp("model") / "tokenizer.json", word_list())
+    with running_llm("--model", "toy", "--ttft", "5ms", "--itl", "1ms") as url:
+        words = [url, "--rate", "20/s", "--duration", "2s", "--input", "9", "--output", "2"]
+        done = asks(*words, "--tokenizer", str(file), "--json", "result.json")
+    summary = json.loads((in_folder / "result.json").read_text())
+    assert ends_with(done.exit_code, summary, 0), done.err
+    assert 'llm=Llm(tokenizer="tokenizer.json")' in done.out
+    assert summary["llm"]["tokens"]["prompt"] == 9 * summary["requests"]["finished"]
+
+
+def test_a_tokenizer_that_cannot_be_used_is_an_error_beside_the_others(in_folder: Path) -> None:
+    (in_folder / "saved").mkdir()
+    (in_folder / "config.json").write_text('{"model_type": "qwen3"}')
+    of_words(in_folder / "tokenizer.json")
+    wrong = asks(URL, "--users", "0", "--tokenizer", "config.json")
+    far = asks(URL, "--users", "1", "--tokenizer", "tokenizer.json", "--save", "saved/ask.py")
+
+    assert wrong.exit_code == far.exit_code == 2
+    assert "config.json is JSON, but not a tokenizer" in wrong.err
+    assert "--users: '0' is not a number of users above 0" in wrong.err
+    assert "--tokenizer: tokenizer.json is not in the folder of --save" in far.err
+    assert not (in_folder / "saved" / "ask.py").exists()
+
+
+def test_a_kept_scenario_names_the_tokenizer_of_its_folder() -> None:
+    assert 'llm=Llm(tokenizer="data/tokenizer.json")' in text_of(rate="4/s", tokenizer="data/tokenizer.json")
 
 
 @pytest.mark.usefixtures("in_folder")

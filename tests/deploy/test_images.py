@@ -29,7 +29,8 @@ PACKAGE_OF = {
     "hpack": "h2",
     "hyperframe": "h2",
 }
-NOT_IN_IMAGES = {"httpx2"}  # an extra for client libraries, which the images do not have either
+NOT_IN_IMAGES = {"httpx2", "tokenizers"}
+"""Extras: of client libraries, which the images do not have either, and of a file that few scenarios have."""
 
 
 @cache

@@ -38,11 +38,13 @@ from loadgen.dsl.executors.standard import Arrivals, Users
 from loadgen.dsl.loading.loader import load
 from loadgen.dsl.plans.loadgen_toml import Policy, read_environment, read_settings
 from loadgen.dsl.plans.spec import Overrides
+from loadgen.dsl.prompts.words import word_list
 from loadgen.report.run_as_dataframes import Run
 from loadgen_controller.commands.new import SCENARIO as NEW
 from loadgen_controller.planning.rehearsal import rehearse
 from tests.support.llm_target import llm_in_thread
 from tests.support.target import RunningTarget, running_target
+from tests.support.tokenizer_files import of_words
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = (
@@ -177,6 +179,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         '[{"conversations": [{"from": "human", "value": "Hi"}, {"from": "gpt", "value": "Hello"}]}, null]'
     )
     (data / "batch.jsonl").write_text('{"custom_id": "a", "url": "/v1/embeddings", "body": {"model": "m"}}\n')
+    of_words(tmp_path / "tokenizer.json", word_list())
     (data / "photo.jpg").write_bytes(bytes(2000))
     (data / "ca.pem").write_text(Path(certifi.where()).read_text())
     monkeypatch.setenv("LOADGEN_SECRET_API_TOKEN", "canary-of-the-examples")

@@ -136,7 +136,7 @@ def test_aiperf_csv_has_two_parts_with_an_empty_line_between(full: Path) -> None
     names = [line[0] for line in lines[1:at]]
     assert names == sorted(names)
     assert "Time to First Token (ms)" in names
-    assert ["Request Count", "120"] in lines
+    assert ["Request Count", "120.00"] in lines
     assert all(len(line) == len(lines[0]) for line in lines[:at])
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Annotated, Final
 
 import typer
 
+from loadgen.clients.llm.tokenizer import tokenizer_of
 from loadgen.errors import ScenarioError, UsageError
 from loadgen.measure.convention_metrics import RECORDABLE
 from loadgen_controller.collect_option_errors import CollectedErrors
@@ -152,6 +154,14 @@ def main(
             help=f"Also record times as other tools define them: one or several of {','.join(RECORDABLE)}.",
         ),
     ] = None,
+    tokenizer: Annotated[
+        Path | None,
+        typer.Option(
+            "--tokenizer",
+            metavar="FILE",
+            help="The model's tokenizer.json: for prompts of exact length, and answers without usage.",
+        ),
+    ] = None,
     save: Annotated[
         Path | None, typer.Option("--save", metavar="FILE", help="Save the scenario in this new file, such as ask.py.")
     ] = None,
@@ -191,6 +201,7 @@ def main(
         goodput=goodput,
         goodput_share=goodput_share,
         convention=convention,
+        tokenizer=_tokenizer(errors, tokenizer, save),
     )
     text = scenario_text(errors, asked)
     _check_save(errors, save)
@@ -210,6 +221,8 @@ def main(
     def written(path: Path) -> str:
         nonlocal has_written
         errors.check()
+        if tokenizer is not None and save is None:
+            shutil.copyfile(tokenizer, path.with_name(tokenizer.name))
         write_new(path, text)
         has_written = True
         if not options.quiet:
@@ -225,6 +238,25 @@ def main(
         if has_written:  # nothing was run, and the corrected command must be able to write the file
             save.unlink(missing_ok=True)
         raise
+
+
+def _tokenizer(errors: CollectedErrors, path: Path | None, save: Path | None) -> str | None:
+    """Return the path of the tokenizer's file within the scenario's folder. Errors of the file are added to `errors`.
+
+    Without --save, the file is copied beside the scenario. With it, the file must be there, since the scenario is kept.
+    """
+    if path is None or errors.catch(lambda: tokenizer_of(path)) is None:
+        return None
+    if save is None:
+        return path.name
+    folder = save.resolve().parent
+    if not path.resolve().is_relative_to(folder):
+        errors.add(
+            f"--tokenizer: {path} is not in the folder of --save, so the scenario cannot name it",
+            f"copy it to {folder}",
+        )
+        return None
+    return path.resolve().relative_to(folder).as_posix()
 
 
 def _check_save(errors: CollectedErrors, save: Path | None) -> None:

@@ -69,6 +69,8 @@ class LlmRequest:
     goodput: str | None = None
     goodput_share: str | None = None
     convention: str | None = None
+    tokenizer: str | None = None
+    """The path of the tokenizer's file as the scenario names it, relative to the scenario's folder."""
 
 
 def scenario_text(errors: CollectedErrors, asked: LlmRequest) -> str:
@@ -104,6 +106,7 @@ def scenario_text(errors: CollectedErrors, asked: LlmRequest) -> str:
         *([f"api={_quoted(asked.api)}"] if asked.api != "chat" else []),
         *([f"path={_quoted(path)}"] if path else []),
         *([f"api_key=secret({_quoted(asked.key)})"] if asked.key is not None else []),
+        *([f"tokenizer={_quoted(asked.tokenizer)}"] if asked.tokenizer is not None else []),
         *([f"conventions={_tuple(conventions)}"] if conventions else []),
     ]
     names = {"Llm", "Plan", "User", "journey", "prompt", load.partition("(")[0]}

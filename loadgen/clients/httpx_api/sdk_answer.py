@@ -15,6 +15,7 @@ from loadgen.clients.llm_apis.types import Api
 from loadgen.clients.protocol.decoding import DecodingError, Unpacker
 from loadgen.clients.protocol.outcomes import PROTOCOL
 from loadgen.clients.protocol.response_heads import Head
+from loadgen.engine.recording.user_meter import CountsTokens
 from loadgen.errors import RequestFailed
 from loadgen.measure.deltas.series_key import OK
 from loadgen.measure.streams import StreamTimes
@@ -26,12 +27,19 @@ _MOST_BYTES: Final = 4 * 1024 * 1024
 
 
 class SdkAnswer:
-    """The parts of one answer so far. is_stream: true for a stream of events, false for JSON."""
+    """The parts of one answer so far.
 
-    __slots__ = ("_api", "_body", "_failed", "_is_model", "_is_stream", "_reading", "_times", "_unpacker")
 
-    def __init__(self, api: Api, *, is_stream: bool, unpacker: Unpacker | None = None) -> None:
-        self._api, self._is_stream = api, is_stream
+    is_stream: true for a stream of events, false for JSON. tokenizer: counts the tokens of an answer without usage,
+    once at its end.
+    """
+
+    __slots__ = ("_api", "_body", "_failed", "_is_model", "_is_stream", "_reading", "_times", "_tokenizer", "_unpacker")
+
+    def __init__(
+        self, api: Api, *, is_stream: bool, unpacker: Unpacker | None = None, tokenizer: CountsTokens | None = None
+    ) -> None:
+        self._api, self._is_stream, self._tokenizer = api, is_stream, tokenizer
         self._reading = StreamReading(api)
         self._body = bytearray()
         self._failed = ""
@@ -75,6 +83,8 @@ class SdkAnswer:
         if not self._is_model:
             return None
         if self._times is None:
+            if self._tokenizer is not None and self._reading.usage.output <= 0:
+                self._reading.take_count(self._tokenizer.count_all(self._reading.countable_texts()))
             self._times = self._reading.times(asked_ns, done_ns)
         return self._times
 
@@ -84,8 +94,10 @@ class SdkAnswer:
         return {} if times is None else tags_of(times, is_whole=not self._is_stream)
 
 
-def sdk_answer(method: str, path: str, head: Head) -> SdkAnswer | None:
-    """Return the reader of a model's answer; None if the request is not for a model, or its answer cannot be read."""
+def sdk_answer(method: str, path: str, head: Head, tokenizer: CountsTokens | None = None) -> SdkAnswer | None:
+    """Return the reader of a model's answer; None if the request is not for a model, or its answer cannot be read.
+    tokenizer: as in `SdkAnswer`.
+    """
     api = api_of_path(path) if method == "POST" else None
     kind = (head.get(b"content-type") or b"").lower()
     is_stream = kind.startswith(b"text/event-stream")
@@ -97,4 +109,4 @@ def sdk_answer(method: str, path: str, head: Head) -> SdkAnswer | None:
             unpacker = Unpacker(head.encodings)
         except DecodingError:  # the SDK raises its own error
             return None
-    return SdkAnswer(api, is_stream=is_stream, unpacker=unpacker)
+    return SdkAnswer(api, is_stream=is_stream, unpacker=unpacker, tokenizer=tokenizer)

@@ -300,7 +300,7 @@ class HttpxAnswer(httpx.AsyncByteStream):
         self.head = head
         self.status = head.status
         if rows.meter.times_streams:
-            self._llm = sdk_answer(self.request.method, self.request.url.path, head)
+            self._llm = sdk_answer(self.request.method, self.request.url.path, head, rows.meter.tokenizer)
             self.wait_ns = None if self._llm is None else rows.meter.first_wait_ns(self.asked_ns)
         if rows.tags:
             self.series = self.series.split(tags_of(head, rows.tags), self.asked_ns)

@@ -16,6 +16,7 @@ from typing import Any, Final, TypeVar
 import msgspec
 
 from loadgen.clients.events import NO_STREAM
+from loadgen.clients.llm.tokenizer import Tokenizer
 from loadgen.clients.llm.tools import RunnableCall, ToolFunction
 from loadgen.clients.llm.worker import LlmWorker
 from loadgen.clients.llm_apis.openai_wire import UNREADABLE
@@ -69,6 +70,8 @@ class LlmCall:
     """Counts the reads of the worker's streams; None: nothing counts them."""
     conventions: tuple[RecordedConvention, ...] = ()
     """Other tools by whose definitions the figures are also recorded."""
+    tokenizer: Tokenizer | None = None
+    """Counts the tokens of answers without usage; None: each event counts as one token."""
     running: RunningStream | None = None
     """The running request, for objectives over windows; None if the plan has none of these."""
     cold: str = ""
@@ -240,10 +243,19 @@ class LlmReply(StreamedReply):
         """Record the ended request in the row that its tags select."""
         if not self._is_recorded:
             self._call.end()
-            tags = tags_of(self.stream_times(), self._call.cold, is_whole=not self._call.wants_stream)
+            self._count_now()
+            self._times = self._figures()
+            tags = tags_of(self._times, self._call.cold, is_whole=not self._call.wants_stream)
             if tags:
                 self.series = self.series.retagged(tags, self.asked_ns)
         super()._record()
+
+    def _count_now(self) -> None:
+        """Count the tokens of an answer without usage, unless `_count_tokens` did."""
+        tokenizer, reading = self._call.tokenizer, self.reading
+        if tokenizer is None or reading is None or reading.usage.output > 0 or reading.usage_source == "tokenizer":
+            return
+        reading.take_count(tokenizer.count_all(reading.countable_texts()))
 
     async def over(self) -> None:
         """Wait until the whole answer has arrived, decide its outcome, and record the request.
@@ -254,6 +266,7 @@ class LlmReply(StreamedReply):
         try:
             while not self._is_whole:
                 if self._failure is not None:
+                    await self._count_tokens()
                     raise self._break(self._failure)
                 self._wanted = asyncio.get_running_loop().create_future()
                 await self._wanted
@@ -264,10 +277,46 @@ class LlmReply(StreamedReply):
             outcome, detail = self._ended_as()
             if outcome != OK:
                 self.outcome = outcome
+                await self._count_tokens()
                 self._record()
                 self._meter.settle()
                 raise RequestFailed(outcome, f"{self.route.method} {self.route.url}: {detail}")
+        await self._count_tokens()
         self._record()
+
+    async def _count_tokens(self) -> None:
+        """Count the tokens of an answer that is over by the plan's tokenizer, if the server sent no usage.
+
+        Both counts of the first answers with usage are compared.
+        """
+        tokenizer, reading = self._call.tokenizer, self.reading
+        if tokenizer is None or reading is None or self._is_recorded:
+            return
+        by_server = self._comparable_tokens(reading)
+        if reading.usage.output > 0 and not by_server:
+            return
+        try:
+            counted = await tokenizer.count_aside(reading.countable_texts())
+        except asyncio.CancelledError:
+            if self._is_whole:  # it has ended, so it counts
+                self._record()
+            raise
+        if not by_server:
+            reading.take_count(counted)
+        elif note := self._call.worker.compared(by_server, counted):
+            self._meter.recorder.note(note)
+
+    def _comparable_tokens(self, reading: StreamReading) -> int:
+        """Return the server's number of tokens if a tokenizer must count nearly the same in the text; else 0.
+
+        Servers count the token that ends a text, which the text does not contain.
+        """
+        usage = reading.usage
+        if usage.output <= 0 or not self._call.worker.compares_tokens or self.outcome is not OK:
+            return 0
+        if "tool_call" in reading.texts or (usage.reasoning > 0 and "reasoning" not in reading.texts):
+            return 0
+        return usage.output - (reading.finish == "stop")
 
     async def left(self) -> None:
         """End the stream when the journey leaves its block. The outcome is `LEFT` if the answer is still arriving."""
@@ -319,16 +368,15 @@ class LlmReply(StreamedReply):
         return running
 
     def stream_times(self) -> StreamTimes:
-        """Return the figures of this answer by our convention (docs/llm-conventions.md). Call it at the end."""
-        times = self._times
-        if times is None:
-            reading = self.reading
-            if reading is None:
-                times = StreamTimes(closed_ns=self.done_ns - self.asked_ns)
-            else:
-                times = reading.times(self.asked_ns, self.done_ns)
-            self._times = times
-        return times
+        """Return the figures of this answer by our convention (docs/llm-conventions.md). Before its end, these are the
+        figures of the part that has arrived.
+        """
+        return self._figures() if self._times is None else self._times
+
+    def _figures(self) -> StreamTimes:
+        if self.reading is None:
+            return StreamTimes(closed_ns=self.done_ns - self.asked_ns)
+        return self.reading.times(self.asked_ns, self.done_ns)
 
     def convention_figures(self) -> Iterator[tuple[RecordedConvention, Figures]]:
         """Yield (tool, figures of this stream) for each other tool in `Llm(conventions=...)`."""
@@ -428,6 +476,7 @@ class LlmReply(StreamedReply):
                 for part in fresh:
                     yield part
             elif self._failure is not None:
+                await self._count_tokens()
                 raise self._break(self._failure)
             elif self._is_whole:
                 await self.over()

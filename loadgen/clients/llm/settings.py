@@ -10,15 +10,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from difflib import get_close_matches
 from fractions import Fraction
+from pathlib import Path
 from typing import Any, Final, Literal, get_args
 
+from loadgen.clients.llm.tokenizer import Tokenizer, tokenizer_of
 from loadgen.clients.llm_apis.apis import api_of_path
 from loadgen.clients.llm_apis.types import Api, ApiName
 from loadgen.clients.net.settings import Named
 from loadgen.clients.net.settings_check import is_secret
+from loadgen.errors import UsageError
 from loadgen.measure.convention_metrics import RECORDABLE, RecordedConvention
 from loadgen.units import parse_duration
 
@@ -65,6 +68,9 @@ class Llm:
     calibrate: bool = True
     """True: send two short prompts before the load, and correct the length of all prompts by the tokens that the server
     counts."""
+    tokenizer: str | Path | None = None
+    """The model's tokenizer.json, in the scenario's folder. It counts the tokens of answers without usage, and makes
+    `prompt(tokens=...)` exact. It needs the extra `llm`. None: no file."""
     extra: Mapping[str, Any] = field(default_factory=dict)
     """Further keys of each request's body: {"top_p": 0.9}."""
     conventions: tuple[RecordedConvention, ...] = ()
@@ -89,8 +95,20 @@ class Llm:
     def idle_ns(self) -> int | None:
         return None if self.idle is None else parse_duration(self.idle)
 
-    def wrongs(self) -> Iterator[tuple[str, str]]:
-        """Yield each error of these settings as (message, hint)."""
+    def settled(self, folder: Path) -> Llm:
+        """Return the settings with the tokenizer's path resolved against `folder`, the scenario's folder."""
+        return self if self.tokenizer is None else replace(self, tokenizer=folder / self.tokenizer)
+
+    def loaded_tokenizer(self) -> Tokenizer | None:
+        """Return the tokenizer of these settings, once `settled`; None if they name none.
+
+        Raises:
+            UsageError: the file cannot be used.
+        """
+        return None if self.tokenizer is None else tokenizer_of(Path(self.tokenizer))
+
+    def wrongs(self, folder: Path = Path()) -> Iterator[tuple[str, str]]:
+        """Yield each error of these settings as (message, hint). folder: the scenario's folder."""
         for name in ("model", "path", "target"):
             value: object = getattr(self, name)
             if value is not None and not isinstance(value, str):
@@ -127,6 +145,7 @@ class Llm:
                 yield message, 'write budget="2M tokens"'
         for name in ("timeout", "first_token", "idle"):
             yield from _duration_wrong(name, getattr(self, name), may_be_none=name != "timeout")
+        yield from self._tokenizer_wrong(folder)
         extra: object = self.extra
         if not isinstance(extra, Mapping) or not all(isinstance(key, str) for key in extra):
             yield f"Llm: extra={extra!r} must be a dict with texts as keys", 'write extra={"top_p": 0.9}'
@@ -139,10 +158,23 @@ class Llm:
                 if name not in RECORDABLE:
                     yield f"Llm: unknown convention {name!r}", known
 
+    def _tokenizer_wrong(self, folder: Path) -> Iterator[tuple[str, str]]:
+        given: object = self.tokenizer
+        if given is None:
+            return
+        if not isinstance(given, str | Path) or not str(given).strip():
+            yield f"Llm: tokenizer={given!r} must be the path of a file", 'write tokenizer="tokenizer.json"'
+            return
+        try:
+            self.settled(folder).loaded_tokenizer()
+        except UsageError as error:
+            yield f"Llm: tokenizer: {error.message}", error.hint
+
     def as_json(self) -> dict[str, Any]:
         """Return the settings that differ from the defaults, as a JSON object.
 
-        It contains the name of the API key's secret, not the key, and of `extra` only the keys.
+        It contains the name of the API key's secret, not the key, the name of the tokenizer's file, and of `extra` only
+        the keys.
         """
         usual = Llm()
         found: dict[str, Any] = {}
@@ -152,6 +184,8 @@ class Llm:
                 found[one.name] = value.name if isinstance(value, Api) or one.name == "api_key" else value
         if self.budget is not None:
             found["budget"] = self.budget_tokens
+        if self.tokenizer is not None:
+            found["tokenizer"] = Path(self.tokenizer).name
         if "extra" in found:
             found["extra"] = sorted(found["extra"])
         return found

@@ -14,7 +14,7 @@ from loadgen.clients.llm_apis.types import Api, Part, ToolCall, Usage
 from loadgen.errors import RequestFailed
 from loadgen.measure.conventions import Convention, Event, Figures, figures
 from loadgen.measure.event_list import EventList
-from loadgen.measure.streams import KIND_NUMBERS, KINDS, EventKind, StreamTimes, times_of
+from loadgen.measure.streams import KIND_NUMBERS, KINDS, USAGE, EventKind, StreamTimes, TokenSource, times_of
 
 __all__ = ["ANSWER_TOO_LARGE", "LEFT", "STALLED", "StreamReading"]
 
@@ -49,10 +49,12 @@ class StreamReading:
         "events",
         "finish",
         "first_ns",
+        "has_choices",
         "parts",
         "texts",
         "token_events",
         "usage",
+        "usage_source",
     )
 
     def __init__(self, api: Api) -> None:
@@ -67,6 +69,9 @@ class StreamReading:
         self.token_events = 0
         """Events with generated tokens so far; several choices in one event are one each."""
         self.usage = Usage()
+        self.usage_source: TokenSource = "server"
+        self.has_choices = False
+        """There is generated text of further choices, which is not kept."""
         self.finish = ""
         self.error = ""
         """Text of the first error that the server sent in the stream."""
@@ -118,6 +123,8 @@ class StreamReading:
                         found = self.texts[kind] = bytearray()
                     found += text.encode("utf-8", "surrogatepass")
                     self._text_size += len(text)
+                elif part.choice:
+                    self.has_choices = True
             if kind != "content":
                 self._other(part)
             if part.usage is not None:
@@ -182,6 +189,24 @@ class StreamReading:
         """Return the calls of tools that the model asked for."""
         return tool_calls(self._tools)
 
+    def countable_texts(self) -> list[str]:
+        """Return the generated texts whose tokens are those of the answer; none if not all text was kept.
+
+        Of calls of tools these are the names and arguments; the tokens of their syntax are not known.
+        """
+        if self.has_choices or len(self._tools) >= _MOST_PIECES:
+            return []
+        texts = [self.text_of(kind) for kind in self.texts if kind != "tool_call"]
+        return texts + [call.name + call.arguments for call in self.tool_calls]
+
+    def take_count(self, tokens: int) -> None:
+        """Add the number of tokens that a tokenizer counted in the whole answer, as if it were usage."""
+        if tokens > 0 and len(self.events):
+            self.events.add(self.events.last_ns, USAGE, tokens)
+            if self.chunks:
+                self.chunks.append(self.chunks[-1])
+            self.usage_source = "tokenizer"
+
     def outcome(self) -> str:
         """Return the outcome of an answer that has ended and whose status was not an error."""
         return stream_outcome(self.kinds)
@@ -208,4 +233,5 @@ class StreamReading:
             cached_tokens=usage.cached,
             reasoning_tokens=usage.reasoning,
             hidden_tokens=hidden,
+            usage_source=self.usage_source,
         )

@@ -7,7 +7,7 @@ constant until the system's time is set. The distance is measured in each interv
 two readings counts. Each read compares the clocks again. If they have moved apart by 50 µs, stamps are not used until
 the next interval.
 
-Only plain TCP on Linux has stamps. Elsewhere, and if the system refuses the option, reads have the loop's time.
+Only TCP on Linux has stamps. Elsewhere, and if the system refuses the option, reads have the loop's time.
 """
 
 from __future__ import annotations

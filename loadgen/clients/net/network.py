@@ -31,6 +31,7 @@ from loadgen.clients.net.connect_timing import Opening
 from loadgen.clients.net.dns import Resolver, family_of
 from loadgen.clients.net.kernel_clock import KernelClock
 from loadgen.clients.net.settings import Http
+from loadgen.clients.net.stamped_tls import StampedTlsTransport
 from loadgen.clients.net.stamped_transport import StampedConnection, StampedTransport
 from loadgen.clients.net.target_guard import OPEN, TargetGuard
 from loadgen.clients.protocol.http1 import Connection
@@ -88,7 +89,7 @@ class TcpNetwork:
     Args:
         note: is called with a text that readers of the measurements should know.
         fence: decides which addresses may be connected to.
-        clock: times the reads of a `StampedConnection` over plain TCP. None: the loop reads all connections.
+        clock: times the reads of a `StampedConnection` over TCP, also with TLS. None: the loop reads all connections.
     Raises:
         UsageError: an address of `Http.source` is not an address of this machine, or a network contains none.
     """
@@ -201,8 +202,8 @@ class TcpNetwork:
             opening.begin("tls")
         try:
             made: tuple[asyncio.BaseTransport, Connection] | None = None
-            if tls is None and self._clock is not None:
-                made = self._with_stamps(sock, factory, self._clock)
+            if self._clock is not None:
+                made = await self._with_stamps(sock, factory, self._clock, tls, self._sni or server_hostname)
             if made is None:
                 made = await asyncio.get_running_loop().create_connection(factory, sock=sock, **options)
             opening.end()
@@ -216,14 +217,23 @@ class TcpNetwork:
             raise
 
     @staticmethod
-    def _with_stamps(
-        sock: socket.socket, factory: Callable[[], Connection], clock: KernelClock
+    async def _with_stamps(
+        sock: socket.socket,
+        factory: Callable[[], Connection],
+        clock: KernelClock,
+        tls: ssl.SSLContext | None,
+        server_hostname: str | None,
     ) -> tuple[asyncio.BaseTransport, Connection] | None:
         """Return a connection whose reads have the kernel's time; None if it wants none, or the system has none."""
         connection = factory()
         if not isinstance(connection, StampedConnection) or not clock.wants_stamps(sock):
             return None
-        return StampedTransport(asyncio.get_running_loop(), sock, connection, clock), connection
+        loop = asyncio.get_running_loop()
+        if tls is None:
+            return StampedTransport(loop, sock, connection, clock), connection
+        transport = StampedTlsTransport(loop, sock, connection, clock, tls, server_hostname)
+        await transport.shake()
+        return transport, connection
 
     def _note_tls(self, transport: asyncio.BaseTransport, where: str) -> None:
         """Note the TLS version and cipher of a connection, once each: `shop.example:443 used TLSv1.3 with ...`."""

@@ -1,8 +1,8 @@
 """Connections whose streamed answers are timed by the kernel: a transport of our own that reads with `recvmsg`.
 
 The transports of asyncio and uvloop never call `recvmsg`, so they cannot see the kernel's time of a read. This one owns
-the socket of a plain TCP connection and uses `add_reader` and `add_writer`, which both loops have. A read costs
-0.6 µs more than a `recv`, for the ancillary data.
+the socket of a TCP connection and uses `add_reader` and `add_writer`, which both loops have. A read costs 0.6 µs more
+than a `recv`, for the ancillary data. `stamped_tls.py` has the one for TLS.
 
 Only streamed answers use the kernel's time. Other requests of the same user are timed by the loop, as in all plans.
 """
@@ -121,8 +121,11 @@ class StampedTransport(asyncio.Transport):
         self._buffer = bytearray()
         self._high = _HIGH_BYTES
         self._is_closing = self._is_closed = self._is_paused = self._is_full = False
-        connection.connection_made(self)
-        loop.add_reader(self._fd, self._read)
+        self._begin()
+
+    def _begin(self) -> None:
+        self._connection.connection_made(self)
+        self._loop.add_reader(self._fd, self._read)
 
     # -- reading ------------------------------------------------------------------------------
 

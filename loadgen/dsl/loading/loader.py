@@ -376,7 +376,7 @@ class _Loaded:
         self.faults += plan.faults
         for one in plan.executors:
             self.files.update(path for path in one.files if path.is_file() and self._travels(path, one.origin))
-        for path in plan.certificates:
+        for path in (*plan.certificates, *([] if plan.tokenizer is None else [plan.tokenizer])):
             if path.is_file() and self._travels(path, plan.origin):
                 self.files.add(path)
         self.faults += metrics_wrong(plan.slos, (metric.spec for metric in self.metrics))

@@ -161,22 +161,22 @@ def read_http(http: object, folder: Path, wrong: list[Wrong]) -> Http:
     return Http() if faults else http.settled(folder)
 
 
-def read_llm(llm: object, targets: Collection[str], wrong: list[Wrong]) -> Llm | None:
+def read_llm(llm: object, targets: Collection[str], folder: Path, wrong: list[Wrong]) -> Llm | None:
     """Return how AI models are asked; None without a model, or with errors, which are appended to `wrong`.
 
-    targets: the names of the plan's targets.
+    targets: the names of the plan's targets. folder: the scenario's, against which paths are resolved.
     """
     if llm is None:
         return None
     if not isinstance(llm, Llm):
         wrong.append(Wrong("llm", f"llm: {llm!r} is not an Llm", 'write llm=Llm(model="qwen3-8b")'))
         return None
-    faults = [Wrong("llm", message, hint) for message, hint in llm.wrongs()]
+    faults = [Wrong("llm", message, hint) for message, hint in llm.wrongs(folder)]
     if isinstance(llm.target, str) and llm.target not in targets:
         names = ", ".join(f'"{name}"' for name in targets if name) or "none"
         faults.append(Wrong("llm", f'Llm: unknown target="{llm.target}"', f"the plan's targets: {names}"))
     wrong += faults
-    return None if faults else llm
+    return None if faults else llm.settled(folder)
 
 
 _CLIENTS: Final = ("loadgen", "httpx")

@@ -241,7 +241,7 @@ class Plan:
         self._own_tags = split.specs if llm is None else with_llm_tags(split.specs)
         self.trace = read_trace(trace, self._wrong)
         self.http = read_http(http, self.folder, self._wrong)
-        self.llm = read_llm(llm, self.targets, self._wrong)
+        self.llm = read_llm(llm, self.targets, self.folder, self._wrong)
         self.client = client
         self.owner = read_text("owner", owner, self._wrong)
         self.labels = read_labels(labels, self._wrong)
@@ -265,6 +265,11 @@ class Plan:
         settings = (self.http, *(one.http for one in self.loads if one.http is not None))
         found = (self.ca, *(one.certificate_in(self.folder) for one in settings))
         return tuple(dict.fromkeys(path for path in found if path is not None))
+
+    @property
+    def tokenizer(self) -> Path | None:
+        """Return the file of the model's tokenizer, which agents receive with the scenario; None: there is none."""
+        return None if self.llm is None or self.llm.tokenizer is None else Path(self.llm.tokenizer)
 
     @property
     def tag_specs(self) -> tuple[TagSpec, ...]:

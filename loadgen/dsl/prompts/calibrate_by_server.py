@@ -1,12 +1,18 @@
-"""Asks the server for two prompts, and returns how many tokens it counts for a word."""
+"""Asks the server for two prompts, and returns how many tokens it counts for a word.
+
+With a tokenizer's file whose words are one token each, prompts need no correction. The server's counts then show
+whether the file is that of the model.
+"""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Final
 
 from loadgen.clients.llm.client import LlmClient
 from loadgen.dsl.prompts.calibration import Calibration
 from loadgen.dsl.prompts.prompt import prompt
+from loadgen.dsl.prompts.tokenizer_words import exact_words
 from loadgen.errors import RequestFailed, UsageError
 
 __all__ = ["NO_USAGE", "calibrate"]
@@ -15,6 +21,13 @@ _WORDS: Final = (50, 200)
 NO_USAGE: Final = (
     "the server sends no usage, so tokens are counted as one for each event of a stream, and prompts are not calibrated"
 )
+NO_USAGE_BUT_TOKENIZER: Final = "the server sends no usage, so the tokens of answers are counted by {name}"
+NOT_EXACT: Final = (
+    "prompts are not exact: {name} has fewer than 64 words of one token each. The number of words is corrected by the "
+    "tokens that the server counts. "
+)
+_MOST_OFF: Final = 0.01
+"""A larger difference between the server and the tokenizer is reported."""
 
 
 async def calibrate(client: LlmClient) -> tuple[float, str]:
@@ -24,6 +37,10 @@ async def calibrate(client: LlmClient) -> tuple[float, str]:
         UsageError: the server refuses the request, as with a wrong key or an API that it does not have.
         RequestFailed: the model did not answer.
     """
+    tokenizer = client.settings.loaded_tokenizer()
+    name = Path(client.settings.tokenizer or "").name
+    is_exact = tokenizer is not None and exact_words(tokenizer) is not None
+    inexact = NOT_EXACT.format(name=name) if tokenizer is not None and not is_exact else ""
     counts: list[tuple[int, int]] = []
     for words in _WORDS:
         try:
@@ -36,10 +53,17 @@ async def calibrate(client: LlmClient) -> tuple[float, str]:
                 ) from failure
             raise
         if reply.usage.prompt < 1:
-            return 1.0, NO_USAGE
+            return 1.0, NO_USAGE if tokenizer is None else inexact + NO_USAGE_BUT_TOKENIZER.format(name=name)
         counts.append((words, reply.usage.prompt))
     try:
         found = Calibration.measured(counts)
     except ValueError as error:
-        return 1.0, f"prompts are not calibrated: {error}"
-    return found.tokens_per_word, found.warning
+        return 1.0, f"{inexact}prompts are not calibrated: {error}"
+    if not is_exact:
+        return found.tokens_per_word, (inexact + found.warning).strip()
+    if round(abs(found.off), 9) <= _MOST_OFF:
+        return 1.0, ""
+    return 1.0, (
+        f"the server counts {found.tokens_per_word:.3f} tokens for each token of {name}: check that the file belongs "
+        "to this model. Prompts have the asked number of tokens by the file"
+    )

@@ -74,6 +74,7 @@ class Prompt:
         user: int | None = None,
         *,
         tokens_per_word: float = 1.0,
+        words: np.ndarray | None = None,
     ) -> str:
         """Return the text of this prompt for one request: its words with a space between them.
 
@@ -84,12 +85,13 @@ class Prompt:
             load: the index of the load within the plan.
             user: the user's number, as `user.number`; None: `arrival`. Only prefixes with `per="user"` need it.
             tokens_per_word: how many tokens the server counts for a word (`calibration.py`).
+            words: the words to draw from (`tokenizer_words.py`); None: those of the shipped list.
 
         Raises:
             UsageError: the prompt was created with invalid arguments.
         Cost: 20 µs and 30 to 40 ns a word, so 4 ms for 100,000 words (the minimum of 15 repetitions on one core).
         """
-        return " ".join(self.words(seed, arrival, nth, load, user, tokens_per_word=tokens_per_word))
+        return " ".join(self.words(seed, arrival, nth, load, user, tokens_per_word=tokens_per_word, words=words))
 
     def words(
         self,
@@ -100,10 +102,11 @@ class Prompt:
         user: int | None = None,
         *,
         tokens_per_word: float = 1.0,
+        words: np.ndarray | None = None,
     ) -> list[str]:
         """Return the words of `text`. With the same factor, their number is `count` divided by `tokens_per_word`."""
         self._refuse()
-        at = _Place(seed, load, arrival if user is None else user, arrival, nth)
+        at = _Place(seed, load, arrival if user is None else user, arrival, nth, words)
         return [word for i, part in enumerate(self.parts) for word in part.words(at, i, tokens_per_word)]
 
     def count(self, seed: int, arrival: int, nth: int = 0, load: int = 0, user: int | None = None) -> int:
@@ -222,6 +225,8 @@ class _Place:
     user: int
     arrival: int
     nth: int
+    words: np.ndarray | None = None
+    """The words to draw from; None: those of the shipped list."""
 
 
 class _Part(ABC):
@@ -251,7 +256,7 @@ class _Unique(_Part):
 
     def words(self, at: _Place, index: int, tokens_per_word: float) -> list[str]:
         key = self._key(at, index)
-        return drawn_words(key, calibrated(_drawn(self.tokens, key), tokens_per_word))
+        return drawn_words(key, calibrated(_drawn(self.tokens, key), tokens_per_word), at.words)
 
     def _key(self, at: _Place, index: int) -> int:
         return key_of(_UNIQUE, at.seed, at.load, at.arrival, at.nth, index)
@@ -275,9 +280,9 @@ class _Shared(_Part):
 
     def words(self, at: _Place, index: int, tokens_per_word: float) -> list[str]:
         key = self._key(at)
-        words = drawn_words(key, calibrated(_drawn(self.tokens, key), tokens_per_word))
+        words = drawn_words(key, calibrated(_drawn(self.tokens, key), tokens_per_word), at.words)
         if self.is_busting:
-            nonce = drawn_words(key_of(_UNIQUE, at.seed, at.load, at.arrival, at.nth, index), _NONCE_WORDS)
+            nonce = drawn_words(key_of(_UNIQUE, at.seed, at.load, at.arrival, at.nth, index), _NONCE_WORDS, at.words)
             words[:_NONCE_WORDS] = nonce[: len(words)]
         return words
 
@@ -310,7 +315,7 @@ class _Blocks(_Part):
             if left <= 0:
                 break
             count = calibrated(min(left, self.size), tokens_per_word)
-            words += drawn_words(key_of(_BLOCK, at.seed, one), count)
+            words += drawn_words(key_of(_BLOCK, at.seed, one), count, at.words)
             left -= self.size
         return words
 

@@ -33,7 +33,8 @@ class LlmPlace:
                 f"a model cannot be asked with {prompt!r}",
                 hint='write a text, prompt(tokens=1024) or Message("user", "...")',
             )
-        return prompt.text(*self._user._next_prompt(), tokens_per_word=self.tokens_per_word)
+        user = self._user
+        return prompt.text(*user._next_prompt(), tokens_per_word=self.tokens_per_word, words=user._words)
 
     def waited_ns(self, now_ns: int) -> int | None:
         """Return the time since the iteration was due, without think time; None: it has no due time."""

@@ -20,6 +20,8 @@ from random import Random
 from time import perf_counter_ns
 from typing import TYPE_CHECKING, Any, Final, Generic, Never, TypeVar, overload
 
+import numpy as np
+
 from loadgen.clients.http import HttpClient
 from loadgen.clients.httpx_api.transport import HttpxClient
 from loadgen.clients.httpx_api.user_clients import UserClients
@@ -125,6 +127,7 @@ class User:
         "_state",
         "_traits",
         "_wait",
+        "_words",
         "http",
         "load",
         "shared",
@@ -146,6 +149,7 @@ class User:
         points: Points | None = None,
         load: UserLoad = NO_LOAD,
         open_llm: Callable[[User], LlmClient] | None = None,
+        words: np.ndarray | None = None,
     ) -> None:
         """Create a user. The engine does this; a journey gets its user as its argument.
 
@@ -156,6 +160,7 @@ class User:
             open_client: creates the HTTP client for another target of the plan; raises UsageError for an unknown one.
             httpx_clients: creates the object that makes httpx clients over the same connections.
             open_llm: creates `user.llm`; None: the plan has no `Llm`.
+            words: of which prompts are made (`tokenizer_words.py`); None: those of the shipped list.
             points: the rendez-vous of this worker; None in a trial, where no rendez-vous waits.
         """
         self.http: Final = http
@@ -196,6 +201,7 @@ class User:
         self._points = points
         self._open_llm = open_llm
         self._llm: LlmClient | None = None
+        self._words = words
 
     # -- where time goes ----------------------------------------------------------------------
 
@@ -454,7 +460,7 @@ class User:
             UsageError: the prompt was created with invalid arguments.
         """
         check_prompt(prompt)
-        return prompt.text(*self._next_prompt())
+        return prompt.text(*self._next_prompt(), words=self._words)
 
     def _next_prompt(self) -> tuple[int, int, int, int, int]:
         """Count one more prompt of this iteration, and return the arguments of `Prompt.text` for it."""

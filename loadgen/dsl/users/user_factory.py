@@ -17,6 +17,8 @@ from random import Random
 from time import perf_counter_ns
 from typing import Any, Literal
 
+import numpy as np
+
 from loadgen.clients.http import HttpClient
 from loadgen.clients.httpx_api.rows import HttpxRows
 from loadgen.clients.httpx_api.stock import StockHttpClient, StockPool
@@ -37,6 +39,7 @@ from loadgen.clients.request.rate_cap import Cap, capped
 from loadgen.clients.request.request_head_cache import origin_of_url
 from loadgen.clients.request.tracing import Trace, Tracer
 from loadgen.dsl.prompts.calibrate_by_server import calibrate
+from loadgen.dsl.prompts.tokenizer_words import exact_words
 from loadgen.dsl.users.leveled_life import LeveledLife, LevelTags
 from loadgen.dsl.users.llm_place import LlmPlace
 from loadgen.dsl.users.user import NO_LOAD, User, UserLoad, UserWith, utc_now
@@ -138,8 +141,12 @@ class UserFactory:
         self.model = None if ways.llm is None else ModelFacts(ways.llm)
         """The known facts about the AI model; the set-up adds more."""
         self._llm_worker = LlmWorker()
+        self._words: np.ndarray | None = None
+        """The words of prompts for the model's tokenizer; None: those of the shipped list."""
         if ways.llm is not None:
-            self.meter_class = with_streams(self.meter_class)
+            tokenizer = ways.llm.loaded_tokenizer()
+            self.meter_class = with_streams(self.meter_class, tokenizer)
+            self._words = None if tokenizer is None else exact_words(tokenizer)
         if cap is not None:
             self.meter_class = capped(self.meter_class, cap)
         if ways.connections.policy == "shared":
@@ -315,6 +322,7 @@ class UserFactory:
             points=points,
             load=facts,
             open_llm=None if self.model is None else partial(self.open_llm, self.model, meter, pool),
+            words=self._words,
         )
         if meter.times_streams:
             meter.waits = LlmPlace(user).waited_ns

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from loadgen.engine.recording.user_meter import Meter
+from loadgen.engine.recording.user_meter import CountsTokens, Meter
 from loadgen.measure.convention_metrics import values_ns
 from loadgen.measure.deltas.series_key import OK, SKIPPED
 from loadgen.measure.streams import StreamTimes
@@ -49,6 +49,12 @@ class StreamMeter(Meter):
                     self.recorder.trend_series(metric, warmup=held.series.key.warmup).ok[0].extend(values)
 
 
-def with_streams(meter: type[Meter]) -> type[Meter]:
-    """Return a class of meters that records stream metrics besides what `meter` records."""
-    return StreamMeter if meter is Meter else type(f"Stream{meter.__name__}", (StreamMeter, meter), {"__slots__": ()})
+def with_streams(meter: type[Meter], tokenizer: CountsTokens | None = None) -> type[Meter]:
+    """Return a class of meters that records stream metrics besides what `meter` records.
+
+    tokenizer: counts the tokens of answers without usage; None: nothing does.
+    """
+    if meter is Meter and tokenizer is None:
+        return StreamMeter
+    bases = (StreamMeter,) if meter is Meter else (StreamMeter, meter)
+    return type(f"Stream{meter.__name__}", bases, {"__slots__": (), "tokenizer": tokenizer})

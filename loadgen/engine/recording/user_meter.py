@@ -7,7 +7,7 @@ out to be wrong is recorded as wrong, without being recorded twice.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import FrameType
 from typing import Any, ClassVar, Final, Protocol
 
@@ -18,10 +18,17 @@ from loadgen.engine.recording.tagging import GivenTags, NamedTag
 from loadgen.measure.deltas.exemplar import Failure
 from loadgen.measure.deltas.series_key import OK, Tags
 
-__all__ = ["MAX_NOTED", "NOTED_CHARACTERS", "Meter", "Sample"]
+__all__ = ["MAX_NOTED", "NOTED_CHARACTERS", "CountsTokens", "Meter", "Sample"]
 
 MAX_NOTED: Final = 20
 NOTED_CHARACTERS: Final = 200
+
+
+class CountsTokens(Protocol):
+    """The tokenizer of a model."""
+
+    def count_all(self, texts: Sequence[str]) -> int:
+        """Return the number of tokens of several texts together."""
 
 
 class Sample(Protocol):
@@ -70,6 +77,8 @@ class Meter:
 
     times_streams: ClassVar[bool] = False
     """Whether the stream metrics of requests to AI models are recorded (`stream_meter.py`)."""
+    tokenizer: ClassVar[CountsTokens | None] = None
+    """Counts the tokens of answers of models without usage; None: nothing does."""
 
     def __init__(self, recorder: Recorder, tags: Tags = ()) -> None:
         self.recorder = recorder

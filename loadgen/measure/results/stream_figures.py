@@ -121,7 +121,7 @@ def clock_notes(fitness: Iterable[Fitness]) -> Iterator[str]:
         share = format_ratio(by_loop / (by_loop + by_kernel))
         yield (
             f"{share} of the reads of streams were timed by the event loop, because the kernel's time is known only"
-            " for HTTP/1.1 over plain TCP on Linux: gaps between tokens are less exact (docs/llm-clocks.md)"
+            " for HTTP/1.1 over TCP on Linux: gaps between tokens are less exact (docs/llm-clocks.md)"
         )
 
 

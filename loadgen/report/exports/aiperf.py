@@ -1,8 +1,9 @@
 """Export a run in the form of AIPerf's `profile_export_aiperf.json` and `.csv`, for dashboards that read them.
 
-The form is that of AIPerf 0.13.0. A metric that AIPerf does not have for a run is missing in its file, so metrics that
-this run did not record by AIPerf's definition are missing here, too, and the note names them. With
-`Llm(conventions=("aiperf",))` in its plan, a run has all of them.
+The form is that of AIPerf 0.13.0: tests/report/test_aiperf_files.py compares it with files that AIPerf wrote. A metric
+that AIPerf does not have for a run is missing in its file, so metrics that this run did not record by AIPerf's
+definition are missing here, too, and the note names them. With `Llm(conventions=("aiperf",))` in its plan, a run has
+all of them.
 """
 
 from __future__ import annotations
@@ -34,9 +35,14 @@ _HEADERS: Final = {
     "input_sequence_length": "Input Sequence Length",
     "output_token_throughput": "Output Token Throughput",
     "request_throughput": "Request Throughput",
+    "input_token_throughput": "Input Token Throughput",
+    "total_token_throughput": "Total Token Throughput",
     "request_count": "Request Count",
+    "completed_request_count": "Completed Requests (Success + Error)",
     "error_request_count": "Error Request Count",
+    "request_error_rate": "Request Error Rate",
     "benchmark_duration": "Benchmark Duration",
+    "total_output_tokens": "Total Output Tokens",
     "total_osl": "Total Output Sequence Length",
     "total_isl": "Total Input Sequence Length",
 }
@@ -76,6 +82,7 @@ def aiperf_json(summary: Summary, measured: Measured) -> dict[str, object]:
         "benchmark_id": summary.run_id,
         "start_time": summary.started_at,
         "was_cancelled": summary.result == "interrupted",
+        "is_complete": summary.result != "interrupted",
         **found,
     }
 
@@ -118,16 +125,23 @@ def _metrics(summary: Summary, measured: Measured) -> Iterator[tuple[str, _Metri
     if found := statistics(of_ours(measured, "prompt_tokens"), _PERCENTILES, TOKENS):
         yield "input_sequence_length", {"unit": "tokens", **found}
     lasted_s = duration_s(summary)
+    tokens_in, tokens_out = llm.tokens.get("prompt", 0), llm.tokens.get("output", 0)
     single: dict[str, tuple[str, float]] = {
         "request_count": ("requests", llm.ok),
         "error_request_count": ("requests", llm.requests - llm.ok),
-        "total_osl": ("tokens", llm.tokens.get("output", 0)),
-        "total_isl": ("tokens", llm.tokens.get("prompt", 0)),
+        "completed_request_count": ("requests", llm.requests),
+        "total_osl": ("tokens", tokens_out),
+        "total_isl": ("tokens", tokens_in),
+        "total_output_tokens": ("tokens", tokens_out - llm.tokens.get("reasoning", 0)),
         "benchmark_duration": ("sec", round(lasted_s, 3)),
     }
+    if llm.requests:
+        single["request_error_rate"] = "%", round(100 * (llm.requests - llm.ok) / llm.requests, 4)
     if lasted_s > 0:
         single |= {
-            "output_token_throughput": ("tokens/sec", round(llm.tokens.get("output", 0) / lasted_s, 4)),
+            "output_token_throughput": ("tokens/sec", round(tokens_out / lasted_s, 4)),
+            "input_token_throughput": ("tokens/sec", round(tokens_in / lasted_s, 4)),
+            "total_token_throughput": ("tokens/sec", round((tokens_in + tokens_out) / lasted_s, 4)),
             "request_throughput": ("requests/sec", round(llm.ok / lasted_s, 4)),
         }
     for tag, (unit, value) in single.items():
@@ -154,7 +168,5 @@ def _name(tag: str, metric: _Metric) -> str:
 
 
 def _cell(value: object) -> str:
-    """Return whole numbers as they are, and others with two decimals."""
-    if value is None:
-        return ""
-    return f"{value}" if isinstance(value, int) else f"{value:.2f}"
+    """Return a number with two decimals, whole ones too, as AIPerf does."""
+    return "" if value is None else f"{value:.2f}"

@@ -445,3 +445,16 @@ async def test_prompts_of_one_iteration_differ_and_are_the_same_in_another_run(u
     await asked(url, journey)
     assert sent[:2] == sent[2:]
     assert sent[0] != sent[1]
+
+
+async def test_figures_that_a_journey_reads_before_the_end_are_not_those_that_are_recorded(url: str) -> None:
+    early: list[int] = []
+
+    async def journey(user: User) -> None:
+        async with user.llm.stream("hi", max_tokens=5) as answer:
+            async for _ in answer.parts():
+                early.append(answer.output_tokens)
+
+    found = await asked(url, journey)
+    assert early[-1] == 5
+    assert found.values("output_tokens") == [5_000]
