@@ -86,6 +86,17 @@ def figures(
     return compute(_chunks(events, chunks))
 
 
+def chunks_of(joined: Sequence[int], events: int) -> list[int]:
+    """Return the argument `chunks` of `figures`, from the SSE events with several parts.
+
+    joined: of each such SSE event the index of its first part and the number of its parts, one after the other.
+    """
+    numbers = list(range(events))
+    for first, count in zip(joined[::2], joined[1::2], strict=True):
+        numbers[first : first + count] = [first] * count
+    return numbers
+
+
 def _chunks(events: Sequence[Event], numbers: Sequence[int] | None) -> list[_Chunk]:
     found: list[_Chunk] = []
     last: int | None = None

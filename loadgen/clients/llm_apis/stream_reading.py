@@ -11,8 +11,9 @@ from typing import Final
 from loadgen.clients.events import SseReader
 from loadgen.clients.llm_apis.answers import stream_outcome, tool_calls
 from loadgen.clients.llm_apis.types import Api, Part, ToolCall, Usage
+from loadgen.engine.recording.kept_streams import StreamEvents
 from loadgen.errors import RequestFailed
-from loadgen.measure.conventions import Convention, Event, Figures, figures
+from loadgen.measure.conventions import Convention, Event, Figures, chunks_of, figures
 from loadgen.measure.streams import KIND_NUMBERS, KINDS, EventKind, StreamTimes, stream_times
 
 __all__ = ["ANSWER_TOO_LARGE", "LEFT", "STALLED", "StreamReading"]
@@ -47,10 +48,10 @@ class StreamReading:
         "_reader",
         "_text_size",
         "_tools",
-        "chunks",
         "error",
         "finish",
         "first_ns",
+        "joined",
         "kinds",
         "parts",
         "t_ns",
@@ -82,8 +83,8 @@ class StreamReading:
         self._tools: list[Part] = []
         self.parts: list[Part] | None = None
         """Parts that nobody has read yet; None: nobody reads parts."""
-        self.chunks: list[int] | None = None
-        """For each part, the number of the event that had it; None: nobody needs it."""
+        self.joined: list[int] = []
+        """Of each event with several parts, the index of the first one and their number, one after the other."""
 
     def feed(self, data: bytes, now_ns: int) -> bool:
         """HOT, once a read: budget 2 µs an event (bench/llm.py). Read more bytes of the stream.
@@ -110,6 +111,7 @@ class StreamReading:
 
     def add(self, parts: list[Part], now_ns: int) -> None:
         """HOT. Add the parts of one event that arrived at `now_ns`."""
+        first = len(self.t_ns) if len(parts) > 1 else -1
         for part in parts:
             kind = part.kind
             if len(self.t_ns) < _MOST_PARTS or (kind in _ENDS and self._is_first_late(kind)):
@@ -134,9 +136,8 @@ class StreamReading:
             if self.parts is not None:
                 part.t_ns = now_ns
                 self.parts.append(part)
-        if self.chunks is not None:
-            number = self.chunks[-1] + 1 if self.chunks else 0
-            self.chunks += [number] * (len(self.t_ns) - len(self.chunks))
+        if first >= 0 and (count := len(self.t_ns) - first) > 1:
+            self.joined += (first, count)
 
     def _is_first_late(self, kind: EventKind) -> bool:
         """Return whether a part is the first of its kind after `_MOST_PARTS`."""
@@ -182,13 +183,22 @@ class StreamReading:
             (t_ns - asked_ns, KINDS[kind], tokens)
             for t_ns, kind, tokens in zip(self.t_ns, self.kinds, self.tokens, strict=True)
         ]
-        return figures(events, convention, chunks=self.chunks)
+        return figures(events, convention, chunks=chunks_of(self.joined, len(events)))
+
+    @property
+    def hidden_tokens(self) -> int:
+        """Return the reasoning tokens that the server counts and does not send."""
+        return max(0, self.usage.reasoning) if "reasoning" not in self.texts else 0
+
+    def events(self, *, is_stamped: bool) -> StreamEvents:
+        """Return the events of an answer that has ended. is_stamped: their times are the kernel's."""
+        return StreamEvents(
+            self.t_ns, self.kinds, self.tokens, self.joined, self.usage.prompt, self.hidden_tokens, is_stamped
+        )
 
     def times(self, asked_ns: int, closed_ns: int) -> StreamTimes:
         """Return the figures of the stream by our convention. closed_ns: when the answer ended."""
         usage = self.usage
-        # Reasoning that the server counts and does not send. It cannot be in the gaps between tokens.
-        hidden = max(0, usage.reasoning) if "reasoning" not in self.texts else 0
         return stream_times(
             self.t_ns,
             self.kinds,
@@ -199,5 +209,5 @@ class StreamReading:
             prompt_tokens=usage.prompt,
             cached_tokens=usage.cached,
             reasoning_tokens=usage.reasoning,
-            hidden_tokens=hidden,
+            hidden_tokens=self.hidden_tokens,  # they cannot be in the gaps between tokens
         )
