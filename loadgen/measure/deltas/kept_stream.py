@@ -33,6 +33,7 @@ __all__ = [
     "check_streams",
     "digits_of_kinds",
     "fits_in_delta",
+    "is_possible",
     "kept_share_of",
 ]
 
@@ -81,6 +82,11 @@ class KeptStream(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     kinds: str = ""
     tokens: Sequence[int] = ()
     joined: Sequence[int] = ()
+
+    @property
+    def due_ns(self) -> int:
+        """Return when it was due, from T0; the time of its call if it had no due time."""
+        return self.at_ns - max(0, self.wait_ns)
 
     @property
     def t_ns(self) -> list[int]:
@@ -132,12 +138,13 @@ def check_streams(name: str, streams: Sequence[KeptStream], left_out: int) -> No
             hint=SAME_VERSION,
         )
     for one in streams:
-        if not _is_possible(one):
+        if not is_possible(one):
             where = f"of request {one.request!r}, arrival {one.n}"
             raise WireError(f"{name} has an impossible event list, {where}", hint=SAME_VERSION)
 
 
-def _is_possible(one: KeptStream) -> bool:
+def is_possible(one: KeptStream) -> bool:
+    """Return whether all values of a kept stream are possible, and agree with one another."""
     events = len(one.kinds)
     is_sound = (
         events <= EVENTS_OF_KEPT_STREAM

@@ -21,7 +21,7 @@ import msgspec
 
 from loadgen.errors import StorageError
 from loadgen.measure.deltas.delta import Delta
-from loadgen.measure.deltas.kept_stream import KeptStream
+from loadgen.measure.deltas.kept_stream import KeptStream, is_possible
 from loadgen.measure.deltas.limits import KEPT_STREAMS_OF_AGENT
 from loadgen.measure.run_folder.crc_record_file import HEAD_BYTES, framed, read_framed
 from loadgen.measure.run_folder.rundir import storage_error
@@ -72,9 +72,13 @@ class KeptOfRun:
     streams: tuple[RunStream, ...] = ()
     left_out: int = 0
 
-    def sample(self) -> tuple[KeptStream, ...]:
+    def after(self, warmup_ns: int = 0) -> tuple[RunStream, ...]:
+        """Return the streams without those that were due in the warm-up, which ended `warmup_ns` after T0."""
+        return tuple(one for one in self.streams if not one.stream.warmup and one.stream.due_ns >= warmup_ns)
+
+    def sample(self, warmup_ns: int = 0) -> tuple[KeptStream, ...]:
         """Return the streams that were chosen by chance, without those of the warm-up: a sample for statistics."""
-        return tuple(one.stream for one in self.streams if one.stream.why == "share" and not one.stream.warmup)
+        return tuple(one.stream for one in self.after(warmup_ns) if one.stream.why == "share")
 
 
 @dataclass(slots=True)
@@ -210,6 +214,8 @@ def _records(path: Path) -> Iterator[_Begin | _Streams]:
             record: _Begin | _Streams = decoder.decode(payload)
             if isinstance(record, _Begin) and record.format > FORMAT:
                 raise StorageError(f"cannot read {path}: it has format {record.format}", hint=hint)
+            if isinstance(record, _Streams) and not all(map(is_possible, record.streams)):
+                raise StorageError(f"cannot read {path}: it has an impossible event list", hint=hint)
             yield record
     except FileNotFoundError:
         return
