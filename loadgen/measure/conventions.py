@@ -21,7 +21,7 @@ from typing import Final, Literal
 
 from loadgen.measure.streams import KIND_NUMBERS, EventKind, tokens_of_events
 
-__all__ = ["CONVENTIONS", "Convention", "Event", "Figures", "figures"]
+__all__ = ["CONVENTIONS", "Convention", "Event", "Figures", "chunks_of", "figures"]
 
 Convention = Literal["ours", "vllm", "sglang", "aiperf", "guidellm", "inference-perf", "mlperf"]
 Event = tuple[int, EventKind, int]

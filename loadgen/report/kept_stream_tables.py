@@ -61,8 +61,7 @@ def convention_figures_of(folder: Path, summary: Summary, conventions: Sequence[
     sample = kept.sample(cut_ns_of(summary))
     of = 0 if summary.llm is None else summary.llm.ok
     return [
-        kept_figures(sample, one, of=of, share=kept.share, left_out=kept.left_out)
-        for one in dict.fromkeys(conventions)
+        kept_figures(sample, one, of=of, share=kept.share, left_out=kept.left_out) for one in dict.fromkeys(conventions)
     ]
 
 
@@ -111,4 +110,6 @@ def convention_document(found: Sequence[KeptFigures], run_id: str) -> dict[str, 
 
 def _values(figure: ConventionFigure) -> dict[str, object]:
     found: dict[str, object] = msgspec.to_builtins(figure)
-    return {name: round(value, 6) if isinstance(value, float) else value for name, value in found.items() if name != "name"}
+    return {
+        name: round(value, 6) if isinstance(value, float) else value for name, value in found.items() if name != "name"
+    }

@@ -17,6 +17,7 @@ import typer
 
 from loadgen.errors import StorageError, UsageError
 from loadgen.measure.conventions import Convention
+from loadgen.measure.run_folder.kept_stream_log import read_streams
 from loadgen.measure.run_folder.rundir import find_run
 from loadgen.outside_text import in_json
 from loadgen.report.exports.aiperf import aiperf_csv, aiperf_json
@@ -394,7 +395,7 @@ def _result_file(path: Path, chosen: Format, *, is_csv: bool) -> bytes:
     summary = summary_of(path)
     measured = measured_of(open_run(path), summary)
     if chosen is Format.VLLM_BENCH:
-        document = vllm_bench(summary, measured)
+        document = vllm_bench(summary, measured, read_streams(path))
     elif is_csv:
         return aiperf_csv(summary, measured).encode()
     else:

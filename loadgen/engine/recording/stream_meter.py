@@ -45,9 +45,7 @@ class StreamMeter(Meter):
             running.over(streams)
         streams.ended(times, held.asked_ns, held.done_ns - held.asked_ns, outcome, held.wait_ns)
         keeper = self.recorder.keeper
-        if keeper is not None and (
-            times.ttft_ns > keeper.bar_ns or keeper.hash(self.load, self.n) < keeper.below
-        ):
+        if keeper is not None and (times.ttft_ns > keeper.bar_ns or keeper.hash(self.load, self.n) < keeper.below):
             keeper.ended(held, times, self.load, self.n)
         if outcome == OK:
             for name, found in held.convention_figures():

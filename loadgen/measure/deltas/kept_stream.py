@@ -102,7 +102,9 @@ class KeptStream(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
 
     def figures(self, convention: Convention) -> Figures:
         """Return the figures of this stream by the definitions of one tool."""
-        return figures(self.events(), convention, chunks=chunks_of(self.joined, len(self.kinds)), hidden_tokens=self.hidden_tokens)
+        return figures(
+            self.events(), convention, chunks=chunks_of(self.joined, len(self.kinds)), hidden_tokens=self.hidden_tokens
+        )
 
 
 def kept_share_of(llm: Mapping[str, Any] | None) -> float:
@@ -154,9 +156,9 @@ def is_possible(one: KeptStream) -> bool:
         and one.why in _WHY
         and one.clock in _CLOCKS
         and len(one.trace) <= 64
-        and 0 <= min(one.gaps_ns, default=0)
+        and min(one.gaps_ns, default=0) >= 0
         and sum(one.gaps_ns) <= _MOST_NS
-        and -1 <= min(one.tokens, default=0)
+        and min(one.tokens, default=0) >= -1
         and max(one.tokens, default=0) <= _MOST_TOKENS
         and min(one.wait_ns, one.send_ns, one.prompt_tokens, one.output_tokens) >= -1
         and max(one.prompt_tokens, one.output_tokens, one.hidden_tokens) <= _MOST_TOKENS
