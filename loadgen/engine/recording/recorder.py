@@ -536,7 +536,7 @@ class Recorder:
         for what, left_out in (
             ("exemplars", self.exemplars.left_out),
             ("failures", self.failures.left_out),
-            ("chosen event lists of streams", streams_left_out),
+            ("event lists", streams_left_out),
         ):
             power = len(str(left_out)) if left_out else 0
             if power > self._noted_powers.get(what, 0):  # at 1, 10, 100, ...: not each second

@@ -47,7 +47,7 @@ export function kept_group(board) {
     const whole = { from: -before_ms, to: kept.slowest.reduce((all, one) => Math.max(all, one.end_ms), 0) };
     const places = places_of(whole);
     rows.replaceChildren(...kept.slowest.map((one) => line_of(one, whole, places)));
-    scale.replaceChildren(scale_of(whole, places));
+    scale.replaceChildren(axis_of_lines(whole, places));
   }
 
   return { element: made, update };
@@ -70,14 +70,14 @@ function line_of(one, whole, places) {
   const ticks = (name, times) => (times.length ? drawing("path", { class: name, d: times.map((ms) => `M${at(ms)} 2V${HIGH - 2}`).join("") }) : null);
   return element("li", {},
     element("p", { class: "about" },
-      element("strong", {}, `${ms_text(one.ttft_ms + (one.wait_ms ?? 0))}`), ` ${about(one)}`),
+      element("strong", {}, `${ms_text(one.ttft_ms + (one.wait_ms ?? 0))}`), ` ${stream_text(one)}`),
     drawing("svg", { viewBox: `0 0 ${WIDE} ${HIGH}`, preserveAspectRatio: "none", "aria-hidden": "true" },
       drawing("path", { class: "grid-line", d: places.map((ms) => `M${at(ms)} 0V${HIGH}`).join("") }),
       span("waiting", -(one.wait_ms ?? 0), 0), span("sending", 0, sent), span("first", sent, one.ttft_ms), span("tokens", one.ttft_ms, last), span("rest", last, one.end_ms),
       ticks("tick other", one.others), ticks("tick", one.reads), ticks("tick begin", one.wait_ms ? [-one.wait_ms, 0] : [0]), ticks("tick end", [one.end_ms])));
 }
 
-function about(one) {
+function stream_text(one) {
   const tokens = (count) => (count < 0 ? "unknown" : grouped(count));
   return [
     one.wait_ms === null ? "to the first token" : `to the first token from due, ${ms_text(one.ttft_ms)} from the call`,
@@ -98,7 +98,7 @@ function places_of({ from, to }) {
   return found;
 }
 
-function scale_of(whole, places) {
+function axis_of_lines(whole, places) {
   const percent = (ms) => ((ms - whole.from) / (whole.to - whole.from || 1)) * 100;
   return drawing("svg", { width: "100%", height: 18 }, ...places.map((ms) => {
     const at = percent(ms);
