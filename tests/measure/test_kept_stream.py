@@ -68,7 +68,8 @@ def test_the_table_of_the_specification_comes_from_a_kept_stream() -> None:
     assert row("inference-perf", "ttft", "tpot", "tpot_server", "e2e") == [300, 20, 15, 431]
     assert row("mlperf", "ttft", "tpot", "e2e") == [200, 28.875, 431]
     assert row("ours", "ttfb", "ttft", "ttfo", "e2e", "closed") == [100, 200, 300, 420, 431]
-    assert (sum(found["ours"]["itl"]), row("ours", "tpot")) == (220, pytest.approx([31.43], abs=1e-2))
+    assert sum(found["ours"]["itl"]) == 220
+    assert row("ours", "tpot") == pytest.approx([31.43], abs=1e-2)
 
 
 def test_figures_say_how_many_streams_they_come_from_and_leave_failed_ones_out() -> None:

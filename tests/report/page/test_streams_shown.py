@@ -167,7 +167,7 @@ def test_kept_streams_are_a_waterfall_and_a_cloud(
 
         lines = page.locator(".waterfall li")
         expect(lines).to_have_count(12)
-        assert lines.first.inner_text().startswith("2 s to the first token · 2.19 s to the end · ask › <img src=x")
+        assert lines.first.inner_text().startswith("2 s to the first token · 2.02 s to the end · ask › <img src=x")
         assert "\\u202e" in lines.first.inner_text()
         assert page.locator("#waterfall img").count() == 0
         second = lines.nth(1)
