@@ -8,6 +8,8 @@ from time import thread_time_ns
 from bench.report import Section, held, spread
 from loadgen.clients.events import SseReader
 from loadgen.clients.llm_apis.apis import APIS
+from loadgen.clients.llm_apis.stream_reading import StreamReading
+from loadgen.engine.recording.kept_streams import StreamKeeper
 from loadgen.measure.event_list import EventList
 from loadgen.measure.streams import CONTENT, DONE, FINISH, ROLE, USAGE, times_of
 
@@ -21,7 +23,8 @@ CPU time of the thread in this process, {TURNS} turns of each in alternation, {C
 The figures are per event. \
 The event is a chunk of chat completions of 184 bytes with one word. *figures*: `times_of`, of a stream of {CHUNKS} \
 chunks, per event; with usage at the end, with usage in each chunk, and with two tokens a chunk that usage does not \
-tell apart. *figures of one token*: the whole call for a stream of one chunk."""
+tell apart. *figures of one token*: the whole call for a stream of one chunk. *reading*: `StreamReading.feed` of one \
+event. *choice*: whether a stream is kept, for one that is not, once a stream."""
 
 CHAT = (
     b'{"id":"chatcmpl-9a1b","object":"chat.completion.chunk","created":1694268190,"model":"qwen3-8b",'
@@ -57,6 +60,8 @@ def _works() -> dict[str, tuple[Callable[[], object], int]]:
     final, continuous, uneven = _stream(CHUNKS), _stream(CHUNKS, is_continuous=True), _stream(CHUNKS, tokens=2)
     short = _stream(1)
     chat, anthropic = APIS["chat"].decode, APIS["anthropic"].decode
+    reading, keeper = StreamReading(APIS["chat"]), StreamKeeper(1e-9, 3)
+    keeper.bar_ns = 1 << 40
     return {
         "SSE reader, one event a read": (lambda: reader.feed(one), 1),
         "SSE reader, ten events a read": (lambda: reader.feed(ten), 10),
@@ -67,6 +72,8 @@ def _works() -> dict[str, tuple[Callable[[], object], int]]:
         "figures, usage at the end": (lambda: times_of(final), len(final)),
         "figures, usage in each chunk": (lambda: times_of(continuous), len(continuous)),
         "figures, two tokens a chunk": (lambda: times_of(uneven), len(uneven)),
+        "reading of one event": (lambda: reading.feed(one, 1), 1),
+        "choice of a stream to keep": (lambda: keeper.bar_ns < 1_000 or keeper.hash(0, 123_456) < keeper.below, 1),
         "figures of one token": (lambda: times_of(short), 1),
     }
 

@@ -42,6 +42,7 @@ from loadgen.engine.load.busy_wait import BusyWait, measured_ns
 from loadgen.engine.load.clock import MonotonicClock
 from loadgen.engine.load.rendezvous import Points
 from loadgen.engine.recording.exemplars import kept_of_one
+from loadgen.engine.recording.kept_streams import KeepLimits, StreamKeeper
 from loadgen.engine.recording.raw_value_debug_file import RAW_VARIABLE, RawFile
 from loadgen.engine.recording.recorder import Recorder
 from loadgen.engine.recording.slo_windows import Watches
@@ -185,6 +186,9 @@ class Drive:
             redactor=self.redactor,
             tagging=Tagging(plan.tag_specs, is_strict=True),
         )
+        if plan.llm is not None and plan.llm.keep_streams:
+            limits = KeepLimits.of_one(len(weights) * workers, workers)
+            self._recorder.keeper = StreamKeeper(plan.llm.keep_streams, seed, limits)
         self._recorder.warmup_ns = plan.warmup_ns
         self._recorder.goodputs = goodputs_of(objectives)
         self._recorder.watches_streams = any(one.window_ns and (one.is_of_streams or one.limits) for one in objectives)
@@ -457,6 +461,8 @@ class Drive:
         if not intervals.cancelled():
             intervals.result()
         self._recorder.failures.finish()
+        if self._recorder.keeper is not None:
+            self._recorder.keeper.finish()
         self._deltas.finish(clock)
         skew_ns = min(lane.start_skew_ns for lane in self._lanes)
         return Totals(self._deltas.last_seq, self._deltas.totals, self._deltas.recorded, skew_ns, ending)

@@ -19,7 +19,7 @@ from typing import Final, Literal
 
 from loadgen.measure.streams import KIND_NUMBERS, EventKind, tokens_of_events
 
-__all__ = ["CONVENTIONS", "Convention", "Event", "Figures", "figures"]
+__all__ = ["CONVENTIONS", "Convention", "Event", "Figures", "chunks_of", "figures"]
 
 Convention = Literal["ours", "vllm", "sglang", "aiperf", "guidellm", "inference-perf", "mlperf"]
 Event = tuple[int, EventKind, int]
@@ -91,6 +91,17 @@ def figures(
     if convention == "ours":
         return _ours(events, hidden_tokens)
     return compute(_chunks(events, chunks))
+
+
+def chunks_of(joined: Sequence[int], events: int) -> list[int]:
+    """Return the argument `chunks` of `figures`, from the SSE events with several parts.
+
+    joined: of each such SSE event the index of its first part and the number of its parts, one after the other.
+    """
+    numbers = list(range(events))
+    for first, count in zip(joined[::2], joined[1::2], strict=True):
+        numbers[first : first + count] = [first] * count
+    return numbers
 
 
 def _chunks(events: Sequence[Event], numbers: Sequence[int] | None) -> list[_Chunk]:

@@ -17,13 +17,16 @@ import msgspec
 import numpy as np
 
 from loadgen.dsl.plans.spec import PlanSpec
+from loadgen.errors import StorageError
 from loadgen.measure.deltas.delta import COUNTER_NAMES, Delta
 from loadgen.measure.deltas.validate import counter_values
 from loadgen.measure.histograms.counts_of_all_series import Stats
 from loadgen.measure.histograms.histogram import Counts
 from loadgen.measure.merging.merge import Accepted, Merge
 from loadgen.measure.merging.queries import Measured
+from loadgen.measure.run_folder.kept_stream_log import read_streams
 from loadgen.measure.statistics.batch_means import read_batches
+from loadgen.report.charts.kept_streams import kept_of_page
 from loadgen.report.charts.planned_rate import planned_by
 from loadgen.report.charts.throughput_by_user import trade_off_of
 from loadgen.report.charts.timeline_data import History
@@ -63,12 +66,23 @@ def document_of(
         history.plan(planned_by(spec, _adjusted_ns(run)))
     facts = _facts(run, history, merge, spec, called)
     facts = replace(facts, run={**facts.run, **_cover(run, spec, given, default)}, metrics=read_lanes(run.path))
+    kept, fault = _kept_streams(run, facts.warmup_s)
+    facts = replace(facts, kept_streams=kept, notes=[*facts.notes, *fault])
     table = Table(history, facts.warmup_s)
     measured = _after_found_warmup(run, summary, history.intervals.count, history.interval_ns)
     table.look(merge, measured=measured, at_once=None)
     if summary is not None:
         table.take(summary)
     return document(history, table, facts)
+
+
+def _kept_streams(run: Run, warmup_s: float) -> tuple[dict[str, object], list[str]]:
+    """Return `kept_streams` of the document, and a sentence if their file is damaged: a report must not fail for it."""
+    llm = None if run.summary is None else run.summary.llm
+    try:
+        return kept_of_page(read_streams(run.path), round(warmup_s * NS_PER_S), 0 if llm is None else llm.requests), []
+    except StorageError as error:
+        return {}, [f"The kept streams are left out: {error.message}."]
 
 
 def _cover(run: Run, spec: PlanSpec | None, given: Cover | None, default: Cover | None) -> dict[str, object]:

@@ -44,6 +44,7 @@ MODULES = (
     "tiles.js",
     "verdict.js",
     "lists.js",
+    "waterfall.js",
     "streams.js",
     "render.js",
     "report.js",

@@ -39,6 +39,8 @@ class Facts:
     notes: Sequence[str] = ()
     metrics: Mapping[str, object] = field(default_factory=dict)
     """`metrics` of the document: the lanes of `metric_lanes.read_lanes`; empty if the run has none."""
+    kept_streams: Mapping[str, object] = field(default_factory=dict)
+    """`kept_streams` of the document: `charts.kept_streams.kept_of_page`; empty if the run has none."""
 
 
 def document(history: History, table: Table, facts: Facts) -> _Json:
@@ -101,4 +103,5 @@ def _now(table: Table, facts: Facts) -> _Json:
         "agents": facts.agents,
         "notes": facts.notes,
         "metrics": facts.metrics or None,
+        **({"kept_streams": facts.kept_streams} if facts.kept_streams else {}),
     }

@@ -24,6 +24,7 @@ from loadgen.measure.deltas import limits
 from loadgen.measure.deltas.custom import CustomStats
 from loadgen.measure.deltas.delta import COUNTER_NAMES, Counters, Delta, Health, WorkerHealth
 from loadgen.measure.deltas.exemplar import Exemplar, Failure
+from loadgen.measure.deltas.kept_stream import KeptStream
 from loadgen.measure.deltas.outcomes_by_due_interval import DueCounts
 from loadgen.measure.deltas.rendezvous_counts import WaitingAt
 from loadgen.measure.deltas.series_key import SeriesKey, Tags
@@ -64,6 +65,7 @@ _TEXTS: Final[Mapping[str, int]] = {
     "Failure.received": 4 * 20_000,
     "Failure.note": limits.NOTE_BYTES,
     "Exemplar.note": limits.NOTE_BYTES,
+    "KeptStream.kinds": limits.EVENTS_OF_KEPT_STREAM,
     "Delta.index": 4 * limits.PAIRS_IN_DELTA,
     "Delta.count": 4 * limits.PAIRS_IN_DELTA,
 }
@@ -84,6 +86,10 @@ _COUNTS: Final[Mapping[str, int]] = {
     "Delta.workers": limits.WORKERS_OF_AGENT,
     "Delta.losses": limits.LOSSES_OF_AGENT,
     "Delta.loads": limits.LOADS,
+    "Delta.streams": limits.KEPT_STREAMS_IN_DELTA,
+    "KeptStream.gaps_ns": limits.EVENTS_OF_KEPT_STREAM,
+    "KeptStream.tokens": limits.EVENTS_OF_KEPT_STREAM,
+    "KeptStream.joined": limits.EVENTS_OF_KEPT_STREAM,
     "Delta.first_arrivals": limits.FIRST_ARRIVALS_IN_DELTA,
     "Health.unfit": limits.NOTES,
     "Health.notes": limits.NOTES,
@@ -97,7 +103,7 @@ _FROM_AGENTS: Final = frozenset(
     (
         *(kind.__name__ for kind in m.FROM_AGENTS),
         *("Counters", "CustomStats", "DueCounts", "Exemplar", "Failure", "Fault", "Health", "Loss", "SeriesKey", "Tag"),
-        *("FirstArrival", "LoadCounts", "StreamHealth", "WaitingAt", "WorkerHealth"),
+        *("FirstArrival", "KeptStream", "LoadCounts", "StreamHealth", "WaitingAt", "WorkerHealth"),
     )
 )
 
@@ -302,6 +308,7 @@ _failure_texts: Final = _Texts(
     *("journey", "step", "request", "outcome", "trace"),
     *("detail", "where", "traceback", "row", "sent", "received", "note"),
 )
+_stream_texts: Final = _Texts(KeptStream, "journey", "step", "request", "outcome", "trace", "kinds")
 _due_texts: Final = _Texts(DueCounts, "journey")
 _custom_texts: Final = _Texts(CustomStats, "name", "kind")
 _loss_texts: Final = _Texts(Loss, "cause", "left_out")
@@ -366,6 +373,14 @@ def _check_exemplars(exemplars: Sequence[Exemplar]) -> None:
     for one in exemplars:
         if len(one.journey) + len(one.step) + len(one.request) + len(one.outcome) + len(one.note) > _SURELY_SHORT:
             _exemplar_texts.check((one,))
+
+
+def _check_streams(streams: Sequence[KeptStream]) -> None:
+    _stream_texts.check(streams)
+    for one in streams:
+        for field in ("gaps_ns", "tokens", "joined"):
+            if len(getattr(one, field)) > limits.EVENTS_OF_KEPT_STREAM:
+                raise _too_many(f"KeptStream.{field}", len(getattr(one, field)), limits.EVENTS_OF_KEPT_STREAM)
 
 
 def _check_series(series: Sequence[SeriesKey]) -> None:
@@ -451,6 +466,7 @@ _PARTS_OF_DELTA: Final[tuple[tuple[str, Callable[[Any], None]], ...]] = (
     ("due", _due_texts.check),
     ("custom", _check_custom),
     ("failures", _failure_texts.check),
+    ("streams", _check_streams),
     ("workers", _check_workers),
     ("losses", _check_losses),
 )

@@ -31,6 +31,7 @@ from loadgen.measure.deltas import limits
 from loadgen.measure.deltas.custom import CustomStats
 from loadgen.measure.deltas.delta import Counters, Delta, Health, StatsColumns, WorkerHealth
 from loadgen.measure.deltas.exemplar import Exemplar, Failure
+from loadgen.measure.deltas.kept_stream import KeptStream
 from loadgen.measure.deltas.load_counts import Ending, FirstArrival, LoadCounts
 from loadgen.measure.deltas.outcomes_by_due_interval import DueCounts
 from loadgen.measure.deltas.rendezvous_counts import WaitingAt
@@ -348,6 +349,12 @@ _FIRST = _Kind(pb.TYPE_UNSPECIFIED, FirstArrival, pb.FirstArrival)
 _CUSTOM = _Kind(pb.TYPE_UNSPECIFIED, CustomStats, pb.CustomStats, {"tags": (_write_tags, _read_tags)})
 _EXEMPLAR = _Kind(pb.TYPE_UNSPECIFIED, Exemplar, pb.Exemplar)
 _FAILURE = _Kind(pb.TYPE_UNSPECIFIED, Failure, pb.Failure)
+_STREAM = _Kind(
+    pb.TYPE_UNSPECIFIED,
+    KeptStream,
+    pb.KeptStream,
+    {name: (list, tuple) for name in ("gaps_ns", "tokens", "joined")},
+)
 
 _METRICS: Mapping[Metric, pb.Metric] = {
     "response": pb.METRIC_RESPONSE,
@@ -454,6 +461,8 @@ class _DeltaKind(_Kind):
             losses=list(map(_LOSS.write, delta.losses)),  # type: ignore[arg-type]
             loads=list(map(_LOAD.write, delta.loads)),  # type: ignore[arg-type]
             first_arrivals=list(map(_FIRST.write, delta.first_arrivals)),  # type: ignore[arg-type]
+            streams=list(map(_STREAM.write, delta.streams)),  # type: ignore[arg-type]
+            streams_left_out=delta.streams_left_out,
         )
 
     def read(self, proto: Any) -> Any:
@@ -493,6 +502,8 @@ class _DeltaKind(_Kind):
             losses=_each(_LOSS, delta.losses),
             loads=_each(_LOAD, delta.loads),
             first_arrivals=_each(_FIRST, delta.first_arrivals),
+            streams=_each(_STREAM, delta.streams),
+            streams_left_out=delta.streams_left_out,
         )
 
 

@@ -15,7 +15,7 @@ from loadgen.engine.recording.recorder import Recorder
 from loadgen.measure.deltas.custom import CustomStats
 from loadgen.measure.deltas.delta import Counters, Delta, Health
 from loadgen.measure.deltas.exemplar import MAX_EXEMPLARS, MAX_FAILURES, Exemplar, Failure
-from loadgen.measure.deltas.limits import CUSTOM_OF_AGENT
+from loadgen.measure.deltas.limits import CUSTOM_OF_AGENT, KEPT_STREAMS_IN_DELTA
 from loadgen.measure.deltas.outcomes_by_due_interval import DueCounts
 from loadgen.measure.deltas.validate import check_delta
 from loadgen.measure.deltas.worker_loss import NOBODY, Loss
@@ -26,6 +26,7 @@ from loadgen_agent.delivery.aggregate import AddUp, together
 from tests.support.counts import counts_of
 from tests.support.deltas import FakeAgent, request_key
 from tests.support.examples import examples
+from tests.support.kept_streams import kept
 
 S = NS_PER_S
 A, B, C = request_key("GET /a"), request_key("GET /b"), request_key("GET /c")
@@ -218,6 +219,17 @@ def test_failures_and_exemplars_beyond_what_a_delta_may_bring_wait_or_are_picked
     assert len(out[0].exemplars) == MAX_EXEMPLARS
     out += [*add_up.end(0), *add_up.end(1), *add_up.rest()]
     assert sorted(one.n for delta in out for one in delta.failures) == sorted(one.n for one in (*many, *few))
+    for delta in out:
+        check_delta(replace(delta, agent="eu"), 0)
+
+
+def test_kept_streams_beyond_what_a_delta_may_bring_wait_for_the_next_one() -> None:
+    add_up, one, two = crew(), FakeAgent("0"), FakeAgent("1")
+    add_up.take(0, with_(one, 0, streams=tuple(map(kept, range(300))), streams_left_out=2))
+    out = add_up.take(1, with_(two, 0, streams=tuple(map(kept, range(300, 600))), streams_left_out=3))
+    assert (len(out[0].streams), out[0].streams_left_out) == (KEPT_STREAMS_IN_DELTA, 5)
+    out += [*add_up.end(0), *add_up.end(1), *add_up.rest()]
+    assert [stream.n for delta in out for stream in delta.streams] == list(range(600))
     for delta in out:
         check_delta(replace(delta, agent="eu"), 0)
 

@@ -12,6 +12,7 @@ from loadgen.clients.llm_apis.stream_reading import StreamReading
 from loadgen.engine.recording.recorder import Recorder
 from loadgen.engine.recording.stream_meter import StreamMeter
 from loadgen.engine.recording.user_meter import Meter
+from loadgen.measure.conventions import chunks_of
 from loadgen.measure.deltas.series_key import OK
 from loadgen.measure.merging.merge import Merge
 
@@ -29,7 +30,6 @@ READS = (
 
 def read() -> StreamReading:
     reading = StreamReading(APIS["chat"])
-    reading.chunks = []
     for ms, data in READS:
         reading.feed(data, ms * MS)
     return reading
@@ -41,20 +41,13 @@ def test_an_event_with_text_and_a_finish_reason_is_one_chunk_of_vllm() -> None:
     assert (found["ttft_ms"], found["itl_ms"], found["tpot_ms"], found["e2e_ms"]) == (100, [100, 40], 140, 240)
 
 
-def test_chunks_are_as_many_as_parts() -> None:
+def test_parts_of_one_event_have_one_number_and_all_others_their_own() -> None:
     reading = read()
 
-    assert reading.chunks is not None
-    assert len(reading.chunks) == len(reading.t_ns)
-    assert sorted(set(reading.chunks)) == list(range(5))
+    numbers = chunks_of(reading.joined, len(reading.t_ns))
 
-
-def test_a_reading_that_nobody_needs_by_event_keeps_no_chunks() -> None:
-    reading = StreamReading(APIS["chat"])
-    for ms, data in READS:
-        reading.feed(data, ms * MS)
-
-    assert reading.chunks is None
+    assert len(reading.t_ns) == 6
+    assert [number - numbers[0] for number in numbers] == [0, 1, 2, 2, 4, 5]
 
 
 def test_a_meter_records_the_figures_of_ok_streams_as_custom_metrics_by_warm_up() -> None:

@@ -19,6 +19,7 @@ from loadgen.dsl.plans.allowlist_check import Limits
 from loadgen.errors import ExitCode, StorageError, UsageError
 from loadgen.measure.deltas.rendezvous_counts import WaitingAt
 from loadgen.measure.merging.checkpoint import read_checkpoint, thaw
+from loadgen.measure.run_folder.kept_stream_log import read_streams
 from loadgen.measure.run_folder.rundir import RunDir
 from loadgen.profiles.profile import ArrivalProfile
 from loadgen.profiles.stage import Stage as LoadStage
@@ -48,6 +49,7 @@ from loadgen_controller.run.rejudge import reread
 from loadgen_controller.run.view import PointView
 from tests.controller.conftest import JumpingClock, lapse, on_disk, order_of
 from tests.support.fake_agent import FakeAgent
+from tests.support.kept_streams import kept as kept_stream
 from tests.support.wire import until
 
 
@@ -243,6 +245,29 @@ async def test_a_record_that_was_torn_by_the_crash_is_cut_and_sent_again(run: Re
     await run.take_up()
     await run.back(a, b)
     total(await end(run, *agents), agents)
+
+
+async def test_kept_streams_are_there_once_after_restarts(run: Restarts) -> None:
+    run.begin(**SIX_SECONDS, llm={"model": "m", "keep_streams": 0.5})
+    agents = a, b = await run.started()
+    for k in range(2):
+        for _ in range(2):
+            a.recording.interval()
+            n = len(a.recording.deltas) - 1
+            a.recording.deltas[n] = replace(a.recording.deltas[n], streams=(kept_stream(n),), streams_left_out=1)
+        await a.deliver(*range(2 * k, 2 * k + 2))
+        await a.acknowledged(2 * k + 1)
+        await run.kill()
+        a.acked = -1  # the acknowledgements were lost, so the agent sends all of them again
+        await run.take_up()
+        await run.back(a, b)
+        await a.acknowledged(2 * k + 1)
+    result = await end(run, *agents, seconds=6)
+
+    found = read_streams(result.run_dir)
+    assert found is not None
+    assert ([one.stream.n for one in found.streams], found.left_out, found.share) == ([0, 1, 2, 3], 4, 0.5)
+    assert {(one.agent, one.region) for one in found.streams} == {("a", "eu")}
 
 
 # -- state -----------------------------------------------------------------------------------------

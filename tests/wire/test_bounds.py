@@ -19,6 +19,7 @@ from loadgen.wire.check_limits import check_message, check_shape, text_limit
 from loadgen.wire.codec import decode, encode
 from loadgen.wire.v1 import wire_pb2 as pb
 from tests.support.insider import envelope
+from tests.support.kept_streams import kept
 
 DELTA = Delta("a", 1, 0, 0, 1_000_000_000, run_id="run")
 KEY = SeriesKey("request", "shop", "pay", "GET /", "ok", "response", tags=(("load", "spike"),))
@@ -40,6 +41,7 @@ SAID: list[m.Message] = [
     replace(DELTA, custom=(CustomStats("left", "gauge", 1, 0, 1.0, 2.0, 1.0),)),
     replace(DELTA, exemplars=(Exemplar("shop", "", "GET /", "ok", "slowest", 0, 1, 1, 1),)),
     replace(DELTA, failures=(Failure("shop", "", "GET /", "http 500", 0, 1, 1, 1, detail="d" * 2_000),)),
+    replace(DELTA, streams=(kept(),), streams_left_out=1),
     replace(DELTA, workers=(WorkerHealth(0, 1, Health(notes=("note",))),)),
     replace(DELTA, losses=(Loss(0, 1, 1, 1, -1, 0, "killed"),)),
 ]
@@ -69,6 +71,7 @@ def with_text(value: Any, path: tuple[object, ...], text: str) -> Any:
 
 
 ENUMS = {("new_series", 0, "kind"), ("new_series", 0, "metric"), ("exemplars", 0, "why"), ("exemplars", 0, "trace")}
+ENUMS |= {("streams", 0, "why"), ("streams", 0, "clock")}
 """No texts on the wire, or held to a few words elsewhere."""
 TEXTS = [(message, path) for message in SAID for path in texts_of(message) if path not in ENUMS]
 NOT_CUT = {"agent", "run_id", "new_series"}
@@ -106,6 +109,9 @@ def test_every_text_has_a_limit_on_both_sides(message: m.Message, path: tuple[ob
         (replace(DELTA, losses=(Loss(0, 1, 1, 1, -1, 0, ""),) * 1_001), "Delta.losses is 1,001 entries long"),
         (replace(DELTA, losses=(Loss(0, 1_025, 1, 1, -1, 0, ""),)), "Loss.workers is 1,025: the limit is 1,024"),
         (replace(DELTA, workers=(WorkerHealth(1_024),)), "WorkerHealth.worker is 1024: the limit is 1,023"),
+        (replace(DELTA, streams=(kept(),) * 501), r"Delta\.streams is 501 entries long: the limit is 500"),
+        (replace(DELTA, streams=(kept(gaps_ns=(1,) * 20_001),)), r"KeptStream\.gaps_ns is 20,001 entries long"),
+        (replace(DELTA, streams=(kept(kinds="2" * 20_001),)), r"KeptStream\.kinds is 20,001 bytes long"),
         (replace(DELTA, workers=(WorkerHealth(0),) * 1_025), "Delta.workers is 1,025 entries long"),
         (replace(DELTA, health=Health(notes=("",) * 101)), "Health.notes is 101 entries long: the limit is 100"),
         (replace(DELTA, health=Health(unfit=("",) * 101)), "Health.unfit is 101 entries long: the limit is 100"),
@@ -153,6 +159,9 @@ def test_what_a_large_message_holds_is_counted_before_it_is_parsed() -> None:
         check_shape(empty + b"\xb2\x01\x00", pb.Delta.DESCRIPTOR)
     with pytest.raises(LimitExceeded, match=r"Delta\.stats_n is more than 20,000 entries long"):
         check_shape(pb.Delta(stats_n=[1] * 20_001).SerializeToString(), pb.Delta.DESCRIPTOR)
+    long = pb.KeptStream(gaps_ns=[1] * 20_001)
+    with pytest.raises(LimitExceeded, match=r"KeptStream\.gaps_ns is more than 20,000 entries long"):
+        check_shape(pb.Delta(streams=[long]).SerializeToString(), pb.Delta.DESCRIPTOR)
     check_shape(pb.Delta(stats_n=[1 << 63] * 20_000).SerializeToString(), pb.Delta.DESCRIPTOR)
 
 

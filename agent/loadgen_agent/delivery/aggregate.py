@@ -27,6 +27,7 @@ from loadgen.engine.recording.slo_windows import within_limit
 from loadgen.measure.deltas.custom import CHECK, MAX_CUSTOM, CustomStats, fitting_tags, sum_custom
 from loadgen.measure.deltas.delta import Counters, Delta, Health, SeriesStats, WorkerHealth
 from loadgen.measure.deltas.exemplar import MAX_EXEMPLARS, MAX_FAILURES, Exemplar, Failure
+from loadgen.measure.deltas.kept_stream import KeptStream, fits_in_delta
 from loadgen.measure.deltas.limits import CUSTOM_OF_AGENT, SERIES_OF_AGENT, TAGGED_CUSTOM_OF_AGENT
 from loadgen.measure.deltas.load_counts import Ending, FirstArrival, LoadCounts, add_loads
 from loadgen.measure.deltas.outcomes_by_due_interval import DueCounts
@@ -103,6 +104,8 @@ class AddUp:
         self._failed: Counter[tuple[str, str, str]] = Counter()
         self._failures: list[Failure] = []
         """Failures that wait for a later delta."""
+        self._streams: list[KeptStream] = []
+        """Kept streams that wait for a later delta."""
         self._due: tuple[DueCounts, ...] = ()
         """Counts of ended iterations that did not fit into the last delta."""
         self._losses: list[Loss] = []
@@ -170,9 +173,9 @@ class AddUp:
         return [self._add([], self._end_ns)] if self._losses else []
 
     def rest(self) -> list[Delta]:
-        """Return the last deltas of the run, with all measurements, losses and failures not returned yet."""
+        """Return the last deltas of the run, with all measurements, losses, failures and streams not returned yet."""
         found = self._complete()
-        while self._losses or self._failures or self._due:
+        while self._losses or self._failures or self._streams or self._due:
             found.append(self._add([], self._end_ns))
         return found
 
@@ -280,6 +283,8 @@ class AddUp:
             losses=losses,
             loads=self._loads(batch),
             first_arrivals=_first_arrivals(batch),
+            streams=self._take_streams(batch),
+            streams_left_out=sum(delta.streams_left_out for _, delta in batch),
         )
         self._end_ns, self._seq, self._told = end_ns, self._seq + 1, len(self._ids)
         return made
@@ -386,6 +391,14 @@ class AddUp:
                 break
             taken += 1
         found, self._failures = tuple(self._failures[:taken]), self._failures[taken:]
+        return found
+
+    def _take_streams(self, batch: Sequence[tuple[_Process, Delta]]) -> tuple[KeptStream, ...]:
+        """Return as many kept streams as fit into one delta. The others wait for the next delta."""
+        for _, delta in batch:
+            self._streams += delta.streams
+        taken = fits_in_delta(self._streams)
+        found, self._streams = tuple(self._streams[:taken]), self._streams[taken:]
         return found
 
 

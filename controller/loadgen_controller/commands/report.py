@@ -16,6 +16,8 @@ import msgspec
 import typer
 
 from loadgen.errors import StorageError, UsageError
+from loadgen.measure.conventions import Convention
+from loadgen.measure.run_folder.kept_stream_log import read_streams
 from loadgen.measure.run_folder.rundir import find_run
 from loadgen.outside_text import in_json
 from loadgen.report.exports.aiperf import aiperf_csv, aiperf_json
@@ -28,6 +30,12 @@ from loadgen.report.exports.vllm_bench import vllm_bench
 from loadgen.report.from_run_folder import document_of, measured_of
 from loadgen.report.front_page import NO_COVER, Cover
 from loadgen.report.html import html
+from loadgen.report.kept_stream_tables import (
+    convention_document,
+    convention_figures_of,
+    convention_tables,
+    kept_note,
+)
 from loadgen.report.run_as_dataframes import Run, WindowRow, open_run
 from loadgen.report.run_json_document import encode
 from loadgen.report.summary_reader import Summary, read
@@ -36,11 +44,12 @@ from loadgen_controller.collect_option_errors import CollectedErrors
 from loadgen_controller.commands.history_baselines import StoreOption
 from loadgen_controller.commands.missing_extra import needing_analysis
 from loadgen_controller.commands.shared_options import EnvOption
-from loadgen_controller.console_output import echo
+from loadgen_controller.console_output import Output, echo
 from loadgen_controller.past_runs.listing import is_running
 from loadgen_controller.planning.option_parsing import STORE, report_settings_of, store_of
 from loadgen_controller.screen.output_file import opened
 from loadgen_controller.screen.result_explanation import called, story_in
+from loadgen_controller.screen.terminal_report import print_table
 
 if TYPE_CHECKING:
     from loadgen.history.store.store import Store
@@ -67,7 +76,9 @@ loadgen report last -o run.parquet
 
 loadgen report last --format aiperf -o profile_export_aiperf.json
 
-loadgen report last --format vllm-bench"""
+loadgen report last --format vllm-bench
+
+loadgen report last --convention vllm --convention aiperf"""
 
 Document = dict[str, object]
 
@@ -106,6 +117,18 @@ class Split(StrEnum):
     REGIONS = "regions"
     OUTCOMES = "outcomes"
     TAGS = "tags"
+
+
+class Definitions(StrEnum):
+    """Tools by whose definitions the times of kept streams can be computed."""
+
+    OURS = "ours"
+    VLLM = "vllm"
+    SGLANG = "sglang"
+    AIPERF = "aiperf"
+    GUIDELLM = "guidellm"
+    INFERENCE_PERF = "inference-perf"
+    MLPERF = "mlperf"
 
 
 BY_ENDING = {
@@ -170,6 +193,14 @@ def main(
             help="Owner that the report names. Default: the plan's owner, or that of \\[report] in loadgen.toml.",
         ),
     ] = None,
+    convention: Annotated[
+        list[Definitions] | None,
+        typer.Option(
+            "--convention",
+            help="Print the times of the run's kept streams by the definitions of this tool, or write them as JSON."
+            " Repeatable.",
+        ),
+    ] = None,
     store: StoreOption = None,
     env: EnvOption = None,
     runs_dir: Annotated[Path, typer.Option(metavar="DIR", help="Folder of the run folders.")] = Path("runs"),
@@ -184,6 +215,18 @@ def main(
     """
     errors = CollectedErrors()
     chosen = _format(errors, format_, output)
+    if convention:
+        if chosen is not Format.JSON and (format_ is not None or output is not None):
+            errors.add(f"--convention cannot be used with {chosen}", "add --format json, or leave out --format and -o")
+        for name, given in (("a second run", baseline), ("--table", table), ("--title", title), ("--owner", owner)):
+            if given is not None:
+                errors.add(f"--convention cannot be used with {name}", f"leave out {name} or --convention")
+        errors.check_file("-o", output)
+        ended = errors.catch(lambda: find_run(run, runs_dir))
+        errors.check()
+        assert ended is not None
+        _write_conventions(ended, [one.value for one in convention], output, is_json=chosen is Format.JSON)
+        return
     window_s = None if window is None else errors.parse("--window", window, _length)
     if (table or window or split) and chosen is not None and chosen not in TABLES:
         errors.add(
@@ -320,6 +363,29 @@ def _writer(
     return partial(write, WindowRow, rows)
 
 
+def _write_conventions(path: Path, conventions: Sequence[Convention], output: Path | None, *, is_json: bool) -> None:
+    """Print or write the figures of the run's kept streams by the definitions of these tools.
+
+    Raises:
+        UsageError: the run has no summary, or kept no streams. StorageError: a file cannot be read or written.
+    """
+    found = convention_figures_of(path, summary_of(path), conventions)
+    if is_json:
+        data = in_json(encode(convention_document(found, path.name)).decode()).encode() + b"\n"
+        with opened(output) as file:
+            file.write(data)
+        if output is not None and str(output) != "-":
+            echo(f"wrote {output}", err=True)
+        return
+    console = Output()
+    for n, shown in enumerate(convention_tables(found)):
+        if n:
+            console.print()
+        print_table(console, shown)
+    for line in dict.fromkeys(map(kept_note, found)):
+        console.print(line)
+
+
 def _result_file(path: Path, chosen: Format, *, is_csv: bool) -> bytes:
     """Return the run as a result file of another tool.
 
@@ -329,7 +395,7 @@ def _result_file(path: Path, chosen: Format, *, is_csv: bool) -> bytes:
     summary = summary_of(path)
     measured = measured_of(open_run(path), summary)
     if chosen is Format.VLLM_BENCH:
-        document = vllm_bench(summary, measured)
+        document = vllm_bench(summary, measured, read_streams(path))
     elif is_csv:
         return aiperf_csv(summary, measured).encode()
     else:

@@ -107,8 +107,9 @@ class Intake:
         rejected_input: RejectedInput,
         clock: Callable[[], int],
         keep_failures: Callable[[str, str, Iterable[Failure]], None],
+        keep_streams: Callable[[str, str, Delta], None],
     ) -> None:
-        self._keep_failures = keep_failures
+        self._keep_failures, self._keep_streams = keep_failures, keep_streams
         self._unmerged: list[tuple[str, bytes, Delta]] = []
         """Deltas that arrived and are not merged yet: at most 20, for one turn of the event loop."""
         self._unmerged_bytes = 0
@@ -307,6 +308,8 @@ class Intake:
                 self._journal.append(data, (agent, delta.epoch, delta.seq))
                 if delta.failures:
                     self._keep_failures(agent, self._region(agent), delta.failures)
+                if delta.streams or delta.streams_left_out:
+                    self._keep_streams(agent, self._region(agent), delta)
                 for loss in delta.losses:
                     self._journal.event("worker lost", agent=agent, epoch=delta.epoch, loss=loss)
                     self._record.notice(f"{agent}: {loss}")

@@ -29,7 +29,9 @@ import msgspec
 from loadgen.dsl.plans.spec import Overrides, PlanSpec
 from loadgen.dsl.secret import secret_value, secret_values
 from loadgen.errors import BugError, ExitCode, FleetError, StorageError
+from loadgen.measure.deltas.kept_stream import kept_share_of
 from loadgen.measure.merging.merge import Merge
+from loadgen.measure.run_folder.kept_stream_log import StreamLog
 from loadgen.measure.run_folder.rundir import RunDir, new_run_id
 from loadgen.notify.event import Event as Notification
 from loadgen.notify.notifier import Notifier
@@ -207,6 +209,8 @@ class Conductor:
         self._journal = Journal(self._folder, self._on_durable, self._on_storage_failing, self._on_storage_mended)
         self._rejected_input = RejectedInput(self._on_trouble, self._clock)
         self._failures = FailureFolder(self._folder.path / "failures", self._record.notice)
+        share = kept_share_of(order.spec.llm)
+        self._streams = StreamLog(self._folder.path, share, self._record.notice)
         self._intake = self._new_intake()
         self._checkpointer = self._new_checkpointer()
         if restored is None:
@@ -253,11 +257,15 @@ class Conductor:
             self._rejected_input,
             self._clock,
             self._failures.write,
+            self._streams.write,
         )
 
     def _new_checkpointer(self, merged_end: int = 0) -> Checkpointer:
-        state, settled = self._failures.state, self._failures.settled
-        return Checkpointer(self._folder, self._merge, merged_end, extra=state, settled=settled)
+        def settled() -> None:
+            self._failures.settled()
+            self._streams.settled()
+
+        return Checkpointer(self._folder, self._merge, merged_end, extra=self._failures.state, settled=settled)
 
     # -- control API ----------------------------------------------------------------------------
 
@@ -551,6 +559,8 @@ class Conductor:
                 self._record.durable[agent, one] = self._merge.next_seq(agent, one) - 1
         for agent, region, failures in merged.failures:
             self._failures.write(agent, region, failures)
+        for region, delta in merged.streams:
+            self._streams.write(delta.agent, region, delta)
         self._intake = self._new_intake()
         self._is_deaf = False
         now_ns = self._clock()
@@ -792,6 +802,7 @@ class Conductor:
         # After the commit, because only sums of durable deltas are written.
         summed = await self._checkpointer.finish()
         await asyncio.to_thread(self._failures.close)
+        await asyncio.to_thread(self._streams.close)
         if self._failures.left_out:
             kept, more = format_count(self._failures.kept), format_count(self._failures.left_out)
             self._record.notice(f"{kept} failures were written as files, {more} more were only counted")

@@ -74,6 +74,8 @@ class Merged:
     merge: Merge
     failures: tuple[tuple[str, str, tuple[Failure, ...]], ...]
     """(agent, region, failures) of each delta with failures after the checkpoint, in order."""
+    streams: tuple[tuple[str, Delta], ...] = ()
+    """(region, delta) of each delta with kept streams after the checkpoint, without its other parts."""
     merged_end: int = 0
     """The offset in merged.log that belongs to the checkpoint; 0 without a checkpoint."""
     extra: bytes = b""
@@ -291,6 +293,7 @@ def _restored(folder: RunDir) -> Restored:
 def merged(folder: RunDir, assignment: Assignment | None, interval_ns: int, checkpoint: Checkpoint | None) -> Merged:
     """Merge the deltas of a run folder; see `Restored.merged`."""
     merge, failures = Merge(interval_ns), list[tuple[str, str, tuple[Failure, ...]]]()
+    streams = list[tuple[str, Delta]]()
     merge.kept = []
     if assignment is None:
         return Merged(merge, ())
@@ -304,6 +307,8 @@ def merged(folder: RunDir, assignment: Assignment | None, interval_ns: int, chec
         for number, (region, delta, accepted) in enumerate(merge.accept_each(_deltas(records, assignment))):
             if accepted is Accepted.MERGED and delta.failures:
                 failures.append((delta.agent, region, delta.failures))
+            if accepted is Accepted.MERGED and (delta.streams or delta.streams_left_out):
+                streams.append((region, _streams_of(delta)))
             if number % _LOOK == 0 and sum(one.store.size_bytes for one in merge.kept or ()) > _MOST_BYTES:
                 merge.kept = None
     except (WireError, ValueError) as error:
@@ -312,8 +317,21 @@ def merged(folder: RunDir, assignment: Assignment | None, interval_ns: int, chec
             hint="this run cannot be continued; start it again",
         ) from error
     if checkpoint is None:
-        return Merged(merge, tuple(failures))
-    return Merged(merge, tuple(failures), checkpoint.merged_end, checkpoint.extra)
+        return Merged(merge, tuple(failures), tuple(streams))
+    return Merged(merge, tuple(failures), tuple(streams), checkpoint.merged_end, checkpoint.extra)
+
+
+def _streams_of(delta: Delta) -> Delta:
+    """Return the kept streams of a delta, in a delta without its other parts."""
+    return Delta(
+        agent=delta.agent,
+        epoch=delta.epoch,
+        seq=delta.seq,
+        start_ns=delta.start_ns,
+        end_ns=delta.end_ns,
+        streams=delta.streams,
+        streams_left_out=delta.streams_left_out,
+    )
 
 
 def _deltas(records: Iterable[bytes], assignment: Assignment) -> Iterator[tuple[str, Delta]]:

@@ -15,6 +15,7 @@ from loadgen.clients.llm_apis.types import Api
 from loadgen.clients.protocol.decoding import DecodingError, Unpacker
 from loadgen.clients.protocol.outcomes import PROTOCOL
 from loadgen.clients.protocol.response_heads import Head
+from loadgen.engine.recording.kept_streams import StreamEvents
 from loadgen.engine.recording.user_meter import CountsTokens
 from loadgen.errors import RequestFailed
 from loadgen.measure.deltas.series_key import OK
@@ -87,6 +88,10 @@ class SdkAnswer:
                 self._reading.take_count(self._tokenizer.count_all(self._reading.countable_texts()))
             self._times = self._reading.times(asked_ns, done_ns)
         return self._times
+
+    def events(self) -> StreamEvents | None:
+        """Return the events of the answer, to be kept; None if it is no stream."""
+        return self._reading.kept_events(is_stamped=False) if self._is_stream else None
 
     def tags(self, asked_ns: int, done_ns: int) -> dict[str, str]:
         """Return the tags of the request, as of its end."""

@@ -54,6 +54,7 @@ from loadgen.clients.request.split_by_response_header import tags_of
 from loadgen.clients.request.tracing import Tracer
 from loadgen.clients.response.format_exchange import MAX_SHOWN_BYTES, request_text, response_text
 from loadgen.engine.recording.concurrent_call_meter import Turn
+from loadgen.engine.recording.kept_streams import StreamEvents
 from loadgen.engine.recording.recorded_series import RequestSeries
 from loadgen.engine.recording.user_meter import Meter
 from loadgen.errors import RequestFailed
@@ -387,6 +388,10 @@ class HttpxAnswer(httpx.AsyncByteStream):
     def stream_times(self) -> StreamTimes | None:
         """Return the figures of a model's answer; None if this is no request to an AI model."""
         return None if self._llm is None else self._llm.times(self.asked_ns, self.done_ns)
+
+    def stream_events(self) -> StreamEvents | None:
+        """Return the events of a model's stream, to be kept; None if the answer is none."""
+        return None if self._llm is None else self._llm.events()
 
     @staticmethod
     def convention_figures() -> tuple[()]:

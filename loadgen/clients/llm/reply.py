@@ -31,6 +31,7 @@ from loadgen.clients.request.request_head_cache import Route
 from loadgen.clients.response.format_exchange import MAX_SHOWN_BYTES
 from loadgen.clients.response.streams import StreamedReply
 from loadgen.engine.health.stream_reads import StreamReads
+from loadgen.engine.recording.kept_streams import StreamEvents
 from loadgen.engine.recording.recorded_series import RequestSeries
 from loadgen.engine.recording.stream_series import RunningStream
 from loadgen.engine.recording.user_meter import Meter
@@ -105,6 +106,7 @@ class LlmReply(StreamedReply):
     __slots__ = (
         "_call",
         "_counted",
+        "_is_stamped",
         "_times",
         "_token_ns",
         "_total_deadline_ns",
@@ -128,6 +130,8 @@ class LlmReply(StreamedReply):
         self._total_deadline_ns = asked_ns + call.total_ns
         self._counted: StreamReads | None = None
         """The counter of the worker's reads, as long as the stream is open."""
+        self._is_stamped = False
+        """The first read with tokens had the kernel's time."""
         self._token_ns = 0
         """Time of the last read with tokens; 0 before the first one."""
         self._whole = bytearray()
@@ -154,8 +158,6 @@ class LlmReply(StreamedReply):
             if self._call.reads is not None:
                 self._counted = self._call.reads
                 self._counted.opened()
-            if self._call.conventions:
-                reading.chunks = []
 
     def took(self, data: bytes, now_ns: int) -> bool:
         """HOT, once a read. Read the events in these bytes; see `StreamReading.feed` for its budget."""
@@ -189,6 +191,7 @@ class LlmReply(StreamedReply):
                 self._counted.later(events, now_ns - self._token_ns)
             else:
                 self._counted.first(events, now_ns - self.asked_ns)
+                self._is_stamped = self._counted.lag_ns >= 0
             self._token_ns = now_ns
         if reading.has_token:  # each read restarts `idle`, also one of comments, which keep a stream alive
             deadline_ns = self._total_deadline_ns
@@ -383,6 +386,12 @@ class LlmReply(StreamedReply):
         if self.reading is not None and self._call.wants_stream:
             for name in self._call.conventions:
                 yield name, self.reading.figures(name, self.asked_ns)
+
+    def stream_events(self) -> StreamEvents | None:
+        """Return the events of this stream, to be kept; None if the answer is not a stream."""
+        if self.reading is None or not self._call.wants_stream:
+            return None
+        return self.reading.kept_events(is_stamped=self._is_stamped)
 
     # -- for journeys -----------------------------------------------------------------------------
 

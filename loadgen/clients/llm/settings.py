@@ -23,6 +23,7 @@ from loadgen.clients.net.settings import Named
 from loadgen.clients.net.settings_check import is_secret
 from loadgen.errors import UsageError
 from loadgen.measure.convention_metrics import RECORDABLE, RecordedConvention
+from loadgen.measure.deltas.kept_stream import KEPT_SHARE
 from loadgen.units import parse_duration
 
 __all__ = ["Llm", "UsageWanted", "parse_tokens"]
@@ -76,6 +77,9 @@ class Llm:
     conventions: tuple[RecordedConvention, ...] = ()
     """Names of other tools, such as ("vllm", "aiperf"): the times of streams are also recorded by their definitions, as
     custom metrics such as "vllm ttft". `loadgen report --format vllm-bench` needs those of "vllm"."""
+    keep_streams: float = KEPT_SHARE
+    """The share of all streams whose event lists are kept in the run folder, 0 to 1. They have times and numbers of
+    tokens, no texts. In addition, the slowest stream of each interval is kept. 0: none. `docs/llm-kept-streams.md`."""
 
     # -- derived values, for settings without errors -----------------------------------------------
 
@@ -146,6 +150,9 @@ class Llm:
         for name in ("timeout", "first_token", "idle"):
             yield from _duration_wrong(name, getattr(self, name), may_be_none=name != "timeout")
         yield from self._tokenizer_wrong(folder)
+        share: object = self.keep_streams
+        if isinstance(share, bool) or not isinstance(share, int | float) or not 0 <= share <= 1:
+            yield f"Llm: keep_streams={share!r} must be a share from 0 to 1", "write keep_streams=0.01"
         extra: object = self.extra
         if not isinstance(extra, Mapping) or not all(isinstance(key, str) for key in extra):
             yield f"Llm: extra={extra!r} must be a dict with texts as keys", 'write extra={"top_p": 0.9}'

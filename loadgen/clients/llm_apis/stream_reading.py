@@ -11,8 +11,9 @@ from typing import Final
 from loadgen.clients.events import SseReader
 from loadgen.clients.llm_apis.answers import stream_outcome, tool_calls
 from loadgen.clients.llm_apis.types import Api, Part, ToolCall, Usage
+from loadgen.engine.recording.kept_streams import StreamEvents
 from loadgen.errors import RequestFailed
-from loadgen.measure.conventions import Convention, Event, Figures, figures
+from loadgen.measure.conventions import Convention, Event, Figures, chunks_of, figures
 from loadgen.measure.event_list import EventList
 from loadgen.measure.streams import KIND_NUMBERS, KINDS, USAGE, EventKind, StreamTimes, TokenSource, times_of
 
@@ -44,12 +45,12 @@ class StreamReading:
         "_reader",
         "_text_size",
         "_tools",
-        "chunks",
         "error",
         "events",
         "finish",
         "first_ns",
         "has_choices",
+        "joined",
         "parts",
         "texts",
         "token_events",
@@ -80,8 +81,8 @@ class StreamReading:
         self._tools: list[Part] = []
         self.parts: list[Part] | None = None
         """Parts that the journey has not read yet; None if the journey does not read parts."""
-        self.chunks: list[int] | None = None
-        """For each part, the number of the event that contained it; None if no convention of another tool needs it."""
+        self.joined: list[int] = []
+        """For each event with several parts, the index of the first one and their number, one after the other."""
 
     def feed(self, data: bytes, now_ns: int) -> bool:
         """HOT, once a read: budget 2 µs an event (bench/llm.py). Read more bytes of the stream.
@@ -109,6 +110,7 @@ class StreamReading:
     def add(self, parts: list[Part], now_ns: int) -> None:
         """HOT, once an event: budget 1 µs (bench/llm.py). Add the parts of one event that arrived at `now_ns`."""
         events = self.events
+        first = len(events.kinds) if len(parts) > 1 else -1
         for part in parts:
             kind = part.kind
             if len(events.kinds) < _MOST_PARTS or (kind in _ENDS and self._is_first_late(kind)):
@@ -132,9 +134,8 @@ class StreamReading:
             if self.parts is not None:
                 part.t_ns = now_ns
                 self.parts.append(part)
-        if self.chunks is not None:
-            number = self.chunks[-1] + 1 if self.chunks else 0
-            self.chunks += [number] * (len(events) - len(self.chunks))
+        if first >= 0 and (count := len(events.kinds) - first) > 1:
+            self.joined += (first, count)
 
     def _is_first_late(self, kind: EventKind) -> bool:
         """Return whether a part is the first of its kind after `_MOST_PARTS`."""
@@ -203,9 +204,16 @@ class StreamReading:
         """Add the number of tokens that a tokenizer counted in the whole answer, as if it were usage."""
         if tokens > 0 and len(self.events):
             self.events.add(self.events.last_ns, USAGE, tokens)
-            if self.chunks:
-                self.chunks.append(self.chunks[-1])
             self.usage_source = "tokenizer"
+            self._join_last()
+
+    def _join_last(self) -> None:
+        """Make the last part one of the event of the part before it."""
+        joined, count = self.joined, len(self.events)
+        if joined and joined[-2] + joined[-1] == count - 1:
+            joined[-1] += 1
+        else:
+            joined += (count - 2, 2)
 
     def outcome(self) -> str:
         """Return the outcome of an answer that has ended and whose status was not an error."""
@@ -217,13 +225,22 @@ class StreamReading:
             (t_ns - asked_ns, KINDS[kind], tokens)
             for t_ns, kind, tokens in zip(self.t_ns, self.kinds, self.tokens, strict=True)
         ]
-        return figures(events, convention, chunks=self.chunks)
+        return figures(events, convention, chunks=chunks_of(self.joined, len(events)))
+
+    @property
+    def hidden_tokens(self) -> int:
+        """Return the reasoning tokens that the server counts and does not send."""
+        return max(0, self.usage.reasoning) if "reasoning" not in self.texts else 0
+
+    def kept_events(self, *, is_stamped: bool) -> StreamEvents:
+        """Return the events of an answer that has ended. is_stamped: their times are the kernel's."""
+        return StreamEvents(
+            self.t_ns, self.kinds, self.tokens, self.joined, self.usage.prompt, self.hidden_tokens, is_stamped
+        )
 
     def times(self, asked_ns: int, closed_ns: int) -> StreamTimes:
         """Return the figures of the stream by our convention. closed_ns: when the answer ended."""
         usage = self.usage
-        # Reasoning that the server counts and does not send. It cannot be in the gaps between tokens.
-        hidden = max(0, usage.reasoning) if "reasoning" not in self.texts else 0
         return times_of(
             self.events,
             asked_ns=asked_ns,
@@ -232,6 +249,6 @@ class StreamReading:
             prompt_tokens=usage.prompt,
             cached_tokens=usage.cached,
             reasoning_tokens=usage.reasoning,
-            hidden_tokens=hidden,
+            hidden_tokens=self.hidden_tokens,
             usage_source=self.usage_source,
         )

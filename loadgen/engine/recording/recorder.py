@@ -9,13 +9,14 @@ is lost or counted twice. All times are ns of `perf_counter_ns`; this module rea
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import replace
 from itertools import chain
 from typing import Protocol, TypeVar
 
 from loadgen.engine.recording.exemplars import MAX_KEPT, Exemplars
 from loadgen.engine.recording.failure_samples import FailureBook
+from loadgen.engine.recording.kept_streams import StreamKeeper
 from loadgen.engine.recording.recorded_series import (
     JourneySeries,
     Noted,
@@ -34,6 +35,7 @@ from loadgen.errors import UsageError
 from loadgen.measure.deltas.custom import CustomStats, fitting_tags, without_tags
 from loadgen.measure.deltas.delta import Counters, Delta, Health
 from loadgen.measure.deltas.exemplar import Exemplar
+from loadgen.measure.deltas.kept_stream import KeptStream
 from loadgen.measure.deltas.limits import SERIES_OF_AGENT, TAGGED_CUSTOM_OF_AGENT
 from loadgen.measure.deltas.load_counts import FirstArrival, LoadCounts
 from loadgen.measure.deltas.outcomes_by_due_interval import DueCounts
@@ -99,12 +101,16 @@ class Recorder:
         """(name, tags) of the custom metrics with tags."""
         self.redactor = redactor or Redactor()
         self.failures = FailureBook(self.redactor)
+        self.keeper: StreamKeeper | None = None
+        """Keeps event lists of streams; the drive sets it. None: none are kept."""
         self.exemplars = Exemplars(max_exemplars, note_text=self.failures.note_text)
         self.tagging = tagging or Tagging()
         self.tagging.bind(self.note, self.redactor.known)
         self.merged = self.tagging.merged
         self._noted_powers: dict[str, int] = {}
         self._is_full_noted = False
+        self._told_left_out = 0
+        """Chosen event lists that were not kept, up to the last flip."""
         self.t0_ns = 0
         """T0 on `perf_counter_ns`; the drive sets it."""
         self.interval_ends_ns = sys.maxsize
@@ -483,12 +489,22 @@ class Recorder:
             self._watches.saw(start_ns, without_tags(custom), trends)
             due = self._watches.take(self.t0_ns + end_ns)
         loads, first_arrivals, self.first_arrivals = self.take_loads(), tuple(self.first_arrivals), []
+        left_out = 0
+        making: Iterator[list[KeptStream]] = iter(())
+        streams: list[KeptStream] = []
+        if self.keeper is not None:
+            left_out, self._told_left_out = self.keeper.left_out - self._told_left_out, self.keeper.left_out
+            making = self.keeper.take(self.t0_ns)
+            streams += next(making, ())
         exemplars = self._take_exemplars()  # before health, which takes the notes
         failures = self.failures.take(self.t0_ns, self.t0_ns + end_ns)
         # No break before this one: the controller compares values with counters, so both must be of the same instant.
         yield
         fold = Fold(values, keep=[*lags, *responses], censored=lambda number: self._censored(number, new))
         for _ in fold.parts():
+            yield
+        for part in making:
+            streams += part
             yield
         lag_ns, response_ns = p99(fold.kept(lags)), p99(fold.kept(responses)) or 0
         yield
@@ -510,11 +526,18 @@ class Recorder:
             failures=failures,
             loads=loads,
             first_arrivals=first_arrivals,
+            streams=tuple(streams),
+            streams_left_out=left_out,
         )
 
     def _take_exemplars(self) -> tuple[Exemplar, ...]:
         taken = self.exemplars.take(self.t0_ns)
-        for what, left_out in (("exemplars", self.exemplars.left_out), ("failures", self.failures.left_out)):
+        streams_left_out = 0 if self.keeper is None else self.keeper.left_out
+        for what, left_out in (
+            ("exemplars", self.exemplars.left_out),
+            ("failures", self.failures.left_out),
+            ("event lists", streams_left_out),
+        ):
             power = len(str(left_out)) if left_out else 0
             if power > self._noted_powers.get(what, 0):  # at 1, 10, 100, ...: not each second
                 self._noted_powers[what] = power

@@ -3,6 +3,7 @@
 A sample of such a request has `stream_times()`, its figures at its end (None: it is no such request after all), and
 `wait_ns`, the time from when it was due to its call. `take_running()` returns the request as objectives over windows
 see it. `convention_figures()` has its figures by the definitions of other tools, if the plan records them.
+`stream_events()` returns its events, to be kept; None: it is no stream.
 """
 
 from __future__ import annotations
@@ -43,6 +44,9 @@ class StreamMeter(Meter):
         if running is not None:
             running.over(streams)
         streams.ended(times, held.asked_ns, held.done_ns - held.asked_ns, outcome, held.wait_ns)
+        keeper = self.recorder.keeper
+        if keeper is not None and (times.ttft_ns > keeper.bar_ns or keeper.hash(self.load, self.n) < keeper.below):
+            keeper.ended(held, times, self.load, self.n)
         if outcome == OK:
             for name, found in held.convention_figures():
                 for metric, values in values_ns(name, found):

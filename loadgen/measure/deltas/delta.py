@@ -15,6 +15,7 @@ import msgspec
 
 from loadgen.measure.deltas.custom import CustomStats
 from loadgen.measure.deltas.exemplar import Exemplar, Failure
+from loadgen.measure.deltas.kept_stream import KeptStream
 from loadgen.measure.deltas.load_counts import FirstArrival, LoadCounts
 from loadgen.measure.deltas.outcomes_by_due_interval import DueCounts
 from loadgen.measure.deltas.series_key import SeriesKey
@@ -236,3 +237,7 @@ class Delta:
     """Counts by load of the plan; loads with only zeros are left out."""
     first_arrivals: tuple[FirstArrival, ...] = ()
     """First arrivals of the share changes that the agent applied in the interval."""
+    streams: tuple[KeptStream, ...] = ()
+    """Event lists of streams of AI models that ended in the interval."""
+    streams_left_out: int = 0
+    """Streams of the interval that were chosen and are not in `streams`, because of a limit."""

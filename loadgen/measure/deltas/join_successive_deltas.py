@@ -21,6 +21,7 @@ import numpy as np
 from loadgen.measure.deltas.custom import CustomStats, sum_custom
 from loadgen.measure.deltas.delta import Delta, Health, SeriesStats, WorkerHealth
 from loadgen.measure.deltas.exemplar import MAX_EXEMPLARS, MAX_FAILURES, Exemplar, ExemplarTable
+from loadgen.measure.deltas.kept_stream import fits_in_delta
 from loadgen.measure.deltas.limits import FIRST_ARRIVALS_IN_DELTA
 from loadgen.measure.deltas.load_counts import joined_loads
 from loadgen.measure.deltas.outcomes_by_due_interval import MAX_DUE_ROWS, DueCounts
@@ -44,13 +45,16 @@ def join(first: Delta, second: Delta) -> Delta | None:
 
     They must stay separate if there is a gap in time between them, because the joined delta would claim that the gap
     was measured. They also stay separate if the result would exceed a limit of deltas: a bucket beyond 32 bits, or too
-    many failures, losses or rows of due counts.
+    many failures, losses, kept streams or rows of due counts.
     """
     if not first.start_ns <= second.start_ns <= first.end_ns:
         return None
     failures = first.failures + second.failures
     due, losses = _due(first, second), _losses(first, second)
     if len(first.first_arrivals) + len(second.first_arrivals) > FIRST_ARRIVALS_IN_DELTA:
+        return None
+    streams = (*first.streams, *second.streams)
+    if fits_in_delta(streams) < len(streams):
         return None
     counted = _intervals(first)[0] + _intervals(second)[0]
     if len(failures) > MAX_FAILURES or len(due) > MAX_DUE_ROWS or len(losses) > MAX_LOSSES or counted > MAX_INTERVALS:
@@ -75,6 +79,8 @@ def join(first: Delta, second: Delta) -> Delta | None:
         losses=losses,
         loads=joined_loads(first.loads, second.loads) if _has_time(second) else first.loads,
         first_arrivals=first.first_arrivals + second.first_arrivals,
+        streams=streams,
+        streams_left_out=first.streams_left_out + second.streams_left_out,
     )
 
 

@@ -22,12 +22,16 @@ __all__ = [
     "CUSTOM_VALUE",
     "DUE_IN_DELTA",
     "ELEMENTS",
+    "EVENTS_OF_KEPT_STREAM",
     "EXEMPLARS_IN_DELTA",
     "FAILURES_IN_DELTA",
     "FAULTS",
     "FAULT_BYTES",
     "FINDING_BYTES",
     "FIRST_ARRIVALS_IN_DELTA",
+    "KEPT_EVENTS_IN_DELTA",
+    "KEPT_STREAMS_IN_DELTA",
+    "KEPT_STREAMS_OF_AGENT",
     "LOADS",
     "LOSSES_OF_AGENT",
     "MOST_VALUES",
@@ -104,6 +108,15 @@ TAGGED_CUSTOM_OF_RUN: Final = 8_000
 """
 EXEMPLARS_IN_DELTA: Final = 500
 FAILURES_IN_DELTA: Final = 50
+EVENTS_OF_KEPT_STREAM: Final = 20_000
+"""Most events of one kept stream. Answers of models have some 100 to 4,000."""
+KEPT_STREAMS_IN_DELTA: Final = 500
+KEPT_EVENTS_IN_DELTA: Final = 80_000
+"""Most events of all kept streams of one delta: some 500 KiB before compression, half of a message."""
+KEPT_STREAMS_OF_AGENT: Final = 30_000
+"""Most kept streams of one agent over the whole run; further ones are counted. Its workers stay below 20,000, and the
+slowest ones of intervals are a few hundred more for each worker.
+"""
 DUE_IN_DELTA: Final = 20_000
 """Most rows of due counts in one delta. After 60 s without an answer, a plan of 50 objectives needs 3,000."""
 LOADS: Final = 1_000

@@ -20,6 +20,7 @@ from loadgen.measure.deltas.custom import check_custom
 from loadgen.measure.deltas.delta import COUNTER_NAMES, Delta, SeriesStats, StatsColumns
 from loadgen.measure.deltas.exemplar import check_exemplars
 from loadgen.measure.deltas.join_successive_deltas import MAX_INTERVALS
+from loadgen.measure.deltas.kept_stream import check_streams
 from loadgen.measure.deltas.limits import MOST_VALUES, SAME_VERSION
 from loadgen.measure.deltas.load_counts import check_loads
 from loadgen.measure.deltas.outcomes_by_due_interval import check_due
@@ -176,6 +177,8 @@ def check_fields(delta: Delta, known: int) -> None:
     check_custom(name, delta.custom)
     check_exemplars(name, delta.exemplars, delta.failures)
     check_losses(name, delta.losses)
+    if delta.streams or delta.streams_left_out:
+        check_streams(name, delta.streams, delta.streams_left_out)
     if delta.loads or delta.first_arrivals:
         counted = delta.counters
         check_loads(name, delta.loads, delta.first_arrivals, counted.iterations_started, counted.iterations_missed)

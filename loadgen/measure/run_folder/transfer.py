@@ -30,6 +30,7 @@ _NEEDED: Final = (
     "notes.json",
     "metrics.json",
     "probes.log",
+    "streams.log",
     "traces.json",
     "report.html",
 )

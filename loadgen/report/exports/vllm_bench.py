@@ -11,9 +11,13 @@ from typing import Final
 
 from loadgen.errors import UsageError
 from loadgen.measure.convention_metrics import convention_metric
+from loadgen.measure.deltas.series_key import OK
 from loadgen.measure.merging.queries import Measured
+from loadgen.measure.run_folder.kept_stream_log import KeptOfRun
 from loadgen.report.exports.llm_stats import duration_s, of_convention, statistics
+from loadgen.report.kept_stream_tables import cut_ns_of
 from loadgen.report.summary_reader import Summary
+from loadgen.units import NS_PER_S
 
 __all__ = ["vllm_bench"]
 
@@ -28,11 +32,15 @@ _NOTE: Final = (
 )
 _MISSING: Final = (
     ' The times are null, because the plan did not record this convention: add Llm(conventions=("vllm",)).'
+    " loadgen report --convention vllm computes them of the kept streams."
 )
 
 
-def vllm_bench(summary: Summary, measured: Measured) -> dict[str, object]:
+def vllm_bench(summary: Summary, measured: Measured, kept: KeptOfRun | None = None) -> dict[str, object]:
     """Return the result document of a run. measured: its measurements, without a detected warm-up.
+
+    kept: the run's kept streams. The lists with one entry a request (`ttfts`, `itls` ...) are of those that ended ok;
+    None, or none: there are no lists.
 
     Raises:
         UsageError: the run had no requests to AI models.
@@ -74,7 +82,38 @@ def vllm_bench(summary: Summary, measured: Measured) -> dict[str, object]:
             f"std_{name}_ms": shown.get("std"),
             f"p99_{name}_ms": shown.get("p99"),
         }
+    if kept is not None:
+        document |= _lists(kept, cut_ns_of(summary), llm.ok)
     return document
+
+
+def _lists(kept: KeptOfRun, warmup_ns: int, of: int) -> dict[str, object]:
+    """Return the lists that `vllm bench serve --save-detailed` writes, without texts. Times in them are s."""
+    streams = [one for one in kept.sample(warmup_ns) if one.outcome == OK]
+    found = [one.figures("vllm") for one in streams]
+    if not streams:
+        return {}
+    return {
+        "kept_streams": {
+            "streams": len(streams),
+            "of_requests": of,
+            "share": kept.share,
+            "left_out": kept.left_out,
+            "note": "ttfts, itls, input_lens, output_lens and start_times are of these streams only",
+        },
+        "input_lens": [one.prompt_tokens for one in streams],
+        "output_lens": [one.output_tokens for one in streams],
+        "start_times": [round(one.at_ns / NS_PER_S, 6) for one in streams],
+        "ttfts": [_seconds(one["ttft_ms"]) for one in found],
+        "itls": [_seconds(one["itl_ms"]) for one in found],
+    }
+
+
+def _seconds(ms: float | list[float] | None) -> object:
+    """Return a time in s; 0 for a missing one, as vLLM has it."""
+    if isinstance(ms, list):
+        return [round(one / 1_000, 6) for one in ms]
+    return 0.0 if ms is None else round(ms / 1_000, 6)
 
 
 def _rate(count: float, lasted_s: float) -> float | None:

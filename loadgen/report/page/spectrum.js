@@ -51,6 +51,21 @@ export function trade_off(what) {
   });
 }
 
+/** what: {id, title, note, x_label, points(): [[x, ms, is ok]]}. */
+export function scatter(what) {
+  const kinds = [["ended ok", "c1", (ok) => ok], ["failed", "c4", (ok) => !ok]];
+  return plane({
+    ...what, is_log_x: true, is_level: false, has_dots: true,
+    lines: () => kinds.map(([label, colour, test]) => ({
+      label, colour, dash: [1.5, 3], points: what.points().filter(([, , ok]) => test(ok)).map(([x, text]) => ({ x, text })).sort((a, b) => a.x - b.x),
+    })).filter((line) => line.points.length),
+    x_places: (low, high) => log_places(low, high, 8),
+    x_text: (place) => count_text(place),
+    where: (x) => `near ${count_text(x)}`,
+    value: (point) => `${ms_text(point.text)} at ${count_text(point.x)}`,
+  });
+}
+
 /** Percentiles as 1 in n: 99 % is 1 in 100. The largest of n values is 1 in n, at the right end. */
 function placed(points) {
   let furthest = 1;
@@ -99,17 +114,17 @@ function plane(what) {
       cursor: { points: { show: false }, y: false, drag: { x: true, y: false } },
       scales: {
         x: { time: false, distr: what.is_log_x ? 3 : 1, range: (_, low, high) => (low === null ? [1, 10] : what.from_zero ? [0, high * 1.15] : low === high ? [low / 2, low * 2] : [low, high]) },
-        y: { distr: 3, range: (_, low, high) => (low === null ? [1, 10] : log_limits(low, high)) },
+        y: { distr: 3, range: (_, low, high) => (low === null ? [1, 10] : log_limits(...(what.has_dots ? extent(lines) : [low, high]))) },
       },
       series: [{}, ...lines.map((line, i) => ({
         width: 1.5, dash: line.dash, stroke: () => colours[line.colour], points: { show: false },
-        paths: (drawn, index) => (what.is_level ? level(drawn, index) : joined(drawn, index)),
+        paths: (drawn, index) => (what.has_dots ? null : what.is_level ? level(drawn, index) : joined(drawn, index)),
       }))],
       axes: [
         { ...axis_look(), ...axis_label(what.x_label), size: 26, space: 60, values: (_, places) => places.map((place) => what.x_text(place)), ...(what.x_places ? { splits: (_p, _a, low, high) => what.x_places(low, high), filter: (_, places) => places } : {}) },
         value_axis({ format: what.y_text ?? ms_text, is_log: true }),
       ],
-      hooks: { draw: [(drawn) => marks_of(drawn, lines, what.is_level)], setCursor: [read] },
+      hooks: { draw: [(drawn) => marks_of(drawn, lines, what)], setCursor: [read] },
     };
   }
 
@@ -174,9 +189,10 @@ function joined(plot, index) {
 }
 
 /** Draw dots for values and triangles for lower bounds, with the names of points that have one. */
-function marks_of(plot, lines, is_level) {
+function marks_of(plot, lines, { is_level, has_dots = false }) {
   const { ctx } = plot;
-  const size = 3.5 * devicePixelRatio;
+  const size = (has_dots ? 2.6 : 3.5) * devicePixelRatio;
+  ctx.globalAlpha = has_dots ? 0.55 : 1;
   for (const line of lines) {
     ctx.fillStyle = colours[line.colour];
     for (const point of line.points) {
@@ -201,6 +217,13 @@ function marks_of(plot, lines, is_level) {
       }
     }
   }
+  ctx.globalAlpha = 1;
+}
+
+/** The least and the greatest value of all points; a plot's column has only one of those with equal x. */
+function extent(lines) {
+  const values = lines.flatMap((line) => line.points.map((point) => point.text));
+  return [values.reduce((a, b) => Math.min(a, b)), values.reduce((a, b) => Math.max(a, b))];
 }
 
 function nearest(points, x, is_level) {

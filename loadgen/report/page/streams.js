@@ -10,6 +10,7 @@ import { column_line, DASHES, PALETTE, percentile_lines } from "./lines.js";
 import { table_box } from "./lists.js";
 import { spectrum, trade_off } from "./spectrum.js";
 import { name_of } from "./table.js";
+import { kept_group } from "./waterfall.js";
 
 const METRICS = {
   ttft: "ttft: time to first token",
@@ -35,10 +36,11 @@ export function stream_group(board) {
     if (!is_there) return;
     if (!parts) {
       parts = drawn_streams(board);
-      made.append(parts.tables.element, element("div", { class: "grid" }, ...parts.charts.map((chart) => chart.element)));
+      made.append(parts.tables.element, element("div", { class: "grid" }, ...parts.charts.map((chart) => chart.element)), parts.kept.element);
     }
     for (const chart of parts.charts) chart.update();
     parts.tables.update(history);
+    parts.kept.update(history);
   }
 
   return { element: made, update };
@@ -98,7 +100,7 @@ function drawn_streams(board) {
       })),
     }),
   ];
-  return { charts: [...charts, trade_off_chart(board)], tables: tables() };
+  return { charts: [...charts, trade_off_chart(board)], tables: tables(), kept: kept_group(board) };
 }
 
 /** The throughput of all users by that of one; hidden if the run has no levels. */

@@ -763,6 +763,52 @@ class Failure(_message.Message):
     note: str
     def __init__(self, journey: _Optional[str] = ..., step: _Optional[str] = ..., request: _Optional[str] = ..., outcome: _Optional[str] = ..., load: _Optional[int] = ..., n: _Optional[int] = ..., at_ns: _Optional[int] = ..., response_ns: _Optional[int] = ..., detail: _Optional[str] = ..., where: _Optional[str] = ..., traceback: _Optional[str] = ..., row: _Optional[str] = ..., sent: _Optional[str] = ..., received: _Optional[str] = ..., trace: _Optional[str] = ..., note: _Optional[str] = ...) -> None: ...
 
+class KeptStream(_message.Message):
+    __slots__ = ("journey", "step", "request", "outcome", "why", "clock", "load", "n", "at_ns", "wait_ns", "send_ns", "end_ns", "prompt_tokens", "output_tokens", "hidden_tokens", "warmup", "trace", "gaps_ns", "kinds", "tokens", "joined")
+    JOURNEY_FIELD_NUMBER: _ClassVar[int]
+    STEP_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_FIELD_NUMBER: _ClassVar[int]
+    OUTCOME_FIELD_NUMBER: _ClassVar[int]
+    WHY_FIELD_NUMBER: _ClassVar[int]
+    CLOCK_FIELD_NUMBER: _ClassVar[int]
+    LOAD_FIELD_NUMBER: _ClassVar[int]
+    N_FIELD_NUMBER: _ClassVar[int]
+    AT_NS_FIELD_NUMBER: _ClassVar[int]
+    WAIT_NS_FIELD_NUMBER: _ClassVar[int]
+    SEND_NS_FIELD_NUMBER: _ClassVar[int]
+    END_NS_FIELD_NUMBER: _ClassVar[int]
+    PROMPT_TOKENS_FIELD_NUMBER: _ClassVar[int]
+    OUTPUT_TOKENS_FIELD_NUMBER: _ClassVar[int]
+    HIDDEN_TOKENS_FIELD_NUMBER: _ClassVar[int]
+    WARMUP_FIELD_NUMBER: _ClassVar[int]
+    TRACE_FIELD_NUMBER: _ClassVar[int]
+    GAPS_NS_FIELD_NUMBER: _ClassVar[int]
+    KINDS_FIELD_NUMBER: _ClassVar[int]
+    TOKENS_FIELD_NUMBER: _ClassVar[int]
+    JOINED_FIELD_NUMBER: _ClassVar[int]
+    journey: str
+    step: str
+    request: str
+    outcome: str
+    why: str
+    clock: str
+    load: int
+    n: int
+    at_ns: int
+    wait_ns: int
+    send_ns: int
+    end_ns: int
+    prompt_tokens: int
+    output_tokens: int
+    hidden_tokens: int
+    warmup: bool
+    trace: str
+    gaps_ns: _containers.RepeatedScalarFieldContainer[int]
+    kinds: str
+    tokens: _containers.RepeatedScalarFieldContainer[int]
+    joined: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, journey: _Optional[str] = ..., step: _Optional[str] = ..., request: _Optional[str] = ..., outcome: _Optional[str] = ..., why: _Optional[str] = ..., clock: _Optional[str] = ..., load: _Optional[int] = ..., n: _Optional[int] = ..., at_ns: _Optional[int] = ..., wait_ns: _Optional[int] = ..., send_ns: _Optional[int] = ..., end_ns: _Optional[int] = ..., prompt_tokens: _Optional[int] = ..., output_tokens: _Optional[int] = ..., hidden_tokens: _Optional[int] = ..., warmup: bool = ..., trace: _Optional[str] = ..., gaps_ns: _Optional[_Iterable[int]] = ..., kinds: _Optional[str] = ..., tokens: _Optional[_Iterable[int]] = ..., joined: _Optional[_Iterable[int]] = ...) -> None: ...
+
 class LoadCounts(_message.Message):
     __slots__ = ("load", "started", "missed", "waiting", "users")
     LOAD_FIELD_NUMBER: _ClassVar[int]
@@ -818,7 +864,7 @@ class Loss(_message.Message):
     def __init__(self, worker: _Optional[int] = ..., workers: _Optional[int] = ..., died_ns: _Optional[int] = ..., told_ns: _Optional[int] = ..., resumed_ns: _Optional[int] = ..., in_flight: _Optional[int] = ..., cause: _Optional[str] = ..., left_out: _Optional[str] = ...) -> None: ...
 
 class Delta(_message.Message):
-    __slots__ = ("agent", "epoch", "seq", "start_ns", "end_ns", "new_series", "index", "count", "stats_series", "stats_n", "stats_sum_ns", "stats_min_ns", "stats_max_ns", "counters", "health", "run_id", "exemplars", "failures", "due", "loads", "first_arrivals", "custom", "workers", "losses")
+    __slots__ = ("agent", "epoch", "seq", "start_ns", "end_ns", "new_series", "index", "count", "stats_series", "stats_n", "stats_sum_ns", "stats_min_ns", "stats_max_ns", "counters", "health", "run_id", "exemplars", "failures", "due", "loads", "first_arrivals", "streams", "streams_left_out", "custom", "workers", "losses")
     AGENT_FIELD_NUMBER: _ClassVar[int]
     EPOCH_FIELD_NUMBER: _ClassVar[int]
     SEQ_FIELD_NUMBER: _ClassVar[int]
@@ -840,6 +886,8 @@ class Delta(_message.Message):
     DUE_FIELD_NUMBER: _ClassVar[int]
     LOADS_FIELD_NUMBER: _ClassVar[int]
     FIRST_ARRIVALS_FIELD_NUMBER: _ClassVar[int]
+    STREAMS_FIELD_NUMBER: _ClassVar[int]
+    STREAMS_LEFT_OUT_FIELD_NUMBER: _ClassVar[int]
     CUSTOM_FIELD_NUMBER: _ClassVar[int]
     WORKERS_FIELD_NUMBER: _ClassVar[int]
     LOSSES_FIELD_NUMBER: _ClassVar[int]
@@ -864,10 +912,12 @@ class Delta(_message.Message):
     due: _containers.RepeatedCompositeFieldContainer[DueCounts]
     loads: _containers.RepeatedCompositeFieldContainer[LoadCounts]
     first_arrivals: _containers.RepeatedCompositeFieldContainer[FirstArrival]
+    streams: _containers.RepeatedCompositeFieldContainer[KeptStream]
+    streams_left_out: int
     custom: _containers.RepeatedCompositeFieldContainer[CustomStats]
     workers: _containers.RepeatedCompositeFieldContainer[WorkerHealth]
     losses: _containers.RepeatedCompositeFieldContainer[Loss]
-    def __init__(self, agent: _Optional[str] = ..., epoch: _Optional[int] = ..., seq: _Optional[int] = ..., start_ns: _Optional[int] = ..., end_ns: _Optional[int] = ..., new_series: _Optional[_Iterable[_Union[SeriesKey, _Mapping]]] = ..., index: _Optional[bytes] = ..., count: _Optional[bytes] = ..., stats_series: _Optional[_Iterable[int]] = ..., stats_n: _Optional[_Iterable[int]] = ..., stats_sum_ns: _Optional[_Iterable[int]] = ..., stats_min_ns: _Optional[_Iterable[int]] = ..., stats_max_ns: _Optional[_Iterable[int]] = ..., counters: _Optional[_Union[Counters, _Mapping]] = ..., health: _Optional[_Union[Health, _Mapping]] = ..., run_id: _Optional[str] = ..., exemplars: _Optional[_Iterable[_Union[Exemplar, _Mapping]]] = ..., failures: _Optional[_Iterable[_Union[Failure, _Mapping]]] = ..., due: _Optional[_Iterable[_Union[DueCounts, _Mapping]]] = ..., loads: _Optional[_Iterable[_Union[LoadCounts, _Mapping]]] = ..., first_arrivals: _Optional[_Iterable[_Union[FirstArrival, _Mapping]]] = ..., custom: _Optional[_Iterable[_Union[CustomStats, _Mapping]]] = ..., workers: _Optional[_Iterable[_Union[WorkerHealth, _Mapping]]] = ..., losses: _Optional[_Iterable[_Union[Loss, _Mapping]]] = ...) -> None: ...
+    def __init__(self, agent: _Optional[str] = ..., epoch: _Optional[int] = ..., seq: _Optional[int] = ..., start_ns: _Optional[int] = ..., end_ns: _Optional[int] = ..., new_series: _Optional[_Iterable[_Union[SeriesKey, _Mapping]]] = ..., index: _Optional[bytes] = ..., count: _Optional[bytes] = ..., stats_series: _Optional[_Iterable[int]] = ..., stats_n: _Optional[_Iterable[int]] = ..., stats_sum_ns: _Optional[_Iterable[int]] = ..., stats_min_ns: _Optional[_Iterable[int]] = ..., stats_max_ns: _Optional[_Iterable[int]] = ..., counters: _Optional[_Union[Counters, _Mapping]] = ..., health: _Optional[_Union[Health, _Mapping]] = ..., run_id: _Optional[str] = ..., exemplars: _Optional[_Iterable[_Union[Exemplar, _Mapping]]] = ..., failures: _Optional[_Iterable[_Union[Failure, _Mapping]]] = ..., due: _Optional[_Iterable[_Union[DueCounts, _Mapping]]] = ..., loads: _Optional[_Iterable[_Union[LoadCounts, _Mapping]]] = ..., first_arrivals: _Optional[_Iterable[_Union[FirstArrival, _Mapping]]] = ..., streams: _Optional[_Iterable[_Union[KeptStream, _Mapping]]] = ..., streams_left_out: _Optional[int] = ..., custom: _Optional[_Iterable[_Union[CustomStats, _Mapping]]] = ..., workers: _Optional[_Iterable[_Union[WorkerHealth, _Mapping]]] = ..., losses: _Optional[_Iterable[_Union[Loss, _Mapping]]] = ...) -> None: ...
 
 class WaitingAt(_message.Message):
     __slots__ = ("load", "name", "users", "arrived", "gone")

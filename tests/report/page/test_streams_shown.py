@@ -12,6 +12,8 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from loadgen.measure.merging.merge import Merge
+from loadgen.measure.run_folder.kept_stream_log import KeptOfRun, RunStream
+from loadgen.report.charts.kept_streams import kept_of_page
 from loadgen.report.charts.timeline_data import History
 from loadgen.report.from_run_folder import document_of, verdict_of
 from loadgen.report.html import write_html
@@ -21,6 +23,7 @@ from loadgen.report.run_page_table import Table
 from loadgen.report.summary_reader import Level, Summary
 from tests.support import documents
 from tests.support.browser import Shown, chromium, needs_chromium
+from tests.support.kept_streams import kept
 from tests.support.page_server import PageServer
 from tests.support.streams import recorded, stream_run
 
@@ -142,6 +145,46 @@ def test_no_part_is_wider_than_the_screen(browser: Browser, run: dict[str, objec
 
         assert page.evaluate("document.documentElement.scrollWidth") <= width
         expect(page.locator("#stream-rows td").first).to_be_visible()
+
+
+HOSTILE = "<img src=x onerror=alert(1)>\u202e"
+
+
+def with_kept_streams(run: dict[str, object]) -> dict[str, Any]:
+    streams = [kept(n, 100 + 10 * n, 20, wait_ns=n * 1_000_000, prompt_tokens=10 * (n + 1)) for n in range(14)]
+    streams += [kept(20, 2_000, request=HOSTILE, outcome="stream truncated")]
+    return run | {
+        "kept_streams": kept_of_page(KeptOfRun(0.1, tuple(RunStream("a1", "eu", one) for one in streams)), of=150)
+    }
+
+
+@pytest.mark.parametrize("width", [390, 1400])
+def test_kept_streams_are_a_waterfall_and_a_cloud(
+    browser: Browser, run: dict[str, object], tmp_path: Path, width: int
+) -> None:
+    with Shown.within(browser, width=width) as shown:
+        page = opened(shown, tmp_path, with_kept_streams(run))
+
+        lines = page.locator(".waterfall li")
+        expect(lines).to_have_count(12)
+        assert lines.first.inner_text().startswith("2 s to the first token · 2.02 s to the end · ask › <img src=x")
+        assert "\\u202e" in lines.first.inner_text()
+        assert page.locator("#waterfall img").count() == 0
+        second = lines.nth(1)
+        assert "243 ms to the first token from due, 230 ms from the call" in second.inner_text()
+        path = second.locator("path.tick:not(.other):not(.begin):not(.end)").get_attribute("d") or ""
+        assert path.count("M") == 20, "a tick for each read"
+        assert second.locator("rect").count() == 4, "waiting, sending, until the first token, tokens"
+        expect(page.locator("#prompt-ttft canvas").first).to_be_visible()
+        assert "15 streams of 150 requests were kept" in page.locator(".kept").inner_text()
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        assert shown.faults == []
+
+
+def test_without_kept_streams_their_part_is_hidden(shown: Shown, run: dict[str, object], tmp_path: Path) -> None:
+    page = opened(shown, tmp_path, run)
+
+    expect(page.locator(".kept")).to_be_hidden()
 
 
 def test_a_page_that_follows_a_run_shows_the_same_as_one_that_is_opened_at_the_end(shown: Shown) -> None:
