@@ -83,6 +83,11 @@ def test_the_reason_has_figures_and_the_advice_the_streams_that_were_fit() -> No
     assert one.advice == "one core was fit up to 300 streams: use more workers on free cores, or more agents"
 
 
+def test_if_as_many_streams_were_fit_in_other_seconds_the_advice_is_not_to_have_fewer() -> None:
+    one = judged(eu_1=of(40, itl=20, streams=300), us_1=of(40))["itl"]
+    assert one.advice == "other seconds with as many streams were fit: close other programs or use another machine"
+
+
 def test_without_a_fit_second_the_advice_is_fewer_streams() -> None:
     one = judged(eu_1=of(40, itl=40), us_1=of(40, itl=40))["itl"]
     assert one.advice == "no second with streams was fit: use a machine with nothing else on it, or fewer streams"

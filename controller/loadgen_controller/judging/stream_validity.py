@@ -78,10 +78,15 @@ def _reason(metric: str, verdict: str, worst: Driver, share: float) -> str:
 
 
 def _advice(drivers: Sequence[Driver]) -> str:
-    """Return what to do: spread the streams, so that no core has more than were still fit."""
+    """Return what to do: spread the streams, so that no core has more than were still fit.
+
+    If a core was fit with as many streams as there ever were, their number was not the cause.
+    """
     fit = max(driver.fitness.streams.fit_streams_max for driver in drivers)
     if not fit:
         return "no second with streams was fit: use a machine with nothing else on it, or fewer streams"
+    if fit >= max(driver.fitness.streams.streams_max for driver in drivers):
+        return "other seconds with as many streams were fit: close other programs or use another machine"
     return f"one core was fit up to {quantity(fit, 'stream')}: use more workers on free cores, or more agents"
 
 
