@@ -27,7 +27,8 @@ _NOTE: Final = (
     " null: loadgen did not record it."
 )
 _MISSING: Final = (
-    ' The times are null, because the plan did not record this convention: add Llm(conventions=("vllm",)).'
+    ' The times are null, because the plan did not record this convention: add Llm(conventions=("vllm",)),'
+    " or --convention vllm to loadgen llm."
 )
 
 
