@@ -10,8 +10,8 @@ It masks:
 
 Stars replace a value. Their number shows only a length class: 4 for up to 16 characters, 8 for up to 64, 12 for more.
 An empty value stays empty, because that is often the cause of an error. When in doubt the value is masked: the
-number in `session_count=7`, too. Numbers of tokens of AI models stay readable, such as `"max_tokens": 256`. A secret with a harmless name that the scenario did not declare by `secret()` is
-*not* found.
+number in `session_count=7`, too. Numbers of tokens of AI models stay readable, such as `"max_tokens": 256`. A secret
+with a harmless name that the scenario did not declare by `secret()` is *not* found.
 
 Cost of 4 KiB: 0.13 ms of JSON without a secret, 0.33 ms with a head that has some, 1.1 ms of 240 secret members
 (`timeit`, the best of five, two known secrets, on a busy machine). The cost is linear in the length of any text.
@@ -41,8 +41,11 @@ _NAMES: Final[tuple[tuple[str, re.Pattern[str] | None], ...]] = (
 They are searched with `str.find`, because a single pattern took 1 ms for 4 KiB.
 """
 _COUNT_WORDS: Final = frozenset(
-    "max min n num new prompt completion total input output cached cache creation read reasoning thinking budget"
-    " context generated text audio image accepted rejected prediction details".split()
+    (
+        *("max", "min", "n", "num", "new", "prompt", "completion", "total", "input", "output", "cached", "cache"),
+        *("creation", "read", "reasoning", "thinking", "budget", "context", "generated", "text", "audio", "image"),
+        *("accepted", "rejected", "prediction", "details"),
+    )
 )
 """Words of names such as `max_tokens` and `prompt_tokens_details`: their values are numbers of tokens, not secrets."""
 _WORD_OF_NAME: Final = re.compile(r"[A-Z]?[a-z]+|[A-Z]+|\d")
@@ -267,8 +270,8 @@ def _by_name(text: str) -> str:
 
 
 def _is_count(text: str, start: int, end: int, at: int) -> bool:
-    """Return whether the value at `at` is a number of tokens of an AI model, or an object of such numbers, from the name
-    around [start, end).
+    """Return whether the value at `at` is a number of tokens of an AI model, or an object of such numbers. The word
+    at [start, end) is part of its name.
     """
     if text[at - 1] not in " \t\n:=":
         return False  # in quotes

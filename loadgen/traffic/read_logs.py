@@ -30,7 +30,7 @@ from loadgen.traffic.path_tree import PathTree
 from loadgen.traffic.rows import METHODS, Rows
 from loadgen.traffic.sessions import first_of_sessions, latest_ends, shared_users
 from loadgen.traffic.timestamps import Timestamps
-from loadgen.units import quantity
+from loadgen.units import format_count, quantity
 
 __all__ = ["LogOptions", "SessionFigures", "Traffic", "read_logs"]
 
@@ -184,15 +184,17 @@ def _check(accounting: Accounting, options: LogOptions) -> None:
         reason, count = max(accounting.rejected.items(), key=lambda item: (item[1], item[0]))
         place = accounting.examples()[reason][0]
         raise UsageError(
-            f"{accounting.rejected.total()} of {accounting.read} lines were rejected, more than "
-            f"{100 * options.most_rejected:g} %. The most frequent reason ({count} lines): {reason}. "
+            f"{format_count(accounting.rejected.total())} of {format_count(accounting.read)} lines were rejected, more "
+            f"than {100 * options.most_rejected:g} %. The most frequent reason ({quantity(count, 'line')}): {reason}. "
             f"First: {place.file}:{place.line}: {place.outline}",
             hint="fix the logs, name the format with --format, or accept a larger share with --max-rejects",
         )
     if not accounting.taken:
         raise UsageError(
-            f"the logs have no request: {accounting.read} lines, {accounting.excluded.total()} excluded, "
-            f"{accounting.directives} blank lines and comments",
+            f"the logs have no request: {quantity(accounting.read, 'line')}, "
+            f"{format_count(accounting.excluded.total())} excluded, "
+            f"{format_count(accounting.rejected.total())} rejected, "
+            f"{format_count(accounting.directives)} blank lines and comments",
             hint="name files that contain requests",
         )
 

@@ -104,7 +104,7 @@ async def _models(http: HttpClient, client: LlmClient) -> list[str]:
         key = client.settings.api_key
         raise UsageError(
             f"the model's server rejects the key with status {reply.status_code}",
-            hint='write Llm(api_key=secret("llm-key")), and store the key as that secret; with loadgen llm: --key llm-key'
+            hint='write Llm(api_key=secret("llm-key")), and store the key as that secret (loadgen llm: --key llm-key)'
             if key is None
             else f'correct the value of the secret "{key.name}"',
         )
