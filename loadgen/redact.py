@@ -10,8 +10,8 @@ It masks:
 
 Stars replace a value. Their number shows only a length class: 4 for up to 16 characters, 8 for up to 64, 12 for more.
 An empty value stays empty, because that is often the cause of an error. When in doubt the value is masked: the
-number in `session_count=7`, too. A secret with a harmless name that the scenario did not declare by `secret()` is
-*not* found.
+number in `session_count=7`, too. Numbers of tokens of AI models stay readable, such as `"max_tokens": 256`. A secret
+with a harmless name that the scenario did not declare by `secret()` is *not* found.
 
 Cost of 4 KiB: 0.13 ms of JSON without a secret, 0.33 ms with a head that has some, 1.1 ms of 240 secret members
 (`timeit`, the best of five, two known secrets, on a busy machine). The cost is linear in the length of any text.
@@ -40,6 +40,18 @@ _NAMES: Final[tuple[tuple[str, re.Pattern[str] | None], ...]] = (
 
 They are searched with `str.find`, because a single pattern took 1 ms for 4 KiB.
 """
+_COUNT_WORDS: Final = frozenset(
+    (
+        *("max", "min", "n", "num", "new", "prompt", "completion", "total", "input", "output", "cached", "cache"),
+        *("creation", "read", "reasoning", "thinking", "budget", "context", "generated", "text", "audio", "image"),
+        *("accepted", "rejected", "prediction", "details"),
+    )
+)
+"""Words of names such as `max_tokens` and `prompt_tokens_details`: their values are numbers of tokens, not secrets."""
+_WORD_OF_NAME: Final = re.compile(r"[A-Z]?[a-z]+|[A-Z]+|\d")
+_COUNT: Final = re.compile(r"(?:\d{1,8}|null|None)(?![\w.+/=-])")
+"""A number of tokens, without quotes."""
+_LONGEST_NAME: Final = 60
 _LOWER: Final = {upper: upper + 32 for upper in range(ord("A"), ord("Z") + 1)}
 _REST_OF_NAME: Final = re.compile(r"(?:[\w.$\-\[\]]|%5[BD]){0,100}", re.IGNORECASE)
 _QUOTE: Final = re.compile(r"""\\*["']|%22|%27|&quot;|&#3[49];""", re.IGNORECASE)
@@ -97,6 +109,12 @@ def mask(value: str) -> str:
 def is_secret_name(name: str) -> bool:
     """Return True if the name of a header, field or column (such as "password") means that its value is secret."""
     return bool(_names(name))
+
+
+def _is_count_name(name: str) -> bool:
+    """Return whether a name means a number of tokens, such as "max_tokens" or "ContextTokens"."""
+    words = {word.lower() for word in _WORD_OF_NAME.findall(name)}
+    return "tokens" in words and words - {"tokens"} <= _COUNT_WORDS
 
 
 def _names(text: str) -> list[tuple[int, int]]:
@@ -244,11 +262,25 @@ def _by_name(text: str) -> str:
         if start < at:
             continue  # inside a value that is masked already
         span = _value_of(text, start, end)
-        if span is None or span[0] < at:
+        if span is None or span[0] < at or _is_count(text, start, end, span[0]):
             continue
         done += text[at : span[0]], mask(text[span[0] : span[1]])
         at = span[1]
     return "".join((*done, text[at:])) if done else text
+
+
+def _is_count(text: str, start: int, end: int, at: int) -> bool:
+    """Return whether the value at `at` is a number of tokens of an AI model, or an object of such numbers. The word
+    at [start, end) is part of its name.
+    """
+    if text[at - 1] not in " \t\n:=":
+        return False  # in quotes
+    begin = start
+    while start - _LONGEST_NAME < begin and begin > 0 and (text[begin - 1].isalnum() or text[begin - 1] in "_-"):
+        begin -= 1
+    name = text[begin : _end(_REST_OF_NAME, text, end)]
+    is_object = name.endswith("_details") and text.startswith("{", at)  # the names in it are judged by themselves
+    return _is_count_name(name) and (is_object or _COUNT.match(text, at) is not None)
 
 
 def _value_of(text: str, start: int, end: int) -> tuple[int, int] | None:
@@ -360,7 +392,9 @@ def _masked(value: Any, depth: int = 0) -> Any:
         value = value._asdict()
     if isinstance(value, Mapping):
         return {
-            str(name): mask(_plain(inner)) if is_secret_name(str(name)) else _masked(inner, depth + 1)
+            str(name): mask(_plain(inner))
+            if is_secret_name(str(name)) and not (type(inner) is int and _is_count_name(str(name)))
+            else _masked(inner, depth + 1)
             for name, inner in value.items()
         }
     if isinstance(value, list | tuple | set | frozenset):

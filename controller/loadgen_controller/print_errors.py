@@ -60,4 +60,5 @@ def _parser_error(error: Any) -> tuple[str, str]:
     message = message.replace(": Input should", ": it should")
     context = getattr(error, "ctx", None)
     path = context.command_path if context is not None else "loadgen"
+    message = message or "missing command"  # a group without arguments: its help was printed, and the message is empty
     return message[:1].lower() + message[1:], f"{path} --help lists arguments and options"

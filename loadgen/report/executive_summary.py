@@ -174,7 +174,7 @@ def _objective(slo: Slo, summary: Summary) -> str:
         parts = [f"{broken} broke the limit", worst]
     elif isinstance(slo.observed, str):
         parts.append("this percentile falls on iterations that did not end ok")
-    elif margin := margin_text(slo.margin):
+    elif margin := margin_text(slo):
         parts.append(margin if margin == "at the limit" else f"{margin} the limit")
     if slo.budget is not None:
         parts.append(f"{budget_text(slo.budget)} of its error budget is used")

@@ -29,7 +29,7 @@ def slo_words(slo: SloResult | Slo) -> SloWords:
     is_windowed = slo.window_s is not None
     return SloWords(
         bad_or_observed_text(slo),
-        "" if is_windowed else margin_text(slo.margin),
+        "" if is_windowed else margin_text(slo),
         used_text(slo.budget),
         _window(slo),
     )
@@ -62,15 +62,19 @@ def slo_row(slo: SloResult | Slo) -> dict[str, object]:
     }
 
 
-def margin_text(margin: float | None) -> str:
-    """Return (limit - observed) / limit as a text: "48 % below", "35 % above" or "at the limit"; "" if unknown."""
-    if margin is None:
+def margin_text(slo: SloResult | Slo) -> str:
+    """Return the distance from the limit as a text: "48 % below", "35 % above" or "at the limit"; "" if unknown."""
+    if slo.margin is None:
         return ""
-    if not margin:
+    if not slo.margin:
         return "at the limit"
-    share = abs(margin)
+    share = abs(slo.margin)
     percent = f"{share * 100:.0f} %" if share >= 0.1 else format_ratio(share)
-    return f"{percent} {'below' if margin > 0 else 'above'}"
+    # A margin is positive on the good side of the limit, and that is above it in `goodput(...) > "95%"`.
+    is_above = slo.margin < 0
+    if isinstance(slo.observed, float) and isinstance(slo.limit, float):
+        is_above = slo.observed > slo.limit
+    return f"{percent} {'above' if is_above else 'below'}"
 
 
 def used_text(used: float | None) -> str:

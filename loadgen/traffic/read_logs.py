@@ -183,6 +183,7 @@ def _check(accounting: Accounting, options: LogOptions) -> None:
         raise UsageError(
             f"the logs have no request: {quantity(accounting.read, 'line')}; "
             f"excluded: {format_count(accounting.excluded.total())}, "
+            f"rejected: {format_count(accounting.rejected.total())}, "
             f"blank lines and comments: {format_count(accounting.directives)}",
             hint="name files that contain requests",
         )

@@ -63,6 +63,16 @@ def test_flags_have_no_type_in_the_help(args: tuple[str, ...]) -> None:
     assert "bool" not in text
 
 
+@pytest.mark.parametrize("group", [(), ("api",), ("fleet",), ("keys",), ("notify",), ("probe",)])
+def test_a_group_without_a_command_shows_its_help_and_an_error_with_a_text(group: tuple[str, ...]) -> None:
+    result = loadgen(*group)
+
+    assert result.exit_code == 2
+    assert "Usage:" in result.output
+    assert "error: missing command\n" in result.stderr
+    assert f"{' '.join(group)} --help lists arguments and options" in result.stderr
+
+
 def test_version_is_told() -> None:
     assert loadgen("--version").output.startswith("loadgen 0.")
 

@@ -45,6 +45,20 @@ def test_a_rate_makes_an_open_load_with_the_objective_on_goodput() -> None:
     ast.parse(text)
 
 
+@pytest.mark.parametrize(
+    ("options", "title"),
+    [
+        ({"users": "1"}, "1024 tokens in, 256 out, 1 user. Made by loadgen llm."),
+        ({"users": "8"}, "1024 tokens in, 256 out, 8 users. Made by loadgen llm."),
+        ({"users": "1,2,4"}, "1024 tokens in, 256 out, at levels of 1, 2, 4 users. Made by loadgen llm."),
+        ({"rate": "5"}, "1024 tokens in, 256 out, at 5/s. Made by loadgen llm."),
+        ({"rate": "30/m, 2"}, "1024 tokens in, 256 out, at levels of 30/m, 2/s. Made by loadgen llm."),
+    ],
+)
+def test_the_title_names_the_load_in_words(options: dict[str, object], title: str) -> None:
+    assert text_of(**options).startswith(f'"""{title}"""\n')
+
+
 def test_conventions_of_other_tools_are_settings_of_the_plan() -> None:
     assert 'llm=Llm(conventions=("vllm",))' in text_of(rate="4/s", convention="vllm")
     assert 'llm=Llm(conventions=("vllm", "inference-perf"))' in text_of(rate="4/s", convention="vllm, inference-perf")

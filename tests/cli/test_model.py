@@ -78,6 +78,33 @@ def test_a_unit_that_is_unknown_is_an_error_and_not_seconds(given: str, message:
 
 
 @pytest.mark.parametrize(
+    ("options", "warned"),
+    [
+        (("--map", "took=x:ms"), "--map was ignored: no log has the format json"),
+        (("--time-after", "s"), "--time-after was ignored: no log has the format combined"),
+        (("--stamp", "end"), "--stamp end was ignored: no log has the format combined"),
+        ((), ""),
+    ],
+)
+def test_an_option_for_another_format_is_a_warning(options: tuple[str, ...], warned: str) -> None:
+    done = model(LOGS / "alb_examples_vrl.log", *options)
+
+    assert done.exit_code == 0
+    assert warned in done.stderr
+    assert ("was ignored" in done.stderr) == bool(options)
+
+
+def test_rejected_lines_are_counted_also_if_all_of_them_may_be_rejected(tmp_path: Path) -> None:
+    (tmp_path / "a.log").write_text("hello\nworld\n")
+
+    done = model(tmp_path / "a.log", "--format", "combined", "--max-rejects", "100%", columns=200)
+    wrong = model(tmp_path / "a.log", "--max-rejects", "5")
+
+    assert "the logs have no request: 2 lines, 0 excluded, 2 rejected, 0 blank lines" in done.stderr
+    assert "write 5%" in wrong.stderr
+
+
+@pytest.mark.parametrize(
     ("content", "message"), [(b"", "the logs have no request"), (b"hello\n", "unknown log format"), (None, "not found")]
 )
 def test_a_bad_log_gives_exit_code_2(tmp_path: Path, content: bytes | None, message: str) -> None:

@@ -107,10 +107,26 @@ def test_the_secret_is_sent_and_never_shown() -> None:
 
     assert missing.exit_code == 2
     assert 'secret "probe-login" is not set' in missing.stderr
-    assert "LOADGEN_SECRET_PROBE_LOGIN" in missing.stderr
+    assert "set LOADGEN_SECRET_PROBE_LOGIN, or put its value into a file" in " ".join(missing.stderr.split())
     assert done.exit_code == 0
     assert b"Authorization: Bearer canary" in server.requests[0]
     assert "canary" not in done.output
+
+
+def test_the_preset_of_another_server_is_recognized() -> None:
+    with metrics_server(lambda: vllm_page(10)) as server:
+        done = check(server.url, "--preset", "sglang")
+
+    assert done.exit_code == 3
+    assert "the page has the metrics of vllm: write --preset vllm" in done.stderr
+
+
+def test_hints_name_the_options_of_the_command() -> None:
+    done = check("http://me:pw@127.0.0.1/metrics", "--auth-header", "X-Key")
+
+    assert done.exit_code == 2
+    assert "name a secret with --auth-secret instead" in done.stderr
+    assert "--auth-header needs --auth-secret" in done.stderr
 
 
 # -- who may be probed ---------------------------------------------------------------------------------

@@ -26,6 +26,7 @@ def test_a_model_that_the_server_does_not_have_ends_the_run_before_the_load(tmp_
     assert run.summary["requests"]["started"] == 0
     assert check.exit_code == 1, check.out + check.err
     assert MESSAGE in " ".join((check.out + check.err).split())
+    assert "(model): failed after 1 request in " in check.out
     assert list(asked) == ["/v1/models"], "no prompt was sent"
 
 

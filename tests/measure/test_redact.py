@@ -197,6 +197,48 @@ def test_what_is_no_secret_stays_as_it_is(text: str) -> None:
     assert redact(text) == text
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"model": "m", "max_tokens": 256, "stream": true}',
+        '{"model":"m","max_completion_tokens":256}',
+        '{"usage": {"prompt_tokens": 1024, "total_tokens": 1088, "completion_tokens": 64}}',
+        '{"usage": {"prompt_tokens_details": {"cached_tokens": 0}, "input_tokens_details":null}}',
+        "await user.llm.chat(prompt(tokens=1024), max_tokens=256)",
+        'a body in a body: "{\\"max_tokens\\": 256}"',
+        "Usage(input_tokens=7, output_tokens=None)",
+    ],
+)
+def test_numbers_of_tokens_of_ai_models_stay_readable(text: str) -> None:
+    assert redact(text) == text
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"tokens": "12345678"}',
+        '{"max_tokens": "QZX"}',
+        '{"max_tokens": 123456789}',
+        '{"access_tokens": 1234}',
+        '{"token": 1234}',
+        '{"session_tokens": 1234}',
+        "tokens=12ab34",
+        "tokens=1234.QZX",
+        '{"tokens_details": {"token": "QZX"}}',
+        '{"tokens": ["1234"]}',
+    ],
+)
+def test_what_may_be_a_token_of_a_login_is_masked_also_beside_numbers_of_tokens(text: str) -> None:
+    assert "****" in redact(text)
+    assert not any(part in redact(text) for part in ("QZX", "1234", "12ab"))
+
+
+def test_a_row_with_numbers_of_tokens_stays_readable() -> None:
+    row = {"ContextTokens": 374, "prompt_tokens": 7, "token": 1234, "auth_tokens": 1234, "tokens": "1234"}
+    masked = {**row, "token": "****", "auth_tokens": "****", "tokens": "****"}
+    assert json.loads(Redactor().row(row)) == masked
+
+
 def test_an_empty_value_stays_empty_since_that_is_often_the_fault() -> None:
     assert redact('{"password": "", "a": 1}') == '{"password": "", "a": 1}'
     assert redact("Authorization: \r\nHost: x") == "Authorization: \r\nHost: x"

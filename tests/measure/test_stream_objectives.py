@@ -120,13 +120,27 @@ def test_tokens_are_counted_as_tokens() -> None:
     assert (none.observed, none.verdict) == (0.0, "failed")
 
 
+@pytest.mark.parametrize(
+    ("objective", "margin"),
+    [
+        (goodput(ttft="150us", tpot="100us") > "20%", "150 % above"),
+        (mean(metric="output_tokens") > 4, "25 % below"),
+        (mean(metric="output_tokens") > 3, "at the limit"),
+        (mean(metric="ttft") < "400us", "12 % below"),
+        (mean(metric="ttft") < "50us", "600 % above"),
+    ],
+)
+def test_the_margin_names_the_side_of_the_limit_whatever_the_good_side_is(objective: Slo, margin: str) -> None:
+    assert slo_words(the_result(objective, FAST, SLOW)).margin == margin
+
+
 def test_goodput_is_the_share_of_the_good_ones_among_all_that_were_offered() -> None:
     lost = (Lost(5, "missed"), Lost(6, "cut off"), Lost(7, "missed", "browse"))
     result = the_result(goodput(ttft="150us", tpot="100us") > "20%", FAST, SLOW, DEAD, BROKEN, lost=lost)
     assert (result.journey, result.good, result.count, result.verdict) == ("ask", 1, 6, "failed")
     assert result.detail == "16.7 % of 6 offered were good, 2 of these are iterations that were missed or cut off"
     assert describe(result) == f"observed {result.detail}"
-    assert slo_words(result).observed == "16.7 %"
+    assert (slo_words(result).observed, slo_words(result).margin) == ("16.7 %", "17 % below")
     assert result.allowed == 0.8
     assert result.budget == pytest.approx(5 / (6 * 0.8), abs=1e-4)
 

@@ -304,6 +304,13 @@ def test_run_without_any_interval_says_why_in_a_line_and_has_no_table() -> None:
     assert any(line.startswith("No 95 % intervals: the run is too short") for line in made.lines)
 
 
+def test_an_interval_of_a_rate_has_the_form_of_a_rate() -> None:
+    slo = {"objective": 'throughput() > "90/s"', "observed": 128.0, "unit": "/s", "count": 9, "verdict": "passed"}
+    made = report(slos=[slo | {"low": 102.0, "high": 157.0, "detail": "128/s"}])
+
+    assert table(made, "Objectives")[0][3] == "102 to 157/s"
+
+
 def test_objective_without_an_interval_says_why() -> None:
     slo = {"objective": "p(95) < 300ms", "observed": 44.2, "unit": "ms", "count": 9, "verdict": "passed"}
     made = report(series=[with_ci(interval="too short")], slos=[slo | {"journey": "checkout"}])

@@ -365,6 +365,8 @@ def test_stats_and_metrics_count_what_was_sent() -> None:
         f"vllm:generation_tokens_total{labels} 5.0",
         f"vllm:time_to_first_token_seconds_count{labels} 1.0",
         f"vllm:inter_token_latency_seconds_count{labels} 4.0",
+        f"vllm:request_prefill_time_seconds_count{labels} 1.0",
+        f"vllm:request_decode_time_seconds_count{labels} 1.0",
     ):
         assert line in page.splitlines()
 

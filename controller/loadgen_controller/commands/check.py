@@ -241,7 +241,7 @@ async def _check(rehearsed: AsyncIterator[Rehearsed], console: Console, *, is_wh
         print_table(console, Table(done.title, _HEAD, tuple(_rows(done)), words=4))
         if (phases := _phases(done)).rows:
             print_table(console, phases)
-        word = done.outcome if done.has_passed else f"failed: {done.outcome}"
+        word = done.outcome if done.has_passed or done.outcome == "failed" else f"failed: {done.outcome}"
         requests = quantity(len(done.requests), "request")
         line = f"{done.title}: {word} after {requests} in {format_duration(done.response_ns)}"
         console.print(Text(line, style="green" if done.has_passed else "bold red"), soft_wrap=True)

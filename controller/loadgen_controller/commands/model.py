@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
@@ -142,7 +143,7 @@ def main(
         if not template.startswith("/"):
             errors.add(f'--name: invalid template "{template}"', "write a path such as /products/{sku}")
     timeout_ns = errors.parse("--session-timeout", session_timeout, parse_duration)
-    share = errors.parse("--max-rejects", max_rejects, parse_ratio)
+    share = errors.parse("--max-rejects", max_rejects, _share)
     if output is not None:
         try:
             check_new(output)
@@ -165,6 +166,7 @@ def main(
     )
     traffic = read_logs(logs, options)
     _print(traffic, options, top)
+    _warn_of_unused(options.formats, traffic.accounting.taken_by_format)
     if output is not None:
         _write(traffic, output, target, logs)
 
@@ -178,6 +180,25 @@ def _write(traffic: Traffic, output: Path, target: str, logs: list[Path]) -> Non
     echo(
         f"wrote {output}, {quantity(len(draft.data_files), 'data file')} and traffic.json. Next: loadgen check {output}"
     )
+
+
+def _share(text: str) -> float:
+    try:
+        return parse_ratio(text)
+    except ValueError as wrong:
+        raise ValueError(f"{str(wrong).partition(';')[0]}; write 5%") from None
+
+
+def _warn_of_unused(given: FormatOptions, taken: Mapping[str, int]) -> None:
+    """Warn of options for a format that no log has, because they changed nothing."""
+    options = (
+        ("--map", "json", bool(given.mapping)),
+        ("--time-after", "combined", bool(given.time_after)),
+        ("--stamp end", "combined", given.stamp == "end"),
+    )
+    for option, name, is_given in options:
+        if is_given and not taken.get(name):
+            echo_warning(f"{option} was ignored: no log has the format {name}", "leave it out")
 
 
 def _print(traffic: Traffic, options: LogOptions, top: int) -> None:
@@ -199,7 +220,9 @@ def _print(traffic: Traffic, options: LogOptions, top: int) -> None:
     )
     rows.append(("sessions", format_count(sessions.count), others))
     median, p95 = (int(value) for value in np.quantile(sessions.lengths, (0.5, 0.95), method="inverted_cdf"))
-    rows.append(("requests per session", f"{accounting.taken / sessions.count:.2f}", f"median {median}, p95 {p95}"))
+    rows.append(
+        ("requests per session", f"{accounting.taken / sessions.count:.2f}", f"mean; median {median}, p95 {p95}")
+    )
     rows.append(("cut sessions", format_count(sessions.cut), "parts of them may be before or after the log"))
     if sessions.shared_users:
         count = format_count(sessions.shared_requests)
@@ -234,7 +257,7 @@ def _print_names(traffic: Traffic, top: int) -> None:
     ][:top]
     rest = sum(name.count for name in names.kept[top:])
     if rest:
-        label = f"{len(names.kept) - top} more names"
+        label = quantity(len(names.kept) - top, "more name")
         cells.append((label, format_count(rest), format_share(rest / taken), "", format_count(sum(firsts[top:-1]))))
     if names.other_count:
         share = format_share(names.other_count / taken)

@@ -6,10 +6,10 @@ from typing import Annotated
 
 import typer
 
-from loadgen.dsl.secret import secret_value, variable_of
+from loadgen.dsl.secret import missing_secrets, secret_value
 from loadgen.errors import FleetError, IncompleteError, UsageError
 from loadgen.probes.look import Look, look_at
-from loadgen.probes.presets import Row
+from loadgen.probes.presets import PRESETS, Row
 from loadgen.probes.settings import ProbeSpec, probe_of
 from loadgen.report.report_parts import Table
 from loadgen.units import format_count, format_duration, quantity
@@ -80,14 +80,16 @@ def check(
     given = {"metrics": metric or ([] if preset else ["up"]), "auth_secret": auth_secret, "auth_header": auth_header}
     spec, wrong = probe_of(None, {"url": url, "preset": preset, **given})
     for key, message, hint in wrong:
-        errors.add(f"{_OPTIONS.get(key, key)}: {message.removeprefix(f'{key}: ')}", hint)
+        errors.add(f"{_OPTIONS.get(key, key)}: {message.removeprefix(f'{key}: ')}", _as_option(hint))
+    if auth_header is not None and auth_secret is None:
+        errors.add("--auth-header needs --auth-secret", "name the secret that is sent in this header")
     if spec is not None:
         errors.catch(lambda: check_probe(spec, i_may_load or ()))
     errors.check()
     assert spec is not None
     if spec.auth_secret and secret_value(spec.auth_secret) is None:
-        hint = f"set {variable_of(spec.auth_secret)} on this machine"
-        raise UsageError(f'secret "{spec.auth_secret}" is not set', hint=hint)
+        (missing,) = missing_secrets([spec.auth_secret])
+        raise UsageError(missing.message, hint=missing.hint)
     (look,) = look_at([spec], secret_value)
     if look.page is None or look.found is None:
         raise FleetError(f"{spec.url} cannot be read: {look.why}", hint=_hint(look))
@@ -101,7 +103,7 @@ def check(
     if look.found.missing:
         raise IncompleteError(
             f"the page does not have {len(look.found.missing)} of {quantity(len(spec.rows), 'metric')}",
-            hint="a run shows the others; check the version and the options of the server",
+            hint=_missing_hint(spec, look),
         )
 
 
@@ -134,6 +136,19 @@ def _list_page(look: Look) -> None:
     print_table(Output(), Table("", ("metric", "type"), tuple(types[:_SHOWN]), words=2))
     if len(types) > _SHOWN:
         echo(f"and {len(types) - _SHOWN} more")
+
+
+def _as_option(hint: str) -> str:
+    return hint.replace("write auth_secret instead", "name a secret with --auth-secret instead")
+
+
+def _missing_hint(spec: ProbeSpec, look: Look) -> str:
+    assert look.page is not None
+    names = look.page.names
+    for other, rows in PRESETS.items():
+        if other != spec.preset and look.found is not None and not look.found.rows and rows[0].names[0] in names:
+            return f"the page has the metrics of {other}: write --preset {other}"
+    return "a run shows the others; check the version and the options of the server"
 
 
 def _hint(look: Look) -> str:

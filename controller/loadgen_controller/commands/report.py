@@ -162,7 +162,12 @@ def main(
         ),
     ] = None,
     format_: Annotated[
-        Format | None, typer.Option("--format", help="Output format. Default: by the ending of FILE, or html.")
+        Format | None,
+        typer.Option(
+            "--format",
+            metavar="FORMAT",
+            help=f"Output format: {', '.join(Format)}. Default: by the ending of FILE, or html.",
+        ),
     ] = None,
     table: Annotated[
         Kind | None,
@@ -174,7 +179,12 @@ def main(
         str | None, typer.Option("--window", metavar="TIME", help="Length of the windows: 10s. Default: one interval.")
     ] = None,
     split: Annotated[
-        list[Split] | None, typer.Option("--split", help="Separate rows of windows for each of these. Repeatable.")
+        list[Split] | None,
+        typer.Option(
+            "--split",
+            metavar="PART",
+            help=f"Separate rows of windows for each of these: {', '.join(Split)}. Repeatable.",
+        ),
     ] = None,
     title: Annotated[
         str | None,

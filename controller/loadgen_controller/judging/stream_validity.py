@@ -82,13 +82,18 @@ def _reason(metric: str, verdict: str, worst: Driver, share: float) -> str:
 
 
 def _advice(drivers: Sequence[Driver]) -> str:
-    """Return the advice: spread the streams over more cores, so that no core has more than one still read in time."""
+    """Return the advice: spread the streams over more cores, so that no core has more than one still read in time.
+
+    If a core read as many streams in time as there ever were, their number was not the cause.
+    """
     fit = max(driver.fitness.streams.fit_streams_max for driver in drivers)
     if not fit:
         return (
             "workers were too late in every second with streams: use a machine with nothing else on it,"
             " or fewer streams"
         )
+    if fit >= max(driver.fitness.streams.streams_max for driver in drivers):
+        return "in other seconds, as many streams were read in time: close other programs or use another machine"
     return (
         f"one core read up to {quantity(fit, 'stream')} in time: use more workers on free cores, or more agents,"
         " so that each core has fewer"

@@ -16,7 +16,7 @@ from loadgen.errors import UsageError
 from loadgen.measure.convention_metrics import RECORDABLE
 from loadgen.measure.objectives.terms import GOODPUT_LIMITS
 from loadgen.profiles.levels import MAX_LEVELS
-from loadgen.units import parse_duration, parse_rate, parse_ratio
+from loadgen.units import parse_duration, parse_rate, parse_ratio, quantity
 from loadgen_controller.collect_option_errors import CollectedErrors
 from loadgen_controller.planning.url_scenario import url_parts
 
@@ -152,12 +152,20 @@ def _load(errors: CollectedErrors, asked: LlmRequest) -> tuple[str, str]:
     shape = "" if asked.is_even else ".poisson()"
     if is_sweep:
         of = f"levels([{', '.join(rates or users)}], each={_quoted(each or '')}, settle={_quoted(settle or '')})"
-        words = f"at {', '.join(rates)}".replace('"', "") if rates else f"{', '.join(users)} users"
+        words = (
+            f"at levels of {', '.join(map(_rate_words, rates))}" if rates else f"at levels of {', '.join(users)} users"
+        )
         return (f"arrivals(){shape}.{of}" if rates else f"users().{of}"), words
     held = f"hold({_quoted(duration or '')})"
     if rates:
-        return f"arrivals({rates[0]}){shape}.{held}", f"at {rates[0]}".replace('"', "")
-    return f"users({users[0] if users else 1}).{held}", f"{users[0] if users else 1} users"
+        return f"arrivals({rates[0]}){shape}.{held}", f"at {_rate_words(rates[0])}"
+    return f"users({users[0] if users else 1}).{held}", quantity(int(users[0]) if users else 1, "user")
+
+
+def _rate_words(quoted: str) -> str:
+    """Return a rate for the title: a number without a unit is per second."""
+    text = quoted.strip('"').strip()
+    return text if "/" in text else f"{text}/s"
 
 
 def _listed(text: str, read: Callable[[str], str]) -> list[str]:

@@ -155,7 +155,7 @@ def _stream_parts(streams: Streams) -> list[str]:
         f"ttft p50 {_ms(ttft, 50)} p95 {_ms(ttft, 95)} p99 {_ms(ttft, 99)}",
         f"itl p50 {_ms(itl, 50)} p99 {_ms(itl, 99)}",
         f"{format_count(round(streams.output_tokens_per_s))} output tok/s",
-        f"{format_count(streams.in_flight)} requests in flight",
+        f"{quantity(streams.in_flight, 'request')} in flight",
         *([f"goodput {streams.goodput}"] if streams.goodput else []),
     ]
 

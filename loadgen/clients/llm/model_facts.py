@@ -80,13 +80,14 @@ async def found_out(facts: ModelFacts, client: LlmClient, http: HttpClient, cali
         if len(models) != 1:
             raise UsageError(
                 f"the plan names no model, and the server lists {_listed(models)}",
-                hint='add Llm(model="...") to the plan',
+                hint='add Llm(model="...") to the plan; with loadgen llm: --model NAME',
             )
         settings = replace(settings, model=models[0])
         client.settings = settings
     elif models and settings.model not in models:
         raise UsageError(
-            f'the server has no model "{settings.model}"; it lists {_listed(models)}', hint="correct Llm(model=...)"
+            f'the server has no model "{settings.model}"; it lists {_listed(models)}',
+            hint="correct Llm(model=...); with loadgen llm: --model",
         )
     if not settings.calibrate:
         return replace(facts, settings=settings)
@@ -101,12 +102,15 @@ async def _models(http: HttpClient, client: LlmClient) -> list[str]:
     except RequestFailed as failure:
         raise UsageError(
             f"the model's server returned no answer: {failure}",
-            hint="check that the server runs, and check the plan's target",
+            hint="check that the server runs, and check the plan's target; with loadgen llm: the URL",
         ) from failure
     if reply.status_code in (401, 403):
+        key = client.settings.api_key
         raise UsageError(
             f"the model's server rejects the key with status {reply.status_code}",
-            hint='write Llm(api_key=secret("llm-key")), and store the key as that secret',
+            hint='write Llm(api_key=secret("llm-key")), and store the key as that secret (loadgen llm: --key llm-key)'
+            if key is None
+            else f'correct the value of the secret "{key.name}"',
         )
     try:
         found = msgspec.json.decode(reply.content) if reply.status_code == 200 else {}

@@ -56,6 +56,7 @@ from loadgen.dsl.source_location import Origin
 from loadgen.dsl.tag import Tag, tags_declared
 from loadgen.engine.load.share import whole_weights
 from loadgen.errors import Fault, ScenarioError
+from loadgen.units import quantity
 
 __all__ = ["Scenario", "load", "split_plan"]
 
@@ -350,7 +351,7 @@ class _Loaded:
                 hint = "an invalid row ends its iteration as a script error"
                 self.warnings.append(feed.origin.fault(message, hint))
             if rows.skipped:
-                message = f"{rows.skipped:,} rows of the file are left out, because they cannot be used"
+                message = f"left out {quantity(rows.skipped, 'row')} of the file that cannot be used"
                 self.warnings.append(feed.origin.fault(message, 'write short="refuse" to see them'))
         except ScenarioError as error:
             self.faults += error.faults

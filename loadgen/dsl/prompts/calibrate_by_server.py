@@ -49,7 +49,8 @@ async def calibrate(client: LlmClient) -> tuple[float, str]:
             if failure.outcome.startswith("http 4"):
                 raise UsageError(
                     f"the model's server refuses a first request: {failure.detail}",
-                    hint="correct Llm(model=..., api=..., path=..., api_key=...), or turn calibrate off",
+                    hint="correct Llm(model=..., api=..., path=..., api_key=...), or write calibrate=False; with "
+                    "loadgen llm: --model, --api, --key or the URL",
                 ) from failure
             raise
         if reply.usage.prompt < 1:

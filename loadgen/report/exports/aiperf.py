@@ -157,7 +157,7 @@ def _note(found: dict[str, _Metric], measured: Measured) -> str:
     missing = [tag for tag in _RECORDED if tag not in found]
     if missing:
         note += f" Missing, because the plan did not record this convention: {', '.join(missing)}."
-        note += ' Add Llm(conventions=("aiperf",)).'
+        note += ' Add Llm(conventions=("aiperf",)), or --convention aiperf to loadgen llm.'
     return f"{note} goodput is missing: loadgen's is a share of all due requests, AIPerf's a rate of good ones."
 
 

@@ -31,8 +31,8 @@ _NOTE: Final = (
     " null: loadgen did not record it."
 )
 _MISSING: Final = (
-    ' The times are null, because the plan did not record this convention: add Llm(conventions=("vllm",)).'
-    " loadgen report --convention vllm computes them of the kept streams."
+    ' The times are null, because the plan did not record this convention: add Llm(conventions=("vllm",)),'
+    " or --convention vllm to loadgen llm. loadgen report --convention vllm computes them of the kept streams."
 )
 
 

@@ -9,7 +9,7 @@ import { colours } from "./theme.js";
 /** what: {id, title, note, lines(): [{label, points: [[percentile, ms, count]], colour, dash}]}. */
 export function spectrum(what) {
   return plane({
-    ...what, is_log_x: true, is_level: true, x_label: "percentile: this share of all values took at most so long",
+    ...what, is_log_x: true, is_level: true, x_label: "share of the values that took at most as long",
     lines: () => what.lines().map((line) => ({ ...line, points: placed(line.points) })),
     x_places: (low, high) => [1, 2, ...log_places(10, Math.max(high, 10), 1)].filter((place) => place >= low && place <= high),
     x_text: (place) => (place <= 1 ? "0 %" : `${percent_text(place)} %`),
@@ -43,7 +43,7 @@ export function trade_off(what) {
   return plane({
     ...what, is_log_x: false, is_level: false, from_zero: true, x_label: "output tokens/s of one user (1/tpot p50)", y_text: rate_text,
     lines: () => kinds.map(([label, colour, dash, test]) => ({
-      label, colour, dash, points: what.levels().filter(test).map((one) => ({ x: one.a_user, text: one.in_all, name: one.level, unit: one.unit })).sort((a, b) => a.x - b.x),
+      label, colour, dash, points: what.levels().map((one, order) => ({ ...one, order })).filter(test).map((one) => ({ x: one.a_user, text: one.in_all, name: one.level, unit: one.unit, order: one.order })).sort((a, b) => a.x - b.x),
     })).filter((line) => line.points.length),
     x_text: (place) => rate_text(place),
     where: (x) => `near ${rate_text(x)} a user`,
@@ -192,6 +192,7 @@ function joined(plot, index) {
 function marks_of(plot, lines, { is_level, has_dots = false }) {
   const { ctx } = plot;
   const size = (has_dots ? 2.6 : 3.5) * devicePixelRatio;
+  const named = [];
   ctx.globalAlpha = has_dots ? 0.55 : 1;
   for (const line of lines) {
     ctx.fillStyle = colours[line.colour];
@@ -209,21 +210,37 @@ function marks_of(plot, lines, { is_level, has_dots = false }) {
         ctx.arc(x, y, 0.8 * size, 0, 2 * Math.PI);
       }
       ctx.fill();
-      if (point.name) {
-        ctx.font = axis_look().font.replace(/[\d.]+px/, (size_text) => `${parseFloat(size_text) * devicePixelRatio}px`);
-        ctx.textAlign = "left"; // uPlot leaves the alignment of its axes
-        ctx.textBaseline = "middle";
-        ctx.fillText(point.name, x + 2 * size, y - size);
-      }
+      if (point.name) named.push({ x, y, name: point.name, order: point.order, colour: line.colour });
     }
   }
   ctx.globalAlpha = 1;
+  if (named.length) names_of(plot, named, size);
 }
 
 /** The least and the greatest value of all points; a plot's column has only one of those with equal x. */
 function extent(lines) {
   const values = lines.flatMap((line) => line.points.map((point) => point.text));
   return [values.reduce((a, b) => Math.min(a, b)), values.reduce((a, b) => Math.max(a, b))];
+}
+
+/** Write the names of points beside them; points that are nearly at one place get one text, such as "4, 8, 16". */
+function names_of({ ctx, bbox }, named, size) {
+  const groups = [];
+  for (const one of named.sort((a, b) => a.order - b.order)) {
+    const near = groups.find(([first]) => Math.abs(first.x - one.x) < 8 * size && Math.abs(first.y - one.y) < 3.5 * size);
+    if (near) near.push(one);
+    else groups.push([one]);
+  }
+  ctx.font = axis_look().font.replace(/[\d.]+px/, (size_text) => `${parseFloat(size_text) * devicePixelRatio}px`);
+  ctx.textBaseline = "middle";
+  for (const group of groups) {
+    const [{ x, y, colour }] = group;
+    const text = group.map((one) => one.name).join(", ");
+    const is_left = x + 2 * size + ctx.measureText(text).width > bbox.left + bbox.width;
+    ctx.fillStyle = colours[colour];
+    ctx.textAlign = is_left ? "right" : "left"; // uPlot leaves the alignment of its axes
+    ctx.fillText(text, is_left ? x - 2 * size : x + 2 * size, y - size);
+  }
 }
 
 function nearest(points, x, is_level) {

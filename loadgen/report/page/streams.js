@@ -171,7 +171,7 @@ function mean(tokens) {
 /** A time without its unit, which is in the column's head. */
 function plain(value) {
   const found = figure(value);
-  return found.value === null ? "–" : (found.is_bound ? "> " : "") + grouped(found.value, found.value >= 100 ? 0 : found.value >= 10 ? 1 : 2);
+  return found.value === null ? "–" : (found.is_bound ? "> " : "") + grouped(found.value, found.value >= 99.95 ? 0 : found.value >= 9.995 ? 1 : 2);
 }
 
 function total_text(totals) {

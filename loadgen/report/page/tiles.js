@@ -90,7 +90,7 @@ function error_tile(history) {
   const { slots, slos } = history;
   const requests = sum(slots.requests);
   const errors = sum(slots.request_errors);
-  const slo = slos.find((one) => one.limit_ms === null && one.low && one.high && !one.window);
+  const slo = slos.find((one) => one.objective.startsWith("error_ratio(") && !one.detail && one.low && one.high && !one.window);
   return {
     name: "Errors",
     figure: requests ? (errors ? share_text(errors / requests) : "none") : "–",

@@ -58,6 +58,7 @@ class Metrics:
         self._aborted: Counter[str] = Counter()
         self._ttft, self._itl = _Histogram(_TTFT_S), _Histogram(_ITL_S)
         self._e2e, self._queue = _Histogram(_E2E_S), _Histogram(_E2E_S)
+        self._prefill, self._decode = _Histogram(_E2E_S), _Histogram(_E2E_S)
 
     def began(self, waited_ns: int) -> None:
         """Count a request that got its slot after a wait."""
@@ -69,12 +70,16 @@ class Metrics:
             self._itl.add(now_ns - stream.last_token_ns)
         else:
             self._ttft.add(now_ns - stream.arrived_ns)
+            stream.first_token_ns = now_ns
         stream.last_token_ns = now_ns
         self.generation_tokens += tokens
 
-    def ended(self, took_ns: int) -> None:
+    def ended(self, stream: Stream, took_ns: int) -> None:
         """Count a complete answer."""
         self._e2e.add(took_ns)
+        if stream.first_token_ns:
+            self._prefill.add(stream.first_token_ns - stream.base_ns)
+            self._decode.add(stream.last_token_ns - stream.first_token_ns)
 
     def answered(self, path: str, status: int) -> None:
         self._answers[path, status] += 1
@@ -143,6 +148,8 @@ class Metrics:
             ("inter_token_latency_seconds", self._itl),
             ("e2e_request_latency_seconds", self._e2e),
             ("queue_time_seconds" if sglang else "request_queue_time_seconds", self._queue),
+            *(() if sglang else (("request_prefill_time_seconds", self._prefill),)),
+            *(() if sglang else (("request_decode_time_seconds", self._decode),)),
         ):
             lines += histogram.lines(prefix + name, labels)
         return "\n".join(lines) + "\n"

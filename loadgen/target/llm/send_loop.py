@@ -75,6 +75,7 @@ class Stream:
         "arrived_ns",
         "base_ns",
         "connection",
+        "first_token_ns",
         "last_token_ns",
         "next",
         "number",
@@ -94,8 +95,8 @@ class Stream:
         self.sent = 0
         self.writes: Iterator[Write] = iter(())
         self.next: Write | None = None
-        self.last_token_ns = 0
-        """When tokens were last sent; 0: not yet."""
+        self.first_token_ns = self.last_token_ns = 0
+        """When tokens were first and last sent; 0: not yet."""
         self.on_tokens: Callable[[Stream, int, int], None] | None = None
         """Is called after a send with tokens, with the stream, the number of tokens and the time."""
         self.on_end: Callable[[Stream, int, bool], None] | None = None

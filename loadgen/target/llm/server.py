@@ -268,7 +268,7 @@ class LlmServer:
             stream.on_end = stream.on_tokens = None
             if is_complete:
                 self.metrics.answered(path, 200)
-                self.metrics.ended(due_ns - now_ns)
+                self.metrics.ended(stream, due_ns - now_ns)
             else:
                 self.metrics.aborted(path)
             self._slots.free(due_ns)

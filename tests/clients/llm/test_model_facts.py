@@ -72,7 +72,8 @@ async def test_a_plan_without_a_model_needs_a_server_with_one(two: str) -> None:
     with pytest.raises(UsageError) as caught:
         await facts_of(two, model="")
     assert caught.value.with_hint == (
-        'the plan names no model, and the server lists "small", "large"; add Llm(model="...") to the plan'
+        'the plan names no model, and the server lists "small", "large"; add Llm(model="...") to the plan; '
+        "with loadgen llm: --model NAME"
     )
 
 
@@ -80,7 +81,7 @@ async def test_a_model_that_is_not_there_is_an_error_with_the_names_that_are(two
     with pytest.raises(UsageError) as caught:
         await facts_of(two, model="medium")
     assert caught.value.with_hint == (
-        'the server has no model "medium"; it lists "small", "large"; correct Llm(model=...)'
+        'the server has no model "medium"; it lists "small", "large"; correct Llm(model=...); with loadgen llm: --model'
     )
 
 
@@ -104,6 +105,16 @@ async def test_a_rejected_key_is_an_error_before_any_prompt(status: str) -> None
         assert [request.target for request in server.requests] == ["/v1/models"]
     assert caught.value.message == f"the model's server rejects the key with status {status[:3]}"
     assert "api_key=secret(" in caught.value.hint
+
+
+async def test_a_rejected_key_of_the_plan_is_named_by_its_secret(monkeypatch: pytest.MonkeyPatch) -> None:
+    from loadgen import secret
+
+    monkeypatch.setenv("LOADGEN_SECRET_REJECTED_KEY", "wrong")
+    async with scripted(ok(b'{"error": "no"}', JSON, status="401 Unauthorized")) as server:
+        with pytest.raises(UsageError) as caught:
+            await facts_of(server.url, api_key=secret("rejected-key"))
+    assert caught.value.hint == 'correct the value of the secret "rejected-key"'
 
 
 async def test_a_key_that_only_the_first_prompt_needs_is_an_error_too() -> None:
@@ -172,7 +183,7 @@ async def test_a_target_that_is_down_is_an_error_that_names_it() -> None:
             await facts_of(url)
     assert caught.value.message.startswith("the model's server returned no answer: refused: ")
     assert url in caught.value.message
-    assert caught.value.hint == "check that the server runs, and check the plan's target"
+    assert caught.value.hint == "check that the server runs, and check the plan's target; with loadgen llm: the URL"
 
 
 async def test_a_key_that_no_header_can_have_is_an_error_without_the_key(monkeypatch: pytest.MonkeyPatch) -> None:

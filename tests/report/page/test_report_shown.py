@@ -154,6 +154,22 @@ def test_three_figures_have_count_unit_interval_and_limit(shown: Shown, tmp_path
     assert f"{failed:,} of {requests:,} requests" in errors
 
 
+@pytest.mark.parametrize("has_ratio", [False, True])
+def test_the_figure_of_errors_has_the_interval_of_an_error_ratio_and_of_no_other_objective(
+    shown: Shown, tmp_path: Path, has_ratio: bool
+) -> None:
+    given = document(slots=50)
+    other = {**given["slos"][0], "limit_ms": None, "detail": "99 % of 400 offered were good"}
+    goodput = {**other, "objective": 'goodput(ttft="1s") > 95%', "observed": "99 %", "low": "98 %", "high": "100 %"}
+    ratio = {**other, "objective": "error_ratio() < 1%", "detail": "", "low": "0.10 %", "high": "0.90 %"}
+    given["slos"] = [goodput, ratio] if has_ratio else [goodput]
+
+    errors = opened(shown, tmp_path, given).locator("#tiles .tile").nth(2).inner_text()
+
+    assert ("95 % interval 0.10 % to 0.90 %" in errors) == has_ratio
+    assert ("interval" in errors) == has_ratio
+
+
 def test_limit_of_the_objective_is_a_line_in_the_response_chart(shown: Shown, tmp_path: Path) -> None:
     given = document(slots=50)
     page = opened(shown, tmp_path, given)

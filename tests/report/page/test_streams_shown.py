@@ -131,6 +131,32 @@ def test_the_trade_off_of_levels_is_a_chart_with_a_point_for_each(
         assert shown.faults == []
 
 
+SPY = """window.written = [];
+const write = CanvasRenderingContext2D.prototype.fillText;
+CanvasRenderingContext2D.prototype.fillText = function (text, ...rest) {
+  window.written.push(text);
+  return write.call(this, text, ...rest);
+};"""
+
+
+def test_levels_at_one_place_of_the_trade_off_share_a_text(
+    browser: Browser, run: dict[str, object], tmp_path: Path
+) -> None:
+    measured = [("101", 80.0), ("202", 159.0), ("404", 320.0), ("808", 319.0), ("1616", 320.0)]
+    levels = tuple(Level(level, tokens_per_s_a_user=100.0, output_tokens_per_s=in_all) for level, in_all in measured)
+    summary = msgspec.structs.replace(stored_summary(tmp_path), levels=levels)
+
+    with Shown.within(browser, width=390) as shown:
+        shown.page.add_init_script(SPY)
+        page = opened(shown, tmp_path, {**run, "verdict": verdict_of(summary)})
+        expect(page.locator("#trade-off canvas")).to_be_visible()
+        written = page.evaluate("window.written")
+        assert shown.faults == []
+
+    assert {"101", "202", "404, 808, 1616"} <= set(written)
+    assert not {"404", "808", "1616"} & set(written)
+
+
 def test_a_run_without_levels_has_no_trade_off(shown: Shown, run: dict[str, object], tmp_path: Path) -> None:
     page = opened(shown, tmp_path, run)
 
