@@ -100,7 +100,7 @@ def test_rejected_lines_are_counted_also_if_all_of_them_may_be_rejected(tmp_path
     done = model(tmp_path / "a.log", "--format", "combined", "--max-rejects", "100%", columns=200)
     wrong = model(tmp_path / "a.log", "--max-rejects", "5")
 
-    assert "the logs have no request: 2 lines, 0 excluded, 2 rejected, 0 blank lines" in done.stderr
+    assert "the logs have no request: 2 lines; excluded: 0, rejected: 2, blank lines and comments: 0" in done.stderr
     assert "write 5%" in wrong.stderr
 
 
