@@ -16,7 +16,6 @@ from typing import Any, Final, TypeVar
 import msgspec
 
 from loadgen.clients.events import NO_STREAM
-from loadgen.clients.llm.tokenizer import Tokenizer
 from loadgen.clients.llm.tools import RunnableCall, ToolFunction
 from loadgen.clients.llm.worker import LlmWorker
 from loadgen.clients.llm_apis.openai_wire import UNREADABLE
@@ -69,8 +68,6 @@ class LlmCall:
     """Counts the reads of the worker's streams; None: nothing counts them."""
     conventions: tuple[RecordedConvention, ...] = ()
     """Further tools by whose definitions the figures are recorded."""
-    tokenizer: Tokenizer | None = None
-    """Counts the tokens of answers without usage; None: each event counts as one token."""
     running: RunningStream | None = None
     """The request as objectives over windows see it; None: none does."""
     cold: str = ""
@@ -252,7 +249,7 @@ class LlmReply(StreamedReply):
 
     def _count_now(self) -> None:
         """Count the tokens of an answer without usage, unless `_count_tokens` did."""
-        tokenizer, reading = self._call.tokenizer, self.reading
+        tokenizer, reading = self._call.worker.tokenizer, self.reading
         if tokenizer is None or reading is None or reading.usage.output > 0 or reading.usage_source == "tokenizer":
             return
         reading.take_count(tokenizer.count_all(reading.countable_texts()))
@@ -289,7 +286,7 @@ class LlmReply(StreamedReply):
 
         Both counts of the first answers with usage are compared.
         """
-        tokenizer, reading = self._call.tokenizer, self.reading
+        tokenizer, reading = self._call.worker.tokenizer, self.reading
         if tokenizer is None or reading is None or self._is_recorded:
             return
         by_server = self._comparable_tokens(reading)
