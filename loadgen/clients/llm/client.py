@@ -101,7 +101,6 @@ class LlmClient:
         "_path",
         "_place",
         "_reads",
-        "_tokenizer",
         "_worker",
         "http",
         "settings",
@@ -120,7 +119,6 @@ class LlmClient:
         self._api: Final = settings.api if isinstance(settings.api, Api) else APIS[settings.api]
         self._path: Final = settings.path or self._api.path
         self._headers = b"".join(f"{name}: {value}\r\n".encode("ascii") for name, value in self.header_fields().items())
-        self._tokenizer: Final = settings.loaded_tokenizer()
         # Read once: to parse three durations took 12 µs a request.
         self._limits: Final = settings.first_token_ns, settings.idle_ns, settings.timeout_ns
 
@@ -261,7 +259,6 @@ class LlmClient:
             self._worker,
             self._reads,
             conventions=tuple(settings.conventions),
-            tokenizer=self._tokenizer,
         )
         kind: type[LlmReply] = reply_class(LlmReply, pool.limit_bytes, has_phases=pool.has_phases)
         call.begin()

@@ -16,7 +16,6 @@ from typing import Any, Final, TypeVar
 import msgspec
 
 from loadgen.clients.events import NO_STREAM
-from loadgen.clients.llm.tokenizer import Tokenizer
 from loadgen.clients.llm.tools import RunnableCall, ToolFunction
 from loadgen.clients.llm.worker import LlmWorker
 from loadgen.clients.llm_apis.openai_wire import UNREADABLE
@@ -71,8 +70,6 @@ class LlmCall:
     """Counts the reads of the worker's streams; None: nothing counts them."""
     conventions: tuple[RecordedConvention, ...] = ()
     """Other tools by whose definitions the figures are also recorded."""
-    tokenizer: Tokenizer | None = None
-    """Counts the tokens of answers without usage; None: each event counts as one token."""
     running: RunningStream | None = None
     """The running request, for objectives over windows; None if the plan has none of these."""
     cold: str = ""
@@ -255,7 +252,7 @@ class LlmReply(StreamedReply):
 
     def _count_now(self) -> None:
         """Count the tokens of an answer without usage, unless `_count_tokens` did."""
-        tokenizer, reading = self._call.tokenizer, self.reading
+        tokenizer, reading = self._call.worker.tokenizer, self.reading
         if tokenizer is None or reading is None or reading.usage.output > 0 or reading.usage_source == "tokenizer":
             return
         reading.take_count(tokenizer.count_all(reading.countable_texts()))
@@ -292,7 +289,7 @@ class LlmReply(StreamedReply):
 
         Both counts of the first answers with usage are compared.
         """
-        tokenizer, reading = self._call.tokenizer, self.reading
+        tokenizer, reading = self._call.worker.tokenizer, self.reading
         if tokenizer is None or reading is None or self._is_recorded:
             return
         by_server = self._comparable_tokens(reading)

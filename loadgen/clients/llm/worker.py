@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from loadgen.clients.llm.tokenizer import Tokenizer
 from loadgen.units import NS_PER_S
 
 __all__ = ["LlmWorker"]
@@ -26,9 +27,11 @@ _SHARES: Final = (50, 20, 10, 5, 2, 1)
 class LlmWorker:
     """The requests of one worker to the plan's model, as far as they decide which later ones are cold."""
 
-    __slots__ = ("_answers", "_by_server", "_by_tokenizer", "_last_ns", "_under_way", "compares_tokens")
+    __slots__ = ("_answers", "_by_server", "_by_tokenizer", "_last_ns", "_under_way", "compares_tokens", "tokenizer")
 
-    def __init__(self) -> None:
+    def __init__(self, tokenizer: Tokenizer | None = None) -> None:
+        self.tokenizer = tokenizer
+        """Counts the tokens of answers without usage; None: each event counts as one token."""
         self.compares_tokens = True
         """Whether the counts of further answers are compared (`compared`)."""
         self._answers = self._by_server = self._by_tokenizer = 0

@@ -140,11 +140,11 @@ class UserFactory:
             self.meter_class = with_first_byte(self.meter_class)
         self.model = None if ways.llm is None else ModelFacts(ways.llm)
         """The known facts about the AI model; the set-up adds more."""
-        self._llm_worker = LlmWorker()
+        tokenizer = None if ways.llm is None else ways.llm.loaded_tokenizer()
+        self._llm_worker = LlmWorker(tokenizer)
         self._words: np.ndarray | None = None
         """The words of prompts for the model's tokenizer; None: those of the shipped list."""
         if ways.llm is not None:
-            tokenizer = ways.llm.loaded_tokenizer()
             self.meter_class = with_streams(self.meter_class, tokenizer)
             self._words = None if tokenizer is None else exact_words(tokenizer)
         if cap is not None:

@@ -33,13 +33,23 @@ def test_the_list_is_the_one_that_was_checked() -> None:
     assert sha256("\n".join(word_list()).encode()).hexdigest() == prompt_words.CHECKED_SHA256
 
 
+@pytest.mark.process
 @pytest.mark.skipif(not FOLDER, reason="LOADGEN_VOCABULARIES names no folder with vocabularies")
 @pytest.mark.skipif(not importlib.util.find_spec("tiktoken"), reason="needs tiktoken, tokenizers and mistral-common")
 def test_all_words_are_one_token_in_each_vocabulary_alone_and_in_texts() -> None:
     counts = prompt_words.vocabularies(Path(FOLDER))
     words = word_list()
 
-    assert set(counts) >= {"o200k_base", "cl100k_base", "Llama 3.1", "Qwen 3", "Gemma 3", "Mistral v3"}
+    assert set(counts) >= {
+        "o200k_base",
+        "cl100k_base",
+        "Llama 3.1",
+        "Qwen 3",
+        "Gemma 3",
+        "Mistral v3",
+        "o200k, node",
+        "Llama 3, node",
+    }
     for name, count in counts.items():
         single = sum(prompt_words.is_one_token(word, count) for word in words)
         assert single == len(words), f"{name}: {single} of {len(words)} words are one token"
