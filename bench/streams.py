@@ -31,7 +31,7 @@ CHAT = (
     b'"choices":[{"index":0,"delta":{"content":" lamp"},"logprobs":null,"finish_reason":null}]}'
 )
 ANTHROPIC = b'{"type":"content_block_delta","index":0,"delta":{"type":"text_delta","text":" lamp"}}'
-BUDGETS_NS = {"SSE reader, one event a read": 600, "figures, usage at the end": 100, "figures of one token": 4_000}
+BUDGETS_NS = {"SSE reader, one event a read": 600, "figures, usage at the end": 70, "figures of one token": 3_000}
 
 
 def _stream(chunks: int, *, tokens: int = 1, is_continuous: bool = False) -> EventList:

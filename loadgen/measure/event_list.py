@@ -33,8 +33,8 @@ class EventList:
         self.first_ns = self.last_ns = 0
         self._gaps = array("I")
         """For each event after the first, the time since the event before; 0 if `_long` has it."""
-        self._long: dict[int, int] = {}
-        """Gaps that have more than `_BITS`, by their index."""
+        self._long: dict[int, int] | None = None
+        """Gaps that have more than `_BITS`, by their index. None: there is none."""
         self._tokens: array[int] | None = None
         """None: all are -1."""
 
@@ -55,8 +55,10 @@ class EventList:
         if kinds:
             gap_ns = t_ns - self.last_ns
             if gap_ns >> _BITS:  # also of a negative one
-                self._long[len(self._gaps)] = gap_ns = max(0, gap_ns)
-                t_ns = self.last_ns + gap_ns
+                if self._long is None:
+                    self._long = {}
+                self._long[len(self._gaps)] = max(0, gap_ns)
+                t_ns = max(t_ns, self.last_ns)
                 gap_ns = 0
             self._gaps.append(gap_ns)
         else:
@@ -76,7 +78,7 @@ class EventList:
     @property
     def gaps_ns(self) -> array[int]:
         """Return the time from each event to the next one."""
-        if not self._long:
+        if self._long is None:
             return self._gaps
         gaps = array("Q", self._gaps)
         for i, gap_ns in self._long.items():
