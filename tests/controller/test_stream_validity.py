@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import cast
 
@@ -18,7 +19,7 @@ from loadgen.measure.results.stream_figures import clock_notes
 from loadgen_controller.core.events import End, Reason
 from loadgen_controller.core.shares import Assignment
 from loadgen_controller.judging import verdict as verdicts
-from loadgen_controller.judging.stream_validity import held_back, stream_validity
+from loadgen_controller.judging.stream_validity import held_back, misled, stream_validity
 from tests.controller.test_verdict import facts, merged, recordings
 
 ASSIGNMENT = Assignment(("eu-1", "us-1"), ("eu", "us"), (3.0, 1.0))
@@ -134,6 +135,28 @@ def test_a_run_with_an_objective_on_an_invalid_metric_has_the_exit_code_of_an_in
     assert after.validity.verdict == "valid"
     assert {one.verdict for one in after.slos} == {"inconclusive"}
     assert after.streams == invalid
+
+
+def test_a_run_whose_load_followed_an_invalid_metric_is_invalid() -> None:
+    followed = [objective("itl", "p(99, metric=itl) < 80ms"), objective("ttft", "p(99, metric=ttft) < 80ms")]
+    validity = judged(eu_1=of(40, itl=40), us_1=of(40, itl=40))
+
+    (sentence,) = misled(followed, validity)
+
+    assert sentence.startswith("the load followed p(99, metric=itl) < 80ms, so its rates are not to be trusted: itl")
+    assert validity["itl"].reason in sentence
+
+
+def test_a_verdict_says_that_the_load_was_misled(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = recordings()
+    given = replace(facts(found, End(Reason.FINISHED, "")), followed=(objective("itl", "p(99, metric=itl) < 80ms"),))
+    invalid = {"itl": MetricValidity("itl", "invalid", 40, 40, "it cannot be judged: it was late", "use more")}
+    monkeypatch.setattr(verdicts, "stream_validity", lambda assignment, merge: invalid)
+
+    after = verdicts.judge(given, merged(found))
+
+    assert after.exit_code is ExitCode.INVALID
+    assert after.reasons[0].startswith("the load followed p(99, metric=itl) < 80ms")
 
 
 # -- adding up ------------------------------------------------------------------------------------

@@ -7,7 +7,7 @@ inconclusive, and the run has the exit code of an invalid run.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Literal
 
 import msgspec
@@ -26,7 +26,7 @@ from loadgen_controller.judging.validity import (
     drivers_of,
 )
 
-__all__ = ["held_back", "stream_validity"]
+__all__ = ["held_back", "misled", "stream_validity"]
 
 
 def stream_validity(assignment: Assignment, merge: Merge) -> dict[str, MetricValidity]:
@@ -101,3 +101,12 @@ def held_back(
             sentences.append(f"SLO {slo.objective}{whose} is inconclusive: {reason}")
         results.append(slo)
     return tuple(results), tuple(dict.fromkeys(sentences))
+
+
+def misled(followed: Iterable[Objective], validity: Mapping[str, MetricValidity]) -> Iterator[str]:
+    """Yield a sentence for each objective that a load followed, although one of its metrics is invalid."""
+    for objective in followed:
+        invalid = [validity[name] for name in objective.judged_metrics if name in validity]
+        reason = next((one.reason for one in invalid if one.verdict == "invalid"), "")
+        if reason:
+            yield f"the load followed {objective.text}, so its rates are not to be trusted: {reason}"

@@ -23,6 +23,7 @@ from loadgen.measure.deltas.series_key import (
     MISSED,
     SKIPPED,
     STREAM_METRICS,
+    STREAM_TIMES,
     TOKEN_METRICS,
     TOKEN_NS,
     UNTAGGED,
@@ -198,7 +199,9 @@ class Objective(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def is_steerable(self) -> bool:
         """Return whether a load can follow it: its bad events of one interval show how near its limit is."""
-        return self.is_plain or (self.kind == "goodput" and not (self.tags or self.load))
+        if self.kind == "goodput" or (self.kind == "percentile" and self.metric in STREAM_TIMES):
+            return not (self.tags or self.load) and (self.kind == "goodput") != self.is_upper
+        return self.is_plain
 
     @property
     def is_plain(self) -> bool:
