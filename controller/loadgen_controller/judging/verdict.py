@@ -29,7 +29,7 @@ from loadgen_controller.judging.completeness import Completeness, Loads, account
 from loadgen_controller.judging.gaps import gaps_of
 from loadgen_controller.judging.iterations_due_by_plan import Basis
 from loadgen_controller.judging.reported_counts_vs_plan import Against, compare_with_plan
-from loadgen_controller.judging.stream_validity import held_back, misled, stream_validity
+from loadgen_controller.judging.stream_validity import held_back, metrics_of_own_limits, misled, stream_validity
 from loadgen_controller.judging.validity import Validity, judge_fitness
 
 __all__ = [
@@ -196,7 +196,7 @@ def judge(facts: Facts, merge: Merge, batches: Batches | None = None) -> Verdict
         if batches is not None:
             slos = with_intervals(slos, facts.objectives, batches)
         streams = stream_validity(facts.assignment, merge)
-        slos, unmeasured = held_back(slos, facts.objectives, streams)
+        slos, unmeasured = held_back(slos, facts.objectives, streams, metrics_of_own_limits(merge))
         findings += _find_in_data(completeness, merge)
         findings += _find_in_validity(validity)
         findings += [_Finding(ExitCode.INVALID, text) for text in (*unmeasured, *misled(facts.followed, streams))]

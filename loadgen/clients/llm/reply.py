@@ -31,7 +31,7 @@ from loadgen.clients.response.format_exchange import MAX_SHOWN_BYTES
 from loadgen.clients.response.streams import StreamedReply
 from loadgen.engine.health.stream_reads import StreamReads
 from loadgen.engine.recording.recorded_series import RequestSeries
-from loadgen.engine.recording.stream_series import RunningStream
+from loadgen.engine.recording.stream_series import Goodput, RunningStream
 from loadgen.engine.recording.user_meter import Meter
 from loadgen.errors import ExpectFailed, RequestFailed
 from loadgen.measure.convention_metrics import RecordedConvention
@@ -70,6 +70,8 @@ class LlmCall:
     """Further tools by whose definitions the figures are recorded."""
     running: RunningStream | None = None
     """The request as objectives over windows see it; None: none does."""
+    own: Goodput | None = None
+    """The limits of this request (`slo=`), which replace those of goodput objectives; None: it has none."""
     cold: str = ""
     """Why the request is cold (`worker.py`); empty if it is not."""
     _is_under_way: bool = False
@@ -132,7 +134,7 @@ class LlmReply(StreamedReply):
         self.body = b""
         """The body; of a stream its beginning, which a stored failure shows."""
         if meter.recorder.watches_streams:
-            call.running = meter.recorder.streams_of(series).begun(asked_ns, call.wait_ns, self._had_token)
+            call.running = meter.recorder.streams_of(series).begun(asked_ns, call.wait_ns, self._had_token, call.own)
 
     # -- what the connection calls (http1.Sink) -----------------------------------------------
 
@@ -312,6 +314,10 @@ class LlmReply(StreamedReply):
     @property
     def wait_ns(self) -> int | None:
         return self._call.wait_ns
+
+    @property
+    def own_limits(self) -> Goodput | None:
+        return self._call.own
 
     def take_running(self) -> RunningStream | None:
         """Return the request as objectives over windows see it, at its end; None if none does."""

@@ -7,7 +7,7 @@ for which a connection was opened.
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, Protocol
 
 from loadgen.units import NS_PER_S
 
@@ -17,15 +17,22 @@ _IDLE_NS: Final = 10 * NS_PER_S
 """A model that this worker did not ask for longer than this may have been unloaded, or its caches emptied."""
 
 
+class Notes(Protocol):
+    """Receives remarks for the operator; a `Recorder`."""
+
+    def note(self, text: str) -> None: ...
+
+
 class LlmWorker:
     """Requests of one worker to the plan's model."""
 
-    __slots__ = ("_last_ns", "_under_way")
+    __slots__ = ("_last_ns", "_noted", "_under_way")
 
     def __init__(self) -> None:
         self._last_ns = 0
         """When a request began or ended last; 0: none has begun."""
         self._under_way = 0
+        self._noted: set[str] = set()
 
     def begun(self, now_ns: int) -> str:
         """Register that a request begins, and return why it is cold; "" if it is not, as far as is known now."""
@@ -35,6 +42,12 @@ class LlmWorker:
         if not last_ns:
             return "first"
         return "idle" if was_idle and now_ns - last_ns > _IDLE_NS else ""
+
+    def note_once(self, notes: Notes, text: str) -> None:
+        """Add a remark for the operator, unless this worker has added it before."""
+        if text not in self._noted:
+            self._noted.add(text)
+            notes.note(text)
 
     def ended(self, now_ns: int) -> None:
         """Register that a request has ended, also if it was cancelled."""

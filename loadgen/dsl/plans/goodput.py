@@ -1,7 +1,8 @@
 """The objective on several limits of a request to an AI model at once: `goodput(ttft="500ms", tpot="50ms") > "95%"`.
 
 A request is good if it ended ok and kept all limits. Goodput is the share of good ones among all that were offered: the
-requests that ended, and the iterations that were missed or cut off, of each journey that asks models.
+requests that ended, and the iterations that were missed or cut off, of each journey that asks models. A request that was
+called with `slo=` is judged by these limits instead.
 """
 
 from __future__ import annotations
@@ -87,7 +88,8 @@ def goodput(
         hint = near if near.startswith("did you mean") else f"limit one of {', '.join(given)}"
         faults.append(origin.fault(f"goodput({name}=...): unknown metric", hint))
     if not unknown and all(value is None for value in given.values()):
-        faults.append(origin.fault("goodput(): no limit is given", 'write goodput(ttft="500ms", tpot="50ms")'))
+        hint = 'write goodput(ttft="500ms", tpot="50ms"); requests with slo= are judged by their own limits instead'
+        faults.append(origin.fault("goodput(): no limit is given", hint))
     expression = f"goodput({arguments(texts, scope.texts, over.texts)})"
     fields = {**scope.fields, "limits": tuple(limits)}
     return GoodputValue(origin, "goodput", expression, over, fields, tuple(faults), '"95%"', ">")

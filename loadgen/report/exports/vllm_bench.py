@@ -12,7 +12,7 @@ from typing import Final
 from loadgen.errors import UsageError
 from loadgen.measure.convention_metrics import convention_metric
 from loadgen.measure.merging.queries import Measured
-from loadgen.report.exports.llm_stats import duration_s, of_convention, statistics
+from loadgen.report.exports.llm_stats import duration_s, good_requests, of_convention, statistics
 from loadgen.report.summary_reader import Summary
 
 __all__ = ["vllm_bench"]
@@ -28,6 +28,14 @@ _NOTE: Final = (
 )
 _MISSING: Final = (
     ' The times are null, because the plan did not record this convention: add Llm(conventions=("vllm",)).'
+)
+_GOODPUT: Final = (
+    " request_goodput is of the limits of the first goodput objective without journey, step, request, region, load and"
+    " tags; limits of single requests (slo=) do not count."
+)
+_NO_GOODPUT: Final = (
+    ' request_goodput is null: it needs Llm(conventions=("vllm",)) and a goodput objective with limits that vLLM has'
+    " (ttft, tpot or itl, e2e), without journey, step, request, region, load and tags."
 )
 
 
@@ -49,10 +57,13 @@ def vllm_bench(summary: Summary, measured: Measured) -> dict[str, object]:
         name: statistics(of_convention(measured, convention_metric("vllm", ours)), (50.0, 99.0))
         for name, ours in _TIMES.items()
     }
+    good = good_requests(measured, "vllm")
     document: dict[str, object] = {
         "date": summary.started_at,
         "convention": "vllm",
-        "convention_note": _NOTE + ("" if any(found.values()) else _MISSING),
+        "convention_note": _NOTE
+        + ("" if any(found.values()) else _MISSING)
+        + (_NO_GOODPUT if good is None else _GOODPUT),
         "loadgen_run_id": summary.run_id,
         "duration": round(lasted_s, 3),
         "completed": llm.ok,
@@ -60,7 +71,7 @@ def vllm_bench(summary: Summary, measured: Measured) -> dict[str, object]:
         "total_input_tokens": tokens_in,
         "total_output_tokens": tokens_out,
         "request_throughput": _rate(llm.ok, lasted_s),
-        "request_goodput": None,
+        "request_goodput": None if good is None else _rate(good, lasted_s),
         "output_throughput": _rate(tokens_out, lasted_s),
         "total_token_throughput": _rate(tokens_in + tokens_out, lasted_s),
         "max_output_tokens_per_s": None,
