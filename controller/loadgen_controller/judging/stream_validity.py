@@ -113,7 +113,8 @@ def held_back(
 
 def metrics_of_own_limits(merge: Merge) -> tuple[str, ...]:
     """Return the metrics of all limits that requests had of their own (`slo=` of a call)."""
-    own = {value for key in merge.keys() if key.kind == "goodput" for name, value in key.tags if name == OWN_LIMITS_TAG}
+    keys = merge.keys()
+    own = {value for key in keys if key.kind == "goodput" for name, value in key.tags if name == OWN_LIMITS_TAG}
     if OTHER in own:
         return metrics_of_limits(GOODPUT_LIMITS)
     return metrics_of_limits(

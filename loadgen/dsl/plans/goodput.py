@@ -1,8 +1,8 @@
 """The objective on several limits of a request to an AI model at once: `goodput(ttft="500ms", tpot="50ms") > "95%"`.
 
 A request is good if it ended ok and kept all limits. Goodput is the share of good ones among all that were offered: the
-requests that ended, and the iterations that were missed or cut off, of each journey that asks models. A request that was
-called with `slo=` is judged by these limits instead.
+requests that ended, and the iterations that were missed or cut off, of each journey that asks models. A request whose
+call has `slo=` is judged by these limits instead.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 """A meter that also records the stream metrics of requests to AI models, for plans that have an `Llm`.
 
 A sample of such a request has `stream_times()`, its figures at its end (None: it is no such request after all),
-`wait_ns`, the time from when it was due to its call, and `own_limits`, those of its call. `take_running()` returns the request as objectives over windows
-see it. `convention_figures()` has its figures by the definitions of other tools, if the plan records them.
+`wait_ns`, the time from when it was due to its call, and `own_limits`, those of its call. `take_running()` returns the
+request as objectives over windows see it. `convention_figures()` has its figures by the definitions of other tools, if
+the plan records them.
 """
 
 from __future__ import annotations

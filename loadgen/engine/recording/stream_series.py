@@ -42,8 +42,9 @@ from loadgen.measure.streams import StreamTimes
 __all__ = ["MAX_OWN_LIMITS", "Goodput", "RunningStream", "StreamSeries", "goodputs_of"]
 
 MAX_OWN_LIMITS: Final = 20
-"""Most distinct limits of their own that the requests of one row have in reports; the rest is "(other)". Each request is
-judged by its limits all the same.
+"""Most distinct limits of their own that the requests of one row have in reports; the rest is "(other)".
+
+Each request is judged by its limits all the same.
 """
 
 
