@@ -39,7 +39,7 @@ from loadgen.measure.objectives.terms import (
     exact,
     is_judged,
 )
-from loadgen.measure.objectives.words import events_text, number_text, plain_number, value_text
+from loadgen.measure.objectives.words import OWN_LIMITS_WORDS, events_text, number_text, plain_number, value_text
 from loadgen.units import NS_PER_S, NS_PER_US, format_count, format_duration, format_ratio
 
 __all__ = ["NO_DATA", "Missing", "each_check", "evaluate_value", "groups", "own_limits_text"]
@@ -328,7 +328,7 @@ def own_limits_text(objective: Objective, merge: Measured, journey: str | None, 
     common = sorted(own.items(), key=lambda one: (-one[1][1], one[0]))[:_SHOWN_LIMITS]
     parts = [f"{format_ratio(good / n)} of {format_count(n)} with {limits}" for limits, (good, n) in common]
     more = f", and {len(own) - len(parts)} more" if len(own) > len(parts) else ""
-    return f"; {when}{format_count(count)} were judged by limits of their own (slo=): {', '.join(parts)}{more}"
+    return f"; {when}{format_count(count)} were judged by {OWN_LIMITS_WORDS} (slo=): {', '.join(parts)}{more}"
 
 
 def _lost(objective: Objective, merge: Measured, journey: str | None) -> int:
