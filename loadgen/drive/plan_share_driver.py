@@ -52,6 +52,7 @@ from loadgen.measure.deltas.delta import Counters, Delta
 from loadgen.measure.deltas.exemplar import MAX_EXEMPLARS
 from loadgen.measure.deltas.load_counts import Ending, LoadCounts
 from loadgen.measure.deltas.rendezvous_counts import WaitingAt
+from loadgen.measure.objectives.exported_goodput import exported_limits
 from loadgen.profiles.profile import OpenProfile
 from loadgen.profiles.stage import Stage
 from loadgen.redact import Redactor
@@ -191,6 +192,8 @@ class Drive:
             self._recorder.keeper = StreamKeeper(plan.llm.keep_streams, seed, limits)
         self._recorder.warmup_ns = plan.warmup_ns
         self._recorder.goodputs = goodputs_of(objectives)
+        if plan.llm is not None:
+            self._recorder.exported_limits = exported_limits(objectives, plan.llm.conventions)
         self._recorder.watches_streams = any(one.window_ns and (one.is_of_streams or one.limits) for one in objectives)
         for metric in scenario.metrics:
             metric.bind(self._recorder)

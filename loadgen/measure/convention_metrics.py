@@ -7,16 +7,28 @@ queries without a tag would mix their values with ours.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Final, Literal, get_args
 
 from loadgen.measure.conventions import Figures
 from loadgen.measure.deltas.custom import MetricSpec
 
-__all__ = ["RECORDABLE", "RecordedConvention", "convention_metric", "convention_specs", "values_ns"]
+__all__ = [
+    "ONE_NS",
+    "RECORDABLE",
+    "RecordedConvention",
+    "convention_metric",
+    "convention_specs",
+    "good_metric",
+    "good_ns",
+    "has_limits",
+    "values_ns",
+]
 
 RecordedConvention = Literal["vllm", "sglang", "aiperf", "guidellm", "inference-perf", "mlperf"]
 RECORDABLE: Final[tuple[RecordedConvention, ...]] = get_args(RecordedConvention)
+ONE_NS: Final = 1_000
+"""Stands for 1 in a trend with the resolution 1."""
 _FIGURES: Final = {
     "ttft": "ttft_ms",
     "ttfo": "ttfo_ms",
@@ -35,6 +47,12 @@ _HAS: Final[dict[RecordedConvention, tuple[str, ...]]] = {
     "mlperf": ("ttft", "tpot", "e2e"),
 }
 """The figures that each tool has, by our names."""
+_GOOD: Final = "good"
+_LIMITED: Final[Mapping[RecordedConvention, Mapping[str, str]]] = {
+    "vllm": {"ttft": "ttft_ms", "tpot": "tpot_ms", "itl": "tpot_ms", "e2e": "e2e_ms"},
+    "aiperf": {"ttft": "ttft_ms", "ttfo": "ttfo_ms", "tpot": "itl_ms", "itl": "itl_ms", "e2e": "e2e_ms"},
+}
+"""Limits of a goodput that tools have, by our name, and the figure that each limits: one value a request."""
 
 
 def convention_metric(convention: str, figure: str) -> str:
@@ -42,9 +60,38 @@ def convention_metric(convention: str, figure: str) -> str:
     return f"{convention} {figure}"
 
 
-def convention_specs(conventions: Iterable[RecordedConvention]) -> tuple[MetricSpec, ...]:
-    """Return the declarations of the custom metrics of these conventions, in ms with a resolution of 1 µs."""
-    return tuple(
+def good_metric(convention: str) -> str:
+    """Return the name of the custom metric that has 1 for each good request and 0 for each other, as "vllm good"."""
+    return convention_metric(convention, _GOOD)
+
+
+def has_limits(convention: RecordedConvention, limits: Iterable[str]) -> bool:
+    """Return whether the goodput of this tool can have limits of these names (`terms.GOODPUT_LIMITS`)."""
+    return set(limits) <= set(_LIMITED.get(convention, ()))
+
+
+def good_ns(convention: RecordedConvention, found: Figures, limits: Mapping[str, int]) -> int:
+    """Return the value of `good_metric` for an ok request: 1 or 0, in the ns of its histogram.
+
+    vLLM has 0 as time for each output token of an answer of one token. For AIPerf, a missing figure is not good.
+    """
+    for name, limit_ns in limits.items():
+        value = found.get(_LIMITED[convention][name])
+        ms = (value[0] if value else None) if isinstance(value, list) else value
+        if ms is None or round(ms * 1_000_000) > limit_ns:
+            return 0
+    return ONE_NS
+
+
+def convention_specs(
+    conventions: Iterable[RecordedConvention], with_goodput: Iterable[RecordedConvention] = ()
+) -> tuple[MetricSpec, ...]:
+    """Return the declarations of the custom metrics of these conventions, in ms with a resolution of 1 µs.
+
+    with_goodput: those that also have a goodput.
+    """
+    good = tuple(MetricSpec(name=good_metric(one), kind="trend", resolution=1.0) for one in dict.fromkeys(with_goodput))
+    return good + tuple(
         MetricSpec(name=convention_metric(one, figure), kind="trend", unit="ms", resolution=0.001)
         for one in dict.fromkeys(conventions)
         for figure in _HAS[one]

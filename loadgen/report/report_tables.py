@@ -13,7 +13,7 @@ from pathlib import Path
 from loadgen.measure.deltas.custom import CHECK
 from loadgen.measure.deltas.series_key import LEVEL_TAG
 from loadgen.measure.objectives.objective import SloResult, span_text, time_text
-from loadgen.measure.objectives.words import value_text, without_bad_text
+from loadgen.measure.objectives.words import OWN_LIMITS_WORDS, value_text, without_bad_text
 from loadgen.report.level_tables import knee_line, level_tables, saturated_line
 from loadgen.report.limit_found import limit_found
 from loadgen.report.probe_tables import probe_tables
@@ -260,9 +260,16 @@ def _verdict(slo: Slo, summary: Summary) -> str:
 
 
 def _needs_detail(slo: Slo) -> bool:
-    """Return whether the detail of an objective has more than its row: another denominator, a bound, or a window."""
+    """Return whether the detail of an objective has more than its row: another denominator, a bound, or a window.
+
+    Also if some requests were judged by other limits than those of the objective.
+    """
     return bool(slo.detail) and (
-        slo.verdict != "passed" or slo.of_count is not None or bool(slo.bounds) or slo.window_s is not None
+        slo.verdict != "passed"
+        or slo.of_count is not None
+        or bool(slo.bounds)
+        or slo.window_s is not None
+        or OWN_LIMITS_WORDS in slo.detail
     )
 
 

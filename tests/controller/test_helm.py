@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import msgspec
 
-from loadgen import goodput
+from loadgen import goodput, p
 from loadgen.dsl.plans.spec import JourneySpec, LaneSpec, PlanSpec, SteeringSpec
 from loadgen.measure.deltas.delta import Health
 from loadgen.measure.deltas.outcomes_by_due_interval import DueCounts
@@ -125,6 +125,29 @@ def test_a_load_that_follows_goodput_counts_good_bad_and_lost_requests() -> None
         fleet.merge.accept(ASSIGNMENT.region(agent), replace(delta, due=due))
     (look,) = fleet.tick(1.1)[0].message.looks
     assert look.parts == (Part(0, "checkout", 14, 8),)
+
+
+def test_a_load_that_follows_ttft_counts_values_of_ok_requests_and_streams_without_a_token() -> None:
+    slo = (p(95, metric="ttft") < "300ms").objective
+    assert slo is not None
+    steering = SteeringSpec(executor="search", objectives=(slo,), start_per_s=20.0, upto_per_s=100.0)
+    lane = msgspec.structs.replace(LANE, steering=steering)
+    fleet = Fleet(msgspec.structs.replace(SPEC, lanes=(lane,)))
+    row = SeriesKey("request", "checkout", None, "chat", OK, "ttft")
+    values = {
+        row: [100 * NS_PER_MS, 250 * NS_PER_MS, 400 * NS_PER_MS],
+        replace(row, metric="tpot"): [10 * NS_PER_MS] * 3,
+        replace(row, censored=True): [50 * NS_PER_MS],  # ok without a token
+        replace(row, outcome="stream truncated"): [50 * NS_PER_MS] * 2,
+        replace(row, warmup=True): [50 * NS_PER_MS],
+    }
+    for agent in ASSIGNMENT.agents:
+        due = (DueCounts(0, "checkout", 0, good=2, bad=4, overdue=5),)
+        delta = fleet.agents[agent].delta(values)
+        fleet.merge.accept(ASSIGNMENT.region(agent), replace(delta, due=due))
+    (look,) = fleet.tick(1.1)[0].message.looks
+    assert look.parts == (Part(0, "checkout", 4, 18, (2, 2, 2, 2, 4, 4, 4, 4, 4, 4, 4, 4)),)
+    assert isinstance(look.observed_ms, float | None)
 
 
 def test_a_look_says_who_was_not_fit_and_who_is_missing() -> None:

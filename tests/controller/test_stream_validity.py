@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import cast
 
 import msgspec
 import pytest
 
+from loadgen import goodput
 from loadgen.errors import ExitCode
 from loadgen.measure.deltas.delta import Health
 from loadgen.measure.deltas.run_fitness import Fitness
+from loadgen.measure.deltas.series_key import GOODPUT_TAG, OWN_LIMITS_TAG, SeriesKey
 from loadgen.measure.deltas.stream_health import MetricValidity, StreamHealth, in_time, of_workers
 from loadgen.measure.merging.merge import Merge
 from loadgen.measure.objectives.objective import Objective, SloResult
@@ -18,8 +21,9 @@ from loadgen.measure.results.stream_figures import clock_notes
 from loadgen_controller.core.events import End, Reason
 from loadgen_controller.core.shares import Assignment
 from loadgen_controller.judging import verdict as verdicts
-from loadgen_controller.judging.stream_validity import held_back, stream_validity
+from loadgen_controller.judging.stream_validity import held_back, metrics_of_own_limits, misled, stream_validity
 from tests.controller.test_verdict import facts, merged, recordings
+from tests.support.deltas import FakeAgent
 
 ASSIGNMENT = Assignment(("eu-1", "us-1"), ("eu", "us"), (3.0, 1.0))
 
@@ -125,6 +129,22 @@ def test_an_objective_on_an_invalid_metric_is_inconclusive_and_others_keep_their
     assert sentences[0].startswith("SLO p(99, metric=itl) < 80ms of ask is inconclusive: itl cannot be judged")
 
 
+def test_metrics_of_limits_that_requests_have_of_their_own_decide_goodput_too() -> None:
+    good = goodput(ttft="1s") > "95%"
+    assert good.objective is not None
+    validity = judged(eu_1=of(40, itl=40, tpot=40), us_1=of(40, itl=40, tpot=40))
+
+    for own, verdict in (((), "passed"), (("ttft<=5ms,tpot<=9ms",), "inconclusive"), (("(other)",), "inconclusive")):
+        key = SeriesKey("goodput", "ask", None, "chat", "ok", "value", tags=((GOODPUT_TAG, "ttft<=1000ms"),))
+        merge = Merge()
+        tagged = {replace(key, tags=(*key.tags, (OWN_LIMITS_TAG, text))): [1_000] for text in own}
+        merge.accept("eu", FakeAgent("a").delta({key: [1_000], **tagged}))
+        metrics = metrics_of_own_limits(merge)
+        results, _ = held_back([result(good.objective.text)], [good.objective], validity, metrics)
+        assert results[0].verdict == verdict, metrics
+    assert metrics == ("ttft", "ttft_due", "ttfo", "tpot", "tpot", "stall", "e2e")
+
+
 def test_an_objective_on_a_suspect_metric_keeps_its_verdict() -> None:
     one = objective("itl", "p(99, metric=itl) < 80ms")
     validity = judged(eu_1=of(40, itl=4), us_1=of(40, itl=4))
@@ -151,6 +171,28 @@ def test_a_run_with_an_objective_on_an_invalid_metric_has_the_exit_code_of_an_in
     assert after.validity.verdict == "valid"
     assert {one.verdict for one in after.slos} == {"inconclusive"}
     assert after.streams == invalid
+
+
+def test_a_run_whose_load_followed_an_invalid_metric_is_invalid() -> None:
+    followed = [objective("itl", "p(99, metric=itl) < 80ms"), objective("ttft", "p(99, metric=ttft) < 80ms")]
+    validity = judged(eu_1=of(40, itl=40), us_1=of(40, itl=40))
+
+    (sentence,) = misled(followed, validity)
+
+    assert sentence.startswith("the load followed p(99, metric=itl) < 80ms, so its rates are not to be trusted: itl")
+    assert validity["itl"].reason in sentence
+
+
+def test_a_verdict_says_that_the_load_was_misled(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = recordings()
+    given = replace(facts(found, End(Reason.FINISHED, "")), followed=(objective("itl", "p(99, metric=itl) < 80ms"),))
+    invalid = {"itl": MetricValidity("itl", "invalid", 40, 40, "it cannot be judged: it was late", "use more")}
+    monkeypatch.setattr(verdicts, "stream_validity", lambda assignment, merge: invalid)
+
+    after = verdicts.judge(given, merged(found))
+
+    assert after.exit_code is ExitCode.INVALID
+    assert after.reasons[0].startswith("the load followed p(99, metric=itl) < 80ms")
 
 
 # -- adding up ------------------------------------------------------------------------------------

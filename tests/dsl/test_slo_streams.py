@@ -142,17 +142,26 @@ def test_a_goodput_is_neither_true_nor_false() -> None:
         bool(goodput(ttft="1s"))
 
 
-def test_loads_follow_goodput_and_no_single_stream_metric() -> None:
+def test_loads_follow_goodput_and_percentiles_of_streams_without_tags_or_load() -> None:
     good = search(goodput(ttft="500ms") > "95%", upto="64/s")
     assert good.faults == ()
     (aim,) = good.aims
     assert (aim.text, aim.limit_s) == ('goodput(ttft="500ms") > 95%', None)
     assert aim.allowed == pytest.approx(0.05)
     assert good.window_s(10.0) == search(p(95) < "500ms", upto="64/s").window_s(10.0)  # a queue needs as long to show
-    (fault,) = search(p(95, metric="ttft") < "500ms", upto="64/s").faults
-    assert "a load can only follow response times and error ratios, or a goodput" in fault.message
-    assert fault.hint == 'write goodput(ttft="500ms") > "95%"'
+    assert search(p(95, metric="ttft") < "500ms", upto="64/s").faults == ()
     assert search(goodput(ttft="500ms", load="day") > "95%", upto="64/s").faults
+    for slo in (
+        p(95, metric="ttft", load="day") < "500ms",
+        p(95, metric="ttft", tags={"tier": "gold"}) < "500ms",
+        p(95, metric="ttft") > "500ms",
+        mean(metric="ttft") < "500ms",
+        maximum(metric="stall") < "5s",
+        mean(metric="output_tokens") > 10,
+    ):
+        (fault,) = search(slo, upto="64/s").faults
+        assert "and percentiles of stream times and goodputs without load= and tags=" in fault.message
+        assert fault.hint == 'write p(95, metric="ttft") < "500ms" or goodput(ttft="500ms") > "95%"'
 
 
 def test_goodput_is_public() -> None:

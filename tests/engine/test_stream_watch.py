@@ -8,6 +8,7 @@ import msgspec
 import pytest
 
 from loadgen import goodput, mean, p
+from loadgen.clients.llm.own_limits import read_own_limits
 from loadgen.dsl.plans.slo import Slo
 from loadgen.engine.recording.recorder import Recorder
 from loadgen.engine.recording.slo_windows import Watches
@@ -100,6 +101,33 @@ def test_a_limit_of_the_last_token_shows_a_stream_without_any() -> None:
     assert model.streams().begun(T0, None, lambda: False) is not None
     assert model.counts(2 * S) == (DueCounts(0, "ask", 0, undecided=1),)
     assert model.counts(2 * S + 1) == (DueCounts(0, "ask", 0, overdue=1),)
+
+
+@pytest.mark.parametrize(
+    ("own", "wait_ns", "overdue_from_ns"),
+    [
+        ({"ttft": "2s"}, None, 2 * S),
+        ({"ttft": "100ms"}, None, 100 * MS),
+        ({"ttft": "2s", "e2e": "3s"}, 300 * MS, 1_700 * MS),
+        ({"tpot": "10ms"}, None, None),
+    ],
+)
+def test_a_running_request_is_overdue_by_a_limit_of_its_own(
+    own: dict[str, str], wait_ns: int | None, overdue_from_ns: int | None
+) -> None:
+    model, limits = Model(TTFT, GOOD), read_own_limits(own)
+    running = model.streams().begun(T0, wait_ns, lambda: model.has_token, limits)
+    assert running is not None
+    last = overdue_from_ns or 50 * S
+    assert model.counts(last)[1] == DueCounts(1, "ask", 0, undecided=1)
+    if overdue_from_ns is not None:
+        assert model.counts(last + 1)[1] == DueCounts(1, "ask", 0, overdue=1)
+    model.has_token = True
+    assert model.counts(50 * S)[1] == DueCounts(1, "ask", 0, undecided=1)
+    running.over(model.streams((("engine", "new"),)))
+    model.streams((("engine", "new"),)).ended(times(90 * MS), T0, 50 * S, "ok", wait_ns, limits)
+    assert model.counts(51 * S)[1] in (DueCounts(1, "ask", 0, good=1), DueCounts(1, "ask", 0, bad=1))
+    assert model.counts(52 * S) == ()
 
 
 @pytest.mark.parametrize(("after_ns", "bad"), [(400 * MS, 0), (600 * MS, 1)])

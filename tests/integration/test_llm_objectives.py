@@ -42,6 +42,21 @@ def test_each_objective_is_judged_by_the_requests_to_the_model_alone(tmp_path: P
     assert good["bad_share_high"] is not None
 
 
+def test_classes_of_requests_are_judged_by_their_own_limits_over_two_agents(tmp_path: Path) -> None:
+    with running_llm("--ttft", "30ms", "--itl", "1ms", "--output", "64") as url:
+        run = loadgen("run", f"{FILE}:mixed", "--target", url, "--quiet", runs_dir=tmp_path)
+
+    whole, windowed = run.summary["slos"]
+    limits = "0.00 % of 30 with ttft<=1ms,tpot<=9000ms, 100 % of 30 with ttft<=9000ms"
+    own = f"60 were judged by limits of their own (slo=): {limits}"
+    assert (whole["good"], whole["count"]) == (60, 90)
+    assert whole["detail"] == f"66.7 % of 90 offered were good; {own}"
+    assert f"in the whole run, {own}" in windowed["detail"]
+    if not any(one["verdict"] == "invalid" for one in run.summary["llm"]["validity"].values()):
+        assert [one["verdict"] for one in run.summary["slos"]] == ["passed", "passed"]
+        assert "judged by limits of their own" in " ".join(run.out.split())
+
+
 def test_a_model_that_sends_no_token_stops_the_run_while_its_streams_still_run(tmp_path: Path) -> None:
     with running_llm("--ttft", "50s") as url:
         run = loadgen("run", f"{FILE}:frozen", "--target", url, "--quiet", runs_dir=tmp_path)

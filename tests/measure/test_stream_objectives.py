@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import msgspec
 import pytest
 from hypothesis import given, settings
@@ -143,6 +145,33 @@ def test_goodput_is_the_share_of_the_good_ones_among_all_that_were_offered() -> 
     assert (slo_words(result).observed, slo_words(result).margin) == ("16.7 %", "17 % below")
     assert result.allowed == 0.8
     assert result.budget == pytest.approx(5 / (6 * 0.8), abs=1e-4)
+
+
+def test_limits_of_a_request_replace_those_of_goodput_and_the_text_names_them() -> None:
+    asks = (
+        FAST,
+        replace(SLOW, own=(("ttft", 700),)),  # good: only by its own limit
+        replace(FAST, at_ns=3, own=(("stall", 100),)),  # not good: by its own limit, it stalls
+        replace(SLOW, at_ns=4, own=(("tpot", 200),)),  # good: it has no limit of ttft
+        replace(DEAD, own=(("ttft", 700),)),
+    )
+    for window_ns, start in ((0, "60.0 % of 5 offered were good"), (2 * L, "worst window 0:00")):
+        (one,) = objectives((goodput(ttft="150us", tpot="100us") > "50%",), window_ns)
+        (result,) = judged([one], Made(asks, (), 2))
+        assert (result.good, result.count, result.verdict) == (3, 5, "passed" if not window_ns else result.verdict)
+        assert result.detail.startswith(start)
+        assert result.detail.endswith(
+            "4 were judged by limits of their own (slo=): 50.0 % of 2 with ttft<=0.7ms,"
+            " 0.00 % of 1 with stall<=0.1ms, 100 % of 1 with tpot<=0.2ms"
+        )
+
+
+def test_very_many_limits_are_merged_in_the_text_and_each_request_is_judged_by_its_own() -> None:
+    asks = tuple(replace(FAST, at_ns=k, own=(("ttft", 100 + k),)) for k in range(100))  # its ttft from due is 150
+    result = the_result(goodput(ttft="1us") > "1%", *asks)
+    assert (result.good, result.count) == (50, 100)
+    assert "100 were judged by limits of their own (slo=): 62.5 % of 80 with (other), 0.00 % of 1 with" in result.detail
+    assert result.detail.endswith(", and 17 more")
 
 
 @pytest.mark.parametrize(

@@ -13,10 +13,13 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+from loadgen import goodput, p
+from loadgen.dsl.plans.slo import Slo
 from loadgen.errors import UsageError
-from loadgen.measure.convention_metrics import RECORDABLE, convention_specs, values_ns
-from loadgen.measure.conventions import CONVENTIONS
+from loadgen.measure.convention_metrics import RECORDABLE, convention_specs, good_ns, values_ns
+from loadgen.measure.conventions import CONVENTIONS, Figures
 from loadgen.measure.histograms.histogram import Histogram
+from loadgen.measure.objectives.exported_goodput import exported_limits
 from loadgen.report.exports.aiperf import aiperf_csv, aiperf_json
 from loadgen.report.exports.llm_stats import statistics
 from loadgen.report.exports.vllm_bench import vllm_bench
@@ -125,6 +128,67 @@ def test_aiperf_without_the_convention_leaves_out_what_differs_and_says_so(plain
     note = str(found["convention_note"])
     assert "Missing, because the plan did not record this convention: inter_token_latency, inter_chunk_latency" in note
     assert "time_to_first_token and time_to_first_output_token are loadgen's own" in note
+
+
+def test_goodput_is_the_rate_of_requests_that_kept_the_limits_by_the_tools_own_times(tmp_path: Path) -> None:
+    limits = {"ttft": 150 * NS_PER_MS, "tpot": 10 * NS_PER_MS}
+    found = opened(stream_run(tmp_path, conventions=("vllm", "aiperf"), exported={"vllm": limits, "aiperf": limits}))
+    ttft, last = np.array([reads[0] for reads in ANSWERS]), np.array([reads[-1] for reads in ANSWERS])
+    # vLLM's first token is the role, 1 ms earlier, and its TPOT begins there
+    by_vllm = int(((ttft - 1 <= 150) & ((last - ttft + 1) / 19 <= 10)).sum())
+    by_aiperf = int(((ttft <= 150) & ((last - ttft) / 19 <= 10)).sum())
+    assert 0 < by_aiperf < by_vllm < 120
+
+    bench, profile = vllm_bench(*found), aiperf_json(*found)
+
+    assert bench["request_goodput"] == pytest.approx(by_vllm / LASTED_S, abs=1e-4)
+    assert profile["goodput"] == {"unit": "requests/sec", "avg": pytest.approx(by_aiperf / LASTED_S, abs=1e-4)}
+    assert profile["good_request_count"] == {"unit": "requests", "avg": by_aiperf}
+    assert "limits of the first goodput objective" in str(bench["convention_note"])
+    assert "limits of the first goodput objective" in str(profile["convention_note"])
+    assert ["Good Request Count", str(by_aiperf)] in list(csv.reader(io.StringIO(aiperf_csv(*found))))
+
+
+def test_goodput_is_0_if_no_request_kept_the_limits_and_null_without_them(tmp_path: Path, full: Path) -> None:
+    none_good = {"vllm": {"e2e": 1}, "aiperf": {"e2e": 1}}
+    found = opened(stream_run(tmp_path, conventions=("vllm", "aiperf"), exported=none_good))
+
+    assert vllm_bench(*found)["request_goodput"] == 0
+    assert aiperf_json(*found)["goodput"] == {"unit": "requests/sec", "avg": 0}
+    assert vllm_bench(*opened(full))["request_goodput"] is None
+    assert "request_goodput is null: it needs" in str(vllm_bench(*opened(full))["convention_note"])
+    assert "goodput is missing: it needs" in str(aiperf_json(*opened(full))["convention_note"])
+
+
+def test_what_a_tool_has_no_figure_for_is_good_for_vllm_and_not_for_aiperf() -> None:
+    single: Figures = {"ttft_ms": 5.0, "itl_ms": [], "tpot_ms": 0.0, "e2e_ms": 5.5}
+    limits = {"tpot": NS_PER_MS}
+
+    assert (good_ns("vllm", single, limits), good_ns("aiperf", {**single, "tpot_ms": None}, limits)) == (1_000, 0)
+    assert good_ns("aiperf", {**single, "itl_ms": [1.0]}, {"itl": NS_PER_MS}) == 1_000
+    assert good_ns("aiperf", {**single, "itl_ms": [1.000001]}, {"itl": NS_PER_MS}) == 0
+
+
+@pytest.mark.parametrize(
+    ("slos", "expected"),
+    [
+        ((goodput(ttft="1s", tpot="50ms") > "95%",), {"vllm", "aiperf"}),
+        ((goodput(ttfo="1s") > "95%",), {"aiperf"}),
+        ((goodput(ttft="1s", stall="1s") > "95%",), set()),
+        ((goodput(ttft_due="1s") > "95%",), set()),
+        ((goodput(ttft="1s", request="chat") > "95%",), set()),
+        ((goodput(ttft="1s", step="turn") > "95%", goodput(e2e="9s", window="1m") > "95%"), {"vllm", "aiperf"}),
+        ((p(95, metric="ttft") < "1s",), set()),
+    ],
+)
+def test_limits_are_those_of_the_first_goodput_of_all_requests(slos: tuple[Slo, ...], expected: set[str]) -> None:
+    objectives = [slo.objective for slo in slos if slo.objective is not None]
+
+    found = exported_limits(objectives, ("vllm", "sglang", "aiperf"))
+
+    assert set(found) == expected
+    specs = convention_specs(("vllm", "sglang", "aiperf"), found)
+    assert {spec.name for spec in specs if spec.name.endswith(" good")} == {f"{name} good" for name in expected}
 
 
 def test_aiperf_csv_has_two_parts_with_an_empty_line_between(full: Path) -> None:

@@ -10,9 +10,10 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from random import Random
 
+from loadgen.clients.llm.own_limits import read_own_limits
 from loadgen.engine.recording.recorder import Recorder
 from loadgen.engine.recording.slo_windows import Watches
-from loadgen.engine.recording.stream_series import goodputs_of
+from loadgen.engine.recording.stream_series import Goodput, goodputs_of
 from loadgen.measure.deltas.delta import Delta
 from loadgen.measure.deltas.series_key import CUT_OFF
 from loadgen.measure.merging.merge import Merge
@@ -32,6 +33,7 @@ class Ask:
     """One request to a model. Times in µs from its call.
 
     reads: (time, tokens) of each read with tokens. wait_us: from when it was due to its call; None: no due time.
+    own: limits of its own (`slo=`), in µs.
     """
 
     at_ns: int
@@ -41,6 +43,11 @@ class Ask:
     wait_us: int | None = None
     name: str = "chat"
     journey: str = "ask"
+    own: tuple[tuple[str, int], ...] = ()
+
+    @property
+    def own_limits(self) -> Goodput | None:
+        return read_own_limits({name: f"{us}us" for name, us in self.own}) if self.own else None
 
     @property
     def end_ns(self) -> int:
@@ -103,7 +110,7 @@ class Made:
 
 def made_up(seed: int, *, warm: bool = True) -> Made:
     """A run that follows from the seed; two journeys ask models, and a third one does not."""
-    draw = Random(seed)
+    draw, draw_own = Random(seed), Random(-seed - 1)
     intervals = draw.randint(2, 6)
     outcomes = draw.choice(
         (("ok",), ("ok",) * 6 + ("timeout", "http 503", "stream truncated"), ("http 503", "timeout"))
@@ -120,9 +127,9 @@ def made_up(seed: int, *, warm: bool = True) -> Made:
         took = max(us, draw.randint(1, 900)) if outcome != "ok" else us
         wait = draw.choice((None, 0, draw.randint(0, 400)))
         at = draw.randrange(intervals * L)
-        asks.append(
-            Ask(at, took, tuple(reads), outcome, wait, draw.choice(NAMES), draw.choice(("ask", "ask", "support")))
-        )
+        name, journey = draw.choice(NAMES), draw.choice(("ask", "ask", "support"))
+        own = draw_own.choice(((), (), (("ttft", 700),), (("tpot", 60), ("e2e", 900)), (("ttft_due", 400),)))
+        asks.append(Ask(at, took, tuple(reads), outcome, wait, name, journey, own))
     for _ in range(draw.choice((0, 0, 5))):
         journey = draw.choice(("ask", "support", "browse"))
         lost.append(Lost(draw.randrange(intervals * L), draw.choice(("missed", CUT_OFF)), journey))
@@ -155,13 +162,13 @@ def _agent(made: Made, objectives: Sequence[Objective], index: int, agents: int)
                 series = recorder.request_series(one.journey, None, one.name, warmup=one.at_ns < made.warmup_ns)
                 wait = None if one.wait_us is None else one.wait_us * 1_000
                 streams = recorder.streams_of(series)
-                running[one] = streams, streams.begun(T0 + one.at_ns, wait, _token_test(one)), wait
+                running[one] = streams, streams.begun(T0 + one.at_ns, wait, _token_test(one), one.own_limits), wait
         for one in asks:
             if one.end_ns // L == k:
                 streams, run, wait = running.pop(one)
                 if run is not None:
                     run.over(streams)
-                streams.ended(one.times(), T0 + one.at_ns, one.took_us * 1_000, one.outcome, wait)
+                streams.ended(one.times(), T0 + one.at_ns, one.took_us * 1_000, one.outcome, wait, one.own_limits)
         for gone in lost:
             if gone.due_ns // L == k:
                 journey = recorder.journey_series(gone.journey, warmup=gone.due_ns < made.warmup_ns)
@@ -218,7 +225,9 @@ def good_and_bad(objective: Objective, made: Made, journey: str) -> tuple[int, i
     asks = [one for one in made.measured if one.journey == journey and objective.request in (None, one.name)]
     if objective.kind == "goodput":
         lost = [one for one in made.lost if one.journey == journey and one.due_ns >= made.warmup_ns]
-        good = sum(one.outcome == "ok" and _keeps(dict(objective.limits), one) for one in asks)
+        planned = dict(objective.limits)
+        own = [{name: us * 1_000 for name, us in one.own} for one in asks]
+        good = sum(one.outcome == "ok" and _keeps(its or planned, one) for one, its in zip(asks, own, strict=True))
         return good, len(asks) + len(lost)
     values = values_of(objective.metric, asks)
     good = sum(outcome == "ok" and not is_bound and us * 1_000 <= objective.limit for us, outcome, is_bound in values)

@@ -13,7 +13,7 @@ from typing import Any
 
 from loadgen.engine.recording.recorder import Recorder
 from loadgen.engine.recording.stream_series import Goodput
-from loadgen.measure.convention_metrics import RecordedConvention, values_ns
+from loadgen.measure.convention_metrics import RecordedConvention, good_metric, good_ns, values_ns
 from loadgen.measure.conventions import Event, figures
 from loadgen.measure.deltas.delta import Delta, Health
 from loadgen.measure.deltas.series_key import OK, TIMEOUT
@@ -82,8 +82,12 @@ def recorded(
     failing_from: int = 8,
     goodputs: tuple[Goodput, ...] = (),
     conventions: tuple[RecordedConvention, ...] = (),
+    exported: Mapping[RecordedConvention, Mapping[str, int]] | None = None,
 ) -> list[tuple[str, Delta]]:
-    """The (region, delta) pairs of a made-up run, with the figures of these conventions besides our own."""
+    """The (region, delta) pairs of a made-up run, with the figures of these conventions besides our own.
+
+    exported: limits in ns by which requests are good for each of these conventions.
+    """
     found = []
     for seq, (agent, region) in enumerate(AGENTS.items()):
         recorder = Recorder()
@@ -108,6 +112,9 @@ def recorded(
                 for name in conventions if one.outcome == OK else ():
                     for metric, values in values_ns(name, figures(one.events, name)):
                         recorder.trend_series(metric).ok[0].extend(values)
+                    if exported:
+                        good = good_ns(name, figures(one.events, name), exported[name])
+                        recorder.trend_series(good_metric(name)).ok[0].append(good)
                 is_late = one.outcome == TIMEOUT
                 recorder.iteration(journey, one.end_ns, one.end_ns, 0, 0, one.outcome, is_late)
             delta = recorder.flip(k * NS_PER_S, (k + 1) * NS_PER_S, lambda *_: Health(users=5, in_flight=1))

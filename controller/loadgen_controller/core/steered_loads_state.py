@@ -20,6 +20,7 @@ import msgspec
 from loadgen.dsl.plans.spec import LaneSpec, PlanSpec, SteeringSpec
 from loadgen.measure.deltas.outcomes_by_due_interval import BAD, OVERDUE
 from loadgen.measure.deltas.series_key import OK, SeriesKey
+from loadgen.measure.histograms.histogram import Histogram
 from loadgen.measure.merging.merge import Merge
 from loadgen.measure.merging.queries import ALL, Window
 from loadgen.measure.objectives.objective import Objective, evaluate
@@ -329,17 +330,25 @@ def _good(objective: Objective, journey: str, window: Window) -> tuple[int, tupl
 
     A rung is a fraction of the limit (`RUNGS`); error ratios and goodput have no rungs.
     """
-    if objective.kind == "goodput":
+    if objective.kind == "goodput" or objective.is_of_streams:
+        metric = objective.metric if objective.is_of_streams else objective.counting_metric
 
         def test(region: str, key: SeriesKey) -> bool:
-            is_good = key.outcome == OK and not key.warmup and objective.region in (None, region)
-            return is_good and key.journey == journey and objective.covers(key)
+            # An ok answer without a token, such as one of hidden reasoning, has only a lower bound.
+            is_ok = key.outcome == OK and key.metric == metric and not (key.warmup or key.censored)
+            return is_ok and objective.region in (None, region) and key.journey == journey and objective.covers(key)
 
-        return window.count_of([n for n, _ in window.matching((objective, journey, "good"), test)]), ()
+        numbers = [n for n, _ in window.matching((objective, journey, "good"), test)]
+        return _within(window.sum_of(numbers), objective) if objective.is_of_streams else (window.count_of(numbers), ())
     kind, region = objective.kind_of_series, objective.region or ALL
     if objective.kind == "error_ratio":
         return window.outcomes(kind, journey, objective.step, objective.request, region).get(OK, 0), ()
     ok, _ = window.select(kind, journey, objective.step, objective.request, outcome=OK, region=region)
+    return _within(ok, objective)
+
+
+def _within(ok: Histogram, objective: Objective) -> tuple[int, tuple[int, ...]]:
+    """Return how many values are within the limit of an objective, and how many of those are above each rung."""
     limit_us = objective.limit / NS_PER_US
     good = ok.count_at_most_us(int(limit_us))
     return good, tuple(good - ok.count_at_most_us(int(limit_us * rung)) for rung in RUNGS)

@@ -7,14 +7,16 @@ inconclusive, and the run has the exit code of an invalid run.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Literal
 
 import msgspec
 
+from loadgen.measure.deltas.series_key import OTHER, OWN_LIMITS_TAG
 from loadgen.measure.deltas.stream_health import JUDGED_AS, MetricValidity
 from loadgen.measure.merging.merge import Merge
 from loadgen.measure.objectives.objective import Objective, SloResult
+from loadgen.measure.objectives.terms import GOODPUT_LIMITS, metrics_of_limits
 from loadgen.units import NS_PER_US, format_duration, format_ratio, quantity
 from loadgen_controller.core.shares import Assignment
 from loadgen_controller.judging.unfit_cause import Driver
@@ -26,7 +28,7 @@ from loadgen_controller.judging.validity import (
     drivers_of,
 )
 
-__all__ = ["held_back", "stream_validity"]
+__all__ = ["held_back", "metrics_of_own_limits", "misled", "stream_validity"]
 
 
 def stream_validity(assignment: Assignment, merge: Merge) -> dict[str, MetricValidity]:
@@ -101,10 +103,16 @@ def _advice(drivers: Sequence[Driver]) -> str:
 
 
 def held_back(
-    slos: Sequence[SloResult], objectives: Sequence[Objective], validity: Mapping[str, MetricValidity]
+    slos: Sequence[SloResult],
+    objectives: Sequence[Objective],
+    validity: Mapping[str, MetricValidity],
+    own: Sequence[str] = (),
 ) -> tuple[tuple[SloResult, ...], tuple[str, ...]]:
-    """Return the results, and a sentence for each one that became inconclusive because its metric is invalid."""
-    metrics = {objective.text: objective.judged_metrics for objective in objectives}
+    """Return the results, and a sentence for each one that became inconclusive because its metric is invalid.
+
+    own: metrics that also decide each goodput (`metrics_of_own_limits`).
+    """
+    metrics = {one.text: (*one.judged_metrics, *(own if one.kind == "goodput" else ())) for one in objectives}
     results: list[SloResult] = []
     sentences: list[str] = []
     for slo in slos:
@@ -116,3 +124,23 @@ def held_back(
             sentences.append(f"SLO {slo.objective}{whose} is inconclusive: {reason}")
         results.append(slo)
     return tuple(results), tuple(dict.fromkeys(sentences))
+
+
+def metrics_of_own_limits(merge: Merge) -> tuple[str, ...]:
+    """Return the metrics of all limits that requests had of their own (`slo=` of a call)."""
+    keys = merge.keys()
+    own = {value for key in keys if key.kind == "goodput" for name, value in key.tags if name == OWN_LIMITS_TAG}
+    if OTHER in own:
+        return metrics_of_limits(GOODPUT_LIMITS)
+    return metrics_of_limits(
+        dict.fromkeys(limit.partition("<=")[0] for text in sorted(own) for limit in text.split(","))
+    )
+
+
+def misled(followed: Iterable[Objective], validity: Mapping[str, MetricValidity]) -> Iterator[str]:
+    """Yield a sentence for each objective that a load followed, although one of its metrics is invalid."""
+    for objective in followed:
+        invalid = [validity[name] for name in objective.judged_metrics if name in validity]
+        reason = next((one.reason for one in invalid if one.verdict == "invalid"), "")
+        if reason:
+            yield f"the load followed {objective.text}, so its rates are not to be trusted: {reason}"

@@ -29,7 +29,7 @@ from loadgen_controller.judging.completeness import Completeness, Loads, account
 from loadgen_controller.judging.gaps import gaps_of
 from loadgen_controller.judging.iterations_due_by_plan import Basis
 from loadgen_controller.judging.reported_counts_vs_plan import Against, compare_with_plan
-from loadgen_controller.judging.stream_validity import held_back, stream_validity
+from loadgen_controller.judging.stream_validity import held_back, metrics_of_own_limits, misled, stream_validity
 from loadgen_controller.judging.validity import Validity, judge_fitness
 
 __all__ = [
@@ -113,6 +113,8 @@ class Facts:
     """When the first load begins, ns from T0."""
     steered: tuple[tuple[str, str], ...] = ()
     """The result of each steered load: its verdict and a sentence."""
+    followed: tuple[Objective, ...] = ()
+    """The objectives that steered loads follow."""
     stays: tuple[bool, ...] = ()
     """For each load, whether a lost agent's part of it stays with that agent."""
     more_loads: tuple[tuple[int, Profile], ...] = ()
@@ -194,10 +196,10 @@ def judge(facts: Facts, merge: Merge, batches: Batches | None = None) -> Verdict
         if batches is not None:
             slos = with_intervals(slos, facts.objectives, batches)
         streams = stream_validity(facts.assignment, merge)
-        slos, unmeasured = held_back(slos, facts.objectives, streams)
+        slos, unmeasured = held_back(slos, facts.objectives, streams, metrics_of_own_limits(merge))
         findings += _find_in_data(completeness, merge)
         findings += _find_in_validity(validity)
-        findings += [_Finding(ExitCode.INVALID, text) for text in unmeasured]
+        findings += [_Finding(ExitCode.INVALID, text) for text in (*unmeasured, *misled(facts.followed, streams))]
         findings += _find_in_streams(streams)
         findings += _find_in_slos(slos, needs_sure=facts.needs_sure)
         findings += _find_in_steering(facts)

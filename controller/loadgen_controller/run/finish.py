@@ -130,6 +130,7 @@ def facts_of(run: Run, order: Order, record: RunRecord, bug: str = "", basis: Ba
         stays=tuple(bool(lane.stays) for lane in spec.lanes),
         left=dict(run.left),
         steered=tuple((row["verdict"], row["text"]) for row in record.steering if row["verdict"]),
+        followed=tuple(one for lane in spec.lanes if lane.steering is not None for one in lane.steering.objectives),
         more_loads=tuple((lane.after_ns, lane.profile) for lane in spec.lanes[1:]),
         former=record.former,
         basis=basis,

@@ -398,6 +398,9 @@ class HttpxAnswer(httpx.AsyncByteStream):
         """Return nothing: only `user.llm` records figures by the definitions of other tools."""
         return ()
 
+    own_limits: ClassVar[None] = None
+    """Only calls of `user.llm` have limits of their own."""
+
     @staticmethod
     def take_running() -> None:
         """Return None: objectives over windows see the requests of SDKs when they end."""

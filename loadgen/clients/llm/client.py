@@ -16,6 +16,7 @@ import msgspec
 from loadgen.clients.http import HttpClient
 from loadgen.clients.llm.conversation import Conversation
 from loadgen.clients.llm.embeddings import EMBEDDINGS_PATH, Embeddings, NotEmbeddings, read_embeddings
+from loadgen.clients.llm.own_limits import NOT_USED, read_own_limits
 from loadgen.clients.llm.reply import LlmCall, LlmReply
 from loadgen.clients.llm.settings import Llm
 from loadgen.clients.llm.tools import ToolFunction, as_tools
@@ -32,6 +33,7 @@ from loadgen.engine.health.stream_reads import StreamReads
 from loadgen.engine.recording.tagging import GivenTags
 from loadgen.errors import ExpectFailed, RequestFailed, UsageError
 from loadgen.measure.deltas.series_key import OK
+from loadgen.measure.objectives.terms import GoodputLimit
 
 _EXPECT_VECTORS: Final = "expect vectors"
 
@@ -76,6 +78,8 @@ class Asking(TypedDict, total=False):
     """A text, or several, at which the model stops."""
     reasoning: str
     """The effort of reasoning, such as "low"."""
+    slo: Mapping[GoodputLimit, str] | None
+    """Limits of this request, such as {"ttft": "1s"}. They replace those of `goodput(...)` objectives for it."""
     accept: Container[int]
     """Statuses of 400 or more that do not count as errors."""
     tags: GivenTags | None
@@ -247,6 +251,9 @@ class LlmClient:
     ) -> LlmReply:
         """Send a request, and return its reply when the head of the answer has arrived."""
         settings, http = self.settings, self.http
+        own = read_own_limits(asking.get("slo"))
+        if own is not None and not http.meter.recorder.goodputs:
+            self._worker.note_once(http.meter.recorder, NOT_USED)
         tools, functions = as_tools(asking.get("tools", ()))
         body = encode_json(self._api.body(self._request(content, asking, tools, format, wants_stream)))
         meter, pool = http.meter, http.pool
@@ -259,6 +266,7 @@ class LlmClient:
             self._worker,
             self._reads,
             conventions=tuple(settings.conventions),
+            own=own,
         )
         kind: type[LlmReply] = reply_class(LlmReply, pool.limit_bytes, has_phases=pool.has_phases)
         call.begin()

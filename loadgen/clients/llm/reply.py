@@ -32,7 +32,7 @@ from loadgen.clients.response.streams import StreamedReply
 from loadgen.engine.health.stream_reads import StreamReads
 from loadgen.engine.recording.kept_streams import StreamEvents
 from loadgen.engine.recording.recorded_series import RequestSeries
-from loadgen.engine.recording.stream_series import RunningStream
+from loadgen.engine.recording.stream_series import Goodput, RunningStream
 from loadgen.engine.recording.user_meter import Meter
 from loadgen.errors import ExpectFailed, RequestFailed
 from loadgen.measure.convention_metrics import RecordedConvention
@@ -72,6 +72,8 @@ class LlmCall:
     """Other tools by whose definitions the figures are also recorded."""
     running: RunningStream | None = None
     """The running request, for objectives over windows; None if the plan has none of these."""
+    own: Goodput | None = None
+    """The limits of this request (`slo=`), which replace those of goodput objectives; None: it has none."""
     cold: str = ""
     """Why the request is cold (`worker.py`); empty if it is not."""
     _is_under_way: bool = False
@@ -136,7 +138,7 @@ class LlmReply(StreamedReply):
         self.body = b""
         """The body; for a stream only its beginning, which a stored failure shows."""
         if meter.recorder.watches_streams:
-            call.running = meter.recorder.streams_of(series).begun(asked_ns, call.wait_ns, self._had_token)
+            call.running = meter.recorder.streams_of(series).begun(asked_ns, call.wait_ns, self._had_token, call.own)
 
     # -- called by the connection (http1.Sink) --------------------------------------------------
 
@@ -361,6 +363,10 @@ class LlmReply(StreamedReply):
     @property
     def wait_ns(self) -> int | None:
         return self._call.wait_ns
+
+    @property
+    def own_limits(self) -> Goodput | None:
+        return self._call.own
 
     def take_running(self) -> RunningStream | None:
         """Return and remove the running request at its end, for objectives over windows; None without these."""

@@ -7,7 +7,7 @@ one after 10 s without requests, and "connection" for a request that opened a co
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, Protocol
 
 from loadgen.clients.llm.tokenizer import Tokenizer
 from loadgen.units import NS_PER_S
@@ -24,10 +24,25 @@ _SHARES: Final = (50, 20, 10, 5, 2, 1)
 """Steps of a difference in %, so that the notes of all workers are the same and appear once."""
 
 
+class Notes(Protocol):
+    """Receives remarks for the operator; a `Recorder`."""
+
+    def note(self, text: str) -> None: ...
+
+
 class LlmWorker:
     """The requests of one worker to the plan's model, as far as they decide which later ones are cold."""
 
-    __slots__ = ("_answers", "_by_server", "_by_tokenizer", "_last_ns", "_under_way", "compares_tokens", "tokenizer")
+    __slots__ = (
+        "_answers",
+        "_by_server",
+        "_by_tokenizer",
+        "_last_ns",
+        "_noted",
+        "_under_way",
+        "compares_tokens",
+        "tokenizer",
+    )
 
     def __init__(self, tokenizer: Tokenizer | None = None) -> None:
         self.tokenizer = tokenizer
@@ -38,6 +53,7 @@ class LlmWorker:
         self._last_ns = 0
         """When a request last began or ended, `perf_counter_ns`; 0: none has begun."""
         self._under_way = 0
+        self._noted: set[str] = set()
 
     def begun(self, now_ns: int) -> str:
         """Register that a request begins, and return why it is cold: "first", "idle", or "" if it is not.
@@ -72,6 +88,12 @@ class LlmWorker:
             f"the tokenizer of the plan counts over {share} % {more} tokens than the server in the same answers: check "
             "that its file belongs to this model"
         )
+
+    def note_once(self, notes: Notes, text: str) -> None:
+        """Add a remark for the operator, unless this worker has added it before."""
+        if text not in self._noted:
+            self._noted.add(text)
+            notes.note(text)
 
     def ended(self, now_ns: int) -> None:
         """Register that a request has ended, also if it was cancelled."""

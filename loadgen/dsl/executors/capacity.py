@@ -18,7 +18,7 @@ docs/how-often-wrong.md has the error rates of both.
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from math import exp, log
 from typing import Final
@@ -48,6 +48,9 @@ _LEAST_WINDOWS: Final = 6
 _START_SHARE: Final = 64
 _WAITS: Final = ("ttft", "ttft_due", "ttfo", "e2e")
 """Limits of a goodput that a queue at the model breaks."""
+_GAPS: Final = ("tpot", "stall", "itl", "icl")
+_EVENTS: Final[Mapping[str, str]] = {"itl": "tokens", "icl": "reads"}
+"""Metrics of which an answer has many values, and what has them."""
 
 
 @dataclass(slots=True)
@@ -109,6 +112,9 @@ class Limit(SteeringExecutor):
                 float(one.budget.allowed),
                 one.limit / NS_PER_S if one.kind == "percentile" else None,
                 max((limit_ns for name, limit_ns in one.limits if name in _WAITS), default=0) / NS_PER_S,
+                is_late=bool(one.limits) or one.is_of_streams,
+                is_of_gaps=one.metric in _GAPS,
+                events=_EVENTS.get(one.metric, ""),
             )
             for one in self.steered
         )
@@ -201,7 +207,9 @@ class Limit(SteeringExecutor):
                 seen = round(climb.stay.count(i))
                 need = format_duration(round(aim.least / climb.asked_per_s) * NS_PER_S)
                 at = format_rate(climb.asked_per_s)
-                return f"; too few samples: {seen} in this window, {aim.least:g} needed, which takes {need} at {at}"
+                answers = " answers" if aim.events else ""
+                text = f"{seen}{answers} in this window, {aim.least:g} needed, which takes {need} at {at}"
+                return f"; too few samples: {text}"
         return ""
 
     def _seen(self, stays: Sequence[Stay]) -> str:
@@ -218,9 +226,11 @@ class Limit(SteeringExecutor):
         if aim.limit_s is None:
             return f"{aim.text}{whose}: {worst.bad / worst.count * 100:.3g} % of {worst.count:.0f}"
         q = f"p({100 - aim.allowed * 100:g})"
+        of = f"the {aim.events} of {worst.count:.0f} answers" if aim.events else f"{worst.count:.0f}"
         if share > 1:
-            return f"{aim.text}{whose}: {q} above it, {worst.bad:.0f} of {worst.count:.0f} missed"
-        return f"{aim.text}{whose}: {q} about {share * aim.limit_s * 1e3:.3g} ms of {worst.count:.0f}"
+            bad = f"{worst.bad / worst.count * 100:.3g} %" if aim.events else f"{worst.bad:.0f}"
+            return f"{aim.text}{whose}: {q} above it, {bad} of {of} missed"
+        return f"{aim.text}{whose}: {q} about {share * aim.limit_s * 1e3:.3g} ms of {of}"
 
 
 class Hold(Limit):
@@ -300,7 +310,8 @@ def hold(
     """Return an open load that finds the highest rate at which the objectives are met, and holds it.
 
     Args:
-        objectives: such as `p(99) < "300ms"`, `error_ratio() < "1%"`. Each journey must meet all of them.
+        objectives: such as `p(99) < "300ms"`, `error_ratio() < "1%"`, `p(95, metric="ttft") < "500ms"`. Each journey
+            must meet all of them.
         upto: the highest allowed rate: "1000/s".
         duration: of the whole load.
         start: the initial rate; by default `upto` / 64.

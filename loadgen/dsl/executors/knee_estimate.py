@@ -195,7 +195,7 @@ def _measured(stays: Sequence[Stay], aims: Sequence[Aim]) -> _Measured:
     of = [aims[worst.objective] for _, worst in seen]
     slopes = [aim.slope if aim.limit_s is None else min(aim.slope, tail.slope or aim.slope) for aim in of]
     in_flight = [
-        RATIO_IN_FLIGHT if aim.limit_s is None else stay.rate_per_s * aim.limit_s
+        RATIO_IN_FLIGHT if aim.limit_s is None or aim.is_of_gaps else stay.rate_per_s * aim.limit_s
         for (stay, _), aim in zip(seen, of, strict=True)
     ]
     return _Measured(

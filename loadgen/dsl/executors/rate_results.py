@@ -36,6 +36,12 @@ class Aim:
     """Time limit in seconds; None for an error ratio and for goodput."""
     waits_s: float = 0.0
     """For goodput, the longest limit on a time to a token, in seconds. A rate shows its effect only after this time."""
+    is_late: bool = False
+    """Whether it judges streams: a good one counts only when its answer ends, which can be long after the limit."""
+    is_of_gaps: bool = False
+    """Whether it limits gaps between tokens, so that limit times rate is not the number of requests in flight."""
+    events: str = ""
+    """What it counts if an answer has many of them: "tokens" or "reads"; empty for one result a request."""
 
     @property
     def least(self) -> float:
@@ -101,11 +107,13 @@ class Stay:
     tallies: tuple[RateTally, ...] = ()
     weight: float = 1.0
 
-    def plus(self, parts: Iterable[Part], length_s: float) -> Stay:
+    def plus(self, parts: Iterable[Part], length_s: float, weights: Sequence[float] = ()) -> Stay:
+        """Return the stay with further results. weights: of one result, by objective; (): 1."""
         tallies = {(one.objective, one.journey): one for one in self.tallies}
         for part in parts:
             key = part.objective, part.journey
-            tallies[key] = tallies.get(key, RateTally(*key)).plus(part.good, part.bad, part.slower)
+            weight = weights[part.objective] if weights else 1.0
+            tallies[key] = tallies.get(key, RateTally(*key)).plus(part.good, part.bad, part.slower, weight)
         return replace(self, length_s=self.length_s + length_s, tallies=tuple(tallies.values()))
 
     def count(self, objective: int) -> float:

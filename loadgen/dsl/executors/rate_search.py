@@ -28,6 +28,11 @@ so that a target in trouble is not loaded for long. Then the rate falls to a lev
 does not exceed any more: the generator's limit, not the target's knee. Before the search ends
 there, it tries the higher rate once more, because the machine may be calm by then.
 
+A stream counts when its answer ends, which may be long after the limit. So objectives on streams also
+ignore the mean time of an answer after each change of the rate: by Little's law, what is in flight
+divided by what ends in a second. Tokens of an answer are not independent. Objectives that count tokens
+weigh them so that all tokens of an answer are one result.
+
 Three broken windows in a row mean that the target has changed, so earlier stays count
 little from then on.
 """
@@ -80,6 +85,8 @@ _CONTRAST: Final = 0.8
 """The lower rate is where the percentile is about 1 / (1 + this) of the limit."""
 _CONTRASTS: Final = (0.08, 0.4)
 """Least and most that the lower rate is below the knee, as a share."""
+_LONGEST_ANSWER_S: Final = 300.0
+"""Answers are not waited for longer than this: of a frozen target, none would end."""
 _FLOOR: Final = 1 / 64
 """The lowest rate to try, as share of the start rate. If objectives fail there, they are never met."""
 
@@ -160,13 +167,27 @@ class Climb:
     note: str = ""
     """Why the search learns nothing at the moment; "" if it does."""
     now_s: float = 0.0
+    answer_s: float = 0.0
+    """Mean time of an answer when the current rate came into force, if the objectives judge streams."""
+    finished: int = 0
+    """Iterations that have ended so far."""
+    events: tuple[int, ...] = ()
+    """Results so far, by objective."""
 
     def upto(self, terms: ClimbTerms) -> float:
         return min(terms.upto_per_s, self.ceiling_per_s)
 
+    def weights(self, terms: ClimbTerms) -> tuple[float, ...]:
+        """Return how much one result counts, by objective: 1, or the share that a token is of an answer."""
+        return tuple(
+            min(1.0, max(1, self.finished) / max(1, events)) if aim.events else 1.0
+            for aim, events in zip(terms.aims, self.events, strict=True)
+        )
+
 
 def begin(terms: ClimbTerms) -> Climb:
-    return Climb(Phase.GROWING, terms.start_per_s, f"starting at {format_rate(terms.start_per_s)}")
+    why = f"starting at {format_rate(terms.start_per_s)}"
+    return Climb(Phase.GROWING, terms.start_per_s, why, events=(0,) * len(terms.aims))
 
 
 def step(terms: ClimbTerms, climb: Climb, look: Look) -> Climb:
@@ -179,15 +200,16 @@ def step(terms: ClimbTerms, climb: Climb, look: Look) -> Climb:
         return climb
     if not look.is_sound:
         return _unsound(terms, climb, look)
-    climb = replace(climb, unfit_s=0.0, unfit_and_bad_s=0.0, note="")
+    climb = replace(_counted(climb, look), unfit_s=0.0, unfit_and_bad_s=0.0, note="")
     if not look.is_steady or look.rate_per_s <= 0 or abs(log(look.rate_per_s / climb.asked_per_s)) > 1e-9:
         return climb  # the decided rate is not in force yet
     if climb.from_s is None:
-        settled_s = look.from_s + settling_s(terms, climb.asked_per_s, climb.phase)
-        climb = replace(climb, from_s=settled_s, began_s=look.from_s, stay=Stay(climb.asked_per_s))
+        answer_s = _answer_s(terms, look)
+        settled_s = look.from_s + settling_s(terms, climb.asked_per_s, climb.phase) + answer_s
+        climb = replace(climb, from_s=settled_s, began_s=look.from_s, stay=Stay(climb.asked_per_s), answer_s=answer_s)
     if climb.phase is Phase.DRAINING:
         return _drain(terms, climb, look)
-    stay = climb.stay.plus(look.parts, look.length_s)
+    stay = climb.stay.plus(look.parts, look.length_s, climb.weights(terms))
     if broken := _broken(terms, climb, stay):
         return _break(terms, replace(climb, stay=stay), broken)
     if climb.from_s is not None and look.from_s < climb.from_s - 1e-9:
@@ -216,6 +238,24 @@ def settling_s(terms: ClimbTerms, rate_per_s: float, phase: Phase = Phase.TRACKI
     """
     limit_s = terms.limit_s
     return min(limit_s + 0.4 * rate_per_s * limit_s**2, window_s(terms, rate_per_s, phase))
+
+
+def _counted(climb: Climb, look: Look) -> Climb:
+    """Return the state with the results of one more observation counted, for the weights of tokens."""
+    events = list(climb.events)
+    for part in look.parts:
+        events[part.objective] += part.good + part.bad
+    return replace(climb, finished=climb.finished + look.finished, events=tuple(events))
+
+
+def _answer_s(terms: ClimbTerms, look: Look) -> float:
+    """Return the mean time of an answer, in seconds; 0 if no objective judges streams.
+
+    It is that of an iteration, with think time: an iteration with several answers loads the target until its end.
+    """
+    if not any(aim.is_late for aim in terms.aims):
+        return 0.0
+    return min(look.in_flight * look.length_s / max(1, look.finished), _LONGEST_ANSWER_S)
 
 
 # -- windows -----------------------------------------------------------------------------------
@@ -250,6 +290,8 @@ def _broken(terms: ClimbTerms, climb: Climb, stay: Stay) -> str:
         whole = one.count * max(1.0, length_s / max(stay.length_s, 1e-9))
         if one.bad >= _LEAST_BAD and one.bad > terms.breaks * aim.allowed * whole:
             whose = f" of {one.journey}" if one.journey and len(stay.tallies) > 1 else ""
+            if aim.events:
+                return f"{one.bad / one.count * 100:.3g} % of the {aim.events}{whose} missed {aim.text}"
             bad, count = format_count(round(one.bad)), format_count(round(one.count))
             return f"{bad} of {count}{whose} missed {aim.text}"
     return ""
@@ -344,7 +386,8 @@ def _drain(terms: ClimbTerms, climb: Climb, look: Look) -> Climb:
         middle = climb.knee.counted if terms.is_search else climb.knee.rate(terms.quantile)
         further = min(max(middle, terms.floor_per_s), climb.upto(terms))
         return _move(climb, Phase.TRACKING, further, f"the backlog is gone: up to {format_rate(further)}")
-    patience_s = _DRAINING * max(terms.every_s, _LIMITS_WHILE_GROWING * terms.limit_s) + _DRAINING / climb.asked_per_s
+    short_s = max(terms.every_s, _LIMITS_WHILE_GROWING * terms.limit_s, climb.answer_s)
+    patience_s = _DRAINING * (short_s + 1 / climb.asked_per_s)
     if look.to_s - climb.began_s > patience_s:
         rate = climb.asked_per_s
         return _fall(terms, climb, rate / 2, f"the backlog does not drain at {format_rate(rate)}")

@@ -159,8 +159,8 @@ class SteeringExecutor(Authored):
                     message = f"{name}: {one.objective.text}: a load can only follow response times and error ratios"
                     hint = 'write p(99) < "300ms" or error_ratio() < "1%"'
                     if one.objective.is_of_streams or one.objective.limits:
-                        message += ", or a goodput without load= and tags="
-                        hint = 'write goodput(ttft="500ms") > "95%"'
+                        message += ", and percentiles of stream times and goodputs without load= and tags="
+                        hint = 'write p(95, metric="ttft") < "500ms" or goodput(ttft="500ms") > "95%"'
                     yield one.origin.fault(message, hint)
             else:
                 yield self._origin.fault(f"{name}: {one!r} is not an objective", 'write p(99) < "300ms"')

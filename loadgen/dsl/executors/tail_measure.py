@@ -28,7 +28,7 @@ __all__ = ["RATIO_IN_FLIGHT", "Tail", "measure_tail"]
 Floats = npt.NDArray[np.float64]
 
 RATIO_IN_FLIGHT: Final = 5.0
-"""For objectives without a time limit, clusters are calculated with this number of iterations in flight."""
+"""For objectives on no time, or on gaps between tokens, clusters are calculated with this number in flight."""
 _PRIOR: Final = 0.25
 """Clusters of an M/M/1 queue in heavy traffic."""
 _PRIOR_WINDOWS: Final = 8.0
@@ -111,7 +111,8 @@ def _excess(group: Sequence[Stay], rate_per_s: float, worst: RateTally, aim: Aim
     if aim.limit_s is not None:
         of_limit = exp(worst.distance(aim))
         rung = _rung(max(of_limit / 2, RUNGS[-1]))
-        unit = (rate_per_s * aim.limit_s * of_limit) ** 2 * (RUNGS[rung] / of_limit) ** _POWER
+        in_flight = RATIO_IN_FLIGHT if aim.is_of_gaps else rate_per_s * aim.limit_s
+        unit = (in_flight * of_limit) ** 2 * (RUNGS[rung] / of_limit) ** _POWER
         # With part of the time the same for all, most results are above half of the percentile. A longer time then
         # shows that they do not cluster.
         while rung is not None and _slow(worst, rung) > worst.count / 2:

@@ -2,7 +2,7 @@
 
 A request is good if it ended ok and kept all limits. Goodput is the share of good requests among all offered ones: the
 requests that ended, and one for each iteration that was missed or cut off. Each journey that sends requests to models
-has its own share.
+has its own share. A request whose call has `slo=` is judged by these limits instead.
 """
 
 from __future__ import annotations
@@ -93,7 +93,8 @@ def goodput(
         hint = near if near.startswith("did you mean") else f"limit one of {', '.join(given)}"
         faults.append(origin.fault(f"goodput({name}=...): unknown metric", hint))
     if not unknown and all(value is None for value in given.values()):
-        faults.append(origin.fault("goodput(): no limit is given", 'write goodput(ttft="500ms", tpot="50ms")'))
+        hint = 'write goodput(ttft="500ms", tpot="50ms"); requests with slo= are judged by their own limits instead'
+        faults.append(origin.fault("goodput(): no limit is given", hint))
     expression = f"goodput({arguments(texts, scope.texts, over.texts)})"
     fields = {**scope.fields, "limits": tuple(limits)}
     return GoodputValue(origin, "goodput", expression, over, fields, tuple(faults), '"95%"', ">")

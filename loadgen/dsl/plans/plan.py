@@ -91,6 +91,8 @@ from loadgen.dsl.users.user_factory import Ways
 from loadgen.engine.recording.tagging import TagSpec
 from loadgen.errors import Fault, ScenarioError
 from loadgen.measure.convention_metrics import convention_specs
+from loadgen.measure.deltas.custom import MetricSpec
+from loadgen.measure.objectives.exported_goodput import exported_limits
 from loadgen.measure.objectives.objective import Objective
 from loadgen.profiles.profile import OpenProfile, Profile, UserProfile
 from loadgen.units import format_duration
@@ -471,6 +473,11 @@ class Plan:
         if faults:
             raise ScenarioError(faults)
 
+    def _convention_specs(self) -> tuple[MetricSpec, ...]:
+        if self.llm is None:
+            return ()
+        return convention_specs(self.llm.conventions, exported_limits(self.watched, self.llm.conventions))
+
     def spec(self) -> PlanSpec:
         """Return the plan without code, with the overrides applied, as it is stored and sent to the controller.
 
@@ -520,7 +527,7 @@ class Plan:
             random=self.random,
             metrics=(
                 *(metric.spec for metric in self.metrics),
-                *(() if self.llm is None else convention_specs(self.llm.conventions)),
+                *self._convention_specs(),
             ),
             secrets=self.secrets,
             environment=self.overrides.env,

@@ -9,7 +9,7 @@ is lost or counted twice. All times are ns of `perf_counter_ns`; this module rea
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import replace
 from itertools import chain
 from typing import Protocol, TypeVar
@@ -32,6 +32,7 @@ from loadgen.engine.recording.stream_series import Goodput, StreamSeries
 from loadgen.engine.recording.tagging import GivenTags, Tagging
 from loadgen.engine.recording.values_to_histogram import Fold, p99
 from loadgen.errors import UsageError
+from loadgen.measure.convention_metrics import RecordedConvention
 from loadgen.measure.deltas.custom import CustomStats, fitting_tags, without_tags
 from loadgen.measure.deltas.delta import Counters, Delta, Health
 from loadgen.measure.deltas.exemplar import Exemplar
@@ -121,6 +122,8 @@ class Recorder:
         """
         self.goodputs: tuple[Goodput, ...] = ()
         """The limits of the plan's goodput objectives; the drive sets them."""
+        self.exported_limits: Mapping[RecordedConvention, Mapping[str, int]] = {}
+        """The limits by which requests are also good or not for another tool; the drive sets them."""
         self.watches_streams = False
         """Whether an objective over windows needs running requests to AI models; the drive sets it."""
         self.take_loads: Callable[[], tuple[LoadCounts, ...]] = tuple

@@ -7,7 +7,8 @@ to models, good and bad. The values of a stream that failed belong to the series
 
 A `goodput` objective sets limits for the metrics of one request. For each objective of this kind, each request has one
 value in the series of kind "goodput". Its outcome is `ok` if the request kept all limits, `SLOW` if it broke one, and
-the request's own outcome if that failed. The value is its number of output tokens.
+the request's own outcome if that failed. The value is its number of output tokens. A request may have limits of its own
+(`slo=` of its call). They replace those of every goodput objective, and its values have them as a tag.
 
 Objectives over windows also watch requests that still run (`RunningStream`).
 """
@@ -17,12 +18,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import inf
+from typing import Final
 
 from loadgen.engine.recording.recorded_series import MAX_OUTCOMES, Watch
 from loadgen.measure.deltas.series_key import (
     GOODPUT_TAG,
     OK,
     OTHER,
+    OWN_LIMITS_TAG,
     SKIPPED,
     SLOW,
     STREAM_METRICS,
@@ -36,18 +39,30 @@ from loadgen.measure.histograms.histogram import MAX_NS
 from loadgen.measure.objectives.terms import Objective, is_judged
 from loadgen.measure.streams import StreamTimes
 
-__all__ = ["Goodput", "RunningStream", "StreamSeries", "goodputs_of"]
+__all__ = ["MAX_OWN_LIMITS", "Goodput", "RunningStream", "StreamSeries", "goodputs_of"]
+
+MAX_OWN_LIMITS: Final = 20
+"""Most distinct limits of their own that the requests of one row have in reports; the rest is "(other)".
+
+Each request is judged by its limits all the same.
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class Goodput:
-    """The limits of one or more goodput objectives, if these have the same limits.
+    """The limits that a good request keeps: of one or more goodput objectives, or of the call of one request.
 
     limits: by name (`terms.GOODPUT_LIMITS`), the greatest good value in ns. text: identifies the limits.
     """
 
     text: str
     limits: Mapping[str, int]
+
+    @property
+    def running_ns(self) -> int | None:
+        """Return the age at which a request without a token is bad, whatever becomes of it; None: at none."""
+        # Whoever waits for the first token also waits for the last.
+        return min((limit_ns for name, limit_ns in self.limits.items() if name in ("ttft", "e2e")), default=None)
 
     def is_kept(self, times: StreamTimes, ttft_due_ns: int) -> bool:
         """Return whether a request that ended ok kept all limits.
@@ -106,13 +121,20 @@ class StreamSeries:
         self._goodputs = tuple(_GoodputSeries(key, one, goodput_watch) for one in goodputs)
 
     def ended(
-        self, times: StreamTimes, asked_ns: int, response_ns: int, outcome: str, wait_ns: int | None = None
+        self,
+        times: StreamTimes,
+        asked_ns: int,
+        response_ns: int,
+        outcome: str,
+        wait_ns: int | None = None,
+        own: Goodput | None = None,
     ) -> None:
         """HOT, once a request to a model: budget 1.5 µs + 60 ns a token (bench/llm.py). Record its stream metrics.
 
         Args:
             asked_ns: when the journey called, `perf_counter_ns`. response_ns: until it ended.
             wait_ns: from when the request was due to its call; None: it had no due time.
+            own: the limits of its call, which replace those of goodput objectives.
         """
         ttft_due_ns = -1
         if outcome is OK or outcome == OK:
@@ -151,7 +173,7 @@ class StreamSeries:
         if self.due_watch is not None and wait_ns is not None:
             _show_due(self.due_watch, times, asked_ns, response_ns, outcome, wait_ns)
         for one in self._goodputs:
-            one.ended(times, asked_ns, outcome, ttft_due_ns)
+            one.ended(times, asked_ns, outcome, ttft_due_ns, own)
 
     def read(self, prompt_tokens: int) -> None:
         """Record the prompt tokens of an ok request that has no stream, such as one for embeddings; -1: unknown."""
@@ -204,21 +226,24 @@ class StreamSeries:
             self.watch is not None or self.due_watch is not None or any(one.watch is not None for one in self._goodputs)
         )
 
-    def begun(self, asked_ns: int, wait_ns: int | None, has_token: Callable[[], bool]) -> RunningStream | None:
+    def begun(
+        self, asked_ns: int, wait_ns: int | None, has_token: Callable[[], bool], own: Goodput | None = None
+    ) -> RunningStream | None:
         """Register a request that begins, and return it as its watches see it; None if it has no watch.
 
         Its end, in any series, must be registered by `over` or `gone`. has_token: whether its first token has come.
+        own: the limits of its call.
         """
         if not self.is_watched:
             return None
-        running = RunningStream(self, asked_ns, wait_ns, has_token)
+        running = RunningStream(self, asked_ns, wait_ns, has_token, own)
         if self.watch is not None:
             self.watch.begun(asked_ns, running.idle_ns)
         if self.due_watch is not None and wait_ns is not None:
             self.due_watch.begun(asked_ns, running.idle_from_due_ns)
         for one in self._goodputs:
             if one.watch is not None:
-                one.watch.begun(asked_ns, running.idle_from_due_ns)
+                one.watch.begun(asked_ns, running.idle_by(one.goodput))
         return running
 
     def void(self, asked_ns: int, wait_ns: int | None) -> None:
@@ -254,10 +279,18 @@ class RunningStream:
     Its age counts until its first token. After that it is 0, so the request is undecided until its end.
     """
 
-    __slots__ = ("_asked_ns", "_has_token", "_series", "_wait_ns")
+    __slots__ = ("_asked_ns", "_has_token", "_own", "_series", "_wait_ns")
 
-    def __init__(self, series: StreamSeries, asked_ns: int, wait_ns: int | None, has_token: Callable[[], bool]) -> None:
+    def __init__(
+        self,
+        series: StreamSeries,
+        asked_ns: int,
+        wait_ns: int | None,
+        has_token: Callable[[], bool],
+        own: Goodput | None = None,
+    ) -> None:
         self._series, self._asked_ns, self._wait_ns, self._has_token = series, asked_ns, wait_ns, has_token
+        self._own = own
 
     def idle_ns(self, now_ns: int) -> int:
         """Return the part of the time since the call that is not its age."""
@@ -267,11 +300,26 @@ class RunningStream:
         """Return the same for an age that counts from when the request was due: below 0 without a token."""
         return now_ns - self._asked_ns if self._has_token() else -(self._wait_ns or 0)
 
+    def idle_by(self, planned: Goodput) -> Callable[[int], int]:
+        """Return `idle_from_due_ns` for the watch of a goodput, which compares ages with the limit of `planned`.
+
+        With limits of its own, the request's age is shifted by the difference of the two limits. Without a limit of its
+        own for the first token or the last, its age is 0.
+        """
+        own = self._own
+        if own is None:
+            return self.idle_from_due_ns
+        own_ns = own.running_ns
+        if own_ns is None:
+            return lambda now_ns: now_ns - self._asked_ns
+        later_ns = own_ns - (planned.running_ns or 0)
+        return lambda now_ns: self.idle_from_due_ns(now_ns) + (0 if self._has_token() else later_ns)
+
     def over(self, series: StreamSeries) -> None:
         """Register that it ends in `series`, which may not be the one in which it began."""
         if series is not self._series:
             self.void()
-            series.begun(self._asked_ns, self._wait_ns, self._has_token)
+            series.begun(self._asked_ns, self._wait_ns, self._has_token, self._own)
 
     def void(self) -> None:
         """Register that it counts neither as good nor as bad."""
@@ -338,32 +386,41 @@ def _shown(outcome: str, *, is_bound: bool) -> str:
 
 
 class _GoodputSeries:
-    """Whether the requests of one row kept the limits of one goodput: a list of output tokens for each outcome."""
+    """Whether the requests of one row kept the limits of one goodput, or their own: lists of output tokens."""
 
-    __slots__ = ("goodput", "key", "values", "watch")
+    __slots__ = ("_own", "goodput", "key", "values", "watch")
 
     def __init__(self, key: SeriesKey, goodput: Goodput, watch: Callable[[SeriesKey], Watch | None]) -> None:
         self.goodput = goodput
         self.key = replace(key, kind="goodput", metric="value", tags=(*key.tags, (GOODPUT_TAG, goodput.text)))
         self.watch = watch(self.key)
-        self.values: dict[str, list[int]] = {}
+        self.values: dict[tuple[str, str], list[int]] = {}
+        """By the text of the request's own limits ("": it had none) and its outcome."""
+        self._own: set[str] = set()
 
-    def ended(self, times: StreamTimes, asked_ns: int, outcome: str, ttft_due_ns: int) -> None:
-        if outcome == OK and not self.goodput.is_kept(times, ttft_due_ns):
+    def ended(
+        self, times: StreamTimes, asked_ns: int, outcome: str, ttft_due_ns: int, own: Goodput | None = None
+    ) -> None:
+        if outcome == OK and not (own or self.goodput).is_kept(times, ttft_due_ns):
             outcome = SLOW
-        values = self.values.get(outcome)
+        text = "" if own is None else own.text
+        values = self.values.get((text, outcome))
         if values is None:
-            if len(self.values) >= MAX_OUTCOMES:
+            if text and text not in self._own:
+                text = text if len(self._own) < MAX_OWN_LIMITS else OTHER
+                self._own.add(text)
+            if len(self.values) >= MAX_OUTCOMES * (1 + len(self._own)):
                 outcome = OTHER
-            values = self.values.setdefault(outcome, [])
+            values = self.values.setdefault((text, outcome), [])
         values.append(_tokens(max(0, times.output_tokens)))
         if self.watch is not None:
             self.watch.ended(asked_ns, 0, outcome)
 
     def swap(self) -> Iterator[tuple[SeriesKey, list[int]]]:
         taken, self.values = self.values, {}
-        for outcome, values in taken.items():
-            yield replace(self.key, outcome=outcome), values
+        for (own, outcome), values in taken.items():
+            tags = (*self.key.tags, (OWN_LIMITS_TAG, own)) if own else self.key.tags
+            yield replace(self.key, outcome=outcome, tags=tags), values
 
 
 def _tokens(n: int) -> int:

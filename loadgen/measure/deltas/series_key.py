@@ -18,6 +18,7 @@ __all__ = [
     "MISSED",
     "OK",
     "OTHER",
+    "OWN_LIMITS_TAG",
     "PHASES",
     "SKIPPED",
     "SLOW",
@@ -93,6 +94,8 @@ COLD_TAG: Final = "cold"
 """The tag with the reason why a request to an AI model is cold (`loadgen/clients/llm/worker.py`)."""
 GOODPUT_TAG: Final = "goodput"
 """The tag of a goodput series that holds its limits, as in "ttft<=500ms,tpot<=50ms"."""
+OWN_LIMITS_TAG: Final = "own limits"
+"""The tag of a goodput series of requests that have limits of their own (`slo=` of a call). It holds these limits."""
 
 
 @dataclass(frozen=True, slots=True)

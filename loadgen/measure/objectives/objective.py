@@ -18,6 +18,7 @@ from fractions import Fraction
 
 import numpy as np
 import numpy.typing as npt
+from msgspec.structs import replace
 
 from loadgen.measure.deltas.series_key import OK, Kind
 from loadgen.measure.histograms.histogram import Histogram
@@ -34,7 +35,7 @@ from loadgen.measure.objectives.terms import (
     exact,
     is_judged,
 )
-from loadgen.measure.objectives.whole_run_values import Missing, each_check, evaluate_value, groups
+from loadgen.measure.objectives.whole_run_values import Missing, each_check, evaluate_value, groups, own_limits_text
 from loadgen.measure.objectives.windowed_values import Stretch, evaluate_windows, has_requests
 from loadgen.measure.objectives.words import describe, number_text, span_text, time_text, unsure_text
 from loadgen.units import NS_PER_MS, NS_PER_S, NS_PER_US, format_count, format_duration
@@ -190,7 +191,11 @@ def _evaluate_values(
         if objective.kind == "goodput":
             found = [name for name in found if has_requests(index, merge.due, name)]
         names = objective.judged_journeys(journeys, found)
-        return tuple(evaluate_windows(objective, index, merge.due, name, stretch) for name in names)
+        results = tuple(evaluate_windows(objective, index, merge.due, name, stretch) for name in names)
+        if objective.kind != "goodput":
+            return results
+        texts = [own_limits_text(objective, merge, name, "in the whole run, ") for name in names]
+        return tuple(replace(one, detail=one.detail + text) for one, text in zip(results, texts, strict=True))
     span_ns = _span(merge, from_ns, end_ns)
     known = 0 <= missing_share < 1
     missing = Missing() if complete else Missing(Fraction(missing_share) if known and missing_share else None)

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Final, Literal
+from typing import Final, Literal, get_args
 
 import msgspec
 
@@ -23,6 +23,7 @@ from loadgen.measure.deltas.series_key import (
     MISSED,
     SKIPPED,
     STREAM_METRICS,
+    STREAM_TIMES,
     TOKEN_METRICS,
     TOKEN_NS,
     UNTAGGED,
@@ -40,6 +41,7 @@ __all__ = [
     "LOST",
     "SCRIPT",
     "Gap",
+    "GoodputLimit",
     "Objective",
     "ObjectiveKind",
     "Operator",
@@ -48,6 +50,8 @@ __all__ = [
     "TagSelector",
     "exact",
     "is_judged",
+    "limits_text",
+    "metrics_of_limits",
 ]
 
 SloVerdict = Literal["passed", "failed", "inconclusive"]
@@ -72,7 +76,8 @@ FAILED_VALUES: Final[Mapping[Metric, Metric]] = {
 """The metrics in whose percentiles a failed event is above every value, and the metric that has a value of each failed
 event. Each ended request to a model has one value of ttft. The events of itl are tokens, and those of icl are reads.
 """
-GOODPUT_LIMITS: Final[tuple[str, ...]] = ("ttft", "ttft_due", "ttfo", "tpot", "itl", "stall", "e2e")
+GoodputLimit = Literal["ttft", "ttft_due", "ttfo", "tpot", "itl", "stall", "e2e"]
+GOODPUT_LIMITS: Final[tuple[str, ...]] = get_args(GoodputLimit)
 """Metrics of a request that a goodput objective can limit. itl: the request's mean, which is its tpot."""
 LOST: Final = (MISSED, CUT_OFF)
 """Outcomes of iterations that goodput counts as offered and not good, because they did not end."""
@@ -84,6 +89,19 @@ def is_judged(outcome: str) -> bool:
     False for skipped iterations and for faults of the scenario's code.
     """
     return outcome != SKIPPED and not outcome.startswith(SCRIPT)
+
+
+def limits_text(limits: Iterable[tuple[str, int]]) -> str:
+    """Return a text that identifies limits of a request, given in ns: "ttft<=500ms,tpot<=50ms"."""
+    return ",".join(f"{name}<={limit_ns / NS_PER_MS:.15g}ms" for name, limit_ns in limits)
+
+
+def metrics_of_limits(names: Iterable[str]) -> tuple[str, ...]:
+    """Return the metrics that a run must be able to measure for limits of these names.
+
+    The itl of one request is its mean, which a late read disturbs as little as tpot.
+    """
+    return tuple("tpot" if name == "itl" else name for name in names)
 
 
 class TagSelector(msgspec.Struct, frozen=True, kw_only=True):
@@ -167,8 +185,7 @@ class Objective(msgspec.Struct, frozen=True, kw_only=True):
         invalid. The result is empty for counts and custom metrics.
         """
         if self.kind == "goodput":
-            # The itl of one request is its mean, which a late read disturbs as little as tpot.
-            return tuple("tpot" if name == "itl" else name for name, _ in self.limits)
+            return metrics_of_limits(name for name, _ in self.limits)
         return () if self.of else (self.metric,)
 
     @property
@@ -194,12 +211,14 @@ class Objective(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def goodput_text(self) -> str:
         """Return the text that identifies the limits of a goodput, as in "ttft<=500ms,tpot<=50ms"."""
-        return ",".join(f"{name}<={limit_ns / NS_PER_MS:.15g}ms" for name, limit_ns in self.limits)
+        return limits_text(self.limits)
 
     @property
     def is_steerable(self) -> bool:
         """Return whether a load can follow it: its bad events of one interval show how near its limit is."""
-        return self.is_plain or (self.kind == "goodput" and not (self.tags or self.load))
+        if self.kind == "goodput" or (self.kind == "percentile" and self.metric in STREAM_TIMES):
+            return not (self.tags or self.load) and (self.kind == "goodput") != self.is_upper
+        return self.is_plain
 
     @property
     def is_plain(self) -> bool:

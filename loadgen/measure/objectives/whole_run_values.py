@@ -25,7 +25,7 @@ from math import ceil
 from msgspec.structs import replace
 
 from loadgen.measure.deltas.custom import CHECK, CustomStats
-from loadgen.measure.deltas.series_key import OK, TOKEN_NS, Metric, SeriesKey
+from loadgen.measure.deltas.series_key import OK, OWN_LIMITS_TAG, TOKEN_NS, Metric, SeriesKey
 from loadgen.measure.histograms.histogram import Histogram
 from loadgen.measure.merging.merge import Merge
 from loadgen.measure.merging.queries import ALL, Measured
@@ -39,13 +39,14 @@ from loadgen.measure.objectives.terms import (
     exact,
     is_judged,
 )
-from loadgen.measure.objectives.words import events_text, number_text, plain_number, value_text
+from loadgen.measure.objectives.words import OWN_LIMITS_WORDS, events_text, number_text, plain_number, value_text
 from loadgen.units import NS_PER_S, NS_PER_US, format_count, format_duration, format_ratio
 
-__all__ = ["NO_DATA", "Missing", "each_check", "evaluate_value", "groups"]
+__all__ = ["NO_DATA", "Missing", "each_check", "evaluate_value", "groups", "own_limits_text"]
 
 NO_DATA = "there are no data for it"
 _MISSING = "data are missing"
+_SHOWN_LIMITS = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -298,7 +299,36 @@ def _goodput(objective: Objective, merge: Measured, journey: str | None, missing
     of = f"{events_text(objective, offered, None)} were good"
     if lost:
         of += f", {format_count(lost)} of these are iterations that were missed or cut off"
+    of += own_limits_text(objective, merge, journey)
     return _ratio(objective, outcomes.get(OK, 0), offered, missing, of)
+
+
+def _own_limits(objective: Objective, merge: Measured, journey: str | None) -> dict[str, tuple[int, int]]:
+    """Return (good, all) requests by the limits of their own that they had; {} if none had any."""
+    found: dict[str, tuple[int, int]] = {}
+    for number, key in _matching(objective, merge, journey, objective.counting_metric):
+        own = dict(key.tags).get(OWN_LIMITS_TAG)
+        if own is not None:
+            good, count = found.get(own, (0, 0))
+            n = merge.count_of((number,))
+            found[own] = good + n * (key.outcome == OK), count + n
+    return found
+
+
+def own_limits_text(objective: Objective, merge: Measured, journey: str | None, when: str = "") -> str:
+    """Return how many requests were judged by limits of their own, and the share of good ones for the commonest.
+
+    It continues the detail of a goodput. "" if no request had limits of its own. when: the time that is meant, as
+    "in the whole run, ".
+    """
+    own = _own_limits(objective, merge, journey)
+    if not own:
+        return ""
+    count = sum(n for _, n in own.values())
+    common = sorted(own.items(), key=lambda one: (-one[1][1], one[0]))[:_SHOWN_LIMITS]
+    parts = [f"{format_ratio(good / n)} of {format_count(n)} with {limits}" for limits, (good, n) in common]
+    more = f", and {len(own) - len(parts)} more" if len(own) > len(parts) else ""
+    return f"; {when}{format_count(count)} were judged by {OWN_LIMITS_WORDS} (slo=): {', '.join(parts)}{more}"
 
 
 def _lost(objective: Objective, merge: Measured, journey: str | None) -> int:

@@ -13,6 +13,7 @@ from loadgen.measure.objectives.terms import Objective, SloResult
 from loadgen.units import NS_PER_MS, format_count, format_duration, format_ratio, quantity
 
 __all__ = [
+    "OWN_LIMITS_WORDS",
     "RUN_LONGER",
     "bad_share_text",
     "count_for_sure",
@@ -29,6 +30,8 @@ __all__ = [
 
 RUN_LONGER: Final = "Run longer, or at a higher rate"
 """The remedy for a verdict that is not sure."""
+OWN_LIMITS_WORDS: Final = "limits of their own"
+"""In the detail of a goodput: some requests were judged by other limits (`slo=` of their call)."""
 _NOUNS: Final = {"journey": ("iteration", "iterations"), "step": ("step", "steps"), "request": ("request", "requests")}
 _NOUNS_OF: Final[Mapping[Metric, tuple[str, str]]] = {
     **dict.fromkeys(STREAM_METRICS, ("request to a model", "requests to models")),

@@ -17,7 +17,7 @@ from loadgen.errors import UsageError
 from loadgen.measure.convention_metrics import convention_metric
 from loadgen.measure.histograms.histogram import Histogram
 from loadgen.measure.merging.queries import Measured
-from loadgen.report.exports.llm_stats import TOKENS, duration_s, of_convention, of_ours, statistics
+from loadgen.report.exports.llm_stats import TOKENS, duration_s, good_requests, of_convention, of_ours, statistics
 from loadgen.report.summary_reader import Summary
 
 __all__ = ["aiperf_csv", "aiperf_json"]
@@ -45,6 +45,8 @@ _HEADERS: Final = {
     "total_output_tokens": "Total Output Tokens",
     "total_osl": "Total Output Sequence Length",
     "total_isl": "Total Input Sequence Length",
+    "good_request_count": "Good Request Count",
+    "goodput": "Goodput",
 }
 """Tags of metrics, and their names in the CSV file."""
 _RECORDED: Final = {
@@ -63,6 +65,14 @@ _NOTE: Final = (
 _OURS: Final = (
     " time_to_first_token and time_to_first_output_token are loadgen's own: they are the same for streams without a"
     " refusal."
+)
+_GOODPUT: Final = (
+    " goodput is of the limits of the first goodput objective without journey, step, request, region, load and tags;"
+    " limits of single requests (slo=) do not count."
+)
+_NO_GOODPUT: Final = (
+    ' goodput is missing: it needs Llm(conventions=("aiperf",)) and a goodput objective with limits that AIPerf has'
+    " (ttft, ttfo, tpot or itl, e2e), without journey, step, request, region, load and tags."
 )
 
 _Metric = dict[str, object]
@@ -144,6 +154,12 @@ def _metrics(summary: Summary, measured: Measured) -> Iterator[tuple[str, _Metri
             "total_token_throughput": ("tokens/sec", round((tokens_in + tokens_out) / lasted_s, 4)),
             "request_throughput": ("requests/sec", round(llm.ok / lasted_s, 4)),
         }
+    good = good_requests(measured, "aiperf")
+    if good is not None and lasted_s > 0:
+        single |= {
+            "good_request_count": ("requests", good),
+            "goodput": ("requests/sec", round(good / lasted_s, 4)),
+        }
     for tag, (unit, value) in single.items():
         yield tag, {"unit": unit, "avg": value}
 
@@ -158,7 +174,7 @@ def _note(found: dict[str, _Metric], measured: Measured) -> str:
     if missing:
         note += f" Missing, because the plan did not record this convention: {', '.join(missing)}."
         note += ' Add Llm(conventions=("aiperf",)), or --convention aiperf to loadgen llm.'
-    return f"{note} goodput is missing: loadgen's is a share of all due requests, AIPerf's a rate of good ones."
+    return note + (_GOODPUT if "goodput" in found else _NO_GOODPUT)
 
 
 def _name(tag: str, metric: _Metric) -> str:

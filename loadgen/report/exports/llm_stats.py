@@ -12,13 +12,14 @@ from typing import Final
 
 import numpy as np
 
+from loadgen.measure.convention_metrics import ONE_NS, good_metric
 from loadgen.measure.deltas.series_key import OK, TOKEN_NS, StreamMetric
 from loadgen.measure.histograms.histogram import Histogram, highest_us, lowest_us, percentiles
 from loadgen.measure.merging.queries import Measured
 from loadgen.report.summary_reader import Summary
 from loadgen.units import NS_PER_MS
 
-__all__ = ["MS", "TOKENS", "duration_s", "of_convention", "of_ours", "statistics"]
+__all__ = ["MS", "TOKENS", "duration_s", "good_requests", "of_convention", "of_ours", "statistics"]
 
 MS: Final = NS_PER_MS
 TOKENS: Final = TOKEN_NS
@@ -59,6 +60,12 @@ def of_convention(measured: Measured, name: str) -> Histogram:
     name: as `convention_metric` returns it.
     """
     return measured.select("trend", request=name, metric="value")[0]
+
+
+def good_requests(measured: Measured, convention: str) -> int | None:
+    """Return how many requests were good after the warm-up, by a tool's definition; None if that was not recorded."""
+    found = of_convention(measured, good_metric(convention))
+    return found.sum_ns // ONE_NS if found.total else None
 
 
 def duration_s(summary: Summary) -> float:

@@ -14,7 +14,7 @@ from loadgen.measure.convention_metrics import convention_metric
 from loadgen.measure.deltas.series_key import OK
 from loadgen.measure.merging.queries import Measured
 from loadgen.measure.run_folder.kept_stream_log import KeptOfRun
-from loadgen.report.exports.llm_stats import duration_s, of_convention, statistics
+from loadgen.report.exports.llm_stats import duration_s, good_requests, of_convention, statistics
 from loadgen.report.kept_stream_tables import cut_ns_of
 from loadgen.report.summary_reader import Summary
 from loadgen.units import NS_PER_S
@@ -33,6 +33,14 @@ _NOTE: Final = (
 _MISSING: Final = (
     ' The times are null, because the plan did not record this convention: add Llm(conventions=("vllm",)),'
     " or --convention vllm to loadgen llm. loadgen report --convention vllm computes them of the kept streams."
+)
+_GOODPUT: Final = (
+    " request_goodput is of the limits of the first goodput objective without journey, step, request, region, load and"
+    " tags; limits of single requests (slo=) do not count."
+)
+_NO_GOODPUT: Final = (
+    ' request_goodput is null: it needs Llm(conventions=("vllm",)) and a goodput objective with limits that vLLM has'
+    " (ttft, tpot or itl, e2e), without journey, step, request, region, load and tags."
 )
 
 
@@ -57,10 +65,13 @@ def vllm_bench(summary: Summary, measured: Measured, kept: KeptOfRun | None = No
         name: statistics(of_convention(measured, convention_metric("vllm", ours)), (50.0, 99.0))
         for name, ours in _TIMES.items()
     }
+    good = good_requests(measured, "vllm")
     document: dict[str, object] = {
         "date": summary.started_at,
         "convention": "vllm",
-        "convention_note": _NOTE + ("" if any(found.values()) else _MISSING),
+        "convention_note": _NOTE
+        + ("" if any(found.values()) else _MISSING)
+        + (_NO_GOODPUT if good is None else _GOODPUT),
         "loadgen_run_id": summary.run_id,
         "duration": round(lasted_s, 3),
         "completed": llm.ok,
@@ -68,7 +79,7 @@ def vllm_bench(summary: Summary, measured: Measured, kept: KeptOfRun | None = No
         "total_input_tokens": tokens_in,
         "total_output_tokens": tokens_out,
         "request_throughput": _rate(llm.ok, lasted_s),
-        "request_goodput": None,
+        "request_goodput": None if good is None else _rate(good, lasted_s),
         "output_throughput": _rate(tokens_out, lasted_s),
         "total_token_throughput": _rate(tokens_in + tokens_out, lasted_s),
         "max_output_tokens_per_s": None,

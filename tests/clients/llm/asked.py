@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 from time import perf_counter_ns
 from typing import Any
@@ -15,7 +15,9 @@ from loadgen.dsl.users.user_factory import UserFactory, Ways
 from loadgen.dsl.users.user_runner import BoundJourney, JourneyLife
 from loadgen.engine.load.user_iterations import Arrival
 from loadgen.engine.recording.recorder import Recorder
+from loadgen.engine.recording.stream_series import Goodput
 from loadgen.engine.recording.tagging import Tagging, TagSpec
+from loadgen.measure.convention_metrics import RecordedConvention
 from loadgen.measure.deltas.series_key import SeriesKey
 
 __all__ = ["Asked", "asked"]
@@ -58,14 +60,23 @@ class Asked:
 
 
 async def asked(
-    url: str, journey: Callable[[User], Awaitable[Any]], *, times: int = 1, due_ago_ns: int | None = None, **llm: Any
+    url: str,
+    journey: Callable[[User], Awaitable[Any]],
+    *,
+    times: int = 1,
+    due_ago_ns: int | None = None,
+    goodputs: tuple[Goodput, ...] = (),
+    exported: Mapping[RecordedConvention, Mapping[str, int]] | None = None,
+    **llm: Any,
 ) -> Asked:
     """Run iterations of a journey by one user, one after the other.
 
-    due_ago_ns: how long ago each iteration was due; None: it has no due time. llm: settings of the plan's `Llm`.
+    due_ago_ns: how long ago each iteration was due; None: it has no due time. goodputs: limits of the plan. exported:
+    limits by which requests are good for other tools. llm: settings of the plan's `Llm`.
     """
     settings = replace(Llm(model="sim"), **llm)
     recorder = Recorder(tagging=Tagging([TagSpec(name=name, values=values) for name, values in LLM_TAGS.items()]))
+    recorder.goodputs, recorder.exported_limits = goodputs, exported or {}
     factory = UserFactory(Ways({"": url}, llm=settings), TcpNetwork(), None, seed=7)
     said: list[str] = []
     life = factory.life(recorder, [BoundJourney("j", journey)], fresh=True, report=said.append)

@@ -39,6 +39,24 @@ frozen = Plan(
     drain="1s",
     slos=[goodput(ttft="500ms", window="2s", abort=True) > "90%"],
 )
+
+
+@journey
+async def classes(user: User) -> None:
+    await user.llm.chat(prompt(tokens=16), max_tokens=20)
+    await user.llm.chat(prompt(tokens=16), max_tokens=20, slo={"ttft": "9s"})
+    talk = user.llm.conversation()
+    await talk.ask(prompt(tokens=16), max_tokens=20, slo={"ttft": "1ms", "tpot": "9s"})
+
+
+mixed = Plan(
+    target="http://127.0.0.1:1",
+    llm=frozen_llm,
+    mix=classes,
+    load=arrivals("10/s").hold("3s"),
+    regions={"eu-west-1": 0.5, "us-east-1": 0.5},
+    slos=[goodput(ttft="8s") > "50%", goodput(ttft="8s", window="1s") > "10%"],
+)
 knee = Plan(
     target="http://127.0.0.1:1",
     llm=llm,
