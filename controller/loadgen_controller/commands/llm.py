@@ -104,6 +104,14 @@ def main(
             help="First part of each level, which is left out of its figures. Default: 10s.",
         ),
     ] = None,
+    all_levels: Annotated[
+        bool,
+        typer.Option(
+            "--all-levels",
+            rich_help_panel=_WORK,
+            help="Run all levels, also those above a saturated one. Default: the run ends after a saturated level.",
+        ),
+    ] = False,
     input_tokens: Annotated[
         int, typer.Option("--input", metavar="TOKENS", rich_help_panel=_WORK, help="Tokens of each prompt.")
     ] = 1024,
@@ -155,7 +163,8 @@ def main(
     """Load an AI model, and show time to first token, tokens/s and exact percentiles of all agents.
 
     It writes a scenario, prints it, and runs it as `loadgen run` does. With several levels of --users or --rate, the
-    report has a table of levels, and the level above which the throughput no longer grows.
+    report has a table of levels, and the level above which the throughput no longer grows. The run ends after a level
+    that is saturated: its requests in flight and time to first token grew until it ended.
 
     Exit codes are those of `loadgen run`.
     """
@@ -171,6 +180,7 @@ def main(
         duration=duration,
         each=each,
         settle=settle,
+        has_all_levels=all_levels,
         input=input_tokens,
         output=output_tokens,
         is_exact=exactly,

@@ -63,6 +63,8 @@ class LlmRequest:
     duration: str | None = None
     each: str | None = None
     settle: str | None = None
+    has_all_levels: bool = False
+    """Whether a sweep goes on after a saturated level."""
     input: int = 1024
     output: int = 256
     is_exact: bool = False
@@ -131,7 +133,8 @@ def _load(errors: CollectedErrors, asked: LlmRequest) -> tuple[str, str]:
     if is_sweep and asked.duration is not None:
         errors.add("--duration cannot be used with several levels", "write --each 1m, the duration of each level")
     if not is_sweep and (rates or users):
-        for option, given in (("--each", asked.each), ("--settle", asked.settle)):
+        options = (("--each", asked.each), ("--settle", asked.settle), ("--all-levels", asked.has_all_levels or None))
+        for option, given in options:
             if given is not None:
                 hint = "write --duration 1m, or several levels: --users 1,2,4,8"
                 errors.add(f"{option} needs several levels", hint)
@@ -146,7 +149,11 @@ def _load(errors: CollectedErrors, asked: LlmRequest) -> tuple[str, str]:
         )
     shape = "" if asked.is_even else ".poisson()"
     if is_sweep:
-        of = f"levels([{', '.join(rates or users)}], each={_quoted(each or '')}, settle={_quoted(settle or '')})"
+        values = [parse_rate(text.strip('"')) for text in rates] or [float(text) for text in users]
+        # Levels that fall, or go up and down, are all run: those after a saturated one may be below it.
+        stop = "" if asked.has_all_levels or values != sorted(values) else ", stop_when_saturated=True"
+        times = f"each={_quoted(each or '')}, settle={_quoted(settle or '')}"
+        of = f"levels([{', '.join(rates or users)}], {times}{stop})"
         words = f"at {', '.join(rates)}".replace('"', "") if rates else f"{', '.join(users)} users"
         return (f"arrivals(){shape}.{of}" if rates else f"users().{of}"), words
     held = f"hold({_quoted(duration or '')})"
