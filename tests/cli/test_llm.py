@@ -51,7 +51,11 @@ def test_conventions_of_other_tools_are_settings_of_the_plan() -> None:
 @pytest.mark.parametrize(
     ("options", "load_text", "levels"),
     [
-        ({"users": "1,2,4"}, 'users().levels([1, 2, 4], each="1m", settle="10s", stop_when_saturated=True)', ["1", "2", "4"]),
+        (
+            {"users": "1,2,4"},
+            'users().levels([1, 2, 4], each="1m", settle="10s", stop_when_saturated=True)',
+            ["1", "2", "4"],
+        ),
         (
             {"rate": "1/s, 30/m", "each": "30s", "settle": "0s", "is_even": True},
             'arrivals().levels(["1/s", "30/m"], each="30s", settle="0s")',

@@ -6,13 +6,18 @@ level after it had settled, or in a closed load, whose user was ready then. Some
 Rates are counted by when requests ended: within the level, after it had settled. An overloaded target ends fewer than
 were due, and the rest ends in a later level. A request counts with all of its tokens when it ends.
 
+`tokens` are those of all requests of the level that ended, failed ones too: what the level has cost.
+
+`in_flight` is the mean number of requests in flight between the end of settling and the end of the level, of the whole
+plan. `queued` is the mean number of requests that waited at the server in this time, by a probe.
+
 `saturated` is whether the requests in flight and the time to the first token both grew while the level lasted
 (`saturation.py`). Both signals are by when requests began and ended, of the whole plan.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -23,6 +28,7 @@ from loadgen.measure.deltas.series_key import (
     MISSED,
     OK,
     STREAM_TIMES,
+    TOKEN_NS,
     Kind,
     Metric,
     SeriesKey,
@@ -31,6 +37,7 @@ from loadgen.measure.histograms.histogram import Histogram
 from loadgen.measure.merging.queries import Measured
 from loadgen.measure.results.figures import figures
 from loadgen.measure.results.level_intervals import EndedByInterval, LevelSpan
+from loadgen.measure.results.stream_figures import TOKEN_COUNTS
 from loadgen.measure.statistics.level_knee import LevelRate, find_level_knee, rate_of_parts
 from loadgen.measure.statistics.saturation import is_saturated
 from loadgen.units import NS_PER_S, quantity
@@ -43,13 +50,15 @@ class LevelFacts:
     """The levels of a run that the measurements do not contain.
 
     texts: the values of their tag, in order. unit: "users" or "/s". spans: when they were, for those that were held to
-    their end; () if the load was changed during the run. ended: what ended when; None: unknown.
+    their end; () if the load was changed during the run. ended: what ended when; None: unknown. queued: by level, the
+    mean number of requests that waited at the server, and the number of samples; {} without a probe that shows it.
     """
 
     texts: tuple[str, ...] = ()
     unit: str = "users"
     spans: tuple[LevelSpan, ...] = ()
     ended: EndedByInterval | None = field(default=None, compare=False)
+    queued: Mapping[str, tuple[float, int]] = field(default_factory=dict)
 
 
 _STREAM_SHOWN: Final = tuple(metric for metric in STREAM_TIMES if metric != "ttft_due")
@@ -81,11 +90,19 @@ def level_figures(merge: Measured, facts: LevelFacts) -> dict[str, object]:
                 "response_ms": of.figures("request", "response"),
                 **of.streams(),
                 "output_tokens_per_s": _rounded(by_tokens) if any(tokens) else None,
+                "tokens": of.tokens(),
+                "in_flight": None if span is None or facts.ended is None else _mean(*facts.ended.in_flight(span)),
+                "queued": _mean(*facts.queued.get(text, (0.0, 0))),
                 **_saturation(facts.ended, span),
             }
         )
     saturated = {str(line["level"]) for line in lines if line["saturated"]}
     return {"levels": lines, "knee": _knee(facts, requests_s, tokens_s, saturated) if lines else None}
+
+
+def _mean(mean: float, count: int) -> dict[str, object] | None:
+    """Return a mean and the number of its values; None without values."""
+    return {"mean": round(mean, 3), "count": count} if count else None
 
 
 def _saturation(ended: EndedByInterval | None, span: LevelSpan | None) -> dict[str, object]:
@@ -124,6 +141,15 @@ class _Level:
             "tokens_per_s_a_user": round(1_000 / tpot, 3) if isinstance(tpot, float | int) and tpot else None,
             "goodput": self._goodput(),
         }
+
+    def tokens(self) -> dict[str, int] | None:
+        """Return the tokens of all requests that ended, failed ones too; None for other requests."""
+        found = {
+            name: self._sum(list(self._series("request", TOKEN_COUNTS[name], lambda _: True)), is_bound=False)
+            for name in ("prompt", "output")
+        }
+        has_some = any(histogram.total for histogram in found.values())
+        return {name: one.sum_ns // TOKEN_NS for name, one in found.items()} if has_some else None
 
     def figures(self, kind: Kind, metric: Metric) -> dict[str, float | str | None] | None:
         """Return the mean and percentiles, in ms, of what ended ok."""

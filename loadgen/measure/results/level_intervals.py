@@ -124,14 +124,15 @@ class EndedByInterval:
         """Return whether both slopes of a level are up; None if one of them is unknown."""
         return is_saturated(*self.slopes(span))
 
-    def mean_in_flight(self, span: LevelSpan) -> float | None:
-        """Return the mean number of requests in flight in a level after it has settled, weighted by time.
+    def in_flight(self, span: LevelSpan) -> tuple[float, int]:
+        """Return the mean number of requests in flight in a level after it has settled, and of how many intervals.
 
-        In each interval it is the mean of its begin and its end. None if no interval lies wholly in the level.
+        The mean is weighted by time: in each interval it is that of the numbers at its begin and its end. (0, 0) if no
+        interval lies wholly in the level.
         """
         at_edges = self._in_flight(self._intervals(span))
         parts = [(first + last) / 2 for first, last in pairwise(at_edges)]
-        return sum(parts) / len(parts) if parts else None
+        return sum(parts) / len(parts) if parts else 0.0, len(parts)
 
     def known_share(self, span: LevelSpan) -> float:
         """Return the share of a level's intervals of which anything was added, 0 to 1."""
