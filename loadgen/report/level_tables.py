@@ -87,9 +87,7 @@ def _work_table(unit: str, levels: Sequence[Level]) -> Table:
     has_queue = any(one.queued is not None for one in levels)
     has_tokens = any(one.tokens is not None for one in levels)
     most = max(0 if one.in_flight is None else one.in_flight.count for one in levels)
-    note = (
-        f"in flight: mean number of requests, weighted by time, from up to {format_count(most)} intervals of a level."
-    )
+    note = f"in flight: mean number of requests, weighted by time, from up to {format_count(most)} intervals."
     if has_queue:
         most = max(0 if one.queued is None else one.queued.count for one in levels)
         note += f" queued: mean number of requests that waited at the server, from up to {format_count(most)} samples."

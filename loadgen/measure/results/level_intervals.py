@@ -7,7 +7,7 @@ deltas or stored intervals (cells) after a run, and windows while the run goes o
 from __future__ import annotations
 
 from itertools import accumulate, pairwise
-from typing import Final, Protocol
+from typing import Protocol
 
 import numpy as np
 
