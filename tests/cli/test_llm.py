@@ -77,6 +77,27 @@ def test_the_text_is_a_valid_scenario(
     assert (spec.target, spec.secrets, spec.drain_ns) == (URL, ("api-token",), 120_000_000_000)
 
 
+def test_a_sweep_that_rises_stops_after_a_saturated_level_unless_all_levels_are_wanted() -> None:
+    assert "stop_when_saturated=True" in text_of(rate="1/s, 2/s, 3/s")
+    assert "stop_when" not in text_of(rate="1/s, 2/s, 3/s", has_all_levels=True)
+    assert "stop_when" not in text_of(users="4,2,1")
+    assert faults_of(rate="1/s", has_all_levels=True)[0][0] == "--all-levels needs several levels"
+
+
+def test_the_drain_is_as_long_as_an_answer_may_take(tmp_path: Path) -> None:
+    assert 'drain="2m"' in text_of(rate="1/s", output=256)
+    assert 'drain="4m"' in text_of(rate="1/s", output=4096)
+    assert 'drain="2m"' in text_of(rate="1/s", output=4096, goodput="e2e=20s")
+    assert 'drain="5m"' in text_of(rate="1/s", output=1000, goodput="ttft=2s,tpot=250ms")
+    assert 'drain="10m"' in text_of(rate="1/s", output=100_000)  # the time limit of a request
+    for output in (256, 4096, 100_000):
+        (tmp_path / "ask.py").write_text(text_of(rate="1/s", output=output))
+        assert not load(tmp_path / "ask.py", None).warnings
+    short = text_of(rate="1/s", output=4096).replace('drain="4m"', 'drain="1m"')
+    (tmp_path / "ask.py").write_text(short)
+    assert "drain: 1m is shorter than an answer" in load(tmp_path / "ask.py", None).warnings[0].message
+
+
 @pytest.mark.parametrize(
     ("url", "target", "path"),
     [

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from math import isfinite
 from typing import Final, TypeVar, get_args
 
+from loadgen.clients.llm.settings import Llm
 from loadgen.clients.llm_apis.types import ApiName
+from loadgen.dsl.loading.answer_time_check import longest_answer_ns
 from loadgen.dsl.prompts.prompt import MOST_TOKENS
 from loadgen.dsl.secret import name_is_good
 from loadgen.errors import UsageError
 from loadgen.measure.convention_metrics import RECORDABLE
 from loadgen.measure.objectives.terms import GOODPUT_LIMITS
 from loadgen.profiles.levels import MAX_LEVELS
-from loadgen.units import parse_duration, parse_rate, parse_ratio
+from loadgen.units import NS_PER_S, parse_duration, parse_rate, parse_ratio
 from loadgen_controller.collect_option_errors import CollectedErrors
 from loadgen_controller.planning.url_scenario import url_parts
 
@@ -25,7 +27,7 @@ __all__ = ["LlmRequest", "scenario_text"]
 T = TypeVar("T")
 _PATHS: Final = ("", "/", "/v1", "/v1/")
 """Paths of a URL that name the server alone: the client appends the path of the API."""
-_DRAIN: Final = "2m"
+_LEAST_DRAIN_NS: Final = 120 * NS_PER_S
 """Answers of models are long; the default of plans is 30s."""
 
 _SOURCE: Final = '''"""{title}"""
@@ -96,7 +98,7 @@ def scenario_text(errors: CollectedErrors, asked: LlmRequest) -> str:
         if not 1 <= tokens <= MOST_TOKENS:
             errors.add(f"{option}: {tokens:,} tokens are out of range", f"write 1 to {MOST_TOKENS:,}")
     load, load_words = _load(errors, asked)
-    slo = _goodput(errors, asked)
+    slo, limits = _goodput(errors, asked)
     conventions = errors.parse("--convention", asked.convention, lambda text: _listed(text, _convention)) or []
     path = parts.path if parts is not None and parts.path not in _PATHS else ""
     llm = [
@@ -118,7 +120,7 @@ def scenario_text(errors: CollectedErrors, asked: LlmRequest) -> str:
         llm=", ".join(llm),
         load=load,
         slos=f"    slos=[{slo}],\n" if slo else "",
-        drain=_DRAIN,
+        drain=_drain(asked.output, limits),
     )
 
 
@@ -214,13 +216,20 @@ def _tenth(each: str) -> str:
     return f"{parse_duration(each) / 1e10:g}s"
 
 
-def _goodput(errors: CollectedErrors, asked: LlmRequest) -> str:
-    """Return the objective of --goodput as Python text; "" without one."""
+def _drain(output: int, limits: Mapping[str, str]) -> str:
+    """Return a drain in which an answer of so many tokens ends, as text: whole minutes, and at least two."""
+    in_ns = {name: parse_duration(limit) for name, limit in limits.items()}
+    needed_ns = max(_LEAST_DRAIN_NS, longest_answer_ns(output, in_ns, Llm().timeout_ns))
+    return f"{-(-needed_ns // (60 * NS_PER_S))}m"
+
+
+def _goodput(errors: CollectedErrors, asked: LlmRequest) -> tuple[str, dict[str, str]]:
+    """Return the objective of --goodput as Python text, "" without one, and its limits."""
     share = errors.parse("--goodput-share", asked.goodput_share, _share)
     if asked.goodput is None:
         if asked.goodput_share is not None:
             errors.add("--goodput-share needs --goodput", "write --goodput ttft=500ms,tpot=50ms")
-        return ""
+        return "", {}
     limits: dict[str, str] = {}
     for part in asked.goodput.split(","):
         name, _, value = (piece.strip() for piece in part.partition("="))
@@ -233,7 +242,7 @@ def _goodput(errors: CollectedErrors, asked: LlmRequest) -> str:
         elif errors.catch(lambda name=name, value=value: _limit(name, value)):  # type: ignore[misc]
             limits[name] = value
     shown = ", ".join(f"{name}={_quoted(value)}" for name, value in limits.items())
-    return f"goodput({shown}) > {_quoted(share or '95%')}"
+    return f"goodput({shown}) > {_quoted(share or '95%')}", limits
 
 
 def _limit(name: str, value: str) -> str:
