@@ -243,3 +243,25 @@ def test_one_level_with_the_summary_on_stdout_prints_nothing_else_there() -> Non
     assert ends_with(done.exit_code, summary, 0), done.err
     assert (summary["exit_code"], summary["levels"], summary["knee"]) == (done.exit_code, [], None)
     assert "user.llm.chat(prompt(tokens=9), max_tokens=2)" in done.err
+
+
+@pytest.mark.slow
+def test_a_sweep_over_three_agents_ends_after_a_saturated_level(in_folder: Path) -> None:
+    with running_llm("--model", "toy", "--slots", "8", "--ttft", "50ms", "--service", "500ms") as url:
+        probe = f'[probes.vllm]\nurl = "{url}/metrics"\npreset = "vllm"\n'
+        (in_folder / "loadgen.toml").write_text(probe)
+        words = ["--each", "36s", "--settle", "4s", "--input", "20", "--output", "4", "--agents-per-region", "3"]
+        done = asks(url, "--rate", "24/s,48/s,96/s", *words, "--json", "result.json", "--save", "ask.py")
+    summary = json.loads((in_folder / "result.json").read_text())
+    assert ends_with(done.exit_code, summary, 0), done.out + done.err
+    (why,) = (reason for reason in summary["reasons"] if reason.startswith("stopped after"))
+    assert "level 24/s is saturated" in why
+    assert why.endswith("not run: 48/s, 96/s")
+    assert why in " ".join(done.out.split())
+    first, *others = summary["levels"]
+    assert first["saturated"] is True
+    assert first["achieved_per_s"] == pytest.approx(16, rel=0.05)
+    assert first["in_flight"]["mean"] > first["queued"]["mean"] > 50
+    assert first["tokens"]["output"] == 4 * first["requests"]["ok"]
+    assert [(one["achieved_per_s"], one["requests"]["ok"], one["in_flight"]) for one in others] == [(None, 0, None)] * 2
+    assert summary["requests"]["started"] == summary["requests"]["finished"] < 24 * 36 * 1.4

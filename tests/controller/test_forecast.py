@@ -71,9 +71,7 @@ def test_a_drain_shorter_than_an_iteration_of_the_trial_is_shown(tmp_path: Path)
     found = forecast(spec)
     (shown,) = (one for one in lines(spec, found, (), [Tried("browse", 1, 44.2, 0.0)]) if one.startswith("drain"))
     cut = "30.0 s is shorter than an iteration of browse: the end of the load cuts its last ones off"
-    assert shown.endswith(
-        f'{cut}; write drain="45s" or longer'
-    )
+    assert shown.endswith(f'{cut}; write drain="45s" or longer')
     assert not [one for one in lines(spec, found, (), [Tried("browse", 1, 29, 9)]) if one.startswith("drain")]
 
 

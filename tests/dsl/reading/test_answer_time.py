@@ -33,8 +33,8 @@ def warnings_of(folder: Path, *, call: str = "", llm: str = "", plan: str = LOAD
 def test_a_drain_that_cuts_long_answers_off_is_a_warning_with_the_drain_to_write(tmp_path: Path) -> None:
     (found,) = warnings_of(tmp_path, call=", max_tokens=LONG")
     assert found == (
-        "drain: 30.0 s is shorter than an answer of 4,096 tokens may take, 3m26s (1 s to the first token and 50 ms a token"
-        ' are assumed); the end of the load cuts such answers off | write drain="206s", or a lower max_tokens='
+        "drain: 30.0 s is shorter than an answer of 4,096 tokens may take, 3m26s (1 s to the first token and 50 ms a"
+        ' token are assumed); the end of the load cuts such answers off | write drain="206s", or a lower max_tokens='
     )
     assert not warnings_of(tmp_path, call=", max_tokens=LONG", plan=LOAD + ', drain="206s"')
 
@@ -48,7 +48,12 @@ def test_a_drain_that_cuts_long_answers_off_is_a_warning_with_the_drain_to_write
         ("", "", LOAD, ""),  # the server decides
         (", max_tokens=2000", 'timeout="20s"', LOAD, ""),
         (", max_tokens=9000", 'timeout="1m"', LOAD, "may take, 1m (the time limit of Llm)"),
-        (", max_tokens=256", "", LOAD + ', slos=[goodput(ttft="5s", tpot="200ms") > "95%"]', "56.0 s (as long as the obj"),
+        (
+            ", max_tokens=256",
+            "",
+            LOAD + ', slos=[goodput(ttft="5s", tpot="200ms") > "95%"]',
+            "56.0 s (as long as the obj",
+        ),
         (", max_tokens=9000", "", LOAD + ', slos=[goodput(e2e="25s") > "95%"]', ""),
         (
             ", max_tokens=1000",
