@@ -12,7 +12,7 @@ from loadgen import arrivals
 from loadgen.dsl.plans.spec import JourneySpec, LaneSpec
 from loadgen_controller.core.events import Reason
 from loadgen_controller.core.lifecycle import Phase
-from tests.controller.conftest import lapse, on_disk
+from tests.controller.conftest import JumpingClock, lapse, on_disk
 from tests.controller.test_level_stop import S, queue
 from tests.controller.test_restore import Restarts
 from tests.support.fake_agent import FakeAgent
@@ -21,8 +21,16 @@ from tests.support.wire import until
 EACH, SETTLE = 38, 5
 
 
+class StillClock(JumpingClock):
+    """A clock that stands still between two jumps: on a busy machine, the load would end before the deltas arrive."""
+
+    def __call__(self) -> int:
+        return self.ahead_ns
+
+
 @pytest.fixture
-async def run(tmp_path: Path) -> AsyncIterator[Restarts]:
+async def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Restarts]:
+    monkeypatch.setattr("tests.controller.test_restore.JumpingClock", StillClock)
     made = Restarts(tmp_path)
     yield made
     await made.close()
