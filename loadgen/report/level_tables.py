@@ -99,7 +99,7 @@ def _work_table(unit: str, levels: Sequence[Level]) -> Table:
             unit,
             "in flight",
             *(["queued"] if has_queue else []),
-            *(["prompt tokens", "output tokens", "in all"] if has_tokens else []),
+            *(["tokens in", "tokens out", "in all"] if has_tokens else []),
         ),
         tuple(
             (

@@ -265,7 +265,7 @@ def test_the_third_table_has_what_is_known_and_levels_that_were_not_reached_have
     first, second, third = level_tables(read(build(replace(FACTS, levels=facts), merge)))
     assert [[row[0] for row in table.rows] for table in (first, second, third)] == [["4/s", "12/s"]] * 3
     assert first.note.endswith("Not reached: 24/s, 48/s.")
-    assert third.columns == ("rate", "in flight", "queued", "prompt tokens", "output tokens", "in all")
+    assert third.columns == ("rate", "in flight", "queued", "tokens in", "tokens out", "in all")
     assert third.rows[0][2:] == ("-", "0", "1,064", "1,064")
     assert third.rows[1][2:] == ("31.4", "0", "2,660", "2,660")
     merge, facts = run_of({"1": 4, "2": 8}, has_tokens=False)
