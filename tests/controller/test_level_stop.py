@@ -186,16 +186,26 @@ def test_the_look_waits_for_late_agents_and_not_for_ever() -> None:
 
 
 def test_a_level_in_which_an_agent_was_lost_does_not_end_the_run() -> None:
-    for lost_at_s, stops in ((50, False), (None, True)):
+    for lost_at_s, stops in ((50, False), (None, True), (0, True)):  # 0: before the level
         spec, deltas, merge = sweep("12/s", "16/s"), queue([1.5, 2.0]), Merge()
         levels = LevelStop(spec)
         whys = [
-            levels.check(merge, AGENTS, (), ("a9",) if lost_at_s and now_ns > lost_at_s * S else (), now_ns + 100 * MS)
+            levels.check(
+                merge,
+                AGENTS,
+                (),
+                ("a9",) if lost_at_s is not None and now_ns > lost_at_s * S else (),
+                now_ns + 100 * MS,
+            )
             for now_ns in seconds(deltas, merge)
         ]
         assert any(whys) is stops
-    # A loss before the level does not matter.
-    assert LevelStop(spec).check(Merge(), (), (), ("a9",), 0) == ""
+    # A controller that was restarted within the level does not know when the agent was lost.
+    levels, merge = LevelStop(sweep("12/s", "16/s")), Merge()
+    late = [
+        levels.check(merge, AGENTS, (), ("a9",), at) if at > 50 * S else "" for at in seconds(queue([1.5, 2]), merge)
+    ]
+    assert not any(late)
 
 
 @pytest.mark.parametrize("has_checkpoint", [True, False])

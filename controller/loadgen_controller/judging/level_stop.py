@@ -29,6 +29,7 @@ from loadgen.units import NS_PER_S, format_duration
 __all__ = ["LevelStop", "is_over"]
 
 _PATIENCE_NS: Final = 10 * NS_PER_S
+_SOON_NS: Final = 2 * NS_PER_S
 _LEAST_KNOWN: Final = 0.9
 _MOST_NAMED: Final = 5
 
@@ -41,7 +42,8 @@ def is_over(span: LevelSpan, ended: EndedByInterval, *, had_loss: bool) -> bool:
 class LevelStop:
     """Looks at the levels of one run, each once, after its end.
 
-    Cost with 3 agents: 2 µs a call between two changes of the merge; 60 µs for an interval that has changed.
+    Cost: 4 µs a call, and once a second 0.25 ms for each interval that has changed; 0.6 ms for the look at a level of
+    100 s (timeit on a busy machine, least of 7).
     """
 
     def __init__(self, spec: PlanSpec) -> None:
@@ -49,6 +51,8 @@ class LevelStop:
         self._taken: dict[int, int] = {}
         """The revision of each window that was taken."""
         self._spans: tuple[LevelSpan, ...] = ()
+        self._take_ns = 0
+        """When windows are taken again, ns from T0."""
         self._number = 0
         """The level that is looked at next."""
         self._lost_before: frozenset[str] | None = None
@@ -83,10 +87,13 @@ class LevelStop:
         """
         if not self.is_needed:
             return ""
-        self._take(merge)
         span = self._spans[self._number]
+        if clock_ns >= min(self._take_ns, span.end_ns):
+            self._take_ns = clock_ns + NS_PER_S
+            self._take(merge)
         if self._lost_before is None and clock_ns >= span.start_ns:
-            self._lost_before = frozenset(lost)
+            # A controller that was restarted within the level does not know when agents were lost.
+            self._lost_before = frozenset(lost) if clock_ns < span.start_ns + _SOON_NS else frozenset()
         if clock_ns < span.end_ns:
             return ""
         reporting = [agent for agent in live if agent not in finished]

@@ -80,7 +80,7 @@ class EndedByInterval:
         """Replace what is known of an interval for saturation by its window: the requests in flight, and ttft.
 
         Later deltas of the interval change the window, so it can be taken again. `requests` and `tokens` stay.
-        Cost: 20 µs, and 5 µs for each series with ttft.
+        Cost: 0.25 ms (timeit on a busy machine, one series with ttft).
         """
         counters = window.counters()
         self.more_in_flight[window.k] = counters.requests_started - counters.requests_finished
