@@ -13,8 +13,10 @@ from typing import Final, Literal
 
 import msgspec
 
-__all__ = ["PRESETS", "ReadKind", "Row", "RowKind", "kind_of_type", "row_of_metric"]
+__all__ = ["PRESETS", "WAITING", "ReadKind", "Row", "RowKind", "kind_of_type", "row_of_metric"]
 
+WAITING: Final = "waiting"
+"""The row of all presets with the requests that wait at the server."""
 ReadKind = Literal["gauge", "counter", "share", "histogram"]
 RowKind = Literal["gauge", "counter", "share", "histogram", "any"]
 """gauge: the value as it is. counter: the rate of increase. share: the increase of one counter divided by that of
@@ -60,7 +62,7 @@ def _histogram(key: str, title: str, *names: str, is_optional: bool = False) -> 
 PRESETS: Final[dict[str, tuple[Row, ...]]] = {
     "vllm": (
         _gauge("running", "requests running", "vllm:num_requests_running"),
-        _gauge("waiting", "requests waiting", "vllm:num_requests_waiting"),
+        _gauge(WAITING, "requests waiting", "vllm:num_requests_waiting"),
         _gauge(
             "kv_cache",
             "KV cache use",
@@ -99,7 +101,7 @@ PRESETS: Final[dict[str, tuple[Row, ...]]] = {
     ),
     "sglang": (
         _gauge("running", "requests running", "sglang:num_running_reqs"),
-        _gauge("waiting", "requests waiting", "sglang:num_queue_reqs"),
+        _gauge(WAITING, "requests waiting", "sglang:num_queue_reqs"),
         _gauge("kv_cache", "KV cache use", "sglang:token_usage", unit="%", scale=100, is_max=True),
         _gauge("prefix_hits", "prefix cache hits", "sglang:cache_hit_rate", unit="%", scale=100, is_max=True),
         _gauge("generation_tokens", "generation tokens", "sglang:gen_throughput", unit="tokens/s"),

@@ -132,6 +132,22 @@ class Recorded:
             "rows": [_row_figures(row, points.totals.get(key)) for key, row in points.rows.items()],
         }
 
+    def mean_between(self, key: str, start_ns: int, end_ns: int) -> tuple[float, int]:
+        """Return the mean of a gauge of presets, such as "waiting", and its number of samples, in [start_ns, end_ns).
+
+        Times are ns from T0. Values of several probes are added up. (0, 0) without samples, or before T0 is known.
+        """
+        means = []
+        for state in self.probes.values():
+            row = state.points.rows.get(key)
+            if self.t0_ns is None or row is None or row.kind != "gauge":
+                continue
+            found = (p for p in state.points.points[key] if start_ns <= p.at_ns - self.t0_ns < end_ns)
+            values = [point.value * row.scale for point in found if point.value is not None]
+            if values:
+                means.append((sum(values) / len(values), len(values)))
+        return sum(mean for mean, _ in means), min((count for _, count in means), default=0)
+
     # -- for the notebook --------------------------------------------------------------------------
 
     def table(self) -> Iterator[dict[str, object]]:

@@ -40,17 +40,21 @@ MAX_LEVELS: Final = 50
 
 
 class LevelMark(msgspec.Struct, frozen=True, array_like=True):
-    """One stage that is a level. stage: its index. settle: the share of it that does not count, 0 to below 1."""
+    """One stage that is a level. stage: its index. settle: the share of it that does not count, 0 to below 1.
+
+    may_stop: the run ends after the level if the level was saturated and further ones follow.
+    """
 
     stage: int
     settle: float = 0.0
+    may_stop: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class LevelSpan:
     """A level of a load: its text, its value, and when it begins, counts and ends.
 
-    value: iterations/s or users.
+    value: iterations/s or users. may_stop: as in `LevelMark`.
     """
 
     text: str
@@ -58,6 +62,7 @@ class LevelSpan:
     start_ns: int
     settled_ns: int
     end_ns: int
+    may_stop: bool = False
 
 
 def held_spans(spans: Iterable[LevelSpan], load_ns: int | None) -> tuple[LevelSpan, ...]:
@@ -85,6 +90,7 @@ def spans_of_levels(stages: Sequence[Stage], marks: Iterable[LevelMark], *, is_r
             edges[one.stage],
             edges[one.stage] + round(Fraction(one.settle) * stages[one.stage].duration_ns),
             edges[one.stage + 1],
+            one.may_stop,
         )
         for one in marks
     )

@@ -2,21 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from loadgen.report.report_parts import PLACEHOLDER, Table, milliseconds
-from loadgen.report.summary_reader import Level, Percentiles, Summary
+from loadgen.report.summary_reader import Level, LevelMean, Percentiles, Summary
 from loadgen.units import format_count, format_ratio
 
 __all__ = ["knee_line", "level_tables", "saturated_line"]
 
 
 def level_tables(summary: Summary) -> Iterator[Table]:
-    """Yield the table of levels, and for requests to AI models a second one with their times and tokens."""
-    levels = summary.levels
-    if not levels:
+    """Yield the tables of levels: response times, times of requests to AI models, and requests in flight with tokens.
+
+    Levels that the run did not reach have no row; a note names them.
+    """
+    levels = [one for one in summary.levels if one.iterations.due or one.measured_s is not None]
+    left_out = [one.level for one in summary.levels if one not in levels]
+    if not summary.levels:
         return
-    head = ("users" if levels[0].unit == "users" else "rate", "started", "ok", "failed", "ok/s", "p50", "p95", "p99")
+    head = (
+        "users" if summary.levels[0].unit == "users" else "rate",
+        "started",
+        "ok",
+        "failed",
+        "ok/s",
+        "p50",
+        "p95",
+        "p99",
+    )
     has_missed = any(one.iterations.started < one.iterations.due for one in levels)
     rows = tuple(
         (
@@ -33,18 +46,26 @@ def level_tables(summary: Summary) -> Iterator[Table]:
     note = (
         "Times: requests due at the level that ended ok. ok/s: requests that ended in the level after it had settled."
     )
+    if left_out:
+        note += f" Not reached: {', '.join(left_out)}."
     yield Table("Levels: response time of requests, ms", head, rows, note=note)
-    if not any(one.stream_ms for one in levels):
-        return
+    if any(one.stream_ms for one in levels):
+        yield _stream_table(head[0], levels)
+    if any(one.in_flight is not None or one.tokens is not None for one in levels):
+        yield _work_table(head[0], levels)
+
+
+def _stream_table(unit: str, levels: Sequence[Level]) -> Table:
+    """Return the table of the times of requests to AI models."""
     has_goodput = any(one.goodput is not None for one in levels)
     has_saturated = any(one.saturated for one in levels)
     note = "tok/s: output tokens of all users together; a user: 1/tpot p50, what one user sees."
     if has_saturated:
         note += " Saturated: requests in flight and ttft both grew until the level ended."
-    yield Table(
+    return Table(
         "Levels: requests to AI models, ms",
         (
-            head[0],
+            unit,
             *("ttft p50", "p95", "p99", "itl p99", "tpot p50", "tok/s", "a user"),
             *(["goodput"] if has_goodput else []),
             *(["state"] if has_saturated else []),
@@ -59,6 +80,49 @@ def level_tables(summary: Summary) -> Iterator[Table]:
         ),
         note=note,
     )
+
+
+def _work_table(unit: str, levels: Sequence[Level]) -> Table:
+    """Return the table of requests in flight, of those that waited at the server, and of tokens."""
+    has_queue = any(one.queued is not None for one in levels)
+    has_tokens = any(one.tokens is not None for one in levels)
+    most = max(0 if one.in_flight is None else one.in_flight.count for one in levels)
+    note = f"in flight: mean number of requests, weighted by time, from up to {format_count(most)} intervals."
+    if has_queue:
+        most = max(0 if one.queued is None else one.queued.count for one in levels)
+        note += f" queued: mean number of requests that waited at the server, from up to {format_count(most)} samples."
+    if has_tokens:
+        note += " Tokens: of all requests of the level, failed ones too."
+    return Table(
+        "Levels: requests in flight, and tokens" if has_tokens else "Levels: requests in flight",
+        (
+            unit,
+            "in flight",
+            *(["queued"] if has_queue else []),
+            *(["tokens in", "tokens out", "in all"] if has_tokens else []),
+        ),
+        tuple(
+            (
+                one.level,
+                _mean(one.in_flight),
+                *([_mean(one.queued)] if has_queue else []),
+                *(_tokens(one) if has_tokens else []),
+            )
+            for one in levels
+        ),
+        note=note,
+    )
+
+
+def _mean(found: LevelMean | None) -> str:
+    return PLACEHOLDER if found is None else _rate(found.mean)
+
+
+def _tokens(one: Level) -> tuple[str, str, str]:
+    if one.tokens is None:
+        return PLACEHOLDER, PLACEHOLDER, PLACEHOLDER
+    prompt, output = one.tokens.get("prompt", 0), one.tokens.get("output", 0)
+    return format_count(prompt), format_count(output), format_count(prompt + output)
 
 
 def knee_line(summary: Summary) -> str:

@@ -332,6 +332,13 @@ class LevelGoodput(msgspec.Struct, frozen=True):
     limits: str | None = None
 
 
+class LevelMean(msgspec.Struct, frozen=True):
+    """A mean number of requests over a level, and the number of intervals or samples that it is made of."""
+
+    mean: float
+    count: int = 0
+
+
 class Level(msgspec.Struct, frozen=True):
     """The figures of one level of a load. Rates are None if they are unknown."""
 
@@ -350,6 +357,13 @@ class Level(msgspec.Struct, frozen=True):
     output_tokens_per_s: float | None = None
     tokens_per_s_a_user: float | None = None
     goodput: LevelGoodput | None = None
+    tokens: dict[str, int] | None = None
+    """"prompt" and "output", of all requests of the level that ended; None for other requests, and in older summaries.
+    """
+    in_flight: LevelMean | None = None
+    """The requests in flight, weighted by time; None if unknown."""
+    queued: LevelMean | None = None
+    """The requests that waited at the server; None without a probe that shows it."""
     saturated: bool | None = None
     """Whether the requests in flight and ttft both grew while the level lasted; None: unknown."""
 

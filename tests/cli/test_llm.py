@@ -67,7 +67,11 @@ def test_conventions_of_other_tools_are_settings_of_the_plan() -> None:
 @pytest.mark.parametrize(
     ("options", "load_text", "levels"),
     [
-        ({"users": "1,2,4"}, 'users().levels([1, 2, 4], each="1m", settle="10s")', ["1", "2", "4"]),
+        (
+            {"users": "1,2,4"},
+            'users().levels([1, 2, 4], each="1m", settle="10s", stop_when_saturated=True)',
+            ["1", "2", "4"],
+        ),
         (
             {"rate": "1/s, 30/m", "each": "30s", "settle": "0s", "is_even": True},
             'arrivals().levels(["1/s", "30/m"], each="30s", settle="0s")',
@@ -87,6 +91,27 @@ def test_the_text_is_a_valid_scenario(
     spec = load(tmp_path / "ask.py", None, check_secrets=False).plan.spec()
     assert [span.text for span in spec.lanes[0].level_spans] == levels
     assert (spec.target, spec.secrets, spec.drain_ns) == (URL, ("api-token",), 120_000_000_000)
+
+
+def test_a_sweep_that_rises_stops_after_a_saturated_level_unless_all_levels_are_wanted() -> None:
+    assert "stop_when_saturated=True" in text_of(rate="1/s, 2/s, 3/s")
+    assert "stop_when" not in text_of(rate="1/s, 2/s, 3/s", has_all_levels=True)
+    assert "stop_when" not in text_of(users="4,2,1")
+    assert faults_of(rate="1/s", has_all_levels=True)[0][0] == "--all-levels needs several levels"
+
+
+def test_the_drain_is_as_long_as_an_answer_may_take(tmp_path: Path) -> None:
+    assert 'drain="2m"' in text_of(rate="1/s", output=256)
+    assert 'drain="4m"' in text_of(rate="1/s", output=4096)
+    assert 'drain="2m"' in text_of(rate="1/s", output=4096, goodput="e2e=20s")
+    assert 'drain="5m"' in text_of(rate="1/s", output=1000, goodput="ttft=2s,tpot=250ms")
+    assert 'drain="10m"' in text_of(rate="1/s", output=100_000)  # the time limit of a request
+    for output in (256, 4096, 100_000):
+        (tmp_path / "ask.py").write_text(text_of(rate="1/s", output=output))
+        assert not load(tmp_path / "ask.py", None).warnings
+    short = text_of(rate="1/s", output=4096).replace('drain="4m"', 'drain="1m"')
+    (tmp_path / "ask.py").write_text(short)
+    assert "drain: 1m is shorter than an answer" in load(tmp_path / "ask.py", None).warnings[0].message
 
 
 @pytest.mark.parametrize(
@@ -280,3 +305,25 @@ def test_one_level_with_the_summary_on_stdout_prints_nothing_else_there() -> Non
     assert ends_with(done.exit_code, summary, 0), done.err
     assert (summary["exit_code"], summary["levels"], summary["knee"]) == (done.exit_code, [], None)
     assert "user.llm.chat(prompt(tokens=9), max_tokens=2)" in done.err
+
+
+@pytest.mark.slow
+def test_a_sweep_over_three_agents_ends_after_a_saturated_level(in_folder: Path) -> None:
+    with running_llm("--model", "toy", "--slots", "8", "--ttft", "50ms", "--service", "500ms") as url:
+        probe = f'[probes.vllm]\nurl = "{url}/metrics"\npreset = "vllm"\n'
+        (in_folder / "loadgen.toml").write_text(probe)
+        words = ["--each", "36s", "--settle", "4s", "--input", "20", "--output", "4", "--agents-per-region", "3"]
+        done = asks(url, "--rate", "24/s,48/s,96/s", *words, "--json", "result.json", "--save", "ask.py")
+    summary = json.loads((in_folder / "result.json").read_text())
+    assert ends_with(done.exit_code, summary, 0), done.out + done.err
+    (why,) = (reason for reason in summary["reasons"] if reason.startswith("stopped after"))
+    assert "level 24/s is saturated" in why
+    assert why.endswith("not run: 48/s, 96/s")
+    assert why in " ".join(done.out.split())
+    first, *others = summary["levels"]
+    assert first["saturated"] is True
+    assert first["achieved_per_s"] == pytest.approx(16, rel=0.05)
+    assert first["in_flight"]["mean"] > first["queued"]["mean"] > 50
+    assert first["tokens"]["output"] == 4 * first["requests"]["ok"]
+    assert [(one["achieved_per_s"], one["requests"]["ok"], one["in_flight"]) for one in others] == [(None, 0, None)] * 2
+    assert summary["requests"]["started"] == summary["requests"]["finished"] < 24 * 36 * 1.4

@@ -66,6 +66,15 @@ def test_the_rate_of_a_paced_load_is_known_without_a_trial(tmp_path: Path) -> No
     assert forecast(spec, [Tried("browse", 2, 2.5, 0.5)]).peak_per_s == 10  # slower than its pace
 
 
+def test_a_drain_shorter_than_an_iteration_of_the_trial_is_shown(tmp_path: Path) -> None:
+    spec = spec_of(tmp_path, 'load=arrivals("1/s").hold("10s"), mix=browse')
+    found = forecast(spec)
+    (shown,) = (one for one in lines(spec, found, (), [Tried("browse", 1, 44.2, 0.0)]) if one.startswith("drain"))
+    cut = "30.0 s is shorter than an iteration of browse: the end of the load cuts its last ones off"
+    assert shown.endswith(f'{cut}; write drain="45s" or longer')
+    assert not [one for one in lines(spec, found, (), [Tried("browse", 1, 29, 9)]) if one.startswith("drain")]
+
+
 @pytest.mark.parametrize(
     "load_text",
     ['load=users(10**6).hold("1m").pace("10s"), mix=browse', "load=iterations(per_user=5, users=10**6), mix=browse"],

@@ -97,7 +97,7 @@ async def test_a_notifier_with_a_bug_harms_no_run(stage: Stage, caplog: pytest.L
 def test_every_reason_of_an_end_is_an_end_or_an_abort(reason: Reason) -> None:
     event = ended("shop", SUMMARY, "", [(reason, "why")])
     assert event.headline == "FAILED (exit code 1)"
-    planned = (Reason.FINISHED, Reason.OVERDUE, Reason.TEAR_DOWN_FAILED)
+    planned = (Reason.FINISHED, Reason.SATURATED, Reason.OVERDUE, Reason.TEAR_DOWN_FAILED)
     assert event.kind is (EventKind.END if reason in planned else EventKind.ABORT)
     assert event.figures == ()
 

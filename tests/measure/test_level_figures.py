@@ -217,6 +217,62 @@ def queue_run(arrivals: dict[str, int], serves: int = 10, seconds: int = 40) -> 
     return merge, LevelFacts(tuple(arrivals), "/s", tuple(spans), ended)
 
 
+def test_a_level_has_its_mean_requests_in_flight_weighted_by_time() -> None:
+    merge, ended, fake = Merge(), EndedByInterval(), FakeAgent("a")
+    # In flight at the ends of the seconds: 1, 2, 4, 4, 4, 8, 8, 8, 8, 9; the level counts from 2 s to 8 s.
+    for k, at_end in enumerate(steps := [1, 2, 4, 4, 4, 8, 8, 8, 8, 9]):
+        delta = fake.delta({key("request", "response", "1"): [MS]}, k=k)
+        delta.counters.requests_started += at_end - ([0, *steps])[k]
+        merge.accept("eu", delta)
+        ended.add(delta)
+    span = LevelSpan("1", 1.0, 0, 2 * S, 8 * S)
+    assert ended.in_flight(span) == ((3 + 4 + 4 + 6 + 8 + 8) / 6, 6)
+    lines, _ = lines_of(merge, LevelFacts(("1",), "users", (span,), ended, {"1": (3.25, 6)}))
+    assert lines[0].in_flight is not None
+    assert (lines[0].in_flight.mean, lines[0].in_flight.count) == (5.5, 6)
+    assert lines[0].queued is not None
+    assert (lines[0].queued.mean, lines[0].queued.count) == (3.25, 6)
+
+
+def test_windows_give_the_same_slopes_as_deltas() -> None:
+    merge, facts = queue_run({"12/s": 12}, seconds=20)
+    assert facts.ended is not None
+    taken = EndedByInterval()
+    for window in merge.windows():
+        taken.take_window(window)
+        taken.take_window(window)  # again: it replaces what is known
+    assert taken.more_in_flight == facts.ended.more_in_flight
+    assert (taken.ttft_us, taken.ttft_count) == (facts.ended.ttft_us, facts.ended.ttft_count)
+
+
+def test_a_level_has_the_tokens_of_all_its_requests() -> None:
+    merge, ended, fake = Merge(), EndedByInterval(), FakeAgent("a")
+    values = {
+        key("request", "response", "1"): [MS] * 3,
+        key("request", "output_tokens", "1"): [7 * TOKEN] * 2,
+        key("request", "output_tokens", "1", "stream error"): [5 * TOKEN],
+        key("request", "prompt_tokens", "1"): [100 * TOKEN] * 2,
+        key("request", "prompt_tokens", "settling"): [100 * TOKEN],
+    }
+    merge.accept("eu", fake.delta(values, k=0))
+    (line,), _ = lines_of(merge, LevelFacts(("1",), "users", (), ended))
+    assert (line.tokens, line.in_flight, line.queued) == ({"prompt": 200, "output": 19}, None, None)
+
+
+def test_the_third_table_has_what_is_known_and_levels_that_were_not_reached_have_no_row() -> None:
+    merge, facts = queue_run({"4/s": 4, "12/s": 12})
+    facts = replace(facts, texts=(*facts.texts, "24/s", "48/s"), queued={"12/s": (31.4, 38)})
+    first, second, third = level_tables(read(build(replace(FACTS, levels=facts), merge)))
+    assert [[row[0] for row in table.rows] for table in (first, second, third)] == [["4/s", "12/s"]] * 3
+    assert first.note.endswith("Not reached: 24/s, 48/s.")
+    assert third.columns == ("rate", "in flight", "queued", "tokens in", "tokens out", "in all")
+    assert third.rows[0][2:] == ("-", "0", "1,064", "1,064")
+    assert third.rows[1][2:] == ("31.4", "0", "2,660", "2,660")
+    merge, facts = run_of({"1": 4, "2": 8}, has_tokens=False)
+    _, third = level_tables(read(build(replace(FACTS, levels=facts), merge)))
+    assert (third.title, third.columns) == ("Levels: requests in flight", ("users", "in flight"))
+
+
 def test_a_level_is_saturated_if_requests_in_flight_and_ttft_grow() -> None:
     merge, facts = queue_run({"4/s": 4, "8/s": 8, "12/s": 12})
     found, _ = lines_of(merge, facts)
@@ -245,7 +301,7 @@ def test_a_short_level_and_other_requests_are_not_judged() -> None:
 def test_a_saturated_level_is_marked_in_the_table_and_named_in_a_sentence() -> None:
     merge, facts = queue_run({"3/s": 3, "6/s": 6, "12/s": 12})
     summary = read(build(replace(FACTS, levels=facts), merge))
-    _, second = level_tables(summary)
+    _, second, _ = level_tables(summary)
     assert (second.columns[-1], [row[-1] for row in second.rows]) == ("state", ["", "", "saturated"])
     assert all(len("  ".join(row)) < 80 for row in second.rows)
     assert "Saturated: 12/s. Requests in flight" in "\n".join(final_report(summary).lines)
@@ -281,22 +337,23 @@ def test_cells_give_the_same_slopes_as_deltas() -> None:
 # -- what is shown ---------------------------------------------------------------------------------
 
 
-def test_the_report_shows_two_tables_and_the_knee() -> None:
+def test_the_report_shows_three_tables_and_the_knee() -> None:
     merge, facts = run_of({"1": 5, "2": 10, "4": 20, "8": 30, "16": 30})
     summary = read(build(replace(FACTS, levels=facts), merge))
-    first, second = level_tables(summary)
+    first, second, third = level_tables(summary)
     assert first.columns == ("users", "started", "ok", "failed", "ok/s", "p50", "p95", "p99")
     assert first.rows[0][:5] == ("1", "120 of 140", "100", "20", "10")
     assert second.rows[-1] == ("16", "5.00", "5.00", "5.00", "4.00", "4.00", "420", "250", "93.5 %")
     report = final_report(summary)
-    assert [table.title for table in report.tables if "evel" in table.title] == [first.title, second.title]
+    tables = (first, second, third)
+    assert [table.title for table in report.tables if "evel" in table.title] == [one.title for one in tables]
     assert knee_line(summary) in report.lines
     assert knee_line(summary).startswith("Knee: throughput grows up to about")
     assert "); there it is " in knee_line(summary)
     assert (
         knee_line(msgspec.structs.replace(summary, result="invalid")) == "Knee: not judged, because the run is invalid."
     )
-    assert all(len("  ".join(row)) < 80 for table in (first, second) for row in table.rows)
+    assert all(len("  ".join(row)) < 80 for table in tables for row in table.rows)
 
 
 def test_a_summary_of_an_older_version_has_no_levels(tmp_path: Any) -> None:

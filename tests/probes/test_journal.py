@@ -158,3 +158,31 @@ def test_expected_metrics_that_never_came_are_missing() -> None:
 
 def test_before_the_load_starts_there_are_no_lanes() -> None:
     assert Recorded([begin(), *samples(1.0, 2.0)]).lanes() == []
+
+
+def test_the_mean_of_a_gauge_between_two_times_is_that_of_its_samples() -> None:
+    waiting, tokens = PRESETS["vllm"][1], ROW
+    of_probe = ProbeOfRun("b", "http://h/m", S, "vllm")
+    series = Series("waiting", "value", "vllm:num_requests_waiting")
+    records: list[Record] = [
+        Begin(1, "", 0, (of_probe,)),
+        NewRows(0, (waiting, tokens)),
+        NewSeries(0, 0, (series, SERIES)),
+        Zero(10 * S),
+        *(Sample(0, (10 + n) * S, (10 + n) * S, (0, 1), (value, 7.0)) for n, value in enumerate([9.0, 1.0, None, 3.0])),
+    ]
+    recorded = Recorded(records)
+    assert recorded.mean_between("waiting", 1 * S, 4 * S) == (2.0, 2)
+    assert recorded.mean_between("waiting", 0, 1 * S) == (9.0, 1)
+    assert recorded.mean_between("waiting", 4 * S, 9 * S) == (0, 0)
+    assert recorded.mean_between("tokens", 0, 9 * S) == recorded.mean_between("other", 0, 9 * S) == (0, 0)
+    assert Recorded(records[:3]).mean_between("waiting", 0, 9 * S) == (0, 0)
+
+
+def test_the_queues_of_several_servers_are_added_up() -> None:
+    probes = tuple(ProbeOfRun(name, f"http://{name}/m", S, "vllm") for name in ("a", "b"))
+    series = Series("waiting", "value", "vllm:num_requests_waiting")
+    records: list[Record] = [Begin(1, "", 0, probes), Zero(0)]
+    for n, value in ((0, 2.0), (1, 5.0)):
+        records += [NewRows(n, (PRESETS["vllm"][1],)), NewSeries(n, 0, (series,)), Sample(n, S, S, (0,), (value,))]
+    assert Recorded(records).mean_between("waiting", 0, 9 * S) == (7.0, 1)

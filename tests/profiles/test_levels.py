@@ -114,3 +114,11 @@ def test_wrong_levels_are_all_reported_at_once() -> None:
     assert "8 is given twice" in messages(users().levels([8, 1, 8], each="10s"))[0]
     assert "2/s is given twice" in messages(arrivals().levels([2], each="10s").levels(["120/m"], each="5s"))[0]
     assert "51 are more than 50" in messages(users().levels(range(1, 52), each="10s"))[0]
+
+
+def test_a_sweep_that_may_stop_has_levels_that_rise() -> None:
+    marked = users().levels([1, 2], each="1m", stop_when_saturated=True).levels([4], each="1m")
+    assert [one.may_stop for one in marked.marks] == [True, True, False]
+    assert "levels must rise" in messages(users().levels([1, 4, 2], each="1m", stop_when_saturated=True))[0]
+    assert "must be True or False" in messages(arrivals().levels(["1/s"], each="1m", stop_when_saturated="yes"))[0]  # type: ignore[arg-type]
+    assert not users().levels([4, 2], each="1m").faults

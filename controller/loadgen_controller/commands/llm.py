@@ -118,6 +118,14 @@ def main(
             help="Leave this first part of each level out of its figures. Default: 10s.",
         ),
     ] = None,
+    all_levels: Annotated[
+        bool,
+        typer.Option(
+            "--all-levels",
+            rich_help_panel=_WORK,
+            help="Run all levels, also those above a saturated one. Default: the run ends after a saturated level.",
+        ),
+    ] = False,
     input_tokens: Annotated[
         int, typer.Option("--input", metavar="TOKENS", rich_help_panel=_WORK, help="Tokens of each prompt.")
     ] = 1024,
@@ -179,7 +187,8 @@ def main(
     """Put load on an AI model, and show time to first token, tokens/s and other figures.
 
     The command writes a scenario, prints it, and runs it as `loadgen run` does. With several values of --users or
-    --rate, the load has levels, and the report shows above which level the throughput no longer grows.
+    --rate, the load has levels, and the report shows above which level the throughput no longer grows. The run ends
+    after a level that is saturated: its requests in flight and time to first token grew until it ended.
 
     Exit codes are those of `loadgen run`.
     """
@@ -195,6 +204,7 @@ def main(
         duration=duration,
         each=each,
         settle=settle,
+        has_all_levels=all_levels,
         input=input_tokens,
         output=output_tokens,
         is_exact=exactly,

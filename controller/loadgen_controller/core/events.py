@@ -54,6 +54,8 @@ class Reason(Enum):
     """An objective with `abort=True` was missed while the run went on."""
     TOKENS_USED = "tokens used"
     """Requests to an AI model have used the plan's budget of tokens."""
+    SATURATED = "saturated"
+    """A level of a sweep was saturated, and its plan does not run the levels above such a level."""
     AGENT_LOST = "agent lost"
     """An agent was lost under load, and the operator wants such a run to end."""
     ERROR_FUSE = "error fuse"

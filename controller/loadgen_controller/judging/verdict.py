@@ -64,6 +64,7 @@ _CODES = {
     Reason.STOPPED: ExitCode.INTERRUPTED,
     Reason.KILLED: ExitCode.INTERRUPTED,
     Reason.TOKENS_USED: ExitCode.INTERRUPTED,
+    Reason.SATURATED: ExitCode.PASSED,
     Reason.SLO_BREACHED: ExitCode.FAILED,
     Reason.ERROR_FUSE: ExitCode.FAILED,
     Reason.NOT_ALLOWED: ExitCode.USAGE,

@@ -14,8 +14,8 @@ from loadgen_controller.core.events import Reason
 
 __all__ = ["agent_lost", "ended", "figures_of", "now", "started"]
 
-_AS_PLANNED = frozenset((Reason.FINISHED, Reason.OVERDUE, Reason.TEAR_DOWN_FAILED))
-"""Reasons with which a run still had the whole load of its plan."""
+_AS_PLANNED = frozenset((Reason.FINISHED, Reason.SATURATED, Reason.OVERDUE, Reason.TEAR_DOWN_FAILED))
+"""Reasons with which a run still had the load of its plan: all of it, or a sweep up to its first saturated level."""
 
 
 def now() -> str:

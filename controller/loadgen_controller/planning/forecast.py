@@ -281,6 +281,10 @@ def lines(spec: PlanSpec, found: Forecast, rows: Sequence[RowsOf], tried: Sequen
             f", response {format_duration(one.response_s * NS_PER_S)}"
             f", think {format_duration(one.think_s * NS_PER_S)}",
         )
+        if (needed_ns := one.response_s * NS_PER_S) > spec.drain_ns:
+            drain = format_duration(spec.drain_ns)
+            text = f"{drain} is shorter than an iteration of {one.journey}: the end of the load cuts its last ones off"
+            yield line("drain", f'{text}; write drain="{ceil(needed_ns / NS_PER_S)}s" or longer')
     yield from _estimates(spec, found)
 
 

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from math import isfinite
 from typing import Final, TypeVar, get_args
 
+from loadgen.clients.llm.settings import Llm
 from loadgen.clients.llm_apis.types import ApiName
+from loadgen.dsl.loading.answer_time_check import longest_answer_ns
 from loadgen.dsl.prompts.prompt import MOST_TOKENS
 from loadgen.dsl.secret import name_is_good
 from loadgen.errors import UsageError
 from loadgen.measure.convention_metrics import RECORDABLE
 from loadgen.measure.objectives.terms import GOODPUT_LIMITS
 from loadgen.profiles.levels import MAX_LEVELS
-from loadgen.units import parse_duration, parse_rate, parse_ratio, quantity
+from loadgen.units import NS_PER_S, parse_duration, parse_rate, parse_ratio, quantity
 from loadgen_controller.collect_option_errors import CollectedErrors
 from loadgen_controller.planning.url_scenario import url_parts
 
@@ -25,8 +27,8 @@ __all__ = ["LlmRequest", "scenario_text"]
 T = TypeVar("T")
 _PATHS: Final = ("", "/", "/v1", "/v1/")
 """Paths that mean the server itself: the client appends the path of the API."""
-_DRAIN: Final = "2m"
-"""The drain of the scenario: longer than the default of 30s, because models answer slowly."""
+_LEAST_DRAIN_NS: Final = 120 * NS_PER_S
+"""Longer than the default of plans, 30s, because models answer slowly."""
 
 _SOURCE: Final = '''"""{title}"""
 
@@ -63,6 +65,8 @@ class LlmRequest:
     duration: str | None = None
     each: str | None = None
     settle: str | None = None
+    has_all_levels: bool = False
+    """Whether a sweep goes on after a saturated level."""
     input: int = 1024
     output: int = 256
     is_exact: bool = False
@@ -98,7 +102,7 @@ def scenario_text(errors: CollectedErrors, asked: LlmRequest) -> str:
         if not 1 <= tokens <= MOST_TOKENS:
             errors.add(f"{option}: {tokens:,} tokens are out of range", f"write 1 to {MOST_TOKENS:,}")
     load, load_words = _load(errors, asked)
-    slo = _goodput(errors, asked)
+    slo, limits = _goodput(errors, asked)
     conventions = errors.parse("--convention", asked.convention, lambda text: _listed(text, _convention)) or []
     path = parts.path if parts is not None and parts.path not in _PATHS else ""
     llm = [
@@ -121,7 +125,7 @@ def scenario_text(errors: CollectedErrors, asked: LlmRequest) -> str:
         llm=", ".join(llm),
         load=load,
         slos=f"    slos=[{slo}],\n" if slo else "",
-        drain=_DRAIN,
+        drain=_drain(asked.output, limits),
     )
 
 
@@ -136,7 +140,8 @@ def _load(errors: CollectedErrors, asked: LlmRequest) -> tuple[str, str]:
     if is_sweep and asked.duration is not None:
         errors.add("--duration cannot be used with several levels", "write --each 1m, the duration of each level")
     if not is_sweep and (rates or users):
-        for option, given in (("--each", asked.each), ("--settle", asked.settle)):
+        options = (("--each", asked.each), ("--settle", asked.settle), ("--all-levels", asked.has_all_levels or None))
+        for option, given in options:
             if given is not None:
                 hint = "write --duration 1m, or several levels: --users 1,2,4,8"
                 errors.add(f"{option} needs several levels", hint)
@@ -151,7 +156,11 @@ def _load(errors: CollectedErrors, asked: LlmRequest) -> tuple[str, str]:
         )
     shape = "" if asked.is_even else ".poisson()"
     if is_sweep:
-        of = f"levels([{', '.join(rates or users)}], each={_quoted(each or '')}, settle={_quoted(settle or '')})"
+        values = [parse_rate(text.strip('"')) for text in rates] or [float(text) for text in users]
+        # Levels that fall, or go up and down, are all run: those after a saturated one may be below it.
+        stop = "" if asked.has_all_levels or values != sorted(values) else ", stop_when_saturated=True"
+        times = f"each={_quoted(each or '')}, settle={_quoted(settle or '')}"
+        of = f"levels([{', '.join(rates or users)}], {times}{stop})"
         words = (
             f"at levels of {', '.join(map(_rate_words, rates))}" if rates else f"at levels of {', '.join(users)} users"
         )
@@ -220,13 +229,20 @@ def _tenth(each: str) -> str:
     return f"{parse_duration(each) / 1e10:g}s"
 
 
-def _goodput(errors: CollectedErrors, asked: LlmRequest) -> str:
-    """Return the objective of --goodput as Python text; "" if the option is not given."""
+def _drain(output: int, limits: Mapping[str, str]) -> str:
+    """Return a drain in which an answer of so many tokens ends, as text: whole minutes, and at least two."""
+    in_ns = {name: parse_duration(limit) for name, limit in limits.items()}
+    needed_ns = max(_LEAST_DRAIN_NS, longest_answer_ns(output, in_ns, Llm().timeout_ns))
+    return f"{-(-needed_ns // (60 * NS_PER_S))}m"
+
+
+def _goodput(errors: CollectedErrors, asked: LlmRequest) -> tuple[str, dict[str, str]]:
+    """Return the objective of --goodput as Python text, "" if the option is not given, and its limits."""
     share = errors.parse("--goodput-share", asked.goodput_share, _share)
     if asked.goodput is None:
         if asked.goodput_share is not None:
             errors.add("--goodput-share needs --goodput", "write --goodput ttft=500ms,tpot=50ms")
-        return ""
+        return "", {}
     limits: dict[str, str] = {}
     for part in asked.goodput.split(","):
         name, _, value = (piece.strip() for piece in part.partition("="))
@@ -239,7 +255,7 @@ def _goodput(errors: CollectedErrors, asked: LlmRequest) -> str:
         elif errors.catch(lambda name=name, value=value: _limit(name, value)):  # type: ignore[misc]
             limits[name] = value
     shown = ", ".join(f"{name}={_quoted(value)}" for name, value in limits.items())
-    return f"goodput({shown}) > {_quoted(share or '95%')}"
+    return f"goodput({shown}) > {_quoted(share or '95%')}", limits
 
 
 def _limit(name: str, value: str) -> str:

@@ -235,7 +235,7 @@ class Conductor:
         self._load_control = LoadControl(self, self._record, self._fleet, self._journal, self._clock, *known)
         state = None if restored is None else restored.rendezvous
         self._rendezvous = RendezvousShell(self, self._record, self._journal, self._clock, state)
-        self._checks.load_ends_at(self.end_ns)
+        self._checks.follow(self._load_control.spec, self.end_ns)
         self._wake = asyncio.Event()
         self._failure: Exception | None = None
         """An error that one of this run's methods raised when the agent hub called it."""
@@ -551,6 +551,8 @@ class Conductor:
         self._hub.enter(self)
         merged = await asyncio.to_thread(restored.merged)
         self._merge = merged.merge
+        if self._checks.needs_levels:
+            self._checks.know_levels(await asyncio.to_thread(merged.ended_by_interval, self._folder))
         if merged.extra:
             self._failures.take_state(merged.extra)
         self._checkpointer = self._new_checkpointer(merged.merged_end)
@@ -658,7 +660,7 @@ class Conductor:
             case FinReceived(agent):
                 self._rendezvous.gone(agent)
             case Adjusted(duration_ns):
-                self._checks.load_ends_at(duration_ns)
+                self._checks.follow(self._load_control.spec, duration_ns)
             case SetUpEnded():
                 keep_shared(self._folder, self._record.shared_json)
             case AgentJoined(agent, region) if region not in self._order.spec.regions:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -24,7 +24,10 @@ from loadgen.measure.run_folder.rundir import RunDir, utc_text
 from loadgen.measure.statistics.batch_means import Batches, recounted, recounted_cells
 from loadgen.measure.statistics.objective_bins import needs_customs
 from loadgen.measure.statistics.warmup import Cut
-from loadgen.profiles.levels import SETTLING, held_spans
+from loadgen.probes.journal import read_journal
+from loadgen.probes.presets import WAITING
+from loadgen.probes.recorded import Recorded
+from loadgen.profiles.levels import SETTLING, LevelSpan, held_spans
 from loadgen.profiles.profile import UserProfile
 from loadgen.units import NS_PER_MS, NS_PER_S, NS_PER_US, format_duration
 from loadgen.wire import codec
@@ -264,7 +267,22 @@ def _levels(folder: RunDir, facts: Facts, order: Order, kept: Kept | None) -> Le
                 ended.add(delta)
     except StorageError:
         return LevelFacts(texts, unit)
-    return LevelFacts(texts, unit, held_spans(lane.level_spans, facts.load_ns), ended)
+    spans = held_spans(lane.level_spans, facts.load_ns)
+    return LevelFacts(texts, unit, spans, ended, _queued(folder, order, spans))
+
+
+def _queued(folder: RunDir, order: Order, spans: Iterable[LevelSpan]) -> dict[str, tuple[float, int]]:
+    """Return by level the mean number of requests that waited at the server, and its samples; {} without such a probe.
+
+    Presets of AI servers have this gauge as `waiting`.
+    """
+    if not any(row.key == WAITING for probe in order.spec.probes for row in probe.rows):
+        return {}
+    try:
+        recorded = Recorded(read_journal(folder.path))
+    except StorageError:
+        return {}
+    return {span.text: recorded.mean_between(WAITING, span.settled_ns, span.end_ns) for span in spans}
 
 
 def _sealed(

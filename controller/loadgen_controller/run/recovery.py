@@ -28,7 +28,9 @@ from loadgen.errors import StorageError, UsageError, WireError
 from loadgen.measure.deltas.exemplar import Failure
 from loadgen.measure.merging.checkpoint import Checkpoint, read_checkpoint, thaw
 from loadgen.measure.merging.merge import Accepted, Merge
+from loadgen.measure.merging.stored_interval import cell_of, read_cells
 from loadgen.measure.objectives.steering_observation import Look
+from loadgen.measure.results.level_intervals import EndedByInterval
 from loadgen.measure.run_folder.rundir import RunDir, list_runs, replace_file
 from loadgen.profiles.stage import Stage
 from loadgen.units import NS_PER_MS
@@ -80,6 +82,22 @@ class Merged:
     """The offset in merged.log that belongs to the checkpoint; 0 without a checkpoint."""
     extra: bytes = b""
     """The additional state in the checkpoint (`Checkpointer.extra`); empty without a checkpoint."""
+
+    def ended_by_interval(self, folder: RunDir) -> EndedByInterval:
+        """Return what ended in each merged interval, from the file of sums and the sums that are not in it yet.
+
+        The newest intervals are missing, because their sums are open. Sums that cannot be read are missing, too.
+        Blocking, about 1 ms a stored interval.
+        """
+        merge, ended, named = self.merge, EndedByInterval(self.merge.interval_ns), 0
+        with suppress(StorageError):
+            for cell in read_cells(folder.merged_path, self.merged_end) if self.merged_end else ():
+                ended.add_cell(cell)
+                named += len(cell.names)
+            for one in merge.kept or ():
+                ended.add_cell(replace(cell_of(one), names=merge.names[named:]))
+                named = len(merge.names)
+        return ended
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,9 +3,10 @@
 1. Too many iterations in which the scenario raised: the run drains.
 2. An objective with `abort=True` is missed for certain: the run drains.
 3. Requests to an AI model have used the plan's budget of tokens: the run drains.
-4. The error fuse: most requests fail, so the run stops at once.
+4. A level of a sweep was saturated, and higher ones follow: the run drains.
+5. The error fuse: most requests fail, so the run stops at once.
 
-A fifth check never stops a run: an agent that starts other numbers of iterations than
+A sixth check never stops a run: an agent that starts other numbers of iterations than
 its share of the plan is reported. The checks themselves are in the package `judging`.
 """
 
@@ -13,7 +14,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from loadgen.dsl.plans.spec import PlanSpec
 from loadgen.measure.merging.merge import Merge
+from loadgen.measure.results.level_intervals import EndedByInterval
 from loadgen.wire.messages import Adjust, Reassign
 from loadgen_controller.core.events import Reason, StopRequested
 from loadgen_controller.core.lifecycle import Phase, Run
@@ -21,6 +24,7 @@ from loadgen_controller.core.load_change_messages import lanes_of
 from loadgen_controller.core.run_request import Order
 from loadgen_controller.core.shares import Assignment
 from loadgen_controller.judging.error_fuse import FuseWatch
+from loadgen_controller.judging.level_stop import LevelStop
 from loadgen_controller.judging.plan_watch import PlanWatch
 from loadgen_controller.judging.slo_abort import Aborts
 from loadgen_controller.judging.token_budget import TokenBudget
@@ -37,12 +41,23 @@ class RunChecks:
         journeys = [journey.name for journey in spec.journeys]
         self._aborts = Aborts(spec.slos, journeys, spec.warmup_ns, spec.duration_ns)
         self._tokens = TokenBudget(None if spec.llm is None else spec.llm.get("budget"))
+        self._levels = LevelStop(spec)
         self._fuse = FuseWatch(order.has_fuse)
         self._plan_watch = PlanWatch(lanes_of(spec))
 
-    def load_ends_at(self, duration_ns: int | None) -> None:
-        """Set the planned end of the load, which a load change has moved: ns after T0, None if unknown."""
+    def follow(self, spec: PlanSpec, duration_ns: int | None) -> None:
+        """Use the plan with all load changes so far. duration_ns: the end of its load, ns after T0; None if unknown."""
         self._aborts.until(duration_ns)
+        self._levels.follow(spec)
+
+    @property
+    def needs_levels(self) -> bool:
+        """Return whether a restarted controller has to call `know_levels`: a saturated level may end the run."""
+        return self._levels.is_needed
+
+    def know_levels(self, ended: EndedByInterval) -> None:
+        """Continue with the intervals that were merged before the controller was restarted."""
+        self._levels.know(ended)
 
     @staticmethod
     def script_faults(run: Run, merge: Merge) -> StopRequested | None:
@@ -55,18 +70,20 @@ class RunChecks:
         return None
 
     def stops(self, run: Run, merge: Merge, assignment: Assignment | None, clock_ns: int) -> Iterator[StopRequested]:
-        """Yield requests to stop the run: for a broken objective, a used budget of tokens, the error fuse.
+        """Yield requests to stop the run: a broken objective, a used budget of tokens, a saturated level, the fuse.
 
         clock_ns: the time after T0.
 
         A generator, so that the caller can apply the first stop, which may merge more deltas, before the fuse is
-        checked. Both stops may apply in one tick.
+        checked. Several stops may apply in one tick.
         """
         done = run.merged | run.fins
         if text := self._aborts.check(merge, assignment, run.live, done, clock_ns):
             yield StopRequested(text, reason=Reason.SLO_BREACHED)
         if text := self._tokens.check(merge, clock_ns):
             yield StopRequested(text, reason=Reason.TOKENS_USED)
+        if text := self._levels.check(merge, run.live, done, run.lost, clock_ns):
+            yield StopRequested(text, reason=Reason.SATURATED)
         if blown := self._fuse.check(merge, run.live, done, clock_ns):
             yield StopRequested(blown.text, now=True, reason=blown.reason)
 

@@ -76,7 +76,9 @@ class _Staged(Executor):
     @abstractmethod
     def _built(self) -> Profile: ...
 
-    def _with_levels(self, origin: Origin, read: Callable[[], list[float]], each: object, settle: object) -> Self:
+    def _with_levels(
+        self, origin: Origin, read: Callable[[], list[float]], each: object, settle: object, may_stop: object
+    ) -> Self:
         """Return this load with a stage for each level that `read` returns. All wrong arguments become errors."""
         wrong: list[str] = []
 
@@ -94,6 +96,13 @@ class _Staged(Executor):
             wrong.append(
                 f"levels: settle={settle!r} must be shorter than each={each!r}; nothing would be left to measure"
             )
+        if not isinstance(may_stop, bool):
+            wrong.append(f"levels: stop_when_saturated={may_stop!r} must be True or False; write True, or leave it out")
+        elif may_stop and levels is not None and sorted(levels) != levels:
+            wrong.append(
+                "levels: with stop_when_saturated=True levels must rise, because the run ends before the levels after a"
+                " saturated one; sort them"
+            )
         known = {self._text(self.stages[one.stage].start) for one in self.marks}
         for level in levels or ():
             if (text := self._text(level)) in known:
@@ -105,7 +114,8 @@ class _Staged(Executor):
             parts = [one.partition("; ") for one in wrong]
             return replace(self, errors=(*self.errors, *(origin.fault(what, hint) for what, _, hint in parts)))
         stages = tuple(Stage(level, level, each_ns) for level in levels)
-        marks = tuple(LevelMark(len(self.stages) + k, settle_ns / each_ns) for k in range(len(levels)))
+        share, first = settle_ns / each_ns, len(self.stages)
+        marks = tuple(LevelMark(first + k, share, may_stop is True) for k in range(len(levels)))
         return replace(self, stages=self.stages + stages, marks=self.marks + marks, level=levels[-1])
 
     def _text(self, level: float) -> str:
@@ -160,7 +170,14 @@ class Arrivals(_Staged):
             ),
         )
 
-    def levels(self, levels: Iterable[str | float], *, each: str | float, settle: str | float = 0) -> Self:
+    def levels(
+        self,
+        levels: Iterable[str | float],
+        *,
+        each: str | float,
+        settle: str | float = 0,
+        stop_when_saturated: bool = False,
+    ) -> Self:
         """Return this load with more stages: each rate of `levels` for `each`, with results of its own.
 
         The iterations that are due at a level have the tag `level`, such as "2/s". So rows, objectives
@@ -170,9 +187,15 @@ class Arrivals(_Staged):
             levels: rates, such as ["1/s", "2/s", "4/s"], each once.
             each: duration of each level.
             settle: the first part of each level, whose iterations have `level="settling"` and are in no level.
+            stop_when_saturated: the run ends after a level in which requests in flight and the time to the first token
+                both grew, so the levels above it are not run. It needs requests to AI models, and 30 s after settling.
         """
         return self._with_levels(
-            here(), lambda: [_level(rate_of(one), one) for one in _listed(levels, '"1/s", "2/s"')], each, settle
+            here(),
+            lambda: [_level(rate_of(one), one) for one in _listed(levels, '"1/s", "2/s"')],
+            each,
+            settle,
+            stop_when_saturated,
         )
 
     def sine(
@@ -301,7 +324,14 @@ class Users(_Staged):
             return replace(self, errors=(*self.errors, origin.fault(str(error))))
         return replace(self, pace_ns=every_ns, is_spread=spread)
 
-    def levels(self, levels: Iterable[int], *, each: str | float, settle: str | float = 0) -> Self:
+    def levels(
+        self,
+        levels: Iterable[int],
+        *,
+        each: str | float,
+        settle: str | float = 0,
+        stop_when_saturated: bool = False,
+    ) -> Self:
         """Return this load with more stages: each number of users of `levels` for `each`, with results of its own.
 
         The iterations whose user was ready at a level have the tag `level`, such as "8". So rows, objectives
@@ -311,9 +341,15 @@ class Users(_Staged):
             levels: numbers of users, such as [1, 2, 4, 8], each once.
             each: duration of each level.
             settle: the first part of each level, whose iterations have `level="settling"` and are in no level.
+            stop_when_saturated: as for `arrivals`. Users that wait for each answer limit the requests in flight, so
+                their levels are almost never saturated.
         """
         return self._with_levels(
-            here(), lambda: [_level(count_of(one, "users"), one) for one in _listed(levels, "1, 2, 4")], each, settle
+            here(),
+            lambda: [_level(count_of(one, "users"), one) for one in _listed(levels, "1, 2, 4")],
+            each,
+            settle,
+            stop_when_saturated,
         )
 
     def ramp(self, *, to: int, over: str | float) -> Self:

@@ -25,6 +25,7 @@ from loadgen.dsl.data.named_files import NamedFile, data_files_named
 from loadgen.dsl.distributions import Distribution
 from loadgen.dsl.graphs.nodes_and_edges import Node
 from loadgen.dsl.journey import Journey
+from loadgen.dsl.loading.answer_time_check import drain_misfits
 from loadgen.dsl.loading.import_local_modules import Siblings
 from loadgen.dsl.loading.load_fit_check import (
     RendezvousCall,
@@ -401,12 +402,13 @@ class _Loaded:
         return [call for source in self.siblings.sources.values() for call in rendezvous_calls(source)]
 
     def _check_waits(self, plan: Plan) -> None:
-        """Report rendez-vous, think times and paces that do not fit the plan's loads."""
+        """Report rendez-vous, think times, paces and drains that do not fit the plan's loads."""
         if plan.faults:
             return
         for fault, is_warning in rendezvous_misfits(self._rendezvous(), self.journeys, plan):
             (self.warnings if is_warning else self.faults).append(fault)
         self.warnings += wait_misfits(self.siblings.sources.values(), plan)
+        self.warnings += drain_misfits(self.siblings.sources.values(), plan)
 
     # -- rows and weights -------------------------------------------------------------------------
 

@@ -180,7 +180,7 @@ class LaneSpec(msgspec.Struct, frozen=True, kw_only=True):
         if not self.levels or not isinstance(self.profile, ArrivalProfile | UserProfile) or self.profile.is_edited:
             return ()
         stages = (Stage(0.0, 0.0, self.after_ns), *self.profile.stages)
-        marks = [LevelMark(one.stage + 1, one.settle) for one in self.levels]
+        marks = [msgspec.structs.replace(one, stage=one.stage + 1) for one in self.levels]
         return spans_of_levels(stages, marks, is_rate=isinstance(self.profile, ArrivalProfile))
 
     @property

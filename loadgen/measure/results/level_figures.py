@@ -7,20 +7,21 @@ iterations end in a later level.
 Rates count the requests that ended within the level, after it had settled. An overloaded target ends fewer requests
 than were due, and the rest end in a later level. A request counts with all of its tokens when it ends.
 
+`tokens` are those of all requests of the level that ended, failed ones too: what the level has cost.
+
+`in_flight` is the mean number of requests in flight between the end of settling and the end of the level, of the whole
+plan. `queued` is the mean number of requests that waited at the server in this time, by a probe.
+
 `saturated` is true if the requests in flight and the time to the first token both grew while the level lasted
 (`saturation.py`). Both signals follow from the times at which requests of the whole plan began and ended.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import accumulate
-from typing import Final, Protocol
+from typing import Final
 
-import numpy as np
-
-from loadgen.measure.deltas.delta import COUNTER_NAMES, Delta
 from loadgen.measure.deltas.series_key import (
     CUT_OFF,
     GOODPUT_TAG,
@@ -35,109 +36,14 @@ from loadgen.measure.deltas.series_key import (
 )
 from loadgen.measure.histograms.histogram import Histogram
 from loadgen.measure.merging.queries import Measured
-from loadgen.measure.merging.stored_interval import Cell
 from loadgen.measure.results.figures import figures
+from loadgen.measure.results.level_intervals import EndedByInterval, LevelSpan
+from loadgen.measure.results.stream_figures import TOKEN_COUNTS
 from loadgen.measure.statistics.level_knee import LevelRate, find_level_knee, rate_of_parts
-from loadgen.measure.statistics.saturation import POINT_S, Slope, is_saturated, means_of_parts, slope_of
-from loadgen.units import NS_PER_MS, NS_PER_S, NS_PER_US, quantity
+from loadgen.measure.statistics.saturation import is_saturated
+from loadgen.units import NS_PER_S, quantity
 
 __all__ = ["EndedByInterval", "LevelFacts", "LevelSpan", "level_figures"]
-
-
-class LevelSpan(Protocol):
-    """A level of a load, and when it begins to count and ends; times from T0 (`loadgen/profiles/levels.py`)."""
-
-    @property
-    def text(self) -> str: ...
-    @property
-    def value(self) -> float: ...
-    @property
-    def settled_ns(self) -> int: ...
-    @property
-    def end_ns(self) -> int: ...
-
-
-_STARTED, _FINISHED = COUNTER_NAMES.index("requests_started"), COUNTER_NAMES.index("requests_finished")
-
-
-class EndedByInterval:
-    """Counts of each interval (by its number) of a load with levels.
-
-    requests, tokens: number of requests that ended ok, and of their output tokens. ttft_us, ttft_count: sum and number
-    of their times to the first token. more_in_flight: growth of the number of requests in flight, of all loads.
-    """
-
-    __slots__ = ("_keys", "_names", "interval_ns", "more_in_flight", "requests", "tokens", "ttft_count", "ttft_us")
-
-    def __init__(self, interval_ns: int = NS_PER_S) -> None:
-        self.interval_ns = interval_ns
-        self.requests: dict[int, int] = {}
-        self.tokens: dict[int, int] = {}
-        self.ttft_us: dict[int, int] = {}
-        self.ttft_count: dict[int, int] = {}
-        self.more_in_flight: dict[int, int] = {}
-        self._keys: dict[tuple[str, int], list[SeriesKey]] = {}
-        self._names: list[SeriesKey] = []
-
-    def add(self, delta: Delta) -> None:
-        """Add one delta. Call this in the order in which the deltas were merged."""
-        keys = self._keys.setdefault((delta.agent, delta.epoch), [])
-        keys.extend(delta.new_series)
-        k = (delta.start_ns + delta.end_ns) // 2 // self.interval_ns
-        for one in delta.stats:
-            self._count(k, keys[one.series], one.n, one.sum_ns // TOKEN_NS)
-        _add(self.more_in_flight, k, delta.counters.requests_started - delta.counters.requests_finished)
-
-    def add_cell(self, cell: Cell) -> None:
-        """Add one cell (a stored interval); call this in the order of the file."""
-        self._names.extend(key for _, key in cell.names)
-        k = (cell.start_ns + cell.end_ns) // 2 // self.interval_ns
-        for series, n, sum_us in zip(
-            *map(np.ndarray.tolist, (cell.stats.series, cell.stats.n, cell.stats.sum_us)), strict=True
-        ):
-            self._count(k, self._names[series], n, sum_us)
-        for counters in cell.counters.values():
-            _add(self.more_in_flight, k, counters[_STARTED] - counters[_FINISHED])
-
-    def _count(self, k: int, key: SeriesKey, n: int, total: int) -> None:
-        """Add n values of a series. total: their sum, in µs or in tokens."""
-        if key.kind != "request" or key.outcome != OK or not any(name == LEVEL_TAG for name, _ in key.tags):
-            return
-        if key.metric == "response":
-            _add(self.requests, k, n)
-        elif key.metric == "output_tokens":
-            _add(self.tokens, k, total)
-        elif key.metric == "ttft" and not key.censored:
-            _add(self.ttft_count, k, n)
-            _add(self.ttft_us, k, total)
-
-    def within(self, span: LevelSpan) -> tuple[list[int], list[int]]:
-        """Return (requests, tokens) of each interval that lies wholly in a level after it has settled."""
-        of = self._intervals(span)
-        return [self.requests.get(k, 0) for k in of], [self.tokens.get(k, 0) for k in of]
-
-    def slopes(self, span: LevelSpan) -> tuple[Slope | None, Slope | None]:
-        """Return the slopes of the requests in flight and of ttft (ms) in a level after it has settled.
-
-        Each is None if the level is too short. ttft is also None without requests to AI models.
-        """
-        of, interval_s = self._intervals(span), self.interval_ns / NS_PER_S
-        before = sum(more for k, more in self.more_in_flight.items() if k < of.start)
-        in_flight = list(accumulate((self.more_in_flight.get(k, 0) for k in of), initial=before))[1:]
-        ttft_ms = [self.ttft_us.get(k, 0) * NS_PER_US / NS_PER_MS for k in of]
-        counts = [self.ttft_count.get(k, 0) for k in of]
-        step_s = max(1, round(POINT_S / interval_s)) * interval_s
-        return (
-            slope_of(means_of_parts(in_flight, [1] * len(of), interval_s), step_s),
-            slope_of(means_of_parts(ttft_ms, counts, interval_s), step_s),
-        )
-
-    def _intervals(self, span: LevelSpan) -> range:
-        return range(-(-span.settled_ns // self.interval_ns), span.end_ns // self.interval_ns)
-
-
-def _add(to: dict[int, int], k: int, n: int) -> None:
-    to[k] = to.get(k, 0) + n
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,13 +51,16 @@ class LevelFacts:
     """The levels of a run that the measurements do not contain.
 
     texts: the values of their tag, in order. unit: "users" or "/s". spans: the times of the levels that were held to
-    their end; () if the load was changed during the run. ended: the counts of each interval; None: unknown.
+    their end; () if the load was changed during the run. ended: the counts of each interval; None: unknown. queued: by
+    level, the mean number of requests that waited at the server, and the number of samples; {} without a probe that
+    shows it.
     """
 
     texts: tuple[str, ...] = ()
     unit: str = "users"
     spans: tuple[LevelSpan, ...] = ()
     ended: EndedByInterval | None = field(default=None, compare=False)
+    queued: Mapping[str, tuple[float, int]] = field(default_factory=dict)
 
 
 _STREAM_SHOWN: Final = tuple(metric for metric in STREAM_TIMES if metric != "ttft_due")
@@ -183,11 +92,19 @@ def level_figures(merge: Measured, facts: LevelFacts) -> dict[str, object]:
                 "response_ms": of.figures("request", "response"),
                 **of.streams(),
                 "output_tokens_per_s": _rounded(by_tokens) if any(tokens) else None,
+                "tokens": of.tokens(),
+                "in_flight": None if span is None or facts.ended is None else _mean(*facts.ended.in_flight(span)),
+                "queued": _mean(*facts.queued.get(text, (0.0, 0))),
                 **_saturation(facts.ended, span),
             }
         )
     saturated = {str(line["level"]) for line in lines if line["saturated"]}
     return {"levels": lines, "knee": _knee(facts, requests_s, tokens_s, saturated) if lines else None}
+
+
+def _mean(mean: float, count: int) -> dict[str, object] | None:
+    """Return a mean and the number of its values; None without values."""
+    return {"mean": round(mean, 3), "count": count} if count else None
 
 
 def _saturation(ended: EndedByInterval | None, span: LevelSpan | None) -> dict[str, object]:
@@ -226,6 +143,15 @@ class _Level:
             "tokens_per_s_a_user": round(1_000 / tpot, 3) if isinstance(tpot, float | int) and tpot else None,
             "goodput": self._goodput(),
         }
+
+    def tokens(self) -> dict[str, int] | None:
+        """Return the tokens of all requests that ended, failed ones too; None for other requests."""
+        found = {
+            name: self._sum(list(self._series("request", TOKEN_COUNTS[name], lambda _: True)), is_bound=False)
+            for name in ("prompt", "output")
+        }
+        has_some = any(histogram.total for histogram in found.values())
+        return {name: one.sum_ns // TOKEN_NS for name, one in found.items()} if has_some else None
 
     def figures(self, kind: Kind, metric: Metric) -> dict[str, float | str | None] | None:
         """Return the mean and percentiles, in ms, of the requests or iterations that ended ok."""
