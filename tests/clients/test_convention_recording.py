@@ -61,6 +61,7 @@ def test_a_meter_records_the_figures_of_ok_streams_as_custom_metrics_by_warm_up(
             done_ns=250 * MS,
             outcome=outcome,
             wait_ns=None,
+            own_limits=None,
             stream_times=lambda: reading.times(0, 250 * MS),
             convention_figures=lambda: iter([("vllm", reading.figures("vllm", 0))]),
         )

@@ -42,7 +42,7 @@ class Sample:
         self.asked_ns, self.sent_ns = T0, T0 + MS
         self.done_ns = self.first_byte_ns = reading.t_ns[-1] + MS
         self.outcome, self.size_bytes, self.trace = outcome, 10, "a" * 32
-        self.reading, self.wait_ns = reading, wait_ns
+        self.reading, self.wait_ns, self.own_limits = reading, wait_ns, None
 
     def stream_times(self) -> StreamTimes:
         return self.reading.times(self.asked_ns, self.done_ns)

@@ -146,7 +146,7 @@ def test_goodput_is_the_rate_of_requests_that_kept_the_limits_by_the_tools_own_t
     assert profile["good_request_count"] == {"unit": "requests", "avg": by_aiperf}
     assert "limits of the first goodput objective" in str(bench["convention_note"])
     assert "limits of the first goodput objective" in str(profile["convention_note"])
-    assert ["Good Request Count", str(by_aiperf)] in list(csv.reader(io.StringIO(aiperf_csv(*found))))
+    assert ["Good Request Count", f"{by_aiperf:.2f}"] in list(csv.reader(io.StringIO(aiperf_csv(*found))))
 
 
 def test_goodput_is_0_if_no_request_kept_the_limits_and_null_without_them(tmp_path: Path, full: Path) -> None:
