@@ -41,12 +41,12 @@ class StreamReading:
 
     __slots__ = (
         "_decode",
+        "_events",
         "_reader",
         "_text_size",
         "_tools",
         "chunks",
         "error",
-        "events",
         "finish",
         "first_ns",
         "parts",
@@ -60,7 +60,7 @@ class StreamReading:
         self._reader = SseReader()
         self.first_ns = 0
         """When the first byte of the body came; 0: none has come."""
-        self.events = EventList()
+        self._events = EventList()
         """Time, kind (number) and tokens of each part."""
         self.texts: dict[str, bytearray] = {}
         """Generated text of the first choice as UTF-8, by kind. A list of its pieces would keep 60 B more for each."""
@@ -103,7 +103,7 @@ class StreamReading:
 
     def add(self, parts: list[Part], now_ns: int) -> None:
         """HOT, once an event: budget 1 µs (bench/llm.py). Add the parts of one event that arrived at `now_ns`."""
-        events = self.events
+        events = self._events
         for part in parts:
             kind = part.kind
             if len(events.kinds) < _MOST_PARTS or (kind in _ENDS and self._is_first_late(kind)):
@@ -131,7 +131,7 @@ class StreamReading:
 
     def _is_first_late(self, kind: EventKind) -> bool:
         """Return whether a part is the first of its kind after `_MOST_PARTS`."""
-        return KIND_NUMBERS[kind] not in self.events.kinds[_MOST_PARTS:]
+        return KIND_NUMBERS[kind] not in self._events.kinds[_MOST_PARTS:]
 
     def _other(self, part: Part) -> None:
         match part.kind:
@@ -147,17 +147,17 @@ class StreamReading:
     @property
     def t_ns(self) -> Sequence[int]:
         """Return the time of each part."""
-        return self.events.t_ns
+        return self._events.t_ns
 
     @property
     def kinds(self) -> bytearray:
         """Return the number of each part's kind."""
-        return self.events.kinds
+        return self._events.kinds
 
     @property
     def tokens(self) -> Sequence[int]:
         """Return the tokens of each part, or -1."""
-        return self.events.tokens
+        return self._events.tokens
 
     @property
     def text(self) -> str:
@@ -200,7 +200,7 @@ class StreamReading:
         # Reasoning that the server counts and does not send. It cannot be in the gaps between tokens.
         hidden = max(0, usage.reasoning) if "reasoning" not in self.texts else 0
         return times_of(
-            self.events,
+            self._events,
             asked_ns=asked_ns,
             first_byte_ns=self.first_ns or -1,
             closed_ns=closed_ns,
