@@ -42,11 +42,11 @@ class StreamReading:
 
     __slots__ = (
         "_decode",
+        "_events",
         "_reader",
         "_text_size",
         "_tools",
         "error",
-        "events",
         "finish",
         "first_ns",
         "has_choices",
@@ -63,7 +63,7 @@ class StreamReading:
         self._reader = SseReader()
         self.first_ns = 0
         """When the first byte of the body came; 0: none has come."""
-        self.events = EventList()
+        self._events = EventList()
         """Time, kind (number) and tokens of each part."""
         self.texts: dict[str, bytearray] = {}
         """Generated text of the first choice as UTF-8, by kind. A list of its pieces would keep 60 B more for each."""
@@ -109,7 +109,7 @@ class StreamReading:
 
     def add(self, parts: list[Part], now_ns: int) -> None:
         """HOT, once an event: budget 1 µs (bench/llm.py). Add the parts of one event that arrived at `now_ns`."""
-        events = self.events
+        events = self._events
         first = len(events.kinds) if len(parts) > 1 else -1
         for part in parts:
             kind = part.kind
@@ -139,7 +139,7 @@ class StreamReading:
 
     def _is_first_late(self, kind: EventKind) -> bool:
         """Return whether a part is the first of its kind after `_MOST_PARTS`."""
-        return KIND_NUMBERS[kind] not in self.events.kinds[_MOST_PARTS:]
+        return KIND_NUMBERS[kind] not in self._events.kinds[_MOST_PARTS:]
 
     def _other(self, part: Part) -> None:
         match part.kind:
@@ -155,17 +155,17 @@ class StreamReading:
     @property
     def t_ns(self) -> Sequence[int]:
         """Return the time of each part."""
-        return self.events.t_ns
+        return self._events.t_ns
 
     @property
     def kinds(self) -> bytearray:
         """Return the number of each part's kind."""
-        return self.events.kinds
+        return self._events.kinds
 
     @property
     def tokens(self) -> Sequence[int]:
         """Return the tokens of each part, or -1."""
-        return self.events.tokens
+        return self._events.tokens
 
     @property
     def text(self) -> str:
@@ -202,14 +202,14 @@ class StreamReading:
 
     def take_count(self, tokens: int) -> None:
         """Add the number of tokens that a tokenizer counted in the whole answer, as if it were usage."""
-        if tokens > 0 and len(self.events):
-            self.events.add(self.events.last_ns, USAGE, tokens)
+        if tokens > 0 and len(self._events):
+            self._events.add(self._events.last_ns, USAGE, tokens)
             self.usage_source = "tokenizer"
             self._join_last()
 
     def _join_last(self) -> None:
         """Make the last part one of the event of the part before it."""
-        joined, count = self.joined, len(self.events)
+        joined, count = self.joined, len(self._events)
         if joined and joined[-2] + joined[-1] == count - 1:
             joined[-1] += 1
         else:
@@ -242,7 +242,7 @@ class StreamReading:
         """Return the figures of the stream by our convention. closed_ns: when the answer ended."""
         usage = self.usage
         return times_of(
-            self.events,
+            self._events,
             asked_ns=asked_ns,
             first_byte_ns=self.first_ns or -1,
             closed_ns=closed_ns,
