@@ -1,6 +1,6 @@
 """Format the figures of kept streams by the definitions of other tools: a table for each, and a JSON document.
 
-Every table says how many streams it comes from, and of how many requests they are a sample.
+Below every table stands the number of its streams, and the number of requests of which they are a sample.
 """
 
 from __future__ import annotations

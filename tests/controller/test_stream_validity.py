@@ -99,9 +99,8 @@ def test_the_reason_for_an_invalid_ttft_includes_late_requests() -> None:
 
 def test_if_as_many_streams_were_fit_in_other_seconds_the_advice_is_not_to_have_fewer() -> None:
     one = judged(eu_1=of(40, itl=20, streams=300), us_1=of(40))["itl"]
-    assert (
-        one.advice == "in other seconds, as many streams were read in time: close other programs or use another machine"
-    )
+    expected = "in other seconds, as many streams were read in time: close other programs or use another machine"
+    assert one.advice == expected
 
 
 def test_without_a_fit_second_the_advice_is_fewer_streams() -> None:

@@ -153,15 +153,15 @@ def test_the_number_of_streams_and_of_their_events_in_a_delta_is_limited() -> No
         decode(encode(replace(DELTA, streams=many)), from_agent=True)
 
 
-def test_a_delta_with_too_many_streams_is_not_joined_with_its_neighbour() -> None:
+def test_joined_deltas_carry_as_many_streams_as_fit_and_count_the_others() -> None:
     second = replace(DELTA, seq=1, start_ns=DELTA.end_ns, end_ns=2 * DELTA.end_ns)
-    half = (kept(),) * (KEPT_STREAMS_IN_DELTA // 2 + 1)
+    many = (kept(),) * 300
 
-    assert join(replace(DELTA, streams=half), replace(second, streams=half)) is None
-    joined = join(replace(DELTA, streams=half, streams_left_out=2), replace(second, streams_left_out=3))
+    joined = join(replace(DELTA, streams=many, streams_left_out=2), replace(second, streams=many, streams_left_out=3))
 
     assert joined is not None
-    assert (joined.streams, joined.streams_left_out) == (half, 5)
+    assert (len(joined.streams), joined.streams_left_out) == (KEPT_STREAMS_IN_DELTA, 105)
+    check_streams("delta", joined.streams, joined.streams_left_out)
 
 
 def test_an_agent_of_an_older_version_sends_no_streams() -> None:

@@ -172,7 +172,7 @@ class StreamKeeper:
     def take(self, t0_ns: int) -> Iterator[list[KeptStream]]:
         """Remove the streams that were kept since the last call, and make them in parts, with times from `t0_ns`.
 
-        They are removed at the first step, so the caller must take that in the instant of its flip.
+        The first step removes the streams, so the caller must take it in the instant of its flip.
         """
         taken, self._chosen, self._events = self._chosen, [], 0
         self._intervals += 1

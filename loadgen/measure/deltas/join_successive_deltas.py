@@ -2,7 +2,8 @@
 
 Only resolution in time is lost. Counts, sums, due counts, failures and losses are those of both
 deltas, and the number of intervals and of unfit ones is kept. If both together have more exemplars
-than a delta may carry, the slowest of each series are kept before others.
+than a delta may carry, the slowest of each series are kept before others. Kept streams beyond their
+limit are counted.
 
 Pure. Joining two deltas of 40 series with 1,000 pairs costs 0.4 ms.
 """
@@ -45,7 +46,7 @@ def join(first: Delta, second: Delta) -> Delta | None:
 
     They must stay separate if there is a gap in time between them, because the joined delta would claim that the gap
     was measured. They also stay separate if the result would exceed a limit of deltas: a bucket beyond 32 bits, or too
-    many failures, losses, kept streams or rows of due counts.
+    many failures, losses or rows of due counts.
     """
     if not first.start_ns <= second.start_ns <= first.end_ns:
         return None
@@ -54,8 +55,7 @@ def join(first: Delta, second: Delta) -> Delta | None:
     if len(first.first_arrivals) + len(second.first_arrivals) > FIRST_ARRIVALS_IN_DELTA:
         return None
     streams = (*first.streams, *second.streams)
-    if fits_in_delta(streams) < len(streams):
-        return None
+    taken = fits_in_delta(streams)  # the others are left out: they must not keep a full backlog from being joined
     counted = _intervals(first)[0] + _intervals(second)[0]
     if len(failures) > MAX_FAILURES or len(due) > MAX_DUE_ROWS or len(losses) > MAX_LOSSES or counted > MAX_INTERVALS:
         return None
@@ -79,8 +79,8 @@ def join(first: Delta, second: Delta) -> Delta | None:
         losses=losses,
         loads=joined_loads(first.loads, second.loads) if _has_time(second) else first.loads,
         first_arrivals=first.first_arrivals + second.first_arrivals,
-        streams=streams,
-        streams_left_out=first.streams_left_out + second.streams_left_out,
+        streams=streams[:taken],
+        streams_left_out=first.streams_left_out + second.streams_left_out + len(streams) - taken,
     )
 
 

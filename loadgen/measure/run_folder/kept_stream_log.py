@@ -146,7 +146,7 @@ class StreamLog:
             self._fd = -1
 
     def _look(self) -> None:
-        """Check the writes that have ended. After a disk error nothing further is written, and a notice says so."""
+        """Check the writes that have ended. After a disk error, write nothing further, and send a notice."""
         done = [future for future in self._writing if future.done()]
         self._writing = [future for future in self._writing if not future.done()]
         for future in done:

@@ -14,10 +14,12 @@ from loadgen.dsl.users.user import User
 from loadgen.dsl.users.user_factory import UserFactory, Ways
 from loadgen.dsl.users.user_runner import BoundJourney, JourneyLife
 from loadgen.engine.load.user_iterations import Arrival
+from loadgen.engine.recording.kept_streams import StreamKeeper
 from loadgen.engine.recording.recorder import Recorder
 from loadgen.engine.recording.stream_series import Goodput
 from loadgen.engine.recording.tagging import Tagging, TagSpec
 from loadgen.measure.convention_metrics import RecordedConvention
+from loadgen.measure.deltas.kept_stream import KeptStream
 from loadgen.measure.deltas.series_key import SeriesKey
 
 __all__ = ["Asked", "asked"]
@@ -25,10 +27,12 @@ __all__ = ["Asked", "asked"]
 
 @dataclass
 class Asked:
-    """What one user's iterations recorded. values: ns by (metric, outcome, whether they are lower bounds)."""
+    """What one user's iterations recorded. values: ns by (metric, outcome, whether they are lower bounds). kept: the
+    event lists of all streams."""
 
     life: JourneyLife
     keys: list[tuple[SeriesKey, list[int]]]
+    kept: list[KeptStream]
 
     @property
     def outcome(self) -> str:
@@ -77,6 +81,7 @@ async def asked(
     settings = replace(Llm(model="sim"), **llm)
     recorder = Recorder(tagging=Tagging([TagSpec(name=name, values=values) for name, values in LLM_TAGS.items()]))
     recorder.goodputs, recorder.exported_limits = goodputs, exported or {}
+    recorder.keeper = StreamKeeper(1.0, seed=7)
     factory = UserFactory(Ways({"": url}, llm=settings), TcpNetwork(), None, seed=7)
     said: list[str] = []
     life = factory.life(recorder, [BoundJourney("j", journey)], fresh=True, report=said.append)
@@ -87,4 +92,5 @@ async def asked(
     finally:
         await life.close()
         factory.close()
-    return Asked(life, [pair for series in recorder._series.values() for pair in series.swap()])
+    kept = [one for part in recorder.keeper.take(0) for one in part]
+    return Asked(life, [pair for series in recorder._series.values() for pair in series.swap()], kept)

@@ -69,6 +69,9 @@ async def test_a_streamed_answer_of_an_sdk_has_the_metrics_of_user_llm(url: str)
     assert (found.outcome, found.outcomes()) == ("ok", {"ok": 1})
     assert len(found.values("ttft")) == 1
     assert found.values("output_tokens") == [5_000]
+    (kept,) = found.kept
+    assert (kept.request, kept.outcome, kept.output_tokens, kept.clock) == (f"POST {CHAT}", "ok", 5, "loop")
+    assert kept.figures("ours")["ttft_ms"] == pytest.approx(found.values("ttft")[0] / 1e6, abs=1e-6)
 
 
 async def test_a_whole_answer_of_an_sdk_is_a_row_of_its_own_kind(url: str) -> None:
@@ -80,6 +83,7 @@ async def test_a_whole_answer_of_an_sdk_is_a_row_of_its_own_kind(url: str) -> No
     assert found.values("output_tokens") == [5_000]
     assert found.tags(f"POST {CHAT}") == {(("answer", "whole"),)}
     assert found.values("ttft") == found.values("response"), "its first token comes with its last"
+    assert found.kept == [], "a whole answer has no events"
 
 
 async def fails_over_an_sdk(url: str, outcome: str, model: str = "sim") -> None:

@@ -89,6 +89,8 @@ async def test_the_first_request_of_an_iteration_also_counts_from_when_it_was_du
     (from_due,) = found.values("ttft_due")
     assert len(found.values("ttft")) == 2
     assert from_due >= 500_000_000 + min(found.values("ttft"))
+    first, second = found.kept
+    assert (first.wait_ns + round(first.figures("ours")["ttft_ms"] * 1e6), second.wait_ns) == (from_due, -1)  # type: ignore[operator]
     assert (await asked(url, journey)).values("ttft_due") == [], "a closed load has no due times"
 
 
@@ -117,6 +119,7 @@ async def test_an_answer_that_breaks_is_in_no_ok_row_of_any_metric(url: str, nam
     stream = ("response", "service", *STREAM_METRICS)
     assert not [key for key, _ in found.keys if key.kind == "request" and key.outcome == "ok" and key.metric in stream]
     assert len(found.values("ttft", outcome)) == 1, "each ended request has one ttft"
+    assert all(one.outcome == outcome for one in found.kept)
 
 
 async def test_a_request_without_a_token_has_its_time_as_a_lower_bound_of_ttft(url: str) -> None:
