@@ -36,6 +36,7 @@ from loadgen_controller.planning.rerun import Earlier, arrival_of, arrival_text,
 from loadgen_controller.planning.scenario import load_scenario
 from loadgen_controller.planning.team_policy_check import violations
 from loadgen_controller.print_errors import report
+from loadgen_controller.screen.stream_tables import stream_tables
 from loadgen_controller.screen.terminal_report import Output, print_table
 
 NAME = "check"
@@ -241,6 +242,8 @@ async def _check(rehearsed: AsyncIterator[Rehearsed], console: Console, *, is_wh
         print_table(console, Table(done.title, _HEAD, tuple(_rows(done)), words=4))
         if (phases := _phases(done)).rows:
             print_table(console, phases)
+        for table in _streams(done):
+            print_table(console, table)
         word = done.outcome if done.has_passed or done.outcome == "failed" else f"failed: {done.outcome}"
         requests = quantity(len(done.requests), "request")
         line = f"{done.title}: {word} after {requests} in {format_duration(done.response_ns)}"
@@ -288,6 +291,7 @@ def _shown(failure: Failure, reported: str, *, is_whole: bool) -> Iterator[RichT
         yield Text("  received: no answer")
 
 
+_STREAMS = 3
 _HEAD = ("request", "step", "status", "outcome", "response", "service", "bytes")
 
 
@@ -302,6 +306,20 @@ def _rows(done: Rehearsed) -> Iterator[tuple[str, ...]]:
             format_duration(seen.service_ns) if seen.service_ns else "-",
             format_count(seen.size_bytes),
         )
+
+
+def _streams(done: Rehearsed) -> Iterator[Table]:
+    """Yield the tables of the first streamed answer of each request name, of at most `_STREAMS` names.
+
+    Of what runs before the load, such as the calibration of prompts, there are none.
+    """
+    if done.journey.startswith("("):
+        return
+    shown = set[str]()
+    for seen in done.requests:
+        if seen.events is not None and seen.name not in shown and len(shown) < _STREAMS:
+            shown.add(seen.name)
+            yield from stream_tables(f"{done.title}: {seen.name}", seen.events, seen.asked_ns)
 
 
 def _phases(done: Rehearsed) -> Table:

@@ -33,6 +33,7 @@ from loadgen.dsl.users.user_runner import BoundJourney, JourneyLife
 from loadgen.engine.load.rendezvous import Ended, Points
 from loadgen.engine.load.share import RandomMix, Share
 from loadgen.engine.load.user_iterations import Arrival
+from loadgen.engine.recording.kept_streams import StreamEvents
 from loadgen.engine.recording.recorded_series import Place
 from loadgen.engine.recording.recorder import Recorder
 from loadgen.engine.recording.tagging import Tagging
@@ -65,6 +66,10 @@ class Seen:
     size_bytes: int
     phases_ns: Mapping[Phase, int]
     """The phases that the request had, in order, with their times."""
+    asked_ns: int = 0
+    """The call in the journey, `perf_counter_ns`."""
+    events: StreamEvents | None = None
+    """The events of a model's streamed answer; None for other answers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,6 +249,8 @@ class _SeeingMeter(PhasedMeter):
                     held.done_ns - held.sent_ns if held.sent_ns else 0,
                     held.size_bytes,
                     {**held.opening_ns, **dict(phases_of(held))} if hasattr(held, "opening_ns") else {},
+                    held.asked_ns,
+                    held.stream_events() if hasattr(held, "stream_events") else None,
                 )
             )
 
