@@ -122,10 +122,10 @@ def test_the_trade_off_of_levels_is_a_chart_with_a_point_for_each(
         chart = page.locator("#trade-off")
         expect(chart.locator("canvas")).to_be_visible()
         assert chart.locator("li .label").all_inner_texts() == ["best levels", "other levels", "saturated"]
-        chart.scroll_into_view_if_needed()
-        box = chart.locator(".u-over").bounding_box()
+        over = chart.locator(".u-over")
+        box = over.bounding_box()
         assert box is not None
-        page.mouse.move(box["x"] + box["width"] * 0.8, box["y"] + 20)
+        over.hover(position={"x": box["width"] * 0.8, "y": 20})  # waits until the page stands still
         expect(chart.locator("li .value").first).to_have_text("4 users: 320/s in all, 90/s a user")
         assert page.evaluate("document.documentElement.scrollWidth") <= width
         assert shown.faults == []
