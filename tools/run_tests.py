@@ -48,7 +48,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _all(arguments: Sequence[str]) -> list[int]:
-    codes = [_run(f"process and not quiet and {_ASKED}", MANY, arguments)]
+    codes: list[int] = []
     with tempfile.TemporaryFile() as out:
         # A cache of its own: two runs at once would overwrite each other's list of failed tests.
         command = _pytest(_UNIT, CORES, [*arguments, "-o", "cache_dir=.pytest_cache/beside"])
@@ -56,6 +56,7 @@ def _all(arguments: Sequence[str]) -> list[int]:
             command, stdout=out, stderr=subprocess.STDOUT, start_new_session=True, preexec_fn=_step_back
         )
         try:
+            codes.append(_run("process and not quiet and not slow", MANY, arguments))
             codes += [_run(*GROUPS["quiet"], arguments), beside.wait()]
         finally:
             if beside.poll() is None:
