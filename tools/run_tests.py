@@ -3,11 +3,11 @@
     unit     tests that start no process
     wide     these and the tests with processes, all in parallel
     quiet    tests about times: two at a time, since they mostly wait
-    all      all three, so that no core is idle: first the tests with processes, then the quiet ones with the unit tests
-             beside them
+    all      all three, so that no core is idle: first the tests with processes, then the quiet ones, and the unit tests
+             beside both
 
-Beside quiet tests, the unit tests have the lowest priority of the system (SCHED_IDLE): they use the time that is left
-over, and lose the core at once when a quiet test wants it. Slow tests are in no group, nor are those that run other
+Beside others, the unit tests have the lowest priority of the system (SCHED_IDLE): they use the time that is left over,
+and lose the core at once when another test wants it. Slow tests are in no group, nor are those that run other
 load generators (`make peers`).
 """
 
