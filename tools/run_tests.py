@@ -3,11 +3,11 @@
     unit     tests that start no process
     wide     these and the tests with processes, all in parallel
     quiet    tests about times: two at a time, since they mostly wait
-    all      all three, so that no core is idle: first the tests with processes, then the quiet ones, and the unit tests
-             beside both
+    all      all three, so that no core is idle: first the tests with processes, then the quiet ones with the unit tests
+             beside them
 
-Beside others, the unit tests have the lowest priority of the system (SCHED_IDLE): they use the time that is left over,
-and lose the core at once when another test wants it. Slow tests are in no group, nor are those that run other
+Beside quiet tests, the unit tests have the lowest priority of the system (SCHED_IDLE): they use the time that is left
+over, and lose the core at once when a quiet test wants it. Slow tests are in no group, nor are those that run other
 load generators (`make peers`).
 """
 
@@ -48,7 +48,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _all(arguments: Sequence[str]) -> list[int]:
-    codes: list[int] = []
+    codes = [_run(f"process and not quiet and {_ASKED}", MANY, arguments)]
     with tempfile.TemporaryFile() as out:
         # A cache of its own: two runs at once would overwrite each other's list of failed tests.
         command = _pytest(_UNIT, CORES, [*arguments, "-o", "cache_dir=.pytest_cache/beside"])
@@ -56,7 +56,6 @@ def _all(arguments: Sequence[str]) -> list[int]:
             command, stdout=out, stderr=subprocess.STDOUT, start_new_session=True, preexec_fn=_step_back
         )
         try:
-            codes.append(_run("process and not quiet and not slow", MANY, arguments))
             codes += [_run(*GROUPS["quiet"], arguments), beside.wait()]
         finally:
             if beside.poll() is None:
