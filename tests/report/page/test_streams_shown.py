@@ -123,9 +123,11 @@ def test_the_trade_off_of_levels_is_a_chart_with_a_point_for_each(
         expect(chart.locator("canvas")).to_be_visible()
         assert chart.locator("li .label").all_inner_texts() == ["best levels", "other levels", "saturated"]
         over = chart.locator(".u-over")
+        chart.scroll_into_view_if_needed()
+        over.hover()  # waits until the page stands still
         box = over.bounding_box()
         assert box is not None
-        over.hover(position={"x": box["width"] * 0.8, "y": 20})  # waits until the page stands still
+        page.mouse.move(box["x"] + box["width"] * 0.8, box["y"] + 20, steps=3)
         expect(chart.locator("li .value").first).to_have_text("4 users: 320/s in all, 90/s a user")
         assert page.evaluate("document.documentElement.scrollWidth") <= width
         assert shown.faults == []
