@@ -13,7 +13,7 @@ from loadgen.traffic.partitions import Partitions
 from loadgen.traffic.path_table import PathTable
 from loadgen.traffic.path_values import MOST_VALUES, PathValues, path_values
 from loadgen.traffic.rows import HAS_QUERY
-from loadgen.traffic.second_pass import SessionRule, visits_of
+from loadgen.traffic.second_pass import SessionFigures, SessionRule, visits_of
 from loadgen.traffic.walks import WalkCounter, Walks
 
 __all__ = ["MOST_STATES", "ModelCounts", "count_model"]
@@ -46,37 +46,32 @@ def count_model(
     templates: list[str],
     template_of: NDArray[np.int64],
     names: Names,
+    sessions: SessionFigures,
     rule: SessionRule,
     rules: NameRules,
 ) -> ModelCounts:
-    """Return the counts of all partitions."""
+    """Return the counts of all partitions. sessions: the figures of the second pass."""
     states = tuple(name.name for name in names.kept[:MOST_STATES])
     state_of = np.minimum(names.index, len(states))
-    whole, every = WalkCounter(len(states) + 1), WalkCounter(len(states) + 1)
+    are_whole = 2 * sessions.cut <= sessions.count
+    walks = WalkCounter(len(states) + 1)
     hits, users = np.zeros(paths.size, np.int64), np.zeros(paths.size, np.int64)
-    sessions = cut = 0
     for rows in partitions:
         visits = visits_of(rows, template_of, rule)
         state = state_of[visits.name]
-        first, is_cut = visits.sessions.first, visits.is_cut
-        sessions, cut = sessions + len(first), cut + int(np.count_nonzero(is_cut))
-        whole.add(state, visits.start, visits.latest, first, ~is_cut)
-        every.add(state, visits.start, visits.latest, first, np.ones(len(first), bool))
+        is_counted = ~visits.is_cut if are_whole else np.ones_like(visits.is_cut)
+        walks.add(state, visits.start, visits.latest, visits.sessions.first, is_counted)
         ordered = visits.rows
-        status = ordered["status"].astype(np.int64)
-        for counter in (whole, every):
-            counter.add_requests(state, status, (ordered["flags"] & HAS_QUERY) != 0)
+        walks.add_requests(state, ordered["status"].astype(np.int64), (ordered["flags"] & HAS_QUERY) != 0)
         path = ordered["path"].astype(np.int64)
         hits += np.bincount(path, minlength=paths.size)
-        pairs = np.unique(visits.user_index * paths.size + path)
-        users += np.bincount(pairs % paths.size, minlength=paths.size)
-    are_whole = 2 * cut <= sessions
+        users += visits.users_of(path, paths.size)
     kept = sorted({name.name.partition(" ")[2] for name in names.kept})
     at = {templates.index(template): template for template in kept}
     values = path_values(paths.numbers, template_of, at, hits, users, rules.least_users)
     return ModelCounts(
         states=states,
-        walks=(whole if are_whole else every).walks(),
+        walks=walks.walks(),
         are_sessions_whole=are_whole,
         values=values,
         are_paths_complete=paths.is_complete,

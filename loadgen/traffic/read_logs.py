@@ -219,6 +219,7 @@ def _traffic(
     for rows in partitions:
         second.add(rows)
     names = names_within_budget(templates, second.counts, second.users_of_names, options.names)
+    sessions = second.figures(names)
     return Traffic(
         files=files,
         mappings=mappings,
@@ -230,8 +231,8 @@ def _traffic(
         has_fractions=has_fractions,
         names=names,
         are_names_approximate=paths.tree.is_approximate,
-        sessions=second.figures(names),
-        model=count_model(partitions, paths, templates, template_of, names, rule, options.names)
+        sessions=sessions,
+        model=count_model(partitions, paths, templates, template_of, names, sessions, rule, options.names)
         if options.model
         else None,
         spooled_bytes=partitions.spooled_bytes,

@@ -51,6 +51,11 @@ class Visits:
         is_new = np.append(True, self.user[1:] != self.user[:-1])
         return np.cumsum(is_new) - 1
 
+    def users_of(self, key: NDArray[np.int64], size: int) -> NDArray[np.int64]:
+        """Return the number of users by key. key: of each row, below `size`."""
+        pairs = np.unique(self.user_index * size + key)
+        return np.bincount(pairs % size, minlength=size)
+
 
 def visits_of(rows: Rows, template_of: NDArray[np.int64], rule: SessionRule) -> Visits:
     """Return the rows of a partition in order, with their sessions. template_of: by number of the path."""
@@ -114,10 +119,8 @@ class NamesAndSessions:
         """Add the rows of a partition."""
         visits, size = visits_of(rows, self._template_of, self._rule), len(self.counts)
         self.counts += np.bincount(visits.name, minlength=size)
-        users = visits.user_index
-        self._users += int(users[-1]) + 1
-        pairs = np.unique(users * size + visits.name)
-        self.users_of_names += np.bincount(pairs % size, minlength=size)
+        self._users += int(visits.user_index[-1]) + 1
+        self.users_of_names += visits.users_of(visits.name, size)
         self._add_sessions(visits)
         shared = shared_users(visits.user, visits.start, _SHARED_REQUESTS, _SHARED_WINDOW_S * 1_000_000)
         self._shared_users += len(shared)

@@ -1,8 +1,8 @@
 """Counts how sessions walk from request to request: where they start, what follows, where they leave, and how long
 between.
 
-A state is a kept name, or the last one for all others. Only whole sessions count, so that the flow is exact: at each
-state, starts + arrivals from states = departures to states + leaves.
+A state is a kept name, or the last one for all others. A session counts from its first to its last request, so the flow
+is exact: at each state, starts + arrivals from states = departures to states + leaves.
 """
 
 from __future__ import annotations
@@ -28,9 +28,7 @@ class Walks:
     gaps: NDArray[np.int64]
     """gaps[a, b]: times from the latest end of what was there to the start of b, in the bins of `gap_bins`."""
     requests: NDArray[np.int64]
-    """All requests, also those of sessions that were cut."""
-    sessions: int
-    """Whole sessions."""
+    """All requests, also those of sessions that do not count."""
     with_query: NDArray[np.int64]
     """Requests with a query."""
     statuses: NDArray[np.int64]
@@ -54,7 +52,6 @@ class WalkCounter:
         self._requests = np.zeros(states, np.int64)
         self._with_query = np.zeros(states, np.int64)
         self._statuses = np.zeros(states * 1_000, np.int64)
-        self._sessions = 0
 
     def add(
         self,
@@ -62,20 +59,19 @@ class WalkCounter:
         start: NDArray[np.int64],
         latest: NDArray[np.int64],
         first: NDArray[np.int64],
-        is_whole: NDArray[np.bool_],
+        is_counted: NDArray[np.bool_],
     ) -> None:
         """Add rows that are sorted by user and start.
 
         latest: the latest end of the user's requests up to each row. first: the row where each session begins.
-        is_whole: whether no part of the session is missing, by session.
+        is_counted: by session.
         """
         states = self._states
         after = np.append(first[1:], len(state))
-        kept, last = first[is_whole], after[is_whole] - 1
-        self._sessions += len(kept)
+        kept, last = first[is_counted], after[is_counted] - 1
         self._starts += np.bincount(state[kept], minlength=states)
         self._leaves += np.bincount(state[last], minlength=states)
-        is_followed = np.repeat(is_whole, after - first)
+        is_followed = np.repeat(is_counted, after - first)
         is_followed[after - 1] = False
         before = np.flatnonzero(is_followed)
         move = state[before] * states + state[before + 1]
@@ -98,7 +94,6 @@ class WalkCounter:
             leaves=self._leaves,
             gaps=self._gaps.reshape(states, states, BINS),
             requests=self._requests,
-            sessions=self._sessions,
             with_query=self._with_query,
             statuses=self._statuses.reshape(states, 1_000),
         )
