@@ -9,8 +9,9 @@ from typing import Final
 
 import numpy as np
 
+from loadgen.dsl.data.quantile_file import quantile_columns
 from loadgen.traffic.draft import Call, ChoiceFile, DataFile, Draft, DraftEdge, DraftNode, Expression, Pick
-from loadgen.traffic.gap_bins import QUANTILES, Think, fitted
+from loadgen.traffic.gap_bins import Think, fitted
 from loadgen.traffic.model_counts import ModelCounts
 from loadgen.traffic.naming import OTHER
 from loadgen.traffic.node_names import node_names
@@ -87,7 +88,7 @@ class _Edges:
 
     @property
     def think_file(self) -> DataFile:
-        return DataFile("data/think.csv", (("name", *(f"q{n}" for n in range(QUANTILES))), *self.think_rows))
+        return DataFile("data/think.csv", (quantile_columns(), *self.think_rows))
 
     def _edge(self, at: int, to: int, count: int) -> DraftEdge:
         found = self._thinks.get((at, to))

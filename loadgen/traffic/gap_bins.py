@@ -6,19 +6,21 @@ Bin k holds times from 2^(k/32) ms to 2^((k+1)/32) ms. Times below 1 ms are in b
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import erf, exp, log, sqrt
+from math import exp, log, sqrt
+from statistics import NormalDist
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["BINS", "QUANTILES", "Think", "bin_of", "fitted"]
+from loadgen.dsl.data.quantile_file import QUANTILES
+
+__all__ = ["BINS", "Think", "bin_of", "fitted"]
 
 BINS: Final = 705
 """The last one holds everything from 2^22 ms (70 minutes) on."""
 _PER_DOUBLING: Final = 32
 _EDGES_S: Final[NDArray[np.float64]] = 2.0 ** (np.arange(BINS + 1) / _PER_DOUBLING) / 1_000
-QUANTILES: Final = 41
 
 
 @dataclass(frozen=True)
@@ -79,20 +81,15 @@ def _fitted(counts: NDArray[np.float64], total: int) -> Think:
     mu = float((counts * middles).sum() / total)
     sigma = sqrt(max(0.0, float((counts * (middles - mu) ** 2).sum() / total)))
     below = np.cumsum(counts) / total
-    distance = max(
-        (
-            abs(float(share) - _lognormal_cdf(float(edge), mu, sigma))
-            for share, edge in zip(below, _EDGES_S[1:], strict=True)
-        ),
-        default=0.0,
-    )
+    expected = np.array([_lognormal_cdf(float(edge), mu, sigma) for edge in _EDGES_S[1:]])
+    distance = float(np.abs(below - expected).max())
     return Think(total, mu, sigma, distance, _quantiles(counts, below))
 
 
 def _lognormal_cdf(x: float, mu: float, sigma: float) -> float:
     if not sigma:
         return float(log(x) >= mu)
-    return (1 + erf((log(x) - mu) / sigma / sqrt(2))) / 2
+    return NormalDist(mu, sigma).cdf(log(x))
 
 
 def _quantiles(counts: NDArray[np.float64], below: NDArray[np.float64]) -> tuple[float, ...]:
