@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
-from math import isfinite
-from typing import Final, TypeVar, get_args
+from typing import Final, get_args
 
 from loadgen.clients.llm.settings import Llm
 from loadgen.clients.llm_apis.types import ApiName
 from loadgen.dsl.loading.answer_time_check import longest_answer_ns
 from loadgen.dsl.prompts.prompt import MOST_TOKENS
 from loadgen.dsl.secret import name_is_good
-from loadgen.errors import UsageError
 from loadgen.measure.convention_metrics import RECORDABLE
 from loadgen.measure.objectives.terms import GOODPUT_LIMITS
 from loadgen.profiles.levels import MAX_LEVELS
@@ -24,7 +22,6 @@ from loadgen_controller.planning.url_scenario import url_parts
 
 __all__ = ["LlmRequest", "scenario_text"]
 
-T = TypeVar("T")
 _PATHS: Final = ("", "/", "/v1", "/v1/")
 """Paths that mean the server itself: the client appends the path of the API."""
 _LEAST_DRAIN_NS: Final = 120 * NS_PER_S
@@ -87,11 +84,7 @@ def scenario_text(errors: CollectedErrors, asked: LlmRequest) -> str:
         # The URL is not shown: its query may contain a key.
         errors.add("the URL has a query or a fragment", "write the server's URL, such as http://host:8000")
     if asked.api not in get_args(ApiName):
-        near = get_close_matches(asked.api, get_args(ApiName), n=1)
-        errors.add(
-            f"--api: unknown API {asked.api!r}",
-            f"did you mean {near[0]}?" if near else f"write one of {', '.join(get_args(ApiName))}",
-        )
+        errors.add(f"--api: unknown API {asked.api!r}", _meant(asked.api, get_args(ApiName)))
     if asked.key is not None and not name_is_good(asked.key):
         # The value is not shown: it may be the API key itself.
         errors.add(
@@ -188,20 +181,14 @@ def _listed(text: str, read: Callable[[str], str]) -> list[str]:
 
 
 def _rate(text: str) -> str:
-    try:
-        rate = parse_rate(text)
-    except OverflowError:
-        rate = float("inf")
-    if not (isfinite(rate) and rate > 0):
+    if parse_rate(text) <= 0:
         raise ValueError(f"{text!r} is not a rate above 0; write 4/s")
     return _quoted(text)
 
 
 def _convention(text: str) -> str:
     if text not in RECORDABLE:
-        near = get_close_matches(text, RECORDABLE, n=1)
-        hint = f"did you mean {near[0]}?" if near else f"write one of {', '.join(RECORDABLE)}"
-        raise ValueError(f"unknown tool {text!r}; {hint}")
+        raise ValueError(f"unknown tool {text!r}; {_meant(text, RECORDABLE)}")
     return _quoted(text)
 
 
@@ -215,12 +202,9 @@ def _duration(errors: CollectedErrors, option: str, given: str | None, default: 
     """Return a duration as text. If it is invalid, add an error to `errors` and return None."""
 
     def read(text: str) -> str:
-        try:
-            if parse_duration(text) > 0 or option == "--settle":
-                return text
-        except OverflowError:
-            pass
-        raise ValueError(f"{text!r} is not a duration above 0; write 1m")
+        if not parse_duration(text) and option != "--settle":
+            raise ValueError(f"{text!r} is not a duration above 0; write 1m")
+        return text
 
     return errors.parse(option, default if given is None else given, read)
 
@@ -247,27 +231,25 @@ def _goodput(errors: CollectedErrors, asked: LlmRequest) -> tuple[str, dict[str,
     for part in asked.goodput.split(","):
         name, _, value = (piece.strip() for piece in part.partition("="))
         if name not in GOODPUT_LIMITS:
-            near = get_close_matches(name, GOODPUT_LIMITS, n=1)
-            hint = f"did you mean {near[0]}?" if near else f"limit one of {', '.join(GOODPUT_LIMITS)}"
-            errors.add(f"--goodput: unknown metric {name!r}", hint)
+            errors.add(f"--goodput: unknown metric {name!r}", _meant(name, GOODPUT_LIMITS))
         elif name in limits:
             errors.add(f"--goodput: {name} is given twice", "remove one")
-        elif errors.catch(lambda name=name, value=value: _limit(name, value)):  # type: ignore[misc]
+        elif not _is_limit(value):
+            errors.add(
+                f"--goodput: {name}={value}: {value!r} is not a duration above 0 with a unit",
+                f"write the limit with its unit: {name}=500ms",
+            )
+        else:
             limits[name] = value
     shown = ", ".join(f"{name}={_quoted(value)}" for name, value in limits.items())
     return f"goodput({shown}) > {_quoted(share or '95%')}", limits
 
 
-def _limit(name: str, value: str) -> str:
+def _is_limit(text: str) -> bool:
     try:
-        if parse_duration(value) > 0:
-            return value
-    except (ValueError, OverflowError):
-        pass
-    raise UsageError(
-        f"--goodput: {name}={value}: {value!r} is not a duration above 0 with a unit",
-        hint=f"write the limit with its unit: {name}=500ms",
-    )
+        return parse_duration(text) > 0
+    except ValueError:
+        return False
 
 
 def _share(text: str) -> str:
@@ -278,6 +260,12 @@ def _share(text: str) -> str:
     if not 0 < share < 1:
         raise ValueError(f"{text!r} is not a share between 0 % and 100 %; write 95%")
     return text.strip()
+
+
+def _meant(text: str, known: Collection[str]) -> str:
+    """Return the hint for an unknown word: the known one that is most like it, or all."""
+    near = get_close_matches(text, known, n=1)
+    return f"did you mean {near[0]}?" if near else f"write one of {', '.join(known)}"
 
 
 def _tuple(literals: list[str]) -> str:
