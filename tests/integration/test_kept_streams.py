@@ -123,6 +123,9 @@ def test_a_run_without_kept_streams_says_how_to_keep_some(tmp_path: Path) -> Non
         (("--format", "csv"), "--convention cannot be used with csv"),
         (("-o", "page.html"), "--convention cannot be used with html"),
         (("--title", "Mine"), "--convention cannot be used with --title"),
+        (("--window", "10s"), "--convention cannot be used with --window"),
+        (("--split", "tags"), "--convention cannot be used with --split"),
+        (("-o", "page.xyz"), "cannot tell the format from the name page.xyz"),
     ],
 )
 def test_options_that_do_not_fit_are_errors(options: tuple[str, ...], words: str, tmp_path: Path) -> None:
@@ -130,3 +133,4 @@ def test_options_that_do_not_fit_are_errors(options: tuple[str, ...], words: str
 
     assert told.exit_code == 2
     assert words in told.err
+    assert "None" not in told.err

@@ -226,10 +226,11 @@ def main(
     errors = CollectedErrors()
     chosen = _format(errors, format_, output)
     if convention:
-        if chosen is not Format.JSON and (format_ is not None or output is not None):
+        if chosen not in (None, Format.JSON) and (format_ is not None or output is not None):
             errors.add(f"--convention cannot be used with {chosen}", "add --format json, or leave out --format and -o")
-        for name, given in (("a second run", baseline), ("--table", table), ("--title", title), ("--owner", owner)):
-            if given is not None:
+        others = {"a second run": baseline, "--table": table, "--window": window, "--split": split}
+        for name, given in (others | {"--title": title, "--owner": owner}).items():
+            if given:
                 errors.add(f"--convention cannot be used with {name}", f"leave out {name} or --convention")
         errors.check_file("-o", output)
         ended = errors.catch(lambda: find_run(run, runs_dir))
