@@ -28,7 +28,7 @@ from loadgen.traffic.log_files import Block, blocks, log_files
 from loadgen.traffic.model_counts import ModelCounts, count_model
 from loadgen.traffic.naming import NameRules, Names, infer_parameters, names_within_budget
 from loadgen.traffic.partitions import MEMORY_BYTES, Partitions
-from loadgen.traffic.path_table import PathTable
+from loadgen.traffic.path_table import MOST_PATHS, PathTable
 from loadgen.traffic.path_tree import PathTree
 from loadgen.traffic.second_pass import NamesAndSessions, SessionFigures, SessionRule
 from loadgen.traffic.session_arrivals import MOST_MINUTES
@@ -114,6 +114,11 @@ class Traffic:
             found.append(
                 "The log has more different paths than loadgen keeps, so it merged paths that may be different "
                 "requests. Give templates of the most important paths with --name."
+            )
+        if self.model is not None and not self.model.are_paths_complete:
+            found.append(
+                f"The log has more than {MOST_PATHS:,} different paths, so the files of values lack some of them: "
+                "which ones depends on the order of the lines. Use a shorter log if rare values matter."
             )
         return found
 

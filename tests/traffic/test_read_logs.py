@@ -60,6 +60,16 @@ def test_the_elastic_log_is_refused_times_between_requests() -> None:
     assert any("Requests start only in 1 of the 60 minutes of an hour" in text for text in traffic.limits)
 
 
+def test_a_model_without_some_paths_says_so() -> None:
+    traffic = read_logs([LOGS / "apache_logs_elastic.log.gz"], LogOptions(model=True))
+    assert traffic.model is not None
+    assert not any("files of values" in text for text in traffic.limits)
+
+    cut = replace(traffic, model=replace(traffic.model, are_paths_complete=False))
+
+    assert any("more than 500,000 different paths, so the files of values" in text for text in cut.limits)
+
+
 def test_all_samples_together_are_accounted_for() -> None:
     files = [p for p in LOGS.iterdir() if p.suffix != ".md"]
     traffic = read_logs(files)
