@@ -3,40 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
-import numpy as np
 import typer
 
 from loadgen.errors import UsageError
-from loadgen.report.report_parts import Table
 from loadgen.traffic.draft_of_logs import draft_of
 from loadgen.traffic.formats.detect import FORMATS
 from loadgen.traffic.formats.json_lines import FIELDS, wrong_mapping
 from loadgen.traffic.formats.log_format import UNITS, FormatOptions, Stamp
-from loadgen.traffic.naming import OTHER, NameRules
+from loadgen.traffic.naming import NameRules
 from loadgen.traffic.read_logs import LogOptions, Traffic, read_logs
 from loadgen.traffic.scenario_files import check_new, files_of, write_files
 from loadgen.traffic.session_arrivals import session_arrivals
 from loadgen.traffic.traffic_json import traffic_json
-from loadgen.units import (
-    NS_PER_S,
-    NS_PER_US,
-    format_count,
-    format_duration,
-    format_share,
-    parse_duration,
-    parse_ratio,
-    quantity,
-)
+from loadgen.units import NS_PER_S, parse_duration, parse_ratio, quantity
 from loadgen_controller.collect_option_errors import CollectedErrors
 from loadgen_controller.console_output import echo, echo_warning
 from loadgen_controller.screen.terminal_report import Output, print_table
+from loadgen_controller.screen.traffic_tables import content_table, name_table
 
 NAME = "model"
-_STATUSES = 6
 _NAMED_LOGS = 3
 EXAMPLES = """[bold]Examples[/bold]
 
@@ -202,73 +190,13 @@ def _warn_of_unused(given: FormatOptions, taken: Mapping[str, int]) -> None:
 
 
 def _print(traffic: Traffic, options: LogOptions, top: int) -> None:
-    accounting, sessions, names = traffic.accounting, traffic.sessions, traffic.names
-    rows = [("lines read", format_count(accounting.read), quantity(len(traffic.files), "file"))]
-    rows += [("taken", format_count(n), kind) for kind, n in sorted(accounting.taken_by_format.items()) if n]
-    rows += [("excluded", format_count(n), reason) for reason, n in sorted(accounting.excluded.items())]
-    rows += [("rejected", format_count(n), reason) for reason, n in sorted(accounting.rejected.items())]
-    if accounting.directives:
-        rows.append(("directives", format_count(accounting.directives), "header lines, comments, blank lines"))
-    rows.append(("time span", _span(traffic), f"{_utc(traffic.first_us)} to {_utc(traffic.last_us)} UTC"))
-    statuses = sorted(traffic.statuses.items(), key=lambda item: (-item[1], item[0]))[:_STATUSES]
-    text = ", ".join(f"{status:03}: {format_count(count)}" for status, count in statuses)
-    rows.append(("statuses", format_count(len(traffic.statuses)), text))
-    rows.append(("users", format_count(sessions.users), "the user field" if options.by_user else "address and agent"))
-    others = ", ".join(
-        f"{format_count(count)} with {format_duration(seconds * NS_PER_S)}"
-        for seconds, count in sessions.counts_by_timeout.items()
-    )
-    rows.append(("sessions", format_count(sessions.count), others))
-    median, p95 = (int(value) for value in np.quantile(sessions.lengths, (0.5, 0.95), method="inverted_cdf"))
-    rows.append(
-        ("requests per session", f"{accounting.taken / sessions.count:.2f}", f"mean; median {median}, p95 {p95}")
-    )
-    rows.append(("cut sessions", format_count(sessions.cut), "parts of them may be before or after the log"))
-    if sessions.shared_users:
-        count = format_count(sessions.shared_requests)
-        rows.append(
-            ("shared users", format_count(sessions.shared_users), f"more than 1 request/s for 10 min; {count} requests")
-        )
-    kept = f"{names.other_names} more are in {OTHER}, {names.rare_names} of them because few users sent them"
-    rows.append(("names", format_count(len(names.kept)), kept))
-    print_table(Output(), Table("", ("", "details", "count"), tuple((a, c, b) for a, b, c in rows), words=2))
+    print_table(Output(), content_table(traffic, by_user=options.by_user))
     echo("")
-    _print_names(traffic, top)
+    print_table(Output(), name_table(traffic, top))
     for text in traffic.limits:
         echo_warning(text)
-    if names.rare_names and not names.kept:
+    if traffic.names.rare_names and not traffic.names.kept:
         echo_warning(
             f"no name is shown, because fewer than {options.names.least_users} users sent each of them",
             "show all names with --least-users 1",
         )
-
-
-def _print_names(traffic: Traffic, top: int) -> None:
-    names, taken, firsts = traffic.names, traffic.accounting.taken, traffic.sessions.first_names
-    cells = [
-        (
-            name.name,
-            format_count(name.count),
-            format_share(name.count / taken),
-            format_count(name.users),
-            format_count(n),
-        )
-        for name, n in zip(names.kept, firsts, strict=False)
-    ][:top]
-    rest = sum(name.count for name in names.kept[top:])
-    if rest:
-        label = quantity(len(names.kept) - top, "more name")
-        cells.append((label, format_count(rest), format_share(rest / taken), "", format_count(sum(firsts[top:-1]))))
-    if names.other_count:
-        share = format_share(names.other_count / taken)
-        cells.append((OTHER, format_count(names.other_count), share, "", format_count(firsts[-1])))
-    columns = ("name", "requests", "share", "users", "first of a session")
-    print_table(Output(), Table("", columns, tuple(cells)))
-
-
-def _utc(us: int) -> str:
-    return datetime.fromtimestamp(us // 1_000_000, UTC).strftime("%Y-%m-%d %H:%M:%S")
-
-
-def _span(traffic: Traffic) -> str:
-    return format_duration((traffic.last_us - traffic.first_us) * NS_PER_US)

@@ -1,0 +1,86 @@
+"""Tables of access logs for `loadgen model`: what they contain, and the names of the requests."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Final
+
+import numpy as np
+
+from loadgen.report.report_parts import Table
+from loadgen.traffic.naming import OTHER
+from loadgen.traffic.read_logs import Traffic
+from loadgen.units import NS_PER_S, NS_PER_US, format_count, format_duration, format_share, quantity
+
+__all__ = ["content_table", "name_table"]
+
+_STATUSES: Final = 6
+
+
+def content_table(traffic: Traffic, *, by_user: bool) -> Table:
+    """Return the table of lines, times, statuses, users and sessions.
+
+    by_user: a user is the user field of the log, not the address and the agent.
+    """
+    accounting, sessions, names = traffic.accounting, traffic.sessions, traffic.names
+    rows = [("lines read", format_count(accounting.read), quantity(len(traffic.files), "file"))]
+    rows += [("taken", format_count(n), kind) for kind, n in sorted(accounting.taken_by_format.items()) if n]
+    rows += [("excluded", format_count(n), reason) for reason, n in sorted(accounting.excluded.items())]
+    rows += [("rejected", format_count(n), reason) for reason, n in sorted(accounting.rejected.items())]
+    if accounting.directives:
+        rows.append(("directives", format_count(accounting.directives), "header lines, comments, blank lines"))
+    rows.append(("time span", _span(traffic), f"{_utc(traffic.first_us)} to {_utc(traffic.last_us)} UTC"))
+    statuses = sorted(traffic.statuses.items(), key=lambda item: (-item[1], item[0]))[:_STATUSES]
+    text = ", ".join(f"{status:03}: {format_count(count)}" for status, count in statuses)
+    rows.append(("statuses", format_count(len(traffic.statuses)), text))
+    rows.append(("users", format_count(sessions.users), "the user field" if by_user else "address and agent"))
+    others = ", ".join(
+        f"{format_count(count)} with {format_duration(seconds * NS_PER_S)}"
+        for seconds, count in sessions.counts_by_timeout.items()
+    )
+    rows.append(("sessions", format_count(sessions.count), others))
+    median, p95 = (int(value) for value in np.quantile(sessions.lengths, (0.5, 0.95), method="inverted_cdf"))
+    rows.append(
+        ("requests per session", f"{accounting.taken / sessions.count:.2f}", f"mean; median {median}, p95 {p95}")
+    )
+    rows.append(("cut sessions", format_count(sessions.cut), "parts of them may be before or after the log"))
+    if sessions.shared_users:
+        count = format_count(sessions.shared_requests)
+        rows.append(
+            ("shared users", format_count(sessions.shared_users), f"more than 1 request/s for 10 min; {count} requests")
+        )
+    kept = f"{names.other_names} more are in {OTHER}, {names.rare_names} of them because few users sent them"
+    rows.append(("names", format_count(len(names.kept)), kept))
+    return Table("", ("", "details", "count"), tuple((a, c, b) for a, b, c in rows), words=2)
+
+
+def name_table(traffic: Traffic, top: int) -> Table:
+    """Return the table of names, the busiest first. top: the most names; all others are one more row."""
+    names, taken, firsts = traffic.names, traffic.accounting.taken, traffic.sessions.first_names
+    cells = [
+        (
+            name.name,
+            format_count(name.count),
+            format_share(name.count / taken),
+            format_count(name.users),
+            format_count(n),
+        )
+        for name, n in zip(names.kept, firsts, strict=False)
+    ][:top]
+    rest = sum(name.count for name in names.kept[top:])
+    if rest:
+        label = quantity(len(names.kept) - top, "more name")
+        cells.append((label, format_count(rest), format_share(rest / taken), "", format_count(sum(firsts[top:-1]))))
+    if names.other_count:
+        share = format_share(names.other_count / taken)
+        cells.append((OTHER, format_count(names.other_count), share, "", format_count(firsts[-1])))
+    columns = ("name", "requests", "share", "users", "first of a session")
+    return Table("", columns, tuple(cells))
+
+
+def _utc(us: int) -> str:
+    return datetime.fromtimestamp(us // 1_000_000, UTC).strftime("%Y-%m-%d %H:%M:%S")
+
+
+def _span(traffic: Traffic) -> str:
+    return format_duration((traffic.last_us - traffic.first_us) * NS_PER_US)
