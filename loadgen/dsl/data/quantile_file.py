@@ -10,7 +10,6 @@ the values that it is given; this draws everything between them, too.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
 from itertools import pairwise
 from math import fsum
 from os import PathLike, fspath
@@ -88,24 +87,40 @@ def quantiles(path: str | PathLike[str], *, row: str) -> Distribution:
 
 
 def _row(path: Path, row: str, origin: Origin) -> tuple[float, ...]:
-    try:
-        state = path.stat()
-        key = (state.st_mtime_ns, state.st_size)
-    except OSError:
-        key = (0, 0)
-    rows = _rows(path, key, origin)
+    rows = _rows(path, origin)
     if row not in rows:
         raise ScenarioError([origin.fault(f"{path.name} has no row {row!r}", closest(row, rows) or "correct the name")])
     return rows[row]
 
 
-@lru_cache(maxsize=16)
-def _rows(path: Path, _state: tuple[int, int], origin: Origin) -> dict[str, tuple[float, ...]]:
+_Rows = dict[str, tuple[float, ...]]
+_MOST_FILES: Final = 16
+_known: dict[Path, tuple[tuple[int, int], _Rows]] = {}
+"""By file: its time and size, and its rows. Each edge of a graph may name another row of one file."""
+
+
+def _rows(path: Path, origin: Origin) -> _Rows:
+    """Return the rows of a file, which is read again only if it has changed."""
+    try:
+        state = path.stat()
+        key = (state.st_mtime_ns, state.st_size)
+    except OSError:
+        key = (0, 0)
+    known = _known.get(path)
+    if known is None or known[0] != key:
+        read = _read(path, origin)
+        if len(_known) >= _MOST_FILES:
+            _known.clear()
+        known = _known[path] = (key, read)
+    return known[1]
+
+
+def _read(path: Path, origin: Origin) -> _Rows:
     names = quantile_columns()
     fields: Any = [(names[0], str), *((name, float) for name in names[1:])]
     schema: Any = msgspec.defstruct("Quantiles", fields)
     table: Any = read_table(path, schema, "csv", ",", origin)
-    faults, found = FileFaults(path), dict[str, tuple[float, ...]]()
+    faults, found = FileFaults(path), _Rows()
     for n in range(len(table)):
         one = msgspec.structs.astuple(table.at(n))
         name, values = one[0], one[1:]

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 from random import Random
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from loadgen.dsl.data import quantile_file, rowfile
 from loadgen.dsl.data.choices import Choices, choices
 from loadgen.dsl.data.quantile_file import QUANTILES, quantile_columns, quantiles
 from loadgen.dsl.executors.recorded_traffic_load import replay
@@ -135,6 +137,22 @@ def test_quantiles_are_straight_between_the_values_of_the_file(tmp_path: Path) -
     found = np.array([made.draw(random) for _ in range(4_000)])
     assert abs(found.mean() - 20) < 4 * 11.6 / 4_000**0.5
     assert 0 <= found.min() <= found.max() <= 40
+
+
+def test_a_file_of_quantiles_is_read_once_for_all_its_rows_and_again_if_it_changes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = Mock(wraps=rowfile.read_table)
+    monkeypatch.setattr(quantile_file, "read_table", read)
+    path = file(tmp_path, THINK + THINK.splitlines()[1].replace("home", "cart") + "\n", "think.csv")
+
+    home = quantiles(path, row="home")
+    cart = quantiles(path, row="cart")
+
+    assert (home.faults, cart.faults, read.call_count) == ((), (), 1)
+    file(tmp_path, THINK, "think.csv")
+    assert ["has no row 'cart'" in fault.message for fault in quantiles(path, row="cart").faults] == [True]
+    assert read.call_count == 2
 
 
 def test_quantiles_that_decrease_are_an_error_with_their_line(tmp_path: Path) -> None:
