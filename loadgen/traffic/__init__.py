@@ -1,4 +1,5 @@
-"""Reads access logs: parses each line, gives names to requests, and splits the requests of users into sessions.
+"""Reads access logs: parses each line, gives names to requests, splits the requests of users into sessions, and writes
+a scenario that sends such requests.
 
 The modules, in the order in which data pass through them:
 
@@ -7,6 +8,11 @@ The modules, in the order in which data pass through them:
     intake        turns fields into rows (`rows`), and counts every line (`accounting`)
     partitions    keeps the rows of a user together, in memory or in temporary files
     path_segments, path_tree, naming    turn paths into names of requests
-    sessions      splits the requests of a user at long pauses
+    path_table    keeps the paths themselves, for the values of parameters
+    sessions, second_pass    split the requests of a user at long pauses
+    walks, gap_bins, path_values    count what follows what, the times between, and values; `model_counts` calls them
     read_logs     calls all of them, and returns the `Traffic`
+    session_arrivals    when sessions start
+    draft_of_logs, draft    the scenario that these figures make, in a form that other readers make, too
+    write_scenario, scenario_files, traffic_json    the files of a scenario
 """

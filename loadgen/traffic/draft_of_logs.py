@@ -15,7 +15,7 @@ from loadgen.traffic.gap_bins import Think, fitted
 from loadgen.traffic.model_counts import ModelCounts
 from loadgen.traffic.naming import OTHER
 from loadgen.traffic.node_names import node_names
-from loadgen.traffic.path_values import parameters_of
+from loadgen.traffic.path_segments import parameters_of
 from loadgen.traffic.read_logs import Traffic
 from loadgen.traffic.session_arrivals import BIN_S, SessionArrivals
 from loadgen.traffic.walks import Walks

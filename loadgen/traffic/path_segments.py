@@ -6,7 +6,7 @@ import re
 from typing import Final
 from urllib.parse import quote, unquote_to_bytes
 
-__all__ = ["MOST_DEPTH", "PARAMETERS", "is_parameter", "path_of", "segments_of", "template_segment"]
+__all__ = ["MOST_DEPTH", "PARAMETERS", "is_parameter", "parameters_of", "path_of", "segments_of", "template_segment"]
 
 MOST_DEPTH: Final = 16
 """The number of segments of a path that are kept. The rest of a deeper path becomes `{rest}`."""
@@ -78,3 +78,9 @@ def template_segment(raw: bytes) -> str:
 def is_parameter(segment: str) -> bool:
     """Return whether a segment of a template is a parameter, which matches many texts."""
     return segment[:1] == "{"
+
+
+def parameters_of(template: str) -> list[tuple[int, str]]:
+    """Return the parameters of a template: the index of the segment, and the name without braces and suffix."""
+    segments = template.strip("/").split("/")
+    return [(at, text[1:].partition("}")[0]) for at, text in enumerate(segments) if is_parameter(text)]

@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from loadgen.redact import Redactor
-from loadgen.traffic.path_segments import is_parameter
+from loadgen.traffic.path_segments import parameters_of
 
-__all__ = ["MOST_VALUES", "PathValues", "parameters_of", "path_values"]
+__all__ = ["MOST_VALUES", "PathValues", "path_values"]
 
 MOST_VALUES: Final = 10_000
 _LONGEST: Final = 200
@@ -40,12 +40,6 @@ class PathValues:
     def shown_requests(self) -> int:
         """Requests of the paths that are shown."""
         return sum(hits for _, hits in self.shown)
-
-
-def parameters_of(template: str) -> list[tuple[int, str]]:
-    """Return the parameters of a template: the index of the segment, and the name without braces and suffix."""
-    segments = template.strip("/").split("/")
-    return [(at, text[1:].partition("}")[0]) for at, text in enumerate(segments) if is_parameter(text)]
 
 
 def path_values(
