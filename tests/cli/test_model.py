@@ -54,12 +54,13 @@ def test_a_name_of_the_operator_is_used(tmp_path: Path) -> None:
 def test_all_wrong_options_are_listed_at_once() -> None:
     done = model(
         *(LOGS, "--map", "x=y", "--stamp", "middle", "--time-after", "h", "--name", "x", "--session-timeout", "soon"),
-        *("--max-rejects", "some"),
+        *("--max-rejects", "some", "--format", "iis"),
     )
 
     assert done.exit_code == 2
     for option in ("--map", "--stamp", "--time-after", "--name", "--session-timeout", "--max-rejects"):
         assert f"{option}: " in done.output
+    assert 'unknown format "iis"' in done.output
 
 
 @pytest.mark.parametrize(

@@ -8,9 +8,8 @@ from typing import Annotated
 
 import typer
 
-from loadgen.errors import UsageError
 from loadgen.traffic.draft_of_logs import draft_of
-from loadgen.traffic.formats.detect import FORMATS
+from loadgen.traffic.formats.detect import FORMATS, check_format
 from loadgen.traffic.formats.json_lines import FIELDS, wrong_mapping
 from loadgen.traffic.formats.log_format import UNITS, FormatOptions, Stamp
 from loadgen.traffic.naming import NameRules
@@ -119,6 +118,7 @@ def main(
     addresses are never shown. Exit code 2: a log cannot be read, or too many lines were rejected.
     """
     errors = CollectedErrors()
+    errors.catch(lambda: check_format(log_format))
     pairs = [(field, member) for field, _, member in (text.partition("=") for text in mapping or ())]
     for field, member in pairs:
         if wrong := wrong_mapping(field, member):
@@ -133,10 +133,7 @@ def main(
     timeout_ns = errors.parse("--session-timeout", session_timeout, parse_duration)
     share = errors.parse("--max-rejects", max_rejects, _share)
     if output is not None:
-        try:
-            check_new(output)
-        except UsageError as error:
-            errors.add(error.message, error.hint)
+        errors.catch(lambda: check_new(output))
     if not target.startswith(("http://", "https://")):
         errors.add(f'--target: invalid URL "{target}"', "write a URL such as https://staging.shop.example")
     errors.check()

@@ -15,7 +15,7 @@ from loadgen.traffic.formats.log_format import FormatOptions, LogFormat
 from loadgen.traffic.formats.s3_access import S3Access
 from loadgen.traffic.timestamps import Timestamps
 
-__all__ = ["FORMATS", "SAMPLE_LINES", "format_of"]
+__all__ = ["FORMATS", "SAMPLE_LINES", "check_format", "format_of"]
 
 FORMATS: Final[dict[str, Callable[[FormatOptions, Timestamps], LogFormat]]] = {
     "alb": Alb,
@@ -31,6 +31,16 @@ _TWO_FORMATS: Final = 0.05
 _HINT: Final = f"name the format with --format: {', '.join(sorted(FORMATS))}"
 
 
+def check_format(name: str) -> None:
+    """Refuse a format that loadgen cannot read; "" stands for any.
+
+    Raises:
+        UsageError: with the names of the formats.
+    """
+    if name and name not in FORMATS:
+        raise UsageError(f'unknown format "{name}"', hint=_HINT)
+
+
 def format_of(
     file: str, lines: Sequence[bytes], options: FormatOptions, times: Timestamps, given: str = ""
 ) -> LogFormat:
@@ -39,11 +49,10 @@ def format_of(
     file: for messages. given: the name of a format, if the operator chose one.
 
     Raises:
-        UsageError: no format fits, or the lines have two formats.
+        UsageError: no format fits, the lines have two formats, or the given one is unknown.
     """
     if given:
-        if given not in FORMATS:
-            raise UsageError(f'unknown format "{given}"', hint=_HINT)
+        check_format(given)
         return _made(given, lines, options, times)
     sample = [line for line in lines if line.strip() and not line.startswith(b"#")]
     directives = [line for line in lines if line.startswith(b"#")]
