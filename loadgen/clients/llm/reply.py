@@ -245,19 +245,13 @@ class LlmReply(StreamedReply):
         """Record the ended request in the row that its tags select."""
         if not self._is_recorded:
             self._call.end()
-            self._count_now()
+            if self.reading is not None and self._call.worker.tokenizer is not None:  # unless `_count_tokens` did
+                self.reading.count_missing(self._call.worker.tokenizer.count_all)
             self._times = self._figures()
             tags = tags_of(self._times, self._call.cold, is_whole=not self._call.wants_stream)
             if tags:
                 self.series = self.series.retagged(tags, self.asked_ns)
         super()._record()
-
-    def _count_now(self) -> None:
-        """Count the tokens of an answer without usage, unless `_count_tokens` did."""
-        tokenizer, reading = self._call.worker.tokenizer, self.reading
-        if tokenizer is None or reading is None or reading.usage.output > 0 or reading.usage_source == "tokenizer":
-            return
-        reading.take_count(tokenizer.count_all(reading.countable_texts()))
 
     async def over(self) -> None:
         """Wait until the whole answer has arrived, decide its outcome, and record the request.
@@ -295,7 +289,7 @@ class LlmReply(StreamedReply):
         if tokenizer is None or reading is None or self._is_recorded:
             return
         by_server = self._comparable_tokens(reading)
-        if reading.usage.output > 0 and not by_server:
+        if not (by_server or reading.needs_count):
             return
         try:
             counted = await tokenizer.count_aside(reading.countable_texts())
