@@ -249,7 +249,7 @@ class LlmReply(StreamedReply):
             raise
         if not by_server:
             reading.take_count(counted)
-        elif note := self._call.worker.compared(by_server, counted):
+        elif note := self._call.worker.comparison.add(by_server, counted):
             self._meter.recorder.note(note)
 
     def _comparable_tokens(self, reading: StreamReading) -> int:
@@ -258,7 +258,7 @@ class LlmReply(StreamedReply):
         Servers count the token that ends a text, which the text does not contain.
         """
         usage = reading.usage
-        if usage.output <= 0 or not self._call.worker.compares_tokens or self.outcome is not OK:
+        if usage.output <= 0 or self._call.worker.comparison.is_over or self.outcome is not OK:
             return 0
         if "tool_call" in reading.texts or (usage.reasoning > 0 and "reasoning" not in reading.texts):
             return 0
