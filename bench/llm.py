@@ -26,7 +26,8 @@ from bench.peers import python_with
 from bench.report import Section, cost_ns, held
 from loadgen.engine.recording.stream_series import StreamSeries
 from loadgen.measure.deltas.series_key import OK, SeriesKey
-from loadgen.measure.streams import CONTENT, stream_times
+from loadgen.measure.event_list import EventList
+from loadgen.measure.streams import CONTENT, times_of
 
 ERROR_MS = 0.1
 """The largest allowed error of a value by the kernel's clock, at p99."""
@@ -159,7 +160,8 @@ def _recording(rows: list[list[str]]) -> Iterator[str]:
     is_held = True
     for tokens in (FEW_TOKENS, MANY_TOKENS):
         gap_ns = 20_000_000
-        times = stream_times([gap_ns * n for n in range(1, tokens + 1)], bytes([CONTENT]) * tokens, [-1] * tokens)
+        at_ns = [gap_ns * n for n in range(1, tokens + 1)]
+        times = times_of(EventList.of(at_ns, bytes([CONTENT]) * tokens, [-1] * tokens))
 
         def record(count: int = 200, times: Any = times) -> None:
             series = StreamSeries(SeriesKey("request", "ask", None, "chat", OK, "response"))

@@ -1,7 +1,7 @@
 """Computes the figures of one streamed answer by our own definitions, fast enough for the hot path.
 
-A stream is given as three lists of one length: the time of each event, its kind, and its number of tokens. All events
-of one read from the socket have the same time. Times are nanoseconds and must not decrease.
+A stream is an `EventList`: the time of each event, its kind, and its number of tokens. All events of one read from the
+socket have the same time. Times are nanoseconds and must not decrease.
 
 `docs/llm-conventions.md` defines each figure and compares it with the figures of other tools.
 `conventions.figures(events, "ours")` computes the same figures in a slower, simpler way.
@@ -36,7 +36,6 @@ __all__ = [
     "EventKind",
     "StreamTimes",
     "TokenSource",
-    "stream_times",
     "times_of",
     "tokens_of_events",
 ]
@@ -56,7 +55,7 @@ KINDS: Final[tuple[EventKind, ...]] = (
     "error",
     "other",
 )
-"""The kinds of events; the index of a kind is its number in `stream_times`.
+"""The kinds of events; the index of a kind is its number in an `EventList`.
 
 role: a chunk of a choice without generated text. The first chunk of many servers has only the role of the message.
 reasoning, content, tool_call, refusal: generated tokens of this kind.
@@ -132,52 +131,6 @@ class StreamTimes(msgspec.Struct, gc=False):
         return [(ns, 1) for ns in self.itl_ns] if counts is None else list(zip(self.itl_ns, counts, strict=True))
 
 
-def stream_times(
-    t_ns: Sequence[int],
-    kinds: Sequence[int],
-    tokens: Sequence[int],
-    *,
-    asked_ns: int = 0,
-    first_byte_ns: int = -1,
-    closed_ns: int = -1,
-    prompt_tokens: int = -1,
-    cached_tokens: int = -1,
-    reasoning_tokens: int = -1,
-    hidden_tokens: int = 0,
-    token_source: TokenSource = "tokenizer",  # noqa: S107
-    usage_source: TokenSource = "server",
-) -> StreamTimes:
-    """Return our figures of one stream, as `times_of` does, from three parallel lists.
-
-    Args:
-        t_ns: the time of each event, on the clock of `asked_ns`; times must not decrease. Events with the same time
-            came in one read.
-        kinds: the number of each event's kind (`KINDS`).
-        tokens: the tokens of each event; -1 if unknown. For a USAGE event, all output tokens of the request so far.
-        asked_ns: when the journey called. All figures count from this time.
-        first_byte_ns: when the first byte of the body arrived; -1: with the first event.
-        closed_ns: when the stream ended; -1: with the last event.
-        prompt_tokens, cached_tokens, reasoning_tokens: from the server's usage; -1 if unknown.
-        hidden_tokens: output tokens that the server counts but does not send, such as hidden reasoning. `output_tokens`
-            includes them, itl and tpot do not.
-        token_source: the program that counted the known numbers in `tokens`. The result has "server" instead if the
-            stream has usage, and "events" if no number is known.
-        usage_source: the source of usage: "tokenizer" if it was added after the tokens were counted here.
-    """
-    return times_of(
-        EventList.of(t_ns, kinds, tokens),
-        asked_ns=asked_ns,
-        first_byte_ns=first_byte_ns,
-        closed_ns=closed_ns,
-        prompt_tokens=prompt_tokens,
-        cached_tokens=cached_tokens,
-        reasoning_tokens=reasoning_tokens,
-        hidden_tokens=hidden_tokens,
-        token_source=token_source,
-        usage_source=usage_source,
-    )
-
-
 def times_of(
     events: EventList,
     *,
@@ -193,7 +146,18 @@ def times_of(
 ) -> StreamTimes:
     """HOT, once per stream: budget 3 µs + 60 ns an event (bench/streams.py). Return our figures of one stream.
 
-    events: their times are on the clock of `asked_ns`. The other arguments are those of `stream_times`.
+    Args:
+        events: their times are on the clock of `asked_ns`. Events with the same time came in one read. Tokens of a
+            USAGE event are all output tokens of the request so far.
+        asked_ns: when the journey called. All figures count from this time.
+        first_byte_ns: when the first byte of the body arrived; -1: with the first event.
+        closed_ns: when the stream ended; -1: with the last event.
+        prompt_tokens, cached_tokens, reasoning_tokens: from the server's usage; -1 if unknown.
+        hidden_tokens: output tokens that the server counts but does not send, such as hidden reasoning. `output_tokens`
+            includes them, itl and tpot do not.
+        token_source: the program that counted the known numbers of tokens. The result has "server" instead if the
+            stream has usage, and "events" if no number is known.
+        usage_source: the source of usage: "tokenizer" if it was added after the tokens were counted here.
     """
     times = _regular(events, asked_ns, hidden_tokens, token_source)
     if times is None:

@@ -10,8 +10,6 @@ The reasons are in docs/decisions/087-probe-samples-journal-and-clock-bound.md.
 
 from __future__ import annotations
 
-import contextlib
-import os
 from collections.abc import Iterator
 from math import isfinite
 from pathlib import Path
@@ -19,12 +17,9 @@ from typing import Final
 
 import msgspec
 
-from loadgen.errors import StorageError
-from loadgen.measure.run_folder.crc_record_file import HEAD_BYTES, framed, read_framed
-from loadgen.measure.run_folder.rundir import storage_error
+from loadgen.measure.run_folder.crc_record_log import RecordLog, read_log, unreadable
 from loadgen.probes.presets import Row
 from loadgen.probes.selection import Series
-from loadgen.secret_files import open_private
 
 __all__ = [
     "FORMAT",
@@ -131,23 +126,7 @@ class Journal:
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / NAME
-        self._fd = -1
-        try:
-            self._fd = open_private(self.path, os.O_RDWR | os.O_CREAT)
-            size = os.fstat(self._fd).st_size
-            self._end = len(_MAGIC) + sum(HEAD_BYTES + len(one) for one in read_framed(self.path, _MAGIC))
-            if size < len(_MAGIC):
-                os.ftruncate(self._fd, 0)
-                os.write(self._fd, _MAGIC)
-            os.ftruncate(self._fd, self._end)
-        except ValueError as error:
-            self.close()
-            raise StorageError(
-                f"cannot write {self.path}: {error}", hint="use the loadgen that wrote the file, or remove it"
-            ) from None
-        except OSError as error:
-            self.close()
-            raise storage_error(self.path, error) from error
+        self._log = RecordLog(self.path, _MAGIC)
 
     def append(self, *records: Record) -> None:
         """Write records. Written records survive the end of this process, and after `sync` a crash of the machine.
@@ -155,28 +134,15 @@ class Journal:
         Raises:
             StorageError: the records could not be written; the file ends with its last complete record.
         """
-        data = b"".join(framed(msgspec.json.encode(record)) for record in records)
-        try:
-            view, at = memoryview(data), self._end
-            while view:
-                written = os.pwrite(self._fd, view, at)
-                view, at = view[written:], at + written
-        except OSError as error:
-            with contextlib.suppress(OSError):
-                os.ftruncate(self._fd, self._end)
-            raise storage_error(self.path, error) from error
-        self._end += len(data)
+        self._log.append(*map(msgspec.json.encode, records))
 
     def sync(self) -> None:
         """Make the written records durable. Blocks some milliseconds."""
-        with contextlib.suppress(OSError):
-            getattr(os, "fdatasync", os.fsync)(self._fd)
+        self._log.sync()
 
     def close(self) -> None:
         """Close the file. A second call does nothing."""
-        if self._fd >= 0:
-            os.close(self._fd)
-            self._fd = -1
+        self._log.close()
 
 
 def read_journal(folder: Path) -> Iterator[Record]:
@@ -186,17 +152,7 @@ def read_journal(folder: Path) -> Iterator[Record]:
         StorageError: the journal cannot be read, or a newer loadgen wrote it.
     """
     path = folder / NAME
-    decoder = msgspec.json.Decoder(Record)
-    hint = "use the loadgen that made the run, or a newer one"
-    try:
-        for payload in read_framed(path, _MAGIC, most=_RECORD_MOST):
-            record: Record = decoder.decode(payload)
-            if isinstance(record, Begin) and record.format > FORMAT:
-                raise StorageError(f"cannot read {path}: unknown format {record.format}", hint=hint)
-            yield record
-    except FileNotFoundError:
-        return
-    except ValueError as error:  # msgspec's errors are ValueErrors
-        raise StorageError(f"cannot read {path}: {error}", hint=hint) from None
-    except OSError as error:
-        raise storage_error(path, error, doing="read") from error
+    for record in read_log(path, _MAGIC, msgspec.json.Decoder(Record), most=_RECORD_MOST):
+        if isinstance(record, Begin) and record.format > FORMAT:
+            raise unreadable(path, f"unknown format {record.format}")
+        yield record

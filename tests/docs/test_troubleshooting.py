@@ -401,7 +401,7 @@ def sources() -> dict[str, str]:
         str(path.relative_to(ROOT)): path.read_text(encoding="utf-8")
         for package in PACKAGES
         for path in sorted((ROOT / package).rglob("*.py"))
-        if "v1" not in path.parts  # generated
+        if "v1" not in path.relative_to(ROOT).parts  # generated
     }
 
 

@@ -18,9 +18,10 @@ from loadgen.measure.deltas.outcomes_by_due_interval import DueCounts
 from loadgen.measure.deltas.series_key import Tags
 from loadgen.measure.merging.merge import Merge
 from loadgen.measure.objectives.objective import Objective, evaluate
-from loadgen.measure.streams import CONTENT, StreamTimes, stream_times
+from loadgen.measure.streams import CONTENT, StreamTimes
 from loadgen.units import NS_PER_MS, NS_PER_S
 from tests.support.deltas import FakeAgent
+from tests.support.llm_streams import stream_times
 
 S, MS = NS_PER_S, NS_PER_MS
 T0 = 7_000 * S

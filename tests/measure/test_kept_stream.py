@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from loadgen import secret_files
 from loadgen.errors import LimitExceeded, StorageError, WireError
 from loadgen.measure.conventions import CONVENTIONS, Convention, figures
 from loadgen.measure.deltas.delta import Delta
@@ -268,6 +270,22 @@ def test_a_full_disk_ends_the_file_and_not_the_run(tmp_path: Path, monkeypatch: 
     assert [one.stream.n for one in found.streams] == [1]
     assert len(said) == 1
     assert said[0].startswith("no more event lists of streams are written: ")
+
+
+def test_another_file_of_this_name_stays_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / NAME).write_bytes(b"somebody's notes")
+    opens = secret_files.open_private
+
+    def slowly(*given: Any) -> int:
+        time.sleep(0.05)  # so that both deltas wait for the thread
+        return opens(*given)
+
+    monkeypatch.setattr("loadgen.measure.run_folder.crc_record_log.open_private", slowly)
+    said = written(tmp_path, replace(DELTA, streams=(kept(1),)), replace(DELTA, seq=1, streams=(kept(2),)))
+
+    assert (tmp_path / NAME).read_bytes() == b"somebody's notes"
+    assert len(said) == 1
+    assert "does not begin with lgstrms1" in said[0]
 
 
 def test_a_file_that_somebody_changed_is_an_error_and_no_crash(tmp_path: Path) -> None:

@@ -12,7 +12,8 @@ import pytest
 from loadgen.measure.deltas.series_key import GOODPUT_TAG, SeriesKey
 from loadgen.measure.merging.merge import Merge
 from loadgen.measure.merging.stored_interval import cell_of
-from loadgen.measure.results.level_figures import EndedByInterval, LevelFacts, level_figures
+from loadgen.measure.results.level_figures import LevelFacts, level_figures
+from loadgen.measure.results.level_intervals import EndedByInterval
 from loadgen.measure.results.summary import build
 from loadgen.measure.statistics.level_knee import LevelRate, find_level_knee, rate_of_parts
 from loadgen.profiles.levels import LevelSpan

@@ -19,8 +19,8 @@ from loadgen.measure.streams import (
     ROLE,
     USAGE,
     StreamTimes,
-    stream_times,
 )
+from tests.support.llm_streams import stream_times
 
 MS = 1_000_000
 

@@ -194,7 +194,7 @@ async def test_a_journal_that_cannot_be_written_is_told_and_the_run_goes_on(tmp_
         run = Run(tmp_path, spec_of(server.url))
         run.probes.begin(time.perf_counter_ns())
         await run.until(lambda: bool(run.records(Sample)))
-        monkeypatch.setattr("loadgen.probes.journal.os.pwrite", full)
+        monkeypatch.setattr(os, "pwrite", full)
         await run.until(lambda: any("samples of probes are lost" in text for text in run.notices))
         (figures,) = await run.probes.end()
 
@@ -248,7 +248,7 @@ def test_each_record_is_written_whole_or_not_at_all(tmp_path: Path, monkeypatch:
             raise OSError(28, "No space left on device")
         return int(real(fd, data[:5], at))
 
-    monkeypatch.setattr("loadgen.probes.journal.os.pwrite", torn)
+    monkeypatch.setattr(os, "pwrite", torn)
     with pytest.raises(StorageError, match="No space left"):
         journal.append(Zero(2))
     monkeypatch.undo()

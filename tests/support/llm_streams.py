@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,8 +12,10 @@ from loadgen.clients.events import SseReader
 from loadgen.clients.llm_apis.apis import APIS
 from loadgen.clients.llm_apis.types import Part
 from loadgen.measure.conventions import Event
+from loadgen.measure.event_list import EventList
+from loadgen.measure.streams import StreamTimes, times_of
 
-__all__ = ["STREAMS", "Recording", "golden", "load"]
+__all__ = ["STREAMS", "Recording", "golden", "load", "stream_times"]
 
 FOLDER = Path(__file__).resolve().parent.parent / "data/llm"
 STREAMS = (
@@ -69,3 +72,8 @@ def golden() -> tuple[list[Event], dict[str, Any]]:
         (part,) = APIS["chat"].decode("message", data.encode())
         events.append((round(event["t_ms"] * 1e6), part.kind, event.get("tokens", part.tokens)))
     return events, file["expected_ms"]
+
+
+def stream_times(t_ns: Sequence[int], kinds: Sequence[int], tokens: Sequence[int], **more: Any) -> StreamTimes:
+    """Return our figures of one stream from three parallel lists. more: the other arguments of `times_of`."""
+    return times_of(EventList.of(t_ns, kinds, tokens), **more)

@@ -18,7 +18,8 @@ from loadgen.measure.deltas.delta import Delta
 from loadgen.measure.deltas.series_key import CUT_OFF
 from loadgen.measure.merging.merge import Merge
 from loadgen.measure.objectives.objective import Objective
-from loadgen.measure.streams import CONTENT, USAGE, StreamTimes, stream_times
+from loadgen.measure.streams import CONTENT, USAGE, StreamTimes
+from tests.support.llm_streams import stream_times
 
 __all__ = ["Ask", "L", "Lost", "Made", "deltas_of", "good_and_bad", "made_up", "recorded", "values_of"]
 

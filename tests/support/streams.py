@@ -20,9 +20,10 @@ from loadgen.measure.deltas.series_key import OK, TIMEOUT
 from loadgen.measure.merging.merge import Merge
 from loadgen.measure.results.summary import AgentFacts, RunFacts, build
 from loadgen.measure.run_folder.rundir import RunDir
-from loadgen.measure.streams import KIND_NUMBERS, StreamTimes, stream_times
+from loadgen.measure.streams import KIND_NUMBERS, StreamTimes
 from loadgen.units import NS_PER_MS, NS_PER_S
 from loadgen.wire import codec
+from tests.support.llm_streams import stream_times
 from tests.support.past_runs import AGENTS, manifest_of, spec_of
 
 RUN_ID = "20261128-120000-chat-0001"

@@ -18,7 +18,8 @@ from loadgen.measure.deltas.run_fitness import spans_text
 from loadgen.measure.deltas.series_key import LEVEL_TAG
 from loadgen.measure.merging.merge import Merge
 from loadgen.measure.results.hlog import write_hlog, write_hlog_of_cells
-from loadgen.measure.results.level_figures import EndedByInterval, LevelFacts
+from loadgen.measure.results.level_figures import LevelFacts
+from loadgen.measure.results.level_intervals import EndedByInterval
 from loadgen.measure.results.summary import AgentFacts, RunFacts, build
 from loadgen.measure.run_folder.rundir import RunDir, utc_text
 from loadgen.measure.statistics.batch_means import Batches, recounted, recounted_cells

@@ -30,7 +30,6 @@ _MOST_BYTES: Final = 4 * 1024 * 1024
 class SdkAnswer:
     """The parts of one answer so far.
 
-
     is_stream: true for a stream of events, false for JSON. tokenizer: counts the tokens of an answer without usage,
     once at its end.
     """
@@ -84,8 +83,8 @@ class SdkAnswer:
         if not self._is_model:
             return None
         if self._times is None:
-            if self._tokenizer is not None and self._reading.usage.output <= 0:
-                self._reading.take_count(self._tokenizer.count_all(self._reading.countable_texts()))
+            if self._tokenizer is not None:
+                self._reading.count_missing(self._tokenizer.count_all)
             self._times = self._reading.times(asked_ns, done_ns)
         return self._times
 

@@ -14,10 +14,11 @@ from typing import Any, Final, Protocol, TypedDict, Unpack
 import msgspec
 
 from loadgen.clients.http import HttpClient
+from loadgen.clients.llm.call import LlmCall
 from loadgen.clients.llm.conversation import Conversation
 from loadgen.clients.llm.embeddings import EMBEDDINGS_PATH, Embeddings, NotEmbeddings, read_embeddings
 from loadgen.clients.llm.own_limits import NOT_USED, read_own_limits
-from loadgen.clients.llm.reply import LlmCall, LlmReply
+from loadgen.clients.llm.reply import LlmReply
 from loadgen.clients.llm.settings import Llm
 from loadgen.clients.llm.tools import ToolFunction, as_tools
 from loadgen.clients.llm.worker import LlmWorker
@@ -98,17 +99,7 @@ class LlmClient:
         reads: counts the reads of the worker's streams; None: nothing counts them.
     """
 
-    __slots__ = (
-        "_api",
-        "_headers",
-        "_limits",
-        "_path",
-        "_place",
-        "_reads",
-        "_worker",
-        "http",
-        "settings",
-    )
+    __slots__ = ("_api", "_headers", "_limits", "_path", "_place", "_reads", "_worker", "http", "settings")
 
     def __init__(
         self,

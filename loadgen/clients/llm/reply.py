@@ -9,19 +9,17 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
-from dataclasses import dataclass, field
-from time import perf_counter_ns
 from typing import Any, Final, TypeVar
 
 import msgspec
 
 from loadgen.clients.events import NO_STREAM
+from loadgen.clients.llm.call import LlmCall
 from loadgen.clients.llm.tools import RunnableCall, ToolFunction
-from loadgen.clients.llm.worker import LlmWorker
 from loadgen.clients.llm_apis.openai_wire import UNREADABLE
 from loadgen.clients.llm_apis.row_tags import tags_of
 from loadgen.clients.llm_apis.stream_reading import LEFT, STALLED, StreamReading
-from loadgen.clients.llm_apis.types import Api, Part, Usage
+from loadgen.clients.llm_apis.types import Part, Usage
 from loadgen.clients.net.connect_timing import Opening
 from loadgen.clients.protocol.decoding import DecodingError, Unpacker, decode
 from loadgen.clients.protocol.outcomes import PROTOCOL, TIMEOUT, TOO_LARGE
@@ -40,60 +38,12 @@ from loadgen.measure.conventions import Figures
 from loadgen.measure.deltas.series_key import OK
 from loadgen.measure.streams import StreamTimes
 
-__all__ = ["LlmCall", "LlmReply"]
+__all__ = ["LlmReply"]
 
 T = TypeVar("T")
 
 _SSE: Final = b"text/event-stream"
 _JSON: Final = b"json"
-
-
-@dataclass(slots=True)
-class LlmCall:
-    """The data of one call that its reply needs.
-
-    wants_stream: False if the request asks for a whole answer. wait_ns: the time from when the iteration was due to
-    this call, without think time; None if it had no due time, or if this is not the first call of its iteration.
-    first_token_ns, idle_ns, total_ns: limits (`Llm.first_token`, `idle`, `timeout`); None: no limit. reads_parts: true
-    if the journey reads the answer with `parts()`.
-    """
-
-    api: Api
-    wants_stream: bool = True
-    wait_ns: int | None = None
-    first_token_ns: int | None = None
-    idle_ns: int | None = None
-    total_ns: int = 0
-    reads_parts: bool = False
-    worker: LlmWorker = field(default_factory=LlmWorker)
-    reads: StreamReads | None = None
-    """Counts the reads of the worker's streams; None: nothing counts them."""
-    conventions: tuple[RecordedConvention, ...] = ()
-    """Other tools by whose definitions the figures are also recorded."""
-    running: RunningStream | None = None
-    """The running request, for objectives over windows; None if the plan has none of these."""
-    own: Goodput | None = None
-    """The limits of this request (`slo=`), which replace those of goodput objectives; None: it has none."""
-    cold: str = ""
-    """Why the request is cold (`worker.py`); empty if it is not."""
-    _is_under_way: bool = False
-
-    def begin(self) -> None:
-        """Register that the request begins."""
-        self._is_under_way = True
-        self.cold = self.worker.begun(perf_counter_ns())
-
-    def end(self) -> None:
-        """Register that the request has ended. Further calls do nothing."""
-        if self._is_under_way:
-            self._is_under_way = False
-            self.worker.ended(perf_counter_ns())
-
-    def gone(self) -> None:
-        """Register that the request was cancelled. Does nothing if its end is recorded."""
-        if self.running is not None:
-            self.running.gone()
-            self.running = None
 
 
 class LlmReply(StreamedReply):
@@ -245,19 +195,13 @@ class LlmReply(StreamedReply):
         """Record the ended request in the row that its tags select."""
         if not self._is_recorded:
             self._call.end()
-            self._count_now()
+            if self.reading is not None and self._call.worker.tokenizer is not None:  # unless `_count_tokens` did
+                self.reading.count_missing(self._call.worker.tokenizer.count_all)
             self._times = self._figures()
             tags = tags_of(self._times, self._call.cold, is_whole=not self._call.wants_stream)
             if tags:
                 self.series = self.series.retagged(tags, self.asked_ns)
         super()._record()
-
-    def _count_now(self) -> None:
-        """Count the tokens of an answer without usage, unless `_count_tokens` did."""
-        tokenizer, reading = self._call.worker.tokenizer, self.reading
-        if tokenizer is None or reading is None or reading.usage.output > 0 or reading.usage_source == "tokenizer":
-            return
-        reading.take_count(tokenizer.count_all(reading.countable_texts()))
 
     async def over(self) -> None:
         """Wait until the whole answer has arrived, decide its outcome, and record the request.
@@ -295,7 +239,7 @@ class LlmReply(StreamedReply):
         if tokenizer is None or reading is None or self._is_recorded:
             return
         by_server = self._comparable_tokens(reading)
-        if reading.usage.output > 0 and not by_server:
+        if not (by_server or reading.needs_count):
             return
         try:
             counted = await tokenizer.count_aside(reading.countable_texts())
@@ -305,7 +249,7 @@ class LlmReply(StreamedReply):
             raise
         if not by_server:
             reading.take_count(counted)
-        elif note := self._call.worker.compared(by_server, counted):
+        elif note := self._call.worker.comparison.add(by_server, counted):
             self._meter.recorder.note(note)
 
     def _comparable_tokens(self, reading: StreamReading) -> int:
@@ -314,7 +258,7 @@ class LlmReply(StreamedReply):
         Servers count the token that ends a text, which the text does not contain.
         """
         usage = reading.usage
-        if usage.output <= 0 or not self._call.worker.compares_tokens or self.outcome is not OK:
+        if usage.output <= 0 or self._call.worker.comparison.is_over or self.outcome is not OK:
             return 0
         if "tool_call" in reading.texts or (usage.reasoning > 0 and "reasoning" not in reading.texts):
             return 0

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from loadgen.clients.events import SseReader
@@ -199,6 +199,16 @@ class StreamReading:
             return []
         texts = [self.text_of(kind) for kind in self.texts if kind != "tool_call"]
         return texts + [call.name + call.arguments for call in self.tool_calls]
+
+    @property
+    def needs_count(self) -> bool:
+        """Return whether the server sent no usage, and no tokenizer has counted the answer."""
+        return self.usage.output <= 0 and self.usage_source == "server"
+
+    def count_missing(self, count: Callable[[Sequence[str]], int]) -> None:
+        """Count the tokens of an answer that needs it. count: returns the tokens of several texts together."""
+        if self.needs_count:
+            self.take_count(count(self.countable_texts()))
 
     def take_count(self, tokens: int) -> None:
         """Add the number of tokens that a tokenizer counted in the whole answer, as if it were usage."""

@@ -23,7 +23,7 @@ from typing import Final
 from loadgen.engine.health.stream_reads import StreamReads
 from loadgen.units import NS_PER_S, NS_PER_US
 
-__all__ = ["STAMP_BYTES", "KernelClock", "kernel_clock"]
+__all__ = ["STAMP_BYTES", "Ancillary", "KernelClock", "kernel_clock"]
 
 _SO_TIMESTAMPING: Final = 37
 _SOFTWARE_RX: Final = 1 << 3 | 1 << 4

@@ -10,10 +10,9 @@ import asyncio
 import socket
 import ssl
 from contextlib import suppress
-from time import perf_counter_ns
 from typing import Any, Final
 
-from loadgen.clients.net.kernel_clock import STAMP_BYTES, KernelClock
+from loadgen.clients.net.kernel_clock import Ancillary, KernelClock
 from loadgen.clients.net.stamped_transport import StampedConnection, StampedTransport
 
 __all__ = ["StampedTlsTransport"]
@@ -81,16 +80,8 @@ class StampedTlsTransport(StampedTransport):
 
     # -- reading and writing ---------------------------------------------------------------------
 
-    def _read(self) -> None:
-        """HOT, once a read: as `StampedTransport._read`, and the decryption."""
-        try:
-            data, ancillary, _, _ = self._sock.recvmsg(_READ_BYTES, STAMP_BYTES)
-        except (BlockingIOError, InterruptedError):
-            return
-        except OSError as error:
-            self._end(error)
-            return
-        now_ns = perf_counter_ns()
+    def _received(self, data: bytes, ancillary: Ancillary, now_ns: int) -> None:
+        """HOT, once a read: decrypt the data, and pass them on."""
         if not data:
             self._over()
             return
@@ -119,10 +110,8 @@ class StampedTlsTransport(StampedTransport):
         if self._outgoing.pending:  # the answer to a new key
             self._send()
         if pieces:
-            clock = self._clock
             plain = pieces[0] if len(pieces) == 1 else b"".join(pieces)
-            self._connection.data_received_at(plain, clock.arrived_ns(ancillary, now_ns))
-            clock.reads.lag_ns = -1
+            super()._received(plain, ancillary, now_ns)
         if failure is not None:
             self._end(failure)
         elif is_over:

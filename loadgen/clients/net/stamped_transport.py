@@ -15,7 +15,7 @@ from functools import lru_cache
 from time import perf_counter_ns
 from typing import Any, Final
 
-from loadgen.clients.net.kernel_clock import STAMP_BYTES, KernelClock
+from loadgen.clients.net.kernel_clock import STAMP_BYTES, Ancillary, KernelClock
 from loadgen.clients.protocol.http1 import Connection
 
 __all__ = ["StampedConnection", "StampedTransport"]
@@ -138,7 +138,10 @@ class StampedTransport(asyncio.Transport):
         except OSError as error:
             self._end(error)
             return
-        now_ns = perf_counter_ns()
+        self._received(data, ancillary, perf_counter_ns())
+
+    def _received(self, data: bytes, ancillary: Ancillary, now_ns: int) -> None:
+        """Pass on the data of a read; none at the end of the stream."""
         if data:
             clock = self._clock
             self._connection.data_received_at(data, clock.arrived_ns(ancillary, now_ns))

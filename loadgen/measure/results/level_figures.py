@@ -43,7 +43,7 @@ from loadgen.measure.statistics.level_knee import LevelRate, find_level_knee, ra
 from loadgen.measure.statistics.saturation import is_saturated
 from loadgen.units import NS_PER_S, quantity
 
-__all__ = ["EndedByInterval", "LevelFacts", "LevelSpan", "level_figures"]
+__all__ = ["LevelFacts", "level_figures"]
 
 
 @dataclass(frozen=True, slots=True)

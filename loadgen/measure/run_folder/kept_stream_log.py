@@ -1,18 +1,16 @@
 """The file `streams.log` of a run folder: the kept event lists of streams of AI models.
 
-8 bytes of magic, then records of length, CRC-32 and JSON, as in `probes.log`. The first record has the format and the
-share; each further one has the streams of one delta. `deltas.log` holds the same data durably. So a thread writes this
-file, and a disk error causes a notice and does not end the run. A restarted controller may write the streams of a delta
+It is a log of JSON records (`crc_record_log.py`), as `probes.log` is. The first record has the format and the share;
+each further one has the streams of one delta. `deltas.log` holds the same data durably. So a thread writes this file,
+and a disk error causes a notice and does not end the run. A restarted controller may write the streams of a delta
 again; readers take each delta once.
 """
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -23,9 +21,8 @@ from loadgen.errors import StorageError
 from loadgen.measure.deltas.delta import Delta
 from loadgen.measure.deltas.kept_stream import KeptStream, is_possible
 from loadgen.measure.deltas.limits import KEPT_STREAMS_OF_AGENT
-from loadgen.measure.run_folder.crc_record_file import HEAD_BYTES, framed, read_framed
-from loadgen.measure.run_folder.rundir import storage_error
-from loadgen.secret_files import open_private
+from loadgen.measure.run_folder.crc_record_file import HEAD_BYTES
+from loadgen.measure.run_folder.crc_record_log import RecordLog, read_log, unreadable
 from loadgen.units import format_count
 
 __all__ = ["FORMAT", "NAME", "KeptOfRun", "RunStream", "StreamLog", "read_streams"]
@@ -98,8 +95,8 @@ class StreamLog:
     def __init__(self, folder: Path, share: float, notice: Callable[[str], None]) -> None:
         self.path = folder / NAME
         self._share, self._notice = share, notice
-        self._fd = -1
-        self._end = 0
+        self._log: RecordLog | None = None
+        """The file, which the thread opens with the first streams."""
         # A restarted controller appends to the file of the one before.
         self._done = _Written(size_bytes=self.path.stat().st_size if share and self.path.exists() else 0)
         self._left_out = 0
@@ -126,24 +123,22 @@ class StreamLog:
         done.streams += len(streams)
         done.by_agent[agent] += len(streams)
         record = _Streams(agent, region, delta.epoch, delta.seq, left_out, streams)
-        data = framed(msgspec.json.encode(record))
-        done.size_bytes += len(data)
+        data = msgspec.json.encode(record)
+        done.size_bytes += HEAD_BYTES + len(data)
         self._writing.append(self._thread.submit(self._append, data))
 
     def settled(self) -> None:
         """Wait until all streams so far are written and durable. Blocking, and safe in any thread."""
         wait(tuple(self._writing))
-        if self._fd >= 0:
-            with suppress(OSError):
-                getattr(os, "fdatasync", os.fsync)(self._fd)
+        if self._log is not None:
+            self._log.sync()
 
     def close(self) -> None:
         """Write all remaining streams, and close the file. Blocking."""
         self._thread.shutdown(wait=True)
         self._look()
-        if self._fd >= 0:
-            os.close(self._fd)
-            self._fd = -1
+        if self._log is not None:
+            self._log.close()
 
     def _look(self) -> None:
         """Check the writes that have ended. After a disk error, write nothing further, and send a notice."""
@@ -151,38 +146,20 @@ class StreamLog:
         self._writing = [future for future in self._writing if not future.done()]
         for future in done:
             error = future.exception()
-            if isinstance(error, StorageError | OSError) and not self._is_refused:
-                self._is_refused = True
-                found = error if isinstance(error, StorageError) else storage_error(self.path, error)
-                self._notice(f"no more event lists of streams are written: {found.message}")
-            elif error is not None and not isinstance(error, StorageError | OSError):
+            if isinstance(error, StorageError):
+                if not self._is_refused:
+                    self._is_refused = True
+                    self._notice(f"no more event lists of streams are written: {error.message}")
+            elif error is not None:
                 raise error
 
-    # -- in the thread ----------------------------------------------------------------------------
-
-    def _append(self, data: bytes) -> None:
-        if self._fd < 0:
-            self._open()
-        view = memoryview(data)
-        end = self._end
-        while view:
-            written = os.pwrite(self._fd, view, end)
-            view, end = view[written:], end + written
-        self._end = end
-
-    def _open(self) -> None:
-        """Open or create the file, and cut off a torn record at its end."""
-        self._fd = open_private(self.path, os.O_RDWR | os.O_CREAT)
-        try:
-            self._end = len(_MAGIC) + sum(HEAD_BYTES + len(one) for one in read_framed(self.path, _MAGIC))
-        except ValueError as error:
-            raise StorageError(
-                f"cannot write {self.path}: {error}", hint="use the loadgen that wrote the file, or remove it"
-            ) from None
-        os.ftruncate(self._fd, self._end)
-        if self._end == len(_MAGIC):
-            os.pwrite(self._fd, _MAGIC, 0)
-            self._append(framed(msgspec.json.encode(_Begin(FORMAT, self._share))))
+    def _append(self, record: bytes) -> None:
+        """Write a record, in the thread."""
+        if self._log is None:
+            self._log = RecordLog(self.path, _MAGIC)
+        if self._log.is_empty:
+            self._log.append(msgspec.json.encode(_Begin(FORMAT, self._share)))
+        self._log.append(record)
 
 
 def read_streams(folder: Path) -> KeptOfRun | None:
@@ -207,19 +184,9 @@ def read_streams(folder: Path) -> KeptOfRun | None:
 
 
 def _records(path: Path) -> Iterator[_Begin | _Streams]:
-    decoder = msgspec.json.Decoder(_Begin | _Streams)
-    hint = "use the loadgen that made the run, or a newer one"
-    try:
-        for payload in read_framed(path, _MAGIC, most=_RECORD_MOST):
-            record: _Begin | _Streams = decoder.decode(payload)
-            if isinstance(record, _Begin) and record.format > FORMAT:
-                raise StorageError(f"cannot read {path}: it has format {record.format}", hint=hint)
-            if isinstance(record, _Streams) and not all(map(is_possible, record.streams)):
-                raise StorageError(f"cannot read {path}: it has an impossible event list", hint=hint)
-            yield record
-    except FileNotFoundError:
-        return
-    except ValueError as error:  # msgspec's errors are ValueErrors
-        raise StorageError(f"cannot read {path}: {error}", hint=hint) from None
-    except OSError as error:
-        raise storage_error(path, error, doing="read") from error
+    for record in read_log(path, _MAGIC, msgspec.json.Decoder(_Begin | _Streams), most=_RECORD_MOST):
+        if isinstance(record, _Begin) and record.format > FORMAT:
+            raise unreadable(path, f"unknown format {record.format}")
+        if isinstance(record, _Streams) and not all(map(is_possible, record.streams)):
+            raise unreadable(path, "it has an impossible event list")
+        yield record

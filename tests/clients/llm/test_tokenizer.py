@@ -17,8 +17,8 @@ from loadgen import Plan, journey, prompt, shared_prefix, users
 from loadgen.bundle import pack
 from loadgen.clients.llm import tokenizer as module
 from loadgen.clients.llm.settings import Llm
+from loadgen.clients.llm.token_comparison import TokenComparison
 from loadgen.clients.llm.tokenizer import MOST_BYTES, Tokenizer, tokenizer_of
-from loadgen.clients.llm.worker import LlmWorker
 from loadgen.clients.llm_apis.row_tags import LLM_TAGS
 from loadgen.dsl.loading.loader import load
 from loadgen.dsl.prompts.calibrate_by_server import NO_USAGE_BUT_TOKENIZER
@@ -353,12 +353,12 @@ async def test_an_answer_whose_journey_is_cancelled_while_it_is_counted_is_recor
 def test_a_difference_of_more_than_1_percent_is_said_once(
     by_server: int, by_tokenizer: int, answers: int, says: str
 ) -> None:
-    worker = LlmWorker()
-    notes = [worker.compared(by_server, by_tokenizer) for _ in range(answers)]
+    comparison = TokenComparison()
+    notes = [comparison.add(by_server, by_tokenizer) for _ in range(answers)]
 
     assert says in notes[-1] if says else not any(notes)
     assert not any(notes[:-1])
-    assert worker.compares_tokens is (answers < 100 and not says)
+    assert comparison.is_over is not (answers < 100 and not says)
 
 
 async def test_the_comparison_ends_with_a_note_and_the_server_keeps_the_row(
