@@ -1,4 +1,4 @@
-"""A model that the set-up cannot use ends `loadgen run` and `loadgen check` before the load."""
+"""What `loadgen run` and `loadgen check` say before the load: about the model, and about limits of single requests."""
 
 from __future__ import annotations
 
@@ -28,6 +28,15 @@ def test_a_model_that_the_server_does_not_have_ends_the_run_before_the_load(tmp_
     assert MESSAGE in " ".join((check.out + check.err).split())
     assert "(model): failed after 1 request in " in check.out
     assert list(asked) == ["/v1/models"], "no prompt was sent"
+
+
+def test_a_check_of_a_plan_with_goodput_does_not_call_limits_of_requests_useless(tmp_path: Path) -> None:
+    with running_llm() as url:
+        check = loadgen("check", f"{FILE}:mixed", "--target", url, runs_dir=tmp_path)
+
+    assert check.exit_code == 0, check.out + check.err
+    assert "classes: ok after 3 requests in " in check.out
+    assert "slo=" not in check.out + check.err
 
 
 def test_a_target_that_is_down_ends_the_run_before_the_load(tmp_path: Path) -> None:

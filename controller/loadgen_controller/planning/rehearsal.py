@@ -36,6 +36,7 @@ from loadgen.engine.load.user_iterations import Arrival
 from loadgen.engine.recording.kept_streams import StreamEvents
 from loadgen.engine.recording.recorded_series import Place
 from loadgen.engine.recording.recorder import Recorder
+from loadgen.engine.recording.stream_series import goodputs_of
 from loadgen.engine.recording.tagging import Tagging
 from loadgen.errors import UsageError
 from loadgen.measure.deltas.exemplar import Failure
@@ -275,7 +276,7 @@ class _Stage:
         network, context = network_of(plan.http, guard=guard), tls_context(plan.ca, plan.http)
         ways = plan.ways()
         ways = replace(ways, http=replace(ways.http, phases=True))
-        self._tags, self._lanes = plan.tag_specs, plan.lanes
+        self._tags, self._lanes, self._goodputs = plan.tag_specs, plan.lanes, goodputs_of(plan.watched)
         self._points = _Alone()
         self._user_factory = UserFactory(
             ways, network, context, seed=seed, sleep=self._sleep, wait=asyncio.sleep, points=self._points
@@ -309,6 +310,7 @@ class _Stage:
         """Run one iteration of a journey against the target, and return its result."""
         reports: list[str] = []
         recorder = Recorder(redactor=self._redactor, tagging=Tagging(self._tags, is_strict=True))
+        recorder.goodputs = self._goodputs
         self._waits_s.clear()
         self._points.seen.clear()
         life: JourneyLife = self._user_factory.life(

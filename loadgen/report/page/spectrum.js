@@ -11,7 +11,7 @@ export function spectrum(what) {
   return plane({
     ...what, is_log_x: true, is_level: true, x_label: "share of the values that took at most as long",
     lines: () => what.lines().map((line) => ({ ...line, points: placed(line.points) })),
-    x_places: (low, high) => [1, 2, ...log_places(10, Math.max(high, 10), 1)].filter((place) => place >= low && place <= high),
+    x_places: (low, high, width_px) => [1, ...(has_room(low, high, width_px) ? [2] : []), ...log_places(10, Math.max(high, 10), 1)].filter((place) => place >= low && place <= high),
     x_text: (place) => (place <= 1 ? "0 %" : `${percent_text(place)} %`),
     where: (x) => `at ${percent_text(x)} %: 1 in ${count_text(x)} is slower`,
     value: (point) => `${ms_text(point.text)} (${counted(point.count, "value")} up to it)`,
@@ -64,6 +64,11 @@ export function scatter(what) {
     where: (x) => `near ${count_text(x)}`,
     value: (point) => `${ms_text(point.text)} at ${count_text(point.x)}`,
   });
+}
+
+/** Whether the labels of 0 % and 50 % fit side by side. */
+function has_room(low, high, width_px) {
+  return (Math.log10(2) / Math.log10(high / low)) * width_px >= 30;
 }
 
 /** Percentiles as 1 in n: 99 % is 1 in 100. The largest of n values is 1 in n, at the right end. */
@@ -121,7 +126,7 @@ function plane(what) {
         paths: (drawn, index) => (what.has_dots ? null : what.is_level ? level(drawn, index) : joined(drawn, index)),
       }))],
       axes: [
-        { ...axis_look(), ...axis_label(what.x_label), size: 26, space: 60, values: (_, places) => places.map((place) => what.x_text(place)), ...(what.x_places ? { splits: (_p, _a, low, high) => what.x_places(low, high), filter: (_, places) => places } : {}) },
+        { ...axis_look(), ...axis_label(what.x_label), size: 26, space: 60, values: (_, places) => places.map((place) => what.x_text(place)), ...(what.x_places ? { splits: (drawn, _a, low, high) => what.x_places(low, high, drawn.bbox.width / devicePixelRatio), filter: (_, places) => places } : {}) },
         value_axis({ format: what.y_text ?? ms_text, is_log: true }),
       ],
       hooks: { draw: [(drawn) => marks_of(drawn, lines, what)], setCursor: [read] },
