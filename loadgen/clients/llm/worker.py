@@ -1,4 +1,4 @@
-"""What one worker remembers of its requests to an AI model: which of them are cold, and how their tokens were counted.
+"""The state of one worker's requests to an AI model: which requests are cold, and how their tokens were counted.
 
 A cold request takes longer because of a cost that later requests do not have. Its row has the tag `cold`, so that cold
 and warm requests do not mix. Values of the tag: "first" for the first request of this worker, "idle" for the first
@@ -17,7 +17,7 @@ __all__ = ["LlmWorker"]
 _IDLE_NS: Final = 10 * NS_PER_S
 """After this time without requests of this worker, the server may have unloaded the model or emptied its caches."""
 _COMPARED: Final = 100
-"""Answers whose tokens are counted by the server and by a tokenizer. More would cost CPU, and show nothing new."""
+"""The number of answers whose tokens a tokenizer counts, too. More answers would cost CPU and show nothing new."""
 _FEWEST: Final = 20
 _CLEAR: Final = 10
 _SHARES: Final = (50, 20, 10, 5, 2, 1)
@@ -31,7 +31,7 @@ class Notes(Protocol):
 
 
 class LlmWorker:
-    """The requests of one worker to the plan's model, as far as they decide which later ones are cold."""
+    """The state of one worker's requests to the plan's model."""
 
     __slots__ = (
         "_answers",

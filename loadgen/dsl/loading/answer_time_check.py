@@ -62,8 +62,8 @@ def _text(tokens: int, answer_ns: int, drain_ns: int, limits: Mapping[str, int],
         why = "the time limit of Llm"
     whole_ns = -(-answer_ns // NS_PER_S) * NS_PER_S
     message = (
-        f"drain: {format_duration(drain_ns)} is shorter than an answer of {format_count(tokens)} tokens may take,"
-        f" {format_duration(whole_ns)} ({why}); the end of the load cuts such answers off"
+        f"drain: {format_duration(drain_ns)} is too short: an answer of {format_count(tokens)} tokens may take"
+        f" {format_duration(whole_ns)} ({why}), so the end of the drain cuts it off"
     )
     return message, f'write drain="{whole_ns // NS_PER_S}s", or a lower max_tokens='
 
