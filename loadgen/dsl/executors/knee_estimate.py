@@ -130,7 +130,7 @@ class Knee:
 
 @dataclass(frozen=True, slots=True)
 class _Measured:
-    """What was measured at each rate: arrays with one value per rate."""
+    """The measurements at each rate: arrays with one value per rate."""
 
     rates: Floats
     distance: Floats
