@@ -3,7 +3,7 @@
     python -m bench.llm_bare http://127.0.0.1:8080 --streams 500
 
 It is the least that a client in Python can pay for a read with the kernel's time: no HTTP, no events, no clock, no
-coroutines. What any client takes above it is the client's own.
+coroutines. Each client's further time is a cost of that client.
 """
 
 from __future__ import annotations

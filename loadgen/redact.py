@@ -38,7 +38,7 @@ _NAMES: Final[tuple[tuple[str, re.Pattern[str] | None], ...]] = (
 )
 """Words that mark a name as that of a secret, in lower case, and an additional pattern that has to match there.
 
-They are searched with `str.find`, because a single pattern took 1 ms for 4 KiB.
+The words are searched with `str.find`, because a single pattern took 1 ms for 4 KiB.
 """
 _COUNT_WORDS: Final = frozenset(
     (

@@ -1,7 +1,8 @@
-"""The events of one stream in little memory: 5 B each, and 4 B more in streams with token counts before their end.
+"""The events of one stream in little memory: 5 B for each event, 9 B once an event has a number of tokens.
 
-An open stream keeps its events until its end, so their size limits how many streams an agent can hold. Times are kept
-as the gaps between events, because a gap fits in four bytes. The few that do not fit are kept apart.
+An open stream keeps its events until its end, so their size limits the number of streams that an agent can hold open.
+The list stores the gaps between events instead of their times, because a gap fits in four bytes. The few longer gaps
+are in a dict.
 """
 
 from __future__ import annotations
@@ -14,16 +15,16 @@ from typing import Final
 __all__ = ["MOST_TOKENS", "EventList"]
 
 MOST_TOKENS: Final = (1 << 31) - 1
-"""A server may send any number of tokens; this one still fits. Larger ones are kept as this."""
+"""The largest number of tokens that fits in an entry. A larger number from a server is stored as this one."""
 _BITS: Final = 32
-"""Of a gap in ns: up to 4.29 s."""
+"""Bits of a gap in ns, enough for 4.29 s."""
 
 
 class EventList:
     """Three parallel lists: the time of each event in ns, its kind (`streams.KINDS`), and the tokens in it or -1.
 
-    Times must not decrease; one that does is kept as the time before it.
-    first_ns, last_ns: the times of the first and the last event; 0 if there is none.
+    Times must not decrease; a time that does is replaced by the time before it.
+    first_ns, last_ns: the times of the first and the last event; 0 without events.
     """
 
     __slots__ = ("_gaps", "_long", "_tokens", "first_ns", "kinds", "last_ns")
@@ -34,7 +35,7 @@ class EventList:
         self._gaps = array("I")
         """For each event after the first, the time since the event before; 0 if `_long` has it."""
         self._long: dict[int, int] | None = None
-        """Gaps that have more than `_BITS`, by their index. None: there is none."""
+        """Gaps that have more than `_BITS`, by their index. None: no gap is that long."""
         self._tokens: array[int] | None = None
         """None: all are -1."""
 
@@ -54,7 +55,7 @@ class EventList:
         kinds = self.kinds
         if kinds:
             gap_ns = t_ns - self.last_ns
-            if gap_ns >> _BITS:  # also of a negative one
+            if gap_ns >> _BITS:  # true for a negative gap, too
                 if self._long is None:
                     self._long = {}
                 self._long[len(self._gaps)] = max(0, gap_ns)

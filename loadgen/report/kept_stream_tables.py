@@ -40,13 +40,13 @@ def kept_streams_of(folder: Path) -> KeptOfRun:
     """Return the kept streams of a run.
 
     Raises:
-        UsageError: the run kept none. StorageError: its file cannot be read.
+        UsageError: the run kept no streams. StorageError: their file cannot be read.
     """
     found = read_streams(folder)
     if found is None:
         raise UsageError(
             f"{folder} has no kept streams, so figures by other definitions cannot be computed",
-            hint="runs with requests to AI models keep 1 % of the streams; a plan with Llm(keep_streams=0) keeps none",
+            hint="run a plan with streamed requests to AI models and Llm(keep_streams=0.01); 0 keeps no streams",
         )
     return found
 
@@ -55,7 +55,7 @@ def convention_figures_of(folder: Path, summary: Summary, conventions: Sequence[
     """Return the figures of a run's kept streams by each convention.
 
     Raises:
-        UsageError: the run kept none. StorageError: its file cannot be read.
+        UsageError: the run kept no streams. StorageError: their file cannot be read.
     """
     kept = kept_streams_of(folder)
     sample = kept.sample(cut_ns_of(summary))
@@ -66,7 +66,7 @@ def convention_figures_of(folder: Path, summary: Summary, conventions: Sequence[
 
 
 def kept_note(found: KeptFigures) -> str:
-    """Return the sentence that says from which streams figures come."""
+    """Return a sentence with the number of streams from which the figures were computed, and of all requests."""
     text = (
         f"Computed from {quantity(found.streams, 'kept stream')} of {quantity(found.of, 'request')} to AI models that"
         f" ended ok after the warm-up; each stream was kept with a chance of {format_share(found.share)}."

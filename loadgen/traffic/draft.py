@@ -53,7 +53,7 @@ class Expression:
 
 @dataclass(frozen=True)
 class DraftEdge:
-    """What follows a node. to: name of the next node; empty: the session ends. think: None for the usual time."""
+    """A successor of a node. to: name of the next node; empty: the session ends. think: None for the usual time."""
 
     to: str
     count: int

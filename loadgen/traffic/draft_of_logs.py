@@ -1,4 +1,4 @@
-"""Makes a draft of a scenario from what was counted in logs."""
+"""Makes a draft of a scenario from the counts of logs."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from loadgen.units import format_count, format_share, quantity
 __all__ = ["LEAST_EDGE_SHARE", "draft_of", "edges_kept", "thinks_of"]
 
 LEAST_EDGE_SHARE: Final = 0.005
-"""Edges with a smaller share of what follows a node are left out."""
+"""Edges with a smaller share of all edges from their node are left out."""
 _LEAST_STATUS_SHARE: Final = 0.01
 _LEAST_TIMES: Final = 50
 _LOGNORMAL: Final = 0.05
@@ -242,7 +242,7 @@ class _Paths:
                 note = f"{more} with {format_share(share)} of the requests left out: too few users sent each"
         else:
             rows = [(_stand_in(template, rank), str(hits)) for rank, hits in enumerate(values.hidden_hits, 1)]
-            note = "TODO(values): row n stands for the n-th most requested value: put in what your target has"
+            note = "TODO(values): row n is a placeholder of the n-th most requested value; write values of your target"
         column = parameters[0][1] if is_one else "path"
         return ChoiceFile(stem.upper(), DataFile(f"data/{stem}.csv", ((column, "hits"), *rows)), note)
 

@@ -1,4 +1,4 @@
-"""Counts times between requests in bins of equal ratio, 2.2 % wide: bounded memory, and the same for any order.
+"""Counts times between requests in bins that are 2.2 % wide: memory is bounded, and the order of times is irrelevant.
 
 Bin k holds times from 2^(k/32) ms to 2^((k+1)/32) ms. Times below 1 ms are in bin 0.
 """
@@ -34,7 +34,7 @@ class Think:
     distance: float
     """Largest difference between the measured distribution and this lognormal one (Kolmogorov and Smirnov), 0 to 1."""
     quantiles: tuple[float, ...]
-    """The values below which 0, 2.5 ... 100 % of the times are, each right within its bin of 2.2 %."""
+    """The values below which 0, 2.5 ... 100 % of the times are, with an error of at most 2.2 %, the width of a bin."""
 
     @property
     def median(self) -> float:
@@ -49,11 +49,11 @@ def bin_of(gap_us: NDArray[np.int64]) -> NDArray[np.int64]:
 
 
 def fitted(counts: NDArray[np.int64], *, whole_seconds: bool = False) -> Think | None:
-    """Return the distribution of times that are counted in bins; None if there are none.
+    """Return the distribution of times that are counted in bins; None if all counts are 0.
 
-    whole_seconds: the stamps of the log have no fraction, so a difference of k s stands for k - 1 to k + 1 s. It is
-    spread over them as the difference of two times that are uniform in their seconds: in a triangle. What is below 2 s
-    then follows from this assumption.
+    whole_seconds: the log has stamps of whole seconds, so a measured difference of k s can be any time from k - 1 to
+    k + 1 s. The count is spread over these times by a triangular distribution with its peak at k s: that of the
+    difference of two times which are uniform within their seconds. Results below 2 s then depend on this assumption.
     """
     total = int(counts.sum())
     if not total:

@@ -1,4 +1,4 @@
-"""The third pass over the rows: what a scenario is made from, by the names that were kept."""
+"""The third pass over the rows: it counts the parts of a scenario, for the names that were kept."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from loadgen.traffic.walks import WalkCounter, Walks
 __all__ = ["MOST_STATES", "ModelCounts", "count_model"]
 
 MOST_STATES: Final = 40
-"""Names that are nodes of the graph: the busiest. All others are one more node."""
+"""The busiest names are nodes of the graph, at most this number. One more node has all other names."""
 
 
 @dataclass(frozen=True)
 class ModelCounts:
-    """Counts of the walks and of the values in paths.
+    """Counts of the steps of sessions and of the values in paths.
 
     states: the names of the states, the busiest first; the state after the last one is for all other requests.
     """
@@ -32,12 +32,12 @@ class ModelCounts:
     states: tuple[str, ...]
     walks: Walks
     are_sessions_whole: bool
-    """Whether the walks are of whole sessions. If most sessions may be cut, all of them are counted."""
+    """Whether `walks` has only whole sessions. If most sessions may be cut, it has all sessions."""
     values: dict[str, PathValues]
     """Values of the parameters, by template."""
     are_paths_complete: bool
     other_paths: tuple[tuple[str, int], ...]
-    """Paths, with requests, of kept names that are no states: those that are requested with GET and may be shown."""
+    """Paths, with requests, of kept names that are not states. Only paths with GET that may be shown."""
 
 
 def count_model(

@@ -25,7 +25,7 @@ _NEVER: Final = ("{email", "{token")
 class PathValues:
     """The paths of a template with parameters, the busiest first. Paths have no query.
 
-    A path is shown if enough users sent it, and if nothing in it looks like a secret or an address of e-mail.
+    A path is shown if enough users sent it, and if nothing in it looks like a secret or an e-mail address.
     """
 
     shown: tuple[tuple[str, int], ...]

@@ -56,7 +56,7 @@ class LogOptions:
     most_rejected: float = 0.01
     """The largest share of rejected lines that is accepted."""
     model: bool = False
-    """Whether what a scenario is made from is counted, too, in a third pass over the rows."""
+    """Whether a third pass over the rows counts the parts of a scenario."""
     memory_bytes: int = MEMORY_BYTES
     """The most bytes of rows that are kept in memory; above it, rows go to temporary files."""
 
@@ -82,7 +82,7 @@ class Traffic:
     are_names_approximate: bool
     sessions: SessionFigures
     model: ModelCounts | None
-    """What a scenario is made from; None unless it was asked for."""
+    """The counts for a scenario; None without `LogOptions.model`."""
     spooled_bytes: int
 
     @property

@@ -24,13 +24,15 @@ def files_of(draft: Draft, scenario: Path, traffic: str) -> dict[Path, str]:
 
 
 def check_new(scenario: Path) -> None:
-    """Refuse the path of a scenario that exists, or that is no Python file.
+    """Refuse the path of a scenario that exists, or that is not the name of a Python file.
 
     Raises:
         UsageError: with what to write instead.
     """
     if scenario.suffix != ".py":
-        raise UsageError(f"--output: {scenario.name!r} is no Python file", hint="write a name such as shop.py")
+        raise UsageError(
+            f"--output: {scenario.name!r} is not the name of a Python file", hint="write a name such as shop.py"
+        )
     if scenario.stem in sys.stdlib_module_names | {"loadgen"}:
         raise UsageError(
             f"--output: {scenario.name} would hide the Python module {scenario.stem} from the files next to it",
@@ -38,7 +40,7 @@ def check_new(scenario: Path) -> None:
         )
     for path in (scenario, scenario.parent / "traffic.json"):
         if path.exists():
-            raise UsageError(f"{path} already exists", hint="name a scenario in a new folder, such as shop/shop.py")
+            raise UsageError(f"{path} already exists", hint="name a scenario in a folder that does not exist yet")
 
 
 def write_files(files: Mapping[Path, str]) -> None:

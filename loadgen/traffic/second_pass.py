@@ -24,7 +24,7 @@ _SHARED_REQUESTS, _SHARED_WINDOW_S = 600, 600
 
 @dataclass(frozen=True)
 class SessionRule:
-    """What ends a session, and when the log begins and ends, in µs."""
+    """The time-out of sessions, and the first and the last start of a request in the log, in µs."""
 
     timeout_us: int
     first_us: int

@@ -1,4 +1,4 @@
-"""When sessions start: counts a minute, and how much more than by chance they bunch within a minute."""
+"""The starts of sessions: counts for each minute, and how much they bunch within a minute, relative to chance."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ _SLOW_PER_S: Final = 0.5
 class SessionArrivals:
     """Starts of sessions.
 
-    dispersion: the variance of counts within a minute divided by that of a Poisson process; 1 is random, above 1 are
-    bursts, below 1 is more even. step_s: the counts are of so many seconds.
+    dispersion: the variance of counts within a minute, divided by that of a Poisson process. 1: random starts; above 1:
+    bursts; below 1: more even starts. step_s: the length of a count, in s.
     """
 
     begin_s: int

@@ -15,7 +15,7 @@ FORMAT: Final = 1
 
 
 def traffic_json(traffic: Traffic, arrivals: SessionArrivals | None, draft: Draft) -> str:
-    """Return the text of the file. It has no addresses, agents, users or values of parameters."""
+    """Return the text of the file. The text has no addresses, agents, users or values of parameters."""
     counts = traffic.model
     assert counts is not None
     edges = [

@@ -1,8 +1,8 @@
-"""Counts how sessions walk from request to request: where they start, what follows, where they leave, and how long
-between.
+"""Counts the steps of sessions between request names: first and last requests, successors, and the pauses between them.
 
-A state is a kept name, or the last one for all others. A session counts from its first to its last request, so the flow
-is exact: at each state, starts + arrivals from states = departures to states + leaves.
+Each of the busiest names is a state. One more state, the last, has the requests of all other names. A session counts
+with all its requests or not at all, so the numbers of each state balance: sessions that start there + moves to it =
+moves from it + sessions that end there.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ __all__ = ["WalkCounter", "Walks"]
 
 @dataclass(frozen=True)
 class Walks:
-    """Counts over the states. Arrays have one entry, row or column a state."""
+    """Counts by state. Arrays have one entry, row or column for each state."""
 
     starts: NDArray[np.int64]
     moves: NDArray[np.int64]
     """moves[a, b]: how often b followed a."""
     leaves: NDArray[np.int64]
     gaps: NDArray[np.int64]
-    """gaps[a, b]: times from the latest end of what was there to the start of b, in the bins of `gap_bins`."""
+    """gaps[a, b]: pauses before b, in the bins of `gap_bins`. A pause begins when all earlier requests have ended."""
     requests: NDArray[np.int64]
-    """All requests, also those of sessions that do not count."""
+    """All requests, including those of cut sessions."""
     with_query: NDArray[np.int64]
     """Requests with a query."""
     statuses: NDArray[np.int64]
@@ -41,7 +41,7 @@ class Walks:
 
 
 class WalkCounter:
-    """Counts the walks of the rows of all partitions."""
+    """Counts the steps of sessions in the rows of all partitions."""
 
     def __init__(self, states: int) -> None:
         self._states = states
@@ -63,8 +63,8 @@ class WalkCounter:
     ) -> None:
         """Add rows that are sorted by user and start.
 
-        latest: the latest end of the user's requests up to each row. first: the row where each session begins.
-        is_counted: by session.
+        latest: for each row, the latest end of the user's requests so far. first: the row where each session begins.
+        is_counted: for each session, whether it counts.
         """
         states = self._states
         after = np.append(first[1:], len(state))

@@ -158,7 +158,7 @@ def check_shape(payload: bytes, descriptor: Any) -> None:
 def _walk(data: bytes, at: int, end: int, descriptor: Any, left: int) -> int:
     """Check the encoded message in data[at:end].
 
-    Of the `left` elements that are allowed, return how many are left after it.
+    Return the number of further elements that are allowed after it. left: this number before it.
     """
     fields = _fields.get(descriptor.name) or _fields_of(descriptor)
     counts: dict[int, int] = {}

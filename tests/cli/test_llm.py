@@ -111,7 +111,7 @@ def test_the_drain_is_as_long_as_an_answer_may_take(tmp_path: Path) -> None:
         assert not load(tmp_path / "ask.py", None).warnings
     short = text_of(rate="1/s", output=4096).replace('drain="4m"', 'drain="1m"')
     (tmp_path / "ask.py").write_text(short)
-    assert "drain: 1m is shorter than an answer" in load(tmp_path / "ask.py", None).warnings[0].message
+    assert "drain: 1m is too short: an answer" in load(tmp_path / "ask.py", None).warnings[0].message
 
 
 @pytest.mark.parametrize(

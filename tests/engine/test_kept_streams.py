@@ -251,7 +251,7 @@ def test_beyond_a_limit_streams_are_counted_and_said(limits: KeepLimits, kept: l
 
     assert [sum(one.why == "share" for one in delta.streams) for delta in deltas] == kept
     assert [delta.streams_left_out for delta in deltas] == [20 - n for n in kept]
-    assert "left out: there were too many at a time to keep" in " ".join(worker.recorder.take_notes())
+    assert "left out, because a limit was reached" in " ".join(worker.recorder.take_notes())
 
 
 def test_a_stream_of_very_many_events_is_left_out() -> None:

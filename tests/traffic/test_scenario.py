@@ -257,7 +257,7 @@ def test_a_log_with_edited_stamps_gets_a_mean_rate_and_says_so(tmp_path: Path) -
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (("-o", "shop.txt"), "is no Python file"),
+        (("-o", "shop.txt"), "is not the name of a Python file"),
         (("-o", "x/random.py"), "would hide the Python module random"),
         (("-o", "there.py"), "there.py already exists"),
         (("-o", "x/shop.py", "--target", "shop.example"), "--target: invalid URL"),

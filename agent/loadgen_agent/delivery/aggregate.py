@@ -169,7 +169,7 @@ class AddUp:
         self._losses = [one for one in self._losses if one.place != loss.place] + [loss]
 
     def tell(self) -> list[Delta]:
-        """Return the losses that were not sent yet in a delta that covers no time; an empty list if there are none."""
+        """Return the losses that were not sent yet in a delta that covers no time; [] without such losses."""
         return [self._add([], self._end_ns)] if self._losses else []
 
     def rest(self) -> list[Delta]:

@@ -1,6 +1,6 @@
 """The worker: a program that drives one share of a plan and streams deltas to its supervisor.
 
-It has no keys and no connection to the controller. It receives messages over an inherited socketpair. When its
+The worker has no keys and no connection to the controller. It receives messages over an inherited socketpair. When its
 supervisor ends, the socketpair is closed and the worker ends at once; on Linux the kernel also kills it.
 
     python -m loadgen_agent.worker.worker --fd 5 --region eu-west-1

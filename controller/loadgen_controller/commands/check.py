@@ -311,7 +311,7 @@ def _rows(done: Rehearsed) -> Iterator[tuple[str, ...]]:
 def _streams(done: Rehearsed) -> Iterator[Table]:
     """Yield the tables of the first streamed answer of each request name, of at most `_STREAMS` names.
 
-    Of what runs before the load, such as the calibration of prompts, there are none.
+    Requests before the load, such as the calibration of prompts, have no tables.
     """
     if done.journey.startswith("("):
         return

@@ -1,18 +1,19 @@
-"""Ends a sweep after a level that was saturated: higher levels would only make the queue longer. Pure.
+"""Ends a sweep after a saturated level, because higher levels would only make the queue longer.
 
-Each level of `levels(..., stop_when_saturated=True)` is looked at once, after its end, by the same function that marks
-saturated levels in the report (`loadgen/measure/statistics/saturation.py`).
+Each level of `levels(..., stop_when_saturated=True)` is checked once, after its end. The check uses the same function
+that marks saturated levels in the report (`loadgen/measure/statistics/saturation.py`).
 
-    of a level that has ended                                     | result
-    it is the last one                                            | not looked at: the load ends with it anyway
-    an agent has not reported its end, and it ended < 10 s ago    | wait
-    an agent was lost while it lasted                             | go on
-    fewer than 9 of 10 of its intervals are known                 | go on
-    saturated is unknown (too short, or no ttft), or False        | go on
-    saturated is True                                             | stop
+    state after the end of a level                                        | result
+    the level is the last one                                             | no check: the load ends anyway
+    reports of the level's end are missing, and it ended < 10 s ago       | wait
+    an agent was lost during the level                                    | go on
+    less than 90 % of the level's intervals are known                     | go on
+    saturated is unknown (level too short, or no ttft), or False          | go on
+    saturated is True                                                     | stop
 
-A lost agent's requests stay in flight for ever, which looks like growth. If the load was changed, it has no levels any
-more. The reasons are in docs/decisions/088-stop-a-sweep-after-a-saturated-level.md.
+A lost agent's requests count as in flight for the rest of the run, which looks like growth. A load that was changed
+during the run has no levels any more, so it is not checked. The reasons are in
+docs/decisions/088-stop-a-sweep-after-a-saturated-level.md.
 """
 
 from __future__ import annotations
@@ -35,14 +36,14 @@ _MOST_NAMED: Final = 5
 
 
 def is_over(span: LevelSpan, ended: EndedByInterval, *, had_loss: bool) -> bool:
-    """Return whether the run has to end after this level. had_loss: an agent was lost while it lasted."""
+    """Return whether the run has to end after this level. had_loss: whether an agent was lost during the level."""
     return not had_loss and ended.known_share(span) >= _LEAST_KNOWN and ended.is_saturated(span) is True
 
 
 class LevelStop:
-    """Looks at the levels of one run, each once, after its end.
+    """Checks each level of one run once, after its end.
 
-    Cost: 4 µs a call, and once a second 0.25 ms for each interval that has changed; 0.6 ms for the look at a level of
+    Cost: 4 µs a call; once a second 0.25 ms for each interval that has changed; 0.6 ms for the check of a level of
     100 s (timeit on a busy machine, least of 7).
     """
 
@@ -52,9 +53,9 @@ class LevelStop:
         """The revision of each window that was taken."""
         self._spans: tuple[LevelSpan, ...] = ()
         self._take_ns = 0
-        """When windows are taken again, ns from T0."""
+        """The time when windows are taken again, ns from T0."""
         self._number = 0
-        """The level that is looked at next."""
+        """The level that is checked next."""
         self._lost_before: frozenset[str] | None = None
         """The agents that were lost when this level began; None: it has not begun."""
         self.follow(spec)

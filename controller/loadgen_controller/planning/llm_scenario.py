@@ -214,7 +214,7 @@ def _tenth(each: str) -> str:
 
 
 def _drain(output: int, limits: Mapping[str, str]) -> str:
-    """Return a drain in which an answer of so many tokens ends, as text: whole minutes, and at least two."""
+    """Return a drain that is long enough for an answer of `output` tokens, as text: whole minutes, and at least two."""
     in_ns = {name: parse_duration(limit) for name, limit in limits.items()}
     needed_ns = max(_LEAST_DRAIN_NS, longest_answer_ns(output, in_ns, Llm().timeout_ns))
     return f"{-(-needed_ns // (60 * NS_PER_S))}m"

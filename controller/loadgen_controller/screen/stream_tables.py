@@ -21,7 +21,7 @@ _COLUMNS: Final = ("ttft_ms", "itl_ms", "tpot_ms", "e2e_ms")
 def stream_tables(title: str, events: StreamEvents, asked_ns: int) -> Iterator[Table]:
     """Yield the tables of a stream. asked_ns: the call of the request, from which all times count.
 
-    Of a long stream, the first and the last events are shown.
+    A long stream is shortened to its first and last events.
     """
     if not len(events.kinds):
         return

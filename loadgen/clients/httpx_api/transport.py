@@ -390,7 +390,7 @@ class HttpxAnswer(httpx.AsyncByteStream):
         return None if self._llm is None else self._llm.times(self.asked_ns, self.done_ns)
 
     def stream_events(self) -> StreamEvents | None:
-        """Return the events of a model's stream, to be kept; None if the answer is none."""
+        """Return the events of a model's stream, to be kept; None for other answers."""
         return None if self._llm is None else self._llm.events()
 
     @staticmethod

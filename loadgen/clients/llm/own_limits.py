@@ -16,7 +16,9 @@ from loadgen.units import parse_duration
 
 __all__ = ["NOT_USED", "read_own_limits"]
 
-NOT_USED: Final = "slo= of requests has no effect: the plan has no goodput(...) objective, whose limits it replaces"
+NOT_USED: Final = (
+    "slo= of requests has no effect: it replaces the limits of goodput(...) objectives, and the plan has none"
+)
 _EXAMPLE: Final = 'write slo={"ttft": "1s", "tpot": "80ms"}'
 _MOST_CACHED: Final = 256
 _CACHE: Final[dict[tuple[tuple[object, object], ...], Goodput]] = {}

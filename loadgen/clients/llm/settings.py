@@ -78,8 +78,9 @@ class Llm:
     """Names of other tools, such as ("vllm", "aiperf"): the times of streams are also recorded by their definitions, as
     custom metrics such as "vllm ttft". `loadgen report --format vllm-bench` needs those of "vllm"."""
     keep_streams: float = KEPT_SHARE
-    """The share of all streams whose event lists are kept in the run folder, 0 to 1. They have times and numbers of
-    tokens, no texts. In addition, the slowest stream of each interval is kept. 0: none. `docs/llm-kept-streams.md`."""
+    """The share of all streams whose event lists are kept in the run folder, 0 to 1. The lists have times and numbers
+    of tokens, no texts. In addition, the slowest stream of each interval is kept. 0: none.
+    `docs/llm-kept-streams.md`."""
 
     # -- derived values, for settings without errors -----------------------------------------------
 

@@ -1,4 +1,4 @@
-"""What the requests of one worker to an AI model share: its tokenizer, its notes, and which requests are cold.
+"""The state of one worker's requests to an AI model: its tokenizer, its notes, and which requests are cold.
 
 A cold request takes longer because of a cost that later requests do not have. Its row has the tag `cold`, so that cold
 and warm requests do not mix. Values of the tag: "first" for the first request of this worker, "idle" for the first
@@ -26,7 +26,7 @@ class Notes(Protocol):
 
 
 class LlmWorker:
-    """The requests of one worker to the plan's model."""
+    """The state of one worker's requests to the plan's model."""
 
     __slots__ = ("_last_ns", "_noted", "_under_way", "comparison", "tokenizer")
 

@@ -1,7 +1,8 @@
-"""Connections over TLS whose streamed answers are timed by the kernel: an SSL object above the reader of plain TCP.
+"""TLS connections with the kernel's times for streamed answers.
 
-A part of an answer has the time of the read that completed its TLS record, because nothing of a record can be read
-before its last byte.
+`StampedTlsTransport` reads the socket as `StampedTransport` does, and decrypts the received bytes with an
+`ssl.SSLObject`. The bytes of a TLS record get the time of the read that completed the record, because no byte of a
+record can be decrypted before its last byte is there.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ _READ_BYTES: Final = 64 * 1024
 
 
 class StampedTlsTransport(StampedTransport):
-    """A `StampedTransport` that decrypts. `shake` it before use: that calls `connection_made`."""
+    """A `StampedTransport` with TLS. Await `shake` before use; it calls `connection_made`."""
 
     __slots__ = ("_incoming", "_outgoing", "_shaken", "_tls")
 

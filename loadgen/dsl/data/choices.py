@@ -3,8 +3,8 @@
     SKUS = choices("data/skus.csv", value="sku", weight="hits")
     sku = user.draw(SKUS)
 
-A feed gives one row to each iteration, and all rows equally often. `choices` gives as many texts as a journey asks for,
-and a text with twice the weight twice as often.
+A feed gives one row to each iteration, and gives all rows equally often. From `choices`, an iteration can draw any
+number of texts, and a text with twice the weight is drawn twice as often.
 
 The texts of an iteration follow from the run's seed and the iteration's number, so they are the same on any number of
 agents. A draw takes one random number and about 1 µs for any number of texts: the alias method of Walker (1977), with
@@ -58,10 +58,12 @@ class Choices:
         return ()
 
     def draw(self, random: Random) -> str:
-        """Return a text, with a probability in proportion to its weight. It takes one number from `random`.
+        """Return a text, with a probability in proportion to its weight. Each call uses one number of `random`.
+
+        The first call reads the file.
 
         Raises:
-            ScenarioError: the arguments or the file have errors.
+            ScenarioError: the arguments of `choices` or the file have errors.
         """
         texts, keep, other = self._table
         at, rest = divmod(random.random() * len(texts), 1.0)

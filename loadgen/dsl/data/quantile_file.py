@@ -68,7 +68,7 @@ def quantiles(path: str | PathLike[str], *, row: str) -> Distribution:
     Args:
         path: a CSV file with the columns `name`, `q0` ... `q40`, in the scenario's folder or below; relative to the
             calling file.
-        row: the name of its row.
+        row: the text in the column `name` that selects the row.
     """
     origin = here()
     if not isinstance(path, str | PathLike) or not fspath(path):

@@ -50,7 +50,7 @@ _WAITS: Final = ("ttft", "ttft_due", "ttfo", "e2e")
 """Limits of a goodput that a queue at the model breaks."""
 _GAPS: Final = ("tpot", "stall", "itl", "icl")
 _EVENTS: Final[Mapping[str, str]] = {"itl": "tokens", "icl": "reads"}
-"""Metrics of which an answer has many values, and what has them."""
+"""Metrics with many values in an answer, and the events that have one value each."""
 
 
 @dataclass(slots=True)

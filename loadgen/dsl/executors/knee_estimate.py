@@ -6,8 +6,8 @@ by its likelihood, given the measurements at all rates tried so far. Two nuisanc
 are estimated together with K: how steep the rise to the knee is, and how much of the limit
 is used without load.
 
-The data of a window is not whether it met the objective, which far below the knee says
-nothing, but the distance of its percentile from the limit. The model is local: the
+The data of a window is the distance of its percentile from the limit. Whether the window
+met the objective carries no information far below the knee. The model is local: the
 percentile is `base + (1 - base) / (1 + steep * (1 - rate / K))` of the limit. This is exact
 for an M/M/1 queue (base 0) and follows Kingman's formula, wait ~ rho / (1 - rho),
 elsewhere. A target with a hard limit is the case of a large `steep`.
@@ -68,8 +68,8 @@ _LEAST_STEEP: Final = 0.3
 _SURE_STEEP: Final = 0.7
 """The error of the knee is calculated with this share of the measured steepness, which is itself uncertain."""
 _SURE_FITTED: Final = 0.5
-"""If this share of the steepness under the model is more, it counts. It is more if part of the time does not depend on
-the rate, as for a target with several servers.
+"""This share of the steepness under the model counts instead if it is larger. That is so if part of the time does not
+depend on the rate, as for a target with several servers.
 """
 _HARD_LIMIT: Final = 30.0
 """From this steepness under the model on, the target has a hard limit, and the model counts."""
@@ -122,7 +122,7 @@ class Knee:
     def width(self) -> float:
         """Return the relative uncertainty of the knee, the highest rate that meets the objectives: 0.05 means ±5 %.
 
-        It is half of the width of `interval`.
+        The uncertainty is half of the width of `interval`.
         """
         low, high = self.interval
         return log(high / low) / 2
@@ -130,7 +130,7 @@ class Knee:
 
 @dataclass(frozen=True, slots=True)
 class _Measured:
-    """What was measured at each rate: arrays with one value per rate."""
+    """The measurements at each rate: arrays with one value per rate."""
 
     rates: Floats
     distance: Floats

@@ -41,7 +41,7 @@ class Aim:
     is_of_gaps: bool = False
     """Whether it limits gaps between tokens, so that limit times rate is not the number of requests in flight."""
     events: str = ""
-    """What it counts if an answer has many of them: "tokens" or "reads"; empty for one result a request."""
+    """The events that an answer has many of: "tokens" or "reads"; empty for one result a request."""
 
     @property
     def least(self) -> float:

@@ -249,9 +249,9 @@ def _counted(climb: Climb, look: Look) -> Climb:
 
 
 def _answer_s(terms: ClimbTerms, look: Look) -> float:
-    """Return the mean time of an answer, in seconds; 0 if no objective judges streams.
+    """Return the mean time of an iteration, in seconds, as that of an answer; 0 if no objective judges streams.
 
-    It is that of an iteration, with think time: an iteration with several answers loads the target until its end.
+    The time has think time in it, because an iteration with several answers loads the target until its end.
     """
     if not any(aim.is_late for aim in terms.aims):
         return 0.0

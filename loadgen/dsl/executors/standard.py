@@ -100,8 +100,8 @@ class _Staged(Executor):
             wrong.append(f"levels: stop_when_saturated={may_stop!r} must be True or False; write True, or leave it out")
         elif may_stop and levels is not None and sorted(levels) != levels:
             wrong.append(
-                "levels: with stop_when_saturated=True levels must rise, because the run ends before the levels after a"
-                " saturated one; sort them"
+                "levels: with stop_when_saturated=True levels must rise, because the run ends after the first saturated"
+                " level; sort them"
             )
         known = {self._text(self.stages[one.stage].start) for one in self.marks}
         for level in levels or ():

@@ -1,10 +1,10 @@
-"""Checks whether the drain of a plan is as long as an answer of its model may take, without running the scenario.
+"""Checks that the drain of a plan is long enough for the longest answer of its model, without running the scenario.
 
-    Plan(..., drain="30s")   answers of 4,096 tokens may take 3m26s, so the end of the load cuts them off     warning
+    Plan(..., drain="30s")   warning: answers of 4,096 tokens may take 3m26s, so the end of the drain cuts them off
 
-The longest answer is that of the highest `max_tokens` in the scenario's files or in `Llm`. Its time follows from the
-limits of the plan's goodput objectives. Without them, it is an assumption: 1 s to the first token, then 50 ms a token.
-A request ends at `Llm(timeout=)`, so no answer takes longer.
+The longest answer has the highest `max_tokens` in the scenario's files or in `Llm`. The limits of the plan's goodput
+objectives give its time. Without goodput objectives, 1 s to the first token and 50 ms for each further token are
+assumed. A request ends at `Llm(timeout=)`, so no answer takes longer.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _TOKEN_NS: Final = 50 * NS_PER_MS
 
 
 def longest_answer_ns(tokens: int, limits: Mapping[str, int], timeout_ns: int) -> int:
-    """Return how long an answer of so many tokens may take, in ns.
+    """Return how long an answer with this number of tokens may take, in ns.
 
     Args:
         limits: in ns, by the metrics that a goodput can limit. An answer may be as slow as they permit.
@@ -62,8 +62,8 @@ def _text(tokens: int, answer_ns: int, drain_ns: int, limits: Mapping[str, int],
         why = "the time limit of Llm"
     whole_ns = -(-answer_ns // NS_PER_S) * NS_PER_S
     message = (
-        f"drain: {format_duration(drain_ns)} is shorter than an answer of {format_count(tokens)} tokens may take,"
-        f" {format_duration(whole_ns)} ({why}); the end of the load cuts such answers off"
+        f"drain: {format_duration(drain_ns)} is too short: an answer of {format_count(tokens)} tokens may take"
+        f" {format_duration(whole_ns)} ({why}), so the end of the drain cuts it off"
     )
     return message, f'write drain="{whole_ns // NS_PER_S}s", or a lower max_tokens='
 

@@ -149,7 +149,7 @@ class Plan:
         client: "loadgen", or "httpx" to run the scenario on the stock httpx client for comparison.
         busy_wait: False: workers always sleep until the next start of an open load. True: they turn their event loop
             instead if the start is due within some 50 µs, which makes starts more punctual; see docs/open-loads.md.
-        owner: who is responsible for the plan; stored in the manifest.
+        owner: the person or team that is responsible for the plan; stored in the manifest.
         labels: {name: text}, any further information; stored in the manifest.
         probes: `metrics_page(...)`: pages of metrics of the target's side, which the controller reads during the run.
 
@@ -270,7 +270,7 @@ class Plan:
 
     @property
     def tokenizer(self) -> Path | None:
-        """Return the file of the model's tokenizer, which agents receive with the scenario; None: there is none."""
+        """Return the file of the model's tokenizer, which agents receive with the scenario; None: no file."""
         return None if self.llm is None or self.llm.tokenizer is None else Path(self.llm.tokenizer)
 
     @property

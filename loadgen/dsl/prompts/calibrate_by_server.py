@@ -66,5 +66,5 @@ async def calibrate(client: LlmClient) -> tuple[float, str]:
         return 1.0, ""
     return 1.0, (
         f"the server counts {found.tokens_per_word:.3f} tokens for each token of {name}: check that the file belongs "
-        "to this model. Prompts have the asked number of tokens by the file"
+        "to this model. The lengths of prompts are numbers of tokens of the file"
     )

@@ -1,11 +1,11 @@
 """Keeps the event lists of some streams of AI models: a share chosen by chance, and the slowest of an interval.
 
-The choice is a hash of the run's seed, the load and the number of the iteration. So it does not depend on the number of
-agents, and all streams of an iteration are kept or none. A stream that is not kept costs the hash and two comparisons,
-0.4 µs (`python -m bench streams`).
+A hash of the run's seed, the load and the number of the iteration makes the choice. So it does not depend on the number
+of agents, and all streams of an iteration are chosen or none. A stream that is not kept costs the hash and two
+comparisons, 0.4 µs (`python -m bench streams`).
 
-Lists of a stream are referenced, not copied, until the interval ends. Limits bound the interval and the whole run.
-Beyond them, streams are counted in `left_out`.
+Lists of a stream are referenced, not copied, until the interval ends. Each interval and the whole run have limits.
+`left_out` counts the chosen streams beyond them.
 """
 
 from __future__ import annotations
@@ -29,17 +29,17 @@ from loadgen.splitmix import GOLDEN, MASK, mixed
 __all__ = ["KeepLimits", "StreamEvents", "StreamKeeper"]
 
 _OF_RUN: Final = 100_000
-"""Streams of the share that the workers of a run keep together: 300 MB in the run folder at 256 tokens each."""
+"""The most streams of the share in a run, over all workers: 300 MB in the run folder at 256 tokens each."""
 _OF_AGENT: Final = 20_000
 _OF_WORKER: Final = 10_000
 _LEAST: Final = 50
 _EVENTS_OF_RUN: Final = 40_000_000
 _PART: Final = 8
-"""Streams that are made in one part of a flip, some 0.5 ms."""
+"""The number of `KeptStream`s that `take` makes at a time, in some 0.5 ms."""
 
 
 class StreamEvents(NamedTuple):
-    """The events of one stream as a client read them. Nobody changes the lists any more.
+    """The events of one stream as a client read them. The lists do not change any more.
 
     t_ns: `perf_counter_ns`. kinds: numbers of `streams.KINDS`. tokens: -1 if unknown. joined, hidden_tokens: as in
     `KeptStream`. is_stamped: the times are the kernel's.
@@ -58,8 +58,8 @@ class StreamEvents(NamedTuple):
 class KeepLimits:
     """The limits of one worker.
 
-    streams, events: of one interval. of_run, events_of_run: of the share, in the whole run. slowest: after this many
-    slowest streams, one is kept of two intervals instead of one, after twice as many one of four, and so on.
+    streams, events: for one interval. of_run, events_of_run: for the streams of the share in the whole run. slowest:
+    after this number of slowest streams, one is kept in two intervals, after twice this number one in four, and so on.
     """
 
     streams: int = KEPT_STREAMS_IN_DELTA // 2
@@ -70,7 +70,7 @@ class KeepLimits:
 
     @classmethod
     def of_one(cls, workers: int, of_agent: int = 1) -> KeepLimits:
-        """Return the limits of one of `workers` workers of a run, of which `of_agent` have the same agent."""
+        """Return the limits of one worker. workers: of the run. of_agent: the workers of its agent."""
         # Half of what a delta may carry, so that an agent can add up two intervals of a late worker.
         return cls(
             max(1, KEPT_STREAMS_IN_DELTA // 2 // of_agent),
@@ -94,7 +94,7 @@ class _Chosen(NamedTuple):
 class StreamKeeper:
     """Chooses and collects the event lists of one worker.
 
-    share: of all streams, above 0 and at most 1. seed: of the run.
+    share: the share of all streams to choose, above 0 and at most 1. seed: the run's seed.
     """
 
     __slots__ = (
@@ -133,9 +133,9 @@ class StreamKeeper:
         return mixed(self._seed + load * GOLDEN ^ n * GOLDEN)
 
     def ended(self, sample: Any, times: StreamTimes, load: int, n: int) -> None:
-        """Keep a stream that the caller found chosen, or slower than `bar_ns`. load, n: its iteration.
+        """Keep a stream. The caller has checked that it is chosen, or slower than `bar_ns`. load, n: its iteration.
 
-        sample: the request (`stream_meter.py`), which `stream_events()` must return the events of.
+        sample: the request (`stream_meter.py`); its `stream_events()` returns the events.
         """
         events: StreamEvents | None = sample.stream_events()
         if events is None:

@@ -544,7 +544,7 @@ class Recorder:
             power = len(str(left_out)) if left_out else 0
             if power > self._noted_powers.get(what, 0):  # at 1, 10, 100, ...: not each second
                 self._noted_powers[what] = power
-                self.note(f"{left_out:,} {what} left out: there were too many at a time to keep")
+                self.note(f"{left_out:,} {what} left out, because a limit was reached")
         return taken
 
     def _id(self, key: SeriesKey, new: list[SeriesKey]) -> int:

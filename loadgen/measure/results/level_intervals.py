@@ -1,6 +1,6 @@
-"""What happened in each interval of a load with levels: the ends of requests, and how many were in flight.
+"""The ends of requests, and the number in flight, in each interval of a load with levels.
 
-The figures of levels in `summary.json` and the check that ends a run after a saturated level both use it. It reads
+The figures of levels in `summary.json` and the check that ends a run after a saturated level use them. They come from
 deltas or stored intervals (cells) after a run, and windows while the run goes on.
 """
 

@@ -33,8 +33,8 @@ def warnings_of(folder: Path, *, call: str = "", llm: str = "", plan: str = LOAD
 def test_a_drain_that_cuts_long_answers_off_is_a_warning_with_the_drain_to_write(tmp_path: Path) -> None:
     (found,) = warnings_of(tmp_path, call=", max_tokens=LONG")
     assert found == (
-        "drain: 30.0 s is shorter than an answer of 4,096 tokens may take, 3m26s (1 s to the first token and 50 ms a"
-        ' token are assumed); the end of the load cuts such answers off | write drain="206s", or a lower max_tokens='
+        "drain: 30.0 s is too short: an answer of 4,096 tokens may take 3m26s (1 s to the first token and 50 ms a token"
+        ' are assumed), so the end of the drain cuts it off | write drain="206s", or a lower max_tokens='
     )
     assert not warnings_of(tmp_path, call=", max_tokens=LONG", plan=LOAD + ', drain="206s"')
 
@@ -43,11 +43,11 @@ def test_a_drain_that_cuts_long_answers_off_is_a_warning_with_the_drain_to_write
     ("call", "llm", "plan", "part"),
     [
         (", max_tokens=581", "", LOAD, ""),  # 1 s + 580 * 50 ms = 30 s
-        (", max_tokens=582", "", LOAD, "an answer of 582 tokens may take, 31.0 s"),
+        (", max_tokens=582", "", LOAD, "an answer of 582 tokens may take 31.0 s"),
         ("", "max_tokens=2000", LOAD, "an answer of 2,000 tokens"),
         ("", "", LOAD, ""),  # the server decides
         (", max_tokens=2000", 'timeout="20s"', LOAD, ""),
-        (", max_tokens=9000", 'timeout="1m"', LOAD, "may take, 1m (the time limit of Llm)"),
+        (", max_tokens=9000", 'timeout="1m"', LOAD, "may take 1m (the time limit of Llm)"),
         (
             ", max_tokens=256",
             "",
@@ -59,7 +59,7 @@ def test_a_drain_that_cuts_long_answers_off_is_a_warning_with_the_drain_to_write
             ", max_tokens=1000",
             "",
             'drain="5m", loads=[Load(ask, arrivals("1/s").hold("1m"), drain="5s")]',
-            "5.00 s is short",
+            "5.00 s is too short",
         ),
     ],
 )
