@@ -7,7 +7,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-__all__ = ["Call", "ChoiceFile", "DataFile", "Draft", "DraftEdge", "DraftNode", "Expression", "Pick"]
+__all__ = [
+    "Call",
+    "Child",
+    "ChoiceFile",
+    "DataFile",
+    "Draft",
+    "DraftEdge",
+    "DraftGraph",
+    "DraftNode",
+    "Expression",
+    "Pick",
+]
 
 
 @dataclass(frozen=True)
@@ -32,11 +43,20 @@ class Call:
 
 
 @dataclass(frozen=True)
+class Child:
+    """A request that belongs to an action and is sent after its main request. mean: how often, for each action."""
+
+    call: Call
+    mean: float
+
+
+@dataclass(frozen=True)
 class DraftNode:
-    """A node of the graph. name: of its function."""
+    """A node of graphs. name: of its function. children: they are sent together, after the calls."""
 
     name: str
     calls: tuple[Call, ...]
+    children: tuple[Child, ...] = ()
     doc: str = ""
 
 
@@ -85,26 +105,35 @@ class ChoiceFile:
 
 
 @dataclass(frozen=True)
+class DraftGraph:
+    """The graph of one kind of sessions, and its load. name: its variable. starts, edges: counts by node."""
+
+    name: str
+    starts: dict[str, int]
+    edges: dict[str, tuple[DraftEdge, ...]]
+    think: Expression | None
+    """Usual time between actions; None: no time at all."""
+    load: str
+    """The load, as Python text."""
+    load_note: str = ""
+    note: str = ""
+
+
+@dataclass(frozen=True)
 class Draft:
-    """A scenario with one graph. starts, edges: counts by node."""
+    """A scenario with at least one graph."""
 
     title: str
     command: str
     """The command that made it, for the docstring."""
     target: str
     nodes: tuple[DraftNode, ...]
-    starts: dict[str, int]
-    edges: dict[str, tuple[DraftEdge, ...]]
-    think: Expression | None
-    """Usual time between requests; None: no time at all."""
-    load: str
-    """The load, as Python text."""
-    load_note: str = ""
+    graphs: tuple[DraftGraph, ...]
     choices: tuple[ChoiceFile, ...] = ()
     files: tuple[DataFile, ...] = ()
     """Further files, such as arrivals."""
     words: tuple[str, ...] = field(default=())
-    """Names from `loadgen` that `load`, `think` and the edges use."""
+    """Names from `loadgen` that the loads, the pauses and the edges use."""
 
     @property
     def data_files(self) -> tuple[DataFile, ...]:

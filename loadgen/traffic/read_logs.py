@@ -25,13 +25,14 @@ from loadgen.traffic.formats.json_lines import JsonLines
 from loadgen.traffic.formats.log_format import FormatOptions
 from loadgen.traffic.intake import Intake
 from loadgen.traffic.log_files import Block, blocks, log_files
-from loadgen.traffic.model_counts import ModelCounts, count_model
+from loadgen.traffic.model_counts import ModelCounts, ModelRules, count_model
 from loadgen.traffic.naming import NameRules, Names, infer_parameters, names_within_budget
 from loadgen.traffic.partitions import MEMORY_BYTES, Partitions
 from loadgen.traffic.path_table import MOST_PATHS, PathTable
 from loadgen.traffic.path_tree import PathTree
-from loadgen.traffic.second_pass import NamesAndSessions, SessionFigures, SessionRule
+from loadgen.traffic.second_pass import NamesAndSessions, SessionFigures, SessionRule, visits_of
 from loadgen.traffic.session_arrivals import MOST_MINUTES
+from loadgen.traffic.session_sample import SessionSampler
 from loadgen.traffic.timestamps import Timestamps
 from loadgen.units import format_count, quantity
 
@@ -55,8 +56,8 @@ class LogOptions:
     names: NameRules = field(default_factory=NameRules)
     most_rejected: float = 0.01
     """The largest share of rejected lines that is accepted."""
-    model: bool = False
-    """Whether a third pass over the rows counts the parts of a scenario."""
+    model: ModelRules | None = None
+    """With rules, a third pass over the rows counts the parts of a scenario."""
     memory_bytes: int = MEMORY_BYTES
     """The most bytes of rows that are kept in memory; above it, rows go to temporary files."""
 
@@ -220,9 +221,12 @@ def _traffic(
     infer_parameters(paths.tree, place_counts, options.names)
     templates, template_of = _templates(paths)
     rule = SessionRule(round(options.timeout_s * 1e6), first_us, last_us)
-    second = NamesAndSessions(template_of, len(templates), rule)
+    second, sampler = NamesAndSessions(len(templates), rule), SessionSampler()
     for rows in partitions:
-        second.add(rows)
+        visits = visits_of(rows, template_of, rule)
+        second.add(visits)
+        if options.model is not None:
+            sampler.add(visits)
     names = names_within_budget(templates, second.counts, second.users_of_names, options.names)
     sessions = second.figures(names)
     return Traffic(
@@ -237,9 +241,20 @@ def _traffic(
         names=names,
         are_names_approximate=paths.tree.is_approximate,
         sessions=sessions,
-        model=count_model(partitions, paths, templates, template_of, names, sessions, rule, options.names)
-        if options.model
-        else None,
+        model=None
+        if options.model is None
+        else count_model(
+            partitions,
+            paths,
+            templates,
+            template_of,
+            names,
+            sessions,
+            sampler.sample(),
+            rule,
+            options.names,
+            options.model,
+        ),
         spooled_bytes=partitions.spooled_bytes,
     )
 

@@ -10,7 +10,18 @@ import csv
 import io
 from collections.abc import Iterator, Sequence
 
-from loadgen.traffic.draft import Call, ChoiceFile, DataFile, Draft, DraftEdge, DraftNode, Expression, Pick
+from loadgen.traffic.draft import (
+    Call,
+    Child,
+    ChoiceFile,
+    DataFile,
+    Draft,
+    DraftEdge,
+    DraftGraph,
+    DraftNode,
+    Expression,
+    Pick,
+)
 
 __all__ = ["csv_text", "scenario_text"]
 
@@ -25,12 +36,18 @@ def scenario_text(draft: Draft) -> str:
     words = {"Plan", "User", "graph", "leave", "node", *draft.words}
     if draft.choices:
         words.add("choices")
+    if len(draft.graphs) > 1:
+        words.add("Load")
+    has_chance_only = any(one.children and not _sure(one) for one in draft.nodes)
+    if has_chance_only:
+        words.add("Reply")
     lines = [
         f'"""{_plain(draft.title)}',
         "",
         f"Made by `{_plain(draft.command)}`.",
         '"""',
         "",
+        *(["from collections.abc import Awaitable"] if has_chance_only else []),
         "from dataclasses import dataclass",
         "",
         *_imported(sorted(words, key=lambda word: (not word[0].isupper(), word))),
@@ -45,7 +62,10 @@ def scenario_text(draft: Draft) -> str:
     ]
     for one in draft.nodes:
         lines += ["", *_node(one), ""]
-    lines += ["", *_graph(draft), *_plan(draft), ""]
+    lines.append("")
+    for graph in draft.graphs:
+        lines += _graph(graph, draft.nodes)
+    lines += [*_plan(draft), ""]
     return "\n".join(lines)
 
 
@@ -76,17 +96,61 @@ def _node(one: DraftNode) -> Iterator[str]:
         yield f'    """{_plain(one.doc)}"""'
     for call in one.calls:
         yield from (f"    # {_plain(note)}" for note in call.notes)
-        yield from _request(call)
+        yield from _call(*_request(call), "    ", "await ")
+    if one.children:
+        yield from _children(one)
     yield "    return visit"
 
 
-def _request(call: Call) -> Iterator[str]:
-    method = call.method.lower()
-    arguments = [_path(call.path)]
-    if method in _USUAL:
-        function = f"await user.http.{method}"
+def _sure(one: DraftNode) -> list[Child]:
+    """Return the children of which there is at least one in each action."""
+    return [child for child in one.children if child.mean >= 1]
+
+
+def _children(one: DraftNode) -> Iterator[str]:
+    """Yield the requests that an action sends by itself, together. What is left of a mean number is a probability."""
+    sure = _sure(one)
+    if sure:
+        yield "    children = ["
+        for child in sure:
+            yield from (f"        # {_plain(note)}" for note in child.call.notes)
+            *lines, last = _call(*_request(child.call), "        ")
+            yield from (*lines, f"{last},")
+        yield "    ]"
     else:
-        function = "await user.http.request"
+        yield "    children: list[Awaitable[Reply]] = []"
+    for child in one.children:
+        whole = int(child.mean)
+        if whole > 1:
+            yield f"    for _ in range({whole - 1}):"
+            yield from _appended(child)
+        if chance := round(child.mean - whole, 3):
+            if not whole:
+                yield from (f"    # {_plain(note)}" for note in child.call.notes)
+            yield f"    if user.random.random() < {chance:g}:"
+            yield from _appended(child)
+    yield "    await user.gather(*children)"
+
+
+def _appended(child: Child) -> Iterator[str]:
+    function, arguments = _request(child.call)
+    *lines, last = _call(function, arguments, "        ", "children.append(")
+    if not lines and len(last) < _WIDTH:
+        yield f"{last})"
+        return
+    yield "        children.append("
+    yield from _call(function, arguments, "            ")
+    yield "        )"
+
+
+def _request(call: Call) -> tuple[str, list[str | tuple[str, Expression]]]:
+    """Return the function that sends a request, and its arguments."""
+    method = call.method.lower()
+    arguments: list[str | tuple[str, Expression]] = [_path(call.path)]
+    if method in _USUAL:
+        function = f"user.http.{method}"
+    else:
+        function = "user.http.request"
         arguments.insert(0, _text(call.method))
     if call.name:
         arguments.append(f"name={_text(call.name)}")
@@ -94,7 +158,7 @@ def _request(call: Call) -> Iterator[str]:
         arguments.append(f"expect={call.expect[0]}")
     elif call.expect:
         arguments.append(f"expect={{{', '.join(map(str, call.expect))}}}")
-    yield from _call(function, arguments, "    ")
+    return function, arguments
 
 
 def _call(
@@ -134,23 +198,26 @@ def _path(parts: tuple[str | Pick, ...]) -> str:
     return f'f"{"".join(written)}"'
 
 
-def _graph(draft: Draft) -> Iterator[str]:
-    yield "sessions = graph("
+def _graph(one: DraftGraph, nodes: Sequence[DraftNode]) -> Iterator[str]:
+    if one.note:
+        yield f"# {_plain(one.note)}"
+    yield f"{one.name} = graph("
     yield "    {"
-    for one in draft.nodes:
-        yield f"        {one.name}: {{"
-        for edge in draft.edges[one.name]:
-            yield from _edge(edge)
-        yield "        },"
+    for node in nodes:
+        if node.name in one.edges:
+            yield f"        {node.name}: {{"
+            for edge in one.edges[node.name]:
+                yield from _edge(edge)
+            yield "        },"
     yield "    },"
     yield "    start={"
-    yield from (f"        {name}: {count:_}," for name, count in draft.starts.items())
+    yield from (f"        {name}: {count:_}," for name, count in one.starts.items())
     yield "    },"
     yield "    counts=True,"
-    if draft.think is not None:
-        yield f"    think={draft.think},"
+    if one.think is not None:
+        yield f"    think={one.think},"
     yield "    state=Visit,"
-    yield '    name="sessions",'
+    yield f'    name="{one.name}",'
     yield ")"
 
 
@@ -166,11 +233,27 @@ def _edge(edge: DraftEdge) -> Iterator[str]:
 def _plan(draft: Draft) -> Iterator[str]:
     yield "plan = Plan("
     yield f"    target={_text(draft.target)},"
-    if draft.load_note:
-        yield f"    # {_plain(draft.load_note)}"
-    yield f"    load={draft.load},"
-    yield "    mix=sessions,"
+    if len(draft.graphs) == 1:
+        (one,) = draft.graphs
+        yield from _load_note(one, "    ")
+        yield f"    load={one.load},"
+        yield f"    mix={one.name},"
+    else:
+        yield "    loads=["
+        for one in draft.graphs:
+            yield from _load_note(one, "        ")
+            yield "        Load("
+            yield f"            {one.name},"
+            yield f"            {one.load},"
+            yield f'            name="{one.name}",'
+            yield "        ),"
+        yield "    ],"
     yield ")"
+
+
+def _load_note(one: DraftGraph, indent: str) -> Iterator[str]:
+    if one.load_note:
+        yield f"{indent}# {_plain(one.load_note)}"
 
 
 def _text(text: str) -> str:

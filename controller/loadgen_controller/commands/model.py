@@ -8,20 +8,20 @@ from typing import Annotated
 
 import typer
 
-from loadgen.traffic.draft_of_logs import draft_of
+from loadgen.traffic.draft_of_logs import arrivals_of, draft_of
 from loadgen.traffic.formats.detect import FORMATS, check_format
 from loadgen.traffic.formats.json_lines import FIELDS, wrong_mapping
 from loadgen.traffic.formats.log_format import UNITS, FormatOptions, Stamp
+from loadgen.traffic.model_counts import ModelRules
 from loadgen.traffic.naming import NameRules
 from loadgen.traffic.read_logs import LogOptions, Traffic, read_logs
 from loadgen.traffic.scenario_files import check_new, files_of, write_files
-from loadgen.traffic.session_arrivals import session_arrivals
 from loadgen.traffic.traffic_json import traffic_json
 from loadgen.units import NS_PER_S, parse_duration, parse_ratio, quantity
 from loadgen_controller.collect_option_errors import CollectedErrors
 from loadgen_controller.console_output import echo, echo_warning
 from loadgen_controller.screen.terminal_report import Output, print_table
-from loadgen_controller.screen.traffic_tables import content_table, name_table
+from loadgen_controller.screen.traffic_tables import class_table, content_table, name_table
 
 NAME = "model"
 _NAMED_LOGS = 3
@@ -108,6 +108,19 @@ def main(
         typer.Option("--output", "-o", metavar="FILE.py", help="Write a scenario of this traffic, in a new folder."),
     ] = None,
     target: Annotated[str, typer.Option(metavar="URL", help="Target of the scenario.")] = "http://127.0.0.1:8080",
+    classes: Annotated[
+        int,
+        typer.Option(
+            metavar="N",
+            min=1,
+            max=6,
+            help="Look for at most this many kinds of sessions; each gets a graph.",
+        ),
+    ] = 6,
+    flat: Annotated[
+        bool,
+        typer.Option("--flat", help="Make each request a step of its own, even one that follows a page by itself."),
+    ] = False,
 ) -> None:
     """Read access logs and show their contents: lines, time span, statuses, sessions, names of requests.
 
@@ -147,7 +160,7 @@ def main(
         timeout_s=timeout_ns / NS_PER_S,
         names=NameRules(pins=tuple(name or ()), most_names=max_names, least_users=least_users),
         most_rejected=share,
-        model=output is not None,
+        model=None if output is None else ModelRules(classes, has_actions=not flat),
     )
     traffic = read_logs(logs, options)
     _print(traffic, options, top)
@@ -157,7 +170,7 @@ def main(
 
 
 def _write(traffic: Traffic, output: Path, target: str, logs: list[Path]) -> None:
-    arrivals = None if traffic.no_arrivals else session_arrivals(traffic.sessions.starts)
+    arrivals = arrivals_of(traffic)
     names = " ".join(path.name for path in logs[:_NAMED_LOGS]) + (" ..." if len(logs) > _NAMED_LOGS else "")
     draft = draft_of(traffic, arrivals, target=target, command=f"loadgen model {names} -o {output.name}")
     files = files_of(draft, output, traffic_json(traffic, arrivals, draft))
@@ -190,6 +203,9 @@ def _print(traffic: Traffic, options: LogOptions, top: int) -> None:
     print_table(Output(), content_table(traffic, by_user=options.by_user))
     echo("")
     print_table(Output(), name_table(traffic, top))
+    if traffic.model is not None:
+        echo("")
+        print_table(Output(), class_table(traffic.model))
     for text in traffic.limits:
         echo_warning(text)
     if traffic.names.rare_names and not traffic.names.kept:

@@ -8,13 +8,18 @@ from typing import Final
 import numpy as np
 
 from loadgen.report.report_parts import Table
+from loadgen.traffic.class_names import class_names
+from loadgen.traffic.draft_calls import states_of
+from loadgen.traffic.gap_bins import fitted
+from loadgen.traffic.model_counts import ModelCounts
 from loadgen.traffic.naming import OTHER
 from loadgen.traffic.read_logs import Traffic
 from loadgen.units import NS_PER_S, NS_PER_US, format_count, format_duration, format_share, quantity
 
-__all__ = ["content_table", "name_table"]
+__all__ = ["class_table", "content_table", "name_table"]
 
 _STATUSES: Final = 6
+_BUSIEST: Final = 3
 
 
 def content_table(traffic: Traffic, *, by_user: bool) -> Table:
@@ -76,6 +81,29 @@ def name_table(traffic: Traffic, top: int) -> Table:
         cells.append((OTHER, format_count(names.other_count), share, "", format_count(firsts[-1])))
     columns = ("name", "requests", "share", "users", "first of a session")
     return Table("", columns, tuple(cells))
+
+
+def class_table(counts: ModelCounts) -> Table:
+    """Return the table of the kinds of sessions: what tells them apart."""
+    states = states_of(counts)
+    sessions = sum(len(one.starts) for one in counts.classes)
+    cells = []
+    for name, one in zip(class_names(counts, states), counts.classes, strict=True):
+        visits, pause = one.walks.visits, fitted(one.walks.gaps.sum((0, 1)))
+        actions = max(1, int(visits.sum()))
+        busiest = sorted(states, key=lambda state: (-visits[state.at], state.at))[:_BUSIEST]
+        cells.append(
+            (
+                name,
+                format_count(len(one.starts)),
+                format_share(len(one.starts) / sessions),
+                f"{actions / max(1, one.walks.sessions):.2f}",
+                "" if pause is None else format_duration(round(pause.median * NS_PER_S)),
+                ", ".join(f"{state.node} {format_share(visits[state.at] / actions)}" for state in busiest),
+            )
+        )
+    columns = ("kind of sessions", "sessions", "share", "actions each", "median pause", "busiest nodes")
+    return Table("", columns, tuple(cells), words=1)
 
 
 def _utc(us: int) -> str:
