@@ -103,8 +103,8 @@ def _node(one: DraftNode) -> Iterator[str]:
 
 
 def _sure(one: DraftNode) -> list[Child]:
-    """Return the children of which there is at least one in each action."""
-    return [child for child in one.children if child.mean >= 1]
+    """Return the children that each action has once, and perhaps twice."""
+    return [child for child in one.children if 1 <= child.mean < 2]
 
 
 def _children(one: DraftNode) -> Iterator[str]:
@@ -121,12 +121,12 @@ def _children(one: DraftNode) -> Iterator[str]:
         yield "    children: list[Awaitable[Reply]] = []"
     for child in one.children:
         whole = int(child.mean)
+        if whole != 1:
+            yield from (f"    # {_plain(note)}" for note in child.call.notes)
         if whole > 1:
-            yield f"    for _ in range({whole - 1}):"
+            yield f"    for _ in range({whole}):"
             yield from _appended(child)
         if chance := round(child.mean - whole, 3):
-            if not whole:
-                yield from (f"    # {_plain(note)}" for note in child.call.notes)
             yield f"    if user.random.random() < {chance:g}:"
             yield from _appended(child)
     yield "    await user.gather(*children)"

@@ -19,7 +19,7 @@ from loadgen.units import NS_PER_S, NS_PER_US, format_count, format_duration, fo
 __all__ = ["class_table", "content_table", "name_table"]
 
 _STATUSES: Final = 6
-_BUSIEST: Final = 3
+_BUSIEST: Final = 2
 
 
 def content_table(traffic: Traffic, *, by_user: bool) -> Table:
@@ -84,7 +84,7 @@ def name_table(traffic: Traffic, top: int) -> Table:
 
 
 def class_table(counts: ModelCounts) -> Table:
-    """Return the table of the kinds of sessions: what tells them apart."""
+    """Return the table of the kinds of sessions: what tells them apart. actions: mean. pause: the median."""
     states = states_of(counts)
     sessions = sum(len(one.starts) for one in counts.classes)
     cells = []
@@ -95,15 +95,14 @@ def class_table(counts: ModelCounts) -> Table:
         cells.append(
             (
                 name,
-                format_count(len(one.starts)),
+                ", ".join(f"{state.node} {format_share(visits[state.at] / actions)}" for state in busiest),
                 format_share(len(one.starts) / sessions),
                 f"{actions / max(1, one.walks.sessions):.2f}",
                 "" if pause is None else format_duration(round(pause.median * NS_PER_S)),
-                ", ".join(f"{state.node} {format_share(visits[state.at] / actions)}" for state in busiest),
             )
         )
-    columns = ("kind of sessions", "sessions", "share", "actions each", "median pause", "busiest nodes")
-    return Table("", columns, tuple(cells), words=1)
+    columns = ("kind of sessions", "busiest nodes", "share", "actions", "pause")
+    return Table("", columns, tuple(cells), words=2)
 
 
 def _utc(us: int) -> str:
