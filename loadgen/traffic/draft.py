@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 __all__ = [
@@ -17,6 +18,7 @@ __all__ = [
     "DraftGraph",
     "DraftNode",
     "Expression",
+    "KnownNames",
     "Pick",
 ]
 
@@ -52,12 +54,19 @@ class Child:
 
 @dataclass(frozen=True)
 class DraftNode:
-    """A node of graphs. name: of its function. children: they are sent together, after the calls."""
+    """A node of graphs. name: of its function. of: the name of its requests. children: sent after the calls."""
 
     name: str
+    of: str
     calls: tuple[Call, ...]
     children: tuple[Child, ...] = ()
     doc: str = ""
+
+    @property
+    def picks(self) -> set[str]:
+        """The variables of the files that its requests draw from."""
+        every = (*self.calls, *(child.call for child in self.children))
+        return {part.variable for call in every for part in call.path if isinstance(part, Pick)}
 
 
 @dataclass(frozen=True)
@@ -95,6 +104,8 @@ class ChoiceFile:
 
     variable: str
     file: DataFile
+    of: str
+    """The template whose values it has; `other` for the paths of all other names."""
     note: str = ""
 
     @property
@@ -139,3 +150,14 @@ class Draft:
     def data_files(self) -> tuple[DataFile, ...]:
         """All files beside the scenario."""
         return (*(one.file for one in self.choices), *self.files)
+
+
+@dataclass(frozen=True)
+class KnownNames:
+    """Names in a scenario that exists, which a new draft keeps.
+
+    nodes: functions by name of their requests. choices: variables of files by template.
+    """
+
+    nodes: Mapping[str, str] = field(default_factory=dict)
+    choices: Mapping[str, str] = field(default_factory=dict)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -31,10 +32,13 @@ class ModelState:
     name: str
 
 
-def states_of(counts: ModelCounts) -> list[ModelState]:
-    """Return the states that are the main request of an action, in the order of the walks."""
+def states_of(counts: ModelCounts, known: Mapping[str, str] | None = None) -> list[ModelState]:
+    """Return the states that are the main request of an action, in the order of the walks.
+
+    known: functions that exist already, by name of the requests.
+    """
     visits = np.sum([one.walks.visits for one in counts.classes], axis=0)
-    names = node_names(counts.states)
+    names = node_names(counts.states, known)
     found = [ModelState(at, names[name], name) for at, name in enumerate(counts.states) if visits[at]]
     if visits[-1]:
         found.append(ModelState(len(counts.states), OTHER, OTHER))
@@ -44,9 +48,9 @@ def states_of(counts: ModelCounts) -> list[ModelState]:
 class Calls:
     """The requests of the states, and the files that their paths are drawn from."""
 
-    def __init__(self, counts: ModelCounts) -> None:
+    def __init__(self, counts: ModelCounts, known: Mapping[str, str]) -> None:
         self._counts = counts
-        self._paths = _Paths(counts)
+        self._paths = _Paths(counts, known)
         self._other: ChoiceFile | None = None
 
     @property
@@ -74,7 +78,7 @@ class Calls:
             if call is None:
                 doc = f"{format_count(requests)} requests of rare names: nothing is sent"
         calls = () if call is None else (call,)
-        return DraftNode(state.node, calls, tuple(children), doc)
+        return DraftNode(state.node, state.name, calls, tuple(children), doc)
 
     def _call(self, at: int) -> Call | None:
         """Return the request of a state; None if no path of its requests may be shown."""
@@ -100,6 +104,7 @@ class Calls:
         self._other = ChoiceFile(
             "OTHER",
             DataFile("data/other.csv", rows),
+            OTHER,
             "Only requests with GET. Names that too few users sent are not among them.",
         )
         return Call("GET", (Pick("OTHER"),), OTHER)
@@ -117,8 +122,8 @@ def _rounded(mean: float) -> float:
 class _Paths:
     """The files that paths are drawn from, by template."""
 
-    def __init__(self, counts: ModelCounts) -> None:
-        self._values = counts.values
+    def __init__(self, counts: ModelCounts, known: Mapping[str, str]) -> None:
+        self._values, self._known = counts.values, known
         self._names = node_names(f"GET {template}" for template in counts.values)
         self.choices: dict[str, ChoiceFile] = {}
 
@@ -142,6 +147,10 @@ class _Paths:
         parameters, values = parameters_of(template), self._values[template]
         is_one = len(parameters) == 1
         stem = "_".join([self._names[f"GET {template}"], *(name for _, name in parameters)])
+        if template in self._known:
+            stem = self._known[template].lower()
+        elif stem.upper() in self._known.values():
+            stem += "_2"
         if values.shown:
             rows = [(_value_of(path, template) if is_one else path, str(hits)) for path, hits in values.shown]
             note = ""
@@ -153,7 +162,7 @@ class _Paths:
             rows = [(_stand_in(template, rank), str(hits)) for rank, hits in enumerate(values.hidden_hits, 1)]
             note = "TODO(values): row n is a placeholder of the n-th most requested value; write values of your target"
         column = parameters[0][1] if is_one else "path"
-        return ChoiceFile(stem.upper(), DataFile(f"data/{stem}.csv", ((column, "hits"), *rows)), note)
+        return ChoiceFile(stem.upper(), DataFile(f"data/{stem}.csv", ((column, "hits"), *rows)), template, note)
 
 
 def _value_of(path: str, template: str) -> str:

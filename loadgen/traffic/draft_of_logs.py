@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 import numpy as np
 
 from loadgen.traffic.class_names import class_names
-from loadgen.traffic.draft import DataFile, Draft, DraftGraph
+from loadgen.traffic.draft import DataFile, Draft, DraftGraph, KnownNames
 from loadgen.traffic.draft_calls import Calls, states_of
 from loadgen.traffic.draft_edges import EdgeMaker, lognormal_of
 from loadgen.traffic.gap_bins import fitted
@@ -29,12 +29,20 @@ def arrivals_of(traffic: Traffic) -> tuple[SessionArrivals, ...] | None:
     return tuple(session_arrivals(one.starts, within) for one in traffic.model.classes)
 
 
-def draft_of(traffic: Traffic, arrivals: tuple[SessionArrivals, ...] | None, *, target: str, command: str) -> Draft:
-    """Return the draft. arrivals: from `arrivals_of`."""
+def draft_of(
+    traffic: Traffic,
+    arrivals: tuple[SessionArrivals, ...] | None,
+    *,
+    target: str,
+    command: str,
+    known: KnownNames | None = None,
+) -> Draft:
+    """Return the draft. arrivals: from `arrivals_of`. known: names of a scenario that is updated."""
+    known = known or KnownNames()
     counts = traffic.model
     assert counts is not None
-    states = states_of(counts)
-    calls = Calls(counts)
+    states = states_of(counts, known.nodes)
+    calls = Calls(counts, known.choices)
     nodes = tuple(calls.node(state) for state in states)
     whole_seconds = not traffic.has_fractions
     edges = EdgeMaker(states, whole_seconds=whole_seconds)

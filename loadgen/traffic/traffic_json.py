@@ -9,29 +9,34 @@ from typing import Final
 import numpy as np
 
 from loadgen.traffic.draft import Draft, DraftGraph
-from loadgen.traffic.draft_calls import states_of
 from loadgen.traffic.model_counts import ClassCounts, ModelCounts
 from loadgen.traffic.naming import OTHER
-from loadgen.traffic.read_logs import Traffic
+from loadgen.traffic.options_json import options_json
+from loadgen.traffic.read_logs import LogOptions, Traffic
 from loadgen.traffic.session_arrivals import BIN_S, SessionArrivals, session_arrivals
+from loadgen.traffic.write_scenario import content_hash, csv_text
 
 __all__ = ["FORMAT", "traffic_json"]
 
 FORMAT: Final = 1
 
 
-def traffic_json(traffic: Traffic, arrivals: Sequence[SessionArrivals] | None, draft: Draft) -> str:
+def traffic_json(
+    traffic: Traffic, arrivals: Sequence[SessionArrivals] | None, draft: Draft, options: LogOptions
+) -> str:
     """Return the text of the file. The text has no addresses, agents, users or values of parameters."""
     counts = traffic.model
     assert counts is not None
-    node_of = {state.at: state.node for state in states_of(counts)}
     found = {
         "format": FORMAT,
         "inputs": list(traffic.files),
         "accounting": traffic.accounting.as_json(),
         "names": [{"raw": name.name, "name": name.name, "count": name.count} for name in traffic.names.kept],
         "states": list(counts.states),
-        "nodes": {node: [*counts.states, OTHER][at] for at, node in node_of.items()},
+        "nodes": {node.name: node.of for node in draft.nodes},
+        "choices": {one.variable: one.of for one in draft.choices},
+        "files": {file.path: content_hash(csv_text(file)) for file in draft.data_files},
+        "options": options_json(options),
         "actions": _actions(counts),
         "sessions": {
             "count": traffic.sessions.count,

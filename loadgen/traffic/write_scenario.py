@@ -7,8 +7,10 @@ keeps one argument a line. It passes `mypy --strict`.
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Final
 
 from loadgen.traffic.draft import (
     Call,
@@ -23,7 +25,24 @@ from loadgen.traffic.draft import (
     Pick,
 )
 
-__all__ = ["csv_text", "scenario_text"]
+__all__ = [
+    "BEGIN",
+    "END",
+    "block_hash",
+    "block_lines",
+    "block_words",
+    "content_hash",
+    "csv_text",
+    "imported",
+    "node_lines",
+    "scenario_text",
+]
+
+BEGIN: Final = "# traffic: begin "
+END: Final = "# traffic: end"
+"""The marks of the block that `loadgen model update` writes anew."""
+LOADS: Final = "traffic"
+"""The variable of the loads."""
 
 _USUAL = frozenset({"get", "post", "put", "patch", "delete", "head", "options"})
 _WIDTH = 88
@@ -32,25 +51,20 @@ _ROW = " " * 12
 
 
 def scenario_text(draft: Draft) -> str:
-    """Return the text of the scenario."""
-    words = {"Plan", "User", "graph", "leave", "node", *draft.words}
+    """Return the text of a new scenario."""
+    words = {"Plan", "User", "node", *block_words(draft)}
     if draft.choices:
         words.add("choices")
-    if len(draft.graphs) > 1:
-        words.add("Load")
-    has_chance_only = any(one.children and not _sure(one) for one in draft.nodes)
-    if has_chance_only:
-        words.add("Reply")
     lines = [
         f'"""{_plain(draft.title)}',
         "",
         f"Made by `{_plain(draft.command)}`.",
+        "`loadgen model update` writes what stands between the marks anew; everything else is yours.",
         '"""',
         "",
-        *(["from collections.abc import Awaitable"] if has_chance_only else []),
         "from dataclasses import dataclass",
         "",
-        *_imported(sorted(words, key=lambda word: (not word[0].isupper(), word))),
+        *imported(words),
         *([""] if draft.choices else []),
         *(line for one in draft.choices for line in _choice(one)),
         "",
@@ -62,11 +76,36 @@ def scenario_text(draft: Draft) -> str:
     ]
     for one in draft.nodes:
         lines += ["", *_node(one), ""]
-    lines.append("")
-    for graph in draft.graphs:
-        lines += _graph(graph, draft.nodes)
-    lines += [*_plan(draft), ""]
+    lines += ["", *block_lines(draft), *_plan(draft), ""]
     return "\n".join(lines)
+
+
+def block_words(draft: Draft) -> set[str]:
+    """Return the names from `loadgen` that the block between the marks uses."""
+    return {"Load", "graph", "leave", *draft.words}
+
+
+def block_lines(draft: Draft) -> list[str]:
+    """Return the block with its marks. The first mark has a hash of the lines between, which shows edits by hand."""
+    lines = [line for graph in draft.graphs for line in _graph(graph, draft.nodes)]
+    lines += _loads(draft)
+    return [f"{BEGIN}{block_hash(lines)}", *lines, END]
+
+
+def block_hash(lines: Sequence[str]) -> str:
+    """Return the hash of the lines between the marks."""
+    return content_hash("\n".join(lines))
+
+
+def content_hash(text: str) -> str:
+    """Return a hash that shows whether a text was changed: 8 hexadecimal digits."""
+    return hashlib.sha256(text.encode()).hexdigest()[:8]
+
+
+def node_lines(one: DraftNode, choices: Sequence[ChoiceFile]) -> list[str]:
+    """Return the lines of a node, and before it those of the files that it draws from."""
+    lines = [line for choice in choices for line in _choice(choice)]
+    return [*lines, *(["", ""] if lines else []), *_node(one), "", ""]
 
 
 def csv_text(file: DataFile) -> str:
@@ -76,9 +115,11 @@ def csv_text(file: DataFile) -> str:
     return out.getvalue()
 
 
-def _imported(words: list[str]) -> list[str]:
-    line = f"from loadgen import {', '.join(words)}"
-    return [line] if len(line) <= _WIDTH else ["from loadgen import (", *(f"    {word}," for word in words), ")"]
+def imported(words: Iterable[str]) -> list[str]:
+    """Return the lines that import names from `loadgen`."""
+    ordered = sorted(words, key=lambda word: (not word[0].isupper(), word))
+    line = f"from loadgen import {', '.join(ordered)}"
+    return [line] if len(line) <= _WIDTH else ["from loadgen import (", *(f"    {word}," for word in ordered), ")"]
 
 
 def _choice(one: ChoiceFile) -> Iterator[str]:
@@ -108,7 +149,9 @@ def _sure(one: DraftNode) -> list[Child]:
 
 
 def _children(one: DraftNode) -> Iterator[str]:
-    """Yield the requests that an action sends by itself, together. What is left of a mean number is a probability."""
+    """Yield the requests that an action sends by itself, together if there is one in each action. What is left of a
+    mean number is a probability.
+    """
     sure = _sure(one)
     if sure:
         yield "    children = ["
@@ -117,30 +160,27 @@ def _children(one: DraftNode) -> Iterator[str]:
             *lines, last = _call(*_request(child.call), "        ")
             yield from (*lines, f"{last},")
         yield "    ]"
-    else:
-        yield "    children: list[Awaitable[Reply]] = []"
     for child in one.children:
         whole = int(child.mean)
+        send = _appended(child) if sure else list(_call(*_request(child.call), "        ", "await "))
         if whole != 1:
             yield from (f"    # {_plain(note)}" for note in child.call.notes)
         if whole > 1:
             yield f"    for _ in range({whole}):"
-            yield from _appended(child)
+            yield from send
         if chance := round(child.mean - whole, 3):
             yield f"    if user.random.random() < {chance:g}:"
-            yield from _appended(child)
-    yield "    await user.gather(*children)"
+            yield from send
+    if sure:
+        yield "    await user.gather(*children)"
 
 
-def _appended(child: Child) -> Iterator[str]:
+def _appended(child: Child) -> list[str]:
     function, arguments = _request(child.call)
     *lines, last = _call(function, arguments, "        ", "children.append(")
     if not lines and len(last) < _WIDTH:
-        yield f"{last})"
-        return
-    yield "        children.append("
-    yield from _call(function, arguments, "            ")
-    yield "        )"
+        return [f"{last})"]
+    return ["        children.append(", *_call(function, arguments, "            "), "        )"]
 
 
 def _request(call: Call) -> tuple[str, list[str | tuple[str, Expression]]]:
@@ -230,30 +270,25 @@ def _edge(edge: DraftEdge) -> Iterator[str]:
     yield from (*lines, f"{last},")
 
 
+def _loads(draft: Draft) -> Iterator[str]:
+    yield f"{LOADS} = ["
+    for one in draft.graphs:
+        if one.load_note:
+            yield f"    # {_plain(one.load_note)}"
+        yield "    Load("
+        yield f"        {one.name},"
+        yield f"        {one.load},"
+        if len(draft.graphs) > 1:
+            yield f'        name="{one.name}",'
+        yield "    ),"
+    yield "]"
+
+
 def _plan(draft: Draft) -> Iterator[str]:
     yield "plan = Plan("
     yield f"    target={_text(draft.target)},"
-    if len(draft.graphs) == 1:
-        (one,) = draft.graphs
-        yield from _load_note(one, "    ")
-        yield f"    load={one.load},"
-        yield f"    mix={one.name},"
-    else:
-        yield "    loads=["
-        for one in draft.graphs:
-            yield from _load_note(one, "        ")
-            yield "        Load("
-            yield f"            {one.name},"
-            yield f"            {one.load},"
-            yield f'            name="{one.name}",'
-            yield "        ),"
-        yield "    ],"
+    yield f"    loads={LOADS},"
     yield ")"
-
-
-def _load_note(one: DraftGraph, indent: str) -> Iterator[str]:
-    if one.load_note:
-        yield f"{indent}# {_plain(one.load_note)}"
 
 
 def _text(text: str) -> str:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from loadgen.traffic.draft_of_logs import arrivals_of, draft_of
 from loadgen.traffic.formats.detect import FORMATS, check_format
@@ -19,6 +20,7 @@ from loadgen.traffic.scenario_files import check_new, files_of, write_files
 from loadgen.traffic.traffic_json import traffic_json
 from loadgen.units import NS_PER_S, parse_duration, parse_ratio, quantity
 from loadgen_controller.collect_option_errors import CollectedErrors
+from loadgen_controller.commands import model_update
 from loadgen_controller.console_output import echo, echo_warning
 from loadgen_controller.screen.terminal_report import Output, print_table
 from loadgen_controller.screen.traffic_tables import class_table, content_table, name_table
@@ -36,6 +38,25 @@ loadgen model access.log -o shop/shop.py --target https://staging.shop.example
 loadgen model access.log --stamp end --time-after s --session-timeout 20m --name '/products/{sku}'"""
 
 
+class _LogsByDefault(TyperGroup):
+    """A group whose first argument may be a log: `loadgen model access.log` is `loadgen model logs access.log`."""
+
+    default = "logs"
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Add the name of the default command to arguments that name none, also for `--help`."""
+        return super().parse_args(ctx, args if args and args[0] in self.commands else [self.default, *args])
+
+
+app = typer.Typer(cls=_LogsByDefault, rich_markup_mode="rich", epilog=EXAMPLES)
+
+
+@app.callback()
+def _group() -> None:
+    """Read access logs, show their contents, and write and update scenarios of their traffic."""
+
+
+@app.command("logs", epilog=EXAMPLES)
 def main(
     logs: Annotated[
         list[Path], typer.Argument(metavar="LOG...", help="Access logs: files (plain or gzip) or folders.")
@@ -124,8 +145,9 @@ def main(
 ) -> None:
     """Read access logs and show their contents: lines, time span, statuses, sessions, names of requests.
 
-    With --output it writes a scenario that sends such requests: in the same proportions and order, with the same pauses
-    and starts of sessions. Beside it are its data files and traffic.json.
+    With --output it writes a scenario that sends such requests: in the same proportions and order, with the same
+    pauses and starts of sessions. Beside it are its data files and traffic.json. `loadgen model update FILE.py LOG...`
+    puts the figures of newer logs into a scenario, and keeps what you changed.
 
     Formats: combined and CLF, AWS load balancers (alb), cloudfront, s3, json. Each line is counted. Queries and client
     addresses are never shown. Exit code 2: a log cannot be read, or too many lines were rejected.
@@ -166,14 +188,17 @@ def main(
     _print(traffic, options, top)
     _warn_of_unused(options.formats, traffic.accounting.taken_by_format)
     if output is not None:
-        _write(traffic, output, target, logs)
+        _write(traffic, options, output, target, logs)
 
 
-def _write(traffic: Traffic, output: Path, target: str, logs: list[Path]) -> None:
+def _write(traffic: Traffic, options: LogOptions, output: Path, target: str, logs: list[Path]) -> None:
     arrivals = arrivals_of(traffic)
     names = " ".join(path.name for path in logs[:_NAMED_LOGS]) + (" ..." if len(logs) > _NAMED_LOGS else "")
     draft = draft_of(traffic, arrivals, target=target, command=f"loadgen model {names} -o {output.name}")
-    files = files_of(draft, output, traffic_json(traffic, arrivals, draft))
+    assert traffic.model is not None
+    echo("")
+    print_table(Output(), class_table(traffic.model, draft))
+    files = files_of(draft, output, traffic_json(traffic, arrivals, draft, options))
     write_files(files)
     echo(
         f"wrote {output}, {quantity(len(draft.data_files), 'data file')} and traffic.json. Next: loadgen check {output}"
@@ -203,9 +228,10 @@ def _print(traffic: Traffic, options: LogOptions, top: int) -> None:
     print_table(Output(), content_table(traffic, by_user=options.by_user))
     echo("")
     print_table(Output(), name_table(traffic, top))
-    if traffic.model is not None:
-        echo("")
-        print_table(Output(), class_table(traffic.model))
+    _warn_of_limits(traffic, options)
+
+
+def _warn_of_limits(traffic: Traffic, options: LogOptions) -> None:
     for text in traffic.limits:
         echo_warning(text)
     if traffic.names.rare_names and not traffic.names.kept:
@@ -213,3 +239,6 @@ def _print(traffic: Traffic, options: LogOptions, top: int) -> None:
             f"no name is shown, because fewer than {options.names.least_users} users sent each of them",
             "show all names with --least-users 1",
         )
+
+
+app.command("update", epilog=model_update.EXAMPLES)(model_update.main)

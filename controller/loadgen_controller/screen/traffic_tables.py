@@ -8,8 +8,7 @@ from typing import Final
 import numpy as np
 
 from loadgen.report.report_parts import Table
-from loadgen.traffic.class_names import class_names
-from loadgen.traffic.draft_calls import states_of
+from loadgen.traffic.draft import Draft
 from loadgen.traffic.gap_bins import fitted
 from loadgen.traffic.model_counts import ModelCounts
 from loadgen.traffic.naming import OTHER
@@ -83,19 +82,19 @@ def name_table(traffic: Traffic, top: int) -> Table:
     return Table("", columns, tuple(cells))
 
 
-def class_table(counts: ModelCounts) -> Table:
+def class_table(counts: ModelCounts, draft: Draft) -> Table:
     """Return the table of the kinds of sessions: what tells them apart. actions: mean. pause: the median."""
-    states = states_of(counts)
+    names, node_of = [*counts.states, OTHER], {node.of: node.name for node in draft.nodes}
     sessions = sum(len(one.starts) for one in counts.classes)
     cells = []
-    for name, one in zip(class_names(counts, states), counts.classes, strict=True):
+    for graph, one in zip(draft.graphs, counts.classes, strict=True):
         visits, pause = one.walks.visits, fitted(one.walks.gaps.sum((0, 1)))
         actions = max(1, int(visits.sum()))
-        busiest = sorted(states, key=lambda state: (-visits[state.at], state.at))[:_BUSIEST]
+        busiest = [int(at) for at in np.argsort(-visits, kind="stable")[:_BUSIEST] if visits[at]]
         cells.append(
             (
-                name,
-                ", ".join(f"{state.node} {format_share(visits[state.at] / actions)}" for state in busiest),
+                graph.name,
+                ", ".join(f"{node_of[names[at]]} {format_share(visits[at] / actions)}" for at in busiest),
                 format_share(len(one.starts) / sessions),
                 f"{actions / max(1, one.walks.sessions):.2f}",
                 "" if pause is None else format_duration(round(pause.median * NS_PER_S)),
