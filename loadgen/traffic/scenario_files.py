@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from loadgen.atomic_files import atomic_write
+from loadgen.atomic_files import atomic_file, atomic_write
 from loadgen.errors import StorageError, UsageError
 from loadgen.traffic.draft import Draft
 from loadgen.traffic.write_scenario import content_hash, csv_text, scenario_text
@@ -25,8 +26,10 @@ def files_of(draft: Draft, scenario: Path, traffic: str) -> dict[Path, str]:
     return {**files, folder / "traffic.json": traffic, scenario: scenario_text(draft)}
 
 
-def check_new(scenario: Path) -> None:
+def check_new(scenario: Path, beside: Sequence[str] = ("traffic.json",)) -> None:
     """Refuse the path of a scenario that exists, or that is not the name of a Python file.
+
+    beside: further files, relative to the scenario's folder, that must not exist.
 
     Raises:
         UsageError: with what to write instead.
@@ -40,7 +43,7 @@ def check_new(scenario: Path) -> None:
             f"--output: {scenario.name} would hide the Python module {scenario.stem} from the files next to it",
             hint=f"write another name, such as {scenario.stem}_shop.py",
         )
-    for path in (scenario, scenario.parent / "traffic.json"):
+    for path in (scenario, *(scenario.parent / name for name in beside)):
         if path.exists():
             raise UsageError(f"{path} already exists", hint="name a scenario in a folder that does not exist yet")
 
@@ -101,8 +104,10 @@ def _text_of(path: Path) -> str:
     return path.read_bytes().decode("utf-8", "replace")
 
 
-def write_files(files: Mapping[Path, str]) -> None:
+def write_files(files: Mapping[Path, str | Path]) -> None:
     """Write new files. If one cannot be written, those before it are removed.
+
+    files: texts by path. In place of a text, a path of a file is copied, for data that are too large for memory.
 
     Raises:
         UsageError: a file exists.
@@ -112,7 +117,12 @@ def write_files(files: Mapping[Path, str]) -> None:
     try:
         for path, text in files.items():
             path.parent.mkdir(parents=True, exist_ok=True)
-            atomic_write(path, text.encode(), _MODE, is_exclusive=True)
+            with atomic_file(path, _MODE, is_exclusive=True) as file:
+                if isinstance(text, str):
+                    file.write(text.encode())
+                else:
+                    with text.open("rb") as source:
+                        shutil.copyfileobj(source, file)
             written.append(path)
     except BaseException as error:
         for done in written:
