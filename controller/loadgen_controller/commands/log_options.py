@@ -114,7 +114,7 @@ def log_options(
     pairs = [(field, member) for field, _, member in (text.partition("=") for text in fields)]
     for field, member in pairs:
         if wrong := wrong_mapping(field, member):
-            errors.add(f"--field: {wrong[0]}", wrong[1].replace("--map", "--field"))
+            errors.add(f"--field: {wrong[0]}", wrong[1])
     if stamp not in ("start", "end"):
         errors.add(f'--stamp: invalid value "{stamp}"', "write start or end")
     if time_after and time_after not in UNITS:
