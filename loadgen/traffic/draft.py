@@ -140,6 +140,8 @@ class Draft:
     target: str
     nodes: tuple[DraftNode, ...]
     graphs: tuple[DraftGraph, ...]
+    session_header: str = "User-Agent"
+    """The request header whose value is different for each session."""
     choices: tuple[ChoiceFile, ...] = ()
     files: tuple[DataFile, ...] = ()
     """Further files, such as arrivals."""

@@ -20,6 +20,7 @@ _TAKEN: Final = frozenset(
             "plan",
             "sessions",
             "traffic",
+            "begin_session",
             "Load",
             "graph",
             "node",

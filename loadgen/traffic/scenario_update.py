@@ -14,7 +14,17 @@ from typing import Literal
 
 from loadgen.errors import UsageError
 from loadgen.traffic.draft import Draft
-from loadgen.traffic.write_scenario import BEGIN, END, block_hash, block_lines, block_words, imported, node_lines
+from loadgen.traffic.write_scenario import (
+    BEGIN,
+    BEGIN_SESSION,
+    END,
+    begin_lines,
+    block_hash,
+    block_lines,
+    block_words,
+    imported,
+    node_lines,
+)
 
 __all__ = ["Take", "Updated", "updated_scenario"]
 
@@ -56,6 +66,8 @@ def updated_scenario(text: str, path: str, draft: Draft, take: Take = "") -> Upd
         return Updated(text, (), kept=True)
     stubs: list[str] = []
     added = []
+    if BEGIN_SESSION not in defined:
+        stubs += [*begin_lines(draft.session_header), "", ""]
     for node in draft.nodes:
         if node.name not in defined:
             choices = [one for one in draft.choices if one.variable in node.picks - defined]

@@ -27,7 +27,9 @@ from loadgen.traffic.draft import (
 
 __all__ = [
     "BEGIN",
+    "BEGIN_SESSION",
     "END",
+    "begin_lines",
     "block_hash",
     "block_lines",
     "block_words",
@@ -41,6 +43,7 @@ __all__ = [
 BEGIN: Final = "# traffic: begin "
 END: Final = "# traffic: end"
 """The marks of the block that `loadgen model update` writes anew."""
+BEGIN_SESSION: Final = "begin_session"
 LOADS: Final = "traffic"
 """The variable of the loads."""
 
@@ -74,6 +77,7 @@ def scenario_text(draft: Draft) -> str:
         '    """What a session remembers from request to request: add fields for what you pick."""',
         "",
     ]
+    lines += ["", *begin_lines(draft.session_header), ""]
     for one in draft.nodes:
         lines += ["", *_node(one), ""]
     lines += ["", *block_lines(draft), *_plan(draft), ""]
@@ -90,6 +94,15 @@ def block_lines(draft: Draft) -> list[str]:
     lines = [line for graph in draft.graphs for line in _graph(graph, draft.nodes)]
     lines += _loads(draft)
     return [f"{BEGIN}{block_hash(lines)}", *lines, END]
+
+
+def begin_lines(header: str) -> list[str]:
+    """Return the function that runs at the start of each session."""
+    return [
+        f"async def {BEGIN_SESSION}(user: User) -> None:",
+        '    """Mark the requests of a session, so that the log of the target shows which ones belong together."""',
+        f'    user.http.headers[{_text(header)}] = f"loadgen {{user.load.name}} {{user.number}}"',
+    ]
 
 
 def block_hash(lines: Sequence[str]) -> str:
@@ -259,6 +272,7 @@ def _graph(one: DraftGraph, nodes: Sequence[DraftNode]) -> Iterator[str]:
     yield "    state=Visit,"
     yield f'    name="{one.name}",'
     yield ")"
+    yield f"{one.name}.set_up({BEGIN_SESSION})"
 
 
 def _edge(edge: DraftEdge) -> Iterator[str]:

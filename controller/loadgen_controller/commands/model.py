@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -38,6 +39,7 @@ from loadgen_controller.screen.terminal_report import Output, print_table
 from loadgen_controller.screen.traffic_tables import class_table, content_table, name_table
 
 NAME = "model"
+_HEADER = re.compile(r"[A-Za-z0-9-]+")
 EXAMPLES = """[bold]Examples[/bold]
 
 loadgen model access.log access.log.1.gz
@@ -91,6 +93,12 @@ def main(
         typer.Option("--output", "-o", metavar="FILE.py", help="Write a scenario of this traffic, in a new folder."),
     ] = None,
     target: Annotated[str, typer.Option(metavar="URL", help="Target of the scenario.")] = "http://127.0.0.1:8080",
+    session_header: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME", help="Request header that gets another value in each session, so that logs show sessions."
+        ),
+    ] = "User-Agent",
     classes: Annotated[
         int,
         typer.Option(
@@ -131,6 +139,8 @@ def main(
         errors.catch(lambda: check_new(output))
     if not target.startswith(("http://", "https://")):
         errors.add(f'--target: invalid URL "{target}"', "write a URL such as https://staging.shop.example")
+    if not _HEADER.fullmatch(session_header):
+        errors.add(f'--session-header: invalid name "{session_header}"', "write a name such as X-Session")
     errors.check()
     options = replace(
         options,
@@ -141,12 +151,15 @@ def main(
     _print(traffic, options, top)
     _warn_of_unused(options.formats, traffic.accounting.taken_by_format)
     if output is not None:
-        _write(traffic, options, output, target, logs)
+        _write(traffic, options, output, target, session_header, logs)
 
 
-def _write(traffic: Traffic, options: LogOptions, output: Path, target: str, logs: list[Path]) -> None:
+def _write(
+    traffic: Traffic, options: LogOptions, output: Path, target: str, session_header: str, logs: list[Path]
+) -> None:
     arrivals = arrivals_of(traffic)
     draft = draft_of(traffic, arrivals, target=target, command=command_text("model", logs, output))
+    draft = replace(draft, session_header=session_header)
     assert traffic.model is not None
     echo("")
     print_table(Output(), class_table(traffic.model, draft))
