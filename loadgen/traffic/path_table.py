@@ -6,6 +6,8 @@ only: the first `MOST_PATHS` different ones. All further paths of a place share 
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Iterable
 from typing import Final
 
 import numpy as np
@@ -18,6 +20,8 @@ __all__ = ["MOST_PATHS", "PathTable"]
 
 MOST_PATHS: Final = 500_000
 """About 200 bytes each."""
+LONGEST_PATH: Final = 200
+"""Longer paths are kept as a hash: they are never shown (`path_values`), and hostile ones would take much memory."""
 
 
 class PathTable:
@@ -26,7 +30,7 @@ class PathTable:
     def __init__(self, tree: PathTree, most: int = MOST_PATHS) -> None:
         self.tree = tree
         self.numbers: dict[bytes, int] = {}
-        """The number of each path that has one of its own. Paths have no query."""
+        """The number of each path that has one of its own. Paths have no query. A key with NUL is a path's hash."""
         self._most = most
         self._places: list[int] = []
         self._shared: dict[int, int] = {}
@@ -39,12 +43,13 @@ class PathTable:
     def number(self, target: bytes) -> int:
         """Return the number of the path of a request's target."""
         path = path_of(target)
-        found = self.numbers.get(path)
+        key = path if len(path) <= LONGEST_PATH else b"\0" + hashlib.blake2b(path, digest_size=16).digest()
+        found = self.numbers.get(key)
         if found is not None:
             return found
         place = self.tree.number(path)
         if len(self.numbers) < self._most:
-            found = self.numbers[path] = len(self._places)
+            found = self.numbers[key] = len(self._places)
             self._places.append(place)
         elif place in self._shared:
             found = self._shared[place]
@@ -52,6 +57,10 @@ class PathTable:
             found = self._shared[place] = len(self._places)
             self._places.append(place)
         return found
+
+    def add(self, paths: Iterable[bytes]) -> NDArray[np.uint32]:
+        """Return the numbers of several paths."""
+        return np.fromiter(map(self.number, paths), np.uint32)
 
     @property
     def size(self) -> int:

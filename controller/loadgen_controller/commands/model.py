@@ -8,12 +8,16 @@ from typing import Annotated
 
 import typer
 
+from loadgen.errors import ExitCode
 from loadgen.traffic.draft_of_logs import draft_of
 from loadgen.traffic.formats.detect import FORMATS, check_format
 from loadgen.traffic.formats.json_lines import FIELDS, wrong_mapping
 from loadgen.traffic.formats.log_format import UNITS, FormatOptions, Stamp
+from loadgen.traffic.log_options import LogOptions
 from loadgen.traffic.naming import NameRules
-from loadgen.traffic.read_logs import LogOptions, Traffic, read_logs
+from loadgen.traffic.parallel.first_pass import cores
+from loadgen.traffic.period import ALL_TIMES, Period
+from loadgen.traffic.read_logs import Traffic, read_logs
 from loadgen.traffic.scenario_files import check_new, files_of, write_files
 from loadgen.traffic.session_arrivals import session_arrivals
 from loadgen.traffic.traffic_json import traffic_json
@@ -38,7 +42,12 @@ loadgen model access.log --stamp end --time-after s --session-timeout 20m --name
 
 def main(
     logs: Annotated[
-        list[Path], typer.Argument(metavar="LOG...", help="Access logs: files (plain or gzip) or folders.")
+        list[str],
+        typer.Argument(
+            metavar="LOG...",
+            help="Access logs, plain or packed with gzip or zstd: files, folders, patterns such as 'logs/**/*.gz', "
+            "s3://bucket/prefix, or - for standard input.",
+        ),
     ],
     log_format: Annotated[
         str,
@@ -71,6 +80,23 @@ def main(
             f"Fields: {', '.join(FIELDS)}.",
         ),
     ] = None,
+    day: Annotated[
+        str, typer.Option(metavar="DATE", help="Read only requests that start on this day (UTC), such as 2026-11-20.")
+    ] = "",
+    begin: Annotated[
+        str,
+        typer.Option(
+            "--from",
+            metavar="TIME",
+            help="Read only requests that start then or later (UTC), such as 2026-11-20T08:30.",
+        ),
+    ] = "",
+    end: Annotated[
+        str,
+        typer.Option(
+            "--to", metavar="TIME", help="Read only requests that start before this time, or until the end of this day."
+        ),
+    ] = "",
     by_user: Annotated[
         bool,
         typer.Option(
@@ -102,20 +128,25 @@ def main(
     max_rejects: Annotated[
         str, typer.Option(metavar="SHARE", help="Fail if a larger share of the lines is rejected.")
     ] = "1%",
+    jobs: Annotated[
+        int,
+        typer.Option(metavar="N", min=0, help="Parse with at most this many processes. Default: one for each core."),
+    ] = 0,
     top: Annotated[int, typer.Option(metavar="N", min=1, help="Show at most this many names.")] = 20,
     output: Annotated[
         Path | None,
         typer.Option("--output", "-o", metavar="FILE.py", help="Write a scenario of this traffic, in a new folder."),
     ] = None,
     target: Annotated[str, typer.Option(metavar="URL", help="Target of the scenario.")] = "http://127.0.0.1:8080",
-) -> None:
+) -> ExitCode:
     """Read access logs and show their contents: lines, time span, statuses, sessions, names of requests.
 
     With --output it writes a scenario that sends such requests: in the same proportions and order, with the same pauses
     and starts of sessions. Beside it are its data files and traffic.json.
 
     Formats: combined and CLF, AWS load balancers (alb), cloudfront, s3, json. Each line is counted. Queries and client
-    addresses are never shown. Exit code 2: a log cannot be read, or too many lines were rejected.
+    addresses are never shown. Exit code 2: a log cannot be read, or too many lines were rejected. Exit code 3: S3
+    did not send all logs; the lines that it sent were used.
     """
     errors = CollectedErrors()
     errors.catch(lambda: check_format(log_format))
@@ -132,6 +163,7 @@ def main(
             errors.add(f'--name: invalid template "{template}"', "write a path such as /products/{sku}")
     timeout_ns = errors.parse("--session-timeout", session_timeout, parse_duration)
     share = errors.parse("--max-rejects", max_rejects, _share)
+    period = _period(day, begin, end, errors)
     if output is not None:
         errors.catch(lambda: check_new(output))
     if not target.startswith(("http://", "https://")):
@@ -148,17 +180,28 @@ def main(
         names=NameRules(pins=tuple(name or ()), most_names=max_names, least_users=least_users),
         most_rejected=share,
         model=output is not None,
+        period=period,
+        jobs=jobs or cores(),
     )
     traffic = read_logs(logs, options)
     _print(traffic, options, top)
     _warn_of_unused(options.formats, traffic.accounting.taken_by_format)
     if output is not None:
         _write(traffic, output, target, logs)
+    return ExitCode.INCOMPLETE if traffic.accounting.gaps else ExitCode.PASSED
 
 
-def _write(traffic: Traffic, output: Path, target: str, logs: list[Path]) -> None:
+def _period(day: str, begin: str, end: str, errors: CollectedErrors) -> Period:
+    if day and (begin or end):
+        errors.add("--day cannot be combined with --from and --to", "leave out --day")
+    option = "--day" if day else "--to" if end and not begin else "--from" if begin and not end else "--from and --to"
+    found = errors.parse(option, "", lambda _: Period.of(day or begin, day or end))
+    return found or ALL_TIMES
+
+
+def _write(traffic: Traffic, output: Path, target: str, logs: list[str]) -> None:
     arrivals = None if traffic.no_arrivals else session_arrivals(traffic.sessions.starts)
-    names = " ".join(path.name for path in logs[:_NAMED_LOGS]) + (" ..." if len(logs) > _NAMED_LOGS else "")
+    names = " ".join(Path(log).name for log in logs[:_NAMED_LOGS]) + (" ..." if len(logs) > _NAMED_LOGS else "")
     draft = draft_of(traffic, arrivals, target=target, command=f"loadgen model {names} -o {output.name}")
     files = files_of(draft, output, traffic_json(traffic, arrivals, draft))
     write_files(files)
@@ -192,6 +235,12 @@ def _print(traffic: Traffic, options: LogOptions, top: int) -> None:
     print_table(Output(), name_table(traffic, top))
     for text in traffic.limits:
         echo_warning(text)
+    if gaps := sorted(traffic.accounting.gaps):
+        echo_warning(
+            f"the traffic is incomplete: {quantity(len(gaps), 'object')} could not be read to the end. The first one: "
+            f"{gaps[0].reason}",
+            "read the logs again when S3 sends all of them; traffic.json lists the objects",
+        )
     if traffic.names.rare_names and not traffic.names.kept:
         echo_warning(
             f"no name is shown, because fewer than {options.names.least_users} users sent each of them",
