@@ -6,7 +6,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Final
 
-__all__ = ["EXAMPLES", "Accounting", "Example", "Excluded", "Rejected", "outline"]
+__all__ = ["EXAMPLES", "Accounting", "Example", "Excluded", "Gap", "Rejected", "outline"]
 
 EXAMPLES: Final = 20
 """The number of example lines that are kept for each reason."""
@@ -34,6 +34,14 @@ class Excluded(Exception):
 
 
 @dataclass(frozen=True, order=True)
+class Gap:
+    """An input of which only the beginning was read, or nothing. reason: the error of S3."""
+
+    input: str
+    reason: str
+
+
+@dataclass(frozen=True, order=True)
 class Example:
     """A line that was not taken, in outline. Its text is never kept, because lines contain secrets."""
 
@@ -53,6 +61,8 @@ class Accounting:
     excluded: Counter[str] = field(default_factory=Counter)
     rejected: Counter[str] = field(default_factory=Counter)
     taken_by_format: Counter[str] = field(default_factory=Counter)
+    gaps: list[Gap] = field(default_factory=list)
+    """Inputs that could not be read to their ends. Their lines so far count."""
     _examples: dict[str, list[Example]] = field(default_factory=dict)
 
     def reject(self, reason: str, file: str, line: int, text: bytes) -> None:
@@ -64,6 +74,24 @@ class Accounting:
         """Count an excluded line, and keep it as an example if it is among the first ones of its reason."""
         self.excluded[reason] += 1
         self._keep(reason, file, line, text)
+
+    def add(self, other: Accounting, lines_before: int = 0) -> None:
+        """Add the lines of another input, or of a later part of the same file.
+
+        lines_before: the lines of the file before that part. They are added to the numbers of its examples.
+        """
+        self.read += other.read
+        self.taken += other.taken
+        self.directives += other.directives
+        self.excluded.update(other.excluded)
+        self.rejected.update(other.rejected)
+        self.taken_by_format.update(other.taken_by_format)
+        self.gaps += other.gaps
+        for reason, kept in other._examples.items():
+            mine = self._examples.setdefault(reason, [])
+            mine += [Example(one.file, one.line + lines_before, one.outline) for one in kept]
+            mine.sort()
+            del mine[EXAMPLES:]
 
     @property
     def adds_up(self) -> bool:
@@ -90,6 +118,7 @@ class Accounting:
             "rejected_by_reason": dict(sorted(self.rejected.items())),
             "directives": self.directives,
             "taken_by_format": dict(sorted(self.taken_by_format.items())),
+            "incomplete": [{"input": gap.input, "reason": gap.reason} for gap in sorted(self.gaps)],
         }
 
     def _keep(self, reason: str, file: str, line: int, text: bytes) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from loadgen.traffic.actions import ActionRule, action_rule
+from loadgen.traffic.log_options import ModelRules
 from loadgen.traffic.naming import NameRules, Names
 from loadgen.traffic.partitions import Partitions
 from loadgen.traffic.path_table import PathTable
@@ -21,21 +22,10 @@ from loadgen.traffic.session_sample import SampledSessions, hashes_of
 from loadgen.traffic.session_steps import SessionSteps, steps_of, steps_of_table
 from loadgen.traffic.walks import WalkCounter, Walks
 
-__all__ = ["MOST_STATES", "ClassCounts", "ModelCounts", "ModelRules", "count_model"]
+__all__ = ["MOST_STATES", "ClassCounts", "ModelCounts", "count_model"]
 
 MOST_STATES: Final = 40
 """The busiest names are nodes of the graph, at most this number. One more node has all other names."""
-
-
-@dataclass(frozen=True)
-class ModelRules:
-    """How a model is made.
-
-    classes: the most kinds of sessions. has_actions: whether requests that follow a page by themselves belong to it.
-    """
-
-    classes: int = 6
-    has_actions: bool = True
 
 
 @dataclass(frozen=True)

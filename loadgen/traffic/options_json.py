@@ -7,14 +7,19 @@ from dataclasses import asdict, fields, is_dataclass
 from typing import Any, Final
 
 from loadgen.traffic.formats.log_format import FormatOptions
-from loadgen.traffic.model_counts import ModelRules
+from loadgen.traffic.log_options import LogOptions, ModelRules
 from loadgen.traffic.naming import NameRules
-from loadgen.traffic.read_logs import LogOptions
+from loadgen.traffic.period import Period
 
 __all__ = ["options_json", "options_of"]
 
-_PARTS: Final[dict[str, type[Any]]] = {"formats": FormatOptions, "names": NameRules, "model": ModelRules}
-_LEFT_OUT: Final = ("memory_bytes",)
+_PARTS: Final[dict[str, type[Any]]] = {
+    "formats": FormatOptions,
+    "names": NameRules,
+    "model": ModelRules,
+    "period": Period,
+}
+_LEFT_OUT: Final = ("memory_bytes", "jobs")
 """Options of the machine, not of the logs."""
 
 

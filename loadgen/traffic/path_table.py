@@ -8,18 +8,22 @@ For a replay, the table can keep targets, which are paths with their queries. Th
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Iterable
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from loadgen.traffic.path_segments import path_of
+from loadgen.traffic.path_segments import path_of, target_of
 from loadgen.traffic.path_tree import PathTree
 
 __all__ = ["MOST_PATHS", "PathTable"]
 
 MOST_PATHS: Final = 500_000
 """About 200 bytes each."""
+LONGEST_PATH: Final = 200
+"""Longer paths are kept as a hash: they are never shown (`path_values`), and hostile ones would take much memory."""
 
 
 class PathTable:
@@ -29,7 +33,9 @@ class PathTable:
         self.tree = tree
         self.keeps_queries = keeps_queries
         self.numbers: dict[bytes, int] = {}
-        """The number of each path that has one of its own. Paths have no query, unless the table keeps queries."""
+        """The number of each path that has one of its own. Paths have no query, unless the table keeps queries. A key
+        with NUL is a path's hash.
+        """
         self._most = most
         self._places: list[int] = []
         self._shared: dict[int, int] = {}
@@ -44,14 +50,14 @@ class PathTable:
         path = path_of(target)
         place_path = path
         if self.keeps_queries:
-            query = target.partition(b"#")[0].partition(b"?")[2]
-            path = path + b"?" + query if query else path
-        found = self.numbers.get(path)
+            path = target_of(target)
+        key = path if len(path) <= LONGEST_PATH else b"\0" + hashlib.blake2b(path, digest_size=16).digest()
+        found = self.numbers.get(key)
         if found is not None:
             return found
         place = self.tree.number(place_path)
         if len(self.numbers) < self._most:
-            found = self.numbers[path] = len(self._places)
+            found = self.numbers[key] = len(self._places)
             self._places.append(place)
         elif place in self._shared:
             found = self._shared[place]
@@ -59,6 +65,10 @@ class PathTable:
             found = self._shared[place] = len(self._places)
             self._places.append(place)
         return found
+
+    def add(self, paths: Iterable[bytes]) -> NDArray[np.uint32]:
+        """Return the numbers of several paths."""
+        return np.fromiter(map(self.number, paths), np.uint32)
 
     @property
     def size(self) -> int:

@@ -1,8 +1,8 @@
 """Reads logs in two passes: lines into rows, then rows into names and sessions.
 
-Pass 1 reads each line once. Its memory is bounded: texts are in caches and in the `PathTree`, and above 128 MiB rows go
-to temporary files. Pass 2 reads the rows by user. The order of files and lines makes no difference, unless the paths
-exceed the limit of the `PathTree`.
+Pass 1 reads each line once. Its memory is bounded: texts are in caches and in the `PathTree`, and above 128 MiB packed
+rows go to a temporary file. Pass 2 reads the rows by user. The order of files and lines and the number of processes
+make no difference, unless the paths exceed the limit of the `PathTree`.
 """
 
 from __future__ import annotations
@@ -10,8 +10,7 @@ from __future__ import annotations
 import secrets
 from collections import Counter
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
-from itertools import chain
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -20,48 +19,23 @@ from numpy.typing import NDArray
 
 from loadgen.errors import UsageError
 from loadgen.traffic.accounting import Accounting
-from loadgen.traffic.formats.detect import SAMPLE_LINES, format_of
-from loadgen.traffic.formats.json_lines import JsonLines
-from loadgen.traffic.formats.log_format import FormatOptions
-from loadgen.traffic.intake import Intake
-from loadgen.traffic.log_files import Block, blocks, log_files
-from loadgen.traffic.model_counts import ModelCounts, ModelRules, count_model
-from loadgen.traffic.naming import NameRules, Names, infer_parameters, names_within_budget
-from loadgen.traffic.partitions import MEMORY_BYTES, Partitions
+from loadgen.traffic.inputs.find_inputs import find_inputs
+from loadgen.traffic.log_options import LogOptions
+from loadgen.traffic.model_counts import ModelCounts, count_model
+from loadgen.traffic.naming import Names, infer_parameters, names_within_budget
+from loadgen.traffic.parallel.first_pass import FirstPass
+from loadgen.traffic.partitions import Partitions
 from loadgen.traffic.path_table import MOST_PATHS, PathTable
 from loadgen.traffic.path_tree import PathTree
 from loadgen.traffic.second_pass import NamesAndSessions, SessionFigures, SessionRule, visits_of
 from loadgen.traffic.session_arrivals import MOST_MINUTES
 from loadgen.traffic.session_sample import SessionSampler
-from loadgen.traffic.timestamps import Timestamps
 from loadgen.units import format_count, quantity
 
 __all__ = ["LogOptions", "ReadRows", "SessionFigures", "Traffic", "read_logs"]
 
 _LEAST_USERS: Final = 50
 _LEAST_MINUTES: Final = 5
-
-
-@dataclass(frozen=True)
-class LogOptions:
-    """Options for reading logs. The defaults suit most logs."""
-
-    format: str = ""
-    """Name of the format of all files. Empty: each file's first 1,000 lines decide."""
-    formats: FormatOptions = field(default_factory=FormatOptions)
-    by_user: bool = False
-    """Whether the user field of the log, if it has a value, identifies the user, instead of address and user agent."""
-    timeout_s: float = 1_800.0
-    """A longer silence of a user ends a session."""
-    names: NameRules = field(default_factory=NameRules)
-    most_rejected: float = 0.01
-    """The largest share of rejected lines that is accepted."""
-    model: ModelRules | None = None
-    """With rules, a third pass over the rows counts the parts of a scenario."""
-    memory_bytes: int = MEMORY_BYTES
-    """The most bytes of rows that are kept in memory; above it, rows go to temporary files."""
-    queries: bool = False
-    """Whether the table of paths keeps their queries, for a replay."""
 
 
 @dataclass(frozen=True)
@@ -141,66 +115,45 @@ class ReadRows:
 
 
 def read_logs(
-    paths: Iterable[Path],
+    logs: Iterable[str | Path],
     options: LogOptions | None = None,
     salt: bytes | None = None,
     further_pass: Callable[[ReadRows], None] | None = None,
 ) -> Traffic:
     """Read logs and return their traffic.
 
-    paths: files and folders; gzip is unpacked.
+    logs: files, folders, patterns, `-` for standard input, and addresses in S3: see `find_inputs`.
     salt: the key of the hashes of users. By default it is random and not kept.
     further_pass: called with the rows before they are deleted, such as `replays.write_sessions`.
 
     Raises:
-        UsageError: a file cannot be read, its format is unknown, no line was taken, or too many lines were rejected.
+        UsageError: an input cannot be read, its format is unknown, no line was taken, or too many lines were rejected.
+        StorageError: the temporary file cannot be written.
     """
     options = options or LogOptions()
-    files = log_files(paths)
-    if not files:
+    inputs = find_inputs(map(str, logs), options.period)
+    if not inputs:
         raise UsageError("no logs were given", hint="name files or folders with logs")
-    paths_seen = PathTable(PathTree(options.names.pins), keeps_queries=options.queries)
+    paths = PathTable(PathTree(options.names.pins), keeps_queries=options.queries)
     with Partitions(options.memory_bytes) as partitions:
-        intake = Intake(paths_seen, partitions, salt or secrets.token_bytes(32), options.by_user)
-        mappings = {}
-        for file in files:
-            mapping = _read_file(file, intake, options)
-            if mapping:
-                mappings[str(file)] = mapping
-        intake.flush()
-        accounting = intake.accounting
-        assert accounting.adds_up
-        _check(accounting, options)
-        found = _traffic(tuple(map(str, files)), mappings, accounting, paths_seen, partitions, options)
+        first = FirstPass(paths, partitions)
+        first.read(inputs, options, salt or secrets.token_bytes(32))
+        assert first.accounting.adds_up
+        _check(first.accounting, options)
+        files = tuple(source.name for source in inputs)
+        found = _traffic(files, first.mappings, first.accounting, paths, partitions, options)
         if further_pass is not None:
             further_pass(found)
         return found.traffic
 
 
-def _read_file(path: Path, intake: Intake, options: LogOptions) -> dict[str, str]:
-    """Pass the lines of a file to the intake, and return the mapping of a JSON file."""
-    source = blocks(path)
-    ahead: list[Block] = []
-    sample: list[bytes] = []
-    while len(sample) < SAMPLE_LINES and (block := next(source, None)) is not None:
-        ahead.append(block)
-        sample.extend(block.lines[: SAMPLE_LINES - len(sample)])
-    if not any(line.strip() for line in sample):
-        for block in ahead:
-            intake.accounting.read += len(block.lines)
-            intake.accounting.directives += len(block.lines)
-        return {}
-    reader = format_of(str(path), sample, options.formats, Timestamps(), options.format)
-    line = 1
-    for block in chain(ahead, source):
-        intake.take(block, reader, str(path), line)
-        line += len(block.lines)
-    if isinstance(reader, JsonLines):
-        return {name: str(member) for name, member in sorted(reader.mapping.items())}
-    return {}
-
-
 def _check(accounting: Accounting, options: LogOptions) -> None:
+    if accounting.gaps and not accounting.read:
+        raise UsageError(
+            f"no line could be read. {quantity(len(accounting.gaps), 'object')} could not be read; the first one: "
+            f"{min(accounting.gaps).reason}",
+            hint="check your permissions: reading needs s3:GetObject, and kms:Decrypt for encrypted logs",
+        )
     if accounting.rejected_share > options.most_rejected:
         reason, count = max(accounting.rejected.items(), key=lambda item: (item[1], item[0]))
         place, rejected = accounting.examples()[reason][0], accounting.rejected.total()

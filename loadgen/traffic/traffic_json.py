@@ -9,10 +9,11 @@ from typing import Final
 import numpy as np
 
 from loadgen.traffic.draft import Draft, DraftGraph
+from loadgen.traffic.log_options import LogOptions
 from loadgen.traffic.model_counts import ClassCounts, ModelCounts
 from loadgen.traffic.naming import OTHER
 from loadgen.traffic.options_json import options_json
-from loadgen.traffic.read_logs import LogOptions, Traffic
+from loadgen.traffic.read_logs import Traffic
 from loadgen.traffic.session_arrivals import BIN_S, SessionArrivals, session_arrivals
 from loadgen.traffic.write_scenario import content_hash, csv_text
 

@@ -9,13 +9,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import zstandard
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from loadgen.errors import UsageError
-from loadgen.traffic.model_counts import ModelRules
+from loadgen.traffic.log_options import LogOptions, ModelRules
 from loadgen.traffic.naming import NameRules
-from loadgen.traffic.read_logs import LogOptions, Traffic, read_logs
+from loadgen.traffic.read_logs import Traffic, read_logs
 from tests.support.examples import examples
 
 LOGS = Path(__file__).parents[1] / "data/logs"
@@ -83,6 +84,7 @@ def test_all_samples_together_are_accounted_for() -> None:
         "rejected_by_reason": {"a quote is missing": 1},
         "directives": 2,
         "taken_by_format": {"alb": 12, "cloudfront": 2, "combined": 10_011, "s3": 6},
+        "incomplete": [],
     }
 
 
@@ -172,7 +174,7 @@ def test_temporary_files_give_the_same_as_memory_and_are_deleted(
 
     spooled = read_logs([log], LogOptions(memory_bytes=1))
 
-    assert spooled.spooled_bytes == 9_999 * 32
+    assert 0 < spooled.spooled_bytes < 0.05 * 2_370_789
     assert summary(spooled) == summary(read_logs([log]))
     assert list(tmp_path.iterdir()) == []
 
@@ -238,10 +240,11 @@ def test_several_gzip_members_are_one_file(tmp_path: Path) -> None:
         (bytes(range(256)) * 9, r"a\.log: unknown log format"),
         (gzip.compress(line() * 99)[:40], r"a\.log: the archive ends too early"),
         (gzip.compress(random.Random(1).randbytes(3000))[:-30] + b"x" * 30, r"a\.log: the archive is damaged"),
-        (b"\x28\xb5\x2f\xfd1234", r"a\.log: zstd is not supported"),
+        (zstandard.compress(line() * 99)[:-9], r"a\.log: the archive ends too early"),
+        (b"\x28\xb5\x2f\xfd1234", r"a\.log: the archive is damaged"),
         (line() + b"\n" + b"junk\n" * 3, r"3 of 4 lines were rejected, more than 1 %.*a\.log:2: aaaa"),
     ],
-    ids=["empty", "empty lines", "binary", "cut archive", "damaged archive", "zstd", "junk"],
+    ids=["empty", "empty lines", "binary", "cut archive", "damaged archive", "cut zstd", "damaged zstd", "junk"],
 )
 def test_a_bad_file_is_an_error_with_its_name(tmp_path: Path, content: bytes, message: str) -> None:
     (tmp_path / "a.log").write_bytes(content)
@@ -275,7 +278,7 @@ def test_planted_secrets_are_in_no_output_and_no_temporary_file(
     original = read_logs.__globals__["_traffic"]
 
     def spy(*args: object) -> object:
-        kept.extend(p.read_bytes() for p in spool.rglob("*") if p.is_file())
+        kept.extend(rows.tobytes() for rows in args[4])  # type: ignore[attr-defined]
         return original(*args)
 
     monkeypatch.setitem(read_logs.__globals__, "_traffic", spy)

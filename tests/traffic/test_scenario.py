@@ -19,9 +19,9 @@ from loadgen.profiles.profile import ArrivalProfile
 from loadgen.traffic.draft_edges import thinks_of
 from loadgen.traffic.draft_of_logs import draft_of
 from loadgen.traffic.gap_bins import BINS, bin_of, fitted
-from loadgen.traffic.model_counts import ModelRules
+from loadgen.traffic.log_options import LogOptions, ModelRules
 from loadgen.traffic.node_names import node_names
-from loadgen.traffic.read_logs import LogOptions, Traffic, read_logs
+from loadgen.traffic.read_logs import Traffic, read_logs
 from loadgen.traffic.session_arrivals import session_arrivals
 from loadgen.traffic.write_scenario import scenario_text
 from loadgen_controller import cli

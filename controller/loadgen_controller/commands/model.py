@@ -11,10 +11,11 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from loadgen.errors import ExitCode
 from loadgen.traffic.draft_of_logs import arrivals_of, draft_of
 from loadgen.traffic.formats.log_format import FormatOptions
-from loadgen.traffic.model_counts import ModelRules
-from loadgen.traffic.read_logs import LogOptions, Traffic, read_logs
+from loadgen.traffic.log_options import LogOptions, ModelRules
+from loadgen.traffic.read_logs import Traffic, read_logs
 from loadgen.traffic.scenario_files import check_new, files_of, write_files
 from loadgen.traffic.traffic_json import traffic_json
 from loadgen.units import quantity
@@ -22,8 +23,11 @@ from loadgen_controller.collect_option_errors import CollectedErrors
 from loadgen_controller.commands import model_update
 from loadgen_controller.commands.log_options import (
     ByUserOption,
+    DayOption,
     FieldOption,
     FormatOption,
+    FromOption,
+    JobsOption,
     LeastUsersOption,
     LogsArgument,
     MaxRejectsOption,
@@ -31,6 +35,7 @@ from loadgen_controller.commands.log_options import (
     SessionTimeoutOption,
     StampOption,
     TimeAfterOption,
+    ToOption,
     command_text,
     log_options,
 )
@@ -76,6 +81,9 @@ def main(
     stamp: StampOption = "start",
     time_after: TimeAfterOption = "",
     field: FieldOption = None,
+    day: DayOption = "",
+    begin: FromOption = "",
+    end: ToOption = "",
     by_user: ByUserOption = False,
     session_timeout: SessionTimeoutOption = "30m",
     name: NameOption = None,
@@ -87,6 +95,7 @@ def main(
     ] = 200,
     least_users: LeastUsersOption = 5,
     max_rejects: MaxRejectsOption = "1%",
+    jobs: JobsOption = 0,
     top: Annotated[int, typer.Option(metavar="N", min=1, help="Show at most this many names.")] = 20,
     output: Annotated[
         Path | None,
@@ -112,7 +121,7 @@ def main(
         bool,
         typer.Option("--flat", help="Make each request a step of its own, even one that follows a page by itself."),
     ] = False,
-) -> None:
+) -> ExitCode:
     """Read access logs and show their contents: lines, time span, statuses, sessions, names of requests.
 
     With --output it writes a scenario that sends such requests: in the same proportions and order, with the same
@@ -120,7 +129,8 @@ def main(
     puts the figures of newer logs into a scenario, and keeps what you changed.
 
     Formats: combined and CLF, AWS load balancers (alb), cloudfront, s3, json. Each line is counted. Queries and client
-    addresses are never shown. Exit code 2: a log cannot be read, or too many lines were rejected.
+    addresses are never shown. Exit code 2: a log cannot be read, or too many lines were rejected. Exit code 3: S3
+    did not send all logs; the lines that it sent were used.
     """
     errors = CollectedErrors()
     options = log_options(
@@ -129,6 +139,8 @@ def main(
         stamp=stamp,
         time_after=time_after,
         fields=field or (),
+        period=(day, begin, end),
+        jobs=jobs,
         by_user=by_user,
         session_timeout=session_timeout,
         templates=name or (),
@@ -152,10 +164,11 @@ def main(
     _warn_of_unused(options.formats, traffic.accounting.taken_by_format)
     if output is not None:
         _write(traffic, options, output, target, session_header, logs)
+    return ExitCode.INCOMPLETE if traffic.accounting.gaps else ExitCode.PASSED
 
 
 def _write(
-    traffic: Traffic, options: LogOptions, output: Path, target: str, session_header: str, logs: list[Path]
+    traffic: Traffic, options: LogOptions, output: Path, target: str, session_header: str, logs: list[str]
 ) -> None:
     arrivals = arrivals_of(traffic)
     draft = draft_of(traffic, arrivals, target=target, command=command_text("model", logs, output))
@@ -192,6 +205,12 @@ def _print(traffic: Traffic, options: LogOptions, top: int) -> None:
 def _warn_of_limits(traffic: Traffic, options: LogOptions) -> None:
     for text in traffic.limits:
         echo_warning(text)
+    if gaps := sorted(traffic.accounting.gaps):
+        echo_warning(
+            f"the traffic is incomplete: {quantity(len(gaps), 'object')} could not be read to the end. The first one: "
+            f"{gaps[0].reason}",
+            "read the logs again when S3 sends all of them; traffic.json lists the objects",
+        )
     if traffic.names.rare_names and not traffic.names.kept:
         echo_warning(
             f"no name is shown, because fewer than {options.names.least_users} users sent each of them",

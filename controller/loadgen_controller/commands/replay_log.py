@@ -16,8 +16,11 @@ from loadgen.traffic.scenario_files import check_new
 from loadgen_controller.collect_option_errors import CollectedErrors
 from loadgen_controller.commands.log_options import (
     ByUserOption,
+    DayOption,
     FieldOption,
     FormatOption,
+    FromOption,
+    JobsOption,
     LeastUsersOption,
     LogsArgument,
     MaxRejectsOption,
@@ -25,6 +28,7 @@ from loadgen_controller.commands.log_options import (
     SessionTimeoutOption,
     StampOption,
     TimeAfterOption,
+    ToOption,
     command_text,
     log_options,
 )
@@ -86,11 +90,15 @@ def main(
     stamp: StampOption = "start",
     time_after: TimeAfterOption = "",
     field: FieldOption = None,
+    day: DayOption = "",
+    begin: FromOption = "",
+    end: ToOption = "",
     by_user: ByUserOption = False,
     session_timeout: SessionTimeoutOption = "30m",
     name: NameOption = None,
     least_users: LeastUsersOption = 5,
     max_rejects: MaxRejectsOption = "1%",
+    jobs: JobsOption = 0,
 ) -> None:
     """Write a scenario that sends the sessions of access logs again: same requests, same order, same times.
 
@@ -107,6 +115,8 @@ def main(
         stamp=stamp,
         time_after=time_after,
         fields=field or (),
+        period=(day, begin, end),
+        jobs=jobs,
         by_user=by_user,
         session_timeout=session_timeout,
         templates=name or (),
