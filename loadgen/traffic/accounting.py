@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -64,6 +65,14 @@ class Accounting:
         """Count an excluded line, and keep it as an example if it is among the first ones of its reason."""
         self.excluded[reason] += 1
         self._keep(reason, file, line, text)
+
+    def exclude_taken(self, reason: str, taken_by_format: Mapping[str, int]) -> None:
+        """Count lines as excluded that were counted as taken before. taken_by_format: their numbers."""
+        count = sum(taken_by_format.values())
+        if count:
+            self.taken -= count
+            self.taken_by_format -= Counter(taken_by_format)
+            self.excluded[reason] += count
 
     @property
     def adds_up(self) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
@@ -9,10 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from loadgen.traffic.naming import NameRules, Names
-from loadgen.traffic.partitions import Partitions
 from loadgen.traffic.path_table import PathTable
 from loadgen.traffic.path_values import MOST_VALUES, PathValues, path_values
-from loadgen.traffic.rows import HAS_QUERY
+from loadgen.traffic.rows import HAS_QUERY, Rows
 from loadgen.traffic.second_pass import SessionFigures, SessionRule, visits_of
 from loadgen.traffic.walks import WalkCounter, Walks
 
@@ -41,7 +41,7 @@ class ModelCounts:
 
 
 def count_model(
-    partitions: Partitions,
+    partitions: Iterable[Rows],
     paths: PathTable,
     templates: list[str],
     template_of: NDArray[np.int64],
@@ -59,7 +59,7 @@ def count_model(
     for rows in partitions:
         visits = visits_of(rows, template_of, rule)
         state = state_of[visits.name]
-        is_counted = ~visits.is_cut if are_whole else np.ones_like(visits.is_cut)
+        is_counted = ~(visits.is_shared | visits.is_cut) if are_whole else ~visits.is_shared
         walks.add(state, visits.start, visits.latest, visits.sessions.first, is_counted)
         ordered = visits.rows
         walks.add_requests(state, ordered["status"].astype(np.int64), (ordered["flags"] & HAS_QUERY) != 0)

@@ -64,6 +64,8 @@ def path_values(
         if index not in wanted:
             continue
         count = int(hits[number])
+        if not count:  # only excluded requests have this path
+            continue
         text = path.decode("utf-8", "replace")
         is_private = any(part.startswith(_NEVER) for part in wanted[index].split("/"))
         if is_private or users[number] < least_users or not _is_plain(text) or redactor.text(text) != text:

@@ -20,9 +20,11 @@ from numpy.typing import NDArray
 
 from loadgen.errors import UsageError
 from loadgen.traffic.accounting import Accounting
-from loadgen.traffic.formats.detect import SAMPLE_LINES, format_of
+from loadgen.traffic.exclusions import HEALTH, KINDS, REASONS, ExclusionRules
+from loadgen.traffic.formats.detect import FORMATS, SAMPLE_LINES, format_of
 from loadgen.traffic.formats.json_lines import JsonLines
 from loadgen.traffic.formats.log_format import FormatOptions
+from loadgen.traffic.health_checks import WithoutUsers, periodic_users
 from loadgen.traffic.intake import Intake
 from loadgen.traffic.log_files import Block, blocks, log_files
 from loadgen.traffic.model_counts import ModelCounts, count_model
@@ -30,6 +32,7 @@ from loadgen.traffic.naming import NameRules, Names, infer_parameters, names_wit
 from loadgen.traffic.partitions import MEMORY_BYTES, Partitions
 from loadgen.traffic.path_table import MOST_PATHS, PathTable
 from loadgen.traffic.path_tree import PathTree
+from loadgen.traffic.rows import FORMAT_SHIFT, Rows
 from loadgen.traffic.second_pass import NamesAndSessions, SessionFigures, SessionRule
 from loadgen.traffic.session_arrivals import MOST_MINUTES
 from loadgen.traffic.timestamps import Timestamps
@@ -39,6 +42,7 @@ __all__ = ["LogOptions", "SessionFigures", "Traffic", "read_logs"]
 
 _LEAST_USERS: Final = 50
 _LEAST_MINUTES: Final = 5
+_NO_LIMIT: Final = 1 << 40
 
 
 @dataclass(frozen=True)
@@ -53,6 +57,7 @@ class LogOptions:
     timeout_s: float = 1_800.0
     """A longer silence of a user ends a session."""
     names: NameRules = field(default_factory=NameRules)
+    exclusions: ExclusionRules = field(default_factory=ExclusionRules)
     most_rejected: float = 0.01
     """The largest share of rejected lines that is accepted."""
     model: bool = False
@@ -69,6 +74,7 @@ class Traffic:
     mappings: dict[str, dict[str, str]]
     """For JSON files: by file, the member from which each field was read."""
     accounting: Accounting
+    exclusions: ExclusionRules
     first_us: int
     last_us: int
     """Earliest and latest start of a request, µs since 1970."""
@@ -130,7 +136,8 @@ def read_logs(paths: Iterable[Path], options: LogOptions | None = None, salt: by
     salt: the key of the hashes of users. By default it is random and not kept.
 
     Raises:
-        UsageError: a file cannot be read, its format is unknown, no line was taken, or too many lines were rejected.
+        UsageError: a file cannot be read, its format is unknown, too many lines were rejected, no line was taken, or
+            all users are shared.
     """
     options = options or LogOptions()
     files = log_files(paths)
@@ -138,7 +145,7 @@ def read_logs(paths: Iterable[Path], options: LogOptions | None = None, salt: by
         raise UsageError("no logs were given", hint="name files or folders with logs")
     paths_seen = PathTable(PathTree(options.names.pins))
     with Partitions(options.memory_bytes) as partitions:
-        intake = Intake(paths_seen, partitions, salt or secrets.token_bytes(32), options.by_user)
+        intake = Intake(paths_seen, partitions, salt or secrets.token_bytes(32), options.by_user, options.exclusions)
         mappings = {}
         for file in files:
             mapping = _read_file(file, intake, options)
@@ -146,9 +153,12 @@ def read_logs(paths: Iterable[Path], options: LogOptions | None = None, salt: by
                 mappings[str(file)] = mapping
         intake.flush()
         accounting = intake.accounting
+        rows = _without_health_checks(partitions, accounting, options.exclusions)
         assert accounting.adds_up
         _check(accounting, options)
-        return _traffic(tuple(map(str, files)), mappings, accounting, paths_seen, partitions, options)
+        return _traffic(
+            tuple(map(str, files)), mappings, accounting, paths_seen, rows, partitions.spooled_bytes, options
+        )
 
 
 def _read_file(path: Path, intake: Intake, options: LogOptions) -> dict[str, str]:
@@ -174,6 +184,20 @@ def _read_file(path: Path, intake: Intake, options: LogOptions) -> dict[str, str
     return {}
 
 
+def _without_health_checks(partitions: Partitions, accounting: Accounting, rules: ExclusionRules) -> WithoutUsers:
+    """Return the rows without users that send only health checks, and move their lines from taken to excluded."""
+    found = [np.zeros(0, np.uint64)]
+    if rules.excludes("health"):
+        names = list(FORMATS)
+        for rows in partitions:
+            users = periodic_users(rows)
+            if len(users):
+                found.append(users)
+                formats = rows["flags"][np.isin(rows["user"], users)] >> FORMAT_SHIFT
+                accounting.exclude_taken(HEALTH, {name: int(np.sum(formats == n)) for n, name in enumerate(names)})
+    return WithoutUsers(partitions, np.sort(np.concatenate(found)))
+
+
 def _check(accounting: Accounting, options: LogOptions) -> None:
     if accounting.rejected_share > options.most_rejected:
         reason, count = max(accounting.rejected.items(), key=lambda item: (item[1], item[0]))
@@ -185,13 +209,22 @@ def _check(accounting: Accounting, options: LogOptions) -> None:
             hint="fix the logs, name the format with --format, or accept a larger share with --max-rejects",
         )
     if not accounting.taken:
+        by_rule = accounting.excluded.keys() & set(REASONS)
+        by_reason = ", ".join(f"{reason}: {format_count(n)}" for reason, n in sorted(accounting.excluded.items()))
         raise UsageError(
-            f"the logs have no request: {quantity(accounting.read, 'line')}; "
-            f"excluded: {format_count(accounting.excluded.total())}, "
+            f"the logs have no request{' of a user' if by_rule else ''}: {quantity(accounting.read, 'line')}; "
+            f"excluded: {format_count(accounting.excluded.total())}{f' ({by_reason})' if by_reason else ''}, "
             f"rejected: {format_count(accounting.rejected.total())}, "
             f"blank lines and comments: {format_count(accounting.directives)}",
-            hint="name files that contain requests",
+            hint=_how_to_keep(max(by_rule, key=lambda reason: (accounting.excluded[reason], reason)))
+            if by_rule
+            else "name files that contain requests",
         )
+
+
+def _how_to_keep(reason: str) -> str:
+    kind = next((kind for kind, one in KINDS.items() if one == reason), "")
+    return f"if these requests are the traffic that you want, add --keep {kind}" if kind else "change --exclude"
 
 
 def _traffic(
@@ -199,7 +232,8 @@ def _traffic(
     mappings: dict[str, dict[str, str]],
     accounting: Accounting,
     paths: PathTable,
-    partitions: Partitions,
+    partitions: Iterable[Rows],
+    spooled_bytes: int,
     options: LogOptions,
 ) -> Traffic:
     """Make the second pass over the rows, and for a model the third."""
@@ -219,7 +253,16 @@ def _traffic(
     np.add.at(place_counts, paths.places(), path_counts)
     infer_parameters(paths.tree, place_counts, options.names)
     templates, template_of = _templates(paths)
-    rule = SessionRule(round(options.timeout_s * 1e6), first_us, last_us)
+    rules = options.exclusions
+    # With its static files, a page can need more requests at once than any gateway.
+    at_once = SessionRule.most_at_once if rules.excludes("statics") else _NO_LIMIT
+    rule = SessionRule(
+        round(options.timeout_s * 1e6),
+        first_us,
+        last_us,
+        keeps_shared=not rules.excludes("shared"),
+        most_at_once=at_once,
+    )
     second = NamesAndSessions(template_of, len(templates), rule)
     for rows in partitions:
         second.add(rows)
@@ -229,6 +272,7 @@ def _traffic(
         files=files,
         mappings=mappings,
         accounting=accounting,
+        exclusions=rules,
         first_us=first_us,
         last_us=last_us,
         statuses=dict(sorted(status_counts.items())),
@@ -240,7 +284,7 @@ def _traffic(
         model=count_model(partitions, paths, templates, template_of, names, sessions, rule, options.names)
         if options.model
         else None,
-        spooled_bytes=partitions.spooled_bytes,
+        spooled_bytes=spooled_bytes,
     )
 
 

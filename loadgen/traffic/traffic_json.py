@@ -35,12 +35,18 @@ def traffic_json(traffic: Traffic, arrivals: SessionArrivals | None, draft: Draf
         "format": FORMAT,
         "inputs": list(traffic.files),
         "accounting": traffic.accounting.as_json(),
+        "exclusions": traffic.exclusions.as_json(),
         "names": [{"raw": name.name, "name": name.name, "count": name.count} for name in traffic.names.kept],
         "sessions": {
             "count": traffic.sessions.count,
             "timeout_s": traffic.sessions.timeout_s,
             "cut": traffic.sessions.cut,
             "are_whole": counts.are_sessions_whole,
+            "shared": {
+                "users": traffic.sessions.shared_users,
+                "requests": traffic.sessions.shared_requests,
+                "are_in_sessions": not traffic.exclusions.excludes("shared"),
+            },
         },
         "classes": [
             {

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from loadgen.traffic.draft_of_logs import draft_of
+from loadgen.traffic.exclusions import KINDS, ExclusionRules, wrong_kind, wrong_pattern
 from loadgen.traffic.formats.detect import FORMATS, check_format
 from loadgen.traffic.formats.json_lines import FIELDS, wrong_mapping
 from loadgen.traffic.formats.log_format import UNITS, FormatOptions, Stamp
@@ -99,6 +100,17 @@ def main(
             metavar="N", min=1, help="Do not show names that fewer users sent: they may contain personal data."
         ),
     ] = 5,
+    exclude: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="PATTERN",
+            help="Exclude requests whose path without query matches, such as /internal/*. Repeatable.",
+        ),
+    ] = None,
+    keep: Annotated[
+        list[str] | None,
+        typer.Option(metavar="KIND", help=f"Do not exclude this kind of requests: {', '.join(KINDS)}. Repeatable."),
+    ] = None,
     max_rejects: Annotated[
         str, typer.Option(metavar="SHARE", help="Fail if a larger share of the lines is rejected.")
     ] = "1%",
@@ -113,6 +125,8 @@ def main(
 
     With --output it writes a scenario that sends such requests: in the same proportions and order, with the same pauses
     and starts of sessions. Beside it are its data files and traffic.json.
+
+    Requests of crawlers, health checks, static files and CORS preflights are excluded, and counted.
 
     Formats: combined and CLF, AWS load balancers (alb), cloudfront, s3, json. Each line is counted. Queries and client
     addresses are never shown. Exit code 2: a log cannot be read, or too many lines were rejected.
@@ -130,6 +144,12 @@ def main(
     for template in name or ():
         if not template.startswith("/"):
             errors.add(f'--name: invalid template "{template}"', "write a path such as /products/{sku}")
+    for pattern in exclude or ():
+        if wrong := wrong_pattern(pattern):
+            errors.add(f"--exclude: {wrong[0]}", wrong[1])
+    for kind in keep or ():
+        if wrong := wrong_kind(kind):
+            errors.add(f"--keep: {wrong[0]}", wrong[1])
     timeout_ns = errors.parse("--session-timeout", session_timeout, parse_duration)
     share = errors.parse("--max-rejects", max_rejects, _share)
     if output is not None:
@@ -146,6 +166,7 @@ def main(
         by_user=by_user,
         timeout_s=timeout_ns / NS_PER_S,
         names=NameRules(pins=tuple(name or ()), most_names=max_names, least_users=least_users),
+        exclusions=ExclusionRules(frozenset(keep or ()), tuple(exclude or ())),
         most_rejected=share,
         model=output is not None,
     )
