@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -92,6 +93,14 @@ class Accounting:
             mine += [Example(one.file, one.line + lines_before, one.outline) for one in kept]
             mine.sort()
             del mine[EXAMPLES:]
+
+    def exclude_taken(self, reason: str, taken_by_format: Mapping[str, int]) -> None:
+        """Count lines as excluded that were counted as taken before. taken_by_format: their numbers."""
+        count = sum(taken_by_format.values())
+        if count:
+            self.taken -= count
+            self.taken_by_format -= Counter(taken_by_format)
+            self.excluded[reason] += count
 
     @property
     def adds_up(self) -> bool:

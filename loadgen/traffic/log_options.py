@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from loadgen.traffic.exclusions import ExclusionRules
 from loadgen.traffic.formats.log_format import FormatOptions
 from loadgen.traffic.naming import NameRules
 from loadgen.traffic.partitions import MEMORY_BYTES
@@ -35,6 +36,7 @@ class LogOptions:
     timeout_s: float = 1_800.0
     """A longer silence of a user ends a session."""
     names: NameRules = field(default_factory=NameRules)
+    exclusions: ExclusionRules = field(default_factory=ExclusionRules)
     most_rejected: float = 0.01
     """The largest share of rejected lines that is accepted."""
     model: ModelRules | None = None

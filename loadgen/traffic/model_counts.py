@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
@@ -11,11 +12,10 @@ from numpy.typing import NDArray
 from loadgen.traffic.actions import ActionRule, action_rule
 from loadgen.traffic.log_options import ModelRules
 from loadgen.traffic.naming import NameRules, Names
-from loadgen.traffic.partitions import Partitions
 from loadgen.traffic.path_table import PathTable
 from loadgen.traffic.path_values import MOST_VALUES, PathValues, path_values
 from loadgen.traffic.request_counts import RequestCounter, RequestCounts
-from loadgen.traffic.rows import HAS_QUERY
+from loadgen.traffic.rows import HAS_QUERY, Rows
 from loadgen.traffic.second_pass import SessionFigures, SessionRule, Visits, visits_of
 from loadgen.traffic.session_classes import SessionClasses, classes_of
 from loadgen.traffic.session_sample import SampledSessions, hashes_of
@@ -83,7 +83,7 @@ class _ClassCounter:
 
 
 def count_model(
-    partitions: Partitions,
+    partitions: Iterable[Rows],
     paths: PathTable,
     templates: list[str],
     template_of: NDArray[np.int64],
@@ -148,7 +148,7 @@ def _add_sessions(
     kind = kinds.assigned(steps, hashes_of(visits))
     is_counted = ~visits.is_cut if are_whole else np.ones_like(visits.is_cut)
     for number, counter in enumerate(counters):
-        is_mine = kind == number
+        is_mine = (kind == number) & ~visits.is_shared
         counter.add(visits.start[first[is_mine]], steps.chosen(is_mine & is_counted))
 
 

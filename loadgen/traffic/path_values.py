@@ -66,6 +66,8 @@ def path_values(
         if index not in wanted:
             continue
         count = int(hits[number])
+        if not count:  # only excluded requests have this path
+            continue
         text = path.decode("utf-8", "replace")
         if users[number] < least_users or not is_harmless(text, wanted[index], redactor):
             hidden[index].append(count)

@@ -19,6 +19,9 @@ from numpy.typing import NDArray
 
 from loadgen.errors import UsageError
 from loadgen.traffic.accounting import Accounting
+from loadgen.traffic.exclusions import HEALTH, KINDS, REASONS, ExclusionRules
+from loadgen.traffic.formats.detect import FORMATS
+from loadgen.traffic.health_checks import WithoutUsers, periodic_users
 from loadgen.traffic.inputs.find_inputs import find_inputs
 from loadgen.traffic.log_options import LogOptions
 from loadgen.traffic.model_counts import ModelCounts, count_model
@@ -27,6 +30,7 @@ from loadgen.traffic.parallel.first_pass import FirstPass
 from loadgen.traffic.partitions import Partitions
 from loadgen.traffic.path_table import MOST_PATHS, PathTable
 from loadgen.traffic.path_tree import PathTree
+from loadgen.traffic.rows import FORMAT_SHIFT, Rows
 from loadgen.traffic.second_pass import NamesAndSessions, SessionFigures, SessionRule, visits_of
 from loadgen.traffic.session_arrivals import MOST_MINUTES
 from loadgen.traffic.session_sample import SessionSampler
@@ -36,6 +40,7 @@ __all__ = ["LogOptions", "ReadRows", "SessionFigures", "Traffic", "read_logs"]
 
 _LEAST_USERS: Final = 50
 _LEAST_MINUTES: Final = 5
+_NO_LIMIT: Final = 1 << 40
 
 
 @dataclass(frozen=True)
@@ -46,6 +51,7 @@ class Traffic:
     mappings: dict[str, dict[str, str]]
     """For JSON files: by file, the member from which each field was read."""
     accounting: Accounting
+    exclusions: ExclusionRules
     first_us: int
     last_us: int
     """Earliest and latest start of a request, µs since 1970."""
@@ -104,7 +110,7 @@ class Traffic:
 class ReadRows:
     """The rows of logs, with their names: the input of a further pass. It is valid only during that pass."""
 
-    partitions: Partitions
+    partitions: Iterable[Rows]
     paths: PathTable
     templates: list[str]
     """Sorted."""
@@ -127,7 +133,8 @@ def read_logs(
     further_pass: called with the rows before they are deleted, such as `replays.write_sessions`.
 
     Raises:
-        UsageError: an input cannot be read, its format is unknown, no line was taken, or too many lines were rejected.
+        UsageError: an input cannot be read, its format is unknown, too many lines were rejected, no line was taken, or
+            all users are shared.
         StorageError: the temporary file cannot be written.
     """
     options = options or LogOptions()
@@ -138,13 +145,29 @@ def read_logs(
     with Partitions(options.memory_bytes) as partitions:
         first = FirstPass(paths, partitions)
         first.read(inputs, options, salt or secrets.token_bytes(32))
+        rows = _without_health_checks(partitions, first.accounting, options.exclusions)
         assert first.accounting.adds_up
         _check(first.accounting, options)
         files = tuple(source.name for source in inputs)
-        found = _traffic(files, first.mappings, first.accounting, paths, partitions, options)
+        spooled = partitions.spooled_bytes
+        found = _traffic(files, first.mappings, first.accounting, paths, rows, spooled, options)
         if further_pass is not None:
             further_pass(found)
         return found.traffic
+
+
+def _without_health_checks(partitions: Partitions, accounting: Accounting, rules: ExclusionRules) -> WithoutUsers:
+    """Return the rows without users that send only health checks, and move their lines from taken to excluded."""
+    found = [np.zeros(0, np.uint64)]
+    if rules.excludes("health"):
+        names = list(FORMATS)
+        for rows in partitions:
+            users = periodic_users(rows)
+            if len(users):
+                found.append(users)
+                formats = rows["flags"][np.isin(rows["user"], users)] >> FORMAT_SHIFT
+                accounting.exclude_taken(HEALTH, {name: int(np.sum(formats == n)) for n, name in enumerate(names)})
+    return WithoutUsers(partitions, np.sort(np.concatenate(found)))
 
 
 def _check(accounting: Accounting, options: LogOptions) -> None:
@@ -164,13 +187,22 @@ def _check(accounting: Accounting, options: LogOptions) -> None:
             hint="fix the logs, name the format with --format, or accept a larger share with --max-rejects",
         )
     if not accounting.taken:
+        by_rule = accounting.excluded.keys() & set(REASONS)
+        by_reason = ", ".join(f"{reason}: {format_count(n)}" for reason, n in sorted(accounting.excluded.items()))
         raise UsageError(
-            f"the logs have no request: {quantity(accounting.read, 'line')}; "
-            f"excluded: {format_count(accounting.excluded.total())}, "
+            f"the logs have no request{' of a user' if by_rule else ''}: {quantity(accounting.read, 'line')}; "
+            f"excluded: {format_count(accounting.excluded.total())}{f' ({by_reason})' if by_reason else ''}, "
             f"rejected: {format_count(accounting.rejected.total())}, "
             f"blank lines and comments: {format_count(accounting.directives)}",
-            hint="name files that contain requests",
+            hint=_how_to_keep(max(by_rule, key=lambda reason: (accounting.excluded[reason], reason)))
+            if by_rule
+            else "name files that contain requests",
         )
+
+
+def _how_to_keep(reason: str) -> str:
+    kind = next((kind for kind, one in KINDS.items() if one == reason), "")
+    return f"if these requests are the traffic that you want, add --keep {kind}" if kind else "change --exclude"
 
 
 def _traffic(
@@ -178,7 +210,8 @@ def _traffic(
     mappings: dict[str, dict[str, str]],
     accounting: Accounting,
     paths: PathTable,
-    partitions: Partitions,
+    partitions: Iterable[Rows],
+    spooled_bytes: int,
     options: LogOptions,
 ) -> ReadRows:
     """Make the second pass over the rows, and for a model the third."""
@@ -198,7 +231,16 @@ def _traffic(
     np.add.at(place_counts, paths.places(), path_counts)
     infer_parameters(paths.tree, place_counts, options.names)
     templates, template_of = _templates(paths)
-    rule = SessionRule(round(options.timeout_s * 1e6), first_us, last_us)
+    rules = options.exclusions
+    # With its static files, a page can need more requests at once than any gateway.
+    at_once = SessionRule.most_at_once if rules.excludes("statics") else _NO_LIMIT
+    rule = SessionRule(
+        round(options.timeout_s * 1e6),
+        first_us,
+        last_us,
+        keeps_shared=not rules.excludes("shared"),
+        most_at_once=at_once,
+    )
     second, sampler = NamesAndSessions(len(templates), rule), SessionSampler()
     for rows in partitions:
         visits = visits_of(rows, template_of, rule)
@@ -211,6 +253,7 @@ def _traffic(
         files=files,
         mappings=mappings,
         accounting=accounting,
+        exclusions=rules,
         first_us=first_us,
         last_us=last_us,
         statuses=dict(sorted(status_counts.items())),
@@ -233,7 +276,7 @@ def _traffic(
             options.names,
             options.model,
         ),
-        spooled_bytes=partitions.spooled_bytes,
+        spooled_bytes=spooled_bytes,
     )
     return ReadRows(partitions, paths, templates, template_of, rule, traffic)
 

@@ -32,6 +32,7 @@ def traffic_json(
         "format": FORMAT,
         "inputs": list(traffic.files),
         "accounting": traffic.accounting.as_json(),
+        "exclusions": traffic.exclusions.as_json(),
         "names": [{"raw": name.name, "name": name.name, "count": name.count} for name in traffic.names.kept],
         "states": list(counts.states),
         "nodes": {node.name: node.of for node in draft.nodes},
@@ -44,6 +45,11 @@ def traffic_json(
             "timeout_s": traffic.sessions.timeout_s,
             "cut": traffic.sessions.cut,
             "are_whole": counts.are_sessions_whole,
+            "shared": {
+                "users": traffic.sessions.shared_users,
+                "requests": traffic.sessions.shared_requests,
+                "are_in_sessions": not traffic.exclusions.excludes("shared"),
+            },
         },
         "classes": [
             _class(graph, one, sum(len(other.starts) for other in counts.classes))

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from loadgen.traffic.exclusions import ExclusionRules, wrong_kind, wrong_pattern
 from loadgen.traffic.formats.detect import FORMATS, check_format
 from loadgen.traffic.formats.json_lines import FIELDS, wrong_mapping
 from loadgen.traffic.formats.log_format import UNITS, FormatOptions, Stamp
@@ -21,6 +22,7 @@ from loadgen_controller.collect_option_errors import CollectedErrors
 __all__ = [
     "ByUserOption",
     "DayOption",
+    "ExcludeOption",
     "FieldOption",
     "FormatOption",
     "FromOption",
@@ -60,6 +62,12 @@ ToOption = Annotated[
     str,
     typer.Option(
         "--to", metavar="TIME", help="Read only requests that start before this time, or until the end of this day."
+    ),
+]
+ExcludeOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="PATTERN", help="Exclude requests whose path without query matches, such as /internal/*. Repeatable."
     ),
 ]
 JobsOption = Annotated[
@@ -134,6 +142,8 @@ def log_options(
     fields: Sequence[str],
     period: tuple[str, str, str],
     jobs: int,
+    exclude: Sequence[str],
+    keep: Sequence[str],
     by_user: bool,
     session_timeout: str,
     templates: Sequence[str],
@@ -156,6 +166,12 @@ def log_options(
     for template in templates:
         if not template.startswith("/"):
             errors.add(f'--name: invalid template "{template}"', "write a path such as /products/{sku}")
+    for pattern in exclude:
+        if wrong := wrong_pattern(pattern):
+            errors.add(f"--exclude: {wrong[0]}", wrong[1])
+    for kind in keep:
+        if wrong := wrong_kind(kind):
+            errors.add(f"--keep: {wrong[0]}", wrong[1])
     timeout_ns = errors.parse("--session-timeout", session_timeout, parse_duration)
     share = errors.parse("--max-rejects", max_rejects, _share)
     when: Stamp = "end" if stamp == "end" else "start"
@@ -165,6 +181,7 @@ def log_options(
         by_user=by_user,
         timeout_s=(timeout_ns or 0) / NS_PER_S,
         names=NameRules(pins=tuple(templates), least_users=least_users),
+        exclusions=ExclusionRules(frozenset(keep), tuple(exclude)),
         most_rejected=share or 0.0,
         period=_period(*period, errors),
         jobs=jobs or cores(),

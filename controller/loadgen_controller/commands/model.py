@@ -13,6 +13,7 @@ from typer.core import TyperGroup
 
 from loadgen.errors import ExitCode
 from loadgen.traffic.draft_of_logs import arrivals_of, draft_of
+from loadgen.traffic.exclusions import KINDS
 from loadgen.traffic.formats.log_format import FormatOptions
 from loadgen.traffic.log_options import LogOptions, ModelRules
 from loadgen.traffic.read_logs import Traffic, read_logs
@@ -24,6 +25,7 @@ from loadgen_controller.commands import model_update
 from loadgen_controller.commands.log_options import (
     ByUserOption,
     DayOption,
+    ExcludeOption,
     FieldOption,
     FormatOption,
     FromOption,
@@ -94,6 +96,11 @@ def main(
         ),
     ] = 200,
     least_users: LeastUsersOption = 5,
+    exclude: ExcludeOption = None,
+    keep: Annotated[
+        list[str] | None,
+        typer.Option(metavar="KIND", help=f"Do not exclude this kind of requests: {', '.join(KINDS)}. Repeatable."),
+    ] = None,
     max_rejects: MaxRejectsOption = "1%",
     jobs: JobsOption = 0,
     top: Annotated[int, typer.Option(metavar="N", min=1, help="Show at most this many names.")] = 20,
@@ -128,6 +135,8 @@ def main(
     pauses and starts of sessions. Beside it are its data files and traffic.json. `loadgen model update FILE.py LOG...`
     puts the figures of newer logs into a scenario, and keeps what you changed.
 
+    Requests of crawlers, health checks, static files and CORS preflights are excluded, and counted.
+
     Formats: combined and CLF, AWS load balancers (alb), cloudfront, s3, json. Each line is counted. Queries and client
     addresses are never shown. Exit code 2: a log cannot be read, or too many lines were rejected. Exit code 3: S3
     did not send all logs; the lines that it sent were used.
@@ -141,6 +150,8 @@ def main(
         fields=field or (),
         period=(day, begin, end),
         jobs=jobs,
+        exclude=exclude or (),
+        keep=keep or (),
         by_user=by_user,
         session_timeout=session_timeout,
         templates=name or (),

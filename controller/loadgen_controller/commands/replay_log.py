@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from loadgen.traffic.exclusions import KINDS
 from loadgen.traffic.replays.id_files import read_ids
 from loadgen.traffic.replays.played_sessions import MOST_SCALE
 from loadgen.traffic.replays.session_lines import Timing
@@ -17,6 +18,7 @@ from loadgen_controller.collect_option_errors import CollectedErrors
 from loadgen_controller.commands.log_options import (
     ByUserOption,
     DayOption,
+    ExcludeOption,
     FieldOption,
     FormatOption,
     FromOption,
@@ -97,6 +99,7 @@ def main(
     session_timeout: SessionTimeoutOption = "30m",
     name: NameOption = None,
     least_users: LeastUsersOption = 5,
+    exclude: ExcludeOption = None,
     max_rejects: MaxRejectsOption = "1%",
     jobs: JobsOption = 0,
 ) -> None:
@@ -117,6 +120,8 @@ def main(
         fields=field or (),
         period=(day, begin, end),
         jobs=jobs,
+        exclude=exclude or (),
+        keep=tuple(KINDS),
         by_user=by_user,
         session_timeout=session_timeout,
         templates=name or (),

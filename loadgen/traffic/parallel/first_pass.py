@@ -61,7 +61,12 @@ class FirstPass:
         self._tasks = tasks
         if here:
             intake = Intake(
-                self._take_batch, salt, by_user=options.by_user, period=options.period, queries=options.queries
+                self._take_batch,
+                salt,
+                by_user=options.by_user,
+                period=options.period,
+                exclusions=options.exclusions,
+                queries=options.queries,
             )
             parser = InputParser(intake, options)
             for number in here:

@@ -1,0 +1,72 @@
+"""Finds health checks by their period: users that request a path again and again at equal intervals, and nothing else.
+
+A browser that asks for news every 30 s is not a health check: it has requested a page first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from loadgen.traffic.rows import Rows
+
+__all__ = ["WithoutUsers", "periodic_users"]
+
+_LEAST: Final = 20
+"""Fewer requests to a path show no period."""
+_MOST_SPREAD: Final = 0.1
+"""The standard deviation of the intervals as a share of their mean."""
+_DROPPED: Final = 0.02
+"""The longest intervals that are left out, as a share: the server or the checker was stopped for some time."""
+
+
+def periodic_users(rows: Rows) -> NDArray[np.uint64]:
+    """Return the users that send only health checks, sorted. The rows are of a partition, in any order. 0.1 µs a row.
+
+    A user sends only health checks if it requests each of its paths at least 20 times, at equal intervals. Their
+    standard deviation is below 10 % of their mean; the longest 2 % of them, and at least one, are left out.
+    """
+    users, counts = np.unique(rows["user"], return_counts=True)
+    rows = rows[np.isin(rows["user"], users[counts >= _LEAST])]
+    order = np.lexsort((rows["start"], rows["path"], rows["user"]))
+    user, path, start = rows["user"][order], rows["path"][order], rows["start"][order]
+    is_first = np.append(True, (user[1:] != user[:-1]) | (path[1:] != path[:-1]))[: len(user)]
+    first = np.flatnonzero(is_first)
+    length = np.diff(np.append(first, len(user)))
+    others = set(user[first[length < _LEAST]].tolist())
+    found = set()
+    for begin, count in zip(first.tolist(), length.tolist(), strict=True):
+        one = int(user[begin])
+        if one not in others:
+            if _is_periodic(start[begin : begin + count]):
+                found.add(one)
+            else:
+                others.add(one)
+    return np.array(sorted(found - others), np.uint64)
+
+
+def _is_periodic(start: NDArray[np.int64]) -> bool:
+    gaps = np.sort(np.diff(start))
+    kept = gaps[: len(gaps) - max(1, int(_DROPPED * len(gaps)))]
+    mean = float(kept.mean())
+    return mean > 0 and float(kept.std()) < _MOST_SPREAD * mean
+
+
+class WithoutUsers:
+    """The rows of partitions without those of some users. It can be iterated several times.
+
+    users: sorted.
+    """
+
+    def __init__(self, partitions: Iterable[Rows], users: NDArray[np.uint64]) -> None:
+        self._partitions, self._users = partitions, users
+
+    def __iter__(self) -> Iterator[Rows]:
+        """Yield the rows of each partition that has other users."""
+        for rows in self._partitions:
+            kept = rows[~np.isin(rows["user"], self._users)] if len(self._users) else rows
+            if len(kept):
+                yield kept
