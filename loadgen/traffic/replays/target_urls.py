@@ -29,7 +29,7 @@ _WHOLE_PATH: Final = ""
 
 @dataclass(frozen=True)
 class Replaced:
-    """What was replaced, as numbers of requests, and of different targets."""
+    """Numbers of requests, and of different targets, with replaced values."""
 
     requests: int
     targets: int

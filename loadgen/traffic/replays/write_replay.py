@@ -1,4 +1,7 @@
-"""Reads logs and writes the scenario that replays their sessions, with its file of sessions: both, or none."""
+"""Reads logs and writes the scenario that replays their sessions, with its file of sessions: both, or none.
+
+Why rows are sessions: docs/decisions/102-replay-rows-are-sessions.md.
+"""
 
 from __future__ import annotations
 
@@ -44,7 +47,7 @@ _MOST_SPAN_NS: Final = MAX_DURATION_NS - 60 * NS_PER_S
 
 @dataclass(frozen=True)
 class ReplayOptions:
-    """What is replayed, and how."""
+    """The choices of the user: timing, amount, methods, queries, ids."""
 
     timing: Timing = "think"
     scale: float = 1.0
@@ -60,7 +63,7 @@ class ReplayOptions:
 
 @dataclass(frozen=True)
 class Replay:
-    """What a replay sends, and what it leaves out."""
+    """The figures of a replay: sent, left out and replaced."""
 
     traffic: Traffic
     sessions: int
