@@ -29,8 +29,8 @@ NO_USAGE: Final = (
 NO_USAGE_BUT_TOKENIZER: Final = "the server sends no usage, so the tokens of answers are counted by {name}"
 NO_TEXT: Final = "prompts are not calibrated: the server's answer to a first request had no token"
 NOT_EXACT: Final = (
-    "prompts are not exact: {name} has fewer than 64 words of one token each. The number of words is corrected by the "
-    "tokens that the server counts. "
+    "prompts are not exact: {name} has fewer than 64 words that are always one token each. The number of words is "
+    "corrected by the tokens that the server counts. "
 )
 _MOST_OFF: Final = 0.01
 """A larger difference between the server and the tokenizer is reported."""
