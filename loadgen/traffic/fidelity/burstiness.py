@@ -1,6 +1,6 @@
 """How much requests and starts of sessions bunch: at random, in bursts, or evenly.
 
-All figures are about times within windows of 10 minutes, so the curve of the day is not part of them.
+Counts are compared within windows of 10 minutes, so the curve of the day is not part of the index of dispersion.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ __all__ = ["WINDOW_S", "dispersion", "variation", "window_sums"]
 WINDOW_S: Final = 600
 
 
-def window_sums(by_second: NDArray[np.int64], step_s: int) -> NDArray[np.int64]:
-    """Return counts of `step_s` seconds as a matrix with a row for each whole window. `step_s` divides `WINDOW_S`."""
-    windows = len(by_second) // WINDOW_S
-    found: NDArray[np.int64] = by_second[: windows * WINDOW_S].reshape(windows, WINDOW_S // step_s, step_s).sum(2)
+def window_sums(by_second: NDArray[np.int64], step_s: int, window_s: int = WINDOW_S) -> NDArray[np.int64]:
+    """Return counts of `step_s` seconds as a matrix with a row for each whole window. `step_s` divides `window_s`."""
+    windows = len(by_second) // window_s
+    found: NDArray[np.int64] = by_second[: windows * window_s].reshape(windows, window_s // step_s, step_s).sum(2)
     return found
 
 

@@ -30,7 +30,7 @@ def js_bits(a: Counts, b: Counts) -> float:
 
 
 def rows_js(a: Counts, b: Counts) -> float:
-    """Return the mean of `js_bits` over the rows of two matrices, weighted by the mean of the shares of their visits."""
+    """Return the mean of `js_bits` over the rows of two matrices, weighted by the mean share of each row's visits."""
     visits = a.sum(1, keepdims=True), b.sum(1, keepdims=True)
     totals = visits[0].sum(), visits[1].sum()
     if not all(totals):
@@ -47,7 +47,8 @@ def _js(p: Floats, q: Floats) -> Floats:
 
     def half(one: Floats) -> Floats:
         ratio = np.divide(one, middle, out=np.ones_like(middle), where=one > 0)
-        return (one * np.log2(ratio)).sum(-1) / 2
+        bits: Floats = (one * np.log2(ratio)).sum(-1) / 2
+        return bits
 
     found: Floats = np.maximum(half(p) + half(q), 0.0)
     return found

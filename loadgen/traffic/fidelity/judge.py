@@ -1,0 +1,122 @@
+"""Judges a way to make a model from a log: is what it simulates as similar to the log as the log is to itself?
+
+Properties of sessions are judged on halves: the model is made from one half of the sessions, and held against the other
+half. Properties of times are judged on the whole log, because a half of the sessions has fewer bursts; and the model
+repeats the curve of this log, so there is no other half to hold it against.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Final
+
+import numpy as np
+
+from loadgen.traffic.fidelity.compare import (
+    Distances,
+    session_distances,
+    session_parts,
+    time_distances,
+    time_parts,
+)
+from loadgen.traffic.fidelity.floors import halved, session_floors, time_floors
+from loadgen.traffic.fidelity.session_summary import summary_of
+from loadgen.traffic.fidelity.time_summary import Times, TimeSummary, mean_of, time_summary, times_of
+from loadgen.traffic.fidelity.verdict import Row, Verdict, in_order, judged
+from loadgen.traffic.session_table import SessionTable
+
+__all__ = ["Fit", "Simulate", "judged_by_halves", "session_rows", "simulated_times", "time_rows"]
+
+Simulate = Callable[[int, np.random.Generator], SessionTable]
+"""Returns a number of simulated sessions, all of them whole."""
+Fit = Callable[[SessionTable], Simulate]
+"""Makes a model from sessions."""
+
+MOST_SESSIONS: Final = 10_000
+"""More sessions make the floors slower, but not much lower than what passes anyway."""
+_RUNS: Final = 4
+"""Simulations of the times: the mean of several has less chance in it."""
+TIMES: Final = ("rate curve", "total", "burstiness", "inter-arrival", "concurrency")
+
+
+def judged_by_halves(
+    sample: SessionTable,
+    fit: Fit,
+    *,
+    seed: int = 0,
+    no_times: str = "",
+    times: tuple[Times, TimeSummary] | None = None,
+) -> Verdict:
+    """Return the verdict on a way to make a model from these sessions, at least 4.
+
+    no_times: why the log cannot show when sessions start; empty if it can.
+    times: those of the whole log, and the simulated ones, made with `like=time_summary(...)` of them. Default: the
+    sample is the whole log, and `fit` simulates its times, too.
+    """
+    rng = np.random.default_rng(seed)
+    rows = session_rows_of_halves(sample, fit, rng)
+    if no_times:
+        rows += [Row(name, None, why=no_times) for name in TIMES]
+    else:
+        if times is None:
+            whole = times_of(sample)
+            times = whole, simulated_times(fit(sample), sample.count, whole, rng)
+        whole, simulated = times
+        rows += time_rows(simulated, time_summary(whole), time_floors(whole, rng))
+    return Verdict(in_order(rows))
+
+
+def session_rows_of_halves(sample: SessionTable, fit: Fit, rng: np.random.Generator) -> list[Row]:
+    """Return the rows of sessions: half of them fitted and simulated, against the other half."""
+    if sample.count > MOST_SESSIONS:
+        sample = sample.chosen(np.sort(rng.permutation(sample.count)[:MOST_SESSIONS]))
+    a, b = (sample.chosen(half) for half in halved(sample.count, rng))
+    reference = summary_of(b)
+    simulated = summary_of(fit(a)(a.count, rng), reference)
+    return session_rows(
+        session_distances(simulated, reference),
+        session_floors(sample, rng),
+        distances_of_times(sample),
+        session_parts(simulated, reference),
+    )
+
+
+def distances_of_times(sample: SessionTable) -> Distances:
+    """Return the distances between the first and the second half of the log's time: how much times of day differ."""
+    middle = (int(sample.starts[0]) + int(sample.starts[-1])) // 2
+    later = sample.starts > middle
+    if not later.any() or later.all():
+        return {}
+    first, second = (sample.chosen(np.flatnonzero(side)) for side in (~later, later))
+    reference = summary_of(second)
+    return session_distances(summary_of(first, reference), reference)
+
+
+def session_rows(
+    distances: Distances,
+    floors: Distances,
+    halves: Distances,
+    parts: Mapping[str, Mapping[str, tuple[float, float]]],
+) -> list[Row]:
+    """Return a row for each distance."""
+    return [
+        judged(name, distance, floors.get(name), halves=halves.get(name), parts=parts.get(name))
+        for name, distance in distances.items()
+    ]
+
+
+def simulated_times(simulate: Simulate, sessions: int, log: Times, rng: np.random.Generator) -> TimeSummary:
+    """Return the mean of several simulations, each as long as the log."""
+    like = time_summary(log)
+    runs = (times_of(simulate(sessions, rng), log.begin_s, log.span_s) for _ in range(_RUNS))
+    return mean_of([time_summary(run, like) for run in runs])
+
+
+def time_rows(simulated: TimeSummary, reference: TimeSummary, floors: Distances) -> list[Row]:
+    """Return the rows of times."""
+    parts = time_parts(simulated, reference)
+    short = "the log is too short: at least two windows of a minute are needed"
+    return [
+        judged(name, distance, floors.get(name), why=short, parts=parts.get(name))
+        for name, distance in time_distances(simulated, reference).items()
+    ]
