@@ -68,8 +68,7 @@ def judged_by_halves(
 
 def session_rows_of_halves(sample: SessionTable, fit: Fit, rng: np.random.Generator) -> list[Row]:
     """Return the rows of sessions: half of them fitted and simulated, against the other half."""
-    if sample.count > MOST_SESSIONS:
-        sample = sample.chosen(np.sort(rng.permutation(sample.count)[:MOST_SESSIONS]))
+    sample = thinned(sample, MOST_SESSIONS, rng)
     a, b = (sample.chosen(half) for half in halved(sample.count, rng))
     reference = summary_of(b)
     simulated = summary_of(fit(a)(a.count, rng), reference)
@@ -79,6 +78,13 @@ def session_rows_of_halves(sample: SessionTable, fit: Fit, rng: np.random.Genera
         distances_of_times(sample),
         session_parts(simulated, reference),
     )
+
+
+def thinned(sample: SessionTable, most: int, rng: np.random.Generator) -> SessionTable:
+    """Return at most a number of sessions, chosen at random."""
+    if sample.count <= most:
+        return sample
+    return sample.chosen(np.sort(rng.permutation(sample.count)[:most]))
 
 
 def distances_of_times(sample: SessionTable) -> Distances:
