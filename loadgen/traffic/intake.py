@@ -104,6 +104,8 @@ class Intake:
         if parts is not None:
             method, target = parts
             path, mark, _ = target.partition(b"?")
+            if self._table.keeps_queries:
+                path = target
             number = self._paths.get(path)
             if number is None:
                 number = self._table.number(path)

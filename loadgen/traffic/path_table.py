@@ -2,6 +2,8 @@
 
 The tree of paths merges values into places such as `/products/{id}`. This table keeps the paths themselves, in memory
 only: the first `MOST_PATHS` different ones. All further paths of a place share a number without a text.
+
+For a replay, the table can keep targets, which are paths with their queries. Then each target has a number of its own.
 """
 
 from __future__ import annotations
@@ -23,10 +25,11 @@ MOST_PATHS: Final = 500_000
 class PathTable:
     """Gives numbers to the paths of requests."""
 
-    def __init__(self, tree: PathTree, most: int = MOST_PATHS) -> None:
+    def __init__(self, tree: PathTree, most: int = MOST_PATHS, *, keeps_queries: bool = False) -> None:
         self.tree = tree
+        self.keeps_queries = keeps_queries
         self.numbers: dict[bytes, int] = {}
-        """The number of each path that has one of its own. Paths have no query."""
+        """The number of each path that has one of its own. Paths have no query, unless the table keeps queries."""
         self._most = most
         self._places: list[int] = []
         self._shared: dict[int, int] = {}
@@ -39,10 +42,14 @@ class PathTable:
     def number(self, target: bytes) -> int:
         """Return the number of the path of a request's target."""
         path = path_of(target)
+        place_path = path
+        if self.keeps_queries:
+            query = target.partition(b"#")[0].partition(b"?")[2]
+            path = path + b"?" + query if query else path
         found = self.numbers.get(path)
         if found is not None:
             return found
-        place = self.tree.number(path)
+        place = self.tree.number(place_path)
         if len(self.numbers) < self._most:
             found = self.numbers[path] = len(self._places)
             self._places.append(place)

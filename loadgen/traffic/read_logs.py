@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import secrets
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
@@ -25,17 +25,18 @@ from loadgen.traffic.formats.json_lines import JsonLines
 from loadgen.traffic.formats.log_format import FormatOptions
 from loadgen.traffic.intake import Intake
 from loadgen.traffic.log_files import Block, blocks, log_files
-from loadgen.traffic.model_counts import ModelCounts, count_model
+from loadgen.traffic.model_counts import ModelCounts, ModelRules, count_model
 from loadgen.traffic.naming import NameRules, Names, infer_parameters, names_within_budget
 from loadgen.traffic.partitions import MEMORY_BYTES, Partitions
 from loadgen.traffic.path_table import MOST_PATHS, PathTable
 from loadgen.traffic.path_tree import PathTree
-from loadgen.traffic.second_pass import NamesAndSessions, SessionFigures, SessionRule
+from loadgen.traffic.second_pass import NamesAndSessions, SessionFigures, SessionRule, visits_of
 from loadgen.traffic.session_arrivals import MOST_MINUTES
+from loadgen.traffic.session_sample import SessionSampler
 from loadgen.traffic.timestamps import Timestamps
 from loadgen.units import format_count, quantity
 
-__all__ = ["LogOptions", "SessionFigures", "Traffic", "read_logs"]
+__all__ = ["LogOptions", "ReadRows", "SessionFigures", "Traffic", "read_logs"]
 
 _LEAST_USERS: Final = 50
 _LEAST_MINUTES: Final = 5
@@ -55,10 +56,12 @@ class LogOptions:
     names: NameRules = field(default_factory=NameRules)
     most_rejected: float = 0.01
     """The largest share of rejected lines that is accepted."""
-    model: bool = False
-    """Whether a third pass over the rows counts the parts of a scenario."""
+    model: ModelRules | None = None
+    """With rules, a third pass over the rows counts the parts of a scenario."""
     memory_bytes: int = MEMORY_BYTES
     """The most bytes of rows that are kept in memory; above it, rows go to temporary files."""
+    queries: bool = False
+    """Whether the table of paths keeps their queries, for a replay."""
 
 
 @dataclass(frozen=True)
@@ -123,11 +126,31 @@ class Traffic:
         return found
 
 
-def read_logs(paths: Iterable[Path], options: LogOptions | None = None, salt: bytes | None = None) -> Traffic:
+@dataclass(frozen=True)
+class ReadRows:
+    """The rows of logs, with their names: the input of a further pass. It is valid only during that pass."""
+
+    partitions: Partitions
+    paths: PathTable
+    templates: list[str]
+    """Sorted."""
+    template_of: NDArray[np.int64]
+    """Index of the template by number of the path."""
+    rule: SessionRule
+    traffic: Traffic
+
+
+def read_logs(
+    paths: Iterable[Path],
+    options: LogOptions | None = None,
+    salt: bytes | None = None,
+    further_pass: Callable[[ReadRows], None] | None = None,
+) -> Traffic:
     """Read logs and return their traffic.
 
     paths: files and folders; gzip is unpacked.
     salt: the key of the hashes of users. By default it is random and not kept.
+    further_pass: called with the rows before they are deleted, such as `replays.write_sessions`.
 
     Raises:
         UsageError: a file cannot be read, its format is unknown, no line was taken, or too many lines were rejected.
@@ -136,7 +159,7 @@ def read_logs(paths: Iterable[Path], options: LogOptions | None = None, salt: by
     files = log_files(paths)
     if not files:
         raise UsageError("no logs were given", hint="name files or folders with logs")
-    paths_seen = PathTable(PathTree(options.names.pins))
+    paths_seen = PathTable(PathTree(options.names.pins), keeps_queries=options.queries)
     with Partitions(options.memory_bytes) as partitions:
         intake = Intake(paths_seen, partitions, salt or secrets.token_bytes(32), options.by_user)
         mappings = {}
@@ -148,7 +171,10 @@ def read_logs(paths: Iterable[Path], options: LogOptions | None = None, salt: by
         accounting = intake.accounting
         assert accounting.adds_up
         _check(accounting, options)
-        return _traffic(tuple(map(str, files)), mappings, accounting, paths_seen, partitions, options)
+        found = _traffic(tuple(map(str, files)), mappings, accounting, paths_seen, partitions, options)
+        if further_pass is not None:
+            further_pass(found)
+        return found.traffic
 
 
 def _read_file(path: Path, intake: Intake, options: LogOptions) -> dict[str, str]:
@@ -201,7 +227,7 @@ def _traffic(
     paths: PathTable,
     partitions: Partitions,
     options: LogOptions,
-) -> Traffic:
+) -> ReadRows:
     """Make the second pass over the rows, and for a model the third."""
     path_counts = np.zeros(paths.size, np.int64)
     status_counts: Counter[int] = Counter()
@@ -220,12 +246,15 @@ def _traffic(
     infer_parameters(paths.tree, place_counts, options.names)
     templates, template_of = _templates(paths)
     rule = SessionRule(round(options.timeout_s * 1e6), first_us, last_us)
-    second = NamesAndSessions(template_of, len(templates), rule)
+    second, sampler = NamesAndSessions(len(templates), rule), SessionSampler()
     for rows in partitions:
-        second.add(rows)
+        visits = visits_of(rows, template_of, rule)
+        second.add(visits)
+        if options.model is not None:
+            sampler.add(visits)
     names = names_within_budget(templates, second.counts, second.users_of_names, options.names)
     sessions = second.figures(names)
-    return Traffic(
+    traffic = Traffic(
         files=files,
         mappings=mappings,
         accounting=accounting,
@@ -237,11 +266,23 @@ def _traffic(
         names=names,
         are_names_approximate=paths.tree.is_approximate,
         sessions=sessions,
-        model=count_model(partitions, paths, templates, template_of, names, sessions, rule, options.names)
-        if options.model
-        else None,
+        model=None
+        if options.model is None
+        else count_model(
+            partitions,
+            paths,
+            templates,
+            template_of,
+            names,
+            sessions,
+            sampler.sample(),
+            rule,
+            options.names,
+            options.model,
+        ),
         spooled_bytes=partitions.spooled_bytes,
     )
+    return ReadRows(partitions, paths, templates, template_of, rule, traffic)
 
 
 def _templates(paths: PathTable) -> tuple[list[str], NDArray[np.int64]]:

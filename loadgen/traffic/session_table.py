@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Final
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["NO_PATH", "SessionTable"]
+__all__ = ["NO_PATH", "SessionTable", "joined"]
 
 NO_PATH: Final = -1
 
@@ -55,6 +56,14 @@ class SessionTable:
         """By session: the start of its first request."""
         return self.start[self.bounds[:-1]]
 
+    def named(self, state: NDArray[np.int64], states: int) -> SessionTable:
+        """Return the table with other states. state: of each request."""
+        return replace(self, state=state, states=states)
+
+    def in_actions(self, is_main: NDArray[np.bool_]) -> SessionTable:
+        """Return the table with other actions. is_main: whether each request is the main one of an action."""
+        return replace(self, is_main=is_main)
+
     def chosen(self, sessions: NDArray[np.int64]) -> SessionTable:
         """Return the table of these sessions, in this order. A session can be chosen more than once."""
         lengths = np.diff(self.bounds)[sessions]
@@ -73,3 +82,18 @@ class SessionTable:
             size=self.size[at],
             is_whole=self.is_whole[sessions],
         )
+
+
+def joined(tables: Sequence[SessionTable]) -> SessionTable:
+    """Return one table of all sessions, in this order. There is at least one table, and all have the same states."""
+    offsets = np.cumsum([0, *(len(one.state) for one in tables)])
+    bounds = [one.bounds[:-1] + offset for one, offset in zip(tables, offsets[:-1], strict=True)]
+
+    def column(name: str) -> NDArray[Any]:
+        return np.concatenate([getattr(one, name) for one in tables])
+
+    return SessionTable(
+        bounds=np.append(np.concatenate(bounds), offsets[-1]),
+        states=tables[0].states,
+        **{name: column(name) for name in ("start", "end", "state", "is_main", "path", "status", "size", "is_whole")},
+    )

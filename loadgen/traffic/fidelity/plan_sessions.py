@@ -59,15 +59,11 @@ def nodes_of(document: Mapping[str, Any], states: Sequence[str]) -> dict[str, No
     """Return the requests of the nodes that `traffic.json` knows, by name of the node."""
     at = {name: n for n, name in enumerate(states)}
     other = len(states) - 1
-    classes = document.get("classes") or ()
-    actions = {**document.get("actions", {})}
-    for one in classes:
-        actions |= one.get("actions", {})
+    actions = document.get("actions", {})
     found = {}
-    for one in classes:
-        for node, name in one.get("nodes", {}).items():
-            children = (Child(at.get(row["name"], other), float(row["mean"])) for row in actions.get(node, ()))
-            found[node] = NodeRequests(at.get(name, other), tuple(children))
+    for node, name in document.get("nodes", {}).items():
+        children = (Child(at.get(row["name"], other), float(row["mean"])) for row in actions.get(name, ()))
+        found[node] = NodeRequests(at.get(name, other), tuple(children))
     return found
 
 
