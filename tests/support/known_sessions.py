@@ -118,7 +118,8 @@ def bursty(over_s: float, cv: float) -> Starts:
 
     def starts(n: int, rng: np.random.Generator) -> np.ndarray:
         at = np.cumsum(rng.gamma(1 / cv**2, cv**2, n))
-        return BEGIN_US + (at / at[-1] * over_s * 1e6).astype(np.int64)
+        found: np.ndarray = BEGIN_US + (at / at[-1] * over_s * 1e6).astype(np.int64)
+        return found
 
     return starts
 
@@ -246,9 +247,11 @@ class _Model:
         low, high = (np.searchsorted(self._edge, edge, side=side) for side in ("left", "right"))
         if self._damage.mean_pauses:
             sums = np.append(0, np.cumsum(self._pauses))
-            return ((sums[high] - sums[low]) / np.maximum(high - low, 1)).astype(np.int64)
+            means: np.ndarray = (sums[high] - sums[low]) / np.maximum(high - low, 1)
+            return means.astype(np.int64)
         at = np.minimum(low + (rng.uniform(0, 1, len(edge)) * (high - low)).astype(np.int64), len(self._pauses) - 1)
-        return (self._pauses[at] * self._damage.pause_factor).astype(np.int64)
+        drawn: np.ndarray = self._pauses[at] * self._damage.pause_factor
+        return drawn.astype(np.int64)
 
     def simulate(self, sessions: int, rng: np.random.Generator) -> SessionTable:
         damage, table, states = self._damage, self._table, self._table.states

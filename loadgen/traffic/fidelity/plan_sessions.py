@@ -1,7 +1,7 @@
 """Simulates the sessions of a plan without a target: the ways and pauses of its graphs, with the durations of the log.
 
-Everything that the scenario decides comes from the scenario as it is now: nodes, pauses, values from `choices`. What the
-target decides comes from the log: durations, statuses and bytes by name of the request.
+What the scenario decides comes from the scenario as it is now: nodes, pauses, values from `choices`. What the target
+decides comes from the log: durations, statuses and bytes by name of the request.
 """
 
 from __future__ import annotations
@@ -127,9 +127,7 @@ def _sessions(
     return _table(visits, requests, [tuple(choices_of(functions[name])) for name in visits.names], reference, rng)
 
 
-def _walked(
-    graph: Graph[Any], numbers: NDArray[np.int64], load: int, seed: int, rng: np.random.Generator
-) -> _Visits:
+def _walked(graph: Graph[Any], numbers: NDArray[np.int64], load: int, seed: int, rng: np.random.Generator) -> _Visits:
     at = {one.name: n for n, one in enumerate(graph.nodes)}
     session, node, hops = [], [], []
     for count, number in enumerate(numbers.tolist()):
@@ -139,9 +137,7 @@ def _walked(
                 node.append(at[hop.to.name])
                 hops.append(hop.think)
     uniform = np.clip(rng.uniform(0, 1, len(hops)), 1e-12, 1 - 1e-12).tolist()
-    pause = [
-        0.0 if think is None else max(0.0, think.quantile(u)) for think, u in zip(hops, uniform, strict=True)
-    ]
+    pause = [0.0 if think is None else max(0.0, think.quantile(u)) for think, u in zip(hops, uniform, strict=True)]
     found = np.array(session, np.int64), np.array(node, np.int64), np.rint(np.array(pause) * _US_PER_S)
     return _Visits(found[0], found[1], found[2].astype(np.int64), tuple(at))
 
