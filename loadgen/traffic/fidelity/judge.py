@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from loadgen.traffic.fidelity.compare import (
     Distances,
@@ -25,7 +26,19 @@ from loadgen.traffic.fidelity.time_summary import Times, TimeSummary, mean_of, t
 from loadgen.traffic.fidelity.verdict import Row, Verdict, in_order, judged
 from loadgen.traffic.session_table import SessionTable
 
-__all__ = ["Fit", "Simulate", "judged_by_halves", "session_rows", "simulated_times", "time_rows"]
+__all__ = [
+    "MOST_SESSIONS",
+    "Fit",
+    "Simulate",
+    "judged_by_halves",
+    "no_time_rows",
+    "session_rows",
+    "session_rows_of_halves",
+    "simulated_times",
+    "thinned",
+    "thinned_numbers",
+    "time_rows",
+]
 
 Simulate = Callable[[int, np.random.Generator], SessionTable]
 """Returns a number of simulated sessions, all of them whole."""
@@ -54,9 +67,10 @@ def judged_by_halves(
     sample is the whole log, and `fit` simulates its times, too.
     """
     rng = np.random.default_rng(seed)
-    rows = session_rows_of_halves(sample, fit, rng)
+    part = thinned(sample, MOST_SESSIONS, rng)
+    rows = session_rows_of_halves(part, lambda half, count, chance: fit(part.chosen(half))(count, chance), rng)
     if no_times:
-        rows += [Row(name, None, why=no_times) for name in TIMES]
+        rows += no_time_rows(no_times)
     else:
         if times is None:
             whole = times_of(sample)
@@ -66,25 +80,35 @@ def judged_by_halves(
     return Verdict(in_order(rows))
 
 
-def session_rows_of_halves(sample: SessionTable, fit: Fit, rng: np.random.Generator) -> list[Row]:
-    """Return the rows of sessions: half of them fitted and simulated, against the other half."""
-    sample = thinned(sample, MOST_SESSIONS, rng)
-    a, b = (sample.chosen(half) for half in halved(sample.count, rng))
-    reference = summary_of(b)
-    simulated = summary_of(fit(a)(a.count, rng), reference)
+def session_rows_of_halves(
+    sample: SessionTable,
+    simulated: Callable[[NDArray[np.int64], int, np.random.Generator], SessionTable],
+    rng: np.random.Generator,
+) -> list[Row]:
+    """Return the rows of sessions: a model of one half of the sample, against the other half.
+
+    simulated: returns a number of sessions of the model that is made from the sessions with these numbers.
+    """
+    half, other = halved(sample.count, rng)
+    table = sample.chosen(other)
+    reference = summary_of(table)
+    found = summary_of(simulated(half, len(half), rng), reference)
     return session_rows(
-        session_distances(simulated, reference),
+        session_distances(found, reference),
         session_floors(sample, rng),
         distances_of_times(sample),
-        session_parts(simulated, reference),
+        session_parts(found, reference),
     )
+
+
+def thinned_numbers(sessions: int, most: int, rng: np.random.Generator) -> NDArray[np.int64]:
+    """Return the numbers of at most `most` sessions, chosen at random, increasing."""
+    return np.arange(sessions) if sessions <= most else np.sort(rng.permutation(sessions)[:most])
 
 
 def thinned(sample: SessionTable, most: int, rng: np.random.Generator) -> SessionTable:
     """Return at most a number of sessions, chosen at random."""
-    if sample.count <= most:
-        return sample
-    return sample.chosen(np.sort(rng.permutation(sample.count)[:most]))
+    return sample if sample.count <= most else sample.chosen(thinned_numbers(sample.count, most, rng))
 
 
 def distances_of_times(sample: SessionTable) -> Distances:
@@ -109,6 +133,11 @@ def session_rows(
         judged(name, distance, floors.get(name), halves=halves.get(name), parts=parts.get(name))
         for name, distance in distances.items()
     ]
+
+
+def no_time_rows(why: str) -> list[Row]:
+    """Return the rows of times that could not be measured. why: the reason."""
+    return [Row(name, None, why=why) for name in TIMES]
 
 
 def simulated_times(simulate: Simulate, sessions: int, log: Times, rng: np.random.Generator) -> TimeSummary:

@@ -18,10 +18,10 @@ from loadgen.dsl.data.choices import Choices
 from loadgen.dsl.graphs.graph import Graph
 from loadgen.dsl.journey import Journey
 from loadgen.dsl.plans.plan_loads import DrivenLoad
-from loadgen.traffic.fidelity.reference import Reference
+from loadgen.traffic.fidelity.answers import Answers
 from loadgen.traffic.session_table import SessionTable, joined
 
-__all__ = ["Child", "NodeRequests", "PlanSessions", "nodes_of", "sessions_of_plan"]
+__all__ = ["Child", "NodeRequests", "PlanSessions", "nodes_of", "placed", "sessions_of_plan"]
 
 _US_PER_S: Final = 1e6
 _PATH_BITS: Final = 21
@@ -70,7 +70,7 @@ def nodes_of(document: Mapping[str, Any], states: Sequence[str]) -> dict[str, No
 def sessions_of_plan(
     lanes: Sequence[DrivenLoad],
     nodes: Mapping[str, NodeRequests],
-    reference: Reference,
+    answers: Answers,
     counts: Sequence[int],
     seed: int,
 ) -> PlanSessions:
@@ -82,7 +82,7 @@ def sessions_of_plan(
         shares = np.array(lane.weights) / sum(lane.weights)
         journeys = rng.choice(len(lane.journeys), count, p=shares)
         parts = [
-            _sessions(one, np.flatnonzero(journeys == n), load, nodes, reference, seed, rng, unknown)
+            _sessions(one, np.flatnonzero(journeys == n), load, nodes, answers, seed, rng, unknown)
             for n, one in enumerate(lane.journeys)
             if (journeys == n).any()
         ]
@@ -105,13 +105,13 @@ def _sessions(
     numbers: NDArray[np.int64],
     load: int,
     nodes: Mapping[str, NodeRequests],
-    reference: Reference,
+    answers: Answers,
     seed: int,
     rng: np.random.Generator,
     unknown: dict[str, None],
 ) -> SessionTable:
     """Return the sessions of a journey with these numbers of iterations."""
-    other = NodeRequests(len(reference.states) - 1)
+    other = NodeRequests(len(answers.states) - 1)
     if isinstance(journey, Graph):
         visits = _walked(journey, numbers, load, seed, rng)
         functions = {one.name: one.fn for one in journey.nodes}
@@ -124,7 +124,7 @@ def _sessions(
         if name not in nodes:
             unknown[name] = None
         requests.append(nodes.get(name, other))
-    return _table(visits, requests, [tuple(choices_of(functions[name])) for name in visits.names], reference, rng)
+    return _table(visits, requests, [tuple(choices_of(functions[name])) for name in visits.names], answers, rng)
 
 
 def _walked(graph: Graph[Any], numbers: NDArray[np.int64], load: int, seed: int, rng: np.random.Generator) -> _Visits:
@@ -162,10 +162,10 @@ def _table(
     visits: _Visits,
     requests: Sequence[NodeRequests],
     drawn: Sequence[tuple[Choices, ...]],
-    reference: Reference,
+    answers: Answers,
     rng: np.random.Generator,
 ) -> SessionTable:
-    took = reference.took_us
+    took = answers.took_us
     own = np.array([one.state for one in requests])[visits.node]
     # One row for each request: its visit, its place in it (0: the main one), its state.
     visit, place, state = [np.arange(len(own))], [np.zeros(len(own), np.int64)], [own]
@@ -187,14 +187,14 @@ def _table(
     gone = np.cumsum(visits.pause_us * ~is_first + np.append(0, lasts[:-1]))
     begin = gone - np.repeat(gone[is_first], np.bincount(visits.session))
     start = begin[all_visits] + np.where(all_places > 0, took[own[all_visits]], 0)
-    paths = _paths(visits.node[all_visits], all_places, all_states, requests, drawn, reference, rng)
-    status, size = _answers(all_states, reference, rng)
+    paths = _paths(visits.node[all_visits], all_places, all_states, requests, drawn, answers, rng)
+    status, size = answers.drawn(all_states, rng)
     return SessionTable(
         bounds=np.append(0, np.cumsum(np.bincount(visits.session[all_visits]))),
         start=start,
         end=start + took[all_states],
         state=all_states,
-        states=len(reference.states),
+        states=len(answers.states),
         is_main=all_places == 0,
         path=paths,
         status=status,
@@ -209,43 +209,29 @@ def _paths(
     state: NDArray[np.int64],
     requests: Sequence[NodeRequests],
     drawn: Sequence[tuple[Choices, ...]],
-    reference: Reference,
+    answers: Answers,
     rng: np.random.Generator,
 ) -> NDArray[np.int64]:
     """Return a number for the path of each request. A node's first choices belong to its first request with values."""
     path: NDArray[np.int64] = state << _PATH_BITS
-    other = len(reference.states) - 1
+    other = len(answers.states) - 1
     for n, one in enumerate(requests):
         states = [one.state, *(child.state for child in one.children)]
-        with_values = [at for at, own in enumerate(states) if own == other or "{" in reference.states[own]]
+        with_values = [at for at, own in enumerate(states) if own == other or "{" in answers.states[own]]
         for at, choices in zip(with_values, drawn[n], strict=False):
             here = np.flatnonzero((node == n) & (place == at))
             path[here] += choices.indexes(rng.uniform(0, 1, len(here)))
     return path
 
 
-def _answers(
-    state: NDArray[np.int64], reference: Reference, rng: np.random.Generator
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return statuses and bytes, drawn for each name as the log has them."""
-    status, size = np.zeros(len(state), np.int64), np.zeros(len(state), np.int64)
-    summary = reference.summary
-    for one in np.unique(state):
-        here = np.flatnonzero(state == one)
-        counts = summary.statuses[one]
-        if counts.any():
-            below = np.cumsum(counts) / counts.sum()
-            status[here] = np.searchsorted(below, rng.uniform(0, 1, len(here)), side="right")
-        quantiles = summary.sizes[one]
-        if np.isfinite(quantiles[0]):
-            grid = np.linspace(0, 1, len(quantiles))
-            size[here] = np.interp(rng.uniform(0, 1, len(here)), grid, quantiles).astype(np.int64)
-    return status, size
+def placed(table: SessionTable, starts: NDArray[np.int64], *, whole_seconds: bool) -> SessionTable:
+    """Return the sessions at these starts, sorted by them, with stamps like those of the log.
 
-
-def at_starts(table: SessionTable, starts: NDArray[np.int64], *, whole_seconds: bool) -> SessionTable:
-    """Return the sessions at these starts, with the stamps of the log. starts: of each session."""
-    shift = starts[table.session]
+    starts: of each session, in us.
+    """
+    order = np.argsort(starts, kind="stable")
+    table = table.chosen(order)
+    shift = starts[order][table.session]
     start, end = table.start + shift, table.end + shift
     if whole_seconds:
         start, end = (us // 1_000_000 * 1_000_000 for us in (start, end))

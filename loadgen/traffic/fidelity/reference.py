@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from loadgen.errors import UsageError
+from loadgen.traffic.fidelity.answers import Answers, median_durations
 from loadgen.traffic.fidelity.compare import Distances
 from loadgen.traffic.fidelity.floors import session_floors_of_all, time_floors
 from loadgen.traffic.fidelity.judge import MOST_SESSIONS, thinned
@@ -59,6 +60,11 @@ class Reference:
     took_us: NDArray[np.int64]
     whole_seconds: bool
 
+    @property
+    def answers(self) -> Answers:
+        """What the log shows of the target."""
+        return Answers(self.states, self.took_us, self.summary.statuses, self.summary.sizes)
+
     def as_json(self) -> dict[str, object]:
         """Return the value of `reference` in `traffic.json`."""
         return {
@@ -101,7 +107,7 @@ def reference_of(
         no_times=no_times,
         begin_s=times.begin_s,
         span_s=times.span_s,
-        took_us=_medians(sample.state, sample.end - sample.start, sample.states),
+        took_us=median_durations(sample),
         whole_seconds=whole_seconds,
     )
 
@@ -139,16 +145,6 @@ def _read(found: Mapping[str, Any]) -> Reference:
         took_us=np.array([int(found["took_us"][name]) for name in states], np.int64),
         whole_seconds=bool(found["whole_seconds"]),
     )
-
-
-def _medians(state: NDArray[np.int64], value: NDArray[np.int64], states: int) -> NDArray[np.int64]:
-    order = np.lexsort((value, state))
-    counts = np.bincount(state, minlength=states)
-    middle = np.cumsum(counts) - counts + counts // 2
-    there = counts > 0
-    found = np.zeros(states, np.int64)
-    found[there] = value[order][middle[there]]
-    return found
 
 
 def _sessions_json(summary: SessionSummary, states: tuple[str, ...]) -> dict[str, object]:
