@@ -100,7 +100,7 @@ def _arrivals_file(names: Sequence[str], arrivals: Sequence[SessionArrivals]) ->
     begin_s = arrivals[0].begin_s
     rows = (
         (datetime.fromtimestamp(begin_s + n * BIN_S, UTC).strftime("%Y-%m-%dT%H:%M:%SZ"), *map(str, counts))
-        for n, counts in enumerate(np.array([one.counts for one in arrivals]).T.tolist())
+        for n, counts in enumerate(np.array([one.smoothed for one in arrivals]).T.tolist())
     )
     return DataFile("data/arrivals.csv", (("time", *names), *rows))
 

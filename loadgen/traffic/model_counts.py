@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -22,7 +22,7 @@ from loadgen.traffic.session_sample import SampledSessions, hashes_of
 from loadgen.traffic.session_steps import SessionSteps, steps_of, steps_of_table
 from loadgen.traffic.walks import WalkCounter, Walks
 
-__all__ = ["MOST_STATES", "ClassCounts", "ModelCounts", "count_model"]
+__all__ = ["MOST_STATES", "ClassCounts", "ModelCounts", "count_model", "counts_of_sample"]
 
 MOST_STATES: Final = 40
 """The busiest names are nodes of the graph, at most this number. One more node has all other names."""
@@ -150,6 +150,31 @@ def _add_sessions(
     for number, counter in enumerate(counters):
         is_mine = (kind == number) & ~visits.is_shared
         counter.add(visits.start[first[is_mine]], steps.chosen(is_mine & is_counted))
+
+
+def counts_of_sample(model: ModelCounts, sessions: NDArray[np.int64], most_classes: int) -> ModelCounts:
+    """Return the counts of a model that is made from some sessions of the sample only.
+
+    Names, actions and values in paths stay those of all logs. sessions: their numbers in the sample, increasing.
+    """
+    table, hashes = model.sample.table.chosen(sessions), model.sample.hashes[sessions]
+    steps = steps_of_table(table)
+    is_counted = table.is_whole if model.are_sessions_whole else np.ones(table.count, bool)
+    kinds = classes_of(steps.chosen(is_counted), most=most_classes)
+    kind = kinds.assigned(steps, hashes)
+    counters = [_ClassCounter(table.states) for _ in range(kinds.count)]
+    for number, counter in enumerate(counters):
+        is_mine = kind == number
+        counter.add(table.starts[is_mine], steps.chosen(is_mine & is_counted))
+    requests = RequestCounter(table.states)
+    requests.add(table.state, table.status, np.zeros(len(table.state), bool), table.is_main)
+    return replace(
+        model,
+        classes=tuple(counter.counts() for counter in counters),
+        requests=requests.counts(),
+        kinds=kinds,
+        sample=SampledSessions(table, hashes, is_all=False),
+    )
 
 
 def _other_paths(names: Names, values: dict[str, PathValues]) -> tuple[tuple[str, int], ...]:

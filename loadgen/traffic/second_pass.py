@@ -17,8 +17,10 @@ from loadgen.traffic.rows import METHODS, Rows
 from loadgen.traffic.sessions import SessionCut, first_of_sessions, latest_ends, shared_users, users_with_many_at_once
 from loadgen.units import quantity
 
-__all__ = ["NamesAndSessions", "SessionFigures", "SessionRule", "Visits", "visits_of"]
+__all__ = ["MOST_SECONDS", "NamesAndSessions", "SessionFigures", "SessionRule", "Visits", "visits_of"]
 
+MOST_SECONDS: Final = 109_440 * 60
+"""76 days, 52 MB: longer logs have no counts by second."""
 _OTHER_TIMEOUTS_S: Final = (600, 1_800, 3_600)
 _SHARED_REQUESTS, _SHARED_WINDOW_US = 600, 600_000_000
 """A user that sends more than 1 request/s for 10 minutes is shared: a gateway of many persons, or a program."""
@@ -111,6 +113,9 @@ class SessionFigures:
     shared_users: int
     """Users with more than 1 request/s for 10 minutes, or with more than 20 requests in flight."""
     shared_requests: int
+    requests_by_second: NDArray[np.int64]
+    """Requests that start in each second, from the minute of the first session on; none if the log spans more than
+    `MOST_SECONDS`."""
 
     @property
     def count(self) -> int:
@@ -132,6 +137,9 @@ class NamesAndSessions:
         self._starts: list[NDArray[np.int64]] = []
         self._lengths: list[NDArray[np.int64]] = []
         self._durations: list[NDArray[np.int64]] = []
+        self._begin_s = rule.first_us // 60_000_000 * 60
+        span_s = rule.last_us // 1_000_000 + 1 - self._begin_s
+        self._by_second = np.zeros(span_s if span_s <= MOST_SECONDS else 0, np.int64)
 
     def add(self, visits: Visits) -> None:
         """Add a partition."""
@@ -142,6 +150,10 @@ class NamesAndSessions:
         self._add_sessions(visits)
         self._shared_users += len(visits.shared)
         self._shared_requests += int(np.count_nonzero(np.isin(visits.user, visits.shared)))
+        if len(self._by_second):
+            counted = np.repeat(~visits.is_shared, visits.sessions.length)
+            second = visits.start[counted] // 1_000_000 - self._begin_s
+            self._by_second += np.bincount(second, minlength=len(self._by_second))
 
     def _add_sessions(self, visits: Visits) -> None:
         sessions = visits.sessions
@@ -186,6 +198,7 @@ class NamesAndSessions:
             first_names=tuple(int(count) for count in first),
             shared_users=self._shared_users,
             shared_requests=self._shared_requests,
+            requests_by_second=self._by_second,
         )
 
 

@@ -12,6 +12,10 @@ from typer.testing import CliRunner
 
 from loadgen.atomic_files import atomic_write
 from loadgen.dsl.loading.loader import load
+from loadgen.traffic.draft_of_logs import arrivals_of, draft_of
+from loadgen.traffic.model_file import read_model
+from loadgen.traffic.read_logs import read_logs
+from loadgen.traffic.scenario_update import updated_scenario
 from loadgen.traffic.write_scenario import BEGIN, END
 from loadgen_controller import cli
 from tests.support.made_logs import LEAVE, SHOP, Chain, lines_of, written_log
@@ -86,12 +90,17 @@ def test_twenty_updates_keep_an_edit_of_every_line(shop: Path, tmp_path: Path) -
 
     figures = set()
     for seed in range(2, 22):
-        code, output = model("update", shop, log_of(tmp_path, seed=seed, sessions=120))
-        assert code == 0, output
+        known = read_model(shop)
+        traffic = read_logs([log_of(tmp_path, seed=seed, sessions=60)], known.options)
+        draft = draft_of(traffic, arrivals_of(traffic), target="http://127.0.0.1:1", command="", known=known.known)
+        shop.write_text(updated_scenario(known.text, str(shop), draft).text)
         assert outside(shop.read_text()) == expected
         figures.add(shop.read_text())
 
     assert len(figures) == 20
+    code, output = model("update", shop, log_of(tmp_path, seed=22, sessions=120))
+    assert code == 0, output
+    assert outside(shop.read_text()) == expected
 
 
 def test_new_names_become_functions_before_the_block_and_old_ones_keep_theirs(shop: Path, tmp_path: Path) -> None:

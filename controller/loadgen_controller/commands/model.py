@@ -14,6 +14,7 @@ from typer.core import TyperGroup
 from loadgen.errors import ExitCode
 from loadgen.traffic.draft_of_logs import arrivals_of, draft_of
 from loadgen.traffic.exclusions import KINDS
+from loadgen.traffic.fidelity.of_model import fidelity_of
 from loadgen.traffic.formats.log_format import FormatOptions
 from loadgen.traffic.log_options import LogOptions, ModelRules
 from loadgen.traffic.read_logs import Traffic, read_logs
@@ -42,6 +43,7 @@ from loadgen_controller.commands.log_options import (
     log_options,
 )
 from loadgen_controller.console_output import echo, echo_warning
+from loadgen_controller.screen.fidelity_table import print_verdict
 from loadgen_controller.screen.terminal_report import Output, print_table
 from loadgen_controller.screen.traffic_tables import class_table, content_table, name_table
 
@@ -187,7 +189,10 @@ def _write(
     assert traffic.model is not None
     echo("")
     print_table(Output(), class_table(traffic.model, draft))
-    files = files_of(draft, output, traffic_json(traffic, arrivals, draft, options))
+    fidelity = fidelity_of(traffic, draft, options)
+    echo("")
+    print_verdict(fidelity.verdict)
+    files = files_of(draft, output, fidelity.added_to(traffic_json(traffic, arrivals, draft, options)))
     write_files(files)
     echo(
         f"wrote {output}, {quantity(len(draft.data_files), 'data file')} and traffic.json. Next: loadgen check {output}"

@@ -10,6 +10,7 @@ import typer
 
 from loadgen.errors import UsageError
 from loadgen.traffic.draft_of_logs import arrivals_of, draft_of
+from loadgen.traffic.fidelity.of_model import fidelity_of
 from loadgen.traffic.model_file import ModelFile, read_model
 from loadgen.traffic.period import ALL_TIMES
 from loadgen.traffic.read_logs import Traffic, read_logs
@@ -60,10 +61,10 @@ def main(
     for text in traffic.limits:
         echo_warning(text)
     arrivals = arrivals_of(traffic)
-    draft = draft_of(traffic, arrivals, target="", command="", known=model.known)
+    draft = draft_of(traffic, arrivals, target="http://127.0.0.1:1", command="", known=model.known)
     updated = updated_scenario(model.text, str(scenario), draft, take)
     data = changed_files(draft, scenario.parent, model.files, overwrite=take == "theirs")
-    facts = traffic_json(traffic, arrivals, draft, options)
+    facts = fidelity_of(traffic, draft, options).added_to(traffic_json(traffic, arrivals, draft, options))
     replace_files({**data.new, scenario.parent / "traffic.json": facts, scenario: updated.text})
     _print(traffic, model, updated.kept, updated.added, [path.name for path in data.kept])
     gone = [node for node, name in model.known_nodes.items() if name not in {one.of for one in draft.nodes}]
