@@ -16,11 +16,17 @@ __all__ = ["check_new", "files_of", "write_files"]
 _MODE = 0o644
 
 
-def files_of(draft: Draft, scenario: Path, traffic: str) -> dict[Path, str]:
-    """Return the texts by path: data files, `traffic.json` and, as the last one, the scenario."""
+def files_of(draft: Draft, scenario: Path, traffic: str, rejects: str = "") -> dict[Path, str]:
+    """Return the texts by path: data files, `traffic.json`, `rejects.jsonl` and, as the last one, the scenario.
+
+    rejects: outlines of rejected lines; empty if no line was rejected, and then there is no such file.
+    """
     folder = scenario.parent
     files = {folder / file.path: csv_text(file) for file in draft.data_files}
-    return {**files, folder / "traffic.json": traffic, scenario: scenario_text(draft)}
+    files[folder / "traffic.json"] = traffic
+    if rejects:
+        files[folder / "rejects.jsonl"] = rejects
+    return {**files, scenario: scenario_text(draft)}
 
 
 def check_new(scenario: Path) -> None:
@@ -38,7 +44,7 @@ def check_new(scenario: Path) -> None:
             f"--output: {scenario.name} would hide the Python module {scenario.stem} from the files next to it",
             hint=f"write another name, such as {scenario.stem}_shop.py",
         )
-    for path in (scenario, scenario.parent / "traffic.json"):
+    for path in (scenario, scenario.parent / "traffic.json", scenario.parent / "rejects.jsonl"):
         if path.exists():
             raise UsageError(f"{path} already exists", hint="name a scenario in a folder that does not exist yet")
 

@@ -203,11 +203,11 @@ def _write(traffic: Traffic, output: Path, target: str, logs: list[str]) -> None
     arrivals = None if traffic.no_arrivals else session_arrivals(traffic.sessions.starts)
     names = " ".join(Path(log).name for log in logs[:_NAMED_LOGS]) + (" ..." if len(logs) > _NAMED_LOGS else "")
     draft = draft_of(traffic, arrivals, target=target, command=f"loadgen model {names} -o {output.name}")
-    files = files_of(draft, output, traffic_json(traffic, arrivals, draft))
+    rejects = traffic.accounting.rejects_jsonl()
+    files = files_of(draft, output, traffic_json(traffic, arrivals, draft), rejects)
     write_files(files)
-    echo(
-        f"wrote {output}, {quantity(len(draft.data_files), 'data file')} and traffic.json. Next: loadgen check {output}"
-    )
+    others = "traffic.json and rejects.jsonl" if rejects else "traffic.json"
+    echo(f"wrote {output}, {quantity(len(draft.data_files), 'data file')}, {others}. Next: loadgen check {output}")
 
 
 def _share(text: str) -> float:
