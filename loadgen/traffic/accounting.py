@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -116,6 +117,15 @@ class Accounting:
     def examples(self) -> dict[str, list[Example]]:
         """Return the first examples of each reason, by file and line."""
         return {reason: sorted(kept)[:EXAMPLES] for reason, kept in sorted(self._examples.items())}
+
+    def rejects_jsonl(self) -> str:
+        """Return the first rejected lines of each reason, in outline, one JSON object a line; empty if there are none."""
+        return "".join(
+            json.dumps({"reason": reason, "file": one.file, "line": one.line, "outline": one.outline}) + "\n"
+            for reason, kept in self.examples().items()
+            if reason in self.rejected
+            for one in kept
+        )
 
     def as_json(self) -> dict[str, object]:
         """Return the block `accounting` of `traffic.json`."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from itertools import chain
+from typing import Final
 
 from loadgen.errors import CloudError, CredentialsError
 from loadgen.traffic.accounting import Accounting, Gap
@@ -18,6 +19,9 @@ from loadgen.traffic.log_options import LogOptions
 from loadgen.traffic.timestamps import Timestamps
 
 __all__ = ["InputParser", "ParsedInput", "first_lines"]
+
+_NOT_SENT: Final = (CloudError, CredentialsError)
+"""S3 refused an object, stopped sending it, or the credentials expired."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +53,7 @@ class InputParser:
         mapping: dict[str, str] = {}
         try:
             mapping = self._parsed(source)
-        except (CloudError, CredentialsError) as error:
+        except _NOT_SENT as error:
             if source.kind != "s3":
                 raise
             accounting.gaps.append(Gap(source.name, error.message))
@@ -91,19 +95,30 @@ def first_lines(source: LogInput) -> list[bytes]:
 def _begin(found: Iterator[Block]) -> tuple[int, list[Block], Iterator[Block]]:
     """Return the first blocks that have enough lines to decide the format, and an iterator over these and all others.
 
-    Before them is the number of their first line. Blocks of blank lines before it are left out.
+    Before them is the number of their first line. Blocks of blank lines before it are left out. If S3 stops sending,
+    the iterator raises its error after these blocks, so that their lines count.
     """
     line, ahead = 1, list[Block]()
     count = 0
-    for block in found:
-        if not ahead and not any(map(bytes.strip, block.lines)):
-            line += len(block.lines)
-            continue
-        ahead.append(block)
-        count += len(block.lines)
-        if count >= SAMPLE_LINES:
-            break
+    try:
+        for block in found:
+            if not ahead and not any(map(bytes.strip, block.lines)):
+                line += len(block.lines)
+                continue
+            ahead.append(block)
+            count += len(block.lines)
+            if count >= SAMPLE_LINES:
+                break
+    except _NOT_SENT as error:
+        if not ahead:
+            raise
+        found = _raising(error)
     return line, ahead, chain(ahead, found)
+
+
+def _raising(error: Exception) -> Iterator[Block]:
+    yield from ()
+    raise error
 
 
 def _lines(begin: list[Block]) -> list[bytes]:

@@ -19,14 +19,20 @@ __all__ = ["ChangedFiles", "changed_files", "check_new", "files_of", "replace_fi
 _MODE = 0o644
 
 
-def files_of(draft: Draft, scenario: Path, traffic: str) -> dict[Path, str]:
-    """Return the texts by path: data files, `traffic.json` and, as the last one, the scenario."""
+def files_of(draft: Draft, scenario: Path, traffic: str, rejects: str = "") -> dict[Path, str]:
+    """Return the texts by path: data files, `traffic.json`, `rejects.jsonl` and, as the last one, the scenario.
+
+    rejects: outlines of rejected lines; empty if no line was rejected, and then there is no such file.
+    """
     folder = scenario.parent
     files = {folder / file.path: csv_text(file) for file in draft.data_files}
-    return {**files, folder / "traffic.json": traffic, scenario: scenario_text(draft)}
+    files[folder / "traffic.json"] = traffic
+    if rejects:
+        files[folder / "rejects.jsonl"] = rejects
+    return {**files, scenario: scenario_text(draft)}
 
 
-def check_new(scenario: Path, beside: Sequence[str] = ("traffic.json",)) -> None:
+def check_new(scenario: Path, beside: Sequence[str] = ("traffic.json", "rejects.jsonl")) -> None:
     """Refuse the path of a scenario that exists, or that is not the name of a Python file.
 
     beside: further files, relative to the scenario's folder, that must not exist.

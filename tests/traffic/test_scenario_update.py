@@ -91,7 +91,7 @@ def test_twenty_updates_keep_an_edit_of_every_line(shop: Path, tmp_path: Path) -
     figures = set()
     for seed in range(2, 22):
         known = read_model(shop)
-        traffic = read_logs([log_of(tmp_path, seed=seed, sessions=60)], known.options)
+        traffic = read_logs([log_of(tmp_path, seed=seed, sessions=120)], known.options)
         draft = draft_of(traffic, arrivals_of(traffic), target="http://127.0.0.1:1", command="", known=known.known)
         shop.write_text(updated_scenario(known.text, str(shop), draft).text)
         assert outside(shop.read_text()) == expected

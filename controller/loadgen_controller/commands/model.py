@@ -192,11 +192,11 @@ def _write(
     fidelity = fidelity_of(traffic, draft, options)
     echo("")
     print_verdict(fidelity.verdict)
-    files = files_of(draft, output, fidelity.added_to(traffic_json(traffic, arrivals, draft, options)))
+    rejects = traffic.accounting.rejects_jsonl()
+    files = files_of(draft, output, fidelity.added_to(traffic_json(traffic, arrivals, draft, options)), rejects)
     write_files(files)
-    echo(
-        f"wrote {output}, {quantity(len(draft.data_files), 'data file')} and traffic.json. Next: loadgen check {output}"
-    )
+    others = "traffic.json and rejects.jsonl" if rejects else "traffic.json"
+    echo(f"wrote {output}, {quantity(len(draft.data_files), 'data file')}, {others}. Next: loadgen check {output}")
 
 
 def _warn_of_unused(given: FormatOptions, taken: Mapping[str, int]) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
+import traceback
 
 from loadgen.errors import UsageError
 from loadgen.traffic.intake import Intake
@@ -58,6 +59,8 @@ def _work(begin: Begin) -> None:
         except BrokenPipeError:
             raise
         except Exception as error:  # noqa: BLE001  # the command shows it: a worker has no terminal
+            if "LOADGEN_DEBUG" in os.environ:
+                traceback.print_exc()
             _send(Failed(order.task, False, f"{type(error).__name__}: {error}", ""))
     intake.end_batch()
     sys.stdout.buffer.flush()

@@ -168,4 +168,4 @@ class WorkerPool:
 def _error_of(failed: Failed) -> LoadgenError:
     if failed.is_usage:
         return UsageError(failed.message, hint=failed.hint)
-    return BugError(failed.message, hint="please report this; `--jobs 1` may read these logs")
+    return BugError(failed.message, hint="report it with the format of the log; LOADGEN_DEBUG=1 shows the traceback")
