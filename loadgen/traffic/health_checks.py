@@ -41,7 +41,7 @@ def periodic_users(rows: Rows) -> NDArray[np.uint64]:
     order = np.lexsort((rows["start"], rows["path"], rows["user"]))
     user, path, start = rows["user"][order], rows["path"][order], rows["start"][order]
     first = np.flatnonzero(np.append(True, (user[1:] != user[:-1]) | (path[1:] != path[:-1]))[: len(user)])
-    found, others = set(), set()
+    found, others = set[int](), set[int]()
     for begin, end in pairwise([*first.tolist(), len(user)]):
         (found if _is_periodic(start[begin:end]) else others).add(int(user[begin]))
     return np.array(sorted(found - others), np.uint64)
