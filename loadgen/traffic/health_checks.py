@@ -6,6 +6,7 @@ A browser that asks for news every 30 s is not a health check: it has requested 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from itertools import pairwise
 from typing import Final
 
 import numpy as np
@@ -21,34 +22,34 @@ _MOST_SPREAD: Final = 0.1
 """The standard deviation of the intervals as a share of their mean."""
 _DROPPED: Final = 0.02
 """The longest intervals that are left out, as a share: the server or the checker was stopped for some time."""
+_PATH_BITS: Final = np.uint64((1 << 20) - 1)
+_USER_BITS: Final = ~_PATH_BITS
 
 
 def periodic_users(rows: Rows) -> NDArray[np.uint64]:
-    """Return the users that send only health checks, sorted. The rows are of a partition, in any order. 0.1 µs a row.
+    """Return the users that send only health checks, sorted. The rows are of a partition, in any order. 0.1 to 0.3 µs a row.
 
     A user sends only health checks if it requests each of its paths at least 20 times, at equal intervals. Their
     standard deviation is below 10 % of their mean; the longest 2 % of them, and at least one, are left out.
     """
-    users, counts = np.unique(rows["user"], return_counts=True)
-    rows = rows[np.isin(rows["user"], users[counts >= _LEAST])]
+    # One sort of numbers finds the few candidates: the upper bits of the user, then the path.
+    pair = np.sort((rows["user"] & _USER_BITS) | (rows["path"] & _PATH_BITS))
+    first = np.flatnonzero(np.append(True, pair[1:] != pair[:-1]))
+    is_rare = np.diff(np.append(first, len(pair))) < _LEAST
+    user = pair[first] & _USER_BITS
+    rows = rows[np.isin(rows["user"] & _USER_BITS, np.setdiff1d(user, user[is_rare]))]
     order = np.lexsort((rows["start"], rows["path"], rows["user"]))
     user, path, start = rows["user"][order], rows["path"][order], rows["start"][order]
-    is_first = np.append(True, (user[1:] != user[:-1]) | (path[1:] != path[:-1]))[: len(user)]
-    first = np.flatnonzero(is_first)
-    length = np.diff(np.append(first, len(user)))
-    others = set(user[first[length < _LEAST]].tolist())
-    found = set()
-    for begin, count in zip(first.tolist(), length.tolist(), strict=True):
-        one = int(user[begin])
-        if one not in others:
-            if _is_periodic(start[begin : begin + count]):
-                found.add(one)
-            else:
-                others.add(one)
+    first = np.flatnonzero(np.append(True, (user[1:] != user[:-1]) | (path[1:] != path[:-1]))[: len(user)])
+    found, others = set[int](), set[int]()
+    for begin, end in pairwise([*first.tolist(), len(user)]):
+        (found if _is_periodic(start[begin:end]) else others).add(int(user[begin]))
     return np.array(sorted(found - others), np.uint64)
 
 
 def _is_periodic(start: NDArray[np.int64]) -> bool:
+    if len(start) < _LEAST:
+        return False
     gaps = np.sort(np.diff(start))
     kept = gaps[: len(gaps) - max(1, int(_DROPPED * len(gaps)))]
     mean = float(kept.mean())
