@@ -146,7 +146,9 @@ def test_what_is_written_loads_is_typed_and_keeps_its_form(
     assert code == 0, output
     scenario = load(path)
     assert {one.relative_to(path.parent).as_posix() for one in scenario.files} == {
-        one.relative_to(path.parent).as_posix() for one in path.parent.rglob("*.*") if one.name not in ("traffic.json", "rejects.jsonl")
+        one.relative_to(path.parent).as_posix()
+        for one in path.parent.rglob("*.*")
+        if one.name not in ("traffic.json", "rejects.jsonl")
     }
     for length in ("88", "120"):
         command = [str(RUFF), "format", "--isolated", "--check", "--line-length", length, str(path)]
