@@ -30,7 +30,8 @@ def session_distances(one: SessionSummary, reference: SessionSummary) -> Distanc
         skew = locality = 0.0
     elif keys is not None and own is not None:
         skew = relative(own.top_share, keys.top_share)
-        locality = max(abs(a - b) for a, b in zip(own.hit_ratios, keys.hit_ratios, strict=True))
+        if own.hit_ratios is not None and keys.hit_ratios is not None:
+            locality = max(abs(a - b) for a, b in zip(own.hit_ratios, keys.hit_ratios, strict=True))
     return {
         "request mix": js_bits(one.requests, reference.requests),
         "transitions": rows_js(one.moves, reference.moves),
@@ -77,10 +78,9 @@ def session_parts(one: SessionSummary, reference: SessionSummary) -> Parts:
     }
     if one.keys is not None and reference.keys is not None:
         found["data skew"] = {"top 1 %": (one.keys.top_share, reference.keys.top_share)}
-        found["locality"] = {
-            f"cache of {share} %": (one.keys.hit_ratios[n], reference.keys.hit_ratios[n])
-            for n, share in enumerate((1, 10))
-        }
+        if one.keys.hit_ratios is not None and reference.keys.hit_ratios is not None:
+            both = zip(one.keys.hit_ratios, reference.keys.hit_ratios, strict=True)
+            found["locality"] = {f"cache of {share} %": pair for share, pair in zip((1, 10), both, strict=True)}
     return found
 
 

@@ -64,7 +64,8 @@ def shared_out(lanes: Sequence[DrivenLoad], sessions: int) -> list[int]:
     if closed_load(lanes):
         shares = np.array([lane.profile.peak for lane in lanes], np.float64)
     else:
-        shares = np.array([lane.schedule().total() for lane in lanes], np.float64)
+        # The area under the rate curve: the total of random starts would bring their chance into the shares.
+        shares = np.array([float(lane.schedule().timeline.area) for lane in lanes])
     shares = shares / shares.sum() if shares.any() else np.full(len(lanes), 1 / len(lanes))
     return [max(1, round(share * sessions)) for share in shares.tolist()]
 

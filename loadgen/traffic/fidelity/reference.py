@@ -179,7 +179,7 @@ def _sessions_json(summary: SessionSummary, states: tuple[str, ...]) -> dict[str
             "top": {name: count for name, count in zip(states, keys.top_keys.tolist(), strict=True) if count},
             "caches": list(keys.caches),
             "top_share": round(keys.top_share, 6),
-            "hit_ratios": [round(ratio, 6) for ratio in keys.hit_ratios],
+            "hit_ratios": [round(ratio, 6) for ratio in keys.hit_ratios or ()],
         },
     }
 
