@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -120,17 +120,19 @@ def count_model(
     kept = sorted({name.name.partition(" ")[2] for name in names.kept})
     at = {templates.index(template): template for template in kept}
     values = path_values(paths.numbers, template_of, at, hits, users, name_rules.least_users)
+    others = _other_paths(names, values)
+    is_kept = _kept_paths(paths, template_of, at, values, others)
     return ModelCounts(
         states=states,
         classes=tuple(counter.counts() for counter in counters),
         requests=requests.counts(),
         rule=actions,
         kinds=kinds,
-        sample=SampledSessions(table, sampled.hashes, sampled.is_all),
+        sample=SampledSessions(table.with_paths(is_kept), sampled.hashes, sampled.is_all),
         are_sessions_whole=are_whole,
         values=values,
         are_paths_complete=paths.is_complete,
-        other_paths=_other_paths(names, values),
+        other_paths=others,
     )
 
 
@@ -175,6 +177,24 @@ def counts_of_sample(model: ModelCounts, sessions: NDArray[np.int64], most_class
         kinds=kinds,
         sample=SampledSessions(table, hashes, is_all=False),
     )
+
+
+def _kept_paths(
+    paths: PathTable,
+    template_of: NDArray[np.int64],
+    templates: Mapping[int, str],
+    values: Mapping[str, PathValues],
+    others: tuple[tuple[str, int], ...],
+) -> NDArray[np.bool_]:
+    """Return by number of a path whether the scenario can send it, or a placeholder of it."""
+    of_kept_names = np.isin(template_of, np.array(sorted(templates), np.int64))
+    has_values = [index for index, template in templates.items() if values.get(template) and values[template].shown]
+    found: NDArray[np.bool_] = of_kept_names & ~np.isin(template_of, np.array(has_values, np.int64))
+    shown = [path for template in templates.values() if template in values for path, _ in values[template].shown]
+    for path in (*shown, *(path for path, _ in others)):
+        if (number := paths.numbers.get(path.encode())) is not None:
+            found[number] = True
+    return found
 
 
 def _other_paths(names: Names, values: dict[str, PathValues]) -> tuple[tuple[str, int], ...]:

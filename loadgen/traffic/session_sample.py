@@ -6,7 +6,7 @@ the same sample, and so does any key of the users' hashes.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
@@ -85,7 +85,7 @@ class SessionSampler:
         self._shrink()
         ((hashes, table),) = self._parts
         order = np.lexsort((hashes, table.starts))
-        return SampledSessions(_with_new_paths(table.chosen(order)), hashes[order], self._all)
+        return SampledSessions(table.chosen(order), hashes[order], self._all)
 
     def _shrink(self) -> None:
         hashes = np.concatenate([part for part, _ in self._parts])
@@ -100,12 +100,6 @@ class SessionSampler:
             self._highest = hashes[order[-1]]
         self._parts = [(hashes[order], table.chosen(order))]
         self._waiting = int(requests[len(order) - 1])
-
-
-def _with_new_paths(table: SessionTable) -> SessionTable:
-    """Number the paths in the order of the sample. Their old numbers depend on the order of the lines."""
-    _, first, inverse = np.unique(table.path, return_index=True, return_inverse=True)
-    return replace(table, path=np.argsort(np.argsort(first))[inverse])
 
 
 def _table_of(visits: Visits) -> SessionTable:
