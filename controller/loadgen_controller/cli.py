@@ -36,6 +36,7 @@ COMMANDS: Final = {
     "plan": "Run",
     "new": "Run",
     "model": "Run",
+    "replay-log": "Run",
     "target": "Run",
     "probe": "Run",
     "runs": "Look",
@@ -62,7 +63,8 @@ COMMANDS: Final = {
 }
 """Each command's panel in `loadgen --help`, in the order in which a user meets them.
 
-The module `loadgen_controller.commands.NAME` has a command's function as `main`, or its subcommands as `app`.
+The module `loadgen_controller.commands.NAME` has a command's function as `main`, or its subcommands as `app`. A `-`
+in the name is a `_` in that of the module.
 """
 
 
@@ -193,7 +195,7 @@ def _stand_in(name: str) -> TyperCommand:
 
 def command(name: str) -> Any:
     """Import the module of a command or of a group of commands, and return the object that typer builds from it."""
-    module = import_module(f"loadgen_controller.commands.{name}")
+    module = import_module(f"loadgen_controller.commands.{name.replace('-', '_')}")
     panel = COMMANDS[name]
     holder = typer.Typer(**_STYLE)
     holder.callback()(_options)  # with a callback, typer makes a group even of a single command

@@ -110,8 +110,7 @@ class Accounting:
         return {reason: sorted(kept)[:EXAMPLES] for reason, kept in sorted(self._examples.items())}
 
     def rejects_jsonl(self) -> str:
-        """Return the first rejected lines of each reason, in outline, one JSON object a line; empty if there are none.
-        """
+        """Return the first rejected lines of each reason in outline, one JSON object a line. No line: empty."""
         return "".join(
             json.dumps({"reason": reason, "file": one.file, "line": one.line, "outline": one.outline}) + "\n"
             for reason, kept in self.examples().items()

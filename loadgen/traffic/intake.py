@@ -9,7 +9,7 @@ from typing import Final, TypeVar
 from loadgen.traffic.accounting import Accounting, Excluded, Rejected
 from loadgen.traffic.formats.log_format import NO_REQUEST, LogFormat
 from loadgen.traffic.inputs.line_blocks import MOST_LINE_BYTES, Block
-from loadgen.traffic.period import Period
+from loadgen.traffic.parse_options import ParseOptions
 from loadgen.traffic.row_batches import BatchBuilder, RowBatch
 from loadgen.traffic.rows import HAS_QUERY, METHOD_NUMBERS, MOST_SIZE, pack_row, rows_of
 
@@ -32,14 +32,12 @@ class Intake:
     accounting: of the lines since it was last replaced; `parse_input` replaces it for each input.
     send: gets each batch.
     salt: the key of the hashes of users. It must not be stored: without it, the hashes reveal nothing about users.
-    by_user: whether the user field of a line, if it has a value, identifies the user. Otherwise the address and the
-        user agent do.
     """
 
-    def __init__(self, send: Callable[[RowBatch], None], salt: bytes, *, by_user: bool, period: Period) -> None:
+    def __init__(self, send: Callable[[RowBatch], None], salt: bytes, options: ParseOptions) -> None:
         self.accounting = Accounting()
-        self._send, self._batch = send, BatchBuilder()
-        self._salt, self._by_user, self._period = salt, by_user, period
+        self._send, self._batch = send, BatchBuilder(keeps_queries=options.queries)
+        self._salt, self._options = salt, options
         self._users: dict[bytes, int] = {}
         self._paths: dict[bytes, int] = {}
         self._requests: dict[bytes, tuple[int, int, int] | None] = {}
@@ -49,8 +47,8 @@ class Intake:
         """Take the lines of a block. first_line: number of its first line in the file, from 1."""
         packed = self._packed
         before = len(packed)
-        parse, requests, users, by_user = reader.parse, self._requests, self._users, self._by_user
-        begin_us, end_us = self._period.begin_us, self._period.end_us
+        parse, requests, users, by_user = reader.parse, self._requests, self._users, self._options.by_user
+        begin_us, end_us = self._options.period.begin_us, self._options.period.end_us
         add = packed.append
         number = first_line - 1
         for line in block.lines:
@@ -121,6 +119,8 @@ class Intake:
         if parts is not None:
             method, target = parts
             path, mark, _ = target.partition(b"?")
+            if self._options.queries:
+                path = target
             number = self._paths.get(path)
             if number is None:
                 number = self._batch.number(path)

@@ -15,7 +15,7 @@ from loadgen.traffic.formats.log_format import LogFormat
 from loadgen.traffic.inputs.line_blocks import Block, blocks
 from loadgen.traffic.inputs.log_input import LogInput
 from loadgen.traffic.intake import Intake
-from loadgen.traffic.log_options import LogOptions
+from loadgen.traffic.parse_options import ParseOptions
 from loadgen.traffic.timestamps import Timestamps
 
 __all__ = ["InputParser", "ParsedInput", "first_lines"]
@@ -38,7 +38,7 @@ class ParsedInput:
 class InputParser:
     """Parses inputs, one after the other. Their rows go to the intake."""
 
-    def __init__(self, intake: Intake, options: LogOptions) -> None:
+    def __init__(self, intake: Intake, options: ParseOptions) -> None:
         self._intake, self._options = intake, options
         self._times = Timestamps()
         self._of_ranges: dict[str, LogFormat] = {}

@@ -6,7 +6,16 @@ import re
 from typing import Final
 from urllib.parse import quote, unquote_to_bytes
 
-__all__ = ["MOST_DEPTH", "PARAMETERS", "is_parameter", "parameters_of", "path_of", "segments_of", "template_segment"]
+__all__ = [
+    "MOST_DEPTH",
+    "PARAMETERS",
+    "is_parameter",
+    "kept_part",
+    "parameters_of",
+    "path_of",
+    "segments_of",
+    "template_segment",
+]
 
 MOST_DEPTH: Final = 16
 """The number of segments of a path that are kept. The rest of a deeper path becomes `{rest}`."""
@@ -35,6 +44,13 @@ def path_of(target: bytes) -> bytes:
         return path
     _, mark, rest = path.partition(b"://")
     return b"/" + (rest.partition(b"/")[2] if mark else path)
+
+
+def kept_part(target: bytes, *, keeps_queries: bool) -> bytes:
+    """Return the path of a request's target, with its query if wanted."""
+    path = path_of(target)
+    query = target.partition(b"#")[0].partition(b"?")[2] if keeps_queries else b""
+    return path + b"?" + query if query else path
 
 
 def segments_of(target: bytes) -> list[str]:

@@ -2,6 +2,8 @@
 
 The tree of paths merges values into places such as `/products/{id}`. This table keeps the paths themselves, in memory
 only: the first `MOST_PATHS` different ones. All further paths of a place share a number without a text.
+
+For a replay, the table can keep targets, which are paths with their queries. Then each target has a number of its own.
 """
 
 from __future__ import annotations
@@ -13,25 +15,30 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from loadgen.traffic.path_segments import path_of
+from loadgen.traffic.path_segments import kept_part
 from loadgen.traffic.path_tree import PathTree
 
 __all__ = ["MOST_PATHS", "PathTable"]
 
 MOST_PATHS: Final = 500_000
 """About 200 bytes each."""
-LONGEST_PATH: Final = 200
-"""Longer paths are kept as a hash: they are never shown (`path_values`), and hostile ones would take much memory."""
+_LONGEST_PATH: Final = 200
+_LONGEST_TARGET: Final = 2_000
+"""Longer paths, or targets with queries, are kept as a hash, because hostile ones would take much memory. No output
+has them."""
 
 
 class PathTable:
     """Gives numbers to the paths of requests."""
 
-    def __init__(self, tree: PathTree, most: int = MOST_PATHS) -> None:
+    def __init__(self, tree: PathTree, most: int = MOST_PATHS, *, keeps_queries: bool = False) -> None:
         self.tree = tree
+        self.keeps_queries = keeps_queries
         self.numbers: dict[bytes, int] = {}
-        """The number of each path that has one of its own. Paths have no query. A key with NUL is a path's hash."""
+        """The number of each path that has one of its own. Paths have no query, unless the table keeps queries. A key
+        with NUL is the hash of a long path."""
         self._most = most
+        self._longest = _LONGEST_TARGET if keeps_queries else _LONGEST_PATH
         self._places: list[int] = []
         self._shared: dict[int, int] = {}
 
@@ -42,8 +49,8 @@ class PathTable:
 
     def number(self, target: bytes) -> int:
         """Return the number of the path of a request's target."""
-        path = path_of(target)
-        key = path if len(path) <= LONGEST_PATH else b"\0" + hashlib.blake2b(path, digest_size=16).digest()
+        path = kept_part(target, keeps_queries=self.keeps_queries)
+        key = path if len(path) <= self._longest else b"\0" + hashlib.blake2b(path, digest_size=16).digest()
         found = self.numbers.get(key)
         if found is not None:
             return found

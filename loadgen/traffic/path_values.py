@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,11 +14,13 @@ from numpy.typing import NDArray
 from loadgen.redact import Redactor
 from loadgen.traffic.path_segments import parameters_of
 
-__all__ = ["MOST_VALUES", "PathValues", "path_values"]
+__all__ = ["MOST_VALUES", "PathValues", "is_harmless", "path_values"]
 
 MOST_VALUES: Final = 10_000
 _NEVER: Final = ("{email", "{token")
 """Parameters whose values are personal or secret by their form."""
+_CARD: Final = re.compile(r"(?<!\d)[3-6]\d{12,18}(?!\d)")
+"""Numbers of cards begin with 3 to 6. Times in ms since 1970 begin with 1."""
 
 
 @dataclass(frozen=True)
@@ -64,8 +67,7 @@ def path_values(
             continue
         count = int(hits[number])
         text = path.decode("utf-8", "replace")
-        is_private = any(part.startswith(_NEVER) for part in wanted[index].split("/"))
-        if is_private or users[number] < least_users or not _is_plain(text) or redactor.text(text) != text:
+        if users[number] < least_users or not is_harmless(text, wanted[index], redactor):
             hidden[index].append(count)
         else:
             shown[index].append((text, count))
@@ -75,6 +77,21 @@ def path_values(
         rest = sorted([*hidden[index], *(count for _, count in rows[MOST_VALUES:])], reverse=True)
         found[template] = PathValues(tuple(rows[:MOST_VALUES]), tuple(rest[:MOST_VALUES]), len(rest), sum(rest))
     return found
+
+
+def is_harmless(path: str, template: str, redactor: Redactor) -> bool:
+    """Return whether a path can be sent again as it is, and nothing in it looks personal or secret."""
+    is_private = any(part.startswith(_NEVER) for part in template.split("/"))
+    return not is_private and _is_plain(path) and redactor.text(path) == path and not _has_card_number(path)
+
+
+def _has_card_number(text: str) -> bool:
+    """Return whether 13 to 19 digits in a row may be the number of a payment card, by Luhn's formula."""
+    for digits in _CARD.findall(text):
+        doubled = [int(digit) * (1 + at % 2) for at, digit in enumerate(reversed(digits))]
+        if sum(n - 9 * (n > 9) for n in doubled) % 10 == 0:
+            return True
+    return False
 
 
 def _is_plain(path: str) -> bool:

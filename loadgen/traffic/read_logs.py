@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import secrets
 from collections import Counter
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
@@ -19,22 +19,56 @@ from numpy.typing import NDArray
 
 from loadgen.errors import UsageError
 from loadgen.traffic.accounting import Accounting
+from loadgen.traffic.formats.log_format import FormatOptions
 from loadgen.traffic.inputs.find_inputs import find_inputs
-from loadgen.traffic.log_options import LogOptions
-from loadgen.traffic.model_counts import ModelCounts, count_model
-from loadgen.traffic.naming import Names, infer_parameters, names_within_budget
+from loadgen.traffic.model_counts import ModelCounts, ModelRules, count_model
+from loadgen.traffic.naming import NameRules, Names, infer_parameters, names_within_budget
 from loadgen.traffic.parallel.first_pass import FirstPass
-from loadgen.traffic.partitions import Partitions
+from loadgen.traffic.parse_options import ParseOptions
+from loadgen.traffic.partitions import MEMORY_BYTES, Partitions
 from loadgen.traffic.path_table import MOST_PATHS, PathTable
 from loadgen.traffic.path_tree import PathTree
-from loadgen.traffic.second_pass import NamesAndSessions, SessionFigures, SessionRule
+from loadgen.traffic.period import ALL_TIMES, Period
+from loadgen.traffic.second_pass import NamesAndSessions, SessionFigures, SessionRule, visits_of
 from loadgen.traffic.session_arrivals import MOST_MINUTES
+from loadgen.traffic.session_sample import SessionSampler
 from loadgen.units import format_count, quantity
 
-__all__ = ["LogOptions", "SessionFigures", "Traffic", "read_logs"]
+__all__ = ["LogOptions", "ReadRows", "SessionFigures", "Traffic", "read_logs"]
 
 _LEAST_USERS: Final = 50
 _LEAST_MINUTES: Final = 5
+
+
+@dataclass(frozen=True)
+class LogOptions:
+    """Options for reading logs. The defaults suit most logs."""
+
+    format: str = ""
+    """Name of the format of all files. Empty: each file's first 1,000 lines decide."""
+    formats: FormatOptions = field(default_factory=FormatOptions)
+    by_user: bool = False
+    """Whether the user field of the log, if it has a value, identifies the user, instead of address and user agent."""
+    timeout_s: float = 1_800.0
+    """A longer silence of a user ends a session."""
+    names: NameRules = field(default_factory=NameRules)
+    most_rejected: float = 0.01
+    """The largest share of rejected lines that is accepted."""
+    model: ModelRules | None = None
+    """With rules, a third pass over the rows counts the parts of a scenario."""
+    memory_bytes: int = MEMORY_BYTES
+    """The most bytes of packed rows that are kept in memory; above it, rows go to a temporary file."""
+    queries: bool = False
+    """Whether the table of paths keeps their queries, for a replay."""
+    period: Period = ALL_TIMES
+    """Requests that start at other times are excluded."""
+    jobs: int = 1
+    """The most processes that parse logs."""
+
+    @property
+    def parsing(self) -> ParseOptions:
+        """The options that decide how lines become rows."""
+        return ParseOptions(self.format, self.formats, self.by_user, self.queries, self.period)
 
 
 @dataclass(frozen=True)
@@ -99,11 +133,31 @@ class Traffic:
         return found
 
 
-def read_logs(logs: Iterable[str | Path], options: LogOptions | None = None, salt: bytes | None = None) -> Traffic:
+@dataclass(frozen=True)
+class ReadRows:
+    """The rows of logs, with their names: the input of a further pass. It is valid only during that pass."""
+
+    partitions: Partitions
+    paths: PathTable
+    templates: list[str]
+    """Sorted."""
+    template_of: NDArray[np.int64]
+    """Index of the template by number of the path."""
+    rule: SessionRule
+    traffic: Traffic
+
+
+def read_logs(
+    logs: Iterable[str | Path],
+    options: LogOptions | None = None,
+    salt: bytes | None = None,
+    further_pass: Callable[[ReadRows], None] | None = None,
+) -> Traffic:
     """Read logs and return their traffic.
 
     logs: files, folders, patterns, `-` for standard input, and addresses in S3: see `find_inputs`.
     salt: the key of the hashes of users. By default it is random and not kept.
+    further_pass: called with the rows before they are deleted, such as `replays.write_sessions`.
 
     Raises:
         UsageError: an input cannot be read, its format is unknown, no line was taken, or too many lines were rejected.
@@ -113,14 +167,17 @@ def read_logs(logs: Iterable[str | Path], options: LogOptions | None = None, sal
     inputs = find_inputs(map(str, logs), options.period)
     if not inputs:
         raise UsageError("no logs were given", hint="name files or folders with logs")
-    paths = PathTable(PathTree(options.names.pins))
+    paths_seen = PathTable(PathTree(options.names.pins), keeps_queries=options.queries)
     with Partitions(options.memory_bytes) as partitions:
-        first = FirstPass(paths, partitions)
-        first.read(inputs, options, salt or secrets.token_bytes(32))
+        first = FirstPass(paths_seen, partitions)
+        first.read(inputs, options.parsing, salt or secrets.token_bytes(32), options.jobs)
         assert first.accounting.adds_up
         _check(first.accounting, options)
         files = tuple(source.name for source in inputs)
-        return _traffic(files, first.mappings, first.accounting, paths, partitions, options)
+        found = _traffic(files, first.mappings, first.accounting, paths_seen, partitions, options)
+        if further_pass is not None:
+            further_pass(found)
+        return found.traffic
 
 
 def _check(accounting: Accounting, options: LogOptions) -> None:
@@ -156,7 +213,7 @@ def _traffic(
     paths: PathTable,
     partitions: Partitions,
     options: LogOptions,
-) -> Traffic:
+) -> ReadRows:
     """Make the second pass over the rows, and for a model the third."""
     path_counts = np.zeros(paths.size, np.int64)
     status_counts: Counter[int] = Counter()
@@ -175,12 +232,15 @@ def _traffic(
     infer_parameters(paths.tree, place_counts, options.names)
     templates, template_of = _templates(paths)
     rule = SessionRule(round(options.timeout_s * 1e6), first_us, last_us)
-    second = NamesAndSessions(template_of, len(templates), rule)
+    second, sampler = NamesAndSessions(len(templates), rule), SessionSampler()
     for rows in partitions:
-        second.add(rows)
+        visits = visits_of(rows, template_of, rule)
+        second.add(visits)
+        if options.model is not None:
+            sampler.add(visits)
     names = names_within_budget(templates, second.counts, second.users_of_names, options.names)
     sessions = second.figures(names)
-    return Traffic(
+    traffic = Traffic(
         files=files,
         mappings=mappings,
         accounting=accounting,
@@ -192,11 +252,23 @@ def _traffic(
         names=names,
         are_names_approximate=paths.tree.is_approximate,
         sessions=sessions,
-        model=count_model(partitions, paths, templates, template_of, names, sessions, rule, options.names)
-        if options.model
-        else None,
+        model=None
+        if options.model is None
+        else count_model(
+            partitions,
+            paths,
+            templates,
+            template_of,
+            names,
+            sessions,
+            sampler.sample(),
+            rule,
+            options.names,
+            options.model,
+        ),
         spooled_bytes=partitions.spooled_bytes,
     )
+    return ReadRows(partitions, paths, templates, template_of, rule, traffic)
 
 
 def _templates(paths: PathTable) -> tuple[list[str], NDArray[np.int64]]:

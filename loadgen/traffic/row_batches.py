@@ -12,7 +12,7 @@ import msgspec
 import numpy as np
 
 from loadgen.traffic.packed_rows import pack
-from loadgen.traffic.path_segments import path_of
+from loadgen.traffic.path_segments import kept_part
 from loadgen.traffic.rows import Rows
 
 __all__ = ["PARTITIONS", "BatchBuilder", "RowBatch"]
@@ -37,9 +37,10 @@ class RowBatch(msgspec.Struct, frozen=True, tag=True):
 
 
 class BatchBuilder:
-    """Collects the rows of one batch."""
+    """Collects the rows of one batch. keeps_queries: whether paths keep their queries."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, keeps_queries: bool = False) -> None:
+        self._keeps_queries = keeps_queries
         self._begin()
 
     def _begin(self) -> None:
@@ -54,7 +55,7 @@ class BatchBuilder:
 
     def number(self, target: bytes) -> int:
         """Return the number of the path of a request's target in this batch."""
-        path = path_of(target)
+        path = kept_part(target, keeps_queries=self._keeps_queries)
         found = self._numbers.get(path)
         if found is None:
             found = self._numbers[path] = len(self._numbers)

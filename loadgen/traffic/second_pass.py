@@ -39,6 +39,7 @@ class Visits:
     name: NDArray[np.int64]
     user: NDArray[np.uint64]
     start: NDArray[np.int64]
+    end: NDArray[np.int64]
     latest: NDArray[np.int64]
     """The latest end of the user's requests up to this row."""
     sessions: SessionCut
@@ -69,7 +70,7 @@ def visits_of(rows: Rows, template_of: NDArray[np.int64], rule: SessionRule) -> 
     is_cut: NDArray[np.bool_] = (start[sessions.first] - rule.first_us <= rule.timeout_us) | (
         rule.last_us - sessions.last_end <= rule.timeout_us
     )
-    return Visits(rows, name, user, start, latest, sessions, is_cut)
+    return Visits(rows, name, user, start, end, latest, sessions, is_cut)
 
 
 @dataclass(frozen=True)
@@ -103,8 +104,8 @@ class SessionFigures:
 class NamesAndSessions:
     """Collects names and sessions from the partitions. templates: their number."""
 
-    def __init__(self, template_of: NDArray[np.int64], templates: int, rule: SessionRule) -> None:
-        self._template_of, self._rule = template_of, rule
+    def __init__(self, templates: int, rule: SessionRule) -> None:
+        self._rule = rule
         size = templates * len(METHODS)
         self.counts = np.zeros(size, np.int64)
         self.users_of_names = np.zeros(size, np.int64)
@@ -115,9 +116,9 @@ class NamesAndSessions:
         self._lengths: list[NDArray[np.int64]] = []
         self._durations: list[NDArray[np.int64]] = []
 
-    def add(self, rows: Rows) -> None:
-        """Add the rows of a partition."""
-        visits, size = visits_of(rows, self._template_of, self._rule), len(self.counts)
+    def add(self, visits: Visits) -> None:
+        """Add a partition."""
+        size = len(self.counts)
         self.counts += np.bincount(visits.name, minlength=size)
         self._users += int(visits.user_index[-1]) + 1
         self.users_of_names += visits.users_of(visits.name, size)

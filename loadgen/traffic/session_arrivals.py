@@ -40,11 +40,16 @@ class SessionArrivals:
         return None if self.dispersion <= _POISSON else sqrt(self.dispersion)
 
 
-def session_arrivals(starts_us: NDArray[np.int64]) -> SessionArrivals:
-    """Return the arrivals of sessions. starts_us: at least one, sorted, µs since 1970."""
+def session_arrivals(starts_us: NDArray[np.int64], within_us: tuple[int, int] | None = None) -> SessionArrivals:
+    """Return the arrivals of sessions.
+
+    starts_us: at least one, sorted, µs since 1970. within_us: the first and the last start of any session; the bins
+    cover the time between. Default: those of `starts_us`.
+    """
     second = starts_us // 1_000_000
-    begin = int(second[0]) // BIN_S * BIN_S
-    counts = np.bincount((second - begin) // BIN_S)
+    first_s, last_s = (us // 1_000_000 for us in within_us or (int(starts_us[0]), int(starts_us[-1])))
+    begin = first_s // BIN_S * BIN_S
+    counts = np.bincount((second - begin) // BIN_S, minlength=(last_s - begin) // BIN_S + 1)
     span_s = len(counts) * BIN_S
     step_s = 1 if len(starts_us) / span_s >= _SLOW_PER_S else 10
     steps = np.bincount((second - begin) // step_s, minlength=span_s // step_s)

@@ -89,7 +89,8 @@ OTHERS = {
     "history control": "as gate",
     "ci annotate": "tests/deploy/test_ci_action.py", "ci comment": "a status", "completion": "a fixed script",
     "new": "the person's own words", "target": "its own address", "target llm": "its own address",
-    "llm": "as run; a scenario of its own options", "model": "a log of its own below",
+    "llm": "as run; a scenario of its own options", "model logs": "a log of its own below",
+    "model update": "names of traffic.json, through echo", "replay-log": "as model logs",
     "controller": "logs, tests/test_outside_text.py", "controller resume": "as controller",
     "fleet plan": "needs AWS", "fleet up": "needs AWS", "fleet ls": "needs AWS", "fleet down": "needs AWS",
     "fleet reap": "needs AWS", "fleet cost": "needs AWS",
@@ -192,6 +193,10 @@ def test_a_log_whose_requests_have_such_texts_is_shown_without_steering_the_term
     done = loadgen("model", str(tmp_path), "--least-users", "1", "--max-rejects", "50%")
     assert done.exit_code == 0, done.output
     assert "%1B%5B31m" in "".join(done.output.split()), "the name of the requests shows the text, in the form of an URL"
+    assert_plain(done.output)
+    replay = tmp_path / f"x{hostile.replace('/', '')}" / "replay.py"
+    done = loadgen("replay-log", str(tmp_path), "-o", str(replay), "--least-users", "1", "--max-rejects", "50%")
+    assert done.exit_code == 0, done.output
     assert_plain(done.output)
 
 

@@ -162,7 +162,7 @@ if __name__ == "__main__":
     from loadgen_controller import cli
 
     for _name in cli.COMMANDS:
-        import_module(f"loadgen_controller.commands.{_name}")
+        import_module(f"loadgen_controller.commands.{_name.replace('-', '_')}")
     gc.collect()
     gc.freeze()
     _become(_serve(sys.argv[1]))

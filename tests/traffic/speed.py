@@ -8,8 +8,7 @@ import sys
 import time
 from pathlib import Path
 
-from loadgen.traffic.log_options import LogOptions
-from loadgen.traffic.read_logs import read_logs
+from loadgen.traffic.read_logs import LogOptions, read_logs
 
 
 def _cpu_s() -> float:

@@ -16,14 +16,15 @@ import pytest
 
 from loadgen.errors import BugError, FleetError, UsageError
 from loadgen.traffic.inputs.log_input import LogInput
-from loadgen.traffic.log_options import LogOptions
+from loadgen.traffic.model_counts import ModelRules
 from loadgen.traffic.naming import NameRules
 from loadgen.traffic.parallel import first_pass, tasks
 from loadgen.traffic.parallel.worker_pool import WorkerPool
-from loadgen.traffic.read_logs import read_logs
+from loadgen.traffic.parse_options import ParseOptions
+from loadgen.traffic.read_logs import LogOptions, read_logs
 from tests.traffic.test_read_logs import line, summary
 
-ALL = LogOptions(names=NameRules(least_users=1, coverage=1.0), most_rejected=1.0, model=True)
+ALL = LogOptions(names=NameRules(least_users=1, coverage=1.0), most_rejected=1.0, model=ModelRules())
 
 
 @pytest.fixture
@@ -97,16 +98,16 @@ def test_a_worker_that_ends_is_an_error_with_a_sentence(
 
 def test_a_bug_in_a_worker_is_reported_as_one() -> None:
     impossible = LogInput("a\0b")
-    with WorkerPool(1, LogOptions(), b"1" * 32) as pool, pytest.raises(BugError, match="ValueError"):
+    with WorkerPool(1, ParseOptions(), b"1" * 32) as pool, pytest.raises(BugError, match="ValueError"):
         pool.run([(0, impossible)], lambda _: None, lambda *_: None)
 
 
 _ENDLESS = """
 import sys
 from pathlib import Path
-from loadgen.traffic.log_options import LogOptions
 from loadgen.traffic.parallel import first_pass
-from loadgen.traffic.read_logs import read_logs
+from loadgen.traffic.parse_options import ParseOptions
+from loadgen.traffic.read_logs import LogOptions, read_logs
 first_pass._LEAST_BYTES = 1
 print("begin", flush=True)
 read_logs([Path(name) for name in sys.argv[1:]], LogOptions(jobs=2))

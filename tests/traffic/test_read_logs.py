@@ -14,9 +14,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from loadgen.errors import UsageError
-from loadgen.traffic.log_options import LogOptions
+from loadgen.traffic.model_counts import ModelRules
 from loadgen.traffic.naming import NameRules
-from loadgen.traffic.read_logs import Traffic, read_logs
+from loadgen.traffic.read_logs import LogOptions, Traffic, read_logs
 from tests.support.examples import examples
 
 LOGS = Path(__file__).parents[1] / "data/logs"
@@ -63,7 +63,7 @@ def test_the_elastic_log_is_refused_times_between_requests() -> None:
 
 
 def test_a_model_without_some_paths_says_so() -> None:
-    traffic = read_logs([LOGS / "apache_logs_elastic.log.gz"], LogOptions(model=True))
+    traffic = read_logs([LOGS / "apache_logs_elastic.log.gz"], LogOptions(model=ModelRules()))
     assert traffic.model is not None
     assert not any("files of values" in text for text in traffic.limits)
 

@@ -8,13 +8,17 @@ from typing import Final
 import numpy as np
 
 from loadgen.report.report_parts import Table
+from loadgen.traffic.draft import Draft
+from loadgen.traffic.gap_bins import fitted
+from loadgen.traffic.model_counts import ModelCounts
 from loadgen.traffic.naming import OTHER
 from loadgen.traffic.read_logs import Traffic
 from loadgen.units import NS_PER_S, NS_PER_US, format_count, format_duration, format_share, quantity
 
-__all__ = ["content_table", "name_table"]
+__all__ = ["class_table", "content_table", "name_table"]
 
 _STATUSES: Final = 6
+_BUSIEST: Final = 2
 
 
 def content_table(traffic: Traffic, *, by_user: bool) -> Table:
@@ -76,6 +80,28 @@ def name_table(traffic: Traffic, top: int) -> Table:
         cells.append((OTHER, format_count(names.other_count), share, "", format_count(firsts[-1])))
     columns = ("name", "requests", "share", "users", "first of a session")
     return Table("", columns, tuple(cells))
+
+
+def class_table(counts: ModelCounts, draft: Draft) -> Table:
+    """Return the table of the kinds of sessions: what tells them apart. actions: mean. pause: the median."""
+    names, node_of = [*counts.states, OTHER], {node.of: node.name for node in draft.nodes}
+    sessions = sum(len(one.starts) for one in counts.classes)
+    cells = []
+    for graph, one in zip(draft.graphs, counts.classes, strict=True):
+        visits, pause = one.walks.visits, fitted(one.walks.gaps.sum((0, 1)))
+        actions = max(1, int(visits.sum()))
+        busiest = [int(at) for at in np.argsort(-visits, kind="stable")[:_BUSIEST] if visits[at]]
+        cells.append(
+            (
+                graph.name,
+                ", ".join(f"{node_of[names[at]]} {format_share(visits[at] / actions)}" for at in busiest),
+                format_share(len(one.starts) / sessions),
+                f"{actions / max(1, one.walks.sessions):.2f}",
+                "" if pause is None else format_duration(round(pause.median * NS_PER_S)),
+            )
+        )
+    columns = ("kind of sessions", "busiest nodes", "share", "actions", "pause")
+    return Table("", columns, tuple(cells), words=2)
 
 
 def _utc(us: int) -> str:

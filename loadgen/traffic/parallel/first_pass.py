@@ -14,10 +14,10 @@ from typing import Final
 from loadgen.traffic.accounting import Accounting
 from loadgen.traffic.inputs.log_input import LogInput
 from loadgen.traffic.intake import Intake
-from loadgen.traffic.log_options import LogOptions
 from loadgen.traffic.parallel.tasks import tasks_of, worth_of
 from loadgen.traffic.parallel.worker_pool import WorkerPool
 from loadgen.traffic.parse_input import InputParser, ParsedInput
+from loadgen.traffic.parse_options import ParseOptions
 from loadgen.traffic.partitions import Partitions
 from loadgen.traffic.path_table import PathTable
 from loadgen.traffic.row_batches import RowBatch
@@ -43,8 +43,8 @@ class FirstPass:
         self._lines: dict[str, int] = {}
         self._ahead: dict[int, ParsedInput] = {}
 
-    def read(self, inputs: Iterable[LogInput], options: LogOptions, salt: bytes) -> None:
-        """Parse all inputs.
+    def read(self, inputs: Iterable[LogInput], options: ParseOptions, salt: bytes, jobs: int) -> None:
+        """Parse all inputs, with at most this number of processes.
 
         Raises:
             UsageError: an input cannot be read, or its format is unknown.
@@ -52,7 +52,7 @@ class FirstPass:
             BugError: a process of the parsing ended.
         """
         sources = list(inputs)
-        jobs = min(options.jobs, sum(map(worth_of, sources)) // _LEAST_BYTES)
+        jobs = min(jobs, sum(map(worth_of, sources)) // _LEAST_BYTES)
         tasks = tasks_of(sources) if jobs > 1 else sources
         # Only this process can read its own standard input and pipes.
         here = [number for number, task in enumerate(tasks) if jobs < 2 or task.kind == "stream"]
@@ -60,7 +60,7 @@ class FirstPass:
         self._next = 0
         self._tasks = tasks
         if here:
-            intake = Intake(self._take_batch, salt, by_user=options.by_user, period=options.period)
+            intake = Intake(self._take_batch, salt, options)
             parser = InputParser(intake, options)
             for number in here:
                 self._take_result(number, parser.parse(tasks[number]))

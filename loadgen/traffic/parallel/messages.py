@@ -13,8 +13,8 @@ from typing import Any, Final, get_origin
 import msgspec
 
 from loadgen.traffic.inputs.log_input import LogInput
-from loadgen.traffic.log_options import LogOptions
 from loadgen.traffic.parse_input import ParsedInput
+from loadgen.traffic.parse_options import ParseOptions
 from loadgen.traffic.row_batches import RowBatch
 
 __all__ = [
@@ -38,7 +38,7 @@ _MOST_BYTES: Final = 1 << 30
 class Begin(msgspec.Struct, frozen=True, tag=True):
     """The first message to a worker. salt: the key of the hashes of users, which only pipes transport."""
 
-    options: LogOptions
+    options: ParseOptions
     salt: bytes
 
 

@@ -40,9 +40,8 @@ def main() -> None:
 
 
 def _work(begin: Begin) -> None:
-    options = begin.options
-    intake = Intake(_send, begin.salt, by_user=options.by_user, period=options.period)
-    parser = InputParser(intake, options)
+    intake = Intake(_send, begin.salt, begin.options)
+    parser = InputParser(intake, begin.options)
     while (message := read_frame(sys.stdin.buffer.read)) is not None:
         order = parse_of(message)
         try:

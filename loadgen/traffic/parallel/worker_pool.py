@@ -17,7 +17,6 @@ from typing import Final, Self
 
 from loadgen.errors import BugError, FleetError, LoadgenError, UsageError
 from loadgen.traffic.inputs.log_input import LogInput
-from loadgen.traffic.log_options import LogOptions
 from loadgen.traffic.parallel.messages import (
     Begin,
     Done,
@@ -30,6 +29,7 @@ from loadgen.traffic.parallel.messages import (
     read_frame,
 )
 from loadgen.traffic.parse_input import ParsedInput
+from loadgen.traffic.parse_options import ParseOptions
 from loadgen.traffic.row_batches import RowBatch
 
 __all__ = ["WorkerPool"]
@@ -61,7 +61,7 @@ class _Worker:
 class WorkerPool:
     """Processes that parse logs. Use it in a `with` block, which ends them."""
 
-    def __init__(self, size: int, options: LogOptions, salt: bytes) -> None:
+    def __init__(self, size: int, options: ParseOptions, salt: bytes) -> None:
         self._workers: list[_Worker] = []
         self._begin = Begin(options, salt)
         self._size = size

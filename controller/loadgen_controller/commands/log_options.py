@@ -1,0 +1,200 @@
+"""Options of commands that read access logs, and the values that they make."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from loadgen.traffic.formats.detect import FORMATS, check_format
+from loadgen.traffic.formats.json_lines import FIELDS, wrong_mapping
+from loadgen.traffic.formats.log_format import UNITS, FormatOptions, Stamp
+from loadgen.traffic.naming import NameRules
+from loadgen.traffic.parallel.first_pass import cores
+from loadgen.traffic.period import ALL_TIMES, Period
+from loadgen.traffic.read_logs import LogOptions, Traffic
+from loadgen.units import NS_PER_S, parse_duration, parse_ratio, quantity
+from loadgen_controller.collect_option_errors import CollectedErrors
+from loadgen_controller.console_output import echo_warning
+
+__all__ = [
+    "ByUserOption",
+    "DayOption",
+    "FieldOption",
+    "FormatOption",
+    "FromOption",
+    "JobsOption",
+    "LeastUsersOption",
+    "LogsArgument",
+    "MaxRejectsOption",
+    "NameOption",
+    "SessionTimeoutOption",
+    "StampOption",
+    "TimeAfterOption",
+    "ToOption",
+    "command_text",
+    "log_options",
+    "warn_of_gaps",
+]
+
+_NAMED_LOGS = 3
+
+LogsArgument = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="LOG...",
+        help="Access logs, plain or packed with gzip or zstd: files, folders, patterns such as 'logs/**/*.gz', "
+        "s3://bucket/prefix, or - for standard input.",
+    ),
+]
+DayOption = Annotated[
+    str, typer.Option("--day", metavar="DATE", help="Read only requests that start on this day (UTC): 2026-11-20.")
+]
+FromOption = Annotated[
+    str,
+    typer.Option("--from", metavar="TIME", help="Read only requests that start at this time (UTC) or later."),
+]
+ToOption = Annotated[
+    str,
+    typer.Option(
+        "--to", metavar="TIME", help="Read only requests that start before this time (UTC); a date includes its day."
+    ),
+]
+JobsOption = Annotated[
+    int, typer.Option("--jobs", metavar="N", min=0, help="Parse with at most N processes. Default: one for each core.")
+]
+FormatOption = Annotated[
+    str,
+    typer.Option(
+        "--format",
+        metavar="NAME",
+        help=f"Format of all files: {', '.join(sorted(FORMATS))}. Default: the first lines of each file decide.",
+    ),
+]
+StampOption = Annotated[
+    str,
+    typer.Option(
+        metavar="WHEN",
+        help="Format combined: write end if a line has the time of a request's end (nginx), not start (Apache).",
+    ),
+]
+TimeAfterOption = Annotated[
+    str,
+    typer.Option(
+        metavar="UNIT",
+        help="Format combined: each line has a duration after the user agent, in this unit: s, ms, us or ns.",
+    ),
+]
+FieldOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--field",
+        metavar="FIELD=MEMBER",
+        help="Format json: read a field from this member, such as took=duration_ms:ms. Repeatable. "
+        f"Fields: {', '.join(FIELDS)}.",
+    ),
+]
+ByUserOption = Annotated[
+    bool,
+    typer.Option(
+        "--by-user",
+        help="Identify a user by the user field of the log, if it has a value, not by address and user agent.",
+    ),
+]
+SessionTimeoutOption = Annotated[
+    str, typer.Option(metavar="TIME", help="A session ends when its user sends nothing for longer than this.")
+]
+NameOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="TEMPLATE", help="Name requests with this template of a path, such as /products/{sku}. Repeatable."
+    ),
+]
+LeastUsersOption = Annotated[
+    int,
+    typer.Option(
+        metavar="N",
+        min=1,
+        help="Do not show paths and values that fewer users sent: they may contain personal data.",
+    ),
+]
+MaxRejectsOption = Annotated[
+    str, typer.Option(metavar="SHARE", help="Fail if a larger share of the lines is rejected.")
+]
+
+
+def log_options(
+    errors: CollectedErrors,
+    *,
+    log_format: str,
+    stamp: str,
+    time_after: str,
+    fields: Sequence[str],
+    by_user: bool,
+    session_timeout: str,
+    templates: Sequence[str],
+    least_users: int,
+    max_rejects: str,
+    day: str,
+    begin: str,
+    end: str,
+    jobs: int,
+) -> LogOptions:
+    """Return how logs are read. Wrong values are added to `errors`; the result is then not to be used."""
+    errors.catch(lambda: check_format(log_format))
+    pairs = [(field, member) for field, _, member in (text.partition("=") for text in fields)]
+    for field, member in pairs:
+        if wrong := wrong_mapping(field, member):
+            errors.add(f"--field: {wrong[0]}", wrong[1])
+    if stamp not in ("start", "end"):
+        errors.add(f'--stamp: invalid value "{stamp}"', "write start or end")
+    if time_after and time_after not in UNITS:
+        errors.add(f'--time-after: invalid unit "{time_after}"', f"write one of: {', '.join(UNITS)}")
+    for template in templates:
+        if not template.startswith("/"):
+            errors.add(f'--name: invalid template "{template}"', "write a path such as /products/{sku}")
+    timeout_ns = errors.parse("--session-timeout", session_timeout, parse_duration)
+    share = errors.parse("--max-rejects", max_rejects, _share)
+    when: Stamp = "end" if stamp == "end" else "start"
+    return LogOptions(
+        format=log_format,
+        formats=FormatOptions(stamp=when, time_after=time_after, mapping=tuple(pairs)),
+        by_user=by_user,
+        timeout_s=(timeout_ns or 0) / NS_PER_S,
+        names=NameRules(pins=tuple(templates), least_users=least_users),
+        most_rejected=share or 0.0,
+        period=_period(errors, day, begin, end),
+        jobs=jobs or cores(),
+    )
+
+
+def _period(errors: CollectedErrors, day: str, begin: str, end: str) -> Period:
+    if day and (begin or end):
+        errors.add("--day excludes --from and --to", "leave out --day, or write only --day")
+    option = "--day" if day else " ".join([*(["--from"] if begin else []), *(["--to"] if end else [])])
+    return errors.parse(option, "", lambda _: Period.of(day or begin, day or end)) or ALL_TIMES
+
+
+def command_text(name: str, logs: Sequence[str], output: Path) -> str:
+    """Return the command for the docstring of a scenario, without folders, and with the first logs only."""
+    files = " ".join(Path(log).name for log in logs[:_NAMED_LOGS]) + (" ..." if len(logs) > _NAMED_LOGS else "")
+    return f"loadgen {name} {files} -o {output.name}"
+
+
+def warn_of_gaps(traffic: Traffic) -> None:
+    """Warn of inputs that could not be read to the end."""
+    if gaps := sorted(traffic.accounting.gaps):
+        echo_warning(
+            f"the traffic is incomplete: {quantity(len(gaps), 'object')} could not be read to the end. The first one: "
+            f"{gaps[0].reason}",
+            "read the logs again when S3 sends all of them",
+        )
+
+
+def _share(text: str) -> float:
+    try:
+        return parse_ratio(text)
+    except ValueError as wrong:
+        raise ValueError(f"{str(wrong).partition(';')[0]}; write 5%") from None
