@@ -27,7 +27,9 @@ _USER_BITS: Final = ~_PATH_BITS
 
 
 def periodic_users(rows: Rows) -> NDArray[np.uint64]:
-    """Return the users that send only health checks, sorted. The rows are of a partition, in any order.
+    """Return the users that send only health checks, sorted.
+
+    rows: of a partition, in any order.
 
     A user sends only health checks if it requests each of its paths at least 20 times, at equal intervals. Their
     standard deviation is below 10 % of their mean; the longest 2 % of them, and at least one, are left out.
