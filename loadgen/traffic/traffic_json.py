@@ -35,6 +35,10 @@ def traffic_json(traffic: Traffic, arrivals: SessionArrivals | None, draft: Draf
         "format": FORMAT,
         "inputs": list(traffic.files),
         "accounting": traffic.accounting.as_json(),
+        "statuses": [
+            {"name": name, "codes": {str(status): int(count) for status, count in enumerate(row) if count}}
+            for name, row in zip(counts.states, counts.walks.statuses, strict=False)
+        ],
         "names": [{"raw": name.name, "name": name.name, "count": name.count} for name in traffic.names.kept],
         "sessions": {
             "count": traffic.sessions.count,
