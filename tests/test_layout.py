@@ -40,6 +40,7 @@ IMPORTERS = {
         "loadgen/wire/codec.py",
     },
     "pyarrow": {"loadgen/parquet.py"},
+    "yaml": {"loadgen/traffic/coverage/yaml_file.py"},
     "scipy": {"loadgen/analysis/"},
     "statsmodels": {"loadgen/analysis/season.py"},
     "boto3": {"loadgen/aws/account/boto_clients.py"},

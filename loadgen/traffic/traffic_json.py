@@ -33,6 +33,10 @@ def traffic_json(
         "inputs": list(traffic.files),
         "accounting": traffic.accounting.as_json(),
         "exclusions": traffic.exclusions.as_json(),
+        "statuses": [
+            {"name": name, "codes": {str(status): int(count) for status, count in enumerate(row) if count}}
+            for name, row in zip(counts.states, counts.requests.statuses, strict=False)
+        ],
         "names": [{"raw": name.name, "name": name.name, "count": name.count} for name in traffic.names.kept],
         "states": list(counts.states),
         "nodes": {node.name: node.of for node in draft.nodes},
