@@ -44,6 +44,7 @@ from loadgen_controller.commands.log_options import (
 )
 from loadgen_controller.console_output import echo, echo_warning
 from loadgen_controller.screen.fidelity_table import print_verdict
+from loadgen_controller.screen.model_steps import step_lines
 from loadgen_controller.screen.terminal_report import Output, print_table
 from loadgen_controller.screen.traffic_tables import class_table, content_table, name_table
 
@@ -187,6 +188,9 @@ def _write(
     draft = draft_of(traffic, arrivals, target=target, command=command_text("model", logs, output))
     draft = replace(draft, session_header=session_header)
     assert traffic.model is not None
+    echo("")
+    for line in step_lines(traffic, draft, arrivals):
+        echo(line)
     echo("")
     print_table(Output(), class_table(traffic.model, draft))
     fidelity = fidelity_of(traffic, draft, options)
