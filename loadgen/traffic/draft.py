@@ -140,6 +140,8 @@ class Draft:
     target: str
     nodes: tuple[DraftNode, ...]
     graphs: tuple[DraftGraph, ...]
+    again: tuple[tuple[str, str], ...] = ()
+    """Further nodes that do the same as another: name and name of the other."""
     session_header: str = "User-Agent"
     """The request header whose value is different for each session."""
     choices: tuple[ChoiceFile, ...] = ()

@@ -18,10 +18,12 @@ class ModelRules:
     """How a model is made.
 
     classes: the most kinds of sessions. has_actions: whether requests that follow a page by themselves belong to it.
+    has_splits: whether a state is split where what follows depends on what was before.
     """
 
     classes: int = 6
     has_actions: bool = True
+    has_splits: bool = True
 
 
 @dataclass(frozen=True)

@@ -59,6 +59,8 @@ class ModelCounts:
     values: dict[str, PathValues]
     """Values of the parameters, by template."""
     are_paths_complete: bool
+    has_splits: bool
+    """Whether a state may be split by what was before."""
     other_paths: tuple[tuple[str, int], ...]
     """Paths, with requests, of kept names that are not states. Only paths with GET that may be shown."""
 
@@ -132,6 +134,7 @@ def count_model(
         are_sessions_whole=are_whole,
         values=values,
         are_paths_complete=paths.is_complete,
+        has_splits=rules.has_splits,
         other_paths=others,
     )
 

@@ -40,6 +40,7 @@ def traffic_json(
         "names": [{"raw": name.name, "name": name.name, "count": name.count} for name in traffic.names.kept],
         "states": list(counts.states),
         "nodes": {node.name: node.of for node in draft.nodes},
+        "again": dict(draft.again),
         "choices": {one.variable: one.of for one in draft.choices},
         "files": {file.path: content_hash(csv_text(file)) for file in draft.data_files},
         "options": options_json(options),

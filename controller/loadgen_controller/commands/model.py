@@ -131,6 +131,10 @@ def main(
         bool,
         typer.Option("--flat", help="Make each request a step of its own, even one that follows a page by itself."),
     ] = False,
+    first_order: Annotated[
+        bool,
+        typer.Option("--first-order", help="Let each step depend on the step before only; no node is split."),
+    ] = False,
 ) -> ExitCode:
     """Read access logs and show their contents: lines, time span, statuses, sessions, names of requests.
 
@@ -171,7 +175,7 @@ def main(
     options = replace(
         options,
         names=replace(options.names, most_names=max_names),
-        model=None if output is None else ModelRules(classes, has_actions=not flat),
+        model=None if output is None else ModelRules(classes, has_actions=not flat, has_splits=not first_order),
     )
     traffic = read_logs(logs, options)
     _print(traffic, options, top)

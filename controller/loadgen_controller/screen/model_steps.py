@@ -26,6 +26,7 @@ def step_lines(traffic: Traffic, draft: Draft, arrivals: Sequence[SessionArrival
         "sessions": _sessions(traffic, counts),
         "actions": _actions(counts),
         "kinds": f"{len(counts.classes)}, by what follows what and how fast",
+        "splits": _splits(draft),
         "pauses": _pauses(draft),
         "starts": _starts(traffic, arrivals),
         "values": _values(counts),
@@ -59,6 +60,12 @@ def _actions(counts: ModelCounts) -> str:
     requests, actions = int(counts.requests.requests.sum()), int(counts.requests.actions.sum())
     within = format_duration(QUICK_US * NS_PER_US)
     return f"{format_count(requests - actions)} requests follow another within {within}, and belong to it"
+
+
+def _splits(draft: Draft) -> str:
+    if not draft.again:
+        return "no node is split by what was before it"
+    return f"{quantity(len(draft.again), 'node')} by what was before: {', '.join(name for name, _ in draft.again)}"
 
 
 def _pauses(draft: Draft) -> str:
