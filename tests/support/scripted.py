@@ -224,9 +224,7 @@ async def client_of(
     meter.begin("journey", warmup=False, pool_limited=False)
     if pool is None:
         pool = ConnectionPool(network or TcpNetwork(), tls, limit_bytes=limit_bytes, has_phases=has_phases)
-    client = kind(
-        meter, pool, url, timeouts or Timeouts(), tags=tags, tracer=tracer, forward=forward, retries=retries
-    )
+    client = kind(meter, pool, url, timeouts or Timeouts(), tags=tags, tracer=tracer, forward=forward, retries=retries)
     try:
         yield client
     finally:
