@@ -26,7 +26,7 @@ from loadgen.engine.recording.recorder import Recorder
 from loadgen.engine.recording.tagging import GivenTags
 from loadgen.measure.deltas.custom import CustomStats
 
-__all__ = ["ANSWERED", "NOT_MODIFIED", "CachingHttpClient"]
+__all__ = ["ANSWERED", "NOT_MODIFIED", "CachingHttpClient", "answered_without_request"]
 
 ANSWERED: Final = "cache: answered without a request"
 NOT_MODIFIED: Final = "cache: not modified (304)"
@@ -127,16 +127,26 @@ def _goes_through(route: Route, data: bytes, stream: object) -> bool:
     return route.method == "GET" and stream is None and data.endswith(b"\r\n\r\n") and may_use_cache(data)
 
 
-class _Count:
-    """A counter of one worker, sent with the deltas of its recorder."""
+def answered_without_request(recorder: Recorder) -> int:
+    """Return how many requests of this recorder's users their caches have answered so far."""
+    found = _counts.get(recorder)
+    return 0 if found is None else found.answered.total
 
-    __slots__ = ("_n", "_name")
+
+class _Count:
+    """A counter of one worker, sent with the deltas of its recorder.
+
+    total: of the whole run; `take` does not reset it.
+    """
+
+    __slots__ = ("_n", "_name", "total")
 
     def __init__(self, name: str) -> None:
-        self._name, self._n = name, 0
+        self._name, self._n, self.total = name, 0, 0
 
     def add(self) -> None:
         self._n += 1
+        self.total += 1
 
     def take(self) -> CustomStats | None:
         """Return the count since the last call; None if it is 0."""
