@@ -3,7 +3,8 @@
 The tree of paths merges values into places such as `/products/{id}`. This table keeps the paths themselves, in memory
 only: the first `MOST_PATHS` different ones. All further paths of a place share a number without a text.
 
-For a replay, the table can keep targets, which are paths with their queries. Then each target has a number of its own.
+For a replay, the table can keep targets, which are paths with their queries. Then each target has a number of its own,
+until half of the table is full. Further targets have the number of their path, so that queries cannot crowd out paths.
 """
 
 from __future__ import annotations
@@ -33,23 +34,25 @@ class PathTable:
         self._most = most
         self._places: list[int] = []
         self._shared: dict[int, int] = {}
+        self._lost_queries = False
 
     @property
     def is_complete(self) -> bool:
-        """Whether every path has a number of its own. If not, which ones have depends on the order of the lines."""
-        return not self._shared
+        """Whether every path, and every query that is kept, has a number of its own.
+
+        If not, which ones have depends on the order of the lines.
+        """
+        return not self._shared and not self._lost_queries
 
     def number(self, target: bytes) -> int:
         """Return the number of the path of a request's target."""
         path = path_of(target)
-        place_path = path
-        if self.keeps_queries:
-            query = target.partition(b"#")[0].partition(b"?")[2]
-            path = path + b"?" + query if query else path
+        if self.keeps_queries and (query := target.partition(b"#")[0].partition(b"?")[2]):
+            return self._number_of_query(path, path + b"?" + query)
         found = self.numbers.get(path)
         if found is not None:
             return found
-        place = self.tree.number(place_path)
+        place = self.tree.number(path)
         if len(self.numbers) < self._most:
             found = self.numbers[path] = len(self._places)
             self._places.append(place)
@@ -58,6 +61,16 @@ class PathTable:
         else:
             found = self._shared[place] = len(self._places)
             self._places.append(place)
+        return found
+
+    def _number_of_query(self, path: bytes, target: bytes) -> int:
+        found = self.numbers.get(target)
+        if found is None:
+            if len(self.numbers) >= self._most // 2:
+                self._lost_queries = True
+                return self.number(path)
+            found = self.numbers[target] = len(self._places)
+            self._places.append(self.tree.number(path))
         return found
 
     @property
