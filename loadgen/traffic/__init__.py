@@ -16,4 +16,5 @@ The modules, in the order in which data pass through them:
     draft_of_logs, draft    the scenario that these figures make, in a form that other readers make, too
     write_scenario, scenario_files, traffic_json    the files of a scenario
     replays      scenarios that send the sessions of logs again
+    coverage     which requests of the traffic the scenarios send
 """

@@ -27,6 +27,8 @@ from loadgen.dsl.plans.plan_loads import lane_of
 from loadgen.engine.load.schedule import due_times
 from loadgen.engine.load.share import Share
 from loadgen.traffic.log_options import LogOptions
+from loadgen.traffic.path_table import PathTable
+from loadgen.traffic.path_tree import PathTree
 from loadgen.traffic.replays import write_replay as writing
 from loadgen.traffic.replays.played_sessions import played
 from loadgen.traffic.replays.session_lines import MOST_CALLS, Recorded, seconds_text
@@ -436,6 +438,19 @@ def test_planted_secrets_are_in_none_of_the_files(tmp_path: Path, options: tuple
     assert not [
         text for text in ("4111111111111111", "@shop", "%40shop", "jane", "agent-", "10.0.", jwt[:20]) if text in texts
     ]
+
+
+def test_queries_that_do_not_fit_into_the_table_are_lost_and_paths_are_kept() -> None:
+    table = PathTable(PathTree(), most=6, keeps_queries=True)
+
+    numbers = [table.number(b"/search?q=%d" % n) for n in range(5)] + [table.number(b"/p/%d" % n) for n in range(2)]
+
+    assert numbers == [0, 1, 2, 3, 3, 4, 5]
+    assert set(table.numbers) == {b"/search?q=0", b"/search?q=1", b"/search?q=2", b"/search", b"/p/0", b"/p/1"}
+    assert not table.is_complete
+    places = table.places()
+    assert len({int(place) for place in places[:4]}) == 1
+    assert table.number(b"/p/2#x") == table.number(b"/p/3") == 6
 
 
 # -- errors -----------------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from loadgen.traffic.exclusions import KINDS
+from loadgen.traffic.path_table import MOST_PATHS
 from loadgen.traffic.replays.id_files import read_ids
 from loadgen.traffic.replays.played_sessions import MOST_SCALE
 from loadgen.traffic.replays.session_lines import Timing
@@ -163,6 +164,11 @@ def _ids(errors: CollectedErrors, pairs: list[str]) -> dict[str, tuple[str, ...]
 def _warn(replay: Replay, chosen: ReplayOptions) -> None:
     for text in replay.traffic.limits:
         echo_warning(text)
+    if not replay.are_paths_complete:
+        echo_warning(
+            f"the log has more than {MOST_PATHS:,} different paths and queries, so values of some of them are lost",
+            "use a shorter log, or leave out --queries",
+        )
     if replay.writes:
         echo_warning(
             f"the replay sends {', '.join(replay.writes)} to the target: they change its data",

@@ -43,7 +43,10 @@ class Endpoint:
 
 
 def endpoint_of_name(name: str, method: str = "GET") -> Endpoint | None:
-    """Return the endpoint of a name such as `GET /cart` or `/cart`; None for other names. method: if there is none."""
+    """Return the endpoint of a name such as `GET /cart` or `/cart`; None for other names.
+
+    method: of a name without one.
+    """
     found = _NAME.fullmatch(name)
     return None if found is None else Endpoint((found[1] or method).upper(), found[2].partition("?")[0])
 

@@ -80,7 +80,7 @@ class Coverage:
     unreadable: tuple[SourceCall, ...]
     """Requests whose endpoint cannot be known from the source."""
     unnamed: int
-    """Requests of the traffic without a name of their own. They are in no share."""
+    """Requests of the traffic without a name of their own, which are in no share."""
     left_out: tuple[str, ...]
     """Paths of the document that could not be read, with reasons."""
 

@@ -3,6 +3,8 @@
 A request is a call of `user.http` or `user.to(...)`, in any function of the files. Its endpoint follows from its URL: a
 text, an f-string, texts joined by `+`, a constant, a name in a loop over texts, or `user.draw(...)` of `choices` with
 whole paths. Otherwise it follows from its `name=`, if that is a path. All other calls are listed with their places.
+
+Why the source, and not a run: docs/decisions/103-coverage-from-source-and-rows.md.
 """
 
 from __future__ import annotations

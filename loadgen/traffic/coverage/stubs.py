@@ -1,4 +1,4 @@
-"""Python for an endpoint that no scenario sends: a node that loads, with what is left to do as comments."""
+"""Python for an endpoint that no scenario sends: a journey that loads, with a TODO for each missing part."""
 
 from __future__ import annotations
 

@@ -82,6 +82,8 @@ class Replay:
     """Requests of the log with a query, among those that are sent."""
     replaced: Replaced
     has_durations: bool
+    are_paths_complete: bool
+    """Whether the values of all paths and queries were kept; if not, ranks stand for those that were lost."""
     drain_s: int
     file: str
 
@@ -96,6 +98,7 @@ class _Pass:
         self.writes: Counter[str] = Counter()
         self.with_query = 0
         self.has_durations = False
+        self.are_paths_complete = True
         self.sessions = self.continued = 0
         self.replaced: Replaced | None = None
 
@@ -103,6 +106,7 @@ class _Pass:
         return method in _READS or (self._options.writes and method not in _NEVER)
 
     def __call__(self, read: ReadRows) -> None:
+        self.are_paths_complete = read.paths.is_complete
         counts = TargetCounts(read)
         for rows in read.partitions:
             self._count(rows)
@@ -201,6 +205,7 @@ def _written(spool: SessionSpool, traffic: Traffic, further: _Pass, options: Rep
         with_query=further.with_query,
         replaced=further.replaced,
         has_durations=further.has_durations,
+        are_paths_complete=further.are_paths_complete,
         drain_s=ceil((end_us - last_us) / 1e6 / options.speed) + _LEAST_DRAIN_S,
         file=_small(path),
     )
