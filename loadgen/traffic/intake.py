@@ -50,9 +50,7 @@ class Intake:
         parse, requests, users, by_user = reader.parse, self._requests, self._users, self._options.by_user
         begin_us, end_us = self._options.period.begin_us, self._options.period.end_us
         add = packed.append
-        number = first_line - 1
-        for line in block.lines:
-            number += 1
+        for number, line in enumerate(block.lines, first_line):
             try:
                 if not line or line[0] == 35:
                     self.accounting.directives += 1
