@@ -68,9 +68,7 @@ class Intake:
         excluded = self.accounting.excluded
         format_flags = list(FORMATS).index(reader.name) << FORMAT_SHIFT
         add = packed.append
-        number = first_line - 1
-        for line in block.lines:
-            number += 1
+        for number, line in enumerate(block.lines, first_line):
             try:
                 if not line or line[0] == 35:
                     self.accounting.directives += 1

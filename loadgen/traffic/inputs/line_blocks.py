@@ -59,16 +59,17 @@ def _blocks(pieces: Iterator[bytes], *, may_have_bom: bool) -> Iterator[Block]:
                 continue
             piece = piece[end + 1 :]
             is_skipping = False
-        text = rest + piece
-        is_odd = b"\0" in text
-        lines = text.split(b"\n")
+        is_odd = b"\0" in piece or b"\0" in rest
+        has_returns = b"\r" in piece or b"\r" in rest
+        lines = piece.split(b"\n")
+        lines[0] = rest + lines[0]
         rest = lines.pop()
         if len(rest) > MOST_LINE_BYTES:
             # The beginning is enough to reject the line; the rest of it is read and dropped.
             lines.append(rest[: MOST_LINE_BYTES + 1])
             rest = b""
             is_skipping = True
-        if b"\r" in text:
+        if has_returns:
             lines = [line.removesuffix(b"\r") for line in lines]
         if lines:
             yield Block(lines, is_odd or max(map(len, lines)) > MOST_LINE_BYTES)
