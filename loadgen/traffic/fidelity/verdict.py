@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
-__all__ = ["BY_CHANCE", "PROPERTIES", "Property", "Row", "Verdict", "judged"]
+__all__ = ["BY_CHANCE", "PROPERTIES", "Property", "Row", "Verdict", "all_unmeasured", "judged", "verdict_of"]
 
 BY_CHANCE: Final = 1.25
 """A distance may be this multiple of the floor."""
@@ -134,10 +134,16 @@ def judged(
     return Row(name, distance, floor, limit, distance <= limit, halves=halves, parts=parts or {})
 
 
-def in_order(rows: Iterable[Row]) -> tuple[Row, ...]:
-    """Return the rows in the order of `PROPERTIES`."""
+def verdict_of(rows: Iterable[Row], not_measurable: Mapping[str, str]) -> Verdict:
+    """Return the verdict on rows in any order. not_measurable: by property, why it cannot be measured."""
     order = list(PROPERTIES)
-    return tuple(sorted(rows, key=lambda row: order.index(row.property)))
+    found = (Row(row.property, None, why=why) if (why := not_measurable.get(row.property)) else row for row in rows)
+    return Verdict(tuple(sorted(found, key=lambda row: order.index(row.property))))
+
+
+def all_unmeasured() -> list[Row]:
+    """Return a row for each property, without a distance."""
+    return [Row(name, None) for name in PROPERTIES]
 
 
 def _reason(row: Row) -> str:
