@@ -44,7 +44,8 @@ class Reference:
     states: the names by state; the last one is for all other requests.
     floors: of the properties of sessions, for two samples as large as `summary`. time_floors: of those of times.
     times: None if the log cannot show when sessions start; `no_times` is the reason.
-    begin_s, span_s: when the log begins (s since 1970), and how long it is.
+    begin_s, span_s: when the log begins (s since 1970), and how long it is. first_us: when its first session starts,
+    after its beginning.
     not_measurable: by property, why the log does not show it or the model cannot have it.
     took_us: by state, the median duration of a request; 0 if the log has no durations.
     whole_seconds: whether the log's stamps have no fractions.
@@ -59,6 +60,7 @@ class Reference:
     not_measurable: Mapping[str, str]
     begin_s: int
     span_s: int
+    first_us: int
     took_us: NDArray[np.int64]
     whole_seconds: bool
 
@@ -80,6 +82,7 @@ class Reference:
             "not_measurable": dict(self.not_measurable),
             "begin_s": self.begin_s,
             "span_s": self.span_s,
+            "first_us": self.first_us,
             "took_us": dict(zip(self.states, self.took_us.tolist(), strict=True)),
             "whole_seconds": self.whole_seconds,
         }
@@ -112,6 +115,7 @@ def reference_of(
         not_measurable=not_measurable or {},
         begin_s=times.begin_s,
         span_s=times.span_s,
+        first_us=int(times.starts[0]),
         took_us=median_durations(sample),
         whole_seconds=whole_seconds,
     )
@@ -148,6 +152,7 @@ def _read(found: Mapping[str, Any]) -> Reference:
         not_measurable={str(name): str(why) for name, why in found["not_measurable"].items()},
         begin_s=int(found["begin_s"]),
         span_s=int(found["span_s"]),
+        first_us=int(found["first_us"]),
         took_us=np.array([int(found["took_us"][name]) for name in states], np.int64),
         whole_seconds=bool(found["whole_seconds"]),
     )
