@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from loadgen.dsl.loading.loader import load, split_plan
-from loadgen.dsl.plans.plan_loads import DrivenLoad
 from loadgen.errors import ExitCode, UsageError
+from loadgen.report.run_as_dataframes import open_run
 from loadgen.traffic.fidelity.of_log import checked_log, options_of_test
 from loadgen.traffic.fidelity.of_plan import checked_plan
-from loadgen.traffic.fidelity.reference import Reference, reference_from
-from loadgen.traffic.fidelity.verdict import Verdict
+from loadgen.traffic.fidelity.of_run import checked_run
+from loadgen.traffic.fidelity.reference import reference_from
 from loadgen.traffic.model_file import read_model
 from loadgen.traffic.read_logs import read_logs
-from loadgen_controller.console_output import echo_json, echo_warning
+from loadgen_controller.console_output import echo, echo_json, echo_warning
+from loadgen_controller.past_runs.run_traffic import lanes_of_run, run_traffic
 from loadgen_controller.screen.fidelity_table import print_verdict
 
 EXAMPLES = """[bold]Examples[/bold]
@@ -72,10 +72,12 @@ def main(
         traffic = read_logs(logs, options_of_test(model.options, model.facts))
         for text in traffic.limits:
             echo_warning(text)
-        lanes = lanes_of_run(path, plan_name, run, runs_dir) if run else ()
+        lanes = lanes_of_run(open_run(run, runs_dir), path, plan_name) if run else ()
         verdict, against = checked_log(traffic, model.facts, reference, lanes), "log"
     elif run:
-        verdict, against = check_run(path, plan_name, run, runs_dir, model.facts, reference), "run"
+        past = open_run(run, runs_dir)
+        lanes = lanes_of_run(past, path, plan_name)
+        verdict, against = checked_run(run_traffic(past), lanes, model.facts, reference), "run"
     else:
         checked = checked_plan(load(path, plan_name).plan.lanes, model.facts, reference)
         verdict, unknown = checked.verdict, checked.unknown
@@ -88,14 +90,6 @@ def main(
                 f"traffic.json does not have the requests of {', '.join(unknown)}", "they count as other requests"
             )
         print_verdict(verdict)
+        if against == "run":
+            echo("a run shows no pauses, answers and values: add --log with the target's log of it")
     return ExitCode.PASSED if verdict.word == "faithful" else ExitCode.FAILED
-
-
-def lanes_of_run(path: Path, plan_name: str | None, run: str, runs_dir: Path) -> Sequence[DrivenLoad]:
-    raise NotImplementedError
-
-
-def check_run(
-    path: Path, plan_name: str | None, run: str, runs_dir: Path, facts: Mapping[str, Any], reference: Reference
-) -> Verdict:
-    raise NotImplementedError

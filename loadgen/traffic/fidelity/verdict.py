@@ -11,7 +11,7 @@ __all__ = ["BY_CHANCE", "PROPERTIES", "Property", "Row", "Verdict", "all_unmeasu
 BY_CHANCE: Final = 1.25
 """A distance may be this multiple of the floor."""
 
-Word = Literal["faithful", "partly", "not faithful"]
+Word = Literal["faithful", "partly", "not faithful", "not measured"]
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,9 @@ class Verdict:
     def word(self) -> Word:
         """The verdict."""
         measured = [row for row in self.rows if row.distance is not None]
-        if not measured or not all(row.passed for row in measured):
+        if not measured:
+            return "not measured"
+        if not all(row.passed for row in measured):
             return "not faithful"
         return "faithful" if len(measured) == len(self.rows) else "partly"
 
@@ -107,8 +109,13 @@ class Verdict:
 
     @property
     def reasons(self) -> tuple[str, ...]:
-        """A sentence for each row that did not pass."""
-        return tuple(_reason(row) for row in self.rows if not row.passed)
+        """Sentences for the rows that did not pass."""
+        failed = [_reason(row) for row in self.rows if row.distance is not None and not row.passed]
+        by_reason: dict[str, list[str]] = {}
+        for row in self.rows:
+            if row.distance is None:
+                by_reason.setdefault(row.why, []).append(row.property)
+        return (*failed, *(f"{', '.join(names)}: not measurable: {why}" for why, names in by_reason.items()))
 
     def as_json(self) -> dict[str, object]:
         """Return the verdict for `traffic.json`."""
@@ -147,8 +154,6 @@ def all_unmeasured() -> list[Row]:
 
 
 def _reason(row: Row) -> str:
-    if row.distance is None:
-        return f"{row.property}: not measurable: {row.why}"
     unit = PROPERTIES[row.property].unit
     floor = "" if row.floor is None else f"; {row.floor:.3g} by chance"
     return f"{row.property}: distance {row.distance:.3g} {unit}, limit {row.limit:.3g}{floor}"
