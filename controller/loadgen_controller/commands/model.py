@@ -22,7 +22,7 @@ from loadgen.traffic.scenario_files import check_new, files_of, write_files
 from loadgen.traffic.traffic_json import traffic_json
 from loadgen.units import quantity
 from loadgen_controller.collect_option_errors import CollectedErrors
-from loadgen_controller.commands import model_update
+from loadgen_controller.commands import model_check, model_update
 from loadgen_controller.commands.log_options import (
     ByUserOption,
     DayOption,
@@ -242,4 +242,5 @@ def _warn_of_limits(traffic: Traffic, options: LogOptions) -> None:
         )
 
 
+app.command("check", epilog=model_check.EXAMPLES)(model_check.main)
 app.command("update", epilog=model_update.EXAMPLES)(model_update.main)

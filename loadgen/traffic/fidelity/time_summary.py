@@ -54,6 +54,14 @@ class Times:
             lengths=np.repeat(self.lengths, times),
         )
 
+    def beginning_with(self, first_us: int) -> Times:
+        """Return the same, with another beginning: the first session starts `first_us` after it, to within 1 s."""
+        moved_s = (first_us - int(self.starts[0])) // 1_000_000
+        by_second = self.by_second[-moved_s:] if moved_s < 0 else np.pad(self.by_second, (moved_s, 0))
+        return replace(
+            self, begin_s=self.begin_s - moved_s, by_second=by_second, starts=self.starts + moved_s * 1_000_000
+        )
+
 
 @dataclass(frozen=True)
 class Bursts:
