@@ -31,7 +31,7 @@ MOST_ANSWERS: Final = 500
 _MOST_LIFETIME_S: Final = 1 << 31
 """RFC 9111, section 1.2.2: a larger number of seconds counts as this one."""
 _HEAD_BYTES: Final = 1_000
-"""What an answer takes beside its body, roughly."""
+"""The size of an answer beside its body, roughly."""
 _DIRECTIVE: Final = re.compile(rb'([\w!#$%&\'*+.^`|~-]+)(?:=(?:"((?:[^"\\]|\\.)*)"|([^,\s"]*)))?')
 _KEPT_BY_304: Final = frozenset(
     b"connection content-encoding content-length content-range content-type keep-alive proxy-authenticate "
@@ -58,28 +58,20 @@ class StoredAnswer:
     """One answer.
 
     head: without Set-Cookie. fresh_until_ns: from then on it is revalidated. vary: the request headers that `Vary`
-    names, with their values.
+    names, with their values. validators: the header lines that ask whether the answer has changed; empty if it has
+    none.
     """
 
     head: Head
     body: Body
     fresh_until_ns: int
     vary: tuple[tuple[bytes, bytes], ...]
+    validators: bytes
 
     @property
     def size_bytes(self) -> int:
-        """What this answer counts in the limit of a user."""
+        """The part of the limit of a user that this answer takes."""
         return len(self.body.content) + _HEAD_BYTES
-
-    @property
-    def validators(self) -> bytes:
-        """The header lines that ask whether the answer has changed; empty if it has no validator."""
-        lines = b""
-        if etag := self.head.get(b"etag"):
-            lines += b"If-None-Match: " + etag + b"\r\n"
-        if modified := self.head.get(b"last-modified"):
-            lines += b"If-Modified-Since: " + modified + b"\r\n"
-        return lines
 
 
 class StoredAnswers:
@@ -100,7 +92,7 @@ class StoredAnswers:
         return len(self._answers)
 
     def find(self, url: str, request: bytes) -> StoredAnswer | None:
-        """Return the stored answer for a request; None if there is none, or its `Vary` does not fit."""
+        """Return the stored answer for a request; None without one, or if its `Vary` does not fit."""
         key = _key(url)
         found = self._answers.get(key)
         if found is None:
@@ -126,7 +118,8 @@ class StoredAnswers:
             return None
         if b"no-store" in _directives_in(_headers_of(request).get(b"cache-control", b"")):
             return None
-        if not lifetime_ns and head.get(b"etag") is None and head.get(b"last-modified") is None:
+        validators = _validators(head)
+        if not lifetime_ns and not validators:
             return None
         headers = _headers_of(request) if vary else {}
         shared = _BODIES.get(key)
@@ -139,20 +132,27 @@ class StoredAnswers:
             shared,
             asked_ns + lifetime_ns,
             tuple((name, headers.get(name, b"")) for name in vary),
+            validators,
         )
         self._put(key, stored)
         return stored
 
     def freshen(self, url: str, stored: StoredAnswer, head: Head, asked_ns: int) -> StoredAnswer:
         """Return the stored answer with the headers of a 304, and store it (RFC 9111, section 4.3.4)."""
+        key = _key(url)
         news = [field for field in head.raw if field[0].lower() not in _KEPT_BY_304]
         names = {name.lower() for name, _ in news}
         merged = _with_fields(stored.head, [*(f for f in stored.head.raw if f[0].lower() not in names), *news])
         control = _directives(merged)
-        found = replace(stored, head=merged, fresh_until_ns=asked_ns + _lifetime_ns(merged, control))
-        self._remove(_key(url))
+        found = replace(
+            stored,
+            head=merged,
+            fresh_until_ns=asked_ns + _lifetime_ns(merged, control),
+            validators=_validators(merged),
+        )
+        self._remove(key)
         if b"no-store" not in control:
-            self._put(_key(url), found)
+            self._put(key, found)
         return found
 
     def invalidate(self, url: str, head: Head) -> None:
@@ -194,6 +194,15 @@ def conditions_of(request: bytes) -> bool:
     if not control:
         return b"no-cache" in headers.get(b"pragma", b"").lower()
     return b"no-cache" in control or b"no-store" in control or control.get(b"max-age") == b"0"
+
+
+def _validators(head: Head) -> bytes:
+    lines = b""
+    if etag := head.get(b"etag"):
+        lines += b"If-None-Match: " + etag + b"\r\n"
+    if modified := head.get(b"last-modified"):
+        lines += b"If-Modified-Since: " + modified + b"\r\n"
+    return lines
 
 
 def _key(url: str) -> str:
