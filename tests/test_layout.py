@@ -35,6 +35,8 @@ IMPORTERS = {
         "loadgen/clients/protocol/decoding.py",
         "loadgen/dsl/data/unpack.py",
         "loadgen/measure/run_folder/crc_record_file.py",
+        "loadgen/traffic/inputs/unpack.py",
+        "loadgen/traffic/packed_rows.py",
         "loadgen/wire/codec.py",
     },
     "pyarrow": {"loadgen/parquet.py"},

@@ -32,6 +32,9 @@ def _entry(one: Any) -> dict[str, Any]:
         else:
             options |= dict.fromkeys((*param.opts, *param.secondary_opts), _option(param))
     entry: dict[str, Any] = {"help": _first_paragraph(one.help), "options": options, "arguments": arguments}
+    if default := getattr(one, "default", None):
+        usual = _entry(one.commands[default])
+        entry |= {name: usual[name] for name in ("options", "arguments")}
     if hasattr(one, "commands"):
         entry["commands"] = {name: _entry(inner) for name, inner in one.commands.items()}
     return entry

@@ -120,6 +120,8 @@ def targets_in(target: object, targets: Mapping[str, object]) -> tuple[str, ...]
 def _tested(summary: Summary, targets: Sequence[str]) -> Iterator[str]:
     plan = f", plan {summary.plan}," if summary.plan not in ("", "plan") else ""
     against = f" against {_some(targets)}" if targets else ""
+    if against and summary.llm is not None and summary.llm.model:
+        against += f", model {summary.llm.model}" + ("," if summary.load.text else "")
     load = f" with the load {summary.load.text}" if summary.load.text else ""
     yield f"{summary.scenario}{plan} was run{against}{load}."
     regions = [region_label(name, summary.is_embedded) for name in dict.fromkeys(a.region for a in summary.agents)]

@@ -394,6 +394,8 @@ class PoolLimited(msgspec.Struct, frozen=True):
 class Llm(msgspec.Struct, frozen=True):
     """The totals of all requests to AI models after the warm-up."""
 
+    model: str = ""
+    """The name of the model; "" if it is unknown, and in older summaries."""
     convention: str = "ours"
     requests: int = 0
     ok: int = 0

@@ -5,9 +5,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-__all__ = ["Call", "ChoiceFile", "DataFile", "Draft", "DraftEdge", "DraftNode", "Expression", "Pick"]
+__all__ = [
+    "Call",
+    "Child",
+    "ChoiceFile",
+    "DataFile",
+    "Draft",
+    "DraftEdge",
+    "DraftGraph",
+    "DraftNode",
+    "Expression",
+    "KnownNames",
+    "Pick",
+]
 
 
 @dataclass(frozen=True)
@@ -32,12 +45,28 @@ class Call:
 
 
 @dataclass(frozen=True)
+class Child:
+    """A request that belongs to an action and is sent after its main request. mean: how often, for each action."""
+
+    call: Call
+    mean: float
+
+
+@dataclass(frozen=True)
 class DraftNode:
-    """A node of the graph. name: of its function."""
+    """A node of graphs. name: of its function. of: the name of its requests. children: sent after the calls."""
 
     name: str
+    of: str
     calls: tuple[Call, ...]
+    children: tuple[Child, ...] = ()
     doc: str = ""
+
+    @property
+    def picks(self) -> set[str]:
+        """The variables of the files that its requests draw from."""
+        every = (*self.calls, *(child.call for child in self.children))
+        return {part.variable for call in every for part in call.path if isinstance(part, Pick)}
 
 
 @dataclass(frozen=True)
@@ -75,6 +104,8 @@ class ChoiceFile:
 
     variable: str
     file: DataFile
+    of: str
+    """The template whose values it has; `other` for the paths of all other names."""
     note: str = ""
 
     @property
@@ -85,28 +116,52 @@ class ChoiceFile:
 
 
 @dataclass(frozen=True)
+class DraftGraph:
+    """The graph of one kind of sessions, and its load. name: its variable. starts, edges: counts by node."""
+
+    name: str
+    starts: dict[str, int]
+    edges: dict[str, tuple[DraftEdge, ...]]
+    think: Expression | None
+    """Usual time between actions; None: no time at all."""
+    load: str
+    """The load, as Python text."""
+    load_note: str = ""
+    note: str = ""
+
+
+@dataclass(frozen=True)
 class Draft:
-    """A scenario with one graph. starts, edges: counts by node."""
+    """A scenario with at least one graph."""
 
     title: str
     command: str
     """The command that made it, for the docstring."""
     target: str
     nodes: tuple[DraftNode, ...]
-    starts: dict[str, int]
-    edges: dict[str, tuple[DraftEdge, ...]]
-    think: Expression | None
-    """Usual time between requests; None: no time at all."""
-    load: str
-    """The load, as Python text."""
-    load_note: str = ""
+    graphs: tuple[DraftGraph, ...]
+    again: tuple[tuple[str, str], ...] = ()
+    """Further nodes that do the same as another: name and name of the other."""
+    session_header: str = "User-Agent"
+    """The request header whose value is different for each session."""
     choices: tuple[ChoiceFile, ...] = ()
     files: tuple[DataFile, ...] = ()
     """Further files, such as arrivals."""
     words: tuple[str, ...] = field(default=())
-    """Names from `loadgen` that `load`, `think` and the edges use."""
+    """Names from `loadgen` that the loads, the pauses and the edges use."""
 
     @property
     def data_files(self) -> tuple[DataFile, ...]:
         """All files beside the scenario."""
         return (*(one.file for one in self.choices), *self.files)
+
+
+@dataclass(frozen=True)
+class KnownNames:
+    """Names in a scenario that exists, which a new draft keeps.
+
+    nodes: functions by name of their requests. choices: variables of files by template.
+    """
+
+    nodes: Mapping[str, str] = field(default_factory=dict)
+    choices: Mapping[str, str] = field(default_factory=dict)

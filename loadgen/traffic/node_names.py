@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from keyword import iskeyword, issoftkeyword
 from typing import Final
 
@@ -19,6 +19,9 @@ _TAKEN: Final = frozenset(
             "Visit",
             "plan",
             "sessions",
+            "traffic",
+            "begin_session",
+            "Load",
             "graph",
             "node",
             "edge",
@@ -33,14 +36,17 @@ _TAKEN: Final = frozenset(
 _LONGEST: Final = 40
 
 
-def node_names(names: Iterable[str]) -> dict[str, str]:
+def node_names(names: Iterable[str], known: Mapping[str, str] | None = None) -> dict[str, str]:
     """Return the name of a function for each name of requests, such as `GET /cart`. They differ from each other.
 
     The first in alphabetical order gets the short one, so that the result does not depend on the order.
+    known: functions that exist already, by name of the requests. They keep their names, which no other gets.
     """
-    found: dict[str, str] = {}
-    taken = set(_TAKEN)
-    for name in sorted(names):
+    known = known or {}
+    names = set(names)
+    found = {name: function for name, function in known.items() if name in names}
+    taken = {*_TAKEN, *known.values()}
+    for name in sorted(names - found.keys()):
         options = list(_options(name))
         for option in (*options, *(f"{options[-1]}_{n}" for n in range(2, 1_000))):
             if option not in taken and not iskeyword(option) and not issoftkeyword(option):

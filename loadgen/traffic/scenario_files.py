@@ -5,26 +5,34 @@ from __future__ import annotations
 import shutil
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
-from loadgen.atomic_files import atomic_file
+from loadgen.atomic_files import atomic_file, atomic_write
 from loadgen.errors import StorageError, UsageError
 from loadgen.traffic.draft import Draft
-from loadgen.traffic.write_scenario import csv_text, scenario_text
+from loadgen.traffic.write_scenario import content_hash, csv_text, scenario_text
 
-__all__ = ["check_new", "files_of", "write_files"]
+__all__ = ["ChangedFiles", "changed_files", "check_new", "files_of", "replace_files", "write_files"]
 
 _MODE = 0o644
 
 
-def files_of(draft: Draft, scenario: Path, traffic: str) -> dict[Path, str]:
-    """Return the texts by path: data files, `traffic.json` and, as the last one, the scenario."""
+def files_of(draft: Draft, scenario: Path, traffic: str, rejects: str = "") -> dict[Path, str]:
+    """Return the texts by path: data files, `traffic.json`, `rejects.jsonl` and, as the last one, the scenario.
+
+    rejects: outlines of rejected lines; empty if no line was rejected, and then there is no such file.
+    """
     folder = scenario.parent
     files = {folder / file.path: csv_text(file) for file in draft.data_files}
-    return {**files, folder / "traffic.json": traffic, scenario: scenario_text(draft)}
+    files[folder / "traffic.json"] = traffic
+    if rejects:
+        files[folder / "rejects.jsonl"] = rejects
+    return {**files, scenario: scenario_text(draft)}
 
 
-def check_new(scenario: Path, beside: Sequence[str] = ("traffic.json",)) -> None:
+def check_new(scenario: Path, beside: Sequence[str] = ("traffic.json", "rejects.jsonl")) -> None:
     """Refuse the path of a scenario that exists, or that is not the name of a Python file.
 
     beside: further files, relative to the scenario's folder, that must not exist.
@@ -44,6 +52,62 @@ def check_new(scenario: Path, beside: Sequence[str] = ("traffic.json",)) -> None
     for path in (scenario, *(scenario.parent / name for name in beside)):
         if path.exists():
             raise UsageError(f"{path} already exists", hint="name a scenario in a folder that does not exist yet")
+
+
+@dataclass(frozen=True)
+class ChangedFiles:
+    """Data files of an update. new: texts by path. kept: files that were changed by hand."""
+
+    new: dict[Path, str]
+    kept: tuple[Path, ...]
+
+
+def changed_files(draft: Draft, folder: Path, known: Mapping[str, str], *, overwrite: bool) -> ChangedFiles:
+    """Return the data files of a draft. Files that were changed by hand are kept, unless `overwrite`.
+
+    known: the hash of each file as it was written last, by path in the folder.
+    """
+    new, kept = {}, []
+    for file in draft.data_files:
+        path = folder / file.path
+        is_mine = path.exists() and content_hash(_text_of(path)) != known.get(file.path)
+        if is_mine and not overwrite:
+            kept.append(path)
+        else:
+            new[path] = csv_text(file)
+    return ChangedFiles(new, tuple(kept))
+
+
+def replace_files(files: Mapping[Path, str]) -> None:
+    """Write files, each in place of an old one. If one cannot be written, those before it get their old content back.
+
+    Raises:
+        StorageError: a file cannot be written.
+    """
+    before: dict[Path, bytes | None] = {}
+    path = Path()
+    try:
+        for path, text in files.items():
+            before[path] = path.read_bytes() if path.exists() else None
+            path.parent.mkdir(parents=True, exist_ok=True)
+            atomic_write(path, text.encode(), _MODE)
+    except BaseException as error:
+        for done, old in before.items():
+            with suppress(OSError):
+                if old is None:
+                    done.unlink(missing_ok=True)
+                elif done.read_bytes() != old:
+                    atomic_write(done, old, _MODE)
+        if isinstance(error, OSError):
+            raise StorageError(
+                f"cannot write {path}: {error.strerror or error}; nothing was changed",
+                hint="free some space, or check the rights of the folder",
+            ) from error
+        raise
+
+
+def _text_of(path: Path) -> str:
+    return path.read_bytes().decode("utf-8", "replace")
 
 
 def write_files(files: Mapping[Path, str | Path]) -> None:

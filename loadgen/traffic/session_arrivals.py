@@ -15,6 +15,8 @@ BIN_S: Final = 60
 """Longer bins hide bursts: from counts of 5 minutes, no spacing keeps the bunching at 1, 10 and 60 s within 15 %."""
 MOST_MINUTES: Final = 109_440
 """76 days. A scenario replays at most 110,000 bins."""
+_WINDOW: Final = 10
+"""Minutes within which counts are smoothed."""
 _POISSON: Final = 1.1
 _SLOW_PER_S: Final = 0.5
 
@@ -35,16 +37,44 @@ class SessionArrivals:
     step_s: int
 
     @property
+    def smoothed(self) -> tuple[int, ...]:
+        """Counts for a load with random spacing, with the same sum.
+
+        Random spacing adds its own chance to the counts. With the counts of the log, the minutes would differ by the
+        chance of the log and that of the spacing: of random starts, twice as much as in the log. So the counts are
+        moved towards the mean of their 10 minutes until both together make the dispersion of the log.
+        """
+        counts = np.array(self.counts, np.float64)
+        first = np.arange(0, len(counts), _WINDOW)
+        sizes = np.diff(np.append(first, len(counts)))
+        mean = np.repeat(np.add.reduceat(counts, first) / sizes, sizes)
+        whole = len(counts) // _WINDOW * _WINDOW
+        if not counts[:whole].any():
+            return self.counts
+        squares = ((counts - mean)[:whole] ** 2).sum() * _WINDOW / (_WINDOW - 1)
+        dispersion = squares / counts[:whole].sum()
+        own = 1.0 if self.cv is None else self.cv**2
+        kept = sqrt(max(0.0, dispersion - own) / dispersion) if dispersion else 0.0
+        # Whole numbers whose sums are right at every minute.
+        sums = np.rint(np.cumsum(mean + kept * (counts - mean)))
+        return tuple(int(n) for n in np.diff(sums, prepend=0))
+
+    @property
     def cv(self) -> float | None:
         """Coefficient of variation for `gamma(cv=)`; None if the starts are random, so that `poisson()` fits."""
         return None if self.dispersion <= _POISSON else sqrt(self.dispersion)
 
 
-def session_arrivals(starts_us: NDArray[np.int64]) -> SessionArrivals:
-    """Return the arrivals of sessions. starts_us: at least one, sorted, µs since 1970."""
+def session_arrivals(starts_us: NDArray[np.int64], within_us: tuple[int, int] | None = None) -> SessionArrivals:
+    """Return the arrivals of sessions.
+
+    starts_us: at least one, sorted, µs since 1970. within_us: the first and the last start of any session; the bins
+    cover the time between. Default: those of `starts_us`.
+    """
     second = starts_us // 1_000_000
-    begin = int(second[0]) // BIN_S * BIN_S
-    counts = np.bincount((second - begin) // BIN_S)
+    first_s, last_s = (us // 1_000_000 for us in within_us or (int(starts_us[0]), int(starts_us[-1])))
+    begin = first_s // BIN_S * BIN_S
+    counts = np.bincount((second - begin) // BIN_S, minlength=(last_s - begin) // BIN_S + 1)
     span_s = len(counts) * BIN_S
     step_s = 1 if len(starts_us) / span_s >= _SLOW_PER_S else 10
     steps = np.bincount((second - begin) // step_s, minlength=span_s // step_s)

@@ -1,7 +1,7 @@
 """Counts the steps of sessions between request names: first and last requests, successors, and the pauses between them.
 
 Each of the busiest names is a state. One more state, the last, has the requests of all other names. A session counts
-with all its requests or not at all, so the numbers of each state balance: sessions that start there + moves to it =
+with all its actions or not at all, so the numbers of each state balance: sessions that start there + moves to it =
 moves from it + sessions that end there.
 """
 
@@ -13,8 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from loadgen.traffic.gap_bins import BINS, bin_of
+from loadgen.traffic.session_steps import SessionSteps
 
-__all__ = ["WalkCounter", "Walks"]
+__all__ = ["WalkCounter", "Walks", "walks_of"]
 
 
 @dataclass(frozen=True)
@@ -25,19 +26,26 @@ class Walks:
     moves: NDArray[np.int64]
     """moves[a, b]: how often b followed a."""
     leaves: NDArray[np.int64]
+    triples: NDArray[np.int64]
+    """triples[i, j, l]: how often i was followed by j, and then by l. The last number of each axis is the outside."""
     gaps: NDArray[np.int64]
     """gaps[a, b]: pauses before b, in the bins of `gap_bins`. A pause begins when all earlier requests have ended."""
-    requests: NDArray[np.int64]
-    """All requests, including those of cut sessions."""
-    with_query: NDArray[np.int64]
-    """Requests with a query."""
-    statuses: NDArray[np.int64]
-    """statuses[a, s]: requests with the status s, 0 to 999."""
+
+    @property
+    def sessions(self) -> int:
+        """Number of sessions."""
+        return int(self.starts.sum())
+
+    @property
+    def visits(self) -> NDArray[np.int64]:
+        """Actions by state."""
+        found: NDArray[np.int64] = self.starts + self.moves.sum(0)
+        return found
 
     @property
     def flow_is_exact(self) -> bool:
         """Whether as many sessions reach each state as leave it. False would be a bug."""
-        return bool(np.array_equal(self.starts + self.moves.sum(0), self.moves.sum(1) + self.leaves))
+        return bool(np.array_equal(self.visits, self.moves.sum(1) + self.leaves))
 
 
 class WalkCounter:
@@ -45,57 +53,41 @@ class WalkCounter:
 
     def __init__(self, states: int) -> None:
         self._states = states
-        self._starts = np.zeros(states, np.int64)
-        self._leaves = np.zeros(states, np.int64)
-        self._moves = np.zeros(states * states, np.int64)
+        self._steps = np.zeros((states + 1) ** 2, np.int64)
+        self._triples = np.zeros((states + 1) ** 3, np.int64)
         self._gaps = np.zeros(states * states * BINS, np.int64)
-        self._requests = np.zeros(states, np.int64)
-        self._with_query = np.zeros(states, np.int64)
-        self._statuses = np.zeros(states * 1_000, np.int64)
 
-    def add(
-        self,
-        state: NDArray[np.int64],
-        start: NDArray[np.int64],
-        latest: NDArray[np.int64],
-        first: NDArray[np.int64],
-        is_counted: NDArray[np.bool_],
-    ) -> None:
-        """Add rows that are sorted by user and start.
-
-        latest: for each row, the latest end of the user's requests so far. first: the row where each session begins.
-        is_counted: for each session, whether it counts.
-        """
-        states = self._states
-        after = np.append(first[1:], len(state))
-        kept, last = first[is_counted], after[is_counted] - 1
-        self._starts += np.bincount(state[kept], minlength=states)
-        self._leaves += np.bincount(state[last], minlength=states)
-        is_followed = np.repeat(is_counted, after - first)
-        is_followed[after - 1] = False
-        before = np.flatnonzero(is_followed)
-        move = state[before] * states + state[before + 1]
-        self._moves += np.bincount(move, minlength=len(self._moves))
-        gap = bin_of(start[before + 1] - latest[before])
-        np.add.at(self._gaps, move * BINS + gap, 1)
-
-    def add_requests(self, state: NDArray[np.int64], status: NDArray[np.int64], has_query: NDArray[np.bool_]) -> None:
-        """Count the statuses and queries of all requests."""
-        self._requests += np.bincount(state, minlength=self._states)
-        self._with_query += np.bincount(state[has_query], minlength=self._states)
-        self._statuses += np.bincount(state * 1_000 + status, minlength=len(self._statuses))
+    def add(self, steps: SessionSteps) -> None:
+        """Add sessions."""
+        outside = self._states
+        self._steps += np.bincount(steps.step, minlength=len(self._steps))
+        is_last = np.zeros(len(steps.step), bool)
+        is_last[steps.bounds[1:] - 1] = True
+        at = np.flatnonzero(~is_last)
+        triple = steps.step[at] * (outside + 1) + steps.step[at + 1] % (outside + 1)
+        self._triples += np.bincount(triple, minlength=len(self._triples))
+        is_between = steps.pause_us >= 0
+        before, to = np.divmod(steps.step[is_between], outside + 1)
+        place = (before * outside + to) * BINS + bin_of(steps.pause_us[is_between])
+        np.add.at(self._gaps, place, 1)
 
     def walks(self) -> Walks:
         """Return the counts."""
         states = self._states
+        steps = self._steps.reshape(states + 1, states + 1)
         found = Walks(
-            starts=self._starts,
-            moves=self._moves.reshape(states, states),
-            leaves=self._leaves,
+            starts=steps[states, :states],
+            moves=steps[:states, :states],
+            leaves=steps[:states, states],
+            triples=self._triples.reshape(states + 1, states + 1, states + 1),
             gaps=self._gaps.reshape(states, states, BINS),
-            requests=self._requests,
-            with_query=self._with_query,
-            statuses=self._statuses.reshape(states, 1_000),
         )
         assert found.flow_is_exact
         return found
+
+
+def walks_of(steps: SessionSteps) -> Walks:
+    """Return the counts of these sessions."""
+    counter = WalkCounter(steps.states)
+    counter.add(steps)
+    return counter.walks()

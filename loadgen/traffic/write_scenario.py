@@ -7,12 +7,45 @@ keeps one argument a line. It passes `mypy --strict`.
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Final
 
-from loadgen.traffic.draft import Call, ChoiceFile, DataFile, Draft, DraftEdge, DraftNode, Expression, Pick
+from loadgen.traffic.draft import (
+    Call,
+    Child,
+    ChoiceFile,
+    DataFile,
+    Draft,
+    DraftEdge,
+    DraftGraph,
+    DraftNode,
+    Expression,
+    Pick,
+)
 
-__all__ = ["csv_text", "scenario_text"]
+__all__ = [
+    "BEGIN",
+    "BEGIN_SESSION",
+    "END",
+    "begin_lines",
+    "block_hash",
+    "block_lines",
+    "block_words",
+    "content_hash",
+    "csv_text",
+    "imported",
+    "node_lines",
+    "scenario_text",
+]
+
+BEGIN: Final = "# traffic: begin "
+END: Final = "# traffic: end"
+"""The marks of the block that `loadgen model update` writes anew."""
+BEGIN_SESSION: Final = "begin_session"
+LOADS: Final = "traffic"
+"""The variable of the loads."""
 
 _USUAL = frozenset({"get", "post", "put", "patch", "delete", "head", "options"})
 _WIDTH = 88
@@ -21,19 +54,20 @@ _ROW = " " * 12
 
 
 def scenario_text(draft: Draft) -> str:
-    """Return the text of the scenario."""
-    words = {"Plan", "User", "graph", "leave", "node", *draft.words}
+    """Return the text of a new scenario."""
+    words = {"Plan", "User", "node", *block_words(draft)}
     if draft.choices:
         words.add("choices")
     lines = [
         f'"""{_plain(draft.title)}',
         "",
         f"Made by `{_plain(draft.command)}`.",
+        "`loadgen model update` writes what stands between the marks anew; everything else is yours.",
         '"""',
         "",
         "from dataclasses import dataclass",
         "",
-        *_imported(sorted(words, key=lambda word: (not word[0].isupper(), word))),
+        *imported(words),
         *([""] if draft.choices else []),
         *(line for one in draft.choices for line in _choice(one)),
         "",
@@ -43,10 +77,49 @@ def scenario_text(draft: Draft) -> str:
         '    """What a session remembers from request to request: add fields for what you pick."""',
         "",
     ]
+    lines += ["", *begin_lines(draft.session_header), ""]
     for one in draft.nodes:
         lines += ["", *_node(one), ""]
-    lines += ["", *_graph(draft), *_plan(draft), ""]
+    lines += ["", *block_lines(draft), *_plan(draft), ""]
     return "\n".join(lines)
+
+
+def block_words(draft: Draft) -> set[str]:
+    """Return the names from `loadgen` that the block between the marks uses."""
+    return {"Load", "graph", "leave", *draft.words, *(("node",) if draft.again else ())}
+
+
+def block_lines(draft: Draft) -> list[str]:
+    """Return the block with its marks. The first mark has a hash of the lines between, which shows edits by hand."""
+    lines = [line for name, other in draft.again for line in _again(name, other)]
+    lines += [line for graph in draft.graphs for line in _graph(graph)]
+    lines += _loads(draft)
+    return [f"{BEGIN}{block_hash(lines)}", *lines, END]
+
+
+def begin_lines(header: str) -> list[str]:
+    """Return the function that runs at the start of each session."""
+    return [
+        f"async def {BEGIN_SESSION}(user: User) -> None:",
+        '    """Mark the requests of a session, so that the log of the target shows which ones belong together."""',
+        f'    user.http.headers[{_text(header)}] = f"loadgen {{user.load.name}} {{user.number}}"',
+    ]
+
+
+def block_hash(lines: Sequence[str]) -> str:
+    """Return the hash of the lines between the marks."""
+    return content_hash("\n".join(lines))
+
+
+def content_hash(text: str) -> str:
+    """Return a hash that shows whether a text was changed: 8 hexadecimal digits."""
+    return hashlib.sha256(text.encode()).hexdigest()[:8]
+
+
+def node_lines(one: DraftNode, choices: Sequence[ChoiceFile]) -> list[str]:
+    """Return the lines of a node, and before it those of the files that it draws from."""
+    lines = [line for choice in choices for line in _choice(choice)]
+    return [*lines, *(["", ""] if lines else []), *_node(one), "", ""]
 
 
 def csv_text(file: DataFile) -> str:
@@ -56,9 +129,11 @@ def csv_text(file: DataFile) -> str:
     return out.getvalue()
 
 
-def _imported(words: list[str]) -> list[str]:
-    line = f"from loadgen import {', '.join(words)}"
-    return [line] if len(line) <= _WIDTH else ["from loadgen import (", *(f"    {word}," for word in words), ")"]
+def imported(words: Iterable[str]) -> list[str]:
+    """Return the lines that import names from `loadgen`."""
+    ordered = sorted(words, key=lambda word: (not word[0].isupper(), word))
+    line = f"from loadgen import {', '.join(ordered)}"
+    return [line] if len(line) <= _WIDTH else ["from loadgen import (", *(f"    {word}," for word in ordered), ")"]
 
 
 def _choice(one: ChoiceFile) -> Iterator[str]:
@@ -76,17 +151,60 @@ def _node(one: DraftNode) -> Iterator[str]:
         yield f'    """{_plain(one.doc)}"""'
     for call in one.calls:
         yield from (f"    # {_plain(note)}" for note in call.notes)
-        yield from _request(call)
+        yield from _call(*_request(call), "    ", "await ")
+    if one.children:
+        yield from _children(one)
     yield "    return visit"
 
 
-def _request(call: Call) -> Iterator[str]:
+def _sure(one: DraftNode) -> list[Child]:
+    """Return the children that each action has once, and perhaps twice."""
+    return [child for child in one.children if 1 <= child.mean < 2]
+
+
+def _children(one: DraftNode) -> Iterator[str]:
+    """Yield the requests that an action sends by itself, together if there is one in each action. What is left of a
+    mean number is a probability.
+    """
+    sure = _sure(one)
+    if sure:
+        yield "    children = ["
+        for child in sure:
+            yield from (f"        # {_plain(note)}" for note in child.call.notes)
+            *lines, last = _call(*_request(child.call), "        ")
+            yield from (*lines, f"{last},")
+        yield "    ]"
+    for child in one.children:
+        whole = int(child.mean)
+        send = _appended(child) if sure else list(_call(*_request(child.call), "        ", "await "))
+        if whole != 1:
+            yield from (f"    # {_plain(note)}" for note in child.call.notes)
+        if whole > 1:
+            yield f"    for _ in range({whole}):"
+            yield from send
+        if chance := round(child.mean - whole, 3):
+            yield f"    if user.random.random() < {chance:g}:"
+            yield from send
+    if sure:
+        yield "    await user.gather(*children)"
+
+
+def _appended(child: Child) -> list[str]:
+    function, arguments = _request(child.call)
+    *lines, last = _call(function, arguments, "        ", "children.append(")
+    if not lines and len(last) < _WIDTH:
+        return [f"{last})"]
+    return ["        children.append(", *_call(function, arguments, "            "), "        )"]
+
+
+def _request(call: Call) -> tuple[str, list[str | tuple[str, Expression]]]:
+    """Return the function that sends a request, and its arguments."""
     method = call.method.lower()
-    arguments = [_path(call.path)]
+    arguments: list[str | tuple[str, Expression]] = [_path(call.path)]
     if method in _USUAL:
-        function = f"await user.http.{method}"
+        function = f"user.http.{method}"
     else:
-        function = "await user.http.request"
+        function = "user.http.request"
         arguments.insert(0, _text(call.method))
     if call.name:
         arguments.append(f"name={_text(call.name)}")
@@ -94,7 +212,7 @@ def _request(call: Call) -> Iterator[str]:
         arguments.append(f"expect={call.expect[0]}")
     elif call.expect:
         arguments.append(f"expect={{{', '.join(map(str, call.expect))}}}")
-    yield from _call(function, arguments, "    ")
+    return function, arguments
 
 
 def _call(
@@ -134,24 +252,35 @@ def _path(parts: tuple[str | Pick, ...]) -> str:
     return f'f"{"".join(written)}"'
 
 
-def _graph(draft: Draft) -> Iterator[str]:
-    yield "sessions = graph("
+def _again(name: str, other: str) -> Iterator[str]:
+    line = f'{name} = node(name="{name}")({other}.fn)'
+    if len(line) < _WIDTH:
+        yield line
+    else:
+        yield from (f"{name} = node(", f'    name="{name}",', f")({other}.fn)")
+
+
+def _graph(one: DraftGraph) -> Iterator[str]:
+    if one.note:
+        yield f"# {_plain(one.note)}"
+    yield f"{one.name} = graph("
     yield "    {"
-    for one in draft.nodes:
-        yield f"        {one.name}: {{"
-        for edge in draft.edges[one.name]:
+    for name, row in one.edges.items():
+        yield f"        {name}: {{"
+        for edge in row:
             yield from _edge(edge)
         yield "        },"
     yield "    },"
     yield "    start={"
-    yield from (f"        {name}: {count:_}," for name, count in draft.starts.items())
+    yield from (f"        {name}: {count:_}," for name, count in one.starts.items())
     yield "    },"
     yield "    counts=True,"
-    if draft.think is not None:
-        yield f"    think={draft.think},"
+    if one.think is not None:
+        yield f"    think={one.think},"
     yield "    state=Visit,"
-    yield '    name="sessions",'
+    yield f'    name="{one.name}",'
     yield ")"
+    yield f"{one.name}.set_up({BEGIN_SESSION})"
 
 
 def _edge(edge: DraftEdge) -> Iterator[str]:
@@ -163,13 +292,24 @@ def _edge(edge: DraftEdge) -> Iterator[str]:
     yield from (*lines, f"{last},")
 
 
+def _loads(draft: Draft) -> Iterator[str]:
+    yield f"{LOADS} = ["
+    for one in draft.graphs:
+        if one.load_note:
+            yield f"    # {_plain(one.load_note)}"
+        yield "    Load("
+        yield f"        {one.name},"
+        yield f"        {one.load},"
+        if len(draft.graphs) > 1:
+            yield f'        name="{one.name}",'
+        yield "    ),"
+    yield "]"
+
+
 def _plan(draft: Draft) -> Iterator[str]:
     yield "plan = Plan("
     yield f"    target={_text(draft.target)},"
-    if draft.load_note:
-        yield f"    # {_plain(draft.load_note)}"
-    yield f"    load={draft.load},"
-    yield "    mix=sessions,"
+    yield f"    loads={LOADS},"
     yield ")"
 
 

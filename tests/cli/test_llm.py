@@ -11,6 +11,7 @@ import pytest
 from loadgen.dsl.loading.loader import load
 from loadgen.dsl.prompts.words import word_list
 from loadgen.errors import LoadgenError
+from loadgen.measure.deltas.kept_stream import kept_share_of
 from loadgen_controller.collect_option_errors import CollectedErrors
 from loadgen_controller.planning.llm_scenario import LlmRequest, scenario_text
 from tests.support.llm_target import running_llm
@@ -62,6 +63,15 @@ def test_the_title_names_the_load_in_words(options: dict[str, object], title: st
 def test_conventions_of_other_tools_are_settings_of_the_plan() -> None:
     assert 'llm=Llm(conventions=("vllm",))' in text_of(rate="4/s", convention="vllm")
     assert 'llm=Llm(conventions=("vllm", "inference-perf"))' in text_of(rate="4/s", convention="vllm, inference-perf")
+
+
+@pytest.mark.parametrize(("share", "written"), [("5%", "0.05"), ("0.1 %", "0.001"), ("0", "0"), ("100%", "1")])
+def test_the_share_of_kept_streams_is_a_setting_of_the_plan(tmp_path: Path, share: str, written: str) -> None:
+    text = text_of(rate="4/s", keep_streams=share)
+    assert f"llm=Llm(keep_streams={written})" in text
+    (tmp_path / "ask.py").write_text(text)
+    spec = load(tmp_path / "ask.py", None).plan.spec()
+    assert kept_share_of(spec.llm) == float(written)
 
 
 @pytest.mark.parametrize(
@@ -128,6 +138,11 @@ def test_the_path_of_the_url_is_that_of_the_requests(url: str, target: str, path
     assert f"llm=Llm({path})" in text
 
 
+def test_one_level_can_demand_a_sure_verdict_and_so_can_a_sweep_without_objective() -> None:
+    assert not faults_of(users="2", goodput="e2e=3s", needs_sure=True)
+    assert not faults_of(users="1,2", needs_sure=True)
+
+
 def test_names_cannot_leave_their_quotes() -> None:
     text = text_of(users="1", model='x"), __import__("os").system("id"), Llm(model="')
     call = next(
@@ -165,6 +180,7 @@ def test_all_wrong_options_are_reported_at_once() -> None:
         goodput="ttft=5,tpto=3ms,e2e=1s,e2e=2s",
         goodput_share="200%",
         convention="vlm",
+        keep_streams="200%",
         is_even=True,
     )
     for part in (
@@ -184,6 +200,7 @@ def test_all_wrong_options_are_reported_at_once() -> None:
         "--goodput: e2e is given twice",
         "--goodput-share: '200%'",
         "--convention: unknown tool 'vlm'",
+        "--keep-streams: '200%' is not a share from 0 % to 100 %",
     ):
         assert any(part in message for message, _ in found), part
     assert all(hint for _, hint in found)
@@ -197,6 +214,7 @@ def test_all_wrong_options_are_reported_at_once() -> None:
         ({"users": "1,2", "duration": "1m"}, "--duration cannot be used with several levels"),
         ({"users": "2", "each": "1m"}, "--each needs several levels"),
         ({"users": "1,2", "each": "5s"}, "--settle 10s must be shorter than --each 5s"),
+        ({"users": "1,2", "goodput": "e2e=3s", "needs_sure": True}, "--sure cannot be used with several levels"),
         ({"users": "two"}, "--users: 'two' is not a number of users"),
         ({"users": "1,,2"}, "--users: '' is not a number of users"),
         ({"users": "1", "goodput_share": "95%"}, "--goodput-share needs --goodput"),
@@ -239,6 +257,15 @@ def test_wrong_options_end_with_exit_code_2_and_leave_no_file(in_folder: Path) -
     assert (done.exit_code, (in_folder / "other.py").exists()) == (2, False)
 
 
+@pytest.mark.usefixtures("in_folder")
+def test_a_key_whose_secret_is_not_set_is_an_error_of_the_option() -> None:
+    done = asks(URL, "--users", "1", "--key", "no-such-token")
+    assert done.exit_code == 2
+    assert done.err.startswith('error: --key: secret "no-such-token" is not set')
+    assert "set LOADGEN_SECRET_NO_SUCH_TOKEN" in done.err
+    assert "llm.py" not in done.err
+
+
 def test_a_sweep_runs_and_has_a_table_of_levels(in_folder: Path) -> None:
     with running_llm("--model", "toy", "--ttft", "20ms", "--itl", "5ms") as url:
         words = ["--users", "1,2", "--each", "3s", "--settle", "1s", "--input", "20", "--output", "4"]
@@ -277,6 +304,7 @@ def test_a_tokenizer_is_taken_beside_the_scenario_from_anywhere(
     assert ends_with(done.exit_code, summary, 0), done.err
     assert 'llm=Llm(tokenizer="tokenizer.json")' in done.out
     assert summary["llm"]["tokens"]["prompt"] == 9 * summary["requests"]["finished"]
+    assert summary["llm"]["model"] == "toy", "the server lists it"
 
 
 def test_a_tokenizer_that_cannot_be_used_is_an_error_beside_the_others(in_folder: Path) -> None:

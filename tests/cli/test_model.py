@@ -17,7 +17,8 @@ def model(*args: str | Path, columns: int = 110) -> Result:
 
 
 def test_the_elastic_log_is_shown_with_all_its_lines() -> None:
-    done = model(LOGS / "apache_logs_elastic.log.gz")
+    kept = [part for kind in ("bots", "statics", "preflights") for part in ("--keep", kind)]
+    done = model(LOGS / "apache_logs_elastic.log.gz", *kept)
 
     assert done.exit_code == 0, done.output
     for part in (
@@ -53,12 +54,12 @@ def test_a_name_of_the_operator_is_used(tmp_path: Path) -> None:
 
 def test_all_wrong_options_are_listed_at_once() -> None:
     done = model(
-        *(LOGS, "--map", "x=y", "--stamp", "middle", "--time-after", "h", "--name", "x", "--session-timeout", "soon"),
+        *(LOGS, "--field", "x=y", "--stamp", "middle", "--time-after", "h", "--name", "x", "--session-timeout", "soon"),
         *("--max-rejects", "some", "--format", "iis"),
     )
 
     assert done.exit_code == 2
-    for option in ("--map", "--stamp", "--time-after", "--name", "--session-timeout", "--max-rejects"):
+    for option in ("--field", "--stamp", "--time-after", "--name", "--session-timeout", "--max-rejects"):
         assert f"{option}: " in done.output
     assert 'unknown format "iis"' in done.output
 
@@ -66,13 +67,13 @@ def test_all_wrong_options_are_listed_at_once() -> None:
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ("took=latency:min", '--map: took has no unit "min"'),
-        ("time=when:last", '--map: time has no unit "last"'),
-        ("url=where:s", '--map: url has no unit "s"'),
+        ("took=latency:min", '--field: took has no unit "min"'),
+        ("time=when:last", '--field: time has no unit "last"'),
+        ("url=where:s", '--field: url has no unit "s"'),
     ],
 )
 def test_a_unit_that_is_unknown_is_an_error_and_not_seconds(given: str, message: str) -> None:
-    done = model(LOGS / "apache_logs_elastic.log.gz", "--map", given, columns=200)
+    done = model(LOGS / "apache_logs_elastic.log.gz", "--field", given, columns=200)
 
     assert done.exit_code == 2
     assert message in done.output
@@ -81,7 +82,7 @@ def test_a_unit_that_is_unknown_is_an_error_and_not_seconds(given: str, message:
 @pytest.mark.parametrize(
     ("options", "warned"),
     [
-        (("--map", "took=x:ms"), "--map was ignored: no log has the format json"),
+        (("--field", "took=x:ms"), "--field was ignored: no log has the format json"),
         (("--time-after", "s"), "--time-after was ignored: no log has the format combined"),
         (("--stamp", "end"), "--stamp end was ignored: no log has the format combined"),
         ((), ""),

@@ -120,9 +120,9 @@ def test_a_scenario_from_the_log_of_a_server_sends_the_same_to_it(tmp_path: Path
             "1",
             "--target",
             nginx.url,
-            "--map",
+            "--field",
             "took=took:s",
-            "--map",
+            "--field",
             "client=client",
         )
         done = loadgen("model", str(log), "-o", str(made), *options, runs_dir=tmp_path)

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from loadgen import checks, counter, gauge, maximum, mean, minimum, p, rate, throughput, total, trend
+from loadgen import checks, counter, error_ratio, gauge, maximum, mean, minimum, p, rate, throughput, total, trend
 from loadgen.dsl.plans.slo import Slo
 from loadgen.measure.deltas.custom import CustomStats
 from loadgen.measure.deltas.outcomes_by_due_interval import DueCounts
@@ -259,6 +259,30 @@ def test_interval_of_a_custom_metric_with_tags_ignores_values_with_other_tags(sl
     of_one, alone = the_result(slo, tagged), the_result(plain, steady)
     for name in ("observed", "count", "low", "high", "bad_share_low", "bad_share_high", "sure"):
         assert getattr(of_one, name) == getattr(alone, name), name
+
+
+@pytest.mark.parametrize("at", range(3))
+@pytest.mark.parametrize(
+    "slo",
+    [
+        lambda tags: error_ratio(request="GET /", tags=tags) < "20%",
+        lambda tags: mean(request="GET /", tags=tags) < "30ms",
+        lambda tags: p(80, request="GET /", tags=tags) < "15ms",
+    ],
+    ids=["ratio", "mean", "percentile"],
+)
+def test_interval_of_a_level_is_that_of_a_run_with_this_level_alone(slo: Callable[[Any], Slo], at: int) -> None:
+    def second(k: int, name: str, value: str) -> Any:
+        ms, key = 10 + k % 7 if value == "4" else 400 + 9 * k, replace(GET, tags=((name, value),))
+        return {key: [ms * NS_PER_MS] * 20, replace(key, outcome="http 500"): [NS_PER_MS] * (k % 5)}, ()
+
+    def sweep(k: int) -> Any:
+        return second(k % 40, "level", "4" if k // 40 == at else f"{k // 40}")
+
+    of_level = the_result(slo({"level": "4"}), sweep, seconds=120)
+    of_run = the_result(slo({TENANT: "4"}), lambda k: second(k, TENANT, "4"), seconds=40)
+    for name in ("observed", "count", "good", "verdict", "sure", "low", "high", "bad_share_low", "bad_share_high"):
+        assert getattr(of_level, name) == getattr(of_run, name), name
 
 
 def test_throughput_of_a_load_with_a_ramp_is_judged_by_its_steady_part() -> None:

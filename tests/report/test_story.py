@@ -211,6 +211,17 @@ def test_run_that_never_began_has_no_figures_and_says_nothing_of_the_target() ->
     assert made.next[0] == "Try each journey once: loadgen check checkout.py"
 
 
+def test_the_story_names_the_ai_model_beside_the_target() -> None:
+    llm = {"model": "qwen3-8b", "requests": 4, "ok": 4}
+
+    assert told(llm=llm).tested[0] == "checkout.py was run against https://shop.example, model qwen3-8b."
+    with_load = told(llm=llm, load={"text": "users: hold 2 for 3s", "open": False})
+    assert with_load.tested[0] == (
+        "checkout.py was run against https://shop.example, model qwen3-8b, with the load users: hold 2 for 3s."
+    )
+    assert told(llm=llm | {"model": ""}).tested[0] == "checkout.py was run against https://shop.example."
+
+
 def test_run_without_objectives_claims_none() -> None:
     made = told(slos=[])
 

@@ -16,10 +16,12 @@ from typer.testing import CliRunner
 
 from loadgen.dsl.loading.loader import load
 from loadgen.profiles.profile import ArrivalProfile
-from loadgen.traffic.draft_of_logs import draft_of, thinks_of
+from loadgen.traffic.draft_edges import thinks_of
+from loadgen.traffic.draft_of_logs import draft_of
 from loadgen.traffic.gap_bins import BINS, bin_of, fitted
+from loadgen.traffic.log_options import LogOptions, ModelRules
 from loadgen.traffic.node_names import node_names
-from loadgen.traffic.read_logs import LogOptions, Traffic, read_logs
+from loadgen.traffic.read_logs import Traffic, read_logs
 from loadgen.traffic.session_arrivals import session_arrivals
 from loadgen.traffic.write_scenario import scenario_text
 from loadgen_controller import cli
@@ -31,7 +33,7 @@ RUFF = Path(sys.executable).parent / "ruff"
 
 
 def traffic_of(path: Path, **options: object) -> Traffic:
-    return read_logs([path], LogOptions(model=True, **options))  # type: ignore[arg-type]
+    return read_logs([path], LogOptions(model=ModelRules(classes=1), **options))  # type: ignore[arg-type]
 
 
 def model(*args: str | Path) -> tuple[int, str]:
@@ -45,12 +47,13 @@ def edges_off(traffic: Traffic, least: float) -> tuple[int, list[str]]:
     assert counts is not None
     at = {name.replace("{id}", "{}"): n for n, name in enumerate(counts.states)}
     assert set(at) == set(SHOP.rows)
+    walks = counts.classes[0].walks
     off, seen = [], 0
     for name, row in SHOP.rows.items():
-        moves = counts.walks.moves[at[name]]
-        total = int(moves.sum() + counts.walks.leaves[at[name]])
+        moves = walks.moves[at[name]]
+        total = int(moves.sum() + walks.leaves[at[name]])
         for to, share in row.items():
-            found = (counts.walks.leaves[at[name]] if to == LEAVE else moves[at[to]]) / total
+            found = (walks.leaves[at[name]] if to == LEAVE else moves[at[to]]) / total
             seen += 1
             if abs(found - share) > max(least, 3.5 * sqrt(share * (1 - share) / total)):
                 off.append(f"{name} to {to}: {found:.3f} instead of {share}")
@@ -89,7 +92,7 @@ def test_pauses_are_found_again_and_whole_seconds_are_spread(tmp_path: Path) -> 
         counts = traffic.model
         assert counts is not None
         assert traffic.has_fractions == (kind == "alb")
-        thinks = thinks_of(counts.walks, whole_seconds=not traffic.has_fractions)
+        thinks = thinks_of(counts.classes[0].walks, whole_seconds=not traffic.has_fractions)
         at = {name: n for n, name in enumerate(counts.states)}
         product, cart, home = at["GET /products/{id}"], at["POST /cart"], at["GET /"]
         for place, mu, sigma in (((product, cart), 1.8, 0.7), ((home, product), 1.2, 0.5)):
@@ -143,7 +146,9 @@ def test_what_is_written_loads_is_typed_and_keeps_its_form(
     assert code == 0, output
     scenario = load(path)
     assert {one.relative_to(path.parent).as_posix() for one in scenario.files} == {
-        one.relative_to(path.parent).as_posix() for one in path.parent.rglob("*.*") if one.name != "traffic.json"
+        one.relative_to(path.parent).as_posix()
+        for one in path.parent.rglob("*.*")
+        if one.name not in ("traffic.json", "rejects.jsonl")
     }
     for length in ("88", "120"):
         command = [str(RUFF), "format", "--isolated", "--check", "--line-length", length, str(path)]
@@ -224,7 +229,8 @@ def test_traffic_json_has_the_keys_that_others_rely_on(tmp_path: Path) -> None:
     assert facts["arrivals"]["bin_s"] == 60
     assert sum(facts["arrivals"]["counts"]) == 500
     assert {"raw", "name", "count"} == set(facts["names"][0])
-    assert facts["fidelity"] == {"verdict": "not measured", "rows": []}
+    assert facts["fidelity"]["verdict"] in ("faithful", "partly", "not faithful")
+    assert {"property", "distance", "floor", "limit", "passed"} <= set(facts["fidelity"]["rows"][0])
 
 
 def test_planted_secrets_are_in_none_of_the_files(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from typing import Annotated, Final
 import typer
 
 from loadgen.clients.llm.tokenizer import tokenizer_of
+from loadgen.dsl.secret import missing_secrets, name_is_good
 from loadgen.errors import ScenarioError, UsageError
 from loadgen.measure.convention_metrics import RECORDABLE
 from loadgen_controller.collect_option_errors import CollectedErrors
@@ -162,6 +163,14 @@ def main(
             help=f"Also record times as other tools define them: one or several of {','.join(RECORDABLE)}.",
         ),
     ] = None,
+    keep_streams: Annotated[
+        str | None,
+        typer.Option(
+            "--keep-streams",
+            metavar="SHARE",
+            help="Keep the event lists of this share of the streams in the run folder, such as 5%. Default: 1%.",
+        ),
+    ] = None,
     tokenizer: Annotated[
         Path | None,
         typer.Option(
@@ -210,10 +219,14 @@ def main(
         is_exact=exactly,
         goodput=goodput,
         goodput_share=goodput_share,
+        needs_sure=sure,
         convention=convention,
+        keep_streams=keep_streams,
         tokenizer=_tokenizer(errors, tokenizer, save),
     )
     text = scenario_text(errors, asked)
+    if options.listen is None and options.controller is None:  # else the secret is set where the agents run
+        _check_key(errors, key)
     _check_save(errors, save)
     extras = Extras(
         json_path=json_path,
@@ -248,6 +261,14 @@ def main(
         if has_written:  # nothing was run, and the corrected command must be able to write the file
             save.unlink(missing_ok=True)
         raise
+
+
+def _check_key(errors: CollectedErrors, key: str | None) -> None:
+    """Add an error that names the option if its secret is not set. Loading would name a line of a temporary file."""
+    if key is None or not name_is_good(key):
+        return
+    for fault in missing_secrets([key]):
+        errors.add(f"--key: {fault.message}", fault.hint)
 
 
 def _tokenizer(errors: CollectedErrors, path: Path | None, save: Path | None) -> str | None:

@@ -2,29 +2,54 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
-from loadgen.traffic.draft_of_logs import draft_of
-from loadgen.traffic.formats.detect import FORMATS, check_format
-from loadgen.traffic.formats.json_lines import FIELDS, wrong_mapping
-from loadgen.traffic.formats.log_format import UNITS, FormatOptions, Stamp
-from loadgen.traffic.naming import NameRules
-from loadgen.traffic.read_logs import LogOptions, Traffic, read_logs
+from loadgen.errors import ExitCode
+from loadgen.traffic.draft_of_logs import arrivals_of, draft_of
+from loadgen.traffic.exclusions import KINDS
+from loadgen.traffic.fidelity.of_model import fidelity_of
+from loadgen.traffic.formats.log_format import FormatOptions
+from loadgen.traffic.log_options import LogOptions, ModelRules
+from loadgen.traffic.read_logs import Traffic, read_logs
 from loadgen.traffic.scenario_files import check_new, files_of, write_files
-from loadgen.traffic.session_arrivals import session_arrivals
 from loadgen.traffic.traffic_json import traffic_json
-from loadgen.units import NS_PER_S, parse_duration, parse_ratio, quantity
+from loadgen.units import quantity
 from loadgen_controller.collect_option_errors import CollectedErrors
+from loadgen_controller.commands import model_check, model_update
+from loadgen_controller.commands.log_options import (
+    ByUserOption,
+    DayOption,
+    ExcludeOption,
+    FieldOption,
+    FormatOption,
+    FromOption,
+    JobsOption,
+    LeastUsersOption,
+    LogsArgument,
+    MaxRejectsOption,
+    NameOption,
+    SessionTimeoutOption,
+    StampOption,
+    TimeAfterOption,
+    ToOption,
+    command_text,
+    log_options,
+)
 from loadgen_controller.console_output import echo, echo_warning
+from loadgen_controller.screen.fidelity_table import print_verdict
+from loadgen_controller.screen.model_steps import step_lines
 from loadgen_controller.screen.terminal_report import Output, print_table
-from loadgen_controller.screen.traffic_tables import content_table, name_table
+from loadgen_controller.screen.traffic_tables import class_table, content_table, name_table
 
 NAME = "model"
-_NAMED_LOGS = 3
+_HEADER = re.compile(r"[A-Za-z0-9-]+")
 EXAMPLES = """[bold]Examples[/bold]
 
 loadgen model access.log access.log.1.gz
@@ -36,148 +61,156 @@ loadgen model access.log -o shop/shop.py --target https://staging.shop.example
 loadgen model access.log --stamp end --time-after s --session-timeout 20m --name '/products/{sku}'"""
 
 
+class _LogsByDefault(TyperGroup):
+    """A group whose first argument may be a log: `loadgen model access.log` is `loadgen model logs access.log`."""
+
+    default = "logs"
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Add the name of the default command to arguments that name none, also for `--help`."""
+        return super().parse_args(ctx, args if args and args[0] in self.commands else [self.default, *args])
+
+
+app = typer.Typer(cls=_LogsByDefault, rich_markup_mode="rich", epilog=EXAMPLES)
+
+
+@app.callback()
+def _group() -> None:
+    """Read access logs, show their contents, and write and update scenarios of their traffic."""
+
+
+@app.command("logs", epilog=EXAMPLES)
 def main(
-    logs: Annotated[
-        list[Path], typer.Argument(metavar="LOG...", help="Access logs: files (plain or gzip) or folders.")
-    ],
-    log_format: Annotated[
-        str,
-        typer.Option(
-            "--format",
-            metavar="NAME",
-            help=f"Format of all files: {', '.join(sorted(FORMATS))}. Default: the first lines of each file decide.",
-        ),
-    ] = "",
-    stamp: Annotated[
-        str,
-        typer.Option(
-            metavar="WHEN",
-            help="Format combined: write end if a line has the time of a request's end (nginx), not start (Apache).",
-        ),
-    ] = "start",
-    time_after: Annotated[
-        str,
-        typer.Option(
-            metavar="UNIT",
-            help="Format combined: each line has a duration after the user agent, in this unit: s, ms, us or ns.",
-        ),
-    ] = "",
-    mapping: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--map",
-            metavar="FIELD=MEMBER",
-            help="Format json: read a field from this member, such as took=duration_ms:ms. Repeatable. "
-            f"Fields: {', '.join(FIELDS)}.",
-        ),
-    ] = None,
-    by_user: Annotated[
-        bool,
-        typer.Option(
-            "--by-user",
-            help="Identify a user by the user field of the log, if it has a value, not by address and user agent.",
-        ),
-    ] = False,
-    session_timeout: Annotated[
-        str, typer.Option(metavar="TIME", help="A session ends when its user sends nothing for longer than this.")
-    ] = "30m",
-    name: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="TEMPLATE", help="Name requests with this template of a path, such as /products/{sku}. Repeatable."
-        ),
-    ] = None,
+    logs: LogsArgument,
+    log_format: FormatOption = "",
+    stamp: StampOption = "start",
+    time_after: TimeAfterOption = "",
+    field: FieldOption = None,
+    day: DayOption = "",
+    begin: FromOption = "",
+    end: ToOption = "",
+    by_user: ByUserOption = False,
+    session_timeout: SessionTimeoutOption = "30m",
+    name: NameOption = None,
     max_names: Annotated[
         int,
         typer.Option(
             metavar="N", min=1, help='Keep at most this many names of requests; all others get the name "other".'
         ),
     ] = 200,
-    least_users: Annotated[
-        int,
-        typer.Option(
-            metavar="N", min=1, help="Do not show names that fewer users sent: they may contain personal data."
-        ),
-    ] = 5,
-    max_rejects: Annotated[
-        str, typer.Option(metavar="SHARE", help="Fail if a larger share of the lines is rejected.")
-    ] = "1%",
+    least_users: LeastUsersOption = 5,
+    exclude: ExcludeOption = None,
+    keep: Annotated[
+        list[str] | None,
+        typer.Option(metavar="KIND", help=f"Do not exclude this kind of requests: {', '.join(KINDS)}. Repeatable."),
+    ] = None,
+    max_rejects: MaxRejectsOption = "1%",
+    jobs: JobsOption = 0,
     top: Annotated[int, typer.Option(metavar="N", min=1, help="Show at most this many names.")] = 20,
     output: Annotated[
         Path | None,
         typer.Option("--output", "-o", metavar="FILE.py", help="Write a scenario of this traffic, in a new folder."),
     ] = None,
     target: Annotated[str, typer.Option(metavar="URL", help="Target of the scenario.")] = "http://127.0.0.1:8080",
-) -> None:
+    session_header: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME", help="Request header that gets another value in each session, so that logs show sessions."
+        ),
+    ] = "User-Agent",
+    classes: Annotated[
+        int,
+        typer.Option(
+            metavar="N",
+            min=1,
+            max=6,
+            help="Look for at most this many kinds of sessions; each gets a graph.",
+        ),
+    ] = 6,
+    flat: Annotated[
+        bool,
+        typer.Option("--flat", help="Make each request a step of its own, even one that follows a page by itself."),
+    ] = False,
+    first_order: Annotated[
+        bool,
+        typer.Option("--first-order", help="Let each step depend on the step before only; no node is split."),
+    ] = False,
+) -> ExitCode:
     """Read access logs and show their contents: lines, time span, statuses, sessions, names of requests.
 
-    With --output it writes a scenario that sends such requests: in the same proportions and order, with the same pauses
-    and starts of sessions. Beside it are its data files and traffic.json.
+    With --output it writes a scenario that sends such requests: in the same proportions and order, with the same
+    pauses and starts of sessions. Beside it are its data files and traffic.json. `loadgen model update FILE.py LOG...`
+    puts the figures of newer logs into a scenario, and keeps what you changed.
+
+    Requests of crawlers, health checks, static files and CORS preflights are excluded, and counted.
 
     Formats: combined and CLF, AWS load balancers (alb), cloudfront, s3, json. Each line is counted. Queries and client
-    addresses are never shown. Exit code 2: a log cannot be read, or too many lines were rejected.
+    addresses are never shown. Exit code 2: a log cannot be read, or too many lines were rejected. Exit code 3: S3
+    did not send all logs; the lines that it sent were used.
     """
     errors = CollectedErrors()
-    errors.catch(lambda: check_format(log_format))
-    pairs = [(field, member) for field, _, member in (text.partition("=") for text in mapping or ())]
-    for field, member in pairs:
-        if wrong := wrong_mapping(field, member):
-            errors.add(f"--map: {wrong[0]}", wrong[1])
-    if stamp not in ("start", "end"):
-        errors.add(f'--stamp: invalid value "{stamp}"', "write start or end")
-    if time_after and time_after not in UNITS:
-        errors.add(f'--time-after: invalid unit "{time_after}"', f"write one of: {', '.join(UNITS)}")
-    for template in name or ():
-        if not template.startswith("/"):
-            errors.add(f'--name: invalid template "{template}"', "write a path such as /products/{sku}")
-    timeout_ns = errors.parse("--session-timeout", session_timeout, parse_duration)
-    share = errors.parse("--max-rejects", max_rejects, _share)
+    options = log_options(
+        errors,
+        log_format=log_format,
+        stamp=stamp,
+        time_after=time_after,
+        fields=field or (),
+        period=(day, begin, end),
+        jobs=jobs,
+        exclude=exclude or (),
+        keep=keep or (),
+        by_user=by_user,
+        session_timeout=session_timeout,
+        templates=name or (),
+        least_users=least_users,
+        max_rejects=max_rejects,
+    )
     if output is not None:
         errors.catch(lambda: check_new(output))
     if not target.startswith(("http://", "https://")):
         errors.add(f'--target: invalid URL "{target}"', "write a URL such as https://staging.shop.example")
+    if not _HEADER.fullmatch(session_header):
+        errors.add(f'--session-header: invalid name "{session_header}"', "write a name such as X-Session")
     errors.check()
-    assert timeout_ns is not None
-    assert share is not None
-    when: Stamp = "end" if stamp == "end" else "start"
-    options = LogOptions(
-        format=log_format,
-        formats=FormatOptions(stamp=when, time_after=time_after, mapping=tuple(pairs)),
-        by_user=by_user,
-        timeout_s=timeout_ns / NS_PER_S,
-        names=NameRules(pins=tuple(name or ()), most_names=max_names, least_users=least_users),
-        most_rejected=share,
-        model=output is not None,
+    options = replace(
+        options,
+        names=replace(options.names, most_names=max_names),
+        model=None if output is None else ModelRules(classes, has_actions=not flat, has_splits=not first_order),
     )
     traffic = read_logs(logs, options)
     _print(traffic, options, top)
     _warn_of_unused(options.formats, traffic.accounting.taken_by_format)
     if output is not None:
-        _write(traffic, output, target, logs)
+        _write(traffic, options, output, target, session_header, logs)
+    return ExitCode.INCOMPLETE if traffic.accounting.gaps else ExitCode.PASSED
 
 
-def _write(traffic: Traffic, output: Path, target: str, logs: list[Path]) -> None:
-    arrivals = None if traffic.no_arrivals else session_arrivals(traffic.sessions.starts)
-    names = " ".join(path.name for path in logs[:_NAMED_LOGS]) + (" ..." if len(logs) > _NAMED_LOGS else "")
-    draft = draft_of(traffic, arrivals, target=target, command=f"loadgen model {names} -o {output.name}")
-    files = files_of(draft, output, traffic_json(traffic, arrivals, draft))
+def _write(
+    traffic: Traffic, options: LogOptions, output: Path, target: str, session_header: str, logs: list[str]
+) -> None:
+    arrivals = arrivals_of(traffic)
+    draft = draft_of(traffic, arrivals, target=target, command=command_text("model", logs, output))
+    draft = replace(draft, session_header=session_header)
+    assert traffic.model is not None
+    echo("")
+    for line in step_lines(traffic, draft, arrivals):
+        echo(line)
+    echo("")
+    print_table(Output(), class_table(traffic.model, draft))
+    fidelity = fidelity_of(traffic, draft, options)
+    echo("")
+    print_verdict(fidelity.verdict)
+    rejects = traffic.accounting.rejects_jsonl()
+    files = files_of(draft, output, fidelity.added_to(traffic_json(traffic, arrivals, draft, options)), rejects)
     write_files(files)
-    echo(
-        f"wrote {output}, {quantity(len(draft.data_files), 'data file')} and traffic.json. Next: loadgen check {output}"
-    )
-
-
-def _share(text: str) -> float:
-    try:
-        return parse_ratio(text)
-    except ValueError as wrong:
-        raise ValueError(f"{str(wrong).partition(';')[0]}; write 5%") from None
+    others = "traffic.json and rejects.jsonl" if rejects else "traffic.json"
+    echo(f"wrote {output}, {quantity(len(draft.data_files), 'data file')}, {others}. Next: loadgen check {output}")
 
 
 def _warn_of_unused(given: FormatOptions, taken: Mapping[str, int]) -> None:
     """Warn of options for a format that no log has, because they changed nothing."""
     options = (
-        ("--map", "json", bool(given.mapping)),
+        ("--field", "json", bool(given.mapping)),
         ("--time-after", "combined", bool(given.time_after)),
         ("--stamp end", "combined", given.stamp == "end"),
     )
@@ -190,10 +223,24 @@ def _print(traffic: Traffic, options: LogOptions, top: int) -> None:
     print_table(Output(), content_table(traffic, by_user=options.by_user))
     echo("")
     print_table(Output(), name_table(traffic, top))
+    _warn_of_limits(traffic, options)
+
+
+def _warn_of_limits(traffic: Traffic, options: LogOptions) -> None:
     for text in traffic.limits:
         echo_warning(text)
+    if gaps := sorted(traffic.accounting.gaps):
+        echo_warning(
+            f"the traffic is incomplete: {quantity(len(gaps), 'object')} could not be read to the end. The first one: "
+            f"{gaps[0].reason}",
+            "read the logs again when S3 sends all of them; traffic.json lists the objects",
+        )
     if traffic.names.rare_names and not traffic.names.kept:
         echo_warning(
             f"no name is shown, because fewer than {options.names.least_users} users sent each of them",
             "show all names with --least-users 1",
         )
+
+
+app.command("check", epilog=model_check.EXAMPLES)(model_check.main)
+app.command("update", epilog=model_update.EXAMPLES)(model_update.main)

@@ -69,7 +69,10 @@ class LlmRequest:
     is_exact: bool = False
     goodput: str | None = None
     goodput_share: str | None = None
+    needs_sure: bool = False
+    """Whether the verdict of the objective counts only if it is sure (--sure)."""
     convention: str | None = None
+    keep_streams: str | None = None
     tokenizer: str | None = None
     """The path of the tokenizer's file as the scenario names it, relative to the scenario's folder."""
 
@@ -97,6 +100,7 @@ def scenario_text(errors: CollectedErrors, asked: LlmRequest) -> str:
     load, load_words = _load(errors, asked)
     slo, limits = _goodput(errors, asked)
     conventions = errors.parse("--convention", asked.convention, lambda text: _listed(text, _convention)) or []
+    kept = errors.parse("--keep-streams", asked.keep_streams, _kept)
     path = parts.path if parts is not None and parts.path not in _PATHS else ""
     llm = [
         *([f"model={_quoted(asked.model)}"] if asked.model else []),
@@ -105,6 +109,7 @@ def scenario_text(errors: CollectedErrors, asked: LlmRequest) -> str:
         *([f"api_key=secret({_quoted(asked.key)})"] if asked.key is not None else []),
         *([f"tokenizer={_quoted(asked.tokenizer)}"] if asked.tokenizer is not None else []),
         *([f"conventions={_tuple(conventions)}"] if conventions else []),
+        *([f"keep_streams={kept}"] if kept is not None else []),
     ]
     names = {"Llm", "Plan", "User", "journey", "prompt", load.partition("(")[0]}
     names |= ({"goodput"} if slo else set()) | ({"secret"} if asked.key is not None else set())
@@ -138,6 +143,12 @@ def _load(errors: CollectedErrors, asked: LlmRequest) -> tuple[str, str]:
             if given is not None:
                 hint = "write --duration 1m, or several levels: --users 1,2,4,8"
                 errors.add(f"{option} needs several levels", hint)
+    if is_sweep and asked.needs_sure and asked.goodput is not None:
+        errors.add(
+            "--sure cannot be used with several levels: the objective covers all of them, and they differ, so a longer "
+            "run does not make its verdict sure",
+            'write one level, or keep the scenario with --save FILE and add tags={"level": "8"} to its objective',
+        )
     if asked.is_even and asked.users is not None:
         errors.add("--even is for --rate: users have no arrivals", "leave --even out")
     duration = _duration(errors, "--duration", asked.duration, "1m")
@@ -250,6 +261,14 @@ def _is_limit(text: str) -> bool:
         return parse_duration(text) > 0
     except ValueError:
         return False
+
+
+def _kept(text: str) -> str:
+    """Return a share of streams, such as 1%, as a Python number."""
+    try:
+        return f"{parse_ratio(text):.10g}"
+    except ValueError:
+        raise ValueError(f"{text!r} is not a share from 0 % to 100 %; write 1%") from None
 
 
 def _share(text: str) -> str:

@@ -8,6 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 from importlib.metadata import version
+from typing import Final
 
 import msgspec
 
@@ -46,6 +47,18 @@ from loadgen_controller.run.checkpointer import Kept
 __all__ = ["Sealed", "deltas_of", "facts_of", "manifest", "seal"]
 
 MANIFEST_FORMAT = 1
+_MOST_NAME: Final = 200
+"""The longest name of a model: a server can list any text."""
+
+
+class _FoundModel(msgspec.Struct):
+    model: str = ""
+
+
+class _Shared(msgspec.Struct):
+    """What the set-up returned, as far as it is about the AI model (`ModelFacts.as_json`)."""
+
+    llm: _FoundModel = msgspec.field(default_factory=_FoundModel)
 
 
 @dataclass(frozen=True, slots=True)
@@ -320,6 +333,7 @@ def _sealed(
         warmup_s=facts.warmup_ns / NS_PER_S,
         warmup_found=facts.warmup_found,
         measured_s=None if facts.load_ns is None else max(0, facts.load_ns - facts.warmup_ns) / NS_PER_S,
+        model=_model_of(order, record),
         metrics=spec.metrics,
         levels=levels,
         notes=(*record.notices, *spec.notes, *_coarse(merge)),
@@ -332,6 +346,18 @@ def _sealed(
         },
     )
     return Sealed(facts, verdict, build(run, merge, verdict.slos, batches))
+
+
+def _model_of(order: Order, record: RunRecord) -> str:
+    """Return the name of the plan's AI model: that of the plan, or else the one that the set-up found at the server."""
+    llm = order.spec.llm
+    if llm is None:
+        return ""
+    try:
+        found = msgspec.json.decode(record.shared_json, type=_Shared).llm.model
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        found = ""
+    return str(llm.get("model") or found)[:_MOST_NAME]
 
 
 def _coarse(merge: Merge) -> Iterator[str]:

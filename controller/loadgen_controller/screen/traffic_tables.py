@@ -8,13 +8,17 @@ from typing import Final
 import numpy as np
 
 from loadgen.report.report_parts import Table
+from loadgen.traffic.draft import Draft
+from loadgen.traffic.gap_bins import fitted
+from loadgen.traffic.model_counts import ModelCounts
 from loadgen.traffic.naming import OTHER
 from loadgen.traffic.read_logs import Traffic
 from loadgen.units import NS_PER_S, NS_PER_US, format_count, format_duration, format_share, quantity
 
-__all__ = ["content_table", "name_table"]
+__all__ = ["class_table", "content_table", "name_table"]
 
 _STATUSES: Final = 6
+_BUSIEST: Final = 2
 
 
 def content_table(traffic: Traffic, *, by_user: bool) -> Table:
@@ -25,7 +29,11 @@ def content_table(traffic: Traffic, *, by_user: bool) -> Table:
     accounting, sessions, names = traffic.accounting, traffic.sessions, traffic.names
     rows = [("lines read", format_count(accounting.read), quantity(len(traffic.files), "file"))]
     rows += [("taken", format_count(n), kind) for kind, n in sorted(accounting.taken_by_format.items()) if n]
-    rows += [("excluded", format_count(n), reason) for reason, n in sorted(accounting.excluded.items())]
+    lines = accounting.read - accounting.directives
+    rows += [
+        ("excluded", format_count(n), f"{format_share(n / lines)}: {reason}")
+        for reason, n in sorted(accounting.excluded.items())
+    ]
     rows += [("rejected", format_count(n), reason) for reason, n in sorted(accounting.rejected.items())]
     if accounting.directives:
         rows.append(("directives", format_count(accounting.directives), "header lines, comments, blank lines"))
@@ -40,14 +48,13 @@ def content_table(traffic: Traffic, *, by_user: bool) -> Table:
     )
     rows.append(("sessions", format_count(sessions.count), others))
     median, p95 = (int(value) for value in np.quantile(sessions.lengths, (0.5, 0.95), method="inverted_cdf"))
-    rows.append(
-        ("requests per session", f"{accounting.taken / sessions.count:.2f}", f"mean; median {median}, p95 {p95}")
-    )
+    rows.append(("requests per session", f"{sessions.lengths.mean():.2f}", f"mean; median {median}, p95 {p95}"))
     rows.append(("cut sessions", format_count(sessions.cut), "parts of them may be before or after the log"))
     if sessions.shared_users:
         count = format_count(sessions.shared_requests)
+        place = "in no session" if traffic.exclusions.excludes("shared") else "also in sessions"
         rows.append(
-            ("shared users", format_count(sessions.shared_users), f"more than 1 request/s for 10 min; {count} requests")
+            ("shared users", format_count(sessions.shared_users), f"many requests at once; {count} requests, {place}")
         )
     kept = f"{names.other_names} more are in {OTHER}, {names.rare_names} of them because few users sent them"
     rows.append(("names", format_count(len(names.kept)), kept))
@@ -76,6 +83,28 @@ def name_table(traffic: Traffic, top: int) -> Table:
         cells.append((OTHER, format_count(names.other_count), share, "", format_count(firsts[-1])))
     columns = ("name", "requests", "share", "users", "first of a session")
     return Table("", columns, tuple(cells))
+
+
+def class_table(counts: ModelCounts, draft: Draft) -> Table:
+    """Return the table of the kinds of sessions: what tells them apart. actions: mean. pause: the median."""
+    names, node_of = [*counts.states, OTHER], {node.of: node.name for node in draft.nodes}
+    sessions = sum(len(one.starts) for one in counts.classes)
+    cells = []
+    for graph, one in zip(draft.graphs, counts.classes, strict=True):
+        visits, pause = one.walks.visits, fitted(one.walks.gaps.sum((0, 1)))
+        actions = max(1, int(visits.sum()))
+        busiest = [int(at) for at in np.argsort(-visits, kind="stable")[:_BUSIEST] if visits[at]]
+        cells.append(
+            (
+                graph.name,
+                ", ".join(f"{node_of[names[at]]} {format_share(visits[at] / actions)}" for at in busiest),
+                format_share(len(one.starts) / sessions),
+                f"{actions / max(1, one.walks.sessions):.2f}",
+                "" if pause is None else format_duration(round(pause.median * NS_PER_S)),
+            )
+        )
+    columns = ("kind of sessions", "busiest nodes", "share", "actions", "pause")
+    return Table("", columns, tuple(cells), words=2)
 
 
 def _utc(us: int) -> str:

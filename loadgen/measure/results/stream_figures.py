@@ -66,11 +66,14 @@ def llm_block(
     measured_s: float | None,
     validity: Mapping[str, MetricValidity] = MappingProxyType({}),
     fitness: Iterable[Fitness] = (),
+    *,
+    model: str = "",
 ) -> dict[str, object] | None:
     """Return the totals of all requests to AI models after the warm-up, over all regions; None without requests.
 
     measured_s: length of the measured window, for the rates; None if it is unknown, and then the rates are None, too.
-    validity: the verdict on each metric, by its name. fitness: of each agent, for the reads of the whole run.
+    validity: the verdict on each metric, by its name. fitness: of each agent, for the reads of the whole run. model:
+    the name of the model that was asked; "" if it is unknown.
     """
     parts = list(_requests(merge))
     requests = sum(count for _, count in parts)
@@ -81,6 +84,7 @@ def llm_block(
     all_output = _sum(merge.select("request", metric="output_tokens")[0])
     per_s = None if not measured_s else round(sums["output"] / measured_s, 3)
     return {
+        "model": model,
         "convention": "ours",
         "requests": requests,
         "ok": ok,

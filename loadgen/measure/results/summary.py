@@ -134,6 +134,8 @@ class RunFacts:
     """If the warm-up was searched after the run: why it was cut there, or why nothing was cut. Empty: the plan stated
     it.
     """
+    model: str = ""
+    """The name of the AI model that the plan's requests ask; "" without one, or if the set-up did not find its name."""
     metrics: tuple[MetricSpec, ...] = ()
     """The metrics that the scenario declares, for their units; others (checks) have none."""
     levels: LevelFacts = field(default_factory=LevelFacts)
@@ -197,7 +199,7 @@ def build(
         "series": series,
         "tagged": list(islice(_tagged(merge), SUMMARY_LINES)),
         "loads": list(_loads(merge)),
-        "llm": llm_block(merge, facts.measured_s, facts.stream_validity, merge.fitness.values()),
+        "llm": llm_block(merge, facts.measured_s, facts.stream_validity, merge.fitness.values(), model=facts.model),
         **level_figures(merge, facts.levels),
         "custom": list(_custom(merge, facts.metrics)),
         "custom_tagged": list(islice(_custom_tagged(merge, facts.metrics), SUMMARY_LINES)),

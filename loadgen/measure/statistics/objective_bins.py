@@ -52,6 +52,12 @@ class Binned:
     whole_count: float
     whole_total: float
 
+    def without_empty_ends(self) -> Binned:
+        """Return the bins from the first to the last one with an event, as of a level, which is a part of the run."""
+        has = np.flatnonzero(self.count)
+        used = slice(0, 0) if not len(has) else slice(has[0], has[-1] + 1)
+        return Binned(self.count[used], self.bad[used], self.total[used], self.whole_count, self.whole_total)
+
 
 @dataclass(frozen=True, slots=True)
 class _Role:

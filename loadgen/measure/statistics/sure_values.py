@@ -12,6 +12,9 @@ A mean has two intervals, from the batches' means and from their logarithms, and
 times, the upper end of the first one is too low. The interval of a throughput is made in the same way from the batches'
 counts.
 
+An objective on a level of a load (`tags={"level": "8"}`) has batches of that level's time. A fifth of the whole run
+would be another level.
+
 Over sliding windows the intervals are those of the worst window, with the level divided by a number of windows
 (`share_in_worst_window.py`). The variance of a window's mean or count comes from the differences of neighbouring
 intervals.
@@ -29,6 +32,7 @@ import numpy.typing as npt
 from msgspec.structs import replace
 
 from loadgen.measure.deltas.outcomes_by_due_interval import BAD, GOOD, TOTAL, DueTable
+from loadgen.measure.deltas.series_key import LEVEL_TAG
 from loadgen.measure.objectives.terms import Objective, SloResult
 from loadgen.measure.objectives.words import RUN_LONGER, bad_share_text, value_text
 from loadgen.measure.statistics.bad_share_interval import ShareInterval, share_interval
@@ -195,6 +199,8 @@ def judged(
         return fact
     if found is None or not result.count:
         return replace(result, sure=False, unsure="no interval: its values by second were not kept")
+    if _is_of_level(objective) and objective.kind != "throughput":
+        found = found.without_empty_ends()
     if objective.is_share:
         return with_share(result, objective, share_of(found, (result.count - result.good, result.count), least))
     if objective.kind == "throughput":
@@ -265,6 +271,11 @@ def _with_ends(result: SloResult, objective: Objective, ends: Ends) -> SloResult
         unsure = f"{interval}, and the limit is {value_text(limit, unit)}. {remedy}"
     shown = (None, None) if result.bounds else (round(ends.low, 6), round(ends.high, 6))
     return replace(result, low=shown[0], high=shown[1], sure=sure, unsure=unsure)
+
+
+def _is_of_level(objective: Objective) -> bool:
+    """Return whether it covers levels of a load, which are only a part of the measured time."""
+    return any(one.name == LEVEL_TAG and not one.is_excluded for one in objective.tags)
 
 
 # -- over sliding windows -------------------------------------------------------------------------

@@ -1,7 +1,7 @@
 """Logs with one JSON object a line: nginx, Caddy, Traefik, Google Cloud, Cloudflare, CloudFront 2.
 
 A mapping has, for each field, the member of the object that contains it. The mapping is guessed from well-known names
-of members, and the user can set each entry (`--map`).
+of members, and the user can set each entry (`--field`).
 """
 
 from __future__ import annotations
@@ -101,7 +101,7 @@ _MOST_DEPTH: Final = 4
 
 
 def wrong_mapping(name: str, member: str) -> tuple[str, str] | None:
-    """Return the error in an entry of `--map`, and its remedy; None for a valid entry."""
+    """Return the error in an entry of `--field`, and its remedy; None for a valid entry."""
     if name not in FIELDS or not member:
         return f'invalid field "{name}"', f"write FIELD=MEMBER with a field of: {', '.join(FIELDS)}"
     _, colon, unit = member.partition(":")

@@ -21,7 +21,8 @@ from loadgen.bundle import MAX_BYTES
 from loadgen.dsl.executors.recorded_traffic_csv import MAX_TIMES
 from loadgen.errors import StorageError, UsageError
 from loadgen.profiles.stage import MAX_DURATION_NS
-from loadgen.traffic.read_logs import LogOptions, ReadRows, Traffic, read_logs
+from loadgen.traffic.log_options import LogOptions
+from loadgen.traffic.read_logs import ReadRows, Traffic, read_logs
 from loadgen.traffic.replays.played_sessions import played
 from loadgen.traffic.replays.replay_scenario import ReplayText, replay_text
 from loadgen.traffic.replays.session_lines import SessionLines, Timing, seconds_text
@@ -131,7 +132,7 @@ class _Pass:
 
 
 def write_replay(
-    logs: Iterable[Path],
+    logs: Iterable[str | Path],
     log_options: LogOptions,
     options: ReplayOptions,
     *,
