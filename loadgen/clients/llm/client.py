@@ -251,10 +251,11 @@ class LlmClient:
         tools, functions = as_tools(given) if given else ((), {})
         body = encode_json(self._api.body(self._request(content, asking, tools, format, wants_stream)))
         meter = http.meter
+        now_ns = perf_counter_ns()
         call = LlmCall(
             self._api,
             wants_stream,
-            meter.first_wait_ns(perf_counter_ns()),
+            meter.first_wait_ns(now_ns),
             *self._limits,
             reads_parts,
             self._worker,
@@ -262,7 +263,7 @@ class LlmClient:
             conventions=tuple(settings.conventions),
             own=own,
         )
-        call.begin()
+        call.begin(now_ns)
         try:
             reply = await http.post_streamed(
                 self._path,
