@@ -44,10 +44,10 @@ class LlmCall:
     """Why the request is cold (`worker.py`); empty if it is not."""
     _is_under_way: bool = False
 
-    def begin(self) -> None:
+    def begin(self, now_ns: int) -> None:
         """Register that the request begins."""
         self._is_under_way = True
-        self.cold = self.worker.begun(perf_counter_ns())
+        self.cold = self.worker.begun(now_ns)
 
     def end(self) -> None:
         """Register that the request has ended. Further calls do nothing."""

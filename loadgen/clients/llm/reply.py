@@ -163,7 +163,8 @@ class LlmReply(StreamedReply):
         if self.reading is not None:
             self.reading.close(self.done_ns)
         self._at_its_end()
-        super().ended()
+        self._is_whole = True
+        self._wake()
 
     def broke(self, failure: RequestFailed) -> None:
         self._at_its_end()
@@ -227,7 +228,8 @@ class LlmReply(StreamedReply):
                 self._record()
                 self._meter.settle()
                 raise RequestFailed(outcome, f"{self.route.method} {self.route.url}: {detail}")
-        await self._count_tokens()
+        if self._call.worker.tokenizer is not None:
+            await self._count_tokens()
         self._record()
 
     async def _count_tokens(self) -> None:
