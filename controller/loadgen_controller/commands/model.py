@@ -14,8 +14,10 @@ from typer.core import TyperGroup
 from loadgen.traffic.draft_of_logs import arrivals_of, draft_of
 from loadgen.traffic.formats.log_format import FormatOptions
 from loadgen.traffic.model_counts import ModelRules
+from loadgen.traffic.model_page.facts import PageFacts
+from loadgen.traffic.model_page.page import model_page
 from loadgen.traffic.read_logs import LogOptions, Traffic, read_logs
-from loadgen.traffic.scenario_files import check_new, files_of, write_files
+from loadgen.traffic.scenario_files import PAGE, check_new, files_of, write_files
 from loadgen.traffic.traffic_json import traffic_json
 from loadgen.units import quantity
 from loadgen_controller.collect_option_errors import CollectedErrors
@@ -116,8 +118,8 @@ def main(
     """Read access logs and show their contents: lines, time span, statuses, sessions, names of requests.
 
     With --output it writes a scenario that sends such requests: in the same proportions and order, with the same
-    pauses and starts of sessions. Beside it are its data files and traffic.json. `loadgen model update FILE.py LOG...`
-    puts the figures of newer logs into a scenario, and keeps what you changed.
+    pauses and starts of sessions. Beside it are its data files, traffic.json, and report.html for people.
+    `loadgen model update FILE.py LOG...` puts the figures of newer logs into a scenario, and keeps what you changed.
 
     Formats: combined and CLF, AWS load balancers (alb), cloudfront, s3, json. Each line is counted. Queries and client
     addresses are never shown. Exit code 2: a log cannot be read, or too many lines were rejected.
@@ -157,16 +159,20 @@ def main(
 def _write(
     traffic: Traffic, options: LogOptions, output: Path, target: str, session_header: str, logs: list[Path]
 ) -> None:
+    from importlib.metadata import version  # slow to import
+
     arrivals = arrivals_of(traffic)
     draft = draft_of(traffic, arrivals, target=target, command=command_text("model", logs, output))
     draft = replace(draft, session_header=session_header)
     assert traffic.model is not None
     echo("")
     print_table(Output(), class_table(traffic.model, draft))
-    files = files_of(draft, output, traffic_json(traffic, arrivals, draft, options))
-    write_files(files)
+    facts = traffic_json(traffic, arrivals, draft, options)
+    page = model_page(PageFacts(traffic, arrivals, draft, options, facts, version("loadgen")))
+    write_files(files_of(draft, output, facts, page))
     echo(
-        f"wrote {output}, {quantity(len(draft.data_files), 'data file')} and traffic.json. Next: loadgen check {output}"
+        f"wrote {output}, {quantity(len(draft.data_files), 'data file')}, traffic.json and {PAGE}. "
+        f"Next: loadgen check {output}"
     )
 
 
