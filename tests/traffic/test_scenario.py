@@ -148,7 +148,7 @@ def test_what_is_written_loads_is_typed_and_keeps_its_form(
     assert {one.relative_to(path.parent).as_posix() for one in scenario.files} == {
         one.relative_to(path.parent).as_posix()
         for one in path.parent.rglob("*.*")
-        if one.name not in ("traffic.json", "rejects.jsonl")
+        if one.name not in ("traffic.json", "rejects.jsonl", "report.html")
     }
     for length in ("88", "120"):
         command = [str(RUFF), "format", "--isolated", "--check", "--line-length", length, str(path)]
@@ -204,6 +204,9 @@ def test_any_order_of_the_lines_gives_the_same_bytes(tmp_path: Path) -> None:
         files["shop.py"] = files["shop.py"].replace(made_by, "")
         facts = json.loads(files["traffic.json"])
         del facts["inputs"]
+        page = files["report.html"]
+        assert page.count(names[0]) == 2  # in the command and in the list of logs, which differ
+        files["report.html"] = page[: page.index('<section id="reproduce">')].replace("2 files", "1 file")
         files["traffic.json"] = json.dumps(facts)
         written.append(files)
 

@@ -17,8 +17,10 @@ from loadgen.traffic.exclusions import KINDS
 from loadgen.traffic.fidelity.of_model import fidelity_of
 from loadgen.traffic.formats.log_format import FormatOptions
 from loadgen.traffic.log_options import LogOptions, ModelRules
+from loadgen.traffic.model_page.facts import PageFacts
+from loadgen.traffic.model_page.page import model_page
 from loadgen.traffic.read_logs import Traffic, read_logs
-from loadgen.traffic.scenario_files import check_new, files_of, write_files
+from loadgen.traffic.scenario_files import PAGE, check_new, files_of, write_files
 from loadgen.traffic.traffic_json import traffic_json
 from loadgen.units import quantity
 from loadgen_controller.collect_option_errors import CollectedErrors
@@ -139,8 +141,8 @@ def main(
     """Read access logs and show their contents: lines, time span, statuses, sessions, names of requests.
 
     With --output it writes a scenario that sends such requests: in the same proportions and order, with the same
-    pauses and starts of sessions. Beside it are its data files and traffic.json. `loadgen model update FILE.py LOG...`
-    puts the figures of newer logs into a scenario, and keeps what you changed.
+    pauses and starts of sessions. Beside it are its data files, traffic.json, and report.html for people.
+    `loadgen model update FILE.py LOG...` puts the figures of newer logs into a scenario, and keeps what you changed.
 
     Requests of crawlers, health checks, static files and CORS preflights are excluded, and counted.
 
@@ -188,6 +190,8 @@ def main(
 def _write(
     traffic: Traffic, options: LogOptions, output: Path, target: str, session_header: str, logs: list[str]
 ) -> None:
+    from importlib.metadata import version  # slow to import
+
     arrivals = arrivals_of(traffic)
     draft = draft_of(traffic, arrivals, target=target, command=command_text("model", logs, output))
     draft = replace(draft, session_header=session_header)
@@ -200,11 +204,13 @@ def _write(
     fidelity = fidelity_of(traffic, draft, options)
     echo("")
     print_verdict(fidelity.verdict)
+    facts = fidelity.added_to(traffic_json(traffic, arrivals, draft, options))
+    page = model_page(PageFacts(traffic, arrivals, draft, options, facts, version("loadgen")))
     rejects = traffic.accounting.rejects_jsonl()
-    files = files_of(draft, output, fidelity.added_to(traffic_json(traffic, arrivals, draft, options)), rejects)
-    write_files(files)
-    others = "traffic.json and rejects.jsonl" if rejects else "traffic.json"
-    echo(f"wrote {output}, {quantity(len(draft.data_files), 'data file')}, {others}. Next: loadgen check {output}")
+    write_files(files_of(draft, output, facts, page, rejects))
+    others = ["traffic.json", *(["rejects.jsonl"] if rejects else []), PAGE]
+    beside = f"{quantity(len(draft.data_files), 'data file')}, {', '.join(others[:-1])} and {others[-1]}"
+    echo(f"wrote {output}, {beside}. Next: loadgen check {output}")
 
 
 def _warn_of_unused(given: FormatOptions, taken: Mapping[str, int]) -> None:
