@@ -66,7 +66,9 @@ def main(
     for text in traffic.limits:
         echo_warning(text)
     arrivals = arrivals_of(traffic)
-    draft = draft_of(traffic, arrivals, target="http://127.0.0.1:1", command="", known=model.known)
+    names = " ".join(Path(log).name for log in logs or ())
+    command = f"loadgen model update {scenario.name} {names}".rstrip()
+    draft = draft_of(traffic, arrivals, target="http://127.0.0.1:1", command=command, known=model.known)
     updated = updated_scenario(model.text, str(scenario), draft, take)
     data = changed_files(draft, scenario.parent, model.files, overwrite=take == "theirs")
     facts = fidelity_of(traffic, draft, options).added_to(traffic_json(traffic, arrivals, draft, options))
