@@ -124,6 +124,8 @@ def test_starts_at_random_are_told_from_bursts() -> None:
         assert sum(at_random.counts) == count
     in_bursts = session_arrivals(np.sort(np.repeat(rng.uniform(0, 36_000, 40_000), 4) * 1e6).astype(np.int64))
     assert in_bursts.cv == pytest.approx(2, abs=0.05)
+    by_a_clock = session_arrivals(np.arange(36_000) * 1_000_000)
+    assert by_a_clock.cv == 0.05
 
 
 @pytest.mark.parametrize(
