@@ -262,6 +262,7 @@ class LlmClient:
             self._reads,
             conventions=tuple(settings.conventions),
             own=own,
+            exact_tokens=self._exact_tokens(asking) if "exactly" in asking else 0,
         )
         call.begin(now_ns)
         try:
@@ -289,6 +290,10 @@ class LlmClient:
             await reply.over()
             raise RequestFailed(reply.outcome, f"{reply.route.method} {reply.route.url}: {_refusal_text(reply)}")
         return reply
+
+    def _exact_tokens(self, asking: Asking) -> int:
+        """Return the number of tokens that the answer must have; 0: any number."""
+        return (asking.get("max_tokens") or self.settings.max_tokens or 0) if asking["exactly"] else 0
 
     def _request(
         self,

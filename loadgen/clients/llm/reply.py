@@ -200,6 +200,11 @@ class LlmReply(StreamedReply):
                 self.reading.count_missing(self._call.worker.tokenizer.count_all)
             self._times = self._figures()
             tags = tags_of(self._times, self._call.cold, is_whole=not self._call.wants_stream)
+            exact = self._call.exact_tokens
+            if exact and self.outcome is OK and self.usage.output > 0:
+                note = self._call.worker.lengths.add(is_exact=self.usage.output == exact)
+                if note:
+                    self._meter.recorder.note(note)
             if tags:
                 self.series = self.series.retagged(tags, self.asked_ns)
         super()._record()
