@@ -435,6 +435,10 @@ def test_the_scenario_of_a_log_covers_all_its_names_and_a_replay_needs_a_run(tmp
     traffic = tmp_path / "model/traffic.json"
 
     assert coverage(tmp_path / "model", "--traffic", traffic, "--min", "100%")[0] == 0
+    assert coverage(tmp_path / "model", "--traffic", traffic, "--min", "100%", "--by", "time")[0] == 0
+    times = {one["name"]: one["s"] for one in json.loads(traffic.read_text())["server_time"]}
+    wanted = sum(line.took_s for line in lines_of(SHOP, 300, 3) if line.path == "/search")
+    assert times["GET /search"] == pytest.approx(wanted)
     code, output = coverage(tmp_path / "replay-log", "--traffic", traffic, "--min", "1%")
     assert code == 1
     assert "Calls with a path that only a run can show: 1. Use --run." in output

@@ -442,6 +442,24 @@ def test_planted_secrets_are_in_none_of_the_files(tmp_path: Path, options: tuple
     ]
 
 
+@pytest.mark.parametrize(
+    ("users", "sent"),
+    [
+        (2, {"/hidden/1": 4, "/hidden/2": 2, "/hidden/3": 2}),
+        (9, {"/search": 9, "/search?q=lamp": 9, "/products/0/slug-0": 9, "/slug-1": 9}),
+    ],
+)
+def test_long_paths_and_queries_are_never_sent(tmp_path: Path, users: int, sent: dict[str, int]) -> None:
+    long = "a" * 300
+    paths = ("/search?q=" + long, f"/products/7/{long}", f"/{long}", "/search?q=lamp")
+    lines = [
+        Line(BEGIN_S + n + 60 * user, user, "GET", path, 0.02) for user in range(users) for n, path in enumerate(paths)
+    ]
+    log = written_log(sorted(lines), tmp_path / "a.log", "alb")
+
+    assert urls_of(made(tmp_path / "x", log, "--queries")) == sent
+
+
 def test_queries_that_do_not_fit_into_the_table_are_lost_and_paths_are_kept() -> None:
     table = PathTable(PathTree(), most=6, keeps_queries=True)
 
