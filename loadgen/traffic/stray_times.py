@@ -26,7 +26,7 @@ class StrayTimes:
 
 
 def stray_times(requests_by_day: Mapping[int, int]) -> StrayTimes | None:
-    """Return the stray requests; None if there are none.
+    """Return the stray requests; None without such requests.
 
     The days around the busiest one, up to gaps of at least 2 days without a request, are the log. The rest is stray if
     it has at most 1 % of the requests. More than that is a log with holes.
