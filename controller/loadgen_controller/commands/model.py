@@ -168,7 +168,7 @@ def _write(
     echo("")
     print_table(Output(), class_table(traffic.model, draft))
     facts = traffic_json(traffic, arrivals, draft, options)
-    page = model_page(PageFacts(traffic, arrivals, draft, options, facts, version("loadgen")))
+    page = model_page(PageFacts(traffic, arrivals, draft, options, facts, version("loadgen"), output.name))
     write_files(files_of(draft, output, facts, page))
     echo(
         f"wrote {output}, {quantity(len(draft.data_files), 'data file')}, traffic.json and {PAGE}. "

@@ -71,7 +71,14 @@ def main(
     facts = traffic_json(traffic, arrivals, draft, model.options)
     page = model_page(
         PageFacts(
-            traffic, arrivals, draft, model.options, facts, version("loadgen"), notes=_notes(updated.kept, data.kept)
+            traffic,
+            arrivals,
+            draft,
+            model.options,
+            facts,
+            version("loadgen"),
+            scenario.name,
+            notes=_notes(updated.kept, data.kept),
         )
     )
     replace_files({**data.new, **facts_of(scenario.parent, facts, page), scenario: updated.text})
