@@ -47,7 +47,9 @@ def facts_of(log: Path, fidelity: Mapping[str, object] | None = None, least_user
     traffic = read_logs([log], options, salt=b"7" * 32)
     arrivals = arrivals_of(traffic)
     draft = draft_of(traffic, arrivals, target="http://127.0.0.1:1", command=f"loadgen model {log.name} -o shop.py")
-    facts = PageFacts(traffic, arrivals, draft, options, traffic_json(traffic, arrivals, draft, options), "1.2.3")
+    facts = PageFacts(
+        traffic, arrivals, draft, options, traffic_json(traffic, arrivals, draft, options), "1.2.3", "shop.py"
+    )
     return facts if fidelity is None else replace(facts, fidelity=fidelity_of(fidelity))
 
 
@@ -83,7 +85,7 @@ def test_the_page_goes_from_the_verdict_to_how_to_reproduce_it(shop: PageFacts) 
         "reproduce",
     ]
     taken = shop.traffic.accounting.taken
-    for part in (f"{taken:,} read = {taken:,} + 0 + 0 + 0", "800", "loadgen model access.log -o shop.py", "1.2.3"):
+    for part in (f"{taken:,} read = {taken:,} + 0 + 0 + 0", "800", "loadgen model update shop.py access.log", "1.2.3"):
         assert part in page
     assert len(page) < 150_000
 

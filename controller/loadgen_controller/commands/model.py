@@ -51,6 +51,8 @@ from loadgen_controller.screen.terminal_report import Output, print_table
 from loadgen_controller.screen.traffic_tables import class_table, content_table, name_table
 
 NAME = "model"
+_TOP, _TOP_BESIDE = 20, 12
+"""Names in the table; fewer if report.html has more of them."""
 _HEADER = re.compile(r"[A-Za-z0-9-]+")
 EXAMPLES = """[bold]Examples[/bold]
 
@@ -108,7 +110,10 @@ def main(
     ] = None,
     max_rejects: MaxRejectsOption = "1%",
     jobs: JobsOption = 0,
-    top: Annotated[int, typer.Option(metavar="N", min=1, help="Show at most this many names.")] = 20,
+    top: Annotated[
+        int | None,
+        typer.Option(metavar="N", min=1, help=f"Show at most this many names. Default: {_TOP}; with -o {_TOP_BESIDE}."),
+    ] = None,
     output: Annotated[
         Path | None,
         typer.Option("--output", "-o", metavar="FILE.py", help="Write a scenario of this traffic, in a new folder."),
@@ -180,7 +185,7 @@ def main(
         model=None if output is None else ModelRules(classes, has_actions=not flat, has_splits=not first_order),
     )
     traffic = read_logs(logs, options)
-    _print(traffic, options, top)
+    _print(traffic, options, top or (_TOP if output is None else _TOP_BESIDE))
     _warn_of_unused(options.formats, traffic.accounting.taken_by_format)
     if output is not None:
         _write(traffic, options, output, target, session_header, logs)
@@ -200,12 +205,12 @@ def _write(
     for line in step_lines(traffic, draft, arrivals):
         echo(line)
     echo("")
-    print_table(Output(), class_table(traffic.model, draft))
+    print_table(Output(), class_table(traffic.model, draft), cut=1)
     fidelity = fidelity_of(traffic, draft, options)
     echo("")
     print_verdict(fidelity.verdict)
     facts = fidelity.added_to(traffic_json(traffic, arrivals, draft, options))
-    page = model_page(PageFacts(traffic, arrivals, draft, options, facts, version("loadgen")))
+    page = model_page(PageFacts(traffic, arrivals, draft, options, facts, version("loadgen"), output.name))
     rejects = traffic.accounting.rejects_jsonl()
     write_files(files_of(draft, output, facts, page, rejects))
     others = ["traffic.json", *(["rejects.jsonl"] if rejects else []), PAGE]
@@ -226,9 +231,9 @@ def _warn_of_unused(given: FormatOptions, taken: Mapping[str, int]) -> None:
 
 
 def _print(traffic: Traffic, options: LogOptions, top: int) -> None:
-    print_table(Output(), content_table(traffic, by_user=options.by_user))
+    print_table(Output(), content_table(traffic, by_user=options.by_user), cut=1)
     echo("")
-    print_table(Output(), name_table(traffic, top))
+    print_table(Output(), name_table(traffic, top), cut=0)
     _warn_of_limits(traffic, options)
 
 

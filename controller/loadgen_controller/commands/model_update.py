@@ -73,7 +73,16 @@ def main(
     data = changed_files(draft, scenario.parent, model.files, overwrite=take == "theirs")
     facts = fidelity_of(traffic, draft, options).added_to(traffic_json(traffic, arrivals, draft, options))
     page = model_page(
-        PageFacts(traffic, arrivals, draft, options, facts, version("loadgen"), notes=_notes(updated.kept, data.kept))
+        PageFacts(
+            traffic,
+            arrivals,
+            draft,
+            options,
+            facts,
+            version("loadgen"),
+            scenario.name,
+            notes=_notes(updated.kept, data.kept),
+        )
     )
     rejects = traffic.accounting.rejects_jsonl()
     replace_files({**data.new, **facts_of(scenario.parent, facts, page, rejects), scenario: updated.text})

@@ -21,7 +21,7 @@ class PageFacts:
 
     arrivals: of each graph of the draft; None if the scenario plays a mean rate.
     traffic_json: the text of `traffic.json`, whose SHA-256 the page shows, so that readers see which counts it has.
-    version: of loadgen.
+    version: of loadgen. scenario: the name of its file.
     """
 
     traffic: Traffic
@@ -30,6 +30,7 @@ class PageFacts:
     options: LogOptions
     traffic_json: str
     version: str
+    scenario: str
     fidelity: Fidelity | None = None
     """The result of a comparison; None: the one in `traffic_json`."""
     notes: tuple[str, ...] = ()

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from loadgen.outside_text import in_html
-from loadgen.units import quantity
 
 __all__ = ["NOT_MEASURED", "Fidelity", "FidelityRow", "badge", "fidelity_of", "fidelity_section"]
 
@@ -106,8 +105,10 @@ def fidelity_section(fidelity: Fidelity) -> Iterator[str]:
     if not fidelity.rows:
         return
     counts = [(sum(row.result == word for row in fidelity.rows), word) for word in ("passed", "failed", NOT_MEASURED)]
-    of = quantity(len(fidelity.rows), "property").replace("propertys", "properties")
-    yield f"<p>{of}: {', '.join(f'{count} {word}' for count, word in counts if count or word != NOT_MEASURED)}.</p>"
+    of = "1 property" if len(fidelity.rows) == 1 else f"{len(fidelity.rows)} properties"
+    shown = ", ".join(f"{count} {word}" for count, word in counts if count or word != NOT_MEASURED)
+    failed = ", ".join(row.name for row in fidelity.rows if row.result == "failed")
+    yield f"<p>{of}: {shown}{f' ({in_html(failed)})' if failed else ''}.</p>"
     yield from _table(fidelity.rows)
     yield (
         '<p class="note">A property passes if its distance is at most the limit. The limit is 1.25 times the distance '

@@ -14,7 +14,7 @@ from loadgen.traffic.draft_edges import LEAST_EDGE_SHARE
 from loadgen.traffic.model_counts import MOST_STATES
 from loadgen.traffic.model_page.facts import PageFacts, file_name
 from loadgen.traffic.naming import OTHER
-from loadgen.units import format_count, format_share, quantity
+from loadgen.units import format_count, format_ratio, format_share, quantity
 
 __all__ = ["accounting_section", "left_out_section", "missing_sentences"]
 
@@ -126,4 +126,4 @@ def _left_out(facts: PageFacts) -> Iterator[tuple[str, str, str, str]]:
 
 
 def _share(count: int, of: int) -> str:
-    return format_share(count / of) if of else PLACEHOLDER
+    return format_ratio(count / of) if of else PLACEHOLDER

@@ -29,7 +29,11 @@ _LEFT, _RIGHT, _CENTRE = 102, 266, 184
 _HEIGHT, _ROW, _TOP = 42, 70, 8
 _REACH: Final = {"on": (0, 0, 26, 38, 48, 56, 62, 66), "back": (18, 38, 46, 53, 59, 64, 67, 70)}
 """How far an arc goes out, by the number of rows that it spans; 0 rows: from a node to itself."""
-_LETTERS: Final = 21
+_LABEL: Final = (30, 12)
+"""Width and height of the share of an edge."""
+_AWAY: Final = (0, 13, -13, 26, -26)
+"""How far a share may make way."""
+_LETTERS: Final = 20
 _WIDEST: Final = 8.0
 
 
@@ -77,7 +81,7 @@ def drawn_graph(graph: DraftGraph) -> Drawn:
         f'<svg class="walk" viewBox="0 0 {_WIDTH} {height}" role="img" aria-label="Graph of {in_html(graph.name)}">',
         *(line for edge in reversed(edges) for line in _lines(edge, most)),
         *(line for n, name in enumerate(order) for line in _node(graph, n, name, totals)),
-        *(_label(edge) for edge in edges),
+        *_labels(edges),
         "</svg>",
     ]
     return Drawn("\n".join(svg), len(order), sum(edge.count for edge in edges) / steps if steps else 1.0)
@@ -135,15 +139,31 @@ def _reach(edge: _Edge) -> float:
     return _REACH[edge.side][abs(edge.to - edge.at)]
 
 
-def _label(edge: _Edge) -> str:
-    """Return the share of an edge beside its line."""
-    text = f"{edge.share:.0%}".replace("%", " %")
+def _labels(edges: Sequence[_Edge]) -> Iterator[str]:
+    """Yield the shares of edges beside their lines, the most frequent first; a later one makes way for those before."""
+    taken: list[tuple[float, float]] = []
+    for edge in edges:
+        x, middle, anchor = _place(edge)
+        left = x - _LABEL[0] if anchor == "end" else x
+        free = (y for y in (middle + away for away in _AWAY) if not any(_cover(left, y, *one) for one in taken))
+        y = next(free, middle)
+        taken.append((left, y))
+        text = f"{edge.share:.0%}".replace("%", " %")
+        yield f'<text x="{x}" y="{y:g}" text-anchor="{anchor}">{text}</text>'
+
+
+def _place(edge: _Edge) -> tuple[float, float, str]:
+    """Return x, y and side of the text of an edge."""
     y = (_middle(edge.at) + _middle(edge.to)) / 2 + 4
     if edge.to == edge.at + 1:
-        return f'<text x="{_CENTRE + 12}" y="{y:g}">{text}</text>'
+        return _CENTRE + 12, y, "start"
     if edge.side == "back":
-        return f'<text x="{_LEFT - _reach(edge) - 5}" y="{y:g}" text-anchor="end">{text}</text>'
-    return f'<text x="{_RIGHT + _reach(edge) + 5}" y="{y:g}">{text}</text>'
+        return _LEFT - _reach(edge) - 5, y, "end"
+    return _RIGHT + _reach(edge) + 5, y, "start"
+
+
+def _cover(x: float, y: float, other_x: float, other_y: float) -> bool:
+    return abs(x - other_x) < _LABEL[0] and abs(y - other_y) < _LABEL[1]
 
 
 def _node(graph: DraftGraph, row: int, name: str, totals: Mapping[str, int]) -> Iterator[str]:

@@ -79,7 +79,7 @@ def timeout_section(facts: PageFacts) -> Iterator[str]:
     gaps = np.sum([one.walks.gaps.sum((0, 1)) for one in facts.counts.classes], axis=0)
     if gaps.sum() and sessions.timeout_s > _LONG_S:
         below = shares_below(gaps, whole_seconds=not facts.traffic.has_fractions)
-        longer = 1 - float(np.interp(_LONG_S, EDGES_S, below))
+        longer = round(1 - float(np.interp(_LONG_S, EDGES_S, below)), 6)
         text += (
             f" Of {quantity(int(gaps.sum()), 'pause')} within sessions, {format_share(longer)} are longer than "
             f"{format_duration(_LONG_S * NS_PER_S)}."
