@@ -44,14 +44,14 @@ from loadgen_controller.commands.log_options import (
     command_text,
     log_options,
 )
-from loadgen_controller.console_output import echo, echo_warning
+from loadgen_controller.console_output import echo, echo_warning, echo_wrapped
 from loadgen_controller.screen.fidelity_table import print_verdict
 from loadgen_controller.screen.model_steps import step_lines
 from loadgen_controller.screen.terminal_report import Output, print_table
 from loadgen_controller.screen.traffic_tables import class_table, content_table, name_table
 
 NAME = "model"
-_TOP, _TOP_BESIDE = 20, 12
+_TOP, _TOP_BESIDE = 20, 8
 """Names in the table; fewer if report.html has more of them."""
 _HEADER = re.compile(r"[A-Za-z0-9-]+")
 EXAMPLES = """[bold]Examples[/bold]
@@ -203,12 +203,12 @@ def _write(
     assert traffic.model is not None
     echo("")
     for line in step_lines(traffic, draft, arrivals):
-        echo(line)
+        echo_wrapped(line, indent=10)
     echo("")
     print_table(Output(), class_table(traffic.model, draft), cut=1)
     fidelity = fidelity_of(traffic, draft, options)
     echo("")
-    print_verdict(fidelity.verdict)
+    print_verdict(fidelity.verdict, brief=True)
     facts = fidelity.added_to(traffic_json(traffic, arrivals, draft, options))
     page = model_page(PageFacts(traffic, arrivals, draft, options, facts, version("loadgen"), output.name))
     rejects = traffic.accounting.rejects_jsonl()
