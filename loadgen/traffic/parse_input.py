@@ -13,7 +13,7 @@ from loadgen.traffic.formats.detect import SAMPLE_LINES, format_of
 from loadgen.traffic.formats.json_lines import JsonLines
 from loadgen.traffic.formats.log_format import LogFormat
 from loadgen.traffic.inputs.line_blocks import Block, blocks
-from loadgen.traffic.inputs.log_input import LogInput
+from loadgen.traffic.inputs.log_input import Buckets, LogInput
 from loadgen.traffic.intake import Intake
 from loadgen.traffic.log_options import LogOptions
 from loadgen.traffic.timestamps import Timestamps
@@ -40,7 +40,7 @@ class InputParser:
 
     def __init__(self, intake: Intake, options: LogOptions) -> None:
         self._intake, self._options = intake, options
-        self._times = Timestamps()
+        self._times, self._buckets = Timestamps(), Buckets()
         self._of_ranges: dict[str, LogFormat] = {}
 
     def parse(self, source: LogInput) -> ParsedInput:
@@ -62,9 +62,9 @@ class InputParser:
     def _parsed(self, source: LogInput) -> dict[str, str]:
         line = 1
         if source.begin:
-            reader, found = self._of_range(source), blocks(source)
+            reader, found = self._of_range(source), blocks(source, self._buckets)
         else:
-            line, begin, found = _begin(blocks(source))
+            line, begin, found = _begin(blocks(source, self._buckets))
             self._intake.accounting.read = self._intake.accounting.directives = line - 1
             if not begin:
                 return {}
@@ -89,7 +89,7 @@ class InputParser:
 
 def first_lines(source: LogInput) -> list[bytes]:
     """Return the lines from the beginning of a file that decide its format. Blank lines before them are left out."""
-    return _lines(_begin(blocks(replace(source, begin=0, end=None)))[1])
+    return _lines(_begin(blocks(replace(source, begin=0, end=None), Buckets()))[1])
 
 
 def _begin(found: Iterator[Block]) -> tuple[int, list[Block], Iterator[Block]]:

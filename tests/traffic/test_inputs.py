@@ -17,7 +17,7 @@ from loadgen.errors import UsageError
 from loadgen.traffic.inputs import log_input, unpack
 from loadgen.traffic.inputs.find_inputs import find_inputs
 from loadgen.traffic.inputs.line_blocks import blocks
-from loadgen.traffic.inputs.log_input import LogInput
+from loadgen.traffic.inputs.log_input import Buckets, LogInput
 from loadgen.traffic.inputs.unpack import ArchiveDamaged, is_packed, unpacked
 from loadgen.traffic.period import ALL_TIMES, Period
 from tests.support.examples import examples
@@ -72,7 +72,7 @@ def test_a_dash_is_standard_input_once() -> None:
 def test_standard_input_is_read_and_may_be_packed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(gzip.compress(b"a\nb\n"))))
 
-    assert [block.lines for block in blocks(LogInput("standard input", "stream"))] == [[b"a", b"b"]]
+    assert [block.lines for block in blocks(LogInput("standard input", "stream"), Buckets())] == [[b"a", b"b"]]
 
 
 def pieces(data: bytes, seed: int = 1) -> Iterator[bytes]:
@@ -145,7 +145,7 @@ def test_the_ranges_of_a_file_have_each_line_once(tmp_path: Path, text: bytes, b
         found = [
             line
             for begin, end in zip(begins, ends, strict=True)
-            for block in blocks(LogInput(str(tmp_path / "a"), "file", begin=begin, end=end))
+            for block in blocks(LogInput(str(tmp_path / "a"), "file", begin=begin, end=end), Buckets())
             for line in block.lines
         ]
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from loadgen.errors import UsageError
-from loadgen.traffic.inputs.log_input import LogInput, bytes_of
+from loadgen.traffic.inputs.log_input import Buckets, LogInput, bytes_of
 from loadgen.traffic.inputs.unpack import ArchiveDamaged, unpacked
 
 __all__ = ["MOST_LINE_BYTES", "Block", "blocks"]
@@ -28,14 +28,16 @@ class Block:
     is_odd: bool
 
 
-def blocks(source: LogInput) -> Iterator[Block]:
+def blocks(source: LogInput, buckets: Buckets) -> Iterator[Block]:
     """Yield the lines of an input in blocks of about 1 MiB. Archives are recognized by their first bytes.
 
     Raises:
         UsageError: the file cannot be read, or its archive is cut or damaged.
         CloudError, CredentialsError: the object cannot be read, or its transfer was interrupted.
     """
-    pieces = bytes_of(source) if source.begin else unpacked(bytes_of(source))
+    pieces = bytes_of(source, buckets)
+    if not source.begin:
+        pieces = unpacked(pieces)
     try:
         yield from _blocks(pieces, may_have_bom=not source.begin)
     except ArchiveDamaged as error:

@@ -10,7 +10,7 @@ from typing import BinaryIO, Final, Literal
 
 from loadgen.aws.storage.s3 import Bucket
 
-__all__ = ["STANDARD_INPUT", "LogInput", "bytes_of"]
+__all__ = ["STANDARD_INPUT", "Buckets", "LogInput", "bytes_of"]
 
 STANDARD_INPUT: Final = "standard input"
 _PIECE_BYTES: Final = 1 << 20
@@ -33,7 +33,21 @@ class LogInput:
     """The range has the lines that start at the bytes from `begin` to before `end`; None: to the end of the file."""
 
 
-def bytes_of(source: LogInput) -> Iterator[bytes]:
+class Buckets:
+    """The buckets of inputs in S3. Each client is made once, because that takes 20 to 100 ms."""
+
+    def __init__(self) -> None:
+        self._made: dict[str, Bucket] = {}
+
+    def named(self, name: str) -> Bucket:
+        """Return the bucket with this name."""
+        found = self._made.get(name)
+        if found is None:
+            found = self._made[name] = Bucket(f"s3://{name}")
+        return found
+
+
+def bytes_of(source: LogInput, buckets: Buckets) -> Iterator[bytes]:
     """Yield the bytes of an input in pieces of at most 1 MiB, as they are stored. A range begins with its first line
     and ends with the end of its last line.
 
@@ -42,8 +56,8 @@ def bytes_of(source: LogInput) -> Iterator[bytes]:
         CloudError, CredentialsError: the object cannot be read, or its transfer was interrupted.
     """
     if source.kind == "s3":
-        bucket, _, key = source.name.removeprefix("s3://").partition("/")
-        yield from Bucket(f"s3://{bucket}").stream(key)
+        name, _, key = source.name.removeprefix("s3://").partition("/")
+        yield from buckets.named(name).stream(key)
     elif source.name == STANDARD_INPUT:
         yield from _pieces(sys.stdin.buffer)
     else:
