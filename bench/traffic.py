@@ -123,6 +123,8 @@ def _compared(log: _Log, turns: int) -> tuple[list[list[str]], str]:
     if goaccess:
         ratio = medians["whole"] / goaccess
         sentences.append(f"{log.kind}: {ratio:.2f} × GoAccess, budget {OF_GOACCESS}: {held(ratio <= OF_GOACCESS)}.")
+    else:
+        sentences.append("GoAccess was left out: it is not installed (Debian: apt-get install goaccess).")
     return rows, " ".join(sentences)
 
 

@@ -1,6 +1,6 @@
 """Packs rows by column: 5 bytes a request of a combined log instead of 32, 11 of a load balancer's.
 
-Rows are sorted by user. Of the users, the differences and the numbers of rows are stored; of the starts, the
+Rows are sorted by user. Users are stored as their differences and their numbers of rows. Starts are stored as
 differences to the row before, in the largest unit that divides them (1 s for most logs). Each byte of a column is
 packed by itself with zstd, because the high bytes are nearly always 0. zstd level 3 saved nothing on made logs.
 """

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from itertools import chain
+from itertools import chain, islice
 from typing import Final
 
 from loadgen.errors import CloudError, CredentialsError
@@ -122,4 +122,4 @@ def _raising(error: Exception) -> Iterator[Block]:
 
 
 def _lines(begin: list[Block]) -> list[bytes]:
-    return [line for block in begin for line in block.lines][:SAMPLE_LINES]
+    return list(islice((line for block in begin for line in block.lines if line.strip()), SAMPLE_LINES))

@@ -34,8 +34,8 @@ class _Place(NamedTuple):
 class Partitions:
     """Rows in partitions by user. Use it in a `with` block, which closes the temporary file.
 
-    The file contains no addresses, agents or paths. It has no name, so no other program can open it, and the system
-    deletes it when this process ends in any way.
+    The file contains no addresses, agents or paths. The file has no name, so no other program can open it, and the
+    system deletes it when this process ends in any way.
     """
 
     def __init__(self, memory_bytes: int = MEMORY_BYTES) -> None:

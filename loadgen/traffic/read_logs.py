@@ -34,12 +34,14 @@ from loadgen.traffic.rows import FORMAT_SHIFT, Rows
 from loadgen.traffic.second_pass import NamesAndSessions, SessionFigures, SessionRule, visits_of
 from loadgen.traffic.session_arrivals import MOST_MINUTES
 from loadgen.traffic.session_sample import SessionSampler
+from loadgen.traffic.stray_times import StrayTimes, stray_times
 from loadgen.units import format_count, quantity
 
 __all__ = ["LogOptions", "ReadRows", "SessionFigures", "Traffic", "read_logs"]
 
 _LEAST_USERS: Final = 50
 _LEAST_MINUTES: Final = 5
+_DAY_US: Final = 86_400_000_000
 _NO_LIMIT: Final = 1 << 40
 
 
@@ -67,6 +69,8 @@ class Traffic:
     model: ModelCounts | None
     """The counts for a scenario; None without `LogOptions.model`."""
     spooled_bytes: int
+    stray: StrayTimes | None = None
+    """Requests far away in time from all others."""
 
     @property
     def no_arrivals(self) -> str:
@@ -100,6 +104,13 @@ class Traffic:
                 "or its times are rounded or edited. So times between requests are not reliable. A model of arrivals "
                 f"needs at least {_LEAST_MINUTES} different minutes: use a log of at least an hour with the "
                 "server's own times."
+            )
+        if self.stray is not None:
+            begin, end = self.stray.begin, self.stray.end
+            found.append(
+                f"{quantity(self.stray.requests, 'request')} {'is' if self.stray.requests == 1 else 'are'} days away "
+                f"from all others, the nearest on {self.stray.nearest}: a clock was wrong, or a log of another time is "
+                f"among them. Leave such requests out with --from {begin} --to {end}."
             )
         if self.are_names_approximate:
             found.append(
@@ -226,12 +237,15 @@ def _traffic(
     path_counts = np.zeros(paths.size, np.int64)
     status_counts: Counter[int] = Counter()
     minutes = np.zeros(60, np.int64)
+    days: Counter[int] = Counter()
     has_fractions = False
     first_us, last_us = np.iinfo(np.int64).max, np.iinfo(np.int64).min
     for rows in partitions:
         path_counts += np.bincount(rows["path"], minlength=paths.size)
         values, counts = np.unique(rows["status"], return_counts=True)
         status_counts.update(dict(zip(values.tolist(), counts.tolist(), strict=True)))
+        values, counts = np.unique(rows["start"] // _DAY_US, return_counts=True)
+        days.update(dict(zip(values.tolist(), counts.tolist(), strict=True)))
         minutes += np.bincount((rows["start"] // 60_000_000) % 60, minlength=60)
         has_fractions = has_fractions or bool((rows["start"] % 1_000_000).any())
         first_us, last_us = min(first_us, int(rows["start"].min())), max(last_us, int(rows["start"].max()))
@@ -285,6 +299,7 @@ def _traffic(
             options.model,
         ),
         spooled_bytes=spooled_bytes,
+        stray=stray_times(days),
     )
     return ReadRows(partitions, paths, templates, template_of, rule, traffic)
 

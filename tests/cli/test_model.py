@@ -34,6 +34,21 @@ def test_the_elastic_log_is_shown_with_all_its_lines() -> None:
     assert len(done.stdout.splitlines()) <= 45
 
 
+def test_each_row_is_one_line_with_all_its_figures_however_narrow_the_terminal(tmp_path: Path) -> None:
+    for columns in (80, 110, 200):
+        output = tmp_path / f"{columns}/shop.py"
+        done = model(LOGS / "apache_logs_elastic.log.gz", "-o", output, "--top", "14", columns=columns)
+
+        lines = done.stdout.splitlines()
+        assert all(len(line) <= columns for line in lines[:-1]), done.stdout
+        assert len(lines) <= 40
+        assert not [line for line in lines if line.rstrip() in ("GET", "POST")]
+        (long,) = (line for line in lines if line.startswith("GET /presentation"))
+        assert long.split()[-5:] == ["128", "1.28", "%", "118", "116"]
+        assert ("samusmmx-d5g5zap.png" in long, "…" in long) == (columns > 80, columns < 200)
+        assert "requests per session  mean; median 1, p95 8" in done.stdout
+
+
 def test_names_with_few_users_are_shown_only_if_asked() -> None:
     hidden = model(LOGS / "alb_examples_vrl.log")
     shown = model(LOGS / "alb_examples_vrl.log", "--least-users", "1")

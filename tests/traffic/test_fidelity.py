@@ -221,7 +221,8 @@ def test_short_logs_have_shorter_bins_and_windows() -> None:
 
     assert summary.bin_s == 10
     assert bursts is not None
-    assert (bursts.windows, sorted(bursts.sums)) == (4, [1, 10])
+    # Starts begin and end within the first and the last of its four minutes.
+    assert (bursts.windows, sorted(bursts.sums)) == (6, [1, 10])
     assert set(time_floors(short, rng, splits=3)) == {
         "rate curve",
         "total",
@@ -246,7 +247,10 @@ def test_smoothed_counts_and_random_spacing_have_the_dispersion_of_the_log_toget
     rng = np.random.default_rng(4)
     for group, expected in ((1, 1.0), (6, 6.0)):
         counts = group * rng.poisson(12 / group, 6_000)
-        smoothed = np.array(SessionArrivals(0, tuple(counts.tolist()), 1.0, 1).smoothed)
+        # The log begins and ends within a minute: these counts stay.
+        every = SessionArrivals(0, (1, *counts.tolist(), 2), 1.0, 1).smoothed
+        assert (every[0], every[-1]) == (1, 2)
+        smoothed = np.array(every[1:-1])
         assert smoothed.sum() == counts.sum()
         assert (smoothed >= 0).all()
         sent = rng.poisson(smoothed).reshape(-1, 10)

@@ -20,6 +20,7 @@ from loadgen.traffic.inputs.line_blocks import blocks
 from loadgen.traffic.inputs.log_input import LogInput
 from loadgen.traffic.inputs.unpack import ArchiveDamaged, is_packed, unpacked
 from loadgen.traffic.period import ALL_TIMES, Period
+from tests.support.examples import examples
 
 TEXT = "".join(f"line {n} {n * 7919 % 1000}\n" for n in range(50_000)).encode()
 
@@ -127,7 +128,7 @@ def test_a_bomb_is_unpacked_in_small_pieces(monkeypatch: pytest.MonkeyPatch, pac
     assert max(sizes) <= (1 << 20) + 256 // 4 * (128 << 10)
 
 
-@settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(400), suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     st.lists(st.binary(max_size=40).filter(lambda text: b"\r" not in text), max_size=12)
     .map(b"\n".join)

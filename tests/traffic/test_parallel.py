@@ -79,6 +79,13 @@ def test_columns_that_a_line_names_keep_a_file_whole(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("small_parts")
+def test_a_file_without_rights_is_left_to_the_parser(tmp_path: Path) -> None:
+    source = LogInput(str(tmp_path / "gone"), size=1 << 30)
+
+    assert tasks.tasks_of([source]) == [source]
+
+
+@pytest.mark.usefixtures("small_parts")
 def test_of_several_wrong_files_the_first_one_is_the_error(tmp_path: Path) -> None:
     for n in range(8):
         (tmp_path / f"{n}.log").write_bytes(b"\n".join(lines(100)) if n < 3 else b"hello\n")

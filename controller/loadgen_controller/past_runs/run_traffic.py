@@ -16,6 +16,7 @@ from loadgen.dsl.plans.spec import Overrides, PlanSpec
 from loadgen.errors import UsageError
 from loadgen.report.run_as_dataframes import Run
 from loadgen.traffic.fidelity.of_run import RunTraffic
+from loadgen.units import NS_PER_S
 
 __all__ = ["lanes_of_run", "run_traffic"]
 
@@ -55,6 +56,8 @@ def run_traffic(run: Run) -> RunTraffic:
     curve = np.zeros(max(by_second, default=-1) + 1, np.int64)
     for second, count in by_second.items():
         curve[second] = count
+    # Busy agents count in longer intervals, which hide what is shorter.
+    longest_s = max((delta.end_ns - delta.start_ns) / NS_PER_S for _, delta in run.deltas()) if requests else 0.0
     summary = run.summary
     started = sum(requests.values()) if summary is None else summary.iterations.started
-    return RunTraffic(int(run.manifest.get("seed", 0)), run.interval_s, requests, curve, started)
+    return RunTraffic(int(run.manifest.get("seed", 0)), longest_s, requests, curve, started)

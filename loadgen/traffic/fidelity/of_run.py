@@ -39,12 +39,14 @@ PROPERTIES_OF_RUNS: Final = (
     "burstiness",
 )
 _LEAST_SESSIONS: Final = 50
+_INTERVALS: Final = 3
+"""Counts of fewer intervals depend on where the intervals begin."""
 _MOST_POOL: Final = 20_000
 
 
 @dataclass(frozen=True)
 class RunTraffic:
-    """What agents recorded. seed: of the run. interval_s: the length of the intervals in which they counted.
+    """What agents recorded. seed: of the run. interval_s: the length of the longest interval in which they counted.
 
     requests: ended requests by name. by_second: ended requests in each second of the run, at the beginning of their
     interval. started: iterations.
@@ -100,7 +102,8 @@ def _time_rows(
         0, run.by_second, all_starts, np.zeros(len(all_starts), np.int64), np.full(len(all_starts), mean_length)
     )
     like = time_summary(times)
-    steps = {step: value for step, value in like.dispersions.items() if step >= run.interval_s}
+    shortest_s = 1 if run.interval_s <= 1 else _INTERVALS * run.interval_s
+    steps = {step: value for step, value in like.dispersions.items() if step >= shortest_s}
     like = replace(like, dispersions=steps, variation=None)
     planned = replace(reference, times=like, span_s=times.span_s, whole_seconds=False)
     expected = times_of_plan(lanes, pools, planned, run.seed)

@@ -14,7 +14,7 @@ from loadgen.traffic.period import Period
 __all__ = ["s3_inputs"]
 
 _DIGITS: Final = (4, 2, 2)
-"""Of the names of folders by year, month and day: `2026/11/20`, also `year=2026/month=11/day=20`."""
+"""Digits in the names of folders by year, month and day: `2026/11/20`, also `year=2026/month=11/day=20`."""
 _NO_LOG: Final = "ELBAccessLogTestFile"
 """Load balancers write an object with this name once, to test their permission."""
 _LATE: Final = timedelta(days=1)

@@ -8,6 +8,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Final
 
+from loadgen.errors import UsageError
 from loadgen.traffic.inputs.log_input import LogInput
 from loadgen.traffic.inputs.unpack import is_packed
 from loadgen.traffic.parse_input import first_lines
@@ -26,7 +27,11 @@ def tasks_of(inputs: Iterable[LogInput]) -> list[LogInput]:
 
 
 def _ranges(source: LogInput) -> list[LogInput]:
-    if source.kind != "file" or source.size < 2 * _RANGE_BYTES or _is_packed(source) or _has_columns(source):
+    try:
+        is_whole = source.kind != "file" or source.size < 2 * _RANGE_BYTES or _is_packed(source) or _has_columns(source)
+    except (OSError, UsageError):
+        is_whole = True  # the process that parses this input reports the error, after those of inputs before it
+    if is_whole:
         return [source]
     bounds = [*range(0, source.size - _RANGE_BYTES // 2, _RANGE_BYTES), None]
     return [replace(source, begin=begin or 0, end=end, size=_RANGE_BYTES) for begin, end in pairwise(bounds)]
