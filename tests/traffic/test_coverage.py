@@ -151,6 +151,47 @@ def test_requests_in_helpers_and_nodes_count_and_each_once(tmp_path: Path) -> No
     assert sent(calls_of(written(tmp_path / "shop.py", text))) == ["GET /", "GET /inner", "GET /page"]
 
 
+HELPERS = """
+async def open_page(user: User, path: str, name: str = "", *, expect: int = 200) -> None:
+    await user.http.get(f"{path}?x=1", name=name, expect=expect)
+
+class Shop:
+    def __init__(self, user: User) -> None:
+        self.user = user
+
+    async def get(self, user: User, sku: str) -> None:
+        await user.http.get(f"/products/{sku}")
+
+async def unused(user: User, path: str) -> None:
+    await user.http.get(path)
+
+async def spread(user: User, path: str) -> None:
+    await user.http.get(path)
+
+@journey
+async def shop(user: User, row: Row) -> None:
+    await open_page(user, "/cart", "cart")
+    await open_page(user, name="rows", path=f"/rows/{row.id}")
+    await open_page(user, row.url)
+    for path in ("/a", "/b"):
+        await open_page(user, path)
+    shop = Shop(user)
+    await shop.get(user, "7")
+    await shop.get(user, row.sku)
+    await spread(*row)
+"""
+
+
+def test_arguments_are_followed_into_helpers_of_the_file(tmp_path: Path) -> None:
+    calls = calls_of(written(tmp_path / "shop.py", HELPERS))
+
+    assert sorted(sent(calls)) == [
+        "", "", "", "GET /a | GET /b", "GET /cart", "GET /products/7", "GET /products/{}", "GET /rows/{}",
+    ]  # fmt: skip
+    (cart,) = (call for call in calls if call.row == "cart")
+    assert HELPERS.splitlines()[cart.line - 1].strip() == 'await open_page(user, "/cart", "cart")'
+
+
 def test_paths_that_are_drawn_from_a_file_are_read_from_it(tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
     (tmp_path / "data/other.csv").write_text("path,hits\n/about,3\n/help?x=1,2\n")
