@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
@@ -14,9 +14,7 @@ from playwright.sync_api import Browser
 
 from loadgen.report.short_texts import cut_in_middle
 from loadgen.traffic.draft import Call, Child, Draft, DraftEdge, DraftGraph, DraftNode
-from loadgen.traffic.draft_of_logs import arrivals_of, draft_of
 from loadgen.traffic.gap_bins import BINS, EDGES_S, bin_of, shares_below
-from loadgen.traffic.log_options import ModelRules
 from loadgen.traffic.model_page.charts import start_chart, start_curve
 from loadgen.traffic.model_page.facts import PageFacts
 from loadgen.traffic.model_page.fidelity import NOT_MEASURED, fidelity_of
@@ -24,13 +22,11 @@ from loadgen.traffic.model_page.page import model_page
 from loadgen.traffic.model_page.pauses import EdgePauses, busiest_pauses, lognormal_below
 from loadgen.traffic.model_page.request_shares import expected_shares, visits_by_session
 from loadgen.traffic.model_page.session_graph import drawn_graph, in_order_of_flow
-from loadgen.traffic.naming import NameRules
-from loadgen.traffic.read_logs import LogOptions, read_logs
 from loadgen.traffic.session_arrivals import session_arrivals
-from loadgen.traffic.traffic_json import traffic_json
 from tests.support.browser import Shown, chromium, needs_chromium
 from tests.support.hostile import planted
 from tests.support.made_logs import SHOP, Line, lines_of, written_log
+from tests.support.made_models import facts_of
 
 FIDELITY = {
     "verdict": "not faithful",
@@ -40,17 +36,6 @@ FIDELITY = {
         {"property": "locality", "distance": None, "floor": None, "limit": None, "passed": True, "why": "no values"},
     ],
 }
-
-
-def facts_of(log: Path, fidelity: Mapping[str, object] | None = None, least_users: int = 5) -> PageFacts:
-    options = LogOptions(model=ModelRules(), names=NameRules(least_users=least_users))
-    traffic = read_logs([log], options, salt=b"7" * 32)
-    arrivals = arrivals_of(traffic)
-    draft = draft_of(traffic, arrivals, target="http://127.0.0.1:1", command=f"loadgen model {log.name} -o shop.py")
-    facts = PageFacts(
-        traffic, arrivals, draft, options, traffic_json(traffic, arrivals, draft, options), "1.2.3", "shop.py"
-    )
-    return facts if fidelity is None else replace(facts, fidelity=fidelity_of(fidelity))
 
 
 @pytest.fixture(scope="module")
@@ -255,6 +240,31 @@ def test_a_graph_has_its_busiest_nodes_and_the_shares_of_its_edges(shop: PageFac
         f"node_{n}": (DraftEdge(f"node_{(n + 1) % 30}", 9), DraftEdge("", 1)) for n in range(30)
     }
     assert drawn_graph(replace(graph, starts={"node_0": 5}, edges=many)).nodes == 8
+
+
+def test_a_model_with_very_many_edges_has_a_page_below_1_mb(shop: PageFacts) -> None:
+    (graph,) = shop.draft.graphs
+    names = [f"a_node_with_a_long_name_of_{n:012}" for n in range(41)]
+    edges = {name: (*(DraftEdge(to, 5) for to in names), DraftEdge("", 5)) for name in names}
+    nodes = tuple(DraftNode(name, f"GET /{name}", (Call("GET", (f"/{name}",)),)) for name in names)
+    graphs = tuple(replace(graph, name=f"kind_{n}", starts={names[0]: 9}, edges=edges) for n in range(6))
+    counts = replace(shop.counts, states=tuple(node.of for node in nodes[:-1]), classes=shop.counts.classes * 6)
+    walks = counts.classes[0].walks
+    wide = replace(
+        walks, gaps=np.ones((41, 41, BINS), np.int64), starts=np.ones(41, np.int64), moves=np.eye(41, dtype=int)
+    )
+    counts = replace(counts, classes=tuple(replace(one, walks=wide) for one in counts.classes))
+    facts = replace(
+        shop,
+        draft=replace(shop.draft, nodes=nodes, graphs=graphs),
+        traffic=replace(shop.traffic, model=counts, files=("access.log",) * 10_000),
+        arrivals=None if shop.arrivals is None else (*shop.arrivals,) * 6,
+    )
+
+    page = model_page(facts)
+
+    assert len(page) < 500_000
+    assert page.count("1,622 more edges in traffic.json") == 6
 
 
 def test_long_names_lose_their_middle() -> None:

@@ -41,7 +41,7 @@ _FEW_FILES: Final = 3
 
 
 def model_page(facts: PageFacts) -> str:
-    """Return the page. Size: 60 to 200 kB; below 1 MB for 6 kinds of sessions with 41 nodes each."""
+    """Return the page. Size: 60 to 200 kB; all its lists have limits, so it is below 1 MB."""
     style = Path(__file__).with_name("page.css").read_bytes()
     return static_page(f"Model of access logs, {_span(facts)}", _body(facts), style).decode()
 

@@ -25,6 +25,8 @@ __all__ = ["kinds_section", "pauses_section", "starts_section", "timeout_section
 _LONG_S: Final = 600.0
 _STEADY: Final = 0.05
 _TELLING: Final = 3
+_MOST_EDGES: Final = 100
+"""Rows of a table of edges. 6 graphs with 41 nodes each can have 10,000 edges: 1.7 MB."""
 
 
 def starts_section(facts: PageFacts) -> Iterator[str]:
@@ -196,13 +198,15 @@ def _graph(graph: DraftGraph, one: ClassCounts, total: int) -> Iterator[str]:
     yield f'<figure class="chart"><figcaption><h3>{in_html(graph.name)}</h3>'
     yield f'<span class="note">{text}, {format_share(drawn.share)} of the steps</span></figcaption>'
     yield drawn.svg
-    rows = [
+    every = sorted(((name, edge) for name, row in graph.edges.items() for edge in row), key=lambda one: -one[1].count)
+    rows = tuple(
         (name, edge.to or "leave", format_count(edge.count), format_share(edge.count / max(1, _sum(graph, name))))
-        for name, row in graph.edges.items()
-        for edge in row
-    ]
-    table = table_html(Table("", ("node", "then", "count", "share"), tuple(rows), words=2))
-    yield f"<details><summary>All {format_count(len(rows))} edges</summary>{table}</details></figure>"
+        for name, edge in every[:_MOST_EDGES]
+    )
+    more = len(every) - len(rows)
+    note = f"{quantity(more, 'more edge')} in traffic.json." if more else ""
+    table = table_html(Table("", ("node", "then", "count", "share"), rows, words=2, note=note))
+    yield f"<details><summary>{quantity(len(every), 'edge')} as a table</summary>{table}</details></figure>"
 
 
 def _sum(graph: DraftGraph, node: str) -> int:
