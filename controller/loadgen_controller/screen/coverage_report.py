@@ -30,7 +30,7 @@ def coverage_report(found: Coverage, by: Measure, least: float | None, top: int,
     assert ratio is not None
     headline = f"{format_ratio(ratio)} of the {_WORDS[by].partition(',')[0]} are exercised"
     if least is not None:
-        headline += f"; at least {format_ratio(least)} {'is' if passed else 'are'} needed"
+        headline += f"; the minimum is {format_ratio(least)}"
     tables = [
         Table(
             "",

@@ -272,11 +272,11 @@ def _notes(found: Replay, options: ReplayOptions) -> Iterable[str]:
     replaced = found.replaced
     if replaced.requests:
         yield (
-            f"TODO(values): {quantity(replaced.requests, 'request')} have ranks in place of values that too few users "
-            f"sent or that look private: 17 or name-17 is the 17th most requested value, /{HIDDEN}/17 such a path."
+            f"TODO(values): in {quantity(replaced.requests, 'request')}, ranks stand for values that few users sent "
+            f"or that look private: 17 or name-17 is the 17th most requested value, /{HIDDEN}/17 such a path."
         )
     if replaced.mapped_requests:
-        yield f"{quantity(replaced.mapped_requests, 'request')} have ids from the files of --map."
+        yield f"Ids from the files of --map are in {quantity(replaced.mapped_requests, 'request')}."
 
 
 def _by_method(counts: Mapping[str, int]) -> str:
