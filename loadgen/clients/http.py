@@ -40,7 +40,7 @@ from loadgen.clients.protocol.connection_interface import Connection, Unprocesse
 from loadgen.clients.protocol.http1 import MANY_BYTES
 from loadgen.clients.protocol.outcomes import PROTOCOL, REDIRECTS, RESET, count_own_fault, http_outcome
 from loadgen.clients.protocol.request_body_encoding import JSON, StreamedRequest, encode_json
-from loadgen.clients.protocol.timeouts import Timeouts
+from loadgen.clients.protocol.timeouts import Timeouts, timeouts_with
 from loadgen.clients.request.cookies import COOKIE_NOTE, UserCookies, jar_of
 from loadgen.clients.request.expectation_check import check_accept
 from loadgen.clients.request.header_encoding import UserHeaders
@@ -369,7 +369,7 @@ class HttpClient:
             route, data = prepare(self._routes, self._headers, self._cookies, "POST", url, options)
         else:
             data = b"%b%bContent-Length: %d%b%b" % (begin, headers, len(body), _JSON_END, body)
-        timeouts = Timeouts(connect_ns=self._timeouts.connect_ns, total_ns=limit_ns)
+        timeouts = timeouts_with(self._timeouts.connect_ns, limit_ns)
         return await self._send(route, data, name, None, tags=tags, timeouts=timeouts, accept=accept, stream=make)
 
     @property
@@ -504,6 +504,8 @@ class HttpClient:
         if self._tags:
             reply.series = series.split(tags_of(reply.head, self._tags), reply.asked_ns)
         reply.status_code = reply.head.status
+        if stream is not None and expect is None and reply.head.is_plain:
+            return reply  # it is held when its body has ended
         return await self._answered(
             reply, untraced, name, expect, timeouts, deadline_ns, accept, follow, stream, retries, stored
         )

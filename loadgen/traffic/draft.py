@@ -151,6 +151,12 @@ class Draft:
     """Names from `loadgen` that the loads, the pauses and the edges use."""
 
     @property
+    def node_of(self) -> dict[str, DraftNode]:
+        """All nodes by name, also those that do the same as another."""
+        found = {node.name: node for node in self.nodes}
+        return found | {name: found[other] for name, other in self.again}
+
+    @property
     def data_files(self) -> tuple[DataFile, ...]:
         """All files beside the scenario."""
         return (*(one.file for one in self.choices), *self.files)

@@ -60,7 +60,7 @@ def _is_periodic(start: NDArray[np.int64]) -> bool:
 
 
 class WithoutUsers:
-    """The rows of partitions without those of some users. It can be iterated several times.
+    """The rows of partitions without those of some users. This object can be iterated several times.
 
     users: sorted.
     """

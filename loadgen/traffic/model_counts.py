@@ -115,6 +115,7 @@ def count_model(
         is_main = actions.main_requests(state, visits.start, visits.latest, visits.sessions.first)
         ordered = visits.rows
         requests.add(state, ordered["status"].astype(np.int64), (ordered["flags"] & HAS_QUERY) != 0, is_main)
+        requests.add_times(state, ordered["took"])
         _add_sessions(counters, kinds, visits, state, is_main, are_whole=are_whole)
         path = ordered["path"].astype(np.int64)
         hits += np.bincount(path, minlength=paths.size)

@@ -71,13 +71,14 @@ class PathTable:
         return found
 
     def _number_of_query(self, path: bytes, target: bytes) -> int:
-        key = _key(target)
-        found = self.numbers.get(key)
+        if len(target) > LONGEST_PATH:
+            return self.number(path)
+        found = self.numbers.get(target)
         if found is None:
             if len(self.numbers) >= self._most // 2:
                 self._lost_queries = True
                 return self.number(path)
-            found = self.numbers[key] = len(self._places)
+            found = self.numbers[target] = len(self._places)
             self._places.append(self.tree.number(path))
         return found
 

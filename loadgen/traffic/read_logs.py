@@ -82,6 +82,14 @@ class Traffic:
         return ""
 
     @property
+    def has_edited_times(self) -> bool:
+        """Whether the times were rounded or edited: requests start in few minutes of the hour, but over a longer time.
+
+        Times between requests, and their order within a minute, then have no meaning.
+        """
+        return self.minutes_of_hour < _LEAST_MINUTES and self.last_us - self.first_us > _LEAST_MINUTES * 60_000_000
+
+    @property
     def limits(self) -> list[str]:
         """Sentences for the operator about figures that these logs cannot give."""
         found = []

@@ -37,6 +37,12 @@ def traffic_json(
             {"name": name, "codes": {str(status): int(count) for status, count in enumerate(row) if count}}
             for name, row in zip(counts.states, counts.requests.statuses, strict=False)
         ],
+        "server_time": [
+            {"name": name, "s": int(took_us) / 1e6}
+            for name, took_us in zip(counts.states, counts.requests.took_us, strict=False)
+        ]
+        if counts.requests.took_us.any()
+        else [],
         "names": [{"raw": name.name, "name": name.name, "count": name.count} for name in traffic.names.kept],
         "states": list(counts.states),
         "nodes": {node.name: node.of for node in draft.nodes},

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
+from loadgen.traffic.exclusions import KINDS
 from loadgen_controller import cli
 
 LOGS = Path(__file__).parents[1] / "data/logs"
@@ -32,6 +33,22 @@ def test_the_elastic_log_is_shown_with_all_its_lines() -> None:
         assert part in done.stdout
     assert "Requests start only in 1 of the 60 minutes of an hour" in done.stderr
     assert len(done.stdout.splitlines()) <= 45
+
+
+def test_each_row_is_one_line_with_all_its_figures_however_narrow_the_terminal(tmp_path: Path) -> None:
+    for columns in (80, 110, 200):
+        output = tmp_path / f"{columns}/shop.py"
+        everything = [text for kind in KINDS for text in ("--keep", kind)]
+        done = model(LOGS / "apache_logs_elastic.log.gz", *everything, "-o", output, "--top", "14", columns=columns)
+
+        lines = done.stdout.splitlines()
+        assert all(len(line) <= columns for line in lines[:-1]), done.stdout
+        assert len(lines) <= 60
+        assert not [line for line in lines if line.rstrip() in ("GET", "POST")]
+        (long,) = (line for line in lines if line.startswith("GET /presentation"))
+        assert long.split()[-5:] == ["128", "1.28", "%", "118", "116"]
+        assert ("samusmmx-d5g5zap.png" in long, "…" in long) == (columns > 80, columns < 200)
+        assert "requests per session  mean; median 1, p95 8" in done.stdout
 
 
 def test_names_with_few_users_are_shown_only_if_asked() -> None:

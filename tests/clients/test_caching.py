@@ -8,6 +8,8 @@ from contextlib import AbstractAsyncContextManager
 from functools import partial
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from loadgen.clients.caching import ANSWERED, NOT_MODIFIED, CachingHttpClient
 from loadgen.clients.http import HttpClient
@@ -16,6 +18,7 @@ from loadgen.clients.protocol.response_heads import Head
 from loadgen.clients.response.stored_answers import MOST_ANSWERS, StoredAnswers, conditions_of, may_use_cache
 from loadgen.errors import ExpectFailed
 from loadgen.units import NS_PER_S
+from tests.support.examples import examples
 from tests.support.nginx import running_nginx
 from tests.support.scripted import Answer, Received, client_of, ok, rows_of, scripted
 
@@ -150,6 +153,35 @@ def test_a_change_invalidates_the_url_and_the_places_that_its_answer_names() -> 
     left = ["http://shop.test/c", "http://other.test/b"]
     everything = ["http://shop.test/a", "http://shop.test/b", *left]
     assert [url for url in everything if answers.find(url, GET) is not None] == left
+
+
+VALUES = st.one_of(
+    st.binary(max_size=40),
+    st.sampled_from(
+        [b"http://[", b"Sun, 99 Nov 99999", b"Sun, 06 Nov 1994 25:61:61 GMT", b'max-age="', b"9" * 4_400, b"-1"]
+    ),
+)
+
+
+@settings(max_examples=examples(300), deadline=None)
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from([b"Cache-Control", b"Expires", b"Date", b"Age", b"Vary", b"ETag", b"Location"]), VALUES
+        ),
+        max_size=6,
+    )
+)
+def test_no_header_of_a_target_breaks_the_cache(raw: list[tuple[bytes, bytes]]) -> None:
+    answers = StoredAnswers()
+    stored = answers.store(URL, GET, Head(200, b"OK", "1.1", raw, True), b"x", 0)
+    if stored is not None:
+        assert stored.fresh_until_ns >= 0
+        answers.find(URL, GET)
+        answers.freshen(URL, stored, Head(304, b"", "1.1", raw, True), 5)
+    answers.invalidate(URL, Head(201, b"", "1.1", raw, True))
+
+    assert (len(answers), answers.size_bytes) == (0, 0)
 
 
 @pytest.mark.parametrize("line", [b"If-None-Match: x", b"IF-MODIFIED-SINCE: x", b"Range: bytes=0-1", b"If-Range: x"])

@@ -156,7 +156,7 @@ def test_rejected_lines_are_beside_the_scenario_in_outline(tmp_path: Path) -> No
     done = model(file, "-o", tmp_path / "new/shop.py", "--max-rejects", "20%", "--format", "combined")
 
     assert done.exit_code == 0, done.output
-    assert "traffic.json and rejects.jsonl" in done.stdout
+    assert "traffic.json, rejects.jsonl and report.html" in done.stdout
     rows = [json.loads(text) for text in (tmp_path / "new/rejects.jsonl").read_text().splitlines()]
     assert [row["line"] for row in rows] == list(range(1, 21))
     assert rows[0] == {

@@ -151,6 +151,47 @@ def test_requests_in_helpers_and_nodes_count_and_each_once(tmp_path: Path) -> No
     assert sent(calls_of(written(tmp_path / "shop.py", text))) == ["GET /", "GET /inner", "GET /page"]
 
 
+HELPERS = """
+async def open_page(user: User, path: str, name: str = "", *, expect: int = 200) -> None:
+    await user.http.get(f"{path}?x=1", name=name, expect=expect)
+
+class Shop:
+    def __init__(self, user: User) -> None:
+        self.user = user
+
+    async def get(self, user: User, sku: str) -> None:
+        await user.http.get(f"/products/{sku}")
+
+async def unused(user: User, path: str) -> None:
+    await user.http.get(path)
+
+async def spread(user: User, path: str) -> None:
+    await user.http.get(path)
+
+@journey
+async def shop(user: User, row: Row) -> None:
+    await open_page(user, "/cart", "cart")
+    await open_page(user, name="rows", path=f"/rows/{row.id}")
+    await open_page(user, row.url)
+    for path in ("/a", "/b"):
+        await open_page(user, path)
+    shop = Shop(user)
+    await shop.get(user, "7")
+    await shop.get(user, row.sku)
+    await spread(*row)
+"""
+
+
+def test_arguments_are_followed_into_helpers_of_the_file(tmp_path: Path) -> None:
+    calls = calls_of(written(tmp_path / "shop.py", HELPERS))
+
+    assert sorted(sent(calls)) == [
+        "", "", "", "GET /a | GET /b", "GET /cart", "GET /products/7", "GET /products/{}", "GET /rows/{}",
+    ]  # fmt: skip
+    (cart,) = (call for call in calls if call.row == "cart")
+    assert HELPERS.splitlines()[cart.line - 1].strip() == 'await open_page(user, "/cart", "cart")'
+
+
 def test_paths_that_are_drawn_from_a_file_are_read_from_it(tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
     (tmp_path / "data/other.csv").write_text("path,hits\n/about,3\n/help?x=1,2\n")
@@ -435,6 +476,10 @@ def test_the_scenario_of_a_log_covers_all_its_names_and_a_replay_needs_a_run(tmp
     traffic = tmp_path / "model/traffic.json"
 
     assert coverage(tmp_path / "model", "--traffic", traffic, "--min", "100%")[0] == 0
+    assert coverage(tmp_path / "model", "--traffic", traffic, "--min", "100%", "--by", "time")[0] == 0
+    times = {one["name"]: one["s"] for one in json.loads(traffic.read_text())["server_time"]}
+    wanted = sum(line.took_s for line in lines_of(SHOP, 300, 3) if line.path == "/search")
+    assert times["GET /search"] == pytest.approx(wanted)
     code, output = coverage(tmp_path / "replay-log", "--traffic", traffic, "--min", "1%")
     assert code == 1
     assert "Calls with a path that only a run can show: 1. Use --run." in output

@@ -17,12 +17,14 @@ from loadgen.traffic.exclusions import KINDS
 from loadgen.traffic.fidelity.of_model import fidelity_of
 from loadgen.traffic.formats.log_format import FormatOptions
 from loadgen.traffic.log_options import LogOptions, ModelRules
+from loadgen.traffic.model_page.facts import PageFacts
+from loadgen.traffic.model_page.page import model_page
 from loadgen.traffic.read_logs import Traffic, read_logs
-from loadgen.traffic.scenario_files import check_new, files_of, write_files
+from loadgen.traffic.scenario_files import PAGE, check_new, files_of, write_files
 from loadgen.traffic.traffic_json import traffic_json
 from loadgen.units import quantity
 from loadgen_controller.collect_option_errors import CollectedErrors
-from loadgen_controller.commands import model_update
+from loadgen_controller.commands import model_check, model_update
 from loadgen_controller.commands.log_options import (
     ByUserOption,
     DayOption,
@@ -42,13 +44,15 @@ from loadgen_controller.commands.log_options import (
     command_text,
     log_options,
 )
-from loadgen_controller.console_output import echo, echo_warning
+from loadgen_controller.console_output import echo, echo_warning, echo_wrapped
 from loadgen_controller.screen.fidelity_table import print_verdict
 from loadgen_controller.screen.model_steps import step_lines
 from loadgen_controller.screen.terminal_report import Output, print_table
 from loadgen_controller.screen.traffic_tables import class_table, content_table, name_table
 
 NAME = "model"
+_TOP, _TOP_BESIDE = 20, 8
+"""Names in the table; fewer if report.html has more of them."""
 _HEADER = re.compile(r"[A-Za-z0-9-]+")
 EXAMPLES = """[bold]Examples[/bold]
 
@@ -106,7 +110,10 @@ def main(
     ] = None,
     max_rejects: MaxRejectsOption = "1%",
     jobs: JobsOption = 0,
-    top: Annotated[int, typer.Option(metavar="N", min=1, help="Show at most this many names.")] = 20,
+    top: Annotated[
+        int | None,
+        typer.Option(metavar="N", min=1, help=f"Show at most this many names. Default: {_TOP}; with -o {_TOP_BESIDE}."),
+    ] = None,
     output: Annotated[
         Path | None,
         typer.Option("--output", "-o", metavar="FILE.py", help="Write a scenario of this traffic, in a new folder."),
@@ -139,8 +146,8 @@ def main(
     """Read access logs and show their contents: lines, time span, statuses, sessions, names of requests.
 
     With --output it writes a scenario that sends such requests: in the same proportions and order, with the same
-    pauses and starts of sessions. Beside it are its data files and traffic.json. `loadgen model update FILE.py LOG...`
-    puts the figures of newer logs into a scenario, and keeps what you changed.
+    pauses and starts of sessions. Beside it are its data files, traffic.json, and report.html for people.
+    `loadgen model update FILE.py LOG...` puts the figures of newer logs into a scenario, and keeps what you changed.
 
     Requests of crawlers, health checks, static files and CORS preflights are excluded, and counted.
 
@@ -178,7 +185,7 @@ def main(
         model=None if output is None else ModelRules(classes, has_actions=not flat, has_splits=not first_order),
     )
     traffic = read_logs(logs, options)
-    _print(traffic, options, top)
+    _print(traffic, options, top or (_TOP if output is None else _TOP_BESIDE))
     _warn_of_unused(options.formats, traffic.accounting.taken_by_format)
     if output is not None:
         _write(traffic, options, output, target, session_header, logs)
@@ -188,23 +195,27 @@ def main(
 def _write(
     traffic: Traffic, options: LogOptions, output: Path, target: str, session_header: str, logs: list[str]
 ) -> None:
+    from importlib.metadata import version  # slow to import
+
     arrivals = arrivals_of(traffic)
     draft = draft_of(traffic, arrivals, target=target, command=command_text("model", logs, output))
     draft = replace(draft, session_header=session_header)
     assert traffic.model is not None
     echo("")
     for line in step_lines(traffic, draft, arrivals):
-        echo(line)
+        echo_wrapped(line, indent=10)
     echo("")
-    print_table(Output(), class_table(traffic.model, draft))
+    print_table(Output(), class_table(traffic.model, draft), cut=1)
     fidelity = fidelity_of(traffic, draft, options)
     echo("")
-    print_verdict(fidelity.verdict)
+    print_verdict(fidelity.verdict, brief=True)
+    facts = fidelity.added_to(traffic_json(traffic, arrivals, draft, options))
+    page = model_page(PageFacts(traffic, arrivals, draft, options, facts, version("loadgen"), output.name))
     rejects = traffic.accounting.rejects_jsonl()
-    files = files_of(draft, output, fidelity.added_to(traffic_json(traffic, arrivals, draft, options)), rejects)
-    write_files(files)
-    others = "traffic.json and rejects.jsonl" if rejects else "traffic.json"
-    echo(f"wrote {output}, {quantity(len(draft.data_files), 'data file')}, {others}. Next: loadgen check {output}")
+    write_files(files_of(draft, output, facts, page, rejects))
+    others = ["traffic.json", *(["rejects.jsonl"] if rejects else []), PAGE]
+    beside = f"{quantity(len(draft.data_files), 'data file')}, {', '.join(others[:-1])} and {others[-1]}"
+    echo(f"wrote {output}, {beside}. Next: loadgen check {output}")
 
 
 def _warn_of_unused(given: FormatOptions, taken: Mapping[str, int]) -> None:
@@ -220,9 +231,9 @@ def _warn_of_unused(given: FormatOptions, taken: Mapping[str, int]) -> None:
 
 
 def _print(traffic: Traffic, options: LogOptions, top: int) -> None:
-    print_table(Output(), content_table(traffic, by_user=options.by_user))
+    print_table(Output(), content_table(traffic, by_user=options.by_user), cut=1)
     echo("")
-    print_table(Output(), name_table(traffic, top))
+    print_table(Output(), name_table(traffic, top), cut=0)
     _warn_of_limits(traffic, options)
 
 
@@ -242,4 +253,5 @@ def _warn_of_limits(traffic: Traffic, options: LogOptions) -> None:
         )
 
 
+app.command("check", epilog=model_check.EXAMPLES)(model_check.main)
 app.command("update", epilog=model_update.EXAMPLES)(model_update.main)

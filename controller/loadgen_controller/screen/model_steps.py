@@ -81,7 +81,8 @@ def _pauses(draft: Draft) -> str:
 def _starts(traffic: Traffic, arrivals: Sequence[SessionArrivals] | None) -> str:
     if arrivals is None:
         return f"a mean rate: {traffic.no_arrivals}"
-    spacing = " and ".join(sorted({"at random" if one.cv is None else "in bursts" for one in arrivals}))
+    kinds = {"at random" if one.cv is None else "in bursts" if one.cv > 1 else "evenly" for one in arrivals}
+    spacing = " and ".join(sorted(kinds))
     shown = ", ".join(f"{one.dispersion:.2f}" for one in arrivals)
     return f"{spacing} within minutes; dispersion {shown} (1 is random)"
 

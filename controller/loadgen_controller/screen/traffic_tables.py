@@ -8,6 +8,7 @@ from typing import Final
 import numpy as np
 
 from loadgen.report.report_parts import Table
+from loadgen.report.short_texts import cut_in_middle
 from loadgen.traffic.draft import Draft
 from loadgen.traffic.gap_bins import fitted
 from loadgen.traffic.model_counts import ModelCounts
@@ -19,6 +20,7 @@ __all__ = ["class_table", "content_table", "name_table"]
 
 _STATUSES: Final = 6
 _BUSIEST: Final = 2
+_WIDEST_KIND, _WIDEST_NODE = 30, 20
 
 
 def content_table(traffic: Traffic, *, by_user: bool) -> Table:
@@ -56,7 +58,7 @@ def content_table(traffic: Traffic, *, by_user: bool) -> Table:
         rows.append(
             ("shared users", format_count(sessions.shared_users), f"many requests at once; {count} requests, {place}")
         )
-    kept = f"{names.other_names} more are in {OTHER}, {names.rare_names} of them because few users sent them"
+    kept = f"{format_count(names.other_names)} more in {OTHER}; of few users: {format_count(names.rare_names)}"
     rows.append(("names", format_count(len(names.kept)), kept))
     return Table("", ("", "details", "count"), tuple((a, c, b) for a, b, c in rows), words=2)
 
@@ -96,8 +98,11 @@ def class_table(counts: ModelCounts, draft: Draft) -> Table:
         busiest = [int(at) for at in np.argsort(-visits, kind="stable")[:_BUSIEST] if visits[at]]
         cells.append(
             (
-                graph.name,
-                ", ".join(f"{node_of[names[at]]} {format_share(visits[at] / actions)}" for at in busiest),
+                cut_in_middle(graph.name, _WIDEST_KIND),
+                ", ".join(
+                    f"{cut_in_middle(node_of[names[at]], _WIDEST_NODE)} {format_share(visits[at] / actions)}"
+                    for at in busiest
+                ),
                 format_share(len(one.starts) / sessions),
                 f"{actions / max(1, one.walks.sessions):.2f}",
                 "" if pause is None else format_duration(round(pause.median * NS_PER_S)),

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import re
 from collections import OrderedDict
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from email.utils import parsedate_to_datetime
 from typing import Final
@@ -31,7 +32,7 @@ MOST_ANSWERS: Final = 500
 _MOST_LIFETIME_S: Final = 1 << 31
 """RFC 9111, section 1.2.2: a larger number of seconds counts as this one."""
 _HEAD_BYTES: Final = 1_000
-"""What an answer takes beside its body, roughly."""
+"""The size of an answer beside its body, roughly."""
 _DIRECTIVE: Final = re.compile(rb'([\w!#$%&\'*+.^`|~-]+)(?:=(?:"((?:[^"\\]|\\.)*)"|([^,\s"]*)))?')
 _KEPT_BY_304: Final = frozenset(
     b"connection content-encoding content-length content-range content-type keep-alive proxy-authenticate "
@@ -58,28 +59,20 @@ class StoredAnswer:
     """One answer.
 
     head: without Set-Cookie. fresh_until_ns: from then on it is revalidated. vary: the request headers that `Vary`
-    names, with their values.
+    names, with their values. validators: the header lines that ask whether the answer has changed; empty if it has
+    none.
     """
 
     head: Head
     body: Body
     fresh_until_ns: int
     vary: tuple[tuple[bytes, bytes], ...]
+    validators: bytes
 
     @property
     def size_bytes(self) -> int:
-        """What this answer counts in the limit of a user."""
+        """The part of the limit of a user that this answer takes."""
         return len(self.body.content) + _HEAD_BYTES
-
-    @property
-    def validators(self) -> bytes:
-        """The header lines that ask whether the answer has changed; empty if it has no validator."""
-        lines = b""
-        if etag := self.head.get(b"etag"):
-            lines += b"If-None-Match: " + etag + b"\r\n"
-        if modified := self.head.get(b"last-modified"):
-            lines += b"If-Modified-Since: " + modified + b"\r\n"
-        return lines
 
 
 class StoredAnswers:
@@ -100,7 +93,7 @@ class StoredAnswers:
         return len(self._answers)
 
     def find(self, url: str, request: bytes) -> StoredAnswer | None:
-        """Return the stored answer for a request; None if there is none, or its `Vary` does not fit."""
+        """Return the stored answer for a request; None without one, or if its `Vary` does not fit."""
         key = _key(url)
         found = self._answers.get(key)
         if found is None:
@@ -119,14 +112,15 @@ class StoredAnswers:
         """
         key = _key(url)
         self._remove(key)
-        control = _directives(head)
-        vary = _listed(head, b"vary")
-        lifetime_ns = _lifetime_ns(head, control)
+        fields = _joined(head.raw)
+        control = _directives_in(fields.get(b"cache-control", b""))
+        vary = sorted({part.strip().lower() for part in fields.get(b"vary", b"").split(b",")} - {b""})
         if head.status != 200 or b"no-store" in control or b"*" in vary:
             return None
         if b"no-store" in _directives_in(_headers_of(request).get(b"cache-control", b"")):
             return None
-        if not lifetime_ns and head.get(b"etag") is None and head.get(b"last-modified") is None:
+        lifetime_ns, validators = _lifetime_ns(fields, control), _validators(fields)
+        if not lifetime_ns and not validators:
             return None
         headers = _headers_of(request) if vary else {}
         shared = _BODIES.get(key)
@@ -139,20 +133,28 @@ class StoredAnswers:
             shared,
             asked_ns + lifetime_ns,
             tuple((name, headers.get(name, b"")) for name in vary),
+            validators,
         )
         self._put(key, stored)
         return stored
 
     def freshen(self, url: str, stored: StoredAnswer, head: Head, asked_ns: int) -> StoredAnswer:
         """Return the stored answer with the headers of a 304, and store it (RFC 9111, section 4.3.4)."""
+        key = _key(url)
         news = [field for field in head.raw if field[0].lower() not in _KEPT_BY_304]
         names = {name.lower() for name, _ in news}
         merged = _with_fields(stored.head, [*(f for f in stored.head.raw if f[0].lower() not in names), *news])
-        control = _directives(merged)
-        found = replace(stored, head=merged, fresh_until_ns=asked_ns + _lifetime_ns(merged, control))
-        self._remove(_key(url))
+        fields = _joined(merged.raw)
+        control = _directives_in(fields.get(b"cache-control", b""))
+        found = replace(
+            stored,
+            head=merged,
+            fresh_until_ns=asked_ns + _lifetime_ns(fields, control),
+            validators=_validators(fields),
+        )
+        self._remove(key)
         if b"no-store" not in control:
-            self._put(_key(url), found)
+            self._put(key, found)
         return found
 
     def invalidate(self, url: str, head: Head) -> None:
@@ -164,8 +166,12 @@ class StoredAnswers:
         self._remove(_key(url))
         for name in (b"location", b"content-location"):
             if place := head.get(name):
-                other = urljoin(url, place.decode("latin-1"))
-                if urlsplit(other)[:2] == urlsplit(url)[:2]:
+                try:
+                    other = urljoin(url, place.decode("latin-1"))
+                    is_same_host = urlsplit(other)[:2] == urlsplit(url)[:2]
+                except ValueError:  # no URL, such as http://[
+                    continue
+                if is_same_host:
                     self._remove(_key(other))
 
     def _put(self, key: str, stored: StoredAnswer) -> None:
@@ -196,6 +202,15 @@ def conditions_of(request: bytes) -> bool:
     return b"no-cache" in control or b"no-store" in control or control.get(b"max-age") == b"0"
 
 
+def _validators(fields: Mapping[bytes, bytes]) -> bytes:
+    lines = b""
+    if etag := fields.get(b"etag"):
+        lines += b"If-None-Match: " + etag + b"\r\n"
+    if modified := fields.get(b"last-modified"):
+        lines += b"If-Modified-Since: " + modified + b"\r\n"
+    return lines
+
+
 def _key(url: str) -> str:
     return url.partition("#")[0]
 
@@ -205,22 +220,18 @@ def _with_fields(head: Head, raw: list[tuple[bytes, bytes]]) -> Head:
 
 
 def _headers_of(request: bytes) -> dict[bytes, bytes]:
-    """Return the headers of a request by name in lower case; equal names are joined."""
+    """Return the headers of a request, as `_joined` does."""
+    lines = request.partition(b"\r\n\r\n")[0].split(b"\r\n")[1:]
+    return _joined((name.strip(), value.strip()) for name, _, value in (line.partition(b":") for line in lines))
+
+
+def _joined(raw: Iterable[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
+    """Return headers by name in lower case; the values of equal names are joined."""
     found: dict[bytes, bytes] = {}
-    for line in request.partition(b"\r\n\r\n")[0].split(b"\r\n")[1:]:
-        name, _, value = line.partition(b":")
-        name, value = name.strip().lower(), value.strip()
+    for name, value in raw:
+        name = name.lower()
         found[name] = found[name] + b", " + value if name in found else value
     return found
-
-
-def _listed(head: Head, name: bytes) -> tuple[bytes, ...]:
-    values = (value for key, value in head.raw if key.lower() == name)
-    return tuple(sorted({part.strip().lower() for value in values for part in value.split(b",")} - {b""}))
-
-
-def _directives(head: Head) -> dict[bytes, bytes]:
-    return _directives_in(b",".join(value for key, value in head.raw if key.lower() == b"cache-control"))
 
 
 def _directives_in(text: bytes) -> dict[bytes, bytes]:
@@ -232,17 +243,17 @@ def _directives_in(text: bytes) -> dict[bytes, bytes]:
     return found
 
 
-def _lifetime_ns(head: Head, control: dict[bytes, bytes]) -> int:
+def _lifetime_ns(fields: Mapping[bytes, bytes], control: Mapping[bytes, bytes]) -> int:
     """Return how long an answer is fresh after its request was sent, in ns; 0 if it must be revalidated at once."""
     if b"no-cache" in control:
         return 0
-    lifetime_s = _seconds(control[b"max-age"]) if b"max-age" in control else _until_expiry_s(head)
-    return max(0, lifetime_s - _seconds(head.get(b"age") or b"")) * NS_PER_S
+    lifetime_s = _seconds(control[b"max-age"]) if b"max-age" in control else _until_expiry_s(fields)
+    return max(0, lifetime_s - _seconds(fields.get(b"age", b""))) * NS_PER_S
 
 
-def _until_expiry_s(head: Head) -> int:
+def _until_expiry_s(fields: Mapping[bytes, bytes]) -> int:
     """Return the time from Date to Expires. Both are the target's, so its clock may be wrong."""
-    expires, date = head.get(b"expires"), head.get(b"date")
+    expires, date = fields.get(b"expires"), fields.get(b"date")
     if expires is None or date is None:
         return 0
     try:

@@ -3,6 +3,7 @@
 A request is a call of `user.http` or `user.to(...)`, in any function of the files. Its endpoint follows from its URL: a
 text, an f-string, texts joined by `+`, a constant, a name in a loop over texts, or `user.draw(...)` of `choices` with
 whole paths. Otherwise it follows from its `name=`, if that is a path. All other calls are listed with their places.
+A request whose URL or name is an argument of its function counts once for each call of the function in the file.
 
 Why the source, and not a run: docs/decisions/103-coverage-from-source-and-rows.md.
 """
@@ -21,6 +22,7 @@ from loadgen.dsl.loading.receivers import VERBS, Receivers
 from loadgen.dsl.loading.source_analysis import UNKNOWN, Source, last_name, read_source, short_text
 from loadgen.errors import UsageError
 from loadgen.traffic.coverage.endpoints import ANYTHING, Endpoint, endpoint_of_name
+from loadgen.traffic.coverage.helper_calls import each_use
 from loadgen.traffic.path_segments import path_of
 
 __all__ = ["SourceCall", "calls_of", "scenario_files"]
@@ -93,12 +95,13 @@ def calls_of(path: Path) -> list[SourceCall]:
         ScenarioError: the file cannot be read, or is not valid Python.
     """
     source = read_source(path)
-    found: dict[tuple[int, int], SourceCall] = {}
+    found: dict[tuple[int, int, int, int], SourceCall] = {}
     for function, receivers in source.receivers:
         for node in ast.walk(function):
             if isinstance(node, ast.Call) and _is_request(node, receivers):
                 # An inner function is walked with the outer one, too; its own receivers come last and know more.
-                found[node.lineno, node.col_offset] = _call(source, node, path)
+                for one in each_use(source.tree, function, node):
+                    found[node.lineno, node.col_offset, one.lineno, one.col_offset] = _call(source, one, path)
     return [found[place] for place in sorted(found)]
 
 

@@ -23,7 +23,7 @@ from loadgen.traffic.fidelity.compare import (
 from loadgen.traffic.fidelity.floors import halved, session_floors, time_floors
 from loadgen.traffic.fidelity.session_summary import summary_of
 from loadgen.traffic.fidelity.time_summary import Times, TimeSummary, mean_of, time_summary, times_of
-from loadgen.traffic.fidelity.verdict import Row, Verdict, in_order, judged
+from loadgen.traffic.fidelity.verdict import Row, Verdict, judged, verdict_of
 from loadgen.traffic.session_table import SessionTable
 
 __all__ = [
@@ -77,7 +77,7 @@ def judged_by_halves(
             times = whole, simulated_times(fit(sample), sample.count, whole, rng)
         whole, simulated = times
         rows += time_rows(simulated, time_summary(whole), time_floors(whole, rng))
-    return Verdict(in_order(rows))
+    return verdict_of(rows, {})
 
 
 def session_rows_of_halves(

@@ -30,19 +30,21 @@ from loadgen.traffic.fidelity.plan_times import times_of_plan
 from loadgen.traffic.fidelity.reference import KEY, Reference, reference_of
 from loadgen.traffic.fidelity.session_summary import summary_of
 from loadgen.traffic.fidelity.time_summary import Times
-from loadgen.traffic.fidelity.verdict import PROPERTIES, Row, Verdict, in_order
+from loadgen.traffic.fidelity.verdict import PROPERTIES, Verdict, all_unmeasured, verdict_of
 from loadgen.traffic.model_counts import ModelCounts, counts_of_sample
 from loadgen.traffic.naming import OTHER
 from loadgen.traffic.read_logs import LogOptions, Traffic
 from loadgen.traffic.scenario_files import files_of, write_files
 from loadgen.traffic.session_table import SessionTable
 from loadgen.traffic.traffic_json import traffic_json
-from loadgen.units import quantity
+from loadgen.units import format_share, quantity
 
 __all__ = ["Fidelity", "fidelity_of", "times_of_traffic"]
 
-
 LEAST_SESSIONS: Final = 50
+"""With fewer sessions, chance hides everything."""
+_MOST_LEFT_OUT: Final = 0.05
+"""If more requests lack their values, the model must have another skew, and a comparison would only repeat that."""
 
 
 @dataclass(frozen=True)
@@ -50,16 +52,14 @@ class Fidelity:
     """What `traffic.json` says of the fidelity of a model."""
 
     verdict: Verdict
-    reference: Reference | None
-    """None if the log has too few sessions."""
+    reference: Reference
 
     def added_to(self, facts: str) -> str:
         """Return the text of `traffic.json` with the verdict and the reference."""
         document = json.loads(facts)
         document["fidelity"] = self.verdict.as_json()
-        if self.reference is not None:
-            document["fidelity"] |= {"halves": {"sessions": self.reference.summary.sessions // 2}}
-            document[KEY] = self.reference.as_json()
+        document["fidelity"] |= {"halves": {"sessions": self.reference.summary.sessions // 2}}
+        document[KEY] = self.reference.as_json()
         return json.dumps(document, indent=1, sort_keys=True) + "\n"
 
 
@@ -74,9 +74,6 @@ def fidelity_of(traffic: Traffic, draft: Draft, options: LogOptions, *, seed: in
     model = traffic.model
     assert model is not None
     assert options.model is not None
-    if model.sample.table.count < LEAST_SESSIONS:
-        why = f"the log has {quantity(model.sample.table.count, 'session')}; halves need at least {LEAST_SESSIONS}"
-        return Fidelity(Verdict(tuple(Row(name, None, why=why) for name in PROPERTIES)), None)
     no_times = traffic.no_arrivals
     states = (*model.states, OTHER)
     times = times_of_traffic(traffic)
@@ -85,9 +82,12 @@ def fidelity_of(traffic: Traffic, draft: Draft, options: LogOptions, *, seed: in
         states,
         times,
         no_times=no_times,
+        not_measurable=_not_measurable(traffic, model, options.names.least_users),
         whole_seconds=not traffic.has_fractions,
         seed=seed,
     )
+    if len(reference.not_measurable) == len(PROPERTIES):
+        return Fidelity(verdict_of(all_unmeasured(), reference.not_measurable), reference)
     rng = np.random.default_rng(seed)
     chosen = thinned_numbers(model.sample.table.count, MOST_SESSIONS, rng)
     most = options.model.classes
@@ -110,7 +110,26 @@ def fidelity_of(traffic: Traffic, draft: Draft, options: LogOptions, *, seed: in
             seed,
         )
         rows += time_rows(times_of_plan(lanes, pools.by_load, reference, seed), reference.times, reference.time_floors)
-    return Fidelity(Verdict(in_order(rows)), reference)
+    return Fidelity(verdict_of(rows, reference.not_measurable), reference)
+
+
+def _not_measurable(traffic: Traffic, model: ModelCounts, least_users: int) -> dict[str, str]:
+    """Return why properties cannot be measured, by property."""
+    if (count := model.sample.table.count) < LEAST_SESSIONS:
+        return dict.fromkeys(PROPERTIES, f"the log has {quantity(count, 'session')}, and {LEAST_SESSIONS} are needed")
+    found: dict[str, str] = {}
+    left_out = sum(values.hidden_requests for values in model.values.values())
+    with_values = left_out + sum(values.shown_requests for values in model.values.values())
+    if left_out > _MOST_LEFT_OUT * with_values:
+        why = (
+            f"the model lacks the values of {format_share(left_out / with_values)} of the requests with values: fewer "
+            f"than {least_users} users sent each (--least-users)"
+        )
+        found |= {"data skew": why, "locality": why}
+    if traffic.has_edited_times:
+        why = "the times of the log were rounded or edited"
+        found |= {"session duration": why, "think": why, "locality": why}
+    return found
 
 
 def times_of_traffic(traffic: Traffic) -> Times:

@@ -16,7 +16,7 @@ from loadgen.traffic.fidelity.plan_sessions import PlanSessions, nodes_of, place
 from loadgen.traffic.fidelity.plan_times import closed_load, starts_of, times_of_plan
 from loadgen.traffic.fidelity.reference import Reference
 from loadgen.traffic.fidelity.session_summary import summary_of
-from loadgen.traffic.fidelity.verdict import Row, Verdict, in_order
+from loadgen.traffic.fidelity.verdict import Row, Verdict, verdict_of
 from loadgen.traffic.session_table import SessionTable, joined
 
 __all__ = ["CheckedPlan", "checked_plan", "sessions_placed", "shared_out"]
@@ -47,7 +47,7 @@ def checked_plan(
         session_parts(simulated, reference.summary),
     )
     rows += rows_of_times(lanes, pools, reference, seed)
-    return CheckedPlan(Verdict(in_order(rows)), pools.unknown)
+    return CheckedPlan(verdict_of(rows, reference.not_measurable), pools.unknown)
 
 
 def rows_of_times(lanes: Sequence[DrivenLoad], pools: PlanSessions, reference: Reference, seed: int) -> list[Row]:

@@ -44,7 +44,9 @@ class Reference:
     states: the names by state; the last one is for all other requests.
     floors: of the properties of sessions, for two samples as large as `summary`. time_floors: of those of times.
     times: None if the log cannot show when sessions start; `no_times` is the reason.
-    begin_s, span_s: when the log begins (s since 1970), and how long it is.
+    begin_s, span_s: when the log begins (s since 1970), and how long it is. first_us: when its first session starts,
+    after its beginning.
+    not_measurable: by property, why the log does not show it or the model cannot have it.
     took_us: by state, the median duration of a request; 0 if the log has no durations.
     whole_seconds: whether the log's stamps have no fractions.
     """
@@ -55,8 +57,10 @@ class Reference:
     times: TimeSummary | None
     time_floors: Distances
     no_times: str
+    not_measurable: Mapping[str, str]
     begin_s: int
     span_s: int
+    first_us: int
     took_us: NDArray[np.int64]
     whole_seconds: bool
 
@@ -75,8 +79,10 @@ class Reference:
             "times": None if self.times is None else _times_json(self.times),
             "time_floors": _rounded(self.time_floors),
             "no_times": self.no_times,
+            "not_measurable": dict(self.not_measurable),
             "begin_s": self.begin_s,
             "span_s": self.span_s,
+            "first_us": self.first_us,
             "took_us": dict(zip(self.states, self.took_us.tolist(), strict=True)),
             "whole_seconds": self.whole_seconds,
         }
@@ -88,13 +94,14 @@ def reference_of(
     times: Times,
     *,
     no_times: str = "",
+    not_measurable: Mapping[str, str] | None = None,
     whole_seconds: bool = False,
     seed: int = 0,
 ) -> Reference:
     """Return the reference of a log.
 
     states: one name for each state of the sample. times: of the whole log. no_times: why it cannot show when sessions
-    start; empty if it can.
+    start; empty if it can. not_measurable: as in `Reference`.
     """
     rng = np.random.default_rng(seed)
     sample = thinned(sample, MOST_SESSIONS, rng)
@@ -105,8 +112,10 @@ def reference_of(
         times=None if no_times else time_summary(times),
         time_floors={} if no_times else time_floors(times, rng),
         no_times=no_times,
+        not_measurable=not_measurable or {},
         begin_s=times.begin_s,
         span_s=times.span_s,
+        first_us=int(times.starts[0]),
         took_us=median_durations(sample),
         whole_seconds=whole_seconds,
     )
@@ -140,8 +149,10 @@ def _read(found: Mapping[str, Any]) -> Reference:
         times=None if times is None else _times_from(times),
         time_floors=_floors_from(found["time_floors"]),
         no_times=str(found["no_times"]),
+        not_measurable={str(name): str(why) for name, why in found["not_measurable"].items()},
         begin_s=int(found["begin_s"]),
         span_s=int(found["span_s"]),
+        first_us=int(found["first_us"]),
         took_us=np.array([int(found["took_us"][name]) for name in states], np.int64),
         whole_seconds=bool(found["whole_seconds"]),
     )

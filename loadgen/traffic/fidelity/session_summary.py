@@ -19,6 +19,7 @@ from loadgen.traffic.session_table import NO_PATH, SessionTable
 __all__ = [
     "BYTES_MEDIAN",
     "BYTES_P95",
+    "CACHED_REQUESTS",
     "LEAST_SAMPLE",
     "MOST_ACTIONS",
     "SIZE_QUANTILES",
@@ -44,7 +45,7 @@ _SHORTEST_US: Final = 1_000_000
 """Shorter sessions are one page, and how long its requests take is the target's."""
 _SESSION_BITS: Final = 43
 _SIZE_BITS: Final = 40
-_CACHED_REQUESTS: Final = 20_000
+CACHED_REQUESTS: Final = 20_000
 """Requests at the beginning of a table that the caches get."""
 
 
@@ -202,6 +203,6 @@ def _keys(table: SessionTable, like: Keys | None, *, has_caches: bool) -> Keys |
     ratios = None
     if has_caches:
         in_order = key[np.argsort(table.start[is_known], kind="stable")]
-        in_order = in_order[(top_keys > 0)[state_of[in_order]]][:_CACHED_REQUESTS].tolist()
+        in_order = in_order[(top_keys > 0)[state_of[in_order]]][:CACHED_REQUESTS].tolist()
         ratios = lru_hit_ratio(in_order, caches[0]), lru_hit_ratio(in_order, caches[1])
     return Keys(top_keys=top_keys, caches=caches, top_share=float(tops / requests), hit_ratios=ratios)

@@ -22,6 +22,10 @@ STEPS_S: Final = (1, 10, 60)
 _BINS_S: Final = (300, 900, 3_600)
 _LEAST_SESSIONS: Final = 50
 _LEAST_BINS: Final = 5
+_LEAST_MINUTES: Final = 2
+_WINDOWS_S: Final = (WINDOW_S, 60, 20)
+_LEAST_WINDOWS: Final = 6
+"""Fewer windows have too few different halves for a floor."""
 _SHORT_BINS_S: Final = (60, 10)
 
 
@@ -54,10 +58,18 @@ class Times:
             lengths=np.repeat(self.lengths, times),
         )
 
+    def beginning_with(self, first_us: int) -> Times:
+        """Return the same, with another beginning: the first session starts `first_us` after it, or up to 1 s later."""
+        moved_s = -((int(self.starts[0]) - first_us) // 1_000_000)
+        by_second = self.by_second[-moved_s:] if moved_s < 0 else np.pad(self.by_second, (moved_s, 0))
+        return replace(
+            self, begin_s=self.begin_s - moved_s, by_second=by_second, starts=self.starts + moved_s * 1_000_000
+        )
+
 
 @dataclass(frozen=True)
 class Bursts:
-    """Bunching by window of 10 minutes, or of a shorter log by minute.
+    """Bunching by window of 10 minutes; of logs below an hour by minute, and below 6 minutes by 20 s.
 
     sums: by step of 1, 10 and 60 s, requests in each step; a row for each window. Without steps longer than half a
     window. gap_us: times between starts of sessions. gap_window: the window of each.
@@ -137,12 +149,15 @@ def bin_of_curve(times: Times) -> int:
 
 
 def bursts_of(times: Times) -> Bursts | None:
-    """Return the bunching; None for less than a minute."""
-    # The first and the last minute are not whole; of a short log they are too large a part to leave out.
-    is_long = times.span_s >= 2 * WINDOW_S + 120
-    skipped_s = 60 if is_long else 0
-    window_s = WINDOW_S if is_long else 60
-    by_second = times.by_second[skipped_s : len(times.by_second) - skipped_s]
+    """Return the bunching; None without a whole minute."""
+    if not len(times.starts):
+        return None
+    # Sessions begin and end to start within a minute, so the first and the last minute are not whole.
+    first, last = (int(times.starts[at]) // 60_000_000 for at in (0, -1))
+    begin, end = (first + 1, last) if last - first > _LEAST_MINUTES else (first, min(last + 1, times.span_s // 60))
+    window_s = next((one for one in _WINDOWS_S if 60 * (end - begin) >= _LEAST_WINDOWS * one), _WINDOWS_S[-1])
+    skipped_s = 60 * begin
+    by_second = times.by_second[skipped_s : 60 * end]
     windows = len(by_second) // window_s
     if not windows:
         return None

@@ -6,12 +6,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
-__all__ = ["BY_CHANCE", "PROPERTIES", "Property", "Row", "Verdict", "judged"]
+__all__ = ["BY_CHANCE", "PROPERTIES", "Property", "Row", "Verdict", "all_unmeasured", "judged", "verdict_of"]
 
 BY_CHANCE: Final = 1.25
 """A distance may be this multiple of the floor."""
 
-Word = Literal["faithful", "partly", "not faithful"]
+Word = Literal["faithful", "partly", "not faithful", "not measured"]
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,9 @@ class Verdict:
     def word(self) -> Word:
         """The verdict."""
         measured = [row for row in self.rows if row.distance is not None]
-        if not measured or not all(row.passed for row in measured):
+        if not measured:
+            return "not measured"
+        if not all(row.passed for row in measured):
             return "not faithful"
         return "faithful" if len(measured) == len(self.rows) else "partly"
 
@@ -107,8 +109,13 @@ class Verdict:
 
     @property
     def reasons(self) -> tuple[str, ...]:
-        """A sentence for each row that did not pass."""
-        return tuple(_reason(row) for row in self.rows if not row.passed)
+        """Sentences for the rows that did not pass."""
+        failed = [_reason(row) for row in self.rows if row.distance is not None and not row.passed]
+        by_reason: dict[str, list[str]] = {}
+        for row in self.rows:
+            if row.distance is None:
+                by_reason.setdefault(row.why, []).append(row.property)
+        return (*failed, *(f"{', '.join(names)}: not measurable: {why}" for why, names in by_reason.items()))
 
     def as_json(self) -> dict[str, object]:
         """Return the verdict for `traffic.json`."""
@@ -134,15 +141,19 @@ def judged(
     return Row(name, distance, floor, limit, distance <= limit, halves=halves, parts=parts or {})
 
 
-def in_order(rows: Iterable[Row]) -> tuple[Row, ...]:
-    """Return the rows in the order of `PROPERTIES`."""
+def verdict_of(rows: Iterable[Row], not_measurable: Mapping[str, str]) -> Verdict:
+    """Return the verdict on rows in any order. not_measurable: by property, why it cannot be measured."""
     order = list(PROPERTIES)
-    return tuple(sorted(rows, key=lambda row: order.index(row.property)))
+    found = (Row(row.property, None, why=why) if (why := not_measurable.get(row.property)) else row for row in rows)
+    return Verdict(tuple(sorted(found, key=lambda row: order.index(row.property))))
+
+
+def all_unmeasured() -> list[Row]:
+    """Return a row for each property, without a distance."""
+    return [Row(name, None) for name in PROPERTIES]
 
 
 def _reason(row: Row) -> str:
-    if row.distance is None:
-        return f"{row.property}: not measurable: {row.why}"
     unit = PROPERTIES[row.property].unit
     floor = "" if row.floor is None else f"; {row.floor:.3g} by chance"
     return f"{row.property}: distance {row.distance:.3g} {unit}, limit {row.limit:.3g}{floor}"

@@ -148,13 +148,13 @@ def write_replay(
     """
     with SessionSpool() as spool:
         further = _Pass(spool, options, log_options.names.least_users)
-        traffic = read_logs(logs, replace(log_options, queries=options.queries), further_pass=further)
-        if not further.sessions:
-            raise UsageError(
-                f"no request is left: {_by_method(further.left_out)} are not sent",
-                hint="only GET, HEAD and OPTIONS are sent; --writes sends requests that change data, too",
-            )
         try:
+            traffic = read_logs(logs, replace(log_options, queries=options.queries), further_pass=further)
+            if not further.sessions:
+                raise UsageError(
+                    f"no request is left: {_by_method(further.left_out)} are not sent",
+                    hint="only GET, HEAD and OPTIONS are sent; --writes sends requests that change data, too",
+                )
             found = _written(spool, traffic, further, options)
         except OSError as error:
             raise StorageError(
