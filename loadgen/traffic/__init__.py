@@ -6,7 +6,7 @@ The modules, in the order in which data pass through them:
     inputs        finds and opens inputs, also in S3, unpacks them, and splits them into lines of limited length
     formats       parses one line of each format into fields
     intake        turns fields into rows (`rows`), and counts every line (`accounting`)
-    row_batches, packed_rows    pack rows by column; a batch has its own numbers of paths
+    row_batches, packed_rows    pack rows by column, in batches
     parse_input, parallel    parse the inputs, in this process or in several
     partitions    keeps the rows of a user together, in memory or in a temporary file
     path_segments, path_tree, naming    turn paths into names of requests

@@ -116,11 +116,12 @@ class Intake:
                 self.end_batch()
 
     def end_batch(self) -> None:
-        """Send the rows. The numbers of paths begin again, so the caches with such numbers are emptied."""
+        """Send the rows. If the numbers of paths begin again, the caches with such numbers are emptied."""
         self._add_rows()
         batch = self._batch.take()
-        self._requests.clear()
-        self._paths.clear()
+        if self._batch.restarts:
+            self._requests.clear()
+            self._paths.clear()
         if batch is not None:
             self._send(batch)
 

@@ -19,7 +19,7 @@ from loadgen.traffic.packed_rows import unpack
 from loadgen.traffic.row_batches import PARTITIONS, RowBatch
 from loadgen.traffic.rows import Rows
 
-__all__ = ["MEMORY_BYTES", "Partitions"]
+__all__ = ["MEMORY_BYTES", "Partitions", "PathNumbers"]
 
 MEMORY_BYTES: Final = 128 << 20
 
@@ -29,6 +29,24 @@ class _Place(NamedTuple):
 
     at: int
     length: int
+
+
+class PathNumbers:
+    """The numbers in the table of all paths, by number of one process. Further batches of the process add numbers."""
+
+    def __init__(self) -> None:
+        self._parts = [np.zeros(0, np.uint32)]
+
+    def extend(self, numbers: NDArray[np.uint32]) -> None:
+        """Add the numbers of new paths."""
+        self._parts.append(numbers)
+
+    @property
+    def array(self) -> NDArray[np.uint32]:
+        """All numbers so far."""
+        if len(self._parts) > 1:
+            self._parts = [np.concatenate(self._parts)]
+        return self._parts[0]
 
 
 class Partitions:
@@ -41,14 +59,14 @@ class Partitions:
     def __init__(self, memory_bytes: int = MEMORY_BYTES) -> None:
         self._memory_bytes = memory_bytes
         self._blocks: list[list[tuple[int, bytes | _Place]]] = [[] for _ in range(PARTITIONS)]
-        self._paths: list[NDArray[np.uint32]] = []
+        self._paths: list[PathNumbers] = []
         self._kept_bytes = 0
         self._file: BinaryIO | None = None
         self.rows = 0
         self.spooled_bytes = 0
 
-    def add(self, batch: RowBatch, paths: NDArray[np.uint32]) -> None:
-        """Add a batch. paths: the number in the table of all paths, by number in the batch.
+    def add(self, batch: RowBatch, paths: PathNumbers) -> None:
+        """Add a batch. paths: of the process that made it, also those of this batch.
 
         Raises:
             StorageError: the temporary file cannot be written.
@@ -95,7 +113,7 @@ class Partitions:
             parts = []
             for number, block in blocks:
                 rows = unpack(self._read(block))
-                rows["path"] = self._paths[number][rows["path"]]
+                rows["path"] = self._paths[number].array[rows["path"]]
                 parts.append(rows)
             if parts:
                 yield np.concatenate(parts)

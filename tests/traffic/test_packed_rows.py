@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from loadgen.errors import StorageError
 from loadgen.traffic.packed_rows import pack, unpack
-from loadgen.traffic.partitions import Partitions
+from loadgen.traffic.partitions import Partitions, PathNumbers
 from loadgen.traffic.row_batches import BatchBuilder, RowBatch
 from loadgen.traffic.rows import ROW, Rows, pack_row, rows_of
 
@@ -63,7 +63,9 @@ def test_partitions_return_all_rows_with_the_numbers_of_the_table(memory_bytes: 
 
     with Partitions(memory_bytes) as partitions:
         for rows, known in zip(parts, numbers, strict=True):
-            partitions.add(batch_of(rows, [b"/%d" % n for n in range(1_000)]), known)
+            table = PathNumbers()
+            table.extend(known)
+            partitions.add(batch_of(rows, [b"/%d" % n for n in range(1_000)]), table)
         found = list(partitions)
         spooled = partitions.spooled_bytes
 
@@ -84,9 +86,22 @@ def test_a_full_disk_is_an_error_that_names_the_folder(monkeypatch: pytest.Monke
     monkeypatch.setattr("os.write", full)
 
     with Partitions(0) as partitions, pytest.raises(StorageError, match="No space left on device") as error:
-        partitions.add(batch_of(made(10, 1), [b"/"] * 10), np.zeros(1_000, np.uint32))
+        partitions.add(batch_of(made(10, 1), [b"/"] * 10), PathNumbers())
 
     assert "TMPDIR" in error.value.hint
+
+
+def test_batches_have_only_new_paths_until_the_numbers_begin_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("loadgen.traffic.row_batches._PATHS", 4)
+    builder, batches, numbers = BatchBuilder(), [], []
+    for paths in ([b"/a", b"/b"], [b"/b", b"/c"], [b"/a", b"/d"], [b"/d", b"/a"]):
+        numbers.append([builder.number(path) for path in paths])
+        builder.add(made(1, 1))
+        batches.append(builder.take())
+
+    assert numbers == [[0, 1], [1, 2], [0, 3], [0, 1]]
+    found = [(batch.restarts, batch.paths) for batch in batches if batch is not None]
+    assert found == [(True, [b"/a", b"/b"]), (False, [b"/c"]), (False, [b"/d"]), (True, [b"/d", b"/a"])]
 
 
 def test_a_batch_is_full_with_many_rows_many_paths_or_long_paths() -> None:

@@ -115,7 +115,7 @@ def test_a_worker_that_ends_is_an_error_with_a_sentence(
 def test_a_bug_in_a_worker_is_reported_as_one() -> None:
     impossible = LogInput("a\0b")
     with WorkerPool(1, LogOptions(), b"1" * 32) as pool, pytest.raises(BugError, match="ValueError"):
-        pool.run([(0, impossible)], lambda _: None, lambda *_: None)
+        pool.run([(0, impossible)], lambda *_: None, lambda *_: None)
 
 
 _ENDLESS = """

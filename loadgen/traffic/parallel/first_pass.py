@@ -1,8 +1,8 @@
 """The first pass over the logs: all lines are parsed, and their rows go to the partitions.
 
 With several jobs, other processes parse the inputs, and send packed batches of rows. This process numbers the paths of
-each batch in the one table of all paths. The result does not depend on the number of processes, unless the paths exceed
-the limit of the table.
+all batches in the one table of all paths. The number of processes makes no difference to the result, unless the paths
+exceed the limit of the table.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from loadgen.traffic.log_options import LogOptions
 from loadgen.traffic.parallel.tasks import tasks_of, worth_of
 from loadgen.traffic.parallel.worker_pool import WorkerPool
 from loadgen.traffic.parse_input import InputParser, ParsedInput
-from loadgen.traffic.partitions import Partitions
+from loadgen.traffic.partitions import Partitions, PathNumbers
 from loadgen.traffic.path_table import PathTable
 from loadgen.traffic.row_batches import RowBatch
 
@@ -40,6 +40,7 @@ class FirstPass:
         self._paths, self._partitions = paths, partitions
         self.accounting = Accounting()
         self.mappings: dict[str, dict[str, str]] = {}
+        self._numbers: dict[int, PathNumbers] = {}
         self._lines: dict[str, int] = {}
         self._ahead: dict[int, ParsedInput] = {}
 
@@ -77,8 +78,12 @@ class FirstPass:
                 pool.run([(number, tasks[number]) for number in elsewhere], self._take_batch, self._take_result)
         assert not self._ahead
 
-    def _take_batch(self, batch: RowBatch) -> None:
-        self._partitions.add(batch, self._paths.add(batch.paths))
+    def _take_batch(self, batch: RowBatch, sender: int = 0) -> None:
+        """Add a batch of a process. sender: 0 is this process."""
+        if batch.restarts:
+            self._numbers[sender] = PathNumbers()
+        self._numbers[sender].extend(self._paths.add(batch.paths))
+        self._partitions.add(batch, self._numbers[sender])
 
     def _take_result(self, number: int, parsed: ParsedInput) -> None:
         """Add the counts of a task, after those of all tasks before it: the lines before a range must be known."""

@@ -41,6 +41,7 @@ _AHEAD: Final = 2
 @dataclass
 class _Worker:
     process: subprocess.Popen[bytes]
+    number: int
     tasks: set[int] = field(default_factory=set)
 
     @property
@@ -71,7 +72,7 @@ class WorkerPool:
         variables = {**os.environ, "OPENBLAS_NUM_THREADS": "1"}
         errors = None if "LOADGEN_DEBUG" in os.environ else subprocess.DEVNULL
         try:
-            for _ in range(self._size):
+            for number in range(1, self._size + 1):
                 process = subprocess.Popen(
                     [sys.executable, "-P", "-m", "loadgen.traffic.parallel.worker"],
                     stdin=subprocess.PIPE,
@@ -81,7 +82,7 @@ class WorkerPool:
                     env=variables,
                     process_group=0,
                 )
-                self._workers.append(_Worker(process))
+                self._workers.append(_Worker(process, number))
         except BaseException:
             self._end()
             raise
@@ -102,10 +103,10 @@ class WorkerPool:
     def run(
         self,
         tasks: Iterable[tuple[int, LogInput]],
-        take_batch: Callable[[RowBatch], None],
+        take_batch: Callable[[RowBatch, int], None],
         take_result: Callable[[int, ParsedInput], None],
     ) -> None:
-        """Parse the inputs, and pass on batches and results in any order.
+        """Parse the inputs, and pass on batches with the number of their process, from 1, and results in any order.
 
         Raises:
             UsageError: an input cannot be parsed. Of several such inputs, the first one counts.
@@ -124,7 +125,7 @@ class WorkerPool:
                     message = self._message(worker)
                     match message:
                         case RowBatch():
-                            take_batch(message)
+                            take_batch(message, worker.number)
                         case Done(task, parsed):
                             worker.tasks.discard(task)
                             take_result(task, parsed)
