@@ -9,6 +9,7 @@ import typer
 
 from loadgen.errors import UsageError
 from loadgen.traffic.draft_of_logs import arrivals_of, draft_of
+from loadgen.traffic.fidelity.of_model import fidelity_of
 from loadgen.traffic.model_file import ModelFile, read_model
 from loadgen.traffic.read_logs import Traffic, read_logs
 from loadgen.traffic.scenario_files import changed_files, replace_files
@@ -63,9 +64,11 @@ def main(
     )
     updated = updated_scenario(model.text, str(scenario), draft, take)
     data = changed_files(draft, scenario.parent, model.files, overwrite=take == "theirs")
-    facts = traffic_json(traffic, arrivals, draft, model.options)
+    fidelity = fidelity_of(traffic, draft, model.options)
+    facts = fidelity.added_to(traffic_json(traffic, arrivals, draft, model.options))
     replace_files({**data.new, scenario.parent / "traffic.json": facts, scenario: updated.text})
     _print(traffic, model, updated.kept, updated.added, [path.name for path in data.kept])
+    echo(f"  fidelity of the new figures: {fidelity.verdict.word}; of your scenario: loadgen model check {scenario}")
     gone = [node for node, name in model.known_nodes.items() if name not in {one.of for one in draft.nodes}]
     if gone:
         echo_warning(
