@@ -71,7 +71,8 @@ def main(
     draft = draft_of(traffic, arrivals, target="http://127.0.0.1:1", command=command, known=model.known)
     updated = updated_scenario(model.text, str(scenario), draft, take)
     data = changed_files(draft, scenario.parent, model.files, overwrite=take == "theirs")
-    facts = fidelity_of(traffic, draft, options).added_to(traffic_json(traffic, arrivals, draft, options))
+    fidelity = fidelity_of(traffic, draft, options)
+    facts = fidelity.added_to(traffic_json(traffic, arrivals, draft, options))
     page = model_page(
         PageFacts(
             traffic,
@@ -87,6 +88,7 @@ def main(
     rejects = traffic.accounting.rejects_jsonl()
     replace_files({**data.new, **facts_of(scenario.parent, facts, page, rejects), scenario: updated.text})
     _print(traffic, model, updated.kept, updated.added, [path.name for path in data.kept])
+    echo(f"  fidelity of the new figures: {fidelity.verdict.word}; of your scenario: loadgen model check {scenario}")
     gone = [node for node, name in model.known_nodes.items() if name not in {one.of for one in draft.nodes}]
     if gone:
         echo_warning(

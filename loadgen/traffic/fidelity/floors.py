@@ -17,6 +17,7 @@ from dataclasses import replace
 from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from loadgen.traffic.fidelity.compare import (
     Distances,
@@ -26,7 +27,7 @@ from loadgen.traffic.fidelity.compare import (
 )
 from loadgen.traffic.fidelity.distances import ks, nrmse
 from loadgen.traffic.fidelity.session_summary import summary_of
-from loadgen.traffic.fidelity.time_summary import Times, active_of, bursts_of, time_summary
+from loadgen.traffic.fidelity.time_summary import Times, TimeSummary, active_of, bursts_of, time_summary
 from loadgen.traffic.session_table import SessionTable
 
 __all__ = ["SPLITS", "halved", "session_floors", "session_floors_of_all", "time_floors"]
@@ -84,14 +85,18 @@ def _distances(one: SessionTable, other: SessionTable, rng: np.random.Generator,
     return session_distances(summary_of(shuffled(one, rng), reference, has_caches=has_caches), reference)
 
 
-def time_floors(times: Times, rng: np.random.Generator, splits: int = SPLITS) -> Distances:
+def time_floors(
+    times: Times, rng: np.random.Generator, splits: int = SPLITS, *, expected: TimeSummary | None = None
+) -> Distances:
     """Return the floors of the properties of times.
 
     Curves: sessions drawn again, against the log. Each session counts 0, 1, 2 ... times as in a Poisson process, so the
     total varies, too. Bunching: two random halves of the windows, because sessions that are drawn again bunch more than
     the log. Halves differ by sqrt(2) more than two logs of the whole length, so this factor is taken out.
+
+    expected: the curves around which the sessions differ; default: those of `times`.
     """
-    base = time_summary(times)
+    base = time_summary(times) if expected is None else expected
     bins = len(base.curve)
     at = np.minimum(times.starts // (base.bin_s * 1_000_000), bins - 1)
     bursts = bursts_of(times)
@@ -102,7 +107,7 @@ def time_floors(times: Times, rng: np.random.Generator, splits: int = SPLITS) ->
         distances: Distances = {
             "rate curve": nrmse(base.curve + added, base.curve) if base.total else None,
             "total": abs(float(added.sum())) / base.total if base.total else None,
-            "concurrency": nrmse_of_active(active_of(times.repeated(repeats), base.bin_s, bins), base.active),
+            "concurrency": _of_active(times, repeats, base),
             "burstiness": None,
             "inter-arrival": None,
         }
@@ -116,6 +121,12 @@ def time_floors(times: Times, rng: np.random.Generator, splits: int = SPLITS) ->
             distances["inter-arrival"] = ks(a.gaps, b.gaps) * _OF_HALVES if has_gaps else None
         found.append(distances)
     return largest(found)
+
+
+def _of_active(times: Times, repeats: NDArray[np.int64], base: TimeSummary) -> float:
+    bins = len(base.active)
+    added = active_of(times.repeated(repeats), base.bin_s, bins) - active_of(times, base.bin_s, bins)
+    return nrmse_of_active(base.active + added, base.active)
 
 
 def largest(found: Iterable[Distances]) -> Distances:

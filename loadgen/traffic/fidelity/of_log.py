@@ -135,7 +135,7 @@ def _time_rows(
         seed,
     )
     expected = times_of_plan(lanes, pools.by_load, planned, seed)
-    return time_rows(like, expected, time_floors(times, np.random.default_rng(seed)))
+    return time_rows(like, expected, time_floors(times, np.random.default_rng(seed), expected=expected))
 
 
 def _of_two_logs(floors: Distances) -> Distances:

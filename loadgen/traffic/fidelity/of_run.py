@@ -25,6 +25,7 @@ from loadgen.traffic.fidelity.reference import Reference
 from loadgen.traffic.fidelity.session_summary import summary_of
 from loadgen.traffic.fidelity.time_summary import Times, time_summary
 from loadgen.traffic.fidelity.verdict import Row, Verdict, verdict_of
+from loadgen.traffic.session_table import SessionTable
 from loadgen.units import quantity
 
 __all__ = ["PROPERTIES_OF_RUNS", "RunTraffic", "checked_run"]
@@ -92,22 +93,23 @@ def _time_rows(
     run: RunTraffic,
     lanes: Sequence[DrivenLoad],
     starts: Sequence[NDArray[np.int64]],
-    pools: Sequence[Any],
+    pools: Sequence[SessionTable],
     reference: Reference,
 ) -> list[Row]:
-    all_starts = np.sort(np.concatenate(starts))
-    mean_length = max(1, round(int(run.by_second.sum()) / max(1, len(all_starts))))
+    rng = np.random.default_rng(run.seed)
+    all_starts = np.concatenate(starts)
+    order = np.argsort(all_starts, kind="stable")
+    lengths = [rng.choice(np.diff(pool.bounds), len(own)) for own, pool in zip(starts, pools, strict=True)]
     # Durations of sessions are not known, and no row of a run needs them.
-    times = Times(
-        0, run.by_second, all_starts, np.zeros(len(all_starts), np.int64), np.full(len(all_starts), mean_length)
-    )
+    durations = np.zeros(len(all_starts), np.int64)
+    times = Times(0, run.by_second, all_starts[order], durations, np.concatenate(lengths)[order])
     like = time_summary(times)
     shortest_s = 1 if run.interval_s <= 1 else _INTERVALS * run.interval_s
     steps = {step: value for step, value in like.dispersions.items() if step >= shortest_s}
     like = replace(like, dispersions=steps, variation=None)
     planned = replace(reference, times=like, span_s=times.span_s, whole_seconds=False)
     expected = times_of_plan(lanes, pools, planned, run.seed)
-    return time_rows(like, replace(expected, variation=None), time_floors(times, np.random.default_rng(run.seed)))
+    return time_rows(like, replace(expected, variation=None), time_floors(times, rng, expected=expected))
 
 
 def _by_state(requests: Mapping[str, int], states: Sequence[str]) -> NDArray[np.int64]:
