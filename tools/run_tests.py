@@ -28,6 +28,8 @@ __all__ = ["GROUPS", "main"]
 CORES: Final = os.cpu_count() or 2
 MANY: Final = min(CORES + 2, 6)
 """Two more than there are cores, since many tests wait for a process or a socket."""
+WAITING: Final = min(3 * CORES, 8)
+"""For tests with processes alone: with two a core, these used 59 % of two cores, since a run waits most of its time."""
 NONE_FOUND: Final = 5
 """pytest's exit code if none of the tests is among those that were asked for."""
 _ASKED: Final = "not slow and not peers and not engine"
@@ -48,10 +50,10 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _all(arguments: Sequence[str]) -> list[int]:
-    codes = [_run(f"process and not quiet and {_ASKED}", MANY, arguments)]
+    codes = [_run(f"process and not quiet and {_ASKED}", WAITING, arguments)]
     with tempfile.TemporaryFile() as out:
         # A cache of its own: two runs at once would overwrite each other's list of failed tests.
-        command = _pytest(_UNIT, CORES, [*arguments, "-o", "cache_dir=.pytest_cache/beside"])
+        command = _pytest(_UNIT, MANY, [*arguments, "-o", "cache_dir=.pytest_cache/beside"])
         beside = subprocess.Popen(
             command, stdout=out, stderr=subprocess.STDOUT, start_new_session=True, preexec_fn=_step_back
         )
