@@ -8,7 +8,7 @@
 
 Beside quiet tests, the unit tests have the lowest priority of the system (SCHED_IDLE): they use the time that is left
 over, and lose the core at once when a quiet test wants it. Slow tests are in no group, nor are those that run other
-load generators (`make peers`).
+load generators (`make peers`) or an inference engine (`make engine`).
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ MANY: Final = min(CORES + 2, 6)
 """Two more than there are cores, since many tests wait for a process or a socket."""
 NONE_FOUND: Final = 5
 """pytest's exit code if none of the tests is among those that were asked for."""
-_ASKED: Final = "not slow and not peers"
+_ASKED: Final = "not slow and not peers and not engine"
 _UNIT: Final = f"not process and not quiet and {_ASKED}"
 GROUPS: Final = {
     "unit": (_UNIT, MANY),

@@ -15,7 +15,12 @@ BIN_S: Final = 60
 """Longer bins hide bursts: from counts of 5 minutes, no spacing keeps the bunching at 1, 10 and 60 s within 15 %."""
 MOST_MINUTES: Final = 109_440
 """76 days. A scenario replays at most 110,000 bins."""
-_POISSON: Final = 1.1
+_WINDOW: Final = 10
+"""Minutes within which counts are smoothed."""
+_LEAST_BINS: Final = 2
+_RANDOM: Final = 0.1
+"""Starts are random if the dispersion differs from 1 by at most this."""
+_LEAST_CV: Final = 0.05
 _SLOW_PER_S: Final = 0.5
 
 
@@ -35,9 +40,36 @@ class SessionArrivals:
     step_s: int
 
     @property
+    def smoothed(self) -> tuple[int, ...]:
+        """Counts for a load with random spacing, with the same sum.
+
+        Random spacing adds its own chance to the counts. With the counts of the log, the minutes would differ by the
+        chance of the log and that of the spacing: of random starts, twice as much as in the log. So the counts are
+        moved towards the mean of their 10 minutes until both together make the dispersion of the log.
+        """
+        # The log begins and ends within a minute, so the first and the last count are lower than the rate.
+        counts = np.array(self.counts[1:-1], np.float64)
+        whole = len(counts) // _WINDOW * _WINDOW
+        if not counts.any():
+            return self.counts
+        first = np.arange(0, len(counts), _WINDOW)
+        sizes = np.diff(np.append(first, len(counts)))
+        mean = np.repeat(np.add.reduceat(counts, first) / sizes, sizes)
+        own = 1.0 if self.cv is None else self.cv**2
+        kept = 0.0
+        if counts[:whole].any():
+            squares = ((counts - mean)[:whole] ** 2).sum() * _WINDOW / (_WINDOW - 1)
+            dispersion = squares / counts[:whole].sum()
+            kept = sqrt(max(0.0, dispersion - own) / dispersion) if dispersion else 0.0
+        # Whole numbers whose sums are right at every minute.
+        sums = np.rint(np.cumsum(mean + kept * (counts - mean)))
+        return (self.counts[0], *(int(n) for n in np.diff(sums, prepend=0)), self.counts[-1])
+
+    @property
     def cv(self) -> float | None:
         """Coefficient of variation for `gamma(cv=)`; None if the starts are random, so that `poisson()` fits."""
-        return None if self.dispersion <= _POISSON else sqrt(self.dispersion)
+        is_random = abs(self.dispersion - 1) <= _RANDOM
+        return None if is_random else max(_LEAST_CV, sqrt(self.dispersion))
 
 
 def session_arrivals(starts_us: NDArray[np.int64], within_us: tuple[int, int] | None = None) -> SessionArrivals:
@@ -52,10 +84,12 @@ def session_arrivals(starts_us: NDArray[np.int64], within_us: tuple[int, int] | 
     counts = np.bincount((second - begin) // BIN_S, minlength=(last_s - begin) // BIN_S + 1)
     span_s = len(counts) * BIN_S
     step_s = 1 if len(starts_us) / span_s >= _SLOW_PER_S else 10
-    steps = np.bincount((second - begin) // step_s, minlength=span_s // step_s)
     per_bin = BIN_S // step_s
+    steps = np.bincount((second - begin) // step_s, minlength=span_s // step_s)
+    # Starts begin and end within a minute: there, the time without any would look like a burst in the rest.
+    inner = slice(1, -1) if len(counts) > _LEAST_BINS and counts[1:-1].any() else slice(None)
+    steps, expected = steps.reshape(-1, per_bin)[inner], counts[inner, None] / per_bin
     # The mean of the minute is estimated from the same counts, which takes one of its degrees of freedom.
-    expected = np.repeat(counts / per_bin, per_bin)
-    total = float(expected.sum()) * (per_bin - 1) / per_bin
+    total = float(counts[inner].sum()) * (per_bin - 1) / per_bin
     dispersion = float(((steps - expected) ** 2).sum()) / total
     return SessionArrivals(begin, tuple(int(n) for n in counts), dispersion, step_s)

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
+from loadgen.traffic.exclusions import KINDS
 from loadgen_controller import cli
 
 LOGS = Path(__file__).parents[1] / "data/logs"
@@ -17,7 +18,8 @@ def model(*args: str | Path, columns: int = 110) -> Result:
 
 
 def test_the_elastic_log_is_shown_with_all_its_lines() -> None:
-    done = model(LOGS / "apache_logs_elastic.log.gz")
+    kept = [part for kind in ("bots", "statics", "preflights") for part in ("--keep", kind)]
+    done = model(LOGS / "apache_logs_elastic.log.gz", *kept)
 
     assert done.exit_code == 0, done.output
     for part in (
@@ -36,11 +38,12 @@ def test_the_elastic_log_is_shown_with_all_its_lines() -> None:
 def test_each_row_is_one_line_with_all_its_figures_however_narrow_the_terminal(tmp_path: Path) -> None:
     for columns in (80, 110, 200):
         output = tmp_path / f"{columns}/shop.py"
-        done = model(LOGS / "apache_logs_elastic.log.gz", "-o", output, "--top", "14", columns=columns)
+        everything = [text for kind in KINDS for text in ("--keep", kind)]
+        done = model(LOGS / "apache_logs_elastic.log.gz", *everything, "-o", output, "--top", "14", columns=columns)
 
         lines = done.stdout.splitlines()
         assert all(len(line) <= columns for line in lines[:-1]), done.stdout
-        assert len(lines) <= 40
+        assert len(lines) <= 60
         assert not [line for line in lines if line.rstrip() in ("GET", "POST")]
         (long,) = (line for line in lines if line.startswith("GET /presentation"))
         assert long.split()[-5:] == ["128", "1.28", "%", "118", "116"]

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from loadgen.traffic.draft_of_logs import arrivals_of, draft_of
-from loadgen.traffic.model_counts import ModelRules
+from loadgen.traffic.log_options import ModelRules
 from loadgen.traffic.model_page.facts import PageFacts
 from loadgen.traffic.model_page.fidelity import fidelity_of
 from loadgen.traffic.naming import NameRules

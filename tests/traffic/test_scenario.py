@@ -19,9 +19,9 @@ from loadgen.profiles.profile import ArrivalProfile
 from loadgen.traffic.draft_edges import thinks_of
 from loadgen.traffic.draft_of_logs import draft_of
 from loadgen.traffic.gap_bins import BINS, bin_of, fitted
-from loadgen.traffic.model_counts import ModelRules
+from loadgen.traffic.log_options import LogOptions, ModelRules
 from loadgen.traffic.node_names import node_names
-from loadgen.traffic.read_logs import LogOptions, Traffic, read_logs
+from loadgen.traffic.read_logs import Traffic, read_logs
 from loadgen.traffic.session_arrivals import session_arrivals
 from loadgen.traffic.write_scenario import scenario_text
 from loadgen_controller import cli
@@ -124,6 +124,8 @@ def test_starts_at_random_are_told_from_bursts() -> None:
         assert sum(at_random.counts) == count
     in_bursts = session_arrivals(np.sort(np.repeat(rng.uniform(0, 36_000, 40_000), 4) * 1e6).astype(np.int64))
     assert in_bursts.cv == pytest.approx(2, abs=0.05)
+    by_a_clock = session_arrivals(np.arange(36_000) * 1_000_000)
+    assert by_a_clock.cv == 0.05
 
 
 @pytest.mark.parametrize(
@@ -148,7 +150,7 @@ def test_what_is_written_loads_is_typed_and_keeps_its_form(
     assert {one.relative_to(path.parent).as_posix() for one in scenario.files} == {
         one.relative_to(path.parent).as_posix()
         for one in path.parent.rglob("*.*")
-        if one.name not in ("traffic.json", "report.html")
+        if one.name not in ("traffic.json", "rejects.jsonl", "report.html")
     }
     for length in ("88", "120"):
         command = [str(RUFF), "format", "--isolated", "--check", "--line-length", length, str(path)]
@@ -232,7 +234,10 @@ def test_traffic_json_has_the_keys_that_others_rely_on(tmp_path: Path) -> None:
     assert facts["arrivals"]["bin_s"] == 60
     assert sum(facts["arrivals"]["counts"]) == 500
     assert {"raw", "name", "count"} == set(facts["names"][0])
-    assert facts["fidelity"] == {"verdict": "not measured", "rows": []}
+    fidelity = facts["fidelity"]
+    assert fidelity["verdict"] in ("faithful", "partly", "not faithful", "not measured")
+    for row in fidelity["rows"]:
+        assert {"property", "distance", "floor", "limit", "passed"} <= set(row)
 
 
 def test_planted_secrets_are_in_none_of_the_files(tmp_path: Path) -> None:

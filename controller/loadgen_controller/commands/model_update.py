@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -10,9 +11,11 @@ import typer
 
 from loadgen.errors import UsageError
 from loadgen.traffic.draft_of_logs import arrivals_of, draft_of
+from loadgen.traffic.fidelity.of_model import fidelity_of
 from loadgen.traffic.model_file import ModelFile, read_model
 from loadgen.traffic.model_page.facts import PageFacts
 from loadgen.traffic.model_page.page import model_page
+from loadgen.traffic.period import ALL_TIMES
 from loadgen.traffic.read_logs import Traffic, read_logs
 from loadgen.traffic.scenario_files import changed_files, facts_of, replace_files
 from loadgen.traffic.scenario_update import Take, updated_scenario
@@ -27,13 +30,12 @@ loadgen model update shop/shop.py access.log.2.gz
 loadgen model update shop/shop.py
 
 loadgen model update shop/shop.py logs/2026-11-27/ --take-theirs"""
-_NAMED_LOGS = 3
 
 
 def main(
     scenario: Annotated[Path, typer.Argument(metavar="FILE.py", help="A scenario that `loadgen model` wrote.")],
     logs: Annotated[
-        list[Path] | None, typer.Argument(metavar="[LOG...]", help="Newer logs. Default: the logs it was made from.")
+        list[str] | None, typer.Argument(metavar="[LOG...]", help="Newer logs. Default: the logs it was made from.")
     ] = None,
     take_mine: Annotated[
         bool, typer.Option("--take-mine", help="Keep lines between the marks and data files that you changed.")
@@ -57,31 +59,33 @@ def main(
         raise UsageError("--take-mine and --take-theirs exclude each other", hint="leave one of them out")
     take: Take = "mine" if take_mine else "theirs" if take_theirs else ""
     model = read_model(scenario)
-    inputs = logs or [Path(name) for name in model.inputs]
-    traffic = read_logs(inputs, model.options)
+    inputs = logs or list(model.inputs)
+    # Newer logs are of another day than the one that --day or --from and --to chose.
+    options = replace(model.options, period=ALL_TIMES) if logs else model.options
+    traffic = read_logs(inputs, options)
     for text in traffic.limits:
         echo_warning(text)
     arrivals = arrivals_of(traffic)
-    names = " ".join(path.name for path in inputs[:_NAMED_LOGS]) + (" ..." if len(inputs) > _NAMED_LOGS else "")
-    draft = draft_of(
-        traffic, arrivals, target="", command=f"loadgen model update {scenario.name} {names}", known=model.known
-    )
+    names = " ".join(Path(log).name for log in logs or ())
+    command = f"loadgen model update {scenario.name} {names}".rstrip()
+    draft = draft_of(traffic, arrivals, target="http://127.0.0.1:1", command=command, known=model.known)
     updated = updated_scenario(model.text, str(scenario), draft, take)
     data = changed_files(draft, scenario.parent, model.files, overwrite=take == "theirs")
-    facts = traffic_json(traffic, arrivals, draft, model.options)
+    facts = fidelity_of(traffic, draft, options).added_to(traffic_json(traffic, arrivals, draft, options))
     page = model_page(
         PageFacts(
             traffic,
             arrivals,
             draft,
-            model.options,
+            options,
             facts,
             version("loadgen"),
             scenario.name,
             notes=_notes(updated.kept, data.kept),
         )
     )
-    replace_files({**data.new, **facts_of(scenario.parent, facts, page), scenario: updated.text})
+    rejects = traffic.accounting.rejects_jsonl()
+    replace_files({**data.new, **facts_of(scenario.parent, facts, page, rejects), scenario: updated.text})
     _print(traffic, model, updated.kept, updated.added, [path.name for path in data.kept])
     gone = [node for node, name in model.known_nodes.items() if name not in {one.of for one in draft.nodes}]
     if gone:

@@ -31,7 +31,11 @@ def content_table(traffic: Traffic, *, by_user: bool) -> Table:
     accounting, sessions, names = traffic.accounting, traffic.sessions, traffic.names
     rows = [("lines read", format_count(accounting.read), quantity(len(traffic.files), "file"))]
     rows += [("taken", format_count(n), kind) for kind, n in sorted(accounting.taken_by_format.items()) if n]
-    rows += [("excluded", format_count(n), reason) for reason, n in sorted(accounting.excluded.items())]
+    lines = accounting.read - accounting.directives
+    rows += [
+        ("excluded", format_count(n), f"{format_share(n / lines)}: {reason}")
+        for reason, n in sorted(accounting.excluded.items())
+    ]
     rows += [("rejected", format_count(n), reason) for reason, n in sorted(accounting.rejected.items())]
     if accounting.directives:
         rows.append(("directives", format_count(accounting.directives), "header lines, comments, blank lines"))
@@ -46,14 +50,13 @@ def content_table(traffic: Traffic, *, by_user: bool) -> Table:
     )
     rows.append(("sessions", format_count(sessions.count), others))
     median, p95 = (int(value) for value in np.quantile(sessions.lengths, (0.5, 0.95), method="inverted_cdf"))
-    rows.append(
-        ("requests per session", f"{accounting.taken / sessions.count:.2f}", f"mean; median {median}, p95 {p95}")
-    )
+    rows.append(("requests per session", f"{sessions.lengths.mean():.2f}", f"mean; median {median}, p95 {p95}"))
     rows.append(("cut sessions", format_count(sessions.cut), "parts of them may be before or after the log"))
     if sessions.shared_users:
         count = format_count(sessions.shared_requests)
+        place = "in no session" if traffic.exclusions.excludes("shared") else "also in sessions"
         rows.append(
-            ("shared users", format_count(sessions.shared_users), f"more than 1 request/s for 10 min; {count} requests")
+            ("shared users", format_count(sessions.shared_users), f"many requests at once; {count} requests, {place}")
         )
     kept = f"{format_count(names.other_names)} more in {OTHER}; of few users: {format_count(names.rare_names)}"
     rows.append(("names", format_count(len(names.kept)), kept))

@@ -70,6 +70,20 @@ class Choices:
         index = int(at)
         return texts[index if rest < keep[index] else other[index]]
 
+    def indexes(self, u: np.ndarray) -> np.ndarray:
+        """Return the indexes of the texts that random numbers select, as `draw` does: int64 of the same shape.
+
+        u: float64, 0 <= u < 1.
+
+        Raises:
+            ScenarioError: the arguments of `choices` or the file have errors.
+        """
+        texts, keep, other = self._table
+        rest, at = np.modf(u * len(texts))
+        index = at.astype(np.int64)
+        found: np.ndarray = np.where(rest < np.array(keep)[index], index, np.array(other)[index])
+        return found
+
     def __len__(self) -> int:
         """Return the number of texts."""
         return len(self._table[0])

@@ -118,12 +118,21 @@ class Walk:
 
         seed, load, n: the run's seed, the index of the load and the number of the iteration. Cost: 0.5 µs per node.
         """
+        for hop in self.hops(seed, load, n):
+            if hop.to is not None:
+                yield hop.to
+
+    def hops(self, seed: int, load: int, n: int) -> Iterator[Hop]:
+        """Yield the edges that one session follows if no node fails: into the graph, from node to node, and out of it.
+
+        A session with more than `max_visits` visits has no edge out of the graph. seed, load, n: as in `stops`.
+        """
         key = _key(seed, load, n)
         hop = self.hop(self.entry, key, 0)
         for visit in range(1, self.max_visits + 1):
+            yield hop
             if hop.to is None:
                 return
-            yield hop.to
             hop = self.hop(hop.to.row, key, visit)
 
 

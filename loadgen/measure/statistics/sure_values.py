@@ -199,8 +199,9 @@ def judged(
         return fact
     if found is None or not result.count:
         return replace(result, sure=False, unsure="no interval: its values by second were not kept")
-    if _is_of_level(objective) and objective.kind != "throughput":
-        found = found.without_empty_ends()
+    if _is_of_level(objective):
+        used = found.used
+        found, intervals = found.part(used), intervals[used]
     if objective.is_share:
         return with_share(result, objective, share_of(found, (result.count - result.good, result.count), least))
     if objective.kind == "throughput":

@@ -16,7 +16,7 @@ from typing import Any, Final
 from loadgen.outside_text import in_html
 from loadgen.report.report_parts import PLACEHOLDER, Table
 from loadgen.report.static_page import static_page, table_html
-from loadgen.traffic.model_counts import ModelRules
+from loadgen.traffic.log_options import ModelRules
 from loadgen.traffic.model_page.facts import PageFacts, file_name
 from loadgen.traffic.model_page.fidelity import badge, fidelity_section
 from loadgen.traffic.model_page.lines_of_logs import accounting_section, left_out_section, missing_sentences

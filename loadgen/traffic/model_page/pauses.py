@@ -68,7 +68,7 @@ def quantile(below: Shares, share: float) -> float:
 
 def busiest_pauses(counts: ModelCounts, draft: Draft, *, whole_seconds: bool) -> list[EdgePauses]:
     """Return the pauses of the edges with the most of them, of all kinds of sessions. Ends of sessions have none."""
-    at_of = {node.name: _state(counts, node.of) for node in draft.nodes}
+    at_of = {name: _state(counts, node.of) for name, node in draft.node_of.items()}
     every = [
         (graph, edge, name, one.walks.gaps[at_of[name], at_of[edge.to]])
         for graph, one in zip(draft.graphs, counts.classes, strict=True)

@@ -18,7 +18,7 @@ def expected_shares(draft: Draft, sessions: Sequence[int]) -> dict[str, float]:
     A chain with the starts s and the steps P visits its states s (I - P)^-1 times on average before it leaves.
     """
     requests: defaultdict[str, float] = defaultdict(float)
-    nodes = {node.name: node for node in draft.nodes}
+    nodes = draft.node_of
     for graph, count in zip(draft.graphs, sessions, strict=True):
         for name, visits in visits_by_session(graph).items():
             node = nodes[name]

@@ -1,0 +1,1 @@
+"""Measures how faithful simulated or recorded sessions are to those of a log."""
