@@ -147,6 +147,23 @@ def edit_block(shop: Path) -> str:
     return text
 
 
+def test_the_report_is_written_anew_and_names_what_the_scenario_keeps_of_its_own(shop: Path, tmp_path: Path) -> None:
+    newer = log_of(tmp_path, seed=6, sessions=350)
+    assert model("update", shop, newer)[0] == 0
+    page = (shop.parent / "report.html").read_text()
+    assert "350" in page
+    assert "of its own" not in page
+    edit_block(shop)
+    (data,) = (shop.parent / "data").glob("product*.csv")
+    data.write_text("id,hits\n7,1\n")
+
+    assert model("update", shop, newer, "--take-mine")[0] == 0
+
+    page = (shop.parent / "report.html").read_text()
+    assert "The scenario keeps its own graphs and loads (--take-mine), not those of this page." in page
+    assert f"Data files with figures of your own, not those of this page: {data.name}." in page
+
+
 def test_a_block_that_was_edited_is_refused_with_the_difference(shop: Path) -> None:
     edit_block(shop)
     before = snapshot(shop.parent)

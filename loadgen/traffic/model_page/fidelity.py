@@ -106,9 +106,11 @@ def fidelity_section(fidelity: Fidelity) -> Iterator[str]:
         return
     counts = [(sum(row.result == word for row in fidelity.rows), word) for word in ("passed", "failed", NOT_MEASURED)]
     of = "1 property" if len(fidelity.rows) == 1 else f"{len(fidelity.rows)} properties"
-    shown = ", ".join(f"{count} {word}" for count, word in counts if count or word != NOT_MEASURED)
     failed = ", ".join(row.name for row in fidelity.rows if row.result == "failed")
-    yield f"<p>{of}: {shown}{f' ({in_html(failed)})' if failed else ''}.</p>"
+    shown = [f"{count} {word}" for count, word in counts if count or word != NOT_MEASURED]
+    if failed:
+        shown[1] += f" ({failed})"
+    yield f"<p>{of}: {in_html(', '.join(shown))}.</p>"
     yield from _table(fidelity.rows)
     yield (
         '<p class="note">A property passes if its distance is at most the limit. The limit is 1.25 times the distance '
@@ -120,11 +122,11 @@ def fidelity_section(fidelity: Fidelity) -> Iterator[str]:
 
 def _table(rows: Sequence[FidelityRow]) -> Iterator[str]:
     heads = (
-        *("<th>property</th><th>result</th>", '<th class="number">distance</th>'),
-        *('<th class="number">limit</th>', "<th>distance to limit</th>", '<th class="number">by chance</th>'),
-        *('<th class="number">between halves of time</th>', "<th>model and log</th>"),
+        '<th class="number">distance</th><th class="number">limit</th><th>distance to limit</th>'
+        '<th class="number">by chance</th><th class="number">between halves of time</th>'
     )
-    yield f'<div class="scroll"><table class="fidelity"><thead><tr>{"".join(heads)}</tr></thead><tbody>'
+    yield '<div class="scroll"><table class="fidelity"><thead><tr><th>property</th><th>result</th>'
+    yield f"{heads}<th>model and log</th></tr></thead><tbody>"
     for row in rows:
         about = _ABOUT.get(row.name, "")
         colour = {"passed": "good", "failed": "bad"}.get(row.result, "doubt")
@@ -132,12 +134,17 @@ def _table(rows: Sequence[FidelityRow]) -> Iterator[str]:
         yield (
             f'<tr><td>{in_html(row.name)}<br><span class="note">{in_html(about)}</span></td>'
             f'<td class="{colour}">{row.result}</td>'
-            f'<td class="number">{_figure(row.distance)}{unit}</td>'
-            f'<td class="number">{_figure(row.limit)}</td><td>{_bar(row)}</td>'
-            f'<td class="number">{_figure(row.floor)}</td><td class="number">{_figure(row.halves)}</td>'
+            f"{_number('distance', _figure(row.distance) + unit)}{_number('limit', _figure(row.limit))}"
+            f"<td>{_bar(row)}</td>"
+            f"{_number('by chance', _figure(row.floor))}{_number('halves of time', _figure(row.halves))}"
             f'<td class="text">{in_html(row.why) if row.distance is None else _parts(row)}</td></tr>'
         )
     yield "</tbody></table></div>"
+
+
+def _number(name: str, figure: str) -> str:
+    """Return a cell. name: shown beside the figure on a narrow screen, which has no head of the table."""
+    return f'<td class="number" data-name="{name}">{figure}</td>'
 
 
 def _parts(row: FidelityRow) -> str:
