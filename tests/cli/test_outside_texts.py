@@ -101,8 +101,8 @@ OTHERS = {
 }  # fmt: skip
 
 
-def loadgen(*args: str) -> Result:
-    result = CliRunner().invoke(cli.app, list(args), env={"COLUMNS": "80"})
+def loadgen(*args: str, columns: int = 80) -> Result:
+    result = CliRunner().invoke(cli.app, list(args), env={"COLUMNS": str(columns)})
     assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
     return result
 
@@ -191,8 +191,10 @@ def test_a_log_whose_requests_have_such_texts_is_shown_without_steering_the_term
     sent = '203.0.113.{} - {} [17/May/2015:10:05:03 +0000] "GET /{}/a?{} HTTP/1.1" 200 23 "{}" "{}"\n'
     lines = [sent.format(n, *[hostile] * 5) for n in range(9)]
     (tmp_path / f"access{hostile.replace('/', '')}.log").write_text("".join(lines) + hostile, "utf-8")
-    done = loadgen("model", str(tmp_path), "--least-users", "1", "--max-rejects", "50%")
-    assert done.exit_code == 0, done.output
+    for columns in (80, 2_000):  # a narrow terminal cuts names in the middle
+        done = loadgen("model", str(tmp_path), "--least-users", "1", "--max-rejects", "50%", columns=columns)
+        assert done.exit_code == 0, done.output
+        assert_plain(done.output)
     assert "%1B%5B31m" in "".join(done.output.split()), "the name of the requests shows the text, in the form of an URL"
     assert_plain(done.output)
     replay = tmp_path / f"x{hostile.replace('/', '')}" / "replay.py"

@@ -68,7 +68,9 @@ def test_the_same_streams_are_kept_on_one_two_and_three_agents(tmp_path: Path) -
 
 def test_a_run_keeps_times_of_its_streams_and_computes_other_definitions_from_them(tmp_path: Path) -> None:
     with running_llm(*SERVER) as url:
-        run = loadgen("run", scenario(tmp_path, 1, "1s", rate="120/s"), "--target", url, "--quiet", runs_dir=tmp_path / "runs")
+        run = loadgen(
+            "run", scenario(tmp_path, 1, "1s", rate="120/s"), "--target", url, "--quiet", runs_dir=tmp_path / "runs"
+        )
     found = kept_in(run.folder)
 
     for one in (one.stream for one in found.streams):
