@@ -90,7 +90,7 @@ OTHERS = {
     "ci annotate": "tests/deploy/test_ci_action.py", "ci comment": "a status", "completion": "a fixed script",
     "new": "the person's own words", "target": "its own address", "target llm": "its own address",
     "llm": "as run; a scenario of its own options", "model logs": "a log of its own below",
-    "model update": "names of traffic.json, through echo", "replay-log": "as model logs",
+    "model update": "names of traffic.json, through echo", "model check": "names of traffic.json, through echo", "replay-log": "as model logs",
     "coverage": "files of its own below",
     "controller": "logs, tests/test_outside_text.py", "controller resume": "as controller",
     "fleet plan": "needs AWS", "fleet up": "needs AWS", "fleet ls": "needs AWS", "fleet down": "needs AWS",
