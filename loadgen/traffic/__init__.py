@@ -15,4 +15,5 @@ The modules, in the order in which data pass through them:
     session_arrivals    when sessions start
     draft_of_logs, draft    the scenario that these figures make, in a form that other readers make, too
     write_scenario, scenario_files, traffic_json    the files of a scenario
+    fidelity      how similar simulated or recorded sessions are to those of the logs
 """
