@@ -19,4 +19,5 @@ The modules, in the order in which data pass through them:
     write_scenario, scenario_files, traffic_json    the files of a scenario
     replays      scenarios that send the sessions of logs again
     coverage     which requests of the traffic the scenarios send
+    fidelity      how similar simulated or recorded sessions are to those of the logs
 """

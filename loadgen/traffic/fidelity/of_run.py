@@ -86,7 +86,12 @@ def checked_run(
         rows += no_time_rows(reference.no_times or "the run recorded no request")
     else:
         rows += _time_rows(run, lanes, starts, pools.by_load, reference)
-    return verdict_of([row for row in rows if row.property in PROPERTIES_OF_RUNS], reference.not_measurable)
+    reasons = dict(reference.not_measurable)
+    if any(row.property == "burstiness" and row.distance is None for row in rows) and not reference.no_times:
+        reasons.setdefault(
+            "burstiness", f"the run is too short, or busy agents counted in intervals of up to {run.interval_s:g} s"
+        )
+    return verdict_of([row for row in rows if row.property in PROPERTIES_OF_RUNS], reasons)
 
 
 def _time_rows(
