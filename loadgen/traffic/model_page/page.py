@@ -53,7 +53,7 @@ def _body(facts: PageFacts) -> Iterator[str]:
     yield from _tiles(facts)
     parts = (
         ("fidelity", "Fidelity", fidelity_section(facts.shown_fidelity)),
-        ("lines", "Every line of the logs", accounting_section(facts)),
+        ("lines", "Every line of the logs", accounting_section(facts.traffic)),
         ("missing", "What the logs do not show", _listed(missing_sentences(facts))),
         ("starts", "Starts of sessions", starts_section(facts)),
         ("names", "Busiest names of requests", _names(facts)),
