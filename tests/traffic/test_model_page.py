@@ -79,7 +79,13 @@ def test_the_page_goes_from_the_verdict_to_how_to_reproduce_it(shop: PageFacts) 
         "reproduce",
     ]
     taken = shop.traffic.accounting.taken
-    for part in (f"{taken:,} read = {taken:,} + 0 + 0 + 0", "800", "loadgen model update shop.py access.log", "1.2.3"):
+    for part in (
+        f"{taken:,} read = {taken:,} + 0 + 0 + 0",
+        "800",
+        "loadgen model update shop.py",
+        "access.log",
+        "1.2.3",
+    ):
         assert part in page
     assert len(page) < 150_000
 
