@@ -14,10 +14,19 @@ from playwright.sync_api import Browser
 
 from loadgen.report.short_texts import cut_in_middle
 from loadgen.traffic.draft import Call, Child, Draft, DraftEdge, DraftGraph, DraftNode
+from loadgen.traffic.fidelity.verdict import PROPERTIES
 from loadgen.traffic.gap_bins import BINS, EDGES_S, bin_of, shares_below
 from loadgen.traffic.model_page.charts import start_chart, start_curve
+from loadgen.traffic.model_page.check_page import CheckFacts, check_page
 from loadgen.traffic.model_page.facts import PageFacts
-from loadgen.traffic.model_page.fidelity import NOT_MEASURED, fidelity_of
+from loadgen.traffic.model_page.fidelity import (
+    ABOUT,
+    NOT_MEASURED,
+    Fidelity,
+    FidelityRow,
+    fidelity_of,
+    fidelity_section,
+)
 from loadgen.traffic.model_page.page import model_page
 from loadgen.traffic.model_page.pauses import EdgePauses, busiest_pauses, lognormal_below
 from loadgen.traffic.model_page.request_shares import expected_shares, visits_by_session
@@ -70,7 +79,13 @@ def test_the_page_goes_from_the_verdict_to_how_to_reproduce_it(shop: PageFacts) 
         "reproduce",
     ]
     taken = shop.traffic.accounting.taken
-    for part in (f"{taken:,} read = {taken:,} + 0 + 0 + 0", "800", "loadgen model update shop.py access.log", "1.2.3"):
+    for part in (
+        f"{taken:,} read = {taken:,} + 0 + 0 + 0",
+        "800",
+        "loadgen model update shop.py",
+        "access.log",
+        "1.2.3",
+    ):
         assert part in page
     assert len(page) < 150_000
 
@@ -86,6 +101,28 @@ def test_what_was_not_measured_is_never_shown_as_passed(shop: PageFacts) -> None
     assert "no values" in measured
     assert [row.result for row in fidelity_of(FIDELITY).rows] == ["passed", "failed", NOT_MEASURED]
     assert fidelity_of({}).verdict == NOT_MEASURED
+
+
+def test_each_property_that_is_compared_is_explained() -> None:
+    rows = tuple(FidelityRow(name, 0.0) for name in PROPERTIES)
+    shown = Elements("".join(fidelity_section(Fidelity("faithful", rows)))).text
+    assert set(PROPERTIES) == set(ABOUT)
+    assert all(about in shown for about in ABOUT.values())
+
+
+def test_a_check_is_a_page_with_the_verdict_the_lines_and_the_command(shop: PageFacts) -> None:
+    facts = CheckFacts(fidelity_of(FIDELITY), "log", "shop.py", "1.2.3", ("--log", "/var/log/<b>.log"), shop.traffic)
+
+    page = check_page(facts)
+
+    seen = Elements(page)
+    assert "b" not in seen.names
+    assert "loadgen model check shop.py --log '<b>.log'" in seen.text
+    assert "not faithful" in seen.text
+    assert f"{shop.traffic.accounting.taken:,} read" in seen.text
+    simulated = check_page(replace(facts, against="simulation", traffic=None, notes=(planted("note"),)))
+    assert "was simulated, without a target" in simulated
+    assert "Every line" not in simulated
 
 
 def test_the_page_shows_the_verdict_of_traffic_json(shop: PageFacts) -> None:

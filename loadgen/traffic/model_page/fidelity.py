@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from loadgen.outside_text import in_html
+from loadgen.report.report_parts import PLACEHOLDER
 
-__all__ = ["NOT_MEASURED", "Fidelity", "FidelityRow", "badge", "fidelity_of", "fidelity_section"]
+__all__ = ["ABOUT", "NOT_MEASURED", "Fidelity", "FidelityRow", "badge", "fidelity_of", "fidelity_section"]
 
 NOT_MEASURED: Final = "not measured"
 _COLOURS: Final = {"faithful": "good", "partly": "doubt", "not faithful": "bad", NOT_MEASURED: "doubt"}
@@ -18,7 +19,7 @@ _MEANINGS: Final = {
     "not faithful": "The scenario differs from the log by more than chance explains.",
     NOT_MEASURED: "The scenario was not compared with the log, so nothing on this page shows that they are alike.",
 }
-_ABOUT: Final = {
+ABOUT: Final = {
     "request mix": "shares of the names of requests",
     "transitions": "what follows what",
     "edges": "each edge with more than 1 %, against its own bound",
@@ -36,6 +37,7 @@ _ABOUT: Final = {
     "concurrency": "active sessions over time",
 }
 _BAR: Final = 80
+_TINY: Final = 0.0001
 
 
 @dataclass(frozen=True)
@@ -128,7 +130,7 @@ def _table(rows: Sequence[FidelityRow]) -> Iterator[str]:
     yield '<div class="scroll"><table class="fidelity"><thead><tr><th>property</th><th>result</th>'
     yield f"{heads}<th>model and log</th></tr></thead><tbody>"
     for row in rows:
-        about = _ABOUT.get(row.name, "")
+        about = ABOUT.get(row.name, "")
         colour = {"passed": "good", "failed": "bad"}.get(row.result, "doubt")
         unit = f' <span class="note">{in_html(row.unit)}</span>' if row.unit and row.distance is not None else ""
         yield (
@@ -154,7 +156,12 @@ def _parts(row: FidelityRow) -> str:
 
 
 def _figure(value: float | None) -> str:
-    return "-" if value is None else f"{value:,.0f}" if abs(value) >= 1_000 else f"{value:.3g}"
+    """Return a figure as HTML."""
+    if value is None:
+        return PLACEHOLDER
+    if 0 < abs(value) < _TINY:
+        return f"&lt; {_TINY:g}"
+    return f"{value:,.0f}" if abs(value) >= 1_000 else f"{value:.3g}"
 
 
 def _bar(row: FidelityRow) -> str:

@@ -14,6 +14,7 @@ from loadgen.traffic.draft_edges import LEAST_EDGE_SHARE
 from loadgen.traffic.model_counts import MOST_STATES
 from loadgen.traffic.model_page.facts import PageFacts, file_name
 from loadgen.traffic.naming import OTHER
+from loadgen.traffic.read_logs import Traffic
 from loadgen.units import format_count, format_ratio, format_share, quantity
 
 __all__ = ["accounting_section", "left_out_section", "missing_sentences"]
@@ -21,16 +22,16 @@ __all__ = ["accounting_section", "left_out_section", "missing_sentences"]
 _WRITES: Final = ("POST", "PUT", "PATCH")
 
 
-def accounting_section(facts: PageFacts) -> Iterator[str]:
+def accounting_section(traffic: Traffic) -> Iterator[str]:
     """Yield where each line went."""
-    accounting = facts.traffic.accounting
+    accounting = traffic.accounting
     rows = [("taken", kind, n) for kind, n in sorted(accounting.taken_by_format.items()) if n]
     rows += [("excluded", reason, n) for reason, n in sorted(accounting.excluded.items())]
     rows += [("rejected", reason, n) for reason, n in sorted(accounting.rejected.items())]
     rows.append(("directives", "header lines, comments, blank lines", accounting.directives))
     cells = [(part, text, format_count(n), _share(n, accounting.read)) for part, text, n in rows]
     cells.append(
-        ("read", quantity(len(facts.traffic.files), "file"), format_count(accounting.read), _share(1, 1)),
+        ("read", quantity(len(traffic.files), "file"), format_count(accounting.read), _share(1, 1)),
     )
     yield table_html(Table("", ("lines", "which", "count", "share"), tuple(cells), words=2))
     parts = accounting.taken, accounting.excluded.total(), accounting.rejected.total(), accounting.directives

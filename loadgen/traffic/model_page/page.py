@@ -37,7 +37,6 @@ __all__ = ["model_page"]
 
 _TOP: Final = 20
 _MOST_FILES: Final = 20
-_FEW_FILES: Final = 3
 
 
 def model_page(facts: PageFacts) -> str:
@@ -53,7 +52,7 @@ def _body(facts: PageFacts) -> Iterator[str]:
     yield from _tiles(facts)
     parts = (
         ("fidelity", "Fidelity", fidelity_section(facts.shown_fidelity)),
-        ("lines", "Every line of the logs", accounting_section(facts)),
+        ("lines", "Every line of the logs", accounting_section(facts.traffic)),
         ("missing", "What the logs do not show", _listed(missing_sentences(facts))),
         ("starts", "Starts of sessions", starts_section(facts)),
         ("names", "Busiest names of requests", _names(facts)),
@@ -137,9 +136,8 @@ def _expected(expected: Mapping[str, float], name: str) -> str:
 
 def _reproduce(facts: PageFacts) -> Iterator[str]:
     files = [file_name(path) for path in facts.traffic.files]
-    few = files[:_FEW_FILES] + ["..."] * (len(files) > _FEW_FILES)
-    yield "<p>This command reads the logs with the options in traffic.json, and writes the same figures again:</p>"
-    yield f"<pre>{in_html(shlex.join(['loadgen', 'model', 'update', facts.scenario, *few]))}</pre>"
+    yield "<p>This command reads the logs that traffic.json names, with its options, and writes the same figures:</p>"
+    yield f"<pre>{in_html(shlex.join(['loadgen', 'model', 'update', facts.scenario]))}</pre>"
     more = f" and {format_count(len(files) - _MOST_FILES)} more" if len(files) > _MOST_FILES else ""
     yield f"<p>Logs: {in_html(', '.join(files[:_MOST_FILES]))}{more}. loadgen {in_html(facts.version)}.</p>"
     given, usual = _flat(options_json(facts.options)), _flat(options_json(LogOptions(model=ModelRules())))
