@@ -51,7 +51,7 @@ def _names(traffic: Traffic, counts: ModelCounts) -> str:
 def _sessions(traffic: Traffic, counts: ModelCounts) -> str:
     timeout = format_duration(round(traffic.sessions.timeout_s * NS_PER_S))
     whole = sum(one.walks.sessions for one in counts.classes)
-    what = "whole" if counts.are_sessions_whole else "counted, though most are cut,"
+    what = "whole" if counts.are_sessions_whole else "counted, because most are cut"
     count = format_count(traffic.sessions.count)
     return f"{format_count(whole)} of {count} are {what}; a silence of {timeout} ends one"
 
