@@ -39,7 +39,7 @@ class NameRules:
     most_share: float = 0.01
     """A child with at least this share of all requests keeps its text."""
     least_numbered: int = 5
-    """This many children that differ only in a number, such as `sku-0042`, become a parameter, even if they are busy."""
+    """This many children that differ only in a number, such as `sku-0042`, become a parameter, even busy ones."""
     least_alike: float = 0.5
     """The children become a parameter only if the segments after them are at least this similar: 0 to 1, where 1 means
     that all children have the same next segments. See `infer_parameters`."""
