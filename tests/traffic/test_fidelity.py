@@ -39,10 +39,15 @@ DAMAGES: dict[str, tuple[Damage, Starts, set[str], set[str]]] = {
         Damage(swaps=(1, 3)),
         DAY,
         {"request mix"},
-        {"transitions", "edges", "think", "data skew", "locality", "status", "bytes"},
+        {"transitions", "edges", "combinations", "think", "data skew", "locality", "status", "bytes"},
     ),
     "sessions shuffled inside": (Damage(shuffles=True), DAY, {"transitions", "edges"}, {"think"}),
-    "one kind instead of three": (Damage(one_kind=True), DAY, {"session length"}, {"session duration", "burstiness"}),
+    "one kind instead of three": (
+        Damage(one_kind=True),
+        DAY,
+        {"session length", "combinations"},
+        {"session duration", "burstiness"},
+    ),
     "means instead of distributions": (Damage(mean_pauses=True), DAY, {"think"}, {"session duration", "burstiness"}),
     "one flat rate": (Damage(flat=True), DAY, {"rate curve"}, {"concurrency", "inter-arrival", "burstiness"}),
     "Poisson for a trace with a CV of 13": (

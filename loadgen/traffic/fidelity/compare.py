@@ -36,6 +36,7 @@ def session_distances(one: SessionSummary, reference: SessionSummary) -> Distanc
         "request mix": js_bits(one.requests, reference.requests),
         "transitions": rows_js(one.moves, reference.moves),
         "edges": edge_excess(one.moves, reference.moves),
+        "combinations": js_bits(_upper(one.pairs), _upper(reference.pairs)),
         "session length": ks(one.lengths, reference.lengths),
         "session duration": ks(one.durations, reference.durations),
         "think": _think(one, reference),
@@ -44,6 +45,12 @@ def session_distances(one: SessionSummary, reference: SessionSummary) -> Distanc
         "status": js_bits(one.statuses.ravel(), reference.statuses.ravel()),
         "bytes": _bytes(one, reference),
     }
+
+
+def _upper(pairs: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return each pair of different actions once."""
+    found: NDArray[np.int64] = pairs[np.triu_indices(len(pairs), 1)]
+    return found
 
 
 def _think(one: SessionSummary, reference: SessionSummary) -> float | None:

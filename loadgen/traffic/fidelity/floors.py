@@ -7,7 +7,7 @@ three: they are a simulation of the best possible fit, and their distance to B i
 
 The floor is the largest of 60 such distances, and a model may have 1.25 times the floor. A perfect model exceeds this
 in 0.1 to 0.5 % of the cases, for each row. With the 95 % quantile of 20 distances it would be 1 to 4 %, and a table of
-15 rows would fail a perfect model in more than 1 of 20 cases.
+16 rows would fail a perfect model in more than 1 of 20 cases.
 """
 
 from __future__ import annotations

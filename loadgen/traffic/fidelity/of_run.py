@@ -34,6 +34,7 @@ PROPERTIES_OF_RUNS: Final = (
     "request mix",
     "transitions",
     "edges",
+    "combinations",
     "session length",
     "rate curve",
     "total",

@@ -168,6 +168,11 @@ def _sessions_json(summary: SessionSummary, states: tuple[str, ...]) -> dict[str
             for a, row in enumerate(summary.moves)
             if row.any()
         },
+        "pairs": {
+            states[a]: {states[b]: int(row[b]) for b in np.flatnonzero(row) if b >= a}
+            for a, row in enumerate(summary.pairs)
+            if row[a:].any()
+        },
         "lengths": _bins_text(summary.lengths),
         "durations": _bins_text(summary.durations),
         "pauses": [
@@ -202,6 +207,10 @@ def _sessions_from(found: Mapping[str, Any], states: tuple[str, ...]) -> Session
     for name, row in found["moves"].items():
         for to, count in row.items():
             moves[at[name], at[to]] = count
+    pairs = np.zeros((size, size), np.int64)
+    for name, row in found["pairs"].items():
+        for other, count in row.items():
+            pairs[at[name], at[other]] = pairs[at[other], at[name]] = count
     statuses = np.zeros((size, STATUSES), np.int64)
     for name, row in found["statuses"].items():
         for status, count in row.items():
@@ -218,6 +227,7 @@ def _sessions_from(found: Mapping[str, Any], states: tuple[str, ...]) -> Session
         sessions=int(found["count"]),
         requests=statuses.sum(1),
         moves=moves,
+        pairs=pairs,
         lengths=_bins_from(found["lengths"], MOST_ACTIONS + 1),
         durations=_bins_from(found["durations"], BINS),
         edges=np.array(edges, np.int64),

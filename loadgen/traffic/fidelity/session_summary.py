@@ -73,6 +73,8 @@ class SessionSummary:
     """By state."""
     moves: NDArray[np.int64]
     """moves[a, b]: how often an action b followed an action a; row and column `states` are the outside."""
+    pairs: NDArray[np.int64]
+    """pairs[a, b]: sessions with actions a and b; pairs[a, a]: those with an action a. Symmetric."""
     lengths: NDArray[np.int64]
     """lengths[n]: sessions with n actions."""
     durations: NDArray[np.int64]
@@ -115,6 +117,7 @@ def summary_of(table: SessionTable, like: SessionSummary | None = None, *, has_c
         sessions=table.count,
         requests=np.bincount(table.state, minlength=states),
         moves=moves,
+        pairs=_pairs(table, counted),
         lengths=lengths,
         durations=np.bincount(bin_of(np.maximum(last_end - table.starts, _SHORTEST_US)[counted]), minlength=BINS),
         edges=edges,
@@ -145,6 +148,15 @@ def _steps(
     pause = np.maximum(table.start[later] - latest[later - 1], 0)
     edge = before[~is_first] * outside + state[~is_first]
     return moves.reshape(size, size), np.bincount(np.minimum(actions, MOST_ACTIONS)), edge, pause
+
+
+def _pairs(table: SessionTable, counted: NDArray[np.bool_]) -> NDArray[np.int64]:
+    main = np.flatnonzero(table.is_main & counted[table.session])
+    there = np.zeros((table.count, table.states), np.float32)
+    there[table.session[main], table.state[main]] = 1
+    # A product of matrices of floats is faster than one of integers, and exact up to 2^24 sessions.
+    found: NDArray[np.int64] = np.rint(there.T @ there).astype(np.int64)
+    return found
 
 
 def _latest_ends(table: SessionTable) -> NDArray[np.int64]:
