@@ -29,7 +29,7 @@ CORES: Final = os.cpu_count() or 2
 MANY: Final = min(CORES + 2, 6)
 """Two more than there are cores, since many tests wait for a process or a socket."""
 WAITING: Final = min(3 * CORES, 8)
-"""For tests with processes alone: with two a core, these used 59 % of two cores, since a run waits most of its time."""
+"""For tests with processes alone: with two a core, these used some 60 % of the cores, since runs mostly wait."""
 NONE_FOUND: Final = 5
 """pytest's exit code if none of the tests is among those that were asked for."""
 _ASKED: Final = "not slow and not peers and not engine"
