@@ -31,6 +31,8 @@ from loadgen.units import NS_PER_S
 
 __all__ = ["NOT_KEPT", "GoodShare", "OfferedByInterval"]
 
+Floats = npt.NDArray[np.float64]
+
 NOT_KEPT: Final = "not kept"
 """The reason for no interval if the counts of each interval of time are not known."""
 _MOST_BINS: Final = 300
@@ -110,13 +112,12 @@ class OfferedByInterval:
         length = min(len(by_time), ceil(in_time * _LATER))
         bins = -(-length // -(-length // _MOST_BINS))
         within = np.minimum(at, length - 1) * bins // length
-        count, bad, total = (_sums(within, column, bins) for column in values.T)
+        count, bad, total = (_sums(within, values[:, column], bins) for column in range(3))
         return Binned(count, bad, total, float(count.sum()), float(total.sum())), length
 
 
-def _sums(at: npt.NDArray[np.int64], values: npt.NDArray[np.float64], bins: int) -> npt.NDArray[np.float64]:
-    found: npt.NDArray[np.float64] = np.bincount(at, values, bins)
-    return found
+def _sums(at: npt.NDArray[np.int64], values: Floats, bins: int) -> Floats:
+    return np.bincount(at, values, bins).astype(np.float64)
 
 
 def _add(to: dict[int, list[int]], k: int, n: int, bad: int, total_us: int) -> None:
