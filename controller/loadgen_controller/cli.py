@@ -103,6 +103,13 @@ class Program(TyperGroup):
         finally:
             self.commands = used
 
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command. typer would end the program at Ctrl-C without a word."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            raise typer.Abort from None
+
     def format_help(self, ctx: Any, formatter: Any) -> None:
         """Write the list of commands, from their lines in the command table."""
         self._is_listing = True

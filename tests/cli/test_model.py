@@ -158,3 +158,16 @@ def test_a_bad_log_gives_exit_code_2(tmp_path: Path, content: bytes | None, mess
     assert done.exit_code == 2
     assert message in done.output
     assert "a.log" in done.output or content == b""
+
+
+def test_ctrl_c_is_a_word_and_exit_code_130_and_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stopped(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("loadgen_controller.commands.model.read_logs", stopped)
+
+    done = model(LOGS / "alb_examples_vrl.log", "-o", tmp_path / "shop/shop.py")
+
+    assert done.exit_code == 130
+    assert "error: interrupted" in done.stderr
+    assert list(tmp_path.iterdir()) == []
