@@ -12,7 +12,7 @@ unexport PYTHONDONTWRITEBYTECODE
 # Two more than there are cores, since many tests wait for a process or a socket.
 WORKERS := $(shell n=$$(nproc 2>/dev/null || echo 2); echo $$((n < 5 ? n + 2 : 6)))
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-unit test-wide test-quiet test-smoke check slow chaos bench images deploy-check deploy-plan proto lock xpyd-sim peers vocabularies clean
+.PHONY: help setup demo test test-unit test-wide test-quiet test-smoke check slow chaos bench images deploy-check deploy-plan proto lock xpyd-sim peers engine vocabularies clean
 
 help:            ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 14
@@ -88,7 +88,7 @@ lock:            ## resolve the pinned requirements anew (uv in a tool venv)
 	@test -x .tools/uv/bin/uv || { $(PYTHON) -m venv .tools/uv && .tools/uv/bin/python -m pip install --quiet uv; }
 	@for out in requirements requirements-dev; do \
 	  .tools/uv/bin/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --python-version 3.11 \
-	    --extra aws --extra analysis --extra http2 --extra brotli --extra outputs --extra llm $$(test $$out = requirements-dev && echo --group dev) pyproject.toml -o $$out.lock; done
+	    --extra aws --extra analysis --extra http2 --extra brotli --extra outputs --extra llm --extra traffic $$(test $$out = requirements-dev && echo --group dev) pyproject.toml -o $$out.lock; done
 	@.tools/uv/bin/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --python-version 3.11 \
 	  --constraint requirements-dev.lock pyproject.toml -o requirements-base.lock
 	@.tools/uv/bin/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --python-version 3.12 --no-header \
@@ -114,6 +114,12 @@ peers: setup     ## compare with AIPerf at the same server; installs it into a t
 	@test -x .tools/aiperf/bin/aiperf || { $(BIN)/python -m venv .tools/aiperf && \
 	  .tools/aiperf/bin/python -m pip install --quiet --disable-pip-version-check aiperf==0.13.0; }
 	@$(BIN)/python -m pytest -m peers -s $(ARGS)
+
+# 210 MB. The server is in a wheel, and the test writes a random model of 480 kB, so it asks no hub.
+engine: setup    ## loadgen against llama.cpp, a real inference engine; installs it into a tool venv (210 MB)
+	@test -x .tools/llama-cpp/bin/python || test -n "$$LOADGEN_LLAMA_SERVER" || { $(BIN)/python -m venv .tools/llama-cpp && \
+	  .tools/llama-cpp/bin/python -m pip install --quiet --disable-pip-version-check xllamacpp==2026.10.11549 gguf==0.19.0; }
+	@$(BIN)/python -m pytest -m engine -s $(ARGS)
 
 clean:           ## remove what the other targets made
 	@rm -rf $(VENV) .tools .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

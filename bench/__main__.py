@@ -1,7 +1,7 @@
 """Run the benchmarks, compare them with their budgets, and write bench/RESULTS.md: `python -m bench [section ...]`.
 
 It needs two idle cores and nginx (Debian: nginx-light). Other tools (wrk, hey, h2load,
-k6, Locust) are left out, with the reason, if they are not available. Without section
+k6, Locust, GoAccess) are left out, with the reason, if they are not available. Without section
 names it measures all sections and rewrites RESULTS.md. With names it prints only those
 sections; `--write` also replaces them in RESULTS.md. Each section names its run.
 """
@@ -50,6 +50,7 @@ from bench import (
     tags,
     target,
     tls,
+    traffic,
 )
 from bench.report import Section, not_held, replaced
 from tests.support.nginx import nginx_path
@@ -98,6 +99,7 @@ SECTIONS: dict[str, Part] = {
     "stall": Part(stall.measure),
     "llm": Part(llm.measure, {"streams": 10, "events": 20, "many": (20,)}),
     "alarms": Part(alarms.measure, {"runs": 1}),
+    "traffic": Part(traffic.measure, {"combined": 3_000, "alb": 3_000, "long": 5_000, "turns": 1}),
 }
 
 

@@ -54,6 +54,8 @@ def tool_version(name: str) -> str:
             return _said("wrk", "-v").partition("[")[0].removeprefix("wrk").strip().removeprefix("debian/")
         case "hey":  # it has no version option
             return _said("dpkg-query", "-W", "-f", "${Version}", "hey") if shutil.which("hey") else "not installed"
+        case "goaccess":  # "GoAccess - 1.9.3."
+            return _said("goaccess", "--version").partition("\n")[0].rpartition(" ")[2].rstrip(".")
         case "h2load":
             return _said("h2load", "--version").rpartition("/")[2]
         case _:

@@ -1,4 +1,4 @@
-"""Measure what it costs to count the tokens of answers with a tokenizer's file.
+"""Measure what it costs to make prompts for a tokenizer's file, and to count the tokens of answers with it.
 
     python -m bench.tokenizer tokenizer.json
 
@@ -15,6 +15,8 @@ from statistics import median
 from time import perf_counter_ns, thread_time_ns
 from typing import Final
 
+import numpy as np
+
 from loadgen.clients.llm.tokenizer import Tokenizer, tokenizer_of
 from loadgen.dsl.prompts.prompt import prompt
 from loadgen.dsl.prompts.tokenizer_words import exact_words
@@ -23,6 +25,7 @@ __all__ = ["main"]
 
 TOKENS: Final = (20, 256, 1_024, 4_096)
 ANSWERS: Final = 60
+MADE: Final = 1_000
 TICK_S: Final = 0.001
 
 
@@ -35,6 +38,10 @@ def main(path: Path) -> None:
     more_mib = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before_kib) / 1024
     print(f"load {(loaded_ns - began_ns) / 1e9:.2f} s, {more_mib:.0f} MiB", end="; ")
     print(f"words of one token: {0 if words is None else len(words)}, {(perf_counter_ns() - loaded_ns) / 1e6:.0f} ms")
+    made_us = min(_made_us(words, n) for n in range(300))
+    print(f"a prompt of {MADE:,} tokens: {made_us:.0f} us to make", end=", ")
+    made = [prompt(tokens=MADE).text(1, n, words=words) for n in range(ANSWERS)]
+    print(f"{_cpu_us(tokenizer, made):.0f} us to count")
     for tokens in TOKENS:
         texts = [prompt(tokens=tokens).text(1, n).capitalize() + "." for n in range(ANSWERS)]
         inside, aside = (asyncio.run(_lags(tokenizer, texts, aside=aside)) for aside in (False, True))
@@ -42,6 +49,13 @@ def main(path: Path) -> None:
             f"{tokens:5} tokens: CPU {_cpu_us(tokenizer, texts):6.0f} us an answer; the loop was late by at most "
             f"{inside:6.2f} ms when it counted itself, {aside:6.2f} ms as it is"
         )
+
+
+def _made_us(words: np.ndarray | None, n: int) -> float:
+    """Return the time in which the n-th prompt of `MADE` tokens is made."""
+    began_ns = perf_counter_ns()
+    prompt(tokens=MADE).text(1, n, words=words)
+    return (perf_counter_ns() - began_ns) / 1e3
 
 
 def _cpu_us(tokenizer: Tokenizer, texts: list[str]) -> float:

@@ -1,15 +1,14 @@
 """For all tests: hypothesis without deadlines, and which tests start processes.
 
 `make test-unit` runs the tests that start no process. A test module starts processes if it imports one of the helpers
-in `_STARTS_PROCESSES` or a module of the standard library that starts them; all of its tests get the marker `process`.
-A test without the marker that starts a process fails, so the rule cannot be forgotten.
+of `tests/support/module_marks.py` or a module of the standard library that starts them; all of its tests get the marker
+`process`. A test without the marker that starts a process fails, so the rule cannot be forgotten.
 """
 
 from __future__ import annotations
 
 import gc
 import os
-import re
 import sys
 from collections.abc import Iterator
 from functools import cache
@@ -22,6 +21,7 @@ import pytest
 from hypothesis import settings
 
 from tests.support.examples import ALL
+from tests.support.module_marks import DECIDING, has_no_test, is_of_processes, missing
 
 # What is collected lives until the end: looking through it for garbage again and again takes a tenth of the CPU.
 gc.disable()
@@ -33,15 +33,6 @@ settings.register_profile("loadgen", deadline=None, max_examples=ALL // 8)
 settings.register_profile("thorough", deadline=None, max_examples=ALL)
 settings.load_profile("loadgen")
 
-_HELPERS: Final = (
-    "aws|aws_fleet|aws_machines|browser|cgroups|clocks|fake_worker|first_boot|hosts|leaving_worker|mm1|namespace|nginx"
-    "|pcap|prometheus|reckoning|run|target|tinyproxy|typed"
-)
-_STARTS_PROCESSES: Final = re.compile(
-    rf"\btests\.support\.(?:{_HELPERS})\b|\bfrom tests\.support import .*\b(?:{_HELPERS})\b"
-    r"|\bfrom tools\.deploy import .*\boutside\b|\bsubprocess\b|\bmultiprocessing\b|\bos\.fork\b|\bcreate_subprocess_"
-)
-_FOLDERS: Final = ("integration", "chaos")
 _EVENTS: Final = frozenset(("subprocess.Popen", "os.posix_spawn", "os.fork"))
 _unit_test: str = ""
 
@@ -54,10 +45,10 @@ def _starts(event: str, _: object) -> None:
 sys.addaudithook(_starts)
 
 
-@cache
-def _is_of_processes(path: Path) -> bool:
-    text = path.read_text(encoding="utf-8")
-    return any(part in _FOLDERS for part in path.parts) or _STARTS_PROCESSES.search(text) is not None
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Do not import a module that has no test for `-m`."""
+    is_module = collection_path.suffix == ".py" and collection_path.name != "conftest.py"
+    return True if is_module and has_no_test(collection_path, config.option.markexpr) else None
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -66,8 +57,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     Each worker of pytest gets a part of the list. In the order of the folders, one of them would get all long tests.
     """
     for item in items:
-        if _is_of_processes(item.path):
+        if is_of_processes(item.path):
             item.add_marker(pytest.mark.process)
+        for mark in item.iter_markers():
+            if mark.name in DECIDING and missing(item.path, mark.name):
+                raise pytest.UsageError(f"{item.nodeid}: its module must name its mark, as pytest.mark.{mark.name}")
     items.sort(key=lambda item: crc32(item.nodeid.partition("::")[0].encode()))
 
 

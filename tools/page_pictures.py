@@ -1,6 +1,8 @@
-"""Take the screenshots of the page for the docs: `python -m tools.page_pictures` writes docs/img/page-*.png.
+"""Take the screenshots of pages for the docs: `python -m tools.page_pictures` writes docs/img/page-*.png and
+model-report*.png.
 
-They show an invented run (tests/support/documents.py) that is always the same, so a picture changes only with the page.
+They show an invented run (tests/support/documents.py) and the model of an invented log (tests/support/made_logs.py).
+Both are always the same, so a picture changes only with its page.
 """
 
 from __future__ import annotations
@@ -15,9 +17,12 @@ from loadgen.history.run_vs_history.page import section
 from loadgen.history.run_vs_history.position import standings
 from loadgen.history.store.stored_run import Reference
 from loadgen.report.html import html, write_html
+from loadgen.traffic.model_page.page import model_page
 from tests.support.accepted import accepted, history
 from tests.support.browser import chromium
 from tests.support.documents import document
+from tests.support.made_logs import SHOP_KINDS, lines_of_kinds, written_log
+from tests.support.made_models import facts_of
 
 ROOT = Path(__file__).resolve().parent.parent
 PICTURES = ROOT / "docs" / "img"
@@ -40,7 +45,20 @@ def main() -> int:
         take(browser, alone, "dark", "page-charts", 1, "heatmap")
         take(browser, alone, "light", "page-table", 1, "rows")
         take(browser, over, "light", "page-baseline", 1, "percentiles")
+        take_model(browser, Path(scratch))
     return 0
+
+
+def take_model(browser: Browser, scratch: Path) -> None:
+    """Save screenshots of the report of a model: the graphs of its kinds of sessions."""
+    file = scratch / "report.html"
+    file.write_text(
+        model_page(facts_of(written_log(lines_of_kinds(SHOP_KINDS, 6_000, 1), scratch / "access.log", "alb")))
+    )
+    page = browser.new_page(viewport={"width": SIZE[0], "height": SIZE[1]}, color_scheme="light")
+    page.goto(file.as_uri())
+    page.locator("#kinds").screenshot(path=str(PICTURES / "model-report.png"))
+    page.close()
 
 
 def in_history() -> str:

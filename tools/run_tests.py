@@ -8,7 +8,7 @@
 
 Beside quiet tests, the unit tests have the lowest priority of the system (SCHED_IDLE): they use the time that is left
 over, and lose the core at once when a quiet test wants it. Slow tests are in no group, nor are those that run other
-load generators (`make peers`).
+load generators (`make peers`) or an inference engine (`make engine`).
 """
 
 from __future__ import annotations
@@ -28,9 +28,11 @@ __all__ = ["GROUPS", "main"]
 CORES: Final = os.cpu_count() or 2
 MANY: Final = min(CORES + 2, 6)
 """Two more than there are cores, since many tests wait for a process or a socket."""
+WAITING: Final = min(3 * CORES, 8)
+"""For tests with processes alone: with two a core, these used some 60 % of the cores, since runs mostly wait."""
 NONE_FOUND: Final = 5
 """pytest's exit code if none of the tests is among those that were asked for."""
-_ASKED: Final = "not slow and not peers"
+_ASKED: Final = "not slow and not peers and not engine"
 _UNIT: Final = f"not process and not quiet and {_ASKED}"
 GROUPS: Final = {
     "unit": (_UNIT, MANY),
@@ -48,10 +50,10 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _all(arguments: Sequence[str]) -> list[int]:
-    codes = [_run(f"process and not quiet and {_ASKED}", MANY, arguments)]
+    codes = [_run(f"process and not quiet and {_ASKED}", WAITING, arguments)]
     with tempfile.TemporaryFile() as out:
         # A cache of its own: two runs at once would overwrite each other's list of failed tests.
-        command = _pytest(_UNIT, CORES, [*arguments, "-o", "cache_dir=.pytest_cache/beside"])
+        command = _pytest(_UNIT, MANY, [*arguments, "-o", "cache_dir=.pytest_cache/beside"])
         beside = subprocess.Popen(
             command, stdout=out, stderr=subprocess.STDOUT, start_new_session=True, preexec_fn=_step_back
         )

@@ -37,6 +37,7 @@ COMMANDS: Final = {
     "new": "Run",
     "model": "Run",
     "replay-log": "Run",
+    "coverage": "Run",
     "target": "Run",
     "probe": "Run",
     "runs": "Look",

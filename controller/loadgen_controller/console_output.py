@@ -9,6 +9,8 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable
+from shutil import get_terminal_size
+from textwrap import wrap
 from typing import Any, Final
 
 import typer
@@ -29,6 +31,7 @@ __all__ = [
     "echo_error",
     "echo_json",
     "echo_warning",
+    "echo_wrapped",
     "text_block",
     "verdict",
 ]
@@ -96,6 +99,12 @@ def _no_verdict(line: str) -> str:
 def echo(text: str, *, err: bool = False) -> None:
     """Print one line to stdout, or to stderr. Line breaks and control characters in it are escaped."""
     typer.echo(_no_verdict(one_line(text)), err=err)
+
+
+def echo_wrapped(text: str, *, indent: int = 2) -> None:
+    """Print a text to stdout as lines that fit the terminal. indent: of all lines but the first."""
+    for line in wrap(text, get_terminal_size().columns, subsequent_indent=" " * indent):
+        echo(line)
 
 
 def echo_json(document: str) -> None:

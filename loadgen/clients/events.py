@@ -70,6 +70,8 @@ class SseReader:
         Raises:
             RequestFailed: an event exceeds the limit; outcome EVENT_TOO_LARGE. Other events of this read are lost.
         """
+        if self._at_start and data and data[0] != _BOM[0] and not self._waiting:
+            self._at_start = False  # nearly every stream; this saves half of the time of its first read
         # `find` of one byte, because it takes half the time of `in` and `count`.
         if self._at_start or self._after_cr or data.find(b"\r") >= 0:
             data = self._normalised(data)

@@ -40,7 +40,7 @@ from loadgen.clients.protocol.connection_interface import Connection, Unprocesse
 from loadgen.clients.protocol.http1 import MANY_BYTES
 from loadgen.clients.protocol.outcomes import PROTOCOL, REDIRECTS, RESET, count_own_fault, http_outcome
 from loadgen.clients.protocol.request_body_encoding import JSON, StreamedRequest, encode_json
-from loadgen.clients.protocol.timeouts import Timeouts
+from loadgen.clients.protocol.timeouts import Timeouts, timeouts_with
 from loadgen.clients.request.cookies import COOKIE_NOTE, UserCookies, jar_of
 from loadgen.clients.request.expectation_check import check_accept
 from loadgen.clients.request.header_encoding import UserHeaders
@@ -64,6 +64,7 @@ from loadgen.clients.response.discarded import DiscardedReply
 from loadgen.clients.response.forms import SendsWith
 from loadgen.clients.response.replies import Reply
 from loadgen.clients.response.reply_class_for_plan import kinds_of
+from loadgen.clients.response.stored_answers import StoredAnswer
 from loadgen.clients.response.streams import ReplyStream, StreamedReply
 from loadgen.clients.retries import Attempts, retries_of
 from loadgen.engine.recording.recorded_series import RequestSeries
@@ -368,7 +369,7 @@ class HttpClient:
             route, data = prepare(self._routes, self._headers, self._cookies, "POST", url, options)
         else:
             data = b"%b%bContent-Length: %d%b%b" % (begin, headers, len(body), _JSON_END, body)
-        timeouts = Timeouts(connect_ns=self._timeouts.connect_ns, total_ns=limit_ns)
+        timeouts = timeouts_with(self._timeouts.connect_ns, limit_ns)
         return await self._send(route, data, name, None, tags=tags, timeouts=timeouts, accept=accept, stream=make)
 
     @property
@@ -452,13 +453,15 @@ class HttpClient:
         stream: _Streamed | None = None,
         trace: str = "",
         retries: int | None = None,
+        stored: StoredAnswer | None = None,
     ) -> Reply:
         """HOT. Send one request, follow its redirects if that is on, and return the reply.
 
         tags: of this request; further hops of a redirect do not have them. timeouts: None means the plan's, and that
         the request has no headers of its own. deadline_ns: by `perf_counter_ns`; 0 means the time-out counted from now.
         stream: the class of the reply if its body is streamed. trace: the id of the trace to which the request belongs;
-        "" starts a new one. retries: None means the plan's.
+        "" starts a new one. retries: None means the plan's. stored: the stored answer that the request revalidates, for
+        clients with a cache (`caching.py`).
         """
         meter = self._meter
         series = meter.ask(name or route.name)
@@ -501,8 +504,10 @@ class HttpClient:
         if self._tags:
             reply.series = series.split(tags_of(reply.head, self._tags), reply.asked_ns)
         reply.status_code = reply.head.status
+        if stream is not None and expect is None and reply.head.is_plain:
+            return reply  # it is held when its body has ended
         return await self._answered(
-            reply, untraced, name, expect, timeouts, deadline_ns, accept, follow, stream, retries
+            reply, untraced, name, expect, timeouts, deadline_ns, accept, follow, stream, retries, stored
         )
 
     async def _answered(
@@ -517,11 +522,12 @@ class HttpClient:
         follow: bool | None = None,
         stream: _Streamed | None = None,
         retries: int | None = None,
+        stored: StoredAnswer | None = None,
     ) -> Reply:
         """Process an answer: store its cookies, set its outcome by the status, follow a redirect if that is on, and
         return the last reply.
 
-        data: the request as sent, without trace headers.
+        data: the request as sent, without trace headers. stored: as in `_send`; only `caching.py` uses it.
         """
         meter, head, status = self._meter, reply.head, reply.status_code
         if not head.is_plain:

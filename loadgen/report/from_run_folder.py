@@ -32,7 +32,7 @@ from loadgen.report.charts.throughput_by_user import trade_off_of
 from loadgen.report.charts.timeline_data import History
 from loadgen.report.executive_summary import story_of, targets_of
 from loadgen.report.front_page import Cover, cover_of, plain_sentence
-from loadgen.report.level_tables import knee_line, level_tables, saturated_line
+from loadgen.report.level_tables import level_lines, level_tables
 from loadgen.report.limit_found import limit_found, limit_text
 from loadgen.report.metric_lanes import read_lanes
 from loadgen.report.run_as_dataframes import Run
@@ -299,10 +299,9 @@ def verdict_of(summary: Summary, targets: Sequence[str] = (), called: str = "") 
 
 
 def _level_tables(summary: Summary) -> Iterator[dict[str, object]]:
-    """Yield the tables of levels; the first one has the knee and the saturated levels in its notes."""
+    """Yield the tables of levels; the first one has the sentences about them in its notes."""
     for k, table in enumerate(level_tables(summary)):
-        sentences = [knee_line(summary), saturated_line(summary)] if k == 0 else []
-        notes = [*filter(None, sentences), table.note]
+        notes = [*(level_lines(summary) if k == 0 else []), table.note]
         yield {"title": table.title, "columns": table.columns, "rows": table.rows, "notes": notes}
 
 

@@ -1,18 +1,19 @@
-"""Tables of the levels of a load for terminal and page, and the sentences about the knee and saturated levels."""
+"""Tables of the levels of a load for terminal and page, and the sentences about them."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from loadgen.report.level_goodput import goodput_line, goodput_table
 from loadgen.report.report_parts import PLACEHOLDER, Table, milliseconds
 from loadgen.report.summary_reader import Level, LevelMean, Percentiles, Summary
-from loadgen.units import format_count, format_ratio
+from loadgen.units import format_count
 
-__all__ = ["knee_line", "level_tables", "saturated_line"]
+__all__ = ["knee_line", "level_lines", "level_tables", "saturated_line"]
 
 
 def level_tables(summary: Summary) -> Iterator[Table]:
-    """Yield the tables of levels: response times, times of requests to AI models, and requests in flight with tokens.
+    """Yield the tables of levels: response times, times of requests to AI models, goodput, and requests in flight.
 
     Levels that the run did not reach have no row; a note names them.
     """
@@ -51,13 +52,14 @@ def level_tables(summary: Summary) -> Iterator[Table]:
     yield Table("Levels: response time of requests, ms", head, rows, note=note)
     if any(one.stream_ms for one in levels):
         yield _stream_table(head[0], levels)
+    if any(one.goodput is not None for one in levels):
+        yield goodput_table(head[0], levels)
     if any(one.in_flight is not None or one.tokens is not None for one in levels):
         yield _work_table(head[0], levels)
 
 
 def _stream_table(unit: str, levels: Sequence[Level]) -> Table:
     """Return the table of the times of requests to AI models."""
-    has_goodput = any(one.goodput is not None for one in levels)
     has_saturated = any(one.saturated for one in levels)
     note = "tok/s: output tokens of all users together; a user: 1/tpot p50, what one user sees."
     if has_saturated:
@@ -67,13 +69,11 @@ def _stream_table(unit: str, levels: Sequence[Level]) -> Table:
         (
             unit,
             *("ttft p50", "p95", "p99", "itl p99", "tpot p50", "tok/s", "a user"),
-            *(["goodput"] if has_goodput else []),
             *(["state"] if has_saturated else []),
         ),
         tuple(
             (
                 *_stream_cells(one),
-                *([_goodput(one)] if has_goodput else []),
                 *(["saturated" if one.saturated else ""] if has_saturated else []),
             )
             for one in levels
@@ -125,6 +125,11 @@ def _tokens(one: Level) -> tuple[str, str, str]:
     return format_count(prompt), format_count(output), format_count(prompt + output)
 
 
+def level_lines(summary: Summary) -> tuple[str, ...]:
+    """Return the sentences about the levels: the knee, the goodput and the saturated levels, as far as they apply."""
+    return tuple(filter(None, (knee_line(summary), goodput_line(summary), saturated_line(summary))))
+
+
 def knee_line(summary: Summary) -> str:
     """Return the knee as a sentence; "" for a run without levels. Not shown if the figures are invalid."""
     if summary.knee is None:
@@ -162,10 +167,6 @@ def _stream_cells(one: Level) -> tuple[str, ...]:
 def _times(found: Percentiles | None) -> tuple[str, str, str]:
     p = found or Percentiles()
     return milliseconds(p.p50), milliseconds(p.p95), milliseconds(p.p99)
-
-
-def _goodput(one: Level) -> str:
-    return PLACEHOLDER if one.goodput is None else format_ratio(one.goodput.share)
 
 
 def _rate(per_s: float | None) -> str:

@@ -14,7 +14,7 @@ from loadgen.measure.deltas.custom import CHECK
 from loadgen.measure.deltas.series_key import LEVEL_TAG
 from loadgen.measure.objectives.objective import SloResult, span_text, time_text
 from loadgen.measure.objectives.words import OWN_LIMITS_WORDS, value_text, without_bad_text
-from loadgen.report.level_tables import knee_line, level_tables, saturated_line
+from loadgen.report.level_tables import level_lines, level_tables
 from loadgen.report.limit_found import limit_found
 from loadgen.report.probe_tables import probe_tables
 from loadgen.report.report_parts import PLACEHOLDER, Report, Table, milliseconds
@@ -78,7 +78,7 @@ def final_report(summary: Summary, run_dir: Path | None = None) -> Report:
     return Report(
         headline=headline(summary),
         result=shown_result(summary),
-        lines=tuple(filter(None, (*_lines(summary), knee_line(summary), saturated_line(summary)))),
+        lines=tuple(filter(None, (*_lines(summary), *level_lines(summary)))),
         tables=tuple(t for t in tables if t.rows),
         foot=tuple(_foot(summary, run_dir)),
     )

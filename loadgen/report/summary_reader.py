@@ -324,12 +324,19 @@ class LevelRequests(msgspec.Struct, frozen=True):
 
 
 class LevelGoodput(msgspec.Struct, frozen=True):
-    """The good requests of a level: `good` of `of` offered ones."""
+    """The good requests of a level: `good` of `of` offered ones. Older summaries have no interval."""
 
     share: float
     good: int = 0
     of: int = 0
     limits: str | None = None
+    low: float | None = None
+    """The ends of the 95 % interval of `share`; None: there is none."""
+    high: float | None = None
+    interval: str = ""
+    """What the interval comes from, such as "5 batches of 20.0 s"; or why there is none."""
+    above: float | None = None
+    """The share that an objective demands: `share` must be above it. None: no objective covers the whole level."""
 
 
 class LevelMean(msgspec.Struct, frozen=True):

@@ -45,6 +45,7 @@ def main() -> int:
     )
     add("--tls-cert", type=Path, metavar="PEM")
     add("--tls-key", type=Path, metavar="PEM")
+    add("--access-log", type=Path, metavar="FILE")
     add("--exit-with-stdin", action="store_true", help="stop when standard input ends")
     options = parser.parse_args()
     try:
@@ -63,6 +64,7 @@ def main() -> int:
             slower=options.slower,
             tls_cert=options.tls_cert,
             tls_key=options.tls_key,
+            access_log=options.access_log,
         )
         run(config, _print_url, exit_with_stdin=options.exit_with_stdin)
     except LoadgenError as error:

@@ -135,6 +135,8 @@ class TargetConfig:
     the highest rate is slots / latency. 0: no limit."""
     tls_cert: Path | None = None
     tls_key: Path | None = None
+    access_log: Path | None = None
+    """A file to which a JSON line is appended for each answer."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.error_ratio <= 1:
@@ -168,6 +170,7 @@ class TargetConfig:
         slower: Iterable[str] = (),
         tls_cert: Path | None = None,
         tls_key: Path | None = None,
+        access_log: Path | None = None,
     ) -> TargetConfig:
         """Return the configuration of the demo shop for the values of its command-line options.
 
@@ -215,6 +218,7 @@ class TargetConfig:
             slots=slots,
             tls_cert=tls_cert,
             tls_key=tls_key,
+            access_log=access_log,
         )
 
 

@@ -17,7 +17,7 @@ import ssl
 from collections import deque
 from collections.abc import AsyncIterator
 from heapq import heappop, heappush, heapreplace
-from time import perf_counter_ns
+from time import perf_counter_ns, time
 from typing import Any, cast
 
 import httptools
@@ -25,12 +25,14 @@ import msgspec
 
 from loadgen.engine.load.timer import new_alarm
 from loadgen.errors import PortBusy, UsageError
+from loadgen.target.access_log import AccessLog, LoggedRequest
 from loadgen.target.config import LATENCIES, SLOW_START_FACTOR, TargetConfig
 from loadgen.target.draws import Draws
 from loadgen.target.request_response import Answer, Request, answer
 from loadgen.target.shop import Shop
 from loadgen.target.shop_partner_api import MAX_UPLOAD_BYTES
 from loadgen.target.stats import Stats
+from loadgen.units import NS_PER_S
 
 __all__ = ["MAX_BODY_BYTES", "MAX_HEAD_BYTES", "Target", "serve"]
 
@@ -46,15 +48,25 @@ _WINDOWS_LISTED = 1000
 class _Pending:
     """An answer that waits until it is due and until it is the oldest of its connection."""
 
-    __slots__ = ("data", "is_due", "route", "stats", "status", "wait_ns")
+    __slots__ = ("data", "is_due", "logged", "route", "stats", "status", "wait_ns")
 
-    def __init__(self, stats: Stats, route: str | None, status: int, data: bytes, wait_ns: int) -> None:
+    def __init__(
+        self,
+        stats: Stats,
+        route: str | None,
+        status: int,
+        data: bytes,
+        wait_ns: int,
+        logged: LoggedRequest | None = None,
+    ) -> None:
         self.stats = stats
         """The counts to which the request belongs, also if they are reset in the meantime."""
         self.route = route
         """None if the request is not counted."""
         self.status, self.data, self.wait_ns = status, data, wait_ns
         self.is_due = not wait_ns
+        self.logged = logged
+        """None without an access log."""
 
 
 class Target:
@@ -75,6 +87,8 @@ class Target:
         self._draws = self._new_draws()
         self._free_ns = [0] * self.config.slots
         """When each slot becomes free, in ns after the first request; a heap."""
+        self._log_flush: asyncio.TimerHandle | None = None
+        self.log = None if config.access_log is None else AccessLog(config.access_log)
 
     @property
     def port(self) -> int:
@@ -143,9 +157,25 @@ class Target:
             self._server.close()
         for connection in list(self._connections):
             connection.abort()
+        if self.log is not None:
+            self.log.close()
+            self.log = None
         self._alarm.close()
         self._heap.clear()
         await asyncio.sleep(0)
+
+    def log_answer(self, request: LoggedRequest, status: int, size: int) -> None:
+        """Add an answer to the access log. It is in the file within half a second."""
+        if self.log is None:
+            return
+        self.log.add(request, status, size, time() - request[0])
+        if self._log_flush is None:
+            self._log_flush = asyncio.get_running_loop().call_later(0.5, self._flush_log)
+
+    def _flush_log(self) -> None:
+        self._log_flush = None
+        if self.log is not None:
+            self.log.flush()
 
     # -- one request ---------------------------------------------------------------------------
 
@@ -242,7 +272,7 @@ class _Connection(asyncio.Protocol):
         self._url = b""
         self._body: list[bytes] = []
         self._body_bytes = 0
-        self._token = ""
+        self._token = self._agent = ""
         self._has_host = False
         self._in_head = True
         self._is_begun = False
@@ -312,6 +342,8 @@ class _Connection(asyncio.Protocol):
         if length == 13 and name.lower() == b"authorization":
             if value[:7].lower() == b"bearer ":
                 self._token = value[7:].strip().decode("latin-1")
+        elif length == 10 and self._target.log is not None and name.lower() == b"user-agent":
+            self._agent = value.decode("latin-1")
         elif length == 4 and name.lower() == b"host":
             self._has_host = True
         elif length == 6 and name.lower() == b"expect" and value.lower() == b"100-continue" and not self._pending:
@@ -344,7 +376,8 @@ class _Connection(asyncio.Protocol):
         route, answered, wait_ns = self._target.answer(request, self._read_ns)
         tail = b"\r\n" if keeps else b"Connection: close\r\n\r\n"
         data = answered.head + tail if method == "HEAD" else answered.head + tail + answered.body
-        pending = _Pending(self._target._stats, route, answered.status, data, wait_ns)
+        logged = None if self._target.log is None else self._logged(method)
+        pending = _Pending(self._target._stats, route, answered.status, data, wait_ns, logged)
         self._pending.append(pending)
         if not keeps:
             self._is_closing = True
@@ -361,6 +394,8 @@ class _Connection(asyncio.Protocol):
             if done.route is not None:
                 done.stats.answered(done.route, done.status, done.wait_ns)
             self._transport.write(done.data)
+            if done.logged is not None:
+                self._target.log_answer(done.logged, done.status, len(done.data))
         if self._is_closing and not pending:
             self._transport.close()
         else:
@@ -368,6 +403,12 @@ class _Connection(asyncio.Protocol):
 
     def abort(self) -> None:
         self._transport.abort()
+
+    def _logged(self, method: str) -> LoggedRequest:
+        """Return what the access log needs of the request. The time is that of its last byte."""
+        client = str((self._transport.get_extra_info("peername") or ("-",))[0])
+        line = f"{method} {self._url.decode('latin-1')} HTTP/{self._parser.get_http_version()}"
+        return time() - (perf_counter_ns() - self._read_ns) / NS_PER_S, client, line, self._agent
 
     def _refuse(self, refusal: Answer) -> None:
         """Answer an invalid request with `refusal`, after the answers to earlier requests, and close the connection."""

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-__all__ = ["EXAMPLES", "Accounting", "Example", "Excluded", "Rejected", "outline"]
+__all__ = ["EXAMPLES", "Accounting", "Example", "Excluded", "Gap", "Rejected", "outline"]
 
 EXAMPLES: Final = 20
 """The number of example lines that are kept for each reason."""
@@ -34,6 +36,14 @@ class Excluded(Exception):
 
 
 @dataclass(frozen=True, order=True)
+class Gap:
+    """An input of which only the beginning was read, or nothing. reason: the error of S3."""
+
+    input: str
+    reason: str
+
+
+@dataclass(frozen=True, order=True)
 class Example:
     """A line that was not taken, in outline. Its text is never kept, because lines contain secrets."""
 
@@ -53,6 +63,8 @@ class Accounting:
     excluded: Counter[str] = field(default_factory=Counter)
     rejected: Counter[str] = field(default_factory=Counter)
     taken_by_format: Counter[str] = field(default_factory=Counter)
+    gaps: list[Gap] = field(default_factory=list)
+    """Inputs that could not be read to their ends. Their lines so far count."""
     _examples: dict[str, list[Example]] = field(default_factory=dict)
 
     def reject(self, reason: str, file: str, line: int, text: bytes) -> None:
@@ -64,6 +76,32 @@ class Accounting:
         """Count an excluded line, and keep it as an example if it is among the first ones of its reason."""
         self.excluded[reason] += 1
         self._keep(reason, file, line, text)
+
+    def add(self, other: Accounting, lines_before: int = 0) -> None:
+        """Add the lines of another input, or of a later part of the same file.
+
+        lines_before: the lines of the file before that part. They are added to the numbers of its examples.
+        """
+        self.read += other.read
+        self.taken += other.taken
+        self.directives += other.directives
+        self.excluded.update(other.excluded)
+        self.rejected.update(other.rejected)
+        self.taken_by_format.update(other.taken_by_format)
+        self.gaps += other.gaps
+        for reason, kept in other._examples.items():
+            mine = self._examples.setdefault(reason, [])
+            mine += [Example(one.file, one.line + lines_before, one.outline) for one in kept]
+            mine.sort()
+            del mine[EXAMPLES:]
+
+    def exclude_taken(self, reason: str, taken_by_format: Mapping[str, int]) -> None:
+        """Count lines as excluded that were counted as taken before. taken_by_format: their numbers."""
+        count = sum(taken_by_format.values())
+        if count:
+            self.taken -= count
+            self.taken_by_format -= Counter(taken_by_format)
+            self.excluded[reason] += count
 
     @property
     def adds_up(self) -> bool:
@@ -80,6 +118,15 @@ class Accounting:
         """Return the first examples of each reason, by file and line."""
         return {reason: sorted(kept)[:EXAMPLES] for reason, kept in sorted(self._examples.items())}
 
+    def rejects_jsonl(self) -> str:
+        """Return the first rejected lines of each reason, in outline: a JSON object a line; empty if there are none."""
+        return "".join(
+            json.dumps({"reason": reason, "file": one.file, "line": one.line, "outline": one.outline}) + "\n"
+            for reason, kept in self.examples().items()
+            if reason in self.rejected
+            for one in kept
+        )
+
     def as_json(self) -> dict[str, object]:
         """Return the block `accounting` of `traffic.json`."""
         return {
@@ -90,6 +137,7 @@ class Accounting:
             "rejected_by_reason": dict(sorted(self.rejected.items())),
             "directives": self.directives,
             "taken_by_format": dict(sorted(self.taken_by_format.items())),
+            "incomplete": [{"input": gap.input, "reason": gap.reason} for gap in sorted(self.gaps)],
         }
 
     def _keep(self, reason: str, file: str, line: int, text: bytes) -> None:

@@ -140,6 +140,8 @@ class Draft:
     target: str
     nodes: tuple[DraftNode, ...]
     graphs: tuple[DraftGraph, ...]
+    again: tuple[tuple[str, str], ...] = ()
+    """Further nodes that do the same as another: name and name of the other."""
     session_header: str = "User-Agent"
     """The request header whose value is different for each session."""
     choices: tuple[ChoiceFile, ...] = ()
@@ -147,6 +149,12 @@ class Draft:
     """Further files, such as arrivals."""
     words: tuple[str, ...] = field(default=())
     """Names from `loadgen` that the loads, the pauses and the edges use."""
+
+    @property
+    def node_of(self) -> dict[str, DraftNode]:
+        """All nodes by name, also those that do the same as another."""
+        found = {node.name: node for node in self.nodes}
+        return found | {name: found[other] for name, other in self.again}
 
     @property
     def data_files(self) -> tuple[DataFile, ...]:

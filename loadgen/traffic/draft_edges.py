@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
@@ -11,14 +12,24 @@ from loadgen.dsl.data.quantile_file import quantile_columns
 from loadgen.traffic.draft import DataFile, DraftEdge, Expression
 from loadgen.traffic.draft_calls import ModelState
 from loadgen.traffic.gap_bins import Think, fitted
+from loadgen.traffic.second_order import SplitWalks
 from loadgen.traffic.walks import Walks
 
-__all__ = ["LEAST_EDGE_SHARE", "EdgeMaker", "edges_kept", "lognormal_of", "thinks_of"]
+__all__ = ["LEAST_EDGE_SHARE", "EdgeMaker", "SplitEdges", "edges_kept", "lognormal_of", "thinks_of"]
 
 LEAST_EDGE_SHARE: Final = 0.005
 """Edges with a smaller share of all edges from their node are left out."""
 _LEAST_TIMES: Final = 50
 _LOGNORMAL: Final = 0.05
+
+
+@dataclass(frozen=True)
+class SplitEdges:
+    """Starts and edges of one kind of sessions by node, and the nodes that do the same as another: both names."""
+
+    starts: dict[str, int]
+    edges: dict[str, tuple[DraftEdge, ...]]
+    again: tuple[tuple[str, str], ...]
 
 
 class EdgeMaker:
@@ -37,40 +48,61 @@ class EdgeMaker:
         """The file of pauses, if there is one."""
         return [DataFile("data/think.csv", (quantile_columns(), *self._rows))] if self._rows else []
 
-    def edges(self, walks: Walks, kind: str) -> dict[str, tuple[DraftEdge, ...]]:
-        """Return the edges of the sessions of one kind, by node. kind: stands in the file of pauses; empty if there is
-        only one kind.
+    def edges(self, walks: Walks, split: SplitWalks, kind: str) -> SplitEdges:
+        """Return the edges of the sessions of one kind, by node.
+
+        kind: stands in the file of pauses; empty if there is only one kind.
         """
         thinks = thinks_of(walks, whole_seconds=self._whole_seconds)
-        visits = walks.visits
-        kept = edges_kept(walks, [state.at for state in self._states if visits[state.at]])
-        return {
-            self._nodes[at]: tuple(self._edge(thinks, kind, at, to, count) for to, count in row)
-            for at, row in kept.items()
-        }
+        names = self._names_of(split)
+        visits = split.visits
+        kept = edges_kept(split, [at for at in names if visits[at]])
+        edges = {}
+        for at, row in kept.items():
+            pairs = ((to, thinks.get((split.base[at], split.base[to])) if to >= 0 else None, n) for to, n in row)
+            base = self._nodes[split.base[at]]
+            edges[names[at]] = tuple(
+                self._edge(names.get(to, ""), base, "" if to < 0 else self._nodes[split.base[to]], found, kind, n)
+                for to, found, n in pairs
+            )
+        states = len(walks.starts)
+        again = tuple((names[at], self._nodes[split.base[at]]) for at in kept if at >= states)
+        return SplitEdges({names[at]: int(split.starts[at]) for at in names if split.starts[at]}, edges, again)
 
-    def _edge(
-        self, thinks: Mapping[tuple[int, int], tuple[Think, bool]], kind: str, at: int, to: int, count: int
-    ) -> DraftEdge:
-        found = thinks.get((at, to))
-        if to < 0 or found is None:
-            return DraftEdge(self._nodes.get(to, ""), count)
+    def _names_of(self, split: SplitWalks) -> dict[int, str]:
+        """Return the name of the node of each state, in the order of the states."""
+        names = dict(self._nodes)
+        outside = len(split.base) - len(split.splits)
+        for number, one in enumerate(split.splits):
+            before = "first" if one.before == outside else f"after_{self._nodes[one.before]}"
+            names[outside + number] = self._again_name(f"{self._nodes[one.state]}_{before}")
+        return names
+
+    def _again_name(self, name: str) -> str:
+        while name in self._nodes.values():
+            name += "_"
+        return name
+
+    def _edge(self, name: str, at: str, to: str, found: tuple[Think, bool] | None, kind: str, count: int) -> DraftEdge:
+        """Return an edge. name: of the next node; empty for the end. at, to: nodes without splits."""
+        if found is None:
+            return DraftEdge(name, count)
         think, is_pooled = found
         self.words.add("edge")
         if think.distance <= _LOGNORMAL:
             self.words.add("lognormal")
-            return DraftEdge(self._nodes[to], count, lognormal_of(think))
+            return DraftEdge(name, count, lognormal_of(think))
         self.words.add("quantiles")
-        label = f"to {self._nodes[to]}" if is_pooled else f"{self._nodes[at]} to {self._nodes[to]}"
+        label = f"to {to}" if is_pooled else f"{at} to {to}"
         if kind:
             label = f"{kind}: {label}"
         row = (label, *(f"{value:.4g}" for value in think.quantiles))
         if row not in self._rows:
             self._rows.append(row)
-        return DraftEdge(self._nodes[to], count, Expression("quantiles", ('"data/think.csv"', f'row="{label}"')))
+        return DraftEdge(name, count, Expression("quantiles", ('"data/think.csv"', f'row="{label}"')))
 
 
-def edges_kept(walks: Walks, states: list[int]) -> dict[int, list[tuple[int, int]]]:
+def edges_kept(walks: SplitWalks, states: list[int]) -> dict[int, list[tuple[int, int]]]:
     """Return for each state what follows it, with counts, the most frequent first; -1 is the end of the session.
 
     Edges with less than `LEAST_EDGE_SHARE` of their row are left out. But each state keeps its most frequent edge, and

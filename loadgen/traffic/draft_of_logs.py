@@ -14,6 +14,7 @@ from loadgen.traffic.draft_edges import EdgeMaker, lognormal_of
 from loadgen.traffic.gap_bins import fitted
 from loadgen.traffic.model_counts import ClassCounts, ModelCounts
 from loadgen.traffic.read_logs import Traffic
+from loadgen.traffic.second_order import split_walks, splits_of
 from loadgen.traffic.session_arrivals import BIN_S, SessionArrivals, session_arrivals
 from loadgen.units import format_count, format_share
 
@@ -47,17 +48,20 @@ def draft_of(
     whole_seconds = not traffic.has_fractions
     edges = EdgeMaker(states, whole_seconds=whole_seconds)
     names = class_names(counts, states)
-    words, graphs = set[str](), []
+    words, graphs, again = set[str](), list[DraftGraph](), dict[str, str]()
     for number, (name, one) in enumerate(zip(names, counts.classes, strict=True)):
         usual = fitted(one.walks.gaps.sum((0, 1)), whole_seconds=whole_seconds)
         load, load_note, word = _load(traffic, one, None if arrivals is None else arrivals[number], name)
         words |= {word} if usual is None else {word, "lognormal"}
+        split = split_walks(one.walks.triples, splits_of(one.walks.triples) if counts.has_splits else ())
+        made = edges.edges(one.walks, split, name if len(names) > 1 else "")
+        again |= dict(made.again)
         graphs.append(
             DraftGraph(
                 name=name,
                 note=_note(counts, one),
-                starts={state.node: int(one.walks.starts[state.at]) for state in states if one.walks.starts[state.at]},
-                edges=edges.edges(one.walks, name if len(names) > 1 else ""),
+                starts=made.starts,
+                edges=made.edges,
                 think=None if usual is None else lognormal_of(usual),
                 load=load,
                 load_note=load_note,
@@ -69,6 +73,7 @@ def draft_of(
         target=target,
         nodes=nodes,
         graphs=tuple(graphs),
+        again=tuple(sorted(again.items())),
         choices=calls.choices,
         files=(*edges.files, *(() if arrivals is None else (_arrivals_file(names, arrivals),))),
         words=tuple(sorted(edges.words | words)),

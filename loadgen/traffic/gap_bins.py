@@ -15,12 +15,13 @@ from numpy.typing import NDArray
 
 from loadgen.dsl.data.quantile_file import QUANTILES
 
-__all__ = ["BINS", "Think", "bin_of", "fitted"]
+__all__ = ["BINS", "EDGES_S", "Think", "bin_of", "fitted", "shares_below"]
 
 BINS: Final = 705
 """The last one holds everything from 2^22 ms (70 minutes) on."""
 _PER_DOUBLING: Final = 32
-_EDGES_S: Final[NDArray[np.float64]] = 2.0 ** (np.arange(BINS + 1) / _PER_DOUBLING) / 1_000
+EDGES_S: Final[NDArray[np.float64]] = 2.0 ** (np.arange(BINS + 1) / _PER_DOUBLING) / 1_000
+"""The bounds of the bins, one more than there are bins, in s."""
 
 
 @dataclass(frozen=True)
@@ -61,13 +62,23 @@ def fitted(counts: NDArray[np.int64], *, whole_seconds: bool = False) -> Think |
     return _fitted(_spread(counts) if whole_seconds else counts.astype(np.float64), total)
 
 
+def shares_below(counts: NDArray[np.int64], *, whole_seconds: bool = False) -> NDArray[np.float64]:
+    """Return the share of the times below each of `EDGES_S`. counts: at least one is above 0.
+
+    whole_seconds: as in `fitted`.
+    """
+    spread = _spread(counts) if whole_seconds else counts.astype(np.float64)
+    below: NDArray[np.float64] = np.append(0.0, np.cumsum(spread)) / spread.sum()
+    return below
+
+
 def _spread(counts: NDArray[np.int64]) -> NDArray[np.float64]:
     found = np.zeros(BINS)
-    seconds = np.rint(np.sqrt(_EDGES_S[:-1] * _EDGES_S[1:]))
+    seconds = np.rint(np.sqrt(EDGES_S[:-1] * EDGES_S[1:]))
     for at in np.flatnonzero(counts):
         k = float(seconds[at])
         # The distribution of k + (difference of two uniform times), at the edges; for k = 0 of its absolute value.
-        x = np.clip(_EDGES_S - k, -1, 1)
+        x = np.clip(EDGES_S - k, -1, 1)
         below = np.where(x < 0, (1 + x) ** 2 / 2, 1 - (1 - x) ** 2 / 2)
         if not k:
             below = 2 * below - 1
@@ -77,11 +88,11 @@ def _spread(counts: NDArray[np.int64]) -> NDArray[np.float64]:
 
 
 def _fitted(counts: NDArray[np.float64], total: int) -> Think:
-    middles = (np.log(_EDGES_S[:-1]) + np.log(_EDGES_S[1:])) / 2
+    middles = (np.log(EDGES_S[:-1]) + np.log(EDGES_S[1:])) / 2
     mu = float((counts * middles).sum() / total)
     sigma = sqrt(max(0.0, float((counts * (middles - mu) ** 2).sum() / total)))
     below = np.cumsum(counts) / total
-    expected = np.array([_lognormal_cdf(float(edge), mu, sigma) for edge in _EDGES_S[1:]])
+    expected = np.array([_lognormal_cdf(float(edge), mu, sigma) for edge in EDGES_S[1:]])
     distance = float(np.abs(below - expected).max())
     return Think(total, mu, sigma, distance, _quantiles(counts, below))
 
@@ -102,5 +113,5 @@ def _quantiles(counts: NDArray[np.float64], below: NDArray[np.float64]) -> tuple
         at = min(at, int(used[-1]))
         before = float(below[at - 1]) if at else 0.0
         part = min(max((share - before) / (float(below[at]) - before), 0.0), 1.0) if counts[at] else 0.0
-        found.append(exp(log(_EDGES_S[at]) + part * log(_EDGES_S[at + 1] / _EDGES_S[at])))
+        found.append(exp(log(EDGES_S[at]) + part * log(EDGES_S[at + 1] / EDGES_S[at])))
     return tuple(found)

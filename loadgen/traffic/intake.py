@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from typing import Final, TypeVar
 
 from loadgen.traffic.accounting import Accounting, Excluded, Rejected
+from loadgen.traffic.exclusions import REASONS, ExclusionRules, Exclusions
+from loadgen.traffic.formats.detect import FORMATS
 from loadgen.traffic.formats.log_format import NO_REQUEST, LogFormat
-from loadgen.traffic.log_files import MOST_LINE_BYTES, Block
-from loadgen.traffic.partitions import Partitions
-from loadgen.traffic.path_table import PathTable
-from loadgen.traffic.rows import HAS_QUERY, METHOD_NUMBERS, MOST_SIZE, pack_row, rows_of
+from loadgen.traffic.inputs.line_blocks import MOST_LINE_BYTES, Block
+from loadgen.traffic.period import Period
+from loadgen.traffic.row_batches import BatchBuilder, RowBatch
+from loadgen.traffic.rows import FORMAT_SHIFT, HAS_QUERY, METHOD_NUMBERS, MOST_SIZE, pack_row, rows_of
 
 __all__ = ["Intake", "split_request"]
 
@@ -18,6 +21,7 @@ T = TypeVar("T")
 
 _MOST_CACHED: Final = 100_000
 _ROWS: Final = 1 << 16
+_OTHER_TIME: Final = "not in the period"
 _NO_USER: Final = (b"", b"-")
 _LETTERS: Final = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz-_")
 _KEPT_BYTES: Final = 4 << 10
@@ -25,17 +29,31 @@ _KEPT_BYTES: Final = 4 << 10
 
 
 class Intake:
-    """Takes lines, and passes rows to the partitions.
+    """Takes lines, and passes batches of rows on.
 
+    accounting: of the lines since it was last replaced; `parse_input` replaces it for each input.
+    send: gets each batch.
     salt: the key of the hashes of users. It must not be stored: without it, the hashes reveal nothing about users.
     by_user: whether the user field of a line, if it has a value, identifies the user. Otherwise the address and the
         user agent do.
+    exclusions: rules for requests that are not traffic of users.
+    queries: whether the paths of a batch keep their queries.
     """
 
-    def __init__(self, paths: PathTable, partitions: Partitions, salt: bytes, by_user: bool) -> None:
+    def __init__(
+        self,
+        send: Callable[[RowBatch], None],
+        salt: bytes,
+        *,
+        by_user: bool,
+        period: Period,
+        exclusions: ExclusionRules,
+        queries: bool = False,
+    ) -> None:
         self.accounting = Accounting()
-        self._table, self._partitions = paths, partitions
-        self._salt, self._by_user = salt, by_user
+        self._exclusions = Exclusions(exclusions)
+        self._send, self._batch, self._queries = send, BatchBuilder(queries=queries), queries
+        self._salt, self._by_user, self._period = salt, by_user, period
         self._users: dict[bytes, int] = {}
         self._paths: dict[bytes, int] = {}
         self._requests: dict[bytes, tuple[int, int, int] | None] = {}
@@ -46,10 +64,11 @@ class Intake:
         packed = self._packed
         before = len(packed)
         parse, requests, users, by_user = reader.parse, self._requests, self._users, self._by_user
+        begin_us, end_us = self._period.begin_us, self._period.end_us
+        excluded = self.accounting.excluded
+        format_flags = list(FORMATS).index(reader.name) << FORMAT_SHIFT
         add = packed.append
-        number = first_line - 1
-        for line in block.lines:
-            number += 1
+        for number, line in enumerate(block.lines, first_line):
             try:
                 if not line or line[0] == 35:
                     self.accounting.directives += 1
@@ -58,19 +77,28 @@ class Intake:
                 if block.is_odd:
                     _check(line)
                 start, took, client, name, agent, request, status, size = parse(line)
+                if status > 999:
+                    raise Rejected("a number of bytes or a status is invalid")
+                if not begin_us <= start < end_us:
+                    raise Excluded(_OTHER_TIME)
+                key = b"\0" + name + b"\0" + agent if by_user and name not in _NO_USER else client + b" " + agent
+                user = users.get(key)
+                if user is None:
+                    user = self._user(key, name, agent)
+                if user < 0:
+                    excluded[REASONS[~user]] += 1
+                    continue
                 try:
                     found = requests[request]
                 except KeyError:
                     found = self._request(request)
                 if found is None:
                     raise Excluded(NO_REQUEST)
-                if status > 999:
-                    raise Rejected("a number of bytes or a status is invalid")
                 path, method, flags = found
-                key = b"\0" + name if by_user and name not in _NO_USER else client + b" " + agent
-                user = users.get(key)
-                if user is None:
-                    user = self._user(key)
+                if path < 0:
+                    excluded[REASONS[~path]] += 1
+                    continue
+                flags |= format_flags
                 add(pack_row(user, start, took, path, size if size < MOST_SIZE else MOST_SIZE, status, method, flags))
             except Rejected as error:
                 self._account_for_rejected(line, error.args[0], file, number)
@@ -82,13 +110,24 @@ class Intake:
         self.accounting.read += len(block.lines)
         self.accounting.taken += taken
         self.accounting.taken_by_format[reader.name] += taken
-        if len(packed) >= _ROWS:
-            self.flush()
+        if len(packed) >= _ROWS or self._batch.is_full:
+            self._add_rows()
+            if self._batch.is_full:
+                self.end_batch()
 
-    def flush(self) -> None:
-        """Pass the rows on to the partitions."""
+    def end_batch(self) -> None:
+        """Send the rows. If the numbers of paths begin again, the caches with such numbers are emptied."""
+        self._add_rows()
+        batch = self._batch.take()
+        if self._batch.restarts:
+            self._requests.clear()
+            self._paths.clear()
+        if batch is not None:
+            self._send(batch)
+
+    def _add_rows(self) -> None:
         if self._packed:
-            self._partitions.add(rows_of(self._packed))
+            self._batch.add(rows_of(self._packed))
             self._packed.clear()
 
     def _account_for_rejected(self, line: bytes, reason: str, file: str, number: int) -> None:
@@ -98,24 +137,37 @@ class Intake:
             self.accounting.directives += 1
 
     def _request(self, request: bytes) -> tuple[int, int, int] | None:
-        """Return path, method and flags of a request line; None if it is not a valid request."""
+        """Return path, method and flags of a request line; None if it is not a valid request.
+
+        The path of an excluded request is below 0: ~path is the place of the reason in `REASONS`. A number, because
+        comparing it costs less than checking a type.
+        """
         parts = split_request(request)
         found = None
         if parts is not None:
             method, target = parts
-            path, mark, _ = target.partition(b"?")
-            if self._table.keeps_queries:
-                path = target
-            number = self._paths.get(path)
-            if number is None:
-                number = self._table.number(path)
-                _remember(self._paths, path, number)
-            found = number, METHOD_NUMBERS.get(method, 0), HAS_QUERY if mark else 0
+            reason = self._exclusions.of_request(method, target)
+            if reason:
+                found = ~REASONS.index(reason), 0, 0
+            else:
+                path, mark, _ = target.partition(b"?")
+                if self._queries:
+                    path = target
+                number = self._paths.get(path)
+                if number is None:
+                    number = self._batch.number(path)
+                    _remember(self._paths, path, number)
+                found = number, METHOD_NUMBERS.get(method, 0), HAS_QUERY if mark else 0
         _remember(self._requests, request, found)
         return found
 
-    def _user(self, key: bytes) -> int:
-        user = int.from_bytes(hashlib.blake2b(key, digest_size=8, key=self._salt).digest(), "little")
+    def _user(self, key: bytes, name: bytes, agent: bytes) -> int:
+        """Return the hash of a user. For an excluded agent it is below 0: ~user is the place of the reason."""
+        if reason := self._exclusions.of_agent(agent):
+            user = ~REASONS.index(reason)
+        else:
+            hashed = b"\0" + name if self._by_user and name not in _NO_USER else key
+            user = int.from_bytes(hashlib.blake2b(hashed, digest_size=8, key=self._salt).digest(), "little")
         _remember(self._users, key, user)
         return user
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -9,33 +10,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from loadgen.traffic.actions import ActionRule, action_rule
+from loadgen.traffic.log_options import ModelRules
 from loadgen.traffic.naming import NameRules, Names
-from loadgen.traffic.partitions import Partitions
 from loadgen.traffic.path_table import PathTable
 from loadgen.traffic.path_values import MOST_VALUES, PathValues, path_values
 from loadgen.traffic.request_counts import RequestCounter, RequestCounts
-from loadgen.traffic.rows import HAS_QUERY
+from loadgen.traffic.rows import HAS_QUERY, Rows
 from loadgen.traffic.second_pass import SessionFigures, SessionRule, Visits, visits_of
 from loadgen.traffic.session_classes import SessionClasses, classes_of
 from loadgen.traffic.session_sample import SampledSessions, hashes_of
 from loadgen.traffic.session_steps import SessionSteps, steps_of, steps_of_table
 from loadgen.traffic.walks import WalkCounter, Walks
 
-__all__ = ["MOST_STATES", "ClassCounts", "ModelCounts", "ModelRules", "count_model", "counts_of_sample"]
+__all__ = ["MOST_STATES", "ClassCounts", "ModelCounts", "count_model", "counts_of_sample"]
 
 MOST_STATES: Final = 40
 """The busiest names are nodes of the graph, at most this number. One more node has all other names."""
-
-
-@dataclass(frozen=True)
-class ModelRules:
-    """How a model is made.
-
-    classes: the most kinds of sessions. has_actions: whether requests that follow a page by themselves belong to it.
-    """
-
-    classes: int = 6
-    has_actions: bool = True
 
 
 @dataclass(frozen=True)
@@ -69,6 +59,8 @@ class ModelCounts:
     values: dict[str, PathValues]
     """Values of the parameters, by template."""
     are_paths_complete: bool
+    has_splits: bool
+    """Whether a state may be split by what was before."""
     other_paths: tuple[tuple[str, int], ...]
     """Paths, with requests, of kept names that are not states. Only paths with GET that may be shown."""
 
@@ -93,7 +85,7 @@ class _ClassCounter:
 
 
 def count_model(
-    partitions: Partitions,
+    partitions: Iterable[Rows],
     paths: PathTable,
     templates: list[str],
     template_of: NDArray[np.int64],
@@ -123,6 +115,7 @@ def count_model(
         is_main = actions.main_requests(state, visits.start, visits.latest, visits.sessions.first)
         ordered = visits.rows
         requests.add(state, ordered["status"].astype(np.int64), (ordered["flags"] & HAS_QUERY) != 0, is_main)
+        requests.add_times(state, ordered["took"])
         _add_sessions(counters, kinds, visits, state, is_main, are_whole=are_whole)
         path = ordered["path"].astype(np.int64)
         hits += np.bincount(path, minlength=paths.size)
@@ -130,17 +123,20 @@ def count_model(
     kept = sorted({name.name.partition(" ")[2] for name in names.kept})
     at = {templates.index(template): template for template in kept}
     values = path_values(paths.numbers, template_of, at, hits, users, name_rules.least_users)
+    others = _other_paths(names, values)
+    is_kept = _kept_paths(paths, template_of, at, values, others)
     return ModelCounts(
         states=states,
         classes=tuple(counter.counts() for counter in counters),
         requests=requests.counts(),
         rule=actions,
         kinds=kinds,
-        sample=SampledSessions(table, sampled.hashes, sampled.is_all),
+        sample=SampledSessions(table.with_paths(is_kept), sampled.hashes, sampled.is_all),
         are_sessions_whole=are_whole,
         values=values,
         are_paths_complete=paths.is_complete,
-        other_paths=_other_paths(names, values),
+        has_splits=rules.has_splits,
+        other_paths=others,
     )
 
 
@@ -158,7 +154,7 @@ def _add_sessions(
     kind = kinds.assigned(steps, hashes_of(visits))
     is_counted = ~visits.is_cut if are_whole else np.ones_like(visits.is_cut)
     for number, counter in enumerate(counters):
-        is_mine = kind == number
+        is_mine = (kind == number) & ~visits.is_shared
         counter.add(visits.start[first[is_mine]], steps.chosen(is_mine & is_counted))
 
 
@@ -185,6 +181,24 @@ def counts_of_sample(model: ModelCounts, sessions: NDArray[np.int64], most_class
         kinds=kinds,
         sample=SampledSessions(table, hashes, is_all=False),
     )
+
+
+def _kept_paths(
+    paths: PathTable,
+    template_of: NDArray[np.int64],
+    templates: Mapping[int, str],
+    values: Mapping[str, PathValues],
+    others: tuple[tuple[str, int], ...],
+) -> NDArray[np.bool_]:
+    """Return by number of a path whether the scenario can send it, or a placeholder of it."""
+    of_kept_names = np.isin(template_of, np.array(sorted(templates), np.int64))
+    has_values = [index for index, template in templates.items() if values.get(template) and values[template].shown]
+    found: NDArray[np.bool_] = of_kept_names & ~np.isin(template_of, np.array(has_values, np.int64))
+    shown = [path for template in templates.values() if template in values for path, _ in values[template].shown]
+    for path in (*shown, *(path for path, _ in others)):
+        if (number := paths.numbers.get(path.encode())) is not None:
+            found[number] = True
+    return found
 
 
 def _other_paths(names: Names, values: dict[str, PathValues]) -> tuple[tuple[str, int], ...]:

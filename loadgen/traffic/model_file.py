@@ -10,8 +10,8 @@ from typing import Any, Final
 
 from loadgen.errors import UsageError
 from loadgen.traffic.draft import KnownNames
+from loadgen.traffic.log_options import LogOptions
 from loadgen.traffic.options_json import options_of
-from loadgen.traffic.read_logs import LogOptions
 from loadgen.traffic.traffic_json import FORMAT
 
 __all__ = ["ModelFile", "read_model"]

@@ -6,6 +6,7 @@ are the different next segments.
 
 from __future__ import annotations
 
+import re
 from collections import Counter, defaultdict
 from dataclasses import dataclass
 from math import fsum
@@ -24,6 +25,9 @@ OTHER: Final = "other"
 """The name of all requests whose own name is not kept."""
 
 
+_NUMBERED: Final = re.compile(r"([A-Za-z][A-Za-z_-]{0,20}?[_-]?)\d{2,}((?:\.[A-Za-z][A-Za-z0-9]{0,5})?)")
+
+
 @dataclass(frozen=True)
 class NameRules:
     """The rules by which segments become parameters, and names are kept."""
@@ -34,6 +38,8 @@ class NameRules:
     """The children of a place may become a parameter only if more than this many are texts."""
     most_share: float = 0.01
     """A child with at least this share of all requests keeps its text."""
+    least_numbered: int = 5
+    """This many children that differ only in a number, such as `sku-0042`, become a parameter, even busy ones."""
     least_alike: float = 0.5
     """The children become a parameter only if the segments after them are at least this similar: 0 to 1, where 1 means
     that all children have the same next segments. See `infer_parameters`."""
@@ -75,6 +81,8 @@ def infer_parameters(tree: PathTree, counts: NDArray[np.int64], rules: NameRules
     (`.png`, or none), each has less than `most_share` of all requests, and they are alike: the mean Jaccard similarity
     of their next segments to the usual next segments is at least `least_alike`.
 
+    So do children that differ only in a number at the end, at least `least_numbered` of them, if they are alike.
+
     counts: requests by number of the tree.
     """
     total = int(counts.sum())
@@ -98,6 +106,10 @@ def _weigh(node: Node, counts: NDArray[np.int64], weights: dict[int, int]) -> in
 
 
 def _infer(tree: PathTree, node: Node, weights: dict[int, int], rules: NameRules, total: int) -> None:
+    for (_, suffix), names in _numbered(node).items():
+        if len(names) >= rules.least_numbered and _alike([node.children[name] for name in names]) >= rules.least_alike:
+            tree.merge_children(node, names, "{slug}" + suffix)
+            _reweigh(node.children["{slug}" + suffix], weights)
     groups: defaultdict[str, list[str]] = defaultdict(list)
     if node.literals > rules.least_children:
         for name, child in node.children.items():
@@ -109,6 +121,15 @@ def _infer(tree: PathTree, node: Node, weights: dict[int, int], rules: NameRules
             _reweigh(node.children["{slug}" + suffix], weights)
     for child in node.children.values():
         _infer(tree, child, weights, rules, total)
+
+
+def _numbered(node: Node) -> dict[tuple[str, str], list[str]]:
+    """Return the children that differ only in a number at the end, such as `sku-0042`, by the texts around it."""
+    found: defaultdict[tuple[str, str], list[str]] = defaultdict(list)
+    for name in node.children:
+        if match := _NUMBERED.fullmatch(name):
+            found[match[1], match[2]].append(name)
+    return found
 
 
 def _reweigh(node: Node, weights: dict[int, int]) -> None:

@@ -6,15 +6,22 @@ from collections.abc import Mapping
 from dataclasses import asdict, fields, is_dataclass
 from typing import Any, Final
 
+from loadgen.traffic.exclusions import ExclusionRules
 from loadgen.traffic.formats.log_format import FormatOptions
-from loadgen.traffic.model_counts import ModelRules
+from loadgen.traffic.log_options import LogOptions, ModelRules
 from loadgen.traffic.naming import NameRules
-from loadgen.traffic.read_logs import LogOptions
+from loadgen.traffic.period import Period
 
 __all__ = ["options_json", "options_of"]
 
-_PARTS: Final[dict[str, type[Any]]] = {"formats": FormatOptions, "names": NameRules, "model": ModelRules}
-_LEFT_OUT: Final = ("memory_bytes",)
+_PARTS: Final[dict[str, type[Any]]] = {
+    "formats": FormatOptions,
+    "names": NameRules,
+    "exclusions": ExclusionRules,
+    "model": ModelRules,
+    "period": Period,
+}
+_LEFT_OUT: Final = ("memory_bytes", "jobs")
 """Options of the machine, not of the logs."""
 
 
@@ -23,6 +30,7 @@ def options_json(options: LogOptions) -> dict[str, Any]:
     found = asdict(options)
     for name in _LEFT_OUT:
         del found[name]
+    found["exclusions"] = options.exclusions.as_json()
     return found
 
 
@@ -50,6 +58,8 @@ def _built(kind: type[Any], found: object) -> Any:
     values = {name: _tupled(value) for name, value in found.items() if name in known and name not in _LEFT_OUT}
     for name, value in values.items():
         default = known[name]
+        if isinstance(default, frozenset):
+            values[name] = frozenset(value)
         if isinstance(default, (bool, int, float, str, tuple)) and not _fits(value, default):
             raise TypeError(f"{name}: {value!r} has the wrong type")
     return kind(**values)

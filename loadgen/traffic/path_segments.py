@@ -37,6 +37,13 @@ def path_of(target: bytes) -> bytes:
     return b"/" + (rest.partition(b"/")[2] if mark else path)
 
 
+def target_of(target: bytes) -> bytes:
+    """Return the path of a request's target with its query, if there is one."""
+    query = target.partition(b"#")[0].partition(b"?")[2]
+    path = path_of(target)
+    return path + b"?" + query if query else path
+
+
 def segments_of(target: bytes) -> list[str]:
     """Return the segments of a request's path, with parameters such as `{id}` for ids.
 

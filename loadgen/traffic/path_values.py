@@ -17,7 +17,6 @@ from loadgen.traffic.path_segments import parameters_of
 __all__ = ["MOST_VALUES", "PathValues", "is_harmless", "path_values"]
 
 MOST_VALUES: Final = 10_000
-_LONGEST: Final = 200
 _NEVER: Final = ("{email", "{token")
 """Parameters whose values are personal or secret by their form."""
 _CARD: Final = re.compile(r"(?<!\d)[3-6]\d{12,18}(?!\d)")
@@ -67,6 +66,8 @@ def path_values(
         if index not in wanted:
             continue
         count = int(hits[number])
+        if not count:  # only excluded requests have this path
+            continue
         text = path.decode("utf-8", "replace")
         if users[number] < least_users or not is_harmless(text, wanted[index], redactor):
             hidden[index].append(count)
@@ -96,5 +97,5 @@ def _has_card_number(text: str) -> bool:
 
 
 def _is_plain(path: str) -> bool:
-    """Whether a path can be written in a CSV file and sent again as it is."""
-    return len(path) <= _LONGEST and path.isascii() and path.isprintable() and ";" not in path and "@" not in path
+    """Whether a path can be written in a CSV file and sent again as it is. The hash of a long path cannot."""
+    return path.isascii() and path.isprintable() and ";" not in path and "@" not in path

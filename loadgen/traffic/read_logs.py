@@ -1,8 +1,8 @@
 """Reads logs in two passes: lines into rows, then rows into names and sessions.
 
-Pass 1 reads each line once. Its memory is bounded: texts are in caches and in the `PathTree`, and above 128 MiB rows go
-to temporary files. Pass 2 reads the rows by user. The order of files and lines makes no difference, unless the paths
-exceed the limit of the `PathTree`.
+Pass 1 reads each line once. Its memory is bounded: texts are in caches and in the `PathTree`, and above 128 MiB packed
+rows go to a temporary file. Pass 2 reads the rows by user. The order of files and lines and the number of processes
+make no difference, unless the paths exceed the limit of the `PathTree`.
 """
 
 from __future__ import annotations
@@ -10,8 +10,7 @@ from __future__ import annotations
 import secrets
 from collections import Counter
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
-from itertools import chain
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -20,48 +19,30 @@ from numpy.typing import NDArray
 
 from loadgen.errors import UsageError
 from loadgen.traffic.accounting import Accounting
-from loadgen.traffic.formats.detect import SAMPLE_LINES, format_of
-from loadgen.traffic.formats.json_lines import JsonLines
-from loadgen.traffic.formats.log_format import FormatOptions
-from loadgen.traffic.intake import Intake
-from loadgen.traffic.log_files import Block, blocks, log_files
-from loadgen.traffic.model_counts import ModelCounts, ModelRules, count_model
-from loadgen.traffic.naming import NameRules, Names, infer_parameters, names_within_budget
-from loadgen.traffic.partitions import MEMORY_BYTES, Partitions
+from loadgen.traffic.exclusions import HEALTH, KINDS, REASONS, ExclusionRules
+from loadgen.traffic.formats.detect import FORMATS
+from loadgen.traffic.health_checks import WithoutUsers, periodic_users
+from loadgen.traffic.inputs.find_inputs import find_inputs
+from loadgen.traffic.log_options import LogOptions
+from loadgen.traffic.model_counts import ModelCounts, count_model
+from loadgen.traffic.naming import Names, infer_parameters, names_within_budget
+from loadgen.traffic.parallel.first_pass import FirstPass
+from loadgen.traffic.partitions import Partitions
 from loadgen.traffic.path_table import MOST_PATHS, PathTable
 from loadgen.traffic.path_tree import PathTree
+from loadgen.traffic.rows import FORMAT_SHIFT, Rows
 from loadgen.traffic.second_pass import NamesAndSessions, SessionFigures, SessionRule, visits_of
 from loadgen.traffic.session_arrivals import MOST_MINUTES
 from loadgen.traffic.session_sample import SessionSampler
-from loadgen.traffic.timestamps import Timestamps
+from loadgen.traffic.stray_times import StrayTimes, stray_times
 from loadgen.units import format_count, quantity
 
 __all__ = ["LogOptions", "ReadRows", "SessionFigures", "Traffic", "read_logs"]
 
 _LEAST_USERS: Final = 50
 _LEAST_MINUTES: Final = 5
-
-
-@dataclass(frozen=True)
-class LogOptions:
-    """Options for reading logs. The defaults suit most logs."""
-
-    format: str = ""
-    """Name of the format of all files. Empty: each file's first 1,000 lines decide."""
-    formats: FormatOptions = field(default_factory=FormatOptions)
-    by_user: bool = False
-    """Whether the user field of the log, if it has a value, identifies the user, instead of address and user agent."""
-    timeout_s: float = 1_800.0
-    """A longer silence of a user ends a session."""
-    names: NameRules = field(default_factory=NameRules)
-    most_rejected: float = 0.01
-    """The largest share of rejected lines that is accepted."""
-    model: ModelRules | None = None
-    """With rules, a third pass over the rows counts the parts of a scenario."""
-    memory_bytes: int = MEMORY_BYTES
-    """The most bytes of rows that are kept in memory; above it, rows go to temporary files."""
-    queries: bool = False
-    """Whether the table of paths keeps their queries, for a replay."""
+_DAY_US: Final = 86_400_000_000
+_NO_LIMIT: Final = 1 << 40
 
 
 @dataclass(frozen=True)
@@ -72,6 +53,7 @@ class Traffic:
     mappings: dict[str, dict[str, str]]
     """For JSON files: by file, the member from which each field was read."""
     accounting: Accounting
+    exclusions: ExclusionRules
     first_us: int
     last_us: int
     """Earliest and latest start of a request, µs since 1970."""
@@ -87,6 +69,8 @@ class Traffic:
     model: ModelCounts | None
     """The counts for a scenario; None without `LogOptions.model`."""
     spooled_bytes: int
+    stray: StrayTimes | None = None
+    """Requests far away in time from all others."""
 
     @property
     def no_arrivals(self) -> str:
@@ -121,6 +105,13 @@ class Traffic:
                 f"needs at least {_LEAST_MINUTES} different minutes: use a log of at least an hour with the "
                 "server's own times."
             )
+        if self.stray is not None:
+            begin, end = self.stray.begin, self.stray.end
+            found.append(
+                f"{quantity(self.stray.requests, 'request')} {'is' if self.stray.requests == 1 else 'are'} days away "
+                f"from all others, the nearest on {self.stray.nearest}: a clock was wrong, or a log of another time is "
+                f"among them. Leave such requests out with --from {begin} --to {end}."
+            )
         if self.are_names_approximate:
             found.append(
                 "The log has more different paths than loadgen keeps, so it merged paths that may be different "
@@ -138,7 +129,7 @@ class Traffic:
 class ReadRows:
     """The rows of logs, with their names: the input of a further pass. It is valid only during that pass."""
 
-    partitions: Partitions
+    partitions: Iterable[Rows]
     paths: PathTable
     templates: list[str]
     """Sorted."""
@@ -149,66 +140,62 @@ class ReadRows:
 
 
 def read_logs(
-    paths: Iterable[Path],
+    logs: Iterable[str | Path],
     options: LogOptions | None = None,
     salt: bytes | None = None,
     further_pass: Callable[[ReadRows], None] | None = None,
 ) -> Traffic:
     """Read logs and return their traffic.
 
-    paths: files and folders; gzip is unpacked.
+    logs: files, folders, patterns, `-` for standard input, and addresses in S3: see `find_inputs`.
     salt: the key of the hashes of users. By default it is random and not kept.
     further_pass: called with the rows before they are deleted, such as `replays.write_sessions`.
 
     Raises:
-        UsageError: a file cannot be read, its format is unknown, no line was taken, or too many lines were rejected.
+        UsageError: an input cannot be read, its format is unknown, too many lines were rejected, no line was taken, or
+            all users are shared.
+        StorageError: the temporary file cannot be written.
     """
     options = options or LogOptions()
-    files = log_files(paths)
-    if not files:
+    inputs = find_inputs(map(str, logs), options.period)
+    if not inputs:
         raise UsageError("no logs were given", hint="name files or folders with logs")
-    paths_seen = PathTable(PathTree(options.names.pins), keeps_queries=options.queries)
+    paths = PathTable(PathTree(options.names.pins), keeps_queries=options.queries)
     with Partitions(options.memory_bytes) as partitions:
-        intake = Intake(paths_seen, partitions, salt or secrets.token_bytes(32), options.by_user)
-        mappings = {}
-        for file in files:
-            mapping = _read_file(file, intake, options)
-            if mapping:
-                mappings[str(file)] = mapping
-        intake.flush()
-        accounting = intake.accounting
-        assert accounting.adds_up
-        _check(accounting, options)
-        found = _traffic(tuple(map(str, files)), mappings, accounting, paths_seen, partitions, options)
+        first = FirstPass(paths, partitions)
+        first.read(inputs, options, salt or secrets.token_bytes(32))
+        rows = _without_health_checks(partitions, first.accounting, options.exclusions)
+        assert first.accounting.adds_up
+        _check(first.accounting, options)
+        files = tuple(source.name for source in inputs)
+        spooled = partitions.spooled_bytes
+        found = _traffic(files, first.mappings, first.accounting, paths, rows, spooled, options)
         if further_pass is not None:
             further_pass(found)
         return found.traffic
 
 
-def _read_file(path: Path, intake: Intake, options: LogOptions) -> dict[str, str]:
-    """Pass the lines of a file to the intake, and return the mapping of a JSON file."""
-    source = blocks(path)
-    ahead: list[Block] = []
-    sample: list[bytes] = []
-    while len(sample) < SAMPLE_LINES and (block := next(source, None)) is not None:
-        ahead.append(block)
-        sample.extend(block.lines[: SAMPLE_LINES - len(sample)])
-    if not any(line.strip() for line in sample):
-        for block in ahead:
-            intake.accounting.read += len(block.lines)
-            intake.accounting.directives += len(block.lines)
-        return {}
-    reader = format_of(str(path), sample, options.formats, Timestamps(), options.format)
-    line = 1
-    for block in chain(ahead, source):
-        intake.take(block, reader, str(path), line)
-        line += len(block.lines)
-    if isinstance(reader, JsonLines):
-        return {name: str(member) for name, member in sorted(reader.mapping.items())}
-    return {}
+def _without_health_checks(partitions: Partitions, accounting: Accounting, rules: ExclusionRules) -> WithoutUsers:
+    """Return the rows without users that send only health checks, and move their lines from taken to excluded."""
+    found = [np.zeros(0, np.uint64)]
+    if rules.excludes("health"):
+        names = list(FORMATS)
+        for rows in partitions:
+            users = periodic_users(rows)
+            if len(users):
+                found.append(users)
+                formats = rows["flags"][np.isin(rows["user"], users)] >> FORMAT_SHIFT
+                accounting.exclude_taken(HEALTH, {name: int(np.sum(formats == n)) for n, name in enumerate(names)})
+    return WithoutUsers(partitions, np.sort(np.concatenate(found)))
 
 
 def _check(accounting: Accounting, options: LogOptions) -> None:
+    if accounting.gaps and not accounting.read:
+        raise UsageError(
+            f"no line could be read. {quantity(len(accounting.gaps), 'object')} could not be read; the first one: "
+            f"{min(accounting.gaps).reason}",
+            hint="check your permissions: reading needs s3:GetObject, and kms:Decrypt for encrypted logs",
+        )
     if accounting.rejected_share > options.most_rejected:
         reason, count = max(accounting.rejected.items(), key=lambda item: (item[1], item[0]))
         place, rejected = accounting.examples()[reason][0], accounting.rejected.total()
@@ -219,13 +206,22 @@ def _check(accounting: Accounting, options: LogOptions) -> None:
             hint="fix the logs, name the format with --format, or accept a larger share with --max-rejects",
         )
     if not accounting.taken:
+        by_rule = accounting.excluded.keys() & set(REASONS)
+        by_reason = ", ".join(f"{reason}: {format_count(n)}" for reason, n in sorted(accounting.excluded.items()))
         raise UsageError(
-            f"the logs have no request: {quantity(accounting.read, 'line')}; "
-            f"excluded: {format_count(accounting.excluded.total())}, "
+            f"the logs have no request{' of a user' if by_rule else ''}: {quantity(accounting.read, 'line')}; "
+            f"excluded: {format_count(accounting.excluded.total())}{f' ({by_reason})' if by_reason else ''}, "
             f"rejected: {format_count(accounting.rejected.total())}, "
             f"blank lines and comments: {format_count(accounting.directives)}",
-            hint="name files that contain requests",
+            hint=_how_to_keep(max(by_rule, key=lambda reason: (accounting.excluded[reason], reason)))
+            if by_rule
+            else "name files that contain requests",
         )
+
+
+def _how_to_keep(reason: str) -> str:
+    kind = next((kind for kind, one in KINDS.items() if one == reason), "")
+    return f"if these requests are the traffic that you want, add --keep {kind}" if kind else "change --exclude"
 
 
 def _traffic(
@@ -233,19 +229,23 @@ def _traffic(
     mappings: dict[str, dict[str, str]],
     accounting: Accounting,
     paths: PathTable,
-    partitions: Partitions,
+    partitions: Iterable[Rows],
+    spooled_bytes: int,
     options: LogOptions,
 ) -> ReadRows:
     """Make the second pass over the rows, and for a model the third."""
     path_counts = np.zeros(paths.size, np.int64)
     status_counts: Counter[int] = Counter()
     minutes = np.zeros(60, np.int64)
+    days: Counter[int] = Counter()
     has_fractions = False
     first_us, last_us = np.iinfo(np.int64).max, np.iinfo(np.int64).min
     for rows in partitions:
         path_counts += np.bincount(rows["path"], minlength=paths.size)
         values, counts = np.unique(rows["status"], return_counts=True)
         status_counts.update(dict(zip(values.tolist(), counts.tolist(), strict=True)))
+        values, counts = np.unique(rows["start"] // _DAY_US, return_counts=True)
+        days.update(dict(zip(values.tolist(), counts.tolist(), strict=True)))
         minutes += np.bincount((rows["start"] // 60_000_000) % 60, minlength=60)
         has_fractions = has_fractions or bool((rows["start"] % 1_000_000).any())
         first_us, last_us = min(first_us, int(rows["start"].min())), max(last_us, int(rows["start"].max()))
@@ -253,7 +253,16 @@ def _traffic(
     np.add.at(place_counts, paths.places(), path_counts)
     infer_parameters(paths.tree, place_counts, options.names)
     templates, template_of = _templates(paths)
-    rule = SessionRule(round(options.timeout_s * 1e6), first_us, last_us)
+    rules = options.exclusions
+    # With its static files, a page can need more requests at once than any gateway.
+    at_once = SessionRule.most_at_once if rules.excludes("statics") else _NO_LIMIT
+    rule = SessionRule(
+        round(options.timeout_s * 1e6),
+        first_us,
+        last_us,
+        keeps_shared=not rules.excludes("shared"),
+        most_at_once=at_once,
+    )
     second, sampler = NamesAndSessions(len(templates), rule), SessionSampler()
     for rows in partitions:
         visits = visits_of(rows, template_of, rule)
@@ -266,6 +275,7 @@ def _traffic(
         files=files,
         mappings=mappings,
         accounting=accounting,
+        exclusions=rules,
         first_us=first_us,
         last_us=last_us,
         statuses=dict(sorted(status_counts.items())),
@@ -288,7 +298,8 @@ def _traffic(
             options.names,
             options.model,
         ),
-        spooled_bytes=partitions.spooled_bytes,
+        spooled_bytes=spooled_bytes,
+        stray=stray_times(days),
     )
     return ReadRows(partitions, paths, templates, template_of, rule, traffic)
 

@@ -1,4 +1,4 @@
-"""Counts requests by state: statuses, queries, and the children of actions."""
+"""Counts requests by state: statuses, queries, server time, and the children of actions."""
 
 from __future__ import annotations
 
@@ -24,6 +24,8 @@ class RequestCounts:
     """Actions by the state of their main request."""
     children: NDArray[np.int64]
     """children[m, c]: requests c in actions whose main request is m."""
+    took_us: NDArray[np.int64]
+    """Sum of the durations, in µs; all 0 if the log has none."""
 
 
 class RequestCounter:
@@ -36,6 +38,7 @@ class RequestCounter:
         self._statuses = np.zeros(states * 1_000, np.int64)
         self._actions = np.zeros(states, np.int64)
         self._children = np.zeros(states * states, np.int64)
+        self._took_us = np.zeros(states, np.int64)
 
     def add(
         self,
@@ -54,6 +57,11 @@ class RequestCounter:
         pair = state[main_of(is_main)[child]] * states + state[child]
         self._children += np.bincount(pair, minlength=len(self._children))
 
+    def add_times(self, state: NDArray[np.int64], took_s: NDArray[np.float32]) -> None:
+        """Add durations; NaN if unknown. Sums of whole µs do not depend on the order of the lines."""
+        took_us = np.rint(np.nan_to_num(took_s.astype(np.float64)) * 1e6)
+        self._took_us += np.bincount(state, weights=took_us, minlength=self._states).astype(np.int64)
+
     def counts(self) -> RequestCounts:
         """Return the counts."""
         states = self._states
@@ -63,4 +71,5 @@ class RequestCounter:
             self._statuses.reshape(states, 1_000),
             self._actions,
             self._children.reshape(states, states),
+            self._took_us,
         )

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 __all__ = [
+    "FORMAT_SHIFT",
     "HAS_QUERY",
     "METHODS",
     "METHOD_NUMBERS",
@@ -51,6 +52,8 @@ pack_row: Final = Struct("<QqfIIHBB").pack
 
 MOST_SIZE: Final = 2**32 - 1
 HAS_QUERY: Final = 1
+FORMAT_SHIFT: Final = 4
+"""The upper four bits of the flags are the number of the log's format, for the accounting."""
 
 METHODS: Final = (
     *("other", "GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH", "PROPFIND", "REPORT"),

@@ -8,25 +8,39 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from loadgen.atomic_files import atomic_file, atomic_write
 from loadgen.errors import StorageError, UsageError
 from loadgen.traffic.draft import Draft
 from loadgen.traffic.write_scenario import content_hash, csv_text, scenario_text
 
-__all__ = ["ChangedFiles", "changed_files", "check_new", "files_of", "replace_files", "write_files"]
+__all__ = ["PAGE", "ChangedFiles", "changed_files", "check_new", "facts_of", "files_of", "replace_files", "write_files"]
 
+TRAFFIC: Final = "traffic.json"
+PAGE: Final = "report.html"
+REJECTS: Final = "rejects.jsonl"
+"""The page for people about the scenario, beside it."""
 _MODE = 0o644
 
 
-def files_of(draft: Draft, scenario: Path, traffic: str) -> dict[Path, str]:
-    """Return the texts by path: data files, `traffic.json` and, as the last one, the scenario."""
+def files_of(draft: Draft, scenario: Path, traffic: str, page: str = "", rejects: str = "") -> dict[Path, str]:
+    """Return the texts by path: data files, those of `facts_of` and, as the last one, the scenario."""
     folder = scenario.parent
     files = {folder / file.path: csv_text(file) for file in draft.data_files}
-    return {**files, folder / "traffic.json": traffic, scenario: scenario_text(draft)}
+    return {**files, **facts_of(folder, traffic, page, rejects), scenario: scenario_text(draft)}
 
 
-def check_new(scenario: Path, beside: Sequence[str] = ("traffic.json",)) -> None:
+def facts_of(folder: Path, traffic: str, page: str = "", rejects: str = "") -> dict[Path, str]:
+    """Return the texts by path of `traffic.json`, the page and `rejects.jsonl`, which each update writes anew.
+
+    rejects: outlines of rejected lines. An empty text is no file.
+    """
+    texts = {TRAFFIC: traffic, PAGE: page, REJECTS: rejects}
+    return {folder / name: text for name, text in texts.items() if text}
+
+
+def check_new(scenario: Path, beside: Sequence[str] = (TRAFFIC, PAGE, REJECTS)) -> None:
     """Refuse the path of a scenario that exists, or that is not the name of a Python file.
 
     beside: further files, relative to the scenario's folder, that must not exist.

@@ -11,26 +11,34 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from loadgen.errors import UsageError
 from loadgen.traffic.naming import Names
 from loadgen.traffic.rows import METHODS, Rows
-from loadgen.traffic.sessions import SessionCut, first_of_sessions, latest_ends, shared_users
+from loadgen.traffic.sessions import SessionCut, first_of_sessions, latest_ends, shared_users, users_with_many_at_once
+from loadgen.units import quantity
 
 __all__ = ["MOST_SECONDS", "NamesAndSessions", "SessionFigures", "SessionRule", "Visits", "visits_of"]
 
 MOST_SECONDS: Final = 109_440 * 60
 """76 days, 52 MB: longer logs have no counts by second."""
 _OTHER_TIMEOUTS_S: Final = (600, 1_800, 3_600)
-_SHARED_REQUESTS, _SHARED_WINDOW_S = 600, 600
-"""A user that sends more than 1 request/s for 10 minutes is a gateway or a program."""
+_SHARED_REQUESTS, _SHARED_WINDOW_US = 600, 600_000_000
+"""A user that sends more than 1 request/s for 10 minutes is shared: a gateway of many persons, or a program."""
 
 
 @dataclass(frozen=True)
 class SessionRule:
-    """The time-out of sessions, and the first and the last start of a request in the log, in µs."""
+    """The time-out of sessions, and the first and the last start of a request in the log, in µs.
+
+    keeps_shared: whether the requests of shared users are sessions, too. most_at_once: a user with more requests in
+    flight is shared.
+    """
 
     timeout_us: int
     first_us: int
     last_us: int
+    keeps_shared: bool = False
+    most_at_once: int = 20
 
 
 @dataclass(frozen=True)
@@ -47,6 +55,10 @@ class Visits:
     sessions: SessionCut
     is_cut: NDArray[np.bool_]
     """By session: whether it begins or ends within the time-out of the log's ends, so that a part may be missing."""
+    shared: NDArray[np.uint64]
+    """The shared users. Their requests are in no session that counts."""
+    is_shared: NDArray[np.bool_]
+    """By session: whether it does not count, because its user is shared."""
 
     @property
     def user_index(self) -> NDArray[np.int64]:
@@ -72,7 +84,12 @@ def visits_of(rows: Rows, template_of: NDArray[np.int64], rule: SessionRule) -> 
     is_cut: NDArray[np.bool_] = (start[sessions.first] - rule.first_us <= rule.timeout_us) | (
         rule.last_us - sessions.last_end <= rule.timeout_us
     )
-    return Visits(rows, name, user, start, end, latest, sessions, is_cut)
+    shared = np.union1d(
+        shared_users(user, start, _SHARED_REQUESTS, _SHARED_WINDOW_US),
+        users_with_many_at_once(user, start, end, rule.most_at_once),
+    )
+    is_shared = np.isin(user[sessions.first], shared[:0] if rule.keeps_shared else shared)
+    return Visits(rows, name, user, start, end, latest, sessions, is_cut, shared, is_shared)
 
 
 @dataclass(frozen=True)
@@ -94,7 +111,7 @@ class SessionFigures:
     first_names: tuple[int, ...]
     """Numbers of sessions by the name of their first request: one for each kept name, then one for `other`."""
     shared_users: int
-    """Users with more than 1 request/s for 10 minutes."""
+    """Users with more than 1 request/s for 10 minutes, or with more than 20 requests in flight."""
     shared_requests: int
     requests_by_second: NDArray[np.int64]
     """Requests that start in each second, from the minute of the first session on; none if the log spans more than
@@ -131,27 +148,43 @@ class NamesAndSessions:
         self._users += int(visits.user_index[-1]) + 1
         self.users_of_names += visits.users_of(visits.name, size)
         self._add_sessions(visits)
-        shared = shared_users(visits.user, visits.start, _SHARED_REQUESTS, _SHARED_WINDOW_S * 1_000_000)
-        self._shared_users += len(shared)
-        self._shared_requests += int(np.count_nonzero(np.isin(visits.user, shared)))
+        self._shared_users += len(visits.shared)
+        self._shared_requests += int(np.count_nonzero(np.isin(visits.user, visits.shared)))
         if len(self._by_second):
-            self._by_second += np.bincount(visits.start // 1_000_000 - self._begin_s, minlength=len(self._by_second))
+            counted = np.repeat(~visits.is_shared, visits.sessions.length)
+            second = visits.start[counted] // 1_000_000 - self._begin_s
+            self._by_second += np.bincount(second, minlength=len(self._by_second))
 
     def _add_sessions(self, visits: Visits) -> None:
+        sessions = visits.sessions
         for timeout_s in self._by_timeout:
             cut = first_of_sessions(visits.user, visits.start, visits.latest, timeout_s * 1_000_000)
-            self._by_timeout[timeout_s] += len(cut.first)
-        sessions = visits.sessions
-        starts = visits.start[sessions.first]
-        self._cut += int(np.count_nonzero(visits.is_cut))
-        self._first_counts += np.bincount(visits.name[sessions.first], minlength=len(self.counts))
+            is_shared = np.isin(visits.user[cut.first], np.unique(visits.user[sessions.first[visits.is_shared]]))
+            self._by_timeout[timeout_s] += int(np.count_nonzero(~is_shared))
+        counted = ~visits.is_shared
+        first = sessions.first[counted]
+        starts = visits.start[first]
+        self._cut += int(np.count_nonzero(visits.is_cut & counted))
+        self._first_counts += np.bincount(visits.name[first], minlength=len(self.counts))
         self._starts.append(starts)
-        self._lengths.append(sessions.length)
-        self._durations.append(sessions.last_end - starts)
+        self._lengths.append(sessions.length[counted])
+        self._durations.append(sessions.last_end[counted] - starts)
 
     def figures(self, names: Names) -> SessionFigures:
-        """Return the figures of all partitions."""
+        """Return the figures of all partitions.
+
+        Raises:
+            UsageError: all requests are of shared users.
+        """
         starts, lengths, durations = map(np.concatenate, (self._starts, self._lengths, self._durations))
+        if not len(starts):
+            raise UsageError(
+                f"the logs show no sessions: {quantity(self._shared_users, 'user')} sent all of the "
+                f"{quantity(self._shared_requests, 'request')}, more than 1 request/s for 10 minutes or more than 20 "
+                "at once, as a proxy or a program does",
+                hint="use logs with the addresses of the clients, name users with --by-user, or keep such users with "
+                "--keep shared",
+            )
         order = np.lexsort((durations, lengths, starts))
         first = np.bincount(names.index, weights=self._first_counts, minlength=len(names.kept) + 1)
         return SessionFigures(

@@ -18,7 +18,9 @@ MOST_MINUTES: Final = 109_440
 _WINDOW: Final = 10
 """Minutes within which counts are smoothed."""
 _LEAST_BINS: Final = 2
-_POISSON: Final = 1.1
+_RANDOM: Final = 0.1
+"""Starts are random if the dispersion differs from 1 by at most this."""
+_LEAST_CV: Final = 0.05
 _SLOW_PER_S: Final = 0.5
 
 
@@ -66,7 +68,8 @@ class SessionArrivals:
     @property
     def cv(self) -> float | None:
         """Coefficient of variation for `gamma(cv=)`; None if the starts are random, so that `poisson()` fits."""
-        return None if self.dispersion <= _POISSON else sqrt(self.dispersion)
+        is_random = abs(self.dispersion - 1) <= _RANDOM
+        return None if is_random else max(_LEAST_CV, sqrt(self.dispersion))
 
 
 def session_arrivals(starts_us: NDArray[np.int64], within_us: tuple[int, int] | None = None) -> SessionArrivals:

@@ -41,6 +41,8 @@ _LEAST_SESSIONS: Final = 100
 """With fewer sessions there is one kind."""
 _MISSES: Final = 2
 """More kinds are tried until this number of them in a row is no better."""
+_LEAST_ACTIONS: Final = 2
+"""A group of states whose sessions have fewer actions on average is no kind: sessions of one page would make many."""
 _LINK: Final = 0.02
 _LEAST_LINKS: Final = 5
 _FEWEST_PAUSES: Final = 20
@@ -140,7 +142,7 @@ def groups_of_states(sessions: SessionSteps) -> NDArray[np.int64]:
     other names, belong to none: -1.
 
     Two states are in one group if at least 2 % of the actions of the rarer one follow, or are followed by, the other. A
-    group with few sessions joins the first one.
+    group with few sessions, or with few actions in them, joins the first one.
     """
     states = sessions.states
     counts = np.bincount(sessions.step, minlength=sessions.different).reshape(states + 1, states + 1)
@@ -162,8 +164,11 @@ def groups_of_states(sessions: SessionSteps) -> NDArray[np.int64]:
     if not groups:
         found[:-1] = 0
         return found
-    share = np.bincount(group_of_sessions(sessions, found), minlength=groups) / sessions.count
-    kept = [group for group in np.argsort(-share, kind="stable")[:MOST_CLASSES] if share[group] >= LEAST_SHARE]
+    group = group_of_sessions(sessions, found)
+    count = np.bincount(group, minlength=groups)
+    actions = np.bincount(group, sessions.actions, groups)
+    is_kept = (count >= LEAST_SHARE * sessions.count) & (actions >= _LEAST_ACTIONS * count)
+    kept = [group for group in np.argsort(-count, kind="stable")[:MOST_CLASSES] if is_kept[group]]
     number = np.zeros(groups, np.int64)
     for new, old in enumerate(kept):
         number[old] = new

@@ -70,7 +70,8 @@ class SessionSampler:
     def add(self, visits: Visits) -> None:
         """Add the sessions of a partition."""
         hashes = hashes_of(visits)
-        wanted = np.arange(len(hashes)) if self._highest is None else np.flatnonzero(hashes <= self._highest)
+        counts = ~visits.is_shared
+        wanted = np.flatnonzero(counts if self._highest is None else counts & (hashes <= self._highest))
         if not len(wanted):
             return
         table = _table_of(visits).chosen(wanted)

@@ -64,6 +64,17 @@ class SessionTable:
         """Return the table with other actions. is_main: whether each request is the main one of an action."""
         return replace(self, is_main=is_main)
 
+    def with_paths(self, is_kept: NDArray[np.bool_]) -> SessionTable:
+        """Return the table with new numbers of paths, in the order in which they occur. The old numbers depend on the
+        order of the log's lines.
+
+        is_kept: by old number; the other paths are no longer known.
+        """
+        old, first, inverse = np.unique(self.path, return_index=True, return_inverse=True)
+        number = np.empty(len(old), np.int64)
+        number[np.argsort(first)] = np.arange(len(old))
+        return replace(self, path=np.where(is_kept[old], number, NO_PATH)[inverse])
+
     def chosen(self, sessions: NDArray[np.int64]) -> SessionTable:
         """Return the table of these sessions, in this order. A session can be chosen more than once."""
         lengths = np.diff(self.bounds)[sessions]

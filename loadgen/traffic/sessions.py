@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["SessionCut", "first_of_sessions", "latest_ends", "shared_users"]
+__all__ = ["SessionCut", "first_of_sessions", "latest_ends", "shared_users", "users_with_many_at_once"]
 
 Times = NDArray[np.int64]
 
@@ -58,3 +58,22 @@ def shared_users(user: NDArray[np.uint64], start: Times, requests: int, window_u
         return user[:0]
     is_fast = (user[requests:] == user[:-requests]) & (start[requests:] - start[:-requests] <= window_us)
     return np.unique(user[requests:][is_fast])
+
+
+def users_with_many_at_once(user: NDArray[np.uint64], start: Times, end: Times, most: int) -> NDArray[np.uint64]:
+    """Return the users that had more than `most` requests in flight at once. Rows are sorted by user and start."""
+    if len(user) <= most:
+        return user[:0]
+    # Requests in flight at once start within the longest duration of a request. Few users pass this cheap test.
+    longest = int(np.max(end - start))
+    is_close = (user[most:] == user[:-most]) & (start[most:] - start[:-most] < longest)
+    is_candidate = np.isin(user, user[most:][is_close])
+    user, start, end = user[is_candidate], start[is_candidate], end[is_candidate]
+    count = len(user)
+    time = np.concatenate((start, end))
+    step = np.repeat(np.array([1, -1]), count)
+    order = np.lexsort((step, time, np.concatenate((user, user))))  # at the same time, an end comes before a start
+    # The steps of each user add up to 0, so the sum needs no new start for the next user. A request without a duration
+    # ends before it starts, and is never in flight.
+    in_flight = np.cumsum(step[order])
+    return np.unique(np.concatenate((user, user))[order][in_flight > most])

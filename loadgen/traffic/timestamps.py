@@ -33,7 +33,8 @@ class Timestamps:
     def __init__(self) -> None:
         self.clf_cache: dict[bytes, int] = {}
         """Converted stamps of CLF by text. Formats look here first, to save a call."""
-        self._iso_seconds: dict[bytes, int] = {}
+        self.iso_cache: dict[bytes, int] = {}
+        """Converted seconds of ISO stamps in UTC by text up to the point: `2018-07-02T22:23:00.`. As `clf_cache`."""
         self._days: dict[tuple[int, int, int], int] = {}
 
     def clf(self, text: bytes) -> int:
@@ -55,7 +56,7 @@ class Timestamps:
     def iso(self, text: bytes) -> int:
         """Convert a stamp of ISO 8601 or RFC 3339, `2018-07-02T22:23:00.186641Z`. A stamp without a zone is UTC."""
         if len(text) == 27:  # 2018-07-02T22:23:00.186641Z
-            second = self._iso_seconds.get(text[:20])
+            second = self.iso_cache.get(text[:20])
             digits = text[20:26]
             if second is not None and digits.isdigit() and text[26] == 90:
                 return second + int(digits)
@@ -65,9 +66,9 @@ class Timestamps:
         year, month, day, hour, minute, second_text, part, _, sign, zone_h, zone_m = found.groups()
         us = self._us(int(year), int(month), int(day), int(hour), int(minute), int(second_text))
         if sign is None:
-            if len(self._iso_seconds) >= _MOST_CACHED:
-                self._iso_seconds.clear()
-            self._iso_seconds[text[:19] + b"."] = us
+            if len(self.iso_cache) >= _MOST_CACHED:
+                self.iso_cache.clear()
+            self.iso_cache[text[:19] + b"."] = us
             return us + _part_us(part)
         return us + _part_us(part) - _zone_us(sign, zone_h, zone_m or b"00")
 

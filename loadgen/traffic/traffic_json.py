@@ -9,10 +9,11 @@ from typing import Final
 import numpy as np
 
 from loadgen.traffic.draft import Draft, DraftGraph
+from loadgen.traffic.log_options import LogOptions
 from loadgen.traffic.model_counts import ClassCounts, ModelCounts
 from loadgen.traffic.naming import OTHER
 from loadgen.traffic.options_json import options_json
-from loadgen.traffic.read_logs import LogOptions, Traffic
+from loadgen.traffic.read_logs import Traffic
 from loadgen.traffic.session_arrivals import BIN_S, SessionArrivals, session_arrivals
 from loadgen.traffic.write_scenario import content_hash, csv_text
 
@@ -31,9 +32,21 @@ def traffic_json(
         "format": FORMAT,
         "inputs": list(traffic.files),
         "accounting": traffic.accounting.as_json(),
+        "exclusions": traffic.exclusions.as_json(),
+        "statuses": [
+            {"name": name, "codes": {str(status): int(count) for status, count in enumerate(row) if count}}
+            for name, row in zip(counts.states, counts.requests.statuses, strict=False)
+        ],
+        "server_time": [
+            {"name": name, "s": int(took_us) / 1e6}
+            for name, took_us in zip(counts.states, counts.requests.took_us, strict=False)
+        ]
+        if counts.requests.took_us.any()
+        else [],
         "names": [{"raw": name.name, "name": name.name, "count": name.count} for name in traffic.names.kept],
         "states": list(counts.states),
         "nodes": {node.name: node.of for node in draft.nodes},
+        "again": dict(draft.again),
         "choices": {one.variable: one.of for one in draft.choices},
         "files": {file.path: content_hash(csv_text(file)) for file in draft.data_files},
         "options": options_json(options),
@@ -43,6 +56,11 @@ def traffic_json(
             "timeout_s": traffic.sessions.timeout_s,
             "cut": traffic.sessions.cut,
             "are_whole": counts.are_sessions_whole,
+            "shared": {
+                "users": traffic.sessions.shared_users,
+                "requests": traffic.sessions.shared_requests,
+                "are_in_sessions": not traffic.exclusions.excludes("shared"),
+            },
         },
         "classes": [
             _class(graph, one, sum(len(other.starts) for other in counts.classes))

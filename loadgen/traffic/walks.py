@@ -26,6 +26,8 @@ class Walks:
     moves: NDArray[np.int64]
     """moves[a, b]: how often b followed a."""
     leaves: NDArray[np.int64]
+    triples: NDArray[np.int64]
+    """triples[i, j, l]: how often i was followed by j, and then by l. The last number of each axis is the outside."""
     gaps: NDArray[np.int64]
     """gaps[a, b]: pauses before b, in the bins of `gap_bins`. A pause begins when all earlier requests have ended."""
 
@@ -52,12 +54,18 @@ class WalkCounter:
     def __init__(self, states: int) -> None:
         self._states = states
         self._steps = np.zeros((states + 1) ** 2, np.int64)
+        self._triples = np.zeros((states + 1) ** 3, np.int64)
         self._gaps = np.zeros(states * states * BINS, np.int64)
 
     def add(self, steps: SessionSteps) -> None:
         """Add sessions."""
         outside = self._states
         self._steps += np.bincount(steps.step, minlength=len(self._steps))
+        is_last = np.zeros(len(steps.step), bool)
+        is_last[steps.bounds[1:] - 1] = True
+        at = np.flatnonzero(~is_last)
+        triple = steps.step[at] * (outside + 1) + steps.step[at + 1] % (outside + 1)
+        self._triples += np.bincount(triple, minlength=len(self._triples))
         is_between = steps.pause_us >= 0
         before, to = np.divmod(steps.step[is_between], outside + 1)
         place = (before * outside + to) * BINS + bin_of(steps.pause_us[is_between])
@@ -71,6 +79,7 @@ class WalkCounter:
             starts=steps[states, :states],
             moves=steps[:states, :states],
             leaves=steps[:states, states],
+            triples=self._triples.reshape(states + 1, states + 1, states + 1),
             gaps=self._gaps.reshape(states, states, BINS),
         )
         assert found.flow_is_exact

@@ -86,12 +86,13 @@ def scenario_text(draft: Draft) -> str:
 
 def block_words(draft: Draft) -> set[str]:
     """Return the names from `loadgen` that the block between the marks uses."""
-    return {"Load", "graph", "leave", *draft.words}
+    return {"Load", "graph", "leave", *draft.words, *(("node",) if draft.again else ())}
 
 
 def block_lines(draft: Draft) -> list[str]:
     """Return the block with its marks. The first mark has a hash of the lines between, which shows edits by hand."""
-    lines = [line for graph in draft.graphs for line in _graph(graph, draft.nodes)]
+    lines = [line for name, other in draft.again for line in _again(name, other)]
+    lines += [line for graph in draft.graphs for line in _graph(graph)]
     lines += _loads(draft)
     return [f"{BEGIN}{block_hash(lines)}", *lines, END]
 
@@ -251,17 +252,24 @@ def _path(parts: tuple[str | Pick, ...]) -> str:
     return f'f"{"".join(written)}"'
 
 
-def _graph(one: DraftGraph, nodes: Sequence[DraftNode]) -> Iterator[str]:
+def _again(name: str, other: str) -> Iterator[str]:
+    line = f'{name} = node(name="{name}")({other}.fn)'
+    if len(line) < _WIDTH:
+        yield line
+    else:
+        yield from (f"{name} = node(", f'    name="{name}",', f")({other}.fn)")
+
+
+def _graph(one: DraftGraph) -> Iterator[str]:
     if one.note:
         yield f"# {_plain(one.note)}"
     yield f"{one.name} = graph("
     yield "    {"
-    for node in nodes:
-        if node.name in one.edges:
-            yield f"        {node.name}: {{"
-            for edge in one.edges[node.name]:
-                yield from _edge(edge)
-            yield "        },"
+    for name, row in one.edges.items():
+        yield f"        {name}: {{"
+        for edge in row:
+            yield from _edge(edge)
+        yield "        },"
     yield "    },"
     yield "    start={"
     yield from (f"        {name}: {count:_}," for name, count in one.starts.items())

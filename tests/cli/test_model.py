@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
+from loadgen.traffic.exclusions import KINDS
 from loadgen_controller import cli
+from tests.support.made_logs import SHOP, lines_of, written_log
 
 LOGS = Path(__file__).parents[1] / "data/logs"
 
@@ -17,7 +19,8 @@ def model(*args: str | Path, columns: int = 110) -> Result:
 
 
 def test_the_elastic_log_is_shown_with_all_its_lines() -> None:
-    done = model(LOGS / "apache_logs_elastic.log.gz")
+    kept = [part for kind in ("bots", "statics", "preflights") for part in ("--keep", kind)]
+    done = model(LOGS / "apache_logs_elastic.log.gz", *kept)
 
     assert done.exit_code == 0, done.output
     for part in (
@@ -31,6 +34,44 @@ def test_the_elastic_log_is_shown_with_all_its_lines() -> None:
         assert part in done.stdout
     assert "Requests start only in 1 of the 60 minutes of an hour" in done.stderr
     assert len(done.stdout.splitlines()) <= 45
+
+
+@pytest.mark.parametrize("columns", [80, 110, 200])
+def test_each_row_is_one_line_with_all_its_figures_however_narrow_the_terminal(columns: int) -> None:
+    everything = [text for kind in KINDS for text in ("--keep", kind)]
+    done = model(LOGS / "apache_logs_elastic.log.gz", *everything, "--top", "14", columns=columns)
+
+    lines = done.stdout.splitlines()
+    assert all(len(line) <= columns for line in lines), done.stdout
+    assert len(lines) <= 40
+    assert not [line for line in lines if line.rstrip() in ("GET", "POST")]
+    (long,) = (line for line in lines if line.startswith("GET /presentation"))
+    assert long.split()[-5:] == ["128", "1.28", "%", "118", "116"]
+    assert ("samusmmx-d5g5zap.png" in long, "…" in long) == (columns > 80, columns < 200)
+    assert "requests per session  mean; median 1, p95 8" in done.stdout
+
+
+def test_tables_of_a_model_are_as_wide_as_the_terminal(tmp_path: Path) -> None:
+    log = written_log(lines_of(SHOP, 200, 1), tmp_path / "access.log", "alb")
+    done = model(log, "-o", tmp_path / "shop/shop.py", columns=80)
+
+    lines = done.stdout.splitlines()
+    assert "kind of sessions" in done.stdout
+    assert [line for line in lines if len(line) > 80] == [line for line in lines if line.startswith("wrote ")]
+
+
+def test_a_check_writes_its_verdict_as_a_page(tmp_path: Path) -> None:
+    log = written_log(lines_of(SHOP, 200, 1), tmp_path / "access.log", "alb")
+    assert model(log, "-o", tmp_path / "shop/shop.py").exit_code == 0
+
+    done = model("check", tmp_path / "shop/shop.py", "--log", log, "--html", tmp_path / "check.html")
+
+    page = (tmp_path / "check.html").read_text()
+    verdict = done.stdout.strip().splitlines()[-1]
+    assert verdict.startswith("fidelity: ")
+    assert f">{verdict.split(': ')[1].partition(';')[0]}</span><h1>Check of shop.py</h1>" in page
+    assert "loadgen model check shop.py --log access.log" in page
+    assert str(tmp_path) not in page
 
 
 def test_names_with_few_users_are_shown_only_if_asked() -> None:

@@ -90,7 +90,9 @@ OTHERS = {
     "ci annotate": "tests/deploy/test_ci_action.py", "ci comment": "a status", "completion": "a fixed script",
     "new": "the person's own words", "target": "its own address", "target llm": "its own address",
     "llm": "as run; a scenario of its own options", "model logs": "a log of its own below",
-    "model update": "names of traffic.json, through echo", "replay-log": "as model logs",
+    "model update": "names of traffic.json, through echo",
+    "model check": "names of traffic.json, through echo", "replay-log": "as model logs",
+    "coverage": "files of its own below",
     "controller": "logs, tests/test_outside_text.py", "controller resume": "as controller",
     "fleet plan": "needs AWS", "fleet up": "needs AWS", "fleet ls": "needs AWS", "fleet down": "needs AWS",
     "fleet reap": "needs AWS", "fleet cost": "needs AWS",
@@ -100,8 +102,8 @@ OTHERS = {
 }  # fmt: skip
 
 
-def loadgen(*args: str) -> Result:
-    result = CliRunner().invoke(cli.app, list(args), env={"COLUMNS": "80"})
+def loadgen(*args: str, columns: int = 80) -> Result:
+    result = CliRunner().invoke(cli.app, list(args), env={"COLUMNS": str(columns)})
     assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
     return result
 
@@ -190,12 +192,32 @@ def test_a_log_whose_requests_have_such_texts_is_shown_without_steering_the_term
     sent = '203.0.113.{} - {} [17/May/2015:10:05:03 +0000] "GET /{}/a?{} HTTP/1.1" 200 23 "{}" "{}"\n'
     lines = [sent.format(n, *[hostile] * 5) for n in range(9)]
     (tmp_path / f"access{hostile.replace('/', '')}.log").write_text("".join(lines) + hostile, "utf-8")
-    done = loadgen("model", str(tmp_path), "--least-users", "1", "--max-rejects", "50%")
-    assert done.exit_code == 0, done.output
+    for columns in (80, 2_000):  # a narrow terminal cuts names in the middle
+        done = loadgen("model", str(tmp_path), "--least-users", "1", "--max-rejects", "50%", columns=columns)
+        assert done.exit_code == 0, done.output
+        assert_plain(done.output)
     assert "%1B%5B31m" in "".join(done.output.split()), "the name of the requests shows the text, in the form of an URL"
     assert_plain(done.output)
     replay = tmp_path / f"x{hostile.replace('/', '')}" / "replay.py"
     done = loadgen("replay-log", str(tmp_path), "-o", str(replay), "--least-users", "1", "--max-rejects", "50%")
+    assert done.exit_code == 0, done.output
+    assert_plain(done.output)
+
+
+@pytest.mark.parametrize("output", ["text", "json", "markdown"])
+def test_coverage_of_files_with_such_texts_steers_no_terminal(tmp_path: Path, output: str) -> None:
+    hostile = "".join(c for c in planted("x") if c not in " \r\n\x0b\x0c\x85\u2028")
+    names = [{"raw": name, "name": name, "count": 9} for name in (f"GET /{hostile}", f"POST /a/{{{hostile}}}", hostile)]
+    traffic = {"format": 1, "names": names, "statuses": [{"name": f"GET /{hostile}", "codes": {"500": 9}}]}
+    (tmp_path / "traffic.json").write_text(json.dumps(traffic))
+    paths = {f"/{hostile}": {"get": {}, "put": {}}, f"/{hostile}b": {"$ref": "http://a"}}
+    (tmp_path / "api.json").write_text(json.dumps({"openapi": "3.1.0", "paths": paths}))
+    code = "async def a(user):\n    await user.http.get({!r})\n    await user.http.get({!r} + user, name={!r})\n"
+    (tmp_path / "shop.py").write_text(code.format(f"/{hostile}", hostile, hostile))
+    options = ("--traffic", f"{tmp_path}/traffic.json", "--openapi", f"{tmp_path}/api.json", "--format", output)
+
+    done = loadgen("coverage", str(tmp_path / "shop.py"), *options)
+
     assert done.exit_code == 0, done.output
     assert_plain(done.output)
 

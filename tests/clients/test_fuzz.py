@@ -127,14 +127,8 @@ class Line:
     def ask(self, parts: Sequence[bytes], request: bytes, route: Route, *, then: str, is_stream: bool) -> Told:
         """What one request comes to. then: what follows its bytes, "eof" or "reset", or "" for nothing."""
         exchange = Asked(route)
-        waiter: Any = None
-        if is_stream:
-            streamed = StreamedRequest.of(request, wants_stream=True)
-            waiter = self.connection.send(streamed, exchange, request is HEAD, NEVER_NS)
-            with pytest.raises(StopIteration) if self.connection.is_closed else _nothing():
-                waiter.send(None)  # up to where it waits for the head
-        else:
-            waiter = self.connection.send(request, exchange, request is HEAD, NEVER_NS)
+        sent = StreamedRequest.of(request, wants_stream=True) if is_stream else request
+        self.connection.send(sent, exchange, request is HEAD, NEVER_NS)
         future = self.connection._waiter
         for part in parts:
             if not self.wire.is_aborted and part:
@@ -144,8 +138,6 @@ class Line:
             if then == "eof":
                 self.connection.eof_received()
             self.connection.connection_lost(None if then == "eof" else ConnectionResetError(104, "reset"))
-        if is_stream:
-            waiter.close()
         return self._told(exchange, future, is_kept, is_stream)
 
     def _told(self, exchange: Asked, future: asyncio.Future[None], is_kept: bool, is_stream: bool) -> Told:
@@ -183,12 +175,6 @@ class Told:
     raw: tuple[tuple[bytes, bytes], ...] = ()
     body: bytes = b""
     is_kept: bool = False
-
-
-class _nothing:
-    def __enter__(self) -> None: ...
-
-    def __exit__(self, *_: object) -> None: ...
 
 
 def told(

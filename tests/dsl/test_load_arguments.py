@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from loadgen import Plan, User, any_of, arrivals, journey, throughput, total
 from loadgen.dsl.loading.loader import load
 from loadgen.dsl.plans.spec import Overrides
 from loadgen.errors import ScenarioError
@@ -131,3 +132,22 @@ def test_an_unknown_load_is_an_error_of_the_option(tmp_path: Path) -> None:
         'the plan has no load "spyke"',
         'did you mean "spike"?',
     )
+
+
+def test_a_throughput_at_one_level_gets_the_time_of_that_level() -> None:
+    @journey
+    async def browse(user: User) -> None:
+        await user.http.get("/")
+
+    levels = arrivals().ramp(to="5/s", over="3s").levels(["5/s", "9/s"], each="20s", settle="4s")
+    slos = [
+        throughput("requests", tags={"level": "9/s"}) > "8/s",
+        throughput("requests", tags={"level": any_of("5/s", "9/s")}) > "8/s",
+        throughput("requests") > "1/s",
+        total("requests", tags={"level": "9/s"}) > 8,
+    ]
+    plan = Plan(target="http://127.0.0.1:1", mix=browse, load=levels, slos=slos)
+
+    spans = [(one.begin_ns, one.end_ns) for one in plan.spec().slos]
+
+    assert spans == [(27 * NS_PER_S, 43 * NS_PER_S), (0, None), (0, None), (0, None)]

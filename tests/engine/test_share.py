@@ -282,10 +282,10 @@ def test_a_cap_on_users_holds_over_the_workers_and_none_without_a_user_has_an_ar
         for worker in range(workers):
             share = Share.of(whole.index, agents, mix, worker, workers, max_users)
             most = share.most_users(max_users)
-            n = share.block(0, share.count_below(1000))[0].tolist()
+            n = share.block(0, share.count_below(300))[0].tolist()
             assert most or not n
             done, users = done + n, users + most
-        assert sorted(done) == whole.block(0, whole.count_below(1000))[0].tolist()
+        assert sorted(done) == whole.block(0, whole.count_below(300))[0].tolist()
         assert users == max(1, len(whole.owns_users(max_users)))
 
 

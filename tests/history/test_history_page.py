@@ -14,8 +14,9 @@ from playwright.sync_api import Browser
 from loadgen.history.gate.aa_test_health import health_of
 from loadgen.history.store.stored_run import Event, Reference
 from loadgen.history.trend.page import html
-from loadgen.history.trend.plot import SMALL, plot, round_places
+from loadgen.history.trend.plot import SMALL, plot
 from loadgen.history.trend.trends import TrendSettings, trends
+from loadgen.report.charts.round_places import round_places
 from tests.support.accepted import KEY, accepted, history
 from tests.support.browser import Shown, chromium, needs_chromium
 

@@ -27,17 +27,17 @@ plan = Plan(
     llm=Llm(model="loadgen-llm", calibrate=False, keep_streams=0.1),
     mix=ask,
     seed=11,
-    load=arrivals("40/s").hold("{length}"),
+    load=arrivals("{rate}").hold("{length}"),
     regions=[{regions}],
 )
 """
 SERVER = ("--ttft", "40ms", "--itl", "4ms")
 
 
-def scenario(folder: Path, regions: int, length: str) -> str:
+def scenario(folder: Path, regions: int, length: str, rate: str = "40/s") -> str:
     names = ", ".join(f'"{name}"' for name in ("eu", "us", "ap")[:regions])
     path = folder / "ask.py"
-    path.write_text(SCENARIO.replace("{length}", length).replace("{regions}", names))
+    path.write_text(SCENARIO.replace("{length}", length).replace("{rate}", rate).replace("{regions}", names))
     return str(path)
 
 
@@ -53,7 +53,7 @@ def test_the_same_streams_are_kept_on_one_two_and_three_agents(tmp_path: Path) -
         for agents in (1, 2, 3):
             where = tmp_path / str(agents)
             where.mkdir()
-            file = scenario(where, agents, "5s")
+            file = scenario(where, agents, "2s", rate="100/s")
             run = loadgen("run", file, "--target", url, "--quiet", runs_dir=where / "runs")
             assert (where / "runs").exists(), run.err + run.out
             assert ends_with(run.exit_code, run.summary, 0), run.err
@@ -68,7 +68,9 @@ def test_the_same_streams_are_kept_on_one_two_and_three_agents(tmp_path: Path) -
 
 def test_a_run_keeps_times_of_its_streams_and_computes_other_definitions_from_them(tmp_path: Path) -> None:
     with running_llm(*SERVER) as url:
-        run = loadgen("run", scenario(tmp_path, 1, "3s"), "--target", url, "--quiet", runs_dir=tmp_path / "runs")
+        run = loadgen(
+            "run", scenario(tmp_path, 1, "1s", rate="120/s"), "--target", url, "--quiet", runs_dir=tmp_path / "runs"
+        )
     found = kept_in(run.folder)
 
     for one in (one.stream for one in found.streams):

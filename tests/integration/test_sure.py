@@ -14,7 +14,7 @@ from loadgen import Plan, User, arrivals, journey, p
 async def once(user: User) -> None:
     await user.http.get("/")
 
-plan = Plan(target="http://127.0.0.1:1", mix=once, load=arrivals("10/s").hold("2s"), slos=[p(95) < "10s"])
+plan = Plan(target="http://127.0.0.1:1", mix=once, load=arrivals("20/s").hold("1s"), slos=[p(95) < "10s"])
 """
 
 

@@ -338,15 +338,16 @@ def test_cells_give_the_same_slopes_as_deltas() -> None:
 # -- what is shown ---------------------------------------------------------------------------------
 
 
-def test_the_report_shows_three_tables_and_the_knee() -> None:
+def test_the_report_shows_four_tables_and_the_knee() -> None:
     merge, facts = run_of({"1": 5, "2": 10, "4": 20, "8": 30, "16": 30})
     summary = read(build(replace(FACTS, levels=facts), merge))
-    first, second, third = level_tables(summary)
+    first, second, goodput, third = level_tables(summary)
     assert first.columns == ("users", "started", "ok", "failed", "ok/s", "p50", "p95", "p99")
     assert first.rows[0][:5] == ("1", "120 of 140", "100", "20", "10")
-    assert second.rows[-1] == ("16", "5.00", "5.00", "5.00", "4.00", "4.00", "420", "250", "93.5 %")
+    assert second.rows[-1] == ("16", "5.00", "5.00", "5.00", "4.00", "4.00", "420", "250")
+    assert goodput.rows[-1] == ("16", "580", "620", "93.5 %", "91.3 % to 95.4 %")
     report = final_report(summary)
-    tables = (first, second, third)
+    tables = (first, second, goodput, third)
     assert [table.title for table in report.tables if "evel" in table.title] == [one.title for one in tables]
     assert knee_line(summary) in report.lines
     assert knee_line(summary).startswith("Knee: throughput grows up to about")

@@ -7,6 +7,7 @@ from dataclasses import replace
 from math import sqrt
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 from scipy import stats
@@ -283,6 +284,25 @@ def test_interval_of_a_level_is_that_of_a_run_with_this_level_alone(slo: Callabl
     of_run = the_result(slo({TENANT: "4"}), lambda k: second(k, TENANT, "4"), seconds=40)
     for name in ("observed", "count", "good", "verdict", "sure", "low", "high", "bad_share_low", "bad_share_high"):
         assert getattr(of_level, name) == getattr(of_run, name), name
+
+
+def test_throughput_of_a_level_counts_per_second_of_that_level() -> None:
+    def second(k: int) -> Any:
+        level = str(k // 40)
+        n = 20 + k % 5 if level == "1" else 500
+        return {replace(GET, tags=(("level", level),)): [NS_PER_MS] * n}, ()
+
+    slo = throughput("requests", tags={"level": "1"}) > "21/s"
+    assert slo.objective is not None
+    in_its_time = msgspec.structs.replace(
+        slo.objective, begin_ns=40 * NS_PER_S, end_ns=80 * NS_PER_S
+    )  # as the plan sets it
+    result = the_result(replace(slo, objective=in_its_time), second, seconds=120)
+
+    assert (result.observed, result.verdict) == (22.0, "passed")
+    assert result.low is not None
+    assert result.high is not None
+    assert 21 < result.low < 22 < result.high < 23
 
 
 def test_throughput_of_a_load_with_a_ramp_is_judged_by_its_steady_part() -> None:

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import json
 import random
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-__all__ = ["LEAVE", "SHOP", "Chain", "Line", "lines_of", "written_log"]
+__all__ = ["LEAVE", "SHOP", "SHOP_KINDS", "Chain", "Line", "lines_of", "lines_of_kinds", "written_log"]
 
 LEAVE = "leave"
 BEGIN_S = 1_763_632_800
@@ -42,6 +43,55 @@ SHOP = Chain(
     think={"GET /search": (0.8, 0.6), "GET /products/{}": (1.8, 0.7)},
 )
 
+SHOP_KINDS = (
+    (
+        0.6,
+        Chain(
+            rows={
+                "GET /": {"GET /search": 0.5, "GET /products/{}": 0.2, LEAVE: 0.3},
+                "GET /search": {"GET /search": 0.25, "GET /products/{}": 0.55, LEAVE: 0.2},
+                "GET /products/{}": {
+                    "GET /search": 0.25,
+                    "GET /products/{}": 0.25,
+                    "GET /reviews": 0.1,
+                    LEAVE: 0.4,
+                },
+                "GET /reviews": {"GET /products/{}": 0.7, LEAVE: 0.3},
+            },
+            starts={"GET /": 0.85, "GET /products/{}": 0.15},
+            think={"GET /search": (0.8, 0.6), "GET /products/{}": (1.8, 0.7)},
+        ),
+    ),
+    (
+        0.3,
+        Chain(
+            rows={
+                "GET /": {"GET /products/{}": 0.6, "GET /search": 0.3, LEAVE: 0.1},
+                "GET /search": {"GET /products/{}": 0.9, LEAVE: 0.1},
+                "GET /products/{}": {"POST /cart": 0.6, "GET /products/{}": 0.2, LEAVE: 0.2},
+                "POST /cart": {"GET /products/{}": 0.25, "GET /cart/delivery": 0.7, LEAVE: 0.05},
+                "GET /cart/delivery": {"POST /checkout": 0.9, LEAVE: 0.1},
+                "POST /checkout": {"GET /orders/status": 0.5, LEAVE: 0.5},
+                "GET /orders/status": {"GET /orders/status": 0.3, LEAVE: 0.7},
+            },
+            starts={"GET /": 0.9, "GET /search": 0.1},
+            think={"POST /cart": (2.5, 0.5)},
+        ),
+    ),
+    (
+        0.1,
+        Chain(
+            rows={
+                "GET /api/stock": {"GET /api/stock": 0.8, "GET /api/prices": 0.15, LEAVE: 0.05},
+                "GET /api/prices": {"GET /api/stock": 0.6, LEAVE: 0.4},
+            },
+            starts={"GET /api/stock": 1.0},
+            think={"GET /api/stock": (3.4, 0.1), "GET /api/prices": (3.4, 0.1)},
+        ),
+    ),
+)
+"""Kinds of sessions with their shares: people who look, people who buy, and a program."""
+
 
 @dataclass(frozen=True, order=True)
 class Line:
@@ -71,6 +121,15 @@ def lines_of(chain: Chain, sessions: int, seed: int, over_s: float = 36_000.0, p
             row = chain.rows[state]
             state = rng.choices(list(row), list(row.values()))[0]
     return sorted(found)
+
+
+def lines_of_kinds(kinds: Sequence[tuple[float, Chain]], sessions: int, seed: int) -> list[Line]:
+    """Return the requests of sessions of several kinds, which no user shares. kinds: with the share of each."""
+    return sorted(
+        replace(line, user=line.user + number * sessions)
+        for number, (share, chain) in enumerate(kinds)
+        for line in lines_of(chain, round(sessions * share), seed + number)
+    )
 
 
 def written_log(lines: list[Line], path: Path, kind: str) -> Path:

@@ -217,15 +217,14 @@ async def client_of(
     tags: tuple[str, ...] = (),
     tracer: Tracer | None = None,
     forward: Forward | None = None,
+    kind: type[HttpClient] = HttpClient,
 ) -> AsyncIterator[HttpClient]:
     """A client of one user; its rows are at `rows_of(client)`."""
     meter = (_KeepingPhased if has_phases else _Keeping)(rows if rows is not None else Rows())
     meter.begin("journey", warmup=False, pool_limited=False)
     if pool is None:
         pool = ConnectionPool(network or TcpNetwork(), tls, limit_bytes=limit_bytes, has_phases=has_phases)
-    client = HttpClient(
-        meter, pool, url, timeouts or Timeouts(), tags=tags, tracer=tracer, forward=forward, retries=retries
-    )
+    client = kind(meter, pool, url, timeouts or Timeouts(), tags=tags, tracer=tracer, forward=forward, retries=retries)
     try:
         yield client
     finally:

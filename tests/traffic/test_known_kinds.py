@@ -10,8 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from loadgen.traffic.model_counts import ModelCounts, ModelRules
-from loadgen.traffic.read_logs import LogOptions, read_logs
+from loadgen.traffic.log_options import LogOptions, ModelRules
+from loadgen.traffic.model_counts import ModelCounts
+from loadgen.traffic.read_logs import read_logs
 from loadgen.traffic.walks import Walks
 from tests.support.made_logs import LEAVE, Chain, lines_of, written_log
 

@@ -41,6 +41,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     code, output = model(log, "-o", folder / "shop/shop.py")
     assert code == 0, output
     assert "fidelity: faithful" in output
+    _, output = model("check", folder / "shop/shop.py")
     table = output[output.index("property  ") : output.index("fidelity: ")]
     assert max(map(len, table.splitlines())) <= 80
     return folder / "shop"

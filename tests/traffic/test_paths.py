@@ -109,6 +109,13 @@ def test_a_pinned_template_matches_the_whole_urls_of_load_balancers() -> None:
     }
 
 
+def test_texts_that_differ_only_in_a_number_are_one_name_even_if_they_are_busy() -> None:
+    paths = [b"/products/sku-%04d" % n for n in range(5) for _ in range(50)] + [b"/products/sale"] * 50
+    assert names_of(paths, PathTree()) == {"/products/{slug}": 250, "/products/sale": 50}
+    few = [b"/products/sku-%04d" % n for n in range(4)] + [b"/v%d/a" % n for n in range(5)]
+    assert len(names_of(few, PathTree())) == 9, "four are too few, and versions have one digit"
+
+
 def test_a_million_slugs_are_one_name_and_a_small_tree() -> None:
     tree = PathTree()
     for n in range(30_000):

@@ -26,10 +26,14 @@ from loadgen.dsl.loading.loader import Scenario, load
 from loadgen.dsl.plans.plan_loads import lane_of
 from loadgen.engine.load.schedule import due_times
 from loadgen.engine.load.share import Share
-from loadgen.traffic.read_logs import LogOptions
+from loadgen.errors import ExitCode
+from loadgen.traffic.log_options import LogOptions
+from loadgen.traffic.path_table import PathTable
+from loadgen.traffic.path_tree import PathTree
 from loadgen.traffic.replays import write_replay as writing
 from loadgen.traffic.replays.played_sessions import played
 from loadgen.traffic.replays.session_lines import MOST_CALLS, Recorded, seconds_text
+from loadgen.traffic.replays.session_spool import SessionSpool
 from loadgen.traffic.replays.write_replay import ReplayOptions, write_replay
 from loadgen_controller import cli
 from tests.support.made_logs import SHOP, Line, lines_of, written_log
@@ -438,6 +442,37 @@ def test_planted_secrets_are_in_none_of_the_files(tmp_path: Path, options: tuple
     ]
 
 
+@pytest.mark.parametrize(
+    ("users", "sent"),
+    [
+        (2, {"/hidden/1": 4, "/hidden/2": 2, "/hidden/3": 2}),
+        (9, {"/search": 9, "/search?q=lamp": 9, "/products/0/slug-0": 9, "/slug-1": 9}),
+    ],
+)
+def test_long_paths_and_queries_are_never_sent(tmp_path: Path, users: int, sent: dict[str, int]) -> None:
+    long = "a" * 300
+    paths = ("/search?q=" + long, f"/products/7/{long}", f"/{long}", "/search?q=lamp")
+    lines = [
+        Line(BEGIN_S + n + 60 * user, user, "GET", path, 0.02) for user in range(users) for n, path in enumerate(paths)
+    ]
+    log = written_log(sorted(lines), tmp_path / "a.log", "alb")
+
+    assert urls_of(made(tmp_path / "x", log, "--queries")) == sent
+
+
+def test_queries_that_do_not_fit_into_the_table_are_lost_and_paths_are_kept() -> None:
+    table = PathTable(PathTree(), most=6, keeps_queries=True)
+
+    numbers = [table.number(b"/search?q=%d" % n) for n in range(5)] + [table.number(b"/p/%d" % n) for n in range(2)]
+
+    assert numbers == [0, 1, 2, 3, 3, 4, 5]
+    assert set(table.numbers) == {b"/search?q=0", b"/search?q=1", b"/search?q=2", b"/search", b"/p/0", b"/p/1"}
+    assert not table.is_complete
+    places = table.places()
+    assert len({int(place) for place in places[:4]}) == 1
+    assert table.number(b"/p/2#x") == table.number(b"/p/3") == 6
+
+
 # -- errors -----------------------------------------------------------------------------------------
 
 
@@ -505,3 +540,55 @@ def test_a_log_of_writes_only_is_an_error_with_the_option_that_sends_them(tmp_pa
     assert code == 2
     assert "no request is left" in output
     assert "--writes" in output
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "the logs have no request"),
+        (b"hello\n", "unknown log format"),
+        (b"\x1f\x8b\x08\0", "the archive ends too early"),
+        (b"\x7fELF\0\x01\0\n" * 50, "unknown log format"),
+        (None, "file not found"),
+    ],
+)
+def test_a_bad_log_is_an_error_and_nothing_is_written(tmp_path: Path, content: bytes | None, message: str) -> None:
+    if content is not None:
+        (tmp_path / "a.log").write_bytes(content)
+
+    code, output = replay_log(tmp_path / "a.log", "-o", tmp_path / "x/replay.py")
+
+    assert code == 2, output
+    assert message in output
+    assert not (tmp_path / "x").exists()
+
+
+def test_a_full_disk_is_an_error_and_nothing_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    log = written_log(visits(20), tmp_path / "a.log", "alb")
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(SessionSpool, "add", full)
+    code, output = replay_log(log, "-o", tmp_path / "x/replay.py")
+
+    assert code == ExitCode.FLEET  # of StorageError
+    assert "No space left on device" in output
+    assert "set TMPDIR to a folder with more space" in output
+    assert not (tmp_path / "x").exists()
+
+
+async def test_a_path_that_begins_with_two_slashes_is_sent_to_the_target(tmp_path: Path) -> None:
+    lines = [Line(BEGIN_S + user, user, "GET", "//evil.example/x", 0.02) for user in range(6)]
+    scenario = load(made(tmp_path / "x", written_log(lines, tmp_path / "a.log", "combined")))
+    row = feed_of(scenario).row(0)
+
+    trial = await journey_of(scenario).trial(row, replies={"GET //evil.example/x": reply(200)})
+
+    assert [request.target for request in trial.sent] == ["//evil.example/x"]
+
+
+def test_the_first_line_of_the_docstring_describes_the_plan(tmp_path: Path) -> None:
+    log = written_log(visits(20), tmp_path / "a.log", "alb")
+
+    assert load(made(tmp_path / "x", log)).plan.doc.startswith("Replays access logs, 2025-11-20 10:0")

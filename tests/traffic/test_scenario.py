@@ -19,9 +19,9 @@ from loadgen.profiles.profile import ArrivalProfile
 from loadgen.traffic.draft_edges import thinks_of
 from loadgen.traffic.draft_of_logs import draft_of
 from loadgen.traffic.gap_bins import BINS, bin_of, fitted
-from loadgen.traffic.model_counts import ModelRules
+from loadgen.traffic.log_options import LogOptions, ModelRules
 from loadgen.traffic.node_names import node_names
-from loadgen.traffic.read_logs import LogOptions, Traffic, read_logs
+from loadgen.traffic.read_logs import Traffic, read_logs
 from loadgen.traffic.session_arrivals import session_arrivals
 from loadgen.traffic.write_scenario import scenario_text
 from loadgen_controller import cli
@@ -124,6 +124,8 @@ def test_starts_at_random_are_told_from_bursts() -> None:
         assert sum(at_random.counts) == count
     in_bursts = session_arrivals(np.sort(np.repeat(rng.uniform(0, 36_000, 40_000), 4) * 1e6).astype(np.int64))
     assert in_bursts.cv == pytest.approx(2, abs=0.05)
+    by_a_clock = session_arrivals(np.arange(36_000) * 1_000_000)
+    assert by_a_clock.cv == 0.05
 
 
 @pytest.mark.parametrize(
@@ -146,7 +148,9 @@ def test_what_is_written_loads_is_typed_and_keeps_its_form(
     assert code == 0, output
     scenario = load(path)
     assert {one.relative_to(path.parent).as_posix() for one in scenario.files} == {
-        one.relative_to(path.parent).as_posix() for one in path.parent.rglob("*.*") if one.name != "traffic.json"
+        one.relative_to(path.parent).as_posix()
+        for one in path.parent.rglob("*.*")
+        if one.name not in ("traffic.json", "rejects.jsonl", "report.html")
     }
     for length in ("88", "120"):
         command = [str(RUFF), "format", "--isolated", "--check", "--line-length", length, str(path)]
@@ -202,6 +206,9 @@ def test_any_order_of_the_lines_gives_the_same_bytes(tmp_path: Path) -> None:
         files["shop.py"] = files["shop.py"].replace(made_by, "")
         facts = json.loads(files["traffic.json"])
         del facts["inputs"]
+        page = files["report.html"]
+        assert page.count(names[0]) == 1  # in the list of logs
+        files["report.html"] = page[: page.index('<section id="reproduce">')].replace("2 files", "1 file")
         files["traffic.json"] = json.dumps(facts)
         written.append(files)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +13,10 @@ from typer.testing import CliRunner
 
 from loadgen.atomic_files import atomic_write
 from loadgen.dsl.loading.loader import load
+from loadgen.traffic.draft_of_logs import arrivals_of, draft_of
+from loadgen.traffic.model_file import read_model
+from loadgen.traffic.read_logs import read_logs
+from loadgen.traffic.scenario_update import updated_scenario
 from loadgen.traffic.write_scenario import BEGIN, END
 from loadgen_controller import cli
 from tests.support.made_logs import LEAVE, SHOP, Chain, lines_of, written_log
@@ -46,12 +51,18 @@ def log_of(folder: Path, chain: Chain = SHOP, seed: int = 1, sessions: int = 300
     return written_log(lines_of(chain, sessions, seed), folder / f"{len(chain.rows)}-{seed}.log", "alb")
 
 
-@pytest.fixture
-def shop(tmp_path: Path) -> Path:
-    path = tmp_path / "shop/shop.py"
-    code, output = model(log_of(tmp_path), "-o", path)
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("made")
+    code, output = model(log_of(folder), "-o", folder / "shop/shop.py")
     assert code == 0, output
-    return path
+    return folder / "shop"
+
+
+@pytest.fixture
+def shop(tmp_path: Path, made: Path) -> Path:
+    shutil.copytree(made, tmp_path / "shop")
+    return tmp_path / "shop/shop.py"
 
 
 def outside(text: str) -> tuple[list[str], list[str]]:
@@ -71,7 +82,10 @@ def test_an_update_from_the_same_log_changes_nothing(shop: Path) -> None:
     code, output = model("update", shop)
 
     assert code == 0, output
-    assert snapshot(shop.parent) == before
+    after = snapshot(shop.parent)
+    assert b"loadgen model update shop.py" in after.pop("report.html")
+    del before["report.html"]
+    assert after == before
 
 
 def test_twenty_updates_keep_an_edit_of_every_line(shop: Path, tmp_path: Path) -> None:
@@ -86,12 +100,17 @@ def test_twenty_updates_keep_an_edit_of_every_line(shop: Path, tmp_path: Path) -
 
     figures = set()
     for seed in range(2, 22):
-        code, output = model("update", shop, log_of(tmp_path, seed=seed, sessions=120))
-        assert code == 0, output
+        known = read_model(shop)
+        traffic = read_logs([log_of(tmp_path, seed=seed, sessions=120)], known.options)
+        draft = draft_of(traffic, arrivals_of(traffic), target="http://127.0.0.1:1", command="", known=known.known)
+        shop.write_text(updated_scenario(known.text, str(shop), draft).text)
         assert outside(shop.read_text()) == expected
         figures.add(shop.read_text())
 
     assert len(figures) == 20
+    code, output = model("update", shop, log_of(tmp_path, seed=22, sessions=120))
+    assert code == 0, output
+    assert outside(shop.read_text()) == expected
 
 
 def test_new_names_become_functions_before_the_block_and_old_ones_keep_theirs(shop: Path, tmp_path: Path) -> None:
@@ -126,6 +145,23 @@ def edit_block(shop: Path) -> str:
     text = shop.read_text().replace("counts=True,", "counts=True,  # mine", 1)
     shop.write_text(text)
     return text
+
+
+def test_the_report_is_written_anew_and_names_what_the_scenario_keeps_of_its_own(shop: Path, tmp_path: Path) -> None:
+    newer = log_of(tmp_path, seed=6, sessions=350)
+    assert model("update", shop, newer)[0] == 0
+    page = (shop.parent / "report.html").read_text()
+    assert "350" in page
+    assert "of its own" not in page
+    edit_block(shop)
+    (data,) = (shop.parent / "data").glob("product*.csv")
+    data.write_text("id,hits\n7,1\n")
+
+    assert model("update", shop, newer, "--take-mine")[0] == 0
+
+    page = (shop.parent / "report.html").read_text()
+    assert "The scenario keeps its own graphs and loads (--take-mine), not those of this page." in page
+    assert f"Data files with figures of your own, not those of this page: {data.name}." in page
 
 
 def test_a_block_that_was_edited_is_refused_with_the_difference(shop: Path) -> None:

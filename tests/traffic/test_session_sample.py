@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from loadgen.traffic.model_counts import ModelRules
-from loadgen.traffic.read_logs import LogOptions, read_logs
+from loadgen.traffic.log_options import LogOptions, ModelRules
+from loadgen.traffic.read_logs import read_logs
 from loadgen.traffic.rows import ROW
 from loadgen.traffic.second_pass import SessionRule, Visits, visits_of
 from loadgen.traffic.session_sample import SampledSessions, SessionSampler

@@ -8,18 +8,25 @@ from typing import Annotated
 
 import typer
 
+from loadgen.traffic.exclusions import ExclusionRules, wrong_kind, wrong_pattern
 from loadgen.traffic.formats.detect import FORMATS, check_format
 from loadgen.traffic.formats.json_lines import FIELDS, wrong_mapping
 from loadgen.traffic.formats.log_format import UNITS, FormatOptions, Stamp
+from loadgen.traffic.log_options import LogOptions
 from loadgen.traffic.naming import NameRules
-from loadgen.traffic.read_logs import LogOptions
+from loadgen.traffic.parallel.first_pass import cores
+from loadgen.traffic.period import ALL_TIMES, Period
 from loadgen.units import NS_PER_S, parse_duration, parse_ratio
 from loadgen_controller.collect_option_errors import CollectedErrors
 
 __all__ = [
     "ByUserOption",
+    "DayOption",
+    "ExcludeOption",
     "FieldOption",
     "FormatOption",
+    "FromOption",
+    "JobsOption",
     "LeastUsersOption",
     "LogsArgument",
     "MaxRejectsOption",
@@ -27,6 +34,7 @@ __all__ = [
     "SessionTimeoutOption",
     "StampOption",
     "TimeAfterOption",
+    "ToOption",
     "command_text",
     "log_options",
 ]
@@ -34,7 +42,36 @@ __all__ = [
 _NAMED_LOGS = 3
 
 LogsArgument = Annotated[
-    list[Path], typer.Argument(metavar="LOG...", help="Access logs: files (plain or gzip) or folders.")
+    list[str],
+    typer.Argument(
+        metavar="LOG...",
+        help="Access logs, plain or packed with gzip or zstd: files, folders, patterns such as 'logs/**/*.gz', "
+        "s3://bucket/prefix, or - for standard input.",
+    ),
+]
+DayOption = Annotated[
+    str, typer.Option(metavar="DATE", help="Read only requests that start on this day (UTC), such as 2026-11-20.")
+]
+FromOption = Annotated[
+    str,
+    typer.Option(
+        "--from", metavar="TIME", help="Read only requests that start then or later (UTC), such as 2026-11-20T08:30."
+    ),
+]
+ToOption = Annotated[
+    str,
+    typer.Option(
+        "--to", metavar="TIME", help="Read only requests that start before this time, or until the end of this day."
+    ),
+]
+ExcludeOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="PATTERN", help="Exclude requests whose path without query matches, such as /internal/*. Repeatable."
+    ),
+]
+JobsOption = Annotated[
+    int, typer.Option(metavar="N", min=0, help="Parse with at most this many processes. Default: one for each core.")
 ]
 FormatOption = Annotated[
     str,
@@ -103,13 +140,20 @@ def log_options(
     stamp: str,
     time_after: str,
     fields: Sequence[str],
+    period: tuple[str, str, str],
+    jobs: int,
+    exclude: Sequence[str],
+    keep: Sequence[str],
     by_user: bool,
     session_timeout: str,
     templates: Sequence[str],
     least_users: int,
     max_rejects: str,
 ) -> LogOptions:
-    """Return how logs are read. Wrong values are added to `errors`; the result is then not to be used."""
+    """Return how logs are read. Wrong values are added to `errors`; the result is then not to be used.
+
+    period: `--day`, `--from` and `--to`. jobs: 0 for one process for each core.
+    """
     errors.catch(lambda: check_format(log_format))
     pairs = [(field, member) for field, _, member in (text.partition("=") for text in fields)]
     for field, member in pairs:
@@ -122,6 +166,12 @@ def log_options(
     for template in templates:
         if not template.startswith("/"):
             errors.add(f'--name: invalid template "{template}"', "write a path such as /products/{sku}")
+    for pattern in exclude:
+        if wrong := wrong_pattern(pattern):
+            errors.add(f"--exclude: {wrong[0]}", wrong[1])
+    for kind in keep:
+        if wrong := wrong_kind(kind):
+            errors.add(f"--keep: {wrong[0]}", wrong[1])
     timeout_ns = errors.parse("--session-timeout", session_timeout, parse_duration)
     share = errors.parse("--max-rejects", max_rejects, _share)
     when: Stamp = "end" if stamp == "end" else "start"
@@ -131,13 +181,24 @@ def log_options(
         by_user=by_user,
         timeout_s=(timeout_ns or 0) / NS_PER_S,
         names=NameRules(pins=tuple(templates), least_users=least_users),
+        exclusions=ExclusionRules(frozenset(keep), tuple(exclude)),
         most_rejected=share or 0.0,
+        period=_period(*period, errors),
+        jobs=jobs or cores(),
     )
 
 
-def command_text(name: str, logs: Sequence[Path], output: Path) -> str:
+def _period(day: str, begin: str, end: str, errors: CollectedErrors) -> Period:
+    if day and (begin or end):
+        errors.add("--day cannot be combined with --from and --to", "leave out --day")
+    option = "--day" if day else "--to" if end and not begin else "--from" if begin and not end else "--from and --to"
+    found = errors.parse(option, "", lambda _: Period.of(day or begin, day or end))
+    return found or ALL_TIMES
+
+
+def command_text(name: str, logs: Sequence[str], output: Path) -> str:
     """Return the command for the docstring of a scenario, without folders, and with the first logs only."""
-    files = " ".join(path.name for path in logs[:_NAMED_LOGS]) + (" ..." if len(logs) > _NAMED_LOGS else "")
+    files = " ".join(Path(log).name for log in logs[:_NAMED_LOGS]) + (" ..." if len(logs) > _NAMED_LOGS else "")
     return f"loadgen {name} {files} -o {output.name}"
 
 

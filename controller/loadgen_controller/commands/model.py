@@ -11,20 +11,28 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from loadgen.errors import ExitCode
 from loadgen.traffic.draft_of_logs import arrivals_of, draft_of
+from loadgen.traffic.exclusions import KINDS
 from loadgen.traffic.fidelity.of_model import fidelity_of
 from loadgen.traffic.formats.log_format import FormatOptions
-from loadgen.traffic.model_counts import ModelRules
-from loadgen.traffic.read_logs import LogOptions, Traffic, read_logs
-from loadgen.traffic.scenario_files import check_new, files_of, write_files
+from loadgen.traffic.log_options import LogOptions, ModelRules
+from loadgen.traffic.model_page.facts import PageFacts
+from loadgen.traffic.model_page.page import model_page
+from loadgen.traffic.read_logs import Traffic, read_logs
+from loadgen.traffic.scenario_files import PAGE, check_new, files_of, write_files
 from loadgen.traffic.traffic_json import traffic_json
 from loadgen.units import quantity
 from loadgen_controller.collect_option_errors import CollectedErrors
 from loadgen_controller.commands import model_check, model_update
 from loadgen_controller.commands.log_options import (
     ByUserOption,
+    DayOption,
+    ExcludeOption,
     FieldOption,
     FormatOption,
+    FromOption,
+    JobsOption,
     LeastUsersOption,
     LogsArgument,
     MaxRejectsOption,
@@ -32,15 +40,19 @@ from loadgen_controller.commands.log_options import (
     SessionTimeoutOption,
     StampOption,
     TimeAfterOption,
+    ToOption,
     command_text,
     log_options,
 )
-from loadgen_controller.console_output import echo, echo_warning
+from loadgen_controller.console_output import echo, echo_warning, echo_wrapped
 from loadgen_controller.screen.fidelity_table import print_verdict
+from loadgen_controller.screen.model_steps import step_lines
 from loadgen_controller.screen.terminal_report import Output, print_table
 from loadgen_controller.screen.traffic_tables import class_table, content_table, name_table
 
 NAME = "model"
+_TOP, _TOP_BESIDE = 20, 8
+"""Names in the table; fewer if report.html has more of them."""
 _HEADER = re.compile(r"[A-Za-z0-9-]+")
 EXAMPLES = """[bold]Examples[/bold]
 
@@ -78,6 +90,9 @@ def main(
     stamp: StampOption = "start",
     time_after: TimeAfterOption = "",
     field: FieldOption = None,
+    day: DayOption = "",
+    begin: FromOption = "",
+    end: ToOption = "",
     by_user: ByUserOption = False,
     session_timeout: SessionTimeoutOption = "30m",
     name: NameOption = None,
@@ -88,8 +103,17 @@ def main(
         ),
     ] = 200,
     least_users: LeastUsersOption = 5,
+    exclude: ExcludeOption = None,
+    keep: Annotated[
+        list[str] | None,
+        typer.Option(metavar="KIND", help=f"Do not exclude this kind of requests: {', '.join(KINDS)}. Repeatable."),
+    ] = None,
     max_rejects: MaxRejectsOption = "1%",
-    top: Annotated[int, typer.Option(metavar="N", min=1, help="Show at most this many names.")] = 20,
+    jobs: JobsOption = 0,
+    top: Annotated[
+        int | None,
+        typer.Option(metavar="N", min=1, help=f"Show at most this many names. Default: {_TOP}; with -o {_TOP_BESIDE}."),
+    ] = None,
     output: Annotated[
         Path | None,
         typer.Option("--output", "-o", metavar="FILE.py", help="Write a scenario of this traffic, in a new folder."),
@@ -114,15 +138,22 @@ def main(
         bool,
         typer.Option("--flat", help="Make each request a step of its own, even one that follows a page by itself."),
     ] = False,
-) -> None:
+    first_order: Annotated[
+        bool,
+        typer.Option("--first-order", help="Let each step depend on the step before only; no node is split."),
+    ] = False,
+) -> ExitCode:
     """Read access logs and show their contents: lines, time span, statuses, sessions, names of requests.
 
     With --output it writes a scenario that sends such requests: in the same proportions and order, with the same
-    pauses and starts of sessions. Beside it are its data files and traffic.json. `loadgen model update FILE.py LOG...`
-    puts the figures of newer logs into a scenario, and keeps what you changed.
+    pauses and starts of sessions. Beside it are its data files, traffic.json, and report.html for people.
+    `loadgen model update FILE.py LOG...` puts the figures of newer logs into a scenario, and keeps what you changed.
+
+    Requests of crawlers, health checks, static files and CORS preflights are excluded, and counted.
 
     Formats: combined and CLF, AWS load balancers (alb), cloudfront, s3, json. Each line is counted. Queries and client
-    addresses are never shown. Exit code 2: a log cannot be read, or too many lines were rejected.
+    addresses are never shown. Exit code 2: a log cannot be read, or too many lines were rejected. Exit code 3: S3
+    did not send all logs; the lines that it sent were used.
     """
     errors = CollectedErrors()
     options = log_options(
@@ -131,6 +162,10 @@ def main(
         stamp=stamp,
         time_after=time_after,
         fields=field or (),
+        period=(day, begin, end),
+        jobs=jobs,
+        exclude=exclude or (),
+        keep=keep or (),
         by_user=by_user,
         session_timeout=session_timeout,
         templates=name or (),
@@ -147,32 +182,40 @@ def main(
     options = replace(
         options,
         names=replace(options.names, most_names=max_names),
-        model=None if output is None else ModelRules(classes, has_actions=not flat),
+        model=None if output is None else ModelRules(classes, has_actions=not flat, has_splits=not first_order),
     )
     traffic = read_logs(logs, options)
-    _print(traffic, options, top)
+    _print(traffic, options, top or (_TOP if output is None else _TOP_BESIDE))
     _warn_of_unused(options.formats, traffic.accounting.taken_by_format)
     if output is not None:
         _write(traffic, options, output, target, session_header, logs)
+    return ExitCode.INCOMPLETE if traffic.accounting.gaps else ExitCode.PASSED
 
 
 def _write(
-    traffic: Traffic, options: LogOptions, output: Path, target: str, session_header: str, logs: list[Path]
+    traffic: Traffic, options: LogOptions, output: Path, target: str, session_header: str, logs: list[str]
 ) -> None:
+    from importlib.metadata import version  # slow to import
+
     arrivals = arrivals_of(traffic)
     draft = draft_of(traffic, arrivals, target=target, command=command_text("model", logs, output))
     draft = replace(draft, session_header=session_header)
     assert traffic.model is not None
     echo("")
-    print_table(Output(), class_table(traffic.model, draft))
+    for line in step_lines(traffic, draft, arrivals):
+        echo_wrapped(line, indent=10)
+    echo("")
+    print_table(Output(), class_table(traffic.model, draft), cut=1)
     fidelity = fidelity_of(traffic, draft, options)
     echo("")
-    print_verdict(fidelity.verdict)
-    files = files_of(draft, output, fidelity.added_to(traffic_json(traffic, arrivals, draft, options)))
-    write_files(files)
-    echo(
-        f"wrote {output}, {quantity(len(draft.data_files), 'data file')} and traffic.json. Next: loadgen check {output}"
-    )
+    print_verdict(fidelity.verdict, brief=True)
+    facts = fidelity.added_to(traffic_json(traffic, arrivals, draft, options))
+    page = model_page(PageFacts(traffic, arrivals, draft, options, facts, version("loadgen"), output.name))
+    rejects = traffic.accounting.rejects_jsonl()
+    write_files(files_of(draft, output, facts, page, rejects))
+    others = ["traffic.json", *(["rejects.jsonl"] if rejects else []), PAGE]
+    beside = f"{quantity(len(draft.data_files), 'data file')}, {', '.join(others[:-1])} and {others[-1]}"
+    echo(f"wrote {output}, {beside}. Next: loadgen check {output}")
 
 
 def _warn_of_unused(given: FormatOptions, taken: Mapping[str, int]) -> None:
@@ -188,15 +231,21 @@ def _warn_of_unused(given: FormatOptions, taken: Mapping[str, int]) -> None:
 
 
 def _print(traffic: Traffic, options: LogOptions, top: int) -> None:
-    print_table(Output(), content_table(traffic, by_user=options.by_user))
+    print_table(Output(), content_table(traffic, by_user=options.by_user), cut=1)
     echo("")
-    print_table(Output(), name_table(traffic, top))
+    print_table(Output(), name_table(traffic, top), cut=0)
     _warn_of_limits(traffic, options)
 
 
 def _warn_of_limits(traffic: Traffic, options: LogOptions) -> None:
     for text in traffic.limits:
         echo_warning(text)
+    if gaps := sorted(traffic.accounting.gaps):
+        echo_warning(
+            f"the traffic is incomplete: {quantity(len(gaps), 'object')} could not be read to the end. The first one: "
+            f"{gaps[0].reason}",
+            "read the logs again when S3 sends all of them; traffic.json lists the objects",
+        )
     if traffic.names.rare_names and not traffic.names.kept:
         echo_warning(
             f"no name is shown, because fewer than {options.names.least_users} users sent each of them",

@@ -16,10 +16,13 @@ from loadgen.traffic.fidelity.of_plan import checked_plan
 from loadgen.traffic.fidelity.of_run import checked_run
 from loadgen.traffic.fidelity.reference import reference_from
 from loadgen.traffic.model_file import read_model
+from loadgen.traffic.model_page.check_page import Against, CheckFacts, check_page
+from loadgen.traffic.model_page.fidelity import fidelity_of
 from loadgen.traffic.read_logs import read_logs
 from loadgen_controller.console_output import echo, echo_json, echo_warning
 from loadgen_controller.past_runs.run_traffic import lanes_of_run, run_traffic
 from loadgen_controller.screen.fidelity_table import print_verdict
+from loadgen_controller.screen.output_file import write
 
 EXAMPLES = """[bold]Examples[/bold]
 
@@ -29,7 +32,7 @@ loadgen model check shop/shop.py --run last
 
 loadgen model check shop/shop.py --run last --log staging-access.log
 
-loadgen model check shop/shop.py --log staging-access.log --format json
+loadgen model check shop/shop.py --log staging-access.log --html check.html
 
 [bold]Exit codes[/bold]
 
@@ -50,6 +53,9 @@ def main(
         list[Path] | None,
         typer.Option("--log", metavar="LOG", help="Log of the target during the test: a file or folder. Repeatable."),
     ] = None,
+    html: Annotated[
+        Path | None, typer.Option("--html", metavar="FILE", help="Write the verdict with its table as one HTML file.")
+    ] = None,
     output_format: Annotated[str, typer.Option("--format", metavar="NAME", help="text or json.")] = "text",
     runs_dir: Annotated[Path, typer.Option(metavar="DIR", help="Folder of the run folders.")] = Path("runs"),
 ) -> int:
@@ -62,33 +68,46 @@ def main(
     Each property has its distance from the log and a limit. The limit is 1.25 times what chance alone makes, or a
     small distance that always passes. Exit code 0 if all properties pass.
     """
+    from importlib.metadata import version  # slow to import
+
     if output_format not in ("text", "json"):
         raise UsageError(f'--format: unknown format "{output_format}"', hint="write text or json")
     path, plan_name = split_plan(scenario)
     model = read_model(path)
     reference = reference_from(model.facts, str(path.parent / "traffic.json"))
-    against, unknown = "simulation", tuple[str, ...]()
+    against: Against = "simulation"
+    unknown, traffic = tuple[str, ...](), None
+    past = open_run(run, runs_dir) if run else None
     if logs:
         traffic = read_logs(logs, options_of_test(model.options, model.facts))
         for text in traffic.limits:
             echo_warning(text)
-        lanes = lanes_of_run(open_run(run, runs_dir), path, plan_name) if run else ()
+        lanes = () if past is None else lanes_of_run(past, path, plan_name)
         verdict, against = checked_log(traffic, model.facts, reference, lanes), "log"
-    elif run:
-        past = open_run(run, runs_dir)
+    elif past is not None:
         lanes = lanes_of_run(past, path, plan_name)
         verdict, against = checked_run(run_traffic(past), lanes, model.facts, reference), "run"
     else:
         checked = checked_plan(load(path, plan_name).plan.lanes, model.facts, reference)
         verdict, unknown = checked.verdict, checked.unknown
+    missing = f"traffic.json does not have the requests of {', '.join(unknown)}" if unknown else ""
+    if html is not None:
+        notes = [f"{missing}; they count as other requests"] if missing else []
+        given = [
+            *(() if past is None else ("--run", past.id)),
+            *(word for log in logs or () for word in ("--log", str(log))),
+        ]
+        fidelity, limits = fidelity_of(verdict.as_json()), [] if traffic is None else traffic.limits
+        page = check_page(
+            CheckFacts(fidelity, against, path.name, version("loadgen"), given, traffic, (*notes, *limits))
+        )
+        write(html, page.encode())
     if output_format == "json":
         found = {"scenario": str(path), "against": against, **verdict.as_json(), "unknown_nodes": list(unknown)}
         echo_json(json.dumps(found, indent=2))
     else:
-        if unknown:
-            echo_warning(
-                f"traffic.json does not have the requests of {', '.join(unknown)}", "they count as other requests"
-            )
+        if missing:
+            echo_warning(missing, "they count as other requests")
         print_verdict(verdict)
         if against == "run":
             echo("a run shows no pauses, answers and values: add --log with the target's log of it")

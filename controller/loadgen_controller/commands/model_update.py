@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -11,8 +13,11 @@ from loadgen.errors import UsageError
 from loadgen.traffic.draft_of_logs import arrivals_of, draft_of
 from loadgen.traffic.fidelity.of_model import fidelity_of
 from loadgen.traffic.model_file import ModelFile, read_model
+from loadgen.traffic.model_page.facts import PageFacts
+from loadgen.traffic.model_page.page import model_page
+from loadgen.traffic.period import ALL_TIMES
 from loadgen.traffic.read_logs import Traffic, read_logs
-from loadgen.traffic.scenario_files import changed_files, replace_files
+from loadgen.traffic.scenario_files import changed_files, facts_of, replace_files
 from loadgen.traffic.scenario_update import Take, updated_scenario
 from loadgen.traffic.traffic_json import traffic_json
 from loadgen.units import format_count, quantity
@@ -25,13 +30,12 @@ loadgen model update shop/shop.py access.log.2.gz
 loadgen model update shop/shop.py
 
 loadgen model update shop/shop.py logs/2026-11-27/ --take-theirs"""
-_NAMED_LOGS = 3
 
 
 def main(
     scenario: Annotated[Path, typer.Argument(metavar="FILE.py", help="A scenario that `loadgen model` wrote.")],
     logs: Annotated[
-        list[Path] | None, typer.Argument(metavar="[LOG...]", help="Newer logs. Default: the logs it was made from.")
+        list[str] | None, typer.Argument(metavar="[LOG...]", help="Newer logs. Default: the logs it was made from.")
     ] = None,
     take_mine: Annotated[
         bool, typer.Option("--take-mine", help="Keep lines between the marks and data files that you changed.")
@@ -43,30 +47,46 @@ def main(
     """Put the figures of newer logs into a scenario that `loadgen model` wrote.
 
     The logs are read with the options that the scenario was made with; they are in its traffic.json. The command writes
-    the lines between the marks `# traffic: begin` and `# traffic: end`, the data files and traffic.json. It changes no
-    other line. Functions for new names of requests are added before the marks.
+    the lines between the marks `# traffic: begin` and `# traffic: end`, the data files, traffic.json and report.html.
+    It changes no other line. Functions for new names of requests are added before the marks.
 
     If you changed lines between the marks, the command shows the difference and writes nothing. Data files that you
     changed are kept. Exit code 2: a file cannot be read, or was changed.
     """
+    from importlib.metadata import version  # slow to import
+
     if take_mine and take_theirs:
         raise UsageError("--take-mine and --take-theirs exclude each other", hint="leave one of them out")
     take: Take = "mine" if take_mine else "theirs" if take_theirs else ""
     model = read_model(scenario)
-    inputs = logs or [Path(name) for name in model.inputs]
-    traffic = read_logs(inputs, model.options)
+    inputs = logs or list(model.inputs)
+    # Newer logs are of another day than the one that --day or --from and --to chose.
+    options = replace(model.options, period=ALL_TIMES) if logs else model.options
+    traffic = read_logs(inputs, options)
     for text in traffic.limits:
         echo_warning(text)
     arrivals = arrivals_of(traffic)
-    names = " ".join(path.name for path in inputs[:_NAMED_LOGS]) + (" ..." if len(inputs) > _NAMED_LOGS else "")
-    draft = draft_of(
-        traffic, arrivals, target="", command=f"loadgen model update {scenario.name} {names}", known=model.known
-    )
+    names = " ".join(Path(log).name for log in logs or ())
+    command = f"loadgen model update {scenario.name} {names}".rstrip()
+    draft = draft_of(traffic, arrivals, target="http://127.0.0.1:1", command=command, known=model.known)
     updated = updated_scenario(model.text, str(scenario), draft, take)
     data = changed_files(draft, scenario.parent, model.files, overwrite=take == "theirs")
-    fidelity = fidelity_of(traffic, draft, model.options)
-    facts = fidelity.added_to(traffic_json(traffic, arrivals, draft, model.options))
-    replace_files({**data.new, scenario.parent / "traffic.json": facts, scenario: updated.text})
+    fidelity = fidelity_of(traffic, draft, options)
+    facts = fidelity.added_to(traffic_json(traffic, arrivals, draft, options))
+    page = model_page(
+        PageFacts(
+            traffic,
+            arrivals,
+            draft,
+            options,
+            facts,
+            version("loadgen"),
+            scenario.name,
+            notes=_notes(updated.kept, data.kept),
+        )
+    )
+    rejects = traffic.accounting.rejects_jsonl()
+    replace_files({**data.new, **facts_of(scenario.parent, facts, page, rejects), scenario: updated.text})
     _print(traffic, model, updated.kept, updated.added, [path.name for path in data.kept])
     echo(f"  fidelity of the new figures: {fidelity.verdict.word}; of your scenario: loadgen model check {scenario}")
     gone = [node for node, name in model.known_nodes.items() if name not in {one.of for one in draft.nodes}]
@@ -75,6 +95,18 @@ def main(
             f"the new logs have no requests for {quantity(len(gone), 'function')}: {', '.join(gone)}",
             "no session reaches them; delete them if you like",
         )
+
+
+def _notes(is_block_kept: bool, kept: Sequence[Path]) -> tuple[str, ...]:
+    """Return sentences for the page about parts of the scenario that differ from these logs."""
+    found = (
+        ["The scenario keeps its own graphs and loads (--take-mine), not those of this page."] if is_block_kept else []
+    )
+    if kept:
+        found.append(
+            f"Data files with figures of your own, not those of this page: {', '.join(one.name for one in kept)}."
+        )
+    return tuple(found)
 
 
 def _print(traffic: Traffic, model: ModelFile, is_kept: bool, added: tuple[str, ...], kept: list[str]) -> None:

@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from loadgen.traffic.exclusions import KINDS
+from loadgen.traffic.path_table import MOST_PATHS
 from loadgen.traffic.replays.id_files import read_ids
 from loadgen.traffic.replays.played_sessions import MOST_SCALE
 from loadgen.traffic.replays.session_lines import Timing
@@ -16,8 +18,12 @@ from loadgen.traffic.scenario_files import check_new
 from loadgen_controller.collect_option_errors import CollectedErrors
 from loadgen_controller.commands.log_options import (
     ByUserOption,
+    DayOption,
+    ExcludeOption,
     FieldOption,
     FormatOption,
+    FromOption,
+    JobsOption,
     LeastUsersOption,
     LogsArgument,
     MaxRejectsOption,
@@ -25,6 +31,7 @@ from loadgen_controller.commands.log_options import (
     SessionTimeoutOption,
     StampOption,
     TimeAfterOption,
+    ToOption,
     command_text,
     log_options,
 )
@@ -86,11 +93,16 @@ def main(
     stamp: StampOption = "start",
     time_after: TimeAfterOption = "",
     field: FieldOption = None,
+    day: DayOption = "",
+    begin: FromOption = "",
+    end: ToOption = "",
     by_user: ByUserOption = False,
     session_timeout: SessionTimeoutOption = "30m",
     name: NameOption = None,
     least_users: LeastUsersOption = 5,
+    exclude: ExcludeOption = None,
     max_rejects: MaxRejectsOption = "1%",
+    jobs: JobsOption = 0,
 ) -> None:
     """Write a scenario that sends the sessions of access logs again: same requests, same order, same times.
 
@@ -107,6 +119,10 @@ def main(
         stamp=stamp,
         time_after=time_after,
         fields=field or (),
+        period=(day, begin, end),
+        jobs=jobs,
+        exclude=exclude or (),
+        keep=tuple(KINDS),
         by_user=by_user,
         session_timeout=session_timeout,
         templates=name or (),
@@ -148,6 +164,11 @@ def _ids(errors: CollectedErrors, pairs: list[str]) -> dict[str, tuple[str, ...]
 def _warn(replay: Replay, chosen: ReplayOptions) -> None:
     for text in replay.traffic.limits:
         echo_warning(text)
+    if not replay.are_paths_complete:
+        echo_warning(
+            f"the log has more than {MOST_PATHS:,} different paths and queries, so values of some of them are lost",
+            "use a shorter log, or leave out --queries",
+        )
     if replay.writes:
         echo_warning(
             f"the replay sends {', '.join(replay.writes)} to the target: they change its data",

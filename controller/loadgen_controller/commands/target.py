@@ -72,6 +72,9 @@ def main(
     ] = None,
     tls_cert: Annotated[Path | None, typer.Option(metavar="PEM", help="Serve TLS with this certificate.")] = None,
     tls_key: Annotated[Path | None, typer.Option(metavar="PEM", help="Key of --tls-cert.")] = None,
+    access_log: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Append a JSON line for each answer, as loadgen model reads it.")
+    ] = None,
 ) -> None:
     if context.invoked_subcommand is not None:
         return
@@ -90,6 +93,7 @@ def main(
         slower=slower or (),
         tls_cert=tls_cert,
         tls_key=tls_key,
+        access_log=access_log,
     )
     run(config, _announce)
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from time import perf_counter_ns
 from typing import Any, ClassVar
 
+from loadgen.clients.caching import answered_without_request
 from loadgen.clients.net.proxy import network_of
 from loadgen.clients.net.target_guard import OPEN, TargetGuard
 from loadgen.clients.net.tls import tls_context
@@ -43,7 +44,7 @@ from loadgen.measure.deltas.exemplar import Failure
 from loadgen.measure.deltas.series_key import OK, SKIPPED, Phase
 from loadgen.profiles.profile import UserProfile
 from loadgen.redact import Redactor
-from loadgen.units import NS_PER_S, format_count
+from loadgen.units import NS_PER_S, format_count, quantity
 
 __all__ = ["LONGEST_THINK_S", "Rehearsed", "Seen", "Stepped", "rehearse", "rehearse_arrival"]
 
@@ -244,7 +245,8 @@ class _SeeingMeter(PhasedMeter):
                 Seen(
                     key.step,
                     key.request or "",
-                    getattr(held, "status_code", None),
+                    # The reply has the stored status, but this is what the target sent.
+                    304 if getattr(held, "cache", "") == "revalidated" else getattr(held, "status_code", None),
                     held.outcome,
                     held.done_ns - held.asked_ns,
                     held.done_ns - held.sent_ns if held.sent_ns else 0,
@@ -266,6 +268,12 @@ class _Alone(Points):
     async def wait(self, load: int, name: str, users: int, timeout_s: float) -> Ended:
         self.seen[name, users] = None
         return "met"
+
+
+def _notes_of_cache(recorder: Recorder) -> Iterator[str]:
+    if count := answered_without_request(recorder):
+        were = "was" if count == 1 else "were"
+        yield f"the user's cache answered {quantity(count, 'more request')}, which {were} not sent"
 
 
 class _Stage:
@@ -344,7 +352,7 @@ class _Stage:
             recorder.failures.take(began_ns, perf_counter_ns()),
             row,
             self._take_steps(),
-            notes=recorder.take_notes(),
+            notes=(*recorder.take_notes(), *_notes_of_cache(recorder)),
         )
 
     async def once(self, fn: Any, name: str) -> Rehearsed:

@@ -280,9 +280,9 @@ def _levels(folder: RunDir, facts: Facts, order: Order, kept: Kept | None) -> Le
             for _, delta in deltas_of(folder, facts.assignment):
                 ended.add(delta)
     except StorageError:
-        return LevelFacts(texts, unit)
+        return LevelFacts(texts, unit, objectives=facts.objectives)
     spans = held_spans(lane.level_spans, facts.load_ns)
-    return LevelFacts(texts, unit, spans, ended, _queued(folder, order, spans))
+    return LevelFacts(texts, unit, spans, ended, _queued(folder, order, spans), facts.objectives)
 
 
 def _queued(folder: RunDir, order: Order, spans: Iterable[LevelSpan]) -> dict[str, tuple[float, int]]:

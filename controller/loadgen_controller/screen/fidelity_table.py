@@ -7,7 +7,7 @@ from typing import Final
 from loadgen.report.report_parts import Table
 from loadgen.traffic.fidelity.verdict import PROPERTIES, Row, Verdict
 from loadgen.units import format_count
-from loadgen_controller.console_output import echo
+from loadgen_controller.console_output import echo, echo_wrapped
 from loadgen_controller.screen.terminal_report import Output, print_table
 
 __all__ = ["fidelity_table", "print_verdict"]
@@ -15,12 +15,16 @@ __all__ = ["fidelity_table", "print_verdict"]
 _PASSED: Final = {True: "passed", False: "failed"}
 
 
-def fidelity_table(verdict: Verdict) -> Table:
-    """Return the table of all properties. The column `halves` compares the halves of the log's time."""
+def fidelity_table(verdict: Verdict, *, brief: bool = False) -> Table:
+    """Return the table of all properties, or of those that failed. The column `halves` compares the halves of the log's
+    time.
+    """
     has_halves = any(row.halves is not None for row in verdict.rows)
     columns = ("property", "distance", "by chance", "limit", *(("halves",) if has_halves else ()), "", "result")
     rows = []
     for row in verdict.rows:
+        if brief and row.property not in verdict.failed:
+            continue
         halves = (_number(row.halves),) if has_halves else ()
         result = "not measurable" if row.distance is None else _PASSED[row.passed]
         numbers = (_number(row.distance), _number(row.floor), _number(row.limit))
@@ -28,15 +32,18 @@ def fidelity_table(verdict: Verdict) -> Table:
     return Table("", columns, tuple(rows))
 
 
-def print_verdict(verdict: Verdict) -> None:
-    """Print the table, the figures behind rows that failed, the reasons, and the verdict."""
-    print_table(Output(), fidelity_table(verdict))
-    for row in verdict.rows:
-        for text in _parts(row):
-            echo(text)
-    for reason in verdict.reasons:
-        echo(reason)
-    echo(f"fidelity: {verdict.word}")
+def print_verdict(verdict: Verdict, *, brief: bool = False) -> None:
+    """Print the table, the figures behind rows that failed, the reasons, and the verdict.
+
+    brief: only what did not pass.
+    """
+    if verdict.failed or not brief:
+        print_table(Output(), fidelity_table(verdict, brief=brief))
+    texts = [text for row in verdict.rows for text in _parts(row)]
+    for text in (*texts, *verdict.reasons):
+        echo_wrapped(text)
+    passed = sum(row.passed for row in verdict.rows)
+    echo(f"fidelity: {verdict.word}; {passed} of {len(verdict.rows)} properties passed")
 
 
 def _parts(row: Row) -> list[str]:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from dataclasses import replace
 from typing import Final
 
 from rich import box
-from rich.console import Console
+from rich.cells import cell_len
+from rich.console import Console, JustifyMethod
 from rich.table import Table as RichTable
 
 from loadgen.outside_text import one_line
 from loadgen.report.report_parts import Report, Table
+from loadgen.report.short_texts import cut_at_end, cut_in_middle
 from loadgen_controller.console_output import Output, Text, verdict
 
 __all__ = ["STYLES", "Output", "print_report", "print_table"]
@@ -37,6 +40,10 @@ STYLES = {
 
 _WIDEST_ID: Final = 64
 """Most columns for an id: a longer one would push everything else out of the table."""
+_NARROWEST: Final = 16
+"""Fewest columns for names that are cut."""
+_GAP: Final = "  "
+"""What stands between two columns."""
 
 
 def print_report(console: Console, report: Report) -> None:
@@ -55,14 +62,32 @@ def print_report(console: Console, report: Report) -> None:
         console.print(Text(line), soft_wrap=is_copied)  # not broken, so that it can be copied
 
 
-def print_table(console: Console, table: Table, ids: Collection[int] = ()) -> None:
+def print_table(console: Console, table: Table, ids: Collection[int] = (), *, cut: int | None = None) -> None:
     """Print a table below its title. The title is printed separately, since rich breaks it at the table's width.
 
     ids: numbers of columns with ids that people copy; they are not shortened on a narrow terminal.
+    cut: the only column that is shortened on a narrow terminal, so that each row is one line and has all figures. The
+        first column has names, which lose their middle; others lose their end.
     """
     if table.title:
         console.print(Text(table.title, style="bold"))
+    if cut is not None:
+        table = _cut_to(table, cut, console.width)
+        ids = range(len(table.columns))
     console.print(_as_rich(table, ids))
+
+
+def _cut_to(table: Table, column: int, width: int) -> Table:
+    """Return the table with shorter texts in a column, so that a row fits into `width` columns of the terminal."""
+    others = [n for n in range(len(table.columns)) if n != column]
+    longest = (max(cell_len(one_line(row[n])) for row in (*table.rows, table.columns)) for n in others)
+    room = max(_NARROWEST, width - sum(longest) - len(_GAP) * len(others))
+    shorten = cut_at_end if column else cut_in_middle
+    rows = tuple(
+        tuple(shorten(one_line(cell), room) if n == column else cell for n, cell in enumerate(row))
+        for row in table.rows
+    )
+    return replace(table, rows=rows)
 
 
 def _as_rich(table: Table, ids: Collection[int]) -> RichTable:
@@ -76,7 +101,8 @@ def _as_rich(table: Table, ids: Collection[int]) -> RichTable:
     for n, column in enumerate(map(one_line, table.columns)):
         if n in ids:
             longest = max(len(row[n]) for row in (*rows, table.columns))
-            drawn.add_column(Text(column), no_wrap=True, min_width=min(longest, _WIDEST_ID))
+            justify: JustifyMethod = "left" if n < table.words else "right"
+            drawn.add_column(Text(column), justify=justify, no_wrap=True, min_width=min(longest, _WIDEST_ID))
         elif n < table.words:
             drawn.add_column(Text(column), overflow="fold" if n == 0 else "ellipsis", no_wrap=n > 0, min_width=8)
         else:

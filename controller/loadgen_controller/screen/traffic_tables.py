@@ -8,6 +8,7 @@ from typing import Final
 import numpy as np
 
 from loadgen.report.report_parts import Table
+from loadgen.report.short_texts import cut_in_middle
 from loadgen.traffic.draft import Draft
 from loadgen.traffic.gap_bins import fitted
 from loadgen.traffic.model_counts import ModelCounts
@@ -19,6 +20,7 @@ __all__ = ["class_table", "content_table", "name_table"]
 
 _STATUSES: Final = 6
 _BUSIEST: Final = 2
+_WIDEST_KIND, _WIDEST_NODE = 30, 20
 
 
 def content_table(traffic: Traffic, *, by_user: bool) -> Table:
@@ -29,7 +31,11 @@ def content_table(traffic: Traffic, *, by_user: bool) -> Table:
     accounting, sessions, names = traffic.accounting, traffic.sessions, traffic.names
     rows = [("lines read", format_count(accounting.read), quantity(len(traffic.files), "file"))]
     rows += [("taken", format_count(n), kind) for kind, n in sorted(accounting.taken_by_format.items()) if n]
-    rows += [("excluded", format_count(n), reason) for reason, n in sorted(accounting.excluded.items())]
+    lines = accounting.read - accounting.directives
+    rows += [
+        ("excluded", format_count(n), f"{format_share(n / lines)}: {reason}")
+        for reason, n in sorted(accounting.excluded.items())
+    ]
     rows += [("rejected", format_count(n), reason) for reason, n in sorted(accounting.rejected.items())]
     if accounting.directives:
         rows.append(("directives", format_count(accounting.directives), "header lines, comments, blank lines"))
@@ -44,16 +50,15 @@ def content_table(traffic: Traffic, *, by_user: bool) -> Table:
     )
     rows.append(("sessions", format_count(sessions.count), others))
     median, p95 = (int(value) for value in np.quantile(sessions.lengths, (0.5, 0.95), method="inverted_cdf"))
-    rows.append(
-        ("requests per session", f"{accounting.taken / sessions.count:.2f}", f"mean; median {median}, p95 {p95}")
-    )
+    rows.append(("requests per session", f"{sessions.lengths.mean():.2f}", f"mean; median {median}, p95 {p95}"))
     rows.append(("cut sessions", format_count(sessions.cut), "parts of them may be before or after the log"))
     if sessions.shared_users:
         count = format_count(sessions.shared_requests)
+        place = "in no session" if traffic.exclusions.excludes("shared") else "also in sessions"
         rows.append(
-            ("shared users", format_count(sessions.shared_users), f"more than 1 request/s for 10 min; {count} requests")
+            ("shared users", format_count(sessions.shared_users), f"many requests at once; {count} requests, {place}")
         )
-    kept = f"{names.other_names} more are in {OTHER}, {names.rare_names} of them because few users sent them"
+    kept = f"{format_count(names.other_names)} more in {OTHER}; of few users: {format_count(names.rare_names)}"
     rows.append(("names", format_count(len(names.kept)), kept))
     return Table("", ("", "details", "count"), tuple((a, c, b) for a, b, c in rows), words=2)
 
@@ -93,8 +98,11 @@ def class_table(counts: ModelCounts, draft: Draft) -> Table:
         busiest = [int(at) for at in np.argsort(-visits, kind="stable")[:_BUSIEST] if visits[at]]
         cells.append(
             (
-                graph.name,
-                ", ".join(f"{node_of[names[at]]} {format_share(visits[at] / actions)}" for at in busiest),
+                cut_in_middle(graph.name, _WIDEST_KIND),
+                ", ".join(
+                    f"{cut_in_middle(node_of[names[at]], _WIDEST_NODE)} {format_share(visits[at] / actions)}"
+                    for at in busiest
+                ),
                 format_share(len(one.starts) / sessions),
                 f"{actions / max(1, one.walks.sessions):.2f}",
                 "" if pause is None else format_duration(round(pause.median * NS_PER_S)),

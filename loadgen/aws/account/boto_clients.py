@@ -226,7 +226,7 @@ def _of_here(doing: str, kind: type[Exception]) -> LoadgenError:
         return CredentialsError(what, hint="log in again (aws sso login)")
     if names & {"NoRegionError", "InvalidRegionError", "UnknownRegionError"}:
         return UsageError(what, hint="set AWS_REGION to a region such as eu-west-1")
-    if names & {"ConnectionError", "HTTPClientError"}:
+    if names & {"ConnectionError", "HTTPClientError", "IncompleteReadError"}:
         return CloudGone(what, hint="check the network, the region and AWS_ENDPOINT_URL")
     return CloudError(what, hint="check the AWS settings (AWS_* variables, ~/.aws/config), then try again")
 

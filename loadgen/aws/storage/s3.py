@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from loadgen.aws.account.boto_clients import Clients, aws_errors
-from loadgen.errors import CloudDenied, StorageError, UsageError
+from loadgen.errors import CloudDenied, CloudGone, StorageError, UsageError
 from loadgen.measure.run_folder.rundir import storage_error
 from loadgen.secret_files import open_private
 
@@ -32,6 +32,8 @@ LONGEST_LINK_S: Final = 7 * 24 * 3600
 PART_BYTES: Final = 16 << 20
 """Longer files are sent in parts of this size. S3 allows 10,000 parts of at least 5 MiB: here up to 168 GB."""
 _CHUNK: Final = 1 << 20
+_STREAM_TRIES: Final = 3
+"""Attempts to continue an interrupted transfer. boto3 repeats the request itself, but not the reading of its answer."""
 _URL: Final = re.compile(r"s3://([a-z0-9][a-z0-9.-]{1,61}[a-z0-9])(?:/(.*))?")
 _NO_REGION: Final = "us-east-1"
 """The region used if none is configured. S3 redirects from there to the bucket's region."""
@@ -113,15 +115,7 @@ class Bucket:
 
     def folders(self, begins: str = "") -> list[str]:
         """List the folders directly below the prefix whose names begin with `begins`, sorted."""
-        found = []
-        with aws_errors(f"list {self}"):
-            pages = self._client.get_paginator("list_objects_v2").paginate(
-                Bucket=self.name, Prefix=self.prefix + begins, Delimiter="/"
-            )
-            for page in pages:
-                for one in page.get("CommonPrefixes", ()):
-                    found.append(str(one["Prefix"]).removeprefix(self.prefix).rstrip("/"))
-        return sorted(found)
+        return self.level(begins)[0]
 
     def sizes(self, below: str) -> dict[str, int]:
         """Return the size in bytes of each object whose name begins with `below`."""
@@ -132,6 +126,23 @@ class Bucket:
                 for one in page.get("Contents", ()):
                     found[str(one["Key"]).removeprefix(self.prefix)] = int(one["Size"])
         return found
+
+    def level(self, begins: str) -> tuple[list[str], dict[str, int]]:
+        """Return the folders below the prefix whose names begin with `begins`, and the sizes of the objects there, but
+        nothing inside of these folders: of `a/b` and `a/c/d` it returns the folder `a/c` and the object `a/b` for `a/`.
+        """
+        folders: list[str] = []
+        sizes: dict[str, int] = {}
+        with aws_errors(f"list {self}{begins}"):
+            pages = self._client.get_paginator("list_objects_v2").paginate(
+                Bucket=self.name, Prefix=self.prefix + begins, Delimiter="/"
+            )
+            for page in pages:
+                for one in page.get("CommonPrefixes", ()):
+                    folders.append(str(one["Prefix"]).removeprefix(self.prefix).rstrip("/"))
+                for one in page.get("Contents", ()):
+                    sizes[str(one["Key"]).removeprefix(self.prefix)] = int(one["Size"])
+        return sorted(folders), sizes
 
     def sha256(self, name: str) -> str:
         """Return the SHA-256 that `put` stored in the object's metadata; empty if there is no object or no SHA-256."""
@@ -261,6 +272,31 @@ class Bucket:
                 hint="check that this object was written by loadgen, and send it again",
             )
         return data
+
+    def stream(self, name: str) -> Iterator[bytes]:
+        """Yield an object in pieces of at most 1 MiB. An interrupted transfer continues where it ended, if the object
+        is still the same.
+
+        Raises:
+            CloudError: the object does not exist, or S3 refused it or stopped sending it repeatedly.
+        """
+        at, tag, tries = 0, "", 0
+        while True:
+            more = {"Range": f"bytes={at}-", "IfMatch": tag} if at else {}
+            with aws_errors(f"read {self}{name}"):
+                answer = self._client.get_object(**self._at(name), **more)
+            tag = str(answer["ETag"])
+            try:
+                with aws_errors(f"read {self}{name}"):
+                    while chunk := answer["Body"].read(_CHUNK):
+                        yield chunk
+                        at += len(chunk)
+                        tries = 0
+                return
+            except CloudGone:
+                tries += 1
+                if tries == _STREAM_TRIES:
+                    raise
 
     def get(self, name: str, to: Path, size: int, sha256: str) -> bool:
         """Download an object to a file. Return False if its length or SHA-256 differs from the arguments.

@@ -40,14 +40,16 @@ class LlmCall:
     """The running request, for objectives over windows; None if the plan has none of these."""
     own: Goodput | None = None
     """The limits of this request (`slo=`), which replace those of goodput objectives; None: it has none."""
+    exact_tokens: int = 0
+    """The number of output tokens that the answer must have (`exactly=True`); 0: any number."""
     cold: str = ""
     """Why the request is cold (`worker.py`); empty if it is not."""
     _is_under_way: bool = False
 
-    def begin(self) -> None:
+    def begin(self, now_ns: int) -> None:
         """Register that the request begins."""
         self._is_under_way = True
-        self.cold = self.worker.begun(perf_counter_ns())
+        self.cold = self.worker.begun(now_ns)
 
     def end(self) -> None:
         """Register that the request has ended. Further calls do nothing."""

@@ -99,7 +99,7 @@ class LlmClient:
         reads: counts the reads of the worker's streams; None: nothing counts them.
     """
 
-    __slots__ = ("_api", "_headers", "_limits", "_path", "_place", "_reads", "_worker", "http", "settings")
+    __slots__ = ("_api", "_headers", "_kind", "_limits", "_path", "_place", "_reads", "_worker", "http", "settings")
 
     def __init__(
         self,
@@ -114,6 +114,8 @@ class LlmClient:
         self._api: Final = settings.api if isinstance(settings.api, Api) else APIS[settings.api]
         self._path: Final = settings.path or self._api.path
         self._headers = b"".join(f"{name}: {value}\r\n".encode("ascii") for name, value in self.header_fields().items())
+        pool = http.pool
+        self._kind: Final[type[LlmReply]] = reply_class(LlmReply, pool.limit_bytes, has_phases=pool.has_phases)
         # Read once: to parse three durations took 12 µs a request.
         self._limits: Final = settings.first_token_ns, settings.idle_ns, settings.timeout_ns
 
@@ -245,28 +247,30 @@ class LlmClient:
         own = read_own_limits(asking.get("slo"))
         if own is not None and not http.meter.recorder.goodputs:
             self._worker.note_once(http.meter.recorder, NOT_USED)
-        tools, functions = as_tools(asking.get("tools", ()))
+        given = asking.get("tools")
+        tools, functions = as_tools(given) if given else ((), {})
         body = encode_json(self._api.body(self._request(content, asking, tools, format, wants_stream)))
-        meter, pool = http.meter, http.pool
+        meter = http.meter
+        now_ns = perf_counter_ns()
         call = LlmCall(
             self._api,
             wants_stream,
-            meter.first_wait_ns(perf_counter_ns()),
+            meter.first_wait_ns(now_ns),
             *self._limits,
             reads_parts,
             self._worker,
             self._reads,
             conventions=tuple(settings.conventions),
             own=own,
+            exact_tokens=self._exact_tokens(asking) if "exactly" in asking else 0,
         )
-        kind: type[LlmReply] = reply_class(LlmReply, pool.limit_bytes, has_phases=pool.has_phases)
-        call.begin()
+        call.begin(now_ns)
         try:
             reply = await http.post_streamed(
                 self._path,
                 body,
                 self._headers,
-                partial(kind, call),
+                partial(self._kind, call),
                 name=asking.get("name") or self._api.name,
                 tags=asking.get("tags"),
                 # A whole answer has no first token to wait for.
@@ -286,6 +290,10 @@ class LlmClient:
             await reply.over()
             raise RequestFailed(reply.outcome, f"{reply.route.method} {reply.route.url}: {_refusal_text(reply)}")
         return reply
+
+    def _exact_tokens(self, asking: Asking) -> int:
+        """Return the number of tokens that the answer must have; 0: any number."""
+        return (asking.get("max_tokens") or self.settings.max_tokens or 0) if asking["exactly"] else 0
 
     def _request(
         self,
@@ -310,12 +318,13 @@ class LlmClient:
             format=format if format is None or isinstance(format, JsonFormat) else _schema(format),
             reasoning=asking.get("reasoning", ""),
             exactly=asking.get("exactly", False),
-            extra={**settings.extra, **asking.get("extra", {})},
+            extra={**settings.extra, **more} if (more := asking.get("extra")) else settings.extra,
         )
 
     def messages(self, content: Content, system: str | Drawn) -> tuple[Message, ...]:
         """Return the messages to send: the system prompt, then the content. Texts of prompts are drawn here."""
-        given = content if isinstance(content, Sequence) and not isinstance(content, str) else (content,)
+        # Most content is a text, and asking whether it is a `Sequence` takes longer.
+        given = content if not isinstance(content, str) and isinstance(content, Sequence) else (content,)
         found = [Message("system", self._text(system))] if system != "" else []
         found += [one if isinstance(one, Message) else Message("user", self._text(one)) for one in given]
         return tuple(found)

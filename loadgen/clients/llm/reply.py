@@ -163,7 +163,8 @@ class LlmReply(StreamedReply):
         if self.reading is not None:
             self.reading.close(self.done_ns)
         self._at_its_end()
-        super().ended()
+        self._is_whole = True
+        self._wake()
 
     def broke(self, failure: RequestFailed) -> None:
         self._at_its_end()
@@ -199,6 +200,11 @@ class LlmReply(StreamedReply):
                 self.reading.count_missing(self._call.worker.tokenizer.count_all)
             self._times = self._figures()
             tags = tags_of(self._times, self._call.cold, is_whole=not self._call.wants_stream)
+            exact = self._call.exact_tokens
+            if exact and self.outcome is OK and self.usage.output > 0:
+                note = self._call.worker.lengths.add(is_exact=self.usage.output == exact)
+                if note:
+                    self._meter.recorder.note(note)
             if tags:
                 self.series = self.series.retagged(tags, self.asked_ns)
         super()._record()
@@ -227,7 +233,8 @@ class LlmReply(StreamedReply):
                 self._record()
                 self._meter.settle()
                 raise RequestFailed(outcome, f"{self.route.method} {self.route.url}: {detail}")
-        await self._count_tokens()
+        if self._call.worker.tokenizer is not None:
+            await self._count_tokens()
         self._record()
 
     async def _count_tokens(self) -> None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache, lru_cache
@@ -35,6 +36,7 @@ _LONG: Final = 1_000
 """Characters that the loop counts itself, in at most 0.5 ms. A hop to the thread and back takes 0.1 ms."""
 _SPACES: Final = "\u0120\u2581"
 """How vocabularies write the space before a word: Ġ in those of bytes, a low line in those of SentencePiece."""
+_ACROSS: Final = re.compile(f"[A-Za-z][ {_SPACES}]+[A-Za-z]")
 _HINT: Final = 'name the tokenizer.json that is published with the model: tokenizer="tokenizer.json"'
 
 
@@ -73,6 +75,15 @@ class Tokenizer:
         vocabulary = self._implementation.get_vocab(with_added_tokens=False)
         words = {word for token in vocabulary if len(word := token.lstrip(_SPACES)) > 1 and word.isalpha()}
         return sorted(words, key=lambda word: (not word.isascii(), word))
+
+    def joins_words(self) -> bool:
+        """Return whether a token reaches from one word into the next, so that the tokens of a text are not those of its
+        words.
+        """
+        splitter = self._implementation.pre_tokenizer
+        if splitter is not None and len(splitter.pre_tokenize_str("two words")) > 1:
+            return False  # also with such tokens in the vocabulary, as in that of DeepSeek V3
+        return _ACROSS.search("\n".join(self._implementation.get_vocab(with_added_tokens=False))) is not None
 
 
 def tokenizer_of(path: Path) -> Tokenizer:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import Final, Protocol
 
+from loadgen.clients.llm.exact_lengths import ExactLengths
 from loadgen.clients.llm.token_comparison import TokenComparison
 from loadgen.clients.llm.tokenizer import Tokenizer
 from loadgen.units import NS_PER_S
@@ -28,12 +29,13 @@ class Notes(Protocol):
 class LlmWorker:
     """The state of one worker's requests to the plan's model."""
 
-    __slots__ = ("_last_ns", "_noted", "_under_way", "comparison", "tokenizer")
+    __slots__ = ("_last_ns", "_noted", "_under_way", "comparison", "lengths", "tokenizer")
 
     def __init__(self, tokenizer: Tokenizer | None = None) -> None:
         self.tokenizer = tokenizer
         """Counts the tokens of answers without usage; None: each event counts as one token."""
         self.comparison = TokenComparison()
+        self.lengths = ExactLengths()
         self._last_ns = 0
         """When a request last began or ended, `perf_counter_ns`; 0: none has begun."""
         self._under_way = 0

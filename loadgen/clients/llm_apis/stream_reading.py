@@ -37,6 +37,9 @@ _ENDS: Final = frozenset({"finish", "usage", "done", "error"})
 _GENERATED: Final = frozenset({"reasoning", "content", "tool_call", "refusal"})
 
 
+_NO_USAGE: Final = Usage()
+
+
 class StreamReading:
     """One answer of a model, as read so far. Times are `perf_counter_ns`."""
 
@@ -69,7 +72,7 @@ class StreamReading:
         """Generated text of the first choice as UTF-8, by kind. A list of its pieces would keep 60 B more for each."""
         self.token_events = 0
         """Events with generated tokens so far; several choices in one event are one each."""
-        self.usage = Usage()
+        self.usage = _NO_USAGE
         self.usage_source: TokenSource = "server"
         self.has_choices = False
         """There is generated text of further choices, which is not kept."""

@@ -85,6 +85,8 @@ class Http:
     preconnect: bool = True
     """Open the connections of open loads shortly before arrivals need them, as many as a target needs that answers in
     3 ms. False: an arrival that finds no free user opens one, and its response time includes that."""
+    cache: Literal["user"] | None = None
+    """"user": each user keeps answers as a browser does, and sends conditional requests (`clients/caching.py`)."""
     phases: bool = False
     """Measure blocked, DNS, connect, TLS, send, wait and receive of each request as rows of their own."""
 
@@ -178,6 +180,11 @@ class Http:
             yield f"connections were made from {', '.join(self.source)} in turn"
         if self.cert is not None:
             yield "connections presented a client certificate"
+        if self.cache is not None:
+            yield (
+                'each user had an HTTP cache (cache="user"): requests that it answered were not sent and have no row; '
+                "replies to a 304 count as ok"
+            )
         if not self.preconnect:
             yield "connections were opened on demand, so first requests on them include connect time (preconnect=False)"
         if not self.dns_ttl_ns:

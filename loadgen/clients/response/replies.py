@@ -11,7 +11,7 @@ import json as _json
 import re
 from collections.abc import Container, Iterator, Mapping
 from datetime import timedelta
-from typing import Any, ClassVar, TypeVar, overload
+from typing import Any, ClassVar, Literal, TypeVar, overload
 
 import httpx
 import msgspec
@@ -96,6 +96,20 @@ class Reply:
         phase that failed, with `outcome`.
         """
         self.series.opened(opening.times, opening.failed_in(), outcome)
+
+    def fill(self, head: Head, body: bytes, cache: Literal["fresh", "revalidated"]) -> None:
+        """Make this the reply with a stored answer (`clients/caching.py`)."""
+        self.head, self.body, self.status_code = head, body, head.status
+        self._lazily()["cache"] = cache
+
+    @property
+    def cache(self) -> Literal["", "fresh", "revalidated"]:
+        """Return where the body is from, if the plan has `Http(cache="user")`.
+
+        "": this answer. "fresh": the user's cache, without a request. "revalidated": the cache, after a 304.
+        """
+        found: Literal["", "fresh", "revalidated"] = (self._lazy or {}).get("cache", "")
+        return found
 
     # -- expectations -----------------------------------------------------------------------
 

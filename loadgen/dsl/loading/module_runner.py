@@ -108,6 +108,8 @@ def _one_name_each(body: Iterable[ast.stmt]) -> Iterator[ast.stmt]:
         match statement:
             case ast.ImportFrom(module="__future__"):
                 continue
+            case ast.Expr(value=ast.Constant(value=str())):
+                continue  # compiled by itself, the text under a variable would become the docstring of the module
             case ast.ImportFrom(module=module, names=names, level=level):
                 yield from (ast.copy_location(ast.ImportFrom(module, [name], level), statement) for name in names)
             case ast.Import(names=names):

@@ -73,7 +73,14 @@ from loadgen.dsl.plans.plan_loads import (
     seed_of_load,
     stretched,
 )
-from loadgen.dsl.plans.plan_tags import levels_wrong, read_tags, tag_names, with_level_tag, with_llm_tags
+from loadgen.dsl.plans.plan_tags import (
+    levels_wrong,
+    read_tags,
+    span_of_level,
+    tag_names,
+    with_level_tag,
+    with_llm_tags,
+)
 from loadgen.dsl.plans.probe import Probe, read_probes
 from loadgen.dsl.plans.slo import Slo
 from loadgen.dsl.plans.spec import (
@@ -626,7 +633,10 @@ class Plan:
             yield from overrides_wrong(self._written(), self.overrides)
 
     def _objectives(self, lanes: Sequence[DrivenLoad]) -> tuple[Objective, ...]:
-        """Return the objectives of the plan. One of a single load gets the begin, end and journeys of this load."""
+        """Return the objectives of the plan. One of a single load gets the begin, end and journeys of this load.
+
+        A throughput at a single level gets the time of this level, because it counts per second.
+        """
         of_load = {lane.name: lane for lane in lanes if lane.name}
         found = []
         for objective in (slo.objective for slo in self.slos if slo.objective is not None):
@@ -636,6 +646,9 @@ class Plan:
                 objective = msgspec.structs.replace(
                     objective, begin_ns=lane.after_ns, end_ns=lane.end_ns, journeys=names
                 )
+            span = span_of_level(objective, lanes)
+            if span is not None and objective.kind == "throughput" and not objective.window_ns:
+                objective = msgspec.structs.replace(objective, begin_ns=span.settled_ns, end_ns=span.end_ns)
             found.append(objective)
         return tuple(found)
 

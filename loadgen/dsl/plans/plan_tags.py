@@ -14,13 +14,23 @@ from loadgen.dsl.tag import HEADER, Tag, is_tag_value, tag_name_wrong
 from loadgen.engine.recording.tagging import MAX_PARTS, MOST_OF_HEADER, TagSpec
 from loadgen.measure.deltas.limits import NAME_BYTES, TAGS_OF_SERIES
 from loadgen.measure.deltas.series_key import LEVEL_TAG, Tags
-from loadgen.profiles.levels import SETTLING
+from loadgen.measure.objectives.terms import Objective
+from loadgen.profiles.levels import SETTLING, LevelSpan
 
 if TYPE_CHECKING:
     from loadgen.dsl.plans.plan import Plan
     from loadgen.dsl.plans.plan_loads import DrivenLoad
 
-__all__ = ["ReadTags", "levels_wrong", "read_load_tags", "read_tags", "tag_names", "with_level_tag", "with_llm_tags"]
+__all__ = [
+    "ReadTags",
+    "levels_wrong",
+    "read_load_tags",
+    "read_tags",
+    "span_of_level",
+    "tag_names",
+    "with_level_tag",
+    "with_llm_tags",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +82,13 @@ def with_llm_tags(specs: tuple[TagSpec, ...]) -> tuple[TagSpec, ...]:
     """
     names = {spec.name for spec in specs}
     return (*specs, *(TagSpec(name=name, values=values) for name, values in LLM_TAGS.items() if name not in names))
+
+
+def span_of_level(objective: Objective, lanes: Iterable[DrivenLoad]) -> LevelSpan | None:
+    """Return the level of a load that an objective is limited to; None if it covers several, or is not limited."""
+    names = next((one.values for one in objective.tags if one.name == LEVEL_TAG and not one.is_excluded), ())
+    spans = [span for lane in lanes for span in lane.level_spans if span.text in names]
+    return spans[0] if len(spans) == 1 else None
 
 
 def with_level_tag(specs: tuple[TagSpec, ...], lanes: Iterable[DrivenLoad]) -> tuple[TagSpec, ...]:

@@ -10,6 +10,9 @@ from pathlib import Path
 from typing import Final
 
 from loadgen.clients.llm.client import LlmClient
+from loadgen.clients.llm.reply import LlmReply
+from loadgen.clients.llm_apis.answers import NO_TOKENS
+from loadgen.clients.protocol.outcomes import RESET
 from loadgen.dsl.prompts.calibration import Calibration
 from loadgen.dsl.prompts.prompt import prompt
 from loadgen.dsl.prompts.tokenizer_words import exact_words
@@ -18,16 +21,32 @@ from loadgen.errors import RequestFailed, UsageError
 __all__ = ["NO_USAGE", "calibrate"]
 
 _WORDS: Final = (50, 200)
+_ANSWER: Final = 8
+"""Most tokens of each answer. A single token may have no text: it may be a part of a character, or the end."""
 NO_USAGE: Final = (
     "the server sends no usage, so tokens are counted as one for each event of a stream, and prompts are not calibrated"
 )
 NO_USAGE_BUT_TOKENIZER: Final = "the server sends no usage, so the tokens of answers are counted by {name}"
+NO_TEXT: Final = "prompts are not calibrated: the server's answer to a first request had no token"
 NOT_EXACT: Final = (
-    "prompts are not exact: {name} has fewer than 64 words of one token each. The number of words is corrected by the "
-    "tokens that the server counts. "
+    "prompts are not exact: {name} has fewer than 64 words that are always one token each. The number of words is "
+    "corrected by the tokens that the server counts. "
 )
 _MOST_OFF: Final = 0.01
 """A larger difference between the server and the tokenizer is reported."""
+
+
+async def _answer(client: LlmClient, words: int) -> LlmReply:
+    """Return the answer to a prompt of so many words.
+
+    A second try is for servers such as llama.cpp's, which close each connection after a stream without announcing it.
+    """
+    try:
+        return await client.chat(prompt(tokens=words), max_tokens=_ANSWER, name="calibration")
+    except RequestFailed as failure:
+        if failure.outcome != RESET:
+            raise
+    return await client.chat(prompt(tokens=words), max_tokens=_ANSWER, name="calibration")
 
 
 async def calibrate(client: LlmClient) -> tuple[float, str]:
@@ -44,7 +63,7 @@ async def calibrate(client: LlmClient) -> tuple[float, str]:
     counts: list[tuple[int, int]] = []
     for words in _WORDS:
         try:
-            reply = await client.chat(prompt(tokens=words), max_tokens=1, name="calibration")
+            reply = await _answer(client, words)
         except RequestFailed as failure:
             if failure.outcome.startswith("http 4"):
                 raise UsageError(
@@ -52,6 +71,8 @@ async def calibrate(client: LlmClient) -> tuple[float, str]:
                     hint="correct Llm(model=..., api=..., path=..., api_key=...), or write calibrate=False; with "
                     "loadgen llm: --model, --api, --key or the URL",
                 ) from failure
+            if failure.outcome == NO_TOKENS:  # a note is enough, because the server answered as it should
+                return 1.0, inexact + NO_TEXT
             raise
         if reply.usage.prompt < 1:
             return 1.0, NO_USAGE if tokenizer is None else inexact + NO_USAGE_BUT_TOKENIZER.format(name=name)

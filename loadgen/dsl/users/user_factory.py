@@ -19,6 +19,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from loadgen.clients.caching import CachingHttpClient
 from loadgen.clients.http import HttpClient
 from loadgen.clients.httpx_api.rows import HttpxRows
 from loadgen.clients.httpx_api.stock import StockHttpClient, StockPool
@@ -284,7 +285,8 @@ class UserFactory:
             return StockHttpClient(
                 meter, pool, url, ways.timeouts, follow_redirects=ways.follow_redirects, target=target, rows=rows
             )
-        return HttpClient(
+        client = HttpClient if ways.http.cache is None else CachingHttpClient
+        return client(
             meter,
             pool,
             url,

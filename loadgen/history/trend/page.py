@@ -6,8 +6,6 @@ allows only its own style and forbids loading anything. All text from the store 
 
 from __future__ import annotations
 
-import base64
-import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from math import isnan
 from pathlib import Path
@@ -17,7 +15,7 @@ from loadgen.history.store.stored_run import Accepted, Key
 from loadgen.history.trend.plot import plot, season_plot
 from loadgen.history.trend.trends import Against, Trend
 from loadgen.outside_text import in_html
-from loadgen.report.html import PAGE
+from loadgen.report.static_page import static_page
 from loadgen.units import format_change, format_changes
 
 __all__ = ["html"]
@@ -36,26 +34,8 @@ def html(key: Key, found: Sequence[Trend], health: Health, *, made_at: str) -> b
 
     Size: some 150 bytes for each name and run.
     """
-    style = (PAGE / "style.css").read_bytes() + Path(__file__).with_name("page.css").read_bytes()
-    allowed = base64.b64encode(hashlib.sha256(style).digest()).decode()
-    policy = f"default-src 'none'; style-src 'sha256-{allowed}'; img-src data:; base-uri 'none'; form-action 'none'"
-    body = "\n".join(_body(key, found, health, made_at))
-    head = [
-        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">',
-        f'<meta http-equiv="Content-Security-Policy" content="{policy}">',
-        '<meta name="viewport" content="width=device-width, initial-scale=1">',
-        '<meta name="referrer" content="no-referrer">',
-        '<link rel="icon" href="data:,">',
-        f"<title>History of {in_html(key.target)}</title>",
-    ]
-    return b"\n".join(
-        [
-            "\n".join(head).encode("utf-8", "replace"),
-            b"<style>" + style + b"</style>\n</head>\n<body>\n<main>",
-            body.encode("utf-8", "replace"),
-            b"</main>\n</body>\n</html>\n",
-        ]
-    )
+    style = Path(__file__).with_name("page.css").read_bytes()
+    return static_page(f"History of {key.target}", _body(key, found, health, made_at), style)
 
 
 def _body(key: Key, found: Sequence[Trend], health: Health, made_at: str) -> Iterator[str]:

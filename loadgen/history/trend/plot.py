@@ -9,15 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from math import exp, floor, isnan, log, log1p, log10
+from math import exp, isnan, log, log1p
 from typing import Final
 
 from loadgen.history.store.stored_run import Accepted
 from loadgen.history.trend.trends import Season, Trend
 from loadgen.outside_text import in_html
+from loadgen.report.charts.round_places import round_places
 from loadgen.units import format_change
 
-__all__ = ["LARGE", "SMALL", "Size", "plot", "round_places", "season_plot"]
+__all__ = ["LARGE", "SMALL", "Size", "plot", "season_plot"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,22 +94,6 @@ def plot(one: Trend, new: tuple[Accepted, float] | None = None, *, size: Size = 
             "</svg>",
         ]
     )
-
-
-def round_places(low: float, high: float, most: int = 4) -> list[float]:
-    """Return round values within [low, high], ascending, for an axis: at least 2 if possible, at most `most`.
-
-    They are multiples of 1, 2, 2.5 or 5 times a power of ten: the finest step that gives at most `most`.
-    """
-    power = floor(log10(high - low)) - 1
-    found: list[float] = []
-    for digit, shift in ((digit, shift) for shift in (2, 1, 0) for digit in (5.0, 2.5, 2.0, 1.0)):
-        step = digit * 10.0 ** (power + shift)
-        first, last = -int(-low / step // 1), int(high / step // 1)
-        if last - first + 1 > most:
-            break
-        found = [round(n * step, max(0, 2 - power)) for n in range(first, last + 1)]
-    return found
 
 
 def season_plot(one: Trend, season: Season) -> str:

@@ -9,6 +9,9 @@ than were due, and the rest end in a later level. A request counts with all of i
 
 `tokens` are those of all requests of the level that ended, failed ones too: what the level has cost.
 
+`goodput` has the numbers of good and of offered requests, by the limits of the first goodput objective, and the 95 %
+interval of their share (`level_goodput.py`). `above` is what an objective on these limits demands of the level.
+
 `in_flight` is the mean number of requests in flight between the end of settling and the end of the level, of the whole
 plan. `queued` is the mean number of requests that waited at the server in this time, by a probe.
 
@@ -36,7 +39,9 @@ from loadgen.measure.deltas.series_key import (
 )
 from loadgen.measure.histograms.histogram import Histogram
 from loadgen.measure.merging.queries import Measured
+from loadgen.measure.objectives.terms import Objective
 from loadgen.measure.results.figures import figures
+from loadgen.measure.results.level_goodput import NOT_KEPT, GoodShare
 from loadgen.measure.results.level_intervals import EndedByInterval, LevelSpan
 from loadgen.measure.results.stream_figures import TOKEN_COUNTS
 from loadgen.measure.statistics.level_knee import LevelRate, find_level_knee, rate_of_parts
@@ -53,7 +58,7 @@ class LevelFacts:
     texts: the values of their tag, in order. unit: "users" or "/s". spans: the times of the levels that were held to
     their end; () if the load was changed during the run. ended: the counts of each interval; None: unknown. queued: by
     level, the mean number of requests that waited at the server, and the number of samples; {} without a probe that
-    shows it.
+    shows it. objectives: the plan's `slos`.
     """
 
     texts: tuple[str, ...] = ()
@@ -61,6 +66,7 @@ class LevelFacts:
     spans: tuple[LevelSpan, ...] = ()
     ended: EndedByInterval | None = field(default=None, compare=False)
     queued: Mapping[str, tuple[float, int]] = field(default_factory=dict)
+    objectives: tuple[Objective, ...] = ()
 
 
 _STREAM_SHOWN: Final = tuple(metric for metric in STREAM_TIMES if metric != "ttft_due")
@@ -74,7 +80,7 @@ def level_figures(merge: Measured, facts: LevelFacts) -> dict[str, object]:
     spans = {span.text: span for span in facts.spans} if facts.ended is not None else {}
     lines, requests_s, tokens_s = [], [], []
     for text in facts.texts:
-        of = _Level(merge, text)
+        of = _Level(merge, text, facts)
         span = spans.get(text)
         requests, tokens = ([], []) if span is None or facts.ended is None else facts.ended.within(span)
         interval_s = facts.ended.interval_ns / NS_PER_S if facts.ended is not None else 1.0
@@ -121,8 +127,8 @@ def _saturation(ended: EndedByInterval | None, span: LevelSpan | None) -> dict[s
 class _Level:
     """Queries of one level, after the warm-up, over all regions."""
 
-    def __init__(self, merge: Measured, text: str) -> None:
-        self._merge, self._tag = merge, (LEVEL_TAG, text)
+    def __init__(self, merge: Measured, text: str, facts: LevelFacts) -> None:
+        self._merge, self._tag, self._facts = merge, (LEVEL_TAG, text), facts
 
     def counts(self) -> dict[str, object]:
         iterations = self._outcomes("journey", "response")
@@ -160,15 +166,32 @@ class _Level:
         return figures(observed, censored)
 
     def _goodput(self) -> dict[str, object] | None:
-        """Return the numbers of good and of offered requests, by the first goodput objective; None without one."""
+        """Return the numbers of good and of offered requests, by the first goodput objective; None without one.
+
+        The 95 % interval of the share is with it, and the share that the level must exceed.
+        """
         found = list(self._series("goodput", "value", lambda _: True))
-        limits = next((dict(key.tags).get(GOODPUT_TAG) for _, key in found), None)
+        limits = next((dict(key.tags).get(GOODPUT_TAG, "") for _, key in found), "")
         own = [(number, key) for number, key in found if (GOODPUT_TAG, limits) in key.tags]
         journeys = {key.journey for _, key in own}
         lost = self._series("journey", "response", lambda k: k.outcome in (MISSED, CUT_OFF) and k.journey in journeys)
         of = self._merge.count_of([number for number, _ in own]) + self._merge.count_of([number for number, _ in lost])
         good = self._merge.count_of([number for number, key in own if key.outcome == OK])
-        return {"limits": limits, "good": good, "of": of, "share": round(good / of, 6)} if own and of else None
+        if not (own and of):
+            return None
+        ended, level = self._facts.ended, self._tag[1]
+        share = GoodShare(None, None, NOT_KEPT) if ended is None else ended.offered.share(level, limits, good, of)
+        return {
+            "limits": limits,
+            "good": good,
+            "of": of,
+            "share": round(good / of, 6),
+            "low": share.low,
+            "high": share.high,
+            "interval": share.text,
+            # An objective judges each journey by itself.
+            "above": _demanded(self._facts.objectives, self._tag, limits) if len(journeys) == 1 else None,
+        }
 
     def _outcomes(self, kind: Kind, metric: Metric) -> dict[str, int]:
         counts: dict[str, int] = {}
@@ -186,6 +209,26 @@ class _Level:
 
     def _sum(self, found: Iterable[tuple[int, SeriesKey]], is_bound: bool) -> Histogram:
         return self._merge.sum_of([number for number, key in found if key.censored is is_bound])
+
+
+def _demanded(objectives: Iterable[Objective], level: tuple[str, str], limits: str) -> float | None:
+    """Return the share of good requests that a level must exceed, by the first objective that says so; None: by none.
+
+    Objectives over windows, or on a part of the requests of the level, say nothing about all of them.
+    """
+    return next(
+        (
+            one.limit
+            for one in objectives
+            if one.kind == "goodput"
+            and one.goodput_text == limits
+            and not one.window_ns
+            and {one.journey, one.step, one.request, one.region, one.load} == {None}
+            and all(tag.name == LEVEL_TAG for tag in one.tags)
+            and one.has_tags((level,))
+        ),
+        None,
+    )
 
 
 def _knee(

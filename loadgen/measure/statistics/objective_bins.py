@@ -52,10 +52,14 @@ class Binned:
     whole_count: float
     whole_total: float
 
-    def without_empty_ends(self) -> Binned:
-        """Return the bins from the first to the last one with an event, as of a level, which is a part of the run."""
+    @property
+    def used(self) -> slice:
+        """Return which bins are those from the first to the last one with an event."""
         has = np.flatnonzero(self.count)
-        used = slice(0, 0) if not len(has) else slice(has[0], has[-1] + 1)
+        return slice(has[0], has[-1] + 1) if len(has) else slice(0, 0)
+
+    def part(self, used: slice) -> Binned:
+        """Return some of the bins, as of a level, which is a part of the run."""
         return Binned(self.count[used], self.bad[used], self.total[used], self.whole_count, self.whole_total)
 
 

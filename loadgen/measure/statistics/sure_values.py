@@ -49,7 +49,17 @@ from loadgen.measure.statistics.objective_bins import Binned
 from loadgen.measure.statistics.share_in_worst_window import LEVEL, compared, counts_of, share_in_worst_window
 from loadgen.units import NS_PER_S, NS_PER_US
 
-__all__ = ["Ends", "is_sure", "judged", "judged_in_windows", "mean_ends", "rate_ends", "share_of", "with_share"]
+__all__ = [
+    "Ends",
+    "is_sure",
+    "judged",
+    "judged_in_windows",
+    "mean_ends",
+    "rate_ends",
+    "refused",
+    "share_of",
+    "with_share",
+]
 
 Floats = npt.NDArray[np.float64]
 
@@ -109,7 +119,7 @@ def share_of(found: Binned, whole: tuple[int, int], least: float | None = None) 
 
 def mean_ends(found: Binned) -> Ends:
     """Return the interval of a mean, in the unit of `found.total`."""
-    if why := _refused(found):
+    if why := refused(found):
         return Ends(why=why)
     totals, counts = _by_batch(found.total), _by_batch(found.count)
     means = [total / n for total, n in zip(totals, counts, strict=True)]
@@ -135,7 +145,7 @@ def rate_ends(found: Binned, intervals: npt.NDArray[np.int64], per_s: float, *, 
     intervals: (bins,) number of the run's intervals in each bin. per_s: the throughput of the whole run. of_totals: it
     is a throughput of `found.total`, such as tokens, instead of events.
     """
-    if why := _refused(found):
+    if why := refused(found):
         return Ends(why=why)
     of = _by_batch(intervals.astype(np.float64))
     counts = _by_batch(found.count)
@@ -155,7 +165,8 @@ def rate_ends(found: Binned, intervals: npt.NDArray[np.int64], per_s: float, *, 
     return Ends(max(0.0, per_s * relative.low), per_s * relative.high)
 
 
-def _refused(found: Binned) -> str:
+def refused(found: Binned) -> str:
+    """Return why a mean, a throughput or the goodput of a level has no interval; "" if it has one."""
     if len(found.count) < LEAST_INTERVALS:
         return "too short"
     if found.count.sum() < _LEAST_EVENTS or min(_by_batch(found.count)) < 1:
@@ -199,8 +210,9 @@ def judged(
         return fact
     if found is None or not result.count:
         return replace(result, sure=False, unsure="no interval: its values by second were not kept")
-    if _is_of_level(objective) and objective.kind != "throughput":
-        found = found.without_empty_ends()
+    if _is_of_level(objective):
+        used = found.used
+        found, intervals = found.part(used), intervals[used]
     if objective.is_share:
         return with_share(result, objective, share_of(found, (result.count - result.good, result.count), least))
     if objective.kind == "throughput":

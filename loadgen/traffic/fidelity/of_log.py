@@ -21,7 +21,7 @@ from loadgen.traffic.fidelity.reference import Reference
 from loadgen.traffic.fidelity.session_summary import CACHED_REQUESTS, summary_of
 from loadgen.traffic.fidelity.time_summary import time_summary
 from loadgen.traffic.fidelity.verdict import Row, Verdict, all_unmeasured, verdict_of
-from loadgen.traffic.model_counts import ModelRules
+from loadgen.traffic.log_options import ModelRules
 from loadgen.traffic.read_logs import LogOptions, Traffic
 from loadgen.traffic.session_table import SessionTable
 from loadgen.units import format_count, format_duration, quantity

@@ -57,7 +57,8 @@ class Fidelity:
     def added_to(self, facts: str) -> str:
         """Return the text of `traffic.json` with the verdict and the reference."""
         document = json.loads(facts)
-        document["fidelity"] = {**self.verdict.as_json(), "halves": {"sessions": self.reference.summary.sessions // 2}}
+        document["fidelity"] = self.verdict.as_json()
+        document["fidelity"] |= {"halves": {"sessions": self.reference.summary.sessions // 2}}
         document[KEY] = self.reference.as_json()
         return json.dumps(document, indent=1, sort_keys=True) + "\n"
 

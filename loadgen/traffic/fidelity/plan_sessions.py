@@ -64,6 +64,9 @@ def nodes_of(document: Mapping[str, Any], states: Sequence[str]) -> dict[str, No
     for node, name in document.get("nodes", {}).items():
         children = (Child(at.get(row["name"], other), float(row["mean"])) for row in actions.get(name, ()))
         found[node] = NodeRequests(at.get(name, other), tuple(children))
+    for name, node in document.get("again", {}).items():
+        if node in found:
+            found[name] = found[node]
     return found
 
 

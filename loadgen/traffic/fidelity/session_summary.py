@@ -39,6 +39,10 @@ BYTES_P95: Final = 19
 LEAST_SAMPLE: Final = 50
 """Fewer pauses of an edge, or answers of a name, have no distribution of their own."""
 _CACHES: Final = (0.01, 0.1)
+_LEAST_CACHE: Final = 10
+"""Keys. The order of requests within a page decides what a smaller cache holds."""
+_SHORTEST_US: Final = 1_000_000
+"""Shorter sessions are one page, and how long its requests take is the target's."""
 _SESSION_BITS: Final = 43
 _SIZE_BITS: Final = 40
 CACHED_REQUESTS: Final = 20_000
@@ -115,7 +119,7 @@ def summary_of(table: SessionTable, like: SessionSummary | None = None, *, has_c
         moves=moves,
         pairs=_pairs(table, counted),
         lengths=lengths,
-        durations=np.bincount(bin_of((last_end - table.starts)[counted]), minlength=BINS),
+        durations=np.bincount(bin_of(np.maximum(last_end - table.starts, _SHORTEST_US)[counted]), minlength=BINS),
         edges=edges,
         pauses=_by_edge(edges, edge, pause),
         statuses=np.bincount(table.state * STATUSES + table.status, minlength=states * STATUSES).reshape(states, -1),
@@ -200,7 +204,7 @@ def _keys(table: SessionTable, like: Keys | None, *, has_caches: bool) -> Keys |
     if not counts.any():
         return None
     total = int(different[top_keys > 0].sum())
-    small, large = (max(1, round(total * share)) for share in _CACHES)
+    small, large = (max(_LEAST_CACHE, round(total * share)) for share in _CACHES)
     caches = (small, large) if like is None else like.caches
     tops = requests = 0.0
     for one in np.flatnonzero(top_keys):

@@ -18,7 +18,7 @@ _WIDTH: Final = 88
 
 @dataclass(frozen=True)
 class ReplayText:
-    """What differs between the scenarios of replays."""
+    """The texts and numbers of one scenario."""
 
     title: str
     notes: tuple[str, ...]

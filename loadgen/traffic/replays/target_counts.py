@@ -48,7 +48,8 @@ class TargetCounts:
         self.texts: list[bytes | None] = [None] * size
         """Path and query by number; None for a number that many paths share, because the table was full."""
         for text, number in read.paths.numbers.items():
-            self.texts[number] = text
+            # A long path is kept as a hash, whose bytes may look like parts of a target.
+            self.texts[number] = b"\0" + text.hex().encode() if text[:1] == b"\0" else text
         self._numbers: dict[bytes, int] = {}
         parts: list[int] = []
         ends = np.zeros(size + 1, np.int64)

@@ -29,7 +29,7 @@ _WHOLE_PATH: Final = ""
 
 @dataclass(frozen=True)
 class Replaced:
-    """What was replaced, as numbers of requests, and of different targets."""
+    """Numbers of requests, and of different targets, with replaced values."""
 
     requests: int
     targets: int
@@ -69,7 +69,10 @@ class TargetUrls:
         if made is None:
             text = self._counts.texts[number]
             path, _, query = (text or b"").partition(b"?")
-            made = self._made[number] = self._path(number, None if text is None else path) + self._query(number, query)
+            sent = self._path(number, None if text is None else path)
+            # A client takes `//a/b` for the host `a` and the path `/b`, but removes the segment `.`.
+            sent = f"/.{sent}" if sent.startswith("//") else sent
+            made = self._made[number] = sent + self._query(number, query)
         return made
 
     def replaced(self) -> Replaced:

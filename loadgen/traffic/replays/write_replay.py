@@ -1,4 +1,7 @@
-"""Reads logs and writes the scenario that replays their sessions, with its file of sessions: both, or none."""
+"""Reads logs and writes the scenario that replays their sessions, with its file of sessions: both, or none.
+
+Why rows are sessions: docs/decisions/102-replay-rows-are-sessions.md.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,8 @@ from loadgen.bundle import MAX_BYTES
 from loadgen.dsl.executors.recorded_traffic_csv import MAX_TIMES
 from loadgen.errors import StorageError, UsageError
 from loadgen.profiles.stage import MAX_DURATION_NS
-from loadgen.traffic.read_logs import LogOptions, ReadRows, Traffic, read_logs
+from loadgen.traffic.log_options import LogOptions
+from loadgen.traffic.read_logs import ReadRows, Traffic, read_logs
 from loadgen.traffic.replays.played_sessions import played
 from loadgen.traffic.replays.replay_scenario import ReplayText, replay_text
 from loadgen.traffic.replays.session_lines import SessionLines, Timing, seconds_text
@@ -43,7 +47,7 @@ _MOST_SPAN_NS: Final = MAX_DURATION_NS - 60 * NS_PER_S
 
 @dataclass(frozen=True)
 class ReplayOptions:
-    """What is replayed, and how."""
+    """The choices of the user: timing, amount, methods, queries, ids."""
 
     timing: Timing = "think"
     scale: float = 1.0
@@ -59,7 +63,7 @@ class ReplayOptions:
 
 @dataclass(frozen=True)
 class Replay:
-    """What a replay sends, and what it leaves out."""
+    """The figures of a replay: sent, left out and replaced."""
 
     traffic: Traffic
     sessions: int
@@ -78,6 +82,8 @@ class Replay:
     """Requests of the log with a query, among those that are sent."""
     replaced: Replaced
     has_durations: bool
+    are_paths_complete: bool
+    """Whether the values of all paths and queries were kept; if not, ranks stand for those that were lost."""
     drain_s: int
     file: str
 
@@ -92,6 +98,7 @@ class _Pass:
         self.writes: Counter[str] = Counter()
         self.with_query = 0
         self.has_durations = False
+        self.are_paths_complete = True
         self.sessions = self.continued = 0
         self.replaced: Replaced | None = None
 
@@ -99,6 +106,7 @@ class _Pass:
         return method in _READS or (self._options.writes and method not in _NEVER)
 
     def __call__(self, read: ReadRows) -> None:
+        self.are_paths_complete = read.paths.is_complete
         counts = TargetCounts(read)
         for rows in read.partitions:
             self._count(rows)
@@ -124,7 +132,7 @@ class _Pass:
 
 
 def write_replay(
-    logs: Iterable[Path],
+    logs: Iterable[str | Path],
     log_options: LogOptions,
     options: ReplayOptions,
     *,
@@ -140,13 +148,13 @@ def write_replay(
     """
     with SessionSpool() as spool:
         further = _Pass(spool, options, log_options.names.least_users)
-        traffic = read_logs(logs, replace(log_options, queries=options.queries), further_pass=further)
-        if not further.sessions:
-            raise UsageError(
-                f"no request is left: {_by_method(further.left_out)} are not sent",
-                hint="only GET, HEAD and OPTIONS are sent; --writes sends requests that change data, too",
-            )
         try:
+            traffic = read_logs(logs, replace(log_options, queries=options.queries), further_pass=further)
+            if not further.sessions:
+                raise UsageError(
+                    f"no request is left: {_by_method(further.left_out)} are not sent",
+                    hint="only GET, HEAD and OPTIONS are sent; --writes sends requests that change data, too",
+                )
             found = _written(spool, traffic, further, options)
         except OSError as error:
             raise StorageError(
@@ -197,6 +205,7 @@ def _written(spool: SessionSpool, traffic: Traffic, further: _Pass, options: Rep
         with_query=further.with_query,
         replaced=further.replaced,
         has_durations=further.has_durations,
+        are_paths_complete=further.are_paths_complete,
         drain_s=ceil((end_us - last_us) / 1e6 / options.speed) + _LEAST_DRAIN_S,
         file=_small(path),
     )
@@ -263,11 +272,11 @@ def _notes(found: Replay, options: ReplayOptions) -> Iterable[str]:
     replaced = found.replaced
     if replaced.requests:
         yield (
-            f"TODO(values): {quantity(replaced.requests, 'request')} have ranks in place of values that too few users "
-            f"sent or that look private: 17 or name-17 is the 17th most requested value, /{HIDDEN}/17 such a path."
+            f"TODO(values): in {quantity(replaced.requests, 'request')}, ranks stand for values that few users sent "
+            f"or that look private: 17 or name-17 is the 17th most requested value, /{HIDDEN}/17 such a path."
         )
     if replaced.mapped_requests:
-        yield f"{quantity(replaced.mapped_requests, 'request')} have ids from the files of --map."
+        yield f"Ids from the files of --map are in {quantity(replaced.mapped_requests, 'request')}."
 
 
 def _by_method(counts: Mapping[str, int]) -> str:

@@ -33,6 +33,8 @@ class Asked:
     life: JourneyLife
     keys: list[tuple[SeriesKey, list[int]]]
     kept: list[KeptStream]
+    notes: tuple[str, ...] = ()
+    """The remarks for the operator."""
 
     @property
     def outcome(self) -> str:
@@ -93,4 +95,5 @@ async def asked(
         await life.close()
         factory.close()
     kept = [one for part in recorder.keeper.take(0) for one in part]
-    return Asked(life, [pair for series in recorder._series.values() for pair in series.swap()], kept)
+    notes = recorder.take_notes()
+    return Asked(life, [pair for series in recorder._series.values() for pair in series.swap()], kept, notes)

@@ -14,12 +14,12 @@ from loadgen.clients.llm.model_facts import ModelFacts
 from loadgen.clients.llm.settings import Llm
 from loadgen.clients.net.network import TcpNetwork
 from loadgen.drive.plan_share_driver import RUN_STEP
-from loadgen.dsl.prompts.calibrate_by_server import NO_USAGE
+from loadgen.dsl.prompts.calibrate_by_server import NO_TEXT, NO_USAGE
 from loadgen.dsl.users.user_factory import UserFactory, Ways
 from loadgen.engine.recording.recorder import Recorder
 from loadgen.errors import RequestFailed, UsageError
 from tests.support.llm_target import llm_in_thread
-from tests.support.scripted import Answer, Received, ok, scripted
+from tests.support.scripted import RESET, Answer, Received, ok, scripted
 from tests.support.wire import until
 
 JSON = "Content-Type: application/json"
@@ -158,6 +158,31 @@ async def test_without_usage_prompts_are_not_corrected_and_the_report_says_so() 
         posts = [request for request in server.requests if request.method == "POST"]
     assert (found.tokens_per_word, found.warning) == (1.0, NO_USAGE)
     assert len(posts) == 1, "a second prompt would show nothing new"
+
+
+async def test_an_answer_without_a_token_leaves_prompts_as_they_are() -> None:
+    usage = {"choices": [], "usage": {"prompt_tokens": 66, "completion_tokens": 1}}
+    ended = {"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]}
+    async with scripted(asked_with(LISTED, streamed(ended, usage, "[DONE]"))) as server:
+        found = await facts_of(server.url)
+        posts = [request for request in server.requests if request.method == "POST"]
+    assert (found.tokens_per_word, found.warning) == (1.0, NO_TEXT)
+    assert json.loads(posts[0].body)["max_tokens"] > 1, "a single token may be a part of a character"
+
+
+async def test_a_connection_that_closes_between_two_prompts_is_opened_again() -> None:
+    posts = 0
+
+    def answer(request: Received) -> Answer:
+        nonlocal posts
+        posts += request.method == "POST"
+        usage = {"choices": [], "usage": {"prompt_tokens": len(request.body), "completion_tokens": 1}}
+        return LISTED if request.method == "GET" else RESET if posts == 2 else streamed(TOKEN, usage, "[DONE]")
+
+    async with scripted(answer) as server:
+        found = await facts_of(server.url)
+        assert len([request for request in server.requests if request.method == "POST"]) == 3
+    assert found.tokens_per_word > 4, "here, the server counts characters"
 
 
 async def test_a_count_that_does_not_grow_with_the_prompt_is_a_warning() -> None:

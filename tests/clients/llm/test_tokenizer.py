@@ -8,12 +8,17 @@ import importlib.util
 import json
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from functools import reduce
+from operator import add
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from loadgen import Plan, journey, prompt, shared_prefix, users
+from loadgen import Plan, journey, lognormal, prompt, shared_prefix, users
 from loadgen.bundle import pack
 from loadgen.clients.llm import tokenizer as module
 from loadgen.clients.llm.settings import Llm
@@ -22,12 +27,14 @@ from loadgen.clients.llm.tokenizer import MOST_BYTES, Tokenizer, tokenizer_of
 from loadgen.clients.llm_apis.row_tags import LLM_TAGS
 from loadgen.dsl.loading.loader import load
 from loadgen.dsl.prompts.calibrate_by_server import NO_USAGE_BUT_TOKENIZER
+from loadgen.dsl.prompts.prompt import Prompt
 from loadgen.dsl.prompts.tokenizer_words import exact_words
 from loadgen.dsl.prompts.words import word_list
 from loadgen.dsl.users.user import User
 from loadgen.errors import ScenarioError, UsageError
 from tests.clients.llm.asked import asked
 from tests.clients.llm.test_model_facts import facts_of, streamed
+from tests.support.examples import examples
 from tests.support.llm_target import llm_in_thread
 from tests.support.scripted import HANG, ok, scripted
 from tests.support.tokenizer_files import of_letters, of_pieces, of_words
@@ -406,6 +413,89 @@ def test_prompts_are_exact_with_a_vocabulary_that_splits_many_words(tmp_path: Pa
     assert known.count(both.text(1, 5, words=words)) == 42
 
 
+@pytest.fixture(scope="module")
+def vocabularies(tmp_path_factory: pytest.TempPathFactory) -> list[tuple[Tokenizer, np.ndarray]]:
+    """Tokenizers of several kinds and sizes, each with the words that are one token for it."""
+    folder = tmp_path_factory.mktemp("vocabularies")
+    lists = word_list(), word_list()[::2], [word[::-1] + "o" for word in word_list()[::7]]
+    files = [of_words(folder / "words.json", word_list())]
+    files += [
+        of_pieces(folder / f"{n}-{size}.json", [" ".join(texts)] * 3, size)
+        for n, texts in enumerate(lists)
+        for size in (900, 1_800)
+    ]
+    found = [(known, exact_words(known)) for known in map(tokenizer_of, files)]
+    assert all(words is not None for _, words in found)
+    return [(known, words) for known, words in found if words is not None]
+
+
+LENGTHS = st.one_of(st.integers(1, 400), st.builds(lognormal, st.floats(0.5, 5), st.floats(0.1, 1)))
+PARTS = st.one_of(
+    st.builds(prompt, LENGTHS),
+    st.builds(
+        lambda tokens, groups, cache, per: shared_prefix("policy", tokens, groups=groups, cache=cache, per=per),
+        LENGTHS,
+        st.integers(1, 9),
+        st.sampled_from(["keep", "bust"]),
+        st.sampled_from(["iteration", "user"]),
+    ),
+)
+
+
+@settings(max_examples=examples(200), deadline=None)
+@given(parts=st.lists(PARTS, min_size=1, max_size=4), at=st.tuples(*[st.integers(0, 2**40)] * 3), which=st.integers(0))
+def test_prompts_prefixes_and_their_sums_have_exactly_their_tokens_in_all_vocabularies(
+    vocabularies: list[tuple[Tokenizer, np.ndarray]], parts: list[Prompt], at: tuple[int, int, int], which: int
+) -> None:
+    known, words = vocabularies[which % len(vocabularies)]
+    whole = reduce(add, parts)
+
+    text = whole.text(*at, words=words)
+
+    assert known.count(text) == whole.count(*at)
+
+
+async def test_a_conversation_sends_exactly_the_tokens_of_its_prompts(tmp_path: Path) -> None:
+    path = of_pieces(tmp_path / "tokenizer.json", [" ".join(word_list()[::3])] * 3, 1_500)
+    known = tokenizer_of(path)
+
+    async def talk(user: User) -> None:
+        chat = user.llm.conversation(system=shared_prefix("policy", tokens=70))
+        await chat.ask(prompt(tokens=30))
+        await chat.ask(shared_prefix("manual", tokens=11, cache="bust") + prompt(tokens=9))
+
+    async with scripted(lambda _: without_usage("oak")) as server:
+        await asked(server.url, talk, tokenizer=path)
+    messages = json.loads(server.requests[-1].body)["messages"]
+    found = [(one["role"], known.count(one["content"])) for one in messages if one["role"] != "assistant"]
+    assert found == [("system", 70), ("user", 30), ("user", 20)]
+
+
+def test_a_vocabulary_with_tokens_of_several_words_cannot_make_exact_prompts(tmp_path: Path) -> None:
+    from tokenizers import Tokenizer as Implementation
+    from tokenizers import models, pre_tokenizers
+
+    first, second, *others = word_list()[:300]
+    vocabulary: dict[str, int] = {}
+    merges: list[tuple[str, str]] = []
+    for token in [f"\u2581{first}", f"\u2581{second}", *(f"\u2581{word}" for word in others)]:
+        for end in range(1, len(token) + 1):
+            vocabulary.setdefault(token[:end], len(vocabulary))
+            vocabulary.setdefault(token[end - 1], len(vocabulary))
+            if end > 1:
+                merges.append((token[: end - 1], token[end - 1]))
+    vocabulary[f"\u2581{first}\u2581{second}"] = len(vocabulary)
+    merges.append((f"\u2581{first}", f"\u2581{second}"))
+    made = Implementation(models.BPE(vocab=vocabulary, merges=list(dict.fromkeys(merges))))
+    made.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="always", split=False)
+    (tmp_path / "tokenizer.json").write_text(made.to_str())
+    known = tokenizer_of(tmp_path / "tokenizer.json")
+
+    assert known.count_each([first, f"{second} {first}", f"{first} {second}"]) == [1, 2, 1], "one of two words"
+    assert known.joins_words()
+    assert exact_words(known) is None
+
+
 def test_with_a_vocabulary_that_has_the_shipped_words_the_texts_stay_the_same(words_file: Path) -> None:
     words = exact_words(tokenizer_of(words_file))
 
@@ -488,7 +578,9 @@ async def test_without_words_of_one_token_the_server_corrects_the_prompts(tmp_pa
     with llm_in_thread(model=["sim"], tokens_per_word=1.5) as server:
         found = await facts_of(server.url, tokenizer=path)
     assert found.tokens_per_word == pytest.approx(1.5, abs=0.02)
-    assert found.warning.startswith("prompts are not exact: tokenizer.json has fewer than 64 words of one token each.")
+    assert found.warning.startswith(
+        "prompts are not exact: tokenizer.json has fewer than 64 words that are always one token each."
+    )
 
 
 async def test_a_trial_finds_the_file_beside_its_journey(words_file: Path) -> None:

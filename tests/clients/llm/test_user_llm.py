@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from loadgen import Message, prompt
+from loadgen.clients.llm.exact_lengths import ExactLengths
 from loadgen.clients.llm_apis.apis import APIS
 from loadgen.clients.llm_apis.types import Part
 from loadgen.clients.net.canned_replies import stream_reply
@@ -18,6 +19,7 @@ from loadgen.dsl.users.user import User
 from loadgen.errors import RequestFailed
 from loadgen.measure.deltas.series_key import STREAM_METRICS
 from tests.clients.llm.asked import asked
+from tests.clients.llm.test_model_facts import streamed
 from tests.support.llm_target import llm_in_thread
 from tests.support.scripted import ok, scripted
 
@@ -464,3 +466,24 @@ async def test_figures_that_a_journey_reads_before_the_end_are_not_those_that_ar
     found = await asked(url, journey)
     assert early[-1] == 5
     assert found.values("output_tokens") == [5_000]
+
+
+def test_lengths_are_noted_once_if_more_than_5_percent_are_others() -> None:
+    lengths = ExactLengths()
+    assert not any(lengths.add(is_exact=n != 7) for n in range(20)), "one of 20 is 5 %"
+    notes = [lengths.add(is_exact=False) for _ in range(5)]
+    assert ["not the workload" in note for note in notes] == [True, False, False, False, False]
+
+
+@pytest.mark.parametrize(("tokens", "notes"), [(12, 0), (11, 1)])
+async def test_answers_of_another_length_than_asked_for_are_noted(tokens: int, notes: int) -> None:
+    async def journey(user: User) -> None:
+        await user.llm.chat("hi", max_tokens=12, exactly=True)
+
+    usage = {"choices": [], "usage": {"prompt_tokens": 1, "completion_tokens": tokens}}
+    text = {"choices": [{"index": 0, "delta": {"content": "a"}, "finish_reason": "length"}]}
+    async with scripted(lambda _: streamed(text, usage, "[DONE]")) as server:
+        found = await asked(server.url, journey, times=25)
+
+    assert found.outcomes() == {"ok": 25}
+    assert len([note for note in found.notes if "not the workload" in note]) == notes

@@ -58,6 +58,13 @@ def test_a_plan_is_named_after_a_colon(text: str, file: str, plan: str | None) -
     assert split_plan(text) == (Path(file), plan)
 
 
+def test_a_text_under_a_variable_does_not_replace_the_docstring_of_the_module(tmp_path: Path) -> None:
+    path = browse_with(tmp_path)
+    path.write_text(f'"""A day of the shop."""\nSPEED = 2\n"""Twice as fast."""\n{path.read_text()}')
+
+    assert load(path).plan.doc == "A day of the shop."
+
+
 def test_overrides_change_the_chosen_plan_and_not_what_was_written(tmp_path: Path) -> None:
     path = browse_with(tmp_path, regions='{"a": 1, "b": 3}')
     overrides = Overrides(target="http://127.0.0.1:9", peak=20, duration_s=5, regions={"b": None})

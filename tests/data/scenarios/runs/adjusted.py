@@ -24,7 +24,7 @@ plan = Plan(
     regions=REGIONS,
     drain="5s",
 )
-paged = Plan(target=NOWHERE, load=arrivals("100/s").hold("10s"), mix=one_get, regions=REGIONS, drain="5s")
+paged = Plan(target=NOWHERE, load=arrivals("100/s").hold("7s"), mix=one_get, regions=REGIONS, drain="5s")
 long = Plan(target=NOWHERE, load=arrivals("50/s").hold("2m"), mix=one_get, regions=REGIONS, drain="5s")
 mixed = Plan(
     target=NOWHERE,

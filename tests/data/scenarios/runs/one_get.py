@@ -21,5 +21,5 @@ plan = Plan(
 paced = Plan(target=NOWHERE, load=arrivals("2000/s").hold("20s"), mix=one_get)
 closed = Plan(target=NOWHERE, load=users(8).hold("3s"), mix=one_get, regions=REGIONS)
 counted = Plan(target=NOWHERE, load=iterations(500, users=7), mix=one_get, regions=REGIONS)
-short = Plan(target=NOWHERE, load=arrivals("10/s").hold("2s"), mix=one_get)
-impatient = Plan(target=NOWHERE, load=arrivals("10/s").hold("2s"), mix=one_get, timeout="1s")
+short = Plan(target=NOWHERE, load=arrivals("20/s").hold("1s"), mix=one_get)
+impatient = Plan(target=NOWHERE, load=arrivals("20/s").hold("1s"), mix=one_get, timeout="1s")

@@ -1,0 +1,169 @@
+"""The result of `loadgen coverage`, as a report for terminals and Markdown, and as a document for programs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+from loadgen.report.report_parts import Report, Table
+from loadgen.traffic.coverage.measure import Coverage, Known, Measure, Share
+from loadgen.traffic.coverage.source_calls import SourceCall
+from loadgen.traffic.coverage.stubs import stub_of
+from loadgen.units import format_count, format_ratio
+
+__all__ = ["FORMAT", "coverage_document", "coverage_report"]
+
+FORMAT: Final = 1
+_STUBS: Final = 3
+_WORDS: Final[dict[Measure, str]] = {
+    "requests": "requests of the traffic",
+    "errors": "requests with a status of 400 or more",
+    "writes": "requests that change data",
+    "time": "server time",
+    "operations": "endpoints, all alike",
+}
+
+
+def coverage_report(found: Coverage, by: Measure, least: float | None, top: int, *, passed: bool) -> Report:
+    """Return the report. least: the share that is needed, or None. top: the most rows of a table."""
+    ratio = found.shares[by].ratio
+    assert ratio is not None
+    headline = f"{format_ratio(ratio)} of the {_WORDS[by].partition(',')[0]} are exercised"
+    if least is not None:
+        headline += f"; the minimum is {format_ratio(least)}"
+    tables = [
+        Table(
+            "",
+            ("share of", "exercised", "of", "share"),
+            tuple(map(_share_row, *zip(*found.shares.items(), strict=True))),
+        ),
+        _table(
+            "Busiest endpoints that no scenario sends",
+            ("endpoint", "requests"),
+            [_busy(k) for k in found.not_exercised],
+            top,
+        ),
+        _table(
+            "Sent, but nowhere known: a typo?",
+            ("request", "place", "call"),
+            [_call_row(c) for c in found.nowhere_known],
+            top,
+            3,
+        ),
+        _table("In the OpenAPI document, but not in the traffic", ("endpoint",), [(str(e),) for e in found.dead], top),
+        _table(
+            "In the traffic, but not in the OpenAPI document",
+            ("endpoint", "requests"),
+            [_busy(k) for k in found.shadow],
+            top,
+        ),
+        _table(
+            "Statuses of the log that no request expects",
+            ("endpoint", "class", "requests"),
+            [(str(u.endpoint), f"{k}xx", format_count(n)) for u in found.unexpected for k, n in u.classes.items()],
+            top,
+            2,
+        ),
+        _table(
+            "Requests whose path only a run can show",
+            ("place", "call"),
+            [(c.place, c.text) for c in found.unreadable],
+            top,
+            2,
+        ),
+    ]
+    return Report(
+        headline,
+        "passed" if passed else "failed",
+        tuple(_lines(found)),
+        tuple(t for t in tables if t.rows),
+        _foot(found),
+    )
+
+
+def _lines(found: Coverage) -> list[str]:
+    lines = []
+    if found.unnamed:
+        lines.append(
+            f"Requests of the traffic without a name of their own, in no share: {format_count(found.unnamed)}."
+        )
+    if found.unreadable:
+        lines.append(f"Calls with a path that only a run can show: {format_count(len(found.unreadable))}. Use --run.")
+    lines += [f"Left out of the OpenAPI document: {text}." for text in found.left_out]
+    return lines
+
+
+def _foot(found: Coverage) -> tuple[str, ...]:
+    stubs = [line for known in found.not_exercised[:_STUBS] for line in ("", *stub_of(known).splitlines())]
+    return ("To begin with:", *stubs) if stubs else ()
+
+
+def _share_row(measure: Measure, share: Share) -> tuple[str, str, str, str]:
+    if share.ratio is None:
+        return _WORDS[measure], "", "", f"unknown: {share.missing}"
+    if not share.total:
+        return _WORDS[measure], "0", "0", "there are none"
+    exercised, total = (
+        f"{n:,.1f}" if measure == "time" else format_count(round(n)) for n in (share.exercised, share.total)
+    )
+    return _WORDS[measure], exercised, total, format_ratio(share.ratio)
+
+
+def _busy(known: Known) -> tuple[str, str]:
+    return str(known.endpoint), format_count(known.count)
+
+
+def _call_row(call: SourceCall) -> tuple[str, str, str]:
+    return ", ".join(map(str, call.endpoints)), call.place, call.text
+
+
+def _table(title: str, columns: tuple[str, ...], rows: Sequence[tuple[str, ...]], top: int, words: int = 1) -> Table:
+    note = f"{len(rows) - top} more: --top shows them, --format json has all." if len(rows) > top else ""
+    return Table(f"{title} ({len(rows)})", columns, tuple(rows[:top]), words, note)
+
+
+def coverage_document(found: Coverage, by: Measure, least: float | None, *, passed: bool) -> dict[str, Any]:
+    """Return the document for `--format json`. Later versions may add keys, and never remove one."""
+    return {
+        "format": FORMAT,
+        "by": by,
+        "min": least,
+        "passed": passed,
+        "shares": {
+            measure: {
+                "exercised": share.exercised,
+                "total": share.total,
+                "ratio": share.ratio,
+                "missing": share.missing,
+            }
+            for measure, share in found.shares.items()
+        },
+        "endpoints": [_endpoint(known) for known in found.known],
+        "not_exercised": [{**_endpoint(known), "stub": stub_of(known)} for known in found.not_exercised],
+        "nowhere_known": [_call(call) for call in found.nowhere_known],
+        "dead": [str(endpoint) for endpoint in found.dead],
+        "shadow": [_endpoint(known) for known in found.shadow],
+        "unexpected_statuses": [
+            {"endpoint": str(one.endpoint), "classes": {f"{digit}xx": n for digit, n in one.classes.items()}}
+            for one in found.unexpected
+        ],
+        "unreadable_calls": [_call(call) for call in found.unreadable],
+        "unnamed_requests": found.unnamed,
+        "left_out": list(found.left_out),
+    }
+
+
+def _endpoint(known: Known) -> dict[str, Any]:
+    return {
+        "method": known.endpoint.method,
+        "path": known.endpoint.path,
+        "requests": known.count,
+        "is_exercised": known.is_exercised,
+        "in_traffic": known.name is not None,
+        "in_openapi": known.operation is not None,
+        "calls": [call.place for call in known.calls],
+    }
+
+
+def _call(call: SourceCall) -> dict[str, Any]:
+    return {"place": call.place, "call": call.text, "endpoints": [str(one) for one in call.endpoints]}

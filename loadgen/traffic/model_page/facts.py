@@ -1,0 +1,58 @@
+"""What the page shows: the objects that `loadgen model` makes, and the result of the comparison if there is one."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from loadgen.traffic.draft import Draft
+from loadgen.traffic.model_counts import ModelCounts
+from loadgen.traffic.model_page.fidelity import Fidelity, fidelity_of
+from loadgen.traffic.read_logs import LogOptions, Traffic
+from loadgen.traffic.session_arrivals import SessionArrivals
+
+__all__ = ["PageFacts", "file_name"]
+
+
+@dataclass(frozen=True)
+class PageFacts:
+    """The contents of the page. Files are shown without their folders.
+
+    arrivals: of each graph of the draft; None if the scenario plays a mean rate.
+    traffic_json: the text of `traffic.json`, whose SHA-256 the page shows, so that readers see which counts it has.
+    version: of loadgen. scenario: the name of its file.
+    """
+
+    traffic: Traffic
+    arrivals: Sequence[SessionArrivals] | None
+    draft: Draft
+    options: LogOptions
+    traffic_json: str
+    version: str
+    scenario: str
+    fidelity: Fidelity | None = None
+    """The result of a comparison; None: the one in `traffic_json`."""
+    notes: tuple[str, ...] = ()
+    """Sentences at the top, such as that the scenario keeps lines that were edited by hand."""
+
+    @property
+    def shown_fidelity(self) -> Fidelity:
+        """The result of the comparison, or that there was none."""
+        return fidelity_of(json.loads(self.traffic_json)["fidelity"]) if self.fidelity is None else self.fidelity
+
+    @property
+    def counts(self) -> ModelCounts:
+        """The counts from which the draft was made."""
+        assert self.traffic.model is not None
+        return self.traffic.model
+
+    @property
+    def sessions(self) -> tuple[int, ...]:
+        """The number of sessions of each graph."""
+        return tuple(len(one.starts) for one in self.counts.classes)
+
+
+def file_name(path: str) -> str:
+    """Return the name of a file without its folder, as other people see it."""
+    return path.replace("\\", "/").rpartition("/")[2]

@@ -1,0 +1,1 @@
+"""Parses inputs, in this process or in several."""
