@@ -10,13 +10,13 @@ import time
 from pathlib import Path
 
 from loadgen.traffic.inputs.find_inputs import find_inputs
-from loadgen.traffic.log_options import LogOptions, ModelRules
+from loadgen.traffic.names.path_table import PathTable
+from loadgen.traffic.names.path_tree import PathTree
 from loadgen.traffic.parallel.first_pass import FirstPass
-from loadgen.traffic.partitions import MEMORY_BYTES, Partitions
-from loadgen.traffic.path_table import PathTable
-from loadgen.traffic.path_tree import PathTree
-from loadgen.traffic.period import ALL_TIMES
 from loadgen.traffic.read_logs import read_logs
+from loadgen.traffic.reading.log_options import LogOptions, ModelRules
+from loadgen.traffic.reading.partitions import MEMORY_BYTES, Partitions
+from loadgen.traffic.rows.period import ALL_TIMES
 
 LONG_MEMORY_BYTES = 16 << 20
 """With several processes: a limit that long logs exceed, so that rows go to the temporary file."""

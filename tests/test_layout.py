@@ -37,7 +37,7 @@ IMPORTERS = {
         "loadgen/dsl/data/unpack.py",
         "loadgen/measure/run_folder/crc_record_file.py",
         "loadgen/traffic/inputs/unpack.py",
-        "loadgen/traffic/packed_rows.py",
+        "loadgen/traffic/rows/packed_rows.py",
         "loadgen/wire/codec.py",
     },
     "pyarrow": {"loadgen/parquet.py"},

@@ -18,23 +18,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from loadgen.errors import UsageError
-from loadgen.traffic.accounting import Accounting
-from loadgen.traffic.exclusions import HEALTH, KINDS, REASONS, ExclusionRules
+from loadgen.traffic.filters.exclusions import HEALTH, KINDS, REASONS, ExclusionRules
+from loadgen.traffic.filters.health_checks import WithoutUsers, periodic_users
 from loadgen.traffic.formats.detect import FORMATS
-from loadgen.traffic.health_checks import WithoutUsers, periodic_users
 from loadgen.traffic.inputs.find_inputs import find_inputs
-from loadgen.traffic.log_options import LogOptions
-from loadgen.traffic.model_counts import ModelCounts, count_model
-from loadgen.traffic.naming import Names, infer_parameters, names_within_budget
+from loadgen.traffic.model.model_counts import ModelCounts, count_model
+from loadgen.traffic.names.naming import Names, infer_parameters, names_within_budget
+from loadgen.traffic.names.path_table import MOST_PATHS, PathTable
+from loadgen.traffic.names.path_tree import PathTree
 from loadgen.traffic.parallel.first_pass import FirstPass
-from loadgen.traffic.partitions import Partitions
-from loadgen.traffic.path_table import MOST_PATHS, PathTable
-from loadgen.traffic.path_tree import PathTree
-from loadgen.traffic.rows import FORMAT_SHIFT, Rows
-from loadgen.traffic.second_pass import NamesAndSessions, SessionFigures, SessionRule, visits_of
-from loadgen.traffic.session_arrivals import MOST_MINUTES
-from loadgen.traffic.session_sample import SessionSampler
-from loadgen.traffic.stray_times import StrayTimes, stray_times
+from loadgen.traffic.reading.log_options import LogOptions
+from loadgen.traffic.reading.partitions import Partitions
+from loadgen.traffic.rows.accounting import Accounting
+from loadgen.traffic.rows.rows import FORMAT_SHIFT, Rows
+from loadgen.traffic.sessions.second_pass import NamesAndSessions, SessionFigures, SessionRule, visits_of
+from loadgen.traffic.sessions.session_arrivals import MOST_MINUTES
+from loadgen.traffic.sessions.session_sample import SessionSampler
+from loadgen.traffic.sessions.stray_times import StrayTimes, stray_times
 from loadgen.units import format_count, quantity
 
 __all__ = ["LogOptions", "ReadRows", "SessionFigures", "Traffic", "read_logs"]

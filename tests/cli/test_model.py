@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
-from loadgen.traffic.exclusions import KINDS
+from loadgen.traffic.filters.exclusions import KINDS
 from loadgen_controller import cli
 from tests.support.made_logs import SHOP, lines_of, written_log
 

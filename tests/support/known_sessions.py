@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from loadgen.traffic.session_table import NO_PATH, SessionTable
+from loadgen.traffic.sessions.session_table import NO_PATH, SessionTable
 
 __all__ = ["KINDS", "Damage", "Kind", "Made", "bursty", "daily", "fit_of", "made", "uniform"]
 

@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from loadgen.traffic.draft_of_logs import arrivals_of, draft_of
-from loadgen.traffic.log_options import ModelRules
 from loadgen.traffic.model_page.facts import PageFacts
 from loadgen.traffic.model_page.fidelity import fidelity_of
-from loadgen.traffic.naming import NameRules
+from loadgen.traffic.names.naming import NameRules
 from loadgen.traffic.read_logs import LogOptions, read_logs
-from loadgen.traffic.traffic_json import traffic_json
+from loadgen.traffic.reading.log_options import ModelRules
+from loadgen.traffic.scenario.draft_of_logs import arrivals_of, draft_of
+from loadgen.traffic.scenario.traffic_json import traffic_json
 
 __all__ = ["facts_of"]
 

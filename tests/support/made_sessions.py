@@ -7,7 +7,7 @@ from typing import Final
 
 import numpy as np
 
-from loadgen.traffic.session_table import NO_PATH, SessionTable
+from loadgen.traffic.sessions.session_table import NO_PATH, SessionTable
 
 __all__ = ["PAGE", "MarkovKinds", "sessions_of"]
 

@@ -11,9 +11,9 @@ import pytest
 from loadgen.errors import UsageError
 from loadgen.target.config import TargetConfig
 from loadgen.target.server import serve
-from loadgen.traffic.log_options import LogOptions
-from loadgen.traffic.naming import NameRules
+from loadgen.traffic.names.naming import NameRules
 from loadgen.traffic.read_logs import read_logs
+from loadgen.traffic.reading.log_options import LogOptions
 
 
 async def test_each_answer_is_a_line_that_a_model_can_read(tmp_path: Path) -> None:

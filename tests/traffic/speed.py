@@ -8,8 +8,8 @@ import sys
 import time
 from pathlib import Path
 
-from loadgen.traffic.log_options import LogOptions
 from loadgen.traffic.read_logs import read_logs
+from loadgen.traffic.reading.log_options import LogOptions
 
 
 def _cpu_s() -> float:

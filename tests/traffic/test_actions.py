@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from loadgen.traffic.actions import ActionRule, action_rule
-from loadgen.traffic.session_table import SessionTable
+from loadgen.traffic.sessions.actions import ActionRule, action_rule
+from loadgen.traffic.sessions.session_table import SessionTable
 from tests.support.made_sessions import PAGE, sessions_of
 
 HOME, API, ADS, SEARCH, OTHER = range(5)

@@ -14,10 +14,10 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from loadgen.errors import ExitCode
-from loadgen.traffic.log_options import LogOptions
-from loadgen.traffic.naming import NameRules
+from loadgen.traffic.names.naming import NameRules
 from loadgen.traffic.read_logs import read_logs
-from loadgen.traffic.stray_times import stray_times
+from loadgen.traffic.reading.log_options import LogOptions
+from loadgen.traffic.sessions.stray_times import stray_times
 from loadgen_controller import cli
 from tests.traffic.test_read_logs import line, written
 
@@ -179,8 +179,8 @@ def test_a_full_disk_ends_with_code_5_and_writes_nothing(tmp_path: Path, monkeyp
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     file = written(tmp_path, *USUAL)
-    monkeypatch.setattr("loadgen.traffic.partitions.os.write", full)
-    monkeypatch.setattr("loadgen.traffic.partitions.Partitions.__init__.__defaults__", (0,))
+    monkeypatch.setattr("loadgen.traffic.reading.partitions.os.write", full)
+    monkeypatch.setattr("loadgen.traffic.reading.partitions.Partitions.__init__.__defaults__", (0,))
     original = LogOptions.__init__.__defaults__
     assert original is not None
     monkeypatch.setattr(LogOptions.__init__, "__defaults__", tuple(0 if d == 128 << 20 else d for d in original))

@@ -15,12 +15,12 @@ import pytest
 from typer.testing import CliRunner
 
 from loadgen.errors import UsageError
-from loadgen.traffic.agents import CRAWLER, HEALTH, kind_of_agent
-from loadgen.traffic.exclusions import KINDS, PATTERN, PREFLIGHT, STATIC, ExclusionRules, Exclusions
-from loadgen.traffic.log_options import LogOptions, ModelRules
-from loadgen.traffic.naming import NameRules
+from loadgen.traffic.filters.agents import CRAWLER, HEALTH, kind_of_agent
+from loadgen.traffic.filters.exclusions import KINDS, PATTERN, PREFLIGHT, STATIC, ExclusionRules, Exclusions
+from loadgen.traffic.names.naming import NameRules
 from loadgen.traffic.read_logs import Traffic, read_logs
-from loadgen.traffic.sessions import users_with_many_at_once
+from loadgen.traffic.reading.log_options import LogOptions, ModelRules
+from loadgen.traffic.sessions.sessions import users_with_many_at_once
 from loadgen_controller import cli
 
 DATA = Path(__file__).parents[1] / "data"

@@ -16,7 +16,7 @@ from loadgen.traffic.fidelity.reference import KEY, reference_from, reference_of
 from loadgen.traffic.fidelity.session_summary import summary_of
 from loadgen.traffic.fidelity.time_summary import Times, active_of, bursts_of, time_summary, times_of
 from loadgen.traffic.fidelity.verdict import PROPERTIES, Row, Verdict, judged, verdict_of
-from loadgen.traffic.session_arrivals import SessionArrivals
+from loadgen.traffic.sessions.session_arrivals import SessionArrivals
 from tests.support.known_sessions import (
     KINDS,
     STATES,

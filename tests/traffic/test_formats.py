@@ -10,11 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from loadgen.errors import UsageError
-from loadgen.traffic.accounting import Excluded, Rejected
 from loadgen.traffic.formats.detect import format_of
 from loadgen.traffic.formats.log_format import FormatOptions, LogFormat
-from loadgen.traffic.rows import Fields
-from loadgen.traffic.timestamps import Timestamps
+from loadgen.traffic.rows.accounting import Excluded, Rejected
+from loadgen.traffic.rows.rows import Fields
+from loadgen.traffic.rows.timestamps import Timestamps
 from tests.support.examples import examples
 
 LOGS = Path(__file__).parents[1] / "data/logs"

@@ -19,7 +19,7 @@ from loadgen.traffic.inputs.find_inputs import find_inputs
 from loadgen.traffic.inputs.line_blocks import blocks
 from loadgen.traffic.inputs.log_input import Buckets, LogInput
 from loadgen.traffic.inputs.unpack import ArchiveDamaged, is_packed, unpacked
-from loadgen.traffic.period import ALL_TIMES, Period
+from loadgen.traffic.rows.period import ALL_TIMES, Period
 from tests.support.examples import examples
 
 TEXT = "".join(f"line {n} {n * 7919 % 1000}\n" for n in range(50_000)).encode()

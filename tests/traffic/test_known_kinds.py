@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from loadgen.traffic.log_options import LogOptions, ModelRules
-from loadgen.traffic.model_counts import ModelCounts
+from loadgen.traffic.model.model_counts import ModelCounts
+from loadgen.traffic.model.walks import Walks
 from loadgen.traffic.read_logs import read_logs
-from loadgen.traffic.walks import Walks
+from loadgen.traffic.reading.log_options import LogOptions, ModelRules
 from tests.support.made_logs import LEAVE, Chain, lines_of, written_log
 
 NAMES = [f"GET /p{letter}" for letter in "abcdefghijklmno"]

@@ -13,9 +13,8 @@ import pytest
 from playwright.sync_api import Browser
 
 from loadgen.report.short_texts import cut_in_middle
-from loadgen.traffic.draft import Call, Child, Draft, DraftEdge, DraftGraph, DraftNode
 from loadgen.traffic.fidelity.verdict import PROPERTIES
-from loadgen.traffic.gap_bins import BINS, EDGES_S, bin_of, shares_below
+from loadgen.traffic.model.gap_bins import BINS, EDGES_S, bin_of, shares_below
 from loadgen.traffic.model_page.charts import start_chart, start_curve
 from loadgen.traffic.model_page.check_page import CheckFacts, check_page
 from loadgen.traffic.model_page.facts import PageFacts
@@ -31,7 +30,8 @@ from loadgen.traffic.model_page.page import model_page
 from loadgen.traffic.model_page.pauses import EdgePauses, busiest_pauses, lognormal_below
 from loadgen.traffic.model_page.request_shares import expected_shares, visits_by_session
 from loadgen.traffic.model_page.session_graph import drawn_graph, in_order_of_flow
-from loadgen.traffic.session_arrivals import session_arrivals
+from loadgen.traffic.scenario.draft import Call, Child, Draft, DraftEdge, DraftGraph, DraftNode
+from loadgen.traffic.sessions.session_arrivals import session_arrivals
 from tests.support.browser import Shown, chromium, needs_chromium
 from tests.support.hostile import planted
 from tests.support.made_logs import SHOP, Line, lines_of, written_log

@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from loadgen.errors import StorageError
-from loadgen.traffic.packed_rows import pack, unpack
-from loadgen.traffic.partitions import Partitions, PathNumbers
-from loadgen.traffic.row_batches import BatchBuilder, RowBatch
-from loadgen.traffic.rows import ROW, Rows, pack_row, rows_of
+from loadgen.traffic.reading.partitions import Partitions, PathNumbers
+from loadgen.traffic.reading.row_batches import BatchBuilder, RowBatch
+from loadgen.traffic.rows.packed_rows import pack, unpack
+from loadgen.traffic.rows.rows import ROW, Rows, pack_row, rows_of
 
 ROWS = st.tuples(
     *(st.integers(0, 2**64 - 1), st.integers(-(2**62), 2**62), st.floats(width=32), st.integers(0, 2**32 - 1)),
@@ -92,7 +92,7 @@ def test_a_full_disk_is_an_error_that_names_the_folder(monkeypatch: pytest.Monke
 
 
 def test_batches_have_only_new_paths_until_the_numbers_begin_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("loadgen.traffic.row_batches._PATHS", 4)
+    monkeypatch.setattr("loadgen.traffic.reading.row_batches._PATHS", 4)
     builder, batches, numbers = BatchBuilder(), [], []
     for paths in ([b"/a", b"/b"], [b"/b", b"/c"], [b"/a", b"/d"], [b"/d", b"/a"]):
         numbers.append([builder.number(path) for path in paths])

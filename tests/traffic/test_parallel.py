@@ -15,15 +15,15 @@ from pathlib import Path
 import pytest
 
 from loadgen.errors import BugError, FleetError, UsageError
-from loadgen.traffic.draft_of_logs import arrivals_of, draft_of
 from loadgen.traffic.inputs.log_input import LogInput
-from loadgen.traffic.log_options import LogOptions, ModelRules
-from loadgen.traffic.naming import NameRules
+from loadgen.traffic.names.naming import NameRules
 from loadgen.traffic.parallel import first_pass, tasks
 from loadgen.traffic.parallel.worker_pool import WorkerPool
 from loadgen.traffic.read_logs import Traffic, read_logs
-from loadgen.traffic.scenario_files import files_of
-from loadgen.traffic.traffic_json import traffic_json
+from loadgen.traffic.reading.log_options import LogOptions, ModelRules
+from loadgen.traffic.scenario.draft_of_logs import arrivals_of, draft_of
+from loadgen.traffic.scenario.scenario_files import files_of
+from loadgen.traffic.scenario.traffic_json import traffic_json
 from tests.traffic.test_read_logs import line, summary
 
 ALL = LogOptions(names=NameRules(least_users=1, coverage=1.0), most_rejected=1.0, model=ModelRules())
@@ -121,7 +121,7 @@ def test_a_bug_in_a_worker_is_reported_as_one() -> None:
 _ENDLESS = """
 import sys
 from pathlib import Path
-from loadgen.traffic.log_options import LogOptions
+from loadgen.traffic.reading.log_options import LogOptions
 from loadgen.traffic.parallel import first_pass
 from loadgen.traffic.read_logs import read_logs
 first_pass._LEAST_BYTES = 1

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from loadgen.traffic.naming import NameRules, infer_parameters, names_within_budget
-from loadgen.traffic.path_segments import segments_of, template_segment
-from loadgen.traffic.path_tree import PathTree
-from loadgen.traffic.rows import METHODS
+from loadgen.traffic.names.naming import NameRules, infer_parameters, names_within_budget
+from loadgen.traffic.names.path_segments import segments_of, template_segment
+from loadgen.traffic.names.path_tree import PathTree
+from loadgen.traffic.rows.rows import METHODS
 from tests.support.examples import examples
 
 

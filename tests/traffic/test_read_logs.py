@@ -14,10 +14,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from loadgen.errors import UsageError
-from loadgen.traffic.exclusions import KINDS, ExclusionRules
-from loadgen.traffic.log_options import LogOptions, ModelRules
-from loadgen.traffic.naming import NameRules
+from loadgen.traffic.filters.exclusions import KINDS, ExclusionRules
+from loadgen.traffic.names.naming import NameRules
 from loadgen.traffic.read_logs import Traffic, read_logs
+from loadgen.traffic.reading.log_options import LogOptions, ModelRules
 from tests.support.examples import examples
 
 LOGS = Path(__file__).parents[1] / "data/logs"

@@ -27,9 +27,9 @@ from loadgen.dsl.plans.plan_loads import lane_of
 from loadgen.engine.load.schedule import due_times
 from loadgen.engine.load.share import Share
 from loadgen.errors import ExitCode
-from loadgen.traffic.log_options import LogOptions
-from loadgen.traffic.path_table import PathTable
-from loadgen.traffic.path_tree import PathTree
+from loadgen.traffic.names.path_table import PathTable
+from loadgen.traffic.names.path_tree import PathTree
+from loadgen.traffic.reading.log_options import LogOptions
 from loadgen.traffic.replays import write_replay as writing
 from loadgen.traffic.replays.played_sessions import played
 from loadgen.traffic.replays.session_lines import MOST_CALLS, Recorded, seconds_text

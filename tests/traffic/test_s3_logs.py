@@ -15,11 +15,11 @@ from loadgen.aws.account import boto_clients
 from loadgen.aws.account.boto_clients import Clients
 from loadgen.errors import ExitCode, UsageError
 from loadgen.traffic.inputs.s3_logs import s3_inputs
-from loadgen.traffic.log_options import LogOptions
-from loadgen.traffic.naming import NameRules
+from loadgen.traffic.names.naming import NameRules
 from loadgen.traffic.parallel import first_pass
-from loadgen.traffic.period import ALL_TIMES, Period
 from loadgen.traffic.read_logs import read_logs
+from loadgen.traffic.reading.log_options import LogOptions
+from loadgen.traffic.rows.period import ALL_TIMES, Period
 from loadgen_controller import cli
 from tests.support.aws import BUCKET, REGION, client, emptied, isolated, running_aws
 

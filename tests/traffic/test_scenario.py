@@ -16,14 +16,14 @@ from typer.testing import CliRunner
 
 from loadgen.dsl.loading.loader import load
 from loadgen.profiles.profile import ArrivalProfile
-from loadgen.traffic.draft_edges import thinks_of
-from loadgen.traffic.draft_of_logs import draft_of
-from loadgen.traffic.gap_bins import BINS, bin_of, fitted
-from loadgen.traffic.log_options import LogOptions, ModelRules
-from loadgen.traffic.node_names import node_names
+from loadgen.traffic.model.gap_bins import BINS, bin_of, fitted
+from loadgen.traffic.names.node_names import node_names
 from loadgen.traffic.read_logs import Traffic, read_logs
-from loadgen.traffic.session_arrivals import session_arrivals
-from loadgen.traffic.write_scenario import scenario_text
+from loadgen.traffic.reading.log_options import LogOptions, ModelRules
+from loadgen.traffic.scenario.draft_edges import thinks_of
+from loadgen.traffic.scenario.draft_of_logs import draft_of
+from loadgen.traffic.scenario.write_scenario import scenario_text
+from loadgen.traffic.sessions.session_arrivals import session_arrivals
 from loadgen_controller import cli
 from tests.support.made_logs import LEAVE, SHOP, lines_of, written_log
 from tests.support.typed import check_types

@@ -13,11 +13,11 @@ from typer.testing import CliRunner
 
 from loadgen.atomic_files import atomic_write
 from loadgen.dsl.loading.loader import load
-from loadgen.traffic.draft_of_logs import arrivals_of, draft_of
-from loadgen.traffic.model_file import read_model
 from loadgen.traffic.read_logs import read_logs
-from loadgen.traffic.scenario_update import updated_scenario
-from loadgen.traffic.write_scenario import BEGIN, END
+from loadgen.traffic.scenario.draft_of_logs import arrivals_of, draft_of
+from loadgen.traffic.scenario.model_file import read_model
+from loadgen.traffic.scenario.scenario_update import updated_scenario
+from loadgen.traffic.scenario.write_scenario import BEGIN, END
 from loadgen_controller import cli
 from tests.support.made_logs import LEAVE, SHOP, Chain, lines_of, written_log
 from tests.support.typed import check_types
@@ -274,7 +274,7 @@ def test_files_that_cannot_all_be_written_are_as_before(
             raise OSError(28, "No space left on device")
         atomic_write(path, data, mode)
 
-    monkeypatch.setattr("loadgen.traffic.scenario_files.atomic_write", fails_the_third_time)
+    monkeypatch.setattr("loadgen.traffic.scenario.scenario_files.atomic_write", fails_the_third_time)
     code, output = model("update", shop, log_of(tmp_path, seed=9))
 
     assert code != 0

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from loadgen.dsl.loading.loader import load
-from loadgen.traffic.second_order import Split, split_walks, splits_of
-from loadgen.traffic.session_steps import steps_of_table
-from loadgen.traffic.walks import walks_of
+from loadgen.traffic.model.second_order import Split, split_walks, splits_of
+from loadgen.traffic.model.walks import walks_of
+from loadgen.traffic.sessions.session_steps import steps_of_table
 from tests.support.made_logs import BEGIN_S, Line, written_log
 from tests.support.made_sessions import MarkovKinds, sessions_of
 from tests.traffic.test_scenario_update import model

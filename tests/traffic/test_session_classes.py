@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from loadgen.traffic.session_classes import SessionClasses, classes_of
-from loadgen.traffic.session_sample import mixed
-from loadgen.traffic.session_steps import SessionSteps, steps_of_table
-from loadgen.traffic.session_table import joined
-from loadgen.traffic.walks import walks_of
+from loadgen.traffic.model.session_classes import SessionClasses, classes_of
+from loadgen.traffic.model.walks import walks_of
+from loadgen.traffic.sessions.session_sample import mixed
+from loadgen.traffic.sessions.session_steps import SessionSteps, steps_of_table
+from loadgen.traffic.sessions.session_table import joined
 from tests.support.made_sessions import MarkovKinds, sessions_of
 
 MIX = (0.5, 0.25, 0.25)

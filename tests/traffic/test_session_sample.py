@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from loadgen.traffic.log_options import LogOptions, ModelRules
 from loadgen.traffic.read_logs import read_logs
-from loadgen.traffic.rows import ROW
-from loadgen.traffic.second_pass import SessionRule, Visits, visits_of
-from loadgen.traffic.session_sample import SampledSessions, SessionSampler
+from loadgen.traffic.reading.log_options import LogOptions, ModelRules
+from loadgen.traffic.rows.rows import ROW
+from loadgen.traffic.sessions.second_pass import SessionRule, Visits, visits_of
+from loadgen.traffic.sessions.session_sample import SampledSessions, SessionSampler
 from tests.support.made_logs import SHOP, lines_of, written_log
 
 S = 1_000_000

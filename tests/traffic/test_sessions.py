@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from loadgen.traffic.sessions import first_of_sessions, latest_ends, shared_users
+from loadgen.traffic.sessions.sessions import first_of_sessions, latest_ends, shared_users
 from tests.support.examples import examples
 
 requests = st.lists(st.tuples(st.integers(0, 3), st.integers(0, 200), st.integers(0, 60)), max_size=60)

@@ -8,14 +8,14 @@ from typing import Annotated
 
 import typer
 
-from loadgen.traffic.exclusions import ExclusionRules, wrong_kind, wrong_pattern
+from loadgen.traffic.filters.exclusions import ExclusionRules, wrong_kind, wrong_pattern
 from loadgen.traffic.formats.detect import FORMATS, check_format
 from loadgen.traffic.formats.json_lines import FIELDS, wrong_mapping
 from loadgen.traffic.formats.log_format import UNITS, FormatOptions, Stamp
-from loadgen.traffic.log_options import LogOptions
-from loadgen.traffic.naming import NameRules
+from loadgen.traffic.names.naming import NameRules
 from loadgen.traffic.parallel.first_pass import cores
-from loadgen.traffic.period import ALL_TIMES, Period
+from loadgen.traffic.reading.log_options import LogOptions
+from loadgen.traffic.rows.period import ALL_TIMES, Period
 from loadgen.units import NS_PER_S, parse_duration, parse_ratio
 from loadgen_controller.collect_option_errors import CollectedErrors
 

@@ -12,16 +12,16 @@ import typer
 from typer.core import TyperGroup
 
 from loadgen.errors import ExitCode
-from loadgen.traffic.draft_of_logs import arrivals_of, draft_of
-from loadgen.traffic.exclusions import KINDS
 from loadgen.traffic.fidelity.of_model import fidelity_of
+from loadgen.traffic.filters.exclusions import KINDS
 from loadgen.traffic.formats.log_format import FormatOptions
-from loadgen.traffic.log_options import LogOptions, ModelRules
 from loadgen.traffic.model_page.facts import PageFacts
 from loadgen.traffic.model_page.page import model_page
 from loadgen.traffic.read_logs import Traffic, read_logs
-from loadgen.traffic.scenario_files import PAGE, check_new, files_of, write_files
-from loadgen.traffic.traffic_json import traffic_json
+from loadgen.traffic.reading.log_options import LogOptions, ModelRules
+from loadgen.traffic.scenario.draft_of_logs import arrivals_of, draft_of
+from loadgen.traffic.scenario.scenario_files import PAGE, check_new, files_of, write_files
+from loadgen.traffic.scenario.traffic_json import traffic_json
 from loadgen.units import quantity
 from loadgen_controller.collect_option_errors import CollectedErrors
 from loadgen_controller.commands import model_check, model_update

@@ -15,10 +15,10 @@ from loadgen.traffic.fidelity.of_log import checked_log, options_of_test
 from loadgen.traffic.fidelity.of_plan import checked_plan
 from loadgen.traffic.fidelity.of_run import checked_run
 from loadgen.traffic.fidelity.reference import reference_from
-from loadgen.traffic.model_file import read_model
 from loadgen.traffic.model_page.check_page import Against, CheckFacts, check_page
 from loadgen.traffic.model_page.fidelity import fidelity_of
 from loadgen.traffic.read_logs import read_logs
+from loadgen.traffic.scenario.model_file import read_model
 from loadgen_controller.console_output import echo, echo_json, echo_warning
 from loadgen_controller.past_runs.run_traffic import lanes_of_run, run_traffic
 from loadgen_controller.screen.fidelity_table import print_verdict

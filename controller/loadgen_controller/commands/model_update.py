@@ -10,16 +10,16 @@ from typing import Annotated
 import typer
 
 from loadgen.errors import UsageError
-from loadgen.traffic.draft_of_logs import arrivals_of, draft_of
 from loadgen.traffic.fidelity.of_model import fidelity_of
-from loadgen.traffic.model_file import ModelFile, read_model
 from loadgen.traffic.model_page.facts import PageFacts
 from loadgen.traffic.model_page.page import model_page
-from loadgen.traffic.period import ALL_TIMES
 from loadgen.traffic.read_logs import Traffic, read_logs
-from loadgen.traffic.scenario_files import changed_files, facts_of, replace_files
-from loadgen.traffic.scenario_update import Take, updated_scenario
-from loadgen.traffic.traffic_json import traffic_json
+from loadgen.traffic.rows.period import ALL_TIMES
+from loadgen.traffic.scenario.draft_of_logs import arrivals_of, draft_of
+from loadgen.traffic.scenario.model_file import ModelFile, read_model
+from loadgen.traffic.scenario.scenario_files import changed_files, facts_of, replace_files
+from loadgen.traffic.scenario.scenario_update import Take, updated_scenario
+from loadgen.traffic.scenario.traffic_json import traffic_json
 from loadgen.units import format_count, quantity
 from loadgen_controller.console_output import echo, echo_warning
 

@@ -8,13 +8,13 @@ from typing import Annotated
 
 import typer
 
-from loadgen.traffic.exclusions import KINDS
-from loadgen.traffic.path_table import MOST_PATHS
+from loadgen.traffic.filters.exclusions import KINDS
+from loadgen.traffic.names.path_table import MOST_PATHS
 from loadgen.traffic.replays.id_files import read_ids
 from loadgen.traffic.replays.played_sessions import MOST_SCALE
 from loadgen.traffic.replays.session_lines import Timing
 from loadgen.traffic.replays.write_replay import SESSIONS, Replay, ReplayOptions, write_replay
-from loadgen.traffic.scenario_files import check_new
+from loadgen.traffic.scenario.scenario_files import check_new
 from loadgen_controller.collect_option_errors import CollectedErrors
 from loadgen_controller.commands.log_options import (
     ByUserOption,

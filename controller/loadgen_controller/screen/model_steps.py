@@ -6,11 +6,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from loadgen.traffic.actions import QUICK_US
-from loadgen.traffic.draft import Draft
-from loadgen.traffic.model_counts import ModelCounts
+from loadgen.traffic.model.model_counts import ModelCounts
 from loadgen.traffic.read_logs import Traffic
-from loadgen.traffic.session_arrivals import SessionArrivals
+from loadgen.traffic.scenario.draft import Draft
+from loadgen.traffic.sessions.actions import QUICK_US
+from loadgen.traffic.sessions.session_arrivals import SessionArrivals
 from loadgen.units import NS_PER_S, NS_PER_US, format_count, format_duration, format_share, quantity
 
 __all__ = ["step_lines"]

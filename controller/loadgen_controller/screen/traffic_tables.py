@@ -9,11 +9,11 @@ import numpy as np
 
 from loadgen.report.report_parts import Table
 from loadgen.report.short_texts import cut_in_middle
-from loadgen.traffic.draft import Draft
-from loadgen.traffic.gap_bins import fitted
-from loadgen.traffic.model_counts import ModelCounts
-from loadgen.traffic.naming import OTHER
+from loadgen.traffic.model.gap_bins import fitted
+from loadgen.traffic.model.model_counts import ModelCounts
+from loadgen.traffic.names.naming import OTHER
 from loadgen.traffic.read_logs import Traffic
+from loadgen.traffic.scenario.draft import Draft
 from loadgen.units import NS_PER_S, NS_PER_US, format_count, format_duration, format_share, quantity
 
 __all__ = ["class_table", "content_table", "name_table"]

@@ -23,7 +23,7 @@ from loadgen.dsl.loading.source_analysis import UNKNOWN, Source, last_name, read
 from loadgen.errors import UsageError
 from loadgen.traffic.coverage.endpoints import ANYTHING, Endpoint, endpoint_of_name
 from loadgen.traffic.coverage.helper_calls import each_use
-from loadgen.traffic.path_segments import path_of
+from loadgen.traffic.names.path_segments import path_of
 
 __all__ = ["SourceCall", "calls_of", "scenario_files"]
 

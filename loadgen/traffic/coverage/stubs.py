@@ -6,7 +6,7 @@ import re
 from typing import Final
 
 from loadgen.traffic.coverage.measure import Known
-from loadgen.traffic.node_names import node_names
+from loadgen.traffic.names.node_names import node_names
 
 __all__ = ["stub_of"]
 

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from loadgen.traffic.fidelity.session_summary import SessionSummary
-from loadgen.traffic.session_table import SessionTable
+from loadgen.traffic.sessions.session_table import SessionTable
 
 __all__ = ["Answers", "answers_of", "median_durations"]
 

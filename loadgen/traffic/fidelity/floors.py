@@ -28,7 +28,7 @@ from loadgen.traffic.fidelity.compare import (
 from loadgen.traffic.fidelity.distances import ks, nrmse
 from loadgen.traffic.fidelity.session_summary import summary_of
 from loadgen.traffic.fidelity.time_summary import Times, TimeSummary, active_of, bursts_of, time_summary
-from loadgen.traffic.session_table import SessionTable
+from loadgen.traffic.sessions.session_table import SessionTable
 
 __all__ = ["SPLITS", "halved", "session_floors", "session_floors_of_all", "time_floors"]
 

@@ -24,7 +24,7 @@ from loadgen.traffic.fidelity.floors import halved, session_floors, time_floors
 from loadgen.traffic.fidelity.session_summary import summary_of
 from loadgen.traffic.fidelity.time_summary import Times, TimeSummary, mean_of, time_summary, times_of
 from loadgen.traffic.fidelity.verdict import Row, Verdict, judged, verdict_of
-from loadgen.traffic.session_table import SessionTable
+from loadgen.traffic.sessions.session_table import SessionTable
 
 __all__ = [
     "MOST_SESSIONS",

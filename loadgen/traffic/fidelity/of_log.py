@@ -9,7 +9,6 @@ from typing import Any, Final
 import numpy as np
 
 from loadgen.dsl.plans.plan_loads import DrivenLoad
-from loadgen.traffic.actions import ActionRule
 from loadgen.traffic.fidelity.compare import Distances, session_distances, session_parts
 from loadgen.traffic.fidelity.floors import session_floors_of_all, time_floors
 from loadgen.traffic.fidelity.judge import MOST_SESSIONS, no_time_rows, session_rows, thinned, time_rows
@@ -21,9 +20,10 @@ from loadgen.traffic.fidelity.reference import Reference
 from loadgen.traffic.fidelity.session_summary import CACHED_REQUESTS, summary_of
 from loadgen.traffic.fidelity.time_summary import time_summary
 from loadgen.traffic.fidelity.verdict import Row, Verdict, all_unmeasured, verdict_of
-from loadgen.traffic.log_options import ModelRules
 from loadgen.traffic.read_logs import LogOptions, Traffic
-from loadgen.traffic.session_table import SessionTable
+from loadgen.traffic.reading.log_options import ModelRules
+from loadgen.traffic.sessions.actions import ActionRule
+from loadgen.traffic.sessions.session_table import SessionTable
 from loadgen.units import format_count, format_duration, quantity
 
 __all__ = ["checked_log", "options_of_test"]

@@ -14,8 +14,6 @@ from numpy.typing import NDArray
 
 from loadgen.dsl.loading.loader import load
 from loadgen.dsl.plans.plan_loads import DrivenLoad
-from loadgen.traffic.draft import Draft
-from loadgen.traffic.draft_of_logs import arrivals_of, draft_of
 from loadgen.traffic.fidelity.answers import answers_of
 from loadgen.traffic.fidelity.judge import (
     MOST_SESSIONS,
@@ -31,12 +29,14 @@ from loadgen.traffic.fidelity.reference import KEY, Reference, reference_of
 from loadgen.traffic.fidelity.session_summary import summary_of
 from loadgen.traffic.fidelity.time_summary import Times
 from loadgen.traffic.fidelity.verdict import PROPERTIES, Verdict, all_unmeasured, verdict_of
-from loadgen.traffic.model_counts import ModelCounts, counts_of_sample
-from loadgen.traffic.naming import OTHER
+from loadgen.traffic.model.model_counts import ModelCounts, counts_of_sample
+from loadgen.traffic.names.naming import OTHER
 from loadgen.traffic.read_logs import LogOptions, Traffic
-from loadgen.traffic.scenario_files import files_of, write_files
-from loadgen.traffic.session_table import SessionTable
-from loadgen.traffic.traffic_json import traffic_json
+from loadgen.traffic.scenario.draft import Draft
+from loadgen.traffic.scenario.draft_of_logs import arrivals_of, draft_of
+from loadgen.traffic.scenario.scenario_files import files_of, write_files
+from loadgen.traffic.scenario.traffic_json import traffic_json
+from loadgen.traffic.sessions.session_table import SessionTable
 from loadgen.units import format_share, quantity
 
 __all__ = ["Fidelity", "fidelity_of", "times_of_traffic"]

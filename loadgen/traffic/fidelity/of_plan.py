@@ -17,7 +17,7 @@ from loadgen.traffic.fidelity.plan_times import closed_load, starts_of, times_of
 from loadgen.traffic.fidelity.reference import Reference
 from loadgen.traffic.fidelity.session_summary import summary_of
 from loadgen.traffic.fidelity.verdict import Row, Verdict, verdict_of
-from loadgen.traffic.session_table import SessionTable, joined
+from loadgen.traffic.sessions.session_table import SessionTable, joined
 
 __all__ = ["CheckedPlan", "checked_plan", "sessions_placed", "shared_out"]
 

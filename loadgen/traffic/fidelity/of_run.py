@@ -25,7 +25,7 @@ from loadgen.traffic.fidelity.reference import Reference
 from loadgen.traffic.fidelity.session_summary import summary_of
 from loadgen.traffic.fidelity.time_summary import Times, time_summary
 from loadgen.traffic.fidelity.verdict import Row, Verdict, verdict_of
-from loadgen.traffic.session_table import SessionTable
+from loadgen.traffic.sessions.session_table import SessionTable
 from loadgen.units import quantity
 
 __all__ = ["PROPERTIES_OF_RUNS", "RunTraffic", "checked_run"]

@@ -19,7 +19,7 @@ from loadgen.dsl.graphs.graph import Graph
 from loadgen.dsl.journey import Journey
 from loadgen.dsl.plans.plan_loads import DrivenLoad
 from loadgen.traffic.fidelity.answers import Answers
-from loadgen.traffic.session_table import SessionTable, joined
+from loadgen.traffic.sessions.session_table import SessionTable, joined
 
 __all__ = ["Child", "NodeRequests", "PlanSessions", "nodes_of", "placed", "sessions_of_plan"]
 

@@ -19,7 +19,7 @@ from loadgen.profiles.given_arrival_times import TimedProfile
 from loadgen.profiles.profile import ArrivalProfile
 from loadgen.traffic.fidelity.reference import Reference
 from loadgen.traffic.fidelity.time_summary import Times, TimeSummary, mean_of, time_summary
-from loadgen.traffic.session_table import SessionTable
+from loadgen.traffic.sessions.session_table import SessionTable
 
 __all__ = ["closed_load", "starts_of", "times_of_plan"]
 

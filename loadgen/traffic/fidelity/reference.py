@@ -26,8 +26,8 @@ from loadgen.traffic.fidelity.session_summary import (
     summary_of,
 )
 from loadgen.traffic.fidelity.time_summary import Times, TimeSummary, time_summary
-from loadgen.traffic.gap_bins import BINS
-from loadgen.traffic.session_table import SessionTable
+from loadgen.traffic.model.gap_bins import BINS
+from loadgen.traffic.sessions.session_table import SessionTable
 
 __all__ = ["KEY", "Reference", "reference_from", "reference_of"]
 

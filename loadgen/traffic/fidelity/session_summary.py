@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from loadgen.traffic.fidelity.locality import lru_hit_ratio, top_share
-from loadgen.traffic.gap_bins import BINS, bin_of
-from loadgen.traffic.session_table import NO_PATH, SessionTable
+from loadgen.traffic.model.gap_bins import BINS, bin_of
+from loadgen.traffic.sessions.session_table import NO_PATH, SessionTable
 
 __all__ = [
     "BYTES_MEDIAN",

@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from loadgen.traffic.fidelity.burstiness import WINDOW_S, dispersion, variation, window_sums
-from loadgen.traffic.gap_bins import BINS, bin_of
-from loadgen.traffic.session_table import SessionTable
+from loadgen.traffic.model.gap_bins import BINS, bin_of
+from loadgen.traffic.sessions.session_table import SessionTable
 
 __all__ = ["STEPS_S", "Bursts", "TimeSummary", "Times", "bursts_of", "mean_of", "time_summary", "times_of"]
 

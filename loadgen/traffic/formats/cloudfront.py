@@ -10,10 +10,10 @@ from math import isnan
 from typing import Final
 from urllib.parse import unquote_to_bytes
 
-from loadgen.traffic.accounting import Rejected
 from loadgen.traffic.formats.log_format import FormatOptions, duration, whole_number
-from loadgen.traffic.rows import Fields
-from loadgen.traffic.timestamps import Timestamps
+from loadgen.traffic.rows.accounting import Rejected
+from loadgen.traffic.rows.rows import Fields
+from loadgen.traffic.rows.timestamps import Timestamps
 
 __all__ = ["CloudFront"]
 

@@ -9,10 +9,10 @@ import re
 from math import isnan, nan
 from typing import Final
 
-from loadgen.traffic.accounting import Rejected
 from loadgen.traffic.formats.log_format import UNITS, FormatOptions, duration, whole_number
-from loadgen.traffic.rows import Fields
-from loadgen.traffic.timestamps import Timestamps
+from loadgen.traffic.rows.accounting import Rejected
+from loadgen.traffic.rows.rows import Fields
+from loadgen.traffic.rows.timestamps import Timestamps
 
 __all__ = ["Combined"]
 

@@ -6,14 +6,14 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from loadgen.errors import UsageError
-from loadgen.traffic.accounting import Excluded, Rejected, outline
 from loadgen.traffic.formats.alb import Alb
 from loadgen.traffic.formats.cloudfront import CloudFront
 from loadgen.traffic.formats.combined import Combined
 from loadgen.traffic.formats.json_lines import JsonLines
 from loadgen.traffic.formats.log_format import FormatOptions, LogFormat
 from loadgen.traffic.formats.s3_access import S3Access
-from loadgen.traffic.timestamps import Timestamps
+from loadgen.traffic.rows.accounting import Excluded, Rejected, outline
+from loadgen.traffic.rows.timestamps import Timestamps
 
 __all__ = ["FORMATS", "SAMPLE_LINES", "check_format", "format_of"]
 

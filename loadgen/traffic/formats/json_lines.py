@@ -14,11 +14,11 @@ from typing import Any, Final
 
 import msgspec
 
-from loadgen.traffic.accounting import Excluded, Rejected
 from loadgen.traffic.formats.cloudfront import CloudFront
 from loadgen.traffic.formats.log_format import NO_REQUEST, UNITS, FormatOptions, duration, whole_number
-from loadgen.traffic.rows import Fields
-from loadgen.traffic.timestamps import Timestamps
+from loadgen.traffic.rows.accounting import Excluded, Rejected
+from loadgen.traffic.rows.rows import Fields
+from loadgen.traffic.rows.timestamps import Timestamps
 
 __all__ = ["FIELDS", "JsonLines", "Member", "wrong_mapping"]
 

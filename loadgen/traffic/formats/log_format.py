@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from math import nan
 from typing import Final, Literal, Protocol
 
-from loadgen.traffic.accounting import Rejected
-from loadgen.traffic.rows import Fields
+from loadgen.traffic.rows.accounting import Rejected
+from loadgen.traffic.rows.rows import Fields
 
 __all__ = ["NO_REQUEST", "UNITS", "FormatOptions", "LogFormat", "Stamp", "duration", "host_of", "whole_number"]
 

@@ -8,10 +8,10 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from loadgen.traffic.accounting import Excluded, Rejected
 from loadgen.traffic.formats.log_format import NO_REQUEST, FormatOptions, duration, whole_number
-from loadgen.traffic.rows import Fields
-from loadgen.traffic.timestamps import Timestamps
+from loadgen.traffic.rows.accounting import Excluded, Rejected
+from loadgen.traffic.rows.rows import Fields
+from loadgen.traffic.rows.timestamps import Timestamps
 
 __all__ = ["S3Access"]
 

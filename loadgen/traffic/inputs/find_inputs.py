@@ -12,7 +12,7 @@ from typing import Final
 from loadgen.errors import UsageError
 from loadgen.traffic.inputs.log_input import STANDARD_INPUT, LogInput
 from loadgen.traffic.inputs.s3_logs import s3_inputs
-from loadgen.traffic.period import Period
+from loadgen.traffic.rows.period import Period
 
 __all__ = ["find_inputs"]
 

@@ -9,7 +9,7 @@ from typing import Final
 from loadgen.aws.storage.s3 import Bucket
 from loadgen.errors import CloudDenied, CloudError, UsageError
 from loadgen.traffic.inputs.log_input import LogInput
-from loadgen.traffic.period import Period
+from loadgen.traffic.rows.period import Period
 
 __all__ = ["s3_inputs"]
 

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 
 from loadgen.outside_text import in_html
 from loadgen.report.charts.round_places import round_places
-from loadgen.traffic.gap_bins import EDGES_S
+from loadgen.traffic.model.gap_bins import EDGES_S
 from loadgen.traffic.model_page.pauses import EdgePauses, quantile
-from loadgen.traffic.session_arrivals import SessionArrivals
+from loadgen.traffic.sessions.session_arrivals import SessionArrivals
 from loadgen.units import NS_PER_S, format_duration
 
 __all__ = ["StartCurve", "pause_chart", "start_chart", "start_curve"]

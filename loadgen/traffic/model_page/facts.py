@@ -6,11 +6,11 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from loadgen.traffic.draft import Draft
-from loadgen.traffic.model_counts import ModelCounts
+from loadgen.traffic.model.model_counts import ModelCounts
 from loadgen.traffic.model_page.fidelity import Fidelity, fidelity_of
 from loadgen.traffic.read_logs import LogOptions, Traffic
-from loadgen.traffic.session_arrivals import SessionArrivals
+from loadgen.traffic.scenario.draft import Draft
+from loadgen.traffic.sessions.session_arrivals import SessionArrivals
 
 __all__ = ["PageFacts", "file_name"]
 

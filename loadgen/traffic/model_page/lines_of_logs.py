@@ -9,12 +9,12 @@ import numpy as np
 
 from loadgen.report.report_parts import PLACEHOLDER, Table
 from loadgen.report.static_page import table_html
-from loadgen.traffic.accounting import Accounting
-from loadgen.traffic.draft_edges import LEAST_EDGE_SHARE
-from loadgen.traffic.model_counts import MOST_STATES
+from loadgen.traffic.model.model_counts import MOST_STATES
 from loadgen.traffic.model_page.facts import PageFacts, file_name
-from loadgen.traffic.naming import OTHER
+from loadgen.traffic.names.naming import OTHER
 from loadgen.traffic.read_logs import Traffic
+from loadgen.traffic.rows.accounting import Accounting
+from loadgen.traffic.scenario.draft_edges import LEAST_EDGE_SHARE
 from loadgen.units import format_count, format_ratio, format_share, quantity
 
 __all__ = ["accounting_section", "left_out_section", "missing_sentences"]

@@ -16,7 +16,6 @@ from typing import Any, Final
 from loadgen.outside_text import in_html
 from loadgen.report.report_parts import PLACEHOLDER, Table
 from loadgen.report.static_page import static_page, table_html
-from loadgen.traffic.log_options import ModelRules
 from loadgen.traffic.model_page.facts import PageFacts, file_name
 from loadgen.traffic.model_page.fidelity import badge, fidelity_section
 from loadgen.traffic.model_page.lines_of_logs import accounting_section, left_out_section, missing_sentences
@@ -27,10 +26,11 @@ from loadgen.traffic.model_page.sessions_of_logs import (
     starts_section,
     timeout_section,
 )
-from loadgen.traffic.naming import OTHER
-from loadgen.traffic.options_json import options_json
+from loadgen.traffic.names.naming import OTHER
 from loadgen.traffic.read_logs import LogOptions
-from loadgen.traffic.write_scenario import content_hash, csv_text
+from loadgen.traffic.reading.log_options import ModelRules
+from loadgen.traffic.scenario.options_json import options_json
+from loadgen.traffic.scenario.write_scenario import content_hash, csv_text
 from loadgen.units import NS_PER_US, format_count, format_duration, format_rate, format_share, quantity
 
 __all__ = ["model_page"]

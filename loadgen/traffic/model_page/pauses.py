@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from loadgen.dsl.data.quantile_file import QUANTILES
-from loadgen.traffic.draft import DataFile, Draft, Expression
-from loadgen.traffic.gap_bins import EDGES_S, shares_below
-from loadgen.traffic.model_counts import ModelCounts
+from loadgen.traffic.model.gap_bins import EDGES_S, shares_below
+from loadgen.traffic.model.model_counts import ModelCounts
+from loadgen.traffic.scenario.draft import DataFile, Draft, Expression
 
 __all__ = ["BUSIEST", "EdgePauses", "busiest_pauses"]
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from loadgen.traffic.draft import Call, Draft, DraftGraph, Pick
+from loadgen.traffic.scenario.draft import Call, Draft, DraftGraph, Pick
 
 __all__ = ["expected_shares", "visits_by_session"]
 

@@ -13,7 +13,7 @@ from typing import Final
 
 from loadgen.outside_text import in_html
 from loadgen.report.short_texts import cut_in_middle
-from loadgen.traffic.draft import DraftGraph
+from loadgen.traffic.scenario.draft import DraftGraph
 from loadgen.units import format_count, format_share
 
 __all__ = ["Drawn", "drawn_graph"]

@@ -10,14 +10,14 @@ import numpy as np
 from loadgen.outside_text import in_html
 from loadgen.report.report_parts import PLACEHOLDER, Table
 from loadgen.report.static_page import table_html
-from loadgen.traffic.draft import DraftGraph
-from loadgen.traffic.gap_bins import EDGES_S, Think, fitted, shares_below
-from loadgen.traffic.model_counts import ClassCounts
+from loadgen.traffic.model.gap_bins import EDGES_S, Think, fitted, shares_below
+from loadgen.traffic.model.model_counts import ClassCounts
 from loadgen.traffic.model_page.charts import pause_chart, start_chart, start_curve
 from loadgen.traffic.model_page.facts import PageFacts
 from loadgen.traffic.model_page.pauses import EdgePauses, busiest_pauses, quantile
 from loadgen.traffic.model_page.session_graph import drawn_graph
-from loadgen.traffic.naming import OTHER
+from loadgen.traffic.names.naming import OTHER
+from loadgen.traffic.scenario.draft import DraftGraph
 from loadgen.units import NS_PER_S, format_count, format_duration, format_share, quantity
 
 __all__ = ["kinds_section", "pauses_section", "starts_section", "timeout_section"]

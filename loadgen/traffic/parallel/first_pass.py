@@ -11,16 +11,16 @@ import os
 from collections.abc import Iterable
 from typing import Final
 
-from loadgen.traffic.accounting import Accounting
 from loadgen.traffic.inputs.log_input import LogInput
-from loadgen.traffic.intake import Intake
-from loadgen.traffic.log_options import LogOptions
+from loadgen.traffic.names.path_table import PathTable
 from loadgen.traffic.parallel.tasks import tasks_of, worth_of
 from loadgen.traffic.parallel.worker_pool import WorkerPool
-from loadgen.traffic.parse_input import InputParser, ParsedInput
-from loadgen.traffic.partitions import Partitions, PathNumbers
-from loadgen.traffic.path_table import PathTable
-from loadgen.traffic.row_batches import RowBatch
+from loadgen.traffic.reading.intake import Intake
+from loadgen.traffic.reading.log_options import LogOptions
+from loadgen.traffic.reading.parse_input import InputParser, ParsedInput
+from loadgen.traffic.reading.partitions import Partitions, PathNumbers
+from loadgen.traffic.reading.row_batches import RowBatch
+from loadgen.traffic.rows.accounting import Accounting
 
 __all__ = ["FirstPass", "cores"]
 

@@ -13,9 +13,9 @@ from typing import Any, Final, get_origin
 import msgspec
 
 from loadgen.traffic.inputs.log_input import LogInput
-from loadgen.traffic.log_options import LogOptions
-from loadgen.traffic.parse_input import ParsedInput
-from loadgen.traffic.row_batches import RowBatch
+from loadgen.traffic.reading.log_options import LogOptions
+from loadgen.traffic.reading.parse_input import ParsedInput
+from loadgen.traffic.reading.row_batches import RowBatch
 
 __all__ = [
     "Begin",

@@ -10,7 +10,6 @@ import sys
 import traceback
 
 from loadgen.errors import UsageError
-from loadgen.traffic.intake import Intake
 from loadgen.traffic.parallel.messages import (
     Begin,
     Done,
@@ -21,7 +20,8 @@ from loadgen.traffic.parallel.messages import (
     parse_of,
     read_frame,
 )
-from loadgen.traffic.parse_input import InputParser
+from loadgen.traffic.reading.intake import Intake
+from loadgen.traffic.reading.parse_input import InputParser
 
 __all__ = ["main"]
 

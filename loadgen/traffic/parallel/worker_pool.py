@@ -17,7 +17,6 @@ from typing import Final, Self
 
 from loadgen.errors import BugError, FleetError, LoadgenError, UsageError
 from loadgen.traffic.inputs.log_input import LogInput
-from loadgen.traffic.log_options import LogOptions
 from loadgen.traffic.parallel.messages import (
     Begin,
     Done,
@@ -29,8 +28,9 @@ from loadgen.traffic.parallel.messages import (
     message_of,
     read_frame,
 )
-from loadgen.traffic.parse_input import ParsedInput
-from loadgen.traffic.row_batches import RowBatch
+from loadgen.traffic.reading.log_options import LogOptions
+from loadgen.traffic.reading.parse_input import ParsedInput
+from loadgen.traffic.reading.row_batches import RowBatch
 
 __all__ = ["WorkerPool"]
 

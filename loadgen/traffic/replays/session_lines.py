@@ -20,12 +20,12 @@ from typing import Final, Literal
 
 import numpy as np
 
-from loadgen.traffic.naming import OTHER
+from loadgen.traffic.names.naming import OTHER
 from loadgen.traffic.read_logs import ReadRows
 from loadgen.traffic.replays.target_urls import TargetUrls
-from loadgen.traffic.rows import METHODS, Rows
-from loadgen.traffic.second_pass import visits_of
-from loadgen.traffic.sessions import latest_ends
+from loadgen.traffic.rows.rows import METHODS, Rows
+from loadgen.traffic.sessions.second_pass import visits_of
+from loadgen.traffic.sessions.sessions import latest_ends
 
 __all__ = ["MOST_CALLS", "Recorded", "SessionLines", "Timing", "seconds_text"]
 

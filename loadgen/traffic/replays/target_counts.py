@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from loadgen.traffic.read_logs import ReadRows
-from loadgen.traffic.rows import Rows
+from loadgen.traffic.rows.rows import Rows
 
 __all__ = ["TargetCounts", "fields_of", "template_part", "value_part"]
 

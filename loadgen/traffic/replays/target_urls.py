@@ -14,8 +14,8 @@ from urllib.parse import quote, unquote_to_bytes
 
 from loadgen.errors import UsageError
 from loadgen.redact import Redactor
-from loadgen.traffic.path_segments import is_parameter, parameters_of, template_segment
-from loadgen.traffic.path_values import is_harmless
+from loadgen.traffic.names.path_segments import is_parameter, parameters_of, template_segment
+from loadgen.traffic.names.path_values import is_harmless
 from loadgen.traffic.read_logs import ReadRows
 from loadgen.traffic.replays.target_counts import TargetCounts, fields_of, template_part, value_part
 

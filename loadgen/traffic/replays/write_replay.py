@@ -21,16 +21,16 @@ from loadgen.bundle import MAX_BYTES
 from loadgen.dsl.executors.recorded_traffic_csv import MAX_TIMES
 from loadgen.errors import StorageError, UsageError
 from loadgen.profiles.stage import MAX_DURATION_NS
-from loadgen.traffic.log_options import LogOptions
 from loadgen.traffic.read_logs import ReadRows, Traffic, read_logs
+from loadgen.traffic.reading.log_options import LogOptions
 from loadgen.traffic.replays.played_sessions import played
 from loadgen.traffic.replays.replay_scenario import ReplayText, replay_text
 from loadgen.traffic.replays.session_lines import SessionLines, Timing, seconds_text
 from loadgen.traffic.replays.session_spool import SessionSpool
 from loadgen.traffic.replays.target_counts import TargetCounts
 from loadgen.traffic.replays.target_urls import HIDDEN, Replaced, TargetUrls
-from loadgen.traffic.rows import HAS_QUERY, METHODS, Rows
-from loadgen.traffic.scenario_files import write_files
+from loadgen.traffic.rows.rows import HAS_QUERY, METHODS, Rows
+from loadgen.traffic.scenario.scenario_files import write_files
 from loadgen.units import NS_PER_S, format_count, quantity
 
 __all__ = ["SESSIONS", "Replay", "ReplayOptions", "write_replay"]

@@ -1,0 +1,1 @@
+"""Requests that are not traffic of users: crawlers, health checks, static files."""

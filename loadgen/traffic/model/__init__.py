@@ -1,0 +1,1 @@
+"""Counts of what sessions do: kinds of sessions, successors, pauses."""

@@ -1,0 +1,1 @@
+"""Names of requests: paths, their parameters, and the values of these."""

@@ -1,0 +1,1 @@
+"""The scenario: its draft, its text, its data files, and its updates."""

@@ -1,0 +1,1 @@
+"""Sessions of users: where they begin, their actions, a sample of them."""
