@@ -10,6 +10,11 @@ import pytest
 from loadgen.dsl.loading.loader import load
 from loadgen.traffic.model.second_order import Split, split_walks, splits_of
 from loadgen.traffic.model.walks import walks_of
+from loadgen.traffic.read_logs import read_logs
+from loadgen.traffic.reading.log_options import LogOptions, ModelRules
+from loadgen.traffic.scenario.draft_of_logs import arrivals_of, draft_of
+from loadgen.traffic.scenario.scenario_files import files_of, write_files
+from loadgen.traffic.scenario.traffic_json import traffic_json
 from loadgen.traffic.sessions.session_steps import steps_of_table
 from tests.support.made_logs import BEGIN_S, Line, written_log
 from tests.support.made_sessions import MarkovKinds, sessions_of
@@ -82,15 +87,18 @@ def test_the_scenario_of_a_log_of_second_order_walks_like_the_log(tmp_path: Path
     ]
     shop = tmp_path / "shop/shop.py"
     log = written_log(sorted(lines), tmp_path / "a.log", "alb")
+    options = LogOptions(model=ModelRules(classes=1))
+    traffic = read_logs([log], options)
+    arrivals = arrivals_of(traffic)
+    draft = draft_of(traffic, arrivals, target="http://127.0.0.1:1", command="")
+    write_files(files_of(draft, shop, traffic_json(traffic, arrivals, draft, options)))
 
-    code, output = model(log, "-o", shop, "--classes", "1")
-
-    assert code == 0, output
     (journey,) = load(shop).journeys
     sessions = [journey.path(n, seed=4) for n in range(2_000)]  # type: ignore[attr-defined]
     for searches, expected in ((True, 0.6), (False, 0.05)):
         mine = [one for one in sessions if ("search" in one) == searches]
         assert sum("cart" in one for one in mine) / len(mine) == pytest.approx(expected, abs=0.05)
+    assert "product_after" in shop.read_text()
     assert model("update", shop, log)[0] == 0
-    assert model(log, "-o", tmp_path / "flat/shop.py", "--classes", "1", "--first-order")[0] == 0
+    assert model(log, "-o", tmp_path / "flat/shop.py", "--classes", "1")[0] == 0
     assert "product_after" not in (tmp_path / "flat/shop.py").read_text()

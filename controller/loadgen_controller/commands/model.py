@@ -131,7 +131,7 @@ def main(
             metavar="N",
             min=1,
             max=6,
-            help="Look for at most this many kinds of sessions; each gets a graph.",
+            help="Look for at most this many kinds of sessions; each gets a graph. 1: one simple graph.",
         ),
     ] = 6,
     flat: Annotated[
@@ -140,7 +140,10 @@ def main(
     ] = False,
     first_order: Annotated[
         bool,
-        typer.Option("--first-order", help="Let each step depend on the step before only; no node is split."),
+        typer.Option(
+            "--first-order",
+            help="Let each step depend on the step before only: split no node. So it is with --classes 1.",
+        ),
     ] = False,
 ) -> ExitCode:
     """Read access logs and show their contents: lines, time span, statuses, sessions, names of requests.
@@ -182,7 +185,9 @@ def main(
     options = replace(
         options,
         names=replace(options.names, most_names=max_names),
-        model=None if output is None else ModelRules(classes, has_actions=not flat, has_splits=not first_order),
+        model=None
+        if output is None
+        else ModelRules(classes, has_actions=not flat, has_splits=not first_order and classes > 1),
     )
     traffic = read_logs(logs, options)
     _print(traffic, options, top or (_TOP if output is None else _TOP_BESIDE))
