@@ -15,6 +15,7 @@ import sys
 import sysconfig
 from collections.abc import Iterator, Mapping, Sequence
 from difflib import get_close_matches
+from functools import cache
 from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
 from types import ModuleType
@@ -286,6 +287,7 @@ def _location(spec: ModuleSpec) -> Path | None:
     return Path(places[0]) if places else None
 
 
+@cache
 def _installed_folders() -> tuple[Path, ...]:
     paths = sysconfig.get_paths()
     return tuple(dict.fromkeys(Path(paths[key]) for key in ("purelib", "platlib", "stdlib", "platstdlib")))
