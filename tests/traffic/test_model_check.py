@@ -216,7 +216,7 @@ def test_a_run_is_compared_with_its_plan_and_with_the_mix_of_the_log(made: Path)
 
     verdict = checked_run(run, lanes, facts, reference)  # type: ignore[arg-type]
     assert verdict.word == "faithful", verdict.reasons
-    assert len(verdict.rows) == 8
+    assert len(verdict.rows) == 9
 
     half = RunTraffic(3, 1.0, {**mix, "GET /": 3 * mix["GET /"]}, run.by_second // 2, len(starts))
     assert {"request mix", "rate curve", "total"} <= set(checked_run(half, lanes, facts, reference).failed)  # type: ignore[arg-type]

@@ -36,6 +36,7 @@ def session_distances(one: SessionSummary, reference: SessionSummary) -> Distanc
         "request mix": js_bits(one.requests, reference.requests),
         "transitions": rows_js(one.moves, reference.moves),
         "edges": edge_excess(one.moves, reference.moves),
+        "sequences": rows_js(_rows(one.triples), _rows(reference.triples)),
         "combinations": js_bits(_upper(one.pairs), _upper(reference.pairs)),
         "session length": ks(one.lengths, reference.lengths),
         "session duration": ks(one.durations, reference.durations),
@@ -45,6 +46,11 @@ def session_distances(one: SessionSummary, reference: SessionSummary) -> Distanc
         "status": js_bits(one.statuses.ravel(), reference.statuses.ravel()),
         "bytes": _bytes(one, reference),
     }
+
+
+def _rows(triples: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return what followed each pair of actions, one row for each pair that has followers."""
+    return triples.reshape(-1, triples.shape[-1])
 
 
 def _upper(pairs: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -130,7 +130,8 @@ def _not_measurable(traffic: Traffic, model: ModelCounts, least_users: int) -> d
         why = "the times of the log were rounded or edited"
         found |= {"session duration": why, "think": why, "locality": why}
         # Without times there are no actions: the parts of a page become steps of their own, in any combination.
-        found["combinations"] = f"{why}, so the requests of a page cannot be told from later ones"
+        actions = f"{why}, so the requests of a page cannot be told from later ones"
+        found |= {"sequences": actions, "combinations": actions}
     return found
 
 

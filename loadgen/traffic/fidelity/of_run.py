@@ -34,6 +34,7 @@ PROPERTIES_OF_RUNS: Final = (
     "request mix",
     "transitions",
     "edges",
+    "sequences",
     "combinations",
     "session length",
     "rate curve",

@@ -23,6 +23,7 @@ from loadgen.traffic.fidelity.session_summary import (
     STATUSES,
     Keys,
     SessionSummary,
+    moves_of,
     summary_of,
 )
 from loadgen.traffic.fidelity.time_summary import Times, TimeSummary, time_summary
@@ -163,10 +164,13 @@ def _sessions_json(summary: SessionSummary, states: tuple[str, ...]) -> dict[str
     keys = summary.keys
     return {
         "count": summary.sessions,
-        "moves": {
-            names[a]: {names[b]: int(row[b]) for b in np.flatnonzero(row)}
-            for a, row in enumerate(summary.moves)
-            if row.any()
+        "triples": {
+            names[a]: {
+                names[b]: {names[c]: int(rows[b, c]) for c in np.flatnonzero(rows[b])}
+                for b in np.flatnonzero(rows.any(1))
+            }
+            for a, rows in enumerate(summary.triples)
+            if rows.any()
         },
         "pairs": {
             states[a]: {states[b]: int(row[b]) for b in np.flatnonzero(row) if b >= a}
@@ -203,10 +207,11 @@ def _sessions_json(summary: SessionSummary, states: tuple[str, ...]) -> dict[str
 def _sessions_from(found: Mapping[str, Any], states: tuple[str, ...]) -> SessionSummary:
     at = {name: n for n, name in enumerate((*states, _OUTSIDE))}
     size = len(states)
-    moves = np.zeros((size + 1, size + 1), np.int64)
-    for name, row in found["moves"].items():
-        for to, count in row.items():
-            moves[at[name], at[to]] = count
+    triples = np.zeros((size + 1, size + 1, size + 1), np.int64)
+    for before, rows in found["triples"].items():
+        for name, row in rows.items():
+            for to, count in row.items():
+                triples[at[before], at[name], at[to]] = count
     pairs = np.zeros((size, size), np.int64)
     for name, row in found["pairs"].items():
         for other, count in row.items():
@@ -226,7 +231,8 @@ def _sessions_from(found: Mapping[str, Any], states: tuple[str, ...]) -> Session
     return SessionSummary(
         sessions=int(found["count"]),
         requests=statuses.sum(1),
-        moves=moves,
+        moves=moves_of(triples),
+        triples=triples,
         pairs=pairs,
         lengths=_bins_from(found["lengths"], MOST_ACTIONS + 1),
         durations=_bins_from(found["durations"], BINS),

@@ -26,6 +26,7 @@ __all__ = [
     "STATUSES",
     "Keys",
     "SessionSummary",
+    "moves_of",
     "summary_of",
 ]
 
@@ -73,6 +74,8 @@ class SessionSummary:
     """By state."""
     moves: NDArray[np.int64]
     """moves[a, b]: how often an action b followed an action a; row and column `states` are the outside."""
+    triples: NDArray[np.int64]
+    """triples[a, b, c]: how often action b followed a, and then c; the last number of each axis is the outside."""
     pairs: NDArray[np.int64]
     """pairs[a, b]: sessions with actions a and b; pairs[a, a]: those with an action a. Symmetric."""
     lengths: NDArray[np.int64]
@@ -110,13 +113,14 @@ def summary_of(table: SessionTable, like: SessionSummary | None = None, *, has_c
     counted = table.is_whole if 2 * np.count_nonzero(table.is_whole) >= table.count else np.ones(table.count, bool)
     first = table.bounds[:-1]
     last_end = np.maximum.reduceat(table.end, first)
-    moves, lengths, edge, pause = _steps(table, counted)
+    triples, lengths, edge, pause = _steps(table, counted)
     pair_counts = np.bincount(edge, minlength=states * states)
     edges = np.flatnonzero(pair_counts >= LEAST_SAMPLE) if like is None else like.edges
     return SessionSummary(
         sessions=table.count,
         requests=np.bincount(table.state, minlength=states),
-        moves=moves,
+        moves=moves_of(triples),
+        triples=triples,
         pairs=_pairs(table, counted),
         lengths=lengths,
         durations=np.bincount(bin_of(np.maximum(last_end - table.starts, _SHORTEST_US)[counted]), minlength=BINS),
@@ -131,7 +135,7 @@ def summary_of(table: SessionTable, like: SessionSummary | None = None, *, has_c
 def _steps(
     table: SessionTable, counted: NDArray[np.bool_]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-    """Return the moves, the lengths of sessions, and of each pause its pair of actions and its length in µs."""
+    """Return the triples, the lengths of sessions, and of each pause its pair of actions and its length in µs."""
     outside = table.states
     latest = _latest_ends(table)
     main = np.flatnonzero(table.is_main & counted[table.session])
@@ -141,13 +145,20 @@ def _steps(
     is_last = np.append(is_first[1:], True)[: len(main)]
     before = np.where(is_first, outside, np.append(outside, state[:-1])[: len(main)])
     size = outside + 1
-    moves = np.bincount(before * size + state, minlength=size * size)
-    moves += np.bincount(state[is_last] * size + outside, minlength=size * size)
+    after = np.where(is_last, outside, np.append(state[1:], outside)[: len(main)])
+    triples = np.bincount((before * size + state) * size + after, minlength=size**3)
     actions = np.bincount(session, minlength=table.count)[counted]
     later = main[~is_first]
     pause = np.maximum(table.start[later] - latest[later - 1], 0)
     edge = before[~is_first] * outside + state[~is_first]
-    return moves.reshape(size, size), np.bincount(np.minimum(actions, MOST_ACTIONS)), edge, pause
+    return triples.reshape(size, size, size), np.bincount(np.minimum(actions, MOST_ACTIONS)), edge, pause
+
+
+def moves_of(triples: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return how often each action followed each other one; row and column of the last number are the outside."""
+    found: NDArray[np.int64] = triples.sum(0)
+    found[-1] = triples[-1].sum(1)
+    return found
 
 
 def _pairs(table: SessionTable, counted: NDArray[np.bool_]) -> NDArray[np.int64]:

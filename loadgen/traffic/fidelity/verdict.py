@@ -32,6 +32,7 @@ PROPERTIES: Final = {
         Property("request mix", "bits", 0.01),
         Property("transitions", "bits", 0.02),
         Property("edges", "bounds", 1.0),
+        Property("sequences", "bits", 0.02),
         Property("combinations", "bits", 0.01),
         Property("session length", "KS", 0.05),
         Property("session duration", "KS", 0.05),

@@ -23,6 +23,7 @@ ABOUT: Final = {
     "request mix": "shares of the names of requests",
     "transitions": "what follows what",
     "edges": "each edge with more than 1 %, against its own bound",
+    "sequences": "what follows each pair of steps",
     "combinations": "pairs of names in one session",
     "session length": "actions of a session",
     "session duration": "time from first to last request",
