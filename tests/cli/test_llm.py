@@ -269,10 +269,11 @@ def test_a_key_whose_secret_is_not_set_is_an_error_of_the_option() -> None:
 def test_a_sweep_runs_and_has_a_table_of_levels(in_folder: Path) -> None:
     with running_llm("--model", "toy", "--ttft", "20ms", "--itl", "5ms") as url:
         words = ["--users", "1,2", "--each", "3s", "--settle", "1s", "--input", "20", "--output", "4"]
-        done = asks(url, *words, "--json", "result.json", "--save", "ask.py")
+        done = asks(url, *words, "--goodput", "e2e=5s", "--json", "result.json", "--save", "ask.py")
     scenario = (in_folder / "ask.py").read_text()
     assert scenario in done.out
     assert "Levels: requests to AI models, ms" in done.out
+    assert "Levels: goodput, e2e<=" in done.out
     summary = json.loads((in_folder / "result.json").read_text())
     assert ends_with(done.exit_code, summary, 0), done.out + done.err
     assert [one["level"] for one in summary["levels"]] == ["1", "2"]
@@ -282,6 +283,9 @@ def test_a_sweep_runs_and_has_a_table_of_levels(in_folder: Path) -> None:
         assert one["requests"]["failed"] == 0
         assert one["stream_ms"]["ttft"]["p50"] >= 19
         assert one["output_tokens_per_s"] == pytest.approx(4 * one["achieved_per_s"])
+        goodput = one["goodput"]
+        assert (goodput["good"], goodput["share"], goodput["above"]) == (one["requests"]["ok"], 1.0, 0.95)
+        assert (goodput["low"], goodput["interval"]) == (None, "too short")
     assert summary["knee"]["verdict"] == "not decided"
     # The rest was settling.
     tagged = {
