@@ -12,6 +12,7 @@ from loadgen.dsl.loading.loader import load, split_plan
 from loadgen.errors import ExitCode, UsageError
 from loadgen.report.run_as_dataframes import open_run
 from loadgen.traffic.fidelity.of_log import checked_log, options_of_test
+from loadgen.traffic.fidelity.of_model import QUERIES_MATTER
 from loadgen.traffic.fidelity.of_plan import checked_plan
 from loadgen.traffic.fidelity.of_run import checked_run
 from loadgen.traffic.fidelity.reference import reference_from
@@ -19,7 +20,7 @@ from loadgen.traffic.model_page.check_page import Against, CheckFacts, check_pag
 from loadgen.traffic.model_page.fidelity import fidelity_of
 from loadgen.traffic.read_logs import read_logs
 from loadgen.traffic.scenario.model_file import read_model
-from loadgen_controller.console_output import echo, echo_json, echo_warning
+from loadgen_controller.console_output import echo, echo_json, echo_warning, echo_wrapped
 from loadgen_controller.past_runs.run_traffic import lanes_of_run, run_traffic
 from loadgen_controller.screen.fidelity_table import print_verdict
 from loadgen_controller.screen.output_file import write
@@ -91,6 +92,7 @@ def main(
         checked = checked_plan(load(path, plan_name).plan.lanes, model.facts, reference)
         verdict, unknown = checked.verdict, checked.unknown
     missing = f"traffic.json does not have the requests of {', '.join(unknown)}" if unknown else ""
+    without = [name for name, share in model.facts.get("queries", {}).items() if share >= QUERIES_MATTER]
     if html is not None:
         notes = [f"{missing}; they count as other requests"] if missing else []
         given = [
@@ -103,12 +105,26 @@ def main(
         )
         write(html, page.encode())
     if output_format == "json":
-        found = {"scenario": str(path), "against": against, **verdict.as_json(), "unknown_nodes": list(unknown)}
+        found = {
+            "scenario": str(path),
+            "against": against,
+            **verdict.as_json(),
+            "unknown_nodes": list(unknown),
+            "without_bytes": without,
+        }
+            "without_bytes": without,
+            "scenario": str(path),
+            "against": against,
+            **verdict.as_json(),
+            "unknown_nodes": list(unknown),
+        }
         echo_json(json.dumps(found, indent=2))
     else:
         if missing:
             echo_warning(missing, "they count as other requests")
         print_verdict(verdict)
+        if without and against == "log":
+            echo_wrapped(f"bytes are compared without {', '.join(without)}: the model sends no queries")
         if against == "run":
             echo("a run shows no pauses, answers and values: add --log with the target's log of it")
     return ExitCode.PASSED if verdict.word == "faithful" else ExitCode.FAILED

@@ -30,6 +30,8 @@ __all__ = ["checked_log", "options_of_test"]
 
 _MOST_NAMES: Final = 10_000
 _SAME_SPAN: Final = 0.05
+_LAST_MINUTE_S: Final = 60
+"""The last minute of a log is played as a whole one."""
 _SAME_TOTAL: Final = 0.2
 _LEAST_SESSIONS: Final = 50
 _ENOUGH_REQUESTS: Final = 0.8
@@ -149,7 +151,7 @@ def _of_two_logs(floors: Distances) -> Distances:
 def _another_test(span_s: int, requests: float, reference: Reference) -> str:
     """Return how the test differs in length or volume from the log; empty if it can be a test of the whole plan."""
     assert reference.times is not None
-    if abs(span_s - reference.span_s) > max(_SAME_SPAN * reference.span_s, 10):
+    if abs(span_s - reference.span_s) > max(_SAME_SPAN * reference.span_s, _LAST_MINUTE_S):
         both = (format_duration(s * NS) for s in (span_s, reference.span_s))
         return "the test lasted {}, the log {}".format(*both)
     total = reference.times.total

@@ -39,10 +39,12 @@ from loadgen.traffic.scenario.traffic_json import traffic_json
 from loadgen.traffic.sessions.session_table import SessionTable
 from loadgen.units import format_share, quantity
 
-__all__ = ["Fidelity", "fidelity_of", "times_of_traffic"]
+__all__ = ["QUERIES_MATTER", "Fidelity", "fidelity_of", "times_of_traffic"]
 
 LEAST_SESSIONS: Final = 50
 """With fewer sessions, chance hides everything."""
+QUERIES_MATTER: Final = 0.1
+"""The answers of a name are not compared if at least this share of its requests has a query: the model sends none."""
 _MOST_LEFT_OUT: Final = 0.05
 """If more requests lack their values, the model must have another skew, and a comparison would only repeat that."""
 
@@ -83,6 +85,7 @@ def fidelity_of(traffic: Traffic, draft: Draft, options: LogOptions, *, seed: in
         times,
         no_times=no_times,
         not_measurable=_not_measurable(traffic, model, options.names.least_users),
+        without_bytes=[at for at, share in enumerate(model.requests.query_shares) if share >= QUERIES_MATTER],
         whole_seconds=not traffic.has_fractions,
         seed=seed,
     )
@@ -138,7 +141,7 @@ def _not_measurable(traffic: Traffic, model: ModelCounts, least_users: int) -> d
 def times_of_traffic(traffic: Traffic) -> Times:
     """Return when the sessions of all logs start, and when their requests do."""
     sessions = traffic.sessions
-    begin_s = int(sessions.starts[0]) // 60_000_000 * 60
+    begin_s = int(sessions.starts[0]) // 1_000_000
     return Times(
         begin_s,
         sessions.requests_by_second,

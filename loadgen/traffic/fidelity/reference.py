@@ -5,7 +5,7 @@ Counts in bins are texts such as "12:3 13:5": bin 12 has 3, bin 13 has 5. A list
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -96,19 +96,23 @@ def reference_of(
     *,
     no_times: str = "",
     not_measurable: Mapping[str, str] | None = None,
+    without_bytes: Sequence[int] = (),
     whole_seconds: bool = False,
     seed: int = 0,
 ) -> Reference:
     """Return the reference of a log.
 
     states: one name for each state of the sample. times: of the whole log. no_times: why it cannot show when sessions
-    start; empty if it can. not_measurable: as in `Reference`.
+    start; empty if it can. not_measurable: as in `Reference`. without_bytes: states whose answers the model cannot get,
+    because it lacks their queries.
     """
     rng = np.random.default_rng(seed)
     sample = thinned(sample, MOST_SESSIONS, rng)
+    summary = summary_of(sample)
+    summary.sizes[list(without_bytes)] = np.nan
     return Reference(
         states=states,
-        summary=summary_of(sample),
+        summary=summary,
         floors=session_floors_of_all(sample, sample.count, rng),
         times=None if no_times else time_summary(times),
         time_floors={} if no_times else time_floors(times, rng),

@@ -127,11 +127,11 @@ class TimeSummary:
 def times_of(table: SessionTable, begin_s: int | None = None, span_s: int | None = None) -> Times:
     """Return the times of a table's sessions, which are all sessions of a log or simulation.
 
-    begin_s: default: the minute of the first start. span_s: default: up to the second of the last request. Requests
+    begin_s: default: the second of the first start. span_s: default: up to the second of the last request. Requests
     after it do not count.
     """
     starts = table.starts
-    begin_s = int(starts[0]) // 60_000_000 * 60 if begin_s is None else begin_s
+    begin_s = int(starts[0]) // 1_000_000 if begin_s is None else begin_s
     second = table.start // 1_000_000 - begin_s
     last_end = np.maximum.reduceat(table.end, table.bounds[:-1])
     span_s = int(second.max()) + 1 if span_s is None else span_s

@@ -75,7 +75,7 @@ def start_curve(starts_us: NDArray[np.int64], arrivals: Sequence[SessionArrivals
     first_s, last_s = int(starts_us[0]) // 1_000_000, int(starts_us[-1]) // 1_000_000
     minutes = next((n for n in _MINUTES if (last_s - first_s) // (60 * n) < _MOST_BINS), 0)
     bin_s = 60 * minutes or 86_400 * -(-(last_s - first_s) // (86_400 * _MOST_BINS))
-    begin_s = first_s // bin_s * bin_s
+    begin_s = arrivals[0].begin_s if arrivals else first_s
     bins = (last_s - begin_s) // bin_s + 1
     log = np.bincount((starts_us // 1_000_000 - begin_s) // bin_s, minlength=bins).astype(np.float64)
     if arrivals is None:

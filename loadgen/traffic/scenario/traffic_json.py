@@ -33,6 +33,11 @@ def traffic_json(
         "inputs": list(traffic.files),
         "accounting": traffic.accounting.as_json(),
         "exclusions": traffic.exclusions.as_json(),
+        "queries": {
+            name: round(share, 6)
+            for name, share in zip(counts.states, counts.requests.query_shares, strict=False)
+            if share
+        },
         "statuses": [
             {"name": name, "codes": {str(status): int(count) for status, count in enumerate(row) if count}}
             for name, row in zip(counts.states, counts.requests.statuses, strict=False)

@@ -120,7 +120,7 @@ class SessionFigures:
     """Users with more than 1 request/s for 10 minutes, or with more than 20 requests in flight."""
     shared_requests: int
     requests_by_second: NDArray[np.int64]
-    """Requests that start in each second, from the minute of the first session on; none if the log spans more than
+    """Requests that start in each second, from that of the first session on; none if the log spans more than
     `MOST_SECONDS`."""
 
     @property
@@ -143,7 +143,7 @@ class NamesAndSessions:
         self._starts: list[NDArray[np.int64]] = []
         self._lengths: list[NDArray[np.int64]] = []
         self._durations: list[NDArray[np.int64]] = []
-        self._begin_s = rule.first_us // 60_000_000 * 60
+        self._begin_s = rule.first_us // 1_000_000
         span_s = rule.last_us // 1_000_000 + 1 - self._begin_s
         self._by_second = np.zeros(span_s if span_s <= MOST_SECONDS else 0, np.int64)
 
@@ -204,7 +204,7 @@ class NamesAndSessions:
             first_names=tuple(int(count) for count in first),
             shared_users=self._shared_users,
             shared_requests=self._shared_requests,
-            requests_by_second=self._by_second,
+            requests_by_second=self._by_second[int(starts.min()) // 1_000_000 - self._begin_s :],
         )
 
 

@@ -22,6 +22,7 @@ _RANDOM: Final = 0.1
 """Starts are random if the dispersion differs from 1 by at most this."""
 _LEAST_CV: Final = 0.05
 _SLOW_PER_S: Final = 0.5
+_REST_S: Final = 6
 
 
 @dataclass(frozen=True)
@@ -77,15 +78,19 @@ def session_arrivals(starts_us: NDArray[np.int64], within_us: tuple[int, int] | 
 
     starts_us: at least one, sorted, µs since 1970. within_us: the first and the last start of any session; the bins
     cover the time between. Default: those of `starts_us`.
+
+    Minutes count from the first start, so that the load is as long as the log. A rest of a few seconds at the end
+    counts in the minute before.
     """
     second = starts_us // 1_000_000
     first_s, last_s = (us // 1_000_000 for us in within_us or (int(starts_us[0]), int(starts_us[-1])))
-    begin = first_s // BIN_S * BIN_S
-    counts = np.bincount((second - begin) // BIN_S, minlength=(last_s - begin) // BIN_S + 1)
+    begin = first_s
+    bins = max(1, -(-(last_s - begin + 1 - _REST_S) // BIN_S))
+    counts = np.bincount(np.minimum((second - begin) // BIN_S, bins - 1), minlength=bins)
     span_s = len(counts) * BIN_S
     step_s = 1 if len(starts_us) / span_s >= _SLOW_PER_S else 10
     per_bin = BIN_S // step_s
-    steps = np.bincount((second - begin) // step_s, minlength=span_s // step_s)
+    steps = np.bincount(np.minimum((second - begin) // step_s, span_s // step_s - 1), minlength=span_s // step_s)
     # Starts begin and end within a minute: there, the time without any would look like a burst in the rest.
     inner = slice(1, -1) if len(counts) > _LEAST_BINS and counts[1:-1].any() else slice(None)
     steps, expected = steps.reshape(-1, per_bin)[inner], counts[inner, None] / per_bin
