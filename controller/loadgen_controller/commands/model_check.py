@@ -112,12 +112,6 @@ def main(
             "unknown_nodes": list(unknown),
             "without_bytes": without,
         }
-            "without_bytes": without,
-            "scenario": str(path),
-            "against": against,
-            **verdict.as_json(),
-            "unknown_nodes": list(unknown),
-        }
         echo_json(json.dumps(found, indent=2))
     else:
         if missing:
