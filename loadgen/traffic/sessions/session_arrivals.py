@@ -19,7 +19,6 @@ _WINDOW: Final = 10
 """Minutes within which counts are smoothed."""
 _LEAST_BINS: Final = 2
 _RANDOM: Final = 0.1
-"""Starts are random if the dispersion differs from 1 by at most this."""
 _LEAST_CV: Final = 0.05
 _SLOW_PER_S: Final = 0.5
 _REST_S: Final = 6
@@ -39,6 +38,8 @@ class SessionArrivals:
     """Sessions that start in each minute."""
     dispersion: float
     step_s: int
+    tolerance: float = 0.1
+    """Starts are random if the dispersion differs from 1 by at most this: 0.1, or 3 standard errors in a short log."""
 
     @property
     def smoothed(self) -> tuple[int, ...]:
@@ -69,7 +70,7 @@ class SessionArrivals:
     @property
     def cv(self) -> float | None:
         """Coefficient of variation for `gamma(cv=)`; None if the starts are random, so that `poisson()` fits."""
-        is_random = abs(self.dispersion - 1) <= _RANDOM
+        is_random = abs(self.dispersion - 1) <= self.tolerance
         return None if is_random else max(_LEAST_CV, sqrt(self.dispersion))
 
 
@@ -97,4 +98,6 @@ def session_arrivals(starts_us: NDArray[np.int64], within_us: tuple[int, int] | 
     # The mean of the minute is estimated from the same counts, which takes one of its degrees of freedom.
     total = float(counts[inner].sum()) * (per_bin - 1) / per_bin
     dispersion = float(((steps - expected) ** 2).sum()) / total
-    return SessionArrivals(begin, tuple(int(n) for n in counts), dispersion, step_s)
+    # Counts of random starts have the variance of their mean: its estimate from n of them has the error sqrt(2 / n).
+    tolerance = max(_RANDOM, 3 * sqrt(2 / steps.size))
+    return SessionArrivals(begin, tuple(int(n) for n in counts), dispersion, step_s, tolerance)
