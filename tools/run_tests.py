@@ -28,7 +28,7 @@ __all__ = ["GROUPS", "main"]
 CORES: Final = os.cpu_count() or 2
 MANY: Final = min(CORES + 2, 6)
 """Two more than there are cores, since many tests wait for a process or a socket."""
-WAITING: Final = min(3 * CORES, 8)
+WAITING: Final = min(5 * CORES // 2, 8)
 """For tests with processes alone: with two a core, these used some 60 % of the cores, since runs mostly wait."""
 NONE_FOUND: Final = 5
 """pytest's exit code if none of the tests is among those that were asked for."""

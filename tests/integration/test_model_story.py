@@ -130,8 +130,21 @@ def test_a_scenario_from_the_log_of_a_server_sends_the_same_to_it(tmp_path: Path
         second = loadgen("run", str(made), "--duration", "8s", runs_dir=tmp_path / "runs2")
         assert second.exit_code in (0, 4), second.err
         again, products_again, _ = requests_of(nginx, skip=lines)
+        log.write_text("".join(nginx.access_log.read_text().splitlines(keepends=True)[lines:]))
+        checked = loadgen("model", "check", str(made), "--log", str(log), "--format", "json", runs_dir=tmp_path)
+        simple = tmp_path / "simple/shop.py"
+        first_log = tmp_path / "first.json"
+        first_log.write_text("".join(nginx.access_log.read_text().splitlines(keepends=True)[:lines]))
+        done = loadgen("model", str(first_log), "-o", str(simple), *options, "--classes", "1", runs_dir=tmp_path)
+        assert done.exit_code == 0, done.err
 
     assert divergence(kinds, again) < 0.01
+    rows = {row["property"]: row["passed"] for row in json.loads(checked.out)["rows"]}
+    of_sessions = ("request mix", "transitions", "edges", "sequences", "combinations", "session length", "status")
+    assert all(rows[name] for name in of_sessions), checked.out
+    fidelity = json.loads((tmp_path / "simple/traffic.json").read_text())["fidelity"]
+    assert fidelity["verdict"] == "not faithful"
+    assert {"sequences", "combinations"} & {row["property"] for row in fidelity["rows"] if not row["passed"]}
     hot, hot_again = (found["/products/10"] / found.total() for found in (products, products_again))
     assert hot_again == pytest.approx(hot, abs=0.12)
     assert set(products_again) <= set(products)

@@ -10,6 +10,7 @@ import sys
 import traceback
 
 from loadgen.errors import UsageError
+from loadgen.outside_text import one_line
 from loadgen.traffic.parallel.messages import (
     Begin,
     Done,
@@ -60,7 +61,8 @@ def _work(begin: Begin) -> None:
             raise
         except Exception as error:  # noqa: BLE001  # the command shows it: a worker has no terminal
             if "LOADGEN_DEBUG" in os.environ:
-                traceback.print_exc()
+                for line in traceback.format_exc().splitlines():
+                    os.write(sys.stderr.fileno(), f"{one_line(line)}\n".encode())
             _send(Failed(order.task, False, f"{type(error).__name__}: {error}", ""))
     intake.end_batch()
     sys.stdout.buffer.flush()
