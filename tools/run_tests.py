@@ -28,8 +28,6 @@ __all__ = ["GROUPS", "main"]
 CORES: Final = os.cpu_count() or 2
 MANY: Final = min(CORES + 2, 6)
 """Two more than there are cores, since many tests wait for a process or a socket."""
-WAITING: Final = min(5 * CORES // 2, 8)
-"""For tests with processes alone: with two a core, these used some 60 % of the cores, since runs mostly wait."""
 NONE_FOUND: Final = 5
 """pytest's exit code if none of the tests is among those that were asked for."""
 _ASKED: Final = "not slow and not peers and not engine"
@@ -50,7 +48,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _all(arguments: Sequence[str]) -> list[int]:
-    codes = [_run(f"process and not quiet and {_ASKED}", WAITING, arguments)]
+    codes = [_run(f"process and not quiet and {_ASKED}", MANY, arguments)]
     with tempfile.TemporaryFile() as out:
         # A cache of its own: two runs at once would overwrite each other's list of failed tests.
         command = _pytest(_UNIT, MANY, [*arguments, "-o", "cache_dir=.pytest_cache/beside"])
