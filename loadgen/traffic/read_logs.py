@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from loadgen.errors import UsageError
-from loadgen.traffic.filters.exclusions import HEALTH, KINDS, REASONS, ExclusionRules
+from loadgen.traffic.filters.exclusions import ERRORS, HEALTH, KINDS, REASONS, ExclusionRules
 from loadgen.traffic.filters.health_checks import WithoutUsers, periodic_users
 from loadgen.traffic.formats.detect import FORMATS
 from loadgen.traffic.inputs.find_inputs import find_inputs
@@ -249,6 +249,12 @@ def _traffic(
         minutes += np.bincount((rows["start"] // 60_000_000) % 60, minlength=60)
         has_fractions = has_fractions or bool((rows["start"] % 1_000_000).any())
         first_us, last_us = min(first_us, int(rows["start"].min())), max(last_us, int(rows["start"].max()))
+    if options.model is not None and options.exclusions.excludes(ERRORS) and min(status_counts) >= 500:
+        raise UsageError(
+            f"all requests ({format_count(accounting.taken)}) failed with a 5xx status: users of a failing service do "
+            "not behave like users of a working one",
+            hint=f"name logs of a time in which the service worked; for a model of this time, add --keep {ERRORS}",
+        )
     place_counts = np.zeros(paths.tree.size, np.int64)
     np.add.at(place_counts, paths.places(), path_counts)
     infer_parameters(paths.tree, place_counts, options.names)

@@ -109,10 +109,33 @@ def test_a_clock_that_goes_back_gives_the_same_as_lines_in_order(tmp_path: Path)
     assert (turned.lengths.tolist(), turned.starts.tolist()) == (ordered.lengths.tolist(), ordered.starts.tolist())
 
 
-def test_a_log_with_only_errors_of_the_server_gives_a_scenario(tmp_path: Path) -> None:
-    lines = [at("17/May/2015", n, f"/{n % 3}").replace(b" 200 ", b" 503 ") for n in range(300)]
+def errors_of_the_server() -> list[bytes]:
+    return [at("17/May/2015", n, f"/{n % 3}").replace(b" 200 ", b" 503 ") for n in range(300)]
 
-    done = model(written(tmp_path, *lines), "-o", tmp_path / "new/shop.py", "--least-users", "1")
+
+def test_a_log_with_only_errors_of_the_server_is_no_model_of_users(tmp_path: Path) -> None:
+    log = written(tmp_path, *errors_of_the_server())
+
+    done = model(log, "-o", tmp_path / "new/shop.py", "--least-users", "1")
+
+    assert done.exit_code == 2
+    assert "all requests (300) failed with a 5xx status" in done.stderr
+    assert "--keep errors" in done.stderr
+    assert not (tmp_path / "new").exists()
+
+
+def test_one_answer_below_500_makes_a_log_of_errors_a_model(tmp_path: Path) -> None:
+    log = written(tmp_path, *errors_of_the_server(), at("17/May/2015", 300, "/1").replace(b" 200 ", b" 499 "))
+
+    done = model(log, "-o", tmp_path / "new/shop.py", "--least-users", "1")
+
+    assert done.exit_code == 0, done.output
+
+
+def test_a_log_with_only_errors_of_the_server_gives_a_scenario_when_errors_are_kept(tmp_path: Path) -> None:
+    log = written(tmp_path, *errors_of_the_server())
+
+    done = model(log, "-o", tmp_path / "new/shop.py", "--least-users", "1", "--keep", "errors")
 
     assert done.exit_code == 0, done.output
     assert "503: 300" in done.stdout

@@ -15,6 +15,7 @@ from loadgen.traffic.filters.agents import CRAWLER, HEALTH, kind_of_agent
 from loadgen.traffic.names.path_segments import path_of
 
 __all__ = [
+    "ERRORS",
     "CRAWLER",
     "HEALTH",
     "KINDS",
@@ -37,7 +38,17 @@ REASONS: Final = (CRAWLER, HEALTH, PREFLIGHT, PATTERN, STATIC)
 SHARED: Final = "shared"
 """Not excluded: requests of shared users count, but are in no session."""
 
-KINDS: Final = {"bots": CRAWLER, "health": HEALTH, "preflights": PREFLIGHT, "shared": SHARED, "statics": STATIC}
+ERRORS: Final = "errors"
+"""Not excluded: a log in which all requests failed with a 5xx status is rejected as a model of users."""
+
+KINDS: Final = {
+    "bots": CRAWLER,
+    ERRORS: ERRORS,
+    "health": HEALTH,
+    "preflights": PREFLIGHT,
+    SHARED: SHARED,
+    "statics": STATIC,
+}
 """The values of `--keep`, with the reason that each one switches off."""
 
 _STATIC: Final = frozenset(
