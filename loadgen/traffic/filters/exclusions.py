@@ -15,8 +15,8 @@ from loadgen.traffic.filters.agents import CRAWLER, HEALTH, kind_of_agent
 from loadgen.traffic.names.path_segments import path_of
 
 __all__ = [
-    "ERRORS",
     "CRAWLER",
+    "ERRORS",
     "HEALTH",
     "KINDS",
     "PATTERN",
