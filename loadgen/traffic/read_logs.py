@@ -160,7 +160,7 @@ def read_logs(
     inputs = find_inputs(map(str, logs), options.period)
     if not inputs:
         raise UsageError("no logs were given", hint="name files or folders with logs")
-    paths = PathTable(PathTree(options.names.pins), keeps_queries=options.queries)
+    paths = PathTable(PathTree(options.names.pins, options.names.found), keeps_queries=options.queries)
     with Partitions(options.memory_bytes) as partitions:
         first = FirstPass(paths, partitions)
         first.read(inputs, options, salt or secrets.token_bytes(32))

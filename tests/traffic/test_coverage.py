@@ -32,8 +32,8 @@ TRAFFIC = {
 }
 
 
-def coverage(*args: str | Path) -> tuple[int, str]:
-    done = CliRunner().invoke(cli.app, ["coverage", *map(str, args)], env={"COLUMNS": "160"})
+def coverage(*args: str | Path, columns: int = 160) -> tuple[int, str]:
+    done = CliRunner().invoke(cli.app, ["coverage", *map(str, args)], env={"COLUMNS": str(columns)})
     return done.exit_code, done.output
 
 
@@ -466,6 +466,25 @@ def test_a_document_alone_counts_operations(tmp_path: Path) -> None:
     assert code == 0, output
     assert "50.0 % of the endpoints are exercised" in output
     assert "GET /b" in output
+
+
+def test_at_80_columns_names_of_shares_and_requests_are_one_line_and_code_is_not_broken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    calls_in(tmp_path, 'await user.http.get("/presentations/of/the/year/2012/slides", expect={200, 304, 404})')
+    long = "GET /catalogue/{catalogue}/products/{product}/reviews/{review}"
+    names = traffic_file(tmp_path, {long: {200: 10}})
+
+    _, output = coverage("shop.py", "--traffic", names, columns=80)
+    _, alone = coverage("shop.py", "--openapi", openapi(tmp_path, {"/a": {"get": {}}}), columns=80)
+
+    lines = output.splitlines()
+    assert any(line.startswith("requests with a status of 400 or more ") for line in lines)
+    assert any(line.startswith("GET /presentations/of/the/year/2012/slides ") for line in lines)
+    assert any(line.endswith(f'name="{long}", expect=200)') for line in lines)
+    assert any(line.startswith("requests with a status of 400 or more ") for line in alone.splitlines())
+    assert "unknown: no traffic.json is given." in alone
 
 
 def test_the_scenario_of_a_log_covers_all_its_names_and_a_replay_needs_a_run(tmp_path: Path) -> None:

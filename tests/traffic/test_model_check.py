@@ -187,6 +187,20 @@ def reference_and_lanes(made: Path) -> tuple[dict[str, object], Reference, tuple
     return facts, reference_from(facts, "traffic.json"), load(made / "shop.py").plan.lanes
 
 
+def test_the_log_of_the_model_has_the_names_of_the_model(tmp_path: Path) -> None:
+    # This log has names such as /blog/{slug}.html and /blog/one.html, /docs and /docs/.
+    log = LOGS / "apache_logs_elastic.log.gz"
+    code, output = model(log, "-o", tmp_path / "shop/shop.py", "--classes", "1")
+    assert code == 0, output
+
+    _, found, failed = check(tmp_path / "shop/shop.py", "--log", log)
+
+    rows = {row["property"]: row for row in found["rows"]}  # type: ignore[attr-defined]
+    assert failed.isdisjoint({"request mix", "transitions", "edges", "session length", "status", "bytes"})
+    assert rows["request mix"]["distance"] < 0.005, "names with equal counts at the end of the 40 may differ"
+    assert rows["session length"]["distance"] == 0
+
+
 def test_simulated_sessions_take_the_ways_of_the_graph_and_draw_its_values(made: Path) -> None:
     facts, reference, lanes = reference_and_lanes(made)
     nodes = nodes_of(facts, reference.states)

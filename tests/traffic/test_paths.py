@@ -101,6 +101,18 @@ def test_a_pinned_template_comes_first() -> None:
     }
 
 
+def test_templates_of_another_log_fit_the_paths_that_have_them_there() -> None:
+    # The busiest first, as in traffic.json: a parameter before the text that is a name of its own.
+    found = ["/blog/{slug}.html", "/blog/hello.html", "/blog/", "/blog", "/a/{id}/b/{id2}", "/a/{id}", "/a/{slug}"]
+    tree = PathTree(["/products/{sku}"], found)
+    paths = ["/blog/x.html", "/blog/hello.html", "/blog/", "/blog", "/a/1/b/2", "/a/1", "/a/x", "/products/1/"]
+    others = ["/blog/x.pdf", "/a/1/", "/a/1/b/c"]
+
+    names = names_of([path.encode() for path in (*paths, *others)], tree)
+
+    assert names == dict.fromkeys([*found, "/products/{sku}", "/blog/x.pdf", "/a/{id}/", "/a/{id}/b/c"], 1)
+
+
 def test_a_pinned_template_matches_the_whole_urls_of_load_balancers() -> None:
     tree = PathTree(["/products/{sku}"])
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from loadgen.report.report_parts import Report, Table
@@ -36,6 +36,7 @@ def coverage_report(found: Coverage, by: Measure, least: float | None, top: int,
             "",
             ("share of", "exercised", "of", "share"),
             tuple(map(_share_row, *zip(*found.shares.items(), strict=True))),
+            note=_reasons(found.shares),
         ),
         _table(
             "Busiest endpoints that no scenario sends",
@@ -45,10 +46,10 @@ def coverage_report(found: Coverage, by: Measure, least: float | None, top: int,
         ),
         _table(
             "Sent, but nowhere known: a typo?",
-            ("request", "place", "call"),
+            ("request", "place"),
             [_call_row(c) for c in found.nowhere_known],
             top,
-            3,
+            2,
         ),
         _table("In the OpenAPI document, but not in the traffic", ("endpoint",), [(str(e),) for e in found.dead], top),
         _table(
@@ -100,7 +101,7 @@ def _foot(found: Coverage) -> tuple[str, ...]:
 
 def _share_row(measure: Measure, share: Share) -> tuple[str, str, str, str]:
     if share.ratio is None:
-        return _WORDS[measure], "", "", f"unknown: {share.missing}"
+        return _WORDS[measure], "", "", "unknown"
     if not share.total:
         return _WORDS[measure], "0", "0", "there are none"
     exercised, total = (
@@ -109,12 +110,18 @@ def _share_row(measure: Measure, share: Share) -> tuple[str, str, str, str]:
     return _WORDS[measure], exercised, total, format_ratio(share.ratio)
 
 
+def _reasons(shares: Mapping[Measure, Share]) -> str:
+    """Return why shares are unknown. In the table, a reason would make the first column narrow."""
+    reasons = dict.fromkeys(share.missing for share in shares.values() if share.missing)
+    return f"unknown: {'; '.join(reasons)}." if reasons else ""
+
+
 def _busy(known: Known) -> tuple[str, str]:
     return str(known.endpoint), format_count(known.count)
 
 
-def _call_row(call: SourceCall) -> tuple[str, str, str]:
-    return ", ".join(map(str, call.endpoints)), call.place, call.text
+def _call_row(call: SourceCall) -> tuple[str, str]:
+    return ", ".join(map(str, call.endpoints)), call.place
 
 
 def _table(title: str, columns: tuple[str, ...], rows: Sequence[tuple[str, ...]], top: int, words: int = 1) -> Table:

@@ -58,7 +58,7 @@ def print_report(console: Console, report: Report) -> None:
             console.print(Text(line, style="dim"))
     console.print()
     for line in report.foot:
-        is_copied = line.startswith(("Run folder", "Failed requests"))
+        is_copied = line.startswith(("Run folder", "Failed requests", "    "))  # four spaces: a line of Python
         console.print(Text(line), soft_wrap=is_copied)  # not broken, so that it can be copied
 
 

@@ -43,7 +43,7 @@ def options_of_test(options: LogOptions, document: Mapping[str, Any]) -> LogOpti
     templates = dict.fromkeys(str(one["name"]).partition(" ")[2] for one in document.get("names", ()))
     names = replace(
         options.names,
-        pins=tuple(dict.fromkeys((*options.names.pins, *templates))),
+        found=tuple(text for text in templates if text not in options.names.pins),
         most_names=_MOST_NAMES,
         coverage=1.0,
         least_users=1,

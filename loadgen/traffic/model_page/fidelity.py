@@ -118,9 +118,9 @@ def fidelity_section(fidelity: Fidelity) -> Iterator[str]:
     yield from _table(fidelity.rows)
     yield (
         '<p class="note">A property passes if its distance is at most the limit. The limit is 1.25 times the distance '
-        "that chance alone makes (95 % of 20 pairs of halves of the log stay below it), or a fixed value if that is "
-        "larger. Between halves of time: the distance between the first and the second half of the log. Another day "
-        "can differ as much.</p>"
+        "by chance, or a fixed value if that is larger. The distance by chance is the largest one between samples of "
+        "the same traffic, drawn again many times. Between halves of time: the distance between the first and the "
+        "second half of the log. Another day can differ as much.</p>"
     )
 
 

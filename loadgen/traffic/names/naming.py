@@ -34,6 +34,9 @@ class NameRules:
 
     pins: tuple[str, ...] = ()
     """Templates that the user gave (`--name`), such as `/products/{sku}`. Templates go before all other rules."""
+    found: tuple[str, ...] = ()
+    """Templates that another log has, such as the log of a model. They go before all rules but `pins`, and fit exactly
+    the paths that have them in that log."""
     least_children: int = 50
     """The children of a place may become a parameter only if more than this many are texts."""
     most_share: float = 0.01

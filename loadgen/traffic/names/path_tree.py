@@ -14,6 +14,7 @@ A sketch that drops rare paths, such as space-saving, was not used, because its 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from typing import Final
 
@@ -50,16 +51,25 @@ class PathTree:
 
     pins: templates that the user gave (`--name`), such as `/products/{sku}`. Pins go before all other
         rules, and a path gets the first pin that fits it.
+    found: templates that another log has. They go before all rules but pins. A path gets the one with the most fixed
+        texts, so `/products/new` is not a request of `/products/{slug}` if both are templates.
     """
 
     def __init__(
-        self, pins: Sequence[str] = (), most_children: int = MOST_CHILDREN, most_nodes: int = MOST_NODES
+        self,
+        pins: Sequence[str] = (),
+        found: Sequence[str] = (),
+        *,
+        most_children: int = MOST_CHILDREN,
+        most_nodes: int = MOST_NODES,
     ) -> None:
         self.root = Node()
         self.is_approximate = False
         """Whether the tree exceeded `most_nodes` and merged more places. Names may then depend on the order."""
         self.pins = [(pin, pin.strip("/").split("/"), self._new(index)) for index, pin in enumerate(pins)]
-        self._parents: list[int] = list(range(len(self.pins)))
+        of_log = [(text, _segments_of_template(text), self._new(len(pins) + index)) for index, text in enumerate(found)]
+        self.found = sorted(of_log, key=lambda one: (_least_fixed(one[1]), one[0]))
+        self._parents: list[int] = list(range(len(pins) + len(found)))
         self._most_children = most_children
         self._most_nodes = most_nodes
         self._nodes = 1
@@ -77,7 +87,11 @@ class PathTree:
             for _, pin, node in self.pins:
                 if len(pin) == len(raw) and all(is_parameter(p) or p == r for p, r in zip(pin, raw, strict=True)):
                     return node.number
-        return self._number_of(segments_of(target))
+        segments = segments_of(target)
+        for _, template, node in self.found:
+            if len(template) == len(segments) and all(map(_is_of, segments, template)):
+                return node.number
+        return self._number_of(segments)
 
     def _number_of(self, segments: list[str]) -> int:
         node = self.root
@@ -181,14 +195,38 @@ class PathTree:
 
     def templates(self) -> Iterator[tuple[str, int]]:
         """Yield each template with its number. A repeated parameter gets a digit: `/users/{id}/orders/{id2}`."""
-        for pin, _, node in self.pins:
-            yield pin, node.number
+        for text, _, node in (*self.pins, *self.found):
+            yield text, node.number
         stack: list[tuple[Node, tuple[str, ...]]] = [(self.root, ())]
         while stack:
             node, above = stack.pop()
             if node.number >= 0:
                 yield _template(above), node.number
             stack.extend((child, (*above, name)) for name, child in node.children.items())
+
+
+_DIGITS: Final = re.compile(r"(?<=[a-z])\d+(?=\})")
+"""Digits of a repeated parameter, such as the 2 of `{id2}`."""
+
+
+def _segments_of_template(text: str) -> list[str]:
+    """Return the segments of a template as `segments_of` would: without the digits of repeated parameters."""
+    return [_DIGITS.sub("", segment) if is_parameter(segment) else segment for segment in text[1:].split("/")]
+
+
+def _least_fixed(template: Sequence[str]) -> tuple[int, int]:
+    """Return the order of a template: with fewer parameters first, then with longer fixed texts in them."""
+    parameters = [segment for segment in template if is_parameter(segment)]
+    return len(parameters), -sum(len(segment.partition("}")[2]) for segment in parameters)
+
+
+def _is_of(segment: str, template: str) -> bool:
+    """Return whether a segment of a path has the place of a template's segment. `{slug}.html` stands for texts with
+    this suffix."""
+    if segment == template:
+        return True
+    slug, mark, suffix = template.partition("{slug}")
+    return bool(mark) and not slug and not is_parameter(segment) and segment.endswith(suffix) and segment != suffix
 
 
 def _template(segments: tuple[str, ...]) -> str:

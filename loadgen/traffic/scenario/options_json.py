@@ -30,6 +30,7 @@ def options_json(options: LogOptions) -> dict[str, Any]:
     found = asdict(options)
     for name in _LEFT_OUT:
         del found[name]
+    del found["names"]["found"]  # of a check only, and then not written
     found["exclusions"] = options.exclusions.as_json()
     return found
 
