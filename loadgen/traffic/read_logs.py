@@ -17,7 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from loadgen.errors import UsageError
-from loadgen.traffic.filters.exclusions import HEALTH, KINDS, REASONS, ExclusionRules
+from loadgen.traffic.filters.agents import HEALTH
+from loadgen.traffic.filters.exclusions import KINDS, REASONS, ExclusionRules
 from loadgen.traffic.filters.health_checks import WithoutUsers, periodic_users
 from loadgen.traffic.formats.detect import FORMATS
 from loadgen.traffic.inputs.find_inputs import find_inputs
@@ -38,7 +39,7 @@ from loadgen.traffic.sessions.session_sample import SessionSampler
 from loadgen.traffic.sessions.stray_times import StrayTimes, stray_times
 from loadgen.units import format_count, quantity
 
-__all__ = ["LogOptions", "Traffic", "read_logs"]
+__all__ = ["Traffic", "read_logs"]
 
 _LEAST_USERS: Final = 50
 _LEAST_MINUTES: Final = 5
