@@ -275,6 +275,7 @@ def test_a_log_with_edited_stamps_gets_a_mean_rate_and_says_so(tmp_path: Path) -
         (("-o", "x/random.py"), "would hide the Python module random"),
         (("-o", "there.py"), "there.py already exists"),
         (("-o", "x/shop.py", "--target", "shop.example"), "--target: invalid URL"),
+        (("-o", "x/shop.py", "--target", "http://me:secret@a.example"), "invalid URL: the URL contains credentials"),
     ],
 )
 def test_a_wrong_output_is_an_error_before_a_log_is_read(
