@@ -8,7 +8,6 @@ make no difference, unless the paths exceed the limit of the `PathTree`.
 from __future__ import annotations
 
 import secrets
-from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from loadgen.errors import UsageError
-from loadgen.traffic.filters.exclusions import ERRORS, HEALTH, KINDS, REASONS, ExclusionRules
+from loadgen.traffic.filters.agents import HEALTH
+from loadgen.traffic.filters.exclusions import ERRORS, KINDS, REASONS, ExclusionRules
 from loadgen.traffic.filters.health_checks import WithoutUsers, periodic_users
 from loadgen.traffic.formats.detect import FORMATS
 from loadgen.traffic.inputs.find_inputs import find_inputs
@@ -30,18 +30,19 @@ from loadgen.traffic.parallel.first_pass import FirstPass
 from loadgen.traffic.reading.log_options import LogOptions
 from loadgen.traffic.reading.partitions import Partitions
 from loadgen.traffic.rows.accounting import Accounting
+from loadgen.traffic.rows.row_figures import RowFigures, row_figures
 from loadgen.traffic.rows.rows import FORMAT_SHIFT, Rows
+from loadgen.traffic.sessions.named_rows import NamedRows
 from loadgen.traffic.sessions.second_pass import NamesAndSessions, SessionFigures, SessionRule, visits_of
 from loadgen.traffic.sessions.session_arrivals import MOST_MINUTES
 from loadgen.traffic.sessions.session_sample import SessionSampler
 from loadgen.traffic.sessions.stray_times import StrayTimes, stray_times
 from loadgen.units import format_count, quantity
 
-__all__ = ["LogOptions", "ReadRows", "SessionFigures", "Traffic", "read_logs"]
+__all__ = ["Traffic", "read_logs"]
 
 _LEAST_USERS: Final = 50
 _LEAST_MINUTES: Final = 5
-_DAY_US: Final = 86_400_000_000
 _NO_LIMIT: Final = 1 << 40
 
 
@@ -125,25 +126,11 @@ class Traffic:
         return found
 
 
-@dataclass(frozen=True)
-class ReadRows:
-    """The rows of logs, with their names: the input of a further pass. It is valid only during that pass."""
-
-    partitions: Iterable[Rows]
-    paths: PathTable
-    templates: list[str]
-    """Sorted."""
-    template_of: NDArray[np.int64]
-    """Index of the template by number of the path."""
-    rule: SessionRule
-    traffic: Traffic
-
-
 def read_logs(
     logs: Iterable[str | Path],
     options: LogOptions | None = None,
     salt: bytes | None = None,
-    further_pass: Callable[[ReadRows], None] | None = None,
+    further_pass: Callable[[NamedRows], None] | None = None,
 ) -> Traffic:
     """Read logs and return their traffic.
 
@@ -167,12 +154,31 @@ def read_logs(
         rows = _without_health_checks(partitions, first.accounting, options.exclusions)
         assert first.accounting.adds_up
         _check(first.accounting, options)
-        files = tuple(source.name for source in inputs)
-        spooled = partitions.spooled_bytes
-        found = _traffic(files, first.mappings, first.accounting, paths, rows, spooled, options)
+        figures = row_figures(rows, paths.size)
+        _check_statuses(figures, options)
+        named, sessions, sampler = _second_pass(rows, paths, figures, options)
+        model = None
+        if options.model is not None:
+            model = count_model(named, sessions, sampler.sample(), options.model, options.names.least_users)
         if further_pass is not None:
-            further_pass(found)
-        return found.traffic
+            further_pass(named)
+        return Traffic(
+            files=tuple(source.name for source in inputs),
+            mappings=first.mappings,
+            accounting=first.accounting,
+            exclusions=options.exclusions,
+            first_us=figures.first_us,
+            last_us=figures.last_us,
+            statuses=figures.by_status,
+            minutes_of_hour=figures.minutes_of_hour,
+            has_fractions=figures.has_fractions,
+            names=named.names,
+            are_names_approximate=paths.tree.is_approximate,
+            sessions=sessions,
+            model=model,
+            spooled_bytes=partitions.spooled_bytes,
+            stray=stray_times(figures.by_day),
+        )
 
 
 def _without_health_checks(partitions: Partitions, accounting: Accounting, rules: ExclusionRules) -> WithoutUsers:
@@ -224,51 +230,24 @@ def _how_to_keep(reason: str) -> str:
     return f"if these requests are the traffic that you want, add --keep {kind}" if kind else "change --exclude"
 
 
-def _traffic(
-    files: tuple[str, ...],
-    mappings: dict[str, dict[str, str]],
-    accounting: Accounting,
-    paths: PathTable,
-    partitions: Iterable[Rows],
-    spooled_bytes: int,
-    options: LogOptions,
-) -> ReadRows:
-    """Make the second pass over the rows, and for a model the third."""
-    path_counts = np.zeros(paths.size, np.int64)
-    status_counts: Counter[int] = Counter()
-    minutes = np.zeros(60, np.int64)
-    days: Counter[int] = Counter()
-    has_fractions = False
-    first_us, last_us = np.iinfo(np.int64).max, np.iinfo(np.int64).min
-    for rows in partitions:
-        path_counts += np.bincount(rows["path"], minlength=paths.size)
-        values, counts = np.unique(rows["status"], return_counts=True)
-        status_counts.update(dict(zip(values.tolist(), counts.tolist(), strict=True)))
-        values, counts = np.unique(rows["start"] // _DAY_US, return_counts=True)
-        days.update(dict(zip(values.tolist(), counts.tolist(), strict=True)))
-        minutes += np.bincount((rows["start"] // 60_000_000) % 60, minlength=60)
-        has_fractions = has_fractions or bool((rows["start"] % 1_000_000).any())
-        first_us, last_us = min(first_us, int(rows["start"].min())), max(last_us, int(rows["start"].max()))
-    if options.model is not None and options.exclusions.excludes(ERRORS) and min(status_counts) >= 500:
+def _check_statuses(figures: RowFigures, options: LogOptions) -> None:
+    if options.model is not None and options.exclusions.excludes(ERRORS) and min(figures.by_status) >= 500:
         raise UsageError(
-            f"all requests ({format_count(accounting.taken)}) failed with a 5xx status: users of a failing service do "
-            "not behave like users of a working one",
+            f"all requests ({format_count(sum(figures.by_status.values()))}) failed with a 5xx status: users of a "
+            "failing service do not behave like users of a working one",
             hint=f"name logs of a time in which the service worked; for a model of this time, add --keep {ERRORS}",
         )
+
+
+def _second_pass(
+    partitions: Iterable[Rows], paths: PathTable, figures: RowFigures, options: LogOptions
+) -> tuple[NamedRows, SessionFigures, SessionSampler]:
+    """Return the rows with their names, figures of their sessions, and for a model a sample of sessions."""
     place_counts = np.zeros(paths.tree.size, np.int64)
-    np.add.at(place_counts, paths.places(), path_counts)
+    np.add.at(place_counts, paths.places(), figures.by_path)
     infer_parameters(paths.tree, place_counts, options.names)
     templates, template_of = _templates(paths)
-    rules = options.exclusions
-    # With its static files, a page can need more requests at once than any gateway.
-    at_once = SessionRule.most_at_once if rules.excludes("statics") else _NO_LIMIT
-    rule = SessionRule(
-        round(options.timeout_s * 1e6),
-        first_us,
-        last_us,
-        keeps_shared=not rules.excludes("shared"),
-        most_at_once=at_once,
-    )
+    rule = _session_rule(figures, options)
     second, sampler = NamesAndSessions(len(templates), rule), SessionSampler()
     for rows in partitions:
         visits = visits_of(rows, template_of, rule)
@@ -276,38 +255,19 @@ def _traffic(
         if options.model is not None:
             sampler.add(visits)
     names = names_within_budget(templates, second.counts, second.users_of_names, options.names)
-    sessions = second.figures(names)
-    traffic = Traffic(
-        files=files,
-        mappings=mappings,
-        accounting=accounting,
-        exclusions=rules,
-        first_us=first_us,
-        last_us=last_us,
-        statuses=dict(sorted(status_counts.items())),
-        minutes_of_hour=int(np.count_nonzero(minutes)),
-        has_fractions=has_fractions,
-        names=names,
-        are_names_approximate=paths.tree.is_approximate,
-        sessions=sessions,
-        model=None
-        if options.model is None
-        else count_model(
-            partitions,
-            paths,
-            templates,
-            template_of,
-            names,
-            sessions,
-            sampler.sample(),
-            rule,
-            options.names,
-            options.model,
-        ),
-        spooled_bytes=spooled_bytes,
-        stray=stray_times(days),
+    return NamedRows(partitions, paths, templates, template_of, names, rule), second.figures(names), sampler
+
+
+def _session_rule(figures: RowFigures, options: LogOptions) -> SessionRule:
+    rules = options.exclusions
+    return SessionRule(
+        round(options.timeout_s * 1e6),
+        figures.first_us,
+        figures.last_us,
+        keeps_shared=not rules.excludes("shared"),
+        # With its static files, a page can need more requests at once than any gateway.
+        most_at_once=SessionRule.most_at_once if rules.excludes("statics") else _NO_LIMIT,
     )
-    return ReadRows(partitions, paths, templates, template_of, rule, traffic)
 
 
 def _templates(paths: PathTable) -> tuple[list[str], NDArray[np.int64]]:

@@ -9,8 +9,8 @@ from pathlib import Path
 from loadgen.traffic.model_page.facts import PageFacts
 from loadgen.traffic.model_page.fidelity import fidelity_of
 from loadgen.traffic.names.naming import NameRules
-from loadgen.traffic.read_logs import LogOptions, read_logs
-from loadgen.traffic.reading.log_options import ModelRules
+from loadgen.traffic.read_logs import read_logs
+from loadgen.traffic.reading.log_options import LogOptions, ModelRules
 from loadgen.traffic.scenario.draft_of_logs import arrivals_of, draft_of
 from loadgen.traffic.scenario.traffic_json import traffic_json
 

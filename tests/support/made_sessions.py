@@ -1,4 +1,4 @@
-"""Tables of sessions whose chains are known, made without loadgen's own counts."""
+"""Tables of sessions whose chains are known, made without loadgen's own counts; and what loadgen counts in them."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ from typing import Final
 
 import numpy as np
 
+from loadgen.traffic.model.walks import WalkCounter, Walks
+from loadgen.traffic.sessions.session_steps import SessionSteps
 from loadgen.traffic.sessions.session_table import NO_PATH, SessionTable
 
-__all__ = ["PAGE", "MarkovKinds", "sessions_of"]
+__all__ = ["PAGE", "MarkovKinds", "sessions_of", "walks_of"]
 
 PAGE: Final = 8
 S: Final = 1_000_000
@@ -67,3 +69,10 @@ class MarkovKinds:
                 state = int(np.searchsorted(cumulated[kind][state], rng.random(), side="right"))
             sessions.append(one)
         return sessions_of(sessions, states=self.states + 1), kinds
+
+
+def walks_of(steps: SessionSteps) -> Walks:
+    """Return the counts of these sessions."""
+    counter = WalkCounter(steps.states)
+    counter.add(steps)
+    return counter.walks()

@@ -283,13 +283,6 @@ def test_planted_secrets_are_in_no_output_and_no_temporary_file(
     spool.mkdir()
     monkeypatch.setattr("tempfile.tempdir", str(spool))
     kept: list[bytes] = []
-    original = read_logs.__globals__["_traffic"]
-
-    def spy(*args: object) -> object:
-        kept.extend(rows.tobytes() for rows in args[4])  # type: ignore[attr-defined]
-        return original(*args)
-
-    monkeypatch.setitem(read_logs.__globals__, "_traffic", spy)
     secrets = [f"s3cr3t{n:03}Zq" for n in range(200)]
     lines = [line(n % 200, f"/login?token={s}&card=4111111111111111", n, f"agent-{s}") for n, s in enumerate(secrets)]
     lines += [line(n % 200, f"/reset/{s}", n) for n, s in enumerate(secrets)]
@@ -297,7 +290,11 @@ def test_planted_secrets_are_in_no_output_and_no_temporary_file(
     lines += [f"junk {s} jane{n}@shop.example 203.0.113.9".encode() for n, s in enumerate(secrets)]
     lines += [line().replace(b"GET / HTTP/1.1", s.encode()) for s in secrets]
 
-    traffic = read_logs([written(tmp_path, *lines)], LogOptions(most_rejected=1, memory_bytes=1, format="combined"))
+    traffic = read_logs(
+        [written(tmp_path, *lines)],
+        LogOptions(most_rejected=1, memory_bytes=1, format="combined"),
+        further_pass=lambda named: kept.extend(rows.tobytes() for rows in named.partitions),
+    )
 
     output = repr(traffic) + repr(traffic.accounting.examples()) + "".join(traffic.limits)
     everything = output.encode() + b"".join(kept)

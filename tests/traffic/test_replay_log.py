@@ -487,6 +487,7 @@ def test_queries_that_do_not_fit_into_the_table_are_lost_and_paths_are_kept() ->
         (("--scale", "1001"), "--scale: 1001 must be above 0, and at most 1,000"),
         (("--speed", "-1"), "--speed: -1 must be above 0"),
         (("--target", "shop.example"), "--target: invalid URL"),
+        (("--target", "http://me:secret@a.example"), "--target: invalid URL: the URL contains credentials"),
         (("--map", "sku"), '--map: invalid value "sku"'),
         (("--map", "sku=missing.csv"), "--map: missing.csv cannot be read: No such file or directory"),
         (("--map", "sku=empty.csv"), "--map: empty.csv has no ids"),

@@ -7,6 +7,7 @@ import random
 import subprocess
 import sys
 from collections import Counter
+from datetime import datetime, timedelta
 from math import sqrt
 from pathlib import Path
 
@@ -274,6 +275,7 @@ def test_a_log_with_edited_stamps_gets_a_mean_rate_and_says_so(tmp_path: Path) -
         (("-o", "x/random.py"), "would hide the Python module random"),
         (("-o", "there.py"), "there.py already exists"),
         (("-o", "x/shop.py", "--target", "shop.example"), "--target: invalid URL"),
+        (("-o", "x/shop.py", "--target", "http://me:secret@a.example"), "invalid URL: the URL contains credentials"),
     ],
 )
 def test_a_wrong_output_is_an_error_before_a_log_is_read(
@@ -301,6 +303,24 @@ def test_a_data_file_that_is_in_the_way_leaves_nothing_behind(tmp_path: Path) ->
     assert "arrivals.csvalreadyexists" in "".join(output.split())
     assert {p.name for p in (tmp_path / "shop").rglob("*.*")} == {"arrivals.csv"}
     assert (tmp_path / "shop/data/arrivals.csv").read_text() == "mine"
+
+
+def test_no_node_hides_the_range_with_which_a_request_is_repeated(tmp_path: Path) -> None:
+    at = datetime(2026, 11, 20, 8)
+    lines = []
+    for user in range(60):
+        for second, page in enumerate(("/range", "/cart", "/img", "/img", "/range")):
+            stamp = f"{at + timedelta(seconds=7 * user + 10 * (second // 4)):%d/%b/%Y:%H:%M:%S} +0000"
+            lines.append(f'10.0.0.{user} - - [{stamp}] "GET {page} HTTP/1.1" 200 12 "-" "Mozilla/5.0"')
+    log = tmp_path / "access.log"
+    log.write_text("\n".join(lines) + "\n")
+
+    code, output = model(log, "-o", tmp_path / "shop/shop.py")
+
+    assert code == 0, output
+    text = (tmp_path / "shop/shop.py").read_text()
+    assert "async def range_2(" in text
+    assert "in range(2):" in text
 
 
 def test_names_of_functions_are_python_names_that_differ() -> None:

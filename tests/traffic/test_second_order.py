@@ -9,7 +9,6 @@ import pytest
 
 from loadgen.dsl.loading.loader import load
 from loadgen.traffic.model.second_order import Split, split_walks, splits_of
-from loadgen.traffic.model.walks import walks_of
 from loadgen.traffic.read_logs import read_logs
 from loadgen.traffic.reading.log_options import LogOptions, ModelRules
 from loadgen.traffic.scenario.draft_of_logs import arrivals_of, draft_of
@@ -17,7 +16,7 @@ from loadgen.traffic.scenario.scenario_files import files_of, write_files
 from loadgen.traffic.scenario.traffic_json import traffic_json
 from loadgen.traffic.sessions.session_steps import steps_of_table
 from tests.support.made_logs import BEGIN_S, Line, written_log
-from tests.support.made_sessions import MarkovKinds, sessions_of
+from tests.support.made_sessions import MarkovKinds, sessions_of, walks_of
 from tests.traffic.test_scenario_update import model
 
 HOME, SEARCH, PRODUCT, CART = range(4)

@@ -6,11 +6,10 @@ import numpy as np
 import pytest
 
 from loadgen.traffic.model.session_classes import SessionClasses, classes_of
-from loadgen.traffic.model.walks import walks_of
 from loadgen.traffic.sessions.session_sample import mixed
 from loadgen.traffic.sessions.session_steps import SessionSteps, steps_of_table
 from loadgen.traffic.sessions.session_table import joined
-from tests.support.made_sessions import MarkovKinds, sessions_of
+from tests.support.made_sessions import MarkovKinds, sessions_of, walks_of
 
 MIX = (0.5, 0.25, 0.25)
 

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from loadgen.dsl.plans.argument_validation import url_wrong
 from loadgen.traffic.filters.exclusions import ExclusionRules, wrong_kind, wrong_pattern
 from loadgen.traffic.formats.detect import FORMATS, check_format
 from loadgen.traffic.formats.json_lines import FIELDS, wrong_mapping
@@ -33,8 +34,10 @@ __all__ = [
     "NameOption",
     "SessionTimeoutOption",
     "StampOption",
+    "TargetOption",
     "TimeAfterOption",
     "ToOption",
+    "check_target",
     "command_text",
     "log_options",
 ]
@@ -128,6 +131,7 @@ LeastUsersOption = Annotated[
         help="Do not show paths and values that fewer users sent: they may contain personal data.",
     ),
 ]
+TargetOption = Annotated[str, typer.Option(metavar="URL", help="Target of the scenario.")]
 MaxRejectsOption = Annotated[
     str, typer.Option(metavar="SHARE", help="Fail if a larger share of the lines is rejected.")
 ]
@@ -194,6 +198,13 @@ def _period(day: str, begin: str, end: str, errors: CollectedErrors) -> Period:
     option = "--day" if day else "--to" if end and not begin else "--from" if begin and not end else "--from and --to"
     found = errors.parse(option, "", lambda _: Period.of(day or begin, day or end))
     return found or ALL_TIMES
+
+
+def check_target(errors: CollectedErrors, target: str) -> None:
+    """Add an error if a scenario cannot have this URL as its target."""
+    wrong, hint = url_wrong(target)
+    if wrong:
+        errors.add(f"--target: invalid URL: {wrong.removeprefix('target: ')}", hint)
 
 
 def command_text(name: str, logs: Sequence[str], output: Path) -> str:

@@ -39,8 +39,10 @@ from loadgen_controller.commands.log_options import (
     NameOption,
     SessionTimeoutOption,
     StampOption,
+    TargetOption,
     TimeAfterOption,
     ToOption,
+    check_target,
     command_text,
     log_options,
 )
@@ -118,7 +120,7 @@ def main(
         Path | None,
         typer.Option("--output", "-o", metavar="FILE.py", help="Write a scenario of this traffic, in a new folder."),
     ] = None,
-    target: Annotated[str, typer.Option(metavar="URL", help="Target of the scenario.")] = "http://127.0.0.1:8080",
+    target: TargetOption = "http://127.0.0.1:8080",
     session_header: Annotated[
         str,
         typer.Option(
@@ -177,8 +179,7 @@ def main(
     )
     if output is not None:
         errors.catch(lambda: check_new(output))
-    if not target.startswith(("http://", "https://")):
-        errors.add(f'--target: invalid URL "{target}"', "write a URL such as https://staging.shop.example")
+    check_target(errors, target)
     if not _HEADER.fullmatch(session_header):
         errors.add(f'--session-header: invalid name "{session_header}"', "write a name such as X-Session")
     errors.check()

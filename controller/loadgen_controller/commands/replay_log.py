@@ -30,8 +30,10 @@ from loadgen_controller.commands.log_options import (
     NameOption,
     SessionTimeoutOption,
     StampOption,
+    TargetOption,
     TimeAfterOption,
     ToOption,
+    check_target,
     command_text,
     log_options,
 )
@@ -88,7 +90,7 @@ def main(
             help="Replace the n-th most requested value of a parameter by row n of a CSV file. Repeatable.",
         ),
     ] = None,
-    target: Annotated[str, typer.Option(metavar="URL", help="Target of the scenario.")] = "http://127.0.0.1:8080",
+    target: TargetOption = "http://127.0.0.1:8080",
     log_format: FormatOption = "",
     stamp: StampOption = "start",
     time_after: TimeAfterOption = "",
@@ -135,8 +137,7 @@ def main(
     for option, factor, most in (("--scale", scale, MOST_SCALE), ("--speed", speed, 1e6)):
         if not (isfinite(factor) and 0 < factor <= most):
             errors.add(f"{option}: {factor:g} must be above 0, and at most {most:,.0f}", f"write {option} 2")
-    if not target.startswith(("http://", "https://")) or not (target.isascii() and target.isprintable()):
-        errors.add(f'--target: invalid URL "{target}"', "write a URL such as https://staging.shop.example")
+    check_target(errors, target)
     ids = _ids(errors, id_map or [])
     errors.check()
     when: Timing = "clock" if timing == "clock" else "think"

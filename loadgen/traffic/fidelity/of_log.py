@@ -20,8 +20,8 @@ from loadgen.traffic.fidelity.reference import Reference
 from loadgen.traffic.fidelity.session_summary import CACHED_REQUESTS, summary_of
 from loadgen.traffic.fidelity.time_summary import time_summary
 from loadgen.traffic.fidelity.verdict import Row, Verdict, all_unmeasured, verdict_of
-from loadgen.traffic.read_logs import LogOptions, Traffic
-from loadgen.traffic.reading.log_options import ModelRules
+from loadgen.traffic.read_logs import Traffic
+from loadgen.traffic.reading.log_options import LogOptions, ModelRules
 from loadgen.traffic.sessions.actions import ActionRule
 from loadgen.traffic.sessions.session_table import SessionTable
 from loadgen.units import format_count, format_duration, quantity

@@ -31,7 +31,8 @@ from loadgen.traffic.fidelity.time_summary import Times
 from loadgen.traffic.fidelity.verdict import PROPERTIES, Verdict, all_unmeasured, verdict_of
 from loadgen.traffic.model.model_counts import ModelCounts, counts_of_sample
 from loadgen.traffic.names.naming import OTHER
-from loadgen.traffic.read_logs import LogOptions, Traffic
+from loadgen.traffic.read_logs import Traffic
+from loadgen.traffic.reading.log_options import LogOptions
 from loadgen.traffic.scenario.draft import Draft
 from loadgen.traffic.scenario.draft_of_logs import arrivals_of, draft_of
 from loadgen.traffic.scenario.scenario_files import files_of, write_files

@@ -15,14 +15,11 @@ from loadgen.traffic.filters.agents import CRAWLER, HEALTH, kind_of_agent
 from loadgen.traffic.names.path_segments import path_of
 
 __all__ = [
-    "CRAWLER",
     "ERRORS",
-    "HEALTH",
     "KINDS",
     "PATTERN",
     "PREFLIGHT",
     "REASONS",
-    "SHARED",
     "STATIC",
     "ExclusionRules",
     "Exclusions",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -12,13 +12,14 @@ from numpy.typing import NDArray
 from loadgen.traffic.model.request_counts import RequestCounter, RequestCounts
 from loadgen.traffic.model.session_classes import SessionClasses, classes_of
 from loadgen.traffic.model.walks import WalkCounter, Walks
-from loadgen.traffic.names.naming import NameRules, Names
+from loadgen.traffic.names.naming import Names
 from loadgen.traffic.names.path_table import PathTable
 from loadgen.traffic.names.path_values import MOST_VALUES, PathValues, path_values
 from loadgen.traffic.reading.log_options import ModelRules
-from loadgen.traffic.rows.rows import HAS_QUERY, Rows
+from loadgen.traffic.rows.rows import HAS_QUERY
 from loadgen.traffic.sessions.actions import ActionRule, action_rule
-from loadgen.traffic.sessions.second_pass import SessionFigures, SessionRule, Visits, visits_of
+from loadgen.traffic.sessions.named_rows import NamedRows
+from loadgen.traffic.sessions.second_pass import SessionFigures, Visits
 from loadgen.traffic.sessions.session_sample import SampledSessions, hashes_of
 from loadgen.traffic.sessions.session_steps import SessionSteps, steps_of, steps_of_table
 
@@ -85,18 +86,13 @@ class _ClassCounter:
 
 
 def count_model(
-    partitions: Iterable[Rows],
-    paths: PathTable,
-    templates: list[str],
-    template_of: NDArray[np.int64],
-    names: Names,
-    sessions: SessionFigures,
-    sampled: SampledSessions,
-    rule: SessionRule,
-    name_rules: NameRules,
-    rules: ModelRules,
+    named: NamedRows, sessions: SessionFigures, sampled: SampledSessions, rules: ModelRules, least_users: int
 ) -> ModelCounts:
-    """Return the counts of all partitions. sessions, sampled: from the second pass."""
+    """Return the counts of all rows.
+
+    sessions, sampled: from the second pass. least_users: a value that fewer users sent is not shown.
+    """
+    names, paths, template_of = named.names, named.paths, named.template_of
     states = tuple(name.name for name in names.kept[:MOST_STATES])
     size = len(states) + 1
     state_of = np.minimum(names.index, len(states))
@@ -109,8 +105,7 @@ def count_model(
     counters = [_ClassCounter(size) for _ in range(kinds.count)]
     requests = RequestCounter(size)
     hits, users = np.zeros(paths.size, np.int64), np.zeros(paths.size, np.int64)
-    for rows in partitions:
-        visits = visits_of(rows, template_of, rule)
+    for visits in named.visits():
         state = state_of[visits.name]
         is_main = actions.main_requests(state, visits.start, visits.latest, visits.sessions.first)
         ordered = visits.rows
@@ -121,8 +116,8 @@ def count_model(
         hits += np.bincount(path, minlength=paths.size)
         users += visits.users_of(path, paths.size)
     kept = sorted({name.name.partition(" ")[2] for name in names.kept})
-    at = {templates.index(template): template for template in kept}
-    values = path_values(paths.numbers, template_of, at, hits, users, name_rules.least_users)
+    at = {named.templates.index(template): template for template in kept}
+    values = path_values(paths.numbers, template_of, at, hits, users, least_users)
     others = _other_paths(names, values)
     is_kept = _kept_paths(paths, template_of, at, values, others)
     return ModelCounts(

@@ -25,14 +25,14 @@ class RequestCounts:
     children: NDArray[np.int64]
     """children[m, c]: requests c in actions whose main request is m."""
 
+    took_us: NDArray[np.int64]
+    """Sum of the durations, in µs; all 0 if the log has none."""
+
     @property
     def query_shares(self) -> list[float]:
         """Share of the requests that have a query, by state."""
         found: list[float] = (self.with_query / np.maximum(self.requests, 1)).tolist()
         return found
-
-    took_us: NDArray[np.int64]
-    """Sum of the durations, in µs; all 0 if the log has none."""
 
 
 class RequestCounter:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from loadgen.traffic.model.gap_bins import BINS, bin_of
 from loadgen.traffic.sessions.session_steps import SessionSteps
 
-__all__ = ["WalkCounter", "Walks", "walks_of"]
+__all__ = ["WalkCounter", "Walks"]
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class Walks:
 
 
 class WalkCounter:
-    """Counts the steps of sessions in the rows of all partitions."""
+    """Counts the steps of sessions, which `add` gets in parts."""
 
     def __init__(self, states: int) -> None:
         self._states = states
@@ -84,10 +84,3 @@ class WalkCounter:
         )
         assert found.flow_is_exact
         return found
-
-
-def walks_of(steps: SessionSteps) -> Walks:
-    """Return the counts of these sessions."""
-    counter = WalkCounter(steps.states)
-    counter.add(steps)
-    return counter.walks()

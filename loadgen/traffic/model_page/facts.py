@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 from loadgen.traffic.model.model_counts import ModelCounts
 from loadgen.traffic.model_page.fidelity import Fidelity, fidelity_of
-from loadgen.traffic.read_logs import LogOptions, Traffic
+from loadgen.traffic.read_logs import Traffic
+from loadgen.traffic.reading.log_options import LogOptions
 from loadgen.traffic.scenario.draft import Draft
 from loadgen.traffic.sessions.session_arrivals import SessionArrivals
 

@@ -27,8 +27,7 @@ from loadgen.traffic.model_page.sessions_of_logs import (
     timeout_section,
 )
 from loadgen.traffic.names.naming import OTHER
-from loadgen.traffic.read_logs import LogOptions
-from loadgen.traffic.reading.log_options import ModelRules
+from loadgen.traffic.reading.log_options import LogOptions, ModelRules
 from loadgen.traffic.scenario.options_json import options_json
 from loadgen.traffic.scenario.write_scenario import content_hash, csv_text
 from loadgen.units import NS_PER_US, format_count, format_duration, format_rate, format_share, quantity

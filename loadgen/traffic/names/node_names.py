@@ -13,26 +13,12 @@ __all__ = ["node_names"]
 
 _TAKEN: Final = frozenset(
     {
-        *(
-            "user",
-            "visit",
-            "Visit",
-            "plan",
-            "sessions",
-            "traffic",
-            "begin_session",
-            "Load",
-            "graph",
-            "node",
-            "edge",
-            "leave",
-            "choices",
-            "replay",
-            "arrivals",
-        ),
-        *("lognormal", "quantiles", "dataclass", "Plan", "User", "print", "list", "type", "id", "other"),
+        *("user", "visit", "Visit", "plan", "sessions", "traffic", "begin_session", "dataclass", "other"),
+        *("Load", "Plan", "User", "graph", "node", "edge", "leave", "choices", "replay", "arrivals", "lognormal"),
+        *("quantiles", "range", "print", "list", "type", "id"),
     }
 )
+"""Names that the text of a scenario uses itself, and builtins that people use in nodes."""
 _LONGEST: Final = 40
 
 

@@ -6,13 +6,12 @@ import re
 from typing import Final
 from urllib.parse import quote, unquote_to_bytes
 
-__all__ = ["MOST_DEPTH", "PARAMETERS", "is_parameter", "parameters_of", "path_of", "segments_of", "template_segment"]
+__all__ = ["is_parameter", "parameters_of", "path_of", "segments_of", "target_of", "template_segment"]
 
-MOST_DEPTH: Final = 16
+_MOST_DEPTH: Final = 16
 """The number of segments of a path that are kept. The rest of a deeper path becomes `{rest}`."""
 _MOST_LITERAL: Final = 64
 
-PARAMETERS: Final = ("{id}", "{uuid}", "{date}", "{email}", "{token}", "{slug}", "{rest}")
 _FORMS: Final = (
     ("{id}", re.compile(r"[+-]?\d+")),
     ("{uuid}", re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")),
@@ -50,9 +49,9 @@ def segments_of(target: bytes) -> list[str]:
     The query, the fragment, `;` parameters and the host are left out, because they may contain session ids and tokens.
     """
     parts = path_of(target)[1:].split(b"/")
-    cut = parts[:MOST_DEPTH]
+    cut = parts[:_MOST_DEPTH]
     segments = [template_segment(part) for part in cut]
-    if len(parts) > MOST_DEPTH:
+    if len(parts) > _MOST_DEPTH:
         segments.append("{rest}")
     return segments
 

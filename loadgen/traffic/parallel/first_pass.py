@@ -61,14 +61,7 @@ class FirstPass:
         self._next = 0
         self._tasks = tasks
         if here:
-            intake = Intake(
-                self._take_batch,
-                salt,
-                by_user=options.by_user,
-                period=options.period,
-                exclusions=options.exclusions,
-                queries=options.queries,
-            )
+            intake = Intake(self._take_batch, salt, options)
             parser = InputParser(intake, options)
             for number in here:
                 self._take_result(number, parser.parse(tasks[number]))

@@ -42,14 +42,7 @@ def main() -> None:
 
 def _work(begin: Begin) -> None:
     options = begin.options
-    intake = Intake(
-        _send,
-        begin.salt,
-        by_user=options.by_user,
-        period=options.period,
-        exclusions=options.exclusions,
-        queries=options.queries,
-    )
+    intake = Intake(_send, begin.salt, options)
     parser = InputParser(intake, options)
     while (message := read_frame(sys.stdin.buffer.read)) is not None:
         order = parse_of(message)

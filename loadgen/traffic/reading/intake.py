@@ -6,13 +6,13 @@ import hashlib
 from collections.abc import Callable
 from typing import Final, TypeVar
 
-from loadgen.traffic.filters.exclusions import REASONS, ExclusionRules, Exclusions
+from loadgen.traffic.filters.exclusions import REASONS, Exclusions
 from loadgen.traffic.formats.detect import FORMATS
 from loadgen.traffic.formats.log_format import NO_REQUEST, LogFormat
 from loadgen.traffic.inputs.line_blocks import MOST_LINE_BYTES, Block
+from loadgen.traffic.reading.log_options import LogOptions
 from loadgen.traffic.reading.row_batches import BatchBuilder, RowBatch
 from loadgen.traffic.rows.accounting import Accounting, Excluded, Rejected
-from loadgen.traffic.rows.period import Period
 from loadgen.traffic.rows.rows import FORMAT_SHIFT, HAS_QUERY, METHOD_NUMBERS, MOST_SIZE, pack_row, rows_of
 
 __all__ = ["Intake", "split_request"]
@@ -34,26 +34,14 @@ class Intake:
     accounting: of the lines since it was last replaced; `parse_input` replaces it for each input.
     send: gets each batch.
     salt: the key of the hashes of users. It must not be stored: without it, the hashes reveal nothing about users.
-    by_user: whether the user field of a line, if it has a value, identifies the user. Otherwise the address and the
-        user agent do.
-    exclusions: rules for requests that are not traffic of users.
-    queries: whether the paths of a batch keep their queries.
     """
 
-    def __init__(
-        self,
-        send: Callable[[RowBatch], None],
-        salt: bytes,
-        *,
-        by_user: bool,
-        period: Period,
-        exclusions: ExclusionRules,
-        queries: bool = False,
-    ) -> None:
+    def __init__(self, send: Callable[[RowBatch], None], salt: bytes, options: LogOptions) -> None:
         self.accounting = Accounting()
-        self._exclusions = Exclusions(exclusions)
-        self._send, self._batch, self._queries = send, BatchBuilder(queries=queries), queries
-        self._salt, self._by_user, self._period = salt, by_user, period
+        self._exclusions = Exclusions(options.exclusions)
+        self._send, self._queries = send, options.queries
+        self._batch = BatchBuilder(queries=options.queries)
+        self._salt, self._by_user, self._period = salt, options.by_user, options.period
         self._users: dict[bytes, int] = {}
         self._paths: dict[bytes, int] = {}
         self._requests: dict[bytes, tuple[int, int, int] | None] = {}

@@ -4,12 +4,12 @@
 
 from __future__ import annotations
 
-import json
 import textwrap
 from dataclasses import dataclass
 from typing import Final
 
 from loadgen.traffic.replays.session_lines import Timing
+from loadgen.traffic.scenario.write_scenario import plain_text, python_text
 
 __all__ = ["ReplayText", "replay_text"]
 
@@ -106,7 +106,7 @@ plan = Plan(
 def replay_text(text: ReplayText) -> str:
     """Return the text of the scenario."""
     if text.rows > 1:
-        load = f'replay.timestamps({_quoted(text.file)}, column="start", speed=SPEED)'
+        load = f'replay.timestamps({python_text(text.file)}, column="start", speed=SPEED)'
         words = "Plan, RequestFailed, User, feed, journey, replay"
     else:
         load, words = "iterations(1)", "Plan, RequestFailed, User, feed, iterations, journey"
@@ -119,8 +119,8 @@ def replay_text(text: ReplayText) -> str:
         words=words,
         speed=repr(text.speed),
         speed_note=speed_note,
-        file=_quoted(text.file),
-        target=_quoted(text.target),
+        file=python_text(text.file),
+        target=python_text(text.target),
         load=load,
         drain_s=text.drain_s,
     )
@@ -130,16 +130,7 @@ def replay_text(text: ReplayText) -> str:
 def _docstring(text: ReplayText) -> str:
     parts = [text.title, f"Made by `{text.command}`.", *text.notes]
     wrapped = (
-        "\n".join(textwrap.wrap(_plain(part), _WIDTH, break_on_hyphens=False, break_long_words=False)) for part in parts
+        "\n".join(textwrap.wrap(plain_text(part), _WIDTH, break_on_hyphens=False, break_long_words=False))
+        for part in parts
     )
     return '"""' + "\n\n".join(wrapped) + '\n"""\n'
-
-
-def _quoted(text: str) -> str:
-    """Return a text of visible ASCII characters as a Python string."""
-    return json.dumps(text)
-
-
-def _plain(text: str) -> str:
-    """Return a text for a docstring, which it cannot end."""
-    return "".join(c if " " <= c <= "~" and c not in '"\\' else "?" for c in text)

@@ -21,9 +21,9 @@ from typing import Final, Literal
 import numpy as np
 
 from loadgen.traffic.names.naming import OTHER
-from loadgen.traffic.read_logs import ReadRows
 from loadgen.traffic.replays.target_urls import TargetUrls
 from loadgen.traffic.rows.rows import METHODS, Rows
+from loadgen.traffic.sessions.named_rows import NamedRows
 from loadgen.traffic.sessions.second_pass import visits_of
 from loadgen.traffic.sessions.sessions import latest_ends
 
@@ -47,7 +47,7 @@ class Recorded:
 class SessionLines:
     """Makes the rows of sessions. They do not depend on the order of the lines in the logs."""
 
-    def __init__(self, read: ReadRows, urls: TargetUrls, timing: Timing) -> None:
+    def __init__(self, read: NamedRows, urls: TargetUrls, timing: Timing) -> None:
         self._read, self._urls, self._timing = read, urls, timing
         self._fragments: dict[tuple[int, int], str] = {}
         self.sessions = 0
@@ -106,7 +106,7 @@ class SessionLines:
         accepted = status if 400 <= status < 500 else 0
         found = self._fragments.get((path, method * 1_000 + accepted))
         if found is None:
-            names = self._read.traffic.names
+            names = self._read.names
             at = int(names.index[int(self._read.template_of[path]) * len(METHODS) + method])
             name = names.kept[at].name if at < len(names.kept) else OTHER
             members: list[str | list[int]] = [METHODS[method], self._urls.url(path), name]

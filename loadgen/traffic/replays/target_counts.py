@@ -11,8 +11,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from loadgen.traffic.read_logs import ReadRows
 from loadgen.traffic.rows.rows import Rows
+from loadgen.traffic.sessions.named_rows import NamedRows
 
 __all__ = ["TargetCounts", "fields_of", "template_part", "value_part"]
 
@@ -43,7 +43,7 @@ class TargetCounts:
     counts do not.
     """
 
-    def __init__(self, read: ReadRows) -> None:
+    def __init__(self, read: NamedRows) -> None:
         size = read.paths.size
         self.texts: list[bytes | None] = [None] * size
         """Path and query by number; None for a number that many paths share, because the table was full."""
@@ -85,7 +85,7 @@ class TargetCounts:
         return np.flatnonzero(self.requests)
 
 
-def _keys(read: ReadRows, number: int, text: bytes | None) -> list[bytes]:
+def _keys(read: NamedRows, number: int, text: bytes | None) -> list[bytes]:
     found = [template_part(int(read.template_of[number]))]
     if text is not None:
         path, _, query = text.partition(b"?")

@@ -16,8 +16,8 @@ from loadgen.errors import UsageError
 from loadgen.redact import Redactor
 from loadgen.traffic.names.path_segments import is_parameter, parameters_of, template_segment
 from loadgen.traffic.names.path_values import is_harmless
-from loadgen.traffic.read_logs import ReadRows
 from loadgen.traffic.replays.target_counts import TargetCounts, fields_of, template_part, value_part
+from loadgen.traffic.sessions.named_rows import NamedRows
 
 __all__ = ["HIDDEN", "Replaced", "TargetUrls"]
 
@@ -45,7 +45,7 @@ class TargetUrls:
     """The URL of each target. ids: by parameter, ids that replace its values."""
 
     def __init__(
-        self, read: ReadRows, counts: TargetCounts, least_users: int, ids: Mapping[str, tuple[str, ...]]
+        self, read: NamedRows, counts: TargetCounts, least_users: int, ids: Mapping[str, tuple[str, ...]]
     ) -> None:
         self._counts, self._least, self._ids = counts, least_users, ids
         self._templates, self._template_of = read.templates, read.template_of

@@ -21,7 +21,7 @@ from loadgen.bundle import MAX_BYTES
 from loadgen.dsl.executors.recorded_traffic_csv import MAX_TIMES
 from loadgen.errors import StorageError, UsageError
 from loadgen.profiles.stage import MAX_DURATION_NS
-from loadgen.traffic.read_logs import ReadRows, Traffic, read_logs
+from loadgen.traffic.read_logs import Traffic, read_logs
 from loadgen.traffic.reading.log_options import LogOptions
 from loadgen.traffic.replays.played_sessions import played
 from loadgen.traffic.replays.replay_scenario import ReplayText, replay_text
@@ -31,6 +31,7 @@ from loadgen.traffic.replays.target_counts import TargetCounts
 from loadgen.traffic.replays.target_urls import HIDDEN, Replaced, TargetUrls
 from loadgen.traffic.rows.rows import HAS_QUERY, METHODS, Rows
 from loadgen.traffic.scenario.scenario_files import write_files
+from loadgen.traffic.sessions.named_rows import NamedRows
 from loadgen.units import NS_PER_S, format_count, quantity
 
 __all__ = ["SESSIONS", "Replay", "ReplayOptions", "write_replay"]
@@ -105,7 +106,7 @@ class _Pass:
     def _sends(self, method: str) -> bool:
         return method in _READS or (self._options.writes and method not in _NEVER)
 
-    def __call__(self, read: ReadRows) -> None:
+    def __call__(self, read: NamedRows) -> None:
         self.are_paths_complete = read.paths.is_complete
         counts = TargetCounts(read)
         for rows in read.partitions:

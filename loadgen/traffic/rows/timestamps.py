@@ -6,6 +6,8 @@ import re
 from datetime import date
 from typing import Final
 
+from loadgen.traffic.rows.period import Period
+
 __all__ = ["Timestamps"]
 
 _MONTHS: Final = {
@@ -84,7 +86,7 @@ class Timestamps:
                 break
         else:
             us = value // 1_000
-        if us >= 7_258_118_400_000_000:
+        if us >= Period.LAST_US:
             raise ValueError("invalid time stamp")
         return us
 

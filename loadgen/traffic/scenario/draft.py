@@ -1,7 +1,4 @@
-"""The middle form of a scenario: what every reader makes, and what one writer turns into Python.
-
-`draft_of_logs.py` makes a draft from access logs. Readers of recordings and of other tools' files will make the same.
-"""
+"""The middle form of a scenario: `draft_of_logs` makes it from access logs, `write_scenario` turns it into Python."""
 
 from __future__ import annotations
 
@@ -147,7 +144,7 @@ class Draft:
     choices: tuple[ChoiceFile, ...] = ()
     files: tuple[DataFile, ...] = ()
     """Further files, such as arrivals."""
-    words: tuple[str, ...] = field(default=())
+    words: tuple[str, ...] = ()
     """Names from `loadgen` that the loads, the pauses and the edges use."""
 
     @property

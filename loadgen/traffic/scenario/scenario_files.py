@@ -19,8 +19,8 @@ __all__ = ["PAGE", "ChangedFiles", "changed_files", "check_new", "facts_of", "fi
 
 TRAFFIC: Final = "traffic.json"
 PAGE: Final = "report.html"
-REJECTS: Final = "rejects.jsonl"
 """The page for people about the scenario, beside it."""
+REJECTS: Final = "rejects.jsonl"
 _MODE = 0o644
 
 

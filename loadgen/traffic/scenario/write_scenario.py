@@ -37,6 +37,8 @@ __all__ = [
     "csv_text",
     "imported",
     "node_lines",
+    "plain_text",
+    "python_text",
     "scenario_text",
 ]
 
@@ -59,9 +61,9 @@ def scenario_text(draft: Draft) -> str:
     if draft.choices:
         words.add("choices")
     lines = [
-        f'"""{_plain(draft.title)}',
+        f'"""{plain_text(draft.title)}',
         "",
-        f"Made by `{_plain(draft.command)}`.",
+        f"Made by `{plain_text(draft.command)}`.",
         "`loadgen model update` writes what stands between the marks anew; everything else is yours.",
         '"""',
         "",
@@ -102,7 +104,7 @@ def begin_lines(header: str) -> list[str]:
     return [
         f"async def {BEGIN_SESSION}(user: User) -> None:",
         '    """Mark the requests of a session, so that the log of the target shows which ones belong together."""',
-        f'    user.http.headers[{_text(header)}] = f"loadgen {{user.load.name}} {{user.number}}"',
+        f'    user.http.headers[{python_text(header)}] = f"loadgen {{user.load.name}} {{user.number}}"',
     ]
 
 
@@ -139,8 +141,8 @@ def imported(words: Iterable[str]) -> list[str]:
 def _choice(one: ChoiceFile) -> Iterator[str]:
     value, weight = one.columns
     if one.note:
-        yield f"# {_plain(one.note)}"
-    arguments = [_text(one.file.path), f"value={_text(value)}", f"weight={_text(weight)}"]
+        yield f"# {plain_text(one.note)}"
+    arguments = [python_text(one.file.path), f"value={python_text(value)}", f"weight={python_text(weight)}"]
     yield from _call(f"{one.variable} = choices", arguments, "")
 
 
@@ -148,9 +150,9 @@ def _node(one: DraftNode) -> Iterator[str]:
     yield "@node"
     yield f"async def {one.name}(user: User, visit: Visit) -> Visit:"
     if one.doc:
-        yield f'    """{_plain(one.doc)}"""'
+        yield f'    """{plain_text(one.doc)}"""'
     for call in one.calls:
-        yield from (f"    # {_plain(note)}" for note in call.notes)
+        yield from (f"    # {plain_text(note)}" for note in call.notes)
         yield from _call(*_request(call), "    ", "await ")
     if one.children:
         yield from _children(one)
@@ -170,7 +172,7 @@ def _children(one: DraftNode) -> Iterator[str]:
     if sure:
         yield "    children = ["
         for child in sure:
-            yield from (f"        # {_plain(note)}" for note in child.call.notes)
+            yield from (f"        # {plain_text(note)}" for note in child.call.notes)
             *lines, last = _call(*_request(child.call), "        ")
             yield from (*lines, f"{last},")
         yield "    ]"
@@ -178,7 +180,7 @@ def _children(one: DraftNode) -> Iterator[str]:
         whole = int(child.mean)
         send = _appended(child) if sure else list(_call(*_request(child.call), "        ", "await "))
         if whole != 1:
-            yield from (f"    # {_plain(note)}" for note in child.call.notes)
+            yield from (f"    # {plain_text(note)}" for note in child.call.notes)
         if whole > 1:
             yield f"    for _ in range({whole}):"
             yield from send
@@ -205,9 +207,9 @@ def _request(call: Call) -> tuple[str, list[str | tuple[str, Expression]]]:
         function = f"user.http.{method}"
     else:
         function = "user.http.request"
-        arguments.insert(0, _text(call.method))
+        arguments.insert(0, python_text(call.method))
     if call.name:
-        arguments.append(f"name={_text(call.name)}")
+        arguments.append(f"name={python_text(call.name)}")
     if len(call.expect) == 1:
         arguments.append(f"expect={call.expect[0]}")
     elif call.expect:
@@ -242,7 +244,7 @@ def _path(parts: tuple[str | Pick, ...]) -> str:
     if len(parts) == 1 and isinstance(parts[0], Pick):
         return f"user.draw({parts[0].variable})"
     if not any(isinstance(part, Pick) for part in parts):
-        return _text("".join(map(str, parts)))
+        return python_text("".join(map(str, parts)))
     written = (
         f"{{user.draw({part.variable})}}"
         if isinstance(part, Pick)
@@ -262,7 +264,7 @@ def _again(name: str, other: str) -> Iterator[str]:
 
 def _graph(one: DraftGraph) -> Iterator[str]:
     if one.note:
-        yield f"# {_plain(one.note)}"
+        yield f"# {plain_text(one.note)}"
     yield f"{one.name} = graph("
     yield "    {"
     for name, row in one.edges.items():
@@ -296,7 +298,7 @@ def _loads(draft: Draft) -> Iterator[str]:
     yield f"{LOADS} = ["
     for one in draft.graphs:
         if one.load_note:
-            yield f"    # {_plain(one.load_note)}"
+            yield f"    # {plain_text(one.load_note)}"
         yield "    Load("
         yield f"        {one.name},"
         yield f"        {one.load},"
@@ -308,12 +310,13 @@ def _loads(draft: Draft) -> Iterator[str]:
 
 def _plan(draft: Draft) -> Iterator[str]:
     yield "plan = Plan("
-    yield f"    target={_text(draft.target)},"
+    yield f"    target={python_text(draft.target)},"
     yield f"    loads={LOADS},"
     yield ")"
 
 
-def _text(text: str) -> str:
+def python_text(text: str) -> str:
+    """Return a text as a Python string in double quotes."""
     return f'"{_inner(text)}"'
 
 
@@ -331,6 +334,6 @@ def _inner(text: str) -> str:
     )
 
 
-def _plain(text: str) -> str:
+def plain_text(text: str) -> str:
     """Return a text for a comment or a docstring: it can end neither."""
     return "".join(c if " " <= c <= "~" and c not in '"\\' else "?" for c in text)

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from loadgen.errors import UsageError
 from loadgen.traffic.names.naming import Names
 from loadgen.traffic.rows.rows import METHODS, Rows
+from loadgen.traffic.sessions.session_arrivals import MOST_MINUTES
 from loadgen.traffic.sessions.sessions import (
     SessionCut,
     first_of_sessions,
@@ -25,8 +26,8 @@ from loadgen.units import quantity
 
 __all__ = ["MOST_SECONDS", "NamesAndSessions", "SessionFigures", "SessionRule", "Visits", "visits_of"]
 
-MOST_SECONDS: Final = 109_440 * 60
-"""76 days, 52 MB: longer logs have no counts by second."""
+MOST_SECONDS: Final = MOST_MINUTES * 60
+"""52 MB: longer logs have no counts by second."""
 _OTHER_TIMEOUTS_S: Final = (600, 1_800, 3_600)
 _SHARED_REQUESTS, _SHARED_WINDOW_US = 600, 600_000_000
 """A user that sends more than 1 request/s for 10 minutes is shared: a gateway of many persons, or a program."""

@@ -12,22 +12,19 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from loadgen.splitmix import GOLDEN, mixed_each
 from loadgen.traffic.sessions.second_pass import Visits
 from loadgen.traffic.sessions.session_table import SessionTable, joined
 
-__all__ = ["MOST_REQUESTS", "MOST_SESSIONS", "SampledSessions", "SessionSampler", "hashes_of", "uniform_of"]
+__all__ = ["MOST_REQUESTS", "MOST_SESSIONS", "SampledSessions", "SessionSampler", "hashes_of", "mixed", "uniform_of"]
 
 MOST_SESSIONS: Final = 20_000
 MOST_REQUESTS: Final = 1_000_000
-_GOLDEN: Final = np.uint64(0x9E3779B97F4A7C15)
 
 
 def mixed(values: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    """Return the values with their bits mixed: the finalizer of splitmix64 (Steele, Lea, Flood 2014)."""
-    found = values + _GOLDEN
-    found = (found ^ (found >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    found = (found ^ (found >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return found ^ (found >> np.uint64(31))
+    """Return the first output of SplitMix64 for each seed."""
+    return mixed_each(values + np.uint64(GOLDEN))
 
 
 def uniform_of(hashes: NDArray[np.uint64], purpose: int) -> NDArray[np.float64]:

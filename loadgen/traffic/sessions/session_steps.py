@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from loadgen.traffic.sessions.session_table import SessionTable
+from loadgen.traffic.sessions.session_table import SessionTable, places_of
 from loadgen.traffic.sessions.sessions import latest_ends
 
 __all__ = ["SessionSteps", "steps_of", "steps_of_table"]
@@ -46,10 +46,7 @@ class SessionSteps:
 
     def chosen(self, sessions: NDArray[np.int64] | NDArray[np.bool_]) -> SessionSteps:
         """Return these sessions, in this order. sessions: numbers, or whether each is chosen."""
-        sessions = np.arange(self.count)[sessions]
-        lengths = np.diff(self.bounds)[sessions]
-        bounds = np.append(0, np.cumsum(lengths))
-        at = np.repeat(self.bounds[:-1][sessions] - bounds[:-1], lengths) + np.arange(bounds[-1])
+        bounds, at = places_of(self.bounds, np.arange(self.count)[sessions])
         return SessionSteps(self.states, bounds, self.step[at], self.pause_us[at])
 
 

@@ -9,7 +9,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["NO_PATH", "SessionTable", "joined"]
+__all__ = ["NO_PATH", "SessionTable", "joined", "places_of"]
 
 NO_PATH: Final = -1
 
@@ -77,10 +77,7 @@ class SessionTable:
 
     def chosen(self, sessions: NDArray[np.int64]) -> SessionTable:
         """Return the table of these sessions, in this order. A session can be chosen more than once."""
-        lengths = np.diff(self.bounds)[sessions]
-        bounds = np.append(0, np.cumsum(lengths))
-        # The k-th request of a session is k places after its first one.
-        at = np.repeat(self.bounds[:-1][sessions] - bounds[:-1], lengths) + np.arange(bounds[-1])
+        bounds, at = places_of(self.bounds, sessions)
         return SessionTable(
             bounds=bounds,
             start=self.start[at],
@@ -93,6 +90,17 @@ class SessionTable:
             size=self.size[at],
             is_whole=self.is_whole[sessions],
         )
+
+
+def places_of(bounds: NDArray[np.int64], sessions: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the bounds of some sessions, one after the other, and the old place of each of their entries.
+
+    bounds: of all sessions, as in `SessionTable`. sessions: numbers, in any order.
+    """
+    lengths = np.diff(bounds)[sessions]
+    chosen = np.append(0, np.cumsum(lengths))
+    # The k-th entry of a session is k places after its first one.
+    return chosen, np.repeat(bounds[:-1][sessions] - chosen[:-1], lengths) + np.arange(chosen[-1])
 
 
 def joined(tables: Sequence[SessionTable]) -> SessionTable:
