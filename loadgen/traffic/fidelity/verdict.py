@@ -15,9 +15,9 @@ __all__ = [
     "Row",
     "Verdict",
     "Word",
-    "all_unmeasured",
     "judged",
     "result_of",
+    "unmeasured",
     "verdict_of",
 ]
 
@@ -173,9 +173,9 @@ def verdict_of(rows: Iterable[Row], not_measurable: Mapping[str, str]) -> Verdic
     return Verdict(tuple(sorted(found, key=lambda row: order.index(row.property))))
 
 
-def all_unmeasured() -> list[Row]:
-    """Return a row for each property, without a distance."""
-    return [Row(name, None) for name in PROPERTIES]
+def unmeasured(why: str, names: Iterable[str] = PROPERTIES) -> list[Row]:
+    """Return the rows of properties that could not be measured. why: the reason."""
+    return [Row(name, None, why=why) for name in names]
 
 
 def _reason(row: Row) -> str:
