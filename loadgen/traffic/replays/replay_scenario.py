@@ -4,12 +4,12 @@
 
 from __future__ import annotations
 
-import json
 import textwrap
 from dataclasses import dataclass
 from typing import Final
 
 from loadgen.traffic.replays.session_lines import Timing
+from loadgen.traffic.scenario.python_texts import in_comment, in_string
 
 __all__ = ["ReplayText", "replay_text"]
 
@@ -130,16 +130,11 @@ def replay_text(text: ReplayText) -> str:
 def _docstring(text: ReplayText) -> str:
     parts = [text.title, f"Made by `{text.command}`.", *text.notes]
     wrapped = (
-        "\n".join(textwrap.wrap(_plain(part), _WIDTH, break_on_hyphens=False, break_long_words=False)) for part in parts
+        "\n".join(textwrap.wrap(in_comment(part), _WIDTH, break_on_hyphens=False, break_long_words=False))
+        for part in parts
     )
     return '"""' + "\n\n".join(wrapped) + '\n"""\n'
 
 
 def _quoted(text: str) -> str:
-    """Return a text of visible ASCII characters as a Python string."""
-    return json.dumps(text)
-
-
-def _plain(text: str) -> str:
-    """Return a text for a docstring, which it cannot end."""
-    return "".join(c if " " <= c <= "~" and c not in '"\\' else "?" for c in text)
+    return f'"{in_string(text)}"'
