@@ -418,6 +418,21 @@ def test_a_stub_is_a_journey_that_loads(tmp_path: Path) -> None:
     assert again.shares["requests"].ratio == 1
 
 
+def test_any_parameter_and_path_of_a_document_makes_a_stub_that_loads(tmp_path: Path) -> None:
+    paths = ["/a/{for}/{user}/{2nd}", "/stra\u00dfe/{stra\u00dfe}/\u03bb", "/odd}/{id}", "/plain/\u03bb"]
+    found = measured(tmp_path, "pass", {path: {"get": {}} for path in paths})
+    stubs = [stub_of(one) for one in found.known if one.operation is not None]
+    assert len(stubs) == len(paths)
+
+    for stub in stubs:
+        name = stub.partition("async def ")[2].partition("(")[0]
+        plan = f'plan = Plan(target="http://127.0.0.1:1", load=arrivals("1/s").hold("1s"), mix={name})\n'
+        path = written(tmp_path / "stub.py", f"from loadgen import Plan, User, arrivals, journey\n\n{stub}\n\n{plan}")
+        assert [one.name for one in load(path).journeys] == [name]
+        document = read_openapi(openapi(tmp_path, {path: {"get": {}} for path in paths}))
+        assert sum(one.is_exercised for one in coverage_of(calls_of(path), None, document).known) == 1
+
+
 # -- the command ------------------------------------------------------------------------------------
 
 

@@ -13,19 +13,12 @@ import pytest
 from playwright.sync_api import Browser
 
 from loadgen.report.short_texts import cut_in_middle
-from loadgen.traffic.fidelity.verdict import PROPERTIES
+from loadgen.traffic.fidelity.verdict import PROPERTIES, Row, Verdict, result_of
 from loadgen.traffic.model.gap_bins import BINS, EDGES_S, bin_of, shares_below
 from loadgen.traffic.model_page.charts import start_chart, start_curve
 from loadgen.traffic.model_page.check_page import CheckFacts, check_page
 from loadgen.traffic.model_page.facts import PageFacts
-from loadgen.traffic.model_page.fidelity import (
-    ABOUT,
-    NOT_MEASURED,
-    Fidelity,
-    FidelityRow,
-    fidelity_of,
-    fidelity_section,
-)
+from loadgen.traffic.model_page.fidelity import fidelity_section
 from loadgen.traffic.model_page.page import model_page
 from loadgen.traffic.model_page.pauses import EdgePauses, busiest_pauses, lognormal_below
 from loadgen.traffic.model_page.request_shares import expected_shares, visits_by_session
@@ -37,14 +30,13 @@ from tests.support.hostile import planted
 from tests.support.made_logs import SHOP, Line, lines_of, written_log
 from tests.support.made_models import facts_of
 
-FIDELITY = {
-    "verdict": "not faithful",
-    "rows": [
-        {"property": "request mix", "distance": 0.004, "floor": 0.003, "limit": 0.01, "passed": True, "unit": "bits"},
-        {"property": "think", "distance": 0.2, "floor": 0.01, "limit": 0.05, "passed": False, "parts": {"a": [1, 2.5]}},
-        {"property": "locality", "distance": None, "floor": None, "limit": None, "passed": True, "why": "no values"},
-    ],
-}
+VERDICT = Verdict(
+    (
+        Row("request mix", 0.004, 0.003, 0.01, passed=True),
+        Row("think", 0.2, 0.01, 0.05, passed=False, parts={"a": (1, 2.5)}),
+        Row("locality", None, passed=True, why="no values"),
+    )
+)
 
 
 @pytest.fixture(scope="module")
@@ -96,22 +88,20 @@ def test_what_was_not_measured_is_never_shown_as_passed(shop: PageFacts) -> None
     assert "faithful" not in alone
     assert "passed" not in alone[alone.index("<body>") :]
 
-    measured = Elements(model_page(replace(shop, fidelity=fidelity_of(FIDELITY)))).text
+    measured = Elements(model_page(replace(shop, verdict=VERDICT))).text
     assert "3 properties: 1 passed, 1 failed (think), 1 not measured." in measured
     assert "no values" in measured
-    assert [row.result for row in fidelity_of(FIDELITY).rows] == ["passed", "failed", NOT_MEASURED]
-    assert fidelity_of({}).verdict == NOT_MEASURED
+    assert [result_of(row) for row in VERDICT.rows] == ["passed", "failed", "not measured"]
 
 
 def test_each_property_that_is_compared_is_explained() -> None:
-    rows = tuple(FidelityRow(name, 0.0) for name in PROPERTIES)
-    shown = Elements("".join(fidelity_section(Fidelity("faithful", rows)))).text
-    assert set(PROPERTIES) == set(ABOUT)
-    assert all(about in shown for about in ABOUT.values())
+    verdict = Verdict(tuple(Row(name, 0.0) for name in PROPERTIES))
+    shown = Elements("".join(fidelity_section(verdict))).text
+    assert all(one.about and one.about in shown for one in PROPERTIES.values())
 
 
 def test_a_check_is_a_page_with_the_verdict_the_lines_and_the_command(shop: PageFacts) -> None:
-    facts = CheckFacts(fidelity_of(FIDELITY), "log", "shop.py", "1.2.3", ("--log", "/var/log/<b>.log"), shop.traffic)
+    facts = CheckFacts(VERDICT, "log", "shop.py", "1.2.3", ("--log", "/var/log/<b>.log"), shop.traffic)
 
     page = check_page(facts)
 
@@ -125,9 +115,9 @@ def test_a_check_is_a_page_with_the_verdict_the_lines_and_the_command(shop: Page
     assert "Every line" not in simulated
 
 
-def test_the_page_shows_the_verdict_of_traffic_json(shop: PageFacts) -> None:
-    text = shop.traffic_json.replace('"verdict": "not measured"', '"verdict": "partly"')
-    assert '<span class="badge doubt">partly</span>' in model_page(replace(shop, traffic_json=text))
+def test_the_page_shows_the_verdict_on_the_model(shop: PageFacts) -> None:
+    partly = Verdict((VERDICT.rows[0], VERDICT.rows[2]))
+    assert '<span class="badge doubt">partly</span>' in model_page(replace(shop, verdict=partly))
 
 
 def test_any_order_of_the_lines_gives_the_same_bytes(tmp_path: Path, shop: PageFacts) -> None:
@@ -149,13 +139,8 @@ def test_nothing_from_logs_or_their_names_is_markup_and_nothing_is_fetched(tmp_p
         for second, path in enumerate([*paths, "/"])
     ]
     log = written_log(lines, tmp_path / "<b onclick=x>.log", "json")
-    hostile = {
-        "verdict": planted("verdict"),
-        "rows": [
-            {"property": planted("a property"), "distance": None, "why": planted("why"), "unit": planted("unit")},
-            {"property": "p", "distance": 1.0, "limit": 2, "unit": planted("unit"), "parts": {planted("part"): [1, 2]}},
-        ],
-    }
+    measured = Row("bytes", 1.0, 0.0, 2.0, parts={planted("part"): (1.0, 2.0)})
+    hostile = Verdict((Row("think", None, why=planted("why")), measured))
     facts = replace(facts_of(log, hostile, least_users=1), notes=(planted("note"),), version=planted("version"))
 
     page = model_page(facts)
@@ -166,7 +151,7 @@ def test_nothing_from_logs_or_their_names_is_markup_and_nothing_is_fetched(tmp_p
     assert {value[:1] for name, value in seen.attributes if name in ("src", "href") and value != "data:,"} == {"#"}
     assert "<script>" in seen.text
     assert "onclick=x" in seen.text
-    for name in ("a property", "why", "unit", "part", "note", "version"):
+    for name in ("why", "part", "note", "version"):
         assert name in seen.text
     assert not {char for char in page if not char.isprintable() and char not in "\n\N{NO-BREAK SPACE}"}
 
@@ -316,7 +301,7 @@ def test_a_browser_shows_it_within_any_width_and_has_nothing_to_complain_about(
     browser: Browser, shop: PageFacts, tmp_path: Path, width: int, scheme: str
 ) -> None:
     file = tmp_path / "report.html"
-    file.write_text(model_page(replace(shop, fidelity=fidelity_of(FIDELITY))))
+    file.write_text(model_page(replace(shop, verdict=VERDICT)))
     with Shown.within(browser, width=width) as shown:
         shown.page.emulate_media(color_scheme="dark" if scheme == "dark" else "light")
         shown.page.goto(file.as_uri())

@@ -239,6 +239,7 @@ def test_traffic_json_has_the_keys_that_others_rely_on(tmp_path: Path) -> None:
     assert fidelity["verdict"] in ("faithful", "partly", "not faithful", "not measured")
     for row in fidelity["rows"]:
         assert {"property", "distance", "floor", "limit", "passed"} <= set(row)
+    assert f">{fidelity['verdict']}</span>" in (tmp_path / "shop/report.html").read_text()
 
 
 def test_planted_secrets_are_in_none_of_the_files(tmp_path: Path) -> None:

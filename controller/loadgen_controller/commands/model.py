@@ -216,7 +216,9 @@ def _write(
     echo("")
     print_verdict(fidelity.verdict, brief=True)
     facts = fidelity.added_to(traffic_json(traffic, arrivals, draft, options))
-    page = model_page(PageFacts(traffic, arrivals, draft, options, facts, version("loadgen"), output.name))
+    page = model_page(
+        PageFacts(traffic, arrivals, draft, options, facts, version("loadgen"), output.name, fidelity.verdict)
+    )
     rejects = traffic.accounting.rejects_jsonl()
     write_files(files_of(draft, output, facts, page, rejects))
     others = ["traffic.json", *(["rejects.jsonl"] if rejects else []), PAGE]

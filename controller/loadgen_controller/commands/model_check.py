@@ -17,7 +17,6 @@ from loadgen.traffic.fidelity.of_plan import checked_plan
 from loadgen.traffic.fidelity.of_run import checked_run
 from loadgen.traffic.fidelity.reference import reference_from
 from loadgen.traffic.model_page.check_page import Against, CheckFacts, check_page
-from loadgen.traffic.model_page.fidelity import fidelity_of
 from loadgen.traffic.read_logs import read_logs
 from loadgen.traffic.scenario.model_file import read_model
 from loadgen_controller.console_output import echo, echo_json, echo_warning, echo_wrapped
@@ -99,9 +98,9 @@ def main(
             *(() if past is None else ("--run", past.id)),
             *(word for log in logs or () for word in ("--log", str(log))),
         ]
-        fidelity, limits = fidelity_of(verdict.as_json()), [] if traffic is None else traffic.limits
+        limits = [] if traffic is None else traffic.limits
         page = check_page(
-            CheckFacts(fidelity, against, path.name, version("loadgen"), given, traffic, (*notes, *limits))
+            CheckFacts(verdict, against, path.name, version("loadgen"), given, traffic, (*notes, *limits))
         )
         write(html, page.encode())
     if output_format == "json":

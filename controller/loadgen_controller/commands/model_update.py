@@ -82,6 +82,7 @@ def main(
             facts,
             version("loadgen"),
             scenario.name,
+            fidelity.verdict,
             notes=_notes(updated.kept, data.kept),
         )
     )

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Final
-
 from loadgen.report.report_parts import Table
-from loadgen.traffic.fidelity.verdict import PROPERTIES, Row, Verdict
+from loadgen.traffic.fidelity.verdict import PROPERTIES, Row, Verdict, result_of
 from loadgen.units import format_count
 from loadgen_controller.console_output import echo, echo_wrapped
 from loadgen_controller.screen.terminal_report import Output, print_table
 
 __all__ = ["fidelity_table", "print_verdict"]
-
-_PASSED: Final = {True: "passed", False: "failed"}
 
 
 def fidelity_table(verdict: Verdict, *, brief: bool = False) -> Table:
@@ -26,7 +22,7 @@ def fidelity_table(verdict: Verdict, *, brief: bool = False) -> Table:
         if brief and row.property not in verdict.failed:
             continue
         halves = (_number(row.halves),) if has_halves else ()
-        result = "not measurable" if row.distance is None else _PASSED[row.passed]
+        result = "not measurable" if row.distance is None else result_of(row)
         numbers = (_number(row.distance), _number(row.floor), _number(row.limit))
         rows.append((row.property, *numbers, *halves, PROPERTIES[row.property].unit, result))
     return Table("", columns, tuple(rows))

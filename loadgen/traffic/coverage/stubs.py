@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+from keyword import iskeyword
 from typing import Final
 
 from loadgen.traffic.coverage.measure import Known
 from loadgen.traffic.names.node_names import node_names
+from loadgen.traffic.scenario.python_texts import in_string
 
 __all__ = ["stub_of"]
 
@@ -23,10 +25,12 @@ def stub_of(known: Known) -> str:
     lines = ["@journey", f"async def {name}(user: User) -> None:"]
     for word in dict.fromkeys(parameters):
         lines.append(f'    {word} = "1"  # TODO: a value that the target has')
-    url = _PARAMETER.sub(lambda found: "{" + _word(found[1]) + "}", _escaped(endpoint.path))
-    arguments = [f'f"{url}"' if parameters else f'"{_escaped(endpoint.path)}"']
     if parameters:
-        arguments.append(f'name="{_escaped(str(endpoint))}"')
+        parts = enumerate(_PARAMETER.split(endpoint.path))  # texts and names of parameters in turn
+        url = "".join(f"{{{_word(part)}}}" if at % 2 else in_string(part, braces=True) for at, part in parts)
+        arguments = [f'f"{url}"', f'name="{in_string(str(endpoint))}"']
+    else:
+        arguments = [f'"{in_string(endpoint.path)}"']
     if endpoint.method in _WITH_BODY:
         lines.append("    # TODO: the log has no bodies")
         arguments.append("json={}")
@@ -49,10 +53,4 @@ def _usual(known: Known) -> str:
 
 def _word(parameter: str) -> str:
     word = re.sub(r"\W+", "_", parameter).strip("_") or "value"
-    return f"value_{word}" if word[0].isdigit() or word in ("user", "class", "from", "in", "is", "async") else word
-
-
-def _escaped(text: str) -> str:
-    return "".join(
-        f"\\{c}" if c in '"\\' else c if " " <= c <= "~" else f"\\x{ord(c):02x}" if ord(c) < 256 else "?" for c in text
-    )
+    return word if word.isidentifier() and not iskeyword(word) and word != "user" else f"value_{word}"

@@ -23,10 +23,11 @@ from loadgen.traffic.fidelity.compare import (
 from loadgen.traffic.fidelity.floors import halved, session_floors, time_floors
 from loadgen.traffic.fidelity.session_summary import summary_of
 from loadgen.traffic.fidelity.time_summary import Times, TimeSummary, mean_of, time_summary, times_of
-from loadgen.traffic.fidelity.verdict import Row, Verdict, judged, verdict_of
+from loadgen.traffic.fidelity.verdict import Row, Verdict, judged, unmeasured, verdict_of
 from loadgen.traffic.sessions.session_table import SessionTable
 
 __all__ = [
+    "LEAST_SESSIONS",
     "MOST_SESSIONS",
     "Fit",
     "Simulate",
@@ -45,11 +46,13 @@ Simulate = Callable[[int, np.random.Generator], SessionTable]
 Fit = Callable[[SessionTable], Simulate]
 """Makes a model from sessions."""
 
+LEAST_SESSIONS: Final = 50
+"""With fewer sessions, chance hides everything."""
 MOST_SESSIONS: Final = 10_000
 """More sessions make the floors slower, but not much lower than what passes anyway."""
 _RUNS: Final = 4
 """Simulations of the times: the mean of several has less chance in it."""
-TIMES: Final = ("rate curve", "total", "burstiness", "inter-arrival", "concurrency")
+_TIMES: Final = ("rate curve", "total", "burstiness", "inter-arrival", "concurrency")
 
 
 def judged_by_halves(
@@ -137,7 +140,7 @@ def session_rows(
 
 def no_time_rows(why: str) -> list[Row]:
     """Return the rows of times that could not be measured. why: the reason."""
-    return [Row(name, None, why=why) for name in TIMES]
+    return unmeasured(why, _TIMES)
 
 
 def simulated_times(simulate: Simulate, sessions: int, log: Times, rng: np.random.Generator) -> TimeSummary:

@@ -11,7 +11,7 @@ import numpy as np
 from loadgen.dsl.plans.plan_loads import DrivenLoad
 from loadgen.traffic.fidelity.compare import Distances, session_distances, session_parts
 from loadgen.traffic.fidelity.floors import session_floors_of_all, time_floors
-from loadgen.traffic.fidelity.judge import MOST_SESSIONS, no_time_rows, session_rows, thinned, time_rows
+from loadgen.traffic.fidelity.judge import LEAST_SESSIONS, MOST_SESSIONS, no_time_rows, session_rows, thinned, time_rows
 from loadgen.traffic.fidelity.of_model import times_of_traffic
 from loadgen.traffic.fidelity.of_plan import shared_out
 from loadgen.traffic.fidelity.plan_sessions import nodes_of, sessions_of_plan
@@ -19,12 +19,12 @@ from loadgen.traffic.fidelity.plan_times import closed_load, starts_of, times_of
 from loadgen.traffic.fidelity.reference import Reference
 from loadgen.traffic.fidelity.session_summary import CACHED_REQUESTS, summary_of
 from loadgen.traffic.fidelity.time_summary import time_summary
-from loadgen.traffic.fidelity.verdict import Row, Verdict, all_unmeasured, verdict_of
+from loadgen.traffic.fidelity.verdict import Row, Verdict, unmeasured, verdict_of
 from loadgen.traffic.read_logs import Traffic
 from loadgen.traffic.reading.log_options import LogOptions, ModelRules
 from loadgen.traffic.sessions.actions import ActionRule
 from loadgen.traffic.sessions.session_table import SessionTable
-from loadgen.units import format_count, format_duration, quantity
+from loadgen.units import NS_PER_S, format_count, format_duration, quantity
 
 __all__ = ["checked_log", "options_of_test"]
 
@@ -33,9 +33,7 @@ _SAME_SPAN: Final = 0.05
 _LAST_MINUTE_S: Final = 60
 """The last minute of a log is played as a whole one."""
 _SAME_TOTAL: Final = 0.2
-_LEAST_SESSIONS: Final = 50
 _ENOUGH_REQUESTS: Final = 0.8
-NS: Final = 1_000_000_000
 
 
 def options_of_test(options: LogOptions, document: Mapping[str, Any]) -> LogOptions:
@@ -66,9 +64,9 @@ def checked_log(
     rng = np.random.default_rng(seed)
     table = thinned(_renamed(traffic, document, reference), min(MOST_SESSIONS, reference.summary.sessions), rng)
     reasons = dict(reference.not_measurable)
-    if table.count < _LEAST_SESSIONS:
-        why = f"the log has {quantity(table.count, 'session')}, and {_LEAST_SESSIONS} are needed"
-        return verdict_of(all_unmeasured(), dict.fromkeys((row.property for row in all_unmeasured()), why))
+    if table.count < LEAST_SESSIONS:
+        why = f"the log has {quantity(table.count, 'session')}, and {LEAST_SESSIONS} are needed"
+        return Verdict(tuple(unmeasured(why)))
     needed = _ENOUGH_REQUESTS * min(CACHED_REQUESTS, int(reference.summary.requests.sum()))
     if len(table.state) < needed:
         count, least = quantity(len(table.state), "request"), format_count(round(needed))
@@ -152,7 +150,7 @@ def _another_test(span_s: int, requests: float, reference: Reference) -> str:
     """Return how the test differs in length or volume from the log; empty if it can be a test of the whole plan."""
     assert reference.times is not None
     if abs(span_s - reference.span_s) > max(_SAME_SPAN * reference.span_s, _LAST_MINUTE_S):
-        both = (format_duration(s * NS) for s in (span_s, reference.span_s))
+        both = (format_duration(s * NS_PER_S) for s in (span_s, reference.span_s))
         return "the test lasted {}, the log {}".format(*both)
     total = reference.times.total
     if abs(requests - total) > _SAME_TOTAL * total:

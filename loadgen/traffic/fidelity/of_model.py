@@ -16,6 +16,7 @@ from loadgen.dsl.loading.loader import load
 from loadgen.dsl.plans.plan_loads import DrivenLoad
 from loadgen.traffic.fidelity.answers import answers_of
 from loadgen.traffic.fidelity.judge import (
+    LEAST_SESSIONS,
     MOST_SESSIONS,
     no_time_rows,
     session_rows_of_halves,
@@ -28,7 +29,7 @@ from loadgen.traffic.fidelity.plan_times import times_of_plan
 from loadgen.traffic.fidelity.reference import KEY, Reference, reference_of
 from loadgen.traffic.fidelity.session_summary import summary_of
 from loadgen.traffic.fidelity.time_summary import Times
-from loadgen.traffic.fidelity.verdict import PROPERTIES, Verdict, all_unmeasured, verdict_of
+from loadgen.traffic.fidelity.verdict import PROPERTIES, Verdict, unmeasured, verdict_of
 from loadgen.traffic.model.model_counts import ModelCounts, counts_of_sample
 from loadgen.traffic.names.naming import OTHER
 from loadgen.traffic.read_logs import Traffic
@@ -42,8 +43,6 @@ from loadgen.units import format_share, quantity
 
 __all__ = ["QUERIES_MATTER", "Fidelity", "fidelity_of", "times_of_traffic"]
 
-LEAST_SESSIONS: Final = 50
-"""With fewer sessions, chance hides everything."""
 QUERIES_MATTER: Final = 0.1
 """The answers of a name are not compared if at least this share of its requests has a query: the model sends none."""
 _MOST_LEFT_OUT: Final = 0.05
@@ -91,7 +90,7 @@ def fidelity_of(traffic: Traffic, draft: Draft, options: LogOptions, *, seed: in
         seed=seed,
     )
     if len(reference.not_measurable) == len(PROPERTIES):
-        return Fidelity(verdict_of(all_unmeasured(), reference.not_measurable), reference)
+        return Fidelity(verdict_of(unmeasured(""), reference.not_measurable), reference)
     rng = np.random.default_rng(seed)
     chosen = thinned_numbers(model.sample.table.count, MOST_SESSIONS, rng)
     most = options.model.classes

@@ -17,14 +17,14 @@ from loadgen.dsl.plans.plan_loads import DrivenLoad
 from loadgen.traffic.fidelity.compare import session_distances, session_parts
 from loadgen.traffic.fidelity.distances import js_bits
 from loadgen.traffic.fidelity.floors import session_floors_of_all, time_floors
-from loadgen.traffic.fidelity.judge import MOST_SESSIONS, no_time_rows, session_rows, thinned, time_rows
+from loadgen.traffic.fidelity.judge import LEAST_SESSIONS, MOST_SESSIONS, no_time_rows, session_rows, thinned, time_rows
 from loadgen.traffic.fidelity.of_plan import sessions_placed
 from loadgen.traffic.fidelity.plan_sessions import nodes_of, sessions_of_plan
 from loadgen.traffic.fidelity.plan_times import closed_load, starts_of, times_of_plan
 from loadgen.traffic.fidelity.reference import Reference
 from loadgen.traffic.fidelity.session_summary import summary_of
 from loadgen.traffic.fidelity.time_summary import Times, time_summary
-from loadgen.traffic.fidelity.verdict import Row, Verdict, verdict_of
+from loadgen.traffic.fidelity.verdict import Row, Verdict, unmeasured, verdict_of
 from loadgen.traffic.sessions.session_table import SessionTable
 from loadgen.units import quantity
 
@@ -41,7 +41,6 @@ PROPERTIES_OF_RUNS: Final = (
     "total",
     "burstiness",
 )
-_LEAST_SESSIONS: Final = 50
 _INTERVALS: Final = 3
 """Counts of fewer intervals depend on where the intervals begin."""
 _MOST_POOL: Final = 20_000
@@ -66,11 +65,11 @@ def checked_run(
     run: RunTraffic, lanes: Sequence[DrivenLoad], document: Mapping[str, Any], reference: Reference
 ) -> Verdict:
     """Return the verdict on a run. lanes: the loads as they were driven. document: the whole of `traffic.json`."""
-    if run.started < _LEAST_SESSIONS:
-        why = f"the run started {quantity(run.started, 'session')}, and {_LEAST_SESSIONS} are needed"
-        return Verdict(tuple(Row(name, None, why=why) for name in PROPERTIES_OF_RUNS))
+    if run.started < LEAST_SESSIONS:
+        why = f"the run started {quantity(run.started, 'session')}, and {LEAST_SESSIONS} are needed"
+        return Verdict(tuple(unmeasured(why, PROPERTIES_OF_RUNS)))
     if why := closed_load(lanes):
-        return Verdict(tuple(Row(name, None, why=why) for name in PROPERTIES_OF_RUNS))
+        return Verdict(tuple(unmeasured(why, PROPERTIES_OF_RUNS)))
     rng = np.random.default_rng(run.seed)
     starts = [starts_of(lane) for lane in lanes]
     # The first sessions of each load, which take the ways that they took in the run.

@@ -6,46 +6,62 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
-__all__ = ["BY_CHANCE", "PROPERTIES", "Property", "Row", "Verdict", "all_unmeasured", "judged", "verdict_of"]
+__all__ = [
+    "BY_CHANCE",
+    "NOT_MEASURED",
+    "PROPERTIES",
+    "Property",
+    "Result",
+    "Row",
+    "Verdict",
+    "Word",
+    "judged",
+    "result_of",
+    "unmeasured",
+    "verdict_of",
+]
 
 BY_CHANCE: Final = 1.25
 """A distance may be this multiple of the floor."""
 
 Word = Literal["faithful", "partly", "not faithful", "not measured"]
+Result = Literal["passed", "failed", "not measured"]
+NOT_MEASURED: Final = "not measured"
 
 
 @dataclass(frozen=True)
 class Property:
     """A property that is compared.
 
-    unit: of the distance. least: a distance up to it passes, however small the floor is.
+    unit: of the distance. least: a distance up to it passes, however small the floor is. about: what is compared.
     """
 
     name: str
     unit: str
     least: float
+    about: str
 
 
 PROPERTIES: Final = {
     one.name: one
     for one in (
-        Property("request mix", "bits", 0.01),
-        Property("transitions", "bits", 0.02),
-        Property("edges", "bounds", 1.0),
-        Property("sequences", "bits", 0.02),
-        Property("combinations", "bits", 0.01),
-        Property("session length", "KS", 0.05),
-        Property("session duration", "KS", 0.05),
-        Property("think", "KS", 0.05),
-        Property("rate curve", "NRMSE", 0.05),
-        Property("total", "share", 0.005),
-        Property("burstiness", "ln ratio", 0.15),
-        Property("inter-arrival", "KS", 0.05),
-        Property("data skew", "share", 0.10),
-        Property("locality", "points", 0.03),
-        Property("status", "bits", 0.01),
-        Property("bytes", "share", 0.10),
-        Property("concurrency", "NRMSE", 0.05),
+        Property("request mix", "bits", 0.01, "shares of the names of requests"),
+        Property("transitions", "bits", 0.02, "what follows what"),
+        Property("edges", "bounds", 1.0, "each edge with more than 1 %, against its own bound"),
+        Property("sequences", "bits", 0.02, "what follows each pair of steps"),
+        Property("combinations", "bits", 0.01, "pairs of names in one session"),
+        Property("session length", "KS", 0.05, "actions of a session"),
+        Property("session duration", "KS", 0.05, "time from first to last request"),
+        Property("think", "KS", 0.05, "pauses of each edge"),
+        Property("rate curve", "NRMSE", 0.05, "sessions over time, in bins of 5 minutes"),
+        Property("total", "share", 0.005, "number of requests"),
+        Property("burstiness", "ln ratio", 0.15, "how requests bunch at 1, 10 and 60 s"),
+        Property("inter-arrival", "KS", 0.05, "time between starts of sessions"),
+        Property("data skew", "share", 0.10, "requests of the most requested 1 % of the values"),
+        Property("locality", "points", 0.03, "hits of a cache with 1 and 10 % of the values"),
+        Property("status", "bits", 0.01, "statuses by name"),
+        Property("bytes", "share", 0.10, "sizes of answers by name"),
+        Property("concurrency", "NRMSE", 0.05, "active sessions over time"),
     )
 }
 """In the order of the table."""
@@ -99,7 +115,7 @@ class Verdict:
         """The verdict."""
         measured = [row for row in self.rows if row.distance is not None]
         if not measured:
-            return "not measured"
+            return NOT_MEASURED
         if not all(row.passed for row in measured):
             return "not faithful"
         return "faithful" if len(measured) == len(self.rows) else "partly"
@@ -143,6 +159,13 @@ def judged(
     return Row(name, distance, floor, limit, distance <= limit, halves=halves, parts=parts or {})
 
 
+def result_of(row: Row) -> Result:
+    """Return the result of a row. What was not measured never passed."""
+    if row.distance is None:
+        return NOT_MEASURED
+    return "passed" if row.passed else "failed"
+
+
 def verdict_of(rows: Iterable[Row], not_measurable: Mapping[str, str]) -> Verdict:
     """Return the verdict on rows in any order. not_measurable: by property, why it cannot be measured."""
     order = list(PROPERTIES)
@@ -150,9 +173,9 @@ def verdict_of(rows: Iterable[Row], not_measurable: Mapping[str, str]) -> Verdic
     return Verdict(tuple(sorted(found, key=lambda row: order.index(row.property))))
 
 
-def all_unmeasured() -> list[Row]:
-    """Return a row for each property, without a distance."""
-    return [Row(name, None) for name in PROPERTIES]
+def unmeasured(why: str, names: Iterable[str] = PROPERTIES) -> list[Row]:
+    """Return the rows of properties that could not be measured. why: the reason."""
+    return [Row(name, None, why=why) for name in names]
 
 
 def _reason(row: Row) -> str:

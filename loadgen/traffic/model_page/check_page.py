@@ -10,8 +10,9 @@ from typing import Final, Literal
 
 from loadgen.outside_text import in_html
 from loadgen.report.static_page import static_page
+from loadgen.traffic.fidelity.verdict import Verdict
 from loadgen.traffic.model_page.facts import file_name
-from loadgen.traffic.model_page.fidelity import Fidelity, badge, fidelity_section
+from loadgen.traffic.model_page.fidelity import badge, fidelity_section
 from loadgen.traffic.model_page.lines_of_logs import accounting_section
 from loadgen.traffic.read_logs import Traffic
 
@@ -33,7 +34,7 @@ class CheckFacts:
     traffic: of the target's log; None without one. notes: sentences about limits of the comparison.
     """
 
-    fidelity: Fidelity
+    verdict: Verdict
     against: Against
     scenario: str
     version: str
@@ -49,11 +50,11 @@ def check_page(facts: CheckFacts) -> str:
 
 
 def _body(facts: CheckFacts) -> Iterator[str]:
-    yield f'<div class="headline">{badge(facts.fidelity)}<h1>Check of {in_html(facts.scenario)}</h1></div>'
+    yield f'<div class="headline">{badge(facts.verdict)}<h1>Check of {in_html(facts.scenario)}</h1></div>'
     yield f"<p>{_COMPARED[facts.against]} They are compared with the log that the scenario was made from.</p>"
     yield from (f'<p class="doubt">{in_html(note)}</p>' for note in facts.notes)
     yield '<section id="fidelity"><h2>Fidelity</h2>'
-    yield from fidelity_section(facts.fidelity)
+    yield from fidelity_section(facts.verdict)
     yield "</section>"
     if facts.traffic is not None:
         yield '<section id="lines"><h2>Every line of the target\'s log</h2>'

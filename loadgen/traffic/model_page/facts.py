@@ -1,13 +1,12 @@
-"""What the page shows: the objects that `loadgen model` makes, and the result of the comparison if there is one."""
+"""What the page shows: the objects that `loadgen model` makes, and the verdict on their fidelity."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from loadgen.traffic.fidelity.verdict import Verdict
 from loadgen.traffic.model.model_counts import ModelCounts
-from loadgen.traffic.model_page.fidelity import Fidelity, fidelity_of
 from loadgen.traffic.read_logs import Traffic
 from loadgen.traffic.reading.log_options import LogOptions
 from loadgen.traffic.scenario.draft import Draft
@@ -32,15 +31,10 @@ class PageFacts:
     traffic_json: str
     version: str
     scenario: str
-    fidelity: Fidelity | None = None
-    """The result of a comparison; None: the one in `traffic_json`."""
+    verdict: Verdict
+    """The fidelity of the draft; without rows if it was not measured."""
     notes: tuple[str, ...] = ()
     """Sentences at the top, such as that the scenario keeps lines that were edited by hand."""
-
-    @property
-    def shown_fidelity(self) -> Fidelity:
-        """The result of the comparison, or that there was none."""
-        return fidelity_of(json.loads(self.traffic_json)["fidelity"]) if self.fidelity is None else self.fidelity
 
     @property
     def counts(self) -> ModelCounts:

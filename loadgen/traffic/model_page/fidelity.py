@@ -1,121 +1,47 @@
-"""The verdict of fidelity as `traffic.json` has it, and its table. What was not measured is never shown as passed."""
+"""The verdict on fidelity and its table as HTML. What was not measured is never shown as passed."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Final
+from collections.abc import Iterator, Sequence
+from typing import Final
 
 from loadgen.outside_text import in_html
 from loadgen.report.report_parts import PLACEHOLDER
+from loadgen.traffic.fidelity.verdict import NOT_MEASURED, PROPERTIES, Result, Row, Verdict, Word, result_of
 
-__all__ = ["ABOUT", "NOT_MEASURED", "Fidelity", "FidelityRow", "badge", "fidelity_of", "fidelity_section"]
+__all__ = ["badge", "fidelity_section"]
 
-NOT_MEASURED: Final = "not measured"
-_COLOURS: Final = {"faithful": "good", "partly": "doubt", "not faithful": "bad", NOT_MEASURED: "doubt"}
-_MEANINGS: Final = {
+_COLOURS: Final[dict[Word, str]] = {"faithful": "good", "partly": "doubt", "not faithful": "bad", NOT_MEASURED: "doubt"}
+_MEANINGS: Final[dict[Word, str]] = {
     "faithful": "The scenario differs from the log by no more than the log differs from itself by chance.",
     "partly": "All measured properties passed. The other ones could not be measured, so they may differ.",
     "not faithful": "The scenario differs from the log by more than chance explains.",
     NOT_MEASURED: "The scenario was not compared with the log, so nothing on this page shows that they are alike.",
 }
-ABOUT: Final = {
-    "request mix": "shares of the names of requests",
-    "transitions": "what follows what",
-    "edges": "each edge with more than 1 %, against its own bound",
-    "sequences": "what follows each pair of steps",
-    "combinations": "pairs of names in one session",
-    "session length": "actions of a session",
-    "session duration": "time from first to last request",
-    "think": "pauses of each edge",
-    "rate curve": "sessions over time, in bins of 5 minutes",
-    "total": "number of requests",
-    "burstiness": "how requests bunch at 1, 10 and 60 s",
-    "inter-arrival": "time between starts of sessions",
-    "data skew": "requests of the most requested 1 % of the values",
-    "locality": "hits of a cache with 1 and 10 % of the values",
-    "status": "statuses by name",
-    "bytes": "sizes of answers by name",
-    "concurrency": "active sessions over time",
-}
+_CELLS: Final[dict[Result, str]] = {"passed": "good", "failed": "bad", NOT_MEASURED: "doubt"}
 _BAR: Final = 80
 _TINY: Final = 0.0001
 
 
-@dataclass(frozen=True)
-class FidelityRow:
-    """A property that was compared.
-
-    distance: None if it could not be measured, for the reason `why`. floor: the distance that chance alone makes.
-    halves: the distance between the two halves of the log's time. parts: figures of model and log that explain it.
-    """
-
-    name: str
-    distance: float | None
-    floor: float | None = None
-    limit: float | None = None
-    passed: bool = False
-    why: str = ""
-    unit: str = ""
-    halves: float | None = None
-    parts: Mapping[str, tuple[float, float]] = field(default_factory=dict)
-
-    @property
-    def result(self) -> str:
-        """The result as text."""
-        if self.distance is None:
-            return NOT_MEASURED
-        return "passed" if self.passed else "failed"
-
-
-@dataclass(frozen=True)
-class Fidelity:
-    """All rows and the verdict: `faithful`, `partly`, `not faithful` or `not measured`."""
-
-    verdict: str = NOT_MEASURED
-    rows: tuple[FidelityRow, ...] = ()
-
-
-def fidelity_of(found: Mapping[str, Any]) -> Fidelity:
-    """Return the block `fidelity` of `traffic.json`. Missing figures are not measured."""
-    return Fidelity(str(found.get("verdict") or NOT_MEASURED), tuple(map(_row, found.get("rows", ()))))
-
-
-def _row(found: Mapping[str, Any]) -> FidelityRow:
-    distance = found.get("distance")
-    return FidelityRow(
-        name=str(found["property"]),
-        distance=distance,
-        floor=found.get("floor"),
-        limit=found.get("limit"),
-        passed=distance is not None and found.get("passed") is True,
-        why=str(found.get("why", "")),
-        unit=str(found.get("unit", "")),
-        halves=found.get("halves_of_time"),
-        parts={str(name): (float(one), float(other)) for name, (one, other) in found.get("parts", {}).items()},
-    )
-
-
-def badge(fidelity: Fidelity) -> str:
+def badge(verdict: Verdict) -> str:
     """Return the verdict as HTML."""
-    colour = _COLOURS.get(fidelity.verdict, "doubt")
-    word = "fidelity not measured" if fidelity.verdict == NOT_MEASURED else fidelity.verdict
-    return f'<span class="badge {colour}">{in_html(word)}</span>'
+    word = "fidelity not measured" if verdict.word == NOT_MEASURED else verdict.word
+    return f'<span class="badge {_COLOURS[verdict.word]}">{word}</span>'
 
 
-def fidelity_section(fidelity: Fidelity) -> Iterator[str]:
+def fidelity_section(verdict: Verdict) -> Iterator[str]:
     """Yield the verdict's sentences and the table as HTML."""
-    yield f'<p class="plain">{_MEANINGS.get(fidelity.verdict, "")}</p>'
-    if not fidelity.rows:
+    yield f'<p class="plain">{_MEANINGS[verdict.word]}</p>'
+    if not verdict.rows:
         return
-    counts = [(sum(row.result == word for row in fidelity.rows), word) for word in ("passed", "failed", NOT_MEASURED)]
-    of = "1 property" if len(fidelity.rows) == 1 else f"{len(fidelity.rows)} properties"
-    failed = ", ".join(row.name for row in fidelity.rows if row.result == "failed")
+    results = [result_of(row) for row in verdict.rows]
+    counts = [(results.count(word), word) for word in ("passed", "failed", NOT_MEASURED)]
+    of = "1 property" if len(verdict.rows) == 1 else f"{len(verdict.rows)} properties"
     shown = [f"{count} {word}" for count, word in counts if count or word != NOT_MEASURED]
-    if failed:
-        shown[1] += f" ({failed})"
+    if verdict.failed:
+        shown[1] += f" ({', '.join(verdict.failed)})"
     yield f"<p>{of}: {in_html(', '.join(shown))}.</p>"
-    yield from _table(fidelity.rows)
+    yield from _table(verdict.rows)
     yield (
         '<p class="note">A property passes if its distance is at most the limit. The limit is 1.25 times the distance '
         "by chance, or a fixed value if that is larger. The distance by chance is the largest one between samples of "
@@ -124,7 +50,7 @@ def fidelity_section(fidelity: Fidelity) -> Iterator[str]:
     )
 
 
-def _table(rows: Sequence[FidelityRow]) -> Iterator[str]:
+def _table(rows: Sequence[Row]) -> Iterator[str]:
     heads = (
         '<th class="number">distance</th><th class="number">limit</th><th>distance to limit</th>'
         '<th class="number">by chance</th><th class="number">between halves of time</th>'
@@ -132,12 +58,12 @@ def _table(rows: Sequence[FidelityRow]) -> Iterator[str]:
     yield '<div class="scroll"><table class="fidelity"><thead><tr><th>property</th><th>result</th>'
     yield f"{heads}<th>model and log</th></tr></thead><tbody>"
     for row in rows:
-        about = ABOUT.get(row.name, "")
-        colour = {"passed": "good", "failed": "bad"}.get(row.result, "doubt")
-        unit = f' <span class="note">{in_html(row.unit)}</span>' if row.unit and row.distance is not None else ""
+        compared = PROPERTIES[row.property]
+        result = result_of(row)
+        unit = f' <span class="note">{compared.unit}</span>' if row.distance is not None else ""
         yield (
-            f'<tr><td>{in_html(row.name)}<br><span class="note">{in_html(about)}</span></td>'
-            f'<td class="{colour}">{row.result}</td>'
+            f'<tr><td>{compared.name}<br><span class="note">{compared.about}</span></td>'
+            f'<td class="{_CELLS[result]}">{result}</td>'
             f"{_number('distance', _figure(row.distance) + unit)}{_number('limit', _figure(row.limit))}"
             f"<td>{_bar(row)}</td>"
             f"{_number('by chance', _figure(row.floor))}{_number('halves of time', _figure(row.halves))}"
@@ -151,7 +77,7 @@ def _number(name: str, figure: str) -> str:
     return f'<td class="number" data-name="{name}">{figure}</td>'
 
 
-def _parts(row: FidelityRow) -> str:
+def _parts(row: Row) -> str:
     return "<br>".join(
         f"{in_html(name)}: {_figure(model)} and {_figure(log)}" for name, (model, log) in row.parts.items()
     )
@@ -166,7 +92,7 @@ def _figure(value: float | None) -> str:
     return f"{value:,.0f}" if abs(value) >= 1_000 else f"{value:.3g}"
 
 
-def _bar(row: FidelityRow) -> str:
+def _bar(row: Row) -> str:
     """Return a bar from 0 to the distance, with a mark in the middle for the limit."""
     if row.distance is None or not row.limit:
         return ""

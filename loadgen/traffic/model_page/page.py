@@ -45,12 +45,12 @@ def model_page(facts: PageFacts) -> str:
 
 
 def _body(facts: PageFacts) -> Iterator[str]:
-    yield f'<div class="headline">{badge(facts.shown_fidelity)}<h1>Model of access logs</h1></div>'
+    yield f'<div class="headline">{badge(facts.verdict)}<h1>Model of access logs</h1></div>'
     yield f'<p class="note">{_span(facts)}</p>'
     yield from (f'<p class="doubt">{in_html(note)}</p>' for note in facts.notes)
     yield from _tiles(facts)
     parts = (
-        ("fidelity", "Fidelity", fidelity_section(facts.shown_fidelity)),
+        ("fidelity", "Fidelity", fidelity_section(facts.verdict)),
         ("lines", "Every line of the logs", accounting_section(facts.traffic)),
         ("missing", "What the logs do not show", _listed(missing_sentences(facts))),
         ("starts", "Starts of sessions", starts_section(facts)),

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from loadgen.traffic.replays.session_lines import Timing
-from loadgen.traffic.scenario.write_scenario import plain_text, python_text
+from loadgen.traffic.scenario.python_texts import in_comment, python_text
 
 __all__ = ["ReplayText", "replay_text"]
 
@@ -130,7 +130,7 @@ def replay_text(text: ReplayText) -> str:
 def _docstring(text: ReplayText) -> str:
     parts = [text.title, f"Made by `{text.command}`.", *text.notes]
     wrapped = (
-        "\n".join(textwrap.wrap(plain_text(part), _WIDTH, break_on_hyphens=False, break_long_words=False))
+        "\n".join(textwrap.wrap(in_comment(part), _WIDTH, break_on_hyphens=False, break_long_words=False))
         for part in parts
     )
     return '"""' + "\n\n".join(wrapped) + '\n"""\n'

@@ -24,6 +24,7 @@ from loadgen.traffic.scenario.draft import (
     Expression,
     Pick,
 )
+from loadgen.traffic.scenario.python_texts import in_comment, in_string, python_text
 
 __all__ = [
     "BEGIN",
@@ -37,8 +38,6 @@ __all__ = [
     "csv_text",
     "imported",
     "node_lines",
-    "plain_text",
-    "python_text",
     "scenario_text",
 ]
 
@@ -61,9 +60,9 @@ def scenario_text(draft: Draft) -> str:
     if draft.choices:
         words.add("choices")
     lines = [
-        f'"""{plain_text(draft.title)}',
+        f'"""{in_comment(draft.title)}',
         "",
-        f"Made by `{plain_text(draft.command)}`.",
+        f"Made by `{in_comment(draft.command)}`.",
         "`loadgen model update` writes what stands between the marks anew; everything else is yours.",
         '"""',
         "",
@@ -141,7 +140,7 @@ def imported(words: Iterable[str]) -> list[str]:
 def _choice(one: ChoiceFile) -> Iterator[str]:
     value, weight = one.columns
     if one.note:
-        yield f"# {plain_text(one.note)}"
+        yield f"# {in_comment(one.note)}"
     arguments = [python_text(one.file.path), f"value={python_text(value)}", f"weight={python_text(weight)}"]
     yield from _call(f"{one.variable} = choices", arguments, "")
 
@@ -150,9 +149,9 @@ def _node(one: DraftNode) -> Iterator[str]:
     yield "@node"
     yield f"async def {one.name}(user: User, visit: Visit) -> Visit:"
     if one.doc:
-        yield f'    """{plain_text(one.doc)}"""'
+        yield f'    """{in_comment(one.doc)}"""'
     for call in one.calls:
-        yield from (f"    # {plain_text(note)}" for note in call.notes)
+        yield from (f"    # {in_comment(note)}" for note in call.notes)
         yield from _call(*_request(call), "    ", "await ")
     if one.children:
         yield from _children(one)
@@ -172,7 +171,7 @@ def _children(one: DraftNode) -> Iterator[str]:
     if sure:
         yield "    children = ["
         for child in sure:
-            yield from (f"        # {plain_text(note)}" for note in child.call.notes)
+            yield from (f"        # {in_comment(note)}" for note in child.call.notes)
             *lines, last = _call(*_request(child.call), "        ")
             yield from (*lines, f"{last},")
         yield "    ]"
@@ -180,7 +179,7 @@ def _children(one: DraftNode) -> Iterator[str]:
         whole = int(child.mean)
         send = _appended(child) if sure else list(_call(*_request(child.call), "        ", "await "))
         if whole != 1:
-            yield from (f"    # {plain_text(note)}" for note in child.call.notes)
+            yield from (f"    # {in_comment(note)}" for note in child.call.notes)
         if whole > 1:
             yield f"    for _ in range({whole}):"
             yield from send
@@ -246,10 +245,7 @@ def _path(parts: tuple[str | Pick, ...]) -> str:
     if not any(isinstance(part, Pick) for part in parts):
         return python_text("".join(map(str, parts)))
     written = (
-        f"{{user.draw({part.variable})}}"
-        if isinstance(part, Pick)
-        else _inner(part).replace("{", "{{").replace("}", "}}")
-        for part in parts
+        f"{{user.draw({part.variable})}}" if isinstance(part, Pick) else in_string(part, braces=True) for part in parts
     )
     return f'f"{"".join(written)}"'
 
@@ -264,7 +260,7 @@ def _again(name: str, other: str) -> Iterator[str]:
 
 def _graph(one: DraftGraph) -> Iterator[str]:
     if one.note:
-        yield f"# {plain_text(one.note)}"
+        yield f"# {in_comment(one.note)}"
     yield f"{one.name} = graph("
     yield "    {"
     for name, row in one.edges.items():
@@ -298,7 +294,7 @@ def _loads(draft: Draft) -> Iterator[str]:
     yield f"{LOADS} = ["
     for one in draft.graphs:
         if one.load_note:
-            yield f"    # {plain_text(one.load_note)}"
+            yield f"    # {in_comment(one.load_note)}"
         yield "    Load("
         yield f"        {one.name},"
         yield f"        {one.load},"
@@ -313,27 +309,3 @@ def _plan(draft: Draft) -> Iterator[str]:
     yield f"    target={python_text(draft.target)},"
     yield f"    loads={LOADS},"
     yield ")"
-
-
-def python_text(text: str) -> str:
-    """Return a text as a Python string in double quotes."""
-    return f'"{_inner(text)}"'
-
-
-def _inner(text: str) -> str:
-    """Return a text as the inside of a Python string in double quotes. Only visible ASCII stays as it is."""
-    return "".join(
-        f"\\{c}"
-        if c in '"\\'
-        else c
-        if " " <= c <= "~"
-        else f"\\U{ord(c):08x}"
-        if ord(c) > 0xFFFF
-        else f"\\u{ord(c):04x}"
-        for c in text
-    )
-
-
-def plain_text(text: str) -> str:
-    """Return a text for a comment or a docstring: it can end neither."""
-    return "".join(c if " " <= c <= "~" and c not in '"\\' else "?" for c in text)
