@@ -184,7 +184,7 @@ def _written(spool: SessionSpool, traffic: Traffic, further: _Pass, options: Rep
         )
     if rows > MAX_TIMES:
         raise UsageError(
-            f"{format_count(rows)} sessions are more than a scenario replays, {format_count(MAX_TIMES)}",
+            f"too many sessions: {format_count(rows)}; a scenario replays at most {format_count(MAX_TIMES)}",
             hint="use a shorter log, or a smaller --scale",
         )
     span_ns = (last_us - traffic.first_us) * 1_000 / min(options.speed, 1)
@@ -220,7 +220,7 @@ def _small(path: Path) -> str:
         shutil.copyfileobj(source, file)
     if packed.stat().st_size > MAX_BYTES // 2:
         raise UsageError(
-            f"the sessions need {packed.stat().st_size >> 20} MiB as an archive, more than agents get with a scenario",
+            f"the packed file of sessions has {packed.stat().st_size >> 20} MiB; the limit is {MAX_BYTES // 2 >> 20} MiB",
             hint="use a shorter log, or a smaller --scale",
         )
     return f"{SESSIONS}.gz"
