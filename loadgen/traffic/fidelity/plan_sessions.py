@@ -30,7 +30,7 @@ _PATH_BITS: Final = 21
 
 @dataclass(frozen=True)
 class Child:
-    """A request that follows a node's own one. state: of its name. mean: how often, for each visit of the node."""
+    """A part of a node's action. state: of its name. mean: its number for each visit of the node."""
 
     state: int
     mean: float

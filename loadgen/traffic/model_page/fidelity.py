@@ -1,4 +1,4 @@
-"""The verdict of fidelity as `traffic.json` has it, and its table. What was not measured is never shown as passed."""
+"""The verdict of fidelity in `traffic.json`, and its table. Properties without a distance are never shown as passed."""
 
 from __future__ import annotations
 

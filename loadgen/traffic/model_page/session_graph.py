@@ -2,7 +2,7 @@
 
 The busiest nodes stand in a column, so that no name is turned or covered. Steps down the column are blue: straight to
 the next node, or in an arc on the right. Steps back up are orange arcs on the left, and so are steps from a node to
-itself. The width of a line is the number of steps, its text the share of what follows the node.
+itself. The width of a line is the number of steps, its text the share of the node's successors.
 """
 
 from __future__ import annotations
@@ -88,9 +88,10 @@ def drawn_graph(graph: DraftGraph) -> Drawn:
 
 
 def in_order_of_flow(names: Sequence[str], moves: Mapping[tuple[str, str], int]) -> list[str]:
-    """Return the nodes so that most steps go down the list: each next one has the most steps to the rest minus from it.
+    """Return the nodes in an order in which most steps go down.
 
-    The greedy half of the method of Eades, Lin and Smyth (1993).
+    The next node is the one with the largest surplus: its steps to the remaining nodes, minus the steps from these to
+    it. This is the greedy half of the method of Eades, Lin and Smyth (1993).
     """
     rest, found = list(names), list[str]()
     while rest:
@@ -140,7 +141,7 @@ def _reach(edge: _Edge) -> float:
 
 
 def _labels(edges: Sequence[_Edge]) -> Iterator[str]:
-    """Yield the shares of edges beside their lines, the most frequent first; a later one makes way for those before."""
+    """Yield the shares of edges as labels, the most frequent first. A label moves if it would cover an earlier one."""
     taken: list[tuple[float, float]] = []
     for edge in edges:
         x, middle, anchor = _place(edge)

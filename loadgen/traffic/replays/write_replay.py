@@ -219,8 +219,9 @@ def _small(path: Path) -> str:
     with path.open("rb") as source, packed.open("wb") as raw, gzip.GzipFile("", "wb", 6, raw, mtime=0) as file:
         shutil.copyfileobj(source, file)
     if packed.stat().st_size > MAX_BYTES // 2:
+        size, limit = (n >> 20 for n in (packed.stat().st_size, MAX_BYTES // 2))
         raise UsageError(
-            f"the packed file of sessions has {packed.stat().st_size >> 20} MiB; the limit is {MAX_BYTES // 2 >> 20} MiB",
+            f"the packed file of sessions has {size} MiB; the limit is {limit} MiB",
             hint="use a shorter log, or a smaller --scale",
         )
     return f"{SESSIONS}.gz"

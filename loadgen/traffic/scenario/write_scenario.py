@@ -158,13 +158,14 @@ def _node(one: DraftNode) -> Iterator[str]:
 
 
 def _sure(one: DraftNode) -> list[Child]:
-    """Return the children that each action has once, and perhaps twice."""
+    """Return the parts that each action has once or twice."""
     return [child for child in one.children if 1 <= child.mean < 2]
 
 
 def _children(one: DraftNode) -> Iterator[str]:
-    """Yield the requests that an action sends by itself, together if there is one in each action. What is left of a
-    mean number is a probability.
+    """Yield the parts of an action. They are sent together if each action has one of them (`_sure`).
+
+    The fraction of a mean number becomes a probability: 2.3 is two requests, and a third one in 30 % of the actions.
     """
     sure = _sure(one)
     if sure:
