@@ -1,4 +1,4 @@
-"""What the page shows: the objects that `loadgen model` makes, and the result of the comparison if there is one."""
+"""The contents of the page: the objects that `loadgen model` makes, and the result of the comparison, if any."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class PageFacts:
 
     @property
     def shown_fidelity(self) -> Fidelity:
-        """The result of the comparison, or that there was none."""
+        """The result of the comparison; `not measured` without one."""
         return fidelity_of(json.loads(self.traffic_json)["fidelity"]) if self.fidelity is None else self.fidelity
 
     @property

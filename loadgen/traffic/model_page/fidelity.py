@@ -14,21 +14,21 @@ __all__ = ["ABOUT", "NOT_MEASURED", "Fidelity", "FidelityRow", "badge", "fidelit
 NOT_MEASURED: Final = "not measured"
 _COLOURS: Final = {"faithful": "good", "partly": "doubt", "not faithful": "bad", NOT_MEASURED: "doubt"}
 _MEANINGS: Final = {
-    "faithful": "The scenario differs from the log by no more than the log differs from itself by chance.",
+    "faithful": "Each property differs from the log by at most its limit: by chance, or too little to matter.",
     "partly": "All measured properties passed. The other ones could not be measured, so they may differ.",
-    "not faithful": "The scenario differs from the log by more than chance explains.",
+    "not faithful": "At least one property differs from the log by more than its limit.",
     NOT_MEASURED: "The scenario was not compared with the log, so nothing on this page shows that they are alike.",
 }
 ABOUT: Final = {
     "request mix": "shares of the names of requests",
-    "transitions": "what follows what",
-    "edges": "each edge with more than 1 %, against its own bound",
-    "sequences": "what follows each pair of steps",
+    "transitions": "successors of each name",
+    "edges": "each edge with more than 1 %, divided by its bound",
+    "sequences": "names after two names in a row",
     "combinations": "pairs of names in one session",
     "session length": "actions of a session",
     "session duration": "time from first to last request",
     "think": "pauses of each edge",
-    "rate curve": "sessions over time, in bins of 5 minutes",
+    "rate curve": "requests over time",
     "total": "number of requests",
     "burstiness": "how requests bunch at 1, 10 and 60 s",
     "inter-arrival": "time between starts of sessions",
@@ -118,9 +118,9 @@ def fidelity_section(fidelity: Fidelity) -> Iterator[str]:
     yield from _table(fidelity.rows)
     yield (
         '<p class="note">A property passes if its distance is at most the limit. The limit is 1.25 times the distance '
-        "that chance alone makes (95 % of 20 pairs of halves of the log stay below it), or a fixed value if that is "
-        "larger. Between halves of time: the distance between the first and the second half of the log. Another day "
-        "can differ as much.</p>"
+        "by chance, or a fixed value if that is larger. By chance: the largest of 60 distances between two samples of "
+        "the same traffic. Between halves of time: the distance between the first and the second half of the log. "
+        "Another day can differ as much.</p>"
     )
 
 
