@@ -67,7 +67,7 @@ class Reference:
 
     @property
     def answers(self) -> Answers:
-        """What the log shows of the target."""
+        """The answers of the target in the log."""
         return Answers(self.states, self.took_us, self.summary.statuses, self.summary.sizes)
 
     def as_json(self) -> dict[str, object]:

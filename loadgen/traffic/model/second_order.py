@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 __all__ = ["Split", "SplitWalks", "split_walks", "splits_of"]
 
 MOST_SPLITS: Final = 8
-"""For one kind of sessions. More make a graph that nobody reads."""
+"""For one kind of sessions. A graph with more splits is hard to read."""
 _LEAST_VISITS: Final = 100
 _LEAST_BITS: Final = 0.02
 

@@ -28,11 +28,11 @@ _WIDTH: Final = 368
 _LEFT, _RIGHT, _CENTRE = 102, 266, 184
 _HEIGHT, _ROW, _TOP = 42, 70, 8
 _REACH: Final = {"on": (0, 0, 26, 38, 48, 56, 62, 66), "back": (18, 38, 46, 53, 59, 64, 67, 70)}
-"""How far an arc goes out, by the number of rows that it spans; 0 rows: from a node to itself."""
+"""The reach of an arc in pixels, by the number of rows that it spans; 0 rows: from a node to itself."""
 _LABEL: Final = (30, 12)
 """Width and height of the share of an edge."""
 _AWAY: Final = (0, 13, -13, 26, -26)
-"""How far a share may make way."""
+"""Distances in pixels by which a label may move."""
 _LETTERS: Final = 20
 _WIDEST: Final = 8.0
 

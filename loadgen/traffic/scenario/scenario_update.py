@@ -29,7 +29,7 @@ from loadgen.traffic.scenario.write_scenario import (
 __all__ = ["Take", "Updated", "updated_scenario"]
 
 Take = Literal["", "mine", "theirs"]
-"""What to do with a block that was edited by hand: refuse, keep it, or write the new one."""
+"""The choice for a block that was edited by hand: refuse the update, keep the block, or replace it."""
 _MOST_DIFFERENCES = 40
 
 

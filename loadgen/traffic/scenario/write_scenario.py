@@ -42,7 +42,7 @@ __all__ = [
 
 BEGIN: Final = "# traffic: begin "
 END: Final = "# traffic: end"
-"""The marks of the block that `loadgen model update` writes anew."""
+"""The marks of the block that `loadgen model update` replaces."""
 BEGIN_SESSION: Final = "begin_session"
 LOADS: Final = "traffic"
 """The variable of the loads."""
@@ -62,7 +62,7 @@ def scenario_text(draft: Draft) -> str:
         f'"""{_plain(draft.title)}',
         "",
         f"Made by `{_plain(draft.command)}`.",
-        "`loadgen model update` writes what stands between the marks anew; everything else is yours.",
+        "`loadgen model update` replaces the lines between the marks; all other lines are yours.",
         '"""',
         "",
         "from dataclasses import dataclass",
