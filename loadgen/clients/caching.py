@@ -73,7 +73,7 @@ class CachingHttpClient(HttpClient):
     async def _answer(
         self, route: Route, data: bytes, name: str | None, expect: _Status, stored: StoredAnswer, now_ns: int
     ) -> Reply:
-        """Return a stored answer. Nothing is recorded but a count."""
+        """Return a stored answer. Only a count is recorded."""
         meter = self._meter
         meter.settle()
         place, row = meter.place, name or route.name

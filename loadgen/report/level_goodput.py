@@ -63,7 +63,7 @@ def goodput_line(summary: Summary) -> str:
         left = f"; and {quantity(len(unsure) - _FEW, 'level')} more" if len(unsure) > _FEW else ""
         sentences.append(f"Not sure: {'; '.join(names)}{left}. Measure each level longer to know")
     elif missed == len(rising):
-        sentences.append("It is the highest level: add higher ones")
+        sentences.append("This is the highest level of the load: add higher ones")
     elif top < 0:
         sentences.append("Add lower levels")
     return ". ".join(sentences) + "."

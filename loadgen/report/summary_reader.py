@@ -331,10 +331,10 @@ class LevelGoodput(msgspec.Struct, frozen=True):
     of: int = 0
     limits: str | None = None
     low: float | None = None
-    """The ends of the 95 % interval of `share`; None: there is none."""
+    """The ends of the 95 % interval of `share`; None without an interval."""
     high: float | None = None
     interval: str = ""
-    """What the interval comes from, such as "5 batches of 20.0 s"; or why there is none."""
+    """The data behind the interval, such as "5 batches of 20.0 s"; without one the reason."""
     above: float | None = None
     """The share that an objective demands: `share` must be above it. None: no objective covers the whole level."""
 

@@ -341,7 +341,7 @@ def test_a_saturated_level_keeps_nothing() -> None:
 def test_if_the_highest_level_keeps_the_objective_the_sentence_advises_higher_ones() -> None:
     line = goodput_line(summary_of({"8": GOOD, "1": GOOD, "12": GOOD}, GOAL))
     assert "is 12 users, with" in line
-    assert line.endswith("It is the highest level: add higher ones.")
+    assert line.endswith("This is the highest level of the load: add higher ones.")
 
 
 def test_a_run_without_a_verdict_has_no_level_that_keeps_the_objective() -> None:

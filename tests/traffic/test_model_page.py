@@ -111,7 +111,7 @@ def test_a_check_is_a_page_with_the_verdict_the_lines_and_the_command(shop: Page
     assert "not faithful" in seen.text
     assert f"{shop.traffic.accounting.taken:,} read" in seen.text
     simulated = check_page(replace(facts, against="simulation", traffic=None, notes=(planted("note"),)))
-    assert "was simulated, without a target" in simulated
+    assert "simulation of the scenario as it is now, without a target" in simulated
     assert "Every line" not in simulated
 
 

@@ -74,7 +74,7 @@ def main(
     The known endpoints are the names of --traffic and the operations of --openapi. The requests of the scenarios are
     found in their source, which is not run. With --run, only requests that this run has sent count.
 
-    The lists: the busiest endpoints that no scenario sends, with code to begin with; requests that are nowhere known;
+    The lists: the busiest endpoints that no scenario sends, with code to begin with; requests to no known endpoint;
     operations without traffic, and traffic without an operation; statuses that no request expects.
 
     Exit code 1: the share is below --min. 2: a file cannot be read.

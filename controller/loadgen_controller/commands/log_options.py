@@ -88,7 +88,8 @@ StampOption = Annotated[
     str,
     typer.Option(
         metavar="WHEN",
-        help="Format combined: write end if a line has the time of a request's end (nginx), not start (Apache).",
+        help="Format combined: the time in a line is the start (Apache) or the end (nginx) of its request. "
+        "Write start or end.",
     ),
 ]
 TimeAfterOption = Annotated[
@@ -154,7 +155,7 @@ def log_options(
     least_users: int,
     max_rejects: str,
 ) -> LogOptions:
-    """Return how logs are read. Wrong values are added to `errors`; the result is then not to be used.
+    """Return the options for reading logs. Invalid values are added to `errors`; callers must then ignore the result.
 
     period: `--day`, `--from` and `--to`. jobs: 0 for one process for each core.
     """

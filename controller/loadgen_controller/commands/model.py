@@ -124,7 +124,8 @@ def main(
     session_header: Annotated[
         str,
         typer.Option(
-            metavar="NAME", help="Request header that gets another value in each session, so that logs show sessions."
+            metavar="NAME",
+            help="Request header with a value for each session, so that the target's log shows the sessions.",
         ),
     ] = "User-Agent",
     classes: Annotated[
@@ -144,7 +145,7 @@ def main(
         bool,
         typer.Option(
             "--first-order",
-            help="Let each step depend on the step before only: split no node. So it is with --classes 1.",
+            help="Split no node: each step depends only on the step before it. --classes 1 implies this.",
         ),
     ] = False,
 ) -> ExitCode:

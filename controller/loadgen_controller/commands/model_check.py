@@ -119,5 +119,5 @@ def main(
         if without and against == "log":
             echo_wrapped(f"bytes are compared without {', '.join(without)}: the model sends no queries")
         if against == "run":
-            echo("a run shows no pauses, answers and values: add --log with the target's log of it")
+            echo("a run records no pauses, answers and values; add the target's log of the test with --log")
     return ExitCode.PASSED if verdict.word == "faithful" else ExitCode.FAILED

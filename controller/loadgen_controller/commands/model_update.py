@@ -35,7 +35,7 @@ loadgen model update shop/shop.py logs/2026-11-27/ --take-theirs"""
 def main(
     scenario: Annotated[Path, typer.Argument(metavar="FILE.py", help="A scenario that `loadgen model` wrote.")],
     logs: Annotated[
-        list[str] | None, typer.Argument(metavar="[LOG...]", help="Newer logs. Default: the logs it was made from.")
+        list[str] | None, typer.Argument(metavar="[LOG...]", help="Newer logs. Default: the logs of the scenario.")
     ] = None,
     take_mine: Annotated[
         bool, typer.Option("--take-mine", help="Keep lines between the marks and data files that you changed.")
@@ -89,7 +89,8 @@ def main(
     rejects = traffic.accounting.rejects_jsonl()
     replace_files({**data.new, **facts_of(scenario.parent, facts, page, rejects), scenario: updated.text})
     _print(traffic, model, updated.kept, updated.added, [path.name for path in data.kept])
-    echo(f"  fidelity of the new figures: {fidelity.verdict.word}; of your scenario: loadgen model check {scenario}")
+    echo(f"  fidelity of the new figures: {fidelity.verdict.word}")
+    echo(f"  check the scenario with your changes: loadgen model check {scenario}")
     gone = [node for node, name in model.known_nodes.items() if name not in {one.of for one in draft.nodes}]
     if gone:
         echo_warning(

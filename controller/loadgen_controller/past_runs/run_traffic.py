@@ -1,4 +1,4 @@
-"""What a past run recorded of its traffic, for `loadgen model check`."""
+"""Reads the traffic that a past run recorded, for `loadgen model check`."""
 
 from __future__ import annotations
 

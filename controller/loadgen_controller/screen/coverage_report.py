@@ -20,7 +20,7 @@ _WORDS: Final[dict[Measure, str]] = {
     "errors": "requests with a status of 400 or more",
     "writes": "requests that change data",
     "time": "server time",
-    "operations": "endpoints, all alike",
+    "operations": "endpoints, each counted once",
 }
 
 
@@ -45,7 +45,7 @@ def coverage_report(found: Coverage, by: Measure, least: float | None, top: int,
             top,
         ),
         _table(
-            "Sent, but nowhere known: a typo?",
+            "Sent, but not a known endpoint: a typo?",
             ("request", "place"),
             [_call_row(c) for c in found.nowhere_known],
             top,
@@ -86,7 +86,7 @@ def _lines(found: Coverage) -> list[str]:
     lines = []
     if found.unnamed:
         lines.append(
-            f"Requests of the traffic without a name of their own, in no share: {format_count(found.unnamed)}."
+            f"Requests of the traffic without a name of their own: {format_count(found.unnamed)}. No share counts them."
         )
     if found.unreadable:
         lines.append(f"Calls with a path that only a run can show: {format_count(len(found.unreadable))}. Use --run.")
@@ -96,7 +96,7 @@ def _lines(found: Coverage) -> list[str]:
 
 def _foot(found: Coverage) -> tuple[str, ...]:
     stubs = [line for known in found.not_exercised[:_STUBS] for line in ("", *stub_of(known).splitlines())]
-    return ("To begin with:", *stubs) if stubs else ()
+    return ("Journeys to begin with:", *stubs) if stubs else ()
 
 
 def _share_row(measure: Measure, share: Share) -> tuple[str, str, str, str]:

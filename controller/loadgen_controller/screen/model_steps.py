@@ -25,7 +25,7 @@ def step_lines(traffic: Traffic, draft: Draft, arrivals: Sequence[SessionArrival
         "names": _names(traffic, counts),
         "sessions": _sessions(traffic, counts),
         "actions": _actions(counts),
-        "kinds": f"{len(counts.classes)}, by what follows what and how fast",
+        "kinds": f"{len(counts.classes)}, by the order and the tempo of actions",
         "splits": _splits(draft),
         "pauses": _pauses(draft),
         "starts": _starts(traffic, arrivals),
@@ -44,28 +44,30 @@ def _excluded(traffic: Traffic) -> str:
 
 def _names(traffic: Traffic, counts: ModelCounts) -> str:
     share = format_share(int(counts.requests.requests[:-1].sum()) / max(1, int(counts.requests.requests.sum())))
-    nodes = quantity(len(counts.states), "name")
-    return f"{nodes} of {format_count(len(traffic.names.kept))} are nodes, with {share} of the requests"
+    return (
+        f"{len(counts.states)} of {quantity(len(traffic.names.kept), 'name')} are nodes, with {share} of the requests"
+    )
 
 
 def _sessions(traffic: Traffic, counts: ModelCounts) -> str:
     timeout = format_duration(round(traffic.sessions.timeout_s * NS_PER_S))
     whole = sum(one.walks.sessions for one in counts.classes)
-    what = "whole" if counts.are_sessions_whole else "counted, because most are cut"
+    what = "whole" if counts.are_sessions_whole else "counted, cut ones too, because most are cut"
     count = format_count(traffic.sessions.count)
-    return f"{format_count(whole)} of {count} are {what}; a silence of {timeout} ends one"
+    return f"{format_count(whole)} of {count} are {what}; a silence of {timeout} ends a session"
 
 
 def _actions(counts: ModelCounts) -> str:
     requests, actions = int(counts.requests.requests.sum()), int(counts.requests.actions.sum())
     within = format_duration(QUICK_US * NS_PER_US)
-    return f"{format_count(requests - actions)} requests follow another within {within}, and belong to it"
+    parts = quantity(requests - actions, "part")
+    return f"{parts} of actions: requests that start within {within} after the end of those before them"
 
 
 def _splits(draft: Draft) -> str:
     if not draft.again:
-        return "no node is split by what was before it"
-    return f"{quantity(len(draft.again), 'node')} by what was before: {', '.join(name for name, _ in draft.again)}"
+        return "no node is split by the node before it"
+    return f"{len(draft.again)}, by the node before: {', '.join(name for name, _ in draft.again)}"
 
 
 def _pauses(draft: Draft) -> str:
@@ -73,8 +75,8 @@ def _pauses(draft: Draft) -> str:
     own = [one for one in thinks if one is not None]
     lognormal = sum(one.function == "lognormal" for one in own)
     return (
-        f"of {quantity(len(thinks), 'edge')}: {lognormal} lognormal, {len(own) - lognormal} by quantiles, "
-        f"{len(thinks) - len(own)} as usual"
+        f"{quantity(len(thinks), 'edge')}: {lognormal} lognormal, {len(own) - lognormal} by quantiles, "
+        f"{len(thinks) - len(own)} with the usual pause"
     )
 
 
@@ -84,7 +86,7 @@ def _starts(traffic: Traffic, arrivals: Sequence[SessionArrivals] | None) -> str
     kinds = {"at random" if one.cv is None else "in bursts" if one.cv > 1 else "evenly" for one in arrivals}
     spacing = " and ".join(sorted(kinds))
     shown = ", ".join(f"{one.dispersion:.2f}" for one in arrivals)
-    return f"{spacing} within minutes; dispersion {shown} (1 is random)"
+    return f"{spacing} within each minute; dispersion {shown} (1: at random)"
 
 
 def _values(counts: ModelCounts) -> str:
@@ -96,4 +98,4 @@ def _values(counts: ModelCounts) -> str:
     share = format_share(hidden / (shown + hidden))
     ranks = int(np.sum([not values.shown for values in counts.values.values()]))
     made = f"; {ranks} with placeholders" if ranks else ""
-    return f"{files} with parameters{made}; {share} of the requests have rare values, left out"
+    return f"{files} with parameters{made}; {share} of such requests have rare or private values, which are left out"

@@ -43,7 +43,7 @@ def _rows(replay: Replay, options: ReplayOptions) -> Iterator[tuple[str, str, st
         yield "ids from files", ", ".join(replaced.values_without_id), format_count(replaced.mapped_requests)
     for name, count in replaced.values_without_id.items():
         if count:
-            yield "values without id", f"{name}: the file has too few rows, so it starts again", format_count(count)
+            yield "values without id", f"{name}: the file has too few rows, so they are used again", format_count(count)
     yield "sessions", "of the log", format_count(replay.sessions)
     if replay.continued:
         yield "rows in parts", f"a session with more than {MOST_CALLS:,} requests", format_count(replay.continued)

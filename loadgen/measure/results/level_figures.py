@@ -212,9 +212,9 @@ class _Level:
 
 
 def _demanded(objectives: Iterable[Objective], level: tuple[str, str], limits: str) -> float | None:
-    """Return the share of good requests that a level must exceed, by the first objective that says so; None: by none.
+    """Return the share of good requests that a level must exceed: that of its first objective; None without one.
 
-    Objectives over windows, or on a part of the requests of the level, say nothing about all of them.
+    Objectives over windows, or on a part of the requests of the level, do not count: they do not cover all requests.
     """
     return next(
         (

@@ -1,16 +1,17 @@
-"""Goodput of each level of a load: the good ones of all offered requests, and the 95 % interval of their share.
+"""Goodput of each level of a load: the share of good requests among the offered ones, and its 95 % interval.
 
 Requests of one level resemble their neighbours: a slow second has many bad ones. So the interval is that of an
 objective on goodput (`sure_values.share_of`): the level's time is cut into five batches, and the spread of their bad
-requests says how many independent requests the level is worth. An interval for independent requests, such as Wilson's,
-would be too narrow; the one here is never narrower than that of Clopper and Pearson for the same numbers.
+requests shows how many independent requests would have the same spread. An interval for independent requests, such as
+Wilson's, would be too narrow; this one is never narrower than that of Clopper and Pearson for the same numbers.
 
-A request is counted in the interval of time in which it ended, as everywhere. The time of a level is therefore that of
-its requests' ends, from the first one to the last. Without a limit, a few late ones would leave the last batches almost
-empty: so those that end long after 98 % of them, by more than a twentieth of this time, count in its last interval.
+A request is counted in the interval of time in which it ended, as everywhere. The time of a level therefore goes from
+the first to the last end of a request. A few late ends would leave the last batches almost empty, so this time is
+limited: it is at most 1.05 times the time in which 98 % of the requests ended. Later requests count in its last
+interval.
 
-A level gets no interval if its time is less than ten intervals of time, with fewer than ten requests, or if a batch has
-none.
+A level gets no interval if its time is less than ten intervals of time, if it has fewer than ten requests, or if a
+batch has no requests.
 """
 
 from __future__ import annotations
@@ -44,9 +45,9 @@ _LATER: Final = 1.05
 
 @dataclass(frozen=True, slots=True)
 class GoodShare:
-    """The 95 % interval of a goodput, both ends 0 to 1; None: there is none.
+    """The 95 % interval of a goodput. low, high: 0 to 1; None if the level has no interval.
 
-    text: what it comes from, such as "5 batches of 20.0 s"; or why there is none, such as "too short".
+    text: the data behind the interval, such as "5 batches of 20.0 s"; without one the reason, such as "too short".
     """
 
     low: float | None
@@ -57,7 +58,7 @@ class GoodShare:
 class OfferedByInterval:
     """The offered requests of each level, by the number of the interval of time in which they ended.
 
-    Offered and not good are also the iterations of a journey with such requests that were missed or cut off.
+    Missed iterations and those that were cut off count as bad requests, if their journey has such requests.
     """
 
     __slots__ = ("_lost", "_own", "interval_ns")
@@ -86,7 +87,7 @@ class OfferedByInterval:
     def share(self, level: str, limits: str, good: int, of: int) -> GoodShare:
         """Return the interval of the goodput of a level.
 
-        limits: as in the tag of its series. good, of: its requests, which the interval is for.
+        limits: as in the tag of the series. good, of: the numbers of good and of all requests of the level.
         """
         found, length = self._binned(level, limits)
         if why := refused(found):

@@ -16,7 +16,7 @@ __all__ = ["ANYTHING", "READS", "Endpoint", "Index", "endpoint_of_name"]
 
 READS: Final = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
 ANYTHING: Final = "{}"
-"""A segment, or a part of a segment, that only a run can know."""
+"""A segment, or a part of a segment, that only a run can show."""
 _PARAMETER: Final = re.compile(r"\{[^{}]*\}")
 _NAME: Final = re.compile(r"(?:([A-Za-z]+) )?(/\S*)")
 

@@ -70,7 +70,7 @@ def _is_method(function: Function) -> bool:
 
 
 class _Filled(ast.NodeTransformer):
-    """Puts expressions in place of names. The expressions are not copied, because loops know their nodes."""
+    """Puts expressions in place of names. The expressions are not copied, because loops are found by their nodes."""
 
     def __init__(self, values: dict[str, ast.expr]) -> None:
         self._values = values

@@ -1,4 +1,4 @@
-"""What a log shows of its target: durations, statuses and bytes by name. A simulation takes its answers from here."""
+"""The answers of the target in a log: durations, statuses and bytes by name. Simulations draw from these answers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How much requests and starts of sessions bunch: at random, in bursts, or evenly.
+"""Measures how requests and starts of sessions bunch: at random, in bursts, or evenly.
 
 Counts are compared within windows of 10 minutes, so the curve of the day is not part of the index of dispersion.
 """

@@ -1,4 +1,4 @@
-"""Distances of all properties between two summaries. None: one of both lacks what is compared."""
+"""Distances of all properties between two summaries. A distance is None if one of the summaries lacks the property."""
 
 from __future__ import annotations
 
@@ -122,7 +122,7 @@ def bursts_distance(
 ) -> float | None:
     """Return the largest |ln| of the ratios of the indexes of dispersion, and of the coefficients of variation.
 
-    For small differences it is the relative difference. Unlike this, it is as large for a tenth as for ten times.
+    For a small difference this is the relative difference. A tenth and ten times the value have the same distance.
     """
     found = [_log_ratio(one[step], value) for step, value in reference.items() if step in one]
     if own is not None and variation is not None:

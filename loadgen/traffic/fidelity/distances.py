@@ -55,10 +55,10 @@ def _js(p: Floats, q: Floats) -> Floats:
 
 
 def edge_excess(a: Counts, b: Counts) -> float:
-    """Return the largest difference between the shares of an edge in its row, divided by what is allowed for it.
+    """Return the largest difference between the shares of an edge in its row, divided by its bound.
 
-    Allowed is max(0.01, 3.5 sqrt(p (1 - p) / n)): p is the mean of both shares, n the smaller of both rows. Edges with
-    a share of more than 1 % in one of both count, if both have their row.
+    The bound is max(0.01, 3.5 sqrt(p (1 - p) / n)): p is the mean of both shares, n the smaller of both rows. An edge
+    is compared if its share is above 1 % in a or in b, and if its row has visits in both.
     """
     rows = a.sum(1), b.sum(1)
     there = (rows[0] > 0) & (rows[1] > 0)

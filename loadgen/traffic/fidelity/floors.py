@@ -1,13 +1,13 @@
-"""The floor of each distance: what chance alone makes between two equals of the same size.
+"""The floor of each distance: the one that chance alone makes between two samples of the same traffic and size.
 
-A model that is fitted on sessions A and held against sessions B differs from B for three reasons even if it is perfect:
-A is a sample, so the fit is off; the simulation is a sample; and B is a sample. The distance between A and B has only
-two of them, so a perfect model would often exceed it. Sessions that are drawn again from A, with replacement, have all
-three: they are a simulation of the best possible fit, and their distance to B is the floor.
+A model that is fitted on sessions A and compared with sessions B differs from B even if it is perfect. There are three
+reasons: A is a sample, so the fit is off; the simulation is a sample; and B is a sample. The distance between A and B
+has only two of them, so a perfect model would often exceed it. Sessions that are drawn again from A, with replacement,
+have all three: they are a simulation of the best possible fit, and their distance to B is the floor.
 
 The floor is the largest of 60 such distances, and a model may have 1.25 times the floor. A perfect model exceeds this
 in 0.1 to 0.5 % of the cases, for each row. With the 95 % quantile of 20 distances it would be 1 to 4 %, and a table of
-16 rows would fail a perfect model in more than 1 of 20 cases.
+17 rows would fail a perfect model in more than 1 of 20 cases.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ def session_floors(table: SessionTable, rng: np.random.Generator, splits: int = 
 def session_floors_of_all(
     table: SessionTable, sessions: int, rng: np.random.Generator, splits: int = SPLITS
 ) -> Distances:
-    """Return the floors for two samples of one traffic with a number of sessions each, both drawn from this table."""
+    """Return the floors for two samples that are both drawn from this table. sessions: in each sample."""
     found = []
     for number in range(splits):
         one, other = (drawn(table, sessions, rng) for _ in range(2))

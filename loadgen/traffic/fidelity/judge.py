@@ -1,8 +1,8 @@
-"""Judges a way to make a model from a log: is what it simulates as similar to the log as the log is to itself?
+"""Judges a way to make a model from a log: is the model as similar to the log as two halves of the log are?
 
-Properties of sessions are judged on halves: the model is made from one half of the sessions, and held against the other
-half. Properties of times are judged on the whole log, because a half of the sessions has fewer bursts; and the model
-repeats the curve of this log, so there is no other half to hold it against.
+Properties of sessions are judged on halves: the model is made from one half of the sessions, and compared with the
+other half. Properties of times are judged on the whole log, for two reasons. A half of the sessions has fewer bursts.
+And the model repeats the curve of this log, so no other half has a curve to compare with.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ def session_rows_of_halves(
     simulated: Callable[[NDArray[np.int64], int, np.random.Generator], SessionTable],
     rng: np.random.Generator,
 ) -> list[Row]:
-    """Return the rows of sessions: a model of one half of the sample, against the other half.
+    """Return the rows of sessions. They compare a model of one half of the sample with the other half.
 
     simulated: returns a number of sessions of the model that is made from the sessions with these numbers.
     """
@@ -115,7 +115,7 @@ def thinned(sample: SessionTable, most: int, rng: np.random.Generator) -> Sessio
 
 
 def distances_of_times(sample: SessionTable) -> Distances:
-    """Return the distances between the first and the second half of the log's time: how much times of day differ."""
+    """Return the distances between the sessions of the first and of the second half of the log's time."""
     middle = (int(sample.starts[0]) + int(sample.starts[-1])) // 2
     later = sample.starts > middle
     if not later.any() or later.all():

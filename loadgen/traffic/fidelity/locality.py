@@ -1,4 +1,4 @@
-"""How unevenly keys are requested, and how soon again: what decides the hit ratio of the target's caches."""
+"""Measures how unevenly keys are requested, and how soon again. Both decide the hit ratio of the target's caches."""
 
 from __future__ import annotations
 

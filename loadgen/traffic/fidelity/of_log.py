@@ -139,7 +139,7 @@ def _time_rows(
 
 
 def _of_two_logs(floors: Distances) -> Distances:
-    """Return the floors of two logs. Those of curves are of one log around its mean, and two logs differ more."""
+    """Return the floors of two logs. The floors of curves are for one log around its mean; two logs differ by more."""
     curves = ("rate curve", "total", "concurrency")
     return {
         name: None if floor is None else floor * 2**0.5 if name in curves else floor for name, floor in floors.items()

@@ -51,7 +51,7 @@ _MOST_LEFT_OUT: Final = 0.05
 
 @dataclass(frozen=True)
 class Fidelity:
-    """What `traffic.json` says of the fidelity of a model."""
+    """The fidelity of a model, for `traffic.json`."""
 
     verdict: Verdict
     reference: Reference

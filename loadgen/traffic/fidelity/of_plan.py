@@ -60,7 +60,7 @@ def rows_of_times(lanes: Sequence[DrivenLoad], pools: PlanSessions, reference: R
 
 
 def shared_out(lanes: Sequence[DrivenLoad], sessions: int) -> list[int]:
-    """Return how many of a number of sessions each load has: in proportion to what it starts, at least 1."""
+    """Divide sessions among the loads, in proportion to the sessions that each load starts. Each gets at least 1."""
     if closed_load(lanes):
         shares = np.array([lane.profile.peak for lane in lanes], np.float64)
     else:

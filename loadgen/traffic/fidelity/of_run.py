@@ -48,7 +48,7 @@ _MOST_POOL: Final = 20_000
 
 @dataclass(frozen=True)
 class RunTraffic:
-    """What agents recorded. seed: of the run. interval_s: the length of the longest interval in which they counted.
+    """The traffic that agents recorded. seed: of the run. interval_s: the longest interval in which they counted, in s.
 
     requests: ended requests by name. by_second: ended requests in each second of the run, at the beginning of their
     interval. started: iterations.

@@ -1,7 +1,7 @@
 """Simulates the sessions of a plan without a target: the ways and pauses of its graphs, with the durations of the log.
 
-What the scenario decides comes from the scenario as it is now: nodes, pauses, values from `choices`. What the target
-decides comes from the log: durations, statuses and bytes by name of the request.
+Nodes, pauses and values from `choices` come from the scenario as it is now. The answers of the target come from the
+log: durations, statuses and bytes by name of the request.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _PATH_BITS: Final = 21
 
 @dataclass(frozen=True)
 class Child:
-    """A request that follows a node's own one. state: of its name. mean: how often, for each visit of the node."""
+    """A part of a node's action. state: of its name. mean: its number for each visit of the node."""
 
     state: int
     mean: float
@@ -56,7 +56,7 @@ class PlanSessions:
 
 
 def nodes_of(document: Mapping[str, Any], states: Sequence[str]) -> dict[str, NodeRequests]:
-    """Return the requests of the nodes that `traffic.json` knows, by name of the node."""
+    """Return the requests of the nodes in `traffic.json`, by name of the node."""
     at = {name: n for n, name in enumerate(states)}
     other = len(states) - 1
     actions = document.get("actions", {})

@@ -29,7 +29,7 @@ _AT_ONCE: Final = 200_000
 
 
 def closed_load(lanes: Sequence[DrivenLoad]) -> str:
-    """Return why the plan alone does not say when its sessions start; empty if it does."""
+    """Return why session starts depend on the target: a load is not open. Empty if all loads are open."""
     for lane in lanes:
         if not isinstance(lane.profile, ArrivalProfile | TimedProfile) or lane.steering is not None:
             name = f"the load {lane.name!r}" if lane.name else "the load"
@@ -54,7 +54,7 @@ def starts_of(lane: DrivenLoad, *, is_even: bool = False, seed: int = 0) -> NDAr
 def times_of_plan(
     lanes: Sequence[DrivenLoad], pools: Sequence[SessionTable], reference: Reference, seed: int
 ) -> TimeSummary:
-    """Return the times of a plan whose loads are all open, as far as the log goes.
+    """Return the times of a plan whose loads are all open, up to the length of the log.
 
     pools: for each load, simulated sessions whose times count from their start.
     """

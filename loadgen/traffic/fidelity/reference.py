@@ -1,4 +1,4 @@
-"""What `traffic.json` keeps of a log, so that later comparisons need no log: summaries and floors, without sessions.
+"""The reference in `traffic.json`: summaries and floors of a log, so that later comparisons need no log.
 
 Counts in bins are texts such as "12:3 13:5": bin 12 has 3, bin 13 has 5. A list would take a line for each number.
 """
@@ -67,7 +67,7 @@ class Reference:
 
     @property
     def answers(self) -> Answers:
-        """What the log shows of the target."""
+        """The answers of the target in the log."""
         return Answers(self.states, self.took_us, self.summary.statuses, self.summary.sizes)
 
     def as_json(self) -> dict[str, object]:

@@ -1,7 +1,8 @@
-"""What is compared of sessions, as counts: requests, steps, lengths, pauses, answers, keys.
+"""Counts of sessions that are compared: requests, steps, lengths, pauses, answers, keys.
 
 A summary has no session, so that it can be kept in `traffic.json` and a later comparison needs no log. Sessions that
-touch the ends of the log count with their requests, but not with their steps, lengths and times, unless they are most.
+touch the ends of the log count with their requests only. If most sessions do, they
+count completely.
 """
 
 from __future__ import annotations
@@ -54,8 +55,9 @@ CACHED_REQUESTS: Final = 20_000
 class Keys:
     """How unevenly the paths of names are requested, among names that have several paths.
 
-    top_keys: by state, 1 % of its paths, at least 1; 0 for a state that does not count. caches: sizes: 1 % and 10 % of
-    all these paths. top_share: share of the requests for the top keys. hit_ratios: of caches of these sizes, 0 to 1.
+    top_keys: by state, the number of its most requested paths that are top keys: 1 % of its paths, at least 1; 0 for a
+    name with one path. caches: two sizes, 1 % and 10 % of all these paths. top_share: share of the requests for the top
+    keys. hit_ratios: of caches of these sizes, 0 to 1.
     """
 
     top_keys: NDArray[np.int64]
@@ -67,7 +69,7 @@ class Keys:
 
 @dataclass(frozen=True)
 class SessionSummary:
-    """Counts of sessions. `states` is also the number of the outside: where sessions come from and go to."""
+    """Counts of sessions. The number `states` stands for the outside, from which sessions come and to which they go."""
 
     sessions: int
     requests: NDArray[np.int64]

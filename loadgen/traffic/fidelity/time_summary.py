@@ -1,4 +1,4 @@
-"""What is compared of times: the curve of requests, active sessions, and how much requests and sessions bunch.
+"""Figures of times that are compared: the curve of requests, active sessions, and bunching of requests and sessions.
 
 Unlike the parts of `session_summary`, these need all sessions of a log: a sample has fewer bursts.
 """
@@ -93,7 +93,7 @@ class Bursts:
 
     @property
     def dispersions(self) -> dict[int, float]:
-        """The index of dispersion of requests by step, of those with a request."""
+        """The index of dispersion of requests by step. A step without any request in the windows is left out."""
         return {step_s: dispersion(sums) for step_s, sums in self.sums.items() if sums.any()}
 
     @property

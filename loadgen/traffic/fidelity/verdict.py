@@ -46,9 +46,9 @@ PROPERTIES: Final = {
     one.name: one
     for one in (
         Property("request mix", "bits", 0.01, "shares of the names of requests"),
-        Property("transitions", "bits", 0.02, "what follows what"),
-        Property("edges", "bounds", 1.0, "each edge with more than 1 %, against its own bound"),
-        Property("sequences", "bits", 0.02, "what follows each pair of steps"),
+        Property("transitions", "bits", 0.02, "successors of each name"),
+        Property("edges", "bounds", 1.0, "each edge with more than 1 %, divided by its bound"),
+        Property("sequences", "bits", 0.02, "names after two names in a row"),
         Property("combinations", "bits", 0.01, "pairs of names in one session"),
         Property("session length", "KS", 0.05, "actions of a session"),
         Property("session duration", "KS", 0.05, "time from first to last request"),

@@ -61,7 +61,7 @@ class ModelCounts:
     """Values of the parameters, by template."""
     are_paths_complete: bool
     has_splits: bool
-    """Whether a state may be split by what was before."""
+    """Whether a state may be split by the state before it."""
     other_paths: tuple[tuple[str, int], ...]
     """Paths, with requests, of kept names that are not states. Only paths with GET that may be shown."""
 

@@ -1,4 +1,4 @@
-"""Counts requests by state: statuses, queries, server time, and the children of actions."""
+"""Counts requests by state: statuses, queries, server time, and the parts of actions."""
 
 from __future__ import annotations
 

@@ -47,7 +47,7 @@ _LINK: Final = 0.02
 _LEAST_LINKS: Final = 5
 _FEWEST_PAUSES: Final = 20
 _LEAST_PAUSE_US: Final = 1_000
-"""Shorter pauses say nothing of tempo."""
+"""Shorter pauses do not show a tempo."""
 _PURPOSE_OF_DRAW: Final = 1
 
 

@@ -1,4 +1,4 @@
-"""Renders a check of a scenario as one HTML file: the verdict, and what was compared with the log of the model."""
+"""Renders a check of a scenario as one HTML file: the verdict, and its evidence."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ __all__ = ["Against", "CheckFacts", "check_page"]
 
 Against = Literal["simulation", "run", "log"]
 _COMPARED: Final = {
-    "simulation": "The scenario as it is now was simulated, without a target.",
-    "run": "The figures are those that the agents recorded. A run has no pauses, answers and values.",
+    "simulation": "The figures come from a simulation of the scenario as it is now, without a target.",
+    "run": "The figures come from the agents' records. A run has no pauses, answers or values.",
     "log": "The figures come from the log that the target wrote during the test.",
 }
 
@@ -51,7 +51,7 @@ def check_page(facts: CheckFacts) -> str:
 
 def _body(facts: CheckFacts) -> Iterator[str]:
     yield f'<div class="headline">{badge(facts.verdict)}<h1>Check of {in_html(facts.scenario)}</h1></div>'
-    yield f"<p>{_COMPARED[facts.against]} They are compared with the log that the scenario was made from.</p>"
+    yield f"<p>{_COMPARED[facts.against]} This page compares them with the log that the scenario was made from.</p>"
     yield from (f'<p class="doubt">{in_html(note)}</p>' for note in facts.notes)
     yield '<section id="fidelity"><h2>Fidelity</h2>'
     yield from fidelity_section(facts.verdict)

@@ -1,4 +1,4 @@
-"""What the page shows: the objects that `loadgen model` makes, and the verdict on their fidelity."""
+"""The contents of the page: the objects that `loadgen model` makes, and the verdict on their fidelity."""
 
 from __future__ import annotations
 

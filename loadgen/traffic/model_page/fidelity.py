@@ -1,4 +1,4 @@
-"""The verdict on fidelity and its table as HTML. What was not measured is never shown as passed."""
+"""The verdict on fidelity and its table as HTML. Properties without a distance are never shown as passed."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ __all__ = ["badge", "fidelity_section"]
 
 _COLOURS: Final[dict[Word, str]] = {"faithful": "good", "partly": "doubt", "not faithful": "bad", NOT_MEASURED: "doubt"}
 _MEANINGS: Final[dict[Word, str]] = {
-    "faithful": "The scenario differs from the log by no more than the log differs from itself by chance.",
+    "faithful": "Each property differs from the log by at most its limit: by chance, or too little to matter.",
     "partly": "All measured properties passed. The other ones could not be measured, so they may differ.",
-    "not faithful": "The scenario differs from the log by more than chance explains.",
+    "not faithful": "At least one property differs from the log by more than its limit.",
     NOT_MEASURED: "The scenario was not compared with the log, so nothing on this page shows that they are alike.",
 }
 _CELLS: Final[dict[Result, str]] = {"passed": "good", "failed": "bad", NOT_MEASURED: "doubt"}
@@ -44,9 +44,9 @@ def fidelity_section(verdict: Verdict) -> Iterator[str]:
     yield from _table(verdict.rows)
     yield (
         '<p class="note">A property passes if its distance is at most the limit. The limit is 1.25 times the distance '
-        "by chance, or a fixed value if that is larger. The distance by chance is the largest one between samples of "
-        "the same traffic, drawn again many times. Between halves of time: the distance between the first and the "
-        "second half of the log. Another day can differ as much.</p>"
+        "by chance, or a fixed value if that is larger. By chance: the largest of 60 distances between two samples of "
+        "the same traffic. Between halves of time: the distance between the first and the second half of the log. "
+        "Another day can differ as much.</p>"
     )
 
 

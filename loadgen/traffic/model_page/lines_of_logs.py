@@ -78,9 +78,7 @@ def missing_sentences(facts: PageFacts) -> list[str]:
 
 def left_out_section(facts: PageFacts) -> Iterator[str]:
     """Yield what was excluded from the model, with numbers."""
-    yield table_html(
-        Table("", ("left out", "why, and what happens to it", "count", "share"), tuple(_left_out(facts)), words=2)
-    )
+    yield table_html(Table("", ("left out", "reason, and effect", "count", "share"), tuple(_left_out(facts)), words=2))
 
 
 def _left_out(facts: PageFacts) -> Iterator[tuple[str, str, str, str]]:
@@ -91,7 +89,7 @@ def _left_out(facts: PageFacts) -> Iterator[tuple[str, str, str, str]]:
     for reason, n in sorted(accounting.rejected.items()):
         yield "lines", f"rejected: {reason}", format_count(n), _share(n, accounting.read)
     if sessions.shared_users:
-        why = f"of {quantity(sessions.shared_users, 'user')} that sent as many as a gateway or a program"
+        why = f"of {quantity(sessions.shared_users, 'user')} that are gateways or programs"
         yield (
             "requests",
             why,
@@ -101,13 +99,13 @@ def _left_out(facts: PageFacts) -> Iterator[tuple[str, str, str, str]]:
     beyond = sum(name.count for name in names.kept[MOST_STATES:])
     if beyond or names.other_count:
         n = beyond + names.other_count
-        why = f"names that are no nodes of their own ({format_count(names.rare_names)} of these names: too few users)"
+        why = f"names without a node of their own ({format_count(names.rare_names)} of these names: too few users)"
         yield "requests", f"{why}; node {OTHER}", format_count(n), _share(n, accounting.taken)
     if sessions.cut:
         why = "begin or end near the ends of the log; " + (
             "they count for starts and requests, not for order, length and pauses"
             if counts.are_sessions_whole
-            else "most are so, so they count as if they were whole"
+            else "most sessions are cut, so they count like whole ones"
         )
         yield "sessions", why, format_count(sessions.cut), _share(sessions.cut, sessions.count)
     moves = sum(int(one.walks.moves.sum() + one.walks.leaves.sum()) for one in counts.classes)

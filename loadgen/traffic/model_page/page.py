@@ -52,13 +52,13 @@ def _body(facts: PageFacts) -> Iterator[str]:
     parts = (
         ("fidelity", "Fidelity", fidelity_section(facts.verdict)),
         ("lines", "Every line of the logs", accounting_section(facts.traffic)),
-        ("missing", "What the logs do not show", _listed(missing_sentences(facts))),
+        ("missing", "Not in the logs", _listed(missing_sentences(facts))),
         ("starts", "Starts of sessions", starts_section(facts)),
         ("names", "Busiest names of requests", _names(facts)),
         ("pauses", "Pauses of the busiest edges", pauses_section(facts)),
         ("timeout", "Time-out of sessions", timeout_section(facts)),
         ("kinds", "Kinds of sessions", kinds_section(facts)),
-        ("left-out", "What was left out", left_out_section(facts)),
+        ("left-out", "Left out of the scenario", left_out_section(facts)),
         ("reproduce", "How to reproduce this", _reproduce(facts)),
     )
     links = (f'<a href="#{name}">{title}</a>' for name, title, _ in parts)
@@ -123,8 +123,8 @@ def _names(facts: PageFacts) -> Iterator[str]:
         rows.append((label, format_count(taken - shown), share, format_share(rest), "", ""))
     columns = ("name", "requests", "share in the log", "share in the scenario", "users", "first of a session")
     note = (
-        "The share in the scenario is the expected one of its graphs. It has only whole sessions and no steps below "
-        f"0.5 %, so it differs a little from the log. {OTHER.capitalize()}: rare names, and names of few users."
+        "The share in the scenario is the expected one of its graphs. Graphs have only whole sessions and no steps "
+        f"below 0.5 %, so it differs a little from the log. {OTHER.capitalize()}: rare names, and names of few users."
     )
     yield table_html(Table("", columns, tuple(rows), note=note))
 

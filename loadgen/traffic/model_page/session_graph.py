@@ -2,7 +2,7 @@
 
 The busiest nodes stand in a column, so that no name is turned or covered. Steps down the column are blue: straight to
 the next node, or in an arc on the right. Steps back up are orange arcs on the left, and so are steps from a node to
-itself. The width of a line is the number of steps, its text the share of what follows the node.
+itself. The width of a line is the number of steps, its text the share of the node's successors.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ _WIDTH: Final = 368
 _LEFT, _RIGHT, _CENTRE = 102, 266, 184
 _HEIGHT, _ROW, _TOP = 42, 70, 8
 _REACH: Final = {"on": (0, 0, 26, 38, 48, 56, 62, 66), "back": (18, 38, 46, 53, 59, 64, 67, 70)}
-"""How far an arc goes out, by the number of rows that it spans; 0 rows: from a node to itself."""
+"""The reach of an arc in pixels, by the number of rows that it spans; 0 rows: from a node to itself."""
 _LABEL: Final = (30, 12)
 """Width and height of the share of an edge."""
 _AWAY: Final = (0, 13, -13, 26, -26)
-"""How far a share may make way."""
+"""Distances in pixels by which a label may move."""
 _LETTERS: Final = 20
 _WIDEST: Final = 8.0
 
@@ -88,9 +88,10 @@ def drawn_graph(graph: DraftGraph) -> Drawn:
 
 
 def in_order_of_flow(names: Sequence[str], moves: Mapping[tuple[str, str], int]) -> list[str]:
-    """Return the nodes so that most steps go down the list: each next one has the most steps to the rest minus from it.
+    """Return the nodes in an order in which most steps go down.
 
-    The greedy half of the method of Eades, Lin and Smyth (1993).
+    The next node is the one with the largest surplus: its steps to the remaining nodes, minus the steps from these to
+    it. This is the greedy half of the method of Eades, Lin and Smyth (1993).
     """
     rest, found = list(names), list[str]()
     while rest:
@@ -140,7 +141,7 @@ def _reach(edge: _Edge) -> float:
 
 
 def _labels(edges: Sequence[_Edge]) -> Iterator[str]:
-    """Yield the shares of edges beside their lines, the most frequent first; a later one makes way for those before."""
+    """Yield the shares of edges as labels, the most frequent first. A label moves if it would cover an earlier one."""
     taken: list[tuple[float, float]] = []
     for edge in edges:
         x, middle, anchor = _place(edge)

@@ -47,14 +47,16 @@ def starts_section(facts: PageFacts) -> Iterator[str]:
         return
     rows = []
     for graph, one, n in zip(facts.draft.graphs, facts.arrivals, facts.sessions, strict=True):
-        spacing = "random: poisson()" if one.cv is None else f"bursts: gamma(cv={one.cv:.2f})"
+        spacing = "random: poisson()"
+        if one.cv is not None:
+            spacing = f"{'bursts' if one.cv > 1 else 'even'}: gamma(cv={one.cv:.2f})"
         rate = f"{n / len(one.counts):.3g}/min"
         peak = format_count(max(one.counts))
         rows.append((graph.name, format_count(n), rate, peak, f"{one.dispersion:.2f}", f"{one.step_s} s", spacing))
     columns = ("kind", "sessions", "mean rate", "busiest minute", "dispersion", "counts of", "spacing")
     note = (
-        "Dispersion: the variance of counts within a minute, divided by that of random starts. Above 1.1 the scenario "
-        "plays bursts."
+        "Dispersion: the variance of counts within a minute, divided by that of random starts: 1 if the starts "
+        "are random, more for bursts, less for even starts."
     )
     yield table_html(Table("", columns, tuple(rows), note=note))
 
@@ -159,7 +161,7 @@ def kinds_section(facts: PageFacts) -> Iterator[str]:
     yield "</div>"
     yield (
         '<p class="note">The busiest nodes of each kind. Blue steps go down, orange ones back up or to the same node. '
-        "The width is the number of steps, the figure the share of what follows the node.</p>"
+        "The width is the number of steps, the figure is the share of the node's successors.</p>"
     )
 
 

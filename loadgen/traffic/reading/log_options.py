@@ -18,7 +18,7 @@ class ModelRules:
     """How a model is made.
 
     classes: the most kinds of sessions. has_actions: whether requests that follow a page by themselves belong to it.
-    has_splits: whether a state is split where what follows depends on what was before.
+    has_splits: whether a state is split where its successors depend on the state before it.
     """
 
     classes: int = 6

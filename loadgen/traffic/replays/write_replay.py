@@ -185,7 +185,7 @@ def _written(spool: SessionSpool, traffic: Traffic, further: _Pass, options: Rep
         )
     if rows > MAX_TIMES:
         raise UsageError(
-            f"{format_count(rows)} sessions are more than a scenario replays, {format_count(MAX_TIMES)}",
+            f"too many sessions: {format_count(rows)}; a scenario replays at most {format_count(MAX_TIMES)}",
             hint="use a shorter log, or a smaller --scale",
         )
     span_ns = (last_us - traffic.first_us) * 1_000 / min(options.speed, 1)
@@ -220,8 +220,9 @@ def _small(path: Path) -> str:
     with path.open("rb") as source, packed.open("wb") as raw, gzip.GzipFile("", "wb", 6, raw, mtime=0) as file:
         shutil.copyfileobj(source, file)
     if packed.stat().st_size > MAX_BYTES // 2:
+        size, limit = (n >> 20 for n in (packed.stat().st_size, MAX_BYTES // 2))
         raise UsageError(
-            f"the sessions need {packed.stat().st_size >> 20} MiB as an archive, more than agents get with a scenario",
+            f"the packed file of sessions has {size} MiB; the limit is {limit} MiB",
             hint="use a shorter log, or a smaller --scale",
         )
     return f"{SESSIONS}.gz"

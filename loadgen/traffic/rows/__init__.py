@@ -1,1 +1,1 @@
-"""What a line of a log becomes: a row of 32 bytes, and its place in the accounting."""
+"""Rows of logs: one request in 32 bytes, and its line in the accounting."""

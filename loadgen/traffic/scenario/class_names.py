@@ -15,8 +15,8 @@ __all__ = ["class_names"]
 def class_names(counts: ModelCounts, states: Sequence[ModelState]) -> list[str]:
     """Return a Python name for each kind of sessions; they differ from each other and from the nodes.
 
-    The name has the node whose share of the kind's actions is the largest in relation to its share of all actions,
-    weighted by the former: its part of the Kullback-Leibler divergence between kind and all.
+    A kind is named after the node with the largest s ln(s / a), its part of the Kullback-Leibler divergence: s is the
+    node's share of the actions of this kind, a its share of all actions.
     """
     if len(counts.classes) == 1:
         return ["sessions"]

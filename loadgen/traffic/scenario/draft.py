@@ -1,4 +1,7 @@
-"""The middle form of a scenario: `draft_of_logs` makes it from access logs, `write_scenario` turns it into Python."""
+"""The draft: a scenario before it is Python. Every reader of traffic makes a draft, and one writer writes it.
+
+`draft_of_logs` makes it from access logs, `write_scenario` turns it into Python.
+"""
 
 from __future__ import annotations
 
@@ -43,7 +46,7 @@ class Call:
 
 @dataclass(frozen=True)
 class Child:
-    """A request that belongs to an action and is sent after its main request. mean: how often, for each action."""
+    """A part of an action: a request that is sent after the main request. mean: its number for each action."""
 
     call: Call
     mean: float
@@ -51,7 +54,10 @@ class Child:
 
 @dataclass(frozen=True)
 class DraftNode:
-    """A node of graphs. name: of its function. of: the name of its requests. children: sent after the calls."""
+    """A node of graphs. name: of its function. of: the name of its requests.
+
+    children: the parts of its action, which are sent after the calls.
+    """
 
     name: str
     of: str

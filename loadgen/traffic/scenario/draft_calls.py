@@ -1,4 +1,4 @@
-"""Makes the requests of a draft: a call for each state, with what is drawn into its path."""
+"""Makes the requests of a draft: a call for each state, with the values that are drawn into its path."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ class Calls:
         return Call(method, path, name if is_drawn else "", self._expected(at), tuple(notes))
 
     def _call_of_others(self) -> Call | None:
-        """Return the request of all names that are no nodes. It sends the paths of those that may be shown."""
+        """Return the request for all names without a node. It sends the paths of those that may be shown."""
         if not self._counts.other_paths:
             return None
         rows = (("path", "hits"), *((path, str(hits)) for path, hits in self._counts.other_paths))

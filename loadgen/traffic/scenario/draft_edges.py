@@ -1,4 +1,4 @@
-"""Makes the edges of a draft: what follows a node how often, and after what pause."""
+"""Makes the edges of a draft: the successors of each node, with their counts and pauses."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class EdgeMaker:
     def edges(self, walks: Walks, split: SplitWalks, kind: str) -> SplitEdges:
         """Return the edges of the sessions of one kind, by node.
 
-        kind: stands in the file of pauses; empty if there is only one kind.
+        kind: its name in the file of pauses; empty if there is only one kind.
         """
         thinks = thinks_of(walks, whole_seconds=self._whole_seconds)
         names = self._names_of(split)
@@ -103,10 +103,10 @@ class EdgeMaker:
 
 
 def edges_kept(walks: SplitWalks, states: list[int]) -> dict[int, list[tuple[int, int]]]:
-    """Return for each state what follows it, with counts, the most frequent first; -1 is the end of the session.
+    """Return the successors of each state with counts, the most frequent first; -1 is the end of the session.
 
     Edges with less than `LEAST_EDGE_SHARE` of their row are left out. But each state keeps its most frequent edge, and
-    the most frequent one to it, so that every state is reached and no session is trapped.
+    the most frequent edge that leads to it, so that every state is reached and no session is trapped.
     """
     kept: dict[int, set[int]] = {}
     for at in states:
@@ -134,8 +134,10 @@ def edges_kept(walks: SplitWalks, states: list[int]) -> dict[int, list[tuple[int
 
 
 def thinks_of(walks: Walks, *, whole_seconds: bool) -> dict[tuple[int, int], tuple[Think, bool]]:
-    """Return the times of the edges, and whether they are those of all edges to the next state: because the edge itself
-    has too few. Edges to a state with too few times are left out; they have the usual time.
+    """Return the pauses of each edge, and whether they are pooled.
+
+    An edge with too few pauses has those of all edges to the same state. If these are too few, too, the edge is left
+    out: it has the usual pause of its graph.
     """
     found = {}
     to_state = [fitted(walks.gaps[:, to].sum(0), whole_seconds=whole_seconds) for to in range(len(walks.starts))]

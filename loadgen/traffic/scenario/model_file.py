@@ -44,7 +44,7 @@ def read_model(path: Path) -> ModelFile:
     """
     text = _text(path, "name a scenario that `loadgen model LOG... -o FILE.py` wrote")
     beside = path.parent / "traffic.json"
-    hint = f"write the scenario anew with `loadgen model LOG... -o FILE.py`; {beside.name} belongs to it"
+    hint = f"make a new scenario with `loadgen model LOG... -o FILE.py`, which also writes {beside.name}"
     try:
         facts = json.loads(_text(beside, hint))
         if facts["format"] != FORMAT:

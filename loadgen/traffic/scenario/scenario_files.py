@@ -32,7 +32,7 @@ def files_of(draft: Draft, scenario: Path, traffic: str, page: str = "", rejects
 
 
 def facts_of(folder: Path, traffic: str, page: str = "", rejects: str = "") -> dict[Path, str]:
-    """Return the texts by path of `traffic.json`, the page and `rejects.jsonl`, which each update writes anew.
+    """Return the texts by path of `traffic.json`, the page and `rejects.jsonl`, which each update overwrites.
 
     rejects: outlines of rejected lines. An empty text is no file.
     """

@@ -1,6 +1,6 @@
 """Puts the figures of newer logs into a scenario that exists, and leaves everything else of it as it is.
 
-Only the block between the marks is written anew, so that edits by hand are never lost. Nodes that the new logs need and
+Only the block between the marks is replaced, so that edits by hand are never lost. Nodes that the new logs need and
 the file lacks are added as functions before the block.
 """
 
@@ -29,7 +29,7 @@ from loadgen.traffic.scenario.write_scenario import (
 __all__ = ["Take", "Updated", "updated_scenario"]
 
 Take = Literal["", "mine", "theirs"]
-"""What to do with a block that was edited by hand: refuse, keep it, or write the new one."""
+"""The choice for a block that was edited by hand: refuse the update, keep the block, or replace it."""
 _MOST_DIFFERENCES = 40
 
 
@@ -48,7 +48,7 @@ def updated_scenario(text: str, path: str, draft: Draft, take: Take = "") -> Upd
     path: of the file, for messages.
 
     Raises:
-        UsageError: the file is no Python, it has no marks, or its block was edited by hand and `take` is empty.
+        UsageError: the file is not valid Python, it has no marks, or its block was edited by hand and `take` is empty.
     """
     lines = text.splitlines()
     begin, end = _marks(lines, path)
@@ -60,7 +60,7 @@ def updated_scenario(text: str, path: str, draft: Draft, take: Take = "") -> Upd
         raise UsageError(
             f"{path}:{begin + 1}: the lines between the marks were changed by hand. The update would write:\n"
             + _difference(mine, new[1:-1]),
-            hint="keep your lines with --take-mine, or give them up with --take-theirs",
+            hint="keep your lines with --take-mine, or overwrite them with --take-theirs",
         )
     if is_edited and take == "mine":
         return Updated(text, (), kept=True)
@@ -86,9 +86,9 @@ def _marks(lines: Sequence[str], path: str) -> tuple[int, int]:
     ends = [number for number, line in enumerate(lines) if line.rstrip() == END]
     if len(begins) != 1 or len(ends) != 1 or begins[0] > ends[0]:
         raise UsageError(
-            f'{path}: the marks "{BEGIN.rstrip()} ..." and "{END}" must be there once, in this order; found '
+            f'{path}: the marks "{BEGIN.rstrip()} ..." and "{END}" must occur once each, in this order; found '
             f"{len(begins)} and {len(ends)}",
-            hint="write the scenario anew with `loadgen model LOG... -o FILE.py` in another folder",
+            hint="make a new scenario in another folder: `loadgen model LOG... -o FILE.py`",
         )
     return begins[0], ends[0]
 

@@ -78,7 +78,7 @@ def traffic_json(
 
 
 def _actions(counts: ModelCounts) -> dict[str, list[dict[str, object]]]:
-    """Return by name of the main request what belongs to its actions. mean: requests for each action."""
+    """Return the parts of actions by name of the main request. mean: requests for each action."""
     names, requests = [*counts.states, OTHER], counts.requests
     return {
         names[at]: [

@@ -43,7 +43,7 @@ __all__ = [
 
 BEGIN: Final = "# traffic: begin "
 END: Final = "# traffic: end"
-"""The marks of the block that `loadgen model update` writes anew."""
+"""The marks of the block that `loadgen model update` replaces."""
 BEGIN_SESSION: Final = "begin_session"
 LOADS: Final = "traffic"
 """The variable of the loads."""
@@ -63,7 +63,7 @@ def scenario_text(draft: Draft) -> str:
         f'"""{in_comment(draft.title)}',
         "",
         f"Made by `{in_comment(draft.command)}`.",
-        "`loadgen model update` writes what stands between the marks anew; everything else is yours.",
+        "`loadgen model update` replaces the lines between the marks; all other lines are yours.",
         '"""',
         "",
         "from dataclasses import dataclass",
@@ -159,13 +159,14 @@ def _node(one: DraftNode) -> Iterator[str]:
 
 
 def _sure(one: DraftNode) -> list[Child]:
-    """Return the children that each action has once, and perhaps twice."""
+    """Return the parts that each action has once or twice."""
     return [child for child in one.children if 1 <= child.mean < 2]
 
 
 def _children(one: DraftNode) -> Iterator[str]:
-    """Yield the requests that an action sends by itself, together if there is one in each action. What is left of a
-    mean number is a probability.
+    """Yield the parts of an action. They are sent together if each action has one of them (`_sure`).
+
+    The fraction of a mean number becomes a probability: 2.3 is two requests, and a third one in 30 % of the actions.
     """
     sure = _sure(one)
     if sure:

@@ -25,7 +25,7 @@ _USUAL: Final = 0.8
 """A pair of names is quick if at least this share of its pauses is."""
 _LEAST_PAIRS: Final = 20
 _LEAST_CHILD: Final = 0.05
-"""A child occurs in at least this share of the actions of its main request; a rarer one is an action of its own."""
+"""A part occurs in at least this share of the actions of its main request; a rarer one is an action of its own."""
 _PAUSING: Final = 0.1
 """People pause: there are actions only if this share of the sessions with two requests or more has a longer pause."""
 _ROUNDS: Final = 5
@@ -65,7 +65,7 @@ class ActionRule:
             wrong = ~is_main & ~self.children[state[main_of(is_main)], state]
             if not wrong.any():
                 return is_main
-            # A wrong child begins an action, which changes the main request of those after it: only the first counts.
+            # A wrong part begins an action, which changes the main request of those after it: only the first counts.
             action = np.cumsum(is_main)
             at = np.flatnonzero(wrong)
             is_main[at[np.unique(action[at], return_index=True)[1]]] = True

@@ -45,9 +45,9 @@ class SessionArrivals:
     def smoothed(self) -> tuple[int, ...]:
         """Counts for a load with random spacing, with the same sum.
 
-        Random spacing adds its own chance to the counts. With the counts of the log, the minutes would differ by the
-        chance of the log and that of the spacing: of random starts, twice as much as in the log. So the counts are
-        moved towards the mean of their 10 minutes until both together make the dispersion of the log.
+        Random spacing makes the number of starts in a minute vary. The counts of the log vary by chance, too, so with
+        these counts the variance would be too large: twice that of the log, if its starts are random. So each count is
+        moved towards the mean of its 10 minutes. Then counts and spacing together have the dispersion of the log.
         """
         # The log begins and ends within a minute, so the first and the last count are lower than the rate.
         counts = np.array(self.counts[1:-1], np.float64)

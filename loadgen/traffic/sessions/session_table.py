@@ -19,7 +19,7 @@ class SessionTable:
     """The requests of sessions, one session after the other.
 
     Sessions are sorted by their start, the requests of each by theirs. Arrays have one entry for each request, unless
-    something else is written. An action is what a person does: a main request, and the requests that it causes.
+    something else is written. An action is a main request, and the requests that follow it by themselves: its parts.
     """
 
     bounds: NDArray[np.int64]
