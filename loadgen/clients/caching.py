@@ -21,7 +21,7 @@ from loadgen.clients.protocol.timeouts import Timeouts
 from loadgen.clients.request.cookies import COOKIE_NOTE
 from loadgen.clients.request.request_head_cache import Route
 from loadgen.clients.response.replies import Reply
-from loadgen.clients.response.stored_answers import StoredAnswer, StoredAnswers, conditions_of, may_use_cache
+from loadgen.clients.response.stored_answers import StoredAnswer, StoredAnswers, asks_for_revalidation, may_use_cache
 from loadgen.engine.recording.recorder import Recorder
 from loadgen.engine.recording.tagging import GivenTags
 from loadgen.measure.deltas.custom import CustomStats
@@ -62,7 +62,7 @@ class CachingHttpClient(HttpClient):
         stored = self._answers.find(route.url, data)
         if stored is not None:
             now_ns = perf_counter_ns()
-            if now_ns < stored.fresh_until_ns and not conditions_of(data):
+            if now_ns < stored.fresh_until_ns and not asks_for_revalidation(data):
                 return await self._answer(route, data, name, expect, stored, now_ns)
             if not stored.validators:
                 stored = None

@@ -15,7 +15,7 @@ from loadgen.clients.caching import ANSWERED, NOT_MODIFIED, CachingHttpClient
 from loadgen.clients.http import HttpClient
 from loadgen.clients.net.settings import Http
 from loadgen.clients.protocol.response_heads import Head
-from loadgen.clients.response.stored_answers import MOST_ANSWERS, StoredAnswers, conditions_of, may_use_cache
+from loadgen.clients.response.stored_answers import MOST_ANSWERS, StoredAnswers, asks_for_revalidation, may_use_cache
 from loadgen.errors import ExpectFailed
 from loadgen.units import NS_PER_S
 from tests.support.examples import examples
@@ -201,7 +201,7 @@ def test_requests_with_conditions_of_their_own_pass_the_cache(line: bytes) -> No
     ],
 )
 def test_a_request_can_ask_for_a_revalidation(line: bytes, known: bool) -> None:
-    assert conditions_of(GET[:-2] + line + b"\r\n\r\n") is known
+    assert asks_for_revalidation(GET[:-2] + line + b"\r\n\r\n") is known
 
 
 class Shop:

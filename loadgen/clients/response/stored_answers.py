@@ -22,7 +22,7 @@ from weakref import WeakValueDictionary
 from loadgen.clients.protocol.response_heads import Head
 from loadgen.units import NS_PER_S
 
-__all__ = ["MOST_ANSWERS", "MOST_BYTES", "Body", "StoredAnswer", "StoredAnswers", "conditions_of", "may_use_cache"]
+__all__ = ["MOST_ANSWERS", "MOST_BYTES", "Body", "StoredAnswer", "StoredAnswers", "asks_for_revalidation", "may_use_cache"]
 
 MOST_BYTES: Final = 4 << 20
 """The most bytes of bodies and heads that one user keeps."""
@@ -193,7 +193,7 @@ def may_use_cache(request: bytes) -> bool:
     return not any(name in lower for name in (b"\r\nif-", b"\r\nrange:"))
 
 
-def conditions_of(request: bytes) -> bool:
+def asks_for_revalidation(request: bytes) -> bool:
     """Return True if the request itself asks for a revalidation: `Cache-Control: no-cache` or `max-age=0`."""
     headers = _headers_of(request)
     control = _directives_in(headers.get(b"cache-control", b""))
