@@ -22,7 +22,15 @@ from weakref import WeakValueDictionary
 from loadgen.clients.protocol.response_heads import Head
 from loadgen.units import NS_PER_S
 
-__all__ = ["MOST_ANSWERS", "MOST_BYTES", "Body", "StoredAnswer", "StoredAnswers", "asks_for_revalidation", "may_use_cache"]
+__all__ = [
+    "MOST_ANSWERS",
+    "MOST_BYTES",
+    "Body",
+    "StoredAnswer",
+    "StoredAnswers",
+    "asks_for_revalidation",
+    "may_use_cache",
+]
 
 MOST_BYTES: Final = 4 << 20
 """The most bytes of bodies and heads that one user keeps."""
