@@ -131,7 +131,7 @@ class Tree(msgspec.Struct, frozen=True):
 
 
 class Piece(msgspec.Struct, frozen=True, gc=False):
-    """A part of the critical path: from begin_ns to end_ns the response waited for this span and none of its children."""
+    """A part of the critical path, in which the response waited for this span and for none of its children."""
 
     span: Span
     begin_ns: int
