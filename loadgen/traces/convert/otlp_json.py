@@ -192,7 +192,7 @@ def _add(span: _Span, service: str, resource: dict[str, Value], is_cut: bool, in
             parent_id(span.parentSpanId),
             service,
             operation_of(span.name or "", kind, attributes),
-            nanoseconds(span.startTimeUnixNano),
+            checked_start(nanoseconds(span.startTimeUnixNano)),
             end_ns or None,
             kind,
             _STATUS.get(span.status.code, "unset") if span.status is not None else "unset",

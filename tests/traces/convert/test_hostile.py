@@ -176,6 +176,8 @@ def test_documents_without_traces_are_errors_with_a_reason(data: bytes, words: s
         ("spanId", "0" * 16, "missing or invalid span id"),
         ("spanId", "1 2 3 4 5 6 7 8 ", "invalid span id"),
         ("parentSpanId", "xyz", "invalid span id"),
+        ("startTimeUnixNano", "0", "missing startTimeUnixNano"),
+        ("startTimeUnixNano", None, "missing startTimeUnixNano"),
         ("startTimeUnixNano", "-1", "invalid time"),
         ("startTimeUnixNano", -1, "invalid time"),
         ("startTimeUnixNano", str(1 << 63), "invalid time"),
