@@ -19,7 +19,15 @@ import msgspec
 
 from loadgen.errors import TraceFormatError
 from loadgen.traces.convert.attributes import operation_of
-from loadgen.traces.convert.fields import KINDS, decoded, kind_named, nanoseconds, parent_id, span_id
+from loadgen.traces.convert.fields import (
+    KINDS,
+    checked_start,
+    decoded,
+    kind_named,
+    nanoseconds,
+    parent_id,
+    span_id,
+)
 from loadgen.traces.convert.redaction import clean_text
 from loadgen.traces.convert.spans import MOST_LINKS, UNKNOWN_SERVICE, SpanCollector, at
 from loadgen.traces.model import Kind, Span, Status, Trace, Value
