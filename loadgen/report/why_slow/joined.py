@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
 from loadgen.report.why_slow.cause_file import Example
 from loadgen.report.why_slow.waterfall import example_of
+from loadgen.traces.clock_offsets import ClockOffsets, clock_offsets, exchanges_of, offset_sentence
 from loadgen.traces.critical_path import critical_path
 from loadgen.traces.model import Trace
 from loadgen.traces.path_times import timed
@@ -25,44 +26,55 @@ _SHORT: Final = 16
 class Joined:
     """The requests whose traces were found.
 
-    found: their trace ids. cut: ids of incomplete traces. refused: reasons with counts. repair: how often each rule was
-    applied, over all traces.
+    found: their trace ids. cut: ids of incomplete traces. refused: reasons with counts. clocks: sentences on clocks of
+    the target that differ.
     """
 
     timed: list[TimedTrace] = field(default_factory=list)
     found: set[str] = field(default_factory=set)
     cut: set[str] = field(default_factory=set)
     refused: Counter[str] = field(default_factory=Counter)
-    repair: Counter[str] = field(default_factory=Counter)
+    clocks: tuple[str, ...] = ()
 
 
-def joined(traces: Iterable[Trace], requests: Sequence[Observed]) -> Joined:
-    """Join requests with their traces. Traces of no request are ignored; of a trace that comes again, the last counts.
+def joined(read: Callable[[], Iterable[Trace]], requests: Sequence[Observed], t0_ns: int = 0) -> Joined:
+    """Join requests with their traces. Traces of no request are ignored.
 
     A target that keeps only the lower 64 bits of a trace id is recognised, if these are unique among the requests.
+
+    read: returns the traces, each once. It is called twice: first for the offsets of the target's clocks, because the
+    calls of all traces together bound them. So only the timed requests stay in memory. t0_ns: T0 of the run, since
+    1970, for sentences.
     """
     by_trace: defaultdict[str, list[Observed]] = defaultdict(list)
     for one in requests:
         by_trace[one.trace].append(one)
     short = _by_short_id(by_trace)
-    of_trace: dict[str, list[TimedTrace]] = {}
-    made = Joined()
-    problems: dict[str, str] = {}
-    rules: dict[str, Mapping[str, int]] = {}
-    for trace in traces:
-        ours = trace.id if trace.id in by_trace else short.get(trace.id, "")
-        if not ours:
-            continue
-        of_trace[ours], problems[ours], rules[ours] = _timed(trace, by_trace[ours])
-    for trace_id, found in of_trace.items():
-        made.found.add(trace_id)
-        made.repair.update(rules[trace_id])
-        if problems[trace_id]:
-            made.refused[problems[trace_id]] += 1
+
+    def ours() -> Iterator[tuple[str, Trace]]:
+        for trace in read():
+            if name := trace.id if trace.id in by_trace else short.get(trace.id, ""):
+                yield name, trace
+
+    offsets = clock_offsets(exchange for _, trace in ours() for exchange in exchanges_of(trace))
+    made = Joined(clocks=tuple(_clock_sentences(offsets, t0_ns)))
+    for name, trace in ours():
+        made.found.add(name)
+        found, problem = _timed(trace, by_trace[name], offsets)
+        if problem:
+            made.refused[problem] += 1
         if any(not one.tree.is_complete for one in found):
-            made.cut.add(trace_id)
+            made.cut.add(name)
         made.timed += found
     return made
+
+
+def _clock_sentences(offsets: ClockOffsets, t0_ns: int) -> Iterator[str]:
+    """Yield a sentence for each instance whose clock is surely off, jumped, or cannot be compared."""
+    for offset in offsets.told():
+        is_off = offset.bounds is not None and not offset.bounds[0] <= 0 <= offset.bounds[1]
+        if is_off or offset.jumped_at_ns or (offset.bounds is None and offset.contradicting):
+            yield f"clock: {offset_sentence(offset, t0_ns)}"
 
 
 def _by_short_id(by_trace: Mapping[str, Sequence[Observed]]) -> dict[str, str]:
@@ -72,21 +84,20 @@ def _by_short_id(by_trace: Mapping[str, Sequence[Observed]]) -> dict[str, str]:
     }
 
 
-def _timed(trace: Trace, requests: Sequence[Observed]) -> tuple[list[TimedTrace], str, Mapping[str, int]]:
-    """Return the requests of one trace with their times, the last reason for a refusal, and the counts of repairs."""
+def _timed(trace: Trace, requests: Sequence[Observed], offsets: ClockOffsets) -> tuple[list[TimedTrace], str]:
+    """Return the requests of one trace with their times, and the last reason for a refusal."""
     made: list[TimedTrace] = []
     problem = ""
-    rules: Counter[str] = Counter()
     ours = {one.span for one in requests if one.span}
+    clocks = offsets.at(max((span.start_ns for span in trace.spans), default=0))
     for one in requests:
         mine = {one.span} if one.span else set()
-        tree = repaired(trace, mine, others=ours - mine)
+        tree = repaired(trace, mine, clocks, others=ours - mine)
         if isinstance(tree, Refused):
             problem = tree.reason
-            continue
-        rules.update(tree.repaired)
-        made.append(timed(one, tree))
-    return made, problem, rules
+        else:
+            made.append(timed(one, tree))
+    return made, problem
 
 
 def examples_of(slow: Sequence[TimedTrace], fast: Sequence[TimedTrace]) -> tuple[Example | None, Example | None]:

@@ -30,6 +30,8 @@ __all__ = [
 ARROW = " > "
 _MANY_MORE = 0.5
 """From this difference of mean calls on, numbers of calls are shown for each kind of path."""
+_LEAST_NS = 5_000
+"""A shorter time is shown as 0."""
 _ATTRIBUTES = 3
 _TOGETHER = 4
 """Attributes of the same traces that are named."""
@@ -65,6 +67,8 @@ def path_text(path: Sequence[str], most: int | None = None) -> str:
 
 def ms_text(ns: float, *, sign: bool = False) -> str:
     """Return a time in ms with three digits: "190", "-0.40"; with a sign "+190"."""
+    if abs(ns) < _LEAST_NS:
+        return "0"
     text = milliseconds(abs(ns) / NS_PER_MS)
     return f"{'-' if ns < 0 else '+' if sign else ''}{text}"
 
@@ -102,10 +106,14 @@ def without_text(one: Ranked, causes: CauseFile) -> str:
     """Return the share above the threshold without the path's excess: "without its excess at most 0.10 % above"."""
     if one.without_share_over is None:
         return ""
-    text = f"without its excess at most {format_ratio(one.without_share_over)} above"
+    text = f"without its excess {_at_most(one.without_share_over)} above"
     if one.without_percentile_ns is not None:
         text += f", {causes.chosen.percentile} at most {ms_text(one.without_percentile_ns)} ms"
     return text
+
+
+def _at_most(share: float) -> str:
+    return f"at most {format_ratio(share)}" if share > 0 else "none"
 
 
 def sure_text(one: Ranked, causes: CauseFile) -> str:
@@ -172,8 +180,7 @@ def foot_lines(causes: CauseFile) -> Iterator[str]:
             yield f"not in a reliable order: {path_text(one.path)}, {added_text(one, causes)}"
     for pair in causes.pairs[:_PAIRS]:
         both = " and ".join(path_text(path) for path in pair.paths)
-        above = format_ratio(pair.without_share_over)
-        yield f"only together: without the excess of {both} at most {above} above"
+        yield f"only together: without the excess of {both} {_at_most(pair.without_share_over)} above"
     if parts := [part for part in causes.unexplained if abs(part.added_ns) >= _LEAST_PART * abs(causes.difference_ns)]:
         texts = [f"{ms_text(part.added_ns, sign=True)} ms {path_text(part.path)}" for part in parts[:_UNEXPLAINED]]
         yield f"not explained: {'; '.join(texts)}"

@@ -15,26 +15,41 @@ import msgspec
 from loadgen.measure.deltas.exemplar import Exemplar, KeptExemplar
 from loadgen.measure.deltas.series_key import OK
 from loadgen.report.why_slow.choice import Chosen
+from loadgen.traces.model import Trace
 from loadgen.traces.timed import Observed
 from loadgen.units import NS_PER_S
 
-__all__ = ["Asked", "asked_for", "observed_of"]
+__all__ = ["Asked", "asked_for", "every_observed", "observed_of", "unmeasured"]
 
 
 def observed_of(exemplars: Iterable[KeptExemplar], chosen: Chosen, loads: Sequence[str] = ()) -> list[Observed]:
-    """Return the sampled requests of the chosen series after the warm-up, each trace once, in the order of their time.
+    """Return the sampled requests of the chosen series after the warm-up, each once, in the order of their time.
 
-    loads: names of the plan's loads, by index. Requests of AI models, of other series, and requests without a trace id
-    are left out.
+    loads: names of the plan's loads, by index. Requests without a trace id are left out.
     """
-    found: dict[str, Observed] = {}
+    ours = (one for one in exemplars if _is_chosen(one.exemplar, chosen) and chosen.region in ("", one.region))
+    return every_observed((one for one in ours if not one.exemplar.warmup), loads)
+
+
+def every_observed(exemplars: Iterable[KeptExemplar], loads: Sequence[str] = ()) -> list[Observed]:
+    """Return all requests that have a trace id, each once, in the order of their time."""
+    found: dict[tuple[str, int, str], Observed] = {}
     for kept in exemplars:
         one = kept.exemplar
-        if one.trace and not one.warmup and _is_chosen(one, chosen) and chosen.region in ("", kept.region):
-            key = f"{one.trace} {one.at_ns}"
-            if key not in found:
-                found[key] = _observed(kept, loads)
+        key = one.trace, one.at_ns, one.request
+        if one.trace and key not in found:
+            found[key] = _observed(kept, loads)
     return sorted(found.values(), key=lambda one: (one.at_s, one.trace))
+
+
+def unmeasured(trace: Trace) -> Observed:
+    """Return a stand-in for the request of a trace that no agent measured: as long as its spans."""
+    ends = [span.start_ns if span.end_ns is None else span.end_ns for span in trace.spans]
+    took = max(ends, default=0) - min((span.start_ns for span in trace.spans), default=0)
+    return Observed(
+        trace=trace.id, journey="", step="", request="", outcome="", region="", at_s=0.0,
+        response_ns=took, service_ns=took, weight=1.0,
+    )  # fmt: skip
 
 
 def _is_chosen(one: Exemplar, chosen: Chosen) -> bool:

@@ -13,8 +13,8 @@ from loadgen.measure.run_folder.rundir import find_run
 from loadgen.outside_text import one_line
 from loadgen.report.run_as_dataframes import open_run
 from loadgen.report.why_slow.joined import joined, waterfall_of
-from loadgen.report.why_slow.requests import every_observed
-from loadgen.traces.timed import Observed, TimedTrace
+from loadgen.report.why_slow.requests import every_observed, unmeasured
+from loadgen.traces.timed import TimedTrace
 from loadgen.units import quantity
 from loadgen_controller.commands.bucket import RUNS, RunArgument, RunsDir
 from loadgen_controller.console_output import Output
@@ -52,7 +52,7 @@ def main(
     (trace,) = found.values()
     opened = open_run(path)
     ours = [one for one in every_observed(opened.exemplars) if one.trace == trace.id]
-    result = joined([trace], ours or [_unknown(trace.id)])
+    result = joined(lambda: (trace,), ours or [unmeasured(trace)])
     if not result.timed:
         why = next(iter(result.refused), "it has no spans")
         raise IncompleteError(f"trace {trace.id} cannot be shown: {why}", hint="look at it in the tracing system")

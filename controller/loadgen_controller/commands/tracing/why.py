@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Final
 from zlib import crc32
@@ -114,7 +115,7 @@ def main(
     if dry_run:
         return ExitCode.PASSED
     refusal = reading.read(asked.ids, (wait_ns or 0) / NS_PER_S, _ended_ago_s(opened))
-    ours = joined(kept_traces(path), asked.requests)
+    ours = joined(partial(kept_traces, path), asked.requests, _t0_ns(path))
     facts = Facts(
         run=opened.id,
         made_at=utc_text(datetime.now(UTC)),
@@ -122,6 +123,7 @@ def main(
         seed=seed,
         rerun=f"loadgen runs rerun {called(path)}",
         refused=reading.refused,
+        notes=ours.clocks,
     )
     if not ours.found:
         raise refusal or _none_found(opened, asked, reading)
@@ -171,6 +173,11 @@ def _ended_ago_s(run: Run) -> float:
     return max(0.0, (datetime.now(UTC) - end).total_seconds())
 
 
+def _t0_ns(path: Path) -> int:
+    """Return T0 of a run, ns since 1970."""
+    return round(span_of(path)[0].timestamp() * NS_PER_S)
+
+
 def _none_found(run: Run, asked: Asked, reading: TraceReading) -> IncompleteError:
     """Return the error for a source that has none of the traces, with the three usual reasons."""
     refused = "; ".join(f"{reason} ({count})" for reason, count in reading.refused.most_common(2))
@@ -195,7 +202,7 @@ def _against(path: Path | None, chosen: Chosen, most: int, seed: int) -> tuple[s
         return None
     other = open_run(path)
     asked = _asked(other, chosen, most, seed)
-    found = joined(kept_traces(path), asked.requests)
+    found = joined(partial(kept_traces, path), asked.requests, _t0_ns(path))
     if not found.found:
         raise UsageError(
             f"--against: the folder of run {other.id} has no traces of {chosen.name}",
