@@ -37,6 +37,8 @@ _TOGETHER = 4
 """Attributes of the same traces that are named."""
 _LEAST_Q = 1e-9
 _CANDIDATES = 3
+_NOTES = 12
+_REASONS = 3
 _PAIRS = 2
 _UNEXPLAINED = 4
 _LEAST_PART = 0.005
@@ -200,7 +202,7 @@ def foot_lines(causes: CauseFile) -> Iterator[str]:
         yield f"left out: {_counts_text(causes.left_out)}"
     if causes.against:
         yield f"the fast requests are those of run {causes.against}"
-    yield from causes.notes
+    yield from causes.notes[:_NOTES]
     if causes.rerun:
         yield f"to settle it: {causes.rerun}"
 
@@ -226,7 +228,7 @@ def _found_text(causes: CauseFile) -> str:
         text += f": {format_count(found.found)} of {format_count(found.asked)} asked for were found"
         if found.slow is not None and found.fast is not None:
             text += f" (slow {share_text(found.slow)}, fast {share_text(found.fast)})"
-    for reason, count in sorted(causes.refused.items()):
+    for reason, count in sorted(causes.refused.items(), key=lambda one: (-one[1], one[0]))[:_REASONS]:
         text += f"; {format_count(count)} refused: {reason}"
     return text
 

@@ -36,9 +36,9 @@ _HIGH: Final = 18
 _MOST_RANKED: Final = 10
 _MOST_STEPS: Final = 14
 """Most steps of the bar; the smallest ones become one step."""
-_LONGEST: Final = 600
+_LONGEST: Final = 300
 """Most characters of a path."""
-_NAME: Final = 120
+_NAME: Final = 100
 """Most characters of a span's name."""
 _DEEPEST: Final = 12
 """Deepest indent of a row; deeper spans are drawn there, too."""
@@ -185,12 +185,12 @@ def _client_row(one: Example, low: int, high: int, places: Sequence[int]) -> str
 def _span_row(row: WaterfallRow, low: int, high: int, places: Sequence[int]) -> str:
     begin, end = _x(row.begin_ns, low, high), _x(row.end_ns, low, high)
     drawn = f'<rect class="span-open" x="{begin:g}" y="6" width="{max(end - begin, 0.5):g}" height="6"/>'
-    boxes = []
+    lines = []
     for first, last in row.pieces:
-        left, width = _x(first, low, high), max(_x(last, low, high) - _x(first, low, high), 0.5)
-        boxes.append(f"M{left:g} 2h{width:g}v{_HIGH - 4}h{-width:g}z")
-    if boxes:
-        drawn += f'<path class="span-waited" d="{"".join(boxes)}"/>'
+        left = _x(first, low, high)
+        lines.append(f"M{left:g} {_HIGH // 2}h{max(_x(last, low, high) - left, 0.5):.4g}")
+    if lines:
+        drawn += f'<path class="span-waited" d="{"".join(lines)}"/>'
     indent = "\u00a0\u00a0" * min(row.depth, _DEEPEST)
     name = in_html(cut_in_middle(row.name, _NAME))
     more = f" <em>{row.more + 1} spans</em>" if row.more else ""

@@ -20,7 +20,7 @@ __all__ = ["example_of"]
 MOST_ROWS: Final = 40
 _FOLDED_FROM: Final = 4
 """Fewest spans of one name under one parent that become one row."""
-_MOST_PIECES: Final = 50
+MOST_PIECES: Final = 40
 """Most pieces of one row that are kept; further ones are joined with their neighbours."""
 _DEEPEST: Final = 400
 """Deepest row; what lies below is left out."""
@@ -125,9 +125,9 @@ def _joined(pieces: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
     """Return the pieces with neighbours joined; of very many, those with the smallest gaps are joined, too."""
     found: list[tuple[int, int]] = []
     least_gap = 0
-    if len(pieces) > _MOST_PIECES:
+    if len(pieces) > MOST_PIECES:
         gaps = sorted(after[0] - before[1] for before, after in zip(pieces, pieces[1:], strict=False))
-        least_gap = gaps[len(gaps) - _MOST_PIECES]
+        least_gap = gaps[len(gaps) - MOST_PIECES]
     for begin, end in pieces:
         if found and begin - found[-1][1] <= least_gap:
             found[-1] = (found[-1][0], max(end, found[-1][1]))
