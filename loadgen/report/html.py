@@ -110,7 +110,7 @@ def html(
 
 
 def _ready_made(name: str, inside: str) -> list[bytes]:
-    """Return a template element with ready-made HTML, which the page's script puts into its place; none without HTML."""
+    """Return a template element with ready-made HTML, which the page's script moves to its place; none without HTML."""
     return [b'<template id="%s">%s</template>' % (name.encode(), inside.encode("utf-8", "replace"))] if inside else []
 
 

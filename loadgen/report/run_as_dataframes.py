@@ -376,7 +376,7 @@ class Run:
         return frame.astype(dict.fromkeys(("value", "low", "high", "count"), "float64"))
 
     def causes(self) -> Any:
-        """Return why requests were slow, as `loadgen trace` found it: a pandas DataFrame with a row for each ranked path.
+        """Return why requests were slow, as `loadgen trace` found it: a pandas DataFrame, a row for each ranked path.
 
         Columns: `rank`, `path`, `kind`, `added_ms` (mean own time, slow minus fast), `share` of the whole difference,
         `above_without` (the share above the limit without the path's excess, at most), `p99_without_ms`, `stays_first`

@@ -43,7 +43,11 @@ def made_causes(**changes: Any) -> CauseFile:
             above_interval=(0.026, 0.033),
         ),
         objective=ObjectivePart(
-            name="checkout > add to cart", threshold_ns=300.0 * MS, has_threshold=True, share_over=0.029, requests=84_120
+            name="checkout > add to cart",
+            threshold_ns=300.0 * MS,
+            has_threshold=True,
+            share_over=0.029,
+            requests=84_120,
         ),
         found=Found(asked=360, found=344, slow=0.96, fast=0.95, slow_asked=170, fast_asked=190),
         resampling=Resampling(seed=7, resamples=1_000, block_s=30.0),
@@ -68,7 +72,12 @@ def made_causes(**changes: Any) -> CauseFile:
                 fast_calls=1.0,
                 attributes=(
                     Attribute(
-                        where="stock", key="service.version", value="2.1", slow=0.96, fast=0.22, q=1e-12,
+                        where="stock",
+                        key="service.version",
+                        value="2.1",
+                        slow=0.96,
+                        fast=0.22,
+                        q=1e-12,
                         together=(Same("stock", "k8s.pod.name", "stock-7f"),),
                     ),
                     Attribute(where="", key="payload.kb", value=None, slow=120.5, fast=12.0, q=0.004),
@@ -121,14 +130,22 @@ def _example(calls: int, took_ms: int) -> Example:
         at_s=312.4,
         rows=(
             WaterfallRow(
-                name=ROOT, depth=0, begin_ns=10 * MS, end_ns=(took_ms - 10) * MS, own_ns=20 * MS,
+                name=ROOT,
+                depth=0,
+                begin_ns=10 * MS,
+                end_ns=(took_ms - 10) * MS,
+                own_ns=20 * MS,
                 pieces=((10 * MS, 20 * MS), ((took_ms - 20) * MS, (took_ms - 10) * MS)),
             ),
             WaterfallRow(
                 name="stock: reserve", depth=1, begin_ns=begin, end_ns=begin + own, own_ns=0, pieces=(), is_error=True
             ),
             WaterfallRow(
-                name="stock: SELECT item", depth=2, begin_ns=begin, end_ns=begin + own, own_ns=own,
+                name="stock: SELECT item",
+                depth=2,
+                begin_ns=begin,
+                end_ns=begin + own,
+                own_ns=own,
                 pieces=tuple((begin + n * own // calls, begin + (2 * n + 1) * own // calls // 2) for n in range(calls)),
                 more=calls - 1,
             ),

@@ -383,7 +383,7 @@ def _writer(
 
 
 def _causes(path: Path) -> CauseFile | None:
-    """Return what `loadgen trace` found, if it was called for the run. A damaged file is a note: reports come anyway."""
+    """Return what `loadgen trace` found, if it was called for the run. For a damaged file, print a note."""
     try:
         return read_causes(path)
     except StorageError as exc:

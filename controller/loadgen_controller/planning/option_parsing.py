@@ -126,7 +126,7 @@ def report_settings_of(errors: CollectedErrors, scenario: Path | None = None) ->
 
 
 def trace_settings_of(errors: CollectedErrors) -> Settings:
-    """Return the `loadgen.toml` of the current folder, for its sources of traces. Errors in it are added to `errors`."""
+    """Return the `loadgen.toml` of the current folder, for its sources of traces. Its errors are added to `errors`."""
     return errors.catch(lambda: read_settings(find_settings(_HERE))) or Settings()
 
 

@@ -44,9 +44,7 @@ not help. A space without width after `@` and `#` does.
 """
 
 
-def markdown(
-    summary: Summary, story: Story, in_history: Sequence[str] = (), why_slow: Sequence[str] = ()
-) -> str:
+def markdown(summary: Summary, story: Story, in_history: Sequence[str] = (), why_slow: Sequence[str] = ()) -> str:
     """Return the comment on a run, with a newline at the end.
 
     Args:

@@ -123,7 +123,10 @@ class Ranked(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class NotRanked(msgspec.Struct, frozen=True, kw_only=True):
-    """Why nothing is ranked. is_refused: too few traces, or too many are missing. candidates: not in a reliable order."""
+    """Why nothing is ranked.
+
+    is_refused: too few traces, or too many are missing. candidates: paths whose order is not reliable.
+    """
 
     reason: str
     is_refused: bool = False

@@ -5,7 +5,7 @@ Only objectives on response times can be explained, because a cohort of slow req
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from math import inf
 from typing import Final
 

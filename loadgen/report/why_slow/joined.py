@@ -79,9 +79,7 @@ def _clock_sentences(offsets: ClockOffsets, t0_ns: int) -> Iterator[str]:
 
 def _by_short_id(by_trace: Mapping[str, Sequence[Observed]]) -> dict[str, str]:
     counts = Counter(trace_id[-_SHORT:] for trace_id in by_trace)
-    return {
-        trace_id[-_SHORT:].zfill(2 * _SHORT): trace_id for trace_id in by_trace if counts[trace_id[-_SHORT:]] == 1
-    }
+    return {trace_id[-_SHORT:].zfill(2 * _SHORT): trace_id for trace_id in by_trace if counts[trace_id[-_SHORT:]] == 1}
 
 
 def _timed(trace: Trace, requests: Sequence[Observed], offsets: ClockOffsets) -> tuple[list[TimedTrace], str]:

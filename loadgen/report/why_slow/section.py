@@ -125,7 +125,7 @@ def _steps(causes: CauseFile) -> list[tuple[str, float]]:
 def _step(name: str, text: str, kind: str, begin: float, end: float) -> str:
     left, width = min(begin, end), max(abs(end - begin), 1.0)
     rect = f'<rect class="{kind}" x="{left:.1f}" y="3" width="{width:.1f}" height="{_HIGH - 6}"/>'
-    about = f'<strong>{in_html(text)}</strong> {in_html(cut_in_middle(name, 2 * _NAME))}'
+    about = f"<strong>{in_html(text)}</strong> {in_html(cut_in_middle(name, 2 * _NAME))}"
     return f'<li><p class="about">{about}</p>{_svg(rect)}</li>'
 
 
@@ -142,7 +142,7 @@ def _waterfalls(slow: Example, fast: Example | None) -> Iterator[str]:
     high = max(1, *(one.response_ns for _, one in examples), *(row.end_ns for _, one in examples for row in one.rows))
     places = _places(low, high)
     yield '<figure class="chart wide" id="why-traces"><figcaption><h3>One slow and one fast request</h3>'
-    yield '<span class="note">from the due time of each request; both have one scale; ms: time on the critical path</span>'
+    yield '<span class="note">from the due time of each request; one scale for both; ms: time on the critical path</span>'
     yield '</figcaption><ul class="legend key">'
     for kind, text in (
         ("span-open", "the span was open"),

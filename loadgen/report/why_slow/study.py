@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from loadgen.analysis.causes import causes_between, causes_of
+from loadgen.analysis.slow_requests.answer import causes_between, causes_of
 from loadgen.report.why_slow.cause_file import CauseFile, RunPart, causes_of_document
 from loadgen.report.why_slow.cause_file import Chosen as ChosenPart
 from loadgen.report.why_slow.choice import Chosen
@@ -77,9 +77,7 @@ def told(
         slow, fast = _cohorts(found.timed, causes)
     else:
         name, other = against
-        causes = causes_between(
-            found.timed, other.timed, objective, critical_path, against=name, seed=facts.seed
-        )
+        causes = causes_between(found.timed, other.timed, objective, critical_path, against=name, seed=facts.seed)
         slow, fast = ([one for one in some if _is_usable(one)] for some in (found.timed, other.timed))
     slow_example, fast_example = examples_of(slow, fast)
     part = RunPart(

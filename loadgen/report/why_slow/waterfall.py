@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Final
 
 from loadgen.report.why_slow.cause_file import Example, WaterfallRow
@@ -126,7 +127,7 @@ def _joined(pieces: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
     found: list[tuple[int, int]] = []
     least_gap = 0
     if len(pieces) > MOST_PIECES:
-        gaps = sorted(after[0] - before[1] for before, after in zip(pieces, pieces[1:], strict=False))
+        gaps = sorted(after[0] - before[1] for before, after in pairwise(pieces))
         least_gap = gaps[len(gaps) - MOST_PIECES]
     for begin, end in pieces:
         if found and begin - found[-1][1] <= least_gap:

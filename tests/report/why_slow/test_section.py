@@ -13,7 +13,7 @@ from loadgen.report.why_slow.section import section
 from loadgen.report.why_slow.waterfall import MOST_PIECES, MOST_ROWS
 from tests.support.made_causes import MS, made_causes
 
-HOSTILE = '<script>alert(1)</script>"\' onload=x \x1b[31m\u202e'
+HOSTILE = "<script>alert(1)</script>\"' onload=x \x1b[31m\u202e"
 
 
 @dataclass

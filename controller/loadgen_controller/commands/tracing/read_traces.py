@@ -74,9 +74,7 @@ class TraceReading:
         refusal: BackendRefused | None = None
         try:
             with KeptTraces(self.folder, self.label) as kept:
-                for _, answer in read_until_still(
-                    self.backend, wanted, wait_s, progress, ended_ago_s=ended_ago_s
-                ):
+                for _, answer in read_until_still(self.backend, wanted, wait_s, progress, ended_ago_s=ended_ago_s):
                     kept.add(answer)
                     if isinstance(answer, Refused):
                         self.refused[answer.reason] += 1
