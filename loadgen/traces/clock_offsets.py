@@ -1,4 +1,4 @@
-"""How far the clocks of instances are apart, as bounds from the calls between them.
+"""Bounds of the offsets between the clocks of instances, from the calls between them.
 
 A call encloses the server's span: it cannot begin before the client sent, nor end after the client was done. Each call
 thus bounds the offset, which is the server's clock minus the client's; all calls together bound it closely. A bound
@@ -34,13 +34,13 @@ __all__ = [
 ]
 
 Bounds: TypeAlias = tuple[int, int]
-"""How far a clock is ahead of another one, in ns: at least, at most. Negative: behind."""
+"""The offset of a clock relative to another one, in ns: at least, at most. Above 0: ahead."""
 
 MOST_DRIFT: Final = 100e-6
 """Largest difference of the rates of two clocks. Quartz without correction stays below 50e-6 each."""
 LATE_END_NS: Final = NS_PER_MS
-"""How much later than the client's span the server's may end. Instrumented clients end their span when the headers
-of the answer arrive, servers when the body is sent: on loopback up to some 0.3 ms later."""
+"""The server's span may end this much later than the client's. Instrumented clients end their span when the headers of
+the answer arrive, servers when the body is sent: on loopback up to some 0.3 ms later."""
 _JUMP: Final = 3
 """So many calls in a row that contradict the earlier ones, and not each other, mean that a clock jumped."""
 _MOST_JUMPS: Final = 5
@@ -84,7 +84,7 @@ class Exchange(msgspec.Struct, frozen=True, gc=False):
 
 
 class ClockOffset(msgspec.Struct, frozen=True):
-    """How far the clock of an instance is ahead of the reference's, in ns, in the middle of the run.
+    """The offset of an instance's clock relative to the reference's, in ns, in the middle of the run.
 
     exchanges: calls to and from the instance. contradicting: those among them that contradict the others.
     jumped_at_ns: when its clock jumped. bounds: None if the calls contradict each other too often.
@@ -220,11 +220,11 @@ class ClockOffsets:
         self._groups = self._reachable()
         self._all_pairs = pairs
 
-    def at(self, time_ns: int) -> Mapping[str, Bounds]:
+    def at(self, time_ns: int) -> dict[str, Bounds]:
         """Return by instance how far its clock is ahead of the reference, in the second of a time.
 
-        It has the instances of the largest group that call each other, and their reference, the one with the most
-        calls, with (0, 0). Bounds along chains of calls add up.
+        Only the largest group of instances that call each other is in the result. Its reference, the instance with the
+        most calls, has (0, 0). Bounds along chains of calls add up.
         """
         bounds = self._at(time_ns)
         group = self._groups[0] if self._groups else []
@@ -375,7 +375,10 @@ def shift_of(
 
 
 def _limits(client: Span, server: Span, shift: int) -> tuple[Bounds | None, Bounds | None]:
-    """Return which shifts put a server's span into its client's, and which do but for a late end; None for none."""
+    """Return the shifts that put a server's span into its client's, without and with a late end of the server.
+
+    Both are None if the server's span is longer.
+    """
     assert client.end_ns is not None
     assert server.end_ns is not None
     least, most = server.end_ns - client.end_ns + shift, server.start_ns - client.start_ns + shift

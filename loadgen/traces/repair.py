@@ -45,7 +45,7 @@ def repaired(
     rules: Collection[Rule] = RULES,
     others: Collection[str] = (),
 ) -> Tree | Refused:
-    """Return the tree of a trace, or the reason why there is none.
+    """Return the tree of a trace, or the reason why no tree can be made.
 
     our_spans: span ids of the request that the tree is for; the root is the span whose parent is one of them. Several
     such spans (redirects, or the requests of an iteration) become children of an added root, OUR_ROOT. others: span
@@ -132,27 +132,26 @@ class _Repair:
         split: dict[str, tuple[Span, Span]] = {}
         spans = {}
         for id_, group in groups.items():
-            clients = [span for span in group if span.kind == "client"]
-            servers = [span for span in group if span.kind == "server"]
-            if clients and servers and "shared id split" in self.rules:
-                client = self._only(clients)
-                server = replace(self._only(servers), id=id_ + _SERVER, parent=id_)
+            group.sort(key=_longest_first)
+            client = next((span for span in group if span.kind == "client"), None)
+            server = next((span for span in group if span.kind == "server"), None)
+            kept = group[:1]
+            if client and server and "shared id split" in self.rules:
+                self.count("shared id split")
+                kept = [client, server]
+                server = replace(server, id=id_ + _SERVER, parent=id_)
                 split[id_] = client, server
                 spans[id_] = client
                 spans[server.id] = server
-                self.count("shared id split")
-            elif len(group) == 1 or "same span twice" in self.rules:
-                spans[id_] = self._only(group)
             else:
-                for number, span in enumerate(sorted(group, key=_longest_first)):
-                    new_id = f"{id_}.{number}" if number else id_
-                    spans[new_id] = replace(span, id=new_id)
+                spans[id_] = group[0]
+            more = [span for span in group if all(span is not one for one in kept)]
+            if more and "same span twice" in self.rules:
+                self.count("same span twice", len(more))
+            else:
+                for number, span in enumerate(more, 1):
+                    spans[f"{id_}.{number}"] = replace(span, id=f"{id_}.{number}")
         return {span.id: _below_the_server(span, split) for span in spans.values()} if split else spans
-
-    def _only(self, group: list[Span]) -> Span:
-        if len(group) > 1:
-            self.count("same span twice", len(group) - 1)
-        return min(group, key=_longest_first)
 
     def _with_possible_times(self, spans: dict[str, Span]) -> dict[str, Span]:
         """Refuse impossible times, and leave out spans without an end: their parents adopt the children."""
@@ -412,9 +411,9 @@ def _below_the_server(span: Span, split: Mapping[str, tuple[Span, Span]]) -> Spa
     return replace(span, parent=server.id)
 
 
-def _longest_first(span: Span) -> tuple[int, int, str, str, str, str]:
+def _longest_first(span: Span) -> tuple[int, int, str]:
     length = -1 if span.end_ns is None else span.end_ns - span.start_ns
-    return -length, span.start_ns, span.service, span.operation, span.parent, span.kind
+    return -length, span.start_ns, str(span)
 
 
 def _earliest_first(span: Span) -> tuple[int, int, str]:

@@ -70,7 +70,7 @@ class ShapeDifference(msgspec.Struct, frozen=True):
 
 
 class Difference(msgspec.Struct, frozen=True):
-    """How much longer the slow cohort's responses are than the fast one's, in ns, and of what that consists.
+    """The difference between the mean responses of two cohorts, in ns, and its parts.
 
     whole_ns = slow_ns - fast_ns = the sum of added_ns over paths = the sum over shapes = same_shape_ns +
     more_of_shape_ns. same_shape_ns: traces of one shape are slower. more_of_shape_ns: slow shapes are more frequent.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
@@ -198,7 +198,6 @@ def test_a_span_without_children_that_is_not_on_the_path_may_vanish(spans: list[
 
 
 @given(spans_of_a_trace())
-@settings(max_examples=50)
 def test_a_whole_child_that_is_not_on_the_path_may_vanish_with_its_descendants(spans: list[Span]) -> None:
     made = repaired_tree(spans)
     path = critical_path(made)
