@@ -1,0 +1,1 @@
+"""Readers of span formats, one file for each: bytes in, spans out."""
