@@ -18,7 +18,7 @@ from loadgen.report.summary_reader import Summary
 from loadgen.report.why_slow.cause_file import encoded, write_causes
 from loadgen.report.why_slow.choice import Chosen, Wanted, chosen_of, narrowed
 from loadgen.report.why_slow.joined import Joined, joined
-from loadgen.report.why_slow.requests import Asked, asked_for, observed_of
+from loadgen.report.why_slow.requests import Asked, asked_for, sampled_of
 from loadgen.units import NS_PER_MS, NS_PER_S, parse_duration, quantity
 from loadgen_controller.collect_option_errors import CollectedErrors
 from loadgen_controller.commands.bucket import RUNS, RunArgument, RunsDir
@@ -118,7 +118,7 @@ def main(
     if dry_run:
         return ExitCode.PASSED
     refusal = reading.read(asked.ids, (wait_ns or 0) / NS_PER_S, _ended_ago_s(opened))
-    ours = joined(partial(kept_traces, path), asked.requests, _t0_ns(path))
+    ours = joined(partial(kept_traces, path), asked.sampled, _t0_ns(path))
     facts = Facts(
         run=opened.id,
         made_at=utc_text(datetime.now(UTC)),
@@ -130,7 +130,7 @@ def main(
     )
     if not ours.found:
         raise refusal or _none_found(opened, asked, reading)
-    result = told(chosen, ours, asked.requests, facts, against=_against(behind, chosen, most, seed))
+    result = told(chosen, ours, asked.observed, facts, against=_against(behind, chosen, most, seed))
     write_causes(path, result.document)
     console.print()
     print_causes(console, result.causes)
@@ -158,7 +158,7 @@ def _asked(run: Run, chosen: Chosen, most: int, seed: int) -> tuple[Chosen, Aske
         IncompleteError: the run has none.
     """
     loads = [str(lane.get("name", "")) for lane in run.manifest.get("spec", {}).get("lanes", ())]
-    asked = asked_for(observed_of(run.exemplars, chosen, loads), chosen.limit_ns, most, seed)
+    asked = asked_for(sampled_of(run.exemplars, chosen, loads), chosen.limit_ns, most, seed)
     if asked.ids:
         return chosen, asked
     if (request := narrowed(_summary(run), chosen)) is not None:
@@ -209,7 +209,7 @@ def _against(path: Path | None, chosen: Chosen, most: int, seed: int) -> tuple[s
         return None
     other = open_run(path)
     _, asked = _asked(other, chosen, most, seed)
-    found = joined(partial(kept_traces, path), asked.requests, _t0_ns(path))
+    found = joined(partial(kept_traces, path), asked.sampled, _t0_ns(path))
     if not found.found:
         raise UsageError(
             f"--against: the folder of run {other.id} has no traces of {chosen.name}",
