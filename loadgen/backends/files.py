@@ -82,7 +82,7 @@ def _collect(file: Path, into: SpanCollector) -> None:
     try:
         collect(name, _content(file), into)
     except TraceFormatError as error:
-        raise UsageError(f"{file}: {error.message}", hint=error.hint) from None
+        raise UsageError(f"{file}: {error.message}", hint=error.hint or _HINT) from None
 
 
 def _files_at(path: Path) -> list[Path]:
