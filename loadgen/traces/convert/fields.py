@@ -13,8 +13,10 @@ from loadgen.errors import TraceFormatError
 from loadgen.traces.model import Kind
 
 __all__ = [
+    "AGAIN",
     "KINDS",
     "MOST_BYTES",
+    "WHOLE",
     "decoded",
     "kind_named",
     "nanoseconds",
@@ -24,6 +26,8 @@ __all__ = [
     "whole_ns",
 ]
 
+AGAIN: Final = "ask for the trace again, and store only answers with status 200"
+WHOLE: Final = "check which program wrote the document, and that it is complete"
 MOST_BYTES: Final = 512 << 20
 """The largest document that is decoded at once, bytes."""
 KINDS: Final[tuple[Kind, ...]] = ("internal", "internal", "server", "client", "producer", "consumer")
@@ -52,12 +56,12 @@ def decoded(decoder: msgspec.json.Decoder[_T], data: bytes, what: str) -> _T:
     try:
         return decoder.decode(data)
     except msgspec.ValidationError as error:
-        raise TraceFormatError(f"{what}: {error}") from None
+        raise TraceFormatError(f"{what}: {error}", hint=WHOLE) from None
     except (msgspec.DecodeError, UnicodeError) as error:
         hint = "the end of the document is missing" if "truncated" in str(error) else "the document must be valid JSON"
         raise TraceFormatError(f"{what}: invalid JSON: {error}", hint=hint) from None
     except RecursionError:
-        raise TraceFormatError(f"{what}: the document is nested too deeply") from None
+        raise TraceFormatError(f"{what}: the document is nested too deeply", hint=WHOLE) from None
 
 
 def trace_id(text: str | None) -> str:

@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any, Final
 from loadgen.errors import TraceFormatError
 from loadgen.extras import missing_package
 from loadgen.traces.convert.attributes import operation_of
-from loadgen.traces.convert.fields import KINDS, MOST_BYTES, whole_ns
+from loadgen.traces.convert.fields import KINDS, MOST_BYTES, WHOLE, whole_ns
 from loadgen.traces.convert.otlp_json import IS_CUT, RESOLUTION
 from loadgen.traces.convert.redaction import clean_text
 from loadgen.traces.convert.spans import MOST_LINKS, UNKNOWN_SERVICE, SpanCollector, at
-from loadgen.traces.model import Span, Status, Trace, Value
+from loadgen.traces.model import Kind, Span, Status, Trace, Value
 
 if TYPE_CHECKING:
     from google.protobuf.message import Message
@@ -57,7 +57,7 @@ def collect_otlp(data: bytes, into: SpanCollector) -> None:
     try:
         message = request.FromString(data)
     except decode_error:
-        raise TraceFormatError(f"{FORMAT}: these bytes are no message with spans") from None
+        raise TraceFormatError(f"{FORMAT}: these bytes are no message with spans", hint=WHOLE) from None
     number = 0
     for group in message.resource_spans:
         service, resource = _process(group.resource.attributes, into)
@@ -99,7 +99,7 @@ def _add(span: Any, service: str, resource: dict[str, Value], is_cut: bool, into
         raise TraceFormatError("missing or invalid span id: must be 8 bytes, and not all 0")
     if len(parent) not in (0, 8):
         raise TraceFormatError("invalid parent id: must be 8 bytes")
-    kind = KINDS[span.kind] if 0 <= span.kind < len(KINDS) else "internal"
+    kind: Kind = KINDS[span.kind] if 0 <= span.kind < len(KINDS) else "internal"
     attributes = into.attributes.kept(_pairs(span.attributes))
     into.add(
         trace,
