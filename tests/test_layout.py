@@ -37,7 +37,6 @@ IMPORTERS = {
     "opentelemetry": {"loadgen/sinks/otlp.py", "loadgen/traces/convert/otlp_protobuf.py"},
     "brotli": {"loadgen/clients/protocol/decoding.py"},
     "zstandard": {
-        "loadgen/backends/unpack.py",
         "loadgen/clients/protocol/decoding.py",
         "loadgen/dsl/data/unpack.py",
         "loadgen/measure/run_folder/crc_record_file.py",
