@@ -99,6 +99,16 @@ def test_a_web_page_instead_of_a_trace_is_named(kind: str) -> None:
     assert "canary" not in caught.value.with_hint
 
 
+@pytest.mark.parametrize("kind", ["jaeger", "zipkin", "tempo", "datadog"])
+def test_a_404_page_means_an_unknown_call_and_not_a_missing_trace(kind: str) -> None:
+    with (
+        stand_in(lambda _: Said(404, "<html><h1>Not Found</h1>", kind="text/html")) as server,
+        pytest.raises(BackendRefused, match=r"has no /api/v\d/trace") as caught,
+    ):
+        read(server, [ID], kind=kind)
+    assert "correct the url" in caught.value.hint
+
+
 @pytest.mark.parametrize(
     ("kind", "body", "why"),
     [
@@ -259,6 +269,13 @@ def test_answers_come_before_the_error_that_ends_the_reading() -> None:
         with pytest.raises(BackendRefused):
             next(reading)
     assert [(one, type(found)) for one, found in got] == [(one, Found) for one in IDS[:8]]
+
+
+def test_a_first_call_that_fails_once_is_no_reason_to_give_up() -> None:
+    clock, said = Clock(), iter([Said(500, "starting")])
+    with stand_in(lambda asked: next(said, Said(200, for_id(asked.path)))) as server:
+        assert isinstance(read(server, [ID], clock)[ID], Found)
+    assert clock.pauses == [1.0]
 
 
 def test_a_backend_that_is_not_there_is_named_at_once() -> None:

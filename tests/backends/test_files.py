@@ -25,10 +25,10 @@ OTHER = "6a00000000000000000000000000a002"
     ("name", "count"), [("jaeger-trace.json", 2), ("zipkin-many.json", 3), ("datadog-trace.json", 2)]
 )
 def test_asked_traces_are_picked_from_a_file_of_any_format(name: str, count: int) -> None:
-    found = dict(FilesBackend(DATA / name).read([ID, "f" * 32]))
-    assert isinstance(found[ID], Found)
-    assert len(found[ID].trace.spans) == count
-    assert found["f" * 32] == Missing()
+    found, missing = (answer for _, answer in FilesBackend(DATA / name).read([ID, "f" * 32]))
+    assert isinstance(found, Found)
+    assert len(found.trace.spans) == count
+    assert missing == Missing()
 
 
 def test_a_trace_may_be_spread_over_the_files_of_a_folder(tmp_path: Path) -> None:
@@ -39,10 +39,10 @@ def test_a_trace_may_be_spread_over_the_files_of_a_folder(tmp_path: Path) -> Non
     said: list[Progress] = []
 
     backend = FilesBackend(tmp_path)
-    found = dict(backend.read([ID, OTHER], said.append))
+    found, _ = (answer for _, answer in backend.read([ID, OTHER], said.append))
 
-    assert isinstance(found[ID], Found)
-    assert len(found[ID].trace.spans) == 2
+    assert isinstance(found, Found)
+    assert len(found.trace.spans) == 2
     assert str(backend.plan(2)) == "2 traces"
     assert [said[0].note, said[-1]] == ["read 1 of 2 files", Progress(2, 2)]
 
