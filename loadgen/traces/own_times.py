@@ -140,9 +140,7 @@ def _moved(row: Mapping[Path, PathTime], moves: Mapping[Path, Mapping[Path, int]
             if had is None or ns <= 0:
                 continue
             left = had.own_ns - ns
-            new[source] = PathTime(
-                left, had.calls, min(had.before_ns, left), min(had.between_ns, left), min(had.after_ns, left)
-            )
+            new[source] = PathTime(left, had.calls, *_parts(had, left))
             gained = new.get(target, PathTime(0, 0))
             new[target] = PathTime(gained.own_ns + ns, 1)
     return new

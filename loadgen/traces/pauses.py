@@ -8,7 +8,8 @@ has not begun there, or between client and server if the root is on it. In a pau
 - no span begins or ends on the instance meanwhile.
 
 A few slow requests end together by chance, too. So pauses count only if more waits end together than in each of 99
-copies of the data in which each trace is moved by up to 5 s. Requests that also *began* together prove nothing: a
+copies of the data in which each trace is moved by up to 5 s; and of the groups of a size, at most a quarter may be
+chance. Requests that also *began* together prove nothing: a
 burst of arrivals does the same. So the begins must be twice as far apart as the ends.
 
 Of some pauses the sample has one trace only. If at least half of the long waits of a path on a standing instance end
@@ -42,6 +43,8 @@ _TOGETHER_NS: Final = 10_000_000
 _COPIES: Final = 99
 _SHIFT_NS: Final = 5_000_000_000
 _APART: Final = 2.0
+_LEAST_TOGETHER: Final = 2
+_BY_CHANCE: Final = 0.25
 _LEAST_TRACES: Final = 3
 _NAMES: Final = ("service.instance.id", "k8s.pod.name", "host.name", "container.id", "host.id")
 
@@ -162,29 +165,36 @@ def _periods(waits: Sequence[_Wait], events: Sequence[int], chance: np.random.Ge
     ends = np.array([wait.end_ns for wait in long], dtype=np.int64)
     number = np.array([wait.trace for wait in long], dtype=np.int64)
     moments = np.unique(np.asarray(events, dtype=np.int64))
-    groups = [group for group in _groups(ends) if len(set(number[group].tolist())) > 1]
-    periods, begins_apart, ends_apart = [], 0, 0
-    members: set[int] = set()
-    for group in groups:
+    groups: list[tuple[int, int, list[int]]] = []
+    begins_apart = ends_apart = 0
+    for group in _groups(ends):
         together = [long[n] for n in group]
         end = together[0].end_ns
         begin = max(min(wait.begin_ns for wait in together), _last_before(moments, end))
-        if end - begin < LEAST_WAIT_NS:
+        if len({wait.trace for wait in together}) < _LEAST_TOGETHER or end - begin < LEAST_WAIT_NS:
             continue
-        periods.append((begin, end))
-        members.update(group.tolist())
-        begins = [wait.begin_ns for wait in together]
-        begins_apart += max(begins) - min(begins)
+        groups.append((begin, end, group.tolist()))
+        begins_apart += max(wait.begin_ns for wait in together) - min(wait.begin_ns for wait in together)
         ends_apart += together[-1].end_ns - end
-    if len(members) < _LEAST_TRACES or begins_apart < _APART * ends_apart:
+    count = sum(len(group) for *_, group in groups)
+    if count < _LEAST_TRACES or begins_apart < _APART * ends_apart:
         return []
-    if len(members) <= _most_by_chance(ends, number, chance):
+    most, by_size = _by_chance(ends, number, chance)
+    if count <= most:
         return []
-    for wait in _alone(long, members):
+    clear = [one for one in groups if _is_clear(len(one[2]), groups, by_size)]
+    periods = [(begin, end) for begin, end, _ in clear]
+    for wait in _alone(long, {n for *_, group in clear for n in group}):
         begin = max(wait.begin_ns, _last_before(moments, wait.end_ns))
         if wait.end_ns - begin >= LEAST_WAIT_NS:
             periods.append((begin, wait.end_ns))
     return _apart(periods)
+
+
+def _is_clear(size: int, groups: Sequence[tuple[int, int, list[int]]], by_size: npt.NDArray[np.float64]) -> bool:
+    """Return whether at most a quarter of the groups of this size or a larger one are there by chance."""
+    expected = float(by_size[size:].sum())
+    return expected <= _BY_CHANCE * sum(len(group) >= size for *_, group in groups)
 
 
 def _alone(long: Sequence[_Wait], members: set[int]) -> list[_Wait]:
@@ -220,19 +230,24 @@ def _last_before(moments: Integers, end: int) -> int:
     return int(moments[at - 1]) if at else 0
 
 
-def _most_by_chance(ends: Integers, number: Integers, chance: np.random.Generator) -> int:
-    """Return the largest number of waits that end together in copies in which each trace is moved by up to 5 s."""
+def _by_chance(ends: Integers, number: Integers, chance: np.random.Generator) -> tuple[int, npt.NDArray[np.float64]]:
+    """Return how many waits end together if each trace is moved by up to 5 s.
+
+    The first value is the largest number in any copy, the second one the mean number of groups of each size.
+    """
     most = 0
+    by_size = np.zeros(len(ends) + 1)
     of_trace = np.unique(number, return_inverse=True)[1]
     for _ in range(_COPIES):
         shift = chance.integers(-_SHIFT_NS, _SHIFT_NS, of_trace.max() + 1)[of_trace]
         moved = ends + shift
         order = np.argsort(moved, kind="stable")
-        is_near = np.diff(moved[order]) <= _TOGETHER_NS
-        is_other = np.diff(of_trace[order]) != 0
-        is_near &= is_other
-        most = max(most, int((np.append(is_near, False) | np.insert(is_near, 0, False)).sum()))
-    return most
+        is_break = (np.diff(moved[order]) > _TOGETHER_NS) | (np.diff(of_trace[order]) == 0)
+        sizes = np.diff(np.concatenate(([0], np.flatnonzero(is_break) + 1, [len(ends)])))
+        sizes = sizes[sizes >= _LEAST_TOGETHER]
+        most = max(most, int(sizes.sum()))
+        by_size += np.bincount(sizes, minlength=len(by_size))
+    return most, by_size / _COPIES
 
 
 def _pauses(
