@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pytest
@@ -19,12 +19,19 @@ from loadgen.analysis.attribute_tests import (
     rank_sum,
 )
 
+Trace = Mapping[Key, Sequence[Value]]
 VERSION: Key = ("stock", "service.version")
 POD: Key = ("stock", "k8s.pod.name")
+KEYS = {"version": VERSION, "pod": POD, "reused": ("", "reused")}
 counts = st.integers(min_value=0, max_value=60)
 
 
-def named(traces: Sequence[dict[Key, Sequence[Value]]], slow: int) -> Attributes:
+def some(count: int, **values: Value) -> list[Trace]:
+    """Equal traces; the names of values are those of `KEYS`."""
+    return [{KEYS[name]: [value] for name, value in values.items()}] * count
+
+
+def named(traces: Sequence[Trace], slow: int) -> Attributes:
     """The first `slow` traces are slow; all have the weight 1."""
     return differing(traces, np.arange(len(traces)) < slow, np.ones(len(traces)))
 
@@ -89,8 +96,8 @@ def test_correction_agrees_with_scipy_in_any_order(p: list[float]) -> None:
 
 
 def test_version_of_the_slow_is_named_with_its_shares_and_the_pod_that_has_it() -> None:
-    slow = [{VERSION: ["2.1"], POD: ["stock-7f"]}] * 48 + [{VERSION: ["2.0"], POD: ["stock-6a"]}] * 2
-    fast = [{VERSION: ["2.1"], POD: ["stock-7f"]}] * 11 + [{VERSION: ["2.0"], POD: ["stock-6a"]}] * 39
+    slow = some(48, version="2.1", pod="stock-7f") + some(2, version="2.0", pod="stock-6a")
+    fast = some(11, version="2.1", pod="stock-7f") + some(39, version="2.0", pod="stock-6a")
     (line,) = named([*slow, *fast], 50).lines
     assert (line.key, line.value, line.slow, line.fast) == (VERSION, "2.1", 0.96, 0.22)
     assert (line.n_slow, line.n_fast) == (48, 11)
@@ -99,12 +106,7 @@ def test_version_of_the_slow_is_named_with_its_shares_and_the_pod_that_has_it() 
 
 
 def test_weights_change_shares_but_no_test() -> None:
-    traces: list[dict[Key, Sequence[Value]]] = [
-        *[{VERSION: ["2"]}] * 20,
-        *[{}] * 20,
-        *[{VERSION: ["2"]}] * 2,
-        *[{}] * 38,
-    ]
+    traces = some(20, version="2") + some(20) + some(2, version="2") + some(38)
     is_slow = np.arange(80) < 40
     weights = np.where(np.arange(80) < 20, 3.0, 1.0)
     plain, weighted = (differing(traces, is_slow, w).lines[0] for w in (np.ones(80), weights))
@@ -113,16 +115,14 @@ def test_weights_change_shares_but_no_test() -> None:
 
 
 def test_value_in_fewer_than_ten_traces_is_not_tested() -> None:
-    rare: list[dict[Key, Sequence[Value]]] = [*[{VERSION: ["2"]}] * 9, *[{}] * 91]
+    rare = some(9, version="2") + some(91)
     assert named(rare, 9).lines == ()
-    enough: list[dict[Key, Sequence[Value]]] = [*[{VERSION: ["2"]}] * 10, *[{}] * 90]
+    enough = some(10, version="2") + some(90)
     assert len(named(enough, 10).lines) == 1
 
 
 def test_nearly_unique_key_is_left_out_by_name() -> None:
-    traces: list[dict[Key, Sequence[Value]]] = [
-        {("shop", "order"): [f"o{n}"], ("shop", "tenant"): ["t"]} for n in range(50)
-    ]
+    traces: list[Trace] = [{("shop", "order"): [f"o{n}"], ("shop", "tenant"): ["t"]} for n in range(50)]
     found = named(traces, 25)
     assert found.unique == (("shop", "order"),)
     assert found.lines == ()
@@ -131,34 +131,33 @@ def test_nearly_unique_key_is_left_out_by_name() -> None:
 def test_only_the_200_commonest_values_of_a_key_are_tested() -> None:
     # 250 values in 10 traces each; the slow ones have the last 50, of which each has one trace fewer.
     key: Key = ("shop", "row")
-    traces: list[dict[Key, Sequence[Value]]] = [{key: [f"v{n % 200}"]} for n in range(2_200)]
+    traces: list[Trace] = [{key: [f"v{n % 200}"]} for n in range(2_200)]
     traces += [{key: [f"w{n % 50}"]} for n in range(500)]
     assert all(str(line.value).startswith("v") for line in named(traces, 100).lines)
 
 
 def test_numbers_are_compared_by_ranks_and_shown_as_medians() -> None:
     key: Key = ("shop", "cart.items")
-    traces: list[dict[Key, Sequence[Value]]] = [{key: [20 + n]} for n in range(40)] + [{key: [n]} for n in range(40)]
+    traces: list[Trace] = [{key: [value]} for value in (*range(20, 60), *range(40))]
     (line,) = named(traces, 40).lines
     assert (line.key, line.value, line.slow, line.fast) == (key, None, 39.5, 19.5)
 
 
 def test_true_and_1_are_different_values() -> None:
-    key: Key = ("", "reused")
-    traces: list[dict[Key, Sequence[Value]]] = [*[{key: [True]}] * 30, *[{key: [False]}] * 30]
+    traces = some(30, reused=True) + some(30, reused=False)
     (line,) = named(traces, 30).lines
     assert line.value is True
 
 
 def test_trace_with_several_values_of_a_key_counts_for_each() -> None:
-    traces: list[dict[Key, Sequence[Value]]] = [*[{VERSION: ["1", "2"]}] * 20, *[{VERSION: ["1"]}] * 20]
+    traces: list[Trace] = [{VERSION: ["1", "2"]} for _ in range(20)] + some(20, version="1")
     (line,) = named(traces, 20).lines
     assert (line.value, line.n_slow, line.n_fast) == ("2", 20, 0)
 
 
 def test_nan_is_no_number() -> None:
     key: Key = ("", "age")
-    traces: list[dict[Key, Sequence[Value]]] = [{key: [float("nan")]}] * 20 + [{key: [float(n)]} for n in range(30)]
+    traces: list[Trace] = [{key: [value]} for value in (*[float("nan")] * 20, *map(float, range(30)))]
     assert named(traces, 20).lines == ()
 
 
@@ -172,7 +171,7 @@ def test_random_attributes_are_named_in_at_most_5_percent_of_runs() -> None:
     wrong = 0
     for _ in range(100):
         tenants, ages = chance.integers(0, 5, 100), chance.integers(0, 100, 100)
-        traces: list[dict[Key, Sequence[Value]]] = [
+        traces: list[Trace] = [
             {("shop", "tenant"): [f"t{tenant}"], ("", "age"): [int(age)]}
             for tenant, age in zip(tenants, ages, strict=True)
         ]

@@ -87,8 +87,9 @@ def test_failed_unfit_and_pool_limited_requests_stand_nowhere() -> None:
 
 @given(st.lists(st.tuples(st.integers(0, 9), st.integers(1, 5)), min_size=1, max_size=20), st.floats(0, 1))
 def test_weighted_quantile_is_that_of_the_repeated_values(values: list[tuple[int, int]], share: float) -> None:
-    repeated = np.repeat(*np.array(values).T)
+    numbers, weights = np.array(values).T
+    repeated = np.repeat(numbers, weights)
     expected = np.quantile(repeated, share, method="inverted_cdf")
-    got = weighted_quantile(*np.array(values).T, share)
+    got = weighted_quantile(numbers, weights, share)
     # At a boundary both neighbours are right: a sum of weights is compared with a rounded product.
     assert got == expected or np.isclose(share * len(repeated), round(share * len(repeated)))

@@ -52,7 +52,7 @@ def found(traces: Sequence[TimedTrace]) -> list[Pauses]:
 
 def paused(pauses: int = 4, each: int = 3) -> list[TimedTrace]:
     """stock-2 stands still for 200 ms every 20 s: calls that arrive meanwhile begin at its end."""
-    traces = []
+    traces: list[TimedTrace] = []
     for k in range(pauses):
         for n in range(each):
             into = 20 + 40 * n  # ms of the pause that are over when the call arrives
@@ -93,7 +93,7 @@ def test_pause_within_a_span_is_found_whatever_the_span() -> None:
 
 
 def test_root_that_stands_still_holds_requests_up_on_the_wire() -> None:
-    traces = []
+    traces: list[TimedTrace] = []
     for k in range(4):
         for n in range(3):
             into = 20 + 40 * n

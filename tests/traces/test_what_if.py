@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loadgen.traces.model import Span, Tree
+from loadgen.traces.model import Path, Span, Tree
 from loadgen.traces.what_if import Timeline
 from tests.support.plain_critical_path import critical_path
 from tests.support.small_trees import MS, call, tree
@@ -38,7 +38,7 @@ def test_child_off_the_critical_path_saves_nothing() -> None:
 
 def test_both_parallel_siblings_save_what_the_slower_one_leaves() -> None:
     made = tree(call("shop: root", 0, 100, call("a: x", 10, 90), call("b: y", 10, 70)))
-    both = {(*ROOT, "a: x"): (80 * MS, 20 * MS), (*ROOT, "b: y"): (60 * MS, 30 * MS)}
+    both: dict[Path, tuple[int, int]] = {(*ROOT, "a: x"): (80 * MS, 20 * MS), (*ROOT, "b: y"): (60 * MS, 30 * MS)}
     assert Timeline(made).saved_by(both) == 50 * MS
 
 
