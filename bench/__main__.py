@@ -45,11 +45,13 @@ from bench import (
     screen,
     sdk,
     share,
+    span_formats,
     stall,
     streams,
     tags,
     target,
     tls,
+    traces,
     traffic,
 )
 from bench.report import Section, not_held, replaced
@@ -99,6 +101,8 @@ SECTIONS: dict[str, Part] = {
     "stall": Part(stall.measure),
     "llm": Part(llm.measure, {"streams": 10, "events": 20, "many": (20,)}),
     "alarms": Part(alarms.measure, {"runs": 1}),
+    "span_formats": Part(span_formats.measure, {"traces": 3, "long": 10, "large": 100, "turns": 1}),
+    "traces": Part(traces.measure, {"traces": 20, "large": 1_000, "turns": 1}),
     "traffic": Part(traffic.measure, {"combined": 3_000, "alb": 3_000, "long": 5_000, "turns": 1}),
 }
 
