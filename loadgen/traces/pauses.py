@@ -22,16 +22,18 @@ because they are compared with each other only.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
+from loadgen.traces.critical_path import critical_path
 from loadgen.traces.model import Path, Piece, Span, Tree
+from loadgen.traces.path_times import paths_of
 from loadgen.traces.timed import WIRE, TimedTrace
-from loadgen.traces.what_if import Timeline
+from loadgen.traces.what_if import Timeline, answered_ns
 
 __all__ = ["LEAST_WAIT_NS", "Instance", "Pauses", "instance_of", "pauses_of"]
 
@@ -102,7 +104,6 @@ def instance_of(span: Span) -> Instance:
 
 def pauses_of(
     traces: Sequence[TimedTrace],
-    pieces_of: Callable[[Tree], Sequence[Piece]],
     timelines: Sequence[Timeline],
     seed: int = 0,
 ) -> list[Pauses]:
@@ -110,14 +111,13 @@ def pauses_of(
 
     Args:
         traces: those to compare.
-        pieces_of: returns the critical path of a tree (`critical_path.py`).
         timelines: of the same traces.
         seed: of the copies.
     """
     waits: defaultdict[Instance, list[_Wait]] = defaultdict(list)
     events: defaultdict[Instance, list[int]] = defaultdict(list)
     for number, one in enumerate(traces):
-        for instance, wait in _waits_of(number, one, pieces_of(one.tree)):
+        for instance, wait in _waits_of(number, one):
             waits[instance].append(wait)
         for span in one.tree.spans.values():
             events[instance_of(span)] += (span.start_ns, _end(span))
@@ -129,15 +129,12 @@ def pauses_of(
     return sorted(found, key=lambda one: -sum(sum(map(sum, (to.values() for to in m.values()))) for m in one.moved))
 
 
-def _waits_of(number: int, one: TimedTrace, pieces: Sequence[Piece]) -> list[tuple[Instance, _Wait]]:
+def _waits_of(number: int, one: TimedTrace) -> list[tuple[Instance, _Wait]]:
     """Return the waits of one trace, each with the instance that may have made it."""
     found: list[tuple[Instance, _Wait]] = []
-    paths: dict[str, Path] = {}
-    for piece in pieces:
-        path = paths.get(piece.span.id)
-        if path is None:
-            path = paths[piece.span.id] = one.tree.path_of(piece.span)
-        wait = _Wait(number, path, piece.begin_ns, piece.end_ns)
+    paths = paths_of(one.tree)
+    for piece in critical_path(one.tree, answered_ns(one)):
+        wait = _Wait(number, paths[piece.span.id], piece.begin_ns, piece.end_ns)
         found.append((_standing_in(piece, one.tree), wait))
     wire = one.paths.get(WIRE)
     if wire is not None and wire.own_ns:

@@ -15,7 +15,6 @@ from loadgen.traces.causes import Causes, Objective, cause_document
 from loadgen.traces.own_times import OTHERS
 from loadgen.traces.timed import Observed, TimedTrace
 from tests.support.made_traces import FAULTS, STOCK_PATH, Fault, Made, made
-from tests.support.plain_critical_path import critical_path
 
 INJECTED: Sequence[Fault] = [fault for fault in FAULTS if fault not in ("none", "story")]
 WITHOUT_SPAN: Sequence[Fault] = ("network", "pool wait", "retries", "one region")
@@ -34,7 +33,7 @@ def short_run(fault: Fault, seed: int) -> Made:
 
 
 def answer(run: Made, seed: int, resamples: int = 200) -> Causes:
-    return causes_of(run.timed, run.objective, critical_path, seed=seed, asked=run.asked, resamples=resamples)
+    return causes_of(run.timed, run.objective, seed=seed, asked=run.asked, resamples=resamples)
 
 
 def found(runs: Iterable[Made], resamples: int = 200) -> Counter[str]:
@@ -106,6 +105,7 @@ def test_lines_and_unexplained_paths_add_up_to_the_whole_difference() -> None:
     parts = [*(line.added_ns for line in causes.candidates), *(line.added_ns for line in causes.unexplained)]
     assert sum(parts) == pytest.approx(causes.difference_ns, rel=1e-9)
     assert causes.unexplained[-1].path == OTHERS
+    assert causes.same_shape_ns + causes.more_of_shape_ns == pytest.approx(causes.difference_ns, rel=1e-9)
     first = causes.ranked[0]
     assert first.more_calls_ns + first.slower_calls_ns == pytest.approx(first.added_ns, rel=1e-9)
 
@@ -131,10 +131,7 @@ def test_lost_slow_traces_are_reported_with_their_rates_and_corrected() -> None:
 
 def test_same_seed_gives_the_same_answer_whatever_the_order_of_traces() -> None:
     run = made("slow version", 3, seconds=200)
-    one, other = (
-        causes_of(traces, run.objective, critical_path, seed=5, resamples=200)
-        for traces in (run.timed, run.timed[::-1])
-    )
+    one, other = (causes_of(traces, run.objective, seed=5, resamples=200) for traces in (run.timed, run.timed[::-1]))
     assert cause_document(one) == cause_document(other)
 
 
@@ -144,7 +141,7 @@ def test_same_seed_gives_the_same_answer_whatever_the_order_of_traces() -> None:
 def test_rare_long_pause_adds_much_but_the_frequent_slow_query_makes_the_percentile() -> None:
     """A query is slower by 150 ms on 5 % of requests; stock-2 stands still for 2 s twice (0.3 % of requests)."""
     run = made("story", 1, most_slow=40)
-    causes = causes_of(run.timed, run.objective, critical_path, seed=1, resamples=200)
+    causes = causes_of(run.timed, run.objective, seed=1, resamples=200)
     by_path = {cause.path: cause for cause in causes.ranked}
     query, pause = by_path[STOCK_PATH], by_path["stock: standing still of stock-2",]
     assert causes.ranked[0] is query
@@ -163,13 +160,13 @@ def test_counterfactual_order_of_seven_slow_traces_is_right_more_often_than_the_
     chance = np.random.default_rng(1)
     run = made("story", 1, most_slow=200)
     slow = [one for one in run.timed if one.observed.response_ns > (run.objective.threshold_ns or 0)]
-    causes = causes_of(run.timed, run.objective, critical_path, seed=1, resamples=100)
+    causes = causes_of(run.timed, run.objective, seed=1, resamples=100)
     assert causes.ranked[0].path == STOCK_PATH
     others = [one for one in run.timed if one not in slow]
     right = Counter[str]()
     for _ in range(200):
         drawn = [slow[n] for n in chance.choice(len(slow), 7, replace=False)]
-        few = causes_of([*drawn, *others], run.objective, critical_path, resamples=100)
+        few = causes_of([*drawn, *others], run.objective, resamples=100)
         if few.candidates:
             right["counterfactual"] += few.candidates[0].path == STOCK_PATH
             right["additive"] += max(few.candidates, key=lambda cause: cause.added_ns).path == STOCK_PATH
@@ -185,7 +182,7 @@ def test_fewer_than_30_slow_traces_have_figures_but_no_ranking() -> None:
     limit = run.objective.threshold_ns or 0
     slow = [one for one in run.timed if one.observed.response_ns > limit]
     rest = [one for one in run.timed if one.observed.response_ns <= limit]
-    causes = causes_of([*slow[:29], *rest], run.objective, critical_path, resamples=200)
+    causes = causes_of([*slow[:29], *rest], run.objective, resamples=200)
     assert causes.not_ranked == "only 29 slow traces; a ranking needs 30"
     assert causes.is_refused
     assert causes.ranked == ()
@@ -194,7 +191,7 @@ def test_fewer_than_30_slow_traces_have_figures_but_no_ranking() -> None:
 
 
 def test_no_traces_give_an_answer_without_figures() -> None:
-    causes = causes_of([], Objective("x", threshold_ns=5), critical_path)
+    causes = causes_of([], Objective("x", threshold_ns=5))
     assert causes.not_ranked == "only 0 slow traces; a ranking needs 30"
     assert cause_document(causes)["ranked"] == []
 
@@ -202,14 +199,14 @@ def test_no_traces_give_an_answer_without_figures() -> None:
 def test_slow_traces_without_fast_ones_are_refused() -> None:
     run = made("slow version", 1, seconds=200)
     slow = [one for one in run.timed if one.observed.response_ns > (run.objective.threshold_ns or 0)]
-    assert causes_of(slow, run.objective, critical_path, resamples=100).is_refused
+    assert causes_of(slow, run.objective, resamples=100).is_refused
 
 
 def test_missing_beyond_correction_is_refused_with_its_class() -> None:
     run = made("slow version", 1, rate=60)
     slowest = sorted(run.timed, key=lambda one: -one.observed.response_ns)
     # Nothing of the slowest 60 was found.
-    causes = causes_of(slowest[60:], run.objective, critical_path, asked=run.asked, resamples=200)
+    causes = causes_of(slowest[60:], run.objective, asked=run.asked, resamples=200)
     assert causes.is_refused
     assert causes.not_ranked.startswith("too many slow traces are missing: only 0 of ")
 
@@ -217,9 +214,7 @@ def test_missing_beyond_correction_is_refused_with_its_class() -> None:
 def test_two_equal_faults_have_no_single_path() -> None:
     run = made("pool wait", 1, seconds=300)
     other = made("retries", 2, seconds=300)
-    causes = causes_of(
-        [*run.timed, *other.timed], replace(run.objective, share_over=None), critical_path, resamples=200
-    )
+    causes = causes_of([*run.timed, *other.timed], replace(run.objective, share_over=None), resamples=200)
     assert causes.not_ranked.startswith("no single path") or causes.ranked[0].stays_first >= 0.8
     assert len(causes.candidates) >= 2
     assert causes.pairs[0].without_share_over < 0.5 * causes.candidates[0].without_share_over
@@ -234,7 +229,7 @@ def test_failed_requests_are_explained_apart() -> None:
         else one
         for one in run.timed
     ]
-    causes = causes_of(traces, run.objective, critical_path, resamples=200)
+    causes = causes_of(traces, run.objective, resamples=200)
     assert causes.failed.outcomes == {"timeout": causes.failed.traces}
     assert causes.failed.paths[0].path == run.known.path
     assert sum(line.added_ns for line in causes.failed.paths) == pytest.approx(causes.failed.added_ns, rel=1e-9)
@@ -250,9 +245,7 @@ def replace_outcome(one: TimedTrace) -> Observed:
 def compared(fault: Fault, seed: int, *, resamples: int = 200, seconds: int = 200) -> Causes:
     run, other = made(fault, 2 * seed, seconds=seconds), made("none", 2 * seed + 1, seconds=seconds)
     objective = Objective("checkout", threshold_ns=run.objective.threshold_ns)
-    return causes_between(
-        run.timed, other.timed, objective, critical_path, against="20261124-1", seed=seed, resamples=resamples
-    )
+    return causes_between(run.timed, other.timed, objective, against="20261124-1", seed=seed, resamples=resamples)
 
 
 def test_slower_path_of_a_run_is_first_against_another_run() -> None:
