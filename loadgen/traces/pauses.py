@@ -29,13 +29,14 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
+from loadgen.traces.clock_offsets import instance_of
 from loadgen.traces.critical_path import critical_path
 from loadgen.traces.model import Path, Piece, Span, Tree
 from loadgen.traces.path_times import paths_of
 from loadgen.traces.timed import WIRE, TimedTrace
 from loadgen.traces.what_if import Timeline, answered_ns
 
-__all__ = ["LEAST_WAIT_NS", "Instance", "Pauses", "instance_of", "pauses_of"]
+__all__ = ["LEAST_WAIT_NS", "Instance", "Pauses", "instance_at", "pauses_of"]
 
 Integers = npt.NDArray[np.int64]
 Moves = dict[Path, dict[Path, int]]
@@ -48,7 +49,6 @@ _APART: Final = 2.0
 _LEAST_TOGETHER: Final = 2
 _BY_CHANCE: Final = 0.25
 _LEAST_TRACES: Final = 3
-_NAMES: Final = ("service.instance.id", "k8s.pod.name", "host.name", "container.id", "host.id")
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -93,13 +93,10 @@ class _Wait:
     end_ns: int
 
 
-def instance_of(span: Span) -> Instance:
+def instance_at(span: Span) -> Instance:
     """Return the instance on which a span ran."""
-    for name in _NAMES:
-        value = span.resource.get(name)
-        if value not in (None, ""):
-            return Instance(span.service, str(value))
-    return Instance(span.service, "")
+    name = instance_of(span)
+    return Instance(span.service, "" if name == span.service else name)
 
 
 def pauses_of(
@@ -120,7 +117,7 @@ def pauses_of(
         for instance, wait in _waits_of(number, one):
             waits[instance].append(wait)
         for span in one.tree.spans.values():
-            events[instance_of(span)] += (span.start_ns, _end(span))
+            events[instance_at(span)] += (span.start_ns, _end(span))
     found = []
     for instance in sorted(waits):
         periods = _periods(waits[instance], events[instance], np.random.default_rng(seed))
@@ -139,7 +136,7 @@ def _waits_of(number: int, one: TimedTrace) -> list[tuple[Instance, _Wait]]:
     wire = one.paths.get(WIRE)
     if wire is not None and wire.own_ns:
         root = one.tree.root
-        found.append((instance_of(root), _Wait(number, WIRE, root.start_ns - wire.own_ns, root.start_ns)))
+        found.append((instance_at(root), _Wait(number, WIRE, root.start_ns - wire.own_ns, root.start_ns)))
     return found
 
 
@@ -148,8 +145,8 @@ def _standing_in(piece: Piece, tree: Tree) -> Instance:
     if piece.span.kind == "client":
         for child in tree.children.get(piece.span.id, ()):
             if child.start_ns == piece.end_ns:
-                return instance_of(child)
-    return instance_of(piece.span)
+                return instance_at(child)
+    return instance_at(piece.span)
 
 
 def _periods(waits: Sequence[_Wait], events: Sequence[int], chance: np.random.Generator) -> list[tuple[int, int]]:
@@ -282,7 +279,7 @@ def _pauses(
 
 def _held_up(timeline: Timeline, instance: Instance) -> set[int]:
     """Return the numbers of the spans on an instance, and of their callers."""
-    numbers = {n for n, span in enumerate(timeline.spans) if instance_of(span) == instance}
+    numbers = {n for n, span in enumerate(timeline.spans) if instance_at(span) == instance}
     return numbers | {parent for n in numbers if (parent := timeline.parent_of(n)) >= 0}
 
 

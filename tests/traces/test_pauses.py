@@ -8,7 +8,7 @@ import numpy as np
 
 from loadgen.traces.model import Span
 from loadgen.traces.path_times import timed
-from loadgen.traces.pauses import Instance, Pauses, instance_of, pauses_of
+from loadgen.traces.pauses import Instance, Pauses, instance_at, pauses_of
 from loadgen.traces.timed import WIRE, Observed, TimedTrace
 from loadgen.traces.what_if import Timeline
 from tests.support.small_trees import MS, call, tree
@@ -132,10 +132,10 @@ def test_single_traces_of_further_pauses_count_once_an_instance_is_known_to_stan
     assert len(one.periods_ns) == 7
 
 
-def test_instance_is_named_by_the_first_resource_that_tells_it() -> None:
+def test_instance_is_named_by_its_resource_or_not_at_all() -> None:
     span = Span("1", "", "stock", "x", 0, 1, resource={"host.name": "h1", "k8s.pod.name": "p1"})
-    assert instance_of(span) == Instance("stock", "p1")
-    assert instance_of(Span("1", "", "stock", "x", 0, 1)).path == ("stock: standing still",)
+    assert instance_at(span) == Instance("stock", "p1")
+    assert instance_at(Span("1", "", "stock", "x", 0, 1)).path == ("stock: standing still",)
 
 
 def test_same_seed_gives_the_same_pauses() -> None:

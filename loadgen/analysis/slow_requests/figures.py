@@ -59,7 +59,8 @@ class Figures:
 
     def share_over(self, objective: Objective) -> tuple[float, Interval]:
         """Return the share of requests above the threshold, with its interval."""
-        if objective.share_over is None:
+        # Without an objective the threshold is the sample's own percentile, which the histogram does not have.
+        if objective.share_over is None or objective.threshold_ns is None:
             base = self.compared.base
             share = float(base[self.compared.is_over].sum() / base.sum())
             low, high = interval(share, self.draws.share_over, self.blocks.count)
