@@ -290,9 +290,7 @@ def _reset(writer: asyncio.StreamWriter) -> None:
 
 
 @contextlib.contextmanager
-def chaos_proxy(
-    upstream: str, seed: int = 0, listen: tuple[str, int] = ("127.0.0.1", 0)
-) -> Iterator[ChaosProxy]:
+def chaos_proxy(upstream: str, seed: int = 0, listen: tuple[str, int] = ("127.0.0.1", 0)) -> Iterator[ChaosProxy]:
     """A proxy in its own thread; gone when the block is left. listen: by default a free loopback port."""
     net = ChaosProxy(upstream, seed, listen)
     net._thread.start()

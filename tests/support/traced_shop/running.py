@@ -53,15 +53,16 @@ def traced_shop(collector: str, faults: Faults | None = None, seed: int = 1) -> 
     environment = {**os.environ, ENVIRONMENT: msgspec.json.encode(faults or Faults()).decode()}
     with contextlib.ExitStack() as stack:
         processes: dict[str, subprocess.Popen[str]] = {}
+        stack.callback(_end, processes)
         for instance, (service, version) in INSTANCES.items():
-            names = ["--version", version, "--instance", instance, "--collector", collector, "--seed", str(seed)]
-            others = ["--catalog", urls["catalog-1"], "--stock", urls["stock-1"], urls["stock-2"]]
+            options = ["--version", version, "--instance", instance, "--collector", collector, "--seed", str(seed)]
+            options += ["--port", str(ports[instance])]
+            options += ["--catalog", urls["catalog-1"], "--stock", urls["stock-1"], urls["stock-2"]]
             # Stock writes the new names of attributes and the others the old ones: real systems have both.
             new = {"OTEL_SEMCONV_STABILITY_OPT_IN": "http"} if service == "stock" else {}
             processes[instance] = stack.enter_context(
                 subprocess.Popen(
-                    [sys.executable, "-m", f"{__package__}.service", service, "--port", str(ports[instance]), *names]
-                    + others,
+                    [sys.executable, "-m", f"{__package__}.service", service, *options],
                     cwd=_ROOT,
                     env={**environment, **new},
                     stdin=subprocess.PIPE,
@@ -69,21 +70,23 @@ def traced_shop(collector: str, faults: Faults | None = None, seed: int = 1) -> 
                     text=True,
                 )
             )
-            stack.callback(_end, processes[instance])
         for instance, process in processes.items():
             assert process.stdout is not None
             assert process.stdout.readline().strip() == urls[instance], f"{instance} did not start"
         yield RunningShop(urls["shop-1"], {instance: process.pid for instance, process in processes.items()})
 
 
-def _end(process: subprocess.Popen[str]) -> None:
-    if process.poll() is None:
-        process.send_signal(signal.SIGCONT)
-        process.terminate()
-    try:
-        process.wait(15)
-    except subprocess.TimeoutExpired:
-        process.kill()
+def _end(processes: Mapping[str, subprocess.Popen[str]]) -> None:
+    """Ask all to end, then wait for each; a stopped one goes on first."""
+    for process in processes.values():
+        if process.poll() is None:
+            process.send_signal(signal.SIGCONT)
+            process.terminate()
+    for process in processes.values():
+        try:
+            process.wait(15)
+        except subprocess.TimeoutExpired:
+            process.kill()
 
 
 @contextlib.contextmanager

@@ -1,4 +1,4 @@
-"""OpenTelemetry's SDK as a service sets it up: spans in batches to an OTLP collector, the parent decides on sampling."""
+"""OpenTelemetry's SDK as a service sets it up: batches of spans to a collector; the parent decides on sampling."""
 
 from __future__ import annotations
 
