@@ -81,19 +81,13 @@ def stock_routes(tracer: Tracer, faults: Faults, random: Random, version: str) -
             )
         return JSONResponse({"reserved": item}, 201)
 
-    async def level(request: Request) -> Response:
-        async with pool:
-            await work.statement("SELECT item", f"SELECT n FROM item WHERE id = {request.path_params['id']}", 3)
-        return JSONResponse({"n": 7})
-
     async def levels(request: Request) -> Response:
         async with pool:
-            await work.statement("SELECT item", f"SELECT n FROM item WHERE id IN ({request.query_params['ids']})", 4)
+            await work.statement("SELECT item", f"SELECT n FROM item WHERE id IN ({request.query_params['ids']})", 8)
         return JSONResponse({"n": [7]})
 
     return [
         Route("/reserve", reserve, methods=["POST"]),
-        Route("/levels/{id:int}", level),
         Route("/levels", levels),
     ]
 
@@ -126,7 +120,7 @@ def shop_routes(
         await client.get(f"{catalog}/items", params={"ids": text})
         if is_large and faults.is_many_calls:
             for one in ids:
-                await client.get(f"{random.choice(stock)}/levels/{one}")
+                await client.get(f"{random.choice(stock)}/levels", params={"ids": str(one)})
         else:
             await client.get(f"{random.choice(stock)}/levels", params={"ids": text})
         return JSONResponse({"items": len(ids)})

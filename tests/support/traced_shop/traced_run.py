@@ -28,11 +28,12 @@ _FAR: Final = "127.0.0.2"
 class Case:
     """A shop, a load, and an objective.
 
-    stops: an instance that is stopped for 200 ms every 5 s. far_ms: delay of the proxy before one region, there and
+    request: what is asked about. stops: an instance that is stopped for 200 ms every 5 s. far_ms: delay of the proxy before one region, there and
     back. keeps: which traces the collector keeps, by id and spans.
     """
 
     mix: str = "buy: 1"
+    request: str = "checkout"
     slos: str = ""
     faults: Faults = field(default_factory=Faults)
     stops: str = ""
