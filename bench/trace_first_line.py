@@ -19,10 +19,10 @@ from tests.support.traced_shop.scenario import write_scenario
 MOST = 360
 BUDGET_S = 15.0
 HOW = """\
-`loadgen run` of {seconds} s at 60 requests/s in two local regions against three services with OpenTelemetry's SDK, all \
-requests sampled, spans in `loadgen trace collect`; all on this machine. Then {turns} times `loadgen trace RUN --most \
-{most}` as a new process, its output read through a pipe: *first line* and *end* are counted from the start of the \
-process. The folder with the fetched traces is deleted before each turn."""
+`loadgen run` of {seconds} s at 60 requests/s in two local regions, all requests sampled, against three services with \
+OpenTelemetry's SDK, spans in `loadgen trace collect`; all on this machine. Then {turns} times `loadgen trace RUN \
+--most {most}` as a new process, its output read through a pipe: *first line* and *end* are counted from the start of \
+the process. The traces in the run folder are deleted before each turn."""
 
 
 def measure(*, seconds: int = 60, turns: int = 5) -> Section:

@@ -28,8 +28,8 @@ _FAR: Final = "127.0.0.2"
 class Case:
     """A shop, a load, and an objective.
 
-    request: what is asked about. stops: an instance that is stopped for 200 ms every 5 s. far_ms: delay of the proxy before one region, there and
-    back. keeps: which traces the collector keeps, by id and spans.
+    request: what is asked about. stops: an instance that is stopped for 200 ms every 5 s. far_ms: delay of the proxy
+    before one region, there and back. keeps: which traces the collector keeps, by id and spans.
     """
 
     mix: str = "buy: 1"
