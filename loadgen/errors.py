@@ -2,7 +2,8 @@
 
     LoadgenError
     ├── UsageError            2   the command line is wrong
-    │   └── CredentialsError      credentials for the cloud are missing, wrong or expired
+    │   ├── CredentialsError      credentials for the cloud are missing, wrong or expired
+    │   └── TraceFormatError      a file or an answer with traces that cannot be read
     ├── ScenarioError         2   the scenario has errors: all of them at once, with file and line
     │   └── ProfileError      2   a load profile that cannot be driven
     ├── IterationEnded            raised inside a journey; a measurement, never an exit code
@@ -59,6 +60,7 @@ __all__ = [
     "ScenarioError",
     "StorageError",
     "Throttled",
+    "TraceFormatError",
     "UsageError",
     "WireError",
     "errors_in",
@@ -120,6 +122,13 @@ class UsageError(LoadgenError):
 
 class CredentialsError(UsageError):
     """Credentials for the cloud are missing, wrong or expired."""
+
+
+class TraceFormatError(UsageError):
+    """A file or an answer contains no traces in a known format, or traces with invalid values.
+
+    The message names the place, and never repeats a value: it may be a secret.
+    """
 
 
 @dataclass(frozen=True, slots=True, order=True)

@@ -1,0 +1,371 @@
+"""OTLP as JSON: reads it, and writes the traces that are kept.
+
+Read are the messages of the OpenTelemetry Collector's file exporter and of `ExportTraceServiceRequest`; Jaeger's answer
+with them in `result`; Tempo's with `batches` or `trace`, whose ids are base64. A document is one object, or one object
+a line, in which a trace may be spread over several lines.
+
+Written is one line for each trace: a plain OTLP message, so that other tools can read it. It carries what OTLP has no
+field for in attributes with names that begin with `loadgen.`.
+
+Source: opentelemetry-proto, docs "OTLP/HTTP JSON Protobuf Encoding".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+import msgspec
+
+from loadgen.errors import TraceFormatError
+from loadgen.traces.convert.attributes import operation_of
+from loadgen.traces.convert.fields import KINDS, decoded, kind_named, nanoseconds, parent_id, span_id
+from loadgen.traces.convert.redaction import clean_text
+from loadgen.traces.convert.spans import MOST_LINKS, UNKNOWN_SERVICE, SpanCollector, at
+from loadgen.traces.model import Kind, Span, Status, Trace, Value
+
+__all__ = ["FORMAT", "IS_CUT", "RESOLUTION", "collect_otlp_json", "otlp_json_line", "trace_of_kept_line"]
+__all__ += ["traces_of_otlp_json"]
+
+FORMAT: Final = "OTLP JSON"
+RESOLUTION: Final = "loadgen.resolution_ns"
+"""The attribute of a written span with `Span.resolution_ns`, if it is not 1."""
+IS_CUT: Final = "loadgen.is_cut"
+"""The attribute of the scope of a written trace whose source returned only some of its spans."""
+_SCOPE: Final = "loadgen.traces"
+_SERVICE: Final = "service.name"
+
+
+class _Scalar(msgspec.Struct, gc=False):
+    stringValue: str | None = None
+    intValue: int | str | None = None
+    doubleValue: float | str | None = None
+    boolValue: bool | None = None
+
+
+class _Array(msgspec.Struct, gc=False):
+    values: list[_Scalar] | None = None
+
+
+class _Any(_Scalar, gc=False):
+    arrayValue: _Array | None = None
+
+
+class _Pair(msgspec.Struct, gc=False):
+    key: str | None = None
+    value: _Any | None = None
+
+
+class _Link(msgspec.Struct, gc=False):
+    spanId: str | None = None
+
+
+class _Status(msgspec.Struct, gc=False):
+    code: int | str | None = None
+
+
+class _Span(msgspec.Struct, gc=False):
+    traceId: str | None = None
+    spanId: str | None = None
+    parentSpanId: str | None = None
+    name: str | None = None
+    kind: int | str | None = None
+    startTimeUnixNano: int | str | None = None
+    endTimeUnixNano: int | str | None = None
+    attributes: list[_Pair] | None = None
+    links: list[_Link] | None = None
+    status: _Status | None = None
+
+
+class _Scope(msgspec.Struct, gc=False):
+    attributes: list[_Pair] | None = None
+
+
+class _ScopeSpans(msgspec.Struct, gc=False):
+    scope: _Scope | None = None
+    spans: list[_Span] | None = None
+
+
+class _Resource(msgspec.Struct, gc=False):
+    attributes: list[_Pair] | None = None
+
+
+class _ResourceSpans(msgspec.Struct, gc=False):
+    resource: _Resource | None = None
+    scopeSpans: list[_ScopeSpans] | None = None
+    instrumentationLibrarySpans: list[_ScopeSpans] | None = None
+
+
+class _Spans(msgspec.Struct, gc=False):
+    resourceSpans: list[_ResourceSpans] | None = None
+    batches: list[_ResourceSpans] | None = None
+
+
+class _Document(_Spans, gc=False):
+    result: _Spans | None = None
+    trace: _Spans | None = None
+
+
+_DECODER: Final = msgspec.json.Decoder(_Document)
+_ENCODER: Final = msgspec.json.Encoder()
+_STATUS: Final[dict[int | str | None, Status]] = {
+    1: "ok",
+    2: "error",
+    "STATUS_CODE_OK": "ok",
+    "STATUS_CODE_ERROR": "error",
+}
+_CODES: Final[dict[Status, int]] = {"unset": 0, "ok": 1, "error": 2}
+_NUMBERS: Final[dict[Kind, int]] = {"internal": 1, "server": 2, "client": 3, "producer": 4, "consumer": 5}
+
+
+def traces_of_otlp_json(data: bytes, keep: Sequence[str] = ()) -> list[Trace]:
+    """Return the traces of an OTLP JSON document: one object, or one object a line.
+
+    keep: names or patterns of attributes beyond the usual ones.
+
+    Raises:
+        TraceFormatError: the document is no OTLP JSON, or has an invalid id or time.
+    """
+    found = SpanCollector(keep)
+    try:
+        collect_otlp_json(data, found)
+    except TraceFormatError as whole:
+        lines = [line for line in data.split(b"\n") if line.strip()]
+        if len(lines) < 2 or not lines[0].rstrip().endswith(b"}"):
+            raise
+        found = SpanCollector(keep)
+        for number, line in enumerate(lines, 1):
+            try:
+                collect_otlp_json(line, found)
+            except TraceFormatError as error:
+                # A document in several lines has its error in the first one, and it is no error of a line.
+                raise (whole if number == 1 else at(error, f"line {number}")) from None
+    return found.traces()
+
+
+def collect_otlp_json(data: bytes, into: SpanCollector) -> None:
+    """Add the spans of one JSON object. HOT: once for each trace of a kept file; 0.4 ms for 40 spans (bench/traces.py).
+
+    Raises:
+        TraceFormatError: see `traces_of_otlp_json`.
+    """
+    document = decoded(_DECODER, data, FORMAT)
+    number = 0
+    for part in (document, document.result, document.trace):
+        if part is None:
+            continue
+        for group in (*(part.resourceSpans or ()), *(part.batches or ())):
+            service, resource = _process(group.resource, into)
+            for scope in (*(group.scopeSpans or ()), *(group.instrumentationLibrarySpans or ())):
+                is_cut = scope.scope is not None and _is_cut(scope.scope)
+                for span in scope.spans or ():
+                    number += 1
+                    try:
+                        _add(span, service, resource, is_cut, into)
+                    except TraceFormatError as error:
+                        raise at(error, f"{FORMAT}: span {number}") from None
+
+
+def _process(resource: _Resource | None, into: SpanCollector) -> tuple[str, dict[str, Value]]:
+    """Return the name of the service, and the attributes of its process."""
+    if resource is None or not resource.attributes:
+        return UNKNOWN_SERVICE, {}
+    service = UNKNOWN_SERVICE
+    for pair in resource.attributes:
+        if pair.key == _SERVICE and pair.value is not None and pair.value.stringValue:
+            service = clean_text(pair.value.stringValue)
+    return service, into.attributes.kept(_pairs(resource.attributes))
+
+
+def _add(span: _Span, service: str, resource: dict[str, Value], is_cut: bool, into: SpanCollector) -> None:
+    trace = into.wanted(span.traceId)
+    if trace is None:
+        return
+    kind = _kind(span.kind)
+    pairs = span.attributes
+    attributes = into.attributes.kept(_pairs(pairs)) if pairs else {}
+    end_ns = nanoseconds(span.endTimeUnixNano)
+    into.add(
+        trace,
+        Span(
+            span_id(span.spanId),
+            parent_id(span.parentSpanId),
+            service,
+            operation_of(span.name or "", kind, attributes),
+            nanoseconds(span.startTimeUnixNano),
+            end_ns or None,
+            kind,
+            _STATUS.get(span.status.code, "unset") if span.status is not None else "unset",
+            attributes,
+            resource,
+            tuple(span_id(link.spanId) for link in span.links[:MOST_LINKS]) if span.links else (),
+            _resolution(pairs) if pairs else 1,
+        ),
+    )
+    if is_cut:
+        into.cut(trace)
+
+
+def _kind(kind: int | str | None) -> Kind:
+    if isinstance(kind, str):
+        return kind_named(kind)
+    return KINDS[kind] if kind is not None and 0 <= kind < len(KINDS) else "internal"
+
+
+def _pairs(pairs: list[_Pair]) -> Iterator[tuple[str, object]]:
+    for pair in pairs:
+        if (value := pair.value) is not None and pair.key:
+            if value.stringValue is not None:
+                yield pair.key, value.stringValue
+            else:
+                yield pair.key, _plain(value)
+
+
+def _plain(value: _Scalar) -> object:
+    """Return the value of an attribute; None for bytes and maps."""
+    if value.stringValue is not None:
+        return value.stringValue
+    if (number := value.intValue) is not None:
+        if isinstance(number, int):
+            return number
+        digits = number.removeprefix("-")
+        return int(number) if digits.isascii() and digits.isdecimal() and len(digits) < 20 else None
+    if value.boolValue is not None:
+        return value.boolValue
+    if value.doubleValue is not None:
+        return value.doubleValue if isinstance(value.doubleValue, float) else None
+    if isinstance(value, _Any) and value.arrayValue is not None:
+        return [_plain(each) for each in value.arrayValue.values or ()]
+    return None
+
+
+def _resolution(pairs: list[_Pair]) -> int:
+    """Return the resolution that `otlp_json_line` wrote, ns; 1 without."""
+    for pair in pairs:
+        if pair.key == RESOLUTION and pair.value is not None:
+            found = _plain(pair.value)
+            return found if isinstance(found, int) and 1 <= found <= 10**10 else 1
+    return 1
+
+
+def _is_cut(scope: _Scope) -> bool:
+    return any(
+        pair.key == IS_CUT and pair.value is not None and pair.value.boolValue is True
+        for pair in scope.attributes or ()
+    )
+
+
+def otlp_json_line(trace: Trace) -> bytes:
+    r"""Return a trace as one line of OTLP JSON, with its line end. `trace_of_kept_line` returns the same trace.
+
+    The line has no other values than those of the trace, so all of them are cleaned already. A trace without spans
+    becomes a line without spans. Spans of one service and process stand together, in their order.
+    """
+    groups: dict[tuple[str, int], list[Span]] = {}
+    ordered: list[tuple[str, dict[str, Value], list[Span]]] = []
+    for span in trace.spans:
+        # Neighbours share one mapping with the attributes of their process, as readers return them.
+        key = (span.service, id(span.resource))
+        if ordered and key in groups and groups[key] is ordered[-1][2]:
+            groups[key].append(span)
+        else:
+            groups[key] = [span]
+            ordered.append((span.service, dict(span.resource), groups[key]))
+    scope: dict[str, object] = {"name": _SCOPE}
+    if trace.is_cut:
+        scope["attributes"] = _written({IS_CUT: True})
+    return (
+        _ENCODER.encode(
+            {
+                "resourceSpans": [
+                    {
+                        "resource": {"attributes": _written({_SERVICE: service, **resource})},
+                        "scopeSpans": [{"scope": scope, "spans": [_written_span(trace.id, span) for span in spans]}],
+                    }
+                    for service, resource, spans in ordered
+                ]
+            }
+        )
+        + b"\n"
+    )
+
+
+def _written_span(trace: str, span: Span) -> dict[str, object]:
+    attributes = dict(span.attributes)
+    if span.resolution_ns != 1:
+        attributes[RESOLUTION] = span.resolution_ns
+    written: dict[str, object] = {"traceId": trace, "spanId": span.id}
+    if span.parent:
+        written["parentSpanId"] = span.parent
+    written |= {"name": span.operation, "kind": _NUMBERS[span.kind], "startTimeUnixNano": str(span.start_ns)}
+    if span.end_ns is not None:
+        written["endTimeUnixNano"] = str(span.end_ns)
+    if attributes:
+        written["attributes"] = _written(attributes)
+    if span.links:
+        written["links"] = [{"spanId": link} for link in span.links]
+    if span.status != "unset":
+        written["status"] = {"code": _CODES[span.status]}
+    return written
+
+
+def _written(attributes: dict[str, Value]) -> list[dict[str, object]]:
+    return [{"key": name, "value": _written_value(value)} for name, value in attributes.items()]
+
+
+def _written_value(value: Value) -> dict[str, object]:
+    if isinstance(value, bool):
+        return {"boolValue": value}
+    if isinstance(value, int):
+        return {"intValue": str(value)}
+    return {"doubleValue": value} if isinstance(value, float) else {"stringValue": value}
+
+
+def trace_of_kept_line(line: bytes) -> Trace | None:
+    """Return the trace of a line that `otlp_json_line` wrote, as it was; None if it has no spans.
+
+    Its attributes are taken as they are: they were cleaned before they were written, and a user's `keep` may have
+    allowed them. Only read lines of our own run folders with this function.
+
+    Raises:
+        TraceFormatError: the line was not written by `otlp_json_line`, or it is damaged.
+    """
+    document = decoded(_DECODER, line, FORMAT)
+    spans: list[Span] = []
+    trace, is_cut = "", False
+    into = SpanCollector()
+    for group in document.resourceSpans or ():
+        resource = dict(_kept(group.resource.attributes if group.resource else None))
+        service = str(resource.pop(_SERVICE, UNKNOWN_SERVICE))
+        for scope in group.scopeSpans or ():
+            is_cut = is_cut or (scope.scope is not None and _is_cut(scope.scope))
+            for span in scope.spans or ():
+                trace = trace or into.wanted(span.traceId) or ""
+                spans.append(_kept_span(span, service, resource))
+    return Trace(trace, tuple(spans), is_cut) if spans else None
+
+
+def _kept_span(span: _Span, service: str, resource: dict[str, Value]) -> Span:
+    attributes = dict(_kept(span.attributes))
+    resolution = attributes.pop(RESOLUTION, 1)
+    return Span(
+        span_id(span.spanId),
+        parent_id(span.parentSpanId),
+        service,
+        span.name or "",
+        nanoseconds(span.startTimeUnixNano),
+        nanoseconds(span.endTimeUnixNano) if span.endTimeUnixNano is not None else None,
+        _kind(span.kind),
+        _STATUS.get(span.status.code, "unset") if span.status is not None else "unset",
+        attributes,
+        resource,
+        tuple(span_id(link.spanId) for link in span.links or ()),
+        resolution if isinstance(resolution, int) and resolution > 0 else 1,
+    )
+
+
+def _kept(pairs: list[_Pair] | None) -> Iterator[tuple[str, Value]]:
+    for pair in pairs or ():
+        value = _plain(pair.value) if pair.value is not None else None
+        if pair.key and isinstance(value, str | int | float):
+            yield pair.key, value
