@@ -58,11 +58,13 @@ class Reply:
         "done_ns",
         "first_byte_ns",
         "head",
+        "is_sampled",
         "outcome",
         "route",
         "sent_ns",
         "series",
         "size_bytes",
+        "span",
         "status_code",
         "trace",
     )
@@ -84,6 +86,9 @@ class Reply:
         """The trace id, 32 hex digits; empty unless the plan or the scenario traces requests."""
         self.size_bytes = 0
         """Bytes received in all: heads and body, as received."""
+        self.span: str
+        """The span id, 16 hex digits. Only set if the plan traces requests, as is `is_sampled`."""
+        self.is_sampled: bool
         self.head: Head
         self.body: bytes
         """The body as received; `content` is the decoded body."""

@@ -35,7 +35,7 @@ class Sample(Protocol):
     """The measurements of a request that a client's reply carries. Times are `perf_counter_ns`.
 
     A sample may also have `trace`, its trace id, and `exchange()`, which returns the sent and received data as text.
-    Both are only used if an exemplar or a failure is stored.
+    Both are only used if an exemplar or a failure is stored. In a plan with tracing it has `span` and `is_sampled`.
     """
 
     series: RequestSeries
@@ -71,6 +71,7 @@ class Meter:
         "pool_limited",
         "recorder",
         "tags",
+        "trace_unit",
         "waits",
         "warmup",
     )
@@ -85,6 +86,8 @@ class Meter:
         self.tags = tags
         """Tags of the user's load: part of every key."""
         self.journey = ""
+        self.trace_unit = ""
+        """What the traces of this iteration's requests share (`clients/request/tracing.py`); "" before the first."""
         self.load, self.n = 0, 0
         """Index of the plan's load, and `n`, the number of the arrival within it, of this iteration."""
         self.warmup = False
@@ -120,7 +123,7 @@ class Meter:
         if self._sample is not None:
             self.forget()
         self.n, self.load = n, load
-        self.pool_limited, self.failed, self.noted = pool_limited, None, None
+        self.pool_limited, self.failed, self.noted, self.trace_unit = pool_limited, None, None, ""
         if journey != self.journey or warmup is not self.warmup:
             self.journey, self.warmup = journey, warmup
             self._home = self.recorder.place(journey, None, warmup, self.tags)
