@@ -13,6 +13,7 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from tests.support.chaos_proxy import chaos_proxy
 from tests.support.otlp_file_collector import OtlpFileCollector, otlp_file_collector
+from tests.support.quiet import undisturbed
 from tests.support.run import Finished, loadgen
 from tests.support.traced_shop.faults import Faults
 from tests.support.traced_shop.running import RunningShop, stopped_now_and_then, traced_shop
@@ -79,7 +80,7 @@ def _way_of(case: Case, shop: RunningShop) -> Iterator[str]:
 def traced_run(folder: Path, case: Case, seed: int = 1) -> TracedRun:
     """Start collector, services and run; return when all have ended."""
     traces = folder / "traces.jsonl"
-    with otlp_file_collector() as collector:
+    with undisturbed(), otlp_file_collector() as collector:
         with traced_shop(collector.url, case.faults, seed) as shop, _way_of(case, shop) as far:
             run = _run(folder, case, shop, far, seed)
         spans = _spans_of(collector)
@@ -90,7 +91,8 @@ def traced_run(folder: Path, case: Case, seed: int = 1) -> TracedRun:
 def _run(folder: Path, case: Case, shop: RunningShop, far: str, seed: int) -> Finished:
     where: dict[str, Any] = {"mix": case.mix, "slos": case.slos, "rate": case.rate, "seconds": case.seconds}
     path = write_scenario(folder, shop.port, far=far, seed=seed, **where)
-    done = loadgen("run", str(path), "--quiet", runs_dir=folder / "runs")
+    # With this variable it is a new process, not the fork of one that was started before `undisturbed`.
+    done = loadgen("run", str(path), "--quiet", runs_dir=folder / "runs", env={"PYTHONUNBUFFERED": "1"})
     assert done.exit_code in (0, 1, 4), done.out + done.err
     return done
 
