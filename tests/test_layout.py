@@ -18,7 +18,7 @@ PACKAGES = {
 
 IMPORTERS = {
     "hdrh": {"loadgen/measure/histograms/histogram.py"},
-    "google": {"loadgen/wire/codec.py"},
+    "google": {"loadgen/wire/codec.py", "loadgen/traces/convert/otlp_protobuf.py"},
     "zmq": {"loadgen/wire/sockets.py"},
     "grpc": {"controller/loadgen_controller/api/server.py", "controller/loadgen_controller/api/client.py"},
     "httptools": {"loadgen/clients/protocol/http1.py", "loadgen/target/server.py"},
@@ -30,7 +30,7 @@ IMPORTERS = {
     "httpx": {"loadgen/clients/", "loadgen/probes/scrape.py", "loadgen/sinks/post.py"},
     "prometheus_client": {"loadgen/sinks/prometheus.py"},
     "cramjam": {"loadgen/sinks/remote_write.py"},
-    "opentelemetry": {"loadgen/sinks/otlp.py"},
+    "opentelemetry": {"loadgen/sinks/otlp.py", "loadgen/traces/convert/otlp_protobuf.py"},
     "brotli": {"loadgen/clients/protocol/decoding.py"},
     "zstandard": {
         "loadgen/clients/protocol/decoding.py",

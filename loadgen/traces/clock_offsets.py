@@ -1,4 +1,4 @@
-"""How far the clocks of instances are apart, as bounds from the calls between them.
+"""Bounds of the offsets between the clocks of instances, from the calls between them.
 
 A call encloses the server's span: it cannot begin before the client sent, nor end after the client was done. Each call
 thus bounds the offset, which is the server's clock minus the client's; all calls together bound it closely. A bound
@@ -29,22 +29,24 @@ __all__ = [
     "clock_offsets",
     "exchanges_of",
     "instance_of",
-    "moved_by",
     "offset_sentence",
+    "shift_of",
 ]
 
 Bounds: TypeAlias = tuple[int, int]
-"""How far a clock is ahead of another one, in ns: at least, at most. Negative: behind."""
+"""The offset of a clock relative to another one, in ns: at least, at most. Above 0: ahead."""
 
 MOST_DRIFT: Final = 100e-6
 """Largest difference of the rates of two clocks. Quartz without correction stays below 50e-6 each."""
 LATE_END_NS: Final = NS_PER_MS
-"""How much later than the client's span the server's may end. Instrumented clients end their span when the headers
-of the answer arrive, servers when the body is sent: on loopback up to some 0.3 ms later."""
+"""The server's span may end this much later than the client's. Instrumented clients end their span when the headers of
+the answer arrive, servers when the body is sent: on loopback up to some 0.3 ms later."""
 _JUMP: Final = 3
 """So many calls in a row that contradict the earlier ones, and not each other, mean that a clock jumped."""
 _MOST_JUMPS: Final = 5
-"""With more jumps than this, the name stands for several machines; no offset is given."""
+_MOST_CONTRADICTING: Final = 0.1
+"""With more jumps, or a larger share of calls that contradict the others, a name stands for several machines: no offset
+is given."""
 _NOTHING: Final = 1 << 62
 _INSTANCE_KEYS: Final = ("service.instance.id", "k8s.pod.name", "container.id", "host.name", "host.id")
 
@@ -82,7 +84,7 @@ class Exchange(msgspec.Struct, frozen=True, gc=False):
 
 
 class ClockOffset(msgspec.Struct, frozen=True):
-    """How far the clock of an instance is ahead of the reference's, in ns, in the middle of the run.
+    """The offset of an instance's clock relative to the reference's, in ns, in the middle of the run.
 
     exchanges: calls to and from the instance. contradicting: those among them that contradict the others.
     jumped_at_ns: when its clock jumped. bounds: None if the calls contradict each other too often.
@@ -140,6 +142,11 @@ class _Pair:
         self.calls: list[tuple[int, int, int]] = []
         self.segments: list[_Segment] = []
         self.contradicting = 0
+
+    @property
+    def is_one_clock(self) -> bool:
+        """Tell whether the calls look like those of two clocks, and not of several machines under one name."""
+        return len(self.jumps) <= _MOST_JUMPS and self.contradicting <= _MOST_CONTRADICTING * len(self.calls)
 
     @property
     def jumps(self) -> tuple[int, ...]:
@@ -201,9 +208,10 @@ class _Window:
 class ClockOffsets:
     """The offsets of all instances that call each other, at any time of a run."""
 
-    def __init__(self, pairs: dict[tuple[str, str], _Pair], calls: dict[str, int]) -> None:
-        self._pairs = {names: pair for names, pair in pairs.items() if len(pair.segments) <= _MOST_JUMPS + 1}
+    def __init__(self, pairs: dict[tuple[str, str], _Pair], calls: dict[str, int], served: dict[str, int]) -> None:
+        self._pairs = {names: pair for names, pair in pairs.items() if pair.is_one_clock}
         self._calls = calls
+        self._served = served
         self._of_second: dict[int, dict[str, Bounds]] = {}
         self._neighbours: dict[str, set[str]] = {name: set() for name in calls}
         for first, second in self._pairs:
@@ -212,12 +220,18 @@ class ClockOffsets:
         self._groups = self._reachable()
         self._all_pairs = pairs
 
-    def at(self, time_ns: int) -> Mapping[str, Bounds]:
-        """Return by instance how far its clock is ahead of the reference of its group, in the second of a time.
+    def at(self, time_ns: int) -> dict[str, Bounds]:
+        """Return by instance how far its clock is ahead of the reference, in the second of a time.
 
-        The reference of a group of instances that call each other is the one with the most calls; its bounds are
-        (0, 0). Bounds along chains of calls add up.
+        Only the largest group of instances that call each other is in the result. Its reference, the instance with the
+        most calls, has (0, 0). Bounds along chains of calls add up.
         """
+        bounds = self._at(time_ns)
+        group = self._groups[0] if self._groups else []
+        return {name: bounds[name] for name in group if name in bounds} if len(group) > 1 else {}
+
+    def _at(self, time_ns: int) -> dict[str, Bounds]:
+        """Return the bounds of all groups, each relative to its own reference."""
         second = time_ns // NS_PER_S
         if second not in self._of_second:
             if len(self._of_second) > 10_000:
@@ -228,16 +242,23 @@ class ClockOffsets:
     def told(self) -> list[ClockOffset]:
         """Return the offset of each instance but the references, those with the largest offsets first."""
         times = [call[0] for pair in self._all_pairs.values() for call in (pair.calls[0], pair.calls[-1])]
-        bounds = self.at((min(times) + max(times)) // 2) if times else {}
+        bounds = self._at((min(times) + max(times)) // 2) if times else {}
         jumps = self._jumps()
         found = []
         for group in self._groups:
-            reference = group[0]
-            for name in group[1:] if len(group) > 1 else group:
+            for name in group[1:] or self._doubtful(group[0]):
                 wrong = sum(pair.contradicting for names, pair in self._all_pairs.items() if name in names)
                 known = bounds.get(name) if len(group) > 1 else None
-                found.append(ClockOffset(name, reference, known, self._calls[name], wrong, jumps.get(name, ())))
+                found.append(ClockOffset(name, group[0], known, self._calls[name], wrong, jumps.get(name, ())))
         return sorted(found, key=lambda one: (-abs(sum(one.bounds)) if one.bounds else 0, one.instance))
+
+    def _doubtful(self, name: str) -> list[str]:
+        """Return the name of an instance that can be compared with no other one, unless another one is to blame: of two
+        the one that served more calls stands for several machines."""
+        others = [other for names in self._all_pairs if name in names for other in names if other != name]
+        served = self._served
+        to_blame = [other for other in others if (served.get(other, 0), other) > (served.get(name, 0), name)]
+        return [] if len(to_blame) == len(others) else [name]
 
     def _reachable(self) -> list[list[str]]:
         """Return the groups of instances that call each other, each with its reference first."""
@@ -298,6 +319,7 @@ def clock_offsets(exchanges: Iterable[Exchange]) -> ClockOffsets:
     """Return the offsets of the clocks from all calls of a run. Cost: about 3 µs a call."""
     pairs: dict[tuple[str, str], _Pair] = {}
     calls: dict[str, int] = {}
+    served: dict[str, int] = {}
     for exchange in exchanges:
         least, most = exchange.bounds()
         first, second = exchange.client, exchange.server
@@ -307,43 +329,63 @@ def clock_offsets(exchanges: Iterable[Exchange]) -> ClockOffsets:
         if pair is None:
             pair = pairs[first, second] = _Pair()
         pair.calls.append((exchange.sent_ns, least, most))
+        served[exchange.server] = served.get(exchange.server, 0) + 1
         calls[first] = calls.get(first, 0) + 1
         calls[second] = calls.get(second, 0) + 1
     for pair in pairs.values():
         pair.close()
-    return ClockOffsets(pairs, calls)
+    return ClockOffsets(pairs, calls, served)
 
 
-def moved_by(parent: Span, child: Span, offsets: Mapping[str, Bounds] | None, may_guess: bool = True) -> int:
-    """Return how far the clock of a child is ahead of its parent's, in ns, as far as it must be corrected.
+def shift_of(
+    parent: Span,
+    child: Span,
+    parent_shift: int = 0,
+    root: str = "",
+    offsets: Mapping[str, Bounds] | None = None,
+    may_guess: bool = True,
+) -> int:
+    """Return how far the clock of a child is ahead of the root's, in ns, as far as it must be corrected.
 
-    With offsets of both instances it is 0 if the offsets allow 0, else the middle of what they and this call allow.
-    Without them, a server's span that does not lie within its client's is centred in it, as Jaeger does (may_guess).
-    offsets: None if they must not be used. Both spans have an end.
+    root: the instance of the root. parent_shift: what this function returned for the parent. With offsets of the root
+    and the child it is 0 if the offsets and this call allow 0; else the middle of the offsets, or what is nearest to it
+    and puts the server's span into its client's. Without them, a server's span that does not lie within its client's is
+    centred in it, as Jaeger does (may_guess), unless the root's clock fits. Both spans have an end.
     """
     if child.service == parent.service and child.resource is parent.resource:
-        return 0
+        return parent_shift
     mine, theirs = instance_of(parent), instance_of(child)
     if mine == theirs:
-        return 0
-    call: Bounds | None = None
+        return parent_shift
+    call = strict = None
     if child.kind == "server" and parent.kind == "client":
-        assert parent.end_ns is not None
-        assert child.end_ns is not None
-        resolution = max(parent.resolution_ns, child.resolution_ns)
-        exchange = Exchange(mine, theirs, parent.start_ns, parent.end_ns, child.start_ns, child.end_ns, resolution)
-        call = exchange.bounds()
-        if call[0] <= -_NOTHING:
-            call = None
-    known = offsets and _difference(offsets, mine, theirs)
-    if not known:
-        return 0 if call is None or not may_guess or call[0] <= 0 <= call[1] else _centre(call, resolution)
-    least, most = known
-    if call is not None and max(least, call[0]) <= min(most, call[1]):
-        least, most = max(least, call[0]), min(most, call[1])
-    if least <= 0 <= most:
-        return 0
-    return min(max((known[0] + known[1]) // 2, least), most)
+        strict, call = _limits(parent, child, parent_shift)
+    known = _difference(offsets, root, theirs) if offsets else None
+    if known is None:
+        if call is None or strict is None or not may_guess or call[0] <= parent_shift <= call[1]:
+            return parent_shift
+        return 0 if call[0] <= 0 <= call[1] else (strict[0] + strict[1]) // 2
+    wanted = 0 if known[0] <= 0 <= known[1] else (known[0] + known[1]) // 2
+    if call is None or strict is None or (wanted == 0 and call[0] <= 0 <= call[1]):
+        return wanted
+    for least, most in (strict, call):
+        if max(least, known[0]) <= min(most, known[1]):
+            return min(max(wanted, least, known[0]), most, known[1])
+    return wanted
+
+
+def _limits(client: Span, server: Span, shift: int) -> tuple[Bounds | None, Bounds | None]:
+    """Return the shifts that put a server's span into its client's, without and with a late end of the server.
+
+    Both are None if the server's span is longer.
+    """
+    assert client.end_ns is not None
+    assert server.end_ns is not None
+    least, most = server.end_ns - client.end_ns + shift, server.start_ns - client.start_ns + shift
+    if least > most:
+        return None, None
+    resolution = max(client.resolution_ns, server.resolution_ns)
+    return (least, most), (least - LATE_END_NS - resolution, most + resolution)
 
 
 def offset_sentence(offset: ClockOffset, start_ns: int) -> str:
@@ -394,9 +436,4 @@ def _difference(offsets: Mapping[str, Bounds], mine: str, theirs: str) -> Bounds
     first, second = offsets.get(mine), offsets.get(theirs)
     if first is None or second is None:
         return None
-    return second[0] - first[1], second[1] - first[0]
-
-
-def _centre(call: Bounds, resolution: int) -> int:
-    """Return the offset that puts a server's span into the middle of its client's."""
-    return (call[0] + LATE_END_NS + resolution + call[1] - resolution) // 2
+    return (0, 0) if mine == theirs else (second[0] - first[1], second[1] - first[0])

@@ -1,6 +1,6 @@
 """The critical path of a trace: at each moment of the root, the one span that the response waited for.
 
-It is walked from the end of the root backwards. The next child is the one that ends last among those that begin before
+The walk goes from the end of the root backwards. The next child is the one that ends last among those that begin before
 the current time and end no later, with a tolerance: the resolution of the times, or 1 % of the parent (an allowance
 that Uber's CRISP makes, too: Zhang et al., USENIX ATC 2022). Time that no child covers is the parent's own. Of two
 children that end together, the one that starts later comes first, then the larger id.

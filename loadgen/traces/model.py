@@ -103,7 +103,7 @@ RULES: Final[tuple[Rule, ...]] = (
     "incomplete",
 )
 """The rules of repair, in the order in which they apply. Counts of them are counts of spans, but for `cycle`,
-`impossible times` and `incomplete`: those are counts of traces."""
+`impossible times` and `incomplete`: those are counts of traces. `clock guessed`: moved without bounds of the offset."""
 
 
 class Tree(msgspec.Struct, frozen=True):

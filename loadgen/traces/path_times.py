@@ -132,8 +132,8 @@ _MOST_NODES: Final = 50_000
 
 
 def _top() -> _Node:
-    """Return the node above all roots. All traces share it, so that 10,000 of them share their paths; it is begun anew
-    after _MOST_NODES paths, so that names without end cannot fill the memory."""
+    """Return the node above all roots. All traces share this node, so 10,000 traces share their paths. A new node
+    replaces it after _MOST_NODES paths, so that traces with ever new names cannot fill the memory."""
     if _made[0] > _MOST_NODES:
         _shared[0] = _Node(())
         _made[0] = 0

@@ -12,7 +12,7 @@ from typing import Final
 import msgspec
 from msgspec.structs import replace
 
-from loadgen.traces.clock_offsets import Bounds, instance_of, moved_by
+from loadgen.traces.clock_offsets import Bounds, instance_of, shift_of
 from loadgen.traces.model import RULES, Rule, Span, Trace, Tree
 
 __all__ = ["FOLDED", "MOST_OF_ONE_NAME", "OUR_ROOT", "Refused", "repaired"]
@@ -45,7 +45,7 @@ def repaired(
     rules: Collection[Rule] = RULES,
     others: Collection[str] = (),
 ) -> Tree | Refused:
-    """Return the tree of a trace, or the reason why there is none.
+    """Return the tree of a trace, or the reason why no tree can be made.
 
     our_spans: span ids of the request that the tree is for; the root is the span whose parent is one of them. Several
     such spans (redirects, or the requests of an iteration) become children of an added root, OUR_ROOT. others: span
@@ -77,7 +77,8 @@ class _Repair:
     ) -> None:
         self.trace = trace
         self.ours = ours
-        self.offsets = offsets
+        self.offsets = offsets if "clock moved" in rules else {}
+        self.root_instance = ""
         self.rules = rules
         self.others = others
         self.counts: dict[Rule, int] = {}
@@ -98,6 +99,7 @@ class _Repair:
         children, tops = _by_parent(spans)
         self._check_cycles(spans, children, tops)
         roots = self._roots(spans, tops)
+        self.root_instance = instance_of(roots[0])
         outside_ns = self._outside(spans, tops, roots)
         if "orphan" not in self.rules:
             self._adopt_orphans(spans, children, tops, roots)
@@ -130,27 +132,26 @@ class _Repair:
         split: dict[str, tuple[Span, Span]] = {}
         spans = {}
         for id_, group in groups.items():
-            clients = [span for span in group if span.kind == "client"]
-            servers = [span for span in group if span.kind == "server"]
-            if clients and servers and "shared id split" in self.rules:
-                client = self._only(clients)
-                server = replace(self._only(servers), id=id_ + _SERVER, parent=id_)
+            group.sort(key=_longest_first)
+            client = next((span for span in group if span.kind == "client"), None)
+            server = next((span for span in group if span.kind == "server"), None)
+            kept = group[:1]
+            if client and server and "shared id split" in self.rules:
+                self.count("shared id split")
+                kept = [client, server]
+                server = replace(server, id=id_ + _SERVER, parent=id_)
                 split[id_] = client, server
                 spans[id_] = client
                 spans[server.id] = server
-                self.count("shared id split")
-            elif len(group) == 1 or "same span twice" in self.rules:
-                spans[id_] = self._only(group)
             else:
-                for number, span in enumerate(sorted(group, key=_longest_first)):
-                    new_id = f"{id_}.{number}" if number else id_
-                    spans[new_id] = replace(span, id=new_id)
+                spans[id_] = group[0]
+            more = [span for span in group if all(span is not one for one in kept)]
+            if more and "same span twice" in self.rules:
+                self.count("same span twice", len(more))
+            else:
+                for number, span in enumerate(more, 1):
+                    spans[f"{id_}.{number}"] = replace(span, id=f"{id_}.{number}")
         return {span.id: _below_the_server(span, split) for span in spans.values()} if split else spans
-
-    def _only(self, group: list[Span]) -> Span:
-        if len(group) > 1:
-            self.count("same span twice", len(group) - 1)
-        return min(group, key=_longest_first)
 
     def _with_possible_times(self, spans: dict[str, Span]) -> dict[str, Span]:
         """Refuse impossible times, and leave out spans without an end: their parents adopt the children."""
@@ -221,7 +222,7 @@ class _Repair:
         return [min(without_parent or candidates, key=self._earliest_by_our_clock)]
 
     def _earliest_by_our_clock(self, span: Span) -> tuple[int, int, str]:
-        least, most = self.offsets.get(instance_of(span), (0, 0)) if "clock moved" in self.rules else (0, 0)
+        least, most = self.offsets.get(instance_of(span), (0, 0)) if self.offsets else (0, 0)
         return span.start_ns - (least + most) // 2, span.start_ns - _end(span), span.id
 
     def _strangers(self, spans: Mapping[str, Span], tops: list[Span], roots: list[Span]) -> Iterator[Span]:
@@ -298,8 +299,9 @@ class _Repair:
         start = replace(roots[0], kind="internal")
         entries = []
         for raw in roots:
-            by = self._moved_by(start, raw)
-            self._count_moved(raw, by, by)
+            by = self._shift(start, raw, 0)
+            if by:
+                self._count_moved(raw)
             entries.append(
                 (replace(raw, parent=_OUR_ROOT_ID, start_ns=raw.start_ns - by, end_ns=_end(raw) - by), raw, by)
             )
@@ -317,12 +319,12 @@ class _Repair:
     def _place(
         self, child: Span, parent: Span, raw_parent: Span, moved: int, kept: list[tuple[Span, Span, int]]
     ) -> None:
-        """Move a child by its clock and cut it at its parent; append it unless the parent did not wait for it."""
+        """Move a child by its clock and cut it at its parent; append it unless the parent did not wait for it.
+
+        moved: how far the parent was moved.
+        """
         if child.kind == "server" or (self.offsets and child.resource is not raw_parent.resource):
-            by = self._moved_by(raw_parent, child)
-            moved += by
-        else:
-            by = 0
+            moved = self._shift(raw_parent, child, moved)
         begin = child.start_ns - moved
         end = _end(child) - moved
         parent_end = _end(parent)
@@ -336,7 +338,7 @@ class _Repair:
             self.count("not waited for")
             return
         if moved:
-            self._count_moved(child, by, moved)
+            self._count_moved(child)
         if (begin < parent.start_ns or end > parent_end) and "cut at parent" in self.rules:
             self.count("cut at parent")
             begin = min(max(begin, parent.start_ns), parent_end)
@@ -346,20 +348,13 @@ class _Repair:
             span = replace(child, parent=parent.id, start_ns=begin, end_ns=end)
         kept.append((span, child, moved))
 
-    def _moved_by(self, parent: Span, child: Span) -> int:
-        """Return how far the clock of a child is ahead of its parent's, in ns, as far as it must be corrected."""
-        return moved_by(
-            parent,
-            child,
-            self.offsets if "clock moved" in self.rules else None,
-            may_guess="clock guessed" in self.rules,
-        )
+    def _shift(self, parent: Span, child: Span, parent_shift: int) -> int:
+        """Return how far the clock of a child is ahead of the root's, in ns, as far as it must be corrected."""
+        may_guess = "clock guessed" in self.rules
+        return shift_of(parent, child, parent_shift, self.root_instance, self.offsets, may_guess)
 
-    def _count_moved(self, child: Span, by: int, moved: int) -> None:
-        if by and instance_of(child) not in self.offsets:
-            self.count("clock guessed")
-        elif moved:
-            self.count("clock moved")
+    def _count_moved(self, span: Span) -> None:
+        self.count("clock moved" if instance_of(span) in self.offsets else "clock guessed")
 
     def _folded(
         self, kept: list[tuple[Span, Span, int]], sources: dict[str, list[tuple[Span, int]]]
@@ -416,9 +411,9 @@ def _below_the_server(span: Span, split: Mapping[str, tuple[Span, Span]]) -> Spa
     return replace(span, parent=server.id)
 
 
-def _longest_first(span: Span) -> tuple[int, int, str, str, str, str]:
+def _longest_first(span: Span) -> tuple[int, int, str]:
     length = -1 if span.end_ns is None else span.end_ns - span.start_ns
-    return -length, span.start_ns, span.service, span.operation, span.parent, span.kind
+    return -length, span.start_ns, str(span)
 
 
 def _earliest_first(span: Span) -> tuple[int, int, str]:

@@ -55,7 +55,8 @@ class PathDifference(msgspec.Struct, frozen=True):
 class ShapeDifference(msgspec.Struct, frozen=True):
     """One shape in two cohorts. Shares are of the weight, 0 to 1. Means are None in a cohort without the shape.
 
-    added_ns = same_shape_ns + more_of_shape_ns is its part of the whole difference.
+    added_ns = same_shape_ns + more_of_shape_ns is its part of the whole difference. more_of_shape_ns counts from the
+    mean of the two cohorts: it is above 0 if a shape slower than that is more frequent among the slow.
     """
 
     shape: Shape
@@ -69,7 +70,7 @@ class ShapeDifference(msgspec.Struct, frozen=True):
 
 
 class Difference(msgspec.Struct, frozen=True):
-    """How much longer the slow cohort's responses are than the fast one's, in ns, and of what that consists.
+    """The difference between the mean responses of two cohorts, in ns, and its parts.
 
     whole_ns = slow_ns - fast_ns = the sum of added_ns over paths = the sum over shapes = same_shape_ns +
     more_of_shape_ns. same_shape_ns: traces of one shape are slower. more_of_shape_ns: slow shapes are more frequent.
@@ -128,10 +129,7 @@ def _by_path(slow: Sequence[TimedTrace], fast: Sequence[TimedTrace]) -> tuple[Pa
     for path in {**means_slow, **means_fast}:
         slow_ns, calls_slow = means_slow.get(path, nothing)
         fast_ns, calls_fast = means_fast.get(path, nothing)
-        if calls_fast:
-            slower = slow_ns - calls_slow * (fast_ns / calls_fast)
-        else:
-            slower = 0.0
+        slower = slow_ns - calls_slow * (fast_ns / calls_fast) if calls_fast else 0.0
         added = slow_ns - fast_ns
         rows.append(PathDifference(path, slow_ns, fast_ns, calls_slow, calls_fast, added, added - slower, slower))
     return tuple(sorted(rows, key=lambda row: (-row.added_ns, row.path)))
@@ -154,16 +152,16 @@ def _path_means(cohort: Sequence[TimedTrace]) -> dict[Path, tuple[float, float]]
 
 def _by_shape(slow: Sequence[TimedTrace], fast: Sequence[TimedTrace]) -> tuple[ShapeDifference, ...]:
     of_slow, of_fast = _shape_means(slow), _shape_means(fast)
+    middle = (_mean_response(slow) + _mean_response(fast)) / 2
     rows = []
     for shape in {**of_slow, **of_fast}:
         share_slow, mean_slow = of_slow.get(shape, (0.0, None))
         share_fast, mean_fast = of_fast.get(shape, (0.0, None))
+        known = [mean for mean in (mean_slow, mean_fast) if mean is not None]
+        more = (share_slow - share_fast) * (fsum(known) / len(known) - middle)
         same = 0.0
-        if mean_slow is None or mean_fast is None:
-            more = (share_slow - share_fast) * (mean_fast if mean_slow is None else mean_slow)  # type: ignore[operator]
-        else:
+        if mean_slow is not None and mean_fast is not None:
             same = (share_slow + share_fast) / 2 * (mean_slow - mean_fast)
-            more = (share_slow - share_fast) * (mean_slow + mean_fast) / 2
         rows.append(ShapeDifference(shape, share_slow, share_fast, mean_slow, mean_fast, same + more, same, more))
     return tuple(sorted(rows, key=lambda row: (-row.added_ns, sorted(row.shape))))
 

@@ -3,10 +3,25 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from base64 import b64encode
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
-__all__ = ["OLD", "MadeSpan", "as_datadog", "as_jaeger", "as_otlp", "as_xray", "as_zipkin", "shop_trace"]
+from google.protobuf.json_format import ParseDict
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+
+__all__ = [
+    "OLD",
+    "T0_US",
+    "MadeSpan",
+    "as_datadog",
+    "as_jaeger",
+    "as_otlp",
+    "as_otlp_protobuf",
+    "as_xray",
+    "as_zipkin",
+    "shop_trace",
+]
 
 OLD = {
     "http.request.method": "http.method",
@@ -287,6 +302,12 @@ def as_xray(trace: str, spans: Sequence[MadeSpan]) -> list[str]:
     return [json.dumps(each) for each in top]
 
 
-def without(spans: Iterable[MadeSpan], *ids: str) -> list[MadeSpan]:
-    """Return the spans without those with the given ids."""
-    return [replace(span) for span in spans if span.id not in ids]
+def as_otlp_protobuf(trace: str, spans: Sequence[MadeSpan]) -> bytes:
+    """Return the message that exporters send."""
+    document = as_otlp(trace, spans)
+    for group in document["resourceSpans"]:  # type: ignore[attr-defined]
+        for span in group["scopeSpans"][0]["spans"]:
+            for name in ("traceId", "spanId", "parentSpanId"):
+                span[name] = b64encode(bytes.fromhex(span[name])).decode()
+    request: bytes = ParseDict(document, ExportTraceServiceRequest()).SerializeToString()
+    return request

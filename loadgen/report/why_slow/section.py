@@ -114,7 +114,8 @@ def _bridge(causes: CauseFile) -> Iterator[str]:
 
 def _steps(causes: CauseFile) -> list[tuple[str, float]]:
     """Return the parts of the difference: ranked and unexplained paths, largest first, and all others as the last."""
-    named = [(path_text(one.path), one.added_ns) for one in (*causes.lines, *causes.unexplained)]
+    named = [(path_text(one.path), one.added_ns) for one in causes.lines]
+    named += [(path_text(one.path), one.added_ns) for one in causes.unexplained]
     named = sorted(named, key=lambda one: -abs(one[1]))[:_MOST_STEPS]
     rest = causes.difference_ns - sum(added for _, added in named)
     shown = sorted(named, key=lambda one: -one[1])
@@ -142,7 +143,7 @@ def _waterfalls(slow: Example, fast: Example | None) -> Iterator[str]:
     high = max(1, *(one.response_ns for _, one in examples), *(row.end_ns for _, one in examples for row in one.rows))
     places = _places(low, high)
     yield '<figure class="chart wide" id="why-traces"><figcaption><h3>One slow and one fast request</h3>'
-    yield '<span class="note">from the due time of each request; one scale for both; ms: time on the critical path</span>'
+    yield '<span class="note">from the due time of each request; one scale for both; ms on the critical path</span>'
     yield '</figcaption><ul class="legend key">'
     for kind, text in (
         ("span-open", "the span was open"),

@@ -120,8 +120,8 @@ def collect_object(data: bytes, into: SpanCollector) -> None:
     Raises:
         TraceFormatError: see `traces_of`.
     """
-    if b'"resourceSpans"' in data[:40]:  # spares the second look at each line of a long file
-        collect_otlp_json(data.removeprefix(_BOM), into)
+    if data.startswith(b'{"resourceSpans"'):  # spares a second look at each line of a long file
+        collect_otlp_json(data, into)
         return
     data = data.removeprefix(_BOM).strip()
     if data.startswith(b"{"):

@@ -75,8 +75,10 @@ def clean_path(text: str) -> str:
 
 @lru_cache(_REMEMBERED)
 def clean_statement(text: str, system: str) -> str:
-    """Return a statement without values and comments, cleaned as a text. system: of the database, "" if unknown."""
-    return clean_text(statement_without_values(text[:_MOST_READ], system))
+    """Return a statement without values and comments. system: of the database, "" if unknown."""
+    # No `clean_text`: it would mask the `?` of a column with the name of a secret.
+    plain = statement_without_values(text[:_MOST_READ], system)
+    return (_EMAIL.sub(REDACTED, plain) if "@" in plain else plain)[:MOST_TEXT]
 
 
 @lru_cache(_REMEMBERED)
