@@ -36,7 +36,7 @@ IMPORTERS = {
         "loadgen/clients/protocol/decoding.py",
         "loadgen/dsl/data/unpack.py",
         "loadgen/measure/run_folder/crc_record_file.py",
-        "loadgen/traffic/inputs/unpack.py",
+        "loadgen/unpack.py",
         "loadgen/traffic/rows/packed_rows.py",
         "loadgen/wire/codec.py",
     },

@@ -58,10 +58,18 @@ def shop_trace(trace: int = 1, *, n_queries: int = 2) -> tuple[str, list[MadeSpa
     """Return (trace id, spans): a checkout that calls stock, which makes queries. With 4 + n_queries spans."""
     base = trace * 100_000
     ids = [f"{base + n:016x}" for n in range(1, 5 + n_queries)]
-    shop = {"service.version": "1.4", "host.name": "node-a", "deployment.environment.name": "staging"}
-    stock = {"service.version": "2.1", "host.name": "node-b", "k8s.pod.name": f"stock-{trace % 3}"}
-    post = {"http.request.method": "POST", "http.response.status_code": 200}
-    db = {
+    shop: dict[str, str | int] = {
+        "service.version": "1.4",
+        "host.name": "node-a",
+        "deployment.environment.name": "staging",
+    }
+    stock: dict[str, str | int] = {
+        "service.version": "2.1",
+        "host.name": "node-b",
+        "k8s.pod.name": f"stock-{trace % 3}",
+    }
+    post: dict[str, str | int] = {"http.request.method": "POST", "http.response.status_code": 200}
+    db: dict[str, str | int] = {
         "db.system.name": "postgresql",
         "db.namespace": "shop",
         "db.query.text": "SELECT * FROM item WHERE tenant = 17",

@@ -13,13 +13,14 @@ import zstandard
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from loadgen import unpack
 from loadgen.errors import UsageError
-from loadgen.traffic.inputs import log_input, unpack
+from loadgen.traffic.inputs import log_input
 from loadgen.traffic.inputs.find_inputs import find_inputs
 from loadgen.traffic.inputs.line_blocks import blocks
 from loadgen.traffic.inputs.log_input import Buckets, LogInput
-from loadgen.traffic.inputs.unpack import ArchiveDamaged, is_packed, unpacked
 from loadgen.traffic.rows.period import ALL_TIMES, Period
+from loadgen.unpack import ArchiveDamaged, is_packed, unpacked
 from tests.support.examples import examples
 
 TEXT = "".join(f"line {n} {n * 7919 % 1000}\n" for n in range(50_000)).encode()

@@ -159,11 +159,10 @@ def _remote(service: str, method: str) -> str:
 
 def _cleaned(raw: object) -> Value | None:
     """Return a value without secrets; None if it has no form that is kept."""
-    kind = type(raw)
-    if kind is str:
-        return clean_text(raw)  # type: ignore[arg-type]  # mypy does not narrow by `type`, and isinstance is slower
-    if kind is bool:
-        return raw  # type: ignore[return-value]
+    if isinstance(raw, str):
+        return clean_text(raw)
+    if isinstance(raw, bool):
+        return raw
     if isinstance(raw, int):
         if not -_LAST_INT <= raw < _LAST_INT:
             return None
@@ -177,9 +176,9 @@ def _cleaned(raw: object) -> Value | None:
 
 
 def _whole(raw: object) -> Value | None:
-    if isinstance(raw, str) and len(raw) < 19 and raw.isascii() and raw.isdecimal():
+    if isinstance(raw, str) and len(raw) <= 12 and raw.isascii() and raw.isdecimal():
         return int(raw)
-    if isinstance(raw, float) and raw.is_integer() and abs(raw) < 1 << 53:
+    if isinstance(raw, float) and raw.is_integer() and abs(raw) < 10**12:
         return int(raw)
     return _cleaned(raw)
 

@@ -171,7 +171,8 @@ def _of_list(data: bytes) -> _Collect:
 
 
 def _collect_each(data: bytes, into: SpanCollector) -> None:
-    for number, part in enumerate(decoded(_LIST, data, "JSON"), 1):
+    parts: list[msgspec.Raw] = decoded(_LIST, data, "JSON")
+    for number, part in enumerate(parts, 1):
         one = bytes(part)
         if not one.startswith(b"{"):
             raise TraceFormatError(f"element {number} of the list is no object", hint=_KNOWN)
@@ -186,7 +187,8 @@ def _collect_segment(data: bytes, into: SpanCollector) -> None:
 
 
 def _collect_segment_texts(data: bytes, into: SpanCollector) -> None:
-    collect_xray(decoded(_TEXTS, data, "JSON"), into)
+    documents: list[str] = decoded(_TEXTS, data, "JSON")
+    collect_xray(documents, into)
 
 
 def _collect_xray_answer(data: bytes, into: SpanCollector) -> None:

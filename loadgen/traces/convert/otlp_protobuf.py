@@ -18,7 +18,7 @@ from loadgen.traces.convert.fields import KINDS, MOST_BYTES, whole_ns
 from loadgen.traces.convert.otlp_json import IS_CUT, RESOLUTION
 from loadgen.traces.convert.redaction import clean_text
 from loadgen.traces.convert.spans import MOST_LINKS, UNKNOWN_SERVICE, SpanCollector, at
-from loadgen.traces.model import Span, Status, Trace, Value
+from loadgen.traces.model import Kind, Span, Status, Trace, Value
 
 if TYPE_CHECKING:
     from google.protobuf.message import Message
@@ -99,7 +99,7 @@ def _add(span: Any, service: str, resource: dict[str, Value], is_cut: bool, into
         raise TraceFormatError("missing or invalid span id: must be 8 bytes, and not all 0")
     if len(parent) not in (0, 8):
         raise TraceFormatError("invalid parent id: must be 8 bytes")
-    kind = KINDS[span.kind] if 0 <= span.kind < len(KINDS) else "internal"
+    kind: Kind = KINDS[span.kind] if 0 <= span.kind < len(KINDS) else "internal"
     attributes = into.attributes.kept(_pairs(span.attributes))
     into.add(
         trace,

@@ -47,8 +47,12 @@ _MASKS: Final = Redactor()
 
 @lru_cache(_REMEMBERED)
 def clean_text(text: str) -> str:
-    """Return a text of at most `MOST_TEXT` characters without e-mail addresses, numbers of cards and credentials."""
+    """Return a text of at most `MOST_TEXT` characters without e-mail addresses, numbers of cards, credentials, and
+    values of statements.
+    """
     is_cut = len(text) > _MOST_READ
+    if ("'" in text or '"' in text) and has_sql_form(text):
+        return clean_statement(text, "")
     text = _MASKS.text(text[:_MOST_READ])
     if "://" in text:
         text = _URL_QUERY.sub(r"\1", text)

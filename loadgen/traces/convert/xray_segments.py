@@ -177,10 +177,12 @@ def _name(one: _Segment, is_server: bool) -> str:
 
 
 def _path(url: str) -> str:
+    """Return the path of a URL, "/" if the text is no URL."""
     try:
-        return urlsplit(url).path or "/"
+        path = urlsplit(url).path.split(" ")[0]
     except ValueError:
         return "/"
+    return path if path.startswith("/") else "/"
 
 
 def _inner(value: _Object | None, name: str) -> _Object:

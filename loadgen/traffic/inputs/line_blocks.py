@@ -8,7 +8,7 @@ from typing import Final
 
 from loadgen.errors import UsageError
 from loadgen.traffic.inputs.log_input import Buckets, LogInput, bytes_of
-from loadgen.traffic.inputs.unpack import ArchiveDamaged, unpacked
+from loadgen.unpack import ArchiveDamaged, unpacked
 
 __all__ = ["MOST_LINE_BYTES", "Block", "blocks"]
 

@@ -10,8 +10,8 @@ from typing import Final
 
 from loadgen.errors import UsageError
 from loadgen.traffic.inputs.log_input import LogInput
-from loadgen.traffic.inputs.unpack import is_packed
 from loadgen.traffic.reading.parse_input import first_lines
+from loadgen.unpack import is_packed
 
 __all__ = ["tasks_of", "worth_of"]
 
