@@ -2,30 +2,48 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.support.traced_shop.cases import KNOWN_FAULTS, KnownFault
-from tests.support.traced_shop.faults import Faults
-from tests.support.traced_shop.traced_run import Case, TracedRun, traced_run
+from loadgen import open_run
+from loadgen.backends.kept_traces import kept_traces
+from tests.support.traced_shop.cases import FAULTS, KNOWN_FAULTS, THREE, KnownFault
+from tests.support.traced_shop.traced_run import TracedRun, run_with_own_collector, traced_run
 
 pytestmark = pytest.mark.quiet
 REPEATED, ENOUGH = 10, 9
 
-THREE = Case(
-    mix="buy: 1, fill: 1, look: 1",
-    slos=", ".join(f'p(95, request="{name}") < "80ms"' for name in ("checkout", "basket", "browse")),
-    faults=Faults(slow_version_ms=120, is_many_calls=True),
-    rate=60,
-    seconds=25,
-)
-"""Three kinds of requests with two faults, so that three tests need one run."""
-
 
 @pytest.fixture(scope="module")
-def three(tmp_path_factory: pytest.TempPathFactory) -> TracedRun:
-    return traced_run(tmp_path_factory.mktemp("three"), THREE)
+def three(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TracedRun]:
+    """One run with three kinds of requests, two of which have a fault: three tests need no more."""
+    with run_with_own_collector(tmp_path_factory.mktemp("three"), THREE) as run:
+        yield run
+
+
+@pytest.mark.parametrize(("request_name", "fault"), [("checkout", "slow version"), ("basket", "many calls")])
+def test_the_fault_of_a_request_is_ranked_first(three: TracedRun, request_name: str, fault: str) -> None:
+    done, causes = three.cause("--request", request_name)
+    assert done.exit_code == 0, done.out + done.err
+    assert FAULTS[fault].wrong(causes) == "", done.out
+    assert causes["found"]["found"] == causes["found"]["asked"]
+
+
+def test_nothing_is_ranked_for_a_request_without_a_fault(three: TracedRun) -> None:
+    done, causes = three.cause("--request", "browse")
+    assert FAULTS["no fault"].wrong(causes) == "", done.out
+
+
+def test_the_spans_of_the_target_have_our_span_as_the_parent_of_their_root(three: TracedRun) -> None:
+    three.cause("--request", "checkout")
+    spans = {str(one.trace): str(one.span) for one in open_run(three.run.folder).exemplars if one.request}
+    kept = list(kept_traces(three.run.folder))
+    assert kept
+    for trace in kept:
+        ids = {span.id for span in trace.spans}
+        assert [span.parent for span in trace.spans if span.parent not in ids] == [spans[trace.id]]
 
 
 @pytest.mark.slow

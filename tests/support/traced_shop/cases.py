@@ -13,7 +13,7 @@ from loadgen.traces.timed import WIRE
 from tests.support.traced_shop.faults import Faults
 from tests.support.traced_shop.traced_run import Case
 
-__all__ = ["FAULTS", "KNOWN_FAULTS", "KnownFault"]
+__all__ = ["FAULTS", "KNOWN_FAULTS", "THREE", "KnownFault"]
 
 Causes = Mapping[str, Any]
 """The content of cause.json."""
@@ -55,7 +55,8 @@ def _of_pool(causes: Causes) -> str:
     if wrong := _first(causes, path=lambda path: path[-1] == "stock: POST /reserve"):
         return wrong
     first = causes["ranked"][0]
-    return "" if first["before_ns"] > 0.8 * first["added_ns"] else "the time is not before the statement"
+    waited_ns = first["before_ns"] + first["between_ns"]
+    return "" if waited_ns > 0.8 * first["added_ns"] else "the time is not before the statement"
 
 
 def _of_stop(causes: Causes) -> str:
@@ -138,4 +139,12 @@ KNOWN_FAULTS: Final = (
     ),
     KnownFault("no fault", Case(slos='p(95, request="checkout") < "1s"'), _of_nothing),
 )
+THREE: Final = Case(
+    mix="buy: 1, fill: 1, look: 1",
+    slos=", ".join(f'p(95, request="{name}") < "80ms"' for name in ("checkout", "basket", "browse")),
+    faults=Faults(slow_version_ms=120, is_many_calls=True),
+    rate=60,
+    seconds=25,
+)
+"""Three kinds of requests, of which two have a fault and "browse" has none."""
 FAULTS: Final = {fault.name: fault for fault in KNOWN_FAULTS}

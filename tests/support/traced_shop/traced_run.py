@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -12,14 +12,15 @@ from typing import Any, Final
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from tests.support.chaos_proxy import chaos_proxy
-from tests.support.otlp_file_collector import OtlpFileCollector, otlp_file_collector
+from tests.support.otlp_file_collector import otlp_file_collector
 from tests.support.quiet import undisturbed
 from tests.support.run import Finished, loadgen
 from tests.support.traced_shop.faults import Faults
+from tests.support.traced_shop.own_collector import SOURCE, own_collector, write_settings
 from tests.support.traced_shop.running import RunningShop, stopped_now_and_then, traced_shop
 from tests.support.traced_shop.scenario import write_scenario
 
-__all__ = ["Case", "TracedRun", "traced_run"]
+__all__ = ["Case", "TracedRun", "run_with_own_collector", "traced_run"]
 
 _FAR: Final = "127.0.0.2"
 """The address of the proxy before the region FAR; on Linux all of 127.0.0.0/8 is the loopback."""
@@ -46,20 +47,21 @@ class Case:
 
 @dataclass(frozen=True, slots=True)
 class TracedRun:
-    """A finished run and the file with its traces."""
+    """A finished run. traces: a file with its traces; None if they are in a collector that `loadgen.toml` names."""
 
     run: Finished
-    traces: Path
-    spans: Mapping[str, tuple[Span, ...]]
+    folder: Path
+    traces: Path | None = None
 
     def cause(self, *options: str) -> tuple[Finished, dict[str, Any]]:
         """Return the finished `loadgen trace` and its cause.json. options: `--request NAME`, ..."""
-        path = self.traces.with_name("cause.json")
+        path = self.folder / "cause.json"
         path.unlink(missing_ok=True)
-        done = loadgen(
-            *("trace", str(self.run.folder), "--file", str(self.traces), "--json", str(path), *options),
-            runs_dir=self.run.runs_dir,
-        )
+        source = ("--backend", SOURCE) if self.traces is None else ("--file", str(self.traces))
+        with contextlib.chdir(self.folder):
+            done = loadgen(
+                *("trace", str(self.run.folder), *source, "--json", str(path), *options), runs_dir=self.run.runs_dir
+            )
         return done, json.loads(path.read_text()) if path.exists() else {}
 
 
@@ -78,14 +80,25 @@ def _way_of(case: Case, shop: RunningShop) -> Iterator[str]:
 
 
 def traced_run(folder: Path, case: Case, seed: int = 1) -> TracedRun:
-    """Start collector, services and run; return when all have ended."""
+    """Start services and run, and a collector that may lose traces; return when all have ended."""
     traces = folder / "traces.jsonl"
     with undisturbed(), otlp_file_collector() as collector:
         with traced_shop(collector.url, case.faults, seed) as shop, _way_of(case, shop) as far:
             run = _run(folder, case, shop, far, seed)
-        spans = _spans_of(collector)
-        collector.write(traces, case.keeps)
-    return TracedRun(run, traces, spans)
+        assert collector.write(traces, case.keeps), "the services exported no span"
+    return TracedRun(run, folder, traces)
+
+
+@contextlib.contextmanager
+def run_with_own_collector(folder: Path, case: Case, seed: int = 1) -> Iterator[TracedRun]:
+    """Do the same with `loadgen trace collect`, which runs until the block is left."""
+    with contextlib.ExitStack() as stack:
+        with undisturbed():
+            url = stack.enter_context(own_collector())
+            write_settings(folder, url)
+            with traced_shop(url, case.faults, seed) as shop, _way_of(case, shop) as far:
+                run = _run(folder, case, shop, far, seed)
+        yield TracedRun(run, folder)
 
 
 def _run(folder: Path, case: Case, shop: RunningShop, far: str, seed: int) -> Finished:
@@ -95,9 +108,3 @@ def _run(folder: Path, case: Case, shop: RunningShop, far: str, seed: int) -> Fi
     done = loadgen("run", str(path), "--quiet", runs_dir=folder / "runs", env={"PYTHONUNBUFFERED": "1"})
     assert done.exit_code in (0, 1, 4), done.out + done.err
     return done
-
-
-def _spans_of(collector: OtlpFileCollector) -> Mapping[str, tuple[Span, ...]]:
-    spans = collector.traces()  # the services have ended, and flushed all spans before
-    assert spans, "the services exported no span"
-    return spans
