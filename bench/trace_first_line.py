@@ -8,6 +8,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 from bench.report import Section, held
 from tests.support.run import loadgen
@@ -50,7 +51,7 @@ def measure(*, seconds: int = 60, turns: int = 5) -> Section:
     )
 
 
-def _timed(folder: Path, run: Path) -> tuple[float, float, dict[str, object]]:
+def _timed(folder: Path, run: Path) -> tuple[float, float, dict[str, Any]]:
     """Return the seconds to the first line and to the end, and cause.json."""
     for kept in (run / "traces").glob("*"):
         kept.unlink()

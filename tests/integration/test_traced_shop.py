@@ -38,7 +38,8 @@ def test_nothing_is_ranked_for_a_request_without_a_fault(three: TracedRun) -> No
 
 def test_the_spans_of_the_target_have_our_span_as_the_parent_of_their_root(three: TracedRun) -> None:
     three.cause("--request", "checkout")
-    spans = {str(one.trace): str(one.span) for one in open_run(three.run.folder).exemplars if one.request}
+    ours = [kept.exemplar for kept in open_run(three.run.folder).exemplars]
+    spans = {one.trace: one.span for one in ours if one.request}
     kept = list(kept_traces(three.run.folder))
     assert kept
     for trace in kept:

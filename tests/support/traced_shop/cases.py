@@ -33,9 +33,9 @@ class KnownFault:
 
 def _first(causes: Causes, *, path: Callable[[Sequence[str]], bool], attribute: str = "", kind: str = "") -> str:
     if not causes.get("ranked"):
-        return f"nothing is ranked: {causes.get('not_ranked')}"
+        return f"nothing is ranked: {causes['not_ranked']['reason']}"
     first = causes["ranked"][0]
-    names = [name for one in first["attributes"] for name in one["names"]]
+    names = [f"{name['key']}={name['value']}" for one in first["attributes"] for name in (one, *one["together"])]
     if not path(first["path"]):
         return f"{' > '.join(first['path'])} is first"
     if attribute and attribute not in names:
@@ -54,15 +54,14 @@ def _of_many_calls(causes: Causes) -> str:
 def _of_pool(causes: Causes) -> str:
     if wrong := _first(causes, path=lambda path: path[-1] == "stock: POST /reserve"):
         return wrong
-    first = causes["ranked"][0]
-    waited_ns = first["before_ns"] + first["between_ns"]
-    return "" if waited_ns > 0.8 * first["added_ns"] else "the time is not before the statement"
+    kind = causes["ranked"][0]["kind"]
+    return "" if kind in ("own time before children", "own time between children") else f"it is told as {kind}"
 
 
 def _of_stop(causes: Causes) -> str:
     """Requests that come while stock stands still wait in the client's span of shop."""
     if not causes.get("ranked"):
-        return f"nothing is ranked: {causes.get('not_ranked')}"
+        return f"nothing is ranked: {causes['not_ranked']['reason']}"
     first = causes["ranked"][0]
     if "stock-2" not in str(first):
         return f"{' > '.join(first['path'])} is first, without stock-2"
@@ -88,9 +87,9 @@ def _of_lost_traces(causes: Causes) -> str:
     found = causes["found"]
     if wrong := _of_slow_version(causes):
         return wrong
-    if not found["slow_rate"] < 0.75 < 0.9 < found["fast_rate"]:
-        return f"found are {found['slow_rate']} of the slow and {found['fast_rate']} of the fast"
-    return "" if found["correction"] else "the different rates are not told"
+    if not found["slow"] < 0.75 < 0.9 < found["fast"]:
+        return f"found are {found['slow']:.0%} of the slow and {found['fast']:.0%} of the fast"
+    return "" if found["is_corrected"] else "the weights are not corrected"
 
 
 def _of_nothing(causes: Causes) -> str:
