@@ -19,16 +19,10 @@ import httpx
 
 from tests.support.otlp_file_collector import otlp_file_collector
 from tests.support.traced_shop.faults import Faults
+from tests.support.traced_shop.request_ids import span_of
 from tests.support.traced_shop.running import traced_shop
 
-__all__ = ["span_of"]
-
 _REQUESTS: Final = [*[("POST", "/checkout")] * 3, ("GET", "/basket"), ("GET", "/browse")] * 8
-
-
-def span_of(trace: str) -> str:
-    """Return the span id of the request, which is the parent of the root. trace: its id, 32 hex digits."""
-    return hashlib.sha256(trace.encode()).hexdigest()[:16]
 
 
 def _write(path: Path, seed: int) -> None:
