@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import zstandard
 
 from loadgen import open_run
 from loadgen.backends.kept_traces import kept_traces
@@ -45,6 +46,22 @@ def test_the_spans_of_the_target_have_our_span_as_the_parent_of_their_root(three
     for trace in kept:
         ids = {span.id for span in trace.spans}
         assert [span.parent for span in trace.spans if span.parent not in ids] == [spans[trace.id]]
+
+
+def test_no_file_of_the_run_has_the_literals_of_the_target_s_statements(three: TracedRun) -> None:
+    three.cause("--request", "checkout")
+    statements = [
+        str(span.attributes.get("db.query.text", ""))
+        for trace in kept_traces(three.run.folder)
+        for span in trace.spans
+        if span.service == "stock"
+    ]
+    assert any("tenant = ?" in one for one in statements)
+    for path in three.run.folder.rglob("*"):
+        if path.is_file():
+            data = path.read_bytes()
+            text = zstandard.ZstdDecompressor().stream_reader(data).read() if path.suffix == ".zst" else data
+            assert b"canary" not in text, path
 
 
 @pytest.mark.slow
