@@ -157,3 +157,15 @@ def test_folded_text_is_in_us_and_its_names_are_harmless() -> None:
         PathRow(("a: x;y",), 499.0, 0.5, 0, 0, 1.0, 1),
     ]
     assert folded_text(rows) == "a: x_y;b: _[31m_ 12\n"
+
+
+@pytest.mark.slow
+def test_a_trace_of_120_000_spans_is_split_exactly() -> None:
+    chance = random.Random(7)
+    spans = [span("0", 0, 10**12, service="s")]
+    for number in range(1, 120_000):
+        parent = spans[chance.randrange(max(0, number - 2_000), number)]
+        begin = parent.start_ns + chance.randrange((parent.end_ns or 0) - parent.start_ns + 1)
+        spans.append(span(str(number), begin, begin + chance.randrange(10**11), parent.id, service=f"s{number % 50}"))
+    result = timed(observed(2 * 10**12, 10**12), tree(*spans))
+    assert sum(time.own_ns for time in result.paths.values()) == 2 * 10**12

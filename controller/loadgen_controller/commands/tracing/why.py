@@ -24,6 +24,7 @@ from loadgen_controller.collect_option_errors import CollectedErrors
 from loadgen_controller.commands.bucket import RUNS, RunArgument, RunsDir
 from loadgen_controller.commands.cloudwatch_metrics import span_of
 from loadgen_controller.commands.missing_extra import needing_analysis
+from loadgen_controller.commands.shared_options import EnvOption
 from loadgen_controller.commands.tracing.read_traces import TraceReading, reading_of
 from loadgen_controller.console_output import Output
 from loadgen_controller.past_runs.listing import is_running
@@ -63,6 +64,7 @@ def main(
     backend: Annotated[
         str, typer.Option(metavar="NAME", help=r"Read traces from this source: \[trace.NAME] of loadgen.toml.")
     ] = "",
+    env: EnvOption = None,
     file: Annotated[
         Path | None,
         typer.Option(metavar="PATH", help="Read traces from this file, or from all files of this folder."),
@@ -94,13 +96,14 @@ def main(
     path = errors.catch(lambda: find_run(run, runs_dir))
     behind = errors.catch(lambda: find_run(against, runs_dir)) if against else None
     wait_ns = errors.parse("--wait", wait, parse_duration)
-    if backend and file is not None:
-        errors.add("--backend cannot be combined with --file", "leave out one of them")
+    given = [name for name, value in (("--file", file), ("--backend", backend), ("--env", env)) if value]
+    if len(given) > 1:
+        errors.add(f"{given[0]} cannot be combined with {given[1]}", "leave out one of them")
     errors.check_file("--json", json)
     if path is not None and is_running(path):
         errors.add(f"run {path.name} is still going on", "wait until it ends")
     settings = trace_settings_of(errors)
-    reading = None if path is None else errors.catch(lambda: reading_of(path, file, backend, settings))
+    reading = None if path is None else errors.catch(lambda: reading_of(path, file, backend, env or "", settings))
     errors.check()
     assert path is not None
     assert reading is not None
