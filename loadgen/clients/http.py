@@ -492,6 +492,8 @@ class HttpClient:
             self._pool.drop_hung_up(stack)
         if stack:
             connection = stack.pop()
+            if tracer is not None and is_sampled:
+                reply.sent_to(connection)
             try:
                 await connection.send(data, reply, route.is_head, deadline_ns)
             except RequestFailed as failure:
@@ -601,6 +603,8 @@ class HttpClient:
             if connection.requests and not (route.is_idempotent and can_repeat(data)) and connection.is_hung_up():
                 connection.retire()
                 continue
+            if self._tracer is not None and reply.is_sampled:
+                reply.sent_to(connection)
             try:
                 await connection.send(data, reply, route.is_head, deadline_ns)
             except RequestFailed as failure:

@@ -49,6 +49,8 @@ from loadgen.engine.recording.recorder import Recorder
 from loadgen.engine.recording.slo_windows import Watches
 from loadgen.engine.recording.stream_series import goodputs_of
 from loadgen.engine.recording.tagging import Tagging
+from loadgen.engine.tracing.over_limits import OverLimits
+from loadgen.engine.tracing.sampling import Sampling
 from loadgen.measure.deltas.delta import Counters, Delta
 from loadgen.measure.deltas.exemplar import MAX_EXEMPLARS
 from loadgen.measure.deltas.load_counts import Ending, LoadCounts
@@ -189,6 +191,7 @@ class Drive:
             max_exemplars=min(kept_of_one(len(weights) * workers), MAX_EXEMPLARS // workers),
             redactor=self.redactor,
             tagging=Tagging(plan.tag_specs, is_strict=True),
+            sampling=None if plan.trace is None else Sampling(plan.trace.probability, OverLimits(objectives, region)),
         )
         if plan.llm is not None and plan.llm.keep_streams:
             limits = KeepLimits.of_one(len(weights) * workers, workers)

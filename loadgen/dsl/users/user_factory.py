@@ -38,6 +38,7 @@ from loadgen.clients.protocol.phased import PhasedMeter
 from loadgen.clients.protocol.timeouts import Timeouts
 from loadgen.clients.request.rate_cap import Cap, capped
 from loadgen.clients.request.request_head_cache import origin_of_url
+from loadgen.clients.request.traced_meter import with_traces
 from loadgen.clients.request.tracing import Names, Trace, Tracer
 from loadgen.dsl.prompts.calibrate_by_server import calibrate
 from loadgen.dsl.prompts.tokenizer_words import exact_words
@@ -150,6 +151,8 @@ class UserFactory:
         if ways.llm is not None:
             self.meter_class = with_streams(self.meter_class, tokenizer)
             self._words = None if tokenizer is None else exact_words(tokenizer)
+        if ways.trace is not None:
+            self.meter_class = with_traces(self.meter_class, ways.trace.per)
         if cap is not None:
             self.meter_class = capped(self.meter_class, cap)
         if ways.connections.policy == "shared":
