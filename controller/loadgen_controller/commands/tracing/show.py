@@ -56,7 +56,8 @@ def main(
         why = next(iter(result.refused), "it has no spans")
         raise IncompleteError(f"trace {trace.id} cannot be shown: {why}", hint="look at it in the tracing system")
     console = Output()
-    for one in result.timed:
+    requests = [one for one in result.timed if one.observed.request]
+    for one in requests or result.timed:
         print_waterfall(console, waterfall_of(one), _kind(one))
 
 

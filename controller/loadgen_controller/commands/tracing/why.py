@@ -16,7 +16,7 @@ from loadgen.measure.run_folder.rundir import find_run, utc_text
 from loadgen.report.run_as_dataframes import Run, open_run
 from loadgen.report.summary_reader import Summary
 from loadgen.report.why_slow.cause_file import encoded, write_causes
-from loadgen.report.why_slow.choice import Chosen, Wanted, chosen_of
+from loadgen.report.why_slow.choice import Chosen, Wanted, chosen_of, narrowed
 from loadgen.report.why_slow.joined import Joined, joined
 from loadgen.report.why_slow.requests import Asked, asked_for, observed_of
 from loadgen.units import NS_PER_MS, NS_PER_S, parse_duration, quantity
@@ -112,7 +112,7 @@ def main(
     opened = open_run(path)
     chosen = chosen_of(_summary(opened), Wanted(request=request, step=step, journey=journey, region=region))
     seed = crc32(opened.id.encode()) & _SEED_BITS
-    asked = _asked(opened, chosen, most, seed)
+    chosen, asked = _asked(opened, chosen, most, seed)
     console = Output(stderr=json is not None and str(json) == "-")
     console.print(_plan_text(opened, chosen, asked, reading))
     if dry_run:
@@ -149,17 +149,21 @@ def _summary(run: Run) -> Summary:
     return run.summary
 
 
-def _asked(run: Run, chosen: Chosen, most: int, seed: int) -> Asked:
+def _asked(run: Run, chosen: Chosen, most: int, seed: int) -> tuple[Chosen, Asked]:
     """Return the sampled requests whose traces are read.
+
+    If a step or a journey was chosen and none of it has traces, one of its requests is chosen instead.
 
     Raises:
         IncompleteError: the run has none.
     """
     loads = [str(lane.get("name", "")) for lane in run.manifest.get("spec", {}).get("lanes", ())]
     asked = asked_for(observed_of(run.exemplars, chosen, loads), chosen.limit_ns, most, seed)
-    if not asked.ids:
-        raise IncompleteError(f"run {run.id} has no sampled request of {chosen.name}", hint=_HOW_TO_SAMPLE)
-    return asked
+    if asked.ids:
+        return chosen, asked
+    if (request := narrowed(_summary(run), chosen)) is not None:
+        return _asked(run, request, most, seed)
+    raise IncompleteError(f"run {run.id} has no sampled request of {chosen.name}", hint=_HOW_TO_SAMPLE)
 
 
 def _plan_text(run: Run, chosen: Chosen, asked: Asked, reading: TraceReading) -> str:
@@ -204,7 +208,7 @@ def _against(path: Path | None, chosen: Chosen, most: int, seed: int) -> tuple[s
     if path is None:
         return None
     other = open_run(path)
-    asked = _asked(other, chosen, most, seed)
+    _, asked = _asked(other, chosen, most, seed)
     found = joined(partial(kept_traces, path), asked.requests, _t0_ns(path))
     if not found.found:
         raise UsageError(
