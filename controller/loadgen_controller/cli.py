@@ -42,6 +42,7 @@ COMMANDS: Final = {
     "probe": "Run",
     "runs": "Look",
     "failures": "Look",
+    "trace": "Look",
     "report": "Look",
     "compare": "Decide",
     "gate": "Decide",

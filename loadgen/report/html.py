@@ -3,8 +3,8 @@
 The file contains the style and scripts of `loadgen/report/page/`, the chart library
 and the compressed report document. Its content security policy allows only these
 scripts and styles, by their hashes, and forbids any request. Names in the document are
-data and never markup. The comparison with the run's history is ready-made HTML in a
-template element.
+data and never markup. The comparison with the run's history, and why requests were
+slow, are ready-made HTML in template elements.
 """
 
 from __future__ import annotations
@@ -70,11 +70,17 @@ def write_html(document: Mapping[str, object], path: Path, *, baseline: Mapping[
         raise StorageError(f"cannot write {path}: {exc.strerror or exc}", hint="name another file with -o") from exc
 
 
-def html(document: Mapping[str, object], *, baseline: Mapping[str, object] | None = None, standing: str = "") -> bytes:
+def html(
+    document: Mapping[str, object],
+    *,
+    baseline: Mapping[str, object] | None = None,
+    standing: str = "",
+    why_slow: str = "",
+) -> bytes:
     """Return the HTML file as UTF-8 bytes; equal documents give equal bytes.
 
-    `standing` is the comparison with the run's history from `loadgen.history.run_vs_history.page`: HTML with escaped
-    names.
+    `standing` is the comparison with the run's history from `loadgen.history.run_vs_history.page`, and `why_slow` the
+    section of `loadgen.report.why_slow.section`: HTML with escaped names.
     """
     library, ours, style = _parts()
     policy = (
@@ -94,12 +100,18 @@ def html(document: Mapping[str, object], *, baseline: Mapping[str, object] | Non
             b"<style>%s</style>" % style,
             b'</head>\n<body>\n<div id="page"><noscript>This report needs JavaScript: enable it.</noscript></div>',
             *data,
-            *([b'<template id="in-history">%s</template>' % standing.encode("utf-8", "replace")] if standing else []),
+            *_ready_made("in-history", standing),
+            *_ready_made("why-slow", why_slow),
             b"<script>%s</script>" % library,
             b"<script>%s</script>" % ours,
             b"</body>\n</html>\n",
         ]
     )
+
+
+def _ready_made(name: str, inside: str) -> list[bytes]:
+    """Return a template element with ready-made HTML, which the page's script moves to its place; none without HTML."""
+    return [b'<template id="%s">%s</template>' % (name.encode(), inside.encode("utf-8", "replace"))] if inside else []
 
 
 @cache

@@ -375,6 +375,42 @@ class Run:
         frame = pandas.DataFrame.from_records([[row[name] for name in columns] for row in rows], columns=columns)
         return frame.astype(dict.fromkeys(("value", "low", "high", "count"), "float64"))
 
+    def causes(self) -> Any:
+        """Return why requests were slow, as `loadgen trace` found it: a pandas DataFrame, a row for each ranked path.
+
+        Columns: `rank`, `path`, `kind`, `added_ms` (mean own time, slow minus fast), `share` of the whole difference,
+        `above_without` (the share above the limit without the path's excess, at most), `p99_without_ms`, `stays_first`
+        (resamples, of `resamples`), `n_slow`, `n_fast`, `more_calls_ms`, `slower_calls_ms`, `since_s` from T0,
+        `attributes`. There are no rows if nothing was ranked, or if `loadgen trace` was never called.
+
+        Raises:
+            StorageError: cause.json cannot be read.
+            UsageError: pandas is not installed.
+        """
+        from loadgen.report.why_slow.frames import CAUSE_COLUMNS, cause_rows
+
+        return _pandas().DataFrame.from_records(list(cause_rows(self.path)), columns=list(CAUSE_COLUMNS))
+
+    def spans(self) -> Any:
+        """Return the spans of all traces in the run folder as a pandas DataFrame, as they were read, without repair.
+
+        Columns: `trace`, `span`, `parent`, `service`, `operation`, `kind`, `status`, `started_at` (UTC, by the clock
+        of the span's machine), `duration_ms` (missing without an end), `attributes` (a dict, with those of the
+        resource).
+
+        Raises:
+            StorageError: a file of the folder `traces` cannot be read.
+            UsageError: pandas is not installed.
+        """
+        from loadgen.report.why_slow.frames import SPAN_COLUMNS, span_rows
+
+        pandas = _pandas()
+        frame = pandas.DataFrame.from_records(list(span_rows(self.path)), columns=list(SPAN_COLUMNS))
+        return frame.assign(
+            started_at=pandas.to_datetime(frame["started_at"].astype("int64"), unit="ns", utc=True),
+            duration_ms=frame["duration_ms"].astype("float64"),
+        )
+
     # -- within -------------------------------------------------------------------------------
 
     @property

@@ -82,6 +82,7 @@ Rule = Literal[
     "impossible times",
     "cycle",
     "clock moved",
+    "clock guessed",
     "cut at parent",
     "not waited for",
     "folded",
@@ -95,13 +96,14 @@ RULES: Final[tuple[Rule, ...]] = (
     "impossible times",
     "cycle",
     "clock moved",
+    "clock guessed",
     "cut at parent",
     "not waited for",
     "folded",
     "incomplete",
 )
 """The rules of repair, in the order in which they apply. Counts of them are counts of spans, but for `cycle`,
-`impossible times` and `incomplete`: those are counts of traces."""
+`impossible times` and `incomplete`: those are counts of traces. `clock guessed`: moved without bounds of the offset."""
 
 
 class Tree(msgspec.Struct, frozen=True):

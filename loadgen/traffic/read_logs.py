@@ -76,8 +76,10 @@ class Traffic:
     @property
     def no_arrivals(self) -> str:
         """Why the log cannot show when sessions start, as the beginning of a sentence; empty if it can."""
-        if self.minutes_of_hour < _LEAST_MINUTES:
+        if self.has_edited_times:
             return "the log has rounded or missing times"
+        if self.minutes_of_hour < _LEAST_MINUTES:
+            return f"the log is shorter than {_LEAST_MINUTES} minutes"
         if self.last_us - self.first_us > MOST_MINUTES * 60_000_000:
             return f"the log spans more than {MOST_MINUTES // 1_440} days"
         return ""

@@ -85,6 +85,8 @@ OTHERS = {
     "runs delete": "names of folders", "runs prune": "names of folders",
     "notify test": "a name of loadgen.toml", "probe check": "tests/cli/test_probe.py",
     "runs push": "names of files", "runs pull": "names of files", "runs share": "an address",
+    "trace why": "tests/cli/test_trace.py", "trace show": "tests/cli/test_trace.py", "trace export": "a count",
+    "trace collect": "its own address, and counts",
     "runs metrics": "needs CloudWatch; a table", "runs traces": "needs X-Ray; tables",
     "history control": "as gate",
     "ci annotate": "tests/deploy/test_ci_action.py", "ci comment": "a status", "completion": "a fixed script",
@@ -207,7 +209,9 @@ def test_a_log_whose_requests_have_such_texts_is_shown_without_steering_the_term
 @pytest.mark.parametrize("output", ["text", "json", "markdown"])
 def test_coverage_of_files_with_such_texts_steers_no_terminal(tmp_path: Path, output: str) -> None:
     hostile = "".join(c for c in planted("x") if c not in " \r\n\x0b\x0c\x85\u2028")
-    names = [{"raw": name, "name": name, "count": 9} for name in (f"GET /{hostile}", f"POST /a/{{{hostile}}}", hostile)]
+    hostile_names = (f"GET /{hostile}", f"POST /a/{{{hostile}}}", hostile)
+    # Some of these texts are no paths, so that all of these names can be unreadable.
+    names = [{"raw": name, "name": name, "count": 9} for name in ("GET /plain", *hostile_names)]
     traffic = {"format": 1, "names": names, "statuses": [{"name": f"GET /{hostile}", "codes": {"500": 9}}]}
     (tmp_path / "traffic.json").write_text(json.dumps(traffic))
     paths = {f"/{hostile}": {"get": {}, "put": {}}, f"/{hostile}b": {"$ref": "http://a"}}

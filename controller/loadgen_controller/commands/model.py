@@ -6,10 +6,9 @@ import re
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
-from typer.core import TyperGroup
 
 from loadgen.errors import ExitCode
 from loadgen.traffic.fidelity.of_model import fidelity_of
@@ -25,6 +24,7 @@ from loadgen.traffic.scenario.traffic_json import traffic_json
 from loadgen.units import quantity
 from loadgen_controller.collect_option_errors import CollectedErrors
 from loadgen_controller.commands import model_check, model_update
+from loadgen_controller.commands.default_command import GroupWithDefault
 from loadgen_controller.commands.log_options import (
     ByUserOption,
     DayOption,
@@ -67,14 +67,8 @@ loadgen model access.log -o shop/shop.py --target https://staging.shop.example
 loadgen model access.log --stamp end --time-after s --session-timeout 20m --name '/products/{sku}'"""
 
 
-class _LogsByDefault(TyperGroup):
-    """A group whose first argument may be a log: `loadgen model access.log` is `loadgen model logs access.log`."""
-
+class _LogsByDefault(GroupWithDefault):
     default = "logs"
-
-    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Add the name of the default command to arguments that name none, also for `--help`."""
-        return super().parse_args(ctx, args if args and args[0] in self.commands else [self.default, *args])
 
 
 app = typer.Typer(cls=_LogsByDefault, rich_markup_mode="rich", epilog=EXAMPLES)

@@ -39,6 +39,9 @@ from loadgen.report.kept_stream_tables import (
 from loadgen.report.run_as_dataframes import Run, WindowRow, open_run
 from loadgen.report.run_json_document import encode
 from loadgen.report.summary_reader import Summary, read
+from loadgen.report.why_slow.cause_file import CauseFile, read_causes
+from loadgen.report.why_slow.lines import all_lines
+from loadgen.report.why_slow.section import section
 from loadgen.units import NS_PER_S, parse_duration
 from loadgen_controller.collect_option_errors import CollectedErrors
 from loadgen_controller.commands.history_baselines import StoreOption
@@ -345,10 +348,12 @@ def _writer(
         summary = summary_of(path)
         story = story_in(path, summary)
         said = () if held is None else held.sentences
+        causes = _causes(path)
+        why = () if causes is None else tuple(all_lines(causes))
         data = (
-            junit(summary, story)
+            junit(summary, story, why)
             if chosen is Format.JUNIT
-            else markdown(summary, story, said).encode("utf-8", "replace")
+            else markdown(summary, story, said, why).encode("utf-8", "replace")
         )
         return lambda file: file.write(data)
     in_history: Document = {} if held is None else {"in_history": held.document()}
@@ -357,10 +362,13 @@ def _writer(
             document_in(path, cover) | in_history,
             baseline=None if behind is None else document_in(behind),
             standing="" if held is None else held.section(),
+            why_slow="" if (causes := _causes(path)) is None else section(causes),
         )
         return lambda file: file.write(page)
     if chosen is Format.JSON:
-        encoded = in_json(encode(document_in(path, cover) | in_history).decode()).encode() + b"\n"
+        causes = _causes(path)
+        why_slow: Document = {} if causes is None else {"why_slow": msgspec.to_builtins(causes)}
+        encoded = in_json(encode(document_in(path, cover) | in_history | why_slow).decode()).encode() + b"\n"
         return lambda file: file.write(encoded)
     if chosen in (Format.AIPERF, Format.VLLM_BENCH):
         result = _result_file(path, chosen, is_csv=is_csv)
@@ -372,6 +380,15 @@ def _writer(
         window_s, regions=Split.REGIONS in split, outcomes=Split.OUTCOMES in split, tags=Split.TAGS in split
     )
     return partial(write, WindowRow, rows)
+
+
+def _causes(path: Path) -> CauseFile | None:
+    """Return what `loadgen trace` found, if it was called for the run. For a damaged file, print a note."""
+    try:
+        return read_causes(path)
+    except StorageError as exc:
+        echo(f"note: the report lacks why requests were slow: {exc.message}", err=True)
+        return None
 
 
 def _write_conventions(path: Path, conventions: Sequence[Convention], output: Path | None, *, is_json: bool) -> None:

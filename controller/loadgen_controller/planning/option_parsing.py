@@ -36,6 +36,7 @@ __all__ = [
     "places_of",
     "report_settings_of",
     "store_of",
+    "trace_settings_of",
 ]
 
 T = TypeVar("T")
@@ -122,6 +123,11 @@ def report_settings_of(errors: CollectedErrors, scenario: Path | None = None) ->
     """Return the title and owner of reports from `[report]` of `loadgen.toml`. An invalid file is added to `errors`."""
     found = errors.catch(lambda: read_settings(find_settings(scenario or _HERE)).report)
     return found or ReportSettings()
+
+
+def trace_settings_of(errors: CollectedErrors) -> Settings:
+    """Return the `loadgen.toml` of the current folder, for its sources of traces. Its errors are added to `errors`."""
+    return errors.catch(lambda: read_settings(find_settings(_HERE))) or Settings()
 
 
 def store_of(errors: CollectedErrors, given: str | None, env: str | None, scenario: Path | None = None) -> str:

@@ -6,6 +6,7 @@
     allow = ["staging.shop.example"]              # allowed hosts, like --i-may-load
     params = { pool = 8 }                         # like -P
     store = "s3://perf/staging"                   # replaces the store of [history]; out = [...] replaces [out]
+    trace = "staging"                             # the source of traces, one of [trace.NAME]
 
     [history]
     store = "s3://perf/history"                   # like --store
@@ -28,6 +29,10 @@
     url = "http://10.0.0.7:8000/metrics"          # see loadgen/probes/settings.py
     preset = "vllm"
 
+    [trace.staging]
+    backend = "jaeger"                            # see loadgen/backends/settings.py
+    url = "https://jaeger.staging.example"
+
 The file is searched in the scenario's folder and in the folders above, up to the one
 that holds `.git`. Only the command line reads it: `--env` turns an environment into
 overrides, which are sent to the agents, so agents need no such file. Options on the
@@ -48,6 +53,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from loadgen.backends.settings import TraceSource, TraceTable, source_of
 from loadgen.dsl.plans.argument_validation import did_you_mean, url_wrong
 from loadgen.dsl.plans.spec import Overrides
 from loadgen.errors import Fault, ScenarioError
@@ -102,6 +108,7 @@ class _Env(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     params: dict[str, str | int | float | bool] = {}
     store: str | None = None
     out: tuple[str, ...] | None = None
+    trace: str | None = None
 
 
 class _History(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -149,6 +156,8 @@ class Environment:
     allow: tuple[str, ...] = ()
     places: Places = Places()
     """The environment's own places; missing ones are taken from the whole file."""
+    trace: str | None = None
+    """The name of its source of traces, one of `Settings.traces`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,6 +173,8 @@ class Settings:
     report: ReportSettings = field(default_factory=ReportSettings)
     probes: tuple[ProbeSpec, ...] = ()
     """The probes of all scenarios, `[probes.NAME]`."""
+    traces: Mapping[str, TraceSource] = field(default_factory=dict)
+    """The sources of traces, `[trace.NAME]`, by name."""
 
 
 def find_settings(scenario: Path) -> Path | None:
@@ -284,7 +295,7 @@ class _Reading:
         self.faults: list[Fault] = []
 
     def settings(self, content: dict[str, Any]) -> Settings:
-        self._check_keys((), content, ["env", "history", "notify", "out", "policy", "probes", "report"])
+        self._check_keys((), content, ["env", "history", "notify", "out", "policy", "probes", "report", "trace"])
         places = self._places(content)
         environments: dict[str, Environment] = {}
         envs = content.get("env", {})
@@ -298,7 +309,32 @@ class _Reading:
                 self._add(("env", name), f"env.{name} is not a table", f"write [env.{name}]")
         report = ReportSettings(**self._fields(("report",), self._table(content, "report"), ReportSettings))
         policy, channels, probes = self._policy(content), self._channels(content), self._probes(content)
-        return Settings(self._path, environments, policy, places, channels, report, probes)
+        traces = self._traces(content)
+        written = self._table(content, "trace") if environments else {}
+        for name, environment in environments.items():
+            if environment.trace is not None and environment.trace not in written:
+                hint = did_you_mean(environment.trace, written) or f"write [trace.{environment.trace}]"
+                self._add(("env", name, "trace"), f'trace: no source "{environment.trace}"', hint)
+        return Settings(self._path, environments, policy, places, channels, report, probes, traces)
+
+    def _traces(self, content: dict[str, Any]) -> dict[str, TraceSource]:
+        sources: dict[str, TraceSource] = {}
+        for name, table in self._table(content, "trace").items():
+            where = ("trace", name)
+            if not isinstance(table, dict):
+                self._add(where, f"trace.{name} is not a table", f"write [trace.{name}]")
+                continue
+            before = len(self.faults)
+            written = TraceTable(**self._fields(where, table, TraceTable))
+            # A value of the wrong type is reported already, and absent in `written`.
+            has_wrong_type = {key for key in table if len(self.faults) > before and not getattr(written, key, True)}
+            source, errors = source_of(name, written, self._path.parent)
+            for key, message, hint in errors:
+                if key not in has_wrong_type:  # else its type is reported already
+                    self._add((*where, key) if key in table else where, f"trace.{name}: {message}", hint)
+            if source is not None and len(self.faults) == before:
+                sources[name] = source
+        return sources
 
     def _probes(self, content: dict[str, Any]) -> tuple[ProbeSpec, ...]:
         found: list[ProbeSpec] = []
@@ -421,7 +457,7 @@ class _Reading:
         )
         store, out = self._store((*where, "store"), env.store), self._out((*where, "out"), env.out)
         places = Places(self._path, store or file.store, file.out if out is None else out)
-        return Environment(name, overrides, env.allow, places)
+        return Environment(name, overrides, env.allow, places, env.trace)
 
     def _fields(self, where: tuple[str, ...], table: dict[str, Any], of: type[msgspec.Struct]) -> dict[str, Any]:
         """Return the values of a TOML table that fit the fields of `of`; add an error for each other key.
@@ -491,6 +527,12 @@ _EXAMPLES = {
     "every": 'every = "1s"',
     "auth_secret": 'auth_secret = "metrics-login"',
     "auth_header": 'auth_header = "X-Api-Key"',
+    "backend": 'backend = "jaeger"',
+    "auth": 'auth = { header = "Authorization", secret = "jaeger-token" }',
+    "keep": 'keep = ["tenant", "app.*"]',
+    "tenant": 'tenant = "shop"',
+    "region": 'region = "eu-west-1"',
+    "trace": 'trace = "staging"',
 }
 
 

@@ -18,8 +18,11 @@ from loadgen.report.verdict_words import all_reasons, fitness_words, objective_v
 __all__ = ["case_of", "junit", "says", "suite_of"]
 
 
-def junit(summary: Summary, story: Story) -> bytes:
-    """Return the XML document of a run in UTF-8, with the sentences of `story` (of the same summary) as messages."""
+def junit(summary: Summary, story: Story, why_slow: Sequence[str] = ()) -> bytes:
+    """Return the XML document of a run in UTF-8, with the sentences of `story` (of the same summary) as messages.
+
+    why_slow: what the traces of its slow requests show; these lines are in the suite's output.
+    """
     cases = [_run(summary, story), _validity(summary), _completeness(summary)]
     cases += [
         _objective(slo, objective_verdict(slo, summary), text)
@@ -32,7 +35,7 @@ def junit(summary: Summary, story: Story) -> bytes:
         timestamp=summary.started_at.removesuffix("Z"),
         time_s=summary.duration_s,
         properties={"run": summary.run_id, "result": summary.result, "load": summary.load.text},
-        out="\n".join((story.headline, *story.excludes)),
+        out="\n".join((story.headline, *story.excludes, *(f"why slow: {line}" for line in why_slow))),
     )
 
 

@@ -44,17 +44,18 @@ not help. A space without width after `@` and `#` does.
 """
 
 
-def markdown(summary: Summary, story: Story, in_history: Sequence[str] = ()) -> str:
+def markdown(summary: Summary, story: Story, in_history: Sequence[str] = (), why_slow: Sequence[str] = ()) -> str:
     """Return the comment on a run, with a newline at the end.
 
     Args:
         story: the sentences about the same summary.
         in_history: sentences that compare the run with its history.
+        why_slow: what the traces of its slow requests show.
     """
-    return "\n".join(_lines(summary, story, in_history)) + "\n"
+    return "\n".join(_lines(summary, story, in_history, why_slow)) + "\n"
 
 
-def _lines(summary: Summary, story: Story, in_history: Sequence[str]) -> Iterator[str]:
+def _lines(summary: Summary, story: Story, in_history: Sequence[str], why_slow: Sequence[str]) -> Iterator[str]:
     yield f"### {SIGNS.get(story.result, '⚠️')} {text(story.headline)}"
     yield ""
     yield from map(text, story.tested)
@@ -62,6 +63,7 @@ def _lines(summary: Summary, story: Story, in_history: Sequence[str]) -> Iterato
         yield from _table(table)
         for note in table.note.splitlines():
             yield from ("", text(note))
+    yield from _list("Why slow", why_slow)
     yield from _list("In its history", in_history)
     yield from _list("What it means", story.means)
     yield from _list("What it does not say", story.excludes)

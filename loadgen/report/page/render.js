@@ -17,10 +17,10 @@ import { main_objective } from "./tiles.js";
 import { details, summary } from "./verdict.js";
 
 /**
- * Draw `history` into `root`. options: {live: boolean, baseline: document | null, bar: elements for the head, standing: the comparison with the run's history as an element, or null}.
+ * Draw `history` into `root`. options: {live: boolean, baseline: document | null, bar: elements for the head, standing: the comparison with the run's history as an element, or null, why: why requests were slow, likewise}.
  * Returns {update(history), board} when everything is drawn; the first screen appears before the charts. A page is drawn once and then updated, and `apply` changes the document in place.
  */
-export async function render(root, history, { live = false, baseline = null, bar = [], standing = null } = {}) {
+export async function render(root, history, { live = false, baseline = null, bar = [], standing = null, why = null } = {}) {
   const board = new Board(history, baseline);
   const theme = element("button", { type: "button", id: "theme", onclick: () => switch_theme() }, "light / dark");
   const first = summary();
@@ -49,6 +49,7 @@ export async function render(root, history, { live = false, baseline = null, bar
       element("div", { class: "ground", id: "ground" }, key.element, cursor),
       element("section", { id: "front", class: "grid", "aria-label": "Response time and requests over time" }, charts.percentiles.element, charts.throughput.element),
       more.element,
+      why && group("why", "Why slow", why),
       standing && group("standing", "In its history", standing),
       streams.element,
       group("over-time", "Load, errors and distribution", element("div", { class: "grid" },

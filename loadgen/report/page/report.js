@@ -18,8 +18,8 @@ export async function open_report() {
   const root = document.getElementById("page");
   try {
     const history = await held("history");
-    const standing = document.getElementById("in-history")?.content ?? null;
-    await render(root, history, { baseline: await held("baseline"), standing });
+    const ready_made = (name) => document.getElementById(name)?.content ?? null;
+    await render(root, history, { baseline: await held("baseline"), standing: ready_made("in-history"), why: ready_made("why-slow") });
     // Charts are painted in microtasks that are already in the queue.
     queueMicrotask(() => (document.documentElement.dataset.drawn = ""));
   } catch (error) {

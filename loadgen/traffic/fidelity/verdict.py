@@ -160,7 +160,7 @@ def judged(
 
 
 def result_of(row: Row) -> Result:
-    """Return the result of a row. What was not measured never passed."""
+    """Return the result of a row. A row without a distance never passed."""
     if row.distance is None:
         return NOT_MEASURED
     return "passed" if row.passed else "failed"

@@ -144,11 +144,11 @@ def kinds_section(facts: PageFacts) -> Iterator[str]:
             )
         )
     columns = (
-        *("kind", "what tells it apart", "sessions", "share (95 %)", "actions", "1 action", "> 10 actions"),
+        *("kind", "typical requests", "sessions", "share (95 %)", "actions", "1 action", "> 10 actions"),
         "median pause",
     )
     note = (
-        "What tells it apart: nodes whose share of the kind's actions is most above their share of all actions. "
+        "Typical requests: nodes whose share of the kind's actions is most above their share of all actions. "
         "The interval of a share covers the chance of the number of sessions alone, not the search for kinds."
     )
     yield table_html(Table("", columns, tuple(rows), words=2, note=note))

@@ -1,0 +1,1 @@
+"""The commands of `loadgen trace`: why requests were slow, one trace as a waterfall, export and the own collector."""

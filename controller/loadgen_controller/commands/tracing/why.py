@@ -1,0 +1,218 @@
+"""`loadgen trace RUN`: reads the traces of slow and of fast requests, and shows in which spans the difference lies."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Final
+from zlib import crc32
+
+import typer
+
+from loadgen.backends.kept_traces import kept_traces
+from loadgen.errors import ExitCode, IncompleteError, UsageError
+from loadgen.measure.run_folder.rundir import find_run, utc_text
+from loadgen.report.run_as_dataframes import Run, open_run
+from loadgen.report.summary_reader import Summary
+from loadgen.report.why_slow.cause_file import encoded, write_causes
+from loadgen.report.why_slow.choice import Chosen, Wanted, chosen_of, narrowed
+from loadgen.report.why_slow.joined import Joined, joined
+from loadgen.report.why_slow.requests import Asked, asked_for, sampled_of
+from loadgen.units import NS_PER_MS, NS_PER_S, parse_duration, quantity
+from loadgen_controller.collect_option_errors import CollectedErrors
+from loadgen_controller.commands.bucket import RUNS, RunArgument, RunsDir
+from loadgen_controller.commands.cloudwatch_metrics import span_of
+from loadgen_controller.commands.missing_extra import needing_analysis
+from loadgen_controller.commands.shared_options import EnvOption
+from loadgen_controller.commands.tracing.read_traces import TraceReading, reading_of
+from loadgen_controller.console_output import Output
+from loadgen_controller.past_runs.listing import is_running
+from loadgen_controller.planning.option_parsing import trace_settings_of
+from loadgen_controller.screen.cause_lines import print_causes
+from loadgen_controller.screen.output_file import write
+from loadgen_controller.screen.result_explanation import called
+
+__all__ = ["EXAMPLES", "main"]
+
+EXAMPLES = """[bold]Examples[/bold]
+
+loadgen trace last --file traces.json
+
+loadgen trace last --backend staging
+
+loadgen trace last --request "POST /cart" --region eu-west-1 --dry-run
+
+loadgen trace 20261125 --against 20261124
+
+[bold]Exit codes[/bold]
+
+0 shown, with or without a ranking; 2 usage error; 3 too few traces, too many are missing, or the backend refused"""
+_LOOK: Final = "look at one of these traces in the tracing system"
+_SEED_BITS: Final = 0x7FFFFFFF
+_HOW_TO_SAMPLE: Final = 'add trace=Trace(sample="5%") to the plan, and repeat the run'
+
+
+def main(
+    run: RunArgument,
+    request: Annotated[
+        str, typer.Option(metavar="NAME", help="Explain this request. Default: that of the broken objective.")
+    ] = "",
+    step: Annotated[str, typer.Option(metavar="NAME", help="Explain the requests of this step.")] = "",
+    journey: Annotated[str, typer.Option(metavar="NAME", help="Explain the requests of this journey.")] = "",
+    region: Annotated[str, typer.Option(metavar="NAME", help="Only requests that were sent from this region.")] = "",
+    backend: Annotated[
+        str, typer.Option(metavar="NAME", help=r"Read traces from this source: \[trace.NAME] of loadgen.toml.")
+    ] = "",
+    env: EnvOption = None,
+    file: Annotated[
+        Path | None,
+        typer.Option(metavar="PATH", help="Read traces from this file, or from all files of this folder."),
+    ] = None,
+    most: Annotated[
+        int, typer.Option(metavar="N", min=2, max=20_000, help="Read at most this many traces, half of slow requests.")
+    ] = 200,
+    wait: Annotated[
+        str, typer.Option(metavar="TIME", help="Wait at most this long for traces that have not arrived yet.")
+    ] = "2m",
+    against: Annotated[
+        str, typer.Option(metavar="RUN", help="Compare with the requests of this run, whose traces were read before.")
+    ] = "",
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show which requests and how many traces would be read, and read nothing.")
+    ] = False,
+    json: Annotated[
+        Path | None, typer.Option(metavar="PATH", help="Also write cause.json to this file; - is standard output.")
+    ] = None,
+    runs_dir: RunsDir = RUNS,
+) -> ExitCode:
+    """Show in which spans of the target the time of slow requests lies, and what the slow have that the fast have not.
+
+    Without a choice, it explains the broken objective with the largest excess; without one, the p99 of the request
+    with the most response time. Traces are read by their ids: those of slow requests and as many of fast ones. They
+    stay in the run folder, so nothing is read twice. The result is also in cause.json, and in the next report.
+    """
+    errors = CollectedErrors()
+    path = errors.catch(lambda: find_run(run, runs_dir))
+    behind = errors.catch(lambda: find_run(against, runs_dir)) if against else None
+    wait_ns = errors.parse("--wait", wait, parse_duration)
+    given = [name for name, value in (("--file", file), ("--backend", backend), ("--env", env)) if value]
+    if len(given) > 1:
+        errors.add(f"{given[0]} cannot be combined with {given[1]}", "leave out one of them")
+    errors.check_file("--json", json)
+    if path is not None and is_running(path):
+        errors.add(f"run {path.name} is still going on", "wait until it ends")
+    settings = trace_settings_of(errors)
+    reading = None if path is None else errors.catch(lambda: reading_of(path, file, backend, env or "", settings))
+    errors.check()
+    assert path is not None
+    assert reading is not None
+    with needing_analysis("loadgen trace"):
+        from loadgen.report.why_slow.study import Facts, told
+    opened = open_run(path)
+    chosen = chosen_of(_summary(opened), Wanted(request=request, step=step, journey=journey, region=region))
+    seed = crc32(opened.id.encode()) & _SEED_BITS
+    chosen, asked = _asked(opened, chosen, most, seed)
+    console = Output(stderr=json is not None and str(json) == "-")
+    console.print(_plan_text(opened, chosen, asked, reading))
+    if dry_run:
+        return ExitCode.PASSED
+    refusal = reading.read(asked.ids, (wait_ns or 0) / NS_PER_S, _ended_ago_s(opened))
+    ours = joined(partial(kept_traces, path), asked.sampled, _t0_ns(path))
+    facts = Facts(
+        run=opened.id,
+        made_at=utc_text(datetime.now(UTC)),
+        source=reading.name,
+        seed=seed,
+        rerun=f"loadgen runs rerun {called(path)}",
+        refused=reading.refused,
+        notes=ours.clocks,
+    )
+    if not ours.found:
+        raise refusal or _none_found(opened, asked, reading)
+    result = told(chosen, ours, asked.observed, facts, against=_against(behind, chosen, most, seed))
+    write_causes(path, result.document)
+    console.print()
+    print_causes(console, result.causes)
+    if json is not None:
+        write(json, encoded(result.document))
+    if refusal is not None:
+        raise refusal
+    return ExitCode.INCOMPLETE if result.is_refused else ExitCode.PASSED
+
+
+def _summary(run: Run) -> Summary:
+    if run.summary is None:
+        raise UsageError(
+            f"run {run.id} has no summary: its process was killed, or the file was deleted", hint="choose another run"
+        )
+    return run.summary
+
+
+def _asked(run: Run, chosen: Chosen, most: int, seed: int) -> tuple[Chosen, Asked]:
+    """Return the sampled requests whose traces are read.
+
+    If a step or a journey was chosen and none of it has traces, one of its requests is chosen instead.
+
+    Raises:
+        IncompleteError: the run has none.
+    """
+    loads = [str(lane.get("name", "")) for lane in run.manifest.get("spec", {}).get("lanes", ())]
+    asked = asked_for(sampled_of(run.exemplars, chosen, loads), chosen.limit_ns, most, seed)
+    if asked.ids:
+        return chosen, asked
+    if (request := narrowed(_summary(run), chosen)) is not None:
+        return _asked(run, request, most, seed)
+    raise IncompleteError(f"run {run.id} has no sampled request of {chosen.name}", hint=_HOW_TO_SAMPLE)
+
+
+def _plan_text(run: Run, chosen: Chosen, asked: Asked, reading: TraceReading) -> str:
+    slow, fast = len(asked.slow), quantity(len(asked.fast), "fast request")
+    text = f"{chosen.name}: traces of {slow} requests above {chosen.limit_ns / NS_PER_MS:g} ms, and of {fast}"
+    plan = reading.plan(asked.ids)
+    where = f"to read from {reading.name}: {plan}" if plan is not None else f"all read before: {reading.name}"
+    return f"{text}; {where}"
+
+
+def _ended_ago_s(run: Run) -> float:
+    """Return the age of the run, s."""
+    _, end = span_of(run.path)
+    return max(0.0, (datetime.now(UTC) - end).total_seconds())
+
+
+def _t0_ns(path: Path) -> int:
+    """Return T0 of a run, ns since 1970."""
+    return round(span_of(path)[0].timestamp() * NS_PER_S)
+
+
+def _none_found(run: Run, asked: Asked, reading: TraceReading) -> IncompleteError:
+    """Return the error for a source that has none of the traces, with the three usual reasons."""
+    refused = "; ".join(f"{reason} ({count})" for reason, count in reading.refused.most_common(2))
+    if refused:
+        return IncompleteError(f"{reading.name} returned none of {len(asked.ids)} traces: {refused}", hint=_LOOK)
+    first = asked.ids[0]
+    return IncompleteError(
+        f"{reading.name} has none of {len(asked.ids)} traces of run {run.id}, such as {first}",
+        hint="usual reasons: a proxy or gateway in front of the target does not pass the trace header on; the target"
+        " samples by itself instead of by its parent (set OTEL_TRACES_SAMPLER=parentbased_always_on); the traces have"
+        " not arrived yet, so repeat the command in a minute",
+    )
+
+
+def _against(path: Path | None, chosen: Chosen, most: int, seed: int) -> tuple[str, Joined] | None:
+    """Return the id and the requests of the run to compare with, whose traces are in its folder.
+
+    Raises:
+        UsageError: there are none.
+    """
+    if path is None:
+        return None
+    other = open_run(path)
+    _, asked = _asked(other, chosen, most, seed)
+    found = joined(partial(kept_traces, path), asked.sampled, _t0_ns(path))
+    if not found.found:
+        raise UsageError(
+            f"--against: the folder of run {other.id} has no traces of {chosen.name}",
+            hint=f"read them first: loadgen trace {called(path)}",
+        )
+    return other.id, found

@@ -1,0 +1,153 @@
+"""The traces that were read for a run: `RUN/traces/*.jsonl.zst`, one trace a line as OTLP JSON, attributes redacted.
+
+A trace is fetched once: all later analysis reads these files. Each file is written completely or not at all, and never
+changed. It has at most `BATCH` traces, so a kill costs no more than these; Ctrl-C and errors cost nothing. The name of
+a file begins with the name of the source.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Self
+
+from loadgen.atomic_files import atomic_write
+from loadgen.backends.backend import Answer, Found
+from loadgen.backends.limited_unpack import unpacked_whole
+from loadgen.errors import StorageError, UsageError
+from loadgen.measure.run_folder.crc_record_file import pack
+from loadgen.traces.model import Trace
+from loadgen.unpack import ArchiveDamaged
+
+__all__ = ["FOLDER", "KeptTraces", "kept_ids", "kept_traces"]
+
+FOLDER: Final = "traces"
+BATCH: Final = 50
+_SUFFIX: Final = ".jsonl.zst"
+_FILE_BYTES: Final = 1 << 30
+_ID: Final = re.compile(rb'"traceId":\s*"([0-9a-fA-F]{32})"')
+_NUMBERS: Final = 100_000
+
+Write = Callable[[Trace], bytes]
+Read = Callable[[bytes], Trace | None]
+
+
+class KeptTraces:
+    """Stores the traces of one source in the folder of a run, while they are read. Use it in a `with` block.
+
+    Args:
+        run: the run's folder.
+        source: the name of the source, as in `[trace.NAME]`, or "file".
+        write: returns the line of a trace. Default: the house's writer of OTLP JSON.
+    """
+
+    def __init__(self, run: Path, source: str, write: Write | None = None) -> None:
+        self._folder, self._source = run / FOLDER, _plain(source)
+        self._write = write or _line
+        self._lines: list[bytes] = []
+        self._number = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.flush()  # also after Ctrl-C
+
+    def add(self, answer: Answer) -> None:
+        """Store a found trace; other answers are ignored.
+
+        Raises:
+            StorageError: a file cannot be written.
+        """
+        if not isinstance(answer, Found):
+            return
+        self._lines.append(self._write(answer.trace).strip())
+        if len(self._lines) >= BATCH:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write what was added since the last file.
+
+        Raises:
+            StorageError: the file cannot be written.
+        """
+        if not self._lines:
+            return
+        data = pack(b"\n".join(self._lines) + b"\n")
+        try:
+            self._folder.mkdir(mode=0o700, exist_ok=True)
+            while True:
+                self._number += 1
+                path = self._folder / f"{self._source}-{self._number:05d}{_SUFFIX}"
+                try:
+                    atomic_write(path, data, 0o600, is_exclusive=True, may_lack_links=True)
+                    break
+                except FileExistsError:  # of an earlier command, or of one that runs now
+                    if self._number >= _NUMBERS:
+                        raise
+        except OSError as error:
+            raise StorageError(
+                f"traces cannot be stored in {self._folder}: {error.strerror or error}",
+                hint="make space, or correct the permissions of the run's folder",
+            ) from None
+        self._lines = []
+
+
+def kept_ids(run: Path, source: str | None = None) -> set[str]:
+    """Return the ids of the stored traces of a run: those that must not be fetched again.
+
+    source: only of this source; None: of all. Damaged files count as absent.
+    """
+    return {found for line in _stored(run, source) for found in _ids_of(line)}
+
+
+def kept_traces(run: Path, source: str | None = None, read: Read | None = None) -> Iterator[Trace]:
+    """Yield the stored traces of a run, file by file. Of a trace that is stored twice, the first one counts.
+
+    source: only of this source; None: of all. Damaged files and lines count as absent: they are fetched again.
+    read: returns the trace of a line. Default: the house's reader.
+    """
+    of_line, seen = read or _trace, set[str]()
+    for line in _stored(run, source):
+        trace = of_line(line)
+        if trace is not None and trace.id not in seen:
+            seen.add(trace.id)
+            yield trace
+
+
+def _stored(run: Path, source: str | None) -> Iterator[bytes]:
+    names = f"{'*' if source is None else _plain(source)}-[0-9][0-9][0-9][0-9][0-9]{_SUFFIX}"
+    for path in sorted((run / FOLDER).glob(names)):
+        try:
+            content = unpacked_whole(path.read_bytes(), _FILE_BYTES)
+        except (OSError, ArchiveDamaged):
+            continue
+        for line in content.split(b"\n"):
+            if line.startswith(b"{") and line.endswith(b"}"):
+                yield line
+
+
+def _ids_of(line: bytes) -> list[str]:
+    found = _ID.search(line)
+    return [] if found is None else [found[1].decode().lower()]
+
+
+def _plain(source: str) -> str:
+    return re.sub(r"[^A-Za-z0-9_.]", "_", source)[:40] or "_"
+
+
+def _line(trace: Trace) -> bytes:
+    from loadgen.traces.convert.otlp_json import otlp_json_line
+
+    return otlp_json_line(trace)
+
+
+def _trace(line: bytes) -> Trace | None:
+    from loadgen.traces.convert.otlp_json import trace_of_kept_line
+
+    try:
+        return trace_of_kept_line(line)
+    except UsageError:
+        return None

@@ -1,0 +1,239 @@
+"""The causes of slow requests in sentences and short lines: the same words on the terminal, the page and in Markdown.
+
+"Lies in" and "goes with" are chosen with care: traces show where time went, not what would go away.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from loadgen.report.report_parts import milliseconds
+from loadgen.report.why_slow.cause_file import Attribute, CauseFile, Example, Ranked, Same
+from loadgen.units import NS_PER_MS, format_count, format_duration, format_ratio, quantity
+
+__all__ = [
+    "added_text",
+    "all_lines",
+    "attribute_text",
+    "detail_parts",
+    "example_title",
+    "foot_lines",
+    "headline",
+    "ms_text",
+    "path_text",
+    "sentence_of",
+    "share_text",
+    "sure_text",
+    "without_text",
+]
+
+ARROW = " > "
+_MANY_MORE = 0.5
+"""From this difference of mean calls on, numbers of calls are shown for each kind of path."""
+_LEAST_NS = 5_000
+"""A shorter time is shown as 0."""
+_ATTRIBUTES = 3
+_TOGETHER = 4
+"""Attributes of the same traces that are named."""
+_LEAST_Q = 1e-9
+_CANDIDATES = 3
+_NOTES = 12
+_REASONS = 3
+_PAIRS = 2
+_UNEXPLAINED = 4
+_LEAST_PART = 0.005
+"""The smallest part of the difference that is named as not explained."""
+_MOST_SENTENCES = 5
+"""Ranked paths in Markdown and JUnit: the length of a comment on a pull request is limited."""
+
+
+def path_text(path: Sequence[str], most: int | None = None) -> str:
+    """Return a path in words: "shop: POST /checkout > stock: reserve > SELECT item".
+
+    A service is named where it changes. most: the most characters; a longer text loses its first elements.
+    """
+    parts: list[str] = []
+    before = ""
+    for element in path:
+        service, colon, operation = element.partition(": ")
+        parts.append(operation if colon and service == before and operation else element)
+        before = service
+    text = ARROW.join(parts)
+    first = 0
+    while most is not None and len(text) > most and first < len(parts) - 1:
+        first += 1
+        rest = [path[first], *parts[first + 1 :]]
+        text = f"…{ARROW}{ARROW.join(rest)}"
+    return text
+
+
+def ms_text(ns: float, *, sign: bool = False) -> str:
+    """Return a time in ms with three digits: "190", "-0.40"; with a sign "+190"."""
+    if abs(ns) < _LEAST_NS:
+        return "0"
+    text = milliseconds(abs(ns) / NS_PER_MS)
+    return f"{'-' if ns < 0 else '+' if sign else ''}{text}"
+
+
+def share_text(share: float) -> str:
+    """Return a share in whole percent: "67 %"."""
+    return f"{share * 100:.0f} %" if abs(share) >= 0.095 or not share else f"{share * 100:.1f} %"
+
+
+def headline(causes: CauseFile) -> str:
+    """Return what was slow, in one line: name, percentile, objective, and the share above it with its interval."""
+    of, chosen = causes.objective, causes.chosen
+    parts = []
+    if chosen.observed_ms is not None:
+        parts.append(f"{chosen.percentile} {milliseconds(chosen.observed_ms)} ms")
+    parts.append(f"objective {chosen.text}" if chosen.text else f"slow: above {ms_text(of.threshold_ns)} ms")
+    where = f"{of.name} in {chosen.region}" if chosen.region else of.name
+    if chosen.above is None:
+        return f"{where}: {', '.join(parts)}"
+    low, high = chosen.above_interval
+    interval = ""
+    if low is not None and high is not None:
+        interval = f"; 95 %: {format_ratio(low).removesuffix(' %')} to {format_ratio(high)}"
+    counted = f" (of {format_count(of.requests)}{interval})" if of.requests else ""
+    return f"{where}: {', '.join(parts)}: {format_ratio(chosen.above)} above it{counted}"
+
+
+def added_text(one: Ranked, causes: CauseFile) -> str:
+    """Return how much of the difference lies in a path: "+190 of +283 ms (67 %)"."""
+    whole = ms_text(causes.difference_ns, sign=True)
+    return f"{ms_text(one.added_ns, sign=True)} of {whole} ms ({share_text(one.share)})"
+
+
+def without_text(one: Ranked, causes: CauseFile) -> str:
+    """Return the share above the threshold without the path's excess: "without its excess at most 0.10 % above"."""
+    if one.without_share_over is None:
+        return ""
+    text = f"without its excess {_at_most(one.without_share_over)} above"
+    if one.without_percentile_ns is not None:
+        text += f", {causes.chosen.percentile} at most {ms_text(one.without_percentile_ns)} ms"
+    return text
+
+
+def _at_most(share: float) -> str:
+    return f"at most {format_ratio(share)}" if share > 0 else "none"
+
+
+def sure_text(one: Ranked, causes: CauseFile) -> str:
+    """Return how sure the first place is: "first in 998 of 1,000 resamples"; "" if there are no resamples."""
+    of = causes.resampling.resamples
+    return f"first in {format_count(round(one.stays_first * of))} of {format_count(of)} resamples" if of else ""
+
+
+def detail_parts(one: Ranked) -> Iterator[str]:
+    """Yield what is known of a path beside its time: calls, attributes, since when, and the number of traces."""
+    if (kind := _kind_text(one)) and (kind,) != one.path:
+        yield kind
+    for attribute in one.attributes[:_ATTRIBUTES]:
+        yield attribute_text(attribute)
+    if one.since_s is not None:
+        error = "" if one.since_error_s is None else f" (± {one.since_error_s:.0f})"
+        yield f"since {one.since_s:.0f} s{error}"
+    yield f"in {format_count(one.n_slow)} slow and {quantity(one.n_fast, 'fast trace')}"
+
+
+def _kind_text(one: Ranked) -> str:
+    slow, fast = one.slow_calls, one.fast_calls
+    if one.kind == "pause" and one.pauses:
+        return f"stands still {quantity(one.pauses, 'time')}, {ms_text(one.pause_ns)} ms each"
+    if one.kind in ("more calls", "retries") or abs(slow - fast) >= _MANY_MORE:
+        more, slower = ms_text(one.more_calls_ns, sign=True), ms_text(one.slower_calls_ns, sign=True)
+        retries = "retries, " if one.kind == "retries" else ""
+        return f"{retries}{slow:.3g} calls instead of {fast:.3g}: more calls {more}, slower calls {slower} ms"
+    return one.kind
+
+
+def attribute_text(one: Attribute) -> str:
+    """Return an attribute: "version=2.1 in 96 % of slow, 22 % of fast (q < 1e-9)"; of a number its medians."""
+    q = f"q {one.q:.2g}" if one.q >= _LEAST_Q else "q < 1e-9"
+    if one.value is None:
+        return f"{_key_text(one)} {one.slow:.4g} in slow, {one.fast:.4g} in fast, medians ({q})"
+    names = [f"{_key_text(one)}={one.value}", *(f"{_key_text(same)}={same.value}" for same in one.together)]
+    most = f", and {len(names) - _TOGETHER} more" if len(names) > _TOGETHER else ""
+    shares = f"in {share_text(one.slow)} of slow, {share_text(one.fast)} of fast"
+    return f"{' = '.join(names[:_TOGETHER])}{most} {shares} ({q})"
+
+
+def _key_text(one: Attribute | Same) -> str:
+    return f"{one.where} {one.key}" if one.where else one.key
+
+
+def sentence_of(number: int, one: Ranked, causes: CauseFile) -> str:
+    """Return a ranked path with all its figures in one line, for Markdown and JUnit."""
+    figures = [added_text(one, causes), without_text(one, causes), sure_text(one, causes), *detail_parts(one)]
+    return f"{number}. {path_text(one.path)}: {'; '.join(text for text in figures if text)}"
+
+
+def all_lines(causes: CauseFile) -> Iterator[str]:
+    """Yield everything that the traces show as lines of text, the most important first."""
+    yield headline(causes)
+    yield from (sentence_of(number, one, causes) for number, one in enumerate(causes.ranked[:_MOST_SENTENCES], 1))
+    yield from foot_lines(causes)
+
+
+def foot_lines(causes: CauseFile) -> Iterator[str]:
+    """Yield what is not explained, from how many traces all this comes, what was repaired, and what would settle it."""
+    if causes.not_ranked is not None:
+        yield f"nothing is ranked: {causes.not_ranked.reason}"
+        for one in causes.not_ranked.candidates[:_CANDIDATES]:
+            yield f"not in a reliable order: {path_text(one.path)}, {added_text(one, causes)}"
+    for pair in causes.pairs[:_PAIRS]:
+        both = " and ".join(path_text(path) for path in pair.paths)
+        yield f"only together: without the excess of {both} {_at_most(pair.without_share_over)} above"
+    if parts := [part for part in causes.unexplained if abs(part.added_ns) >= _LEAST_PART * abs(causes.difference_ns)]:
+        texts = [f"{ms_text(part.added_ns, sign=True)} ms {path_text(part.path)}" for part in parts[:_UNEXPLAINED]]
+        yield f"not explained: {'; '.join(texts)}"
+    yield _found_text(causes)
+    if causes.found is not None and causes.found.differ:
+        corrected = "the weights were corrected for that" if causes.found.is_corrected else "no correction is possible"
+        yield f"slow and fast traces were found in different proportions; {corrected}"
+    if causes.failed.traces:
+        yield _failed_text(causes)
+    if causes.cost_ns is not None:
+        low, high = causes.cost_interval_ns
+        interval = "" if low is None or high is None else f" ({ms_text(low)} to {ms_text(high)})"
+        yield f"tracing costs the target {ms_text(causes.cost_ns)} ms a request{interval}"
+    if any(causes.repair.values()):
+        yield f"repaired: {_counts_text(causes.repair)}"
+    if any(causes.left_out.values()):
+        yield f"left out: {_counts_text(causes.left_out)}"
+    if causes.against:
+        yield f"the fast requests are those of run {causes.against}"
+    yield from causes.notes[:_NOTES]
+    if causes.rerun:
+        yield f"to settle it: {causes.rerun}"
+
+
+def _counts_text(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{name} {format_count(count)}" for name, count in counts.items() if count)
+
+
+def _failed_text(causes: CauseFile) -> str:
+    failed = causes.failed
+    text = f"apart from these, {quantity(failed.traces, 'failed request')} ({_counts_text(failed.outcomes)})"
+    if failed.paths:
+        part = failed.paths[0]
+        text += f": {ms_text(part.added_ns, sign=True)} of {ms_text(failed.added_ns, sign=True)} ms lie in "
+        text += path_text(part.path)
+    return text
+
+
+def _found_text(causes: CauseFile) -> str:
+    found = causes.found
+    text = f"from {format_count(causes.n_slow)} slow and {quantity(causes.n_fast, 'fast trace')}"
+    if found is not None and found.asked:
+        text += f": {format_count(found.found)} of {format_count(found.asked)} asked for were found"
+        if found.slow is not None and found.fast is not None:
+            text += f" (slow {share_text(found.slow)}, fast {share_text(found.fast)})"
+    for reason, count in sorted(causes.refused.items(), key=lambda one: (-one[1], one[0]))[:_REASONS]:
+        text += f"; {format_count(count)} refused: {reason}"
+    return text
+
+
+def example_title(one: Example, kind: str) -> str:
+    """Return the title of a waterfall: "A slow request: 812 ms, at 312 s, trace 4bf9…"."""
+    return f"A {kind} request: {format_duration(one.response_ns)}, at {one.at_s:.1f} s, trace {one.trace}"

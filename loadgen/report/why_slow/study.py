@@ -1,0 +1,129 @@
+"""Explains the slowness of a run's requests from their traces: joins, compares, and makes `cause.json`.
+
+It fetches nothing: the traces are those in the run folder.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from loadgen.analysis.slow_requests.answer import causes_between, causes_of
+from loadgen.report.why_slow.cause_file import CauseFile, RunPart, causes_of_document
+from loadgen.report.why_slow.cause_file import Chosen as ChosenPart
+from loadgen.report.why_slow.choice import Chosen
+from loadgen.report.why_slow.joined import Joined, examples_of
+from loadgen.traces.causes import Causes, Objective, cause_document
+from loadgen.traces.timed import Observed, TimedTrace
+
+__all__ = ["Facts", "Told", "objective_of", "told"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Facts:
+    """What else cause.json contains.
+
+    source: where the traces came from. seed: of all random draws. rerun: a command that would settle it. refused:
+    reasons for which the source did not return traces, with counts.
+    """
+
+    run: str
+    made_at: str
+    source: str
+    seed: int
+    rerun: str = ""
+    refused: Mapping[str, int] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """The causes as values, and the same as the contents of cause.json."""
+
+    causes: CauseFile
+    document: Mapping[str, object]
+
+    @property
+    def is_refused(self) -> bool:
+        """Whether there are too few traces, or too many are missing."""
+        return self.causes.not_ranked is not None and self.causes.not_ranked.is_refused
+
+
+def objective_of(chosen: Chosen) -> Objective:
+    """Return the objective as the statistics need it."""
+    return Objective(
+        name=chosen.name,
+        percentile=1 - chosen.allowed,
+        threshold_ns=chosen.limit_ns if chosen.is_broken else None,
+        share_over=chosen.above,
+        requests=chosen.count or None,
+    )
+
+
+def told(
+    chosen: Chosen, found: Joined, asked: Sequence[Observed], facts: Facts, *, against: tuple[str, Joined] | None = None
+) -> Told:
+    """Return why the chosen requests were slow.
+
+    against: name and requests of another run. All requests of this run are then compared with all of that one.
+    """
+    objective = objective_of(chosen)
+    if against is None:
+        causes = causes_of(found.timed, objective, seed=facts.seed, asked=asked, found=found.found)
+        slow, fast = _cohorts(found.timed, causes)
+    else:
+        name, other = against
+        causes = causes_between(found.timed, other.timed, objective, against=name, seed=facts.seed)
+        slow, fast = ([one for one in some if _is_usable(one)] for some in (found.timed, other.timed))
+    slow_example, fast_example = examples_of(slow, fast)
+    part = RunPart(
+        run=facts.run,
+        made_at=facts.made_at,
+        source=facts.source,
+        chosen=_chosen_part(chosen),
+        fast_mean_ns=_mean(fast),
+        refused=dict(Counter(facts.refused) + found.refused),
+        notes=facts.notes,
+        rerun=facts.rerun,
+        slow_example=slow_example,
+        fast_example=fast_example,
+    )
+    return Told(*causes_of_document(cause_document(causes), part))
+
+
+def _chosen_part(chosen: Chosen) -> ChosenPart:
+    return ChosenPart(
+        journey=chosen.journey,
+        step=chosen.step,
+        request=chosen.request,
+        region=chosen.region,
+        text=chosen.text,
+        why=chosen.why,
+        percentile=chosen.percentile,
+        observed_ms=chosen.observed_ms,
+        above=chosen.above,
+        above_interval=(chosen.above_low, chosen.above_high),
+    )
+
+
+def _cohorts(timed: Sequence[TimedTrace], causes: Causes) -> tuple[list[TimedTrace], list[TimedTrace]]:
+    usable = [one for one in timed if _is_usable(one)]
+    slow = [one for one in usable if one.observed.response_ns > causes.threshold_ns]
+    fast = [one for one in usable if one.observed.response_ns <= min(causes.fast_ns, causes.threshold_ns)]
+    return slow, fast
+
+
+def _is_usable(one: TimedTrace) -> bool:
+    seen = one.observed
+    return seen.outcome == "ok" and seen.is_fit and not seen.is_pool_limited and one.tree.is_complete
+
+
+def _mean(traces: Sequence[TimedTrace]) -> float:
+    """Return the weighted mean response time, in ns. Corrections of weights do not change it."""
+    if not traces:
+        return 0.0
+    weights = [one.observed.weight for one in traces]
+    return float(np.average([one.observed.response_ns for one in traces], weights=weights))

@@ -1,0 +1,287 @@
+"""Finds instances that stand still: garbage collection, a stopped process, a frozen disk.
+
+A pause is not a property of a span: whatever was open on the instance becomes longer. So the waits of all
+traces are compared by instance. A wait is a piece of the critical path on the instance, or in its caller while the call
+has not begun there, or between client and server if the root is on it. In a pause
+
+- at least two traces wait for 50 ms or more, and their waits end together, within 10 ms from one to the next;
+- no span begins or ends on the instance meanwhile.
+
+A few slow requests end together by chance, too. So pauses count only if more waits end together than in each of 99
+copies of the data in which each trace is moved by up to 5 s; and of the groups of a size, at most a quarter may be
+chance. Requests that also *began* together prove nothing: a
+burst of arrivals does the same. So the begins must be twice as far apart as the ends.
+
+Of some pauses the sample has one trace only. If at least half of the long waits of a path on a standing instance end
+together with others, its remaining ones count as pauses, too.
+
+All times are ns since 1970 on one clock. Waits of an instance whose clock was not corrected are found all the same,
+because they are compared with each other only.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from loadgen.traces.clock_offsets import instance_of
+from loadgen.traces.critical_path import critical_path
+from loadgen.traces.model import Path, Piece, Span, Tree
+from loadgen.traces.path_times import paths_of
+from loadgen.traces.timed import WIRE, TimedTrace
+from loadgen.traces.what_if import Timeline, answered_ns
+
+__all__ = ["LEAST_WAIT_NS", "Instance", "Pauses", "instance_at", "pauses_of"]
+
+Integers = npt.NDArray[np.int64]
+Moves = dict[Path, dict[Path, int]]
+
+LEAST_WAIT_NS: Final = 50_000_000
+_TOGETHER_NS: Final = 10_000_000
+_COPIES: Final = 99
+_SHIFT_NS: Final = 5_000_000_000
+_APART: Final = 2.0
+_LEAST_TOGETHER: Final = 2
+_BY_CHANCE: Final = 0.25
+_LEAST_TRACES: Final = 3
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Instance:
+    """One instance of a service. id: "" if the spans do not show which."""
+
+    service: str
+    id: str
+
+    @property
+    def path(self) -> Path:
+        """Return the path under which the time of its pauses is added up."""
+        return (f"{self.service}: standing still" + (f" of {self.id}" if self.id else ""),)
+
+
+@dataclass(frozen=True, slots=True)
+class Pauses:
+    """The pauses of one instance.
+
+    periods_ns: begin and end of each. traces: the number of traces that waited in at least one of them.
+    moved: for each trace the critical time that belongs to the pauses, by path. saved_ns: by how much each trace would
+    be shorter without them, shape (traces,).
+    """
+
+    instance: Instance
+    periods_ns: tuple[tuple[int, int], ...]
+    traces: int
+    moved: tuple[Moves, ...]
+    saved_ns: Integers
+
+    @property
+    def median_ns(self) -> int:
+        """Return the median length of a pause."""
+        return int(np.median([end - begin for begin, end in self.periods_ns]))
+
+
+@dataclass(frozen=True, slots=True)
+class _Wait:
+    trace: int
+    path: Path
+    begin_ns: int
+    end_ns: int
+
+
+def instance_at(span: Span) -> Instance:
+    """Return the instance on which a span ran."""
+    name = instance_of(span)
+    return Instance(span.service, "" if name == span.service else name)
+
+
+def pauses_of(
+    traces: Sequence[TimedTrace],
+    timelines: Sequence[Timeline],
+    seed: int = 0,
+) -> list[Pauses]:
+    """Return the pauses of each instance that stood still, the one with most waiting first.
+
+    Args:
+        traces: those to compare.
+        timelines: of the same traces.
+        seed: of the copies.
+    """
+    waits: defaultdict[Instance, list[_Wait]] = defaultdict(list)
+    events: defaultdict[Instance, list[int]] = defaultdict(list)
+    for number, one in enumerate(traces):
+        for instance, wait in _waits_of(number, one):
+            waits[instance].append(wait)
+        for span in one.tree.spans.values():
+            events[instance_at(span)] += (span.start_ns, _end(span))
+    found = []
+    for instance in sorted(waits):
+        periods = _periods(waits[instance], events[instance], np.random.default_rng(seed))
+        if periods:
+            found.append(_pauses(instance, periods, waits[instance], traces, timelines))
+    return sorted(found, key=lambda one: -sum(sum(map(sum, (to.values() for to in m.values()))) for m in one.moved))
+
+
+def _waits_of(number: int, one: TimedTrace) -> list[tuple[Instance, _Wait]]:
+    """Return the waits of one trace, each with the instance that may have made it."""
+    found: list[tuple[Instance, _Wait]] = []
+    paths = paths_of(one.tree)
+    for piece in critical_path(one.tree, answered_ns(one)):
+        wait = _Wait(number, paths[piece.span.id], piece.begin_ns, piece.end_ns)
+        found.append((_standing_in(piece, one.tree), wait))
+    wire = one.paths.get(WIRE)
+    if wire is not None and wire.own_ns:
+        root = one.tree.root
+        found.append((instance_at(root), _Wait(number, WIRE, root.start_ns - wire.own_ns, root.start_ns)))
+    return found
+
+
+def _standing_in(piece: Piece, tree: Tree) -> Instance:
+    """Return the instance that may have made a wait: the called one if a client waits for the start of its call."""
+    if piece.span.kind == "client":
+        for child in tree.children.get(piece.span.id, ()):
+            if child.start_ns == piece.end_ns:
+                return instance_at(child)
+    return instance_at(piece.span)
+
+
+def _periods(waits: Sequence[_Wait], events: Sequence[int], chance: np.random.Generator) -> list[tuple[int, int]]:
+    """Return the pauses that these waits show; empty if they end together no more often than by chance."""
+    long = sorted(
+        (wait for wait in waits if wait.end_ns - wait.begin_ns >= LEAST_WAIT_NS), key=lambda wait: wait.end_ns
+    )
+    if len(long) < _LEAST_TRACES:
+        return []
+    ends = np.array([wait.end_ns for wait in long], dtype=np.int64)
+    number = np.array([wait.trace for wait in long], dtype=np.int64)
+    moments = np.unique(np.asarray(events, dtype=np.int64))
+    groups: list[tuple[int, int, list[int]]] = []
+    begins_apart = ends_apart = 0
+    for group in _groups(ends):
+        together = [long[n] for n in group]
+        end = together[0].end_ns
+        begin = max(min(wait.begin_ns for wait in together), _last_before(moments, end))
+        if len({wait.trace for wait in together}) < _LEAST_TOGETHER or end - begin < LEAST_WAIT_NS:
+            continue
+        groups.append((begin, end, group.tolist()))
+        begins_apart += max(wait.begin_ns for wait in together) - min(wait.begin_ns for wait in together)
+        ends_apart += together[-1].end_ns - end
+    count = sum(len(group) for *_, group in groups)
+    if count < _LEAST_TRACES or begins_apart < _APART * ends_apart:
+        return []
+    most, by_size = _by_chance(ends, number, chance)
+    if count <= most:
+        return []
+    clear = [one for one in groups if _is_clear(len(one[2]), groups, by_size)]
+    periods = [(begin, end) for begin, end, _ in clear]
+    for wait in _alone(long, {n for *_, group in clear for n in group}):
+        begin = max(wait.begin_ns, _last_before(moments, wait.end_ns))
+        if wait.end_ns - begin >= LEAST_WAIT_NS:
+            periods.append((begin, wait.end_ns))
+    return _apart(periods)
+
+
+def _is_clear(size: int, groups: Sequence[tuple[int, int, list[int]]], by_size: npt.NDArray[np.float64]) -> bool:
+    """Return whether at most a quarter of the groups of this size or a larger one are there by chance."""
+    expected = float(by_size[size:].sum())
+    return expected <= _BY_CHANCE * sum(len(group) >= size for *_, group in groups)
+
+
+def _alone(long: Sequence[_Wait], members: set[int]) -> list[_Wait]:
+    """Return the waits that end alone on paths on which most waits end together."""
+    counts: defaultdict[Path, list[int]] = defaultdict(lambda: [0, 0])
+    for n, wait in enumerate(long):
+        counts[wait.path][n in members] += 1
+    return [
+        wait for n, wait in enumerate(long) if n not in members and counts[wait.path][True] >= counts[wait.path][False]
+    ]
+
+
+def _apart(periods: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Return the periods in order, those that overlap as one."""
+    joined: list[tuple[int, int]] = []
+    for begin, end in sorted(periods):
+        if joined and begin <= joined[-1][1]:
+            joined[-1] = joined[-1][0], max(end, joined[-1][1])
+        else:
+            joined.append((begin, end))
+    return joined
+
+
+def _groups(ends: Integers) -> list[Integers]:
+    """Return the indices of ends that follow each other within 10 ms. ends: sorted."""
+    breaks = np.flatnonzero(np.diff(ends) > _TOGETHER_NS) + 1
+    return [np.asarray(group, dtype=np.int64) for group in np.split(np.arange(len(ends)), breaks)]
+
+
+def _last_before(moments: Integers, end: int) -> int:
+    """Return the last event before a pause ended. Those within 10 ms of its end belong to the end itself."""
+    at = int(np.searchsorted(moments, end - _TOGETHER_NS))
+    return int(moments[at - 1]) if at else 0
+
+
+def _by_chance(ends: Integers, number: Integers, chance: np.random.Generator) -> tuple[int, npt.NDArray[np.float64]]:
+    """Return how many waits end together if each trace is moved by up to 5 s.
+
+    The first value is the largest number in any copy, the second one the mean number of groups of each size.
+    """
+    most = 0
+    by_size = np.zeros(len(ends) + 1)
+    of_trace = np.unique(number, return_inverse=True)[1]
+    for _ in range(_COPIES):
+        shift = chance.integers(-_SHIFT_NS, _SHIFT_NS, of_trace.max() + 1)[of_trace]
+        moved = ends + shift
+        order = np.argsort(moved, kind="stable")
+        is_break = (np.diff(moved[order]) > _TOGETHER_NS) | (np.diff(of_trace[order]) == 0)
+        sizes = np.diff(np.concatenate(([0], np.flatnonzero(is_break) + 1, [len(ends)])))
+        sizes = sizes[sizes >= _LEAST_TOGETHER]
+        most = max(most, int(sizes.sum()))
+        by_size += np.bincount(sizes, minlength=len(by_size))
+    return most, by_size / _COPIES
+
+
+def _pauses(
+    instance: Instance,
+    periods: Sequence[tuple[int, int]],
+    waits: Sequence[_Wait],
+    traces: Sequence[TimedTrace],
+    timelines: Sequence[Timeline],
+) -> Pauses:
+    begins, ends = np.array(sorted(periods), dtype=np.int64).T
+
+    def overlap(begin: int, end: int) -> int:
+        """Return how long the instance stood still between two times."""
+        first, last = int(np.searchsorted(ends, begin, "right")), int(np.searchsorted(begins, end))
+        return sum(min(end, int(ends[n])) - max(begin, int(begins[n])) for n in range(first, last))
+
+    def without(begin: int, end: int) -> int:
+        return end - begin - overlap(begin, end)
+
+    target = instance.path
+    moved: list[Moves] = [{} for _ in traces]
+    for wait in waits:
+        ns = overlap(wait.begin_ns, wait.end_ns)
+        if ns:
+            to = moved[wait.trace].setdefault(wait.path, {})
+            to[target] = to.get(target, 0) + ns
+    saved = np.zeros(len(traces), dtype=np.int64)
+    for n, moves in enumerate(moved):
+        if moves:
+            on_it = _held_up(timelines[n], instance)
+            saved[n] = timelines[n].saved(dict.fromkeys(on_it, without))
+            saved[n] += moves.get(WIRE, {}).get(target, 0)
+    return Pauses(instance, tuple(sorted(periods)), sum(map(bool, moved)), tuple(moved), saved)
+
+
+def _held_up(timeline: Timeline, instance: Instance) -> set[int]:
+    """Return the numbers of the spans on an instance, and of their callers."""
+    numbers = {n for n, span in enumerate(timeline.spans) if instance_at(span) == instance}
+    return numbers | {parent for n in numbers if (parent := timeline.parent_of(n)) >= 0}
+
+
+def _end(span: Span) -> int:
+    return span.start_ns if span.end_ns is None else span.end_ns

@@ -1,0 +1,302 @@
+"""`loadgen trace`: from a run folder and a file of traces to a ranked list, and what is said if that is impossible."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from loadgen.measure.run_folder.rundir import RunDir
+from loadgen.report.run_as_dataframes import open_run
+from loadgen_controller import cli
+from tests.support.traced_past_run import RUN_ID, traced_run
+
+HOSTILE = " <b>\x1b[31mPASSED (exit code 0)\u202e"
+
+
+def loadgen(*args: str | Path, columns: int = 200) -> Result:
+    return CliRunner().invoke(cli.app, [str(a) for a in args], env={"COLUMNS": str(columns)})
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A folder with a run, and its traces in a file."""
+    return traced_run(tmp_path_factory.mktemp("traced"))
+
+
+@pytest.fixture
+def traced(made: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, Path]:
+    monkeypatch.chdir(tmp_path)
+    run = Path(shutil.copytree(made[0], tmp_path / "runs" / RUN_ID))
+    return run, Path(shutil.copy(made[1], tmp_path / "traces.jsonl"))
+
+
+def document(run: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((run / "cause.json").read_text())
+    return found
+
+
+def test_path_with_the_fault_is_first_with_its_kind_and_its_version(traced: tuple[Path, Path]) -> None:
+    result = loadgen("trace", "last", "--file", traced[1])
+    assert result.exit_code == 0, result.output
+    lines = result.stdout.splitlines()
+    first = next(n for n, line in enumerate(lines) if line.startswith("1  "))
+    assert lines[first] == "1  shop: POST /checkout > POST > stock: reserve > SELECT item"
+    assert "41 calls instead of 1: more calls +160" in lines[first + 2]
+    assert "stock service.version=2.1 in 100 % of slow" in result.stdout
+    assert 'objective p(99, request="POST /checkout") < 100ms' in result.stdout
+    assert f"to settle it: loadgen runs rerun {RUN_ID}" in result.stdout
+
+
+def test_cause_json_has_all_that_was_shown(traced: tuple[Path, Path]) -> None:
+    loadgen("trace", "last", "--file", traced[1], "--json", "out.json")
+    causes = document(traced[0])
+    assert json.loads(Path("out.json").read_text()) == causes
+    (first, *_) = causes["ranked"]
+    assert first["path"][-1] == "stock: SELECT item"
+    assert {"added_ns", "share", "without_share_over", "stays_first", "n_slow", "n_fast", "kind", "attributes"} <= set(
+        first
+    )
+    assert causes["format"] == 1
+    assert causes["found"]["asked"] == causes["found"]["found"] == 200
+    assert set(causes["objective"]) >= {"name", "threshold_ns"}
+    assert causes["run"] == RUN_ID
+    assert isinstance(causes["repair"], dict)
+
+
+def test_parts_add_up_to_the_difference(traced: tuple[Path, Path]) -> None:
+    loadgen("trace", "last", "--file", traced[1])
+    causes = document(traced[0])
+    total = sum(one["added_ns"] for one in (*causes["ranked"], *causes["unexplained"]))
+    assert total == pytest.approx(causes["difference_ns"], rel=1e-9)
+
+
+def test_traces_stay_in_the_run_folder_and_are_not_read_again(traced: tuple[Path, Path]) -> None:
+    run, file = traced
+    first = loadgen("trace", "last", "--file", file)
+    ranked = document(run)["ranked"]
+    file.unlink()
+    again = loadgen("trace", "last")
+    assert (first.exit_code, again.exit_code) == (0, 0), again.output
+    assert "all read before" in again.stdout
+    assert document(run)["ranked"] == ranked
+
+
+def test_verdict_and_summary_of_the_run_stay_as_they_were(traced: tuple[Path, Path]) -> None:
+    run, file = traced
+    before = {name: (run / name).read_bytes() for name in ("summary.json", "manifest.json", "deltas.log")}
+    loadgen("trace", "last", "--file", file)
+    assert {name: (run / name).read_bytes() for name in before} == before
+
+
+def test_secret_in_an_attribute_is_in_no_file_of_the_run(traced: tuple[Path, Path]) -> None:
+    import zstandard
+
+    run, file = traced
+    assert "hunter2" in file.read_text()
+    loadgen("trace", "last", "--file", file, "--json", "out.json")
+    kept = sorted((run / "traces").iterdir())
+    assert kept
+    unpacked = [zstandard.ZstdDecompressor().decompressobj().decompress(path.read_bytes()) for path in kept]
+    others = [path.read_bytes() for path in run.rglob("*") if path.is_file()]
+    assert not [data for data in (*unpacked, *others, Path("out.json").read_bytes()) if b"hunter2" in data]
+
+
+def test_dry_run_shows_the_plan_and_reads_nothing(traced: tuple[Path, Path]) -> None:
+    result = loadgen("trace", "last", "--file", traced[1], "--dry-run")
+    assert result.exit_code == 0
+    assert "traces of 56 requests above 100 ms, and of 144 fast requests" in result.stdout
+    assert not (traced[0] / "traces").exists()
+    assert not (traced[0] / "cause.json").exists()
+
+
+def test_most_limits_the_traces_and_keeps_both_groups(traced: tuple[Path, Path]) -> None:
+    result = loadgen("trace", "last", "--file", traced[1], "--most", "80")
+    assert "traces of 40 requests above 100 ms, and of 40 fast requests" in result.stdout
+    assert document(traced[0])["found"]["asked"] == 80
+
+
+def test_too_few_traces_give_figures_without_a_ranking(traced: tuple[Path, Path]) -> None:
+    result = loadgen("trace", "last", "--file", traced[1], "--most", "20")
+    assert result.exit_code == 3
+    assert "nothing is ranked" in result.stdout
+    assert document(traced[0])["ranked"] == []
+    assert document(traced[0])["not_ranked"]["is_refused"]
+
+
+def test_region_limits_the_requests(traced: tuple[Path, Path]) -> None:
+    result = loadgen("trace", "last", "--file", traced[1], "--region", "eu", "--dry-run")
+    assert "checkout > POST /checkout: traces of" in result.stdout
+    assert "56 requests" not in result.stdout
+
+
+def test_without_a_broken_objective_the_slowest_of_the_request_are_explained(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    _, file = traced_run(tmp_path, is_broken=False, slow_share=0.0)
+    result = loadgen("trace", "last", "--file", file)
+    assert "no objective on its response time is broken" in result.stdout
+    assert "nothing is ranked" in result.stdout
+    assert result.exit_code in (0, 3)
+
+
+def test_traces_that_are_all_missing_are_an_error_with_the_usual_reasons(
+    traced: tuple[Path, Path], tmp_path: Path
+) -> None:
+    _, other = traced_run(tmp_path / "other", seed=99)
+    result = loadgen("trace", "last", "--file", other)
+    assert result.exit_code == 3
+    assert "has none of 200 traces" in result.stderr
+    assert "does not pass the trace header on" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("args", "said"),
+    [
+        (("--file", "none.json"), "no such file"),
+        ((), "no source of traces is known"),
+        (("--backend", "staging"), "has no source of traces 'staging'"),
+        (("--backend", "staging", "--file", "traces.jsonl"), "--file cannot be combined with --backend"),
+        (
+            ("--file", "traces.jsonl", "--request", "GET /none"),
+            "--request: run 20261124-170312-shop-a1b2 has no request",
+        ),
+        (("--file", "traces.jsonl", "--wait", "soon"), "--wait"),
+        (("--file", "traces.jsonl", "--against", "none"), "no run none"),
+        (("--file", "broken.json"), "broken.json"),
+        (("--file", "traces.jsonl", "--json", "none/x.json"), "no folder none"),
+    ],
+)
+def test_wrong_options_are_usage_errors(traced: tuple[Path, Path], args: tuple[str, ...], said: str) -> None:
+    Path("broken.json").write_text('{"resourceSpans": [')
+    result = loadgen("trace", "last", *args)
+    assert result.exit_code == 2, result.output
+    assert said in result.stderr
+    assert not (traced[0] / "cause.json").exists()
+
+
+def test_run_without_sampled_requests_says_how_to_get_some(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from tests.support.past_runs import past_run
+
+    monkeypatch.chdir(tmp_path)
+    past_run(tmp_path / "runs", seconds=5)
+    Path("traces.json").write_text('{"resourceSpans": []}')
+    result = loadgen("trace", "last", "--file", "traces.json")
+    assert result.exit_code == 3
+    assert "no sampled request" in result.stderr
+    assert "Trace(sample=" in result.stderr
+
+
+def test_hostile_names_neither_steer_the_terminal_nor_imitate_a_verdict(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    run, file = traced_run(tmp_path, hostile=HOSTILE)
+    result = loadgen("trace", "last", "--file", file, columns=80)
+    assert result.exit_code == 0, result.output
+    shown = loadgen("trace", "show", "last", document(run)["slow_example"]["trace"], columns=80)
+    page = loadgen("report", "last")
+    assert (shown.exit_code, page.exit_code) == (0, 0)
+    for text in (result.output, shown.output, (run / "report.html").read_text()):
+        assert "\x1b" not in text
+        assert "\u202e" not in text
+    assert not [line for line in result.output.splitlines() if line.strip().startswith("PASSED")]
+    assert "<b>" not in (run / "report.html").read_text().partition('id="why-slow"')[2].partition("</template>")[0]
+
+
+def test_waterfall_of_a_trace_fits_into_80_columns(traced: tuple[Path, Path]) -> None:
+    loadgen("trace", "last", "--file", traced[1])
+    trace = document(traced[0])["slow_example"]["trace"]
+    result = loadgen("trace", "show", "last", trace[:30], columns=80)
+    assert result.exit_code == 0, result.output
+    assert f"trace {trace}" in result.stdout
+    assert "SELECT item (41)" in result.stdout
+    assert max(map(len, result.stdout.splitlines())) <= 80
+
+
+@pytest.mark.parametrize(("trace", "said"), [("zz", "is not a trace id"), ("ffffffff", "has no trace ffffffff")])
+def test_unknown_traces_are_usage_errors(traced: tuple[Path, Path], trace: str, said: str) -> None:
+    result = loadgen("trace", "show", "last", trace)
+    assert result.exit_code == 2
+    assert said in result.stderr
+
+
+def test_export_gives_all_traces_to_other_tools(traced: tuple[Path, Path]) -> None:
+    loadgen("trace", "last", "--file", traced[1])
+    result = loadgen("trace", "export", "last", "-o", "out.jsonl")
+    assert result.exit_code == 0
+    lines = Path("out.jsonl").read_text().splitlines()
+    assert len(lines) == 200
+    assert all("resourceSpans" in json.loads(line) for line in lines)
+
+
+def test_export_of_a_run_without_traces_is_an_error(traced: tuple[Path, Path]) -> None:
+    result = loadgen("trace", "export", traced[0], "-o", "out.jsonl")
+    assert result.exit_code == 3
+    assert not Path("out.jsonl").exists()
+
+
+def test_two_runs_are_compared_by_the_same_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for number, share in ((1, 0.0), (2, 0.3)):
+        run_id = f"2026112{number}-170312-shop-a1b{number}"
+        _, file = traced_run(tmp_path, run_id=run_id, slow_share=share, seed=number)
+        result = loadgen("trace", run_id, "--file", file, *(("--against", "20261121") if number == 2 else ()))
+    assert result.exit_code == 0, result.output
+    assert "1  shop: POST /checkout > POST > stock: reserve > SELECT item" in result.stdout
+    assert document(tmp_path / "runs" / run_id)["against"] == "20261121-170312-shop-a1b1"
+
+
+def test_reports_have_what_the_traces_show(traced: tuple[Path, Path]) -> None:
+    run, file = traced
+    loadgen("trace", "last", "--file", file)
+    path = "shop: POST /checkout"
+    text = loadgen("report", "last", "--format", "markdown").stdout
+    assert "**Why slow**" in text
+    assert path in text
+    assert "why slow: 1. shop: POST /checkout" in loadgen("report", "last", "--format", "junit").stdout
+    assert json.loads(loadgen("report", "last", "--format", "json", "-o", "-").stdout)["why_slow"]["run"] == run.name
+    loadgen("report", "last")
+    assert b'<template id="why-slow">' in (run / "report.html").read_bytes()
+
+
+def test_damaged_cause_json_costs_a_report_nothing_but_its_section(traced: tuple[Path, Path]) -> None:
+    (traced[0] / "cause.json").write_text("{")
+    result = loadgen("report", "last")
+    assert result.exit_code == 0
+    assert "note: the report lacks why requests were slow" in result.stderr
+
+
+def test_notebook_has_ranked_paths_and_spans(traced: tuple[Path, Path]) -> None:
+    pytest.importorskip("pandas")
+    run, file = traced
+    loadgen("trace", "last", "--file", file)
+    opened = open_run(run)
+    causes, spans = opened.causes(), opened.spans()
+    assert causes.path[0] == "shop: POST /checkout > POST > stock: reserve > SELECT item"
+    assert causes.added_ms[0] == pytest.approx(160, rel=0.1)
+    assert str(spans.started_at.dtype) == "datetime64[ns, UTC]"
+    assert set(spans.service) == {"shop", "stock"}
+    assert spans.duration_ms.min() > 0
+
+
+def test_notebook_of_a_run_without_traces_has_empty_tables(traced: tuple[Path, Path]) -> None:
+    pytest.importorskip("pandas")
+    opened = open_run(traced[0])
+    assert (len(opened.causes()), len(opened.spans())) == (0, 0)
+
+
+def test_run_that_goes_on_is_refused(traced: tuple[Path, Path]) -> None:
+    (traced[0] / "summary.json").unlink()
+    held = RunDir.open(traced[0], writable=True)
+    try:
+        result = loadgen("trace", "last", "--file", traced[1])
+    finally:
+        held.close()
+    assert result.exit_code == 2
+    assert "is still going on" in result.stderr
