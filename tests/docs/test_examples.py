@@ -278,7 +278,7 @@ def test_settings_are_read_and_keep_no_unknown_key(block: Block, tmp_path: Path)
 
     for name in settings.environments:
         assert read_environment(tmp_path / "shop.py", name).name == name
-    assert settings.environments or settings.policy or settings.notify
+    assert settings.environments or settings.policy or settings.notify or settings.traces
 
 
 # -- every word has an example --------------------------------------------------------------------

@@ -171,7 +171,6 @@ def _of_row(row: Series, wanted: Wanted, *, is_given: bool) -> Chosen:
         why=why if is_given else f"{why}; it took the most response time of all requests",
         percentile="p95",
         observed_ms=row.response_ms.p95,
-        above=_SLOWEST,
         allowed=_SLOWEST,
         count=row.count,
     )

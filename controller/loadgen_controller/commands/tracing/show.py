@@ -62,7 +62,7 @@ def main(
 
 
 def _kind(one: TimedTrace) -> str:
-    return "sampled" if one.observed.request else "foreign"
+    return "sampled request" if one.observed.outcome else "request that no agent measured"
 
 
 def _id(text: str) -> str:

@@ -13,6 +13,7 @@ import typer
 from loadgen.backends.kept_traces import kept_traces
 from loadgen.errors import ExitCode, IncompleteError, UsageError
 from loadgen.measure.run_folder.rundir import find_run, utc_text
+from loadgen.report.report_parts import milliseconds
 from loadgen.report.run_as_dataframes import Run, open_run
 from loadgen.report.summary_reader import Summary
 from loadgen.report.why_slow.cause_file import encoded, write_causes
@@ -168,7 +169,8 @@ def _asked(run: Run, chosen: Chosen, most: int, seed: int) -> tuple[Chosen, Aske
 
 def _plan_text(run: Run, chosen: Chosen, asked: Asked, reading: TraceReading) -> str:
     slow, fast = len(asked.slow), quantity(len(asked.fast), "fast request")
-    text = f"{chosen.name}: traces of {slow} requests above {chosen.limit_ns / NS_PER_MS:g} ms, and of {fast}"
+    limit = milliseconds(chosen.limit_ns / NS_PER_MS)
+    text = f"{chosen.name}: traces of {slow} requests above {limit} ms, and of {fast}"
     plan = reading.plan(asked.ids)
     where = f"to read from {reading.name}: {plan}" if plan is not None else f"all read before: {reading.name}"
     return f"{text}; {where}"
