@@ -1,10 +1,12 @@
 """Finds attributes that slow traces have and fast ones do not: a version, an instance, a tenant, another load.
 
-Texts and truth values are tested by Fisher's exact test on the number of traces with each value; numbers with more than
-10 different values by the rank sum of Wilcoxon, Mann and Whitney, with the correction for ties. All tests
-together are corrected by the procedure of Benjamini and Hochberg. A value needs at least 10 traces. Of each
-key the 200 commonest values are tested. A key with different values in almost all traces (an order's number) is not
-tested; its name is in the result. Values that are in the same traces (Jaccard index of at least 0.95) are one line.
+Texts and truth values that slow traces have more often are tested by Fisher's exact test, on the numbers of traces with
+and without the value. Numbers with more than 10 different values are tested by the rank sum of Wilcoxon, Mann and
+Whitney, with the correction for ties. All tests together are corrected by the procedure of Benjamini and Hochberg.
+Values that are in the same traces (Jaccard index of at least 0.95) are one test.
+
+A value needs at least 10 traces. Of each key the 200 commonest values are tested. A key with different values in almost
+all traces (an order's number) is not tested; its name is in the result.
 
 Sources: Y. Benjamini, Y. Hochberg, J. R. Stat. Soc. B 57, 1995; H. Mann, D. Whitney, Ann. Math. Stat. 18, 1947.
 """
@@ -13,7 +15,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -92,11 +94,11 @@ def differing(
     if not slow or not fast:
         return Attributes((), unique)
     lines: list[Line] = []
-    for (key, value), has in tables.items():
+    for (key, value), has, together in _joined(tables, is_slow):
         n_slow, n_fast = int((has & is_slow).sum()), int((has & ~is_slow).sum())
         p = fisher(n_slow, slow - n_slow, n_fast, fast - n_fast)
         share_slow, share_fast = _share(has, is_slow, array), _share(has, ~is_slow, array)
-        lines.append(Line(key, value, share_slow, share_fast, n_slow, n_fast, p, 1.0))
+        lines.append(Line(key, value, share_slow, share_fast, n_slow, n_fast, p, 1.0, together))
     for key, values in numbers.items():
         present = np.isfinite(values)
         one, other = values[present & is_slow], values[present & ~is_slow]
@@ -104,14 +106,10 @@ def differing(
             medians = float(np.median(one)), float(np.median(other))
             lines.append(Line(key, None, *medians, len(one), len(other), rank_sum(one, other), 1.0))
     q = benjamini_hochberg([line.p for line in lines])
-    kept = [
-        Line(line.key, line.value, line.slow, line.fast, line.n_slow, line.n_fast, line.p, float(at))
-        for line, at in zip(lines, q, strict=True)
-        if at <= MOST_Q and (line.value is None or line.slow > line.fast)
-    ]
+    kept = [replace(line, q=float(at)) for line, at in zip(lines, q, strict=True) if at <= MOST_Q]
     # Equal p are common, since chance has limits: the larger difference is the clearer one.
     kept.sort(key=lambda line: (line.p, line.fast - line.slow, line.key, str(line.value)))
-    return Attributes(tuple(_joined(kept, tables)), unique)
+    return Attributes(tuple(kept), unique)
 
 
 def fisher(slow_with: int, slow_without: int, fast_with: int, fast_without: int) -> float:
@@ -202,34 +200,23 @@ def _share(has: npt.NDArray[np.bool_], among: npt.NDArray[np.bool_], weights: Fl
     return float(weights[has & among].sum()) / whole if whole > 0 else 0.0
 
 
-def _joined(lines: Sequence[Line], tables: Mapping[tuple[Key, Value], npt.NDArray[np.bool_]]) -> list[Line]:
-    """Return the lines, without those that are in the same traces as a clearer one: these are named in its line."""
-    heads: list[tuple[Line, list[tuple[Key, Value]]]] = []
-    for line in lines:
-        if line.value is None:
-            heads.append((line, []))
+def _joined(
+    tables: Mapping[tuple[Key, Value], npt.NDArray[np.bool_]], is_slow: npt.NDArray[np.bool_]
+) -> list[tuple[tuple[Key, Value], npt.NDArray[np.bool_], tuple[tuple[Key, Value], ...]]]:
+    """Return the values that slow traces have more often, those of the same traces as one, named by the first.
+
+    The direction is chosen before the test. If there is no difference, both directions are equally probable, so p stays
+    right, and each value of a key with two values is not tested twice.
+    """
+    heads: list[tuple[tuple[Key, Value], npt.NDArray[np.bool_], list[tuple[Key, Value]]]] = []
+    slow, fast = int(is_slow.sum()), int((~is_slow).sum())
+    for name, has in tables.items():
+        if (has & is_slow).sum() * fast <= (has & ~is_slow).sum() * slow:
             continue
-        has = tables[line.key, line.value]
-        for head, together in heads:
-            if head.value is None:
-                continue
-            of_head = tables[head.key, head.value]
+        for _, of_head, together in heads:
             if (has & of_head).sum() >= _TOGETHER * (has | of_head).sum():
-                together.append((line.key, line.value))
+                together.append(name)
                 break
         else:
-            heads.append((line, []))
-    return [
-        Line(
-            head.key,
-            head.value,
-            head.slow,
-            head.fast,
-            head.n_slow,
-            head.n_fast,
-            head.p,
-            head.q,
-            tuple(sorted(together, key=str)),
-        )
-        for head, together in heads
-    ]
+            heads.append((name, has, []))
+    return [(name, has, tuple(together)) for name, has, together in heads]

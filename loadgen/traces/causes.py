@@ -154,6 +154,7 @@ class Causes:
 
     candidates: lines in the order of their rank. is_ranked: false if the order is not reliable; `not_ranked` has the
     reason. is_refused: true if there are too few traces, or too many are missing (exit code 3).
+    same_shape_ns, more_of_shape_ns: another split of difference_ns, by the shapes of traces (`shapes.py`).
     unexplained: all other paths, the largest first, the smallest in one line; with the candidates they add up to
     difference_ns. against: the name of the run whose requests take the place of the fast ones, "" within one run.
     """
@@ -182,6 +183,8 @@ class Causes:
     seed: int = 0
     resamples: int = 0
     block_s: float = 0.0
+    same_shape_ns: float = 0.0
+    more_of_shape_ns: float = 0.0
     against: str = ""
 
     @property
@@ -216,6 +219,8 @@ def cause_document(causes: Causes) -> dict[str, object]:
         "against": causes.against,
         "difference_ns": causes.difference_ns,
         "difference_interval_ns": _interval(causes.difference_interval_ns),
+        "same_shape_ns": causes.same_shape_ns,
+        "more_of_shape_ns": causes.more_of_shape_ns,
         "fast_ns": causes.fast_ns,
         "n_slow": causes.n_slow,
         "n_fast": causes.n_fast,

@@ -18,6 +18,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
@@ -104,7 +105,8 @@ def cohorts_of(
     kept.sort(key=_order)
     failed.sort(key=_order)
     by_trace = factors or {}
-    weights = np.array([one.observed.weight * by_trace.get(one.observed.trace, 1.0) for one in kept], dtype=np.float64)
+    kept = [_corrected(one, by_trace.get(one.observed.trace, 1.0)) for one in kept]
+    weights = np.array([one.observed.weight for one in kept], dtype=np.float64)
     responses = np.array([one.observed.response_ns for one in kept], dtype=np.float64)
     limit, fast = limits_of(responses, weights, threshold_ns, fast_ns)
     is_slow = responses > limit
@@ -156,6 +158,13 @@ def weighted_quantile(values: npt.ArrayLike, weights: npt.ArrayLike, share: floa
     # Sums of weights such as 0.1 are not exact, hence the allowance.
     at = int(np.searchsorted(below, share * below[-1] * (1 - 1e-12)))
     return float(array[order[min(at, len(array) - 1)]])
+
+
+def _corrected(one: TimedTrace, factor: float) -> TimedTrace:
+    if factor == 1.0:
+        return one
+    observed = msgspec.structs.replace(one.observed, weight=one.observed.weight * factor)
+    return TimedTrace(observed, one.tree, one.paths)
 
 
 def _reason_to_leave_out(one: TimedTrace) -> LeftOut | None:

@@ -6,6 +6,9 @@ at the time of a call in the fast cohort, and slower calls, at the number of cal
 
     n_slow t_slow - n_fast t_fast = (n_slow - n_fast) t_fast + n_slow (t_slow - t_fast)
 
+Calls of a trace count in n if the path has time on its critical path. A call beside it, behind a slower sibling, has
+no own time, and would make the usual call look faster than it is. `shapes.py` counts all calls instead.
+
 Times are ns, as float64. Sums agree with the difference within 1e-9 of the largest mean.
 """
 
@@ -35,8 +38,8 @@ OTHERS: Final[Path] = ("all other paths",)
 class OwnTimes:
     """Own times of paths in traces: all arrays have shape (traces, paths).
 
-    own_ns: a row's sum is the response time. calls: spans with this path. before_ns, between_ns: the parts of own_ns
-    before the first child and between children. has_children: shape (paths,).
+    own_ns: a row's sum is the response time. calls: spans with this path, also beside the critical path. before_ns,
+    between_ns: the parts of own_ns before the first child and between children. has_children: shape (paths,).
     """
 
     paths: tuple[Path, ...]
@@ -57,7 +60,7 @@ class Added:
 
     own_ns: the sum of all is the difference of the cohorts. more_calls_ns + slower_calls_ns = own_ns. before_ns,
     between_ns: the parts of own_ns before the first child and between children. slow_calls, fast_calls: mean calls
-    of a trace.
+    of a trace, also those beside the critical path.
     """
 
     own_ns: Floats
@@ -113,14 +116,14 @@ def added(times: OwnTimes, slow: Floats, fast: Floats) -> Added:
         [weighted_means(table, weights) for weights in (slow, fast)]
         for table in (times.own_ns, times.calls, times.before_ns, times.between_ns)
     )
+    counted = np.where(times.own_ns > 0, times.calls, 0.0)
+    slow_calls, fast_calls = (weighted_means(counted, weights) for weights in (slow, fast))
     with np.errstate(divide="ignore", invalid="ignore"):
-        slow_call = np.where(calls[0] > 0, own[0] / calls[0], 0.0)
         # A path without calls in the fast cohort is new there: all of its time is more calls.
-        fast_call = np.where(calls[1] > 0, own[1] / calls[1], slow_call)
+        usual = np.where(fast_calls > 0, own[1] / fast_calls, own[0] / slow_calls)
     whole = own[0] - own[1]
-    slower = calls[0] * (slow_call - fast_call)
-    # Time without calls, such as our own side's, can only be slower.
-    slower = np.where((calls[0] == 0) & (calls[1] == 0), whole, slower)
+    # Time without calls, as of paths that are added up, can only be slower.
+    slower = np.where((slow_calls > 0) | (fast_calls > 0), own[0] - slow_calls * np.nan_to_num(usual), whole)
     return Added(whole, whole - slower, slower, before[0] - before[1], between[0] - between[1], calls[0], calls[1])
 
 
@@ -140,9 +143,7 @@ def _moved(row: Mapping[Path, PathTime], moves: Mapping[Path, Mapping[Path, int]
             if had is None or ns <= 0:
                 continue
             left = had.own_ns - ns
-            new[source] = PathTime(
-                left, had.calls, min(had.before_ns, left), min(had.between_ns, left), min(had.after_ns, left)
-            )
+            new[source] = PathTime(left, had.calls, *_parts(had, left))
             gained = new.get(target, PathTime(0, 0))
             new[target] = PathTime(gained.own_ns + ns, 1)
     return new

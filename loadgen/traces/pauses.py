@@ -8,7 +8,8 @@ has not begun there, or between client and server if the root is on it. In a pau
 - no span begins or ends on the instance meanwhile.
 
 A few slow requests end together by chance, too. So pauses count only if more waits end together than in each of 99
-copies of the data in which each trace is moved by up to 5 s. Requests that also *began* together prove nothing: a
+copies of the data in which each trace is moved by up to 5 s; and of the groups of a size, at most a quarter may be
+chance. Requests that also *began* together prove nothing: a
 burst of arrivals does the same. So the begins must be twice as far apart as the ends.
 
 Of some pauses the sample has one trace only. If at least half of the long waits of a path on a standing instance end
@@ -21,18 +22,21 @@ because they are compared with each other only.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
+from loadgen.traces.clock_offsets import instance_of
+from loadgen.traces.critical_path import critical_path
 from loadgen.traces.model import Path, Piece, Span, Tree
+from loadgen.traces.path_times import paths_of
 from loadgen.traces.timed import WIRE, TimedTrace
-from loadgen.traces.what_if import Timeline
+from loadgen.traces.what_if import Timeline, answered_ns
 
-__all__ = ["LEAST_WAIT_NS", "Instance", "Pauses", "instance_of", "pauses_of"]
+__all__ = ["LEAST_WAIT_NS", "Instance", "Pauses", "instance_at", "pauses_of"]
 
 Integers = npt.NDArray[np.int64]
 Moves = dict[Path, dict[Path, int]]
@@ -42,8 +46,9 @@ _TOGETHER_NS: Final = 10_000_000
 _COPIES: Final = 99
 _SHIFT_NS: Final = 5_000_000_000
 _APART: Final = 2.0
+_LEAST_TOGETHER: Final = 2
+_BY_CHANCE: Final = 0.25
 _LEAST_TRACES: Final = 3
-_NAMES: Final = ("service.instance.id", "k8s.pod.name", "host.name", "container.id", "host.id")
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -88,18 +93,14 @@ class _Wait:
     end_ns: int
 
 
-def instance_of(span: Span) -> Instance:
+def instance_at(span: Span) -> Instance:
     """Return the instance on which a span ran."""
-    for name in _NAMES:
-        value = span.resource.get(name)
-        if value not in (None, ""):
-            return Instance(span.service, str(value))
-    return Instance(span.service, "")
+    name = instance_of(span)
+    return Instance(span.service, "" if name == span.service else name)
 
 
 def pauses_of(
     traces: Sequence[TimedTrace],
-    pieces_of: Callable[[Tree], Sequence[Piece]],
     timelines: Sequence[Timeline],
     seed: int = 0,
 ) -> list[Pauses]:
@@ -107,17 +108,16 @@ def pauses_of(
 
     Args:
         traces: those to compare.
-        pieces_of: returns the critical path of a tree (`critical_path.py`).
         timelines: of the same traces.
         seed: of the copies.
     """
     waits: defaultdict[Instance, list[_Wait]] = defaultdict(list)
     events: defaultdict[Instance, list[int]] = defaultdict(list)
     for number, one in enumerate(traces):
-        for instance, wait in _waits_of(number, one, pieces_of(one.tree)):
+        for instance, wait in _waits_of(number, one):
             waits[instance].append(wait)
         for span in one.tree.spans.values():
-            events[instance_of(span)] += (span.start_ns, _end(span))
+            events[instance_at(span)] += (span.start_ns, _end(span))
     found = []
     for instance in sorted(waits):
         periods = _periods(waits[instance], events[instance], np.random.default_rng(seed))
@@ -126,20 +126,17 @@ def pauses_of(
     return sorted(found, key=lambda one: -sum(sum(map(sum, (to.values() for to in m.values()))) for m in one.moved))
 
 
-def _waits_of(number: int, one: TimedTrace, pieces: Sequence[Piece]) -> list[tuple[Instance, _Wait]]:
+def _waits_of(number: int, one: TimedTrace) -> list[tuple[Instance, _Wait]]:
     """Return the waits of one trace, each with the instance that may have made it."""
     found: list[tuple[Instance, _Wait]] = []
-    paths: dict[str, Path] = {}
-    for piece in pieces:
-        path = paths.get(piece.span.id)
-        if path is None:
-            path = paths[piece.span.id] = one.tree.path_of(piece.span)
-        wait = _Wait(number, path, piece.begin_ns, piece.end_ns)
+    paths = paths_of(one.tree)
+    for piece in critical_path(one.tree, answered_ns(one)):
+        wait = _Wait(number, paths[piece.span.id], piece.begin_ns, piece.end_ns)
         found.append((_standing_in(piece, one.tree), wait))
     wire = one.paths.get(WIRE)
     if wire is not None and wire.own_ns:
         root = one.tree.root
-        found.append((instance_of(root), _Wait(number, WIRE, root.start_ns - wire.own_ns, root.start_ns)))
+        found.append((instance_at(root), _Wait(number, WIRE, root.start_ns - wire.own_ns, root.start_ns)))
     return found
 
 
@@ -148,8 +145,8 @@ def _standing_in(piece: Piece, tree: Tree) -> Instance:
     if piece.span.kind == "client":
         for child in tree.children.get(piece.span.id, ()):
             if child.start_ns == piece.end_ns:
-                return instance_of(child)
-    return instance_of(piece.span)
+                return instance_at(child)
+    return instance_at(piece.span)
 
 
 def _periods(waits: Sequence[_Wait], events: Sequence[int], chance: np.random.Generator) -> list[tuple[int, int]]:
@@ -162,29 +159,36 @@ def _periods(waits: Sequence[_Wait], events: Sequence[int], chance: np.random.Ge
     ends = np.array([wait.end_ns for wait in long], dtype=np.int64)
     number = np.array([wait.trace for wait in long], dtype=np.int64)
     moments = np.unique(np.asarray(events, dtype=np.int64))
-    groups = [group for group in _groups(ends) if len(set(number[group].tolist())) > 1]
-    periods, begins_apart, ends_apart = [], 0, 0
-    members: set[int] = set()
-    for group in groups:
+    groups: list[tuple[int, int, list[int]]] = []
+    begins_apart = ends_apart = 0
+    for group in _groups(ends):
         together = [long[n] for n in group]
         end = together[0].end_ns
         begin = max(min(wait.begin_ns for wait in together), _last_before(moments, end))
-        if end - begin < LEAST_WAIT_NS:
+        if len({wait.trace for wait in together}) < _LEAST_TOGETHER or end - begin < LEAST_WAIT_NS:
             continue
-        periods.append((begin, end))
-        members.update(group.tolist())
-        begins = [wait.begin_ns for wait in together]
-        begins_apart += max(begins) - min(begins)
+        groups.append((begin, end, group.tolist()))
+        begins_apart += max(wait.begin_ns for wait in together) - min(wait.begin_ns for wait in together)
         ends_apart += together[-1].end_ns - end
-    if len(members) < _LEAST_TRACES or begins_apart < _APART * ends_apart:
+    count = sum(len(group) for *_, group in groups)
+    if count < _LEAST_TRACES or begins_apart < _APART * ends_apart:
         return []
-    if len(members) <= _most_by_chance(ends, number, chance):
+    most, by_size = _by_chance(ends, number, chance)
+    if count <= most:
         return []
-    for wait in _alone(long, members):
+    clear = [one for one in groups if _is_clear(len(one[2]), groups, by_size)]
+    periods = [(begin, end) for begin, end, _ in clear]
+    for wait in _alone(long, {n for *_, group in clear for n in group}):
         begin = max(wait.begin_ns, _last_before(moments, wait.end_ns))
         if wait.end_ns - begin >= LEAST_WAIT_NS:
             periods.append((begin, wait.end_ns))
     return _apart(periods)
+
+
+def _is_clear(size: int, groups: Sequence[tuple[int, int, list[int]]], by_size: npt.NDArray[np.float64]) -> bool:
+    """Return whether at most a quarter of the groups of this size or a larger one are there by chance."""
+    expected = float(by_size[size:].sum())
+    return expected <= _BY_CHANCE * sum(len(group) >= size for *_, group in groups)
 
 
 def _alone(long: Sequence[_Wait], members: set[int]) -> list[_Wait]:
@@ -220,19 +224,24 @@ def _last_before(moments: Integers, end: int) -> int:
     return int(moments[at - 1]) if at else 0
 
 
-def _most_by_chance(ends: Integers, number: Integers, chance: np.random.Generator) -> int:
-    """Return the largest number of waits that end together in copies in which each trace is moved by up to 5 s."""
+def _by_chance(ends: Integers, number: Integers, chance: np.random.Generator) -> tuple[int, npt.NDArray[np.float64]]:
+    """Return how many waits end together if each trace is moved by up to 5 s.
+
+    The first value is the largest number in any copy, the second one the mean number of groups of each size.
+    """
     most = 0
+    by_size = np.zeros(len(ends) + 1)
     of_trace = np.unique(number, return_inverse=True)[1]
     for _ in range(_COPIES):
         shift = chance.integers(-_SHIFT_NS, _SHIFT_NS, of_trace.max() + 1)[of_trace]
         moved = ends + shift
         order = np.argsort(moved, kind="stable")
-        is_near = np.diff(moved[order]) <= _TOGETHER_NS
-        is_other = np.diff(of_trace[order]) != 0
-        is_near &= is_other
-        most = max(most, int((np.append(is_near, False) | np.insert(is_near, 0, False)).sum()))
-    return most
+        is_break = (np.diff(moved[order]) > _TOGETHER_NS) | (np.diff(of_trace[order]) == 0)
+        sizes = np.diff(np.concatenate(([0], np.flatnonzero(is_break) + 1, [len(ends)])))
+        sizes = sizes[sizes >= _LEAST_TOGETHER]
+        most = max(most, int(sizes.sum()))
+        by_size += np.bincount(sizes, minlength=len(by_size))
+    return most, by_size / _COPIES
 
 
 def _pauses(
@@ -270,7 +279,7 @@ def _pauses(
 
 def _held_up(timeline: Timeline, instance: Instance) -> set[int]:
     """Return the numbers of the spans on an instance, and of their callers."""
-    numbers = {n for n, span in enumerate(timeline.spans) if instance_of(span) == instance}
+    numbers = {n for n, span in enumerate(timeline.spans) if instance_at(span) == instance}
     return numbers | {parent for n in numbers if (parent := timeline.parent_of(n)) >= 0}
 
 

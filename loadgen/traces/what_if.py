@@ -17,56 +17,64 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from heapq import heappop, heappush
-from typing import Final
 
 from loadgen.traces.model import Path, Span, Tree
+from loadgen.traces.path_times import paths_of
+from loadgen.traces.timed import TimedTrace
 
-__all__ = ["TOLERANCE", "Shortened", "Timeline"]
+__all__ = ["Shortened", "Timeline", "answered_ns"]
 
 Shortened = Callable[[int, int], int]
 """Returns the new length of a gap of own time from its begin and end, in ns since 1970; at most its old length."""
-
-TOLERANCE: Final = 0.01
-"""A child may end this share of its parent's duration after the start of a sibling that waited for it."""
 
 
 class Timeline:
     """The spans of one trace in an order in which they can be timed again.
 
-    spans: parents before their children.
+    spans: parents before their children. What was cut off with the end of the root is not in it.
     """
 
-    __slots__ = ("_by_path", "_children", "_parents", "_paths", "spans")
+    __slots__ = ("_by_path", "_children", "_ends", "_parents", "spans")
 
-    def __init__(self, tree: Tree) -> None:
-        self.spans: list[Span] = [tree.root]
+    def __init__(self, tree: Tree, until_ns: int | None = None) -> None:
+        """Order the spans of a tree. until_ns: an earlier end than the root's, as for `critical_path`."""
+        paths = paths_of(tree)
+        root = tree.root
+        end = _end(root) if until_ns is None else max(root.start_ns, min(_end(root), until_ns))
+        latest = end + _tolerance(root, end)
+        self.spans: list[Span] = [root]
+        self._ends: list[int] = [end]
         self._parents: list[int] = [-1]
         self._children: list[Sequence[int]] = []
-        # Numbers instead of tuples: the paths of a trace of depth 10,000 would need 400 MB.
-        self._paths: dict[tuple[int, str], int] = {(-1, tree.root.name): 0}
-        at_path: list[int] = [0]
+        self._by_path: defaultdict[Path, list[int]] = defaultdict(list)
         at = 0
         while at < len(self.spans):
-            children = sorted(tree.children.get(self.spans[at].id, ()), key=_order)
+            above = self.spans[at]
+            self._by_path[paths[above.id]].append(at)
             first = len(self.spans)
-            for child in children:
+            for child in sorted(tree.children.get(above.id, ()), key=_order):
+                # A child that goes on after the answer did not hold it up.
+                if at == 0 and _end(child) > latest:
+                    continue
                 self.spans.append(child)
+                self._ends.append(_end(child))
                 self._parents.append(at)
-                at_path.append(self._paths.setdefault((at_path[at], child.name), len(self._paths)))
             self._children.append(range(first, len(self.spans)))
             at += 1
-        self._by_path: defaultdict[int, list[int]] = defaultdict(list)
-        for n, path in enumerate(at_path):
-            self._by_path[path].append(n)
+
+    @classmethod
+    def of(cls, one: TimedTrace) -> Timeline:
+        """Return the timeline of a request, up to its answer."""
+        return cls(one.tree, answered_ns(one))
 
     @property
     def duration_ns(self) -> int:
-        """Return the duration of the root."""
-        return _duration(self.spans[0])
+        """Return the duration of the root, up to the answer."""
+        return self._ends[0] - self.spans[0].start_ns
 
     def spans_of(self, path: Path) -> list[Span]:
         """Return all spans with a path, in no special order."""
-        return [self.spans[n] for n in self._numbers_of(path)]
+        return [self.spans[n] for n in self._by_path.get(path, ())]
 
     def parent_of(self, number: int) -> int:
         """Return the number of a span's parent in `spans`; -1 for the root."""
@@ -85,7 +93,7 @@ class Timeline:
         changes: dict[int, Shortened] = {}
         for path, (own_ns, target_ns) in targets.items():
             if own_ns > target_ns:
-                changes.update(dict.fromkeys(self._numbers_of(path), _in_proportion(target_ns, own_ns)))
+                changes.update(dict.fromkeys(self._by_path.get(path, ()), _in_proportion(target_ns, own_ns)))
         return self.saved(changes)
 
     def saved(self, changes: Mapping[int, Shortened]) -> int:
@@ -101,21 +109,22 @@ class Timeline:
     def _duration(self, n: int, durations: dict[int, int], shortened: Shortened | None) -> int:
         """Return the new duration of a span from those of its children. `durations` has the changed ones."""
         span = self.spans[n]
-        start, end = span.start_ns, _end(span)
-        tolerance = max(span.resolution_ns, int((end - start) * TOLERANCE))
+        start, end = span.start_ns, self._ends[n]
+        tolerance = _tolerance(span, end)
         # Of each sibling that has been placed: old end, new end. The heap gives those that had ended by a time.
         placed: list[tuple[int, int]] = []
         old_end = new_end = start
         last_old = last_new = start
         for child in self._children[n]:
-            of = self.spans[child]
-            while placed and placed[0][0] <= of.start_ns + tolerance:
+            of, ends = self.spans[child], self._ends[child]
+            allowed = of.start_ns + max(tolerance, of.resolution_ns)
+            while placed and placed[0][0] <= allowed:
                 ended, moved = heappop(placed)
                 old_end, new_end = max(old_end, ended), max(new_end, moved)
             begin = new_end + _gap(old_end, of.start_ns, shortened)
-            moved = begin + durations.get(child, _duration(of))
-            heappush(placed, (_end(of), moved))
-            last_old, last_new = max(last_old, _end(of)), max(last_new, moved)
+            moved = begin + durations.get(child, ends - of.start_ns)
+            heappush(placed, (ends, moved))
+            last_old, last_new = max(last_old, ends), max(last_new, moved)
         return last_new + _gap(last_old, end, shortened) - start
 
     def _with_ancestors(self, numbers: Iterable[int]) -> set[int]:
@@ -127,14 +136,12 @@ class Timeline:
                 n = self._parents[n]
         return found
 
-    def _numbers_of(self, path: Path) -> list[int]:
-        at = -1
-        for name in path:
-            following = self._paths.get((at, name))
-            if following is None:
-                return []
-            at = following
-        return self._by_path.get(at, [])
+
+def answered_ns(one: TimedTrace) -> int:
+    """Return the time at which the root had answered: its end, or earlier if the answer had arrived by then."""
+    root, observed = one.tree.root, one.observed
+    service = min(max(observed.service_ns, 0), max(observed.response_ns, 0))
+    return min(_end(root), root.start_ns + service)
 
 
 def _in_proportion(target_ns: int, own_ns: int) -> Shortened:
@@ -150,8 +157,8 @@ def _end(span: Span) -> int:
     return span.start_ns if span.end_ns is None else span.end_ns
 
 
-def _duration(span: Span) -> int:
-    return _end(span) - span.start_ns
+def _tolerance(span: Span, end_ns: int) -> int:
+    return max(span.resolution_ns, (end_ns - span.start_ns) // 100)
 
 
 def _order(span: Span) -> tuple[int, int, str]:

@@ -161,7 +161,7 @@ def test_traces_that_are_all_missing_are_an_error_with_the_usual_reasons(
         (("--file", "none.json"), "no such file"),
         ((), "no source of traces is known"),
         (("--backend", "staging"), "has no source of traces 'staging'"),
-        (("--backend", "staging", "--file", "traces.jsonl"), "--backend cannot be combined with --file"),
+        (("--backend", "staging", "--file", "traces.jsonl"), "--file cannot be combined with --backend"),
         (
             ("--file", "traces.jsonl", "--request", "GET /none"),
             "--request: run 20261124-170312-shop-a1b2 has no request",

@@ -16,8 +16,8 @@ import numpy.typing as npt
 
 from loadgen.traces.causes import Objective
 from loadgen.traces.model import Path, Span, Tree, Value
+from loadgen.traces.path_times import timed
 from loadgen.traces.timed import WIRE, Observed, TimedTrace
-from tests.support.plain_critical_path import timed
 
 __all__ = ["FAULTS", "STOCK_PATH", "Fault", "Known", "Made", "made"]
 

@@ -1,6 +1,6 @@
 """Answers why requests are slow, from the timed traces of one series: cohorts, causes, intervals and what is missing.
 
-    causes = causes_of(timed, Objective("checkout", threshold_ns=300_000_000), critical_path, seed=1)
+    causes = causes_of(timed, Objective("checkout", threshold_ns=300_000_000), seed=1)
     causes.ranked[0].path            # ("shop: POST /checkout", ..., "stock: SELECT item")
 
 This module puts the parts of `loadgen.traces` together with the statistics of `loadgen.analysis`. The parts are pure
@@ -22,7 +22,7 @@ without their excess. Nothing is ranked if
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from typing import Final
 
@@ -38,16 +38,15 @@ from loadgen.traces.causes import Cause, Causes, FailedCohort, Objective
 from loadgen.traces.cohorts import LEAST_SLOW, Cohorts, cohorts_of, repaired_counts, weighted_quantile
 from loadgen.traces.missing import Missing
 from loadgen.traces.missing import compared as compare_found
-from loadgen.traces.model import Piece, Tree
 from loadgen.traces.own_times import own_times
 from loadgen.traces.pauses import Moves, pauses_of
+from loadgen.traces.shapes import difference
 from loadgen.traces.timed import Observed, TimedTrace
 from loadgen.traces.what_if import Timeline
 
 __all__ = ["causes_between", "causes_of"]
 
 Floats = npt.NDArray[np.float64]
-PiecesOf = Callable[[Tree], Sequence[Piece]]
 
 _STABLE: Final = 0.8
 _LEAST_SAVED: Final = 0.1
@@ -59,7 +58,6 @@ _LEAST_UNUSUAL: Final = 0.5
 def causes_of(
     timed: Sequence[TimedTrace],
     objective: Objective,
-    pieces_of: PiecesOf,
     *,
     seed: int = 0,
     asked: Sequence[Observed] = (),
@@ -71,7 +69,6 @@ def causes_of(
     Args:
         timed: the requests whose traces were found and repaired; of one series and, if wanted, of one region.
         objective: the limit above which requests are slow.
-        pieces_of: the critical path of a tree, `loadgen.traces.critical_path.critical_path`.
         seed: of all random draws.
         asked: all requests whose traces were asked for. Empty: nothing is said about missing traces.
         found: ids of the traces that were found; None: those of `timed`.
@@ -115,7 +112,7 @@ def causes_of(
         return causes
     base = cohorts.weights
     compared = _compared(
-        cohorts.traces, pieces_of, base, base * cohorts.is_slow, base * cohorts.is_fast, cohorts.threshold_ns, seed
+        cohorts.traces, base, base * cohorts.is_slow, base * cohorts.is_fast, cohorts.threshold_ns, seed
     )
     if objective.median_ns is None:
         compared = replace(compared, fast_share=0.5)
@@ -128,7 +125,6 @@ def causes_between(
     run: Sequence[TimedTrace],
     other: Sequence[TimedTrace],
     objective: Objective,
-    pieces_of: PiecesOf,
     *,
     against: str,
     seed: int = 0,
@@ -171,7 +167,7 @@ def causes_between(
     slow = np.concatenate((cohorts.weights, np.zeros(len(usual.traces))))
     fast = np.concatenate((np.zeros(len(cohorts.traces)), usual.weights))
     traces = cohorts.traces + usual.traces
-    compared = _compared(traces, pieces_of, slow, slow, fast, cohorts.threshold_ns, seed)
+    compared = _compared(traces, slow, slow, fast, cohorts.threshold_ns, seed)
     ours, theirs = blocks_of(cohorts.due_s), blocks_of(usual.due_s)
     blocks = Blocks(
         np.concatenate((ours.of_trace, theirs.of_trace + ours.count)), ours.count + theirs.count, ours.length_s
@@ -183,6 +179,12 @@ def _completed(causes: Causes, answer: Figures, not_breached: str, *, is_run_aga
     """Return the answer with its lines, and with the reason if nothing is ranked."""
     share, share_interval = answer.share_over(causes.objective)
     whole, whole_interval = answer.difference()
+    traces = answer.compared.traces
+    slow, fast = (
+        [traces[n] for n in np.flatnonzero(weights).tolist()]
+        for weights in (answer.compared.slow, answer.compared.fast)
+    )
+    by_shape = difference(slow, fast)
     clear = answer.clear(is_run_against_run)
     lines = [candidate(causes, answer, index, clear, share, whole) for index in clear[:_LINES]]
     refusal = causes.not_ranked
@@ -196,6 +198,8 @@ def _completed(causes: Causes, answer: Figures, not_breached: str, *, is_run_aga
         share_over_interval=share_interval,
         difference_ns=whole,
         difference_interval_ns=whole_interval,
+        same_shape_ns=by_shape.same_shape_ns,
+        more_of_shape_ns=by_shape.more_of_shape_ns,
         candidates=tuple(lines),
         unexplained=unexplained(answer, [answer.lowered.columns[index] for index in clear[:_LINES]]),
         not_ranked=reason,
@@ -263,15 +267,14 @@ def _failed(cohorts: Cohorts, seed: int, resamples: int) -> FailedCohort:
 
 def _compared(
     traces: Sequence[TimedTrace],
-    pieces_of: PiecesOf,
     base: Floats,
     slow: Floats,
     fast: Floats,
     threshold_ns: int,
     seed: int,
 ) -> Compared:
-    timelines = [Timeline(one.tree) for one in traces]
-    pauses = pauses_of(traces, pieces_of, timelines, seed)
+    timelines = [Timeline.of(one) for one in traces]
+    pauses = pauses_of(traces, timelines, seed)
     moved = _together([one.moved for one in pauses], len(traces))
     return Compared(
         traces=traces,

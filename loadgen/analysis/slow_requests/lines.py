@@ -13,7 +13,7 @@ from loadgen.analysis.attribute_tests import differing
 from loadgen.analysis.resample import interval
 from loadgen.analysis.slow_requests.effects import Compared, without_both
 from loadgen.analysis.slow_requests.figures import Figures, percentile_of
-from loadgen.analysis.slow_requests.since_when import ERROR_S, since
+from loadgen.analysis.slow_requests.since_when import since
 from loadgen.traces.causes import AttributeLine, Cause, Causes, Kind, Pair, PathLine
 from loadgen.traces.model import Path
 from loadgen.traces.own_times import OTHERS, Added
@@ -93,8 +93,8 @@ def explained(
             )
             for one in found.lines[:_ATTRIBUTES]
         )
-        error = ERROR_S if begin is not None else None
-        explained.append(replace(line, attributes=attributes, since_s=begin, since_error_s=error))
+        at_s, error_s = begin or (None, None)
+        explained.append(replace(line, attributes=attributes, since_s=at_s, since_error_s=error_s))
     return explained, tuple(sorted(unique))
 
 

@@ -1,4 +1,4 @@
-"""Finds since when a path is slower: a change of level in its means of 10 s, by the scan of `changepoint.py`."""
+"""Finds since when a path is slower: a change of level in means of 10 s, by the scan of `changepoint.py`."""
 
 from __future__ import annotations
 
@@ -10,29 +10,38 @@ import numpy.typing as npt
 
 from loadgen.analysis.changepoint import LEAST, scan
 
-__all__ = ["ERROR_S", "since"]
+__all__ = ["since"]
 
 Floats = npt.NDArray[np.float64]
 
-_BIN_S: Final = 10.0
-ERROR_S: Final = _BIN_S
-"""The change lies within this time of the result, if the scan finds the right interval."""
+_BINS_S: Final = (10.0, 30.0)
+"""If the first length shows no change, the second one is tried: with few traces, means of 10 s differ too much."""
 _LEAST_BINS: Final = 4 * LEAST
 _SMALL: Final = 0.01
 """A share of the overall mean that is added to each mean: intervals without the path have no logarithm."""
 _LEAST_RISE: Final = 0.1
 _ALPHA: Final = 0.01
+_RESAMPLES: Final = 400
 
 
-def since(due_s: Floats, own_ns: Floats, weights: Floats) -> float | None:
-    """Return the time in s from T0 from which on a path's mean own time is higher; None without a rise.
+def since(due_s: Floats, own_ns: Floats, weights: Floats) -> tuple[float, float] | None:
+    """Return the time in s from T0 from which on a path's mean own time is higher, and its error; None without a rise.
 
     Args:
         due_s, own_ns, weights: of all compared traces, shape (traces,).
 
-    With several rises this is the largest one. Fewer than 12 intervals of 10 s with traces show no change.
+    The rise lies within the error of the time in 95 % of cases (`_error`). With several rises this is the largest one.
+    Fewer than 12 intervals with traces show no change.
     """
-    numbers = np.floor(due_s / _BIN_S).astype(np.int64)
+    for length_s in _BINS_S:
+        found = _rise(due_s, own_ns, weights, length_s)
+        if found is not None:
+            return found
+    return None
+
+
+def _rise(due_s: Floats, own_ns: Floats, weights: Floats, length_s: float) -> tuple[float, float] | None:
+    numbers = np.floor(due_s / length_s).astype(np.int64)
     bins, place = np.unique(numbers, return_inverse=True)
     if len(bins) < _LEAST_BINS:
         return None
@@ -44,6 +53,34 @@ def since(due_s: Floats, own_ns: Floats, weights: Floats) -> float | None:
     values = np.log(means + _SMALL * overall)
     edges = [0, *scan(values, alpha=_ALPHA, min_effect=_LEAST_RISE), len(values)]
     levels = [float(np.median(values[start:end])) for start, end in itertools.pairwise(edges)]
-    rises = [(levels[n] - levels[n - 1], edges[n]) for n in range(1, len(levels))]
-    rise, at = max(rises, default=(0.0, 0))
-    return float(bins[at] * _BIN_S) if rise > 0 else None
+    rises = [(levels[n] - levels[n - 1], n) for n in range(1, len(levels))]
+    rise, n = max(rises, default=(0.0, 0))
+    if rise <= 0:
+        return None
+    before, at, end = edges[n - 1 : n + 2]
+    # Ranks, as in the scan: a single large mean moves no split.
+    ranks = np.argsort(np.argsort(values[before:end], kind="stable")).astype(np.float64)
+    error = _error(ranks[: at - before], ranks[at - before :])
+    return float(bins[at] * length_s), (1 + error) * length_s
+
+
+def _error(before: Floats, after: Floats) -> int:
+    """Return by how many values the change between two levels may be misplaced: 95 % of resamples are within it.
+
+    The values of both levels are resampled apart, and the best split of each resample is compared with the true one.
+    """
+    chance = np.random.default_rng(len(before) * 1_000 + len(after))
+    rows = np.concatenate((_drawn(before, chance), _drawn(after, chance)), axis=1)
+    n = rows.shape[1]
+    left = np.arange(1, n)
+    sums = rows.cumsum(axis=1)
+    # The sum of squares between both parts of a split is largest at the best one.
+    parts = sums[:, :-1]
+    between = parts**2 / left + (sums[:, -1:] - parts) ** 2 / (n - left)
+    shifts = np.abs(between.argmax(axis=1) + 1 - len(before))
+    return int(np.quantile(shifts, 0.95, method="higher"))
+
+
+def _drawn(values: Floats, chance: np.random.Generator) -> Floats:
+    drawn: Floats = values[chance.integers(0, len(values), (_RESAMPLES, len(values)))]
+    return drawn

@@ -10,13 +10,14 @@ from math import inf
 from typing import Final
 
 import msgspec
+from msgspec.structs import replace
 
 from loadgen.errors import IncompleteError, UsageError
 from loadgen.report.report_parts import milliseconds
 from loadgen.report.summary_reader import Figure, Series, Slo, Summary
 from loadgen.units import NS_PER_MS
 
-__all__ = ["Chosen", "Wanted", "chosen_of", "name_of"]
+__all__ = ["Chosen", "Wanted", "chosen_of", "name_of", "narrowed"]
 
 _SHOWN: Final = 8
 """Most names in a hint."""
@@ -94,6 +95,23 @@ def chosen_of(summary: Summary, wanted: Wanted) -> Chosen:
             f"run {summary.run_id} has no request with a response time", hint="choose another run, or another --request"
         )
     return _of_row(max(timed, key=_total_ms), wanted, is_given=bool(wanted.request))
+
+
+def narrowed(summary: Summary, chosen: Chosen) -> Chosen | None:
+    """Return the request of a step or journey on which most response time was spent, with its slowest 5 %.
+
+    None if a request was chosen already, or if there is none.
+    """
+    wanted = Wanted(step=chosen.step, journey=chosen.journey, region=chosen.region)
+    rows = [row for row in _rows(summary, chosen.region or "*") if _is_wanted(row, wanted) and _total_ms(row) > 0]
+    if chosen.request or not rows:
+        return None
+    one = _of_row(max(rows, key=_total_ms), wanted, is_given=True)
+    why = (
+        f"{chosen.why} is {chosen.text} of {chosen.name}, of which no whole trace can be read; "
+        f"so the slowest 5 % of {one.name} are explained, on which most response time was spent"
+    )
+    return replace(one, why=why)
 
 
 def _is_usable(slo: Slo) -> bool:

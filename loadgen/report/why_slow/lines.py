@@ -126,7 +126,8 @@ def sure_text(one: Ranked, causes: CauseFile) -> str:
 
 def detail_parts(one: Ranked) -> Iterator[str]:
     """Yield what is known of a path beside its time: calls, attributes, since when, and the number of traces."""
-    yield _kind_text(one)
+    if (kind := _kind_text(one)) and (kind,) != one.path:
+        yield kind
     for attribute in one.attributes[:_ATTRIBUTES]:
         yield attribute_text(attribute)
     if one.since_s is not None:

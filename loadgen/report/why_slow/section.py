@@ -36,6 +36,8 @@ _HIGH: Final = 18
 _MOST_RANKED: Final = 10
 _MOST_STEPS: Final = 14
 """Most steps of the bar; the smallest ones become one step."""
+_LEAST_STEP: Final = 0.0005
+"""A step that is a smaller part of the difference is not drawn."""
 _LONGEST: Final = 300
 """Most characters of a path."""
 _NAME: Final = 100
@@ -116,10 +118,11 @@ def _steps(causes: CauseFile) -> list[tuple[str, float]]:
     """Return the parts of the difference: ranked and unexplained paths, largest first, and all others as the last."""
     named = [(path_text(one.path), one.added_ns) for one in causes.lines]
     named += [(path_text(one.path), one.added_ns) for one in causes.unexplained]
-    named = sorted(named, key=lambda one: -abs(one[1]))[:_MOST_STEPS]
+    least = _LEAST_STEP * max(abs(causes.difference_ns), 1.0)
+    named = sorted((one for one in named if abs(one[1]) > least), key=lambda one: -abs(one[1]))[:_MOST_STEPS]
     rest = causes.difference_ns - sum(added for _, added in named)
     shown = sorted(named, key=lambda one: -one[1])
-    is_rest = abs(rest) > 0.0005 * max(abs(causes.difference_ns), 1.0)
+    is_rest = abs(rest) > least
     return [*shown, ("all other paths", rest)] if is_rest else shown
 
 

@@ -17,7 +17,6 @@ from loadgen.report.why_slow.cause_file import Chosen as ChosenPart
 from loadgen.report.why_slow.choice import Chosen
 from loadgen.report.why_slow.joined import Joined, examples_of
 from loadgen.traces.causes import Causes, Objective, cause_document
-from loadgen.traces.critical_path import critical_path
 from loadgen.traces.timed import Observed, TimedTrace
 
 __all__ = ["Facts", "Told", "objective_of", "told"]
@@ -73,11 +72,11 @@ def told(
     """
     objective = objective_of(chosen)
     if against is None:
-        causes = causes_of(found.timed, objective, critical_path, seed=facts.seed, asked=asked, found=found.found)
+        causes = causes_of(found.timed, objective, seed=facts.seed, asked=asked, found=found.found)
         slow, fast = _cohorts(found.timed, causes)
     else:
         name, other = against
-        causes = causes_between(found.timed, other.timed, objective, critical_path, against=name, seed=facts.seed)
+        causes = causes_between(found.timed, other.timed, objective, against=name, seed=facts.seed)
         slow, fast = ([one for one in some if _is_usable(one)] for some in (found.timed, other.timed))
     slow_example, fast_example = examples_of(slow, fast)
     part = RunPart(

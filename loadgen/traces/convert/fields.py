@@ -17,6 +17,7 @@ __all__ = [
     "KINDS",
     "MOST_BYTES",
     "WHOLE",
+    "checked_start",
     "decoded",
     "kind_named",
     "nanoseconds",
@@ -144,6 +145,17 @@ def nanoseconds(value: int | str | None) -> int:
             raise TraceFormatError("invalid time: must be an integer number of ns, from 0")
         value = int(value)
     return whole_ns(value, 1)
+
+
+def checked_start(ns: int) -> int:
+    """Return the start of a span in OTLP, where 0 means that it is missing.
+
+    Raises:
+        TraceFormatError: it is missing.
+    """
+    if ns == 0:
+        raise TraceFormatError("missing startTimeUnixNano: each span must have one")
+    return ns
 
 
 def whole_ns(value: float, unit_ns: int) -> int:

@@ -9,7 +9,7 @@ import pytest
 
 from loadgen.errors import IncompleteError, UsageError
 from loadgen.report.summary_reader import Summary
-from loadgen.report.why_slow.choice import Wanted, chosen_of
+from loadgen.report.why_slow.choice import Wanted, chosen_of, narrowed
 
 
 def row(request: str, mean: float | str, count: int, *, region: str = "*", p95: float | str = 400.0) -> dict[str, Any]:
@@ -25,7 +25,7 @@ def row(request: str, mean: float | str, count: int, *, region: str = "*", p95: 
     }
 
 
-def slo(request: str, *, verdict: str = "failed", budget: float | None = 2.9, **more: Any) -> dict[str, Any]:
+def slo(request: str | None, *, verdict: str = "failed", budget: float = 2.9, **more: Any) -> dict[str, Any]:
     return {
         "objective": f"p(99) of {request} < 300ms",
         "verdict": verdict,
@@ -120,3 +120,14 @@ def test_unknown_names_are_refused_with_the_known_ones(wanted: Wanted, said: str
 def test_run_without_requests_has_nothing_to_explain() -> None:
     with pytest.raises(IncompleteError):
         chosen_of(summary_of(series=[]), Wanted())
+
+
+def test_journey_without_whole_traces_is_narrowed_to_its_request_with_the_most_time() -> None:
+    summary = summary_of(slo(None, journey="checkout"))
+    chosen = chosen_of(summary, Wanted())
+    assert (chosen.name, chosen.is_broken) == ("checkout", True)
+    request = narrowed(summary, chosen)
+    assert request is not None
+    assert (request.request, request.is_broken, request.limit_ns) == ("GET /cart", False, 400_000_000)
+    assert "no whole trace can be read" in request.why
+    assert narrowed(summary, request) is None
