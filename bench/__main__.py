@@ -20,6 +20,7 @@ from typing import Any
 
 from bench import (
     alarms,
+    causes,
     controller,
     cores,
     drive,
@@ -107,6 +108,7 @@ SECTIONS: dict[str, Part] = {
     "trace_command": Part(trace_first_line.measure, {"seconds": 10, "turns": 1}),
     "traces": Part(traces.measure, {"traces": 20, "large": 1_000, "turns": 1}),
     "span_formats": Part(span_formats.measure, {"traces": 3, "long": 10, "large": 100, "turns": 1}),
+    "causes": Part(causes.measure, {"seconds": 150, "resamples": 100, "turns": 1}),
     "traffic": Part(traffic.measure, {"combined": 3_000, "alb": 3_000, "long": 5_000, "turns": 1}),
 }
 

@@ -74,7 +74,7 @@ def causes_of(
         found: ids of the traces that were found; None: those of `timed`.
         resamples: at least 100.
 
-    Cost: 0.3 to 0.5 s for 400 traces of 40 spans (see `path_effects.py`).
+    Cost: 0.1 to 0.2 s for 400 traces of 13 to 33 spans (`python -m bench causes`).
     """
     usable = {one.observed.trace for one in timed if one.tree.is_complete}
     missing = _missing(asked, found if found is not None else usable, usable, objective)

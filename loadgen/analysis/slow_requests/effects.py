@@ -3,8 +3,8 @@
 Two groups of traces are compared, slow with fast ones, or one run with another. The fast medians to which own times are
 lowered come from all traces and stay the same in each resample; cohorts that follow the sample's median do not.
 
-Cost: for 400 traces, 100 paths and 1,000 resamples 0.2 s, and 1 µs for each changed span and its siblings for each of
-at most 30 paths (`tests/statistics/test_causes_cost.py` counts steps).
+Cost (`python -m bench causes`): 20 ms for 1,000 resamples of 400 traces and 100 paths. Timing anew takes 1 µs for each
+changed span and each sibling of a span above it, for each of at most 30 paths.
 """
 
 from __future__ import annotations
