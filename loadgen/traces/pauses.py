@@ -130,9 +130,10 @@ def _waits_of(number: int, one: TimedTrace) -> list[tuple[Instance, _Wait]]:
     """Return the waits of one trace, each with the instance that may have made it."""
     found: list[tuple[Instance, _Wait]] = []
     paths = paths_of(one.tree)
+    calls: dict[str, dict[int, Span]] = {}
     for piece in critical_path(one.tree, answered_ns(one)):
         wait = _Wait(number, paths[piece.span.id], piece.begin_ns, piece.end_ns)
-        found.append((_standing_in(piece, one.tree), wait))
+        found.append((_standing_in(piece, one.tree, calls), wait))
     wire = one.paths.get(WIRE)
     if wire is not None and wire.own_ns:
         root = one.tree.root
@@ -140,13 +141,18 @@ def _waits_of(number: int, one: TimedTrace) -> list[tuple[Instance, _Wait]]:
     return found
 
 
-def _standing_in(piece: Piece, tree: Tree) -> Instance:
-    """Return the instance that may have made a wait: the called one if a client waits for the start of its call."""
-    if piece.span.kind == "client":
-        for child in tree.children.get(piece.span.id, ()):
-            if child.start_ns == piece.end_ns:
-                return instance_at(child)
-    return instance_at(piece.span)
+def _standing_in(piece: Piece, tree: Tree, calls: dict[str, dict[int, Span]]) -> Instance:
+    """Return the instance that may have made a wait: the called one if a client waits for the start of its call.
+
+    calls: the children of clients by their start, which are kept here from piece to piece.
+    """
+    span = piece.span
+    if span.kind != "client":
+        return instance_at(span)
+    by_start = calls.get(span.id)
+    if by_start is None:
+        by_start = calls[span.id] = {child.start_ns: child for child in tree.children.get(span.id, ())}
+    return instance_at(by_start.get(piece.end_ns, span))
 
 
 def _periods(waits: Sequence[_Wait], events: Sequence[int], chance: np.random.Generator) -> list[tuple[int, int]]:

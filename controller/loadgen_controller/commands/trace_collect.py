@@ -41,7 +41,7 @@ def collect(
 ) -> None:
     """Receive traces of the target by OTLP over HTTP, keep the newest in memory, and return them by id.
 
-    It is a stand-in for trials and tests, not a store: a restart forgets all traces. Read them with
+    The collector is a stand-in for trials and tests, not a store: a restart forgets all traces. Read them with
     `backend = "collector"` in a table of loadgen.toml such as trace.local. Ctrl-C ends it and prints counts.
     """
     errors = CollectedErrors()

@@ -32,6 +32,8 @@ Floats = npt.NDArray[np.float64]
 
 _LEAST_SHARE: Final = 0.02
 _LEAST_OVER: Final = 0.05
+_LEAST_TIMED: Final = 0.01
+"""The least share of the difference for which traces are timed anew. Most of a target's paths add nothing."""
 _MOST_P: Final = 0.05
 
 
@@ -50,8 +52,10 @@ class Figures:
     @classmethod
     def of(cls, compared: Compared, blocks: Blocks, seed: int, resamples: int) -> Figures:
         figures = compared.added()
-        most = [int(n) for n in np.argsort(-figures.own_ns, kind="stable")[:MOST_CANDIDATES] if figures.own_ns[n] > 0]
-        lowered = without(compared, [n for n in most if compared.times.paths[n] != OTHERS])
+        least = max(_LEAST_TIMED * abs(mean_difference(compared)), 1.0)
+        most = np.argsort(-figures.own_ns, kind="stable")[:MOST_CANDIDATES].tolist()
+        columns = [n for n in most if figures.own_ns[n] >= least and compared.times.paths[n] != OTHERS]
+        lowered = without(compared, columns)
         still, score = score_of(compared, lowered)
         return cls(
             compared, figures, lowered, resampled(compared, lowered, blocks, seed, resamples), blocks, still, score

@@ -141,9 +141,8 @@ KNOWN_FAULTS: Final = (
 THREE: Final = Case(
     mix="buy: 1, fill: 1, look: 1",
     slos=", ".join(f'p(95, request="{name}") < "80ms"' for name in ("checkout", "basket", "browse")),
-    faults=Faults(slow_version_ms=120, is_many_calls=True),
+    faults=Faults(slow_version_ms=120, slow_version_share=0.4, is_many_calls=True, large_share=0.2),
     rate=60,
-    seconds=25,
 )
 """Three kinds of requests, of which two have a fault and "browse" has none."""
 FAULTS: Final = {fault.name: fault for fault in KNOWN_FAULTS}

@@ -42,7 +42,7 @@ class Case:
     far_ms: float = 0.0
     keeps: Callable[[str, Sequence[Span]], bool] = lambda _trace, _spans: True
     rate: int = 50
-    seconds: int = 30
+    seconds: int = 20
 
 
 @dataclass(frozen=True, slots=True)
