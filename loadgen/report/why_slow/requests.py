@@ -53,7 +53,7 @@ def sampled_of(exemplars: Iterable[KeptExemplar], chosen: Chosen, loads: Sequenc
 
     loads: names of the plan's loads, by index. Requests whose weight is unknown are left out, if others have one.
     """
-    ours = (one for one in exemplars if _is_chosen(one.exemplar, chosen) and chosen.region in ("", one.region))
+    ours = (one for one in exemplars if _is_chosen(one.exemplar, chosen, loads) and chosen.region in ("", one.region))
     found = sampled_requests((one for one in ours if not one.exemplar.warmup), loads)
     # Runs of older versions have no weights: then each request stands for itself.
     with_weight = [one for one in found if one.weighing > 0]
@@ -79,7 +79,11 @@ def _parts(one: Exemplar) -> tuple[tuple[str, str], ...]:
     return ((one.trace, one.span),) if one.trace and one.may_be_read else ()
 
 
-def _is_chosen(one: Exemplar, chosen: Chosen) -> bool:
+def _is_chosen(one: Exemplar, chosen: Chosen, loads: Sequence[str]) -> bool:
+    if chosen.load and chosen.load != _name(loads, one.load):
+        return False
+    if not all(selector.matches(one.tags) for selector in chosen.tags):
+        return False
     if one.request != chosen.request or (not chosen.request and one.step != chosen.step):
         return False
     pairs = ((chosen.journey, one.journey), (chosen.step, one.step))

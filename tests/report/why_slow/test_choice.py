@@ -8,6 +8,7 @@ import msgspec
 import pytest
 
 from loadgen.errors import IncompleteError, UsageError
+from loadgen.measure.objectives.terms import Objective, TagSelector
 from loadgen.report.summary_reader import Summary
 from loadgen.report.why_slow.choice import Wanted, chosen_of, narrowed
 
@@ -94,6 +95,34 @@ def test_chosen_request_wins_over_broken_objectives_of_others() -> None:
 
 def test_objective_over_all_regions_also_explains_one_region() -> None:
     assert chosen_of(summary_of(slo("POST /pay")), Wanted(region="eu")).region == "eu"
+
+
+def test_one_region_of_an_objective_over_all_has_no_share_of_its_own() -> None:
+    chosen = chosen_of(summary_of(slo("POST /pay")), Wanted(region="eu"))
+    assert (chosen.above, chosen.observed_ms, chosen.count) == (None, None, 0)
+
+
+def test_objective_on_a_tag_or_load_is_explained_by_its_own_requests() -> None:
+    tags = (TagSelector(name="tenant", values=("gold",)),)
+    planned = Objective(
+        kind="percentile",
+        text="p(99) of POST /pay < 300ms",
+        limit=3e8,
+        q=99,
+        request="POST /pay",
+        tags=tags,
+        load="day",
+    )
+    broken = slo("POST /pay", detail="p99 of 100 requests: 812 ms", limit_ms=None)
+    chosen = chosen_of(summary_of(broken), Wanted(), [planned])
+    assert (chosen.load, chosen.tags, chosen.limit_ns) == ("day", tags, 300_000_000)
+
+
+def test_lower_limits_and_other_metrics_of_the_plan_are_not_chosen() -> None:
+    for values in ({"operator": ">"}, {"metric": "ttfb"}, {"kind": "mean"}):
+        text = "p(99) of GET /cart < 300ms"
+        planned = msgspec.convert({"kind": "percentile", "text": text, "limit": 3e8, **values}, Objective)
+        assert chosen_of(summary_of(slo("GET /cart")), Wanted(), [planned]).text == ""
 
 
 def test_objective_in_windows_has_no_share_over_the_whole_run() -> None:

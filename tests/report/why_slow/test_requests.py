@@ -7,6 +7,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from loadgen.measure.deltas.exemplar import Exemplar, KeptExemplar
+from loadgen.measure.objectives.terms import TagSelector
 from loadgen.report.why_slow.choice import Chosen
 from loadgen.report.why_slow.joined import joined
 from loadgen.report.why_slow.requests import Sampled, asked_for, sampled_of, sampled_requests, unmeasured
@@ -63,6 +64,18 @@ def test_only_the_chosen_series_region_and_measured_time_count() -> None:
 
 def test_objective_without_a_step_covers_the_request_in_all_steps() -> None:
     assert len(sampled(kept(1), kept(2, step="look"), chosen=replace(CHOSEN, step=""))) == 2
+
+
+def test_objective_on_a_tag_covers_requests_with_its_values_only() -> None:
+    gold = replace(CHOSEN, tags=(TagSelector(name="tenant", values=("gold",)),))
+    found = sampled(kept(1, tags=(("tenant", "gold"),)), kept(2, tags=(("tenant", "silver"),)), kept(3), chosen=gold)
+    assert [one.observed.at_s for one in found] == [1.0]
+
+
+def test_objective_on_a_load_covers_its_requests_only() -> None:
+    payout = replace(CHOSEN, load="payout")
+    found = sampled_of([kept(1, load=0), kept(2, load=1)], payout, ["day", "payout"])
+    assert [one.observed.at_s for one in found] == [2.0]
 
 
 def test_weights_are_those_of_the_agents_and_requests_without_one_are_left_out() -> None:

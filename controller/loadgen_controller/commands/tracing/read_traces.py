@@ -68,6 +68,8 @@ class TraceReading:
         wanted = self.missing(ids)
         if self.backend is None or not wanted:
             return None
+        if isinstance(self.backend, FilesBackend):
+            wait_s = 0.0  # a file does not grow while we wait
         progress = _Notes()
         refusal: BackendRefused | None = None
         try:

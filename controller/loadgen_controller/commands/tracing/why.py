@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Final
 from zlib import crc32
 
+import msgspec
 import typer
 
 from loadgen.backends.kept_traces import kept_traces
 from loadgen.errors import ExitCode, IncompleteError, UsageError
+from loadgen.measure.objectives.terms import Objective
 from loadgen.measure.run_folder.rundir import find_run, utc_text
 from loadgen.report.report_parts import milliseconds
 from loadgen.report.run_as_dataframes import Run, open_run
@@ -111,7 +114,8 @@ def main(
     with needing_analysis("loadgen trace"):
         from loadgen.report.why_slow.study import Facts, told
     opened = open_run(path)
-    chosen = chosen_of(_summary(opened), Wanted(request=request, step=step, journey=journey, region=region))
+    wanted = Wanted(request=request, step=step, journey=journey, region=region)
+    chosen = chosen_of(_summary(opened), wanted, _objectives(opened))
     seed = crc32(opened.id.encode()) & _SEED_BITS
     chosen, asked = _asked(opened, chosen, most, seed)
     console = Output(stderr=json is not None and str(json) == "-")
@@ -148,6 +152,15 @@ def _summary(run: Run) -> Summary:
             f"run {run.id} has no summary: its process was killed, or the file was deleted", hint="choose another run"
         )
     return run.summary
+
+
+def _objectives(run: Run) -> list[Objective]:
+    """Return the objectives of the run's plan; of a manifest that another version wrote, those that can be read."""
+    found: list[Objective] = []
+    for one in run.manifest.get("spec", {}).get("slos", ()):
+        with suppress(msgspec.ValidationError):
+            found.append(msgspec.convert(one, Objective))
+    return found
 
 
 def _asked(run: Run, chosen: Chosen, most: int, seed: int) -> tuple[Chosen, Asked]:
