@@ -50,6 +50,7 @@ from bench import (
     tags,
     target,
     tls,
+    tracing,
     traffic,
 )
 from bench.report import Section, not_held, replaced
@@ -83,6 +84,7 @@ SECTIONS: dict[str, Part] = {
     "record": Part(record.measure),
     "streams": Part(streams.measure, {"turns": 1}),
     "tags": Part(tags.measure, {"turns": 1}),
+    "tracing": Part(tracing.measure, {"turns": 1}),
     "merge": Part(merge.measure, {"agents": 10, "seconds": 3}),
     "live": Part(live.measure, {"seconds": 10, "names": 5, "rate": 20, "turns": 1}),
     "history_store": Part(history_store.measure, {"runs": 20, "names": 3, "turns": 1}),

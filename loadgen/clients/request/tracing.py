@@ -32,13 +32,13 @@ from loadgen.clients.request.trace_formats import (
     header_text,
     id_headers,
     read_header,
-    renderer,
+    renderers,
 )
 
 __all__ = ["FORMATS", "Begun", "Iteration", "Names", "Trace", "TraceFormat", "TraceUnit", "Tracer"]
 
 TraceUnit = Literal["iteration", "trace", "request"]
-_UNITS: Final[tuple[TraceUnit, ...]] = get_args(TraceUnit)
+_UNITS: Final = get_args(TraceUnit)
 BaggageKey = Literal["run", "journey", "region", "load"]
 _BAGGAGE: Final[tuple[BaggageKey, ...]] = get_args(BaggageKey)
 
@@ -50,6 +50,8 @@ _ID_DIGITS: Final = 40
 _DECISION_BITS: Final = 24
 _DECISION: Final = slice(18, 24)
 """The digits of a trace id that decide whether it is sampled: the first of its last 56 bits."""
+_SHARED: Final[dict[TraceUnit, slice]] = {"iteration": _DECISION, "trace": slice(0, 32), "request": slice(0, 0)}
+"""The part of the first trace id that the other requests of an iteration have, too."""
 _NEVER: Final = "g"
 """Greater than any hex digit."""
 _MOST_TEXTS: Final = 1_000
@@ -182,12 +184,14 @@ class Tracer:
         "_epoch",
         "_has_tests",
         "_ids",
+        "_is_one_trace",
+        "_is_w3c",
         "_names",
         "_next_s",
-        "_per",
+        "_of_others",
+        "_of_sampled",
         "_randbytes",
-        "_render",
-        "_state",
+        "_share",
         "_texts",
         "_threshold",
         "header_names",
@@ -196,18 +200,18 @@ class Tracer:
 
     def __init__(self, trace: Trace, random: Random, names: Names = Names()) -> None:  # noqa: B008  # frozen
         self.trace = trace.checked()
-        self._threshold, self._per = trace.threshold, trace.per
+        self._threshold, self._is_one_trace = trace.threshold, trace.per == "trace"
+        self._share = _SHARED[trace.per]
         self._randbytes = random.randbytes
         self._ids: list[str] = []
         self._epoch, self._next_s = "", 0.0
         formats = tuple(trace.formats)
-        state = trace.threshold.rstrip("0") or "0"
-        self._state = f"tracestate: ot=th:{state}\r\n"
+        self._of_sampled, self._of_others = renderers(formats, trace.threshold.rstrip("0") or "0")
         self._has_tests = "dynatrace-test" in formats
-        self._render = None if formats == ("w3c",) else renderer(formats, state)
+        self._is_w3c = formats == ("w3c",) and not trace.baggage
         self._beside = self._has_tests or bool(trace.baggage)
         self._names = names
-        self._texts: dict[tuple[str, str | None, int], tuple[str, bytes]] = {}
+        self._texts: dict[tuple[str, str | None, int], tuple[str, str]] = {}
         self.header_names: frozenset[bytes] = id_headers(formats)
         """The names of the headers with trace ids, in lower case."""
 
@@ -223,30 +227,34 @@ class Tracer:
             ids.extend([digits[at : at + _ID_DIGITS] for at in range(0, len(digits), _ID_DIGITS)])
         drawn = ids.pop()
         span = drawn[24:]
-        if not trace_id:
-            unit, per = iteration.trace_unit, self._per
-            if unit and per == "trace":
-                trace_id = unit
-            else:
-                now_s = time()
-                if not 0 < self._next_s - now_s <= 1:  # also if the clock was set back
-                    self._epoch, self._next_s = f"{int(now_s):08x}", int(now_s) + 1
-                if not unit:
-                    trace_id = self._epoch + drawn[:24]
-                    if per != "request":
-                        iteration.trace_unit = trace_id[_DECISION] if per == "iteration" else trace_id
-                else:
-                    trace_id = f"{self._epoch}{drawn[:10]}{unit}{drawn[16:24]}"
-        is_sampled = trace_id[18:24] >= self._threshold
-        if self._render is not None:
-            lines = self._render(trace_id, span, is_sampled)
-        elif is_sampled:
-            lines = f"traceparent: 00-{trace_id}-{span}-01\r\n{self._state}".encode()
+        if trace_id:
+            is_sampled = trace_id[18:24] >= self._threshold
         else:
-            lines = f"traceparent: 00-{trace_id}-{span}-00\r\n".encode()
+            now_s = time()
+            if not 0 < self._next_s - now_s <= 1:  # also if the clock was set back
+                self._epoch, self._next_s = f"{int(now_s):08x}", int(now_s) + 1
+            unit = iteration.trace_unit
+            if not unit:
+                trace_id = self._epoch + drawn[:24]
+                is_sampled = trace_id[18:24] >= self._threshold
+                iteration.trace_unit = trace_id[self._share]
+            elif self._is_one_trace:
+                trace_id = unit
+                is_sampled = trace_id[18:24] >= self._threshold
+            else:
+                trace_id = f"{self._epoch}{drawn[:10]}{unit}{drawn[16:24]}"
+                is_sampled = unit >= self._threshold
+        if is_sampled:
+            lines = self._of_sampled(trace_id, span)
+        elif self._is_w3c:  # written here, nine in ten requests save a call: 70 ns
+            return f"traceparent: 00-{trace_id}-{span}-00\r\n".encode(), trace_id, span, False
+        else:
+            lines = self._of_others(trace_id, span)
         if self._beside:
-            lines += self._about(iteration)
-        return lines, trace_id, span, is_sampled
+            place = iteration.journey, iteration.step, iteration.load
+            test, after = self._texts.get(place) or self._new_place(*place)
+            lines = f"{lines}x-dynatrace-test: VU={iteration.n};{test}\r\n{after}" if test else lines + after
+        return lines.encode(), trace_id, span, is_sampled
 
     def theirs(self, data: bytes) -> str | None:
         """Return the trace id in the trace header that the scenario has put into a request. Return "" if the id is
@@ -263,18 +271,10 @@ class Tracer:
                 return read_header(name, value)
         return None
 
-    def _about(self, iteration: Iteration) -> bytes:
-        """Return the lines with names: `x-dynatrace-test` and `baggage`."""
-        place = iteration.journey, iteration.step, iteration.load
-        found = self._texts.get(place)
-        if found is None:
-            if len(self._texts) >= _MOST_TEXTS:
-                self._texts.clear()
-            found = self._texts[place] = self._about_place(*place)
-        test, baggage = found
-        return f"x-dynatrace-test: VU={iteration.n};{test}\r\n".encode() + baggage if test else baggage
-
-    def _about_place(self, journey: str, step: str | None, load: int) -> tuple[str, bytes]:
+    def _new_place(self, journey: str, step: str | None, load: int) -> tuple[str, str]:
+        """Return and store the names for `x-dynatrace-test`, and the line of `baggage`, of requests at this place."""
+        if len(self._texts) >= _MOST_TEXTS:
+            self._texts.clear()
         plan, run, region, loads = self._names
         name = loads[load] if load < len(loads) else ""
         test = ""
@@ -291,4 +291,6 @@ class Tracer:
             for key in dict.fromkeys(self.trace.baggage)
             if values[key]
         ]
-        return test, f"baggage: {','.join(members)}\r\n".encode() if members else b""
+        found = test, f"baggage: {','.join(members)}\r\n" if members else ""
+        self._texts[journey, step, load] = found
+        return found
