@@ -52,7 +52,9 @@ from bench import (
     tags,
     target,
     tls,
+    trace_first_line,
     traces,
+    tracing,
     traffic,
 )
 from bench.report import Section, not_held, replaced
@@ -86,6 +88,7 @@ SECTIONS: dict[str, Part] = {
     "record": Part(record.measure),
     "streams": Part(streams.measure, {"turns": 1}),
     "tags": Part(tags.measure, {"turns": 1}),
+    "tracing": Part(tracing.measure, {"turns": 1}),
     "merge": Part(merge.measure, {"agents": 10, "seconds": 3}),
     "live": Part(live.measure, {"seconds": 10, "names": 5, "rate": 20, "turns": 1}),
     "history_store": Part(history_store.measure, {"runs": 20, "names": 3, "turns": 1}),
@@ -102,8 +105,9 @@ SECTIONS: dict[str, Part] = {
     "stall": Part(stall.measure),
     "llm": Part(llm.measure, {"streams": 10, "events": 20, "many": (20,)}),
     "alarms": Part(alarms.measure, {"runs": 1}),
-    "span_formats": Part(span_formats.measure, {"traces": 3, "long": 10, "large": 100, "turns": 1}),
+    "trace_command": Part(trace_first_line.measure, {"seconds": 10, "turns": 1}),
     "traces": Part(traces.measure, {"traces": 20, "large": 1_000, "turns": 1}),
+    "span_formats": Part(span_formats.measure, {"traces": 3, "long": 10, "large": 100, "turns": 1}),
     "causes": Part(causes.measure, {"seconds": 150, "resamples": 100, "turns": 1}),
     "traffic": Part(traffic.measure, {"combined": 3_000, "alb": 3_000, "long": 5_000, "turns": 1}),
 }

@@ -34,11 +34,12 @@ SPANS = 40
 _T = TypeVar("_T")
 LONG_S, LONG_MIB, LARGE_S = 5.0, 300.0, 10.0
 HOW = """\
-Made traces of {spans} spans (`tests/support/trace_documents.py`), 5 to 9 attributes a span, {traces} of each format, \
-{turns} turns, CPU time of the thread. *decode*: from bytes to spans, with allow-list and redaction. \
-*write* and *read again*: the line that the run folder keeps. Texts repeat from trace to trace, as those of services \
-do, except for ids. *{long:,} traces, one a line* ({mb:.0f} MB): a child that reads the file line by line and drops \
-each trace; CPU time and largest memory, with Python and our packages. *One trace of {large:,} spans*: one document."""
+Made traces of {spans} spans (`tests/support/trace_documents.py`), up to 5 attributes a span and 3 of its process, \
+{traces} of each format, {turns} turns, CPU time of the thread. *decode*: from bytes to spans, with allow-list and \
+redaction. *write* and *read again*: the line that the run folder keeps. Texts repeat from trace to trace, as those of \
+services do, except for ids. *{long:,} traces, one a line* ({mb:.0f} MB): a child that reads the file line by line and \
+drops each trace; CPU time and largest memory, with Python and our packages. *One trace of {large:,} spans*: one \
+document."""
 
 
 def measure(*, traces: int = 300, long: int = 10_000, large: int = 120_000, turns: int = 5) -> Section:

@@ -2,7 +2,7 @@
 
 answer                                   | consequence
 2xx                                      | the backend's own parser
-404                                      | the traces are missing
+404                                      | the traces are missing; as a web page: the reading ends, the call is unknown
 401, 403                                 | the reading ends: the message names the permission
 3xx, HTML                                | the reading ends: the URL leads to a login or to a page for people
 429, 503 with a time to wait             | a pause as `Retry-After` or `RateLimit` demand, then the same call again
@@ -47,8 +47,12 @@ PATIENCE_S: Final = 300.0
 _TRIES: Final = 2
 _FAILURES_MOST: Final = 6
 """Calls in a row without a usable answer, after which no more are made."""
+_AGAIN_S: Final = 1.0
+"""The pause before calls that failed are made again, if no others are left to make meanwhile, s."""
 _LONGEST_S: Final = 60.0
 """The longest pause that we choose ourselves, s."""
+_NO_ROUTE: Final = b"404 page not found"
+"""What servers in Go answer for an unknown path."""
 _RATE_LIMIT: Final = re.compile(r"(?:^|[;,\s])(?:t|reset)=(\d{1,6})")
 
 
@@ -80,6 +84,8 @@ class ByIdBackend(ABC):
     """The name of the product, for messages."""
     permission: ClassVar[str]
     """What a 401 or 403 needs."""
+    needs: ClassVar[str]
+    """Which server has the call."""
     group_size: ClassVar[int] = 1
     at_once: ClassVar[int] = 4
     """Calls at the same time."""
@@ -122,6 +128,8 @@ class ByIdBackend(ABC):
         while queue:
             at_once = 1 if self.per_minute else self.at_once
             batch = [queue.popleft() for _ in range(min(len(queue), at_once))]
+            if all(tries > 1 for _, tries in batch):
+                self._pause(_AGAIN_S)
             self._keep_rate(done, len(ids), on_progress)
             wait: _Wait | None = None
             for (group, tries), got in zip(batch, self.fetcher.get([self.ask(one) for one, _ in batch]), strict=True):
@@ -133,7 +141,7 @@ class ByIdBackend(ABC):
                     continue
                 except NotFetched as error:
                     failures += 1
-                    if failures >= _FAILURES_MOST or not self._has_answered:
+                    if failures >= _FAILURES_MOST or (tries == _TRIES and not self._has_answered):
                         raise self._gone(error) from None
                     if tries < _TRIES:
                         queue.append((group, tries + 1))
@@ -192,8 +200,20 @@ class ByIdBackend(ABC):
             raise _Unreadable(self.fetcher.plain(error.message)) from None
 
     def is_missing(self, got: Fetched) -> bool:
-        """Return whether the response means that the backend does not have these traces."""
-        return got.status == 404
+        """Return whether the response means that the backend does not have these traces.
+
+        Raises:
+            BackendRefused: the server does not have the call.
+        """
+        if got.status != 404:
+            return False
+        if got.is_html or got.body.strip() == _NO_ROUTE:
+            path = urlsplit(self.ask(["0" * 32]).path).path.rpartition("/")[0]
+            raise BackendRefused(
+                f"{self.title} at {self.fetcher.url} has no {path}",
+                hint=f"correct the url: it may need a prefix, or another port; needed is {self.needs}",
+            )
+        return True
 
     def _keep_rate(self, done: int, of: int, on_progress: OnProgress) -> None:
         if self.per_minute is None:

@@ -24,12 +24,11 @@ from loadgen.units import NS_PER_MS
 __all__ = ["DatadogBackend", "IndexedSpans"]
 
 PER_MINUTE: Final = 60
-SEARCH_PER_MINUTE: Final = 5
-"""300 an hour."""
 _TRIED: Final = 3
 """So many traces that are all missing make the search worth a try."""
 _PAGE: Final = 1_000
 _NOTE: Final = "Datadog has no look-up by id for this organisation: indexed spans only, 300 calls an hour"
+_NEEDS: Final = "the API's host of your site, such as https://api.datadoghq.eu"
 _PERMISSION: Final = (
     "the keys need the permission apm_read, in the headers DD-API-KEY and DD-APPLICATION-KEY; "
     "the url must be of your site, such as https://api.datadoghq.eu"
@@ -56,6 +55,7 @@ class DatadogBackend(ByIdBackend):
     """
 
     title: ClassVar[str] = "Datadog"
+    needs: ClassVar[str] = _NEEDS
     permission: ClassVar[str] = _PERMISSION
     per_minute = PER_MINUTE
 
@@ -135,8 +135,10 @@ class IndexedSpans(ByIdBackend):
     """Datadog's older search of spans, one call a trace. The newest 1,000 spans of a trace are read."""
 
     title: ClassVar[str] = "Datadog"
+    needs: ClassVar[str] = _NEEDS
     permission: ClassVar[str] = _PERMISSION
-    per_minute = SEARCH_PER_MINUTE
+    at_once: ClassVar[int] = 1
+    """300 calls an hour are permitted, also at one go: `X-RateLimit-Reset` says when they are used up."""
 
     def __init__(
         self,

@@ -22,9 +22,10 @@ from urllib.parse import urlsplit
 import httpx
 
 from loadgen.allowlist import as_address, never
-from loadgen.backends.unpack import Unpacked, unpacked
+from loadgen.backends.limited_unpack import unpacked_whole
 from loadgen.errors import UsageError
 from loadgen.outside_text import one_line
+from loadgen.unpack import ArchiveDamaged
 
 __all__ = ["ANSWER_BYTES", "Ask", "Fetched", "Fetcher", "NotFetched"]
 
@@ -174,8 +175,8 @@ def _plain_body(body: bytes, encoding: str) -> bytes:
     if encoding.lower() not in ("gzip", "x-gzip"):
         raise NotFetched("the answer has a compression that was not asked for")
     try:
-        return unpacked(body, ANSWER_BYTES)
-    except Unpacked as error:
+        return unpacked_whole(body, ANSWER_BYTES)
+    except ArchiveDamaged as error:
         raise NotFetched(f"the compressed answer {error}") from None
 
 

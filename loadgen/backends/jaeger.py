@@ -35,6 +35,7 @@ class JaegerBackend(ByIdBackend):
     """Jaeger 2's HTTP API, version 3."""
 
     title: ClassVar[str] = "Jaeger"
+    needs: ClassVar[str] = "Jaeger 2"
     permission: ClassVar[str] = (
         "Jaeger itself has no login: a proxy in front of it rejected the request; name its secret with auth"
     )
@@ -59,6 +60,7 @@ class CollectorBackend(JaegerBackend):
     """Our own collector, `loadgen trace collect`."""
 
     title: ClassVar[str] = "the collector"
+    needs: ClassVar[str] = "loadgen trace collect"
     permission: ClassVar[str] = "the collector has no login: the url leads to another server"
 
 

@@ -15,9 +15,11 @@ from typing import Final, Self
 
 from loadgen.atomic_files import atomic_write
 from loadgen.backends.backend import Answer, Found
-from loadgen.backends.unpack import Unpacked, packed, unpacked
+from loadgen.backends.limited_unpack import unpacked_whole
 from loadgen.errors import StorageError, UsageError
+from loadgen.measure.run_folder.crc_record_file import pack
 from loadgen.traces.model import Trace
+from loadgen.unpack import ArchiveDamaged
 
 __all__ = ["FOLDER", "KeptTraces", "kept_ids", "kept_traces"]
 
@@ -73,7 +75,7 @@ class KeptTraces:
         """
         if not self._lines:
             return
-        data = packed(b"\n".join(self._lines) + b"\n")
+        data = pack(b"\n".join(self._lines) + b"\n")
         try:
             self._folder.mkdir(mode=0o700, exist_ok=True)
             while True:
@@ -119,8 +121,8 @@ def _stored(run: Path, source: str | None) -> Iterator[bytes]:
     names = f"{'*' if source is None else _plain(source)}-[0-9][0-9][0-9][0-9][0-9]{_SUFFIX}"
     for path in sorted((run / FOLDER).glob(names)):
         try:
-            content = unpacked(path.read_bytes(), _FILE_BYTES)
-        except (OSError, Unpacked):
+            content = unpacked_whole(path.read_bytes(), _FILE_BYTES)
+        except (OSError, ArchiveDamaged):
             continue
         for line in content.split(b"\n"):
             if line.startswith(b"{") and line.endswith(b"}"):

@@ -62,4 +62,6 @@ def _as_json(data: bytes) -> bytes:
     try:
         return joined(split_protobuf(data).parts)
     except Malformed as error:
-        raise TraceFormatError(f"the OTLP message {error}") from None
+        raise TraceFormatError(
+            f"the OTLP message {error}", hint="ask again; if the error stays, the backend stored damaged spans"
+        ) from None

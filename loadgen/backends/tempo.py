@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Final
 
 import msgspec
 
-from loadgen.backends.backend import Answer, BackendRefused, Missing, picked
+from loadgen.backends.backend import Answer, Missing, picked
 from loadgen.backends.by_id import Broken, ByIdBackend, decoded
 from loadgen.backends.fetch import Ask, Fetched, Fetcher
 from loadgen.backends.read_spans import traces_in
@@ -22,7 +22,6 @@ __all__ = ["TempoBackend", "fields_of"]
 
 MARGIN_S: Final = 3_600
 _PARTIAL: Final = 1
-_NO_ROUTE: Final = b"404 page not found"
 
 
 class _Json(msgspec.Struct):
@@ -40,6 +39,7 @@ class TempoBackend(ByIdBackend):
     """
 
     title: ClassVar[str] = "Tempo"
+    needs: ClassVar[str] = "Tempo 2 with its API v2; many installations have the prefix /tempo"
     permission: ClassVar[str] = (
         "Tempo needs the permission traces:read (Grafana Cloud), and with several tenants the key `tenant`; see auth"
     )
@@ -58,14 +58,6 @@ class TempoBackend(ByIdBackend):
 
     def ask(self, group: Sequence[str]) -> Ask:
         return Ask(f"/api/v2/traces/{group[0]}{self._query}", accept="application/protobuf")
-
-    def is_missing(self, got: Fetched) -> bool:
-        if got.status == 404 and got.body.strip() == _NO_ROUTE:
-            raise BackendRefused(
-                f"{self.title} at {self.fetcher.url} has no /api/v2/traces",
-                hint="correct the url: it may need a prefix such as /tempo; Tempo 2.6 or newer is needed",
-            )
-        return super().is_missing(got)
 
     def answers(self, group: Sequence[str], got: Fetched) -> Iterator[tuple[str, Answer]]:
         (one,) = group

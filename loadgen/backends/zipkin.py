@@ -24,6 +24,7 @@ class ZipkinBackend(ByIdBackend):
     """Zipkin's HTTP API, version 2."""
 
     title: ClassVar[str] = "Zipkin"
+    needs: ClassVar[str] = "Zipkin 2 with its query API"
     permission: ClassVar[str] = (
         "Zipkin itself has no login: a proxy in front of it rejected the request; name its secret with auth"
     )

@@ -470,16 +470,17 @@ class HttpClient:
         asked_ns = perf_counter_ns()
         # A redirect is written from this, because each hop gets a span of its own.
         untraced = data
-        if self._tracer is not None:
-            data, trace = self._traced(self._tracer, route, data, trace, is_plain=timeouts is None)
+        tracer = self._tracer
+        if tracer is not None:
+            data, trace, span, is_sampled = self._traced(tracer, route, data, trace, is_plain=timeouts is None)
         if stream is not None:
             data = StreamedRequest.of(data, wants_stream=True)
             reply: Reply = stream(meter, route, data, series, asked_ns)
         else:
             reply = self._reply(meter, route, data, series, asked_ns)
         reply._client = self
-        if trace:
-            reply.trace = trace
+        if tracer is not None:
+            reply.trace, reply.span, reply.is_sampled = trace, span, is_sampled
         if series.watch is not None:
             series.watch.begun(asked_ns)
         if timeouts is None:
@@ -491,6 +492,8 @@ class HttpClient:
             self._pool.drop_hung_up(stack)
         if stack:
             connection = stack.pop()
+            if tracer is not None and is_sampled:
+                reply.sent_to(connection)
             try:
                 await connection.send(data, reply, route.is_head, deadline_ns)
             except RequestFailed as failure:
@@ -600,6 +603,8 @@ class HttpClient:
             if connection.requests and not (route.is_idempotent and can_repeat(data)) and connection.is_hung_up():
                 connection.retire()
                 continue
+            if self._tracer is not None and reply.is_sampled:
+                reply.sent_to(connection)
             try:
                 await connection.send(data, reply, route.is_head, deadline_ns)
             except RequestFailed as failure:
@@ -625,9 +630,11 @@ class HttpClient:
         if reply.series.watch is not None:
             reply.series.watch.gone(reply.asked_ns)
 
-    def _traced(self, tracer: Tracer, route: Route, data: bytes, trace: str, *, is_plain: bool) -> tuple[bytes, str]:
-        """Return (the request with trace headers inserted, its trace id). If the scenario has set a trace header
-        itself, the request is unchanged.
+    def _traced(
+        self, tracer: Tracer, route: Route, data: bytes, trace: str, *, is_plain: bool
+    ) -> tuple[bytes, str, str, bool]:
+        """Return (the request with trace headers inserted, its trace id, its span id, whether it is sampled). If the
+        scenario has set a trace header itself, the request is unchanged, and has neither span nor decision of ours.
 
         trace: the trace id to use; "" makes a new one. is_plain: the request has no headers except the user's.
         """
@@ -635,14 +642,14 @@ class HttpClient:
         if not is_plain or (headers is not None and not tracer.header_names.isdisjoint(headers.names)):
             theirs = tracer.theirs(data)
             if theirs is not None:
-                return data, theirs
-        lines, trace = tracer.lines(trace)
+                return data, theirs, "", False
+        lines, trace, span, is_sampled = tracer.lines(self._meter, trace)
         # A request with a Host header of its own does not begin with the route's.
         at = len(route.head) if data.startswith(route.head) else len(route.line)
         traced = b"".join((data[:at], lines, data[at:]))
         if isinstance(data, StreamedRequest):
             traced = StreamedRequest.of(traced, data.upload, wants_stream=data.wants_stream)
-        return traced, trace
+        return traced, trace, span, is_sampled
 
     def _is_stale(self, failure: RequestFailed, reply: Reply, connection: Connection) -> bool:
         """Return True if a failed request may be sent again without a retry being counted, and note this in the

@@ -96,6 +96,8 @@ class _Attempt:
 
     def __init__(self, series: RequestSeries, reply: Reply, begun_ns: int, outcome: str) -> None:
         self.series, self.outcome, self.trace = series, outcome, reply.trace
+        self.span: str = getattr(reply, "span", "")
+        self.is_sampled: bool = getattr(reply, "is_sampled", False)
         self.asked_ns, self.sent_ns, self.first_byte_ns = begun_ns, reply.sent_ns, 0
         self.done_ns = reply.done_ns
         self.size_bytes = 0

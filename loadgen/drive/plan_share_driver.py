@@ -27,6 +27,7 @@ from loadgen.clients.net.target_guard import TargetGuard
 from loadgen.clients.net.tls import tls_context
 from loadgen.clients.protocol.outcomes import generator_faults
 from loadgen.clients.request.rate_cap import Cap
+from loadgen.clients.request.tracing import Names
 from loadgen.drive.garbage_collection import seldom_collected
 from loadgen.drive.interval_deltas import IntervalDeltas
 from loadgen.drive.single_load_driver import LaneDrive, bind
@@ -48,6 +49,8 @@ from loadgen.engine.recording.recorder import Recorder
 from loadgen.engine.recording.slo_windows import Watches
 from loadgen.engine.recording.stream_series import goodputs_of
 from loadgen.engine.recording.tagging import Tagging
+from loadgen.engine.tracing.over_limits import OverLimits
+from loadgen.engine.tracing.sampling import Sampling
 from loadgen.measure.deltas.delta import Counters, Delta
 from loadgen.measure.deltas.exemplar import MAX_EXEMPLARS
 from loadgen.measure.deltas.load_counts import Ending, LoadCounts
@@ -140,6 +143,7 @@ class Drive:
         cap_per_s: limit on the requests/s of the whole fleet; None: no limit.
         tell: receives the counts of users at each rendez-vous after each change; `release` then releases them. None:
             this is the only share, and its users meet without a controller.
+        run: id of the run, for headers of plans with tracing.
         is_over: returns whether the lease is over, called before each start. Then nothing more is started.
     """
 
@@ -162,6 +166,7 @@ class Drive:
         allow: AllowList | None = None,
         own: Iterable[tuple[Address, int]] = (),
         cap_per_s: float | None = None,
+        run: str = "",
     ) -> None:
         self._plan = plan = scenario.plan
         self._journeys = tuple(one.name for one in plan.journeys)
@@ -186,6 +191,7 @@ class Drive:
             max_exemplars=min(kept_of_one(len(weights) * workers), MAX_EXEMPLARS // workers),
             redactor=self.redactor,
             tagging=Tagging(plan.tag_specs, is_strict=True),
+            sampling=None if plan.trace is None else Sampling(plan.trace.probability, OverLimits(objectives, region)),
         )
         if plan.llm is not None and plan.llm.keep_streams:
             limits = KeepLimits.of_one(len(weights) * workers, workers)
@@ -214,6 +220,8 @@ class Drive:
         reads = StreamReads() if plan.llm is not None else None
         self._kernel_clock = clock = None if reads is None else kernel_clock(reads)
 
+        names = Names(plan.name, run, region, tuple(lane.name for lane in plan.lanes))
+
         def new_factory(ways: Ways) -> UserFactory:
             network = network_of(ways.http, self._recorder.note, guard, clock)
             context = tls_context(plan.ca, ways.http)
@@ -227,6 +235,7 @@ class Drive:
                 cap=self._cap,
                 reads=reads,
                 has_stamps=clock is not None,
+                names=names,
             )
 
         self._user_factory = new_factory(plan.ways())

@@ -288,6 +288,7 @@ def _exemplar(kept: KeptExemplar) -> Mapping[str, object]:
         "ms": round(one.response_ns / NS_PER_MS, 3),
         "outcome": one.outcome,
         "trace_id": one.trace or None,
+        "trace_is_kept": one.may_be_read,
         "note": one.note or None,
         "agent": kept.agent,
         "region": kept.region,

@@ -296,7 +296,7 @@ def _notes(texts: Sequence[str]) -> tuple[str, ...]:
     return tuple(limits.cut(_text(text), limits.TEXT_BYTES) for text in texts)
 
 
-def _write_tags(tags: Tags) -> list[pb.Tag]:
+def _write_tags(tags: Iterable[tuple[str, str]]) -> list[pb.Tag]:
     return [pb.Tag(name=_text(name), value=_text(value)) for name, value in tags]
 
 
@@ -347,7 +347,17 @@ _DUE = _Kind(pb.TYPE_UNSPECIFIED, DueCounts, pb.DueCounts)
 _LOAD = _Kind(pb.TYPE_UNSPECIFIED, LoadCounts, pb.LoadCounts)
 _FIRST = _Kind(pb.TYPE_UNSPECIFIED, FirstArrival, pb.FirstArrival)
 _CUSTOM = _Kind(pb.TYPE_UNSPECIFIED, CustomStats, pb.CustomStats, {"tags": (_write_tags, _read_tags)})
-_EXEMPLAR = _Kind(pb.TYPE_UNSPECIFIED, Exemplar, pb.Exemplar)
+_EXEMPLAR = _Kind(
+    pb.TYPE_UNSPECIFIED,
+    Exemplar,
+    pb.Exemplar,
+    {
+        "phases": (list, tuple),
+        "active_loads": (list, tuple),
+        "requests": (lambda texts: [limits.cut(_text(text)) for text in texts], tuple),
+        "tags": (lambda tags: _write_tags([(limits.cut(name), limits.cut(value)) for name, value in tags]), _read_tags),
+    },
+)
 _FAILURE = _Kind(pb.TYPE_UNSPECIFIED, Failure, pb.Failure)
 _STREAM = _Kind(
     pb.TYPE_UNSPECIFIED,

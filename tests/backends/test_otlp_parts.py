@@ -13,6 +13,7 @@ from google.protobuf.json_format import MessageToDict
 from hypothesis import given
 from hypothesis import strategies as st
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 
 from loadgen.backends.collector.otlp_parts import Malformed, Part, joined, split_json, split_protobuf
 
@@ -100,10 +101,11 @@ def test_all_fields_of_a_span_become_the_official_json() -> None:
     scope.version = "1.2"
     scope.attributes.add(key="k").value.bool_value = True
     span = message.resource_spans[0].scope_spans[0].spans[0]
-    span.trace_state, span.parent_span_id, span.kind = "ot=th:8", b"\x07" * 8, 3
+    span.trace_state, span.parent_span_id = "ot=th:8", b"\x07" * 8
+    span.kind = Span.SPAN_KIND_CLIENT
     span.start_time_unix_nano, span.end_time_unix_nano, span.flags = 2**64 - 1, 7, 257
     span.dropped_attributes_count, span.dropped_events_count, span.dropped_links_count = 1, 2, 300
-    span.status.code, span.status.message = 2, "no"
+    span.status.code, span.status.message = Status.STATUS_CODE_ERROR, "no"
     span.attributes.add(key="text").value.string_value = "ä\u2028"
     span.attributes.add(key="int").value.int_value = -5
     span.attributes.add(key="zero").value.int_value = 0

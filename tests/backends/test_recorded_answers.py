@@ -164,7 +164,7 @@ def test_a_tempo_without_this_call_is_told_apart_from_a_missing_trace() -> None:
         pytest.raises(BackendRefused, match="has no /api/v2/traces") as caught,
     ):
         read(server, "tempo")
-    assert "prefix such as /tempo" in caught.value.hint
+    assert "prefix /tempo" in caught.value.hint
 
 
 @pytest.mark.parametrize("cut", [3, 40, 200])

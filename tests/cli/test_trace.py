@@ -4,17 +4,32 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 from typer.testing import CliRunner, Result
 
+from loadgen.backends.backend import Answer, BackendRefused, CallPlan, OnProgress, no_progress
+from loadgen.backends.files import FilesBackend
+from loadgen.backends.kept_traces import kept_traces
 from loadgen.measure.run_folder.rundir import RunDir
 from loadgen.report.run_as_dataframes import open_run
 from loadgen_controller import cli
+from loadgen_controller.commands.tracing import read_traces
 from tests.support.traced_past_run import RUN_ID, traced_run
 
+SOURCE = """[trace.staging]
+backend = "jaeger"
+url = "http://127.0.0.1:9"
+
+[env.staging]
+trace = "staging"
+
+[env.other]
+target = "http://127.0.0.1:9"
+"""
 HOSTILE = " <b>\x1b[31mPASSED (exit code 0)\u202e"
 
 
@@ -33,6 +48,34 @@ def traced(made: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.chdir(tmp_path)
     run = Path(shutil.copytree(made[0], tmp_path / "runs" / RUN_ID))
     return run, Path(shutil.copy(made[1], tmp_path / "traces.jsonl"))
+
+
+class Store:
+    """A backend that has the traces of a file, and raises an error after some answers."""
+
+    def __init__(self, file: Path, after: int, error: BaseException | None) -> None:
+        self.files, self.after, self.error, self.is_closed = FilesBackend(file), after, error, False
+
+    def plan(self, number: int) -> CallPlan:
+        return CallPlan(number, number, per_minute=60)
+
+    def read(self, ids: Sequence[str], on_progress: OnProgress = no_progress) -> Iterator[tuple[str, Answer]]:
+        for n, one in enumerate(self.files.read(ids, on_progress)):
+            if n == self.after and self.error is not None:
+                raise self.error
+            yield one
+
+    def close(self) -> None:
+        self.is_closed = True
+
+
+@pytest.fixture
+def store(traced: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> Store:
+    """The backend of [trace.staging]."""
+    Path("loadgen.toml").write_text(SOURCE)
+    made = Store(traced[1], 0, None)
+    monkeypatch.setattr(read_traces, "_opened", lambda *_: made)
+    return made
 
 
 def document(run: Path) -> dict[str, Any]:
@@ -161,7 +204,7 @@ def test_traces_that_are_all_missing_are_an_error_with_the_usual_reasons(
         (("--file", "none.json"), "no such file"),
         ((), "no source of traces is known"),
         (("--backend", "staging"), "has no source of traces 'staging'"),
-        (("--backend", "staging", "--file", "traces.jsonl"), "--backend cannot be combined with --file"),
+        (("--backend", "staging", "--file", "traces.jsonl"), "--file cannot be combined with --backend"),
         (
             ("--file", "traces.jsonl", "--request", "GET /none"),
             "--request: run 20261124-170312-shop-a1b2 has no request",
@@ -300,3 +343,64 @@ def test_run_that_goes_on_is_refused(traced: tuple[Path, Path]) -> None:
         held.close()
     assert result.exit_code == 2
     assert "is still going on" in result.stderr
+
+
+def test_source_of_loadgen_toml_is_read_and_its_calls_are_shown_before(traced: tuple[Path, Path], store: Store) -> None:
+    for options in ((), ("--backend", "staging"), ("--env", "staging")):
+        result = loadgen("trace", "last", *options, "--dry-run")
+        assert "to read from staging (jaeger): 200 traces, 3.3 min at 60 a minute" in result.stdout, result.output
+    result = loadgen("trace", "last")
+    assert result.exit_code == 0, result.output
+    assert document(traced[0])["source"] == "staging (jaeger)"
+    assert store.is_closed
+
+
+def test_environment_without_a_source_is_an_error(traced: tuple[Path, Path], store: Store) -> None:
+    for name, said in (("other", "[env.other] has no source of traces"), ("none", "no environment 'none'")):
+        result = loadgen("trace", "last", "--env", name)
+        assert result.exit_code == 2
+        assert said in result.stderr
+
+
+def test_backend_that_refuses_ends_with_3_and_what_was_read_is_explained(
+    traced: tuple[Path, Path], store: Store
+) -> None:
+    store.after, store.error = 150, BackendRefused("http 403: the permission apm_read is missing", hint="ask for it")
+    result = loadgen("trace", "last")
+    assert result.exit_code == 3
+    assert "apm_read is missing" in result.stderr
+    assert len(list(kept_traces(traced[0]))) == 150
+    assert document(traced[0])["ranked"]
+    store.error = None
+    again = loadgen("trace", "last", "--backend", "staging", "--dry-run")
+    assert ": 50 traces, 50 s at 60 a minute" in again.stdout
+
+
+def test_backend_that_refuses_at_once_leaves_no_result(traced: tuple[Path, Path], store: Store) -> None:
+    store.error = BackendRefused("http 401", hint="check the secret")
+    result = loadgen("trace", "last")
+    assert result.exit_code == 3
+    assert "http 401" in result.stderr
+    assert not (traced[0] / "cause.json").exists()
+
+
+def test_ctrl_c_keeps_what_was_read(traced: tuple[Path, Path], store: Store) -> None:
+    store.after, store.error = 70, KeyboardInterrupt()
+    result = loadgen("trace", "last")
+    assert result.exit_code == 130
+    assert len(list(kept_traces(traced[0]))) == 70
+    assert store.is_closed
+    store.error = None
+    assert loadgen("trace", "last", "--backend", "staging").exit_code == 0
+
+
+def test_slow_traces_that_are_missing_more_often_are_said(traced: tuple[Path, Path]) -> None:
+    import random
+
+    draw = random.Random(3)
+    lines = traced[1].read_text().splitlines(keepends=True)
+    traced[1].write_text("".join(line for line in lines if len(line) < 5_000 or draw.random() < 0.75))
+    result = loadgen("trace", "last", "--file", traced[1], "--wait", "0s")
+    assert "slow and fast traces were found in different proportions; the weights were corrected" in result.stdout
+    assert document(traced[0])["found"]["is_corrected"]
+    assert result.exit_code == 0

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loadgen.clients.request.tracing import FORMATS, Trace, Tracer
+from loadgen.clients.request.tracing import FORMATS, Begun, Names, Trace, Tracer
 from loadgen.errors import RequestFailed
 from tests.support.badserver import refusing_url
 from tests.support.scripted import CLOSE, Received, client_of, ok, rows_of, samples_of, scripted
@@ -25,8 +25,8 @@ B3 = re.compile(r"([0-9a-f]{32})-([0-9a-f]{16})-([01])")
 XRAY = re.compile(r"Root=1-([0-9a-f]{8}-[0-9a-f]{24});Parent=([0-9a-f]{16});Sampled=([01])")
 
 
-def _tracer(sample: float = 1.0, seed: int = 1, formats: Any = ("w3c",)) -> Tracer:
-    return Tracer(Trace(sample, formats), Random(seed))
+def _tracer(sample: float = 1.0, seed: int = 1, formats: Any = ("w3c",), per: Any = "request") -> Tracer:
+    return Tracer(Trace(sample, formats, per=per), Random(seed))
 
 
 def _parsed(request: Received, name: str = "traceparent") -> tuple[str, str, str]:
@@ -59,6 +59,13 @@ async def test_a_request_carries_one_traceparent_whose_id_begins_with_the_time_a
     assert server.requests[0].headers[0][0] == "host"
 
 
+OURS = {
+    *("traceparent", "tracestate", "b3", "x-b3-traceid", "x-b3-spanid", "x-b3-sampled", "x-amzn-trace-id"),
+    *("x-datadog-trace-id", "x-datadog-parent-id", "x-datadog-sampling-priority", "x-datadog-tags"),
+    *("uber-trace-id", "x-dynatrace-test"),
+}
+
+
 async def test_without_the_trace_headers_the_bytes_are_the_same_as_without_tracing() -> None:
     async def visit(client: Any) -> None:
         client.headers["X-Own"] = "1"
@@ -74,7 +81,7 @@ async def test_without_the_trace_headers_the_bytes_are_the_same_as_without_traci
         server.requests.clear()
         async with client_of(server.url, tracer=_tracer(formats=FORMATS)) as traced:
             await visit(traced)
-    own = {"traceparent", "b3", "x-amzn-trace-id"}
+    own = OURS
     assert bare == [
         (r.method, r.target, [pair for pair in r.headers if pair[0] not in own], r.body) for r in server.requests
     ]
@@ -89,6 +96,16 @@ async def test_all_formats_name_the_same_trace_span_and_decision() -> None:
             w3c, b3, xray = (_parsed(request, name) for name in ("traceparent", "b3", "x-amzn-trace-id"))
             assert w3c[:2] == b3[:2] == xray[:2]
             assert int(w3c[2]) == int(b3[2]) == int(xray[2])
+            trace, span, flag = w3c[0], w3c[1], str(int(w3c[2]))
+            given = {name: value for name, value in request.headers if name in OURS}
+            assert (given["x-b3-traceid"], given["x-b3-spanid"], given["x-b3-sampled"]) == (trace, span, flag)
+            assert given["uber-trace-id"] == f"{trace}:{span}:0:{flag}"
+            high = re.fullmatch("_dd.p.tid=([0-9a-f]{16})", given["x-datadog-tags"])
+            assert high is not None
+            assert int(high[1], 16) << 64 | int(given["x-datadog-trace-id"]) == int(trace, 16)
+            assert int(given["x-datadog-parent-id"]) == int(span, 16)
+            assert given["x-datadog-sampling-priority"] == ("2" if flag == "1" else "0")
+            assert given.get("tracestate") == ("ot=th:8" if flag == "1" else None)
             decisions.add(w3c[2])
     assert decisions == {"00", "01"}
 
@@ -138,6 +155,9 @@ async def test_ids_of_the_scenarios_own_are_found_in_each_format_and_nonsense_is
     given = {
         ("b3", "80f198ee56343ba864fe8b2a57d3eff7-e457b5a2e4d86bd1-1"): "80f198ee56343ba864fe8b2a57d3eff7",
         ("X-Amzn-Trace-Id", "Self=1-a;Root=1-5759e988-bd862e3fe1be46a994272793"): "5759e988bd862e3fe1be46a994272793",
+        ("X-B3-TraceId", "463ac35c9f6413ad48485a3953bb6124"): "463ac35c9f6413ad48485a3953bb6124",
+        ("uber-trace-id", "4bf92f3577b34da6:f067aa0ba902b7:0:1"): "00000000000000004bf92f3577b34da6",
+        ("x-datadog-trace-id", "5211633023526105414"): f"{5211633023526105414:032x}",
         ("b3", "0"): "",
         ("traceparent", "nonsense"): "",
     }
@@ -194,10 +214,10 @@ async def test_without_tracing_there_is_no_header_and_no_id() -> None:
 
 def test_a_million_ids_are_a_million_ids_and_the_same_seed_gives_the_same() -> None:
     tracer = _tracer(seed=7)
-    drawn = [tracer.lines()[1][8:] for _ in range(100_000)]
+    drawn = [tracer.lines(Begun())[1][8:] for _ in range(100_000)]
     assert len(set(drawn)) == 100_000
     again = _tracer(seed=7)
-    assert drawn[:1000] == [again.lines()[1][8:] for _ in range(1000)]
+    assert drawn[:1000] == [again.lines(Begun())[1][8:] for _ in range(1000)]
 
 
 @pytest.mark.parametrize("share", [0.0, 0.01, 0.5, 0.999, 1.0])
@@ -206,9 +226,9 @@ def test_the_share_that_is_sampled_is_the_plans(share: float) -> None:
     n = 20_000
     sampled = 0
     for _ in range(n):
-        line, trace_id = tracer.lines()
-        flag = line.rstrip().endswith(b"-01")
-        assert flag is tracer.trace.samples(trace_id)
+        lines, trace_id, _, is_sampled = tracer.lines(Begun())
+        flag = lines.split(b"\r\n")[0].endswith(b"-01")
+        assert flag is is_sampled is tracer.trace.samples(trace_id)
         sampled += flag
     if share in (0, 1):
         assert sampled == share * n
@@ -228,11 +248,11 @@ def test_a_clock_that_is_set_back_shows_in_the_next_id(monkeypatch: pytest.Monke
     now_s = 1480615200.9  # X-Ray's own example: 58406520
     monkeypatch.setattr("loadgen.clients.request.tracing.time", lambda: now_s)
     tracer = _tracer()
-    assert tracer.lines()[1][:8] == "58406520"
+    assert tracer.lines(Begun())[1][:8] == "58406520"
     now_s += 0.2
-    assert tracer.lines()[1][:8] == "58406521"
+    assert tracer.lines(Begun())[1][:8] == "58406521"
     now_s -= 3
-    assert tracer.lines()[1][:8] == "5840651e"
+    assert tracer.lines(Begun())[1][:8] == "5840651e"
 
 
 @pytest.mark.parametrize(("text", "share"), [("1%", 0.01), ("100%", 1), ("0.5", 0.5), (" 0.1 % ", 0.001), ("0", 0)])
@@ -248,7 +268,17 @@ def test_what_is_no_share_is_refused(text: str) -> None:
 
 @pytest.mark.parametrize(
     "trace",
-    [Trace(2), Trace(formats=()), Trace(formats=("zipkin",)), Trace(formats="w3c"), Trace(link="http://x/")],  # type: ignore[arg-type]
+    [
+        Trace(2),
+        Trace(formats=()),
+        Trace(formats=("zipkin",)),  # type: ignore[arg-type]
+        Trace(formats="w3c"),  # type: ignore[arg-type]
+        Trace(formats=("dynatrace-test",)),
+        Trace(link="http://x/"),
+        Trace(per="user"),  # type: ignore[arg-type]
+        Trace(baggage=True),  # type: ignore[arg-type]
+        Trace(baggage=("password",)),  # type: ignore[arg-type]
+    ],
 )
 def test_what_is_no_trace_setting_is_refused(trace: Trace) -> None:
     with pytest.raises(ValueError):
@@ -258,3 +288,123 @@ def test_what_is_no_trace_setting_is_refused(trace: Trace) -> None:
 def test_a_link_leads_to_the_trace() -> None:
     assert Trace(link="https://traces.example/t/{trace_id}?x").url_of("abc") == "https://traces.example/t/abc?x"
     assert Trace().url_of("abc") == ""
+
+
+# -- what is sampled together ------------------------------------------------------------------
+
+
+@given(st.floats(0, 1), st.integers(0, 2**32 - 1), st.integers(1, 30))
+def test_the_requests_of_an_iteration_have_ids_of_their_own_and_one_decision(share: float, seed: int, n: int) -> None:
+    tracer = _tracer(share, seed, per="iteration")
+    iteration = Begun()
+    made = [tracer.lines(iteration) for _ in range(n)]
+    assert len({trace for _, trace, _, _ in made}) == len({span for _, _, span, _ in made}) == n
+    assert len({is_sampled for _, _, _, is_sampled in made}) == 1
+    assert len({trace[18:24] for _, trace, _, _ in made}) == 1
+    for lines, trace, span, is_sampled in made:
+        assert tracer.trace.samples(trace) is is_sampled
+        assert lines.startswith(f"traceparent: 00-{trace}-{span}-0{int(is_sampled)}".encode())
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(0, 2**24 - 1))
+def test_every_other_sampler_with_a_threshold_of_six_digits_decides_alike_for_an_iteration(
+    seed: int, threshold: int
+) -> None:
+    iteration, tracer = Begun(), _tracer(0.3, seed, per="iteration")
+    ids = [tracer.lines(iteration)[1] for _ in range(5)]
+    assert len({int(one[18:], 16) >= threshold << 32 for one in ids}) == 1
+
+
+def test_the_ids_of_an_iteration_also_differ_in_the_low_64_bits_which_some_systems_use_alone() -> None:
+    tracer, iteration = _tracer(seed=5, per="iteration"), Begun()
+    assert len({tracer.lines(iteration)[1][16:] for _ in range(1_000)}) == 1_000
+
+
+def test_with_one_trace_for_an_iteration_its_requests_are_spans_of_it() -> None:
+    tracer, first, second = _tracer(0.5, per="trace"), Begun(), Begun()
+    made = [tracer.lines(first) for _ in range(5)]
+    assert len({trace for _, trace, _, _ in made}) == 1
+    assert len({span for _, _, span, _ in made}) == 5
+    assert tracer.lines(second)[1] != made[0][1]
+
+
+def test_iterations_are_sampled_at_the_share_whatever_the_number_of_their_requests() -> None:
+    """Of 20,000 iterations 5 %: standard deviation 31."""
+    tracer = _tracer(0.05, seed=2, per="iteration")
+    sampled = 0
+    for n in range(20_000):
+        iteration = Begun()
+        decisions = {tracer.lines(iteration)[3] for _ in range(1 + n % 3)}
+        assert len(decisions) == 1
+        sampled += decisions.pop()
+    assert abs(sampled - 1_000) < 5 * 31
+
+
+async def test_the_iterations_of_a_user_are_decided_one_by_one() -> None:
+    async with scripted(ok()) as server, client_of(server.url, tracer=_tracer(0.5, per="iteration")) as client:
+        seen = []
+        for n in range(40):
+            client.meter.begin("journey", warmup=False, pool_limited=False, n=n)
+            for _ in range(3):
+                await client.get("/")
+            flags = {_parsed(request)[2] for request in server.requests[-3:]}
+            assert len(flags) == 1
+            seen.append(flags.pop())
+    assert set(seen) == {"00", "01"}
+
+
+@given(st.floats(0, 1))
+def test_the_probability_of_a_sample_is_that_of_its_threshold(share: float) -> None:
+    trace = Trace(share)
+    assert trace.probability == pytest.approx(share, abs=2**-24)
+    assert (trace.probability == 0) == (share == 0)
+    if share:
+        assert trace.probability == 1 - int(trace.threshold, 16) / 2**24
+        assert trace.samples("f" * 32)
+    assert trace.samples("0" * 32) == (trace.probability == 1)
+
+
+@pytest.mark.parametrize(
+    ("share", "state"), [(1.0, "ot=th:0"), (0.5, "ot=th:8"), (0.25, "ot=th:c"), (0.01, "ot=th:fd70a4")]
+)
+def test_the_target_learns_the_threshold_of_sampled_traces(share: float, state: str) -> None:
+    """The values for 1, 0.5 and 0.25 are those of OpenTelemetry's specification (tracestate-probability-sampling)."""
+    tracer = _tracer(share)
+    seen = set()
+    for _ in range(2_000):
+        lines, _, _, is_sampled = tracer.lines(Begun())
+        assert (b"tracestate" in lines) is is_sampled
+        seen |= {lines.split(b"tracestate: ")[1].decode().strip()} if is_sampled else set()
+    assert seen == {state}
+
+
+# -- names -------------------------------------------------------------------------------------
+
+
+NAMES = Names("shop", "20261124-170312", "eu-west-1", ("peak",))
+
+
+def test_baggage_is_sent_only_if_the_plan_asks_for_it() -> None:
+    iteration = Begun("check out", "pay, then; leave")
+    assert b"baggage" not in Tracer(Trace(1, FORMATS), Random(1), NAMES).lines(iteration)[0]
+    tracer = Tracer(Trace(1, baggage=("run", "journey", "region", "load")), Random(1), NAMES)
+    (line,) = [one for one in tracer.lines(iteration)[0].split(b"\r\n") if one.startswith(b"baggage")]
+    assert line == (
+        b"baggage: loadgen.run=20261124-170312,loadgen.journey=check%20out,loadgen.region=eu-west-1,loadgen.load=peak"
+    )
+
+
+def test_requests_are_tagged_for_dynatrace_with_names_that_cannot_break_out_of_the_header() -> None:
+    tracer = Tracer(Trace(1, ("w3c", "dynatrace-test")), Random(1), NAMES)
+    lines = tracer.lines(Begun("b\u00fcy\r\nX: 1", "pay;VU=7", n=12))[0]
+    assert lines.split(b"\r\n")[2:] == [
+        b"x-dynatrace-test: VU=12;SI=loadgen;LTN=20261124-170312;LSN=b%C3%BCy%0D%0AX: 1;TSN=pay%3BVU%3D7",
+        b"",
+    ]
+
+
+def test_texts_for_any_number_of_places_are_bounded() -> None:
+    tracer = Tracer(Trace(1, ("w3c", "dynatrace-test")), Random(1), NAMES)
+    for n in range(2_500):
+        assert f"TSN=s{n}".encode() in tracer.lines(Begun("j", f"s{n}"))[0]
+    assert len(tracer._texts) <= 1_000

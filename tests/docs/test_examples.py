@@ -278,7 +278,7 @@ def test_settings_are_read_and_keep_no_unknown_key(block: Block, tmp_path: Path)
 
     for name in settings.environments:
         assert read_environment(tmp_path / "shop.py", name).name == name
-    assert settings.environments or settings.policy or settings.notify
+    assert settings.environments or settings.policy or settings.notify or settings.traces
 
 
 # -- every word has an example --------------------------------------------------------------------
@@ -311,7 +311,8 @@ def keywords(function: Any) -> set[str]:
 
 OF_THE_ENGINE = {
     "HttpClient": "reset close preconnect post_streamed meter pool",
-    "Reply": "fill abandon body head outcome route series exchange opened limit_bytes",
+    "Reply": "fill abandon body head outcome route series exchange opened limit_bytes"
+    " span is_sampled opening_times remote sent_to",
     "StreamedReply": "ended broke cut took took_head skip source aclose close left",
 }
 """What the engine uses of what a journey holds: no words of the language."""

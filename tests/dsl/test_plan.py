@@ -289,7 +289,8 @@ def test_how_people_reach_the_target() -> None:
     )
     assert ways.trace == Trace(0.01)
     spec = plan.spec()
-    assert (spec.connections, spec.tags, spec.trace) == ("shared:50", ("x-cache",), TraceSpec(sample=0.01))
+    traced = TraceSpec(sample=0.01, per="iteration")
+    assert (spec.connections, spec.tags, spec.trace) == ("shared:50", ("x-cache",), traced)
     assert msgspec.json.decode(msgspec.json.encode(spec), type=PlanSpec) == spec
 
 

@@ -20,7 +20,7 @@ class ScriptedLife:
         self.gate, self.resists = gate, resists
         self.begun_ns = self.ended_ns = self.idle_ns = self.set_up_ns = 0
         self.outcome, self.censored = "ok", False
-        self.tags, self.noted = (), None
+        self.tags, self.noted, self.spans = (), None, None
         self.limited: list[bool] = []
         self.ran: list[int] = []
         """Numbers of the arrivals that began."""

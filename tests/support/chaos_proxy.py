@@ -85,7 +85,8 @@ class _Pipe:
 class ChaosProxy:
     """Use `chaos_proxy`. What is said of the network holds for all connections, also for those to come."""
 
-    def __init__(self, upstream: str, seed: int) -> None:
+    def __init__(self, upstream: str, seed: int, listen: tuple[str, int] = ("127.0.0.1", 0)) -> None:
+        self._listen = listen
         self.upstream = upstream
         """HOST:PORT that it connects to; may be changed, for connections to come."""
         self.address = ""
@@ -229,8 +230,8 @@ class ChaosProxy:
 
     async def _open(self) -> None:
         self._flowing.set()
-        self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0, backlog=4096)
-        self.address = f"127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
+        self._server = await asyncio.start_server(self._accept, *self._listen, backlog=4096)
+        self.address = f"{self._listen[0]}:{self._server.sockets[0].getsockname()[1]}"
 
     async def _close(self) -> None:
         assert self._server is not None
@@ -289,9 +290,9 @@ def _reset(writer: asyncio.StreamWriter) -> None:
 
 
 @contextlib.contextmanager
-def chaos_proxy(upstream: str, seed: int = 0) -> Iterator[ChaosProxy]:
-    """A proxy on a free loopback port, in its own thread; gone when the block is left."""
-    net = ChaosProxy(upstream, seed)
+def chaos_proxy(upstream: str, seed: int = 0, listen: tuple[str, int] = ("127.0.0.1", 0)) -> Iterator[ChaosProxy]:
+    """A proxy in its own thread; gone when the block is left. listen: by default a free loopback port."""
+    net = ChaosProxy(upstream, seed, listen)
     net._thread.start()
     if not net._ready.wait(60):
         raise AssertionError("the chaos proxy did not open")

@@ -32,7 +32,7 @@ class QuickLife:
 
     begun_ns = ended_ns = idle_ns = set_up_ns = 0
     outcome, censored = "ok", False
-    tags, noted = (), None
+    tags, noted, spans = (), None, None
 
     def __init__(self, seen: list[Arrival]) -> None:
         self.seen = seen

@@ -79,6 +79,9 @@ def _exemplar(one: MadeRequest) -> Exemplar:
         response_ns=one.response_ns,
         service_ns=one.response_ns - NS_PER_MS // 2,
         trace=one.trace,
+        span=one.span,
+        sampled=True,
+        stands_for=10 / 3,
     )
 
 

@@ -6,11 +6,12 @@ from dataclasses import fields, is_dataclass, replace
 from typing import Any
 
 import pytest
+from msgspec import structs
 
 from loadgen.errors import Fault, LimitExceeded, WireError
 from loadgen.measure.deltas.custom import CustomStats
 from loadgen.measure.deltas.delta import Counters, Delta, Health, WorkerHealth
-from loadgen.measure.deltas.exemplar import Exemplar, Failure
+from loadgen.measure.deltas.exemplar import Exemplar, Failure, check_exemplars
 from loadgen.measure.deltas.outcomes_by_due_interval import DueCounts
 from loadgen.measure.deltas.series_key import SeriesKey
 from loadgen.measure.deltas.worker_loss import Loss
@@ -23,6 +24,23 @@ from tests.support.kept_streams import kept
 
 DELTA = Delta("a", 1, 0, 0, 1_000_000_000, run_id="run")
 KEY = SeriesKey("request", "shop", "pay", "GET /", "ok", "response", tags=(("load", "spike"),))
+TRACED = Exemplar(
+    *("shop", "pay", "POST /pay", "ok", "over", 1, 7, 5, 900, 800),
+    trace="a" * 32,
+    span="b" * 16,
+    sampled=True,
+    stands_for=12.5,
+    status=201,
+    first_byte_ns=700,
+    phases=(1, 2, 3, 4, 5, 6, 7),
+    reused=True,
+    pool_limited=True,
+    unfit=True,
+    remote="10.0.0.7:443",
+    tags=(("load", "peak"),),
+    active_loads=(0, 1),
+    requests=(f"{'a' * 32}-{'b' * 16}",),
+)
 SAID: list[m.Message] = [
     m.Hello("a", "eu", 1, 3, 1, "here", 2),
     m.ClockPing(1),
@@ -40,6 +58,7 @@ SAID: list[m.Message] = [
     replace(DELTA, due=(DueCounts(0, "shop", 0, good=1),)),
     replace(DELTA, custom=(CustomStats("left", "gauge", 1, 0, 1.0, 2.0, 1.0),)),
     replace(DELTA, exemplars=(Exemplar("shop", "", "GET /", "ok", "slowest", 0, 1, 1, 1),)),
+    replace(DELTA, exemplars=(TRACED,)),
     replace(DELTA, failures=(Failure("shop", "", "GET /", "http 500", 0, 1, 1, 1, detail="d" * 2_000),)),
     replace(DELTA, streams=(kept(),), streams_left_out=1),
     replace(DELTA, workers=(WorkerHealth(0, 1, Health(notes=("note",))),)),
@@ -83,6 +102,48 @@ def test_what_sound_agents_send_is_within_the_limits() -> None:
     for message in SAID:
         check_message(message)
         assert decode(encode(message), from_agent=True) == decode(encode(message))
+
+
+def test_an_exemplar_arrives_with_all_it_has() -> None:
+    delta = decode(encode(replace(DELTA, exemplars=(TRACED,))))
+    assert isinstance(delta, Delta)
+    assert delta.exemplars == (TRACED,)
+
+
+def _checked(one: Exemplar) -> None:
+    check_message(replace(DELTA, exemplars=(one,)))
+    check_exemplars("delta", (one,), ())
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("phases", (1,) * 8),
+        ("tags", (("t", "v"),) * 21),
+        ("active_loads", tuple(range(1_001))),
+        ("requests", ("x",) * 51),
+    ],
+)
+def test_the_lists_of_an_exemplar_have_a_limit(field: str, value: tuple[object, ...]) -> None:
+    huge = structs.replace(TRACED, **{field: value})
+    with pytest.raises(WireError):
+        _checked(huge)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("stands_for", float("nan")),
+        ("stands_for", float("inf")),
+        ("stands_for", -1.0),
+        ("phases", (-1,)),
+        ("why", "any"),
+    ],
+)
+def test_an_impossible_exemplar_is_refused(field: str, value: object) -> None:
+    with pytest.raises(WireError):
+        check_exemplars("delta", (structs.replace(TRACED, **{field: value}),), ())
+    check_exemplars("delta", (TRACED,), ())
 
 
 @pytest.mark.parametrize(

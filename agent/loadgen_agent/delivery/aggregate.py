@@ -263,6 +263,7 @@ class AddUp:
             counters += delta.counters
         workers = _by_worker(batch)
         losses, self._losses = tuple(self._losses), []
+        health = self._health(workers)
         made = Delta(
             agent="",
             epoch=0,
@@ -274,10 +275,10 @@ class AddUp:
             count=count,
             stats=stats,
             counters=counters,
-            health=self._health(workers),
+            health=health,
             due=self._due_counts(batch),
             custom=self._customs(batch),
-            exemplars=_exemplars([delta.exemplars for _, delta in batch]),
+            exemplars=_exemplars([delta.exemplars for _, delta in batch], is_unfit=bool(health.unfit)),
             failures=self._take_failures(batch),
             workers=workers if self._workers > 1 else (),
             losses=losses,
@@ -500,8 +501,16 @@ def _histograms(batch: Sequence[tuple[_Process, Delta]]) -> tuple[bytes, bytes, 
     return index.astype("<u4").tobytes(), count.astype("<u4").tobytes(), ordered
 
 
-def _exemplars(parts: Sequence[tuple[Exemplar, ...]]) -> tuple[Exemplar, ...]:
-    """Return the exemplars of all workers. If there are more than the limit, each worker gives one in turn."""
+def _exemplars(parts: Sequence[tuple[Exemplar, ...]], *, is_unfit: bool) -> tuple[Exemplar, ...]:
+    """Return the exemplars of all workers. If there are more than the limit, each worker gives one in turn.
+
+    is_unfit: a worker was unfit in the interval, so the interval is unfit for all of them.
+    """
+    if is_unfit:
+        parts = [
+            tuple(msgspec.structs.replace(one, unfit=True) if one.active_loads else one for one in part)
+            for part in parts
+        ]
     if sum(map(len, parts)) <= MAX_EXEMPLARS:
         return tuple(chain.from_iterable(parts))
     by_turns = chain.from_iterable(zip_longest(*parts))

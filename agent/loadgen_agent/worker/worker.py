@@ -177,6 +177,7 @@ class Worker:
                 allow=guarded.allow,
                 own=guarded.own,
                 cap_per_s=guarded.limits.max_requests_per_s,
+                run=prepare.run_id,
             )
             self._steering = WorkerSteering(scenario.plan, self._stream.write, _REDACTOR.known)
         except ScenarioError as error:

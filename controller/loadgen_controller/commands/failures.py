@@ -265,9 +265,15 @@ def _load_name(run: Run, load: int) -> str:
 
 
 def _trace_link(run: Run, trace: str) -> str:
+    from loadgen.clients.request.tracing import Trace
+
     spec: Any = run.manifest.get("spec", {}).get("trace")
     link = spec.get("link", "") if isinstance(spec, dict) else ""
-    return f": {link.replace('{trace_id}', trace)}" if link else ""
+    if not link:
+        return ""
+    if not Trace(sample=float(spec.get("sample", 1))).samples(trace):
+        return " (not sampled by the plan)"
+    return f": {link.replace('{trace_id}', trace)}"
 
 
 def _hint(what: str, command: str) -> RichText:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import typer
 
 from loadgen_controller.commands.default_command import GroupWithDefault
+from loadgen_controller.commands.trace_collect import COLLECT, collect
 from loadgen_controller.commands.tracing import export, show, why
 
 NAME = "trace"
@@ -25,3 +26,4 @@ def _group() -> None:
 app.command("why", epilog=why.EXAMPLES)(why.main)
 app.command("show", epilog=show.EXAMPLES)(show.main)
 app.command("export", epilog=export.EXAMPLES)(export.main)
+app.command("collect", epilog=COLLECT)(collect)

@@ -9,7 +9,6 @@ import typer
 from loadgen.backends.collector.program import run
 from loadgen.backends.collector.server import Collector, CollectorConfig
 from loadgen.backends.collector.trace_ring import Counts
-from loadgen.errors import UsageError
 from loadgen.hostport import host_port
 from loadgen.units import parse_size, quantity
 from loadgen_controller.collect_option_errors import CollectedErrors
@@ -42,15 +41,15 @@ def collect(
 ) -> None:
     """Receive traces of the target by OTLP over HTTP, keep the newest in memory, and return them by id.
 
-    It is a stand-in for trials and tests, not a store: a restart forgets all traces. Read them with
+    The collector is a stand-in for trials and tests, not a store: a restart forgets all traces. Read them with
     `backend = "collector"` in a table of loadgen.toml such as trace.local. Ctrl-C ends it and prints counts.
     """
     errors = CollectedErrors()
     place = errors.parse("--listen", listen, host_port)
     most_bytes = errors.parse("--memory", memory, _memory)
     errors.check()
-    if place is None or most_bytes is None:
-        raise UsageError("invalid options")  # not reached: errors.check() has raised
+    assert place is not None
+    assert most_bytes is not None
     config = CollectorConfig(place[0], place[1], most_bytes, traces)
     counts = run(config, _announce)
     echo(summary(counts))

@@ -47,7 +47,7 @@ def print_causes(console: Output, causes: CauseFile) -> None:
         figures = (added_text(one, causes), without_text(one, causes), sure_text(one, causes))
         for line in (
             *_joined([text for text in figures if text], "; ", width - 3),
-            *_joined(list(detail_parts(one)), " | ", width - 3),
+            *_joined(list(detail_parts(one, causes)), " | ", width - 3),
         ):
             console.print(Text(f"   {line}"), soft_wrap=True)
     if len(causes.ranked) > _SHOWN:
@@ -102,7 +102,7 @@ def print_waterfall(console: Output, example: Example, kind: str) -> None:
         style = "red" if row.is_error else ""
         console.print(Text(f"{label}{own:>8}   {bar}", style=style), soft_wrap=True)
     console.print(Text(" " * (name_width + 11) + _scale(low, high, bar_width), style="dim"), soft_wrap=True)
-    console.print(Text("█ the response waited for this span and for none below it; ─ it was open; ms of the first"))
+    console.print("█ the response waited for this span; ─ it was open; ms: the sum of █")
     if example.left_out:
         console.print(f"{example.left_out:,} spans with less time are not shown")
 

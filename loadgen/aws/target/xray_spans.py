@@ -228,7 +228,11 @@ class XrayBackend:
     ) -> dict[str, Any]:
         """Make a call.
 
-        is_final: any error of AWS ends the reading. Otherwise `CloudError` passes, but for a missing permission.
+        is_final: any error of AWS ends the reading. Otherwise only missing permissions, throttling and silence do.
+
+        Raises:
+            BackendRefused: the reading ends.
+            CloudError: AWS returned another error.
         """
         try:
             client = self._clients.client("xray", self._region)

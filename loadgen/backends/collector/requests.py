@@ -19,7 +19,8 @@ import msgspec
 
 from loadgen.backends.collector.otlp_parts import Malformed, Split, joined, split_json, split_protobuf
 from loadgen.backends.collector.trace_ring import TraceRing
-from loadgen.backends.unpack import Unpacked, unpacked
+from loadgen.backends.limited_unpack import TooLarge, unpacked_whole
+from loadgen.unpack import ArchiveDamaged
 
 __all__ = ["PLAIN_BYTES", "Reply", "Request", "answer_to", "refusal"]
 
@@ -86,11 +87,11 @@ def _received(request: Request, ring: TraceRing) -> Reply:
         ring.counts.refused_requests += 1
         return _error(kind, 415, "send the body plain, or compressed with gzip")
     try:
-        body = unpacked(request.body, PLAIN_BYTES) if encoding == "gzip" else request.body
+        body = unpacked_whole(request.body, PLAIN_BYTES) if encoding == "gzip" else request.body
         split: Split = split_json(body) if kind == _JSON else split_protobuf(body)
-    except Unpacked as error:
+    except ArchiveDamaged as error:
         ring.counts.refused_requests += 1
-        return _error(kind, 413 if "more than" in str(error) else 400, f"the gzip body {error}")
+        return _error(kind, 413 if isinstance(error, TooLarge) else 400, f"the gzip body {error}")
     except Malformed as error:
         ring.counts.refused_requests += 1
         return _error(kind, 400, f"the body {error}")

@@ -41,7 +41,7 @@ _Key = tuple[str, str, bytes | None, Turn | None]
 class Call:
     """The state that the requests of one call of an httpx client share. It travels in their extensions."""
 
-    __slots__ = ("asked_ns", "hops", "request", "trace")
+    __slots__ = ("asked_ns", "hops", "is_sampled", "request", "span", "trace")
 
     def __init__(self, asked_ns: int = 0) -> None:
         self.asked_ns = asked_ns
@@ -49,7 +49,8 @@ class Call:
         self.request: httpx.Request | None = None
         """The last request. A redirect is a new request; after a challenge the same request is sent again."""
         self.hops = 0
-        self.trace = ""
+        self.trace = self.span = ""
+        self.is_sampled = False
 
 
 class HttpxSample(Sample, Protocol):
@@ -129,16 +130,16 @@ class HttpxRows:
         return series if tags is None else series.marked(tags), call, turn
 
     def trace_lines(self, request: httpx.Request, call: Call) -> bytes:
-        """Return the trace header lines to add to a request, and store the trace id in `call.trace`. If the request has
-        a trace header already, return b"". Only for plans with tracing.
+        """Return the trace header lines to add to a request, and store its trace in `call`. If the request has a trace
+        header already, return b"". Only for plans with tracing.
         """
         assert self.tracer is not None
         for name, value in request.headers.raw:
             if name.lower() in self.tracer.header_names:
                 theirs = self.tracer.theirs(b"\r\n%b: %b\r\n\r\n" % (name, value))
-                call.trace = theirs or ""
+                call.trace, call.span, call.is_sampled = theirs or "", "", False
                 return b""
-        lines, call.trace = self.tracer.lines(call.trace)
+        lines, call.trace, call.span, call.is_sampled = self.tracer.lines(self.meter, call.trace)
         return lines
 
     def outcome_of(self, request: httpx.Request, status: int) -> str:

@@ -176,6 +176,7 @@ class StockTransport(httpx.AsyncBaseTransport):
         kind = StockStreamedReply if own_call is not None and own_call.is_stream else StockReply
         sample = kind(rows.meter, route, _sent(request, raw), series, asked_ns)
         sample.turn, sample.status, sample.trace = turn, 0, call.trace
+        sample.span, sample.is_sampled = call.span, call.is_sampled
         sample._lazily()["request"] = request
         if own_call is not None:
             own_call.samples.append(sample)

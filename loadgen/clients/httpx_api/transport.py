@@ -124,6 +124,7 @@ class HttpxTransport(httpx.AsyncBaseTransport):
             head += rows.trace_lines(request, call)
         limits = request.extensions.get("timeout") or {}
         answer = self._answer(rows, request, turn, series, asked_ns, call.trace, limits)
+        answer.span, answer.is_sampled = call.span, call.is_sampled
         answer.sent = data = _data(request, head, answer)
         if series.watch is not None:
             series.watch.begun(asked_ns)
@@ -252,6 +253,7 @@ class HttpxAnswer(httpx.AsyncByteStream):
     ) -> None:
         self._rows, self.request, self.turn, self.series = rows, request, turn, series
         self.asked_ns, self.trace = asked_ns, trace
+        self.span, self.is_sampled = "", False
         self.wait_ns: int | None = None
         """From when the iteration was due to this request, if it is the iteration's first one to an AI model."""
         self.sent_ns = self.first_byte_ns = self.done_ns = self.size_bytes = self.status = 0

@@ -6,13 +6,14 @@ their stack whenever they have room for another request, so a sender takes a con
 
 from __future__ import annotations
 
+from asyncio import BaseTransport
 from collections.abc import Awaitable
 from typing import Protocol
 
 from loadgen.clients.protocol.response_heads import Answer, Head
 from loadgen.errors import RequestFailed
 
-__all__ = ["Answered", "Connection", "Exchange", "Lost", "Sink", "Source", "Unprocessed"]
+__all__ = ["Answered", "Connection", "Exchange", "Lost", "Sink", "Source", "Unprocessed", "peer_text"]
 
 
 class Exchange(Protocol):
@@ -91,6 +92,10 @@ class Connection(Protocol):
     def is_free(self) -> bool:
         """Return True if no request is under way on this connection."""
 
+    @property
+    def remote(self) -> str:
+        """Return the address and port of the other side, as `peer_text` does."""
+
     def is_hung_up(self) -> bool:
         """Return True if the target has closed its side of this connection, also if the loop has not reported that yet.
         Takes a system call (`hang_up.py`).
@@ -128,6 +133,15 @@ class Connection(Protocol):
         """Close the connection at once. Requests under way are cancelled rather than failed, because our side caused
         this and not the target.
         """
+
+
+def peer_text(transport: BaseTransport) -> str:
+    """Return the address and port of a transport's other side, "10.0.0.7:443" or "[::1]:443"; "" if it has none."""
+    peer = transport.get_extra_info("peername")
+    if not isinstance(peer, tuple) or len(peer) < 2:
+        return ""
+    host, port = peer[:2]
+    return f"[{host}]:{port}" if ":" in str(host) else f"{host}:{port}"
 
 
 class Lost(Protocol):

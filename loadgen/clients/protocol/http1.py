@@ -31,7 +31,7 @@ from typing import Final, cast
 import httptools
 
 from loadgen.clients.protocol.connection_interface import Connection as AnyConnection
-from loadgen.clients.protocol.connection_interface import Exchange, Lost, Sink
+from loadgen.clients.protocol.connection_interface import Exchange, Lost, Sink, peer_text
 from loadgen.clients.protocol.hang_up import Look, look_at
 from loadgen.clients.protocol.join_body_pieces import MANY_PIECES, join_tail
 from loadgen.clients.protocol.outcomes import HEAD_TOO_LARGE, PROTOCOL, RESET, TIMEOUT, TOO_LARGE, connect_failure
@@ -197,6 +197,10 @@ class Connection(asyncio.Protocol):
         if look is None:
             look = self._look = look_at(self._transport)
         return bool(look(0))
+
+    @property
+    def remote(self) -> str:
+        return peer_text(self._transport)
 
     @property
     def is_free(self) -> bool:

@@ -57,7 +57,7 @@ from h2.frame_buffer import FrameBuffer
 from h2.settings import SettingCodes, Settings
 from hyperframe.frame import DataFrame, Frame, HeadersFrame
 
-from loadgen.clients.protocol.connection_interface import Connection, Exchange, Lost, Sink, Unprocessed
+from loadgen.clients.protocol.connection_interface import Connection, Exchange, Lost, Sink, Unprocessed, peer_text
 from loadgen.clients.protocol.hang_up import Look, look_at
 from loadgen.clients.protocol.http1 import MAX_BODY_BYTES, MAX_HEAD_BYTES
 from loadgen.clients.protocol.http2_floods import (
@@ -408,6 +408,10 @@ class Http2Connection(asyncio.Protocol):
         if look is None:
             look = self._look = look_at(self._transport)
         return bool(look(0))
+
+    @property
+    def remote(self) -> str:
+        return peer_text(self._transport)
 
     @property
     def is_free(self) -> bool:

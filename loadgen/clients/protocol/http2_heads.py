@@ -54,7 +54,14 @@ _NOT_INDEXED: Final = frozenset(
         b"set-cookie",
         b"traceparent",
         b"tracestate",
+        b"uber-trace-id",
         b"x-amzn-trace-id",
+        b"x-b3-spanid",
+        b"x-b3-traceid",
+        b"x-datadog-parent-id",
+        b"x-datadog-tags",
+        b"x-datadog-trace-id",
+        b"x-dynatrace-test",
         b"x-request-id",
     }
 )

@@ -17,6 +17,7 @@ import httpx
 import msgspec
 
 from loadgen.clients.net.connect_timing import Opening
+from loadgen.clients.protocol.connection_interface import Connection
 from loadgen.clients.protocol.decoding import DecodingError, decode, is_charset
 from loadgen.clients.protocol.http1 import MAX_BODY_BYTES
 from loadgen.clients.protocol.outcomes import PROTOCOL, http_outcome
@@ -31,7 +32,7 @@ from loadgen.clients.response.pick import Missing, pick_from
 from loadgen.engine.recording.recorded_series import RequestSeries
 from loadgen.engine.recording.user_meter import Meter
 from loadgen.errors import ExpectFailed, RequestFailed
-from loadgen.measure.deltas.series_key import OK
+from loadgen.measure.deltas.series_key import OK, Phase
 from loadgen.units import NS_PER_MS
 
 __all__ = ["Reply"]
@@ -58,11 +59,13 @@ class Reply:
         "done_ns",
         "first_byte_ns",
         "head",
+        "is_sampled",
         "outcome",
         "route",
         "sent_ns",
         "series",
         "size_bytes",
+        "span",
         "status_code",
         "trace",
     )
@@ -84,6 +87,9 @@ class Reply:
         """The trace id, 32 hex digits; empty unless the plan or the scenario traces requests."""
         self.size_bytes = 0
         """Bytes received in all: heads and body, as received."""
+        self.span: str
+        """The span id, 16 hex digits. Only set if the plan traces requests, as is `is_sampled`."""
+        self.is_sampled: bool
         self.head: Head
         self.body: bytes
         """The body as received; `content` is the decoded body."""
@@ -96,6 +102,23 @@ class Reply:
         phase that failed, with `outcome`.
         """
         self.series.opened(opening.times, opening.failed_in(), outcome)
+        self._lazily()["opening"] = opening.times
+
+    @property
+    def opening_times(self) -> Mapping[Phase, int]:
+        """Return the time of each phase of opening the connection; empty if it was open already."""
+        found: Mapping[Phase, int] = (self._lazy or {}).get("opening", {})
+        return found
+
+    @property
+    def remote(self) -> str:
+        """Return address and port of the other side of the connection; "" unless the request is sampled."""
+        found: str = (self._lazy or {}).get("remote", "")
+        return found
+
+    def sent_to(self, connection: Connection) -> None:
+        """Remember the other side of the connection. Called for sampled requests only: it costs 1 µs."""
+        self._lazily()["remote"] = connection.remote
 
     def fill(self, head: Head, body: bytes, cache: Literal["fresh", "revalidated"]) -> None:
         """Make this the reply with a stored answer (`clients/caching.py`)."""

@@ -150,7 +150,8 @@ class Plan:
         ca: PEM file with certificates to trust in addition to the usual ones, relative to the scenario.
         tags: declared tags (`tag(...)`), by which journeys split series; "header:x-cache" splits them by the value of
             a response header.
-        trace: "1%" sends trace headers in 1 % of all iterations; `Trace(...)` also sets the formats.
+        trace: "1%": the requests of 1 % of all iterations are sampled by the target's tracing; all others send
+            trace headers, too, which say that they are not. `Trace(...)` also sets formats and a link.
         http: `Http(...)`: proxy, client certificate, addresses, HTTP/2, retries and other HTTP settings.
         llm: `Llm(model=...)`: the AI model that `user.llm` asks, and how; see docs/llm.md.
         client: "loadgen", or "httpx" to run the scenario on the stock httpx client for comparison.
@@ -527,9 +528,7 @@ class Plan:
             connections=str(self.connections),
             tags=self.tags,
             declared_tags=self.tag_specs,
-            trace=None
-            if self.trace is None
-            else TraceSpec(sample=self.trace.sample, formats=self.trace.formats, link=self.trace.link),
+            trace=None if self.trace is None else _trace_spec(self.trace),
             warmup_is_found=self.warmup_is_found,
             random=self.random,
             metrics=(
@@ -783,6 +782,16 @@ def _lane_spec(lane: DrivenLoad, folder: Path) -> LaneSpec:
         levels=lane.levels,
         connections="" if lane.connections is None else str(lane.connections),
         http={} if lane.http is None else lane.http.as_json(folder),
+    )
+
+
+def _trace_spec(trace: Trace) -> TraceSpec:
+    return TraceSpec(
+        sample=trace.sample,
+        formats=tuple(trace.formats),
+        link=trace.link,
+        per=trace.per,
+        baggage=tuple(trace.baggage),
     )
 
 

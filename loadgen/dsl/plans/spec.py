@@ -194,13 +194,16 @@ class LaneSpec(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class TraceSpec(msgspec.Struct, frozen=True, kw_only=True):
-    """Which iterations send trace headers, and where their traces can be viewed."""
+    """Which iterations are sampled, which trace headers they send, and where their traces can be viewed."""
 
     sample: float
-    """Share of iterations that are traced, 0 to 1."""
+    """Share of iterations that are sampled, 0 to 1; of calls, if `per` is "request"."""
     formats: tuple[str, ...] = ("w3c",)
     link: str = ""
     """URL of one trace, with {trace_id} in it; or empty."""
+    per: str = "request"
+    """What is sampled: iteration, trace or request. Manifests from before there was a choice have none: each call."""
+    baggage: tuple[str, ...] = ()
 
 
 class PlanSpec(msgspec.Struct, frozen=True, kw_only=True):

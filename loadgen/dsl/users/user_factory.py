@@ -38,7 +38,8 @@ from loadgen.clients.protocol.phased import PhasedMeter
 from loadgen.clients.protocol.timeouts import Timeouts
 from loadgen.clients.request.rate_cap import Cap, capped
 from loadgen.clients.request.request_head_cache import origin_of_url
-from loadgen.clients.request.tracing import Trace, Tracer
+from loadgen.clients.request.traced_meter import with_traces
+from loadgen.clients.request.tracing import Names, Trace, Tracer
 from loadgen.dsl.prompts.calibrate_by_server import calibrate
 from loadgen.dsl.prompts.tokenizer_words import exact_words
 from loadgen.dsl.users.leveled_life import LeveledLife, LevelTags
@@ -98,6 +99,7 @@ class UserFactory:
         cap: the limit of requests/s for all users of this worker together.
         reads: counts the reads of streams; None: nothing counts them.
         has_stamps: the kernel times the reads of streams, because `network` has its clock.
+        names: of the run, for headers of plans with tracing.
     """
 
     user_class: type[UserWith[Any]] = UserWith
@@ -120,6 +122,7 @@ class UserFactory:
         cap: Cap | None = None,
         reads: StreamReads | None = None,
         has_stamps: bool = False,
+        names: Names = Names(),  # noqa: B008  # frozen
     ) -> None:
         self.ways = ways
         self._reads, self._has_stamps = reads, has_stamps
@@ -129,7 +132,7 @@ class UserFactory:
         self._points = points
         self._url = ways.url
         # Not seeded by the run, because then all its workers would create the same trace ids.
-        self._tracer = Tracer(ways.trace, Random()) if ways.trace is not None else None  # noqa: S311
+        self._tracer = Tracer(ways.trace, Random(), names) if ways.trace is not None else None  # noqa: S311
         self._forward = Forward.of(ways.http)
         self._other_origins = self._origins_of_targets() if self.preconnects else ()
         self._shared_pool: ConnectionPool | None = None
@@ -148,6 +151,8 @@ class UserFactory:
         if ways.llm is not None:
             self.meter_class = with_streams(self.meter_class, tokenizer)
             self._words = None if tokenizer is None else exact_words(tokenizer)
+        if ways.trace is not None:
+            self.meter_class = with_traces(self.meter_class, ways.trace.per)
         if cap is not None:
             self.meter_class = capped(self.meter_class, cap)
         if ways.connections.policy == "shared":

@@ -37,7 +37,7 @@ from loadgen.dsl.users.leaked_tasks import Stray, look_out, owns
 from loadgen.dsl.users.user import User
 from loadgen.dsl.users.worker_tally import WorkerTally
 from loadgen.engine.load.user_iterations import Arrival
-from loadgen.engine.recording.recorded_series import Noted
+from loadgen.engine.recording.recorded_series import Noted, Spans
 from loadgen.errors import IterationEnded, RequestFailed, UsageError
 from loadgen.measure.deltas.series_key import OK, SKIPPED, Tags
 from loadgen.units import format_duration
@@ -223,6 +223,10 @@ class JourneyLife:
     @property
     def noted(self) -> Noted:
         return self._user._meter.noted
+
+    @property
+    def spans(self) -> Spans | None:
+        return self._user._meter.spans
 
     async def preconnect(self) -> None:
         for origin in (None, *self._origins):

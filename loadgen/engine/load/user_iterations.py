@@ -16,7 +16,7 @@ from typing import Final, Protocol
 import msgspec
 
 from loadgen.engine.load.wake import Wake
-from loadgen.engine.recording.recorded_series import JourneySeries, Noted
+from loadgen.engine.recording.recorded_series import JourneySeries, Noted, Spans
 from loadgen.engine.recording.recorder import Recorder
 from loadgen.measure.deltas.series_key import Tags
 
@@ -73,6 +73,10 @@ class Life(Protocol):
     @property
     def noted(self) -> Noted:
         """The fields that the journey has noted of the iteration (`user.note`); None without any."""
+
+    @property
+    def spans(self) -> Spans | None:
+        """The traces of the iteration's requests, if it is sampled. Read only if the plan has tracing."""
 
     def iterate(self, arrival: Arrival, *, pool_limited: bool) -> Awaitable[None]:
         """Run one iteration of the user's journey. `pool_limited`: the arrival had to wait for a free user."""
@@ -410,6 +414,7 @@ class UserPool:
             arrival.n,
             self._load,
             life.noted,
+            life.spans if self._recorder.is_traced else None,
         )
 
     def _miss(self, arrival: Arrival, now_ns: int) -> None:
@@ -509,6 +514,7 @@ class UserPool:
                 arrival.n,
                 self._load,
                 life.noted,
+                life.spans if self._recorder.is_traced else None,
             )
             self._busy -= 1
             self._notify_idle()

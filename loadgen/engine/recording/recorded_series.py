@@ -13,7 +13,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Final, Literal, Protocol
 
+import msgspec
+
 from loadgen.engine.recording.tagging import GivenTags
+from loadgen.engine.tracing.over_limits import NEVER_NS
+from loadgen.engine.tracing.reservoirs import SampledPicks
 from loadgen.measure.deltas.custom import CustomStats
 from loadgen.measure.deltas.outcomes_by_due_interval import DueCounts
 from loadgen.measure.deltas.series_key import (
@@ -30,6 +34,7 @@ from loadgen.measure.deltas.series_key import (
 )
 
 __all__ = [
+    "About",
     "JourneySeries",
     "MoreSeries",
     "Noted",
@@ -39,6 +44,7 @@ __all__ = [
     "RequestSeries",
     "Resolver",
     "Series",
+    "Spans",
     "StepSeries",
     "TrendSeries",
     "Watch",
@@ -50,8 +56,34 @@ MAX_OUTCOMES: Final = 50
 """Most outcomes of a series in one interval; the rest is `(other)`."""
 Noted = Mapping[str, object] | None
 """The fields that a journey noted of its iteration (`user.note`). A later note makes a new mapping."""
-Picked = tuple[str, int, int, int, int, int, str, Noted]
-"""outcome, at_ns, response_ns, service_ns, n, load, trace, noted."""
+
+
+class About(msgspec.Struct, frozen=True, gc=False):
+    """What exemplars of plans with tracing have besides: the fields of the same name of `Exemplar`."""
+
+    span: str = ""
+    status: int = 0
+    first_byte_ns: int = 0
+    phases: tuple[int, ...] = ()
+    reused: bool = False
+    pool_limited: bool = False
+    remote: str = ""
+    tags: Tags = ()
+    requests: tuple[str, ...] = ()
+
+
+Picked = tuple[str, int, int, int, int, int, str, Noted, About | None]
+"""outcome, at_ns, response_ns, service_ns, n, load, trace, noted, about."""
+
+
+class Spans(Protocol):
+    """The traces of the requests of one sampled iteration (`loadgen/engine/tracing/spans.py`)."""
+
+    trace: str
+    """The trace of the whole iteration, if its requests are one trace; else ""."""
+
+    def since(self, begun_ns: int) -> tuple[str, ...]:
+        """Return "TRACE-SPAN" of each of the first requests that began at this time or later, in order."""
 
 
 class Picks:
@@ -140,7 +172,7 @@ class Series:
     The lists of outcome ok exist from the start; those of other outcomes are created when first used.
     """
 
-    __slots__ = ("bar_ns", "key", "metrics", "ok", "others", "pick_at", "picks", "watch")
+    __slots__ = ("bar_ns", "key", "metrics", "ok", "others", "over_ns", "pick_at", "picks", "sampled", "watch")
 
     def __init__(self, key: SeriesKey, metrics: tuple[Metric, ...], watch: Watch | None = None) -> None:
         self.bar_ns = -1
@@ -148,6 +180,10 @@ class Series:
         self.pick_at = 1
         """The number, from 1, of the next ok one of this interval that is picked at random."""
         self.picks: Picks | None = None
+        self.sampled: SampledPicks[Picked] | None = None
+        """The sampled ones that were kept in this interval; only in plans with tracing."""
+        self.over_ns = NEVER_NS
+        """A sampled ok one above it counts as slow; only in plans with tracing."""
         self.key, self.metrics, self.watch = key, metrics, watch
         self.ok: tuple[list[int], ...] = tuple([] for _ in metrics)
         """In the order of `metrics`. A flip replaces the lists, so do not keep a reference to them."""

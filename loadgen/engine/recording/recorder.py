@@ -14,15 +14,19 @@ from dataclasses import replace
 from itertools import chain
 from typing import Protocol, TypeVar
 
+import msgspec
+
 from loadgen.engine.recording.exemplars import MAX_KEPT, Exemplars
 from loadgen.engine.recording.failure_samples import FailureBook
 from loadgen.engine.recording.kept_streams import StreamKeeper
 from loadgen.engine.recording.recorded_series import (
+    About,
     JourneySeries,
     Noted,
     Place,
     RequestSeries,
     Series,
+    Spans,
     StepSeries,
     TrendSeries,
     Watch,
@@ -31,6 +35,7 @@ from loadgen.engine.recording.recorded_series import (
 from loadgen.engine.recording.stream_series import Goodput, StreamSeries
 from loadgen.engine.recording.tagging import GivenTags, Tagging
 from loadgen.engine.recording.values_to_histogram import Fold, p99
+from loadgen.engine.tracing.sampling import Sampling
 from loadgen.errors import UsageError
 from loadgen.measure.convention_metrics import RecordedConvention
 from loadgen.measure.deltas.custom import CustomStats, fitting_tags, without_tags
@@ -71,7 +76,7 @@ class Recorder:
     """All series of one worker. Not thread-safe: one event loop records and flips.
 
     max_exemplars: most exemplars of one delta; 0: none. redactor: removes secrets from names and failures.
-    tagging: the plan's tags and their limits.
+    tagging: the plan's tags and their limits. sampling: of a plan with tracing.
     """
 
     def __init__(
@@ -83,6 +88,7 @@ class Recorder:
         max_exemplars: int = MAX_KEPT,
         redactor: Redactor | None = None,
         tagging: Tagging | None = None,
+        sampling: Sampling | None = None,
     ) -> None:
         self.counters = Counters()
         self._max_names = max_names
@@ -104,7 +110,15 @@ class Recorder:
         self.failures = FailureBook(self.redactor)
         self.keeper: StreamKeeper | None = None
         """Keeps event lists of streams; the drive sets it. None: none are kept."""
-        self.exemplars = Exemplars(max_exemplars, note_text=self.failures.note_text)
+        self.is_traced = sampling is not None
+        self._sampling = sampling
+        self._learning: list[Series] = []
+        """Series without an objective on their tail, in plans with tracing: their limit of slow ones is learned."""
+        self.exemplars = Exemplars(
+            max_exemplars,
+            note_text=self.failures.note_text,
+            probability=None if sampling is None else sampling.probability,
+        )
         self.tagging = tagging or Tagging()
         self.tagging.bind(self.note, self.redactor.known)
         self.merged = self.tagging.merged
@@ -230,6 +244,12 @@ class Recorder:
             return found
         made = kind(fitting, self._watch(fitting))
         self._series[fitting] = made
+        if self._sampling is not None:
+            limit_ns = self._sampling.over.of_objectives(fitting)
+            if limit_ns is None:
+                self._learning.append(made)
+            else:
+                made.over_ns = limit_ns
         return made
 
     def streams_of(self, series: RequestSeries) -> StreamSeries:
@@ -369,17 +389,30 @@ class Recorder:
         n: int = 0,
         load: int = 0,
         noted: Noted = None,
+        spans: Spans | None = None,
     ) -> None:
         """HOT, once an iteration: record it as finished. The waits are None in closed loads, which have no due times.
 
         due_ns: its intended start, or in closed loads when its user was ready (`perf_counter_ns`).
-        n, load: number of the arrival, and index of the load. noted: what its journey noted.
+        n, load: number of the arrival, and index of the load. noted: what its journey noted. spans: the traces of its
+        requests, if it is sampled.
         """
         self.counters.iterations_finished += 1
         if outcome != OK:
             self.counters.iterations_errors += 1
         self._iteration(
-            series, response_ns, duration_ns, user_wait_ns, generator_lag_ns, outcome, censored, due_ns, n, load, noted
+            series,
+            response_ns,
+            duration_ns,
+            user_wait_ns,
+            generator_lag_ns,
+            outcome,
+            censored,
+            due_ns,
+            n,
+            load,
+            noted,
+            spans,
         )
 
     def cut_off(
@@ -393,11 +426,23 @@ class Recorder:
         n: int = 0,
         load: int = 0,
         noted: Noted = None,
+        spans: Spans | None = None,
     ) -> None:
         """Record an iteration that the drain interrupted, with its time so far as a lower bound (censored)."""
         self.counters.iterations_cut_off += 1
         self._iteration(
-            series, response_ns, duration_ns, user_wait_ns, generator_lag_ns, CUT_OFF, True, due_ns, n, load, noted
+            series,
+            response_ns,
+            duration_ns,
+            user_wait_ns,
+            generator_lag_ns,
+            CUT_OFF,
+            True,
+            due_ns,
+            n,
+            load,
+            noted,
+            spans,
         )
 
     def missed(self, series: JourneySeries, late_ns: int, due_ns: int = 0) -> None:
@@ -418,6 +463,7 @@ class Recorder:
         n: int,
         load: int,
         noted: Noted,
+        spans: Spans | None = None,
     ) -> None:
         response, duration, user_wait, generator_lag = series.of(outcome, censored)
         response.append(response_ns)
@@ -430,7 +476,11 @@ class Recorder:
             series.watch.ended(due_ns, response_ns, outcome)
             if "duration" in series.watch.metrics:
                 series.watch.timed("duration", due_ns, duration_ns, outcome)
-        if outcome != OK or response_ns > series.bar_ns or len(response) == series.pick_at:
+        if spans is not None:
+            about = About(tags=series.key.tags, requests=spans.since(0))
+            picked = outcome, due_ns, response_ns, 0, n, load, spans.trace, noted, about
+            self.exemplars.saw_sampled(series, outcome, response_ns, lambda: picked)
+        elif outcome != OK or response_ns > series.bar_ns or len(response) == series.pick_at:
             self.exemplars.saw(series, outcome, due_ns, response_ns, 0, n, load, "", noted)
 
     # -- once an interval -------------------------------------------------------------------
@@ -467,6 +517,8 @@ class Recorder:
         responses: list[int] = []
         trends: dict[str, list[int]] = {}
         is_warmup = start_ns < self.warmup_ns
+        if self._sampling is not None:
+            self._learn(self._sampling)
         for series in self._series.values():
             for key, taken in series.swap():
                 if key.kind == "trend":
@@ -511,6 +563,10 @@ class Recorder:
             yield
         lag_ns, response_ns = p99(fold.kept(lags)), p99(fold.kept(responses)) or 0
         yield
+        found = health(lag_ns, response_ns) if health else Health()
+        if exemplars and self.is_traced:
+            active, is_unfit = tuple(one.load for one in loads if one.started or one.users), bool(found.unfit)
+            exemplars = tuple(msgspec.structs.replace(one, active_loads=active, unfit=is_unfit) for one in exemplars)
         return Delta(
             agent="",
             epoch=0,
@@ -522,7 +578,7 @@ class Recorder:
             count=fold.count.astype("<u4").tobytes(),
             stats=fold.stats,
             counters=counters,
-            health=health(lag_ns, response_ns) if health else Health(),
+            health=found,
             due=due,
             custom=custom,
             exemplars=exemplars,
@@ -532,6 +588,12 @@ class Recorder:
             streams=tuple(streams),
             streams_left_out=left_out,
         )
+
+    def _learn(self, sampling: Sampling) -> None:
+        """Learn from the response times of this interval above which time a request counts as slow."""
+        series = {one.key: one for one in self._learning if one.ok[0]}
+        for key, limit_ns in sampling.over.learn([(key, one.ok[0]) for key, one in series.items()]).items():
+            series[key].over_ns = limit_ns
 
     def _take_exemplars(self) -> tuple[Exemplar, ...]:
         taken = self.exemplars.take(self.t0_ns)

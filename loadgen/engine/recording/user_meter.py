@@ -12,7 +12,7 @@ from types import FrameType
 from typing import Any, ClassVar, Final, Protocol
 
 from loadgen.engine.recording.failure_samples import Draft, Text, exchange_of
-from loadgen.engine.recording.recorded_series import Place, RequestSeries
+from loadgen.engine.recording.recorded_series import Place, RequestSeries, Spans
 from loadgen.engine.recording.recorder import Recorder
 from loadgen.engine.recording.tagging import GivenTags, NamedTag
 from loadgen.measure.deltas.exemplar import Failure
@@ -35,7 +35,7 @@ class Sample(Protocol):
     """The measurements of a request that a client's reply carries. Times are `perf_counter_ns`.
 
     A sample may also have `trace`, its trace id, and `exchange()`, which returns the sent and received data as text.
-    Both are only used if an exemplar or a failure is stored.
+    Both are only used if an exemplar or a failure is stored. In a plan with tracing it has `span` and `is_sampled`.
     """
 
     series: RequestSeries
@@ -70,7 +70,9 @@ class Meter:
         "noted",
         "pool_limited",
         "recorder",
+        "spans",
         "tags",
+        "trace_unit",
         "waits",
         "warmup",
     )
@@ -85,6 +87,10 @@ class Meter:
         self.tags = tags
         """Tags of the user's load: part of every key."""
         self.journey = ""
+        self.trace_unit = ""
+        """What the traces of this iteration's requests share (`clients/request/tracing.py`); "" before the first."""
+        self.spans: Spans | None = None
+        """The traces of this iteration's requests, if it is sampled as a whole (`clients/request/traced_meter.py`)."""
         self.load, self.n = 0, 0
         """Index of the plan's load, and `n`, the number of the arrival within it, of this iteration."""
         self.warmup = False
@@ -120,7 +126,7 @@ class Meter:
         if self._sample is not None:
             self.forget()
         self.n, self.load = n, load
-        self.pool_limited, self.failed, self.noted = pool_limited, None, None
+        self.pool_limited, self.failed, self.noted, self.trace_unit, self.spans = pool_limited, None, None, "", None
         if journey != self.journey or warmup is not self.warmup:
             self.journey, self.warmup = journey, warmup
             self._home = self.recorder.place(journey, None, warmup, self.tags)
@@ -290,27 +296,29 @@ class Meter:
 
         If it failed and is among the first of its kind, also store all details.
         """
-        recorder, series, outcome = self.recorder, held.series, held.outcome
-        response_ns, sent_ns = held.done_ns - held.asked_ns, held.sent_ns
+        outcome, sent_ns = held.outcome, held.sent_ns
         trace = getattr(held, "trace", "") or ""
-        recorder.exemplars.saw(
-            series,
+        self.recorder.exemplars.saw(
+            held.series,
             outcome,
             held.asked_ns,
-            response_ns,
+            held.done_ns - held.asked_ns,
             held.done_ns - sent_ns if sent_ns else 0,
             self.n,
             self.load,
             trace,
             self.noted,
         )
-        if outcome == OK:
-            return
+        if outcome != OK:
+            self._note_failure(held, outcome)
+
+    def _note_failure(self, held: Sample, outcome: str) -> None:
+        """Store all details of a failed request, if it is among the first of its kind."""
         if self._failed_as is None:
             self._failed_as = {}
         self._failed_as[outcome] = None
-        key = series.key
-        if recorder.failures.wants(key.journey, key.request or "", outcome):
+        key = held.series.key
+        if self.recorder.failures.wants(key.journey, key.request or "", outcome):
             if self._drafts is None:
                 self._drafts = []
             self._drafts.append(self._draft(held, key.request or "", outcome))

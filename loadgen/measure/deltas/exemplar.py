@@ -1,7 +1,9 @@
 """Single requests and iterations that are stored, to show why something is slow or fails.
 
 An `Exemplar` is one line: which arrival, when, how long, which trace. For each series and interval
-an agent sends the slowest, some failed ones and some random ones. A `Failure` is a whole exchange,
+an agent sends the slowest, some failed ones and some random ones. In plans with tracing they are drawn
+from the sampled ones, with some that took longer than an objective allows, and each has the number of
+requests that it stands for: `loadgen/engine/tracing`. A `Failure` is a whole exchange,
 redacted by the agent: the first few of each request and outcome. Both travel in the deltas, so they
 are exactly as complete as the counts.
 """
@@ -11,19 +13,21 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from heapq import heappush, heapreplace
+from math import isfinite
 from random import Random
-from typing import Final, Literal
+from typing import Final, Literal, get_args
 
 import msgspec
 
 from loadgen.errors import WireError
-from loadgen.measure.deltas.limits import SAME_VERSION
-from loadgen.measure.deltas.series_key import OK
+from loadgen.measure.deltas.limits import COUNT, SAME_VERSION
+from loadgen.measure.deltas.series_key import OK, PHASES, Tags
 
 __all__ = [
     "MAX_EXEMPLARS",
     "MAX_FAILURES",
     "MAX_FAILURE_BYTES",
+    "MAX_REQUESTS",
     "Exemplar",
     "ExemplarState",
     "ExemplarTable",
@@ -34,23 +38,38 @@ __all__ = [
     "check_exemplars",
 ]
 
-Why = Literal["slowest", "failed", "random"]
+Why = Literal["slowest", "failed", "random", "over"]
+_WHYS: Final = frozenset(get_args(Why))
 MAX_EXEMPLARS: Final = 500
 """Most exemplars in one delta."""
 MAX_FAILURES: Final = 50
 """Most failures in one delta; the next delta carries the rest."""
+MAX_REQUESTS: Final = 50
+"""Most requests of an iteration that its exemplar lists."""
 MAX_FAILURE_BYTES: Final = 64 * 1024
 """Largest size of one failure: heads and 4 KiB of body in both directions, data row and traceback."""
 
 
 class Exemplar(msgspec.Struct, frozen=True, gc=False):
-    """One request, or one iteration of a journey, with its times.
+    """One request, one step, or one iteration of a journey, with its times.
 
-    journey, step, request: where; "" if it has none, and an iteration has neither step nor request.
+    journey, step, request: where; "" if it has none. A step has no request, an iteration neither step nor request.
     load: index of the plan's load. n: number of the arrival within the load, as in `check --arrival`.
-    at_ns: when it was sent (request) or due (iteration), from T0. service_ns: 0 if nothing was sent.
+    at_ns: when it was sent (request), entered (step) or due (iteration), from T0. service_ns: 0 if nothing was sent.
     trace: its trace id, 32 hex digits, or "". note: what the journey noted (`user.note`), as JSON, or "". A controller
     decodes 10,000 of these a second. A frozen dataclass takes 1.2 µs to build, a Struct 0.2 µs.
+
+    In plans with tracing also, else empty:
+    span: the id of our span, 16 hex digits: the parent of the target's first span. "" if the scenario traced it.
+    sampled: the target's tracing keeps the trace. stands_for: the number of requests, steps or iterations of this
+    journey, step and request that it stands for, itself included; their sum over a run is an unbiased estimate of all
+    that ended. 0: none, so leave it out of statistics (it was not sampled, or not chosen by chance).
+    status: HTTP status, or 0. first_byte_ns: from sent to the first byte of the answer, or 0.
+    phases: ns of each of `PHASES`, in their order. send is part of wait, unless the plan measures phases.
+    reused: sent on a connection that was open already. pool_limited: its iteration waited for a free user.
+    unfit: it ended in an interval in which the generator was unfit. remote: address and port of the other side; of a
+    proxy if there is one. tags: those of its series. active_loads: indices of the loads that had users or starts then.
+    requests: of a step or an iteration: "TRACE-SPAN" of each of its first `MAX_REQUESTS` requests.
     """
 
     journey: str
@@ -66,6 +85,27 @@ class Exemplar(msgspec.Struct, frozen=True, gc=False):
     trace: str = ""
     warmup: bool = False
     note: str = ""
+    span: str = ""
+    sampled: bool = False
+    stands_for: float = 0.0
+    status: int = 0
+    first_byte_ns: int = 0
+    phases: tuple[int, ...] = ()
+    reused: bool = False
+    pool_limited: bool = False
+    unfit: bool = False
+    remote: str = ""
+    tags: Tags = ()
+    active_loads: tuple[int, ...] = ()
+    requests: tuple[str, ...] = ()
+
+    @property
+    def may_be_read(self) -> bool:
+        """Return whether a tracing system may have its trace, so that a link leads somewhere.
+
+        True for traces of the scenario's own and of runs before there was a decision, because theirs is unknown.
+        """
+        return self.sampled or (self.trace != "" and not self.span)
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,15 +155,16 @@ class KeptFailure:
 
 
 class _Kept:
-    """The exemplars of one series: a heap of the slowest, and reservoirs of failed and random ones."""
+    """The exemplars of one series: a heap of the slowest, and reservoirs of failed, random and slow ones (`over`)."""
 
-    __slots__ = ("failed", "failed_seen", "random", "random_seen", "slowest")
+    __slots__ = ("failed", "failed_seen", "over", "over_seen", "random", "random_seen", "slowest")
 
     def __init__(self) -> None:
         self.slowest: list[tuple[int, int, KeptExemplar]] = []
         self.failed: list[KeptExemplar] = []
         self.random: list[KeptExemplar] = []
-        self.failed_seen = self.random_seen = 0
+        self.over: list[KeptExemplar] = []
+        self.failed_seen = self.random_seen = self.over_seen = 0
 
 
 class _KeptState(msgspec.Struct, frozen=True, array_like=True):
@@ -133,6 +174,8 @@ class _KeptState(msgspec.Struct, frozen=True, array_like=True):
     random: list[KeptExemplar]
     failed_seen: int
     random_seen: int
+    over: list[KeptExemplar] = []
+    over_seen: int = 0
 
 
 class ExemplarState(msgspec.Struct, frozen=True, array_like=True):
@@ -144,16 +187,19 @@ class ExemplarState(msgspec.Struct, frozen=True, array_like=True):
 
 
 class ExemplarTable:
-    """A run's exemplars: for each series the slowest 10, up to 20 failed and up to 20 random ones.
+    """A run's exemplars: for each series the slowest 10, up to 20 failed, 20 random and 60 slow ones (`over`).
 
-    The slowest are exact as far as agents sent them. Failed and random ones are drawn with equal chance from all that
-    were sent. So an agent or interval with few requests is over-represented. Exemplars of the warm-up are left out.
-    Memory is bounded: at most 1,000 series, some 25 kB each when full. `last` returns each agent's newest interval.
+    The slowest are exact as far as agents sent them. The others are drawn with equal chance from all that were sent. So
+    an agent or interval with few requests is over-represented. For statistics take all exemplars of the deltas with
+    `stands_for` above 0 (`Run.exemplars`). Exemplars of the warm-up are left out. Memory is bounded: at most 1,000
+    series, some 60 kB each when full. `last` returns each agent's newest interval.
     """
 
     SLOWEST: Final = 10
     FAILED: Final = 20
     RANDOM: Final = 20
+    OVER: Final = 60
+    """`loadgen trace` needs at least 30 slow traces."""
     MAX_SERIES: Final = 1_000
 
     def __init__(self, random: Random | None = None) -> None:
@@ -203,6 +249,9 @@ class ExemplarTable:
         if one.why == "random":
             kept.random_seen += 1
             self._into(kept.random, self.RANDOM, kept.random_seen, region, agent, one)
+        elif one.why == "over":
+            kept.over_seen += 1
+            self._into(kept.over, self.OVER, kept.over_seen, region, agent, one)
 
     def _into(self, kept: list[KeptExemplar], most: int, seen: int, region: str, agent: str, one: Exemplar) -> None:
         """Add one exemplar to `kept`, a random selection of at most `most` exemplars (algorithm R, reservoir sampling).
@@ -221,7 +270,9 @@ class ExemplarTable:
         Each agent's newest exemplars (`last`) are left out.
         """
         series = [
-            _KeptState(key, one.slowest, one.failed, one.random, one.failed_seen, one.random_seen)
+            _KeptState(
+                key, one.slowest, one.failed, one.random, one.failed_seen, one.random_seen, one.over, one.over_seen
+            )
             for key, one in self._series.items()
         ]
         return ExemplarState(series, self._count, self.left_out)
@@ -233,13 +284,14 @@ class ExemplarTable:
             kept = self._series[one.key] = _Kept()
             kept.slowest, kept.failed, kept.random = one.slowest, one.failed, one.random
             kept.failed_seen, kept.random_seen = one.failed_seen, one.random_seen
+            kept.over, kept.over_seen = one.over, one.over_seen
 
     def series(self) -> list[tuple[str, str, str]]:
         """Return (journey, step, request) of each series that has exemplars; "" stands for a missing part."""
         return list(self._series)
 
     def of(self, journey: str, step: str = "", request: str = "") -> list[KeptExemplar]:
-        """Return the stored exemplars of one series, each once: the slowest first, then failed, then random ones.
+        """Return the stored exemplars of one series, each once: the slowest, then failed, slow and random ones.
 
         The list is empty for an unknown series.
         """
@@ -247,7 +299,7 @@ class ExemplarTable:
         if kept is None:
             return []
         slowest = [one for _, _, one in sorted(kept.slowest, reverse=True)]
-        return list(dict.fromkeys((*slowest, *kept.failed, *kept.random)))
+        return list(dict.fromkeys((*slowest, *kept.failed, *kept.over, *kept.random)))
 
     def last(self) -> Iterator[KeptExemplar]:
         """Yield, for each agent, the exemplars that it sent with its newest delta."""
@@ -276,9 +328,14 @@ def check_exemplars(name: str, exemplars: tuple[Exemplar, ...], failures: tuple[
             hint=SAME_VERSION,
         )
     for one in exemplars:
-        if one.why not in ("slowest", "failed", "random"):
+        if one.why not in _WHYS:
             raise WireError(f"{name} has an exemplar of an unknown kind: {one.why}", hint=SAME_VERSION)
-        if min(one.response_ns, one.service_ns) < 0 or len(one.trace) > 64:
+        if (
+            min(one.response_ns, one.service_ns, one.first_byte_ns, one.status, *one.phases) < 0
+            or max(len(one.trace), len(one.span)) > 64
+            or len(one.phases) > len(PHASES)
+            or not (isfinite(one.stands_for) and 0 <= one.stands_for <= COUNT)
+        ):
             raise WireError(f"{name} has an impossible exemplar: {one}", hint=SAME_VERSION)
     for failure in failures:
         texts = (failure.detail, failure.where, failure.traceback, failure.row, failure.sent, failure.received)

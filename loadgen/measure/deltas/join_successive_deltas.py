@@ -14,6 +14,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from heapq import nlargest
 from itertools import chain, islice, zip_longest
+from random import Random
 from typing import Final
 
 import msgspec
@@ -158,10 +159,25 @@ def _losses(first: Delta, second: Delta) -> tuple[Loss, ...]:
 def _exemplars(both: Sequence[Exemplar]) -> tuple[Exemplar, ...]:
     """Return all exemplars if there are at most MAX_EXEMPLARS, and otherwise a selection of that many.
 
-    The selection takes exemplars from all series in turn, from each series at most as many as a run stores.
+    The selection takes exemplars from all series in turn, from each series at most as many as a run stores. Those with
+    a weight (`stands_for`) are thinned by chance instead, and their weights grow by as much as their number shrinks.
     """
     if len(both) <= MAX_EXEMPLARS:
         return tuple(both)
+    weighted = [one for one in both if one.stands_for]
+    plain = _by_turns([one for one in both if not one.stands_for])
+    room = max(MAX_EXEMPLARS - len(plain), MAX_EXEMPLARS // 2)
+    if len(weighted) > room:
+        # Seeded by the exemplars, so that joining the same deltas again gives the same delta.
+        seed = sum(one.at_ns ^ one.response_ns for one in weighted)
+        kept = Random(seed).sample(weighted, room)  # noqa: S311  # no secret depends on it
+        scale = len(weighted) / room
+        weighted = [msgspec.structs.replace(one, stands_for=one.stands_for * scale) for one in kept]
+    return (*plain[: MAX_EXEMPLARS - len(weighted)], *weighted)
+
+
+def _by_turns(both: Sequence[Exemplar]) -> tuple[Exemplar, ...]:
+    """Return at most MAX_EXEMPLARS: of each series at most as many as a run stores, and one of each in turn."""
     by_series: dict[tuple[str, str, str], list[Exemplar]] = {}
     for one in both:
         by_series.setdefault((one.journey, one.step, one.request), []).append(one)

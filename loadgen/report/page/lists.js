@@ -24,13 +24,13 @@ function list(title, id) {
     element: made.element,
     update(found, template) {
       made.fill(found, (one) => [
-        clock_text(one.at_s), ms_text(one.ms), name_of(one), one.outcome, `${one.agent}`, trace(one.trace_id, template),
+        clock_text(one.at_s), ms_text(one.ms), name_of(one), one.outcome, `${one.agent}`, trace(one.trace_id, one.trace_is_kept === false ? null : template),
       ], template);
     },
   };
 }
 
-/** A link to the trace if the template is an http(s) URL; otherwise only the id. */
+/** A link to the trace if the template is an http(s) URL; otherwise, and for traces that are not kept, only the id. */
 function trace(id, template) {
   if (!id) return "–";
   const address = template ? address_of(template.replaceAll("{trace_id}", encodeURIComponent(id))) : null;

@@ -5,18 +5,19 @@ Only objectives on response times can be explained, because a cohort of slow req
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from math import inf
 from typing import Final
 
 import msgspec
+from msgspec.structs import replace
 
 from loadgen.errors import IncompleteError, UsageError
-from loadgen.report.report_parts import milliseconds
+from loadgen.measure.objectives.terms import Objective, TagSelector
 from loadgen.report.summary_reader import Figure, Series, Slo, Summary
 from loadgen.units import NS_PER_MS
 
-__all__ = ["Chosen", "Wanted", "chosen_of", "name_of"]
+__all__ = ["Chosen", "Wanted", "chosen_of", "name_of", "narrowed"]
 
 _SHOWN: Final = 8
 """Most names in a hint."""
@@ -40,7 +41,7 @@ class Chosen(msgspec.Struct, frozen=True, kw_only=True):
     limit_ns: requests above it are slow. text: the objective as the plan has it; "" if none was chosen.
     why: how the series was chosen. observed_ms: the observed percentile, or "> 300.0" if only a bound is known.
     above: the share of requests above the limit, 0 to 1, with failed ones; low, high: its 95 % interval, or None.
-    count: requests of the whole run in this series.
+    count: requests of the whole run in this series. load, tags: of the objective; "" and () for all.
     """
 
     journey: str
@@ -57,6 +58,8 @@ class Chosen(msgspec.Struct, frozen=True, kw_only=True):
     above_high: float | None = None
     allowed: float = 0.0
     count: int = 0
+    load: str = ""
+    tags: tuple[TagSelector, ...] = ()
 
     @property
     def name(self) -> str:
@@ -74,19 +77,24 @@ def name_of(journey: str, step: str, request: str) -> str:
     return " > ".join(part for part in (journey, step, request) if part) or "all requests"
 
 
-def chosen_of(summary: Summary, wanted: Wanted) -> Chosen:
+def chosen_of(summary: Summary, wanted: Wanted, objectives: Iterable[Objective] = ()) -> Chosen:
     """Return the requests to explain: the broken objective that used the most of its error budget, if there is one.
 
     Without a broken objective, it is the slowest 5 % of the request on which most response time was spent.
+
+    objectives: those of the plan, whose loads and tags the summary does not have.
 
     Raises:
         UsageError: the run has no such request, step, journey or region.
         IncompleteError: the run has no request with a response time.
     """
     _check(summary, wanted)
-    broken = [slo for slo in summary.slos if _is_usable(slo) and slo.verdict == "failed" and _fits(slo, wanted)]
+    planned = {one.text: one for one in objectives}
+    usable = [slo for slo in summary.slos if _is_usable(slo, planned.get(slo.objective))]
+    broken = [slo for slo in usable if slo.verdict == "failed" and _fits(slo, wanted)]
     if broken:
-        return _of_objective(max(broken, key=_excess), wanted, len(broken))
+        slo = max(broken, key=_excess)
+        return _of_objective(slo, planned.get(slo.objective), wanted, len(broken))
     rows = [row for row in _rows(summary, wanted.region or "*") if _is_wanted(row, wanted)]
     timed = [row for row in rows if _total_ms(row) > 0]
     if not timed:
@@ -96,8 +104,30 @@ def chosen_of(summary: Summary, wanted: Wanted) -> Chosen:
     return _of_row(max(timed, key=_total_ms), wanted, is_given=bool(wanted.request))
 
 
-def _is_usable(slo: Slo) -> bool:
-    """Return whether the objective limits a response time. Others have a `detail`, or no limit in ms."""
+def narrowed(summary: Summary, chosen: Chosen) -> Chosen | None:
+    """Return the request of a step or journey on which most response time was spent, with its slowest 5 %.
+
+    None if a request was chosen already, or if there is none.
+    """
+    wanted = Wanted(step=chosen.step, journey=chosen.journey, region=chosen.region)
+    rows = [row for row in _rows(summary, chosen.region or "*") if _is_wanted(row, wanted) and _total_ms(row) > 0]
+    if chosen.request or not rows:
+        return None
+    one = _of_row(max(rows, key=_total_ms), wanted, is_given=True)
+    why = (
+        f"{chosen.why} is {chosen.text} of {chosen.name}, of which no whole trace can be read; "
+        f"so the slowest 5 % of {one.name} are explained, on which most response time was spent"
+    )
+    return replace(one, why=why)
+
+
+def _is_usable(slo: Slo, planned: Objective | None) -> bool:
+    """Return whether the objective is an upper limit of a percentile of response times.
+
+    Without the plan: others have a `detail`, or no limit in ms.
+    """
+    if planned is not None:
+        return planned.kind == "percentile" and planned.metric == "response" and planned.is_upper and not planned.of
     return slo.limit_ms is not None and not slo.detail
 
 
@@ -114,25 +144,27 @@ def _excess(slo: Slo) -> tuple[float, float]:
     return (inf if slo.budget is None else slo.budget, inf if slo.margin is None else -slo.margin)
 
 
-def _of_objective(slo: Slo, wanted: Wanted, broken: int) -> Chosen:
-    assert slo.limit_ms is not None
-    is_whole = slo.window_s is None
+def _of_objective(slo: Slo, planned: Objective | None, wanted: Wanted, broken: int) -> Chosen:
+    limit_ns = (slo.limit_ms or 0.0) * NS_PER_MS if planned is None else planned.limit
+    is_known = slo.window_s is None and wanted.region in ("", slo.region)
     why = "the broken objective" if broken == 1 else f"of {broken} broken objectives, the one with the largest excess"
     return Chosen(
         journey=slo.journey or wanted.journey,
         step=slo.step or wanted.step,
         request=slo.request or "",
         region=wanted.region or slo.region or "",
-        limit_ns=round(slo.limit_ms * NS_PER_MS),
+        limit_ns=round(limit_ns),
         why=why,
         text=slo.objective,
         percentile=_percentile(slo.allowed),
-        observed_ms=slo.observed if is_whole and slo.unit == "ms" else None,
-        above=None if slo.budget is None or not is_whole else slo.budget * slo.allowed,
-        above_low=slo.bad_share_low if is_whole else None,
-        above_high=slo.bad_share_high if is_whole else None,
+        observed_ms=slo.observed if is_known and slo.unit == "ms" else None,
+        above=None if slo.budget is None or not is_known else slo.budget * slo.allowed,
+        above_low=slo.bad_share_low if is_known else None,
+        above_high=slo.bad_share_high if is_known else None,
         allowed=slo.allowed,
-        count=slo.count,
+        count=slo.count if is_known else 0,
+        load="" if planned is None else planned.load or "",
+        tags=() if planned is None else planned.tags,
     )
 
 
@@ -153,7 +185,6 @@ def _of_row(row: Series, wanted: Wanted, *, is_given: bool) -> Chosen:
         why=why if is_given else f"{why}; it took the most response time of all requests",
         percentile="p95",
         observed_ms=row.response_ms.p95,
-        above=_SLOWEST,
         allowed=_SLOWEST,
         count=row.count,
     )
@@ -200,8 +231,3 @@ def _names(noun: str, known: set[str]) -> str:
         return f"it has no {noun}s: leave out --{noun}"
     more = f", and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
     return f"it has: {', '.join(names[:_SHOWN])}{more}"
-
-
-def observed_text(chosen: Chosen) -> str:
-    """Return the observed percentile: "p99 812 ms"; "" if it is unknown."""
-    return "" if chosen.observed_ms is None else f"{chosen.percentile} {milliseconds(chosen.observed_ms)} ms"

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
 from loadgen.report.why_slow.cause_file import Example
+from loadgen.report.why_slow.requests import Sampled
 from loadgen.report.why_slow.waterfall import example_of
 from loadgen.traces.clock_offsets import ClockOffsets, clock_offsets, exchanges_of, offset_sentence
 from loadgen.traces.critical_path import critical_path
 from loadgen.traces.model import Trace
 from loadgen.traces.path_times import timed
 from loadgen.traces.repair import Refused, repaired
-from loadgen.traces.timed import Observed, TimedTrace
+from loadgen.traces.timed import TimedTrace
 
 __all__ = ["Joined", "examples_of", "joined", "waterfall_of"]
 
@@ -36,19 +37,35 @@ class Joined:
     refused: Counter[str] = field(default_factory=Counter)
     clocks: tuple[str, ...] = ()
 
+    def add(self, one: Sampled, traces: Sequence[Trace], offsets: ClockOffsets, spans: Collection[str]) -> None:
+        """Add a request with its traces. spans: ids of the spans of all of our requests in them."""
+        whole = _whole(traces)
+        mine = {span for _, span in one.parts if span}
+        clocks = offsets.at(max((span.start_ns for span in whole.spans), default=0))
+        self.found.add(one.observed.trace)
+        tree = repaired(whole, mine, clocks, others=set(spans) - mine)
+        if isinstance(tree, Refused):
+            self.refused[tree.reason] += 1
+            return
+        if not tree.is_complete:
+            self.cut.add(one.observed.trace)
+        self.timed.append(timed(one.observed, tree))
 
-def joined(read: Callable[[], Iterable[Trace]], requests: Sequence[Observed], t0_ns: int = 0) -> Joined:
+
+def joined(read: Callable[[], Iterable[Trace]], requests: Sequence[Sampled], t0_ns: int = 0) -> Joined:
     """Join requests with their traces. Traces of no request are ignored.
 
     A target that keeps only the lower 64 bits of a trace id is recognised, if these are unique among the requests.
+    A step or an iteration is joined if all of its traces were found.
 
     read: returns the traces, each once. It is called twice: first for the offsets of the target's clocks, because the
     calls of all traces together bound them. So only the timed requests stay in memory. t0_ns: T0 of the run, since
     1970, for sentences.
     """
-    by_trace: defaultdict[str, list[Observed]] = defaultdict(list)
+    by_trace: defaultdict[str, list[Sampled]] = defaultdict(list)
     for one in requests:
-        by_trace[one.trace].append(one)
+        for trace_id in dict(one.parts):
+            by_trace[trace_id].append(one)
     short = _by_short_id(by_trace)
 
     def ours() -> Iterator[tuple[str, Trace]]:
@@ -58,14 +75,17 @@ def joined(read: Callable[[], Iterable[Trace]], requests: Sequence[Observed], t0
 
     offsets = clock_offsets(exchange for _, trace in ours() for exchange in exchanges_of(trace))
     made = Joined(clocks=tuple(_clock_sentences(offsets, t0_ns)))
+    waiting: dict[int, dict[str, Trace]] = {}
     for name, trace in ours():
-        made.found.add(name)
-        found, problem = _timed(trace, by_trace[name], offsets)
-        if problem:
-            made.refused[problem] += 1
-        if any(not one.tree.is_complete for one in found):
-            made.cut.add(name)
-        made.timed += found
+        spans = {span for one in by_trace[name] for trace_id, span in one.parts if trace_id == name and span}
+        for one in by_trace[name]:
+            needed = dict(one.parts)
+            have = {name: trace} if len(needed) == 1 else waiting.get(id(one), {}) | {name: trace}
+            if len(have) < len(needed):
+                waiting[id(one)] = have
+                continue
+            waiting.pop(id(one), None)
+            made.add(one, tuple(have.values()), offsets, spans)
     return made
 
 
@@ -77,25 +97,17 @@ def _clock_sentences(offsets: ClockOffsets, t0_ns: int) -> Iterator[str]:
             yield f"clock: {offset_sentence(offset, t0_ns)}"
 
 
-def _by_short_id(by_trace: Mapping[str, Sequence[Observed]]) -> dict[str, str]:
+def _by_short_id(by_trace: Mapping[str, Sequence[Sampled]]) -> dict[str, str]:
     counts = Counter(trace_id[-_SHORT:] for trace_id in by_trace)
     return {trace_id[-_SHORT:].zfill(2 * _SHORT): trace_id for trace_id in by_trace if counts[trace_id[-_SHORT:]] == 1}
 
 
-def _timed(trace: Trace, requests: Sequence[Observed], offsets: ClockOffsets) -> tuple[list[TimedTrace], str]:
-    """Return the requests of one trace with their times, and the last reason for a refusal."""
-    made: list[TimedTrace] = []
-    problem = ""
-    ours = {one.span for one in requests if one.span}
-    clocks = offsets.at(max((span.start_ns for span in trace.spans), default=0))
-    for one in requests:
-        mine = {one.span} if one.span else set()
-        tree = repaired(trace, mine, clocks, others=ours - mine)
-        if isinstance(tree, Refused):
-            problem = tree.reason
-        else:
-            made.append(timed(one, tree))
-    return made, problem
+def _whole(traces: Sequence[Trace]) -> Trace:
+    """Return the traces of one step or iteration as one."""
+    if len(traces) == 1:
+        return traces[0]
+    spans = tuple(span for trace in traces for span in trace.spans)
+    return Trace(traces[0].id, spans, is_cut=any(trace.is_cut for trace in traces))
 
 
 def examples_of(slow: Sequence[TimedTrace], fast: Sequence[TimedTrace]) -> tuple[Example | None, Example | None]:

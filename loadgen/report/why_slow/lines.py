@@ -124,15 +124,19 @@ def sure_text(one: Ranked, causes: CauseFile) -> str:
     return f"first in {format_count(round(one.stays_first * of))} of {format_count(of)} resamples" if of else ""
 
 
-def detail_parts(one: Ranked) -> Iterator[str]:
+def detail_parts(one: Ranked, causes: CauseFile) -> Iterator[str]:
     """Yield what is known of a path beside its time: calls, attributes, since when, and the number of traces."""
-    yield _kind_text(one)
+    if (kind := _kind_text(one)) and (kind,) != one.path:
+        yield kind
     for attribute in one.attributes[:_ATTRIBUTES]:
-        yield attribute_text(attribute)
+        yield attribute_text(attribute, causes.against)
     if one.since_s is not None:
         error = "" if one.since_error_s is None else f" (± {one.since_error_s:.0f})"
         yield f"since {one.since_s:.0f} s{error}"
-    yield f"in {format_count(one.n_slow)} slow and {quantity(one.n_fast, 'fast trace')}"
+    if causes.against:
+        yield f"in {quantity(one.n_slow, 'trace')} of this run and {format_count(one.n_fast)} of the other"
+    else:
+        yield f"in {format_count(one.n_slow)} slow and {quantity(one.n_fast, 'fast trace')}"
 
 
 def _kind_text(one: Ranked) -> str:
@@ -146,14 +150,18 @@ def _kind_text(one: Ranked) -> str:
     return one.kind
 
 
-def attribute_text(one: Attribute) -> str:
-    """Return an attribute: "version=2.1 in 96 % of slow, 22 % of fast (q < 1e-9)"; of a number its medians."""
+def attribute_text(one: Attribute, against: str = "") -> str:
+    """Return an attribute: "version=2.1 in 96 % of slow, 22 % of fast (q < 1e-9)"; of a number its medians.
+
+    against: the other run, if two runs are compared.
+    """
+    slow, fast = ("this run", "the other") if against else ("slow", "fast")
     q = f"q {one.q:.2g}" if one.q >= _LEAST_Q else "q < 1e-9"
     if one.value is None:
-        return f"{_key_text(one)} {one.slow:.4g} in slow, {one.fast:.4g} in fast, medians ({q})"
+        return f"{_key_text(one)} {one.slow:.4g} in {slow}, {one.fast:.4g} in {fast}, medians ({q})"
     names = [f"{_key_text(one)}={one.value}", *(f"{_key_text(same)}={same.value}" for same in one.together)]
     most = f", and {len(names) - _TOGETHER} more" if len(names) > _TOGETHER else ""
-    shares = f"in {share_text(one.slow)} of slow, {share_text(one.fast)} of fast"
+    shares = f"in {share_text(one.slow)} of {slow}, {share_text(one.fast)} of {fast}"
     return f"{' = '.join(names[:_TOGETHER])}{most} {shares} ({q})"
 
 
@@ -163,7 +171,7 @@ def _key_text(one: Attribute | Same) -> str:
 
 def sentence_of(number: int, one: Ranked, causes: CauseFile) -> str:
     """Return a ranked path with all its figures in one line, for Markdown and JUnit."""
-    figures = [added_text(one, causes), without_text(one, causes), sure_text(one, causes), *detail_parts(one)]
+    figures = [added_text(one, causes), without_text(one, causes), sure_text(one, causes), *detail_parts(one, causes)]
     return f"{number}. {path_text(one.path)}: {'; '.join(text for text in figures if text)}"
 
 
@@ -185,7 +193,8 @@ def foot_lines(causes: CauseFile) -> Iterator[str]:
         yield f"only together: without the excess of {both} {_at_most(pair.without_share_over)} above"
     if parts := [part for part in causes.unexplained if abs(part.added_ns) >= _LEAST_PART * abs(causes.difference_ns)]:
         texts = [f"{ms_text(part.added_ns, sign=True)} ms {path_text(part.path)}" for part in parts[:_UNEXPLAINED]]
-        yield f"not explained: {'; '.join(texts)}"
+        title = "not explained" if causes.lines else f"parts of {ms_text(causes.difference_ns, sign=True)} ms"
+        yield f"{title}: {'; '.join(texts)}"
     yield _found_text(causes)
     if causes.found is not None and causes.found.differ:
         corrected = "the weights were corrected for that" if causes.found.is_corrected else "no correction is possible"
@@ -200,8 +209,6 @@ def foot_lines(causes: CauseFile) -> Iterator[str]:
         yield f"repaired: {_counts_text(causes.repair)}"
     if any(causes.left_out.values()):
         yield f"left out: {_counts_text(causes.left_out)}"
-    if causes.against:
-        yield f"the fast requests are those of run {causes.against}"
     yield from causes.notes[:_NOTES]
     if causes.rerun:
         yield f"to settle it: {causes.rerun}"
@@ -223,7 +230,12 @@ def _failed_text(causes: CauseFile) -> str:
 
 def _found_text(causes: CauseFile) -> str:
     found = causes.found
-    text = f"from {format_count(causes.n_slow)} slow and {quantity(causes.n_fast, 'fast trace')}"
+    if causes.against:
+        text = (
+            f"from {quantity(causes.n_slow, 'trace')} of this run and {format_count(causes.n_fast)} of {causes.against}"
+        )
+    else:
+        text = f"from {format_count(causes.n_slow)} slow and {quantity(causes.n_fast, 'fast trace')}"
     if found is not None and found.asked:
         text += f": {format_count(found.found)} of {format_count(found.asked)} asked for were found"
         if found.slow is not None and found.fast is not None:
@@ -235,4 +247,4 @@ def _found_text(causes: CauseFile) -> str:
 
 def example_title(one: Example, kind: str) -> str:
     """Return the title of a waterfall: "A slow request: 812 ms, at 312 s, trace 4bf9…"."""
-    return f"A {kind} request: {format_duration(one.response_ns)}, at {one.at_s:.1f} s, trace {one.trace}"
+    return f"A {kind}: {format_duration(one.response_ns)}, at {one.at_s:.1f} s, trace {one.trace}"

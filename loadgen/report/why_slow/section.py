@@ -36,6 +36,8 @@ _HIGH: Final = 18
 _MOST_RANKED: Final = 10
 _MOST_STEPS: Final = 14
 """Most steps of the bar; the smallest ones become one step."""
+_LEAST_STEP: Final = 0.0005
+"""A step that is a smaller part of the difference is not drawn."""
 _LONGEST: Final = 300
 """Most characters of a path."""
 _NAME: Final = 100
@@ -68,14 +70,14 @@ def _parts(causes: CauseFile) -> Iterator[str]:
     if causes.difference_ns and (causes.lines or causes.unexplained):
         yield from _bridge(causes)
     if causes.slow_example is not None:
-        yield from _waterfalls(causes.slow_example, causes.fast_example)
+        yield from _waterfalls(causes.slow_example, causes.fast_example, causes.against)
 
 
 def _ranked(one: Ranked, causes: CauseFile) -> Iterator[str]:
     figures = [text for text in (added_text(one, causes), without_text(one, causes), sure_text(one, causes)) if text]
     yield f"<li><p><strong>{in_html(_short(path_text(one.path)))}</strong></p>"
     yield f"<p>{in_html('; '.join(figures))}</p>"
-    details = "".join(f"<li>{in_html(_short(part))}</li>" for part in detail_parts(one))
+    details = "".join(f"<li>{in_html(_short(part))}</li>" for part in detail_parts(one, causes))
     yield f'<ul class="note">{details}</ul></li>'
 
 
@@ -97,18 +99,20 @@ def _bridge(causes: CauseFile) -> Iterator[str]:
     def x(ns: float) -> float:
         return (ns - low) / (high - low) * _WIDE
 
-    yield '<figure class="chart wide" id="why-bar"><figcaption><h3>From a fast request to a slow one</h3>'
+    other, this = (f"run {causes.against}", "this run") if causes.against else ("fast requests", "slow requests")
+    title = f"From {other} to this run" if causes.against else "From a fast request to a slow one"
+    yield f'<figure class="chart wide" id="why-bar"><figcaption><h3>{in_html(title)}</h3>'
     yield (
-        '<span class="note">mean time on the critical path, slow minus fast, by path; the steps add up</span>'
+        '<span class="note">differences of mean times on the critical path, by path; the steps add up</span>'
         '</figcaption><ol class="spans">'
     )
-    yield _step("fast requests, mean", f"{ms_text(fast)} ms", "step-whole", x(0), x(fast))
+    yield _step(f"{other}, mean", f"{ms_text(fast)} ms", "step-whole", x(0), x(fast))
     at = fast
     for name, added in steps:
         kind = "step-less" if added < 0 else "step-more"
         yield _step(name, f"{ms_text(added, sign=True)} ms", kind, x(at), x(at + added))
         at += added
-    yield _step("slow requests, mean", f"{ms_text(slow)} ms", "step-whole", x(0), x(slow))
+    yield _step(f"{this}, mean", f"{ms_text(slow)} ms", "step-whole", x(0), x(slow))
     yield "</ol></figure>"
 
 
@@ -116,10 +120,11 @@ def _steps(causes: CauseFile) -> list[tuple[str, float]]:
     """Return the parts of the difference: ranked and unexplained paths, largest first, and all others as the last."""
     named = [(path_text(one.path), one.added_ns) for one in causes.lines]
     named += [(path_text(one.path), one.added_ns) for one in causes.unexplained]
-    named = sorted(named, key=lambda one: -abs(one[1]))[:_MOST_STEPS]
+    least = _LEAST_STEP * max(abs(causes.difference_ns), 1.0)
+    named = sorted((one for one in named if abs(one[1]) > least), key=lambda one: -abs(one[1]))[:_MOST_STEPS]
     rest = causes.difference_ns - sum(added for _, added in named)
     shown = sorted(named, key=lambda one: -one[1])
-    is_rest = abs(rest) > 0.0005 * max(abs(causes.difference_ns), 1.0)
+    is_rest = abs(rest) > least
     return [*shown, ("all other paths", rest)] if is_rest else shown
 
 
@@ -137,12 +142,13 @@ def _svg(inside: str) -> str:
 # -- waterfalls ---------------------------------------------------------------------------------------
 
 
-def _waterfalls(slow: Example, fast: Example | None) -> Iterator[str]:
-    examples = [("slow", slow), *([("fast", fast)] if fast is not None else [])]
+def _waterfalls(slow: Example, fast: Example | None, against: str) -> Iterator[str]:
+    kinds = ("request of this run", "request of the other run") if against else ("slow request", "fast request")
+    examples = [(kind, one) for kind, one in zip(kinds, (slow, fast), strict=True) if one is not None]
     low = min(0, *(row.begin_ns for _, one in examples for row in one.rows))
     high = max(1, *(one.response_ns for _, one in examples), *(row.end_ns for _, one in examples for row in one.rows))
     places = _places(low, high)
-    yield '<figure class="chart wide" id="why-traces"><figcaption><h3>One slow and one fast request</h3>'
+    yield '<figure class="chart wide" id="why-traces"><figcaption><h3>Two requests</h3>'
     yield '<span class="note">from the due time of each request; one scale for both; ms on the critical path</span>'
     yield '</figcaption><ul class="legend key">'
     for kind, text in (

@@ -25,6 +25,7 @@ from loadgen.traces.convert.attribute_names import (
     is_resource_name,
 )
 from loadgen.traces.convert.redaction import clean_name, clean_path, clean_statement, clean_text, clean_url
+from loadgen.traces.convert.sql_text import summary_of
 from loadgen.traces.model import MOST_ATTRIBUTES, Kind, Value
 
 __all__ = ["AttributeFilter", "attribute_filter", "divided", "operation_of"]
@@ -132,7 +133,8 @@ def divided(tags: Mapping[str, Value]) -> tuple[dict[str, Value], dict[str, Valu
 
 def operation_of(name: str, kind: Kind, attributes: Mapping[str, Value]) -> str:
     """Return the operation of a span: `POST /checkout` of a server with a route, `shop.Stock/Reserve` of a remote
-    call, the summary of a statement, or else the name of the span. Ids in it become `{n}`.
+    call, the summary of a statement, or else the name of the span. Ids in it become `{n}`. The summary is made from the
+    statement if the span has none, and a name of one word.
 
     Only servers are named by their route: frameworks also write it to the spans of their parts.
 
@@ -144,12 +146,18 @@ def operation_of(name: str, kind: Kind, attributes: Mapping[str, Value]) -> str:
         return _remote(str(attributes.get("rpc.service", "")), str(method))
     if summary := attributes.get("db.query.summary"):
         name = str(summary)
+    elif (statement := attributes.get(QUERY_TEXT)) and " " not in name:
+        # Older instrumentation names all of its spans "SELECT", or by the database.
+        name = _summary(str(statement)) or name
     return clean_name(name, str(attributes.get(SYSTEM, "")))
 
 
 @lru_cache(_REMEMBERED)
 def _routed(method: str, route: str) -> str:
     return clean_name(f"{method} {route}" if method and not route.startswith(f"{method} ") else route)
+
+
+_summary = lru_cache(_REMEMBERED)(summary_of)
 
 
 @lru_cache(_REMEMBERED)

@@ -14,7 +14,7 @@ from typing import Final
 import msgspec
 
 from loadgen.errors import TraceFormatError
-from loadgen.traces.convert.fields import decoded, kind_named, whole_ns
+from loadgen.traces.convert.fields import AGAIN, decoded, kind_named, whole_ns
 from loadgen.traces.convert.spans import SpanCollector, at
 from loadgen.traces.model import Kind, Trace
 
@@ -82,8 +82,9 @@ def collect_datadog(data: bytes, into: SpanCollector) -> None:
     """
     answer = decoded(_DECODER, data, FORMAT)
     if answer.data is None or answer.data.attributes is None:
-        reason = "this is an answer with an error" if answer.errors else "missing data.attributes"
-        raise TraceFormatError(f"{FORMAT}: {reason}")
+        if answer.errors:
+            raise TraceFormatError(f"{FORMAT}: this is an answer with an error", hint=AGAIN)
+        raise TraceFormatError(f"{FORMAT}: missing data.attributes", hint=AGAIN)
     for number, span in enumerate(answer.data.attributes.spans or (), 1):
         try:
             _add(span, answer.data, bool(answer.data.attributes.is_truncated), into)
@@ -96,7 +97,7 @@ def _add(span: _Span, data: _Data, is_cut: bool, into: SpanCollector) -> None:
     if wanted is None:
         return
     if span.startTime is None:
-        raise TraceFormatError("missing startTime")
+        raise TraceFormatError("missing startTime: each span must have one")
     start_ns = whole_ns(span.startTime, 1)
     if span.endTime is not None:
         end_ns: int | None = whole_ns(span.endTime, 1)

@@ -129,7 +129,7 @@ def collect_object(data: bytes, into: SpanCollector) -> None:
     elif data.startswith(b"["):
         _of_list(data)(data, into)
     elif not data:
-        raise TraceFormatError("the document is empty")
+        raise TraceFormatError("the document is empty", hint=_KNOWN)
     elif data.startswith(b"<"):
         raise TraceFormatError("this is a page in HTML or XML, and no trace", hint=_KNOWN)
     else:

@@ -13,8 +13,11 @@ from loadgen.errors import TraceFormatError
 from loadgen.traces.model import Kind
 
 __all__ = [
+    "AGAIN",
     "KINDS",
     "MOST_BYTES",
+    "WHOLE",
+    "checked_start",
     "decoded",
     "kind_named",
     "nanoseconds",
@@ -24,6 +27,8 @@ __all__ = [
     "whole_ns",
 ]
 
+AGAIN: Final = "ask for the trace again, and store only answers with status 200"
+WHOLE: Final = "check which program wrote the document, and that it is complete"
 MOST_BYTES: Final = 512 << 20
 """The largest document that is decoded at once, bytes."""
 KINDS: Final[tuple[Kind, ...]] = ("internal", "internal", "server", "client", "producer", "consumer")
@@ -52,12 +57,12 @@ def decoded(decoder: msgspec.json.Decoder[_T], data: bytes, what: str) -> _T:
     try:
         return decoder.decode(data)
     except msgspec.ValidationError as error:
-        raise TraceFormatError(f"{what}: {error}") from None
+        raise TraceFormatError(f"{what}: {error}", hint=WHOLE) from None
     except (msgspec.DecodeError, UnicodeError) as error:
         hint = "the end of the document is missing" if "truncated" in str(error) else "the document must be valid JSON"
         raise TraceFormatError(f"{what}: invalid JSON: {error}", hint=hint) from None
     except RecursionError:
-        raise TraceFormatError(f"{what}: the document is nested too deeply") from None
+        raise TraceFormatError(f"{what}: the document is nested too deeply", hint=WHOLE) from None
 
 
 def trace_id(text: str | None) -> str:
@@ -140,6 +145,17 @@ def nanoseconds(value: int | str | None) -> int:
             raise TraceFormatError("invalid time: must be an integer number of ns, from 0")
         value = int(value)
     return whole_ns(value, 1)
+
+
+def checked_start(ns: int) -> int:
+    """Return the start of a span in OTLP, where 0 means that it is missing.
+
+    Raises:
+        TraceFormatError: it is missing.
+    """
+    if ns == 0:
+        raise TraceFormatError("missing startTimeUnixNano: each span must have one")
+    return ns
 
 
 def whole_ns(value: float, unit_ns: int) -> int:

@@ -15,7 +15,7 @@ from typing import Final
 import msgspec
 
 from loadgen.errors import TraceFormatError
-from loadgen.traces.convert.fields import decoded, kind_named, parent_id, span_id, trace_id, whole_ns
+from loadgen.traces.convert.fields import AGAIN, decoded, kind_named, parent_id, span_id, trace_id, whole_ns
 from loadgen.traces.convert.spans import MOST_LINKS, SpanCollector, at
 from loadgen.traces.model import Kind, Status, Trace
 
@@ -95,7 +95,7 @@ def collect_jaeger(data: bytes, into: SpanCollector) -> None:
     else:
         answer = decoded(_ANSWER, data, FORMAT)
         if not answer.data and answer.errors:
-            raise TraceFormatError(f"{FORMAT}: this is an answer with an error and without traces")
+            raise TraceFormatError(f"{FORMAT}: this is an answer with an error and without traces", hint=AGAIN)
         traces = answer.data if answer.data is not None else [decoded(_ONE, data, FORMAT)]
     for number, trace in enumerate(traces, 1):
         processes = {id: _process(one, into) for id, one in (trace.processes or {}).items()}
@@ -135,7 +135,7 @@ def _add(span: _Span, trace: _Trace, processes: dict[str, _Known], into: SpanCol
     else:
         service, resource = processes.get(span.processID or "", ("", {}))
     if span.startTime is None:
-        raise TraceFormatError("missing startTime")
+        raise TraceFormatError("missing startTime: each span must have one")
     start_ns = whole_ns(span.startTime, _US)
     into.add_flat(
         wanted,

@@ -19,7 +19,15 @@ import msgspec
 
 from loadgen.errors import TraceFormatError
 from loadgen.traces.convert.attributes import operation_of
-from loadgen.traces.convert.fields import KINDS, decoded, kind_named, nanoseconds, parent_id, span_id
+from loadgen.traces.convert.fields import (
+    KINDS,
+    checked_start,
+    decoded,
+    kind_named,
+    nanoseconds,
+    parent_id,
+    span_id,
+)
 from loadgen.traces.convert.redaction import clean_text
 from loadgen.traces.convert.spans import MOST_LINKS, UNKNOWN_SERVICE, SpanCollector, at
 from loadgen.traces.model import Kind, Span, Status, Trace, Value
@@ -192,7 +200,7 @@ def _add(span: _Span, service: str, resource: dict[str, Value], is_cut: bool, in
             parent_id(span.parentSpanId),
             service,
             operation_of(span.name or "", kind, attributes),
-            nanoseconds(span.startTimeUnixNano),
+            checked_start(nanoseconds(span.startTimeUnixNano)),
             end_ns or None,
             kind,
             _STATUS.get(span.status.code, "unset") if span.status is not None else "unset",

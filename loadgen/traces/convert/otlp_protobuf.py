@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 from loadgen.errors import TraceFormatError
 from loadgen.extras import missing_package
 from loadgen.traces.convert.attributes import operation_of
-from loadgen.traces.convert.fields import KINDS, MOST_BYTES, whole_ns
+from loadgen.traces.convert.fields import KINDS, MOST_BYTES, WHOLE, checked_start, whole_ns
 from loadgen.traces.convert.otlp_json import IS_CUT, RESOLUTION
 from loadgen.traces.convert.redaction import clean_text
 from loadgen.traces.convert.spans import MOST_LINKS, UNKNOWN_SERVICE, SpanCollector, at
@@ -57,7 +57,7 @@ def collect_otlp(data: bytes, into: SpanCollector) -> None:
     try:
         message = request.FromString(data)
     except decode_error:
-        raise TraceFormatError(f"{FORMAT}: these bytes are no message with spans") from None
+        raise TraceFormatError(f"{FORMAT}: these bytes are no message with spans", hint=WHOLE) from None
     number = 0
     for group in message.resource_spans:
         service, resource = _process(group.resource.attributes, into)
@@ -108,7 +108,7 @@ def _add(span: Any, service: str, resource: dict[str, Value], is_cut: bool, into
             parent.hex() if any(parent) else "",
             service,
             operation_of(span.name, kind, attributes),
-            whole_ns(span.start_time_unix_nano, 1),
+            checked_start(whole_ns(span.start_time_unix_nano, 1)),
             whole_ns(span.end_time_unix_nano, 1) or None,
             kind,
             _STATUS.get(span.status.code, "unset"),

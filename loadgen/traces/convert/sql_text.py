@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
-__all__ = ["has_sql_form", "statement_without_values"]
+__all__ = ["has_sql_form", "statement_without_values", "summary_of"]
 
 _VERBS: Final = frozenset(
     (
@@ -123,6 +123,12 @@ _TOKEN: Final = re.compile(
 )
 _NAME: Final = re.compile(r'"[^\W\d][\w$.]{0,63}"')
 _ESCAPED_QUOTE: Final = re.compile(r"""\\['"]""")
+_SUMMARIZED: Final = frozenset(("SELECT", "INSERT", "UPDATE", "DELETE", "MERGE", "WITH"))
+_TABLE: Final = re.compile(
+    r"\b(?:from|join|into|update)\s+(?:only\s+|ignore\s+)?([\"`\[]?[^\W\d][\w$]*[\"`\]]?(?:\.[\"`\[]?[\w$]+[\"`\]]?){0,2})",
+    re.IGNORECASE,
+)
+_LONGEST_SUMMARY: Final = 255
 _LIST: Final = re.compile(r"(\?|\$\d+|%s)(?:\s*,\s*(?:\?|\$\d+|%s))+")
 _ROWS: Final = re.compile(r"(\((?:\?|\$\d+|%s)\))(?:\s*,\s*\((?:\?|\$\d+|%s)\))+")
 _SPACES: Final = re.compile(r"\s+")
@@ -144,6 +150,18 @@ def statement_without_values(text: str, system: str = "") -> str:
 def has_sql_form(text: str) -> bool:
     """Return whether a text, such as the name of a span, is a statement that may contain values."""
     return _verb(text) in _VERBS and _CLAUSE.search(text) is not None
+
+
+def summary_of(statement: str) -> str:
+    """Return what OpenTelemetry calls the summary of a statement, such as "SELECT item stock": its verb, and the tables
+    after FROM, JOIN, INTO and UPDATE, each once. Return "" for other statements.
+
+    statement: without values.
+    """
+    if (verb := _verb(statement).upper()) not in _SUMMARIZED:
+        return ""
+    names = (name.strip('"`[]') for name in _TABLE.findall(statement))
+    return " ".join(dict.fromkeys((verb, *(name for name in names if name.lower() not in _VERBS))))[:_LONGEST_SUMMARY]
 
 
 def _verb(text: str) -> str:

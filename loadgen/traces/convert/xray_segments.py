@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from loadgen.errors import TraceFormatError
-from loadgen.traces.convert.fields import decoded, parent_id, span_id, whole_ns
+from loadgen.traces.convert.fields import WHOLE, decoded, parent_id, span_id, whole_ns
 from loadgen.traces.convert.spans import SpanCollector, at
 from loadgen.traces.model import MOST_SPANS, Kind, Status, Trace
 
@@ -104,7 +104,7 @@ def collect_xray(documents: Iterable[str | bytes], into: SpanCollector) -> None:
         try:
             data = document.encode() if isinstance(document, str) else document
         except UnicodeError:
-            raise TraceFormatError(f"{FORMAT} {number}: invalid text") from None
+            raise TraceFormatError(f"{FORMAT} {number}: invalid text", hint=WHOLE) from None
         segment = decoded(_DECODER, data, f"{FORMAT} {number}")
         try:
             _collect(segment, into)
@@ -144,7 +144,7 @@ def _add(
     into: SpanCollector,
 ) -> None:
     if one.start_time is None:
-        raise TraceFormatError("missing start_time")
+        raise TraceFormatError("missing start_time: each segment must have one")
     kind: Kind = "server" if is_server else "client" if one.namespace or one.sql else "internal"
     status: Status = "error" if one.fault or one.error or one.throttle else "unset"
     into.add_flat(

@@ -88,7 +88,7 @@ def _add(span: _Span, into: SpanCollector) -> None:
     elif (code := tags.get("otel.status_code")) in ("OK", "ERROR"):
         status = "ok" if code == "OK" else "error"
     if span.timestamp is None:
-        raise TraceFormatError("missing timestamp")
+        raise TraceFormatError("missing timestamp: each span must have one")
     start_ns = whole_ns(span.timestamp, _US)
     into.add_flat(
         wanted,

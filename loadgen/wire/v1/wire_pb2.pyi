@@ -698,7 +698,7 @@ class CustomStats(_message.Message):
     def __init__(self, name: _Optional[str] = ..., kind: _Optional[str] = ..., n: _Optional[int] = ..., total: _Optional[int] = ..., low: _Optional[float] = ..., high: _Optional[float] = ..., last: _Optional[float] = ..., warmup: bool = ..., tags: _Optional[_Iterable[_Union[Tag, _Mapping]]] = ...) -> None: ...
 
 class Exemplar(_message.Message):
-    __slots__ = ("journey", "step", "request", "outcome", "why", "load", "n", "at_ns", "response_ns", "service_ns", "trace", "warmup", "note")
+    __slots__ = ("journey", "step", "request", "outcome", "why", "load", "n", "at_ns", "response_ns", "service_ns", "trace", "warmup", "note", "span", "sampled", "stands_for", "status", "first_byte_ns", "phases", "reused", "pool_limited", "unfit", "remote", "tags", "active_loads", "requests")
     JOURNEY_FIELD_NUMBER: _ClassVar[int]
     STEP_FIELD_NUMBER: _ClassVar[int]
     REQUEST_FIELD_NUMBER: _ClassVar[int]
@@ -712,6 +712,19 @@ class Exemplar(_message.Message):
     TRACE_FIELD_NUMBER: _ClassVar[int]
     WARMUP_FIELD_NUMBER: _ClassVar[int]
     NOTE_FIELD_NUMBER: _ClassVar[int]
+    SPAN_FIELD_NUMBER: _ClassVar[int]
+    SAMPLED_FIELD_NUMBER: _ClassVar[int]
+    STANDS_FOR_FIELD_NUMBER: _ClassVar[int]
+    STATUS_FIELD_NUMBER: _ClassVar[int]
+    FIRST_BYTE_NS_FIELD_NUMBER: _ClassVar[int]
+    PHASES_FIELD_NUMBER: _ClassVar[int]
+    REUSED_FIELD_NUMBER: _ClassVar[int]
+    POOL_LIMITED_FIELD_NUMBER: _ClassVar[int]
+    UNFIT_FIELD_NUMBER: _ClassVar[int]
+    REMOTE_FIELD_NUMBER: _ClassVar[int]
+    TAGS_FIELD_NUMBER: _ClassVar[int]
+    ACTIVE_LOADS_FIELD_NUMBER: _ClassVar[int]
+    REQUESTS_FIELD_NUMBER: _ClassVar[int]
     journey: str
     step: str
     request: str
@@ -725,7 +738,20 @@ class Exemplar(_message.Message):
     trace: str
     warmup: bool
     note: str
-    def __init__(self, journey: _Optional[str] = ..., step: _Optional[str] = ..., request: _Optional[str] = ..., outcome: _Optional[str] = ..., why: _Optional[str] = ..., load: _Optional[int] = ..., n: _Optional[int] = ..., at_ns: _Optional[int] = ..., response_ns: _Optional[int] = ..., service_ns: _Optional[int] = ..., trace: _Optional[str] = ..., warmup: bool = ..., note: _Optional[str] = ...) -> None: ...
+    span: str
+    sampled: bool
+    stands_for: float
+    status: int
+    first_byte_ns: int
+    phases: _containers.RepeatedScalarFieldContainer[int]
+    reused: bool
+    pool_limited: bool
+    unfit: bool
+    remote: str
+    tags: _containers.RepeatedCompositeFieldContainer[Tag]
+    active_loads: _containers.RepeatedScalarFieldContainer[int]
+    requests: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, journey: _Optional[str] = ..., step: _Optional[str] = ..., request: _Optional[str] = ..., outcome: _Optional[str] = ..., why: _Optional[str] = ..., load: _Optional[int] = ..., n: _Optional[int] = ..., at_ns: _Optional[int] = ..., response_ns: _Optional[int] = ..., service_ns: _Optional[int] = ..., trace: _Optional[str] = ..., warmup: bool = ..., note: _Optional[str] = ..., span: _Optional[str] = ..., sampled: bool = ..., stands_for: _Optional[float] = ..., status: _Optional[int] = ..., first_byte_ns: _Optional[int] = ..., phases: _Optional[_Iterable[int]] = ..., reused: bool = ..., pool_limited: bool = ..., unfit: bool = ..., remote: _Optional[str] = ..., tags: _Optional[_Iterable[_Union[Tag, _Mapping]]] = ..., active_loads: _Optional[_Iterable[int]] = ..., requests: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class Failure(_message.Message):
     __slots__ = ("journey", "step", "request", "outcome", "load", "n", "at_ns", "response_ns", "detail", "where", "traceback", "row", "sent", "received", "trace", "note")

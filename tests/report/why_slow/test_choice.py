@@ -8,8 +8,9 @@ import msgspec
 import pytest
 
 from loadgen.errors import IncompleteError, UsageError
+from loadgen.measure.objectives.terms import Objective, TagSelector
 from loadgen.report.summary_reader import Summary
-from loadgen.report.why_slow.choice import Wanted, chosen_of
+from loadgen.report.why_slow.choice import Wanted, chosen_of, narrowed
 
 
 def row(request: str, mean: float | str, count: int, *, region: str = "*", p95: float | str = 400.0) -> dict[str, Any]:
@@ -25,7 +26,7 @@ def row(request: str, mean: float | str, count: int, *, region: str = "*", p95: 
     }
 
 
-def slo(request: str, *, verdict: str = "failed", budget: float | None = 2.9, **more: Any) -> dict[str, Any]:
+def slo(request: str | None, *, verdict: str = "failed", budget: float = 2.9, **more: Any) -> dict[str, Any]:
     return {
         "objective": f"p(99) of {request} < 300ms",
         "verdict": verdict,
@@ -77,7 +78,7 @@ def test_passed_objectives_and_those_on_other_metrics_are_not_chosen() -> None:
 def test_without_a_broken_objective_it_is_the_slowest_part_of_the_request_with_the_most_time() -> None:
     chosen = chosen_of(summary_of(), Wanted())
     assert (chosen.request, chosen.limit_ns) == ("GET /cart", 400_000_000)
-    assert chosen.above == pytest.approx(0.05)
+    assert (chosen.above, chosen.allowed) == (None, 0.05)
     assert "most response time" in chosen.why
 
 
@@ -94,6 +95,34 @@ def test_chosen_request_wins_over_broken_objectives_of_others() -> None:
 
 def test_objective_over_all_regions_also_explains_one_region() -> None:
     assert chosen_of(summary_of(slo("POST /pay")), Wanted(region="eu")).region == "eu"
+
+
+def test_one_region_of_an_objective_over_all_has_no_share_of_its_own() -> None:
+    chosen = chosen_of(summary_of(slo("POST /pay")), Wanted(region="eu"))
+    assert (chosen.above, chosen.observed_ms, chosen.count) == (None, None, 0)
+
+
+def test_objective_on_a_tag_or_load_is_explained_by_its_own_requests() -> None:
+    tags = (TagSelector(name="tenant", values=("gold",)),)
+    planned = Objective(
+        kind="percentile",
+        text="p(99) of POST /pay < 300ms",
+        limit=3e8,
+        q=99,
+        request="POST /pay",
+        tags=tags,
+        load="day",
+    )
+    broken = slo("POST /pay", detail="p99 of 100 requests: 812 ms", limit_ms=None)
+    chosen = chosen_of(summary_of(broken), Wanted(), [planned])
+    assert (chosen.load, chosen.tags, chosen.limit_ns) == ("day", tags, 300_000_000)
+
+
+def test_lower_limits_and_other_metrics_of_the_plan_are_not_chosen() -> None:
+    for values in ({"operator": ">"}, {"metric": "ttfb"}, {"kind": "mean"}):
+        text = "p(99) of GET /cart < 300ms"
+        planned = msgspec.convert({"kind": "percentile", "text": text, "limit": 3e8, **values}, Objective)
+        assert chosen_of(summary_of(slo("GET /cart")), Wanted(), [planned]).text == ""
 
 
 def test_objective_in_windows_has_no_share_over_the_whole_run() -> None:
@@ -120,3 +149,14 @@ def test_unknown_names_are_refused_with_the_known_ones(wanted: Wanted, said: str
 def test_run_without_requests_has_nothing_to_explain() -> None:
     with pytest.raises(IncompleteError):
         chosen_of(summary_of(series=[]), Wanted())
+
+
+def test_journey_without_whole_traces_is_narrowed_to_its_request_with_the_most_time() -> None:
+    summary = summary_of(slo(None, journey="checkout"))
+    chosen = chosen_of(summary, Wanted())
+    assert (chosen.name, chosen.is_broken) == ("checkout", True)
+    request = narrowed(summary, chosen)
+    assert request is not None
+    assert (request.request, request.is_broken, request.limit_ns) == ("GET /cart", False, 400_000_000)
+    assert "no whole trace can be read" in request.why
+    assert narrowed(summary, request) is None

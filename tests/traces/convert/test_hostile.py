@@ -59,9 +59,6 @@ def changed(document: Any, way: tuple[Any, ...], value: Any) -> Any:
     return done
 
 
-PLACES = {name: list(places(document)) for name, document in DOCUMENTS.items()}
-
-
 def is_in_bounds(traces: list[Trace]) -> bool:
     """Whether all traces keep the promises of the model, and can be written and read again."""
     for trace in traces:
@@ -106,12 +103,7 @@ _anything = st.recursive(
 def test_a_document_with_wrong_values_gives_traces_or_an_error_of_format(form: str, data: st.DataObject) -> None:
     document = DOCUMENTS[form]
     for _ in range(data.draw(st.integers(1, 3))):
-        document = changed(document, data.draw(st.sampled_from(PLACES[form])), data.draw(_anything))
-        if not isinstance(document, dict | list):
-            break
-        all_places = list(places(document))
-        if len(all_places) < len(PLACES[form]):
-            break
+        document = changed(document, data.draw(st.sampled_from(list(places(document)))), data.draw(_anything))
     assert read(json.dumps(document).encode())
 
 
@@ -176,6 +168,8 @@ def test_documents_without_traces_are_errors_with_a_reason(data: bytes, words: s
         ("spanId", "0" * 16, "missing or invalid span id"),
         ("spanId", "1 2 3 4 5 6 7 8 ", "invalid span id"),
         ("parentSpanId", "xyz", "invalid span id"),
+        ("startTimeUnixNano", "0", "missing startTimeUnixNano"),
+        ("startTimeUnixNano", None, "missing startTimeUnixNano"),
         ("startTimeUnixNano", "-1", "invalid time"),
         ("startTimeUnixNano", -1, "invalid time"),
         ("startTimeUnixNano", str(1 << 63), "invalid time"),

@@ -140,11 +140,28 @@ def test_a_cleaned_name_stays_as_it_is(name: str) -> None:
         ("client", {"rpc.service": "shop.Stock", "rpc.method": "Reserve"}, "shop.Stock/Reserve"),
         ("server", {"rpc.method": "shop.Stock/Reserve"}, "shop.Stock/Reserve"),
         ("client", {"db.query.summary": "SELECT item", "db.query.text": "SELECT ?"}, "SELECT item"),
+        ("client", {"db.query.text": "SELECT a FROM shop.item i JOIN stock s ON s.i = i.i"}, "SELECT shop.item stock"),
+        ("client", {"db.query.text": 'insert into "order" VALUES (?)'}, "INSERT order"),
+        ("client", {"db.query.text": "UPDATE item SET a = ? WHERE b = ?"}, "UPDATE item"),
+        ("client", {"db.query.text": "DELETE FROM `item`"}, "DELETE item"),
+        ("client", {"db.query.text": "SELECT ?"}, "SELECT"),
+        ("client", {"db.query.text": "COMMIT"}, "name"),
+        ("client", {"db.query.text": "GET ?"}, "name"),
         ("client", {}, "name"),
     ],
 )
 def test_an_operation_is_route_method_summary_or_name(kind: Kind, attributes: dict[str, str], expected: str) -> None:
     assert operation_of("name", kind, attributes) == expected
+
+
+def test_a_name_of_several_words_is_kept_beside_a_statement() -> None:
+    assert operation_of("SELECT item", "client", {"db.query.text": "SELECT a FROM stock"}) == "SELECT item"
+
+
+def test_long_texts_are_cleaned_without_being_remembered() -> None:
+    for text in ("x" * 100_000, "SELECT '" + "x" * 100_000, "https://h/" + "x" * 100_000):
+        for clean in (clean_text, clean_url, clean_path, clean_name, lambda text: clean_statement(text, "")):
+            assert len(clean(text)) <= MOST_TEXT
 
 
 def test_old_names_become_todays_and_todays_win() -> None:

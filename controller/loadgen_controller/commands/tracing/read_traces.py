@@ -30,8 +30,6 @@ __all__ = ["TraceReading", "reading_of"]
 
 _FILE: Final = "file"
 _KEPT: Final = "run folder"
-_AROUND_S: Final = 3_600.0
-"""Backends look for traces in the time of the run, and so many seconds before and after it."""
 _SHOW_NOTES: Final = 200
 
 
@@ -70,6 +68,8 @@ class TraceReading:
         wanted = self.missing(ids)
         if self.backend is None or not wanted:
             return None
+        if isinstance(self.backend, FilesBackend):
+            wait_s = 0.0  # a file does not grow while we wait
         progress = _Notes()
         refusal: BackendRefused | None = None
         try:
@@ -104,16 +104,22 @@ class _Notes:
             echo(f"{progress.done:,} of {progress.of:,} traces: {progress.note}", err=True)
 
 
-def reading_of(path: Path, file: Path | None, backend: str, settings: Settings) -> TraceReading:
+def reading_of(path: Path, file: Path | None, backend: str, env: str, settings: Settings) -> TraceReading:
     """Return the source of the traces of a run: a file, a table of `loadgen.toml`, or what is in the run folder.
 
-    file, backend: options, of which at most one is given. Without either, the run folder is used if it has traces, or
-    else the only source in `loadgen.toml`.
+    file, backend, env: options, of which at most one is given. Without any, the run folder is used if it has traces,
+    or else the only source in `loadgen.toml`.
 
     Raises:
         UsageError: there is no such source, it cannot be opened, or no source was chosen.
     """
     kept = kept_ids(path)
+    if env:
+        if env not in settings.environments:
+            raise UsageError(f"--env: loadgen.toml has no environment {env!r}", hint=f"write [env.{env}]")
+        backend = settings.environments[env].trace or ""
+        if not backend:
+            raise UsageError(f"--env: [env.{env}] has no source of traces", hint='add trace = "NAME" to it')
     if file is not None:
         return TraceReading(path, f"file {file.name}", _FILE, FilesBackend(file), kept=kept)
     if not backend and kept:
@@ -140,8 +146,18 @@ def _source_of(settings: Settings, name: str) -> TraceSource:
 
 def _opened(source: TraceSource, path: Path) -> Backend:
     begin, end = (at.timestamp() for at in span_of(path))
-    window = begin - _AROUND_S, end + _AROUND_S
-    from loadgen.backends.open_backend import open_backend
+    if source.backend == "xray":
+        from loadgen.aws.account.boto_clients import Clients
+        from loadgen.aws.target.xray_spans import XrayBackend  # slow to import (boto3), so only here
+
+        clients = Clients()
+        if not (region := source.region or clients.default_region):
+            raise UsageError(
+                f"trace.{source.name}: the AWS region of the traces is unknown",
+                hint='write region = "eu-west-1", or set AWS_REGION',
+            )
+        return XrayBackend(clients, region, (begin, end), source.keep)
+    from loadgen.backends.open_backend import open_backend  # imports httpx, which files do not need
 
     secrets = {name: value for name in source.secrets if (value := secret_value(name)) is not None}
-    return open_backend(source, secrets, window)
+    return open_backend(source, secrets, (begin, end))

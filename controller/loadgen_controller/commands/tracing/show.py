@@ -12,7 +12,7 @@ from loadgen.measure.run_folder.rundir import find_run
 from loadgen.outside_text import one_line
 from loadgen.report.run_as_dataframes import open_run
 from loadgen.report.why_slow.joined import joined, waterfall_of
-from loadgen.report.why_slow.requests import every_observed, unmeasured
+from loadgen.report.why_slow.requests import sampled_requests, unmeasured
 from loadgen.traces.timed import TimedTrace
 from loadgen.units import quantity
 from loadgen_controller.commands.bucket import RUNS, RunArgument, RunsDir
@@ -50,18 +50,19 @@ def main(
         )
     (trace,) = found.values()
     opened = open_run(path)
-    ours = [one for one in every_observed(opened.exemplars) if one.trace == trace.id]
+    ours = [one for one in sampled_requests(opened.exemplars) if one.observed.trace == trace.id]
     result = joined(lambda: (trace,), ours or [unmeasured(trace)])
     if not result.timed:
         why = next(iter(result.refused), "it has no spans")
         raise IncompleteError(f"trace {trace.id} cannot be shown: {why}", hint="look at it in the tracing system")
     console = Output()
-    for one in result.timed:
+    requests = [one for one in result.timed if one.observed.request]
+    for one in requests or result.timed:
         print_waterfall(console, waterfall_of(one), _kind(one))
 
 
 def _kind(one: TimedTrace) -> str:
-    return "sampled" if one.observed.request else "foreign"
+    return "sampled request" if one.observed.outcome else "request that no agent measured"
 
 
 def _id(text: str) -> str:

@@ -2,28 +2,33 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Final
 from zlib import crc32
 
+import msgspec
 import typer
 
 from loadgen.backends.kept_traces import kept_traces
 from loadgen.errors import ExitCode, IncompleteError, UsageError
+from loadgen.measure.objectives.terms import Objective
 from loadgen.measure.run_folder.rundir import find_run, utc_text
+from loadgen.report.report_parts import milliseconds
 from loadgen.report.run_as_dataframes import Run, open_run
 from loadgen.report.summary_reader import Summary
 from loadgen.report.why_slow.cause_file import encoded, write_causes
-from loadgen.report.why_slow.choice import Chosen, Wanted, chosen_of
+from loadgen.report.why_slow.choice import Chosen, Wanted, chosen_of, narrowed
 from loadgen.report.why_slow.joined import Joined, joined
-from loadgen.report.why_slow.requests import Asked, asked_for, observed_of
+from loadgen.report.why_slow.requests import Asked, asked_for, sampled_of
 from loadgen.units import NS_PER_MS, NS_PER_S, parse_duration, quantity
 from loadgen_controller.collect_option_errors import CollectedErrors
 from loadgen_controller.commands.bucket import RUNS, RunArgument, RunsDir
 from loadgen_controller.commands.cloudwatch_metrics import span_of
 from loadgen_controller.commands.missing_extra import needing_analysis
+from loadgen_controller.commands.shared_options import EnvOption
 from loadgen_controller.commands.tracing.read_traces import TraceReading, reading_of
 from loadgen_controller.console_output import Output
 from loadgen_controller.past_runs.listing import is_running
@@ -63,6 +68,7 @@ def main(
     backend: Annotated[
         str, typer.Option(metavar="NAME", help=r"Read traces from this source: \[trace.NAME] of loadgen.toml.")
     ] = "",
+    env: EnvOption = None,
     file: Annotated[
         Path | None,
         typer.Option(metavar="PATH", help="Read traces from this file, or from all files of this folder."),
@@ -94,28 +100,30 @@ def main(
     path = errors.catch(lambda: find_run(run, runs_dir))
     behind = errors.catch(lambda: find_run(against, runs_dir)) if against else None
     wait_ns = errors.parse("--wait", wait, parse_duration)
-    if backend and file is not None:
-        errors.add("--backend cannot be combined with --file", "leave out one of them")
+    given = [name for name, value in (("--file", file), ("--backend", backend), ("--env", env)) if value]
+    if len(given) > 1:
+        errors.add(f"{given[0]} cannot be combined with {given[1]}", "leave out one of them")
     errors.check_file("--json", json)
     if path is not None and is_running(path):
         errors.add(f"run {path.name} is still going on", "wait until it ends")
     settings = trace_settings_of(errors)
-    reading = None if path is None else errors.catch(lambda: reading_of(path, file, backend, settings))
+    reading = None if path is None else errors.catch(lambda: reading_of(path, file, backend, env or "", settings))
     errors.check()
     assert path is not None
     assert reading is not None
     with needing_analysis("loadgen trace"):
         from loadgen.report.why_slow.study import Facts, told
     opened = open_run(path)
-    chosen = chosen_of(_summary(opened), Wanted(request=request, step=step, journey=journey, region=region))
+    wanted = Wanted(request=request, step=step, journey=journey, region=region)
+    chosen = chosen_of(_summary(opened), wanted, _objectives(opened))
     seed = crc32(opened.id.encode()) & _SEED_BITS
-    asked = _asked(opened, chosen, most, seed)
+    chosen, asked = _asked(opened, chosen, most, seed)
     console = Output(stderr=json is not None and str(json) == "-")
     console.print(_plan_text(opened, chosen, asked, reading))
     if dry_run:
         return ExitCode.PASSED
     refusal = reading.read(asked.ids, (wait_ns or 0) / NS_PER_S, _ended_ago_s(opened))
-    ours = joined(partial(kept_traces, path), asked.requests, _t0_ns(path))
+    ours = joined(partial(kept_traces, path), asked.sampled, _t0_ns(path))
     facts = Facts(
         run=opened.id,
         made_at=utc_text(datetime.now(UTC)),
@@ -127,7 +135,7 @@ def main(
     )
     if not ours.found:
         raise refusal or _none_found(opened, asked, reading)
-    result = told(chosen, ours, asked.requests, facts, against=_against(behind, chosen, most, seed))
+    result = told(chosen, ours, asked.observed, facts, against=_against(behind, chosen, most, seed))
     write_causes(path, result.document)
     console.print()
     print_causes(console, result.causes)
@@ -146,22 +154,36 @@ def _summary(run: Run) -> Summary:
     return run.summary
 
 
-def _asked(run: Run, chosen: Chosen, most: int, seed: int) -> Asked:
+def _objectives(run: Run) -> list[Objective]:
+    """Return the objectives of the run's plan; of a manifest that another version wrote, those that can be read."""
+    found: list[Objective] = []
+    for one in run.manifest.get("spec", {}).get("slos", ()):
+        with suppress(msgspec.ValidationError):
+            found.append(msgspec.convert(one, Objective))
+    return found
+
+
+def _asked(run: Run, chosen: Chosen, most: int, seed: int) -> tuple[Chosen, Asked]:
     """Return the sampled requests whose traces are read.
+
+    If a step or a journey was chosen and none of it has traces, one of its requests is chosen instead.
 
     Raises:
         IncompleteError: the run has none.
     """
     loads = [str(lane.get("name", "")) for lane in run.manifest.get("spec", {}).get("lanes", ())]
-    asked = asked_for(observed_of(run.exemplars, chosen, loads), chosen.limit_ns, most, seed)
-    if not asked.ids:
-        raise IncompleteError(f"run {run.id} has no sampled request of {chosen.name}", hint=_HOW_TO_SAMPLE)
-    return asked
+    asked = asked_for(sampled_of(run.exemplars, chosen, loads), chosen.limit_ns, most, seed)
+    if asked.ids:
+        return chosen, asked
+    if (request := narrowed(_summary(run), chosen)) is not None:
+        return _asked(run, request, most, seed)
+    raise IncompleteError(f"run {run.id} has no sampled request of {chosen.name}", hint=_HOW_TO_SAMPLE)
 
 
 def _plan_text(run: Run, chosen: Chosen, asked: Asked, reading: TraceReading) -> str:
     slow, fast = len(asked.slow), quantity(len(asked.fast), "fast request")
-    text = f"{chosen.name}: traces of {slow} requests above {chosen.limit_ns / NS_PER_MS:g} ms, and of {fast}"
+    limit = milliseconds(chosen.limit_ns / NS_PER_MS)
+    text = f"{chosen.name}: traces of {slow} requests above {limit} ms, and of {fast}"
     plan = reading.plan(asked.ids)
     where = f"to read from {reading.name}: {plan}" if plan is not None else f"all read before: {reading.name}"
     return f"{text}; {where}"
@@ -201,8 +223,8 @@ def _against(path: Path | None, chosen: Chosen, most: int, seed: int) -> tuple[s
     if path is None:
         return None
     other = open_run(path)
-    asked = _asked(other, chosen, most, seed)
-    found = joined(partial(kept_traces, path), asked.requests, _t0_ns(path))
+    _, asked = _asked(other, chosen, most, seed)
+    found = joined(partial(kept_traces, path), asked.sampled, _t0_ns(path))
     if not found.found:
         raise UsageError(
             f"--against: the folder of run {other.id} has no traces of {chosen.name}",

@@ -202,7 +202,10 @@ data "aws_iam_policy_document" "controller" {
       "ec2:DescribeInstanceTypes",
       "servicequotas:GetServiceQuota",
       "xray:BatchGetTraces",
+      "xray:CancelTraceRetrieval",
       "xray:GetTraceSummaries",
+      "xray:ListRetrievedTraces",
+      "xray:StartTraceRetrieval",
     ]
     resources = ["*"]
   }

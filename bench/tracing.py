@@ -1,0 +1,99 @@
+"""Measure what traces cost a request: header lines, and exemplars of sampled and other requests.
+
+Budgets: header lines 0.8 µs with `w3c` and 2.0 µs with all formats; exemplars 40 ns for a request that is not sampled
+(20 of them are the two comparisons that every plan pays), and 2 µs for a sampled one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from random import Random
+from time import thread_time_ns
+
+from bench.record import _Sample
+from bench.report import Section, spread
+from loadgen.clients.request.traced_meter import TracedMeter
+from loadgen.clients.request.tracing import FORMATS, Begun, Names, Trace, Tracer
+from loadgen.engine.recording.recorder import Recorder
+from loadgen.engine.recording.user_meter import Meter
+from loadgen.engine.tracing.sampling import Sampling
+
+COUNT = 20_000
+TURNS = 41
+LINES_NS = {"w3c": 800, "all formats": 2_000}
+COMPARISONS_NS = 20
+UNSAMPLED_NS = 40
+SAMPLED_NS = 2_000
+HOW = f"""\
+{COUNT:,} requests a turn, {TURNS} turns of each in alternation, in this process. *w3c*, *all formats*: \
+`Tracer.lines` of 1 % of the iterations, four requests each. *without tracing*: series by name, hold and settle. \
+*not sampled*, *sampled*: the same with the meter of a plan with tracing, all requests of a turn in one series and \
+interval. CPU time of the thread."""
+
+
+class _Traced(_Sample):
+    """A sample that has been sent with a trace header."""
+
+    span, trace, status_code = "b" * 16, "a" * 32, 200
+    is_sampled = False
+
+
+def _lines(tracer: Tracer) -> None:
+    lines = tracer.lines
+    for n in range(COUNT // 4):
+        iteration = Begun("checkout", "pay", n=n)
+        for _ in range(4):
+            lines(iteration)
+
+
+def _settled(meter: Meter, *, is_sampled: bool) -> None:
+    sample = _Traced(meter.ask("POST /login"))
+    sample.is_sampled = is_sampled
+    for n in range(COUNT):
+        sample.series = meter.ask("POST /login")
+        sample.done_ns = 1_000_000 + n * 7919 % 100_003
+        meter.hold(sample)
+        meter.settle()
+
+
+def _meter(kind: type[Meter], sampling: Sampling | None) -> Meter:
+    meter = kind(Recorder(sampling=sampling))
+    meter.begin("checkout", warmup=False, pool_limited=False)
+    return meter
+
+
+def measure(*, turns: int = TURNS) -> Section:
+    took_ns: dict[str, list[float]] = {}
+    names = Names("checkout", "20261124-170312-checkout-a1b2", "eu-west-1")
+    w3c, every = (Tracer(Trace(0.01, formats), Random(1), names) for formats in (("w3c",), FORMATS))
+    for _ in range(turns):
+        plain, unsampled, sampled = (
+            _meter(Meter, None),
+            _meter(TracedMeter, Sampling(0.01)),
+            _meter(TracedMeter, Sampling(0.01)),
+        )
+        ways: dict[str, Callable[[], None]] = {
+            "w3c": lambda: _lines(w3c),
+            "all formats": lambda: _lines(every),
+            "without tracing": lambda plain=plain: _settled(plain, is_sampled=False),  # type: ignore[misc]
+            "not sampled": lambda meter=unsampled: _settled(meter, is_sampled=False),  # type: ignore[misc]
+            "sampled": lambda meter=sampled: _settled(meter, is_sampled=True),  # type: ignore[misc]
+        }
+        for name, way in ways.items():
+            began_ns = thread_time_ns()
+            way()
+            took_ns.setdefault(name, []).append((thread_time_ns() - began_ns) / COUNT)
+    least = {name: min(found) for name, found in took_ns.items()}
+    more = {name: least[name] - least["without tracing"] for name in ("not sampled", "sampled")}
+    rows = [[name, *spread(found, 0), f"{more[name]:.0f}" if name in more else "-"] for name, found in took_ns.items()]
+    is_held = (
+        all(least[name] <= budget for name, budget in LINES_NS.items())
+        and COMPARISONS_NS + more["not sampled"] <= UNSAMPLED_NS
+        and more["sampled"] <= SAMPLED_NS
+    )
+    verdict = (
+        f"Budgets: header lines {LINES_NS['w3c']} ns (w3c) and {LINES_NS['all formats']:,} ns (all formats); exemplars "
+        f"{UNSAMPLED_NS} ns for a request that is not sampled, {COMPARISONS_NS} of which each plan pays, "
+        f"and {SAMPLED_NS:,} ns for a sampled one: {'held' if is_held else 'NOT HELD'}."
+    )
+    return Section("Traces", HOW, ["CPU, ns", "least", "median", "least, more than without"], rows, verdict)

@@ -1,0 +1,1 @@
+"""Which sampled requests, steps and iterations of plans with tracing are stored, and how many each stands for."""
