@@ -24,8 +24,8 @@ PATHS: Final = 100
 FAULTS: Final[tuple[Fault, ...]] = ("slow version", "more calls", "pause")
 HOW = """\
 Timed traces of a simulated shop with a fault (`tests/support/made_traces.py`), some {traces} traces of 13 spans (33 \
-with more calls), slow and fast ones; `causes_of` with 1,000 resamples: cohorts, pauses, timing anew, intervals, \
-attributes, beginning. *resamples*: {traces} traces, {paths} paths, 5 of them timed anew before. In this process, CPU \
+with more calls), slow and fast ones; `causes_of` with 1,000 resamples: cohorts, pauses, timing again, intervals, \
+attributes, beginning. *resamples*: {traces} traces, {paths} paths, 5 of them timed again before. In this process, CPU \
 time of the thread."""
 BUDGET_MS = 2_000.0
 BUDGET_RESAMPLES_MS = 1_000.0
