@@ -111,6 +111,13 @@ def test_cause_json_has_all_that_was_shown(traced: tuple[Path, Path]) -> None:
     assert isinstance(causes["repair"], dict)
 
 
+def test_json_on_stdout_is_one_document_and_the_text_goes_to_stderr(traced: tuple[Path, Path]) -> None:
+    result = loadgen("trace", "last", "--file", traced[1], "--json", "-")
+    assert result.exit_code == 0
+    assert json.loads(result.stdout) == document(traced[0])
+    assert "1  shop: POST /checkout" in result.stderr
+
+
 def test_parts_add_up_to_the_difference(traced: tuple[Path, Path]) -> None:
     loadgen("trace", "last", "--file", traced[1])
     causes = document(traced[0])
