@@ -7,15 +7,14 @@ import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from bench.report import Section, held
-from tests.support.run import loadgen
 from tests.support.traced_shop.cases import FAULTS
-from tests.support.traced_shop.own_collector import SOURCE, own_collector, write_settings
-from tests.support.traced_shop.running import traced_shop
-from tests.support.traced_shop.scenario import write_scenario
+from tests.support.traced_shop.own_collector import SOURCE
+from tests.support.traced_shop.traced_run import run_with_own_collector
 
 MOST = 360
 BUDGET_S = 15.0
@@ -31,16 +30,12 @@ process to the first ranked path. The traces in the run folder are deleted befor
 def measure(*, seconds: int = 60, turns: int = 5) -> Section:
     rows: list[list[str]] = []
     firsts_s: list[float] = []
-    case = FAULTS["slow version"].case
+    case = replace(FAULTS["slow version"].case, rate=60, seconds=seconds)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        with own_collector() as url:
-            with traced_shop(url, case.faults) as shop:
-                path = write_scenario(folder, shop.port, mix=case.mix, slos=case.slos, rate=60, seconds=seconds)
-                run = loadgen("run", str(path), "--quiet", runs_dir=folder / "runs").folder
-            write_settings(folder, url)
+        with run_with_own_collector(folder, case) as traced:
             for _ in range(turns):
-                first_s, end_s, causes = _timed(folder, run)
+                first_s, end_s, causes = _timed(folder, traced.run.folder)
                 firsts_s.append(first_s)
                 found = causes["found"]
                 rows.append([str(found["asked"]), str(found["found"]), f"{first_s:.1f} s", f"{end_s:.1f} s"])

@@ -45,7 +45,9 @@ async def _serve(options: argparse.Namespace, listener: socket.socket) -> None:
             "shop": lambda: shop_routes(tracer, faults, random, options.catalog, options.stock, client),
         }[options.service]()
         app = OpenTelemetryMiddleware(Starlette(routes=routes), tracer_provider=provider)
-        config = uvicorn.Config(app, log_level="warning", access_log=False, lifespan="off", timeout_graceful_shutdown=2)
+        config = uvicorn.Config(
+            app, log_level="critical", access_log=False, lifespan="off", timeout_graceful_shutdown=2
+        )
         server = uvicorn.Server(config)
         print(f"http://127.0.0.1:{listener.getsockname()[1]}", flush=True)
         await server.serve(sockets=[listener])
