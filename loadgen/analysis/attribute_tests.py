@@ -5,8 +5,8 @@ and without the value. Numbers with more than 10 different values are tested by 
 Whitney, with the correction for ties. All tests together are corrected by the procedure of Benjamini and Hochberg.
 Values that are in the same traces (Jaccard index of at least 0.95) are one test.
 
-A value needs at least 10 traces. Of each key the 200 commonest values are tested. A key with different values in almost
-all traces (an order's number) is not tested; its name is in the result.
+A value needs at least 10 traces. At most 200 values of a key are tested, the commonest ones. A key with different
+values in almost all traces (an order's number) is not tested; its name is in the result.
 
 Sources: Y. Benjamini, Y. Hochberg, J. R. Stat. Soc. B 57, 1995; H. Mann, D. Whitney, Ann. Math. Stat. 18, 1947.
 """

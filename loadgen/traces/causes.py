@@ -72,7 +72,7 @@ class Objective:
 
 @dataclass(frozen=True, slots=True)
 class AttributeLine:
-    """What more slow traces have than fast ones. where: a service, or "" for attributes of our own.
+    """An attribute that slow traces have more often than fast ones. where: a service, or "" for attributes of our own.
 
     value: None for a number; slow and fast are then medians, otherwise shares. together: attributes of the same traces.
     """
@@ -90,7 +90,7 @@ class AttributeLine:
 
 @dataclass(frozen=True, slots=True)
 class PathLine:
-    """What one path adds to the difference, without a claim that it is a cause."""
+    """The time that one path adds to the difference, without a claim that it is a cause."""
 
     path: Path
     added_ns: float

@@ -22,7 +22,7 @@ from loadgen.traces.timed import Observed
 __all__ = ["DIFFERENT", "FoundRates", "Missing", "compared"]
 
 DIFFERENT: Final = 0.01
-"""Found rates differ if they differ so much by chance in at most 1 % of runs."""
+"""Found rates differ if chance makes such a difference in at most 1 % of runs."""
 _SLOW_CLASSES: Final = 3
 _LEAST_SLOW_FOR_CLASSES: Final = 30
 _LEAST_ASKED: Final = 10
@@ -32,7 +32,7 @@ _LEAST_RATE: Final = 0.1
 
 @dataclass(frozen=True, slots=True)
 class FoundRates:
-    """How many traces were asked for and found.
+    """The numbers of traces that were asked for and found.
 
     p: of the hypothesis that slow and fast ones are found equally often.
     """

@@ -56,7 +56,7 @@ class OwnTimes:
 
 @dataclass(frozen=True, slots=True)
 class Added:
-    """What each path adds to the slow cohort's mean response time. Arrays have shape (paths,).
+    """The time that each path adds to the slow cohort's mean response time. Arrays have shape (paths,).
 
     own_ns: the sum of all is the difference of the cohorts. more_calls_ns + slower_calls_ns = own_ns. before_ns,
     between_ns: the parts of own_ns before the first child and between children. slow_calls, fast_calls: mean calls
@@ -150,7 +150,7 @@ def _moved(row: Mapping[Path, PathTime], moves: Mapping[Path, Mapping[Path, int]
 
 
 def _parts(time: PathTime, left: int) -> tuple[int, int, int]:
-    """Return the parts of what is left of a path's own time, in the old proportions."""
+    """Return the parts of the rest of a path's own time, in the old proportions."""
     parts = (time.before_ns, time.between_ns, time.after_ns)
     before, between, after = (part * left // time.own_ns for part in parts)
     return before, between, after

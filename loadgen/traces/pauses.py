@@ -12,8 +12,8 @@ copies of the data in which each trace is moved by up to 5 s; and of the groups 
 chance. Requests that also *began* together prove nothing: a
 burst of arrivals does the same. So the begins must be twice as far apart as the ends.
 
-Of some pauses the sample has one trace only. If at least half of the long waits of a path on a standing instance end
-together with others, its remaining ones count as pauses, too.
+Of some pauses the sample has one trace only. If at least a third of the long waits of a path on a standing instance end
+together with others, its remaining ones count as pauses, too, unless they are much longer.
 
 All times are ns since 1970 on one clock. Waits of an instance whose clock was not corrected are found all the same,
 because they are compared with each other only.
@@ -21,7 +21,7 @@ because they are compared with each other only.
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -48,6 +48,8 @@ _SHIFT_NS: Final = 5_000_000_000
 _APART: Final = 2.0
 _LEAST_TOGETHER: Final = 2
 _BY_CHANCE: Final = 0.25
+_TOGETHER_SHARE: Final = 1 / 3
+_LONGER: Final = 1.25
 _LEAST_TRACES: Final = 3
 
 
@@ -184,9 +186,10 @@ def _periods(waits: Sequence[_Wait], events: Sequence[int], chance: np.random.Ge
         return []
     clear = [one for one in groups if _is_clear(len(one[2]), groups, by_size)]
     periods = [(begin, end) for begin, end, _ in clear]
+    longest = _LONGER * max((end - begin for begin, end in periods), default=0)
     for wait in _alone(long, {n for *_, group in clear for n in group}):
         begin = max(wait.begin_ns, _last_before(moments, wait.end_ns))
-        if wait.end_ns - begin >= LEAST_WAIT_NS:
+        if LEAST_WAIT_NS <= wait.end_ns - begin <= longest:
             periods.append((begin, wait.end_ns))
     return _apart(periods)
 
@@ -198,12 +201,13 @@ def _is_clear(size: int, groups: Sequence[tuple[int, int, list[int]]], by_size: 
 
 
 def _alone(long: Sequence[_Wait], members: set[int]) -> list[_Wait]:
-    """Return the waits that end alone on paths on which most waits end together."""
-    counts: defaultdict[Path, list[int]] = defaultdict(lambda: [0, 0])
-    for n, wait in enumerate(long):
-        counts[wait.path][n in members] += 1
+    """Return the waits that end alone on paths on which at least a third of the waits end together."""
+    counts = Counter(wait.path for wait in long)
+    together = Counter(long[n].path for n in members)
     return [
-        wait for n, wait in enumerate(long) if n not in members and counts[wait.path][True] >= counts[wait.path][False]
+        wait
+        for n, wait in enumerate(long)
+        if n not in members and together[wait.path] >= _TOGETHER_SHARE * counts[wait.path]
     ]
 
 

@@ -1,4 +1,4 @@
-"""Times a trace anew as if one path were as fast as usual: what would the response time have been at most?
+"""Times a trace again, with one path as fast as usual: how long does the request take then, at most?
 
 The spans of a trace are a timeline: a span's children begin after a gap of own time, measured from the end of the last
 sibling that had ended by then, or from the parent's start. A sibling has ended if its end is at most a tolerance after
@@ -7,7 +7,7 @@ siblings move earlier with the end of *all* siblings that they followed, and kee
 of two parallel siblings can become the one that the parent waits for. The parent's last gap is kept, too.
 
 The result is an upper bound of the remaining time as far as the order of spans is an order of dependence: a child that
-followed another one by chance could have begun earlier still. It is no promise about a changed program.
+followed another one by chance could have begun earlier still. The bound is no promise about a changed program.
 
 Times are integer ns. Cost: about 1 µs for each span that is above a changed one, and for each of their children.
 """
@@ -31,7 +31,7 @@ Shortened = Callable[[int, int], int]
 class Timeline:
     """The spans of one trace in an order in which they can be timed again.
 
-    spans: parents before their children. What was cut off with the end of the root is not in it.
+    spans: parents before their children, without children of the root that went on after the answer.
     """
 
     __slots__ = ("_by_path", "_children", "_ends", "_parents", "spans")
@@ -149,7 +149,7 @@ def _in_proportion(target_ns: int, own_ns: int) -> Shortened:
 
 
 def _gap(begin: int, end: int, shortened: Shortened | None) -> int:
-    """Return the new length of a gap. It is negative where a sibling ended within the tolerance: this stays."""
+    """Return the new length of a gap. A negative one, after a sibling that ended within the tolerance, stays."""
     return shortened(begin, end) if shortened and end > begin else end - begin
 
 

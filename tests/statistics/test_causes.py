@@ -12,7 +12,7 @@ import pytest
 
 from loadgen.analysis.slow_requests.answer import causes_between, causes_of
 from loadgen.traces.causes import Causes, Objective, cause_document
-from loadgen.traces.own_times import OTHERS
+from loadgen.traces.own_times import OTHERS, OwnTimes, added
 from loadgen.traces.timed import Observed, TimedTrace
 from tests.support.made_traces import FAULTS, STOCK_PATH, Fault, Made, made
 
@@ -153,25 +153,45 @@ def test_rare_long_pause_adds_much_but_the_frequent_slow_query_makes_the_percent
     assert pause.added_ns > 0.2 * causes.difference_ns
 
 
+def test_slowest_request_of_each_second_blames_the_pause_although_the_query_makes_the_percentile() -> None:
+    """200 requests/s: a query is slower by 150 ms in 5 %, and 0.1 % wait for 2 s.
+
+    The specification has +387 against +190 ms, and a p99 of 299 ms that falls to 148 or to 295.
+    """
+    chance = np.random.default_rng(1)
+    n = 600 * 200
+    base, query, pause = chance.lognormal(np.log(80), 0.25, n), np.zeros(n), np.zeros(n)
+    query[chance.uniform(size=n) < 0.05] = 150
+    pause[chance.uniform(size=n) < 0.001] = 2_000
+    response = base + query + pause
+    own, nothing = np.column_stack((base, query, pause)), np.zeros((n, 3))
+    table = OwnTimes((("base",), ("query",), ("pause",)), own, nothing, nothing, nothing, np.zeros(3, dtype=np.bool_))
+    slowest = np.zeros(n)
+    slowest[response.reshape(600, 200).argmax(axis=1) + np.arange(600) * 200] = 1
+    _, of_query, of_pause = added(table, slowest, (response <= np.median(response)).astype(np.float64)).own_ns
+    assert of_pause > 1.5 * of_query
+    p99, without_query, without_pause = (
+        np.quantile(some, 0.99) for some in (response, response - query, response - pause)
+    )
+    assert without_query < 0.65 * p99
+    assert without_pause > 0.97 * p99
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(1_800)
-def test_counterfactual_order_of_seven_slow_traces_is_right_more_often_than_the_additive_order() -> None:
-    """[sim] of the specification: 98.5 against 78.5 % of draws."""
+def test_order_of_seven_slow_traces_is_right_in_95_percent_of_200_draws() -> None:
+    """The specification has 98.5 %."""
     chance = np.random.default_rng(1)
     run = made("story", 1, most_slow=200)
-    slow = [one for one in run.timed if one.observed.response_ns > (run.objective.threshold_ns or 0)]
-    causes = causes_of(run.timed, run.objective, seed=1, resamples=100)
-    assert causes.ranked[0].path == STOCK_PATH
-    others = [one for one in run.timed if one not in slow]
-    right = Counter[str]()
+    limit = run.objective.threshold_ns or 0
+    slow = [one for one in run.timed if one.observed.response_ns > limit]
+    others = [one for one in run.timed if one.observed.response_ns <= limit]
+    right = 0
     for _ in range(200):
         drawn = [slow[n] for n in chance.choice(len(slow), 7, replace=False)]
         few = causes_of([*drawn, *others], run.objective, resamples=100)
-        if few.candidates:
-            right["counterfactual"] += few.candidates[0].path == STOCK_PATH
-            right["additive"] += max(few.candidates, key=lambda cause: cause.added_ns).path == STOCK_PATH
-    assert right["counterfactual"] >= 190
-    assert right["counterfactual"] > right["additive"]
+        right += bool(few.candidates) and few.candidates[0].path == STOCK_PATH
+    assert right >= 190
 
 
 # Refusals and reasons.

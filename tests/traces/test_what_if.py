@@ -1,4 +1,4 @@
-"""Traces timed anew with one path as fast as usual: what shifts, what takes over, and what cannot change."""
+"""Traces timed again with one path as fast as usual: what shifts, what takes over, and what cannot change."""
 
 from __future__ import annotations
 

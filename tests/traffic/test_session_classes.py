@@ -108,3 +108,30 @@ def test_a_kind_does_not_depend_on_chance() -> None:
     steps = steps_of_table(table)
 
     assert np.array_equal(assigned(classes_of(steps), steps), assigned(classes_of(steps), steps))
+
+
+def test_a_fast_kind_that_shares_its_only_step_with_a_slow_one_splits_no_other_kind() -> None:
+    # Kind 2 makes most steps from page to page, and makes them fast, so the usual pause of that step is none of kind 0.
+    find, page, table, leave = range(4)
+    rows = {
+        0: {find: [0.3, 0.5, 0, 0.2], page: [0.3, 0.3, 0, 0.4]},
+        1: {table: [0, 0.9, 0, 0.1], page: [0, 0, 0.6, 0.4]},
+        2: {page: [0, 0.8, 0, 0.2]},
+    }
+    rng = np.random.default_rng(3)
+    kinds = np.repeat([0, 1, 2], [3_600, 1_800, 1_200])
+    starts, think = (find, table, page), ((0.9, 0.5), (0.9, 0.5), (-0.2, 0.4))
+    sessions = []
+    for kind in kinds.tolist():
+        state, at, one = starts[kind], int(rng.uniform(0, 6e8)), []
+        while state != leave:
+            one.append((state, at))
+            at += 20_000 + int(rng.lognormal(*think[kind]) * 1e6)
+            state = int(rng.choice(4, p=rows[kind][state]))
+        sessions.append(one)
+
+    found = classes_of(steps_of_table(sessions_of(sessions, states=4)))
+
+    assert found.count == 3
+    assert np.sort(found.weights) == pytest.approx([1_200 / 6_600, 1_800 / 6_600, 3_600 / 6_600], abs=0.02)
+    assert np.exp(np.ptp(found.tempo)) == pytest.approx(np.exp(1.1), rel=0.15)

@@ -1,4 +1,4 @@
-"""Answers why requests are slow, from the timed traces of one series: cohorts, causes, intervals and what is missing.
+"""Answers why requests are slow, from the timed traces of one series: cohorts, causes, intervals and missing traces.
 
     causes = causes_of(timed, Objective("checkout", threshold_ns=300_000_000), seed=1)
     causes.ranked[0].path            # ("shop: POST /checkout", ..., "stock: SELECT item")
@@ -70,11 +70,11 @@ def causes_of(
         timed: the requests whose traces were found and repaired; of one series and, if wanted, of one region.
         objective: the limit above which requests are slow.
         seed: of all random draws.
-        asked: all requests whose traces were asked for. Empty: nothing is said about missing traces.
+        asked: all requests whose traces were asked for. Empty: missing traces are not counted.
         found: ids of the traces that were found; None: those of `timed`.
         resamples: at least 100.
 
-    Cost: 0.3 to 0.5 s for 400 traces of 40 spans (see `path_effects.py`).
+    Cost: 0.1 to 0.2 s for 400 traces of 13 to 33 spans (`python -m bench causes`).
     """
     usable = {one.observed.trace for one in timed if one.tree.is_complete}
     missing = _missing(asked, found if found is not None else usable, usable, objective)

@@ -33,7 +33,7 @@ Floats = npt.NDArray[np.float64]
 _LEAST_SHARE: Final = 0.02
 _LEAST_OVER: Final = 0.05
 _LEAST_TIMED: Final = 0.01
-"""The least share of the difference for which traces are timed anew. Most of a target's paths add nothing."""
+"""The least share of the difference for which traces are timed again. Most of a target's paths add nothing."""
 _MOST_P: Final = 0.05
 
 

@@ -1,4 +1,4 @@
-"""The lines of the answer: ranked candidates with kind, attributes and beginning, pairs, and what is not explained."""
+"""The lines of the answer: candidates with kind, attributes and beginning, pairs, and paths that are no candidates."""
 
 from __future__ import annotations
 

@@ -1,11 +1,12 @@
 """Finds kinds of sessions: those that look and those that buy, for example.
 
-Each kind is a Markov chain of its own over the main requests of actions, and a usual tempo. The kinds are found by
-expectation and maximization over a mixture of chains (Cadez, Heckerman, Meek, Smyth, White: "Model-based clustering and
-visualization of navigation patterns on a web site", 2003); their number is the one with the lowest BIC. A session can
-often have come from several kinds: one that left after the first page, for example. Each session is then drawn to a
-kind with its probabilities, by a hash of its content. So shares and chains of the kinds have no bias, which a choice of
-the most probable kind would have.
+Each kind is a Markov chain of its own over the main requests of actions, and a tempo: the logarithm of a pause is usual
+for the step, plus the tempo of the kind, plus chance. The kinds are found by expectation and maximization over a
+mixture of chains (Cadez, Heckerman, Meek, Smyth, White: "Model-based clustering and visualization of navigation
+patterns on a web site", 2003); their number is the one with the lowest BIC. A session can often have come from several
+kinds: one that left after the first page, for example. Each session is then drawn to a kind with its probabilities, by
+a hash of its content. So shares and chains of the kinds have no bias, which a choice of the most probable kind would
+have.
 
 A mixture cannot tell kinds apart that have no state in common, because one chain of all their states is as likely. So
 the states are first split into groups between which (almost) no session moves, and each group has kinds of its own.
@@ -48,11 +49,9 @@ _LEAST_LINKS: Final = 5
 _FEWEST_PAUSES: Final = 20
 _LEAST_PAUSE_US: Final = 1_000
 """Shorter pauses do not show a tempo."""
+_LEAST_SPREAD: Final = 0.05
+"""The least standard deviation of the logarithm of pauses: without it, equal pauses would outweigh all steps."""
 _PURPOSE_OF_DRAW: Final = 1
-
-
-Pauses = tuple[NDArray[np.float64], NDArray[np.float64]]
-"""Mean and standard deviation of the logarithm of the pauses, by step."""
 
 
 @dataclass(frozen=True)
@@ -63,8 +62,9 @@ class SessionClasses:
     weights: shares; their sum is 1 in each group.
     log_steps[k, step]: logarithm of the probability of a step of kind k; the probabilities of all steps from a state
     have the sum 1.
-    tempo[k]: by how much the logarithm of kind k's pauses is above the usual one of each step, in units of its spread.
-    usual, spread: of the logarithm of the pauses of each step.
+    tempo[k]: by how much the logarithm of kind k's pauses is above the usual one of each step.
+    usual, spread: mean and standard deviation of the logarithm of the pauses of each step, without the tempo; usual is
+    NaN for steps with few pauses.
     """
 
     states: int
@@ -94,12 +94,14 @@ class SessionClasses:
 
     def chances(self, sessions: SessionSteps) -> tuple[NDArray[np.float64], float]:
         """Return the probability of each kind (row) for each session (column), and the log-likelihood of all."""
-        z, has_pause = _tempo_of(sessions, self.usual, self.spread)
+        has_pause = _has_pause(sessions, self.usual)
+        spread = self.spread[sessions.step]
+        z = np.where(has_pause, (_log_pauses(sessions) - self.usual[sessions.step]) / spread, 0.0)
         first = sessions.bounds[:-1]
         found = np.empty((self.count, len(first)))
         for k in range(self.count):
-            # ln of the normal density of the pause around the kind's tempo; the part without k cancels.
-            of_step = self.log_steps[k][sessions.step] + has_pause * self.tempo[k] * (z - self.tempo[k] / 2)
+            density = -np.square(z - self.tempo[k] / spread) / 2 - np.log(spread)
+            of_step = self.log_steps[k][sessions.step] + has_pause * density
             found[k] = np.add.reduceat(of_step, first) + log(self.weights[k])
         highest = found.max(0)
         found = np.exp(found - highest)
@@ -113,18 +115,18 @@ def classes_of(sessions: SessionSteps, *, most: int = MOST_CLASSES, seed: int = 
     most: the largest number of kinds; with 1, all sessions are of one kind.
     Cost: 3 to 5 s for 20,000 sessions with 110,000 to 140,000 requests.
     """
-    pauses = _pauses(sessions)
+    usual = _usual_pauses(sessions)
     rng = np.random.default_rng(seed)
     nothing = np.full(sessions.states + 1, 0)
     if most == 1 or sessions.count < _LEAST_SESSIONS:
-        return _one(sessions, pauses, nothing)
+        return _one(sessions, usual, nothing)
     groups = groups_of_states(sessions)
     of_session = group_of_sessions(sessions, groups)
     found: list[tuple[int, SessionClasses]] = []
     in_groups = [sessions.chosen(of_session == group) for group in range(int(groups.max()) + 1)]
     for group, mine in enumerate(in_groups):
         room = most - sum(one.count for _, one in found) - (len(in_groups) - group - 1)
-        found.append((mine.count, _in_group(mine, pauses, groups, group, room, rng)))
+        found.append((mine.count, _in_group(mine, usual, groups, group, room, rng)))
     return _by_share(found)
 
 
@@ -177,20 +179,20 @@ def groups_of_states(sessions: SessionSteps) -> NDArray[np.int64]:
 
 def _in_group(
     sessions: SessionSteps,
-    pauses: Pauses,
+    usual: NDArray[np.float64],
     groups: NDArray[np.int64],
     group: int,
     most: int,
     rng: np.random.Generator,
 ) -> SessionClasses:
     """Return the kinds of the sessions of one group."""
-    best = replace(_one(sessions, pauses, groups), group=np.full(1, group))
+    best = replace(_one(sessions, usual, groups), group=np.full(1, group))
     lowest = _bic(best, sessions)
     misses = 0
     for k in range(2, most + 1):
         if sessions.count < _LEAST_SESSIONS or misses == _MISSES:
             break
-        found = _fitted(sessions, pauses, groups, k, rng)
+        found = _fitted(sessions, usual, groups, k, rng)
         bic = _bic(found, sessions)
         if bic < lowest and found.count == k:
             best, lowest, misses = replace(found, group=np.full(k, group)), bic, 0
@@ -199,91 +201,125 @@ def _in_group(
     return best
 
 
-def _pauses(sessions: SessionSteps) -> Pauses:
-    """Return mean and standard deviation of the logarithm of the pauses, by step."""
+def _log_pauses(sessions: SessionSteps) -> NDArray[np.float64]:
+    found: NDArray[np.float64] = np.log(np.maximum(sessions.pause_us, 1))
+    return found
+
+
+def _has_pause(sessions: SessionSteps, usual: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Return whether each step has a pause that shows a tempo."""
+    found: NDArray[np.bool_] = (sessions.pause_us >= _LEAST_PAUSE_US) & np.isfinite(usual[sessions.step])
+    return found
+
+
+def _usual_pauses(sessions: SessionSteps) -> NDArray[np.float64]:
+    """Return the mean logarithm of the pauses of each step, NaN for steps with few of them."""
     there = sessions.pause_us >= _LEAST_PAUSE_US
-    step, pause = sessions.step[there], np.log(sessions.pause_us[there])
-    count = np.bincount(step, minlength=sessions.different)
-    divisor = np.maximum(count, 1)
-    mean = np.bincount(step, pause, sessions.different) / divisor
-    square = np.bincount(step, (pause - mean[step]) ** 2, sessions.different) / divisor
-    spread = np.sqrt(square)
-    is_known = (count >= _FEWEST_PAUSES) & (spread > 1e-3)
-    # Steps with few pauses say nothing of tempo.
-    return np.where(is_known, mean, np.nan), np.where(is_known, spread, 1.0)
+    count = np.bincount(sessions.step[there], minlength=sessions.different)
+    total = np.bincount(sessions.step[there], _log_pauses(sessions)[there], sessions.different)
+    return np.where(count >= _FEWEST_PAUSES, total / np.maximum(count, 1), np.nan)
 
 
-def _tempo_of(
-    sessions: SessionSteps, usual: NDArray[np.float64], spread: NDArray[np.float64]
-) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    """Return for each step by how much its pause is above the usual one, 0 if that is not known, and whether it is."""
-    has_pause = (sessions.pause_us >= _LEAST_PAUSE_US) & np.isfinite(usual[sessions.step])
-    z = (np.log(np.maximum(sessions.pause_us, 1)) - usual[sessions.step]) / spread[sessions.step]
-    return np.where(has_pause, z, 0.0), has_pause
-
-
-def _one(sessions: SessionSteps, pauses: Pauses, groups: NDArray[np.int64]) -> SessionClasses:
-    return _maximized(sessions, pauses, groups, np.ones((1, sessions.count)))
+def _one(sessions: SessionSteps, usual: NDArray[np.float64], groups: NDArray[np.int64]) -> SessionClasses:
+    return _maximized(sessions, usual, groups, np.ones((1, sessions.count)))
 
 
 def _maximized(
-    sessions: SessionSteps, pauses: Pauses, groups: NDArray[np.int64], chances: NDArray[np.float64]
+    sessions: SessionSteps,
+    usual: NDArray[np.float64],
+    groups: NDArray[np.int64],
+    chances: NDArray[np.float64],
+    before: SessionClasses | None = None,
 ) -> SessionClasses:
-    """Return the kinds that these chances of each session make most likely."""
-    states, lengths = sessions.states, np.diff(sessions.bounds)
-    usual, spread = pauses
-    of_all = np.bincount(sessions.step, minlength=sessions.different).reshape(states + 1, states + 1)
-    occurs = of_all.ravel() > 0
+    """Return the kinds that these chances of each session make most likely. before: the kinds of the last round.
+
+    Tempos, usual pauses and spreads depend on each other: each is improved once with the others as they are (Meng and
+    Rubin: "Maximum likelihood estimation via the ECM algorithm", 1993).
+    """
+    states, lengths, different = sessions.states, np.diff(sessions.bounds), sessions.different
+    of_all = np.bincount(sessions.step, minlength=different).reshape(states + 1, states + 1)
     usual_row = of_all / np.maximum(of_all.sum(1, keepdims=True), 1)
-    z, has_pause = _tempo_of(sessions, usual, spread)
+    has_pause = _has_pause(sessions, usual)
+    step, pause = sessions.step[has_pause], _log_pauses(sessions)[has_pause]
     kinds = len(chances)
-    log_steps, tempo = np.empty((kinds, sessions.different)), np.zeros(kinds)
+    log_steps = np.empty((kinds, different))
+    # The number of pauses of each kind and step, their sum and their sum of squares.
+    number, total, square = np.empty((3, kinds, different))
     for k in range(kinds):
         weight = np.repeat(chances[k], lengths)
-        counts = np.bincount(sessions.step, weight, sessions.different)
+        counts = np.bincount(sessions.step, weight, different)
         by_row = counts.reshape(states + 1, states + 1) + _PRIOR * usual_row
         with np.errstate(divide="ignore", invalid="ignore"):
             log_steps[k] = np.log(by_row / by_row.sum(1, keepdims=True)).ravel()
-        known = float(weight[has_pause].sum())
-        tempo[k] = float((weight * z).sum()) / known if known > 0 else 0.0
-    log_steps[:, ~occurs] = -30.0
+        of_pause = weight[has_pause]
+        number[k] = np.bincount(step, of_pause, different)
+        total[k] = np.bincount(step, of_pause * pause, different)
+        square[k] = np.bincount(step, of_pause * pause**2, different)
+    log_steps[:, of_all.ravel() == 0] = -30.0
     weights = chances.sum(1) / chances.shape[1]
-    group = np.zeros(kinds, np.int64)
-    return SessionClasses(states, groups, group, weights, log_steps, tempo - (tempo @ weights), usual, spread)
+    at = np.nan_to_num(usual)
+    spread = np.ones(different)
+    if before is not None:
+        at, spread = np.nan_to_num(before.usual), before.spread
+    precision = 1 / spread**2
+    known = (number * precision).sum(1)
+    tempo = ((total - number * at) * precision).sum(1) / np.where(known > 0, known, 1)
+    tempo -= tempo @ weights
+    shift = tempo[:, None]
+    of_step = np.maximum(number.sum(0), 1e-9)
+    at = (total - number * shift).sum(0) / of_step
+    centre = at + shift
+    variance = (square - 2 * total * centre + number * centre**2).sum(0) / of_step
+    spread = np.where(number.sum(0) > 0, np.sqrt(np.maximum(variance, _LEAST_SPREAD**2)), 1.0)
+    return SessionClasses(
+        states,
+        groups,
+        np.zeros(kinds, np.int64),
+        weights,
+        log_steps,
+        tempo,
+        np.where(np.isfinite(usual), at, np.nan),
+        spread,
+    )
 
 
 def _fitted(
-    sessions: SessionSteps, pauses: Pauses, groups: NDArray[np.int64], k: int, rng: np.random.Generator
+    sessions: SessionSteps, usual: NDArray[np.float64], groups: NDArray[np.int64], k: int, rng: np.random.Generator
 ) -> SessionClasses:
     """Return k kinds, or fewer if one of them got too small."""
     count = sessions.count
     few = sessions if count <= _SEARCHED else sessions.chosen(np.sort(rng.permutation(count)[:_SEARCHED]))
     best, highest = None, -np.inf
     for _ in range(_STARTS):
-        found, likelihood = _climb(few, pauses, groups, _first_guess(few, k, rng), _SHORT_ROUNDS)
+        found, likelihood = _climb(few, usual, groups, _first_guess(few, k, rng), _SHORT_ROUNDS)
         if likelihood > highest:
             best, highest = found, likelihood
     assert best is not None
-    found, _ = _climb(sessions, pauses, groups, best.chances(sessions)[0], _ROUNDS)
+    found, _ = _climb(sessions, usual, groups, best.chances(sessions)[0], _ROUNDS)
     while found.count > 1 and found.weights.min() < LEAST_SHARE:
         kept = np.flatnonzero(found.weights > found.weights.min())
         chances = found.chances(sessions)[0][kept]
         total = chances.sum(0)
         chances = np.where(total > 0, chances / np.where(total > 0, total, 1), 1 / len(kept))
-        found, _ = _climb(sessions, pauses, groups, chances, _ROUNDS)
+        found, _ = _climb(sessions, usual, groups, chances, _ROUNDS)
     return found
 
 
 def _climb(
-    sessions: SessionSteps, pauses: Pauses, groups: NDArray[np.int64], chances: NDArray[np.float64], rounds: int
+    sessions: SessionSteps,
+    usual: NDArray[np.float64],
+    groups: NDArray[np.int64],
+    chances: NDArray[np.float64],
+    rounds: int,
 ) -> tuple[SessionClasses, float]:
-    before = -np.inf
+    before, found = -np.inf, None
     for _ in range(rounds):
-        found = _maximized(sessions, pauses, groups, chances)
+        found = _maximized(sessions, usual, groups, chances, found)
         chances, likelihood = found.chances(sessions)
         if likelihood - before < 1e-6 * abs(likelihood):
             break
         before = likelihood
+    assert found is not None
     return found, likelihood
 
 
