@@ -174,6 +174,7 @@ def test_too_few_traces_give_figures_without_a_ranking(traced: tuple[Path, Path]
     result = loadgen("trace", "last", "--file", traced[1], "--most", "20")
     assert result.exit_code == 3
     assert "nothing is ranked" in result.stdout
+    assert "56 slow ones were sampled: read more of them with --most 100" in result.stdout
     assert document(traced[0])["ranked"] == []
     assert document(traced[0])["not_ranked"]["is_refused"]
 

@@ -50,7 +50,7 @@ def main(
         )
     (trace,) = found.values()
     opened = open_run(path)
-    ours = [one for one in sampled_requests(opened.exemplars) if one.observed.trace == trace.id]
+    ours = [one for one in sampled_requests(opened.exemplars) if set(dict(one.parts)) == {trace.id}]
     result = joined(lambda: (trace,), ours or [unmeasured(trace)])
     if not result.timed:
         why = next(iter(result.refused), "it has no spans")
