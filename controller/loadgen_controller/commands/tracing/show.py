@@ -46,7 +46,7 @@ def main(
     if not found:
         raise UsageError(
             f"run {path.name} has no trace {wanted}",
-            hint="read traces with `loadgen trace`; cause.json lists the ids of those that it read",
+            hint="`loadgen trace` reads traces, and shows the command for a slow one",
         )
     (trace,) = found.values()
     opened = open_run(path)

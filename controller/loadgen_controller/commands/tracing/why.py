@@ -132,7 +132,7 @@ def main(
         made_at=utc_text(datetime.now(UTC)),
         source=reading.name,
         seed=seed,
-        rerun=f"loadgen runs rerun {called(path)}",
+        called=called(path),
         refused=reading.refused,
         notes=(*ours.clocks, *_more_notes(asked)),
     )
