@@ -34,7 +34,7 @@ def test_the_fault_of_a_request_is_ranked_first(three: TracedRun, request_name: 
 
 def test_nothing_is_ranked_for_a_request_without_a_fault(three: TracedRun) -> None:
     done, causes = three.cause("--request", "browse")
-    assert FAULTS["no fault"].wrong(causes) == "", done.out
+    assert causes["ranked"] == [], done.out
 
 
 def test_the_spans_of_the_target_have_our_span_as_the_parent_of_their_root(three: TracedRun) -> None:
