@@ -28,6 +28,9 @@ from tests.support.module_marks import DECIDING, has_no_test, is_of_processes, m
 # What is collected lives until the end: looking through it for garbage again and again takes a tenth of the CPU.
 gc.disable()
 
+# Before numpy is imported. A thread of OpenBLAS that waits spins, and takes the core from the tests beside it: with two
+# threads, the model of a log takes twice the CPU. Processes of tests inherit it.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 os.environ["LOADGEN_LINE_EVERY_S"] = "0"  # tests wait for lines of runs; a line each 10 s would make them wait longer
 
 # No deadline: no test here asserts how long anything takes. `make slow` runs all property tests with "thorough".
