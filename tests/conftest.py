@@ -9,14 +9,16 @@ from __future__ import annotations
 
 import gc
 import os
-import sys
-from collections.abc import Iterator
-from functools import cache
+import ssl
+import subprocess
+from collections.abc import Callable, Generator, Iterator
+from functools import cache, wraps
 from pathlib import Path
-from typing import Final
+from typing import Any
 from zlib import crc32
 
 import botocore.loaders
+import httpx
 import pytest
 from hypothesis import settings
 
@@ -26,6 +28,9 @@ from tests.support.module_marks import DECIDING, has_no_test, is_of_processes, m
 # What is collected lives until the end: looking through it for garbage again and again takes a tenth of the CPU.
 gc.disable()
 
+# Before numpy is imported. A thread of OpenBLAS that waits spins, and takes the core from the tests beside it: with two
+# threads, the model of a log takes twice the CPU. Processes of tests inherit it.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 os.environ["LOADGEN_LINE_EVERY_S"] = "0"  # tests wait for lines of runs; a line each 10 s would make them wait longer
 
 # No deadline: no test here asserts how long anything takes. `make slow` runs all property tests with "thorough".
@@ -33,16 +38,25 @@ settings.register_profile("loadgen", deadline=None, max_examples=ALL // 8)
 settings.register_profile("thorough", deadline=None, max_examples=ALL)
 settings.load_profile("loadgen")
 
-_EVENTS: Final = frozenset(("subprocess.Popen", "os.posix_spawn", "os.fork"))
 _unit_test: str = ""
+"""The name of the test that runs, if it must start no process."""
 
 
-def _starts(event: str, _: object) -> None:
-    if _unit_test and event in _EVENTS:
-        raise AssertionError(f"{_unit_test} starts a process: mark it with pytest.mark.process")
+def _watched(start: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a function that starts a process as `start` does, and makes the test fail if that is a unit test."""
+
+    @wraps(start)
+    def watched(*args: Any, **options: Any) -> Any:
+        if _unit_test:
+            raise AssertionError(f"{_unit_test} starts a process: mark it with pytest.mark.process")
+        return start(*args, **options)
+
+    return watched
 
 
-sys.addaudithook(_starts)
+# An audit hook would see the same three, and thousands of other events in each test: 3 % of the CPU of all unit tests.
+for _holder, _name in ((subprocess.Popen, "_execute_child"), (os, "posix_spawn"), (os, "fork")):
+    setattr(_holder, _name, _watched(getattr(_holder, _name)))
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
@@ -79,10 +93,27 @@ def _one_loader_of_aws_models() -> Iterator[None]:
         yield
 
 
-@pytest.fixture(autouse=True)
-def _without_processes(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Make a unit test fail that starts a process."""
+@pytest.fixture(autouse=True, scope="session")
+def _one_tls_context_of_httpx() -> Iterator[None]:
+    """Make the usual TLS context of stock httpx clients once, and not for each client: that takes 6 ms."""
+    made = httpx.create_ssl_context
+    once = cache(made)
+
+    def context(verify: ssl.SSLContext | str | bool = True, cert: Any = None, trust_env: bool = True) -> ssl.SSLContext:
+        is_usual = verify is True and cert is None and not {"SSL_CERT_FILE", "SSL_CERT_DIR"} & os.environ.keys()
+        return (once if is_usual else made)(verify, cert, trust_env)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("httpx._transports.default.create_ssl_context", context)
+        yield
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """Make a unit test fail that starts a process, or whose fixtures do."""
     global _unit_test
-    _unit_test = "" if request.node.get_closest_marker("process") else request.node.name
-    yield
-    _unit_test = ""
+    _unit_test = "" if item.get_closest_marker("process") else item.name
+    try:
+        return (yield)
+    finally:
+        _unit_test = ""

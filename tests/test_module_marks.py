@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -52,3 +53,13 @@ def test_a_mark_that_the_text_does_not_name_is_missing(tmp_path: Path) -> None:
 
     assert not missing(path, "quiet")
     assert missing(path, "slow")
+
+
+@pytest.mark.parametrize(
+    ("holder", "name", "arguments"),
+    [("sub" + "process", "run", (["true"],)), ("os", "fork", ()), ("os", "posix_spawn", ("/bin/true", ["true"], {}))],
+    ids=["run", "fork", "spawn"],
+)
+def test_a_test_without_the_mark_cannot_start_a_process(holder: str, name: str, arguments: tuple[object, ...]) -> None:
+    with pytest.raises(AssertionError, match="starts a process: mark it with"):
+        getattr(import_module(holder), name)(*arguments)

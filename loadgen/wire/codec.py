@@ -359,7 +359,7 @@ class _ExemplarKind(_Kind):
             self._traced(proto.traced)
         )
         _finite(stands_for, "stands_for")
-        return Exemplar(
+        values = (
             *self._usual(proto),
             span,
             sampled,
@@ -375,6 +375,7 @@ class _ExemplarKind(_Kind):
             tuple(active[:]),
             tuple(requests[:]) if requests else (),
         )
+        return Exemplar(*values)
 
 
 _FAULT = _Kind(pb.TYPE_UNSPECIFIED, Fault, pb.Fault)

@@ -227,15 +227,15 @@ EVENTS: tuple[Event, ...] = (
 )
 
 
-@pytest.mark.parametrize("event", EVENTS, ids=str)
 @pytest.mark.parametrize("stage", Stage)
 @pytest.mark.parametrize("is_stopping", [False, True])
-def test_every_stage_answers_every_event(stage: Stage, event: Event, is_stopping: bool) -> None:
+def test_every_stage_answers_every_event(stage: Stage, is_stopping: bool) -> None:
     crew = WorkerGroup((WorkerSlot(stage), WorkerSlot(Stage.RUNNING)), is_stopping)
-    try:
-        step(crew, event)
-    except IllegalTransition:
-        assert not isinstance(event, SentByAgent)  # only a worker can be out of turn
+    for event in EVENTS:
+        try:
+            step(crew, event)
+        except IllegalTransition:
+            assert not isinstance(event, SentByAgent), event  # only a worker can be out of turn
 
 
 @given(st.integers(1, 4), st.data())

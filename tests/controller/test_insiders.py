@@ -240,11 +240,11 @@ async def test_g26_f36_an_agent_with_an_impossible_hello_gets_no_share(
 async def test_g26_a_delta_that_is_sent_again_does_not_count_twice(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """1,050 series are within a limit of 2,000, and 2,100 are not. The real one is ten times as high."""
-    monkeypatch.setattr("loadgen_controller.run.delta_admission.SERIES_OF_AGENT", 2_000)
+    """105 series are within a limit of 200, and 210 are not. The real one is a hundred times as high."""
+    monkeypatch.setattr("loadgen_controller.run.delta_admission.SERIES_OF_AGENT", 200)
     play = stage()
     a, b = await play.started()
-    (data,) = insider.many_series(b.recording.run_id, "b", 1, 1_050, 1_050)
+    (data,) = insider.many_series(b.recording.run_id, "b", 1, 105, 105)
     for _ in range(2):
         await b.send_bytes(data)
     await play.trouble("duplicate")

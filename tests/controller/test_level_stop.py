@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import cache
 from heapq import heappop, heappush
 from itertools import groupby
 from pathlib import Path
@@ -50,11 +51,19 @@ def key(metric: str) -> SeriesKey:
     return SeriesKey("request", "ask", None, "chat", "ok", metric, False, False, (("level", "1/s"),))  # type: ignore[arg-type]
 
 
-def queue(use: list[float], *, agents: int = 3, each: int = EACH, seed: int = 7, has_ttft: bool = True) -> list[Delta]:
+def queue(
+    use: Sequence[float], *, agents: int = 3, each: int = EACH, seed: int = 7, has_ttft: bool = True
+) -> list[Delta]:
     """The deltas of an M/M/8 queue: a level for each share of its servers that arrivals need, of `each` seconds.
 
-    A server needs 1 s for a request on average; the first token comes with the first tenth of it.
+    A server needs 1 s for a request on average; the first token comes with the first tenth of it. Deltas are never
+    changed, so tests share those of one queue.
     """
+    return list(_queue(tuple(use), agents, each, seed, has_ttft))
+
+
+@cache
+def _queue(use: tuple[float, ...], agents: int, each: int, seed: int, has_ttft: bool) -> list[Delta]:
     rng = np.random.default_rng(seed)
     free, end_s = [0.0] * SERVERS, each * len(use)
     started = [[0] * end_s for _ in range(agents)]

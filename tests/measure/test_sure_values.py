@@ -44,7 +44,7 @@ def batches_of(seed: int, judged: list[Objective]) -> tuple[Batches, dict[str, A
     }
 
 
-@pytest.mark.parametrize("part", range(2))
+@pytest.mark.parametrize("part", [0, pytest.param(1, marks=pytest.mark.slow)])
 def test_bins_count_what_the_whole_run_is_judged_by(part: int) -> None:
     judged, seen = objectives(WHOLE), 0
     for seed in range(part, 80, 2):

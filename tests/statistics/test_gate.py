@@ -59,7 +59,7 @@ def test_an_effect_is_the_ratio_of_the_percentiles_and_its_interval_holds_it() -
     assert (found.names[0].history, found.names[0].new) == (20, 3)
 
 
-@pytest.mark.parametrize("drift", [0.0, 0.3, 0.5])
+@pytest.mark.parametrize("drift", [0.0, pytest.param(0.3, marks=pytest.mark.slow), 0.5])
 def test_levels_are_at_most_those_asked_for_also_where_neighbours_resemble_each_other(drift: float) -> None:
     chance = np.random.default_rng(11)
     noise = Noise(0.04, drift=drift, common=1.0)
@@ -278,7 +278,7 @@ def test_all_that_is_wrong_with_what_is_given_is_told_at_once() -> None:
 # -- against a release that was pinned ------------------------------------------------------------
 
 
-@pytest.mark.parametrize("reference", [1, 2, 3, 5])
+@pytest.mark.parametrize("reference", [1, 3, *(pytest.param(n, marks=pytest.mark.slow) for n in (2, 5))])
 def test_few_runs_of_a_reference_are_judged_at_the_level_that_was_asked_for(reference: int) -> None:
     chance = np.random.default_rng(reference)
     p = []

@@ -22,7 +22,6 @@ from loadgen_controller import cli
 from tests.support.made_logs import SHOP, lines_of, written_log
 from tests.support.past_runs import past_run
 
-LOGS = Path(__file__).parents[1] / "data/logs"
 TRAFFIC = {
     "GET /": {200: 500},
     "GET /search": {200: 280, 500: 20},
@@ -517,20 +516,6 @@ def test_the_scenario_of_a_log_covers_all_its_names_and_a_replay_needs_a_run(tmp
     code, output = coverage(tmp_path / "replay-log", "--traffic", traffic, "--min", "1%")
     assert code == 1
     assert "Calls with a path that only a run can show: 1. Use --run." in output
-
-
-def test_the_names_of_a_real_log_are_covered_with_those_that_are_no_nodes(tmp_path: Path) -> None:
-    made = CliRunner().invoke(
-        cli.app, ["model", str(LOGS / "apache_logs_elastic.log.gz"), "-o", str(tmp_path / "blog/blog.py")]
-    )
-    assert made.exit_code == 0, made.output
-
-    code, output = coverage(tmp_path / "blog", "--traffic", tmp_path / "blog/traffic.json", "--format", "json")
-
-    assert code == 0, output
-    facts = json.loads(output)
-    assert len(facts["endpoints"]) > 40, "data/other.csv has those beyond the 40 nodes"
-    assert [one["path"] for one in facts["not_exercised"] if one["method"] == "GET"] == []
 
 
 @pytest.mark.parametrize(

@@ -87,7 +87,7 @@ def judged(folder: Path, seeds: range, kind: str) -> tuple[int, int, int]:
     return wrong_mixes, edges, off
 
 
-@pytest.mark.parametrize("kind", ["alb", "combined"])
+@pytest.mark.parametrize("kind", ["alb", pytest.param("combined", marks=pytest.mark.slow)])
 def test_three_kinds_are_found_again_in_a_log(tmp_path: Path, kind: str) -> None:
     wrong_mixes, edges, off = judged(tmp_path, range(1), kind)
 

@@ -19,8 +19,6 @@ from loadgen.traffic.fidelity.reference import Reference, reference_from
 from loadgen_controller import cli
 from tests.support.made_logs import SHOP, lines_of, written_log
 
-LOGS = Path(__file__).parents[1] / "data/logs"
-
 
 def model(*args: str | Path) -> tuple[int, str]:
     done = CliRunner().invoke(cli.app, ["model", *map(str, args)], env={"COLUMNS": "80"})
@@ -169,36 +167,9 @@ def test_few_sessions_show_nothing(made: Path, tmp_path: Path) -> None:
     assert (code, found["verdict"]) == (1, "not measured")
 
 
-def test_the_log_with_edited_times_has_no_times_and_is_judged_for_the_rest(tmp_path: Path) -> None:
-    code, output = model(LOGS / "apache_logs_elastic.log.gz", "-o", tmp_path / "shop/shop.py")
-
-    assert code == 0
-    assert "fidelity: partly" in output
-    facts = json.loads((tmp_path / "shop/traffic.json").read_text())
-    rows = {row["property"]: row for row in facts["fidelity"]["rows"]}
-    assert rows["inter-arrival"]["distance"] is None
-    assert rows["inter-arrival"]["why"] == "the log has rounded or missing times"
-    passed = {name for name, row in rows.items() if row["passed"]}
-    assert passed == {"request mix", "transitions", "edges", "session length", "status", "bytes"}
-
-
 def reference_and_lanes(made: Path) -> tuple[dict[str, object], Reference, tuple[object, ...]]:
     facts = json.loads((made / "traffic.json").read_text())
     return facts, reference_from(facts, "traffic.json"), load(made / "shop.py").plan.lanes
-
-
-def test_the_log_of_the_model_has_the_names_of_the_model(tmp_path: Path) -> None:
-    # This log has names such as /blog/{slug}.html and /blog/one.html, /docs and /docs/.
-    log = LOGS / "apache_logs_elastic.log.gz"
-    code, output = model(log, "-o", tmp_path / "shop/shop.py", "--classes", "1")
-    assert code == 0, output
-
-    _, found, failed = check(tmp_path / "shop/shop.py", "--log", log)
-
-    rows = {row["property"]: row for row in found["rows"]}  # type: ignore[attr-defined]
-    assert failed.isdisjoint({"request mix", "transitions", "edges", "session length", "status", "bytes"})
-    assert rows["request mix"]["distance"] < 0.005, "names with equal counts at the end of the 40 may differ"
-    assert rows["session length"]["distance"] == 0
 
 
 def test_simulated_sessions_take_the_ways_of_the_graph_and_draw_its_values(made: Path) -> None:

@@ -22,6 +22,7 @@ BINS: Final = 705
 _PER_DOUBLING: Final = 32
 EDGES_S: Final[NDArray[np.float64]] = 2.0 ** (np.arange(BINS + 1) / _PER_DOUBLING) / 1_000
 """The bounds of the bins, one more than there are bins, in s."""
+_LOG_ENDS: Final = np.array([log(edge) for edge in EDGES_S[1:].tolist()])
 
 
 @dataclass(frozen=True)
@@ -92,15 +93,17 @@ def _fitted(counts: NDArray[np.float64], total: int) -> Think:
     mu = float((counts * middles).sum() / total)
     sigma = sqrt(max(0.0, float((counts * (middles - mu) ** 2).sum() / total)))
     below = np.cumsum(counts) / total
-    expected = np.array([_lognormal_cdf(float(edge), mu, sigma) for edge in EDGES_S[1:]])
+    expected = _lognormal_below(mu, sigma)
     distance = float(np.abs(below - expected).max())
     return Think(total, mu, sigma, distance, _quantiles(counts, below))
 
 
-def _lognormal_cdf(x: float, mu: float, sigma: float) -> float:
+def _lognormal_below(mu: float, sigma: float) -> NDArray[np.float64]:
+    """Return the share of a lognormal distribution below the end of each bin."""
     if not sigma:
-        return float(log(x) >= mu)
-    return NormalDist(mu, sigma).cdf(log(x))
+        return (mu <= _LOG_ENDS).astype(np.float64)
+    below = NormalDist(mu, sigma).cdf
+    return np.array([below(end) for end in _LOG_ENDS.tolist()])
 
 
 def _quantiles(counts: NDArray[np.float64], below: NDArray[np.float64]) -> tuple[float, ...]:
