@@ -105,7 +105,7 @@ SECTIONS: dict[str, Part] = {
     "stall": Part(stall.measure),
     "llm": Part(llm.measure, {"streams": 10, "events": 20, "many": (20,)}),
     "alarms": Part(alarms.measure, {"runs": 1}),
-    "trace_command": Part(trace_first_line.measure, {"seconds": 10, "turns": 1}),
+    "trace_command": Part(trace_first_line.measure, {"seconds": 3, "turns": 1}),
     "traces": Part(traces.measure, {"traces": 20, "large": 1_000, "turns": 1}),
     "span_formats": Part(span_formats.measure, {"traces": 3, "long": 10, "large": 100, "turns": 1}),
     "causes": Part(causes.measure, {"seconds": 150, "resamples": 100, "turns": 1}),

@@ -19,8 +19,8 @@ from tests.support.traced_shop.scenario import write_scenario
 
 MOST = 360
 BUDGET_S = 15.0
-_FIRST = "1  "
-"""How the line of the first ranked path begins."""
+_FIRST = ("1  ", "nothing is ranked")
+"""How the line of the first ranked path begins, or the one without any in a short run."""
 HOW = """\
 `loadgen run` of {seconds} s at 60 requests/s in two local regions, all requests sampled, against three services with \
 OpenTelemetry's SDK, spans in `loadgen trace collect`; all on this machine. Then {turns} times `loadgen trace RUN \
@@ -66,5 +66,5 @@ def _timed(folder: Path, run: Path) -> tuple[float, float, dict[str, Any]]:
         first_s = time.monotonic() - began_s
         process.stdout.read()
     end_s = time.monotonic() - began_s
-    assert is_told, "loadgen trace ranked nothing"
+    assert is_told, "loadgen trace printed no ranking"
     return first_s, end_s, json.loads((folder / "cause.json").read_text())

@@ -352,10 +352,12 @@ class Run:
                 "at_s": kept.exemplar.at_ns / NS_PER_S,
                 "response_ms": kept.exemplar.response_ns / NS_PER_MS,
                 "service_ms": kept.exemplar.service_ns / NS_PER_MS,
+                "first_byte_ms": kept.exemplar.first_byte_ns / NS_PER_MS,
             }
             for kept in self.exemplars
         ]
-        return _pandas().DataFrame(rows, columns=[*names, "region", "agent", "at_s", "response_ms", "service_ms"])
+        times = ("at_s", "response_ms", "service_ms", "first_byte_ms")
+        return _pandas().DataFrame(rows, columns=[*names, "region", "agent", *times])
 
     def probes(self) -> Any:
         """Return all points of the probes as a pandas DataFrame, with a row for each value, percentile and gap.

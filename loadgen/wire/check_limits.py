@@ -81,10 +81,10 @@ _COUNTS: Final[Mapping[str, int]] = {
     "Delta.custom": limits.CUSTOM_IN_DELTA,
     "CustomStats.tags": limits.TAGS_OF_SERIES,
     "Delta.exemplars": limits.EXEMPLARS_IN_DELTA,
-    "Exemplar.phases": len(PHASES),
-    "Exemplar.tags": limits.TAGS_OF_SERIES,
-    "Exemplar.active_loads": limits.LOADS,
-    "Exemplar.requests": MAX_REQUESTS,
+    "TracedExemplar.phases": len(PHASES),
+    "TracedExemplar.tags": limits.TAGS_OF_SERIES,
+    "TracedExemplar.active_loads": limits.LOADS,
+    "TracedExemplar.requests": MAX_REQUESTS,
     "Delta.failures": limits.FAILURES_IN_DELTA,
     "Delta.due": limits.DUE_IN_DELTA,
     "Delta.workers": limits.WORKERS_OF_AGENT,
@@ -107,7 +107,7 @@ _FROM_AGENTS: Final = frozenset(
     (
         *(kind.__name__ for kind in m.FROM_AGENTS),
         *("Counters", "CustomStats", "DueCounts", "Exemplar", "Failure", "Fault", "Health", "Loss", "SeriesKey", "Tag"),
-        *("FirstArrival", "KeptStream", "LoadCounts", "StreamHealth", "WaitingAt", "WorkerHealth"),
+        *("FirstArrival", "KeptStream", "LoadCounts", "StreamHealth", "TracedExemplar", "WaitingAt", "WorkerHealth"),
     )
 )
 
@@ -380,12 +380,12 @@ def _check_exemplars(exemplars: Sequence[Exemplar]) -> None:
             _exemplar_texts.check((one,))
         if one.tags:
             if len(one.tags) > limits.TAGS_OF_SERIES:
-                raise _too_many("Exemplar.tags", len(one.tags), limits.TAGS_OF_SERIES)
+                raise _too_many("TracedExemplar.tags", len(one.tags), limits.TAGS_OF_SERIES)
             _check_tags(one.tags)
         if len(one.active_loads) > limits.LOADS:
-            raise _too_many("Exemplar.active_loads", len(one.active_loads), limits.LOADS)
+            raise _too_many("TracedExemplar.active_loads", len(one.active_loads), limits.LOADS)
         if one.requests:
-            _check_each("Exemplar.requests", one.requests, limits.NAME_BYTES)
+            _check_each("TracedExemplar.requests", one.requests, limits.NAME_BYTES)
 
 
 def _check_streams(streams: Sequence[KeptStream]) -> None:

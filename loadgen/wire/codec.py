@@ -296,7 +296,7 @@ def _notes(texts: Sequence[str]) -> tuple[str, ...]:
     return tuple(limits.cut(_text(text), limits.TEXT_BYTES) for text in texts)
 
 
-def _write_tags(tags: Iterable[tuple[str, str]]) -> list[pb.Tag]:
+def _write_tags(tags: Tags) -> list[pb.Tag]:
     return [pb.Tag(name=_text(name), value=_text(value)) for name, value in tags]
 
 
@@ -320,6 +320,62 @@ def _checked(stage: Stage) -> Stage:
                 hint="run the same version of loadgen on the controller and on every agent",
             )
     return stage
+
+
+class _ExemplarKind(_Kind):
+    """Translates an Exemplar. HOT on the controller: 1 µs; in plans with tracing, with a message inside, 3.5 µs."""
+
+    _TRACED: Final = Exemplar.__struct_fields__[Exemplar.__struct_fields__.index("span") :]
+    """The fields of that message, which are the last ones."""
+
+    def __init__(self) -> None:
+        super().__init__(pb.TYPE_UNSPECIFIED, Exemplar, pb.Exemplar, {name: (list, tuple) for name in self._TRACED})
+        usual = Exemplar.__struct_fields__[: -len(self._TRACED)]
+        self._usual = attrgetter(*usual)
+        self._traced = attrgetter(*self._TRACED)
+        self._usual_texts = tuple((name, most) for name, most in self.texts if name in usual)
+        self._empty = tuple(getattr(Exemplar("", "", "", "", "random", 0, 0, 0, 0), name) for name in self._TRACED)
+
+    def write(self, message: Any) -> Proto:
+        one: Exemplar = message
+        values = {name: getattr(one, name) for name in self.plain}
+        for name, most in self._usual_texts:
+            text = values[name] if values[name].isascii() else _text(values[name])
+            values[name] = text if most is None else limits.cut(text, most)
+        given = self._traced(one)
+        if given == self._empty:
+            return pb.Exemplar(**values)
+        more = dict(zip(self._TRACED, given, strict=True))
+        _finite(one.stands_for, "stands_for")
+        more["span"], more["remote"] = limits.cut(_text(one.span)), limits.cut(_text(one.remote))
+        more["requests"] = [limits.cut(_text(text)) for text in one.requests]
+        more["tags"] = [pb.Tag(name=limits.cut(_text(name)), value=limits.cut(_text(v))) for name, v in one.tags]
+        return pb.Exemplar(**values, traced=pb.TracedExemplar(**more))
+
+    def read(self, proto: Any) -> Any:
+        if not proto.HasField("traced"):
+            return Exemplar(*self._usual(proto))
+        span, sampled, stands_for, status, first_ns, phases, reused, limited, unfit, remote, tags, active, requests = (
+            self._traced(proto.traced)
+        )
+        _finite(stands_for, "stands_for")
+        values = (
+            *self._usual(proto),
+            span,
+            sampled,
+            stands_for,
+            status,
+            first_ns,
+            tuple(phases[:]),  # slices are read twice as fast as the container
+            reused,
+            limited,
+            unfit,
+            remote,
+            _read_tags(tags) if tags else (),
+            tuple(active[:]),
+            tuple(requests[:]) if requests else (),
+        )
+        return Exemplar(*values)
 
 
 _FAULT = _Kind(pb.TYPE_UNSPECIFIED, Fault, pb.Fault)
@@ -347,17 +403,7 @@ _DUE = _Kind(pb.TYPE_UNSPECIFIED, DueCounts, pb.DueCounts)
 _LOAD = _Kind(pb.TYPE_UNSPECIFIED, LoadCounts, pb.LoadCounts)
 _FIRST = _Kind(pb.TYPE_UNSPECIFIED, FirstArrival, pb.FirstArrival)
 _CUSTOM = _Kind(pb.TYPE_UNSPECIFIED, CustomStats, pb.CustomStats, {"tags": (_write_tags, _read_tags)})
-_EXEMPLAR = _Kind(
-    pb.TYPE_UNSPECIFIED,
-    Exemplar,
-    pb.Exemplar,
-    {
-        "phases": (list, tuple),
-        "active_loads": (list, tuple),
-        "requests": (lambda texts: [limits.cut(_text(text)) for text in texts], tuple),
-        "tags": (lambda tags: _write_tags([(limits.cut(name), limits.cut(value)) for name, value in tags]), _read_tags),
-    },
-)
+_EXEMPLAR = _ExemplarKind()
 _FAILURE = _Kind(pb.TYPE_UNSPECIFIED, Failure, pb.Failure)
 _STREAM = _Kind(
     pb.TYPE_UNSPECIFIED,

@@ -114,6 +114,15 @@ def test_one_is_shown_whole_with_its_body_and_nothing_in_it_steers_the_terminal(
     assert "\r" not in text
 
 
+def test_a_trace_that_was_not_sampled_has_no_link(runs: Path) -> None:
+    path = runs / "20261124-170312-shop-a1b2" / "manifest.json"
+    manifest = json.loads(path.read_text())
+    for sample, after in ((0.5, f": https://traces.example/{'ab' * 16}"), (0.1, " (not sampled by the plan)")):
+        manifest["spec"]["trace"]["sample"] = sample
+        path.write_text(json.dumps(manifest))
+        assert f"trace {'ab' * 16}{after}\n" in loadgen("failures", "2026", "1").output
+
+
 @pytest.mark.usefixtures("runs")
 def test_what_got_no_answer_and_what_was_no_request_says_so() -> None:
     text = loadgen("failures", "last", "3").output

@@ -93,6 +93,8 @@ def test_path_with_the_fault_is_first_with_its_kind_and_its_version(traced: tupl
     assert "stock service.version=2.1 in 100 % of slow" in result.stdout
     assert 'objective p(99, request="POST /checkout") < 100ms' in result.stdout
     assert f"to settle it: loadgen runs rerun {RUN_ID}" in result.stdout
+    (look,) = [line for line in lines if line.startswith("to look at a slow one: loadgen ")]
+    assert loadgen(*look.split("loadgen ")[1].split()).exit_code == 0
 
 
 def test_cause_json_has_all_that_was_shown(traced: tuple[Path, Path]) -> None:
@@ -109,6 +111,13 @@ def test_cause_json_has_all_that_was_shown(traced: tuple[Path, Path]) -> None:
     assert set(causes["objective"]) >= {"name", "threshold_ns"}
     assert causes["run"] == RUN_ID
     assert isinstance(causes["repair"], dict)
+
+
+def test_json_on_stdout_is_one_document_and_the_text_goes_to_stderr(traced: tuple[Path, Path]) -> None:
+    result = loadgen("trace", "last", "--file", traced[1], "--json", "-")
+    assert result.exit_code == 0
+    assert json.loads(result.stdout) == document(traced[0])
+    assert "1  shop: POST /checkout" in result.stderr
 
 
 def test_parts_add_up_to_the_difference(traced: tuple[Path, Path]) -> None:
@@ -167,6 +176,7 @@ def test_too_few_traces_give_figures_without_a_ranking(traced: tuple[Path, Path]
     result = loadgen("trace", "last", "--file", traced[1], "--most", "20")
     assert result.exit_code == 3
     assert "nothing is ranked" in result.stdout
+    assert "56 slow ones were sampled: read more of them with --most 100" in result.stdout
     assert document(traced[0])["ranked"] == []
     assert document(traced[0])["not_ranked"]["is_refused"]
 

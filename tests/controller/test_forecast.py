@@ -15,7 +15,7 @@ from loadgen.dsl.plans.spec import PlanSpec
 from loadgen.engine.load.share import Share
 from loadgen_controller.planning.forecast import Forecast, RowsOf, Tried, detectable, forecast, lines
 from loadgen_controller.planning.token_forecast import tokens_of
-from tests.support.scenarios import write
+from tests.support.scenarios import HEAD, write
 
 SOURCE = """
 from loadgen import Load, Plan, User, arrivals, iterations, journey, p, search, users
@@ -228,3 +228,37 @@ def test_the_tokens_of_a_trace_are_those_of_its_rows(tmp_path: Path) -> None:
 
 def test_more_uses_than_are_read_are_estimated() -> None:
     assert tokens_of(feed.rows([MooncakeRow(input_length=3, output_length=2)]), 250_000) == (750_000, 500_000)
+
+
+TRACED = [
+    ('trace="1%"', "about 30 sampled iterations above p99; 30 are needed"),
+    ('trace="0.1%"', 'about 3 sampled iterations above p99; 30 are needed: write trace="1%" or more'),
+    ('trace="1%", slos=[p(99.9) < "5s"]', 'p99.9; 30 are needed: write trace="10%" or more'),
+    ('trace="1%", warmup="900s"', 'about 3 sampled iterations above p99; 30 are needed: write trace="10%" or more'),
+    ('trace="1%", slos=[p(99.999) < "5s"]', "30 are needed: the load is too small or too short"),
+]
+
+
+@pytest.mark.parametrize(("more", "said"), TRACED)
+def test_the_plan_says_how_many_slow_traces_there_will_be(more: str, said: str, tmp_path: Path) -> None:
+    path = tmp_path / "shop.py"
+    path.write_text(
+        HEAD + f'plan = Plan("http://127.0.0.1:1", arrivals("300/s").hold("1000s"), browse, drain="30s", {more})\n'
+    )
+    spec = load(path).plan.spec()
+    (text,) = [one for one in lines(spec, forecast(spec), ()) if one.startswith("traces")]
+    assert text.startswith("traces     browse: ")
+    assert text.endswith(said)
+
+
+def test_the_plan_says_that_calls_one_by_one_are_of_no_use_for_journeys(tmp_path: Path) -> None:
+    path = tmp_path / "shop.py"
+    head = HEAD.replace("import Plan", "import Plan, Trace")
+    path.write_text(
+        head + 'plan = Plan("http://127.0.0.1:1", arrivals("3/s").hold("1s"), browse, trace=Trace(1, per="request"))\n'
+    )
+    spec = load(path).plan.spec()
+    assert [one for one in lines(spec, forecast(spec), ()) if one.startswith("traces")] == [
+        'traces     calls are sampled one by one, so no iteration is whole; write per="iteration"'
+    ]
+    assert forecast(spec).slow_traces == {}

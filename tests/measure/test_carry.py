@@ -36,6 +36,16 @@ def test_folder_arrives_as_it_was_sent_without_what_is_not_for_others(run: Path,
     assert [one.name for one in (tmp_path / "here").iterdir()] == [run.name]
 
 
+def test_traces_and_what_they_show_are_carried_and_nothing_beside_them(run: Path) -> None:
+    (run / "traces").mkdir()
+    for name in ("cause.json", "traces/staging-00001.jsonl.zst", "traces/notes.txt", "traces/.x-00001.jsonl.zst"):
+        (run / name).write_text("{}")
+    found = set(needed(run))
+    assert found >= {"cause.json", "traces/staging-00001.jsonl.zst"}
+    assert not found & {"traces/notes.txt", "traces/.x-00001.jsonl.zst"}
+    assert not is_needed("traces/../x-00001.jsonl.zst")
+
+
 def test_folder_that_does_not_arrive_whole_is_not_there(run: Path, tmp_path: Path) -> None:
     coming = Coming(tmp_path / "here", run.name)
 

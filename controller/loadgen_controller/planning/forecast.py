@@ -46,6 +46,9 @@ The history of a plan gives a better value.
 """
 _UNKNOWN = "number not known beforehand"
 """Shown in place of a count if an executor decides the rate of the load during the run."""
+SLOW_TRACES = 30
+"""Fewest slow traces from which a cause is ranked: in a simulation, a fault of 30 ms on 3 % of requests is first in
+93 % of draws of 30."""
 SIGMA = 0.5
 """Standard deviation of the logarithm of response times, assumed while nothing has been measured."""
 
@@ -116,6 +119,9 @@ class Forecast(msgspec.Struct, frozen=True, kw_only=True):
     """Agents that each region needs for its share of the peak."""
     visits: dict[str, dict[str, float]] = {}
     """By graph and node: average number of visits per session."""
+    slow_traces: dict[str, float] = {}
+    """By journey: the expected number of sampled iterations above its p99 (or the highest percentile of its objectives)
+    after the warm-up; empty without `trace=` and for loads whose number of iterations is unknown."""
 
 
 def forecast(spec: PlanSpec, tried: Sequence[Tried] = ()) -> Forecast:
@@ -152,7 +158,23 @@ def forecast(spec: PlanSpec, tried: Sequence[Tried] = ()) -> Forecast:
         users=users,
         agents={region: _agents(share, requests_per_s, users) for region, share in by_region.items()},
         visits={journey.name: journey.visits for lane in lanes for journey in lane.journeys if journey.visits},
+        slow_traces={
+            journey: n * _measured_part(spec) * (1 - _highest_percentile(spec, journey) / 100) * spec.trace.sample
+            for journey, n in by_journey.items()
+            if spec.trace is not None and spec.trace.per != "request"
+        },
     )
+
+
+def _measured_part(spec: PlanSpec) -> float:
+    """Return the part of the load that is after the warm-up, 0 to 1."""
+    return 1.0 if not spec.duration_ns else max(0.0, 1 - spec.warmup_ns / spec.duration_ns)
+
+
+def _highest_percentile(spec: PlanSpec, journey: str) -> float:
+    """Return the highest percentile of a journey's objectives that is above 90, in percent; 99 without any."""
+    of_journey = [slo for slo in spec.slos if slo.kind_of_series == "journey" and slo.journey in (None, journey)]
+    return max((slo.q for slo in of_journey if slo.kind == "percentile" and 90 < slo.q < 100), default=99.0)
 
 
 def _on_average(lane: LaneSpec) -> LaneSpec:
@@ -274,6 +296,7 @@ def lines(spec: PlanSpec, found: Forecast, rows: Sequence[RowsOf], tried: Sequen
     for slo in spec.slos:
         yield line("objective", slo.text + _unusual(slo))
     yield from _detects(spec, found)
+    yield from _traces(spec, found)
     for one in tried:
         yield line(
             "tried",
@@ -376,6 +399,23 @@ def _detects(spec: PlanSpec, found: Forecast) -> Iterator[str]:
             change = detectable(q, n)
             text = "too few iterations" if change is None else f"a change of {format_ratio(change)} or more"
             yield line("detects", f"{journey} p{q:g}: {text}")
+
+
+def _traces(spec: PlanSpec, found: Forecast) -> Iterator[str]:
+    """Yield how many slow iterations the target's tracing will keep of each journey, and what to do about too few."""
+    if spec.trace is None:
+        return
+    if spec.trace.per == "request":
+        yield line("traces", 'calls are sampled one by one, so no iteration is whole; write per="iteration"')
+    for journey, n in found.slow_traces.items():
+        most = n / spec.trace.sample if spec.trace.sample else 0.0
+        text = f"about {format_count(round(n))} sampled iterations above p{_highest_percentile(spec, journey):g}"
+        text += f"; {SLOW_TRACES} are needed"
+        if n < SLOW_TRACES:
+            is_enough = most * (1 + 1e-9) >= SLOW_TRACES
+            share = f"{ceil(1000 * SLOW_TRACES / most - 1e-6) / 10:g}%" if is_enough else ""
+            text += f': write trace="{share}" or more' if share else ": the load is too small or too short"
+        yield line("traces", f"{journey}: {text}")
 
 
 def _estimates(spec: PlanSpec, found: Forecast) -> Iterator[str]:

@@ -53,7 +53,7 @@ def print_causes(console: Output, causes: CauseFile) -> None:
     if len(causes.ranked) > _SHOWN:
         console.print(f"   and {len(causes.ranked) - _SHOWN} more, in cause.json and on the page")
     for line in foot_lines(causes):
-        is_command = line.startswith("to settle it")
+        is_command = line.startswith("to ")
         if is_command:
             console.print(Text(line), soft_wrap=True)  # not broken, so that it can be copied
         else:

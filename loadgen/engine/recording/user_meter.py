@@ -126,7 +126,8 @@ class Meter:
         if self._sample is not None:
             self.forget()
         self.n, self.load = n, load
-        self.pool_limited, self.failed, self.noted, self.trace_unit, self.spans = pool_limited, None, None, "", None
+        self.pool_limited, self.failed, self.noted = pool_limited, None, None
+        self.trace_unit, self.spans = "", None  # more than 3 in one statement make a tuple: 30 ns
         if journey != self.journey or warmup is not self.warmup:
             self.journey, self.warmup = journey, warmup
             self._home = self.recorder.place(journey, None, warmup, self.tags)

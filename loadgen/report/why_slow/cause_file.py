@@ -234,7 +234,7 @@ class RunPart(msgspec.Struct, frozen=True, kw_only=True):
     made_at: UTC. source: where the traces came from. fast_mean_ns: the mean response time of the fast requests; that
     of the slow ones is larger by difference_ns. refused: reasons for which traces could not be used, with counts.
     cost_ns: mean response time of sampled requests minus that of others; None if unknown. rerun: a command that would
-    settle it.
+    settle it; look: one that shows a slow trace.
     """
 
     run: str
@@ -247,6 +247,7 @@ class RunPart(msgspec.Struct, frozen=True, kw_only=True):
     cost_ns: float | None = None
     cost_interval_ns: Interval = NO_INTERVAL
     rerun: str = ""
+    look: str = ""
     slow_example: Example | None = None
     fast_example: Example | None = None
 

@@ -210,6 +210,8 @@ def foot_lines(causes: CauseFile) -> Iterator[str]:
     if any(causes.left_out.values()):
         yield f"left out: {_counts_text(causes.left_out)}"
     yield from causes.notes[:_NOTES]
+    if causes.look:
+        yield f"to look at a slow one: {causes.look}"
     if causes.rerun:
         yield f"to settle it: {causes.rerun}"
 

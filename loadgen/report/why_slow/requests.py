@@ -142,10 +142,15 @@ def unmeasured(trace: Trace) -> Sampled:
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """The requests whose traces are read. slow, fast: their weights stand for all requests of their group."""
+    """The requests whose traces are read. slow, fast: their weights stand for all requests of their group.
+
+    slow_of: the number of sampled slow ones. traces_each: mean number of traces of a request, step or iteration.
+    """
 
     slow: tuple[Sampled, ...]
     fast: tuple[Sampled, ...]
+    slow_of: int = 0
+    traces_each: float = 1.0
 
     @property
     def ids(self) -> list[str]:
@@ -168,19 +173,21 @@ class Asked:
 
 
 def asked_for(sampled: Sequence[Sampled], limit_ns: int, most: int, seed: int) -> Asked:
-    """Choose at most `most` requests: half of them slower than the limit, if there are as many.
+    """Choose requests with about `most` traces: half of them slower than the limit, if there are as many.
 
+    A step or an iteration has several traces, and all of them are needed.
     Each group is drawn with equal chance. The weights grow by the share that was left out, so that both groups stand
     for the same requests as before. Failed requests above the limit count as slow ones here; the comparison keeps them
     apart. Faster failed ones are left out.
     """
     slow = [one for one in sampled if one.observed.response_ns > limit_ns]
     fast = [one for one in sampled if one.observed.response_ns <= limit_ns and one.observed.outcome == OK]
-    half = most // 2
-    n_slow = min(len(slow), max(half, most - len(fast)))
-    n_fast = min(len(fast), most - n_slow)
+    each = sum(len(dict(one.parts)) for one in sampled) / len(sampled) if sampled else 1.0
+    room = max(2, int(most / each))
+    n_slow = min(len(slow), max(room // 2, room - len(fast)))
+    n_fast = min(len(fast), room - n_slow)
     random = Random(seed ^ _ORDER_SEED)  # noqa: S311  # no secret depends on it
-    return Asked(_drawn(slow, n_slow, random), _drawn(fast, n_fast, random))
+    return Asked(_drawn(slow, n_slow, random), _drawn(fast, n_fast, random), len(slow), each)
 
 
 def _drawn(group: Sequence[Sampled], n: int, random: Random) -> tuple[Sampled, ...]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Final
 
 import numpy as np
 
@@ -22,19 +23,23 @@ from loadgen.traces.timed import Observed, TimedTrace
 __all__ = ["Facts", "Told", "objective_of", "told"]
 
 
+_SHORT_ID: Final = 16
+"""Hex digits of a trace id in a command: the first 8 are the second in which it was made."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Facts:
     """What else cause.json contains.
 
-    source: where the traces came from. seed: of all random draws. rerun: a command that would settle it. refused:
-    reasons for which the source did not return traces, with counts.
+    called: the run in commands. source: where the traces came from. seed: of all random draws. refused: reasons for
+    which the source did not return traces, with counts.
     """
 
     run: str
     made_at: str
     source: str
     seed: int
-    rerun: str = ""
+    called: str = ""
     refused: Mapping[str, int] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
@@ -87,7 +92,8 @@ def told(
         fast_mean_ns=_mean(fast),
         refused=dict(Counter(facts.refused) + found.refused),
         notes=facts.notes,
-        rerun=facts.rerun,
+        rerun=f"loadgen runs rerun {facts.called}",
+        look="" if slow_example is None else f"loadgen trace show {facts.called} {slow_example.trace[:_SHORT_ID]}",
         slow_example=slow_example,
         fast_example=fast_example,
     )

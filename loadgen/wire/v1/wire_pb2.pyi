@@ -697,21 +697,8 @@ class CustomStats(_message.Message):
     tags: _containers.RepeatedCompositeFieldContainer[Tag]
     def __init__(self, name: _Optional[str] = ..., kind: _Optional[str] = ..., n: _Optional[int] = ..., total: _Optional[int] = ..., low: _Optional[float] = ..., high: _Optional[float] = ..., last: _Optional[float] = ..., warmup: bool = ..., tags: _Optional[_Iterable[_Union[Tag, _Mapping]]] = ...) -> None: ...
 
-class Exemplar(_message.Message):
-    __slots__ = ("journey", "step", "request", "outcome", "why", "load", "n", "at_ns", "response_ns", "service_ns", "trace", "warmup", "note", "span", "sampled", "stands_for", "status", "first_byte_ns", "phases", "reused", "pool_limited", "unfit", "remote", "tags", "active_loads", "requests")
-    JOURNEY_FIELD_NUMBER: _ClassVar[int]
-    STEP_FIELD_NUMBER: _ClassVar[int]
-    REQUEST_FIELD_NUMBER: _ClassVar[int]
-    OUTCOME_FIELD_NUMBER: _ClassVar[int]
-    WHY_FIELD_NUMBER: _ClassVar[int]
-    LOAD_FIELD_NUMBER: _ClassVar[int]
-    N_FIELD_NUMBER: _ClassVar[int]
-    AT_NS_FIELD_NUMBER: _ClassVar[int]
-    RESPONSE_NS_FIELD_NUMBER: _ClassVar[int]
-    SERVICE_NS_FIELD_NUMBER: _ClassVar[int]
-    TRACE_FIELD_NUMBER: _ClassVar[int]
-    WARMUP_FIELD_NUMBER: _ClassVar[int]
-    NOTE_FIELD_NUMBER: _ClassVar[int]
+class TracedExemplar(_message.Message):
+    __slots__ = ("span", "sampled", "stands_for", "status", "first_byte_ns", "phases", "reused", "pool_limited", "unfit", "remote", "tags", "active_loads", "requests")
     SPAN_FIELD_NUMBER: _ClassVar[int]
     SAMPLED_FIELD_NUMBER: _ClassVar[int]
     STANDS_FOR_FIELD_NUMBER: _ClassVar[int]
@@ -725,19 +712,6 @@ class Exemplar(_message.Message):
     TAGS_FIELD_NUMBER: _ClassVar[int]
     ACTIVE_LOADS_FIELD_NUMBER: _ClassVar[int]
     REQUESTS_FIELD_NUMBER: _ClassVar[int]
-    journey: str
-    step: str
-    request: str
-    outcome: str
-    why: str
-    load: int
-    n: int
-    at_ns: int
-    response_ns: int
-    service_ns: int
-    trace: str
-    warmup: bool
-    note: str
     span: str
     sampled: bool
     stands_for: float
@@ -751,7 +725,39 @@ class Exemplar(_message.Message):
     tags: _containers.RepeatedCompositeFieldContainer[Tag]
     active_loads: _containers.RepeatedScalarFieldContainer[int]
     requests: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, journey: _Optional[str] = ..., step: _Optional[str] = ..., request: _Optional[str] = ..., outcome: _Optional[str] = ..., why: _Optional[str] = ..., load: _Optional[int] = ..., n: _Optional[int] = ..., at_ns: _Optional[int] = ..., response_ns: _Optional[int] = ..., service_ns: _Optional[int] = ..., trace: _Optional[str] = ..., warmup: bool = ..., note: _Optional[str] = ..., span: _Optional[str] = ..., sampled: bool = ..., stands_for: _Optional[float] = ..., status: _Optional[int] = ..., first_byte_ns: _Optional[int] = ..., phases: _Optional[_Iterable[int]] = ..., reused: bool = ..., pool_limited: bool = ..., unfit: bool = ..., remote: _Optional[str] = ..., tags: _Optional[_Iterable[_Union[Tag, _Mapping]]] = ..., active_loads: _Optional[_Iterable[int]] = ..., requests: _Optional[_Iterable[str]] = ...) -> None: ...
+    def __init__(self, span: _Optional[str] = ..., sampled: bool = ..., stands_for: _Optional[float] = ..., status: _Optional[int] = ..., first_byte_ns: _Optional[int] = ..., phases: _Optional[_Iterable[int]] = ..., reused: bool = ..., pool_limited: bool = ..., unfit: bool = ..., remote: _Optional[str] = ..., tags: _Optional[_Iterable[_Union[Tag, _Mapping]]] = ..., active_loads: _Optional[_Iterable[int]] = ..., requests: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class Exemplar(_message.Message):
+    __slots__ = ("journey", "step", "request", "outcome", "why", "load", "n", "at_ns", "response_ns", "service_ns", "trace", "warmup", "note", "traced")
+    JOURNEY_FIELD_NUMBER: _ClassVar[int]
+    STEP_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_FIELD_NUMBER: _ClassVar[int]
+    OUTCOME_FIELD_NUMBER: _ClassVar[int]
+    WHY_FIELD_NUMBER: _ClassVar[int]
+    LOAD_FIELD_NUMBER: _ClassVar[int]
+    N_FIELD_NUMBER: _ClassVar[int]
+    AT_NS_FIELD_NUMBER: _ClassVar[int]
+    RESPONSE_NS_FIELD_NUMBER: _ClassVar[int]
+    SERVICE_NS_FIELD_NUMBER: _ClassVar[int]
+    TRACE_FIELD_NUMBER: _ClassVar[int]
+    WARMUP_FIELD_NUMBER: _ClassVar[int]
+    NOTE_FIELD_NUMBER: _ClassVar[int]
+    TRACED_FIELD_NUMBER: _ClassVar[int]
+    journey: str
+    step: str
+    request: str
+    outcome: str
+    why: str
+    load: int
+    n: int
+    at_ns: int
+    response_ns: int
+    service_ns: int
+    trace: str
+    warmup: bool
+    note: str
+    traced: TracedExemplar
+    def __init__(self, journey: _Optional[str] = ..., step: _Optional[str] = ..., request: _Optional[str] = ..., outcome: _Optional[str] = ..., why: _Optional[str] = ..., load: _Optional[int] = ..., n: _Optional[int] = ..., at_ns: _Optional[int] = ..., response_ns: _Optional[int] = ..., service_ns: _Optional[int] = ..., trace: _Optional[str] = ..., warmup: bool = ..., note: _Optional[str] = ..., traced: _Optional[_Union[TracedExemplar, _Mapping]] = ...) -> None: ...
 
 class Failure(_message.Message):
     __slots__ = ("journey", "step", "request", "outcome", "load", "n", "at_ns", "response_ns", "detail", "where", "traceback", "row", "sent", "received", "trace", "note")

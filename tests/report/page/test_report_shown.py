@@ -436,6 +436,14 @@ def test_traces_are_linked_by_the_template_and_only_to_the_web(shown: Shown, tmp
     assert link.get_attribute("href") == f"https://tracing.example/trace/{first}"
     assert link.get_attribute("rel") == "noopener noreferrer"
 
+    given["exemplars"]["slowest"][0]["trace_is_kept"] = False
+    given["exemplars"]["slowest"][1]["trace_is_kept"] = True
+    page = opened(shown, tmp_path, given)
+    links = page.locator("#slowest a")
+    assert links.count() == len(given["exemplars"]["slowest"]) - 1
+    assert given["exemplars"]["slowest"][1]["trace_id"] in str(links.first.get_attribute("href"))
+    expect(page.locator("#slowest")).to_contain_text(first)
+
     given["trace_url"] = "javascript:alert('{trace_id}')"
     shown.asked.clear()
     page = opened(shown, tmp_path, given)

@@ -137,6 +137,17 @@ def test_ids_alternate_so_that_a_stopped_reading_has_both_groups() -> None:
     assert [one in of_slow for one in asked.ids] == [True, False] * 10
 
 
+def test_iterations_with_several_traces_share_the_room_for_traces() -> None:
+    whole = Chosen(journey="checkout", step="", request="", region="", limit_ns=90 * MS, why="", text="p(99)")
+    some = []
+    for n in range(1, 41):
+        parts = [f"{TRACE.format(2 * n % 99)}-{n:016x}", f"{TRACE.format((2 * n + 1) % 99)}-{n:016x}"]
+        took = 200 if n % 2 else 50
+        some.append(kept(n, step="", request="", trace="", response_ns=took * MS, requests=tuple(parts)))
+    asked = asked_for(sampled(*some, chosen=whole), whole.limit_ns, 20, seed=1)
+    assert (len(asked.slow), len(asked.fast), asked.slow_of, asked.traces_each) == (5, 5, 20, 2.0)
+
+
 def test_failed_requests_are_read_only_if_they_were_slow() -> None:
     failed = [kept(1, outcome="timeout", response_ns=900 * MS), kept(2, outcome="http 503")]
     asked = asked_for(sampled(*failed, kept(3)), CHOSEN.limit_ns, 20, seed=1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ Causes = Mapping[str, Any]
 """The content of cause.json."""
 _CHECKOUT: Final = 'p(95, request="checkout") < "80ms"'
 _BASKET: Final = 'p(95, request="basket") < "80ms"'
+_OFFSET: Final = re.compile(r"clock: (\S+) is ([\d.]+) ± ([\d.]+) ms ahead")
 SLOW_VERSION: Final = Faults(slow_version_ms=120)
 
 
@@ -80,7 +82,12 @@ def _of_retries(causes: Causes) -> str:
 def _of_wrong_clock(causes: Causes) -> str:
     if wrong := _of_slow_version(causes):
         return wrong
-    return "" if causes["repair"].get("clock moved") else "no clock was moved"
+    told = {found[1]: (float(found[2]), float(found[3])) for note in causes["notes"] if (found := _OFFSET.search(note))}
+    if told.keys() != {"stock-1", "stock-2"}:
+        return f"told are the clocks of {', '.join(sorted(told)) or 'nobody'}"
+    return (
+        "" if all(abs(ms - 5_000) <= error_ms for ms, error_ms in told.values()) else f"the clocks are told as {told}"
+    )
 
 
 def _of_lost_traces(causes: Causes) -> str:

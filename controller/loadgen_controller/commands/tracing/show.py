@@ -46,11 +46,11 @@ def main(
     if not found:
         raise UsageError(
             f"run {path.name} has no trace {wanted}",
-            hint="read traces with `loadgen trace`; cause.json lists the ids of those that it read",
+            hint="`loadgen trace` reads traces, and shows the command for a slow one",
         )
     (trace,) = found.values()
     opened = open_run(path)
-    ours = [one for one in sampled_requests(opened.exemplars) if one.observed.trace == trace.id]
+    ours = [one for one in sampled_requests(opened.exemplars) if set(dict(one.parts)) == {trace.id}]
     result = joined(lambda: (trace,), ours or [unmeasured(trace)])
     if not result.timed:
         why = next(iter(result.refused), "it has no spans")

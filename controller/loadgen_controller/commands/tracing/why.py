@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from contextlib import suppress
 from datetime import UTC, datetime
 from functools import partial
+from math import ceil
 from pathlib import Path
 from typing import Annotated, Final
 from zlib import crc32
@@ -23,6 +25,7 @@ from loadgen.report.why_slow.cause_file import encoded, write_causes
 from loadgen.report.why_slow.choice import Chosen, Wanted, chosen_of, narrowed
 from loadgen.report.why_slow.joined import Joined, joined
 from loadgen.report.why_slow.requests import Asked, asked_for, sampled_of
+from loadgen.traces.cohorts import LEAST_SLOW
 from loadgen.units import NS_PER_MS, NS_PER_S, parse_duration, quantity
 from loadgen_controller.collect_option_errors import CollectedErrors
 from loadgen_controller.commands.bucket import RUNS, RunArgument, RunsDir
@@ -129,9 +132,9 @@ def main(
         made_at=utc_text(datetime.now(UTC)),
         source=reading.name,
         seed=seed,
-        rerun=f"loadgen runs rerun {called(path)}",
+        called=called(path),
         refused=reading.refused,
-        notes=ours.clocks,
+        notes=(*ours.clocks, *_more_notes(asked)),
     )
     if not ours.found:
         raise refusal or _none_found(opened, asked, reading)
@@ -187,6 +190,13 @@ def _plan_text(run: Run, chosen: Chosen, asked: Asked, reading: TraceReading) ->
     plan = reading.plan(asked.ids)
     where = f"to read from {reading.name}: {plan}" if plan is not None else f"all read before: {reading.name}"
     return f"{text}; {where}"
+
+
+def _more_notes(asked: Asked) -> Iterator[str]:
+    """Yield how to read enough slow traces, if more were sampled than were asked for."""
+    if len(asked.slow) < min(LEAST_SLOW, asked.slow_of):
+        most = ceil(2 * LEAST_SLOW * asked.traces_each / 100) * 100
+        yield f"{asked.slow_of:,} slow ones were sampled: read more of them with --most {most}"
 
 
 def _ended_ago_s(run: Run) -> float:
