@@ -107,7 +107,7 @@ def test_a_model_of_ten_minutes_is_faithful_in_the_servers_own_log_and_one_graph
         _wait_for(port)
         visitors = write(tmp_path, VISITORS.replace("TARGET", nginx.url), "visitors.py")
         first = loadgen("run", str(visitors), runs_dir=tmp_path / "runs1", timeout_s=900)
-        assert first.exit_code in (0, 4), first.err  # 4: a busy machine starts requests late
+        assert first.exit_code == 0, "this machine was too busy: sessions that start late are bursts in the log"
         lines = nginx.access_log.read_text().splitlines(keepends=True)
         production, test = tmp_path / "production.json", tmp_path / "test.json"
         production.write_text("".join(lines))
@@ -125,7 +125,7 @@ def test_a_model_of_ten_minutes_is_faithful_in_the_servers_own_log_and_one_graph
         for kinds, runs in (("auto", "runs2"), ("1", "runs3")):
             path, begin = tmp_path / f"{kinds}/shop.py", len(nginx.access_log.read_text().splitlines())
             again = loadgen("run", str(path), runs_dir=tmp_path / runs, timeout_s=900)
-            assert again.exit_code in (0, 4), again.err
+            assert again.exit_code == 0, again.err
             test.write_text("".join(nginx.access_log.read_text().splitlines(keepends=True)[begin:]))
             done = loadgen("model", "check", str(path), "--log", str(test), "--format", "json", runs_dir=tmp_path)
             checked[kinds] = json.loads(done.out)
