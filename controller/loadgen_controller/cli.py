@@ -13,6 +13,7 @@ from loadgen_controller.launch.import_signals import importing  # isort: split
 import os
 import sys
 from collections.abc import Sequence
+from functools import cache
 from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any, Final
@@ -202,8 +203,12 @@ def _stand_in(name: str) -> TyperCommand:
     return TyperCommand(name, help=command_table()[name].help, rich_help_panel=COMMANDS[name])
 
 
+@cache
 def command(name: str) -> Any:
-    """Import the module of a command or of a group of commands, and return the object that typer builds from it."""
+    """Import the module of a command or of a group of commands, and return the object that typer builds from it.
+
+    It is built once: tests call hundreds of commands in one process, and to build one takes some 10 ms.
+    """
     module = import_module(f"loadgen_controller.commands.{name.replace('-', '_')}")
     panel = COMMANDS[name]
     holder = typer.Typer(**_STYLE)

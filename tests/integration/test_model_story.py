@@ -73,9 +73,9 @@ buy = graph({home: {product: 1}, product: {cart: 7, product: 2, leave: 1}, cart:
             start=home, counts=True, state=Visit, think=PAUSE, name="buy")
 bounce = graph({home: {leave: 1}}, start=home, counts=True, state=Visit, name="bounce")
 plan = Plan(target="TARGET", loads=[
-    Load(look, arrivals("40/s").poisson().hold("8s"), name="look"),
-    Load(buy, arrivals("15/s").poisson().hold("8s"), name="buy"),
-    Load(bounce, arrivals("20/s").poisson().hold("8s"), name="bounce"),
+    Load(look, arrivals("80/s").poisson().hold("8s"), name="look"),
+    Load(buy, arrivals("30/s").poisson().hold("8s"), name="buy"),
+    Load(bounce, arrivals("40/s").poisson().hold("8s"), name="bounce"),
 ])
 """
 
@@ -151,4 +151,4 @@ def test_a_scenario_from_the_log_of_a_server_sends_the_same_to_it(tmp_path: Path
     assert again.total() == pytest.approx(kinds.total(), rel=0.15)
     facts = json.loads((tmp_path / "shop/traffic.json").read_text())
     assert facts["accounting"]["taken"] == lines
-    assert facts["sessions"]["count"] == pytest.approx(600, rel=0.2)
+    assert facts["sessions"]["count"] == pytest.approx(1_200, rel=0.2)

@@ -50,6 +50,7 @@ def test_a_fleet_sends_each_request_of_a_log_once_in_order_and_at_its_offset(tmp
     at = {one["request"].split(" ")[1]: one["time"] - one["took"] for one in requests}
     assert set(at) == set(wanted), "each request once"
     assert {one["status"] for one in requests} == {200}
+    late_s = max(0.25, run.row("journey")["generator_lag_ms"]["max"] / 1_000 + 0.05)
     for session in {path.rpartition("/")[0] for path in wanted}:
         times = [at[f"{session}/{number}"] for number in range(6) if f"{session}/{number}" in at]
         assert times == sorted(times), "in the order of the log"
@@ -57,7 +58,7 @@ def test_a_fleet_sends_each_request_of_a_log_once_in_order_and_at_its_offset(tmp
             offset_s = wanted[f"{session}/{number}"] - wanted[f"{session}/0"]
             # nginx rounds its times to 1 ms. A machine that is busy sends later, but never earlier. A first request
             # that is late makes the offsets of the others smaller, by as much as it was late.
-            assert sent_s - times[0] >= offset_s - 0.25 - 0.02 * number * (timing == "think")
+            assert sent_s - times[0] >= offset_s - late_s - 0.02 * number * (timing == "think")
             if run.exit_code == 0:
                 assert sent_s - times[0] == pytest.approx(offset_s, abs=0.5)
     assert len({agent["id"] for agent in run.summary["agents"]}) == 3
