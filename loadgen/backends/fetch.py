@@ -9,20 +9,19 @@ from __future__ import annotations
 
 import asyncio
 import re
-import socket
 import ssl
-import threading
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 from urllib.parse import urlsplit
 
 import httpx
 
 from loadgen.allowlist import as_address, never
 from loadgen.backends.limited_unpack import unpacked_whole
+from loadgen.dns_in_threads import DnsInThreads
 from loadgen.errors import UsageError
 from loadgen.outside_text import one_line
 from loadgen.unpack import ArchiveDamaged
@@ -197,34 +196,9 @@ def _check_address(host: str, text: str) -> None:
         raise NotFetched(f"{host} is not permitted: it has a {kind} address")
 
 
-class _Loop(asyncio.SelectorEventLoop):
-    """An event loop whose DNS look-ups run in daemon threads, and which checks the addresses.
+class _Loop(DnsInThreads):
+    """Never connects to link-local addresses and metadata services of clouds."""
 
-    The threads of asyncio's own pool are joined when the program ends, so one hanging look-up would keep it alive.
-    """
-
-    async def getaddrinfo(self, host: Any, port: Any, **options: Any) -> Any:
-        found: asyncio.Future[Any] = self.create_future()
-
-        def look_up() -> None:
-            try:
-                result: Any = socket.getaddrinfo(host, port, **options)
-            except OSError as error:
-                result = error
-            with suppress(RuntimeError):  # the loop is closed, so no caller waits for the result
-                self.call_soon_threadsafe(answer, result)
-
-        def answer(result: Any) -> None:
-            if found.done():
-                return
-            if isinstance(result, OSError):
-                found.set_exception(result)
-            else:
-                found.set_result(result)
-
-        threading.Thread(target=look_up, name="backend-dns", daemon=True).start()
-        rows = await found
-        name = host.decode("ascii", "replace") if isinstance(host, bytes) else str(host)
-        for row in rows:
-            _check_address(name, str(row[4][0]))
-        return rows
+    def check_addresses(self, host: str, addresses: Sequence[str]) -> None:
+        for address in addresses:
+            _check_address(host, address)

@@ -9,18 +9,17 @@ from __future__ import annotations
 
 import asyncio
 import re
-import socket
 import ssl
-import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import httpx
 
 from loadgen.allowlist import Address, as_address, never
+from loadgen.dns_in_threads import DnsInThreads
 from loadgen.outside_text import one_line
 from loadgen.probes.exposition import BYTES_MOST
 from loadgen.probes.settings import ProbeSpec, place_of
@@ -159,37 +158,12 @@ class Scraper:
         return one_line(" ".join(text.split()), 160)
 
 
-class _Loop(asyncio.SelectorEventLoop):
-    """An event loop whose DNS look-ups run in daemon threads.
+class _Loop(DnsInThreads):
+    """Checks the addresses by the function of the page that is being fetched."""
 
-    The threads of asyncio's own pool are joined when the program ends, so one hanging look-up would keep it alive.
-    """
-
-    async def getaddrinfo(self, host: Any, port: Any, **options: Any) -> Any:
-        found: asyncio.Future[Any] = self.create_future()
-
-        def look_up() -> None:
-            try:
-                result: Any = socket.getaddrinfo(host, port, **options)
-            except OSError as error:
-                result = error
-            with suppress(RuntimeError):  # the loop is closed, so no caller waits for the result
-                self.call_soon_threadsafe(answer, result)
-
-        def answer(result: Any) -> None:
-            if found.done():
-                return
-            if isinstance(result, OSError):
-                found.set_exception(result)
-            else:
-                found.set_result(result)
-
-        threading.Thread(target=look_up, name="probe-dns", daemon=True).start()
-        rows = await found
+    def check_addresses(self, host: str, addresses: Sequence[str]) -> None:
         if (check := _check.get()) is not None:
-            name = host.decode("ascii", "replace") if isinstance(host, bytes) else str(host)
-            check(name, [str(row[4][0]) for row in rows])
-        return rows
+            check(host, addresses)
 
 
 def new_loop() -> asyncio.AbstractEventLoop:
