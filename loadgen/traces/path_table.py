@@ -7,11 +7,12 @@ from math import fsum
 
 import msgspec
 
+from loadgen.traces.cohorts import weighted_quantile
 from loadgen.traces.model import Path
 from loadgen.traces.timed import TimedTrace
 from loadgen.units import NS_PER_US
 
-__all__ = ["PathRow", "folded_text", "path_table", "weighted_quantile"]
+__all__ = ["PathRow", "folded_text", "path_table"]
 
 
 class PathRow(msgspec.Struct, frozen=True):
@@ -45,37 +46,24 @@ def path_table(timed: Sequence[TimedTrace]) -> list[PathRow]:
     rows = []
     for path, times in found.items():
         own = fsum(own_ns * weight for own_ns, _, weight in times)
-        with_zeros = [(own_ns, weight) for own_ns, _, weight in times]
-        absent = total - fsum(weight for _, _, weight in times)
+        values = [own_ns for own_ns, _, _ in times]
+        weights = [weight for _, _, weight in times]
+        absent = total - fsum(weights)
         if len(times) < len(timed) and absent > 0:
-            with_zeros.append((0, absent))
-        with_zeros.sort()
+            values.append(0)
+            weights.append(absent)
         rows.append(
             PathRow(
                 path=path,
                 mean_ns=own / total,
                 share=own / response if response else 0.0,
-                p50_ns=weighted_quantile(with_zeros, 0.5),
-                p99_ns=weighted_quantile(with_zeros, 0.99),
+                p50_ns=int(weighted_quantile(values, weights, 0.5)),
+                p99_ns=int(weighted_quantile(values, weights, 0.99)),
                 calls=fsum(calls * weight for _, calls, weight in times) / total,
                 traces=len(times),
             )
         )
     return sorted(rows, key=lambda row: (-row.mean_ns, row.path))
-
-
-def weighted_quantile(sorted_values: Sequence[tuple[int, float]], share: float) -> int:
-    """Return the smallest value that at least a share (0 to 1) of the weight does not exceed.
-
-    sorted_values: (value, weight) in ascending order, at least one.
-    """
-    wanted = share * fsum(weight for _, weight in sorted_values) * (1 - 1e-12)
-    reached = 0.0
-    for value, weight in sorted_values:
-        reached += weight
-        if reached >= wanted:
-            return value
-    return sorted_values[-1][0]
 
 
 def folded_text(rows: Iterable[PathRow]) -> str:

@@ -1,4 +1,4 @@
-"""Splits the difference between two cohorts of traces exactly: by shape, and by path into more and slower calls.
+"""Splits the difference between two cohorts of traces exactly by the shapes of their traces.
 
 A shape is the set of paths of a trace, each with the class of its number of calls (R. Sambasivan et al., NSDI 2011;
 tprof, L. Huang and T. Zhu, SoCC 2021). The split by shape is Kitagawa's (1955): what would differ if only the shares of
@@ -20,7 +20,6 @@ from loadgen.traces.timed import TimedTrace
 __all__ = [
     "CALL_CLASSES",
     "Difference",
-    "PathDifference",
     "Shape",
     "ShapeDifference",
     "call_class",
@@ -33,23 +32,6 @@ CALL_CLASSES: Final = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1_000, 2_000, 5_000, 
 
 Shape: TypeAlias = frozenset[tuple[Path, int]]
 """The paths of a trace, each with the least number of calls of its class."""
-
-
-class PathDifference(msgspec.Struct, frozen=True):
-    """One path in two cohorts. Times are weighted means of a trace, in ns; calls are weighted means, too.
-
-    added_ns = slow_ns - fast_ns = more_calls_ns + slower_calls_ns. more_calls_ns: the additional calls, each as long
-    as in the fast cohort. slower_calls_ns: the calls of the slow cohort, each longer than in the fast one.
-    """
-
-    path: Path
-    slow_ns: float
-    fast_ns: float
-    calls_slow: float
-    calls_fast: float
-    added_ns: float
-    more_calls_ns: float
-    slower_calls_ns: float
 
 
 class ShapeDifference(msgspec.Struct, frozen=True):
@@ -72,8 +54,8 @@ class ShapeDifference(msgspec.Struct, frozen=True):
 class Difference(msgspec.Struct, frozen=True):
     """The difference between the mean responses of two cohorts, in ns, and its parts.
 
-    whole_ns = slow_ns - fast_ns = the sum of added_ns over paths = the sum over shapes = same_shape_ns +
-    more_of_shape_ns. same_shape_ns: traces of one shape are slower. more_of_shape_ns: slow shapes are more frequent.
+    whole_ns = slow_ns - fast_ns = the sum of added_ns over shapes = same_shape_ns + more_of_shape_ns. same_shape_ns:
+    traces of one shape are slower. more_of_shape_ns: slow shapes are more frequent. Parts by path: `own_times.added`.
     """
 
     slow_ns: float
@@ -81,7 +63,6 @@ class Difference(msgspec.Struct, frozen=True):
     whole_ns: float
     same_shape_ns: float
     more_of_shape_ns: float
-    paths: tuple[PathDifference, ...]
     shapes: tuple[ShapeDifference, ...]
 
 
@@ -103,7 +84,6 @@ def difference(slow: Sequence[TimedTrace], fast: Sequence[TimedTrace]) -> Differ
     """
     if not slow or not fast:
         raise ValueError("each of the two cohorts needs at least one trace")
-    paths = _by_path(slow, fast)
     shapes = _by_shape(slow, fast)
     slow_ns, fast_ns = _mean_response(slow), _mean_response(fast)
     return Difference(
@@ -112,7 +92,6 @@ def difference(slow: Sequence[TimedTrace], fast: Sequence[TimedTrace]) -> Differ
         whole_ns=slow_ns - fast_ns,
         same_shape_ns=fsum(shape.same_shape_ns for shape in shapes),
         more_of_shape_ns=fsum(shape.more_of_shape_ns for shape in shapes),
-        paths=paths,
         shapes=shapes,
     )
 
@@ -120,34 +99,6 @@ def difference(slow: Sequence[TimedTrace], fast: Sequence[TimedTrace]) -> Differ
 def _mean_response(cohort: Sequence[TimedTrace]) -> float:
     weight = fsum(trace.observed.weight for trace in cohort)
     return fsum(trace.observed.weight * trace.observed.response_ns for trace in cohort) / weight
-
-
-def _by_path(slow: Sequence[TimedTrace], fast: Sequence[TimedTrace]) -> tuple[PathDifference, ...]:
-    means_slow, means_fast = _path_means(slow), _path_means(fast)
-    nothing = (0.0, 0.0)
-    rows = []
-    for path in {**means_slow, **means_fast}:
-        slow_ns, calls_slow = means_slow.get(path, nothing)
-        fast_ns, calls_fast = means_fast.get(path, nothing)
-        slower = slow_ns - calls_slow * (fast_ns / calls_fast) if calls_fast else 0.0
-        added = slow_ns - fast_ns
-        rows.append(PathDifference(path, slow_ns, fast_ns, calls_slow, calls_fast, added, added - slower, slower))
-    return tuple(sorted(rows, key=lambda row: (-row.added_ns, row.path)))
-
-
-def _path_means(cohort: Sequence[TimedTrace]) -> dict[Path, tuple[float, float]]:
-    """Return by path the mean own time in ns and the mean number of calls of a trace."""
-    times: dict[Path, list[float]] = {}
-    calls: dict[Path, list[float]] = {}
-    for trace in cohort:
-        weight = trace.observed.weight
-        for path, time in trace.paths.items():
-            if path not in times:
-                times[path], calls[path] = [], []
-            times[path].append(weight * time.own_ns)
-            calls[path].append(weight * time.calls)
-    total = fsum(trace.observed.weight for trace in cohort)
-    return {path: (fsum(values) / total, fsum(calls[path]) / total) for path, values in times.items()}
 
 
 def _by_shape(slow: Sequence[TimedTrace], fast: Sequence[TimedTrace]) -> tuple[ShapeDifference, ...]:

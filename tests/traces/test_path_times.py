@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from loadgen.traces import path_times
+from loadgen.traces.cohorts import weighted_quantile
 from loadgen.traces.model import Span, Tree
-from loadgen.traces.path_table import PathRow, folded_text, path_table, weighted_quantile
+from loadgen.traces.path_table import PathRow, folded_text, path_table
 from loadgen.traces.path_times import DEEPER, DEEPEST, paths_of, timed
 from loadgen.traces.timed import OUR_SIDE, WIRE, PathTime, TimedTrace
 from tests.support.made_spans import observed, span, timed_trace, tree
@@ -148,7 +149,7 @@ def test_traces_without_a_path_count_as_0_in_its_quantiles() -> None:
 
 @pytest.mark.parametrize(("share", "expected"), [(0.0, 1), (0.1, 1), (0.11, 2), (0.5, 2), (0.51, 3), (1.0, 3)])
 def test_a_weighted_quantile_is_the_smallest_value_that_the_share_does_not_exceed(share: float, expected: int) -> None:
-    assert weighted_quantile([(1, 0.1), (2, 0.4), (3, 0.5)], share) == expected
+    assert weighted_quantile([1, 2, 3], [0.1, 0.4, 0.5], share) == expected
 
 
 def test_folded_text_is_in_us_and_its_names_are_harmless() -> None:
