@@ -83,27 +83,12 @@ def causes_of(
     refusal = _too_few(cohorts.n_slow, cohorts.n_fast)
     if not refusal and missing and missing.beyond_correction:
         refusal = f"too many slow traces are missing: {missing.beyond_correction}"
-    causes = Causes(
-        objective=objective,
-        threshold_ns=cohorts.threshold_ns,
-        fast_ns=cohorts.fast_ns,
-        share_over=objective.share_over or 0.0,
-        share_over_interval=(0.0, 1.0),
-        percentile_ns=percentile_of(cohorts.responses_ns, cohorts.weights, objective.percentile),
-        difference_ns=0.0,
-        difference_interval_ns=(-np.inf, np.inf),
+    causes = replace(
+        _without_figures(timed, objective, cohorts, cohorts.fast_ns, refusal, seed, resamples),
         n_slow=cohorts.n_slow,
         n_fast=cohorts.n_fast,
-        candidates=(),
-        unexplained=(),
-        not_ranked=refusal,
-        is_refused=bool(refusal),
         found=missing.rates if missing else None,
         is_corrected=bool(missing and missing.rates.differ and not missing.beyond_correction),
-        repair=repaired_counts(timed),
-        left_out={str(reason): count for reason, count in cohorts.left_out.items()},
-        seed=seed,
-        resamples=resamples,
     )
     if not cohorts.n_fast:
         return causes
@@ -141,25 +126,10 @@ def causes_between(
     usual = cohorts_of(other, objective.threshold_ns)
     cohorts = cohorts_of(run, objective.threshold_ns if objective.threshold_ns is not None else usual.threshold_ns)
     refusal = _too_few(len(cohorts.traces), len(usual.traces), "this run", "the other run")
-    causes = Causes(
-        objective=objective,
-        threshold_ns=cohorts.threshold_ns,
-        fast_ns=usual.fast_ns,
-        share_over=objective.share_over or 0.0,
-        share_over_interval=(0.0, 1.0),
-        percentile_ns=percentile_of(cohorts.responses_ns, cohorts.weights, objective.percentile),
-        difference_ns=0.0,
-        difference_interval_ns=(-np.inf, np.inf),
+    causes = replace(
+        _without_figures(run, objective, cohorts, usual.fast_ns, refusal, seed, resamples),
         n_slow=len(cohorts.traces),
         n_fast=len(usual.traces),
-        candidates=(),
-        unexplained=(),
-        not_ranked=refusal,
-        is_refused=bool(refusal),
-        repair=repaired_counts(run),
-        left_out={str(reason): count for reason, count in cohorts.left_out.items()},
-        seed=seed,
-        resamples=resamples,
         against=against,
     )
     if not len(cohorts.traces) or not len(usual.traces):
@@ -173,6 +143,38 @@ def causes_between(
         np.concatenate((ours.of_trace, theirs.of_trace + ours.count)), ours.count + theirs.count, ours.length_s
     )
     return _completed(causes, Figures.of(compared, blocks, seed, resamples), "", is_run_against_run=True)
+
+
+def _without_figures(
+    timed: Sequence[TimedTrace],
+    objective: Objective,
+    cohorts: Cohorts,
+    fast_ns: int,
+    refusal: str,
+    seed: int,
+    resamples: int,
+) -> Causes:
+    """Return the answer without the two cohorts' sizes, their difference and lines. refusal: why there are no lines."""
+    return Causes(
+        objective=objective,
+        threshold_ns=cohorts.threshold_ns,
+        fast_ns=fast_ns,
+        share_over=objective.share_over or 0.0,
+        share_over_interval=(0.0, 1.0),
+        percentile_ns=percentile_of(cohorts.responses_ns, cohorts.weights, objective.percentile),
+        difference_ns=0.0,
+        difference_interval_ns=(-np.inf, np.inf),
+        n_slow=0,
+        n_fast=0,
+        candidates=(),
+        unexplained=(),
+        not_ranked=refusal,
+        is_refused=bool(refusal),
+        repair=repaired_counts(timed),
+        left_out={str(reason): count for reason, count in cohorts.left_out.items()},
+        seed=seed,
+        resamples=resamples,
+    )
 
 
 def _completed(causes: Causes, answer: Figures, not_breached: str, *, is_run_against_run: bool) -> Causes:

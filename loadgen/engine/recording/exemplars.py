@@ -15,10 +15,10 @@ likely, and between two picks no random number is drawn.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from math import exp, floor, log
 from random import Random
-from typing import Final
+from typing import Final, TypeAlias
 
 import msgspec
 
@@ -35,6 +35,9 @@ MAX_KEPT: Final = 200
 _FAILED: Final = 2
 _RANDOM: Final = 2
 _NEVER: Final = 1 << 62
+
+_Ranked: TypeAlias = tuple[int, float, Series, Picked, Why]
+"""Rank (the lowest stays longest), a random number that decides between equal ranks, and what was kept."""
 _ABOUT: Final = About.__struct_fields__
 
 
@@ -142,9 +145,16 @@ class Exemplars:
         touched, self._touched = self._touched, []
         if self._probability is not None:
             return self._take_traced(touched, t0_ns, self._probability)
-        if not touched:
-            return ()
-        ranked: list[tuple[int, float, Series, Picked, Why]] = []
+        ranked = self._ranked(touched)
+        if len(ranked) > self.most:
+            self.left_out += len(ranked) - self.most
+            ranked.sort(key=lambda one: one[:2])
+            del ranked[self.most :]
+        return tuple(_exemplar(series, picked, why, t0_ns, self._note_text) for _, _, series, picked, why in ranked)
+
+    def _ranked(self, touched: Iterable[Series]) -> list[_Ranked]:
+        """Remove and return what was kept of these series, with its rank."""
+        ranked: list[_Ranked] = []
         for series in touched:
             picks, series.picks = series.picks, None
             series.bar_ns, series.pick_at = -1, 1
@@ -157,11 +167,7 @@ class Exemplars:
             for rank, picked in enumerate(picks.random):
                 if picked is not picks.slowest:
                     ranked.append((3 + rank, self._random.random(), series, picked, "random"))
-        if len(ranked) > self.most:
-            self.left_out += len(ranked) - self.most
-            ranked.sort(key=lambda one: one[:2])
-            del ranked[self.most :]
-        return tuple(_exemplar(series, picked, why, t0_ns, self._note_text) for _, _, series, picked, why in ranked)
+        return ranked
 
     def _take_traced(self, touched: list[Series], t0_ns: int, probability: float) -> tuple[Exemplar, ...]:
         """Return the exemplars of a plan with tracing. Too many with a weight are thinned by chance.
@@ -169,17 +175,7 @@ class Exemplars:
         Each of them is equally likely to stay, whatever its class, and the weights grow by as much as their number
         shrinks. So weighted sums stay unbiased.
         """
-        plain: list[tuple[int, float, Series, Picked, Why]] = []
-        for series in touched:
-            picks, series.picks = series.picks, None
-            series.bar_ns, series.pick_at = -1, 1
-            if picks is None or not self.most:
-                continue
-            for rank, picked in enumerate(picks.failed):
-                plain.append((2 * rank, self._random.random(), series, picked, "failed"))
-            sampled = series.sampled
-            if picks.slowest is not None and (sampled is None or picks.slowest[2] > sampled.slowest_ns):
-                plain.append((1, self._random.random(), series, picks.slowest, "slowest"))
+        plain = [one for one in self._ranked(touched) if _is_kept_without_trace(*one[2:])]
         weighted: list[tuple[Series, Picked, Why, float]] = []
         for series in self._sampled:
             found, series.sampled = series.sampled, None
@@ -204,6 +200,13 @@ class Exemplars:
                 for series, picked, why, weight in weighted
             ),
         )
+
+
+def _is_kept_without_trace(series: Series, picked: Picked, why: Why) -> bool:
+    """Return whether a request that is not sampled is kept: it failed, or is slower than all sampled ones."""
+    if why == "slowest":
+        return series.sampled is None or picked[2] > series.sampled.slowest_ns
+    return why == "failed"
 
 
 def kept_of_one(workers: int) -> int:

@@ -95,9 +95,10 @@ def main(
 ) -> ExitCode:
     """Show in which spans of the target the time of slow requests lies, and what the slow have that the fast have not.
 
-    Without a choice, it explains the broken objective with the largest excess; without one, the p99 of the request
-    with the most response time. Traces are read by their ids: those of slow requests and as many of fast ones. They
-    stay in the run folder, so nothing is read twice. The result is also in cause.json, and in the next report.
+    Without a choice, the command explains the broken objective with the largest excess. If no objective is broken, it
+    explains the slowest 5 % of the request with the most response time. It reads traces by their ids: those of slow
+    requests and as many of fast ones. The traces stay in the run folder, so no trace is read twice. The result is also
+    in cause.json, and in the next report.
     """
     errors = CollectedErrors()
     path = errors.catch(lambda: find_run(run, runs_dir))
@@ -228,7 +229,7 @@ def _against(path: Path | None, chosen: Chosen, most: int, seed: int) -> tuple[s
     """Return the id and the requests of the run to compare with, whose traces are in its folder.
 
     Raises:
-        UsageError: there are none.
+        UsageError: its folder has no traces of these requests.
     """
     if path is None:
         return None
