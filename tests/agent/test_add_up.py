@@ -223,6 +223,15 @@ def test_failures_and_exemplars_beyond_what_a_delta_may_bring_wait_or_are_picked
         check_delta(replace(delta, agent="eu"), 0)
 
 
+def test_exemplars_with_a_weight_stand_for_as_many_requests_after_they_are_thinned() -> None:
+    add_up, one, two = crew(), FakeAgent("0"), FakeAgent("1")
+    exemplars = tuple(Exemplar("j", "", "", "ok", "random", 0, n, 0, 5, stands_for=100.0) for n in range(400))
+    add_up.take(0, with_(one, 0, exemplars=exemplars))
+    (out,) = add_up.take(1, with_(two, 0, exemplars=exemplars))
+    assert len(out.exemplars) == MAX_EXEMPLARS
+    assert sum(one.stands_for for one in out.exemplars) == pytest.approx(2 * 400 * 100.0)
+
+
 def test_kept_streams_beyond_what_a_delta_may_bring_wait_for_the_next_one() -> None:
     add_up, one, two = crew(), FakeAgent("0"), FakeAgent("1")
     add_up.take(0, with_(one, 0, streams=tuple(map(kept, range(300))), streams_left_out=2))

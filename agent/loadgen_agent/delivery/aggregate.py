@@ -17,7 +17,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from itertools import chain, islice, zip_longest
+from itertools import chain, zip_longest
 
 import msgspec
 import numpy as np
@@ -26,7 +26,8 @@ from loadgen.engine.recording.failure_samples import FIRST, size_bytes
 from loadgen.engine.recording.slo_windows import within_limit
 from loadgen.measure.deltas.custom import CHECK, MAX_CUSTOM, CustomStats, fitting_tags, sum_custom
 from loadgen.measure.deltas.delta import Counters, Delta, Health, SeriesStats, WorkerHealth
-from loadgen.measure.deltas.exemplar import MAX_EXEMPLARS, MAX_FAILURES, Exemplar, Failure
+from loadgen.measure.deltas.exemplar import MAX_FAILURES, Exemplar, Failure
+from loadgen.measure.deltas.join_successive_deltas import fitting_exemplars
 from loadgen.measure.deltas.kept_stream import KeptStream, fits_in_delta
 from loadgen.measure.deltas.limits import CUSTOM_OF_AGENT, SERIES_OF_AGENT, TAGGED_CUSTOM_OF_AGENT
 from loadgen.measure.deltas.load_counts import Ending, FirstArrival, LoadCounts, add_loads
@@ -502,7 +503,8 @@ def _histograms(batch: Sequence[tuple[_Process, Delta]]) -> tuple[bytes, bytes, 
 
 
 def _exemplars(parts: Sequence[tuple[Exemplar, ...]], *, is_unfit: bool) -> tuple[Exemplar, ...]:
-    """Return the exemplars of all workers. If there are more than the limit, each worker gives one in turn.
+    """Return the exemplars of all workers. If there are more than the limit, those with a weight are thinned by chance,
+    and of the others each worker gives one in turn.
 
     is_unfit: a worker was unfit in the interval, so the interval is unfit for all of them.
     """
@@ -511,7 +513,5 @@ def _exemplars(parts: Sequence[tuple[Exemplar, ...]], *, is_unfit: bool) -> tupl
             tuple(msgspec.structs.replace(one, unfit=True) if one.active_loads else one for one in part)
             for part in parts
         ]
-    if sum(map(len, parts)) <= MAX_EXEMPLARS:
-        return tuple(chain.from_iterable(parts))
     by_turns = chain.from_iterable(zip_longest(*parts))
-    return tuple(islice((one for one in by_turns if one is not None), MAX_EXEMPLARS))
+    return fitting_exemplars([one for one in by_turns if one is not None], by_series=False)

@@ -32,7 +32,7 @@ from loadgen.measure.deltas.series_key import OK
 from loadgen.measure.deltas.stream_health import in_time
 from loadgen.measure.deltas.worker_loss import MAX_LOSSES, Loss
 
-__all__ = ["MAX_INTERVALS", "join"]
+__all__ = ["MAX_INTERVALS", "fitting_exemplars", "join"]
 
 MAX_INTERVALS: Final = 100_000
 """Most intervals that one delta may be joined from: more than a day at one a second."""
@@ -74,7 +74,7 @@ def join(first: Delta, second: Delta) -> Delta | None:
         health=_health(first, second),
         due=due,
         custom=_customs(first, second),
-        exemplars=_exemplars((*first.exemplars, *second.exemplars)),
+        exemplars=fitting_exemplars((*first.exemplars, *second.exemplars)),
         failures=failures,
         workers=_workers(first, second),
         losses=losses,
@@ -156,16 +156,19 @@ def _losses(first: Delta, second: Delta) -> tuple[Loss, ...]:
 # -- exemplars ------------------------------------------------------------------------------------
 
 
-def _exemplars(both: Sequence[Exemplar]) -> tuple[Exemplar, ...]:
+def fitting_exemplars(both: Sequence[Exemplar], *, by_series: bool = True) -> tuple[Exemplar, ...]:
     """Return all exemplars if there are at most MAX_EXEMPLARS, and otherwise a selection of that many.
 
-    The selection takes exemplars from all series in turn, from each series at most as many as a run stores. Those with
-    a weight (`stands_for`) are thinned by chance instead, and their weights grow by as much as their number shrinks.
+    The selection takes exemplars from all series in turn, from each series at most as many as a run stores; without
+    `by_series` it takes the first ones. Those with a weight (`stands_for`) are thinned by chance instead, and their
+    weights grow by as much as their number shrinks.
     """
     if len(both) <= MAX_EXEMPLARS:
         return tuple(both)
     weighted = [one for one in both if one.stands_for]
-    plain = _by_turns([one for one in both if not one.stands_for])
+    plain: Sequence[Exemplar] = [one for one in both if not one.stands_for]
+    if by_series:
+        plain = _by_turns(plain)
     room = max(MAX_EXEMPLARS - len(plain), MAX_EXEMPLARS // 2)
     if len(weighted) > room:
         # Seeded by the exemplars, so that joining the same deltas again gives the same delta.
