@@ -27,8 +27,8 @@ PER_MINUTE: Final = 60
 _TRIED: Final = 3
 """The search is tried if this number of traces is asked for and all of them are missing."""
 _PAGE: Final = 1_000
-_NOTE: Final = "Datadog has no look-up by id for this organisation: indexed spans only, 300 calls an hour"
-_NEEDS: Final = "the API's host of your site, such as https://api.datadoghq.eu"
+_NOTE: Final = "Datadog returns no whole traces for this organisation; reading indexed spans instead, 300 calls an hour"
+_NEEDS: Final = "the API host of your Datadog site, such as https://api.datadoghq.eu"
 _PERMISSION: Final = (
     "the keys need the permission apm_read, in the headers DD-API-KEY and DD-APPLICATION-KEY; "
     "the url must be of your site, such as https://api.datadoghq.eu"
