@@ -21,7 +21,7 @@ class Observed(msgspec.Struct, frozen=True, kw_only=True):
 
     weight: the number of requests that this sample represents, above 0. at_s: due time in s from T0.
     response_ns: from due to done. service_ns: from sent to done. attributes: region, agent, active loads, tags.
-    is_fit: the generator was fit in that second. is_pool_limited: the request waited for a free user.
+    is_fit: the load generator was able to measure in that second. is_pool_limited: the request waited for a free user.
     """
 
     trace: str

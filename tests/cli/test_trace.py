@@ -92,8 +92,8 @@ def test_path_with_the_fault_is_first_with_its_kind_and_its_version(traced: tupl
     assert "41 calls instead of 1: more calls +160" in lines[first + 2]
     assert "stock service.version=2.1 in 100 % of slow" in result.stdout
     assert 'objective p(99, request="POST /checkout") < 100ms' in result.stdout
-    assert f"to settle it: loadgen runs rerun {RUN_ID}" in result.stdout
-    (look,) = [line for line in lines if line.startswith("to look at a slow one: loadgen ")]
+    assert f"to check the cause: loadgen runs rerun {RUN_ID}" in result.stdout
+    (look,) = [line for line in lines if line.startswith("to show a slow trace: loadgen ")]
     assert loadgen(*look.split("loadgen ")[1].split()).exit_code == 0
 
 
