@@ -156,7 +156,7 @@ def normal_id(text: str) -> str:
 
 
 def alternated(slow: Sequence[str], baseline: Sequence[str]) -> list[str]:
-    """Return all ids, each once, slow and baseline ones in turn, each kind in its order."""
+    """Return each id once: a slow id, a baseline id, the next slow id, and so on. Both lists keep their order."""
     mixed = (one for pair in zip_longest(slow, baseline) for one in pair if one is not None)
     return list(dict.fromkeys(mixed))
 

@@ -43,25 +43,25 @@ from loadgen.errors import UsageError
 __all__ = ["Broken", "ByIdBackend", "decoded"]
 
 PATIENCE_S: Final = 300.0
-"""The most time without an answer in which the backend only asks to wait, s."""
+"""Reading ends if the pauses after 429 and 503 add up to more than this without a usable response, s."""
 _TRIES: Final = 2
 _FAILURES_MOST: Final = 6
-"""Calls in a row without a usable answer, after which no more are made."""
+"""Reading ends after this number of failed calls in a row."""
 _AGAIN_S: Final = 1.0
-"""The pause before calls that failed are made again, if no others are left to make meanwhile, s."""
+"""The pause before failed calls are repeated, if no other calls are left, s."""
 _LONGEST_S: Final = 60.0
-"""The longest pause that we choose ourselves, s."""
+"""The longest pause after a 429 that does not contain a time to wait, s."""
 _NO_ROUTE: Final = b"404 page not found"
-"""What servers in Go answer for an unknown path."""
+"""The body that a server written in Go returns for an unknown path."""
 _RATE_LIMIT: Final = re.compile(r"(?:^|[;,\s])(?:t|reset)=(\d{1,6})")
 
 
 class Broken(Exception):
-    """An answer with status 200 cannot be used. The text is one line; it may be a text of the backend."""
+    """A response with status 200 cannot be used. The message is one line and may quote the backend."""
 
 
 class _Wait(Exception):
-    """The backend asks to wait. seconds: None if it does not say for how long."""
+    """The backend returned 429, or 503 with a time to wait. seconds: None if a 429 contains no such time."""
 
     def __init__(self, seconds: float | None, status: int) -> None:
         super().__init__(f"http {status}")
@@ -69,7 +69,7 @@ class _Wait(Exception):
 
 
 class _Unreadable(Exception):
-    """A response with status 200 cannot be used. The text is harmless."""
+    """A response with status 200 cannot be used. The message contains no secret and no control characters."""
 
 
 class ByIdBackend(ABC):
@@ -83,9 +83,9 @@ class ByIdBackend(ABC):
     title: ClassVar[str]
     """The name of the product, for messages."""
     permission: ClassVar[str]
-    """What a 401 or 403 needs."""
+    """The hint after a 401 or 403."""
     needs: ClassVar[str]
-    """Which server has the call."""
+    """The product or address that has this API, for the hint after a 404."""
     group_size: ClassVar[int] = 1
     at_once: ClassVar[int] = 4
     """Calls at the same time."""
@@ -167,7 +167,7 @@ class ByIdBackend(ABC):
         """Return the answers for a group.
 
         Raises:
-            NotFetched: there was no usable response, which another try may change.
+            NotFetched: there was no usable response; another try may succeed.
             _Wait, _Unreadable: see there.
             BackendRefused: no other call can succeed either.
         """
@@ -188,7 +188,7 @@ class ByIdBackend(ABC):
         if got.is_html:
             raise BackendRefused(
                 f"{self.title} at {self.fetcher.url} answered with a web page instead of a trace",
-                hint="the url must be that of the API, and a proxy in front of it may need a login: see auth",
+                hint="set url to the address of the API; if a proxy in front of the API needs a login, set auth",
             )
         if status >= 300:
             return [(one, Refused(f"http {status}{self._text_of(got)}")) for one in group]
@@ -211,7 +211,7 @@ class ByIdBackend(ABC):
             path = urlsplit(self.ask(["0" * 32]).path).path.rpartition("/")[0]
             raise BackendRefused(
                 f"{self.title} at {self.fetcher.url} has no {path}",
-                hint=f"correct the url: it may need a prefix, or another port; needed is {self.needs}",
+                hint=f"correct the prefix or the port in url; it must lead to {self.needs}",
             )
         return True
 
@@ -228,10 +228,10 @@ class ByIdBackend(ABC):
     def _wait(self, wait: _Wait, pause_s: float, waited_s: float, at: Progress, on_progress: OnProgress) -> float:
         if waited_s + pause_s > PATIENCE_S:
             raise BackendRefused(
-                f"{self.title} answered http {wait.status} for {waited_s:.0f} s and asks to wait {pause_s:.0f} s more",
-                hint="what was read is kept: run the same command again later, or ask for fewer traces with --most",
+                f"{self.title} answered http {wait.status} for {waited_s:.0f} s; next pause: {pause_s:.0f} s",
+                hint="repeat the command later, or read fewer traces with --most; traces that were read are stored",
             )
-        on_progress(Progress(at.done, at.of, f"{self.title} asks to wait {pause_s:.0f} s (http {wait.status})"))
+        on_progress(Progress(at.done, at.of, f"waiting {pause_s:.0f} s: {self.title} answered http {wait.status}"))
         self._pause(pause_s)
         return max(pause_s, 0.1)
 
@@ -240,13 +240,13 @@ class ByIdBackend(ABC):
         to = f" to {self.fetcher.plain(host)}" if host else ""
         return BackendRefused(
             f"{self.title} at {self.fetcher.url} answered http {got.status}: a redirect{to}",
-            hint="redirects are not followed; correct the url, or name a secret with auth if it leads to a login",
+            hint="correct the url; if the redirect leads to a login, set auth. loadgen follows no redirects",
         )
 
     def _gone(self, error: NotFetched) -> BackendRefused:
         return BackendRefused(
             f"{self.title} at {self.fetcher.url} cannot be read: {error}",
-            hint="check the url, and that this machine reaches the server; what was read before is kept",
+            hint="check the url and the network path to the server; traces that were read are stored",
         )
 
     def _text_of(self, got: Fetched) -> str:
@@ -258,14 +258,14 @@ def decoded(got: Fetched, of: type[msgspec.Struct]) -> msgspec.Struct:
     """Return the body of a response as a struct.
 
     Raises:
-        Broken: the body is not such JSON.
+        Broken: the body is not JSON, or does not match the struct.
     """
     try:
         return msgspec.json.decode(got.body, type=of)
     except msgspec.ValidationError as error:
-        raise Broken(f"the answer has another form: {error}") from None
+        raise Broken(f"the response does not have the expected format: {error}") from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        raise Broken(f"the answer is not valid JSON ({len(got.body):,} bytes)") from None
+        raise Broken(f"the response is not valid JSON ({len(got.body):,} bytes)") from None
 
 
 def _seconds_to_wait(headers: Mapping[str, str]) -> float | None:

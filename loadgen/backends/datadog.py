@@ -25,10 +25,10 @@ __all__ = ["DatadogBackend", "IndexedSpans"]
 
 PER_MINUTE: Final = 60
 _TRIED: Final = 3
-"""So many traces that are all missing make the search worth a try."""
+"""The search is tried if this number of traces is asked for and all of them are missing."""
 _PAGE: Final = 1_000
-_NOTE: Final = "Datadog has no look-up by id for this organisation: indexed spans only, 300 calls an hour"
-_NEEDS: Final = "the API's host of your site, such as https://api.datadoghq.eu"
+_NOTE: Final = "Datadog returns no whole traces for this organisation; reading indexed spans instead, 300 calls an hour"
+_NEEDS: Final = "the API host of your Datadog site, such as https://api.datadoghq.eu"
 _PERMISSION: Final = (
     "the keys need the permission apm_read, in the headers DD-API-KEY and DD-APPLICATION-KEY; "
     "the url must be of your site, such as https://api.datadoghq.eu"
@@ -49,7 +49,11 @@ class _Response(msgspec.Struct):
 
 
 class DatadogBackend(ByIdBackend):
-    """Datadog's look-up of whole traces, with the search of indexed spans in its place where it does not exist.
+    """The API of Datadog that returns a whole trace by its id.
+
+    Some organisations do not have that API. If none of the first ids is found but a search of indexed spans finds one,
+    all further ids are searched.
+
 
     window: begin and end of the run, Unix time in s, for the search. Other arguments: as for `ByIdBackend`.
     """

@@ -73,6 +73,6 @@ def _parts(body: bytes) -> list[_Wrapped]:
     try:
         return msgspec.json.Decoder(_Wrapped).decode_lines(body)
     except msgspec.ValidationError as error:
-        raise Broken(f"the answer has another form: {error}") from None
+        raise Broken(f"the response does not have the expected format: {error}") from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         raise Broken(f"the answer is not valid JSON ({len(body):,} bytes)") from None

@@ -60,7 +60,7 @@ _Wrong = tuple[str, str, str]
 
 
 class AuthHeader(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A header whose value is a secret. secret: its name."""
+    """An HTTP header that carries a secret. secret: the name under which loadgen looks up the secret."""
 
     header: str
     secret: str
@@ -133,7 +133,7 @@ def _wrongs(name: str, table: TraceTable, auth: tuple[AuthHeader, ...], folder: 
     yield from _auth_wrongs(table.backend, auth)
     for key, kind in (("tenant", "tempo"), ("region", "xray")):
         if getattr(table, key) and table.backend in KINDS and table.backend != kind:
-            yield key, f"{key}: only the backend {kind} has a {key}", f"remove {key}"
+            yield key, f"{key}: only the backend {kind} has this key", f"remove {key}"
     if table.tenant and not _TENANT.fullmatch(table.tenant):
         yield "tenant", "tenant: invalid characters, or longer than 150", 'write tenant = "shop"'
     if table.region and not _REGION.fullmatch(table.region):
@@ -142,7 +142,7 @@ def _wrongs(name: str, table: TraceTable, auth: tuple[AuthHeader, ...], folder: 
         if not _ATTRIBUTE.fullmatch(one):
             yield "keep", f"keep: {one_line(one, 60)!r} is not the name of an attribute", 'write keep = ["tenant"]'
     if len(table.keep) > _KEEP_MOST:
-        yield "keep", f"keep: {len(table.keep)} names, the limit is {_KEEP_MOST}", "remove some of them"
+        yield "keep", f"keep: {len(table.keep)} names, at most {_KEEP_MOST} are allowed", "remove some of them"
     if table.ca and not (folder / table.ca).is_file():
         yield "ca", f"ca: {one_line(table.ca, 100)} does not exist", "give the path of a PEM file"
 
@@ -155,19 +155,19 @@ def _auth_wrongs(backend: str, auth: tuple[AuthHeader, ...]) -> Iterator[_Wrong]
     for one in auth:
         if not _SECRET.fullmatch(one.secret):
             # The value is not shown: it may be the secret itself.
-            hint = 'write a name such as "jaeger-token"; its value is in LOADGEN_SECRET_JAEGER_TOKEN'
-            yield "auth", "auth: secret is not the name of a secret", hint
+            hint = 'write a name such as "jaeger-token"; put its value into LOADGEN_SECRET_JAEGER_TOKEN'
+            yield "auth", "auth: secret must be the name of a secret", hint
         if not _HEADER.fullmatch(one.header) or one.header.lower() in _FIXED_HEADERS:
-            yield "auth", "auth: header is not the name of a header that can be set", _HINT_AUTH
+            yield "auth", "auth: header must be the name of an HTTP header that you may set", _HINT_AUTH
     names = [one.header.lower() for one in auth]
     if len(set(names)) < len(names):
-        yield "auth", "auth: a header occurs twice", "remove one of them"
+        yield "auth", "auth: the same header occurs twice", "remove one of the two"
 
 
 def _url_wrongs(table: TraceTable) -> Iterator[_Wrong]:
     if table.backend == "xray":
         if table.url:
-            yield "url", "url: X-Ray has no url", 'remove url; region = "eu-west-1" chooses the region'
+            yield "url", "url: the backend xray has no url", 'remove url; region = "eu-west-1" chooses the region'
         return
     example = _EXAMPLE_URLS.get(table.backend, _EXAMPLE_URLS["jaeger"])
     hint = f'write url = "{example}"'
@@ -183,12 +183,12 @@ def _url_wrongs(table: TraceTable) -> Iterator[_Wrong]:
         return
     if parts.username is not None or parts.password is not None:
         # The URL is not shown: it has a password.
-        yield "url", "url: the URL contains credentials", f"remove them, and {_HINT_AUTH}"
+        yield "url", "url: the URL contains credentials", f"remove the credentials, and {_HINT_AUTH}"
         return
     is_web = parts.scheme in ("http", "https")
     if not is_web or not host or port == 0 or not table.url.isprintable() or " " in table.url:
         yield "url", f"url: {one_line(table.url, 200)!r} is not an http or https URL", hint
     if any(is_secret_name(key) for key, _ in parse_qsl(parts.query, keep_blank_values=True)):
-        yield "url", "url: the query has a secret", f"remove it, and {_HINT_AUTH}"
+        yield "url", "url: the query contains a secret", f"remove the secret, and {_HINT_AUTH}"
     elif parts.query or parts.fragment:
         yield "url", "url: must have neither a query nor a fragment", hint

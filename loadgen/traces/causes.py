@@ -90,7 +90,10 @@ class AttributeLine:
 
 @dataclass(frozen=True, slots=True)
 class PathLine:
-    """The time that one path adds to the difference, without a claim that it is a cause."""
+    """A path and its added time. It is not ranked, so it is not named as a cause.
+
+    added_interval_ns: the 95 % interval of added_ns.
+    """
 
     path: Path
     added_ns: float
@@ -140,7 +143,11 @@ class Pair:
 
 @dataclass(frozen=True, slots=True)
 class FailedCohort:
-    """Failed requests: their number, their mean response time minus that of fast ones, and what adds most to it."""
+    """The failed requests of the compared series.
+
+    traces: their number. outcomes: the number by outcome. added_ns: the mean response time of failed requests minus
+    that of fast requests. paths: the paths with the largest added time.
+    """
 
     traces: int
     outcomes: Mapping[str, int] = field(default_factory=dict)

@@ -148,14 +148,16 @@ def standing_of(observed: Observed, threshold_ns: int, fast_ns: int) -> Standing
 
 
 def weighted_quantile(values: npt.ArrayLike, weights: npt.ArrayLike, share: float) -> float:
-    """Return the smallest value for which the weights of all values up to it are at least `share` of all weights.
+    """Return the smallest value that covers at least `share` of the total weight.
+
+    A value covers its own weight and the weights of all smaller values.
 
     values, weights: shape (n,), n > 0; weights above 0. share: 0 to 1.
     """
     array = np.asarray(values, dtype=np.float64)
     order = np.argsort(array, kind="stable")
     below = np.cumsum(np.asarray(weights, dtype=np.float64)[order])
-    # Sums of weights such as 0.1 are not exact, hence the allowance.
+    # Sums of weights such as 0.1 are not exact: without the factor, a rounding error selects the next value.
     at = int(np.searchsorted(below, share * below[-1] * (1 - 1e-12)))
     return float(array[order[min(at, len(array) - 1)]])
 

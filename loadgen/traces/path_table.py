@@ -34,7 +34,8 @@ class PathRow(msgspec.Struct, frozen=True):
 def path_table(timed: Sequence[TimedTrace]) -> list[PathRow]:
     """Return a row for each path, the largest mean first. Without traces the table is empty.
 
-    A quantile is the smallest time that at least this share of the weight does not exceed.
+    The p99 of a path is the smallest own time that covers at least 99 % of the weight of all traces. A trace without
+    the path counts with an own time of 0.
     """
     total = fsum(trace.observed.weight for trace in timed)
     response = fsum(trace.observed.weight * trace.observed.response_ns for trace in timed)

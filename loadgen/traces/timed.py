@@ -19,8 +19,9 @@ WIRE: Path = ("between client and server",)
 class Observed(msgspec.Struct, frozen=True, kw_only=True):
     """One sampled request or iteration as our agents measured it.
 
-    weight: the number of requests that it stands for, above 0. at_s: due time in s from T0.
+    weight: the number of requests that this sample represents, above 0. at_s: due time in s from T0.
     response_ns: from due to done. service_ns: from sent to done. attributes: region, agent, active loads, tags.
+    is_fit: the load generator was able to measure in that second. is_pool_limited: the request waited for a free user.
     """
 
     trace: str

@@ -245,7 +245,7 @@ def test_an_organisation_without_datadog_s_look_up_gets_indexed_spans_and_is_tol
     assert trace_of(found[ID]).is_cut
     assert {one.resolution_ns for one in trace_of(found[ID]).spans} == {MS}
     assert [found[one] for one in (OTHER, "f" * 32, "e" * 32)] == [Missing()] * 3
-    assert any("indexed spans only" in one.note for one in said)
+    assert any("reading indexed spans instead" in one.note for one in said)
     searched = json.loads(next(one.body for one in server.asked if one.method == "POST"))
     assert searched["data"]["attributes"]["filter"] == {
         "query": f"trace_id:({ID} OR {0xA001})",

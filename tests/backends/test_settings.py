@@ -111,7 +111,7 @@ d = 5
         (6, 'unknown key "trace.b.speed"'),
         (7, "trace.b: keep: '*' is not the name of an attribute"),
         (8, "trace.c: the url is missing"),
-        (10, "trace.c: tenant: only the backend tempo has a tenant"),
+        (10, "trace.c: tenant: only the backend tempo has this key"),
         (11, "trace.c: ca: missing.pem does not exist"),
         (13, "trace.d is not a table"),
     }
@@ -129,7 +129,7 @@ def test_a_value_of_the_wrong_type_is_reported_once(tmp_path: Path) -> None:
     [
         ("https://me:canary@jaeger.example", "url: the URL contains credentials"),
         ("https://canary@jaeger.example", "url: the URL contains credentials"),
-        ("https://jaeger.example/?api_key=canary", "url: the query has a secret"),
+        ("https://jaeger.example/?api_key=canary", "url: the query contains a secret"),
         ("https://jaeger.example/?a=1", "url: must have neither a query nor a fragment"),
         ("https://jaeger.example/#x", "url: must have neither a query nor a fragment"),
         ("jaeger.example:16686", "url: not a URL with a valid host and port"),
@@ -148,7 +148,7 @@ def test_a_bad_url_is_an_error_and_a_password_is_not_shown(tmp_path: Path, url: 
 @pytest.mark.parametrize(
     ("table", "why"),
     [
-        ('backend = "xray"\nurl = "https://x"', "url: X-Ray has no url"),
+        ('backend = "xray"\nurl = "https://x"', "url: the backend xray has no url"),
         ('backend = "xray"\nregion = "Europe"', "region: 'Europe' is not a region"),
         (
             'backend = "xray"\nauth = { header = "X", secret = "s" }',
@@ -160,15 +160,15 @@ def test_a_bad_url_is_an_error_and_a_password_is_not_shown(tmp_path: Path, url: 
         ),
         (
             'backend = "jaeger"\nurl = "http://j"\nauth = { header = "Authorization", secret = "Bearer canary" }',
-            "auth: secret is not the name of a secret",
+            "auth: secret must be the name of a secret",
         ),
         (
             'backend = "jaeger"\nurl = "http://j"\nauth = { header = "Host", secret = "s" }',
-            "auth: header is not the name of a header that can be set",
+            "auth: header must be the name of an HTTP header that you may set",
         ),
         (
             'backend = "jaeger"\nurl = "http://j"\nauth = [{header="A",secret="s"},{header="a",secret="t"}]',
-            "auth: a header occurs twice",
+            "auth: the same header occurs twice",
         ),
         ('backend = "tempo"\nurl = "http://t"\ntenant = "a b"', "tenant: invalid characters, or longer than 150"),
     ],

@@ -92,8 +92,8 @@ def test_path_with_the_fault_is_first_with_its_kind_and_its_version(traced: tupl
     assert "41 calls instead of 1: more calls +160" in lines[first + 2]
     assert "stock service.version=2.1 in 100 % of slow" in result.stdout
     assert 'objective p(99, request="POST /checkout") < 100ms' in result.stdout
-    assert f"to settle it: loadgen runs rerun {RUN_ID}" in result.stdout
-    (look,) = [line for line in lines if line.startswith("to look at a slow one: loadgen ")]
+    assert f"to check the cause: loadgen runs rerun {RUN_ID}" in result.stdout
+    (look,) = [line for line in lines if line.startswith("to show a slow trace: loadgen ")]
     assert loadgen(*look.split("loadgen ")[1].split()).exit_code == 0
 
 
@@ -176,7 +176,7 @@ def test_too_few_traces_give_figures_without_a_ranking(traced: tuple[Path, Path]
     result = loadgen("trace", "last", "--file", traced[1], "--most", "20")
     assert result.exit_code == 3
     assert "nothing is ranked" in result.stdout
-    assert "56 slow ones were sampled: read more of them with --most 100" in result.stdout
+    assert "56 slow requests were sampled: read more of their traces with --most 100" in result.stdout
     assert document(traced[0])["ranked"] == []
     assert document(traced[0])["not_ranked"]["is_refused"]
 
@@ -204,15 +204,15 @@ def test_traces_that_are_all_missing_are_an_error_with_the_usual_reasons(
     _, other = traced_run(tmp_path / "other", seed=99)
     result = loadgen("trace", "last", "--file", other)
     assert result.exit_code == 3
-    assert "has none of 200 traces" in result.stderr
-    assert "does not pass the trace header on" in result.stderr
+    assert "has none of the 200 requested traces" in result.stderr
+    assert "must pass the trace header on" in result.stderr
 
 
 @pytest.mark.parametrize(
     ("args", "said"),
     [
         (("--file", "none.json"), "no such file"),
-        ((), "no source of traces is known"),
+        ((), "no source of traces is configured"),
         (("--backend", "staging"), "has no source of traces 'staging'"),
         (("--backend", "staging", "--file", "traces.jsonl"), "--file cannot be combined with --backend"),
         (

@@ -102,7 +102,7 @@ def print_waterfall(console: Output, example: Example, kind: str) -> None:
         style = "red" if row.is_error else ""
         console.print(Text(f"{label}{own:>8}   {bar}", style=style), soft_wrap=True)
     console.print(Text(" " * (name_width + 11) + _scale(low, high, bar_width), style="dim"), soft_wrap=True)
-    console.print("█ the response waited for this span; ─ it was open; ms: the sum of █")
+    console.print("█ the response waited for this span; ─ the span was open; ms: total time of █")
     if example.left_out:
         console.print(f"{example.left_out:,} spans with less time are not shown")
 

@@ -94,8 +94,8 @@ class Without:
 class Resampled:
     """The same figures from each resample: shape (times, paths), (times,), or (times, k) for the paths of `Without`.
 
-    still_over: of the weight above the threshold the part that stays above it. score: the same with ties broken; the
-    lowest is first.
+    still_over: the part of the weight above the threshold that stays above it. score: still_over with ties broken; the
+    path with the lowest score is first.
     """
 
     added_ns: Floats

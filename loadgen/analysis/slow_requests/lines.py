@@ -111,7 +111,7 @@ def unexplained(answer: Figures, explained: Sequence[int]) -> tuple[PathLine, ..
 
 
 def pairs(causes: Causes, answer: Figures, clear: Sequence[int], share: float) -> tuple[Pair, ...]:
-    """Return two paths that together take far more slow requests below the threshold than the better one alone."""
+    """Return pairs of paths that bring far more slow requests below the threshold than either path alone."""
     compared = answer.compared
     over = float(compared.base[compared.is_over].sum())
     found = []

@@ -25,7 +25,7 @@ _RESAMPLES: Final = 400
 
 
 def since(due_s: Floats, own_ns: Floats, weights: Floats) -> tuple[float, float] | None:
-    """Return the time in s from T0 from which on a path's mean own time is higher, and its error; None without a rise.
+    """Return the time at which the mean own time of a path rises, in s from T0, and its error, s; None without a rise.
 
     Args:
         due_s, own_ns, weights: of all compared traces, shape (traces,).

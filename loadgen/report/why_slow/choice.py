@@ -105,9 +105,9 @@ def chosen_of(summary: Summary, wanted: Wanted, objectives: Iterable[Objective] 
 
 
 def narrowed(summary: Summary, chosen: Chosen) -> Chosen | None:
-    """Return the request of a step or journey on which most response time was spent, with its slowest 5 %.
+    """Return the request with the most total response time of a step or journey, and its slowest 5 %.
 
-    None if a request was chosen already, or if there is none.
+    None if a request was chosen already, or if no request has a response time.
     """
     wanted = Wanted(step=chosen.step, journey=chosen.journey, region=chosen.region)
     rows = [row for row in _rows(summary, chosen.region or "*") if _is_wanted(row, wanted) and _total_ms(row) > 0]
@@ -115,8 +115,8 @@ def narrowed(summary: Summary, chosen: Chosen) -> Chosen | None:
         return None
     one = _of_row(max(rows, key=_total_ms), wanted, is_given=True)
     why = (
-        f"{chosen.why} is {chosen.text} of {chosen.name}, of which no whole trace can be read; "
-        f"so the slowest 5 % of {one.name} are explained, on which most response time was spent"
+        f"the slowest 5 % of {one.name}, the request with the most total response time; "
+        f"not {chosen.name} ({f'{chosen.why} {chosen.text}'.strip()}): no complete trace of it can be read"
     )
     return replace(one, why=why)
 
@@ -175,14 +175,14 @@ def _percentile(allowed: float) -> str:
 def _of_row(row: Series, wanted: Wanted, *, is_given: bool) -> Chosen:
     assert row.response_ms is not None
     limit = _bound(row.response_ms.p95)
-    why = "no objective on its response time is broken, so its slowest 5 % are explained"
+    why = "the slowest 5 % of the request, because no objective on its response time is broken"
     return Chosen(
         journey=row.journey,
         step=row.step or "",
         request=row.request or "",
         region=wanted.region,
         limit_ns=round(limit * NS_PER_MS),
-        why=why if is_given else f"{why}; it took the most response time of all requests",
+        why=why if is_given else f"{why}; this request has the most total response time",
         percentile="p95",
         observed_ms=row.response_ms.p95,
         allowed=_SLOWEST,
@@ -228,6 +228,6 @@ def _check(summary: Summary, wanted: Wanted) -> None:
 def _names(noun: str, known: set[str]) -> str:
     names = sorted(name for name in known if name)
     if not names:
-        return f"it has no {noun}s: leave out --{noun}"
+        return f"leave out --{noun}: the run has no {noun}s"
     more = f", and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-    return f"it has: {', '.join(names[:_SHOWN])}{more}"
+    return f"choose one of: {', '.join(names[:_SHOWN])}{more}"

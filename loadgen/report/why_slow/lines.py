@@ -29,12 +29,12 @@ __all__ = [
 
 ARROW = " > "
 _MANY_MORE = 0.5
-"""From this difference of mean calls on, numbers of calls are shown for each kind of path."""
+"""The numbers of calls are shown if the means of slow and fast traces differ by at least this."""
 _LEAST_NS = 5_000
 """A shorter time is shown as 0."""
 _ATTRIBUTES = 3
 _TOGETHER = 4
-"""Attributes of the same traces that are named."""
+"""The number of attributes that are named if all of them mark the same traces."""
 _LEAST_Q = 1e-9
 _CANDIDATES = 3
 _NOTES = 12
@@ -81,7 +81,7 @@ def share_text(share: float) -> str:
 
 
 def headline(causes: CauseFile) -> str:
-    """Return what was slow, in one line: name, percentile, objective, and the share above it with its interval."""
+    """Return the slow request in one line: name, percentile, objective, and the share above it with its interval."""
     of, chosen = causes.objective, causes.chosen
     parts = []
     if chosen.observed_ms is not None:
@@ -94,21 +94,21 @@ def headline(causes: CauseFile) -> str:
     interval = ""
     if low is not None and high is not None:
         interval = f"; 95 %: {format_ratio(low).removesuffix(' %')} to {format_ratio(high)}"
-    counted = f" (of {format_count(of.requests)}{interval})" if of.requests else ""
+    counted = f" (of {quantity(of.requests, 'request')}{interval})" if of.requests else ""
     return f"{where}: {', '.join(parts)}: {format_ratio(chosen.above)} above it{counted}"
 
 
 def added_text(one: Ranked, causes: CauseFile) -> str:
-    """Return how much of the difference lies in a path: "+190 of +283 ms (67 %)"."""
+    """Return the added time of a path and its share of the difference: "+190 of +283 ms (67 %)"."""
     whole = ms_text(causes.difference_ns, sign=True)
     return f"{ms_text(one.added_ns, sign=True)} of {whole} ms ({share_text(one.share)})"
 
 
 def without_text(one: Ranked, causes: CauseFile) -> str:
-    """Return the share above the threshold without the path's excess: "without its excess at most 0.10 % above"."""
+    """Return the counterfactual of a path: "without its excess: at most 0.10 % above the limit"."""
     if one.without_share_over is None:
         return ""
-    text = f"without its excess {_at_most(one.without_share_over)} above"
+    text = f"without its excess: {_at_most(one.without_share_over)} above the limit"
     if one.without_percentile_ns is not None:
         text += f", {causes.chosen.percentile} at most {ms_text(one.without_percentile_ns)} ms"
     return text
@@ -119,20 +119,20 @@ def _at_most(share: float) -> str:
 
 
 def sure_text(one: Ranked, causes: CauseFile) -> str:
-    """Return how sure the first place is: "first in 998 of 1,000 resamples"; "" if there are no resamples."""
+    """Return how often the path stays first: "first in 998 of 1,000 resamples"; "" if there are no resamples."""
     of = causes.resampling.resamples
     return f"first in {format_count(round(one.stays_first * of))} of {format_count(of)} resamples" if of else ""
 
 
 def detail_parts(one: Ranked, causes: CauseFile) -> Iterator[str]:
-    """Yield what is known of a path beside its time: calls, attributes, since when, and the number of traces."""
+    """Yield the details of a path: calls, attributes, when it became slower, and the number of traces."""
     if (kind := _kind_text(one)) and (kind,) != one.path:
         yield kind
     for attribute in one.attributes[:_ATTRIBUTES]:
         yield attribute_text(attribute, causes.against)
     if one.since_s is not None:
         error = "" if one.since_error_s is None else f" (± {one.since_error_s:.0f})"
-        yield f"since {one.since_s:.0f} s{error}"
+        yield f"slower since second {one.since_s:.0f}{error}"
     if causes.against:
         yield f"in {quantity(one.n_slow, 'trace')} of this run and {format_count(one.n_fast)} of the other"
     else:
@@ -142,7 +142,7 @@ def detail_parts(one: Ranked, causes: CauseFile) -> Iterator[str]:
 def _kind_text(one: Ranked) -> str:
     slow, fast = one.slow_calls, one.fast_calls
     if one.kind == "pause" and one.pauses:
-        return f"stands still {quantity(one.pauses, 'time')}, {ms_text(one.pause_ns)} ms each"
+        return f"{quantity(one.pauses, 'pause')} of the instance, {ms_text(one.pause_ns)} ms each"
     if one.kind in ("more calls", "retries") or abs(slow - fast) >= _MANY_MORE:
         more, slower = ms_text(one.more_calls_ns, sign=True), ms_text(one.slower_calls_ns, sign=True)
         retries = "retries, " if one.kind == "retries" else ""
@@ -183,21 +183,25 @@ def all_lines(causes: CauseFile) -> Iterator[str]:
 
 
 def foot_lines(causes: CauseFile) -> Iterator[str]:
-    """Yield what is not explained, from how many traces all this comes, what was repaired, and what would settle it."""
+    """Yield the lines below the ranking: unexplained parts, numbers of traces, repairs, notes, and two commands."""
     if causes.not_ranked is not None:
         yield f"nothing is ranked: {causes.not_ranked.reason}"
         for one in causes.not_ranked.candidates[:_CANDIDATES]:
-            yield f"not in a reliable order: {path_text(one.path)}, {added_text(one, causes)}"
+            yield f"candidate, order not reliable: {path_text(one.path)}, {added_text(one, causes)}"
     for pair in causes.pairs[:_PAIRS]:
         both = " and ".join(path_text(path) for path in pair.paths)
-        yield f"only together: without the excess of {both} {_at_most(pair.without_share_over)} above"
+        yield f"{both} must both become faster: then {_at_most(pair.without_share_over)} above the limit"
     if parts := [part for part in causes.unexplained if abs(part.added_ns) >= _LEAST_PART * abs(causes.difference_ns)]:
         texts = [f"{ms_text(part.added_ns, sign=True)} ms {path_text(part.path)}" for part in parts[:_UNEXPLAINED]]
         title = "not explained" if causes.lines else f"parts of {ms_text(causes.difference_ns, sign=True)} ms"
         yield f"{title}: {'; '.join(texts)}"
     yield _found_text(causes)
     if causes.found is not None and causes.found.differ:
-        corrected = "the weights were corrected for that" if causes.found.is_corrected else "no correction is possible"
+        corrected = (
+            "the weights were corrected for the difference"
+            if causes.found.is_corrected
+            else "no correction is possible"
+        )
         yield f"slow and fast traces were found in different proportions; {corrected}"
     if causes.failed.traces:
         yield _failed_text(causes)
@@ -211,9 +215,9 @@ def foot_lines(causes: CauseFile) -> Iterator[str]:
         yield f"left out: {_counts_text(causes.left_out)}"
     yield from causes.notes[:_NOTES]
     if causes.look:
-        yield f"to look at a slow one: {causes.look}"
+        yield f"to show a slow trace: {causes.look}"
     if causes.rerun:
-        yield f"to settle it: {causes.rerun}"
+        yield f"to check the cause: {causes.rerun}"
 
 
 def _counts_text(counts: Mapping[str, int]) -> str:
@@ -222,10 +226,10 @@ def _counts_text(counts: Mapping[str, int]) -> str:
 
 def _failed_text(causes: CauseFile) -> str:
     failed = causes.failed
-    text = f"apart from these, {quantity(failed.traces, 'failed request')} ({_counts_text(failed.outcomes)})"
+    text = f"shown separately: {quantity(failed.traces, 'failed request')} ({_counts_text(failed.outcomes)})"
     if failed.paths:
         part = failed.paths[0]
-        text += f": {ms_text(part.added_ns, sign=True)} of {ms_text(failed.added_ns, sign=True)} ms lie in "
+        text += f": {ms_text(part.added_ns, sign=True)} of {ms_text(failed.added_ns, sign=True)} ms are in "
         text += path_text(part.path)
     return text
 
@@ -239,7 +243,7 @@ def _found_text(causes: CauseFile) -> str:
     else:
         text = f"from {format_count(causes.n_slow)} slow and {quantity(causes.n_fast, 'fast trace')}"
     if found is not None and found.asked:
-        text += f": {format_count(found.found)} of {format_count(found.asked)} asked for were found"
+        text += f": {format_count(found.found)} of {format_count(found.asked)} requested traces were found"
         if found.slow is not None and found.fast is not None:
             text += f" (slow {share_text(found.slow)}, fast {share_text(found.fast)})"
     for reason, count in sorted(causes.refused.items(), key=lambda one: (-one[1], one[0]))[:_REASONS]:
@@ -248,5 +252,5 @@ def _found_text(causes: CauseFile) -> str:
 
 
 def example_title(one: Example, kind: str) -> str:
-    """Return the title of a waterfall: "A slow request: 812 ms, at 312 s, trace 4bf9…"."""
+    """Return the title of a waterfall: "A slow request: 812 ms, at 312.0 s, trace 4bf9…"."""
     return f"A {kind}: {format_duration(one.response_ns)}, at {one.at_s:.1f} s, trace {one.trace}"

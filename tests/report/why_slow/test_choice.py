@@ -79,7 +79,7 @@ def test_without_a_broken_objective_it_is_the_slowest_part_of_the_request_with_t
     chosen = chosen_of(summary_of(), Wanted())
     assert (chosen.request, chosen.limit_ns) == ("GET /cart", 400_000_000)
     assert (chosen.above, chosen.allowed) == (None, 0.05)
-    assert "most response time" in chosen.why
+    assert "most total response time" in chosen.why
 
 
 def test_lower_bounds_are_compared_by_their_bound() -> None:
@@ -143,7 +143,7 @@ def test_unknown_names_are_refused_with_the_known_ones(wanted: Wanted, said: str
     with pytest.raises(UsageError) as caught:
         chosen_of(summary_of(), wanted)
     assert caught.value.message == said
-    assert caught.value.hint.startswith("it has: ")
+    assert caught.value.hint.startswith("choose one of: ")
 
 
 def test_run_without_requests_has_nothing_to_explain() -> None:
@@ -158,5 +158,5 @@ def test_journey_without_whole_traces_is_narrowed_to_its_request_with_the_most_t
     request = narrowed(summary, chosen)
     assert request is not None
     assert (request.request, request.is_broken, request.limit_ns) == ("GET /cart", False, 400_000_000)
-    assert "no whole trace can be read" in request.why
+    assert "no complete trace of it can be read" in request.why
     assert narrowed(summary, request) is None

@@ -132,7 +132,7 @@ def _source_of(settings: Settings, name: str) -> TraceSource:
     known = settings.traces
     if name:
         if name not in known:
-            hint = f"it has: {', '.join(known)}" if known else "add a table [trace.NAME], or use --file PATH"
+            hint = f"choose one of: {', '.join(known)}" if known else "add a table [trace.NAME], or use --file PATH"
             raise UsageError(f"--backend: loadgen.toml has no source of traces {name!r}", hint=hint)
         return known[name]
     if len(known) == 1:
@@ -140,7 +140,8 @@ def _source_of(settings: Settings, name: str) -> TraceSource:
     if known:
         raise UsageError("loadgen.toml has several sources of traces", hint=f"add --backend: {', '.join(known)}")
     raise UsageError(
-        "no source of traces is known", hint="add --file PATH, or a table [trace.NAME] to loadgen.toml (docs/traces.md)"
+        "no source of traces is configured",
+        hint="add --file PATH, or a table [trace.NAME] to loadgen.toml (docs/traces.md)",
     )
 
 

@@ -28,7 +28,8 @@ _LEAST_DIGITS = 4
 def main(
     run: RunArgument,
     trace_id: Annotated[
-        str, typer.Argument(metavar="TRACE_ID", help="The id of the trace, or the beginning of it, in hex digits.")
+        str,
+        typer.Argument(metavar="TRACE_ID", help="The id of the trace in hex digits; the first 4 or more are enough."),
     ],
     runs_dir: RunsDir = RUNS,
 ) -> None:
@@ -41,19 +42,20 @@ def main(
     found = {trace.id: trace for trace in kept_traces(path) if trace.id.startswith(wanted)}
     if len(found) > 1:
         raise UsageError(
-            f"{quantity(len(found), 'trace')} begin with {wanted}", hint="give more digits of the id, or all 32"
+            f"the ids of {quantity(len(found), 'trace')} begin with {wanted}",
+            hint="give more digits of the id, or all 32",
         )
     if not found:
         raise UsageError(
             f"run {path.name} has no trace {wanted}",
-            hint="`loadgen trace` reads traces, and shows the command for a slow one",
+            hint="call `loadgen trace` first: it reads the traces, and prints this command with the id of a slow one",
         )
     (trace,) = found.values()
     opened = open_run(path)
     ours = [one for one in sampled_requests(opened.exemplars) if set(dict(one.parts)) == {trace.id}]
     result = joined(lambda: (trace,), ours or [unmeasured(trace)])
     if not result.timed:
-        why = next(iter(result.refused), "it has no spans")
+        why = next(iter(result.refused), "the trace has no spans")
         raise IncompleteError(f"trace {trace.id} cannot be shown: {why}", hint="look at it in the tracing system")
     console = Output()
     requests = [one for one in result.timed if one.observed.request]
@@ -69,6 +71,6 @@ def _id(text: str) -> str:
     wanted = text.strip().lower().replace("-", "")
     if len(wanted) < _LEAST_DIGITS or len(wanted) > 32 or any(digit not in "0123456789abcdef" for digit in wanted):
         raise UsageError(
-            f"{one_line(text, 60)!r} is not a trace id", hint="give at least 4 of its 32 hex digits, from the first on"
+            f"{one_line(text, 60)!r} is not a trace id", hint="give the first 4 or more of the 32 hex digits"
         )
     return wanted

@@ -63,7 +63,7 @@ _HOW_TO_SAMPLE: Final = 'add trace=Trace(sample="5%") to the plan, and repeat th
 def main(
     run: RunArgument,
     request: Annotated[
-        str, typer.Option(metavar="NAME", help="Explain this request. Default: that of the broken objective.")
+        str, typer.Option(metavar="NAME", help="Explain this request. Default: the request of the broken objective.")
     ] = "",
     step: Annotated[str, typer.Option(metavar="NAME", help="Explain the requests of this step.")] = "",
     journey: Annotated[str, typer.Option(metavar="NAME", help="Explain the requests of this journey.")] = "",
@@ -83,10 +83,10 @@ def main(
         str, typer.Option(metavar="TIME", help="Wait at most this long for traces that have not arrived yet.")
     ] = "2m",
     against: Annotated[
-        str, typer.Option(metavar="RUN", help="Compare with the requests of this run, whose traces were read before.")
+        str, typer.Option(metavar="RUN", help="Compare with this run. Read its traces first, with `loadgen trace RUN`.")
     ] = "",
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Show which requests and how many traces would be read, and read nothing.")
+        bool, typer.Option("--dry-run", help="Show the requests and the number of traces and calls. Read no traces.")
     ] = False,
     json: Annotated[
         Path | None, typer.Option(metavar="PATH", help="Also write cause.json to this file; - is standard output.")
@@ -197,7 +197,7 @@ def _more_notes(asked: Asked) -> Iterator[str]:
     """Yield how to read enough slow traces, if more were sampled than were asked for."""
     if len(asked.slow) < min(LEAST_SLOW, asked.slow_of):
         most = ceil(2 * LEAST_SLOW * asked.traces_each / 100) * 100
-        yield f"{asked.slow_of:,} slow ones were sampled: read more of them with --most {most}"
+        yield f"{asked.slow_of:,} slow requests were sampled: read more of their traces with --most {most}"
 
 
 def _ended_ago_s(run: Run) -> float:
@@ -215,13 +215,15 @@ def _none_found(run: Run, asked: Asked, reading: TraceReading) -> IncompleteErro
     """Return the error for a source that has none of the traces, with the three usual reasons."""
     refused = "; ".join(f"{reason} ({count})" for reason, count in reading.refused.most_common(2))
     if refused:
-        return IncompleteError(f"{reading.name} returned none of {len(asked.ids)} traces: {refused}", hint=_LOOK)
+        return IncompleteError(
+            f"{reading.name} returned none of the {len(asked.ids)} requested traces: {refused}", hint=_LOOK
+        )
     first = asked.ids[0]
     return IncompleteError(
-        f"{reading.name} has none of {len(asked.ids)} traces of run {run.id}, such as {first}",
-        hint="usual reasons: a proxy or gateway in front of the target does not pass the trace header on; the target"
-        " samples by itself instead of by its parent (set OTEL_TRACES_SAMPLER=parentbased_always_on); the traces have"
-        " not arrived yet, so repeat the command in a minute",
+        f"{reading.name} has none of the {len(asked.ids)} requested traces of run {run.id}; the first one is {first}",
+        hint="check three things: a proxy or gateway must pass the trace header on to the target; the target must keep"
+        " the traces that the header marks as sampled (OTEL_TRACES_SAMPLER=parentbased_always_on); the traces may not"
+        " have arrived yet, so repeat the command in a minute",
     )
 
 
