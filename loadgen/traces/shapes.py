@@ -54,9 +54,9 @@ class ShapeDifference(msgspec.Struct, frozen=True):
 class Difference(msgspec.Struct, frozen=True):
     """The difference between the mean responses of two cohorts, in ns, and its parts.
 
-    whole_ns = slow_ns - fast_ns = the sum of added_ns over shapes = same_shape_ns + more_of_shape_ns. same_shape_ns: the
-    part of traces that have the same shape but are slower. more_of_shape_ns: the part of shapes that are more frequent
-    among slow traces. Parts by path: `own_times.added`.
+    whole_ns = slow_ns - fast_ns = the sum of added_ns over shapes = same_shape_ns + more_of_shape_ns.
+    same_shape_ns: the part of traces that have the same shape but are slower. more_of_shape_ns: the part of shapes
+    that are more frequent among slow traces. Parts by path: `own_times.added`.
     """
 
     slow_ns: float
