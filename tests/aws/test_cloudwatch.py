@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from loadgen.aws.target.cloudwatch import Measured, Wanted, fetch, read_wanted
+from loadgen.aws.target.cloudwatch import Measured, Wanted, fetch
+from loadgen.aws.target.metrics_file import read_metrics_file
 from loadgen.errors import CloudDenied, CloudError, ExitCode, UsageError
 from tests.cli.test_commands import loadgen
 from tests.support.aws import REGION, client, emptied, isolated, running_aws
@@ -114,7 +115,7 @@ dimensions = { LoadBalancer = "app/shop/1" }
 
 def test_file_of_metrics_is_read(tmp_path: Path) -> None:
     (tmp_path / "m.toml").write_text(GOOD)
-    (one,) = read_wanted(tmp_path / "m.toml")
+    (one,) = read_metrics_file(tmp_path / "m.toml").metrics
     assert (one.name, one.statistic, one.period_s, one.dimensions) == (
         "target p99",
         "p99",
@@ -141,7 +142,7 @@ def test_fault_in_the_file_is_named(tmp_path: Path, before: str, after: str, tol
     assert before in GOOD
     path.write_text(GOOD.replace(before, after))
     with pytest.raises((UsageError, ExceptionGroup)) as caught:
-        read_wanted(path)
+        read_metrics_file(path)
     error = caught.value
     assert told in "\n".join(map(str, error.exceptions if isinstance(error, ExceptionGroup) else [error]))
 
@@ -149,7 +150,7 @@ def test_fault_in_the_file_is_named(tmp_path: Path, before: str, after: str, tol
 def test_two_faults_are_told_at_once(tmp_path: Path) -> None:
     (tmp_path / "m.toml").write_text(GOOD + GOOD.replace("eu-west-1", "x"))
     with pytest.raises(ExceptionGroup) as caught:
-        read_wanted(tmp_path / "m.toml")
+        read_metrics_file(tmp_path / "m.toml")
     assert {str(one).partition(": ")[2] for one in caught.value.exceptions} == {
         'two metrics have the name "target p99"',
         'target p99: invalid region "x"',

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 import typer
@@ -20,6 +20,11 @@ from loadgen_controller.console_output import echo
 from loadgen_controller.past_runs.listing import is_running
 from loadgen_controller.screen.terminal_report import Output, print_table
 
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from loadgen.aws.target.scaling_activities import Mark
+
 __all__ = ["METRICS", "NAME", "metrics_of_run", "span_of"]
 
 METRICS = "[bold]Example[/bold]\n\nloadgen runs metrics last cloudwatch.toml"
@@ -29,44 +34,61 @@ FORMAT = 1
 
 def metrics_of_run(
     run: RunArgument,
-    file: Annotated[Path, typer.Argument(metavar="FILE", help=r"TOML file with a [\[metric]] table for each metric.")],
+    file: Annotated[
+        Path,
+        typer.Argument(
+            metavar="FILE",
+            help=r"TOML file with a [\[metric]] table for each metric, and [\[scaling]] for each scaled group.",
+        ),
+    ],
     runs_dir: RunsDir = RUNS,
 ) -> None:
     """Fetch metrics of the target from CloudWatch for the time of a run, and store them in its folder (metrics.json).
 
-    Times in the file count from the start of the run. Credentials are those that boto3 finds. Points that CloudWatch
-    does not have stay empty. Points can be up to three minutes late: repeat the command to fetch everything again.
+    For groups of EC2 Auto Scaling, and for ECS services, it also fetches what automatic scaling did, from five minutes
+    before the load to five minutes after it. Times count from the start of the run. Credentials are those that boto3
+    finds. Points that CloudWatch does not have stay empty. Points can be up to three minutes late: repeat the command
+    to fetch everything again.
     """
     from loadgen.aws.account.boto_clients import Clients  # slow to import (boto3), so only here
-    from loadgen.aws.target.cloudwatch import LATE_S, fetch, read_wanted
+    from loadgen.aws.target.cloudwatch import LATE_S, fetch
+    from loadgen.aws.target.metrics_file import read_metrics_file
+    from loadgen.aws.target.scaling_activities import fetch_marks
 
     errors = CollectedErrors()
     path = errors.catch(lambda: find_run(run, runs_dir))
-    wanted = errors.catch(lambda: read_wanted(file))
+    wanted = errors.catch(lambda: read_metrics_file(file))
     if path is not None and is_running(path):
         errors.add(f"run {path.name} is still going on", "wait until it ends")
     errors.check()
     assert path is not None
     assert wanted is not None
     t0, end = span_of(path)
-    measured = fetch(Clients(), wanted, t0, end)
+    clients = Clients()
+    measured = fetch(clients, wanted.metrics, t0, end)
+    marks = fetch_marks(clients, wanted.scaling, t0, end)
     now = datetime.now(UTC)
     document: dict[str, Any] = {
         "format": FORMAT,
         "source": "cloudwatch",
         "fetched_at": now.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
         "metrics": [{**msgspec.structs.asdict(one.wanted), "at_s": one.at_s, "values": one.values} for one in measured],
+        "marks": marks,
     }
     if lanes := Recorded(read_journal(path)).lanes():
         # The file had the lanes of the run's probes, which this one replaces.
         document["source"] = "cloudwatch, probes"
         document["metrics"] = [*document["metrics"], *lanes]
     replace_file(path / NAME, msgspec.json.format(msgspec.json.encode(document)) + b"\n")
-    rows = [_row(one.wanted.name, one.wanted.statistic, one.wanted.unit, one.values) for one in measured]
-    print_table(Output(), Table("", ("metric", "statistic", "points", "least", "median", "most"), tuple(rows), words=2))
+    if measured:
+        rows = [_row(one.wanted.name, one.wanted.statistic, one.wanted.unit, one.values) for one in measured]
+        columns = ("metric", "statistic", "points", "least", "median", "most")
+        print_table(Output(), Table("", columns, tuple(rows), words=2))
+    if wanted.scaling:
+        print_table(Output(), _table_of_marks(marks))
     echo(f"written to {path / NAME}")
     if any(one.missing for one in measured):
-        may_come = (now - end).total_seconds() < LATE_S + max(one.period_s for one in wanted)
+        may_come = (now - end).total_seconds() < LATE_S + max(one.period_s for one in wanted.metrics)
         echo(
             "some points may still arrive: repeat the command in 3 minutes"
             if may_come
@@ -88,6 +110,17 @@ def span_of(path: Path) -> tuple[datetime, datetime]:
         raise UsageError(
             f"run {path.name} has no start time, because its load never started", hint="choose another run"
         ) from None
+
+
+def _table_of_marks(marks: Sequence[Mark]) -> Table:
+    rows = [(_at(mark), mark.name, mark.title, mark.status, mark.cause) for mark in marks]
+    title = f"scaling: {len(marks)} {'activity' if len(marks) == 1 else 'activities'}"
+    return Table(title, ("from the start", "group", "what", "status", "why"), tuple(rows), words=5)
+
+
+def _at(mark: Mark) -> str:
+    length = "goes on" if mark.length_s is None else f"{mark.length_s:g} s long"
+    return f"{mark.at_s:+.0f} s, {length}"
 
 
 def _row(name: str, statistic: str, unit: str, values: tuple[float | None, ...]) -> tuple[str, ...]:

@@ -1,9 +1,9 @@
 """Reads the target's CloudWatch metrics for the time of a run.
 
-A TOML file lists the metrics; its errors are reported all at once. CloudWatch aggregates values over periods that
-begin at round times, so the first and last period of a run extend beyond it. A point's time is the start of its period
-in seconds from the run's T0; it can be below 0. A period without data is missing (None), not 0: the service sent no
-value, or has not sent it yet. The metrics of most services arrive up to three minutes late.
+CloudWatch aggregates values over periods that begin at round times, so the first and last period of a run extend
+beyond it. A point's time is the start of its period in seconds from the run's T0; it can be below 0. A period without
+data is missing (None), not 0: the service sent no value, or has not sent it yet. The metrics of most services arrive
+up to three minutes late.
 
 Everything blocks.
 Source: AWS, "GetMetricData": 500 metrics and 100,800 points a call, periods of 1, 5, 10, 20, 30 s or n * 60 s.
@@ -12,31 +12,27 @@ Source: AWS, "GetMetricData": 500 metrics and 100,800 points a call, periods of 
 from __future__ import annotations
 
 import re
-import tomllib
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from math import ceil, floor
-from pathlib import Path
 from typing import Any, Final
 
 import msgspec
 
 from loadgen.aws.account.boto_clients import Clients, aws_errors
-from loadgen.errors import CloudDenied, CloudError, UsageError
+from loadgen.errors import CloudDenied, CloudError
 
-__all__ = ["LATE_S", "Measured", "Wanted", "fetch", "read_wanted"]
+__all__ = ["LATE_S", "REGION", "Measured", "Wanted", "faults_of_metrics", "fetch"]
 
 LATE_S: Final = 180.0
 """Seconds after the end of a period until its value is available, at most."""
 _QUERIES: Final = 500
 _POINTS: Final = 100_000
 _STATISTIC: Final = re.compile(r"Average|Sum|Minimum|Maximum|SampleCount|p(100|\d{1,2}(\.\d{1,10})?)")
-_REGION: Final = re.compile(r"[a-z]{2}(-[a-z]{1,20}){1,3}-[0-9]{1,2}")
-_MOST_BYTES: Final = 1 << 20
-_MOST_METRICS: Final = 5_000
-_HINT: Final = "describe each metric in a table [[metric]], see docs/aws.md"
+REGION: Final = re.compile(r"[a-z]{2}(-[a-z]{1,20}){1,3}-[0-9]{1,2}")
+"""The form of a name of a region, such as eu-west-1."""
 
 
 class Wanted(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -72,51 +68,14 @@ class Measured:
         return sum(value is None for value in self.values)
 
 
-def read_wanted(path: Path) -> tuple[Wanted, ...]:
-    """Read and check the TOML file that lists the metrics.
-
-    Raises:
-        UsageError: the file is unreadable or has one error.
-        ExceptionGroup: it has several errors, each a UsageError.
-    """
-    try:
-        with path.open("rb") as file:
-            tree = tomllib.loads(file.read(_MOST_BYTES).decode())
-    except OSError as error:
-        raise UsageError(f"cannot read {path}: {error.strerror}", hint="check the path and its permissions") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path} is not valid TOML: {error}", hint="correct the file, see docs/aws.md") from error
-    tables = tree.pop("metric", None)
-    wrong = [UsageError(f"{path}: unknown key {name}", hint=_HINT) for name in tree]
-    if not isinstance(tables, list) or not tables:
-        wrong.append(UsageError(f"{path} has no metrics", hint=_HINT))
-        tables = []
-    found: list[Wanted] = []
-    for n, table in enumerate(tables, 1):
-        try:
-            found.append(msgspec.convert(table, Wanted))
-        except msgspec.ValidationError as error:
-            wrong.append(UsageError(f"{path}: metric {n}: {error}", hint=_HINT))
-    wrong += [UsageError(f"{path}: {what}", hint=hint) for what, hint in _faults(found)]
-    if len(tables) > _MOST_METRICS:
-        wrong.append(
-            UsageError(f"{path}: {len(tables)} metrics, the limit is {_MOST_METRICS}", hint="remove some, or split it")
-        )
-    if len(wrong) > 1:
-        raise ExceptionGroup("several things are wrong", wrong)
-    if wrong:
-        raise wrong[0]
-    return tuple(found)
-
-
-def _faults(found: Sequence[Wanted]) -> Iterator[tuple[str, str]]:
-    """Yield each error of the metrics and what to do about it."""
+def faults_of_metrics(found: Sequence[Wanted]) -> Iterator[tuple[str, str]]:
+    """Yield each error of the metrics, and what to do about it."""
     for name in {one.name for one in found if [other.name for other in found].count(one.name) > 1}:
         yield f'two metrics have the name "{name}"', "rename one of them"
     for one in found:
         if not one.name.strip():
             yield "a metric has an empty name", "give each metric a name"
-        if not _REGION.fullmatch(one.region):
+        if not REGION.fullmatch(one.region):
             yield f'{one.name}: invalid region "{one.region}"', "use a name such as eu-west-1"
         if not _STATISTIC.fullmatch(one.statistic):
             yield (
