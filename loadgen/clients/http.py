@@ -472,7 +472,7 @@ class HttpClient:
         untraced = data
         tracer = self._tracer
         if tracer is not None:
-            data, trace, span, is_sampled = self._traced(tracer, route, data, trace, is_plain=timeouts is None)
+            data, trace, span, is_sampled = self._traced(tracer, series, route, data, trace, is_plain=timeouts is None)
         if stream is not None:
             data = StreamedRequest.of(data, wants_stream=True)
             reply: Reply = stream(meter, route, data, series, asked_ns)
@@ -631,7 +631,7 @@ class HttpClient:
             reply.series.watch.gone(reply.asked_ns)
 
     def _traced(
-        self, tracer: Tracer, route: Route, data: bytes, trace: str, *, is_plain: bool
+        self, tracer: Tracer, series: RequestSeries, route: Route, data: bytes, trace: str, *, is_plain: bool
     ) -> tuple[bytes, str, str, bool]:
         """Return (the request with trace headers inserted, its trace id, its span id, whether it is sampled). If the
         scenario has set a trace header itself, the request is unchanged, and has neither span nor decision of ours.
@@ -642,6 +642,7 @@ class HttpClient:
         if not is_plain or (headers is not None and not tracer.header_names.isdisjoint(headers.names)):
             theirs = tracer.theirs(data)
             if theirs is not None:
+                self._meter.recorder.undecided(series.key)
                 return data, theirs, "", False
         lines, trace, span, is_sampled = tracer.lines(self._meter, trace)
         # A request with a Host header of its own does not begin with the route's.

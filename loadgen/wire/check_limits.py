@@ -78,6 +78,11 @@ _COUNTS: Final[Mapping[str, int]] = {
     "Delta.stats_sum_ns": limits.SERIES_OF_AGENT,
     "Delta.stats_min_ns": limits.SERIES_OF_AGENT,
     "Delta.stats_max_ns": limits.SERIES_OF_AGENT,
+    "Delta.sampled_series": limits.SERIES_OF_AGENT,
+    "Delta.sampled_n": limits.SERIES_OF_AGENT,
+    "Delta.sampled_sum_ns": limits.SERIES_OF_AGENT,
+    "Delta.others_n": limits.SERIES_OF_AGENT,
+    "Delta.others_sum_ns": limits.SERIES_OF_AGENT,
     "Delta.custom": limits.CUSTOM_IN_DELTA,
     "CustomStats.tags": limits.TAGS_OF_SERIES,
     "Delta.exemplars": limits.EXEMPLARS_IN_DELTA,
@@ -343,6 +348,8 @@ def _check_delta(delta: Delta) -> None:
         raise _too_long("Delta.index", len(delta.index), _TEXTS["Delta.index"])
     if len(delta.stats) > limits.SERIES_OF_AGENT:
         raise _too_many("Delta.stats", len(delta.stats), limits.SERIES_OF_AGENT)
+    if len(delta.sampled) > limits.SERIES_OF_AGENT:
+        raise _too_many("Delta.sampled", len(delta.sampled), limits.SERIES_OF_AGENT)
     _check_counters("Delta", delta.counters, limits.COUNT, limits.BYTES_IN_DELTA)
     _check_health(delta.health)
     for name, check in _PARTS_OF_DELTA:

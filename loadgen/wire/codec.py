@@ -16,7 +16,7 @@ import struct
 import zlib
 from array import array
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import astuple, replace
 from itertools import starmap
 from operator import attrgetter
 from types import MappingProxyType
@@ -35,6 +35,7 @@ from loadgen.measure.deltas.kept_stream import KeptStream
 from loadgen.measure.deltas.load_counts import Ending, FirstArrival, LoadCounts
 from loadgen.measure.deltas.outcomes_by_due_interval import DueCounts
 from loadgen.measure.deltas.rendezvous_counts import WaitingAt
+from loadgen.measure.deltas.sampled_sums import SampledSums
 from loadgen.measure.deltas.series_key import Kind, Metric, SeriesKey, Tags
 from loadgen.measure.deltas.stream_health import StreamHealth
 from loadgen.measure.deltas.worker_loss import Loss
@@ -519,6 +520,7 @@ class _DeltaKind(_Kind):
             first_arrivals=list(map(_FIRST.write, delta.first_arrivals)),  # type: ignore[arg-type]
             streams=list(map(_STREAM.write, delta.streams)),  # type: ignore[arg-type]
             streams_left_out=delta.streams_left_out,
+            **_sampled_columns(delta.sampled),
         )
 
     def read(self, proto: Any) -> Any:
@@ -560,7 +562,27 @@ class _DeltaKind(_Kind):
             first_arrivals=_each(_FIRST, delta.first_arrivals),
             streams=_each(_STREAM, delta.streams),
             streams_left_out=delta.streams_left_out,
+            sampled=_sampled_rows(delta) if delta.sampled_series else (),
         )
+
+
+_SAMPLED_COLUMNS: Final = ("sampled_series", "sampled_n", "sampled_sum_ns", "others_n", "others_sum_ns")
+"""The fields of Delta that have the values of SampledSums, in the order of its fields."""
+
+
+def _sampled_columns(rows: Sequence[SampledSums]) -> dict[str, Any]:
+    columns = zip(*map(astuple, rows), strict=True)
+    return dict(zip(_SAMPLED_COLUMNS, columns, strict=True)) if rows else {}
+
+
+def _sampled_rows(delta: pb.Delta) -> tuple[SampledSums, ...]:
+    columns = [getattr(delta, name)[:] for name in _SAMPLED_COLUMNS]
+    if len({len(column) for column in columns}) > 1:
+        raise WireError(
+            f"columns of sums of sampled requests differ in length: {list(map(len, columns))}",
+            hint="run the same version of loadgen on the controller and on every agent",
+        )
+    return tuple(map(SampledSums, *columns))
 
 
 def _each(kind: _Kind, some: Sequence[Any]) -> tuple[Any, ...]:

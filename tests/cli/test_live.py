@@ -225,6 +225,15 @@ def test_windowed_objective_shows_its_worst_window_and_budget() -> None:
     assert shown.rstrip().endswith("8.10 % late or failed of 1,200  162 % of budget  worst window 0:05 to 1:05")
 
 
+def test_broken_objective_shows_how_many_traces_can_be_read() -> None:
+    text = "12 traces above 300 ms so far"
+    slo = SloRow("p(95) < 300ms", "failed", "412 ms", 1200, "37 % above", "162 % of budget", traces=text)
+
+    (shown,) = (line for line in drawn(figures(slos=(slo,)), 120) if "p(95)" in line)
+
+    assert shown.rstrip().endswith(f"412 ms of 1,200  37 % above  162 % of budget  {text}")
+
+
 def test_what_the_scenario_counts_has_a_line_where_there_is_room() -> None:
     f = figures(counted=("checks 3 of 4 ok (has price: 6 of 240 failed)", "orders 1,200"))
 

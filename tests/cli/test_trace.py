@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,10 @@ from loadgen.backends.files import FilesBackend
 from loadgen.backends.kept_traces import kept_traces
 from loadgen.measure.run_folder.rundir import RunDir
 from loadgen.report.run_as_dataframes import open_run
+from loadgen.wire import codec
 from loadgen_controller import cli
 from loadgen_controller.commands.tracing import read_traces
-from tests.support.traced_past_run import RUN_ID, traced_run
+from tests.support.traced_past_run import COST_NS, RUN_ID, traced_run
 
 SOURCE = """[trace.staging]
 backend = "jaeger"
@@ -95,6 +97,30 @@ def test_path_with_the_fault_is_first_with_its_kind_and_its_version(traced: tupl
     assert f"to check the cause: loadgen runs rerun {RUN_ID}" in result.stdout
     (look,) = [line for line in lines if line.startswith("to show a slow trace: loadgen ")]
     assert loadgen(*look.split("loadgen ")[1].split()).exit_code == 0
+
+
+def test_output_has_the_cost_of_tracing_with_its_interval_and_both_numbers(traced: tuple[Path, Path]) -> None:
+    result = loadgen("trace", "last", "--file", traced[1])
+    causes = document(traced[0])
+    low, high = causes["cost_interval_ns"]
+    assert low < causes["cost_ns"] < high
+    assert low < COST_NS < high
+    assert causes["cost_sampled"] + causes["cost_others"] == 1_200
+    (line,) = [line for line in result.stdout.splitlines() if "tracing" in line and "cost" in line]
+    assert line.endswith(f"; {causes['cost_sampled']} sampled and {causes['cost_others']} other requests)")
+
+
+def test_run_whose_agents_sent_no_sums_has_no_cost_of_tracing(traced: tuple[Path, Path], tmp_path: Path) -> None:
+    older = RunDir.create(tmp_path / "older", RUN_ID)
+    for _, delta in open_run(traced[0]).deltas():
+        older.append(codec.encode(replace(delta, sampled=())))
+    older.sync()
+    older.close()
+    shutil.copy(older.log_path, traced[0] / "deltas.log")
+    result = loadgen("trace", "last", "--file", traced[1])
+    assert result.exit_code == 0
+    assert "tracing costs" not in result.stdout
+    assert document(traced[0])["cost_ns"] is None
 
 
 def test_cause_json_has_all_that_was_shown(traced: tuple[Path, Path]) -> None:

@@ -280,4 +280,5 @@ def test_every_field_of_a_delta_is_joined_or_the_same_in_both() -> None:
     assert added == {
         "end_ns", "new_series", "index", "count", "stats", "counters", "health", "due", "custom", "exemplars",
         "failures", "workers", "losses", "loads", "first_arrivals", "streams", "streams_left_out",
+        "sampled",
     }  # fmt: skip

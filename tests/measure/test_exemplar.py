@@ -114,3 +114,41 @@ def test_a_trace_is_read_only_if_it_may_exist() -> None:
     assert not replace(ONE, trace="").may_be_read
     assert replace(ONE, span="b" * 16, sampled=True).may_be_read
     assert not replace(ONE, span="b" * 16).may_be_read
+
+
+def test_slow_sampled_requests_are_counted_by_series_and_limit_whatever_is_stored() -> None:
+    table = ExemplarTable()
+    sampled = replace(ONE, sampled=True, stands_for=10.0)
+    for k in range(500):
+        table.add(
+            "eu",
+            "a",
+            [
+                replace(sampled, why="slowest", response_ns=400_000_000),
+                replace(sampled, why="over", response_ns=310_000_000),
+                replace(sampled, why="random", response_ns=350_000_000),  # of the rest: not above its series' limit
+                replace(sampled, why="slowest", response_ns=400_000_000, outcome="timeout"),
+                replace(sampled, why="slowest", response_ns=900_000_000, warmup=True),
+                replace(ONE, why="slowest", response_ns=800_000_000),
+                replace(sampled, request="GET /b", why="slowest", response_ns=200_000_000 + k),
+            ],
+        )
+    restored = ExemplarTable()
+    state = msgspec.msgpack.decode(msgspec.msgpack.encode(table.state()), type=ExemplarState)
+    restored.take_state(state)
+    for one in (table, restored):
+        assert one.readable(300e6, lambda *key: key == ("shop", "browse", "GET /")) == 1_000
+        assert one.readable(350e6, lambda *key: key == ("shop", "browse", "GET /")) == 500
+        assert one.readable(100e6, lambda *key: key[2] == "GET /b") == 500
+        assert one.readable(0, lambda *_: False) == 0
+
+
+@given(st.integers(0, 4 * 10**12), st.integers(0, 4 * 10**12))
+def test_of_two_response_times_one_percent_apart_the_longer_one_counts_as_above(first: int, second: int) -> None:
+    table = ExemplarTable()
+    table.add("eu", "a", [replace(ONE, sampled=True, why="slowest", response_ns=first)])
+    is_above = bool(table.readable(second, lambda *_: True))
+    if first <= second:
+        assert not is_above
+    elif first > 1.01 * second:
+        assert is_above

@@ -16,6 +16,7 @@ from typing import Any
 
 from loadgen.measure.deltas.delta import Delta
 from loadgen.measure.deltas.exemplar import Exemplar
+from loadgen.measure.deltas.sampled_sums import SampledSums
 from loadgen.measure.merging.merge import Merge
 from loadgen.measure.objectives.objective import SloResult
 from loadgen.measure.results.summary import AgentFacts, RunFacts, build
@@ -25,13 +26,14 @@ from loadgen.wire import codec
 from tests.support.deltas import FakeAgent, journey_key, request_key
 from tests.support.past_runs import manifest_of, spec_of
 
-__all__ = ["MadeRequest", "made_requests", "otlp_document", "traced_run"]
+__all__ = ["COST_NS", "MadeRequest", "made_requests", "otlp_document", "traced_run"]
 
 RUN_ID = "20261124-170312-shop-a1b2"
 STARTED = datetime(2026, 11, 24, 17, 3, 12, tzinfo=UTC)
 LIMIT_MS = 100
 KEY = request_key("POST /checkout", step="pay")
 _CALLS = 41
+COST_NS = 5 * NS_PER_MS
 
 
 @dataclass(frozen=True)
@@ -94,8 +96,18 @@ def _deltas(requests: list[MadeRequest], seconds: int) -> Iterator[tuple[str, De
             delta = agent.delta({KEY: took, journey_key(): [ns + 5 * NS_PER_MS for ns in took]})
             yield (
                 "eu" if name == "a1" else "us",
-                replace(delta, exemplars=tuple(_exemplar(one) for one in mine if one.is_kept)),
+                replace(
+                    delta,
+                    exemplars=tuple(_exemplar(one) for one in mine if one.is_kept),
+                    sampled=(_sums(took[k % 3 :: 3], took, agent.ids[KEY]),),
+                ),
             )
+
+
+def _sums(sampled: list[int], took: list[int], series: int) -> SampledSums:
+    """Every third request is sampled, which makes it slower by 5 ms."""
+    sum_ns = sum(sampled) + len(sampled) * COST_NS
+    return SampledSums(series, len(sampled), sum_ns, len(took) - len(sampled), sum(took) - sum(sampled))
 
 
 def traced_run(

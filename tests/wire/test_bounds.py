@@ -13,6 +13,7 @@ from loadgen.measure.deltas.custom import CustomStats
 from loadgen.measure.deltas.delta import Counters, Delta, Health, WorkerHealth
 from loadgen.measure.deltas.exemplar import Exemplar, Failure, check_exemplars
 from loadgen.measure.deltas.outcomes_by_due_interval import DueCounts
+from loadgen.measure.deltas.sampled_sums import SampledSums
 from loadgen.measure.deltas.series_key import SeriesKey
 from loadgen.measure.deltas.worker_loss import Loss
 from loadgen.wire import messages as m
@@ -61,6 +62,7 @@ SAID: list[m.Message] = [
     replace(DELTA, exemplars=(TRACED,)),
     replace(DELTA, failures=(Failure("shop", "", "GET /", "http 500", 0, 1, 1, 1, detail="d" * 2_000),)),
     replace(DELTA, streams=(kept(),), streams_left_out=1),
+    replace(DELTA, new_series=(KEY,), sampled=(SampledSums(0, 1, 5, 99, 700),)),
     replace(DELTA, workers=(WorkerHealth(0, 1, Health(notes=("note",))),)),
     replace(DELTA, losses=(Loss(0, 1, 1, 1, -1, 0, "killed"),)),
 ]
@@ -170,6 +172,7 @@ def test_every_text_has_a_limit_on_both_sides(message: m.Message, path: tuple[ob
         (replace(DELTA, losses=(Loss(0, 1, 1, 1, -1, 0, ""),) * 1_001), "Delta.losses is 1,001 entries long"),
         (replace(DELTA, losses=(Loss(0, 1_025, 1, 1, -1, 0, ""),)), "Loss.workers is 1,025: the limit is 1,024"),
         (replace(DELTA, workers=(WorkerHealth(1_024),)), "WorkerHealth.worker is 1024: the limit is 1,023"),
+        (replace(DELTA, sampled=(SampledSums(0, 1, 1, 1, 1),) * 20_001), "Delta.sampled is 20,001 entries long"),
         (replace(DELTA, streams=(kept(),) * 501), r"Delta\.streams is 501 entries long: the limit is 500"),
         (replace(DELTA, streams=(kept(gaps_ns=(1,) * 20_001),)), r"KeptStream\.gaps_ns is 20,001 entries long"),
         (replace(DELTA, streams=(kept(kinds="2" * 20_001),)), r"KeptStream\.kinds is 20,001 bytes long"),

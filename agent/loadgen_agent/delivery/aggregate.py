@@ -32,6 +32,7 @@ from loadgen.measure.deltas.kept_stream import KeptStream, fits_in_delta
 from loadgen.measure.deltas.limits import CUSTOM_OF_AGENT, SERIES_OF_AGENT, TAGGED_CUSTOM_OF_AGENT
 from loadgen.measure.deltas.load_counts import Ending, FirstArrival, LoadCounts, add_loads
 from loadgen.measure.deltas.outcomes_by_due_interval import DueCounts
+from loadgen.measure.deltas.sampled_sums import SampledSums, add_sampled
 from loadgen.measure.deltas.series_key import OTHER, Tags
 from loadgen.measure.deltas.series_numbering import Numbering, tight_from
 from loadgen.measure.deltas.stream_health import in_time, of_workers
@@ -287,6 +288,7 @@ class AddUp:
             first_arrivals=_first_arrivals(batch),
             streams=self._take_streams(batch),
             streams_left_out=sum(delta.streams_left_out for _, delta in batch),
+            sampled=_sampled(batch),
         )
         self._end_ns, self._seq, self._told = end_ns, self._seq + 1, len(self._ids)
         return made
@@ -500,6 +502,13 @@ def _histograms(batch: Sequence[tuple[_Process, Delta]]) -> tuple[bytes, bytes, 
     np.add.at(count, place, np.concatenate(counts))
     ordered = tuple(stats[series] for series in sorted(stats))
     return index.astype("<u4").tobytes(), count.astype("<u4").tobytes(), ordered
+
+
+def _sampled(batch: Sequence[tuple[_Process, Delta]]) -> tuple[SampledSums, ...]:
+    """Return the sums of sampled and of other requests of the batch, with the agent's numbers of series."""
+    return add_sampled(
+        replace(one, series=process.ids[one.series]) for process, delta in batch for one in delta.sampled
+    )
 
 
 def _exemplars(parts: Sequence[tuple[Exemplar, ...]], *, is_unfit: bool) -> tuple[Exemplar, ...]:

@@ -20,6 +20,7 @@ from loadgen.measure.merging.queries import Row as Named
 from loadgen.measure.objectives.objective import SloResult, evaluate_all
 from loadgen.report.report_tables import indent, region_label
 from loadgen.report.slos import slo_words
+from loadgen.report.why_slow.readable_so_far import readable_text
 from loadgen.units import NS_PER_S, format_count, format_rate, format_ratio
 from loadgen_controller.core.lifecycle import Phase
 from loadgen_controller.run.view import ViewState, title
@@ -140,7 +141,7 @@ class _Tables:
         names = [j.name for j in state.spec.journeys]
         results = () if is_warmup else _results(state, window, names)
         several = len({r.journey for r in results}) > 1
-        self.slos = tuple(_slo(r, several) for r in results)
+        self.slos = tuple(_slo(r, several, state) for r in results)
         self.counted = tuple(_counted(state.spec, merge.custom))
         self.streams = _streams(merge, window, self.slos, is_warmup) if window else None
 
@@ -205,10 +206,12 @@ def _errors(merge: Merge, is_warmup: bool) -> Iterator[tuple[str, int]]:
             yield f"{outcome} (requests)", count
 
 
-def _slo(result: SloResult, several: bool) -> SloRow:
+def _slo(result: SloResult, several: bool, state: ViewState) -> SloRow:
     name = result.objective + (f" [{result.journey}]" if several and result.journey else "")
     words = slo_words(result)
-    return SloRow(name, result.verdict, words.observed, result.count, words.margin, words.budget, words.window)
+    spec = state.spec
+    traces = "" if spec.trace is None else readable_text(result, spec.slos, state.merge.exemplars)
+    return SloRow(name, result.verdict, words.observed, result.count, words.margin, words.budget, words.window, traces)
 
 
 def _counted(spec: PlanSpec, custom: CustomTable) -> Iterator[str]:

@@ -144,7 +144,7 @@ def line(f: Figures) -> str:
     parts += f.counted[:1]
     for slo in f.slos:
         if slo.verdict == "failed":
-            parts.append(f"failing: {slo.objective}, {slo.budget}" if slo.budget else f"failing: {slo.objective}")
+            parts.append(", ".join(part for part in (f"failing: {slo.objective}", slo.budget, slo.traces) if part))
     return ", ".join(parts)
 
 
@@ -402,6 +402,7 @@ def _slos(slos: Sequence[SloRow], room: int, width: int) -> Iterable[Text]:
             "".join(f"  {part}" for part in (slo.margin, slo.budget) if part), style=STYLES.get(slo.verdict, "")
         )
         text.append(f"  {slo.window}" if slo.window else "", style="dim")
+        text.append(f"  {slo.traces}" if slo.traces else "", style="dim")
         text.truncate(width, overflow="ellipsis")
         yield text
     if len(shown) < len(slos) and room:

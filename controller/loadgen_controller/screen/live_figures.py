@@ -56,6 +56,8 @@ class SloRow:
     """Used part of the error budget: "41 % of budget"; empty if it is unknown."""
     window: str = ""
     """For sliding objectives: the worst window, and how many windows broke the objective."""
+    traces: str = ""
+    """Of a broken objective in a plan with tracing: how many traces of slow requests can be read so far."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,6 +29,7 @@ from loadgen.report.run_json_document import Facts, changes, document, encode
 from loadgen.report.run_page_table import AT_ONCE, Table
 from loadgen.report.slos import slo_row
 from loadgen.report.summary_reader import Summary, read
+from loadgen.report.why_slow.readable_so_far import readable_text
 from loadgen.units import NS_PER_MS, NS_PER_S, format_count
 from loadgen_controller.core.load_change_messages import Adjustment, as_rows
 from loadgen_controller.run.view import ViewState
@@ -253,7 +254,8 @@ def _slos(view: ViewState) -> Iterator[dict[str, object]]:
     for result in evaluate_all(
         spec.slos, view.merge, journeys=names, from_ns=spec.warmup_ns, end_ns=end_ns, is_over=False
     ):
-        yield slo_row(result)
+        traces = "" if spec.trace is None else readable_text(result, spec.slos, view.merge.exemplars)
+        yield slo_row(result) | {"traces": traces}
 
 
 def _agents(view: ViewState) -> Iterator[dict[str, object]]:

@@ -129,15 +129,16 @@ class HttpxRows:
             series = self.meter.ask(name)
         return series if tags is None else series.marked(tags), call, turn
 
-    def trace_lines(self, request: httpx.Request, call: Call) -> bytes:
+    def trace_lines(self, request: httpx.Request, call: Call, series: RequestSeries) -> bytes:
         """Return the trace header lines to add to a request, and store its trace in `call`. If the request has a trace
-        header already, return b"". Only for plans with tracing.
+        header already, return b"". Only for plans with tracing. series: to which the request belongs.
         """
         assert self.tracer is not None
         for name, value in request.headers.raw:
             if name.lower() in self.tracer.header_names:
                 theirs = self.tracer.theirs(b"\r\n%b: %b\r\n\r\n" % (name, value))
                 call.trace, call.span, call.is_sampled = theirs or "", "", False
+                self.meter.recorder.undecided(series.key)
                 return b""
         lines, call.trace, call.span, call.is_sampled = self.tracer.lines(self.meter, call.trace)
         return lines

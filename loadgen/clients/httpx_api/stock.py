@@ -170,7 +170,7 @@ class StockTransport(httpx.AsyncBaseTransport):
         own_call = call if isinstance(call, StockCall) else None
         raw = list(request.headers.raw)
         if rows.tracer is not None:
-            lines = rows.trace_lines(request, call).split(b"\r\n")
+            lines = rows.trace_lines(request, call, series).split(b"\r\n")
             raw += [(name, value) for name, _, value in (line.partition(b": ") for line in lines) if name]
         route = Route(request.method, origin, url.netloc, url.raw_path, str(url), series.key.request or "")
         kind = StockStreamedReply if own_call is not None and own_call.is_stream else StockReply

@@ -121,7 +121,7 @@ class HttpxTransport(httpx.AsyncBaseTransport):
         series, call, turn = rows.begin(request, origin, target)
         asked_ns = perf_counter_ns()
         if rows.tracer is not None:
-            head += rows.trace_lines(request, call)
+            head += rows.trace_lines(request, call, series)
         limits = request.extensions.get("timeout") or {}
         answer = self._answer(rows, request, turn, series, asked_ns, call.trace, limits)
         answer.span, answer.is_sampled = call.span, call.is_sampled

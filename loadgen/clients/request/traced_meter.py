@@ -17,6 +17,7 @@ from loadgen.engine.recording.recorded_series import About, Picked, Place, Serie
 from loadgen.engine.recording.user_meter import Meter
 from loadgen.engine.tracing.spans import IterationSpans
 from loadgen.measure.deltas.series_key import OK, PHASES
+from loadgen.measure.histograms.histogram import MAX_NS
 
 __all__ = ["TracedMeter", "with_traces"]
 
@@ -48,6 +49,7 @@ class TracedMeter(Meter):
                 is_sampled = held.is_sampled
             except AttributeError:  # no request of ours: a measured piece of the journey, or a stored answer
                 is_sampled = False
+                self.recorder.undecided(held.series.key)
             if is_sampled:
                 self._note_sampled(held)
             elif is_notable:
@@ -74,16 +76,18 @@ class TracedMeter(Meter):
         super().leave(outer, response_ns, duration_ns, outcome, censored, entered_ns)
 
     def _note_sampled(self, held: Any) -> None:
-        outcome = held.outcome
+        outcome, series = held.outcome, held.series
+        response_ns = held.done_ns - held.asked_ns
+        if outcome == OK and response_ns <= MAX_NS:  # longer ones are in another series
+            series.sampled_n += 1
+            series.sampled_sum_ns += response_ns
         if self.per != "request":
             spans = self.spans
             if spans is None:
                 spans = self.spans = IterationSpans(held.trace if self.per == "trace" else "")
             assert isinstance(spans, IterationSpans)
             spans.add(held.asked_ns, held.trace, held.span)
-        self.recorder.exemplars.saw_sampled(
-            held.series, outcome, held.done_ns - held.asked_ns, partial(self._picked, held)
-        )
+        self.recorder.exemplars.saw_sampled(series, outcome, response_ns, partial(self._picked, held))
         if outcome is not OK and outcome != OK:
             self._note_failure(held, outcome)
 

@@ -230,7 +230,7 @@ class MoreSeries(Protocol):
 class RequestSeries(Series):
     """The series of a request, held by the client for each (journey, step, name): two appends per request."""
 
-    __slots__ = ("_marked", "phases", "place", "streams")
+    __slots__ = ("_marked", "phases", "place", "sampled_n", "sampled_sum_ns", "streams")
 
     def __init__(self, key: SeriesKey, watch: Watch | None = None) -> None:
         super().__init__(key, ("response", "service"), watch)
@@ -240,6 +240,8 @@ class RequestSeries(Series):
         """The metrics of streams, if this is a row of requests to AI models (`Recorder.streams_of`)."""
         self.place: Place | None = None
         """The place that it belongs to; None if it was requested from the recorder directly."""
+        self.sampled_n = self.sampled_sum_ns = 0
+        """Number and response times of the ok sampled ones of this interval; only in plans with tracing."""
         self._marked: dict[object, RequestSeries] = {}
         """Its parts for requests with `tags=` of their own, by these: by the pair if it is one, else by all pairs."""
 

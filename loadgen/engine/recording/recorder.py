@@ -35,6 +35,7 @@ from loadgen.engine.recording.recorded_series import (
 from loadgen.engine.recording.stream_series import Goodput, StreamSeries
 from loadgen.engine.recording.tagging import GivenTags, Tagging
 from loadgen.engine.recording.values_to_histogram import Fold, p99
+from loadgen.engine.tracing.sampled_and_others import SampledAndOthers
 from loadgen.engine.tracing.sampling import Sampling
 from loadgen.errors import UsageError
 from loadgen.measure.convention_metrics import RecordedConvention
@@ -112,6 +113,8 @@ class Recorder:
         """Keeps event lists of streams; the drive sets it. None: none are kept."""
         self.is_traced = sampling is not None
         self._sampling = sampling
+        self._undecided: set[tuple[str, str | None, str | None]] = set()
+        """Journey, step and name of rows with requests about whose trace we did not decide."""
         self._learning: list[Series] = []
         """Series without an objective on their tail, in plans with tracing: their limit of slow ones is learned."""
         self.exemplars = Exemplars(
@@ -311,6 +314,13 @@ class Recorder:
             found = self._series[key] = TrendSeries(key)
         assert isinstance(found, TrendSeries)
         return found
+
+    def undecided(self, key: SeriesKey) -> None:
+        """Send no sums of sampled and of other requests of this row, because some of its requests are neither.
+
+        That is so if the scenario gave one a trace header, or if a request was not sent by us.
+        """
+        self._undecided.add((key.journey, key.step, key.request))
 
     def _watch(self, key: SeriesKey) -> Watch | None:
         return self._watches.of(key) if self._watches is not None and not key.warmup else None
@@ -517,8 +527,10 @@ class Recorder:
         responses: list[int] = []
         trends: dict[str, list[int]] = {}
         is_warmup = start_ns < self.warmup_ns
+        both = SampledAndOthers()
         if self._sampling is not None:
             self._learn(self._sampling)
+            self._take_sampled(both, new)
         for series in self._series.values():
             for key, taken in series.swap():
                 if key.kind == "trend":
@@ -587,7 +599,21 @@ class Recorder:
             first_arrivals=first_arrivals,
             streams=tuple(streams),
             streams_left_out=left_out,
+            sampled=tuple(both.rows(fold.stats)) if self.is_traced else (),
         )
+
+    def _take_sampled(self, into: SampledAndOthers, new: list[SeriesKey]) -> None:
+        """Remove the sums of sampled requests from all series, and add them. Those of the warm-up are dropped."""
+        for one in self._series.values():
+            if not isinstance(one, RequestSeries):
+                continue
+            n, sum_ns, one.sampled_n, one.sampled_sum_ns = one.sampled_n, one.sampled_sum_ns, 0, 0
+            key = one.key
+            if not key.warmup and one.ok[0]:
+                number = self._id(key, new)
+                into.add(number, n, sum_ns)
+                if (key.journey, key.step, key.request) in self._undecided:
+                    into.leave_out(number)
 
     def _learn(self, sampling: Sampling) -> None:
         """Learn from the response times of this interval above which time a request counts as slow."""

@@ -18,6 +18,7 @@ from loadgen.measure.deltas.exemplar import Exemplar, Failure
 from loadgen.measure.deltas.kept_stream import KeptStream
 from loadgen.measure.deltas.load_counts import FirstArrival, LoadCounts
 from loadgen.measure.deltas.outcomes_by_due_interval import DueCounts
+from loadgen.measure.deltas.sampled_sums import SampledSums
 from loadgen.measure.deltas.series_key import SeriesKey
 from loadgen.measure.deltas.stream_health import StreamHealth
 from loadgen.measure.deltas.worker_loss import Loss
@@ -241,3 +242,5 @@ class Delta:
     """Event lists of streams of AI models that ended in the interval."""
     streams_left_out: int = 0
     """Streams of the interval that were chosen and are not in `streams`, because of a limit."""
+    sampled: tuple[SampledSums, ...] = ()
+    """In plans with tracing: the response times of sampled and of other requests, sorted by series."""

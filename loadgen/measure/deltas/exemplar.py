@@ -10,7 +10,7 @@ are exactly as complete as the counts.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from heapq import heappush, heapreplace
 from math import isfinite
@@ -157,7 +157,7 @@ class KeptFailure:
 class _Kept:
     """The exemplars of one series: a heap of the slowest, and reservoirs of failed, random and slow ones (`over`)."""
 
-    __slots__ = ("failed", "failed_seen", "over", "over_seen", "random", "random_seen", "slowest")
+    __slots__ = ("failed", "failed_seen", "over", "over_seen", "random", "random_seen", "readable", "slowest")
 
     def __init__(self) -> None:
         self.slowest: list[tuple[int, int, KeptExemplar]] = []
@@ -165,6 +165,8 @@ class _Kept:
         self.random: list[KeptExemplar] = []
         self.over: list[KeptExemplar] = []
         self.failed_seen = self.random_seen = self.over_seen = 0
+        self.readable: dict[int, int] = {}
+        """Number of slow sampled ones that were sent, by `_octave` of their response time."""
 
 
 class _KeptState(msgspec.Struct, frozen=True, array_like=True):
@@ -176,6 +178,7 @@ class _KeptState(msgspec.Struct, frozen=True, array_like=True):
     random_seen: int
     over: list[KeptExemplar] = []
     over_seen: int = 0
+    readable: dict[int, int] = {}
 
 
 class ExemplarState(msgspec.Struct, frozen=True, array_like=True):
@@ -192,7 +195,7 @@ class ExemplarTable:
     The slowest are exact as far as agents sent them. The others are drawn with equal chance from all that were sent. So
     an agent or interval with few requests is over-represented. For statistics take all exemplars of the deltas with
     `stands_for` above 0 (`Run.exemplars`). Exemplars of the warm-up are left out. Memory is bounded: at most 1,000
-    series, some 60 kB each when full. `last` returns each agent's newest interval.
+    series, some 90 kB each when full. `last` returns each agent's newest interval.
     """
 
     SLOWEST: Final = 10
@@ -220,6 +223,8 @@ class ExemplarTable:
         for one in taken:
             kept = self._series.get((one.journey, one.step, one.request))
             if kept is not None and one.why == "slowest" and one.outcome == OK:
+                if one.sampled and not one.warmup:
+                    _count(kept, one)
                 slowest = kept.slowest
                 if len(slowest) == self.SLOWEST and one.response_ns <= slowest[0][0]:
                     continue  # most exemplars of a full series end here
@@ -234,6 +239,8 @@ class ExemplarTable:
                 self.left_out += 1
                 return
             kept = self._series[key] = _Kept()
+            if one.sampled and one.why == "slowest" and one.outcome == OK:
+                _count(kept, one)
         if one.outcome != OK:
             kept.failed_seen += 1
             self._into(kept.failed, self.FAILED, kept.failed_seen, region, agent, one)
@@ -251,6 +258,7 @@ class ExemplarTable:
             self._into(kept.random, self.RANDOM, kept.random_seen, region, agent, one)
         elif one.why == "over":
             kept.over_seen += 1
+            _count(kept, one)
             self._into(kept.over, self.OVER, kept.over_seen, region, agent, one)
 
     def _into(self, kept: list[KeptExemplar], most: int, seen: int, region: str, agent: str, one: Exemplar) -> None:
@@ -271,7 +279,15 @@ class ExemplarTable:
         """
         series = [
             _KeptState(
-                key, one.slowest, one.failed, one.random, one.failed_seen, one.random_seen, one.over, one.over_seen
+                key,
+                one.slowest,
+                one.failed,
+                one.random,
+                one.failed_seen,
+                one.random_seen,
+                one.over,
+                one.over_seen,
+                one.readable,
             )
             for key, one in self._series.items()
         ]
@@ -284,7 +300,7 @@ class ExemplarTable:
             kept = self._series[one.key] = _Kept()
             kept.slowest, kept.failed, kept.random = one.slowest, one.failed, one.random
             kept.failed_seen, kept.random_seen = one.failed_seen, one.random_seen
-            kept.over, kept.over_seen = one.over, one.over_seen
+            kept.over, kept.over_seen, kept.readable = one.over, one.over_seen, one.readable
 
     def series(self) -> list[tuple[str, str, str]]:
         """Return (journey, step, request) of each series that has exemplars; "" stands for a missing part."""
@@ -301,6 +317,23 @@ class ExemplarTable:
         slowest = [one for _, _, one in sorted(kept.slowest, reverse=True)]
         return list(dict.fromkeys((*slowest, *kept.failed, *kept.over, *kept.random)))
 
+    def readable(self, limit_ns: float, is_wanted: Callable[[str, str, str], bool]) -> int:
+        """Return the number of sampled ok ones above the limit that agents sent so far: their traces can be read.
+
+        Not the number of all that were sampled, because agents send a few of each interval. One that is less than 1 %
+        above the limit may be missing.
+
+        is_wanted: of (journey, step, request), with "" for a missing part.
+        """
+        least = _octave(int(limit_ns))
+        return sum(
+            count
+            for key, kept in self._series.items()
+            if is_wanted(*key)
+            for octave, count in kept.readable.items()
+            if octave > least
+        )
+
     def last(self) -> Iterator[KeptExemplar]:
         """Yield, for each agent, the exemplars that it sent with its newest delta."""
         for agent, (region, taken) in self._last.items():
@@ -314,6 +347,17 @@ class ExemplarTable:
 
     def __len__(self) -> int:
         return sum(len(self.of(*key)) for key in self._series)
+
+
+def _count(kept: _Kept, one: Exemplar) -> None:
+    octave = _octave(one.response_ns)
+    kept.readable[octave] = kept.readable.get(octave, 0) + 1
+
+
+def _octave(ns: int) -> int:
+    """Return a number that grows with `ns` in steps of less than 1 %: at most 8,000 up to the longest response time."""
+    exponent = max(0, ns.bit_length() - 8)
+    return (exponent << 8) + (ns >> exponent)
 
 
 def check_exemplars(name: str, exemplars: tuple[Exemplar, ...], failures: tuple[Failure, ...]) -> None:

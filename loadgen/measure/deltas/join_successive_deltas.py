@@ -28,6 +28,7 @@ from loadgen.measure.deltas.limits import FIRST_ARRIVALS_IN_DELTA
 from loadgen.measure.deltas.load_counts import joined_loads
 from loadgen.measure.deltas.outcomes_by_due_interval import MAX_DUE_ROWS, DueCounts
 from loadgen.measure.deltas.run_fitness import cause_of
+from loadgen.measure.deltas.sampled_sums import add_sampled
 from loadgen.measure.deltas.series_key import OK
 from loadgen.measure.deltas.stream_health import in_time
 from loadgen.measure.deltas.worker_loss import MAX_LOSSES, Loss
@@ -82,6 +83,7 @@ def join(first: Delta, second: Delta) -> Delta | None:
         first_arrivals=first.first_arrivals + second.first_arrivals,
         streams=streams[:taken],
         streams_left_out=first.streams_left_out + second.streams_left_out + len(streams) - taken,
+        sampled=add_sampled((*first.sampled, *second.sampled)),
     )
 
 

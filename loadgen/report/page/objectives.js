@@ -8,7 +8,7 @@ const COLUMNS = [
   ["verdict", (slo, history) => objective_verdict(slo, history)[0]],
   ["objective", (slo) => slo.objective], ["of", (slo) => slo.journey ?? ""],
   ["observed", (slo) => slo.observed], ["95 % interval", (slo) => (slo.low && slo.high ? `${slo.low} – ${slo.high}` : "–")],
-  ["margin", (slo) => slo.margin], ["budget", (slo) => slo.budget], ["window", (slo) => slo.window], ["count", (slo) => count_text(slo.count)], ["why", (slo) => slo.reason],
+  ["margin", (slo) => slo.margin], ["budget", (slo) => slo.budget], ["window", (slo) => slo.window], ["traces", (slo) => slo.traces], ["count", (slo) => count_text(slo.count)], ["why", (slo) => slo.reason],
 ];
 
 /** Returns {element, update(history)}. */

@@ -233,8 +233,8 @@ class RunPart(msgspec.Struct, frozen=True, kw_only=True):
 
     made_at: UTC. source: where the traces came from. fast_mean_ns: the mean response time of the fast requests; that
     of the slow ones is larger by difference_ns. refused: reasons for which traces could not be used, with counts.
-    cost_ns: mean response time of sampled requests minus that of others; None if unknown. rerun: a command
-    that repeats the run. look: a command that shows a slow trace.
+    cost_ns: mean response time of sampled requests minus that of others; None if unknown. cost_sampled, cost_others:
+    their numbers. rerun: a command that repeats the run. look: a command that shows a slow trace.
     """
 
     run: str
@@ -246,6 +246,8 @@ class RunPart(msgspec.Struct, frozen=True, kw_only=True):
     notes: tuple[str, ...] = ()
     cost_ns: float | None = None
     cost_interval_ns: Interval = NO_INTERVAL
+    cost_sampled: int = 0
+    cost_others: int = 0
     rerun: str = ""
     look: str = ""
     slow_example: Example | None = None

@@ -206,9 +206,7 @@ def foot_lines(causes: CauseFile) -> Iterator[str]:
     if causes.failed.traces:
         yield _failed_text(causes)
     if causes.cost_ns is not None:
-        low, high = causes.cost_interval_ns
-        interval = "" if low is None or high is None else f" ({ms_text(low)} to {ms_text(high)})"
-        yield f"tracing costs the target {ms_text(causes.cost_ns)} ms a request{interval}"
+        yield _cost_text(causes, causes.cost_ns)
     if any(causes.repair.values()):
         yield f"repaired: {_counts_text(causes.repair)}"
     if any(causes.left_out.values()):
@@ -232,6 +230,18 @@ def _failed_text(causes: CauseFile) -> str:
         text += f": {ms_text(part.added_ns, sign=True)} of {ms_text(failed.added_ns, sign=True)} ms are in "
         text += path_text(part.path)
     return text
+
+
+def _cost_text(causes: CauseFile, cost_ns: float) -> str:
+    low, high = causes.cost_interval_ns
+    interval = "" if low is None or high is None else f"{ms_text(low)} to {ms_text(high)}"
+    numbers = ""
+    if causes.cost_sampled:
+        numbers = f"{format_count(causes.cost_sampled)} sampled and {quantity(causes.cost_others, 'other request')}"
+    more = "; ".join(text for text in (interval, numbers) if text)
+    is_clear = low is None or low > 0
+    costs = "tracing costs the target" if is_clear else "no measurable cost of tracing for the target:"
+    return f"{costs} {ms_text(cost_ns)} ms a request{f' ({more})' if more else ''}"
 
 
 def _found_text(causes: CauseFile) -> str:

@@ -8,19 +8,21 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 
 from loadgen.analysis.slow_requests.answer import causes_between, causes_of
+from loadgen.analysis.slow_requests.tracing_cost import DecidedSums, TracingCost, tracing_cost
 from loadgen.report.why_slow.cause_file import CauseFile, RunPart, causes_of_document
 from loadgen.report.why_slow.cause_file import Chosen as ChosenPart
 from loadgen.report.why_slow.choice import Chosen
+from loadgen.report.why_slow.decided import DecidedSeries, DecidedTable
 from loadgen.report.why_slow.joined import Joined, examples_of
 from loadgen.traces.causes import Causes, Objective, cause_document
 from loadgen.traces.timed import Observed, TimedTrace
 
-__all__ = ["Facts", "Told", "objective_of", "told"]
+__all__ = ["Facts", "Told", "cost_of", "objective_of", "told"]
 
 
 _SHORT_ID: Final = 16
@@ -32,7 +34,7 @@ class Facts:
     """What else cause.json contains.
 
     called: the run in commands. source: where the traces came from. seed: of all random draws. refused: reasons for
-    which the source did not return traces, with counts.
+    which the source did not return traces, with counts. cost: of tracing, for the target; see `cost_of`.
     """
 
     run: str
@@ -41,6 +43,7 @@ class Facts:
     seed: int
     called: str = ""
     refused: Mapping[str, int] = field(default_factory=dict)
+    cost: TracingCost | None = None
     notes: tuple[str, ...] = ()
 
 
@@ -68,6 +71,31 @@ def objective_of(chosen: Chosen) -> Objective:
     )
 
 
+def cost_of(decided: DecidedTable, chosen: Chosen) -> TracingCost | None:
+    """Return what tracing costs the target in the chosen requests; None if too few were sampled."""
+    rows = decided.rows(lambda series: _is_of(series, chosen))
+    numbers: dict[DecidedSeries, int] = {}
+    series = [numbers.setdefault(row.series, len(numbers)) for row in rows]
+    seconds, *sums = np.array([row[1:] for row in rows], dtype=np.int64).reshape(-1, 5).T
+    return tracing_cost(DecidedSums(np.array(series, dtype=np.int64), seconds.astype(np.float64), *sums))
+
+
+def _is_of(series: DecidedSeries, chosen: Chosen) -> bool:
+    """Return whether a request is one of the chosen requests, or one of the chosen step or journey.
+
+    The load is not known here, so an objective of one load has the requests of all loads.
+    """
+    pairs = (
+        (chosen.region, series.region),
+        (chosen.journey, series.journey),
+        (chosen.step, series.step),
+        (chosen.request, series.request),
+    )
+    return all(not wanted or wanted == own for wanted, own in pairs) and all(
+        selector.matches(series.tags) for selector in chosen.tags
+    )
+
+
 def told(
     chosen: Chosen, found: Joined, asked: Sequence[Observed], facts: Facts, *, against: tuple[str, Joined] | None = None
 ) -> Told:
@@ -92,12 +120,24 @@ def told(
         fast_mean_ns=_mean(fast),
         refused=dict(Counter(facts.refused) + found.refused),
         notes=facts.notes,
+        **_cost_part(facts.cost),
         rerun=f"loadgen runs rerun {facts.called}",
         look="" if slow_example is None else f"loadgen trace show {facts.called} {slow_example.trace[:_SHORT_ID]}",
         slow_example=slow_example,
         fast_example=fast_example,
     )
     return Told(*causes_of_document(cause_document(causes), part))
+
+
+def _cost_part(cost: TracingCost | None) -> dict[str, Any]:
+    if cost is None:
+        return {}
+    return {
+        "cost_ns": cost.ns,
+        "cost_interval_ns": (cost.low_ns, cost.high_ns),
+        "cost_sampled": cost.sampled,
+        "cost_others": cost.others,
+    }
 
 
 def _chosen_part(chosen: Chosen) -> ChosenPart:

@@ -116,7 +116,7 @@ def main(
     assert path is not None
     assert reading is not None
     with needing_analysis("loadgen trace"):
-        from loadgen.report.why_slow.study import Facts, told
+        from loadgen.report.why_slow.study import Facts, cost_of, told
     opened = open_run(path)
     wanted = Wanted(request=request, step=step, journey=journey, region=region)
     chosen = chosen_of(_summary(opened), wanted, _objectives(opened))
@@ -135,6 +135,7 @@ def main(
         seed=seed,
         called=called(path),
         refused=reading.refused,
+        cost=cost_of(opened.decided, chosen),
         notes=(*ours.clocks, *_more_notes(asked)),
     )
     if not ours.found:
