@@ -31,6 +31,7 @@ from loadgen.clients.request.tracing import Names
 from loadgen.drive.garbage_collection import seldom_collected
 from loadgen.drive.interval_deltas import IntervalDeltas
 from loadgen.drive.single_load_driver import LaneDrive, bind
+from loadgen.drive.trace_parts import FINISH_S, trace_parts
 from loadgen.dsl.loading.loader import Scenario
 from loadgen.dsl.secret import secret_values
 from loadgen.dsl.users.leveled_life import LevelTags
@@ -49,8 +50,6 @@ from loadgen.engine.recording.recorder import Recorder
 from loadgen.engine.recording.slo_windows import Watches
 from loadgen.engine.recording.stream_series import goodputs_of
 from loadgen.engine.recording.tagging import Tagging
-from loadgen.engine.tracing.over_limits import OverLimits
-from loadgen.engine.tracing.sampling import Sampling
 from loadgen.measure.deltas.delta import Counters, Delta
 from loadgen.measure.deltas.exemplar import MAX_EXEMPLARS
 from loadgen.measure.deltas.load_counts import Ending, LoadCounts
@@ -184,6 +183,17 @@ class Drive:
             constants=[lane.tags for lane in plan.lanes],
             tags=plan.tag_specs,
         )
+        names = Names(plan.name, run, region, tuple(lane.name for lane in plan.lanes))
+        self._place = index, worker, workers
+        self._traces = traces = trace_parts(
+            plan.trace,
+            objectives,
+            names,
+            self._part_of_load(weights),
+            TargetGuard(allow, own),  # of its own: the cap on requests/s is not for spans
+            self.redactor.text,
+            None if plan.ca is None else str(plan.ca),
+        )
         is_watching = any(one.window_ns for one in objectives)
         self._recorder = Recorder(
             raw=RawFile(Path(raw), region) if raw else None,
@@ -191,7 +201,7 @@ class Drive:
             max_exemplars=min(kept_of_one(len(weights) * workers), MAX_EXEMPLARS // workers),
             redactor=self.redactor,
             tagging=Tagging(plan.tag_specs, is_strict=True),
-            sampling=None if plan.trace is None else Sampling(plan.trace.probability, OverLimits(objectives, region)),
+            sampling=traces.sampling,
         )
         if plan.llm is not None and plan.llm.keep_streams:
             limits = KeepLimits.of_one(len(weights) * workers, workers)
@@ -203,7 +213,6 @@ class Drive:
         self._recorder.watches_streams = any(one.window_ns and (one.is_of_streams or one.limits) for one in objectives)
         for metric in scenario.metrics:
             metric.bind(self._recorder)
-        self._place = index, worker, workers
         self._agents = len(weights)
         self._cap: Cap | None = None
         self._cap_changes: list[tuple[int, tuple[float, ...]]] = []
@@ -220,8 +229,6 @@ class Drive:
         reads = StreamReads() if plan.llm is not None else None
         self._kernel_clock = clock = None if reads is None else kernel_clock(reads)
 
-        names = Names(plan.name, run, region, tuple(lane.name for lane in plan.lanes))
-
         def new_factory(ways: Ways) -> UserFactory:
             network = network_of(ways.http, self._recorder.note, guard, clock)
             context = tls_context(plan.ca, ways.http)
@@ -236,6 +243,8 @@ class Drive:
                 reads=reads,
                 has_stamps=clock is not None,
                 names=names,
+                adaptive=traces.adaptive,
+                export=traces.export,
             )
 
         self._user_factory = new_factory(plan.ways())
@@ -398,6 +407,8 @@ class Drive:
         weights = (*weights, *[0.0] * (self._agents - len(weights)))
         for lane in self._lanes:
             lane.reassign(number, at_ns, weights)
+        if (adaptive := self._traces.adaptive) is not None and (trace := self._plan.trace) is not None:
+            adaptive.per_s = None if trace.per_s is None else trace.per_s * self._part_of_load(weights)
         if self._cap is not None:
             self._cap_changes.append((at_ns, weights))
             if self._recorder.t0_ns:
@@ -411,6 +422,11 @@ class Drive:
         for at_ns, weights in self._cap_changes:
             cap.reshare(self._share_of_cap(weights), self._recorder.t0_ns + at_ns)
         self._cap_changes.clear()
+
+    def _part_of_load(self, weights: Sequence[float]) -> float:
+        """Return this worker's part of the load, 0 to 1."""
+        index, _, workers = self._place
+        return weights[index] / (sum(weights) or 1.0) / workers
 
     def _share_of_cap(self, weights: Sequence[float]) -> Callable[[float], CapShare]:
         index, worker, workers = self._place
@@ -475,6 +491,8 @@ class Drive:
         self._recorder.failures.finish()
         if self._recorder.keeper is not None:
             self._recorder.keeper.finish()
+        if self._traces.export is not None and (text := await asyncio.to_thread(self._traces.export.finish, FINISH_S)):
+            self._recorder.note(text)
         self._deltas.finish(clock)
         skew_ns = min(lane.start_skew_ns for lane in self._lanes)
         return Totals(self._deltas.last_seq, self._deltas.totals, self._deltas.recorded, skew_ns, ending)

@@ -95,6 +95,7 @@ _COUNTS: Final[Mapping[str, int]] = {
     "Delta.workers": limits.WORKERS_OF_AGENT,
     "Delta.losses": limits.LOSSES_OF_AGENT,
     "Delta.loads": limits.LOADS,
+    "Delta.sampling": limits.SAMPLING_ROWS_IN_DELTA,
     "Delta.streams": limits.KEPT_STREAMS_IN_DELTA,
     "KeptStream.gaps_ns": limits.EVENTS_OF_KEPT_STREAM,
     "KeptStream.tokens": limits.EVENTS_OF_KEPT_STREAM,

@@ -36,6 +36,7 @@ from loadgen.measure.deltas.load_counts import Ending, FirstArrival, LoadCounts
 from loadgen.measure.deltas.outcomes_by_due_interval import DueCounts
 from loadgen.measure.deltas.rendezvous_counts import WaitingAt
 from loadgen.measure.deltas.sampled_sums import SampledSums
+from loadgen.measure.deltas.sampling_counts import SamplingCounts
 from loadgen.measure.deltas.series_key import Kind, Metric, SeriesKey, Tags
 from loadgen.measure.deltas.stream_health import StreamHealth
 from loadgen.measure.deltas.worker_loss import Loss
@@ -402,6 +403,7 @@ _LOSS = _Kind(pb.TYPE_UNSPECIFIED, Loss, pb.Loss)
 _WAITING_AT = _Kind(pb.TYPE_UNSPECIFIED, WaitingAt, pb.WaitingAt)
 _DUE = _Kind(pb.TYPE_UNSPECIFIED, DueCounts, pb.DueCounts)
 _LOAD = _Kind(pb.TYPE_UNSPECIFIED, LoadCounts, pb.LoadCounts)
+_SAMPLING = _Kind(pb.TYPE_UNSPECIFIED, SamplingCounts, pb.SamplingCounts)
 _FIRST = _Kind(pb.TYPE_UNSPECIFIED, FirstArrival, pb.FirstArrival)
 _CUSTOM = _Kind(pb.TYPE_UNSPECIFIED, CustomStats, pb.CustomStats, {"tags": (_write_tags, _read_tags)})
 _EXEMPLAR = _ExemplarKind()
@@ -517,6 +519,7 @@ class _DeltaKind(_Kind):
             workers=list(map(_WORKER.write, delta.workers)),  # type: ignore[arg-type]
             losses=list(map(_LOSS.write, delta.losses)),  # type: ignore[arg-type]
             loads=list(map(_LOAD.write, delta.loads)),  # type: ignore[arg-type]
+            sampling=list(map(_SAMPLING.write, delta.sampling)),  # type: ignore[arg-type]
             first_arrivals=list(map(_FIRST.write, delta.first_arrivals)),  # type: ignore[arg-type]
             streams=list(map(_STREAM.write, delta.streams)),  # type: ignore[arg-type]
             streams_left_out=delta.streams_left_out,
@@ -559,6 +562,7 @@ class _DeltaKind(_Kind):
             workers=_each(_WORKER, delta.workers),
             losses=_each(_LOSS, delta.losses),
             loads=_each(_LOAD, delta.loads),
+            sampling=_each(_SAMPLING, delta.sampling),
             first_arrivals=_each(_FIRST, delta.first_arrivals),
             streams=_each(_STREAM, delta.streams),
             streams_left_out=delta.streams_left_out,

@@ -33,6 +33,7 @@ from loadgen.measure.deltas.limits import CUSTOM_OF_AGENT, SERIES_OF_AGENT, TAGG
 from loadgen.measure.deltas.load_counts import Ending, FirstArrival, LoadCounts, add_loads
 from loadgen.measure.deltas.outcomes_by_due_interval import DueCounts
 from loadgen.measure.deltas.sampled_sums import SampledSums, add_sampled
+from loadgen.measure.deltas.sampling_counts import added_up
 from loadgen.measure.deltas.series_key import OTHER, Tags
 from loadgen.measure.deltas.series_numbering import Numbering, tight_from
 from loadgen.measure.deltas.stream_health import in_time, of_workers
@@ -285,6 +286,7 @@ class AddUp:
             workers=workers if self._workers > 1 else (),
             losses=losses,
             loads=self._loads(batch),
+            sampling=added_up(chain.from_iterable(delta.sampling for _, delta in batch)),
             first_arrivals=_first_arrivals(batch),
             streams=self._take_streams(batch),
             streams_left_out=sum(delta.streams_left_out for _, delta in batch),

@@ -70,8 +70,9 @@ _PATTERNS: Final = {
     b"x-datadog-trace-id": re.compile(r"([0-9]{1,20})$"),
 }
 
-Render = Callable[[str, str], str]
-"""(trace id, span id) -> header lines, each with its CRLF."""
+Render = Callable[[str, str, str], str]
+"""(trace id, span id, threshold) -> header lines, each with its CRLF. The threshold is written as in `tracestate`,
+without zeros at its end."""
 
 
 def id_headers(formats: tuple[TraceFormat, ...]) -> frozenset[bytes]:
@@ -79,22 +80,19 @@ def id_headers(formats: tuple[TraceFormat, ...]) -> frozenset[bytes]:
     return frozenset(_ID_HEADERS[one] for one in formats if one in _ID_HEADERS)
 
 
-def renderers(formats: tuple[TraceFormat, ...], threshold: str) -> tuple[Render, Render]:
-    """Return two functions that write the header lines of all these formats: for sampled traces, and for others.
-
-    threshold: for `tracestate`: hex digits of the threshold, without zeros at their end.
-    """
+def renderers(formats: tuple[TraceFormat, ...]) -> tuple[Render, Render]:
+    """Return two functions that write the header lines of all these formats: for sampled traces, and for others."""
     once = dict.fromkeys(formats)
-    texts = ["".join(_TEMPLATES[one][at] for one in once).replace("{threshold}", threshold) for at in (0, 1)]
+    texts = ["".join(_TEMPLATES[one][at] for one in once) for at in (0, 1)]
     return _compiled(texts[0]), _compiled(texts[1])
 
 
 def _compiled(text: str) -> Render:
-    """Return an f-string as a function. Only the constants above and hex digits get here.
+    """Return an f-string as a function. Only the constants above get here.
 
     Measured for six formats (CPython 3.11, thread time): 0.9 µs; with `%` and a tuple 1.5, with str.format 2.0.
     """
-    made: Render = eval(f"lambda trace, span: f{text!r}")  # noqa: S307
+    made: Render = eval(f"lambda trace, span, threshold: f{text!r}")  # noqa: S307
     return made
 
 

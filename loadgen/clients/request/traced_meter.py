@@ -13,8 +13,10 @@ from __future__ import annotations
 from functools import partial
 from typing import Any, ClassVar, Literal
 
+from loadgen.clients.span_export.sender import SpanSender
 from loadgen.engine.recording.recorded_series import About, Picked, Place, Series
 from loadgen.engine.recording.user_meter import Meter
+from loadgen.engine.tracing.share import Threshold
 from loadgen.engine.tracing.spans import IterationSpans
 from loadgen.measure.deltas.series_key import OK, PHASES
 from loadgen.measure.histograms.histogram import MAX_NS
@@ -29,6 +31,10 @@ class TracedMeter(Meter):
 
     per: ClassVar[Literal["iteration", "trace", "request"]] = "iteration"
     """What is sampled as a whole. With "request", steps and iterations are not sampled."""
+    export: ClassVar[SpanSender | None] = None
+    """Receives our own spans of what is sampled; None: they are not exported."""
+    threshold: ClassVar[str] = ""
+    """The plan's threshold, as in `tracestate`, if it does not change."""
 
     def settle(self) -> None:
         """HOT, once a request. As `Meter.settle`; a call of it would cost as much as the rest."""
@@ -73,6 +79,8 @@ class TracedMeter(Meter):
                 response_ns,
                 partial(self._picked_step, series, outcome, entered_ns, response_ns),
             )
+            if isinstance(spans, IterationSpans) and spans.tree is not None:
+                spans.tree.step(series.key, entered_ns, entered_ns + duration_ns, outcome)
         super().leave(outer, response_ns, duration_ns, outcome, censored, entered_ns)
 
     def _note_sampled(self, held: Any) -> None:
@@ -84,12 +92,31 @@ class TracedMeter(Meter):
         if self.per != "request":
             spans = self.spans
             if spans is None:
-                spans = self.spans = IterationSpans(held.trace if self.per == "trace" else "")
+                spans = self.spans = self._new_spans(held.trace if self.per == "trace" else "")
             assert isinstance(spans, IterationSpans)
             spans.add(held.asked_ns, held.trace, held.span)
+        if self.export is not None:
+            self._export(self.export, held)
         self.recorder.exemplars.saw_sampled(series, outcome, response_ns, partial(self._picked, held))
         if outcome is not OK and outcome != OK:
             self._note_failure(held, outcome)
+
+    def _new_spans(self, trace: str) -> IterationSpans:
+        tree = None if self.export is None else self.export.tree(trace)
+        return IterationSpans(trace, 0.0 if self.drawn is None else self.drawn.probability, tree)
+
+    def _export(self, export: SpanSender, held: Any) -> None:
+        spans, key = self.spans, held.series.key
+        tree = spans.tree if isinstance(spans, IterationSpans) else None
+        drawn = self._drawn_of(held)
+        export.request(held, tree, key.journey, key.step or "", self.threshold if drawn is None else drawn.text)
+
+    def _drawn_of(self, held: Any) -> Threshold | None:
+        """Return the threshold with which a request was sampled; None: that of the plan, or it is not sampled."""
+        if self.per != "request":
+            return self.drawn
+        calls = self.drawn_calls
+        return None if calls is None else calls.get(held.trace)
 
     def _note(self, held: Any) -> None:
         """Offer a request that is not sampled and is the slowest so far, or failed."""
@@ -100,7 +127,7 @@ class TracedMeter(Meter):
 
     def _picked(self, held: Any) -> Picked:
         """Return what is stored of a request. Some 2 µs, so only for those that are kept for now."""
-        sent_ns, done_ns = held.sent_ns, held.done_ns
+        sent_ns, done_ns, drawn = held.sent_ns, held.done_ns, self._drawn_of(held)
         opening = getattr(held, "opening_ns", None) or getattr(held, "opening_times", {})
         about = About(
             span=getattr(held, "span", ""),
@@ -111,6 +138,7 @@ class TracedMeter(Meter):
             pool_limited=self.pool_limited,
             remote=getattr(held, "remote", ""),
             tags=held.series.key.tags,
+            probability=0.0 if drawn is None else drawn.probability,
         )
         return (
             held.outcome,
@@ -127,7 +155,12 @@ class TracedMeter(Meter):
     def _picked_step(self, series: Series, outcome: str, entered_ns: int, response_ns: int) -> Picked:
         spans = self.spans
         assert spans is not None
-        about = About(pool_limited=self.pool_limited, tags=series.key.tags, requests=spans.since(entered_ns))
+        about = About(
+            pool_limited=self.pool_limited,
+            tags=series.key.tags,
+            requests=spans.since(entered_ns),
+            probability=spans.probability,
+        )
         return outcome, entered_ns, response_ns, 0, self.n, self.load, spans.trace, self.noted, about
 
 
@@ -153,7 +186,16 @@ def _phases(held: Any, opening: Any) -> tuple[int, ...]:
     return (*before, written_ns - sent_ns, ended_ns - written_ns, done_ns - first_ns if first_ns else 0)
 
 
-def with_traces(meter: type[Meter], per: Literal["iteration", "trace", "request"]) -> type[Meter]:
-    """Return a class of meters that offers what is sampled besides what `meter` records."""
+def with_traces(
+    meter: type[Meter],
+    per: Literal["iteration", "trace", "request"],
+    export: SpanSender | None = None,
+    threshold: str = "",
+) -> type[Meter]:
+    """Return a class of meters that offers what is sampled besides what `meter` records.
+
+    export: receives our own spans. threshold: the plan's, as in `tracestate`, if it does not change.
+    """
     bases = (TracedMeter,) if meter is Meter else (meter, TracedMeter)
-    return type(f"Traced{meter.__name__}", bases, {"__slots__": (), "per": per})
+    own = {"__slots__": (), "per": per, "export": export, "threshold": threshold}
+    return type(f"Traced{meter.__name__}", bases, own)

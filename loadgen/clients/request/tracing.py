@@ -20,11 +20,11 @@ W3C, B3 and X-Ray read 2,000 of 2,000 of these headers, always to the same trace
 
 from __future__ import annotations
 
-import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from random import Random
 from time import time
-from typing import Final, Literal, NamedTuple, Protocol, get_args
+from typing import Final, Literal, NamedTuple, Protocol
 
 from loadgen.clients.request.trace_formats import (
     FORMATS,
@@ -34,26 +34,24 @@ from loadgen.clients.request.trace_formats import (
     read_header,
     renderers,
 )
+from loadgen.clients.request.trace_settings_check import Named, rate_of, share_of, wrongs_of
+from loadgen.engine.tracing.share import AdaptiveShare, Threshold, threshold_of
 
 __all__ = ["FORMATS", "Begun", "Iteration", "Names", "Trace", "TraceFormat", "TraceUnit", "Tracer"]
 
 TraceUnit = Literal["iteration", "trace", "request"]
-_UNITS: Final = get_args(TraceUnit)
 BaggageKey = Literal["run", "journey", "region", "load"]
-_BAGGAGE: Final[tuple[BaggageKey, ...]] = get_args(BaggageKey)
 
-_SHARE = re.compile(r"(\d+(?:\.\d+)?)\s*(%?)")
 _BATCH: Final = 64
 """The number of ids drawn together: single draws cost 0.3 µs more. A worker has one tracer for all its users."""
 _ID_DIGITS: Final = 40
 """24 digits of the trace id (the other 8 are the time) and 16 of the span id."""
-_DECISION_BITS: Final = 24
 _DECISION: Final = slice(18, 24)
 """The digits of a trace id that decide whether it is sampled: the first of its last 56 bits."""
 _SHARED: Final[dict[TraceUnit, slice]] = {"iteration": _DECISION, "trace": slice(0, 32), "request": slice(0, 0)}
 """The part of the first trace id that the other requests of an iteration have, too."""
-_NEVER: Final = "g"
-"""Greater than any hex digit."""
+_MOST_CALLS: Final = 1_000
+"""Most sampled calls of one iteration whose threshold is stored: those of the last ones, which may be under way."""
 _MOST_TEXTS: Final = 1_000
 """Most places whose texts for `baggage` and `x-dynatrace-test` are stored."""
 
@@ -62,8 +60,9 @@ _MOST_TEXTS: Final = 1_000
 class Trace:
     """The trace headers that the requests of a plan have."""
 
-    sample: float = 0.01
-    """The share of iterations whose requests are sampled, 0 to 1. With `per="request"`: of calls."""
+    sample: float | str = 0.01
+    """The share of iterations whose requests are sampled: 0 to 1, or "1%". Or their number per second in the whole
+    fleet, "20/s". With `per="request"`: of calls."""
     formats: tuple[TraceFormat, ...] = ("w3c",)
     """The header formats: `w3c`, `b3`, `b3multi`, `xray`, `datadog`, `jaeger`, and `dynatrace-test`, which tags
     requests. Several at once carry one trace."""
@@ -75,43 +74,64 @@ class Trace:
     baggage: tuple[BaggageKey, ...] = ()
     """What the `baggage` header contains: `run`, `journey`, `region`, `load`. Off by default, because services send it
     on to third parties."""
+    boost: float | str | None = None
+    """The share while an objective on slow requests is breached, "20%" or 0.2; None: as always."""
+    export: str = ""
+    """"otlp:https://otlp.example": our own spans of sampled iterations are sent there, so that the trace in the tracing
+    system begins with us. Each agent sends its own, so the agents' allow-list must admit the address."""
+    export_auth: Named | None = None
+    """secret("otlp-token"): its value is sent to the receiver in the header `export_header`."""
+    export_header: str = "Authorization"
 
     @classmethod
     def parse(cls, text: str) -> Trace:
-        """Return tracing settings in which this share of iterations is sampled. text: the share, as "1%" or "0.01".
+        """Return tracing settings with this `sample`. text: "1%", "0.01" or "20/s".
 
         Raises:
-            ValueError: not a share, or more than 1.
+            ValueError: neither a share up to 1 nor a rate.
         """
-        found = _SHARE.fullmatch(text.strip())
-        if found is None:
-            raise ValueError(f'invalid share of iterations to trace "{text}"; write "1%"')
-        return cls(sample=float(found[1]) / (100 if found[2] else 1)).checked()
+        found = cls(sample=text).checked()
+        return found if found.per_s is not None else cls(sample=found.share)
+
+    def wrongs(self) -> Iterator[tuple[str, str]]:
+        """Yield each error of these settings as (message, what to write instead)."""
+        yield from wrongs_of(self)
 
     def checked(self) -> Trace:
         """Return these settings unchanged if they are valid.
 
         Raises:
-            ValueError: a field is invalid.
+            ValueError: at least one field is invalid; the text has all errors.
         """
-        if not isinstance(self.sample, int | float) or not 0 <= self.sample <= 1:
-            raise ValueError(f'sample must be a share from 0 to 1 ("1%" is 0.01), got {self.sample!r}')
-        formats: object = self.formats
-        if not isinstance(formats, tuple | list) or not formats or any(f not in FORMATS for f in formats):
-            raise ValueError(f"formats must be some of {', '.join(FORMATS)}, got {self.formats!r}")
-        if not id_headers(tuple(self.formats)):
-            raise ValueError('formats: "dynatrace-test" has no trace ids; write formats=("w3c", "dynatrace-test")')
-        if self.link and "{trace_id}" not in self.link:
-            raise ValueError(f'link must contain "{{trace_id}}", got {self.link!r}')
-        if self.per not in _UNITS:
-            raise ValueError(f"per must be one of {', '.join(_UNITS)}, got {self.per!r}")
-        baggage: object = self.baggage
-        if not isinstance(baggage, tuple | list) or any(key not in _BAGGAGE for key in baggage):
-            raise ValueError(f"baggage must be some of {', '.join(_BAGGAGE)}, as a tuple, got {self.baggage!r}")
+        if wrong := [message for message, _ in self.wrongs()]:
+            raise ValueError("; ".join(wrong))
         return self
 
+    @property
+    def share(self) -> float:
+        """Return the share that is sampled, 0 to 1, without a boost. With a rate it is 0, because the share changes."""
+        return share_of(self.sample)
+
+    @property
+    def per_s(self) -> float | None:
+        """Return the rate of decisions of the whole fleet, in 1/s; None if `sample` is a share."""
+        return rate_of(self.sample)
+
+    @property
+    def boost_share(self) -> float | None:
+        """Return the share while an objective is breached, 0 to 1; None without a boost."""
+        return None if self.boost is None else share_of(self.boost)
+
+    @property
+    def is_adaptive(self) -> bool:
+        """Return whether the share changes during a run: then each exemplar has its own weight."""
+        return self.per_s is not None or self.boost is not None
+
     def samples(self, trace_id: str) -> bool:
-        """Return True if the tracing system keeps a trace with this id (it is "sampled"). trace_id: 32 hex digits."""
+        """Return True if the tracing system keeps a trace with this id (it is "sampled"). trace_id: 32 hex digits.
+
+        Not with `is_adaptive`: there the threshold in force decides.
+        """
         return trace_id[_DECISION] >= self.threshold
 
     @property
@@ -120,8 +140,7 @@ class Trace:
 
         They are the first digits of OpenTelemetry's threshold, whose other 8 are zeros.
         """
-        rejected = self._rejected
-        return f"{rejected:06x}" if rejected < 2**_DECISION_BITS else _NEVER
+        return threshold_of(self.share).digits
 
     @property
     def probability(self) -> float:
@@ -129,12 +148,7 @@ class Trace:
 
         A share above 0 is never rounded to 0.
         """
-        return 1 - self._rejected / 2**_DECISION_BITS
-
-    @property
-    def _rejected(self) -> int:
-        rejected = round((1 - self.sample) * 2**_DECISION_BITS)
-        return min(rejected, 2**_DECISION_BITS - 1) if self.sample > 0 else rejected
+        return threshold_of(self.share).probability
 
     def url_of(self, trace_id: str) -> str:
         """Return the URL at which a trace can be viewed; "" if the plan configures no link."""
@@ -149,6 +163,10 @@ class Iteration(Protocol):
     journey: str
     load: int
     n: int
+    drawn: Threshold | None
+    """The threshold of its decision, if the share changes during a run."""
+    drawn_calls: dict[str, Threshold] | None
+    """With `per="request"`: by trace id, the thresholds of its sampled calls."""
 
     @property
     def step(self) -> str | None: ...
@@ -157,10 +175,12 @@ class Iteration(Protocol):
 class Begun:
     """An `Iteration` for requests outside of journeys, such as those of tests and benchmarks."""
 
-    __slots__ = ("journey", "load", "n", "step", "trace_unit")
+    __slots__ = ("drawn", "drawn_calls", "journey", "load", "n", "step", "trace_unit")
 
     def __init__(self, journey: str = "", step: str | None = None, load: int = 0, n: int = 0) -> None:
         self.trace_unit, self.journey, self.step, self.load, self.n = "", journey, step, load, n
+        self.drawn: Threshold | None = None
+        self.drawn_calls: dict[str, Threshold] | None = None
 
 
 class Names(NamedTuple):
@@ -177,9 +197,11 @@ class Tracer:
 
     random: the tracer's own, never a user's, because tracing must not change the random numbers of users. With the same
     seed the ids of a run can be drawn again, except for their time. Workers need different seeds, or their ids collide.
+    adaptive: the share in force, if it changes during a run; all tracers of a worker have the same one.
     """
 
     __slots__ = (
+        "_adaptive",
         "_beside",
         "_epoch",
         "_has_tests",
@@ -194,19 +216,28 @@ class Tracer:
         "_share",
         "_texts",
         "_threshold",
+        "_threshold_text",
         "header_names",
         "trace",
     )
 
-    def __init__(self, trace: Trace, random: Random, names: Names = Names()) -> None:  # noqa: B008  # frozen
+    def __init__(
+        self,
+        trace: Trace,
+        random: Random,
+        names: Names = Names(),  # noqa: B008  # frozen
+        adaptive: AdaptiveShare | None = None,
+    ) -> None:
         self.trace = trace.checked()
         self._threshold, self._is_one_trace = trace.threshold, trace.per == "trace"
+        self._adaptive = adaptive
+        self._threshold_text = threshold_of(trace.share).text
         self._share = _SHARED[trace.per]
         self._randbytes = random.randbytes
         self._ids: list[str] = []
         self._epoch, self._next_s = "", 0.0
         formats = tuple(trace.formats)
-        self._of_sampled, self._of_others = renderers(formats, trace.threshold.rstrip("0") or "0")
+        self._of_sampled, self._of_others = renderers(formats)
         self._has_tests = "dynatrace-test" in formats
         self._is_w3c = formats == ("w3c",) and not trace.baggage
         self._beside = self._has_tests or bool(trace.baggage)
@@ -227,7 +258,10 @@ class Tracer:
             ids.extend([digits[at : at + _ID_DIGITS] for at in range(0, len(digits), _ID_DIGITS)])
         drawn = ids.pop()
         span = drawn[24:]
-        if trace_id:
+        text = self._threshold_text
+        if self._adaptive is not None:
+            trace_id, is_sampled, text = self._drawn(self._adaptive, iteration, trace_id, drawn)
+        elif trace_id:
             is_sampled = trace_id[18:24] >= self._threshold
         else:
             now_s = time()
@@ -245,16 +279,57 @@ class Tracer:
                 trace_id = f"{self._epoch}{drawn[:10]}{unit}{drawn[16:24]}"
                 is_sampled = unit >= self._threshold
         if is_sampled:
-            lines = self._of_sampled(trace_id, span)
+            lines = self._of_sampled(trace_id, span, text)
         elif self._is_w3c:  # written here, nine in ten requests save a call: 70 ns
             return f"traceparent: 00-{trace_id}-{span}-00\r\n".encode(), trace_id, span, False
         else:
-            lines = self._of_others(trace_id, span)
+            lines = self._of_others(trace_id, span, "")
         if self._beside:
             place = iteration.journey, iteration.step, iteration.load
             test, after = self._texts.get(place) or self._new_place(*place)
             lines = f"{lines}x-dynatrace-test: VU={iteration.n};{test}\r\n{after}" if test else lines + after
         return lines.encode(), trace_id, span, is_sampled
+
+    def _drawn(self, adaptive: AdaptiveShare, iteration: Iteration, trace_id: str, drawn: str) -> tuple[str, bool, str]:
+        """HOT, once a request of a plan whose share changes. Return (trace id, whether it is sampled, threshold).
+
+        A decision stands for the whole iteration, or with `per="request"` for the whole call, also if the threshold
+        changes meanwhile.
+        """
+        if not self._share.stop:  # each call
+            calls = iteration.drawn_calls
+            if trace_id:
+                found = None if calls is None else calls.get(trace_id)
+                return trace_id, found is not None, "" if found is None else found.text
+            trace_id = self._now() + drawn[:24]
+            threshold = adaptive.draw()
+            if trace_id[18:24] < threshold.digits:
+                return trace_id, False, ""
+            adaptive.count_sampled()
+            if calls is None:
+                calls = iteration.drawn_calls = {}
+            elif len(calls) >= _MOST_CALLS:
+                del calls[next(iter(calls))]
+            calls[trace_id] = threshold
+            return trace_id, True, threshold.text
+        unit = iteration.trace_unit
+        known = iteration.drawn
+        if not unit or known is None:
+            trace_id = trace_id or self._now() + drawn[:24]
+            known = iteration.drawn = adaptive.draw()
+            iteration.trace_unit = trace_id[self._share]
+            if trace_id[18:24] >= known.digits:
+                adaptive.count_sampled()
+        elif not trace_id:
+            trace_id = unit if self._is_one_trace else f"{self._now()}{drawn[:10]}{unit}{drawn[16:24]}"
+        return trace_id, trace_id[18:24] >= known.digits, known.text
+
+    def _now(self) -> str:
+        """Return the seconds of the epoch as 8 hex digits."""
+        now_s = time()
+        if not 0 < self._next_s - now_s <= 1:  # also if the clock was set back
+            self._epoch, self._next_s = f"{int(now_s):08x}", int(now_s) + 1
+        return self._epoch
 
     def theirs(self, data: bytes) -> str | None:
         """Return the trace id in the trace header that the scenario has put into a request. Return "" if the id is

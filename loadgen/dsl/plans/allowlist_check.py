@@ -110,6 +110,7 @@ def check(
     """
     used: list[Entry] = []
     refused = [*_of_targets(spec, http, allow, at, resolve, used)]
+    refused += _of_export(spec, allow, at, resolve)
     limits = Limits.of(used)
     refused += _of_size(spec, limits)
     return limits, tuple(dict.fromkeys(refused))
@@ -157,6 +158,19 @@ def _of_targets(
             yield from _of_address(
                 f"{what} {host}:{port}", "" if pinned is not None else host, address, port, allow, at, used
             )
+
+
+def _of_export(spec: PlanSpec, allow: AllowList, at: datetime, resolve: Resolve) -> Iterator[str]:
+    """Yield why spans must not be sent to the receiver of `Trace(export=...)`.
+
+    The limits of its entry are for load, so they do not bound the run.
+    """
+    place = _place(spec.trace.export.removeprefix("otlp:")) if spec.trace is not None and spec.trace.export else None
+    if place is not None:
+        host, port = place
+        addresses: Collection[str | None] = [host] if _is_address(host) else resolve(host) or [None]
+        for address in addresses:
+            yield from _of_address(f"trace export {host}:{port}", host, address, port, allow, at, [])
 
 
 def _of_address(

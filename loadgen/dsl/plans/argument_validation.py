@@ -110,21 +110,26 @@ def region_names_wrong(regions: Iterable[str]) -> Iterator[Wrong]:
 
 
 def read_trace(trace: object, wrong: list[Wrong]) -> Trace | None:
-    """Return the trace settings from "1%" or a `Trace`; None if `trace` is None.
+    """Return the trace settings from "1%", "20/s" or a `Trace`; None if `trace` is None.
 
-    An invalid value adds an error to `wrong` and gives None, too.
+    Each invalid setting adds an error to `wrong`; then the result is None, too.
     """
     if trace is None:
         return None
-    try:
-        if isinstance(trace, Trace):
-            return trace.checked()
-        if isinstance(trace, str):
-            return Trace.parse(trace)
-        raise ValueError(f"{trace!r} is not a trace setting")
-    except ValueError as error:
-        wrong.append(Wrong("trace", f"trace: {error}", 'write trace="1%", or trace=Trace(sample=0.01)'))
+    if not isinstance(trace, Trace | str):
+        hint = 'write trace="1%", or trace=Trace(sample="20/s")'
+        wrong.append(Wrong("trace", f"trace: {trace!r} is not a trace setting", hint))
         return None
+    if isinstance(trace, str):
+        try:
+            return Trace.parse(trace)
+        except ValueError:
+            message = f'trace: invalid share or rate of iterations to trace "{trace[:40]}"'
+            wrong.append(Wrong("trace", message, 'write trace="1%" or trace="20/s"'))
+            return None
+    errors = [Wrong("trace", f"trace: {message}", hint) for message, hint in trace.wrongs()]
+    wrong += errors
+    return None if errors else trace
 
 
 def read_connections(connections: object, wrong: list[Wrong]) -> Connections:

@@ -787,7 +787,11 @@ def _lane_spec(lane: DrivenLoad, folder: Path) -> LaneSpec:
 
 def _trace_spec(trace: Trace) -> TraceSpec:
     return TraceSpec(
-        sample=trace.sample,
+        sample=trace.share,
+        per_s=trace.per_s,
+        boost=trace.boost_share,
+        export=trace.export,
+        export_secret="" if trace.export_auth is None else trace.export_auth.name,
         formats=tuple(trace.formats),
         link=trace.link,
         per=trace.per,

@@ -204,6 +204,14 @@ class TraceSpec(msgspec.Struct, frozen=True, kw_only=True):
     per: str = "request"
     """What is sampled: iteration, trace or request. Manifests from before there was a choice have none: each call."""
     baggage: tuple[str, ...] = ()
+    per_s: float | None = None
+    """Sampled iterations per second of the whole fleet; `sample` is then 0. None: `sample` is the share."""
+    boost: float | None = None
+    """Share while an objective is breached, 0 to 1; None: it does not change."""
+    export: str = ""
+    """Where agents send our own spans, "otlp:URL"; or empty."""
+    export_secret: str = ""
+    """Name of the secret that is sent to it; its value never leaves the agents."""
 
 
 class PlanSpec(msgspec.Struct, frozen=True, kw_only=True):

@@ -40,6 +40,7 @@ from loadgen.clients.request.rate_cap import Cap, capped
 from loadgen.clients.request.request_head_cache import origin_of_url
 from loadgen.clients.request.traced_meter import with_traces
 from loadgen.clients.request.tracing import Names, Trace, Tracer
+from loadgen.clients.span_export.sender import SpanSender
 from loadgen.dsl.prompts.calibrate_by_server import calibrate
 from loadgen.dsl.prompts.tokenizer_words import exact_words
 from loadgen.dsl.users.leveled_life import LeveledLife, LevelTags
@@ -52,6 +53,7 @@ from loadgen.engine.recording.first_byte_meter import with_first_byte
 from loadgen.engine.recording.recorder import Recorder
 from loadgen.engine.recording.stream_meter import with_streams
 from loadgen.engine.recording.user_meter import Meter
+from loadgen.engine.tracing.share import AdaptiveShare, threshold_of
 from loadgen.errors import UsageError
 from loadgen.measure.deltas.series_key import Tags
 
@@ -100,6 +102,7 @@ class UserFactory:
         reads: counts the reads of streams; None: nothing counts them.
         has_stamps: the kernel times the reads of streams, because `network` has its clock.
         names: of the run, for headers of plans with tracing.
+        adaptive: the share of sampled traces, if it changes. export: receives our own spans; None: nobody does.
     """
 
     user_class: type[UserWith[Any]] = UserWith
@@ -123,6 +126,8 @@ class UserFactory:
         reads: StreamReads | None = None,
         has_stamps: bool = False,
         names: Names = Names(),  # noqa: B008  # frozen
+        adaptive: AdaptiveShare | None = None,
+        export: SpanSender | None = None,
     ) -> None:
         self.ways = ways
         self._reads, self._has_stamps = reads, has_stamps
@@ -132,7 +137,9 @@ class UserFactory:
         self._points = points
         self._url = ways.url
         # Not seeded by the run, because then all its workers would create the same trace ids.
-        self._tracer = Tracer(ways.trace, Random(), names) if ways.trace is not None else None  # noqa: S311
+        self._tracer: Tracer | None = None
+        if ways.trace is not None:
+            self._tracer = Tracer(ways.trace, Random(), names, _adaptive_of(ways.trace, adaptive))  # noqa: S311
         self._forward = Forward.of(ways.http)
         self._other_origins = self._origins_of_targets() if self.preconnects else ()
         self._shared_pool: ConnectionPool | None = None
@@ -152,7 +159,8 @@ class UserFactory:
             self.meter_class = with_streams(self.meter_class, tokenizer)
             self._words = None if tokenizer is None else exact_words(tokenizer)
         if ways.trace is not None:
-            self.meter_class = with_traces(self.meter_class, ways.trace.per)
+            text = "" if ways.trace.is_adaptive else threshold_of(ways.trace.share).text
+            self.meter_class = with_traces(self.meter_class, ways.trace.per, export, text)
         if cap is not None:
             self.meter_class = capped(self.meter_class, cap)
         if ways.connections.policy == "shared":
@@ -334,3 +342,10 @@ class UserFactory:
         if meter.times_streams:
             meter.waits = LlmPlace(user).waited_ns
         return user
+
+
+def _adaptive_of(trace: Trace, given: AdaptiveShare | None) -> AdaptiveShare | None:
+    """Return the share in force of a plan whose share changes; of a trial, which has none, a new one."""
+    if given is not None or not trace.is_adaptive:
+        return given
+    return AdaptiveShare(trace.share, trace.per_s, trace.boost_share)

@@ -38,7 +38,7 @@ _NEVER: Final = 1 << 62
 
 _Ranked: TypeAlias = tuple[int, float, Series, Picked, Why]
 """Rank (the lowest stays longest), a random number that decides between equal ranks, and what was kept."""
-_ABOUT: Final = About.__struct_fields__
+_ABOUT: Final = tuple(name for name in About.__struct_fields__ if name != "probability")
 
 
 class Exemplars:
@@ -180,7 +180,10 @@ class Exemplars:
         for series in self._sampled:
             found, series.sampled = series.sampled, None
             if found is not None and self.most:
-                weighted += [(series, picked, why, weight) for why, picked, weight in found.weighted(probability)]
+                weighted += [
+                    (series, picked, why, weight / (_probability_of(picked) or probability))
+                    for why, picked, weight in found.weighted(1.0)
+                ]
         self._sampled = []
         scale = 1.0
         room = max(self.most - len(plain), self.most // 2)
@@ -200,6 +203,12 @@ class Exemplars:
                 for series, picked, why, weight in weighted
             ),
         )
+
+
+def _probability_of(picked: Picked) -> float:
+    """Return the probability with which this one was sampled, if the plan's share changes; else 0."""
+    about = picked[8]
+    return 0.0 if about is None else about.probability
 
 
 def _is_kept_without_trace(series: Series, picked: Picked, why: Why) -> bool:

@@ -70,6 +70,8 @@ class About(msgspec.Struct, frozen=True, gc=False):
     remote: str = ""
     tags: Tags = ()
     requests: tuple[str, ...] = ()
+    probability: float = 0.0
+    """With which it was sampled; 0: with the plan's. `Exemplar` has it in `stands_for`."""
 
 
 Picked = tuple[str, int, int, int, int, int, str, Noted, About | None]
@@ -81,6 +83,11 @@ class Spans(Protocol):
 
     trace: str
     """The trace of the whole iteration, if its requests are one trace; else ""."""
+    probability: float
+    """With which the iteration was sampled; 0: with the plan's."""
+
+    def end(self, key: SeriesKey, begun_ns: int, ended_ns: int, outcome: str) -> None:
+        """End the iteration."""
 
     def since(self, begun_ns: int) -> tuple[str, ...]:
         """Return "TRACE-SPAN" of each of the first requests that began at this time or later, in order."""

@@ -46,6 +46,7 @@ from loadgen.measure.deltas.kept_stream import KeptStream
 from loadgen.measure.deltas.limits import SERIES_OF_AGENT, TAGGED_CUSTOM_OF_AGENT
 from loadgen.measure.deltas.load_counts import FirstArrival, LoadCounts
 from loadgen.measure.deltas.outcomes_by_due_interval import DueCounts
+from loadgen.measure.deltas.sampling_counts import SamplingCounts
 from loadgen.measure.deltas.series_key import CUT_OFF, MISSED, OK, OTHER, TIMEOUT, SeriesKey, Tags
 from loadgen.measure.deltas.series_numbering import Numbering, tight_from
 from loadgen.redact import Redactor
@@ -117,6 +118,8 @@ class Recorder:
         """Journey, step and name of rows with requests about whose trace we did not decide."""
         self._learning: list[Series] = []
         """Series without an objective on their tail, in plans with tracing: their limit of slow ones is learned."""
+        self._limited: list[Series] = []
+        """Those with one, without the warm-up's: by them a worker knows that an objective is breached."""
         self.exemplars = Exemplars(
             max_exemplars,
             note_text=self.failures.note_text,
@@ -253,6 +256,8 @@ class Recorder:
                 self._learning.append(made)
             else:
                 made.over_ns = limit_ns
+                if not fitting.warmup:
+                    self._limited.append(made)
         return made
 
     def streams_of(self, series: RequestSeries) -> StreamSeries:
@@ -487,7 +492,8 @@ class Recorder:
             if "duration" in series.watch.metrics:
                 series.watch.timed("duration", due_ns, duration_ns, outcome)
         if spans is not None:
-            about = About(tags=series.key.tags, requests=spans.since(0))
+            about = About(tags=series.key.tags, requests=spans.since(0), probability=spans.probability)
+            spans.end(series.key, due_ns, due_ns + duration_ns, outcome)
             picked = outcome, due_ns, response_ns, 0, n, load, spans.trace, noted, about
             self.exemplars.saw_sampled(series, outcome, response_ns, lambda: picked)
         elif outcome != OK or response_ns > series.bar_ns or len(response) == series.pick_at:
@@ -528,7 +534,9 @@ class Recorder:
         trends: dict[str, list[int]] = {}
         is_warmup = start_ns < self.warmup_ns
         both = SampledAndOthers()
+        sampling: tuple[SamplingCounts, ...] = ()
         if self._sampling is not None:
+            sampling = self._turn(self._sampling, end_ns - start_ns)
             self._learn(self._sampling)
             self._take_sampled(both, new)
         for series in self._series.values():
@@ -595,6 +603,7 @@ class Recorder:
             custom=custom,
             exemplars=exemplars,
             failures=failures,
+            sampling=sampling,
             loads=loads,
             first_arrivals=first_arrivals,
             streams=tuple(streams),
@@ -614,6 +623,17 @@ class Recorder:
                 into.add(number, n, sum_ns)
                 if (key.journey, key.step, key.request) in self._undecided:
                     into.leave_out(number)
+
+    def _turn(self, sampling: Sampling, elapsed_ns: int) -> tuple[SamplingCounts, ...]:
+        """Set the threshold of the next interval, if the plan's share changes, and return the decisions of this one."""
+        if text := sampling.note():
+            self.note(text)
+        if sampling.adaptive is None:
+            return ()
+        is_breached = False
+        if sampling.breaches is not None:
+            is_breached = sampling.breaches.learn([(one.key, one.ok[0]) for one in self._limited])
+        return sampling.adaptive.turn(elapsed_ns, is_breached=is_breached)
 
     def _learn(self, sampling: Sampling) -> None:
         """Learn from the response times of this interval above which time a request counts as slow."""

@@ -15,6 +15,7 @@ from loadgen.engine.recording.failure_samples import Draft, Text, exchange_of
 from loadgen.engine.recording.recorded_series import Place, RequestSeries, Spans
 from loadgen.engine.recording.recorder import Recorder
 from loadgen.engine.recording.tagging import GivenTags, NamedTag
+from loadgen.engine.tracing.share import Threshold
 from loadgen.measure.deltas.exemplar import Failure
 from loadgen.measure.deltas.series_key import OK, Tags
 
@@ -62,6 +63,8 @@ class Meter:
         "_place",
         "_sample",
         "_waited",
+        "drawn",
+        "drawn_calls",
         "failed",
         "failed_calls",
         "journey",
@@ -89,6 +92,10 @@ class Meter:
         self.journey = ""
         self.trace_unit = ""
         """What the traces of this iteration's requests share (`clients/request/tracing.py`); "" before the first."""
+        self.drawn: Threshold | None = None
+        """The threshold of this iteration's decision, if the plan's share changes during a run."""
+        self.drawn_calls: dict[str, Threshold] | None = None
+        """With `per="request"`: by trace id, those of this iteration's sampled calls."""
         self.spans: Spans | None = None
         """The traces of this iteration's requests, if it is sampled as a whole (`clients/request/traced_meter.py`)."""
         self.load, self.n = 0, 0
@@ -128,6 +135,7 @@ class Meter:
         self.n, self.load = n, load
         self.pool_limited, self.failed, self.noted = pool_limited, None, None
         self.trace_unit, self.spans = "", None  # more than 3 in one statement make a tuple: 30 ns
+        self.drawn_calls = None
         if journey != self.journey or warmup is not self.warmup:
             self.journey, self.warmup = journey, warmup
             self._home = self.recorder.place(journey, None, warmup, self.tags)

@@ -18,7 +18,7 @@ from typing import Final
 from loadgen.measure.deltas.series_key import SeriesKey
 from loadgen.measure.objectives.terms import Objective
 
-__all__ = ["NEVER_NS", "OverLimits", "RecentValues"]
+__all__ = ["NEVER_NS", "OverLimits", "RecentValues", "is_of_tail"]
 
 NEVER_NS: Final = 1 << 62
 _INTERVALS: Final = 30
@@ -57,7 +57,7 @@ class OverLimits:
     """
 
     def __init__(self, objectives: Iterable[Objective] = (), region: str = "") -> None:
-        self._objectives = [one for one in objectives if _is_of_tail(one) and one.region in (None, region)]
+        self._objectives = [one for one in objectives if is_of_tail(one) and one.region in (None, region)]
         self._recent: dict[SeriesKey, RecentValues] = {}
         self._next = 0
 
@@ -86,6 +86,7 @@ class OverLimits:
         return found
 
 
-def _is_of_tail(one: Objective) -> bool:
+def is_of_tail(one: Objective) -> bool:
+    """Return whether an objective limits the slow response times: a percentile from 90 on, or the maximum."""
     is_percentile = one.kind == "percentile" and one.q >= _LEAST_PERCENTILE
     return (is_percentile or one.kind == "maximum") and one.metric == "response" and one.is_upper and not one.of

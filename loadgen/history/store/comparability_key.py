@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from loadgen.dsl.plans.spec import LaneSpec, PlanSpec
+from loadgen.dsl.plans.spec import LaneSpec, PlanSpec, TraceSpec
 from loadgen.history.store.stored_run import Key
 from loadgen.profiles.profile import OpenProfile
 from loadgen.units import format_duration
@@ -50,7 +50,7 @@ def _plan_lines(manifest: Mapping[str, Any], spec: PlanSpec) -> Iterator[tuple[s
     yield "client", spec.client if spec.client != "loadgen" else ""
     yield "busy_wait", "" if spec.busy_wait else "off"
     yield "http", _json(spec.http)
-    yield "trace", f"{spec.trace.sample:g} {' '.join(spec.trace.formats)}" if spec.trace else ""
+    yield "trace", _traced(spec.trace) if spec.trace else ""
     yield "warm-up", "found" if spec.warmup_is_found else format_duration(spec.warmup_ns) if spec.warmup_ns else ""
     yield (
         "time-outs",
@@ -58,6 +58,14 @@ def _plan_lines(manifest: Mapping[str, Any], spec: PlanSpec) -> Iterator[tuple[s
     )
     yield "max_users", "" if spec.max_users is None else str(spec.max_users)
     yield "max_lateness", "" if spec.max_lateness_ns is None else format_duration(spec.max_lateness_ns)
+
+
+def _traced(trace: TraceSpec) -> str:
+    """Return what the tracing of a plan costs the target: how much is sampled, and the headers."""
+    parts = [f"{trace.sample:g}" if trace.per_s is None else f"{trace.per_s:g}/s", *trace.formats]
+    if trace.boost is not None:
+        parts.append(f"boost {trace.boost:g}")
+    return " ".join(parts)
 
 
 def _load(lane: LaneSpec) -> str:

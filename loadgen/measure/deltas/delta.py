@@ -19,6 +19,7 @@ from loadgen.measure.deltas.kept_stream import KeptStream
 from loadgen.measure.deltas.load_counts import FirstArrival, LoadCounts
 from loadgen.measure.deltas.outcomes_by_due_interval import DueCounts
 from loadgen.measure.deltas.sampled_sums import SampledSums
+from loadgen.measure.deltas.sampling_counts import SamplingCounts
 from loadgen.measure.deltas.series_key import SeriesKey
 from loadgen.measure.deltas.stream_health import StreamHealth
 from loadgen.measure.deltas.worker_loss import Loss
@@ -234,6 +235,8 @@ class Delta:
     """For an agent of several workers: the state of each. `health` then covers all workers together."""
     losses: tuple[Loss, ...] = ()
     """Workers that died, and earlier losses again once their replacement is known."""
+    sampling: tuple[SamplingCounts, ...] = ()
+    """In plans whose share of traces changes: the decisions under each threshold that was in force."""
     loads: tuple[LoadCounts, ...] = ()
     """Counts by load of the plan; loads with only zeros are left out."""
     first_arrivals: tuple[FirstArrival, ...] = ()

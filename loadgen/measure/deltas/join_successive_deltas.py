@@ -29,6 +29,7 @@ from loadgen.measure.deltas.load_counts import joined_loads
 from loadgen.measure.deltas.outcomes_by_due_interval import MAX_DUE_ROWS, DueCounts
 from loadgen.measure.deltas.run_fitness import cause_of
 from loadgen.measure.deltas.sampled_sums import add_sampled
+from loadgen.measure.deltas.sampling_counts import added_up
 from loadgen.measure.deltas.series_key import OK
 from loadgen.measure.deltas.stream_health import in_time
 from loadgen.measure.deltas.worker_loss import MAX_LOSSES, Loss
@@ -79,6 +80,7 @@ def join(first: Delta, second: Delta) -> Delta | None:
         failures=failures,
         workers=_workers(first, second),
         losses=losses,
+        sampling=added_up((*first.sampling, *second.sampling)),
         loads=joined_loads(first.loads, second.loads) if _has_time(second) else first.loads,
         first_arrivals=first.first_arrivals + second.first_arrivals,
         streams=streams[:taken],

@@ -42,6 +42,7 @@ __all__ = [
     "POINTS_OF_WORKER",
     "RATE_PER_S",
     "SAME_VERSION",
+    "SAMPLING_ROWS_IN_DELTA",
     "SERIES_OF_AGENT",
     "SERIES_OF_RUN",
     "SHARE",
@@ -108,6 +109,8 @@ TAGGED_CUSTOM_OF_RUN: Final = 8_000
 """
 EXEMPLARS_IN_DELTA: Final = 500
 FAILURES_IN_DELTA: Final = 50
+SAMPLING_ROWS_IN_DELTA: Final = 64
+"""Most thresholds of trace sampling in one delta; the rarest ones are added up."""
 EVENTS_OF_KEPT_STREAM: Final = 20_000
 """Most events of one kept stream. Answers of models have some 100 to 4,000."""
 KEPT_STREAMS_IN_DELTA: Final = 500

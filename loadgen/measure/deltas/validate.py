@@ -25,6 +25,7 @@ from loadgen.measure.deltas.limits import MOST_VALUES, SAME_VERSION
 from loadgen.measure.deltas.load_counts import check_loads
 from loadgen.measure.deltas.outcomes_by_due_interval import check_due
 from loadgen.measure.deltas.sampled_sums import check_sampled
+from loadgen.measure.deltas.sampling_counts import check_sampling
 from loadgen.measure.deltas.series_key import Kind, Metric
 from loadgen.measure.deltas.worker_loss import check_losses
 from loadgen.measure.histograms.counts_of_all_series import Stats
@@ -178,6 +179,8 @@ def check_fields(delta: Delta, known: int) -> None:
     check_custom(name, delta.custom)
     check_exemplars(name, delta.exemplars, delta.failures)
     check_losses(name, delta.losses)
+    if delta.sampling:
+        check_sampling(name, delta.sampling)
     if delta.streams or delta.streams_left_out:
         check_streams(name, delta.streams, delta.streams_left_out)
     if delta.sampled:

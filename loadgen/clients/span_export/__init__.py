@@ -1,0 +1,1 @@
+"""Sends the generator's own spans of sampled iterations as OTLP over HTTP: `Trace(export="otlp:URL")`."""
