@@ -10,7 +10,8 @@ from collections.abc import Callable
 from time import thread_time_ns
 
 from bench.report import Section, held, spread
-from loadgen.traces.clock_offsets import clock_offsets, exchanges_of
+from loadgen.traces.clock_offsets import clock_offsets
+from loadgen.traces.clocks.exchanges import exchanges_of
 from loadgen.traces.critical_path import critical_path
 from loadgen.traces.model import Kind, Span, Trace, Tree
 from loadgen.traces.path_table import path_table

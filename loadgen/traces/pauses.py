@@ -29,7 +29,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from loadgen.traces.clock_offsets import instance_of
+from loadgen.traces.clocks.exchanges import instance_of
 from loadgen.traces.critical_path import critical_path
 from loadgen.traces.model import Path, Piece, Span, Tree
 from loadgen.traces.path_times import paths_of

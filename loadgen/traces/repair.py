@@ -12,7 +12,8 @@ from typing import Final
 import msgspec
 from msgspec.structs import replace
 
-from loadgen.traces.clock_offsets import Bounds, instance_of, shift_of
+from loadgen.traces.clock_offsets import shift_of
+from loadgen.traces.clocks.exchanges import Bounds, instance_of
 from loadgen.traces.model import RULES, Rule, Span, Trace, Tree
 
 __all__ = ["FOLDED", "MOST_OF_ONE_NAME", "OUR_ROOT", "Refused", "repaired"]

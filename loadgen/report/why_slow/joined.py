@@ -10,7 +10,8 @@ from typing import Final
 from loadgen.report.why_slow.cause_file import Example
 from loadgen.report.why_slow.requests import Sampled
 from loadgen.report.why_slow.waterfall import example_of
-from loadgen.traces.clock_offsets import ClockOffsets, clock_offsets, exchanges_of, offset_sentence
+from loadgen.traces.clock_offsets import ClockOffsets, clock_offsets, offset_sentence
+from loadgen.traces.clocks.exchanges import exchanges_of
 from loadgen.traces.critical_path import critical_path
 from loadgen.traces.model import Trace
 from loadgen.traces.path_times import timed
@@ -90,10 +91,9 @@ def joined(read: Callable[[], Iterable[Trace]], requests: Sequence[Sampled], t0_
 
 
 def _clock_sentences(offsets: ClockOffsets, t0_ns: int) -> Iterator[str]:
-    """Yield a sentence for each instance whose clock is surely off, jumped, or cannot be compared."""
+    """Yield a sentence for each instance whose clock is likely off, jumped, or cannot be compared."""
     for offset in offsets.told():
-        is_off = offset.bounds is not None and not offset.bounds[0] <= 0 <= offset.bounds[1]
-        if is_off or offset.jumped_at_ns or (offset.bounds is None and offset.contradicting):
+        if offset.is_off or offset.jumped_at_ns or (offset.bounds is None and offset.contradicting):
             yield f"clock: {offset_sentence(offset, t0_ns)}"
 
 
