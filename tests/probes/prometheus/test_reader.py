@@ -276,7 +276,7 @@ def test_the_tenant_and_the_secret_are_sent_and_no_error_shows_the_secret() -> N
         error = {"status": "error", "errorType": "bad_data", "error": "who is Bearer canary?\n canary"}
         refusal = page_reply(json.dumps(error), "400 Bad")
         api.reply = lambda _, given: refusal if "bad" in given.get("query", "") else None
-        login = {"secrets": {"login": "Bearer canary"}, "auth_secret": "login", "tenant": "shop"}
+        login: dict[str, Any] = {"secrets": {"login": "Bearer canary"}, "auth_secret": "login", "tenant": "shop"}
         (first,) = read(api, [20], selectors=["hits_total"], **login)
         (second,) = read(api, [20], selectors=["bad"], **login)
 

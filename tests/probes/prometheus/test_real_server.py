@@ -49,7 +49,7 @@ class Kept:
 
 
 def wait_for(prometheus: RunningPrometheus, query: str, least: float) -> None:
-    until_s = time.monotonic() + 60
+    until_s = time.monotonic() + 200
     while not (found := prometheus.ask(query)) or float(found[0]["value"][1]) < least:
         assert time.monotonic() < until_s, (query, found)
         time.sleep(0.1)
@@ -113,8 +113,9 @@ def away(server: MetricsServer) -> None:
 
 
 def test_the_values_of_a_machine_are_those_of_its_kernel(tmp_path: Path) -> None:
-    with running_node_exporter(tmp_path) as place, running_prometheus(tmp_path, place) as prometheus:
-        wait_for(prometheus, 'count_over_time(node_load1{job="loadgen"}[60s])', 5)
+    slow = {"global": {"scrape_interval": "2s", "scrape_timeout": "2s"}}  # a busy machine takes its time
+    with running_node_exporter(tmp_path) as place, running_prometheus(tmp_path, place, more=slow) as prometheus:
+        wait_for(prometheus, 'count_over_time(node_load1{job="loadgen"}[60s])', 3)
         recorded = recorded_of(
             prometheus, preset="node", match=f'instance="{place}"', expressions={"targets": "sum(up)"}, step="1s"
         )
