@@ -13,6 +13,10 @@ from __future__ import annotations
 from functools import partial
 from typing import Any, ClassVar, Literal
 
+from loadgen.clients.request.answer_traces import INVALID, answer_headers, named_trace
+from loadgen.clients.request.named_traces import NamedTraces
+from loadgen.clients.request.server_timing import ServerTimings
+from loadgen.clients.request.tracing import Trace
 from loadgen.engine.recording.recorded_series import About, Picked, Place, Series
 from loadgen.engine.recording.user_meter import Meter
 from loadgen.engine.tracing.spans import IterationSpans
@@ -29,6 +33,9 @@ class TracedMeter(Meter):
 
     per: ClassVar[Literal["iteration", "trace", "request"]] = "iteration"
     """What is sampled as a whole. With "request", steps and iterations are not sampled."""
+
+    answer_headers: ClassVar[frozenset[bytes]] = frozenset()
+    """The response headers that can name a trace of the target's own (`answer_traces.py`)."""
 
     def settle(self) -> None:
         """HOT, once a request. As `Meter.settle`; a call of it would cost as much as the rest."""
@@ -76,7 +83,11 @@ class TracedMeter(Meter):
         super().leave(outer, response_ns, duration_ns, outcome, censored, entered_ns)
 
     def _note_sampled(self, held: Any) -> None:
-        outcome, series = held.outcome, held.series
+        outcome, series, ours = held.outcome, held.series, held.trace
+        if self.answer_headers and (head := getattr(held, "head", None)) is not None:
+            named = named_trace(head.raw, self.answer_headers)
+            if named and named != ours:
+                self._note_named(held, named)
         response_ns = held.done_ns - held.asked_ns
         if outcome == OK and response_ns <= MAX_NS:  # longer ones are in another series
             series.sampled_n += 1
@@ -84,12 +95,21 @@ class TracedMeter(Meter):
         if self.per != "request":
             spans = self.spans
             if spans is None:
-                spans = self.spans = IterationSpans(held.trace if self.per == "trace" else "")
+                spans = self.spans = IterationSpans(ours if self.per == "trace" else "")
             assert isinstance(spans, IterationSpans)
             spans.add(held.asked_ns, held.trace, held.span)
         self.recorder.exemplars.saw_sampled(series, outcome, response_ns, partial(self._picked, held))
         if outcome is not OK and outcome != OK:
             self._note_failure(held, outcome)
+
+    def _note_named(self, held: Any, named: str) -> None:
+        """Store the trace that the answer names instead of ours, because that one can be read."""
+        counts = NamedTraces.of(self.recorder)
+        if named == INVALID:
+            counts.invalid.n += 1
+        else:
+            counts.foreign.n += 1
+            held.trace = named
 
     def _note(self, held: Any) -> None:
         """Offer a request that is not sampled and is the slowest so far, or failed."""
@@ -153,7 +173,23 @@ def _phases(held: Any, opening: Any) -> tuple[int, ...]:
     return (*before, written_ns - sent_ns, ended_ns - written_ns, done_ns - first_ns if first_ns else 0)
 
 
-def with_traces(meter: type[Meter], per: Literal["iteration", "trace", "request"]) -> type[Meter]:
+class ServerTimedMeter(TracedMeter):
+    """Records the Server-Timing headers of all answers, too."""
+
+    __slots__ = ()
+
+    def settle(self) -> None:
+        """HOT, once a request."""
+        if self._is_held:
+            head = getattr(self._sample, "head", None)
+            if head is not None and not getattr(self._sample, "cache", ""):  # a stored answer has old durations
+                ServerTimings.of(self.recorder).read(head.raw)
+            super().settle()
+
+
+def with_traces(meter: type[Meter], trace: Trace) -> type[Meter]:
     """Return a class of meters that offers what is sampled besides what `meter` records."""
-    bases = (TracedMeter,) if meter is Meter else (meter, TracedMeter)
-    return type(f"Traced{meter.__name__}", bases, {"__slots__": (), "per": per})
+    traced = ServerTimedMeter if trace.server_timing else TracedMeter
+    bases = (traced,) if meter is Meter else (meter, traced)
+    named = answer_headers(trace.formats)
+    return type(f"Traced{meter.__name__}", bases, {"__slots__": (), "per": trace.per, "answer_headers": named})

@@ -75,6 +75,8 @@ class Trace:
     baggage: tuple[BaggageKey, ...] = ()
     """What the `baggage` header contains: `run`, `journey`, `region`, `load`. Off by default, because services send it
     on to third parties."""
+    server_timing: bool = False
+    """Whether the durations in `Server-Timing` headers of all answers are recorded: a metric for each name."""
 
     @classmethod
     def parse(cls, text: str) -> Trace:
@@ -108,6 +110,8 @@ class Trace:
         baggage: object = self.baggage
         if not isinstance(baggage, tuple | list) or any(key not in _BAGGAGE for key in baggage):
             raise ValueError(f"baggage must be some of {', '.join(_BAGGAGE)}, as a tuple, got {self.baggage!r}")
+        if not isinstance(self.server_timing, bool):
+            raise ValueError(f"server_timing must be True or False, got {self.server_timing!r}")
         return self
 
     def samples(self, trace_id: str) -> bool:

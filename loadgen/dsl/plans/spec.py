@@ -204,6 +204,7 @@ class TraceSpec(msgspec.Struct, frozen=True, kw_only=True):
     per: str = "request"
     """What is sampled: iteration, trace or request. Manifests from before there was a choice have none: each call."""
     baggage: tuple[str, ...] = ()
+    server_timing: bool = False
 
 
 class PlanSpec(msgspec.Struct, frozen=True, kw_only=True):

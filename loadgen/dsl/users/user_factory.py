@@ -152,7 +152,7 @@ class UserFactory:
             self.meter_class = with_streams(self.meter_class, tokenizer)
             self._words = None if tokenizer is None else exact_words(tokenizer)
         if ways.trace is not None:
-            self.meter_class = with_traces(self.meter_class, ways.trace.per)
+            self.meter_class = with_traces(self.meter_class, ways.trace)
         if cap is not None:
             self.meter_class = capped(self.meter_class, cap)
         if ways.connections.policy == "shared":
