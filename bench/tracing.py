@@ -28,7 +28,8 @@ SAMPLED_NS = 2_000
 HOW = f"""\
 {COUNT:,} requests a turn, {TURNS} turns of each in alternation, in this process. *w3c*, *all formats*: \
 `Tracer.lines` of 1 % of the iterations, four requests each. *without tracing*: series by name, hold and settle. \
-*not sampled*, *sampled*: the same, with ten headers in each answer, and with the meter of a plan with tracing, all requests of a turn in one series and \
+*not sampled*, *sampled*: the same, with ten headers in each answer, and with \
+the meter of a plan with tracing, all requests of a turn in one series and \
 interval. CPU time of the thread."""
 
 
