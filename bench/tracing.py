@@ -12,7 +12,8 @@ from time import thread_time_ns
 
 from bench.record import _Sample
 from bench.report import Section, spread
-from loadgen.clients.request.traced_meter import TracedMeter
+from loadgen.clients.protocol.response_heads import Head
+from loadgen.clients.request.traced_meter import with_traces
 from loadgen.clients.request.tracing import FORMATS, Begun, Names, Trace, Tracer
 from loadgen.engine.recording.recorder import Recorder
 from loadgen.engine.recording.user_meter import Meter
@@ -27,7 +28,8 @@ SAMPLED_NS = 2_000
 HOW = f"""\
 {COUNT:,} requests a turn, {TURNS} turns of each in alternation, in this process. *w3c*, *all formats*: \
 `Tracer.lines` of 1 % of the iterations, four requests each. *without tracing*: series by name, hold and settle. \
-*not sampled*, *sampled*: the same with the meter of a plan with tracing, all requests of a turn in one series and \
+*not sampled*, *sampled*: the same, with ten headers in each answer, and with \
+the meter of a plan with tracing, all requests of a turn in one series and \
 interval. CPU time of the thread."""
 
 
@@ -36,6 +38,7 @@ class _Traced(_Sample):
 
     span, trace, status_code = "b" * 16, "a" * 32, 200
     is_sampled = False
+    head = Head(200, b"OK", "1.1", [(b"X-Header-%d" % n, b"value") for n in range(10)], keep_alive=True)
 
 
 def _lines(tracer: Tracer) -> None:
@@ -69,8 +72,8 @@ def measure(*, turns: int = TURNS) -> Section:
     for _ in range(turns):
         plain, unsampled, sampled = (
             _meter(Meter, None),
-            _meter(TracedMeter, Sampling(0.01)),
-            _meter(TracedMeter, Sampling(0.01)),
+            _meter(with_traces(Meter, Trace()), Sampling(0.01)),
+            _meter(with_traces(Meter, Trace()), Sampling(0.01)),
         )
         ways: dict[str, Callable[[], None]] = {
             "w3c": lambda: _lines(w3c),

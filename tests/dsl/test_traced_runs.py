@@ -38,6 +38,11 @@ plan = Plan("http://127.0.0.1:1", iterations(200, users=4), shop, {settings})
 
 
 async def exemplars_of(folder: Path, settings: str, more: str = "pass") -> tuple[list[Exemplar], Drive]:
+    deltas, drive = await deltas_of(folder, settings, more)
+    return [one for delta in deltas for one in delta.exemplars], drive
+
+
+async def deltas_of(folder: Path, settings: str, more: str = "pass") -> tuple[list[Delta], Drive]:
     deltas: list[Delta] = []
     async with serve(TargetConfig(latency=False)) as target:
         path = write(folder, SCENARIO.replace("{settings}", settings).replace("{more}", more))
@@ -47,7 +52,7 @@ async def exemplars_of(folder: Path, settings: str, more: str = "pass") -> tuple
         assert totals.counters.requests_errors == totals.counters.script_faults == 0
     for delta in deltas:
         assert decode(encode(delta), from_agent=True) == decode(encode(delta))
-    return [one for delta in deltas for one in delta.exemplars], drive
+    return deltas, drive
 
 
 def stood_for(found: list[Exemplar]) -> Counter[tuple[str, str]]:
@@ -97,6 +102,23 @@ async def test_the_requests_of_a_sampled_iteration_are_all_sampled(tmp_path: Pat
             break
     assert seen == {True, False}
     assert all(len(found) == 1 for found in decisions.values())
+
+
+async def test_sampled_and_other_requests_add_up_except_where_the_scenario_traces(tmp_path: Path) -> None:
+    own = 'await user.http.get("/", name="own", headers={"traceparent": f"00-{\'a\' * 32}-{\'b\' * 16}-01"})'
+    deltas, _ = await deltas_of(tmp_path, "trace=Trace(0.5)", own)
+    keys = [key for delta in deltas for key in delta.new_series]
+    sums: Counter[str | None] = Counter()
+    sampled: Counter[str | None] = Counter()
+    for delta in deltas:
+        stats = {one.series: one for one in delta.stats}
+        for one in delta.sampled:
+            name, whole = keys[one.series].request, stats[one.series]
+            assert (one.sampled_n + one.others_n, one.sampled_sum_ns + one.others_sum_ns) == (whole.n, whole.sum_ns)
+            sums[name] += whole.n
+            sampled[name] += one.sampled_n
+    assert sums == {"GET /": 200, "GET /products": 200}, "not the one with the scenario's header, and no measured piece"
+    assert sampled["GET /"] == sampled["GET /products"], "a decision is that of an iteration"
 
 
 async def test_without_tracing_exemplars_are_as_before(tmp_path: Path) -> None:

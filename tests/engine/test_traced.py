@@ -193,7 +193,7 @@ def test_an_interval_tells_whether_the_generator_was_unfit_and_which_loads_ran()
 
 def test_meters_that_record_more_are_traced_as_well() -> None:
     recorder = recorder_of()
-    meter = with_traces(with_first_byte(PhasedMeter), "request")(recorder)
+    meter = with_traces(with_first_byte(PhasedMeter), Trace(per="request"))(recorder)
     assert isinstance(meter, TracedMeter)
     assert meter.per == "request"
     meter.begin("shop", warmup=False, pool_limited=False)

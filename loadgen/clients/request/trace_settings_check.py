@@ -64,6 +64,9 @@ def wrongs_of(trace: Trace) -> Iterator[tuple[str, str]]:
             'write baggage=("run", "journey")',
         )
     yield from _export_wrong(trace)
+    timing: object = trace.server_timing
+    if not isinstance(timing, bool):
+        yield f"server_timing must be True or False, got {_short(timing)}", "write server_timing=True"
 
 
 def _sample_wrong(trace: Trace) -> Iterator[tuple[str, str]]:

@@ -13,10 +13,14 @@ from __future__ import annotations
 from functools import partial
 from typing import Any, ClassVar, Literal
 
+from loadgen.clients.request.answer_traces import INVALID, answer_headers, named_trace
+from loadgen.clients.request.named_traces import NamedTraces
+from loadgen.clients.request.server_timing import ServerTimings
+from loadgen.clients.request.tracing import Trace
 from loadgen.clients.span_export.sender import SpanSender
 from loadgen.engine.recording.recorded_series import About, Picked, Place, Series
 from loadgen.engine.recording.user_meter import Meter
-from loadgen.engine.tracing.share import Threshold
+from loadgen.engine.tracing.share import Threshold, threshold_of
 from loadgen.engine.tracing.spans import IterationSpans
 from loadgen.measure.deltas.series_key import OK, PHASES
 from loadgen.measure.histograms.histogram import MAX_NS
@@ -35,6 +39,9 @@ class TracedMeter(Meter):
     """Receives our own spans of what is sampled; None: they are not exported."""
     threshold: ClassVar[str] = ""
     """The plan's threshold, as in `tracestate`, if it does not change."""
+
+    answer_headers: ClassVar[frozenset[bytes]] = frozenset()
+    """The response headers that can name a trace of the target's own (`answer_traces.py`)."""
 
     def settle(self) -> None:
         """HOT, once a request. As `Meter.settle`; a call of it would cost as much as the rest."""
@@ -84,19 +91,22 @@ class TracedMeter(Meter):
         super().leave(outer, response_ns, duration_ns, outcome, censored, entered_ns)
 
     def _note_sampled(self, held: Any) -> None:
-        outcome, series = held.outcome, held.series
+        outcome, series, spans = held.outcome, held.series, self.spans
         response_ns = held.done_ns - held.asked_ns
         if outcome == OK and response_ns <= MAX_NS:  # longer ones are in another series
             series.sampled_n += 1
             series.sampled_sum_ns += response_ns
-        if self.per != "request":
-            spans = self.spans
-            if spans is None:
-                spans = self.spans = self._new_spans(held.trace if self.per == "trace" else "")
-            assert isinstance(spans, IterationSpans)
-            spans.add(held.asked_ns, held.trace, held.span)
+        if self.per != "request" and spans is None:
+            spans = self.spans = self._new_spans(held.trace if self.per == "trace" else "")
         if self.export is not None:
             self._export(self.export, held)
+        if self.answer_headers and (head := getattr(held, "head", None)) is not None:
+            named = named_trace(head.raw, self.answer_headers)
+            if named and named != held.trace:
+                self._note_named(held, named)
+        if self.per != "request":
+            assert isinstance(spans, IterationSpans)
+            spans.add(held.asked_ns, held.trace, held.span)
         self.recorder.exemplars.saw_sampled(series, outcome, response_ns, partial(self._picked, held))
         if outcome is not OK and outcome != OK:
             self._note_failure(held, outcome)
@@ -117,6 +127,17 @@ class TracedMeter(Meter):
             return self.drawn
         calls = self.drawn_calls
         return None if calls is None else calls.get(held.trace)
+
+    def _note_named(self, held: Any, named: str) -> None:
+        """Store the trace that the answer names instead of ours, because that one can be read."""
+        counts = NamedTraces.of(self.recorder)
+        if named == INVALID:
+            counts.invalid.n += 1
+        else:
+            counts.foreign.n += 1
+            if (calls := self.drawn_calls) is not None and held.trace in calls:
+                calls[named] = calls[held.trace]
+            held.trace = named
 
     def _note(self, held: Any) -> None:
         """Offer a request that is not sampled and is the slowest so far, or failed."""
@@ -186,16 +207,32 @@ def _phases(held: Any, opening: Any) -> tuple[int, ...]:
     return (*before, written_ns - sent_ns, ended_ns - written_ns, done_ns - first_ns if first_ns else 0)
 
 
-def with_traces(
-    meter: type[Meter],
-    per: Literal["iteration", "trace", "request"],
-    export: SpanSender | None = None,
-    threshold: str = "",
-) -> type[Meter]:
+class ServerTimedMeter(TracedMeter):
+    """Records the Server-Timing headers of all answers, too."""
+
+    __slots__ = ()
+
+    def settle(self) -> None:
+        """HOT, once a request."""
+        if self._is_held:
+            head = getattr(self._sample, "head", None)
+            if head is not None and not getattr(self._sample, "cache", ""):  # a stored answer has old durations
+                ServerTimings.of(self.recorder).read(head.raw)
+            super().settle()
+
+
+def with_traces(meter: type[Meter], trace: Trace, export: SpanSender | None = None) -> type[Meter]:
     """Return a class of meters that offers what is sampled besides what `meter` records.
 
-    export: receives our own spans. threshold: the plan's, as in `tracestate`, if it does not change.
+    export: receives our own spans; None: they are not exported.
     """
-    bases = (TracedMeter,) if meter is Meter else (meter, TracedMeter)
-    own = {"__slots__": (), "per": per, "export": export, "threshold": threshold}
+    traced = ServerTimedMeter if trace.server_timing else TracedMeter
+    bases = (traced,) if meter is Meter else (meter, traced)
+    own = {
+        "__slots__": (),
+        "per": trace.per,
+        "export": export,
+        "threshold": "" if trace.is_adaptive else threshold_of(trace.share).text,
+        "answer_headers": answer_headers(trace.formats),
+    }
     return type(f"Traced{meter.__name__}", bases, own)

@@ -796,6 +796,7 @@ def _trace_spec(trace: Trace) -> TraceSpec:
         link=trace.link,
         per=trace.per,
         baggage=tuple(trace.baggage),
+        server_timing=trace.server_timing,
     )
 
 

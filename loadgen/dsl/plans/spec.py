@@ -212,6 +212,7 @@ class TraceSpec(msgspec.Struct, frozen=True, kw_only=True):
     """Where agents send our own spans, "otlp:URL"; or empty."""
     export_secret: str = ""
     """Name of the secret that is sent to it; its value never leaves the agents."""
+    server_timing: bool = False
 
 
 class PlanSpec(msgspec.Struct, frozen=True, kw_only=True):

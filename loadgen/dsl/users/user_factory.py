@@ -53,7 +53,7 @@ from loadgen.engine.recording.first_byte_meter import with_first_byte
 from loadgen.engine.recording.recorder import Recorder
 from loadgen.engine.recording.stream_meter import with_streams
 from loadgen.engine.recording.user_meter import Meter
-from loadgen.engine.tracing.share import AdaptiveShare, threshold_of
+from loadgen.engine.tracing.share import AdaptiveShare
 from loadgen.errors import UsageError
 from loadgen.measure.deltas.series_key import Tags
 
@@ -159,8 +159,7 @@ class UserFactory:
             self.meter_class = with_streams(self.meter_class, tokenizer)
             self._words = None if tokenizer is None else exact_words(tokenizer)
         if ways.trace is not None:
-            text = "" if ways.trace.is_adaptive else threshold_of(ways.trace.share).text
-            self.meter_class = with_traces(self.meter_class, ways.trace.per, export, text)
+            self.meter_class = with_traces(self.meter_class, ways.trace, export)
         if cap is not None:
             self.meter_class = capped(self.meter_class, cap)
         if ways.connections.policy == "shared":
