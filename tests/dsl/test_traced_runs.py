@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from datetime import UTC, date, datetime
 from pathlib import Path
 from time import perf_counter_ns
 
+import httpx
 import pytest
 
 from loadgen.allowlist import AllowList, Entry
+from loadgen.backends.collector.server import CollectorConfig
+from loadgen.backends.collector.server import serve as serve_collector
 from loadgen.drive.plan_share_driver import Drive
 from loadgen.dsl.loading.loader import load
 from loadgen.dsl.plans.allowlist_check import check
@@ -18,6 +22,7 @@ from loadgen.measure.deltas.delta import Delta
 from loadgen.measure.deltas.exemplar import Exemplar
 from loadgen.target.config import TargetConfig
 from loadgen.target.server import serve
+from loadgen.traces.convert.otlp_json import traces_of_otlp_json
 from loadgen.wire.codec import decode, encode
 from tests.support.scenarios import write
 
@@ -154,3 +159,29 @@ async def test_an_export_that_the_allow_list_does_not_admit_is_refused_before_th
 
 
 EXPORTING = 'trace=Trace("20/s", export="otlp:http://10.0.0.7:4318")'
+
+
+@pytest.mark.parametrize(("per", "client"), [("trace", "loadgen"), ("iteration", "httpx")])
+async def test_every_sampled_request_is_exported_with_the_ids_of_its_exemplar(
+    per: str, client: str, tmp_path: Path
+) -> None:
+    async with serve_collector(CollectorConfig(port=0)) as collector:
+        settings = f'trace=Trace(1.0, per="{per}", export="otlp:{collector.url}"), client="{client}"'
+        found, _ = await exemplars_of(tmp_path, settings)
+        counts, kept = collector.ring.counts, {}
+        async with httpx.AsyncClient(trust_env=False) as asking:
+            for one in found:
+                if one.request.startswith("GET") and len(kept) < 20:
+                    answer = await asking.get(f"{collector.url}/api/v3/traces/{one.trace}")
+                    kept[one.trace, one.span] = answer.content
+    assert counts.spans == 800  # 200 iterations of a journey, a step and two requests
+    for (trace, span), answer in kept.items():
+        resource = json.loads(answer)["result"]["resourceSpans"]
+        spans = [one for part in resource for scope in part["scopeSpans"] for one in scope["spans"]]
+        ours = {one["spanId"]: one for one in spans}
+        assert set(ours) >= {span}
+        assert {one["traceId"] for one in spans} == {trace}
+        assert [one for one in spans if one.get("parentSpanId", "") not in ours and one.get("parentSpanId")] == []
+        assert len(spans) == (4 if per == "trace" else 1)
+        # `loadgen trace` has these times from the run, and counts a trace without the target's spans as missing.
+        assert traces_of_otlp_json(answer, ()) == []
