@@ -17,6 +17,7 @@ from loadgen.engine.tracing.over_limits import OverLimits
 from loadgen.engine.tracing.sampling import Sampling
 from loadgen.engine.tracing.share import AdaptiveShare
 from loadgen.measure.objectives.terms import Objective
+from loadgen.traces.model import OUR_SERVICE
 
 __all__ = ["FINISH_S", "TraceParts", "trace_parts"]
 
@@ -70,7 +71,7 @@ def trace_parts(
             headers[trace.export_header] = value
             # The last word too: of "Bearer TOKEN", an error text of the receiver may repeat only the token.
             secrets = tuple(one for one in (value, *value.split()[-1:]) if one)
-        resource = {"service.name": "loadgen", "loadgen.run": names.run, "loadgen.region": names.region}
+        resource = {"service.name": OUR_SERVICE, "loadgen.run": names.run, "loadgen.region": names.region}
         post = GuardedPost(endpoint_of(trace.export), guard, headers, secrets, ca)
         export = SpanSender(post, resource, redact, Random())  # noqa: S311  # ids of spans
     over = OverLimits(objectives, names.region)

@@ -15,6 +15,7 @@ __all__ = [
     "MOST_ATTRIBUTES",
     "MOST_SPANS",
     "MOST_TEXT",
+    "OUR_SERVICE",
     "RULES",
     "Kind",
     "Path",
@@ -33,6 +34,8 @@ Value = str | int | float | bool
 Path = tuple[str, ...]
 """The way from the root to a span, `service: operation` for each span."""
 
+OUR_SERVICE: Final = "loadgen"
+"""The `service.name` of the spans that `Trace(export=...)` sends."""
 MOST_SPANS: Final = 200_000
 """Most spans of one trace; a longer one is cut, and its trace is incomplete."""
 MOST_ATTRIBUTES: Final = 128

@@ -14,7 +14,7 @@ from time import perf_counter_ns, time_ns
 from typing import Any, ClassVar
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
     ExportTracePartialSuccess,
@@ -81,7 +81,8 @@ def attributes_of(span: Span) -> dict[str, object]:
     return {one.key: one.value.int_value or one.value.string_value for one in span.attributes}
 
 
-@given(st.lists(SPANS, max_size=6))
+@settings(max_examples=30)
+@given(st.lists(SPANS, max_size=4))
 def test_opentelemetry_reads_every_span_with_its_ids_times_and_attributes(spans: list[ClientSpan]) -> None:
     found = decoded(encoded(spans, {"service.name": "loadgen", "empty": ""}, 10**18))
     assert len(found) == len(spans)

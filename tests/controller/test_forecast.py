@@ -236,14 +236,22 @@ TRACED = [
     ('trace="1%", slos=[p(99.9) < "5s"]', 'p99.9; 30 are needed: write trace="10%" or more'),
     ('trace="1%", warmup="900s"', 'about 3 sampled iterations above p99; 30 are needed: write trace="10%" or more'),
     ('trace="1%", slos=[p(99.999) < "5s"]', "30 are needed: the load is too small or too short"),
+    ('trace="3/s"', "about 30 sampled iterations above p99; 30 are needed"),
+    ('trace="2/s"', 'about 20 sampled iterations above p99; 30 are needed: write sample="3/s" or more'),
+    ('trace="900/s"', "about 3,000 sampled iterations above p99; 30 are needed"),
+    (
+        'trace=Trace("2/s", boost="20%")',
+        '20 sampled iterations above p99 (with the boost at most 600); 30 are needed: write sample="3/s" or more',
+    ),
 ]
 
 
 @pytest.mark.parametrize(("more", "said"), TRACED)
 def test_the_plan_says_how_many_slow_traces_there_will_be(more: str, said: str, tmp_path: Path) -> None:
     path = tmp_path / "shop.py"
+    head = HEAD.replace("import Plan", "import Plan, Trace")
     path.write_text(
-        HEAD + f'plan = Plan("http://127.0.0.1:1", arrivals("300/s").hold("1000s"), browse, drain="30s", {more})\n'
+        head + f'plan = Plan("http://127.0.0.1:1", arrivals("300/s").hold("1000s"), browse, drain="30s", {more})\n'
     )
     spec = load(path).plan.spec()
     (text,) = [one for one in lines(spec, forecast(spec), ()) if one.startswith("traces")]
@@ -262,3 +270,12 @@ def test_the_plan_says_that_calls_one_by_one_are_of_no_use_for_journeys(tmp_path
         'traces     calls are sampled one by one, so no iteration is whole; write per="iteration"'
     ]
     assert forecast(spec).slow_traces == {}
+
+
+def test_a_rate_samples_all_while_the_load_is_below_it(tmp_path: Path) -> None:
+    """The load rises from 0 to 200/s in 100 s. Up to 100/s all are sampled, then 100/s: 7,500 of 10,000."""
+    path = tmp_path / "shop.py"
+    load_ = 'arrivals("0/s").ramp(to="200/s", over="100s")'
+    path.write_text(HEAD + f'plan = Plan("http://127.0.0.1:1", {load_}, browse, drain="30s", trace="100/s")\n')
+    spec = load(path).plan.spec()
+    assert forecast(spec).slow_traces["browse"] == pytest.approx(75, rel=0.01)

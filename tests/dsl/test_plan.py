@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loadgen import Plan, User, arrivals, error_ratio, feed, iterations, journey, p, users
+from loadgen import Plan, User, arrivals, error_ratio, feed, iterations, journey, p, secret, users
 from loadgen.clients.pool.connection_policy import Connections
 from loadgen.clients.request.tracing import Trace
 from loadgen.dsl.loading.loader import load
@@ -350,3 +350,47 @@ def test_a_quick_try_leaves_out_windows_that_are_longer_and_says_so(tmp_path: Pa
     assert any("is left out: its window is longer than --duration" in str(w) for w in quick.warnings)
     too_long = told(browse_with(tmp_path, slos='[p(95, window="1m") < "1s"]'), overrides=Overrides(duration_s=2))
     assert "the window is longer than the load" in too_long[0]
+
+
+def test_all_wrong_settings_of_a_trace_are_told_at_once() -> None:
+    wrong = Trace(
+        sample="0/s",
+        formats=("w4c",),  # type: ignore[arg-type]
+        link="https://traces.example",
+        per="user",  # type: ignore[arg-type]
+        baggage=("secret",),  # type: ignore[arg-type]
+        boost="200%",
+        export="otlp:ftp://a/?token=1",
+        export_auth="the token itself",  # type: ignore[arg-type]
+        export_header="a b",
+    )
+    found = [fault.message.removeprefix("trace: ") for fault in make(trace=wrong).faults]
+    assert sorted(one.partition(" ")[0].rstrip(":") for one in found) == [
+        "baggage", "boost", "export", "export", "export_auth", "export_header", "formats", "link", "per", "sample",
+    ]  # fmt: skip
+    assert "the token itself" not in " ".join(found)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        (Trace("20/min"), "sample must be a share from 0 to 1"),
+        (Trace(float("nan")), "sample must be a share from 0 to 1"),
+        (Trace(True), "sample must be a share from 0 to 1"),
+        (Trace("5%", boost="5%"), "boost must be above sample"),
+        (Trace("5%", boost=0), "boost must be a share above 0"),
+        (Trace(export_auth=secret("otlp-token")), "export_auth: needs export"),
+        (Trace(export="https://a"), 'export: must be "otlp:" and a URL'),
+    ],
+)
+def test_a_wrong_rate_boost_or_export_is_told(wrong: Trace, message: str) -> None:
+    (fault,) = make(trace=wrong).faults
+    assert fault.message.startswith(f"trace: {message}")
+
+
+def test_a_rate_a_boost_and_an_export_are_in_the_spec_without_the_secret_s_value() -> None:
+    trace = Trace("20/s", boost="20%", export="otlp:http://10.0.0.7:4318", export_auth=secret("otlp-token"))
+    spec = make(trace=trace).spec().trace
+    assert spec is not None
+    assert (spec.sample, spec.per_s, spec.boost) == (0.0, 20.0, 0.2)
+    assert (spec.export, spec.export_secret) == ("otlp:http://10.0.0.7:4318", "otlp-token")

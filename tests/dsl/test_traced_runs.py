@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
+from datetime import UTC, date, datetime
 from pathlib import Path
 from time import perf_counter_ns
 
+import httpx
 import pytest
 
+from loadgen.allowlist import AllowList, Entry
+from loadgen.backends.collector.server import CollectorConfig
+from loadgen.backends.collector.server import serve as serve_collector
 from loadgen.drive.plan_share_driver import Drive
 from loadgen.dsl.loading.loader import load
+from loadgen.dsl.plans.allowlist_check import check
 from loadgen.dsl.plans.spec import Overrides
 from loadgen.measure.deltas.delta import Delta
 from loadgen.measure.deltas.exemplar import Exemplar
 from loadgen.target.config import TargetConfig
 from loadgen.target.server import serve
+from loadgen.traces.convert.otlp_json import traces_of_otlp_json
 from loadgen.wire.codec import decode, encode
 from tests.support.scenarios import write
 
@@ -128,3 +136,74 @@ async def test_without_tracing_exemplars_are_as_before(tmp_path: Path) -> None:
         ("", "", False, 0.0, ())
     }
     assert not [one for one in found if one.step and not one.request]
+
+
+async def test_with_a_rate_above_the_load_exemplars_stand_for_what_was_counted(tmp_path: Path) -> None:
+    found, _ = await exemplars_of(tmp_path, 'trace=Trace("100000/s")')
+    assert stood_for(found)["", ""] == pytest.approx(200)
+
+
+@pytest.mark.parametrize("per", ["iteration", "request"])
+async def test_with_a_rate_the_deltas_have_each_threshold_with_its_decisions(per: str, tmp_path: Path) -> None:
+    deltas: list[Delta] = []
+    async with serve(TargetConfig(latency=False)) as target:
+        settings = f'trace=Trace("200/s", per="{per}")'
+        path = write(tmp_path, SCENARIO.replace("{settings}", settings).replace("{more}", "pass"))
+        drive = Drive(load(path, overrides=Overrides(target=target.url)), interval_ns=50_000_000, emit=deltas.append)
+        await drive.run(perf_counter_ns() + 20_000_000)
+    rows = [one for delta in deltas for one in decode(encode(delta), from_agent=True).sampling]  # type: ignore[union-attr]
+    assert sum(one.decisions for one in rows) == (200 if per == "iteration" else 400)
+    assert len({one.rejected for one in rows}) > 1
+    weights = {round(1 / (1 - one.rejected / 2**24), 6) for one in rows}
+    slowest = [one.stands_for for delta in deltas for one in delta.exemplars if one.why == "slowest" and one.sampled]
+    assert slowest
+    assert {round(one, 6) for one in slowest} <= weights
+
+
+async def test_an_export_that_the_allow_list_does_not_admit_is_refused_before_the_load(tmp_path: Path) -> None:
+    """The worker checks the plan with the agent's list; the limits of the receiver's entry are not the load's."""
+    path = write(tmp_path, SCENARIO.replace("{settings}", EXPORTING).replace("{more}", "pass"))
+    plan = load(path).plan
+    own = Entry(host="127.0.0.1", owner="me", expires=date(2099, 1, 1))
+    receiver = Entry(host="10.0.0.7", owner="me", expires=date(2099, 1, 1), ports=(4318,), max_users=1)
+    at = datetime(2026, 1, 1, tzinfo=UTC)
+    _, refused = check(plan.spec(), plan.http, AllowList(allow=(own,)), at, lambda _: ())
+    assert len(refused) == 1
+    assert refused[0].startswith("trace export 10.0.0.7:4318 is not allowed: ")
+    limits, refused = check(plan.spec(), plan.http, AllowList(allow=(own, receiver)), at, lambda _: ())
+    assert not refused
+    assert limits.max_users is None
+    metadata = EXPORTING.replace("10.0.0.7", "169.254.169.254")
+    path = write(tmp_path, SCENARIO.replace("{settings}", metadata).replace("{more}", "pass"))
+    plan = load(path).plan
+    _, refused = check(plan.spec(), plan.http, AllowList(allow=(own,)), at, lambda _: ())
+    assert "is never a target (link-local)" in refused[0] or "(metadata)" in refused[0]
+
+
+EXPORTING = 'trace=Trace("20/s", export="otlp:http://10.0.0.7:4318")'
+
+
+@pytest.mark.parametrize(("per", "client"), [("trace", "loadgen"), ("iteration", "httpx")])
+async def test_every_sampled_request_is_exported_with_the_ids_of_its_exemplar(
+    per: str, client: str, tmp_path: Path
+) -> None:
+    async with serve_collector(CollectorConfig(port=0)) as collector:
+        settings = f'trace=Trace(1.0, per="{per}", export="otlp:{collector.url}"), client="{client}"'
+        found, _ = await exemplars_of(tmp_path, settings)
+        counts, kept = collector.ring.counts, {}
+        async with httpx.AsyncClient(trust_env=False) as asking:
+            for one in found:
+                if one.request.startswith("GET") and len(kept) < 20:
+                    answer = await asking.get(f"{collector.url}/api/v3/traces/{one.trace}")
+                    kept[one.trace, one.span] = answer.content
+    assert counts.spans == 800  # 200 iterations of a journey, a step and two requests
+    for (trace, span), answer in kept.items():
+        resource = json.loads(answer)["result"]["resourceSpans"]
+        spans = [one for part in resource for scope in part["scopeSpans"] for one in scope["spans"]]
+        ours = {one["spanId"]: one for one in spans}
+        assert set(ours) >= {span}
+        assert {one["traceId"] for one in spans} == {trace}
+        assert [one for one in spans if one.get("parentSpanId", "") not in ours and one.get("parentSpanId")] == []
+        assert len(spans) == (4 if per == "trace" else 1)
+        # `loadgen trace` has these times from the run, and counts a trace without the target's spans as missing.
+        assert traces_of_otlp_json(answer, ()) == []

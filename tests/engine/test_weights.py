@@ -17,13 +17,16 @@ from msgspec import structs
 from loadgen.clients.request.traced_meter import TracedMeter
 from loadgen.clients.request.tracing import Trace, Tracer
 from loadgen.engine.recording.recorder import Recorder
+from loadgen.engine.tracing.breaches import Breaches
 from loadgen.engine.tracing.over_limits import OverLimits
 from loadgen.engine.tracing.reservoirs import KEPT_OF_CLASS, SampledPicks
 from loadgen.engine.tracing.sampling import Sampling
+from loadgen.engine.tracing.share import AdaptiveShare
 from loadgen.measure.deltas.exemplar import MAX_EXEMPLARS, Exemplar
 from loadgen.measure.deltas.join_successive_deltas import join
 from loadgen.measure.deltas.series_key import OK
 from loadgen.measure.objectives.terms import Objective
+from loadgen.units import NS_PER_S
 from tests.support.deltas import FakeAgent
 from tests.support.traced import Sampled
 
@@ -106,23 +109,32 @@ def test_weights_add_up_to_the_number_of_sampled_ones_and_the_classes_are_kept_a
 
 
 def a_run(
-    seed: int, sample: float, *, most: int = 200, intervals: int = 12, per: str = "iteration"
+    seed: int,
+    sample: float | str,
+    *,
+    most: int = 200,
+    intervals: int = 12,
+    per: str = "iteration",
+    boost: float | None = None,
 ) -> tuple[list[Exemplar], dict[tuple[str, str], tuple[int, int]]]:
     """Return the exemplars of a run, and of each name and outcome the count and the sum of response times.
 
     Iterations have 1 to 4 requests of two names; some are slow as a whole, so they are no independent draws.
     """
     chance = Random(seed)
-    trace = Trace(sample, per=per)  # type: ignore[arg-type]
-    tracer = Tracer(trace, Random(seed + 1))
+    trace = Trace(sample, per=per, boost=boost)  # type: ignore[arg-type]
+    adaptive = AdaptiveShare(trace.share, trace.per_s, trace.boost_share) if trace.is_adaptive else None
+    tracer = Tracer(trace, Random(seed + 1), adaptive=adaptive)
     limit = Objective(kind="percentile", text="p(99) < 900ns", limit=900, q=99.0, request="GET /a")
-    recorder = Recorder(max_exemplars=most, sampling=Sampling(trace.probability, OverLimits([limit])))
+    breaches = Breaches([limit]) if boost else None
+    sampling = Sampling(trace.probability, OverLimits([limit]), adaptive, breaches)
+    recorder = Recorder(max_exemplars=most, sampling=sampling)
     recorder.exemplars._random = Random(seed + 2)
     meter = type("OneMeter", (TracedMeter,), {"__slots__": (), "per": per})(recorder)
     found: list[Exemplar] = []
     truth: dict[tuple[str, str], tuple[int, int]] = {}
     for interval in range(intervals):
-        for n in range(40):
+        for n in range(40 if adaptive is None else 10 << interval):  # a rate's threshold changes with the load
             meter.begin("shop", warmup=False, pool_limited=False, n=n)
             factor = 3 if chance.random() < 0.1 else 1
             for _ in range(1 + n % 4):
@@ -133,18 +145,29 @@ def a_run(
                 truth[name, outcome] = count + 1, total + response_ns
                 meter.hold(Sampled(meter, tracer, name, response_ns, outcome))
             meter.settle()
-        found += recorder.flip(interval, interval + 1).exemplars
+        found += recorder.flip(interval * NS_PER_S, (interval + 1) * NS_PER_S).exemplars
     return found, truth
 
 
 @pytest.mark.parametrize(
-    ("sample", "most", "per"), [(0.3, 200, "iteration"), (0.3, 6, "iteration"), (0.2, 9, "request")]
+    ("sample", "most", "per", "boost"),
+    [
+        (0.3, 200, "iteration", None),
+        (0.3, 6, "iteration", None),
+        (0.2, 9, "request", None),
+        ("8/s", 200, "iteration", None),
+        pytest.param("8/s", 9, "request", None, marks=pytest.mark.slow),
+        (0.05, 200, "iteration", 0.4),
+        pytest.param("4/s", 200, "trace", 0.3, marks=pytest.mark.slow),
+    ],
 )
-def test_counts_and_means_of_a_run_are_estimated_without_bias(sample: float, most: int, per: str) -> None:
+def test_counts_and_means_of_a_run_are_estimated_without_bias(
+    sample: float | str, most: int, per: str, boost: float | None
+) -> None:
     """80 runs: the mean error of each estimate is within 4.5 of its standard errors. 8 estimates, so 1 in 20,000."""
     errors: dict[tuple[str, str, str], list[float]] = {}
     for seed in range(80):
-        found, truth = a_run(seed, sample, most=most, per=per, intervals=4)
+        found, truth = a_run(seed, sample, most=most, per=per, intervals=4, boost=boost)
         for (name, outcome), (count, total) in truth.items():
             some = [one for one in found if (one.request, one.outcome) == (name, outcome) and one.stands_for]
             errors.setdefault((name, outcome, "count"), []).append(sum(one.stands_for for one in some) - count)
@@ -208,3 +231,28 @@ def test_joined_deltas_with_too_many_exemplars_stand_for_the_same_number_on_aver
     mean = sum(sums) / len(sums)
     deviation = sqrt(sum((value - mean) ** 2 for value in sums) / (len(sums) - 1))
     assert abs(mean - sum(weights)) < 4 * deviation / sqrt(len(sums))
+
+
+def test_the_threshold_of_a_decision_holds_for_its_iteration_and_is_in_its_header_and_weight() -> None:
+    """The interval ends within an iteration: its further requests, and its weight, keep the first threshold."""
+    adaptive = AdaptiveShare(per_s=2.0)
+    recorder = Recorder(sampling=Sampling(0.0, adaptive=adaptive))
+    tracer = Tracer(Trace("2/s"), Random(1), adaptive=adaptive)
+    meter = TracedMeter(recorder)
+    for _ in range(300):  # so the next interval has a low share
+        meter.begin("shop", warmup=False, pool_limited=False)
+        tracer.lines(meter)
+    meter.begin("shop", warmup=False, pool_limited=False)
+    while tracer.lines(meter)[3] is False:
+        meter.begin("shop", warmup=False, pool_limited=False)
+    before = meter.drawn
+    assert before is not None
+    recorder.flip(0, NS_PER_S)
+    assert adaptive.now != before
+    lines, _, _, is_sampled = tracer.lines(meter)
+    assert is_sampled
+    assert f"ot=th:{before.text}\r\n".encode() in lines
+    meter.hold(Sampled(meter, tracer, "GET /", 100))
+    meter.settle()
+    (one,) = recorder.flip(NS_PER_S, 2 * NS_PER_S).exemplars
+    assert one.stands_for == pytest.approx(1 / before.probability)

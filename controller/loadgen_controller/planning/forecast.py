@@ -14,7 +14,7 @@ from statistics import NormalDist, fmean
 
 import msgspec
 
-from loadgen.dsl.plans.spec import LaneSpec, PlanSpec
+from loadgen.dsl.plans.spec import LaneSpec, PlanSpec, TraceSpec
 from loadgen.engine.load.share import RowIndex
 from loadgen.measure.objectives.objective import Objective
 from loadgen.profiles.given_arrival_times import TimedProfile
@@ -46,6 +46,8 @@ The history of a plan gives a better value.
 """
 _UNKNOWN = "number not known beforehand"
 """Shown in place of a count if an executor decides the rate of the load during the run."""
+_POINTS = 1_000
+"""Points of the curve of a load at which its rate is compared with that of sampled iterations."""
 SLOW_TRACES = 30
 """Fewest slow traces from which a cause is ranked: in a simulation, a fault of 30 ms on 3 % of requests is first in
 93 % of draws of 30."""
@@ -158,12 +160,36 @@ def forecast(spec: PlanSpec, tried: Sequence[Tried] = ()) -> Forecast:
         users=users,
         agents={region: _agents(share, requests_per_s, users) for region, share in by_region.items()},
         visits={journey.name: journey.visits for lane in lanes for journey in lane.journeys if journey.visits},
-        slow_traces={
-            journey: n * _measured_part(spec) * (1 - _highest_percentile(spec, journey) / 100) * spec.trace.sample
-            for journey, n in by_journey.items()
-            if spec.trace is not None and spec.trace.per != "request"
-        },
+        slow_traces=_slow_traces(spec, by_journey),
     )
+
+
+def _slow_traces(spec: PlanSpec, by_journey: Mapping[str, int]) -> dict[str, float]:
+    if spec.trace is None or spec.trace.per == "request":
+        return {}
+    share = _sampled_share(spec, sum(by_journey.values()))
+    return {
+        journey: n * _measured_part(spec) * (1 - _highest_percentile(spec, journey) / 100) * share
+        for journey, n in by_journey.items()
+    }
+
+
+def _sampled_share(spec: PlanSpec, iterations: int) -> float:
+    """Return the expected share of iterations after the warm-up that are sampled, without a boost.
+
+    With a rate it is that of the known curve of open loads; of other loads, as if their iterations were spread evenly.
+    """
+    trace = spec.trace
+    if trace is None or trace.per_s is None:
+        return 0.0 if trace is None else trace.sample
+    duration_ns = spec.duration_ns
+    if not duration_ns or not iterations:
+        return 0.0
+    if not spec.is_open:
+        return min(1.0, trace.per_s * duration_ns / NS_PER_S / iterations)
+    step_ns = (duration_ns - spec.warmup_ns) / _POINTS
+    rates = [spec.rate_at(round(spec.warmup_ns + (point + 0.5) * step_ns)) for point in range(_POINTS)]
+    return sum(min(rate, trace.per_s) for rate in rates) / (sum(rates) or 1.0)
 
 
 def _measured_part(spec: PlanSpec) -> float:
@@ -407,15 +433,29 @@ def _traces(spec: PlanSpec, found: Forecast) -> Iterator[str]:
         return
     if spec.trace.per == "request":
         yield line("traces", 'calls are sampled one by one, so no iteration is whole; write per="iteration"')
+    share = _sampled_share(spec, sum(found.by_journey.values()))
     for journey, n in found.slow_traces.items():
-        most = n / spec.trace.sample if spec.trace.sample else 0.0
+        most = n / share if share else 0.0
         text = f"about {format_count(round(n))} sampled iterations above p{_highest_percentile(spec, journey):g}"
+        if spec.trace.boost is not None:
+            text += f" (with the boost at most {format_count(round(max(n, most * spec.trace.boost)))})"
         text += f"; {SLOW_TRACES} are needed"
         if n < SLOW_TRACES:
-            is_enough = most * (1 + 1e-9) >= SLOW_TRACES
-            share = f"{ceil(1000 * SLOW_TRACES / most - 1e-6) / 10:g}%" if is_enough else ""
-            text += f': write trace="{share}" or more' if share else ": the load is too small or too short"
+            needed = _needed(spec.trace, n, most)
+            text += f": write {needed} or more" if needed else ": the load is too small or too short"
         yield line("traces", f"{journey}: {text}")
+
+
+def _needed(trace: TraceSpec, n: float, most: float) -> str:
+    """Return the setting with which `SLOW_TRACES` slow iterations are sampled; "" if even all iterations are too few.
+
+    n: sampled slow iterations with the present setting. most: all slow iterations.
+    """
+    if most * (1 + 1e-9) < SLOW_TRACES:
+        return ""
+    if trace.per_s is None or not n:
+        return f'trace="{ceil(1000 * SLOW_TRACES / most - 1e-6) / 10:g}%"'
+    return f'sample="{ceil(10 * trace.per_s * SLOW_TRACES / n - 1e-6) / 10:g}/s"'
 
 
 def _estimates(spec: PlanSpec, found: Forecast) -> Iterator[str]:

@@ -219,7 +219,6 @@ class Tracer:
         "_share",
         "_texts",
         "_threshold",
-        "_threshold_text",
         "header_names",
         "trace",
     )
@@ -232,9 +231,8 @@ class Tracer:
         adaptive: AdaptiveShare | None = None,
     ) -> None:
         self.trace = trace.checked()
-        self._threshold, self._is_one_trace = trace.threshold, trace.per == "trace"
+        self._threshold, self._is_one_trace = threshold_of(trace.share), trace.per == "trace"
         self._adaptive = adaptive
-        self._threshold_text = threshold_of(trace.share).text
         self._share = _SHARED[trace.per]
         self._randbytes = random.randbytes
         self._ids: list[str] = []
@@ -259,27 +257,34 @@ class Tracer:
             self._draw()
         drawn = self._ids.pop()
         span = drawn[24:]
-        text = self._threshold_text
-        unit = iteration.trace_unit
-        if self._adaptive is not None:
-            trace_id, is_sampled, text = self._drawn(self._adaptive, iteration, trace_id, drawn)
+        threshold, adaptive, unit = self._threshold, self._adaptive, iteration.trace_unit
+        if adaptive is not None and self._share.stop:
+            # The decision holds for the whole iteration, also if the threshold changes meanwhile.
+            if unit and iteration.drawn is not None:
+                threshold = iteration.drawn
+            else:
+                threshold = iteration.drawn = adaptive.draw()
+        if adaptive is not None and not self._share.stop:  # each call by itself
+            trace_id, is_sampled, threshold = self._call(adaptive, iteration, trace_id, drawn)
         elif trace_id:
-            is_sampled = trace_id[18:24] >= self._threshold
+            is_sampled = trace_id[18:24] >= threshold.digits
         elif not unit:
             now_s = time()
             if not 0 < self._next_s - now_s <= 1:  # also if the clock was set back
                 self._set_epoch(now_s)
             trace_id = self._epoch + drawn[:24]
-            is_sampled = trace_id[18:24] >= self._threshold
+            is_sampled = trace_id[18:24] >= threshold.digits
             iteration.trace_unit = trace_id[self._share]
+            if is_sampled and adaptive is not None:
+                adaptive.count_sampled()
         elif self._is_one_trace:
             trace_id = unit
-            is_sampled = trace_id[18:24] >= self._threshold
+            is_sampled = trace_id[18:24] >= threshold.digits
         else:  # the clock is read for the first request of an iteration and at each draw, because it costs 40 ns
             trace_id = f"{self._epoch}{drawn[:10]}{unit}{drawn[16:24]}"
-            is_sampled = unit >= self._threshold
+            is_sampled = unit >= threshold.digits
         if is_sampled:
-            lines = self._of_sampled(trace_id, span, text)
+            lines = self._of_sampled(trace_id, span, threshold.text)
         elif self._is_w3c:  # written here, nine in ten requests save a call: 70 ns
             return f"traceparent: 00-{trace_id}-{span}-00\r\n".encode(), trace_id, span, False
         else:
@@ -290,39 +295,28 @@ class Tracer:
             lines = f"{lines}x-dynatrace-test: VU={iteration.n};{test}\r\n{after}" if test else lines + after
         return lines.encode(), trace_id, span, is_sampled
 
-    def _drawn(self, adaptive: AdaptiveShare, iteration: Iteration, trace_id: str, drawn: str) -> tuple[str, bool, str]:
-        """HOT, once a request of a plan whose share changes. Return (trace id, whether it is sampled, threshold).
+    def _call(
+        self, adaptive: AdaptiveShare, iteration: Iteration, trace_id: str, drawn: str
+    ) -> tuple[str, bool, Threshold]:
+        """HOT, once a request with `per="request"` and a share that changes. Return (id, is it sampled, threshold).
 
-        A decision stands for the whole iteration, or with `per="request"` for the whole call, also if the threshold
-        changes meanwhile.
+        The decision holds for all requests of a call, also if the threshold changes meanwhile.
         """
-        if not self._share.stop:  # each call
-            calls = iteration.drawn_calls
-            if trace_id:
-                found = None if calls is None else calls.get(trace_id)
-                return trace_id, found is not None, "" if found is None else found.text
-            trace_id = self._now() + drawn[:24]
-            threshold = adaptive.draw()
-            if trace_id[18:24] < threshold.digits:
-                return trace_id, False, ""
-            adaptive.count_sampled()
-            if calls is None:
-                calls = iteration.drawn_calls = {}
-            elif len(calls) >= _MOST_CALLS:
-                del calls[next(iter(calls))]
-            calls[trace_id] = threshold
-            return trace_id, True, threshold.text
-        unit = iteration.trace_unit
-        known = iteration.drawn
-        if not unit or known is None:
-            trace_id = trace_id or self._now() + drawn[:24]
-            known = iteration.drawn = adaptive.draw()
-            iteration.trace_unit = trace_id[self._share]
-            if trace_id[18:24] >= known.digits:
-                adaptive.count_sampled()
-        elif not trace_id:
-            trace_id = unit if self._is_one_trace else f"{self._now()}{drawn[:10]}{unit}{drawn[16:24]}"
-        return trace_id, trace_id[18:24] >= known.digits, known.text
+        calls = iteration.drawn_calls
+        if trace_id:
+            found = None if calls is None else calls.get(trace_id)
+            return trace_id, found is not None, found or self._threshold
+        trace_id = self._now() + drawn[:24]
+        threshold = adaptive.draw()
+        if trace_id[18:24] < threshold.digits:
+            return trace_id, False, threshold
+        adaptive.count_sampled()
+        if calls is None:
+            calls = iteration.drawn_calls = {}
+        elif len(calls) >= _MOST_CALLS:
+            del calls[next(iter(calls))]
+        calls[trace_id] = threshold
+        return trace_id, True, threshold
 
     def _now(self) -> str:
         """Return the seconds of the epoch as 8 hex digits."""

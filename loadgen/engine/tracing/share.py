@@ -7,7 +7,7 @@ their number has doubled. So a burst of n times the load takes at most 2 + log2(
 
 *The first interval* knows no average, so it begins as if only as many decisions came as the part of the rate allows.
 These are all sampled. From then on the probability is halved each time that the number of decisions has doubled. With d
-decisions/s and a part of r/s, that interval samples at most r (1 + log2(d / r) / 2) + 1: of 1,000/s with 20/s, 77. The
+decisions/s and a part of r/s, that interval samples at most r (1 + log2(d / r) / 2): of 1,000/s with 20/s, 76. The
 rate of the plan is not used, because closed loads and `per="request"` have none.
 
 *A boost* is a lower bound of the probability while an objective is breached (`breaches.py`).
@@ -135,13 +135,13 @@ class AdaptiveShare:
             expected = max(1.0, part)
             self._left = ceil(expected) + 1
         else:
-            expected = max(1.0, self._average * seconds)
+            expected = max(1.0, part, self._average * seconds)
             self._left = 2 * ceil(expected) + 1
         self._set(min(1.0, part / expected))
 
     def _halve(self) -> None:
         begun = sum(decisions for decisions, _ in self._rows.values()) + self._decisions
-        self._left = max(1, begun) + 1
+        self._left = max(1, begun)  # the present decision is the first one of them
         self._set(self._probability / 2)
 
     def _set(self, probability: float) -> None:

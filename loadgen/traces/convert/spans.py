@@ -9,7 +9,7 @@ from loadgen.errors import TraceFormatError
 from loadgen.traces.convert.attributes import attribute_filter, divided, operation_of
 from loadgen.traces.convert.fields import trace_id
 from loadgen.traces.convert.redaction import clean_text
-from loadgen.traces.model import MOST_SPANS, Kind, Span, Status, Trace, Value
+from loadgen.traces.model import MOST_SPANS, OUR_SERVICE, Kind, Span, Status, Trace, Value
 
 __all__ = ["MOST_LINKS", "UNKNOWN_SERVICE", "SpanCollector", "at"]
 
@@ -61,9 +61,14 @@ class SpanCollector:
     def add(self, trace: str, span: Span) -> None:
         """Add a span to the trace with this id. A trace keeps `MOST_SPANS` spans, then it is cut.
 
+        Spans that the load generator exported itself are left out: the run has their times, and a trace of which
+        nothing else arrived is missing.
+
         Raises:
             TraceFormatError: more than `most_spans` spans in all traces.
         """
+        if span.service == OUR_SERVICE:
+            return
         try:
             spans = self._traces[trace]
         except KeyError:
