@@ -279,7 +279,7 @@ def sender(url: str, guard: TargetGuard | None = None, redact: Callable[[str], s
 def an_iteration(export: SpanSender, per: Any = "iteration", sample: float = 1.0) -> list[tuple[str, str]]:
     """Run one iteration of two requests, and return the ids that its headers had."""
     recorder = Recorder(sampling=Sampling(sample))
-    meter = with_traces(Meter, per, export, "c")(recorder)
+    meter = with_traces(Meter, Trace(sample, per=per), export)(recorder)
     assert isinstance(meter, TracedMeter)
     tracer = Tracer(Trace(sample, per=per), Random(5))
     meter.begin("shop", warmup=False, pool_limited=False)
