@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+# Must come before numpy is imported.
+import loadgen.math_threads  # noqa: F401  # isort: split
+
 import argparse
 import asyncio
 import logging
