@@ -28,7 +28,7 @@ class FilesBackend:
 
     @property
     def content(self) -> str:
-        """Return a hash that changes with the files: of their paths, sizes and times of change, not of their content."""
+        """Return a hash of the paths, sizes and times of change of the files."""
         facts = [(str(file.resolve()), *_facts_of(file)) for file in self._files]
         return sha256(repr((facts, self._keep)).encode()).hexdigest()
 
