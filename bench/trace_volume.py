@@ -40,9 +40,8 @@ def measure(*, traces: int = 10_000, large: int = 120_000) -> Section:
     with tempfile.TemporaryDirectory(prefix="loadgen-bench-") as name:
         run, file = traced_run(Path(name), seconds=60, slow_share=0.1, document=_with_a_large_one(large))
         cpu_s, mib = _timed(run, "--file", str(file))
-        rows.append(
-            [f"one trace of {large:,} spans among {sum(1 for _ in file.open('rb'))}", f"{cpu_s:.1f} s", f"{mib:.0f}"]
-        )
+        others = sum(1 for _ in file.open("rb")) - 1
+        rows.append([f"one trace of {large:,} spans, {others} others", f"{cpu_s:.1f} s", f"{mib:.0f}"])
     worst_s, worst_mib = max(cost[0] for cost in costs), max(cost[1] for cost in costs)
     return Section(
         "Causes from many traces",
@@ -50,7 +49,8 @@ def measure(*, traces: int = 10_000, large: int = 120_000) -> Section:
         ["", "CPU", "memory, MiB"],
         rows,
         f"Budgets: 10,000 traces of {SPANS} spans in {BUDGET_S:g} s: {held(worst_s <= BUDGET_S)}; "
-        f"in {BUDGET_MIB:.0f} MiB: {held(worst_mib <= BUDGET_MIB)}. One trace of 120,000 spans in {BUDGET_S:g} s: {held(cpu_s <= BUDGET_S)}.",
+        f"in {BUDGET_MIB:.0f} MiB: {held(worst_mib <= BUDGET_MIB)}. "
+        f"One trace of 120,000 spans in {BUDGET_S:g} s: {held(cpu_s <= BUDGET_S)}.",
     )
 
 
