@@ -23,8 +23,8 @@ A_SECOND = 5.6
 HOW = """\
 A made run of {seconds} s with {traces:,} sampled requests, 10 % of them slow, and their traces of {spans} spans with \
 5 attributes each in a file of OTLP JSON, one a line ({mb:.0f} MB). `loadgen trace RUN --file FILE --most 20000` as a \
-new process: *from the file*; then without `--file`: *from the run folder*. CPU time of the process with its imports, and \
-its largest memory. *One trace of {large:,} spans*: a run of 60 s one of whose traces has so many."""
+new process: *from the file*; then without `--file`: *from the run folder*. CPU time of the process with its imports, \
+and its largest memory. *One trace of {large:,} spans*: a run of 60 s one of whose traces has so many."""
 
 
 def measure(*, traces: int = 10_000, large: int = 120_000) -> Section:

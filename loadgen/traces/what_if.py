@@ -139,7 +139,13 @@ class Timeline:
         return max(0, self.duration_ns - durations[0]) if durations else 0
 
     def _numbers(self, path: Path) -> list[int]:
-        return [n for n, one in enumerate(self._paths) if one is path or one == path]
+        try:
+            first = self._paths.index(path)
+        except ValueError:
+            return []
+        # The spans of a trace with one path share it, and comparing long paths is slow.
+        shared = self._paths[first]
+        return [n for n in range(first, len(self._paths)) if self._paths[n] is shared]
 
     def _duration(self, n: int, durations: dict[int, int], shortened: Shortened | None) -> int:
         """Return the new duration of a span from those of its children. `durations` has the changed ones.

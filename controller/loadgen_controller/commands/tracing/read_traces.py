@@ -89,6 +89,7 @@ class TraceReading:
                         self.refused[answer.reason] += 1
                     elif isinstance(answer, Found):
                         progress.found += 1
+                        self.kept[one] = len(answer.trace.spans) if answer.is_cut else 0
                     else:
                         absent.append(one)
             if absent and isinstance(self.backend, FilesBackend):
@@ -97,7 +98,6 @@ class TraceReading:
             refusal = error
         finally:
             self.backend.close()
-        self.kept = kept_sizes(self.folder)
         return refusal
 
 
