@@ -61,7 +61,7 @@ def _resampling(resamples: int) -> Callable[[], object]:
     times = OwnTimes(paths, own, nothing, nothing, nothing, np.zeros(PATHS, dtype=np.bool_))
     limit = float(np.median(response))
     slow, fast = weights * (response > limit), weights * (response <= limit)
-    compared = Compared((), (), times, (), response, weights, slow, fast, int(limit), fast_share=0.5)
+    compared = Compared((), times, (), response, weights, slow, fast, int(limit), fast_share=0.5)
     lowered = Without(tuple(range(5)), np.zeros(5), response - own[:, :5].T)
     blocks = blocks_of(np.arange(TRACES) * 1.5)
     return lambda: resampled(compared, lowered, blocks, 1, resamples)

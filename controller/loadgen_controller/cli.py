@@ -6,7 +6,10 @@ returns the exit code (table in `loadgen.errors`). `LOADGEN_DEBUG=1` adds the tr
 
 from __future__ import annotations
 
-# Must come first: the imports below take half a second, and ten times that on a busy machine.
+# Must come before numpy is imported.
+import loadgen.math_threads  # noqa: F401  # isort: split
+
+# Must come first of ours: the imports below take half a second, and ten times that on a busy machine.
 from loadgen_controller.flag_help import hide_flag_types
 from loadgen_controller.launch.import_signals import importing  # isort: split
 

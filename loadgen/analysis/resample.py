@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import special
 
-__all__ = ["RESAMPLES", "Blocks", "blocks_of", "interval", "intervals", "multiplicities"]
+__all__ = ["RESAMPLES", "Blocks", "block_draws", "blocks_of", "interval", "intervals", "multiplicities"]
 
 Floats = npt.NDArray[np.float64]
 
@@ -53,11 +53,15 @@ def blocks_of(due_s: npt.ArrayLike) -> Blocks:
 
 def multiplicities(blocks: Blocks, seed: int, *, times: int = RESAMPLES) -> Floats:
     """Return how often each trace is in each resample, shape (times, traces). Cost: 8 bytes for each."""
-    if not blocks.count:
-        return np.zeros((times, 0))
-    draws = np.random.default_rng(seed).multinomial(blocks.count, np.full(blocks.count, 1 / blocks.count), size=times)
-    drawn: Floats = draws[:, blocks.of_trace].astype(np.float64)
+    drawn: Floats = block_draws(blocks, seed, times=times)[:, blocks.of_trace].astype(np.float64)
     return drawn
+
+
+def block_draws(blocks: Blocks, seed: int, *, times: int = RESAMPLES) -> npt.NDArray[np.int64]:
+    """Return how often each block is in each resample, shape (times, blocks)."""
+    if not blocks.count:
+        return np.zeros((times, 0), dtype=np.int64)
+    return np.random.default_rng(seed).multinomial(blocks.count, np.full(blocks.count, 1 / blocks.count), size=times)
 
 
 def intervals(values: Floats, resampled: Floats, blocks: int) -> tuple[Floats, Floats]:

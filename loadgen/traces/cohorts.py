@@ -16,13 +16,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final, Literal
+from typing import Final, Generic, Literal
 
-import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from loadgen.traces.timed import Observed, TimedTrace
+from loadgen.traces.timed import Observed, Parted, SomeParted
 
 __all__ = ["LEAST_SLOW", "Cohorts", "LeftOut", "Standing", "cohorts_of", "standing_of", "weighted_quantile"]
 
@@ -39,21 +38,21 @@ _FAST: Final = 0.5
 
 
 @dataclass(frozen=True, slots=True)
-class Cohorts:
+class Cohorts(Generic[SomeParted]):
     """The traces that are compared, in the order of their due times.
 
     threshold_ns: slow requests took longer than this. fast_ns: fast ones took at most this. weights: of `traces`, shape
     (n,). is_slow, is_fast: shape (n,). has_objective: false if the threshold is the 95th percentile of the sample.
     """
 
-    traces: tuple[TimedTrace, ...]
+    traces: tuple[SomeParted, ...]
     weights: Floats
     is_slow: Bools
     is_fast: Bools
     threshold_ns: int
     fast_ns: int
     has_objective: bool
-    failed: tuple[TimedTrace, ...] = ()
+    failed: tuple[SomeParted, ...] = ()
     left_out: Mapping[LeftOut, int] = field(default_factory=dict)
 
     @property
@@ -78,12 +77,12 @@ class Cohorts:
 
 
 def cohorts_of(
-    timed: Iterable[TimedTrace],
+    timed: Iterable[SomeParted],
     threshold_ns: int | None = None,
     *,
     fast_ns: int | None = None,
     factors: Mapping[str, float] | None = None,
-) -> Cohorts:
+) -> Cohorts[SomeParted]:
     """Split sampled requests into cohorts.
 
     Args:
@@ -93,7 +92,8 @@ def cohorts_of(
         factors: a correction of the weight for each trace id, 1 for the others (`missing.py`).
     """
     left_out: Counter[LeftOut] = Counter()
-    kept, failed = [], []
+    kept: list[SomeParted] = []
+    failed: list[SomeParted] = []
     for one in timed:
         reason = _reason_to_leave_out(one)
         if reason:
@@ -162,28 +162,25 @@ def weighted_quantile(values: npt.ArrayLike, weights: npt.ArrayLike, share: floa
     return float(array[order[min(at, len(array) - 1)]])
 
 
-def _corrected(one: TimedTrace, factor: float) -> TimedTrace:
-    if factor == 1.0:
-        return one
-    observed = msgspec.structs.replace(one.observed, weight=one.observed.weight * factor)
-    return TimedTrace(observed, one.tree, one.paths)
+def _corrected(one: SomeParted, factor: float) -> SomeParted:
+    return one if factor == 1.0 else one.with_weight(one.observed.weight * factor)
 
 
-def _reason_to_leave_out(one: TimedTrace) -> LeftOut | None:
+def _reason_to_leave_out(one: Parted) -> LeftOut | None:
     if not one.observed.is_fit:
         return "unfit second"
     if one.observed.is_pool_limited:
         return "waited for our pool"
-    return None if one.tree.is_complete else "incomplete trace"
+    return None if one.is_complete else "incomplete trace"
 
 
-def _order(one: TimedTrace) -> tuple[float, str, str]:
+def _order(one: Parted) -> tuple[float, str, str]:
     return one.observed.at_s, one.observed.trace, one.observed.span
 
 
-def repaired_counts(timed: Sequence[TimedTrace]) -> dict[str, int]:
+def repaired_counts(timed: Sequence[Parted]) -> dict[str, int]:
     """Return how often each rule of repair was applied to these traces."""
     counts: Counter[str] = Counter()
     for one in timed:
-        counts.update(one.tree.repaired)
+        counts.update(one.repaired)
     return dict(counts)

@@ -23,7 +23,7 @@ import numpy as np
 import numpy.typing as npt
 
 from loadgen.traces.model import Path
-from loadgen.traces.timed import PathTime, TimedTrace
+from loadgen.traces.timed import Parted, PathTime
 
 __all__ = ["MOST_PATHS", "OTHERS", "Added", "OwnTimes", "added", "own_times", "weighted_means"]
 
@@ -73,7 +73,7 @@ class Added:
 
 
 def own_times(
-    traces: Sequence[TimedTrace], moved: Sequence[Mapping[Path, Mapping[Path, int]]] = (), *, most: int = MOST_PATHS
+    traces: Sequence[Parted], moved: Sequence[Mapping[Path, Mapping[Path, int]]] = (), *, most: int = MOST_PATHS
 ) -> OwnTimes:
     """Return the own times of traces as tables; paths in the order of their total time, the largest first.
 

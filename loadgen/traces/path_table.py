@@ -9,7 +9,7 @@ import msgspec
 
 from loadgen.traces.cohorts import weighted_quantile
 from loadgen.traces.model import Path
-from loadgen.traces.timed import TimedTrace
+from loadgen.traces.timed import Parted
 from loadgen.units import NS_PER_US
 
 __all__ = ["PathRow", "folded_text", "path_table"]
@@ -31,7 +31,7 @@ class PathRow(msgspec.Struct, frozen=True):
     traces: int
 
 
-def path_table(timed: Sequence[TimedTrace]) -> list[PathRow]:
+def path_table(timed: Sequence[Parted]) -> list[PathRow]:
     """Return a row for each path, the largest mean first. Without traces the table is empty.
 
     The p99 of a path is the smallest own time that covers at least 99 % of the weight of all traces. A trace without

@@ -8,26 +8,26 @@ from __future__ import annotations
 from sys import intern
 from typing import Final
 
-from loadgen.traces.critical_path import walk
+from loadgen.traces.critical_path import Place, walk
 from loadgen.traces.model import Path, Span, Tree
 from loadgen.traces.repair import FOLDED
 from loadgen.traces.timed import OUR_SIDE, WIRE, Observed, PathTime, TimedTrace
 
-__all__ = ["DEEPER", "DEEPEST", "paths_of", "timed"]
+__all__ = ["DEEPER", "DEEPEST", "PathNode", "answered_ns", "parted", "paths_of", "timed"]
 
 DEEPEST: Final = 100
 """Most elements of a path. Deeper spans share one path, which ends with DEEPER."""
 DEEPER: Final = "deeper spans"
 
 
-class _Node:
+class PathNode:
     """A path, with the paths that are longer by one span. Nodes are shared by all traces, see `_top`."""
 
     __slots__ = ("below", "path")
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.below: dict[tuple[str, str], _Node] = {}
+        self.below: dict[tuple[str, str], PathNode] = {}
 
 
 def timed(observed: Observed, tree: Tree) -> TimedTrace:
@@ -38,13 +38,30 @@ def timed(observed: Observed, tree: Tree) -> TimedTrace:
     without children on the critical path counts as `between`. If the trace answers several requests of ours, the time
     between them is the own time of the path of OUR_ROOT.
     """
+    return TimedTrace(observed, tree, parted(observed, tree)[0])
+
+
+def answered_ns(observed: Observed, root: Span) -> int:
+    """Return the time at which the root had answered: its end, or earlier if the answer had arrived by then."""
+    service = min(max(observed.service_ns, 0), max(observed.response_ns, 0))
+    return min(root.start_ns if root.end_ns is None else root.end_ns, root.start_ns + service)
+
+
+def parted(
+    observed: Observed, tree: Tree
+) -> tuple[dict[Path, PathTime], list[tuple[Span, int, int, Place]], dict[str, PathNode]]:
+    """Return the partition of `timed`, the pieces of the critical path as `walk` does, and the node of each span's id.
+
+    HOT: called for each trace.
+    """
     root = tree.root
     response = max(observed.response_ns, 0)
     service = min(max(observed.service_ns, 0), response)
     root_ns = (root.end_ns or 0) - root.start_ns
     nodes, calls = _nodes(tree)
-    times: dict[_Node, list[int]] = {}
-    for span, begin, end, place in walk(tree, root.start_ns + min(root_ns, service)):
+    times: dict[PathNode, list[int]] = {}
+    pieces = walk(tree, root.start_ns + min(root_ns, service))
+    for span, begin, end, place in pieces:
         node = nodes[span.id]
         try:
             times[node][place] += end - begin
@@ -59,7 +76,7 @@ def timed(observed: Observed, tree: Tree) -> TimedTrace:
             paths[node.path] = PathTime(before + between + after, called, before, between, after)
         else:
             paths[node.path] = _OFF[called] if called < len(_OFF) else PathTime(0, called)
-    return TimedTrace(observed, tree, paths)
+    return paths, pieces, nodes
 
 
 def paths_of(tree: Tree) -> dict[str, Path]:
@@ -76,7 +93,7 @@ def _between(own_ns: int) -> PathTime:
     return PathTime(own_ns, 1, 0, own_ns, 0)
 
 
-def _nodes(tree: Tree) -> tuple[dict[str, _Node], dict[_Node, int]]:
+def _nodes(tree: Tree) -> tuple[dict[str, PathNode], dict[PathNode, int]]:
     """Return the node of each span by its id, and how many spans each node has. HOT: called for each trace."""
     root = tree.root
     top = _child(_top(), (root.service, root.operation))
@@ -99,19 +116,19 @@ def _nodes(tree: Tree) -> tuple[dict[str, _Node], dict[_Node, int]]:
     return nodes, calls
 
 
-def _child(above: _Node, key: tuple[str, str]) -> _Node:
+def _child(above: PathNode, key: tuple[str, str]) -> PathNode:
     """Return the node below another one, which is made if it is not there yet."""
     node = above.below.get(key)
     if node is None:
         if len(above.path) >= DEEPEST:
             return above
         name = intern(f"{key[0]}: {key[1]}") if len(above.path) < DEEPEST - 1 else DEEPER
-        node = above.below[key] = _Node((*above.path, name))
+        node = above.below[key] = PathNode((*above.path, name))
         _made[0] += 1
     return node
 
 
-def _above(tree: Tree, span: Span, nodes: dict[str, _Node]) -> _Node:
+def _above(tree: Tree, span: Span, nodes: dict[str, PathNode]) -> PathNode:
     """Return the node of the parent of a span, for a tree whose spans are not in the order of `repaired`."""
     missing: list[Span] = []
     parent = tree.spans.get(span.parent)
@@ -126,15 +143,15 @@ def _above(tree: Tree, span: Span, nodes: dict[str, _Node]) -> _Node:
     return node
 
 
-_shared = [_Node(())]
+_shared = [PathNode(())]
 _made = [0]
 _MOST_NODES: Final = 50_000
 
 
-def _top() -> _Node:
+def _top() -> PathNode:
     """Return the node above all roots. All traces share this node, so 10,000 traces share their paths. A new node
     replaces it after _MOST_NODES paths, so that traces with ever new names cannot fill the memory."""
     if _made[0] > _MOST_NODES:
-        _shared[0] = _Node(())
+        _shared[0] = PathNode(())
         _made[0] = 0
     return _shared[0]

@@ -21,6 +21,7 @@ because they are compared with each other only.
 
 from __future__ import annotations
 
+from array import array
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -29,14 +30,13 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from loadgen.traces.clocks.exchanges import instance_of
-from loadgen.traces.critical_path import critical_path
-from loadgen.traces.model import Path, Piece, Span, Tree
-from loadgen.traces.path_times import paths_of
-from loadgen.traces.timed import WIRE, TimedTrace
-from loadgen.traces.what_if import Timeline, answered_ns
+from loadgen.traces.compact_trace import CompactTrace
+from loadgen.traces.model import Path
+from loadgen.traces.span_facts import Instance
+from loadgen.traces.timed import WIRE
+from loadgen.traces.what_if import Timeline
 
-__all__ = ["LEAST_WAIT_NS", "Instance", "Pauses", "instance_at", "pauses_of"]
+__all__ = ["LEAST_WAIT_NS", "Pauses", "pauses_of"]
 
 Integers = npt.NDArray[np.int64]
 Moves = dict[Path, dict[Path, int]]
@@ -51,19 +51,6 @@ _BY_CHANCE: Final = 0.25
 _TOGETHER_SHARE: Final = 1 / 3
 _LONGER: Final = 1.25
 _LEAST_TRACES: Final = 3
-
-
-@dataclass(frozen=True, slots=True, order=True)
-class Instance:
-    """One instance of a service. id: "" if the spans do not show which."""
-
-    service: str
-    id: str
-
-    @property
-    def path(self) -> Path:
-        """Return the path under which the time of its pauses is added up."""
-        return (f"{self.service}: standing still" + (f" of {self.id}" if self.id else ""),)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,75 +82,47 @@ class _Wait:
     end_ns: int
 
 
-def instance_at(span: Span) -> Instance:
-    """Return the instance on which a span ran."""
-    name = instance_of(span)
-    return Instance(span.service, "" if name == span.service else name)
-
-
-def pauses_of(
-    traces: Sequence[TimedTrace],
-    timelines: Sequence[Timeline],
-    seed: int = 0,
-) -> list[Pauses]:
+def pauses_of(traces: Sequence[CompactTrace], seed: int = 0) -> list[Pauses]:
     """Return the pauses of each instance that stood still, the one with most waiting first.
 
     Args:
         traces: those to compare.
-        timelines: of the same traces.
         seed: of the copies.
     """
-    waits: defaultdict[Instance, list[_Wait]] = defaultdict(list)
-    events: defaultdict[Instance, list[int]] = defaultdict(list)
-    for number, one in enumerate(traces):
-        for instance, wait in _waits_of(number, one):
-            waits[instance].append(wait)
-        for span in one.tree.spans.values():
-            events[instance_at(span)] += (span.start_ns, _end(span))
+    long = _long_waits(traces)
+    if not long:
+        return []
+    events: dict[Instance, array[int]] = {instance: array("q") for instance in long}
+    for one in traces:
+        for instance, start, end in one.events():
+            if (moments := events.get(instance)) is not None:
+                moments.append(start)
+                moments.append(end)
     found = []
-    for instance in sorted(waits):
-        periods = _periods(waits[instance], events[instance], np.random.default_rng(seed))
+    for instance in sorted(long):
+        periods = _periods(long[instance], events[instance], np.random.default_rng(seed))
         if periods:
-            found.append(_pauses(instance, periods, waits[instance], traces, timelines))
+            found.append(_pauses(instance, periods, traces))
     return sorted(found, key=lambda one: -sum(sum(map(sum, (to.values() for to in m.values()))) for m in one.moved))
 
 
-def _waits_of(number: int, one: TimedTrace) -> list[tuple[Instance, _Wait]]:
-    """Return the waits of one trace, each with the instance that may have made it."""
-    found: list[tuple[Instance, _Wait]] = []
-    paths = paths_of(one.tree)
-    calls: dict[str, dict[int, Span]] = {}
-    for piece in critical_path(one.tree, answered_ns(one)):
-        wait = _Wait(number, paths[piece.span.id], piece.begin_ns, piece.end_ns)
-        found.append((_standing_in(piece, one.tree, calls), wait))
-    wire = one.paths.get(WIRE)
-    if wire is not None and wire.own_ns:
-        root = one.tree.root
-        found.append((instance_at(root), _Wait(number, WIRE, root.start_ns - wire.own_ns, root.start_ns)))
-    return found
+def _long_waits(traces: Sequence[CompactTrace]) -> dict[Instance, list[_Wait]]:
+    """Return the long waits by the instance that may have made them, if it has enough for a pause."""
+    found: defaultdict[Instance, list[_Wait]] = defaultdict(list)
+    for number, one in enumerate(traces):
+        waits = one.waits
+        for n, (begin, end) in enumerate(zip(waits.begins, waits.ends, strict=True)):
+            if end - begin >= LEAST_WAIT_NS:
+                found[waits.instances[n]].append(_Wait(number, waits.paths[n], begin, end))
+    return {instance: some for instance, some in found.items() if len(some) >= _LEAST_TRACES}
 
 
-def _standing_in(piece: Piece, tree: Tree, calls: dict[str, dict[int, Span]]) -> Instance:
-    """Return the instance that may have made a wait: the called one if a client waits for the start of its call.
+def _periods(waits: Sequence[_Wait], events: array[int], chance: np.random.Generator) -> list[tuple[int, int]]:
+    """Return the pauses that long waits show; empty if they end together no more often than by chance.
 
-    calls: the children of clients by their start, which are kept here from piece to piece.
+    events: starts and ends of all spans of the instance.
     """
-    span = piece.span
-    if span.kind != "client":
-        return instance_at(span)
-    by_start = calls.get(span.id)
-    if by_start is None:
-        by_start = calls[span.id] = {child.start_ns: child for child in tree.children.get(span.id, ())}
-    return instance_at(by_start.get(piece.end_ns, span))
-
-
-def _periods(waits: Sequence[_Wait], events: Sequence[int], chance: np.random.Generator) -> list[tuple[int, int]]:
-    """Return the pauses that these waits show; empty if they end together no more often than by chance."""
-    long = sorted(
-        (wait for wait in waits if wait.end_ns - wait.begin_ns >= LEAST_WAIT_NS), key=lambda wait: wait.end_ns
-    )
-    if len(long) < _LEAST_TRACES:
-        return []
+    long = sorted(waits, key=lambda wait: wait.end_ns)
     ends = np.array([wait.end_ns for wait in long], dtype=np.int64)
     number = np.array([wait.trace for wait in long], dtype=np.int64)
     moments = np.unique(np.asarray(events, dtype=np.int64))
@@ -257,9 +216,7 @@ def _by_chance(ends: Integers, number: Integers, chance: np.random.Generator) ->
 def _pauses(
     instance: Instance,
     periods: Sequence[tuple[int, int]],
-    waits: Sequence[_Wait],
-    traces: Sequence[TimedTrace],
-    timelines: Sequence[Timeline],
+    traces: Sequence[CompactTrace],
 ) -> Pauses:
     begins, ends = np.array(sorted(periods), dtype=np.int64).T
 
@@ -273,25 +230,23 @@ def _pauses(
 
     target = instance.path
     moved: list[Moves] = [{} for _ in traces]
-    for wait in waits:
-        ns = overlap(wait.begin_ns, wait.end_ns)
-        if ns:
-            to = moved[wait.trace].setdefault(wait.path, {})
-            to[target] = to.get(target, 0) + ns
+    for one, moves in zip(traces, moved, strict=True):
+        waits = one.waits
+        for n, at in enumerate(waits.instances):
+            if (at is instance or at == instance) and (ns := overlap(waits.begins[n], waits.ends[n])):
+                to = moves.setdefault(waits.paths[n], {})
+                to[target] = to.get(target, 0) + ns
     saved = np.zeros(len(traces), dtype=np.int64)
     for n, moves in enumerate(moved):
         if moves:
-            on_it = _held_up(timelines[n], instance)
-            saved[n] = timelines[n].saved(dict.fromkeys(on_it, without))
+            timeline = traces[n].timeline
+            on_it = _held_up(timeline, instance)
+            saved[n] = timeline.saved(dict.fromkeys(on_it, without))
             saved[n] += moves.get(WIRE, {}).get(target, 0)
     return Pauses(instance, tuple(sorted(periods)), sum(map(bool, moved)), tuple(moved), saved)
 
 
 def _held_up(timeline: Timeline, instance: Instance) -> set[int]:
     """Return the numbers of the spans on an instance, and of their callers."""
-    numbers = {n for n, span in enumerate(timeline.spans) if instance_at(span) == instance}
+    numbers = {n for n, facts in enumerate(timeline.facts) if facts.instance is instance or facts.instance == instance}
     return numbers | {parent for n in numbers if (parent := timeline.parent_of(n)) >= 0}
-
-
-def _end(span: Span) -> int:
-    return span.start_ns if span.end_ns is None else span.end_ns

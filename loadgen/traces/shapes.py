@@ -15,7 +15,7 @@ from typing import Final, TypeAlias
 import msgspec
 
 from loadgen.traces.model import Path
-from loadgen.traces.timed import TimedTrace
+from loadgen.traces.timed import Parted
 
 __all__ = [
     "CALL_CLASSES",
@@ -72,12 +72,12 @@ def call_class(calls: int) -> int:
     return CALL_CLASSES[bisect_right(CALL_CLASSES, calls) - 1]
 
 
-def shape_of(timed: TimedTrace) -> Shape:
+def shape_of(timed: Parted) -> Shape:
     """Return the shape of a trace."""
     return frozenset([(path, call_class(time.calls)) for path, time in timed.paths.items()])
 
 
-def difference(slow: Sequence[TimedTrace], fast: Sequence[TimedTrace]) -> Difference:
+def difference(slow: Sequence[Parted], fast: Sequence[Parted]) -> Difference:
     """Return the exact split of the difference between the mean responses of two cohorts, the largest parts first.
 
     Raises:
@@ -97,12 +97,12 @@ def difference(slow: Sequence[TimedTrace], fast: Sequence[TimedTrace]) -> Differ
     )
 
 
-def _mean_response(cohort: Sequence[TimedTrace]) -> float:
+def _mean_response(cohort: Sequence[Parted]) -> float:
     weight = fsum(trace.observed.weight for trace in cohort)
     return fsum(trace.observed.weight * trace.observed.response_ns for trace in cohort) / weight
 
 
-def _by_shape(slow: Sequence[TimedTrace], fast: Sequence[TimedTrace]) -> tuple[ShapeDifference, ...]:
+def _by_shape(slow: Sequence[Parted], fast: Sequence[Parted]) -> tuple[ShapeDifference, ...]:
     of_slow, of_fast = _shape_means(slow), _shape_means(fast)
     middle = (_mean_response(slow) + _mean_response(fast)) / 2
     rows = []
@@ -118,7 +118,7 @@ def _by_shape(slow: Sequence[TimedTrace], fast: Sequence[TimedTrace]) -> tuple[S
     return tuple(sorted(rows, key=lambda row: (-row.added_ns, sorted(row.shape))))
 
 
-def _shape_means(cohort: Sequence[TimedTrace]) -> dict[Shape, tuple[float, float]]:
+def _shape_means(cohort: Sequence[Parted]) -> dict[Shape, tuple[float, float]]:
     """Return by shape its share of the weight and the mean response in ns."""
     found: dict[Shape, list[tuple[float, int]]] = {}
     for trace in cohort:

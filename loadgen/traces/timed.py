@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Protocol, Self, TypeVar
 
 import msgspec
 
-from loadgen.traces.model import Path, Tree, Value
+from loadgen.traces.model import Path, Rule, Tree, Value
 
-__all__ = ["OUR_SIDE", "WIRE", "Observed", "PathTime", "TimedTrace"]
+__all__ = ["OUR_SIDE", "WIRE", "Observed", "Parted", "PathTime", "SomeParted", "TimedTrace"]
 
 OUR_SIDE: Path = ("loadgen: waiting on our side",)
 """The path of the time before the request was sent and after its answer came: due to sent, pool, connect."""
@@ -61,3 +62,34 @@ class TimedTrace(msgspec.Struct, frozen=True):
     observed: Observed
     tree: Tree
     paths: Mapping[Path, PathTime]
+
+    @property
+    def is_complete(self) -> bool:
+        """Return whether the trace may be compared with others."""
+        return self.tree.is_complete
+
+    @property
+    def repaired(self) -> Mapping[Rule, int]:
+        """Return how often each rule of repair was applied."""
+        return self.tree.repaired
+
+    def with_weight(self, weight: float) -> TimedTrace:
+        """Return the same with another weight."""
+        return TimedTrace(msgspec.structs.replace(self.observed, weight=weight), self.tree, self.paths)
+
+
+class Parted(Protocol):
+    """A request with its partition by path: a `TimedTrace` with its tree, or a `CompactTrace` without it."""
+
+    @property
+    def observed(self) -> Observed: ...
+    @property
+    def paths(self) -> Mapping[Path, PathTime]: ...
+    @property
+    def is_complete(self) -> bool: ...
+    @property
+    def repaired(self) -> Mapping[Rule, int]: ...
+    def with_weight(self, weight: float) -> Self: ...
+
+
+SomeParted = TypeVar("SomeParted", bound=Parted)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from loadgen.traces.model import Path, Span, Value
-from loadgen.traces.timed import TimedTrace
+from loadgen.traces.model import Path, Value
+from loadgen.traces.span_facts import SpanFacts
+from loadgen.traces.timed import Parted
 from loadgen.traces.what_if import Timeline
 
 __all__ = ["Attributes", "attributes_along"]
@@ -14,7 +15,7 @@ Attributes = dict[tuple[str, str], Sequence[Value]]
 """For (service, key) all values of the spans of a trace; the service is "" for attributes of our own."""
 
 
-def attributes_along(one: TimedTrace, timeline: Timeline, path: Path, service: str = "") -> Attributes:
+def attributes_along(one: Parted, timeline: Timeline, path: Path, service: str = "") -> Attributes:
     """Return the attributes of the spans on the way to a path, of all its spans, and of our own request.
 
     Args:
@@ -32,15 +33,18 @@ def attributes_along(one: TimedTrace, timeline: Timeline, path: Path, service: s
     for key, value in (("region", one.observed.region),):
         if value:
             add("", {key: value})
-    for span in _along(timeline, path, service):
-        add(span.service, span.attributes)
-        add(span.service, span.resource)
+    seen: set[int] = set()
+    for facts in _along(timeline, path, service):
+        if id(facts) not in seen:  # most spans of a path share theirs
+            seen.add(id(facts))
+            add(facts.service, facts.attributes)
+            add(facts.service, facts.resource)
     return {key: tuple(values.values()) for key, values in found.items()}
 
 
-def _along(timeline: Timeline, path: Path, service: str) -> Iterator[Span]:
-    yield timeline.spans[0]
+def _along(timeline: Timeline, path: Path, service: str) -> Iterator[SpanFacts]:
+    yield timeline.facts[0]
     for length in range(2, len(path) + 1):
-        yield from timeline.spans_of(path[:length])
+        yield from timeline.facts_at(path[:length])
     if service:
-        yield from (span for span in timeline.spans if span.service == service)
+        yield from (facts for facts in timeline.facts if facts.service == service)

@@ -12,11 +12,12 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner, Result
 
-from loadgen.backends.backend import Answer, BackendRefused, CallPlan, OnProgress, no_progress
+from loadgen.backends.backend import Answer, BackendRefused, CallPlan, Found, OnProgress, no_progress
 from loadgen.backends.files import FilesBackend
 from loadgen.backends.kept_traces import kept_traces
 from loadgen.measure.run_folder.rundir import RunDir
 from loadgen.report.run_as_dataframes import open_run
+from loadgen.traces.model import Trace
 from loadgen.wire import codec
 from loadgen_controller import cli
 from loadgen_controller.commands.tracing import read_traces
@@ -57,14 +58,19 @@ class Store:
 
     def __init__(self, file: Path, after: int, error: BaseException | None) -> None:
         self.files, self.after, self.error, self.is_closed = FilesBackend(file), after, error, False
+        self.cut = 0
 
     def plan(self, number: int) -> CallPlan:
         return CallPlan(number, number, per_minute=60)
 
     def read(self, ids: Sequence[str], on_progress: OnProgress = no_progress) -> Iterator[tuple[str, Answer]]:
-        for n, one in enumerate(self.files.read(ids, on_progress)):
+        for n, given in enumerate(self.files.read(ids, on_progress)):
+            one = given
             if n == self.after and self.error is not None:
                 raise self.error
+            if n < self.cut and isinstance(one[1], Found):
+                trace = one[1].trace
+                one = one[0], Found(Trace(trace.id, trace.spans[:2], is_cut=True))
             yield one
 
     def close(self) -> None:
@@ -440,3 +446,46 @@ def test_slow_traces_that_are_missing_more_often_are_said(traced: tuple[Path, Pa
     assert "slow and fast traces were found in different proportions; the weights were corrected" in result.stdout
     assert document(traced[0])["found"]["is_corrected"]
     assert result.exit_code == 0
+
+
+def test_trace_that_a_file_lacks_is_asked_for_again_only_if_the_file_has_changed(traced: tuple[Path, Path]) -> None:
+    run, file = traced
+    whole = file.read_bytes()
+    lines = whole.splitlines(keepends=True)
+    file.write_bytes(b"".join(lines[:-40]))
+    loadgen("trace", "last", "--file", file, "--most", "2000")
+    again = loadgen("trace", "last", "--file", file, "--most", "2000")
+    assert "all read before" in again.output
+    file.write_bytes(whole)
+    changed = loadgen("trace", "last", "--file", file, "--most", "2000")
+    assert "40 traces in 1 file" in changed.output
+    assert len(list(kept_traces(run))) == len(lines)
+
+
+def test_trace_that_the_backend_had_cut_is_read_again_and_replaced(traced: tuple[Path, Path], store: Store) -> None:
+    run, _ = traced
+    store.cut = 2
+    first = loadgen("trace", "last", "--backend", "staging")
+    assert sum(one.is_cut for one in kept_traces(run)) == 2, first.output
+    count = len(list(kept_traces(run)))
+    store.cut = 0
+    second = loadgen("trace", "last", "--backend", "staging")
+    assert "to read from staging (jaeger): 2 traces" in second.output
+    assert not any(one.is_cut for one in kept_traces(run))
+    assert len(list(kept_traces(run))) == count
+
+
+def test_folded_stacks_are_written_for_slow_and_for_fast_requests(traced: tuple[Path, Path]) -> None:
+    result = loadgen("trace", "last", "--file", traced[1], "--folded", "x.folded")
+    assert result.exit_code == 0, result.output
+    slow, fast = (
+        {
+            line.rpartition(" ")[0]: int(line.rpartition(" ")[2])
+            for line in Path(f"x.{group}.folded").read_text().splitlines()
+        }
+        for group in ("slow", "fast")
+    )
+    query = next(stack for stack in slow if stack.endswith("stock: SELECT item"))
+    assert (slow[query], fast[query]) == (164_000, 4_000)
+    assert loadgen("trace", "last", "--folded", "-").exit_code == 2
+    assert loadgen("trace", "last", "--folded", "nowhere/x.folded").exit_code == 2

@@ -7,7 +7,7 @@ requests, the query runs 41 times. Version 2.1 of the stock service makes these.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -120,6 +120,7 @@ def traced_run(
     run_id: str = RUN_ID,
     found: float = 1.0,
     hostile: str = "",
+    document: Callable[[MadeRequest], dict[str, Any]] | None = None,
 ) -> tuple[Path, Path]:
     """Write the run folder and a file with its traces; return both paths.
 
@@ -127,6 +128,7 @@ def traced_run(
         is_broken: the plan has a broken objective: p99 below 100 ms.
         found: the share of traces that the file has.
         hostile: a text in all names of spans and in values of attributes.
+        document: returns the trace of a request as OTLP JSON; None: `otlp_document`.
     """
     requests = made_requests(seconds, slow_share=slow_share, seed=seed)
     deltas = list(_deltas(requests, seconds))
@@ -171,7 +173,9 @@ def traced_run(
     file = folder / f"{run_id}-traces.jsonl"
     draw = Random(seed + 1)
     kept = [one for one in requests if one.is_kept and draw.random() < found]
-    file.write_text("".join(json.dumps(otlp_document(one, hostile)) + "\n" for one in kept))
+    with file.open("w") as lines:
+        for one in kept:
+            lines.write(json.dumps(otlp_document(one, hostile) if document is None else document(one)) + "\n")
     return run.path, file
 
 

@@ -6,11 +6,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from loadgen.traces.compact_trace import compacted
 from loadgen.traces.model import Span
 from loadgen.traces.path_times import timed
-from loadgen.traces.pauses import Instance, Pauses, instance_at, pauses_of
+from loadgen.traces.pauses import Pauses, pauses_of
+from loadgen.traces.span_facts import Instance, instance_at
 from loadgen.traces.timed import WIRE, Observed, TimedTrace
-from loadgen.traces.what_if import Timeline
 from tests.support.small_trees import MS, call, tree
 
 STOCK_2 = {"service.instance.id": "stock-2"}
@@ -47,7 +48,7 @@ def shop(start: float, wait: float, select: float = 5, *, kind: str = "server") 
 
 
 def found(traces: Sequence[TimedTrace]) -> list[Pauses]:
-    return pauses_of(traces, [Timeline.of(one) for one in traces])
+    return pauses_of(compacted(traces))
 
 
 def paused(pauses: int = 4, each: int = 3) -> list[TimedTrace]:

@@ -31,18 +31,18 @@ import numpy.typing as npt
 
 from loadgen.analysis.attribute_tests import fisher
 from loadgen.analysis.resample import RESAMPLES, Blocks, blocks_of
-from loadgen.analysis.slow_requests.effects import Compared, Without, mean_difference, resampled
-from loadgen.analysis.slow_requests.figures import Figures, percentile_of
+from loadgen.analysis.slow_requests.effects import Compared, Without, mean_difference, percentile_of, resampled
+from loadgen.analysis.slow_requests.figures import Figures
 from loadgen.analysis.slow_requests.lines import candidate, explained, pairs, unexplained
 from loadgen.traces.causes import Cause, Causes, FailedCohort, Objective
 from loadgen.traces.cohorts import LEAST_SLOW, Cohorts, cohorts_of, repaired_counts, weighted_quantile
+from loadgen.traces.compact_trace import CompactTrace, compacted
 from loadgen.traces.missing import Missing
 from loadgen.traces.missing import compared as compare_found
 from loadgen.traces.own_times import own_times
 from loadgen.traces.pauses import Moves, pauses_of
 from loadgen.traces.shapes import difference
 from loadgen.traces.timed import Observed, TimedTrace
-from loadgen.traces.what_if import Timeline
 
 __all__ = ["causes_between", "causes_of"]
 
@@ -56,7 +56,7 @@ _LEAST_UNUSUAL: Final = 0.5
 
 
 def causes_of(
-    timed: Sequence[TimedTrace],
+    timed: Sequence[CompactTrace | TimedTrace],
     objective: Objective,
     *,
     seed: int = 0,
@@ -76,15 +76,16 @@ def causes_of(
 
     Cost: 0.1 to 0.2 s for 400 traces of 13 to 33 spans (`python -m bench causes`).
     """
-    usable = {one.observed.trace for one in timed if one.tree.is_complete}
+    traces = compacted(timed)
+    usable = {one.observed.trace for one in traces if one.is_complete}
     missing = _missing(asked, found if found is not None else usable, usable, objective)
     factors = missing.factors if missing else None
-    cohorts = cohorts_of(timed, objective.threshold_ns, fast_ns=objective.median_ns, factors=factors)
+    cohorts = cohorts_of(traces, objective.threshold_ns, fast_ns=objective.median_ns, factors=factors)
     refusal = _too_few(cohorts.n_slow, cohorts.n_fast)
     if not refusal and missing and missing.beyond_correction:
         refusal = f"too many slow traces are missing: {missing.beyond_correction}"
     causes = replace(
-        _without_figures(timed, objective, cohorts, cohorts.fast_ns, refusal, seed, resamples),
+        _without_figures(traces, objective, cohorts, cohorts.fast_ns, refusal, seed, resamples),
         n_slow=cohorts.n_slow,
         n_fast=cohorts.n_fast,
         found=missing.rates if missing else None,
@@ -107,8 +108,8 @@ def causes_of(
 
 
 def causes_between(
-    run: Sequence[TimedTrace],
-    other: Sequence[TimedTrace],
+    run: Sequence[CompactTrace | TimedTrace],
+    other: Sequence[CompactTrace | TimedTrace],
     objective: Objective,
     *,
     against: str,
@@ -123,11 +124,12 @@ def causes_between(
 
     against: the name of the other run. The other arguments are those of `causes_of`.
     """
-    usual = cohorts_of(other, objective.threshold_ns)
-    cohorts = cohorts_of(run, objective.threshold_ns if objective.threshold_ns is not None else usual.threshold_ns)
+    of_run = compacted(run)
+    usual = cohorts_of(compacted(other), objective.threshold_ns)
+    cohorts = cohorts_of(of_run, objective.threshold_ns if objective.threshold_ns is not None else usual.threshold_ns)
     refusal = _too_few(len(cohorts.traces), len(usual.traces), "this run", "the other run")
     causes = replace(
-        _without_figures(run, objective, cohorts, usual.fast_ns, refusal, seed, resamples),
+        _without_figures(of_run, objective, cohorts, usual.fast_ns, refusal, seed, resamples),
         n_slow=len(cohorts.traces),
         n_fast=len(usual.traces),
         against=against,
@@ -146,9 +148,9 @@ def causes_between(
 
 
 def _without_figures(
-    timed: Sequence[TimedTrace],
+    timed: Sequence[CompactTrace],
     objective: Objective,
-    cohorts: Cohorts,
+    cohorts: Cohorts[CompactTrace],
     fast_ns: int,
     refusal: str,
     seed: int,
@@ -235,7 +237,7 @@ def _is_ordinary(compared: Compared, column: int) -> bool:
     return bool(slow[is_unusual].sum() < _LEAST_UNUSUAL * slow.sum())
 
 
-def _failed(cohorts: Cohorts, seed: int, resamples: int) -> FailedCohort:
+def _failed(cohorts: Cohorts[CompactTrace], seed: int, resamples: int) -> FailedCohort:
     """Compare failed requests with fast ones."""
     if not cohorts.failed:
         return FailedCohort(0)
@@ -246,7 +248,6 @@ def _failed(cohorts: Cohorts, seed: int, resamples: int) -> FailedCohort:
     quick = np.concatenate((np.zeros(len(cohorts.failed)), cohorts.weights[cohorts.is_fast]))
     compared = Compared(
         traces=traces,
-        timelines=(),
         times=own_times(traces),
         pauses=(),
         responses_ns=np.array([one.observed.response_ns for one in traces], dtype=np.float64),
@@ -268,19 +269,17 @@ def _failed(cohorts: Cohorts, seed: int, resamples: int) -> FailedCohort:
 
 
 def _compared(
-    traces: Sequence[TimedTrace],
+    traces: Sequence[CompactTrace],
     base: Floats,
     slow: Floats,
     fast: Floats,
     threshold_ns: int,
     seed: int,
 ) -> Compared:
-    timelines = [Timeline.of(one) for one in traces]
-    pauses = pauses_of(traces, timelines, seed)
+    pauses = pauses_of(traces, seed)
     moved = _together([one.moved for one in pauses], len(traces))
     return Compared(
         traces=traces,
-        timelines=timelines,
         times=own_times(traces, moved),
         pauses=pauses,
         responses_ns=np.array([one.observed.response_ns for one in traces], dtype=np.float64),

@@ -3,8 +3,9 @@
 Two groups of traces are compared, slow with fast ones, or one run with another. The fast medians to which own times are
 lowered come from all traces and stay the same in each resample; cohorts that follow the sample's median do not.
 
-Cost (`python -m bench causes`): 20 ms for 1,000 resamples of 400 traces and 100 paths. A second timing takes 1 µs for
-each changed span and each sibling of a span above it, for each of at most 30 paths.
+Cost (`python -m bench causes`): 20 ms for 1,000 resamples of 400 traces and 100 paths. A second timing takes 0.5 µs for
+each changed span and each sibling of a span above it, for each of at most 30 paths. Only requests above the threshold
+are timed again for the ranking, and those that a percentile depends on for its line.
 """
 
 from __future__ import annotations
@@ -16,13 +17,13 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from loadgen.analysis.resample import RESAMPLES, Blocks, multiplicities
+from loadgen.analysis.resample import RESAMPLES, Blocks, block_draws
 from loadgen.traces.cohorts import weighted_quantile
+from loadgen.traces.compact_trace import CompactTrace
 from loadgen.traces.model import Path
 from loadgen.traces.own_times import OTHERS, Added, OwnTimes, added, weighted_means
 from loadgen.traces.pauses import Pauses
-from loadgen.traces.timed import OUR_SIDE, WIRE, TimedTrace
-from loadgen.traces.what_if import Timeline
+from loadgen.traces.timed import OUR_SIDE, WIRE
 
 __all__ = [
     "MOST_CANDIDATES",
@@ -30,6 +31,8 @@ __all__ = [
     "Resampled",
     "Without",
     "mean_difference",
+    "percentile_of",
+    "percentile_without",
     "resampled",
     "score_of",
     "without",
@@ -42,7 +45,9 @@ Bools = npt.NDArray[np.bool_]
 MOST_CANDIDATES: Final = 30
 """The most paths that are timed again: those that add most."""
 _WITHOUT_SPANS: Final = (OUR_SIDE, WIRE, OTHERS)
-_NUMBERS_AT_ONCE: Final = 2_000_000
+_NUMBERS_AT_ONCE: Final = 500_000
+"""The most numbers of a temporary array: 4 MB. About ten exist at once."""
+_TIMED_AT_ONCE: Final = 64
 _TIE: Final = 1e-3
 """The weight of the time above the threshold beside the share above it: it decides only between equal shares."""
 
@@ -56,8 +61,7 @@ class Compared:
     resample then has its own limit.
     """
 
-    traces: Sequence[TimedTrace]
-    timelines: Sequence[Timeline]
+    traces: Sequence[CompactTrace]
     times: OwnTimes
     pauses: Sequence[Pauses]
     responses_ns: Floats
@@ -82,7 +86,8 @@ class Without:
     """The response times if one path at a time were as fast as usual.
 
     columns: indices of the paths in `Compared.times`, shape (k,). targets_ns: own times to which they are lowered.
-    responses_ns: shape (k, traces).
+    responses_ns: shape (k, traces); of requests that are at most at the threshold, as they were: see
+    `percentile_without`.
     """
 
     columns: tuple[int, ...]
@@ -106,16 +111,49 @@ class Resampled:
 
 
 def without(compared: Compared, columns: Sequence[int]) -> Without:
-    """Time all traces again, once for each of some paths."""
+    """Time the traces above the threshold again, once for each of some paths."""
     targets = np.array([_usual(compared, column) for column in columns])
-    rows = [_lowered(compared, {column: target}) for column, target in zip(columns, targets, strict=True)]
+    rows = [
+        _lowered(compared, {column: target}, compared.is_over) for column, target in zip(columns, targets, strict=True)
+    ]
     responses = np.array(rows) if rows else np.zeros((0, len(compared.traces)))
     return Without(tuple(columns), targets, responses)
 
 
 def without_both(compared: Compared, one: int, other: int) -> Floats:
-    """Return the response times if two paths were as fast as usual, shape (traces,)."""
-    return _lowered(compared, {one: _usual(compared, one), other: _usual(compared, other)})
+    """Return the response times of requests above the threshold if two paths were as fast as usual, shape (traces,)."""
+    return _lowered(compared, _both(compared, one, other), compared.is_over)
+
+
+def percentile_without(compared: Compared, columns: Sequence[int], percentile: float) -> float:
+    """Return a percentile of the response times if one path, or two, were as fast as usual.
+
+    percentile: 0 to 1. Only the traces that the percentile depends on are timed again: no request becomes slower, so a
+    request that was faster than the percentile stays below it.
+    """
+    targets = {column: _usual(compared, column) for column in columns}
+    is_timed = compared.is_over
+    responses = _lowered(compared, targets, is_timed)
+    while True:
+        found = percentile_of(responses, compared.base, percentile)
+        open_ones = np.flatnonzero(~is_timed & (compared.base > 0) & (responses >= found))
+        if not len(open_ones):
+            return found
+        slowest = open_ones[np.argsort(-responses[open_ones], kind="stable")[:_TIMED_AT_ONCE]]
+        more = np.zeros(len(responses), dtype=np.bool_)
+        more[slowest] = True
+        responses[slowest] = _lowered(compared, targets, more)[slowest]
+        is_timed = is_timed | more
+
+
+def percentile_of(responses: Floats, weights: Floats, percentile: float) -> float:
+    """Return a percentile (0 to 1) of the responses with a weight; 0 without any."""
+    is_counted = weights > 0
+    return weighted_quantile(responses[is_counted], weights[is_counted], percentile) if is_counted.any() else 0.0
+
+
+def _both(compared: Compared, one: int, other: int) -> dict[int, float]:
+    return {one: _usual(compared, one), other: _usual(compared, other)}
 
 
 def _usual(compared: Compared, column: int) -> float:
@@ -124,8 +162,11 @@ def _usual(compared: Compared, column: int) -> float:
     return weighted_quantile(compared.times.own_ns[is_fast, column], compared.fast[is_fast], 0.5)
 
 
-def _lowered(compared: Compared, targets: dict[int, float]) -> Floats:
-    """Return the response times if the own time of some paths (columns) falls to targets."""
+def _lowered(compared: Compared, targets: dict[int, float], wanted: Bools) -> Floats:
+    """Return the response times if the own time of some paths (columns) falls to targets.
+
+    wanted: traces that may be timed again, shape (traces,). Others keep their time on paths of the target.
+    """
     times = compared.times
     pauses = {one.instance.path: one for one in compared.pauses}
     saved = np.zeros(len(compared.traces))
@@ -143,8 +184,8 @@ def _lowered(compared: Compared, targets: dict[int, float]) -> Floats:
         is_above = np.zeros(len(compared.traces), dtype=np.bool_)
         for column, target in spans.items():
             is_above |= times.own_ns[:, column] > target
-        for n in np.flatnonzero(is_above & (compared.base > 0)).tolist():
-            saved[n] += compared.timelines[n].saved_by(_targets(compared, n, spans))
+        for n in np.flatnonzero(is_above & (compared.base > 0) & wanted).tolist():
+            saved[n] += compared.traces[n].timeline.saved_by(_targets(compared, n, spans))
     return np.maximum(compared.responses_ns - saved, 0)
 
 
@@ -162,9 +203,12 @@ def _targets(compared: Compared, n: int, targets: dict[int, float]) -> dict[Path
 
 def resampled(compared: Compared, lowered: Without, blocks: Blocks, seed: int, times: int = RESAMPLES) -> Resampled:
     """Compute all figures from resamples of blocks of time; nan where a resample has no slow or no fast traces."""
-    drawn = multiplicities(blocks, seed, times=times)
+    drawn = block_draws(blocks, seed, times=times)
     size = max(1, _NUMBERS_AT_ONCE // max(1, len(compared.traces)))
-    parts = [_part(compared, lowered, drawn[start : start + size]) for start in range(0, len(drawn), size)]
+    parts = [
+        _part(compared, lowered, drawn[start : start + size][:, blocks.of_trace].astype(np.float64))
+        for start in range(0, len(drawn), size)
+    ]
     joined = [np.concatenate([part[k] for part in parts]) for k in range(5)]
     return Resampled(*joined)
 

@@ -23,10 +23,9 @@ from loadgen.analysis.slow_requests.effects import (
     without,
 )
 from loadgen.traces.causes import Interval, Objective, PathLine
-from loadgen.traces.cohorts import weighted_quantile
 from loadgen.traces.own_times import OTHERS, Added
 
-__all__ = ["Figures", "percentile_of"]
+__all__ = ["Figures"]
 
 Floats = npt.NDArray[np.float64]
 
@@ -111,12 +110,6 @@ class Figures:
             return 0.0
         first = np.where(is_known, np.argmin(np.where(np.isfinite(scores), scores, np.inf), axis=1), -1)
         return float((first == list(among).index(index)).mean())
-
-
-def percentile_of(responses: Floats, weights: Floats, percentile: float) -> float:
-    """Return a percentile (0 to 1) of the responses with a weight; 0 without any."""
-    is_counted = weights > 0
-    return weighted_quantile(responses[is_counted], weights[is_counted], percentile) if is_counted.any() else 0.0
 
 
 def _holm(values: Floats, draws: Floats, blocks: int) -> Floats:

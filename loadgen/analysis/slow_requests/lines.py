@@ -11,8 +11,8 @@ import numpy as np
 
 from loadgen.analysis.attribute_tests import differing
 from loadgen.analysis.resample import interval
-from loadgen.analysis.slow_requests.effects import Compared, without_both
-from loadgen.analysis.slow_requests.figures import Figures, percentile_of
+from loadgen.analysis.slow_requests.effects import Compared, percentile_without, without_both
+from loadgen.analysis.slow_requests.figures import Figures
 from loadgen.analysis.slow_requests.since_when import since
 from loadgen.traces.causes import AttributeLine, Cause, Causes, Kind, Pair, PathLine
 from loadgen.traces.model import Path
@@ -51,9 +51,7 @@ def candidate(causes: Causes, answer: Figures, index: int, clear: Sequence[int],
         fast_calls=float(figures.fast_calls[column]),
         without_share_over=share * still,
         without_share_interval=(share * max(0.0, low), share * min(1.0, high)),
-        without_percentile_ns=percentile_of(
-            answer.lowered.responses_ns[index], compared.base, causes.objective.percentile
-        ),
+        without_percentile_ns=percentile_without(compared, (column,), causes.objective.percentile),
         stays_first=answer.stays_first(index, clear),
         n_slow=int((has & (compared.slow > 0)).sum()),
         n_fast=int((has & (compared.fast > 0)).sum()),
@@ -75,7 +73,7 @@ def explained(
     for line, column in zip(lines, columns, strict=False):
         pauses = _pauses_at(compared, line.path)
         service = pauses.instance.service if pauses else ""
-        traces = [attributes_along(compared.traces[n], compared.timelines[n], line.path, service) for n in rows]
+        traces = [attributes_along(compared.traces[n], compared.traces[n].timeline, line.path, service) for n in rows]
         found = differing(traces, compared.slow[rows] > 0, weights)
         unique |= set(found.unique)
         begin = since(due[of_series], compared.times.own_ns[of_series, column], compared.base[of_series])
@@ -122,7 +120,7 @@ def pairs(causes: Causes, answer: Figures, clear: Sequence[int], share: float) -
         still = float(compared.base[responses > compared.threshold_ns].sum()) / over if over else 1.0
         if still <= _MUCH_BETTER * alone and alone - still >= _LEAST_SAVED:
             paths = compared.times.paths[columns[0]], compared.times.paths[columns[1]]
-            at_most = percentile_of(responses, compared.base, causes.objective.percentile)
+            at_most = percentile_without(compared, columns, causes.objective.percentile)
             found.append(Pair(paths, share * still, at_most))
     return tuple(sorted(found, key=lambda pair: pair.without_share_over)[:1])
 
@@ -152,8 +150,8 @@ def _kind(compared: Compared, figures: Added, column: int) -> Kind:
 
 def _is_call(compared: Compared, path: Path) -> bool:
     """Return whether a path is that of a client whose server has a span: its own time is network and queue."""
-    spans = next((spans for line in compared.timelines if (spans := line.spans_of(path))), [])
-    return any(span.kind == "client" for span in spans)
+    spans = next((facts for one in compared.traces if path in one.paths and (facts := one.timeline.facts_at(path))), [])
+    return any(facts.is_client for facts in spans)
 
 
 def _retries(compared: Compared, path: Path) -> bool:
@@ -162,9 +160,9 @@ def _retries(compared: Compared, path: Path) -> bool:
     for weights in (compared.slow, compared.fast):
         failed = calls = 0.0
         for n in np.flatnonzero(weights).tolist():
-            spans = compared.timelines[n].spans_of(path)
+            spans = compared.traces[n].timeline.facts_at(path)
             calls += float(weights[n]) * len(spans)
-            failed += float(weights[n]) * sum(span.status == "error" for span in spans)
+            failed += float(weights[n]) * sum(facts.is_error for facts in spans)
         figures.append((failed / weights.sum(), calls / weights.sum()))
     (slow_failed, slow_calls), (fast_failed, fast_calls) = figures
     more = slow_failed - fast_failed

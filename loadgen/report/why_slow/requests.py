@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from itertools import zip_longest
 from random import Random
 from typing import Final
 
@@ -165,6 +166,12 @@ class Asked:
     def sampled(self) -> tuple[Sampled, ...]:
         """All of them."""
         return (*self.slow, *self.fast)
+
+    @property
+    def alternated(self) -> tuple[Sampled, ...]:
+        """All of them: a slow one, a fast one, the next slow one, and so on."""
+        pairs = zip_longest(self.slow, self.fast)
+        return tuple(one for pair in pairs for one in pair if one is not None)
 
     @property
     def observed(self) -> tuple[Observed, ...]:

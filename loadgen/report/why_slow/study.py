@@ -20,7 +20,8 @@ from loadgen.report.why_slow.choice import Chosen
 from loadgen.report.why_slow.decided import DecidedSeries, DecidedTable
 from loadgen.report.why_slow.joined import Joined, examples_of
 from loadgen.traces.causes import Causes, Objective, cause_document
-from loadgen.traces.timed import Observed, TimedTrace
+from loadgen.traces.compact_trace import CompactTrace
+from loadgen.traces.timed import Observed
 
 __all__ = ["Facts", "Told", "cost_of", "objective_of", "told"]
 
@@ -49,10 +50,12 @@ class Facts:
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """The causes as values, and the same as the contents of cause.json."""
+    """The causes as values, the same as the contents of cause.json, and the compared traces."""
 
     causes: CauseFile
     document: Mapping[str, object]
+    slow: Sequence[CompactTrace] = ()
+    fast: Sequence[CompactTrace] = ()
 
     @property
     def is_refused(self) -> bool:
@@ -97,7 +100,12 @@ def _is_of(series: DecidedSeries, chosen: Chosen) -> bool:
 
 
 def told(
-    chosen: Chosen, found: Joined, asked: Sequence[Observed], facts: Facts, *, against: tuple[str, Joined] | None = None
+    chosen: Chosen,
+    found: Joined[CompactTrace],
+    asked: Sequence[Observed],
+    facts: Facts,
+    *,
+    against: tuple[str, Joined[CompactTrace]] | None = None,
 ) -> Told:
     """Return why the chosen requests were slow.
 
@@ -107,11 +115,12 @@ def told(
     if against is None:
         causes = causes_of(found.timed, objective, seed=facts.seed, asked=asked, found=found.found)
         slow, fast = _cohorts(found.timed, causes)
+        fast_from = found
     else:
-        name, other = against
-        causes = causes_between(found.timed, other.timed, objective, against=name, seed=facts.seed)
-        slow, fast = ([one for one in some if _is_usable(one)] for some in (found.timed, other.timed))
-    slow_example, fast_example = examples_of(slow, fast)
+        name, fast_from = against
+        causes = causes_between(found.timed, fast_from.timed, objective, against=name, seed=facts.seed)
+        slow, fast = ([one for one in some if _is_usable(one)] for some in (found.timed, fast_from.timed))
+    slow_example, fast_example = examples_of(slow, fast, found.whole, fast_from.whole)
     part = RunPart(
         run=facts.run,
         made_at=facts.made_at,
@@ -126,7 +135,7 @@ def told(
         slow_example=slow_example,
         fast_example=fast_example,
     )
-    return Told(*causes_of_document(cause_document(causes), part))
+    return Told(*causes_of_document(cause_document(causes), part), slow, fast)
 
 
 def _cost_part(cost: TracingCost | None) -> dict[str, Any]:
@@ -155,19 +164,19 @@ def _chosen_part(chosen: Chosen) -> ChosenPart:
     )
 
 
-def _cohorts(timed: Sequence[TimedTrace], causes: Causes) -> tuple[list[TimedTrace], list[TimedTrace]]:
+def _cohorts(timed: Sequence[CompactTrace], causes: Causes) -> tuple[list[CompactTrace], list[CompactTrace]]:
     usable = [one for one in timed if _is_usable(one)]
     slow = [one for one in usable if one.observed.response_ns > causes.threshold_ns]
     fast = [one for one in usable if one.observed.response_ns <= min(causes.fast_ns, causes.threshold_ns)]
     return slow, fast
 
 
-def _is_usable(one: TimedTrace) -> bool:
+def _is_usable(one: CompactTrace) -> bool:
     seen = one.observed
-    return seen.outcome == "ok" and seen.is_fit and not seen.is_pool_limited and one.tree.is_complete
+    return seen.outcome == "ok" and seen.is_fit and not seen.is_pool_limited and one.is_complete
 
 
-def _mean(traces: Sequence[TimedTrace]) -> float:
+def _mean(traces: Sequence[CompactTrace]) -> float:
     """Return the weighted mean response time, in ns. Corrections of weights do not change it."""
     if not traces:
         return 0.0

@@ -60,13 +60,17 @@ class AttributeFilter:
     and messages: each of these is kept only if `keep` has its full name.
     """
 
-    __slots__ = ("_exact", "_patterns", "_rules")
+    __slots__ = ("_exact", "_patterns", "_rules", "processes", "spans")
 
     def __init__(self, keep: Sequence[str] = ()) -> None:
         self._exact = frozenset(name for name in keep if "*" not in name)
         patterns = [translate(name) for name in keep if "*" in name]
         self._patterns = re.compile("|".join(patterns)) if patterns else None
         self._rules: dict[str, _Rule | None] = {}
+        self.spans: dict[bytes, tuple[dict[str, Value], int]] = {}
+        """What a reader remembers of the attributes of spans, by their bytes: attributes and resolution, ns."""
+        self.processes: dict[bytes, tuple[str, dict[str, Value]]] = {}
+        """The same of processes: service and attributes."""
 
     def kept(self, pairs: Iterable[tuple[str, object]]) -> dict[str, Value]:
         """Return the attributes to keep, cleaned. HOT: once for each span; 0.1 to 0.3 µs for each attribute.

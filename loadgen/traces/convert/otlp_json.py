@@ -12,21 +12,24 @@ Source: opentelemetry-proto, docs "OTLP/HTTP JSON Protobuf Encoding".
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import Final
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Final, TypeVar
 
 import msgspec
 
 from loadgen.errors import TraceFormatError
 from loadgen.traces.convert.attributes import operation_of
 from loadgen.traces.convert.fields import (
+    AGAIN,
     KINDS,
+    WHOLE,
     checked_start,
     decoded,
     kind_named,
     nanoseconds,
     parent_id,
     span_id,
+    trace_id,
 )
 from loadgen.traces.convert.redaction import clean_text
 from loadgen.traces.convert.spans import MOST_LINKS, UNKNOWN_SERVICE, SpanCollector, at
@@ -40,6 +43,7 @@ RESOLUTION: Final = "loadgen.resolution_ns"
 """The attribute of a written span with `Span.resolution_ns`, if it is not 1."""
 IS_CUT: Final = "loadgen.is_cut"
 """The attribute of the scope of a written trace whose source returned only some of its spans."""
+_T = TypeVar("_T")
 _SCOPE: Final = "loadgen.traces"
 _SERVICE: Final = "service.name"
 
@@ -80,7 +84,7 @@ class _Span(msgspec.Struct, gc=False):
     kind: int | str | None = None
     startTimeUnixNano: int | str | None = None
     endTimeUnixNano: int | str | None = None
-    attributes: list[_Pair] | None = None
+    attributes: msgspec.Raw = msgspec.Raw()
     links: list[_Link] | None = None
     status: _Status | None = None
 
@@ -95,7 +99,7 @@ class _ScopeSpans(msgspec.Struct, gc=False):
 
 
 class _Resource(msgspec.Struct, gc=False):
-    attributes: list[_Pair] | None = None
+    attributes: msgspec.Raw = msgspec.Raw()
 
 
 class _ResourceSpans(msgspec.Struct, gc=False):
@@ -114,7 +118,41 @@ class _Document(_Spans, gc=False):
     trace: _Spans | None = None
 
 
+class _KeptSpan(msgspec.Struct, gc=False):
+    traceId: str
+    spanId: str
+    startTimeUnixNano: int
+    parentSpanId: str = ""
+    name: str = ""
+    kind: int = 0
+    endTimeUnixNano: int | None = None
+    attributes: msgspec.Raw = msgspec.Raw()
+    links: list[_Link] | None = None
+    status: _Status | None = None
+
+
+class _KeptScope(msgspec.Struct, gc=False):
+    scope: _Scope | None = None
+    spans: list[_KeptSpan] = []
+
+
+class _KeptGroup(msgspec.Struct, gc=False):
+    resource: _Resource | None = None
+    scopeSpans: list[_KeptScope] = []
+
+
+class _KeptDocument(msgspec.Struct, gc=False):
+    resourceSpans: list[_KeptGroup] = []
+
+
 _DECODER: Final = msgspec.json.Decoder(_Document)
+_KEPT_DECODER: Final = msgspec.json.Decoder(_KeptDocument, strict=False)
+"""Reads numbers in quotes as numbers."""
+_PAIRS: Final = msgspec.json.Decoder(list[_Pair] | None)
+_NO_PAIRS: Final = (b"", b"null", b"[]")
+_MOST_REMEMBERED: Final = 4_096
+_LONGEST_REMEMBERED: Final = 2_048
+"""Bytes of the JSON of attributes that is remembered. Spans repeat theirs."""
 _ENCODER: Final = msgspec.json.Encoder()
 _STATUS: Final[dict[int | str | None, Status]] = {
     1: "ok",
@@ -176,13 +214,21 @@ def collect_otlp_json(data: bytes, into: SpanCollector) -> None:
 
 def _process(resource: _Resource | None, into: SpanCollector) -> tuple[str, dict[str, Value]]:
     """Return the name of the service, and the attributes of its process."""
-    if resource is None or not resource.attributes:
+    if resource is None:
         return UNKNOWN_SERVICE, {}
-    service = UNKNOWN_SERVICE
-    for pair in resource.attributes:
-        if pair.key == _SERVICE and pair.value is not None and pair.value.stringValue:
-            service = clean_text(pair.value.stringValue)
-    return service, into.attributes.kept(_pairs(resource.attributes))
+    data = bytes(resource.attributes)
+    if data in _NO_PAIRS:
+        return UNKNOWN_SERVICE, {}
+    known = into.attributes.processes.get(data)
+    if known is None:
+        pairs = _decoded_pairs(data)
+        service = UNKNOWN_SERVICE
+        for pair in pairs:
+            if pair.key == _SERVICE and pair.value is not None and pair.value.stringValue:
+                service = clean_text(pair.value.stringValue)
+        known = service, into.attributes.kept(_pairs(pairs))
+        _remember(into.attributes.processes, data, known)
+    return known
 
 
 def _add(span: _Span, service: str, resource: dict[str, Value], is_cut: bool, into: SpanCollector) -> None:
@@ -190,8 +236,7 @@ def _add(span: _Span, service: str, resource: dict[str, Value], is_cut: bool, in
     if trace is None:
         return
     kind = _kind(span.kind)
-    pairs = span.attributes
-    attributes = into.attributes.kept(_pairs(pairs)) if pairs else {}
+    attributes, resolution = _of_span(bytes(span.attributes), into)
     end_ns = nanoseconds(span.endTimeUnixNano)
     into.add(
         trace,
@@ -207,11 +252,42 @@ def _add(span: _Span, service: str, resource: dict[str, Value], is_cut: bool, in
             attributes,
             resource,
             tuple(span_id(link.spanId) for link in span.links[:MOST_LINKS]) if span.links else (),
-            _resolution(pairs) if pairs else 1,
+            resolution,
         ),
     )
     if is_cut:
         into.cut(trace)
+
+
+def _of_span(data: bytes, into: SpanCollector) -> tuple[dict[str, Value], int]:
+    """Return the attributes of a span to keep, and its resolution, ns. Equal ones are the same object."""
+    if data in _NO_PAIRS:
+        return {}, 1
+    known = into.attributes.spans.get(data)
+    if known is None:
+        pairs = _decoded_pairs(data)
+        known = into.attributes.kept(_pairs(pairs)), _resolution(pairs)
+        _remember(into.attributes.spans, data, known)
+    return known
+
+
+def _decoded_pairs(data: bytes) -> list[_Pair]:
+    """Return the attributes as pairs.
+
+    Raises:
+        TraceFormatError: they have values of wrong types.
+    """
+    try:
+        return _PAIRS.decode(data) or []
+    except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
+        raise TraceFormatError(f"invalid attributes: {error}", hint=WHOLE) from None
+
+
+def _remember(known: dict[bytes, _T], data: bytes, value: _T) -> None:
+    if len(data) <= _LONGEST_REMEMBERED:
+        if len(known) >= _MOST_REMEMBERED:
+            known.clear()
+        known[data] = value
 
 
 def _kind(kind: int | str | None) -> Kind:
@@ -299,17 +375,14 @@ def otlp_json_line(trace: Trace) -> bytes:
 
 
 def _written_span(trace: str, span: Span) -> dict[str, object]:
-    attributes = dict(span.attributes)
-    if span.resolution_ns != 1:
-        attributes[RESOLUTION] = span.resolution_ns
     written: dict[str, object] = {"traceId": trace, "spanId": span.id}
     if span.parent:
         written["parentSpanId"] = span.parent
     written |= {"name": span.operation, "kind": _NUMBERS[span.kind], "startTimeUnixNano": str(span.start_ns)}
     if span.end_ns is not None:
         written["endTimeUnixNano"] = str(span.end_ns)
-    if attributes:
-        written["attributes"] = _written(attributes)
+    if written_attributes := _written_of(span):
+        written["attributes"] = written_attributes
     if span.links:
         written["links"] = [{"spanId": link} for link in span.links]
     if span.status != "unset":
@@ -317,7 +390,27 @@ def _written_span(trace: str, span: Span) -> dict[str, object]:
     return written
 
 
-def _written(attributes: dict[str, Value]) -> list[dict[str, object]]:
+_written_of_spans: dict[int, tuple[Mapping[str, Value], msgspec.Raw]] = {}
+
+
+def _written_of(span: Span) -> msgspec.Raw | list[dict[str, object]]:
+    """Return the written attributes of a span. Spans that share a mapping are written once."""
+    attributes = span.attributes
+    if span.resolution_ns != 1:
+        return _written({**attributes, RESOLUTION: span.resolution_ns})
+    if not attributes:
+        return []
+    known = _written_of_spans.get(id(attributes))
+    if known is None:
+        if len(_written_of_spans) >= _MOST_REMEMBERED:
+            _written_of_spans.clear()
+        # The mapping is held, so no other one can get its id.
+        known = attributes, msgspec.Raw(_ENCODER.encode(_written(attributes)))
+        _written_of_spans[id(attributes)] = known
+    return known[1]
+
+
+def _written(attributes: Mapping[str, Value]) -> list[dict[str, object]]:
     return [{"key": name, "value": _written_value(value)} for name, value in attributes.items()]
 
 
@@ -338,42 +431,71 @@ def trace_of_kept_line(line: bytes) -> Trace | None:
     Raises:
         TraceFormatError: the line was not written by `otlp_json_line`, or it is damaged.
     """
-    document = decoded(_DECODER, line, FORMAT)
+    document = decoded(_KEPT_DECODER, line, FORMAT)
     spans: list[Span] = []
     trace, is_cut = "", False
-    into = SpanCollector()
-    for group in document.resourceSpans or ():
-        resource = dict(_kept(group.resource.attributes if group.resource else None))
-        service = str(resource.pop(_SERVICE, UNKNOWN_SERVICE))
-        for scope in group.scopeSpans or ():
+    for group in document.resourceSpans:
+        service, resource = _kept_process(b"" if group.resource is None else bytes(group.resource.attributes))
+        for scope in group.scopeSpans:
             is_cut = is_cut or (scope.scope is not None and _is_cut(scope.scope))
-            for span in scope.spans or ():
-                trace = trace or into.wanted(span.traceId) or ""
+            for span in scope.spans:
+                trace = trace or trace_id(span.traceId)
                 spans.append(_kept_span(span, service, resource))
     return Trace(trace, tuple(spans), is_cut) if spans else None
 
 
-def _kept_span(span: _Span, service: str, resource: dict[str, Value]) -> Span:
-    attributes = dict(_kept(span.attributes))
-    resolution = attributes.pop(RESOLUTION, 1)
+def _kept_span(span: _KeptSpan, service: str, resource: dict[str, Value]) -> Span:
+    """Return a span of a kept line. HOT: called for each span. Its ids and times were checked before they were kept."""
+    attributes, resolution = _kept_attributes(bytes(span.attributes))
+    end_ns = span.endTimeUnixNano
+    if len(span.spanId) != 16 or span.startTimeUnixNano < 0 or (end_ns is not None and end_ns < 0):
+        raise TraceFormatError("damaged line of a trace", hint=AGAIN)
     return Span(
-        span_id(span.spanId),
-        parent_id(span.parentSpanId),
+        span.spanId,
+        span.parentSpanId,
         service,
-        span.name or "",
-        nanoseconds(span.startTimeUnixNano),
-        nanoseconds(span.endTimeUnixNano) if span.endTimeUnixNano is not None else None,
-        _kind(span.kind),
+        span.name,
+        span.startTimeUnixNano,
+        end_ns,
+        KINDS[span.kind] if 0 <= span.kind < len(KINDS) else "internal",
         _STATUS.get(span.status.code, "unset") if span.status is not None else "unset",
         attributes,
         resource,
-        tuple(span_id(link.spanId) for link in span.links or ()),
-        resolution if isinstance(resolution, int) and resolution > 0 else 1,
+        tuple([span_id(link.spanId) for link in span.links]) if span.links else (),
+        resolution,
     )
 
 
-def _kept(pairs: list[_Pair] | None) -> Iterator[tuple[str, Value]]:
-    for pair in pairs or ():
+_kept_of_spans: dict[bytes, tuple[dict[str, Value], int]] = {}
+_kept_of_processes: dict[bytes, tuple[str, dict[str, Value]]] = {}
+_EMPTY: Final[dict[str, Value]] = {}
+
+
+def _kept_attributes(data: bytes) -> tuple[dict[str, Value], int]:
+    """Return the attributes of a kept span, and its resolution, ns. Equal ones are the same object."""
+    if data in _NO_PAIRS:
+        return _EMPTY, 1
+    known = _kept_of_spans.get(data)
+    if known is None:
+        attributes = dict(_kept(_decoded_pairs(data)))
+        resolution = attributes.pop(RESOLUTION, 1)
+        known = attributes, resolution if isinstance(resolution, int) and resolution > 0 else 1
+        _remember(_kept_of_spans, data, known)
+    return known
+
+
+def _kept_process(data: bytes) -> tuple[str, dict[str, Value]]:
+    """Return the service and the attributes of a kept process."""
+    known = _kept_of_processes.get(data)
+    if known is None:
+        resource = dict(_kept([] if data in _NO_PAIRS else _decoded_pairs(data)))
+        known = str(resource.pop(_SERVICE, UNKNOWN_SERVICE)), resource
+        _remember(_kept_of_processes, data, known)
+    return known
+
+
+def _kept(pairs: list[_Pair]) -> Iterator[tuple[str, Value]]:
+    for pair in pairs:
         value = _plain(pair.value) if pair.value is not None else None
         if pair.key and isinstance(value, str | int | float):
             yield pair.key, value

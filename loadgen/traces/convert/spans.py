@@ -127,6 +127,16 @@ class SpanCollector:
         """Record that the source returned only some of the spans of this trace."""
         self._cut.add(trace)
 
+    def take(self, trace: str) -> Trace | None:
+        """Return a trace with its spans so far, and forget it; None without any. Its spans no longer count."""
+        spans = self._traces.pop(trace, None)
+        if spans is None:
+            return None
+        self._left += len(spans)
+        is_cut = trace in self._cut
+        self._cut.discard(trace)
+        return Trace(trace, tuple(spans), is_cut)
+
     def traces(self) -> list[Trace]:
         """Return all traces with their spans so far, and forget them."""
         found = [Trace(id, tuple(spans), id in self._cut) for id, spans in self._traces.items()]

@@ -18,7 +18,7 @@ from loadgen.backends.backend import (
     read_until_still,
 )
 from loadgen.backends.files import FilesBackend
-from loadgen.backends.kept_traces import KeptTraces, kept_ids
+from loadgen.backends.kept_traces import KeptTraces, absent_ids, keep_absent, kept_sizes
 from loadgen.backends.settings import TraceSource
 from loadgen.dsl.plans.loadgen_toml import Settings
 from loadgen.dsl.secret import secret_value
@@ -38,7 +38,8 @@ class TraceReading:
     """A source of traces for one run. backend: None if the traces are already in the run folder.
 
     name: the source in words. label: its name in the files of the run folder. refused: reasons for which the source did
-    not return traces, with counts.
+    not return traces, with counts. kept: ids in the run folder: 0, or the number of spans of a trace that is cut.
+    absent: ids that the file is known not to have.
     """
 
     folder: Path
@@ -46,11 +47,17 @@ class TraceReading:
     label: str
     backend: Backend | None
     refused: Counter[str] = field(default_factory=Counter)
-    kept: set[str] = field(default_factory=set)
+    kept: dict[str, int] = field(default_factory=dict)
+    absent: set[str] = field(default_factory=set)
 
     def missing(self, ids: Sequence[str]) -> list[str]:
-        """Return the ids that are not in the run folder yet."""
-        return [one for one in ids if one not in self.kept]
+        """Return the ids to read: those that are not in the run folder, and those that a backend may have whole by now.
+
+        A file does not change: what it lacks, or has cut, is not read again.
+        """
+        if isinstance(self.backend, FilesBackend):
+            return [one for one in ids if one not in self.kept and one not in self.absent]
+        return [one for one in ids if self.kept.get(one, 1)]
 
     def plan(self, ids: Sequence[str]) -> CallPlan | None:
         """Return the calls that reading these traces needs; None if all of them are in the run folder."""
@@ -70,21 +77,27 @@ class TraceReading:
             return None
         if isinstance(self.backend, FilesBackend):
             wait_s = 0.0  # a file does not grow while we wait
+        absent: list[str] = []
         progress = _Notes()
         refusal: BackendRefused | None = None
         try:
-            with KeptTraces(self.folder, self.label) as kept:
-                for _, answer in read_until_still(self.backend, wanted, wait_s, progress, ended_ago_s=ended_ago_s):
+            cut = {one: spans for one in wanted if (spans := self.kept.get(one, 0))}
+            with KeptTraces(self.folder, self.label, cut=cut) as kept:
+                for one, answer in read_until_still(self.backend, wanted, wait_s, progress, ended_ago_s=ended_ago_s):
                     kept.add(answer)
                     if isinstance(answer, Refused):
                         self.refused[answer.reason] += 1
                     elif isinstance(answer, Found):
                         progress.found += 1
+                        self.kept[one] = len(answer.trace.spans) if answer.is_cut else 0
+                    else:
+                        absent.append(one)
+            if absent and isinstance(self.backend, FilesBackend):
+                keep_absent(self.folder, self.backend.content, self.absent.union(absent))
         except BackendRefused as error:
             refusal = error
         finally:
             self.backend.close()
-        self.kept = kept_ids(self.folder)
         return refusal
 
 
@@ -113,7 +126,7 @@ def reading_of(path: Path, file: Path | None, backend: str, env: str, settings: 
     Raises:
         UsageError: there is no such source, it cannot be opened, or no source was chosen.
     """
-    kept = kept_ids(path)
+    kept = kept_sizes(path)
     if env:
         if env not in settings.environments:
             raise UsageError(f"--env: loadgen.toml has no environment {env!r}", hint=f"write [env.{env}]")
@@ -121,7 +134,8 @@ def reading_of(path: Path, file: Path | None, backend: str, env: str, settings: 
         if not backend:
             raise UsageError(f"--env: [env.{env}] has no source of traces", hint='add trace = "NAME" to it')
     if file is not None:
-        return TraceReading(path, f"file {file.name}", _FILE, FilesBackend(file), kept=kept)
+        files = FilesBackend(file)
+        return TraceReading(path, f"file {file.name}", _FILE, files, kept=kept, absent=absent_ids(path, files.content))
     if not backend and kept:
         return TraceReading(path, _KEPT, _FILE, None, kept=kept)
     source = _source_of(settings, backend)

@@ -23,9 +23,11 @@ from loadgen.report.run_as_dataframes import Run, open_run
 from loadgen.report.summary_reader import Summary
 from loadgen.report.why_slow.cause_file import encoded, write_causes
 from loadgen.report.why_slow.choice import Chosen, Wanted, chosen_of, narrowed
-from loadgen.report.why_slow.joined import Joined, joined
+from loadgen.report.why_slow.joined import Joined, joined_compact
 from loadgen.report.why_slow.requests import Asked, asked_for, sampled_of
 from loadgen.traces.cohorts import LEAST_SLOW
+from loadgen.traces.compact_trace import CompactTrace
+from loadgen.traces.path_table import folded_text, path_table
 from loadgen.units import NS_PER_MS, NS_PER_S, parse_duration, quantity
 from loadgen_controller.collect_option_errors import CollectedErrors
 from loadgen_controller.commands.bucket import RUNS, RunArgument, RunsDir
@@ -91,6 +93,13 @@ def main(
     json: Annotated[
         Path | None, typer.Option(metavar="PATH", help="Also write cause.json to this file; - is standard output.")
     ] = None,
+    folded: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="PATH",
+            help="Also write folded stacks for flame graphs: x.folded gives x.slow.folded and x.fast.folded.",
+        ),
+    ] = None,
     runs_dir: RunsDir = RUNS,
 ) -> ExitCode:
     """Show in which spans of the target the time of slow requests lies, and what the slow have that the fast have not.
@@ -108,6 +117,11 @@ def main(
     if len(given) > 1:
         errors.add(f"{given[0]} cannot be combined with {given[1]}", "leave out one of them")
     errors.check_file("--json", json)
+    if folded is not None and str(folded) == "-":
+        errors.add("--folded: two files cannot be written to standard output", "give a path, such as x.folded")
+    elif folded is not None:
+        for one in _folded_files(folded):
+            errors.check_file("--folded", one)
     if path is not None and is_running(path):
         errors.add(f"run {path.name} is still going on", "wait until it ends")
     settings = trace_settings_of(errors)
@@ -127,7 +141,7 @@ def main(
     if dry_run:
         return ExitCode.PASSED
     refusal = reading.read(asked.ids, (wait_ns or 0) / NS_PER_S, _ended_ago_s(opened))
-    ours = joined(partial(kept_traces, path), asked.sampled, _t0_ns(path))
+    ours = _joined(path, asked)
     facts = Facts(
         run=opened.id,
         made_at=utc_text(datetime.now(UTC)),
@@ -146,6 +160,9 @@ def main(
     print_causes(console, result.causes)
     if json is not None:
         write(json, encoded(result.document))
+    if folded is not None:
+        for file, traces in zip(_folded_files(folded), (result.slow, result.fast), strict=True):
+            write(file, folded_text(path_table(traces)).encode())
     if refusal is not None:
         raise refusal
     return ExitCode.INCOMPLETE if result.is_refused else ExitCode.PASSED
@@ -194,6 +211,18 @@ def _plan_text(run: Run, chosen: Chosen, asked: Asked, reading: TraceReading) ->
     return f"{text}; {where}"
 
 
+def _folded_files(path: Path) -> tuple[Path, Path]:
+    """Return the files with the stacks of slow and of fast requests: of x.folded, x.slow.folded and x.fast.folded."""
+    slow, fast = (path.with_name(f"{path.stem}.{group}{path.suffix}") for group in ("slow", "fast"))
+    return slow, fast
+
+
+def _joined(path: Path, asked: Asked) -> Joined[CompactTrace]:
+    """Return the requests whose traces are in the folder of a run."""
+    read = partial(kept_traces, path)
+    return joined_compact(read, asked.alternated, _t0_ns(path), lambda ids: kept_traces(path, only=ids))
+
+
 def _more_notes(asked: Asked) -> Iterator[str]:
     """Yield how to read enough slow traces, if more were sampled than were asked for."""
     if len(asked.slow) < min(LEAST_SLOW, asked.slow_of):
@@ -228,7 +257,7 @@ def _none_found(run: Run, asked: Asked, reading: TraceReading) -> IncompleteErro
     )
 
 
-def _against(path: Path | None, chosen: Chosen, most: int, seed: int) -> tuple[str, Joined] | None:
+def _against(path: Path | None, chosen: Chosen, most: int, seed: int) -> tuple[str, Joined[CompactTrace]] | None:
     """Return the id and the requests of the run to compare with, whose traces are in its folder.
 
     Raises:
@@ -238,7 +267,7 @@ def _against(path: Path | None, chosen: Chosen, most: int, seed: int) -> tuple[s
         return None
     other = open_run(path)
     _, asked = _asked(other, chosen, most, seed)
-    found = joined(partial(kept_traces, path), asked.sampled, _t0_ns(path))
+    found = _joined(path, asked)
     if not found.found:
         raise UsageError(
             f"--against: the folder of run {other.id} has no traces of {chosen.name}",
