@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+# Must come before numpy is imported.
+import loadgen.math_threads  # noqa: F401
+
+# isort: split
+
 import argparse
 import asyncio
 import logging
@@ -13,8 +18,6 @@ from pathlib import Path
 
 import uvloop
 
-# Must come before numpy is imported.
-import loadgen.math_threads  # noqa: F401  # isort: split
 from loadgen.errors import LoadgenError
 from loadgen.logs import log_to_stderr
 from loadgen.outside_text import block

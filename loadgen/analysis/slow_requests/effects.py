@@ -46,7 +46,8 @@ MOST_CANDIDATES: Final = 30
 """The most paths that are timed again: those that add most."""
 _WITHOUT_SPANS: Final = (OUR_SIDE, WIRE, OTHERS)
 _NUMBERS_AT_ONCE: Final = 500_000
-"""The most numbers of a temporary array: 4 MB. About ten exist at once."""
+"""The most numbers of a temporary array if there are many traces: 4 MB. About ten exist at once."""
+_IN_ONE_PART: Final = 2_000_000
 _TIMED_AT_ONCE: Final = 64
 _TIE: Final = 1e-3
 """The weight of the time above the threshold beside the share above it: it decides only between equal shares."""
@@ -204,7 +205,8 @@ def _targets(compared: Compared, n: int, targets: dict[int, float]) -> dict[Path
 def resampled(compared: Compared, lowered: Without, blocks: Blocks, seed: int, times: int = RESAMPLES) -> Resampled:
     """Compute all figures from resamples of blocks of time; nan where a resample has no slow or no fast traces."""
     drawn = block_draws(blocks, seed, times=times)
-    size = max(1, _NUMBERS_AT_ONCE // max(1, len(compared.traces)))
+    width = max(1, len(compared.traces))
+    size = max(1, times if times * width <= _IN_ONE_PART else _NUMBERS_AT_ONCE // width)
     parts = [
         _part(compared, lowered, drawn[start : start + size][:, blocks.of_trace].astype(np.float64))
         for start in range(0, len(drawn), size)
