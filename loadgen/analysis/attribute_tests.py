@@ -5,6 +5,9 @@ and without the value. Numbers with more than 10 different values are tested by 
 Whitney, with the correction for ties. All tests together are corrected by the procedure of Benjamini and Hochberg.
 Values that are in the same traces (Jaccard index of at least 0.95) are one test.
 
+Each trace should have one chance to have a value, however many calls it makes: `loadgen.traces.trace_attributes`
+takes the first call of each step. Otherwise attributes of instances that are only called more often would differ, too.
+
 A value needs at least 10 traces. At most 200 values of a key are tested, the commonest ones. A key with different
 values in almost all traces (an order's number) is not tested; its name is in the result.
 
@@ -36,7 +39,8 @@ __all__ = [
 Floats = npt.NDArray[np.float64]
 Value = str | int | float | bool
 Key = tuple[str, str]
-"""The place of an attribute and its name. The place is a service, or "" for attributes of our own."""
+"""The place of an attribute and its name. The place is a service, `service: operation` for a span's status, or "" for
+attributes of our own."""
 
 MOST_Q: Final = 0.05
 LEAST_TRACES: Final = 10

@@ -72,7 +72,8 @@ class Objective:
 
 @dataclass(frozen=True, slots=True)
 class AttributeLine:
-    """An attribute that slow traces have more often than fast ones. where: a service, or "" for attributes of our own.
+    """An attribute that slow traces have more often than fast ones. where: a service, `service: operation` for the
+    status of a span, or "" for attributes of our own.
 
     value: None for a number; slow and fast are then medians, otherwise shares. together: attributes of the same traces.
     """

@@ -105,6 +105,28 @@ class Timeline:
         """Return the facts of all spans with a path, in no special order."""
         return [self.facts[n] for n in self._numbers(path)]
 
+    def path_of(self, number: int) -> Path:
+        """Return the path of a span, by its number in `facts`."""
+        return self._paths[number]
+
+    def first_calls(self, path: Path) -> list[int]:
+        """Return the number of the root, and of the first call of each further step of a path below the one before."""
+        found = [0]
+        for length in range(2, len(path) + 1):
+            above, step = found[-1], path[:length]
+            # Children stand in the order of their starts.
+            below = (n for n in range(self._first[above], self._first[above + 1]) if self._paths[n] == step)
+            first = next(below, None)
+            if first is None:
+                break
+            found.append(first)
+        return found
+
+    def first_of(self, service: str) -> int | None:
+        """Return the number of a service's earliest span; None: it has none."""
+        numbers = (n for n, facts in enumerate(self.facts) if facts.service == service)
+        return min(numbers, key=self._starts.__getitem__, default=None)
+
     def parent_of(self, number: int) -> int:
         """Return the number of a span's parent in `facts`; -1 for the root."""
         return self._parents[number]

@@ -29,6 +29,8 @@ Fault = Literal[
     "network",
     "pool wait",
     "retries",
+    "more requests",
+    "retries elsewhere",
     "one region",
     "missing traces",
     "story",
@@ -100,7 +102,9 @@ def made(
     due_s = np.sort(chance.uniform(0, seconds, n))
     own = {name: chance.lognormal(np.log(ms * MS), spread, n).round() for name, (ms, spread) in MEDIANS_MS.items()}
     region, instance = chance.integers(0, len(REGIONS), n), chance.integers(0, 2, n)
-    own |= {"calls": np.ones(n), "failed": np.zeros(n), "pool": np.zeros(n)}
+    own |= {"calls": np.ones(n), "failed": np.zeros(n), "pool": np.zeros(n), "requests": np.ones(n)}
+    # The instance of pay that serves the first call; -1: pay has one instance without a name.
+    own["pay instance"] = np.full(n, -1.0)
     # An objective that the shop meets without the fault: 0.3 % of requests are above it.
     threshold = round(float(np.quantile(response(own), 0.997)))
     known = _inject(fault, own, due_s, region, instance, chance)
@@ -148,7 +152,8 @@ def root_duration(own: dict[str, Floats]) -> Floats:
     price = own["price out"] + own["price"] + own["back"]
     pay = own["failed"] + own["pay out"] + own["pay"] + own["back"]
     gaps = own["shop 0"] + own["shop 1"] + own["shop 2"] + own["shop 3"]
-    both: Floats = gaps + catalog + np.maximum(stock_duration(own) + own["stock out"] + own["back"], price) + pay
+    stock = own["requests"] * (stock_duration(own) + own["stock out"] + own["back"])
+    both: Floats = gaps + catalog + np.maximum(stock, price) + pay
     return both
 
 
@@ -188,7 +193,16 @@ def _inject(
         return Known(STOCK, "own time before children")
     if fault == "retries":
         own["failed"][some(0.03)] = 100 * MS
-        return Known((*ROOT, "shop: POST pay"), "retries")
+        return Known((*ROOT, "shop: POST pay"), "retries", ("shop: POST pay", "status", "error"))
+    if fault == "more requests":
+        # 8 requests, each to an instance at random. With far more, no single path takes the requests below the limit.
+        own["requests"][some(0.04)] = 8
+        return Known(STOCK_PATH, "more calls")
+    if fault == "retries elsewhere":
+        # An instance of pay answers with an error after 100 ms; the retry goes to an instance at random, too.
+        own["failed"][some(0.03)] = 100 * MS
+        own["pay instance"] = chance.integers(0, 2, n).astype(np.float64)
+        return Known(PAY, "retries", ("pay: charge", "status", "error"))
     if fault == "one region":
         own["wire"][region == 1] += 80 * MS
         return Known(WIRE, "between client and server", ("", "region", REGIONS[1]))
@@ -250,17 +264,19 @@ def _tree(k: int, due_s: float, own: dict[str, Floats], instance: int, chance: n
 
     spans: dict[str, Span] = {}
     children: dict[str, list[Span]] = {}
+    pay = ns("pay instance")
 
     def span(
         parent: str, service: str, operation: str, start: int, end: int, kind: str = "server", **more: object
     ) -> str:
         id_ = f"{k:08x}{len(spans):08x}"
         resource = {"service.name": service}
-        if service == "stock":
+        at = {"stock": instance, "pay": pay}.get(service, -1)
+        if at >= 0:
             resource |= {
-                "service.version": ("2.0", "2.1")[instance],
-                "service.instance.id": f"stock-{instance + 1}",
-                "zone": "ab"[instance],
+                "service.version": ("2.0", "2.1")[at],
+                "service.instance.id": f"{service}-{at + 1}",
+                "zone": "ab"[at],
             }
         new = Span(id_, parent, service, operation, start, end, kind, resource=resource, **more)  # type: ignore[arg-type]
         spans[id_] = new
@@ -289,15 +305,24 @@ def _tree(k: int, due_s: float, own: dict[str, Floats], instance: int, chance: n
     client = span(root, "shop", "GET price", t, t + quick, "client")
     span(client, "price", "quote", t + ns("price out"), t + quick - ns("back"))
     served = int(stock_duration({name: values[k : k + 1] for name, values in own.items()})[0])
-    client = span(root, "shop", "POST stock", t, t + ns("stock out") + served + ns("back"), "client")
-    server = span(client, "stock", "reserve", t + ns("stock out"), t + ns("stock out") + served)
-    at = t + ns("stock out") + ns("stock before") + ns("pool")
-    for _ in range(ns("calls")):
-        span(server, "stock", "SELECT item", at, at + ns("stock select"), "client")
-        at += ns("stock select")
-    t = max(both + quick, t + ns("stock out") + served + ns("back")) + ns("shop 2")
+    one_call = ns("stock out") + served + ns("back")
+    for number in range(ns("requests")):
+        if number:
+            instance = int(chance.integers(2))
+        begin = t + number * one_call
+        client = span(root, "shop", "POST stock", begin, begin + one_call, "client")
+        begin += ns("stock out")
+        server = span(client, "stock", "reserve", begin, begin + served)
+        at = begin + ns("stock before") + ns("pool")
+        for _ in range(ns("calls")):
+            span(server, "stock", "SELECT item", at, at + ns("stock select"), "client")
+            at += ns("stock select")
+    t = max(both + quick, t + ns("requests") * one_call) + ns("shop 2")
     if ns("failed"):
-        span(root, "shop", "POST pay", t, t + ns("failed"), "client", status="error")
+        client = span(root, "shop", "POST pay", t, t + ns("failed"), "client", status="error")
+        if pay >= 0:
+            span(client, "pay", "charge", t, t + ns("failed"), status="error")
+            pay = int(chance.integers(2))
         t += ns("failed")
     client = span(root, "shop", "POST pay", t, t + ns("pay out") + ns("pay") + ns("back"), "client")
     span(client, "pay", "charge", t + ns("pay out"), t + ns("pay out") + ns("pay"))

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from msgspec.structs import replace
 
 from loadgen.traces.timed import WIRE
 from loadgen.traces.trace_attributes import attributes_along
 from loadgen.traces.what_if import Timeline
-from tests.support.made_traces import FAULTS, STOCK_PATH, Fault, made
+from tests.support.made_spans import span, timed_trace, tree
+from tests.support.made_traces import FAULTS, PAY, ROOT, STOCK_PATH, Fault, made
 
 
 @pytest.mark.parametrize("fault", FAULTS)
@@ -47,3 +49,36 @@ def test_attributes_of_a_path_without_spans_are_those_of_the_root_and_of_the_giv
     (one, *_) = made("none", 1, seconds=30).timed
     assert ("stock", "zone") not in attributes_along(one, Timeline.of(one), WIRE)
     assert ("stock", "zone") in attributes_along(one, Timeline.of(one), WIRE, "stock")
+
+
+def test_only_the_first_call_of_each_step_counts_however_many_calls_there_are() -> None:
+    run = made("more requests", 1, seconds=30)
+    many = [one for one in run.timed if one.paths[STOCK_PATH].calls > 1]
+    assert many
+    for one in many:
+        timeline = Timeline.of(one)
+        (instance,) = attributes_along(one, timeline, STOCK_PATH)["stock", "service.instance.id"]
+        calls = [each for each in one.tree.spans.values() if each.name == STOCK_PATH[-1]]
+        first = min(calls, key=lambda each: each.start_ns)
+        assert instance == first.resource["service.instance.id"]
+        paused = attributes_along(one, timeline, ("stock: standing still of stock-2",), "stock")
+        assert paused["stock", "service.instance.id"] == (instance,)
+    chosen = {attributes_along(one, Timeline.of(one), STOCK_PATH)["stock", "zone"] for one in many}
+    assert chosen == {("a",), ("b",)}
+
+
+def test_what_lies_below_a_later_call_does_not_count_if_the_first_one_has_nothing_below_it() -> None:
+    run = made("retries", 1, seconds=100)
+    retried = [one for one in run.timed if one.paths[*ROOT, "shop: POST pay"].calls > 1]
+    assert retried
+    for one in retried:
+        found = attributes_along(one, Timeline.of(one), PAY)
+        assert ("pay", "service.name") not in found
+        assert found["shop: POST pay", "status"] == ("error",)
+
+
+def test_status_of_the_root_is_the_responses_own_and_no_attribute() -> None:
+    root = replace(span("A", 0, 100), status="error")
+    one = timed_trace(tree(root, replace(span("B", 10, 90, "A"), status="error"), span("C", 20, 80, "B")))
+    found = attributes_along(one, Timeline.of(one), ("A: do", "B: do", "C: do"))
+    assert {where: values for (where, key), values in found.items() if key == "status"} == {"B: do": ("error",)}

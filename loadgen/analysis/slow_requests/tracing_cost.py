@@ -3,8 +3,9 @@
 The decision whether a request is sampled comes from random bits of its trace id, so this is a randomised experiment:
 the groups differ by chance, and by the work that the target does for a trace.
 
-*Estimate.* In each stratum (a request of a region, in a block of time) with n1 sampled requests and n0 others, the
-difference of the two means has the weight n1 n0 / (n1 + n0). The estimate is the weighted mean of all strata. It equals
+*Estimate.* In each stratum (a request of a region, in a second) with n1 sampled requests and n0 others, the difference
+of the two means has the weight n1 n0 / (n1 + n0). Strata are as short as the intervals after which the share of sampled
+requests may change (`Trace(sample="20/s")`, `boost=`): a share that rises in slow seconds does not count. The estimate is the weighted mean of all strata. It equals
 the coefficient of "sampled" in a regression with a constant for each stratum (F. Yates, 1934), so neither a load that
 changes nor a mix that changes moves it. With these weights the sum over the strata is linear in the decisions. So
 without an effect its expectation is 0, also if all requests of an iteration share one decision and iterations differ in
@@ -37,7 +38,7 @@ _BLOCKS: Final = 20
 _LEAST_BLOCK_S: Final = 10.0
 _MOST_BLOCK_S: Final = 30.0
 _MOST_NUMBERS: Final = 1 << 32
-"""More than any run has blocks."""
+"""More than any run has seconds."""
 _LEVEL: Final = 0.95
 
 
@@ -72,15 +73,15 @@ def tracing_cost(sums: DecidedSums) -> TracingCost | None:
     sampled, others = int(sums.sampled_n.sum()), int(sums.others_n.sum())
     if sampled < LEAST_SAMPLED or not others:
         return None
-    blocks = _blocks(sums.at_s)
-    strata, stratum = np.unique(sums.series * _MOST_NUMBERS + blocks, return_inverse=True)
+    seconds = np.floor(sums.at_s - sums.at_s.min()).astype(np.int64)
+    strata, stratum = np.unique(sums.series * _MOST_NUMBERS + seconds, return_inverse=True)
 
     def summed(column: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
         found = np.bincount(stratum, weights=column.astype(np.float64), minlength=len(strata))
         return np.asarray(found, dtype=np.float64)
 
     n1, s1, n0, s0 = map(summed, (sums.sampled_n, sums.sampled_sum_ns, sums.others_n, sums.others_sum_ns))
-    block = strata % _MOST_NUMBERS
+    block = _blocks(strata % _MOST_NUMBERS)
     weights = np.bincount(block, weights=n1 * n0 / (n1 + n0))
     values = np.bincount(block, weights=(s1 * n0 - s0 * n1) / (n1 + n0))
     values, weights = values[weights > 0], weights[weights > 0]
@@ -96,10 +97,9 @@ def tracing_cost(sums: DecidedSums) -> TracingCost | None:
     return TracingCost(ns, ns - reach_ns, ns + reach_ns, sampled, others)
 
 
-def _blocks(at_s: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
-    """Return the number of the block of each row, from 0."""
-    start = float(at_s.min())
-    span = float(at_s.max()) - start + 1  # a row is a second
+def _blocks(seconds: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """Return the number of the block of each second, from 0."""
+    span = float(seconds.max()) + 1
     length = min(max(span / _BLOCKS, _LEAST_BLOCK_S), _MOST_BLOCK_S, span / _LEAST_BLOCKS)
-    numbers: npt.NDArray[np.int64] = ((at_s - start) / length).astype(np.int64)
+    numbers: npt.NDArray[np.int64] = (seconds / length).astype(np.int64)
     return numbers

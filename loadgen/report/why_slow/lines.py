@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from loadgen.report.report_parts import milliseconds
 from loadgen.report.why_slow.cause_file import Attribute, CauseFile, Example, Ranked, Same
+from loadgen.traces.trace_attributes import STATUS
 from loadgen.units import NS_PER_MS, format_count, format_duration, format_ratio, quantity
 
 __all__ = [
@@ -159,10 +160,17 @@ def attribute_text(one: Attribute, against: str = "") -> str:
     q = f"q {one.q:.2g}" if one.q >= _LEAST_Q else "q < 1e-9"
     if one.value is None:
         return f"{_key_text(one)} {one.slow:.4g} in {slow}, {one.fast:.4g} in {fast}, medians ({q})"
-    names = [f"{_key_text(one)}={one.value}", *(f"{_key_text(same)}={same.value}" for same in one.together)]
+    names = [_named(one), *map(_named, one.together)]
     most = f", and {len(names) - _TOGETHER} more" if len(names) > _TOGETHER else ""
     shares = f"in {share_text(one.slow)} of {slow}, {share_text(one.fast)} of {fast}"
     return f"{' = '.join(names[:_TOGETHER])}{most} {shares} ({q})"
+
+
+def _named(one: Attribute | Same) -> str:
+    """Return "stock service.version=2.1", or for the status of a span "status=error of stock: reserve"."""
+    if one.key == STATUS and ": " in one.where:
+        return f"{one.key}={one.value} of {one.where}"
+    return f"{_key_text(one)}={one.value}"
 
 
 def _key_text(one: Attribute | Same) -> str:

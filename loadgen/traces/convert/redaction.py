@@ -37,6 +37,8 @@ needed, so that a mistyped number is found, too. Times in ms or as 2026112417031
 _URL_QUERY: Final = re.compile(r"(\b[A-Za-z][\w+.-]{0,20}://[^\s?#;\"'<>]*)[?#;][^\s\"'<>]*")
 _QUERY_IN_NAME: Final = re.compile(r"(/[^\s?#;]*)[?#;]\S*")
 _USER: Final = re.compile(r"(?<=//)[^/?#]*@")
+_USER_AND_PASSWORD: Final = re.compile(r"(?<![\w.:-])[\w.%+-]{1,64}:[^\s/@\"'<>]{1,128}@(?!sha\d)(?=[\w(\[])")
+"""`user:password@host` without a scheme, as in the DSNs of Go, but no digest of an image (`name:tag@sha256:...`)."""
 _PATH_END: Final = re.compile(r"[?#;]")
 _UUID: Final = re.compile(r"(?<![0-9A-Za-z])[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}(?![0-9A-Za-z])")
 _HEX: Final = re.compile(r"(?<![0-9A-Za-z_])(?=[A-Fa-f]*\d)(?:0[xX])?[0-9A-Fa-f]{8,}(?![0-9A-Za-z_])")
@@ -63,7 +65,7 @@ def _text(text: str) -> str:
     if "://" in text:
         text = _URL_QUERY.sub(r"\1", text)
     if "@" in text or "%40" in text:
-        text = _EMAIL.sub(REDACTED, text)
+        text = _EMAIL.sub(REDACTED, _USER_AND_PASSWORD.sub(f"{REDACTED}@", text))
     text = _CARD.sub(REDACTED, text)
     # Half a secret at the cut has no recognizable form.
     return text[: max(0, min(MOST_TEXT, len(text) - _LONGEST_SECRET)) if is_cut else MOST_TEXT]

@@ -9,6 +9,7 @@ from html.parser import HTMLParser
 from msgspec.structs import replace
 
 from loadgen.report.why_slow.cause_file import Attribute, Example, Part, Ranked, WaterfallRow
+from loadgen.report.why_slow.lines import attribute_text
 from loadgen.report.why_slow.section import section
 from loadgen.report.why_slow.waterfall import MOST_PIECES, MOST_ROWS
 from tests.support.made_causes import MS, made_causes
@@ -143,3 +144,8 @@ def test_section_has_at_most_150_kB_whatever_the_target_sent() -> None:
 
 def test_waterfalls_have_no_inline_style_because_the_page_forbids_it() -> None:
     assert "style" not in seen_in(section(made_causes())).attributes
+
+
+def test_error_status_of_a_span_reads_as_an_attribute_of_its_operation() -> None:
+    one = Attribute(where="stock: reserve", key="status", value="error", slow=0.9, fast=0.02, q=1e-12)
+    assert attribute_text(one) == "status=error of stock: reserve in 90 % of slow, 2.0 % of fast (q < 1e-9)"

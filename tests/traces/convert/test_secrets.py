@@ -23,6 +23,7 @@ FORMS = {
     "url": f"https://{SECRET}:{SECRET}@h/p?x={SECRET}#{SECRET}",
     "statement": f"SELECT a FROM t WHERE b = '{SECRET}' /* {SECRET} */",
     "token": f"token={SECRET}",
+    "dsn": f"app:{SECRET}@tcp(db:3306)/shop",
 }
 """Secrets in the forms that are recognized, also in attributes that are kept."""
 
