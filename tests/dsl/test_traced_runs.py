@@ -125,7 +125,7 @@ async def test_with_a_rate_above_the_load_exemplars_stand_for_what_was_counted(t
 async def test_with_a_rate_the_deltas_have_each_threshold_with_its_decisions(per: str, tmp_path: Path) -> None:
     deltas: list[Delta] = []
     async with serve(TargetConfig(latency=False)) as target:
-        settings = f'trace=Trace("200/s", per="{per}")'
+        settings = f'trace=Trace("20/s", per="{per}")'
         path = write(tmp_path, SCENARIO.replace("{settings}", settings).replace("{more}", "pass"))
         drive = Drive(load(path, overrides=Overrides(target=target.url)), interval_ns=50_000_000, emit=deltas.append)
         await drive.run(perf_counter_ns() + 20_000_000)
