@@ -147,7 +147,7 @@ async def test_with_a_rate_above_the_load_exemplars_stand_for_what_was_counted(t
 async def test_with_a_rate_the_deltas_have_each_threshold_with_its_decisions(per: str, tmp_path: Path) -> None:
     deltas: list[Delta] = []
     async with serve(TargetConfig(latency=False)) as target:
-        settings = f'trace=Trace("200/s", per="{per}")'
+        settings = f'trace=Trace("20/s", per="{per}")'
         path = write(tmp_path, SCENARIO.replace("{settings}", settings).replace("{more}", "pass"))
         drive = Drive(load(path, overrides=Overrides(target=target.url)), interval_ns=50_000_000, emit=deltas.append)
         await drive.run(perf_counter_ns() + 20_000_000)
@@ -190,15 +190,16 @@ async def test_every_sampled_request_is_exported_with_the_ids_of_its_exemplar(
     async with serve_collector(CollectorConfig(port=0)) as collector:
         settings = f'trace=Trace(1.0, per="{per}", export="otlp:{collector.url}"), client="{client}"'
         found, _ = await exemplars_of(tmp_path, settings)
-        counts, kept = collector.ring.counts, {}
+        counts = collector.ring.counts
+        kept: dict[tuple[str, str], bytes] = {}
         async with httpx.AsyncClient(trust_env=False) as asking:
             for one in found:
                 if one.request.startswith("GET") and len(kept) < 20:
                     answer = await asking.get(f"{collector.url}/api/v3/traces/{one.trace}")
                     kept[one.trace, one.span] = answer.content
     assert counts.spans == 800  # 200 iterations of a journey, a step and two requests
-    for (trace, span), answer in kept.items():
-        resource = json.loads(answer)["result"]["resourceSpans"]
+    for (trace, span), document in kept.items():
+        resource = json.loads(document)["result"]["resourceSpans"]
         spans = [one for part in resource for scope in part["scopeSpans"] for one in scope["spans"]]
         ours = {one["spanId"]: one for one in spans}
         assert set(ours) >= {span}
@@ -206,4 +207,4 @@ async def test_every_sampled_request_is_exported_with_the_ids_of_its_exemplar(
         assert [one for one in spans if one.get("parentSpanId", "") not in ours and one.get("parentSpanId")] == []
         assert len(spans) == (4 if per == "trace" else 1)
         # `loadgen trace` has these times from the run, and counts a trace without the target's spans as missing.
-        assert traces_of_otlp_json(answer, ()) == []
+        assert traces_of_otlp_json(document, ()) == []

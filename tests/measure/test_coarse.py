@@ -278,6 +278,7 @@ def test_every_field_of_a_delta_is_joined_or_the_same_in_both() -> None:
     same = {"agent", "epoch", "seq", "start_ns", "run_id"}
     added = {f.name for f in fields(Delta)} - same
     assert added == {
+        "sampling",
         "end_ns", "new_series", "index", "count", "stats", "counters", "health", "due", "custom", "exemplars",
         "failures", "workers", "losses", "loads", "first_arrivals", "streams", "streams_left_out",
         "sampled",
