@@ -65,12 +65,12 @@ def test_a_run_without_rows_has_no_estimate() -> None:
     assert tracing_cost(DecidedSums(*(np.zeros(0, dtype=np.int64) for _ in range(6)))) is None  # type: ignore[arg-type]
 
 
-def run_of(random: Random, *, seconds: int, share: float, cost_ms: float) -> DecidedSums:
+def run_of(random: Random, *, seconds: int, share: float, cost_ms: float, per_s: int = 40) -> DecidedSums:
     """A run of 40 iterations/s with 1 to 7 requests each, which share a decision, a factor of their user, and noise.
 
     Iterations with more requests are slower, the load is slow for a third of the time, and the responses have a tail.
     """
-    n = random.poisson(40 * seconds)
+    n = random.poisson(per_s * seconds)
     starts = random.random(n) * seconds
     requests = random.integers(1, 8, n)
     is_sampled = random.random(n) < share
@@ -102,7 +102,7 @@ def coverage(seed: int, times: int, **of: float) -> tuple[float, float, float]:
     random = np.random.default_rng(seed)
     cost_ms = of["cost_ms"]
     found = [
-        tracing_cost(run_of(random, seconds=int(of["seconds"]), share=of["share"], cost_ms=cost_ms))
+        tracing_cost(run_of(random, **of))  # type: ignore[arg-type]
         for _ in range(times)
     ]
     usable = [one for one in found if one is not None]
@@ -120,9 +120,11 @@ def test_a_cost_that_is_there_is_found() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("cost_ms", [0.0, 0.4])
-@pytest.mark.parametrize(("seconds", "share"), [(60, 0.1), (300, 0.05), (900, 0.01), (900, 0.2)])
-def test_intervals_contain_the_truth_in_93_to_97_percent(seconds: int, share: float, cost_ms: float) -> None:
-    holds, error_ms, _ = coverage(seconds + int(100 * share), 1_000, seconds=seconds, share=share, cost_ms=cost_ms)
-    print(f"{seconds} s, {share:.0%}, {cost_ms} ms: {holds:.1%} hold, mean error {error_ms:+.3f} ms")
+@pytest.mark.parametrize(
+    ("seconds", "share", "per_s"), [(60, 0.1, 40), (300, 0.05, 40), (900, 0.02, 15), (900, 0.2, 15)]
+)
+def test_intervals_contain_the_truth_in_93_to_97_percent(seconds: int, share: float, per_s: int) -> None:
+    """1,000 runs each: standard error 0.7 points. The width does not depend on the cost, which is the same for all."""
+    holds, error_ms, _ = coverage(seconds, 1_000, seconds=seconds, share=share, per_s=per_s, cost_ms=0.4)
+    print(f"{seconds} s, {share:.0%}: {holds:.1%} hold, mean error {error_ms:+.3f} ms")
     assert 0.93 <= holds <= 0.97
