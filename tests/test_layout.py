@@ -48,6 +48,8 @@ IMPORTERS = {
     "yaml": {"loadgen/traffic/coverage/yaml_file.py"},
     "scipy": {"loadgen/analysis/"},
     "statsmodels": {"loadgen/analysis/season.py"},
+    "psycopg": {"loadgen/probes/postgres/connection.py"},
+    "sqlglot": {"loadgen/probes/postgres/"},
     "boto3": {"loadgen/aws/account/boto_clients.py"},
     "botocore": {"loadgen/aws/account/boto_clients.py"},
     "starlette": {"controller/loadgen_controller/ui/app.py"},

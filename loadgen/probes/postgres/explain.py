@@ -1,0 +1,154 @@
+"""Asks the server for plans of statements with `$1`, and tries indexes that do not exist (hypopg). Changes nothing.
+
+Each statement is explained in a read-only transaction that is rolled back, and never executed: no ANALYZE.
+"""
+
+# ruff: noqa: S608 - all parts are numbers, quoted names, or a statement that the server has in its own statistics.
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any, Final
+
+import msgspec
+
+from loadgen.outside_text import one_line
+from loadgen.probes.postgres import queries
+from loadgen.probes.postgres.connection import Connection, Denied
+from loadgen.probes.postgres.plans import TableSize, is_explainable, plan_of
+
+__all__ = ["NoPlan", "explain", "table_sizes", "try_index"]
+
+_LIMIT_S: Final = 3.0
+_PARAMETER: Final = re.compile(r"\$(\d{1,5})")
+_PREPARED: Final = "loadgen_probe_plan"
+_GENERIC: Final = 160_000
+"""From this version on, `EXPLAIN (GENERIC_PLAN)` exists."""
+_DENIED: Final = "42501"
+_NO_TABLE: Final = "42P01"
+
+
+class NoPlan(Exception):
+    """The statement has no plan. The text gives the reason, and what helps."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tried:
+    """The plan with an index that does not exist."""
+
+    plan: Mapping[str, Any]
+    name: str
+    """The name that the index has in the plan."""
+    size: int
+    """The size that the index would have, bytes, by hypopg's estimate."""
+
+
+async def explain(connection: Connection, text: str, version: int, *, user: str = "") -> Mapping[str, Any]:
+    """Return the generic plan of a statement with `$1`.
+
+    version: `server_version_num`; servers before 16 prepare the statement. user: of the probe, for messages.
+
+    Raises:
+        NoPlan: the server cannot explain it, or the text is not one that is sent.
+        Lost: the connection failed.
+    """
+    if why := is_explainable(text):
+        raise NoPlan(why)
+    try:
+        await connection.query("BEGIN READ ONLY", _LIMIT_S)
+        return await _explain(connection, text.rstrip().rstrip(";"), version)
+    except Denied as error:
+        raise NoPlan(_why(error, user)) from None
+    finally:
+        await _roll_back(connection)
+
+
+async def try_index(connection: Connection, schema: str, definition: str, text: str, version: int) -> Tried:
+    """Return the plan of a statement as it would be with one more index, which is only simulated.
+
+    schema: of the extension hypopg. definition: `CREATE INDEX ON ...`, made from quoted names.
+
+    Raises:
+        NoPlan: hypopg rejected the index, or there is no plan.
+        Lost: the connection failed.
+    """
+    hypopg = queries.identifier(schema)
+    try:
+        await connection.query("BEGIN READ ONLY", _LIMIT_S)
+        # Not from a list with LIMIT: the function must be called exactly once.
+        ((found,),) = await connection.query(
+            f"{queries.MARK}SELECT indexrelid, indexname"
+            f" FROM {hypopg}.hypopg_create_index({queries.literal(definition)})",
+            _LIMIT_S,
+        )
+        oid, name = int(found[0] or 0), found[1] or ""
+        ((size,),) = await connection.query(f"{queries.MARK}SELECT {hypopg}.hypopg_relation_size({oid})", _LIMIT_S)
+        plan = await _explain(connection, text.rstrip().rstrip(";"), version)
+        return Tried(plan, name, int(size[0] or 0))
+    except Denied as error:
+        raise NoPlan(_why(error, "")) from None
+    finally:
+        await _roll_back(connection)
+        if connection.is_open:
+            with suppress(Denied):
+                await connection.query(f"{queries.MARK}SELECT {hypopg}.hypopg_reset()", _LIMIT_S)
+
+
+async def table_sizes(connection: Connection, tables: Iterable[tuple[str, str]]) -> dict[tuple[str, str], TableSize]:
+    """Return rows, pages and bytes of tables, by (schema, table)."""
+    wanted = list(tables)[:100]
+    if not wanted:
+        return {}
+    try:
+        (rows,) = await connection.query(queries.table_sizes(wanted), _LIMIT_S)
+    except Denied:
+        return {}
+    return {
+        (schema or "", table or ""): TableSize(float(count or 0), int(pages or 0), int(size or 0))
+        for schema, table, count, pages, size in rows
+    }
+
+
+async def _explain(connection: Connection, text: str, version: int) -> Mapping[str, Any]:
+    if version >= _GENERIC:
+        (rows,) = await connection.query(f"{queries.MARK}EXPLAIN (GENERIC_PLAN, VERBOSE, FORMAT JSON) {text}", _LIMIT_S)
+    else:
+        count = max((int(number) for number in _PARAMETER.findall(text)), default=0)
+        values = f"({', '.join(['NULL'] * count)})" if count else ""
+        await connection.query("SET LOCAL plan_cache_mode = force_generic_plan", _LIMIT_S)
+        await connection.query(f"PREPARE {_PREPARED} AS {text}", _LIMIT_S)
+        try:
+            (rows,) = await connection.query(
+                f"{queries.MARK}EXPLAIN (VERBOSE, FORMAT JSON) EXECUTE {_PREPARED}{values}", _LIMIT_S
+            )
+        finally:
+            await _roll_back(connection)
+            if connection.is_open:
+                with suppress(Denied):
+                    await connection.query(f"DEALLOCATE {_PREPARED}", _LIMIT_S)
+    try:
+        return plan_of(msgspec.json.decode((rows[0][0] or "").encode()))
+    except (ValueError, IndexError):  # msgspec's DecodeError is a ValueError
+        raise NoPlan("the server's answer is not a plan") from None
+
+
+async def _roll_back(connection: Connection) -> None:
+    if connection.is_open:
+        with suppress(Denied):
+            await connection.query("ROLLBACK", _LIMIT_S)
+
+
+def _why(error: Denied, user: str) -> str:
+    text = one_line(str(error), 200)
+    if error.code == _DENIED:
+        name = f' TO "{user}"' if user else ""
+        return (
+            f"{text}: plans need the right to read the table, such as GRANT pg_read_all_data{name}; a statement that"
+            " writes has a plan only for a user who may write"
+        )
+    if error.code == _NO_TABLE:
+        return f"{text} for the probe's user: set its search_path to that of the application"
+    return text
