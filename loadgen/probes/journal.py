@@ -5,7 +5,10 @@ first torn or damaged record, which a restarted controller cuts off before it ap
 clock. The record `t0` has the start of the load on this clock. Each controller process begins with a record `begin`.
 
 Series are written once, then named by their number, so a sample takes some 16 bytes per series.
-The reasons are in docs/decisions/087-probe-samples-journal-and-clock-bound.md.
+
+Format 2 has more kinds of records: notes, values with times of their server, times of servers, and longer periods. All
+records of format 1 are valid records of format 2. loadgen of before reads a journal of format 2 not at all.
+The reasons are in docs/decisions/087-probe-samples-journal-and-clock-bound.md and 120-probes-of-several-kinds.md.
 """
 
 from __future__ import annotations
@@ -13,13 +16,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from math import isfinite
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
 from loadgen.measure.run_folder.crc_record_log import RecordLog, read_log, unreadable
-from loadgen.probes.presets import Row
-from loadgen.probes.selection import Series
+from loadgen.probes.reader import NOTE_BYTES, Note
+from loadgen.probes.rows import Row, Series
 
 __all__ = [
     "FORMAT",
@@ -29,16 +32,21 @@ __all__ = [
     "Journal",
     "NewRows",
     "NewSeries",
+    "NoteRecord",
+    "Period",
     "ProbeOfRun",
     "Record",
     "Sample",
+    "ServerClock",
+    "TimedRecord",
     "Zero",
+    "note_record",
     "plain_value",
     "read_journal",
 ]
 
 NAME: Final = "probes.log"
-FORMAT: Final = 1
+FORMAT: Final = 2
 _MAGIC: Final = b"lgprobe1"
 _RECORD_MOST: Final = 16 << 20
 
@@ -52,6 +60,9 @@ class ProbeOfRun(msgspec.Struct, frozen=True):
     preset: str = ""
     expected: dict[str, str] = {}
     """The metric of each row that should be on the page, by key of the row."""
+    kind: str = "metrics"
+    at: str = "controller"
+    """"apart" for a probe that `loadgen probe run` reads."""
 
 
 class Begin(msgspec.Struct, frozen=True, tag="begin"):
@@ -63,6 +74,10 @@ class Begin(msgspec.Struct, frozen=True, tag="begin"):
     now_ns: int
     """The same time by the controller's clock."""
     probes: tuple[ProbeOfRun, ...]
+    boot: str = ""
+    """Identifies this start of the machine's kernel, whose processes have one clock. Empty if unknown."""
+    wall_error_ns: int | None = None
+    """The most by which the wall clock may be off, by the kernel's estimate; None if it is unknown."""
 
 
 class Zero(msgspec.Struct, frozen=True, tag="t0"):
@@ -86,7 +101,7 @@ class NewSeries(msgspec.Struct, frozen=True, tag="series"):
     series: tuple[Series, ...]
 
 
-class Sample(msgspec.Struct, frozen=True, tag="sample"):
+class Sample(msgspec.Struct, frozen=True, tag="sample", omit_defaults=True):
     """The values of one page: `values[n]` belongs to the series with the number `ids[n]`.
 
     sent_ns, received_ns: the times of the request and of the complete answer.
@@ -98,6 +113,8 @@ class Sample(msgspec.Struct, frozen=True, tag="sample"):
     ids: tuple[int, ...]
     values: tuple[float | None, ...]
     """None for NaN and infinity."""
+    cost_ns: int | None = None
+    """The time that the server worked; None if only the whole time of the call is known."""
 
 
 class Gap(msgspec.Struct, frozen=True, tag="gap"):
@@ -109,7 +126,55 @@ class Gap(msgspec.Struct, frozen=True, tag="gap"):
     why: str
 
 
-Record = Begin | Zero | NewRows | NewSeries | Sample | Gap
+class NoteRecord(msgspec.Struct, frozen=True, tag="note"):
+    """A note. body: JSON; a body above `NOTE_BYTES` is replaced by {"left_out_bytes": its size}."""
+
+    probe: int
+    at_ns: int
+    kind: str
+    body: dict[str, Any]
+
+
+class TimedRecord(msgspec.Struct, frozen=True, tag="timed"):
+    """Values of one series with times of the server's clock: Unix time in ms. Repeated times are the same value."""
+
+    probe: int
+    id: int
+    at_ms: tuple[int, ...]
+    values: tuple[float | None, ...]
+    group: str = ""
+
+
+class ServerClock(msgspec.Struct, frozen=True, tag="clock"):
+    """The server's own clock, which was read between two times of the probe's clock. See `reader.ServerTime`."""
+
+    probe: int
+    sent_ns: int
+    received_ns: int
+    at_ns: int
+    resolution_ns: int = 1
+
+
+class Period(msgspec.Struct, frozen=True, tag="period"):
+    """The time between two samples from now on."""
+
+    probe: int
+    every_ns: int
+    why: str
+
+
+Record = Begin | Zero | NewRows | NewSeries | Sample | Gap | NoteRecord | TimedRecord | ServerClock | Period
+
+
+def note_record(probe: int, note: Note) -> NoteRecord:
+    """Return the record of a note, with a body that is JSON and not too large."""
+    try:
+        encoded = msgspec.json.encode(note.body)
+    except (TypeError, ValueError, RecursionError) as error:
+        return NoteRecord(probe, note.at_ns, note.kind, {"left_out_bytes": 0, "why": str(error)[:200]})
+    if len(encoded) > NOTE_BYTES:
+        return NoteRecord(probe, note.at_ns, note.kind, {"left_out_bytes": len(encoded)})
+    return NoteRecord(probe, note.at_ns, note.kind, msgspec.json.decode(encoded))
 
 
 def plain_value(value: float) -> float | None:
@@ -124,8 +189,8 @@ class Journal:
         StorageError: the file cannot be created, or is not a journal of probes.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.path = folder / NAME
+    def __init__(self, folder: Path, name: str = NAME) -> None:
+        self.path = folder / name
         self._log = RecordLog(self.path, _MAGIC)
 
     def append(self, *records: Record) -> None:
@@ -145,13 +210,15 @@ class Journal:
         self._log.close()
 
 
-def read_journal(folder: Path) -> Iterator[Record]:
+def read_journal(folder: Path, name: str = NAME) -> Iterator[Record]:
     """Yield the records of a run's journal, up to the first damaged one; nothing if the run has no journal.
+
+    name: the name of the file, for journals that were added to the run.
 
     Raises:
         StorageError: the journal cannot be read, or a newer loadgen wrote it.
     """
-    path = folder / NAME
+    path = folder / name
     for record in read_log(path, _MAGIC, msgspec.json.Decoder(Record), most=_RECORD_MOST):
         if isinstance(record, Begin) and record.format > FORMAT:
             raise unreadable(path, f"unknown format {record.format}")

@@ -16,8 +16,7 @@ from itertools import pairwise
 from math import ceil, inf, isfinite
 from typing import Final
 
-from loadgen.probes.presets import Row
-from loadgen.probes.selection import Series
+from loadgen.probes.rows import Row, Series
 
 __all__ = ["PERCENTILES", "Bounds", "Gap", "Point", "ProbeSeries", "Totals", "bounds_of"]
 
@@ -136,6 +135,15 @@ class ProbeSeries:
     def add_gap(self, sent_ns: int, received_ns: int, why: str) -> None:
         """Add a missing sample."""
         self.gaps.append(Gap((sent_ns + received_ns) // 2, (received_ns - sent_ns + 1) // 2, why))
+
+    def join(self, other: ProbeSeries) -> None:
+        """Add the points of another one, whose rows are other rows."""
+        self.rows |= other.rows
+        self.points |= other.points
+        self.totals |= other.totals
+        self.gaps = sorted((*self.gaps, *other.gaps), key=lambda gap: gap.at_ns)
+        self.resets = sorted((*self.resets, *other.resets))
+        self.samples += other.samples
 
     def new_session(self) -> None:
         """Forget the last sample: the controller has restarted, and its clock may be another one."""

@@ -4,17 +4,35 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from math import inf
-from typing import Any, Final
+from typing import Any, Final, cast
 
-from loadgen.probes.journal import Begin, Gap, NewRows, NewSeries, ProbeOfRun, Record, Sample, Zero
+from loadgen.outside_text import one_line
+from loadgen.probes.journal import (
+    Begin,
+    Gap,
+    NewRows,
+    NewSeries,
+    NoteRecord,
+    Period,
+    ProbeOfRun,
+    Record,
+    Sample,
+    ServerClock,
+    TimedRecord,
+    Zero,
+)
 from loadgen.probes.points import PERCENTILES, Point, ProbeSeries, Totals, bounds_of
-from loadgen.probes.presets import Row
-from loadgen.probes.selection import Series
+from loadgen.probes.reader import ServerTime
+from loadgen.probes.rows import Row, Series
+from loadgen.probes.server_clock import ServerClockOffset
+from loadgen.probes.timed_points import TimedPoints
 
 __all__ = ["ProbeState", "Recorded", "between_text"]
 
 _POINTS_MOST: Final = 20_000
 """The most points of a lane in metrics.json. A longer lane is cut into stretches, and the highest of each is kept."""
+_TEXT_MOST: Final = 400
+_MARKS_MOST: Final = 500
 _SHOWN: Final = PERCENTILES.index(95.0)
 
 
@@ -23,8 +41,43 @@ class ProbeState:
 
     def __init__(self, probe: ProbeOfRun) -> None:
         self.probe = probe
-        self.points = ProbeSeries(probe.every_ns)
+        self.read = ProbeSeries(probe.every_ns)
+        """The points of values that have the times of their read."""
+        self.timed = TimedPoints()
         self.series: list[Series] = []
+        self.notes: list[NoteRecord] = []
+        self.clock = ServerClockOffset()
+        self.every_ns = probe.every_ns
+        """The present time between two reads."""
+        self.first_ns: int | None = None
+        """The time of the first sample of this session."""
+        self.cost_ns = 0
+        self.t0_ns: int | None = None
+        self._built: tuple[ProbeSeries, dict[str, int]] | None = None
+
+    @property
+    def points(self) -> ProbeSeries:
+        """Return all points. Of values with times of the server's clock they are built again after a change."""
+        return self._all()[0]
+
+    def interval_ns(self, key: str) -> int:
+        """Return the usual distance of the samples of a row."""
+        return self._all()[1].get(key, self.every_ns)
+
+    def changed(self) -> None:
+        """Note that values with times of their own, or bounds of their clock, came in."""
+        self._built = None
+
+    def _all(self) -> tuple[ProbeSeries, dict[str, int]]:
+        if not self.timed:
+            return self.read, {}
+        if self._built is None:
+            built, intervals = self.timed.build(self.read.rows.values(), self.clock, self.every_ns, self.t0_ns)
+            last_ns = max((points[-1].at_ns for points in built.points.values() if points), default=0)
+            # A failed read is a gap only if its values did not come later.
+            built.gaps += [gap for gap in self.read.gaps if gap.at_ns > last_ns]
+            self._built = built, intervals
+        return self._built
 
     @property
     def missing(self) -> list[str]:
@@ -53,23 +106,42 @@ class Recorded:
                 for state in self._order:
                     state.series = []
                     if now_ns < self._last_ns:  # the clock of another boot
-                        state.points.new_session()
+                        state.read.new_session()
+                        state.clock = ServerClockOffset()
             case Zero(t0_ns=t0_ns):
                 # A restarted controller writes the same T0 again; the totals go on then.
                 if self.t0_ns != t0_ns:
                     self.t0_ns = t0_ns
                     for state in self._order:
-                        state.points.set_t0(t0_ns)
+                        state.read.set_t0(t0_ns)
+                        state.t0_ns = t0_ns
+                        state.changed()
             case NewRows(probe=number, rows=rows):
-                self._order[number].points.add_rows(rows)
+                self._order[number].read.add_rows(rows)
             case NewSeries(probe=number, first=first, series=series):
                 self._order[number].series[first:] = series
             case Sample(probe=number, sent_ns=sent_ns, received_ns=received_ns, ids=ids, values=values):
                 state, self._last_ns = self._order[number], received_ns
-                found = {state.series[one]: value for one, value in zip(ids, values, strict=True)}
-                state.points.add(sent_ns, received_ns, found)
+                state.cost_ns += received_ns - sent_ns if record.cost_ns is None else record.cost_ns
+                state.first_ns = sent_ns if state.first_ns is None else state.first_ns
+                if not state.timed:
+                    found = {state.series[one]: value for one, value in zip(ids, values, strict=True)}
+                    state.read.add(sent_ns, received_ns, found)
             case Gap(probe=number, sent_ns=sent_ns, received_ns=received_ns, why=why):
-                self._order[number].points.add_gap(sent_ns, received_ns, why)
+                self._order[number].read.add_gap(sent_ns, received_ns, why)
+            case NoteRecord(probe=number):
+                self._order[number].notes.append(record)
+            case TimedRecord(probe=number, id=one, at_ms=at_ms, values=values, group=group):
+                state = self._order[number]
+                state.timed.add(group, state.series[one], at_ms, values)
+                state.changed()
+            case ServerClock(probe=number):
+                state = self._order[number]
+                state.clock.add(ServerTime(record.sent_ns, record.received_ns, record.at_ns, record.resolution_ns))
+                state.changed()
+            case Period(probe=number, every_ns=every_ns):
+                state = self._order[number]
+                state.every_ns = state.read.every_ns = every_ns
 
     # -- for metrics.json ------------------------------------------------------------------------
 
@@ -90,7 +162,7 @@ class Recorded:
 
     def _lane(self, state: ProbeState, row: Row, title: str) -> dict[str, Any]:
         assert self.t0_ns is not None
-        every_ns = state.probe.every_ns
+        every_ns = state.interval_ns(row.key)
         values: dict[int, float | None] = {gap.at_ns: None for gap in state.points.gaps}
         points = state.points.points[row.key]
         for point in points:
@@ -122,7 +194,8 @@ class Recorded:
             "name": state.probe.name,
             "url": state.probe.url,
             "preset": state.probe.preset or None,
-            "every_s": state.probe.every_ns / 1e9,
+            **_kind_figures(state),
+            "every_s": state.every_ns / 1e9,
             "samples": points.samples,
             "gaps": len(points.gaps),
             "last_gap": points.gaps[-1].why if points.gaps else None,
@@ -163,6 +236,41 @@ class Recorded:
                 times = {"at_s": (gap.at_ns - t0_ns) / 1e9, "length_s": 0.0, "error_s": gap.error_ns / 1e9}
                 yield {**about, **times, **empty, "gap": gap.why}
 
+    def note_table(self) -> Iterator[dict[str, object]]:
+        """Yield a dict for each note, for `run.probe_notes()`; times in s from T0. `text` is safe for one line."""
+        t0_ns = self.t0_ns or 0
+        for state in self.probes.values():
+            for note in state.notes:
+                yield {
+                    "probe": state.probe.name,
+                    "kind": note.kind,
+                    "at_s": (note.at_ns - t0_ns) / 1e9,
+                    "error_s": _error_s(note),
+                    "text": one_line(str(note.body.get("text", "")), _TEXT_MOST),
+                    "body": note.body,
+                }
+
+    def marks(self) -> list[dict[str, Any]]:
+        """Return the marks of all probes for `metrics.json`, by time, at most `_MARKS_MOST`; [] before T0 is known."""
+        if self.t0_ns is None:
+            return []
+        found = [row for row in self.note_table() if row["kind"] == "mark"]
+        found.sort(key=lambda row: cast(float, row["at_s"]))
+        return [
+            {
+                "probe": row["probe"],
+                "at_s": round(cast(float, row["at_s"]), 4),
+                "error_s": round(cast(float, row["error_s"]), 4),
+                "text": row["text"],
+            }
+            for row in found[:_MARKS_MOST]
+        ]
+
+
+def _error_s(note: NoteRecord) -> float:
+    error = note.body.get("error_ns", 0)
+    return error / 1e9 if isinstance(error, int | float) and 0 <= error < 1e15 else 0.0
+
 
 def between_text(low: float, high: float, unit: str) -> str:
     """Return bounds as text: "0.25 to 0.5 s", "above 10 s" or "at most 0.5 s"."""
@@ -170,6 +278,26 @@ def between_text(low: float, high: float, unit: str) -> str:
     if high == inf:
         return f"above {low:g}{tail}"
     return f"at most {high:g}{tail}" if low in (0.0, -inf) else f"{low:g} to {high:g}{tail}"
+
+
+def _kind_figures(state: ProbeState) -> dict[str, Any]:
+    """Return the figures that not every probe has."""
+    about: dict[str, Any] = {"kind": state.probe.kind, "notes": len(state.notes)}
+    if state.probe.at == "apart":
+        about["at"] = "apart"
+    if state.t0_ns is not None and state.first_ns is not None:
+        about["baseline_s"] = round(max(0, state.t0_ns - state.first_ns) / 1e9, 1)
+    if state.every_ns != state.probe.every_ns:
+        about["planned_every_s"] = state.probe.every_ns / 1e9
+    about["mean_read_ms"] = round(state.cost_ns / state.read.samples / 1e6, 3) if state.read.samples else None
+    if state.clock.count:
+        offset = state.clock.at(state.first_ns or 0)
+        about["clock"] = {
+            "readings": state.clock.count,
+            "jumps": len(state.clock.jumps),
+            "error_ms": None if offset is None else round(offset[1] / 1e6, 3),
+        }
+    return about
 
 
 def _table_rows(probe: str, row: Row, point: Point, t0_ns: int) -> Iterator[dict[str, object]]:

@@ -15,8 +15,7 @@ import contextlib
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
@@ -26,28 +25,23 @@ import msgspec
 from loadgen.allowlist import Address, AllowList
 from loadgen.errors import StorageError
 from loadgen.measure.run_folder.rundir import replace_file, utc_text
-from loadgen.probes.exposition import BadPage, parse
+from loadgen.probes.http_fetch import new_loop
 from loadgen.probes.journal import (
     FORMAT,
+    NAME,
     Begin,
-    Gap,
     Journal,
-    NewRows,
-    NewSeries,
     ProbeOfRun,
     Record,
-    Sample,
     Zero,
-    plain_value,
     read_journal,
 )
-from loadgen.probes.presets import Row
+from loadgen.probes.kinds import expected_of, place_text
+from loadgen.probes.machine_clock import boot_id, wall_error_ns
+from loadgen.probes.one_probe import LAST_S, OneProbe
+from loadgen.probes.reader import Tools
 from loadgen.probes.recorded import Recorded
-from loadgen.probes.scrape import NotFetched, Scraper, new_loop, time_limit_s
-from loadgen.probes.selection import GAUGE_SERIES_MOST, SERIES_MOST, Series, names_wanted, select
-from loadgen.probes.settings import ProbeSpec
-from loadgen.secret_variable import variable_of
-from loadgen.units import NS_PER_S
+from loadgen.probes.spec import ProbeSpec, Where
 
 __all__ = ["METRICS", "RunProbes", "document_of"]
 
@@ -58,29 +52,9 @@ _WRITE_S: Final = 2.0
 _WRITE_SHARE: Final = 50
 """The time between two writes of metrics.json, as a multiple of the duration of a write, is at least this."""
 _SYNC_S: Final = 5.0
-_NOTICES_MOST: Final = 5
-"""The most notices about gaps of a probe; the journal has the reason of each."""
-_PATIENCE_S: Final = 2.0
-"""The longest time that the end of a run waits for the thread. A fetch is cancelled at once."""
-
-
-@dataclass(slots=True)
-class _Probe:
-    """The state of one probe within the thread."""
-
-    number: int
-    spec: ProbeSpec
-    scraper: Scraper
-    rows: tuple[Row, ...]
-    wanted: frozenset[str]
-    found_rows: dict[str, Row]
-    series: dict[Series, int]
-    trouble: str = ""
-    """The reason of the last gap; empty after a sample."""
-    gap_notices: int = 0
-    """The number of notices about gaps that were shown."""
-    has_shown_limits: bool = False
-    """Whether the notice about dropped series was shown."""
+_PATIENCE_S: Final = 2.0 + LAST_S
+"""The longest time that the end of a run waits for the thread. A read is cancelled at once; only the last values and
+notes of a probe that has them take time."""
 
 
 class RunProbes:
@@ -92,6 +66,9 @@ class RunProbes:
         notice: shows a notice to the operator; called on the run's loop.
         secret_of: returns the value of a secret; None if it is missing on this machine.
         allow: the allow-list, if the run has one.
+        where: `at` of the probes that are read here; the others are named in the journal, and added later.
+        journal: the name of the journal in the folder.
+        since_ns: the time from which servers that keep old values are read; None: the start of the thread.
     """
 
     def __init__(
@@ -103,15 +80,23 @@ class RunProbes:
         notice: Callable[[str], None],
         secret_of: Callable[[str], str | None],
         allow: AllowList | None = None,
+        where: Where = "controller",
+        journal: str = NAME,
+        since_ns: int | None = None,
     ) -> None:
         self._specs, self._folder, self._clock = tuple(specs), folder, clock
-        self._notice, self._secret_of, self._allow = notice, secret_of, allow
+        self._notice, self._allow = notice, allow
+        self._tools = Tools(clock, secret_of, None if allow is None else self._permit)
+        self._where, self._journal_name, self._since_ns = where, journal, since_ns
         self._recorded = Recorded()
         self._journal: Journal | None = None
         self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._caller: asyncio.AbstractEventLoop | None = None
         self._tasks: list[asyncio.Task[None]] = []
+        self._reading: list[asyncio.Task[None]] = []
+        """The tasks that end with the load; `_tasks` then read the last values."""
+        self._is_ending = False
         self._lock = threading.Lock()
         """A thread holds it while it writes records or makes figures."""
         self._is_over = False
@@ -154,7 +139,7 @@ class RunProbes:
     def cancel(self) -> None:
         """Stop reading at once, without writing a last state. A call after `end` does no harm."""
         self._is_over = True
-        self._stop()
+        self._stop(self._cancel_all)
         # Without a wait, because the thread may hold the lock while a disk is slow; it is a daemon and ends then.
         if self._lock.acquire(blocking=False):
             if self._journal is not None:
@@ -164,33 +149,39 @@ class RunProbes:
     # -- on the run's loop, or in the helper thread of `end` --------------------------------------
 
     def _open(self) -> None:
-        for record in read_journal(self._folder):  # of a controller that was restarted within this run
+        # Of a controller that was restarted within this run.
+        for record in read_journal(self._folder, self._journal_name):
             self._recorded.add(record)
-        self._journal = Journal(self._folder)
+        self._journal = Journal(self._folder, self._journal_name)
         probes = tuple(
             ProbeOfRun(
-                one.name,
-                one.url,
-                one.every_ns,
-                one.preset,
-                {row.key: row.names[0] for row in one.rows if not row.is_optional},
+                one.name, place_text(one), one.every_ns, one.preset, expected_of(one), one.kind, self._place(one)
             )
             for one in self._specs
         )
-        self._record(Begin(FORMAT, utc_text(datetime.now(UTC)), self._clock(), probes))
+        now = utc_text(datetime.now(UTC))
+        self._write(Begin(FORMAT, now, self._clock(), probes, boot_id(), wall_error_ns()))
 
-    def _stop(self) -> None:
+    def _place(self, spec: ProbeSpec) -> Where:
+        return "controller" if spec.at == self._where else "apart"
+
+    def _stop(self, how: Callable[[], None]) -> None:
         loop = self._loop
         if loop is not None:
             with contextlib.suppress(RuntimeError):  # the loop is closed already
-                loop.call_soon_threadsafe(self._cancel_tasks)
+                loop.call_soon_threadsafe(how)
 
-    def _cancel_tasks(self) -> None:
+    def _cancel_reading(self) -> None:
+        for task in self._reading:
+            task.cancel()
+
+    def _cancel_all(self) -> None:
         for task in self._tasks:
             task.cancel()
 
     def _finish(self) -> None:
-        self._stop()
+        self._is_ending = True
+        self._stop(self._cancel_reading)
         if self._thread is not None:
             self._thread.join(_PATIENCE_S)
         with self._lock:
@@ -208,87 +199,26 @@ class RunProbes:
             loop.run_until_complete(self._serve_all())
         except Exception as error:  # caught here, because a bug in a probe must not end the run
             log.exception("the probes failed")
-            self._say(f"probes ended: bug in loadgen, please report it: {type(error).__name__}: {error}")
+            self.say(f"probes ended: bug in loadgen, please report it: {type(error).__name__}: {error}")
         finally:
             loop.close()
 
     async def _serve_all(self) -> None:
-        self._tasks = [asyncio.ensure_future(self._serve_one(n, spec)) for n, spec in enumerate(self._specs)]
+        self._tasks = [
+            asyncio.ensure_future(
+                OneProbe(n, spec, self._tools, self, self._since_ns or 0).serve(
+                    lambda: self._is_ending, self._reading.append
+                )
+            )
+            for n, spec in enumerate(self._specs)
+            if spec.at == self._where
+        ]
         if self._is_over:
-            self._cancel_tasks()
+            self._cancel_all()
         done = await asyncio.gather(*self._tasks, return_exceptions=True)
         for error in done:
             if isinstance(error, Exception):
                 raise error
-
-    async def _serve_one(self, number: int, spec: ProbeSpec) -> None:
-        secret = self._secret_of(spec.auth_secret) if spec.auth_secret else ""
-        if secret is None:
-            variable = variable_of(spec.auth_secret)
-            self._say(
-                f'probe {spec.name} does not run: secret "{spec.auth_secret}" is not set at the controller;'
-                f" set {variable} there before the next run"
-            )
-            now_ns = self._clock()
-            self._record(Gap(number, now_ns, now_ns, "its secret is not set"))
-            return
-        scraper = Scraper(spec, self._clock, secret, None if self._allow is None else self._permit)
-        probe = _Probe(number, spec, scraper, spec.rows, names_wanted(spec.rows), {}, {})
-        every_s = spec.every_ns / NS_PER_S
-        due_s = time.monotonic()
-        try:
-            while True:
-                await self._sample(probe)
-                # Missed times are skipped: after a pause, a burst of requests would load the server.
-                due_s += every_s * max(1, -(-(time.monotonic() - due_s) // every_s))
-                await asyncio.sleep(max(0.0, due_s - time.monotonic()))
-        finally:
-            await scraper.close()
-
-    async def _sample(self, probe: _Probe) -> None:
-        """Fetch the page once, and record a sample or a gap."""
-        sent_ns = self._clock()
-        try:
-            page = await probe.scraper.fetch(time_limit_s(probe.spec.every_ns))
-            found = select(probe.rows, parse(page.body, probe.wanted.__contains__))
-        except NotFetched as error:
-            self._gap(probe, sent_ns, str(error))
-            return
-        except BadPage as error:
-            self._gap(probe, sent_ns, f"the page is not used: {error}")
-            return
-        if not found.rows:
-            self._gap(probe, sent_ns, "none of the probe's metrics is on the page")
-            return
-        if probe.trouble:
-            self._say(f"probe {probe.spec.name} works again")
-            probe.trouble = ""
-        if found.left_out and not probe.has_shown_limits:
-            probe.has_shown_limits = True
-            self._say(
-                f"probe {probe.spec.name}: {found.left_out} series {'is' if found.left_out == 1 else 'are'} not"
-                f" recorded: a probe records at most {SERIES_MOST:,} series, and {GAUGE_SERIES_MOST} of a named gauge"
-            )
-        records: list[Record] = []
-        if rows := tuple(row for row in found.rows if probe.found_rows.get(row.key) != row):
-            probe.found_rows.update({row.key: row for row in rows})
-            records.append(NewRows(probe.number, rows))
-        if new := tuple(series for series in found.values if series not in probe.series):
-            first = len(probe.series)
-            probe.series.update({series: first + n for n, series in enumerate(new)})
-            records.append(NewSeries(probe.number, first, new))
-        ids = tuple(probe.series[series] for series in found.values)
-        values = tuple(map(plain_value, found.values.values()))
-        self._record(*records, Sample(probe.number, page.sent_ns, page.received_ns, ids, values))
-        self._maintain()
-
-    def _gap(self, probe: _Probe, sent_ns: int, why: str) -> None:
-        self._record(Gap(probe.number, sent_ns, self._clock(), why))
-        is_new, probe.trouble = why != probe.trouble, why
-        if is_new and probe.gap_notices < _NOTICES_MOST:
-            probe.gap_notices += 1
-            self._say(f"probe {probe.spec.name} has a gap: {why}; the run goes on without its figures")
-        self._maintain()
 
     def _permit(self, host: str, address: Address, port: int) -> str:
         assert self._allow is not None
@@ -297,8 +227,23 @@ class RunProbes:
             return ""
         return self._allow.why_not(host, address, port, now)
 
-    def _record(self, *records: Record) -> None:
+    # -- for the probes, in the thread -------------------------------------------------------------
+
+    def record(self, *records: Record) -> None:
         """Write records into the journal, and add them to the figures."""
+        self._write(*records)
+        self._maintain()
+
+    def say(self, text: str) -> None:
+        """Show a notice; any thread may call this."""
+        caller = self._caller
+        if caller is not None:
+            with contextlib.suppress(RuntimeError):  # the run's loop is closed
+                caller.call_soon_threadsafe(self._notice, text)
+
+    # -- within -----------------------------------------------------------------------------------
+
+    def _write(self, *records: Record) -> None:
         with self._lock:
             if self._is_over or self._journal is None:
                 return
@@ -307,7 +252,7 @@ class RunProbes:
             try:
                 self._journal.append(*records)
             except StorageError as error:
-                self._say(f"samples of probes are lost: {error.message}; {error.hint}")
+                self.say(f"samples of probes are lost: {error.message}; {error.hint}")
             for record in records:
                 self._recorded.add(record)
 
@@ -326,24 +271,20 @@ class RunProbes:
                 self._write_after_s = max(_WRITE_S, _WRITE_SHARE * (self._written_s - now_s))
 
     def _write_metrics(self) -> None:
-        lanes = self._recorded.lanes()
-        if not lanes:
+        lanes, marks = self._recorded.lanes(), self._recorded.marks()
+        if not lanes and not marks:
             return
         try:
-            replace_file(self._folder / METRICS, document_of(lanes), is_durable=False)
+            replace_file(self._folder / METRICS, document_of(lanes, marks=marks), is_durable=False)
         except StorageError as error:
-            self._say(
+            self.say(
                 f"the live page and the report do not show the newest figures of probes: {error.message}; {error.hint}"
             )
 
-    def _say(self, text: str) -> None:
-        """Show a notice; any thread may call this."""
-        caller = self._caller
-        if caller is not None:
-            with contextlib.suppress(RuntimeError):  # the run's loop is closed
-                caller.call_soon_threadsafe(self._notice, text)
 
-
-def document_of(lanes: Iterable[dict[str, object]], source: str = "probes") -> bytes:
-    """Return the bytes of `metrics.json` with these lanes."""
-    return msgspec.json.encode({"format": 1, "source": source, "metrics": list(lanes)}) + b"\n"
+def document_of(
+    lanes: Iterable[Mapping[str, object]], source: str = "probes", marks: Sequence[Mapping[str, object]] = ()
+) -> bytes:
+    """Return the bytes of `metrics.json` with these lanes and marks."""
+    marked = {"marks": list(marks)} if marks else {}
+    return msgspec.json.encode({"format": 1, "source": source, "metrics": list(lanes), **marked}) + b"\n"

@@ -377,6 +377,20 @@ class Run:
         frame = pandas.DataFrame.from_records([[row[name] for name in columns] for row in rows], columns=columns)
         return frame.astype(dict.fromkeys(("value", "low", "high", "count"), "float64"))
 
+    def probe_notes(self) -> Any:
+        """Return the notes of the probes as a pandas DataFrame, a row for each: lock trees, plans, marks of events, ...
+
+        Columns: `probe`, `kind` (locks, statements, plan, sessions, settings or mark), `at_s` from T0, `error_s` (the
+        most by which `at_s` may be off), `text` (of marks), `body` (a dict with all of the note).
+
+        Raises:
+            StorageError: the journal of the probes cannot be read.
+            UsageError: pandas is not installed.
+        """
+        columns = ["probe", "kind", "at_s", "error_s", "text", "body"]
+        rows = Recorded(read_journal(self.path)).note_table()
+        return _pandas().DataFrame.from_records([[row[name] for name in columns] for row in rows], columns=columns)
+
     def causes(self) -> Any:
         """Return why requests were slow, as `loadgen trace` found it: a pandas DataFrame, a row for each ranked path.
 

@@ -306,6 +306,17 @@ class ProbeFigures(msgspec.Struct, frozen=True):
     missing: tuple[str, ...] = ()
     """The expected metrics that were never on the page."""
     rows: tuple[ProbeRow, ...] = ()
+    kind: str = "metrics"
+    at: str = "controller"
+    """"apart" for a probe whose journal is added with `loadgen probe add`."""
+    notes: int = 0
+    baseline_s: float | None = None
+    """The time before the load that was read; None if the load never started, or nothing was read."""
+    every_s: float = 0.0
+    planned_every_s: float | None = None
+    """The period in the settings, if the probe was slowed down because its reads took too long."""
+    mean_read_ms: float | None = None
+    """The mean time of a read at the server, or of the whole call."""
 
 
 class LevelIterations(msgspec.Struct, frozen=True):

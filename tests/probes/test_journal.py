@@ -9,6 +9,7 @@ import pytest
 
 from loadgen.errors import StorageError
 from loadgen.probes.journal import (
+    FORMAT,
     NAME,
     Begin,
     Gap,
@@ -22,9 +23,9 @@ from loadgen.probes.journal import (
     plain_value,
     read_journal,
 )
-from loadgen.probes.presets import PRESETS, Row
+from loadgen.probes.metrics_page.presets import PRESETS
 from loadgen.probes.recorded import Recorded
-from loadgen.probes.selection import Series
+from loadgen.probes.rows import Row, Series
 
 S = 1_000_000_000
 ROW = Row(key="tokens", title="tokens", kind="counter", names=("tokens",), unit="1/s")
@@ -103,9 +104,9 @@ def test_another_file_is_an_error_with_a_remedy(tmp_path: Path) -> None:
 
 
 def test_a_journal_of_a_newer_loadgen_is_an_error(tmp_path: Path) -> None:
-    written(tmp_path, Begin(2, "", 0, ()))
+    written(tmp_path, Begin(FORMAT + 1, "", 0, ()))
 
-    with pytest.raises(StorageError, match="unknown format 2"):
+    with pytest.raises(StorageError, match=f"unknown format {FORMAT + 1}"):
         list(read_journal(tmp_path))
 
 

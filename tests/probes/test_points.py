@@ -9,10 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loadgen.probes.exposition import parse
+from loadgen.probes.metrics_page.exposition import parse
+from loadgen.probes.metrics_page.presets import PRESETS
+from loadgen.probes.metrics_page.selection import names_wanted, select
 from loadgen.probes.points import PERCENTILES, Point, ProbeSeries, bounds_of
-from loadgen.probes.presets import PRESETS, Row
-from loadgen.probes.selection import Series, names_wanted, select
+from loadgen.probes.rows import Row, Series
 from tests.support.metrics_server import vllm_page
 
 S = 1_000_000_000

@@ -18,6 +18,7 @@ from loadgen.api.v1 import api_pb2 as pb
 from loadgen.bundle import MAX_BYTES
 from loadgen.dsl.plans.spec import Overrides, PlanSpec
 from loadgen.errors import ScenarioError, UsageError
+from loadgen.probes.kinds import KINDS, secrets_of
 from loadgen.probes.settings import names_wrong, wrongs_of
 from loadgen.profiles.stage import MAX_DURATION_NS
 from loadgen.units import NS_PER_MS, NS_PER_S, format_count
@@ -132,9 +133,12 @@ def _wrongs(spec: PlanSpec, message: pb.Order) -> Iterator[str]:
         yield "one of its times is negative or longer than a year"
     yield from (text for text, _ in names_wrong(probe.name for probe in spec.probes))
     for probe in spec.probes:
-        yield from (f"probe {probe.name[:40]}: {text}" for text in wrongs_of(probe))
+        wrong = list(wrongs_of(probe))
+        yield from (f"probe {probe.name[:40]}: {text}" for text in wrong)
         if probe.auth_secret:
             # A client could name any secret of this controller, and send it to a server of its own.
             yield f"probe {probe.name[:40]} has auth_secret: this controller would send its own secret for a client"
+        elif not wrong and (KINDS[probe.kind].is_own_only or secrets_of(probe)):
+            yield f"probe {probe.name[:40]}: this controller would use its own secrets for a client"
     if message.agents > _MAX_AGENTS:
         yield f"it needs {format_count(message.agents)} agents, but the most are {format_count(_MAX_AGENTS)}"

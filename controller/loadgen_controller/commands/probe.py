@@ -9,8 +9,11 @@ import typer
 from loadgen.dsl.secret import missing_secrets, secret_value
 from loadgen.errors import FleetError, IncompleteError, UsageError
 from loadgen.probes.look import Look, look_at
-from loadgen.probes.presets import PRESETS, Row
-from loadgen.probes.settings import ProbeSpec, probe_of
+from loadgen.probes.metrics_page.presets import PRESETS
+from loadgen.probes.metrics_page.settings import rows_of
+from loadgen.probes.rows import Row
+from loadgen.probes.settings import probe_of
+from loadgen.probes.spec import ProbeSpec
 from loadgen.report.report_parts import Table
 from loadgen.units import format_count, format_duration, quantity
 from loadgen_controller.collect_option_errors import CollectedErrors
@@ -102,7 +105,7 @@ def check(
     _print_rows(spec, look)
     if look.found.missing:
         raise IncompleteError(
-            f"the page does not have {len(look.found.missing)} of {quantity(len(spec.rows), 'metric')}",
+            f"the page does not have {len(look.found.missing)} of {quantity(len(rows_of(spec)), 'metric')}",
             hint=_missing_hint(spec, look),
         )
 
@@ -127,7 +130,7 @@ def _print_rows(spec: ProbeSpec, look: Look) -> None:
 def _absent(spec: ProbeSpec, look: Look) -> list[Row]:
     assert look.found is not None
     there = {row.key.partition("[")[0] for row in look.found.rows}
-    return [row for row in spec.rows if row.key not in there]
+    return [row for row in rows_of(spec) if row.key not in there]
 
 
 def _list_page(look: Look) -> None:

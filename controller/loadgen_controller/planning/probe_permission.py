@@ -18,7 +18,9 @@ from loadgen.dsl.plans.loadgen_toml import FILE_NAME, find_settings, read_settin
 from loadgen.dsl.secret import missing_secrets, secret_value
 from loadgen.dsl.source_location import Origin
 from loadgen.errors import ScenarioError, UsageError
-from loadgen.probes.settings import ProbeSpec, names_wrong, place_of
+from loadgen.probes.kinds import place_text, places_of, secrets_of
+from loadgen.probes.settings import names_wrong
+from loadgen.probes.spec import ProbeSpec
 from loadgen_controller.console_output import echo_warning
 from loadgen_controller.planning.target_permission import Resolve, resolve
 
@@ -49,8 +51,14 @@ def check_probe(
     Raises:
         UsageError: the connection is not allowed.
     """
-    host, port = place_of(probe.url)
-    what, now = f"probe {probe.name}: {host}:{port}", datetime.now(UTC)
+    for host, port in places_of(probe):
+        _check_place(f"probe {probe.name}: {host}:{port}", host, port, named, allow, resolve)
+
+
+def _check_place(
+    what: str, host: str, port: int, named: Collection[str], allow: AllowList | None, resolve: Resolve
+) -> None:
+    now = datetime.now(UTC)
     addresses = [as_address(text) for text in resolve(host)]
     for address in addresses:
         if kind := never(address):
@@ -74,21 +82,23 @@ def check_probe_secrets(probes: Sequence[ProbeSpec]) -> None:
     Raises:
         ScenarioError: with an error for each missing secret.
     """
-    places = {one.auth_secret: Origin(f"probe {one.name}", 0) for one in probes if one.auth_secret}
+    here = [one for one in probes if one.at == "controller"]
+    places = {name: Origin(f"probe {one.name}", 0) for one in here for name in secrets_of(one)}
     if missing := missing_secrets(places, places):
         raise ScenarioError(missing)
 
 
 def warn_of_probes(probes: Sequence[ProbeSpec]) -> None:
-    """Read the page of each probe once. Warn of pages that cannot be read or have no metric of the probe."""
-    if not probes:
+    """Read the server of each probe once. Warn of those that cannot be read or have no metric of the probe."""
+    here = [one for one in probes if one.at == "controller"]
+    if not here:
         return
     from loadgen.probes.look import look_at  # imported here, as most runs have no probes
 
-    for one in look_at(probes, secret_value):
-        name, url = one.spec.name, one.spec.url
-        hint = f"the run goes on without its figures; see: loadgen probe check {url}"
-        if one.spec.preset:
+    for one in look_at(here, secret_value):
+        name, url = one.spec.name, place_text(one.spec)
+        hint = f"the run goes on without its figures; see: loadgen probe check {one.spec.url or name}"
+        if one.spec.preset and one.spec.kind == "metrics":
             hint += f" --preset {one.spec.preset}"
         if one.why:
             echo_warning(f"probe {name}: {url} cannot be read: {one.why}", hint)

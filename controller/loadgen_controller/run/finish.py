@@ -27,7 +27,8 @@ from loadgen.measure.statistics.batch_means import Batches, recounted, recounted
 from loadgen.measure.statistics.objective_bins import needs_customs
 from loadgen.measure.statistics.warmup import Cut
 from loadgen.probes.journal import read_journal
-from loadgen.probes.presets import WAITING
+from loadgen.probes.metrics_page.presets import WAITING
+from loadgen.probes.metrics_page.settings import rows_of
 from loadgen.probes.recorded import Recorded
 from loadgen.profiles.levels import SETTLING, LevelSpan, held_spans
 from loadgen.profiles.profile import UserProfile
@@ -290,7 +291,7 @@ def _queued(folder: RunDir, order: Order, spans: Iterable[LevelSpan]) -> dict[st
 
     Presets of AI servers have this gauge as `waiting`.
     """
-    if not any(row.key == WAITING for probe in order.spec.probes for row in probe.rows):
+    if not any(row.key == WAITING for probe in order.spec.probes for row in rows_of(probe)):
         return {}
     try:
         recorded = Recorded(read_journal(folder.path))

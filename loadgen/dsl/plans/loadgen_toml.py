@@ -58,7 +58,8 @@ from loadgen.dsl.plans.argument_validation import did_you_mean, url_wrong
 from loadgen.dsl.plans.spec import Overrides
 from loadgen.errors import Fault, ScenarioError
 from loadgen.notify.settings import Channel, ChannelTable, channel_of
-from loadgen.probes.settings import ProbeSpec, names_wrong, probe_of
+from loadgen.probes.kinds import KINDS as PROBE_KINDS
+from loadgen.probes.settings import ProbeSpec, names_wrong, probe_of, table_of
 from loadgen.sinks.options import KINDS
 
 __all__ = [
@@ -113,15 +114,6 @@ class _Env(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
 class _History(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     store: str | None = None
-
-
-class _ProbeTable(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    url: str = ""
-    preset: str = ""
-    metrics: tuple[str, ...] = ()
-    every: str | float = "1s"
-    auth_secret: str = ""
-    auth_header: str = ""
 
 
 class ReportSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -344,11 +336,15 @@ class _Reading:
                 self._add(where, f"probes.{name} is not a table", f"write [probes.{name}]")
                 continue
             before = len(self.faults)
-            written = _ProbeTable(**self._fields(where, table, _ProbeTable))
-            values = msgspec.structs.asdict(written)
-            probe, errors = probe_of(name, {key: value or None for key, value in values.items()})
+            kind = table.get("kind", "metrics")
+            if not isinstance(kind, str) or kind not in PROBE_KINDS:
+                hint = did_you_mean(str(kind), PROBE_KINDS) or f"use one of {', '.join(PROBE_KINDS)}"
+                self._add((*where, "kind"), f"probes.{name}: kind: unknown kind {str(kind)[:40]!r}", hint)
+                continue
+            values = self._fields(where, table, table_of(kind))
+            probe, errors = probe_of(name, values)
             for key, message, hint in errors:
-                if key not in table or values.get(key):  # else its type is reported already
+                if key not in table or key in values:  # else its type is reported already
                     self._add((*where, key) if key in table else where, f"probes.{name}: {message}", hint)
             if probe is not None and len(self.faults) == before:
                 found.append(probe)
@@ -394,7 +390,7 @@ class _Reading:
         """
         for text in out or ():
             kind = text.partition("=")[0].strip()
-            if kind not in KINDS:
+            if not isinstance(kind, str) or kind not in PROBE_KINDS:
                 self._add(where, f'{where[-1]}: "{kind[:40]}" is not a kind of output', did_you_mean(kind, KINDS))
         return out
 
@@ -527,6 +523,9 @@ _EXAMPLES = {
     "every": 'every = "1s"',
     "auth_secret": 'auth_secret = "metrics-login"',
     "auth_header": 'auth_header = "X-Api-Key"',
+    "at": 'at = "controller", or at = "apart"',
+    "dsn": 'dsn = "host=db.staging.example dbname=shop user=perf"',
+    "password": 'password = { secret = "shopdb-password" }',
     "backend": 'backend = "jaeger"',
     "auth": 'auth = { header = "Authorization", secret = "jaeger-token" }',
     "keep": 'keep = ["tenant", "app.*"]',

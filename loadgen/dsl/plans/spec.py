@@ -16,7 +16,7 @@ import msgspec
 from loadgen.engine.recording.tagging import TagSpec
 from loadgen.measure.deltas.custom import MetricSpec
 from loadgen.measure.objectives.objective import Objective
-from loadgen.probes.settings import ProbeSpec
+from loadgen.probes.spec import ProbeSpec
 from loadgen.profiles.levels import LevelMark, LevelSpan, spans_of_levels
 from loadgen.profiles.profile import ArrivalProfile, IterationProfile, OpenProfile, Profile, UserProfile
 from loadgen.profiles.stage import Stage, exact

@@ -14,12 +14,13 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from loadgen.probes.rows import Labels
+
 __all__ = [
     "BYTES_MOST",
     "LINES_MOST",
     "WANTED_MOST",
     "BadPage",
-    "Labels",
     "Page",
     "Sample",
     "family_of",
@@ -44,9 +45,6 @@ _TYPES: Final = frozenset(
     ("counter", "gauge", "histogram", "gaugehistogram", "summary", "untyped", "unknown", "info", "stateset")
 )
 _SUFFIXES: Final = ("_bucket", "_count", "_sum", "_total", "_created")
-
-Labels = tuple[tuple[str, str], ...]
-"""The labels of a series as (name, value), sorted by name."""
 
 
 class BadPage(Exception):

@@ -11,35 +11,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final, Literal
 
-import msgspec
+from loadgen.probes.rows import ReadKind, Row
 
-__all__ = ["PRESETS", "WAITING", "ReadKind", "Row", "RowKind", "kind_of_type", "row_of_metric"]
+__all__ = ["PRESETS", "WAITING", "kind_of_type", "row_of_metric"]
 
 WAITING: Final = "waiting"
 """The row of all presets with the requests that wait at the server."""
-ReadKind = Literal["gauge", "counter", "share", "histogram"]
-RowKind = Literal["gauge", "counter", "share", "histogram", "any"]
-"""gauge: the value as it is. counter: the rate of increase. share: the increase of one counter divided by that of
-another. histogram: the buckets that hold percentiles. any: the type on the page decides."""
-
-
-class Row(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One row of a probe: its title, its metrics, and the way to read them."""
-
-    key: str
-    title: str
-    kind: RowKind
-    names: tuple[str, ...]
-    """The metric's names, the newest first."""
-    of: tuple[str, ...] = ()
-    """For a share: the names of the denominator."""
-    unit: str = ""
-    scale: float = 1.0
-    """Values are multiplied by this for display: 100 for a share in %."""
-    over: Literal["sum", "max", "each"] = "sum"
-    """For gauges: how values of several series, such as several engines, become one. each: every series has a row."""
-    is_optional: bool = False
-    """Whether the metric may be missing without a note."""
 
 
 def _gauge(key: str, title: str, *names: str, unit: str = "", scale: float = 1.0, is_max: bool = False) -> Row:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from loadgen.probes.exposition import parse
-from loadgen.probes.presets import PRESETS, row_of_metric
-from loadgen.probes.selection import SERIES_MOST, Found, names_wanted, select
+from loadgen.probes.metrics_page.exposition import parse
+from loadgen.probes.metrics_page.presets import PRESETS, row_of_metric
+from loadgen.probes.metrics_page.selection import Found, names_wanted, select
+from loadgen.probes.rows import SERIES_MOST
 from loadgen.probes.settings import probe_of
 from tests.support.metrics_server import vllm_page
 

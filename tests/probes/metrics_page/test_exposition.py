@@ -13,8 +13,8 @@ from prometheus_client.exposition import generate_latest
 from prometheus_client.openmetrics import exposition as openmetrics
 from prometheus_client.parser import text_string_to_metric_families
 
-from loadgen.probes import exposition
-from loadgen.probes.exposition import BadPage, Sample, parse
+from loadgen.probes.metrics_page import exposition
+from loadgen.probes.metrics_page.exposition import BadPage, Sample, parse
 
 OF_THE_DOCUMENTATION = rb"""# HELP http_requests_total The total number of HTTP requests.
 # TYPE http_requests_total counter

@@ -12,8 +12,9 @@ from typing import Any
 
 import pytest
 
-from loadgen.probes.exposition import BYTES_MOST
-from loadgen.probes.scrape import Fetched, NotFetched, Scraper, new_loop, time_limit_s
+from loadgen.probes.http_fetch import Fetched, NotFetched, new_loop, time_limit_s
+from loadgen.probes.metrics_page.exposition import BYTES_MOST
+from loadgen.probes.metrics_page.scrape import Scraper
 from loadgen.probes.settings import ProbeSpec
 from tests.support.metrics_server import MetricsServer, metrics_server, page_reply, vllm_page
 

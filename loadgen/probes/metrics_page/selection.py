@@ -5,24 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import inf
-from typing import Final, Literal
+from typing import Final
 
 import msgspec
 
-from loadgen.probes.exposition import Labels, Page, Sample, family_of
-from loadgen.probes.presets import ReadKind, Row, kind_of_type
+from loadgen.probes.metrics_page.exposition import Page, Sample, family_of
+from loadgen.probes.metrics_page.presets import kind_of_type
+from loadgen.probes.rows import GAUGE_SERIES_MOST, SERIES_MOST, Part, ReadKind, Row, Series, labelled
 
-__all__ = ["GAUGE_SERIES_MOST", "SERIES_MOST", "START_TIME", "Found", "Part", "Series", "names_wanted", "select"]
+__all__ = ["START_TIME", "Found", "names_wanted", "select"]
 
-SERIES_MOST: Final = 2_000
-"""The most series of a probe, buckets included."""
-GAUGE_SERIES_MOST: Final = 8
-"""The most series of a named gauge: each has a row of its own."""
 START_TIME: Final = "process_start_time_seconds"
 """The metric that shows a restart of the server even if its counters have risen above their old values since."""
 
-Part = Literal["value", "of", "bucket", "start"]
-"""The role of a series in its row. of: the denominator of a share. start: the start time of the server's process."""
 _ENDINGS: Final[Mapping[ReadKind, tuple[str, ...]]] = {
     "gauge": ("", "_total"),
     "counter": ("_total", ""),
@@ -30,18 +25,6 @@ _ENDINGS: Final[Mapping[ReadKind, tuple[str, ...]]] = {
     "histogram": ("_bucket",),
 }
 """The endings of the names of a row's samples, the preferred one first."""
-
-
-class Series(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One selected series."""
-
-    row: str
-    """The key of its row; empty for the start time of the process."""
-    part: Part
-    name: str
-    labels: Labels = ()
-    le: float | None = None
-    """The upper bound of a bucket; None in the bucket without a bound."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +75,7 @@ def select(rows: Sequence[Row], page: Page) -> Found:
             named = chosen[0][1]
             left_out += max(0, len(named) - GAUGE_SERIES_MOST)
             for sample in named[:GAUGE_SERIES_MOST]:
-                own = _row_of(fixed, sample, is_only=len(named) == 1)
+                own = fixed if len(named) == 1 else labelled(fixed, sample.labels)
                 there.append(own)
                 values[Series(own.key, "value", sample.name, sample.labels)] = sample.value
             continue
@@ -125,13 +108,6 @@ def _read_as(row: Row, page: Page) -> tuple[Sequence[str], ReadKind]:
 
 def _present(names: Sequence[str], endings: Sequence[str], by_name: Mapping[str, list[Sample]]) -> list[Sample]:
     return next((by_name[n + ending] for n in names for ending in endings if n + ending in by_name), [])
-
-
-def _row_of(row: Row, sample: Sample, *, is_only: bool) -> Row:
-    if is_only:
-        return row
-    text = ",".join(f"{name}={value}" for name, value in sample.labels)
-    return msgspec.structs.replace(row, key=f"{row.key}[{text}]", title=f"{row.title} {text}")
 
 
 def _series(row: str, part: Part, sample: Sample) -> Series | None:

@@ -1,8 +1,8 @@
-"""Fetches pages of metrics, with hard limits on time and size. Only this module of the package imports httpx.
+"""GET requests of probes, with hard limits on time and size. Only this module of the package imports httpx.
 
 Everything runs on an event loop of its own (`new_loop`), because the loop of a run must never wait for DNS or for a
 server that sends its headers byte by byte. `asyncio.timeout` ends both waits. Redirects are not followed, variables
-such as HTTPS_PROXY are ignored, and compressed pages are rejected: they could expand to gigabytes.
+such as HTTPS_PROXY are ignored, and compressed answers are rejected: they could expand to gigabytes.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import re
 import ssl
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -18,78 +18,95 @@ from typing import Final
 
 import httpx
 
-from loadgen.allowlist import Address, as_address, never
+from loadgen.allowlist import as_address, never
 from loadgen.dns_in_threads import DnsInThreads
 from loadgen.outside_text import one_line
-from loadgen.probes.exposition import BYTES_MOST
-from loadgen.probes.settings import ProbeSpec, place_of
+from loadgen.probes.http_place import place_of
+from loadgen.probes.reader import NotRead, Permit
 from loadgen.units import NS_PER_S
 
-__all__ = ["Fetched", "NotFetched", "Permit", "Scraper", "new_loop", "time_limit_s"]
+__all__ = ["Fetched", "HttpFetcher", "NotFetched", "new_loop", "time_limit_s"]
 
-Permit = Callable[[str, Address, int], str]
-"""Returns why a connection to this host, address and port is not permitted; "" if it is permitted."""
-
-_ACCEPT: Final = "application/openmetrics-text;version=1.0.0;q=0.5,text/plain;version=0.0.4;q=1,*/*;q=0.1"
 _KEPT_S: Final = 2.5
 """Servers close idle connections, uvicorn after 5 s. A connection that was idle for longer than this is not used."""
 _LONGEST_S: Final = 5.0
+_PART_S: Final = 60.0
+"""The time limit of each part of an answer; the caller's limit ends the whole."""
 _check: ContextVar[Callable[[str, Sequence[str]], None] | None] = ContextVar("loadgen_probe_check", default=None)
 """Checks the addresses of a look-up; each probe has a task and so a context of its own."""
 
 
-class NotFetched(Exception):
-    """The page could not be fetched. The text gives the reason, without secrets."""
+class NotFetched(NotRead):
+    """There is no complete answer. The text gives the reason, without secrets."""
 
 
 @dataclass(frozen=True, slots=True)
 class Fetched:
-    """A page, with the times of its request and of its complete answer."""
+    """An answer, with the times of its request and of its last byte."""
 
     body: bytes
     sent_ns: int
     received_ns: int
+    status: int = 200
 
 
 def time_limit_s(every_ns: int) -> float:
-    """Return the time limit of one fetch: 80 % of the interval, and at most 5 s."""
+    """Return the time limit of one read: 80 % of the interval, and at most 5 s."""
     return min(_LONGEST_S, 0.8 * every_ns / NS_PER_S)
 
 
-class Scraper:
-    """Fetches the page of one probe, on one connection while the server keeps it.
+class HttpFetcher:
+    """Fetches from one server, on one connection while the server keeps it.
 
     Args:
-        secret: the value of the header `auth_header`; it is never part of a message.
+        url: the checked URL of the server; only its scheme, host and port are used.
+        clock: ns.
+        headers: sent with each request. secrets: values that no message may contain.
         permit: decides about each connection, by the address.
+        most: the most bytes of an answer.
+        ca: the path of a file with certificates to trust instead of the system's; "" for the system's.
+        what: the word for an answer in messages.
     """
 
     def __init__(
-        self, spec: ProbeSpec, clock: Callable[[], int], secret: str = "", permit: Permit | None = None
+        self,
+        url: str,
+        clock: Callable[[], int],
+        headers: Mapping[str, str],
+        *,
+        secrets: Sequence[str] = (),
+        permit: Permit | None = None,
+        most: int,
+        ca: str = "",
+        what: str = "answer",
     ) -> None:
-        self.spec = spec
-        self._clock, self._secret, self._permit = clock, secret, permit
-        self._host, self._port = place_of(spec.url)
+        self._is_tls = url.startswith("https:")
+        self._clock, self._permit, self._most, self._ca, self._what = clock, permit, most, ca, what
+        self._headers = {"User-Agent": "loadgen-probe", "Accept-Encoding": "identity", **headers}
+        # The last word too: of "Bearer TOKEN", an error text of the server may repeat only the token.
+        words = {part for value in secrets for part in (value, *value.split()[-1:]) if part}
+        self._secrets = sorted(words, key=len, reverse=True)
+        self._host, self._port = place_of(url)
         self._client: httpx.AsyncClient | None = None
         self._context: ssl.SSLContext | bool = False
 
-    async def fetch(self, limit_s: float) -> Fetched:
-        """Fetch the page, within `limit_s` in all.
+    async def fetch(self, url: str, limit_s: float, fine: Sequence[int] = (200,)) -> Fetched:
+        """Fetch a URL of this server, within `limit_s` in all. fine: the status codes whose answers are returned.
 
         Raises:
-            NotFetched: no complete page arrived in time, or the server sent something else than a page.
+            NotFetched: no complete answer arrived in time, or it has another status.
         """
         sent_ns = self._clock()
         try:
             async with asyncio.timeout(limit_s):
-                body = await self._get()
+                status, body = await self._get(url, fine)
         except TimeoutError:
             await self.close()
             raise NotFetched(f"no complete answer within {limit_s:g} s") from None
         except (httpx.HTTPError, httpx.InvalidURL, ssl.SSLError, OSError, UnicodeError) as error:
             await self.close()
             raise NotFetched(self._plain(error)) from None
-        return Fetched(body, sent_ns, self._clock())
+        return Fetched(body, sent_ns, self._clock(), status)
 
     async def close(self) -> None:
         """Close the connection."""
@@ -99,34 +116,37 @@ class Scraper:
                 async with asyncio.timeout(0.2):
                     await client.aclose()
 
-    async def _get(self) -> bytes:
+    def masked(self, text: str, most: int = 160) -> str:
+        """Return a text of the server as one short line in which the secrets of the requests are masked."""
+        for secret in self._secrets:
+            text = text.replace(secret, "***")
+        return one_line(" ".join(text.split()), most)
+
+    async def _get(self, url: str, fine: Sequence[int]) -> tuple[int, bytes]:
         _check.set(self._check)
         self._check_literal()
         client = self._client or self._new_client()
-        async with client.stream("GET", self.spec.url) as reply:
+        async with client.stream("GET", url) as reply:
             if reply.is_redirect:
                 raise NotFetched(f"the server returned http {reply.status_code}, and redirects are not followed")
-            if reply.status_code != 200:
+            if reply.status_code not in fine:
                 raise NotFetched(f"the server returned http {reply.status_code}")
             if reply.headers.get("content-encoding", "identity") not in ("", "identity"):
-                raise NotFetched("the server sent a compressed page, which is not supported")
+                raise NotFetched(f"the server sent a compressed {self._what}, which is not supported")
             body = bytearray()
             async for part in reply.aiter_raw():
                 body += part
-                if len(body) > BYTES_MOST:
+                if len(body) > self._most:
                     await self.close()
-                    raise NotFetched(f"the page has more than {BYTES_MOST >> 20} MiB")
-        return bytes(body)
+                    raise NotFetched(f"the {self._what} has more than {self._most >> 20} MiB")
+        return reply.status_code, bytes(body)
 
     def _new_client(self) -> httpx.AsyncClient:
-        headers = {"User-Agent": "loadgen-probe", "Accept": _ACCEPT, "Accept-Encoding": "identity"}
-        if self._secret:
-            headers[self.spec.auth_header] = self._secret
-        if self.spec.url.startswith("https:") and not self._context:
-            self._context = ssl.create_default_context()
+        if self._is_tls and not self._context:
+            self._context = ssl.create_default_context(cafile=self._ca or None)
         self._client = httpx.AsyncClient(
-            headers=headers,
-            timeout=_LONGEST_S,  # of each part; `fetch` limits the whole
+            headers=self._headers,
+            timeout=_PART_S,
             follow_redirects=False,
             trust_env=False,
             verify=self._context,
@@ -152,14 +172,11 @@ class Scraper:
         text = re.sub(r"^\[Errno -?\d+\] ", "", str(error)) or type(error).__name__
         if text == "All connection attempts failed":
             text = f"no connection to {self._host}:{self._port}"
-        for secret in {self._secret, *self._secret.split()[-1:]}:
-            if secret:
-                text = text.replace(secret, "***")
-        return one_line(" ".join(text.split()), 160)
+        return self.masked(text)
 
 
 class _Loop(DnsInThreads):
-    """Checks the addresses by the function of the page that is being fetched."""
+    """Checks the addresses by the function of the fetcher that is at work."""
 
     def check_addresses(self, host: str, addresses: Sequence[str]) -> None:
         if (check := _check.get()) is not None:
@@ -167,5 +184,5 @@ class _Loop(DnsInThreads):
 
 
 def new_loop() -> asyncio.AbstractEventLoop:
-    """Return an event loop for scrapers."""
+    """Return an event loop for probes."""
     return _Loop()
