@@ -76,9 +76,9 @@ class PostgresServer:
         """Return what the server has logged so far."""
         return (self.folder / "log").read_text(errors="replace")
 
-    def restart(self) -> None:
-        """Stop the server, whoever is connected, and start it again on the same port."""
-        self.stop()
+    def restart(self, mode: str = "immediate") -> None:
+        """Stop the server, whoever is connected, and start it again on the same port; see `stop`."""
+        self.stop(mode)
         self.start()
 
     def start(self) -> None:
@@ -87,7 +87,8 @@ class PostgresServer:
         self.run("pg_ctl", "-D", str(data), "-l", str(log), "-w", "-t", str(_START_S), "-s", "start")
 
     def stop(self, mode: str = "immediate") -> None:
-        """Stop the server: `fast` ends its sessions in order, `immediate` ends them as a crash would."""
+        """Stop the server: `fast` ends its sessions in order, `immediate` ends them as a crash would, and the
+        newest transactions are lost."""
         self.run("pg_ctl", "-D", str(self.folder / "data"), "-w", "-s", "-m", mode, "stop")
 
     def run(self, program: str, *args: str) -> None:

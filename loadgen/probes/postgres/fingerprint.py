@@ -36,9 +36,13 @@ _SIMPLE: Final = re.compile(
     """,
     re.VERBOSE | re.DOTALL,
 )
-_PARAMETER: Final = re.compile(r"%s|%\(\w+\)s|(?<![:\w]):[A-Za-z_]\w*(?!\w)")
-"""Placeholders of drivers, which are no tokens of PostgreSQL."""
-_QUOTES: Final = re.compile(r"'(?:[^']|'')*(?:'|\Z)|\"(?:[^\"]|\"\")*(?:\"|\Z)")
+_PARAMETER: Final = re.compile(r"(?<![\w$])\$\d+|\?(?![|&?])|%s|%\(\w+\)s|(?<![:\w]):[A-Za-z_]\w*")
+"""Placeholders of the server and of drivers. sqlglot takes `$1,$2` for a text in dollar quotes."""
+_QUOTES: Final = re.compile(
+    r"""'(?:[^']|'')*(?:'|\Z) | "(?:[^"]|"")*(?:"|\Z) | --[^\r\n]* | /\*.*?(?:\*/|\Z)
+      | (?<![\w$])\$([A-Za-z_]\w*|)\$.*?(?:\$\1\$|\Z)""",
+    re.VERBOSE | re.DOTALL,
+)
 _TRACEPARENT: Final = re.compile(r"traceparent\s*=\s*'?(00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2})")
 _BEFORE_NEGATIVE: Final = frozenset(("(", ",", "=", "<", ">", "<=", ">=", "<>", "!=", "+", "*", "/", "%", "||", "["))
 _PLAIN_NAME: Final = re.compile(r"[a-z_][a-z0-9_$]*")
@@ -80,12 +84,7 @@ class Joined:
 @lru_cache(maxsize=10_000)
 def fingerprint(text: str) -> Fingerprint:
     """Return the fingerprint of a statement. Takes 0.1 to 0.5 ms for a new statement."""
-    text = text[:_LONGEST]
-    tokens = _tokens_by_sqlglot(text)
-    is_exact = tokens is not None
-    if tokens is None:
-        tokens = _simple_tokens(text)
-    words = _without_values(tokens)
+    words, is_exact = _words(text)
     joined = " ".join(words)
     return Fingerprint(blake2b(joined.encode("utf-8", "replace"), digest_size=8).hexdigest(), joined, is_exact)
 
@@ -113,7 +112,7 @@ def traceparent_of(text: str) -> str:
 
 def tables_written(text: str) -> tuple[str, ...]:
     """Return the tables to which a statement writes, such as ("public.item",), in the order of the text."""
-    words = fingerprint(text).text.split(" ")
+    words, _ = _words(text)
     found: dict[str, None] = {}
     for at, word in enumerate(words):
         rest = words[at + 1 : at + 9]
@@ -134,10 +133,19 @@ def locked_table(text: str) -> str:
     """
     if written := tables_written(text):
         return written[0]
-    words = fingerprint(text).text.split(" ")
+    words, _ = _words(text)
     if "FOR" in words and "FROM" in words:
         return _table_at(words[words.index("FROM") + 1 :][:8])
     return ""
+
+
+def _words(text: str) -> tuple[list[str], bool]:
+    """Return the words of a fingerprint, and whether sqlglot made them."""
+    text = text[:_LONGEST]
+    tokens = _tokens_by_sqlglot(text)
+    if tokens is None:
+        return _without_values(_simple_tokens(text)), False
+    return _without_values(tokens), True
 
 
 def _table_at(words: Sequence[str]) -> str:
@@ -207,19 +215,19 @@ def _tokens_by_sqlglot(text: str) -> list[tuple[str, str]] | None:
     if tokenize is None:
         return None
     try:
-        return list(tokenize(_driver_parameters_as_values(text)))
+        return list(tokenize(_parameters_as_values(text)))
     except Exception:  # noqa: BLE001 - any text may come from outside, and its versions raise different errors
         return None
 
 
-def _driver_parameters_as_values(text: str) -> str:
-    """Return the text with `$1` for each placeholder of a driver, which is not within quotes."""
+def _parameters_as_values(text: str) -> str:
+    """Return the text with a number for each placeholder that is not within quotes or a comment."""
     done: list[str] = []
     at = 0
     for quoted in _QUOTES.finditer(text):
-        done += [_PARAMETER.sub("$1", text[at : quoted.start()]), quoted[0]]
+        done += [_PARAMETER.sub("0", text[at : quoted.start()]), quoted[0]]
         at = quoted.end()
-    return "".join(done) + _PARAMETER.sub("$1", text[at:])
+    return "".join(done) + _PARAMETER.sub("0", text[at:])
 
 
 @cache
@@ -240,17 +248,7 @@ def _tokenizer() -> Callable[[str], Iterable[tuple[str, str]]] | None:
     }
 
     def tokenize(text: str) -> Iterable[tuple[str, str]]:
-        tokens = Postgres().tokenize(text)
-        at = 0
-        while at < len(tokens):
-            token = tokens[at]
-            after = tokens[at + 1] if at + 1 < len(tokens) else None
-            is_parameter = token.token_type == TokenType.PARAMETER and after is not None
-            if is_parameter and after is not None and after.token_type == TokenType.NUMBER:
-                yield "value", "$1"
-                at += 2
-                continue
-            at += 1
+        for token in Postgres().tokenize(text):
             if token.token_type in values:
                 yield "value", token.text
             elif token.token_type == TokenType.IDENTIFIER:

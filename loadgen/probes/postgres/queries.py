@@ -21,6 +21,7 @@ __all__ = [
     "WAITERS_MOST",
     "all_statement_texts",
     "capabilities",
+    "distinct_values",
     "identifier",
     "literal",
     "lock_graph",
@@ -95,7 +96,8 @@ def sample(version: int) -> str:
 {MARK}SELECT extract(epoch FROM clock_timestamp()), extract(epoch FROM pg_catalog.pg_postmaster_start_time()),
  a.*, d.*, {checkpoints}, (SELECT extract(epoch FROM max(replay_lag)) FROM pg_catalog.pg_stat_replication),
  extract(epoch FROM clock_timestamp() - statement_timestamp())
- FROM (SELECT count(*) FILTER (WHERE backend_type = 'client backend'),
+ FROM (SELECT
+  count(*) FILTER (WHERE backend_type = 'client backend' OR backend_type IS NULL AND usesysid IS NOT NULL),
   count(*) FILTER (WHERE backend_type = 'client backend' AND state = 'active'),
   count(*) FILTER (WHERE state = 'idle'),
   count(*) FILTER (WHERE state LIKE 'idle in transaction%'),
@@ -189,6 +191,16 @@ def table_sizes(names: Iterable[tuple[str, str]]) -> str:
  pg_catalog.pg_table_size(c.oid) FROM pg_catalog.pg_class c
  JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
  WHERE (n.nspname, c.relname) IN ({listed}) LIMIT 1000"""
+
+
+def distinct_values(names: Iterable[tuple[str, str]]) -> str:
+    """Return the statement for the number of different values of each column. names: (schema, table)."""
+    listed = ",".join(f"({literal(schema)},{literal(table)})" for schema, table in names)
+    return f"""{MARK}SELECT s.schemaname, s.tablename, s.attname,
+ CASE WHEN s.n_distinct >= 0 THEN s.n_distinct ELSE -s.n_distinct * greatest(c.reltuples, 0) END
+ FROM pg_catalog.pg_stats s JOIN pg_catalog.pg_namespace n ON n.nspname = s.schemaname
+ JOIN pg_catalog.pg_class c ON c.relnamespace = n.oid AND c.relname = s.tablename
+ WHERE (s.schemaname, s.tablename) IN ({listed}) LIMIT 5000"""
 
 
 def identifier(name: str) -> str:
