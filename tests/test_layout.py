@@ -30,6 +30,7 @@ IMPORTERS = {
     "hpack": {"loadgen/clients/protocol/http2_heads.py", "loadgen/clients/protocol/huffman.py"},
     "hyperframe": {"loadgen/clients/protocol/http2.py"},
     "tokenizers": {"loadgen/clients/llm/tokenizer.py"},
+    "psycopg": {"loadgen/target/database/"},
     "psutil": {"loadgen/engine/health/process_health.py"},
     "httpx": {"loadgen/backends/fetch.py", "loadgen/clients/", "loadgen/probes/http_fetch.py", "loadgen/sinks/post.py"},
     "prometheus_client": {"loadgen/sinks/prometheus.py"},

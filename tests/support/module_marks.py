@@ -19,7 +19,8 @@ DECIDING: Final = ("process", "quiet", "slow", "peers")
 """Marks that a module has only if it names them, as `mark.slow`, or by the two rules below. Others can be anywhere."""
 _HELPERS: Final = (
     "aws|aws_fleet|aws_machines|browser|cgroups|clocks|fake_worker|first_boot|hosts|leaving_worker|mm1|namespace|nginx"
-    "|pcap|postgres_server|prometheus|reckoning|run|target|tinyproxy|traced_shop|typed"
+    "|pcap|prometheus|reckoning|run|target|tinyproxy|traced_shop|typed"
+    "|pgbouncer_server|postgres_server|varnish_server"
 )
 _STARTS_PROCESSES: Final = re.compile(
     rf"\btests\.support\.(?:{_HELPERS})\b|\bfrom tests\.support import .*\b(?:{_HELPERS})\b"
