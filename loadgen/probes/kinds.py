@@ -14,7 +14,7 @@ import msgspec
 
 from loadgen.probes.checks import Wrong
 from loadgen.probes.database_settings import DatabaseTable, database_places, database_secrets, database_wrongs
-from loadgen.probes.http_place import place_of
+from loadgen.probes.running.http_place import place_of
 from loadgen.probes.metrics_page.settings import MetricsTable, metrics_wrongs, rows_of
 from loadgen.probes.prometheus.settings import PrometheusTable, prometheus_wrongs
 from loadgen.probes.reader import Reader, Tools

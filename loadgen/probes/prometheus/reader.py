@@ -23,7 +23,7 @@ from typing import Final
 from urllib.parse import urlencode
 
 from loadgen.errors import UsageError
-from loadgen.probes.http_fetch import HttpFetcher
+from loadgen.probes.running.http_fetch import HttpFetcher
 from loadgen.probes.metrics_page.selection import START_TIME
 from loadgen.probes.prometheus.answers import Answer, SeriesValues, parse_answer, parse_scalar, parse_types
 from loadgen.probes.prometheus.series_rows import Placed, Query, group_of, place, queries_of, renamed

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from loadgen.probes.http_fetch import new_loop
+from loadgen.probes.running.http_fetch import new_loop
 from loadgen.probes.prometheus.reader import POINTS_MOST, open_reader
 from loadgen.probes.reader import NotRead, Reading, Tools
 from loadgen.probes.settings import probe_of

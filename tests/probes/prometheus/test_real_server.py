@@ -5,9 +5,9 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-from loadgen.probes.http_fetch import new_loop
+from loadgen.probes.running.http_fetch import new_loop
 from loadgen.probes.journal import Begin, ProbeOfRun, Record, Zero
-from loadgen.probes.one_probe import OneProbe
+from loadgen.probes.running.one_probe import OneProbe
 from loadgen.probes.prometheus.presets import PROMETHEUS_PRESETS
 from loadgen.probes.prometheus.reader import open_reader
 from loadgen.probes.reader import Reading, Tools

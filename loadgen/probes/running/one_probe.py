@@ -13,7 +13,7 @@ from statistics import median
 from typing import Final, Protocol
 
 from loadgen.errors import LoadgenError
-from loadgen.probes.http_fetch import time_limit_s
+from loadgen.probes.running.http_fetch import time_limit_s
 from loadgen.probes.journal import (
     Gap,
     NewRows,
