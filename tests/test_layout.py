@@ -32,7 +32,7 @@ IMPORTERS = {
     "tokenizers": {"loadgen/clients/llm/tokenizer.py"},
     "psycopg": {"loadgen/target/database/"},
     "psutil": {"loadgen/engine/health/process_health.py"},
-    "httpx": {"loadgen/backends/fetch.py", "loadgen/clients/", "loadgen/probes/http_fetch.py", "loadgen/sinks/post.py"},
+    "httpx": {"loadgen/backends/fetch.py", "loadgen/clients/", "loadgen/probes/running/http_fetch.py", "loadgen/sinks/post.py"},
     "prometheus_client": {"loadgen/sinks/prometheus.py"},
     "cramjam": {"loadgen/sinks/remote_write.py"},
     "opentelemetry": {"loadgen/sinks/otlp.py", "loadgen/traces/convert/otlp_protobuf.py"},

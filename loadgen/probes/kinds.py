@@ -14,8 +14,9 @@ import msgspec
 
 from loadgen.probes.checks import Wrong
 from loadgen.probes.database_settings import DatabaseTable, database_places, database_secrets, database_wrongs
-from loadgen.probes.http_place import place_of
+from loadgen.probes.running.http_place import place_of
 from loadgen.probes.metrics_page.settings import MetricsTable, metrics_wrongs, rows_of
+from loadgen.probes.prometheus.settings import PrometheusTable, prometheus_wrongs
 from loadgen.probes.reader import Reader, Tools
 from loadgen.probes.spec import ProbeSpec
 
@@ -52,6 +53,7 @@ class Kind:
 
 KINDS: Final[Mapping[str, Kind]] = {
     "metrics": Kind(MetricsTable, metrics_wrongs, "loadgen.probes.metrics_page.reader"),
+    "prometheus": Kind(PrometheusTable, prometheus_wrongs, "loadgen.probes.prometheus.reader", every="10s"),
     "postgres": Kind(
         DatabaseTable,
         database_wrongs,

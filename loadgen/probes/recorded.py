@@ -285,8 +285,11 @@ def _kind_figures(state: ProbeState) -> dict[str, Any]:
     about: dict[str, Any] = {"kind": state.probe.kind, "notes": len(state.notes)}
     if state.probe.at == "apart":
         about["at"] = "apart"
-    if state.t0_ns is not None and state.first_ns is not None:
-        about["baseline_s"] = round(max(0, state.t0_ns - state.first_ns) / 1e9, 1)
+    first_ns = state.first_ns
+    if state.timed:
+        first_ns = min((points[0].at_ns for points in state.points.points.values() if points), default=None)
+    if state.t0_ns is not None and first_ns is not None:
+        about["baseline_s"] = round(max(0, state.t0_ns - first_ns) / 1e9, 1)
     if state.every_ns != state.probe.every_ns:
         about["planned_every_s"] = state.probe.every_ns / 1e9
     about["mean_read_ms"] = round(state.cost_ns / state.read.samples / 1e6, 3) if state.read.samples else None
@@ -361,5 +364,5 @@ def _row_figures(row: Row, totals: Totals | None) -> dict[str, object]:
                 bounds[f"p{percentile:g}"] = ends
             return {**about, "samples": found.samples, "count": found.increase, "between": bounds}
         case _:
-            mean = found.increase / found.seconds if found.seconds else None
+            mean = found.increase / found.seconds * row.scale if found.seconds else None
             return {**about, "samples": found.samples, "mean": mean, **scaled, "count": found.increase}

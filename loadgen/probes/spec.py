@@ -41,5 +41,5 @@ class ProbeSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The other settings of its kind, checked, as they were written."""
 
     def table(self, of: type[T]) -> T:
-        """Return the settings of the kind as the table that the kind declares; keys of `ProbeSpec` are not in it."""
+        """Return `own` as the table that the kind declares; keys that are fields of the spec have their defaults."""
         return msgspec.convert(self.own, of)

@@ -45,8 +45,9 @@ class TimedPoints:
             if self._count >= _VALUES_MOST:
                 self.left_out += 1
                 continue
-            self._count += 1
-            pages.setdefault(at, {})[series] = value
+            page = pages.setdefault(at, {})
+            self._count += series not in page
+            page[series] = value
 
     def build(
         self, rows: Iterable[Row], clock: ServerClockOffset, every_ns: int, t0_ns: int | None

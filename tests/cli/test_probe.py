@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import unicodedata
 from datetime import date
+from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner, Result
@@ -12,7 +13,9 @@ from loadgen.allowlist import AllowList, Entry
 from loadgen.errors import UsageError
 from loadgen.probes.settings import ProbeSpec
 from loadgen_controller import cli
-from loadgen_controller.planning.probe_permission import check_probe, warn_of_probes
+from loadgen_controller.collect_option_errors import CollectedErrors
+from loadgen_controller.planning.probe_permission import check_probe, check_probe_secrets, warn_of_probes
+from loadgen_controller.planning.scenario import load_scenario
 from tests.support.metrics_server import metrics_server, page_reply, vllm_page
 
 
@@ -164,3 +167,37 @@ def test_before_a_run_a_page_that_cannot_be_read_is_a_warning(capsys: pytest.Cap
     assert "warning: probe gone: http://127.0.0.1:1/metrics cannot be read: no connection to 127.0.0.1:1" in err
     assert "loadgen probe check http://127.0.0.1:1/metrics --preset sglang" in err
     assert f"warning: probe other: none of its metrics is on {server.url}" in err
+
+
+SCENARIO = """
+from loadgen import Plan, User, iterations, journey, metrics_page
+
+@journey
+async def home(user: User) -> None:
+    await user.http.get("/")
+
+plan = Plan(
+    target="http://127.0.0.1:1", load=iterations(1), mix=home,
+    probes=[metrics_page("http://127.0.0.1:1/metrics", preset="vllm")],
+)
+"""
+
+
+def test_probes_can_be_left_out_of_a_run(tmp_path: Path) -> None:
+    (tmp_path / "s.py").write_text(SCENARIO)
+    (tmp_path / "loadgen.toml").write_text('[probes.a]\nurl = "http://8.8.8.8/m"\npreset = "vllm"\n')
+
+    scenario = load_scenario(CollectedErrors(), str(tmp_path / "s.py"), with_probes=False)
+    with pytest.raises(UsageError, match=r"probe a: 8\.8\.8\.8:80 is public"):
+        load_scenario(CollectedErrors(), str(tmp_path / "s.py"))
+
+    assert scenario.plan.spec().probes == ()
+
+
+def test_probes_beside_their_servers_need_no_secret_here_and_no_look(capsys: pytest.CaptureFixture[str]) -> None:
+    apart = ProbeSpec(name="db", url="http://127.0.0.1:1/m", preset="vllm", auth_secret="none-set", at="apart")
+
+    check_probe_secrets([apart])
+    warn_of_probes([apart])
+
+    assert capsys.readouterr().err == ""

@@ -1,4 +1,7 @@
-"""Debian's Prometheus on a free port of loopback: it scrapes what it is told, takes remote writes, and answers."""
+"""Debian's Prometheus on a free port of loopback: it scrapes what it is told, takes remote writes, and answers.
+
+And Debian's node exporter.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ import subprocess
 import time
 import urllib.parse
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +22,7 @@ import pytest
 
 from tests.support.ports import free_port
 
-__all__ = ["RunningPrometheus", "running_prometheus"]
+__all__ = ["RunningPrometheus", "running_node_exporter", "running_prometheus"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,17 +49,20 @@ class RunningPrometheus:
 
 
 @contextlib.contextmanager
-def running_prometheus(folder: Path, scrape: str = "") -> Iterator[RunningPrometheus]:
+def running_prometheus(
+    folder: Path, *scrape: str, more: Mapping[str, Any] | None = None
+) -> Iterator[RunningPrometheus]:
     """Skips the test where it is not installed.
 
     Args:
-        scrape: HOST:PORT to scrape each second.
+        scrape: each HOST:PORT to scrape each second.
+        more: further keys of its configuration, such as rules.
     """
     program = shutil.which("prometheus")
     if program is None:
         pytest.skip("prometheus is not installed (Debian: prometheus)")
-    jobs = [{"job_name": "loadgen", "static_configs": [{"targets": [scrape]}]}] if scrape else []
-    config = {"global": {"scrape_interval": "1s", "scrape_timeout": "1s"}, "scrape_configs": jobs}
+    jobs = [{"job_name": "loadgen", "static_configs": [{"targets": list(filter(None, scrape))}]}]
+    config = {"global": {"scrape_interval": "1s", "scrape_timeout": "1s"}, "scrape_configs": jobs, **(more or {})}
     (folder / "prometheus.yml").write_text(json.dumps(config))  # JSON is YAML
     url = f"http://127.0.0.1:{free_port()}"
     command = [
@@ -83,6 +89,36 @@ def running_prometheus(folder: Path, scrape: str = "") -> Iterator[RunningPromet
                     assert time.monotonic() < until_s, f"prometheus is not ready: {said}"
                     time.sleep(0.05)
             yield RunningPrometheus(url)
+        finally:
+            process.terminate()
+            process.wait(60)
+
+
+@contextlib.contextmanager
+def running_node_exporter(folder: Path) -> Iterator[str]:
+    """The node exporter of this machine: its HOST:PORT. Skips the test where it is not installed."""
+    program = shutil.which("prometheus-node-exporter")
+    if program is None:
+        pytest.skip("prometheus-node-exporter is not installed (Debian: prometheus-node-exporter)")
+    place = f"127.0.0.1:{free_port()}"
+    with (
+        (folder / "node_exporter.log").open("wb") as log,
+        subprocess.Popen(
+            [program, f"--web.listen-address={place}"], stdin=subprocess.DEVNULL, stdout=log, stderr=log
+        ) as process,
+    ):
+        try:
+            until_s = time.monotonic() + 60
+            while True:
+                try:
+                    urllib.request.urlopen(f"http://{place}/", timeout=2).close()
+                    break
+                except OSError:
+                    said = (folder / "node_exporter.log").read_text()
+                    assert process.poll() is None, f"the node exporter did not start: {said}"
+                    assert time.monotonic() < until_s, f"the node exporter is not ready: {said}"
+                    time.sleep(0.05)
+            yield place
         finally:
             process.terminate()
             process.wait(60)

@@ -8,7 +8,7 @@ import typer
 
 from loadgen.dsl.secret import missing_secrets, secret_value
 from loadgen.errors import FleetError, IncompleteError, UsageError
-from loadgen.probes.look import Look, look_at
+from loadgen.probes.running.look import Look, look_at
 from loadgen.probes.metrics_page.presets import PRESETS
 from loadgen.probes.metrics_page.settings import rows_of
 from loadgen.probes.rows import Row

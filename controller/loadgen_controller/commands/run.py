@@ -82,6 +82,13 @@ class OnLostAgent(StrEnum):
     ABORT = "abort"
 
 
+class ProbesChoice(StrEnum):
+    """Whether the probes of the plan and of `loadgen.toml` are read."""
+
+    ON = "on"
+    OFF = "off"
+
+
 ErrorFuseOption = Annotated[
     bool,
     typer.Option(
@@ -98,6 +105,10 @@ OnLostAgentOption = Annotated[
         help="Reaction to a lost agent under load. continue: the other agents take over its share."
         " abort: end the load (exit code 3).",
     ),
+]
+ProbesOption = Annotated[
+    ProbesChoice,
+    typer.Option(help="off: read none of the probes of the plan and of loadgen.toml, to see the target without them."),
 ]
 SureOption = Annotated[
     bool,
@@ -127,6 +138,7 @@ class Extras:
     ui: bool = False
     ui_at: str | None = None
     out: list[str] | None = None
+    probes: ProbesChoice = ProbesChoice.ON
 
     @property
     def takes_stdout(self) -> bool:
@@ -150,6 +162,7 @@ def main(
     ui: UiOption = False,
     ui_at: UiAtOption = None,
     out: OutOption = None,
+    probes: ProbesOption = ProbesChoice.ON,
     *,
     options: RunOptions,
 ) -> int:
@@ -172,6 +185,7 @@ def main(
         ui=ui,
         ui_at=ui_at,
         out=out,
+        probes=probes,
     )
     if is_url(file):
         return run_written(errors, lambda folder: _scenario_of_url(errors, file, folder, options), options, extras)
@@ -238,6 +252,7 @@ def run_file(
             needs_secrets=placement.needs_secrets,
             seed=secrets.randbelow(2**32),
             allow=placement.allow,
+            with_probes=extras.probes is ProbesChoice.ON,
             **options.scenario_options(),
         )
         with placement.staffed(errors, scenario.plan.spec(), is_quiet=options.quiet):

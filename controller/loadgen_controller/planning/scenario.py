@@ -42,6 +42,7 @@ def load_scenario(
     seed: int | None = None,
     allow: AllowList | None = None,
     labels: Iterable[str] = (),
+    with_probes: bool = True,
 ) -> Scenario:
     """Load a scenario with its chosen plan, apply the options to it, and print its warnings on stderr.
 
@@ -53,6 +54,7 @@ def load_scenario(
         base: the overrides of an earlier run, which the options change further.
         allow: the allow-list that decides about targets; None: `allowed` decides.
         seed: seed of the run, if the plan has none.
+        with_probes: whether the probes of the plan and of `loadgen.toml` are read.
 
     Raises:
         LoadgenError, ExceptionGroup: all errors found so far, in the options, the scenario and the targets.
@@ -84,7 +86,9 @@ def load_scenario(
         _check_targets(errors, scenario, (*allowed, *overrides.allow))
     if scenario is not None and is_sending and needs_secrets:
         _check_ways_here(errors, scenario)
-    if scenario is not None and is_sending:
+    if scenario is not None and not with_probes:
+        scenario.plan.probes = ()
+    elif scenario is not None and is_sending:
         _check_probes(errors, scenario, (*allowed, *overrides.allow), allow)
     errors.check()
     assert scenario is not None

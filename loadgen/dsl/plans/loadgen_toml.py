@@ -342,6 +342,8 @@ class _Reading:
                 self._add((*where, "kind"), f"probes.{name}: kind: unknown kind {str(kind)[:40]!r}", hint)
                 continue
             values = self._fields(where, table, table_of(kind))
+            if values.get("ca"):
+                values["ca"] = str(self._path.parent / values["ca"])
             probe, errors = probe_of(name, values)
             for key, message, hint in errors:
                 if key not in table or key in values:  # else its type is reported already

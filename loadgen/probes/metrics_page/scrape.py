@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from loadgen.probes.http_fetch import Fetched, HttpFetcher
+from loadgen.probes.running.http_fetch import Fetched, HttpFetcher
 from loadgen.probes.metrics_page.exposition import BYTES_MOST
 from loadgen.probes.reader import Permit
 from loadgen.probes.spec import ProbeSpec

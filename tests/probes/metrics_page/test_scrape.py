@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from loadgen.probes.http_fetch import Fetched, NotFetched, new_loop, time_limit_s
+from loadgen.probes.running.http_fetch import Fetched, NotFetched, new_loop, time_limit_s
 from loadgen.probes.metrics_page.exposition import BYTES_MOST
 from loadgen.probes.metrics_page.scrape import Scraper
 from loadgen.probes.settings import ProbeSpec

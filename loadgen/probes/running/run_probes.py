@@ -25,7 +25,7 @@ import msgspec
 from loadgen.allowlist import Address, AllowList
 from loadgen.errors import StorageError
 from loadgen.measure.run_folder.rundir import replace_file, utc_text
-from loadgen.probes.http_fetch import new_loop
+from loadgen.probes.running.http_fetch import new_loop
 from loadgen.probes.journal import (
     FORMAT,
     NAME,
@@ -37,8 +37,8 @@ from loadgen.probes.journal import (
     read_journal,
 )
 from loadgen.probes.kinds import expected_of, place_text
-from loadgen.probes.machine_clock import boot_id, wall_error_ns
-from loadgen.probes.one_probe import LAST_S, OneProbe
+from loadgen.probes.running.machine_clock import boot_id, wall_error_ns
+from loadgen.probes.running.one_probe import LAST_S, OneProbe
 from loadgen.probes.reader import Tools
 from loadgen.probes.recorded import Recorded
 from loadgen.probes.spec import ProbeSpec, Where

@@ -13,7 +13,7 @@ from statistics import median
 from typing import Final, Protocol
 
 from loadgen.errors import LoadgenError
-from loadgen.probes.http_fetch import time_limit_s
+from loadgen.probes.running.http_fetch import time_limit_s
 from loadgen.probes.journal import (
     Gap,
     NewRows,
@@ -201,7 +201,10 @@ class OneProbe:
         try:
             async with asyncio.timeout(LAST_S):
                 if isinstance(reader, ReadsLate):
-                    self._books.record(*self._records(await reader.late(self._since_ns, LAST_S)))
+                    reading = await reader.late(self._since_ns, LAST_S)
+                    self._books.record(*self._records(reading))
+                    for text in reading.remarks:
+                        self._remark(text)
                 self._books.record(*self._note_records(await reader.last()))
         except TimeoutError:
             self._books.say(f"probe {self.spec.name}: its last figures are missing: no answer within {LAST_S:g} s")

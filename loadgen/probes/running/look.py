@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from loadgen.errors import LoadgenError
-from loadgen.probes.http_fetch import NotFetched, new_loop
+from loadgen.probes.running.http_fetch import NotFetched, new_loop
 from loadgen.probes.kinds import open_reader, secrets_of
 from loadgen.probes.metrics_page.exposition import BadPage, Page, parse
 from loadgen.probes.metrics_page.scrape import Scraper

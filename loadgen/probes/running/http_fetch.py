@@ -21,7 +21,7 @@ import httpx
 from loadgen.allowlist import as_address, never
 from loadgen.dns_in_threads import DnsInThreads
 from loadgen.outside_text import one_line
-from loadgen.probes.http_place import place_of
+from loadgen.probes.running.http_place import place_of
 from loadgen.probes.reader import NotRead, Permit
 from loadgen.units import NS_PER_S
 

@@ -1,0 +1,1 @@
+"""Reads a Prometheus server through its HTTP API: raw samples of selectors, and values of expressions."""
