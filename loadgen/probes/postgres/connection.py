@@ -43,6 +43,8 @@ class Connection:
 
     def __init__(self, raw: Any) -> None:
         self._raw = raw
+        self._names: tuple[str, ...] = ()
+        """The columns of the last result."""
 
     @classmethod
     async def open(cls, parts: Mapping[str, str], limit_s: float) -> Connection:
@@ -98,6 +100,11 @@ class Connection:
             self.close()  # an answer is under way, so the connection is of no use
             raise
 
+    async def table(self, text: str, limit_s: float) -> list[dict[str, str | None]]:
+        """Send one statement, and return its rows by column. Raises as `query` does."""
+        results = await self.query(text, limit_s)
+        return [dict(zip(self._names, row, strict=True)) for row in (results[-1] if results else ())]
+
     def close(self) -> None:
         """Close the connection. A second call does nothing."""
         if self._raw is not None:
@@ -123,6 +130,8 @@ class Connection:
                     break
                 if result.status == pq.ExecStatus.TUPLES_OK:
                     results.append(_rows(result))
+                    names = map(result.fname, range(result.nfields))
+                    self._names = tuple((name or b"").decode("utf-8", "replace") for name in names)
                 elif result.status == pq.ExecStatus.COMMAND_OK:
                     results.append([])
                 elif denied is None:
