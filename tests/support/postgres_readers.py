@@ -1,20 +1,17 @@
-"""Runs the reader of a PostgreSQL probe in a test: one call of a coroutine, a clock, a spec for a server."""
+"""Runs the reader of a PostgreSQL probe in a test: a clock, and a spec for a server."""
 
 from __future__ import annotations
 
-import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from typing import Any, TypeVar
+from typing import Any
 
 from loadgen.probes.postgres.reader import PostgresReader, open_reader
 from loadgen.probes.reader import Note, Tools
 from loadgen.probes.spec import ProbeSpec
 
-__all__ = ["bodies", "on_loop", "opened", "spec_of"]
-
-T = TypeVar("T")
+__all__ = ["bodies", "opened", "spec_of"]
 
 
 def spec_of(dsn: str, **own: Any) -> ProbeSpec:
@@ -23,22 +20,15 @@ def spec_of(dsn: str, **own: Any) -> ProbeSpec:
 
 
 @asynccontextmanager
-async def opened(dsn: str, secret: str | None = None, **own: Any) -> AsyncIterator[PostgresReader]:
+async def opened(
+    dsn: str, secret: str | None = None, t0: Callable[[], int | None] = lambda: None, **own: Any
+) -> AsyncIterator[PostgresReader]:
     """Open a reader, and close it afterwards."""
-    reader = open_reader(spec_of(dsn, **own), Tools(time.monotonic_ns, lambda _: secret))
+    reader = open_reader(spec_of(dsn, **own), Tools(time.monotonic_ns, lambda _: secret, None, t0))
     try:
         yield reader
     finally:
         await reader.close()
-
-
-def on_loop(call: Callable[[], Awaitable[T]]) -> T:
-    """Run a coroutine on a loop of its own."""
-
-    async def run() -> T:
-        return await call()
-
-    return asyncio.run(run())
 
 
 def bodies(notes: tuple[Note, ...], kind: str) -> list[Any]:

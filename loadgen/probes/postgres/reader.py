@@ -84,8 +84,7 @@ class PostgresReader:
         self._dsn, self._clock, self._permit = spec.own["dsn"], tools.clock, tools.permit
         password = spec.table(DatabaseTable).password
         self._password = tools.secret(password.secret) if password else ""
-        self.t0_ns: int | None = None
-        """T0 of the run, if the caller knows it. It decides which statements have the most added time."""
+        self._t0 = tools.t0
         self._connection: Connection | None = None
         self._has: Capabilities | None = None
         self._shown: tuple[Any, ...] = ()
@@ -310,8 +309,8 @@ class PostgresReader:
 
     def _keep(self, found: Increase) -> None:
         """Keep an increase for the order of statements at the end. Those of the load are added up."""
-        kept = self._increases
-        if kept and not kept[-1].why and not found.why and self.t0_ns is not None and kept[-1].from_ns >= self.t0_ns:
+        kept, t0_ns = self._increases, self._t0()
+        if kept and not kept[-1].why and not found.why and t0_ns is not None and kept[-1].from_ns >= t0_ns:
             kept[-1] = together(kept[-1], found)
         else:
             kept.append(found)
@@ -393,8 +392,7 @@ class PostgresReader:
 
     def _worst(self) -> list[StatementKey]:
         """Return the statements with the most added time, without those of the probe."""
-        t0_ns = self.t0_ns if self.t0_ns is not None else 0
-        rows = added_time(self._increases, t0_ns, self._clock() + NS_PER_S).rows
+        rows = added_time(self._increases, self._t0() or 0, self._clock() + NS_PER_S).rows
         return [row.key for row in rows if row.key.query and row.added.exec_ms > 0][: TEXTS + _OWN_SLACK]
 
     def _remark(self, text: str) -> None:

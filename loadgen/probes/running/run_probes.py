@@ -86,7 +86,8 @@ class RunProbes:
     ) -> None:
         self._specs, self._folder, self._clock = tuple(specs), folder, clock
         self._notice, self._allow = notice, allow
-        self._tools = Tools(clock, secret_of, None if allow is None else self._permit)
+        permit = None if allow is None else self._permit
+        self._tools = Tools(clock, secret_of, permit, lambda: self._t0_ns)
         self._where, self._journal_name, self._since_ns = where, journal, since_ns
         self._recorded = Recorded()
         self._journal: Journal | None = None
