@@ -1,7 +1,7 @@
 """Index candidates of a plan, and the judgement of what the planner would do with them. Pure.
 
-The columns come from the plan's own conditions: filters, joins and sorts. Advice is a hypothesis. It is the planner's
-estimate for an average value, so it can mislead if values are skewed, and nothing is ever created.
+The columns come from the plan's own conditions: filters, joins and sorts. Advice is a hypothesis: the planner estimates
+for an average value, which can mislead if values are skewed. Nothing is ever created.
 """
 
 from __future__ import annotations
@@ -53,12 +53,12 @@ class Candidate:
     schema: str
     table: str
     columns: tuple[str, ...]
-    """Names, or expressions in SQL if `is_expression` says so."""
+    """Names, or expressions in SQL where `is_expression` is True."""
     is_expression: tuple[bool, ...]
 
     @property
     def definition(self) -> str:
-        """Return the statement that would create it. It is sent only to hypopg, which simulates it."""
+        """Return the statement that would create the index. Only hypopg receives it, and simulates the index."""
         parts = (
             f"({one})" if is_expression else identifier(one)
             for one, is_expression in zip(self.columns, self.is_expression, strict=True)
@@ -67,18 +67,18 @@ class Candidate:
 
     @property
     def text(self) -> str:
-        """Return it for people: `(tenant, id) of item`."""
+        """Return the index in words: `(tenant, id) of item`."""
         name = self.table if self.schema in ("", "public") else f"{self.schema}.{self.table}"
         return one_line(f"({', '.join(self.columns)}) of {name}", 300)
 
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """What the planner would do with a candidate."""
+    """The planner's plan with one candidate."""
 
     candidate: Candidate
     cost: float
-    """Of the whole statement, with the index."""
+    """The cost of the whole statement, with the index."""
     use: Use
     size: int
     """Bytes that the index would have."""
@@ -103,7 +103,7 @@ class Advice:
 
     @property
     def text(self) -> str:
-        """Return the advice as a hypothesis, or why there is none."""
+        """Return the advice as a hypothesis, or the reason for its absence."""
         if self.why:
             return self.why
         if self.proposed is not None:
@@ -124,7 +124,7 @@ class Advice:
 
 @dataclass(slots=True)
 class _Wanted:
-    """What a plan asks of one table."""
+    """The columns of one table in the conditions of a plan."""
 
     equal: dict[str, bool] = field(default_factory=dict)
     """Columns and expressions that are compared with a value; whether each is an expression."""
@@ -226,7 +226,7 @@ def _candidate(table: Table, columns: Sequence[tuple[str, bool]]) -> Candidate:
 
 
 def _wanted(plan: Mapping[str, Any]) -> dict[Table, _Wanted]:
-    """Return what the conditions of a plan ask of each table."""
+    """Return the columns in the conditions of a plan, by table."""
     nodes = nodes_of(plan)
     aliases: dict[str, Table] = {}
     for node in nodes:

@@ -4,7 +4,7 @@ The root of a chain is mostly idle in a transaction, and then its `query` is its
 the lock. So the statements of each transaction are kept, as they were seen once a second, and the tables on which
 the root holds a lock are read. A statement that ran between two samples was not seen.
 
-A session waits for a row as for the transaction that changed it, and the server does not say which table it is. The
+A session waits for a row as for the transaction that changed it, and the server does not show the table. The
 first waiter has a lock on the row itself, which names the table; for the others it is taken from their statement.
 """
 
@@ -32,7 +32,7 @@ PREPARED: Final = 0
 
 @dataclass(slots=True)
 class Holder:
-    """What is known of a session in a chain. Times are s since 1970 by the server's clock."""
+    """The known facts about a session in a chain. Times are s since 1970 by the server's clock."""
 
     pid: int
     application: str = ""
@@ -46,14 +46,14 @@ class Holder:
     wait_s: float | None = None
     """Since when it waits."""
     relation: str = ""
-    """The table of that lock, if the server knows it."""
+    """The table of that lock; "" if the server does not show it."""
     holds: list[tuple[str, str]] = field(default_factory=list)
     """Tables and modes of its locks, without those of plain reads."""
 
 
 @dataclass(slots=True)
 class LockGraph:
-    """Who waits for whom at one time."""
+    """The waiting sessions and their blockers at one time."""
 
     blockers: dict[int, tuple[int, ...]]
     """By waiting pid."""

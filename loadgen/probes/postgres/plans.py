@@ -1,7 +1,7 @@
 """Plans of PostgreSQL (`EXPLAIN (FORMAT JSON)`) in words. Pure.
 
-A plan of a statement with `$1` is a generic plan: all numbers are the planner's estimates for an average value. What it
-shows for certain is how the statement is executed. With the real numbers of `auto_explain` (`log_analyze`), estimates
+A plan of a statement with `$1` is a generic plan: all numbers are the planner's estimates for an average value. Only
+the way of execution is certain. With the real numbers of `auto_explain` (`log_analyze`), estimates
 that are wrong, sorts on disk and lossy bitmaps are shown, too.
 """
 
@@ -66,7 +66,7 @@ class PlanNode:
     values: Mapping[str, Any]
     depth: int
     loops: float
-    """How often the node is executed in one execution of the statement, by the plan's estimate."""
+    """The estimated number of executions of the node in one execution of the statement."""
 
     @property
     def kind(self) -> str:
@@ -114,7 +114,7 @@ def plan_of(document: Any) -> Mapping[str, Any]:
     """Return the plan of the parsed answer to `EXPLAIN (FORMAT JSON)`.
 
     Raises:
-        ValueError: it is none.
+        ValueError: the answer has another form.
     """
     if isinstance(document, Sequence) and document and isinstance(document[0], Mapping):
         document = document[0]

@@ -1,7 +1,7 @@
 """Reads a PostgreSQL server: sessions and state each time, locks when a session waits, statements every 10 s.
 
 Everything is read over one connection of the probe's own, `loadgen-probe`, which is read-only and has short time
-limits. What the server lacks is named once, with the line that gives it, and the rest is read. A failed part, such as a
+limits. The reader names once what the server lacks, with the line that gives it, and reads the rest. A failed part, such as a
 missing right to read statements, never loses the sample.
 """
 
@@ -88,7 +88,7 @@ class PostgresReader:
         self._connection: Connection | None = None
         self._has: Capabilities | None = None
         self._shown: tuple[Any, ...] = ()
-        """What the last note about settings showed."""
+        """The contents of the last note about settings."""
         self._before: ServerSample | None = None
         self._history = StatementHistory()
         self._locks = CostGuard(_LOCKS_EVERY_NS)
@@ -171,7 +171,7 @@ class PostgresReader:
         )
 
     async def _open(self, limit_s: float) -> tuple[Connection, Capabilities]:
-        """Return the open connection and what the server has; connect first if there is none."""
+        """Return the connection and the server's capabilities; connect first if necessary."""
         if self._connection is not None and self._connection.is_open and self._has is not None:
             return self._connection, self._has
         try:
@@ -247,7 +247,7 @@ class PostgresReader:
         network_ns: int,
         notes: list[Note],
     ) -> int:
-        """Read who waits for whom, if a session waits for a lock. Return the time that the server took, in ns."""
+        """Read the waiting sessions and their blockers, if a session waits for a lock. Return the server's time, ns."""
         waiting = [one.pid for one in sessions if one.waits_for_lock]
         if not waiting or not self._locks.is_due(self._clock()):
             return 0

@@ -53,7 +53,7 @@ _ROLE: Final = "GRANT pg_monitor TO"
 
 @dataclass(frozen=True, slots=True)
 class Capabilities:
-    """What the server has, as its first answer shows it. Schemas are "" if the extension is not there."""
+    """Version, settings and extensions of a server. The schema of a missing extension is ""."""
 
     version: int
     """Such as 170005 for 17.5."""
@@ -150,7 +150,10 @@ def missing_of(has: Capabilities) -> tuple[tuple[str, str], ...]:
         )
     elif has.statements_track == "none":
         found.append(
-            ("no statements: pg_stat_statements.track is none", "ALTER SYSTEM SET pg_stat_statements.track = 'top'")
+            (
+                "no statements: the setting pg_stat_statements.track is 'none'",
+                "ALTER SYSTEM SET pg_stat_statements.track = 'top'",
+            )
         )
     if not has.reads_all_stats:
         found.append(

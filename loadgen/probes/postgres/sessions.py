@@ -18,7 +18,7 @@ _NAME_MOST: Final = 80
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """One session that is not idle. Times are s since 1970 by the server's clock; None if there is none."""
+    """One session that is not idle. Times are s since 1970 by the server's clock; None if missing."""
 
     pid: int
     application: str

@@ -84,7 +84,7 @@ class Snapshot:
     reset_s: float
     """The last reset of all statistics of statements, s since 1970 by the server's clock."""
     evictions: int
-    """How often the server has removed its least used statements."""
+    """The number of times that the server has removed its least used statements."""
     counters: Mapping[StatementKey, Counters]
     since_s: Mapping[StatementKey, float]
     """When the counting of a statement began; empty before PostgreSQL 17."""
@@ -107,7 +107,7 @@ class Increase:
 
 @dataclass(frozen=True, slots=True)
 class Added:
-    """What the load has added to one statement."""
+    """The load's part of one statement."""
 
     key: StatementKey
     during: Counters
@@ -118,7 +118,7 @@ class Added:
 
 @dataclass(frozen=True, slots=True)
 class AddedTime:
-    """What the load has added to all statements, by added execution time. The last row may be `REST`."""
+    """The load's part of all statements, by added execution time. The last row may be `REST`."""
 
     rows: tuple[Added, ...]
     total: Added
