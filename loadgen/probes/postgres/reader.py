@@ -1,8 +1,8 @@
 """Reads a PostgreSQL server: sessions and state each time, locks when a session waits, statements every 10 s.
 
 Everything is read over one connection of the probe's own, `loadgen-probe`, which is read-only and has short time
-limits. The reader names once what the server lacks, with the line that gives it, and reads the rest. A failed part, such as a
-missing right to read statements, never loses the sample.
+limits. The reader names once what the server lacks, with the line that gives it, and reads the rest. A failed part,
+such as a missing right to read statements, never loses the sample.
 """
 
 from __future__ import annotations
