@@ -16,6 +16,7 @@ from loadgen.probes.reader import Permit
 __all__ = ["APPLICATION", "connect"]
 
 APPLICATION: Final = "loadgen-probe"
+_ADDRESSES_MOST: Final = 4
 
 
 async def connect(
@@ -45,12 +46,15 @@ async def connect(
     loop = asyncio.get_running_loop()
     started_s = loop.time()
     if host and not host.startswith(("/", "@")):
-        parts["hostaddr"] = await _address(host, int(parts["port"] or port), limit_s, permit)
+        found = await _addresses(host, int(parts["port"] or port), limit_s, permit)
+        # libpq tries one after the other, such as ::1 and 127.0.0.1 of localhost; the name is for the certificate.
+        parts["hostaddr"] = ",".join(found)
+        parts["host"] = ",".join([parts.get("host") or host] * len(found))
     return await Connection.open(parts, max(0.1, limit_s - (loop.time() - started_s)))
 
 
-async def _address(host: str, port: int, limit_s: float, permit: Permit | None) -> str:
-    """Return the first address of a host that may be read. libpq would block the loop while it waits for DNS."""
+async def _addresses(host: str, port: int, limit_s: float, permit: Permit | None) -> list[str]:
+    """Return the addresses of a host, all of which may be read. libpq would block the loop while it waits for DNS."""
     shown = one_line(host, 200)
     try:
         async with asyncio.timeout(limit_s):
@@ -59,7 +63,7 @@ async def _address(host: str, port: int, limit_s: float, permit: Permit | None) 
         raise Lost(f"the address of {shown} was not found within {limit_s:.1f} s") from None
     except OSError as error:
         raise Lost(f"the address of {shown} was not found: {error.strerror or error}") from None
-    addresses = [str(one[4][0]) for one in found]
+    addresses = list(dict.fromkeys(str(one[4][0]) for one in found))[:_ADDRESSES_MOST]
     for text in addresses:
         address = as_address(text)
         why = f"it has a {kind} address" if (kind := never(address)) else ""
@@ -67,4 +71,4 @@ async def _address(host: str, port: int, limit_s: float, permit: Permit | None) 
             why = permit(host, address, port)
         if why:
             raise Lost(f"{shown} is not permitted: {why}")
-    return addresses[0]
+    return addresses

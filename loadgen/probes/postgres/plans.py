@@ -28,6 +28,7 @@ __all__ = [
 
 _NODES_MOST: Final = 500
 _DEPTH_MOST: Final = 100
+_KEPT_NODES_MOST: Final = 200
 _SCAN_ROWS: Final = 1_000
 """A full scan of fewer rows is not mentioned."""
 _LOOPS: Final = 100
@@ -176,8 +177,14 @@ def findings_of(
     return tuple(dict.fromkeys(finding for _, finding in found))
 
 
-def pruned(plan: Mapping[str, Any], depth: int = 0) -> dict[str, Any]:
-    """Return a plan with the keys that are shown, with conditions without values."""
+def pruned(plan: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a plan with the keys that are shown, and conditions without values; at most 200 nodes."""
+    return _pruned(plan, 0, [_KEPT_NODES_MOST])
+
+
+def _pruned(plan: Mapping[str, Any], depth: int, budget: list[int]) -> dict[str, Any]:
+    """Return the node and its children. budget: the number of nodes that may still follow."""
+    budget[0] -= 1
     kept = {key: _harmless(plan[key]) for key in _KEPT if key in plan}
     for key in _CONDITIONS:
         if isinstance(plan.get(key), str):
@@ -186,7 +193,7 @@ def pruned(plan: Mapping[str, Any], depth: int = 0) -> dict[str, Any]:
         if isinstance(plan.get(key), list):
             kept[key] = [_condition(str(one)) for one in plan[key][:20]]
     if depth < _DEPTH_MOST and (children := _children(plan)):
-        kept["Plans"] = [pruned(child, depth + 1) for child in children]
+        kept["Plans"] = [_pruned(child, depth + 1, budget) for child in children if budget[0] > 0]
     return kept
 
 

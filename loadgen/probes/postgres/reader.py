@@ -55,12 +55,16 @@ TEXTS: Final = 20
 PLANS: Final = 5
 """The statements whose plans are read after the load."""
 _STATEMENTS_EVERY_NS: Final = 10 * NS_PER_S
+_BEFORE_EVERY_NS: Final = 2 * NS_PER_S
+_BEFORE_MOST_NS: Final = 60 * NS_PER_S
+"""Before the load, statements are read this often, for at most this long."""
 _LOCKS_EVERY_NS: Final = NS_PER_S
 _STATEMENTS_S: Final = 2.0
 """The time limit of one reading of all statements."""
 _LAST_S: Final = 4.0
 """The time for all that is read after the load; the caller waits for 5 s."""
-_TEXT_MOST: Final = 4_000
+_TEXT_MOST: Final = 2_000
+_TEXTS_MOST: Final = 30
 _OWN_MOST: Final = 50
 _OWN_SLACK: Final = 10
 """So many of the probe's own statements may be among those with the most time."""
@@ -94,6 +98,7 @@ class PostgresReader:
         self._locks = CostGuard(_LOCKS_EVERY_NS)
         self._statements = CostGuard(_STATEMENTS_EVERY_NS)
         self._snapshot: Snapshot | None = None
+        self._first_ns: int | None = None
         self._waits: dict[tuple[str, str, int], int] | None = None
         self._increases: list[Increase] = []
         self._remarks: list[str] = []
@@ -153,7 +158,7 @@ class PostgresReader:
         cost_ns = round(sample.worked_s * NS_PER_S)
         network_ns = max(0, received_ns - sent_ns - cost_ns)
         cost_ns += await self._read_locks(connection, sessions, sample, network_ns, notes)
-        if has.statements_schema and self._statements.is_due(self._clock()):
+        if has.statements_schema and self._are_statements_due():
             try:
                 await self._read_statements(connection, has, notes)
             except Lost as error:
@@ -252,7 +257,12 @@ class PostgresReader:
         if not waiting or not self._locks.is_due(self._clock()):
             return 0
         began_ns = self._clock()
-        (rows,) = await connection.query(queries.lock_graph(waiting), _STATEMENTS_S)
+        try:
+            (rows,) = await connection.query(queries.lock_graph(waiting), _STATEMENTS_S)
+        except Denied as error:  # such as the statement timeout; the sample itself is there
+            self._locks.took(self._clock(), self._clock() - began_ns)
+            self._remark(f"locks were not read: {error}")
+            return 0
         now_ns = self._clock()
         cost_ns = max(0, now_ns - began_ns - network_ns)
         if self._locks.took(now_ns, cost_ns):
@@ -264,6 +274,18 @@ class PostgresReader:
         if body is not None:
             notes.append(Note((began_ns + now_ns) // 2, "locks", body))
         return cost_ns
+
+    def _are_statements_due(self) -> bool:
+        """Whether the counters have to be read now: more often before the load, which may begin after a few seconds."""
+        now_ns = self._clock()
+        if self._first_ns is None:
+            self._first_ns = now_ns
+        t0_ns, snapshot = self._t0(), self._snapshot
+        is_before = (t0_ns is None or now_ns < t0_ns) and now_ns - self._first_ns < _BEFORE_MOST_NS
+        is_slow = self._statements.every_ns > _STATEMENTS_EVERY_NS
+        if is_before and not is_slow and snapshot is not None and now_ns - snapshot.at_ns >= _BEFORE_EVERY_NS:
+            return True
+        return self._statements.is_due(now_ns)
 
     # -- statements -------------------------------------------------------------------------------
 
@@ -365,7 +387,7 @@ class PostgresReader:
         now_ns = self._clock()
         order = {key.query: n for n, key in enumerate(worst)}
         listed.sort(key=lambda one: order.get(int(str(one["query_id"])), len(order)))
-        body = {"texts": listed[: 2 * TEXTS], "own": [str(key.query) for key in sorted(own)][:_OWN_MOST]}
+        body = {"texts": listed[:_TEXTS_MOST], "own": [str(key.query) for key in sorted(own)][:_OWN_MOST]}
         notes.append(Note(now_ns, "statements", body))
         for key in [one for one in worst if one in texts][:PLANS]:
             notes.append(await self._plan_note(connection, has, key, texts[key]))

@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
 
 import pytest
 
@@ -13,6 +14,7 @@ from loadgen.probes.postgres import queries
 from loadgen.probes.postgres.advice import Advice, Candidate, Trial, best_of, candidates_of
 from loadgen.probes.postgres.advise import advise, advise_on
 from loadgen.probes.postgres.connect import connect
+from loadgen.probes.postgres.explain import NoPlan, explain
 from loadgen.probes.postgres.plans import TableSize
 from loadgen.probes.postgres.server_state import capabilities_of
 from loadgen.probes.postgres.statements import StatementKey
@@ -145,6 +147,27 @@ def test_advice_for_statements_of_a_run_counts_the_statements_that_write_to_the_
     assert found.writers == 2
     assert found.proposed is not None
     assert other.text == gone.text == "the server has forgotten the statement"
+
+
+@pytest.mark.parametrize("version", [140_000, 150_000, 170_000])
+def test_servers_before_16_explain_a_prepared_statement_and_the_plan_is_the_same(shop: Database, version: int) -> None:
+    async def run() -> list[float]:
+        connection = await connect(shop.dsn("perf", host="localhost"), "", port=5432, limit_s=60)
+        try:
+            texts = ("SELECT * FROM item WHERE tenant = $1 AND id > $2", "SELECT count(*) FROM item", "SELECT $1 + $2")
+            found: list[float] = []
+            for text in (*texts, *texts[:1]):  # the name of the prepared statement is free again
+                with suppress(NoPlan):
+                    found.append((await explain(connection, text, version))["Total Cost"])
+            assert await connection.query("SELECT count(*) FROM pg_prepared_statements", 60) == [[("0",)]]
+            return found
+        finally:
+            connection.close()
+
+    first, second, again = asyncio.run(run())
+
+    assert first == again
+    assert second > 0
 
 
 def test_without_hypopg_the_line_that_gives_it_is_named(postgres: PostgresServer) -> None:

@@ -150,6 +150,12 @@ def test_a_plan_of_any_form_is_read_without_an_error(plan: dict[str, Any]) -> No
     pruned(plan)
 
 
+def test_a_stored_plan_of_a_thousand_partitions_is_cut() -> None:
+    kept = pruned(node("Append", *[scan(Filter="(a = $1)") for _ in range(1_000)]))
+
+    assert len(kept["Plans"]) == 199
+
+
 def test_a_very_deep_plan_is_cut() -> None:
     plan = node("Result")
     for _ in range(5_000):
