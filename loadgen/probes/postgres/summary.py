@@ -78,7 +78,7 @@ class StatementsSummary:
 
     lines: tuple[StatementLine, ...]
     times: AddedTime
-    """The sums, with gaps and forgotten statements. It has the probe's own statements, too."""
+    """The sums with gaps and forgotten statements, including the probe's own statements."""
     own_ms: float
     """The execution time of the probe's own statements during the load."""
     rest: StatementLine | None = None
@@ -109,7 +109,7 @@ class ChainLine:
     """Statements of the roots since their transactions began, without values; some may be missing."""
     waiter_statements: Counter[str] = field(default_factory=Counter)
     query_ids: Counter[str] = field(default_factory=Counter)
-    """Of the waiting statements."""
+    """The ids of the waiting statements."""
 
     @property
     def root_state(self) -> str:
