@@ -21,8 +21,8 @@ import httpx
 from loadgen.allowlist import as_address, never
 from loadgen.dns_in_threads import DnsInThreads
 from loadgen.outside_text import one_line
-from loadgen.probes.running.http_place import place_of
 from loadgen.probes.reader import NotRead, Permit
+from loadgen.probes.running.http_place import place_of
 from loadgen.units import NS_PER_S
 
 __all__ = ["Fetched", "HttpFetcher", "NotFetched", "new_loop", "time_limit_s"]
