@@ -31,7 +31,12 @@ IMPORTERS = {
     "hyperframe": {"loadgen/clients/protocol/http2.py"},
     "tokenizers": {"loadgen/clients/llm/tokenizer.py"},
     "psutil": {"loadgen/engine/health/process_health.py"},
-    "httpx": {"loadgen/backends/fetch.py", "loadgen/clients/", "loadgen/probes/running/http_fetch.py", "loadgen/sinks/post.py"},
+    "httpx": {
+        "loadgen/backends/fetch.py",
+        "loadgen/clients/",
+        "loadgen/probes/running/http_fetch.py",
+        "loadgen/sinks/post.py",
+    },
     "prometheus_client": {"loadgen/sinks/prometheus.py"},
     "cramjam": {"loadgen/sinks/remote_write.py"},
     "opentelemetry": {"loadgen/sinks/otlp.py", "loadgen/traces/convert/otlp_protobuf.py"},
