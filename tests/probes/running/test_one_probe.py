@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 
-from loadgen.probes.running import one_probe
 from loadgen.probes.journal import (
     Begin,
     Gap,
@@ -23,10 +22,11 @@ from loadgen.probes.journal import (
     Zero,
     read_journal,
 )
-from loadgen.probes.running.one_probe import OneProbe
 from loadgen.probes.reader import NOTE_BYTES, Note, NotRead, Reading, ServerTime, TimedValues, Tools
 from loadgen.probes.recorded import Recorded
 from loadgen.probes.rows import Row, Series
+from loadgen.probes.running import one_probe
+from loadgen.probes.running.one_probe import OneProbe
 from loadgen.probes.running.run_probes import RunProbes
 from loadgen.probes.spec import ProbeSpec
 
