@@ -45,7 +45,6 @@ _MAX_PIPELINED = 64
 _WINDOWS_AHEAD_NS = 60_000_000_000
 """`/stats` lists the stall windows of the coming minute."""
 _WINDOWS_LISTED = 1000
-_SPECIAL = ("/stats", "/metrics")
 _METRICS_TYPE = b"text/plain; version=0.0.4; charset=utf-8"
 
 
@@ -211,7 +210,7 @@ class Target:
         is None for a request of `/stats` or `/metrics`, which is not counted.
         """
         path = request.path
-        if path.startswith(_SPECIAL) and (special := self._special(request)) is not None:
+        if (path == "/metrics" or path.startswith("/stats")) and (special := self._special(request)) is not None:
             return None, special, 0
         if self._first_ns is None:
             self._first_ns = now_ns
