@@ -98,17 +98,17 @@ async def advise_on(
         why = "no index can be tried: the extension hypopg is missing; what gives it: CREATE EXTENSION hypopg"
         return Advice(query_id, statement, 0.0, why=why)
     try:
-        plan = await explain(connection, text, has.version, user=has.user)
+        explained = await explain(connection, text, has.version, user=has.user)
     except NoPlan as error:
         return Advice(query_id, statement, 0.0, why=f"no plan: {error}")
-    cost = float(plan.get("Total Cost", 0))
+    plan, cost = explained.plan, float(explained.plan.get("Total Cost", 0))
     tables = statistics_wanted(plan)
     sizes = await table_sizes(connection, tables)
     distinct = await _distinct(connection, tables)
     trials = []
     for candidate in candidates_of(plan, sizes, distinct):
         try:
-            tried = await try_index(connection, has.hypopg_schema, candidate.definition, text, has.version)
+            tried = await try_index(connection, has.hypopg_schema, candidate.definition, explained.text, has.version)
         except NoPlan:
             continue
         after = float(tried.plan.get("Total Cost", cost))

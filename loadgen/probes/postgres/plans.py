@@ -19,11 +19,11 @@ __all__ = [
     "PlanNode",
     "TableSize",
     "findings_of",
-    "is_explainable",
     "nodes_of",
     "plan_of",
     "pruned",
     "tables_of",
+    "why_not_explainable",
 ]
 
 _NODES_MOST: Final = 500
@@ -95,8 +95,8 @@ class Finding:
     table: str = ""
 
 
-def is_explainable(text: str) -> str:
-    """Return why a statement of pg_stat_statements is not explained; "" if it can be.
+def why_not_explainable(text: str) -> str:
+    """Return why a statement of pg_stat_statements cannot be explained; "" if it can.
 
     A semicolon within the text could begin a second statement, so such a text is never sent to the server.
     """

@@ -23,7 +23,7 @@ from loadgen.probes.postgres.cost_guard import CostGuard
 from loadgen.probes.postgres.explain import NoPlan, explain, table_sizes
 from loadgen.probes.postgres.fingerprint import fingerprint, locked_table
 from loadgen.probes.postgres.locks import StatementHistory, lock_graph_of, locks_body
-from loadgen.probes.postgres.plans import findings_of, pruned, tables_of
+from loadgen.probes.postgres.plans import findings_of, pruned, tables_of, why_not_explainable
 from loadgen.probes.postgres.server_state import (
     ROWS,
     Capabilities,
@@ -389,7 +389,7 @@ class PostgresReader:
         listed.sort(key=lambda one: order.get(int(str(one["query_id"])), len(order)))
         body = {"texts": listed[:_TEXTS_MOST], "own": [str(key.query) for key in sorted(own)][:_OWN_MOST]}
         notes.append(Note(now_ns, "statements", body))
-        for key in [one for one in worst if one in texts][:PLANS]:
+        for key in [one for one in worst if one in texts and not why_not_explainable(texts[one])][:PLANS]:
             notes.append(await self._plan_note(connection, has, key, texts[key]))
 
     async def _plan_note(self, connection: Connection, has: Capabilities, key: StatementKey, text: str) -> Note:
@@ -397,9 +397,10 @@ class PostgresReader:
         try:
             if key.database != has.database_oid:
                 raise NoPlan("the statement is of another database than the probe")
-            plan = await explain(connection, text, has.version, user=has.user)
+            explained = await explain(connection, text, has.version, user=has.user)
         except NoPlan as error:
             return Note(self._clock(), "plan", body | {"why": str(error)})
+        plan = explained.plan
         sizes = await table_sizes(connection, tables_of(plan))
         found = findings_of(
             plan, sizes, work_mem=has.work_mem_bytes or 4 << 20, hash_mem_multiplier=has.hash_mem_multiplier
@@ -407,6 +408,7 @@ class PostgresReader:
         body |= {
             "cost": plan.get("Total Cost"),
             "is_generic": True,
+            "is_search": explained.is_search,
             "findings": [{"kind": one.kind, "text": one.text, "table": one.table} for one in found[:10]],
             "plan": pruned(plan),
         }

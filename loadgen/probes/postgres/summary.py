@@ -64,6 +64,8 @@ class StatementLine:
     findings: tuple[str, ...] = ()
     """The plan in words."""
     plan: Mapping[str, Any] = field(default_factory=dict)
+    is_search: bool = False
+    """Whether the plan is that of the search of an UPDATE or DELETE: the probe may not write."""
     why_no_plan: str = ""
 
     @property
@@ -105,6 +107,8 @@ class ChainLine:
     first_ns: int = 0
     last_ns: int = 0
     root_states: Counter[str] = field(default_factory=Counter)
+    root_holds: Counter[str] = field(default_factory=Counter)
+    """Tables on which the roots hold locks, with the mode."""
     root_statements: Counter[str] = field(default_factory=Counter)
     """Statements of the roots since their transactions began, without values; some may be missing."""
     waiter_statements: Counter[str] = field(default_factory=Counter)
@@ -171,6 +175,7 @@ def statements_summary(notes: Iterable[NoteLike], t0_ns: int, end_ns: int) -> St
                 str(text.get("database", "")),
                 tuple(_finding_texts(plan)),
                 plan.get("plan", {}) if isinstance(plan.get("plan"), Mapping) else {},
+                plan.get("is_search") is True,
                 str(plan.get("why", "")),
             )
         )
@@ -201,17 +206,13 @@ def chain_lines(notes: Iterable[NoteLike], from_ns: int, to_ns: int) -> tuple[Ch
             if in_sample[key] == 1:
                 line.samples += 1
                 line.root_states[_text(root, "state")] += 1
-                earlier = root.get("earlier", ())
-                line.root_statements.update(
-                    str(one)
-                    for one in (*(earlier if isinstance(earlier, list) else ()), _text(root, "statement"))
-                    if one
-                )
+                line.root_holds.update(_texts(root, "holds"))
+                line.root_statements.update((*_texts(root, "earlier"), _text(root, "statement")))
         for key, n in in_sample.items():
             found[key].waited += n
             found[key].most = max(found[key].most, n)
     for line in found.values():
-        for counted in (line.root_statements, line.waiter_statements, line.query_ids):
+        for counted in (line.root_holds, line.root_statements, line.waiter_statements, line.query_ids):
             for text in [text for text, _ in counted.most_common()[_STATEMENTS_MOST:]] + [""]:
                 counted.pop(text, None)
     return tuple(sorted(found.values(), key=lambda line: (-line.waited, line.root, line.waiter, line.relation)))
@@ -270,3 +271,8 @@ def _waiters(node: Any) -> list[Mapping[str, Any]]:
 
 def _text(node: Mapping[str, Any], key: str) -> str:
     return str(node.get(key, ""))
+
+
+def _texts(node: Mapping[str, Any], key: str) -> list[str]:
+    values = node.get(key, ())
+    return [str(one) for one in values] if isinstance(values, list) else []

@@ -162,7 +162,7 @@ def test_the_statement_with_the_most_added_time_comes_first_with_its_plan_in_wor
                 t0.append(time.monotonic_ns())
                 for _ in range(20):
                     shop.execute("SELECT count(*) FROM item WHERE tenant = 7")
-                    shop.execute("UPDATE item SET price = 1 WHERE id = 7")
+                    shop.execute("BEGIN; UPDATE item SET price = 1 WHERE id = 7; COMMIT")
                 return first, await reader.last()
 
     first, notes = asyncio.run(run())
@@ -181,7 +181,9 @@ def test_the_statement_with_the_most_added_time_comes_first_with_its_plan_in_wor
     assert worst["findings"][0]["text"] == "full scan of 50,000 rows of item, to keep 100"
     assert worst["plan"]["Plans"][0]["Filter"] == "(item.tenant = $1)"
     (update,) = (one for one in texts.values() if one["text"].startswith("UPDATE"))
-    assert plans[update["query_id"]]["why"].startswith("permission denied for table item")
+    search = plans[update["query_id"]]  # the probe may not write, so it explains how the row is found
+    assert search["is_search"]
+    assert search["plan"]["Node Type"] == "Index Scan"
 
 
 def test_values_in_statements_are_never_in_a_note(database: Database) -> None:

@@ -34,6 +34,7 @@ def chain(waits_s: float, n: int = 1) -> dict[str, Any]:
         "state": "idle in transaction",
         "statement": "SELECT ?",
         "earlier": ["UPDATE ledger SET n = ?"],
+        "holds": ["ledger (RowExclusiveLock)"],
         "waiters": [waiter | {"waits_s": waits_s + k} for k in range(n)],
     }
 
@@ -87,6 +88,7 @@ def test_chains_of_a_run_are_added_up_by_applications_and_table() -> None:
     assert (line.waited, line.samples, line.most, line.longest_s) == (4, 2, 3, 3.5)
     assert (line.first_ns, line.last_ns) == (1 * S, 2 * S)
     assert line.root_statements == {"UPDATE ledger SET n = ?": 2, "SELECT ?": 2}
+    assert line.root_holds == {"ledger (RowExclusiveLock)": 2}
     assert line.query_ids == {"7": 4}
     assert line.text == "payout is held up by settle, which is idle in transaction: locks of ledger"
 
