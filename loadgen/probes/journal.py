@@ -25,6 +25,7 @@ from loadgen.probes.reader import NOTE_BYTES, Note
 from loadgen.probes.rows import Row, Series
 
 __all__ = [
+    "ADDED",
     "FORMAT",
     "NAME",
     "Begin",
@@ -46,6 +47,8 @@ __all__ = [
 ]
 
 NAME: Final = "probes.log"
+ADDED: Final = "probes"
+"""The folder of journals that were added to a run."""
 FORMAT: Final = 2
 _MAGIC: Final = b"lgprobe1"
 _RECORD_MOST: Final = 16 << 20
@@ -210,14 +213,21 @@ class Journal:
         self._log.close()
 
 
-def read_journal(folder: Path, name: str = NAME) -> Iterator[Record]:
+def read_journal(folder: Path, name: str = "") -> Iterator[Record]:
     """Yield the records of a run's journal, up to the first damaged one; nothing if the run has no journal.
 
-    name: the name of the file, for journals that were added to the run.
+    Then yield those of journals that `loadgen probe add` has added, on the same clock: `probes/NAME.log`.
+
+    name: read only this file of the folder.
 
     Raises:
         StorageError: the journal cannot be read, or a newer loadgen wrote it.
     """
+    if not name:
+        yield from read_journal(folder, NAME)
+        for added in sorted((folder / ADDED).glob("*.log")):
+            yield from read_journal(added.parent, added.name)
+        return
     path = folder / name
     for record in read_log(path, _MAGIC, msgspec.json.Decoder(Record), most=_RECORD_MOST):
         if isinstance(record, Begin) and record.format > FORMAT:

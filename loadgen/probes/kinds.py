@@ -14,10 +14,11 @@ import msgspec
 
 from loadgen.probes.checks import Wrong
 from loadgen.probes.database_settings import DatabaseTable, database_places, database_secrets, database_wrongs
-from loadgen.probes.http_place import place_of
+from loadgen.probes.kubernetes.settings import KubernetesTable, kubernetes_secrets, kubernetes_wrongs
 from loadgen.probes.metrics_page.settings import MetricsTable, metrics_wrongs, rows_of
 from loadgen.probes.prometheus.settings import PrometheusTable, prometheus_wrongs
 from loadgen.probes.reader import Reader, Tools
+from loadgen.probes.running.http_place import place_of
 from loadgen.probes.spec import ProbeSpec
 
 __all__ = ["KINDS", "Kind", "expected_of", "open_reader", "place_text", "places_of", "secrets_of"]
@@ -54,6 +55,13 @@ class Kind:
 KINDS: Final[Mapping[str, Kind]] = {
     "metrics": Kind(MetricsTable, metrics_wrongs, "loadgen.probes.metrics_page.reader"),
     "prometheus": Kind(PrometheusTable, prometheus_wrongs, "loadgen.probes.prometheus.reader", every="10s"),
+    "kubernetes": Kind(
+        KubernetesTable,
+        kubernetes_wrongs,
+        "loadgen.probes.kubernetes.reader",
+        every="5s",
+        secrets=kubernetes_secrets,
+    ),
     "postgres": Kind(
         DatabaseTable,
         database_wrongs,

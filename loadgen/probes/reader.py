@@ -139,11 +139,13 @@ class Tools:
 
     clock: the run's clock, ns. secret_of: returns the value of a secret; None if it is not set here.
     permit: decides about each connection, by the address; None: all but metadata services are permitted.
+    t0: returns the start of the load on this clock; None if it is not known (yet).
     """
 
     clock: Callable[[], int]
     secret_of: Callable[[str], str | None]
     permit: Permit | None = None
+    t0: Callable[[], int | None] = lambda: None
 
     def secret(self, name: str) -> str:
         """Return the value of a secret that is set; "" without a name."""

@@ -25,7 +25,7 @@ from loadgen.probes.points import PERCENTILES, Point, ProbeSeries, Totals, bound
 from loadgen.probes.reader import ServerTime
 from loadgen.probes.rows import Row, Series
 from loadgen.probes.server_clock import ServerClockOffset
-from loadgen.probes.timed_points import TimedPoints
+from loadgen.probes.timed_points import Spacing, TimedPoints
 
 __all__ = ["ProbeState", "Recorded", "between_text"]
 
@@ -52,31 +52,33 @@ class ProbeState:
         self.first_ns: int | None = None
         """The time of the first sample of this session."""
         self.cost_ns = 0
+        self.reads = 0
         self.t0_ns: int | None = None
-        self._built: tuple[ProbeSeries, dict[str, int]] | None = None
+        self._built: tuple[ProbeSeries, dict[str, Spacing]] | None = None
 
     @property
     def points(self) -> ProbeSeries:
         """Return all points. Of values with times of the server's clock they are built again after a change."""
         return self._all()[0]
 
-    def interval_ns(self, key: str) -> int:
-        """Return the usual distance of the samples of a row."""
-        return self._all()[1].get(key, self.every_ns)
+    def spacing(self, key: str) -> Spacing:
+        """Return the usual distance of the samples of a row, and the samples that are missing."""
+        points, spacings = self._all()
+        return spacings.get(key) or Spacing(self.every_ns, tuple(points.gaps))
 
     def changed(self) -> None:
         """Note that values with times of their own, or bounds of their clock, came in."""
         self._built = None
 
-    def _all(self) -> tuple[ProbeSeries, dict[str, int]]:
+    def _all(self) -> tuple[ProbeSeries, dict[str, Spacing]]:
         if not self.timed:
             return self.read, {}
         if self._built is None:
-            built, intervals = self.timed.build(self.read.rows.values(), self.clock, self.every_ns, self.t0_ns)
+            built, spacings = self.timed.build(self.read.rows.values(), self.clock, self.every_ns, self.t0_ns)
             last_ns = max((points[-1].at_ns for points in built.points.values() if points), default=0)
             # A failed read is a gap only if its values did not come later.
             built.gaps += [gap for gap in self.read.gaps if gap.at_ns > last_ns]
-            self._built = built, intervals
+            self._built = built, spacings
         return self._built
 
     @property
@@ -108,11 +110,12 @@ class Recorded:
                     if now_ns < self._last_ns:  # the clock of another boot
                         state.read.new_session()
                         state.clock = ServerClockOffset()
+                        state.t0_ns = None
             case Zero(t0_ns=t0_ns):
-                # A restarted controller writes the same T0 again; the totals go on then.
-                if self.t0_ns != t0_ns:
-                    self.t0_ns = t0_ns
-                    for state in self._order:
+                self.t0_ns = t0_ns
+                for state in self._order:
+                    # A restarted controller writes the same T0 again; the totals go on then.
+                    if state.t0_ns != t0_ns:
                         state.read.set_t0(t0_ns)
                         state.t0_ns = t0_ns
                         state.changed()
@@ -123,6 +126,7 @@ class Recorded:
             case Sample(probe=number, sent_ns=sent_ns, received_ns=received_ns, ids=ids, values=values):
                 state, self._last_ns = self._order[number], received_ns
                 state.cost_ns += received_ns - sent_ns if record.cost_ns is None else record.cost_ns
+                state.reads += 1
                 state.first_ns = sent_ns if state.first_ns is None else state.first_ns
                 if not state.timed:
                     found = {state.series[one]: value for one, value in zip(ids, values, strict=True)}
@@ -162,8 +166,9 @@ class Recorded:
 
     def _lane(self, state: ProbeState, row: Row, title: str) -> dict[str, Any]:
         assert self.t0_ns is not None
-        every_ns = state.interval_ns(row.key)
-        values: dict[int, float | None] = {gap.at_ns: None for gap in state.points.gaps}
+        spacing = state.spacing(row.key)
+        every_ns = spacing.interval_ns
+        values: dict[int, float | None] = {gap.at_ns: None for gap in spacing.gaps}
         points = state.points.points[row.key]
         for point in points:
             values[point.at_ns] = _drawn(row, point) if point.length_ns <= 1.5 * every_ns else None
@@ -292,7 +297,7 @@ def _kind_figures(state: ProbeState) -> dict[str, Any]:
         about["baseline_s"] = round(max(0, state.t0_ns - first_ns) / 1e9, 1)
     if state.every_ns != state.probe.every_ns:
         about["planned_every_s"] = state.probe.every_ns / 1e9
-    about["mean_read_ms"] = round(state.cost_ns / state.read.samples / 1e6, 3) if state.read.samples else None
+    about["mean_read_ms"] = round(state.cost_ns / state.reads / 1e6, 3) if state.reads else None
     if state.clock.count:
         offset = state.clock.at(state.first_ns or 0)
         about["clock"] = {

@@ -20,8 +20,8 @@ from typing import Any, Final, get_args
 import msgspec
 
 from loadgen.probes.checks import Wrong
-from loadgen.probes.http_place import place_of
 from loadgen.probes.kinds import KINDS
+from loadgen.probes.running.http_place import place_of
 from loadgen.probes.spec import ProbeSpec, Where
 from loadgen.units import NS_PER_MS, NS_PER_S, parse_duration
 

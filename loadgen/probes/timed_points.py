@@ -7,15 +7,16 @@ a gap. Values may arrive in any order and more than once.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from itertools import pairwise
 from statistics import median
 from typing import Final
 
-from loadgen.probes.points import ProbeSeries
+from loadgen.probes.points import Gap, ProbeSeries
 from loadgen.probes.rows import Row, Series
 from loadgen.probes.server_clock import ServerClockOffset
 
-__all__ = ["TimedPoints"]
+__all__ = ["Spacing", "TimedPoints"]
 
 _GAP: Final = 1.6
 """A distance above this many intervals is a gap. Scrapes come a little early or late."""
@@ -24,6 +25,14 @@ _VALUES_MOST: Final = 5_000_000
 """The most values of a probe in memory: some 500 MB. Later ones are counted."""
 _MS: Final = 1_000_000
 _NO_SAMPLE: Final = "the server has no sample of this time"
+
+
+@dataclass(frozen=True, slots=True)
+class Spacing:
+    """The usual distance of the samples of a row, and the samples that are missing."""
+
+    interval_ns: int
+    gaps: tuple[Gap, ...] = ()
 
 
 class TimedPoints:
@@ -51,14 +60,14 @@ class TimedPoints:
 
     def build(
         self, rows: Iterable[Row], clock: ServerClockOffset, every_ns: int, t0_ns: int | None
-    ) -> tuple[ProbeSeries, dict[str, int]]:
-        """Return the points of all groups, and the interval of each row in ns, by key.
+    ) -> tuple[ProbeSeries, dict[str, Spacing]]:
+        """Return the points of all groups, and the spacing of each row, by key.
 
         every_ns: the interval of a group with a single page. t0_ns: T0 by the probe's clock.
         """
         by_key = {row.key: row for row in rows}
         whole = ProbeSeries(every_ns)
-        intervals: dict[str, int] = {}
+        spacings: dict[str, Spacing] = {}
         for pages in self._pages.values():
             order = sorted(pages)
             interval_ns = _interval_ns(order) or every_ns
@@ -67,7 +76,6 @@ class TimedPoints:
                 part.set_t0(t0_ns)
             keys = dict.fromkeys(series.row for page in pages.values() for series in page)
             part.add_rows(by_key[key] for key in keys if key in by_key)
-            intervals.update(dict.fromkeys(part.rows, interval_ns))
             before_ms: int | None = None
             for at_ms in order:
                 found = clock.probe_time(at_ms * _MS)
@@ -81,8 +89,9 @@ class TimedPoints:
                         part.add_gap(gap_ns - error_ns, gap_ns + error_ns, _NO_SAMPLE)
                 part.add(at_ns - error_ns, at_ns + error_ns, pages[at_ms])
                 before_ms = at_ms
+            spacings.update(dict.fromkeys(part.rows, Spacing(interval_ns, tuple(part.gaps))))
             whole.join(part)
-        return whole, intervals
+        return whole, spacings
 
 
 def _interval_ns(order: list[int]) -> int:

@@ -14,6 +14,7 @@ from pathlib import Path
 from loadgen.errors import LoadgenError
 from loadgen.outside_text import block
 from loadgen.target.config import TargetConfig
+from loadgen.target.database.settings import DatabaseConfig
 from loadgen.target.program import run
 from loadgen.target.server import Target
 
@@ -46,9 +47,23 @@ def main() -> int:
     add("--tls-cert", type=Path, metavar="PEM")
     add("--tls-key", type=Path, metavar="PEM")
     add("--access-log", type=Path, metavar="FILE")
+    add("--database", metavar="URL", help="PostgreSQL for /items and /ach, as a URL without password")
+    add("--database-secret", metavar="NAME", help="secret with the password of the database")
+    add("--pool-size", type=int, help="connections of the shop's requests to the database; default: 10")
+    add("--pools", metavar="settle=2,payout=2", help="background workers that lock rows of the ledger")
+    add("--missing-index", action="store_true", help="drop the index of items on (tenant, price_cents)")
+    add("--no-prepared-statements", action="store_true", help="prepare no statement, for an old PgBouncer")
     add("--exit-with-stdin", action="store_true", help="stop when standard input ends")
     options = parser.parse_args()
     try:
+        database = DatabaseConfig.of_options(
+            url=options.database,
+            secret=options.database_secret,
+            pool_size=options.pool_size,
+            pools=options.pools,
+            missing_index=options.missing_index,
+            prepares=not options.no_prepared_statements,
+        )
         config = TargetConfig.of_options(
             host=options.host,
             port=options.port,
@@ -65,6 +80,7 @@ def main() -> int:
             tls_cert=options.tls_cert,
             tls_key=options.tls_key,
             access_log=options.access_log,
+            database=database,
         )
         run(config, _print_url, exit_with_stdin=options.exit_with_stdin)
     except LoadgenError as error:

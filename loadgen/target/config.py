@@ -15,6 +15,7 @@ from types import MappingProxyType
 from typing import Final, TypeVar
 
 from loadgen.errors import UsageError
+from loadgen.target.database.settings import DatabaseConfig
 from loadgen.units import NS_PER_MS, NS_PER_S, parse_duration, parse_ratio
 
 __all__ = ["LATENCIES", "SLOW_START_FACTOR", "LogNormal", "Stall", "TargetConfig"]
@@ -137,6 +138,8 @@ class TargetConfig:
     tls_key: Path | None = None
     access_log: Path | None = None
     """A file to which a JSON line is appended for each answer."""
+    database: DatabaseConfig | None = None
+    """None: the plain shop, without psycopg."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.error_ratio <= 1:
@@ -171,6 +174,7 @@ class TargetConfig:
         tls_cert: Path | None = None,
         tls_key: Path | None = None,
         access_log: Path | None = None,
+        database: DatabaseConfig | None = None,
     ) -> TargetConfig:
         """Return the configuration of the demo shop for the values of its command-line options.
 
@@ -219,6 +223,7 @@ class TargetConfig:
             tls_cert=tls_cert,
             tls_key=tls_key,
             access_log=access_log,
+            database=database,
         )
 
 

@@ -25,16 +25,18 @@ import msgspec
 
 from loadgen.engine.load.timer import new_alarm
 from loadgen.errors import PortBusy, UsageError
+from loadgen.extras import missing_package
 from loadgen.target.access_log import AccessLog, LoggedRequest
 from loadgen.target.config import LATENCIES, SLOW_START_FACTOR, TargetConfig
 from loadgen.target.draws import Draws
+from loadgen.target.metrics_page import Sample, metrics_text
 from loadgen.target.request_response import Answer, Request, answer
 from loadgen.target.shop import Shop
 from loadgen.target.shop_partner_api import MAX_UPLOAD_BYTES
 from loadgen.target.stats import Stats
 from loadgen.units import NS_PER_S
 
-__all__ = ["MAX_BODY_BYTES", "MAX_HEAD_BYTES", "Target", "serve"]
+__all__ = ["MAX_BODY_BYTES", "MAX_HEAD_BYTES", "Connection", "Pending", "Target", "serve"]
 
 MAX_BODY_BYTES = 65_536
 MAX_HEAD_BYTES = 32_768
@@ -43,9 +45,10 @@ _MAX_PIPELINED = 64
 _WINDOWS_AHEAD_NS = 60_000_000_000
 """`/stats` lists the stall windows of the coming minute."""
 _WINDOWS_LISTED = 1000
+_METRICS_TYPE = b"text/plain; version=0.0.4; charset=utf-8"
 
 
-class _Pending:
+class Pending:
     """An answer that waits until it is due and until it is the oldest of its connection."""
 
     __slots__ = ("data", "is_due", "logged", "route", "stats", "status", "wait_ns")
@@ -75,13 +78,14 @@ class Target:
     def __init__(self, config: TargetConfig) -> None:
         self.config = config
         self._shop = Shop(config.seed)
-        self._connections: set[_Connection] = set()
-        self._heap: list[tuple[int, int, _Connection, _Pending]] = []
+        self._connections: set[Connection] = set()
+        self._heap: list[tuple[int, int, Connection, Pending]] = []
         self._pushed = 0
         self._alarm = new_alarm(self._ring)
         self._armed_ns = 0
         self._server: asyncio.Server | None = None
         self.started_ns = perf_counter_ns()
+        self._started_s = time()
         self._stats = Stats()
         self._first_ns: int | None = None
         self._draws = self._new_draws()
@@ -132,6 +136,28 @@ class Target:
             },
         }
 
+    def notes(self) -> tuple[str, ...]:
+        """Return lines for the operator about what the start has changed elsewhere; () for the plain shop."""
+        return ()
+
+    def samples(self) -> list[Sample]:
+        """Return the samples of the page /metrics."""
+        stats, cache = self._stats, self._shop.search_cache()
+        ended = sum(sum(of.values()) for of in stats.answers.values()) + sum(stats.aborted.values())
+        found: list[Sample] = [("process_start_time_seconds", "gauge", {}, self._started_s)]
+        for route, count in stats.requests.items():
+            found.append(("shop_requests_total", "counter", {"route": route}, count))
+        for route, statuses in stats.answers.items():
+            for status, count in statuses.items():
+                found.append(("shop_answers_total", "counter", {"route": route, "status": str(status)}, count))
+        return [
+            *found,
+            ("shop_requests_in_flight", "gauge", {}, sum(stats.requests.values()) - ended),
+            ("shop_connections_open", "gauge", {}, stats.connections_open),
+            ("shop_cache_hits_total", "counter", {"cache": "search"}, cache.hits),
+            ("shop_cache_misses_total", "counter", {"cache": "search"}, cache.misses),
+        ]
+
     async def start(self) -> None:
         """Open the port of the demo shop and begin to answer requests.
 
@@ -143,7 +169,7 @@ class Target:
         loop = asyncio.get_running_loop()
         try:
             self._server = await loop.create_server(
-                lambda: _Connection(self), config.host, config.port, backlog=4096, ssl=_tls(config)
+                lambda: Connection(self), config.host, config.port, backlog=4096, ssl=_tls(config)
             )
         except OSError as error:
             raise PortBusy(
@@ -181,10 +207,10 @@ class Target:
 
     def answer(self, request: Request, now_ns: int) -> tuple[str | None, Answer, int]:
         """HOT, once a request. Return (the request's route, its answer, how many ns to hold the answer back). The route
-        is None for a request of `/stats`, which is not counted.
+        is None for a request of `/stats` or `/metrics`, which is not counted.
         """
         path = request.path
-        if path.startswith("/stats") and (special := self._special(request)) is not None:
+        if (path == "/metrics" or path.startswith("/stats")) and (special := self._special(request)) is not None:
             return None, special, 0
         if self._first_ns is None:
             self._first_ns = now_ns
@@ -217,7 +243,9 @@ class Target:
             case "POST", "/stats/reset":
                 self.reset()
                 return answer(200, b"{}")
-            case _, "/stats":
+            case "GET" | "HEAD", "/metrics":
+                return answer(200, metrics_text(self.samples()), _METRICS_TYPE)
+            case _, "/stats" | "/metrics":
                 return answer(405, b"{}", more=b"Allow: GET, HEAD\r\n")
             case _, "/stats/reset":
                 return answer(405, b"{}", more=b"Allow: POST\r\n")
@@ -230,7 +258,7 @@ class Target:
 
     # -- waiting -------------------------------------------------------------------------------
 
-    def hold(self, due_ns: int, connection: _Connection, pending: _Pending) -> None:
+    def hold(self, due_ns: int, connection: Connection, pending: Pending) -> None:
         """Arrange that `connection` writes its answers when `pending`, a held-back answer, is due at `due_ns`."""
         self._pushed += 1
         heappush(self._heap, (due_ns, self._pushed, connection, pending))
@@ -252,12 +280,12 @@ class Target:
             self._arm()
 
 
-class _Connection(asyncio.Protocol):
+class Connection(asyncio.Protocol):
     """One connection. It also has the callbacks of httptools' parser."""
 
     def __init__(self, target: Target) -> None:
         self._target = target
-        self._pending: deque[_Pending] = deque()
+        self._pending: deque[Pending] = deque()
         self._parser = httptools.HttpRequestParser(self)
         self._transport: asyncio.Transport
         self._read_ns = 0
@@ -377,7 +405,7 @@ class _Connection(asyncio.Protocol):
         tail = b"\r\n" if keeps else b"Connection: close\r\n\r\n"
         data = answered.head + tail if method == "HEAD" else answered.head + tail + answered.body
         logged = None if self._target.log is None else self._logged(method)
-        pending = _Pending(self._target._stats, route, answered.status, data, wait_ns, logged)
+        pending = Pending(self._target._stats, route, answered.status, data, wait_ns, logged)
         self._pending.append(pending)
         if not keeps:
             self._is_closing = True
@@ -401,6 +429,11 @@ class _Connection(asyncio.Protocol):
         else:
             self._read_or_not()
 
+    @property
+    def closes(self) -> bool:
+        """Return whether the connection ends with its last answer."""
+        return self._is_closing
+
     def abort(self) -> None:
         self._transport.abort()
 
@@ -414,7 +447,7 @@ class _Connection(asyncio.Protocol):
         """Answer an invalid request with `refusal`, after the answers to earlier requests, and close the connection."""
         self._target._stats.bad(refusal.status)
         data = refusal.head + b"Connection: close\r\n\r\n" + refusal.body
-        self._pending.append(_Pending(self._target._stats, None, refusal.status, data, 0))
+        self._pending.append(Pending(self._target._stats, None, refusal.status, data, 0))
         self._is_closing = True
 
     def _read_or_not(self) -> None:
@@ -468,9 +501,24 @@ _BODY_TOO_LARGE = answer(413, b'{"error":"the body is too large"}')
 @contextlib.asynccontextmanager
 async def serve(config: TargetConfig | None = None) -> AsyncIterator[Target]:
     """Run a demo shop in this event loop, and yield it. Its port is open within the `async with` block."""
-    target = Target(config or TargetConfig())
+    target = _new_target(config or TargetConfig())
     try:
         await target.start()
         yield target
     finally:
         await target.stop()
+
+
+def _new_target(config: TargetConfig) -> Target:
+    """Return the plain shop, or the one with a database, for which psycopg is imported.
+
+    Raises:
+        UsageError: psycopg is not installed.
+    """
+    if config.database is None:
+        return Target(config)
+    try:
+        from loadgen.target.database.server import DatabaseTarget
+    except ImportError as error:
+        raise missing_package("--database", "psycopg", "probes") from error
+    return DatabaseTarget(config)

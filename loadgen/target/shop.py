@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from functools import lru_cache
 from hashlib import blake2b
 from time import monotonic
-from typing import Final
+from typing import Final, NamedTuple
 from urllib.parse import parse_qs, unquote
 
 import msgspec
@@ -63,6 +63,11 @@ _PATTERNS: Final = {"products": "/products/{sku}", "uploads": "/uploads/{id}", "
 Handler = Callable[[Request], Answer]
 
 
+class CacheInfo(NamedTuple):
+    hits: int
+    misses: int
+
+
 class Shop:
     """The routes of the shop. seed: makes the tokens and csrf values of one shop differ from those of another."""
 
@@ -109,6 +114,10 @@ class Shop:
             return self._not_found
         handler = methods.get("GET" if request.method == "HEAD" else request.method)
         return self._not_allowed[route] if handler is None else handler(request)
+
+    def search_cache(self) -> CacheInfo:
+        """Return the hits and misses of the cache of searches since the start."""
+        return CacheInfo(*self._search.cache_info()[:2])
 
     def _methods(self, route: str) -> tuple[str, ...]:
         return tuple(m for method in self._routes[route] for m in ((method, "HEAD") if method == "GET" else (method,)))

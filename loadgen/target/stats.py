@@ -8,7 +8,7 @@ import numpy as np
 
 from loadgen.measure.histograms.histogram import Histogram
 
-__all__ = ["Stats"]
+__all__ = ["Stats", "histogram_json"]
 
 _FOLD_AT = 65_536
 """The number of waits kept as ints before they are added to a histogram: half a megabyte a route."""
@@ -88,7 +88,7 @@ class Stats:
             "aborted_by_route": self.aborted,
             "bad_requests": {str(status): count for status, count in sorted(self.bad_requests.items())},
             "connections": {"opened": self.connections_opened, "open": self.connections_open},
-            "served": {route: _histogram_json(self.served(route)) for route in self.answers},
+            "served": {route: histogram_json(self.served(route)) for route in self.answers},
         }
 
     def _fold(self, route: str) -> None:
@@ -98,7 +98,7 @@ class Stats:
             values.clear()
 
 
-def _histogram_json(histogram: Histogram) -> dict[str, Any]:
+def histogram_json(histogram: Histogram) -> dict[str, Any]:
     """Return a histogram as a JSON object with the ascending indices of its non-empty `slots`, in the layout of
     `loadgen.measure.histograms.histogram`, and their `counts`.
     """

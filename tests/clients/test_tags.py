@@ -8,8 +8,10 @@ import pytest
 
 from loadgen.clients.http import HttpClient
 from loadgen.clients.protocol.response_heads import Head
+from loadgen.clients.request.cache_result import CACHE
 from loadgen.clients.request.split_by_response_header import tags_of
-from loadgen.engine.recording.tagging import MOST_OF_HEADER
+from loadgen.dsl.plans.plan_tags import CACHE_TAG
+from loadgen.engine.recording.tagging import MOST_OF_HEADER, Tagging
 from loadgen.errors import ExpectFailed, RequestFailed
 from loadgen.measure.deltas.series_key import OTHER, SeriesKey
 from tests.support.scripted import CLOSE, Answer, Received, client_of, ok, scripted
@@ -41,6 +43,22 @@ async def test_a_row_is_split_by_the_value_of_a_header() -> None:
         ("page", (("x-cache", ""),)): 1,
     }
     assert counters.requests_started == counters.requests_finished == 5
+
+
+async def test_a_row_is_split_by_the_result_of_caches() -> None:
+    heads = iter(["X-Varnish: 4", "X-Varnish: 7 4", "CF-Cache-Status: HIT", "X-Cache: TCP_MISS", "Age: 0"])
+
+    async with scripted(lambda _: ok(b"", next(heads))) as server, client_of(server.url, tags=(CACHE,)) as client:
+        client._meter.recorder.tagging = Tagging([CACHE_TAG])
+        for _ in range(5):
+            await client.get("/p", name="page")
+        parts = _parts(client)
+
+    assert {key.tags: n for key, n in parts.items()} == {
+        (("cache", "miss"),): 2,
+        (("cache", "hit"),): 2,
+        (("cache", "none"),): 1,
+    }
 
 
 async def test_every_request_is_in_one_row_whatever_happens_to_it() -> None:

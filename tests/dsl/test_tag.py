@@ -21,6 +21,7 @@ LOAD = arrivals("10/s").hold("10s")
 PLAN
 """
 PLAN = 'plan = Plan(target="http://127.0.0.1:1", load=LOAD, mix=shop, tags=[tenant, zone, "header:X-Cache"])'
+CACHED = PLAN.replace('"header:X-Cache"', '"cache"')
 
 
 def scenario(folder: Path, line: str = "user.tag(tenant, 'gold')", plan: str = PLAN, top: str = "") -> Path:
@@ -39,6 +40,37 @@ def test_a_plan_lists_declared_tags_and_headers(tmp_path: Path) -> None:
     assert tag_names(plan) == ("tenant", "zone", "x-cache")
 
 
+def test_the_tag_cache_has_its_values_and_is_read_by_the_clients(tmp_path: Path) -> None:
+    plan = load(scenario(tmp_path, plan=PLAN.replace('"header:X-Cache"', '"cache", " cache ", "header:x-cache"'))).plan
+
+    results = ("hit", "miss", "stale", "bypass", "none")
+    assert plan.spec().declared_tags[2:] == (
+        TagSpec(name="cache", values=results, header=":cache", most=5),
+        TagSpec(name="x-cache", header="x-cache", most=20),
+    )
+    assert plan.tags == ("x-zone", ":cache", "x-cache")
+
+
+@pytest.mark.parametrize(
+    "tags", ['["header:age"]', '["header: AGE "]', '[tag("a", header="Age")]', '["header:X-Varnish"]']
+)
+def test_headers_without_a_bound_on_their_values_are_refused(tags: str, tmp_path: Path) -> None:
+    plan = f'plan = Plan(target="http://127.0.0.1:1", load=LOAD, mix=shop, tags=[tenant, {tags[1:]})'
+    (fault,) = faults_of(scenario(tmp_path, plan=plan))
+
+    assert "has another value for nearly each response" in fault.message
+    assert 'tags=["cache"]' in fault.hint
+
+
+def test_an_objective_on_an_unknown_result_of_caches_is_an_error(tmp_path: Path) -> None:
+    slos = 'slos=[p(95, tags={"cache": "hits"}) < "1s"]'
+    plan = f'plan = Plan(target="http://127.0.0.1:1", load=LOAD, mix=shop, tags=[tenant, "cache"], {slos})'
+    (fault,) = faults_of(scenario(tmp_path, plan=plan, top="from loadgen import p"))
+
+    assert '"hits"' in fault.message
+    assert "hit" in fault.hint
+
+
 def test_constants_of_a_load_need_no_declaration(tmp_path: Path) -> None:
     loads = 'loads=[Load(shop, LOAD, name="spike", tags={"phase": "spike", tenant: "gold"})], tags=[tenant]'
     plan = load(scenario(tmp_path, plan=f'plan = Plan(target="http://127.0.0.1:1", {loads})')).plan
@@ -55,6 +87,11 @@ def test_constants_of_a_load_need_no_declaration(tmp_path: Path) -> None:
         ("user.tag(tenant, 3)", 'tag "tenant": 3 is not a text', "write a text"),
         ("user.tag('tennant', 'gold')", 'no plan in this file has a tag "tennant"', 'did you mean "tenant"?'),
         ("user.tag(zone, 'eu')", 'tag "zone" is read from the response header x-zone', "declare a tag with values"),
+        (
+            "user.tag('cache', 'hit')",
+            'tag "cache" is read from response headers of caches',
+            "declare a tag with values",
+        ),
         ("await user.http.get('/', tags={tenant: 'gilt'})", 'tag "tenant" has no value "gilt"', "use one of"),
         ("async with user.step('a', tags={'tenant': None}): ...", 'tag "tenant": None is not a text', "write a text"),
         ("await user.http.post('/', tags={'a': 'b'})", 'no plan in this file has a tag "a"', 'declare it: tag("a"'),
@@ -63,7 +100,7 @@ def test_constants_of_a_load_need_no_declaration(tmp_path: Path) -> None:
 def test_a_wrong_literal_is_an_error_with_its_line_even_in_a_dead_branch(
     line: str, message: str, hint: str, tmp_path: Path
 ) -> None:
-    path = scenario(tmp_path, line)
+    path = scenario(tmp_path, line, CACHED)
     (fault,) = faults_of(path)
     assert fault.message.startswith(message)
     assert hint in fault.hint
@@ -121,6 +158,7 @@ def test_a_wrong_declaration_is_an_error_at_its_line(declared: str, message: str
         ("[tag('a', *map(str, range(101)))]", "tags: the declared values make 101 combinations of a row (a 101)"),
         ("[tenant, zone, tag('a', *map(str, range(11)))]", "tags: the declared values make 110 combinations"),
         ("[3]", "tags: 3 is not a tag"),
+        ("[tenant, 'cache', tag('cache', header='x-cache')]", 'tags: two tags are named "cache"'),
     ],
 )
 def test_a_plan_with_wrong_tags_is_an_error(tags: str, message: str, tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ DECIDING: Final = ("process", "quiet", "slow", "peers")
 _HELPERS: Final = (
     "aws|aws_fleet|aws_machines|browser|cgroups|clocks|fake_worker|first_boot|hosts|leaving_worker|mm1|namespace|nginx"
     "|pcap|prometheus|reckoning|run|target|tinyproxy|traced_shop|typed"
+    "|pgbouncer_server|postgres_server|varnish_server"
 )
 _STARTS_PROCESSES: Final = re.compile(
     rf"\btests\.support\.(?:{_HELPERS})\b|\bfrom tests\.support import .*\b(?:{_HELPERS})\b"

@@ -51,6 +51,7 @@ http {{
     keepalive_requests 100000000;
     keepalive_timeout 600s;
     tcp_nodelay on;
+    {settings}
     {servers}
 }}
 """
@@ -129,6 +130,7 @@ def running_nginx(
     host: str = "127.0.0.1",
     log_format: str = _LOG_FORMAT,
     locations: str = "",
+    http_settings: str = "",
 ) -> Iterator[RunningNginx]:
     """Start nginx with one worker on a free port; skips the test where nginx is not installed.
 
@@ -139,6 +141,7 @@ def running_nginx(
         host: the address to listen at.
         log_format: of the access log, with nginx's variables.
         locations: more of them, as in its configuration.
+        http_settings: more of them, for all servers. {folder} is replaced by a folder that is removed at the end.
     """
     program = nginx_path()
     if program is None:
@@ -156,6 +159,7 @@ def running_nginx(
         log_format=log_format,
         access_log=f"{access_log} counted" if log else "off",
         servers="".join(servers),
+        settings=http_settings.format(folder=folder),
     )
     (folder / "nginx.conf").write_text(config)
     if log:

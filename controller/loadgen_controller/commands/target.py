@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from loadgen.target.config import TargetConfig
+from loadgen.target.database.settings import MAX_POOL_SIZE, DatabaseConfig
 from loadgen.target.llm import program as llm_program
 from loadgen.target.llm.config import OPTIONS, LlmConfig
 from loadgen.target.llm.server import LlmServer
@@ -28,6 +29,8 @@ loadgen target --slots 4 --latency 50ms    # at most 80 requests a second
 
 loadgen target --latency 40ms --slower /cart=10%    # a slower release, for the gate to find
 
+loadgen target --database postgresql://shop@127.0.0.1/shop --missing-index    # a slow statement behind /items
+
 loadgen target llm --port 8000    # an AI inference server instead of the shop"""
 
 LLM_EXAMPLES = """[bold]Examples[/bold]
@@ -43,7 +46,8 @@ loadgen target llm --synchronous --tokens-per-event 4 --core 1"""
 HELP = """Run a demo shop whose latencies follow known, seeded distributions.
 
 The shop has a login with a token, a product list, product pages with a CSRF field, a cart, a checkout and a search.
-/stats returns the exact number of requests by path and the histogram of their service times. Ctrl-C ends it."""
+/stats returns the exact number of requests by path and the histogram of their service times; /metrics is a page for
+Prometheus. With --database, the shop also has /items, /items/{id} and /ach. Ctrl-C ends it."""
 
 app = typer.Typer(help=HELP, epilog=EXAMPLES, rich_markup_mode="rich")
 
@@ -75,6 +79,29 @@ def main(
     access_log: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Append a JSON line for each answer, as loadgen model reads it.")
     ] = None,
+    database: Annotated[
+        str | None,
+        typer.Option(
+            metavar="postgresql://...",
+            help="PostgreSQL for /items and /ach, as a URL without password. The shop creates a schema loadgen_shop.",
+        ),
+    ] = None,
+    database_secret: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Secret with the password, as LOADGEN_SECRET_NAME.")
+    ] = None,
+    pool_size: Annotated[
+        int | None, typer.Option(min=1, max=MAX_POOL_SIZE, help="Connections of its requests. Default: 10.")
+    ] = None,
+    pools: Annotated[
+        str | None,
+        typer.Option(metavar="settle=2,payout=2", help="Background workers that lock the same rows of the ledger."),
+    ] = None,
+    missing_index: Annotated[
+        bool, typer.Option("--missing-index", help="Drop the index of items on (tenant, price_cents).")
+    ] = False,
+    no_prepared_statements: Annotated[
+        bool, typer.Option("--no-prepared-statements", help="Prepare no statement, for a PgBouncer that cannot.")
+    ] = False,
 ) -> None:
     if context.invoked_subcommand is not None:
         return
@@ -94,11 +121,21 @@ def main(
         tls_cert=tls_cert,
         tls_key=tls_key,
         access_log=access_log,
+        database=DatabaseConfig.of_options(
+            url=database,
+            secret=database_secret,
+            pool_size=pool_size,
+            pools=pools,
+            missing_index=missing_index,
+            prepares=not no_prepared_statements,
+        ),
     )
     run(config, _announce)
 
 
 def _announce(target: Target) -> None:
+    for line in target.notes():
+        echo(line)
     echo(f"the demo shop is open at {target.url} (Ctrl-C closes it)")
 
 

@@ -93,7 +93,7 @@ def warn_of_probes(probes: Sequence[ProbeSpec]) -> None:
     here = [one for one in probes if one.at == "controller"]
     if not here:
         return
-    from loadgen.probes.look import look_at  # imported here, as most runs have no probes
+    from loadgen.probes.running.look import look_at  # imported here, as most runs have no probes
 
     for one in look_at(here, secret_value):
         name, url = one.spec.name, place_text(one.spec)

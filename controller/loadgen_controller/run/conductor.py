@@ -35,7 +35,7 @@ from loadgen.measure.run_folder.kept_stream_log import StreamLog
 from loadgen.measure.run_folder.rundir import RunDir, new_run_id
 from loadgen.notify.event import Event as Notification
 from loadgen.notify.notifier import Notifier
-from loadgen.probes.run_probes import RunProbes
+from loadgen.probes.running.run_probes import RunProbes
 from loadgen.sinks.live_outputs import Outputs, Sight
 from loadgen.sinks.snapshot import RunName
 from loadgen.units import NS_PER_S, format_count

@@ -1,5 +1,7 @@
 """Splits the row of a request by values of response headers, for example cache hits and misses.
 
+The name `CACHE` has the result of `cache_result` instead of the value of one header.
+
 The part of the row is known when the head of the answer is there. A missing header has the
 value "". A request without an answer stays in the row itself. The recorder limits the number of
 values (`Recorder.tagged_series`).
@@ -8,6 +10,7 @@ values (`Recorder.tagged_series`).
 from __future__ import annotations
 
 from loadgen.clients.protocol.response_heads import Head
+from loadgen.clients.request.cache_result import CACHE, cache_result
 
 __all__ = ["tags_of"]
 
@@ -30,6 +33,8 @@ def tags_of(head: Head, names: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
             key = name.decode("latin-1").lower()
             if key in values:
                 values[key] = value.decode("latin-1").strip()
+        if CACHE in values:
+            values[CACHE] = cache_result(head.raw)
         found = _seen[head] = (names, tuple(values.items()))
     return found[1]
 

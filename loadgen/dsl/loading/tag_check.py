@@ -129,7 +129,8 @@ class _Reading:
             yield self.source.fault(key, f'no plan in this file has a tag "{name}"', hint)
             return
         if spec.header:
-            message = f'tag "{name}" is read from the response header {spec.header}, so a journey cannot set it'
+            read = "response headers of caches" if spec.values else f"the response header {spec.header}"
+            message = f'tag "{name}" is read from {read}, so a journey cannot set it'
             yield self.source.fault(value, message, f'declare a tag with values: tag("{name}", "a", "b")')
         elif isinstance(value, ast.Constant):
             if not isinstance(value.value, str):

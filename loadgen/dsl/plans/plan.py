@@ -149,7 +149,7 @@ class Plan:
         connect_timeout, timeout: limits for connecting, and for a whole request.
         ca: PEM file with certificates to trust in addition to the usual ones, relative to the scenario.
         tags: declared tags (`tag(...)`), by which journeys split series; "header:x-cache" splits them by the value of
-            a response header.
+            a response header, and "cache" by the answer of caches: hit, miss, stale, bypass or none.
         trace: "1%": the requests of 1 % of all iterations are sampled by the target's tracing; all others send
             trace headers, too, which say that they are not. `Trace(...)` also sets formats and a link.
         http: `Http(...)`: proxy, client certificate, addresses, HTTP/2, retries and other HTTP settings.
@@ -414,7 +414,7 @@ class Plan:
             found += self.load.faults
         found += executors_wrong(self.executors, self._lowering_seed)
         found += windows_wrong(self.slos, self.warmup_ns, self._spans())
-        declared = {spec.name: list(spec.values) for spec in self.tag_specs if not spec.header}
+        declared = {spec.name: list(spec.values) for spec in self.tag_specs if spec.values}
         for name, value in (pair for load in self.loads for pair in load.tags):
             if name in declared:
                 declared[name].append(value)

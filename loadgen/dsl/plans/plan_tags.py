@@ -1,4 +1,4 @@
-"""Reads and checks the tags of a plan: declared ones, response headers, and the constants of its loads."""
+"""Reads and checks the tags of a plan: declared ones, response headers, "cache", and the constants of its loads."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from loadgen.clients.llm_apis.row_tags import LLM_TAGS
+from loadgen.clients.request.cache_result import CACHE, RESULTS
 from loadgen.dsl.plans.argument_validation import Wrong
 from loadgen.dsl.tag import HEADER, Tag, is_tag_value, tag_name_wrong
 from loadgen.engine.recording.tagging import MAX_PARTS, MOST_OF_HEADER, TagSpec
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from loadgen.dsl.plans.plan_loads import DrivenLoad
 
 __all__ = [
+    "CACHE_TAG",
+    "UNBOUNDED_HEADERS",
     "ReadTags",
     "levels_wrong",
     "read_load_tags",
@@ -31,6 +34,11 @@ __all__ = [
     "with_level_tag",
     "with_llm_tags",
 ]
+
+CACHE_TAG: Final = TagSpec(name="cache", values=RESULTS, header=CACHE, most=len(RESULTS))
+"""The tag of `tags=["cache"]`, whose value is read from the headers of caches by `cache_result`."""
+UNBOUNDED_HEADERS: Final = frozenset({"age", "x-varnish"})
+"""Headers of caches whose values have no bound: seconds, and ids of requests."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +60,7 @@ def tag_names(plan: Plan) -> tuple[str, ...]:
 
 
 def read_tags(tags: object, wrong: list[Wrong]) -> ReadTags:
-    """Return a plan's `tags`: objects of `tag(...)`, and texts such as "header:x-cache", each once.
+    """Return a plan's `tags`: objects of `tag(...)`, texts such as "header:x-cache", and "cache", each once.
 
     Invalid tags are left out, and each adds an error to `wrong`.
     """
@@ -62,11 +70,19 @@ def read_tags(tags: object, wrong: list[Wrong]) -> ReadTags:
         if isinstance(one, Tag):
             wrong += [Wrong("tags", fault.message, fault.hint, one.origin) for fault in one.faults]
             spec = one.spec
+        elif isinstance(one, str) and one.strip() == CACHE_TAG.name:
+            spec = CACHE_TAG
         elif (header := _header(one)) is None:
             wrong.append(Wrong("tags", f"tags: {one!r} is not a tag", _hint(one)))
             continue
         else:
             spec = TagSpec(name=header, header=header, most=MOST_OF_HEADER)
+        if spec.header in UNBOUNDED_HEADERS:
+            message = f"tags: the header {spec.header} has another value for nearly each response"
+            wrong.append(
+                Wrong("tags", message, 'write tags=["cache"], which has the values hit, miss, stale, bypass, none')
+            )
+            continue
         if specs.get(spec.name, spec) != spec or (isinstance(one, Tag) and spec.name in specs):
             wrong.append(Wrong("tags", f'tags: two tags are named "{spec.name}"', "rename one of them, or remove it"))
         specs.setdefault(spec.name, spec)

@@ -72,7 +72,10 @@ GivenTags = Mapping[str, str] | Mapping[NamedTag, str] | Mapping[NamedTag | str,
 
 
 class TagSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """A declared tag: either with its values, or with the response header that has the value, in lower case."""
+    """A declared tag: either with its values, or with the response header that has the value, in lower case.
+
+    The tag "cache" has both: its values are known, and clients read them from several headers.
+    """
 
     name: str
     values: tuple[str, ...] = ()
@@ -88,7 +91,9 @@ class _Rule:
 
     def __init__(self, spec: TagSpec) -> None:
         self.name, self.most, self.is_of_header = spec.name, spec.most, bool(spec.header)
-        self.pairs: dict[object, Pair] = {value: (spec.name, value) for value in spec.values}
+        self.pairs: dict[object, Pair] = (
+            {} if self.is_of_header else {value: (spec.name, value) for value in spec.values}
+        )
         self.other: Pair = (spec.name, OTHER)
         self.unknown: set[int] = set()
         """Hashes of undeclared values, at most `_NEW_VALUES` + 1."""

@@ -40,15 +40,18 @@ _FAILURE: Final = re.compile(r"failures/[A-Za-z0-9_-][A-Za-z0-9._-]{0,120}\.json
 _TRACES: Final = re.compile(r"traces/[A-Za-z0-9_][A-Za-z0-9_.]{0,39}-\d{5}\.jsonl\.zst")
 
 
+_PROBES: Final = re.compile(r"probes/[A-Za-z0-9][A-Za-z0-9_.-]{0,99}\.log")
+
+
 def is_needed(name: str) -> bool:
     """Return whether a file of this name is sent with a run. A receiver must write no file of another name."""
-    return name in _NEEDED or any(one.fullmatch(name) for one in (_FAILURE, _TRACES))
+    return name in _NEEDED or any(one.fullmatch(name) for one in (_FAILURE, _TRACES, _PROBES))
 
 
 def needed(path: Path) -> Iterator[str]:
     """Yield the names of the files in a run's folder that are sent to another machine."""
     yield from (name for name in _NEEDED if (path / name).is_file())
-    for folder in ("failures", "traces"):
+    for folder in ("failures", "traces", "probes"):
         for file in sorted((path / folder).glob("*")):
             if is_needed(name := f"{folder}/{file.name}"):
                 yield name

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from loadgen.probes.http_fetch import Fetched, HttpFetcher
 from loadgen.probes.metrics_page.exposition import BYTES_MOST
 from loadgen.probes.reader import Permit
+from loadgen.probes.running.http_fetch import Fetched, HttpFetcher
 from loadgen.probes.spec import ProbeSpec
 
 __all__ = ["Scraper"]

@@ -23,13 +23,13 @@ from typing import Final
 from urllib.parse import urlencode
 
 from loadgen.errors import UsageError
-from loadgen.probes.http_fetch import HttpFetcher
 from loadgen.probes.metrics_page.selection import START_TIME
 from loadgen.probes.prometheus.answers import Answer, SeriesValues, parse_answer, parse_scalar, parse_types
 from loadgen.probes.prometheus.series_rows import Placed, Query, group_of, place, queries_of, renamed
 from loadgen.probes.prometheus.settings import PrometheusTable
 from loadgen.probes.reader import Note, NotRead, Reading, ServerTime, TimedValues, Tools
 from loadgen.probes.rows import GAUGE_SERIES_MOST, SERIES_MOST, Labels, Row, Series
+from loadgen.probes.running.http_fetch import HttpFetcher
 from loadgen.probes.spec import ProbeSpec
 from loadgen.units import NS_PER_MS, NS_PER_S, parse_duration
 

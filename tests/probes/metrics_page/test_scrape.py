@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from loadgen.probes.http_fetch import Fetched, NotFetched, new_loop, time_limit_s
 from loadgen.probes.metrics_page.exposition import BYTES_MOST
 from loadgen.probes.metrics_page.scrape import Scraper
+from loadgen.probes.running.http_fetch import Fetched, NotFetched, new_loop, time_limit_s
 from loadgen.probes.settings import ProbeSpec
 from tests.support.metrics_server import MetricsServer, metrics_server, page_reply, vllm_page
 

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from loadgen.probes.http_fetch import new_loop
 from loadgen.probes.prometheus.reader import POINTS_MOST, open_reader
 from loadgen.probes.reader import NotRead, Reading, Tools
+from loadgen.probes.running.http_fetch import new_loop
 from loadgen.probes.settings import probe_of
 from tests.support.metrics_server import page_reply
 from tests.support.prometheus_api import PrometheusApi, prometheus_api

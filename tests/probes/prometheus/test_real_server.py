@@ -5,13 +5,13 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-from loadgen.probes.http_fetch import new_loop
 from loadgen.probes.journal import Begin, ProbeOfRun, Record, Zero
-from loadgen.probes.one_probe import OneProbe
 from loadgen.probes.prometheus.presets import PROMETHEUS_PRESETS
 from loadgen.probes.prometheus.reader import open_reader
 from loadgen.probes.reader import Reading, Tools
 from loadgen.probes.recorded import Recorded
+from loadgen.probes.running.http_fetch import new_loop
+from loadgen.probes.running.one_probe import OneProbe
 from loadgen.probes.settings import probe_of
 from tests.support.metrics_server import MetricsServer, metrics_server
 from tests.support.prometheus import RunningPrometheus, running_node_exporter, running_prometheus

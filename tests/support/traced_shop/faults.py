@@ -23,6 +23,8 @@ class Faults(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     hang_share, hang_ms: how many reservations hang in stock, and how long. timeout_ms: how long shop waits for an
     answer of stock. tries: calls until shop gives up.
     clock_off_s: how far ahead the clock of both instances of stock is.
+    database: URL of a PostgreSQL that stock uses; "": it only sleeps as long as a database would take. With one, pool
+    and statement_ms are those of real connections and statements. missing_index: the index of items is dropped.
     """
 
     slow_version_ms: float = 0.0
@@ -36,6 +38,8 @@ class Faults(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     timeout_ms: float = 5_000.0
     tries: int = 1
     clock_off_s: float = 0.0
+    database: str = ""
+    missing_index: bool = False
 
 
 def faults_of_environment() -> Faults:

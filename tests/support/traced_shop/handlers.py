@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 from collections.abc import Sequence
 from random import Random
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import httpx
 from opentelemetry.trace import SpanKind, Tracer
@@ -15,6 +15,9 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from tests.support.traced_shop.faults import Faults
+
+if TYPE_CHECKING:
+    from tests.support.traced_shop.database import StockDatabase
 
 __all__ = ["catalog_routes", "shop_routes", "stock_routes"]
 
@@ -61,8 +64,10 @@ def catalog_routes(tracer: Tracer, faults: Faults, random: Random) -> list[Route
     return [Route("/items/{id:int}", item), Route("/items", items)]
 
 
-def stock_routes(tracer: Tracer, faults: Faults, random: Random, version: str) -> list[Route]:
-    """Return the routes of stock: how many of an item are there, and reservations."""
+def stock_routes(
+    tracer: Tracer, faults: Faults, random: Random, version: str, database: StockDatabase | None = None
+) -> list[Route]:
+    """Return the routes of stock: how many of an item are there, and reservations. database: None to sleep instead."""
     work = _Work(tracer, random)
     pool = asyncio.Semaphore(faults.pool) if faults.pool else contextlib.nullcontext()
 
@@ -72,6 +77,9 @@ def stock_routes(tracer: Tracer, faults: Faults, random: Random, version: str) -
             await asyncio.sleep(faults.hang_ms / 1e3)
         is_slow = version == "2" and random.random() < faults.slow_version_share
         await work.span("check rules", 2 + (faults.slow_version_ms if is_slow else 0))
+        if database is not None:
+            await database.reserve(item)
+            return JSONResponse({"reserved": item}, 201)
         async with pool:
             await work.statement(
                 "SELECT item",

@@ -7,29 +7,42 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import os
 import signal
 import socket
 import sys
 import threading
 import zlib
+from contextlib import AbstractAsyncContextManager
 from random import Random
+from typing import TYPE_CHECKING
 
 import httpx
 import uvicorn
 from opentelemetry.instrumentation.asgi import OpenTelemetryMiddleware
 from opentelemetry.instrumentation.httpx import HTTPXClientInstrumentor
+from opentelemetry.trace import Tracer
 from starlette.applications import Starlette
 from starlette.routing import Route
 
-from tests.support.traced_shop.faults import faults_of_environment
+from tests.support.traced_shop.faults import Faults, faults_of_environment
 from tests.support.traced_shop.handlers import catalog_routes, shop_routes, stock_routes
 from tests.support.traced_shop.telemetry import provider_of
+
+if TYPE_CHECKING:
+    from tests.support.traced_shop.database import StockDatabase
 
 
 def _end_with_stdin() -> None:
     sys.stdin.read()
     os.kill(os.getpid(), signal.SIGTERM)
+
+
+def _database_of(faults: Faults, tracer: Tracer) -> AbstractAsyncContextManager[StockDatabase]:
+    from tests.support.traced_shop.database import stock_database  # psycopg is slow to import, and rarely needed
+
+    return stock_database(faults, tracer)
 
 
 async def _serve(options: argparse.Namespace, listener: socket.socket) -> None:
@@ -38,10 +51,12 @@ async def _serve(options: argparse.Namespace, listener: socket.socket) -> None:
     provider = provider_of(options.collector, options.service, options.version, options.instance, off_s)
     tracer = provider.get_tracer("tests.support.traced_shop")
     HTTPXClientInstrumentor().instrument(tracer_provider=provider)
-    async with httpx.AsyncClient(trust_env=False) as client:
+    has_database = options.service == "stock" and bool(faults.database)
+    opened = _database_of(faults, tracer) if has_database else contextlib.nullcontext()
+    async with httpx.AsyncClient(trust_env=False) as client, opened as database:
         routes: list[Route] = {
             "catalog": lambda: catalog_routes(tracer, faults, random),
-            "stock": lambda: stock_routes(tracer, faults, random, options.version),
+            "stock": lambda: stock_routes(tracer, faults, random, options.version, database),
             "shop": lambda: shop_routes(tracer, faults, random, options.catalog, options.stock, client),
         }[options.service]()
         app = OpenTelemetryMiddleware(Starlette(routes=routes), tracer_provider=provider)

@@ -25,7 +25,6 @@ import msgspec
 from loadgen.allowlist import Address, AllowList
 from loadgen.errors import StorageError
 from loadgen.measure.run_folder.rundir import replace_file, utc_text
-from loadgen.probes.http_fetch import new_loop
 from loadgen.probes.journal import (
     FORMAT,
     NAME,
@@ -37,10 +36,11 @@ from loadgen.probes.journal import (
     read_journal,
 )
 from loadgen.probes.kinds import expected_of, place_text
-from loadgen.probes.machine_clock import boot_id, wall_error_ns
-from loadgen.probes.one_probe import LAST_S, OneProbe
 from loadgen.probes.reader import Tools
 from loadgen.probes.recorded import Recorded
+from loadgen.probes.running.http_fetch import new_loop
+from loadgen.probes.running.machine_clock import boot_id, wall_error_ns
+from loadgen.probes.running.one_probe import LAST_S, OneProbe
 from loadgen.probes.spec import ProbeSpec, Where
 
 __all__ = ["METRICS", "RunProbes", "document_of"]
@@ -86,7 +86,8 @@ class RunProbes:
     ) -> None:
         self._specs, self._folder, self._clock = tuple(specs), folder, clock
         self._notice, self._allow = notice, allow
-        self._tools = Tools(clock, secret_of, None if allow is None else self._permit)
+        permit = None if allow is None else self._permit
+        self._tools = Tools(clock, secret_of, permit, lambda: self._t0_ns)
         self._where, self._journal_name, self._since_ns = where, journal, since_ns
         self._recorded = Recorded()
         self._journal: Journal | None = None
@@ -135,6 +136,12 @@ class RunProbes:
                     " compare the server's version and options"
                 )
         return self._recorded.figures()
+
+    def counts(self) -> dict[str, tuple[int, int]]:
+        """Return the samples and the gaps of each probe so far, by name."""
+        with self._lock:
+            found = self._recorded.probes.items()
+            return {name: (state.reads, len(state.read.gaps)) for name, state in found}
 
     def cancel(self) -> None:
         """Stop reading at once, without writing a last state. A call after `end` does no harm."""

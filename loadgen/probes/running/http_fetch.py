@@ -21,8 +21,8 @@ import httpx
 from loadgen.allowlist import as_address, never
 from loadgen.dns_in_threads import DnsInThreads
 from loadgen.outside_text import one_line
-from loadgen.probes.http_place import place_of
 from loadgen.probes.reader import NotRead, Permit
+from loadgen.probes.running.http_place import place_of
 from loadgen.units import NS_PER_S
 
 __all__ = ["Fetched", "HttpFetcher", "NotFetched", "new_loop", "time_limit_s"]
@@ -48,6 +48,8 @@ class Fetched:
     sent_ns: int
     received_ns: int
     status: int = 200
+    date: str = ""
+    """The server's `Date` header."""
 
 
 def time_limit_s(every_ns: int) -> float:
@@ -99,14 +101,14 @@ class HttpFetcher:
         sent_ns = self._clock()
         try:
             async with asyncio.timeout(limit_s):
-                status, body = await self._get(url, fine)
+                status, body, date = await self._get(url, fine)
         except TimeoutError:
             await self.close()
             raise NotFetched(f"no complete answer within {limit_s:g} s") from None
         except (httpx.HTTPError, httpx.InvalidURL, ssl.SSLError, OSError, UnicodeError) as error:
             await self.close()
             raise NotFetched(self._plain(error)) from None
-        return Fetched(body, sent_ns, self._clock(), status)
+        return Fetched(body, sent_ns, self._clock(), status, date)
 
     async def close(self) -> None:
         """Close the connection."""
@@ -122,7 +124,7 @@ class HttpFetcher:
             text = text.replace(secret, "***")
         return one_line(" ".join(text.split()), most)
 
-    async def _get(self, url: str, fine: Sequence[int]) -> tuple[int, bytes]:
+    async def _get(self, url: str, fine: Sequence[int]) -> tuple[int, bytes, str]:
         _check.set(self._check)
         self._check_literal()
         client = self._client or self._new_client()
@@ -139,7 +141,7 @@ class HttpFetcher:
                 if len(body) > self._most:
                     await self.close()
                     raise NotFetched(f"the {self._what} has more than {self._most >> 20} MiB")
-        return reply.status_code, bytes(body)
+        return reply.status_code, bytes(body), reply.headers.get("date", "")[:100]
 
     def _new_client(self) -> httpx.AsyncClient:
         if self._is_tls and not self._context:

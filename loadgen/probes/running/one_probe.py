@@ -13,7 +13,6 @@ from statistics import median
 from typing import Final, Protocol
 
 from loadgen.errors import LoadgenError
-from loadgen.probes.http_fetch import time_limit_s
 from loadgen.probes.journal import (
     Gap,
     NewRows,
@@ -29,6 +28,7 @@ from loadgen.probes.journal import (
 from loadgen.probes.kinds import open_reader, secrets_of
 from loadgen.probes.reader import Note, NotRead, Reader, Reading, ReadsLate, Tools
 from loadgen.probes.rows import Row, Series
+from loadgen.probes.running.http_fetch import time_limit_s
 from loadgen.probes.spec import ProbeSpec
 from loadgen.secret_variable import variable_of
 from loadgen.units import NS_PER_S, format_duration

@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 
-from loadgen.probes import one_probe
 from loadgen.probes.journal import (
     Begin,
     Gap,
@@ -23,11 +22,12 @@ from loadgen.probes.journal import (
     Zero,
     read_journal,
 )
-from loadgen.probes.one_probe import OneProbe
 from loadgen.probes.reader import NOTE_BYTES, Note, NotRead, Reading, ServerTime, TimedValues, Tools
 from loadgen.probes.recorded import Recorded
 from loadgen.probes.rows import Row, Series
-from loadgen.probes.run_probes import RunProbes
+from loadgen.probes.running import one_probe
+from loadgen.probes.running.one_probe import OneProbe
+from loadgen.probes.running.run_probes import RunProbes
 from loadgen.probes.spec import ProbeSpec
 
 S = 1_000_000_000

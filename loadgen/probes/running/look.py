@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from typing import Final
 
 from loadgen.errors import LoadgenError
-from loadgen.probes.http_fetch import NotFetched, new_loop
 from loadgen.probes.kinds import open_reader, secrets_of
 from loadgen.probes.metrics_page.exposition import BadPage, Page, parse
 from loadgen.probes.metrics_page.scrape import Scraper
 from loadgen.probes.metrics_page.selection import Found, select
 from loadgen.probes.metrics_page.settings import rows_of
 from loadgen.probes.reader import NotRead, Reading, Tools
+from loadgen.probes.running.http_fetch import NotFetched, new_loop
 from loadgen.probes.spec import ProbeSpec
 from loadgen.secret_variable import variable_of
 

@@ -16,7 +16,7 @@ from loadgen.allowlist import AllowList
 from loadgen.errors import StorageError
 from loadgen.probes.journal import Begin, Gap, Journal, Sample, Zero, read_journal
 from loadgen.probes.recorded import Recorded
-from loadgen.probes.run_probes import METRICS, RunProbes
+from loadgen.probes.running.run_probes import METRICS, RunProbes
 from loadgen.probes.settings import ProbeSpec
 from tests.support.metrics_server import metrics_server, vllm_page
 
