@@ -65,6 +65,10 @@ _MORE_WORDS: Final[Mapping[str, str]] = {
 _PREFIX: Final = re.compile(r"(?:TCP|UDP)_")
 _NOT_OF_WORD: Final = re.compile(r"[_-]")
 _OF_CHILD: Final = re.compile(r"\sfrom\s+child\b", re.IGNORECASE)
+_TOKEN: Final = {
+    at: re.compile(rf"""\"(?:[^"\\]|\\(?:.|\Z))*(?:"|\Z)|[^"{at}]+|{at}""", re.DOTALL) for at in (",", ";")
+}
+"""A quoted string, which may be unclosed, other text, or the separator. It matches at each place, so time is linear."""
 _BYPASSED: Final = ("bypass", "method", "request")
 """Values of `fwd` in Cache-Status for requests that a stored answer cannot serve."""
 _HIT_IDS: Final = re.compile(r"\d{1,20}\s+\d{1,20}", re.ASCII)
@@ -75,7 +79,8 @@ _AGE: Final = re.compile(r"\d{1,20}", re.ASCII)
 def cache_result(headers: Iterable[tuple[bytes, bytes]]) -> str:
     """Return one of `RESULTS` for the headers of a response, (name, value) as received, in order.
 
-    It never raises. Cost: 2 µs for ten headers, one of which is of a cache (`timeit`, the best of five).
+    It never raises. Cost: 1 to 5 µs for ten headers, and 13 µs for a Cache-Status with quoted strings (`timeit`, the best
+    of five, on a busy machine).
     """
     found: dict[bytes, list[str]] = {}
     for name, value in headers:
@@ -143,19 +148,13 @@ _READERS: Final[Mapping[bytes, Callable[[Sequence[str]], str | None]]] = {
 
 
 def _split(text: str, at: str) -> list[str]:
-    """Split at a character outside of quoted strings (RFC 8941, section 3.3.3), in one pass; at least one part."""
+    """Split at a character outside of quoted strings (RFC 8941, section 3.3.3); the result has at least one part."""
     if '"' not in text:
         return text.split(at)
-    parts, start, is_quoted, is_escaped = list[str](), 0, False, False
-    for place, character in enumerate(text):
-        if is_escaped:
-            is_escaped = False
-        elif is_quoted:
-            is_escaped = character == "\\"
-            is_quoted = character != '"'
-        elif character == '"':
-            is_quoted = True
-        elif character == at:
-            parts.append(text[start:place])
-            start = place + 1
-    return [*parts, text[start:]]
+    parts = [""]
+    for token in _TOKEN[at].findall(text):
+        if token == at:
+            parts.append("")
+        else:
+            parts[-1] += token
+    return parts

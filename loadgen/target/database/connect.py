@@ -21,6 +21,8 @@ __all__ = ["Connector", "cannot_connect", "create_schema", "failed_answer", "set
 _CONNECT_S: Final = 10
 _PREPARED_AFTER: Final = 5
 """psycopg's default: a connection prepares a statement when it runs it for the sixth time."""
+_GONE: Final = ("08", "57P")
+"""Classes of SQLSTATE: connection exceptions, and a server that shuts down or starts."""
 _HELP: Final = "start PostgreSQL, or correct --database; the user needs the right CREATE in the database"
 
 
@@ -103,10 +105,9 @@ def cannot_connect(error: psycopg.Error) -> UsageError:
 
 def failed_answer(error: psycopg.Error) -> Answer:
     """Return the answer to a request whose statement failed: 503 without a connection, else 500, with the SQLSTATE."""
-    is_gone = isinstance(error, psycopg.OperationalError) and error.sqlstate is None
-    return json_answer(
-        503 if is_gone else 500, {"error": "the database failed", "sqlstate": error.sqlstate, "is_gone": is_gone}
-    )
+    state = error.sqlstate
+    is_gone = isinstance(error, psycopg.OperationalError) and (state is None or state.startswith(_GONE))
+    return json_answer(503 if is_gone else 500, {"error": "the database failed", "sqlstate": state, "is_gone": is_gone})
 
 
 def _text_of(error: psycopg.Error) -> str:
