@@ -4,12 +4,12 @@ The decision whether a request is sampled comes from random bits of its trace id
 the groups differ by chance, and by the work that the target does for a trace.
 
 *Estimate.* In each stratum (a request of a region, in a second) with n1 sampled requests and n0 others, the difference
-of the two means has the weight n1 n0 / (n1 + n0). Strata are as short as the intervals after which the share of sampled
-requests may change (`Trace(sample="20/s")`, `boost=`): a share that rises in slow seconds does not count. The estimate is the weighted mean of all strata. It equals
-the coefficient of "sampled" in a regression with a constant for each stratum (F. Yates, 1934), so neither a load that
-changes nor a mix that changes moves it. With these weights the sum over the strata is linear in the decisions. So
-without an effect its expectation is 0, also if all requests of an iteration share one decision and iterations differ in
-their number of requests.
+of the two means has the weight n1 n0 / (n1 + n0). The estimate is the weighted mean of all strata. It equals the
+coefficient of "sampled" in a regression with a constant for each stratum (F. Yates, 1934), so neither a load that
+changes nor a mix that changes moves it. Strata are as short as the intervals after which the share of sampled requests
+can change (`Trace(sample="20/s", boost=...)`), so a share that rises in slow seconds does not move it either. With
+these weights the sum over the strata is linear in the decisions. So without an effect its expectation is 0, also if all
+requests of an iteration share one decision and iterations differ in their number of requests.
 
 *Interval.* Requests of one iteration are not independent, so requests cannot be counted as if they were. Blocks of time
 are the clusters: the variance comes from the sums of single blocks (K.-Y. Liang and S. L. Zeger, 1986), with the

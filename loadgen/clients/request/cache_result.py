@@ -79,7 +79,7 @@ _AGE: Final = re.compile(r"\d{1,20}", re.ASCII)
 def cache_result(headers: Iterable[tuple[bytes, bytes]]) -> str:
     """Return one of `RESULTS` for the headers of a response, (name, value) as received, in order.
 
-    It never raises. Cost: 1 to 5 µs for ten headers, and 13 µs for a Cache-Status with quoted strings (`timeit`, the best
+    It never raises. Cost: 1 to 5 µs for ten headers, and 13 µs for a Cache-Status with quoted strings (`timeit`, best
     of five, on a busy machine).
     """
     found: dict[bytes, list[str]] = {}
