@@ -38,7 +38,7 @@ def sampled(chance: np.random.Generator) -> tuple[Compared, np.ndarray]:
     times = OwnTimes((("a",), ("b",), ("c",)), own, nothing, nothing, nothing, np.zeros(PATHS, dtype=bool))
     is_slow = response > THRESHOLD
     slow, fast = weights * is_slow, weights * (response <= limit)
-    compared = Compared((), (), times, (), response, weights, slow, fast, int(THRESHOLD), fast_share=0.5)
+    compared = Compared((), times, (), response, weights, slow, fast, int(THRESHOLD), fast_share=0.5)
     return compared, due
 
 
