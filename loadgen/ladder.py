@@ -1,4 +1,4 @@
-"""The words for what was found, from the weakest to the strongest. Texts take them from here.
+"""Words for findings, from the weakest to the strongest. Texts take them from here.
 
 | rung         | what was seen                                                          |
 |--------------|------------------------------------------------------------------------|
@@ -21,7 +21,7 @@ NOT_PROOF: Final = "not proof"
 
 
 class Rung(IntEnum):
-    """How much is known; a higher rung is more."""
+    """The strength of a finding; a higher rung is stronger."""
 
     COINCIDES = 1
     LIES_IN = 2

@@ -271,6 +271,31 @@ def test_same_input_gives_the_same_result() -> None:
     assert unrelated("AR .9", 7) == unrelated("AR .9", 7)
 
 
+@pytest.mark.parametrize("seed", range(6))
+def test_whatever_a_probe_sends_gives_finite_figures(seed: int) -> None:
+    draw = chance(seed)
+    n = int(draw.integers(1, 400))
+    odd = np.array([np.nan, np.inf, -np.inf, 1e300, -1e99, 0.0, 1e-320, 5.0])
+    probes = []
+    for number in range(8):
+        count = int(draw.integers(0, 2 * n))
+        at_s: Floats = np.sort(draw.uniform(-10, n + 10, count))
+        values = np.where(draw.random(count) < 0.3, draw.choice(odd, count), draw.standard_normal(count))
+        probes.append(ProbeSeries(f"s{number}", at_s, values, period_s=float(draw.choice([0.1, 1.0, 1.5, 5.0, 1e9]))))
+    share = np.where(draw.random(n) < 0.1, np.nan, draw.random(n))
+    found = goes_with([objective(share)], draw.random(n) < 0.95, [Load("rate", np.full(n, np.nan))], probes)
+    for one in found.named:
+        assert np.isfinite([one.low, one.high, one.share, one.strength, one.p]).all()
+
+
+def test_run_of_three_hours_is_put_on_longer_steps() -> None:
+    share = slow_seconds(10_800)
+    waits = np.where(share > 0.2, 6.0, 0.0) + 0.1 * chance().random(10_800)
+    found = goes_with([objective(share)], fit(10_800), [], series_of(waits[None]))
+    assert found.points == 3_600
+    assert only(found).lag_s == 0
+
+
 # -- parts -------------------------------------------------------------------------------------------------
 
 

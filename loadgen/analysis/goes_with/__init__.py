@@ -1,1 +1,1 @@
-"""What goes together with an objective: series of the target that move with it, beyond what the load explains."""
+"""Finds series of the target that move with an objective, beyond what the load explains."""

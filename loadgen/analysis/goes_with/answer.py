@@ -6,7 +6,7 @@
 The method, in the order of the calls: each probe's series is put on the steps of the run, or on longer ones if its
 period is longer (`steps.py`); load, time and each series' own past are taken out (`whitened.py`); what is left is
 correlated at lags up to 10 s, and compared with what chance can do (`chance.py`). A found correlation is no proof of a
-cause: both may follow something that nobody measured.
+cause, because both may follow something that was not measured.
 
 Never named: series of the load, which are input of their own, and series that are the load by another name: 98 % of
 their variance follows the load of the same, the last and the next step. Not tested, with the reason: series that are

@@ -7,7 +7,8 @@ Resampling-Based Multiple Testing, 1993).
 
 Permutations cannot see a rhythm: two jobs that both run each minute agree at some lag whatever they do. Shifts can. The
 correlations at all shifts of 30 s and more (by FFT, circular) widen the standard error, and a series must agree better
-at a small lag than at any of these shifts. Nor do permutations see that a burst is one event: `rests_on_few` does.
+at a small lag than at any of these shifts. Permutations cannot
+see either that a burst is one event. `rests_on_few` does.
 """
 
 from __future__ import annotations

@@ -34,7 +34,7 @@ class Size:
 
 
 def moved(values: Floats, lag: int) -> Floats:
-    """Return values so that step t has that of step t - lag; NaN where there is none."""
+    """Return values so that step t has that of step t - lag; NaN where that is before or after the run."""
     found = np.full(len(values), np.nan)
     if lag > 0:
         found[lag:] = values[:-lag]

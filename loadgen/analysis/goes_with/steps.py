@@ -12,6 +12,8 @@ __all__ = ["coarser_judged", "coarser_load", "on_steps", "step_of"]
 
 _LEAST_FIT: Final = 0.5
 """The share of a coarse step that must be fit."""
+_MOST: Final = 1e100
+"""A larger value is unknown: squares of some thousand values must have a finite sum."""
 _EARLY: Final = 0.05
 """Reads that come on average up to this part of a step before its beginning belong to it: those of whole seconds do."""
 _SEVERAL: Final = 0.75
@@ -31,7 +33,7 @@ def on_steps(one: ProbeSeries, step_s: float, n: int) -> Floats:
     twice. Several values of a step give their mean.
     """
     found = np.full(n, np.nan)
-    is_known = np.isfinite(one.values) & np.isfinite(one.at_s)
+    is_known = (np.abs(one.values) <= _MOST) & (np.abs(one.at_s) <= _MOST)  # False for NaN
     at_s, values = one.at_s[is_known], one.values[is_known]
     if not len(at_s):
         return found

@@ -54,7 +54,7 @@ class Judged:
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """One series of the load. It is taken out of all others, and never named.
+    """One series of the load, which is taken out of all others and never named.
 
     follows: slow answers change this series, as they do with the requests in flight. Then it is not taken out, because
     that would take the slowness itself out. It only shows which series are the load by another name.
@@ -84,13 +84,13 @@ class ProbeSeries:
 
 @dataclass(frozen=True, slots=True)
 class Named:
-    """A series that goes with the objective, beyond what the load explains. This is no proof of a cause.
+    """A series that goes with the objective, beyond what the load explains; no proof of a cause.
 
     sign: 1 if both rise together, -1 if one falls. judged: title of the objective's series. lag_s: above 0 if this
     series comes first. lag_error_s: a lag up to this has no direction.
     low, high: medians of the series in its low and its high steps, in its unit; judged_low, judged_high: the objective
     in these steps, as they were measured. n_low, n_high: their numbers. n: steps at which both are known.
-    share: of what is left of the objective after the load and time, how much this series goes with, 0 to 1.
+    share: the part of the objective's rest after the load and time that goes with this series, 0 to 1.
     p: family-wise, over all series and lags. strength: the correlation in standard errors.
     together: titles of series of the same host that move with this one.
     """

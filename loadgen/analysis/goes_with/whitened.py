@@ -8,7 +8,7 @@ Two series that drift, or that follow the same load, correlate without any relat
 2. the load and time: a linear regression on splines of the load, its last values and its slow means;
 3. its past: an autoregression whose order AICc chooses (C. Hurvich, C.-L. Tsai, Biometrika 76, 1989).
 
-What is left of unrelated series has no correlation at any lag (L. Haugh, J. Am. Stat. Assoc. 71, 1976).
+The rests of unrelated series do not correlate at any lag (L. Haugh, J. Am. Stat. Assoc. 71, 1976).
 """
 
 from __future__ import annotations

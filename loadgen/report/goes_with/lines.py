@@ -21,7 +21,7 @@ _TITLE_MOST: Final = 120
 
 
 def lines_of(file: GoesWithFile) -> Iterator[str]:
-    """Yield what was found, the strongest first, and what was not compared. Each line is safe to print."""
+    """Yield the named series, the strongest first, and reasons of those not compared. Each line is safe to print."""
     if file.not_tested:
         yield f"the target's series were not compared with {_safe(file.objective)}: {_safe(file.not_tested)}"
     elif not file.named:
@@ -42,7 +42,7 @@ def lines_of(file: GoesWithFile) -> Iterator[str]:
 def sentence_of(number: int, one: Line, file: GoesWithFile) -> str:
     """Return one series with all its figures in one line."""
     name = f"{_safe(one.title)} of {_safe(one.host)}" if one.host else _safe(one.title)
-    parts = [_size_text(one), _lag_text(one), f"{one.share * 100:.0f} % of what is left after the load"]
+    parts = [_size_text(one), _lag_text(one), f"{one.share * 100:.0f} % of the rest after the load"]
     parts.append(f"n = {format_count(one.n)}, p = {one.p:.2g} over {format_count(file.tested)} series")
     if one.together:
         more = f" and {len(one.together) - _TOGETHER} more" if len(one.together) > _TOGETHER else ""

@@ -192,7 +192,7 @@ FILE = GoesWithFile(run="r", objective="checkout", tested=30, points=600, named=
 def test_line_has_size_lag_share_and_certainty() -> None:
     assert sentence_of(1, LINE, FILE) == (
         "1. lock waits of shopdb: when it rises from 0 to 6 sessions, the share above 300 ms rises from 1.8 to 22 % "
-        "(501 and 62 steps); at the same time (± 1 s); 46 % of what is left after the load; "
+        "(501 and 62 steps); at the same time (± 1 s); 46 % of the rest after the load; "
         "n = 599, p = 0.002 over 30 series"
     )
 
