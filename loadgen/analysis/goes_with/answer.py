@@ -75,7 +75,7 @@ def goes_with(
     Series with different periods are tested apart, each group at an equal part of the error: p is multiplied by the
     number of groups.
 
-    Cost: see docs/what-goes-together.md.
+    Cost: 0.9 s for 200 series of 1,800 steps, 2 to 3 s with gaps of 20 % (`python -m bench goes_with`).
     """
     left_out = [LeftOut(one.title, one.host, f"more than {MOST_SERIES} series") for one in probes[MOST_SERIES:]]
     longest = max(1, ceil(len(is_fit) / MOST_STEPS))

@@ -67,7 +67,7 @@ def agreement(judged: Floats, series: Floats, most_lag: int, step_s: float, seed
         judged: shape (judged, n). series: shape (series, n). Both with variance 1; NaN where unknown.
         most_lag: the longest lag, in steps. step_s: the length of a step.
 
-    Cost: 2 s for 200 series, 3 judged ones, 1,800 steps and 10 lags in both directions, on one core.
+    Cost: 0.4 s for 200 series, 3 judged ones, 1,800 steps and 10 lags in both directions, on one core.
     """
     known: Bools = np.logical_and.reduce(np.isfinite(judged), axis=0)
     ours = np.where(known, standardised(np.where(known, judged, np.nan)), 0.0)
