@@ -25,6 +25,7 @@ from bench import (
     cores,
     drive,
     get,
+    goes_with,
     growth,
     history,
     history_store,
@@ -111,6 +112,7 @@ SECTIONS: dict[str, Part] = {
     "traces": Part(traces.measure, {"traces": 20, "large": 1_000, "turns": 1}),
     "span_formats": Part(span_formats.measure, {"traces": 3, "long": 10, "large": 100, "turns": 1}),
     "causes": Part(causes.measure, {"seconds": 150, "resamples": 100, "turns": 1}),
+    "goes_with": Part(goes_with.measure, {"seconds": 150, "series": 20, "turns": 1}),
     "traffic": Part(traffic.measure, {"combined": 3_000, "alb": 3_000, "long": 5_000, "turns": 1}),
 }
 

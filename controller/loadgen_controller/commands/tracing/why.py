@@ -34,6 +34,7 @@ from loadgen_controller.commands.bucket import RUNS, RunArgument, RunsDir
 from loadgen_controller.commands.cloudwatch_metrics import span_of
 from loadgen_controller.commands.missing_extra import needing_analysis
 from loadgen_controller.commands.shared_options import EnvOption
+from loadgen_controller.commands.tracing.goes_with import show_goes_with
 from loadgen_controller.commands.tracing.read_traces import TraceReading, reading_of
 from loadgen_controller.console_output import Output
 from loadgen_controller.past_runs.listing import is_running
@@ -158,6 +159,7 @@ def main(
     write_causes(path, result.document)
     console.print()
     print_causes(console, result.causes)
+    show_goes_with(console, opened, chosen)
     if json is not None:
         write(json, encoded(result.document))
     if folded is not None:

@@ -1,0 +1,1 @@
+"""Finds series of the target that move with an objective, beyond what the load explains."""
