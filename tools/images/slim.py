@@ -20,7 +20,17 @@ from pathlib import Path
 
 __all__ = ["AWS_SERVICES", "check", "loaded_bytes", "main", "make"]
 
-AWS_SERVICES = ("autoscaling", "cloudwatch", "ec2", "s3", "service-quotas", "ssm", "sts", "xray")
+AWS_SERVICES = (
+    "application-autoscaling",
+    "autoscaling",
+    "cloudwatch",
+    "ec2",
+    "s3",
+    "service-quotas",
+    "ssm",
+    "sts",
+    "xray",
+)
 """The services that loadgen calls. tests/deploy/test_images.py compares them with the calls in the code."""
 
 AWS_SIGN_IN = ("signin", "sso", "sso-oidc", "sts")

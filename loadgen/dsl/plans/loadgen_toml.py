@@ -392,7 +392,7 @@ class _Reading:
         """
         for text in out or ():
             kind = text.partition("=")[0].strip()
-            if not isinstance(kind, str) or kind not in PROBE_KINDS:
+            if kind not in KINDS:
                 self._add(where, f'{where[-1]}: "{kind[:40]}" is not a kind of output', did_you_mean(kind, KINDS))
         return out
 
