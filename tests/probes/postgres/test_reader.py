@@ -14,6 +14,7 @@ from typing import Any
 
 import psycopg
 import pytest
+import trustme
 
 from loadgen.probes.postgres.reader import PostgresReader
 from loadgen.probes.postgres.statements import added_time, of_body
@@ -355,6 +356,42 @@ def test_a_wrong_password_is_a_gap_without_the_password(postgres: PostgresServer
     finally:
         conf.write_text(before)
         postgres.sql("SELECT pg_reload_conf()")
+
+
+def test_the_certificate_of_the_server_is_verified_if_the_dsn_asks_for_it(database: Database, tmp_path: Path) -> None:
+    server, authority, other = database.server, trustme.CA(), trustme.CA()
+    data = server.folder / "data"
+    leaf = authority.issue_cert("127.0.0.1")
+    (data / "server.crt").write_bytes(b"".join(pem.bytes() for pem in leaf.cert_chain_pems))
+    (data / "server.key").touch(mode=0o600)
+    (data / "server.key").write_bytes(leaf.private_key_pem.bytes())
+    owner = data.stat()
+    for name in ("server.crt", "server.key"):
+        os.chown(data / name, owner.st_uid, owner.st_gid)
+    for name, ca in (("ca", authority), ("other", other)):
+        ca.cert_pem.write_to_path(str(tmp_path / name))
+    server.sql("ALTER SYSTEM SET ssl = on")
+    server.sql("SELECT pg_reload_conf()")
+
+    async def read(ca: str) -> Reading:
+        dsn = database.dsn(sslmode="verify-full", sslrootcert=str(tmp_path / ca))
+        async with opened(dsn) as reader:
+            for _ in range(200):  # the server reads its new settings a moment later
+                try:
+                    return await reader.read(60)
+                except NotRead as error:
+                    if "does not support SSL" not in str(error):
+                        raise
+                    await asyncio.sleep(0.02)
+            raise AssertionError("the server never had TLS")
+
+    try:
+        assert value(asyncio.run(read("ca")), "connections") >= 0
+        with pytest.raises(NotRead, match="certificate verify failed"):
+            asyncio.run(read("other"))
+    finally:
+        server.sql("ALTER SYSTEM RESET ssl")
+        server.sql("SELECT pg_reload_conf()")
 
 
 def test_a_refused_connection_and_an_unknown_database_are_gaps_with_their_reasons(postgres: PostgresServer) -> None:
