@@ -173,10 +173,10 @@ SELECT s.userid, s.dbid, s.queryid, pg_catalog.pg_get_userbyid(s.userid),
 
 
 def all_statement_texts(schema: str) -> str:
-    """Return the statement for the texts of all statements of the current database that may write to tables."""
-    return f"""{MARK}SELECT queryid, left(query, 10000), calls FROM {identifier(schema)}.pg_stat_statements(true)
+    """Return the statement for the most frequent statements of the current database that may write to tables."""
+    return f"""{MARK}SELECT queryid, left(query, 4000), calls FROM {identifier(schema)}.pg_stat_statements(true)
  WHERE dbid = (SELECT oid FROM pg_catalog.pg_database WHERE datname = current_database())
- AND query ~* '\\m(insert|update|delete|merge)\\M' LIMIT {STATEMENTS_MOST}"""
+ AND query ~* '\\m(insert|update|delete|merge)\\M' ORDER BY calls DESC LIMIT 1000"""
 
 
 def wait_profile(schema: str) -> str:
