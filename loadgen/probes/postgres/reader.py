@@ -18,7 +18,7 @@ from loadgen.outside_text import one_line
 from loadgen.probes.database_settings import DatabaseTable
 from loadgen.probes.postgres import queries
 from loadgen.probes.postgres.connect import connect
-from loadgen.probes.postgres.connection import Connection, Denied, Lost
+from loadgen.probes.postgres.connection import Connection, Denied, Lost, psycopg_pq
 from loadgen.probes.postgres.cost_guard import CostGuard
 from loadgen.probes.postgres.explain import plan_body
 from loadgen.probes.postgres.fingerprint import fingerprint, locked_table
@@ -77,7 +77,12 @@ def _redacted(text: str) -> str:
 
 
 def open_reader(spec: ProbeSpec, tools: Tools) -> PostgresReader:
-    """Return the reader of a checked probe. It connects at its first `read`."""
+    """Return the reader of a checked probe. It connects at its first `read`.
+
+    Raises:
+        UsageError: psycopg is not installed.
+    """
+    psycopg_pq()
     return PostgresReader(spec, tools)
 
 
@@ -158,7 +163,7 @@ class PostgresReader:
         cost_ns = round(sample.worked_s * NS_PER_S)
         network_ns = max(0, received_ns - sent_ns - cost_ns)
         cost_ns += await self._read_locks(connection, sessions, sample, network_ns, notes)
-        if has.statements_schema and self._are_statements_due():
+        if has.statements_schema and has.statements_max and self._are_statements_due():
             try:
                 await self._read_statements(connection, has, notes)
             except Lost as error:
