@@ -74,7 +74,7 @@ class Kept:
     def record(self, *records: Record) -> None:
         self.records += records
 
-    def say(self, text: str) -> None:
+    def notice(self, text: str) -> None:
         self.said.append(text)
 
     def of(self, kind: type) -> list[Any]:
