@@ -172,8 +172,9 @@ class Recorded:
         points = state.points.points[row.key]
         for point in points:
             values[point.at_ns] = _drawn(row, point) if point.length_ns <= 1.5 * every_ns else None
-        order = sorted(values)
-        at_s, drawn = _thinned([(at_ns - self.t0_ns) / 1e9 for at_ns in order], [values[at_ns] for at_ns in order])
+        # Times in the file are rounded, and must increase.
+        rounded = {round((at_ns - self.t0_ns) / 1e9, 4): values[at_ns] for at_ns in sorted(values)}
+        at_s, drawn = _thinned(list(rounded), list(rounded.values()))
         return {
             "name": title,
             "unit": row.unit,
@@ -338,7 +339,6 @@ def _drawn(row: Row, point: Point) -> float | None:
 def _thinned(at_s: list[float], values: list[float | None]) -> tuple[list[float], list[float | None]]:
     """Return at most `_POINTS_MOST` points: the first time and the highest value of each stretch."""
     step = -(-len(at_s) // _POINTS_MOST)
-    at_s = [round(at, 4) for at in at_s]
     if step <= 1:
         return at_s, values
     parts = [values[n : n + step] for n in range(0, len(values), step)]

@@ -69,7 +69,14 @@ def add(
     _check_names(begin, own)
     offset = offset_between(run_begin, begin, error_ns)
     _check_overlap(path, file, records, offset, t0_ns)
-    _write(path, file, list(moved(records, offset, t0_ns)))
+    joined = list(moved(records, offset, t0_ns))
+    try:
+        Recorded(joined)
+    except (LookupError, ValueError, TypeError):
+        raise UsageError(
+            f"{file} is damaged: its records do not fit together", hint="give a file that loadgen probe run wrote"
+        ) from None
+    _write(path, file, joined)
     _update(path)
     samples = sum(type(one).__name__ == "Sample" for one in records)
     echo(f"added {quantity(samples, 'sample')} of {', '.join(one.name for one in begin.probes)} to {path.name}")
