@@ -257,17 +257,24 @@ class Recorded:
                 }
 
     def marks(self) -> list[dict[str, Any]]:
-        """Return the marks of all probes for `metrics.json`, by time, at most `_MARKS_MOST`; [] before T0 is known."""
+        """Return the marks of all probes for `metrics.json`, by time, at most `_MARKS_MOST`; [] before T0 is known.
+
+        The keys are those of marks of AWS's automatic scaling, and `probe`. A mark has no length.
+        """
         if self.t0_ns is None:
             return []
         found = [row for row in self.note_table() if row["kind"] == "mark"]
         found.sort(key=lambda row: cast(float, row["at_s"]))
         return [
             {
-                "probe": row["probe"],
+                "name": row["probe"],
                 "at_s": round(cast(float, row["at_s"]), 4),
+                "length_s": 0.0,
                 "error_s": round(cast(float, row["error_s"]), 4),
-                "text": row["text"],
+                "title": row["text"],
+                "status": "",
+                "cause": "",
+                "probe": row["probe"],
             }
             for row in found[:_MARKS_MOST]
         ]

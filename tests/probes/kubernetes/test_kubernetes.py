@@ -57,8 +57,8 @@ class Cluster:
         at = datetime.fromtimestamp(int(BEGAN.timestamp() + self.now_s), UTC)
         date = f"Date: {format_datetime(at, usegmt=True)}\r\n"
         if what in self.refused:
-            status = {"kind": "Status", "status": "Failure", "message": self.refused[what], "reason": "Forbidden"}
-            connection.sendall(page_reply(json.dumps(status), "403 Forbidden", date))
+            refusal = {"kind": "Status", "status": "Failure", "message": self.refused[what], "reason": "Forbidden"}
+            connection.sendall(page_reply(json.dumps(refusal), "403 Forbidden", date))
             return
         body: dict[str, Any] = dict(self.objects[what])
         offset = int(parse_qs(parts.query).get("continue", ["0"])[0])
