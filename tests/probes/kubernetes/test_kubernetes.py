@@ -57,10 +57,10 @@ class Cluster:
         at = datetime.fromtimestamp(int(BEGAN.timestamp() + self.now_s), UTC)
         date = f"Date: {format_datetime(at, usegmt=True)}\r\n"
         if what in self.refused:
-            body = {"kind": "Status", "status": "Failure", "message": self.refused[what], "reason": "Forbidden"}
-            connection.sendall(page_reply(json.dumps(body), "403 Forbidden", date))
+            refusal = {"kind": "Status", "status": "Failure", "message": self.refused[what], "reason": "Forbidden"}
+            connection.sendall(page_reply(json.dumps(refusal), "403 Forbidden", date))
             return
-        body = dict(self.objects[what])
+        body: dict[str, Any] = dict(self.objects[what])
         offset = int(parse_qs(parts.query).get("continue", ["0"])[0])
         if "pages" in body:
             pages = body.pop("pages")
