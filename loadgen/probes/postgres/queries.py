@@ -97,7 +97,7 @@ def sample(version: int) -> str:
  a.*, d.*, {checkpoints}, (SELECT extract(epoch FROM max(replay_lag)) FROM pg_catalog.pg_stat_replication),
  extract(epoch FROM clock_timestamp() - statement_timestamp())
  FROM (SELECT
-  count(*) FILTER (WHERE backend_type = 'client backend' OR backend_type IS NULL AND usesysid IS NOT NULL),
+  count(*) FILTER (WHERE backend_type = 'client backend' OR backend_type IS NULL AND datid IS NOT NULL),
   count(*) FILTER (WHERE backend_type = 'client backend' AND state = 'active'),
   count(*) FILTER (WHERE state = 'idle'),
   count(*) FILTER (WHERE state LIKE 'idle in transaction%'),

@@ -25,7 +25,6 @@ from loadgen.probes.postgres.fingerprint import fingerprint, locked_table
 from loadgen.probes.postgres.locks import StatementHistory, lock_graph_of, locks_body
 from loadgen.probes.postgres.plans import why_not_explainable
 from loadgen.probes.postgres.server_state import (
-    ROWS,
     Capabilities,
     ServerSample,
     capabilities_of,
@@ -172,7 +171,7 @@ class PostgresReader:
         return Reading(
             sent_ns,
             received_ns,
-            ROWS,
+            rows_of(sample),
             sample.values,
             tuple(notes),
             server=ServerTime(sent_ns, received_ns, int(Decimal(row[0] or 0) * NS_PER_S), 1_000),

@@ -83,6 +83,7 @@ def test_connections_are_a_share_of_the_limit_of_ordinary_users(database: Databa
     assert (value(after, "idle"), value(after, "active")) == (5, 0)
     assert settings["missing"] == []
     assert before.remarks == ()
+    assert {row.key for row in before.rows} == {series.row for series in before.values} - {""}
 
 
 def test_the_root_of_a_chain_is_named_with_the_statement_that_took_the_lock(database: Database) -> None:
