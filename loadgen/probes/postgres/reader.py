@@ -29,6 +29,7 @@ from loadgen.probes.postgres.server_state import (
     ServerSample,
     capabilities_of,
     missing_of,
+    rows_of,
     sample_of,
 )
 from loadgen.probes.postgres.sessions import Session, session_of, sessions_body, wait_increase
