@@ -27,7 +27,7 @@ from loadgen.measure.deltas.series_key import OK, SeriesKey
 COUNT = 20_000
 EXPORTED = 2_048
 TURNS = 41
-LINES_NS = {"w3c": 800, "w3c by rate": 800, "all formats": 2_000}
+LINES_NS = {"w3c": 800, "w3c by rate": 900, "all formats": 2_000}
 EXPORT_NS = 25_000
 EXPORT_BYTES = 160
 COMPARISONS_NS = 20

@@ -172,8 +172,9 @@ class Recorded:
         points = state.points.points[row.key]
         for point in points:
             values[point.at_ns] = _drawn(row, point) if point.length_ns <= 1.5 * every_ns else None
-        order = sorted(values)
-        at_s, drawn = _thinned([(at_ns - self.t0_ns) / 1e9 for at_ns in order], [values[at_ns] for at_ns in order])
+        # Times in the file are rounded, and must increase.
+        rounded = {round((at_ns - self.t0_ns) / 1e9, 4): values[at_ns] for at_ns in sorted(values)}
+        at_s, drawn = _thinned(list(rounded), list(rounded.values()))
         return {
             "name": title,
             "unit": row.unit,
@@ -256,17 +257,24 @@ class Recorded:
                 }
 
     def marks(self) -> list[dict[str, Any]]:
-        """Return the marks of all probes for `metrics.json`, by time, at most `_MARKS_MOST`; [] before T0 is known."""
+        """Return the marks of all probes for `metrics.json`, by time, at most `_MARKS_MOST`; [] before T0 is known.
+
+        The keys are those of marks of AWS's automatic scaling, and `probe`. A mark has no length.
+        """
         if self.t0_ns is None:
             return []
         found = [row for row in self.note_table() if row["kind"] == "mark"]
         found.sort(key=lambda row: cast(float, row["at_s"]))
         return [
             {
-                "probe": row["probe"],
+                "name": row["probe"],
                 "at_s": round(cast(float, row["at_s"]), 4),
+                "length_s": 0.0,
                 "error_s": round(cast(float, row["error_s"]), 4),
-                "text": row["text"],
+                "title": row["text"],
+                "status": "",
+                "cause": "",
+                "probe": row["probe"],
             }
             for row in found[:_MARKS_MOST]
         ]
@@ -338,7 +346,6 @@ def _drawn(row: Row, point: Point) -> float | None:
 def _thinned(at_s: list[float], values: list[float | None]) -> tuple[list[float], list[float | None]]:
     """Return at most `_POINTS_MOST` points: the first time and the highest value of each stretch."""
     step = -(-len(at_s) // _POINTS_MOST)
-    at_s = [round(at, 4) for at in at_s]
     if step <= 1:
         return at_s, values
     parts = [values[n : n + step] for n in range(0, len(values), step)]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from math import inf
+from typing import Final
 
 from loadgen.probes.recorded import between_text
 from loadgen.report.report_parts import PLACEHOLDER, Table
@@ -15,12 +16,15 @@ from loadgen.units import format_count, quantity
 
 __all__ = ["probe_tables"]
 
+_ROWS_MOST: Final = 40
+_BASELINE_S: Final = 30
+
 
 def probe_tables(summary: Summary) -> Iterator[Table]:
     """Yield up to two tables for each probe: gauges and rates, and the bounds of percentiles."""
     for probe in summary.probes:
-        plain = [row for row in probe.rows if row.kind != "histogram"]
-        bounded = [row for row in probe.rows if row.kind == "histogram"]
+        plain = [row for row in probe.rows[:_ROWS_MOST] if row.kind != "histogram"]
+        bounded = [row for row in probe.rows[:_ROWS_MOST] if row.kind == "histogram"]
         note = _note(probe)
         cells = tuple(
             (f"{row.title} ({row.unit})" if row.unit else row.title, *map(_figure, (row.mean, row.most, row.last)))
@@ -36,7 +40,10 @@ def probe_tables(summary: Summary) -> Iterator[Table]:
             ),
             note=note,
         )
-        if not probe.rows:
+        if not probe.rows and probe.at == "apart" and not probe.samples:
+            note = "It is read beside its server; join its journal with: loadgen probe add RUN FILE."
+            yield Table(f"Probe {probe.name}", ("", ""), (("samples", "not added yet"),), note=note)
+        elif not probe.rows:
             yield Table(f"Probe {probe.name}", ("", ""), (("samples", "0"), ("gaps", str(probe.gaps))), note=note)
 
 
@@ -49,6 +56,10 @@ def _note(probe: ProbeFigures) -> str:
         parts.append(
             f"Counters started again {quantity(probe.resets, 'time')}; the increase in these intervals is unknown."
         )
+    if probe.kind != "metrics" and probe.baseline_s is not None and probe.baseline_s < _BASELINE_S:
+        parts.append(f"Its baseline is short: {probe.baseline_s:g} s before the load.")
+    if len(probe.rows) > _ROWS_MOST:
+        parts.append(f"{format_count(len(probe.rows) - _ROWS_MOST)} more rows are in the notebook: run.probes().")
     return " ".join(parts)
 
 

@@ -207,3 +207,18 @@ def test_a_name_without_a_file_is_an_error_with_a_hint(tmp_path: Path, monkeypat
     assert name.exit_code == path.exit_code == 2
     assert 'no loadgen.toml in this folder or above, which could have the probe "shopdb"' in name.stderr
     assert "none/loadgen.toml: no such file" in path.stderr
+
+
+def test_a_damaged_journal_is_refused_and_changes_nothing(tmp_path: Path) -> None:
+    run = a_run(tmp_path, datetime.now(UTC) - timedelta(seconds=120))
+    log = Journal(tmp_path, "odd.probes")
+    now_ns = time.perf_counter_ns()
+    log.append(Begin(2, utc_text(datetime.now(UTC)), now_ns, (ProbeOfRun("x", "h", S),)))
+    log.append(Sample(7, now_ns, now_ns, (3,), (1.0,)))
+    log.close()
+
+    done = call("add", "last", tmp_path / "odd.probes", "--runs-dir", tmp_path / "runs")
+
+    assert done.exit_code == 2, done.output
+    assert "is damaged: its records do not fit together" in done.stderr
+    assert not (run / "probes").exists()

@@ -11,6 +11,7 @@ import pytest
 from loadgen import open_run
 from loadgen.report.metric_lanes import read_lanes
 from tests.support.metrics_server import metrics_server, vllm_page
+from tests.support.prometheus import running_prometheus
 from tests.support.run import ends_with, loadgen
 from tests.support.target import running_target
 
@@ -116,3 +117,45 @@ def test_a_missing_secret_of_a_probe_is_an_error_before_anything_starts(tmp_path
     assert 'secret "probe-login" is not set' in done.err
     assert not page.requests
     assert not (tmp_path / "runs").exists()
+
+
+SERVER = """
+[probes.machines]
+kind = "prometheus"
+url = "{url}"
+every = "1s"
+selectors = ["made_hits_total"]
+expressions = {{ rate = "sum(rate(made_hits_total[5s]))" }}
+step = "1s"
+
+[probes.db]
+kind = "postgres"
+dsn = "host=127.0.0.1 port=1 user=perf"
+at = "apart"
+"""
+
+
+def test_a_prometheus_server_is_read_on_the_clock_of_the_run(tmp_path: Path) -> None:
+    pytest.importorskip("pandas")
+    began_s = time.monotonic()
+    (tmp_path / "home.py").write_text(SCENARIO)
+    page = "# TYPE made_hits counter\nmade_hits_total {}\n"
+    with (
+        running_target() as shop,
+        metrics_server(lambda: page.format((time.monotonic() - began_s) * 50)) as made,
+        running_prometheus(tmp_path, f"127.0.0.1:{made.port}") as server,
+    ):
+        (tmp_path / "loadgen.toml").write_text(SERVER.format(url=server.url))
+        done = loadgen("run", str(tmp_path / "home.py"), "--target", shop.url, "--quiet", runs_dir=tmp_path / "runs")
+
+    assert ends_with(done.exit_code, done.summary, 0), done.err
+    machines, db = done.summary["probes"]
+    assert (db["at"], db["samples"]) == ("apart", 0)
+    assert machines["kind"] == "prometheus"
+    rows = {row["title"].partition(" ")[0]: row for row in machines["rows"]}
+    assert rows["made_hits_total"]["mean"] == pytest.approx(50, rel=0.2)
+    frame = open_run(done.folder).probes()
+    hits = frame[(frame.statistic == "rate") & frame.value.notna()]
+    assert (hits.at_s < 5).all()
+    assert hits.at_s.max() > 0
+    assert len(open_run(done.folder).probe_notes()) == 0

@@ -75,10 +75,12 @@ def metrics_of_run(
         "metrics": [{**msgspec.structs.asdict(one.wanted), "at_s": one.at_s, "values": one.values} for one in measured],
         "marks": marks,
     }
-    if lanes := Recorded(read_journal(path)).lanes():
+    recorded = Recorded(read_journal(path))
+    if lanes := recorded.lanes():
         # The file had the lanes of the run's probes, which this one replaces.
         document["source"] = "cloudwatch, probes"
         document["metrics"] = [*document["metrics"], *lanes]
+        document["marks"] = [*document.get("marks", ()), *recorded.marks()]
     replace_file(path / NAME, msgspec.json.format(msgspec.json.encode(document)) + b"\n")
     if measured:
         rows = [_row(one.wanted.name, one.wanted.statistic, one.wanted.unit, one.values) for one in measured]

@@ -88,7 +88,7 @@ class KubernetesReader:
         if len(refused) == 3:
             raise NotRead(refused[0])
         for text in refused:
-            self._remarks[text] = None
+            self._note(text)
         values = {**_pod_values(pods or ()), **_scaler_values((scalers or ())[:_SCALERS_MOST])}
         if pods is None:
             values = {series: value for series, value in values.items() if series.row not in _POD_ROWS}
@@ -103,6 +103,10 @@ class KubernetesReader:
     async def close(self) -> None:
         """Close the connection."""
         await self._http.close()
+
+    def _note(self, text: str) -> None:
+        """Add a remark to all further readings; each is shown once."""
+        self._remarks[text] = None
 
     # -- within -----------------------------------------------------------------------------------
 
@@ -128,7 +132,7 @@ class KubernetesReader:
             objects, self._next = parse(fetched.body)
             found += objects
         if self._next:  # of the last page that may be read
-            self._remarks[f"only the first {_PAGE * _PAGES_MOST:,} {what} are read"] = None
+            self._note(f"only the first {_PAGE * _PAGES_MOST:,} {what} are read")
         return tuple(found)
 
     async def _pages(self, path: str, given: dict[str, str], end_ns: int) -> AsyncIterator[Fetched]:

@@ -19,6 +19,7 @@ class PageReader:
     def __init__(self, spec: ProbeSpec, tools: Tools) -> None:
         self._rows = rows_of(spec)
         self._wanted = names_wanted(self._rows)
+        self._remarks: dict[str, None] = {}
         self._scraper = Scraper(spec, tools.clock, tools.secret(spec.auth_secret), tools.permit)
 
     async def read(self, limit_s: float) -> Reading:
@@ -34,14 +35,16 @@ class PageReader:
             raise NotRead(f"the page is not used: {error}") from None
         if not found.rows:
             raise NotRead("none of the probe's metrics is on the page")
-        remarks: tuple[str, ...] = ()
         if found.left_out:
             # The number is not in it: it may change with each page, and each remark is shown once.
-            remarks = (
+            self._note(
                 f"some series are not recorded: a probe records at most {SERIES_MOST:,} series,"
-                f" and {GAUGE_SERIES_MOST} of a named gauge",
+                f" and {GAUGE_SERIES_MOST} of a named gauge"
             )
-        return Reading(page.sent_ns, page.received_ns, found.rows, found.values, remarks=remarks)
+        return Reading(page.sent_ns, page.received_ns, found.rows, found.values, remarks=tuple(self._remarks))
+
+    def _note(self, text: str) -> None:
+        self._remarks[text] = None
 
     async def last(self) -> tuple[Note, ...]:
         """Return nothing: a page has only numbers."""

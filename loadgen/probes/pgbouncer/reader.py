@@ -10,7 +10,7 @@ from loadgen.outside_text import one_line
 from loadgen.probes.database_settings import DatabaseTable
 from loadgen.probes.pgbouncer.pools import ROWS, Table, pool_rows, settings_body, values_of
 from loadgen.probes.postgres.connect import connect
-from loadgen.probes.postgres.connection import Connection, Denied, Lost
+from loadgen.probes.postgres.connection import Connection, Denied, Lost, psycopg_pq
 from loadgen.probes.reader import Note, NotRead, Reading, Tools
 from loadgen.probes.spec import ProbeSpec
 
@@ -22,7 +22,12 @@ _DATABASE: Final = "pgbouncer"
 
 
 def open_reader(spec: ProbeSpec, tools: Tools) -> PgBouncerReader:
-    """Return the reader of a checked probe. It connects at its first `read`."""
+    """Return the reader of a checked probe. It connects at its first `read`.
+
+    Raises:
+        UsageError: psycopg is not installed.
+    """
+    psycopg_pq()
     return PgBouncerReader(spec, tools)
 
 

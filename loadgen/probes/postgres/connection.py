@@ -18,7 +18,7 @@ from typing import Any, Final
 from loadgen.extras import missing_package
 from loadgen.outside_text import one_line
 
-__all__ = ["Connection", "Denied", "Lost", "Rows"]
+__all__ = ["Connection", "Denied", "Lost", "Rows", "psycopg_pq"]
 
 Rows = list[tuple[str | None, ...]]
 """The rows of one result; None for NULL."""
@@ -56,7 +56,7 @@ class Connection:
             Lost: the connection failed.
             UsageError: psycopg is not installed.
         """
-        pq = _psycopg_pq()
+        pq = psycopg_pq()
         text = " ".join(f"{key}='{_quoted(value)}'" for key, value in parts.items())
         raw = pq.PGconn.connect_start(text.encode())
         self = cls(raw)
@@ -112,8 +112,8 @@ class Connection:
             self._raw = None
 
     async def _query(self, text: bytes) -> list[Rows]:
-        pq, raw = _psycopg_pq(), self._raw
-        import psycopg  # its exceptions; `_psycopg_pq` has reported a missing package
+        pq, raw = psycopg_pq(), self._raw
+        import psycopg  # its exceptions; `psycopg_pq` has reported a missing package
 
         results: list[Rows] = []
         denied: Denied | None = None
@@ -149,7 +149,12 @@ class Connection:
         return results
 
 
-def _psycopg_pq() -> Any:
+def psycopg_pq() -> Any:
+    """Return psycopg's interface to libpq.
+
+    Raises:
+        UsageError: psycopg is not installed. The hint has the command that installs it.
+    """
     try:
         from psycopg import pq  # slow to import, and needed only by a run with such a probe
     except ImportError:

@@ -21,9 +21,17 @@ import msgspec
 from loadgen.outside_text import one_line
 from loadgen.probes.postgres import queries
 from loadgen.probes.postgres.connection import Connection, Denied
-from loadgen.probes.postgres.plans import TableSize, plan_of, why_not_explainable
+from loadgen.probes.postgres.plans import (
+    TableSize,
+    findings_of,
+    plan_of,
+    pruned,
+    tables_of,
+    why_not_explainable,
+)
+from loadgen.probes.postgres.server_state import Capabilities
 
-__all__ = ["Explained", "NoPlan", "explain", "search_of", "table_sizes", "try_index"]
+__all__ = ["Explained", "NoPlan", "explain", "plan_body", "search_of", "table_sizes", "try_index"]
 
 _LIMIT_S: Final = 3.0
 _PARAMETER: Final = re.compile(r"\$(\d{1,5})")
@@ -88,6 +96,29 @@ async def explain(connection: Connection, text: str, version: int, *, user: str 
         raise NoPlan(_why(error, user)) from None
     finally:
         await _roll_back(connection)
+
+
+async def plan_body(connection: Connection, has: Capabilities, text: str) -> dict[str, Any]:
+    """Return the body of a note with the plan of a statement in words, or with "why" there is no plan.
+
+    Raises:
+        Lost: the connection failed.
+    """
+    try:
+        explained = await explain(connection, text, has.version, user=has.user)
+    except NoPlan as error:
+        return {"why": str(error)}
+    plan = explained.plan
+    sizes = await table_sizes(connection, tables_of(plan))
+    work_mem = has.work_mem_bytes or 4 << 20
+    found = findings_of(plan, sizes, work_mem=work_mem, hash_mem_multiplier=has.hash_mem_multiplier)
+    return {
+        "cost": plan.get("Total Cost"),
+        "is_generic": True,
+        "is_search": explained.is_search,
+        "findings": [{"kind": one.kind, "text": one.text, "table": one.table} for one in found[:10]],
+        "plan": pruned(plan),
+    }
 
 
 def search_of(text: str) -> str:

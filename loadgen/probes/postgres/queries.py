@@ -97,7 +97,7 @@ def sample(version: int) -> str:
  a.*, d.*, {checkpoints}, (SELECT extract(epoch FROM max(replay_lag)) FROM pg_catalog.pg_stat_replication),
  extract(epoch FROM clock_timestamp() - statement_timestamp())
  FROM (SELECT
-  count(*) FILTER (WHERE backend_type = 'client backend' OR backend_type IS NULL AND usesysid IS NOT NULL),
+  count(*) FILTER (WHERE backend_type = 'client backend' OR backend_type IS NULL AND datid IS NOT NULL),
   count(*) FILTER (WHERE backend_type = 'client backend' AND state = 'active'),
   count(*) FILTER (WHERE state = 'idle'),
   count(*) FILTER (WHERE state LIKE 'idle in transaction%'),
@@ -141,11 +141,14 @@ LIMIT {WAITERS_MOST * 40}"""
 
 
 def statement_counters(version: int, schema: str) -> str:
-    """Return the statement for the counters of all statements, without their texts."""
+    """Return the statement for the counters of all statements, without their texts: one text with commas for each.
+
+    One column instead of twelve takes a third of the time here, and rows that have not changed are not parsed again.
+    """
     io = "shared_blk_read_time + shared_blk_write_time" if version >= 170_000 else "blk_read_time + blk_write_time"
-    since = "extract(epoch FROM stats_since)" if version >= 170_000 else "NULL"
-    return f"""{MARK}SELECT userid, dbid, queryid, {since}, calls, total_exec_time, rows, shared_blks_hit,
- shared_blks_read, temp_blks_read + temp_blks_written, wal_bytes, {io}
+    since = "extract(epoch FROM stats_since)" if version >= 170_000 else "''"
+    return f"""{MARK}SELECT concat_ws(',', userid, dbid, queryid, {since}, calls, total_exec_time, rows,
+ shared_blks_hit, shared_blks_read, temp_blks_read + temp_blks_written, wal_bytes, {io})
  FROM {identifier(schema)}.pg_stat_statements(false) WHERE toplevel AND queryid IS NOT NULL LIMIT {STATEMENTS_MOST}"""
 
 
@@ -170,10 +173,10 @@ SELECT s.userid, s.dbid, s.queryid, pg_catalog.pg_get_userbyid(s.userid),
 
 
 def all_statement_texts(schema: str) -> str:
-    """Return the statement for the texts of all statements of the current database that may write to tables."""
-    return f"""{MARK}SELECT queryid, left(query, 10000), calls FROM {identifier(schema)}.pg_stat_statements(true)
+    """Return the statement for the most frequent statements of the current database that may write to tables."""
+    return f"""{MARK}SELECT queryid, left(query, 4000), calls FROM {identifier(schema)}.pg_stat_statements(true)
  WHERE dbid = (SELECT oid FROM pg_catalog.pg_database WHERE datname = current_database())
- AND query ~* '\\m(insert|update|delete|merge)\\M' LIMIT {STATEMENTS_MOST}"""
+ AND query ~* '\\m(insert|update|delete|merge)\\M' ORDER BY calls DESC LIMIT 1000"""
 
 
 def wait_profile(schema: str) -> str:

@@ -18,18 +18,18 @@ from loadgen.outside_text import one_line
 from loadgen.probes.database_settings import DatabaseTable
 from loadgen.probes.postgres import queries
 from loadgen.probes.postgres.connect import connect
-from loadgen.probes.postgres.connection import Connection, Denied, Lost
+from loadgen.probes.postgres.connection import Connection, Denied, Lost, psycopg_pq
 from loadgen.probes.postgres.cost_guard import CostGuard
-from loadgen.probes.postgres.explain import NoPlan, explain, table_sizes
+from loadgen.probes.postgres.explain import plan_body
 from loadgen.probes.postgres.fingerprint import fingerprint, locked_table
 from loadgen.probes.postgres.locks import StatementHistory, lock_graph_of, locks_body
-from loadgen.probes.postgres.plans import findings_of, pruned, tables_of, why_not_explainable
+from loadgen.probes.postgres.plans import why_not_explainable
 from loadgen.probes.postgres.server_state import (
-    ROWS,
     Capabilities,
     ServerSample,
     capabilities_of,
     missing_of,
+    rows_of,
     sample_of,
 )
 from loadgen.probes.postgres.sessions import Session, session_of, sessions_body, wait_increase
@@ -77,7 +77,12 @@ def _redacted(text: str) -> str:
 
 
 def open_reader(spec: ProbeSpec, tools: Tools) -> PostgresReader:
-    """Return the reader of a checked probe. It connects at its first `read`."""
+    """Return the reader of a checked probe. It connects at its first `read`.
+
+    Raises:
+        UsageError: psycopg is not installed.
+    """
+    psycopg_pq()
     return PostgresReader(spec, tools)
 
 
@@ -158,7 +163,7 @@ class PostgresReader:
         cost_ns = round(sample.worked_s * NS_PER_S)
         network_ns = max(0, received_ns - sent_ns - cost_ns)
         cost_ns += await self._read_locks(connection, sessions, sample, network_ns, notes)
-        if has.statements_schema and self._are_statements_due():
+        if has.statements_schema and has.statements_max and self._are_statements_due():
             try:
                 await self._read_statements(connection, has, notes)
             except Lost as error:
@@ -167,7 +172,7 @@ class PostgresReader:
         return Reading(
             sent_ns,
             received_ns,
-            ROWS,
+            rows_of(sample),
             sample.values,
             tuple(notes),
             server=ServerTime(sent_ns, received_ns, int(Decimal(row[0] or 0) * NS_PER_S), 1_000),
@@ -312,7 +317,7 @@ class PostgresReader:
                 f"reading {len(rows):,} statements took {format_duration(now_ns - began_ns)}, so they are read every"
                 f" {format_duration(self._statements.every_ns)} now"
             )
-        snapshot = snapshot_of((began_ns + now_ns) // 2, rows, info)
+        snapshot = snapshot_of((began_ns + now_ns) // 2, rows, info, self._snapshot)
         if self._snapshot is not None:
             found = increase(self._snapshot, snapshot)
             self._keep(found)
@@ -393,26 +398,10 @@ class PostgresReader:
             notes.append(await self._plan_note(connection, has, key, texts[key]))
 
     async def _plan_note(self, connection: Connection, has: Capabilities, key: StatementKey, text: str) -> Note:
-        body: dict[str, Any] = {"user_id": key.user, "database_id": key.database, "query_id": str(key.query)}
-        try:
-            if key.database != has.database_oid:
-                raise NoPlan("the statement is of another database than the probe")
-            explained = await explain(connection, text, has.version, user=has.user)
-        except NoPlan as error:
-            return Note(self._clock(), "plan", body | {"why": str(error)})
-        plan = explained.plan
-        sizes = await table_sizes(connection, tables_of(plan))
-        found = findings_of(
-            plan, sizes, work_mem=has.work_mem_bytes or 4 << 20, hash_mem_multiplier=has.hash_mem_multiplier
-        )
-        body |= {
-            "cost": plan.get("Total Cost"),
-            "is_generic": True,
-            "is_search": explained.is_search,
-            "findings": [{"kind": one.kind, "text": one.text, "table": one.table} for one in found[:10]],
-            "plan": pruned(plan),
-        }
-        return Note(self._clock(), "plan", body)
+        body = {"user_id": key.user, "database_id": key.database, "query_id": str(key.query)}
+        if key.database != has.database_oid:
+            return Note(self._clock(), "plan", body | {"why": "the statement is of another database than the probe"})
+        return Note(self._clock(), "plan", body | await plan_body(connection, has, text))
 
     def _worst(self) -> list[StatementKey]:
         """Return the statements with the most added time, without those of the probe."""

@@ -8,7 +8,7 @@ from typing import Final
 
 from loadgen.probes.rows import Row, Series
 
-__all__ = ["ROWS", "Capabilities", "ServerSample", "capabilities_of", "missing_of", "sample_of"]
+__all__ = ["ROWS", "Capabilities", "ServerSample", "capabilities_of", "missing_of", "rows_of", "sample_of"]
 
 
 def _gauge(key: str, title: str, *, unit: str = "", scale: float = 1.0) -> Row:
@@ -204,6 +204,12 @@ def sample_of(row: Sequence[str | None], has: Capabilities) -> ServerSample:
         values[Series("replication_lag", "value", "replication_lag")] = lag
     values[_START] = max(started, reset)
     return ServerSample(now, started, int(lock_waits), int(timed + requested), int(deadlocks), worked_s, values)
+
+
+def rows_of(sample: ServerSample) -> tuple[Row, ...]:
+    """Return the rows of a sample: a server without a standby has no replication lag."""
+    keys = {series.row for series in sample.values}
+    return tuple(row for row in ROWS if row.key in keys)
 
 
 def _number(text: str | None) -> float:

@@ -12,7 +12,7 @@ subtracted over the same length, that does not distort the difference.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
 from loadgen.units import NS_PER_S
@@ -71,6 +71,8 @@ class Counters(NamedTuple):
         return Counters(*(mine + (its if times == 1.0 else times * its) for mine, its in zip(self, other, strict=True)))
 
 
+_Parsed = tuple[StatementKey, float | None, Counters]
+"""Key, start of the counting, and counters."""
 NOTHING: Final = Counters(0, 0.0, 0, 0, 0, 0, 0, 0.0)
 
 
@@ -88,6 +90,8 @@ class Snapshot:
     counters: Mapping[StatementKey, Counters]
     since_s: Mapping[StatementKey, float]
     """When the counting of a statement began; empty before PostgreSQL 17."""
+    by_text: Mapping[str, _Parsed] = field(default_factory=dict, repr=False)
+    """The parsed rows, by the text that the server sent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,26 +137,40 @@ class AddedTime:
     restarted: int = 0
 
 
-def snapshot_of(at_ns: int, rows: Iterable[Sequence[str | None]], info: Sequence[str | None]) -> Snapshot:
-    """Return the snapshot with the answers to `statement_counters` and `statement_info`."""
+def snapshot_of(
+    at_ns: int,
+    rows: Iterable[Sequence[str | None]],
+    info: Sequence[str | None],
+    before: Snapshot | None = None,
+) -> Snapshot:
+    """Return the snapshot with the answers to `statement_counters` and `statement_info`.
+
+    before: the snapshot before this one. Rows that are the same as there are not parsed again: in a server with
+        thousands of statements, few are executed within 10 s.
+    """
+    known = before.by_text if before is not None else {}
+    by_text: dict[str, _Parsed] = {}
     counters: dict[StatementKey, Counters] = {}
     since: dict[StatementKey, float] = {}
-    for user, database, query, since_s, calls, exec_ms, count, hits, reads, temp, wal, io_ms in rows:
-        key = StatementKey(int(user or 0), int(database or 0), int(query or 0))
-        counters[key] = Counters(
-            int(calls or 0),
-            float(exec_ms or 0),
-            int(count or 0),
-            int(hits or 0),
-            int(reads or 0),
-            int(temp or 0),
-            int(float(wal or 0)),
-            float(io_ms or 0),
-        )
+    for (text,) in rows:
+        if text is None:
+            continue
+        parsed = known.get(text) or _parsed(text)
+        by_text[text] = parsed
+        key, since_s, counted = parsed
+        counters[key] = counted
         if since_s is not None:
-            since[key] = float(since_s)
+            since[key] = since_s
     evictions, reset_s, started_s = info[:3]
-    return Snapshot(at_ns, float(started_s or 0), float(reset_s or 0), int(evictions or 0), counters, since)
+    return Snapshot(at_ns, float(started_s or 0), float(reset_s or 0), int(evictions or 0), counters, since, by_text)
+
+
+def _parsed(text: str) -> _Parsed:
+    user, database, query, since_s, calls, exec_ms, rows, hits, reads, temp, wal, io_ms = text.split(",")
+    counted = Counters(
+        int(calls), float(exec_ms), int(rows), int(hits), int(reads), int(temp), int(float(wal)), float(io_ms)
+    )
+    return StatementKey(int(user), int(database), int(query)), float(since_s) if since_s else None, counted
 
 
 def increase(before: Snapshot, after: Snapshot) -> Increase:
@@ -170,7 +188,7 @@ def increase(before: Snapshot, after: Snapshot) -> Increase:
         then = old.get(key)
         if then is None:
             found[key] = now
-        elif now == then and after.since_s.get(key) == since.get(key):
+        elif (now is then or now == then) and after.since_s.get(key) == since.get(key):
             continue
         elif after.since_s.get(key) != since.get(key) or now.calls < then.calls or now.exec_ms < then.exec_ms - 1e-6:
             restarted += 1

@@ -111,6 +111,10 @@ class PrometheusReader:
         """Close the connection."""
         await self._http.close()
 
+    def _note(self, text: str) -> None:
+        """Add a remark to all further readings; each is shown once."""
+        self._remarks[text] = None
+
     # -- within -----------------------------------------------------------------------------------
 
     async def _read(self, since_ns: int, limit_s: float, *, is_last: bool = False) -> Reading:
@@ -130,11 +134,11 @@ class PrometheusReader:
                 cached[query.text] = [answer async for answer in found]
             for answer in cached[query.text]:
                 for text in answer.warnings:
-                    self._remarks[f"the server gave a partial answer: {text}"] = None
+                    self._note(f"the server gave a partial answer: {text}")
                     body = {"about": "partial answer", "text": text, "key": f"warning {text}"}
                     notes.append(Note(self._clock(), "settings", body))
                 if answer.has_histograms:
-                    self._remarks["native histograms are not read"] = None
+                    self._note("native histograms are not read")
                 await self._learn_types(query, answer, left)
                 for one in answer.series:
                     placed = self._place(number, query, one)
@@ -207,10 +211,10 @@ class PrometheusReader:
             found = [median(b - a for a, b in pairwise(one.at_ms)) for one in raw.series if len(one.at_ms) > 2]
             interval_s = round(min(found, default=0) / 1_000)
             if interval_s > self._step_s:
-                self._remarks[
+                self._note(
                     f"step is {self._step_s} s, but targets are scraped every {interval_s} s: expressions are read with"
                     f" a step of {interval_s} s"
-                ] = None
+                )
                 self._step_s = interval_s
         self._is_checked = True
 
@@ -239,10 +243,10 @@ class PrometheusReader:
         if is_each:
             self._counts[number] = self._counts.get(number, 0) + 1
         if len(self._placed) >= SERIES_MOST or self._counts.get(number, 0) > GAUGE_SERIES_MOST:
-            self._remarks[
+            self._note(
                 f"some series are not recorded: a probe records at most {SERIES_MOST:,} series, and"
                 f" {GAUGE_SERIES_MOST} of a named gauge or an expression"
-            ] = None
+            )
             placed = None
         if len(self._placed) < 10 * SERIES_MOST:
             self._placed[key] = placed
@@ -293,7 +297,7 @@ class PrometheusReader:
     def _name_missing(self) -> None:
         for number, query in enumerate(self._queries):
             if number not in self._seen and (query.row is None or query.is_expression):
-                self._remarks[f"the server never had samples of {query.text[:120]}"] = None
+                self._note(f"the server never had samples of {query.text[:120]}")
 
 
 class _Limit:

@@ -58,7 +58,7 @@ class Books(Protocol):
     def record(self, *records: Record) -> None:
         """Write records."""
 
-    def say(self, text: str) -> None:
+    def notice(self, text: str) -> None:
         """Show a notice to the operator."""
 
 
@@ -95,7 +95,7 @@ class OneProbe:
         try:
             reader = open_reader(self.spec, self._tools)
         except LoadgenError as error:
-            self._books.say(f"probe {self.spec.name} does not run: {error.message}; {error.hint}")
+            self._books.notice(f"probe {self.spec.name} does not run: {error.message}; {error.hint}")
             self._gap_now(error.message)
             return
         reading = asyncio.ensure_future(self._read_on(reader))
@@ -135,11 +135,11 @@ class OneProbe:
             self._gap(sent_ns, f"no complete answer within {limit_s:g} s")
             return
         if self._trouble:
-            self._books.say(f"probe {self.spec.name} works again")
+            self._books.notice(f"probe {self.spec.name} works again")
             self._trouble = ""
         self._books.record(*self._records(reading))
         for text in reading.remarks:
-            self._remark(text)
+            self._note(text)
         self._spend(reading)
 
     def _records(self, reading: Reading) -> Iterable[Record]:
@@ -172,7 +172,7 @@ class OneProbe:
             self._notes += 1
             self._note_bytes += len(str(record.body))
             if self._notes > _NOTES_MOST or self._note_bytes > _NOTE_BYTES_MOST:
-                self._remark(f"later notes are not recorded: a probe records at most {_NOTES_MOST:,}, or 64 MiB")
+                self._note(f"later notes are not recorded: a probe records at most {_NOTES_MOST:,}, or 64 MiB")
                 return
             yield record
 
@@ -190,7 +190,7 @@ class OneProbe:
             why = f"a read takes {format_duration(typical_ns)}, more than 2 % of {before}"
             self._books.record(Period(self.number, self._every_ns, why))
             every = format_duration(self._every_ns)
-            self._books.say(f"probe {self.spec.name} is read every {every} from now on: {why}")
+            self._books.notice(f"probe {self.spec.name} is read every {every} from now on: {why}")
 
     # -- after the load ---------------------------------------------------------------------------
 
@@ -204,17 +204,17 @@ class OneProbe:
                     reading = await reader.late(self._since_ns, LAST_S)
                     self._books.record(*self._records(reading))
                     for text in reading.remarks:
-                        self._remark(text)
+                        self._note(text)
                 self._books.record(*self._note_records(await reader.last()))
         except TimeoutError:
-            self._books.say(f"probe {self.spec.name}: its last figures are missing: no answer within {LAST_S:g} s")
+            self._books.notice(f"probe {self.spec.name}: its last figures are missing: no answer within {LAST_S:g} s")
         except NotRead as error:
-            self._books.say(f"probe {self.spec.name}: its last figures are missing: {error}")
+            self._books.notice(f"probe {self.spec.name}: its last figures are missing: {error}")
 
     # -- trouble ----------------------------------------------------------------------------------
 
     def _lacks_secret(self, name: str) -> None:
-        self._books.say(
+        self._books.notice(
             f'probe {self.spec.name} does not run: secret "{name}" is not set at the controller;'
             f" set {variable_of(name)} there before the next run"
         )
@@ -229,9 +229,9 @@ class OneProbe:
         is_new, self._trouble = why != self._trouble, why
         if is_new and self._gap_notices < _NOTICES_MOST:
             self._gap_notices += 1
-            self._books.say(f"probe {self.spec.name} has a gap: {why}; the run goes on without its figures")
+            self._books.notice(f"probe {self.spec.name} has a gap: {why}; the run goes on without its figures")
 
-    def _remark(self, text: str) -> None:
+    def _note(self, text: str) -> None:
         if text not in self._remarks and len(self._remarks) < _NOTICES_MOST:
             self._remarks.add(text)
-            self._books.say(f"probe {self.spec.name}: {text}")
+            self._books.notice(f"probe {self.spec.name}: {text}")

@@ -206,7 +206,7 @@ class RunProbes:
             loop.run_until_complete(self._serve_all())
         except Exception as error:  # caught here, because a bug in a probe must not end the run
             log.exception("the probes failed")
-            self.say(f"probes ended: bug in loadgen, please report it: {type(error).__name__}: {error}")
+            self.notice(f"probes ended: bug in loadgen, please report it: {type(error).__name__}: {error}")
         finally:
             loop.close()
 
@@ -241,7 +241,7 @@ class RunProbes:
         self._write(*records)
         self._maintain()
 
-    def say(self, text: str) -> None:
+    def notice(self, text: str) -> None:
         """Show a notice; any thread may call this."""
         caller = self._caller
         if caller is not None:
@@ -259,7 +259,7 @@ class RunProbes:
             try:
                 self._journal.append(*records)
             except StorageError as error:
-                self.say(f"samples of probes are lost: {error.message}; {error.hint}")
+                self.notice(f"samples of probes are lost: {error.message}; {error.hint}")
             for record in records:
                 self._recorded.add(record)
 
@@ -284,7 +284,7 @@ class RunProbes:
         try:
             replace_file(self._folder / METRICS, document_of(lanes, marks=marks), is_durable=False)
         except StorageError as error:
-            self.say(
+            self.notice(
                 f"the live page and the report do not show the newest figures of probes: {error.message}; {error.hint}"
             )
 

@@ -9,6 +9,7 @@ from itertools import count
 import psycopg
 import pytest
 
+from loadgen.probes.postgres import advise, explain, queries, reader
 from tests.support.postgres_server import PostgresServer, running_postgres
 
 _numbers = count(1)
@@ -37,6 +38,18 @@ def postgres() -> Iterator[PostgresServer]:
     with running_postgres(libraries=("pg_stat_statements", "pg_wait_sampling")) as server:
         server.sql("CREATE ROLE perf LOGIN; GRANT pg_monitor, pg_read_all_data TO perf; CREATE ROLE nobody LOGIN")
         yield server
+
+
+@pytest.fixture(autouse=True)
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Give statements a minute: beside other tests on a busy machine, two seconds are not always enough."""
+    monkeypatch.setattr(
+        queries, "OPTIONS", queries.OPTIONS.replace("statement_timeout=2000", "statement_timeout=60000")
+    )
+    for name in ("_STATEMENTS_S", "_LAST_S"):
+        monkeypatch.setattr(reader, name, 60.0)
+    for module in (explain, advise):
+        monkeypatch.setattr(module, "_LIMIT_S", 60.0)
 
 
 @pytest.fixture

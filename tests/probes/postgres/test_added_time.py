@@ -173,9 +173,16 @@ def test_increases_that_are_added_up_are_the_same_load(parts: list[dict[Statemen
 
 
 def test_the_answer_of_the_server_becomes_a_snapshot() -> None:
-    rows = [("10", "5", "-7", "1700000000.5", "3", "1.25", "9", "100", "2", "0", "4096", "0.5")]
-    found = snapshot_of(7, rows, ("2", "1700000000", "1600000000", "1700000100"))
+    rows = [("10,5,-7,1700000000.5,3,1.25,9,100,2,0,4096,0.5",), ("10,5,8,,1,2,3,4,5,6,7,8",)]
+    info = ("2", "1700000000", "1600000000", "1700000100")
+    found = snapshot_of(7, rows, info)
+    again = snapshot_of(8, rows[:1], info, found)
 
-    assert found.counters == {StatementKey(10, 5, -7): Counters(3, 1.25, 9, 100, 2, 0, 4096, 0.5)}
+    assert found.counters == {
+        StatementKey(10, 5, -7): Counters(3, 1.25, 9, 100, 2, 0, 4096, 0.5),
+        StatementKey(10, 5, 8): Counters(1, 2.0, 3, 4, 5, 6, 7, 8.0),
+    }
     assert found.since_s == {StatementKey(10, 5, -7): 1700000000.5}
     assert (found.evictions, found.reset_s, found.started_s) == (2, 1.7e9, 1.6e9)
+    assert again.counters[StatementKey(10, 5, -7)] is found.counters[StatementKey(10, 5, -7)]
+    assert len(again.by_text) == 1

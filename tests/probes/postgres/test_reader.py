@@ -7,13 +7,14 @@ import os
 import signal
 import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
+import trustme
 
 from loadgen.probes.postgres.reader import PostgresReader
 from loadgen.probes.postgres.statements import added_time, of_body
@@ -44,7 +45,7 @@ async def settled(reader: PostgresReader, wanted: int, key: str = "lock_waits") 
     for _ in range(400):
         reader._locks.due_ns = 0
         reading = await reader.read(60)
-        if value(reading, key) >= wanted:
+        if value(reading, key) >= wanted and (key != "lock_waits" or _waiting(reading) >= wanted):
             return reading
         await asyncio.sleep(0.02)
     raise AssertionError(f"never {wanted} of {key}")
@@ -54,12 +55,12 @@ async def settled(reader: PostgresReader, wanted: int, key: str = "lock_waits") 
 def waiting(database: Database, statement: str, n: int = 1, application: str = "payout") -> Iterator[None]:
     """Sessions that execute a statement, which waits for a lock of the caller; it must release the lock."""
 
-    def wait() -> None:
+    def execute() -> None:
         with database.session(application) as one:
             one.execute(statement.encode())
 
     with ThreadPoolExecutor(n) as pool:
-        done = [pool.submit(wait) for _ in range(n)]
+        done = [pool.submit(execute) for _ in range(n)]
         yield
     for one in done:
         one.result()
@@ -82,6 +83,7 @@ def test_connections_are_a_share_of_the_limit_of_ordinary_users(database: Databa
     assert (value(after, "idle"), value(after, "active")) == (5, 0)
     assert settings["missing"] == []
     assert before.remarks == ()
+    assert {row.key for row in before.rows} == {series.row for series in before.values} - {""}
 
 
 def test_the_root_of_a_chain_is_named_with_the_statement_that_took_the_lock(database: Database) -> None:
@@ -111,36 +113,53 @@ def test_the_root_of_a_chain_is_named_with_the_statement_that_took_the_lock(data
     assert {one["application"] for one in tree["waiters"]} == {"payout"}
 
 
-def test_a_deadlock_is_shown_while_it_lasts_and_as_a_mark_when_the_server_ends_it(database: Database) -> None:
+@contextmanager
+def deadlock(database: Database, timeout: str) -> Iterator[list[Future[Any]]]:
+    """Two sessions in a deadlock, which the server resolves after `timeout`; at the end both are rolled back."""
     database.sql("CREATE TABLE ledger (id int PRIMARY KEY, n int); INSERT INTO ledger VALUES (1, 1), (2, 2)")
+    with database.session("one") as one, database.session("two") as two, ThreadPoolExecutor(2) as pool:
+        for session, row in ((one, 1), (two, 2)):
+            session.execute(f"SET deadlock_timeout = '{timeout}'".encode())
+            session.execute("BEGIN")
+            session.execute(f"UPDATE ledger SET n = 0 WHERE id = {row}".encode())
+        done = [
+            pool.submit(session.execute, f"UPDATE ledger SET n = 0 WHERE id = {row}".encode())
+            for session, row in ((one, 2), (two, 1))
+        ]
+        try:
+            yield done
+        finally:
+            database.sql("SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE application_name = 'one'")
+            wait(done)
 
-    async def run() -> tuple[Any, Any]:
+
+def test_a_deadlock_is_shown_as_one_while_it_lasts(database: Database) -> None:
+    async def run() -> Any:
         async with opened(database.dsn()) as reader:
-            await reader.read(60)
-            with database.session() as one, database.session() as two, ThreadPoolExecutor(2) as pool:
-                for session, row in ((one, 1), (two, 2)):
-                    session.execute("SET deadlock_timeout = '2s'")
-                    session.execute("BEGIN")
-                    session.execute(f"UPDATE ledger SET n = 0 WHERE id = {row}".encode())
-                done = [
-                    pool.submit(session.execute, f"UPDATE ledger SET n = 0 WHERE id = {row}".encode())
-                    for session, row in ((one, 2), (two, 1))
-                ]
-                reading = await settled(reader, 2)
-                deadlocks = [error for one_done in done if (error := one_done.exception())]
-            for _ in range(200):
-                after = await reader.read(60)
-                if marks := bodies(after.notes, "mark"):
-                    break
-                await asyncio.sleep(0.05)
-            assert [type(error) for error in deadlocks] == [psycopg.errors.DeadlockDetected]
-            return bodies(reading.notes, "locks")[0], marks
+            with deadlock(database, "600s"):
+                return bodies((await settled(reader, 2)).notes, "locks")[0]
 
-    locks, marks = asyncio.run(run())
+    locks = asyncio.run(run())
+    (tree,) = locks["trees"]
 
     assert len(locks["deadlocks"]) == 1
-    assert len(locks["deadlocks"][0]) == 2
-    assert [mark["text"] for mark in marks] == ["deadlock: the server ended a transaction"]
+    assert sorted(locks["deadlocks"][0]) == sorted((tree["pid"], tree["waiters"][0]["pid"]))
+    assert {tree["application"], tree["waiters"][0]["application"]} == {"one", "two"}
+
+
+def test_a_deadlock_that_the_server_ends_is_a_mark(database: Database) -> None:
+    async def run() -> Any:
+        async with opened(database.dsn()) as reader:
+            await reader.read(60)
+            with deadlock(database, "10ms") as done:
+                await asyncio.to_thread(wait, done, return_when=FIRST_COMPLETED)
+            for _ in range(600):  # the session counts its deadlock when its transaction ends
+                if marks := bodies((await reader.read(60)).notes, "mark"):
+                    return marks
+                await asyncio.sleep(0.05)
+            raise AssertionError("no mark")
+
+    assert "deadlock: the server ended a transaction" in [mark["text"] for mark in asyncio.run(run())]
 
 
 def test_the_statement_with_the_most_added_time_comes_first_with_its_plan_in_words(database: Database) -> None:
@@ -357,6 +376,42 @@ def test_a_wrong_password_is_a_gap_without_the_password(postgres: PostgresServer
         postgres.sql("SELECT pg_reload_conf()")
 
 
+def test_the_certificate_of_the_server_is_verified_if_the_dsn_asks_for_it(database: Database, tmp_path: Path) -> None:
+    server, authority, other = database.server, trustme.CA(), trustme.CA()
+    data = server.folder / "data"
+    leaf = authority.issue_cert("127.0.0.1")
+    (data / "server.crt").write_bytes(b"".join(pem.bytes() for pem in leaf.cert_chain_pems))
+    (data / "server.key").touch(mode=0o600)
+    (data / "server.key").write_bytes(leaf.private_key_pem.bytes())
+    owner = data.stat()
+    for name in ("server.crt", "server.key"):
+        os.chown(data / name, owner.st_uid, owner.st_gid)
+    for name, ca in (("ca", authority), ("other", other)):
+        ca.cert_pem.write_to_path(str(tmp_path / name))
+    server.sql("ALTER SYSTEM SET ssl = on")
+    server.sql("SELECT pg_reload_conf()")
+
+    async def read(ca: str) -> Reading:
+        dsn = database.dsn(sslmode="verify-full", sslrootcert=str(tmp_path / ca))
+        async with opened(dsn) as reader:
+            for _ in range(200):  # the server reads its new settings a moment later
+                try:
+                    return await reader.read(60)
+                except NotRead as error:
+                    if "does not support SSL" not in str(error):
+                        raise
+                    await asyncio.sleep(0.02)
+            raise AssertionError("the server never had TLS")
+
+    try:
+        assert value(asyncio.run(read("ca")), "connections") >= 0
+        with pytest.raises(NotRead, match="certificate verify failed"):
+            asyncio.run(read("other"))
+    finally:
+        server.sql("ALTER SYSTEM RESET ssl")
+        server.sql("SELECT pg_reload_conf()")
+
+
 def test_a_refused_connection_and_an_unknown_database_are_gaps_with_their_reasons(postgres: PostgresServer) -> None:
     async def why(dsn: str) -> str:
         async with opened(dsn) as reader:
@@ -459,6 +514,12 @@ def test_fifty_roots_are_named_with_their_table_and_statement_in_nearly_all_chai
                 return sum([await run(n, reader) for n in range(1, 51)])
 
         assert asyncio.run(run_all()) >= 48
+
+
+def _waiting(reading: Reading) -> int:
+    """Return the number of sessions that wait, by the note about locks, which is read after the sample."""
+    trees = [tree for body in bodies(reading.notes, "locks") for tree in body["trees"]]
+    return sum(tree["waiting"] + ("waits_for" in tree) for tree in trees)
 
 
 def _many_statements(database: Database, n: int) -> None:

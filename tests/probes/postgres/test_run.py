@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -72,6 +73,27 @@ async def test_a_run_has_lanes_notes_and_the_statement_that_the_load_added(datab
     assert lanes
     assert records(tmp_path, ServerClock)
     assert notices == []
+
+
+async def test_without_psycopg_the_probe_does_not_run_and_the_command_that_installs_it_is_shown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "psycopg", None)
+    notices: list[str] = []
+    probes = RunProbes(
+        [spec_of("host=127.0.0.1 dbname=shop user=perf")],
+        tmp_path,
+        clock=time.perf_counter_ns,
+        notice=notices.append,
+        secret_of=lambda _: None,
+    )
+    probes.begin()
+    await until(lambda: bool(notices))
+    await probes.end()
+    probes.cancel()
+
+    assert notices[0].startswith("probe shopdb does not run: a probe of PostgreSQL or PgBouncer needs psycopg")
+    assert "install the extra `probes`" in notices[0]
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import time
-from pathlib import Path
+from collections.abc import Iterator
+
+import pytest
 
 from loadgen.probes.journal import Begin, ProbeOfRun, Record, Zero
 from loadgen.probes.prometheus.presets import PROMETHEUS_PRESETS
@@ -44,12 +46,12 @@ class Kept:
     def record(self, *records: Record) -> None:
         self.records += records
 
-    def say(self, text: str) -> None:
+    def notice(self, text: str) -> None:
         self.said.append(text)
 
 
 def wait_for(prometheus: RunningPrometheus, query: str, least: float) -> None:
-    until_s = time.monotonic() + 200
+    until_s = time.monotonic() + 60
     while not (found := prometheus.ask(query)) or float(found[0]["value"][1]) < least:
         assert time.monotonic() < until_s, (query, found)
         time.sleep(0.1)
@@ -80,19 +82,38 @@ def recorded_of(server: RunningPrometheus, **more: object) -> Recorded:
     return Recorded([Begin(2, "", 0, (about,)), Zero(begin_ns - 60 * S), *kept.records])
 
 
-def test_a_restart_and_an_outage_are_gaps_and_rates_are_true(tmp_path: Path) -> None:
-    served = Served()
-    with metrics_server(served.page) as server, running_prometheus(tmp_path, f"127.0.0.1:{server.port}") as prometheus:
-        wait_for(prometheus, "served_hits_total", 30)
-        away(server)
-        wait_for(prometheus, "count_over_time((up == 0)[60s:1s])", 3)
-        server.say(served.page)
-        back_s = time.time()
-        wait_for(prometheus, "served_hits_total", (back_s - served.started_s) * 10 + 20)
-        served.restart()
-        wait_for(prometheus, "changes(process_start_time_seconds[60s])", 1)
-        wait_for(prometheus, "served_hits_total", 20)
-        recorded = recorded_of(prometheus, selectors=["served_hits_total", "served_level"])
+@pytest.fixture(scope="module")
+def real(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[RunningPrometheus, MetricsServer, Served, str]]:
+    """A Prometheus that scrapes a page each 300 ms, and the node exporter each second."""
+    served, folder = Served(), tmp_path_factory.mktemp("prometheus")
+    with metrics_server(served.page) as server, running_node_exporter(folder) as machine:
+        jobs = [
+            {
+                "job_name": name,
+                "static_configs": [{"targets": [place]}],
+                "scrape_interval": each,
+                "scrape_timeout": each,
+            }
+            for name, place, each in (("page", f"127.0.0.1:{server.port}", "300ms"), ("machine", machine, "1s"))
+        ]
+        with running_prometheus(folder, more={"scrape_configs": jobs}) as prometheus:
+            yield prometheus, server, served, machine
+
+
+def test_a_restart_and_an_outage_are_gaps_and_rates_are_true(
+    real: tuple[RunningPrometheus, MetricsServer, Served, str],
+) -> None:
+    prometheus, server, served, _ = real
+    wait_for(prometheus, "served_hits_total", 10)
+    away(server)
+    wait_for(prometheus, 'count_over_time((up{job="page"} == 0)[60s:300ms])', 4)
+    server.say(served.page)
+    wait_for(prometheus, "served_hits_total", (time.time() - served.started_s) * 10 + 10)
+    served.restart()
+    wait_for(prometheus, 'changes(process_start_time_seconds{job="page"}[60s])', 1)
+    wait_for(prometheus, "served_hits_total", 10)
+
+    recorded = recorded_of(prometheus, selectors=["served_hits_total", "served_level"])
 
     (figures,) = recorded.figures()
     rows = {row["key"].partition("[")[0]: row for row in figures["rows"]}
@@ -112,14 +133,17 @@ def away(server: MetricsServer) -> None:
     server.reply(b"HTTP/1.1 503 Away\r\nContent-Length: 0\r\n\r\n")
 
 
-def test_the_values_of_a_machine_are_those_of_its_kernel(tmp_path: Path) -> None:
-    slow = {"global": {"scrape_interval": "2s", "scrape_timeout": "2s"}}  # a busy machine takes its time
-    with running_node_exporter(tmp_path) as place, running_prometheus(tmp_path, place, more=slow) as prometheus:
-        wait_for(prometheus, 'count_over_time(node_load1{job="loadgen"}[60s])', 3)
-        recorded = recorded_of(
-            prometheus, preset="node", match=f'instance="{place}"', expressions={"targets": "sum(up)"}, step="1s"
-        )
-        total = float(prometheus.ask("node_memory_MemTotal_bytes")[0]["value"][1])
+def test_the_values_of_a_machine_are_those_of_its_kernel(
+    real: tuple[RunningPrometheus, MetricsServer, Served, str],
+) -> None:
+    prometheus, _, _, place = real
+    wait_for(prometheus, 'count_over_time(node_load1{job="machine"}[60s])', 3)
+
+    recorded = recorded_of(
+        prometheus, preset="node", match=f'instance="{place}"', expressions={"targets": 'sum(up{job="machine"})'},
+        step="1s",
+    )  # fmt: skip
+    total = float(prometheus.ask("node_memory_MemTotal_bytes")[0]["value"][1])
 
     (figures,) = recorded.figures()
     rows = {row["key"].partition("[")[0]: row for row in figures["rows"]}

@@ -91,7 +91,8 @@ def test_joined_records_are_points_of_the_run_with_the_error_of_their_clock() ->
     (point, gap) = recorded.table()
     assert (point["probe"], point["value"], point["at_s"], point["error_s"]) == ("db", 3.0, 10.001, 0.032)
     assert (gap["at_s"], gap["gap"]) == (12.0, "no answer")
-    assert recorded.marks() == [{"probe": "db", "at_s": 11.0, "error_s": 0.032, "text": "failover"}]
+    (marked,) = recorded.marks()
+    assert (marked["probe"], marked["at_s"], marked["error_s"], marked["title"]) == ("db", 11.0, 0.032, "failover")
     (figures,) = recorded.figures()
     assert (figures["samples"], figures["gaps"], figures["mean_read_ms"]) == (1, 1, 2.0)
     assert figures["rows"][0]["mean"] == 3

@@ -74,7 +74,7 @@ class Kept:
     def record(self, *records: Record) -> None:
         self.records += records
 
-    def say(self, text: str) -> None:
+    def notice(self, text: str) -> None:
         self.said.append(text)
 
     def of(self, kind: type) -> list[Any]:
@@ -122,7 +122,9 @@ def test_notes_are_recorded_with_their_times_and_a_mark_only_once(monkeypatch: p
     first, second, _ = recorded.note_table()
     assert (first["at_s"], first["error_s"], first["text"]) == (6.0, 1.0, "HPA shop: 2 to 4 pods\\x1b[2J")
     assert (second["kind"], second["body"]) == ("locks", {"roots": [{"pid": 4711}]})
-    assert recorded.marks() == [{"probe": "p", "at_s": 6.0, "error_s": 1.0, "text": "HPA shop: 2 to 4 pods\\x1b[2J"}]
+    (marked,) = recorded.marks()
+    assert (marked["name"], marked["at_s"], marked["length_s"], marked["error_s"]) == ("p", 6.0, 0.0, 1.0)
+    assert marked["title"] == "HPA shop: 2 to 4 pods\\x1b[2J"
 
 
 def test_a_note_that_is_too_large_or_no_json_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -69,7 +69,14 @@ def add(
     _check_names(begin, own)
     offset = offset_between(run_begin, begin, error_ns)
     _check_overlap(path, file, records, offset, t0_ns)
-    _write(path, file, list(moved(records, offset, t0_ns)))
+    joined = list(moved(records, offset, t0_ns))
+    try:
+        Recorded(joined)
+    except (LookupError, ValueError, TypeError):
+        raise UsageError(
+            f"{file} is damaged: its records do not fit together", hint="give a file that loadgen probe run wrote"
+        ) from None
+    _write(path, file, joined)
     _update(path)
     samples = sum(type(one).__name__ == "Sample" for one in records)
     echo(f"added {quantity(samples, 'sample')} of {', '.join(one.name for one in begin.probes)} to {path.name}")
@@ -135,16 +142,18 @@ def _update(path: Path) -> None:
     """Write the lanes and the figures of all probes of the run again. Those of other sources stay."""
     recorded = Recorded(read_journal(path))
     kept: list[dict[str, object]] = []
+    marks: list[dict[str, object]] = []
     source = "probes"
     metrics = path / METRICS
     if metrics.is_file():
         try:
             document: dict[str, Any] = msgspec.json.decode(metrics.read_bytes())
             kept = [one for one in document["metrics"] if "probe" not in one]
-            source = "cloudwatch, probes" if kept else source
+            marks = [one for one in document.get("marks", ()) if "probe" not in one]
+            source = "cloudwatch, probes" if kept or marks else source
         except (msgspec.MsgspecError, KeyError, TypeError) as error:
             raise StorageError(f"cannot read {metrics}: {error}", hint="remove the file") from None
-    replace_file(metrics, document_of([*kept, *recorded.lanes()], source, recorded.marks()))
+    replace_file(metrics, document_of([*kept, *recorded.lanes()], source, [*marks, *recorded.marks()]))
     summary = RunDir(path).read_summary()
     summary["probes"] = recorded.figures()
     replace_file(path / "summary.json", msgspec.json.format(msgspec.json.encode(summary)) + b"\n")
