@@ -91,7 +91,7 @@ class PrometheusReader:
         """Read what came since the last read; at first, also the minute before.
 
         Raises:
-            NotRead: a query has no complete answer. What it would have returned is read the next time.
+            NotRead: a query has no complete answer. The next read returns its samples.
         """
         now_ns = self._clock()
         since_ns = now_ns - BEFORE_NS if self._read_ns is None else self._read_ns - OVERLAP_NS
