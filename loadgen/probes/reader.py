@@ -1,4 +1,4 @@
-"""What each kind of probe implements: a reader. `run_probes.py` calls it, on the event loop of the probes' thread.
+"""The interface of each kind of probe: a reader. `run_probes.py` calls it, on the event loop of the probes' thread.
 
 A reader waits for nothing but its own server, and no longer than the limit that it gets. Its times are ns of the
 clock in `Tools`. It sends only what it needs for reading, and it never changes anything at the server.
@@ -135,7 +135,7 @@ class ReadsLate(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Tools:
-    """What a reader gets from the process in which it runs.
+    """The tools of a reader, from the process in which it runs.
 
     clock: the run's clock, ns. secret_of: returns the value of a secret; None if it is not set here.
     permit: decides about each connection, by the address; None: all but metadata services are permitted.

@@ -1,4 +1,4 @@
-"""What a probe reads: rows, as they are shown, and the series of which a row consists. Pure values."""
+"""Rows, the shown figures of a probe, and the series of which a row consists. Pure values."""
 
 from __future__ import annotations
 

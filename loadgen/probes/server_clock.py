@@ -24,7 +24,7 @@ MOST_DRIFT: Final = 100e-6
 
 
 class ServerClockOffset:
-    """How far a server's clock is ahead of the probe's. Add exchanges in the order of their times."""
+    """The offset of a server's clock to the probe's. Add exchanges in the order of their times."""
 
     def __init__(self) -> None:
         self._segments: list[list[tuple[int, int, int]]] = []

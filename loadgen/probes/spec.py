@@ -11,7 +11,7 @@ from loadgen.units import NS_PER_S
 __all__ = ["ProbeSpec", "SecretName", "Where"]
 
 Where = Literal["controller", "apart"]
-"""Who reads a probe. apart: `loadgen probe run`, whose journal is added to the run later."""
+"""The reader of a probe. apart: `loadgen probe run`, whose journal is added to the run later."""
 T = TypeVar("T", bound=msgspec.Struct)
 
 

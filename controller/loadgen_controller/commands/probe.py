@@ -8,8 +8,17 @@ from loadgen_controller.commands.probing.check_servers import CHECK, check
 from loadgen_controller.commands.probing.join import ADD, add
 from loadgen_controller.commands.probing.run_apart import RUN, run
 
+EXAMPLES = """[bold]Examples[/bold]
+
+loadgen probe check shopdb
+
+loadgen probe run loadgen.toml --for 15m -o db.probes
+
+loadgen probe add last db.probes"""
+
 app = typer.Typer(
     help="Read the target's side: try a probe before a run, or read it beside its server.",
+    epilog=EXAMPLES,
     rich_markup_mode="rich",
     no_args_is_help=True,
 )

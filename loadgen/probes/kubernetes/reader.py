@@ -69,7 +69,7 @@ class KubernetesReader:
         self._remarks: dict[str, None] = {}
 
     async def read(self, limit_s: float) -> Reading:
-        """Read pods, autoscalers and events. What the account may not list is named, and the rest is read.
+        """Read pods, autoscalers and events. A missing right is named in a remark, and the rest is read.
 
         Raises:
             NotRead: nothing could be read.

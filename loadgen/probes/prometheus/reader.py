@@ -80,6 +80,8 @@ class PrometheusReader:
         """The rows of each query that has a row for each series."""
         self._known: dict[Series, array[int]] = {}
         """The times of the recorded samples of raw series, sorted."""
+        self._stepped: dict[Series, dict[int, float]] = {}
+        """The last values of expressions by time."""
         self._seen: set[int] = set()
         """The queries that had series."""
         self._is_checked = False
@@ -89,7 +91,7 @@ class PrometheusReader:
         """Read what came since the last read; at first, also the minute before.
 
         Raises:
-            NotRead: a query has no complete answer. What it would have returned is read the next time.
+            NotRead: a query has no complete answer. The next read returns its samples.
         """
         now_ns = self._clock()
         since_ns = now_ns - BEFORE_NS if self._read_ns is None else self._read_ns - OVERLAP_NS
@@ -253,10 +255,13 @@ class PrometheusReader:
         return placed
 
     def _new(self, query: Query, placed: Placed, one: SeriesValues) -> TimedValues | None:
-        """Return the values that are not recorded yet. Values of expressions may change, so they are always new."""
-        if query.is_expression:
-            return TimedValues(placed.series, one.at_ms, one.values, placed.group) if one.at_ms else None
-        return self._fresh(placed.series, one, placed.group)
+        """Return the values that are not recorded yet; of an expression, also those that have changed."""
+        if not query.is_expression:
+            return self._fresh(placed.series, one, placed.group)
+        known = self._stepped.setdefault(placed.series, {})
+        fresh = {at: value for at, value in zip(one.at_ms, one.values, strict=True) if known.get(at) != value}
+        known |= fresh
+        return TimedValues(placed.series, tuple(fresh), tuple(fresh.values()), placed.group) if fresh else None
 
     def _fresh(self, series: Series, one: SeriesValues, group: str) -> TimedValues | None:
         known = self._known.get(series, ())

@@ -69,7 +69,7 @@ def queries_of(spec: ProbeSpec) -> tuple[Query, ...]:
 def place(query: Query, one: SeriesValues, types: Mapping[str, str]) -> Placed | None:
     """Return the place of a series; None for a bucket without a valid bound.
 
-    types: the type of each metric by its name, as far as the server knows it.
+    types: the types of metrics by their names; some may be missing.
     """
     labels = dict(one.labels)
     group = group_of(one.labels)

@@ -32,14 +32,14 @@ from loadgen.units import NS_PER_MS, NS_PER_S
 __all__ = ["ASSUMED_NS", "ClockOffset", "moved", "offset_between", "span_of"]
 
 ASSUMED_NS: Final = NS_PER_S
-"""The assumed error of a wall clock about which the kernel knows nothing."""
+"""The assumed error of a wall clock that no time service keeps."""
 _ROUNDED_NS: Final = NS_PER_MS
 """Wall-clock times in a journal are whole ms, cut off."""
 
 
 @dataclass(frozen=True, slots=True)
 class ClockOffset:
-    """What is added to times of one clock for times of another one.
+    """The difference of two clocks, which is added to times of one for times of the other.
 
     error_ns: the most by which it is off at the beginning. drift: the growth of this error per ns.
     how: "same clock", "wall clocks", or "wall clocks, error assumed".
@@ -58,8 +58,8 @@ class ClockOffset:
 def offset_between(run: Begin, other: Begin, error_ns: int | None = None) -> ClockOffset:
     """Return the offset from the clock of another journal to the clock of a run.
 
-    run, other: the first records of both journals. error_ns: the error of the wall clocks together, if the user knows
-    it better than the kernels.
+    run, other: the first records of both journals. error_ns: the error of the wall clocks together, by the user
+    instead of by the kernels.
     """
     if run.boot and run.boot == other.boot and error_ns is None:
         return ClockOffset(0, 0, 0.0, "same clock")

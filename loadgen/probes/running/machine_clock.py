@@ -1,4 +1,4 @@
-"""What the kernel knows of this machine's clocks: when it was booted, and how far its wall clock may be off."""
+"""This machine's clocks: the id of its boot, and the most by which its wall clock may be off."""
 
 from __future__ import annotations
 

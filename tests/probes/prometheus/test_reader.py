@@ -146,8 +146,8 @@ def test_an_expression_is_read_on_the_grid_of_its_step_without_the_newest() -> N
         first, second, last = read(api, [20, 40], is_late=True, expressions={"x": "sum(x)"}, step="5s")
 
     assert times(first) == list(range(-40, 16, 5))
-    assert times(second)[-1] == 35
-    assert times(last)[-1] == 40  # after the load, the newest too
+    assert times(second) == [20, 25, 30, 35]  # those of before have not changed
+    assert times(last) == [-60, -55, -50, -45, 40]  # the minute before the load, and now the newest, too
     assert first.rows[0].title == "x"
 
 

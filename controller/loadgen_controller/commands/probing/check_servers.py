@@ -78,7 +78,7 @@ def check(
     ] = None,
     i_may_load: AllowHostOption = None,
 ) -> None:
-    """Read the server of a probe once, and show what the probe finds and what is missing.
+    """Read the server of a probe once, and show its figures and all that is missing.
 
     For a page without --preset and --metric, it lists the metrics that the page has, at most 40. Exit code 3: something
     is missing. Exit code 5: the server cannot be read.

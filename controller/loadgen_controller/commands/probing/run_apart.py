@@ -40,7 +40,7 @@ _LINE_S = 10.0
 
 
 def run(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="A loadgen.toml with [probes.NAME] tables.")],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help=r"A loadgen.toml with tables \[probes.NAME].")],
     output: Annotated[
         Path, typer.Option("--output", "-o", metavar="FILE", help="The journal to write; it must not exist.")
     ],
@@ -58,7 +58,7 @@ def run(
 ) -> None:
     """Read probes without a run, for example on the machine of a database that the controller cannot reach.
 
-    Begin before the run and end after it: what comes before the load is the baseline. Times are those of this
+    Begin before the run and end after it: the time before the load is the baseline. Times are those of this
     machine's clock; `loadgen probe add` joins the journal with the run. Ctrl-C ends it and keeps what was read.
 
     Exit code 3: a probe has no samples. Exit code 5: no probe has samples.
