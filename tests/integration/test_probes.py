@@ -123,7 +123,7 @@ SERVER = """
 [probes.machines]
 kind = "prometheus"
 url = "{url}"
-every = "1s"
+every = "5s"
 selectors = ["made_hits_total"]
 expressions = {{ rate = "sum(rate(made_hits_total[5s]))" }}
 step = "1s"
@@ -145,6 +145,10 @@ def test_a_prometheus_server_is_read_on_the_clock_of_the_run(tmp_path: Path) -> 
         metrics_server(lambda: page.format((time.monotonic() - began_s) * 50)) as made,
         running_prometheus(tmp_path, f"127.0.0.1:{made.port}") as server,
     ):
+        until_s = time.monotonic() + 60
+        while not (found := server.ask("count_over_time(made_hits_total[60s])")) or float(found[0]["value"][1]) < 3:
+            assert time.monotonic() < until_s
+            time.sleep(0.1)
         (tmp_path / "loadgen.toml").write_text(SERVER.format(url=server.url))
         done = loadgen("run", str(tmp_path / "home.py"), "--target", shop.url, "--quiet", runs_dir=tmp_path / "runs")
 
@@ -153,6 +157,7 @@ def test_a_prometheus_server_is_read_on_the_clock_of_the_run(tmp_path: Path) -> 
     assert (db["at"], db["samples"]) == ("apart", 0)
     assert machines["kind"] == "prometheus"
     rows = {row["title"].partition(" ")[0]: row for row in machines["rows"]}
+    assert machines["samples"] > 3, done.summary["notes"]
     assert rows["made_hits_total"]["mean"] == pytest.approx(50, rel=0.2)
     frame = open_run(done.folder).probes()
     hits = frame[(frame.statistic == "rate") & frame.value.notna()]
