@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import fields, is_dataclass
 from typing import Any, Final
 from urllib.parse import quote, quote_plus
@@ -139,6 +139,17 @@ def _lower(text: str) -> str:
     return text.lower() if text.isascii() else text.translate(_LOWER)
 
 
+def _masked_spans(text: str, spans: Iterable[tuple[int, int]]) -> str:
+    """Return the text with spans masked; those that overlap or touch become one mask."""
+    done: list[str] = []
+    at, is_masked = 0, False
+    for start, end in sorted(spans):
+        if start > at or not is_masked:
+            done += text[at:start], "****"
+        at, is_masked = max(at, end), True
+    return "".join((*done, text[at:]))
+
+
 class Redactor:
     """Masks secrets. `secrets` returns the values known so far; it is called each time, because they are resolved
     lazily.
@@ -172,21 +183,19 @@ class Redactor:
         pattern = self._pattern()
         if pattern is None:
             return text
-        text = pattern.sub("****", text)
-        return self._without_parts(text) if "<cut: " in text or " ..." in text else text
+        if "<cut: " not in text and " ..." not in text:
+            return pattern.sub("****", text)
+        # A part can contain another secret, so both are looked for in the same text.
+        return _masked_spans(text, (*(match.span() for match in pattern.finditer(text)), *self._parts(text)))
 
-    def _without_parts(self, text: str) -> str:
-        """Return the text with partial secrets masked: where a text was cut off in the middle of a secret, the
-        beginning of the secret is still there.
-        """
-        done: list[str] = []
+    def _parts(self, text: str) -> Iterator[tuple[int, int]]:
+        """Yield where parts of secrets are: before a cut there can be the beginning of one."""
         at = 0
         for cut in _CUT.finditer(text):
-            before = text[at : cut.start()]
-            part = max((_overlap(before, form) for form in self._forms), default=0)
-            done += before[: len(before) - part], "****" if part else "", cut[0]
+            part = max((_overlap(text[at : cut.start()], form) for form in self._forms), default=0)
+            if part:
+                yield cut.start() - part, cut.start()
             at = cut.end()
-        return "".join((*done, text[at:]))
 
     def row(self, row: object) -> str:
         """Return a row of a scenario's data as JSON, with the values of secret columns masked. Return "" for no row.

@@ -132,6 +132,12 @@ def test_no_part_of_a_known_secret_survives_where_the_text_is_cut(value: str, ke
     assert Redactor(lambda: ["other", value]).text(text) == f"the answer was ****{mark}"
 
 
+def test_a_part_of_a_secret_that_contains_another_one_is_masked_whole() -> None:
+    redactor = Redactor(lambda: ["other", "QZXJotherJXZQ", "aXa"])
+    assert redactor.text("it was QZXJother ...'") == "it was **** ...'"
+    assert redactor.text("it was aXa ...'") == "it was **** ...'"
+
+
 @given(canaries.filter(lambda c: not set("/?#") & set(c)))
 def test_no_user_or_password_of_a_url_survives(canary: str) -> None:
     for text in (f"GET https://{canary}@shop/", f"at https://me:{canary}@shop:80/x", f"http://{canary}:pw@[::1]/"):
