@@ -110,6 +110,7 @@ def _cache(stack: Stack, folder: Path) -> str:
     """Each URL is a miss at the start, and once more after the cache was emptied; between, all are hits."""
     tenants = 20
     stack.varnish.empty()
+    stack.shop.reset()
     thread = stack.empty_cache_when(tenants, 4.0)
     run = stack.run(folder / "cache", by="varnish", tenants=tenants)
     thread.join()

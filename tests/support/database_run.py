@@ -182,7 +182,7 @@ class Stack:
     def empty_cache_when(self, asked: int, after_s: float) -> threading.Thread:
         """Empty Varnish once the shop has received so many requests for items, and some seconds have passed.
 
-        Returns the thread that does so; it ends by itself.
+        Returns the thread that does so; it ends by itself. Reset the shop before.
         """
 
         def empty() -> None:
