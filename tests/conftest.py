@@ -34,7 +34,7 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 os.environ["LOADGEN_LINE_EVERY_S"] = "0"  # tests wait for lines of runs; a line each 10 s would make them wait longer
 
 # No deadline: no test here asserts how long anything takes. `make slow` runs all property tests with "thorough".
-settings.register_profile("loadgen", deadline=None, max_examples=ALL // 8)
+settings.register_profile("loadgen", deadline=None, max_examples=ALL // 10)
 settings.register_profile("thorough", deadline=None, max_examples=ALL)
 settings.load_profile("loadgen")
 

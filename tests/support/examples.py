@@ -11,8 +11,8 @@ ALL = 100
 
 
 def examples(number: int) -> int:
-    """Return how many examples a property test tries: `number` in `make slow`, otherwise an eighth of it, at least 5.
+    """Return how many examples a property test tries: `number` in `make slow`, otherwise a tenth of it, at least 5.
 
     `make slow` runs with the profile `thorough`. Each run draws new examples.
     """
-    return number if settings().max_examples >= ALL else max(number // 8, 5)
+    return number if settings().max_examples >= ALL else max(number // 10, 5)
