@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from loadgen.dsl.plans.per_load import PerLoad, per_load
     from loadgen.dsl.plans.plan import Plan
     from loadgen.dsl.plans.plan_loads import Load
-    from loadgen.dsl.plans.probe import metrics_page
+    from loadgen.dsl.plans.probe import metrics_page, probe
     from loadgen.dsl.plans.slo import (
         any_of,
         checks,
@@ -124,6 +124,7 @@ __all__ = [
     "p",
     "param",
     "per_load",
+    "probe",
     "prompt",
     "quantiles",
     "rate",
@@ -213,6 +214,7 @@ _MODULES = {
     "p": "loadgen.dsl.plans.slo",
     "param": "loadgen.dsl.plans.param",
     "per_load": "loadgen.dsl.plans.per_load",
+    "probe": "loadgen.dsl.plans.probe",
     "prompt": "loadgen.dsl.prompts.prompt",
     "rate": "loadgen.dsl.metric",
     "replay": "loadgen.dsl.executors.recorded_traffic_load",

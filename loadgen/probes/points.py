@@ -10,7 +10,7 @@ and its exact value is unknown.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from math import ceil, inf, isfinite
@@ -18,12 +18,14 @@ from typing import Final
 
 from loadgen.probes.rows import Row, Series
 
-__all__ = ["PERCENTILES", "Bounds", "Gap", "Point", "ProbeSeries", "Totals", "bounds_of"]
+__all__ = ["PERCENTILES", "Bounds", "Gap", "KeepsBuckets", "Point", "ProbeSeries", "Totals", "bounds_of"]
 
 PERCENTILES: Final = (50.0, 95.0, 99.0)
 
 Bounds = tuple[float, float]
 """The bounds of the bucket that holds a percentile: (low, high); high is infinite in the bucket without a bound."""
+KeepsBuckets = Callable[[str], bool]
+"""Returns whether the points of a row keep the buckets of their histograms."""
 _Buckets = dict[float, float]
 """Cumulative counts by upper bound."""
 
@@ -45,6 +47,8 @@ class Point:
     """The increase of the counter, of the denominator of a share, or of the histogram's count; None for gauges."""
     bounds: tuple[Bounds, ...] = ()
     """For a histogram with values: the bounds of `PERCENTILES`. Otherwise empty."""
+    buckets: Mapping[float, float] | None = None
+    """For a histogram whose buckets are kept: the cumulative counts of this interval by upper bound. Otherwise None."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,10 +110,12 @@ class ProbeSeries:
     """The points of one probe. Add its samples in the order of their times.
 
     every_ns: the planned time between samples.
+    keeps: whether the points of a histogram, by the key of its row, keep their buckets. They need some 1 KB each, so
+        only those of judged rows do.
     """
 
-    def __init__(self, every_ns: int) -> None:
-        self.every_ns = every_ns
+    def __init__(self, every_ns: int, keeps: KeepsBuckets = lambda _: False) -> None:
+        self.every_ns, self.keeps = every_ns, keeps
         self.rows: dict[str, Row] = {}
         self.points: dict[str, list[Point]] = {}
         """By key of the row."""
@@ -219,7 +225,8 @@ class ProbeSeries:
                 return False
             count = buckets[inf]
             found = tuple(bounds for p in PERCENTILES if (bounds := bounds_of(buckets, p)) is not None)
-            self.points[row.key].append(Point(at_ns, length_ns, error_ns, count / seconds, count, found))
+            kept = buckets if self.keeps(row.key) else None
+            self.points[row.key].append(Point(at_ns, length_ns, error_ns, count / seconds, count, found, kept))
             _merge(totals, buckets)
             totals.increase += count
         else:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from math import inf
 from typing import Any, Final, cast
 
@@ -21,7 +22,7 @@ from loadgen.probes.journal import (
     TimedRecord,
     Zero,
 )
-from loadgen.probes.points import PERCENTILES, Point, ProbeSeries, Totals, bounds_of
+from loadgen.probes.points import PERCENTILES, KeepsBuckets, Point, ProbeSeries, Totals, bounds_of
 from loadgen.probes.reader import ServerTime
 from loadgen.probes.rows import Row, Series
 from loadgen.probes.server_clock import ServerClockOffset
@@ -39,9 +40,10 @@ _SHOWN: Final = PERCENTILES.index(95.0)
 class ProbeState:
     """One probe of a run: its points, and the series by number."""
 
-    def __init__(self, probe: ProbeOfRun) -> None:
+    def __init__(self, probe: ProbeOfRun, keeps: KeepsBuckets = lambda _: False) -> None:
         self.probe = probe
-        self.read = ProbeSeries(probe.every_ns)
+        self._keeps = keeps
+        self.read = ProbeSeries(probe.every_ns, keeps)
         """The points of values that have the times of their read."""
         self.timed = TimedPoints()
         self.series: list[Series] = []
@@ -74,7 +76,9 @@ class ProbeState:
         if not self.timed:
             return self.read, {}
         if self._built is None:
-            built, spacings = self.timed.build(self.read.rows.values(), self.clock, self.every_ns, self.t0_ns)
+            built, spacings = self.timed.build(
+                self.read.rows.values(), self.clock, self.every_ns, self.t0_ns, self._keeps
+            )
             last_ns = max((points[-1].at_ns for points in built.points.values() if points), default=0)
             # A failed read is a gap only if its values did not come later.
             built.gaps += [gap for gap in self.read.gaps if gap.at_ns > last_ns]
@@ -89,9 +93,13 @@ class ProbeState:
 
 
 class Recorded:
-    """All probes of a run. Add the records of the journal in their order."""
+    """All probes of a run. Add the records of the journal in their order.
 
-    def __init__(self, records: Iterable[Record] = ()) -> None:
+    keeps: whether the points of a row, by probe and key, keep the buckets of their histograms.
+    """
+
+    def __init__(self, records: Iterable[Record] = (), keeps: Callable[[str, str], bool] = lambda _, __: False) -> None:
+        self._keeps = keeps
         self.probes: dict[str, ProbeState] = {}
         self.t0_ns: int | None = None
         """T0 in ns of the clock of the last controller process; None if the load never started."""
@@ -104,7 +112,9 @@ class Recorded:
         """Add one record."""
         match record:
             case Begin(probes=probes, now_ns=now_ns):
-                self._order = [self.probes.setdefault(one.name, ProbeState(one)) for one in probes]
+                self._order = [
+                    self.probes.setdefault(one.name, ProbeState(one, partial(self._keeps, one.name))) for one in probes
+                ]
                 for state in self._order:
                     state.series = []
                     if now_ns < self._last_ns:  # the clock of another boot

@@ -37,6 +37,8 @@ class ProbeSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The name of the secret whose value is sent in `auth_header`; empty: the header is not sent."""
     auth_header: str = "Authorization"
     at: Where = "controller"
+    stop_when: str = ""
+    """The condition that drains the run, as written: "connections > 95% for 30s"; empty: none."""
     own: dict[str, Any] = {}
     """The other settings of its kind, checked, as they were written."""
 

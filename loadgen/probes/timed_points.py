@@ -12,7 +12,7 @@ from itertools import pairwise
 from statistics import median
 from typing import Final
 
-from loadgen.probes.points import Gap, ProbeSeries
+from loadgen.probes.points import Gap, KeepsBuckets, ProbeSeries
 from loadgen.probes.rows import Row, Series
 from loadgen.probes.server_clock import ServerClockOffset
 
@@ -59,11 +59,17 @@ class TimedPoints:
             page[series] = value
 
     def build(
-        self, rows: Iterable[Row], clock: ServerClockOffset, every_ns: int, t0_ns: int | None
+        self,
+        rows: Iterable[Row],
+        clock: ServerClockOffset,
+        every_ns: int,
+        t0_ns: int | None,
+        keeps: KeepsBuckets = lambda _: False,
     ) -> tuple[ProbeSeries, dict[str, Spacing]]:
         """Return the points of all groups, and the spacing of each row, by key.
 
         every_ns: the interval of a group with a single page. t0_ns: T0 by the probe's clock.
+        keeps: as in `ProbeSeries`.
         """
         by_key = {row.key: row for row in rows}
         whole = ProbeSeries(every_ns)
@@ -71,7 +77,7 @@ class TimedPoints:
         for pages in self._pages.values():
             order = sorted(pages)
             interval_ns = _interval_ns(order) or every_ns
-            part = ProbeSeries(interval_ns)
+            part = ProbeSeries(interval_ns, keeps)
             if t0_ns is not None:
                 part.set_t0(t0_ns)
             keys = dict.fromkeys(series.row for page in pages.values() for series in page)

@@ -56,6 +56,7 @@ def slo_row(slo: SloResult | Slo) -> dict[str, object]:
         "bad_share_high": slo.bad_share_high,
         "step": slo.step,
         "request": slo.request,
+        "probe": slo.probe,
         # The chart of response times draws only limits of percentiles of response times.
         "limit_ms": None if slo.detail else slo.limit_ms,
         "percentile": None if slo.limit_ms is None or slo.detail else round(100 * (1 - slo.allowed), 6),

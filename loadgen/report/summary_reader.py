@@ -183,6 +183,8 @@ class Slo(msgspec.Struct, frozen=True):
     limit: Figure = None
     of_count: int | None = None
     bounds: int = 0
+    probe: str | None = None
+    """The probe and the row that are judged; None for all other objectives, and in older summaries."""
 
     @property
     def is_unsure(self) -> bool:

@@ -52,6 +52,8 @@ class Reason(Enum):
     """An operator stopped the run at once: running iterations do not drain, and the tear-down does not run."""
     SLO_BREACHED = "slo breached"
     """An objective with `abort=True` was missed while the run went on."""
+    TARGET_IN_DANGER = "target in danger"
+    """The condition of a probe's `stop_when` held for its time."""
     TOKENS_USED = "tokens used"
     """Requests to an AI model have used the plan's budget of tokens."""
     SATURATED = "saturated"

@@ -67,6 +67,7 @@ _CODES = {
     Reason.SATURATED: ExitCode.PASSED,
     Reason.SLO_BREACHED: ExitCode.FAILED,
     Reason.ERROR_FUSE: ExitCode.FAILED,
+    Reason.TARGET_IN_DANGER: ExitCode.FAILED,
     Reason.NOT_ALLOWED: ExitCode.USAGE,
     Reason.SCRIPT_FAULTS: ExitCode.USAGE,
     Reason.SET_UP_FAILED: ExitCode.USAGE,
@@ -161,9 +162,10 @@ class _Finding:
     text: str
 
 
-def judge(facts: Facts, merge: Merge, batches: Batches | None = None) -> Verdict:
+def judge(facts: Facts, merge: Merge, batches: Batches | None = None, of_probes: tuple[SloResult, ...] = ()) -> Verdict:
     """Return the verdict on a run that has ended, from its facts and its merged data.
 
+    of_probes: the results of the objectives on probes, which follow from the journal of probes.
     batches: the same data in batches, for the intervals of objectives. None: the intervals are unknown, and no
         objective is sure.
     """
@@ -198,6 +200,7 @@ def judge(facts: Facts, merge: Merge, batches: Batches | None = None) -> Verdict
             slos = with_intervals(slos, facts.objectives, batches)
         streams = stream_validity(facts.assignment, merge)
         slos, unmeasured = held_back(slos, facts.objectives, streams, metrics_of_own_limits(merge))
+        slos = (*slos, *of_probes)
         findings += _find_in_data(completeness, merge)
         findings += _find_in_validity(validity)
         findings += [_Finding(ExitCode.INVALID, text) for text in (*unmeasured, *misled(facts.followed, streams))]

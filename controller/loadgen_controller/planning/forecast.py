@@ -321,6 +321,8 @@ def lines(spec: PlanSpec, found: Forecast, rows: Sequence[RowsOf], tried: Sequen
             yield line("tokens", f"{feed.journey}: {prompts} in prompts and {answers} in answers, as in {feed.data}")
     for slo in spec.slos:
         yield line("objective", slo.text + _unusual(slo))
+    for of_probe in spec.probe_slos:
+        yield line("objective", of_probe.text)
     yield from _detects(spec, found)
     yield from _traces(spec, found)
     for one in tried:

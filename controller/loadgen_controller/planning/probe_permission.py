@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 from loadgen.allowlist import AllowList, as_address, is_own, never
 from loadgen.dsl.loading.loader import Scenario
 from loadgen.dsl.plans.loadgen_toml import FILE_NAME, find_settings, read_settings
+from loadgen.dsl.plans.probe import resolve_probe_objectives
 from loadgen.dsl.secret import missing_secrets, secret_value
 from loadgen.dsl.source_location import Origin
 from loadgen.errors import ScenarioError, UsageError
@@ -24,7 +25,14 @@ from loadgen.probes.spec import ProbeSpec
 from loadgen_controller.console_output import echo_warning
 from loadgen_controller.planning.target_permission import Resolve, resolve
 
-__all__ = ["add_probes", "check_probe", "check_probe_secrets", "warn_of_probes"]
+__all__ = [
+    "add_probes",
+    "check_probe",
+    "check_probe_secrets",
+    "probes_of",
+    "resolve_objectives",
+    "warn_of_probes",
+]
 
 
 def add_probes(scenario: Scenario) -> None:
@@ -39,6 +47,27 @@ def add_probes(scenario: Scenario) -> None:
     for message, hint in names_wrong(one.name for one in probes):
         raise UsageError(f"{path or FILE_NAME}, together with the plan: {message}", hint=hint)
     scenario.plan.probes = probes
+
+
+def resolve_objectives(scenario: Scenario, probes: Sequence[ProbeSpec]) -> None:
+    """Find the rows that the plan's objectives on probes mean. probes: all probes of the run.
+
+    Raises:
+        ScenarioError: with an error at the line of each objective whose probe, row or unit is wrong.
+    """
+    slos, faults = resolve_probe_objectives(scenario.plan.slos, probes)
+    if faults:
+        raise ScenarioError(faults)
+    scenario.plan.slos = slos
+
+
+def probes_of(scenario: Scenario) -> tuple[ProbeSpec, ...]:
+    """Return the probes of the plan and of the `loadgen.toml` that applies to it, without changing the plan.
+
+    Raises:
+        ScenarioError: the file has errors.
+    """
+    return (*scenario.plan.probes, *read_settings(find_settings(scenario.path)).probes)
 
 
 def check_probe(

@@ -13,10 +13,11 @@ from loadgen.clients.net.settings import Http
 from loadgen.clients.net.tls import tls_context
 from loadgen.dsl.loading.loader import Scenario, load, split_plan
 from loadgen.dsl.plans.spec import Overrides
+from loadgen.errors import Fault
 from loadgen_controller.collect_option_errors import CollectedErrors
 from loadgen_controller.console_output import echo_warning
 from loadgen_controller.planning.option_parsing import overrides_of
-from loadgen_controller.planning.probe_permission import add_probes, check_probe
+from loadgen_controller.planning.probe_permission import add_probes, check_probe, probes_of, resolve_objectives
 from loadgen_controller.planning.target_permission import check_allowed, check_proofs, check_target, check_ways
 
 __all__ = ["load_scenario"]
@@ -86,20 +87,29 @@ def load_scenario(
         _check_targets(errors, scenario, (*allowed, *overrides.allow))
     if scenario is not None and is_sending and needs_secrets:
         _check_ways_here(errors, scenario)
+    left_out: tuple[Fault, ...] = ()
     if scenario is not None and not with_probes:
-        scenario.plan.probes = ()
+        left_out = scenario.plan.leave_out_probes()
     elif scenario is not None and is_sending:
         _check_probes(errors, scenario, (*allowed, *overrides.allow), allow)
+    elif scenario is not None and any(slo.probe is not None for slo in scenario.plan.slos):
+        chosen = scenario
+        errors.catch(lambda: resolve_objectives(chosen, probes_of(chosen)))
     errors.check()
     assert scenario is not None
-    for warning in scenario.warnings:
+    for warning in (*scenario.warnings, *left_out):
         echo_warning(f"{warning.where}: {warning.message}", warning.hint)
     return scenario
 
 
 def _check_probes(errors: CollectedErrors, scenario: Scenario, named: Iterable[str], allow: AllowList | None) -> None:
     """Add the probes of `loadgen.toml` to the plan, and check the hosts of all. Failures are added to `errors`."""
-    errors.catch(lambda: add_probes(scenario))
+
+    def prepare() -> None:
+        add_probes(scenario)
+        resolve_objectives(scenario, scenario.plan.probes)
+
+    errors.catch(prepare)
     hosts = tuple(named)
     for probe in scenario.plan.probes:
         errors.catch(partial(check_probe, probe, hosts, allow))

@@ -35,6 +35,7 @@ from loadgen.measure.run_folder.kept_stream_log import StreamLog
 from loadgen.measure.run_folder.rundir import RunDir, new_run_id
 from loadgen.notify.event import Event as Notification
 from loadgen.notify.notifier import Notifier
+from loadgen.probes.limits.watch import ProbeWatch
 from loadgen.probes.running.run_probes import RunProbes
 from loadgen.sinks.live_outputs import Outputs, Sight
 from loadgen.sinks.snapshot import RunName
@@ -231,11 +232,18 @@ class Conductor:
             notice=self._record.notice,
             secret_of=secret_value,
             allow=order.allow,
+            watch=ProbeWatch(
+                (one for one in spec.probes if one.at == "controller"),
+                spec.probe_slos,
+                spec.warmup_ns,
+                spec.duration_ns,
+            ),
         )
         self._load_control = LoadControl(self, self._record, self._fleet, self._journal, self._clock, *known)
         state = None if restored is None else restored.rendezvous
         self._rendezvous = RendezvousShell(self, self._record, self._journal, self._clock, state)
         self._checks.follow(self._load_control.spec, self.end_ns)
+        self._probes.until(self.end_ns)
         self._wake = asyncio.Event()
         self._failure: Exception | None = None
         """An error that one of this run's methods raised when the agent hub called it."""
@@ -377,6 +385,7 @@ class Conductor:
             expected=self._processes.expected,
             run_dir=self._folder.path,
             now_ns=self._clock(),
+            of_probes=self._probes.judged,
         )
 
     def _sight(self) -> Sight:
@@ -616,6 +625,8 @@ class Conductor:
         """Check and steer the running load; clock_ns: the time after T0."""
         for stop in self._checks.stops(run, self._merge, self._record.assignment, clock_ns):
             self.apply(stop)
+        if (stopped := self._checks.danger(self._probes.danger)) is not None:
+            self.apply(stopped)
         self._load_control.observe(self._merge)
         self._load_control.start_joiners()
         if (assignment := self._record.assignment) is not None:
@@ -661,6 +672,7 @@ class Conductor:
                 self._rendezvous.gone(agent)
             case Adjusted(duration_ns):
                 self._checks.follow(self._load_control.spec, duration_ns)
+                self._probes.until(duration_ns)
             case SetUpEnded():
                 keep_shared(self._folder, self._record.shared_json)
             case AgentJoined(agent, region) if region not in self._order.spec.regions:

@@ -18,6 +18,7 @@ from loadgen.measure.deltas.delta import Delta
 from loadgen.measure.deltas.run_fitness import spans_text
 from loadgen.measure.deltas.series_key import LEVEL_TAG
 from loadgen.measure.merging.merge import Merge
+from loadgen.measure.objectives.terms import SloResult
 from loadgen.measure.results.hlog import write_hlog, write_hlog_of_cells
 from loadgen.measure.results.level_figures import LevelFacts
 from loadgen.measure.results.level_intervals import EndedByInterval
@@ -27,6 +28,7 @@ from loadgen.measure.statistics.batch_means import Batches, recounted, recounted
 from loadgen.measure.statistics.objective_bins import needs_customs
 from loadgen.measure.statistics.warmup import Cut
 from loadgen.probes.journal import read_journal
+from loadgen.probes.limits.judge import judge_all, keeps_of, not_read
 from loadgen.probes.metrics_page.presets import WAITING
 from loadgen.probes.metrics_page.settings import rows_of
 from loadgen.probes.recorded import Recorded
@@ -189,7 +191,8 @@ def seal(
     if batches is not None:
         facts = replace(facts, steady_ns=batches.start_ns)
     levels = _levels(folder, facts, order, kept)
-    sealed = _sealed(facts, merge, batches, order, record, pids, started_at, duration_s, levels)
+    of_probes = _of_probes(folder, facts, merge, order)
+    sealed = _sealed(facts, merge, batches, order, record, pids, started_at, duration_s, levels, of_probes)
     try:
         if facts.assignment is not None and facts.has_started:
             _write_hlog(folder, facts.assignment, started_at, kept)
@@ -300,6 +303,22 @@ def _queued(folder: RunDir, order: Order, spans: Iterable[LevelSpan]) -> dict[st
     return {span.text: recorded.mean_between(WAITING, span.settled_ns, span.end_ns) for span in spans}
 
 
+def _of_probes(folder: RunDir, facts: Facts, merge: Merge, order: Order) -> tuple[SloResult, ...]:
+    """Return the results of the objectives on probes, from the journal of probes. Blocking."""
+    objectives = order.spec.probe_slos
+    if not objectives or not facts.has_started:
+        return ()
+    end_ns = facts.load_ns
+    if end_ns is None:
+        stops_ns = [stop_ns for agent in merge.agents() for epoch in merge.epochs(agent) for _, stop_ns in epoch.spans]
+        end_ns = max(stops_ns, default=0)
+    try:
+        recorded = Recorded(read_journal(folder.path), keeps_of(objectives))
+    except StorageError as error:
+        return tuple(not_read(one, f"the samples cannot be read: {error.message}") for one in objectives)
+    return judge_all(objectives, recorded, facts.warmup_ns, end_ns)
+
+
 def _sealed(
     facts: Facts,
     merge: Merge,
@@ -310,8 +329,9 @@ def _sealed(
     started_at: datetime,
     duration_s: float,
     levels: LevelFacts,
+    of_probes: tuple[SloResult, ...],
 ) -> Sealed:
-    verdict = judge(facts, merge, batches)
+    verdict = judge(facts, merge, batches, of_probes)
     spec = order.spec
     run = RunFacts(
         run_id=record.run_id,

@@ -5,8 +5,10 @@
 3. Requests to an AI model have used the plan's budget of tokens: the run drains.
 4. A level of a sweep was saturated, and higher ones follow: the run drains.
 5. The error fuse: most requests fail, so the run stops at once.
+6. The condition of a probe's `stop_when` has held for its time, or an objective on a probe is missed for certain: the
+   run drains. The thread of the probes finds it (`loadgen/probes/limits/watch.py`).
 
-A sixth check never stops a run: an agent that starts other numbers of iterations than
+A seventh check never stops a run: an agent that starts other numbers of iterations than
 its share of the plan is reported. The checks themselves are in the package `judging`.
 """
 
@@ -17,6 +19,7 @@ from collections.abc import Iterator, Sequence
 from loadgen.dsl.plans.spec import PlanSpec
 from loadgen.measure.merging.merge import Merge
 from loadgen.measure.results.level_intervals import EndedByInterval
+from loadgen.probes.limits.watch import Danger
 from loadgen.wire.messages import Adjust, Reassign
 from loadgen_controller.core.events import Reason, StopRequested
 from loadgen_controller.core.lifecycle import Phase, Run
@@ -68,6 +71,14 @@ class RunChecks:
         if run.phase in (Phase.STARTING, Phase.RUNNING) and (text := too_many_script_faults(merge)):
             return StopRequested(text, reason=Reason.SCRIPT_FAULTS)
         return None
+
+    @staticmethod
+    def danger(danger: Danger | None) -> StopRequested | None:
+        """Return a request to stop the run because of what its probes have read, else None."""
+        if danger is None:
+            return None
+        reason = Reason.SLO_BREACHED if danger.is_objective else Reason.TARGET_IN_DANGER
+        return StopRequested(danger.text, reason=reason)
 
     def stops(self, run: Run, merge: Merge, assignment: Assignment | None, clock_ns: int) -> Iterator[StopRequested]:
         """Yield requests to stop the run: a broken objective, a used budget of tokens, a saturated level, the fuse.

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Literal
 if TYPE_CHECKING:
     from loadgen.dsl.plans.spec import PlanSpec
     from loadgen.measure.merging.merge import Merge
+    from loadgen.measure.objectives.terms import SloResult
     from loadgen_controller.core.lifecycle import Phase
 
 __all__ = ["AgentState", "AgentView", "PointView", "SteeringView", "ViewState", "title"]
@@ -86,6 +87,8 @@ class ViewState:
     """Whether all loads that are not over are paused."""
     steering: tuple[SteeringView, ...] = ()
     points: tuple[PointView, ...] = ()
+    of_probes: tuple[SloResult, ...] = ()
+    """The objectives on probes so far."""
 
 
 def title(spec: PlanSpec) -> str:

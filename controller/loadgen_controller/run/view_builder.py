@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from loadgen.measure.merging.merge import Merge
+from loadgen.measure.objectives.terms import SloResult
 from loadgen_controller.core.lifecycle import Run
 from loadgen_controller.core.registry import Fleet
 from loadgen_controller.core.run_request import Order
@@ -30,6 +31,7 @@ def build_view(
     expected: Mapping[str, str],
     run_dir: Path,
     now_ns: int,
+    of_probes: tuple[SloResult, ...] = (),
 ) -> ViewState:
     """Return the state of the run at this moment, for the live view and the page. It copies no histogram.
 
@@ -37,6 +39,7 @@ def build_view(
         points: the rendez-vous.
         claimant: returns the id of the run for which an agent works; empty if the agent is idle.
         expected: region by id, of the agents that this controller has started.
+        of_probes: the results of the objectives on probes so far.
     """
     shares = record.assignment.agents if record.assignment is not None else ()
     sharing = frozenset(shares)
@@ -66,4 +69,5 @@ def build_view(
             for steered in load_control.steered_loads.steered_loads
         ),
         points=points,
+        of_probes=of_probes,
     )

@@ -151,7 +151,10 @@ def _results(state: ViewState, window: Window | None, journeys: list[str]) -> tu
     end_ns = window.end_ns if window else 0
     if spec.duration_ns is not None:
         end_ns = min(end_ns, spec.duration_ns)  # there are no due arrivals in the drain
-    return evaluate_all(spec.slos, state.merge, journeys=journeys, from_ns=spec.warmup_ns, end_ns=end_ns, is_over=False)
+    found = evaluate_all(
+        spec.slos, state.merge, journeys=journeys, from_ns=spec.warmup_ns, end_ns=end_ns, is_over=False
+    )
+    return (*found, *state.of_probes)
 
 
 def _streams(merge: Merge, window: Window, slos: tuple[SloRow, ...], is_warmup: bool) -> Streams | None:

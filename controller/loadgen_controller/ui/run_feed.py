@@ -256,6 +256,8 @@ def _slos(view: ViewState) -> Iterator[dict[str, object]]:
     ):
         traces = "" if spec.trace is None else readable_text(result, spec.slos, view.merge.exemplars)
         yield slo_row(result) | {"traces": traces}
+    for result in view.of_probes:
+        yield slo_row(result) | {"traces": ""}
 
 
 def _agents(view: ViewState) -> Iterator[dict[str, object]]:

@@ -155,6 +155,9 @@ class SteeringExecutor(Authored):
         for one in self._given():
             if isinstance(one, Slo):
                 yield from one.faults
+                if one.probe is not None:
+                    message = f"{name}: {one.text}: a load cannot follow a probe"
+                    yield one.origin.fault(message, 'write p(99) < "300ms", and move this one to the slos of the plan')
                 if one.objective is not None and not one.objective.is_steerable:
                     message = f"{name}: {one.objective.text}: a load can only follow response times and error ratios"
                     hint = 'write p(99) < "300ms" or error_ratio() < "1%"'

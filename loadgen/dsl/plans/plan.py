@@ -457,6 +457,17 @@ class Plan:
             plan._leave_out(those, "its window is longer than --duration")
         return plan
 
+    def leave_out_probes(self) -> tuple[Fault, ...]:
+        """Remove all probes and the objectives on them, for a run with `--probes off`.
+
+        Returns:
+            A warning for each removed objective.
+        """
+        before = len(self.warnings)
+        self.probes = ()
+        self._leave_out([slo for slo in self.slos if slo.probe is not None], "this run reads no probes")
+        return self.warnings[before:]
+
     def check_digests(self, expected: Sequence[str]) -> None:
         """Raise an error if the times of a load differ between this process and the one that ordered the run.
 
@@ -543,6 +554,7 @@ class Plan:
             llm=None if self.llm is None else self.llm.as_json(),
             client=self.client,
             probes=self.probes,
+            probe_slos=tuple(slo.probe for slo in self.slos if slo.probe is not None),
             notes=(*self.http.notes(), *([STOCK_NOTE] if self.client == "httpx" else [])),
         )
 
@@ -658,11 +670,9 @@ class Plan:
         """
         gone = tuple(slos)
         self.warnings += tuple(
-            slo.origin.fault(
-                f"{slo.objective.text} is left out: {why}", "no change is needed: this run is judged without it"
-            )
+            slo.origin.fault(f"{slo.text} is left out: {why}", "no change is needed: this run is judged without it")
             for slo in gone
-            if slo.objective is not None
+            if slo.text
         )
         self.slos = tuple(slo for slo in self.slos if slo not in gone)
 

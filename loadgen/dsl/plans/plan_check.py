@@ -204,6 +204,9 @@ def read_load_slos(loads: Iterable[Load], wrong: list[Wrong]) -> tuple[Slo, ...]
 
 def _for_load(slo: Slo, name: str) -> Slo:
     """Return the same objective, limited to the load of this name."""
+    if slo.probe is not None:
+        message = f"{slo.text}: probes see all loads together"
+        return Slo(slo.origin, faults=(slo.origin.fault(message, "move it to the slos of the plan"),))
     if slo.objective is None or not name:
         return slo
     if slo.objective.of_kind is not None:
@@ -275,12 +278,11 @@ def windows_too_long(slos: Iterable[Slo], warmup_ns: int, spans: Spans) -> tuple
     """
     found = []
     for slo in slos:
-        if slo.objective is None:
-            continue
-        begin_ns, end_ns = spans.get(slo.objective.load or "", (0, None))
+        load = None if slo.objective is None else slo.objective.load
+        begin_ns, end_ns = spans.get(load or "", (0, None))
         if end_ns is not None and warmup_ns < end_ns:
             measured_ns = end_ns - max(begin_ns, warmup_ns)
-            if slo.objective.window_ns > measured_ns:
+            if slo.window_ns > measured_ns:
                 found.append((slo, measured_ns))
     return tuple(found)
 
@@ -288,10 +290,9 @@ def windows_too_long(slos: Iterable[Slo], warmup_ns: int, spans: Spans) -> tuple
 def windows_wrong(slos: Iterable[Slo], warmup_ns: int, spans: Spans) -> Iterator[Fault]:
     """Yield an error for each objective whose window is longer than the time over which it is judged."""
     for slo, measured_ns in windows_too_long(slos, warmup_ns, spans):
-        assert slo.objective is not None
         after = " after the warm-up" if warmup_ns else ""
         yield slo.origin.fault(
-            f"{slo.objective.text}: the window is longer than the load{after}, {format_duration(measured_ns)}",
+            f"{slo.text}: the window is longer than the load{after}, {format_duration(measured_ns)}",
             "write a shorter window, or a longer load",
         )
 

@@ -18,6 +18,7 @@ from loadgen.dsl.source_location import Origin, here
 from loadgen.errors import Fault, ScenarioError
 from loadgen.measure.deltas.series_key import TOKEN_NS
 from loadgen.measure.objectives.terms import Objective, ObjectiveKind, Operator, TagSelector
+from loadgen.probes.limits.objective import ProbeObjective
 from loadgen.units import NS_PER_S, format_duration, parse_duration, parse_rate, parse_ratio
 
 if TYPE_CHECKING:
@@ -64,11 +65,24 @@ _NO_TRUTH_HINT: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Slo:
-    """One objective and its line in the scenario. `objective` is None if there are `faults`."""
+    """One objective and its line in the scenario. Without `faults`, it has an `objective`, or it is on a `probe`."""
 
     origin: Origin
     objective: Objective | None = None
     faults: tuple[Fault, ...] = ()
+    probe: ProbeObjective | None = None
+
+    @property
+    def text(self) -> str:
+        """Return the objective as written; "" if it has faults."""
+        judged = self.objective or self.probe
+        return "" if judged is None else judged.text
+
+    @property
+    def window_ns(self) -> int:
+        """Return the length of its windows, ns; 0 without windows."""
+        judged = self.objective or self.probe
+        return 0 if judged is None else judged.window_ns
 
     def __bool__(self) -> Never:
         """Refuse to be true or false, because every test of an objective's truth would lose an objective.

@@ -16,6 +16,7 @@ import msgspec
 from loadgen.engine.recording.tagging import TagSpec
 from loadgen.measure.deltas.custom import MetricSpec
 from loadgen.measure.objectives.objective import Objective
+from loadgen.probes.limits.objective import ProbeObjective
 from loadgen.probes.spec import ProbeSpec
 from loadgen.profiles.levels import LevelMark, LevelSpan, spans_of_levels
 from loadgen.profiles.profile import ArrivalProfile, IterationProfile, OpenProfile, Profile, UserProfile
@@ -288,6 +289,8 @@ class PlanSpec(msgspec.Struct, frozen=True, kw_only=True):
     """Whether workers may turn their loop instead of sleeping for a very short time."""
     probes: tuple[ProbeSpec, ...] = ()
     """Pages of metrics that the controller reads during the run; secrets only by name."""
+    probe_slos: tuple[ProbeObjective, ...] = ()
+    """The objectives on rows of probes. Agents ignore them; the controller judges them from its journal of probes."""
     notes: tuple[str, ...] = ()
     """Notes on how the run was measured that a reader of its results should know."""
     needs_sure: bool = False

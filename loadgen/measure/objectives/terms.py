@@ -378,6 +378,8 @@ class SloResult(msgspec.Struct, frozen=True, kw_only=True):
     """All events, if only some of them have the judged metric; None otherwise."""
     bounds: int = 0
     """Values that are only lower bounds, as those of time-outs are."""
+    probe: str | None = None
+    """The probe and the row of an objective on the target's side, such as "shopdb.connections"; else None."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,6 @@ from urllib.parse import urlencode
 from loadgen.errors import UsageError
 from loadgen.outside_text import one_line
 from loadgen.probes.kubernetes.answers import (
-    Autoscaler,
     Event,
     Pod,
     autoscalers_of,
@@ -25,9 +24,9 @@ from loadgen.probes.kubernetes.answers import (
     time_ns,
     why_refused,
 )
+from loadgen.probes.kubernetes.rows import POD_ROWS, pod_values, row_of, scaler_values
 from loadgen.probes.kubernetes.settings import KubernetesTable
 from loadgen.probes.reader import Note, NotRead, Reading, ServerTime, Tools
-from loadgen.probes.rows import Row, Series
 from loadgen.probes.running.http_fetch import Fetched, HttpFetcher
 from loadgen.probes.server_clock import ServerClockOffset
 from loadgen.probes.spec import ProbeSpec
@@ -89,10 +88,10 @@ class KubernetesReader:
             raise NotRead(refused[0])
         for text in refused:
             self._note(text)
-        values = {**_pod_values(pods or ()), **_scaler_values((scalers or ())[:_SCALERS_MOST])}
+        values = {**pod_values(pods or ()), **scaler_values((scalers or ())[:_SCALERS_MOST])}
         if pods is None:
-            values = {series: value for series, value in values.items() if series.row not in _POD_ROWS}
-        rows = tuple(dict.fromkeys(_row_of(series) for series in values))
+            values = {series: value for series, value in values.items() if series.row not in POD_ROWS}
+        rows = tuple(dict.fromkeys(row_of(series) for series in values))
         notes = (*self._event_marks(events or ()), *self._restart_marks(pods or ()))
         return Reading(begin_ns, self._clock(), rows, values, notes, server=self._server, remarks=tuple(self._remarks))
 
@@ -202,62 +201,6 @@ class KubernetesReader:
                     mark = Note(self._clock(), "mark", {"text": text, "about": about})
                 marks.append(mark)
         return marks
-
-
-# -- rows -----------------------------------------------------------------------------------------
-
-_PODS: Final = Row(key="pods", title="pods running", kind="gauge", names=("pods",))
-_READY: Final = Row(key="ready", title="pods ready", kind="gauge", names=("ready",))
-_RESTARTS: Final = Row(key="restarts", title="container restarts", kind="counter", names=("restarts",), unit="1/s")
-_POD_ROWS: Final = {row.key: row for row in (_PODS, _READY, _RESTARTS)}
-_SCALER: Final = {
-    "replicas": ("replicas of {}", ""),
-    "wanted": ("replicas wanted by {}", ""),
-    "most": ("most replicas of {}", ""),
-    "used": ("use of {} by its pods", "%"),
-    "target": ("target of {}", "%"),
-}
-"""Title and unit of the rows of an autoscaler, by name."""
-
-
-def _row_of(series: Series) -> Row:
-    if (row := _POD_ROWS.get(series.row)) is not None:
-        return row
-    title, unit = _SCALER[series.name]
-    about = dict(series.labels)["autoscaler"]
-    return Row(key=series.row, title=title.format(about), kind="gauge", names=(series.name,), unit=unit)
-
-
-def _pod_values(pods: Iterable[Pod]) -> dict[Series, float]:
-    values = {Series(key, "value", key): 0.0 for key in ("pods", "ready")}
-    for pod in pods:
-        is_running = pod.status.phase == "Running"
-        values[Series("pods", "value", "pods")] += is_running
-        values[Series("ready", "value", "ready")] += is_running and all(one.ready for one in pod.containers)
-        for one in pod.containers:
-            labels = (("container", one.name), ("pod", pod.metadata.name))
-            values[Series("restarts", "value", "restarts", labels)] = float(one.restartCount)
-    return values
-
-
-def _scaler_values(scalers: Iterable[Autoscaler]) -> dict[Series, float]:
-    values: dict[Series, float] = {}
-    for one in scalers:
-        name = one.metadata.name
-        values[_scaler_series("replicas", name)] = float(one.status.currentReplicas)
-        values[_scaler_series("wanted", name)] = float(one.status.desiredReplicas)
-        values[_scaler_series("most", name)] = float(one.spec.maxReplicas)
-        for metric in one.status.currentMetrics or ():
-            if (found := metric.resource) is not None and (used := found.current.averageUtilization) is not None:
-                values[_scaler_series("used", f"{name} {found.name}")] = float(used)
-        for metric in one.spec.metrics:
-            if (found := metric.resource) is not None and (aim := found.target.averageUtilization) is not None:
-                values[_scaler_series("target", f"{name} {found.name}")] = float(aim)
-    return values
-
-
-def _scaler_series(name: str, about: str) -> Series:
-    return Series(f"{name} {about}", "value", name, (("autoscaler", about),))
 
 
 def open_reader(spec: ProbeSpec, tools: Tools) -> KubernetesReader:

@@ -24,6 +24,7 @@ import msgspec
 
 from loadgen.allowlist import Address, AllowList
 from loadgen.errors import StorageError
+from loadgen.measure.objectives.terms import SloResult
 from loadgen.measure.run_folder.rundir import replace_file, utc_text
 from loadgen.probes.journal import (
     FORMAT,
@@ -36,6 +37,8 @@ from loadgen.probes.journal import (
     read_journal,
 )
 from loadgen.probes.kinds import expected_of, place_text
+from loadgen.probes.limits.judge import judge_all
+from loadgen.probes.limits.watch import Danger, ProbeWatch
 from loadgen.probes.reader import Tools
 from loadgen.probes.recorded import Recorded
 from loadgen.probes.running.http_fetch import new_loop
@@ -69,6 +72,7 @@ class RunProbes:
         where: `at` of the probes that are read here; the others are named in the journal, and added later.
         journal: the name of the journal in the folder.
         since_ns: the time from which servers that keep old values are read; None: the start of the thread.
+        watch: looks for a condition of `stop_when`, or a broken objective; None: nothing is watched.
     """
 
     def __init__(
@@ -83,13 +87,19 @@ class RunProbes:
         where: Where = "controller",
         journal: str = NAME,
         since_ns: int | None = None,
+        watch: ProbeWatch | None = None,
     ) -> None:
         self._specs, self._folder, self._clock = tuple(specs), folder, clock
         self._notice, self._allow = notice, allow
         permit = None if allow is None else self._permit
         self._tools = Tools(clock, secret_of, permit, lambda: self._t0_ns)
         self._where, self._journal_name, self._since_ns = where, journal, since_ns
-        self._recorded = Recorded()
+        self._watch = ProbeWatch(()) if watch is None else watch
+        self._recorded = Recorded(keeps=self._watch.keeps)
+        self.danger: Danger | None = None
+        """Why the run has to end; the run's loop reads it at each tick. None: it may go on."""
+        self.judged: tuple[SloResult, ...] = ()
+        """The objectives on probes so far, some seconds old at most."""
         self._journal: Journal | None = None
         self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -124,6 +134,10 @@ class RunProbes:
         """Set T0, the start of the load, in ns of the run's clock. The thread writes it with the next record."""
         self._t0_ns = t0_ns
 
+    def until(self, end_ns: int | None) -> None:
+        """Set the planned end of the load after a load change, ns from T0; None: it is not known."""
+        self._watch.end_ns = end_ns
+
     async def end(self) -> list[dict[str, Any]]:
         """Stop reading, write the last state, and return the probes' rows of the summary."""
         if self._journal is None:
@@ -135,6 +149,9 @@ class RunProbes:
                     f"probe {state.probe.name}: its page never had {', '.join(missing)}; run loadgen probe check, and"
                     " compare the server's version and options"
                 )
+        if self._t0_ns is not None:
+            for text in self._watch.last_notes(self._clock() - self._t0_ns):
+                self._notice(text)
         return self._recorded.figures()
 
     def counts(self) -> dict[str, tuple[int, int]]:
@@ -239,6 +256,7 @@ class RunProbes:
     def record(self, *records: Record) -> None:
         """Write records into the journal, and add them to the figures."""
         self._write(*records)
+        self._look()
         self._maintain()
 
     def notice(self, text: str) -> None:
@@ -263,6 +281,25 @@ class RunProbes:
             for record in records:
                 self._recorded.add(record)
 
+    def _look(self) -> None:
+        """Look whether the target is in danger, or an objective is broken for certain."""
+        if not self._watch or self.danger is not None:
+            return
+        with self._lock:
+            self.danger = self._watch.look(self._recorded)
+        for note in self._watch.take_notes():
+            self.notice(note)
+
+    def _judge(self) -> None:
+        """Judge the objectives on probes so far, for the live page."""
+        if self._watch.objectives and self._t0_ns is not None:
+            now_ns, end_ns = self._clock() - self._t0_ns, self._watch.end_ns
+            upto_ns = now_ns if end_ns is None else min(now_ns, end_ns)
+            if upto_ns > self._watch.from_ns:
+                self.judged = judge_all(
+                    self._watch.objectives, self._recorded, self._watch.from_ns, upto_ns, is_over=False
+                )
+
     def _maintain(self) -> None:
         """Make the journal durable and write metrics.json, each if enough time has passed since the last time."""
         now_s = time.monotonic()
@@ -274,6 +311,7 @@ class RunProbes:
                 self._synced_s = now_s
             if now_s - self._written_s >= self._write_after_s:
                 self._write_metrics()
+                self._judge()
                 self._written_s = time.monotonic()
                 self._write_after_s = max(_WRITE_S, _WRITE_SHARE * (self._written_s - now_s))
 
