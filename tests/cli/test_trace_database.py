@@ -22,7 +22,7 @@ from tests.support.made_database_side import LEDGER, chain, counters, increase, 
 from tests.support.traced_past_run import RUN_ID, MadeRequest, otlp_document, traced_run
 
 SENT, KNOWN = "SELECT * FROM item WHERE tenant = %s", "SELECT * FROM item WHERE tenant = $1"
-PROBE = {
+PROBE: dict[str, Any] = {
     "name": "shopdb",
     "kind": "postgres",
     "own": {"dsn": "host=127.0.0.1 port=9 dbname=shop user=perf", "password": {"secret": "shopdb-password"}},

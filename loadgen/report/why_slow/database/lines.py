@@ -116,7 +116,8 @@ def lock_text(one: LockPart) -> str:
     if one.median_wait_ms is not None and one.longest_wait_ms is not None:
         figures.append(f"median wait {_time(one.median_wait_ms)} by then, longest {_time(one.longest_wait_ms)}")
     error = f" (± {_ms(one.error_ms)} ms)" if one.error_ms >= _CLEAR_ERROR_MS else ""
-    figures.append(f"in the time of {quantity(one.requests, 'slow trace')}{error}")
+    can = f", of which {format_count(one.around)} can contain a wait" if one.around < one.requests else ""
+    figures.append(f"in the time of {quantity(one.requests, 'slow trace')}{error}{can}")
     if one.how == "summary":
         figures.append("recognised by verb and tables only")
     return f"{sentence(Rung.HELD_UP, waiter, root)}: {'; '.join(figures)}"

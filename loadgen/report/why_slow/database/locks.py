@@ -2,8 +2,9 @@
 
 The probe looks at most once a second, and only while a session waits. A look shows for how long each session has waited
 by then, so the session waited from then on: an interval that ends at the look, within the error of the look's time. It
-counts if a slow request with this path was open in it. A wait that was seen in several looks is counted once, with the
-last of them. Most waits that end between two looks are not seen.
+counts if a slow request with this path was open in it. That request need not be the one that waited, because traces are
+a sample. Only one that was open during the whole interval can be it, so these are counted, too. A wait that was seen in
+several looks is counted once, with the last of them. Most waits that end between two looks are not seen.
 """
 
 from __future__ import annotations
@@ -44,6 +45,7 @@ class _Chain:
     waits: dict[tuple[int, int], float] = field(default_factory=dict)
     """The longest known wait, s, by pid and beginning."""
     requests: set[int] = field(default_factory=set)
+    around: set[int] = field(default_factory=set)
     states: Counter[str] = field(default_factory=Counter)
     last: Counter[str] = field(default_factory=Counter)
     earlier: Counter[str] = field(default_factory=Counter)
@@ -112,7 +114,8 @@ def _add(
     waits = waiter.get("waits_s")
     waited_s = float(waits) if isinstance(waits, int | float) and 0 <= waits < 1e9 else 0.0
     at_s, error_ns = (note.at_ns - t0_ns) / NS_PER_S, error_ns_of(note)
-    open_then = slow.during(at_s - waited_s, at_s, error_ns / NS_PER_S)
+    wait = at_s - waited_s, at_s, error_ns / NS_PER_S
+    open_then = slow.during(*wait)
     if not open_then:
         return
     key = (_text(root, "application"), _text(waiter, "application"), _text(waiter, "relation"))
@@ -120,6 +123,7 @@ def _add(
     chain.hows[how] += 1
     chain.error_ns = max(chain.error_ns, error_ns)
     chain.requests.update(open_then)
+    chain.around.update(slow.around(*wait))
     _count_wait(chain, waiter, at_s, waited_s)
     chain.statements[_text(waiter, "statement", _TEXT_MOST)] += 1
     if note.at_ns not in chain.looks:
@@ -163,6 +167,7 @@ def _part(probe: str, path: Path, key: tuple[str, str, str], chain: _Chain, erro
         median_wait_ms=median(waits),
         longest_wait_ms=max(waits),
         requests=len(chain.requests),
+        around=len(chain.around),
         error_ms=chain.error_ns / NS_PER_MS + error_s * 1e3,
     )
 

@@ -85,7 +85,8 @@ class LockPart(msgspec.Struct, frozen=True, kw_only=True):
     which need not be the one that took the lock; root_earlier: others of its transaction. root_holds: tables and modes.
     looks: samples with such a chain; waits: waiting sessions, each counted once. median_wait_ms, longest_wait_ms: how
     long they had waited when they were last seen; the real wait was longer. requests: slow traces in whose time a
-    session waited. error_ms: by which the times may be off.
+    session waited; around: those of them that were open during a whole wait, so that they can contain it. error_ms: by
+    which the times may be off.
     how: "query id", "fingerprint", "beginning" of a statement that was cut off, or "summary": the same verb and tables.
     """
 
@@ -105,6 +106,7 @@ class LockPart(msgspec.Struct, frozen=True, kw_only=True):
     median_wait_ms: float | None = None
     longest_wait_ms: float | None = None
     requests: int = 0
+    around: int = 0
     error_ms: float = 0.0
 
 

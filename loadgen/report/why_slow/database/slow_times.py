@@ -37,3 +37,15 @@ class SlowTimes:
         first = bisect_left(self._begins, begin_s - error_s - self._longest_s)
         last = bisect_right(self._begins, end_s + error_s)
         return [n for n in range(first, last) if self._spans[n][1] >= begin_s - error_s]
+
+    def around(self, begin_s: float, end_s: float, error_s: float = 0.0) -> list[int]:
+        """Return the numbers of the requests that were open during a whole interval, as far as the errors allow.
+
+        error_s: by which the interval may be off.
+        """
+        off_s = error_s + self.error_s
+        return [
+            n
+            for n in self.during(begin_s, end_s, error_s)
+            if self._spans[n][0] <= begin_s + off_s and self._spans[n][1] >= end_s - off_s
+        ]
