@@ -13,12 +13,14 @@ from loadgen.report.short_texts import cut_in_middle
 from loadgen.report.why_slow.cause_file import CauseFile, Example, WaterfallRow
 from loadgen.report.why_slow.lines import (
     added_text,
+    database_lines,
     detail_parts,
     example_title,
     foot_lines,
     headline,
     ms_text,
     path_text,
+    pool_lines,
     sure_text,
     without_text,
 )
@@ -50,9 +52,11 @@ def print_causes(console: Output, causes: CauseFile) -> None:
             *_joined(list(detail_parts(one, causes)), " | ", width - 3),
         ):
             console.print(Text(f"   {line}"), soft_wrap=True)
+        for line in database_lines(one, causes):
+            _print_wrapped(console, f"   {one_line(line)}", width, indent=5)
     if len(causes.ranked) > _SHOWN:
         console.print(f"   and {len(causes.ranked) - _SHOWN} more, in cause.json and on the page")
-    for line in foot_lines(causes):
+    for line in (*pool_lines(causes), *foot_lines(causes)):
         is_command = line.startswith("to ")
         if is_command:
             console.print(Text(line), soft_wrap=True)  # not broken, so that it can be copied

@@ -277,6 +277,7 @@ class PostgresReader:
             )
         body = locks_body(lock_graph_of(rows), self._history, sample.now_s, _redacted, locked_table)
         if body is not None:
+            body["error_ns"] = (now_ns - began_ns) // 2  # the chains were read at one time between request and answer
             notes.append(Note((began_ns + now_ns) // 2, "locks", body))
         return cost_ns
 

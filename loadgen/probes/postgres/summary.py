@@ -24,6 +24,7 @@ __all__ = [
     "active_sessions",
     "chain_lines",
     "statements_summary",
+    "waiting_pairs",
 ]
 
 _STATEMENTS_MOST: Final = 3
@@ -194,7 +195,7 @@ def chain_lines(notes: Iterable[NoteLike], from_ns: int, to_ns: int) -> tuple[Ch
         if note.kind != "locks" or not from_ns <= note.at_ns <= to_ns:
             continue
         in_sample: Counter[tuple[str, str, str]] = Counter()
-        for root, waiter in _pairs(note.body):
+        for root, waiter in waiting_pairs(note.body):
             key = (_text(root, "application"), _text(waiter, "application"), _text(waiter, "relation"))
             line = found.setdefault(key, ChainLine(*key, first_ns=note.at_ns))
             in_sample[key] += 1
@@ -252,7 +253,7 @@ def _finding_texts(plan: Mapping[str, Any]) -> Iterator[str]:
             yield str(one.get("text", ""))
 
 
-def _pairs(body: Mapping[str, Any]) -> Iterator[tuple[Mapping[str, Any], Mapping[str, Any]]]:
+def waiting_pairs(body: Mapping[str, Any]) -> Iterator[tuple[Mapping[str, Any], Mapping[str, Any]]]:
     """Yield (root, waiting session) for each session in the trees of a note."""
     trees = body.get("trees", ())
     for root in trees if isinstance(trees, list) else ():

@@ -15,6 +15,7 @@ import msgspec
 
 from loadgen.errors import StorageError
 from loadgen.measure.run_folder.rundir import replace_file
+from loadgen.report.why_slow.database.parts import Below, LockPart, PoolPart, StatementPart
 
 __all__ = [
     "FORMAT",
@@ -97,7 +98,8 @@ class Ranked(msgspec.Struct, frozen=True, kw_only=True):
     without_share_over: the share of requests that would be above the threshold if the path were as fast as usual, at
     most; without_percentile_ns: their percentile then, at most. stays_first: the share of resamples in which the path
     ranks first. n_slow, n_fast: traces with the path. more_calls_ns and slower_calls_ns add up to added_ns.
-    since_s: from T0; None if no change was found.
+    since_s: from T0; None if no change was found. statement: what a probe of the database says about the span's
+    statement. below: the database spans below a path whose own time is longer.
     """
 
     path: tuple[str, ...]
@@ -120,6 +122,8 @@ class Ranked(msgspec.Struct, frozen=True, kw_only=True):
     since_error_s: float | None = None
     pauses: int = 0
     pause_ns: int = 0
+    statement: StatementPart | None = None
+    below: Below | None = None
 
 
 class NotRanked(msgspec.Struct, frozen=True, kw_only=True):
@@ -257,7 +261,8 @@ class RunPart(msgspec.Struct, frozen=True, kw_only=True):
 class CauseFile(RunPart, frozen=True, kw_only=True):
     """Why requests of a run were slow: `ranked` and `unexplained` add up to `difference_ns`.
 
-    ranked: empty if the order is not reliable; `not_ranked` then has the reason.
+    ranked: empty if the order is not reliable; `not_ranked` then has the reason. locks, pools: what probes of the
+    database and of PgBouncer saw in the time of slow requests.
     """
 
     objective: ObjectivePart
@@ -277,6 +282,8 @@ class CauseFile(RunPart, frozen=True, kw_only=True):
     repair: Mapping[str, int] = {}
     left_out: Mapping[str, int] = {}
     resampling: Resampling = Resampling()
+    locks: tuple[LockPart, ...] = ()
+    pools: tuple[PoolPart, ...] = ()
 
     @property
     def lines(self) -> tuple[Ranked, ...]:

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from loadgen.report.report_parts import milliseconds
 from loadgen.report.why_slow.cause_file import Attribute, CauseFile, Example, Ranked, Same
+from loadgen.report.why_slow.database.lines import path_lines, pool_text
 from loadgen.traces.trace_attributes import STATUS
 from loadgen.units import NS_PER_MS, format_count, format_duration, format_ratio, quantity
 
@@ -16,12 +17,14 @@ __all__ = [
     "added_text",
     "all_lines",
     "attribute_text",
+    "database_lines",
     "detail_parts",
     "example_title",
     "foot_lines",
     "headline",
     "ms_text",
     "path_text",
+    "pool_lines",
     "sentence_of",
     "share_text",
     "sure_text",
@@ -140,6 +143,11 @@ def detail_parts(one: Ranked, causes: CauseFile) -> Iterator[str]:
         yield f"in {format_count(one.n_slow)} slow and {quantity(one.n_fast, 'fast trace')}"
 
 
+def database_lines(one: Ranked, causes: CauseFile) -> Iterator[str]:
+    """Yield what probes of databases saw of a path: its statement, and the lock chains that held it up."""
+    yield from path_lines(one.path, one.statement, one.below, causes.locks)
+
+
 def _kind_text(one: Ranked) -> str:
     slow, fast = one.slow_calls, one.fast_calls
     if one.kind == "pause" and one.pauses:
@@ -179,15 +187,26 @@ def _key_text(one: Attribute | Same) -> str:
 
 def sentence_of(number: int, one: Ranked, causes: CauseFile) -> str:
     """Return a ranked path with all its figures in one line, for Markdown and JUnit."""
-    figures = [added_text(one, causes), without_text(one, causes), sure_text(one, causes), *detail_parts(one, causes)]
+    figures = [added_text(one, causes), without_text(one, causes), sure_text(one, causes)]
+    figures += [*detail_parts(one, causes), *database_lines(one, causes)]
     return f"{number}. {path_text(one.path)}: {'; '.join(text for text in figures if text)}"
 
 
-def all_lines(causes: CauseFile) -> Iterator[str]:
-    """Yield everything that the traces show as lines of text, the most important first."""
+def all_lines(causes: CauseFile, together: Sequence[str] = ()) -> Iterator[str]:
+    """Yield everything that traces and probes show as lines of text, the most important first.
+
+    together: lines about series of the target that go with slow requests.
+    """
     yield headline(causes)
     yield from (sentence_of(number, one, causes) for number, one in enumerate(causes.ranked[:_MOST_SENTENCES], 1))
+    yield from pool_lines(causes)
+    yield from together
     yield from foot_lines(causes)
+
+
+def pool_lines(causes: CauseFile) -> Iterator[str]:
+    """Yield what probes of PgBouncer saw in the time of slow requests."""
+    yield from map(pool_text, causes.pools)
 
 
 def foot_lines(causes: CauseFile) -> Iterator[str]:
@@ -196,6 +215,7 @@ def foot_lines(causes: CauseFile) -> Iterator[str]:
         yield f"nothing is ranked: {causes.not_ranked.reason}"
         for one in causes.not_ranked.candidates[:_CANDIDATES]:
             yield f"candidate, order not reliable: {path_text(one.path)}, {added_text(one, causes)}"
+            yield from database_lines(one, causes)
     for pair in causes.pairs[:_PAIRS]:
         both = " and ".join(path_text(path) for path in pair.paths)
         yield f"{both} must both become faster: then {_at_most(pair.without_share_over)} above the limit"

@@ -6,7 +6,7 @@ fast trace as waterfalls with one scale.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from math import isfinite
 from typing import Final
 
@@ -16,12 +16,14 @@ from loadgen.report.short_texts import cut_in_middle
 from loadgen.report.why_slow.cause_file import CauseFile, Example, Ranked, WaterfallRow
 from loadgen.report.why_slow.lines import (
     added_text,
+    database_lines,
     detail_parts,
     example_title,
     foot_lines,
     headline,
     ms_text,
     path_text,
+    pool_lines,
     sure_text,
     without_text,
 )
@@ -38,8 +40,12 @@ _MOST_STEPS: Final = 14
 """Most steps of the bar; the smallest ones become one step."""
 _LEAST_STEP: Final = 0.0005
 """A step that is a smaller part of the difference is not drawn."""
-_LONGEST: Final = 300
+_LONGEST: Final = 280
 """Most characters of a path."""
+_LINE: Final = 450
+"""Most characters of a line about a statement, a lock or a pool."""
+_WITH_LINES: Final = 3
+"""Ranked paths that have such lines."""
 _NAME: Final = 100
 """Most characters of a span's name."""
 _DEEPEST: Final = 12
@@ -47,24 +53,27 @@ _DEEPEST: Final = 12
 _FEWEST_PLACES: Final = 2
 
 
-def section(causes: CauseFile) -> str:
+def section(causes: CauseFile, together: Sequence[str] = ()) -> str:
     """Return the elements of the section, without an enclosing element.
 
-    Size: at most 150 kB.
+    together: lines about series of the target that go with slow requests; they stand below the ranked paths.
+
+    Size: at most 150 kB, without these lines.
     """
-    return "\n".join(_parts(causes))
+    return "\n".join(_parts(causes, together))
 
 
-def _parts(causes: CauseFile) -> Iterator[str]:
+def _parts(causes: CauseFile, together: Sequence[str]) -> Iterator[str]:
     yield f'<p class="why-head">{in_html(headline(causes))}</p>'
     if causes.chosen.why:
         yield f'<p class="note">Chosen: {in_html(causes.chosen.why)}.</p>'
     if causes.ranked:
         yield '<ol class="causes">'
-        for one in causes.ranked[:_MOST_RANKED]:
-            yield from _ranked(one, causes)
+        for number, one in enumerate(causes.ranked[:_MOST_RANKED]):
+            yield from _ranked(one, causes, database_lines(one, causes) if number < _WITH_LINES else ())
         yield "</ol>"
     yield '<ul class="why-foot">'
+    yield from (f"<li>{in_html(cut_in_middle(line, _LINE))}</li>" for line in (*pool_lines(causes), *together))
     yield from (f"<li>{in_html(_short(line))}</li>" for line in foot_lines(causes))
     yield "</ul>"
     if causes.difference_ns and (causes.lines or causes.unexplained):
@@ -73,11 +82,12 @@ def _parts(causes: CauseFile) -> Iterator[str]:
         yield from _waterfalls(causes.slow_example, causes.fast_example, causes.against)
 
 
-def _ranked(one: Ranked, causes: CauseFile) -> Iterator[str]:
+def _ranked(one: Ranked, causes: CauseFile, more: Iterable[str]) -> Iterator[str]:
     figures = [text for text in (added_text(one, causes), without_text(one, causes), sure_text(one, causes)) if text]
     yield f"<li><p><strong>{in_html(_short(path_text(one.path)))}</strong></p>"
     yield f"<p>{in_html('; '.join(figures))}</p>"
-    details = "".join(f"<li>{in_html(_short(part))}</li>" for part in detail_parts(one, causes))
+    parts = [*map(_short, detail_parts(one, causes)), *(cut_in_middle(line, _LINE) for line in more)]
+    details = "".join(f"<li>{in_html(part)}</li>" for part in parts)
     yield f'<ul class="note">{details}</ul></li>'
 
 

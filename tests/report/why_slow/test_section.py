@@ -9,6 +9,7 @@ from html.parser import HTMLParser
 from msgspec.structs import replace
 
 from loadgen.report.why_slow.cause_file import Attribute, Example, Part, Ranked, WaterfallRow
+from loadgen.report.why_slow.database.parts import AdvicePart, LockPart, PoolPart, StatementPart
 from loadgen.report.why_slow.lines import attribute_text
 from loadgen.report.why_slow.section import section
 from loadgen.report.why_slow.waterfall import MOST_PIECES, MOST_ROWS
@@ -37,6 +38,19 @@ def seen_in(page: str) -> Seen:
 
     Reader().feed(page)
     return found
+
+
+def _statement(text: str) -> StatementPart:
+    return StatementPart(
+        probe=text, text=text, query_id="1", how="fingerprint", plan=(text,) * 5, advice=AdvicePart(text=text)
+    )
+
+
+def _lock(path: tuple[str, ...], text: str) -> LockPart:
+    return LockPart(
+        probe=text, path=path, root=text, waiter=text, relation=text, root_state=text, root_statement=text,
+        root_earlier=(text,) * 3, root_holds=(text,) * 3, statement=text, how=text,
+    )  # fmt: skip
 
 
 def steps_in(page: str) -> list[tuple[str, float, float]]:
@@ -94,6 +108,7 @@ def test_hostile_names_are_text_and_nothing_else() -> None:
                 added_ns=1.0,
                 kind=HOSTILE,
                 attributes=(Attribute(where=HOSTILE, key=HOSTILE, value=HOSTILE),),
+                statement=_statement(HOSTILE),
             ),
         ),
         unexplained=(Part(path=(HOSTILE,), added_ns=1e9),),
@@ -101,6 +116,8 @@ def test_hostile_names_are_text_and_nothing_else() -> None:
         refused={HOSTILE: 1},
         repair={HOSTILE: 1},
         rerun=HOSTILE,
+        locks=(_lock((HOSTILE,), HOSTILE),),
+        pools=(PoolPart(probe=HOSTILE, most=1, waiting=1, samples=1),),
         slow_example=example,
         fast_example=example,
     )
@@ -130,12 +147,16 @@ def test_section_has_at_most_150_kB_whatever_the_target_sent() -> None:
     )
     example = Example(trace="0" * 32, response_ns=10**12, at_s=1e6, rows=rows, left_out=200_000)
     attributes = tuple(Attribute(where=name, key=name, value=name, slow=1.0) for _ in range(8))
-    ranked = tuple(Ranked(path=(name,) * 100, added_ns=1e9, attributes=attributes) for _ in range(30))
+    path = (name,) * 100
+    line = Ranked(path=path, added_ns=1e9, attributes=attributes, statement=_statement(name))
+    ranked = (line,) * 30
     causes = made_causes(
         ranked=ranked,
         unexplained=tuple(Part(path=(name,) * 100, added_ns=1e9) for _ in range(30)),
         notes=(name,) * 1_000,
         refused=dict.fromkeys((f"{name}{n}" for n in range(1_000)), 1),
+        locks=(_lock(path, name),) * 10,
+        pools=(PoolPart(probe=name, most=1, waiting=1, samples=1),) * 5,
         slow_example=example,
         fast_example=example,
     )

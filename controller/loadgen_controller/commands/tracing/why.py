@@ -33,8 +33,9 @@ from loadgen_controller.collect_option_errors import CollectedErrors
 from loadgen_controller.commands.bucket import RUNS, RunArgument, RunsDir
 from loadgen_controller.commands.cloudwatch_metrics import span_of
 from loadgen_controller.commands.missing_extra import needing_analysis
-from loadgen_controller.commands.shared_options import EnvOption
+from loadgen_controller.commands.shared_options import AllowHostOption, EnvOption
 from loadgen_controller.commands.tracing.goes_with import show_goes_with
+from loadgen_controller.commands.tracing.index_advice import NO_ADVICE, advisers_of
 from loadgen_controller.commands.tracing.read_traces import TraceReading, reading_of
 from loadgen_controller.console_output import Output
 from loadgen_controller.past_runs.listing import is_running
@@ -55,9 +56,11 @@ loadgen trace last --request "POST /cart" --region eu-west-1 --dry-run
 
 loadgen trace 20261125 --against 20261124
 
+loadgen trace last --advise
+
 [bold]Exit codes[/bold]
 
-0 shown, with or without a ranking; 2 usage error; 3 too few traces, too many are missing, or the backend refused"""
+0 shown, with or without a ranking; 2 usage error; 3 too few traces, too many are missing, or a server refused"""
 _LOOK: Final = "look at one of these traces in the tracing system"
 _SEED_BITS: Final = 0x7FFFFFFF
 _HOW_TO_SAMPLE: Final = 'add trace=Trace(sample="5%") to the plan, and repeat the run'
@@ -88,6 +91,15 @@ def main(
     against: Annotated[
         str, typer.Option(metavar="RUN", help="Compare with this run. Read its traces first, with `loadgen trace RUN`.")
     ] = "",
+    advise: Annotated[
+        bool,
+        typer.Option(
+            "--advise",
+            help="Try simulated indexes for the statements of ranked paths: connects to the databases of the run's"
+            " probes, read-only.",
+        ),
+    ] = False,
+    i_may_load: AllowHostOption = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show the requests and the number of traces and calls. Read no traces.")
     ] = False,
@@ -107,8 +119,9 @@ def main(
 
     Without a choice, the command explains the broken objective with the largest excess. If no objective is broken, it
     explains the slowest 5 % of the request with the most response time. It reads traces by their ids: those of slow
-    requests and as many of fast ones. The traces stay in the run folder, so no trace is read twice. The result is also
-    in cause.json, and in the next report.
+    requests and as many of fast ones. The traces stay in the run folder, so no trace is read twice. If the run had
+    probes of databases, the statements and locks of the ranked paths are shown. The result is also in cause.json, and
+    in the next report.
     """
     errors = CollectedErrors()
     path = errors.catch(lambda: find_run(run, runs_dir))
@@ -127,10 +140,14 @@ def main(
         errors.add(f"run {path.name} is still going on", "wait until it ends")
     settings = trace_settings_of(errors)
     reading = None if path is None else errors.catch(lambda: reading_of(path, file, backend, env or "", settings))
+    advisers = errors.catch(lambda: advisers_of(path, i_may_load or ())) if advise and path is not None else None
+    if i_may_load and not advise:
+        errors.add("--i-may-load needs --advise", "add --advise, or leave it out")
     errors.check()
     assert path is not None
     assert reading is not None
     with needing_analysis("loadgen trace"):
+        from loadgen.report.why_slow.database.of_run import database_side_of_run
         from loadgen.report.why_slow.study import Facts, cost_of, told
     opened = open_run(path)
     wanted = Wanted(request=request, step=step, journey=journey, region=region)
@@ -139,6 +156,8 @@ def main(
     chosen, asked = _asked(opened, chosen, most, seed)
     console = Output(stderr=json is not None and str(json) == "-")
     console.print(_plan_text(opened, chosen, asked, reading))
+    if advisers is not None:
+        console.print(advisers.plan)
     if dry_run:
         return ExitCode.PASSED
     refusal = reading.read(asked.ids, (wait_ns or 0) / NS_PER_S, _ended_ago_s(opened))
@@ -156,6 +175,9 @@ def main(
     if not ours.found:
         raise refusal or _none_found(opened, asked, reading)
     result = told(chosen, ours, asked.observed, facts, against=_against(behind, chosen, most, seed))
+    side = database_side_of_run(result, opened)
+    advice = advisers.ask(side.wanted()) if advisers is not None else NO_ADVICE
+    result = side.with_advice(advice.parts, advice.notes)
     write_causes(path, result.document)
     console.print()
     print_causes(console, result.causes)
@@ -167,6 +189,8 @@ def main(
             write(file, folded_text(path_table(traces)).encode())
     if refusal is not None:
         raise refusal
+    if advice.refused:
+        raise IncompleteError(advice.refused, hint="the other lines do not depend on it; repeat the command later")
     return ExitCode.INCOMPLETE if result.is_refused else ExitCode.PASSED
 
 
