@@ -44,9 +44,9 @@ The demo shop on PostgreSQL (`loadgen target --database`, pool of 8), {rate} req
 a small client in a process of its own, half `/items?tenant=` and half `/items/ID`, all the time. The PostgreSQL probe \
 reads each second, and {statements:,} statements each 10 s, as in a run, with its journal and its figures. It is on or \
 off for {seconds:g} s each; the order of each pair of on and off is random (seed {seed}). CPU time: of the process \
-with the probe, which does nothing else, and of the probe's backend (`/proc/PID/schedstat`), from connect to the end. p99 \
-and median: times of the client from send to last byte, without the first {settle:g} s of each part; mean of the log \
-ratios of the pairs, 95 % interval by Student's t of the pairs. The other probes read for {seconds:g} s."""
+with the probe, which does nothing else, and of the probe's backend (`/proc/PID/schedstat`), from connect to the end. \
+p99 and median: times of the client from send to last byte, without the first {settle:g} s of each part; mean of the \
+log ratios of the pairs, 95 % interval by Student's t of the pairs. The other probes read for {seconds:g} s."""
 FAILED_NS = 10 * NS_PER_S
 """A failed request counts as one that took so long, so that failures make the p99 worse."""
 _STATEMENTS = 1_000
