@@ -42,6 +42,7 @@ from bench import (
     outputs,
     pacing,
     page,
+    probe_cost,
     record,
     rendezvous,
     screen,
@@ -113,6 +114,7 @@ SECTIONS: dict[str, Part] = {
     "span_formats": Part(span_formats.measure, {"traces": 3, "long": 10, "large": 100, "turns": 1}),
     "causes": Part(causes.measure, {"seconds": 150, "resamples": 100, "turns": 1}),
     "goes_with": Part(goes_with.measure, {"seconds": 150, "series": 20, "turns": 1}),
+    "probe_cost": Part(probe_cost.measure, {"seconds": 4, "pairs": 2, "warm_s": 3}),
     "traffic": Part(traffic.measure, {"combined": 3_000, "alb": 3_000, "long": 5_000, "turns": 1}),
 }
 
