@@ -15,7 +15,7 @@ import contextlib
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
@@ -41,13 +41,14 @@ from loadgen.probes.recorded import Recorded
 from loadgen.probes.running.http_fetch import new_loop
 from loadgen.probes.running.machine_clock import boot_id, wall_error_ns
 from loadgen.probes.running.one_probe import LAST_S, OneProbe
+from loadgen.probes.shown.metrics_file import NAME as METRICS
+from loadgen.probes.shown.metrics_file import metrics_document
 from loadgen.probes.spec import ProbeSpec, Where
 
-__all__ = ["METRICS", "RunProbes", "document_of"]
+__all__ = ["METRICS", "RunProbes"]
 
 log = logging.getLogger(__name__)
 
-METRICS: Final = "metrics.json"
 _WRITE_S: Final = 2.0
 _WRITE_SHARE: Final = 50
 """The time between two writes of metrics.json, as a multiple of the duration of a write, is at least this."""
@@ -278,20 +279,12 @@ class RunProbes:
                 self._write_after_s = max(_WRITE_S, _WRITE_SHARE * (self._written_s - now_s))
 
     def _write_metrics(self) -> None:
-        lanes, marks = self._recorded.lanes(), self._recorded.marks()
-        if not lanes and not marks:
+        document = metrics_document(self._recorded)
+        if not document["metrics"] and "marks" not in document:
             return
         try:
-            replace_file(self._folder / METRICS, document_of(lanes, marks=marks), is_durable=False)
+            replace_file(self._folder / METRICS, msgspec.json.encode(document) + b"\n", is_durable=False)
         except StorageError as error:
             self.say(
                 f"the live page and the report do not show the newest figures of probes: {error.message}; {error.hint}"
             )
-
-
-def document_of(
-    lanes: Iterable[Mapping[str, object]], source: str = "probes", marks: Sequence[Mapping[str, object]] = ()
-) -> bytes:
-    """Return the bytes of `metrics.json` with these lanes and marks."""
-    marked = {"marks": list(marks)} if marks else {}
-    return msgspec.json.encode({"format": 1, "source": source, "metrics": list(lanes), **marked}) + b"\n"
