@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
 import typer
@@ -135,7 +135,9 @@ def _write(path: Path, file: Path, records: list[Record]) -> None:
 def _update(path: Path) -> None:
     """Write the lanes and the figures of all probes of the run again. Those of other sources stay."""
     recorded = Recorded(read_journal(path))
-    kept, marks, source = [], [], ""
+    kept: list[Any] = []
+    marks: list[Any] = []
+    source = ""
     metrics = path / METRICS
     if metrics.is_file():
         try:
