@@ -23,7 +23,7 @@ from loadgen.probes.postgres.summary import (
     statements_summary,
 )
 from loadgen.probes.recorded import ProbeState, Recorded
-from loadgen.probes.shown.lock_trees import Deadlock, LockTree, deadlocks_of, worst_trees
+from loadgen.probes.shown.lock_trees import Deadlock, LockTree, deadlocks_of, seen_statements, worst_trees
 from loadgen.units import NS_PER_S
 
 __all__ = ["Chain", "DatabaseFacts", "OtherStatements", "Statement", "Wait", "databases_of", "facts_of"]
@@ -171,10 +171,11 @@ def facts_of(state: ProbeState, t0_ns: int, end_ns: int) -> DatabaseFacts:
     agreed: Agreement | None = sessions.agreement if times.during_s and not times.unknown_s else None
     counted = state.points.totals.get("deadlocks")
     deadlocks = deadlocks_of(notes, t0_ns, end_ns)
+    seen = seen_statements(notes)
     listed = [one for one in statements.lines if one.during.calls or one.added.exec_ms][:_STATEMENTS_MOST]
     return DatabaseFacts(
         probe=state.probe.name,
-        statements=tuple(map(_statement, listed)),
+        statements=tuple(_statement(one, seen.get(str(one.key.query), "")) for one in listed),
         others=_others(statements, listed),
         baseline_s=round(times.baseline_s, 3),
         during_s=round(times.during_s, 3),
@@ -197,10 +198,10 @@ def facts_of(state: ProbeState, t0_ns: int, end_ns: int) -> DatabaseFacts:
     )
 
 
-def _statement(line: StatementLine) -> Statement:
+def _statement(line: StatementLine, seen: str) -> Statement:
     return Statement(
         query_id=str(line.key.query),
-        text=one_line(line.text, _TEXT_MOST),
+        text=one_line(line.text or seen, _TEXT_MOST),
         calls=round(line.during.calls, 3),
         mean_ms=round(line.mean_ms, 6),
         added_ms=round(line.added.exec_ms, 3),

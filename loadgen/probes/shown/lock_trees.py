@@ -14,7 +14,7 @@ from loadgen.outside_text import one_line
 from loadgen.probes.journal import NoteRecord
 from loadgen.units import NS_PER_S
 
-__all__ = ["Deadlock", "LockTree", "TreeRow", "deadlocks_of", "worst_trees"]
+__all__ = ["Deadlock", "LockTree", "TreeRow", "deadlocks_of", "seen_statements", "worst_trees"]
 
 _TREES_MOST: Final = 3
 _ROWS_MOST: Final = 24
@@ -112,6 +112,22 @@ def deadlocks_of(notes: Iterable[NoteRecord], t0_ns: int, end_ns: int) -> tuple[
                 tuple(text for _, node in members if (text := _text(node, "statement", _TEXT_MOST))),
             )
     return tuple(found.values())
+
+
+def seen_statements(notes: Iterable[NoteRecord]) -> dict[str, str]:
+    """Return the statements of all sessions in trees by the server's query id, without values.
+
+    During the run these are the only known texts, because the texts of statements are read after the load.
+    """
+    found: dict[str, str] = {}
+    for note in notes:
+        if note.kind == "locks":
+            for tree in _nodes(note.body, "trees"):
+                for _, node in _walk(tree):
+                    query_id, text = node.get("query_id"), _text(node, "statement", _TEXT_MOST)
+                    if isinstance(query_id, str) and text:
+                        found.setdefault(query_id, text)
+    return found
 
 
 def _tree_of(

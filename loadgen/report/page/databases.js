@@ -55,7 +55,7 @@ function statement_part(one, of) {
 
 /** The text of a statement, with its plan in words below it. */
 function statement_cell(line) {
-  const text = element("code", {}, line.text || `statement ${line.query_id}, whose text was not read`);
+  const text = element("code", {}, line.text || `statement ${line.query_id}, text unknown`);
   const of = line.is_search ? "plan of its search" : "plan";
   const plan = line.plan.length ? `${of}: ${line.plan.join("; ")}` : line.why_no_plan ? `no plan, because ${line.why_no_plan}` : "";
   return element("div", { class: "statement" }, text, plan ? element("p", { class: "note" }, plan) : null);

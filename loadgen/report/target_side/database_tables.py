@@ -101,7 +101,7 @@ def _statement_rows(one: DatabaseFacts) -> Iterator[tuple[str, ...]]:
 
 
 def _text(line: Statement) -> str:
-    return line.text or f"statement {line.query_id}, whose text was not read"
+    return line.text or f"statement {line.query_id}, text unknown"
 
 
 def _statement_notes(one: DatabaseFacts) -> list[str]:

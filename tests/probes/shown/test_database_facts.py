@@ -63,6 +63,16 @@ def test_the_time_before_the_load_is_subtracted_and_the_sum_is_that_of_the_serve
     assert (found.baseline_s, found.during_s, found.others) == (10.0, 10.0, None)
 
 
+def test_a_statement_without_text_has_that_of_a_session_in_a_lock_chain() -> None:
+    node = {"pid": 2, "query_id": "1", "statement": "UPDATE ledger SET n = ?"}
+    found = facts(
+        statements(100, 110, {1: of(1, 1.0)}),
+        NoteRecord(0, 103 * S, "locks", {"trees": [{"pid": 1, "waiters": [node]}]}),
+    )
+
+    assert found.statements[0].text == "UPDATE ledger SET n = ?"
+
+
 def test_beyond_twenty_statements_the_others_are_one_sum() -> None:
     found = facts(statements(100, 110, {n: of(1, float(n)) for n in range(1, 31)}))
 
