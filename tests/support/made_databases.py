@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from loadgen.probes.shown.database_facts import Chain, DatabaseFacts, OtherStatements, Statement, Wait
-from loadgen.probes.shown.lock_trees import Deadlock, LockTree, TreeRow
+from loadgen.probes.shown.lock_chains import ChainTree, Deadlock, TreeRow
 
 __all__ = ["FACTS", "UPDATE"]
 
@@ -21,7 +21,7 @@ FACTS = DatabaseFacts(
     own_ms=38.0,
     chains=(Chain("settle", "payout", "ledger", 61, 2, 0.414, 1.0, 59.0, text="payout is held up by settle"),),
     trees=(
-        LockTree(
+        ChainTree(
             16.6,
             2,
             0.374,

@@ -23,7 +23,7 @@ from loadgen.probes.postgres.summary import (
     statements_summary,
 )
 from loadgen.probes.recorded import ProbeState, Recorded
-from loadgen.probes.shown.lock_trees import Deadlock, LockTree, deadlocks_of, seen_statements, worst_trees
+from loadgen.probes.shown.lock_chains import ChainTree, Deadlock, deadlocks_of, seen_statements, worst_trees
 from loadgen.units import NS_PER_S
 
 __all__ = ["Chain", "DatabaseFacts", "OtherStatements", "Statement", "Wait", "databases_of", "facts_of"]
@@ -118,7 +118,7 @@ class DatabaseFacts(msgspec.Struct, frozen=True):
     own_ms: float = 0.0
     """The execution time of the probe's own statements."""
     chains: tuple[Chain, ...] = ()
-    trees: tuple[LockTree, ...] = ()
+    trees: tuple[ChainTree, ...] = ()
     """The worst sample of each of the worst chains."""
     deadlocks: tuple[Deadlock, ...] = ()
     deadlock_count: int = 0

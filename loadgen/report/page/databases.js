@@ -68,11 +68,11 @@ function lock_part(one, of) {
   const title = `${of}Lock chains`;
   const rows = one.chains.map((chain) => [chain.text, count_text(chain.waited), count_text(chain.most), short(chain.longest_s)]);
   const chains = rows.length ? database_table(title, ["who waits for whom", "samples × sessions", "most", "longest s"], rows) : null;
-  return database_part(title, chains, ...one.trees.map(lock_tree));
+  return database_part(title, chains, ...one.trees.map(chain_tree));
 }
 
 /** A tree of one sample: rows come in the order of reading, each with its depth. */
-function lock_tree(one) {
+function chain_tree(one) {
   const seen = one.samples > 1 ? `, one of ${count_text(one.samples)} such samples` : "";
   const left = one.left_out ? `${count_text(one.left_out)} more are not listed.` : "";
   const root = element("ul", {});

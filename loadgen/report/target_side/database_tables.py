@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 import msgspec
 
 from loadgen.probes.shown.database_facts import DatabaseFacts, Statement
-from loadgen.probes.shown.lock_trees import LockTree, TreeRow
+from loadgen.probes.shown.lock_chains import ChainTree, TreeRow
 from loadgen.report.report_parts import PLACEHOLDER, Table
 from loadgen.report.short_texts import cut_at_end
 from loadgen.units import format_count, quantity
@@ -116,6 +116,8 @@ def _statement_notes(one: DatabaseFacts) -> list[str]:
         found.append(
             "Statements were not read before the load, so nothing is subtracted: added time is the whole time."
         )
+    if one.statements and not any(line.text for line in one.statements):
+        found.append("Their texts and plans are read after the load, if the server answers in time.")
     if one.evicted:
         found.append(f"The server forgot {quantity(one.evicted, 'statement')}: their time is unknown.")
     if one.restarted:
@@ -143,7 +145,7 @@ def _plan_notes(one: DatabaseFacts) -> Iterator[str]:
 # -- locks ----------------------------------------------------------------------------------------
 
 
-def _tree(probe: str, tree: LockTree) -> Table:
+def _tree(probe: str, tree: ChainTree) -> Table:
     rows = [line for row in tree.rows for line in _session_lines(row)]
     note = f"Not listed: {quantity(tree.left_out, 'more waiting session')}." if tree.left_out else ""
     seen = f", one of {format_count(tree.samples)} such samples" if tree.samples > 1 else ""

@@ -14,7 +14,7 @@ from loadgen.outside_text import one_line
 from loadgen.probes.journal import NoteRecord
 from loadgen.units import NS_PER_S
 
-__all__ = ["Deadlock", "LockTree", "TreeRow", "deadlocks_of", "seen_statements", "worst_trees"]
+__all__ = ["ChainTree", "Deadlock", "TreeRow", "deadlocks_of", "seen_statements", "worst_trees"]
 
 _TREES_MOST: Final = 3
 _ROWS_MOST: Final = 24
@@ -49,7 +49,7 @@ class TreeRow(msgspec.Struct, frozen=True):
     in_deadlock: bool = False
 
 
-class LockTree(msgspec.Struct, frozen=True):
+class ChainTree(msgspec.Struct, frozen=True):
     """One tree of one sample."""
 
     at_s: float
@@ -72,7 +72,7 @@ class Deadlock(msgspec.Struct, frozen=True):
     statements: tuple[str, ...] = ()
 
 
-def worst_trees(notes: Iterable[NoteRecord], t0_ns: int, end_ns: int) -> tuple[LockTree, ...]:
+def worst_trees(notes: Iterable[NoteRecord], t0_ns: int, end_ns: int) -> tuple[ChainTree, ...]:
     """Return the worst tree of each root application and table, those with the most waiting first.
 
     Trees are compared by the number of waiting sessions, then by the longest wait.
@@ -132,14 +132,14 @@ def seen_statements(notes: Iterable[NoteRecord]) -> dict[str, str]:
 
 def _tree_of(
     size: tuple[int, float], at_ns: int, tree: Mapping[str, Any], body: Mapping[str, Any], t0_ns: int, samples: int
-) -> LockTree:
+) -> ChainTree:
     stuck = {pid for cycle in _cycles(body) for pid in cycle}
     rows: list[TreeRow] = []
     for depth, node in _walk(tree):
         if len(rows) == _ROWS_MOST:
             break
         rows.append(_row(depth, node, _whole(node.get("pid")) in stuck))
-    return LockTree(
+    return ChainTree(
         round((at_ns - t0_ns) / NS_PER_S, 3), size[0], size[1], tuple(rows), max(0, size[0] + 1 - len(rows)), samples
     )
 

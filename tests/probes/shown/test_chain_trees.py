@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from loadgen.probes.journal import NoteRecord
-from loadgen.probes.shown.lock_trees import deadlocks_of, worst_trees
+from loadgen.probes.shown.lock_chains import deadlocks_of, worst_trees
 from loadgen.units import NS_PER_S as S
 
 
