@@ -6,13 +6,13 @@ again keeps the parts of the others: those of probes have the key `probe`, and a
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
 
 from loadgen.probes.recorded import Recorded
-from loadgen.probes.shown.database_facts import databases_of
+from loadgen.probes.shown.database_facts import DatabaseFacts, databases_of
 
 __all__ = ["FORMAT", "NAME", "foreign_parts", "metrics_document"]
 
@@ -28,15 +28,16 @@ def metrics_document(
     other: str = "",
     end_s: float | None = None,
     about: Mapping[str, object] | None = None,
+    databases: Sequence[DatabaseFacts] | None = None,
 ) -> dict[str, Any]:
     """Return the file for the probes of a run, and for metrics and marks of another source, which come first.
 
     other: the name of that source. end_s: the end of the run from T0; default: the last note of each probe.
-    about: further keys.
+    about: further keys. databases: the facts, if they are known already.
     """
     lanes, foreign = recorded.lanes(), list(metrics)
     found_marks = [*marks, *recorded.marks()]
-    databases = databases_of(recorded, end_s)
+    found = databases_of(recorded, end_s) if databases is None else databases
     sources = [name for name, is_there in ((other, bool(other)), ("probes", bool(lanes))) if is_there]
     return {
         "format": FORMAT,
@@ -44,7 +45,7 @@ def metrics_document(
         **(about or {}),
         "metrics": [*foreign, *lanes],
         **({"marks": found_marks} if found_marks else {}),
-        **({"databases": msgspec.to_builtins(databases)} if databases else {}),
+        **({"databases": msgspec.to_builtins(found)} if found else {}),
     }
 
 

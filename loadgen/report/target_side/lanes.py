@@ -13,6 +13,7 @@ from math import inf, isfinite
 from typing import Final
 
 import msgspec
+import numpy as np
 
 __all__ = ["LANES_MOST", "POINTS_MOST", "Metric", "change_of", "check", "lanes_of"]
 
@@ -66,14 +67,14 @@ def lanes_of(metrics: Sequence[Metric], named: Collection[str] = ()) -> dict[str
     any value). A lane has `name`, `probe`, `statistic`, `unit`, `period_s`, `stretch_s`, `error_s`, `at_s` and
     `values`; a value is None in a gap.
 
-    Cost: 10 ms per 100,000 points.
+    Cost: 30 ms per 100,000 points.
     """
     full = [metric for metric in metrics if any(value is not None for value in metric.values)]
     order, count = list(range(len(full))), LANES_MOST
     if len(full) > LANES_MOST:
-        order = _ranked(full, named)
-        changed = [n for n in order if _is_named(full[n], named) or change_of(full[n]) >= _CHANGED_LEAST]
-        count = min(LANES_MOST, len(changed)) or LANES_MOST
+        changes = [inf if f"{one.probe}.{one.key}" in named else change_of(one) for one in full]
+        order.sort(key=lambda n: (-changes[n], n))
+        count = min(LANES_MOST, sum(change >= _CHANGED_LEAST for change in changes)) or LANES_MOST
     first, more = sorted(order[:count]), sorted(order[count:_DRAWN_MOST])
     return {
         "lanes": [_lane(full[n], POINTS_MOST) for n in first],
@@ -83,35 +84,22 @@ def lanes_of(metrics: Sequence[Metric], named: Collection[str] = ()) -> dict[str
     }
 
 
-def _ranked(metrics: Sequence[Metric], named: Collection[str]) -> list[int]:
-    """Return the numbers of the metrics: named ones first, then those that changed most."""
-    ranks = [(not _is_named(one, named), -change_of(one), n) for n, one in enumerate(metrics)]
-    return [n for *_, n in sorted(ranks)]
-
-
-def _is_named(metric: Metric, named: Collection[str]) -> bool:
-    return bool(metric.key) and f"{metric.probe}.{metric.key}" in named
-
-
 def change_of(metric: Metric) -> float:
     """Return how much a metric changed: from 0, not at all, to 2, from a value to its negative.
 
     It is the difference between the highest and the lowest mean of ten equal parts of the time, divided by the largest
     absolute value. Noise between neighbouring points has little effect on it.
     """
-    first, last = metric.at_s[0], metric.at_s[-1]
-    length = (last - first) / _PARTS or 1.0
-    sums, counts = [0.0] * _PARTS, [0] * _PARTS
-    largest = 0.0
-    for at, value in zip(metric.at_s, metric.values, strict=True):
-        if value is None or not isfinite(value):
-            continue
-        part = min(int((at - first) / length), _PARTS - 1)
-        sums[part] += value
-        counts[part] += 1
-        largest = max(largest, abs(value))
-    means = [total / count for total, count in zip(sums, counts, strict=True) if count]
-    return (max(means) - min(means)) / largest if largest else 0.0
+    at_s, values = np.array(metric.at_s), np.array(metric.values, dtype=np.float64)  # None becomes NaN
+    there = np.isfinite(values)
+    if not there.any():
+        return 0.0
+    length_s = (at_s[-1] - at_s[0]) / _PARTS or 1.0
+    part = np.minimum((at_s[there] - at_s[0]) / length_s, _PARTS - 1).astype(np.int64)
+    counts = np.bincount(part, minlength=_PARTS)
+    means = np.bincount(part, values[there], _PARTS)[counts > 0] / counts[counts > 0]
+    largest = np.abs(values[there]).max()
+    return float((means.max() - means.min()) / largest) if largest else 0.0
 
 
 def _lane(metric: Metric, most: int) -> dict[str, object]:
