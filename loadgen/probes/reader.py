@@ -46,7 +46,7 @@ class NotRead(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Note:
-    """Something with a structure that was true at a time: a lock tree, a plan, an event.
+    """Something with a structure that was true at a time: a lock chain, a plan, an event.
 
     at_ns: time by the clock of the probe. kind: one of `NOTE_KINDS`.
     body: JSON. A mark has "text", and may have "about" (the object), "error_ns" (the most by which its time may be

@@ -192,6 +192,7 @@ class Recorded:
             "period_s": every_ns / 1e9,
             "probe": state.probe.name,
             "metric": row.names[0],
+            "key": row.key,
             "error_s": round(max((point.error_ns for point in points), default=0) / 1e9, 6),
             "at_s": at_s,
             "values": drawn,

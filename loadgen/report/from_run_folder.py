@@ -34,12 +34,14 @@ from loadgen.report.executive_summary import story_of, targets_of
 from loadgen.report.front_page import Cover, cover_of, plain_sentence
 from loadgen.report.level_tables import level_lines, level_tables
 from loadgen.report.limit_found import limit_found, limit_text
-from loadgen.report.metric_lanes import read_lanes
 from loadgen.report.run_as_dataframes import Run
 from loadgen.report.run_json_document import Facts, document
 from loadgen.report.run_page_table import Table
 from loadgen.report.slos import slo_row
 from loadgen.report.summary_reader import Found, Summary
+from loadgen.report.target_side.database_tables import page_databases
+from loadgen.report.target_side.marks import page_marks
+from loadgen.report.target_side.metrics_file import read_target_side
 from loadgen.report.verdict_words import headline, shown_result
 from loadgen.units import NS_PER_S
 
@@ -65,7 +67,14 @@ def document_of(
     if spec is not None:
         history.plan(planned_by(spec, _adjusted_ns(run)))
     facts = _facts(run, history, merge, spec, called)
-    facts = replace(facts, run={**facts.run, **_cover(run, spec, given, default)}, metrics=read_lanes(run.path))
+    side = read_target_side(run.path)
+    facts = replace(
+        facts,
+        run={**facts.run, **_cover(run, spec, given, default)},
+        marks=page_marks(facts.marks, side.marks),
+        metrics=side.lanes,
+        databases=page_databases(side.databases),
+    )
     kept, fault = _kept_streams(run, facts.warmup_s)
     facts = replace(facts, kept_streams=kept, notes=[*facts.notes, *fault])
     table = Table(history, facts.warmup_s)
@@ -267,7 +276,7 @@ def _facts(run: Run, history: History, merge: Merge, spec: PlanSpec | None, call
         slos=[slo_row(slo) for slo in summary.slos],
         warmup_s=0.0 if summary.warmup is None else summary.warmup.cut_s,
         trace_url=_trace_url(spec),
-        marks=sorted([*adjusted, *_lost(run)], key=lambda mark: float(str(mark["at_s"]))),
+        marks=[*adjusted, *_lost(run)],
         agents=list(_agents(run, merge)),
         done={agent.id: agent.complete for agent in run.agents},
         notes=[*summary.notes, *notes],

@@ -38,6 +38,7 @@ MODULES = (
     "heatmap.js",
     "spectrum.js",
     "lanes.js",
+    "databases.js",
     "table.js",
     "badges.js",
     "objectives.js",

@@ -57,8 +57,11 @@ FEW_VALUES = 6
 KINDS = ("journey", "step", "request")
 
 
-def final_report(summary: Summary, run_dir: Path | None = None) -> Report:
-    """Return everything that the terminal shows at the end of a run, the most important first."""
+def final_report(summary: Summary, run_dir: Path | None = None, databases: Iterable[Table] = ()) -> Report:
+    """Return everything that the terminal shows at the end of a run, the most important first.
+
+    databases: the tables of `target_side.database_tables`.
+    """
     tables = (
         *slo_tables(summary),
         *stream_tables(summary),
@@ -74,6 +77,7 @@ def final_report(summary: Summary, run_dir: Path | None = None) -> Report:
         *custom_tag_tables(summary),
         error_table(summary),
         *probe_tables(summary),
+        *databases,
     )
     return Report(
         headline=headline(summary),

@@ -392,7 +392,7 @@ class Run:
         return frame.astype(dict.fromkeys(("value", "low", "high", "count"), "float64"))
 
     def probe_notes(self) -> Any:
-        """Return the notes of the probes as a pandas DataFrame, a row for each: lock trees, plans, marks of events, ...
+        """Return the notes of the probes as a pandas DataFrame, a row for each: lock chains, plans, marks, ...
 
         Columns: `probe`, `kind` (locks, statements, plan, sessions, settings or mark), `at_s` from T0, `error_s` (the
         most by which `at_s` may be off), `text` (of marks), `body` (a dict with all of the note).

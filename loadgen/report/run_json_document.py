@@ -38,7 +38,9 @@ class Facts:
     """The agents of the run, each with True if it is done and reports no more."""
     notes: Sequence[str] = ()
     metrics: Mapping[str, object] = field(default_factory=dict)
-    """`metrics` of the document: the lanes of `metric_lanes.read_lanes`; empty if the run has none."""
+    """`metrics` of the document: the lanes of `target_side.metrics_file`; empty if the run has none."""
+    databases: Sequence[Mapping[str, object]] = ()
+    """`databases` of the document: `target_side.database_tables.page_databases`; empty if the run has none."""
     kept_streams: Mapping[str, object] = field(default_factory=dict)
     """`kept_streams` of the document: `charts.kept_streams.kept_of_page`; empty if the run has none."""
 
@@ -103,5 +105,6 @@ def _now(table: Table, facts: Facts) -> _Json:
         "agents": facts.agents,
         "notes": facts.notes,
         "metrics": facts.metrics or None,
+        **({"databases": facts.databases} if facts.databases else {}),
         **({"kept_streams": facts.kept_streams} if facts.kept_streams else {}),
     }

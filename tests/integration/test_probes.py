@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from loadgen import open_run
-from loadgen.report.metric_lanes import read_lanes
+from loadgen.report.target_side.metrics_file import read_lanes
 from tests.support.metrics_server import metrics_server, vllm_page
 from tests.support.prometheus import running_prometheus
 from tests.support.run import ends_with, loadgen

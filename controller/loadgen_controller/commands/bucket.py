@@ -72,7 +72,9 @@ def share_run(
     path, bucket = _both(errors, run, url, runs_dir)
     assert expires_ns is not None
     name = f"{path.name}/report.html"
-    bucket.put_bytes(name, html(document_in(path)))
+    # Statements show how a database is built, so they stay here, as attributes of spans do.
+    shared = {key: value for key, value in document_in(path).items() if key != "databases"}
+    bucket.put_bytes(name, html(shared))
     echo(bucket.link(name, expires_ns // NS_PER_S))
     echo(f"everybody with this link can read the report for {format_duration(expires_ns)}", err=True)
     if bucket.has_temporary_credentials:

@@ -13,6 +13,7 @@ from loadgen.errors import UsageError
 from loadgen.measure.run_folder.rundir import RunDir, find_run, replace_file
 from loadgen.probes.journal import read_journal
 from loadgen.probes.recorded import Recorded
+from loadgen.probes.shown.metrics_file import NAME, metrics_document
 from loadgen.report.report_parts import Table
 from loadgen_controller.collect_option_errors import CollectedErrors
 from loadgen_controller.commands.bucket import RUNS, RunArgument, RunsDir
@@ -28,8 +29,6 @@ if TYPE_CHECKING:
 __all__ = ["METRICS", "NAME", "metrics_of_run", "span_of"]
 
 METRICS = "[bold]Example[/bold]\n\nloadgen runs metrics last cloudwatch.toml"
-NAME = "metrics.json"
-FORMAT = 1
 
 
 def metrics_of_run(
@@ -68,19 +67,15 @@ def metrics_of_run(
     measured = fetch(clients, wanted.metrics, t0, end)
     marks = fetch_marks(clients, wanted.scaling, t0, end)
     now = datetime.now(UTC)
-    document: dict[str, Any] = {
-        "format": FORMAT,
-        "source": "cloudwatch",
-        "fetched_at": now.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
-        "metrics": [{**msgspec.structs.asdict(one.wanted), "at_s": one.at_s, "values": one.values} for one in measured],
-        "marks": marks,
-    }
-    recorded = Recorded(read_journal(path))
-    if lanes := recorded.lanes():
-        # The file had the lanes of the run's probes, which this one replaces.
-        document["source"] = "cloudwatch, probes"
-        document["metrics"] = [*document["metrics"], *lanes]
-        document["marks"] = [*document.get("marks", ()), *recorded.marks()]
+    # The file is written again, and the lanes, marks and databases of the run's probes are made from their journals.
+    document = metrics_document(
+        Recorded(read_journal(path)),
+        metrics=[{**msgspec.structs.asdict(one.wanted), "at_s": one.at_s, "values": one.values} for one in measured],
+        marks=marks,
+        other="cloudwatch",
+        end_s=(end - t0).total_seconds(),
+        about={"fetched_at": now.isoformat(timespec="milliseconds").replace("+00:00", "Z")},
+    )
     replace_file(path / NAME, msgspec.json.format(msgspec.json.encode(document)) + b"\n")
     if measured:
         rows = [_row(one.wanted.name, one.wanted.statistic, one.wanted.unit, one.values) for one in measured]

@@ -39,6 +39,8 @@ from loadgen.report.kept_stream_tables import (
 from loadgen.report.run_as_dataframes import Run, WindowRow, open_run
 from loadgen.report.run_json_document import encode
 from loadgen.report.summary_reader import Summary, read
+from loadgen.report.target_side.database_tables import database_tables
+from loadgen.report.target_side.metrics_file import read_databases
 from loadgen.report.why_slow.cause_file import CauseFile, read_causes
 from loadgen.report.why_slow.lines import all_lines
 from loadgen.report.why_slow.section import section
@@ -353,7 +355,7 @@ def _writer(
         data = (
             junit(summary, story, why)
             if chosen is Format.JUNIT
-            else markdown(summary, story, said, why).encode("utf-8", "replace")
+            else markdown(summary, story, said, why, database_tables(read_databases(path))).encode("utf-8", "replace")
         )
         return lambda file: file.write(data)
     in_history: Document = {} if held is None else {"in_history": held.document()}

@@ -19,6 +19,8 @@ from loadgen.outside_text import in_json
 from loadgen.report.executive_summary import story_of, targets_in
 from loadgen.report.report_tables import final_report
 from loadgen.report.summary_reader import read
+from loadgen.report.target_side.database_tables import database_tables
+from loadgen.report.target_side.metrics_file import read_databases
 from loadgen_controller.agents.printed_output import printed_text
 from loadgen_controller.api.remote import order_there
 from loadgen_controller.collect_option_errors import CollectedErrors
@@ -285,7 +287,8 @@ def run_scenario(
         return code
     result = conduct(order, placement, None if is_quiet else console)
     summary = read(result.summary)
-    print_report(console, final_report(summary, result.run_dir))
+    databases = database_tables(read_databases(result.run_dir))
+    print_report(console, final_report(summary, result.run_dir, databases))
     if printed := printed_text(result.run_dir):
         console.print(Text(printed), soft_wrap=True)
     if is_explained:

@@ -166,6 +166,8 @@ def show(
     """Show the final report of a run again. With --explain, sentences say what it means and what it leaves out."""
     from loadgen.report.report_tables import final_report
     from loadgen.report.summary_reader import read
+    from loadgen.report.target_side.database_tables import database_tables
+    from loadgen.report.target_side.metrics_file import read_databases
 
     path = find_run(run, runs_dir)
     if not (path / "summary.json").exists():
@@ -174,7 +176,7 @@ def show(
             hint=f"see what it measured so far with: loadgen report {path.name}",
         )
     summary, console = read(path / "summary.json"), Output()
-    print_report(console, final_report(summary, path))
+    print_report(console, final_report(summary, path, database_tables(read_databases(path))))
     if explain:
         from loadgen_controller.screen.result_explanation import print_story, story_in
 

@@ -22,13 +22,15 @@ from loadgen.report.charts.timeline_data import History
 from loadgen.report.executive_summary import targets_in
 from loadgen.report.from_run_folder import history_of, verdict_of
 from loadgen.report.front_page import cover_of
-from loadgen.report.metric_lanes import NAME as METRICS
-from loadgen.report.metric_lanes import read_lanes
 from loadgen.report.run_as_dataframes import open_run
 from loadgen.report.run_json_document import Facts, changes, document, encode
 from loadgen.report.run_page_table import AT_ONCE, Table
 from loadgen.report.slos import slo_row
 from loadgen.report.summary_reader import Summary, read
+from loadgen.report.target_side.database_tables import page_databases
+from loadgen.report.target_side.marks import page_marks
+from loadgen.report.target_side.metrics_file import NAME as METRICS
+from loadgen.report.target_side.metrics_file import TargetSide, read_target_side
 from loadgen.report.why_slow.readable_so_far import readable_text
 from loadgen.units import NS_PER_MS, NS_PER_S, format_count
 from loadgen_controller.core.load_change_messages import Adjustment, as_rows
@@ -76,7 +78,7 @@ class RunFeed:
         """The present changes by the sequence number that a page has."""
         self._states: dict[str, str] = {}
         self._marks: list[Mapping[str, object]] = []
-        self._metrics: Mapping[str, object] = {}
+        self._side = TargetSide()
         self._metrics_ns = 0
         """The modification time of the metrics file that was read last."""
 
@@ -182,7 +184,7 @@ class RunFeed:
         except OSError:
             return
         if changed_ns != self._metrics_ns:
-            self._metrics, self._metrics_ns = read_lanes(view.run_dir), changed_ns
+            self._side, self._metrics_ns = read_target_side(view.run_dir), changed_ns
 
     def _facts_of(self, view: ViewState) -> Facts:
         spec, summary = view.spec, self._summary
@@ -213,11 +215,12 @@ class RunFeed:
             slos=list(_slos(view) if summary is None else map(slo_row, summary.slos)),
             warmup_s=cut_s or spec.warmup_ns / NS_PER_S,
             trace_url=(spec.trace.link or None) if spec.trace is not None else None,
-            marks=sorted([*adjusted, *self._marks], key=lambda mark: float(str(mark["at_s"]))),
+            marks=page_marks([*adjusted, *self._marks], self._side.marks),
             agents=list(_agents(view)),
             done={agent.id: self.is_over or agent.state == "finished" for agent in view.agents},
             notes=[*(view.notices if summary is None else summary.notes), *self._late()],
-            metrics=self._metrics,
+            metrics=self._side.lanes,
+            databases=page_databases(self._side.databases),
         )
 
     def _late(self) -> Iterator[str]:

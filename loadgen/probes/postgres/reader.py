@@ -34,6 +34,7 @@ from loadgen.probes.postgres.server_state import (
 )
 from loadgen.probes.postgres.sessions import Session, session_of, sessions_body, wait_increase
 from loadgen.probes.postgres.statements import (
+    RESTARTED,
     Increase,
     Snapshot,
     StatementKey,
@@ -240,7 +241,7 @@ class PostgresReader:
         if before is None:
             return
         if sample.started_s != before.started_s:
-            yield Note(at_ns, "mark", {"text": "the server was restarted", "key": f"start {sample.started_s}"})
+            yield Note(at_ns, "mark", {"text": RESTARTED, "key": f"start {sample.started_s}"})
             return
         for name, now, then in (
             ("checkpoint", sample.checkpoints, before.checkpoints),
@@ -323,7 +324,7 @@ class PostgresReader:
             found = increase(self._snapshot, snapshot)
             self._keep(found)
             notes.append(Note(snapshot.at_ns, "statements", body_of(found)))
-            if found.why:
+            if found.why and found.why != RESTARTED:  # the sample has made a mark of a restart
                 notes.append(
                     Note(snapshot.at_ns, "mark", {"text": found.why, "key": f"{found.why} {snapshot.reset_s}"})
                 )

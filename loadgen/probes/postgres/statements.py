@@ -19,6 +19,7 @@ from loadgen.units import NS_PER_S
 
 __all__ = [
     "REST",
+    "RESTARTED",
     "Added",
     "AddedTime",
     "Counters",
@@ -45,6 +46,8 @@ class StatementKey(NamedTuple):
     query: int
 
 
+RESTARTED: Final = "the server was restarted"
+"""Why an increase is unknown after a restart."""
 REST: Final = StatementKey(0, 0, 0)
 """The sum of all statements that are not stored by name."""
 
@@ -209,7 +212,7 @@ def together(first: Increase, second: Increase) -> Increase:
 
 def _why_unknown(before: Snapshot, after: Snapshot) -> str:
     if after.started_s != before.started_s:
-        return "the server was restarted"
+        return RESTARTED
     if after.reset_s != before.reset_s:
         return "the statistics of statements were reset"
     if after.evictions < before.evictions:

@@ -15,7 +15,7 @@ import contextlib
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
@@ -44,16 +44,20 @@ from loadgen.probes.recorded import Recorded
 from loadgen.probes.running.http_fetch import new_loop
 from loadgen.probes.running.machine_clock import boot_id, wall_error_ns
 from loadgen.probes.running.one_probe import LAST_S, OneProbe
+from loadgen.probes.shown.database_facts import DatabaseFacts, databases_of
+from loadgen.probes.shown.metrics_file import NAME as METRICS
+from loadgen.probes.shown.metrics_file import metrics_document
 from loadgen.probes.spec import ProbeSpec, Where
 
-__all__ = ["METRICS", "RunProbes", "document_of"]
+__all__ = ["METRICS", "RunProbes"]
 
 log = logging.getLogger(__name__)
 
-METRICS: Final = "metrics.json"
 _WRITE_S: Final = 2.0
 _WRITE_SHARE: Final = 50
 """The time between two writes of metrics.json, as a multiple of the duration of a write, is at least this."""
+_FACTS_SHARE: Final = 100
+"""The same for the facts about databases, which take longer: at most 1 % of the time."""
 _SYNC_S: Final = 5.0
 _PATIENCE_S: Final = 2.0 + LAST_S
 """The longest time that the end of a run waits for the thread. A read is cancelled at once; only the last values and
@@ -114,6 +118,8 @@ class RunProbes:
         self._t0_ns: int | None = None
         self._synced_s = self._written_s = 0.0
         self._write_after_s = _WRITE_S
+        self._facts: list[DatabaseFacts] = []
+        self._facts_due_s = 0.0
 
     def begin(self, t0_ns: int | None = None) -> None:
         """Start the thread; call it on the run's loop. t0_ns: T0 of a run that is continued."""
@@ -210,6 +216,7 @@ class RunProbes:
             self._thread.join(_PATIENCE_S)
         with self._lock:
             self._is_over = True  # a thread that still hangs writes nothing any more
+            self._refresh_facts()
             self._write_metrics()
             if self._journal is not None:
                 self._journal.sync()
@@ -310,26 +317,30 @@ class RunProbes:
                 self._journal.sync()
                 self._synced_s = now_s
             if now_s - self._written_s >= self._write_after_s:
+                self._refresh_facts()
+                began_s = time.monotonic()
                 self._write_metrics()
                 self._judge()
                 self._written_s = time.monotonic()
-                self._write_after_s = max(_WRITE_S, _WRITE_SHARE * (self._written_s - now_s))
+                self._write_after_s = max(_WRITE_S, _WRITE_SHARE * (self._written_s - began_s))
+
+    def _refresh_facts(self) -> None:
+        """Make the facts about databases again, if enough time has passed, and at the end.
+
+        After an hour with many lock chains, that takes 0.8 s, because all notes are read again.
+        """
+        began_s = time.monotonic()
+        if self._is_over or began_s >= self._facts_due_s:
+            self._facts = databases_of(self._recorded)
+            self._facts_due_s = began_s + max(_WRITE_S, _FACTS_SHARE * (time.monotonic() - began_s))
 
     def _write_metrics(self) -> None:
-        lanes, marks = self._recorded.lanes(), self._recorded.marks()
-        if not lanes and not marks:
+        document = metrics_document(self._recorded, databases=self._facts)
+        if not document["metrics"] and "marks" not in document:
             return
         try:
-            replace_file(self._folder / METRICS, document_of(lanes, marks=marks), is_durable=False)
+            replace_file(self._folder / METRICS, msgspec.json.encode(document) + b"\n", is_durable=False)
         except StorageError as error:
             self.notice(
                 f"the live page and the report do not show the newest figures of probes: {error.message}; {error.hint}"
             )
-
-
-def document_of(
-    lanes: Iterable[Mapping[str, object]], source: str = "probes", marks: Sequence[Mapping[str, object]] = ()
-) -> bytes:
-    """Return the bytes of `metrics.json` with these lanes and marks."""
-    marked = {"marks": list(marks)} if marks else {}
-    return msgspec.json.encode({"format": 1, "source": source, "metrics": list(lanes), **marked}) + b"\n"

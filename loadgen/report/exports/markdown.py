@@ -44,18 +44,27 @@ not help. A space without width after `@` and `#` does.
 """
 
 
-def markdown(summary: Summary, story: Story, in_history: Sequence[str] = (), why_slow: Sequence[str] = ()) -> str:
+def markdown(
+    summary: Summary,
+    story: Story,
+    in_history: Sequence[str] = (),
+    why_slow: Sequence[str] = (),
+    databases: Iterable[Table] = (),
+) -> str:
     """Return the comment on a run, with a newline at the end.
 
     Args:
         story: the sentences about the same summary.
         in_history: sentences that compare the run with its history.
         why_slow: what the traces of its slow requests show.
+        databases: the tables of `target_side.database_tables`.
     """
-    return "\n".join(_lines(summary, story, in_history, why_slow)) + "\n"
+    return "\n".join(_lines(summary, story, in_history, why_slow, databases)) + "\n"
 
 
-def _lines(summary: Summary, story: Story, in_history: Sequence[str], why_slow: Sequence[str]) -> Iterator[str]:
+def _lines(
+    summary: Summary, story: Story, in_history: Sequence[str], why_slow: Sequence[str], databases: Iterable[Table]
+) -> Iterator[str]:
     yield f"### {SIGNS.get(story.result, '⚠️')} {text(story.headline)}"
     yield ""
     yield from map(text, story.tested)
@@ -69,11 +78,19 @@ def _lines(summary: Summary, story: Story, in_history: Sequence[str], why_slow: 
     yield from _list("What it does not say", story.excludes)
     yield from _list("Why", story.why)
     for table in (*stream_tables(summary), response_table(summary), error_table(summary)):
-        if table.rows:
-            yield from ("", f"<details><summary>{text(table.title)}</summary>")
-            yield from _table(table)
-            yield from ("", "</details>")
+        yield from _folded(table)
+    for table in databases:
+        yield from _folded(table, table.note)
     yield from ("", f"Run {code(summary.run_id)}")
+
+
+def _folded(table: Table, note: str = "") -> Iterator[str]:
+    if table.rows:
+        yield from ("", f"<details><summary>{text(table.title)}</summary>")
+        yield from _table(table)
+        for line in note.splitlines():
+            yield from ("", text(line))
+        yield from ("", "</details>")
 
 
 def report_lines(report: Report) -> Iterator[str]:

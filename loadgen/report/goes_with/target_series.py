@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from loadgen.outside_text import one_line
-from loadgen.report.metric_lanes import NAME
+from loadgen.report.target_side.metrics_file import NAME
 
 __all__ = ["TargetSeries", "target_series"]
 

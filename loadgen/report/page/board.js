@@ -93,7 +93,7 @@ export function paint_unfit(board, plot) {
   }
 }
 
-/** Shading above the lines: slots without reports of all agents are dimmed; marks are numbered lines. */
+/** Shading above the lines: slots without reports of all agents are dimmed; marks are numbered lines, with the error of their time as width. */
 export function paint_over(board, plot) {
   const { slots, marks } = board.history;
   plot.ctx.globalAlpha = 0.6;
@@ -101,7 +101,15 @@ export function paint_over(board, plot) {
     band(plot, first * slots.length_s, end * slots.length_s, colours.panel);
   }
   plot.ctx.globalAlpha = 1;
-  marks.forEach((mark, i) => mark_line(plot, mark.at_s, String(i + 1)));
+  let free = -Infinity; // a number is left out where it would cover the one before
+  marks.forEach((mark, i) => {
+    if (mark.error_s) {
+      plot.ctx.globalAlpha = 0.25;
+      band(plot, mark.at_s - mark.error_s, mark.at_s + mark.error_s, colours.quiet);
+      plot.ctx.globalAlpha = 1;
+    }
+    free = mark_line(plot, mark.at_s, String(i + 1), free);
+  });
 }
 
 function band(plot, from_s, to_s, fill) {
@@ -113,10 +121,11 @@ function band(plot, from_s, to_s, fill) {
   ctx.fillRect(left, bbox.top, Math.max(right - left, devicePixelRatio), bbox.height);
 }
 
-function mark_line(plot, at_s, label) {
+/** Draw a mark, with its number if that is right of `free`. Return where the next number may begin. */
+function mark_line(plot, at_s, label, free) {
   const { ctx, bbox } = plot;
   const x = Math.round(plot.valToPos(at_s, "x", true));
-  if (x < bbox.left || x > bbox.left + bbox.width) return;
+  if (x < bbox.left || x > bbox.left + bbox.width) return free;
   const scale = devicePixelRatio;
   ctx.save();
   ctx.strokeStyle = ctx.fillStyle = colours.quiet;
@@ -129,8 +138,11 @@ function mark_line(plot, at_s, label) {
   ctx.font = `${10 * scale}px system-ui, sans-serif`;
   ctx.textAlign = "left";
   ctx.textBaseline = "top";
-  ctx.fillText(visible(label), x + 3 * scale, bbox.top + 1 * scale);
+  const has_room = x >= free;
+  if (has_room) ctx.fillText(visible(label), x + 3 * scale, bbox.top + 1 * scale);
+  const end = has_room ? x + 3 * scale + ctx.measureText(label).width : free;
   ctx.restore();
+  return end;
 }
 
 function hatching(ctx, colour) {

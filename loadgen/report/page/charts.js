@@ -17,11 +17,11 @@ const SMALLEST = 0.001; // the least value of a log axis: one microsecond, in ms
  *
  * what: {id, title, note, height, format(value), is_log, limits: () => [low, high] | null, head: element | null,
  *   lines(history): [{label, column, length_s, colour, dash, width, base, is_area, is_behind, times}],
- *   bars(): [{value, text}], empty: text, is_free: boolean, tick(value)}.
+ *   bars(): [{value, text}], empty: text, is_free: boolean, tick(value), error_s()}.
  *   `column` has one value per slot; `base` is the lower edge of an area; `times` are the starts of the values if they
  *   are not those of the slots. `bars` are horizontal lines, such as the limit of an objective. `empty` is shown if
  *   there is nothing but zeros. `is_free`: the y axis need not begin at 0. `tick` is the text at the y axis, if
- *   it is not `format`.
+ *   it is not `format`. `error_s` is the most by which the times may be off; it is drawn as the width of a mark.
  * Returns {element, update(), close()}.
  */
 export function time_chart(board, what) {
@@ -143,6 +143,7 @@ function time_plot(board, host, what, lines_now, data, hidden) {
       draw: [(plot) => {
         bounds(plot, lines_now(), hidden);
         paint_bars(plot, what.bars?.() ?? []);
+        paint_error(plot, what.error_s?.() ?? 0);
         paint_over(board, plot);
       }],
       ...time_hooks(board),
@@ -360,6 +361,28 @@ function paint_bars(plot, bars) {
     ctx.textBaseline = "top";
     ctx.fillText(shown, right, top + 1.5 * scale);
   }
+  ctx.restore();
+}
+
+/** A bar whose width is the range in which a time may really be; nothing if it is narrower than a line. */
+function paint_error(plot, error_s) {
+  const { ctx, bbox } = plot;
+  const scale = devicePixelRatio;
+  const wide = plot.valToPos(2 * error_s, "x", true) - plot.valToPos(0, "x", true);
+  if (wide < 3 * scale) return;
+  const [left, top, high] = [bbox.left + 4 * scale, bbox.top + 4 * scale, 6 * scale];
+  const right = Math.min(left + wide, bbox.left + bbox.width);
+  ctx.save();
+  ctx.strokeStyle = colours.quiet;
+  ctx.lineWidth = scale;
+  ctx.beginPath();
+  ctx.moveTo(left, top);
+  ctx.lineTo(left, top + high);
+  ctx.moveTo(left, top + high / 2);
+  ctx.lineTo(right, top + high / 2);
+  ctx.moveTo(right, top);
+  ctx.lineTo(right, top + high);
+  ctx.stroke();
   ctx.restore();
 }
 

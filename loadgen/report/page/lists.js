@@ -1,7 +1,7 @@
 // Lists and tables of text: single requests with their traces, agents, marks and notes.
 
 import { element, items, show } from "./dom.js";
-import { clock_text, count_text, ms_text } from "./format.js";
+import { clock_text, count_text, length_text, ms_text } from "./format.js";
 import { name_of } from "./table.js";
 
 /** Slowest and failing requests. Returns {element, update(history)}. */
@@ -56,7 +56,7 @@ export function annex() {
     element: element("section", { class: "wide annex", id: "annex" }, agents.element, element("div", {}, marks.element, notes)),
     update(history) {
       agents.fill(history.agents, (one) => [one.id, one.region, one.state, count_text(one.requests), unfit_text(one.unfit_s), one.missing ?? "", one.note ?? ""]);
-      marks.fill(history.marks, (mark, i) => [String(i + 1), clock_text(mark.at_s), mark.text]);
+      marks.fill(history.marks, (mark, i) => [String(i + 1), mark_time(mark), mark.source ? `${mark.source}: ${mark.text}` : mark.text]);
       const now = JSON.stringify(history.notes);
       if (now !== noted) {
         noted = now;
@@ -65,6 +65,11 @@ export function annex() {
       show(notes, history.notes.length > 0);
     },
   };
+}
+
+/** The time of a mark, with the most by which it may be off. */
+function mark_time({ at_s, error_s }) {
+  return error_s >= 0.001 ? `${clock_text(at_s, error_s)} ± ${length_text(error_s)}` : clock_text(at_s);
 }
 
 /** How long an agent could not measure correctly: seconds, or [from, to) spans of seconds. */

@@ -2,6 +2,7 @@
 
 import { Board, slot_text } from "./board.js";
 import { log_limits, time_chart } from "./charts.js";
+import { databases } from "./databases.js";
 import { per_second } from "./document.js";
 import { element, say, show, visible } from "./dom.js";
 import { count_text, counted, each_text, figure, length_text, ms_text, rate_text, share_text } from "./format.js";
@@ -28,6 +29,7 @@ export async function render(root, history, { live = false, baseline = null, bar
   const table = rows_table(baseline);
   const shown = examples();
   const last = annex();
+  const stores = databases();
   const key = ground_key(board);
   const regions = element("div", { class: "regions" });
   const charts = charts_of(board);
@@ -55,6 +57,7 @@ export async function render(root, history, { live = false, baseline = null, bar
       group("over-time", "Load, errors and distribution", element("div", { class: "grid" },
         charts.rates.element, charts.errors.element, charts.heat.element, charts.spectrum.element, charts.users.element)),
       metrics.element,
+      stores.element,
       page.regions,
       group("names", "By name", table.element),
       group("where", "Where the time goes", element("div", { class: "grid" }, charts.service.element, charts.phases.element)),
@@ -73,7 +76,7 @@ export async function render(root, history, { live = false, baseline = null, bar
     for (const part of parts) part.update(next);
     of_regions();
     // Update tables last: each chart reads its width, which would lay out a large table again each time.
-    for (const part of [table, shown, last]) part.update(next);
+    for (const part of [table, shown, stores, last]) part.update(next);
     key.update();
     show(page.curve, next.curve.length > 0 || (baseline?.curve.length ?? 0) > 0);
     show(page.single, next.exemplars.slowest.length + next.exemplars.failing.length > 0);

@@ -6,15 +6,19 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
+from msgspec.structs import replace
 from playwright.sync_api import Browser, Page, expect
 
 from loadgen.history.run_vs_history.page import section
 from loadgen.history.run_vs_history.position import standings
 from loadgen.report.html import html, write_html
+from loadgen.report.target_side.database_tables import page_databases
 from tests.support.accepted import accepted, history
 from tests.support.browser import Shown, chromium, needs_chromium
 from tests.support.documents import HOSTILE, Document, document, empty
+from tests.support.made_databases import FACTS, UPDATE
 
 pytestmark = needs_chromium
 
@@ -238,6 +242,72 @@ def test_metrics_are_lanes_below_the_response_chart_at_the_same_times(shown: Sho
     expect(lanes.first.locator(".legend .value")).to_have_text(f"{value:.1f} %")
     at(page, "throughput", 50.5 / 200)
     expect(lanes.first.locator(".legend .value")).to_have_text("–")
+
+
+def test_lanes_that_are_not_shown_at_first_can_be_chosen(shown: Shown, tmp_path: Path) -> None:
+    given = document(slots=60, metrics=3)
+    given["metrics"]["more_lanes"] = [given["metrics"]["lanes"].pop()]
+    page = opened(shown, tmp_path, given)
+    names_of = page.locator("#lanes figure h3")
+    assert names_of.all_inner_texts() == ["CPU of the database", "connections"]
+
+    page.locator("#lane-choice summary").click()
+    expect(page.locator("#lane-choice summary")).to_have_text("2 of 3 metrics shown: choose")
+    page.locator("#lane-choice label", has_text="memory").click()
+    page.locator("#lane-choice label", has_text="CPU").click()
+
+    assert names_of.all_inner_texts() == ["connections", "memory"]
+    expect(page.locator("#lane-choice summary")).to_have_text("2 of 3 metrics shown: choose")
+
+
+def test_marks_of_the_target_are_drawn_as_wide_as_their_times_are_unsure(shown: Shown, tmp_path: Path) -> None:
+    given = document(slots=60)
+    mark = {"at_s": 20.0, "kind": "target", "text": HOSTILE[0], "source": "shopdb", "error_s": 0.0}
+    pictures = []
+    for error_s in (0.0, 4.0):
+        page = opened(shown, tmp_path, {**given, "marks": [mark | {"error_s": error_s}]})
+        pictures.append(shown.pictures())
+    del shown.asked[1:]  # the same file was opened twice
+
+    assert pictures[0] != pictures[1]
+    assert page.locator("#marks tbody td").all_inner_texts() == ["1", "0:20 ± 4 s", f"shopdb: {HOSTILE[0]}"]
+
+
+def test_statements_lock_chains_and_sessions_are_shown_as_text(browser: Browser, tmp_path: Path) -> None:
+    rude = replace(FACTS.statements[0], text=HOSTILE[1], plan=(HOSTILE[0],))
+    facts = replace(FACTS, statements=(rude, *FACTS.statements[1:]))
+    given = document(slots=20) | {"databases": msgspec.to_builtins(page_databases([facts]))}
+    with Shown.within(browser, width=390) as shown:
+        page = opened(shown, tmp_path, given)
+        assert page.evaluate("document.documentElement.scrollWidth") == 390
+        assert page.evaluate("window.hacked") is None
+        part = page.locator("#databases")
+        assert part.locator("h3").all_inner_texts() == [
+            "Statements by added time",
+            "Lock chains",
+            "Deadlocks",
+            "Active sessions by wait event",
+        ]
+        first = part.locator("tbody tr").first
+        expect(first.locator("code")).to_have_text(HOSTILE[1])
+        expect(first.locator(".note")).to_have_text(f"plan of its search: {HOSTILE[0]}")
+        share = first.locator("td.number").last.bounding_box()
+        assert share is not None
+        assert share["x"] + share["width"] < 390
+        expect(part).to_contain_text("The server forgot 3 statements: their time is unknown.")
+        sessions = part.locator(".locks strong")
+        assert sessions.all_inner_texts() == ["settle", "payout", "web"]
+        lefts = [box["x"] for one in sessions.all() if (box := one.bounding_box()) is not None]
+        assert lefts == sorted(set(lefts))
+        expect(part.locator(".locks")).to_contain_text(f"before: {UPDATE}")
+        assert shown.faults == []
+
+
+def test_without_databases_there_is_no_section(shown: Shown, tmp_path: Path) -> None:
+    page = opened(shown, tmp_path, document(slots=10))
+
+    expect(page.locator("#databases")).to_be_hidden()
+    expect(page.locator("#lane-choice")).to_be_hidden()
 
 
 def test_hostile_names_of_metrics_are_shown_as_text(shown: Shown, tmp_path: Path) -> None:

@@ -14,7 +14,8 @@ from loadgen.measure.run_folder.rundir import RunDir, find_run, replace_file, ut
 from loadgen.probes.journal import ADDED, FORMAT, Begin, Journal, Record, Zero, read_journal
 from loadgen.probes.recorded import Recorded
 from loadgen.probes.running.joining import ClockOffset, moved, offset_between, span_of
-from loadgen.probes.running.run_probes import METRICS, document_of
+from loadgen.probes.shown.metrics_file import NAME as METRICS
+from loadgen.probes.shown.metrics_file import foreign_parts, metrics_document
 from loadgen.secret_files import make_subfolder
 from loadgen.units import NS_PER_S, format_duration, parse_duration, quantity
 from loadgen_controller.collect_option_errors import CollectedErrors
@@ -141,19 +142,19 @@ def _write(path: Path, file: Path, records: list[Record]) -> None:
 def _update(path: Path) -> None:
     """Write the lanes and the figures of all probes of the run again. Those of other sources stay."""
     recorded = Recorded(read_journal(path))
-    kept: list[dict[str, object]] = []
-    marks: list[dict[str, object]] = []
-    source = "probes"
+    kept: list[Any] = []
+    marks: list[Any] = []
+    source = ""
     metrics = path / METRICS
     if metrics.is_file():
         try:
-            document: dict[str, Any] = msgspec.json.decode(metrics.read_bytes())
-            kept = [one for one in document["metrics"] if "probe" not in one]
-            marks = [one for one in document.get("marks", ()) if "probe" not in one]
-            source = "cloudwatch, probes" if kept or marks else source
+            kept, marks, source = foreign_parts(msgspec.json.decode(metrics.read_bytes()))
         except (msgspec.MsgspecError, KeyError, TypeError) as error:
             raise StorageError(f"cannot read {metrics}: {error}", hint="remove the file") from None
-    replace_file(metrics, document_of([*kept, *recorded.lanes()], source, [*marks, *recorded.marks()]))
+    started, end = span_of_run(path)
+    end_s = (end - started).total_seconds()
+    document = metrics_document(recorded, metrics=kept, marks=marks, other=source, end_s=end_s)
+    replace_file(metrics, msgspec.json.encode(document) + b"\n")
     summary = RunDir(path).read_summary()
     summary["probes"] = recorded.figures()
     replace_file(path / "summary.json", msgspec.json.format(msgspec.json.encode(summary)) + b"\n")
