@@ -411,7 +411,9 @@ class Run:
         Columns: `rank`, `path`, `kind`, `added_ms` (mean own time, slow minus fast), `share` of the whole difference,
         `above_without` (the share above the limit without the path's excess, at most), `p99_without_ms`, `stays_first`
         (resamples, of `resamples`), `n_slow`, `n_fast`, `more_calls_ms`, `slower_calls_ms`, `since_s` from T0,
-        `attributes`. There are no rows if nothing was ranked, or if `loadgen trace` was never called.
+        `attributes`, `statement` (of the database, "" if unknown), `statement_share` (of the added database time),
+        `held_up_by` (roots of lock chains). There are no rows if nothing was ranked, or if `loadgen trace` was never
+        called.
 
         Raises:
             StorageError: cause.json cannot be read.

@@ -16,6 +16,7 @@ from loadgen.probes.postgres.advice import Advice, Candidate, Trial
 from loadgen.probes.postgres.statements import StatementKey
 from loadgen.probes.reader import NotRead, Tools
 from loadgen.probes.spec import ProbeSpec
+from loadgen.report.run_as_dataframes import open_run
 from loadgen_controller import cli
 from loadgen_controller.commands.tracing import index_advice
 from tests.support.made_database_side import LEDGER, chain, counters, increase, journal, plan_note, texts, waiter
@@ -116,6 +117,13 @@ def test_report_and_markdown_have_the_same_lines(traced: tuple[Path, Path]) -> N
         text = Path(name).read_text()
         assert "of added database time" in text
         assert "is held up by payout" in text
+
+
+def test_notebook_has_the_statement_its_part_and_who_held_it_up(traced: tuple[Path, Path]) -> None:
+    pytest.importorskip("pandas")
+    loadgen("--file", traced[1])
+    first = open_run(traced[0]).causes().iloc[0]
+    assert (first["statement"], first["statement_share"], first["held_up_by"]) == (KNOWN, 1.0, ("payout",))
 
 
 def test_advice_on_demand_is_a_hypothesis_and_its_limits_are_shown_before(

@@ -28,6 +28,9 @@ CAUSE_COLUMNS: Final = (
     "slower_calls_ms",
     "since_s",
     "attributes",
+    "statement",
+    "statement_share",
+    "held_up_by",
 )
 SPAN_COLUMNS: Final = (
     "trace",
@@ -50,7 +53,9 @@ def cause_rows(run_folder: Path) -> Iterator[tuple[Any, ...]]:
         StorageError: cause.json cannot be read.
     """
     causes = read_causes(run_folder)
-    for rank, one in enumerate(() if causes is None else causes.ranked, 1):
+    if causes is None:
+        return
+    for rank, one in enumerate(causes.ranked, 1):
         yield (
             rank,
             path_text(one.path),
@@ -66,6 +71,9 @@ def cause_rows(run_folder: Path) -> Iterator[tuple[Any, ...]]:
             one.slower_calls_ns / NS_PER_MS,
             one.since_s,
             tuple(map(attribute_text, one.attributes)),
+            "" if one.statement is None else one.statement.text,
+            one.statement.share if one.statement is not None and one.statement.query_id else None,
+            tuple(dict.fromkeys(lock.root for lock in causes.locks if lock.path == one.path)),
         )
 
 
