@@ -42,3 +42,6 @@ def test_series_of_the_target_stand_below_the_ranked_causes(tmp_path: Path, monk
     assert stored is not None
     assert stored.limit_ms == LIMIT_MS
     assert (run / NAME).is_file()
+    for kind, name in (("html", "r.html"), ("markdown", "r.md")):
+        assert CliRunner().invoke(cli.app, ["report", "last", "--format", kind, "-o", name]).exit_code == 0
+        assert "goes with the slow requests, beyond what the load explains" in Path(name).read_text()

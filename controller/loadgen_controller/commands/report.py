@@ -29,6 +29,8 @@ from loadgen.report.exports.rows import SeriesRow, series_rows
 from loadgen.report.exports.vllm_bench import vllm_bench
 from loadgen.report.from_run_folder import document_of, measured_of
 from loadgen.report.front_page import NO_COVER, Cover
+from loadgen.report.goes_with.file import read_goes_with
+from loadgen.report.goes_with.lines import lines_of
 from loadgen.report.html import html
 from loadgen.report.kept_stream_tables import (
     convention_document,
@@ -351,7 +353,7 @@ def _writer(
         story = story_in(path, summary)
         said = () if held is None else held.sentences
         causes = _causes(path)
-        why = () if causes is None else tuple(all_lines(causes))
+        why = () if causes is None else tuple(all_lines(causes, _together(path)))
         data = (
             junit(summary, story, why)
             if chosen is Format.JUNIT
@@ -364,7 +366,7 @@ def _writer(
             document_in(path, cover) | in_history,
             baseline=None if behind is None else document_in(behind),
             standing="" if held is None else held.section(),
-            why_slow="" if (causes := _causes(path)) is None else section(causes),
+            why_slow="" if (causes := _causes(path)) is None else section(causes, _together(path)),
         )
         return lambda file: file.write(page)
     if chosen is Format.JSON:
@@ -391,6 +393,16 @@ def _causes(path: Path) -> CauseFile | None:
     except StorageError as exc:
         echo(f"note: the report lacks why requests were slow: {exc.message}", err=True)
         return None
+
+
+def _together(path: Path) -> tuple[str, ...]:
+    """Return lines about series of the target that go with slow requests. For a damaged file, print a note."""
+    try:
+        found = read_goes_with(path)
+    except StorageError as exc:
+        echo(f"note: the report lacks what goes with slow requests: {exc.message}", err=True)
+        return ()
+    return () if found is None else tuple(lines_of(found))
 
 
 def _write_conventions(path: Path, conventions: Sequence[Convention], output: Path | None, *, is_json: bool) -> None:
