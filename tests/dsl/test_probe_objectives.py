@@ -97,7 +97,7 @@ def test_all_errors_of_one_objective_are_found_at_once() -> None:
 
 
 def plan(**more: Any) -> Plan:
-    given = {} if "loads" in more else {"load": arrivals("5/s").hold("20s"), "mix": home}
+    given: dict[str, Any] = {} if "loads" in more else {"load": arrivals("5/s").hold("20s"), "mix": home}
     return Plan(target="http://127.0.0.1:1", **given, **more)
 
 
