@@ -14,10 +14,13 @@ from hypothesis import strategies as st
 from loadgen.measure.deltas.outcomes_by_due_interval import DueCounts
 from loadgen.measure.merging.merge import Merge
 from loadgen.measure.objectives.objective import Objective, evaluate
+from loadgen.probes.limits.watch import Danger
 from loadgen.units import NS_PER_MS, NS_PER_S
+from loadgen_controller.core.events import Reason
 from loadgen_controller.core.shares import Assignment
 from loadgen_controller.judging.gaps import gaps_of
 from loadgen_controller.judging.slo_abort import Aborts, breached
+from loadgen_controller.run.stop_checks import RunChecks
 from tests.support.deltas import FakeAgent
 
 ASSIGNMENT = Assignment(("a", "b"), ("eu", "us"), (3.0, 1.0))
@@ -163,3 +166,13 @@ def test_gaps_are_what_no_delta_covers(reports: list[tuple[str, int]], end: int)
         assert {(gap.region, gap.share, gap.region_share) for gap in gaps} <= {
             (ASSIGNMENT.region(agent), ASSIGNMENT.share(agent), 1.0)
         }
+
+
+def test_a_danger_that_probes_found_drains_the_run_with_its_own_reason() -> None:
+    found = RunChecks.danger(Danger("target in danger: shopdb connections above 95 % for 30 s"))
+    assert found is not None
+    assert (found.reason, found.now) == (Reason.TARGET_IN_DANGER, False)
+    broken = RunChecks.danger(Danger("stopped at 0:30: SLO ... is broken", is_objective=True))
+    assert broken is not None
+    assert broken.reason is Reason.SLO_BREACHED
+    assert RunChecks.danger(None) is None

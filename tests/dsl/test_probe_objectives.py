@@ -87,7 +87,7 @@ def messages(slo: Slo) -> str:
 def test_all_errors_of_one_objective_are_found_at_once() -> None:
     assert messages(probe("vllm", window="0.1s").mean().max() < "x").count(" | ") == 3
     assert "not the name of a probe" in messages(probe("waiting") < 3)
-    assert "must use < or >" in messages(probe("vllm.waiting") <= 3)  # type: ignore[arg-type]
+    assert "must use < or >" in messages(probe("vllm.waiting") <= 3)  # type: ignore[operator]
     assert "percentiles are given in percent" in messages(probe("vllm.ttft").p(0.95) < "1s")
     assert "decided only at its end" in messages(probe("vllm.waiting", abort=True).mean() < 3)
     assert "breaks each window" in messages(probe("vllm.waiting", window="9s").max() < 3)
@@ -97,7 +97,7 @@ def test_all_errors_of_one_objective_are_found_at_once() -> None:
 
 
 def plan(**more: Any) -> Plan:
-    given = {} if "loads" in more else {"load": arrivals("5/s").hold("20s"), "mix": home}
+    given: dict[str, Any] = {} if "loads" in more else {"load": arrivals("5/s").hold("20s"), "mix": home}
     return Plan(target="http://127.0.0.1:1", **given, **more)
 
 

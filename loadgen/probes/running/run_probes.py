@@ -155,7 +155,7 @@ class RunProbes:
                     f"probe {state.probe.name}: its page never had {', '.join(missing)}; run loadgen probe check, and"
                     " compare the server's version and options"
                 )
-        if self._t0_ns is not None:
+        if self._t0_ns is not None and self.danger is None:
             for text in self._watch.last_notes(self._clock() - self._t0_ns):
                 self._notice(text)
         return self._recorded.figures()
