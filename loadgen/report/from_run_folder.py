@@ -26,6 +26,7 @@ from loadgen.measure.merging.merge import Accepted, Merge
 from loadgen.measure.merging.queries import Measured
 from loadgen.measure.run_folder.kept_stream_log import read_streams
 from loadgen.measure.statistics.batch_means import read_batches
+from loadgen.probes.limits.objective import rows_of
 from loadgen.report.charts.kept_streams import kept_of_page
 from loadgen.report.charts.planned_rate import planned_by
 from loadgen.report.charts.throughput_by_user import trade_off_of
@@ -67,7 +68,8 @@ def document_of(
     if spec is not None:
         history.plan(planned_by(spec, _adjusted_ns(run)))
     facts = _facts(run, history, merge, spec, called)
-    side = read_target_side(run.path)
+    named = () if spec is None else rows_of(spec.probe_slos)
+    side = read_target_side(run.path, named)
     facts = replace(
         facts,
         run={**facts.run, **_cover(run, spec, given, default)},

@@ -17,6 +17,7 @@ from loadgen.dsl.plans.spec import PlanSpec
 from loadgen.errors import LoadgenError
 from loadgen.measure.objectives.objective import evaluate_all
 from loadgen.measure.run_folder.rundir import utc_text
+from loadgen.probes.limits.objective import rows_of
 from loadgen.report.charts.planned_rate import planned_by
 from loadgen.report.charts.timeline_data import History
 from loadgen.report.executive_summary import targets_in
@@ -184,7 +185,8 @@ class RunFeed:
         except OSError:
             return
         if changed_ns != self._metrics_ns:
-            self._side, self._metrics_ns = read_target_side(view.run_dir), changed_ns
+            named = rows_of(view.spec.probe_slos)
+            self._side, self._metrics_ns = read_target_side(view.run_dir, named), changed_ns
 
     def _facts_of(self, view: ViewState) -> Facts:
         spec, summary = view.spec, self._summary

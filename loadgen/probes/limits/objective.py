@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Literal
 
 import msgspec
 
 from loadgen.probes.limits.limit_text import Bound, Comparison
 
-__all__ = ["ProbeObjective", "Statistic"]
+__all__ = ["ProbeObjective", "Statistic", "rows_of"]
 
 Statistic = Literal["every", "mean", "maximum", "minimum", "percentile"]
 """every: each sample must be within the limit. percentile: of a histogram."""
@@ -46,3 +47,8 @@ class ProbeObjective(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tr
     def meets(self, value: float, limit: float) -> bool:
         """Return whether a value is on the right side of the limit. Both in the unit of the row."""
         return value < limit if self.operator == "<" else value > limit
+
+
+def rows_of(objectives: Iterable[ProbeObjective]) -> frozenset[str]:
+    """Return the probe and the key of the row of each objective, as "shopdb.connections"."""
+    return frozenset(f"{one.probe}.{one.row}" for one in objectives)
