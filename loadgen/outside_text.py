@@ -40,6 +40,8 @@ _GLUE: Final = re.compile(
     f"((?<={_EMOJI})[\ufe0e\ufe0f]|(?<={_EMOJI})\u200d(?={_EMOJI})|(?<={_EMOJI}\ufe0f)\u200d(?={_EMOJI}))"
 )
 """Joiners and selectors inside an emoji."""
+_AHEAD: Final = 64
+"""The characters beyond a cut that decide how those before it are shown."""
 _CI_COMMAND: Final = re.compile(
     r"::(?=(?:add-mask|add-matcher|add-path|debug|echo|endgroup|error|group|notice|remove-matcher|save-state|set-env"
     r"|set-output|stop-commands|warning)[ :])|##(?=[a-z]*\[)",
@@ -79,6 +81,8 @@ def one_line(text: str, most: int | None = None) -> str:
 
     most: maximum length; a longer text is cut and ends in "...".
     """
+    if most is not None:
+        text = text[: most + _AHEAD]  # a text of 1 MB would take a second; no character becomes shorter
     if not is_plain(text):
         text = _CI_COMMAND.sub(_broken, _visible(text))
     return text if most is None or len(text) <= most else text[: max(0, most - 3)] + "..."

@@ -192,3 +192,11 @@ def test_everything_that_prints_does_it_through_one_function() -> None:
                 elif call in FORBIDDEN and call not in ALLOWED.get(name, ()):
                     found.append(f"{name}:{line}: {call}; {FORBIDDEN[call]}")
     assert found == []
+
+
+@given(st.text(max_size=300), st.integers(0, 120))
+def test_a_cut_line_is_the_beginning_of_the_whole_one(text: str, most: int) -> None:
+    whole, cut = one_line(text), one_line(text, most)
+
+    assert len(cut) <= max(most, 3)
+    assert cut == whole or (len(whole) > most and whole.startswith(cut.removesuffix("...")))

@@ -17,10 +17,31 @@ __all__ = ["dsn_places", "dsn_values", "dsn_wrongs"]
 
 _PAIR: Final = re.compile(r"\s*([a-z_]+)\s*=\s*(?:'((?:[^'\\]|\\.)*)'|((?:[^'\\\s]|\\.)+))(?=\s|$)")
 _ESCAPED: Final = re.compile(r"\\(.)")
-_HIDDEN: Final = frozenset(("password", "passfile", "sslpassword", "service", "servicefile", "oauth_client_secret"))
+_HIDDEN: Final = frozenset(
+    (
+        *("password", "passfile", "sslpassword", "service", "servicefile", "oauth_client_secret"),
+        *("scram_client_key", "scram_server_key"),
+    )
+)
 """Keys with a secret, or with a file that loadgen did not check."""
+_KNOWN: Final = frozenset(
+    (
+        *("host", "hostaddr", "port", "dbname", "user", "connect_timeout", "client_encoding", "channel_binding"),
+        *("keepalives", "keepalives_idle", "keepalives_interval", "keepalives_count", "tcp_user_timeout"),
+        *("gssencmode", "krbsrvname", "gsslib", "gssdelegation", "requirepeer", "require_auth"),
+        *("sslmode", "sslnegotiation", "sslcompression", "sslcert", "sslkey", "sslcertmode", "sslrootcert", "sslcrl"),
+        *("sslcrldir", "sslsni", "ssl_min_protocol_version", "ssl_max_protocol_version", "min_protocol_version"),
+        *("max_protocol_version", "target_session_attrs", "load_balance_hosts"),
+    )
+)
+"""The keys of libpq 18 that a probe passes on. A mistyped key such as `pasword` would be stored with its value."""
 _OURS: Final = frozenset(("application_name", "fallback_application_name", "options"))
 """Keys that a probe sets itself."""
+_PLACE: Final = re.compile(r"[/@].*|[\w.-]+|[0-9A-Fa-f:.]+(%\w+)?|")
+"""A socket, a name, an IPv4 or IPv6 address, or nothing."""
+_NO_NAME: Final = re.compile(r"[:=?#/]|@.*@")
+"""Signs of a URL or of a password in the name of a user or of a database. Names of users may have one @."""
+_PASSWORD_IN: Final = re.compile(r"://|passw\w*\s*=", re.IGNORECASE)
 _HINT: Final = 'write dsn = "host=db.staging.example dbname=shop user=perf"'
 
 
@@ -48,8 +69,10 @@ def dsn_values(dsn: str) -> dict[str, str]:
 
 def _url_values(dsn: str) -> dict[str, str]:
     parts = urlsplit(dsn)
-    values = {key: value for key, value in parse_qsl(parts.query, keep_blank_values=True)}
     login, _, places = parts.netloc.rpartition("@")
+    if "#" in dsn or "@" in parts.path or "@" in login:
+        raise ValueError("it has a #, / or @ that is not percent-encoded")  # mostly in a password
+    values: dict[str, str] = {}
     user, has_password, _ = login.partition(":")
     if user:
         values["user"] = unquote(user)
@@ -68,7 +91,8 @@ def _url_values(dsn: str) -> dict[str, str]:
         values["port"] = ",".join(ports)
     if parts.path.strip("/"):
         values["dbname"] = unquote(parts.path.strip("/"))
-    return values
+    # As in libpq, a parameter wins over the same value elsewhere in the URL.
+    return values | dict(parse_qsl(parts.query, keep_blank_values=True))
 
 
 def dsn_places(dsn: str, port: int) -> tuple[tuple[str, int], ...]:
@@ -94,13 +118,34 @@ def dsn_wrongs(dsn: object) -> Iterator[Wrong]:
     except ValueError:
         yield "dsn", "dsn: not a connection string of PostgreSQL", _HINT
         return
-    if found := sorted(key for key in values if key in _HIDDEN or is_secret_name(key)):
+    if found := sorted(key for key in values if key in _HIDDEN or (key not in _KNOWN and is_secret_name(key))):
         yield (
             "dsn",
             f"dsn: it has {', '.join(found)}, which is not allowed, because results contain the dsn",
             'remove it, and write password = { secret = "shopdb-password" }',
         )
+    elif values.keys() - _KNOWN - _OURS:
+        # The key is not shown: in a URL with a password that has a ?, it is a part of the password.
+        yield (
+            "dsn",
+            "dsn: it has a key that libpq does not have",
+            "use keys such as host, port, dbname, user, sslmode and sslrootcert, and no password",
+        )
+    elif any(_PASSWORD_IN.search(value) for value in values.values()) or any(
+        _NO_NAME.search(values.get(key, "")) for key in ("user", "dbname")
+    ):
+        yield (
+            "dsn",
+            "dsn: one of its values looks as if it contained a password or a URL",
+            'remove it, and write password = { secret = "shopdb-password" }',
+        )
     if found := sorted(_OURS & set(values)):
         yield "dsn", f"dsn: it has {', '.join(found)}, which the probe sets itself", "remove it"
-    if not dsn.isprintable() or len(dsn) > 1_000 or any(not 0 < port < 65_536 for _, port in places):
+    hosts = ",".join(values.get(key, "") for key in ("host", "hostaddr")).split(",")
+    if (
+        not dsn.isprintable()
+        or len(dsn) > 1_000
+        or any(not 0 < port < 65_536 for _, port in places)
+        or not all(map(_PLACE.fullmatch, hosts))
+    ):
         yield "dsn", "dsn: not a connection string of PostgreSQL", _HINT

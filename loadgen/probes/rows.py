@@ -6,12 +6,24 @@ from typing import Final, Literal
 
 import msgspec
 
-__all__ = ["GAUGE_SERIES_MOST", "SERIES_MOST", "Labels", "Part", "ReadKind", "Row", "RowKind", "Series", "labelled"]
+__all__ = [
+    "GAUGE_SERIES_MOST",
+    "SERIES_MOST",
+    "Labels",
+    "Part",
+    "ReadKind",
+    "Row",
+    "RowKind",
+    "Series",
+    "labelled",
+    "shortened",
+]
 
 SERIES_MOST: Final = 2_000
 """The most series of a probe, buckets included."""
 GAUGE_SERIES_MOST: Final = 8
 """The most series of a named gauge: each has a row of its own."""
+_TITLE_MOST: Final = 200
 
 Labels = tuple[tuple[str, str], ...]
 """The labels of a series as (name, value), sorted by name."""
@@ -55,6 +67,12 @@ class Series(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 def labelled(row: Row, labels: Labels) -> Row:
-    """Return a row of its own for one series of `row`: labels are added to key and title."""
+    """Return a row of its own for one series of `row`: labels are added to key and title. A long title is cut."""
     text = ",".join(f"{name}={value}" for name, value in labels)
-    return msgspec.structs.replace(row, key=f"{row.key}[{text}]", title=f"{row.title} {text}") if text else row
+    title = shortened(f"{row.title} {text}")
+    return msgspec.structs.replace(row, key=f"{row.key}[{text}]", title=title) if text else row
+
+
+def shortened(title: str) -> str:
+    """Return the title of a row, cut after 200 characters: a label from outside can have megabytes."""
+    return title if len(title) <= _TITLE_MOST else f"{title[: _TITLE_MOST - 3]}..."

@@ -15,6 +15,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from loadgen import open_run
+from loadgen.measure.run_folder.crc_record_file import framed
 from loadgen.measure.run_folder.rundir import utc_text
 from loadgen.probes.journal import Begin, Journal, ProbeOfRun, Sample, Zero, read_journal
 from loadgen.probes.running.machine_clock import boot_id
@@ -220,5 +221,32 @@ def test_a_damaged_journal_is_refused_and_changes_nothing(tmp_path: Path) -> Non
     done = call("add", "last", tmp_path / "odd.probes", "--runs-dir", tmp_path / "runs")
 
     assert done.exit_code == 2, done.output
-    assert "is damaged: its records do not fit together" in done.stderr
+    assert "is damaged: a record belongs to no probe" in done.stderr
     assert not (run / "probes").exists()
+
+
+def test_a_journal_with_a_record_that_is_nested_too_deeply_is_refused(tmp_path: Path) -> None:
+    a_run(tmp_path, datetime.now(UTC) - timedelta(seconds=120))
+    log = Journal(tmp_path, "odd.probes")
+    log.append(Begin(2, utc_text(datetime.now(UTC)), 5, (ProbeOfRun("x", "h", S),)))
+    log.close()
+    body = b"[" * 100_000 + b"]" * 100_000
+    with (tmp_path / "odd.probes").open("ab") as file:
+        file.write(framed(b'{"type":"note","probe":0,"at_ns":5,"kind":"mark","body":{"a":' + body + b"}}"))
+
+    done = call("add", "last", tmp_path / "odd.probes", "--runs-dir", tmp_path / "runs")
+
+    assert done.exit_code == 5, done.output
+    assert "cannot read" in done.stderr
+    assert "bug" not in done.stderr
+
+
+def test_a_huge_journal_is_refused_before_it_is_read(tmp_path: Path) -> None:
+    a_run(tmp_path, datetime.now(UTC) - timedelta(seconds=120))
+    with (tmp_path / "huge.probes").open("wb") as file:
+        file.truncate(600 << 20)  # sparse
+
+    done = call("add", "last", tmp_path / "huge.probes", "--runs-dir", tmp_path / "runs")
+
+    assert done.exit_code == 2, done.output
+    assert "has more than 512 MiB" in done.stderr

@@ -474,7 +474,8 @@ class _Reading:
                 what, _, inner = str(error).partition(" - at `$")
                 place = (*where, key, *re.findall(r"\.([\w-]+)", inner))
                 message = f"{key}: {what[0].lower()}{what[1:].replace('`', '')}"
-                self._add(place, message, _EXAMPLES.get(key, f"write {key} = true"))
+                examples = _EXAMPLES | _EXAMPLES_OF.get(where[0] if where else "", {})
+                self._add(place, message, examples.get(key, f"write {key} = true"))
         return good
 
     def _check_keys(self, where: tuple[str, ...], table: Mapping[str, Any], known: list[str]) -> None:
@@ -494,6 +495,15 @@ class _Reading:
         self.faults.append(Fault(str(self._path), line, message, hint))
 
 
+_EXAMPLES_OF = {
+    "probes": {
+        "url": 'url = "http://10.0.0.7:8000/metrics"',
+        "kind": 'kind = "postgres"',
+        "pods": 'pods = "app=shop"',
+        "match": "match = 'instance=~\"shop-.*\"'",
+    }
+}
+"""Examples for tables whose keys mean something else there."""
 _EXAMPLES = {
     "target": 'target = "https://staging.shop.example"',
     "targets": 'targets = { api = "https://api.example" }',

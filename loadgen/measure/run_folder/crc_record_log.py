@@ -98,7 +98,7 @@ def read_log(path: Path, magic: bytes, decoder: msgspec.json.Decoder[T], *, most
             yield decoder.decode(payload)
     except FileNotFoundError:
         return
-    except ValueError as error:  # msgspec's errors are ValueErrors
+    except (ValueError, RecursionError) as error:  # msgspec's errors are ValueErrors
         raise unreadable(path, str(error)) from None
     except OSError as error:
         raise storage_error(path, error, doing="read") from error

@@ -169,7 +169,7 @@ def why_refused(body: bytes) -> str:
     """Return the reason of an answer that is a Status, as one line; "" if it has none."""
     try:
         return one_line(" ".join(msgspec.json.decode(body, type=_Status).message.split()), 200)
-    except (msgspec.MsgspecError, UnicodeDecodeError):
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return ""
 
 
@@ -184,6 +184,8 @@ def time_ns(text: str) -> tuple[int, int] | None:
         return None
     if at.tzinfo is None:
         at = at.replace(tzinfo=UTC)
+    if not 1970 <= at.year < 2262:  # ns of other years do not fit into 64 bits
+        return None
     whole = round(at.timestamp() * 1_000_000) * 1_000
     return whole, 1_000 if "." in text else 1_000_000_000
 
@@ -191,7 +193,7 @@ def time_ns(text: str) -> tuple[int, int] | None:
 def _list(body: bytes, kind: str, decoder: msgspec.json.Decoder[_Listed[T]]) -> tuple[tuple[T, ...], str]:
     try:
         found = decoder.decode(body)
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise NotRead(f"the answer is not a {kind}: {one_line(str(error), 120)}") from None
     if found.kind != kind:
         raise NotRead(f"the answer is not a {kind}, but {one_line(found.kind, 40) or 'something else'}")

@@ -43,6 +43,8 @@ _BYTES_MOST: Final = 32 << 20
 _SCALERS_MOST: Final = 50
 _BEFORE_NS: Final = 120 * NS_PER_S
 """Older events are not marks of the run."""
+_AHEAD_NS: Final = 60 * NS_PER_S
+"""Later events have an invalid time. The clocks of a cluster may be some seconds ahead of each other."""
 _MESSAGE: Final = 200
 
 
@@ -150,13 +152,13 @@ class KubernetesReader:
     def _see_date(self, fetched: Fetched) -> None:
         try:
             at = parsedate_to_datetime(fetched.date)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             return
         self._server = ServerTime(fetched.sent_ns, fetched.received_ns, round(at.timestamp()) * NS_PER_S, NS_PER_S)
         self._offset.add(self._server)
 
     def _mark(self, at: str, text: str, about: str, key: str) -> Note | None:
-        """Return a mark at a time of the cluster; None if it is too old, or if its time is unknown."""
+        """Return a mark at a time of the cluster; None if it is too old, in the future, or unknown."""
         read = time_ns(at)
         if read is None:
             return None
@@ -165,7 +167,7 @@ class KubernetesReader:
         if placed is None:
             return None
         at_ns, error_ns = placed
-        if self._since_ns is not None and at_ns < self._since_ns:
+        if self._since_ns is not None and not self._since_ns <= at_ns <= self._clock() + _AHEAD_NS:
             return None
         body = {"text": text, "about": about, "key": key, "error_ns": error_ns + resolution_ns // 2}
         return Note(at_ns, "mark", body)

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Final
 
 from loadgen.probes.kubernetes.answers import Autoscaler, Pod
-from loadgen.probes.rows import Row, Series
+from loadgen.probes.rows import Row, Series, shortened
 
 __all__ = ["CLUSTER_ROWS", "POD_ROWS", "pod_values", "row_of", "scaler_values"]
 
@@ -38,7 +38,7 @@ def row_of(series: Series) -> Row:
         return row
     title, unit = _SCALER[series.name]
     about = dict(series.labels)["autoscaler"]
-    return Row(key=series.row, title=title.format(about), kind="gauge", names=(series.name,), unit=unit)
+    return Row(key=series.row, title=shortened(title.format(about)), kind="gauge", names=(series.name,), unit=unit)
 
 
 def pod_values(pods: Iterable[Pod]) -> dict[Series, float]:

@@ -193,13 +193,17 @@ async def _ready(fd: int, *, is_writing: bool = False) -> None:
 
 
 def _why(raw: Any, password: str) -> str:
-    text = _plain(raw.error_message)
-    return text.replace(password, "<redacted>") if password else text
+    message = bytes(raw.error_message or b"")
+    if password:
+        # Before the message is made printable, because a password may have characters that are shown as codes.
+        for form in (password, _quoted(password)):
+            message = message.replace(form.encode(), b"<redacted>")
+    return _plain(message)
 
 
 def _plain(message: bytes | None) -> str:
     text = (message or b"").decode("utf-8", "replace").strip()
-    return one_line(text.replace("\n", " "), _MESSAGE_MOST) or "the server gave no reason"
+    return one_line(" ".join(text.split()), _MESSAGE_MOST) or "the server gave no reason"
 
 
 def _quoted(value: str) -> str:

@@ -107,7 +107,9 @@ class PostgresReader:
         self._first_ns: int | None = None
         self._waits: dict[tuple[str, str, int], int] | None = None
         self._increases: list[Increase] = []
+        self._notes: list[Note] = []
         self._remarks: list[str] = []
+        """Notes and remarks of the present read, and of earlier reads that ended with an error."""
         self._seen_ids: dict[int, int] = {}
         """Samples in which a statement was active, by query id."""
 
@@ -146,8 +148,8 @@ class PostgresReader:
 
     async def _read(self, limit_s: float) -> Reading:
         connection, has = await self._open(limit_s)
-        self._remarks = []
-        notes: list[Note] = list(self._settings_note(has))
+        notes = self._notes
+        notes += self._settings_note(has)
         sent_ns = self._clock()
         sessions_rows, (row,) = await connection.query(queries.sample(has.version), limit_s)
         received_ns = self._clock()
@@ -170,6 +172,7 @@ class PostgresReader:
             except Lost as error:
                 self._drop()
                 self._remark(f"statements were not read: {error}")
+        remarks, self._notes, self._remarks = tuple(self._remarks), [], []
         return Reading(
             sent_ns,
             received_ns,
@@ -177,7 +180,7 @@ class PostgresReader:
             sample.values,
             tuple(notes),
             server=ServerTime(sent_ns, received_ns, int(Decimal(row[0] or 0) * NS_PER_S), 1_000),
-            remarks=tuple(self._remarks),
+            remarks=remarks,
             cost_ns=cost_ns,
         )
 

@@ -15,11 +15,13 @@ from loadgen.outside_text import one_line
 from loadgen.probes.reader import NotRead
 from loadgen.probes.rows import Labels
 
-__all__ = ["Answer", "SeriesValues", "parse_answer", "parse_scalar", "parse_types"]
+__all__ = ["Answer", "SeriesValues", "parse_answer", "parse_time", "parse_types"]
 
 _VALUES_MOST: Final = 2_000_000
 _WARNINGS_MOST: Final = 10
 _LABELS_MOST: Final = 64
+_LATEST_S: Final = 9_999_999_999
+"""Unix times above this, of the year 2286, are errors; they would not fit into 64 bits as ns."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +82,7 @@ def parse_answer(body: bytes) -> Answer:
     reply = _decoded(body)
     try:
         found = _result.decode(reply.data.result) if reply.data.resultType in ("matrix", "vector") else None
-    except msgspec.MsgspecError:
+    except (msgspec.MsgspecError, RecursionError):
         found = None
     if found is None:
         raise NotRead(f"the answer has no series: its type is {one_line(reply.data.resultType, 40) or 'missing'}")
@@ -92,6 +94,8 @@ def parse_answer(body: bytes) -> Answer:
         if count > _VALUES_MOST:
             raise NotRead(f"the answer has more than {_VALUES_MOST:,} values")
         labels = tuple(sorted((name, value) for name, value in one.metric.items() if name != "__name__"))
+        if any(not 0 <= at <= _LATEST_S for at, _ in values):
+            raise NotRead("the answer has an impossible time")
         times = tuple(round(at * 1_000) for at, _ in values)
         if len(labels) > _LABELS_MOST or any(a >= b for a, b in pairwise(times)):
             raise NotRead("the answer has too many labels, or times that do not increase")
@@ -101,25 +105,27 @@ def parse_answer(body: bytes) -> Answer:
     return Answer(tuple(series), warnings, any(one.histograms for one in found))
 
 
-def parse_scalar(body: bytes) -> float:
-    """Return the value of a scalar, such as `time()`.
+def parse_time(body: bytes) -> float:
+    """Return the value of the scalar `time()`: Unix time in s.
 
     Raises:
-        NotRead: the answer is an error, or not a scalar.
+        NotRead: the answer is an error, not a scalar, or not a possible time.
     """
     reply = _decoded(body)
     try:
         _, text = msgspec.json.decode(reply.data.result, type=tuple[float, str])
-    except msgspec.MsgspecError:
+    except (msgspec.MsgspecError, RecursionError):
         raise NotRead("the answer is not a number") from None
-    return _number(text)
+    if not 0 <= (at_s := _number(text)) <= _LATEST_S:
+        raise NotRead(f"the clock of the server has the impossible time {one_line(text, 20)}")
+    return at_s
 
 
 def parse_types(body: bytes) -> dict[str, str]:
     """Return the type of each metric from /api/v1/metadata; {} if the answer is something else."""
     try:
         found = msgspec.json.decode(body, type=_Metadata)
-    except msgspec.MsgspecError:
+    except (msgspec.MsgspecError, RecursionError):
         return {}
     return {name: rows[0].get("type", "") for name, rows in found.data.items() if rows}
 
@@ -127,7 +133,7 @@ def parse_types(body: bytes) -> dict[str, str]:
 def _decoded(body: bytes) -> _Reply:
     try:
         reply = _reply.decode(body)
-    except (msgspec.MsgspecError, UnicodeDecodeError):
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         if body.lstrip()[:1] == b"<":
             raise NotRead("the answer is HTML, not of the API of Prometheus: check the path of the URL") from None
         raise NotRead("the answer is not of the API of Prometheus") from None

@@ -14,8 +14,9 @@ from __future__ import annotations
 import json
 import re
 from array import array
-from bisect import bisect_left, insort
+from bisect import bisect_left, bisect_right, insort
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from statistics import median
@@ -24,7 +25,7 @@ from urllib.parse import urlencode
 
 from loadgen.errors import UsageError
 from loadgen.probes.metrics_page.selection import START_TIME
-from loadgen.probes.prometheus.answers import Answer, SeriesValues, parse_answer, parse_scalar, parse_types
+from loadgen.probes.prometheus.answers import Answer, SeriesValues, parse_answer, parse_time, parse_types
 from loadgen.probes.prometheus.series_rows import Placed, Query, group_of, place, queries_of, renamed
 from loadgen.probes.prometheus.settings import PrometheusTable
 from loadgen.probes.reader import Note, NotRead, Reading, ServerTime, TimedValues, Tools
@@ -48,6 +49,8 @@ _FASTEST: Final = "topk(3, count_over_time(up[300s]))"
 """The targets that are scraped most often."""
 _TYPES_MOST: Final = 200
 _INSTANCES_MOST: Final = 30
+_AHEAD_NS: Final = 60 * NS_PER_S
+"""Samples that are this far ahead of the server's clock are left out: they would stretch the lanes of the page."""
 
 SeriesKey = tuple[str, Labels]
 """The name and the labels of a series."""
@@ -142,7 +145,7 @@ class PrometheusReader:
                 if answer.has_histograms:
                     self._note("native histograms are not read")
                 await self._learn_types(query, answer, left)
-                for one in answer.series:
+                for one in (_until(each, server.at_ns + _AHEAD_NS) for each in answer.series):
                     placed = self._place(number, query, one)
                     if placed is None:
                         continue
@@ -164,7 +167,7 @@ class PrometheusReader:
 
     async def _server_time(self, left: _Limit) -> ServerTime:
         fetched = await self._http.fetch(self._url("query", {"query": "time()"}), left.seconds())
-        at_ns = round(parse_scalar(fetched.body) * 1_000) * NS_PER_MS
+        at_ns = round(parse_time(fetched.body) * 1_000) * NS_PER_MS
         return ServerTime(fetched.sent_ns, fetched.received_ns, at_ns, NS_PER_MS)
 
     async def _answers(
@@ -322,6 +325,12 @@ class _Limit:
         if left <= 0:
             raise NotRead(f"no complete answer within {self._limit_s:g} s")
         return left
+
+
+def _until(one: SeriesValues, end_ns: int) -> SeriesValues:
+    """Return the series without the samples after a time of the server's clock."""
+    count = bisect_right(one.at_ms, end_ns // NS_PER_MS)
+    return one if count == len(one.at_ms) else replace(one, at_ms=one.at_ms[:count], values=one.values[:count])
 
 
 def _any_of(instances: Iterable[str]) -> str:

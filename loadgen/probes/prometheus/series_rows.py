@@ -15,7 +15,7 @@ from loadgen.probes.prometheus.answers import SeriesValues
 from loadgen.probes.prometheus.presets import PROMETHEUS_PRESETS
 from loadgen.probes.prometheus.selectors import parse_matchers, parse_selector
 from loadgen.probes.prometheus.settings import PrometheusTable
-from loadgen.probes.rows import Labels, Part, ReadKind, Row, Series, labelled
+from loadgen.probes.rows import Labels, Part, ReadKind, Row, Series, labelled, shortened
 from loadgen.probes.spec import ProbeSpec
 
 __all__ = ["Placed", "Query", "group_of", "place", "queries_of", "renamed", "unit_of"]
@@ -83,7 +83,7 @@ def place(query: Query, one: SeriesValues, types: Mapping[str, str]) -> Placed |
         chosen = _chosen(labels, query.by)
         row = labelled(query.row, chosen)
         where = " ".join(value for _, value in chosen)
-        row = msgspec.structs.replace(row, title=f"{query.row.title}, {where}" if where else query.row.title)
+        row = msgspec.structs.replace(row, title=shortened(f"{query.row.title}, {where}" if where else query.row.title))
         return Placed(row, Series(row.key, query.part, one.name, one.labels), group)
     kind = _kind(one.name, labels, types)
     family = family_of(one.name) if kind == "histogram" else one.name
@@ -94,7 +94,7 @@ def place(query: Query, one: SeriesValues, types: Mapping[str, str]) -> Placed |
     row = labelled(row, _chosen(labels, ("instance",)))
     try:
         bound = float(labels["le"])
-    except ValueError:
+    except (ValueError, KeyError):  # a histogram by its type, but not one of buckets
         return None
     if bound != bound:
         return None
@@ -110,7 +110,7 @@ def group_of(labels: Labels) -> str:
 
 def renamed(placed: Placed) -> Placed:
     """Return a series whose row has the group in its key, for a row that another group has already."""
-    key, title = f"{placed.row.key} {placed.group}", f"{placed.row.title} {placed.group}"
+    key, title = f"{placed.row.key} {placed.group}", shortened(f"{placed.row.title} {placed.group}")
     row = msgspec.structs.replace(placed.row, key=key, title=title)
     return Placed(row, msgspec.structs.replace(placed.series, row=row.key), placed.group)
 

@@ -104,7 +104,7 @@ class HttpFetcher:
                 status, body, date = await self._get(url, fine)
         except TimeoutError:
             await self.close()
-            raise NotFetched(f"no complete answer within {limit_s:g} s") from None
+            raise NotFetched(f"no complete answer within {limit_s:.3g} s") from None
         except (httpx.HTTPError, httpx.InvalidURL, ssl.SSLError, OSError, UnicodeError) as error:
             await self.close()
             raise NotFetched(self._plain(error)) from None

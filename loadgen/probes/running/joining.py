@@ -10,7 +10,8 @@ All times are ns.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import re
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
@@ -20,21 +21,31 @@ import msgspec
 from loadgen.probes.journal import (
     Begin,
     Gap,
+    NewRows,
+    NewSeries,
     NoteRecord,
+    Period,
     Record,
     Sample,
     ServerClock,
+    TimedRecord,
     Zero,
 )
 from loadgen.probes.server_clock import MOST_DRIFT
 from loadgen.units import NS_PER_MS, NS_PER_S
 
-__all__ = ["ASSUMED_NS", "ClockOffset", "moved", "offset_between", "span_of"]
+__all__ = ["ASSUMED_NS", "ClockOffset", "damage_of", "moved", "offset_between", "span_of"]
 
 ASSUMED_NS: Final = NS_PER_S
 """The assumed error of a wall clock that no time service keeps."""
 _ROUNDED_NS: Final = NS_PER_MS
 """Wall-clock times in a journal are whole ms, cut off."""
+
+_LONGEST_NS: Final = 366 * 24 * 3_600 * NS_PER_S
+"""A journal with times further from its beginning than this is damaged."""
+_PROBES_MOST: Final = 16
+_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,39}")
+_PRINTED_MOST: Final = 2_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +82,57 @@ def offset_between(run: Begin, other: Begin, error_ns: int | None = None) -> Clo
         return ClockOffset(offset_ns, run.wall_error_ns + other.wall_error_ns + _ROUNDED_NS, 0.0, "wall clocks")
     known = [ASSUMED_NS if one.wall_error_ns is None else one.wall_error_ns for one in (run, other)]
     return ClockOffset(offset_ns, sum(known) + _ROUNDED_NS, MOST_DRIFT, "wall clocks, error assumed")
+
+
+def damage_of(records: Sequence[Record]) -> str:
+    """Return why a journal from another machine cannot be one of `loadgen probe run`; "" if it can.
+
+    The CRC of each record was right, so the file may be made by hand. Numbers of series that do not fit are found when
+    the records are used.
+    """
+    begin_ns = count = 0
+    for record in records:
+        match record:
+            case Begin(probes=probes, now_ns=now_ns):
+                begin_ns, count = now_ns, len(probes)
+                if why := _damage_of_begin(record):
+                    return why
+            case Zero():
+                pass
+            case _ if not 0 <= record.probe < count:
+                return "a record belongs to no probe"
+            case Sample() | Gap() | ServerClock():
+                times = record.sent_ns, record.received_ns
+                if times[0] > times[1] or any(abs(at_ns - begin_ns) > _LONGEST_NS for at_ns in times):
+                    return "a record has an impossible time"
+                if isinstance(record, Sample) and min(record.ids, default=0) < 0:
+                    return "a record belongs to no series"
+            case NoteRecord(at_ns=at_ns) if abs(at_ns - begin_ns) > _LONGEST_NS:
+                return "a record has an impossible time"
+            case TimedRecord(id=number) | NewSeries(first=number) if number < 0:
+                return "a record belongs to no series"
+            case Period(every_ns=every_ns) if every_ns <= 0:
+                return "a period is not above 0"
+            case NewRows(rows=rows) if any(len(text) > _PRINTED_MOST for row in rows for text in (row.key, row.title)):
+                return "the name of a row is too long"
+            case _:
+                pass
+    return ""
+
+
+def _damage_of_begin(begin: Begin) -> str:
+    names = [one.name for one in begin.probes]
+    if not 0 < len(names) <= _PROBES_MOST or len(set(names)) < len(names):
+        return f"it must have from 1 to {_PROBES_MOST} probes with different names"
+    if not all(map(_NAME.fullmatch, names)):
+        return "the name of a probe is invalid"
+    if any(one.every_ns <= 0 or len(one.url) > _PRINTED_MOST for one in begin.probes):
+        return "the period or the URL of a probe is invalid"
+    try:
+        _wall_ns(begin)
+    except (ValueError, OverflowError):
+        return "the time of its beginning is invalid"
+    return ""
 
 
 def span_of(records: Iterable[Record]) -> tuple[int, int] | None:

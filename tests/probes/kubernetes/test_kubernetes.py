@@ -43,6 +43,8 @@ class Cluster:
         }
         self.refused: dict[str, str] = {}
         self.asked: list[str] = []
+        self.date = ""
+        """The line of the header Date; "" for the time of the cluster."""
 
     @property
     def url(self) -> str:
@@ -55,7 +57,7 @@ class Cluster:
         parts = urlsplit(target)
         what = parts.path.rpartition("/")[2]
         at = datetime.fromtimestamp(int(BEGAN.timestamp() + self.now_s), UTC)
-        date = f"Date: {format_datetime(at, usegmt=True)}\r\n"
+        date = self.date or f"Date: {format_datetime(at, usegmt=True)}\r\n"
         if what in self.refused:
             refusal = {"kind": "Status", "status": "Failure", "message": self.refused[what], "reason": "Forbidden"}
             connection.sendall(page_reply(json.dumps(refusal), "403 Forbidden", date))
@@ -123,6 +125,23 @@ def test_events_of_the_run_become_marks_with_their_times_and_bounds(cluster: Clu
         "Pod shop-7f-x2: FailedScheduling: 0/3 nodes are available: 3 Insufficient cpu. (7 times)"
     )
     assert len(reading.notes) == 2  # the third one is 50 minutes old
+
+
+def test_an_event_of_the_future_is_no_mark(cluster: Cluster) -> None:
+    for event in cluster.objects["events"]["items"]:
+        event["lastTimestamp"] = event["eventTime"] = "2200-01-01T00:00:00Z"
+        event.pop("series", None)
+    (reading,) = read(cluster, [40])
+
+    assert not [note for note in reading.notes if note.kind == "mark" and "restarted" not in note.body["text"]]
+
+
+def test_an_impossible_date_of_a_server_is_ignored(cluster: Cluster) -> None:
+    cluster.date = "Date: Mon, 01 Jan 99999999999 00:00:00 GMT\r\n"
+    (reading,) = read(cluster, [40])
+
+    assert reading.rows
+    assert reading.server is None
 
 
 def test_the_same_event_has_the_same_key_until_it_happens_again(cluster: Cluster) -> None:

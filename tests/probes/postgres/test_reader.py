@@ -297,6 +297,28 @@ def test_what_is_missing_is_named_with_the_line_that_gives_it(postgres: Postgres
     assert value(reading, "connections") >= 0
 
 
+def test_settings_and_missing_rights_are_shown_even_if_the_first_read_is_cut_off(
+    postgres: PostgresServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    postgres.sql("CREATE DATABASE cut_off")
+
+    async def run() -> Reading:
+        async with opened(postgres.dsn("cut_off", "nobody")) as reader:
+            with monkeypatch.context() as patch, pytest.raises(NotRead):
+                patch.setattr(reader, "_read_locks", _too_late)
+                await reader.read(60)
+            return await reader.read(60)
+
+    reading = asyncio.run(run())
+
+    assert len(bodies(reading.notes, "settings")) == 1
+    assert any("GRANT pg_monitor" in text for text in reading.remarks)
+
+
+async def _too_late(*_: object) -> int:
+    raise TimeoutError
+
+
 def test_without_the_right_to_read_the_extension_everything_else_is_read(database: Database) -> None:
     database.sql("REVOKE EXECUTE ON FUNCTION pg_stat_statements(boolean) FROM PUBLIC")
 

@@ -104,6 +104,22 @@ def test_what_could_not_be_read_is_read_the_next_time() -> None:
     assert times(first, "level") + times(third, "level") == list(range(-30, 211, 15))
 
 
+def test_samples_of_the_future_are_left_out() -> None:
+    with prometheus_api() as api:
+        api.series["hits_total"] = [(TARGET, every(15, 30))]
+        later = [[NOW_S + at, "1"] for at in (0, 15, 10**6)]
+        data = {"resultType": "matrix", "result": [{"metric": TARGET, "values": later}]}
+
+        def lies(_: str, given: dict[str, str]) -> bytes | None:
+            is_asked = given.get("query", "").startswith("hits_total")
+            return page_reply(json.dumps({"status": "success", "data": data})) if is_asked else None
+
+        api.reply = lies
+        (first,) = read(api, [20], selectors=["hits_total"])
+
+    assert times(first) == [0, 15]
+
+
 def test_a_long_time_is_read_in_chunks_of_600_s() -> None:
     with prometheus_api() as api:
         api.series["hits_total"] = [(TARGET, every(60, 2_000))]

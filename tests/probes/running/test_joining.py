@@ -4,14 +4,28 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
+import msgspec
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from loadgen.measure.run_folder.rundir import utc_text
-from loadgen.probes.journal import Begin, Gap, NewRows, NewSeries, NoteRecord, ProbeOfRun, Record, Sample, Zero
+from loadgen.probes.journal import (
+    Begin,
+    Gap,
+    NewRows,
+    NewSeries,
+    NoteRecord,
+    Period,
+    ProbeOfRun,
+    Record,
+    Sample,
+    TimedRecord,
+    Zero,
+)
 from loadgen.probes.recorded import Recorded
 from loadgen.probes.rows import Row, Series
-from loadgen.probes.running.joining import ASSUMED_NS, moved, offset_between, span_of
+from loadgen.probes.running.joining import ASSUMED_NS, damage_of, moved, offset_between, span_of
 
 S = 1_000_000_000
 MS = 1_000_000
@@ -97,3 +111,39 @@ def test_joined_records_are_points_of_the_run_with_the_error_of_their_clock() ->
     assert (figures["samples"], figures["gaps"], figures["mean_read_ms"]) == (1, 1, 2.0)
     assert figures["rows"][0]["mean"] == 3
     assert span_of(file) == (27 * S, 29 * S)
+
+
+@pytest.mark.parametrize(
+    ("odd", "why"),
+    [
+        (Sample(1, 0, 1, (), ()), "belongs to no probe"),
+        (Sample(-1, 0, 1, (), ()), "belongs to no probe"),
+        (Sample(0, 0, 1, (-1,), (1.0,)), "belongs to no series"),
+        (NewSeries(0, -1, (Series("load", "value", "load"),)), "belongs to no series"),
+        (TimedRecord(0, -1, (1,), (1.0,)), "belongs to no series"),
+        (Sample(0, 5, 4, (), ()), "impossible time"),
+        (Gap(0, 0, 2**62, ""), "impossible time"),
+        (NoteRecord(0, 2**62, "mark", {}), "impossible time"),
+        (Period(0, 0, ""), "period"),
+        (NewRows(0, (msgspec.structs.replace(ROW, title="x" * 1_000_000),)), "too long"),
+    ],
+)
+def test_a_record_that_no_probe_writes_is_damage(odd: Record, why: str) -> None:
+    assert damage_of([begin(0)]) == ""
+    assert why in damage_of([begin(0), odd])
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"probes": ()},
+        {"probes": (PROBE, PROBE)},
+        {"probes": tuple(msgspec.structs.replace(PROBE, name=f"p{n}") for n in range(17))},
+        {"probes": (msgspec.structs.replace(PROBE, name="<script>"),)},
+        {"probes": (msgspec.structs.replace(PROBE, every_ns=0),)},
+        {"at": "yesterday"},
+        {"at": ""},
+    ],
+)
+def test_a_beginning_that_no_probe_writes_is_damage(odd: dict[str, object]) -> None:
+    assert damage_of([msgspec.structs.replace(begin(0), **odd)])

@@ -13,7 +13,7 @@ from loadgen.errors import StorageError, UsageError
 from loadgen.measure.run_folder.rundir import RunDir, find_run, replace_file, utc_text
 from loadgen.probes.journal import ADDED, FORMAT, Begin, Journal, Record, Zero, read_journal
 from loadgen.probes.recorded import Recorded
-from loadgen.probes.running.joining import ClockOffset, moved, offset_between, span_of
+from loadgen.probes.running.joining import ClockOffset, damage_of, moved, offset_between, span_of
 from loadgen.probes.shown.metrics_file import NAME as METRICS
 from loadgen.probes.shown.metrics_file import foreign_parts, metrics_document
 from loadgen.secret_files import make_subfolder
@@ -32,6 +32,9 @@ loadgen probe add last db.probes
 
 loadgen probe add last db.probes --clock-error 5ms"""
 _NAME = re.compile(r"[^A-Za-z0-9_.-]")
+_HINT = "give a file that loadgen probe run wrote"
+_BYTES_MOST = 512 << 20
+"""A day of a PostgreSQL server with hundreds of statements takes some 200 MiB."""
 
 
 def add(
@@ -58,13 +61,19 @@ def add(
     if path is not None and is_running(path):
         errors.add(f"run {path.name} is still going on", "wait until it ends")
     if not file.is_file():
-        errors.add(f"{file}: no such file", "give a file that loadgen probe run wrote")
+        errors.add(f"{file}: no such file", _HINT)
+    elif file.stat().st_size > _BYTES_MOST:
+        errors.add(
+            f"{file} has more than {_BYTES_MOST >> 20} MiB", "read for a shorter time: loadgen probe run ... --for 15m"
+        )
     errors.check()
     assert path is not None
     records = list(read_journal(file.parent, file.name))
     begin = records[0] if records else None
     if not isinstance(begin, Begin):
-        raise UsageError(f"{file} has no records", hint="give a file that loadgen probe run wrote")
+        raise UsageError(f"{file} has no records", hint=_HINT)
+    if why := damage_of(records):
+        raise UsageError(f"{file} is damaged: {why}", hint=_HINT)
     own = list(read_journal(path, "probes.log"))
     run_begin, t0_ns = _of_run(path, own)
     _check_names(begin, own)
@@ -74,9 +83,7 @@ def add(
     try:
         Recorded(joined)
     except (LookupError, ValueError, TypeError):
-        raise UsageError(
-            f"{file} is damaged: its records do not fit together", hint="give a file that loadgen probe run wrote"
-        ) from None
+        raise UsageError(f"{file} is damaged: its records do not fit together", hint=_HINT) from None
     _write(path, file, joined)
     _update(path)
     samples = sum(type(one).__name__ == "Sample" for one in records)
