@@ -16,6 +16,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import httpx
+import msgspec
 import pytest
 
 from loadgen.errors import PortBusy, UsageError
@@ -38,6 +39,7 @@ from tests.controller.conftest import order_of
 from tests.controller.test_api import Controller
 from tests.controller.test_station import live
 from tests.support.deltas import journey_key, request_key
+from tests.support.made_databases import FACTS
 from tests.support.page_client import PageClient
 from tests.support.wire import until
 
@@ -429,11 +431,21 @@ def test_metrics_that_are_written_while_the_run_goes_on_are_shown(tmp_path: Path
     assert json.loads(feed.document())["metrics"] is None
 
     one = {"name": "cpu", "period_s": 5, "at_s": [0], "values": [12.5]}
-    (tmp_path / "metrics.json").write_text(json.dumps({"format": 1, "source": "host", "metrics": [one]}))
+    document = {
+        "format": 1,
+        "source": "host",
+        "metrics": [one],
+        "marks": [{"probe": "shopdb", "at_s": 0.5, "error_s": 0.1, "text": "checkpoint"}],
+        "databases": [msgspec.to_builtins(FACTS)],
+    }
+    (tmp_path / "metrics.json").write_text(json.dumps(document))
     feed.look()
 
-    assert [lane["name"] for lane in json.loads(feed.document())["metrics"]["lanes"]] == ["cpu"]
-    assert json.loads(feed.document())["run"]["title"]
+    found = json.loads(feed.document())
+    assert [lane["name"] for lane in found["metrics"]["lanes"]] == ["cpu"]
+    assert [(mark["source"], mark["text"]) for mark in found["marks"]] == [("shopdb", "checkpoint")]
+    assert [(one["probe"], len(one["trees"])) for one in found["databases"]] == [("shopdb", 1)]
+    assert found["run"]["title"]
 
 
 async def test_news_that_come_while_a_page_is_sent_to_are_sent_after_that() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from loadgen.report.target_side.lanes import LANES_MOST, POINTS_MOST, Metric, ch
 from loadgen.report.target_side.metrics_file import read_lanes
 
 
-def metric(name: str, values: list[float | None], **more: Any) -> dict[str, Any]:
+def metric(name: str, values: Sequence[float | None], **more: Any) -> dict[str, Any]:
     at_s = [-20.0 + 60 * k for k in range(len(values))]
     return {"name": name, "statistic": "Average", "unit": "%", "period_s": 60, "at_s": at_s, "values": values} | more
 
