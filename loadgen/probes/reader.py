@@ -41,7 +41,14 @@ Permit = Callable[[str, Address, int], str]
 
 
 class NotRead(Exception):
-    """The server could not be read. The text is one line with the reason, without secrets."""
+    """The server could not be read. The text is one line with the reason, without secrets.
+
+    notes: what `Reader.last` had read before.
+    """
+
+    def __init__(self, why: str, notes: tuple[Note, ...] = ()) -> None:
+        super().__init__(why)
+        self.notes = notes
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +122,11 @@ class Reader(Protocol):
         """
 
     async def last(self) -> tuple[Note, ...]:
-        """Return what is read only once, after the load, such as the texts and plans of statements."""
+        """Return what is read only once, after the load, such as the texts and plans of statements.
+
+        Raises:
+            NotRead: not all of it could be read.
+        """
 
     async def close(self) -> None:
         """Close the connection. A second call does nothing."""

@@ -41,7 +41,8 @@ class PageReader:
                 f"some series are not recorded: a probe records at most {SERIES_MOST:,} series,"
                 f" and {GAUGE_SERIES_MOST} of a named gauge"
             )
-        return Reading(page.sent_ns, page.received_ns, found.rows, found.values, remarks=tuple(self._remarks))
+        remarks = tuple(self._remarks)
+        return Reading(page.sent_ns, page.received_ns, found.rows, found.values, remarks=remarks, cost_ns=page.cost_ns)
 
     def _note(self, text: str) -> None:
         self._remarks[text] = None

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Sequence
-from contextlib import suppress
 from decimal import Decimal
 from functools import lru_cache
 from typing import Any, Final
@@ -130,14 +129,22 @@ class PostgresReader:
             raise NotRead(one_line(str(error), 300)) from None
 
     async def last(self) -> tuple[Note, ...]:
-        """Return the last counters of statements, then texts and plans of those with the most added time."""
+        """Return the last counters of statements, then texts and plans of those with the most added time.
+
+        Raises:
+            NotRead: the server did not answer in time, or rejected the connection; the error has what was read.
+        """
         notes: list[Note] = []
-        with suppress(TimeoutError, Lost, Denied):
+        try:
             async with asyncio.timeout(_LAST_S):
                 connection, has = await self._open(_LAST_S)
                 if self._snapshot is not None:
                     await self._read_statements(connection, has, notes)
                     await self._read_texts(connection, has, notes)
+        except TimeoutError:
+            raise NotRead(f"no complete answer within {_LAST_S:g} s", tuple(notes)) from None
+        except (Lost, Denied) as error:
+            raise NotRead(one_line(str(error), 300), tuple(notes)) from None
         return tuple(notes)
 
     async def close(self) -> None:

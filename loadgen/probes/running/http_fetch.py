@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import re
+import socket
 import ssl
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from contextvars import ContextVar
@@ -50,6 +52,17 @@ class Fetched:
     status: int = 200
     date: str = ""
     """The server's `Date` header."""
+    network_ns: int = 0
+    """One round trip of the connection, as the kernel measured it; 0 if it is unknown."""
+
+    @property
+    def cost_ns(self) -> int:
+        """Return the time that the server took, at most: the time from request to answer without one round trip."""
+        return max(0, self.received_ns - self.sent_ns - self.network_ns)
+
+
+_TCPI_RTT: Final = slice(68, 72)
+"""Where `struct tcp_info` of Linux has `tcpi_rtt`, the smoothed round trip in µs (`linux/tcp.h`)."""
 
 
 def time_limit_s(every_ns: int) -> float:
@@ -101,14 +114,14 @@ class HttpFetcher:
         sent_ns = self._clock()
         try:
             async with asyncio.timeout(limit_s):
-                status, body, date = await self._get(url, fine)
+                status, body, date, network_ns = await self._get(url, fine)
         except TimeoutError:
             await self.close()
             raise NotFetched(f"no complete answer within {limit_s:.3g} s") from None
         except (httpx.HTTPError, httpx.InvalidURL, ssl.SSLError, OSError, UnicodeError) as error:
             await self.close()
             raise NotFetched(self._plain(error)) from None
-        return Fetched(body, sent_ns, self._clock(), status, date)
+        return Fetched(body, sent_ns, self._clock(), status, date, network_ns)
 
     async def close(self) -> None:
         """Close the connection."""
@@ -124,7 +137,7 @@ class HttpFetcher:
             text = text.replace(secret, "***")
         return one_line(" ".join(text.split()), most)
 
-    async def _get(self, url: str, fine: Sequence[int]) -> tuple[int, bytes, str]:
+    async def _get(self, url: str, fine: Sequence[int]) -> tuple[int, bytes, str, int]:
         _check.set(self._check)
         self._check_literal()
         client = self._client or self._new_client()
@@ -141,7 +154,8 @@ class HttpFetcher:
                 if len(body) > self._most:
                     await self.close()
                     raise NotFetched(f"the {self._what} has more than {self._most >> 20} MiB")
-        return reply.status_code, bytes(body), reply.headers.get("date", "")[:100]
+            network_ns = _round_trip_ns(reply)
+        return reply.status_code, bytes(body), reply.headers.get("date", "")[:100], network_ns
 
     def _new_client(self) -> httpx.AsyncClient:
         if self._is_tls and not self._context:
@@ -175,6 +189,19 @@ class HttpFetcher:
         if text == "All connection attempts failed":
             text = f"no connection to {self._host}:{self._port}"
         return self.masked(text)
+
+
+def _round_trip_ns(reply: httpx.Response) -> int:
+    """Return the round trip of the connection of an answer; 0 where the kernel does not show it."""
+    stream = reply.extensions.get("network_stream")
+    sock = None if stream is None else stream.get_extra_info("socket")
+    if sock is None or not hasattr(socket, "TCP_INFO"):
+        return 0
+    try:
+        info = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCPI_RTT.stop)
+    except OSError:
+        return 0
+    return int.from_bytes(info[_TCPI_RTT], sys.byteorder) * 1_000
 
 
 class _Loop(DnsInThreads):

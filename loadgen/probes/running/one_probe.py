@@ -209,6 +209,7 @@ class OneProbe:
         except TimeoutError:
             self._books.notice(f"probe {self.spec.name}: its last figures are missing: no answer within {LAST_S:g} s")
         except NotRead as error:
+            self._books.record(*self._note_records(error.notes))
             self._books.notice(f"probe {self.spec.name}: its last figures are missing: {error}")
 
     # -- trouble ----------------------------------------------------------------------------------

@@ -316,6 +316,22 @@ def test_settings_and_missing_rights_are_shown_even_if_the_first_read_is_cut_off
     assert any("GRANT pg_monitor" in text for text in reading.remarks)
 
 
+def test_the_last_counters_are_kept_if_the_texts_do_not_arrive_in_time(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def run() -> NotRead:
+        async with opened(database.dsn(), t0=time.monotonic_ns) as reader:
+            await with_statements(reader)
+            monkeypatch.setattr(reader, "_read_texts", _too_late)
+            with pytest.raises(NotRead) as caught:
+                await reader.last()
+            return caught.value
+
+    error = asyncio.run(run())
+    assert "no complete answer within" in str(error)
+    assert [note.kind for note in error.notes] == ["statements"]
+
+
 async def _too_late(*_: object) -> int:
     raise TimeoutError
 
