@@ -1,4 +1,4 @@
-"""Opens connections of the shop to its database, and creates the schema. Errors are told without the URL."""
+"""Opens connections of the shop to its database, and creates the schema. Error messages never contain the URL."""
 
 from __future__ import annotations
 
