@@ -84,7 +84,6 @@ OTHERS = {
     "runs rerun": "as run",
     "runs delete": "names of folders", "runs prune": "names of folders",
     "notify test": "a name of loadgen.toml", "probe check": "tests/cli/test_probe.py",
-    "probe run": "names of loadgen.toml", "probe add": "checked names, tests/probes/running/test_joining.py",
     "runs push": "names of files", "runs pull": "names of files", "runs share": "an address",
     "trace why": "tests/cli/test_trace.py", "trace show": "tests/cli/test_trace.py", "trace export": "a count",
     "trace collect": "its own address, and counts",
