@@ -66,13 +66,13 @@ def _timed(run: Path, *options: str) -> tuple[float, float]:
 
 
 def _with_a_large_one(spans: int) -> Callable[[MadeRequest], dict[str, Any]]:
-    """Return a maker of traces, the first of which has so many spans."""
+    """Return a maker of traces, the first of which has this number of spans."""
     sizes = iter((spans,))
     return lambda one: document_of(one, next(sizes, SPANS))
 
 
 def document_of(one: MadeRequest, spans: int = SPANS) -> dict[str, Any]:
-    """Return a trace of so many spans as OTLP JSON, with up to 5 attributes a span.
+    """Return a trace of this number of spans as OTLP JSON, with up to 5 attributes a span.
 
     The slow ones wait for a statement of stock. Version 2.1 of stock makes them.
     """

@@ -177,7 +177,7 @@ def keep_absent(run: Path, content: str, ids: Collection[str]) -> None:
 
 
 def absent_ids(run: Path, content: str) -> set[str]:
-    """Return the ids of traces that a file is known not to have; none if it has changed since, or nobody asked."""
+    """Return the ids of traces that a file does not have; none if the file has changed, or was not searched."""
     path = run / FOLDER / _ASKED
     try:
         if path.stat().st_size > _ASKED_BYTES:
@@ -204,7 +204,7 @@ def kept_ids(run: Path, source: str | None = None) -> set[str]:
 def kept_traces(
     run: Path, source: str | None = None, read: Read | None = None, only: Collection[str] | None = None
 ) -> Iterator[Trace]:
-    """Yield the stored traces of a run, file by file. Of a trace that is stored twice, the first one counts.
+    """Yield the stored traces of a run, file by file. If a trace is stored twice, the first one counts.
 
     source: only of this source; None: of all. Damaged files and lines count as absent: they are fetched again.
     read: returns the trace of a line. Default: the house's reader. only: ids of the traces to return; None: all.

@@ -1,4 +1,4 @@
-"""What a worker needs for a plan's traces: the share in force, the recorder's settings, and the export of spans."""
+"""Parts of a worker for a plan's traces: the share in force, the recorder's settings, and the export of spans."""
 
 from __future__ import annotations
 

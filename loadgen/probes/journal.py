@@ -20,6 +20,7 @@ from typing import Any, Final
 
 import msgspec
 
+from loadgen.measure.run_folder.crc_record_file import HEAD_BYTES, read_framed
 from loadgen.measure.run_folder.crc_record_log import RecordLog, read_log, unreadable
 from loadgen.probes.reader import NOTE_BYTES, Note
 from loadgen.probes.rows import Row, Series
@@ -41,6 +42,7 @@ __all__ = [
     "ServerClock",
     "TimedRecord",
     "Zero",
+    "damaged_bytes",
     "note_record",
     "plain_value",
     "read_journal",
@@ -211,6 +213,12 @@ class Journal:
     def close(self) -> None:
         """Close the file. A second call does nothing."""
         self._log.close()
+
+
+def damaged_bytes(path: Path) -> int:
+    """Return the number of bytes at the end of a readable journal that `read_journal` leaves out."""
+    whole = sum(HEAD_BYTES + len(payload) for payload in read_framed(path, _MAGIC, most=_RECORD_MOST))
+    return path.stat().st_size - len(_MAGIC) - whole
 
 
 def read_journal(folder: Path, name: str = "") -> Iterator[Record]:

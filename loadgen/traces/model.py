@@ -105,14 +105,14 @@ RULES: Final[tuple[Rule, ...]] = (
     "folded",
     "incomplete",
 )
-"""The rules of repair, in the order in which they apply. Counts of them are counts of spans, but for `cycle`,
-`impossible times` and `incomplete`: those are counts of traces. `clock guessed`: moved without bounds of the offset."""
+"""The rules of repair, in the order in which they apply. All counts are counts of spans, except those of `cycle`,
+`impossible times` and `incomplete`, which are counts of traces. `clock guessed`: moved without bounds of the offset."""
 
 
 class Tree(msgspec.Struct, frozen=True):
     """A repaired trace: each span lies within its parent.
 
-    children: by id of the parent, those that the parent can have waited for. Spans that nobody waited for, and
+    children: by id of the parent, those that the parent can have waited for. Spans for which no parent waited, and
     orphans, are not in it. is_complete: false if it must stay outside of cohorts. spans: of the tree, by id, each
     with an end. outside_ns: the time of orphans. repaired: how often each rule was applied.
     """

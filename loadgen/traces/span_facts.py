@@ -1,4 +1,4 @@
-"""What the spans of many traces have in common: service, kind, status, attributes and instance, as shared objects.
+"""The facts that the spans of many traces share: service, kind, status, attributes and instance, as shared objects.
 
 A service sends thousands of spans that differ only in their ids and times. One object stands for all of them, so that
 thousands of traces stay small, and their attributes are compared once.

@@ -29,7 +29,7 @@ STATUS: Final = "status"
 def attributes_along(one: Parted, timeline: Timeline, path: Path, service: str = "") -> Attributes:
     """Return the attributes of the spans on the way to a path, of its first span, and of our own request.
 
-    The status of spans counts, too, but for the root's: it is the status of the response.
+    The status of spans counts, too, except that of the root, which is the status of the response.
 
     Args:
         path: of the target; for another one, such as the time between client and server, the root's attributes count.

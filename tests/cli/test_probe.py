@@ -11,9 +11,13 @@ from typer.testing import CliRunner, Result
 
 from loadgen.allowlist import AllowList, Entry
 from loadgen.errors import UsageError
+from loadgen.probes.reader import Reading
+from loadgen.probes.rows import Row, Series
+from loadgen.probes.running.look import Look
 from loadgen.probes.settings import ProbeSpec
 from loadgen_controller import cli
 from loadgen_controller.collect_option_errors import CollectedErrors
+from loadgen_controller.commands.probing import check_servers
 from loadgen_controller.planning.probe_permission import check_probe, check_probe_secrets, warn_of_probes
 from loadgen_controller.planning.scenario import load_scenario
 from tests.support.metrics_server import metrics_server, page_reply, vllm_page
@@ -201,3 +205,13 @@ def test_probes_beside_their_servers_need_no_secret_here_and_no_look(capsys: pyt
     warn_of_probes([apart])
 
     assert capsys.readouterr().err == ""
+
+
+def test_a_share_of_a_server_is_shown_as_two_counters(capsys: pytest.CaptureFixture[str]) -> None:
+    row = Row(key="hits", title="hits", kind="share", names=("hits",), scale=100.0)
+    values = {Series("hits", "value", "hit"): 40.0, Series("hits", "of", "read"): 100.0}
+    spec = ProbeSpec(name="db", kind="postgres", own={"dsn": "host=db"})
+
+    check_servers._show(Look(spec, reading=Reading(0, 5, (row,), values)), is_chosen=True)
+
+    assert "40 of 100" in capsys.readouterr().out

@@ -241,6 +241,20 @@ def test_a_journal_with_a_record_that_is_nested_too_deeply_is_refused(tmp_path: 
     assert "bug" not in done.stderr
 
 
+def test_a_journal_that_is_cut_off_is_used_as_far_as_it_goes_with_a_warning(tmp_path: Path, journal: Path) -> None:
+    a_run(tmp_path, datetime.now(UTC) - timedelta(seconds=120))
+    whole = journal.read_bytes()
+    (tmp_path / "cut.probes").write_bytes(whole[:-3])
+    (tmp_path / "whole.probes").write_bytes(whole)
+
+    cut = call("add", "last", tmp_path / "cut.probes", "--runs-dir", tmp_path / "runs")
+    done = call("add", "last", tmp_path / "whole.probes", "--runs-dir", tmp_path / "runs")
+
+    assert cut.exit_code == done.exit_code == 0, cut.output + done.output
+    assert "are damaged and were left out" in cut.stderr
+    assert "damaged" not in done.stderr
+
+
 def test_a_huge_journal_is_refused_before_it_is_read(tmp_path: Path) -> None:
     a_run(tmp_path, datetime.now(UTC) - timedelta(seconds=120))
     with (tmp_path / "huge.probes").open("wb") as file:

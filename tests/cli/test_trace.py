@@ -91,6 +91,14 @@ def document(run: Path) -> dict[str, Any]:
     return found
 
 
+def test_help_has_the_usage_without_the_default_command_and_names_the_others() -> None:
+    shown = CliRunner().invoke(cli.app, ["trace", "--help"], env={"COLUMNS": "120"}).output
+
+    assert "Usage: loadgen trace [OPTIONS]" in shown.replace("root trace", "loadgen trace")
+    assert "trace why" not in shown
+    assert "loadgen trace collect" in shown
+
+
 def test_path_with_the_fault_is_first_with_its_kind_and_its_version(traced: tuple[Path, Path]) -> None:
     result = loadgen("trace", "last", "--file", traced[1])
     assert result.exit_code == 0, result.output

@@ -238,6 +238,7 @@ def test_missing_rights_and_unreachable_servers_are_a_sentence_each(postgres: Po
     assert (code, "permission denied for database empty" in said) == (2, True), said
     code, said = _refused("--database", "postgresql://nobody@127.0.0.1:1/none")
     assert (code, "the database cannot be reached" in said) == (2, True), said
+    assert "\\n" not in said  # libpq's message has several lines
 
 
 def test_a_password_is_a_secret_and_never_shown(postgres: PostgresServer) -> None:

@@ -59,7 +59,7 @@ class _FoundModel(msgspec.Struct):
 
 
 class _Shared(msgspec.Struct):
-    """What the set-up returned, as far as it is about the AI model (`ModelFacts.as_json`)."""
+    """The part of the set-up's result that is about the AI model (`ModelFacts.as_json`)."""
 
     llm: _FoundModel = msgspec.field(default_factory=_FoundModel)
 

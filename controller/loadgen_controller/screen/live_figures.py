@@ -57,7 +57,7 @@ class SloRow:
     window: str = ""
     """For sliding objectives: the worst window, and how many windows broke the objective."""
     traces: str = ""
-    """Of a broken objective in a plan with tracing: how many traces of slow requests can be read so far."""
+    """The number of traces of slow requests that can be read so far, for a broken objective in a plan with tracing."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""What tracing costs the target: the response time of sampled requests minus that of the others.
+"""The cost of tracing for the target: the response time of sampled requests minus that of the others.
 
 The decision whether a request is sampled comes from random bits of its trace id, so this is a randomised experiment:
 the groups differ by chance, and by the work that the target does for a trace.

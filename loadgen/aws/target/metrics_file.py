@@ -27,7 +27,7 @@ _Table = TypeVar("_Table", Wanted, Scaling)
 
 @dataclass(frozen=True, slots=True)
 class MetricsFile:
-    """What a file lists, in its order."""
+    """The entries of a file, in its order."""
 
     metrics: tuple[Wanted, ...]
     scaling: tuple[Scaling, ...]

@@ -22,7 +22,7 @@ from loadgen.aws.target.cloudwatch import REGION
 __all__ = ["AROUND", "Mark", "Scaling", "faults_of_scaling", "fetch_marks"]
 
 AROUND: Final = timedelta(minutes=5)
-"""Activities that begin so long before or after the load are read, too: a machine that starts late can be the cause."""
+"""Activities within this time before or after the load are read, too: a machine that starts late can be the cause."""
 _MARKS_MOST: Final = 500
 _TEXT_MOST: Final = 500
 _ERROR_S: Final = 1.0
@@ -48,7 +48,7 @@ class Mark(msgspec.Struct, frozen=True, kw_only=True):
     """Something that happened at the target, on the run's clock."""
 
     name: str
-    """What it happened to: the name of the table in the file."""
+    """The scaled object: the name of its table in the file."""
     at_s: float
     """The start, seconds from T0; below 0 before the load."""
     length_s: float | None
@@ -56,7 +56,7 @@ class Mark(msgspec.Struct, frozen=True, kw_only=True):
     error_s: float
     """The most by which the times may be off, besides the difference between the two clocks."""
     title: str
-    """What was done, one line."""
+    """The activity in words, one line."""
     status: str
     """"Successful", "Failed", "InProgress" ..."""
     cause: str

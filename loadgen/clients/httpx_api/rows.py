@@ -58,7 +58,7 @@ class HttpxSample(Sample, Protocol):
 
     turn: Turn | None
     status: int
-    """The status of the answer; 0 if there is none."""
+    """The status of the answer; 0 without an answer."""
 
     @property
     def request(self) -> httpx.Request: ...

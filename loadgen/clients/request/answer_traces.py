@@ -23,7 +23,7 @@ from typing import Final
 __all__ = ["INVALID", "answer_headers", "named_trace"]
 
 INVALID: Final = "?"
-"""What `named_trace` returns for headers without a valid id."""
+"""The result of `named_trace` for headers without a valid id."""
 _MOST_BYTES: Final = 1_024
 _FORMATS: Final = {b"traceresponse": "w3c", b"server-timing": "w3c", b"x-amzn-trace-id": "xray"}
 _TRACEPARENT: Final = rb"00-([0-9a-f]{32})-(?:[0-9a-f]{16})?-([0-9a-f]{2})"

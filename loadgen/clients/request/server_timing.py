@@ -2,7 +2,7 @@
 
 The target measures these durations itself, so they split the response time without traces (W3C Server Timing). The
 values come from the target and may have any content: names are of letters, digits, `_`, `.` and `-`, a worker keeps the
-first `MOST_NAMES`, and a header is read up to `_MOST_BYTES`. What is left out is counted.
+first `MOST_NAMES`, and a header is read up to `_MOST_BYTES`. Names that are left out are counted.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """A meter for plans with tracing: it offers every sampled request, step and iteration as an exemplar.
 
-Of the requests that are not sampled only the slowest of an interval and the first two that failed are kept, without a
-weight. Plans without tracing use `Meter`, and pay nothing. For a request that is not sampled, exemplars cost 40 ns with
+A request that is not sampled is kept only if it is the slowest of its interval or one of the first two that failed,
+without a weight.
+Plans without tracing use `Meter`, and pay nothing. For a request that is not sampled, exemplars cost 40 ns with
 this meter; a sampled one costs 2 µs (bench/tracing.py).
 
 A step that ends before the first request of its iteration is not offered, because the iteration's decision is drawn
@@ -34,9 +35,9 @@ class TracedMeter(Meter):
     __slots__ = ()
 
     per: ClassVar[Literal["iteration", "trace", "request"]] = "iteration"
-    """What is sampled as a whole. With "request", steps and iterations are not sampled."""
+    """The unit that is sampled as a whole. With "request", steps and iterations are not sampled."""
     export: ClassVar[SpanSender | None] = None
-    """Receives our own spans of what is sampled; None: they are not exported."""
+    """Receives our own spans of sampled iterations; None: they are not exported."""
     threshold: ClassVar[str] = ""
     """The plan's threshold, as in `tracestate`, if it does not change."""
 

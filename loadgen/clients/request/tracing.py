@@ -73,8 +73,8 @@ class Trace:
     """`iteration`: all requests of an iteration are sampled, or none; each has a trace of its own. `trace`: they are
     one trace. `request`: each call is sampled by itself, so journeys and steps cannot be taken apart."""
     baggage: tuple[BaggageKey, ...] = ()
-    """What the `baggage` header contains: `run`, `journey`, `region`, `load`. Off by default, because services send it
-    on to third parties."""
+    """The contents of the `baggage` header: `run`, `journey`, `region`, `load`. Off by default, because services send
+    it on to third parties."""
     boost: float | str | None = None
     """The share while an objective on slow requests is breached, "20%" or 0.2; None: as always."""
     export: str = ""
@@ -162,7 +162,7 @@ class Iteration(Protocol):
     """The iteration that a request belongs to: a user's meter."""
 
     trace_unit: str
-    """What its requests share: "" before the first one; then the digits of the decision, or the whole trace id."""
+    """The part of the id that its requests share: "" before the first one; then the digits of the decision, or all."""
     journey: str
     load: int
     n: int
@@ -187,7 +187,7 @@ class Begun:
 
 
 class Names(NamedTuple):
-    """What `x-dynatrace-test` and `baggage` say of a run: its plan, its id, the region, and the loads by index."""
+    """A run in `x-dynatrace-test` and `baggage`: its plan, its id, the region, and the loads by index."""
 
     plan: str = ""
     run: str = ""

@@ -1,4 +1,4 @@
-"""What the spans of requests are called and contain, by OpenTelemetry's semantic conventions for HTTP clients 1.23."""
+"""Names and attributes of the spans of requests, by OpenTelemetry's semantic conventions for HTTP clients 1.23."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Sends client spans from a thread, so that the load never waits for their receiver.
 
-The queue is bounded. What does not fit, and what the receiver does not accept, is dropped and counted; it costs spans
-in the tracing system, and no figure of the run.
+The queue is bounded. Spans that do not fit, or that the receiver does not accept, are dropped and counted. The
+figures of the run do not depend on them.
 """
 
 from __future__ import annotations

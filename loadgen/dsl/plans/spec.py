@@ -203,7 +203,7 @@ class TraceSpec(msgspec.Struct, frozen=True, kw_only=True):
     link: str = ""
     """URL of one trace, with {trace_id} in it; or empty."""
     per: str = "request"
-    """What is sampled: iteration, trace or request. Manifests from before there was a choice have none: each call."""
+    """The sampled unit: iteration, trace or request. Manifests from before there was a choice have none: each call."""
     baggage: tuple[str, ...] = ()
     per_s: float | None = None
     """Sampled iterations per second of the whole fleet; `sample` is then 0. None: `sample` is the share."""

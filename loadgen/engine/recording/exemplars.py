@@ -6,8 +6,8 @@ for a request that passes one of them. In a steady series of n requests an inter
 the slowest and 2 + 2 ln(n/2) for the two random ones.
 
 In plans with tracing, the random and failed ones are drawn from the sampled requests, each with its weight, and some
-slow ones besides (`loadgen/engine/tracing/reservoirs.py`). Of the others only the slowest and the first two that
-failed are kept, without a weight.
+slow ones besides (`loadgen/engine/tracing/reservoirs.py`). Of the others, only the slowest one and the
+first two failed ones are kept, without a weight.
 
 The random ones are a reservoir (algorithm L of K.-H. Li, 1994): each ok request of the interval is equally
 likely, and between two picks no random number is drawn.
@@ -37,7 +37,7 @@ _RANDOM: Final = 2
 _NEVER: Final = 1 << 62
 
 _Ranked: TypeAlias = tuple[int, float, Series, Picked, Why]
-"""Rank (the lowest stays longest), a random number that decides between equal ranks, and what was kept."""
+"""Rank (the lowest stays longest), a random number that decides between equal ranks, and the kept exemplar."""
 _ABOUT: Final = tuple(name for name in About.__struct_fields__ if name != "probability")
 
 

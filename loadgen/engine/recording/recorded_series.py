@@ -59,7 +59,7 @@ Noted = Mapping[str, object] | None
 
 
 class About(msgspec.Struct, frozen=True, gc=False):
-    """What exemplars of plans with tracing have besides: the fields of the same name of `Exemplar`."""
+    """Further fields of exemplars in plans with tracing: the fields of the same name of `Exemplar`."""
 
     span: str = ""
     status: int = 0

@@ -85,7 +85,7 @@ class TagSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class _Rule:
-    """One declared tag: the pair of each of its values, and what has been seen of others."""
+    """One declared tag: the pair of each of its values, and the other values that were seen."""
 
     __slots__ = ("is_of_header", "most", "name", "other", "pairs", "tries", "unknown")
 

@@ -91,7 +91,7 @@ class Meter:
         """Tags of the user's load: part of every key."""
         self.journey = ""
         self.trace_unit = ""
-        """What the traces of this iteration's requests share (`clients/request/tracing.py`); "" before the first."""
+        """The part of the id that these traces share (`clients/request/tracing.py`); "" before the first."""
         self.drawn: Threshold | None = None
         """The threshold of this iteration's decision, if the plan's share changes during a run."""
         self.drawn_calls: dict[str, Threshold] | None = None

@@ -29,7 +29,7 @@ _MOST_TRACES: Final = 5_000
 
 
 class Request(NamedTuple):
-    """What only spans of requests have. url: without the query. status: 0 if there was no answer. port: 0: unknown."""
+    """Fields of spans of requests. url: without the query. status: 0 if there was no answer. port: 0: unknown."""
 
     method: str
     url: str
@@ -109,7 +109,7 @@ class IterationTree:
             self._add(span)
 
     def step(self, key: SeriesKey, begun_ns: int, ended_ns: int, outcome: str) -> None:
-        """Add a step that has ended. What began since its begin, and has no parent yet, lies in it."""
+        """Add a step that has ended. Spans without a parent that began after it become its children."""
         self._close(key, begun_ns, ended_ns, outcome, key.step or "")
 
     def end(self, key: SeriesKey, begun_ns: int, ended_ns: int, outcome: str) -> None:

@@ -1,4 +1,4 @@
-"""What a recorder of a plan with tracing knows of the sampling."""
+"""The settings of trace sampling that a recorder uses."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["Sampling"]
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
-    """What follows from a plan's `trace`.
+    """Settings that follow from a plan's `trace`.
 
     probability: with which an iteration (or a call) is sampled, 0 to 1; not used with `adaptive`. over: which ones
     count as slow. adaptive: the share in force, if it changes. breaches: needed for a boost only. note: returns a

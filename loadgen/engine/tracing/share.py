@@ -37,7 +37,7 @@ _SMOOTHING: Final = 0.4
 
 
 class Threshold(NamedTuple):
-    """rejected: of the 2^24 values of the deciding digits, so many are not sampled.
+    """rejected: the number of values of the deciding digits, of 2^24, that are not sampled.
 
     digits: an id is sampled if its 6 deciding digits are at least these. text: for `tracestate`.
     """
@@ -62,7 +62,7 @@ def threshold_of(share: float) -> Threshold:
 class AdaptiveShare:
     """The share of one worker, for all its users. Not thread-safe.
 
-    share: 0 to 1, if it is fixed but for the boost. per_s: this worker's part of a rate, decisions/s; None: no rate.
+    share: 0 to 1, if only the boost changes it. per_s: this worker's part of a rate, decisions/s; None: no rate.
     boost: the least share while an objective is breached. A worker's part of the rate changes with its part of the load
     (`per_s`).
     """

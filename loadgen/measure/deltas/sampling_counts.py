@@ -1,4 +1,4 @@
-"""How many decisions of trace sampling were made under each threshold, for plans whose share changes."""
+"""The number of decisions of trace sampling under each threshold, for plans whose share changes."""
 
 from __future__ import annotations
 

@@ -74,7 +74,7 @@ class Same(msgspec.Struct, frozen=True):
 
 
 class Attribute(msgspec.Struct, frozen=True, kw_only=True):
-    """What slow traces have more often than fast ones. where: a service, or "" for attributes of our own.
+    """An attribute that slow traces have more often than fast ones. where: a service, or "" for attributes of our own.
 
     value: None for a number; slow and fast are then medians, otherwise shares of the traces. q: the false discovery
     rate by Benjamini and Hochberg. together: attributes of the same traces.
@@ -233,7 +233,7 @@ class Chosen(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class RunPart(msgspec.Struct, frozen=True, kw_only=True):
-    """What the run adds to its causes.
+    """The facts about a run that `cause.json` has besides the causes.
 
     made_at: UTC. source: where the traces came from. fast_mean_ns: the mean response time of the fast requests; that
     of the slow ones is larger by difference_ns. refused: reasons for which traces could not be used, with counts.

@@ -1,4 +1,4 @@
-"""How many traces of a broken objective can be read so far, while a run goes on."""
+"""The number of traces of a broken objective that can be read so far, while a run goes on."""
 
 from __future__ import annotations
 

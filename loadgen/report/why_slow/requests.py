@@ -175,7 +175,7 @@ class Asked:
 
     @property
     def observed(self) -> tuple[Observed, ...]:
-        """What was measured of all of them."""
+        """The measured values of all of them."""
         return tuple(one.observed for one in self.sampled)
 
 

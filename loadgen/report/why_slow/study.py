@@ -32,7 +32,7 @@ _SHORT_ID: Final = 16
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Facts:
-    """What else cause.json contains.
+    """The other contents of cause.json.
 
     called: the run in commands. source: where the traces came from. seed: of all random draws. refused: reasons for
     which the source did not return traces, with counts. cost: of tracing, for the target; see `cost_of`.

@@ -1,4 +1,4 @@
-"""Opens connections of the shop to its database, and creates the schema. Errors are told without the URL."""
+"""Opens connections of the shop to its database, and creates the schema. Error messages never contain the URL."""
 
 from __future__ import annotations
 
@@ -112,4 +112,4 @@ def failed_answer(error: psycopg.Error) -> Answer:
 
 def _text_of(error: psycopg.Error) -> str:
     """Return the server's message in one line. libpq's messages have host, port and user, but no password."""
-    return one_line(str(error).strip(), 300)
+    return one_line(" ".join(str(error).split()), 300)

@@ -1,4 +1,4 @@
-"""What the routes with a database do: they read items, and post a batch to the ledger.
+"""The routes with a database: they read items, and post a batch to the ledger.
 
     GET /items?tenant=7     the 20 cheapest items of a tenant; with the index one of the fastest statements there is
     GET /items/{id}         one item by its primary key

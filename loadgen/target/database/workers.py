@@ -4,10 +4,10 @@
     payout  BEGIN; UPDATE clearing-n; UPDATE settlement-n; COMMIT; pauses for 100 ms
     POST /ach                UPDATE clearing-n
 
-Worker n of each pool uses pair n. So one pool alone makes nobody wait: its workers have rows of their own, and `payout`
+Worker n of each pool uses pair n. So with one pool alone, no worker waits: each has rows of its own, and `payout`
 holds a row of POST /ach for about a millisecond. With both pools, `payout` waits for `settle` while it holds
 clearing-n, and POST /ach waits for `payout`. The root of the chain is `settle`, idle in transaction, and its last
-statement is not the one that took the lock. A cycle is impossible: nobody takes clearing-n after settlement-n.
+statement is not the one that took the lock. A cycle is impossible: no worker takes clearing-n after settlement-n.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ SETTLE_HOLDS_S: Final = 0.4
 SETTLE_PAUSE_S: Final = 0.3
 PAYOUT_PAUSE_S: Final = 0.1
 _STAGGER_S: Final = 0.087
-"""Worker n begins so much later than worker n - 1; otherwise all workers of a pool would pause at the same time."""
+"""Worker n begins this time after worker n - 1; otherwise all workers of a pool would pause at the same time."""
 _AFTER_ERROR_S: Final = 1.0
 
 

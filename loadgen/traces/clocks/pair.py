@@ -21,9 +21,9 @@ __all__ = ["MOST_DRIFT", "Pair"]
 MOST_DRIFT: Final = 100e-6
 """Largest difference of the rates of two clocks. Quartz without correction stays below 50e-6 each."""
 _LATE: Final = 4
-"""For likely bounds, one of so many servers' spans may end still later. In 96 real calls on loopback 4 did."""
+"""For likely bounds, one in this number of servers' spans may end later. In 96 real calls on loopback 4 did."""
 _BLOCK: Final = 32
-"""Likely bounds come from so many calls or more, so that chance makes the share of late ends no larger than assumed."""
+"""Likely bounds need at least this number of calls, so that chance makes the share of late ends no larger."""
 _BLOCK_NS: Final = 10 * NS_PER_S
 _JUMP: Final = 3
 """So many calls in a row that surely contradict the earlier ones, and not each other, mean that a clock jumped."""

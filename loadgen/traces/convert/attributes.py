@@ -68,7 +68,7 @@ class AttributeFilter:
         self._patterns = re.compile("|".join(patterns)) if patterns else None
         self._rules: dict[str, _Rule | None] = {}
         self.spans: dict[bytes, tuple[dict[str, Value], int]] = {}
-        """What a reader remembers of the attributes of spans, by their bytes: attributes and resolution, ns."""
+        """The attributes of spans that were read before, by their bytes: attributes and resolution, ns."""
         self.processes: dict[bytes, tuple[str, dict[str, Value]]] = {}
         """The same of processes: service and attributes."""
 

@@ -221,10 +221,15 @@ def _show_reading(look: Look) -> None:
         if one.series.part == "value" and one.series.row in now:
             now[one.series.row] += one.values[-1]
             parts[one.series.row] += 1
-    scales = {row.key: row.scale if row.kind == "gauge" else 1.0 for row in reading.rows}
+    of = {row.key: 0.0 for row in reading.rows}
+    for series, value in reading.values.items():
+        if series.part == "of" and series.row in of:
+            of[series.row] += value
+    for one in reading.timed:
+        if one.series.part == "of" and one.series.row in of:
+            of[one.series.row] += one.values[-1]
     cells = [
-        (row.title, row.kind, f"{now[row.key] * scales[row.key]:.6g}" if parts[row.key] else "-")
-        for row in reading.rows
+        (row.title, row.kind, _now(row, now[row.key], of[row.key]) if parts[row.key] else "-") for row in reading.rows
     ]
     print_table(Output(), Table("", ("", "kind", "now"), tuple(cells[:_SHOWN]), words=2))
     if len(cells) > _SHOWN:
@@ -237,6 +242,13 @@ def _show_reading(look: Look) -> None:
         raise IncompleteError(
             f"{place_text(look.spec)} does not give all that the probe reads", hint="see the warnings above"
         )
+
+
+def _now(row: Row, value: float, of: float) -> str:
+    """Return the value of a row as text. A share is two counters since the start of the server."""
+    if row.kind == "share":
+        return f"{value:.6g} of {of:.6g}"
+    return f"{value * (row.scale if row.kind == 'gauge' else 1.0):.6g}"
 
 
 def _print_rows(spec: ProbeSpec, look: Look) -> None:

@@ -11,7 +11,7 @@ import typer
 
 from loadgen.errors import StorageError, UsageError
 from loadgen.measure.run_folder.rundir import RunDir, find_run, replace_file, utc_text
-from loadgen.probes.journal import ADDED, FORMAT, Begin, Journal, Record, Zero, read_journal
+from loadgen.probes.journal import ADDED, FORMAT, Begin, Journal, Record, Zero, damaged_bytes, read_journal
 from loadgen.probes.recorded import Recorded
 from loadgen.probes.running.joining import ClockOffset, damage_of, moved, offset_between, span_of
 from loadgen.probes.shown.metrics_file import NAME as METRICS
@@ -21,7 +21,7 @@ from loadgen.units import NS_PER_S, format_duration, parse_duration, quantity
 from loadgen_controller.collect_option_errors import CollectedErrors
 from loadgen_controller.commands.bucket import RUNS, RunArgument, RunsDir
 from loadgen_controller.commands.cloudwatch_metrics import span_of as span_of_run
-from loadgen_controller.console_output import echo
+from loadgen_controller.console_output import echo, echo_warning
 from loadgen_controller.past_runs.listing import is_running
 
 __all__ = ["ADD", "add"]
@@ -89,6 +89,11 @@ def add(
     samples = sum(type(one).__name__ == "Sample" for one in records)
     echo(f"added {quantity(samples, 'sample')} of {', '.join(one.name for one in begin.probes)} to {path.name}")
     echo(_told(offset))
+    if damaged := damaged_bytes(file):
+        echo_warning(
+            f"the last {quantity(damaged, 'byte')} of {file} are damaged and were left out: copy the file again after"
+            " loadgen probe run has ended"
+        )
 
 
 def _of_run(path: Path, own: list[Record]) -> tuple[Begin, int]:

@@ -33,7 +33,7 @@ def main(
     ],
     runs_dir: RunsDir = RUNS,
 ) -> None:
-    """Show one trace of a run as a waterfall: its spans, and for which of them the response waited when.
+    """Show one trace of a run as a waterfall: its spans, and when the response waited for each of them.
 
     The trace must be in the run folder, where `loadgen trace RUN` keeps what it reads.
     """
