@@ -140,9 +140,9 @@ def _section(parts: Sequence[Part], took: Sequence[list[int]], rows: list[list[s
     cpu = fmean(part.ours + part.server for part in on)
     verdict = (
         f"p99 with the PostgreSQL probe against without, {effect.pairs} pairs: {_percent(effect)}; the median: "
-        f"{_percent(middle)}. Budget of the p99 (lower end at most {P99_PERCENT:g} %): "
-        f"{held(effect.low * 100 <= P99_PERCENT)}. CPU time of the PostgreSQL probe, here and at the server: "
-        f"{cpu:.2f} % of a core, budget {CPU_PERCENT:g} %: {held(cpu <= CPU_PERCENT)}."
+        f"{_percent(middle)}. Each effect within these intervals is possible. Budget of the p99 (lower end at most "
+        f"{P99_PERCENT:g} %): {held(effect.low * 100 <= P99_PERCENT)}. CPU time of the PostgreSQL probe, here and at "
+        f"the server: {cpu:.2f} % of a core, budget {CPU_PERCENT:g} %: {held(cpu <= CPU_PERCENT)}."
     )
     head = [
         "probe",
