@@ -36,7 +36,14 @@ if TYPE_CHECKING:
     from loadgen.dsl.plans.per_load import PerLoad, per_load
     from loadgen.dsl.plans.plan import Plan
     from loadgen.dsl.plans.plan_loads import Load
-    from loadgen.dsl.plans.probe import metrics_page, probe
+    from loadgen.dsl.plans.probe import (
+        kubernetes_cluster,
+        metrics_page,
+        pgbouncer_console,
+        postgres_server,
+        probe,
+        prometheus_server,
+    )
     from loadgen.dsl.plans.slo import (
         any_of,
         checks,
@@ -111,6 +118,7 @@ __all__ = [
     "hold",
     "iterations",
     "journey",
+    "kubernetes_cluster",
     "leave",
     "lognormal",
     "maximum",
@@ -124,7 +132,10 @@ __all__ = [
     "p",
     "param",
     "per_load",
+    "pgbouncer_console",
+    "postgres_server",
     "probe",
+    "prometheus_server",
     "prompt",
     "quantiles",
     "rate",
@@ -205,6 +216,10 @@ _MODULES = {
     "lognormal": "loadgen.dsl.distributions",
     "maximum": "loadgen.dsl.plans.slo",
     "mean": "loadgen.dsl.plans.slo",
+    "kubernetes_cluster": "loadgen.dsl.plans.probe",
+    "pgbouncer_console": "loadgen.dsl.plans.probe",
+    "postgres_server": "loadgen.dsl.plans.probe",
+    "prometheus_server": "loadgen.dsl.plans.probe",
     "metrics_page": "loadgen.dsl.plans.probe",
     "minimum": "loadgen.dsl.plans.slo",
     "node": "loadgen.dsl.graphs.nodes_and_edges",

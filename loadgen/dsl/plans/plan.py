@@ -159,7 +159,8 @@ class Plan:
             instead if the start is due within some 50 µs, which makes starts more punctual; see docs/open-loads.md.
         owner: the person or team that is responsible for the plan; stored in the manifest.
         labels: {name: text}, any further information; stored in the manifest.
-        probes: `metrics_page(...)`: pages of metrics of the target's side, which the controller reads during the run.
+        probes: `metrics_page(...)`, `prometheus_server(...)`, `postgres_server(...)` and so on: servers of the target's
+            side, which the controller reads during the run.
 
     Errors in arguments do not raise; the loader reports all of them with their lines.
     """

@@ -29,13 +29,32 @@ from loadgen.probes.limits.objective import ProbeObjective, Statistic
 from loadgen.probes.limits.row_names import KnownRow, names_of
 from loadgen.probes.settings import ProbeSpec, names_wrong, probe_of
 
-__all__ = ["Probe", "ProbeValue", "metrics_page", "probe", "read_probes", "resolve_probe_objectives"]
+__all__ = [
+    "Probe",
+    "ProbeValue",
+    "kubernetes_cluster",
+    "metrics_page",
+    "pgbouncer_console",
+    "postgres_server",
+    "probe",
+    "prometheus_server",
+    "read_probes",
+    "resolve_probe_objectives",
+]
 
+_MAKERS: Final = {
+    "metrics": "metrics_page",
+    "prometheus": "prometheus_server",
+    "kubernetes": "kubernetes_cluster",
+    "postgres": "postgres_server",
+    "pgbouncer": "pgbouncer_console",
+}
+"""The function of this module that makes a probe of each kind."""
 _EXAMPLE: Final = 'write probe("shopdb.connections") < "80%"'
 
 
 class Probe:
-    """A probe as written, from `metrics_page`. `Plan` checks it."""
+    """A probe as written, from `metrics_page` or one of its neighbours. `Plan` checks it."""
 
     __slots__ = ("given", "name", "origin")
 
@@ -43,7 +62,8 @@ class Probe:
         self.name, self.given, self.origin = name, given, origin
 
     def __repr__(self) -> str:
-        return f"metrics_page({self.given.get('url')!r})"
+        kind = self.given.get("kind", "metrics")
+        return f"{_MAKERS[kind]}({self.given.get('url' if 'url' in self.given else 'dsn')!r})"
 
 
 def metrics_page(
@@ -80,6 +100,138 @@ def metrics_page(
         "stop_when": stop_when,
     }
     return Probe(name, given, here())
+
+
+def prometheus_server(
+    url: str,
+    *,
+    preset: str | None = None,
+    match: str | None = None,
+    selectors: Sequence[str] | None = None,
+    expressions: Mapping[str, str] | None = None,
+    step: str | float | None = None,
+    tenant: str | None = None,
+    every: str | float = "10s",
+    name: str | None = None,
+    auth_secret: str | None = None,
+    auth_header: str | None = None,
+    ca: str | None = None,
+    stop_when: str | None = None,
+) -> Probe:
+    """Return a probe that reads series of a Prometheus server during the run, over its HTTP API.
+
+    Args:
+        url: the URL of the server, such as "http://prometheus:9090". The controller must reach it.
+        preset: "node" or "cadvisor": the series of this exporter. match: their labels: 'instance=~"shop-.*"'.
+        selectors: of raw samples, such as 'http_requests_total{job="shop"}'.
+        expressions: in PromQL, by the title of their row; computed each `step`, by default 15 s.
+        tenant: the value of `X-Scope-OrgID`.
+        every: the time between two readings, 200 ms to 1 h. Samples have the times of the server.
+        name: the name in reports. None: the preset, or "prometheus".
+        auth_secret: the name of a secret, whose value is sent in `auth_header`.
+        auth_header: the name of this header. None: Authorization.
+        ca: the path of a file with certificates to trust instead of the system's.
+        stop_when: a condition that ends the run, as of `metrics_page`.
+    """
+    given = {
+        "kind": "prometheus",
+        "url": url,
+        "preset": preset,
+        "match": match,
+        "selectors": selectors,
+        "expressions": expressions,
+        "step": step,
+        "tenant": tenant,
+        "every": every,
+        "auth_secret": auth_secret,
+        "auth_header": auth_header,
+        "ca": ca,
+        "stop_when": stop_when,
+    }
+    return Probe(name, given, here())
+
+
+def kubernetes_cluster(
+    url: str,
+    *,
+    namespace: str | None = None,
+    pods: str | None = None,
+    token_secret: str | None = None,
+    every: str | float = "5s",
+    name: str | None = None,
+    ca: str | None = None,
+    stop_when: str | None = None,
+) -> Probe:
+    """Return a probe that reads events, pods and autoscalers of a Kubernetes cluster during the run.
+
+    Args:
+        url: the URL of the API server, such as "https://10.0.0.1:6443". The controller must reach it.
+        namespace: None: "default". pods: a label selector such as "app=shop". None: all pods of the namespace.
+        token_secret: the name of a secret with the token of a service account.
+        every: the time between two readings, 200 ms to 1 h.
+        name: the name in reports. None: "kubernetes".
+        ca: the path of a file with certificates to trust instead of the system's.
+        stop_when: a condition that ends the run, as of `metrics_page`.
+    """
+    given = {
+        "kind": "kubernetes",
+        "url": url,
+        "namespace": namespace,
+        "pods": pods,
+        "token": _secret_named(token_secret),
+        "every": every,
+        "ca": ca,
+        "stop_when": stop_when,
+    }
+    return Probe(name, given, here())
+
+
+def postgres_server(
+    dsn: str,
+    *,
+    password_secret: str | None = None,
+    every: str | float = "1s",
+    name: str | None = None,
+    stop_when: str | None = None,
+) -> Probe:
+    """Return a probe that reads statements, sessions, locks and plans of a PostgreSQL server during the run.
+
+    It reads on one connection and never writes. It needs the extra `probes`. See docs/databases.md.
+
+    Args:
+        dsn: without a password: "host=db.staging.example dbname=shop user=perf". The controller must reach it.
+        password_secret: the name of a secret with the password.
+        every: the time between two samples, 200 ms to 1 h.
+        name: the name in reports. None: "postgres".
+        stop_when: a condition that ends the run: "connections > 95% for 30s".
+    """
+    return Probe(name, _database("postgres", dsn, password_secret, every, stop_when), here())
+
+
+def pgbouncer_console(
+    dsn: str,
+    *,
+    password_secret: str | None = None,
+    every: str | float = "1s",
+    name: str | None = None,
+    stop_when: str | None = None,
+) -> Probe:
+    """Return a probe that reads the pools of a PgBouncer during the run, from its console.
+
+    It needs the extra `probes`. The arguments are those of `postgres_server`; `dsn` needs no database.
+    """
+    return Probe(name, _database("pgbouncer", dsn, password_secret, every, stop_when), here())
+
+
+def _database(
+    kind: str, dsn: str, password_secret: str | None, every: str | float, stop_when: str | None
+) -> dict[str, Any]:
+    password = _secret_named(password_secret)
+    return {"kind": kind, "dsn": dsn, "password": password, "every": every, "stop_when": stop_when}
+
+
+def _secret_named(name: str | None) -> dict[str, str] | None:
+    return None if name is None else {"secret": name}
 
 
 def read_probes(probes: object, wrong: list[Wrong]) -> tuple[ProbeSpec, ...]:
