@@ -16,6 +16,7 @@ from tests.backends.test_otlp_parts import TRACES, as_json, request_of
 from tests.support.trace_backend import Asked, Said, stand_in
 
 READ = """
+import signal
 import sys
 from pathlib import Path
 from loadgen.backends.backend import read_until_still
@@ -23,6 +24,7 @@ from loadgen.backends.fetch import Fetcher
 from loadgen.backends.jaeger import JaegerBackend
 from loadgen.backends.kept_traces import KeptTraces
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job inherits that it is ignored
 url, run, *ids = sys.argv[1:]
 backend = JaegerBackend(Fetcher(url))
 with KeptTraces(Path(run), "staging") as kept:
