@@ -195,6 +195,8 @@ TIMERS: Final = (
     _timer(_C + "launch.aws_fleet:SPARE_S", 1800.0, "", "how long machines are hired for"),
     _timer(_C + "launch.aws_fleet:BETWEEN_S", 60.0, "", "how long machines are hired for"),
     _timer(_C + "launch.aws_fleet:STOP_S", 90.0, "", "how long machines are hired for"),
+    _timer(_C + "commands.probing.run_apart:_LINE_S", 10.0, "", "how often a probe beside its server prints a line"),
+    _timer(_C + "commands.tracing.index_advice:LIMIT_S", 30.0, "", "the database takes longer, after a run"),
     _timer(_C + "commands.plan:_MEASURE_S", 2.0, "", "how long a core is measured, before a run"),
     _timer(_C + "planning.core_probe:_LEAD_NS", 0.2, "", "the same: until its load begins"),
     _timer(_C + "planning.core_rate:_MORE_S", 60.0, "", "the same: for the start of its processes"),
