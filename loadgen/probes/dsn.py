@@ -8,13 +8,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from typing import Final
-from urllib.parse import parse_qsl, unquote, urlsplit
+from urllib.parse import parse_qsl, unquote
 
 from loadgen.probes.checks import Wrong
 from loadgen.redact import is_secret_name
 
 __all__ = ["dsn_places", "dsn_values", "dsn_wrongs"]
 
+_URL: Final = re.compile(r"[a-z]+://([^/?#]*)([^?#]*)(?:\?([^#]*))?")
 _PAIR: Final = re.compile(r"\s*([a-z_]+)\s*=\s*(?:'((?:[^'\\]|\\.)*)'|((?:[^'\\\s]|\\.)+))(?=\s|$)")
 _ESCAPED: Final = re.compile(r"\\(.)")
 _HIDDEN: Final = frozenset(
@@ -68,10 +69,12 @@ def dsn_values(dsn: str) -> dict[str, str]:
 
 
 def _url_values(dsn: str) -> dict[str, str]:
-    parts = urlsplit(dsn)
-    login, _, places = parts.netloc.rpartition("@")
-    if "#" in dsn or "@" in parts.path or "@" in login:
+    # `urlsplit` of Python 3.13 rejects several hosts of which one is an IPv6 address.
+    parts = _URL.fullmatch(dsn)
+    login, _, places = ("", "", "") if parts is None else parts[1].rpartition("@")
+    if parts is None or "@" in parts[2] or "@" in login:
         raise ValueError("it has a #, / or @ that is not percent-encoded")  # mostly in a password
+    path = parts[2].strip("/")
     values: dict[str, str] = {}
     user, has_password, _ = login.partition(":")
     if user:
@@ -89,10 +92,10 @@ def _url_values(dsn: str) -> dict[str, str]:
         values["host"] = ",".join(hosts)
     if any(ports):
         values["port"] = ",".join(ports)
-    if parts.path.strip("/"):
-        values["dbname"] = unquote(parts.path.strip("/"))
+    if path:
+        values["dbname"] = unquote(path)
     # As in libpq, a parameter wins over the same value elsewhere in the URL.
-    return values | dict(parse_qsl(parts.query, keep_blank_values=True))
+    return values | dict(parse_qsl(parts[3] or "", keep_blank_values=True))
 
 
 def dsn_places(dsn: str, port: int) -> tuple[tuple[str, int], ...]:
