@@ -3,7 +3,7 @@
 Each exchange encloses the reading: the server's clock was read between the request and the answer. So its offset to the
 probe's clock lies between two bounds, and the exchanges around a time together give narrower bounds. Two clocks drift
 apart by at most `MOST_DRIFT`, so the bounds of an exchange widen with the distance in time. If no offset fits all
-exchanges, one of the clocks jumped: the exchanges before and after the jump are used apart.
+exchanges, one of the clocks jumped: exchanges before the jump are never combined with exchanges after the jump.
 
 All times are ns. Source: F. Cristian, "Probabilistic clock synchronization", 1989.
 """

@@ -68,7 +68,7 @@ class TimedPoints:
     ) -> tuple[ProbeSeries, dict[str, Spacing]]:
         """Return the points of all groups, and the spacing of each row, by key.
 
-        every_ns: the interval of a group with a single page. t0_ns: T0 by the probe's clock.
+        every_ns: the interval that a group with only one page has. t0_ns: T0 by the probe's clock.
         keeps: as in `ProbeSeries`.
         """
         by_key = {row.key: row for row in rows}

@@ -1,7 +1,7 @@
 """Bounds of the offsets between the clocks of instances, from the calls between them.
 
-The bounds between two instances (`clocks.pair`) add up along chains of calls. Sure bounds hold in any case and are
-shown; likely ones are closer, and spans are moved by them (decision 118).
+The bounds between two instances (`clocks.pair`) add up along chains of calls. Sure bounds always hold, and
+reports show them. Likely bounds are narrower, and spans are shifted by them (decision 118).
 """
 
 from __future__ import annotations
@@ -202,12 +202,15 @@ def shift_of(
     offsets: Mapping[str, Bounds] | None = None,
     may_guess: bool = True,
 ) -> int:
-    """Return how far the clock of a child is ahead of the root's, in ns, as far as it must be corrected.
+    """Return the correction of a child's clock, ns: how far it is ahead of the root's clock; 0 if none is needed.
 
-    root: the instance of the root. parent_shift: what this function returned for the parent. With offsets of the root
-    and the child it is 0 if the offsets and this call allow 0; else the middle of the offsets, or what is nearest to it
-    and puts the server's span into its client's. Without them, a server's span that does not lie within its client's is
-    centred in it, as Jaeger does (may_guess), unless the root's clock fits. Both spans have an end.
+    With offsets of the root and the child: 0 if the offsets and this call allow 0. Otherwise the value nearest to the
+    middle of the offsets that puts the server's span inside its client's.
+    Without offsets: 0 if the server's span lies inside its client's without a correction. Otherwise the value that
+    centres the server's span in its client's, as Jaeger does; only with may_guess.
+
+    root: the instance of the root. parent_shift: the value that this function returned for the parent. Both spans have
+    an end.
     """
     if child.service == parent.service and child.resource is parent.resource:
         return parent_shift

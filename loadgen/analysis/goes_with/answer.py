@@ -8,12 +8,12 @@ period is longer (`steps.py`); load, time and each series' own past are taken ou
 correlated at lags up to 10 s, and compared with what chance can do (`chance.py`). A found correlation is no proof of a
 cause, because both may follow something that was not measured.
 
-Never named: series of the load, which are input of their own, and series that are the load by another name: 98 % of
-their variance follows the load of the same, the last and the next step. Not tested, with the reason: series that are
-constant, that change fewer than 8 times, or that are known at fewer than 120 steps at which the objective is known.
+Never named: series of the load, which are input of their own, and series that are the load by another name: the load of
+the same, the last and the next step explains at least 98 % of their variance. Not tested, with the reason: series that
+are constant, that change fewer than 8 times, or that are known at fewer than 120 steps at which the objective is known.
 
-Series of one host that move together are one line: those whose residuals on the load correlate by 0.7 or more with
-those of a stronger one.
+Series of one host that move together share one line: if the residuals of two series correlate by 0.7 or more, the
+weaker series joins the line of the stronger one.
 """
 
 from __future__ import annotations
@@ -72,8 +72,8 @@ def goes_with(
         step_s: the length of a step of the run, s.
         seed: of the permutations. The same input and seed give the same result.
 
-    Series with different periods are tested apart, each group at an equal part of the error: p is multiplied by the
-    number of groups.
+    Series with different periods are tested in separate groups. Each group has an equal part of the allowed error rate:
+    its p is multiplied by the number of groups.
 
     Cost: 0.9 s for 200 series of 1,800 steps, 2 to 3 s with gaps of 20 % (`python -m bench goes_with`).
     """

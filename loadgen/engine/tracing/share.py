@@ -1,14 +1,15 @@
 """The share of iterations (or calls) that is sampled now: fixed, or adapted to a rate and to breached objectives. Pure.
 
 *A rate* (`sample="20/s"`) is that of the whole fleet. Each worker has its part of it, in proportion to its part of the
-load, and sets its own threshold: part of the rate / decisions that it expects in the interval. It expects what a moving
-average of the last intervals says. If more than twice as many come, it halves the probability, and again each time that
-their number has doubled. So a burst of n times the load takes at most 2 + log2(n) times the part.
+load, and sets its own threshold: part of the rate / decisions that it expects in the interval. A moving average of the
+last intervals gives the expected number. The worker halves the probability when the number of decisions reaches twice
+the expected number, and again at each further doubling. So a burst of n times the load takes about 1 + log2(n) times
+the part (n of 2 or more), and n times the part below that.
 
-*The first interval* knows no average, so it begins as if only as many decisions came as the part of the rate allows.
-These are all sampled. From then on the probability is halved each time that the number of decisions has doubled. With d
-decisions/s and a part of r/s, that interval samples at most r (1 + log2(d / r) / 2): of 1,000/s with 20/s, 76. The
-rate of the plan is not used, because closed loads and `per="request"` have none.
+*The first interval* has no average. Its expected number of decisions is the worker's part of the rate, and these are
+all sampled. From then on the probability is halved each time that the number of decisions has doubled. With d
+decisions/s and a part of r/s, that interval samples at most r (1 + log2(d / r) / 2): of 1,000/s with 20/s, 76. The rate
+of the plan is not used, because closed loads and `per="request"` have none.
 
 *A boost* is a lower bound of the probability while an objective is breached (`breaches.py`).
 

@@ -1,9 +1,10 @@
 """Judges objectives on probes from what the journal holds, at the end of a run or while it goes on. Pure.
 
 Absence of evidence is never a pass: an objective is inconclusive if more than `MISSING_MOST` of the measured time has
-no samples, unless a sample decides it already. In windows, a window with more missing time is not judged.
-A percentile of a histogram is known only as bounds. It passes if both ends hold, fails if both are beyond the limit,
-and is inconclusive otherwise. The end of a bucket belongs to it, so an upper bound at the limit holds.
+no samples, unless missing samples cannot change the verdict: a maximum can only rise, and a minimum only fall. A window
+that lacks samples for more than `MISSING_MOST` of its time is not judged. A percentile of a histogram is known only as
+bounds. The objective passes if both bounds are within the limit, fails if both bounds are beyond the limit, and is
+inconclusive otherwise. An upper bound that equals the limit is within it.
 """
 
 from __future__ import annotations

@@ -1,15 +1,15 @@
 """Watches the rows of probes while a run goes on: `stop_when`, and objectives with `abort=True`. Pure.
 
-`stop_when` holds from one sample beyond its limit to the next. A sample on the other side sets the time back to 0. In a
-gap it is neither: the time stands still, and goes on with the next sample. Of a histogram, only a bucket wholly
-beyond the limit counts, and only one wholly within it sets the time back.
+A timer of each `stop_when` runs while consecutive samples are beyond its limit. A sample within the limit resets the
+timer to 0. A gap pauses the timer; it does not reset it. For a histogram, the timer runs only if the whole bucket of
+the percentile is beyond the limit, and is reset only if the whole bucket is within the limit.
 
-    sample                                    | time for which the condition held
-    beyond the limit, after one beyond it     | + the time between them, if no sample is missing between them
-    beyond the limit, after a gap             | stands still
-    beyond the limit, after one within it     | 0, and it begins; for an interval (a rate) + its length
-    within the limit                          | 0
-    unknown: a gap, a restart, no values      | stands still
+    sample                                    | timer
+    beyond the limit, after one beyond it     | runs on, if no sample is missing between them
+    beyond the limit, after a gap             | paused in the gap
+    beyond the limit, after one within it     | starts at 0; for a rate at the length of its interval
+    within the limit                          | reset to 0
+    unknown: a gap, a restart, no values      | paused
 """
 
 from __future__ import annotations

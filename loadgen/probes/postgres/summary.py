@@ -224,8 +224,9 @@ def active_sessions(
 ) -> ActiveSessions:
     """Return the mean number of active sessions between two times.
 
-    samples_ns: the times of all samples in their order, because a sample without a session has no note. A time is the
-        middle between request and answer, as in the notes. exec_ms: the execution time of all statements in this time.
+    samples_ns: the times of all samples in their order. A sample without a session has no note, and counts as 0 active
+        sessions. A time is the middle between request and answer, as in the notes.
+    exec_ms: the execution time of all statements between the two times.
     """
     active = {one: 0 for one in samples_ns if from_ns <= one <= to_ns}
     by_wait: Counter[str] = Counter()

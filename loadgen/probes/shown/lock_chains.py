@@ -73,7 +73,7 @@ class Deadlock(msgspec.Struct, frozen=True):
 
 
 def worst_trees(notes: Iterable[NoteRecord], t0_ns: int, end_ns: int) -> tuple[ChainTree, ...]:
-    """Return the worst tree of each root application and table, those with the most waiting first.
+    """Return the worst tree for each pair of a root's application and a locked table, most waiting sessions first.
 
     Trees are compared by the number of waiting sessions, then by the longest wait.
     """

@@ -26,12 +26,13 @@ from loadgen.traces.convert.attribute_names import (
 )
 from loadgen.traces.convert.redaction import clean_name, clean_path, clean_statement, clean_text, clean_url
 from loadgen.traces.convert.sql_text import summary_of
-from loadgen.traces.model import MOST_ATTRIBUTES, Kind, Value
+from loadgen.traces.model import MOST_ATTRIBUTES, MOST_TEXT, Kind, Value
 
 __all__ = ["AttributeFilter", "attribute_filter", "divided", "operation_of"]
 
 _REMEMBERED: Final = 4_096
 _LONGEST_NAME: Final = 128
+_LITERAL: Final = re.compile(r"'[^']*(?:'|$)")
 _LAST_INT: Final = 1 << 63
 _SYSTEMS: Final = {
     "mssql": "microsoft.sql_server",
@@ -207,6 +208,16 @@ def _path(raw: object) -> Value | None:
     return clean_path(raw) if isinstance(raw, str) else _cleaned(raw)
 
 
+def _destination(raw: object) -> Value | None:
+    """Return the name of a queue or topic without a query, in which clients put credentials."""
+    return clean_text(raw.partition("?")[0]) if isinstance(raw, str) else _cleaned(raw)
+
+
+def _collection(raw: object) -> Value | None:
+    """Return the name of a table without literals: some clients put a part of the statement here."""
+    return clean_text(_LITERAL.sub("?", raw[: 4 * MOST_TEXT])) if isinstance(raw, str) else _cleaned(raw)
+
+
 def _statement(raw: object) -> Value | None:
     """Return the text as it is: it is cleaned when the system of the database is known."""
     return raw if isinstance(raw, str) else None
@@ -240,6 +251,8 @@ _CLEANERS: Final[dict[str, Callable[[object], Value | None]]] = {
     "url.path": _path,
     "url.template": _path,
     "http.route": _path,
+    "messaging.destination.name": _destination,
+    "db.collection.name": _collection,
     "server.address": _host,
     "network.transport": _transport,
     "network.protocol.version": _version,

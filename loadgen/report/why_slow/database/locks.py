@@ -1,10 +1,11 @@
 """Lock chains whose waiters execute the statement of a ranked path, in the time of its slow requests. Pure.
 
-The probe looks at most once a second, and only while a session waits. A look shows for how long each session has waited
-by then, so the session waited from then on: an interval that ends at the look, within the error of the look's time. It
-counts if a slow request with this path was open in it. That request need not be the one that waited, because traces are
-a sample. Only one that was open during the whole interval can be it, so these are counted, too. A wait that was seen in
-several looks is counted once, with the last of them. Most waits that end between two looks are not seen.
+The probe samples locks at most once a second, and only while a session waits. Each sample has the waiting time of every
+session. So a wait is an interval that ends at the sample, within the error of the sample's time. A wait counts if a
+slow request with this path was open during a part of the interval. That request need not be the one that waited,
+because traces are a sample. Only a request that was open during the whole interval can be the one, so waits with such a
+request are also counted separately. A wait in several samples is counted once, with the last of them. Most waits that
+end between two samples are not seen.
 """
 
 from __future__ import annotations
