@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterable
 from typing import Final
 
 from loadgen.outside_text import one_line
 from loadgen.probes.database_settings import DatabaseTable
 from loadgen.probes.pgbouncer.pools import ROWS, Table, pool_rows, settings_body, values_of
-from loadgen.probes.postgres.connect import connect
-from loadgen.probes.postgres.connection import Connection, Denied, Lost, psycopg_pq
-from loadgen.probes.reader import Note, NotRead, Reading, Tools
+from loadgen.probes.postgres.connect import answered, connect
+from loadgen.probes.postgres.connection import Connection, Lost, psycopg_pq
+from loadgen.probes.reader import Note, Reading, Tools
 from loadgen.probes.spec import ProbeSpec
 
 __all__ = ["PgBouncerReader", "open_reader"]
@@ -48,15 +47,8 @@ class PgBouncerReader:
         Raises:
             NotRead: PgBouncer did not answer in time, or rejected the connection.
         """
-        try:
-            async with asyncio.timeout(limit_s):
-                return await self._read(limit_s)
-        except TimeoutError:
-            self._drop()
-            raise NotRead(f"no complete answer within {limit_s:g} s") from None
-        except (Lost, Denied) as error:
-            self._drop()
-            raise NotRead(_with_hint(str(error))) from None
+        async with answered(limit_s, self._drop, shown=_with_hint):
+            return await self._read(limit_s)
 
     async def last(self) -> tuple[Note, ...]:
         """Return nothing: all is read each time."""

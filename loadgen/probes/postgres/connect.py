@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from typing import Final
 
 from loadgen.allowlist import as_address, never
 from loadgen.outside_text import one_line
 from loadgen.probes.dsn import dsn_values
-from loadgen.probes.postgres.connection import Connection, Lost
-from loadgen.probes.reader import Permit
+from loadgen.probes.postgres.connection import Connection, Denied, Lost
+from loadgen.probes.reader import Note, NotRead, Permit
 
-__all__ = ["APPLICATION", "connect"]
+__all__ = ["APPLICATION", "answered", "connect"]
 
 APPLICATION: Final = "loadgen-probe"
 _ADDRESSES_MOST: Final = 4
@@ -51,6 +52,26 @@ async def connect(
         parts["hostaddr"] = ",".join(found)
         parts["host"] = ",".join([parts.get("host") or host] * len(found))
     return await Connection.open(parts, max(0.1, limit_s - (loop.time() - started_s)))
+
+
+@asynccontextmanager
+async def answered(
+    limit_s: float, drop: Callable[[], None], *, shown: Callable[[str], str] | None = None, notes: Sequence[Note] = ()
+) -> AsyncIterator[None]:
+    """Limit a read to `limit_s`, and raise `NotRead` if it fails.
+
+    drop: closes the connection after a failure. shown: makes the reason from the server's message; None: its first 300
+    characters. notes: what was read before the failure; the error has it.
+    """
+    try:
+        async with asyncio.timeout(limit_s):
+            yield
+    except TimeoutError:
+        drop()
+        raise NotRead(f"no complete answer within {limit_s:g} s", tuple(notes)) from None
+    except (Lost, Denied) as error:
+        drop()
+        raise NotRead(one_line(str(error), 300) if shown is None else shown(str(error)), tuple(notes)) from None
 
 
 async def _addresses(host: str, port: int, limit_s: float, permit: Permit | None) -> list[str]:

@@ -7,7 +7,6 @@ such as a missing right to read statements, never loses the sample.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterable, Sequence
 from decimal import Decimal
 from functools import lru_cache
@@ -16,7 +15,7 @@ from typing import Any, Final
 from loadgen.outside_text import one_line
 from loadgen.probes.database_settings import DatabaseTable
 from loadgen.probes.postgres import queries
-from loadgen.probes.postgres.connect import connect
+from loadgen.probes.postgres.connect import answered, connect
 from loadgen.probes.postgres.connection import Connection, Denied, Lost, psycopg_pq
 from loadgen.probes.postgres.cost_guard import CostGuard
 from loadgen.probes.postgres.explain import plan_body
@@ -43,7 +42,7 @@ from loadgen.probes.postgres.statements import (
     snapshot_of,
     together,
 )
-from loadgen.probes.reader import Note, NotRead, Reading, ServerTime, Tools
+from loadgen.probes.reader import Note, Reading, ServerTime, Tools
 from loadgen.probes.spec import ProbeSpec
 from loadgen.traces.convert.sql_text import statement_without_values
 from loadgen.units import NS_PER_S, format_duration
@@ -118,15 +117,8 @@ class PostgresReader:
         Raises:
             NotRead: the server did not answer in time, or rejected the connection.
         """
-        try:
-            async with asyncio.timeout(limit_s):
-                return await self._read(limit_s)
-        except TimeoutError:
-            self._drop()
-            raise NotRead(f"no complete answer within {limit_s:g} s") from None
-        except (Lost, Denied) as error:
-            self._drop()
-            raise NotRead(one_line(str(error), 300)) from None
+        async with answered(limit_s, self._drop):
+            return await self._read(limit_s)
 
     async def last(self) -> tuple[Note, ...]:
         """Return the last counters of statements, then texts and plans of those with the most added time.
@@ -135,16 +127,11 @@ class PostgresReader:
             NotRead: the server did not answer in time, or rejected the connection; the error has what was read.
         """
         notes: list[Note] = []
-        try:
-            async with asyncio.timeout(_LAST_S):
-                connection, has = await self._open(_LAST_S)
-                if self._snapshot is not None:
-                    await self._read_statements(connection, has, notes)
-                    await self._read_texts(connection, has, notes)
-        except TimeoutError:
-            raise NotRead(f"no complete answer within {_LAST_S:g} s", tuple(notes)) from None
-        except (Lost, Denied) as error:
-            raise NotRead(one_line(str(error), 300), tuple(notes)) from None
+        async with answered(_LAST_S, self._drop, notes=notes):
+            connection, has = await self._open(_LAST_S)
+            if self._snapshot is not None:
+                await self._read_statements(connection, has, notes)
+                await self._read_texts(connection, has, notes)
         return tuple(notes)
 
     async def close(self) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from loadgen.errors import TraceFormatError
+from loadgen.traces.convert.attributes import attribute_filter
 from loadgen.traces.convert.detect import traces_of
 from loadgen.traces.convert.otlp_json import otlp_json_line
 from tests.support.trace_documents import as_datadog, as_jaeger, as_otlp, as_xray, as_zipkin, shop_trace
@@ -26,6 +27,19 @@ FORMS = {
     "dsn": f"app:{SECRET}@tcp(db:3306)/shop",
 }
 """Secrets in the forms that are recognized, also in attributes that are kept."""
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "kept"),
+    [
+        ("messaging.destination.name", f"orders?token={SECRET}", "orders"),
+        ("db.collection.name", f"users WHERE mail = '{SECRET}'", "users WHERE mail = ?"),
+        ("db.collection.name", f"users WHERE mail = '{SECRET}", "users WHERE mail = ?"),
+        ("db.sql.table", "public.users", "public.users"),
+    ],
+)
+def test_names_of_queues_and_tables_lose_queries_and_literals(name: str, value: str, kept: str) -> None:
+    assert list(attribute_filter(()).kept([(name, value)]).values()) == [kept]
 
 
 def keyed(value: str, number: int = 100) -> list[dict[str, Any]]:
