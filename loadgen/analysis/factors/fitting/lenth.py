@@ -32,7 +32,8 @@ def pseudo_error(contrasts: Floats) -> Floats:
     first = 1.5 * (size[..., (count - 1) // 2] + size[..., count // 2]) / 2
     chance = (size <= 2.5 * first[..., None]).sum(axis=-1)  # At least half of them.
     middle = np.stack(((chance - 1) // 2, chance // 2), axis=-1)
-    return np.asarray(1.5 * np.take_along_axis(size, middle, axis=-1).mean(axis=-1), dtype=np.float64)
+    error: Floats = 0.75 * np.take_along_axis(size, middle, axis=-1).sum(axis=-1)
+    return error
 
 
 class Null:
