@@ -80,8 +80,8 @@ def detectable(
         repeats: how often each cell is run.
         sd: of the log of the response between runs of the same cell, for example from the store.
         effects: relative changes above -1; 0.2 is +20 %. A main effect acts wherever the factor has its last level
-            (over a range: in proportion, from the low to the high end). An interaction acts only in the corner where both
-            factors have their last level.
+            (over a range: in proportion, from the low to the high end). An interaction acts only in the corner where
+            both factors have their last level.
         level, blocks: as for `analyse` and `run_order`.
         pooled_df: the degrees of freedom of `sd` if `analyse` will get it as `pooled_sd`; otherwise None.
         seed: of the simulation. The same arguments give the same table.
