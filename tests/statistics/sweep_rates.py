@@ -23,7 +23,7 @@ from loadgen.analysis.factors.early import Looks, first_look, look
 from loadgen.analysis.factors.factor import Factor
 from loadgen.analysis.factors.order import Planned, run_order
 from loadgen.analysis.factors.power import detectable
-from loadgen.analysis.factors.terms import FactorAnalysis, Observation, analyse
+from loadgen.analysis.factors.terms import FactorAnalysis, Observation, SimpleEffect, analyse
 
 Floats = npt.NDArray[np.float64]
 
@@ -222,7 +222,8 @@ def early(trials: int, seed: int) -> Iterable[str]:
             )
             yield (
                 f"| {name.split(' × ')[0]} × {repeats} | +{effect:.0%} | {share(seen.any_false, trials)} | "
-                f"{share(seen.found, trials)} | {share(whole, trials)} | {share(seen.stopped, trials)} | {seen.runs:.1f} |"
+                f"{share(seen.found, trials)} | {share(whole, trials)} | "
+                f"{share(seen.stopped, trials)} | {seen.runs:.1f} |"
             )
 
 
@@ -247,12 +248,7 @@ def intervals(trials: int, seed: int) -> Iterable[str]:
             mine = [one for one in result.simple_effects if one.interaction == "a × b"]
             if mine:
                 printed += 1
-                together += all(
-                    covers(
-                        one.low, one.high, true_change(target, one.from_level, one.to_level, one.at, design, one.factor)
-                    )
-                    for one in mine
-                )
+                together += all(covers(one.low, one.high, true_change(design, target, one)) for one in mine)
         yield f"| {name} | +{effect:.0%} | {share(covered, trials)} | {share(together, max(1, printed))} |"
 
 
@@ -264,14 +260,11 @@ def covers(low: float | None, high: float | None, truth: float) -> bool:
 def true_effect(design: Design, target: Target, levels: tuple[tuple[str, str], ...], factors: tuple[str, ...]) -> float:
     """Return the true effect of a term of a full or clear design, from the means of its cells."""
     means = target.means(design)
+    places = {one.name: at for at, one in enumerate(design.factors)}
 
     def mean(**held: str) -> float:
-        places = {one.name: at for at, one in enumerate(design.factors)}
-        return float(
-            np.mean(
-                [m for m, c in zip(means, design.cells, strict=True) if all(c[places[n]] == v for n, v in held.items())]
-            )
-        )
+        is_held = [all(cell[places[name]] == level for name, level in held.items()) for cell in design.cells]
+        return float(means[is_held].mean())
 
     if len(factors) == 1:
         return mean(**{factors[0]: levels[0][1]}) - mean(**{factors[0]: levels[0][0]})
@@ -279,12 +272,15 @@ def true_effect(design: Design, target: Target, levels: tuple[tuple[str, str], .
     return (mean(**{a: a1, b: b1}) - mean(**{a: a0, b: b1}) - mean(**{a: a1, b: b0}) + mean(**{a: a0, b: b0})) / 2
 
 
-def true_change(target: Target, low: str, high: str, at: Mapping[str, str], design: Design, factor: str) -> float:
-    """Return the true change in units of a factor in the corner a, b, where another one is held."""
-    last = {one.name: one.levels[-1] for one in design.factors}
-    (other, level), *_ = at.items()
-    value = {one: 100 * (1 + target.effect * (one == last[factor] and level == last[other])) for one in (low, high)}
-    return value[high] - value[low]
+def true_change(design: Design, target: Target, one: SimpleEffect) -> float:
+    """Return the true change in units of a factor in the corner a, b, where the other one is held."""
+    last = {factor.name: factor.levels[-1] for factor in design.factors}
+    ((other, level),) = one.at.items()
+    is_reached = level == last[other]
+    before, after = (
+        100 * (1 + target.effect * (is_reached and at == last[one.factor])) for at in (one.from_level, one.to_level)
+    )
+    return after - before
 
 
 PARTS: Mapping[str, Callable[[int, int], Iterable[str]]] = {
