@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from math import inf
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
 from loadgen.errors import IncompleteError, StorageError, UsageError
 from loadgen.history.store.extract import counted_of, names_of, unfit_of
@@ -79,9 +79,14 @@ class Response:
         return self.statistic == MEAN or self.percentile is not None
 
     @property
+    def scale(self) -> Literal["log", "share"]:
+        """Return the scale of effects (`loadgen.analysis.factors.terms`): ratios, or differences of error ratios."""
+        return "share" if self.statistic == ERROR_RATIO else "log"
+
+    @property
     def is_log(self) -> bool:
-        """Return whether effects are ratios. Those of error ratios, which may be 0, are differences."""
-        return self.statistic != ERROR_RATIO
+        """Return whether effects are ratios."""
+        return self.scale == "log"
 
     @property
     def unit(self) -> str:
