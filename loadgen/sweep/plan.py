@@ -167,6 +167,6 @@ def read_plan(folder: Path) -> SweepPlan:
     except OSError as error:
         raise UsageError(
             f"{folder} has no sweep: {path.name}: {error.strerror or error}",
-            hint="--resume takes the folder that the sweep printed when it started, such as sweeps/20261129-143000-shop",
+            hint="--resume takes the folder that the sweep printed when it started, such as sweeps/20261129-143000",
         ) from error
     return plan_from_json(data, str(path))
