@@ -68,6 +68,12 @@ class Response:
         return f"{self.statistic}:{self.name}" if self.name else self.statistic
 
     @property
+    def label(self) -> str:
+        """Return the response in a sentence: "p99", "error ratio of checkout > pay"."""
+        statistic = self.statistic.replace("_", " ")
+        return f"{statistic} of {self.name}" if self.name else statistic
+
+    @property
     def percentile(self) -> float | None:
         """Return 99.0 for "p99"; None for other statistics."""
         found = _PERCENTILE.fullmatch(self.statistic)
