@@ -46,7 +46,8 @@ from loadgen.sweep.lifecycle import (
 
 def order(cells: int = 4, repeats: int = 3, seed: int = 1) -> tuple[Planned, ...]:
     """One replicate a block, shuffled."""
-    chance, found = Random(seed), []
+    chance = Random(seed)
+    found: list[Planned] = []
     for block in range(1, repeats + 1):
         for cell in chance.sample(range(cells), cells):
             found.append(Planned(len(found) + 1, cell, block, block, False))
