@@ -77,8 +77,13 @@ def one_at_a_time(factors: Sequence[Factor]) -> Design:
 
 
 def estimable(design: Design) -> tuple[str, ...]:
-    """Return the terms that the cells can estimate: main effects ("settle") and interactions ("settle × payout")."""
-    raise NotImplementedError
+    """Return the terms that the cells can estimate: main effects ("settle") and interactions ("settle × payout").
+
+    An interaction that shares its column with another one is not among them.
+    """
+    from loadgen.analysis.factors.model import model_of  # The model is made of a design, so it imports this module.
+
+    return tuple(one.name for one in model_of(design).terms if not (one.order == 2 and one.alias_of))
 
 
 def _without(factors: Sequence[Factor], cells: Iterable[Cell], skip: Sequence[Skip]) -> tuple[Cell, ...]:
