@@ -8,9 +8,10 @@ from math import expm1
 from loadgen.analysis.factors.design import ONE_AT_A_TIME
 from loadgen.analysis.factors.drift import Drift
 from loadgen.analysis.factors.terms import FactorAnalysis
+from loadgen.sweep.could_find import CouldFind
 from loadgen.sweep.findings import Finding
 from loadgen.sweep.responses import MOST_ERRORS, Response
-from loadgen.sweep.result import CouldFind, ResponseResult, SweepResult
+from loadgen.sweep.result import ResponseResult, SweepResult
 from loadgen.sweep.texts import levels_text
 from loadgen.units import format_change, format_changes, format_ratio, format_share, quantity
 
