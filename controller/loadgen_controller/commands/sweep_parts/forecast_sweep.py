@@ -133,7 +133,9 @@ def _power(plan: SweepPlan, power: PowerTable | None, effect: float) -> Iterator
         return
     noise = plan.noise
     known = "assumed, as the history has no runs of this plan" if not noise.df else f"from {noise.source}"
-    yield line("noise", f"runs of the same cell differ by {format_share(noise.sd)} (sd of log {response.text}; {known})")
+    yield line(
+        "noise", f"runs of the same cell differ by {format_share(noise.sd)} (sd of log {response.text}; {known})"
+    )
     for order, what in ((1, "main effects"), (2, "interactions")):
         rows = [one for one in power.rows if one.order == order]
         effects = dict.fromkeys(one.effect for one in rows)
