@@ -10,14 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import expm1
 
 from loadgen.analysis.factors.terms import FactorAnalysis, SimpleEffect, Term
+from loadgen.report.report_parts import PLACEHOLDER
 from loadgen.sweep.responses import Response
-from loadgen.sweep.texts import change_text
-from loadgen.units import format_change, format_changes
+from loadgen.sweep.texts import change_text, effect_text
 
-__all__ = ["Finding", "Kind", "findings_of", "kind_of", "simple_effect_sentence"]
+__all__ = ["Finding", "findings_of", "kind_of", "simple_effect_sentence"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +41,11 @@ def _interactions_first(terms: Sequence[Term]) -> list[Term]:
     ordered: list[Term] = []
     for term in terms:
         if term.order == 1:
-            mine = (one for one in terms if one.order == 2 and len(one.factors) == 2 and set(term.factors) < set(one.factors))
+            mine = (
+                one
+                for one in terms
+                if one.order == 2 and len(one.factors) == 2 and set(term.factors) < set(one.factors)
+            )
             ordered += [one for one in mine if one not in ordered]
         if term not in ordered:
             ordered.append(term)
@@ -85,9 +88,9 @@ def simple_effect_sentence(effects: Sequence[SimpleEffect], response: Response) 
     if rest and len(clear) == 1:
         return f"{factor} matters only when {other} is {clear[0].at[other]}: {shown}"
     if rest:
-        levels = " or ".join(one.at[other] for one in clear)
-        shown = "; ".join(_at(one, response) for one in (*clear, *rest))
-        return f"{factor} matters only when {other} is {levels}: {shown}"
+        levels = [one.at[other] for one in effects if one in clear]
+        shown = "; ".join(_at(one, response) for one in effects)
+        return f"{factor} matters only when {other} is {', '.join(levels[:-1])} or {levels[-1]}: {shown}"
     are_opposite = min(one.change for one in clear) < 0 < max(one.change for one in clear)
     if are_opposite:
         shown = "; ".join(_at(one, response) for one in clear)
@@ -105,18 +108,17 @@ def _change(effect: SimpleEffect, response: Response) -> str:
 
 def _change_sentence(term: Term, response: Response) -> str:
     """Return a sentence about a main effect, a square, or an interaction without simple effects."""
-    percent = ""
-    if response.is_log:
-        percent = f"{format_change(expm1(term.effect))} ({format_changes(expm1(term.low), expm1(term.high))})"
+    effect, interval = effect_text(term.effect, term.low, term.high, response)
+    percent = f"{effect} ({interval})" if interval != PLACEHOLDER else effect
     if term.order == 1 and term.levels:
         (first, last), change = term.levels[0], ""
         if term.change is not None:
             change = change_text(term.change, term.change_low, term.change_high, response)
-        shown = ", or ".join(filter(None, (change, percent)))
+        shown = f"{change}, or {percent}" if change and response.is_log else change or percent
         return f"{term.factors[0]} matters: from {first} to {last} {shown}"
     if term.name.endswith("²"):
         return f"{term.factors[0]} acts along a curve: {term.name} {percent}".rstrip()
-    return f"{term.name} interact: {percent or change_text(term.effect, term.low, term.high, response)}"
+    return f"the factors of {term.name} interact: {percent}"
 
 
 def kind_of(term: Term) -> str:

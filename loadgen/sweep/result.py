@@ -27,13 +27,19 @@ __all__ = ["CellState", "CouldFind", "ResponseResult", "SweepResult", "result_of
 
 POWER = 0.9
 """The power at which "no effect of at least X" is said."""
-_EFFECTS = (0.02, 0.03, 0.04, 0.05, 0.06, 0.08, 0.1, 0.12, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0, 1.5, 2.0, 3.0, 5.0, 9.0)  # fmt: skip
+_EFFECTS = (
+    *(0.02, 0.03, 0.04, 0.05, 0.06, 0.08, 0.1, 0.12, 0.15, 0.2, 0.25, 0.3),
+    *(0.4, 0.5, 0.6, 0.8, 1.0, 1.5, 2.0, 3.0, 5.0, 9.0),
+)
 _LEAST_ERRORS = 1e-12
 
 
 @dataclass(frozen=True, slots=True)
 class CouldFind:
-    """The smallest effects that this sweep would have found with power 0.9, as ratios minus 1; None: none below +900 %."""
+    """The smallest effects that this sweep would have found with power 0.9, as ratios minus 1.
+
+    None: not even +900 % would have been found.
+    """
 
     main: float | None
     interaction: float | None

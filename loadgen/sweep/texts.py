@@ -50,11 +50,16 @@ def _number(number: float, decimals: int) -> str:
     return text.removeprefix("-") if not text.strip("-0.,") else text
 
 
-def effect_text(effect: float, low: float, high: float, response: Response) -> tuple[str, str]:
-    """Return (effect, interval) of a term on the scale of its analysis: ("+21.4 %", "+18.0 to +25.1 %")."""
+def effect_text(effect: float, low: float | None, high: float | None, response: Response) -> tuple[str, str]:
+    """Return (effect, interval) of a term on the scale of its analysis: ("+21.4 %", "+18.0 to +25.1 %").
+
+    The interval is "-" if it is unknown.
+    """
     if response.is_log:
-        return format_change(expm1(effect)), format_changes(expm1(low), expm1(high))
-    return f"{effect * 100:+.2f} points", f"{low * 100:+.2f} to {high * 100:+.2f}"
+        shown = PLACEHOLDER if low is None or high is None else format_changes(expm1(low), expm1(high))
+        return format_change(expm1(effect)), shown
+    shown = PLACEHOLDER if low is None or high is None else f"{low * 100:+.2f} to {high * 100:+.2f}"
+    return f"{effect * 100:+.2f} points", shown
 
 
 def levels_text(levels: Mapping[str, str]) -> str:

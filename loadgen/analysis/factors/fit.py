@@ -81,7 +81,7 @@ def fit_model(
     whole = np.concatenate((model.rows[cells], of_blocks), axis=1)
     beta, _, rank, _ = np.linalg.lstsq(whole, y, rcond=None)
     columns = model.rows.shape[1]
-    cov = np.linalg.pinv(whole.T @ whole, hermitian=True)[:columns, :columns]
+    cov = np.asarray(np.linalg.pinv(whole.T @ whole, hermitian=True)[:columns, :columns], dtype=np.float64)
     left = float(((y - whole @ beta) ** 2).sum())
     pure, df_pure, means, runs = _pure_error(y, cells, of_blocks, len(model.design.cells))
     df_left = len(y) - int(rank)
@@ -89,7 +89,9 @@ def fit_model(
     lack_p = None
     if df_pure >= LEAST_DF and df_lack >= 1 and pure > 0:
         lack_p = float(f_tail(max(0.0, left - pure) / df_lack / (pure / df_pure), df_lack, df_pure))
-    found = Fit(model, beta[:columns], cov, None, 0.0, "none", len(y), means, runs, lack_p)
+    found = Fit(
+        model, np.asarray(beta[:columns], dtype=np.float64), cov, None, 0.0, "none", len(y), means, runs, lack_p
+    )
     return _with_error(found, y, cells, (pure, df_pure), (left, df_left), pooled_sd, pooled_df)
 
 
@@ -145,9 +147,10 @@ def _pure_error(y: Floats, cells: Ints, of_blocks: Floats, n_cells: int) -> tupl
             else np.zeros((n_cells, 0))
         )
     within, blocks_within = y - means[cells], of_blocks - block_means[cells]
-    rank = 0
+    lost = 0
     if of_blocks.shape[1]:
         effects, _, rank, _ = np.linalg.lstsq(blocks_within, within, rcond=None)
+        lost = int(rank)
         within = within - blocks_within @ effects
         means = means - block_means @ effects
-    return float((within**2).sum()), len(y) - int((runs > 0).sum()) - int(rank), means, runs.astype(np.int64)
+    return float((within**2).sum()), len(y) - int((runs > 0).sum()) - lost, means, runs.astype(np.int64)

@@ -30,8 +30,7 @@ def pseudo_error(contrasts: Floats) -> Floats:
     size = np.abs(contrasts)
     first = 1.5 * np.median(size, axis=-1)
     is_chance = size <= 2.5 * first[..., None]
-    error: Floats = 1.5 * np.nanmedian(np.where(is_chance, size, np.nan), axis=-1)
-    return error
+    return np.asarray(1.5 * np.nanmedian(np.where(is_chance, size, np.nan), axis=-1), dtype=np.float64)
 
 
 class Null:

@@ -8,20 +8,22 @@ factors. So all other factors are averaged with equal weights where their code i
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import combinations
 from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
-from loadgen.analysis.factors.design import Design
+from loadgen.analysis.factors.cells import Design
 from loadgen.analysis.factors.factor import Factor, Level
 
 __all__ = ["Model", "ModelTerm", "block_columns", "model_of"]
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
+Part = tuple[str, tuple[int, ...], Floats]
+"""A name, the indices of the factors, and the columns in each cell: shape (cells, columns)."""
 TIMES: Final = " × "
 _SPARE_CELLS: Final = 3
 """A response surface is fitted if at least so many cells are left over."""
@@ -75,7 +77,8 @@ class Model:
         one = self.design.factors[factor]
         if one.is_range:
             return np.array([_coded(one, level)])
-        return self.codes[factor][one.levels.index(level)]
+        code: Floats = self.codes[factor][one.levels.index(level)]
+        return code
 
     def row_at(self, held: Mapping[int, Floats]) -> Floats:
         """Return the row of the mean response where some factors have these codes and all others are averaged."""
@@ -101,13 +104,13 @@ def model_of(design: Design, cells: Ints | None = None, blocks: Ints | None = No
     blocks = np.zeros(len(cells), dtype=np.int64) if blocks is None else blocks
     codes = tuple(_codes(one) for one in design.factors)
     at = _level_indices(design)
-    mains = [(one.name, (i,), codes[i][at[:, i]]) for i, one in enumerate(design.factors)]
+    mains: list[Part] = [(one.name, (i,), codes[i][at[:, i]]) for i, one in enumerate(design.factors)]
     distinct = len(np.unique(cells))
     parts = [*mains]
     notes: list[str] = []
     seconds = [_product(mains[i], mains[j]) for i, j in combinations(range(len(mains)), 2)]
     if design.kind == "lhs":
-        squares = [(f"{name}²", (i, i), column**2) for name, (i,), column in mains]
+        squares: list[Part] = [(f"{name}²", (i[0], i[0]), column**2) for name, i, column in mains]
         needs = 1 + len(mains) + len(seconds) + len(squares) + _SPARE_CELLS
         if distinct >= needs:
             seconds += squares
@@ -125,9 +128,6 @@ def block_columns(blocks: Ints) -> Floats:
     """Return columns that sum to 0 over the blocks, shape (runs, blocks - 1)."""
     names, index = np.unique(blocks, return_inverse=True)
     return _sum_to_zero(len(names))[index]
-
-
-Part = tuple[str, tuple[int, ...], Floats]
 
 
 def _estimable_model(
@@ -234,8 +234,3 @@ def _sum_to_zero(levels: int) -> Floats:
         columns[j, j - 1] = j
         columns[:, j - 1] *= np.sqrt(levels / (j * (j + 1)))
     return columns
-
-
-def with_notes(model: Model, *notes: str) -> Model:
-    """Return the model with further notes."""
-    return replace(model, notes=(*model.notes, *notes))

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from loadgen.analysis.factors.design import Design
+from loadgen.analysis.factors.model import model_of
 
 __all__ = ["Planned", "control_cell", "run_order"]
 
@@ -74,7 +75,17 @@ def run_order(
 
 def control_cell(design: Design) -> int:
     """Return the cell of control runs: the reference cell, or the one nearest to the middle of all ranges."""
-    return 0
+    if design.kind != "lhs":
+        return 0
+    codes = model_of(design).codes
+    squares = [
+        sum(
+            float(code[one.levels.index(level), 0]) ** 2
+            for code, one, level in zip(codes, design.factors, cell, strict=True)
+        )
+        for cell in design.cells
+    ]
+    return squares.index(min(squares))
 
 
 def _blocks(cells: int, repeats: int, blocks: int, rng: np.random.Generator) -> list[list[tuple[int, int]]]:

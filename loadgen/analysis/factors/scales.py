@@ -25,8 +25,8 @@ _ANGLES = np.linspace(0.0, 2 * pi, 721)
 def to_scale(values: Floats, scale: Scale) -> Floats:
     """Return responses on the scale of the analysis."""
     if scale == "log":
-        return np.log(values)
-    return np.arcsin(np.sqrt(values)) if scale == "share" else values
+        return np.asarray(np.log(values))
+    return np.asarray(np.arcsin(np.sqrt(values))) if scale == "share" else values
 
 
 def from_scale(values: npt.ArrayLike, scale: Scale) -> Floats:
@@ -34,7 +34,7 @@ def from_scale(values: npt.ArrayLike, scale: Scale) -> Floats:
     values = np.asarray(values, dtype=np.float64)
     if scale == "log":
         with np.errstate(over="ignore"):
-            return np.exp(values)
+            return np.asarray(np.exp(values))
     if scale == "share":
         share: Floats = np.sin(np.clip(values, 0.0, pi / 2)) ** 2
         return share

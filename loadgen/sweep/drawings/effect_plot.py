@@ -17,8 +17,8 @@ from loadgen.report.short_texts import cut_in_middle
 __all__ = ["MOST_ROWS", "EffectRow", "effect_plot"]
 
 MOST_ROWS: Final = 40
-_WIDTH: Final = 900
-_LEFT, _RIGHT, _TOP, _BOTTOM = 250, 190, 10, 36
+_WIDTH: Final = 720
+_LEFT, _RIGHT, _TOP, _BOTTOM = 170, 170, 10, 36
 _ROW: Final = 24
 
 
@@ -28,8 +28,8 @@ class EffectRow:
 
     name: str
     effect: float
-    low: float
-    high: float
+    low: float | None
+    high: float | None
     text: str
     """Effect and interval as a text, at the end of the row."""
     is_found: bool
@@ -45,13 +45,13 @@ def effect_plot(title: str, rows: Sequence[EffectRow], *, is_log: bool) -> str:
     shown = [row for row in rows[:MOST_ROWS] if isfinite(row.effect)]
     if not shown:
         return ""
-    ends = [end for row in shown for end in (row.effect, row.low, row.high) if isfinite(end)]
+    ends = [end for row in shown for end in (row.effect, row.low, row.high) if end is not None and isfinite(end)]
     low, high = min(0.0, *ends), max(0.0, *ends)
     room = (high - low) * 0.05 or 0.05
     scale = _Scale(low - room, high + room)
     height = _TOP + _ROW * len(shown) + _BOTTOM
     parts = [
-        f'<svg class="xy" viewBox="0 0 {_WIDTH} {height}" role="img" aria-label="{in_html(title)}">',
+        f'<svg class="xy narrow" viewBox="0 0 {_WIDTH} {height}" role="img" aria-label="{in_html(title)}">',
         *_axis(scale, height, is_log),
         *(part for n, row in enumerate(shown) for part in _row(row, _TOP + _ROW * (n + 0.5), scale)),
         "</svg>",
@@ -96,10 +96,10 @@ def _ticks(low: float, high: float, is_log: bool) -> Iterator[tuple[float, str]]
 
 
 def _row(row: EffectRow, y: float, scale: _Scale) -> Iterator[str]:
-    name = in_html(cut_in_middle(row.name, 38))
+    name = in_html(cut_in_middle(row.name, 26))
     strong = ' class="name"' if row.is_found and not row.is_explained else ""
     yield f'<text{strong} x="{_LEFT - 12}" y="{y + 4:.1f}" text-anchor="end">{name}</text>'
-    if isfinite(row.low) and isfinite(row.high):
+    if row.low is not None and row.high is not None:
         low, high = scale.x(row.low), scale.x(row.high)
         ends = f"M{low:.1f} {y - 4:.1f}v8M{high:.1f} {y - 4:.1f}v8"
         yield f'<path class="s1 whisker" d="M{low:.1f} {y:.1f}H{high:.1f}{ends}"/>'

@@ -17,11 +17,11 @@ from loadgen.report.short_texts import cut_at_end, cut_in_middle
 
 __all__ = ["LevelLine", "LinePoint", "line_plot"]
 
-_WIDTH, _HEIGHT = 900, 300
-_LEFT, _RIGHT, _TOP, _BOTTOM = 76, 210, 24, 44
+_WIDTH, _HEIGHT = 720, 280
+_LEFT, _RIGHT, _TOP, _BOTTOM = 60, 170, 24, 44
 _STYLES: Final = 8
 _DASHES: Final = ("", "7 4", "2 3", "10 3 2 3")
-_LONGEST_NAME: Final = 30
+_LONGEST_NAME: Final = 24
 _APART: Final = 15.0
 """Least distance of two names of lines, px."""
 
@@ -63,7 +63,7 @@ def line_plot(title: str, x_name: str, x_levels: Sequence[str], y_name: str, lin
     scale = _Scale(ends)
     xs = _places(len(x_levels))
     parts = [
-        f'<svg class="xy" viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="{in_html(title)}">',
+        f'<svg class="xy narrow" viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="{in_html(title)}">',
         *scale.axis(y_name),
         *_x_axis(xs, x_name, x_levels),
     ]

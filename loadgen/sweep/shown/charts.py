@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from math import exp, log
 
 from loadgen.analysis.factors.terms import CellFigure, FactorAnalysis, Term
+from loadgen.studies.study import Drawing
 from loadgen.sweep.drawings.effect_plot import MOST_ROWS, EffectRow, effect_plot
 from loadgen.sweep.drawings.heat_table import HeatCell, heat_table
 from loadgen.sweep.drawings.line_plot import LevelLine, LinePoint, line_plot
@@ -14,7 +15,6 @@ from loadgen.sweep.result import CellState, ResponseResult, SweepResult
 from loadgen.sweep.shown.sentences import headline_of
 from loadgen.sweep.shown.tables import ranked
 from loadgen.sweep.texts import effect_text, interval_text, levels_text, value_text
-from loadgen.studies.study import Drawing
 from loadgen.units import quantity
 
 __all__ = ["drawings_of"]
@@ -58,7 +58,9 @@ def _heat(result: SweepResult) -> Drawing:
 
 
 def _levels(result: SweepResult, at: int) -> tuple[str, ...]:
-    return tuple(dict.fromkeys((*result.plan.design.factors[at].levels, *(cell[at] for cell in result.plan.design.cells))))
+    return tuple(
+        dict.fromkeys((*result.plan.design.factors[at].levels, *(cell[at] for cell in result.plan.design.cells)))
+    )
 
 
 def _heat_cell(state: CellState, figure: CellFigure | None, one: ResponseResult) -> HeatCell:
@@ -80,10 +82,12 @@ def _effects(one: ResponseResult) -> Drawing:
     for term in ranked(one):
         effect, interval = effect_text(term.effect, term.low, term.high, one.response)
         text = f"{effect} ({interval})" if interval != "-" else effect
-        rows.append(EffectRow(term.name, term.effect, term.low, term.high, text, term.is_found, bool(term.explained_by)))
+        rows.append(
+            EffectRow(term.name, term.effect, term.low, term.high, text, term.is_found, bool(term.explained_by))
+        )
     found = sum(row.is_found and not row.is_explained for row in rows)
     more = f" The first {MOST_ROWS} of {len(rows)} terms." if len(rows) > MOST_ROWS else ""
-    text = f"Full dots are found, hollow ones are not found or explained by an interaction. {quantity(found, 'term')} found.{more}"
+    text = f"Full dots are found ({found} of {len(rows)}); hollow ones are not, or an interaction explains them.{more}"
     title = f"Effects, {one.response.label}"
     return Drawing(title, effect_plot(title, rows, is_log=one.response.is_log), text)
 
@@ -116,7 +120,11 @@ def _interaction(result: SweepResult, one: ResponseResult, analysis: FactorAnaly
     if drawn:
         more = "" if len(line_levels) <= _MOST_LINES else f" The first {_MOST_LINES} levels of {names[along]}."
         rest = " Values are means over the levels of all other factors." if len(names) > 2 else ""
-        words = "Parallel lines would mean that the two factors act independently." if term.is_found else headline_of(one) + "."
+        words = (
+            "Parallel lines would mean that the two factors act independently."
+            if term.is_found
+            else headline_of(one) + "."
+        )
         yield Drawing(title, drawn, f"{_steps(lines, x_levels, one)} {words}{rest}{more}")
 
 

@@ -207,7 +207,9 @@ def term_rows(result: SweepResult) -> Iterator[Row]:
 
 def _with(own: Row, levels: Mapping[str, str], values: Row) -> Row:
     """Return one row of all. A factor with the name of a column gets " (factor)" appended."""
-    named: Row = {name if name not in own and name not in values else f"{name} (factor)": level for name, level in levels.items()}
+    named: Row = {
+        name if name not in own and name not in values else f"{name} (factor)": level for name, level in levels.items()
+    }
     return {**own, **named, **values}
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from math import expm1
 
+from loadgen.analysis.factors.design import ONE_AT_A_TIME
 from loadgen.analysis.factors.drift import Drift
 from loadgen.analysis.factors.terms import FactorAnalysis
 from loadgen.sweep.findings import Finding
@@ -18,7 +19,7 @@ __all__ = ["could_find_text", "headline_of", "joined", "lines_of", "unresolved_g
 _MOST_NAMED = 12
 
 
-def headline_of(one: ResponseResult) -> str:
+def headline_of(one: ResponseResult, *, is_one_at_a_time: bool = False) -> str:
     """Return the answer about a response in one sentence without a stop."""
     label = one.response.label
     if one.findings:
@@ -31,6 +32,11 @@ def headline_of(one: ResponseResult) -> str:
     if groups:
         return f"{label}: {joined(groups[0], 'or')} has an effect, but this design cannot tell which of them"
     could = could_find_text(one.could_find)
+    if is_one_at_a_time:
+        return f"{label}: no effect of a single factor was found, and one at a time cannot see interactions"
+    if one.analysis.not_estimable:
+        names = joined(one.analysis.not_estimable, "and")
+        return f"{label}: no effect was found, but {names} could not be estimated, because cells lack values"
     return f"{label}: no effect was found{'; ' + could if could else ''}"
 
 
@@ -50,19 +56,22 @@ def _least(what: str, effect: float | None) -> str:
     return f"{what} of more than +900 %" if effect is None else f"{what} of at least +{format_share(effect)}"
 
 
-def lines_of(result: SweepResult) -> Iterator[str]:
-    """Yield the sentences that follow the headline, the most important first, each with a stop at its end."""
-    for line in _lines(result):
+def lines_of(result: SweepResult, decisive: ResponseResult) -> Iterator[str]:
+    """Yield the sentences that follow the headline, the most important first, each with a stop at its end.
+
+    decisive: the response that the headline is about.
+    """
+    for line in _lines(result, decisive):
         yield line if line.endswith(".") else f"{line}."
 
 
-def _lines(result: SweepResult) -> Iterator[str]:
+def _lines(result: SweepResult, decisive: ResponseResult) -> Iterator[str]:
     first = result.first
-    yield from _of_findings(first.findings)
-    if first.analysis is not None:
-        yield from _not_decided(first)
+    yield from _of_findings(decisive.findings)
+    if decisive.analysis is not None:
+        yield from _not_decided(decisive)
     yield from _of_cells(result)
-    yield from map(headline_of, result.responses[1:])
+    yield from (headline_of(one) for one in result.responses if one is not decisive)
     yield from _of_design(result)
     yield from _of_runs(result)
     if first.analysis is not None:
@@ -94,8 +103,6 @@ def _not_decided(one: ResponseResult) -> Iterator[str]:
         yield f"No effect of {joined(rest, 'or')} was found{'; ' + could if could else ''}"
     elif not one.findings and not groups:
         yield "This does not show that there is no effect: smaller ones, or effects at another load, are possible"
-    if one.analysis.not_estimable:
-        yield f"Not estimated, because cells lack runs or values: {joined(one.analysis.not_estimable, 'and')}"
 
 
 def unresolved_groups(analysis: FactorAnalysis) -> list[tuple[str, ...]]:
@@ -113,22 +120,20 @@ def _of_cells(result: SweepResult) -> Iterator[str]:
         for state in result.cells:
             if state.uncompared and state.error_ratio is not None and state.error_ratio > MOST_ERRORS:
                 yield (
-                    f"{levels_text(state.levels)}: {format_ratio(state.error_ratio)} errors, so the response times of"
-                    f" {state.uncompared} of {quantity(state.fit, 'run')} are not compared: fast failures would look good"
+                    f"{levels_text(state.levels)}: {format_ratio(state.error_ratio)} errors. The response times of"
+                    f" {state.uncompared} of {quantity(state.fit, 'run')} are not compared, because fast failures would"
+                    " look good"
                 )
 
 
 def _of_design(result: SweepResult) -> Iterator[str]:
     design = result.plan.design
-    yield from (note[:1].upper() + note[1:] for note in design.notes)
+    if design.kind == "one":
+        yield "One factor at a time was varied from the first cell; this design " + ONE_AT_A_TIME.removeprefix("it ")
+    yield from (note[:1].upper() + note[1:] for note in design.notes if note != ONE_AT_A_TIME)
     if design.kind == "fraction" and design.resolution is not None:
         words = f"; defining words: {', '.join(design.defining)}" if design.defining else ""
         yield f"Fraction of resolution {_roman(design.resolution)}{words}"
-        pairs = [group for group in design.aliases if len(group) > 1]
-        for group in pairs[:_MOST_NAMED]:
-            yield f"The design cannot tell {joined(group, 'and')} apart, so it decides none of them"
-        if len(pairs) > _MOST_NAMED:
-            yield f"{len(pairs) - _MOST_NAMED} more groups of aliased terms are in the JSON document"
 
 
 def _roman(number: int) -> str:
@@ -143,7 +148,7 @@ def _of_runs(result: SweepResult) -> Iterator[str]:
         yield f"{len(result.runs)} of {quantity(planned, 'planned run')} were made: the figures are those of these runs"
     if result.repeated:
         numbers = joined((str(one.number) for one in result.repeated), "and")
-        yield f"Made again, because they could not be compared at first: {'run' if len(result.repeated) == 1 else 'runs'} {numbers}"
+        yield f"Made again, because the first attempt could not be compared: {_runs(result.repeated)} {numbers}"
     for one in result.missing[:_MOST_NAMED]:
         levels = levels_text(result.plan.levels(one.cell))
         yield f"Run {one.number} ({levels}) is missing: {one.why or one.result}"
@@ -151,21 +156,25 @@ def _of_runs(result: SweepResult) -> Iterator[str]:
         yield f"{len(result.missing) - _MOST_NAMED} more runs are missing"
 
 
+def _runs(some: Sequence[object]) -> str:
+    return "run" if len(some) == 1 else "runs"
+
+
 def _of_analysis(analysis: FactorAnalysis, response: Response) -> Iterator[str]:
     if analysis.sd is not None and analysis.df is not None:
         size = f"{format_share(analysis.sd)}" if response.is_log else f"{analysis.sd * 100:.2g} percentage points"
         source = {
-            "replicates": "from repeated runs of the cells",
+            "replicates": "from repeated runs",
             "store": "from earlier runs in the store",
-            "Lenth": "by Lenth's method, because no cell has two runs: it assumes that few terms have an effect",
-            "residual": "from what the terms leave unexplained",
-            "none": "",
-        }[analysis.error_source]
-        yield f"Runs of the same cell differ by {size}: standard deviation {source}, {analysis.df:.3g} degrees of freedom"
-    if analysis.lack_of_fit_p is not None and analysis.lack_of_fit_p < 0.05:
-        p = f"lack of fit, p {analysis.lack_of_fit_p:.2g}"
-        yield f"Effects of three or more factors together are likely ({p}): read the cells"
-    yield from analysis.notes
+            "Lenth": "by Lenth's method",
+        }
+        where = source.get(analysis.error_source, "from what the terms leave unexplained")
+        df = f"{analysis.df:.3g} degrees of freedom"
+        yield f"Runs of the same cell differ by {size}: standard deviation {where}, {df}"
+    yield from (
+        note[:1].upper() + note[1:] if note[:3] in {"the", "all", "no ", "too", "not"} else note
+        for note in analysis.notes[:_MOST_NAMED]
+    )
 
 
 def _drift_sentence(drift: Drift, response: Response) -> str:

@@ -49,7 +49,7 @@ def _cells(result: SweepResult) -> Table:
     notes = [*_cell_notes(result)]
     if len(rows) > MOST_ROWS:
         notes.append(f"{len(rows) - MOST_ROWS} more cells are in the files")
-    level = f"{first.analysis.level:.0%} interval" if first.analysis is not None else "interval"
+    level = f"{first.analysis.level * 100:g} % interval" if first.analysis is not None else "interval"
     columns = ("cell", "runs", f"{first.response.label}{unit}", level, "errors")
     return Table("Cells", columns, tuple(rows[:MOST_ROWS]), note="\n".join(notes))
 
@@ -81,11 +81,13 @@ def _cell_notes(result: SweepResult) -> Iterator[str]:
 
 def _terms(one: ResponseResult) -> Table:
     assert one.analysis is not None
-    rows = [(*_words(term), *effect_text(term.effect, term.low, term.high, one.response), _p(term)) for term in ranked(one)]
+    rows = [
+        (*_words(term), *effect_text(term.effect, term.low, term.high, one.response), _p(term)) for term in ranked(one)
+    ]
     notes = [
         "Effects are means over the levels of all other factors. An effect of one corner shows as half of it in the"
         " interaction and in both main effects: read the simple effects."
-    ] * any(term.order == 2 for term in one.analysis.terms)
+    ] * any(term.explained_by for term in one.analysis.terms)
     if len(rows) > MOST_ROWS:
         notes.append(f"{len(rows) - MOST_ROWS} more terms are in the files.")
     return Table(
