@@ -17,7 +17,7 @@ from loadgen_controller.planning.forecast import line
 
 __all__ = ["OVERHEAD_S", "SweepTime", "announced", "power_of", "time_of"]
 
-OVERHEAD_S: Final = 5.0
+OVERHEAD_S: Final = 3.0
 """Assumed time of a run beside its load: agents start, connect, drain and deliver. Measured from the first run on."""
 _MOST_RUNS: Final = 40
 _MOST_ALIASES: Final = 20

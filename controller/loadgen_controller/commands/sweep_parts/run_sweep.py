@@ -123,7 +123,7 @@ def _left(finish: Finish, conducting: Conducting) -> int:
         case Ending.BETWEEN_FAILED:
             raise IncompleteError(
                 f"--between failed before {finish.why}",
-                hint="correct the command or the target, then resume the sweep; its folder `between` has the whole output",
+                hint="correct the command or the target, then resume the sweep; its folder between has all output",
             )
         case Ending.RUN_FAILED:
             if conducting.failure is not None:

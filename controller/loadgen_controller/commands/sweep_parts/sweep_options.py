@@ -56,7 +56,9 @@ def typed_run_options(options: RunOptions) -> dict[str, Any]:
 def restored_run_options(typed: Mapping[str, Any], *, quiet: bool) -> RunOptions:
     """Return the options of the runs of a stored sweep. Unknown names, of a newer loadgen, are ignored."""
     known = {one.name for one in fields(RunOptions)} - set(_FREE)
-    given = {name: Path(value) if name in _PATHS else value for name, value in typed.items() if name in known}
+    given: dict[str, Any] = {
+        name: Path(value) if name in _PATHS else value for name, value in typed.items() if name in known
+    }
     return RunOptions(**given, quiet=quiet)
 
 
