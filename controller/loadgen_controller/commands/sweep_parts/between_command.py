@@ -1,9 +1,9 @@
 """Runs the command of `--between` before each run: it brings the target into a fresh state.
 
-The command is split like a shell would split it, but no shell runs it: a level can never become a command. It gets the
-levels of the cell in its environment, as `LOADGEN_SWEEP_SETTLE=8`. Its output goes to a file in the folder of the sweep.
-A server that it leaves in the background may keep the file open, so the end of the command is awaited and not the end
-of its output.
+The command is split as a shell would split it, but no shell runs it: a level can never become a command. The command
+gets the levels of the cell in its environment, as `LOADGEN_SWEEP_SETTLE=8`. Its output goes to a file in the folder of
+the sweep. A server that it leaves in the background may keep the file open, so we wait for the end of the command and
+not for the end of its output.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ class BetweenCommand:
         fd = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
         try:
             try:
-                child = subprocess.Popen(  # noqa: S603  # the user's own command, without a shell
+                child = subprocess.Popen(  # the user's own command, without a shell
                     self.words, stdin=subprocess.DEVNULL, stdout=fd, stderr=fd, env=given, start_new_session=True
                 )
             except OSError as error:

@@ -1,4 +1,4 @@
-"""Loads the scenario with each level and each cell of a sweep before its first run, and packs all files of all cells."""
+"""Loads the scenario with each level and each cell of a sweep before its first run, and packs all their files."""
 
 from __future__ import annotations
 

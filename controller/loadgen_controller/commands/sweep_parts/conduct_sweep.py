@@ -207,8 +207,16 @@ class Conducting:
         self._times.append(record.took_s)
         value = record.values.get(self.plan.responses[0])
         response = self._responses[0]
-        shown = f"{response.text} {_text(response, value)}" if value is not None else f"no {response.text}: {record.why}"
-        marks = "" if record.is_fit else " (not counted; it is repeated at the end)" if record.attempt == 1 else " (not counted)"
+        shown = (
+            f"{response.text} {_text(response, value)}" if value is not None else f"no {response.text}: {record.why}"
+        )
+        marks = (
+            ""
+            if record.is_fit
+            else " (not counted; it is repeated at the end)"
+            if record.attempt == 1
+            else " (not counted)"
+        )
         self.say(f"  {shown}{marks}, {record.folder}")
 
     def _time_left(self) -> str:

@@ -17,7 +17,7 @@ from loadgen_controller.planning.forecast import line
 
 __all__ = ["OVERHEAD_S", "SweepTime", "announced", "power_of", "time_of"]
 
-OVERHEAD_S: Final = 5.0
+OVERHEAD_S: Final = 3.0
 """Assumed time of a run beside its load: agents start, connect, drain and deliver. Measured from the first run on."""
 _MOST_RUNS: Final = 40
 _MOST_ALIASES: Final = 20
@@ -133,7 +133,9 @@ def _power(plan: SweepPlan, power: PowerTable | None, effect: float) -> Iterator
         return
     noise = plan.noise
     known = "assumed, as the history has no runs of this plan" if not noise.df else f"from {noise.source}"
-    yield line("noise", f"runs of the same cell differ by {format_share(noise.sd)} (sd of log {response.text}; {known})")
+    yield line(
+        "noise", f"runs of the same cell differ by {format_share(noise.sd)} (sd of log {response.text}; {known})"
+    )
     for order, what in ((1, "main effects"), (2, "interactions")):
         rows = [one for one in power.rows if one.order == order]
         effects = dict.fromkeys(one.effect for one in rows)

@@ -1,10 +1,10 @@
 """Reads the factors of a sweep from its options: `-P`, `--plan-value`, `--set` and `--skip`. Pure.
 
-    -P settle=0,8                  a param of the scenario, with its levels
-    -P pool=1..64                  a range, for --design lhs
-    --plan-value rate=100/s,200/s  an option of the run
-    --set pool=8                   a param that is the same in all runs
-    --skip settle=8,payout=8       cells that must not run
+-P settle=0,8                  a param of the scenario, with its levels
+-P pool=1..64                  a range, for --design lhs
+--plan-value rate=100/s,200/s  an option of the run
+--set pool=8                   a param that is the same in all runs
+--skip settle=8,payout=8       cells that must not run
 """
 
 from __future__ import annotations
@@ -99,7 +99,9 @@ def read_factors(
         if one.name in made.settings:
             errors.add(f"--set {one.name}: it is a factor of this sweep", "leave --set out for it")
     if not made.all and not errors.found:
-        errors.add("a sweep needs at least one factor", "-P NAME=VALUE,VALUE for a param, --plan-value rate=100/s,200/s")
+        errors.add(
+            "a sweep needs at least one factor", "-P NAME=VALUE,VALUE for a param, --plan-value rate=100/s,200/s"
+        )
     return made
 
 

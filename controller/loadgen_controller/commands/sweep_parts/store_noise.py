@@ -23,7 +23,9 @@ _LEAST_SD: Final = 0.002
 """No history of a few equal runs makes a sweep promise to find changes below a percent."""
 
 
-def noise_of(store: Store | None, response: Response, specs: Iterable[PlanSpec], scenario: str, placement: str) -> Noise:
+def noise_of(
+    store: Store | None, response: Response, specs: Iterable[PlanSpec], scenario: str, placement: str
+) -> Noise:
     """Return the run-to-run variation of a response among accepted runs of the cells' keys, or 4 %, assumed.
 
     The keys may differ in the levels of params and in the agents' machines: the spread within each of them is pooled.
@@ -34,7 +36,7 @@ def noise_of(store: Store | None, response: Response, specs: Iterable[PlanSpec],
         return ASSUMED
     manifest = {"scenario": scenario, "placement": placement}
     wanted = {_conditions(key_of(manifest, spec)) for spec in specs}
-    groups = [store.runs(key, newest=_NEWEST) for key in store.keys() if _conditions(key) in wanted]
+    groups = [store.runs(key, newest=_NEWEST) for key in store.keys() if _conditions(key) in wanted]  # noqa: SIM118  # not a mapping
     return pooled_noise([_logs(response, runs) for runs in groups], str(store))
 
 
