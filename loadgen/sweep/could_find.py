@@ -28,6 +28,8 @@ class CouldFind:
     has_main: bool
     has_interaction: bool
     """Whether the design has such terms."""
+    is_aliased: bool
+    """Whether some interactions share a column, so that they are never found."""
 
 
 @lru_cache(maxsize=64)
@@ -48,4 +50,5 @@ def could_find(design: Design, repeats: int, sd: float, pooled_df: float | None)
         order: next((effect for effect in _EFFECTS if (table.least(effect, order) or 0.0) >= POWER), None)
         for order in (1, 2)
     }
-    return CouldFind(least[1], least[2], 1 in orders, 2 in orders)
+    is_aliased = any(" × " in name for group in design.aliases for name in group)
+    return CouldFind(least[1], least[2], 1 in orders, 2 in orders, is_aliased)
