@@ -140,8 +140,8 @@ def _mean_of(figures: Sequence[CellFigure], one: ResponseResult, where: str) -> 
     is_log = one.response.is_log and min(values) > 0
     mean = exp(sum(map(log, values)) / len(values)) if is_log else sum(values) / len(values)
     runs = quantity(sum(figure.n for figure in figures), "run")
-    ends = _ends_of_mean(figures, mean, is_log=is_log)
-    return LinePoint(mean, *ends, f"{where}: {value_text(mean, one.response)}, mean of {len(values)} cells, {runs}")
+    low, high = _ends_of_mean(figures, mean, is_log=is_log)
+    return LinePoint(mean, low, high, f"{where}: {value_text(mean, one.response)}, mean of {len(values)} cells, {runs}")
 
 
 def _ends_of_mean(

@@ -98,8 +98,11 @@ def _of_findings(findings: Sequence[Finding]) -> Iterator[str]:
         sentences = finding.sentences[1:] if n == 0 else finding.sentences
         yield from sentences
         if finding.explains:
-            has = "has no effect of its own" if len(finding.explains) == 1 else "have no effects of their own"
-            yield f"{joined(finding.explains, 'and')} {has}: {finding.term.name} explains what the means show"
+            names, are_several = joined(finding.explains, "and"), len(finding.explains) > 1
+            yield (
+                f"{finding.term.name} explains the main effect{'s' * are_several} of {names}: no effect of"
+                f" {'their' if are_several else 'its'} own was found"
+            )
 
 
 def _not_decided(one: ResponseResult) -> Iterator[str]:
