@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -133,7 +134,13 @@ def test_a_cell_full_of_errors_is_decided_by_its_errors_and_its_response_times_a
     study = study_of(swept(Law(no_lock, errors), 1))
 
     assert study.headline.startswith("error ratio: ")
-    assert "percentage points" in study.headline
+    found = re.search(r": \+(\d+) percentage points \((\d+) to (\d+)\); at 0: ", study.headline)
+    assert found is not None
+    change, low, high = map(int, found.groups())
+    assert low < 30 < high
+    assert change == pytest.approx(30, abs=4)
+    terms = next(table for table in study.tables if table.title == "Terms, error ratio")
+    assert terms.rows[0][2] == f"{study.facts['responses']['error_ratio']['terms'][0]['change'] * 100:+.2f} points"
     assert any("are not compared, because fast failures would look good" in line for line in study.lines)
     assert study.facts["cells"][3]["p99"] is None
     assert study.result == "decided"
