@@ -27,10 +27,13 @@ _SEED: Final = 1989
 
 def pseudo_error(contrasts: Floats) -> Floats:
     """Return the standard error of a contrast from all contrasts of the design, shape (..., contrasts) -> (...)."""
-    size = np.abs(contrasts)
-    first = 1.5 * np.median(size, axis=-1)
-    is_chance = size <= 2.5 * first[..., None]
-    return np.asarray(1.5 * np.nanmedian(np.where(is_chance, size, np.nan), axis=-1), dtype=np.float64)
+    size = np.sort(np.abs(contrasts), axis=-1)
+    count = size.shape[-1]
+    first = 1.5 * (size[..., (count - 1) // 2] + size[..., count // 2]) / 2
+    chance = (size <= 2.5 * first[..., None]).sum(axis=-1)  # At least half of them.
+    middle = np.stack(((chance - 1) // 2, chance // 2), axis=-1)
+    middle_two: Floats = np.take_along_axis(size, middle, axis=-1)
+    return 0.75 * (middle_two[..., 0] + middle_two[..., 1])
 
 
 class Null:
@@ -44,8 +47,7 @@ class Null:
     def tail(self, value: npt.ArrayLike) -> Floats:
         """Return the two-sided p-value of statistics of this size."""
         above = len(self._sorted) - np.searchsorted(self._sorted, np.abs(value), side="left")
-        p: Floats = (above + 1.0) / (len(self._sorted) + 1.0)
-        return p
+        return np.asarray((above + 1.0) / (len(self._sorted) + 1.0), dtype=np.float64)
 
     def quantile(self, tail: float) -> float:
         """Return the value that the statistic exceeds with this probability."""
