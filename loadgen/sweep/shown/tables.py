@@ -15,19 +15,20 @@ __all__ = ["MOST_ROWS", "ranked", "tables_of"]
 
 MOST_ROWS: Final = 64
 """Rows of a printed table. The files have all."""
+_WIDEST_CELL: Final = 38
+"""Cells with longer texts have the names of the factors in the head of the column only, so 80 columns suffice."""
 
 
 def tables_of(result: SweepResult) -> Iterator[Table]:
     """Yield the tables, the most important first."""
-    first = result.first
     yield _cells(result)
-    if first.analysis is not None:
-        if first.findings and first.analysis.simple_effects:
-            yield _simple_effects(first)
-        yield _terms(first)
-    for other in result.responses[1:]:
-        if other.analysis is not None and other.findings:
-            yield _terms(other)
+    ordered = sorted(result.responses, key=lambda one: one is not result.decisive)
+    for one in ordered:
+        if one.analysis is None or not (one is result.first or one.findings):
+            continue
+        if one.analysis.simple_effects and one is result.decisive:
+            yield _simple_effects(one)
+        yield _terms(one)
 
 
 def _cells(result: SweepResult) -> Table:
@@ -35,11 +36,14 @@ def _cells(result: SweepResult) -> Table:
     figures = {one.cell: one for one in first.analysis.cells} if first.analysis is not None else {}
     unit = f" {first.response.unit}" if first.response.unit == "ms" else ""
     rows = []
+    named = [levels_text(state.levels) for state in result.cells]
+    is_short = max(map(len, named)) <= _WIDEST_CELL
+    head = "cell" if is_short else ", ".join(one.name for one in result.plan.design.factors)
     for state in _sorted(result):
         figure = figures.get(state.cell)
         rows.append(
             (
-                levels_text(state.levels),
+                levels_text(state.levels) if is_short else ", ".join(state.levels.values()),
                 _runs(state),
                 value_text(figure.value if figure else None, first.response, with_unit=False),
                 interval_text(figure.low if figure else None, figure.high if figure else None, first.response),
@@ -50,7 +54,7 @@ def _cells(result: SweepResult) -> Table:
     if len(rows) > MOST_ROWS:
         notes.append(f"{len(rows) - MOST_ROWS} more cells are in the files")
     level = f"{first.analysis.level * 100:g} % interval" if first.analysis is not None else "interval"
-    columns = ("cell", "runs", f"{first.response.label}{unit}", level, "errors")
+    columns = (head, "runs", f"{first.response.label}{unit}", level, "errors")
     return Table("Cells", columns, tuple(rows[:MOST_ROWS]), note="\n".join(notes))
 
 
@@ -81,13 +85,11 @@ def _cell_notes(result: SweepResult) -> Iterator[str]:
 
 def _terms(one: ResponseResult) -> Table:
     assert one.analysis is not None
-    rows = [
-        (*_words(term), *effect_text(term.effect, term.low, term.high, one.response), _p(term)) for term in ranked(one)
-    ]
+    rows = [(*_words(term), *effect_text(term, one.response), _p(term)) for term in ranked(one)]
     notes = [
         "Effects are means over the levels of all other factors. An effect of one corner shows as half of it in the"
         " interaction and in both main effects: read the simple effects."
-    ] * any(term.explained_by for term in one.analysis.terms)
+    ] * (one.response.is_log and any(term.explained_by for term in one.analysis.terms))
     if len(rows) > MOST_ROWS:
         notes.append(f"{len(rows) - MOST_ROWS} more terms are in the files.")
     return Table(
