@@ -18,7 +18,7 @@ from loadgen.analysis.factors import power
 from loadgen.dsl.loading.loader import Scenario
 from loadgen.errors import FleetError
 from loadgen.history.store.store import Store
-from loadgen.sweep import result
+from loadgen.sweep import could_find
 from loadgen.sweep.journal import read_journal
 from loadgen.sweep.plan import read_plan
 from loadgen.sweep.responses import Response, RunValues
@@ -97,7 +97,7 @@ def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeRuns:
     monkeypatch.setattr(run_maker, "make_run", made.make_run)
     monkeypatch.setattr(conduct_sweep, "values_of", made.values_of)
     monkeypatch.setattr(plan_sweep, "detectable", _detectable)
-    monkeypatch.setattr(result, "detectable", _detectable)
+    monkeypatch.setattr(could_find, "detectable", _detectable)
     return made
 
 
@@ -333,7 +333,9 @@ def test_resume_refuses_other_options(runs: FakeRuns) -> None:
         assert text in refused.output
 
 
-def test_scenario_that_changes_during_the_sweep_stops_it(runs: FakeRuns, tmp_path: Path) -> None:
+def test_scenario_that_changes_during_the_sweep_stops_it(
+    runs: FakeRuns, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     fake, original = runs.make_run, SHOP
 
     def make_run(scenario: Scenario, placement: Placement, *args: object, **more: object) -> Made:
@@ -341,7 +343,7 @@ def test_scenario_that_changes_during_the_sweep_stops_it(runs: FakeRuns, tmp_pat
             (tmp_path / "shop.py").write_text(original.replace("30s", "31s"))
         return fake(scenario, placement, *args, **more)
 
-    run_maker.make_run = make_run  # type: ignore[assignment]  # the fixture restores it
+    monkeypatch.setattr(run_maker, "make_run", make_run)
 
     changed = sweep("shop.py", *TWO, "-o", "out")
 

@@ -26,7 +26,7 @@ from loadgen_controller.commands.sweep_parts.sweep_options import (
 
 def read(**given: list[str]) -> tuple[SweepFactors, list[str]]:
     errors = CollectedErrors()
-    options = {"params": [], "plan_values": [], "settings": [], "skips": []} | given
+    options: dict[str, list[str]] = {"params": [], "plan_values": [], "settings": [], "skips": []} | given
     factors = read_factors(errors, **options)
     return factors, [one.message for one in errors.found]
 

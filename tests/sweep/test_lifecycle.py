@@ -256,7 +256,7 @@ def boundaries() -> Iterator[int]:
 @pytest.fixture
 def without_fsync(monkeypatch: pytest.MonkeyPatch) -> None:
     """A process that is killed loses nothing that it wrote; only a machine that crashes does."""
-    monkeypatch.setattr(journal_module.os, "fsync", lambda fd: None)
+    monkeypatch.setattr("loadgen.sweep.journal.os.fsync", lambda fd: None)
     monkeypatch.setattr(journal_module, "sync_folder", lambda folder: None)
 
 
