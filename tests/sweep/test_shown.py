@@ -176,7 +176,8 @@ def test_open_sweep_gives_frames_of_a_folder_and_its_files_can_be_written_again(
 
 def test_shades_follow_the_value_and_noise_has_one_shade() -> None:
     assert [shade_of(value, 100, 1_000) for value in (100, 200, 500, 1_000)] == [0, 1, 4, 5]
-    assert shade_of(101, 100, 101) == 0
+    assert shade_of(108, 100, 108) == 1
+    assert shade_of(105, 100, 105) == 0
     assert shade_of(0.3, 0.0, 0.3) == 5
     assert shade_of(0.0, 0.0, 0.0) == 0
 

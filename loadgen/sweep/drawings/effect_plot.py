@@ -17,8 +17,8 @@ from loadgen.report.short_texts import cut_in_middle
 __all__ = ["MOST_ROWS", "EffectRow", "effect_plot"]
 
 MOST_ROWS: Final = 40
-_WIDTH: Final = 720
-_LEFT, _RIGHT, _TOP, _BOTTOM = 165, 180, 10, 36
+_WIDTH: Final = 740
+_LEFT, _RIGHT, _TOP, _BOTTOM = 165, 215, 10, 36
 _ROW: Final = 24
 
 
