@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import sys
-import time
 from math import log
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from loadgen.analysis.factors.factor import Factor
@@ -30,7 +26,7 @@ from loadgen_controller.commands.sweep_parts.sweep_options import (
 
 def read(**given: list[str]) -> tuple[SweepFactors, list[str]]:
     errors = CollectedErrors()
-    options = {"params": [], "plan_values": [], "settings": [], "skips": []} | given
+    options: dict[str, list[str]] = {"params": [], "plan_values": [], "settings": [], "skips": []} | given
     factors = read_factors(errors, **options)
     return factors, [one.message for one in errors.found]
 
@@ -92,7 +88,6 @@ def test_all_faults_of_factors_are_found_at_once() -> None:
     assert len(faults) == 7
 
 
-@settings(max_examples=30, deadline=None)
 @given(st.lists(st.text(max_size=30), max_size=4), st.lists(st.text(max_size=30), max_size=3))
 def test_any_text_is_a_factor_or_a_fault(params: list[str], plan_values: list[str]) -> None:
     factors, faults = read(params=params, plan_values=plan_values, skips=params, settings=plan_values)
@@ -112,67 +107,6 @@ def test_levels_of_the_same_value_are_the_same_but_not_those_of_another_type() -
 
 
 # -- the command between runs ---------------------------------------------------------------------------
-
-
-def between(code: str, timeout_s: float = 20) -> BetweenCommand:
-    return BetweenCommand((sys.executable, "-c", code), timeout_s)
-
-
-def test_command_gets_the_levels_in_its_environment_and_no_shell_reads_them(tmp_path: Path) -> None:
-    log = tmp_path / "between" / "1.log"
-    command = between("import os; print(os.environ['LOADGEN_SWEEP_SETTLE'])")
-
-    assert command.run({"settle": "8; touch hacked $(touch hacked)"}, log) == ""
-    assert log.read_text() == "8; touch hacked $(touch hacked)\n"
-
-
-def test_failed_command_is_reported_with_its_exit_code_and_the_end_of_its_output(tmp_path: Path) -> None:
-    code = "import sys\nfor n in range(99): print('line', n)\nprint('\\x1b[31mno port', file=sys.stderr)\nsys.exit(3)"
-
-    why = between(code).run({}, tmp_path / "b" / "log")
-
-    assert why.startswith("exit code 3\n")
-    assert "\\x1b[31mno port" in why
-    assert "line 98" in why
-    assert "line 1\n" not in why
-
-
-def test_command_that_takes_too_long_is_ended_with_its_children(tmp_path: Path) -> None:
-    pid_file = tmp_path / "pid"
-    code = (
-        "import subprocess, sys, time\n"
-        "child = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)'])\n"
-        f"open({str(pid_file)!r}, 'w').write(str(child.pid)); time.sleep(60)"
-    )
-
-    why = between(code, timeout_s=1.5).run({}, tmp_path / "b" / "log")
-
-    assert why.startswith("it took longer than 1.50 s (--between-timeout)")
-    child = int(pid_file.read_text())
-    for _ in range(100):
-        try:
-            os.kill(child, 0)
-        except ProcessLookupError:
-            break
-        if Path(f"/proc/{child}/stat").read_text().split()[2] == "Z":
-            break
-        time.sleep(0.05)
-    else:
-        os.kill(child, signal.SIGKILL)
-        pytest.fail("the child of the command is still alive")
-
-
-def test_server_that_the_command_leaves_in_the_background_does_not_keep_it_from_ending(tmp_path: Path) -> None:
-    code = (
-        "import subprocess, sys\n"
-        "child = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(8)'])\n"
-        "print(child.pid)"
-    )
-    began = time.monotonic()
-
-    assert between(code).run({}, tmp_path / "b" / "log") == ""
-    assert time.monotonic() - began < 6
-    os.kill(int((tmp_path / "b" / "log").read_text()), signal.SIGKILL)
 
 
 def test_command_is_checked_before_the_sweep_starts() -> None:
