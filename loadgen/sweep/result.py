@@ -17,6 +17,7 @@ from math import isfinite, log
 
 from loadgen.analysis.factors.design import Design
 from loadgen.analysis.factors.drift import Drift, drift_of
+from loadgen.analysis.factors.looks import Looks
 from loadgen.analysis.factors.order import Planned
 from loadgen.analysis.factors.terms import FactorAnalysis, Observation, analyse
 from loadgen.sweep.could_find import CouldFind, could_find
@@ -105,6 +106,11 @@ class SweepResult:
         return self.responses[0]
 
     @property
+    def is_stopped_early(self) -> bool:
+        """Return whether --early ended the sweep before its last planned run."""
+        return self.ending.startswith("stopped early")
+
+    @property
     def decisive(self) -> ResponseResult:
         """Return the response that decides: the first one, or the error ratio where errors hide the first one.
 
@@ -172,12 +178,22 @@ def _of_response(plan: SweepPlan, runs: Sequence[RunRecord], response: Response)
             scale=response.scale,
             pooled_sd=plan.noise.sd if has_store else None,
             pooled_df=float(plan.noise.df) if has_store else None,
+            looks=_looks(plan, runs),
         )
     except ValueError as error:
         return ResponseResult(response, None, str(error), (), drift, plan.design)
     counts = Counter(one.cell for one in observations)
     repeats = min(counts[cell] for cell in range(len(plan.design.cells)))
     return ResponseResult(response, analysis, "", findings_of(analysis, response), drift, plan.design, repeats=repeats)
+
+
+def _looks(plan: SweepPlan, runs: Sequence[RunRecord]) -> Looks | None:
+    """Return after how many whole repeats a sweep with --early is; None for a sweep with one look, at its end."""
+    if not plan.is_early:
+        return None
+    made = {run.number for run in runs}
+    open_repeats = {one.repeat for one in plan.order if one.number not in made and not one.is_control}
+    return Looks(plan.repeats - len(open_repeats), plan.repeats)
 
 
 def _valued(runs: Sequence[RunRecord], response: Response) -> Iterator[tuple[RunRecord, float]]:

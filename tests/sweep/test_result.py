@@ -178,8 +178,18 @@ def test_a_sweep_that_was_stopped_can_be_read_and_says_how_many_runs_it_is_based
 
     assert len(result.not_made) == len(plan.order) - 10
     assert f"10 of {len(plan.order)} planned runs were made" in "\n".join(study.lines)
-    assert "The sweep ended: stopped early: found." in study.lines
+    assert "The sweep stopped early, by the rule that was fixed before its first run: found." in study.lines
     assert not any("--resume" in line for line in study.foot)
+
+
+def test_a_sweep_with_an_early_look_is_judged_by_the_bound_of_that_look() -> None:
+    plans = [plan_of(repeats=4, is_early=is_early, looks=(2,) if is_early else ()) for is_early in (False, True)]
+    half = [result_of(plan, records_of(plan, Law(two_pools))[:8], ending="stopped early: found") for plan in plans]
+    whole = [result_of(plan, records_of(plan, Law(two_pools))) for plan in plans]
+
+    p = [[one.first.analysis.terms[0].p_holm for one in results if one.first.analysis] for results in (half, whole)]
+    assert p[0][1] > p[0][0]
+    assert p[1][1] >= p[1][0]
 
 
 def test_drift_of_control_runs_is_said_and_does_not_enter_the_effects() -> None:

@@ -178,7 +178,10 @@ def _roman(number: int) -> str:
 
 
 def _of_runs(result: SweepResult) -> Iterator[str]:
-    if result.ending not in ("", "complete"):
+    if result.is_stopped_early:
+        why = result.ending.partition(": ")[2]
+        yield f"The sweep stopped early, by the rule that was fixed before its first run: {why}"
+    elif result.ending not in ("", "complete"):
         yield f"The sweep ended: {result.ending}"
     if result.not_made:
         planned = len(result.plan.order)
