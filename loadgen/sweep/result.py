@@ -70,6 +70,14 @@ class ResponseResult:
     """The smallest number of runs with a value of any cell."""
 
     @property
+    def lacks_terms(self) -> bool:
+        """Return whether terms that the cells cannot estimate seem to matter, so that the found ones may mislead."""
+        one = self.analysis
+        if one is None or one.lack_of_fit_p is None or not one.not_estimable:
+            return False
+        return one.lack_of_fit_p < 1 - one.level
+
+    @property
     def could_find(self) -> CouldFind | None:
         """Return what would have been found at the noise of this sweep; None if that is unknown.
 

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
+from math import exp
 from pathlib import Path
 
 import pytest
 
-from loadgen.analysis.factors.design import Design, fraction, full, one_at_a_time
+from loadgen.analysis.factors.design import Design, fraction, full, latin, one_at_a_time
+from loadgen.analysis.factors.factor import Factor
+from loadgen.analysis.factors.power import detectable
+from loadgen.sweep.could_find import EFFECTS, could_find
 from loadgen.sweep.journal import open_journal, read_journal
 from loadgen.sweep.plan import read_plan, write_plan
 from loadgen.sweep.result import SweepResult, result_of
@@ -125,6 +129,42 @@ def test_a_sweep_that_finds_nothing_says_what_it_would_have_found() -> None:
     assert 0.1 <= result.first.could_find.interaction <= 0.8
     assert "would have been found with power 0.9" in study.headline
     assert study.result == "not decided"
+
+
+@pytest.mark.parametrize("sd", [0.03, 0.08, 0.6])
+def test_what_could_have_been_found_is_the_smallest_effect_of_the_grid_with_power_90_percent(sd: float) -> None:
+    design = full((SETTLE, PAYOUT))
+    found = could_find(design, 3, sd, None)
+
+    assert found is not None
+    table = detectable(design, 3, sd, effects=EFFECTS)
+    for order, effect in ((1, found.main), (2, found.interaction)):
+        enough = [one for one in EFFECTS if (table.least(one, order) or 0.0) >= 0.9]
+        assert effect == (enough[0] if enough else None)
+
+
+def test_skipped_cells_that_hide_an_interaction_make_the_answer_doubtful() -> None:
+    a, b = Factor("a", ("1", "2", "3")), Factor("b", ("x", "y", "z"))
+    design = full((a, b), skip=({"a": "3", "b": "z"},))
+    law = Law(lambda levels: 100 * float(levels["a"]) * (2 if (levels["a"], levels["b"]) == ("2", "z") else 1))
+    study = study_of(swept(law, 1, design=design))
+
+    assert study.headline.endswith("Terms that could not be estimated seem to matter as well: read the cells")
+    assert study.result == "not decided"
+
+
+def test_a_latin_hypercube_has_its_curvature_and_a_drawing_for_each_factor_with_an_effect() -> None:
+    ranges = (Factor("rate", (), 50, 200, unit="/s"), Factor("pool", (), 1, 64, is_whole=True))
+    design = latin(ranges, 24, 1)
+
+    def law(levels: Levels) -> float:
+        return 100 * exp(0.004 * float(levels["rate"].removesuffix("/s")))
+
+    study = study_of(swept(Law(law, sd=0.03, block_sd=0.0, drift=0.0), 1, design=design, repeats=1))
+
+    assert study.headline.startswith("p99: rate matters: from 50/s to 200/s +")
+    assert [drawing.title for drawing in study.drawings] == ["p99 against rate", "Effects, p99"]
+    assert study.drawings[0].html.count("<circle") == 24
 
 
 def test_a_cell_full_of_errors_is_decided_by_its_errors_and_its_response_times_are_not_compared() -> None:
