@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from loadgen.dsl.plans.spec import PlanSpec
-from loadgen.errors import BugError, ExitCode, IncompleteError, LoadgenError, UsageError
+from loadgen.errors import ExitCode, IncompleteError, LoadgenError, UsageError
 from loadgen.history.store.store import Store
 from loadgen.measure.run_folder.rundir import storage_error
 from loadgen.outside_text import one_line
@@ -127,7 +127,7 @@ def _left(finish: Finish, conducting: Conducting) -> int:
             if conducting.failure is not None:
                 raise conducting.failure
             raise UsageError(finish.why, hint="a sweep compares runs of the same files")
-    raise BugError(f"a sweep ended with {finish.ending}")
+    raise AssertionError(finish)
 
 
 def _ended(plan: SweepPlan, records: tuple[RunRecord, ...], folder: Path, output: StudyOutput, finish: Finish) -> int:
