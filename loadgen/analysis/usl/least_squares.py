@@ -94,7 +94,9 @@ class Scaled:
             squares[(divisor <= 0).any(axis=1) | (height <= 0)] = np.inf
             best = np.argsort(squares, kind="stable")[:_GRID_STARTS]
             found += [grid[i] / height[i] for i in best if np.isfinite(squares[i])]
-            found += [self._linear(self._y**2 / self._u, np.array(part)) for part in (AMDAHL, LINEAR, (True, False, True))]
+            found += [
+                self._linear(self._y**2 / self._u, np.array(part)) for part in (AMDAHL, LINEAR, (True, False, True))
+            ]
         return np.array(found)
 
     def _shape(self, peak: float, alpha: float) -> tuple[float, float, float]:
@@ -109,7 +111,9 @@ class Scaled:
         solved, _ = optimize.nnls(columns / size, self._u / self._y * weights)
         abc = np.zeros(3)
         abc[has] = solved / size
-        return abc if self._is_valid(abc) else np.array([float((self._u**2).sum() / (self._u * self._y).sum()), 0.0, 0.0])
+        return (
+            abc if self._is_valid(abc) else np.array([float((self._u**2).sum() / (self._u * self._y).sum()), 0.0, 0.0])
+        )
 
     def _is_valid(self, abc: Array) -> bool:
         return bool((self._columns @ abc > 0).all() and abc[0] + abc[1] / self._load_unit > 0)
