@@ -243,7 +243,7 @@ def test_loads_below_the_peak_never_give_a_peak() -> None:
     quoted = sum(
         fit_usl(load, throughput_at(load, *EXACT) * (1 + 0.05 * rng.standard_normal(16)), draws=100).peak_load
         is not None
-        for _ in range(30)
+        for _ in range(15)
     )
 
     assert quoted == 0

@@ -19,19 +19,21 @@ FIGURES = ("alpha", "beta", "gamma", "peak_load", "peak_throughput")
 LOW, HIGH = 0.92, 0.97
 
 
-def covered(sets: int, *, is_share: bool, noise: float, loads: np.ndarray = LOADS, seed: int = 1) -> tuple[dict, int]:
+def covered(
+    sets: int, *, is_share: bool, noise: float, loads: np.ndarray = LOADS, draws: int = 400
+) -> tuple[dict, int]:
     """Return the share of intervals that hold the truth, by figure, and of how many sets a peak was quoted.
 
     is_share: noise is a share of the throughput at each load; otherwise of the highest throughput.
     """
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(1)
     exact = throughput_at(loads, *TRUTH)
     size = exact if is_share else TRUTH.peak_throughput
     held = dict.fromkeys(FIGURES, 0)
     quoted = 0
     for n in range(sets):
         throughput = np.maximum(exact + noise * size * rng.standard_normal(len(loads)), 1e-3)
-        fit = fit_usl(loads, throughput, draws=400, seed=n)
+        fit = fit_usl(loads, throughput, draws=draws, seed=n)
         if fit.peak_load_interval is None or fit.peak_throughput_interval is None:
             continue
         quoted += 1
@@ -42,10 +44,10 @@ def covered(sets: int, *, is_share: bool, noise: float, loads: np.ndarray = LOAD
 
 
 def test_intervals_of_a_few_sets_hold_the_truth_mostly() -> None:
-    shares, quoted = covered(30, is_share=False, noise=0.03)
+    shares, quoted = covered(20, is_share=False, noise=0.03, draws=200)
 
-    assert quoted >= 25
-    assert min(shares.values()) >= 0.8  # 24 of 30; 21 or fewer of 30 have a probability of 0.0001 at 95 %
+    assert quoted >= 16
+    assert min(shares.values()) >= 0.7  # 13 or fewer of 20 have a probability of 0.0001 at 95 %
 
 
 @pytest.mark.slow
@@ -67,7 +69,7 @@ def test_intervals_of_1000_sets_hold_the_truth_in_92_to_97_of_100(is_share: bool
 def test_loads_below_the_peak_give_a_peak_in_less_than_2_of_100_sets(highest: float, record_property: Seen) -> None:
     loads = np.repeat(np.linspace(1, highest, 8), 2)
 
-    _, quoted = covered(1_000, is_share=True, noise=0.05, loads=loads)
+    _, quoted = covered(1_000, is_share=True, noise=0.05, loads=loads, draws=100)
 
     record_property("seen", quoted)
     assert quoted <= 20

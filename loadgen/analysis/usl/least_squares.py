@@ -30,7 +30,8 @@ LINEAR: Final = (True, False, False)
 
 Free = tuple[bool, bool, bool]
 _STEPS: Final = 200
-_ROUGH: Final = 1e-7
+_FINE, _ROUGH = 1e-13, 1e-7
+"""A fit ends when a step makes the sum of squares smaller by less than this share."""
 _GRID_STARTS: Final = 6
 _PEAKS: Final = tuple(np.geomspace(0.02, 50, 18))
 _ALPHAS: Final = (0.0, 1e-6, 1e-5, 1e-4, 1e-3, 0.01, 0.03, 0.1, 0.3, 0.6, 0.9, 0.99)
@@ -47,9 +48,15 @@ class Scaled:
         self._u = load / self._load_unit
         self._y = throughput / self._unit
         self._columns = np.column_stack([np.ones_like(self._u), self._u, self._u * (self._u - 1 / self._load_unit)])
+        self._solved: dict[Free, Coefficients] = {}
 
     def fit(self, free: Free = FULL) -> Coefficients:
-        """Return the coefficients with the least sum of squares."""
+        """Return the coefficients with the least sum of squares; the same law is solved only once."""
+        if free not in self._solved:
+            self._solved[free] = self._best(free)
+        return self._solved[free]
+
+    def _best(self, free: Free) -> Coefficients:
         starts = self._starts(free)
         found, squares = self._solve(np.repeat(self._y[None], len(starts), axis=0), starts, free)
         return self._coefficients(found[int(np.argmin(squares))])
@@ -118,7 +125,7 @@ class Scaled:
     def _is_valid(self, abc: Array) -> bool:
         return bool((self._columns @ abc > 0).all() and abc[0] + abc[1] / self._load_unit > 0)
 
-    def _solve(self, y: Array, start: Array, free: Free, precision: float = 1e-15) -> tuple[Array, Array]:
+    def _solve(self, y: Array, start: Array, free: Free, precision: float = _FINE) -> tuple[Array, Array]:
         """Return a, b, c of each row of y and the sums of squares. y: shape (rows, n); start: shape (rows, 3)."""
         now = start.astype(np.float64).copy()
         has = np.array(free)
