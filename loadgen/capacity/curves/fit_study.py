@@ -126,9 +126,9 @@ def _foot(measured: MeasuredCurve, fit: UslFit) -> Iterator[str]:
 def _tables(measured: MeasuredCurve, fit: UslFit, asked: Sequence[Mapping[str, Any]]) -> Iterator[Table]:
     yield Table(
         "Coefficients of X(N) = gamma N / (1 + alpha (N - 1) + beta N (N - 1))",
-        ("coefficient", "estimate", "standard error", "95 % interval", "meaning"),
+        ("coefficient", "meaning", "estimate", "standard error", "95 % interval"),
         tuple(
-            (name, _number(value), _number(error), _interval(fit.intervals[name]), meaning)
+            (name, meaning, _number(value), _number(error), _interval(fit.intervals[name]))
             for name, value, error, meaning in zip(
                 ("alpha", "beta", "gamma"),
                 fit.coefficients,
@@ -137,27 +137,29 @@ def _tables(measured: MeasuredCurve, fit: UslFit, asked: Sequence[Mapping[str, A
                 strict=True,
             )
         ),
+        words=2,
         note=f"residual sd {_number(fit.residual_sd)}{_unit(measured)}, {fit.df} degrees of freedom",
     )
     yield Table(
         "What follows",
-        ("figure", "estimate", "95 % interval", "meaning"),
+        ("figure", "meaning", "estimate", "95 % interval"),
         (
-            ("load at the peak", *_or_not_seen(fit.peak_load, fit.peak_load_interval), "more load serves less"),
-            ("throughput at the peak", *_or_not_seen(fit.peak_throughput, fit.peak_throughput_interval), ""),
+            ("peak load", "beyond it, throughput falls", *_or_not_seen(fit.peak_load, fit.peak_load_interval)),
+            ("peak throughput", "", *_or_not_seen(fit.peak_throughput, fit.peak_throughput_interval)),
             (
                 "gamma / alpha",
+                "limit of the throughput if beta were 0",
                 _number(fit.amdahl_limit),
                 _interval(fit.draws.amdahl_limit()),
-                "limit of the throughput if beta were 0",
             ),
             (
                 "1 / alpha",
+                "load above which more load brings little",
                 _number(fit.optimal_load),
                 _interval(fit.draws.optimal_load()),
-                "load above which more load brings little",
             ),
         ),
+        words=2,
     )
     yield Table(
         "Models",
