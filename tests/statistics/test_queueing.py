@@ -39,7 +39,8 @@ def test_erlang_c_equals_its_sum(servers: int, utilisation: float) -> None:
 
 def test_one_server_has_the_closed_forms_of_m_m_1() -> None:
     queue = markov_queue(rate=80, service_rate=100)
-    assert (queue.model, queue.share_waiting) == ("M/M/1", pytest.approx(0.8))
+    assert queue.model == "M/M/1"
+    assert queue.share_waiting == pytest.approx(0.8)
     assert queue.mean_response_s == pytest.approx(1 / 20)
     assert queue.mean_in_system == pytest.approx(4)
     assert queue.mean_waiting == pytest.approx(3.2)
