@@ -81,7 +81,8 @@ class _Polynomial:
         """Return half the width of the 95 % prediction interval of one sample."""
         at = _basis(x, len(self.coefficients) - 1)
         variance = np.maximum(((at @ self.covariance) * at).sum(axis=1), 0.0) + self.sd**2
-        return self.t * np.sqrt(variance)
+        half: Array = self.t * np.sqrt(variance)
+        return half
 
     def upper(self, x: Array) -> Array:
         """Return the upper end of the prediction interval."""
