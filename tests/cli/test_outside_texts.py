@@ -67,6 +67,7 @@ READ = {
     "history pin": ["history", "pin", BASE, "--name", "1.0"],
     "capacity list": ["capacity", "list"],
     "capacity show": ["capacity", "show", "C-1"],
+    "capacity size": ["capacity", "size", "--peak", "2/s", "--capacity", "2/s", "--limit", "p\x1b[2J=9/s"],
     "history strike": ["history", "strike", BASE, "--because", "it\x1b[2J"],
 }
 ASKED = {

@@ -5,6 +5,8 @@ from __future__ import annotations
 import typer
 
 from loadgen_controller.commands.capacity_parts.fit import FIT, fit
+from loadgen_controller.commands.capacity_parts.size import EXAMPLES as SIZE
+from loadgen_controller.commands.capacity_parts.size import size
 from loadgen_controller.commands.capacity_parts.stored import LIST, SHOW, list_studies, show_study
 
 EXAMPLES = """[bold]Examples[/bold]
@@ -24,5 +26,6 @@ app = typer.Typer(
     no_args_is_help=True,
 )
 app.command("fit", epilog=FIT)(fit)
+app.command("size", epilog=SIZE)(size)
 app.command("list", epilog=LIST)(list_studies)
 app.command("show", epilog=SHOW)(show_study)
