@@ -195,8 +195,8 @@ def test_action_that_takes_back_the_last_one_soon_is_a_flap() -> None:
 
 
 def test_grid_finds_the_cheapest_target_that_keeps_the_promise_in_all_cases() -> None:
-    instances, curve = Instances(100, 0.85, 60), Curve(MORNING[28800:36000])
-    cases = [Case("recorded", curve), Case("one zone lost", curve, ZoneLoss(3600, 3))]
+    instances, curve = Instances(100, 0.85, 60), Curve(20 * MORNING[28800:36000])
+    cases = [Case("recorded", curve), Case("one zone lost", curve, zones=3)]
     targets = (0.4, 0.5, 0.6, 0.7, 0.8)
     rows = target_grid(targets, cases, hpa_of, instances, Lag(30, 60), WIDE, allowed_s=10)
     hours = [row.instance_hours for row in rows]

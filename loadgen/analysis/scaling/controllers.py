@@ -47,7 +47,7 @@ class Controller(Protocol):
 
     @property
     def warm_s(self) -> int:
-        """Return how long after it became ready an instance counts as warming up; 0: the controller has no such time."""
+        """Return how long a ready instance still counts as warming up, s; 0: not at all."""
 
     def decide(self, at_s: int, fleet: Fleet, metric: float | None) -> int:
         """Return the number of instances wanted from now on.

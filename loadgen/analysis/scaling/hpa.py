@@ -156,21 +156,24 @@ class Hpa:
         return wanted
 
     def quiet(self, at_s: int, wanted: int) -> tuple[float, float] | None:
-        """Return the metrics within the tolerance, if all remembered recommendations equal the present number."""
+        """Return the metrics within the tolerance, unless a remembered recommendation still matters."""
         rules, limits = self.rules, self.rules.limits
-        # At the least number of pods, lower recommendations change nothing, and nothing remembers them.
-        is_least = wanted == limits.least and rules.up.stabilise_s == 0
-        if any(one > wanted if is_least else one != wanted for _, one in self._recommended):
-            return None
+        # Without a window upward, only the largest recommendation counts: lower ones than the present number change
+        # nothing, and at the least number of pods they need not be remembered.
+        only_largest = rules.up.stabilise_s == 0
+        for _, one in self._recommended:
+            if one > wanted or (one < wanted and not only_largest):
+                return None
         if not limits.least <= wanted <= limits.most:
             return None
         low, high = rules.target * (1 - rules.down.tolerance), rules.target * (1 + rules.up.tolerance)
         if rules.whole_percents:
             low, high = ceil(low * 100 - 1e-9) / 100, (floor(high * 100 + 1e-9) + 1) / 100
-        return (-1.0 if is_least else low + 1e-9), high - 1e-9
+        return (-1.0 if only_largest and wanted == limits.least else low + 1e-9), high - 1e-9
 
     def skipped(self, until_s: int, wanted: int) -> None:
         """Remember the recommendations of calls that were left out: all were the present number."""
+        self._is_new = False
         self._recommended.append((until_s, wanted))
 
     def _stabilised(self, at_s: int, now: int, recommended: int) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Final
 
 import numpy as np
@@ -28,7 +29,7 @@ class Outcome:
     worst_utilisation: float
     """The highest utilisation of a second; 1.0 is all that the ready instances can do."""
     worst_demand: float | None
-    """The highest ratio of arrivals to the capacity at the promise; above 1 is overload. None: no instance was ready."""
+    """The highest ratio of arrivals to the capacity at the promise. None: no instance was ready."""
     worst_at_s: int
     """The second of `worst_demand`."""
     worst_backlog: float
@@ -67,5 +68,5 @@ def flaps(actions: Sequence[Action]) -> int:
     """Return how many actions took back the one before them within `FLAP_S`."""
     return sum(
         (one.after > one.before) != (other.after > other.before) and other.at_s - one.at_s <= FLAP_S
-        for one, other in zip(actions, actions[1:], strict=False)
+        for one, other in pairwise(actions)
     )

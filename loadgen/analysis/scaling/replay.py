@@ -195,6 +195,9 @@ class _Replay:
     def _arrive(self, at_s: int) -> None:
         """Count the instances that are ready, measured and warm by now."""
         fleet = self._fleet
+        if not (self._starting or self._unmeasured or self._unwarm):
+            fleet.measured, fleet.unwarm = fleet.ready, 0
+            return
         while self._starting and self._starting[0][0] <= at_s:
             fleet.ready += self._starting.popleft()[1]
         while self._unmeasured and self._unmeasured[0][0] <= at_s:
@@ -248,6 +251,7 @@ class _Replay:
             self._arrive(at_s)
             if self._lost is not None and self._lost.at_s == at_s:
                 self._lose_zone(self._lost)
+                self._arrive(at_s)
             cut = until
             if self._starting:
                 cut = min(cut, self._starting[0][0])

@@ -3,8 +3,9 @@
     target = at / (growth * (1 + tolerance))
 
 `at` is the utilisation at the capacity that keeps the promise, `growth` the largest ratio of the rate one lag later to
-the rate now, and `tolerance` the excess that the controller ignores. Without the tolerance the value is too high: an HPA
-does nothing until the utilisation is 10 % above its target. The formula is a start for the grid of replays, and no proof.
+the rate now, and `tolerance` the excess that the controller ignores. Without the tolerance the value is too high: an
+HPA does nothing until the utilisation is 10 % above its target. The formula is a start for the grid of replays, and no
+proof.
 """
 
 from __future__ import annotations

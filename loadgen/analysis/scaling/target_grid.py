@@ -1,16 +1,22 @@
-"""Replays a grid of targets over several curves, and finds the cheapest target that keeps the promise in all of them."""
+"""Replays a grid of targets over several curves, and finds the cheapest that keeps the promise in all of them."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from math import ceil
+from typing import Final
+
+import numpy as np
 
 from loadgen.analysis.scaling.controllers import Controller, Limits
 from loadgen.analysis.scaling.outcome import Outcome, outcome_of
-from loadgen.analysis.scaling.replay import Curve, Instances, Lag, ZoneLoss, replay
+from loadgen.analysis.scaling.replay import Curve, Instances, Lag, Replay, ZoneLoss, replay
 
-__all__ = ["Case", "GridRow", "cheapest", "first_instances", "target_grid"]
+__all__ = ["Case", "GridRow", "cheapest", "first_instances", "replay_cases", "target_grid", "worst_loss"]
+
+_NEAR_S: Final = 900
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +25,10 @@ class Case:
 
     name: str
     curve: Curve
-    lost: ZoneLoss | None = None
+    zones: int = 1
+    """From 2 on, one zone is lost near the peak, at the second that is worst for the fleet of that replay."""
+    short: str = ""
+    """The name in the head of a column."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,13 +68,51 @@ def target_grid(
     """
     rows = []
     for target in targets:
-        outcomes = []
-        for case in cases:
-            first = first_instances(float(case.curve.rate[0]), target, instances, limits)
-            done = replay(case.curve, controller_for(target), instances, lag, first=first, lost=case.lost)
-            outcomes.append(outcome_of(case.curve, instances, done))
-        rows.append(GridRow(target, tuple(outcomes), all(one.overload_s <= allowed_s for one in outcomes)))
+        replays = replay_cases(cases, partial(controller_for, target), target, instances, lag, limits)
+        outcomes = tuple(outcome_of(case.curve, instances, done) for case, done in zip(cases, replays, strict=True))
+        rows.append(GridRow(target, outcomes, all(one.overload_s <= allowed_s for one in outcomes)))
     return tuple(rows)
+
+
+def replay_cases(
+    cases: Sequence[Case],
+    new_controller: Callable[[], Controller],
+    target: float,
+    instances: Instances,
+    lag: Lag,
+    limits: Limits,
+) -> tuple[Replay, ...]:
+    """Return a replay for each case. target: the utilisation at which each fleet begins.
+
+    A case with a lost zone needs the replay without the loss first; it is taken from a case of the same curve.
+    """
+    whole: dict[int, Replay] = {}
+    found = []
+    for case in cases:
+        first = first_instances(float(case.curve.rate[0]), target, instances, limits)
+        done = whole.get(id(case.curve))
+        if done is None:
+            done = replay(case.curve, new_controller(), instances, lag, first=first)
+            whole[id(case.curve)] = done
+        if case.zones > 1:
+            loss = worst_loss(case.curve, done, case.zones)
+            done = replay(case.curve, new_controller(), instances, lag, first=first, lost=loss)
+        found.append(done)
+    return tuple(found)
+
+
+def worst_loss(curve: Curve, done: Replay, zones: int) -> ZoneLoss:
+    """Return the loss of a zone within 15 minutes of the peak, at the second that leaves the least room.
+
+    At the very second of the peak, a fleet may by luck have just grown; a loss half a minute earlier would then show
+    what the target is worth.
+    """
+    peak = int(np.argmax(curve.rate))
+    low, high = max(0, peak - _NEAR_S), min(len(curve), peak + _NEAR_S + 1)
+    ready = done.ready[low:high]
+    left = ready - -(-ready // zones)
+    load = np.where(left > 0, curve.rate[low:high] / np.maximum(left, 1), np.inf)
+    return ZoneLoss(low + int(np.argmax(load)), zones)
 
 
 def cheapest(rows: Sequence[GridRow]) -> GridRow | None:
