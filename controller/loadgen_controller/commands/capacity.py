@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import typer
 
+from loadgen_controller.commands.capacity_parts.coldstart import COLDSTART, cold_start
 from loadgen_controller.commands.capacity_parts.scale import SCALE, scale_policy
 from loadgen_controller.commands.capacity_parts.stored import LIST, SHOW, list_studies, show_study
 
@@ -24,5 +25,6 @@ app = typer.Typer(
     no_args_is_help=True,
 )
 app.command("scale", epilog=SCALE)(scale_policy)
+app.command("coldstart", epilog=COLDSTART)(cold_start)
 app.command("list", epilog=LIST)(list_studies)
 app.command("show", epilog=SHOW)(show_study)
