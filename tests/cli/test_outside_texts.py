@@ -67,6 +67,7 @@ READ = {
     "history pin": ["history", "pin", BASE, "--name", "1.0"],
     "capacity list": ["capacity", "list"],
     "capacity show": ["capacity", "show", "C-1"],
+    "capacity coldstart": ["capacity", "coldstart", NEW, "--at", "5s"],
     "history strike": ["history", "strike", BASE, "--because", "it\x1b[2J"],
 }
 ASKED = {
@@ -87,6 +88,7 @@ OTHERS = {
     "runs delete": "names of folders", "runs prune": "names of folders",
     "notify test": "a name of loadgen.toml", "probe check": "tests/cli/test_probe.py",
     "probe run": "tests/probes/test_hostile_answers.py", "probe add": "tests/probes/running/test_joining.py",
+    "capacity scale": "tests/cli/test_capacity_scale.py",
     "runs push": "names of files", "runs pull": "names of files", "runs share": "an address",
     "trace why": "tests/cli/test_trace.py", "trace show": "tests/cli/test_trace.py", "trace export": "a count",
     "trace collect": "its own address, and counts",

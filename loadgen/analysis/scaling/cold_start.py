@@ -8,18 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import isnan, sqrt
+from math import sqrt
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["HOLD_S", "LEAST_WARM_S", "WITHIN", "MeanTime", "Settled", "mean_time", "settled", "warm_from"]
+__all__ = ["HOLD_LEAST", "HOLD_S", "LEAST_WARM_S", "WITHIN", "MeanTime", "Settled", "mean_time", "settled", "warm_from"]
 
 WITHIN: Final = 0.1
 """p95 counts as warm up to this share above its warm level."""
 HOLD_S: Final = 10
-"""It must stay there so long."""
+HOLD_LEAST: Final = 8
+"""p95 counts as back if so many of the windows of the next `HOLD_S` are warm: single windows rise by chance."""
 LEAST_WARM_S: Final = 20
 _NOISY: Final = 0.05
 _T_975: Final = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228)
@@ -94,13 +95,12 @@ def settled(
 
 
 def _first_hold(after: NDArray[np.float64], limit: float, start: int) -> int | None:
-    """Return the first index from `start` on at which `HOLD_S` values in a row are at most `limit`."""
-    fine = 0
-    for index in range(start, len(after)):
-        value = float(after[index])
-        fine = fine + 1 if not isnan(value) and value <= limit else 0
-        if fine >= HOLD_S:
-            return index - HOLD_S + 1
+    """Return the first index from `start` on that is at most `limit`, with `HOLD_LEAST` of the `HOLD_S` from it."""
+    with np.errstate(invalid="ignore"):
+        fine = after <= limit
+    for index in range(start, len(after) - HOLD_S + 1):
+        if fine[index] and np.count_nonzero(fine[index : index + HOLD_S]) >= HOLD_LEAST:
+            return index
     return None
 
 

@@ -9,7 +9,16 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from loadgen.analysis.scaling.cold_start import HOLD_S, WITHIN, MeanTime, Settled, mean_time, settled, warm_from
+from loadgen.analysis.scaling.cold_start import (
+    HOLD_LEAST,
+    HOLD_S,
+    WITHIN,
+    MeanTime,
+    Settled,
+    mean_time,
+    settled,
+    warm_from,
+)
 from loadgen.capacity.coldstart.by_second import Seconds
 from loadgen.capacity.coldstart.events import ScaleEvent
 from loadgen.report.report_parts import PLACEHOLDER, Table
@@ -137,8 +146,9 @@ def _lines(found: Sequence[ColdStart], warms: MeanTime | None, window_s: int, ta
             "give it as --instance-tag."
         )
     yield (
-        f"p95 is of all requests that ended within {window_s} s, second by second. It is warm again when it stays at "
-        f"most {WITHIN:.0%} above the p95 of the last third before the next event for {HOLD_S} s."
+        f"p95 is of all requests that ended within {window_s} s, second by second. It is warm again when it is at "
+        f"most {WITHIN:.0%} above the p95 of the last third before the next event, in "
+        f"{HOLD_LEAST} of the next {HOLD_S} windows."
     )
     if warms is not None and warms.is_single:
         yield "This is a single event: how much cold starts differ is unknown. Scale several times within a run."
@@ -193,8 +203,8 @@ def _table(found: Sequence[ColdStart]) -> Table:
         "requests",
     )
     note = (
-        "Times are bounds after the event: its clock, the second of an answer, and the length of a window. Requests: of "
-        "the warm part."
+        "Times are bounds after the event: its clock, the second of an answer, and the length of a window. Requests: "
+        "of the warm part."
     )
     return Table("Scaling events", head, rows, words=3, note=note)
 

@@ -94,8 +94,8 @@ def _lines(scaled: Scaled) -> Iterator[str]:
         if broken:
             safe = max((row.target for row in lower if row.target < min(broken)), default=None)
             yield (
-                f"Lower targets break the promise ({', '.join(map(_percent, broken))}): the number of whole instances at "
-                "the worst moment decides such cases, so the cheapest target may keep it by luck. "
+                f"Lower targets break the promise ({', '.join(map(_percent, broken))}): the number of whole instances "
+                "at the worst moment decides such cases, so the cheapest target may keep it by luck. "
                 + ("" if safe is None else f"Up to {_percent(safe)}, all of them keep it.")
             )
     yield f"Assumed: {_assumed(plan)}."
