@@ -1,0 +1,67 @@
+"""Batches of payments at the demo shop with a database, while its pools settle and payout work.
+
+Start the shop, and load it:
+
+    loadgen target --database postgresql://shop@127.0.0.1/shop --pool-size 20
+    loadgen run scenarios/ach.py -P settle=8 -P payout=8
+
+`plan` sets the number of workers of each pool in the shop's settings, as an operator would. In `shifts`, each pool is a
+load of its own, so the run knows when it worked: settle from the start, payout in the second half.
+docs/tutorial-two-pools.md finds out with both why batches are slow.
+"""
+
+from loadgen import Load, Plan, User, arrivals, error_ratio, journey, p, param, users
+
+settle = param("settle", int, default=0)
+payout = param("payout", int, default=0)
+seconds = param("seconds", float, default=20.0)
+settle_for = param("settle_for", float, default=seconds)
+payout_after = param("payout_after", float, default=seconds / 2)
+
+BATCHES = arrivals("20/s").poisson()
+SLOS = [p(99, request="ach") < "100ms", error_ratio(request="ach") < "1%"]
+
+
+@journey
+async def post_batch(user: User) -> None:
+    await user.http.post("/ach", name="ach", expect=201)
+
+
+async def set_pools(user: User) -> None:
+    await user.http.put("/database", json={"settle": settle, "payout": payout}, expect=200)
+
+
+async def stop_pools(user: User) -> None:
+    await user.http.put("/database", json={"settle": 0, "payout": 0}, expect=200)
+
+
+plan = Plan(
+    target="http://127.0.0.1:8080",
+    load=BATCHES.hold(f"{seconds}s"),
+    mix=post_batch,
+    set_up=set_pools,
+    tear_down=stop_pools,
+    slos=SLOS,
+)
+
+
+@journey
+async def settle_batch(user: User) -> None:
+    await user.http.post(f"/settle/{1 + user.number % 8}", name="settle", expect=200)
+    await user.think("200ms", "400ms")
+
+
+@journey
+async def pay_out(user: User) -> None:
+    await user.http.post(f"/payout/{1 + user.number % 8}", name="payout", expect=200)
+    await user.think("200ms", "300ms")
+
+
+loads = [Load(post_batch, BATCHES.hold(f"{seconds}s"), name="ach")]
+if settle:  # a pool without workers is no load
+    loads.append(Load(settle_batch, users(settle).hold(f"{settle_for}s"), name="settle"))
+if payout:
+    pays = users(payout).hold(f"{seconds - payout_after}s")
+    loads.append(Load(pay_out, pays, after=f"{payout_after}s", name="payout"))
+
+shifts = Plan(target="http://127.0.0.1:8080", loads=loads, slos=SLOS, trace="50%")
