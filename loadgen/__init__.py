@@ -63,6 +63,8 @@ if TYPE_CHECKING:
     from loadgen.dsl.users.user import User, UserWith
     from loadgen.errors import ExpectFailed, IterationEnded, RequestFailed, ScenarioError
     from loadgen.report.run_as_dataframes import open_run
+    from loadgen.studies.read_study import open_study
+    from loadgen.sweep.open_sweep import open_sweep
 
 __all__ = [
     "BatchRow",
@@ -129,6 +131,8 @@ __all__ = [
     "none_of",
     "normal",
     "open_run",
+    "open_study",
+    "open_sweep",
     "p",
     "param",
     "per_load",
@@ -226,6 +230,8 @@ _MODULES = {
     "none_of": "loadgen.dsl.plans.slo",
     "normal": "loadgen.dsl.distributions",
     "open_run": "loadgen.report.run_as_dataframes",
+    "open_study": "loadgen.studies.read_study",
+    "open_sweep": "loadgen.sweep.open_sweep",
     "p": "loadgen.dsl.plans.slo",
     "param": "loadgen.dsl.plans.param",
     "per_load": "loadgen.dsl.plans.per_load",

@@ -51,6 +51,8 @@ COMMANDS: Final = {
     "compare": "Decide",
     "gate": "Decide",
     "history": "Decide",
+    "capacity": "Decide",
+    "sweep": "Decide",
     "notify": "Decide",
     "ci": "Decide",
     "pause": "Fleet",

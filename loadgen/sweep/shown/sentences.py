@@ -1,0 +1,195 @@
+"""The sentences below the headline of a sweep: what was found, what could have been found, and what limits both."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from math import expm1
+
+from loadgen.analysis.factors.design import ONE_AT_A_TIME
+from loadgen.analysis.factors.drift import Drift
+from loadgen.analysis.factors.terms import FactorAnalysis
+from loadgen.sweep.findings import Finding
+from loadgen.sweep.responses import MOST_ERRORS, Response
+from loadgen.sweep.result import CouldFind, ResponseResult, SweepResult
+from loadgen.sweep.texts import levels_text
+from loadgen.units import format_change, format_changes, format_ratio, format_share, quantity
+
+__all__ = ["could_find_text", "headline_of", "joined", "lines_of", "unresolved_groups"]
+
+_MOST_NAMED = 12
+
+
+def headline_of(one: ResponseResult, *, is_one_at_a_time: bool = False) -> str:
+    """Return the answer about a response in one sentence without a stop."""
+    label = one.response.label
+    if one.findings:
+        return f"{label}: {one.findings[0].sentences[0]}"
+    if one.analysis is None and one.why_not.startswith("no errors"):
+        return f"{label}: {one.why_not}"
+    if one.analysis is None:
+        return f"{label}: not decided, because {one.why_not}"
+    groups = unresolved_groups(one.analysis)
+    if groups:
+        return f"{label}: {joined(groups[0], 'or')} has an effect, but this design cannot tell which of them"
+    could = could_find_text(one.could_find)
+    if is_one_at_a_time:
+        return f"{label}: no effect of a single factor was found, and one at a time cannot see interactions"
+    if one.analysis.not_estimable:
+        names = joined(one.analysis.not_estimable, "and")
+        return f"{label}: no effect was found, but {names} could not be estimated, because cells lack values"
+    return f"{label}: no effect was found{'; ' + could if could else ''}"
+
+
+def could_find_text(could: CouldFind | None) -> str:
+    """Return what would have been found, as a clause; "" if that is unknown."""
+    if could is None:
+        return ""
+    parts = []
+    if could.has_interaction:
+        parts.append(_least("an interaction", could.interaction))
+    if could.has_main:
+        parts.append(_least("a main effect", could.main))
+    return f"{joined(parts, 'and')} would have been found with power 0.9" if parts else ""
+
+
+def _least(what: str, effect: float | None) -> str:
+    return f"{what} of more than +900 %" if effect is None else f"{what} of at least +{format_share(effect)}"
+
+
+def lines_of(result: SweepResult, decisive: ResponseResult) -> Iterator[str]:
+    """Yield the sentences that follow the headline, the most important first, each with a stop at its end.
+
+    decisive: the response that the headline is about.
+    """
+    for line in _lines(result, decisive):
+        yield line if line.endswith(".") else f"{line}."
+
+
+def _lines(result: SweepResult, decisive: ResponseResult) -> Iterator[str]:
+    first = result.first
+    yield from _of_findings(decisive.findings)
+    if decisive.analysis is not None:
+        yield from _not_decided(decisive)
+    yield from _of_cells(result)
+    yield from (headline_of(one) for one in result.responses if one is not decisive)
+    yield from _of_design(result)
+    yield from _of_runs(result)
+    if first.analysis is not None:
+        yield from _of_analysis(first.analysis, first.response)
+    if first.drift is not None:
+        yield _drift_sentence(first.drift, first.response)
+
+
+def _of_findings(findings: Sequence[Finding]) -> Iterator[str]:
+    for n, finding in enumerate(findings):
+        sentences = finding.sentences[1:] if n == 0 else finding.sentences
+        yield from sentences
+        if finding.explains:
+            has = "has no effect of its own" if len(finding.explains) == 1 else "have no effects of their own"
+            yield f"{joined(finding.explains, 'and')} {has}: {finding.term.name} explains what the means show"
+
+
+def _not_decided(one: ResponseResult) -> Iterator[str]:
+    assert one.analysis is not None
+    groups = unresolved_groups(one.analysis)
+    for group in groups if one.findings else groups[1:]:
+        yield f"{joined(group, 'or')} has an effect, but this design cannot tell which of them"
+    for group in groups[:1]:
+        parts = sorted({part for name in group for part in name.split(" × ")})
+        yield f"Run a full design of {joined(parts, 'and')} to decide"
+    rest = [term.name for term in one.analysis.terms if not (term.is_found or term.is_unresolved)]
+    if rest and (one.findings or groups):
+        could = could_find_text(one.could_find)
+        yield f"No effect of {joined(rest, 'or')} was found{'; ' + could if could else ''}"
+    elif not one.findings and not groups:
+        yield "This does not show that there is no effect: smaller ones, or effects at another load, are possible"
+
+
+def unresolved_groups(analysis: FactorAnalysis) -> list[tuple[str, ...]]:
+    """Return the groups of aliased interactions in which something was found that no single one can be given."""
+    groups: dict[frozenset[str], tuple[str, ...]] = {}
+    for term in analysis.terms:
+        if term.is_unresolved:
+            group = tuple(dict.fromkeys((term.name, *term.alias_of)))
+            groups.setdefault(frozenset(group), group)
+    return list(groups.values())
+
+
+def _of_cells(result: SweepResult) -> Iterator[str]:
+    if result.first.response.is_time:
+        for state in result.cells:
+            if state.uncompared and state.error_ratio is not None and state.error_ratio > MOST_ERRORS:
+                yield (
+                    f"{levels_text(state.levels)}: {format_ratio(state.error_ratio)} errors. The response times of"
+                    f" {state.uncompared} of {quantity(state.fit, 'run')} are not compared, because fast failures would"
+                    " look good"
+                )
+
+
+def _of_design(result: SweepResult) -> Iterator[str]:
+    design = result.plan.design
+    if design.kind == "one":
+        yield "One factor at a time was varied from the first cell; this design " + ONE_AT_A_TIME.removeprefix("it ")
+    yield from (note[:1].upper() + note[1:] for note in design.notes if note != ONE_AT_A_TIME)
+    if design.kind == "fraction" and design.resolution is not None:
+        words = f"; defining words: {', '.join(design.defining)}" if design.defining else ""
+        yield f"Fraction of resolution {_roman(design.resolution)}{words}"
+
+
+def _roman(number: int) -> str:
+    return {3: "III", 4: "IV", 5: "V", 6: "VI", 7: "VII", 8: "VIII"}.get(number, str(number))
+
+
+def _of_runs(result: SweepResult) -> Iterator[str]:
+    if result.ending:
+        yield f"The sweep ended: {result.ending}"
+    if result.not_made:
+        planned = len(result.plan.order)
+        yield f"{len(result.runs)} of {quantity(planned, 'planned run')} were made: the figures are those of these runs"
+    if result.repeated:
+        numbers = joined((str(one.number) for one in result.repeated), "and")
+        yield f"Made again, because the first attempt could not be compared: {_runs(result.repeated)} {numbers}"
+    for one in result.missing[:_MOST_NAMED]:
+        levels = levels_text(result.plan.levels(one.cell))
+        yield f"Run {one.number} ({levels}) is missing: {one.why or one.result}"
+    if len(result.missing) > _MOST_NAMED:
+        yield f"{len(result.missing) - _MOST_NAMED} more runs are missing"
+
+
+def _runs(some: Sequence[object]) -> str:
+    return "run" if len(some) == 1 else "runs"
+
+
+def _of_analysis(analysis: FactorAnalysis, response: Response) -> Iterator[str]:
+    if analysis.sd is not None and analysis.df is not None:
+        size = f"{format_share(analysis.sd)}" if response.is_log else f"{analysis.sd * 100:.2g} percentage points"
+        source = {
+            "replicates": "from repeated runs",
+            "store": "from earlier runs in the store",
+            "Lenth": "by Lenth's method",
+        }
+        where = source.get(analysis.error_source, "from what the terms leave unexplained")
+        df = f"{analysis.df:.3g} degrees of freedom"
+        yield f"Runs of the same cell differ by {size}: standard deviation {where}, {df}"
+    yield from (
+        note[:1].upper() + note[1:] if note[:3] in {"the", "all", "no ", "too", "not"} else note
+        for note in analysis.notes[:_MOST_NAMED]
+    )
+
+
+def _drift_sentence(drift: Drift, response: Response) -> str:
+    if response.is_log:
+        shown = f"{format_change(expm1(drift.change))} ({format_changes(expm1(drift.low), expm1(drift.high))})"
+    else:
+        shown = f"{drift.change * 100:+.2f} percentage points ({drift.low * 100:+.2f} to {drift.high * 100:+.2f})"
+    what = "The target drifted during the sweep" if drift.is_found else "No drift was seen during the sweep"
+    kept = ". Random order and blocks keep it out of the effects" if drift.is_found else ""
+    return f"{what}: {response.label} of {drift.n} control runs changed by {shown}{kept}"
+
+
+def joined(names: Iterable[str], word: str) -> str:
+    """Return names as a list in a sentence: "a, b and c". Beyond 12 names, their number."""
+    found = list(names)
+    if len(found) > _MOST_NAMED:
+        found = [*found[: _MOST_NAMED - 1], f"{len(found) - _MOST_NAMED + 1} others"]
+    return found[0] if len(found) == 1 else f"{', '.join(found[:-1])} {word} {found[-1]}" if found else ""
