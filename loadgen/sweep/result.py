@@ -10,42 +10,24 @@ one; the cell then says so.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from math import isfinite, log
 
+from loadgen.analysis.factors.design import Design
 from loadgen.analysis.factors.drift import Drift, drift_of
 from loadgen.analysis.factors.order import Planned
-from loadgen.analysis.factors.power import detectable
 from loadgen.analysis.factors.terms import FactorAnalysis, Observation, analyse
+from loadgen.sweep.could_find import CouldFind, could_find
 from loadgen.sweep.findings import Finding, findings_of
 from loadgen.sweep.journal import RunRecord
 from loadgen.sweep.plan import SweepPlan
 from loadgen.sweep.responses import ERROR_RATIO, Response, parse_responses
 
-__all__ = ["CellState", "CouldFind", "ResponseResult", "SweepResult", "result_of"]
+__all__ = ["CellState", "ResponseResult", "SweepResult", "result_of"]
 
-POWER = 0.9
-"""The power at which "no effect of at least X" is said."""
-_EFFECTS = (
-    *(0.02, 0.03, 0.04, 0.05, 0.06, 0.08, 0.1, 0.12, 0.15, 0.2, 0.25, 0.3),
-    *(0.4, 0.5, 0.6, 0.8, 1.0, 1.5, 2.0, 3.0, 5.0, 9.0),
-)
 _LEAST_ERRORS = 1e-12
-
-
-@dataclass(frozen=True, slots=True)
-class CouldFind:
-    """The smallest effects that this sweep would have found with power 0.9, as ratios minus 1.
-
-    None: not even +900 % would have been found.
-    """
-
-    main: float | None
-    interaction: float | None
-    has_main: bool
-    has_interaction: bool
-    """Whether the design has such terms."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,9 +59,23 @@ class ResponseResult:
     """Why there is no analysis."""
     findings: tuple[Finding, ...]
     """Found terms by rank, without the main effects that an interaction explains."""
-    could_find: CouldFind | None
     drift: Drift | None
     """Of the control runs."""
+    design: Design
+    repeats: int = 0
+    """The smallest number of runs with a value of any cell."""
+
+    @property
+    def could_find(self) -> CouldFind | None:
+        """Return what would have been found at the noise of this sweep; None if that is unknown.
+
+        A sweep with missing runs is treated as one whose every cell has the smallest number of runs. Effects on error
+        ratios have no power table. Cost: that of `detectable`, once.
+        """
+        if self.analysis is None or self.analysis.sd is None or not self.response.is_log:
+            return None
+        pooled = self.analysis.df if self.analysis.error_source == "store" else None
+        return could_find(self.design, self.repeats, self.analysis.sd, pooled)
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +111,7 @@ def result_of(plan: SweepPlan, records: Sequence[RunRecord], *, ending: str = ""
     """Return what the runs made so far say. The sweep need not be complete.
 
     ending: why the sweep ended (`loadgen.sweep.lifecycle.Ending`).
-    Cost: some 50 ms for each response of a design of 32 runs; most of it is the power.
+    Cost: that of `analyse` for each response.
     """
     runs, repeated = _last_attempts(records)
     made = {one.number for one in runs}
@@ -150,7 +146,7 @@ def _of_response(plan: SweepPlan, runs: Sequence[RunRecord], response: Response)
     drift = _drift(used, response)
     observations = [Observation(run.cell, run.block, value) for run, value in used if not run.is_control]
     if why := _why_not(observations, response):
-        return ResponseResult(response, None, why, (), None, drift)
+        return ResponseResult(response, None, why, (), drift, plan.design)
     is_first = response.text == plan.responses[0]
     has_store = is_first and response.is_log and plan.noise.df > 0
     try:
@@ -162,9 +158,10 @@ def _of_response(plan: SweepPlan, runs: Sequence[RunRecord], response: Response)
             pooled_df=float(plan.noise.df) if has_store else None,
         )
     except ValueError as error:
-        return ResponseResult(response, None, str(error), (), None, drift)
-    could = _could_find(plan, analysis, observations) if response.is_log else None
-    return ResponseResult(response, analysis, "", findings_of(analysis, response), could, drift)
+        return ResponseResult(response, None, str(error), (), drift, plan.design)
+    counts = Counter(one.cell for one in observations)
+    repeats = min(counts[cell] for cell in range(len(plan.design.cells)))
+    return ResponseResult(response, analysis, "", findings_of(analysis, response), drift, plan.design, repeats)
 
 
 def _valued(runs: Sequence[RunRecord], response: Response) -> Iterator[tuple[RunRecord, float]]:
@@ -192,30 +189,6 @@ def _drift(used: Sequence[tuple[RunRecord, float]], response: Response) -> Drift
     controls = [(run.number, value) for run, value in used if run.is_control]
     values = [log(value) if response.is_log else value for _, value in controls]
     return drift_of([number for number, _ in controls], values)
-
-
-def _could_find(plan: SweepPlan, analysis: FactorAnalysis, observations: Sequence[Observation]) -> CouldFind | None:
-    """Return what would have been found at the noise of this sweep; None if the noise is unknown.
-
-    A sweep with missing runs is treated as one whose every cell has the smallest number of runs.
-    """
-    counts = dict.fromkeys(range(len(plan.design.cells)), 0)
-    for one in observations:
-        counts[one.cell] += 1
-    repeats = min(counts.values())
-    if analysis.sd is None or not analysis.sd > 0 or repeats < 1:
-        return None
-    pooled = analysis.df if analysis.error_source == "store" else None
-    try:
-        table = detectable(plan.design, repeats, analysis.sd, effects=_EFFECTS, pooled_df=pooled)
-    except ValueError:
-        return None
-    least = {
-        order: next((effect for effect in _EFFECTS if (table.least(effect, order) or 0.0) >= POWER), None)
-        for order in (1, 2)
-    }
-    orders = {row.order for row in table.rows}
-    return CouldFind(least[1], least[2], 1 in orders, 2 in orders)
 
 
 def _cell_states(plan: SweepPlan, runs: Sequence[RunRecord], first: Response) -> Iterator[CellState]:

@@ -10,7 +10,7 @@ from loadgen.sweep.result import ResponseResult, SweepResult
 from loadgen.sweep.shown.charts import drawings_of
 from loadgen.sweep.shown.facts import facts_of, run_rows
 from loadgen.sweep.shown.next_steps import next_steps
-from loadgen.sweep.shown.sentences import headline_of, lines_of
+from loadgen.sweep.shown.sentences import headline_of, lines_of, unresolved_groups
 from loadgen.sweep.shown.tables import tables_of
 from loadgen.units import quantity
 
@@ -60,4 +60,6 @@ def _title(result: SweepResult) -> str:
 def _verdict(result: SweepResult) -> StudyResult:
     if not any(run.is_fit for run in result.runs):
         return "invalid"
-    return "decided" if decisive(result).findings else "not decided"
+    one = decisive(result)
+    is_doubted = one.analysis is not None and bool(unresolved_groups(one.analysis))
+    return "decided" if one.findings and not is_doubted else "not decided"

@@ -18,7 +18,7 @@ from loadgen.analysis.factors.decide import critical, f_tail
 from loadgen.analysis.factors.lenth import LEAST_CONTRASTS, contrasts, null_of, pseudo_error
 from loadgen.analysis.factors.model import Model, ModelTerm, block_columns
 
-__all__ = ["ErrorSource", "Fit", "fit_model", "lenth_columns", "pure_error_df"]
+__all__ = ["ErrorSource", "Fit", "error_of", "fit_model", "lenth_columns", "pure_error_df"]
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -104,19 +104,35 @@ def _with_error(
     pooled_sd: float | None,
     pooled_df: float | None,
 ) -> Fit:
-    if pure[1] >= LEAST_DF:
-        return replace(fit, sd=sqrt(pure[0] / pure[1]), df=float(pure[1]), source="replicates")
-    if pooled_sd is not None:
-        return replace(fit, sd=pooled_sd, df=pooled_df or inf, source="store")
-    if (orthogonal := lenth_columns(fit.model, cells)) is not None:
+    orthogonal = lenth_columns(fit.model, cells)
+    source = error_of(pure[1], left[1], pooled_sd is not None, orthogonal is not None)
+    if source == "store":
+        return replace(fit, sd=pooled_sd, df=pooled_df or inf, source=source)
+    if source == "Lenth":
+        assert orthogonal is not None
         values = orthogonal.T @ y * 2 / len(y)
         sd = float(pseudo_error(values)) * sqrt(len(y)) / 2
-        return replace(fit, sd=sd, df=len(values) / 3, source="Lenth", lenth=len(values))
-    if left[1] >= _LEAST_RESIDUAL_DF:
-        return replace(fit, sd=sqrt(left[0] / left[1]), df=float(left[1]), source="residual")
-    if pure[1]:
-        return replace(fit, sd=sqrt(pure[0] / pure[1]), df=float(pure[1]), source="replicates")
-    return fit
+        return replace(fit, sd=sd, df=len(values) / 3, source=source, lenth=len(values))
+    if source == "none":
+        return fit
+    squares, df = left if source == "residual" else pure
+    return replace(fit, sd=sqrt(squares / df), df=float(df), source=source)
+
+
+def error_of(df_pure: int, df_left: int, has_store: bool, has_contrasts: bool) -> ErrorSource:
+    """Return where the error of a run comes from.
+
+    df_pure: degrees of freedom between runs of one cell. df_left: what the model leaves over, df_pure included.
+    """
+    if df_pure >= LEAST_DF:
+        return "replicates"
+    if has_store:
+        return "store"
+    if has_contrasts:
+        return "Lenth"
+    if df_left >= _LEAST_RESIDUAL_DF:
+        return "residual"
+    return "replicates" if df_pure else "none"
 
 
 def lenth_columns(model: Model, cells: Ints) -> Floats | None:

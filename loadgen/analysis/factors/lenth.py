@@ -27,10 +27,12 @@ _SEED: Final = 1989
 
 def pseudo_error(contrasts: Floats) -> Floats:
     """Return the standard error of a contrast from all contrasts of the design, shape (..., contrasts) -> (...)."""
-    size = np.abs(contrasts)
-    first = 1.5 * np.median(size, axis=-1)
-    is_chance = size <= 2.5 * first[..., None]
-    return np.asarray(1.5 * np.nanmedian(np.where(is_chance, size, np.nan), axis=-1), dtype=np.float64)
+    size = np.sort(np.abs(contrasts), axis=-1)
+    count = size.shape[-1]
+    first = 1.5 * (size[..., (count - 1) // 2] + size[..., count // 2]) / 2
+    chance = (size <= 2.5 * first[..., None]).sum(axis=-1)  # At least half of them.
+    middle = np.stack(((chance - 1) // 2, chance // 2), axis=-1)
+    return np.asarray(1.5 * np.take_along_axis(size, middle, axis=-1).mean(axis=-1), dtype=np.float64)
 
 
 class Null:

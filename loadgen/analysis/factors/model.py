@@ -18,7 +18,7 @@ import numpy.typing as npt
 from loadgen.analysis.factors.cells import Design
 from loadgen.analysis.factors.factor import Factor, Level
 
-__all__ = ["Model", "ModelTerm", "block_columns", "model_of"]
+__all__ = ["TIMES", "Model", "ModelTerm", "block_columns", "model_of"]
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]

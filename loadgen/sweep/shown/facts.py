@@ -7,6 +7,7 @@ from math import isfinite
 from typing import Any
 
 from loadgen.analysis.factors.terms import FactorAnalysis, SimpleEffect, Term
+from loadgen.sweep.could_find import POWER
 from loadgen.sweep.findings import kind_of
 from loadgen.sweep.result import ResponseResult, SweepResult
 from loadgen.sweep.shown.sentences import headline_of, unresolved_groups
@@ -61,12 +62,8 @@ def _of_response(one: ResponseResult) -> dict[str, Any]:
             for finding in one.findings
         ],
     }
-    if one.could_find is not None:
-        facts["could_find"] = {
-            "power": 0.9,
-            "main_effect": one.could_find.main,
-            "interaction": one.could_find.interaction,
-        }
+    if (could := one.could_find) is not None:
+        facts["could_find"] = {"power": POWER, "main_effect": could.main, "interaction": could.interaction}
     if one.drift is not None:
         facts["drift"] = {
             "change": _number(one.drift.change),

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from shlex import quote
 
 from loadgen.outside_text import one_line
 from loadgen.sweep.journal import RunRecord
+from loadgen.sweep.plan import SweepPlan
 from loadgen.sweep.result import CellState, SweepResult
 from loadgen.sweep.shown.sentences import joined, unresolved_groups
 from loadgen.sweep.texts import levels_text
@@ -36,8 +37,27 @@ def next_steps(result: SweepResult, folder: Path | None) -> Iterator[str]:
         else:
             yield "The runs have no probes of a database: with one, a run shows lock chains (docs/databases.md)."
     for group in unresolved_groups(result.first.analysis)[:1] if result.first.analysis is not None else ():
-        names = sorted({part for name in group for part in name.split(" × ")})
-        yield f"To decide between {joined(group, 'and')}: a full design of {joined(names, 'and')}."
+        yield f"To decide between {joined(group, 'and')}, with your other options:"
+        yield f"    {_deciding_command(result.plan, group[0].split(' × '))}"
+
+
+def _deciding_command(plan: SweepPlan, names: Sequence[str]) -> str:
+    """Return the command that sweeps only these factors; all others have their first level."""
+    words = ["loadgen", "sweep", quote(one_line(f"{plan.file}:{plan.plan}"))]
+    for factor, first in zip(plan.design.factors, plan.design.cells[0], strict=True):
+        is_option, is_swept = factor.name in plan.plan_values, factor.name in names
+        if is_swept:
+            levels = quote(one_line(f"{factor.name}={','.join(factor.levels)}"))
+            words += ["--plan-value" if is_option else "-P", levels]
+        else:
+            words += (
+                [f"--{factor.name}", quote(first)]
+                if is_option
+                else ["--set", quote(one_line(f"{factor.name}={first}"))]
+            )
+    for name, value in plan.settings.items():
+        words += ["--set", quote(one_line(f"{name}={value}"))]
+    return " ".join(words)
 
 
 def _ends(result: SweepResult) -> tuple[CellState | None, CellState | None]:

@@ -8,22 +8,24 @@ from math import expm1
 from loadgen.analysis.factors.design import ONE_AT_A_TIME
 from loadgen.analysis.factors.drift import Drift
 from loadgen.analysis.factors.terms import FactorAnalysis
+from loadgen.sweep.could_find import CouldFind
 from loadgen.sweep.findings import Finding
 from loadgen.sweep.responses import MOST_ERRORS, Response
-from loadgen.sweep.result import CouldFind, ResponseResult, SweepResult
+from loadgen.sweep.result import ResponseResult, SweepResult
 from loadgen.sweep.texts import levels_text
 from loadgen.units import format_change, format_changes, format_ratio, format_share, quantity
 
 __all__ = ["could_find_text", "headline_of", "joined", "lines_of", "unresolved_groups"]
 
 _MOST_NAMED = 12
+_MOST_LISTED = 4
 
 
 def headline_of(one: ResponseResult, *, is_one_at_a_time: bool = False) -> str:
     """Return the answer about a response in one sentence without a stop."""
     label = one.response.label
     if one.findings:
-        return f"{label}: {one.findings[0].sentences[0]}"
+        return f"{label}: {one.findings[0].sentences[0]}{_doubt(one)}"
     if one.analysis is None and one.why_not.startswith("no errors"):
         return f"{label}: {one.why_not}"
     if one.analysis is None:
@@ -40,12 +42,23 @@ def headline_of(one: ResponseResult, *, is_one_at_a_time: bool = False) -> str:
     return f"{label}: no effect was found{'; ' + could if could else ''}"
 
 
+def _doubt(one: ResponseResult) -> str:
+    """Return a clause if an interaction that the design cannot tell from others may explain the first finding."""
+    first = one.findings[0].term
+    if one.analysis is None or first.order > 1:
+        return ""
+    for group in unresolved_groups(one.analysis):
+        if any(first.name in name.split(" × ") for name in group):
+            return f", on average. {joined(group, 'or')} may explain it: this design cannot tell which of them"
+    return ""
+
+
 def could_find_text(could: CouldFind | None) -> str:
     """Return what would have been found, as a clause; "" if that is unknown."""
     if could is None:
         return ""
     parts = []
-    if could.has_interaction:
+    if could.has_interaction and not could.is_aliased:
         parts.append(_least("an interaction", could.interaction))
     if could.has_main:
         parts.append(_least("a main effect", could.main))
@@ -94,13 +107,11 @@ def _not_decided(one: ResponseResult) -> Iterator[str]:
     groups = unresolved_groups(one.analysis)
     for group in groups if one.findings else groups[1:]:
         yield f"{joined(group, 'or')} has an effect, but this design cannot tell which of them"
-    for group in groups[:1]:
-        parts = sorted({part for name in group for part in name.split(" × ")})
-        yield f"Run a full design of {joined(parts, 'and')} to decide"
     rest = [term.name for term in one.analysis.terms if not (term.is_found or term.is_unresolved)]
     if rest and (one.findings or groups):
         could = could_find_text(one.could_find)
-        yield f"No effect of {joined(rest, 'or')} was found{'; ' + could if could else ''}"
+        names = joined(rest, "or") if len(rest) <= _MOST_LISTED else f"the {len(rest)} other terms"
+        yield f"No effect of {names} was found{'; ' + could if could else ''}"
     elif not one.findings and not groups:
         yield "This does not show that there is no effect: smaller ones, or effects at another load, are possible"
 

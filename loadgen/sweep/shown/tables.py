@@ -15,6 +15,8 @@ __all__ = ["MOST_ROWS", "ranked", "tables_of"]
 
 MOST_ROWS: Final = 64
 """Rows of a printed table. The files have all."""
+_WIDEST_CELL: Final = 38
+"""Cells with longer texts have the names of the factors in the head of the column only, so 80 columns suffice."""
 
 
 def tables_of(result: SweepResult) -> Iterator[Table]:
@@ -35,11 +37,14 @@ def _cells(result: SweepResult) -> Table:
     figures = {one.cell: one for one in first.analysis.cells} if first.analysis is not None else {}
     unit = f" {first.response.unit}" if first.response.unit == "ms" else ""
     rows = []
+    named = [levels_text(state.levels) for state in result.cells]
+    is_short = max(map(len, named)) <= _WIDEST_CELL
+    head = "cell" if is_short else ", ".join(one.name for one in result.plan.design.factors)
     for state in _sorted(result):
         figure = figures.get(state.cell)
         rows.append(
             (
-                levels_text(state.levels),
+                levels_text(state.levels) if is_short else ", ".join(state.levels.values()),
                 _runs(state),
                 value_text(figure.value if figure else None, first.response, with_unit=False),
                 interval_text(figure.low if figure else None, figure.high if figure else None, first.response),
@@ -50,7 +55,7 @@ def _cells(result: SweepResult) -> Table:
     if len(rows) > MOST_ROWS:
         notes.append(f"{len(rows) - MOST_ROWS} more cells are in the files")
     level = f"{first.analysis.level * 100:g} % interval" if first.analysis is not None else "interval"
-    columns = ("cell", "runs", f"{first.response.label}{unit}", level, "errors")
+    columns = (head, "runs", f"{first.response.label}{unit}", level, "errors")
     return Table("Cells", columns, tuple(rows[:MOST_ROWS]), note="\n".join(notes))
 
 
