@@ -15,7 +15,6 @@ from loadgen import Load, Plan, User, arrivals, error_ratio, journey, p, param, 
 settle = param("settle", int, default=0)
 payout = param("payout", int, default=0)
 seconds = param("seconds", float, default=20.0)
-settle_for = param("settle_for", float, default=seconds)
 payout_after = param("payout_after", float, default=seconds / 2)
 
 BATCHES = arrivals("20/s").poisson()
@@ -29,6 +28,10 @@ async def post_batch(user: User) -> None:
 
 async def set_pools(user: User) -> None:
     await user.http.put("/database", json={"settle": settle, "payout": payout}, expect=200)
+
+
+async def set_settle(user: User) -> None:
+    await user.http.put("/database", json={"settle": settle, "payout": 0}, expect=200)
 
 
 async def stop_pools(user: User) -> None:
@@ -46,22 +49,21 @@ plan = Plan(
 
 
 @journey
-async def settle_batch(user: User) -> None:
-    await user.http.post(f"/settle/{1 + user.number % 8}", name="settle", expect=200)
-    await user.think("200ms", "400ms")
+async def payout_run(user: User) -> None:
+    await user.http.put("/database", name="payout starts", json={"payout": payout}, expect=200)
+    await user.think("5s", "8s")
+    await user.http.put("/database", name="payout stops", json={"payout": 0}, expect=200)
+    await user.think("8s", "16s")
 
 
-@journey
-async def pay_out(user: User) -> None:
-    await user.http.post(f"/payout/{1 + user.number % 8}", name="payout", expect=200)
-    await user.think("200ms", "300ms")
-
-
-loads = [Load(post_batch, BATCHES.hold(f"{seconds}s"), name="ach")]
-if settle:  # a pool without workers is no load
-    loads.append(Load(settle_batch, users(settle).hold(f"{settle_for}s"), name="settle"))
-if payout:
-    pays = users(payout).hold(f"{seconds - payout_after}s")
-    loads.append(Load(pay_out, pays, after=f"{payout_after}s", name="payout"))
-
-shifts = Plan(target="http://127.0.0.1:8080", loads=loads, slos=SLOS, trace="50%")
+shifts = Plan(
+    target="http://127.0.0.1:8080",
+    loads=[
+        Load(post_batch, BATCHES.hold(f"{seconds}s"), name="ach"),
+        Load(payout_run, users(1).hold(f"{seconds - payout_after}s"), after=f"{payout_after}s", name="payout"),
+    ],
+    set_up=set_settle,
+    tear_down=stop_pools,
+    slos=SLOS,
+    trace="50%",
+)
