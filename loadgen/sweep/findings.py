@@ -108,7 +108,7 @@ def _change(effect: SimpleEffect, response: Response) -> str:
 
 def _change_sentence(term: Term, response: Response) -> str:
     """Return a sentence about a main effect, a square, or an interaction without simple effects."""
-    effect, interval = effect_text(term.effect, term.low, term.high, response)
+    effect, interval = effect_text(term, response)
     percent = f"{effect} ({interval})" if interval != PLACEHOLDER else effect
     if term.order == 1 and term.levels:
         (first, last), change = term.levels[0], ""

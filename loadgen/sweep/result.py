@@ -98,8 +98,20 @@ class SweepResult:
 
     @property
     def first(self) -> ResponseResult:
-        """Return the response that decides."""
+        """Return the first response of `--of`."""
         return self.responses[0]
+
+    @property
+    def decisive(self) -> ResponseResult:
+        """Return the response that decides: the first one, or the error ratio where errors hide the first one.
+
+        Runs with too many errors have no comparable response time. If something was found about errors, and nothing
+        about the first response in the other runs, the errors are the answer.
+        """
+        errors = next((one for one in self.responses if one.response.text == ERROR_RATIO), None)
+        are_hidden = any(state.uncompared for state in self.cells)
+        is_hidden = errors is not None and errors.findings and are_hidden and not self.first.findings
+        return errors if errors is not None and is_hidden else self.first
 
     @property
     def is_complete(self) -> bool:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from math import expm1
 
+from loadgen.analysis.factors.terms import Term
 from loadgen.report.report_parts import PLACEHOLDER, milliseconds
 from loadgen.sweep.responses import Response
 from loadgen.units import format_change, format_changes, format_rate, format_ratio
 
-__all__ = ["change_text", "effect_text", "interval_text", "levels_text", "value_text"]
+__all__ = ["change_text", "effect_numbers", "effect_text", "interval_text", "levels_text", "value_text"]
 
 
 def value_text(value: float | None, response: Response, *, with_unit: bool = True) -> str:
@@ -50,16 +51,27 @@ def _number(number: float, decimals: int) -> str:
     return text.removeprefix("-") if not text.strip("-0.,") else text
 
 
-def effect_text(effect: float, low: float | None, high: float | None, response: Response) -> tuple[str, str]:
-    """Return (effect, interval) of a term on the scale of its analysis: ("+21.4 %", "+18.0 to +25.1 %").
+def effect_text(term: Term, response: Response) -> tuple[str, str]:
+    """Return (effect, interval) of a term: ("+21.4 %", "+18.0 to +25.1 %"), or in percentage points of an error ratio.
 
-    The interval is "-" if it is unknown.
+    The interval is "-" if it is unknown. An error ratio is analysed on a scale of its own, so its effects are shown as
+    changes of the ratio: of an interaction, in the cell where both factors have their last level.
     """
+    effect, low, high = effect_numbers(term, response)
+    if effect is None:
+        return PLACEHOLDER, PLACEHOLDER
     if response.is_log:
         shown = PLACEHOLDER if low is None or high is None else format_changes(expm1(low), expm1(high))
         return format_change(expm1(effect)), shown
     shown = PLACEHOLDER if low is None or high is None else f"{low * 100:+.2f} to {high * 100:+.2f}"
     return f"{effect * 100:+.2f} points", shown
+
+
+def effect_numbers(term: Term, response: Response) -> tuple[float | None, float | None, float | None]:
+    """Return (effect, low, high) of a term: differences of logarithms, or changes of an error ratio."""
+    if response.is_log:
+        return term.effect, term.low, term.high
+    return term.change, term.change_low, term.change_high
 
 
 def levels_text(levels: Mapping[str, str]) -> str:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from loadgen.analysis.factors.design import fraction, full, one_at_a_time
+from loadgen.analysis.factors.design import Design, fraction, full, one_at_a_time
 from loadgen.sweep.journal import open_journal, read_journal
 from loadgen.sweep.plan import read_plan, write_plan
 from loadgen.sweep.result import SweepResult, result_of
@@ -68,11 +69,26 @@ def test_one_factor_at_a_time_finds_nothing_and_says_that_it_cannot() -> None:
 def test_the_lock_is_found_among_five_factors_in_half_of_their_cells() -> None:
     design = fraction(FIVE, 5)
     told = [tells_the_story(swept(Law(two_pools), seed, design=design, repeats=2)) for seed in range(20)]
-    nothing = [swept(Law(no_lock), seed, design=design, repeats=2).first.findings for seed in range(20)]
+    false = [bool(swept(Law(no_lock), seed, design=design, repeats=2).first.findings) for seed in range(100)]
 
     assert len(design.cells) == 16
     assert sum(told) >= 19
-    assert sum(map(bool, nothing)) <= 1
+    assert sum(false) <= 7
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("design", "repeats"), [(full((SETTLE, PAYOUT)), 3), (fraction(FIVE, 5), 2)])
+@pytest.mark.parametrize("sd", NOISES)
+def test_the_story_of_the_two_pools_is_told_in_95_percent_of_400_sweeps(
+    design: Design, repeats: int, sd: float
+) -> None:
+    told = false = 0
+    for seed in range(400):
+        told += tells_the_story(swept(Law(two_pools, sd=sd), seed, design=design, repeats=repeats))
+        false += bool(swept(Law(no_lock, sd=sd, drift=0.1), seed, design=design, repeats=repeats).first.findings)
+
+    assert told / 400 >= 0.95
+    assert false / 400 <= 0.07
 
 
 def test_aliased_interactions_are_named_as_a_pair_and_not_decided() -> None:
@@ -118,7 +134,13 @@ def test_a_cell_full_of_errors_is_decided_by_its_errors_and_its_response_times_a
     study = study_of(swept(Law(no_lock, errors), 1))
 
     assert study.headline.startswith("error ratio: ")
-    assert "percentage points" in study.headline
+    found = re.search(r": \+(\d+) percentage points \((\d+) to (\d+)\); at 0: ", study.headline)
+    assert found is not None
+    change, low, high = map(int, found.groups())
+    assert low < 30 < high
+    assert change == pytest.approx(30, abs=4)
+    terms = next(table for table in study.tables if table.title == "Terms, error ratio")
+    assert terms.rows[0][2] == f"{study.facts['responses']['error_ratio']['terms'][0]['change'] * 100:+.2f} points"
     assert any("are not compared, because fast failures would look good" in line for line in study.lines)
     assert study.facts["cells"][3]["p99"] is None
     assert study.result == "decided"

@@ -22,8 +22,8 @@ from loadgen.analysis.factors.factor import (
     raise_faults,
     skip_faults,
 )
+from loadgen.analysis.factors.fitting.model import model_of
 from loadgen.analysis.factors.generators import LEAST_FACTORS, LETTERS, choose, defining_words, resolution_of
-from loadgen.analysis.factors.model import model_of
 
 __all__ = ["ONE_AT_A_TIME", "Design", "Kind", "estimable", "fraction", "full", "latin", "one_at_a_time"]
 
@@ -53,9 +53,9 @@ def fraction(factors: Sequence[Factor], resolution: int | None = None, skip: Seq
 
     Args:
         factors: 3 to 11 factors with two levels.
-        resolution: 3: main effects share columns with interactions. 4: interactions share columns with each other. 5 and
-            above: main effects and interactions of two factors are all apart. Default: 5, or for 3 and 4 factors, which
-            have no such fraction, the highest one.
+        resolution: 3: main effects share columns with interactions. 4: interactions share columns with each other.
+            5 and above: main effects and interactions of two factors are all apart. Default: 5, or for 3 and 4 factors,
+            which have no such fraction, the highest one.
 
     Raises:
         ValueError, or ExceptionGroup of several: as `full`; factors with more than two levels; a resolution that no
@@ -110,7 +110,7 @@ def latin(factors: Sequence[Factor], runs: int, seed: int) -> Design:
     faults = factor_faults(factors, are_ranges=True)
     least = len(factors) + 2
     if not least <= runs <= MOST_CELLS:
-        faults.append(f"{runs:,} runs are outside {least} to {MOST_CELLS:,}, the limits for {len(factors)} factors")
+        faults.append(f"{runs:,} runs are outside {least} to {MOST_CELLS:,}, the limits for as many factors")
     raise_faults(faults)
     from scipy.stats import qmc  # 0.4 s to import, and only this design needs it.
 
@@ -170,7 +170,7 @@ def _checked(design: Design, skip: Sequence[Skip]) -> Design:
 def _fraction_cells(factors: Sequence[Factor], generators: tuple[str, ...]) -> Iterable[Cell]:
     base = len(factors) - len(generators)
     for levels in product((0, 1), repeat=base):
-        # A product of codes -1 and +1, with its sign such that low levels give a low level, is the parity of the levels.
+        # The product of codes -1 and +1, with the sign by which low levels give a low level, is the parity.
         added = tuple(sum(levels[LETTERS.index(letter)] for letter in one) % 2 for one in generators)
         yield tuple(one.levels[at] for one, at in zip(factors, (*levels, *added), strict=True))
 
@@ -178,8 +178,8 @@ def _fraction_cells(factors: Sequence[Factor], generators: tuple[str, ...]) -> I
 def _notes_of(resolution: int) -> tuple[str, ...]:
     if resolution == 3:
         return (
-            "resolution III: each main effect shares a column with interactions of two factors, which are assumed to be "
-            "absent and are never decided",
+            "resolution III: each main effect shares a column with interactions of two factors, which are assumed to "
+            "be absent and are never decided",
         )
     if resolution == 4:
         return (
@@ -196,6 +196,6 @@ def _levels(factor: Factor, shares: npt.NDArray[np.float64]) -> list[Level]:
     if factor.is_whole:
         low, high = ceil(factor.low), floor(factor.high)
         return [f"{min(high, low + int(share * (high - low + 1)))}{factor.unit}" for share in shares]
-    # Four digits, and more where the range is narrow compared with its ends.
-    digits = 4 + max(0, ceil(log10(max(abs(factor.low), abs(factor.high)) / (factor.high - factor.low))))
+    # Three digits, and more where the range is narrow compared with its ends.
+    digits = 3 + max(0, ceil(log10(max(abs(factor.low), abs(factor.high)) / (factor.high - factor.low))))
     return [f"{factor.low + share * (factor.high - factor.low):.{digits}g}{factor.unit}" for share in shares]

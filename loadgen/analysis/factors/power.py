@@ -12,11 +12,11 @@ import numpy as np
 import numpy.typing as npt
 
 from loadgen.analysis.factors.cells import Design
-from loadgen.analysis.factors.decide import f_tail, holm_rows
 from loadgen.analysis.factors.factor import raise_faults
-from loadgen.analysis.factors.fit import ErrorSource, error_of, lenth_columns, pure_error_df
-from loadgen.analysis.factors.lenth import null_of, pseudo_error
-from loadgen.analysis.factors.model import TIMES, Model, block_columns, model_of
+from loadgen.analysis.factors.fitting.decide import f_tail, holm_rows
+from loadgen.analysis.factors.fitting.fit import ErrorSource, error_of, lenth_columns, pure_error_df
+from loadgen.analysis.factors.fitting.lenth import null_of, pseudo_error
+from loadgen.analysis.factors.fitting.model import TIMES, Model, block_columns, model_of
 from loadgen.analysis.factors.order import run_order
 
 __all__ = ["PowerRow", "PowerTable", "detectable"]
@@ -79,9 +79,9 @@ def detectable(
     Args:
         repeats: how often each cell is run.
         sd: of the log of the response between runs of the same cell, for example from the store.
-        effects: relative changes above -1; 0.2 is +20 %. A main effect acts wherever the factor has its last level (over
-            a range: in proportion, from the low to the high end). An interaction acts only in the corner where both
-            factors have their last level.
+        effects: relative changes above -1; 0.2 is +20 %. A main effect acts wherever the factor has its last level
+            (over a range: in proportion, from the low to the high end). An interaction acts only in the corner where
+            both factors have their last level.
         level, blocks: as for `analyse` and `run_order`.
         pooled_df: the degrees of freedom of `sd` if `analyse` will get it as `pooled_sd`; otherwise None.
         seed: of the simulation. The same arguments give the same table.
@@ -238,7 +238,9 @@ def _trial_of(
     draws = max(1_000, min(_DRAWS, _MOST_VALUES // (columns * len(model.terms) * max(1, effects))))
     if error == "Lenth":
         assert orthogonal is not None
-        return _Lenth(model, cells, orthogonal, sd, max(500, min(_DRAWS, _MOST_VALUES // (4 * orthogonal.shape[1]))), rng)
+        return _Lenth(
+            model, cells, orthogonal, sd, max(500, min(_DRAWS, _MOST_VALUES // (4 * orthogonal.shape[1]))), rng
+        )
     df = {"store": pooled_df or inf, "residual": float(left)}.get(error, float(pure_error_df(cells, of_blocks)))
     return _LeastSquares(model, cells, of_blocks, sd, (error, df), error == "store", draws, rng)
 

@@ -9,13 +9,14 @@ from math import exp, inf, isfinite, isinf, sqrt
 import numpy as np
 import numpy.typing as npt
 
-from loadgen.analysis.factors.contrasts import Comparison, compared, ends, simple_comparison
-from loadgen.analysis.factors.decide import holm_rows
 from loadgen.analysis.factors.design import Design
 from loadgen.analysis.factors.factor import Level, raise_faults
-from loadgen.analysis.factors.fit import ErrorSource, Fit, fit_model
-from loadgen.analysis.factors.model import ModelTerm, model_of
-from loadgen.analysis.factors.scales import Scale, change_interval, from_scale, to_scale, value_faults
+from loadgen.analysis.factors.fitting.contrasts import Comparison, compared, ends, simple_comparison
+from loadgen.analysis.factors.fitting.decide import holm_rows
+from loadgen.analysis.factors.fitting.fit import ErrorSource, Fit, fit_model
+from loadgen.analysis.factors.fitting.model import ModelTerm, model_of
+from loadgen.analysis.factors.fitting.scales import Scale, change_interval, from_scale, to_scale, value_faults
+from loadgen.analysis.factors.looks import Looks
 
 __all__ = ["CellFigure", "ErrorSource", "FactorAnalysis", "Observation", "Scale", "SimpleEffect", "Term", "analyse"]
 
@@ -112,7 +113,7 @@ class FactorAnalysis:
     """The effects of a sweep on one response."""
 
     terms: tuple[Term, ...]
-    """Ranked by the size of the effect, the largest first. A main effect comes after an interaction that explains it."""
+    """Ranked by the size of the effect, the largest first. A main effect follows an interaction that explains it."""
     simple_effects: tuple[SimpleEffect, ...]
     """Of the found interactions."""
     cells: tuple[CellFigure, ...]
@@ -145,6 +146,7 @@ def analyse(
     scale: Scale | None = None,
     pooled_sd: float | None = None,
     pooled_df: float | None = None,
+    looks: Looks | None = None,
 ) -> FactorAnalysis:
     """Return the effects of all terms of order 1 and 2, with Holm's correction.
 
@@ -155,6 +157,8 @@ def analyse(
             otherwise "share".
         pooled_sd, pooled_df: sd of the log response between runs and its degrees of freedom, from the store. Used if
             the sweep has too few repeats to estimate it.
+        looks: where the sweep is, if it may stop early by `early.look`. Then p_holm and the intervals allow for both
+            looks. Default: the sweep has one look, at its end.
 
     The unit is the run: least squares with blocks. Intervals of terms are Bonferroni's over all terms: together they
     cover with the probability `level` or more. They never contradict Holm's decision: the interval of a term that is
@@ -171,10 +175,13 @@ def analyse(
     y, cells, blocks = _checked(design, observations, level, used, pooled_sd)
     fit = fit_model(model_of(design, cells, blocks), y, cells, blocks, pooled_sd, pooled_df)
     p = np.array([fit.p_of(one) for one in fit.model.terms])
-    adjusted = holm_rows(p)
+    adjusted = holm_rows(np.array([looks.overall(one) for one in p]) if looks else p)
     alpha = 1.0 - level
+    tail = alpha / max(1, len(p))
+    tail = looks.nominal(tail) if looks else tail
     terms = tuple(
-        _term(fit, one, float(p[at]), float(adjusted[at]), alpha, used) for at, one in enumerate(fit.model.terms)
+        _term(fit, one, float(p[at]), bool(adjusted[at] <= alpha), float(adjusted[at]), tail, used)
+        for at, one in enumerate(fit.model.terms)
     )
     simple = tuple(
         effect
@@ -216,16 +223,16 @@ def _checked(
     return to_scale(y, scale), cells, blocks
 
 
-def _term(fit: Fit, one: ModelTerm, p: float, adjusted: float, alpha: float, scale: Scale) -> Term:
+def _term(fit: Fit, one: ModelTerm, p: float, is_clear: bool, adjusted: float, tail: float, scale: Scale) -> Term:
     comparison = compared(fit, one)
     effect, error = fit.estimate(comparison.effect)
-    is_clear = fit.sd is not None and adjusted <= alpha
+    is_clear = is_clear and fit.sd is not None
     is_found = is_clear and not (one.order == 2 and one.alias_of)
     low = high = change = change_low = change_high = None
     if not one.is_square:
         change, *_ = _change(fit, comparison, 0.0, scale)
     if fit.sd is not None:
-        reach = fit.critical(alpha / len(fit.model.terms), one.df)
+        reach = fit.critical(tail, one.df)
         low, high = _cut(effect - reach * error * fit.sd, effect + reach * error * fit.sd, effect, is_clear)
         if not one.is_square:
             _, change_low, change_high = _change(fit, comparison, reach, scale)
@@ -349,7 +356,7 @@ def _notes(fit: Fit, terms: Sequence[Term], alpha: float) -> tuple[str, ...]:
     notes = list(fit.model.notes)
     missing = int((fit.cell_runs == 0).sum())
     if missing:
-        notes.append(f"{missing} of {len(fit.cell_runs)} cells have no valid run")
+        notes.append(f"{missing} of {len(fit.cell_runs)} cells have no run with a value")
     for name in fit.model.not_estimable:
         notes.append(f"{name} cannot be estimated from the cells that ran; the other effects assume that it is absent")
     for one in terms:

@@ -17,8 +17,8 @@ from loadgen.report.short_texts import cut_in_middle
 __all__ = ["MOST_ROWS", "EffectRow", "effect_plot"]
 
 MOST_ROWS: Final = 40
-_WIDTH: Final = 720
-_LEFT, _RIGHT, _TOP, _BOTTOM = 170, 170, 10, 36
+_WIDTH: Final = 740
+_LEFT, _RIGHT, _TOP, _BOTTOM = 165, 215, 10, 36
 _ROW: Final = 24
 
 
@@ -105,4 +105,4 @@ def _row(row: EffectRow, y: float, scale: _Scale) -> Iterator[str]:
         yield f'<path class="s1 whisker" d="M{low:.1f} {y:.1f}H{high:.1f}{ends}"/>'
     kind = "dot" if row.is_found and not row.is_explained else "hollow"
     yield f'<circle class="s1 {kind}" cx="{scale.x(row.effect):.1f}" cy="{y:.1f}" r="{4 if row.is_explained else 5}"/>'
-    yield f'<text{strong} x="{_WIDTH - _RIGHT + 12}" y="{y + 4:.1f}">{in_html(row.text)}</text>'
+    yield f'<text x="{_WIDTH - _RIGHT + 12}" y="{y + 4:.1f}">{in_html(row.text)}</text>'

@@ -17,6 +17,7 @@ __all__ = ["SHADES", "HeatCell", "heat_table", "shade_of"]
 
 SHADES: Final = 6
 _MOST_COLUMNS: Final = 8
+_LEAST_SPAN: Final = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,15 +35,13 @@ class HeatCell:
 def shade_of(value: float, low: float, high: float) -> int:
     """Return a shade from 0 to 5 for a value among values from `low` to `high`, by its logarithm if all are above 0.
 
-    A range of less than 2 % has one shade, so noise does not look like a pattern.
+    The shades span at least 50 %, or 5 percentage points of values with zeros, so that noise does not look like a
+    pattern.
     """
+    least = _LEAST_SPAN
     if low > 0:
-        value, low, high = log(value), log(low), log(high)
-        if high - low < 0.02:
-            return 0
-    if high <= low:
-        return 0
-    return min(int((value - low) / (high - low) * SHADES), SHADES - 1)
+        value, low, high, least = log(value), log(low), log(high), log(1.5)
+    return min(int((value - low) / max(high - low, least) * SHADES), SHADES - 1)
 
 
 def heat_table(factors: Sequence[tuple[str, tuple[str, ...]]], cells: Sequence[HeatCell]) -> str:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from math import exp, log
+from math import exp, log, nan
 
 from loadgen.analysis.factors.terms import CellFigure, FactorAnalysis, Term
+from loadgen.report.report_parts import PLACEHOLDER
 from loadgen.studies.study import Drawing
 from loadgen.sweep.drawings.effect_plot import MOST_ROWS, EffectRow, effect_plot
 from loadgen.sweep.drawings.heat_table import HeatCell, heat_table
@@ -14,7 +15,7 @@ from loadgen.sweep.findings import kind_of
 from loadgen.sweep.result import CellState, ResponseResult, SweepResult
 from loadgen.sweep.shown.sentences import headline_of
 from loadgen.sweep.shown.tables import ranked
-from loadgen.sweep.texts import effect_text, interval_text, levels_text, value_text
+from loadgen.sweep.texts import effect_numbers, effect_text, interval_text, levels_text, value_text
 from loadgen.units import quantity
 
 __all__ = ["drawings_of"]
@@ -25,18 +26,18 @@ _MOST_PLOTS = 4
 
 
 def drawings_of(result: SweepResult) -> Iterator[Drawing]:
-    """Yield the drawings of the first response, and the effects of the others in which something was found."""
-    first = result.first
+    """Yield the drawings, and the effects on each response about which something was found."""
     if len(result.cells) <= _MOST_HEAT_CELLS and result.plan.design.kind != "lhs":
         yield _heat(result)
-    if first.analysis is not None:
-        found = [finding.term for finding in first.findings if kind_of(finding.term) == "interaction"]
-        shown = found or [one for one in first.analysis.terms if kind_of(one) == "interaction"][:1]
-        for term in shown[:_MOST_PLOTS]:
-            yield from _interaction(result, first, first.analysis, term)
-    for one in result.responses:
-        if one.analysis is not None and (one is first or one.findings):
-            yield _effects(one)
+    for one in sorted(result.responses, key=lambda one: one is not result.decisive):
+        if one.analysis is None or not (one is result.first or one.findings):
+            continue
+        found = [finding.term for finding in one.findings if kind_of(finding.term) == "interaction"]
+        if one is result.decisive:
+            shown = found or [term for term in one.analysis.terms if kind_of(term) == "interaction"][:1]
+            for term in shown[:_MOST_PLOTS]:
+                yield from _interaction(result, one, one.analysis, term)
+        yield _effects(one)
 
 
 def _heat(result: SweepResult) -> Drawing:
@@ -80,11 +81,11 @@ def _effects(one: ResponseResult) -> Drawing:
     assert one.analysis is not None
     rows = []
     for term in ranked(one):
-        effect, interval = effect_text(term.effect, term.low, term.high, one.response)
-        text = f"{effect} ({interval})" if interval != "-" else effect
-        rows.append(
-            EffectRow(term.name, term.effect, term.low, term.high, text, term.is_found, bool(term.explained_by))
-        )
+        number, low, high = effect_numbers(term, one.response)
+        effect, interval = effect_text(term, one.response)
+        text = f"{effect} ({interval})" if interval != PLACEHOLDER else effect
+        place = nan if number is None else number
+        rows.append(EffectRow(term.name, place, low, high, text, term.is_found, bool(term.explained_by)))
     found = sum(row.is_found and not row.is_explained for row in rows)
     more = f" The first {MOST_ROWS} of {len(rows)} terms." if len(rows) > MOST_ROWS else ""
     text = f"Full dots are found ({found} of {len(rows)}); hollow ones are not, or an interaction explains them.{more}"
@@ -140,8 +141,8 @@ def _mean_of(figures: Sequence[CellFigure], one: ResponseResult, where: str) -> 
     is_log = one.response.is_log and min(values) > 0
     mean = exp(sum(map(log, values)) / len(values)) if is_log else sum(values) / len(values)
     runs = quantity(sum(figure.n for figure in figures), "run")
-    ends = _ends_of_mean(figures, mean, is_log=is_log)
-    return LinePoint(mean, *ends, f"{where}: {value_text(mean, one.response)}, mean of {len(values)} cells, {runs}")
+    low, high = _ends_of_mean(figures, mean, is_log=is_log)
+    return LinePoint(mean, low, high, f"{where}: {value_text(mean, one.response)}, mean of {len(values)} cells, {runs}")
 
 
 def _ends_of_mean(

@@ -9,6 +9,7 @@ from shlex import quote
 from loadgen.outside_text import one_line
 from loadgen.sweep.journal import RunRecord
 from loadgen.sweep.plan import SweepPlan
+from loadgen.sweep.responses import MOST_ERRORS
 from loadgen.sweep.result import CellState, SweepResult
 from loadgen.sweep.shown.sentences import joined, unresolved_groups
 from loadgen.sweep.texts import levels_text
@@ -29,6 +30,9 @@ def next_steps(result: SweepResult, folder: Path | None) -> Iterator[str]:
     has_finding = any(one.findings for one in result.responses)
     if has_finding and best is not None and best.worst_run is not None:
         run = _path(worst.worst_run, folder)
+        if (worst.error_ratio or 0.0) > MOST_ERRORS:
+            yield f"Which requests failed in the worst cell ({levels_text(worst.levels)}):"
+            yield f"    loadgen failures {run}"
         yield f"Why requests are slow in the worst cell ({levels_text(worst.levels)}), compared with the best one:"
         yield f"    loadgen trace {run} --against {_path(best.worst_run, folder)}"
         if _has_probes(worst.worst_run, folder):

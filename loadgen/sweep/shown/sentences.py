@@ -12,7 +12,7 @@ from loadgen.sweep.could_find import CouldFind
 from loadgen.sweep.findings import Finding
 from loadgen.sweep.responses import MOST_ERRORS, Response
 from loadgen.sweep.result import ResponseResult, SweepResult
-from loadgen.sweep.texts import levels_text
+from loadgen.sweep.texts import effect_numbers, levels_text
 from loadgen.units import format_change, format_changes, format_ratio, format_share, quantity
 
 __all__ = ["could_find_text", "headline_of", "joined", "lines_of", "unresolved_groups"]
@@ -69,17 +69,14 @@ def _least(what: str, effect: float | None) -> str:
     return f"{what} of more than +900 %" if effect is None else f"{what} of at least +{format_share(effect)}"
 
 
-def lines_of(result: SweepResult, decisive: ResponseResult) -> Iterator[str]:
-    """Yield the sentences that follow the headline, the most important first, each with a stop at its end.
-
-    decisive: the response that the headline is about.
-    """
-    for line in _lines(result, decisive):
+def lines_of(result: SweepResult) -> Iterator[str]:
+    """Yield the sentences that follow the headline, the most important first, each with a stop at its end."""
+    for line in _lines(result):
         yield line if line.endswith(".") else f"{line}."
 
 
-def _lines(result: SweepResult, decisive: ResponseResult) -> Iterator[str]:
-    first = result.first
+def _lines(result: SweepResult) -> Iterator[str]:
+    first, decisive = result.first, result.decisive
     yield from _of_findings(decisive.findings)
     if decisive.analysis is not None:
         yield from _not_decided(decisive)
@@ -98,8 +95,11 @@ def _of_findings(findings: Sequence[Finding]) -> Iterator[str]:
         sentences = finding.sentences[1:] if n == 0 else finding.sentences
         yield from sentences
         if finding.explains:
-            has = "has no effect of its own" if len(finding.explains) == 1 else "have no effects of their own"
-            yield f"{joined(finding.explains, 'and')} {has}: {finding.term.name} explains what the means show"
+            names, are_several = joined(finding.explains, "and"), len(finding.explains) > 1
+            yield (
+                f"{finding.term.name} explains the main effect{'s' * are_several} of {names}: no effect of"
+                f" {'their' if are_several else 'its'} own was found"
+            )
 
 
 def _not_decided(one: ResponseResult) -> Iterator[str]:
@@ -113,7 +113,30 @@ def _not_decided(one: ResponseResult) -> Iterator[str]:
         names = joined(rest, "or") if len(rest) <= _MOST_LISTED else f"the {len(rest)} other terms"
         yield f"No effect of {names} was found{'; ' + could if could else ''}"
     elif not one.findings and not groups:
+        yield from _ruled_out(one.analysis, one.response)
         yield "This does not show that there is no effect: smaller ones, or effects at another load, are possible"
+
+
+def _ruled_out(analysis: FactorAnalysis, response: Response) -> Iterator[str]:
+    """Yield what the intervals of the terms exclude.
+
+    On a log scale, an interaction of d / 2 is an effect of d in one corner.
+    """
+    parts = []
+    for order, what in ((1, "a main effect"), (2, "an effect of one corner")):
+        numbers = [effect_numbers(one, response) for one in analysis.terms if (one.order, one.df) == (order, 1)]
+        factor = order if response.is_log else 1
+        pairs = [(low * factor, high * factor) for _, low, high in numbers if low is not None and high is not None]
+        if pairs:
+            low, high = min(pair[0] for pair in pairs), max(pair[1] for pair in pairs)
+            shown = format_changes(expm1(low), expm1(high)) if response.is_log else _points(low, high)
+            parts.append(f"{what} outside {shown}")
+    if parts:
+        yield f"The {analysis.level * 100:g} % intervals rule out {joined(parts, 'and')}"
+
+
+def _points(low: float, high: float) -> str:
+    return f"{low * 100:+.2f} to {high * 100:+.2f} percentage points"
 
 
 def unresolved_groups(analysis: FactorAnalysis) -> list[tuple[str, ...]]:
@@ -152,7 +175,7 @@ def _roman(number: int) -> str:
 
 
 def _of_runs(result: SweepResult) -> Iterator[str]:
-    if result.ending:
+    if result.ending not in ("", "complete"):
         yield f"The sweep ended: {result.ending}"
     if result.not_made:
         planned = len(result.plan.order)
@@ -172,8 +195,8 @@ def _runs(some: Sequence[object]) -> str:
 
 
 def _of_analysis(analysis: FactorAnalysis, response: Response) -> Iterator[str]:
-    if analysis.sd is not None and analysis.df is not None:
-        size = f"{format_share(analysis.sd)}" if response.is_log else f"{analysis.sd * 100:.2g} percentage points"
+    if analysis.sd is not None and analysis.df is not None and response.is_log:
+        size = format_share(analysis.sd)
         source = {
             "replicates": "from repeated runs",
             "store": "from earlier runs in the store",

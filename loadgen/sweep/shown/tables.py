@@ -21,15 +21,14 @@ _WIDEST_CELL: Final = 38
 
 def tables_of(result: SweepResult) -> Iterator[Table]:
     """Yield the tables, the most important first."""
-    first = result.first
     yield _cells(result)
-    if first.analysis is not None:
-        if first.findings and first.analysis.simple_effects:
-            yield _simple_effects(first)
-        yield _terms(first)
-    for other in result.responses[1:]:
-        if other.analysis is not None and other.findings:
-            yield _terms(other)
+    ordered = sorted(result.responses, key=lambda one: one is not result.decisive)
+    for one in ordered:
+        if one.analysis is None or not (one is result.first or one.findings):
+            continue
+        if one.analysis.simple_effects and one is result.decisive:
+            yield _simple_effects(one)
+        yield _terms(one)
 
 
 def _cells(result: SweepResult) -> Table:
@@ -86,13 +85,11 @@ def _cell_notes(result: SweepResult) -> Iterator[str]:
 
 def _terms(one: ResponseResult) -> Table:
     assert one.analysis is not None
-    rows = [
-        (*_words(term), *effect_text(term.effect, term.low, term.high, one.response), _p(term)) for term in ranked(one)
-    ]
+    rows = [(*_words(term), *effect_text(term, one.response), _p(term)) for term in ranked(one)]
     notes = [
         "Effects are means over the levels of all other factors. An effect of one corner shows as half of it in the"
         " interaction and in both main effects: read the simple effects."
-    ] * any(term.explained_by for term in one.analysis.terms)
+    ] * (one.response.is_log and any(term.explained_by for term in one.analysis.terms))
     if len(rows) > MOST_ROWS:
         notes.append(f"{len(rows) - MOST_ROWS} more terms are in the files.")
     return Table(

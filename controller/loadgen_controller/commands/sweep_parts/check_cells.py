@@ -160,7 +160,14 @@ def _collect(faults: dict[str, LoadgenError], error: BaseException) -> None:
     Each load of a broken scenario finds the same faults.
     """
     for one in _single(error):
-        faults.setdefault(str(one), one)
+        faults.setdefault(_what(one), one)
+
+
+def _what(error: LoadgenError) -> str:
+    """Return what makes a fault different from others: an unknown param is one fault, not one for each level."""
+    if isinstance(error, ScenarioError) and error.faults[0].message.startswith("no param "):
+        return error.faults[0].message
+    return str(error)
 
 
 def _single(error: BaseException) -> Iterator[LoadgenError]:

@@ -14,7 +14,7 @@ from rich.console import Console
 
 from loadgen.analysis.factors.design import Design, fraction, full, latin, one_at_a_time
 from loadgen.analysis.factors.early import first_look
-from loadgen.analysis.factors.factor import Factor
+from loadgen.analysis.factors.factor import Factor, factor_faults, skip_faults
 from loadgen.analysis.factors.order import run_order
 from loadgen.analysis.factors.power import PowerTable, detectable
 from loadgen.errors import UsageError
@@ -102,7 +102,11 @@ def planned_sweep(
     matters = errors.parse("--effect", effect, parse_ratio) or 0.2
     read_between(errors, options.between, 1.0, (one.name for one in factors.all))
     _check_combinations(errors, options, kind)
-    reference = check_levels(errors, maker, factors) if not errors.found or factors.all else None
+    if factors.all and not errors.found:
+        for fault in (*factor_faults(factors.all, are_ranges=kind == "lhs"), *skip_faults(factors.all, factors.skips)):
+            errors.add(fault, "loadgen sweep --help describes the designs")
+        errors.check()
+    reference = check_levels(errors, maker, factors) if factors.all else None
     if reference is not None:
         for fault in unknown_names(responses, [one.name for one in reference.journeys]):
             errors.add(fault, "write the name of a journey, step or request as in the report")

@@ -82,15 +82,14 @@ def read_factors(
     settings: Iterable[str],
     skips: Iterable[str],
 ) -> SweepFactors:
-    """Return the factors. Everything that is wrong with them is added to `errors`."""
+    """Return the factors that can be used. Everything that is wrong with them is added to `errors`."""
+    read = [one for one in (_factor(errors, "--plan-value", text) for text in plan_values) if one is not None]
     made = SweepFactors(
         tuple(filter(None, (_factor(errors, "-P", text) for text in params))),
-        tuple(filter(None, (_factor(errors, "--plan-value", text) for text in plan_values))),
+        tuple(one for one in read if _is_good_plan_value(errors, one)),
         _settings(errors, settings),
         tuple(filter(None, (_skip(errors, text) for text in skips))),
     )
-    for one in made.plan_values:
-        _check_plan_value(errors, one)
     names: set[str] = set()
     for one in made.all:
         if one.name in names:
@@ -164,13 +163,15 @@ def _factor(errors: CollectedErrors, option: str, text: str) -> Factor | None:
     return None if faults else Factor(name, tuple(levels))
 
 
-def _check_plan_value(errors: CollectedErrors, factor: Factor) -> None:
+def _is_good_plan_value(errors: CollectedErrors, factor: Factor) -> bool:
+    """Return whether a factor of --plan-value and all its levels are valid. Faults are added to `errors`."""
+    before = len(errors.found)
     if factor.name not in PLAN_VALUES:
         errors.add(
             f'--plan-value: unknown value "{factor.name}"',
             did_you_mean(factor.name, PLAN_VALUES) or f"use one of {', '.join(PLAN_VALUES)}",
         )
-        return
+        return False
     parser = PLAN_VALUES[factor.name][1]
     values: dict[str, object] = {}
     ends = [f"{end:g}{factor.unit}" for end in (factor.low, factor.high) if end is not None]
@@ -185,6 +186,7 @@ def _check_plan_value(errors: CollectedErrors, factor: Factor) -> None:
             )
     if same := same_levels(factor.name, values):
         errors.add(f"--plan-value: {same}", "name each level once")
+    return len(errors.found) == before
 
 
 def _settings(errors: CollectedErrors, texts: Iterable[str]) -> dict[str, str]:

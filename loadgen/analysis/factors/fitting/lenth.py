@@ -32,7 +32,8 @@ def pseudo_error(contrasts: Floats) -> Floats:
     first = 1.5 * (size[..., (count - 1) // 2] + size[..., count // 2]) / 2
     chance = (size <= 2.5 * first[..., None]).sum(axis=-1)  # At least half of them.
     middle = np.stack(((chance - 1) // 2, chance // 2), axis=-1)
-    return np.asarray(1.5 * np.take_along_axis(size, middle, axis=-1).mean(axis=-1), dtype=np.float64)
+    middle_two: Floats = np.take_along_axis(size, middle, axis=-1)
+    return 0.75 * (middle_two[..., 0] + middle_two[..., 1])
 
 
 class Null:
@@ -46,8 +47,7 @@ class Null:
     def tail(self, value: npt.ArrayLike) -> Floats:
         """Return the two-sided p-value of statistics of this size."""
         above = len(self._sorted) - np.searchsorted(self._sorted, np.abs(value), side="left")
-        p: Floats = (above + 1.0) / (len(self._sorted) + 1.0)
-        return p
+        return np.asarray((above + 1.0) / (len(self._sorted) + 1.0), dtype=np.float64)
 
     def quantile(self, tail: float) -> float:
         """Return the value that the statistic exceeds with this probability."""

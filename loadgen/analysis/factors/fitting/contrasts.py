@@ -8,8 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 from loadgen.analysis.factors.factor import Factor, Level
-from loadgen.analysis.factors.fit import Fit
-from loadgen.analysis.factors.model import Model, ModelTerm
+from loadgen.analysis.factors.fitting.fit import Fit
+from loadgen.analysis.factors.fitting.model import Model, ModelTerm
 
 __all__ = ["Comparison", "compared", "ends", "simple_comparison"]
 
