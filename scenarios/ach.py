@@ -45,7 +45,7 @@ plan = Plan(
     set_up=set_pools,
     tear_down=stop_pools,
     slos=SLOS,
-    trace="50%",
+    trace="100%",
 )
 
 

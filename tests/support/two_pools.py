@@ -1,4 +1,4 @@
-"""The story of the two pools on real processes: PostgreSQL, a collector, the demo shop with spans, and scenarios/ach.py.
+"""The story of the two pools on real processes: PostgreSQL, a collector, the demo shop, and scenarios/ach.py.
 
 with two_pools(tmp_path) as story:
     found = story.sweep("a")            # result.json of `loadgen sweep`
