@@ -24,6 +24,7 @@ from loadgen.sweep.findings import Finding, findings_of
 from loadgen.sweep.journal import RunRecord
 from loadgen.sweep.plan import SweepPlan
 from loadgen.sweep.responses import ERROR_RATIO, Response, parse_responses
+from loadgen.sweep.texts import value_text
 
 __all__ = ["CellState", "ResponseResult", "SweepResult", "result_of"]
 
@@ -62,6 +63,8 @@ class ResponseResult:
     drift: Drift | None
     """Of the control runs."""
     design: Design
+    is_constant: bool = False
+    """Whether all runs have the same value; `why_not` is the fact then."""
     repeats: int = 0
     """The smallest number of runs with a value of any cell."""
 
@@ -158,7 +161,8 @@ def _of_response(plan: SweepPlan, runs: Sequence[RunRecord], response: Response)
     drift = _drift(used, response)
     observations = [Observation(run.cell, run.block, value) for run, value in used if not run.is_control]
     if why := _why_not(observations, response):
-        return ResponseResult(response, None, why, (), drift, plan.design)
+        is_constant = why == _constant(observations, response) if observations else False
+        return ResponseResult(response, None, why, (), drift, plan.design, is_constant)
     is_first = response.text == plan.responses[0]
     has_store = is_first and response.is_log and plan.noise.df > 0
     try:
@@ -173,7 +177,7 @@ def _of_response(plan: SweepPlan, runs: Sequence[RunRecord], response: Response)
         return ResponseResult(response, None, str(error), (), drift, plan.design)
     counts = Counter(one.cell for one in observations)
     repeats = min(counts[cell] for cell in range(len(plan.design.cells)))
-    return ResponseResult(response, analysis, "", findings_of(analysis, response), drift, plan.design, repeats)
+    return ResponseResult(response, analysis, "", findings_of(analysis, response), drift, plan.design, repeats=repeats)
 
 
 def _valued(runs: Sequence[RunRecord], response: Response) -> Iterator[tuple[RunRecord, float]]:
@@ -187,14 +191,19 @@ def _valued(runs: Sequence[RunRecord], response: Response) -> Iterator[tuple[Run
 def _why_not(observations: Sequence[Observation], response: Response) -> str:
     if not observations:
         return f"no run has a value of {response.text} that can be compared"
-    values = [one.value for one in observations]
-    if max(values) - min(values) <= _LEAST_ERRORS * max(1.0, abs(max(values))):
-        if response.statistic == ERROR_RATIO and max(values) == 0:
-            return f"no errors in any of the {len(values)} runs"
-        return f"{response.text} has the same value in all {len(values)} runs"
     if len({one.cell for one in observations}) < 2:
         return f"only one cell has a value of {response.text}"
-    return ""
+    return _constant(observations, response)
+
+
+def _constant(observations: Sequence[Observation], response: Response) -> str:
+    """Return a sentence if all runs have the same value, so that there is nothing to compare; otherwise ""."""
+    values = [one.value for one in observations]
+    if max(values) - min(values) > _LEAST_ERRORS * max(1.0, abs(max(values))):
+        return ""
+    if response.statistic == ERROR_RATIO and max(values) == 0:
+        return f"no errors in any of the {len(values)} runs"
+    return f"the same in all {len(values)} runs, {value_text(values[0], response)}"
 
 
 def _drift(used: Sequence[tuple[RunRecord, float]], response: Response) -> Drift | None:

@@ -213,6 +213,30 @@ def test_a_sweep_without_a_valid_run_is_invalid() -> None:
     assert study.headline == "p99: not decided, because no run has a value of p99 that can be compared"
 
 
+def test_a_response_that_is_the_same_in_all_runs_is_a_fact_and_no_error() -> None:
+    plan = plan_of(responses=("p99", "throughput"))
+    records = [replace(one, values={**one.values, "throughput": 40.0}) for one in records_of(plan, Law(two_pools))]
+    lines = study_of(result_of(plan, records)).lines
+
+    assert "throughput: the same in all 12 runs, 40.0/s." in lines
+    assert "error ratio: no errors in any of the 12 runs." in lines
+
+
+def test_missing_runs_of_one_kind_are_one_sentence_that_is_not_longer_than_its_first_reason_cut() -> None:
+    plan = plan_of()
+    records = records_of(plan, Law(two_pools))
+    broken = [
+        spoiled(one, f"the generator was not fit to measure: load {one.number} " + "x" * 999) for one in records[:2]
+    ]
+    lines = study_of(result_of(plan, [*broken, *records[2:]])).lines
+
+    (line,) = [one for one in lines if "missing" in one]
+    assert line.startswith("Runs 1 (")
+    assert " and 2 (" in line
+    assert "load 1" in line
+    assert len(line) < 300
+
+
 def test_a_sweep_without_any_record_is_invalid_and_names_the_command_that_goes_on(tmp_path: Path) -> None:
     study = study_of(result_of(plan_of(), []), tmp_path)
 
