@@ -371,7 +371,7 @@ def _notes(fit: Fit, terms: Sequence[Term], alpha: float) -> tuple[str, ...]:
     notes = list(fit.model.notes)
     missing = int((fit.cell_runs == 0).sum())
     if missing:
-        notes.append(f"{missing} of {len(fit.cell_runs)} cells have no valid run")
+        notes.append(f"{missing} of {len(fit.cell_runs)} cells have no run with a value")
     for name in fit.model.not_estimable:
         notes.append(f"{name} cannot be estimated from the cells that ran; the other effects assume that it is absent")
     for one in terms:
