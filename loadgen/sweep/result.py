@@ -17,6 +17,7 @@ from math import isfinite, log
 
 from loadgen.analysis.factors.design import Design
 from loadgen.analysis.factors.drift import Drift, drift_of
+from loadgen.analysis.factors.looks import Looks
 from loadgen.analysis.factors.order import Planned
 from loadgen.analysis.factors.terms import FactorAnalysis, Observation, analyse
 from loadgen.sweep.could_find import CouldFind, could_find
@@ -24,6 +25,7 @@ from loadgen.sweep.findings import Finding, findings_of
 from loadgen.sweep.journal import RunRecord
 from loadgen.sweep.plan import SweepPlan
 from loadgen.sweep.responses import ERROR_RATIO, Response, parse_responses
+from loadgen.sweep.texts import value_text
 
 __all__ = ["CellState", "ResponseResult", "SweepResult", "result_of"]
 
@@ -62,8 +64,18 @@ class ResponseResult:
     drift: Drift | None
     """Of the control runs."""
     design: Design
+    is_constant: bool = False
+    """Whether all runs have the same value; `why_not` is the fact then."""
     repeats: int = 0
     """The smallest number of runs with a value of any cell."""
+
+    @property
+    def lacks_terms(self) -> bool:
+        """Return whether terms that the cells cannot estimate seem to matter, so that the found ones may mislead."""
+        one = self.analysis
+        if one is None or one.lack_of_fit_p is None or not one.not_estimable:
+            return False
+        return one.lack_of_fit_p < 1 - one.level
 
     @property
     def could_find(self) -> CouldFind | None:
@@ -100,6 +112,11 @@ class SweepResult:
     def first(self) -> ResponseResult:
         """Return the first response of `--of`."""
         return self.responses[0]
+
+    @property
+    def is_stopped_early(self) -> bool:
+        """Return whether --early ended the sweep before its last planned run."""
+        return self.ending.startswith("stopped early")
 
     @property
     def decisive(self) -> ResponseResult:
@@ -158,7 +175,8 @@ def _of_response(plan: SweepPlan, runs: Sequence[RunRecord], response: Response)
     drift = _drift(used, response)
     observations = [Observation(run.cell, run.block, value) for run, value in used if not run.is_control]
     if why := _why_not(observations, response):
-        return ResponseResult(response, None, why, (), drift, plan.design)
+        is_constant = why == _constant(observations, response) if observations else False
+        return ResponseResult(response, None, why, (), drift, plan.design, is_constant)
     is_first = response.text == plan.responses[0]
     has_store = is_first and response.is_log and plan.noise.df > 0
     try:
@@ -168,12 +186,22 @@ def _of_response(plan: SweepPlan, runs: Sequence[RunRecord], response: Response)
             scale=response.scale,
             pooled_sd=plan.noise.sd if has_store else None,
             pooled_df=float(plan.noise.df) if has_store else None,
+            looks=_looks(plan, runs),
         )
     except ValueError as error:
         return ResponseResult(response, None, str(error), (), drift, plan.design)
     counts = Counter(one.cell for one in observations)
     repeats = min(counts[cell] for cell in range(len(plan.design.cells)))
-    return ResponseResult(response, analysis, "", findings_of(analysis, response), drift, plan.design, repeats)
+    return ResponseResult(response, analysis, "", findings_of(analysis, response), drift, plan.design, repeats=repeats)
+
+
+def _looks(plan: SweepPlan, runs: Sequence[RunRecord]) -> Looks | None:
+    """Return after how many whole repeats a sweep with --early is; None for a sweep with one look, at its end."""
+    if not plan.is_early:
+        return None
+    made = {run.number for run in runs}
+    open_repeats = {one.repeat for one in plan.order if one.number not in made and not one.is_control}
+    return Looks(plan.repeats - len(open_repeats), plan.repeats)
 
 
 def _valued(runs: Sequence[RunRecord], response: Response) -> Iterator[tuple[RunRecord, float]]:
@@ -187,14 +215,19 @@ def _valued(runs: Sequence[RunRecord], response: Response) -> Iterator[tuple[Run
 def _why_not(observations: Sequence[Observation], response: Response) -> str:
     if not observations:
         return f"no run has a value of {response.text} that can be compared"
-    values = [one.value for one in observations]
-    if max(values) - min(values) <= _LEAST_ERRORS * max(1.0, abs(max(values))):
-        if response.statistic == ERROR_RATIO and max(values) == 0:
-            return f"no errors in any of the {len(values)} runs"
-        return f"{response.text} has the same value in all {len(values)} runs"
     if len({one.cell for one in observations}) < 2:
         return f"only one cell has a value of {response.text}"
-    return ""
+    return _constant(observations, response)
+
+
+def _constant(observations: Sequence[Observation], response: Response) -> str:
+    """Return a sentence if all runs have the same value, so that there is nothing to compare; otherwise ""."""
+    values = [one.value for one in observations]
+    if max(values) - min(values) > _LEAST_ERRORS * max(1.0, abs(max(values))):
+        return ""
+    if response.statistic == ERROR_RATIO and max(values) == 0:
+        return f"no errors in any of the {len(values)} runs"
+    return f"the same in all {len(values)} runs, {value_text(values[0], response)}"
 
 
 def _drift(used: Sequence[tuple[RunRecord, float]], response: Response) -> Drift | None:

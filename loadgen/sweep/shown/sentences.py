@@ -8,8 +8,10 @@ from math import expm1
 from loadgen.analysis.factors.design import ONE_AT_A_TIME
 from loadgen.analysis.factors.drift import Drift
 from loadgen.analysis.factors.terms import FactorAnalysis
+from loadgen.report.short_texts import cut_at_end
 from loadgen.sweep.could_find import CouldFind
 from loadgen.sweep.findings import Finding
+from loadgen.sweep.journal import RunRecord
 from loadgen.sweep.responses import MOST_ERRORS, Response
 from loadgen.sweep.result import ResponseResult, SweepResult
 from loadgen.sweep.texts import effect_numbers, levels_text
@@ -19,6 +21,7 @@ __all__ = ["could_find_text", "headline_of", "joined", "lines_of", "unresolved_g
 
 _MOST_NAMED = 12
 _MOST_LISTED = 4
+_LONGEST_REASON = 200
 
 
 def headline_of(one: ResponseResult, *, is_one_at_a_time: bool = False) -> str:
@@ -26,7 +29,7 @@ def headline_of(one: ResponseResult, *, is_one_at_a_time: bool = False) -> str:
     label = one.response.label
     if one.findings:
         return f"{label}: {one.findings[0].sentences[0]}{_doubt(one)}"
-    if one.analysis is None and one.why_not.startswith("no errors"):
+    if one.analysis is None and one.is_constant:
         return f"{label}: {one.why_not}"
     if one.analysis is None:
         return f"{label}: not decided, because {one.why_not}"
@@ -43,13 +46,15 @@ def headline_of(one: ResponseResult, *, is_one_at_a_time: bool = False) -> str:
 
 
 def _doubt(one: ResponseResult) -> str:
-    """Return a clause if an interaction that the design cannot tell from others may explain the first finding."""
+    """Return a clause if an interaction that the design cannot tell or estimate may explain the first finding."""
     first = one.findings[0].term
     if one.analysis is None or first.order > 1:
         return ""
     for group in unresolved_groups(one.analysis):
         if any(first.name in name.split(" × ") for name in group):
             return f", on average. {joined(group, 'or')} may explain it: this design cannot tell which of them"
+    if one.lacks_terms:
+        return ", on average. Terms that could not be estimated seem to matter as well: read the cells"
     return ""
 
 
@@ -175,7 +180,10 @@ def _roman(number: int) -> str:
 
 
 def _of_runs(result: SweepResult) -> Iterator[str]:
-    if result.ending not in ("", "complete"):
+    if result.is_stopped_early:
+        why = result.ending.partition(": ")[2]
+        yield f"The sweep stopped early, by the rule that was fixed before its first run: {why}"
+    elif result.ending not in ("", "complete"):
         yield f"The sweep ended: {result.ending}"
     if result.not_made:
         planned = len(result.plan.order)
@@ -183,11 +191,19 @@ def _of_runs(result: SweepResult) -> Iterator[str]:
     if result.repeated:
         numbers = joined((str(one.number) for one in result.repeated), "and")
         yield f"Made again, because the first attempt could not be compared: {_runs(result.repeated)} {numbers}"
-    for one in result.missing[:_MOST_NAMED]:
-        levels = levels_text(result.plan.levels(one.cell))
-        yield f"Run {one.number} ({levels}) is missing: {one.why or one.result}"
-    if len(result.missing) > _MOST_NAMED:
-        yield f"{len(result.missing) - _MOST_NAMED} more runs are missing"
+    yield from _missing(result)
+
+
+def _missing(result: SweepResult) -> Iterator[str]:
+    """Yield a sentence for each kind of reason why runs are missing, with the first such reason."""
+    by_kind: dict[str, list[RunRecord]] = {}
+    for one in result.missing:
+        by_kind.setdefault((one.why or one.result).partition(":")[0], []).append(one)
+    for runs in by_kind.values():
+        named = [f"{one.number} ({levels_text(result.plan.levels(one.cell))})" for one in runs]
+        be = "is" if len(runs) == 1 else "are"
+        reason = cut_at_end(runs[0].why or runs[0].result, _LONGEST_REASON)
+        yield f"{_runs(runs).capitalize()} {joined(named, 'and')} {be} missing: {reason}"
 
 
 def _runs(some: Sequence[object]) -> str:
@@ -203,7 +219,7 @@ def _of_analysis(analysis: FactorAnalysis, response: Response) -> Iterator[str]:
             "Lenth": "by Lenth's method",
         }
         where = source.get(analysis.error_source, "from what the terms leave unexplained")
-        df = f"{analysis.df:.3g} degrees of freedom"
+        df = f"{analysis.df:.3g} degree{'' if analysis.df == 1 else 's'} of freedom"
         yield f"Runs of the same cell differ by {size}: standard deviation {where}, {df}"
     yield from (
         note[:1].upper() + note[1:] if note[:3] in {"the", "all", "no ", "too", "not"} else note

@@ -132,10 +132,8 @@ def _left(finish: Finish, conducting: Conducting) -> int:
 
 def _ended(plan: SweepPlan, records: tuple[RunRecord, ...], folder: Path, output: StudyOutput, finish: Finish) -> int:
     """Print, write and store the result, and return its exit code."""
-    result = result_of(plan, records)
+    result = result_of(plan, records, ending=finish.ending.value)
     study = study_of(result, folder)
-    if finish.ending is not Ending.COMPLETE:
-        study = replace(study, lines=(*study.lines, f"The sweep ended early by its rule: {finish.ending.value}."))
     write_results(folder, result, study)
     if output.store is not None and _is_stored(output.store, plan):
         output.console.print(Text(f"note: the result of this sweep is in {output.store} already"), soft_wrap=True)
