@@ -12,6 +12,8 @@ import pytest
 from loadgen.analysis.factors.design import Design, fraction, full, latin, one_at_a_time
 from loadgen.analysis.factors.factor import Factor
 from loadgen.analysis.factors.power import detectable
+from loadgen.studies.files import as_json
+from loadgen.studies.page import as_page
 from loadgen.sweep.could_find import EFFECTS, could_find
 from loadgen.sweep.journal import open_journal, read_journal
 from loadgen.sweep.plan import read_plan, write_plan
@@ -220,6 +222,33 @@ def test_a_sweep_that_was_stopped_can_be_read_and_says_how_many_runs_it_is_based
     assert f"10 of {len(plan.order)} planned runs were made" in "\n".join(study.lines)
     assert "The sweep stopped early, by the rule that was fixed before its first run: found." in study.lines
     assert not any("--resume" in line for line in study.foot)
+
+
+def test_a_look_at_a_sweep_that_is_not_over_decides_nothing() -> None:
+    plan = plan_of()
+    study = study_of(result_of(plan, records_of(plan, Law(two_pools))[:11]))
+
+    assert study.result == "not decided"
+    assert study.headline.startswith("after 11 of 12 runs, p99: ")
+    assert any(line.startswith("Do not decide before the last run") for line in study.lines)
+
+
+def test_without_repeats_and_without_a_store_nothing_is_decided_and_nothing_is_called_absent() -> None:
+    study = study_of(swept(Law(two_pools), 1, repeats=1))
+
+    assert study.headline == "p99: not decided, because the error of a run is unknown: repeat the cells"
+    assert study.result == "not decided"
+    assert not any("no effect" in line.lower() for line in study.lines)
+
+
+def test_every_part_of_a_sweep_can_be_shown() -> None:
+    plan = plan_of(repeats=2, control_every=2)
+    records = records_of(plan, Law(two_pools))
+
+    for n in range(len(records) + 1):
+        study = study_of(result_of(plan, records[:n]))
+        assert as_page(study)
+        assert as_json(study)
 
 
 def test_a_sweep_with_an_early_look_is_judged_by_the_bound_of_that_look() -> None:

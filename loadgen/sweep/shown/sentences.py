@@ -33,6 +33,8 @@ def headline_of(one: ResponseResult, *, is_one_at_a_time: bool = False) -> str:
         return f"{label}: {one.why_not}"
     if one.analysis is None:
         return f"{label}: not decided, because {one.why_not}"
+    if one.analysis.error_source == "none":
+        return f"{label}: not decided, because the error of a run is unknown: repeat the cells"
     groups = unresolved_groups(one.analysis)
     if groups:
         return f"{label}: {joined(groups[0], 'or')} has an effect, but this design cannot tell which of them"
@@ -117,7 +119,7 @@ def _not_decided(one: ResponseResult) -> Iterator[str]:
         could = could_find_text(one.could_find)
         names = joined(rest, "or") if len(rest) <= _MOST_LISTED else f"the {len(rest)} other terms"
         yield f"No effect of {names} was found{'; ' + could if could else ''}"
-    elif not one.findings and not groups:
+    elif not one.findings and not groups and one.analysis.error_source != "none":
         yield from _ruled_out(one.analysis, one.response)
         yield "This does not show that there is no effect: smaller ones, or effects at another load, are possible"
 
@@ -188,6 +190,8 @@ def _of_runs(result: SweepResult) -> Iterator[str]:
     if result.not_made:
         planned = len(result.plan.order)
         yield f"{len(result.runs)} of {quantity(planned, 'planned run')} were made: the figures are those of these runs"
+        if not result.is_stopped_early:
+            yield "Do not decide before the last run: who looks often finds something by chance in more than 5 % of sweeps"
     if result.repeated:
         numbers = joined((str(one.number) for one in result.repeated), "and")
         yield f"Made again, because the first attempt could not be compared: {_runs(result.repeated)} {numbers}"
