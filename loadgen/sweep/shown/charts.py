@@ -51,7 +51,7 @@ def _heat(result: SweepResult) -> Drawing:
     cells = [_heat_cell(state, figures.get(state.cell), first) for state in result.cells]
     factors = [(one.name, _levels(result, at)) for at, one in enumerate(result.plan.design.factors)]
     valued = [(cell.value, cell.levels) for cell in cells if cell.value is not None]
-    text = "Each box is one cell; the darker, the larger."
+    text = "Each box is one cell; a stronger shade is a larger value."
     if valued:
         worst, best = max(valued), min(valued)
         names = [one.name for one in result.plan.design.factors]

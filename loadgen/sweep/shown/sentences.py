@@ -191,7 +191,7 @@ def _of_runs(result: SweepResult) -> Iterator[str]:
         planned = len(result.plan.order)
         yield f"{len(result.runs)} of {quantity(planned, 'planned run')} were made: the figures are those of these runs"
         if not result.is_stopped_early:
-            yield "Do not decide before the last run: frequent looks find something by chance in more than 5 % of sweeps"
+            yield "Do not decide before the last run: frequent looks find something by chance in over 5 % of sweeps"
     if result.repeated:
         numbers = joined((str(one.number) for one in result.repeated), "and")
         yield f"Made again, because the first attempt could not be compared: {_runs(result.repeated)} {numbers}"
