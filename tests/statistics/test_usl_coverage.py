@@ -21,7 +21,7 @@ LOW, HIGH = 0.92, 0.97
 
 def covered(
     sets: int, *, is_share: bool, noise: float, loads: np.ndarray = LOADS, draws: int = 400
-) -> tuple[dict, int]:
+) -> tuple[dict[str, float], int]:
     """Return the share of intervals that hold the truth, by figure, and of how many sets a peak was quoted.
 
     is_share: noise is a share of the throughput at each load; otherwise of the highest throughput.

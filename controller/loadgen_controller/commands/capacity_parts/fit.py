@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, cast
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -22,7 +22,7 @@ from loadgen_controller.commands.capacity_parts.study_output import (
 from loadgen_controller.commands.missing_extra import needing_analysis
 
 if TYPE_CHECKING:
-    from loadgen.capacity.curves.points import Axis, MeasuredCurve
+    from loadgen.capacity.curves.points import MeasuredCurve
 
 __all__ = ["FIT", "fit"]
 
@@ -105,11 +105,12 @@ def _measured(
     """Return the points of a CSV file or of runs."""
     from loadgen.capacity.curves.curve_csv import read_curve_csv
     from loadgen.capacity.curves.curve_of_runs import curve_of_runs
+    from loadgen.capacity.curves.points import AXES
 
     is_file = [
         not (Path(one) / "manifest.json").is_file() and (Path(one).suffix or Path(one).is_file()) for one in data
     ]
-    chosen = cast("Axis", axis.value) if axis is not None else None
+    chosen = next((one for one in AXES if one == axis), None)
     if any(is_file):
         if len(data) > 1:
             raise UsageError(
