@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import exp, inf, isfinite, isinf, sqrt
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -13,13 +14,14 @@ from loadgen.analysis.factors.design import Design
 from loadgen.analysis.factors.factor import Level, raise_faults
 from loadgen.analysis.factors.fitting.contrasts import Comparison, compared, ends, simple_comparison
 from loadgen.analysis.factors.fitting.decide import holm_rows
-from loadgen.analysis.factors.fitting.fit import ErrorSource, Fit, fit_model
+from loadgen.analysis.factors.fitting.fit import ErrorSource, Fit, fit_model, widest_cell
 from loadgen.analysis.factors.fitting.model import ModelTerm, model_of
 from loadgen.analysis.factors.fitting.scales import Scale, change_interval, from_scale, to_scale, value_faults
 from loadgen.analysis.factors.looks import Looks
 
 __all__ = ["CellFigure", "ErrorSource", "FactorAnalysis", "Observation", "Scale", "SimpleEffect", "Term", "analyse"]
 
+_CLEAR: Final = 0.001
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
@@ -202,7 +204,7 @@ def analyse(
         n=fit.n,
         lack_of_fit_p=fit.lack_of_fit_p,
         not_estimable=fit.model.not_estimable,
-        notes=_notes(fit, terms, alpha),
+        notes=_notes(fit, terms, alpha) + _scatter_note(design, y, cells, used),
     )
 
 
@@ -350,6 +352,19 @@ def _cell_figures(fit: Fit, alpha: float, scale: Scale) -> tuple[CellFigure, ...
             low, high = (float(end) if isfinite(end) else None for end in ends_)
         figures.append(CellFigure(cell, int(n), float(from_scale(mean, scale)), low, high))
     return tuple(figures)
+
+
+def _scatter_note(design: Design, y: Floats, cells: Ints, scale: Scale) -> tuple[str, ...]:
+    """Return a note if the runs of one cell scatter clearly more than the others: a few p-values are too small then."""
+    found = widest_cell(y, cells)
+    if scale != "log" or found is None or found[3] > _CLEAR:
+        return ()
+    cell, sd, others, _ = found
+    name = ", ".join(f"{one.name}={level}" for one, level in zip(design.factors, design.cells[cell], strict=True))
+    return (
+        f"runs at {name} differ more than the others do (sd {100 * sd:.2g} % against {100 * others:.2g} %), so "
+        f"p-values near the limit are uncertain",
+    )
 
 
 def _notes(fit: Fit, terms: Sequence[Term], alpha: float) -> tuple[str, ...]:
