@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from hashlib import sha256
@@ -80,8 +80,12 @@ class FakeRuns:
         return RunValues(folder.name, "2026-11-29T12:00:00Z", "passed", validity, values, {}, unfit)
 
 
-_detectable = cache(power.detectable)
-"""Its simulations take most of the time of these tests, and they have the same few designs."""
+_known_powers = cache(power.detectable)
+
+
+def _detectable(*args: Any, effects: Iterable[float], **more: Any) -> power.PowerTable:
+    """Its simulations take most of the time of these tests, and they have the same few designs."""
+    return _known_powers(*args, effects=tuple(effects), **more)
 
 
 def locks(params: Mapping[str, Any]) -> float:

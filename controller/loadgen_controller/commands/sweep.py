@@ -255,15 +255,13 @@ def main(
     command = read_between(errors, plan.between or None, plan.between_timeout_s, [f.name for f in plan.design.factors])
     errors.check()
     placement.runs_dir = folder / "runs"
-    durations = [(one.duration_ns or 0) / NS_PER_S for one in found.specs]
     return run_sweep.run_sweep(
         errors,
         maker,
         plan,
         folder,
         study_output,
-        spec=found.specs[0],
-        load_s=sum(durations) / len(durations) if all(durations) else 0.0,
+        specs=found.specs,
         between=command,
         budget_s=budget_s,
     )

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
-
-import msgspec
 
 from loadgen.dsl.plans.spec import PlanSpec
 from loadgen.errors import ExitCode, IncompleteError, LoadgenError, UsageError
@@ -25,6 +24,7 @@ from loadgen_controller.collect_option_errors import CollectedErrors
 from loadgen_controller.commands.capacity_parts.study_output import StudyOutput, end_study
 from loadgen_controller.commands.sweep_parts.between_command import BetweenCommand
 from loadgen_controller.commands.sweep_parts.conduct_sweep import Conducting, rules_of
+from loadgen_controller.commands.sweep_parts.forecast_sweep import spec_of_runs
 from loadgen_controller.console_output import Text
 from loadgen_controller.launch.run_maker import RunMaker
 
@@ -43,16 +43,14 @@ def run_sweep(
     folder: Path,
     output: StudyOutput,
     *,
-    spec: PlanSpec,
-    load_s: float,
+    specs: Sequence[PlanSpec],
     between: BetweenCommand | None,
     budget_s: float | None,
 ) -> int:
     """Make all runs that are missing, and return the exit code.
 
     Args:
-        spec: of one cell; the agents are the same in all.
-        load_s: the mean duration of a run, in s; 0: unknown.
+        specs: of each cell.
 
     Raises:
         LoadgenError: a command between runs failed, a run could not be made, or a file cannot be written.
@@ -75,7 +73,7 @@ def run_sweep(
             budget_s,
         )
         try:
-            finish = _conducted(errors, maker, conducting, tasks, spec, load_s)
+            finish = _conducted(errors, maker, conducting, tasks, specs)
         except OSError as error:
             say(f"continue with: {resume_command(folder)}")
             raise storage_error(folder, error, elsewhere="make space on the disk of the sweep's folder") from error
@@ -94,14 +92,13 @@ def _conducted(
     maker: RunMaker,
     conducting: Conducting,
     tasks: tuple[Task, ...],
-    spec: PlanSpec,
-    load_s: float,
+    specs: Sequence[PlanSpec],
 ) -> Finish:
     """Conduct the sweep with the agents that it needs."""
     if not tasks:
         return conducting.conduct()
-    mean = None if not load_s else round(load_s * 1e9)
-    with maker.staffed(errors, msgspec.structs.replace(spec, duration_ns=mean), len(tasks)):
+    spec = spec_of_runs(tasks, specs, has_between=conducting.between is not None)
+    with maker.staffed(errors, spec, len(tasks)):
         return conducting.conduct()
 
 
