@@ -39,7 +39,8 @@ def study_of(result: SweepResult, folder: Path | None = None) -> Study:
 def _headline(result: SweepResult) -> str:
     answer = headline_of(result.decisive, is_one_at_a_time=result.plan.design.kind == "one")
     is_open = result.not_made and not result.is_stopped_early
-    return f"after {len(result.runs)} of {quantity(len(result.plan.order), 'run')}, {answer}" if is_open else answer
+    made = f"After {len(result.runs)} of {quantity(len(result.plan.order), 'run')}, "
+    return made + answer[:1].lower() + answer[1:] if is_open else answer
 
 
 def _title(result: SweepResult) -> str:
