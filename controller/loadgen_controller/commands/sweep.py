@@ -93,7 +93,7 @@ def main(
     cells: Annotated[
         int | None,
         typer.Option(
-            min=2, max=4096, metavar="N", rich_help_panel=_DESIGN, help="Cells of --design lhs. Default: 10 a factor."
+            min=2, max=1024, metavar="N", rich_help_panel=_DESIGN, help="Cells of --design lhs. Default: 10 a factor."
         ),
     ] = None,
     skip: Annotated[

@@ -231,15 +231,16 @@ def _term(fit: Fit, one: ModelTerm, p: float, is_clear: bool, adjusted: float, t
     is_clear = is_clear and fit.sd is not None
     is_found = is_clear and not (one.order == 2 and one.alias_of)
     low = high = change = change_low = change_high = None
-    if not one.is_square:
-        change, *_ = _change(fit, comparison, 0.0, scale)
+    reach = 0.0
     if fit.sd is not None:
         reach = fit.critical(tail, one.df)
         low, high = _cut(effect - reach * error * fit.sd, effect + reach * error * fit.sd, effect, is_clear)
-        if not one.is_square:
-            _, change_low, change_high = _change(fit, comparison, reach, scale)
-            if change_low is not None and change_high is not None:
-                change_low, change_high = _cut(change_low, change_high, effect, is_clear)
+    if not one.is_square:
+        change, change_low, change_high = _change(fit, comparison, reach, scale)
+        if fit.sd is None:
+            change_low = change_high = None
+        elif change_low is not None and change_high is not None:
+            change_low, change_high = _cut(change_low, change_high, effect, is_clear)
     return Term(
         name=one.name,
         order=one.order,
