@@ -281,7 +281,7 @@ def test_stopped_run_ends_the_sweep_and_does_not_count(runs: FakeRuns) -> None:
 
     assert sweep("--resume", "out").exit_code == 0
     assert [one.number for one in read_journal(Path("out"))] == list(range(1, 13))
-    assert "is not in the journal: the run was cut" in sweep("--resume", "out").output
+    assert "note: not counted, because they were cut: 20261129-120000-shop-0004" in sweep("--resume", "out").output
 
 
 def test_run_that_cannot_be_made_ends_the_sweep_with_its_own_error(runs: FakeRuns) -> None:
@@ -303,7 +303,7 @@ def test_early_sweep_looks_once_and_stops_when_the_answer_is_clear(runs: FakeRun
 
     assert made.exit_code == 0, made.output
     assert "look after block 2: stop: found" in made.output
-    assert "The sweep ended early by its rule" in made.output
+    assert "The sweep stopped early, by the rule that was fixed before its first run" in made.output
     assert len(runs.made) == 8
     assert sweep("--resume", "out").exit_code == 0
     assert len(runs.made) == 8, "the sweep has ended"

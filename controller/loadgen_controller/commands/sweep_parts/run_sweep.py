@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from loadgen.outside_text import one_line
 from loadgen.sweep.files import write_results
 from loadgen.sweep.journal import Journal, RunRecord, open_journal
 from loadgen.sweep.lifecycle import Ending, Finish, Task, remaining
-from loadgen.sweep.plan import SweepPlan
+from loadgen.sweep.plan import RUNS, SweepPlan
 from loadgen.sweep.result import result_of
 from loadgen.sweep.study import study_of
 from loadgen.units import quantity
@@ -149,12 +149,10 @@ def _counted(plan: SweepPlan, records: tuple[RunRecord, ...]) -> str:
     return f"{done} of {quantity(len(plan.order), 'run')}"
 
 
-def _note_orphans(folder: Path, journal: Journal, say: Any) -> None:
-    """Name the run folders that are not in the journal: their runs were cut, and are made again."""
+def _note_orphans(folder: Path, journal: Journal, say: Callable[[str], None]) -> None:
+    """Name the run folders that are not in the journal: their runs were cut, and others are made in their place."""
     known = {one.folder for one in journal.records}
-    cut = sorted(one.name for one in (folder / "runs").glob("*") if f"runs/{one.name}" not in known)
+    cut = sorted(one.name for one in (folder / RUNS).glob("*") if f"{RUNS}/{one.name}" not in known)
     if cut:
         more = f" and {len(cut) - 3} more" if len(cut) > 3 else ""
-        say(
-            f"note: {', '.join(map(one_line, cut[:3]))}{more} is not in the journal: the run was cut, and is made again"
-        )
+        say(f"note: not counted, because they were cut: {', '.join(map(one_line, cut[:3]))}{more}")
