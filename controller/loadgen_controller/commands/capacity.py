@@ -7,6 +7,8 @@ import typer
 from loadgen_controller.commands.capacity_parts.size import EXAMPLES as SIZE
 from loadgen_controller.commands.capacity_parts.size import size
 from loadgen_controller.commands.capacity_parts.stored import LIST, SHOW, list_studies, show_study
+from loadgen_controller.commands.capacity_parts.utilisation import EXAMPLES as CEILINGS
+from loadgen_controller.commands.capacity_parts.utilisation import ceilings
 
 EXAMPLES = """[bold]Examples[/bold]
 
@@ -25,5 +27,6 @@ app = typer.Typer(
     no_args_is_help=True,
 )
 app.command("size", epilog=SIZE)(size)
+app.command("ceilings", epilog=CEILINGS)(ceilings)
 app.command("list", epilog=LIST)(list_studies)
 app.command("show", epilog=SHOW)(show_study)

@@ -14,6 +14,7 @@ from loadgen.dsl.plans.loadgen_toml import find_settings, read_settings
 from loadgen.errors import Fault, ScenarioError, UsageError
 from loadgen.units import parse_rate
 from loadgen_controller.collect_option_errors import CollectedErrors
+from loadgen_controller.commands.capacity_parts.input_file import read_bytes
 from loadgen_controller.commands.capacity_parts.study_output import (
     CsvOption,
     HtmlOption,
@@ -266,7 +267,9 @@ def _price(
     if instance_type is None:
         errors.add("--prices needs the type of the instances", "give --instance-type c7i.large")
         return None
-    return errors.catch(lambda: price_of(_read(prices, MOST_BYTES), str(prices), instance_type, region or "", _today()))
+    return errors.catch(
+        lambda: price_of(read_bytes(prices, MOST_BYTES), str(prices), instance_type, region or "", _today())
+    )
 
 
 def _forecast(path: Path) -> Forecast:
@@ -278,7 +281,7 @@ def _forecast(path: Path) -> Forecast:
     from loadgen.capacity.sizing.forecast import LEAST_HISTORY, MOST_BYTES, Forecast, read_forecast
 
     try:
-        text = _read(path, MOST_BYTES).decode("utf-8-sig")
+        text = read_bytes(path, MOST_BYTES).decode("utf-8-sig")
     except UnicodeDecodeError:
         raise ScenarioError([Fault(str(path), 0, "is not UTF-8", "save it as CSV in UTF-8")]) from None
     weeks, has_ranges = read_forecast(text, str(path))
@@ -293,24 +296,6 @@ def _forecast(path: Path) -> Forecast:
         f"{path} has no columns low and high, so the forecast has no range",
         hint="give a forecast with the columns week, low, point, high; or --peak and --growth",
     )
-
-
-def _read(path: Path, most: int) -> bytes:
-    """Return the bytes of a file that the user named.
-
-    Raises:
-        UsageError: it cannot be read, or has more than `most` bytes.
-    """
-    try:
-        with path.open("rb") as file:
-            data = file.read(most + 1)
-    except OSError as exc:
-        raise UsageError(
-            f"cannot read {path}: {exc.strerror or exc}", hint="check the path and its permissions"
-        ) from exc
-    if len(data) > most:
-        raise UsageError(f"{path} is larger than {most >> 20} MiB", hint="leave out what is far away")
-    return data
 
 
 def _today() -> date:
