@@ -230,6 +230,8 @@ def fit_utilisation(
     curve = parabola if abs(curvature) > CURVED_T else None
     slope, half = float(line.coefficients[1]), line.t * sqrt(max(float(line.covariance[1, 1]), 0.0))
     ceiling, why = _ceiling(line, curve, policy, rises=slope - half > 0)
+    if ceiling is not None and ceiling * largest < float(rate.min()):
+        ceiling, why = None, _ABOVE
     crossing = (policy - float(line.coefficients[0])) / slope if slope > 0 else -1.0
     ends = [_meets(lambda x, side=side: line.edge_of_mean(x, side), policy, _FARTHEST) for side in (1, -1)]
     return UtilisationFit(
