@@ -19,6 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from math import ceil, inf, sqrt
 from typing import Final
 
@@ -233,7 +234,7 @@ def fit_utilisation(
     if ceiling is not None and ceiling * largest < float(rate.min()):
         ceiling, why = None, _ABOVE
     crossing = (policy - float(line.coefficients[0])) / slope if slope > 0 else -1.0
-    ends = [_meets(lambda x, side=side: line.edge_of_mean(x, side), policy, _FARTHEST) for side in (1, -1)]
+    ends = [_meets(partial(line.edge_of_mean, side=side), policy, _FARTHEST) for side in (1, -1)]
     return UtilisationFit(
         points=len(rate),
         smallest_rate=float(rate.min()),

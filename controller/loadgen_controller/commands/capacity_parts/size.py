@@ -25,6 +25,7 @@ from loadgen_controller.commands.capacity_parts.study_output import (
 )
 
 if TYPE_CHECKING:
+    from loadgen.capacity.sizing.capacity_source import FoundCapacity
     from loadgen.capacity.sizing.forecast import Forecast
     from loadgen.capacity.sizing.prices import Price
     from loadgen.capacity.sizing.ranges import Range
@@ -142,7 +143,7 @@ def size(
     limits = read.limits(limit or ())
     listed = _price(errors, price, prices, instance_type, region)
     weeks = errors.catch(lambda: _forecast(forecast)) if forecast is not None else None
-    per_instance = read.capacity(capacity, store, output.store) if capacity else None
+    per_instance = read.capacity(capacity, output.store) if capacity else None
     errors.check()
     peak_range = weeks.highest.peak if weeks is not None else peak_range
     assert peak_range is not None
@@ -150,7 +151,7 @@ def size(
     assert per_instance is not None
     inputs = Inputs(
         peak=peak_range,
-        capacity=per_instance,
+        capacity=per_instance.range,
         growth=growth_range or Range.exact(0.0),
         headroom=headroom_range,
         zones=zones,
@@ -164,7 +165,7 @@ def size(
         forecast=weeks,
         instances=instances,
         price=listed,
-        warnings=listed.warnings if listed else (),
+        warnings=(*per_instance.warnings, *(listed.warnings if listed else ())),
         draws=draws,
         seed=seed,
     )
@@ -213,11 +214,14 @@ class _Options:
                 found[name.strip()] = limit
         return found
 
-    def capacity(self, text: str, store: str | None, opened: Store | None) -> Range | None:
+    def capacity(self, text: str, opened: Store | None) -> FoundCapacity | None:
         """Return the capacity of an instance from a rate, a study in the history, or the JSON document of a study."""
-        if not _is_study(text):
-            return self.range("--capacity", text, parse_rate, above=0)
-        return self._errors.catch(lambda: _capacity_of_study(text, opened))
+        from loadgen.capacity.sizing.capacity_source import FoundCapacity
+
+        if _is_study(text):
+            return self._errors.catch(lambda: _capacity_of_study(text, opened))
+        found = self.range("--capacity", text, parse_rate, above=0)
+        return None if found is None else FoundCapacity(found)
 
 
 _EXAMPLE: Final = {
@@ -235,7 +239,7 @@ def _is_study(text: str) -> bool:
     return bool(_STUDY.fullmatch(text)) or text.endswith(".json")
 
 
-def _capacity_of_study(text: str, opened: Store | None) -> Range:
+def _capacity_of_study(text: str, opened: Store | None) -> FoundCapacity:
     from loadgen.capacity.sizing.capacity_source import capacity_of
     from loadgen.studies.read_study import open_study
 
