@@ -60,7 +60,8 @@ def capacity_of(kind: str, result: str, facts: Mapping[str, Any], name: str) -> 
             hint="repeat it with more runs, or give --capacity LOW..HIGH",
         )
     level = _positive(found.get("level"))
-    between = Range(*numbers, level if level is not None and 0.5 <= level < 1 else 0.95)
+    low, point, high = numbers
+    between = Range(low, point, high, level if level is not None and 0.5 <= level < 1 else 0.95)
     return FoundCapacity(between, tuple(_warnings(kind, facts, name)))
 
 
