@@ -1,8 +1,8 @@
 """Sends a curve of rates through a fleet that a controller scales, second by second. Simulated time; no clock.
 
 Each second: arrivals meet the capacity of the ready instances, what exceeds it becomes backlog and is served later.
-The metric is the mean utilisation of ready instances over an averaging window that ended `delay_s` ago. The controller
-looks at it every `period_s`. An instance that it adds is ready `start_s` later; one that it removes is gone at once,
+The metric is the mean utilisation over an averaging window that ended `delay_s` ago, of each instance for itself: a new
+one has the mean since it was ready, and none before its first data point. The controller looks at it every `period_s`. An instance that it adds is ready `start_s` later; one that it removes is gone at once,
 starting ones first. Load is spread evenly over ready instances.
 
 Nothing is simulated second by second in Python: between two changes of the fleet, numpy computes whole periods, and
@@ -49,8 +49,8 @@ class Instances:
 class Lag:
     """How old the metric is: a mean over `average_s` (>= 1) that ended `delay_s` (>= 0) ago.
 
-    settle_s: how long after it became ready an instance still counts as one without a metric. An HPA on CPU leaves out
-    new pods until a whole window of the metrics server has passed, in the first five minutes after their start.
+    settle_s: how long after it became ready an instance counts as one without a metric, if longer than `delay_s`. An HPA
+    on CPU leaves out new pods until a whole window of the metrics server has passed.
     """
 
     delay_s: int
@@ -140,9 +140,14 @@ class _Replay:
         self._actions: list[Action] = []
         self._fleet = Fleet(first, first, first)
         self._starting: deque[list[int]] = deque()
-        """[second at which they are ready, count], ascending; so are the two below."""
-        self._unmeasured: deque[list[int]] = deque()
+        """[second at which they are ready, count], ascending. The two below are like it: instances whose metric does
+        not cover a whole window, by the second at which they are ready, and those that warm up, by the end of that."""
+        self._young: deque[list[int]] = deque()
         self._unwarm: deque[list[int]] = deque()
+        self._shown_s = max(lag.settle_s, controller.warm_s, lag.delay_s + 1)
+        """From being ready to the first data point that counts."""
+        self._whole_s = max(self._shown_s, lag.delay_s + lag.average_s)
+        """From being ready to a data point of a whole window."""
         self._waiting = 0.0
         self._even_since = 0
         """From here on, the number of ready instances is the present one, and none of them was saturated."""
@@ -164,7 +169,7 @@ class _Replay:
         """Serve up to the next decision that can change something, and return its time: `at_s` if it is this one."""
         lag, fleet, period_s = self._lag, self._fleet, self._controller.period_s
         newest = at_s - lag.delay_s
-        if not self._jumps or self._starting or self._unmeasured or self._unwarm or self._waiting > 0:
+        if not self._jumps or self._starting or self._young or self._unwarm or self._waiting > 0:
             return at_s
         if newest - lag.average_s < self._even_since or fleet.ready == 0:
             return at_s
@@ -195,25 +200,23 @@ class _Replay:
     def _arrive(self, at_s: int) -> None:
         """Count the instances that are ready, measured and warm by now."""
         fleet = self._fleet
-        if not (self._starting or self._unmeasured or self._unwarm):
+        if not (self._starting or self._young or self._unwarm):
             fleet.measured, fleet.unwarm = fleet.ready, 0
             return
         while self._starting and self._starting[0][0] <= at_s:
             fleet.ready += self._starting.popleft()[1]
-        while self._unmeasured and self._unmeasured[0][0] <= at_s:
-            self._unmeasured.popleft()
+        while self._young and self._young[0][0] + self._whole_s <= at_s:
+            self._young.popleft()
         while self._unwarm and self._unwarm[0][0] <= at_s:
             self._unwarm.popleft()
         starting = sum(count for _, count in self._starting)
-        fleet.measured = max(0, fleet.ready + starting - sum(count for _, count in self._unmeasured))
+        hidden = sum(count for ready_s, count in self._young if at_s < ready_s + self._shown_s)
+        fleet.measured = max(0, fleet.ready + starting - hidden)
         fleet.unwarm = sum(count for _, count in self._unwarm)
 
     def _decide(self, at_s: int) -> None:
         fleet = self._fleet
-        newest = at_s - self._lag.delay_s
-        oldest = max(0, newest - self._lag.average_s)
-        metric = float(self._utilisation[oldest:newest].sum()) / (newest - oldest) if newest > oldest else None
-        before, wanted = fleet.wanted, self._controller.decide(at_s, fleet, metric)
+        before, wanted = fleet.wanted, self._controller.decide(at_s, fleet, self._metric(at_s))
         if wanted == before:
             return
         self._actions.append(Action(at_s, before, wanted))
@@ -223,17 +226,37 @@ class _Replay:
         else:
             self._remove(at_s, before - wanted)
 
+    def _metric(self, at_s: int) -> float | None:
+        """Return the mean over instances of each one's mean over the window, or over its part since it is ready."""
+        newest = at_s - self._lag.delay_s
+        oldest = max(0, newest - self._lag.average_s)
+        if newest <= oldest:
+            return None
+        whole = float(self._utilisation[oldest:newest].sum()) / (newest - oldest)
+        young = [
+            (ready_s, count)
+            for ready_s, count in self._young
+            if oldest < ready_s < newest and at_s >= ready_s + self._shown_s
+        ]
+        measured = self._fleet.measured
+        if not young or not measured:
+            return whole
+        total = whole * max(0, measured - sum(count for _, count in young))
+        for ready_s, count in young:
+            total += count * float(self._utilisation[ready_s:newest].sum()) / (newest - ready_s)
+        return total / max(measured, sum(count for _, count in young))
+
     def _add(self, at_s: int, count: int, *, warms: bool) -> None:
         ready_s = at_s + self._start_s
         self._starting.append([ready_s, count])
-        self._unmeasured.append([ready_s + self._lag.settle_s, count])
+        self._young.append([ready_s, count])
         if warms and self._controller.warm_s:
             self._unwarm.append([ready_s + self._controller.warm_s, count])
 
     def _remove(self, at_s: int, count: int) -> None:
         """Remove instances: starting ones first, then ready ones, each time the newest."""
         _take(self._unwarm, count)
-        _take(self._unmeasured, count)
+        _take(self._young, count)
         count -= _take(self._starting, count)
         if count:
             self._fleet.ready -= count
