@@ -63,6 +63,7 @@ if TYPE_CHECKING:
     from loadgen.dsl.users.user import User, UserWith
     from loadgen.errors import ExpectFailed, IterationEnded, RequestFailed, ScenarioError
     from loadgen.report.run_as_dataframes import open_run
+    from loadgen.studies.read_study import open_study
 
 __all__ = [
     "BatchRow",
@@ -129,6 +130,7 @@ __all__ = [
     "none_of",
     "normal",
     "open_run",
+    "open_study",
     "p",
     "param",
     "per_load",
@@ -226,6 +228,7 @@ _MODULES = {
     "none_of": "loadgen.dsl.plans.slo",
     "normal": "loadgen.dsl.distributions",
     "open_run": "loadgen.report.run_as_dataframes",
+    "open_study": "loadgen.studies.read_study",
     "p": "loadgen.dsl.plans.slo",
     "param": "loadgen.dsl.plans.param",
     "per_load": "loadgen.dsl.plans.per_load",

@@ -51,6 +51,7 @@ COMMANDS: Final = {
     "compare": "Decide",
     "gate": "Decide",
     "history": "Decide",
+    "capacity": "Decide",
     "notify": "Decide",
     "ci": "Decide",
     "pause": "Fleet",

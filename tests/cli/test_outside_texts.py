@@ -65,6 +65,8 @@ READ = {
     "history runs": ["history", "runs"],
     "history add": ["history", "add", NEW, "--because", "it\x1b[2J"],
     "history pin": ["history", "pin", BASE, "--name", "1.0"],
+    "capacity list": ["capacity", "list"],
+    "capacity show": ["capacity", "show", "C-1"],
     "history strike": ["history", "strike", BASE, "--because", "it\x1b[2J"],
 }
 ASKED = {
@@ -125,6 +127,7 @@ def planted_runs(tmp_path_factory: pytest.TempPathFactory, texts: Texts) -> Path
         run_id = f"20261124-17031{n}-shop-a1b{n}"
         path = hostile_run(folder / "runs", run_id, texts, level_ms=100 + n, validity="valid")
         store.add(accepted_of(open_run(path)))
+    store.add_study({"kind": BODY, "title": BODY, "headline": BODY, "lines": [BODY], "run_ids": [BODY]}, by=BODY)
     hostile_run(folder / "runs", NEW, texts, level_ms=160)
     hostile_run(folder / "runs", KILLED, texts, is_sealed=False)
     return folder

@@ -40,6 +40,8 @@ from loadgen.dsl.plans.loadgen_toml import Policy, read_environment, read_settin
 from loadgen.dsl.plans.spec import Overrides
 from loadgen.dsl.prompts.words import word_list
 from loadgen.report.run_as_dataframes import Run
+from loadgen.studies.files import as_json
+from loadgen.studies.study import Study
 from loadgen_controller.commands.new import SCENARIO as NEW
 from loadgen_controller.planning.rehearsal import rehearse
 from tests.support.llm_target import llm_in_thread
@@ -196,10 +198,12 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture(scope="module")
 def run_folder(shop: RunningTarget, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder in which `last` is a run in which something failed."""
+    """A folder in which `last` is a run in which something failed, and `capacity.json` is a study."""
     place = tmp_path_factory.mktemp("looking-back")
     command = [sys.executable, "-m", "loadgen_controller.cli", "run", f"{shop.url}/no/such/page"]
     subprocess.run([*command, "--rate", "10/s", "--duration", "2s", "--quiet"], cwd=place, check=False, timeout=60)
+    study = Study("capacity fit", "measured.csv", "peak at 97 users", "decided", facts={"peak_load": 96.5})
+    (place / "capacity.json").write_bytes(as_json(study))
     return place
 
 

@@ -2,6 +2,7 @@
 
     runs/key=<hash>/<run id>.parquet     one run (parquet_run.py); all runs of a key can be compared
     events/<time>-<kind>-<number>.json   one decision (audit_trail.py)
+    studies/C-<number>.json              one study of capacity, or one sweep (study_records.py)
 
 Each file is written once, as a whole, and never changed. So concurrent writers cannot harm each other, nothing is ever
 locked, and a copy of the folder is a copy of the history. No run is removed: a run that should not have been accepted
@@ -14,10 +15,10 @@ something from the runs must report them.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 from loadgen.errors import IncompleteError, InvalidError, UsageError
 from loadgen.history.store.audit_trail import FOLDER as EVENTS
@@ -25,6 +26,15 @@ from loadgen.history.store.audit_trail import decoded, encoded, named
 from loadgen.history.store.extract import unfit_of
 from loadgen.history.store.parquet_run import NewerFormat, from_parquet, key_in, to_parquet
 from loadgen.history.store.stored_run import Accepted, Event, Key, Reference
+from loadgen.history.store.study_records import FOLDER as STUDIES
+from loadgen.history.store.study_records import (
+    StudyRecord,
+    decoded_study,
+    encoded_study,
+    name_of,
+    next_number,
+    studies_in,
+)
 from loadgen.history.store.write_once_storage import Place, place_of
 from loadgen.measure.run_folder.rundir import utc_text
 
@@ -302,6 +312,46 @@ class Store:
     def events(self, *kinds: str) -> list[Event]:
         """Return the events of these kinds from the audit trail, or all events if no kind is given; oldest first."""
         return self._read(named(self._place.names(EVENTS), kinds), decoded)
+
+    # -- studies ----------------------------------------------------------------------------------
+
+    def add_study(self, study: Mapping[str, Any], *, by: str = "") -> str:
+        """Store a study of capacity or a sweep, and return its id, such as "C-12".
+
+        study: its JSON document; `run_ids` names the runs that it is based on.
+
+        Raises:
+            StorageError: the study cannot be written.
+            ValueError: a number in the study is not finite.
+        """
+        at, number = self._now(), next_number(self._place.names(STUDIES))
+        while True:
+            record = StudyRecord(f"C-{number}", at, by, study)
+            if self._place.put_new(f"{STUDIES}{record.id}.json", encoded_study(record)):
+                return record.id
+            number += 1  # another writer took the number
+
+    def studies(self, *kinds: str) -> list[StudyRecord]:
+        """Return the stored studies of these kinds, such as "capacity find", or all of them; by number."""
+        found = self._read(studies_in(self._place.names(STUDIES)), decoded_study)
+        return [one for one in found if not kinds or one.kind in kinds]
+
+    def study(self, study_id: str) -> StudyRecord:
+        """Return the study with this id, such as "C-12".
+
+        Raises:
+            UsageError: there is no such study, or it cannot be read.
+        """
+        name = name_of(study_id)
+        found = self._read([name], decoded_study) if name in self._place.names(STUDIES) and name else []
+        if not found:
+            why = f": {self.unreadable[-1]}" if name and name in " ".join(self.unreadable) else ""
+            ids = [one.id for one in self.studies()[-5:]]
+            raise UsageError(
+                f"no study {study_id} in {self}{why}",
+                hint=f"the newest are {', '.join(ids)}" if ids else "`loadgen capacity find` stores one",
+            )
+        return found[0]
 
     # -- within -----------------------------------------------------------------------------------
 

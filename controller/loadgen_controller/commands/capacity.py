@@ -1,0 +1,26 @@
+"""`loadgen capacity`: how much a target serves, how that grows, how many instances it takes, and how they scale."""
+
+from __future__ import annotations
+
+import typer
+
+from loadgen_controller.commands.capacity_parts.stored import LIST, SHOW, list_studies, show_study
+
+EXAMPLES = """[bold]Examples[/bold]
+
+loadgen capacity find shop.py:peak --of 'p(99) < "300ms"' --between 50/s 400/s
+
+loadgen capacity fit measured.csv --html capacity.html
+
+loadgen capacity size --peak 2000/s --growth 20% --headroom 1.25 --capacity 230/s --zones 3
+
+loadgen capacity scale --rate peak.csv --policy hpa.yaml --capacity 230/s"""
+
+app = typer.Typer(
+    help="Find the capacity of a target with its uncertainty, and plan instances and autoscaling with it.",
+    epilog=EXAMPLES,
+    rich_markup_mode="rich",
+    no_args_is_help=True,
+)
+app.command("list", epilog=LIST)(list_studies)
+app.command("show", epilog=SHOW)(show_study)

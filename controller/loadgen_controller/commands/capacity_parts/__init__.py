@@ -1,0 +1,1 @@
+"""The subcommands of `loadgen capacity`, one file each, and what they share."""
