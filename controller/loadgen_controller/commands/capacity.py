@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import typer
 
+from loadgen_controller.commands.capacity_parts.find import FIND, find
 from loadgen_controller.commands.capacity_parts.stored import LIST, SHOW, list_studies, show_study
 
 EXAMPLES = """[bold]Examples[/bold]
@@ -22,5 +23,6 @@ app = typer.Typer(
     rich_markup_mode="rich",
     no_args_is_help=True,
 )
+app.command("find", epilog=FIND)(find)
 app.command("list", epilog=LIST)(list_studies)
 app.command("show", epilog=SHOW)(show_study)

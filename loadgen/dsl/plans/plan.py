@@ -713,7 +713,11 @@ class Plan:
         present = self.loads[0].load if self.loads else self.load
         if not is_executor(present):
             return  # reported elsewhere
-        executor = replaced_load(steered, present)
+        try:
+            executor = replaced_load(steered, present, self._lowering_seed)
+        except ScenarioError as error:
+            self._overridden += error.faults
+            return
         if self.loads:
             only = copy(self.loads[0])
             only.load, only.after_ns = executor, 0
