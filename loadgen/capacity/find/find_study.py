@@ -69,7 +69,8 @@ def study_of_find(
     foot: Sequence[str] = (),
 ) -> Study:
     """Return the study. title: the scenario and plan; foot: the next commands."""
-    runs = (*searches, *([held] if held is not None else []))
+    runs = [(one.run_id, one.folder) for one in searches]
+    runs += [] if held is None else [(held.run_id, held.folder)]
     lines = (*found.reasons, f"Target: {condition.shown or 'not described'}; {condition.warm_state}.")
     return Study(
         kind=KIND,
@@ -79,10 +80,10 @@ def study_of_find(
         lines=lines,
         tables=tuple(_tables(found, searches, held)),
         drawings=tuple(_drawings(found, searches, held)),
-        foot=(*foot, *(f"run: {one.folder}" for one in runs)),
+        foot=(*foot, *(f"Run folder: {folder}" for _, folder in runs)),
         facts=_facts(found, searches, held, condition),
         rows=tuple(_rows(searches, held)),
-        run_ids=tuple(one.run_id for one in runs),
+        run_ids=tuple(run_id for run_id, _ in runs),
     )
 
 
@@ -110,8 +111,8 @@ def _tables(found: FoundCapacity, searches: Sequence[SearchRun], held: HeldRun |
         shown = {True: "met", False: "not met", None: "not decided"}[held.is_confirmed]
         minutes = format_duration(round(held.seconds) * NS_PER_S)
         observed = "; ".join(held.observed) or held.why
-        columns = ("confirmation", "held", "time", "measured")
-        yield Table("Confirmation", columns, ((shown, format_rate(held.rate_per_s), minutes, observed),), 1)
+        cells = (shown, format_rate(held.rate_per_s), minutes, observed)
+        yield Table("Confirmation", ("confirmation", "held", "time", "measured"), (cells,), 4)
 
 
 def _combined_row(combined: CombinedKnee | None) -> Iterator[tuple[str, ...]]:

@@ -711,7 +711,7 @@ class Plan:
             self._overridden.append(Fault("--load", 0, f"{has}, and a search replaces only one", hint))
             return
         present = self.loads[0].load if self.loads else self.load
-        if not is_executor(present):
+        if not isinstance(present, Executor):
             return  # reported elsewhere
         try:
             executor = replaced_load(steered, present, self._lowering_seed)

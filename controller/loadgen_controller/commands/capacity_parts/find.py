@@ -395,16 +395,16 @@ def _announcement(runs: FindRuns, scenario: Scenario) -> list[str]:
     lines = [f"{executor.describe()}"]
     given = f", and {len(runs.searches)} of --from" if runs.searches else ""
     usual = tuple(min(longest_s, seconds) for seconds in _usual_s(executor))
-    pauses = max(0, missing - (0 if runs.confirm_s else 1)) * runs.cool_down_s
-    whole = tuple(missing * one + pauses + runs.confirm_s for one in (*usual, longest_s))
+    pauses = max(0, missing - (0 if runs.confirm_s else 1))
+    whole = tuple(missing * one + pauses * runs.cool_down_s + runs.confirm_s for one in (*usual, longest_s))
     searches = f"{missing} new {'search' if missing == 1 else 'searches'}{given}"
     lines.append(
         f"{searches}: each usually {_time(usual[0])} to {_time(usual[1])}, longer if response times vary much, at most"
         f" {_time(longest_s)}"
     )
-    if runs.restart is not None:
-        lines.append(f"between the runs: {runs.restart}")
-    lines.append(f"between the runs: {_time(runs.cool_down_s)} without load")
+    if pauses:
+        restart = "" if runs.restart is None else f"{runs.restart}, then "
+        lines.append(f"between the runs: {restart}{_time(runs.cool_down_s)} without load")
     lines.append(
         f"then the lower end of the interval is held for {_time(runs.confirm_s)}"
         if runs.confirm_s

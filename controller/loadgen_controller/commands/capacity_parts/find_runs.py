@@ -27,7 +27,7 @@ from loadgen_controller.launch.launcher import make_run
 from loadgen_controller.launch.run_location import Placement
 from loadgen_controller.planning.scenario import load_scenario
 
-__all__ = ["RESTART_S", "FindRuns"]
+__all__ = ["RESTART_S", "FindRuns", "failure_of"]
 
 RESTART_S: Final = 600.0
 """The longest time of the restart command, in seconds."""
@@ -139,7 +139,7 @@ class FindRuns:
 
     def _restarted(self, command: str) -> bool:
         self._print(f"restarting the target: {command}")
-        why = _failure_of(command)
+        why = failure_of(command)
         if why:
             self.trouble = f"the restart command {why}"
         return not why
@@ -164,7 +164,7 @@ class FindRuns:
         return (f"{quantity(len(usable), 'search')} can be used again: {command} {given}",)
 
 
-def _failure_of(command: str) -> str:
+def failure_of(command: str) -> str:
     """Run a command of the user in a shell; return why it failed, as part of a sentence, or "" if it did not.
 
     Its output goes nowhere; the end of its error output is part of the reason.
