@@ -64,6 +64,7 @@ if TYPE_CHECKING:
     from loadgen.errors import ExpectFailed, IterationEnded, RequestFailed, ScenarioError
     from loadgen.report.run_as_dataframes import open_run
     from loadgen.studies.read_study import open_study
+    from loadgen.sweep.open_sweep import open_sweep
 
 __all__ = [
     "BatchRow",
@@ -131,6 +132,7 @@ __all__ = [
     "normal",
     "open_run",
     "open_study",
+    "open_sweep",
     "p",
     "param",
     "per_load",
@@ -229,6 +231,7 @@ _MODULES = {
     "normal": "loadgen.dsl.distributions",
     "open_run": "loadgen.report.run_as_dataframes",
     "open_study": "loadgen.studies.read_study",
+    "open_sweep": "loadgen.sweep.open_sweep",
     "p": "loadgen.dsl.plans.slo",
     "param": "loadgen.dsl.plans.param",
     "per_load": "loadgen.dsl.plans.per_load",

@@ -1,8 +1,8 @@
-"""Take the screenshots of pages for the docs: `python -m tools.page_pictures` writes docs/img/page-*.png and
-model-report*.png.
+"""Take the screenshots of pages for the docs: `python -m tools.page_pictures` writes docs/img/page-*.png,
+model-report*.png and sweep-page.png.
 
-They show an invented run (tests/support/documents.py) and the model of an invented log (tests/support/made_logs.py).
-Both are always the same, so a picture changes only with its page.
+They show an invented run (tests/support/documents.py), the model of an invented log (tests/support/made_logs.py) and a
+simulated sweep (tests/support/simulated_sweep.py). All are always the same, so a picture changes only with its page.
 """
 
 from __future__ import annotations
@@ -17,12 +17,16 @@ from loadgen.history.run_vs_history.page import section
 from loadgen.history.run_vs_history.position import standings
 from loadgen.history.store.stored_run import Reference
 from loadgen.report.html import html, write_html
+from loadgen.studies.page import as_page
+from loadgen.sweep.result import result_of
+from loadgen.sweep.study import study_of
 from loadgen.traffic.model_page.page import model_page
 from tests.support.accepted import accepted, history
 from tests.support.browser import chromium
 from tests.support.documents import document
 from tests.support.made_logs import SHOP_KINDS, lines_of_kinds, written_log
 from tests.support.made_models import facts_of
+from tests.support.simulated_sweep import Law, plan_of, records_of, two_pools
 
 ROOT = Path(__file__).resolve().parent.parent
 PICTURES = ROOT / "docs" / "img"
@@ -46,6 +50,7 @@ def main() -> int:
         take(browser, alone, "light", "page-table", 1, "rows")
         take(browser, over, "light", "page-baseline", 1, "percentiles")
         take_model(browser, Path(scratch))
+        take_sweep(browser, Path(scratch))
     return 0
 
 
@@ -58,6 +63,18 @@ def take_model(browser: Browser, scratch: Path) -> None:
     page = browser.new_page(viewport={"width": SIZE[0], "height": SIZE[1]}, color_scheme="light")
     page.goto(file.as_uri())
     page.locator("#kinds").screenshot(path=str(PICTURES / "model-report.png"))
+    page.close()
+
+
+def take_sweep(browser: Browser, scratch: Path) -> None:
+    """Save a screenshot of the page of a sweep: two pools that lock each other, without noise from a real machine."""
+    plan = plan_of(control_every=4)
+    study = study_of(result_of(plan, records_of(plan, Law(two_pools, sd=0.03), 5)), Path("sweeps") / plan.sweep_id)
+    file = scratch / "sweep.html"
+    file.write_bytes(as_page(study))
+    page = browser.new_page(viewport={"width": 1100, "height": 1130}, color_scheme="light")
+    page.goto(file.as_uri())
+    page.screenshot(path=str(PICTURES / "sweep-page.png"))
     page.close()
 
 

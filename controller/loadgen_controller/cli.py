@@ -52,6 +52,7 @@ COMMANDS: Final = {
     "gate": "Decide",
     "history": "Decide",
     "capacity": "Decide",
+    "sweep": "Decide",
     "notify": "Decide",
     "ci": "Decide",
     "pause": "Fleet",

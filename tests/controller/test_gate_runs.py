@@ -10,8 +10,8 @@ import pytest
 from rich.console import Console
 
 from loadgen_controller.api.address import Place
-from loadgen_controller.commands.gating import execute_gate_runs
 from loadgen_controller.commands.gating.execute_gate_runs import Interrupted, Maker
+from loadgen_controller.launch import run_maker
 from loadgen_controller.launch.launcher import Made, was_stopped
 from loadgen_controller.launch.run_location import Placement
 from tests.support.scenarios import browse_with
@@ -30,7 +30,7 @@ def test_a_run_that_was_stopped_ends_the_series_also_where_it_is_invalid_first_o
         )
     assert was_stopped(folder)
 
-    monkeypatch.setattr(execute_gate_runs, "make_run", lambda *_, **__: Made(folder, "invalid", was_stopped(folder)))
+    monkeypatch.setattr(run_maker, "make_run", lambda *_, **__: Made(folder, "invalid", was_stopped(folder)))
     maker = Maker(str(browse_with(tmp_path)), {}, Placement(tmp_path), Console(quiet=True))
     with pytest.raises(Interrupted):
         list(maker.series(3))
@@ -49,7 +49,7 @@ def test_pair_whose_runs_had_other_agents_is_named(tmp_path: Path, monkeypatch: 
         (folder / "summary.json").write_text(json.dumps(summary))
         return Made(folder, "passed")
 
-    monkeypatch.setattr(execute_gate_runs, "make_run", make)
+    monkeypatch.setattr(run_maker, "make_run", make)
     path = browse_with(tmp_path)
     maker = Maker(str(path), {}, Placement(tmp_path, place=Place("127.0.0.1:1")), Console(quiet=True))
     targets = ("http://127.0.0.1:1", "http://127.0.0.1:2")

@@ -42,9 +42,12 @@ from loadgen.dsl.prompts.words import word_list
 from loadgen.report.run_as_dataframes import Run
 from loadgen.studies.files import as_json
 from loadgen.studies.study import Study
+from loadgen.sweep.journal import open_journal
+from loadgen.sweep.plan import write_plan
 from loadgen_controller.commands.new import SCENARIO as NEW
 from loadgen_controller.planning.rehearsal import rehearse
 from tests.support.llm_target import llm_in_thread
+from tests.support.simulated_sweep import Law, plan_of, records_of, two_pools
 from tests.support.target import RunningTarget, running_target
 from tests.support.tokenizer_files import of_words
 
@@ -198,12 +201,19 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture(scope="module")
 def run_folder(shop: RunningTarget, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder in which `last` is a run in which something failed, and `capacity.json` is a study."""
+    """A folder in which `last` is a run in which something failed, `capacity.json` a study, and `two-pools` a sweep."""
     place = tmp_path_factory.mktemp("looking-back")
     command = [sys.executable, "-m", "loadgen_controller.cli", "run", f"{shop.url}/no/such/page"]
     subprocess.run([*command, "--rate", "10/s", "--duration", "2s", "--quiet"], cwd=place, check=False, timeout=60)
     study = Study("capacity fit", "measured.csv", "peak at 97 users", "decided", facts={"peak_load": 96.5})
     (place / "capacity.json").write_bytes(as_json(study))
+    sweep = place / "two-pools"
+    sweep.mkdir()
+    plan = plan_of()
+    write_plan(sweep, plan)
+    with open_journal(sweep) as journal:
+        for record in records_of(plan, Law(two_pools)):
+            journal.append(record)
     return place
 
 

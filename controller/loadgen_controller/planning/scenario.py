@@ -44,6 +44,7 @@ def load_scenario(
     allow: AllowList | None = None,
     labels: Iterable[str] = (),
     with_probes: bool = True,
+    shows_warnings: bool = True,
 ) -> Scenario:
     """Load a scenario with its chosen plan, apply the options to it, and print its warnings on stderr.
 
@@ -56,6 +57,7 @@ def load_scenario(
         allow: the allow-list that decides about targets; None: `allowed` decides.
         seed: seed of the run, if the plan has none.
         with_probes: whether the probes of the plan and of `loadgen.toml` are read.
+        shows_warnings: whether the warnings are printed. A sweep loads its scenario once for each cell.
 
     Raises:
         LoadgenError, ExceptionGroup: all errors found so far, in the options, the scenario and the targets.
@@ -97,7 +99,7 @@ def load_scenario(
         errors.catch(lambda: resolve_objectives(chosen, probes_of(chosen)))
     errors.check()
     assert scenario is not None
-    for warning in (*scenario.warnings, *left_out):
+    for warning in (*scenario.warnings, *left_out) if shows_warnings else ():
         echo_warning(f"{warning.where}: {warning.message}", warning.hint)
     return scenario
 

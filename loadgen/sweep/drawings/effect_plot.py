@@ -1,0 +1,108 @@
+"""Draws the effects of a sweep as dots in the order of their rank, with their intervals: as SVG.
+
+A full dot is an effect that was found, a hollow one an effect that was not. The line at 0 is "no effect".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from math import expm1, isfinite, log1p
+from typing import Final
+
+from loadgen.outside_text import in_html
+from loadgen.report.charts.round_places import round_places
+from loadgen.report.short_texts import cut_in_middle
+
+__all__ = ["MOST_ROWS", "EffectRow", "effect_plot"]
+
+MOST_ROWS: Final = 40
+_WIDTH: Final = 740
+_LEFT, _RIGHT, _TOP, _BOTTOM = 165, 215, 10, 36
+_ROW: Final = 24
+
+
+@dataclass(frozen=True, slots=True)
+class EffectRow:
+    """One effect, as a difference of logarithms, or of the values themselves."""
+
+    name: str
+    effect: float
+    low: float | None
+    high: float | None
+    text: str
+    """Effect and interval as a text, at the end of the row."""
+    is_found: bool
+    is_explained: bool = False
+    """Whether an interaction above explains it; such an effect is drawn hollow and smaller."""
+
+
+def effect_plot(title: str, rows: Sequence[EffectRow], *, is_log: bool) -> str:
+    """Return the plot of at most 40 effects as SVG; "" without any. All texts are escaped.
+
+    is_log: effects are differences of logarithms, so the axis shows changes in %; otherwise percentage points.
+    """
+    shown = [row for row in rows[:MOST_ROWS] if isfinite(row.effect)]
+    if not shown:
+        return ""
+    ends = [end for row in shown for end in (row.effect, row.low, row.high) if end is not None and isfinite(end)]
+    low, high = min(0.0, *ends), max(0.0, *ends)
+    room = (high - low) * 0.05 or 0.05
+    scale = _Scale(low - room, high + room)
+    height = _TOP + _ROW * len(shown) + _BOTTOM
+    parts = [
+        f'<svg class="xy narrow" viewBox="0 0 {_WIDTH} {height}" role="img" aria-label="{in_html(title)}">',
+        *_axis(scale, height, is_log),
+        *(part for n, row in enumerate(shown) for part in _row(row, _TOP + _ROW * (n + 0.5), scale)),
+        "</svg>",
+    ]
+    return "\n".join(parts)
+
+
+@dataclass(frozen=True, slots=True)
+class _Scale:
+    low: float
+    high: float
+
+    def x(self, value: float) -> float:
+        inside = min(max(value, self.low), self.high)
+        return _LEFT + (inside - self.low) / (self.high - self.low) * (_WIDTH - _RIGHT - _LEFT)
+
+
+def _axis(scale: _Scale, height: float, is_log: bool) -> Iterator[str]:
+    bottom = height - _BOTTOM
+    for place, text in _ticks(scale.low, scale.high, is_log):
+        x = scale.x(place)
+        kind = "zero" if place == 0 else "grid-line"
+        yield f'<path class="{kind}" d="M{x:.1f} {_TOP}V{bottom}"/>'
+        yield f'<text x="{x:.1f}" y="{bottom + 14}" text-anchor="middle">{text}</text>'
+    middle = (_LEFT + _WIDTH - _RIGHT) / 2
+    label = "change of the response, %" if is_log else "change of the response, percentage points"
+    yield f'<text x="{middle:.1f}" y="{height - 6}" text-anchor="middle">{label}</text>'
+
+
+def _ticks(low: float, high: float, is_log: bool) -> Iterator[tuple[float, str]]:
+    """Yield (place, text) at round changes, 0 among them."""
+    if is_log:
+        ends = (expm1(low) * 100, expm1(high) * 100)
+        found = [place for place in round_places(max(ends[0], -99.0), ends[1]) if place > -100]
+        places = [(log1p(place / 100), place) for place in found]
+    else:
+        places = [(place / 100, place) for place in round_places(low * 100, high * 100)]
+    if all(place for _, place in places):
+        places.append((0.0, 0.0))
+    for at, place in places:
+        yield at, f"{place:+,.10g}" if place else "0"
+
+
+def _row(row: EffectRow, y: float, scale: _Scale) -> Iterator[str]:
+    name = in_html(cut_in_middle(row.name, 26))
+    strong = ' class="name"' if row.is_found and not row.is_explained else ""
+    yield f'<text{strong} x="{_LEFT - 12}" y="{y + 4:.1f}" text-anchor="end">{name}</text>'
+    if row.low is not None and row.high is not None:
+        low, high = scale.x(row.low), scale.x(row.high)
+        ends = f"M{low:.1f} {y - 4:.1f}v8M{high:.1f} {y - 4:.1f}v8"
+        yield f'<path class="s1 whisker" d="M{low:.1f} {y:.1f}H{high:.1f}{ends}"/>'
+    kind = "dot" if row.is_found and not row.is_explained else "hollow"
+    yield f'<circle class="s1 {kind}" cx="{scale.x(row.effect):.1f}" cy="{y:.1f}" r="{4 if row.is_explained else 5}"/>'
+    yield f'<text x="{_WIDTH - _RIGHT + 12}" y="{y + 4:.1f}">{in_html(row.text)}</text>'

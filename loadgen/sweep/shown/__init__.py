@@ -1,0 +1,1 @@
+"""What is shown of a sweep: sentences, tables, drawings, facts for programs, and the next commands."""
