@@ -58,6 +58,10 @@ class Series:
             self.last = end
         return Made(Path(f"runs/{len(self.specs)}"), "passed")
 
+    def restarted(self, command: str) -> str:
+        self.log.append(command)
+        return self.restart
+
     def read_search(self, _: object) -> SearchRun:
         folder = f"runs/{len(self.specs)}"
         return replace(self.last, run_id=folder, folder=folder)
@@ -74,8 +78,8 @@ def series(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Ser
         monkeypatch.setattr(find_runs, "open_run", lambda folder: folder)
         monkeypatch.setattr(find_runs, "read_search", one.read_search)
         monkeypatch.setattr(find_runs, "read_held", lambda _, rate: held_run(held, rate_per_s=rate))
-        monkeypatch.setattr(find_runs, "failure_of", lambda command: one.log.append(command) or one.restart)
-        monkeypatch.setattr(find_runs.time, "sleep", lambda seconds: one.log.append(f"wait {seconds:g}"))
+        monkeypatch.setattr(find_runs, "failure_of", one.restarted)
+        monkeypatch.setattr("time.sleep", lambda seconds: one.log.append(f"wait {seconds:g}"))
         return one
 
     return made

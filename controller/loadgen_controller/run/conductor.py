@@ -469,7 +469,7 @@ class Conductor:
         needed = [(GUARDED_MINOR, "allow-lists")] if self._order.allow is not None else []
         overrides = Overrides.from_json(self._order.overrides_json)
         needed += [(LOADS_MINOR, "runs with --load")] if overrides.loads else []
-        needed += [(STEERED_MINOR, "searches of loadgen capacity find")] if overrides.steered is not None else []
+        needed += [(STEERED_MINOR, "replaced loads")] if overrides.steered is not None else []
         needed += [(SIGNED_MINOR, "signed runs")] if self._order.signature else []
         if not all(objective.is_plain for objective in self._order.spec.slos):
             needed.append((OBJECTIVES_MINOR, "the plan's objectives"))

@@ -86,7 +86,7 @@ def judge_searches(
     for end in ("generator was the limit", "never met", "not reached", "incomplete", "stopped", "not decided"):
         those = [one for one in searches if one.end == end]
         if those:
-            return _without_number(found, texts, those, searches)
+            return _without_number(found, texts, those, searches, wanted)
     if len(searches) < wanted or combined is None:
         headline = f"Not decided: {len(searches)} of {wanted} searches are complete"
         return _replaced(found, headline, (_sentence(trouble) if trouble else "",))
@@ -103,11 +103,11 @@ def judge_searches(
 
 
 def _without_number(
-    found: FoundCapacity, texts: str, those: Sequence[SearchRun], searches: Sequence[SearchRun]
+    found: FoundCapacity, texts: str, those: Sequence[SearchRun], searches: Sequence[SearchRun], wanted: int
 ) -> FoundCapacity:
     """Return the answer if at least one search did not find a rate. those: the searches with the deciding end."""
     first = those[0]
-    whose = "" if len(searches) == 1 else f"search {searches.index(first) + 1} of {len(searches)}: "
+    whose = "" if wanted == 1 else f"search {searches.index(first) + 1} of {wanted}: "
     others = sum(one.is_found for one in searches)
     kept = (f"{_searches(others)} found a rate, and can be used again with --from.",) if others else ()
     match first.end:
