@@ -51,7 +51,7 @@ IMPORTERS = {
         "loadgen/wire/codec.py",
     },
     "pyarrow": {"loadgen/parquet.py"},
-    "yaml": {"loadgen/traffic/coverage/yaml_file.py"},
+    "yaml": {"loadgen/yaml_file.py"},
     "scipy": {"loadgen/analysis/"},
     "statsmodels": {"loadgen/analysis/season.py"},
     "sqlglot": {"loadgen/probes/postgres/"},

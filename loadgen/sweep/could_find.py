@@ -7,15 +7,16 @@ from functools import lru_cache
 from typing import Final
 
 from loadgen.analysis.factors.design import Design
-from loadgen.analysis.factors.power import detectable
+from loadgen.analysis.factors.power import PowerTable, detectable
 
-__all__ = ["POWER", "CouldFind", "could_find"]
+__all__ = ["EFFECTS", "POWER", "CouldFind", "could_find"]
 
 POWER: Final = 0.9
-_EFFECTS: Final = (
+EFFECTS: Final = (
     *(0.02, 0.03, 0.04, 0.05, 0.06, 0.08, 0.1, 0.12, 0.15, 0.2, 0.25, 0.3),
-    *(0.4, 0.5, 0.6, 0.8, 1.0, 1.5, 2.0, 3.0, 5.0, 9.0),
+    *(0.4, 0.5, 0.6, 0.8, 1.0, 1.5, 2.0, 3.0, 5.0, 7.0, 8.0, 9.0),
 )
+_STEP: Final = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,13 +43,27 @@ def could_find(design: Design, repeats: int, sd: float, pooled_df: float | None)
     if repeats < 1 or not sd > 0:
         return None
     try:
-        table = detectable(design, repeats, sd, effects=_EFFECTS, pooled_df=pooled_df)
+        coarse = detectable(design, repeats, sd, effects=EFFECTS[_STEP - 1 :: _STEP], pooled_df=pooled_df)
+        between = sorted({effect for order in (1, 2) for effect in _below(_least(coarse, order))})
+        fine = detectable(design, repeats, sd, effects=between, pooled_df=pooled_df) if between else coarse
     except ValueError:
         return None
-    orders = {row.order for row in table.rows}
-    least = {
-        order: next((effect for effect in _EFFECTS if (table.least(effect, order) or 0.0) >= POWER), None)
-        for order in (1, 2)
-    }
+    orders = {row.order for row in coarse.rows}
+    found = [[one for one in (_least(coarse, order), _least(fine, order)) if one is not None] for order in (1, 2)]
+    main, interaction = (min(one, default=None) for one in found)
     is_aliased = any(" × " in name for group in design.aliases for name in group)
-    return CouldFind(least[1], least[2], 1 in orders, 2 in orders, is_aliased)
+    return CouldFind(main, interaction, 1 in orders, 2 in orders, is_aliased)
+
+
+def _least(table: PowerTable, order: int) -> float | None:
+    """Return the smallest effect of a table that all terms of an order have the power for; None if there is none."""
+    effects = sorted({row.effect for row in table.rows})
+    return next((effect for effect in effects if (table.least(effect, order) or 0.0) >= POWER), None)
+
+
+def _below(effect: float | None) -> tuple[float, ...]:
+    """Return the effects of the grid between this one and the coarse one below it."""
+    if effect is None:
+        return ()
+    at = EFFECTS.index(effect)
+    return EFFECTS[max(at - _STEP + 1, 0) : at]

@@ -17,6 +17,7 @@ from math import isfinite, log
 
 from loadgen.analysis.factors.design import Design
 from loadgen.analysis.factors.drift import Drift, drift_of
+from loadgen.analysis.factors.looks import Looks
 from loadgen.analysis.factors.order import Planned
 from loadgen.analysis.factors.terms import FactorAnalysis, Observation, analyse
 from loadgen.sweep.could_find import CouldFind, could_find
@@ -69,6 +70,14 @@ class ResponseResult:
     """The smallest number of runs with a value of any cell."""
 
     @property
+    def lacks_terms(self) -> bool:
+        """Return whether terms that the cells cannot estimate seem to matter, so that the found ones may mislead."""
+        one = self.analysis
+        if one is None or one.lack_of_fit_p is None or not one.not_estimable:
+            return False
+        return one.lack_of_fit_p < 1 - one.level
+
+    @property
     def could_find(self) -> CouldFind | None:
         """Return what would have been found at the noise of this sweep; None if that is unknown.
 
@@ -103,6 +112,11 @@ class SweepResult:
     def first(self) -> ResponseResult:
         """Return the first response of `--of`."""
         return self.responses[0]
+
+    @property
+    def is_stopped_early(self) -> bool:
+        """Return whether --early ended the sweep before its last planned run."""
+        return self.ending.startswith("stopped early")
 
     @property
     def decisive(self) -> ResponseResult:
@@ -172,12 +186,22 @@ def _of_response(plan: SweepPlan, runs: Sequence[RunRecord], response: Response)
             scale=response.scale,
             pooled_sd=plan.noise.sd if has_store else None,
             pooled_df=float(plan.noise.df) if has_store else None,
+            looks=_looks(plan, runs),
         )
     except ValueError as error:
         return ResponseResult(response, None, str(error), (), drift, plan.design)
     counts = Counter(one.cell for one in observations)
     repeats = min(counts[cell] for cell in range(len(plan.design.cells)))
     return ResponseResult(response, analysis, "", findings_of(analysis, response), drift, plan.design, repeats=repeats)
+
+
+def _looks(plan: SweepPlan, runs: Sequence[RunRecord]) -> Looks | None:
+    """Return after how many whole repeats a sweep with --early is; None for a sweep with one look, at its end."""
+    if not plan.is_early:
+        return None
+    made = {run.number for run in runs}
+    open_repeats = {one.repeat for one in plan.order if one.number not in made and not one.is_control}
+    return Looks(plan.repeats - len(open_repeats), plan.repeats)
 
 
 def _valued(runs: Sequence[RunRecord], response: Response) -> Iterator[tuple[RunRecord, float]]:

@@ -47,5 +47,5 @@ def _verdict(result: SweepResult) -> StudyResult:
     if not any(run.is_fit for run in result.runs):
         return "invalid"
     one = result.decisive
-    is_doubted = one.analysis is not None and bool(unresolved_groups(one.analysis))
+    is_doubted = one.lacks_terms or (one.analysis is not None and bool(unresolved_groups(one.analysis)))
     return "decided" if one.findings and not is_doubted else "not decided"

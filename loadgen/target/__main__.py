@@ -51,8 +51,10 @@ def main() -> int:
     add("--database-secret", metavar="NAME", help="secret with the password of the database")
     add("--pool-size", type=int, help="connections of the shop's requests to the database; default: 10")
     add("--pools", metavar="settle=2,payout=2", help="background workers that lock rows of the ledger")
+    add("--no-shared-lock", action="store_true", help="payout does not change the rows that settle locks")
     add("--missing-index", action="store_true", help="drop the index of items on (tenant, price_cents)")
     add("--no-prepared-statements", action="store_true", help="prepare no statement, for an old PgBouncer")
+    add("--spans", metavar="http://127.0.0.1:4318", help="send spans of sampled requests to this OTLP/HTTP receiver")
     add("--exit-with-stdin", action="store_true", help="stop when standard input ends")
     options = parser.parse_args()
     try:
@@ -63,6 +65,8 @@ def main() -> int:
             pools=options.pools,
             missing_index=options.missing_index,
             prepares=not options.no_prepared_statements,
+            shared_lock=not options.no_shared_lock,
+            spans_url=options.spans,
         )
         config = TargetConfig.of_options(
             host=options.host,

@@ -25,10 +25,11 @@ class Answer:
 class Request:
     """The parts of a request that the handlers use."""
 
-    __slots__ = ("body", "method", "path", "query", "token")
+    __slots__ = ("body", "method", "path", "query", "token", "traceparent")
 
-    def __init__(self, method: str, path: str, query: str, token: str, body: bytes) -> None:
+    def __init__(self, method: str, path: str, query: str, token: str, body: bytes, traceparent: str = "") -> None:
         self.method, self.path, self.query, self.token, self.body = method, path, query, token, body
+        self.traceparent = traceparent
 
 
 def answer(status: int, body: bytes = b"", kind: bytes = JSON, more: bytes = b"") -> Answer:

@@ -92,6 +92,8 @@ class Target:
         self._free_ns = [0] * self.config.slots
         """When each slot becomes free, in ns after the first request; a heap."""
         self._log_flush: asyncio.TimerHandle | None = None
+        self.reads_traceparent = False
+        """Requests get the text of their header `traceparent`."""
         self.log = None if config.access_log is None else AccessLog(config.access_log)
 
     @property
@@ -300,7 +302,7 @@ class Connection(asyncio.Protocol):
         self._url = b""
         self._body: list[bytes] = []
         self._body_bytes = 0
-        self._token = self._agent = ""
+        self._token = self._agent = self._traceparent = ""
         self._has_host = False
         self._in_head = True
         self._is_begun = False
@@ -370,6 +372,8 @@ class Connection(asyncio.Protocol):
         if length == 13 and name.lower() == b"authorization":
             if value[:7].lower() == b"bearer ":
                 self._token = value[7:].strip().decode("latin-1")
+        elif length == 11 and self._target.reads_traceparent and name.lower() == b"traceparent":
+            self._traceparent = value.decode("latin-1")
         elif length == 10 and self._target.log is not None and name.lower() == b"user-agent":
             self._agent = value.decode("latin-1")
         elif length == 4 and name.lower() == b"host":
@@ -399,7 +403,7 @@ class Connection(asyncio.Protocol):
             self._refuse(_BAD_REQUEST)
             return
         method = parser.get_method().decode("latin-1")
-        request = Request(method, path, query, self._token, b"".join(self._body))
+        request = Request(method, path, query, self._token, b"".join(self._body), self._traceparent)
         keeps = bool(parser.should_keep_alive())
         route, answered, wait_ns = self._target.answer(request, self._read_ns)
         tail = b"\r\n" if keeps else b"Connection: close\r\n\r\n"

@@ -67,6 +67,8 @@ READ = {
     "history pin": ["history", "pin", BASE, "--name", "1.0"],
     "capacity list": ["capacity", "list"],
     "capacity show": ["capacity", "show", "C-1"],
+    "capacity size": ["capacity", "size", "--peak", "2/s", "--capacity", "2/s", "--limit", "p\x1b[2J=9/s"],
+    "capacity coldstart": ["capacity", "coldstart", NEW, "--at", "5s"],
     "history strike": ["history", "strike", BASE, "--because", "it\x1b[2J"],
 }
 ASKED = {
@@ -87,11 +89,12 @@ OTHERS = {
     "runs delete": "names of folders", "runs prune": "names of folders",
     "notify test": "a name of loadgen.toml", "probe check": "tests/cli/test_probe.py",
     "probe run": "tests/probes/test_hostile_answers.py", "probe add": "tests/probes/running/test_joining.py",
+    "capacity scale": "tests/cli/test_capacity_scale.py",
     "runs push": "names of files", "runs pull": "names of files", "runs share": "an address",
     "trace why": "tests/cli/test_trace.py", "trace show": "tests/cli/test_trace.py", "trace export": "a count",
     "trace collect": "its own address, and counts",
     "runs metrics": "needs CloudWatch; a table", "runs traces": "needs X-Ray; tables",
-    "history control": "as gate",
+    "history control": "as gate", "sweep": "tests/cli/test_sweep.py",
     "ci annotate": "tests/deploy/test_ci_action.py", "ci comment": "a status", "completion": "a fixed script",
     "new": "the person's own words", "target": "its own address", "target llm": "its own address",
     "llm": "as run; a scenario of its own options", "model logs": "a log of its own below",

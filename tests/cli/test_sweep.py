@@ -291,6 +291,31 @@ def test_run_that_cannot_be_made_ends_the_sweep_with_its_own_error(runs: FakeRun
     assert sweep("--resume", "out").exit_code == 0
 
 
+# -- early stops, texts ----------------------------------------------------------------------------------
+
+
+def test_early_sweep_looks_once_and_stops_when_the_answer_is_clear(runs: FakeRuns) -> None:
+    made = sweep("shop.py", *TWO, "--repeat", "4", "--early", "-o", "out")
+
+    assert made.exit_code == 0, made.output
+    assert "look after block 2: stop: found" in made.output
+    assert "The sweep ended early by its rule" in made.output
+    assert len(runs.made) == 8
+    assert sweep("--resume", "out").exit_code == 0
+    assert len(runs.made) == 8, "the sweep has ended"
+
+
+def test_hostile_levels_are_harmless_in_the_output(runs: FakeRuns) -> None:
+    hostile = "o\x1b[2J\rPASSED (exit code 0)\n::error::x"
+
+    made = sweep("shop.py", "-P", f"mode=on,{hostile}", "-P", "settle=0,8", "--yes", "-o", "out")
+
+    assert made.exit_code in (0, 3), made.output
+    assert not set(made.output) & {"\x1b", "\r"}
+    assert not [line for line in made.output.splitlines() if line.startswith(("PASSED", "::error"))]
+    assert "\x1b" not in Path("out/sweep.html").read_text()
+
+
 # -- resume -----------------------------------------------------------------------------------------------
 
 

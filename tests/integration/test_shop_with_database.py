@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 import httpx
 import pytest
 
+from tests.support.otlp_file_collector import otlp_file_collector
 from tests.support.pgbouncer_server import running_pgbouncer
 from tests.support.postgres_server import PostgresServer, running_postgres
 from tests.support.target import RunningTarget, running_target
@@ -157,6 +158,72 @@ def test_only_both_pools_together_hold_up_a_batch(postgres: PostgresServer, http
     assert not any("shop-settle" in one for one in settle.seen | payout.seen)
     assert held_up <= both.seen
     assert both.slowest_s > settle.slowest_s
+
+
+def test_without_the_shared_lock_payout_does_not_wait_for_settle(postgres: PostgresServer, http: httpx.Client) -> None:
+    assert http.put("/database", json={"shared_lock": False}).json()["shared_lock"] is False
+    before = postgres.sql(_ENTRIES.format("settlement"))
+    with ThreadPoolExecutor(1) as pool:
+        settles = pool.submit(http.post, "/settle/2")
+        _until(postgres, "SELECT count(*) FROM pg_stat_activity WHERE state = 'idle in transaction'", "1")
+        assert http.post("/payout/2").status_code == 200
+        is_first = not settles.done()
+        assert settles.result().json() == {"pool": "settle", "worker": 2}
+    http.put("/database", json={"shared_lock": True})
+
+    assert is_first
+    assert int(postgres.sql(_ENTRIES.format("settlement"))) == int(before) + 1
+    assert http.get("/database").json()["shared_lock"] is True
+
+
+_ENTRIES = "SELECT entries FROM loadgen_shop.ledger WHERE account = '{}-2'"
+
+
+def _until(postgres: PostgresServer, sql: str, value: str) -> None:
+    deadline = time.monotonic() + 30
+    while postgres.sql(sql) != value:
+        assert time.monotonic() < deadline, sql
+
+
+def test_a_client_asks_for_one_transaction_of_a_worker(
+    postgres: PostgresServer, shop: RunningTarget, http: httpx.Client
+) -> None:
+    clearing, settlement = (int(postgres.sql(_ENTRIES.format(kind))) for kind in ("clearing", "settlement"))
+    # Two requests for one worker: the second waits for the first, on the same connection.
+    with ThreadPoolExecutor(2) as pool:
+        both = [pool.submit(http.post, "/payout/2") for _ in range(2)]
+        assert [one.result().json() for one in both] == [{"pool": "payout", "worker": 2}] * 2
+
+    after = [int(postgres.sql(_ENTRIES.format(kind))) for kind in ("clearing", "settlement")]
+    assert after == [clearing + 2, settlement + 2]
+    workers = shop.stats()["database"]["workers"]["payout"]
+    assert (workers["workers"], workers["transactions"]) == (0, 2)
+    assert [http.post(path).status_code for path in ("/payout/0", "/payout/9", "/settle/x")] == [404] * 3
+    assert http.get("/settle/1").status_code == 405
+
+
+def test_sampled_requests_have_spans_of_their_statements(postgres: PostgresServer) -> None:
+    trace, caller = "6b0bdc83d4011cd90993bf9f1ef1b38b", "00f067aa0ba902b7"
+    with (
+        otlp_file_collector() as collector,
+        running_target("--database", postgres.url(), "--spans", collector.url) as traced,
+        httpx.Client(base_url=traced.url, trust_env=False, timeout=60) as client,
+    ):
+        for flags, path in (("01", "/ach"), ("00", "/ach"), ("01", "/payout/3"), ("zz", "/ach")):
+            client.post(path, headers={"traceparent": f"00-{trace}-{caller}-{flags}"})
+        client.post("/ach")
+        spans = collector.settled()[trace]
+
+    names = {span.span_id: span.name for span in spans}
+    found = sorted((names.get(span.parent_span_id, span.parent_span_id.hex()), span.name) for span in spans)
+    assert found == [
+        (caller, "POST /ach"),
+        (caller, "POST /payout/{n}"),
+        ("POST /ach", "UPDATE ledger"),
+        ("POST /payout/{n}", "UPDATE clearing"),
+        ("POST /payout/{n}", "UPDATE settlement"),
+    ]
+    assert all(0 < span.start_time_unix_nano <= span.end_time_unix_nano for span in spans)
 
 
 def test_stopped_workers_leave_no_connection(postgres: PostgresServer, http: httpx.Client) -> None:

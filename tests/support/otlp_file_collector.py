@@ -16,13 +16,13 @@ import gzip
 import json
 import threading
 import time
-from base64 import b64decode
+from base64 import b64decode, b64encode
 from collections.abc import Callable, Iterator, Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-from google.protobuf.json_format import MessageToDict
+from google.protobuf.json_format import MessageToDict, ParseDict
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, Span
 
@@ -112,6 +112,16 @@ def _otlp_json(request: ExportTraceServiceRequest) -> Any:
     return mended(MessageToDict(request, use_integers_for_enums=True))
 
 
+def _of_json(body: bytes) -> ExportTraceServiceRequest:
+    """Return a request in OTLP's JSON, whose ids are hex digits; protobuf's own JSON has them in base 64."""
+
+    def mended(found: dict[str, Any]) -> dict[str, Any]:
+        ids = {name: b64encode(bytes.fromhex(found[name])).decode() for name in _IDS if name in found}
+        return {**found, **ids}
+
+    return ParseDict(json.loads(body, object_hook=mended), ExportTraceServiceRequest())
+
+
 @contextlib.contextmanager
 def otlp_file_collector() -> Iterator[OtlpFileCollector]:
     """Listen on a free loopback port until the block is left."""
@@ -124,7 +134,8 @@ def otlp_file_collector() -> Iterator[OtlpFileCollector]:
             body = self.rfile.read(int(self.headers["Content-Length"]))
             if self.headers.get("Content-Encoding") == "gzip":
                 body = gzip.decompress(body)
-            collector.take(ExportTraceServiceRequest.FromString(body))
+            is_json = self.headers.get("Content-Type") == "application/json"
+            collector.take(_of_json(body) if is_json else ExportTraceServiceRequest.FromString(body))
             self.send_response(200)
             self.send_header("Content-Type", "application/x-protobuf")
             self.send_header("Content-Length", "0")

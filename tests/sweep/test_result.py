@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
+from math import exp
 from pathlib import Path
 
 import pytest
 
-from loadgen.analysis.factors.design import Design, fraction, full, one_at_a_time
+from loadgen.analysis.factors.design import Design, fraction, full, latin, one_at_a_time
+from loadgen.analysis.factors.factor import Factor
+from loadgen.analysis.factors.power import detectable
+from loadgen.sweep.could_find import EFFECTS, could_find
 from loadgen.sweep.journal import open_journal, read_journal
 from loadgen.sweep.plan import read_plan, write_plan
 from loadgen.sweep.result import SweepResult, result_of
@@ -127,6 +131,42 @@ def test_a_sweep_that_finds_nothing_says_what_it_would_have_found() -> None:
     assert study.result == "not decided"
 
 
+@pytest.mark.parametrize("sd", [0.03, 0.08, 0.6])
+def test_what_could_have_been_found_is_the_smallest_effect_of_the_grid_with_power_90_percent(sd: float) -> None:
+    design = full((SETTLE, PAYOUT))
+    found = could_find(design, 3, sd, None)
+
+    assert found is not None
+    table = detectable(design, 3, sd, effects=EFFECTS)
+    for order, effect in ((1, found.main), (2, found.interaction)):
+        enough = [one for one in EFFECTS if (table.least(one, order) or 0.0) >= 0.9]
+        assert effect == (enough[0] if enough else None)
+
+
+def test_skipped_cells_that_hide_an_interaction_make_the_answer_doubtful() -> None:
+    a, b = Factor("a", ("1", "2", "3")), Factor("b", ("x", "y", "z"))
+    design = full((a, b), skip=({"a": "3", "b": "z"},))
+    law = Law(lambda levels: 100 * float(levels["a"]) * (2 if (levels["a"], levels["b"]) == ("2", "z") else 1))
+    study = study_of(swept(law, 1, design=design))
+
+    assert study.headline.endswith("Terms that could not be estimated seem to matter as well: read the cells")
+    assert study.result == "not decided"
+
+
+def test_a_latin_hypercube_has_its_curvature_and_a_drawing_for_each_factor_with_an_effect() -> None:
+    ranges = (Factor("rate", (), 50, 200, unit="/s"), Factor("pool", (), 1, 64, is_whole=True))
+    design = latin(ranges, 24, 1)
+
+    def law(levels: Levels) -> float:
+        return 100 * exp(0.004 * float(levels["rate"].removesuffix("/s")))
+
+    study = study_of(swept(Law(law, sd=0.03, block_sd=0.0, drift=0.0), 1, design=design, repeats=1))
+
+    assert study.headline.startswith("p99: rate matters: from 50/s to 200/s +")
+    assert [drawing.title for drawing in study.drawings] == ["p99 against rate", "Effects, p99"]
+    assert study.drawings[0].html.count("<circle") == 24
+
+
 def test_a_cell_full_of_errors_is_decided_by_its_errors_and_its_response_times_are_not_compared() -> None:
     def errors(levels: Levels) -> float:
         return 0.3 if two_pools(levels) > 300 else 0.001
@@ -178,8 +218,18 @@ def test_a_sweep_that_was_stopped_can_be_read_and_says_how_many_runs_it_is_based
 
     assert len(result.not_made) == len(plan.order) - 10
     assert f"10 of {len(plan.order)} planned runs were made" in "\n".join(study.lines)
-    assert "The sweep ended: stopped early: found." in study.lines
+    assert "The sweep stopped early, by the rule that was fixed before its first run: found." in study.lines
     assert not any("--resume" in line for line in study.foot)
+
+
+def test_a_sweep_with_an_early_look_is_judged_by_the_bound_of_that_look() -> None:
+    plans = [plan_of(repeats=4, is_early=is_early, looks=(2,) if is_early else ()) for is_early in (False, True)]
+    half = [result_of(plan, records_of(plan, Law(two_pools))[:8], ending="stopped early: found") for plan in plans]
+    whole = [result_of(plan, records_of(plan, Law(two_pools))) for plan in plans]
+
+    p = [[one.first.analysis.terms[0].p_holm for one in results if one.first.analysis] for results in (half, whole)]
+    assert p[0][1] > p[0][0]
+    assert p[1][1] >= p[1][0]
 
 
 def test_drift_of_control_runs_is_said_and_does_not_enter_the_effects() -> None:

@@ -16,7 +16,15 @@ def test_without_a_url_there_is_no_database() -> None:
 
 @pytest.mark.parametrize(
     "options",
-    [{"secret": "db"}, {"pool_size": 2}, {"pools": "settle=1"}, {"missing_index": True}, {"prepares": False}],
+    [
+        {"secret": "db"},
+        {"pool_size": 2},
+        {"pools": "settle=1"},
+        {"missing_index": True},
+        {"prepares": False},
+        {"shared_lock": False},
+        {"spans_url": "http://127.0.0.1:4318"},
+    ],
 )
 def test_an_option_of_the_database_needs_a_database(options: dict[str, object]) -> None:
     with pytest.raises(UsageError, match="need --database"):
@@ -73,3 +81,11 @@ def test_invalid_pools_are_refused(text: str) -> None:
 def test_an_invalid_size_of_the_pool_is_refused(size: int) -> None:
     with pytest.raises(UsageError, match="--pool-size must be from 1 to 1,000"):
         DatabaseConfig(url=URL, pool_size=size)
+
+
+@pytest.mark.parametrize(
+    "url", ["127.0.0.1:4318", "https://127.0.0.1:4318", "http://a:1/x", "http://u:p@a:1", "http://a"]
+)
+def test_an_invalid_receiver_of_spans_is_refused(url: str) -> None:
+    with pytest.raises(UsageError, match="--spans: invalid URL"):
+        DatabaseConfig(url=URL, spans_url=url)

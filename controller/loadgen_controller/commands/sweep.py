@@ -38,7 +38,7 @@ loadgen sweep --resume sweeps/20261129-143000-shop-a1b2
 
 [bold]Exit codes[/bold]
 
-0 decided: effects were found, or none of the size that matters exists; 3 not decided, stopped, or --between failed;
+0 decided: an effect was found; 3 not decided: nothing was found, it was stopped, or --between failed;
 4 no valid run; 2 usage error, 5 fleet error and 130 Ctrl-C, as for every command"""
 
 _DESIGN = "Design"

@@ -31,6 +31,8 @@ loadgen target --latency 40ms --slower /cart=10%    # a slower release, for the 
 
 loadgen target --database postgresql://shop@127.0.0.1/shop --missing-index    # a slow statement behind /items
 
+loadgen target --database postgresql://shop@127.0.0.1/shop --no-shared-lock    # pools that never wait
+
 loadgen target llm --port 8000    # an AI inference server instead of the shop"""
 
 LLM_EXAMPLES = """[bold]Examples[/bold]
@@ -96,12 +98,22 @@ def main(
         str | None,
         typer.Option(metavar="settle=2,payout=2", help="Background workers that lock the same rows of the ledger."),
     ] = None,
+    no_shared_lock: Annotated[
+        bool, typer.Option("--no-shared-lock", help="Let payout leave alone the rows that settle locks.")
+    ] = False,
     missing_index: Annotated[
         bool, typer.Option("--missing-index", help="Drop the index of items on (tenant, price_cents).")
     ] = False,
     no_prepared_statements: Annotated[
         bool, typer.Option("--no-prepared-statements", help="Prepare no statement, for a PgBouncer that cannot.")
     ] = False,
+    spans: Annotated[
+        str | None,
+        typer.Option(
+            metavar="http://127.0.0.1:4318",
+            help="OTLP/HTTP receiver of the spans of sampled requests, such as loadgen trace collect.",
+        ),
+    ] = None,
 ) -> None:
     if context.invoked_subcommand is not None:
         return
@@ -128,6 +140,8 @@ def main(
             pools=pools,
             missing_index=missing_index,
             prepares=not no_prepared_statements,
+            shared_lock=not no_shared_lock,
+            spans_url=spans,
         ),
     )
     run(config, _announce)

@@ -20,7 +20,6 @@ from loadgen.dsl.plans.spec import PlanSpec
 from loadgen.history.store.extract import accepted_of
 from loadgen.history.store.stored_run import Accepted
 from loadgen.report.run_as_dataframes import open_run
-from loadgen.units import NS_PER_S, format_duration
 from loadgen_controller.api.remote import check_there
 from loadgen_controller.collect_option_errors import CollectedErrors
 from loadgen_controller.launch.launcher import Made, make_run
@@ -117,20 +116,6 @@ class RunMaker:
         if made.was_stopped:
             raise Interrupted
         return accepted_of(open_run(made.run_dir))
-
-    def budget(self, runs: int, spec: PlanSpec) -> str:
-        """Return number and length of the runs as text: "10 runs of 30 s: 5 min of load, and the start of each run".
-
-        Without a fixed duration only "10 runs".
-        """
-        length_s = (spec.duration_ns or 0) / NS_PER_S
-        each = "one run" if runs == 1 else f"{runs} runs"
-        if not length_s:
-            return each
-        whole = format_duration(runs * length_s * NS_PER_S)
-        return f"{each} of {format_duration(length_s * NS_PER_S)}" + (
-            f": {whole} of load, and the start of each run" if runs > 1 else ""
-        )
 
 
 def _changed_target(target: str | None) -> dict[str, str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from textwrap import wrap
 from typing import Final
 
@@ -26,7 +26,7 @@ from loadgen.report.why_slow.lines import (
 )
 from loadgen_controller.console_output import Output, Text
 
-__all__ = ["print_causes", "print_waterfall"]
+__all__ = ["print_causes", "print_conclusions", "print_waterfall"]
 
 _SHOWN: Final = 5
 """Ranked paths on the terminal; cause.json and the page have all."""
@@ -62,6 +62,14 @@ def print_causes(console: Output, causes: CauseFile) -> None:
             console.print(Text(line), soft_wrap=True)  # not broken, so that it can be copied
         else:
             _print_wrapped(console, line, width, indent=2)
+
+
+def print_conclusions(console: Output, sentence: str, gone: Sequence[str]) -> None:
+    """Print what the kinds of evidence say together, and what a repeated run says; "" and () for nothing."""
+    lines = [f"in one sentence: {sentence}"] if sentence else []
+    for line in (*lines, *gone):
+        console.print()
+        _print_wrapped(console, line, max(_NARROW, console.width), indent=2, style="bold")
 
 
 def _print_wrapped(console: Output, text: str, width: int, *, indent: int = 0, style: str = "") -> None:

@@ -33,6 +33,9 @@
     backend = "jaeger"                            # see loadgen/backends/settings.py
     url = "https://jaeger.staging.example"
 
+    [limits]
+    psp = "300/s"                                 # what a dependency serves, for `loadgen capacity size`
+
 The file is searched in the scenario's folder and in the folders above, up to the one
 that holds `.git`. Only the command line reads it: `--env` turns an environment into
 overrides, which are sent to the agents, so agents need no such file. Options on the
@@ -61,6 +64,7 @@ from loadgen.notify.settings import Channel, ChannelTable, channel_of
 from loadgen.probes.kinds import KINDS as PROBE_KINDS
 from loadgen.probes.settings import ProbeSpec, names_wrong, probe_of, table_of
 from loadgen.sinks.options import KINDS
+from loadgen.units import parse_rate
 
 __all__ = [
     "FILE_NAME",
@@ -167,6 +171,8 @@ class Settings:
     """The probes of all scenarios, `[probes.NAME]`."""
     traces: Mapping[str, TraceSource] = field(default_factory=dict)
     """The sources of traces, `[trace.NAME]`, by name."""
+    limits: Mapping[str, float] = field(default_factory=dict)
+    """What the dependencies of the target serve, `[limits]`, by name; 1/s."""
 
 
 def find_settings(scenario: Path) -> Path | None:
@@ -287,7 +293,9 @@ class _Reading:
         self.faults: list[Fault] = []
 
     def settings(self, content: dict[str, Any]) -> Settings:
-        self._check_keys((), content, ["env", "history", "notify", "out", "policy", "probes", "report", "trace"])
+        self._check_keys(
+            (), content, ["env", "history", "limits", "notify", "out", "policy", "probes", "report", "trace"]
+        )
         places = self._places(content)
         environments: dict[str, Environment] = {}
         envs = content.get("env", {})
@@ -307,7 +315,26 @@ class _Reading:
             if environment.trace is not None and environment.trace not in written:
                 hint = did_you_mean(environment.trace, written) or f"write [trace.{environment.trace}]"
                 self._add(("env", name, "trace"), f'trace: no source "{environment.trace}"', hint)
-        return Settings(self._path, environments, policy, places, channels, report, probes, traces)
+        limits = self._limits(content)
+        return Settings(self._path, environments, policy, places, channels, report, probes, traces, limits)
+
+    def _limits(self, content: dict[str, Any]) -> dict[str, float]:
+        limits: dict[str, float] = {}
+        for name, value in self._table(content, "limits").items():
+            hint = f'write {name} = "300/s"'
+            if isinstance(value, bool) or not isinstance(value, str | int | float):
+                self._add(("limits", name), f"limits.{name} is not a rate", hint)
+                continue
+            try:
+                rate = parse_rate(value)
+            except ValueError as error:
+                self._add(("limits", name), f"limits.{name}: {str(error).partition(';')[0]}", hint)
+                continue
+            if rate > 0:
+                limits[name] = rate
+            else:
+                self._add(("limits", name), f"limits.{name} is {rate:g}/s, but must be above 0", hint)
+        return limits
 
     def _traces(self, content: dict[str, Any]) -> dict[str, TraceSource]:
         sources: dict[str, TraceSource] = {}

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from math import exp, log, nan
 
 from loadgen.analysis.factors.terms import CellFigure, FactorAnalysis, Term
 from loadgen.report.report_parts import PLACEHOLDER
 from loadgen.studies.study import Drawing
+from loadgen.studies.xy_chart import Axis, Points, xy_chart
 from loadgen.sweep.drawings.effect_plot import MOST_ROWS, EffectRow, effect_plot
 from loadgen.sweep.drawings.heat_table import HeatCell, heat_table
 from loadgen.sweep.drawings.line_plot import LevelLine, LinePoint, line_plot
@@ -23,6 +25,7 @@ __all__ = ["drawings_of"]
 _MOST_HEAT_CELLS = 256
 _MOST_LINES = 6
 _MOST_PLOTS = 4
+_NUMBER = re.compile(r"[+-]?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?")
 
 
 def drawings_of(result: SweepResult) -> Iterator[Drawing]:
@@ -32,8 +35,10 @@ def drawings_of(result: SweepResult) -> Iterator[Drawing]:
     for one in sorted(result.responses, key=lambda one: one is not result.decisive):
         if one.analysis is None or not (one is result.first or one.findings):
             continue
+        if result.plan.design.kind == "lhs":
+            yield from _against_factors(result, one)
         found = [finding.term for finding in one.findings if kind_of(finding.term) == "interaction"]
-        if one is result.decisive:
+        if one is result.decisive and result.plan.design.kind != "lhs":
             shown = found or [term for term in one.analysis.terms if kind_of(term) == "interaction"][:1]
             for term in shown[:_MOST_PLOTS]:
                 yield from _interaction(result, one, one.analysis, term)
@@ -91,6 +96,36 @@ def _effects(one: ResponseResult) -> Drawing:
     text = f"Full dots are found ({found} of {len(rows)}); hollow ones are not, or an interaction explains them.{more}"
     title = f"Effects, {one.response.label}"
     return Drawing(title, effect_plot(title, rows, is_log=one.response.is_log), text)
+
+
+def _against_factors(result: SweepResult, one: ResponseResult) -> Iterator[Drawing]:
+    """Yield, for a Latin hypercube, the response of all runs against each factor with an effect; all if none has."""
+    found = {name for finding in one.findings for name in finding.term.factors}
+    for at, factor in enumerate(result.plan.design.factors):
+        places = [_place(cell[at]) for cell in result.plan.design.cells]
+        if (found and factor.name not in found) or None in places:
+            continue
+        runs = [
+            (place, value, f"run {run.number}, {levels_text(result.plan.levels(run.cell))}")
+            for run in result.runs
+            if (value := run.values.get(one.response.text)) is not None and not run.is_control and run.is_fit
+            if (place := places[run.cell]) is not None
+        ]
+        label = one.response.label + (f", {one.response.unit}" if one.response.unit else "")
+        title = f"{one.response.label} against {factor.name}"
+        points = Points("runs", [(x, y) for x, y, _ in runs], tooltips=[text for _, _, text in runs])
+        unit = f", {factor.unit}" if factor.unit else ""
+        drawn = xy_chart(title, [points], x=Axis(f"{factor.name}{unit}"), y=Axis(label, is_log=one.response.is_log))
+        if drawn:
+            mine = [finding.sentences[0] for finding in one.findings if factor.name in finding.term.factors]
+            text = f"{mine[0]}." if mine else f"No effect of {factor.name} was found."
+            yield Drawing(title, drawn, f"Each dot is a run. The other factors differ as well. {text}")
+
+
+def _place(level: str) -> float | None:
+    """Return the number of a level that was drawn from a range, such as 133.1 of "133.1/s"; None if it has none."""
+    number = _NUMBER.match(level)
+    return float(number[0]) if number else None
 
 
 def _interaction(result: SweepResult, one: ResponseResult, analysis: FactorAnalysis, term: Term) -> Iterator[Drawing]:

@@ -21,7 +21,7 @@ _PROBES = "probes.log"
 
 def next_steps(result: SweepResult, folder: Path | None) -> Iterator[str]:
     """Yield the lines of the foot: sentences, and below each the command. folder: that of the sweep, if it is known."""
-    if result.not_made and folder is not None and not result.ending.startswith("stopped early"):
+    if result.not_made and folder is not None and not result.is_stopped_early:
         yield "Go on with the sweep:"
         yield f"    loadgen sweep --resume {quote(one_line(str(folder)))}"
     worst, best = _ends(result)

@@ -46,13 +46,15 @@ def headline_of(one: ResponseResult, *, is_one_at_a_time: bool = False) -> str:
 
 
 def _doubt(one: ResponseResult) -> str:
-    """Return a clause if an interaction that the design cannot tell from others may explain the first finding."""
+    """Return a clause if an interaction that the design cannot tell or estimate may explain the first finding."""
     first = one.findings[0].term
     if one.analysis is None or first.order > 1:
         return ""
     for group in unresolved_groups(one.analysis):
         if any(first.name in name.split(" × ") for name in group):
             return f", on average. {joined(group, 'or')} may explain it: this design cannot tell which of them"
+    if one.lacks_terms:
+        return ", on average. Terms that could not be estimated seem to matter as well: read the cells"
     return ""
 
 
@@ -178,7 +180,10 @@ def _roman(number: int) -> str:
 
 
 def _of_runs(result: SweepResult) -> Iterator[str]:
-    if result.ending not in ("", "complete"):
+    if result.is_stopped_early:
+        why = result.ending.partition(": ")[2]
+        yield f"The sweep stopped early, by the rule that was fixed before its first run: {why}"
+    elif result.ending not in ("", "complete"):
         yield f"The sweep ended: {result.ending}"
     if result.not_made:
         planned = len(result.plan.order)

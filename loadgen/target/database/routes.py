@@ -1,8 +1,10 @@
-"""The routes with a database: they read items, and post a batch to the ledger.
+"""The routes with a database: they read items, post a batch to the ledger, and do work of the two pools.
 
     GET /items?tenant=7     the 20 cheapest items of a tenant; with the index one of the fastest statements there is
     GET /items/{id}         one item by its primary key
     POST /ach               {"account": 3, "cents": 100}: adds to clearing-3; {} takes the accounts in turn
+    POST /settle/{n}        one transaction of worker n of the pool settle, from 1 to 8
+    POST /payout/{n}        one transaction of worker n of the pool payout
 
 Items may be cached for a minute by caches in front of the shop; nothing else may be stored.
 """
@@ -20,7 +22,7 @@ import psycopg
 from loadgen.target.database.connect import failed_answer
 from loadgen.target.database.pool import PoolFull
 from loadgen.target.database.schema import ITEM, ITEMS_OF_TENANT, POST_BATCH, TENANTS
-from loadgen.target.database.settings import ITEMS, LEDGER_PAIRS
+from loadgen.target.database.settings import ITEMS, LEDGER_PAIRS, POOLS
 from loadgen.target.database.shop_database import ShopDatabase
 from loadgen.target.request_response import Answer, Request, json_answer, wrong
 
@@ -41,7 +43,10 @@ def route_of(path: str) -> str | None:
     """Return the pattern of a path with a database, such as "/items/{id}"; None for other paths of the shop."""
     if path in ("/items", "/ach"):
         return path
-    return "/items/{id}" if path.startswith("/items/") and path.count("/") == 2 else None
+    if path.count("/") != 2:
+        return None
+    kind = path[1 : path.index("/", 1)]
+    return "/items/{id}" if kind == "items" else f"/{kind}/{{n}}" if kind in POOLS else None
 
 
 class DatabaseRoutes:
@@ -54,6 +59,7 @@ class DatabaseRoutes:
             "/items": ("GET", self._items),
             "/items/{id}": ("GET", self._item),
             "/ach": ("POST", self._ach),
+            **{f"/{pool}/{{n}}": ("POST", self._work) for pool in POOLS},
         }
 
     async def handle(self, route: str, request: Request) -> Answer:
@@ -94,6 +100,14 @@ class DatabaseRoutes:
             return wrong(400, f"account must be from 1 to {LEDGER_PAIRS}, and cents at most 1,000,000")
         await self._database.run(POST_BATCH, (batch.cents, f"clearing-{account}"))
         return json_answer(201, {"account": account, "cents": batch.cents}, _NOT_STORED)
+
+    async def _work(self, request: Request) -> Answer:
+        _, pool, text = request.path.split("/")
+        number = _number(text)
+        if not 1 <= number <= LEDGER_PAIRS:
+            return wrong(404, f"no such worker: from 1 to {LEDGER_PAIRS}")
+        await self._database.workers.work_once(pool, number)
+        return json_answer(200, {"pool": pool, "worker": number}, _NOT_STORED)
 
 
 def _number(text: str) -> int:

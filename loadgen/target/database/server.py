@@ -19,6 +19,7 @@ from loadgen.target.database.connect import failed_answer
 from loadgen.target.database.routes import DatabaseRoutes, route_of
 from loadgen.target.database.settings import ITEMS, LEDGER_PAIRS, POOLS, SCHEMA, pools_of
 from loadgen.target.database.shop_database import ShopDatabase
+from loadgen.target.database.spans import Spans
 from loadgen.target.metrics_page import Sample
 from loadgen.target.request_response import Answer, Request, answer, json_answer, wrong
 from loadgen.target.server import Connection, Pending, Target
@@ -34,6 +35,7 @@ class _Change(msgspec.Struct, forbid_unknown_fields=True):
     settle: int | None = None
     payout: int | None = None
     missing_index: bool | None = None
+    shared_lock: bool | None = None
 
 
 class DatabaseTarget(Target):
@@ -44,6 +46,8 @@ class DatabaseTarget(Target):
         assert config.database is not None
         self.database = ShopDatabase(config.database)
         self._routes = DatabaseRoutes(self.database)
+        self._spans = Spans(config.database.spans_url) if config.database.spans_url else None
+        self.reads_traceparent = self._spans is not None
         self._late: tuple[str, Request] | None = None
         """The route and the request that `answer` has just seen, for `hold`, which is called next."""
         self._tasks: set[asyncio.Task[None]] = set()
@@ -67,6 +71,8 @@ class DatabaseTarget(Target):
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._spans is not None:
+            await self._spans.close()
         await self.database.close()
 
     def reset(self) -> None:
@@ -116,7 +122,7 @@ class DatabaseTarget(Target):
     ) -> None:
         """Compute an answer, put it in the place of the placeholder, and let the connection write what is due."""
         try:
-            made = await (self._routes.handle(pattern, request) if pattern else self._change(request))
+            made = await (self._handle(pattern, request) if pattern else self._change(request))
         except BaseException:
             connection.abort()  # otherwise the client would wait for ever
             raise
@@ -127,6 +133,12 @@ class DatabaseTarget(Target):
         pending.is_due = True
         connection.flush()
 
+    async def _handle(self, pattern: str, request: Request) -> Answer:
+        if self._spans is None:
+            return await self._routes.handle(pattern, request)
+        with self._spans.request(f"{request.method} {pattern}", request.traceparent):
+            return await self._routes.handle(pattern, request)
+
     async def _change(self, request: Request) -> Answer:
         """Answer a request of `/database`, which is not counted: GET shows the faults, PUT changes them."""
         if request.method == "PUT":
@@ -135,7 +147,7 @@ class DatabaseTarget(Target):
                 counts = {name: count for name in POOLS if (count := getattr(asked, name)) is not None}
                 if counts:
                     pools_of(",".join(f"{name}={count}" for name, count in counts.items()))
-                await self.database.change(counts, asked.missing_index)
+                await self.database.change(counts, asked.missing_index, asked.shared_lock)
             except msgspec.MsgspecError as error:
                 return wrong(400, str(error))
             except UsageError:
@@ -144,4 +156,6 @@ class DatabaseTarget(Target):
                 return failed_answer(error)
         elif request.method not in ("GET", "HEAD"):
             return wrong(405, "no such method here", b"Allow: GET, HEAD, PUT\r\n")
-        return json_answer(200, {**self.database.workers.counts(), "missing_index": self.database.missing_index})
+        workers = self.database.workers
+        faults = {"missing_index": self.database.missing_index, "shared_lock": workers.shared_lock}
+        return json_answer(200, {**workers.counts(), **faults})

@@ -20,8 +20,11 @@ LEDGER_PAIRS: Final = 8
 MAX_POOL_SIZE: Final = 1_000
 POOLS: Final = ("settle", "payout")
 """The pools of background workers."""
-_OPTIONS: Final = "--database-secret, --pool-size, --pools, --missing-index and --no-prepared-statements"
+_OPTIONS: Final = (
+    "--database-secret, --pool-size, --pools, --no-shared-lock, --missing-index, --no-prepared-statements and --spans"
+)
 _SCHEMES: Final = ("postgresql", "postgres")
+_SPANS_URL: Final = re.compile(r"http://[\w.\-]{1,253}:\d{1,5}/?", re.ASCII)
 _POOL: Final = re.compile(r"\s*(\w+)\s*=\s*(\d{1,6})\s*", re.ASCII)
 
 
@@ -41,6 +44,10 @@ class DatabaseConfig:
     """The index of items on (tenant, price_cents) is dropped."""
     prepares: bool = True
     """False: no statement is prepared on the server, for a PgBouncer in front that does not support it."""
+    shared_lock: bool = True
+    """False: `payout` does not change the rows that `settle` locks, so no worker waits for another pool."""
+    spans_url: str = ""
+    """The base URL of an OTLP/HTTP receiver for the spans of sampled requests; "": no spans."""
 
     def __post_init__(self) -> None:
         if wrong := _url_wrong(self.url):
@@ -49,6 +56,11 @@ class DatabaseConfig:
         if not 1 <= self.pool_size <= MAX_POOL_SIZE:
             raise UsageError(
                 f"--pool-size must be from 1 to {MAX_POOL_SIZE:,}, got {self.pool_size}", hint="write --pool-size 10"
+            )
+        if self.spans_url and not _SPANS_URL.fullmatch(self.spans_url):
+            raise UsageError(
+                "--spans: invalid URL; it must be http://HOST:PORT of an OTLP/HTTP receiver",
+                hint="write --spans http://127.0.0.1:4318",
             )
         for name, count in self.workers.items():
             if name not in POOLS or not 0 <= count <= LEDGER_PAIRS:
@@ -64,6 +76,8 @@ class DatabaseConfig:
         pools: str | None = None,
         missing_index: bool = False,
         prepares: bool = True,
+        shared_lock: bool = True,
+        spans_url: str | None = None,
     ) -> DatabaseConfig | None:
         """Return the configuration for the values of command-line options; None without `--database`.
 
@@ -71,7 +85,8 @@ class DatabaseConfig:
             UsageError: a value is invalid, or an option needs `--database`.
         """
         if url is None:
-            if secret is not None or pool_size is not None or pools is not None or missing_index or not prepares:
+            given = (secret, pool_size, pools, spans_url)
+            if any(one is not None for one in given) or missing_index or not (prepares and shared_lock):
                 raise UsageError(
                     f"{_OPTIONS} need --database", hint="add --database postgresql://shop@127.0.0.1:5432/shop"
                 )
@@ -83,6 +98,8 @@ class DatabaseConfig:
             workers={} if pools is None else pools_of(pools),
             missing_index=missing_index,
             prepares=prepares,
+            shared_lock=shared_lock,
+            spans_url=spans_url or "",
         )
 
 

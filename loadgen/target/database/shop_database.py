@@ -15,6 +15,7 @@ from loadgen.target.database.connect import Connector, cannot_connect, create_sc
 from loadgen.target.database.pool import Pool
 from loadgen.target.database.schema import Statement
 from loadgen.target.database.settings import DatabaseConfig
+from loadgen.target.database.spans import statement_span
 from loadgen.target.database.waits import Waits
 from loadgen.target.database.workers import Workers
 from loadgen.target.metrics_page import Sample
@@ -33,7 +34,7 @@ class ShopDatabase:
         self.config = config
         self._connector = Connector(config)
         self.pool = Pool(config.pool_size, lambda: self._connector.connect("web"))
-        self.workers = Workers(self._connector)
+        self.workers = Workers(self._connector, shared_lock=config.shared_lock)
         self.missing_index = config.missing_index
         self.is_new = False
         self._times: dict[str, Waits] = {}
@@ -74,21 +75,26 @@ class ShopDatabase:
         async with self.pool.connection() as connection:
             begun_ns = perf_counter_ns()
             try:
-                cursor = await connection.execute(statement.text, values)
-                return await cursor.fetchall() if cursor.description else []
+                with statement_span(statement):
+                    cursor = await connection.execute(statement.text, values)
+                    return await cursor.fetchall() if cursor.description else []
             except psycopg.Error:
                 self._errors[statement.summary] = self._errors.get(statement.summary, 0) + 1
                 raise
             finally:
                 self._times.setdefault(statement.summary, Waits()).add(perf_counter_ns() - begun_ns)
 
-    async def change(self, workers: Mapping[str, int], missing_index: bool | None) -> None:
-        """Change the faults while the shop runs. missing_index: None leaves the index as it is.
+    async def change(
+        self, workers: Mapping[str, int], missing_index: bool | None = None, shared_lock: bool | None = None
+    ) -> None:
+        """Change the faults while the shop runs. missing_index, shared_lock: None leaves them as they are.
 
         Raises:
             psycopg.Error.
         """
         await self.workers.set(workers)
+        if shared_lock is not None:
+            self.workers.shared_lock = shared_lock
         if missing_index is not None:
             async with await self._connector.connect("web") as connection:
                 await set_index(connection, missing=missing_index)
@@ -99,6 +105,7 @@ class ShopDatabase:
         pool, workers = self.pool, self.workers
         return {
             "missing_index": self.missing_index,
+            "shared_lock": workers.shared_lock,
             "pool": {
                 "size": pool.size,
                 "in_use": pool.in_use,

@@ -2,7 +2,7 @@
 
 endpoints    a method and a path with parameters, and which of them are the same
 traffic_names    the names of requests in `traffic.json`, with their counts
-yaml_file, openapi_operations    the operations of an OpenAPI document
+openapi_operations    the operations of an OpenAPI document
 helper_calls, source_calls    the requests in the source of scenarios
 measure    joins them: shares, and lists of gaps
 stubs    Python for endpoints that no scenario sends

@@ -16,7 +16,7 @@ from urllib.parse import unquote, urlsplit
 
 from loadgen.errors import UsageError
 from loadgen.traffic.coverage.endpoints import Endpoint
-from loadgen.traffic.coverage.yaml_file import parse_yaml
+from loadgen.yaml_file import parse_yaml
 
 __all__ = ["Operation", "Operations", "read_openapi"]
 

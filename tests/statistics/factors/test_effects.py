@@ -45,7 +45,12 @@ def term(found: FactorAnalysis, name: str) -> Term:
 
 def test_effects_and_p_values_of_montgomerys_chemical_process() -> None:
     """Montgomery, Design and Analysis of Experiments, section 6.2: a 2² design with three replicates."""
-    yields = {("0", "0"): (28, 25, 27), ("1", "0"): (36, 32, 32), ("0", "1"): (18, 19, 23), ("1", "1"): (31, 30, 29)}
+    yields: dict[tuple[str, ...], tuple[int, ...]] = {
+        ("0", "0"): (28, 25, 27),
+        ("1", "0"): (36, 32, 32),
+        ("0", "1"): (18, 19, 23),
+        ("1", "1"): (31, 30, 29),
+    }
     design = full(factors_of(2, 2))
     runs = [Observation(at, 1, float(y)) for at, cell in enumerate(design.cells) for y in yields[cell]]
     found = analyse(design, runs, scale="plain")

@@ -6,9 +6,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from random import Random
 
+from loadgen.dsl.plans.spec import PlanSpec
 from loadgen.history.store.extract import unfit_of
 from loadgen.history.store.stored_run import Accepted
 from loadgen.report.run_as_dataframes import open_run
+from loadgen.units import NS_PER_S, format_duration
 from loadgen_controller.launch.run_maker import Interrupted, RunMaker
 
 __all__ = ["Interrupted", "Maker"]
@@ -45,6 +47,20 @@ class Maker(RunMaker):
             if any(unfit_of(runs[-1]) for runs in sides):
                 break
         return sides
+
+    def budget(self, runs: int, spec: PlanSpec) -> str:
+        """Return number and length of the runs as text: "10 runs of 30 s: 5 min of load, and the start of each run".
+
+        Without a fixed duration only "10 runs".
+        """
+        length_s = (spec.duration_ns or 0) / NS_PER_S
+        each = "one run" if runs == 1 else f"{runs} runs"
+        if not length_s:
+            return each
+        whole = format_duration(runs * length_s * NS_PER_S)
+        return f"{each} of {format_duration(length_s * NS_PER_S)}" + (
+            f": {whole} of load, and the start of each run" if runs > 1 else ""
+        )
 
     def _compare_agents(self, pair: int) -> None:
         """Add a warning to `notes` if the two runs of this pair had different agents.

@@ -10,12 +10,11 @@ from typing import Any
 import msgspec
 
 from loadgen.dsl.plans.spec import PlanSpec
-from loadgen.errors import BugError, ExitCode, IncompleteError, LoadgenError, UsageError
+from loadgen.errors import ExitCode, IncompleteError, LoadgenError, UsageError
 from loadgen.history.store.store import Store
 from loadgen.measure.run_folder.rundir import storage_error
 from loadgen.outside_text import one_line
-from loadgen.studies.files import as_csv, as_json
-from loadgen.studies.page import as_page
+from loadgen.sweep.files import write_results
 from loadgen.sweep.journal import Journal, RunRecord, open_journal
 from loadgen.sweep.lifecycle import Ending, Finish, Task, remaining
 from loadgen.sweep.plan import SweepPlan
@@ -28,7 +27,6 @@ from loadgen_controller.commands.sweep_parts.between_command import BetweenComma
 from loadgen_controller.commands.sweep_parts.conduct_sweep import Conducting, rules_of
 from loadgen_controller.console_output import Text
 from loadgen_controller.launch.run_maker import RunMaker
-from loadgen_controller.screen.output_file import write
 
 __all__ = ["resume_command", "run_sweep"]
 
@@ -129,16 +127,14 @@ def _left(finish: Finish, conducting: Conducting) -> int:
             if conducting.failure is not None:
                 raise conducting.failure
             raise UsageError(finish.why, hint="a sweep compares runs of the same files")
-    raise BugError(f"a sweep ended with {finish.ending}")
+    raise AssertionError(finish)
 
 
 def _ended(plan: SweepPlan, records: tuple[RunRecord, ...], folder: Path, output: StudyOutput, finish: Finish) -> int:
     """Print, write and store the result, and return its exit code."""
-    study = study_of(result_of(plan, records), folder)
-    if finish.ending is not Ending.COMPLETE:
-        study = replace(study, lines=(*study.lines, f"The sweep ended early by its rule: {finish.ending.value}."))
-    for name, data in (("sweep.html", as_page(study)), ("result.json", as_json(study)), ("runs.csv", as_csv(study))):
-        write(folder / name, data)
+    result = result_of(plan, records, ending=finish.ending.value)
+    study = study_of(result, folder)
+    write_results(folder, result, study)
     if output.store is not None and _is_stored(output.store, plan):
         output.console.print(Text(f"note: the result of this sweep is in {output.store} already"), soft_wrap=True)
         output = replace(output, store=None)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from datetime import UTC, datetime
 from functools import partial
@@ -15,6 +15,7 @@ import msgspec
 import typer
 
 from loadgen.backends.kept_traces import kept_traces
+from loadgen.dsl.plans.loadgen_toml import Settings
 from loadgen.errors import ExitCode, IncompleteError, UsageError
 from loadgen.measure.objectives.terms import Objective
 from loadgen.measure.run_folder.rundir import find_run, utc_text
@@ -23,6 +24,8 @@ from loadgen.report.run_as_dataframes import Run, open_run
 from loadgen.report.summary_reader import Summary
 from loadgen.report.why_slow.cause_file import encoded, write_causes
 from loadgen.report.why_slow.choice import Chosen, Wanted, chosen_of, narrowed
+from loadgen.report.why_slow.goes_away import goes_away_lines
+from loadgen.report.why_slow.in_one_sentence import in_one_sentence
 from loadgen.report.why_slow.joined import Joined, joined_compact
 from loadgen.report.why_slow.requests import Asked, asked_for, sampled_of
 from loadgen.traces.cohorts import LEAST_SLOW
@@ -40,7 +43,7 @@ from loadgen_controller.commands.tracing.read_traces import TraceReading, readin
 from loadgen_controller.console_output import Output
 from loadgen_controller.past_runs.listing import is_running
 from loadgen_controller.planning.option_parsing import trace_settings_of
-from loadgen_controller.screen.cause_lines import print_causes
+from loadgen_controller.screen.cause_lines import print_causes, print_conclusions
 from loadgen_controller.screen.output_file import write
 from loadgen_controller.screen.result_explanation import called
 
@@ -89,7 +92,7 @@ def main(
         str, typer.Option(metavar="TIME", help="Wait at most this long for traces that have not arrived yet.")
     ] = "2m",
     against: Annotated[
-        str, typer.Option(metavar="RUN", help="Compare with this run. Read its traces first, with `loadgen trace RUN`.")
+        str, typer.Option(metavar="RUN", help="Compare with this run. Its traces are read from the same source.")
     ] = "",
     advise: Annotated[
         bool,
@@ -174,14 +177,23 @@ def main(
     )
     if not ours.found:
         raise refusal or _none_found(opened, asked, reading)
-    result = told(chosen, ours, asked.observed, facts, against=_against(behind, chosen, most, seed))
+    result = told(
+        chosen,
+        ours,
+        asked.observed,
+        facts,
+        against=_against(
+            behind, chosen, most, seed, partial(_read_other, file, backend, env or "", settings, wait_ns or 0)
+        ),
+    )
     side = database_side_of_run(result, opened)
     advice = advisers.ask(side.wanted()) if advisers is not None else NO_ADVICE
     result = side.with_advice(advice.parts, advice.notes)
     write_causes(path, result.document)
     console.print()
     print_causes(console, result.causes)
-    show_goes_with(console, opened, chosen)
+    together = show_goes_with(console, opened, chosen)
+    print_conclusions(console, in_one_sentence(result.causes, together), _gone(opened, behind))
     if json is not None:
         write(json, encoded(result.document))
     if folded is not None:
@@ -192,6 +204,11 @@ def main(
     if advice.refused:
         raise IncompleteError(advice.refused, hint="the other lines do not depend on it; repeat the command later")
     return ExitCode.INCOMPLETE if result.is_refused else ExitCode.PASSED
+
+
+def _gone(run: Run, behind: Path | None) -> tuple[str, ...]:
+    """Return what became of the broken objectives of the run to compare with."""
+    return () if behind is None else tuple(goes_away_lines(run, open_run(behind)))
 
 
 def _summary(run: Run) -> Summary:
@@ -283,17 +300,31 @@ def _none_found(run: Run, asked: Asked, reading: TraceReading) -> IncompleteErro
     )
 
 
-def _against(path: Path | None, chosen: Chosen, most: int, seed: int) -> tuple[str, Joined[CompactTrace]] | None:
-    """Return the id and the requests of the run to compare with, whose traces are in its folder.
+def _read_other(
+    file: Path | None, backend: str, env: str, settings: Settings, wait_ns: int, run: Run, asked: Asked
+) -> None:
+    """Read the traces of the run to compare with, if there is a source. What it refuses is missing, as in the run."""
+    with suppress(UsageError):
+        reading = reading_of(run.path, file, backend, env, settings)
+        reading.read(asked.ids, wait_ns / NS_PER_S, _ended_ago_s(run))
+
+
+def _against(
+    path: Path | None, chosen: Chosen, most: int, seed: int, read: Callable[[Run, Asked], None]
+) -> tuple[str, Joined[CompactTrace]] | None:
+    """Return the id and the requests of the run to compare with. Traces that are not in its folder yet are read.
 
     Raises:
-        UsageError: its folder has no traces of these requests.
+        UsageError: there are no traces of these requests.
     """
     if path is None:
         return None
     other = open_run(path)
     _, asked = _asked(other, chosen, most, seed)
     found = _joined(path, asked)
+    if not found.found:
+        read(other, asked)
+        found = _joined(path, asked)
     if not found.found:
         raise UsageError(
             f"--against: the folder of run {other.id} has no traces of {chosen.name}",

@@ -1,4 +1,4 @@
-"""Reads YAML. Only this module imports PyYAML, which belongs to the extra `traffic`."""
+"""Reads YAML. Only this module imports PyYAML, which belongs to the extras `traffic` and `analysis`."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from loadgen.extras import missing_package
 __all__ = ["parse_yaml"]
 
 
-def parse_yaml(text: str, name: str) -> Any:
+def parse_yaml(text: str, name: str, *, extra: str = "traffic") -> Any:
     """Return the value of a YAML document. All scalars are texts; tags make no objects.
 
-    name: of the file, for errors.
+    name: of the file, for errors. extra: the one that an error names if PyYAML is not installed.
 
     Raises:
         UsageError: the text is not YAML, or PyYAML is not installed.
@@ -21,7 +21,7 @@ def parse_yaml(text: str, name: str) -> Any:
     try:
         import yaml  # only for YAML files
     except ModuleNotFoundError:
-        raise missing_package(f"{name}: YAML", "PyYAML", "traffic") from None
+        raise missing_package(f"{name}: YAML", "PyYAML", extra) from None
     try:
         # BaseLoader makes texts, lists and objects of texts only. SafeLoader fails at an example such as 2024-13-45.
         return yaml.load(text, Loader=getattr(yaml, "CBaseLoader", yaml.BaseLoader))  # noqa: S506

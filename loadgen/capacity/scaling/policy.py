@@ -1,0 +1,59 @@
+"""A scaling policy that was read from a file, in the terms of the simulators."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from loadgen.analysis.scaling.controllers import Controller, Limits
+
+__all__ = ["PolicyKind", "ScalingPolicy", "Units"]
+
+PolicyKind = Literal["hpa", "step scaling", "target tracking", "step scaling and target tracking"]
+
+
+@dataclass(frozen=True, slots=True)
+class Units:
+    """Turns the metric of a policy into utilisation.
+
+    per_s: requests/s of one instance at the promise. at: its utilisation then, in (0, 1].
+    """
+
+    per_s: float
+    at: float
+
+    def scale_of(self, unit: Literal["percent", "requests/s", "requests/min"]) -> float:
+        """Return the metric's value at utilisation 1: CPU grows with the requests, in proportion."""
+        if unit == "percent":
+            return 100.0
+        return self.per_s / self.at * (60.0 if unit == "requests/min" else 1.0)
+
+
+@dataclass(frozen=True, slots=True)
+class ScalingPolicy:
+    """One file with a policy."""
+
+    kind: PolicyKind
+    name: str
+    target: float | None
+    """The target as utilisation, 0 to 1. None: step scaling, which has thresholds and no target."""
+    shown_target: str
+    """The target in the file's own unit, such as "60 % CPU" or "100 requests/s a pod"."""
+    tolerance: float
+    """How far above its target the controller does nothing."""
+    period_s: int
+    """The time between two decisions."""
+    points: int
+    """How many data points in a row must be above the target before it acts."""
+    limits: Limits
+    make: Callable[[float | None], Controller]
+    """Returns a new controller with another target (a utilisation), or with its own (None)."""
+    notes: tuple[str, ...] = ()
+    """What of the file is not replayed, and how it is understood."""
+    unit: Literal["percent", "requests/s", "requests/min"] = "percent"
+    """The unit of the target."""
+    scale: float = 100.0
+    """Factor from utilisation to that unit."""
+    document: Mapping[str, Any] = field(default_factory=dict)
+    """The file's document, to be written back with another target."""

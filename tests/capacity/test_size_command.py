@@ -1,0 +1,139 @@
+"""`loadgen capacity size`: its options, its sources of capacity, and all errors at once."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from loadgen.history.store.store import Store
+from loadgen_controller.cli import app
+
+KNOWN = ["--peak", "2000/s", "--growth", "20%", "--headroom", "1.25", "--capacity", "230/s", "--zones", "3"]
+
+
+def size(*options: object) -> Any:
+    return CliRunner().invoke(app, ["capacity", "size", *map(str, options)], env={"COLUMNS": "300"})
+
+
+@pytest.fixture(autouse=True)
+def _in_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / ".git").mkdir()
+    monkeypatch.chdir(tmp_path)
+
+
+def found_study(kind: str = "capacity find", **capacity: object) -> dict[str, Any]:
+    figures = {"low": 210.0, "point": 230.0, "high": 250.0, "is_extrapolated": False} | capacity
+    return {"format": 1, "kind": kind, "title": "t", "result": "decided", "facts": {"capacity": figures}}
+
+
+def test_the_known_example_is_printed_and_written(tmp_path: Path) -> None:
+    done = size(
+        *KNOWN, "--json", "size.json", "--html", "size.html", "--csv", "size.csv", "--store", tmp_path / "store"
+    )
+    assert done.exit_code == 0
+    assert "21 instances in 3 zones for 2,400/s: 14 are needed, and the loss of one zone leaves 14" in done.output
+    facts = json.loads((tmp_path / "size.json").read_text())["facts"]
+    assert (facts["need"], facts["instances"]) == (14, 21)
+    assert (tmp_path / "size.html").read_text().startswith("<!doctype html>")
+    (record,) = Store.open(str(tmp_path / "store")).studies("capacity size")
+    assert record.id == "C-1"
+
+
+def test_the_capacity_comes_from_a_file_or_from_the_history(tmp_path: Path) -> None:
+    (tmp_path / "find.json").write_text(json.dumps(found_study()))
+    Store.open(str(tmp_path / "store")).add_study(found_study())
+    for given in (["find.json"], ["C-1", "--store", tmp_path / "store"]):
+        done = size("--peak", "2000/s", "--capacity", *given, "--json", "-")
+        assert json.loads(done.stdout)["facts"]["inputs"]["capacity"]["low"] == 210
+
+
+@pytest.mark.parametrize(
+    ("study", "said"),
+    [
+        (found_study("capacity fit", is_extrapolated=True), "is extrapolated"),
+        (found_study("sweep"), "which has no capacity"),
+        ({"format": 9, "kind": "capacity find"}, "has format 9"),
+        ({"kind": 1}, "is not the JSON document of a study"),
+    ],
+)
+def test_a_study_that_has_no_usable_capacity_is_refused(tmp_path: Path, study: dict[str, Any], said: str) -> None:
+    (tmp_path / "find.json").write_text(json.dumps(study))
+    done = size("--peak", "2000/s", "--capacity", "find.json")
+    assert done.exit_code == 2
+    assert said in done.output
+
+
+def test_a_record_without_a_store_is_refused() -> None:
+    done = size("--peak", "2000/s", "--capacity", "C-1")
+    assert (done.exit_code, "no store is named" in done.output) == (2, True)
+
+
+def test_limits_come_from_loadgen_toml_and_an_option_replaces_them(tmp_path: Path) -> None:
+    (tmp_path / "loadgen.toml").write_text('[limits]\npsp = "300/s"\nsearch = 9000\n')
+    done = size(*KNOWN)
+    assert done.exit_code == 1
+    assert "psp ends at 300/s, which 2 instances already serve" in done.output
+    assert size(*KNOWN, "--limit", "psp=4000/s").exit_code == 0
+
+
+def test_wrong_limits_in_loadgen_toml_are_errors_with_their_lines(tmp_path: Path) -> None:
+    (tmp_path / "loadgen.toml").write_text('[limits]\npsp = "fast"\nsearch = 0\nmail = true\n')
+    done = size(*KNOWN)
+    assert done.exit_code == 2
+    for line, said in ((2, 'limits.psp: invalid rate "fast"'), (3, "limits.search is 0/s"), (4, "limits.mail is not")):
+        assert f"loadgen.toml:{line}: {said}" in done.output
+
+
+def test_all_errors_are_reported_at_once(tmp_path: Path) -> None:
+    (tmp_path / "prices.json").write_text('{"region": "us-east-1", "usd_per_hour": {"c7i.large": 0.089}}')
+    done = size(
+        "--growth=-120%", "--headroom", "0.5", "--capacity", "0/s", "--zones", "0", "--limit", "psp", "--price", "0",
+        "--prices", "prices.json", "--instance-type", "c7i.large", "--region", "eu-west-1", "--draws", "1",
+    )  # fmt: skip
+    assert done.exit_code == 2
+    for said in (
+        "the peak is missing", "--growth: -120% must be above -100 %", "--headroom: 0.5 must be at least 1",
+        "--capacity: 0/s must be above 0", "--zones is 0", "--limit: 'psp' is not NAME=RATE",
+        "--price: 0 must be above", "--price and --prices both set the price", "--draws is 1",
+        "has prices of us-east-1, not of eu-west-1",
+    ):  # fmt: skip
+        assert said in done.output, said
+
+
+def test_low_above_high_is_refused() -> None:
+    done = size("--peak", "2400..1800/s", "--capacity", "230/s")
+    assert (done.exit_code, "low and high must rise" in done.output) == (2, True)
+
+
+def test_a_forecast_sets_the_peak_and_shows_the_week_in_which_todays_instances_end(tmp_path: Path) -> None:
+    rows = "".join(f"2026-W{30 + n},{1800 + 100 * n},{2000 + 100 * n},{2300 + 100 * n}\n" for n in range(10))
+    (tmp_path / "peak.csv").write_text(f"week,low,point,high\n{rows}")
+    done = size(
+        "--forecast", "peak.csv", "--instances", "21", "--capacity", "230..250/s", "--zones", "3", "--json", "-"
+    )
+    study = json.loads(done.stdout)
+    assert study["title"] == "instances for a peak of 2026-W39 of 2,900/s"
+    crossing = study["facts"]["crossing"]
+    assert crossing["plan"] == "2026-W36"  # 14 * 230 / 1.25 = 2,576
+    assert crossing["earliest"] < crossing["plan"]
+    assert crossing["latest"] is None  # after the end of the forecast
+    assert 0.5 < crossing["share_of_draws"] < 1
+
+
+@pytest.mark.parametrize(("weeks", "said"), [(7, "fewer than 8"), (9, "no columns low and high")])
+def test_past_peaks_without_a_range_are_refused(tmp_path: Path, weeks: int, said: str) -> None:
+    (tmp_path / "peak.csv").write_text("week,peak\n" + "".join(f"2026-W{30 + n},{2000 + n}\n" for n in range(weeks)))
+    done = size("--forecast", "peak.csv", "--capacity", "230/s")
+    assert (done.exit_code, said in done.output) == (2, True)
+
+
+def test_a_forecast_and_a_peak_or_a_growth_are_refused_together(tmp_path: Path) -> None:
+    (tmp_path / "peak.csv").write_text("week,low,point,high\n2026-W30,1,2,3\n")
+    done = size(*KNOWN, "--forecast", "peak.csv")
+    assert done.exit_code == 2
+    assert "--peak and --forecast both set the peak" in done.output
+    assert "--growth and --forecast both set the growth" in done.output
