@@ -14,6 +14,7 @@ from typer.testing import CliRunner, Result
 
 from loadgen import open_study
 from loadgen.capacity.find.finished_runs import SearchRun
+from loadgen.capacity.sizing.capacity_source import capacity_of
 from loadgen.dsl.loading.loader import Scenario
 from loadgen.errors import UsageError
 from loadgen.history.store.store import Store
@@ -119,6 +120,8 @@ def test_three_searches_and_a_confirmation_make_a_record(series: Callable[..., S
     assert (facts["release"], facts["region"], facts["instance_type"]) == ("1.4", "eu-west-1", "m6i.large")
     assert (facts["instances"], facts["autoscaler"], facts["is_confirmed"]) == (4, "held", True)
     assert facts["is_enough_for_a_purchase"]
+    one_instance = capacity_of("capacity find", "decided", facts, "C-1")
+    assert one_instance.low == pytest.approx(facts["low_per_s"] / 4)
     assert "5.00 s of warm-up" in facts["warm_state"]
     (record,) = Store.open("history").studies()
     assert record.id == "C-1"

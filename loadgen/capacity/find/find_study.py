@@ -71,7 +71,11 @@ def study_of_find(
     """Return the study. title: the scenario and plan; foot: the next commands."""
     runs = [(one.run_id, one.folder) for one in searches]
     runs += [] if held is None else [(held.run_id, held.folder)]
-    lines = (*found.reasons, f"Target: {condition.shown or 'not described'}; {condition.warm_state}.")
+    lines = (
+        *found.reasons,
+        *_share(found, condition),
+        f"Target: {condition.shown or 'not described'}; {condition.warm_state}.",
+    )
     return Study(
         kind=KIND,
         title=one_line(title),
@@ -85,6 +89,16 @@ def study_of_find(
         rows=tuple(_rows(searches, held)),
         run_ids=tuple(run_id for run_id, _ in runs),
     )
+
+
+def _share(found: FoundCapacity, condition: Condition) -> Iterator[str]:
+    """Yield what one of several instances served, for `loadgen capacity size`."""
+    if found.capacity is not None and condition.instances is not None and condition.instances > 1:
+        share = format_rate(found.capacity.low_per_s / condition.instances)
+        yield (
+            f"That is {share} for each of the {condition.instances} instances, if they had equal shares of the load;"
+            " `loadgen capacity fit` shows whether more instances serve as much each."
+        )
 
 
 # -- tables ---------------------------------------------------------------------------------------
@@ -200,6 +214,7 @@ def _facts(
         "low_per_s": None if capacity is None else capacity.low_per_s,
         "rate_per_s": None if capacity is None else capacity.rate_per_s,
         "high_per_s": None if capacity is None else capacity.high_per_s,
+        "capacity": None if capacity is None else _of_one_instance(capacity, condition.instances or 1),
         "level": LEVEL,
         "repeats": repeats,
         "between_sd": None if found.combined is None else found.combined.between_sd,
@@ -223,6 +238,17 @@ def _facts(
         "plan": "" if first is None else first.plan,
         "target": "" if first is None else first.target,
         "searches": [_search_facts(one) for one in searches],
+    }
+
+
+def _of_one_instance(capacity: CombinedKnee, instances: int) -> dict[str, Any]:
+    """Return the capacity in the form that `loadgen capacity size` reads: of one instance, in 1/s."""
+    return {
+        "low": capacity.low_per_s / instances,
+        "point": capacity.rate_per_s / instances,
+        "high": capacity.high_per_s / instances,
+        "is_extrapolated": False,
+        "level": LEVEL,
     }
 
 
