@@ -21,11 +21,11 @@ def as_page(study: Study) -> bytes:
 def _body(study: Study) -> Iterator[str]:
     yield f"<h1>{in_html(study.title)}</h1>"
     yield f'<p class="note">loadgen {in_html(study.kind)}</p>'
-    yield f'<p class="answer {study.result.replace(" ", "-")}">{in_html(study.headline)}.</p>'
+    yield f'<p class="answer {study.result.replace(" ", "-")}">{_sentence(study.headline)}.</p>'
     if study.lines:
-        yield '<ul class="list">' + "".join(f"<li>{in_html(line)}</li>" for line in study.lines) + "</ul>"
+        yield '<ul class="list">' + "".join(f"<li>{_sentence(line)}</li>" for line in study.lines) + "</ul>"
     for drawing in study.drawings:
-        yield f'<figure class="chart"><h3>{in_html(drawing.title)}</h3>'
+        yield f'<figure class="chart"><h3>{_sentence(drawing.title)}</h3>'
         yield f'<div class="drawn">{drawing.html}</div>'
         yield f'<figcaption class="note">{in_html(drawing.text)}</figcaption></figure>'
     for table in study.tables:
@@ -33,5 +33,10 @@ def _body(study: Study) -> Iterator[str]:
             yield f"<h2>{in_html(table.title)}</h2>"
         yield table_html(table)
     if study.foot:
-        yield "<h2>Next</h2>"
+        yield "<h2>Notes</h2>"
         yield "<pre>" + "\n".join(map(in_html, study.foot)) + "</pre>"
+
+
+def _sentence(text: str) -> str:
+    """Return a text with a capital at its start, escaped."""
+    return in_html(text[:1].upper() + text[1:])
