@@ -163,9 +163,9 @@ def analyse(
             looks. Default: the sweep has one look, at its end.
 
     The unit is the run: least squares with blocks. Intervals of terms are Bonferroni's over all terms: at the level
-    0.95, all of them cover in 94 to 95 of 100 simulated sweeps. They never contradict Holm's decision: the interval of a term that is
-    not found includes 0, and the interval of a term that Holm's later steps find is cut at 0. Simple effects have
-    intervals that cover together within their interaction. Intervals of cells are not adjusted.
+    0.95, all of them cover in 94 to 95 of 100 simulated sweeps. They never contradict Holm's decision: the interval of
+    a term that is not found includes 0, and the interval of a term that Holm's later steps find is cut at 0. Simple
+    effects have intervals that cover together within their interaction. Intervals of cells are not adjusted.
 
     Raises:
         ValueError, or ExceptionGroup of several: a response that the scale cannot have, an unknown cell, an invalid
