@@ -339,6 +339,28 @@ def test_resumed_sweep_has_the_same_table_as_one_that_was_never_stopped(runs: Fa
         assert one["facts"]["responses"] == other["facts"]["responses"]
 
 
+def test_resumed_sweep_writes_its_result_where_the_first_call_was_told_to(
+    runs: FakeRuns, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runs.stop_at = 2
+    sweep("shop.py", *TWO, "-o", "out", "--store", "history", "--json", "result.json")
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+
+    assert sweep("--resume", "../out").exit_code == 0
+    assert (tmp_path / "result.json").is_file()
+    assert [one.id for one in Store.open(str(tmp_path / "history")).studies("sweep")] == ["C-1"]
+
+
+def test_quiet_sweep_prints_only_its_result(runs: FakeRuns) -> None:
+    made = sweep("shop.py", *TWO, "-o", "out", "--quiet")
+
+    assert made.exit_code == 0
+    assert "run 1 of 12" not in made.output
+    assert "can find" not in made.output
+    assert "settle × payout" in made.output
+
+
 def test_resume_refuses_other_files_and_names_them(runs: FakeRuns, tmp_path: Path) -> None:
     runs.stop_at = 2
     sweep("shop.py", *TWO, "-o", "out")

@@ -46,11 +46,13 @@ def run_sweep(
     specs: Sequence[PlanSpec],
     between: BetweenCommand | None,
     budget_s: float | None,
+    is_quiet: bool = False,
 ) -> int:
     """Make all runs that are missing, and return the exit code.
 
     Args:
         specs: of each cell.
+        is_quiet: whether the progress is not printed.
 
     Raises:
         LoadgenError: a command between runs failed, a run could not be made, or a file cannot be written.
@@ -68,7 +70,7 @@ def run_sweep(
             folder,
             journal,
             lambda changes, seed: maker.make_folder(changes, seed=seed),
-            say,
+            _silent if is_quiet else say,
             between,
             budget_s,
         )
@@ -84,7 +86,7 @@ def run_sweep(
     if finish.ending.is_final:
         return _ended(plan, records, folder, output, finish)
     say(f"{_counted(plan, records)} are stored in {folder}; continue with: {resume_command(folder)}")
-    return _left(finish, conducting)
+    return _left(finish, conducting, say)
 
 
 def _conducted(
@@ -102,13 +104,13 @@ def _conducted(
         return conducting.conduct()
 
 
-def _left(finish: Finish, conducting: Conducting) -> int:
+def _left(finish: Finish, conducting: Conducting, say: Callable[[str], None]) -> int:
     """Return the exit code of a sweep that is not over, or raise its error."""
     match finish.ending:
         case Ending.INTERRUPTED:
             return ExitCode.INTERRUPTED
         case Ending.DAY_OVER | Ending.BUDGET:
-            conducting.say(f"not decided yet: {finish.ending.value}")
+            say(f"not decided yet: {finish.ending.value}")
             return ExitCode.INCOMPLETE
         case Ending.SAME_DAY:
             raise UsageError(
@@ -125,6 +127,10 @@ def _left(finish: Finish, conducting: Conducting) -> int:
                 raise conducting.failure
             raise UsageError(finish.why, hint="a sweep compares runs of the same files")
     raise AssertionError(finish)
+
+
+def _silent(_: str) -> None:
+    pass
 
 
 def _ended(plan: SweepPlan, records: tuple[RunRecord, ...], folder: Path, output: StudyOutput, finish: Finish) -> int:
