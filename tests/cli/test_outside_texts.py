@@ -86,6 +86,7 @@ OTHERS = {
     "watch": "the live view and the report below",
     "plan": "prints the person's own scenario, through echo",
     "runs rerun": "as run",
+    "capacity fit": "tests/capacity/test_fit_command.py",
     "runs delete": "names of folders", "runs prune": "names of folders",
     "notify test": "a name of loadgen.toml", "probe check": "tests/cli/test_probe.py",
     "probe run": "tests/probes/test_hostile_answers.py", "probe add": "tests/probes/running/test_joining.py",
