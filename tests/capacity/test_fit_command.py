@@ -53,7 +53,7 @@ def test_without_a_peak_the_exit_code_is_3_and_the_reason_leads(tmp_path: Path) 
     done = fit(DATA / "raytracer.csv", "--json", document)
 
     assert done.exit_code == ExitCode.INCOMPLETE
-    assert done.output.startswith("no peak seen up to 64: the throughput still grows at the highest load")
+    assert done.output.startswith("no peak seen up to 64: the curve does not fall up to the highest load")
     facts = json.loads(document.read_text(encoding="utf-8"))["facts"]
     assert facts["peak_load"] is None
     assert facts["axis"] == "instances"

@@ -282,7 +282,7 @@ def _why_no_peak(load: Array, fit: Coefficients, beta: Interval, draws: Draws) -
     at = fit.peak_load
     beyond = 0 if isinf(at) else int((distinct > at).sum())
     if beyond == 0:
-        return f"no peak seen up to {highest:g}: the throughput still grows at the highest load"
+        return f"no peak seen up to {highest:g}: the curve does not fall up to the highest load"
     if at < lowest:
         return f"no peak seen: the throughput falls from the lowest load, {lowest:g}, on, so the peak is below it"
     if len(distinct) < ENOUGH_LOADS:
