@@ -87,6 +87,7 @@ OTHERS = {
     "plan": "prints the person's own scenario, through echo",
     "capacity ceilings": "tests/capacity/test_ceilings.py",
     "runs rerun": "as run",
+    "capacity fit": "tests/capacity/test_fit_command.py",
     "runs delete": "names of folders", "runs prune": "names of folders",
     "notify test": "a name of loadgen.toml", "probe check": "tests/cli/test_probe.py",
     "probe run": "tests/probes/test_hostile_answers.py", "probe add": "tests/probes/running/test_joining.py",
