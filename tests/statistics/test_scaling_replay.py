@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from loadgen.analysis.scaling.alarms import Threshold
 from loadgen.analysis.scaling.aws_group import AwsGroup
 from loadgen.analysis.scaling.controllers import Controller, Fleet, Limits
+from loadgen.analysis.scaling.fleet_replay import Action, Curve, Instances, Lag, Replay, ZoneLoss, replay
 from loadgen.analysis.scaling.hpa import Hpa, HpaRules
 from loadgen.analysis.scaling.outcome import Outcome, flaps, outcome_of
-from loadgen.analysis.scaling.replay import Action, Curve, Instances, Lag, Replay, ZoneLoss, replay
 from loadgen.analysis.scaling.starting_target import largest_growth, starting_target
 from loadgen.analysis.scaling.step_scaling import Step, StepPolicy
 from loadgen.analysis.scaling.target_grid import Case, cheapest, first_instances, target_grid
