@@ -85,6 +85,7 @@ OTHERS = {
     "run": "a run of its own below", "check": "a run of its own below",
     "watch": "the live view and the report below",
     "plan": "prints the person's own scenario, through echo",
+    "capacity ceilings": "tests/capacity/test_ceilings.py",
     "runs rerun": "as run",
     "runs delete": "names of folders", "runs prune": "names of folders",
     "notify test": "a name of loadgen.toml", "probe check": "tests/cli/test_probe.py",

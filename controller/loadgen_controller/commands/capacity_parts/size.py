@@ -14,6 +14,7 @@ from loadgen.dsl.plans.loadgen_toml import find_settings, read_settings
 from loadgen.errors import Fault, ScenarioError, UsageError
 from loadgen.units import parse_rate
 from loadgen_controller.collect_option_errors import CollectedErrors
+from loadgen_controller.commands.capacity_parts.input_file import read_bytes
 from loadgen_controller.commands.capacity_parts.study_output import (
     CsvOption,
     HtmlOption,
@@ -24,6 +25,7 @@ from loadgen_controller.commands.capacity_parts.study_output import (
 )
 
 if TYPE_CHECKING:
+    from loadgen.capacity.sizing.capacity_source import InstanceCapacity
     from loadgen.capacity.sizing.forecast import Forecast
     from loadgen.capacity.sizing.prices import Price
     from loadgen.capacity.sizing.ranges import Range
@@ -141,7 +143,7 @@ def size(
     limits = read.limits(limit or ())
     listed = _price(errors, price, prices, instance_type, region)
     weeks = errors.catch(lambda: _forecast(forecast)) if forecast is not None else None
-    per_instance = read.capacity(capacity, store, output.store) if capacity else None
+    per_instance = read.capacity(capacity, output.store) if capacity else None
     errors.check()
     peak_range = weeks.highest.peak if weeks is not None else peak_range
     assert peak_range is not None
@@ -149,7 +151,7 @@ def size(
     assert per_instance is not None
     inputs = Inputs(
         peak=peak_range,
-        capacity=per_instance,
+        capacity=per_instance.range,
         growth=growth_range or Range.exact(0.0),
         headroom=headroom_range,
         zones=zones,
@@ -163,7 +165,7 @@ def size(
         forecast=weeks,
         instances=instances,
         price=listed,
-        warnings=listed.warnings if listed else (),
+        warnings=(*per_instance.warnings, *(listed.warnings if listed else ())),
         draws=draws,
         seed=seed,
     )
@@ -212,11 +214,14 @@ class _Options:
                 found[name.strip()] = limit
         return found
 
-    def capacity(self, text: str, store: str | None, opened: Store | None) -> Range | None:
+    def capacity(self, text: str, opened: Store | None) -> InstanceCapacity | None:
         """Return the capacity of an instance from a rate, a study in the history, or the JSON document of a study."""
-        if not _is_study(text):
-            return self.range("--capacity", text, parse_rate, above=0)
-        return self._errors.catch(lambda: _capacity_of_study(text, opened))
+        from loadgen.capacity.sizing.capacity_source import InstanceCapacity
+
+        if _is_study(text):
+            return self._errors.catch(lambda: _capacity_of_study(text, opened))
+        found = self.range("--capacity", text, parse_rate, above=0)
+        return None if found is None else InstanceCapacity(found)
 
 
 _EXAMPLE: Final = {
@@ -234,7 +239,7 @@ def _is_study(text: str) -> bool:
     return bool(_STUDY.fullmatch(text)) or text.endswith(".json")
 
 
-def _capacity_of_study(text: str, opened: Store | None) -> Range:
+def _capacity_of_study(text: str, opened: Store | None) -> InstanceCapacity:
     from loadgen.capacity.sizing.capacity_source import capacity_of
     from loadgen.studies.read_study import open_study
 
@@ -266,7 +271,9 @@ def _price(
     if instance_type is None:
         errors.add("--prices needs the type of the instances", "give --instance-type c7i.large")
         return None
-    return errors.catch(lambda: price_of(_read(prices, MOST_BYTES), str(prices), instance_type, region or "", _today()))
+    return errors.catch(
+        lambda: price_of(read_bytes(prices, MOST_BYTES), str(prices), instance_type, region or "", _today())
+    )
 
 
 def _forecast(path: Path) -> Forecast:
@@ -278,7 +285,7 @@ def _forecast(path: Path) -> Forecast:
     from loadgen.capacity.sizing.forecast import LEAST_HISTORY, MOST_BYTES, Forecast, read_forecast
 
     try:
-        text = _read(path, MOST_BYTES).decode("utf-8-sig")
+        text = read_bytes(path, MOST_BYTES).decode("utf-8-sig")
     except UnicodeDecodeError:
         raise ScenarioError([Fault(str(path), 0, "is not UTF-8", "save it as CSV in UTF-8")]) from None
     weeks, has_ranges = read_forecast(text, str(path))
@@ -293,24 +300,6 @@ def _forecast(path: Path) -> Forecast:
         f"{path} has no columns low and high, so the forecast has no range",
         hint="give a forecast with the columns week, low, point, high; or --peak and --growth",
     )
-
-
-def _read(path: Path, most: int) -> bytes:
-    """Return the bytes of a file that the user named.
-
-    Raises:
-        UsageError: it cannot be read, or has more than `most` bytes.
-    """
-    try:
-        with path.open("rb") as file:
-            data = file.read(most + 1)
-    except OSError as exc:
-        raise UsageError(
-            f"cannot read {path}: {exc.strerror or exc}", hint="check the path and its permissions"
-        ) from exc
-    if len(data) > most:
-        raise UsageError(f"{path} is larger than {most >> 20} MiB", hint="leave out what is far away")
-    return data
 
 
 def _today() -> date:
