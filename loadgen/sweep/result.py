@@ -226,8 +226,8 @@ def _constant(observations: Sequence[Observation], response: Response) -> str:
     if max(values) - min(values) > _LEAST_ERRORS * max(1.0, abs(max(values))):
         return ""
     if response.statistic == ERROR_RATIO and max(values) == 0:
-        return f"no errors in any of the {len(values)} runs"
-    return f"the same in all {len(values)} runs, {value_text(values[0], response)}"
+        return f"there were no errors in any of the {len(values)} runs"
+    return f"the value is the same in all {len(values)} runs: {value_text(values[0], response)}"
 
 
 def _drift(used: Sequence[tuple[RunRecord, float]], response: Response) -> Drift | None:

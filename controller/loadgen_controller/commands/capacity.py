@@ -5,6 +5,7 @@ from __future__ import annotations
 import typer
 
 from loadgen_controller.commands.capacity_parts.coldstart import COLDSTART, cold_start
+from loadgen_controller.commands.capacity_parts.find import FIND, find
 from loadgen_controller.commands.capacity_parts.fit import FIT, fit
 from loadgen_controller.commands.capacity_parts.scale import SCALE, scale_policy
 from loadgen_controller.commands.capacity_parts.size import EXAMPLES as SIZE
@@ -29,6 +30,7 @@ app = typer.Typer(
     rich_markup_mode="rich",
     no_args_is_help=True,
 )
+app.command("find", epilog=FIND)(find)
 app.command("fit", epilog=FIT)(fit)
 app.command("size", epilog=SIZE)(size)
 app.command("ceilings", epilog=CEILINGS)(ceilings)

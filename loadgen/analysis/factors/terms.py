@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import exp, inf, isfinite, isinf, sqrt
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -13,13 +14,14 @@ from loadgen.analysis.factors.design import Design
 from loadgen.analysis.factors.factor import Level, raise_faults
 from loadgen.analysis.factors.fitting.contrasts import Comparison, compared, ends, simple_comparison
 from loadgen.analysis.factors.fitting.decide import holm_rows
-from loadgen.analysis.factors.fitting.fit import ErrorSource, Fit, fit_model
+from loadgen.analysis.factors.fitting.fit import ErrorSource, Fit, fit_model, widest_cell
 from loadgen.analysis.factors.fitting.model import ModelTerm, model_of
 from loadgen.analysis.factors.fitting.scales import Scale, change_interval, from_scale, to_scale, value_faults
 from loadgen.analysis.factors.looks import Looks
 
 __all__ = ["CellFigure", "ErrorSource", "FactorAnalysis", "Observation", "Scale", "SimpleEffect", "Term", "analyse"]
 
+_CLEAR: Final = 0.001
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
@@ -202,7 +204,7 @@ def analyse(
         n=fit.n,
         lack_of_fit_p=fit.lack_of_fit_p,
         not_estimable=fit.model.not_estimable,
-        notes=_notes(fit, terms, alpha),
+        notes=_notes(fit, terms, alpha) + _scatter_note(design, y, cells, used),
     )
 
 
@@ -229,15 +231,16 @@ def _term(fit: Fit, one: ModelTerm, p: float, is_clear: bool, adjusted: float, t
     is_clear = is_clear and fit.sd is not None
     is_found = is_clear and not (one.order == 2 and one.alias_of)
     low = high = change = change_low = change_high = None
-    if not one.is_square:
-        change, *_ = _change(fit, comparison, 0.0, scale)
+    reach = 0.0
     if fit.sd is not None:
         reach = fit.critical(tail, one.df)
         low, high = _cut(effect - reach * error * fit.sd, effect + reach * error * fit.sd, effect, is_clear)
-        if not one.is_square:
-            _, change_low, change_high = _change(fit, comparison, reach, scale)
-            if change_low is not None and change_high is not None:
-                change_low, change_high = _cut(change_low, change_high, effect, is_clear)
+    if not one.is_square:
+        change, change_low, change_high = _change(fit, comparison, reach, scale)
+        if fit.sd is None:
+            change_low = change_high = None
+        elif change_low is not None and change_high is not None:
+            change_low, change_high = _cut(change_low, change_high, effect, is_clear)
     return Term(
         name=one.name,
         order=one.order,
@@ -350,6 +353,19 @@ def _cell_figures(fit: Fit, alpha: float, scale: Scale) -> tuple[CellFigure, ...
             low, high = (float(end) if isfinite(end) else None for end in ends_)
         figures.append(CellFigure(cell, int(n), float(from_scale(mean, scale)), low, high))
     return tuple(figures)
+
+
+def _scatter_note(design: Design, y: Floats, cells: Ints, scale: Scale) -> tuple[str, ...]:
+    """Return a note if the runs of one cell scatter clearly more than the others: a few p-values are too small then."""
+    found = widest_cell(y, cells)
+    if scale != "log" or found is None or found[3] > _CLEAR:
+        return ()
+    cell, sd, others, _ = found
+    name = ", ".join(f"{one.name}={level}" for one, level in zip(design.factors, design.cells[cell], strict=True))
+    return (
+        f"runs at {name} differ more than the others do (sd {100 * sd:.2g} % against {100 * others:.2g} %), so "
+        f"p-values near the limit are uncertain",
+    )
 
 
 def _notes(fit: Fit, terms: Sequence[Term], alpha: float) -> tuple[str, ...]:

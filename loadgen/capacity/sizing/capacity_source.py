@@ -16,20 +16,20 @@ from loadgen.capacity.sizing.ranges import Range
 from loadgen.errors import UsageError
 from loadgen.outside_text import one_line
 
-__all__ = ["FoundCapacity", "capacity_of"]
+__all__ = ["InstanceCapacity", "capacity_of"]
 
 _KINDS: Final = ("capacity find", "capacity fit")
 
 
 @dataclass(frozen=True, slots=True)
-class FoundCapacity:
+class InstanceCapacity:
     """The capacity of one instance, and what a plan that is based on it must say."""
 
     range: Range
     warnings: tuple[str, ...] = ()
 
 
-def capacity_of(kind: str, result: str, facts: Mapping[str, Any], name: str) -> FoundCapacity:
+def capacity_of(kind: str, result: str, facts: Mapping[str, Any], name: str) -> InstanceCapacity:
     """Return the capacity in the facts of a study, 1/s.
 
     name: how errors name the study.
@@ -62,7 +62,7 @@ def capacity_of(kind: str, result: str, facts: Mapping[str, Any], name: str) -> 
     level = _positive(found.get("level"))
     low, point, high = numbers
     between = Range(low, point, high, level if level is not None and 0.5 <= level < 1 else 0.95)
-    return FoundCapacity(between, tuple(_warnings(kind, facts, name)))
+    return InstanceCapacity(between, tuple(_warnings(kind, facts, name)))
 
 
 def _of_curve(facts: Mapping[str, Any], name: str) -> dict[str, Any]:

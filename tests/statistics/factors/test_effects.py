@@ -309,7 +309,7 @@ def test_cell_without_a_valid_run_costs_its_interaction_and_is_named() -> None:
     assert found.not_estimable == ("settle × payout",)
     assert {one.name for one in found.terms} == {"settle", "payout"}
     assert found.cells[3].value is None
-    assert "1 of 4 cells have no valid run" in found.notes
+    assert "1 of 4 cells have no run with a value" in found.notes
     assert found.found == ()
 
 

@@ -26,7 +26,7 @@ from loadgen_controller.commands.capacity_parts.study_output import (
 from loadgen_controller.commands.missing_extra import needing_analysis
 
 if TYPE_CHECKING:
-    from loadgen.capacity.sizing.capacity_source import FoundCapacity
+    from loadgen.capacity.sizing.capacity_source import InstanceCapacity
     from loadgen.capacity.sizing.forecast import Forecast
     from loadgen.capacity.sizing.prices import Price
     from loadgen.capacity.sizing.ranges import Range
@@ -224,14 +224,14 @@ class _Options:
                 found[name.strip()] = limit
         return found
 
-    def capacity(self, text: str, opened: Store | None) -> FoundCapacity | None:
+    def capacity(self, text: str, opened: Store | None) -> InstanceCapacity | None:
         """Return the capacity of an instance from a rate, a study in the history, or the JSON document of a study."""
-        from loadgen.capacity.sizing.capacity_source import FoundCapacity
+        from loadgen.capacity.sizing.capacity_source import InstanceCapacity
 
         if _is_study(text):
             return self._errors.catch(lambda: _capacity_of_study(text, opened))
         found = self.range("--capacity", text, parse_rate, above=0)
-        return None if found is None else FoundCapacity(found)
+        return None if found is None else InstanceCapacity(found)
 
 
 _EXAMPLE: Final = {
@@ -249,7 +249,7 @@ def _is_study(text: str) -> bool:
     return bool(_STUDY.fullmatch(text)) or text.endswith(".json")
 
 
-def _capacity_of_study(text: str, opened: Store | None) -> FoundCapacity:
+def _capacity_of_study(text: str, opened: Store | None) -> InstanceCapacity:
     from loadgen.capacity.sizing.capacity_source import capacity_of
     from loadgen.studies.read_study import open_study
 
