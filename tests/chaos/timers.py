@@ -225,6 +225,18 @@ _SUMS: Final[tuple[tuple[Harm, float, str], ...]] = (
     ("agent", 10.0, "given up as it goes on"),
     ("controller", 8.0, "all leases end as the controller goes on"),
     ("link", 0.3, "a reconnect, 0.1 to 0.3 s"),
+    # -- studies: before and between runs ------------------------------------------------------
+    _timer(
+        _C + "commands.capacity_parts.find:_LONGEST_S", 86_400.0, "", "the longest time of a search that may be given"
+    ),
+    _timer(
+        _C + "commands.capacity_parts.find_runs:RESTART_S", 600.0, "", "the command that restarts the target ends late"
+    ),
+    _timer(_C + "commands.capacity_parts.scale:_AWS_AVERAGE_S", 60.0, "", "simulated time"),
+    _timer(_C + "commands.capacity_parts.scale:_MOST_S", 86_400.0, "", "simulated time"),
+    _timer(_C + "commands.sweep_parts.between_command:_END_S", 5.0, "", "the command between two runs does not end"),
+    _timer(_C + "commands.sweep_parts.forecast_sweep:BETWEEN_S", 60.0, "", "an assumed time, for a forecast"),
+    _timer(_C + "commands.sweep_parts.forecast_sweep:OVERHEAD_S", 3.0, "", "an assumed time, for a forecast"),
 )
 """Times that are no constant of their own, or that another part waits for as well."""
 
