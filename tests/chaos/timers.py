@@ -216,15 +216,6 @@ TIMERS: Final = (
     _timer(_C + "ui.app:_PATIENCE_S", 15.0, "", "how long a page waits"),
     _timer(_C + "ui.server:_BYE_S", 2.0, "", "how long pages are waited for at the end"),
     _timer(_C + "ui.run_feed:LOOK_S", 1.0, "", "how often pages are sent figures"),
-)
-
-
-_SUMS: Final[tuple[tuple[Harm, float, str], ...]] = (
-    ("link", 12.0, "the share of a lost agent is moved as the agent is back"),
-    ("agent", 8.0, "its lease ends while it stands still"),
-    ("agent", 10.0, "given up as it goes on"),
-    ("controller", 8.0, "all leases end as the controller goes on"),
-    ("link", 0.3, "a reconnect, 0.1 to 0.3 s"),
     # -- studies: before and between runs ------------------------------------------------------
     _timer(
         _C + "commands.capacity_parts.find:_LONGEST_S", 86_400.0, "", "the longest time of a search that may be given"
@@ -237,6 +228,15 @@ _SUMS: Final[tuple[tuple[Harm, float, str], ...]] = (
     _timer(_C + "commands.sweep_parts.between_command:_END_S", 5.0, "", "the command between two runs does not end"),
     _timer(_C + "commands.sweep_parts.forecast_sweep:BETWEEN_S", 60.0, "", "an assumed time, for a forecast"),
     _timer(_C + "commands.sweep_parts.forecast_sweep:OVERHEAD_S", 3.0, "", "an assumed time, for a forecast"),
+)
+
+
+_SUMS: Final[tuple[tuple[Harm, float, str], ...]] = (
+    ("link", 12.0, "the share of a lost agent is moved as the agent is back"),
+    ("agent", 8.0, "its lease ends while it stands still"),
+    ("agent", 10.0, "given up as it goes on"),
+    ("controller", 8.0, "all leases end as the controller goes on"),
+    ("link", 0.3, "a reconnect, 0.1 to 0.3 s"),
 )
 """Times that are no constant of their own, or that another part waits for as well."""
 
