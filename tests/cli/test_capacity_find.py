@@ -270,6 +270,18 @@ def test_an_error_of_a_run_names_the_searches_that_are_there(series: Callable[..
     assert "1 search can be used again" in result.output
 
 
+def test_a_text_from_outside_controls_no_terminal(series: Callable[..., Series]) -> None:
+    evil = "\x1b[2J::error::\n## broken"
+    one = series([search_run(80.0, why=evil, target=evil, labels={"release": evil})] * 2)
+    one.restart = evil
+    result = find("shop.py:peak", *OF, "--restart", evil, "--label", f"release={evil}", "--instance-type", evil)
+
+    assert result.exit_code == 3
+    assert "\x1b" not in result.output
+    assert "::error::" not in result.output
+    assert not any(line.startswith("##") for line in result.output.splitlines())
+
+
 def test_a_confirmation_that_fails_leaves_no_number(series: Callable[..., Series]) -> None:
     series([search_run(80.0)] * 3, held=False)
     result = find("shop.py:peak", *OF, "--json", "out.json")

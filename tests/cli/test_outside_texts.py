@@ -91,7 +91,7 @@ OTHERS = {
     "runs delete": "names of folders", "runs prune": "names of folders",
     "notify test": "a name of loadgen.toml", "probe check": "tests/cli/test_probe.py",
     "probe run": "tests/probes/test_hostile_answers.py", "probe add": "tests/probes/running/test_joining.py",
-    "capacity scale": "tests/cli/test_capacity_scale.py",
+    "capacity scale": "tests/cli/test_capacity_scale.py", "capacity find": "tests/cli/test_capacity_find.py",
     "runs push": "names of files", "runs pull": "names of files", "runs share": "an address",
     "trace why": "tests/cli/test_trace.py", "trace show": "tests/cli/test_trace.py", "trace export": "a count",
     "trace collect": "its own address, and counts",

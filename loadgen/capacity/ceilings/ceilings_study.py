@@ -97,8 +97,8 @@ def _headline(
         return f"above the policy at the lowest rates already: {', '.join(one.name for one in above)}"
     if known:
         first, *rest = ((one.name, one.fit) for one in known if one.fit is not None)
-        more = f", {', '.join(f'{name} at {_ceiling_text(fit)}' for name, fit in rest)}" if rest else ""
-        return f"{first[0]} ends at {_ceiling_text(first[1])}{more}"
+        more = f", then {', '.join(f'{name} at {_ceiling_text(fit)}' for name, fit in rest)}" if rest else ""
+        return f"first to end: {first[0]} at {_ceiling_text(first[1])}{more}"
     largest = min(one.fit.largest_rate for one in fitted if one.fit is not None)
     return f"no resource ends up to {format_rate(REACH * largest)}, 1.2 times the largest rate of the samples"
 
@@ -220,7 +220,7 @@ def _drawing(one: _Judged) -> Drawing:
     fit, samples = one.fit, one.resource.samples
     assert fit is not None
     step = max(1, -(-len(samples.rates) // _POINTS_MOST))
-    inside = np.linspace(0.0, REACH * fit.largest_rate, _STEPS).tolist()
+    inside = sorted({*np.linspace(0.0, REACH * fit.largest_rate, _STEPS).tolist(), fit.largest_rate})
     predicted = [(rate, *fit.predict(rate)) for rate in inside]
     beyond = fit.largest_rate
     marks: list[Mark] = [
@@ -242,4 +242,4 @@ def _drawing(one: _Judged) -> Drawing:
         text += f"There is no ceiling: {fit.why_none}."
     unit = samples.unit or "use"
     html = xy_chart(one.name, marks, x=Axis("iterations/s", low=0.0), y=Axis(unit))
-    return Drawing(one.name, html, text)
+    return Drawing(f"use of {one.name} by rate", html, text)
