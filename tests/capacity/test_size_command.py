@@ -128,6 +128,11 @@ def test_all_errors_are_reported_at_once(tmp_path: Path) -> None:
         assert said in done.output, said
 
 
+def test_a_capacity_in_other_units_than_the_peak_is_noticed() -> None:
+    done = size("--peak", "99999999999/s", "--capacity", "0.001/s")
+    assert (done.exit_code, "check the units of --peak and --capacity" in done.output) == (2, True)
+
+
 def test_low_above_high_is_refused() -> None:
     done = size("--peak", "2400..1800/s", "--capacity", "230/s")
     assert (done.exit_code, "low and high must rise" in done.output) == (2, True)
