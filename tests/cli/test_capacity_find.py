@@ -122,7 +122,7 @@ def test_three_searches_and_a_confirmation_make_a_record(series: Callable[..., S
     assert (facts["instances"], facts["autoscaler"], facts["is_confirmed"]) == (4, "held", True)
     assert facts["is_enough_for_a_purchase"]
     one_instance = capacity_of("capacity find", "decided", facts, "C-1")
-    assert one_instance.low == pytest.approx(facts["low_per_s"] / 4)
+    assert one_instance.range.low == pytest.approx(facts["low_per_s"] / 4)
     assert "5.00 s of warm-up" in facts["warm_state"]
     (record,) = Store.open("history").studies()
     assert record.id == "C-1"

@@ -11,6 +11,8 @@ from loadgen_controller.commands.capacity_parts.scale import SCALE, scale_policy
 from loadgen_controller.commands.capacity_parts.size import EXAMPLES as SIZE
 from loadgen_controller.commands.capacity_parts.size import size
 from loadgen_controller.commands.capacity_parts.stored import LIST, SHOW, list_studies, show_study
+from loadgen_controller.commands.capacity_parts.utilisation import EXAMPLES as CEILINGS
+from loadgen_controller.commands.capacity_parts.utilisation import ceilings
 
 EXAMPLES = """[bold]Examples[/bold]
 
@@ -31,6 +33,7 @@ app = typer.Typer(
 app.command("find", epilog=FIND)(find)
 app.command("fit", epilog=FIT)(fit)
 app.command("size", epilog=SIZE)(size)
+app.command("ceilings", epilog=CEILINGS)(ceilings)
 app.command("scale", epilog=SCALE)(scale_policy)
 app.command("coldstart", epilog=COLDSTART)(cold_start)
 app.command("list", epilog=LIST)(list_studies)
