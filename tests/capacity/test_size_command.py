@@ -124,11 +124,20 @@ def test_a_forecast_sets_the_peak_and_shows_the_week_in_which_todays_instances_e
     assert 0.5 < crossing["share_of_draws"] < 1
 
 
-@pytest.mark.parametrize(("weeks", "said"), [(7, "fewer than 8"), (9, "no columns low and high")])
-def test_past_peaks_without_a_range_are_refused(tmp_path: Path, weeks: int, said: str) -> None:
-    (tmp_path / "peak.csv").write_text("week,peak\n" + "".join(f"2026-W{30 + n},{2000 + n}\n" for n in range(weeks)))
+def test_fewer_than_8_past_weeks_without_a_range_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "peak.csv").write_text("week,peak\n" + "".join(f"2026-W{30 + n},{2000 + n}\n" for n in range(7)))
     done = size("--forecast", "peak.csv", "--capacity", "230/s")
-    assert (done.exit_code, said in done.output) == (2, True)
+    assert (done.exit_code, "growth cannot be seen in fewer than 8" in done.output) == (2, True)
+
+
+def test_past_peaks_become_a_forecast_by_their_trend(tmp_path: Path) -> None:
+    rows = "".join(f"2026-W{10 + n},{2000 * 1.01**n * (1.02 if n % 2 else 0.98)}\n" for n in range(20))
+    (tmp_path / "peak.csv").write_text("week,peak\n" + rows)
+    done = size("--forecast", "peak.csv", "--capacity", "230/s", "--horizon", "8", "--json", "-")
+    weeks = json.loads(done.stdout)["facts"]["forecast"]
+    assert [week["week"] for week in weeks] == [f"2026-W{30 + n}" for n in range(8)]
+    assert weeks[-1]["point"] == pytest.approx(2000 * 1.01**27, rel=0.02)
+    assert weeks[-1]["low"] < weeks[-1]["point"] < weeks[-1]["high"]
 
 
 def test_a_forecast_and_a_peak_or_a_growth_are_refused_together(tmp_path: Path) -> None:

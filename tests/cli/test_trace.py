@@ -345,6 +345,24 @@ def test_two_runs_are_compared_by_the_same_parts(tmp_path: Path, monkeypatch: py
     assert document(tmp_path / "runs" / run_id)["against"] == "20261121-170312-shop-a1b1"
 
 
+def test_traces_of_the_other_run_are_read_if_it_has_none_yet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    texts, ids = [], []
+    for number, share in ((1, 0.0), (2, 0.3)):
+        ids.append(f"2026112{number}-170312-shop-a1b{number}")
+        _, file = traced_run(tmp_path, run_id=ids[-1], slow_share=share, seed=number)
+        texts.append(file.read_text())
+    # The other run's traces are in no file yet: the error says how to read them.
+    alone = loadgen("trace", ids[1], "--file", file, "--against", ids[0])
+    (tmp_path / "all.jsonl").write_text("".join(texts))
+    both = loadgen("trace", ids[1], "--file", "all.jsonl", "--against", ids[0])
+
+    assert (alone.exit_code, f"loadgen trace {ids[0]}" in alone.output) == (2, True), alone.output
+    assert both.exit_code == 0, both.output
+    assert document(tmp_path / "runs" / ids[1])["against"] == ids[0]
+    assert "traces" in {path.name for path in (tmp_path / "runs" / ids[0]).iterdir()}
+
+
 def test_reports_have_what_the_traces_show(traced: tuple[Path, Path]) -> None:
     run, file = traced
     loadgen("trace", "last", "--file", file)

@@ -224,3 +224,15 @@ def test_the_shoppers_are_those_that_the_script_makes() -> None:
     made = runpy.run_path(str(DATA / "make_shoppers.py"))["shoppers_csv"]()
 
     assert (DATA / "shoppers.csv").read_text() == made
+
+
+def test_ach_sets_both_pools_before_the_load_and_can_start_payouts_in_the_second_half() -> None:
+    params = {"settle": "8", "payout": "8", "seconds": "200"}
+    plan, shifts = (
+        load(SCENARIOS / "ach.py", name, Overrides(params=params)).plan.spec() for name in ("plan", "shifts")
+    )
+
+    assert (plan.params["settle"], plan.params["payout"]) == (8, 8)
+    assert plan.has_set_up
+    assert plan.has_tear_down
+    assert [(lane.name, lane.after_ns / 1e9) for lane in shifts.lanes] == [("ach", 0.0), ("payout", 100.0)]

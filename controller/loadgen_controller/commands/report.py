@@ -44,6 +44,7 @@ from loadgen.report.summary_reader import Summary, read
 from loadgen.report.target_side.database_tables import database_tables
 from loadgen.report.target_side.metrics_file import read_databases
 from loadgen.report.why_slow.cause_file import CauseFile, read_causes
+from loadgen.report.why_slow.in_one_sentence import in_one_sentence, sentence_line
 from loadgen.report.why_slow.lines import all_lines
 from loadgen.report.why_slow.section import section
 from loadgen.units import NS_PER_S, parse_duration
@@ -353,7 +354,7 @@ def _writer(
         story = story_in(path, summary)
         said = () if held is None else held.sentences
         causes = _causes(path)
-        why = () if causes is None else tuple(all_lines(causes, _together(path)))
+        why = () if causes is None else tuple(all_lines(causes, _together(path, causes)))
         data = (
             junit(summary, story, why)
             if chosen is Format.JUNIT
@@ -366,7 +367,7 @@ def _writer(
             document_in(path, cover) | in_history,
             baseline=None if behind is None else document_in(behind),
             standing="" if held is None else held.section(),
-            why_slow="" if (causes := _causes(path)) is None else section(causes, _together(path)),
+            why_slow="" if (causes := _causes(path)) is None else section(causes, _together(path, causes)),
         )
         return lambda file: file.write(page)
     if chosen is Format.JSON:
@@ -395,14 +396,18 @@ def _causes(path: Path) -> CauseFile | None:
         return None
 
 
-def _together(path: Path) -> tuple[str, ...]:
-    """Return lines about series of the target that go with slow requests. For a damaged file, print a note."""
+def _together(path: Path, causes: CauseFile) -> tuple[str, ...]:
+    """Return lines about series of the target that go with slow requests, and what all evidence says together.
+
+    For a damaged file of series, print a note.
+    """
+    found = None
     try:
         found = read_goes_with(path)
     except StorageError as exc:
         echo(f"note: the report lacks what goes with slow requests: {exc.message}", err=True)
-        return ()
-    return () if found is None else tuple(lines_of(found))
+    said = sentence_line(in_one_sentence(causes, found))
+    return (*(() if found is None else lines_of(found)), *said)
 
 
 def _write_conventions(path: Path, conventions: Sequence[Convention], output: Path | None, *, is_json: bool) -> None:

@@ -11,6 +11,7 @@ from rich.cells import cell_len
 from loadgen.outside_text import one_line
 from loadgen.report.short_texts import cut_in_middle
 from loadgen.report.why_slow.cause_file import CauseFile, Example, WaterfallRow
+from loadgen.report.why_slow.in_one_sentence import sentence_line
 from loadgen.report.why_slow.lines import (
     added_text,
     database_lines,
@@ -66,8 +67,7 @@ def print_causes(console: Output, causes: CauseFile) -> None:
 
 def print_conclusions(console: Output, sentence: str, gone: Sequence[str]) -> None:
     """Print what the kinds of evidence say together, and what a repeated run says; "" and () for nothing."""
-    lines = [f"in one sentence: {sentence}"] if sentence else []
-    for line in (*lines, *gone):
+    for line in (*sentence_line(sentence), *gone):
         console.print()
         _print_wrapped(console, line, max(_NARROW, console.width), indent=2, style="bold")
 

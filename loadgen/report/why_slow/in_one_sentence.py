@@ -18,7 +18,7 @@ from loadgen.report.why_slow.database.parts import LockPart
 from loadgen.report.why_slow.lines import path_text, share_text
 from loadgen.units import format_duration, quantity
 
-__all__ = ["in_one_sentence"]
+__all__ = ["in_one_sentence", "sentence_line"]
 
 _MOST: Final = 80
 """The most characters of a name."""
@@ -39,6 +39,11 @@ def in_one_sentence(causes: CauseFile, goes_with: GoesWithFile | None) -> str:
     subject = f"{causes.chosen.percentile} of {causes.objective.name}"
     text = f"{', '.join(parts[:-1])}{',' if len(parts) > 2 else ''} and {parts[-1]}"
     return f"{one_line(subject)} {text}; {NOT_PROOF} of a cause"
+
+
+def sentence_line(sentence: str) -> tuple[str, ...]:
+    """Return the line that shows the sentence; () for ""."""
+    return (f"in one sentence: {sentence}",) if sentence else ()
 
 
 def _parts(causes: CauseFile, first: Ranked, named: Sequence[Line]) -> Iterator[str]:
