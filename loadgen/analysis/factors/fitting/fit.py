@@ -92,19 +92,20 @@ def fit_model(
     found = Fit(
         model, np.asarray(beta[:columns], dtype=np.float64), cov, None, 0.0, "none", len(y), means, runs, lack_p
     )
-    return _with_error(found, y, cells, (pure, df_pure), (left, df_left), pooled_sd, pooled_df)
+    return _with_error(found, y, cells, blocks, (pure, df_pure), (left, df_left), pooled_sd, pooled_df)
 
 
 def _with_error(
     fit: Fit,
     y: Floats,
     cells: Ints,
+    blocks: Ints,
     pure: tuple[float, int],
     left: tuple[float, int],
     pooled_sd: float | None,
     pooled_df: float | None,
 ) -> Fit:
-    orthogonal = lenth_columns(fit.model, cells)
+    orthogonal = lenth_columns(fit.model, cells, blocks)
     source = error_of(pure[1], left[1], pooled_sd is not None, orthogonal is not None)
     if source == "store":
         return replace(fit, sd=pooled_sd, df=pooled_df or inf, source=source)
@@ -135,9 +136,11 @@ def error_of(df_pure: int, df_left: int, has_store: bool, has_contrasts: bool) -
     return "replicates" if df_pure else "none"
 
 
-def lenth_columns(model: Model, cells: Ints) -> Floats | None:
-    """Return the contrasts of a two-level design whose cells ran once each, a row a run; None for other runs."""
+def lenth_columns(model: Model, cells: Ints, blocks: Ints) -> Floats | None:
+    """Return the contrasts of a two-level design whose cells ran once each in one block, a row a run; or None."""
     design = model.design
+    if np.ptp(blocks):  # The difference between blocks is part of some contrasts.
+        return None
     if design.kind == "lhs" or len(cells) != len(design.cells) or len(np.unique(cells)) != len(cells):
         return None
     if len(cells) - 1 < LEAST_CONTRASTS or any(len(one.levels) != 2 for one in design.factors):
