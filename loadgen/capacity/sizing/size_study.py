@@ -274,7 +274,7 @@ def _forecast_drawing(question: Question, forecast: Forecast, held: int) -> Draw
         Rule(f"carried by {quantity(held, 'instance')}", point, low, high, is_horizontal=True, style=3),
     ]
     title = "Forecast against capacity"
-    html = xy_chart(title, marks, x=Axis("week", places=places), y=Axis("peak, requests/s", low=0.0))
+    html = xy_chart(title, marks, x=Axis("week", places=places), y=Axis("peak, 1/s", low=0.0))
     text = (
         f"The peak of each week with its 95 % range, from {format_rate(weeks[0].peak.point)} in {weeks[0].name} to"
         f" {format_rate(weeks[-1].peak.point)} in {weeks[-1].name}. {quantity(held, 'instance')} carry"
