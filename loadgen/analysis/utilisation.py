@@ -19,6 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from math import ceil, inf, sqrt
 from typing import Final
 
@@ -58,6 +59,7 @@ _FEW: Final = 5.0
 """The errors of Newey and West are too small for few samples. Their variance is multiplied with 1 + 5 * lags / n. This
 factor was simulated: 30 to 1,800 samples with a correlation up to 0.8, prediction up to 1.2 times the largest rate."""
 _GRID: Final = 512
+_ABOVE: Final = "it is above the policy at the lowest rates already"
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +89,13 @@ class _Polynomial:
     def upper(self, x: Array) -> Array:
         """Return the upper end of the prediction interval."""
         return self.mean(x) + self.half_width(x)
+
+    def edge_of_mean(self, x: Array, side: int) -> Array:
+        """Return the upper (1) or lower (-1) end of the 95 % confidence interval of the mean."""
+        at = _basis(x, len(self.coefficients) - 1)
+        variance = np.maximum(((at @ self.covariance) * at).sum(axis=1), 0.0)
+        edge: Array = self.mean(x) + side * self.t * np.sqrt(variance)
+        return edge
 
     @property
     def t(self) -> float:
@@ -120,6 +129,9 @@ class UtilisationFit:
     """The rate at which the upper end of the prediction interval meets the policy; None: `why_none`."""
     mean_ceiling: float | None
     """The rate at which the line itself meets the policy: above the ceiling. None if it never does."""
+    mean_low: float | None
+    mean_high: float | None
+    """mean_low, mean_high: the 95 % interval of `mean_ceiling`. mean_high is None if it has no upper end."""
     why_none: str
     """Why there is no ceiling, as the end of a sentence; "" if there is one."""
     line: _Polynomial
@@ -130,6 +142,11 @@ class UtilisationFit:
     def is_curved(self) -> bool:
         """Return whether the use is not a straight line."""
         return abs(self.curvature_t) > CURVED_T
+
+    @property
+    def is_above(self) -> bool:
+        """Return whether the use is above the policy at the lowest rates already."""
+        return self.why_none == _ABOVE
 
     @property
     def is_extrapolated(self) -> bool:
@@ -214,7 +231,10 @@ def fit_utilisation(
     curve = parabola if abs(curvature) > CURVED_T else None
     slope, half = float(line.coefficients[1]), line.t * sqrt(max(float(line.covariance[1, 1]), 0.0))
     ceiling, why = _ceiling(line, curve, policy, rises=slope - half > 0)
+    if ceiling is not None and ceiling * largest < float(rate.min()):
+        ceiling, why = None, _ABOVE
     crossing = (policy - float(line.coefficients[0])) / slope if slope > 0 else -1.0
+    ends = [_meets(partial(line.edge_of_mean, side=side), policy, _FARTHEST) for side in (1, -1)]
     return UtilisationFit(
         points=len(rate),
         smallest_rate=float(rate.min()),
@@ -230,6 +250,8 @@ def fit_utilisation(
         curvature_t=curvature,
         ceiling=None if ceiling is None else ceiling * largest,
         mean_ceiling=crossing * largest if 0 <= crossing < _FARTHEST else None,
+        mean_low=None if not ends[0] else ends[0] * largest,
+        mean_high=None if not ends[1] else ends[1] * largest,
         why_none=why,
         line=line,
         parabola=curve,
@@ -252,7 +274,7 @@ def _ceiling(line: _Polynomial, curve: _Polynomial | None, policy: float, *, ris
         found = min(both) if both else None
     if found is None:
         return None, "it does not meet the policy at any rate that can be predicted"
-    return (found, "") if found > 0 else (None, "it is above the policy at the lowest rates already")
+    return (found, "") if found > 0 else (None, _ABOVE)
 
 
 def _meets(upper: Callable[[Array], Array], policy: float, farthest: float) -> float | None:

@@ -1,4 +1,4 @@
-"""What a sweep would have found: without it, "nothing was found" says nothing."""
+"""Computes the smallest effects that a sweep would have found. "Nothing was found" needs this beside it."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def could_find(design: Design, repeats: int, sd: float, pooled_df: float | None)
 
 
 def _least(table: PowerTable, order: int) -> float | None:
-    """Return the smallest effect of a table that all terms of an order have the power for; None if there is none."""
+    """Return the smallest effect of a table that all terms of an order have the power for; None without one."""
     effects = sorted({row.effect for row in table.rows})
     return next((effect for effect in effects if (table.least(effect, order) or 0.0) >= POWER), None)
 

@@ -49,7 +49,7 @@ class Sweep:
 
     @cached_property
     def result(self) -> SweepResult:
-        """Return everything that the sweep says, as values.
+        """Return the result as values.
 
         Raises:
             UsageError: the extra `analysis` is not installed.

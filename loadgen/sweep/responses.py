@@ -69,7 +69,7 @@ class Response:
 
     @property
     def label(self) -> str:
-        """Return the response in a sentence: "p99", "error ratio of checkout > pay"."""
+        """Return the response in a table: "p99", "error ratio of checkout > pay"."""
         statistic = self.statistic.replace("_", " ")
         return f"{statistic} of {self.name}" if self.name else statistic
 

@@ -1,11 +1,11 @@
-"""What a sweep says, from its plan and its journal: the effects on each response, and all that limits them. Pure.
+"""Computes the result of a sweep from its plan and its journal: the effects on each response, and their limits. Pure.
 
     result = result_of(read_plan(folder), read_journal(folder))
     study = study_of(result)                       # tables, page, JSON: `loadgen/sweep/study.py`
 
 The first response decides; the others are shown beside it, each with Holm's correction over its own terms. Only runs
 that can be compared are used. A run with too many errors has an error ratio and no response time, so its cell may lack
-one; the cell then says so.
+one; its texts then name the reason.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class CellState:
 
 @dataclass(frozen=True, slots=True)
 class ResponseResult:
-    """What the sweep says about one response."""
+    """The effects on one response."""
 
     response: Response
     analysis: FactorAnalysis | None
@@ -62,7 +62,7 @@ class ResponseResult:
     findings: tuple[Finding, ...]
     """Found terms by rank, without the main effects that an interaction explains."""
     drift: Drift | None
-    """Of the control runs."""
+    """The trend of the control runs; None with fewer than 3 of them."""
     design: Design
     is_constant: bool = False
     """Whether all runs have the same value; `why_not` is the fact then."""
@@ -92,7 +92,7 @@ class ResponseResult:
 
 @dataclass(frozen=True, slots=True)
 class SweepResult:
-    """Everything that a sweep says."""
+    """The result of a sweep, whole or not."""
 
     plan: SweepPlan
     runs: tuple[RunRecord, ...]
@@ -137,7 +137,7 @@ class SweepResult:
 
 
 def result_of(plan: SweepPlan, records: Sequence[RunRecord], *, ending: str = "") -> SweepResult:
-    """Return what the runs made so far say. The sweep need not be complete.
+    """Return the result of the runs made so far. The sweep need not be complete.
 
     ending: why the sweep ended (`loadgen.sweep.lifecycle.Ending`).
     Cost: that of `analyse` for each response.
@@ -226,8 +226,8 @@ def _constant(observations: Sequence[Observation], response: Response) -> str:
     if max(values) - min(values) > _LEAST_ERRORS * max(1.0, abs(max(values))):
         return ""
     if response.statistic == ERROR_RATIO and max(values) == 0:
-        return f"no errors in any of the {len(values)} runs"
-    return f"the same in all {len(values)} runs, {value_text(values[0], response)}"
+        return f"there were no errors in any of the {len(values)} runs"
+    return f"the value is the same in all {len(values)} runs: {value_text(values[0], response)}"
 
 
 def _drift(used: Sequence[tuple[RunRecord, float]], response: Response) -> Drift | None:

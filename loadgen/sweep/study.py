@@ -24,7 +24,7 @@ def study_of(result: SweepResult, folder: Path | None = None) -> Study:
     return Study(
         kind="sweep",
         title=_title(result),
-        headline=headline_of(result.decisive, is_one_at_a_time=result.plan.design.kind == "one"),
+        headline=_headline(result),
         result=_verdict(result),
         lines=tuple(lines_of(result)),
         tables=tuple(tables_of(result)),
@@ -34,6 +34,13 @@ def study_of(result: SweepResult, folder: Path | None = None) -> Study:
         rows=tuple(run_rows(result)),
         run_ids=tuple(run.run_id for run in result.runs if run.run_id),
     )
+
+
+def _headline(result: SweepResult) -> str:
+    answer = headline_of(result.decisive, is_one_at_a_time=result.plan.design.kind == "one")
+    is_open = result.not_made and not result.is_stopped_early
+    made = f"After {len(result.runs)} of {quantity(len(result.plan.order), 'run')}, "
+    return made + answer[:1].lower() + answer[1:] if is_open else answer
 
 
 def _title(result: SweepResult) -> str:
@@ -46,6 +53,8 @@ def _title(result: SweepResult) -> str:
 def _verdict(result: SweepResult) -> StudyResult:
     if not any(run.is_fit for run in result.runs):
         return "invalid"
+    if result.not_made and not result.is_stopped_early:
+        return "not decided"
     one = result.decisive
     is_doubted = one.lacks_terms or (one.analysis is not None and bool(unresolved_groups(one.analysis)))
     return "decided" if one.findings and not is_doubted else "not decided"

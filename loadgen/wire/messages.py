@@ -35,6 +35,7 @@ __all__ = [
     "PROTOCOL_MINOR",
     "REASSIGNABLE_MINOR",
     "SIGNED_MINOR",
+    "STEERED_MINOR",
     "STREAMS_MINOR",
     "Ack",
     "Adjust",
@@ -70,7 +71,7 @@ __all__ = [
 
 PROTOCOL_MAJOR = 1
 """Peers with another major version are rejected. A controller reads messages of its own minor and of older ones."""
-PROTOCOL_MINOR = 8
+PROTOCOL_MINOR = 9
 ADJUSTABLE_MINOR = 2
 """The first minor version whose agents follow Adjust."""
 GUARDED_MINOR = 3
@@ -87,6 +88,8 @@ OBJECTIVES_MINOR = 5
 """The first minor version whose agents count objectives on any metric, and mark custom metrics of the warm-up."""
 STREAMS_MINOR = 6
 """The first minor version whose agents time the tokens of AI models; older ones do not know `user.llm`."""
+STEERED_MINOR = 9
+"""The first minor version whose agents replace a load by a search or a constant rate; older ones would drive the plan's."""
 CHUNK_BYTES = 64 * 1024
 """Length of each BundleChunk, except for a shorter last one."""
 

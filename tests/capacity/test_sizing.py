@@ -252,7 +252,41 @@ FACTS: dict[str, Any] = {"capacity": {"low": 210.0, "point": 230.0, "high": 250.
 
 
 def test_the_capacity_of_a_study_has_its_interval() -> None:
-    assert capacity_of("capacity find", "decided", FACTS, "C-12") == Range(210, 230, 250)
+    found = capacity_of("capacity find", "decided", FACTS, "C-12")
+    assert (found.range, found.warnings) == (Range(210, 230, 250), ())
+    wider = {"capacity": FACTS["capacity"] | {"level": 0.9}}
+    assert capacity_of("capacity find", "decided", wider, "C-12").range == Range(210, 230, 250, 0.9)
+
+
+def test_an_interval_of_90_percent_has_wider_draws() -> None:
+    normal = np.random.default_rng(1).standard_normal(100_000)
+    drawn = Range(210.0, 230.0, 250.0, 0.9).draws(normal)
+    assert np.quantile(drawn, (0.05, 0.95)) == pytest.approx((210, 250), rel=0.01)
+
+
+def test_a_search_that_is_not_enough_for_a_purchase_says_so() -> None:
+    facts = FACTS | {"is_enough_for_a_purchase": False, "is_confirmed": False}
+    one, other = capacity_of("capacity find", "decided", facts, "C-12").warnings
+    assert "repeat it before you buy" in one
+    assert "was not confirmed" in other
+
+
+def test_the_peak_of_a_curve_is_a_capacity_with_a_warning() -> None:
+    facts = {"axis": "concurrency", "peak_throughput": 1884.0, "peak_throughput_interval": [1769.0, 2052.0]}
+    found = capacity_of("capacity fit", "decided", facts, "C-3")
+    assert found.range == Range(1769, 1884, 2052)
+    assert "not what keeps an objective" in found.warnings[0]
+    with pytest.raises(UsageError, match="no peak seen up to 64"):
+        capacity_of(
+            "capacity fit",
+            "not decided",
+            facts | {"peak_throughput": None, "why_no_peak": "no peak seen up to 64"},
+            "C-3",
+        )
+    with pytest.raises(UsageError, match="depends on their number"):
+        capacity_of("capacity fit", "decided", facts | {"axis": "instances"}, "C-3")
+    with pytest.raises(UsageError, match="no interval above 0"):
+        capacity_of("capacity fit", "decided", facts | {"peak_throughput_interval": [1769.0, None]}, "C-3")
 
 
 def test_an_extrapolated_capacity_is_refused() -> None:

@@ -35,12 +35,13 @@ def test_controller_starts_where_nothing_is_analysed() -> None:
         ("gate", "one"),
         ("history",),
         ("history", "control", "--last"),
+        ("sweep", "shop.py", "-P", "a=1,2"),
     ],
 )
 def test_what_needs_the_analysis_says_how_to_get_it(words: tuple[str, ...]) -> None:
     done = lean(*words)
     assert done.returncode == 2
-    what = " ".join(word for word in words if word in ("compare", "gate", "history", "control"))
+    what = " ".join(word for word in words if word in ("compare", "gate", "history", "control", "sweep"))
     assert f"loadgen {what} needs scipy, which is not installed" in done.stderr
     assert f"install the extra `analysis`: {sys.executable} -m pip install" in done.stderr
     assert "scipy>=" in done.stderr

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from hashlib import sha256
@@ -80,8 +80,12 @@ class FakeRuns:
         return RunValues(folder.name, "2026-11-29T12:00:00Z", "passed", validity, values, {}, unfit)
 
 
-_detectable = cache(power.detectable)
-"""Its simulations take most of the time of these tests, and they have the same few designs."""
+_known_powers = cache(power.detectable)
+
+
+def _detectable(*args: Any, effects: Iterable[float], **more: Any) -> power.PowerTable:
+    """Its simulations take most of the time of these tests, and they have the same few designs."""
+    return _known_powers(*args, effects=tuple(effects), **more)
 
 
 def locks(params: Mapping[str, Any]) -> float:
@@ -277,7 +281,7 @@ def test_stopped_run_ends_the_sweep_and_does_not_count(runs: FakeRuns) -> None:
 
     assert sweep("--resume", "out").exit_code == 0
     assert [one.number for one in read_journal(Path("out"))] == list(range(1, 13))
-    assert "is not in the journal: the run was cut" in sweep("--resume", "out").output
+    assert "note: not counted, because they were cut: 20261129-120000-shop-0004" in sweep("--resume", "out").output
 
 
 def test_run_that_cannot_be_made_ends_the_sweep_with_its_own_error(runs: FakeRuns) -> None:
@@ -299,7 +303,7 @@ def test_early_sweep_looks_once_and_stops_when_the_answer_is_clear(runs: FakeRun
 
     assert made.exit_code == 0, made.output
     assert "look after block 2: stop: found" in made.output
-    assert "The sweep ended early by its rule" in made.output
+    assert "The sweep stopped early, by the rule that was fixed before its first run" in made.output
     assert len(runs.made) == 8
     assert sweep("--resume", "out").exit_code == 0
     assert len(runs.made) == 8, "the sweep has ended"
@@ -333,6 +337,28 @@ def test_resumed_sweep_has_the_same_table_as_one_that_was_never_stopped(runs: Fa
         one, other = (json.loads(Path(name).read_text()) for name in ("whole.json", f"cut{at}.json"))
         assert one["headline"] == other["headline"]
         assert one["facts"]["responses"] == other["facts"]["responses"]
+
+
+def test_resumed_sweep_writes_its_result_where_the_first_call_was_told_to(
+    runs: FakeRuns, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runs.stop_at = 2
+    sweep("shop.py", *TWO, "-o", "out", "--store", "history", "--json", "result.json")
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+
+    assert sweep("--resume", "../out").exit_code == 0
+    assert (tmp_path / "result.json").is_file()
+    assert [one.id for one in Store.open(str(tmp_path / "history")).studies("sweep")] == ["C-1"]
+
+
+def test_quiet_sweep_prints_only_its_result(runs: FakeRuns) -> None:
+    made = sweep("shop.py", *TWO, "-o", "out", "--quiet")
+
+    assert made.exit_code == 0
+    assert "run 1 of 12" not in made.output
+    assert "can find" not in made.output
+    assert "settle × payout" in made.output
 
 
 def test_resume_refuses_other_files_and_names_them(runs: FakeRuns, tmp_path: Path) -> None:

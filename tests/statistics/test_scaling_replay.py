@@ -9,12 +9,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from loadgen.analysis.scaling.alarms import Threshold
 from loadgen.analysis.scaling.aws_group import AwsGroup
 from loadgen.analysis.scaling.controllers import Controller, Fleet, Limits
+from loadgen.analysis.scaling.fleet_replay import Action, Curve, Instances, Lag, Replay, ZoneLoss, replay
 from loadgen.analysis.scaling.hpa import Hpa, HpaRules
 from loadgen.analysis.scaling.outcome import Outcome, flaps, outcome_of
-from loadgen.analysis.scaling.replay import Action, Curve, Instances, Lag, Replay, ZoneLoss, replay
 from loadgen.analysis.scaling.starting_target import largest_growth, starting_target
+from loadgen.analysis.scaling.step_scaling import Step, StepPolicy
 from loadgen.analysis.scaling.target_grid import Case, cheapest, first_instances, target_grid
 from loadgen.analysis.scaling.target_tracking import TrackingPolicy
 
@@ -128,12 +130,16 @@ def test_jumps_over_quiet_times_change_nothing(data: st.DataObject) -> None:
     limits = Limits(1, data.draw(st.integers(3, 60)))
     lost = data.draw(st.none() | st.builds(ZoneLoss, st.integers(0, len(seconds) - 1), st.integers(2, 4)))
     target = data.draw(st.sampled_from([0.4, 0.57, 0.7]))
-    kind = data.draw(st.sampled_from(["hpa", "tracking"]))
+    kind = data.draw(st.sampled_from(["hpa", "tracking", "steps"]))
 
     def new() -> Controller:
         if kind == "hpa":
             return Hpa(HpaRules(target, limits))
-        return AwsGroup([TrackingPolicy("t", target * 100, warm_s=90)], limits)
+        if kind == "tracking":
+            return AwsGroup([TrackingPolicy("t", target * 100, warm_s=90)], limits)
+        out = StepPolicy("o", (Step(0, None, 2),), Threshold(target * 110, above=True, points=3, breaches=2), warm_s=60)
+        inward = StepPolicy("i", (Step(None, 0, -1),), Threshold(target * 70, above=False), cooldown_s=240)
+        return AwsGroup([out, inward], limits)
 
     first = first_instances(corners[0], target, instances, limits)
     jumped, stepped = (

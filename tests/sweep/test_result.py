@@ -12,6 +12,8 @@ import pytest
 from loadgen.analysis.factors.design import Design, fraction, full, latin, one_at_a_time
 from loadgen.analysis.factors.factor import Factor
 from loadgen.analysis.factors.power import detectable
+from loadgen.studies.files import as_json
+from loadgen.studies.page import as_page
 from loadgen.sweep.could_find import EFFECTS, could_find
 from loadgen.sweep.journal import open_journal, read_journal
 from loadgen.sweep.plan import read_plan, write_plan
@@ -65,7 +67,9 @@ def test_one_factor_at_a_time_finds_nothing_and_says_that_it_cannot() -> None:
 
     assert sum(bool(one.first.findings) for one in results) <= 1
     study = study_of(results[0])
-    assert study.headline == "p99: no effect of a single factor was found, and one at a time cannot see interactions"
+    assert (
+        study.headline == "For p99, no effect of a single factor was found, and one at a time cannot see interactions"
+    )
     assert any("the cell where both are high is never run" in line for line in study.lines)
     assert study.result == "not decided"
 
@@ -110,7 +114,7 @@ def test_the_sentence_has_the_effect_with_the_lock_and_without_and_both_interval
     study = study_of(swept(Law(two_pools, sd=0.02), 3))
 
     assert study.result == "decided"
-    assert study.headline.startswith("p99: ")
+    assert study.headline.startswith("For p99, ")
     assert "matters only when" in study.headline
     assert "; at 0: " in study.headline
     effects = study.facts["responses"]["p99"]["simple_effects"]
@@ -149,7 +153,7 @@ def test_skipped_cells_that_hide_an_interaction_make_the_answer_doubtful() -> No
     law = Law(lambda levels: 100 * float(levels["a"]) * (2 if (levels["a"], levels["b"]) == ("2", "z") else 1))
     study = study_of(swept(law, 1, design=design))
 
-    assert study.headline.endswith("Terms that could not be estimated seem to matter as well: read the cells")
+    assert study.headline.endswith("terms that could not be estimated seem to matter as well: read the cells")
     assert study.result == "not decided"
 
 
@@ -162,8 +166,8 @@ def test_a_latin_hypercube_has_its_curvature_and_a_drawing_for_each_factor_with_
 
     study = study_of(swept(Law(law, sd=0.03, block_sd=0.0, drift=0.0), 1, design=design, repeats=1))
 
-    assert study.headline.startswith("p99: rate matters: from 50/s to 200/s +")
-    assert [drawing.title for drawing in study.drawings] == ["p99 against rate", "Effects, p99"]
+    assert study.headline.startswith("For p99, rate matters: from 50/s to 200/s +")
+    assert [drawing.title for drawing in study.drawings] == ["Runs against rate, p99", "Effects, p99"]
     assert study.drawings[0].html.count("<circle") == 24
 
 
@@ -173,7 +177,7 @@ def test_a_cell_full_of_errors_is_decided_by_its_errors_and_its_response_times_a
 
     study = study_of(swept(Law(no_lock, errors), 1))
 
-    assert study.headline.startswith("error ratio: ")
+    assert study.headline.startswith("For error ratio, ")
     found = re.search(r": \+(\d+) percentage points \((\d+) to (\d+)\); at 0: ", study.headline)
     assert found is not None
     change, low, high = map(int, found.groups())
@@ -222,6 +226,33 @@ def test_a_sweep_that_was_stopped_can_be_read_and_says_how_many_runs_it_is_based
     assert not any("--resume" in line for line in study.foot)
 
 
+def test_a_look_at_a_sweep_that_is_not_over_decides_nothing() -> None:
+    plan = plan_of()
+    study = study_of(result_of(plan, records_of(plan, Law(two_pools))[:11]))
+
+    assert study.result == "not decided"
+    assert study.headline.startswith("After 11 of 12 runs, for p99, ")
+    assert any(line.startswith("Do not decide before the last run") for line in study.lines)
+
+
+def test_without_repeats_and_without_a_store_nothing_is_decided_and_nothing_is_called_absent() -> None:
+    study = study_of(swept(Law(two_pools), 1, repeats=1))
+
+    assert study.headline == "For p99, nothing is decided, because the error of a run is unknown: repeat the cells"
+    assert study.result == "not decided"
+    assert not any("no effect" in line.lower() for line in study.lines)
+
+
+def test_every_part_of_a_sweep_can_be_shown() -> None:
+    plan = plan_of(repeats=2, control_every=2)
+    records = records_of(plan, Law(two_pools))
+
+    for n in range(len(records) + 1):
+        study = study_of(result_of(plan, records[:n]))
+        assert as_page(study)
+        assert as_json(study)
+
+
 def test_a_sweep_with_an_early_look_is_judged_by_the_bound_of_that_look() -> None:
     plans = [plan_of(repeats=4, is_early=is_early, looks=(2,) if is_early else ()) for is_early in (False, True)]
     half = [result_of(plan, records_of(plan, Law(two_pools))[:8], ending="stopped early: found") for plan in plans]
@@ -260,7 +291,7 @@ def test_a_sweep_without_a_valid_run_is_invalid() -> None:
     study = study_of(result_of(plan, [spoiled(one) for one in records_of(plan, Law(two_pools))]))
 
     assert study.result == "invalid"
-    assert study.headline == "p99: not decided, because no run has a value of p99 that can be compared"
+    assert study.headline == "For p99, nothing is decided, because no run has a value of p99 that can be compared"
 
 
 def test_a_response_that_is_the_same_in_all_runs_is_a_fact_and_no_error() -> None:
@@ -268,8 +299,8 @@ def test_a_response_that_is_the_same_in_all_runs_is_a_fact_and_no_error() -> Non
     records = [replace(one, values={**one.values, "throughput": 40.0}) for one in records_of(plan, Law(two_pools))]
     lines = study_of(result_of(plan, records)).lines
 
-    assert "throughput: the same in all 12 runs, 40.0/s." in lines
-    assert "error ratio: no errors in any of the 12 runs." in lines
+    assert "For throughput, the value is the same in all 12 runs: 40.0/s." in lines
+    assert "For error ratio, there were no errors in any of the 12 runs." in lines
 
 
 def test_missing_runs_of_one_kind_are_one_sentence_that_is_not_longer_than_its_first_reason_cut() -> None:
@@ -298,7 +329,7 @@ def test_a_main_effect_alone_is_a_finding_with_its_change_in_units_and_in_percen
     result = swept(Law(lambda levels: 300.0 if levels["settle"] == "8" else 200.0), 4)
     study = study_of(result)
 
-    assert study.headline.startswith("p99: settle matters: from 0 to 8 +")
+    assert study.headline.startswith("For p99, settle matters: from 0 to 8 +")
     assert " ms (" in study.headline
     assert " % (" in study.headline
 
@@ -307,9 +338,9 @@ def test_the_other_response_is_shown_and_does_not_decide() -> None:
     plan = plan_of(responses=("throughput", "p99"))
     study = study_of(result_of(plan, records_of(plan, Law(two_pools))))
 
-    assert study.headline.startswith("throughput: ")
+    assert study.headline.startswith("For throughput, ")
     assert study.result == "not decided"
-    assert any(line.startswith("p99: ") and "matters only when" in line for line in study.lines)
+    assert any(line.startswith("For p99, ") and "matters only when" in line for line in study.lines)
 
 
 def test_next_commands_compare_the_worst_cell_with_the_best_one(tmp_path: Path) -> None:

@@ -96,7 +96,7 @@ def test_each_drawing_has_a_text_for_people_who_do_not_see_it(story: SweepResult
     texts = [drawing.text for drawing in study_of(story).drawings]
 
     assert len(texts) == 3
-    assert "p99 is largest at settle 8, payout 8" in texts[0]
+    assert "The largest p99 is at settle 8, payout 8" in texts[0]
     assert "payout 8: " in texts[1]
     assert "Full dots are found (1 of 3)" in texts[2]
 

@@ -17,9 +17,18 @@ from typing import Final
 from tools.how_often_wrong.table import Table
 
 PAGE: Final = Path(__file__).parents[2] / "docs" / "how-often-wrong.md"
-PARTS: Final = ("gate", "intervals", "change_points", "error_ratios", "search", "objectives", "sure_values")
+PARTS: Final = (
+    "gate",
+    "intervals",
+    "change_points",
+    "error_ratios",
+    "search",
+    "combined_searches",
+    "objectives",
+    "sure_values",
+)
 SEED: Final = 17
-FEW: Final = {"search": 300}
+FEW: Final = {"search": 300, "combined_searches": 60}
 """Parts with fewer trials than the others, since a trial is a long simulation."""
 
 

@@ -14,13 +14,14 @@ import numpy as np
 
 from loadgen.dsl.executors.capacity import hold, search
 from loadgen.dsl.executors.rate_search import Climb
+from loadgen.dsl.executors.steering_executor import Finding
 from loadgen.dsl.plans.slo import p
 from tests.support.queues import Targeted, dm1, driven, mg1, mm1, mmc
 from tests.support.service_times import gamma, hyperexponential, lognormal, pareto, two_point
 from tools.how_often_wrong.parallel import in_processes
 from tools.how_often_wrong.table import Table, share_text
 
-__all__ = ["HELD", "SEARCHED", "HoldRates", "SearchRates", "hold_rates", "search_rates", "tables"]
+__all__ = ["HELD", "SEARCHED", "HoldRates", "SearchRates", "hold_rates", "search_rates", "searched_finding", "tables"]
 
 LONGEST_S = 7200
 """Duration of a search, in seconds of simulated time."""
@@ -83,13 +84,8 @@ def _target(name: str) -> Targeted:
     return SEARCHED[name]()
 
 
-def _searched(asked: tuple[str, int]) -> tuple[bool, float, bool, float]:
-    """Return whether a search found a rate, the rate / knee, whether the interval has the knee, and its duration in s.
-
-    A search that did not decide returns 0 as its rate. asked: the name of the queue, and a seed.
-    """
-    name, seed = asked
-    target = _target(name)
+def searched_finding(target: Targeted, seed: int) -> tuple[Finding, float]:
+    """Return what one search for p(99) on a simulated queue found, and its duration in seconds of simulated time."""
     executor = search(p(99) < f"{target.limit_s * 1000:g}ms", upto=target.knee_per_s * 4, duration="2h")
     decided: tuple[object, ...] = ()
 
@@ -101,11 +97,21 @@ def _searched(asked: tuple[str, int]) -> tuple[bool, float, bool, float]:
         return climb.windows > 0 and is_new and executor.decide(climb).rate_per_s is None
 
     climb, rates = driven(executor.terms, target.queue(seed), LONGEST_S, is_over)
-    finding = executor.finding(climb)
+    return executor.finding(climb), float(len(rates))
+
+
+def _searched(asked: tuple[str, int]) -> tuple[bool, float, bool, float]:
+    """Return whether a search found a rate, the rate / knee, whether the interval has the knee, and its duration in s.
+
+    A search that did not decide returns 0 as its rate. asked: the name of the queue, and a seed.
+    """
+    name, seed = asked
+    target = _target(name)
+    finding, seconds = searched_finding(target, seed)
     if finding.verdict != "found" or finding.rate_per_s is None or finding.low is None or finding.high is None:
-        return False, 0.0, False, float(len(rates))
+        return False, 0.0, False, seconds
     covers = finding.low <= target.knee_per_s <= finding.high
-    return True, finding.rate_per_s / target.knee_per_s, covers, float(len(rates))
+    return True, finding.rate_per_s / target.knee_per_s, covers, seconds
 
 
 def _held(asked: tuple[str, int]) -> tuple[float, float]:

@@ -5,11 +5,14 @@ from __future__ import annotations
 import typer
 
 from loadgen_controller.commands.capacity_parts.coldstart import COLDSTART, cold_start
+from loadgen_controller.commands.capacity_parts.find import FIND, find
 from loadgen_controller.commands.capacity_parts.fit import FIT, fit
 from loadgen_controller.commands.capacity_parts.scale import SCALE, scale_policy
 from loadgen_controller.commands.capacity_parts.size import EXAMPLES as SIZE
 from loadgen_controller.commands.capacity_parts.size import size
 from loadgen_controller.commands.capacity_parts.stored import LIST, SHOW, list_studies, show_study
+from loadgen_controller.commands.capacity_parts.utilisation import EXAMPLES as CEILINGS
+from loadgen_controller.commands.capacity_parts.utilisation import ceilings
 
 EXAMPLES = """[bold]Examples[/bold]
 
@@ -27,8 +30,10 @@ app = typer.Typer(
     rich_markup_mode="rich",
     no_args_is_help=True,
 )
+app.command("find", epilog=FIND)(find)
 app.command("fit", epilog=FIT)(fit)
 app.command("size", epilog=SIZE)(size)
+app.command("ceilings", epilog=CEILINGS)(ceilings)
 app.command("scale", epilog=SCALE)(scale_policy)
 app.command("coldstart", epilog=COLDSTART)(cold_start)
 app.command("list", epilog=LIST)(list_studies)

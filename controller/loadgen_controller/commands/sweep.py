@@ -93,7 +93,7 @@ def main(
     cells: Annotated[
         int | None,
         typer.Option(
-            min=2, max=4096, metavar="N", rich_help_panel=_DESIGN, help="Cells of --design lhs. Default: 10 a factor."
+            min=2, max=1024, metavar="N", rich_help_panel=_DESIGN, help="Cells of --design lhs. Default: 10 a factor."
         ),
     ] = None,
     skip: Annotated[
@@ -233,8 +233,17 @@ def main(
         file = f"{plan.file}:{plan.plan}"
     elif file is None:
         raise UsageError("name a scenario, or --resume DIR", hint="loadgen sweep FILE[:PLAN] -P NAME=VALUE,VALUE")
+    outputs = sweep_options.OutputOptions(html, json, csv, store)
+    if plan is not None:
+        outputs = outputs.or_those_of(plan)
     study_output = study_output_of(
-        errors, html=html, json=json, csv=csv, store=store, env=options.env, scenario=split_plan(file)[0]
+        errors,
+        html=outputs.html,
+        json=outputs.json,
+        csv=outputs.csv,
+        store=outputs.store,
+        env=options.env,
+        scenario=split_plan(file)[0],
     )
     placement = placement_of(errors, options.launch_request())
     load = options.scenario_options() | {"needs_secrets": placement.needs_secrets, "shows_warnings": False}
@@ -244,9 +253,10 @@ def main(
         planning = plan_sweep.planned_sweep(
             errors, maker, given, typed, store=study_output.store, budget_s=budget_s, effect=effect
         )
-        plan_sweep.announce(planning, study_output.console)
+        if not options.quiet:
+            plan_sweep.announce(planning, study_output.console)
         plan_sweep.ask_if_weak(planning, is_sure=yes)
-        plan, found = planning.plan, planning.cells
+        plan, found = outputs.stored_in(planning.plan), planning.cells
         folder = plan_sweep.make_folder(errors, output, plan)
         study_output.console.print(f"folder     {folder}", soft_wrap=True)
     else:
@@ -255,15 +265,14 @@ def main(
     command = read_between(errors, plan.between or None, plan.between_timeout_s, [f.name for f in plan.design.factors])
     errors.check()
     placement.runs_dir = folder / "runs"
-    durations = [(one.duration_ns or 0) / NS_PER_S for one in found.specs]
     return run_sweep.run_sweep(
         errors,
         maker,
         plan,
         folder,
         study_output,
-        spec=found.specs[0],
-        load_s=sum(durations) / len(durations) if all(durations) else 0.0,
+        specs=found.specs,
         between=command,
         budget_s=budget_s,
+        is_quiet=options.quiet,
     )

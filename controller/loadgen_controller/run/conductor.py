@@ -47,6 +47,7 @@ from loadgen.wire.messages import (
     OBJECTIVES_MINOR,
     PROTOCOL_MAJOR,
     SIGNED_MINOR,
+    STEERED_MINOR,
     STREAMS_MINOR,
     Bye,
     Heartbeat,
@@ -466,7 +467,9 @@ class Conductor:
         if member is None:
             return False
         needed = [(GUARDED_MINOR, "allow-lists")] if self._order.allow is not None else []
-        needed += [(LOADS_MINOR, "runs with --load")] if Overrides.from_json(self._order.overrides_json).loads else []
+        overrides = Overrides.from_json(self._order.overrides_json)
+        needed += [(LOADS_MINOR, "runs with --load")] if overrides.loads else []
+        needed += [(STEERED_MINOR, "replaced loads")] if overrides.steered is not None else []
         needed += [(SIGNED_MINOR, "signed runs")] if self._order.signature else []
         if not all(objective.is_plain for objective in self._order.spec.slos):
             needed.append((OBJECTIVES_MINOR, "the plan's objectives"))

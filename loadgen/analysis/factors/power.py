@@ -231,7 +231,7 @@ def _trial_of(
     rng = np.random.default_rng(seed)
     columns = model.rows.shape[1]
     left = len(cells) - (columns + len(np.unique(of_blocks)) - 1)
-    orthogonal = lenth_columns(model, cells)
+    orthogonal = lenth_columns(model, cells, of_blocks)
     error = error_of(pure_error_df(cells, of_blocks), left, pooled_df is not None, orthogonal is not None)
     if error == "none":
         return None

@@ -9,7 +9,7 @@ from typing import Final
 
 import numpy as np
 
-from loadgen.analysis.scaling.replay import Action, Curve, Instances, Replay
+from loadgen.analysis.scaling.fleet_replay import Action, Curve, Instances, Replay
 
 __all__ = ["FLAP_S", "Outcome", "flaps", "outcome_of"]
 

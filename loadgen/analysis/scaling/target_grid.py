@@ -11,8 +11,8 @@ from typing import Final
 import numpy as np
 
 from loadgen.analysis.scaling.controllers import Controller, Limits
+from loadgen.analysis.scaling.fleet_replay import Curve, Instances, Lag, Replay, ZoneLoss, replay
 from loadgen.analysis.scaling.outcome import Outcome, outcome_of
-from loadgen.analysis.scaling.replay import Curve, Instances, Lag, Replay, ZoneLoss, replay
 
 __all__ = ["Case", "GridRow", "cheapest", "first_instances", "replay_cases", "target_grid", "worst_loss"]
 

@@ -37,6 +37,9 @@ ENOUGH_LOADS: Final = 6
 BEYOND: Final = 1.2
 """Above this multiple of the highest load, a value is an extrapolation."""
 _LOADS_PAST_PEAK: Final = 2
+_MOST_PAST_THE_END: Final = 0.1
+"""Without this limit, loads up to 93 % of the true peak with 5 % noise give a peak in 8 of 100 sets instead of 6, and
+single measurements up to 95 % in 19 instead of 14."""
 _SUSPECT: Final = 0.05
 
 
@@ -221,7 +224,7 @@ def fit_usl(load: npt.ArrayLike, throughput: npt.ArrayLike, *, draws: int = 1_00
     resampled = bootstrap(scaled, fitted, best, scatter, draws=draws, seed=seed)
     unit = np.eye(3)
     by_delta = {name: delta_interval(best[n], unit[n], scatter) for n, name in enumerate(Coefficients._fields)}
-    why = _why_no_peak(loads, best, by_delta["beta"])
+    why = _why_no_peak(loads, best, by_delta["beta"], resampled)
     models = compared_models(scaled, loads, throughputs, best)
     tested = lack_of_fit(loads, throughputs, fitted, 3)
     runs = sign_runs(loads, scatter.residuals)
@@ -272,14 +275,14 @@ class _Peak:
         )
 
 
-def _why_no_peak(load: Array, fit: Coefficients, beta: Interval) -> str:
+def _why_no_peak(load: Array, fit: Coefficients, beta: Interval, draws: Draws) -> str:
     """Return why the data show no peak; "" if they do."""
     distinct = np.unique(load)
     lowest, highest = float(distinct[0]), float(distinct[-1])
     at = fit.peak_load
     beyond = 0 if isinf(at) else int((distinct > at).sum())
     if beyond == 0:
-        return f"no peak seen up to {highest:g}: the throughput still grows at the highest load"
+        return f"no peak seen up to {highest:g}: the curve does not fall up to the highest load"
     if at < lowest:
         return f"no peak seen: the throughput falls from the lowest load, {lowest:g}, on, so the peak is below it"
     if len(distinct) < ENOUGH_LOADS:
@@ -294,6 +297,11 @@ def _why_no_peak(load: Array, fit: Coefficients, beta: Interval) -> str:
         return (
             f"no peak seen up to {highest:g}: the 95 % interval of beta contains 0, so the throughput may not fall"
             " at all"
+        )
+    if (share := draws.share_with_peak_above(highest)) > _MOST_PAST_THE_END:
+        return (
+            f"no peak seen up to {highest:g}: in {share:.0%} of resampled fits the peak is beyond this load, and at"
+            f" most {_MOST_PAST_THE_END:.0%} may be: measure higher loads"
         )
     return ""
 

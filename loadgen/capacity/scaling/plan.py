@@ -9,8 +9,8 @@ from functools import partial
 from math import floor
 from typing import Final
 
+from loadgen.analysis.scaling.fleet_replay import Curve, Instances, Lag, Replay
 from loadgen.analysis.scaling.outcome import Outcome, outcome_of
-from loadgen.analysis.scaling.replay import Curve, Instances, Lag, Replay
 from loadgen.analysis.scaling.starting_target import Growth, largest_growth, starting_target
 from loadgen.analysis.scaling.target_grid import Case, GridRow, cheapest, replay_cases, target_grid
 from loadgen.capacity.scaling.policy import ScalingPolicy

@@ -14,6 +14,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from math import isfinite, log
+from statistics import NormalDist
 from typing import Final
 
 import numpy as np
@@ -23,8 +24,6 @@ __all__ = ["Range", "parse_growth", "parse_number", "parse_range"]
 
 Array = npt.NDArray[np.float64]
 
-_Z: Final = 1.959963984540054
-"""The 97.5 % quantile of the normal distribution."""
 _TEXT_MOST: Final = 100
 _BARE: Final = re.compile(r"\s*[-+]?(?:\d+(?:\.\d*)?|\.\d+)\s*")
 _UNIT: Final = re.compile(r"[\d.]\s*([^\d.\s].*)$")
@@ -32,11 +31,13 @@ _UNIT: Final = re.compile(r"[\d.]\s*([^\d.\s].*)$")
 
 @dataclass(frozen=True, slots=True)
 class Range:
-    """An input with the ends of its 95 % range, all in one unit; `low` equals `high` if it is one number."""
+    """An input with the ends of its range, all in one unit; `low` equals `high` if it is one number."""
 
     low: float
     point: float
     high: float
+    level: float = 0.95
+    """The share of the draws between low and high: 0.9 of a capacity whose interval has 90 %."""
 
     @classmethod
     def exact(cls, value: float) -> Range:
@@ -50,11 +51,12 @@ class Range:
 
     def map(self, of: Callable[[float], float]) -> Range:
         """Return the range of a rising function of the input."""
-        return Range(of(self.low), of(self.point), of(self.high))
+        return Range(of(self.low), of(self.point), of(self.high), self.level)
 
     def draws(self, standard: Array) -> Array:
         """Return one value per standard normal number. All of low, point and high must be above 0."""
-        below, above = log(self.point / self.low) / _Z, log(self.high / self.point) / _Z
+        z = NormalDist().inv_cdf((1 + self.level) / 2)
+        below, above = log(self.point / self.low) / z, log(self.high / self.point) / z
         values: Array = self.point * np.exp(standard * np.where(standard < 0, below, above))
         return values
 

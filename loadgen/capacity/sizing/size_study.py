@@ -210,7 +210,8 @@ def _tables(question: Question, found: Sizing) -> Iterator[Table]:
         ("input", "from", "low", "point", "high", "instances, it alone"),
         tuple(rows),
         words=2,
-        note="Low and high are the ends of a 95 % range. The last column has the instances with this input at its low"
+        note=f"Low and high are the ends of a 95 % range{_level_text(question.inputs.capacity)}."
+        " The last column has the instances with this input at its low"
         " and at its high, and all others at their points.",
     )
     if found.inputs.limits:
@@ -358,12 +359,16 @@ def _row(kind: str, name: str, of: Sequence[float | None], unit: str) -> dict[st
     return {"kind": kind, "name": name, "low": of[0], "point": of[1], "high": of[2], "unit": unit}
 
 
+def _level_text(capacity: Range) -> str:
+    return "" if capacity.level == 0.95 else f", of the capacity those of its {format_ratio(capacity.level)} interval"
+
+
 def _has_ranges(inputs: Inputs) -> bool:
     return not all(of.is_exact for of in (inputs.peak, inputs.growth, inputs.headroom, inputs.capacity))
 
 
 def _as_dict(of: Range) -> dict[str, Any]:
-    return {"low": of.low, "point": of.point, "high": of.high}
+    return {"low": of.low, "point": of.point, "high": of.high, "level": of.level}
 
 
 def _percent(share: float) -> str:

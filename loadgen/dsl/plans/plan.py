@@ -88,11 +88,13 @@ from loadgen.dsl.plans.spec import (
     LaneSpec,
     Overrides,
     PlanSpec,
+    SteeredLoad,
     TraceSpec,
     highest_sum,
     steered_objectives,
 )
 from loadgen.dsl.source_location import here
+from loadgen.dsl.steered.replaced_load import replaced_load
 from loadgen.dsl.tag import Tag
 from loadgen.dsl.users.user_factory import Ways
 from loadgen.engine.recording.tagging import TagSpec
@@ -438,6 +440,8 @@ class Plan:
         plan._retarget(overrides)
         if overrides.loads:
             plan._choose_loads(overrides.loads)
+        if overrides.steered is not None:
+            plan._steer(overrides.steered)
         if not all(one.verify for one in (plan.http, *(one.http for one in plan.loads if one.http is not None))):
             plan._warn(
                 "http",
@@ -693,6 +697,36 @@ class Plan:
                 self._leave_out([slo], "its load takes no part in this run")
             elif objective is not None and objective.journey is not None and objective.journey not in known:
                 self._leave_out([slo], "its journey takes no part in this run")
+
+    def _steer(self, steered: SteeredLoad) -> None:
+        """Replace the plan's only load by a search or a constant rate, and the plan's objectives by those of this load.
+
+        Objectives that stop the run stay, because they protect the target. A search goes beyond the limits of all
+        others on purpose. A constant rate is judged by the objectives of the search.
+        """
+        if len(self.loads) > 1:
+            names = ", ".join(one.name for one in self.loads if one.name)
+            hint = "choose one with --load NAME" if names else "name the loads in the scenario: Load(..., name=...)"
+            has = f"the plan has {len(self.loads)} loads{f' ({names})' if names else ''}"
+            self._overridden.append(Fault("--load", 0, f"{has}, and a search replaces only one", hint))
+            return
+        present = self.loads[0].load if self.loads else self.load
+        if not isinstance(present, Executor):
+            return  # reported elsewhere
+        try:
+            made = replaced_load(steered, present, self._lowering_seed)
+        except ScenarioError as error:
+            self._overridden += error.faults
+            return
+        if self.loads:
+            only = copy(self.loads[0])
+            only.load, only.after_ns = made.load, 0
+            self.loads = (only,)
+        else:
+            self.load = made.load
+        guards = tuple(slo for slo in self.slos if slo.faults or (slo.objective is not None and slo.objective.abort))
+        self.slos = (*guards, *(made.objectives if steered.word == "constant" else ()))
+        self.warmup_is_found = False
 
     def _retarget(self, overrides: Overrides) -> None:
         """Replace the targets' URLs by those in `overrides`.

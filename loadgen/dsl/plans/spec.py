@@ -28,11 +28,26 @@ __all__ = [
     "LaneSpec",
     "Overrides",
     "PlanSpec",
+    "SteeredLoad",
     "SteeringSpec",
     "TraceSpec",
     "highest_sum",
     "parse_regions",
 ]
+
+
+class SteeredLoad(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A search or a constant rate in place of a plan's only load. None or empty: the value of the plan's own search."""
+
+    word: Literal["search", "constant"]
+    objectives: tuple[str, ...] = ()
+    """As text: "p(99)<300ms". `loadgen/dsl/steered/objective_text.py` reads them."""
+    start_per_s: float | None = None
+    upto_per_s: float | None = None
+    """The highest rate of a search, or the constant rate."""
+    duration_s: float | None = None
+    """The longest time of a search, or the time of a constant rate."""
+    tolerance: float | None = None
 
 
 class Overrides(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -66,6 +81,8 @@ class Overrides(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """`--label name=value`: added to the plan's labels, and wins over them."""
     loads: tuple[str, ...] = ()
     """`--load`: run only these loads of the plan, by name; empty: all."""
+    steered: SteeredLoad | None = None
+    """Replaces the load, and the objectives that would be judged: set by `loadgen capacity find`."""
 
     @classmethod
     def from_json(cls, data: bytes | str) -> Self:

@@ -17,9 +17,10 @@ from loadgen.report.short_texts import cut_in_middle
 __all__ = ["MOST_ROWS", "EffectRow", "effect_plot"]
 
 MOST_ROWS: Final = 40
-_WIDTH: Final = 740
-_LEFT, _RIGHT, _TOP, _BOTTOM = 165, 215, 10, 36
-_ROW: Final = 24
+_WIDTH: Final = 420
+"""Pixels at which texts are readable, on a phone too. So the texts of a row stand above its dot."""
+_SIDE, _TOP, _BOTTOM = 14, 4, 34
+_ROW: Final = 38
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +32,7 @@ class EffectRow:
     low: float | None
     high: float | None
     text: str
-    """Effect and interval as a text, at the end of the row."""
+    """Effect and interval as a text."""
     is_found: bool
     is_explained: bool = False
     """Whether an interaction above explains it; such an effect is drawn hollow and smaller."""
@@ -53,7 +54,7 @@ def effect_plot(title: str, rows: Sequence[EffectRow], *, is_log: bool) -> str:
     parts = [
         f'<svg class="xy narrow" viewBox="0 0 {_WIDTH} {height}" role="img" aria-label="{in_html(title)}">',
         *_axis(scale, height, is_log),
-        *(part for n, row in enumerate(shown) for part in _row(row, _TOP + _ROW * (n + 0.5), scale)),
+        *(part for n, row in enumerate(shown) for part in _row(row, _TOP + _ROW * n, scale)),
         "</svg>",
     ]
     return "\n".join(parts)
@@ -66,7 +67,7 @@ class _Scale:
 
     def x(self, value: float) -> float:
         inside = min(max(value, self.low), self.high)
-        return _LEFT + (inside - self.low) / (self.high - self.low) * (_WIDTH - _RIGHT - _LEFT)
+        return _SIDE + (inside - self.low) / (self.high - self.low) * (_WIDTH - 2 * _SIDE)
 
 
 def _axis(scale: _Scale, height: float, is_log: bool) -> Iterator[str]:
@@ -76,9 +77,8 @@ def _axis(scale: _Scale, height: float, is_log: bool) -> Iterator[str]:
         kind = "zero" if place == 0 else "grid-line"
         yield f'<path class="{kind}" d="M{x:.1f} {_TOP}V{bottom}"/>'
         yield f'<text x="{x:.1f}" y="{bottom + 14}" text-anchor="middle">{text}</text>'
-    middle = (_LEFT + _WIDTH - _RIGHT) / 2
     label = "change of the response, %" if is_log else "change of the response, percentage points"
-    yield f'<text x="{middle:.1f}" y="{height - 6}" text-anchor="middle">{label}</text>'
+    yield f'<text x="{_WIDTH / 2:.1f}" y="{height - 5}" text-anchor="middle">{label}</text>'
 
 
 def _ticks(low: float, high: float, is_log: bool) -> Iterator[tuple[float, str]]:
@@ -95,14 +95,15 @@ def _ticks(low: float, high: float, is_log: bool) -> Iterator[tuple[float, str]]
         yield at, f"{place:+,.10g}" if place else "0"
 
 
-def _row(row: EffectRow, y: float, scale: _Scale) -> Iterator[str]:
-    name = in_html(cut_in_middle(row.name, 26))
+def _row(row: EffectRow, top: float, scale: _Scale) -> Iterator[str]:
+    name = in_html(cut_in_middle(row.name, 32))
     strong = ' class="name"' if row.is_found and not row.is_explained else ""
-    yield f'<text{strong} x="{_LEFT - 12}" y="{y + 4:.1f}" text-anchor="end">{name}</text>'
+    yield f'<text{strong} x="2" y="{top + 14:.1f}">{name}</text>'
+    yield f'<text x="{_WIDTH - 2}" y="{top + 14:.1f}" text-anchor="end">{in_html(row.text)}</text>'
+    y = top + 26
     if row.low is not None and row.high is not None:
         low, high = scale.x(row.low), scale.x(row.high)
         ends = f"M{low:.1f} {y - 4:.1f}v8M{high:.1f} {y - 4:.1f}v8"
         yield f'<path class="s1 whisker" d="M{low:.1f} {y:.1f}H{high:.1f}{ends}"/>'
     kind = "dot" if row.is_found and not row.is_explained else "hollow"
     yield f'<circle class="s1 {kind}" cx="{scale.x(row.effect):.1f}" cy="{y:.1f}" r="{4 if row.is_explained else 5}"/>'
-    yield f'<text x="{_WIDTH - _RIGHT + 12}" y="{y + 4:.1f}">{in_html(row.text)}</text>'

@@ -22,7 +22,7 @@ _LEAST_SPAN: Final = 0.05
 
 @dataclass(frozen=True, slots=True)
 class HeatCell:
-    """What one box shows. `lines`: the value first, then its interval, the number of runs, and remarks."""
+    """The content of one box. `lines`: the value first, then its interval, the number of runs, and remarks."""
 
     levels: tuple[str, ...]
     lines: tuple[str, ...]

@@ -17,11 +17,12 @@ from loadgen.report.short_texts import cut_at_end, cut_in_middle
 
 __all__ = ["LevelLine", "LinePoint", "line_plot"]
 
-_WIDTH, _HEIGHT = 720, 280
-_LEFT, _RIGHT, _TOP, _BOTTOM = 60, 170, 24, 44
+_WIDTH, _HEIGHT = 420, 230
+_LEFT, _RIGHT, _TOP, _BOTTOM = 46, 122, 24, 40
+"""Pixels at which texts are readable, on a phone too."""
 _STYLES: Final = 8
 _DASHES: Final = ("", "7 4", "2 3", "10 3 2 3")
-_LONGEST_NAME: Final = 24
+_LONGEST_NAME: Final = 17
 _APART: Final = 15.0
 """Least distance of two names of lines, px."""
 
@@ -99,7 +100,7 @@ class _Scale:
             y = self.y(place)
             yield f'<path class="grid-line" d="M{_LEFT} {y:.1f}H{_WIDTH - _RIGHT}"/>'
             yield f'<text x="{_LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">{place:,.10g}</text>'
-        yield f'<text x="6" y="13">{in_html(cut_in_middle(name, 80))}</text>'
+        yield f'<text x="6" y="13">{in_html(cut_in_middle(name, 50))}</text>'
 
 
 def _places(count: int) -> list[float]:
@@ -113,7 +114,7 @@ def _x_axis(xs: Sequence[float], name: str, levels: Sequence[str]) -> Iterator[s
         shown = in_html(cut_at_end(level, longest))
         yield f'<text x="{x:.1f}" y="{_HEIGHT - _BOTTOM + 18}" text-anchor="middle">{shown}</text>'
     middle = (_LEFT + _WIDTH - _RIGHT) / 2
-    yield f'<text x="{middle:.1f}" y="{_HEIGHT - 6}" text-anchor="middle">{in_html(cut_in_middle(name, 80))}</text>'
+    yield f'<text x="{middle:.1f}" y="{_HEIGHT - 6}" text-anchor="middle">{in_html(cut_in_middle(name, 50))}</text>'
 
 
 def _line(line: LevelLine, n: int, xs: Sequence[float], scale: _Scale) -> Iterator[str]:

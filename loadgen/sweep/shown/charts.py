@@ -51,13 +51,13 @@ def _heat(result: SweepResult) -> Drawing:
     cells = [_heat_cell(state, figures.get(state.cell), first) for state in result.cells]
     factors = [(one.name, _levels(result, at)) for at, one in enumerate(result.plan.design.factors)]
     valued = [(cell.value, cell.levels) for cell in cells if cell.value is not None]
-    text = "Each box is one cell; the darker, the larger."
+    text = "Each box is one cell; a stronger shade is a larger value."
     if valued:
         worst, best = max(valued), min(valued)
         names = [one.name for one in result.plan.design.factors]
         text += (
-            f" {first.response.label} is largest at {levels_text(dict(zip(names, worst[1], strict=True)))}"
-            f" ({value_text(worst[0], first.response)}), and smallest at"
+            f" The largest {first.response.label} is at {levels_text(dict(zip(names, worst[1], strict=True)))}"
+            f" ({value_text(worst[0], first.response)}), the smallest at"
             f" {levels_text(dict(zip(names, best[1], strict=True)))} ({value_text(best[0], first.response)})."
         )
     return Drawing(f"Cells, {first.response.label}", heat_table(factors, cells), text)
@@ -112,13 +112,13 @@ def _against_factors(result: SweepResult, one: ResponseResult) -> Iterator[Drawi
             if (place := places[run.cell]) is not None
         ]
         label = one.response.label + (f", {one.response.unit}" if one.response.unit else "")
-        title = f"{one.response.label} against {factor.name}"
+        title = f"Runs against {factor.name}, {one.response.label}"
         points = Points("runs", [(x, y) for x, y, _ in runs], tooltips=[text for _, _, text in runs])
         unit = f", {factor.unit}" if factor.unit else ""
         drawn = xy_chart(title, [points], x=Axis(f"{factor.name}{unit}"), y=Axis(label, is_log=one.response.is_log))
         if drawn:
             mine = [finding.sentences[0] for finding in one.findings if factor.name in finding.term.factors]
-            text = f"{mine[0]}." if mine else f"No effect of {factor.name} was found."
+            text = f"In words, {mine[0]}." if mine else f"No effect of {factor.name} was found."
             yield Drawing(title, drawn, f"Each dot is a run. The other factors differ as well. {text}")
 
 
@@ -151,7 +151,7 @@ def _interaction(result: SweepResult, one: ResponseResult, analysis: FactorAnaly
         for level in line_levels[:_MOST_LINES]
     ]
     label = one.response.label + (f", {one.response.unit}" if one.response.unit else "")
-    title = f"{term.name}, {one.response.label}"
+    title = f"Interaction {term.name}, {one.response.label}"
     drawn = line_plot(title, names[across], x_levels, label, lines)
     if drawn:
         more = "" if len(line_levels) <= _MOST_LINES else f" The first {_MOST_LINES} levels of {names[along]}."

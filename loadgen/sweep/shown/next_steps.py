@@ -36,7 +36,7 @@ def next_steps(result: SweepResult, folder: Path | None) -> Iterator[str]:
         yield f"Why requests are slow in the worst cell ({levels_text(worst.levels)}), compared with the best one:"
         yield f"    loadgen trace {run} --against {_path(best.worst_run, folder)}"
         if _has_probes(worst.worst_run, folder):
-            yield "Who held which lock, and who waited for it:"
+            yield "The lock chains of that run, with the sessions that held and waited:"
             yield f"    loadgen runs show {run}"
         else:
             yield "The runs have no probes of a database: with one, a run shows lock chains (docs/databases.md)."

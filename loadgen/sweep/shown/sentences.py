@@ -26,23 +26,25 @@ _LONGEST_REASON = 200
 
 def headline_of(one: ResponseResult, *, is_one_at_a_time: bool = False) -> str:
     """Return the answer about a response in one sentence without a stop."""
-    label = one.response.label
+    label = f"For {one.response.label}"
     if one.findings:
-        return f"{label}: {one.findings[0].sentences[0]}{_doubt(one)}"
+        return f"{label}, {one.findings[0].sentences[0]}{_doubt(one)}"
     if one.analysis is None and one.is_constant:
-        return f"{label}: {one.why_not}"
+        return f"{label}, {one.why_not}"
     if one.analysis is None:
-        return f"{label}: not decided, because {one.why_not}"
+        return f"{label}, nothing is decided, because {one.why_not}"
+    if one.analysis.error_source == "none":
+        return f"{label}, nothing is decided, because the error of a run is unknown: repeat the cells"
     groups = unresolved_groups(one.analysis)
     if groups:
-        return f"{label}: {joined(groups[0], 'or')} has an effect, but this design cannot tell which of them"
-    could = could_find_text(one.could_find)
+        return f"{label}, {joined(groups[0], 'or')} has an effect, but this design cannot tell which of them"
     if is_one_at_a_time:
-        return f"{label}: no effect of a single factor was found, and one at a time cannot see interactions"
+        return f"{label}, no effect of a single factor was found, and one at a time cannot see interactions"
     if one.analysis.not_estimable:
         names = joined(one.analysis.not_estimable, "and")
-        return f"{label}: no effect was found, but {names} could not be estimated, because cells lack values"
-    return f"{label}: no effect was found{'; ' + could if could else ''}"
+        return f"{label}, no effect was found, but {names} could not be estimated, because cells lack values"
+    could = could_find_text(one.could_find)
+    return f"{label}, no effect was found{'; ' + could if could else ''}"
 
 
 def _doubt(one: ResponseResult) -> str:
@@ -52,9 +54,9 @@ def _doubt(one: ResponseResult) -> str:
         return ""
     for group in unresolved_groups(one.analysis):
         if any(first.name in name.split(" × ") for name in group):
-            return f", on average. {joined(group, 'or')} may explain it: this design cannot tell which of them"
+            return f", on average; {joined(group, 'or')} may explain it, and this design cannot tell which of them"
     if one.lacks_terms:
-        return ", on average. Terms that could not be estimated seem to matter as well: read the cells"
+        return ", on average; terms that could not be estimated seem to matter as well: read the cells"
     return ""
 
 
@@ -97,13 +99,14 @@ def _lines(result: SweepResult) -> Iterator[str]:
 
 def _of_findings(findings: Sequence[Finding]) -> Iterator[str]:
     for n, finding in enumerate(findings):
-        sentences = finding.sentences[1:] if n == 0 else finding.sentences
-        yield from sentences
+        if n:
+            yield f"Also, {finding.sentences[0]}"
+        yield from (f"In turn, {sentence}" for sentence in finding.sentences[1:])
         if finding.explains:
             names, are_several = joined(finding.explains, "and"), len(finding.explains) > 1
             yield (
-                f"{finding.term.name} explains the main effect{'s' * are_several} of {names}: no effect of"
-                f" {'their' if are_several else 'its'} own was found"
+                f"The interaction {finding.term.name} explains the main effect{'s' * are_several} of {names}:"
+                f" no effect of {'their' if are_several else 'its'} own was found"
             )
 
 
@@ -111,13 +114,13 @@ def _not_decided(one: ResponseResult) -> Iterator[str]:
     assert one.analysis is not None
     groups = unresolved_groups(one.analysis)
     for group in groups if one.findings else groups[1:]:
-        yield f"{joined(group, 'or')} has an effect, but this design cannot tell which of them"
+        yield f"Moreover, {joined(group, 'or')} has an effect, but this design cannot tell which of them"
     rest = [term.name for term in one.analysis.terms if not (term.is_found or term.is_unresolved)]
     if rest and (one.findings or groups):
         could = could_find_text(one.could_find)
         names = joined(rest, "or") if len(rest) <= _MOST_LISTED else f"the {len(rest)} other terms"
         yield f"No effect of {names} was found{'; ' + could if could else ''}"
-    elif not one.findings and not groups:
+    elif not one.findings and not groups and one.analysis.error_source != "none":
         yield from _ruled_out(one.analysis, one.response)
         yield "This does not show that there is no effect: smaller ones, or effects at another load, are possible"
 
@@ -159,9 +162,9 @@ def _of_cells(result: SweepResult) -> Iterator[str]:
         for state in result.cells:
             if state.uncompared and state.error_ratio is not None and state.error_ratio > MOST_ERRORS:
                 yield (
-                    f"{levels_text(state.levels)}: {format_ratio(state.error_ratio)} errors. The response times of"
-                    f" {state.uncompared} of {quantity(state.fit, 'run')} are not compared, because fast failures would"
-                    " look good"
+                    f"At {levels_text(state.levels)}, {format_ratio(state.error_ratio)} of all ended in errors. The"
+                    f" response times of {state.uncompared} of {quantity(state.fit, 'run')} are not compared,"
+                    " because fast failures would look good"
                 )
 
 
@@ -188,6 +191,8 @@ def _of_runs(result: SweepResult) -> Iterator[str]:
     if result.not_made:
         planned = len(result.plan.order)
         yield f"{len(result.runs)} of {quantity(planned, 'planned run')} were made: the figures are those of these runs"
+        if not result.is_stopped_early:
+            yield "Do not decide before the last run: frequent looks find something by chance in over 5 % of sweeps"
     if result.repeated:
         numbers = joined((str(one.number) for one in result.repeated), "and")
         yield f"Made again, because the first attempt could not be compared: {_runs(result.repeated)} {numbers}"
@@ -221,10 +226,13 @@ def _of_analysis(analysis: FactorAnalysis, response: Response) -> Iterator[str]:
         where = source.get(analysis.error_source, "from what the terms leave unexplained")
         df = f"{analysis.df:.3g} degree{'' if analysis.df == 1 else 's'} of freedom"
         yield f"Runs of the same cell differ by {size}: standard deviation {where}, {df}"
-    yield from (
-        note[:1].upper() + note[1:] if note[:3] in {"the", "all", "no ", "too", "not"} else note
-        for note in analysis.notes[:_MOST_NAMED]
-    )
+    names = [one.name for one in analysis.terms] + [*analysis.not_estimable]
+    yield from (_note(note, names) for note in analysis.notes[:_MOST_NAMED])
+
+
+def _note(note: str, names: Sequence[str]) -> str:
+    """Return a note as a sentence with a capital. A name at its start keeps its letters, so a word stands before it."""
+    return f"Note: {note}" if note.startswith(tuple(f"{name} " for name in names)) else note[:1].upper() + note[1:]
 
 
 def _drift_sentence(drift: Drift, response: Response) -> str:

@@ -19,6 +19,7 @@ from loadgen.analysis.factors.factor import Factor
 from loadgen.analysis.factors.fitting.decide import holm_rows
 from loadgen.analysis.factors.fitting.lenth import null_of
 from loadgen.analysis.factors.fitting.scales import change_interval
+from loadgen.analysis.factors.looks import Looks
 from loadgen.analysis.factors.terms import FactorAnalysis, Observation, Term, analyse
 from loadgen.analysis.gate import holm
 from tests.statistics.sweep_rates import Target, factors_of, sweeps
@@ -309,7 +310,7 @@ def test_cell_without_a_valid_run_costs_its_interaction_and_is_named() -> None:
     assert found.not_estimable == ("settle × payout",)
     assert {one.name for one in found.terms} == {"settle", "payout"}
     assert found.cells[3].value is None
-    assert "1 of 4 cells have no valid run" in found.notes
+    assert "1 of 4 cells have no run with a value" in found.notes
     assert found.found == ()
 
 
@@ -381,3 +382,40 @@ def test_hardly_any_run_gives_a_result_without_a_find(cells: list[int]) -> None:
     found = analyse(POOLS, [Observation(cell, 1, 100.0 + at) for at, cell in enumerate(cells)])
     assert found.found == ()
     assert "settle" in found.not_estimable
+
+
+MADE = {
+    "full": full(factors_of(2, 3)),
+    "four factors": full(factors_of(2, 2, 2, 2)),
+    "fraction": fraction(factors_of(2, 2, 2, 2, 2)),
+    "resolution III": fraction(factors_of(2, 2, 2)),
+    "one": one_at_a_time(factors_of(3, 2, 2)),
+    "lhs": latin([Factor("x", (), 0, 10), Factor("y", (), 1, 3, is_whole=True)], 14, 1),
+}
+
+
+@given(st.data())
+def test_any_runs_of_any_design_give_numbers_and_no_find_without_an_error(data: st.DataObject) -> None:
+    """Lost cells, single runs, blocks that confound: an answer, or None, and never nan."""
+    design = MADE[data.draw(st.sampled_from(sorted(MADE)))]
+    run = st.tuples(st.integers(0, len(design.cells) - 1), st.integers(1, 3), st.sampled_from([1.0, 2.0, 2.5, 40.0]))
+    runs = [Observation(*one) for one in data.draw(st.lists(run, min_size=1, max_size=40))]
+    found = analyse(design, runs, looks=data.draw(st.sampled_from([None, Looks(2, 4), Looks(4, 4)])))
+    for one in found.terms:
+        given_ = (one.effect, one.low, one.high, one.change, one.change_low, one.change_high)
+        assert all(value is None or np.isfinite(value) for value in given_)
+        assert 0 <= one.p <= one.p_holm <= 1
+        assert not one.is_found or found.error_source != "none"
+        assert one.low is None or one.low <= one.effect <= one.high  # type: ignore[operator]
+    assert sum(one.n for one in found.cells) == len(runs)
+    named = {one.name for one in found.terms} | {name for one in found.terms for name in one.alias_of}
+    lost = set(found.not_estimable)
+    assert not named & lost
+    assert {one.name for one in design.factors} <= named | lost
+
+
+def test_one_replicate_in_two_blocks_does_not_use_lenths_error() -> None:
+    design = MADE["four factors"]
+    runs = [Observation(c, 1 + c % 2, float(10 + c)) for c in range(16)]
+    assert analyse(design, runs).error_source == "residual"
+    assert analyse(design, [Observation(c, 1, float(10 + c)) for c in range(16)]).error_source == "Lenth"

@@ -10,7 +10,7 @@ from typing import Annotated, Final
 
 import typer
 
-from loadgen.analysis.scaling.replay import Instances, Lag
+from loadgen.analysis.scaling.fleet_replay import Instances, Lag
 from loadgen.capacity.scaling.fields import MOST_INSTANCES
 from loadgen.capacity.scaling.plan import ScalePlan, scale
 from loadgen.capacity.scaling.policy import ScalingPolicy, Units

@@ -14,6 +14,7 @@ from loadgen.dsl.plans.loadgen_toml import find_settings, read_settings
 from loadgen.errors import Fault, ScenarioError, UsageError
 from loadgen.units import parse_rate
 from loadgen_controller.collect_option_errors import CollectedErrors
+from loadgen_controller.commands.capacity_parts.input_file import read_bytes
 from loadgen_controller.commands.capacity_parts.study_output import (
     CsvOption,
     HtmlOption,
@@ -22,8 +23,10 @@ from loadgen_controller.commands.capacity_parts.study_output import (
     end_study,
     study_output_of,
 )
+from loadgen_controller.commands.missing_extra import needing_analysis
 
 if TYPE_CHECKING:
+    from loadgen.capacity.sizing.capacity_source import InstanceCapacity
     from loadgen.capacity.sizing.forecast import Forecast
     from loadgen.capacity.sizing.prices import Price
     from loadgen.capacity.sizing.ranges import Range
@@ -43,6 +46,8 @@ loadgen capacity size --peak 2000/s --capacity 210..250/s --prices prices.json -
 
 _MOST_DRAWS: Final = 1_000_000
 _MOST_ZONES: Final = 100
+_MOST_WEEKS: Final = 104
+_MOST_INSTANCES: Final = 1_000_000
 _STUDY: Final = re.compile(r"C-\d+")
 
 
@@ -69,8 +74,13 @@ def size(
     ] = None,
     forecast: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="CSV with week, low, point, high: its highest week replaces --peak."),
+        typer.Option(
+            metavar="FILE", help="CSV with week, low, point, high, or past peaks. Its highest week is the peak."
+        ),
     ] = None,
+    horizon: Annotated[
+        int, typer.Option(metavar="WEEKS", help="How far to forecast, if the CSV has past peaks without low and high.")
+    ] = 13,
     instances: Annotated[
         int | None, typer.Option(metavar="N", help="Instances of today: the week in which the forecast exceeds them.")
     ] = None,
@@ -125,8 +135,9 @@ def size(
         errors.add("the capacity of an instance is missing", "give --capacity 230/s, or measure it: `capacity find`")
     for name, number, least, most in (
         ("--zones", zones, 1, _MOST_ZONES),
-        ("--instances", instances, 1, 1_000_000),
+        ("--instances", instances, 1, _MOST_INSTANCES),
         ("--draws", draws, 100, _MOST_DRAWS),
+        ("--horizon", horizon, 1, _MOST_WEEKS),
         ("--seed", seed, 0, 2**63 - 1),
     ):
         if number is not None and not least <= number <= most:
@@ -140,8 +151,10 @@ def size(
         errors.add("--mean-rate: must be one rate", "for example --mean-rate 800/s")
     limits = read.limits(limit or ())
     listed = _price(errors, price, prices, instance_type, region)
-    weeks = errors.catch(lambda: _forecast(forecast)) if forecast is not None else None
-    per_instance = read.capacity(capacity, store, output.store) if capacity else None
+    weeks = (
+        errors.catch(lambda: _forecast(forecast, horizon, seed)) if forecast is not None and not errors.found else None
+    )
+    per_instance = read.capacity(capacity, output.store) if capacity else None
     errors.check()
     peak_range = weeks.highest.peak if weeks is not None else peak_range
     assert peak_range is not None
@@ -149,7 +162,7 @@ def size(
     assert per_instance is not None
     inputs = Inputs(
         peak=peak_range,
-        capacity=per_instance,
+        capacity=per_instance.range,
         growth=growth_range or Range.exact(0.0),
         headroom=headroom_range,
         zones=zones,
@@ -157,13 +170,20 @@ def size(
         limits=limits,
         mean_rate=mean.point if mean else None,
     )
+    # Also the highest draw must be a number that can be counted and shown.
+    most = inputs.peak.high * (1 + inputs.growth.high) * inputs.headroom.high / inputs.capacity.low
+    if not most <= _MOST_INSTANCES:
+        raise UsageError(
+            f"the peak needs up to {most:.3g} instances, more than {_MOST_INSTANCES:,}",
+            hint="check the units of --peak and --capacity: both are of the same requests, per second",
+        )
     question = Question(
         inputs=inputs,
         capacity_source=capacity if _is_study(capacity) else "--capacity",
         forecast=weeks,
         instances=instances,
         price=listed,
-        warnings=listed.warnings if listed else (),
+        warnings=(*per_instance.warnings, *(listed.warnings if listed else ())),
         draws=draws,
         seed=seed,
     )
@@ -212,11 +232,14 @@ class _Options:
                 found[name.strip()] = limit
         return found
 
-    def capacity(self, text: str, store: str | None, opened: Store | None) -> Range | None:
+    def capacity(self, text: str, opened: Store | None) -> InstanceCapacity | None:
         """Return the capacity of an instance from a rate, a study in the history, or the JSON document of a study."""
-        if not _is_study(text):
-            return self.range("--capacity", text, parse_rate, above=0)
-        return self._errors.catch(lambda: _capacity_of_study(text, opened))
+        from loadgen.capacity.sizing.capacity_source import InstanceCapacity
+
+        if _is_study(text):
+            return self._errors.catch(lambda: _capacity_of_study(text, opened))
+        found = self.range("--capacity", text, parse_rate, above=0)
+        return None if found is None else InstanceCapacity(found)
 
 
 _EXAMPLE: Final = {
@@ -234,7 +257,7 @@ def _is_study(text: str) -> bool:
     return bool(_STUDY.fullmatch(text)) or text.endswith(".json")
 
 
-def _capacity_of_study(text: str, opened: Store | None) -> Range:
+def _capacity_of_study(text: str, opened: Store | None) -> InstanceCapacity:
     from loadgen.capacity.sizing.capacity_source import capacity_of
     from loadgen.studies.read_study import open_study
 
@@ -266,19 +289,21 @@ def _price(
     if instance_type is None:
         errors.add("--prices needs the type of the instances", "give --instance-type c7i.large")
         return None
-    return errors.catch(lambda: price_of(_read(prices, MOST_BYTES), str(prices), instance_type, region or "", _today()))
+    return errors.catch(
+        lambda: price_of(read_bytes(prices, MOST_BYTES), str(prices), instance_type, region or "", _today())
+    )
 
 
-def _forecast(path: Path) -> Forecast:
-    """Return the forecast in a CSV file.
+def _forecast(path: Path, horizon: int, seed: int) -> Forecast:
+    """Return the forecast in a CSV file; without low and high, the file has past peaks, whose trend is the forecast.
 
     Raises:
-        ScenarioError, UsageError: the file cannot be read, or is no forecast.
+        ScenarioError, UsageError: the file cannot be read, is no forecast, or has too few past weeks.
     """
     from loadgen.capacity.sizing.forecast import LEAST_HISTORY, MOST_BYTES, Forecast, read_forecast
 
     try:
-        text = _read(path, MOST_BYTES).decode("utf-8-sig")
+        text = read_bytes(path, MOST_BYTES).decode("utf-8-sig")
     except UnicodeDecodeError:
         raise ScenarioError([Fault(str(path), 0, "is not UTF-8", "save it as CSV in UTF-8")]) from None
     weeks, has_ranges = read_forecast(text, str(path))
@@ -289,28 +314,9 @@ def _forecast(path: Path) -> Forecast:
             f"{path} has {len(weeks)} weeks without low and high: growth cannot be seen in fewer than {LEAST_HISTORY}",
             hint="give a forecast with the columns week, low, point, high; or --peak and --growth",
         )
-    raise UsageError(
-        f"{path} has no columns low and high, so the forecast has no range",
-        hint="give a forecast with the columns week, low, point, high; or --peak and --growth",
-    )
-
-
-def _read(path: Path, most: int) -> bytes:
-    """Return the bytes of a file that the user named.
-
-    Raises:
-        UsageError: it cannot be read, or has more than `most` bytes.
-    """
-    try:
-        with path.open("rb") as file:
-            data = file.read(most + 1)
-    except OSError as exc:
-        raise UsageError(
-            f"cannot read {path}: {exc.strerror or exc}", hint="check the path and its permissions"
-        ) from exc
-    if len(data) > most:
-        raise UsageError(f"{path} is larger than {most >> 20} MiB", hint="leave out what is far away")
-    return data
+    with needing_analysis("loadgen capacity size --forecast"):
+        from loadgen.capacity.sizing.past_peaks import forecast_of
+    return forecast_of(weeks, horizon, str(path), seed=seed)
 
 
 def _today() -> date:

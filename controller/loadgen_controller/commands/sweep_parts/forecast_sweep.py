@@ -6,6 +6,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+import msgspec
+
 from loadgen.analysis.factors.design import Design
 from loadgen.analysis.factors.power import PowerTable
 from loadgen.dsl.plans.spec import PlanSpec
@@ -15,10 +17,12 @@ from loadgen.sweep.responses import parse_responses
 from loadgen.units import NS_PER_S, format_duration, format_share, quantity
 from loadgen_controller.planning.forecast import line
 
-__all__ = ["OVERHEAD_S", "SweepTime", "announced", "power_of", "time_of"]
+__all__ = ["OVERHEAD_S", "SweepTime", "announced", "power_of", "spec_of_runs", "time_of"]
 
 OVERHEAD_S: Final = 3.0
 """Assumed time of a run beside its load: agents start, connect, drain and deliver. Measured from the first run on."""
+BETWEEN_S: Final = 60.0
+"""Assumed time of the command between two runs, for which the agents of a fleet are kept as well."""
 _MOST_RUNS: Final = 40
 _MOST_ALIASES: Final = 20
 
@@ -50,6 +54,17 @@ def time_of(tasks: Sequence[Task], specs: Sequence[PlanSpec]) -> SweepTime:
         sum(one.warmup_ns for one in chosen) / NS_PER_S,
         is_known=all(one.duration_ns for one in chosen),
     )
+
+
+def spec_of_runs(tasks: Sequence[Task], specs: Sequence[PlanSpec], *, has_between: bool) -> PlanSpec:
+    """Return the spec of a mean run among these: for how long agents are needed is the same for so many of them.
+
+    Its duration is None if a cell has none. specs: of each cell.
+    """
+    chosen = [specs[one.planned.cell] for one in tasks]
+    known = [one.duration_ns for one in chosen if one.duration_ns]
+    each_ns = round(sum(known) / len(known) + has_between * BETWEEN_S * NS_PER_S) if len(known) == len(chosen) else None
+    return msgspec.structs.replace(chosen[0], duration_ns=each_ns)
 
 
 def power_of(design: Design, power: PowerTable | None, effect: float) -> float | None:
@@ -147,7 +162,8 @@ def _power(plan: SweepPlan, power: PowerTable | None, effect: float) -> Iterator
         elif order == 2 and len(plan.design.factors) > 1:
             yield line("can find", f"{what}: none, by construction")
     for note in power.notes:
-        yield line("note", note)
+        if note not in plan.design.notes:
+            yield line("note", note)
     least = power_of(plan.design, power, effect)
     if least is not None and least < 0.5:
         yield line(

@@ -17,17 +17,19 @@ from loadgen.analysis.factors.early import first_look
 from loadgen.analysis.factors.factor import Factor, factor_faults, skip_faults
 from loadgen.analysis.factors.order import run_order
 from loadgen.analysis.factors.power import PowerTable, detectable
+from loadgen.dsl.plans.spec import PlanSpec
 from loadgen.errors import UsageError
 from loadgen.history.store.store import Store
 from loadgen.measure.run_folder.rundir import new_run_id, storage_error, utc_text
-from loadgen.sweep.lifecycle import Task
+from loadgen.sweep.lifecycle import Task, remaining
 from loadgen.sweep.plan import FILE, RUNS, Noise, SweepPlan, write_plan
 from loadgen.sweep.responses import Response, parse_responses, unknown_names
 from loadgen.units import NS_PER_S, format_duration, format_share, parse_duration, parse_ratio, quantity
 from loadgen_controller.collect_option_errors import CollectedErrors
 from loadgen_controller.commands.sweep_parts.between_command import read_between
 from loadgen_controller.commands.sweep_parts.check_cells import Cells, check_levels, load_cells, whole_ranges
-from loadgen_controller.commands.sweep_parts.forecast_sweep import SweepTime, announced, power_of, time_of
+from loadgen_controller.commands.sweep_parts.conduct_sweep import rules_of
+from loadgen_controller.commands.sweep_parts.forecast_sweep import SweepTime, announced, power_of, spec_of_runs, time_of
 from loadgen_controller.commands.sweep_parts.read_factors import SweepFactors, read_factors
 from loadgen_controller.commands.sweep_parts.store_noise import noise_of
 from loadgen_controller.commands.sweep_parts.sweep_options import SweepOptions
@@ -35,7 +37,7 @@ from loadgen_controller.console_output import Text, ask_on_stderr, echo_warning
 from loadgen_controller.launch.run_location import Placement
 from loadgen_controller.launch.run_maker import RunMaker
 
-__all__ = ["OF", "Planning", "announce", "ask_if_weak", "make_folder", "planned_sweep"]
+__all__ = ["OF", "Planning", "announce", "ask_if_weak", "cost_of", "make_folder", "planned_sweep"]
 
 OF: Final = "p99,error_ratio,throughput"
 REPEATS: Final = 3
@@ -159,11 +161,12 @@ def planned_sweep(
         noise=noise,
         created_at=utc_text(made),
     )
-    time = time_of([Task(one, 1, one.block) for one in order], cells.specs)
-    _check_budget(errors, time, budget_s)
-    cost = cost_of(errors, maker.placement, cells, time)
+    now = remaining(rules_of(plan), ())
+    _check_budget(errors, time_of(now, cells.specs), budget_s)
+    cost = cost_of(errors, maker.placement, plan, now, cells.specs)
     errors.check()
     power = power_table(design, repeats, noise, responses[0], matters)
+    time = time_of([Task(one, 1, one.block) for one in order], cells.specs)
     return Planning(plan, cells, time, power, matters, cost)
 
 
@@ -223,24 +226,28 @@ def power_table(design: Design, repeats: int, noise: Noise, response: Response, 
     effects = tuple(sorted({0.1, 0.2, 0.6, effect}))
     try:
         return detectable(design, repeats, noise.sd, effects=effects, pooled_df=float(noise.df) if noise.df else None)
-    except (ValueError, NotImplementedError):
+    except ValueError:
         return None
 
 
-def cost_of(errors: CollectedErrors, placement: Placement, cells: Cells, time: SweepTime) -> str:
-    """Return what the machines cost that the sweep starts, as text."""
+def cost_of(
+    errors: CollectedErrors, placement: Placement, plan: SweepPlan, tasks: Sequence[Task], specs: Sequence[PlanSpec]
+) -> str:
+    """Return what the machines cost that are started for these runs, as text. Faults are added to `errors`."""
     hire = placement.hire
     if hire is None or hire.scale is None:
         where = "the agents are on this machine" if placement.is_embedded else "the agents are running anyway"
         return f"none: {where}"
-    terms = hire.terms(errors, cells.specs[0], 1)
+    spec = spec_of_runs(tasks, specs, has_between=bool(plan.between))
+    terms = hire.terms(errors, spec, len(tasks))
     if terms is None:
         return "none: no machines are started"
     regions = hire.file.regions
     per_hour = sum(number * regions[name].dearest for name, number in terms.wish.items() if name in regions)
     as_of = f", prices of {hire.file.prices_as_of}" if hire.file.prices_as_of else ""
     agents = quantity(sum(terms.wish.values()), "agent")
-    whole = f": at most {per_hour * time.whole_s / 3600:.2f} USD" if time.is_known else ""
+    each = " a block" if plan.block == "day" else ""
+    whole = f": at most {per_hour * terms.ttl_s / 3600:.2f} USD{each}" if terms.ttl_s is not None else ""
     return f"{agents}, at most {per_hour:.2f} USD an hour{as_of}{whole}"
 
 

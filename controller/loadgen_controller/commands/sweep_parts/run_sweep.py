@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
-
-import msgspec
 
 from loadgen.dsl.plans.spec import PlanSpec
 from loadgen.errors import ExitCode, IncompleteError, LoadgenError, UsageError
@@ -17,7 +16,7 @@ from loadgen.outside_text import one_line
 from loadgen.sweep.files import write_results
 from loadgen.sweep.journal import Journal, RunRecord, open_journal
 from loadgen.sweep.lifecycle import Ending, Finish, Task, remaining
-from loadgen.sweep.plan import SweepPlan
+from loadgen.sweep.plan import RUNS, SweepPlan
 from loadgen.sweep.result import result_of
 from loadgen.sweep.study import study_of
 from loadgen.units import quantity
@@ -25,6 +24,7 @@ from loadgen_controller.collect_option_errors import CollectedErrors
 from loadgen_controller.commands.capacity_parts.study_output import StudyOutput, end_study
 from loadgen_controller.commands.sweep_parts.between_command import BetweenCommand
 from loadgen_controller.commands.sweep_parts.conduct_sweep import Conducting, rules_of
+from loadgen_controller.commands.sweep_parts.forecast_sweep import spec_of_runs
 from loadgen_controller.console_output import Text
 from loadgen_controller.launch.run_maker import RunMaker
 
@@ -43,16 +43,16 @@ def run_sweep(
     folder: Path,
     output: StudyOutput,
     *,
-    spec: PlanSpec,
-    load_s: float,
+    specs: Sequence[PlanSpec],
     between: BetweenCommand | None,
     budget_s: float | None,
+    is_quiet: bool = False,
 ) -> int:
     """Make all runs that are missing, and return the exit code.
 
     Args:
-        spec: of one cell; the agents are the same in all.
-        load_s: the mean duration of a run, in s; 0: unknown.
+        specs: of each cell.
+        is_quiet: whether the progress is not printed.
 
     Raises:
         LoadgenError: a command between runs failed, a run could not be made, or a file cannot be written.
@@ -70,12 +70,12 @@ def run_sweep(
             folder,
             journal,
             lambda changes, seed: maker.make_folder(changes, seed=seed),
-            say,
+            _silent if is_quiet else say,
             between,
             budget_s,
         )
         try:
-            finish = _conducted(errors, maker, conducting, tasks, spec, load_s)
+            finish = _conducted(errors, maker, conducting, tasks, specs)
         except OSError as error:
             say(f"continue with: {resume_command(folder)}")
             raise storage_error(folder, error, elsewhere="make space on the disk of the sweep's folder") from error
@@ -86,7 +86,7 @@ def run_sweep(
     if finish.ending.is_final:
         return _ended(plan, records, folder, output, finish)
     say(f"{_counted(plan, records)} are stored in {folder}; continue with: {resume_command(folder)}")
-    return _left(finish, conducting)
+    return _left(finish, conducting, say)
 
 
 def _conducted(
@@ -94,24 +94,23 @@ def _conducted(
     maker: RunMaker,
     conducting: Conducting,
     tasks: tuple[Task, ...],
-    spec: PlanSpec,
-    load_s: float,
+    specs: Sequence[PlanSpec],
 ) -> Finish:
     """Conduct the sweep with the agents that it needs."""
     if not tasks:
         return conducting.conduct()
-    mean = None if not load_s else round(load_s * 1e9)
-    with maker.staffed(errors, msgspec.structs.replace(spec, duration_ns=mean), len(tasks)):
+    spec = spec_of_runs(tasks, specs, has_between=conducting.between is not None)
+    with maker.staffed(errors, spec, len(tasks)):
         return conducting.conduct()
 
 
-def _left(finish: Finish, conducting: Conducting) -> int:
+def _left(finish: Finish, conducting: Conducting, say: Callable[[str], None]) -> int:
     """Return the exit code of a sweep that is not over, or raise its error."""
     match finish.ending:
         case Ending.INTERRUPTED:
             return ExitCode.INTERRUPTED
         case Ending.DAY_OVER | Ending.BUDGET:
-            conducting.say(f"not decided yet: {finish.ending.value}")
+            say(f"not decided yet: {finish.ending.value}")
             return ExitCode.INCOMPLETE
         case Ending.SAME_DAY:
             raise UsageError(
@@ -128,6 +127,10 @@ def _left(finish: Finish, conducting: Conducting) -> int:
                 raise conducting.failure
             raise UsageError(finish.why, hint="a sweep compares runs of the same files")
     raise AssertionError(finish)
+
+
+def _silent(_: str) -> None:
+    pass
 
 
 def _ended(plan: SweepPlan, records: tuple[RunRecord, ...], folder: Path, output: StudyOutput, finish: Finish) -> int:
@@ -152,12 +155,10 @@ def _counted(plan: SweepPlan, records: tuple[RunRecord, ...]) -> str:
     return f"{done} of {quantity(len(plan.order), 'run')}"
 
 
-def _note_orphans(folder: Path, journal: Journal, say: Any) -> None:
-    """Name the run folders that are not in the journal: their runs were cut, and are made again."""
+def _note_orphans(folder: Path, journal: Journal, say: Callable[[str], None]) -> None:
+    """Name the run folders that are not in the journal: their runs were cut, and others are made in their place."""
     known = {one.folder for one in journal.records}
-    cut = sorted(one.name for one in (folder / "runs").glob("*") if f"runs/{one.name}" not in known)
+    cut = sorted(one.name for one in (folder / RUNS).glob("*") if f"{RUNS}/{one.name}" not in known)
     if cut:
         more = f" and {len(cut) - 3} more" if len(cut) > 3 else ""
-        say(
-            f"note: {', '.join(map(one_line, cut[:3]))}{more} is not in the journal: the run was cut, and is made again"
-        )
+        say(f"note: not counted, because they were cut: {', '.join(map(one_line, cut[:3]))}{more}")

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Final
 
+from loadgen.sweep.plan import SweepPlan
 from loadgen_controller.commands.shared_options import RunOptions
 
-__all__ = ["SweepOptions", "differences", "restored_run_options", "typed_run_options"]
+__all__ = ["OutputOptions", "SweepOptions", "differences", "restored_run_options", "typed_run_options"]
 
 _FREE: Final = ("quiet", "runs_dir", "param")
 """Options that do not change what is measured, and those that a sweep replaces."""
@@ -40,6 +41,36 @@ class SweepOptions:
     def typed(self) -> dict[str, Any]:
         """Return the options that were given, by name."""
         return {one.name: value for one in fields(self) if (value := getattr(self, one.name)) not in (None, [], False)}
+
+
+@dataclass(frozen=True, slots=True)
+class OutputOptions:
+    """Where the result of a sweep goes, as it was typed; None: not given."""
+
+    html: Path | None = None
+    json: Path | None = None
+    csv: Path | None = None
+    store: str | None = None
+
+    def stored_in(self, plan: SweepPlan) -> SweepPlan:
+        """Return the plan with these options, for `--resume` in whatever folder."""
+        files = {"html": self.html, "json": self.json, "csv": self.csv}
+        typed = {name: str(path if str(path) == "-" else path.absolute()) for name, path in files.items() if path}
+        if self.store:
+            typed["store"] = self.store if "://" in self.store else str(Path(self.store).absolute())
+        return replace(plan, options={**plan.options, "outputs": typed})
+
+    def or_those_of(self, plan: SweepPlan) -> OutputOptions:
+        """Return these options; those of a stored sweep where none is given."""
+        stored = plan.options.get("outputs")
+        typed = {name: str(value) for name, value in stored.items()} if isinstance(stored, dict) else {}
+        files = {name: Path(typed[name]) if name in typed else None for name in ("html", "json", "csv")}
+        return OutputOptions(
+            self.html or files["html"],
+            self.json or files["json"],
+            self.csv or files["csv"],
+            self.store or typed.get("store"),
+        )
 
 
 def typed_run_options(options: RunOptions) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from loadgen.analysis.factors.fitting.decide import critical, f_tail
 from loadgen.analysis.factors.fitting.lenth import LEAST_CONTRASTS, contrasts, null_of, pseudo_error
 from loadgen.analysis.factors.fitting.model import Model, ModelTerm, block_columns
 
-__all__ = ["ErrorSource", "Fit", "error_of", "fit_model", "lenth_columns", "pure_error_df"]
+__all__ = ["ErrorSource", "Fit", "error_of", "fit_model", "lenth_columns", "pure_error_df", "widest_cell"]
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -92,19 +92,20 @@ def fit_model(
     found = Fit(
         model, np.asarray(beta[:columns], dtype=np.float64), cov, None, 0.0, "none", len(y), means, runs, lack_p
     )
-    return _with_error(found, y, cells, (pure, df_pure), (left, df_left), pooled_sd, pooled_df)
+    return _with_error(found, y, cells, blocks, (pure, df_pure), (left, df_left), pooled_sd, pooled_df)
 
 
 def _with_error(
     fit: Fit,
     y: Floats,
     cells: Ints,
+    blocks: Ints,
     pure: tuple[float, int],
     left: tuple[float, int],
     pooled_sd: float | None,
     pooled_df: float | None,
 ) -> Fit:
-    orthogonal = lenth_columns(fit.model, cells)
+    orthogonal = lenth_columns(fit.model, cells, blocks)
     source = error_of(pure[1], left[1], pooled_sd is not None, orthogonal is not None)
     if source == "store":
         return replace(fit, sd=pooled_sd, df=pooled_df or inf, source=source)
@@ -135,9 +136,11 @@ def error_of(df_pure: int, df_left: int, has_store: bool, has_contrasts: bool) -
     return "replicates" if df_pure else "none"
 
 
-def lenth_columns(model: Model, cells: Ints) -> Floats | None:
-    """Return the contrasts of a two-level design whose cells ran once each, a row a run; None for other runs."""
+def lenth_columns(model: Model, cells: Ints, blocks: Ints) -> Floats | None:
+    """Return the contrasts of a two-level design whose cells ran once each in one block, a row a run; or None."""
     design = model.design
+    if np.ptp(blocks):  # The difference between blocks is part of some contrasts.
+        return None
     if design.kind == "lhs" or len(cells) != len(design.cells) or len(np.unique(cells)) != len(cells):
         return None
     if len(cells) - 1 < LEAST_CONTRASTS or any(len(one.levels) != 2 for one in design.factors):
@@ -145,6 +148,30 @@ def lenth_columns(model: Model, cells: Ints) -> Floats | None:
     signs = np.array([[float(f.levels.index(v)) for f, v in zip(design.factors, c, strict=True)] for c in design.cells])
     found = contrasts(2 * signs - 1)
     return None if found is None else found[cells]
+
+
+def widest_cell(y: Floats, cells: Ints) -> tuple[int, float, float, float] | None:
+    """Return the cell whose runs scatter most, its sd, the sd of the others, and the p-value; None with few repeats.
+
+    Cochran's test of the largest variance: W. Cochran, Annals of Eugenics 11, 1941, with Bonferroni's bound over the
+    cells. Only cells with as many runs as the most frequent number of runs count.
+    """
+    runs = np.bincount(cells)
+    several = runs[runs >= LEAST_DF]
+    if not len(several):
+        return None
+    n = int(np.bincount(several).argmax())
+    usual = np.flatnonzero(runs == n)
+    if len(usual) < 2:
+        return None
+    variances = np.array([y[cells == cell].var(ddof=1) for cell in usual])
+    widest, k = int(variances.argmax()), len(usual)
+    others = float(np.delete(variances, widest).mean())
+    if others <= 0:
+        return None
+    ratio = float(variances[widest]) / others
+    p = min(1.0, k * float(f_tail(ratio, n - 1, (k - 1) * (n - 1))))
+    return int(usual[widest]), sqrt(float(variances[widest])), sqrt(others), p
 
 
 def pure_error_df(cells: Ints, blocks: Ints) -> int:

@@ -177,8 +177,8 @@ def _without_copies(parts: Sequence[Part], present: Ints) -> tuple[list[Part], d
         else:
             seen[key] = name
             kept.append(part)
-    mains = {part[0] for part in kept if len(part[1]) == 1}
-    clash = [(name, other) for name in mains for other in aliases.get(name, ()) if TIMES not in other]
+    mains = {part[0] for part in parts if len(part[1]) == 1}
+    clash = [(name, other) for name in mains for other in aliases.get(name, ()) if other in mains]
     for name, other in clash:  # Two main effects with one column: neither can be estimated.
         constant += [name, other]
         kept = [part for part in kept if part[0] != name]

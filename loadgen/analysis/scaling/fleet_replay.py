@@ -1,12 +1,13 @@
 """Sends a curve of rates through a fleet that a controller scales, second by second. Simulated time; no clock.
 
 Each second: arrivals meet the capacity of the ready instances, what exceeds it becomes backlog and is served later.
-The metric is the mean utilisation of ready instances over an averaging window that ended `delay_s` ago. The controller
-looks at it every `period_s`. An instance that it adds is ready `start_s` later; one that it removes is gone at once,
-starting ones first. Load is spread evenly over ready instances.
+The metric is the mean utilisation over an averaging window that ended `delay_s` ago, of each instance for itself: a
+new one has the mean since it was ready, and none before its first data point. The controller looks at it every
+`period_s`. An instance that it adds is ready `start_s` later; one that it removes is gone at once, starting ones first.
+Load is spread evenly over ready instances.
 
-Nothing is simulated second by second in Python: between two changes of the fleet, numpy computes whole periods, and
-while the controller is quiet, whole hours (`_Replay._jump`).
+Nothing is simulated second by second in Python. While the fleet stays as it is, a decision is a few sums (`_coast`),
+and while the controller is quiet, whole hours are one step of numpy (`_jump`). Otherwise, each period is one.
 """
 
 from __future__ import annotations
@@ -49,8 +50,8 @@ class Instances:
 class Lag:
     """How old the metric is: a mean over `average_s` (>= 1) that ended `delay_s` (>= 0) ago.
 
-    settle_s: how long after it became ready an instance still counts as one without a metric. An HPA on CPU leaves out
-    new pods until a whole window of the metrics server has passed, in the first five minutes after their start.
+    settle_s: how long after it became ready an instance counts as one without a metric, if longer than `delay_s`. An
+    HPA on CPU leaves out new pods until a whole window of the metrics server has passed.
     """
 
     delay_s: int
@@ -72,6 +73,17 @@ class Curve:
     def __init__(self, rate: Floats) -> None:
         self.rate = np.ascontiguousarray(rate, dtype=np.float64)
         self.sums = np.concatenate(([0.0], np.cumsum(self.rate)))
+        self.summed: list[float] = self.sums.tolist()
+        self.highest: dict[int, Floats] = {}
+        self._highest: dict[int, list[float]] = {}
+
+    def highest_of(self, period_s: int) -> list[float]:
+        """Return the highest rate of each period."""
+        if period_s not in self.highest:
+            starts = np.arange(0, len(self.rate), period_s)
+            self.highest[period_s] = np.maximum.reduceat(self.rate, starts)
+            self._highest[period_s] = self.highest[period_s].tolist()
+        return self._highest[period_s]
 
     def __len__(self) -> int:
         return len(self.rate)
@@ -114,7 +126,7 @@ def replay(
 
     first: instances that are ready at second 0, >= 1.
     jumps: False simulates every decision, for tests; the result is the same.
-    Cost: 14 days of a daily curve take about 0.1 s with an HPA, and about 15 µs for each decision that counts.
+    Cost: 0.2 s of CPU for 14 days with a peak each day, an HPA and 280 actions (measured).
     """
     return _Replay(curve, controller, instances, lag, first, lost, jumps).run()
 
@@ -140,9 +152,14 @@ class _Replay:
         self._actions: list[Action] = []
         self._fleet = Fleet(first, first, first)
         self._starting: deque[list[int]] = deque()
-        """[second at which they are ready, count], ascending; so are the two below."""
-        self._unmeasured: deque[list[int]] = deque()
+        """[second at which they are ready, count], ascending. The two below are like it: instances whose metric does
+        not cover a whole window, by the second at which they are ready, and those that warm up, by the end of that."""
+        self._young: deque[list[int]] = deque()
         self._unwarm: deque[list[int]] = deque()
+        self._shown_s = max(lag.settle_s, controller.warm_s, lag.delay_s + 1)
+        """From being ready to the first data point that counts."""
+        self._whole_s = max(self._shown_s, lag.delay_s + lag.average_s)
+        """From being ready to a data point of a whole window."""
         self._waiting = 0.0
         self._even_since = 0
         """From here on, the number of ready instances is the present one, and none of them was saturated."""
@@ -151,89 +168,135 @@ class _Replay:
         end, period_s = len(self._curve), self._controller.period_s
         at_s = 0
         while at_s < end:
-            if (at_s := self._jump(at_s)) >= end:
+            if self._is_even(at_s) and (at_s := self._coast(at_s)) >= end:
                 break
             self._arrive(at_s)
-            self._decide(at_s)
+            self._decide(at_s, self._metric(at_s))
             until = min(at_s + period_s, end)
             self._serve(at_s, until)
             at_s = until
         return Replay(self._wanted, self._ready, self._utilisation, self._backlog, tuple(self._actions))
 
-    def _jump(self, at_s: int) -> int:
-        """Serve up to the next decision that can change something, and return its time: `at_s` if it is this one."""
-        lag, fleet, period_s = self._lag, self._fleet, self._controller.period_s
-        newest = at_s - lag.delay_s
-        if not self._jumps or self._starting or self._unmeasured or self._unwarm or self._waiting > 0:
-            return at_s
-        if newest - lag.average_s < self._even_since or fleet.ready == 0:
-            return at_s
-        if (band := self._controller.quiet(at_s, fleet.wanted)) is None:
-            return at_s
+    def _is_even(self, at_s: int) -> bool:
+        """Return whether the whole window of the metric, and the present, have one number of ready instances."""
+        if not self._jumps or self._starting or self._young or self._unwarm or self._waiting > 0:
+            return False
+        return self._fleet.ready > 0 and at_s - self._lag.delay_s - self._lag.average_s >= self._even_since
+
+    def _coast(self, at_s: int) -> int:
+        """Decide as long as nothing changes and no instance is saturated, and return the time of the next decision.
+
+        The metric is then a mean of rates, so a decision needs no array. The seconds are served together at the end.
+        """
+        fleet, lag, controller = self._fleet, self._lag, self._controller
+        period_s, start = controller.period_s, at_s
+        full, sums = fleet.ready * self._full, self._curve.summed
+        highest = self._curve.highest_of(period_s)
+        per_metric = lag.average_s * full
+        end = len(self._curve)
         if self._lost is not None and self._lost.at_s >= at_s:
-            end = min(len(self._curve), self._lost.at_s)
-        else:
-            end = len(self._curve)
-        full, sums = fleet.ready * self._full, self._curve.sums
-        ends = np.arange(newest, min(end, at_s + _AHEAD * period_s) - lag.delay_s, period_s)
-        metrics = (sums[ends] - sums[ends - lag.average_s]) / (lag.average_s * full)
-        loud = np.flatnonzero((metrics <= band[0]) | (metrics >= band[1]))
-        until = at_s + (int(loud[0]) if len(loud) else len(ends)) * period_s
-        until = min(until, at_s + (end - at_s) // period_s * period_s)
-        rate = self._curve.rate[at_s:until]
-        saturated = np.flatnonzero(rate > full)
-        if len(saturated):
-            until = at_s + int(saturated[0]) // period_s * period_s
-            rate = rate[: until - at_s]
-        if until > at_s:
-            self._utilisation[at_s:until] = rate / full
-            self._ready[at_s:until] = fleet.ready
-            self._wanted[at_s:until] = fleet.wanted
-            self._controller.skipped(until - period_s, fleet.wanted)
+            end = min(end, self._lost.at_s)
+        fleet.measured, fleet.unwarm = fleet.ready, 0
+        while at_s + period_s <= end and highest[at_s // period_s] <= full:
+            newest = at_s - lag.delay_s
+            metric = (sums[newest] - sums[newest - lag.average_s]) / per_metric
+            band = controller.quiet(at_s, fleet.wanted)
+            if band is not None and band[0] < metric < band[1]:
+                at_s = self._jump(at_s, end, band, full)
+                continue
+            wanted = controller.decide(at_s, fleet, metric)
+            if wanted != fleet.wanted:
+                self._serve_alike(start, at_s)
+                self._act(at_s, wanted)
+                self._serve(at_s, at_s + period_s)
+                return at_s + period_s
+            at_s += period_s
+        self._serve_alike(start, at_s)
+        return at_s
+
+    def _jump(self, at_s: int, end: int, band: tuple[float, float], full: float) -> int:
+        """Return the next decision at which the metric leaves the band, or before which an instance is saturated."""
+        lag, period_s = self._lag, self._controller.period_s
+        count = min((end - at_s) // period_s, _AHEAD)
+        newest = at_s - lag.delay_s
+        ends = np.arange(newest, newest + count * period_s, period_s)
+        metrics = (self._curve.sums[ends] - self._curve.sums[ends - lag.average_s]) / (lag.average_s * full)
+        first = at_s // period_s
+        highest = self._curve.highest[period_s][first : first + count]
+        loud = np.flatnonzero((metrics <= band[0]) | (metrics >= band[1]) | (highest > full))
+        until = at_s + (max(1, int(loud[0])) if len(loud) else count) * period_s
+        self._controller.skipped(until - period_s, self._fleet.wanted)
         return until
+
+    def _serve_alike(self, at_s: int, until: int) -> None:
+        """Serve seconds with the present instances, none of them saturated."""
+        if until > at_s:
+            self._utilisation[at_s:until] = self._curve.rate[at_s:until] / (self._fleet.ready * self._full)
+            self._ready[at_s:until] = self._fleet.ready
+            self._wanted[at_s:until] = self._fleet.wanted
 
     def _arrive(self, at_s: int) -> None:
         """Count the instances that are ready, measured and warm by now."""
         fleet = self._fleet
-        if not (self._starting or self._unmeasured or self._unwarm):
+        if not (self._starting or self._young or self._unwarm):
             fleet.measured, fleet.unwarm = fleet.ready, 0
             return
         while self._starting and self._starting[0][0] <= at_s:
             fleet.ready += self._starting.popleft()[1]
-        while self._unmeasured and self._unmeasured[0][0] <= at_s:
-            self._unmeasured.popleft()
+        while self._young and self._young[0][0] + self._whole_s <= at_s:
+            self._young.popleft()
         while self._unwarm and self._unwarm[0][0] <= at_s:
             self._unwarm.popleft()
         starting = sum(count for _, count in self._starting)
-        fleet.measured = max(0, fleet.ready + starting - sum(count for _, count in self._unmeasured))
+        hidden = sum(count for ready_s, count in self._young if at_s < ready_s + self._shown_s)
+        fleet.measured = max(0, fleet.ready + starting - hidden)
         fleet.unwarm = sum(count for _, count in self._unwarm)
 
-    def _decide(self, at_s: int) -> None:
-        fleet = self._fleet
-        newest = at_s - self._lag.delay_s
-        oldest = max(0, newest - self._lag.average_s)
-        metric = float(self._utilisation[oldest:newest].sum()) / (newest - oldest) if newest > oldest else None
-        before, wanted = fleet.wanted, self._controller.decide(at_s, fleet, metric)
-        if wanted == before:
-            return
+    def _decide(self, at_s: int, metric: float | None) -> None:
+        wanted = self._controller.decide(at_s, self._fleet, metric)
+        if wanted != self._fleet.wanted:
+            self._act(at_s, wanted)
+
+    def _act(self, at_s: int, wanted: int) -> None:
+        before = self._fleet.wanted
         self._actions.append(Action(at_s, before, wanted))
-        fleet.wanted = wanted
+        self._fleet.wanted = wanted
         if wanted > before:
             self._add(at_s, wanted - before, warms=True)
         else:
             self._remove(at_s, before - wanted)
 
+    def _metric(self, at_s: int) -> float | None:
+        """Return the mean over instances of each one's mean over the window, or over its part since it is ready."""
+        newest = at_s - self._lag.delay_s
+        oldest = max(0, newest - self._lag.average_s)
+        if newest <= oldest:
+            return None
+        whole = float(self._utilisation[oldest:newest].sum()) / (newest - oldest)
+        young = [
+            (ready_s, count)
+            for ready_s, count in self._young
+            if oldest < ready_s < newest and at_s >= ready_s + self._shown_s
+        ]
+        measured = self._fleet.measured
+        if not young or not measured:
+            return whole
+        total = whole * max(0, measured - sum(count for _, count in young))
+        for ready_s, count in young:
+            total += count * float(self._utilisation[ready_s:newest].sum()) / (newest - ready_s)
+        return total / max(measured, sum(count for _, count in young))
+
     def _add(self, at_s: int, count: int, *, warms: bool) -> None:
         ready_s = at_s + self._start_s
         self._starting.append([ready_s, count])
-        self._unmeasured.append([ready_s + self._lag.settle_s, count])
+        self._young.append([ready_s, count])
         if warms and self._controller.warm_s:
             self._unwarm.append([ready_s + self._controller.warm_s, count])
 
     def _remove(self, at_s: int, count: int) -> None:
         """Remove instances: starting ones first, then ready ones, each time the newest."""
         _take(self._unwarm, count)
-        _take(self._unmeasured, count)
+        _take(self._young, count)
         count -= _take(self._starting, count)
         if count:
             self._fleet.ready -= count

@@ -1,0 +1,1 @@
+"""Highest rates that several searches found, combined into one."""
