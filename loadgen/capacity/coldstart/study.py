@@ -93,16 +93,22 @@ def _first_good(event: ScaleEvent, end_s: int, seconds: Seconds) -> tuple[Bounds
     return (max(0.0, after - event.error_s), max(0.0, after + 1 + event.error_s)), len(new)
 
 
-def cold_start_study(run_id: str, found: Sequence[ColdStart], seconds: Seconds, window_s: int, *, tag: str) -> Study:
-    """Return the study of a run. tag: the one that names instances; "" if the run has none."""
+def cold_start_study(
+    run_id: str, found: Sequence[ColdStart], seconds: Seconds, window_s: int, *, tag: str, invalid: str = ""
+) -> Study:
+    """Return the study of a run.
+
+    tag: the one that names instances; "" if the run has none. invalid: why the generator was not fit to measure; "" if
+    it was.
+    """
     goods = mean_time([one.first_good for one in found if one.first_good is not None])
     warms = mean_time([one.settled.after_s for one in found if one.settled.after_s is not None])
     decided = warms is not None or goods is not None
     return Study(
         kind="capacity coldstart",
         title=run_id,
-        headline=_headline(found, goods, warms, tag),
-        result="decided" if decided else "not decided",
+        headline=f"the generator was not fit to measure: {invalid}" if invalid else _headline(found, goods, warms),
+        result="invalid" if invalid else "decided" if decided else "not decided",
         lines=tuple(_lines(found, warms, window_s, tag)),
         tables=(_table(found),),
         drawings=tuple(_drawings(found, seconds, window_s)),
@@ -113,7 +119,7 @@ def cold_start_study(run_id: str, found: Sequence[ColdStart], seconds: Seconds, 
     )
 
 
-def _headline(found: Sequence[ColdStart], goods: MeanTime | None, warms: MeanTime | None, tag: str) -> str:
+def _headline(found: Sequence[ColdStart], goods: MeanTime | None, warms: MeanTime | None) -> str:
     parts = []
     if goods is not None:
         parts.append(f"first good answer of a new instance {_mean(goods)} after the scaling event")
