@@ -42,7 +42,9 @@ _CHUNK: Final = 400_000
 class Scatter:
     """The scatter around a fit. covariance: of alpha, beta, gamma, shape (3, 3). leverage: of each point, 0 to 1.
 
-    All values of the covariance are inf if the loads do not determine the coefficients.
+    robust: the covariance for scatter that differs from point to point (HC3), shape (3, 3).
+
+    All values of both covariances are inf if the loads do not determine the coefficients.
     """
 
     residuals: Array
@@ -50,6 +52,7 @@ class Scatter:
     df: int
     covariance: Array
     leverage: Array
+    robust: Array
 
     @property
     def t(self) -> float:
@@ -67,9 +70,12 @@ def scatter_of(load: Array, throughput: Array, fit: Coefficients) -> Scatter:
     whole, triangle = np.linalg.qr(slopes / np.where(size > 0, size, 1.0))
     leverage = np.clip((whole**2).sum(axis=1), 0.0, 0.99)
     if not (size > 0).all() or np.linalg.cond(triangle) > 1e12:
-        return Scatter(residuals, sd, df, np.full((3, 3), inf), leverage)
+        unknown = np.full((3, 3), inf)
+        return Scatter(residuals, sd, df, unknown, leverage, unknown)
     inverse = np.linalg.inv(triangle)
-    return Scatter(residuals, sd, df, sd**2 * (inverse @ inverse.T) / np.outer(size, size), leverage)
+    moves = inverse @ whole.T / size[:, None]  # of each coefficient by each residual
+    robust = (moves * (residuals / (1 - leverage)) ** 2) @ moves.T
+    return Scatter(residuals, sd, df, sd**2 * (inverse @ inverse.T) / np.outer(size, size), leverage, robust)
 
 
 def delta_interval(value: float, slopes: Array, scatter: Scatter) -> Interval:
@@ -168,7 +174,7 @@ def bootstrap(scaled: Scaled, fitted: Array, fit: Coefficients, scatter: Scatter
     stretch = scatter.t / float(stats.norm.ppf((1 + LEVEL) / 2))
     count = len(fitted)
     if count > _REFITTED and np.isfinite(scatter.covariance).all():
-        found = np.maximum(rng.multivariate_normal(np.array(fit), scatter.covariance, size=draws, method="eigh"), 0.0)
+        found = np.maximum(rng.multivariate_normal(np.array(fit), scatter.robust, size=draws, method="eigh"), 0.0)
         found[:, 0], found[:, 2] = np.minimum(found[:, 0], 1.0), np.maximum(found[:, 2], 1e-9 * fit.gamma)
         return Draws(fit, found, stretch)
     noise = _wild if count >= _WILD_FROM else _drawn
