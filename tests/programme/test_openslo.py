@@ -299,7 +299,8 @@ spec:
     assert one.sources == ("prom",)
     assert {query.type for query in one.queries} == {"Prometheus"}
     (alert,) = one.alerts
-    assert (alert.factor, alert.long_s, alert.after_s, alert.targets[0].target) == (14, 3_600, 300, "slack")
+    assert (alert.factor, alert.long_s, alert.after_s) == (Decimal(14), 3_600, 300)
+    assert [target.target for target in alert.targets] == ["slack"]
 
 
 def test_reference_to_another_kind_says_so() -> None:
