@@ -9,8 +9,12 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
+from loadgen.capacity.find.find_study import Condition, study_of_find
+from loadgen.capacity.find.found_capacity import judge_searches
 from loadgen.history.store.store import Store
+from loadgen.studies.files import as_json
 from loadgen_controller.cli import app
+from tests.support.made_searches import held_run, search_run
 
 KNOWN = ["--peak", "2000/s", "--growth", "20%", "--headroom", "1.25", "--capacity", "230/s", "--zones", "3"]
 
@@ -67,6 +71,26 @@ def test_a_study_that_has_no_usable_capacity_is_refused(tmp_path: Path, study: d
     assert said in done.output
 
 
+def test_what_find_and_fit_write_is_read(tmp_path: Path) -> None:
+    searches = [search_run(rate) for rate in (78.0, 80.0, 82.0)]
+    found = judge_searches(searches, 3, is_confirmation_wanted=True, held=held_run(), is_restarted=True)
+    study = study_of_find(found, searches, held_run(), Condition(instances=4, restart="make restart"), "shop.py:peak")
+    (tmp_path / "find.json").write_bytes(as_json(study))
+    done = json.loads(size("--peak", "2000/s", "--capacity", "find.json", "--json", "-").stdout)
+    capacity = done["facts"]["inputs"]["capacity"]
+    assert capacity["low"] == study.facts["low_per_s"] / 4
+    assert capacity["level"] == 0.9
+    assert not any("before you buy" in line for line in done["lines"])
+
+    loads = "1,64.9 18,995.9 36,1652.4 72,1853.2 108,1828.9 144,1775.0 216,1702.2".replace(" ", "\n")
+    (tmp_path / "measured.csv").write_text(f"users,tps\n{loads}\n")
+    fitted = CliRunner().invoke(app, ["capacity", "fit", "measured.csv", "--json", "fit.json"])
+    assert fitted.exit_code == 0, fitted.output
+    done = json.loads(size("--peak", "20000/s", "--capacity", "fit.json", "--json", "-").stdout)
+    assert done["facts"]["inputs"]["capacity"]["point"] == pytest.approx(1884, abs=1)
+    assert any("not what keeps an objective" in line for line in done["lines"])
+
+
 def test_a_record_without_a_store_is_refused() -> None:
     done = size("--peak", "2000/s", "--capacity", "C-1")
     assert (done.exit_code, "no store is named" in done.output) == (2, True)
@@ -102,6 +126,11 @@ def test_all_errors_are_reported_at_once(tmp_path: Path) -> None:
         "has prices of us-east-1, not of eu-west-1",
     ):  # fmt: skip
         assert said in done.output, said
+
+
+def test_a_capacity_in_other_units_than_the_peak_is_noticed() -> None:
+    done = size("--peak", "99999999999/s", "--capacity", "0.001/s")
+    assert (done.exit_code, "check the units of --peak and --capacity" in done.output) == (2, True)
 
 
 def test_low_above_high_is_refused() -> None:

@@ -44,9 +44,10 @@ loadgen capacity size --forecast peak.csv --instances 14 --capacity find.json --
 
 loadgen capacity size --peak 2000/s --capacity 210..250/s --prices prices.json --instance-type c7i.large"""
 
-_MOST_DRAWS: Final = 1_000_000
+_MOST_DRAWS: Final = 100_000
 _MOST_ZONES: Final = 100
 _MOST_WEEKS: Final = 104
+_MOST_INSTANCES: Final = 1_000_000
 _STUDY: Final = re.compile(r"C-\d+")
 
 
@@ -134,7 +135,7 @@ def size(
         errors.add("the capacity of an instance is missing", "give --capacity 230/s, or measure it: `capacity find`")
     for name, number, least, most in (
         ("--zones", zones, 1, _MOST_ZONES),
-        ("--instances", instances, 1, 1_000_000),
+        ("--instances", instances, 1, _MOST_INSTANCES),
         ("--draws", draws, 100, _MOST_DRAWS),
         ("--horizon", horizon, 1, _MOST_WEEKS),
         ("--seed", seed, 0, 2**63 - 1),
@@ -169,6 +170,13 @@ def size(
         limits=limits,
         mean_rate=mean.point if mean else None,
     )
+    # Also the highest draw must be a number that can be counted and shown.
+    largest = inputs.peak.high * (1 + inputs.growth.high) * inputs.headroom.high / inputs.capacity.low
+    if not largest <= _MOST_INSTANCES:
+        raise UsageError(
+            f"the peak needs up to {largest:.3g} instances, more than {_MOST_INSTANCES:,}",
+            hint="check the units of --peak and --capacity: both are of the same requests, per second",
+        )
     question = Question(
         inputs=inputs,
         capacity_source=capacity if _is_study(capacity) else "--capacity",
