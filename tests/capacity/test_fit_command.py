@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -164,6 +165,20 @@ def test_wrong_arguments_are_refused_before_anything_is_written(args: list[objec
 
     assert done.exit_code == ExitCode.USAGE
     assert expected in done.output
+
+
+def test_a_machine_without_scipy_names_the_extra_before_the_file_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [
+        name for name in sys.modules if name.partition(".")[0] == "scipy" or ".usl" in name or ".curves" in name
+    ]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "scipy", None)
+
+    done = fit("nothing.csv")
+
+    assert done.exit_code == ExitCode.USAGE
+    assert "loadgen capacity fit needs scipy, which is not installed" in done.output
+    assert "cannot read" not in done.output
 
 
 def test_headers_from_outside_are_harmless_on_the_page_and_in_the_terminal(tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ _DRAWN: Final = 160
 """Points of a drawn line."""
 _LINES_PAST: Final = 1.5
 """The curve is drawn up to this multiple of the highest load, dashed beyond 1.2 of it."""
-_TABLE_ROWS: Final = 60
+_TABLE_ROWS: Final = 40
 
 
 def study_of_curve(measured: MeasuredCurve, *, extrapolate: Sequence[float] = ()) -> Study:
@@ -267,10 +267,8 @@ def _drawing(measured: MeasuredCurve, fit: UslFit) -> Drawing:
 
 def _caption(measured: MeasuredCurve, fit: UslFit) -> str:
     others = " and ".join(model.name for model in fit.close_models[1:])
-    text = (
-        f"{_headline(measured, fit)}. The curve is dashed above {_number(BEYOND * fit.highest_load)}, where nothing was"
-    )
-    text += " tested."
+    text = f"{_headline(measured, fit)}. The curve is dashed above {_number(BEYOND * fit.highest_load)}, which is"
+    text += f" {BEYOND:g} times the highest tested load."
     return text + (f" {others} explains the data as well or better, and is drawn too." if others else "")
 
 

@@ -44,7 +44,7 @@ loadgen capacity size --forecast peak.csv --instances 14 --capacity find.json --
 
 loadgen capacity size --peak 2000/s --capacity 210..250/s --prices prices.json --instance-type c7i.large"""
 
-_MOST_DRAWS: Final = 1_000_000
+_MOST_DRAWS: Final = 100_000
 _MOST_ZONES: Final = 100
 _MOST_WEEKS: Final = 104
 _MOST_INSTANCES: Final = 1_000_000
@@ -171,10 +171,10 @@ def size(
         mean_rate=mean.point if mean else None,
     )
     # Also the highest draw must be a number that can be counted and shown.
-    most = inputs.peak.high * (1 + inputs.growth.high) * inputs.headroom.high / inputs.capacity.low
-    if not most <= _MOST_INSTANCES:
+    largest = inputs.peak.high * (1 + inputs.growth.high) * inputs.headroom.high / inputs.capacity.low
+    if not largest <= _MOST_INSTANCES:
         raise UsageError(
-            f"the peak needs up to {most:.3g} instances, more than {_MOST_INSTANCES:,}",
+            f"the peak needs up to {largest:.3g} instances, more than {_MOST_INSTANCES:,}",
             hint="check the units of --peak and --capacity: both are of the same requests, per second",
         )
     question = Question(
