@@ -139,8 +139,8 @@ def test_the_smallest_ceiling_is_named_first_and_others_follow() -> None:
     )
     assert study.result == "decided"
     first, second = study.headline.split(", ")
-    assert first.startswith("connections ends at 25")
-    assert second.startswith("CPU at 29")
+    assert first.startswith("first to end: connections at 25")
+    assert second.startswith("then CPU at 29")
 
 
 def test_a_ceiling_beyond_the_samples_is_a_bound_and_a_number_only_if_wanted() -> None:

@@ -52,7 +52,7 @@ def test_without_a_tag_p95_is_the_fleets_and_the_study_says_so(runs: Path, tmp_p
     done = coldstart(runs, "--csv", str(tmp_path / "c.csv"))
     assert done.exit_code == 0
     assert "does not say which answers come from a new instance" in " ".join(done.output.split())
-    rows = list(csv.DictReader((tmp_path / "c.csv").open(newline="")))
+    rows = list(csv.DictReader((tmp_path / "c.csv").read_text().splitlines()))
     assert [row["first_good_low_s"] for row in rows] == ["", ""]
     assert len(rows) == 2
 
@@ -83,6 +83,16 @@ def test_load_that_is_too_small_for_p95_by_second_is_refused(tmp_path: Path) -> 
     done = coldstart(tmp_path)
     assert done.exit_code == 2
     assert "fewer than 200 requests in 30 s" in " ".join(done.output.split())
+
+
+def test_run_whose_generator_was_the_limit_is_not_valid(tmp_path: Path) -> None:
+    folder = scaled_run(tmp_path, (40,), seconds=120)
+    summary = json.loads((folder / "summary.json").read_text())
+    summary["validity"] = {"verdict": "invalid", "reasons": ["lag p99 47 ms is above 35 ms"]}
+    (folder / "summary.json").write_text(json.dumps(summary))
+    done = coldstart(tmp_path)
+    assert done.exit_code == 4
+    assert "the generator was not fit to measure: lag p99 47 ms" in " ".join(done.output.split())
 
 
 def test_event_shortly_before_the_end_is_not_decided(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -53,7 +54,7 @@ def test_without_a_peak_the_exit_code_is_3_and_the_reason_leads(tmp_path: Path) 
     done = fit(DATA / "raytracer.csv", "--json", document)
 
     assert done.exit_code == ExitCode.INCOMPLETE
-    assert done.output.startswith("no peak seen up to 64: the throughput still grows at the highest load")
+    assert done.output.startswith("no peak seen up to 64: the curve does not fall up to the highest load")
     facts = json.loads(document.read_text(encoding="utf-8"))["facts"]
     assert facts["peak_load"] is None
     assert facts["axis"] == "instances"
@@ -119,7 +120,7 @@ def test_columns_are_found_by_header_or_option(tmp_path: Path, header: str, opti
         ('load,throughput\n1,"1,234"\n', ["no thousands separators"]),
         ("load,throughput\n1,2\0\n", ["contains zero bytes"]),
         ('load,throughput\n1,"' + "x" * 140_000 + '"\n', ["invalid CSV"]),
-        ("load,load,throughput\n1,2,3\n", ["only 1 distinct load"]),
+        ("load,load,throughput\n1,2,3\n", ["2 columns are named load"]),
     ],
 )
 def test_bad_files_are_refused_with_line_and_reason_all_at_once(tmp_path: Path, text: str, expected: list[str]) -> None:
@@ -138,11 +139,11 @@ def test_many_faults_are_counted_after_the_first_ten(tmp_path: Path) -> None:
 
 
 def test_too_many_rows_and_too_large_files_are_refused_at_once(tmp_path: Path) -> None:
-    rows = fit(written(tmp_path, "load,throughput\n" + "1,2\n" * 100_001))
+    rows = fit(written(tmp_path, "load,throughput\n" + "1,2\n" * 10_001))
     size = fit(written(tmp_path, "load,throughput\n" + "1" * (17 << 20)))
 
     assert (rows.exit_code, size.exit_code) == (ExitCode.USAGE, ExitCode.USAGE)
-    assert "more than 100,000 rows" in rows.output
+    assert "more than 10,000 rows" in rows.output
     assert "larger than 16 MiB" in size.output
 
 
@@ -164,6 +165,20 @@ def test_wrong_arguments_are_refused_before_anything_is_written(args: list[objec
 
     assert done.exit_code == ExitCode.USAGE
     assert expected in done.output
+
+
+def test_a_machine_without_scipy_names_the_extra_before_the_file_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [
+        name for name in sys.modules if name.partition(".")[0] == "scipy" or ".usl" in name or ".curves" in name
+    ]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "scipy", None)
+
+    done = fit("nothing.csv")
+
+    assert done.exit_code == ExitCode.USAGE
+    assert "loadgen capacity fit needs scipy, which is not installed" in done.output
+    assert "cannot read" not in done.output
 
 
 def test_headers_from_outside_are_harmless_on_the_page_and_in_the_terminal(tmp_path: Path) -> None:

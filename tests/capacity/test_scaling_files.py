@@ -193,6 +193,12 @@ def test_bytes_that_are_no_text_and_missing_files_are_errors(tmp_path: Path) -> 
     assert messages(lambda: read_rate_curve(tmp_path / "none.csv"))
 
 
+def test_rows_far_apart_and_curves_too_long_are_refused() -> None:
+    assert "peaks hide" in messages(lambda: curve_of_rows("c", rows("time_s,rate\n0,1\n86400,2\n")))[0]
+    text = "time_s,rate\n0,1\n3600,2\n7200,2\n20000000,3\n"
+    assert any("longer than 115 days" in one for one in messages(lambda: curve_of_rows("c", rows(text))))
+
+
 def test_windows_line_ends_and_a_byte_order_mark_are_read(tmp_path: Path) -> None:
     path = tmp_path / "c.csv"
     path.write_bytes(b"\xef\xbb\xbftime_s,rate\r\n0,1\r\n1,2\r\n\r\n")
@@ -306,6 +312,17 @@ def test_no_document_makes_the_reader_fail_otherwise(document: object) -> None:
         faults = FaultList("p")
         if read_hpa(faults, document, UNITS) is None:
             assert faults.count
+
+
+def test_alias_bombs_and_deep_nesting_are_refused(tmp_path: Path) -> None:
+    bomb = "a: &a [x, x, x, x, x, x, x, x, x]\n" + "".join(
+        f"{new}: &{new} [*{old}, *{old}, *{old}, *{old}, *{old}, *{old}, *{old}, *{old}]\n"
+        for old, new in ("ab", "bc", "cd", "de", "ef", "fg")
+    )
+    for document in (bomb, "[" * 60 + "]" * 60):
+        (found,) = messages(lambda document=document: read(tmp_path, document, "p.yaml"))  # type: ignore[misc]
+        assert "20,000 values or 50 levels" in found
+    assert "recursive" in messages(lambda: read(tmp_path, "a: &a [*a]", "p.yaml"))[0]
 
 
 # -- AWS ------------------------------------------------------------------------------------------

@@ -9,8 +9,12 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
+from loadgen.capacity.find.find_study import Condition, study_of_find
+from loadgen.capacity.find.found_capacity import judge_searches
 from loadgen.history.store.store import Store
+from loadgen.studies.files import as_json
 from loadgen_controller.cli import app
+from tests.support.made_searches import held_run, search_run
 
 KNOWN = ["--peak", "2000/s", "--growth", "20%", "--headroom", "1.25", "--capacity", "230/s", "--zones", "3"]
 
@@ -67,6 +71,26 @@ def test_a_study_that_has_no_usable_capacity_is_refused(tmp_path: Path, study: d
     assert said in done.output
 
 
+def test_what_find_and_fit_write_is_read(tmp_path: Path) -> None:
+    searches = [search_run(rate) for rate in (78.0, 80.0, 82.0)]
+    found = judge_searches(searches, 3, is_confirmation_wanted=True, held=held_run(), is_restarted=True)
+    study = study_of_find(found, searches, held_run(), Condition(instances=4, restart="make restart"), "shop.py:peak")
+    (tmp_path / "find.json").write_bytes(as_json(study))
+    done = json.loads(size("--peak", "2000/s", "--capacity", "find.json", "--json", "-").stdout)
+    capacity = done["facts"]["inputs"]["capacity"]
+    assert capacity["low"] == study.facts["low_per_s"] / 4
+    assert capacity["level"] == 0.9
+    assert not any("before you buy" in line for line in done["lines"])
+
+    loads = "1,64.9 18,995.9 36,1652.4 72,1853.2 108,1828.9 144,1775.0 216,1702.2".replace(" ", "\n")
+    (tmp_path / "measured.csv").write_text(f"users,tps\n{loads}\n")
+    fitted = CliRunner().invoke(app, ["capacity", "fit", "measured.csv", "--json", "fit.json"])
+    assert fitted.exit_code == 0, fitted.output
+    done = json.loads(size("--peak", "20000/s", "--capacity", "fit.json", "--json", "-").stdout)
+    assert done["facts"]["inputs"]["capacity"]["point"] == pytest.approx(1884, abs=1)
+    assert any("not what keeps an objective" in line for line in done["lines"])
+
+
 def test_a_record_without_a_store_is_refused() -> None:
     done = size("--peak", "2000/s", "--capacity", "C-1")
     assert (done.exit_code, "no store is named" in done.output) == (2, True)
@@ -104,6 +128,11 @@ def test_all_errors_are_reported_at_once(tmp_path: Path) -> None:
         assert said in done.output, said
 
 
+def test_a_capacity_in_other_units_than_the_peak_is_noticed() -> None:
+    done = size("--peak", "99999999999/s", "--capacity", "0.001/s")
+    assert (done.exit_code, "check the units of --peak and --capacity" in done.output) == (2, True)
+
+
 def test_low_above_high_is_refused() -> None:
     done = size("--peak", "2400..1800/s", "--capacity", "230/s")
     assert (done.exit_code, "low and high must rise" in done.output) == (2, True)
@@ -124,11 +153,20 @@ def test_a_forecast_sets_the_peak_and_shows_the_week_in_which_todays_instances_e
     assert 0.5 < crossing["share_of_draws"] < 1
 
 
-@pytest.mark.parametrize(("weeks", "said"), [(7, "fewer than 8"), (9, "no columns low and high")])
-def test_past_peaks_without_a_range_are_refused(tmp_path: Path, weeks: int, said: str) -> None:
-    (tmp_path / "peak.csv").write_text("week,peak\n" + "".join(f"2026-W{30 + n},{2000 + n}\n" for n in range(weeks)))
+def test_fewer_than_8_past_weeks_without_a_range_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "peak.csv").write_text("week,peak\n" + "".join(f"2026-W{30 + n},{2000 + n}\n" for n in range(7)))
     done = size("--forecast", "peak.csv", "--capacity", "230/s")
-    assert (done.exit_code, said in done.output) == (2, True)
+    assert (done.exit_code, "growth cannot be seen in fewer than 8" in done.output) == (2, True)
+
+
+def test_past_peaks_become_a_forecast_by_their_trend(tmp_path: Path) -> None:
+    rows = "".join(f"2026-W{10 + n},{2000 * 1.01**n * (1.02 if n % 2 else 0.98)}\n" for n in range(20))
+    (tmp_path / "peak.csv").write_text("week,peak\n" + rows)
+    done = size("--forecast", "peak.csv", "--capacity", "230/s", "--horizon", "8", "--json", "-")
+    weeks = json.loads(done.stdout)["facts"]["forecast"]
+    assert [week["week"] for week in weeks] == [f"2026-W{30 + n}" for n in range(8)]
+    assert weeks[-1]["point"] == pytest.approx(2000 * 1.01**27, rel=0.02)
+    assert weeks[-1]["low"] < weeks[-1]["point"] < weeks[-1]["high"]
 
 
 def test_a_forecast_and_a_peak_or_a_growth_are_refused_together(tmp_path: Path) -> None:

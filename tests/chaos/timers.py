@@ -216,6 +216,18 @@ TIMERS: Final = (
     _timer(_C + "ui.app:_PATIENCE_S", 15.0, "", "how long a page waits"),
     _timer(_C + "ui.server:_BYE_S", 2.0, "", "how long pages are waited for at the end"),
     _timer(_C + "ui.run_feed:LOOK_S", 1.0, "", "how often pages are sent figures"),
+    # -- studies: before and between runs ------------------------------------------------------
+    _timer(
+        _C + "commands.capacity_parts.find:_LONGEST_S", 86_400.0, "", "the longest time of a search that may be given"
+    ),
+    _timer(
+        _C + "commands.capacity_parts.find_runs:RESTART_S", 600.0, "", "the command that restarts the target ends late"
+    ),
+    _timer(_C + "commands.capacity_parts.scale:_AWS_AVERAGE_S", 60.0, "", "simulated time"),
+    _timer(_C + "commands.capacity_parts.scale:_MOST_S", 86_400.0, "", "simulated time"),
+    _timer(_C + "commands.sweep_parts.between_command:_END_S", 5.0, "", "the command between two runs does not end"),
+    _timer(_C + "commands.sweep_parts.forecast_sweep:BETWEEN_S", 60.0, "", "an assumed time, for a forecast"),
+    _timer(_C + "commands.sweep_parts.forecast_sweep:OVERHEAD_S", 3.0, "", "an assumed time, for a forecast"),
 )
 
 

@@ -78,7 +78,7 @@ def series(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Ser
         monkeypatch.setattr(find_runs, "make_run", one.make_run)
         monkeypatch.setattr(find_runs, "open_run", lambda folder: folder)
         monkeypatch.setattr(find_runs, "read_search", one.read_search)
-        monkeypatch.setattr(find_runs, "read_held", lambda _, rate: held_run(held, rate_per_s=rate))
+        monkeypatch.setattr(find_runs, "read_held", lambda _, rate, __: held_run(held, rate_per_s=rate))
         monkeypatch.setattr(find_runs, "failure_of", one.restarted)
         monkeypatch.setattr("time.sleep", lambda seconds: one.log.append(f"wait {seconds:g}"))
         return one
@@ -109,9 +109,10 @@ def test_three_searches_and_a_confirmation_make_a_record(series: Callable[..., S
     assert "Plan with 7" in result.output
     assert "3 new searches" in result.output
     assert one.log == ["run", *["restart it", "wait 30", "run"] * 3]
-    assert [spec.load.split(":")[0] for spec in one.specs] == ["search p(99) < 300ms"] * 3 + ["hold p(99) < 300ms"]
+    assert [spec.load.split(":")[0] for spec in one.specs] == ["search p(99) < 300ms"] * 3 + ["arrivals"]
     facts = open_study("out.json").facts
-    assert one.specs[3].lanes[0].steering.start_per_s == one.specs[3].lanes[0].steering.upto_per_s == facts["low_per_s"]
+    assert one.specs[3].peak == pytest.approx(facts["low_per_s"])
+    assert one.specs[3].duration_ns == 600 * 10**9
     assert [slo.text for slo in one.specs[0].slos] == ['error_ratio(window="30s", abort=True) < 50%']
     assert [slo.text for slo in one.specs[3].slos][1:] == ["p(99) < 300ms"]
     assert facts["rate_per_s"] == pytest.approx(80, rel=0.001)
@@ -268,6 +269,18 @@ def test_an_error_of_a_run_names_the_searches_that_are_there(series: Callable[..
 
     assert "the fleet is gone" in errors_of(result)
     assert "1 search can be used again" in result.output
+
+
+def test_a_text_from_outside_controls_no_terminal(series: Callable[..., Series]) -> None:
+    evil = "\x1b[2J::error::\n## broken"
+    one = series([search_run(80.0, why=evil, target=evil, labels={"release": evil})] * 2)
+    one.restart = evil
+    result = find("shop.py:peak", *OF, "--restart", evil, "--label", f"release={evil}", "--instance-type", evil)
+
+    assert result.exit_code == 3
+    assert "\x1b" not in result.output
+    assert "::error::" not in result.output
+    assert not any(line.startswith("##") for line in result.output.splitlines())
 
 
 def test_a_confirmation_that_fails_leaves_no_number(series: Callable[..., Series]) -> None:

@@ -69,7 +69,7 @@ def test_result_goes_to_terminal_page_json_csv_seconds_and_policy(here: Path) ->
     assert study.facts["lag"]["total_s"] == 165
     assert study.facts["growth"]["ratio"] == pytest.approx(1 + 60 * 165 / 60 / 800, rel=1e-3)
     assert study.facts["starting_target"] == pytest.approx(0.85 / study.facts["growth"]["ratio"] / 1.1)
-    rows = list(csv.DictReader((here / "out.csv").open(newline="")))
+    rows = list(csv.DictReader((here / "out.csv").read_text().splitlines()))
     assert {row["case"] for row in rows} == {"recorded", "recorded x 1.5"}
     page = (here / "out.html").read_text()
     assert page.count('class="xy"') >= 5
@@ -110,15 +110,15 @@ def test_run_gives_its_requests_by_second_as_the_curve(here: Path) -> None:
 
 def test_capacity_comes_from_a_stored_study(here: Path) -> None:
     store = Store.open("history")
-    store.add_study(
-        {"kind": "capacity find", "title": "t", "headline": "h", "facts": {"low_per_s": 460, "instances": 2}}
-    )
-    store.add_study({"kind": "capacity find", "title": "t", "headline": "h", "facts": {"low_per_s": None}})
+    found = {"capacity": {"low": 230.0, "point": 240.0, "high": 250.0, "is_extrapolated": False}}
+    common = {"kind": "capacity find", "title": "t", "headline": "h"}
+    store.add_study({**common, "result": "decided", "facts": found})
+    store.add_study({**common, "result": "not decided", "facts": {"capacity": None}})
     done = scale(*BASIC[:4], "--capacity", "C-1", "--store", "history", "--json", "out.json")
     assert done.exit_code in (0, 1)
     assert open_study("out.json").facts["instance"]["per_s"] == 230
     assert [one.kind for one in Store.open("history").studies()][-1] == "capacity scale"
-    assert "no capacity with a low end" in scale(*BASIC[:4], "--capacity", "C-2", "--store", "history").output
+    assert "C-2 has no capacity" in scale(*BASIC[:4], "--capacity", "C-2", "--store", "history").output
     assert scale(*BASIC[:4], "--capacity", "C-9", "--store", "history").exit_code == 2
 
 
@@ -148,6 +148,13 @@ def test_invalid_options_are_errors(here: Path, args: tuple[str, ...], part: str
     done = scale(*BASIC, *args)
     assert done.exit_code == 2
     assert part in done.output
+
+
+def test_curve_without_requests_needs_the_least_instances(here: Path) -> None:
+    (here / "peak.csv").write_text("time_s,rate\n" + "".join(f"{second},0\n" for second in range(100)))
+    done = scale(*BASIC, "--start", "0s", "--delay", "0s", "--json", "out.json")
+    assert done.exit_code == 0, done.output
+    assert open_study("out.json").facts["cases"][0]["instance_hours"] == pytest.approx(200 / 3600)
 
 
 def test_missing_files_are_errors(here: Path) -> None:

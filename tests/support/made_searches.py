@@ -43,7 +43,7 @@ def search_run(rate: float | None = 80.0, sd: float = 0.02, end: SearchEnd = "fo
 def held_run(is_confirmed: bool | None = True, **changes: Any) -> HeldRun:
     """A confirmation of 10 minutes at 76/s."""
     why = {
-        True: "the objective was met at 76.0/s for the whole time",
+        True: "the objective was met at 76.0/s over the whole time",
         False: "the objective was not met at 76.0/s",
         None: "the confirmation is too short to judge the objective",
     }[is_confirmed]

@@ -26,6 +26,7 @@ from loadgen_controller.commands.shared_options import (
     JsonOption,
     KeysOption,
     ListenOption,
+    ParamOption,
     QuietOption,
 )
 from loadgen_controller.console_output import Text, ask_on_stderr, echo, echo_json
@@ -318,7 +319,10 @@ def _is_sure(question: str) -> bool:
         raise UsageError("no answer, so nothing was deleted", hint="add --yes to delete without asking") from exc
 
 
-@app.command(epilog="[bold]Examples[/bold]\n\nloadgen runs rerun last\n\nloadgen runs rerun 20261124-170312 --quiet")
+@app.command(
+    epilog="[bold]Examples[/bold]\n\nloadgen runs rerun last\n\nloadgen runs rerun 20261124-170312 --quiet\n\n"
+    "loadgen runs rerun last -P payout=0    # the same run with one thing changed"
+)
 def rerun(
     run: RunArgument,
     runs_dir: RunsDir = RUNS,
@@ -327,10 +331,12 @@ def rerun(
     listen: ListenOption = None,
     keys: KeysOption = None,
     i_may_load: AllowHostOption = None,
+    param: ParamOption = None,
 ) -> int:
     """Repeat a run with its scenario as it was, its overrides, regions, agents and seed, and so with the same arrivals.
 
-    Everything is read from the run folder. Secrets are not in it, and must be set again.
+    Everything is read from the run folder. Secrets are not in it, and must be set again. With -P, one thing is changed;
+    `loadgen trace last --against RUN` then says what became of a broken objective.
     """
     from importlib.metadata import version
 
@@ -376,6 +382,7 @@ def rerun(
         scenario = load_scenario(
             errors,
             earlier.file,
+            params=param or (),
             allowed=i_may_load or (),
             needs_secrets=listen is None,
             base=earlier.overrides,

@@ -118,10 +118,12 @@ def _check_probes(errors: CollectedErrors, scenario: Scenario, named: Iterable[s
 
 
 def _merged(overrides: Overrides, base: Overrides) -> Overrides:
-    """Return `base`, changed by the fields that `overrides` sets."""
+    """Return `base`, changed by the fields that `overrides` sets. Settings (`-P`) are changed one by one."""
     unset = Overrides()
     given = {name: getattr(overrides, name) for name in overrides.__struct_fields__}
     changed = {name: value for name, value in given.items() if value != getattr(unset, name)}
+    if overrides.params:
+        changed["params"] = {**base.params, **overrides.params}
     return msgspec.structs.replace(base, **changed)
 
 

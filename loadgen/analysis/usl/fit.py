@@ -37,7 +37,11 @@ ENOUGH_LOADS: Final = 6
 BEYOND: Final = 1.2
 """Above this multiple of the highest load, a value is an extrapolation."""
 _LOADS_PAST_PEAK: Final = 2
+_MOST_PAST_THE_END: Final = 0.1
+"""Without this limit, loads up to 93 % of the true peak with 5 % noise give a peak in 12 of 100 sets instead of 5."""
 _SUSPECT: Final = 0.05
+_SMALLEST, _LARGEST = 1e-9, 1e12
+"""The squares of products of such values are floats, also with the scale of the covariance."""
 
 
 class UslDataError(ValueError):
@@ -207,7 +211,7 @@ def fit_usl(load: npt.ArrayLike, throughput: npt.ArrayLike, *, draws: int = 1_00
     Raises:
         UslDataError: the data cannot be fitted; it lists all reasons. It is a ValueError.
 
-    Cost: some 50 ms for 20 points, and 2 s for 1,000.
+    Cost: some 50 ms for 20 points, and 0.5 s for 500; more points take less.
     Source: R's package usl gives the same coefficients, standard errors and peak.
     """
     if not 100 <= draws <= 100_000:
@@ -221,7 +225,7 @@ def fit_usl(load: npt.ArrayLike, throughput: npt.ArrayLike, *, draws: int = 1_00
     resampled = bootstrap(scaled, fitted, best, scatter, draws=draws, seed=seed)
     unit = np.eye(3)
     by_delta = {name: delta_interval(best[n], unit[n], scatter) for n, name in enumerate(Coefficients._fields)}
-    why = _why_no_peak(loads, best, by_delta["beta"])
+    why = _why_no_peak(loads, best, by_delta["beta"], resampled)
     models = compared_models(scaled, loads, throughputs, best)
     tested = lack_of_fit(loads, throughputs, fitted, 3)
     runs = sign_runs(loads, scatter.residuals)
@@ -272,16 +276,20 @@ class _Peak:
         )
 
 
-def _why_no_peak(load: Array, fit: Coefficients, beta: Interval) -> str:
+def _why_no_peak(load: Array, fit: Coefficients, beta: Interval, draws: Draws) -> str:
     """Return why the data show no peak; "" if they do."""
     distinct = np.unique(load)
     lowest, highest = float(distinct[0]), float(distinct[-1])
     at = fit.peak_load
     beyond = 0 if isinf(at) else int((distinct > at).sum())
     if beyond == 0:
-        return f"no peak seen up to {highest:g}: the throughput still grows at the highest load"
+        return f"no peak seen up to {highest:g}: the curve does not fall up to the highest load"
     if at < lowest:
         return f"no peak seen: the throughput falls from the lowest load, {lowest:g}, on, so the peak is below it"
+    if at < 1:
+        return (
+            "no peak is quoted below load 1, where the law has no meaning: count users, instances or requests as load"
+        )
     if len(distinct) < ENOUGH_LOADS:
         have = quantity(len(distinct), "distinct load")
         return f"no peak is quoted from {have}: {ENOUGH_LOADS} are needed"
@@ -294,6 +302,11 @@ def _why_no_peak(load: Array, fit: Coefficients, beta: Interval) -> str:
         return (
             f"no peak seen up to {highest:g}: the 95 % interval of beta contains 0, so the throughput may not fall"
             " at all"
+        )
+    if (share := draws.share_with_peak_above(highest)) > _MOST_PAST_THE_END:
+        return (
+            f"no peak seen up to {highest:g}: in {share:.0%} of resampled fits the peak is beyond this load, and at"
+            f" most {_MOST_PAST_THE_END:.0%} may be: measure higher loads"
         )
     return ""
 
@@ -377,6 +390,12 @@ def _checked_data(load: npt.ArrayLike, throughput: npt.ArrayLike) -> tuple[Array
         elif len(array) and not (array > 0).all():
             at = int(np.flatnonzero(array <= 0)[0])
             faults.append(f"{name} must be above 0, but is {array[at]:g} at place {at + 1}")
+        elif len(array) and ((array < _SMALLEST) | (array > _LARGEST)).any():
+            at = int(np.flatnonzero((array < _SMALLEST) | (array > _LARGEST))[0])
+            faults.append(
+                f"{name} must be {_SMALLEST:g} to {_LARGEST:g}, but is {array[at]:g} at place {at + 1}:"
+                " use another unit"
+            )
         found[name] = array
         if not wrong:
             continue

@@ -30,6 +30,8 @@ __all__ = ["LEAST_REQUESTS", "ColdStart", "cold_start_study", "cold_starts"]
 LEAST_REQUESTS: Final = 200
 """Fewest requests of a window: p95 then has 10 of them above it."""
 _DRAWN: Final = 1800
+_TEXT_MOST: Final = 40
+"""The most characters of an event in the table; JSON and CSV have all of them."""
 
 Bounds = tuple[float, float]
 
@@ -93,16 +95,22 @@ def _first_good(event: ScaleEvent, end_s: int, seconds: Seconds) -> tuple[Bounds
     return (max(0.0, after - event.error_s), max(0.0, after + 1 + event.error_s)), len(new)
 
 
-def cold_start_study(run_id: str, found: Sequence[ColdStart], seconds: Seconds, window_s: int, *, tag: str) -> Study:
-    """Return the study of a run. tag: the one that names instances; "" if the run has none."""
+def cold_start_study(
+    run_id: str, found: Sequence[ColdStart], seconds: Seconds, window_s: int, *, tag: str, invalid: str = ""
+) -> Study:
+    """Return the study of a run.
+
+    tag: the one that names instances; "" if the run has none. invalid: why the generator was not fit to measure; "" if
+    it was.
+    """
     goods = mean_time([one.first_good for one in found if one.first_good is not None])
     warms = mean_time([one.settled.after_s for one in found if one.settled.after_s is not None])
     decided = warms is not None or goods is not None
     return Study(
         kind="capacity coldstart",
         title=run_id,
-        headline=_headline(found, goods, warms, tag),
-        result="decided" if decided else "not decided",
+        headline=f"the generator was not fit to measure: {invalid}" if invalid else _headline(found, goods, warms),
+        result="invalid" if invalid else "decided" if decided else "not decided",
         lines=tuple(_lines(found, warms, window_s, tag)),
         tables=(_table(found),),
         drawings=tuple(_drawings(found, seconds, window_s)),
@@ -113,7 +121,7 @@ def cold_start_study(run_id: str, found: Sequence[ColdStart], seconds: Seconds, 
     )
 
 
-def _headline(found: Sequence[ColdStart], goods: MeanTime | None, warms: MeanTime | None, tag: str) -> str:
+def _headline(found: Sequence[ColdStart], goods: MeanTime | None, warms: MeanTime | None) -> str:
     parts = []
     if goods is not None:
         parts.append(f"first good answer of a new instance {_mean(goods)} after the scaling event")
@@ -179,9 +187,9 @@ def _foot(goods: MeanTime | None, warms: MeanTime | None) -> tuple[str, ...]:
 def _table(found: Sequence[ColdStart]) -> Table:
     rows = tuple(
         (
-            f"{one.event.at_s:.1f}",
+            f"{one.event.at_s:.1f} s",
             one.event.source or PLACEHOLDER,
-            one.event.text,
+            one.event.text if len(one.event.text) <= _TEXT_MOST else f"{one.event.text[:_TEXT_MOST]}…",
             _bounds(one.first_good),
             _bounds(one.settled.after_s),
             _ms(one.before_ms),
@@ -191,19 +199,10 @@ def _table(found: Sequence[ColdStart]) -> Table:
         )
         for one in found
     )
-    head = (
-        "at s",
-        "source",
-        "event",
-        "first good answer s",
-        "p95 warm s",
-        "p95 before ms",
-        "worst ms",
-        "warm ms",
-        "requests",
-    )
+    head = ("at", "source", "event", "answer s", "warm s", "before ms", "worst ms", "warm ms", "requests")
     note = (
-        "Times are bounds after the event: its clock, the second of an answer, and the length of a window. Requests: "
+        "Answer: the first good answer of a new instance. Warm s: until p95 is warm again. Both are bounds after the "
+        "event: its clock, the second of an answer, and the length of a window. Before, worst, warm ms: p95; requests: "
         "of the warm part."
     )
     return Table("Scaling events", head, rows, words=3, note=note)

@@ -20,7 +20,7 @@ from loadgen.units import quantity
 
 __all__ = ["MOST_BYTES", "MOST_ROWS", "read_curve_csv"]
 
-MOST_ROWS: Final = 100_000
+MOST_ROWS: Final = 10_000
 MOST_BYTES: Final = 16 << 20
 _MOST_FAULTS: Final = 10
 _MOST_COLUMNS: Final = 1_000
@@ -72,7 +72,9 @@ def read_curve_csv(
                 hint="write one row for each measurement, not for each second",
             )
     if more:
-        faults.append(UsageError(f"{path}: {quantity(more, 'further row')} with faults"))
+        faults.append(
+            UsageError(f"{path}: {quantity(more, 'further row')} with faults", hint="correct the rows above first")
+        )
     if len(faults) == 1:
         raise faults[0]
     if faults:
@@ -105,7 +107,9 @@ def _rows(path: Path) -> Iterator[tuple[int, list[str]]]:
         for cells in reader:
             if any(cell.strip() for cell in cells) and not cells[0].startswith("#"):
                 if len(cells) > _MOST_COLUMNS:
-                    raise UsageError(f"{path}:{reader.line_num}: more than {_MOST_COLUMNS:,} columns")
+                    raise UsageError(
+                        f"{path}:{reader.line_num}: more than {_MOST_COLUMNS:,} columns", hint="keep two columns"
+                    )
                 yield reader.line_num, [cell.strip() for cell in cells]
     except csv.Error as exc:
         raise UsageError(f"{path}:{reader.line_num}: invalid CSV: {exc}", hint="correct the line") from None
@@ -163,8 +167,13 @@ def _guessed(path: Path, header: Sequence[str], option: str, known: Sequence[str
     words = [" ".join(re.findall(r"[a-z0-9]+", cell.lower().replace("/", " per "))) for cell in header]
     for name in known:
         found = [n for n, cell in enumerate(words) if cell in (name, name.replace(" s", " per s"))]
-        if found:
+        if len(found) == 1:
             return found[0]
+        if found:
+            raise UsageError(
+                f"{path}:1: {len(found)} columns are named {_shown(header[found[0]])}",
+                hint="rename or delete one of them",
+            )
     what = "load" if option == "--load" else "throughput"
     raise UsageError(
         f"{path}:1: no column is known as the {what}: the file has {_listed(header)}", hint=f"name it: {option} NAME"

@@ -56,6 +56,7 @@ def curve_of_runs(names: Sequence[str], runs_dir: Path, *, axis: Axis | None = N
     faults: list[LoadgenError] = []
     points: list[tuple[str, _Found]] = []
     notes: list[str] = []
+    names_of_plans: set[str] = set()
     for name in dict.fromkeys(names):
         try:
             run = open_run(find_run(name, runs_dir))
@@ -65,6 +66,8 @@ def curve_of_runs(names: Sequence[str], runs_dir: Path, *, axis: Axis | None = N
             continue
         notes += left_out
         points += [(run.id, one) for one in found]
+        if run.summary is not None:
+            names_of_plans.add(f"{run.summary.scenario}:{run.summary.plan}")
     units = {one.unit for _, one in points}
     if len(units) > 1:
         faults.append(
@@ -80,7 +83,7 @@ def curve_of_runs(names: Sequence[str], runs_dir: Path, *, axis: Axis | None = N
     ids = tuple(dict.fromkeys(run_id for run_id, _ in points))
     is_rate = units == {"/s"}
     return MeasuredCurve(
-        title=ids[0] if len(ids) == 1 else quantity(len(ids), "run"),
+        title=f"{', '.join(sorted(names_of_plans)[:3])}, {quantity(len(ids), 'run')}",
         points=tuple(MeasuredPoint(one.load, one.throughput, one.source, run_id) for run_id, one in points),
         load_name="iterations/s" if is_rate else "users",
         throughput_name="requests/s",
@@ -95,7 +98,7 @@ def _law_notes(found: Sequence[_Found]) -> Iterator[str]:
     checked = [one for one in found if one.law is not None]
     odd = [one for one in checked if one.law is not None and not one.law.agrees]
     if checked and not odd:
-        yield f"Little's law: N = X R holds in all {len(checked)} checked windows, so their numbers agree"
+        yield f"Little's law, N = X R, holds in {quantity(len(checked), 'checked window')}: their numbers agree"
     for one in odd[:5]:
         law = one.law
         assert law is not None
@@ -127,14 +130,15 @@ def _points_of(run: Run) -> tuple[list[_Found], list[str]]:
 
 def _of_levels(run: Run, summary: Summary) -> tuple[list[_Found], list[str]]:
     found, notes = [], []
-    for level in summary.levels:
+    for n, level in enumerate(summary.levels):
         where = f"level {level.level} of {run.id}"
         if level.measured_s is None or level.achieved_per_s is None or level.measured_s < _LEAST_S:
             notes.append(f"{where} was left out: it was not held to its end, or it was too short")
         elif level.achieved_per_s <= 0:
             notes.append(f"{where} was left out: no request ended ok")
         else:
-            found.append(_Found(_level_value(level), level.unit, level.achieved_per_s, where, _law_of_level(level)))
+            law = _law_of_level(level, summary.levels[max(n - 1, 0) : n + 2])
+            found.append(_Found(_level_value(level), level.unit, level.achieved_per_s, where, law))
     if not found:
         raise UsageError(f"{run.id} has no level that was held to its end", hint="leave it out, or run it again")
     return found, notes
@@ -144,17 +148,26 @@ def _level_value(level: Level) -> float:
     try:
         return parse_rate(level.level) if level.unit == "/s" else float(level.level.replace(",", "").split()[0])
     except (ValueError, IndexError):
-        raise StorageError(f"cannot read the level {level.level!r} of a summary") from None
+        raise StorageError(
+            f"cannot read the level {level.level!r} of a summary", hint="use the version of loadgen that made the run"
+        ) from None
 
 
-def _law_of_level(level: Level) -> LittlesLaw | None:
+def _law_of_level(level: Level, neighbours: Sequence[Level]) -> LittlesLaw | None:
     mean_ms = None if level.response_ms is None else level.response_ms.mean
     of = level.requests.ok + level.requests.failed
     if level.in_flight is None or not isinstance(mean_ms, float | int) or not of or level.achieved_per_s is None:
         return None
     if level.requests.failed > _FAILED * of or level.in_flight.mean <= 0 or mean_ms <= 0:
         return None
-    return littles_law(level.in_flight.mean, level.achieved_per_s, mean_ms / 1_000)
+    in_flight, intervals = level.in_flight.mean, level.in_flight.count
+    if level.unit == "/s":
+        error = (in_flight / intervals) ** 0.5  # that of a mean of Poisson numbers
+    else:
+        # Users of the next level begin at the end of the last interval, and their requests may count there.
+        value = _level_value(level)
+        error = max(abs(_level_value(one) - value) for one in neighbours) / (4 * intervals)
+    return littles_law(in_flight, level.achieved_per_s, mean_ms / 1_000, standard_error=error)
 
 
 # -- a steady load --------------------------------------------------------------------------------------------------
@@ -195,7 +208,7 @@ def _load_end_s(run: Run, spec: PlanSpec, summary: Summary) -> float:
 def _steady_load(run: Run, spec: PlanSpec, start_s: float, end_s: float) -> tuple[float, str]:
     """Return the load and its unit, "/s" or "users"."""
     profile = spec.profile
-    hint = "use runs with one constant load, or a plan with levels: users(levels=[...])"
+    hint = "use runs with one constant load, or a plan with levels: users().levels([...])"
     if len(spec.lanes) > 1 or not isinstance(profile, ArrivalProfile | UserProfile):
         raise UsageError(f"{run.id} has several loads, or a load without a rate or users", hint=hint)
     at, values = 0.0, set()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from math import isfinite, isinf
+from math import inf, isfinite, isinf, nan
 from typing import Any, Final
 
 import numpy as np
@@ -24,7 +24,7 @@ _DRAWN: Final = 160
 """Points of a drawn line."""
 _LINES_PAST: Final = 1.5
 """The curve is drawn up to this multiple of the highest load, dashed beyond 1.2 of it."""
-_TABLE_ROWS: Final = 60
+_TABLE_ROWS: Final = 40
 
 
 def study_of_curve(measured: MeasuredCurve, *, extrapolate: Sequence[float] = ()) -> Study:
@@ -183,8 +183,8 @@ def _tables(measured: MeasuredCurve, fit: UslFit, asked: Sequence[Mapping[str, A
             tuple(
                 (
                     _number(one["load"]),
-                    _number(one["throughput"]),
-                    _interval((one["low"], one["high"])),
+                    _number(nan if one["throughput"] is None else one["throughput"]),
+                    _interval((nan if one["low"] is None else one["low"], inf if one["high"] is None else one["high"])),
                     "extrapolated: not for decisions" if one["extrapolated"] else "",
                 )
                 for one in asked
@@ -231,9 +231,10 @@ def _tests(fit: UslFit) -> str:
 
 def _by_load(fit: UslFit) -> Iterator[tuple[float, int, float, float]]:
     """Yield each load with the number of its measurements, their mean, and the curve there."""
-    for load in np.unique(fit.load):
-        of = fit.throughput[fit.load == load]
-        yield float(load), len(of), float(of.mean()), float(throughput_at(np.array([load]), *fit.coefficients)[0])
+    loads, place, counts = np.unique(fit.load, return_inverse=True, return_counts=True)
+    means = np.bincount(place, fit.throughput) / counts
+    curve = throughput_at(loads, *fit.coefficients)
+    yield from zip(loads.tolist(), counts.tolist(), means.tolist(), curve.tolist(), strict=True)
 
 
 # -- chart ----------------------------------------------------------------------------------------------------------
@@ -266,10 +267,8 @@ def _drawing(measured: MeasuredCurve, fit: UslFit) -> Drawing:
 
 def _caption(measured: MeasuredCurve, fit: UslFit) -> str:
     others = " and ".join(model.name for model in fit.close_models[1:])
-    text = (
-        f"{_headline(measured, fit)}. The curve is dashed above {_number(BEYOND * fit.highest_load)}, where nothing was"
-    )
-    text += " tested."
+    text = f"{_headline(measured, fit)}. The curve is dashed above {_number(BEYOND * fit.highest_load)}, which is"
+    text += f" {BEYOND:g} times the highest tested load."
     return text + (f" {others} explains the data as well or better, and is drawn too." if others else "")
 
 
@@ -292,9 +291,9 @@ def _asked(fit: UslFit, load: float) -> dict[str, Any]:
     low, high = fit.predict_interval(load, extrapolate=True)
     return {
         "load": load,
-        "throughput": fit.predict(load, extrapolate=True),
-        "low": float(low[0]),
-        "high": float(high[0]),
+        "throughput": _finite(float(fit.predict(load, extrapolate=True))),
+        "low": _finite(float(low[0])),
+        "high": _finite(float(high[0])),
         "extrapolated": load > BEYOND * fit.highest_load,
     }
 
@@ -350,14 +349,15 @@ def _facts(measured: MeasuredCurve, fit: UslFit, asked: Sequence[Mapping[str, An
 
 def _rows(measured: MeasuredCurve, fit: UslFit) -> Iterator[dict[str, str | float | int | bool | None]]:
     low, high = fit.predict_interval(fit.load)
+    fitted = fit.fitted
     for n, one in enumerate(measured.points):
         yield {
             "load": one.load,
             "throughput": one.throughput,
-            "fitted": float(fit.fitted[n]),
-            "fitted_low": float(low[n]),
-            "fitted_high": float(high[n]),
-            "residual": float(fit.residuals[n]),
+            "fitted": float(fitted[n]),
+            "fitted_low": _finite(float(low[n])),
+            "fitted_high": _finite(float(high[n])),
+            "residual": one.throughput - float(fitted[n]),
             "source": one.source,
             "run": one.run_id,
         }

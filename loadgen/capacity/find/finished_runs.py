@@ -1,8 +1,8 @@
-"""Reads finished searches and held rates from their run folders."""
+"""Reads finished searches and confirmations from their run folders."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import exp, isfinite
 from typing import Final, Literal
@@ -10,15 +10,14 @@ from typing import Final, Literal
 import msgspec
 
 from loadgen.dsl.executors.capacity import Search
-from loadgen.dsl.executors.rate_results import Aim, pooled, same_rate
-from loadgen.dsl.executors.rate_search import begin, step
+from loadgen.dsl.executors.rate_results import Aim, Stay, pooled, same_rate
 from loadgen.dsl.plans.slo import Slo
 from loadgen.dsl.plans.spec import SteeringSpec
 from loadgen.dsl.source_location import Origin
 from loadgen.errors import UsageError
 from loadgen.measure.objectives.steering_observation import Look
 from loadgen.report.run_as_dataframes import Run
-from loadgen.report.summary_reader import Adjustment, Found, Summary
+from loadgen.report.summary_reader import Found, Summary
 from loadgen.units import format_rate
 
 __all__ = ["HeldRun", "MeasuredRate", "SearchEnd", "SearchRun", "read_held", "read_search"]
@@ -29,6 +28,8 @@ SearchEnd = Literal[
 _JUDGED: Final = ("passed", "failed")
 """Results of runs whose figures are complete and were measured correctly."""
 _BY_A_PERSON: Final = ("stopped", "killed")
+_DRAINS: Final = 0.55
+"""A search halves its rate to let a backlog drain; what it measures then is of the higher rate."""
 _SAME: Final = 1e-6
 """Rates that differ by less than this share are equal."""
 _WHAT: Final = "search "
@@ -92,7 +93,7 @@ class SearchRun:
 
 @dataclass(frozen=True, slots=True)
 class HeldRun:
-    """One finished confirmation: a load at a constant rate that is lowered only if the objective breaks."""
+    """One finished confirmation: a load at a constant rate, judged by the objective over its whole time."""
 
     run_id: str
     folder: str
@@ -108,7 +109,7 @@ class HeldRun:
 
 
 def read_search(run: Run) -> SearchRun:
-    """Return a finished search. Cost: 0.1 ms for each second of the search, and 20 ms for each of its windows.
+    """Return a finished search. Cost: some 0.1 ms for each second of the search.
 
     Raises:
         UsageError: the run is not a search, or has not ended.
@@ -143,8 +144,8 @@ def read_search(run: Run) -> SearchRun:
     )
 
 
-def read_held(run: Run, rate_per_s: float) -> HeldRun:
-    """Return a finished confirmation of `rate_per_s`.
+def read_held(run: Run, rate_per_s: float, objectives: Collection[str]) -> HeldRun:
+    """Return a finished confirmation of `rate_per_s`. objectives: as text; others of the run are ignored.
 
     Raises:
         UsageError: the run has not ended.
@@ -153,8 +154,7 @@ def read_held(run: Run, rate_per_s: float) -> HeldRun:
     summary = run.summary
     if summary is None:
         raise UsageError(f"run {run.id} has not ended, so it confirms nothing")
-    texts = {one.text for one in _steering_of(run, "hold ").objectives}
-    judged = [one for one in summary.slos if one.objective in texts]
+    judged = [one for one in summary.slos if one.objective in objectives]
     observed = tuple(
         f"{one.objective}{f' of {one.journey}' if one.journey else ''}: {one.observed} {one.unit} of {one.count}"
         if not one.detail
@@ -176,28 +176,14 @@ def _confirmed(run: Run, summary: Summary, verdicts: Sequence[str], rate_per_s: 
         return False, f"the objective was not met at {at}"
     if not verdicts or any(verdict != "passed" for verdict in verdicts):
         return None, "the confirmation is too short to judge the objective"
-    lowered = [one for one in summary.adjustments if one.kind == "steer" and _is_lower(one, rate_per_s)]
-    if lowered:
-        return (
-            False,
-            f"the load was lowered from {at} to {lowered[0].now} after {lowered[0].at_s:.0f} s: {lowered[0].text}",
-        )
-    return True, f"the objective was met at {at} for the whole time"
+    return True, f"the objective was met at {at} over the whole time"
 
 
-def _is_lower(one: Adjustment, rate_per_s: float) -> bool:
-    number = one.now.removesuffix("/s").replace(",", "")
-    try:
-        return float(number) < rate_per_s * 0.99
-    except ValueError:
-        return True
-
-
-def _steering_of(run: Run, word: str = _WHAT) -> SteeringSpec:
+def _steering_of(run: Run) -> SteeringSpec:
     """Return how the only load of a run was steered.
 
     Raises:
-        UsageError: its load was no search (or no held rate, for another `word`).
+        UsageError: its load was no search.
     """
     lanes = run.manifest.get("spec", {}).get("lanes") or ()
     found = [lane.get("steering") for lane in lanes if lane.get("steering")]
@@ -206,7 +192,7 @@ def _steering_of(run: Run, word: str = _WHAT) -> SteeringSpec:
             steering = msgspec.convert(found[0], SteeringSpec)
         except msgspec.ValidationError as error:
             raise UsageError(f"the manifest of run {run.id} is damaged: {error}", hint="copy the run again") from None
-        if steering.executor.startswith(word):
+        if steering.executor.startswith(_WHAT):
             return steering
     raise UsageError(
         f"run {run.id} is not a search for the highest rate",
@@ -272,11 +258,8 @@ def _tested(steering: SteeringSpec, looks: Iterable[Look]) -> Iterable[MeasuredR
     """Yield the tested rates, the lowest first, with the search's own estimate of the percentile at each."""
     slos = tuple(Slo(Origin("", 0), one) for one in steering.objectives)
     search = Search(slos, steering.start_per_s, steering.upto_per_s, "1h")
-    terms, aims = search.terms, search.aims
-    climb = begin(terms)
-    for look in looks:
-        climb = step(terms, climb, look)
-    groups = [whole for group in same_rate(climb.stays) if (whole := pooled(group)) is not None]
+    aims = search.aims
+    groups = [whole for group in same_rate(_stays(looks, search.terms.limit_s)) if (whole := pooled(group)) is not None]
     for stay in sorted(groups, key=lambda one: one.rate_per_s):
         worst = stay.worst(aims)
         if worst is None:
@@ -293,6 +276,23 @@ def _tested(steering: SteeringSpec, looks: Iterable[Look]) -> Iterable[MeasuredR
             limit=limit,
             is_time=aim.limit_s is not None,
         )
+
+
+def _stays(looks: Iterable[Look], limit_s: float) -> Iterable[Stay]:
+    """Yield the stays at one rate, without their beginnings, and without those in which a backlog drained."""
+    stay, before, from_s = Stay(0.0), 0.0, 0.0
+    for look in looks:
+        if not look.is_sound or not look.is_steady or look.rate_per_s <= 0:
+            continue
+        if look.rate_per_s != stay.rate_per_s:
+            if stay.tallies:
+                yield stay
+            before, from_s = stay.rate_per_s, look.from_s + limit_s
+            stay = Stay(look.rate_per_s)
+        if look.from_s >= from_s and look.rate_per_s > before * _DRAINS:
+            stay = stay.plus(look.parts, look.length_s)
+    if stay.tallies:
+        yield stay
 
 
 def _figure(aim: Aim, distance: float, bad: float, count: float) -> tuple[float | None, float]:

@@ -17,6 +17,8 @@ from loadgen.yaml_file import parse_yaml
 __all__ = ["read_policy"]
 
 _MOST_BYTES: Final = 1 << 20
+_MOST_VALUES: Final = 20_000
+_MOST_DEPTH: Final = 50
 
 
 def read_policy(path: Path, units: Units, least: int | None = None, most: int | None = None) -> ScalingPolicy:
@@ -29,11 +31,34 @@ def read_policy(path: Path, units: Units, least: int | None = None, most: int | 
         UsageError: the file is no policy that can be replayed; several faults are an ExceptionGroup of them.
     """
     document = _document(path)
+    _check_size(path, document)
     faults = FaultList(path.name)
     policy = (read_hpa if is_hpa(document) else read_aws)(faults, document, units, least, most)
     faults.check()
     assert policy is not None
     return policy
+
+
+def _check_size(path: Path, document: object) -> None:
+    """Check that a document is small, with every alias of YAML counted as what it stands for.
+
+    Raises:
+        UsageError: it has too many values, or is nested too deeply.
+    """
+    stack: list[tuple[object, int]] = [(document, 0)]
+    count = 0
+    while stack:
+        value, depth = stack.pop()
+        count += 1
+        if count > _MOST_VALUES or depth > _MOST_DEPTH:
+            raise UsageError(
+                f"{path.name} has more than {_MOST_VALUES:,} values or {_MOST_DEPTH} levels",
+                hint="give a file with one policy, without aliases",
+            )
+        if isinstance(value, dict):
+            stack.extend((one, depth + 1) for one in value.values())
+        elif isinstance(value, list):
+            stack.extend((one, depth + 1) for one in value)
 
 
 def _document(path: Path) -> Any:

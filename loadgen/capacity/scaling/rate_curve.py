@@ -35,6 +35,7 @@ MOST_SECONDS: Final = 10_000_000
 """The longest curve: 115 days."""
 _MOST_BYTES: Final = 128 << 20
 _MOST_RATE: Final = 1e9
+_MOST_STEP_S: Final = 3600
 _FORM: Final = "write a header time,rate and rows such as 2026-07-20T08:00:00Z,412"
 
 
@@ -174,7 +175,11 @@ def _check_order(faults: FaultList, times: NDArray[np.float64], lines: list[int]
             faults.add(
                 line, f"{by:g} s after line {lines[at]}, and the rows are {step_s:g} s apart", "use one distance"
             )
-    if times[-1] - times[0] > MOST_SECONDS:
+    if step_s > _MOST_STEP_S:
+        faults.add(
+            lines[1], f"the rows are {step_s:g} s apart", "give rows of an hour or less: peaks hide between rows"
+        )
+    if times[-1] - times[0] + step_s > MOST_SECONDS:
         faults.add(lines[-1], f"the curve is longer than {MOST_SECONDS // 86400} days", "give a part of it")
     return step_s
 

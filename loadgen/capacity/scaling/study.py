@@ -89,6 +89,11 @@ def _lines(scaled: Scaled) -> Iterator[str]:
             f"{1 + policy.tolerance:g}). The load grows at most {growth.ratio:.3f} times within {whole}, from "
             f"{plan.moment(growth.at_s)} on."
         )
+        if len(plan.curve.rate) <= plan.total_lag_s:
+            yield (
+                f"The curve has {len(plan.curve.rate)} s, not more than the lag, so the growth is that of its whole "
+                "length, and no new instance is ready before its end."
+            )
     if scaled.best is not None and (lower := [row for row in scaled.rows if row.target < scaled.best.target]):
         broken = [row.target for row in lower if not row.keeps]
         if broken:
@@ -99,6 +104,7 @@ def _lines(scaled: Scaled) -> Iterator[str]:
                 + ("" if safe is None else f"Up to {_percent(safe)}, all of them keep it.")
             )
     yield f"Assumed: {_assumed(plan)}."
+    yield from plan.warnings
     for note in policy.notes:
         yield f"{note[:1].upper()}{note[1:]}."
     if plan.curve.step_s > 1:

@@ -185,13 +185,17 @@ def _crossing_line(question: Question, held: int, cross: Crossing, limit: Limit 
     what = f"{quantity(held, 'instance')} ({'today' if question.instances is not None else 'planned'})"
     if cross.plan is None and cross.earliest is None:
         return f"{what} carry the forecast to its end, {last}"
-    by_plan = "not within the forecast" if cross.plan is None else f"in {cross.plan.name}"
     if limit is not None and question.forecast.weeks[0].peak.point <= limit.rate < question.forecast.highest.peak.point:
         what += f" and {limit.name}"
+    draws = f"{format_ratio(cross.share)} of the draws"
+    if cross.plan is None:
+        return (
+            f"{what} carry the forecast to its end, {last}, at the low end of the capacity; over all inputs, the"
+            f" forecast exceeds that from {_week(cross.earliest, last)} on ({draws} within the forecast)"
+        )
     return (
-        f"the forecast is above what {what} carry {by_plan}, at the low end of the capacity; over all inputs"
-        f" {_week(cross.earliest, last)} to {_week(cross.latest, last)}"
-        f" ({format_ratio(cross.share)} of the draws within the forecast)"
+        f"the forecast exceeds what {what} carry in {cross.plan.name}, at the low end of the capacity; over all inputs,"
+        f" {_week(cross.earliest, last)} to {_week(cross.latest, last)} ({draws} within the forecast)"
     )
 
 
@@ -270,7 +274,7 @@ def _forecast_drawing(question: Question, forecast: Forecast, held: int) -> Draw
         Rule(f"carried by {quantity(held, 'instance')}", point, low, high, is_horizontal=True, style=3),
     ]
     title = "Forecast against capacity"
-    html = xy_chart(title, marks, x=Axis("week", places=places), y=Axis("peak, requests/s", low=0.0))
+    html = xy_chart(title, marks, x=Axis("week", places=places), y=Axis("peak, 1/s", low=0.0))
     text = (
         f"The peak of each week with its 95 % range, from {format_rate(weeks[0].peak.point)} in {weeks[0].name} to"
         f" {format_rate(weeks[-1].peak.point)} in {weeks[-1].name}. {quantity(held, 'instance')} carry"

@@ -699,10 +699,10 @@ class Plan:
                 self._leave_out([slo], "its journey takes no part in this run")
 
     def _steer(self, steered: SteeredLoad) -> None:
-        """Replace the plan's only load by a search or a held rate, and the plan's objectives by those of this load.
+        """Replace the plan's only load by a search or a constant rate, and the plan's objectives by those of this load.
 
         Objectives that stop the run stay, because they protect the target. A search goes beyond the limits of all
-        others on purpose. A held rate is also judged by what it holds.
+        others on purpose. A constant rate is judged by the objectives of the search.
         """
         if len(self.loads) > 1:
             names = ", ".join(one.name for one in self.loads if one.name)
@@ -714,18 +714,18 @@ class Plan:
         if not isinstance(present, Executor):
             return  # reported elsewhere
         try:
-            executor = replaced_load(steered, present, self._lowering_seed)
+            made = replaced_load(steered, present, self._lowering_seed)
         except ScenarioError as error:
             self._overridden += error.faults
             return
         if self.loads:
             only = copy(self.loads[0])
-            only.load, only.after_ns = executor, 0
+            only.load, only.after_ns = made.load, 0
             self.loads = (only,)
         else:
-            self.load = executor
+            self.load = made.load
         guards = tuple(slo for slo in self.slos if slo.faults or (slo.objective is not None and slo.objective.abort))
-        self.slos = (*guards, *(executor.slos if steered.word == "hold" else ()))
+        self.slos = (*guards, *(made.objectives if steered.word == "constant" else ()))
         self.warmup_is_found = False
 
     def _retarget(self, overrides: Overrides) -> None:

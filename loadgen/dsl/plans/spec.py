@@ -37,15 +37,16 @@ __all__ = [
 
 
 class SteeredLoad(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """A search or a held rate in place of a plan's only load. None or empty: the value of the plan's own search."""
+    """A search or a constant rate in place of a plan's only load. None or empty: the value of the plan's own search."""
 
-    word: Literal["search", "hold"]
+    word: Literal["search", "constant"]
     objectives: tuple[str, ...] = ()
     """As text: "p(99)<300ms". `loadgen/dsl/steered/objective_text.py` reads them."""
     start_per_s: float | None = None
     upto_per_s: float | None = None
+    """The highest rate of a search, or the constant rate."""
     duration_s: float | None = None
-    """The longest time of a search, or the time of a held rate."""
+    """The longest time of a search, or the time of a constant rate."""
     tolerance: float | None = None
 
 

@@ -1,14 +1,16 @@
-"""Makes the search or held rate that replaces the load of a plan, from values that the command line sent.
+"""Makes the search or the constant rate that replaces the load of a plan, from values that the command line sent.
 
 Agents make the same load from the same values, so they need no other file than the scenario.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Final
 
 from loadgen.dsl.executors.base import Executor
-from loadgen.dsl.executors.capacity import Limit, Search, hold, search
+from loadgen.dsl.executors.capacity import Limit, Search, search
+from loadgen.dsl.executors.standard import arrivals
 from loadgen.dsl.plans.slo import Slo
 from loadgen.dsl.plans.spec import SteeredLoad
 from loadgen.dsl.source_location import Origin
@@ -16,7 +18,7 @@ from loadgen.dsl.steered.objective_text import read_objective
 from loadgen.errors import Fault, ScenarioError
 from loadgen.profiles.profile import OpenProfile
 
-__all__ = ["OBJECTIVE_OPTION", "RATES_OPTION", "SEARCH_S", "own_search", "replaced_load"]
+__all__ = ["OBJECTIVE_OPTION", "RATES_OPTION", "SEARCH_S", "Replacement", "own_search", "replaced_load"]
 
 OBJECTIVE_OPTION: Final = "--of"
 RATES_OPTION: Final = "--between"
@@ -27,13 +29,21 @@ _EVERY: Final = "5s"
 _TOLERANCE: Final = "5%"
 
 
+@dataclass(frozen=True, slots=True)
+class Replacement:
+    """The load that takes the place of a plan's, and the objectives that it is for. Both have their own `faults`."""
+
+    load: Executor
+    objectives: tuple[Slo, ...]
+
+
 def own_search(load: Executor | None) -> Limit | None:
     """Return the load if it is a search or a held rate of the scenario; else None."""
     return load if isinstance(load, Limit) else None
 
 
-def replaced_load(steered: SteeredLoad, present: Executor, seed: int) -> Limit:
-    """Return the load that takes the place of `present`. Its errors, if any, are in its `faults`.
+def replaced_load(steered: SteeredLoad, present: Executor, seed: int) -> Replacement:
+    """Return the load that takes the place of `present`.
 
     A value that `steered` does not give comes from `present` if that is a search or a held rate. Without a highest
     rate, an open load gets four times its own.
@@ -55,24 +65,23 @@ def replaced_load(steered: SteeredLoad, present: Executor, seed: int) -> Limit:
         upto = steered.upto_per_s
     elif own is None:
         upto = _usual_upto(present, seed)
-    start = own.start if steered.start_per_s is None and own is not None else steered.start_per_s
     duration: str | float = SEARCH_S
     if steered.duration_s is not None:
         duration = steered.duration_s
     elif isinstance(own, Search):
         duration = own.duration
-    tolerance = steered.tolerance if steered.tolerance is not None else _TOLERANCE if own is None else own.tolerance
-    make = search if steered.word == "search" else hold
-    made = make(
+    if steered.word == "constant":
+        return Replacement(arrivals(upto).hold(duration), objectives)
+    made = search(
         *objectives,
         upto=upto,
-        start=start,
+        start=own.start if steered.start_per_s is None and own is not None else steered.start_per_s,
         duration=duration,
         every=_EVERY if own is None else own.every,
-        tolerance=tolerance,
+        tolerance=steered.tolerance if steered.tolerance is not None else _TOLERANCE if own is None else own.tolerance,
     )
     object.__setattr__(made, "_origin", Origin(RATES_OPTION, 0))
-    return made
+    return Replacement(made, objectives)
 
 
 def _usual_upto(present: Executor, seed: int) -> float:

@@ -13,7 +13,7 @@ from loadgen.capacity.coldstart.study import LEAST_REQUESTS, cold_start_study, c
 from loadgen.errors import UsageError
 from loadgen.measure.run_folder.rundir import find_run
 from loadgen.outside_text import one_line
-from loadgen.report.run_as_dataframes import open_run
+from loadgen.report.run_as_dataframes import Run, open_run
 from loadgen.report.target_side.metrics_file import read_target_side
 from loadgen.units import NS_PER_S, parse_duration
 from loadgen_controller.collect_option_errors import CollectedErrors
@@ -73,7 +73,8 @@ def cold_start(
     assert folder is not None
     events = _events(folder, by_hand)
     tag = instance_tag.strip()
-    seconds = read_seconds(open_run(folder), tag)
+    opened = open_run(folder)
+    seconds = read_seconds(opened, tag)
     if tag and not seconds.first_good:
         raise UsageError(
             f"run {folder.name} has no good answer with the tag {one_line(tag, _TAG_MOST)}",
@@ -91,7 +92,16 @@ def cold_start(
             hint="repeat the run with a higher rate",
         )
     found = cold_starts(events, seconds, window_s, has_tag=bool(tag))
-    raise typer.Exit(end_study(output, cold_start_study(folder.name, found, seconds, window_s, tag=tag)))
+    raise typer.Exit(
+        end_study(output, cold_start_study(folder.name, found, seconds, window_s, tag=tag, invalid=_invalid(opened)))
+    )
+
+
+def _invalid(run: Run) -> str:
+    """Return why the run is not valid; "" if it is, or if it has no summary."""
+    if run.summary is None or run.summary.validity.verdict != "invalid":
+        return ""
+    return "; ".join(run.summary.validity.reasons) or "the run is invalid"
 
 
 def _events(folder: Path, by_hand: list[float]) -> list[ScaleEvent]:

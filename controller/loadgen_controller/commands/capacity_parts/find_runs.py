@@ -104,15 +104,10 @@ class FindRuns:
         if self._is_ready():
             low = combined.low_per_s
             held = SteeredLoad(
-                word="hold",
-                objectives=self.search.objectives,
-                start_per_s=low,
-                upto_per_s=low,
-                duration_s=self.confirm_s,
-                tolerance=self.search.tolerance,
+                word="constant", objectives=self.search.objectives, upto_per_s=low, duration_s=self.confirm_s
             )
             folder, was_stopped = self._run(held, f"confirmation at {format_rate(low)}")
-            self.held = read_held(open_run(folder), low)
+            self.held = read_held(open_run(folder), low, self.searches[-1].objectives)
             self._print(f"confirmation: {self.held.why}")
             if was_stopped:
                 self.was_interrupted, self.trouble = True, "the confirmation was stopped"

@@ -40,7 +40,7 @@ _MOST_DATA = 1_000
 
 
 class AxisName(StrEnum):
-    """What the load of a curve is."""
+    """The kind of a curve's load."""
 
     CONCURRENCY = "concurrency"
     INSTANCES = "instances"
@@ -64,7 +64,7 @@ def fit(
     ] = None,
     axis: Annotated[
         AxisName | None,
-        typer.Option(help="What the load is: concurrent users, instances, or an offered rate. Default: by its name."),
+        typer.Option(help="Kind of the load: concurrent users, instances, or an offered rate. Default: by its name."),
     ] = None,
     extrapolate: Annotated[
         list[float] | None,

@@ -23,6 +23,7 @@ from loadgen_controller.commands.capacity_parts.study_output import (
     end_study,
     study_output_of,
 )
+from loadgen_controller.commands.missing_extra import needing_analysis
 
 if TYPE_CHECKING:
     from loadgen.capacity.sizing.capacity_source import InstanceCapacity
@@ -43,8 +44,10 @@ loadgen capacity size --forecast peak.csv --instances 14 --capacity find.json --
 
 loadgen capacity size --peak 2000/s --capacity 210..250/s --prices prices.json --instance-type c7i.large"""
 
-_MOST_DRAWS: Final = 1_000_000
+_MOST_DRAWS: Final = 100_000
 _MOST_ZONES: Final = 100
+_MOST_WEEKS: Final = 104
+_MOST_INSTANCES: Final = 1_000_000
 _STUDY: Final = re.compile(r"C-\d+")
 
 
@@ -71,8 +74,13 @@ def size(
     ] = None,
     forecast: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="CSV with week, low, point, high: its highest week replaces --peak."),
+        typer.Option(
+            metavar="FILE", help="CSV with week, low, point, high, or past peaks. Its highest week is the peak."
+        ),
     ] = None,
+    horizon: Annotated[
+        int, typer.Option(metavar="WEEKS", help="How far to forecast, if the CSV has past peaks without low and high.")
+    ] = 13,
     instances: Annotated[
         int | None, typer.Option(metavar="N", help="Instances of today: the week in which the forecast exceeds them.")
     ] = None,
@@ -127,8 +135,9 @@ def size(
         errors.add("the capacity of an instance is missing", "give --capacity 230/s, or measure it: `capacity find`")
     for name, number, least, most in (
         ("--zones", zones, 1, _MOST_ZONES),
-        ("--instances", instances, 1, 1_000_000),
+        ("--instances", instances, 1, _MOST_INSTANCES),
         ("--draws", draws, 100, _MOST_DRAWS),
+        ("--horizon", horizon, 1, _MOST_WEEKS),
         ("--seed", seed, 0, 2**63 - 1),
     ):
         if number is not None and not least <= number <= most:
@@ -142,7 +151,9 @@ def size(
         errors.add("--mean-rate: must be one rate", "for example --mean-rate 800/s")
     limits = read.limits(limit or ())
     listed = _price(errors, price, prices, instance_type, region)
-    weeks = errors.catch(lambda: _forecast(forecast)) if forecast is not None else None
+    weeks = (
+        errors.catch(lambda: _forecast(forecast, horizon, seed)) if forecast is not None and not errors.found else None
+    )
     per_instance = read.capacity(capacity, output.store) if capacity else None
     errors.check()
     peak_range = weeks.highest.peak if weeks is not None else peak_range
@@ -159,6 +170,13 @@ def size(
         limits=limits,
         mean_rate=mean.point if mean else None,
     )
+    # Also the highest draw must be a number that can be counted and shown.
+    largest = inputs.peak.high * (1 + inputs.growth.high) * inputs.headroom.high / inputs.capacity.low
+    if not largest <= _MOST_INSTANCES:
+        raise UsageError(
+            f"the peak needs up to {largest:.3g} instances, more than {_MOST_INSTANCES:,}",
+            hint="check the units of --peak and --capacity: both are of the same requests, per second",
+        )
     question = Question(
         inputs=inputs,
         capacity_source=capacity if _is_study(capacity) else "--capacity",
@@ -276,11 +294,11 @@ def _price(
     )
 
 
-def _forecast(path: Path) -> Forecast:
-    """Return the forecast in a CSV file.
+def _forecast(path: Path, horizon: int, seed: int) -> Forecast:
+    """Return the forecast in a CSV file; without low and high, the file has past peaks, whose trend is the forecast.
 
     Raises:
-        ScenarioError, UsageError: the file cannot be read, or is no forecast.
+        ScenarioError, UsageError: the file cannot be read, is no forecast, or has too few past weeks.
     """
     from loadgen.capacity.sizing.forecast import LEAST_HISTORY, MOST_BYTES, Forecast, read_forecast
 
@@ -296,10 +314,9 @@ def _forecast(path: Path) -> Forecast:
             f"{path} has {len(weeks)} weeks without low and high: growth cannot be seen in fewer than {LEAST_HISTORY}",
             hint="give a forecast with the columns week, low, point, high; or --peak and --growth",
         )
-    raise UsageError(
-        f"{path} has no columns low and high, so the forecast has no range",
-        hint="give a forecast with the columns week, low, point, high; or --peak and --growth",
-    )
+    with needing_analysis("loadgen capacity size --forecast"):
+        from loadgen.capacity.sizing.past_peaks import forecast_of
+    return forecast_of(weeks, horizon, str(path), seed=seed)
 
 
 def _today() -> date:

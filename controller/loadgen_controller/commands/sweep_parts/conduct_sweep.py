@@ -137,6 +137,7 @@ class Conducting:
     def _prepare(self, task: Task) -> Event:
         assert self.between is not None
         self._task_began = self.clock()
+        self._announce(task)
         log = self.folder / FOLDER / f"{task.planned.number:04}-{task.attempt}.log"
         why = self.between.run(self.plan.levels(task.planned.cell), log)
         return PrepareFailed(f"{self._called(task)}: {why}") if why else Prepared()
@@ -145,12 +146,12 @@ class Conducting:
         planned = task.planned
         if self.between is None:
             self._task_began = self.clock()
+            self._announce(task)
         levels = self.plan.levels(planned.cell)
         changed = changed_files(Path(self.plan.file).parent, self.plan.files)
         if changed:
             names = ", ".join(changed[:5])
             return RunFailed(f"{names} changed since the sweep began. Restore it, or start a new sweep")
-        self.say(f"{self._called(task)}: {levels_text(levels)}{self._time_left()}")
         seed = (self.plan.seed + planned.repeat) % 2**32
         try:
             made = self.make_folder(changes_of(self.plan.plan_values, self.plan.settings, levels), seed)
@@ -198,6 +199,11 @@ class Conducting:
     @property
     def _responses(self) -> tuple[Response, ...]:
         return parse_responses(self.plan.responses)
+
+    def _announce(self, task: Task) -> None:
+        """Print the number of the run, its cell, and how long the rest takes."""
+        cell = levels_text(self.plan.levels(task.planned.cell))
+        self.say(f"{self._called(task)}: {cell}{self._time_left()}")
 
     def _called(self, task: Task) -> str:
         again = ", once more" if task.attempt > 1 else ""
