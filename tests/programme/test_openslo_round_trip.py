@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from hypothesis import given, settings
+from hypothesis import given
 
 from loadgen.programme.objectives import Alert, Query, RatioIndicator
 from loadgen.programme.openslo.read import read_files, read_text
@@ -19,7 +19,6 @@ DATA = Path(__file__).parent.parent / "data/slo"
 
 
 @given(slo_sets())
-@settings(max_examples=60)
 def test_export_is_read_back_as_an_equal_set_and_written_as_equal_bytes(slos: SloSet) -> None:
     text = as_openslo(slos)
     reading = read_text(text, "export.yaml")
@@ -29,7 +28,6 @@ def test_export_is_read_back_as_an_equal_set_and_written_as_equal_bytes(slos: Sl
 
 
 @given(slo_sets())
-@settings(max_examples=30)
 def test_other_readers_of_yaml_see_the_same_texts_and_numbers(slos: SloSet) -> None:
     documents = list(yaml.safe_load_all(as_openslo(slos)))
     by_name = {one["metadata"]["name"]: one for one in documents if one["kind"] == "SLO"}

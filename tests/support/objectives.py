@@ -52,7 +52,7 @@ TEXTS = st.text(CHARS, max_size=30) | st.sampled_from(
 FILLED = TEXTS.filter(lambda text: bool(text.strip()))
 PAIRS = st.dictionaries(TEXTS, TEXTS, max_size=3).map(lambda pairs: tuple(sorted(pairs.items())))
 SHARES = st.integers(1, 999_999).map(lambda n: Decimal(n) / 1_000_000)
-ROLLING = st.integers(1, 1_000_000).map(lambda n: RollingWindow(n * 60))
+ROLLING = st.integers(2, 1_000_000).map(lambda n: RollingWindow(n * 60))
 CALENDARS = st.builds(
     CalendarWindow,
     st.integers(1, 10),
@@ -116,10 +116,10 @@ def _objectives(draw: st.DrawFn, sources: list[DataSource]) -> Objective:
             st.just(names[1]),
         )
     )
-    slice_s = 0 if method is Method.OCCURRENCES else draw(st.integers(1, min(60, window.nominal_s // 60))) * 60
-    if method is Method.TIMESLICES:
-        target = min(target, 1 - Decimal(2) / max(2, window.nominal_s // slice_s) + Decimal("0.000001"))
-        target = max(target, Decimal("0.000001"))
+    slice_s = 0 if method is Method.OCCURRENCES else draw(st.integers(1, min(60, window.nominal_s // 120))) * 60
+    if method is Method.TIMESLICES:  # a budget of at least one slice
+        millionths = 1_000_000 - -(-1_000_000 // (window.nominal_s // slice_s))
+        target = min(target, Decimal(millionths) / 1_000_000)
     alerts = draw(st.lists(_alerts(target), max_size=3, unique_by=lambda alert: alert.name))
     is_standard = draw(st.booleans()) and target > Decimal("0.9999")
     return Objective(
