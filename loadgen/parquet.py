@@ -1,6 +1,6 @@
 """Reads and writes tables as Parquet, for DuckDB, Athena and notebooks.
 
-This is the only module that imports pyarrow, which the extra `analysis` installs. A file has one flat table of str,
+It also reads regular CSV files. This is the only module that imports pyarrow, which the extra `analysis` installs. A file has one flat table of str,
 int, float and bool columns, in groups of rows that can be read separately. It also has a description text, which can be
 read without the table. Files are compressed with zstandard. Each page has a checksum, so damaged data raise an error
 and are never returned.
@@ -17,7 +17,17 @@ from numpy.typing import NDArray
 
 from loadgen.extras import missing_package
 
-__all__ = ["Coded", "Columns", "Rows", "about", "read_arrays", "read_table", "write_arrays", "write_table"]
+__all__ = [
+    "Coded",
+    "Columns",
+    "Rows",
+    "about",
+    "read_arrays",
+    "read_csv_arrays",
+    "read_table",
+    "write_arrays",
+    "write_table",
+]
 
 Columns = Sequence[tuple[str, type]]
 """Names and types of columns: str, int, bool or float."""
@@ -147,6 +157,53 @@ def read_arrays(data: bytes, columns: Mapping[str, type]) -> tuple[str, dict[str
     except (arrow.ArrowException, OSError) as exc:
         raise ValueError(str(exc).partition("\n")[0]) from exc
     return _about(file), found
+
+
+def read_csv_arrays(data: bytes, columns: Mapping[str, type | None], zone: str | None) -> dict[str, Any]:
+    """Read a regular CSV file with a header fast, and return the given columns: `Coded` for str, otherwise int64
+    arrays. A column of type None has times, and becomes Unix time in s.
+
+    Callers parse a file that this function rejects by themselves, line by line, to find the reason.
+
+    Args:
+        zone: of times without a zone of their own, such as "Europe/Berlin"; None: each has its own.
+    Raises:
+        ValueError: the file is irregular: an empty cell, another type, a time that is twice or never on the clock.
+        UsageError: pyarrow is not installed.
+    Cost: about 0.3 s for 10^6 rows.
+    """
+    arrow, _ = _arrow()
+    import pyarrow.compute as compute
+    from pyarrow import csv
+
+    stamp = arrow.timestamp("s", tz="UTC" if zone is None else None)
+    types = {str: arrow.dictionary(arrow.int32(), arrow.string()), int: arrow.int64(), None: stamp}
+    converted = csv.ConvertOptions(
+        column_types={name: types[of] for name, of in columns.items()},
+        include_columns=list(columns),
+        strings_can_be_null=False,
+        null_values=[],
+    )
+    found: dict[str, Any] = {}
+    try:
+        table = csv.read_csv(
+            arrow.BufferReader(data), read_options=csv.ReadOptions(use_threads=False), convert_options=converted
+        )
+        for name, of in columns.items():
+            column = table.column(name)
+            if column.null_count:
+                raise ValueError(f"column {name!r} has empty cells")
+            if of is str:
+                found[name] = _coded(arrow, column, name)
+                continue
+            if of is None:
+                if zone is not None:
+                    column = compute.assume_timezone(column, zone, ambiguous="raise", nonexistent="raise")
+                column = column.cast(arrow.int64())
+            found[name] = column.to_numpy()
+    except (arrow.ArrowException, OSError, KeyError) as exc:
+        raise ValueError(str(exc).partition("\n")[0]) from exc
+    return found
 
 
 def _coded(arrow: Any, column: Any, name: str) -> Coded:

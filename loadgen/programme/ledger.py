@@ -16,6 +16,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
+from itertools import pairwise
 from typing import Final
 
 import numpy as np
@@ -158,6 +159,16 @@ class Ledger:
                 raise ValueError(f"two slices of {one.slo} begin at {_stamp(one.start)}")
         written = (self._write_day(source, day, found, because) for day, found in sorted(days.items()))
         return tuple(one for one in written if one is not None)
+
+    def write_rows(self, source: str, rows: Rows, because: str = "") -> tuple[Revision, ...]:
+        """Write many slices of a source, day by day; see `write`."""
+        order = np.argsort(rows.start, kind="stable")
+        days = rows.start[order] // DAY_S
+        edges = [0, *(np.flatnonzero(np.diff(days)) + 1).tolist(), len(order)]
+        found: list[Revision] = []
+        for a, b in pairwise(edges):
+            found += self.write(source, rows.chosen(order[a:b]).slices(), because)
+        return tuple(found)
 
     def read(self, start: int, end: int, as_of: str = "", slos: Iterable[str] = ()) -> Reading:
         """Return the newest revision of each slice that begins in [start, end).

@@ -71,6 +71,19 @@ class Rows:
     def __len__(self) -> int:
         return len(self.start)
 
+    def chosen(self, index: NDArray[np.int64]) -> Rows:
+        """Return the rows with these numbers."""
+        return Rows(
+            (self.slo[0][index], self.slo[1]),
+            self.start[index],
+            self.width[index],
+            self.good[index],
+            self.total[index],
+            self.missing_s[index],
+            self.estimated[index],
+            (self.evidence[0][index], self.evidence[1]),
+        )
+
     def slices(self) -> list[Slice]:
         """Return the rows as slices, in their order."""
         slos, texts = _texts(self.slo), _texts(self.evidence)

@@ -116,9 +116,11 @@ def selector_in(query: str) -> str:
         ) from None
 
 
-_SUM: Final = re.compile(r"sum(?: ?(?:by|without) ?\([^()]*\))? ?\((.*)\)(?: ?(?:by|without) ?\([^()]*\))?")
-_RATE: Final = re.compile(r"(?:rate|increase|irate) ?\((.*)\)")
-_AROUND: Final = (_SUM, _RATE)
+_BY: Final = r" ?(?:by|without) ?\([^()]*\)"
+_AROUND: Final = tuple(
+    re.compile(text)
+    for text in (rf"sum ?\((.*)\){_BY}", rf"sum(?:{_BY})? ?\((.*)\)", r"(?:rate|increase|irate) ?\((.*)\)")
+)
 _RANGE: Final = re.compile(r" ?\[[^\[\]]*\]$")
 
 

@@ -10,6 +10,8 @@ and every request is in exactly one slice:
   between that sample and the restart were in no sample.
 - A series that begins while its instance is scraped was created at 0, as Prometheus clients do with new labels. Its
   first value counts. Of an instance that itself is new, the first sample is the beginning.
+- An instance may come and go. Where the series `up` shows that Prometheus did not know the instance before or after,
+  only one scrape interval is missing; otherwise all of the time without samples is.
 """
 
 from __future__ import annotations
@@ -42,6 +44,8 @@ class Instance:
     """Edges, s: in the time before them, some counter fell."""
     seen: set[int] = field(default_factory=set)
     """Edges, s: in the slice before them there were samples."""
+    up: set[int] = field(default_factory=set)
+    """The times, ms, of samples of `up`: Prometheus has one for each try to scrape, also for those that failed."""
 
     def add(self, key: SeriesKey, at_ms: Iterable[int], values: Iterable[float]) -> None:
         """Add samples of a series. A value that is not finite is no sample."""
@@ -137,10 +141,15 @@ class _Part:
             return
         self.is_seen = True
         finish = times[after - 1]
+        is_known = any(begin <= at <= finish for at in instance.up)
         if near_a is None:
-            self._miss(self.a, begin, f"no scrape of {name} near the beginning")
+            is_new = is_known and not any(self.a - self.tolerance <= at < begin for at in instance.up)
+            since = begin - int(self.tolerance) if is_new else self.a
+            self._miss(since, begin, f"{name} is new" if is_new else f"no scrape of {name} near the beginning")
         if near_b is None:
-            self._miss(finish, self.b, f"no scrape of {name} near the end")
+            is_gone = is_known and not any(finish < at <= self.b + self.tolerance for at in instance.up)
+            until = finish + int(self.tolerance) if is_gone else self.b
+            self._miss(finish, until, f"{name} is gone" if is_gone else f"no scrape of {name} near the end")
         for (role, _), values in instance.series.items():
             self.counts[role] = self.counts.get(role, 0.0) + self._grown(name, values, begin, finish, times)
 

@@ -120,7 +120,7 @@ class PrometheusSource:
             return [], [Fault(text)], notes
         starts = unclear(edges, asked, interval_s)
         known = starts
-        while len(requests := sample_requests(asked, known, interval_s)) > _SAMPLE_CALLS_MOST:
+        while len(requests := sample_requests(edges, asked, known, interval_s)) > _SAMPLE_CALLS_MOST:
             known = known[: len(known) // 2]
         left_out = frozenset(starts[len(known) :])
         if left_out:

@@ -45,6 +45,7 @@ POINTS_MOST: Final = 11_000
 """The most points of a series in one answer of `query_range`, a limit of the server."""
 _RANGE_MOST_S: Final = 3_600
 """The longest range of raw samples in one query."""
+_INSTANCES_MOST: Final = 100
 _MARK: Final = "loadgen_part"
 _INFO: Final = re.compile(r"PromQL info")
 """Prometheus 2.53 sends remarks about the names of metrics among its warnings. They are not about missing data."""
@@ -68,6 +69,8 @@ class Edges:
     instances: dict[str, Instance] = field(default_factory=dict)
     roles: set[str] = field(default_factory=set)
     """The roles that have series."""
+    names: set[str] = field(default_factory=set)
+    """The values of the label `instance`."""
 
 
 def why_not_asked(asked: Asked) -> Fault | None:
@@ -110,13 +113,17 @@ def interval_request(asked: Asked) -> Request:
     return Request("query", tuple(given.items()), "total")
 
 
-def sample_requests(asked: Asked, starts: Sequence[int], interval_s: float) -> list[Request]:
-    """Return the calls for the raw samples of slices; neighbours share a call."""
+def sample_requests(edges: Edges, asked: Asked, starts: Sequence[int], interval_s: float) -> list[Request]:
+    """Return the calls for the raw samples of slices, and of `up` for their instances; neighbours share calls."""
     before = round(2 * interval_s) + 1
+    names = sorted(edges.names)[:_INSTANCES_MOST]
+    up = f"up{{instance=~{json.dumps('|'.join(map(re.escape, names)))}}}" if names else ""
     found: list[Request] = []
     for a, b in _spans(starts, asked.width):
-        for role, selector in asked.roles:
-            given = {"query": f"{selector}[{b - a + before}s]", "time": str(b)}
+        for role, selector in (*asked.roles, *([("up", up)] if up else [])):
+            # One more interval of `up` shows whether an instance without samples was still known.
+            end = b + before if role == "up" else b
+            given = {"query": f"{selector}[{end - a + before}s]", "time": str(end)}
             found.append(Request("query", tuple(given.items()), role))
     return found
 
@@ -177,6 +184,7 @@ def parse_edges(reply: Reply, asked: Asked) -> Edges | Fault:
         parts[role, labels][part] = one
     for (role, labels), found in parts.items():
         instance = edges.instances.setdefault(group_of(labels), Instance())
+        edges.names |= {value for name, value in labels if name == "instance"}
         stamps = dict(_pairs(found.get("at")))
         values = [(at, value) for at, value in _pairs(found.get("value")) if at in stamps]
         instance.add(
@@ -193,6 +201,10 @@ def parse_samples(reply: Reply, role: str, edges: Edges) -> Fault | None:
     if isinstance(answer, Fault):
         return answer
     for one in answer.series:
+        if role == "up":
+            if (known := edges.instances.get(group_of(one.labels))) is not None:
+                known.up |= set(one.at_ms)
+            continue
         instance = edges.instances.setdefault(group_of(one.labels), Instance())
         instance.add((role, _text(one.labels)), one.at_ms, one.values)
     return None
