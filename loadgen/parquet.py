@@ -1,9 +1,9 @@
 """Reads and writes tables as Parquet, for DuckDB, Athena and notebooks.
 
-It also reads regular CSV files. This is the only module that imports pyarrow, which the extra `analysis` installs. A file has one flat table of str,
+This is the only module that imports pyarrow, which the extra `analysis` installs. A file has one flat table of str,
 int, float and bool columns, in groups of rows that can be read separately. It also has a description text, which can be
 read without the table. Files are compressed with zstandard. Each page has a checksum, so damaged data raise an error
-and are never returned.
+and are never returned. Regular CSV files are read, too.
 """
 
 from __future__ import annotations
@@ -177,7 +177,12 @@ def read_csv_arrays(data: bytes, columns: Mapping[str, type | None], zone: str |
     from pyarrow import csv
 
     stamp = arrow.timestamp("s", tz="UTC" if zone is None else None)
-    types = {str: arrow.dictionary(arrow.int32(), arrow.string()), int: arrow.int64(), None: stamp}
+    types: dict[type | None, Any] = {int: arrow.int64(), None: stamp}
+    types[str] = arrow.dictionary(arrow.int32(), arrow.string())
+        str: arrow.dictionary(arrow.int32(), arrow.string()),
+        int: arrow.int64(),
+        None: stamp,
+    }
     converted = csv.ConvertOptions(
         column_types={name: types[of] for name, of in columns.items()},
         include_columns=list(columns),
