@@ -51,7 +51,7 @@ class CalendarBudget:
     """Of all requests of the window, at the usual volume. Its `spent` is the part of the whole budget that is gone."""
     spent_low: float | None
     spent_high: float | None
-    """The range of `projected.spent`, by the busiest and the quietest of the last 4 weeks; None without a whole week."""
+    """The range of `projected.spent`, by the busiest and the quietest of the last 4 weeks; None without one."""
 
 
 def budget_of(units: Slices, target: object) -> Budget:
