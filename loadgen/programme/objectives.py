@@ -119,6 +119,7 @@ class RatioIndicator:
     bad: Query | None = None
     counter: bool = False
     name: str = ""
+    display_name: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +132,7 @@ class RawRatioIndicator:
     query: Query
     is_success: bool = True
     name: str = ""
+    display_name: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,6 +147,7 @@ class ThresholdIndicator:
     op: Literal["lt", "lte", "gt", "gte"]
     value: Decimal
     name: str = ""
+    display_name: str = ""
 
 
 Indicator = RatioIndicator | RawRatioIndicator | ThresholdIndicator
@@ -163,7 +166,7 @@ class NotificationTarget:
 class Alert:
     """A burn-rate alert: it fires while the burn of the long window, and of the short one, reaches `factor`.
 
-    factor: burn, > 0; 1 spends exactly the budget over the window. long_s, short_s: seconds; short_s 0: only one window.
+    factor: burn, > 0; 1 spends exactly the budget over the window. long_s, short_s: seconds; short_s 0: only one.
     after_s: how long the burn has to last before it fires. severity: such as "page" or "ticket".
     """
 
@@ -204,6 +207,7 @@ class Objective:
 
     target: the smallest good share that keeps the promise, > 0 and < 1.
     slice_s: length of a slice in seconds, 0 for Occurrences. slice_target: only for Timeslices.
+    display_name: for people. part_name: of the objective within its SLO, such as "Internal objective"; often "".
     labels, annotations: pairs sorted by key. annotations: those of others; ours are fields here.
     source: the name of the source that production's counts come from, or "": named by the queries only.
     alert_set: "standard" for the four standard burn rules, or "". alerts: further rules.
@@ -221,6 +225,7 @@ class Objective:
     owner: str = ""
     journey: str = ""
     display_name: str = ""
+    part_name: str = ""
     description: str = ""
     labels: tuple[tuple[str, str], ...] = ()
     annotations: tuple[tuple[str, str], ...] = ()
