@@ -71,7 +71,7 @@ class Loss:
 
     def __str__(self) -> str:
         of = f"{self.objective}: " if self.objective else ""
-        return f"{of}{self.field} is lost: {self.reason}; {self.effect}"
+        return f"{of}{self.field}: {self.reason}; {self.effect}"
 
 
 @dataclass(slots=True)

@@ -110,15 +110,15 @@ def test_run_gives_its_requests_by_second_as_the_curve(here: Path) -> None:
 
 def test_capacity_comes_from_a_stored_study(here: Path) -> None:
     store = Store.open("history")
-    store.add_study(
-        {"kind": "capacity find", "title": "t", "headline": "h", "facts": {"low_per_s": 460, "instances": 2}}
-    )
-    store.add_study({"kind": "capacity find", "title": "t", "headline": "h", "facts": {"low_per_s": None}})
+    found = {"capacity": {"low": 230.0, "point": 240.0, "high": 250.0, "is_extrapolated": False}}
+    common = {"kind": "capacity find", "title": "t", "headline": "h"}
+    store.add_study({**common, "result": "decided", "facts": found})
+    store.add_study({**common, "result": "not decided", "facts": {"capacity": None}})
     done = scale(*BASIC[:4], "--capacity", "C-1", "--store", "history", "--json", "out.json")
     assert done.exit_code in (0, 1)
     assert open_study("out.json").facts["instance"]["per_s"] == 230
     assert [one.kind for one in Store.open("history").studies()][-1] == "capacity scale"
-    assert "no capacity with a low end" in scale(*BASIC[:4], "--capacity", "C-2", "--store", "history").output
+    assert "C-2 has no capacity" in scale(*BASIC[:4], "--capacity", "C-2", "--store", "history").output
     assert scale(*BASIC[:4], "--capacity", "C-9", "--store", "history").exit_code == 2
 
 

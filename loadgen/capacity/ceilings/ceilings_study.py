@@ -62,7 +62,7 @@ def ceilings_study(
         headline=_headline(known, above, fitted, extrapolate=extrapolate),
         result="invalid" if not fitted else "decided" if known or above else "not decided",
         lines=tuple(_lines(everything, known)),
-        tables=(_table(everything, extrapolate=extrapolate),),
+        tables=(_table(everything, extrapolate=extrapolate, is_of_runs=bool(run_ids)),),
         drawings=tuple(_drawing(one) for one in everything[:_CHARTS_MOST] if one.fit is not None),
         foot=(
             "the ceiling is the rate at which the upper end of the 95 % prediction interval of one sample meets the"
@@ -140,7 +140,7 @@ def _mean_text(fit: UtilisationFit) -> str:
     return f"{format_rate(fit.mean_ceiling or 0.0)} ({interval})"
 
 
-def _table(judged: Sequence[_Judged], *, extrapolate: bool) -> Table:
+def _table(judged: Sequence[_Judged], *, extrapolate: bool, is_of_runs: bool) -> Table:
     rows = []
     for one in judged:
         if (fit := one.fit) is None:
@@ -163,7 +163,8 @@ def _table(judged: Sequence[_Judged], *, extrapolate: bool) -> Table:
         ("resource", "ceiling", "policy", "at rest", "by 100/s more", "sd", "rates", "samples"),
         tuple(rows),
         words=2,
-        note="By 100/s more: the increase of the use, with its 95 % interval. Rates are iterations that finished.",
+        note="By 100/s more: the increase of the use, with its 95 % interval."
+        + (" Rates are iterations that finished." if is_of_runs else ""),
     )
 
 
@@ -241,5 +242,5 @@ def _drawing(one: _Judged) -> Drawing:
     else:
         text += f"There is no ceiling: {fit.why_none}."
     unit = samples.unit or "use"
-    html = xy_chart(one.name, marks, x=Axis("iterations/s", low=0.0), y=Axis(unit))
+    html = xy_chart(one.name, marks, x=Axis("rate, 1/s", low=0.0), y=Axis(unit))
     return Drawing(f"use of {one.name} by rate", html, text)

@@ -30,6 +30,8 @@ __all__ = ["LEAST_REQUESTS", "ColdStart", "cold_start_study", "cold_starts"]
 LEAST_REQUESTS: Final = 200
 """Fewest requests of a window: p95 then has 10 of them above it."""
 _DRAWN: Final = 1800
+_TEXT_MOST: Final = 40
+"""The most characters of an event in the table; JSON and CSV have all of them."""
 
 Bounds = tuple[float, float]
 
@@ -185,9 +187,9 @@ def _foot(goods: MeanTime | None, warms: MeanTime | None) -> tuple[str, ...]:
 def _table(found: Sequence[ColdStart]) -> Table:
     rows = tuple(
         (
-            f"{one.event.at_s:.1f}",
+            f"{one.event.at_s:.1f} s",
             one.event.source or PLACEHOLDER,
-            one.event.text,
+            one.event.text if len(one.event.text) <= _TEXT_MOST else f"{one.event.text[:_TEXT_MOST]}…",
             _bounds(one.first_good),
             _bounds(one.settled.after_s),
             _ms(one.before_ms),
@@ -197,19 +199,10 @@ def _table(found: Sequence[ColdStart]) -> Table:
         )
         for one in found
     )
-    head = (
-        "at s",
-        "source",
-        "event",
-        "first good answer s",
-        "p95 warm s",
-        "p95 before ms",
-        "worst ms",
-        "warm ms",
-        "requests",
-    )
+    head = ("at", "source", "event", "answer s", "warm s", "before ms", "worst ms", "warm ms", "requests")
     note = (
-        "Times are bounds after the event: its clock, the second of an answer, and the length of a window. Requests: "
+        "Answer: the first good answer of a new instance. Warm s: until p95 is warm again. Both are bounds after the "
+        "event: its clock, the second of an answer, and the length of a window. Before, worst, warm ms: p95; requests: "
         "of the warm part."
     )
     return Table("Scaling events", head, rows, words=3, note=note)

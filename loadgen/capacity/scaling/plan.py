@@ -39,6 +39,8 @@ class ScalePlan:
     """Utilisations to try, besides the policy's own and the formula's. Empty: a default grid."""
     is_at_assumed: bool = False
     """The utilisation at the capacity was not given."""
+    warnings: tuple[str, ...] = ()
+    """What a plan that is based on this capacity must say."""
 
     @property
     def total_lag_s(self) -> int:

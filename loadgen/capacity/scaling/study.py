@@ -104,6 +104,7 @@ def _lines(scaled: Scaled) -> Iterator[str]:
                 + ("" if safe is None else f"Up to {_percent(safe)}, all of them keep it.")
             )
     yield f"Assumed: {_assumed(plan)}."
+    yield from plan.warnings
     for note in policy.notes:
         yield f"{note[:1].upper()}{note[1:]}."
     if plan.curve.step_s > 1:

@@ -10,11 +10,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Final
 
-from loadgen.programme.fields import Fields, quoted
 from loadgen.programme.objectives import Alert, NotificationTarget
 from loadgen.programme.openslo.documents import Document, Documents, as_document
 from loadgen.programme.openslo.indicators import OPERATORS
-from loadgen.programme.yaml_nodes import Node, YamlText
+from loadgen.programme.slo_files.fields import Fields, quoted
+from loadgen.programme.slo_files.yaml_nodes import Node, YamlText
 
 __all__ = ["WINDOWS_OF", "ReadAlert", "read_alerts", "read_condition", "read_policy", "read_target"]
 

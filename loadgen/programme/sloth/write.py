@@ -16,10 +16,10 @@ from loadgen.programme.objectives import (
     RollingWindow,
     ThresholdIndicator,
 )
+from loadgen.programme.slo_files.yaml_writer import Value, as_yaml
 from loadgen.programme.slo_set import Loss, SloSet
 from loadgen.programme.sloth.alert_windows import GOOGLE_30D
 from loadgen.programme.sloth.read import PLUGIN, VERSION
-from loadgen.programme.yaml_writer import Value, as_yaml
 
 __all__ = ["as_sloth", "sloth_losses"]
 

@@ -20,6 +20,7 @@ from loadgen.capacity.scaling.rate_curve import RateCurve, read_rate_curve
 from loadgen.capacity.scaling.run_curve import run_curve
 from loadgen.capacity.scaling.seconds_file import seconds_csv
 from loadgen.capacity.scaling.study import policy_comments, scale_study
+from loadgen.capacity.sizing.capacity_source import capacity_of
 from loadgen.errors import UsageError
 from loadgen.history.store.store import Store
 from loadgen.measure.run_folder.rundir import find_run
@@ -136,7 +137,7 @@ def scale_policy(
     for option, path in (("--write-policy", write_policy), ("--seconds", seconds)):
         errors.check_file(option, path)
     at = errors.parse("--utilization", utilization, _share) if utilization is not None else _DEFAULT_AT
-    per_s = _capacity(errors, capacity, store)
+    of_one = _capacity(errors, capacity, store)
     times = [
         errors.parse(option, text, _seconds(low))
         for option, text, low in (
@@ -151,7 +152,7 @@ def scale_policy(
     if least is not None and most is not None and most < least:
         errors.add(f"--max {most} is below --min {least}", "give a larger --max")
     found = errors.catch(lambda: _curve(rate, runs_dir))
-    units = Units(per_s or 1.0, at or _DEFAULT_AT)
+    units = Units(of_one.per_s if of_one is not None else 1.0, at or _DEFAULT_AT)
     read = errors.catch(lambda: read_policy(policy, units, least, most))
     if read is not None:
         _check_average(errors, read, average)
@@ -160,18 +161,19 @@ def scale_policy(
     errors.check()
     assert found is not None
     assert read is not None
-    assert per_s is not None
+    assert of_one is not None
     assert at is not None
     start_s, delay_s, average_s, settle_s, allowed_s = (one or 0 for one in times)
     plan = ScalePlan(
         curve=found.curve,
         policy=read,
-        instances=Instances(per_s, at, start_s),
+        instances=Instances(of_one.per_s, at, start_s),
         lag=Lag(delay_s, average_s, settle_s),
         zones=zones,
         allowed_s=allowed_s,
         targets=tried or (),
         is_at_assumed=utilization is None,
+        warnings=of_one.warnings,
     )
     scaled = scale(plan)
     code = end_study(output, scale_study(scaled, policy_file=policy.name, run_ids=found.run_ids))
@@ -193,6 +195,12 @@ class _Found:
     run_ids: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class _Capacity:
+    per_s: float
+    warnings: tuple[str, ...] = ()
+
+
 def _curve(text: str, runs_dir: Path) -> _Found:
     path = Path(text)
     if path.is_file():
@@ -203,7 +211,7 @@ def _curve(text: str, runs_dir: Path) -> _Found:
     return _Found(run_curve(open_run(folder), folder.name, span_of(folder)[0]), (folder.name,))
 
 
-def _capacity(errors: CollectedErrors, text: str, store: str | None) -> float | None:
+def _capacity(errors: CollectedErrors, text: str, store: str | None) -> _Capacity | None:
     if _STUDY_ID.fullmatch(text):
         url = store_of(errors, store, None)
         return errors.catch(lambda: _of_study(Store.open(url), text))
@@ -211,20 +219,15 @@ def _capacity(errors: CollectedErrors, text: str, store: str | None) -> float | 
     if per_s is not None and not 0 < per_s <= 1e9:
         errors.add(f"--capacity: {text} is not a rate above 0", "write requests/s of one instance: 230/s")
         return None
-    return per_s
+    return None if per_s is None else _Capacity(per_s)
 
 
-def _of_study(store: Store, study_id: str) -> float:
-    facts = store.study(study_id).study.get("facts")
-    facts = facts if isinstance(facts, dict) else {}
-    capacity = facts.get("capacity")
-    low = capacity.get("low") if isinstance(capacity, dict) else facts.get("low_per_s")
-    instances = facts.get("instances")
-    if not isinstance(low, (int, float)) or not low > 0:
-        raise UsageError(
-            f"--capacity: {study_id} has no capacity with a low end", hint="name a decided study of capacity find"
-        )
-    return float(low) / (instances if isinstance(instances, int) and instances > 0 else 1)
+def _of_study(store: Store, study_id: str) -> _Capacity:
+    record = store.study(study_id)
+    facts = record.study.get("facts")
+    result = str(record.study.get("result", ""))
+    found = capacity_of(record.kind, result, facts if isinstance(facts, dict) else {}, study_id)
+    return _Capacity(found.range.low, found.warnings)
 
 
 def _check_average(errors: CollectedErrors, policy: ScalingPolicy, average: str | None) -> None:

@@ -44,7 +44,7 @@ loadgen capacity size --forecast peak.csv --instances 14 --capacity find.json --
 
 loadgen capacity size --peak 2000/s --capacity 210..250/s --prices prices.json --instance-type c7i.large"""
 
-_MOST_DRAWS: Final = 1_000_000
+_MOST_DRAWS: Final = 100_000
 _MOST_ZONES: Final = 100
 _MOST_WEEKS: Final = 104
 _MOST_INSTANCES: Final = 1_000_000
