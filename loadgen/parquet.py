@@ -179,10 +179,6 @@ def read_csv_arrays(data: bytes, columns: Mapping[str, type | None], zone: str |
     stamp = arrow.timestamp("s", tz="UTC" if zone is None else None)
     types: dict[type | None, Any] = {int: arrow.int64(), None: stamp}
     types[str] = arrow.dictionary(arrow.int32(), arrow.string())
-        str: arrow.dictionary(arrow.int32(), arrow.string()),
-        int: arrow.int64(),
-        None: stamp,
-    }
     converted = csv.ConvertOptions(
         column_types={name: types[of] for name, of in columns.items()},
         include_columns=list(columns),
