@@ -71,6 +71,10 @@ class Rows:
     def __len__(self) -> int:
         return len(self.start)
 
+    def within(self, start: int, end: int) -> Rows:
+        """Return the rows that begin in [start, end)."""
+        return self.chosen(np.flatnonzero((self.start >= start) & (self.start < end)))
+
     def chosen(self, index: NDArray[np.int64]) -> Rows:
         """Return the rows with these numbers."""
         return Rows(

@@ -22,7 +22,7 @@ from loadgen_controller.past_runs.read_run_for_history import accepted_in, who
 from loadgen_controller.planning.option_parsing import store_of
 from loadgen_controller.screen.terminal_report import Output, print_table
 
-__all__ = ["StoreOption", "register"]
+__all__ = ["ByOption", "StoreOption", "register"]
 
 ADD = """[bold]Examples[/bold]
 
