@@ -20,8 +20,9 @@ from typing import Literal
 
 import numpy as np
 
+from loadgen.analysis.attainment.exact_share import exact_share
 from loadgen.analysis.attainment.shown import percent_text
-from loadgen.analysis.attainment.slices import CountedBy, Slices, counted, exact_share, within
+from loadgen.analysis.attainment.slices import CountedBy, Slices, counted, within
 from loadgen.analysis.attainment.volume import volume_per_second
 from loadgen.analysis.values_to_float_array import Array
 

@@ -17,7 +17,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from loadgen.analysis.attainment.slices import exact_share
+from loadgen.analysis.attainment.exact_share import exact_share
 from loadgen.analysis.burn.rules import MINUTE_S, BurnRule
 from loadgen.analysis.values_to_float_array import Array
 

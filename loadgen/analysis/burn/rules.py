@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Final
 
-from loadgen.analysis.attainment.slices import exact_share
+from loadgen.analysis.attainment.exact_share import exact_share
 
 __all__ = [
     "DATADOG_7D",
