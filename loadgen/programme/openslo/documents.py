@@ -115,8 +115,11 @@ def _is_ours(fields: Fields) -> bool:
         hint = "it is a file of sloth: read it alone" if sloth else f"write apiVersion: {API_VERSION}"
         fields.findings.fault(fields.line, "apiVersion is missing", hint)
     elif version != API_VERSION:
-        windows = "these are alert windows of sloth: give them with --windows" if kind == "AlertWindows" else ""
-        hint = windows or f"write apiVersion: {API_VERSION}"
+        hints = {
+            "AlertWindows": "give alert windows of sloth with --windows",
+            "PrometheusServiceLevel": "put the spec of sloth's resource into a file with version: prometheus/v1",
+        }
+        hint = hints.get(kind, f"write apiVersion: {API_VERSION}")
         fields.fault("apiVersion", f"apiVersion {quoted(version)} is not read here", hint)
         return False
     if not kind:
