@@ -146,6 +146,14 @@ def test_check_with_json_has_faults_notes_and_objectives() -> None:
     assert len(json.loads(strict.stdout)["faults"]) == 4
 
 
+def test_check_of_alert_windows_shows_their_burn() -> None:
+    result = loadgen("slo", "check", str(DATA / "sloth_7d.yaml"))
+    assert result.exit_code == ExitCode.PASSED, result.output
+    assert "for 1w, burn: page-quick 13.44, page-slow 3.5, ticket-quick 1.4, ticket-slow 0.98" in result.output
+    document = json.loads(loadgen("slo", "check", str(DATA / "sloth_google-30d.yaml"), "--format", "json").stdout)
+    assert list(document["alert_windows"][0]["factors"].values()) == [14.4, 6, 3, 1]
+
+
 def test_check_of_journeys_events_and_edges() -> None:
     Path("shop.py").write_text(SCENARIO)
     loadgen("slo", "new", "fast", "--threshold", "300ms", "--journey", "chekout", "--target", "99.99%")
