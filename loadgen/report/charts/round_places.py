@@ -26,7 +26,8 @@ def round_places(low: float, high: float, most: int = 4) -> list[float]:
 def log_places(low: float, high: float, most: int = 4) -> list[float]:
     """Return round values within [low, high], ascending, for a logarithmic axis: at most about `most`.
 
-    low: above 0. They are 1, 2 and 5 times powers of ten, or powers of ten alone; within a narrow range, `round_places`.
+    low: above 0. They are 1, 2 and 5 times powers of ten, or powers of ten alone; in a narrow range those of
+    `round_places`.
     """
     powers = range(floor(log10(low)), floor(log10(high)) + 1)
     for digits in ((1, 2, 5), (1,)):
