@@ -25,8 +25,8 @@ from typing import Final
 
 from loadgen.analysis.burn.rules import LEAST_BAD_PAGE, LEAST_BAD_TICKET, standard_rules
 from loadgen.programme.objectives import Alert, Method, Objective, Query, RatioIndicator
+from loadgen.programme.slo_files.yaml_writer import Value, as_yaml
 from loadgen.programme.slo_set import Loss, SloSet
-from loadgen.programme.yaml_writer import Value, as_yaml
 
 __all__ = ["as_prometheus", "prometheus_losses", "rules_of"]
 
@@ -181,11 +181,11 @@ def _alert_rule(one: Objective, alert: _Alert, labels: dict[str, str]) -> dict[s
     chosen, factor, long = _chosen(one), _short(alert.factor), _duration(alert.long_s)
     conditions = [f"loadgen:slo_burn:{_duration(window)}{chosen} >= {factor}" for window in _windows(alert)]
     conditions.append(f"loadgen:slo_bad:increase{long}{chosen} >= {alert.least_bad}")
-    windows = " and of ".join(_duration(window) for window in _windows(alert))
-    summary = f"{one.name} burns its error budget {factor} times too fast, or more, over the last {windows}."
+    windows = " and the last ".join(_duration(window) for window in _windows(alert))
+    summary = f"{one.name} burns its error budget at {float(alert.factor):.4g} or more, over the last {windows}."
     annotations: dict[str, Value] = {
         "summary": summary,
-        "description": f"It also needs {alert.least_bad} bad requests within {long}, because one is no evidence.",
+        "description": f"At 1 the budget lasts its window. At least {alert.least_bad} requests of {long} were bad.",
     }
     if one.owner:
         annotations["owner"] = _inert(one.owner)

@@ -93,7 +93,7 @@ class Findings:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What files say. places: by the name of an objective. With faults, `slos` has only the whole objectives."""
+    """The content of files. places: by the name of an objective. With faults, `slos` has only the whole objectives."""
 
     slos: SloSet
     faults: tuple[Fault, ...] = ()

@@ -146,6 +146,14 @@ def test_check_with_json_has_faults_notes_and_objectives() -> None:
     assert len(json.loads(strict.stdout)["faults"]) == 4
 
 
+def test_check_of_alert_windows_shows_their_burn() -> None:
+    result = loadgen("slo", "check", str(DATA / "sloth_7d.yaml"))
+    assert result.exit_code == ExitCode.PASSED, result.output
+    assert "for 1w, burn: page-quick 13.44, page-slow 3.5, ticket-quick 1.4, ticket-slow 0.98" in result.output
+    document = json.loads(loadgen("slo", "check", str(DATA / "sloth_google-30d.yaml"), "--format", "json").stdout)
+    assert list(document["alert_windows"][0]["factors"].values()) == [14.4, 6, 3, 1]
+
+
 def test_check_of_journeys_events_and_edges() -> None:
     Path("shop.py").write_text(SCENARIO)
     loadgen("slo", "new", "fast", "--threshold", "300ms", "--journey", "chekout", "--target", "99.99%")
@@ -262,3 +270,17 @@ def test_control_characters_of_files_are_escaped_on_the_terminal() -> None:
     assert result.exit_code == ExitCode.USAGE
     assert "\x1b" not in result.output
     assert "\u202e" not in result.output
+
+
+def test_export_writes_rules_for_prometheus_and_names_what_they_cannot_say() -> None:
+    loadgen("slo", "new", "shop-fast", "--service", "shop", "--threshold", "300ms")
+    made = loadgen("slo", "export", "--to", "prometheus", "-o", "rules.yaml")
+    assert made.exit_code == ExitCode.PASSED, made.output
+    rules = [rule for group in yaml.safe_load(Path("rules.yaml").read_text())["groups"] for rule in group["rules"]]
+    assert [rule["labels"]["long_window"] for rule in rules if "alert" in rule] == ["1h", "6h", "1d", "3d"]
+    slices = loadgen(
+        "slo", "export", str(DATA / "openslo_budgeting-method_ratio-timeslices.yaml"), "--to", "prometheus"
+    )
+    assert slices.exit_code == ExitCode.USAGE
+    assert "main-page: the method RatioTimeslices: " in slices.output
+    assert "no objective can be written for prometheus" in slices.output

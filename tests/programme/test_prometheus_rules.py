@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 from hypothesis import given, settings
 
 from loadgen.analysis.attainment.slices import Slices, slices_of
@@ -70,23 +71,24 @@ def test_the_order_of_objectives_does_not_change_the_text() -> None:
     ("text", "increase"),
     [
         ("requests_total", "sum(increase(requests_total[1h]))"),
-        ('requests_total{job="a{b}"}', 'sum(increase(requests_total{job=\\"a{b}\\"}[1h]))'),
+        ('requests_total{job="a{b}"}', 'sum(increase(requests_total{job="a{b}"}[1h]))'),
         (" sum( requests_total ) ", "sum(increase(requests_total[1h]))"),
         ("sum(rate(requests_total[5m]))", "sum(increase(requests_total[1h]))"),
-        ('sum(rate(x{a="rate("}[{{.window}}]))', 'sum(increase(x{a=\\"rate(\\"}[1h]))'),
+        ('sum(rate(x{a="rate("}[{{.window}}]))', 'sum(increase(x{a="rate("}[1h]))'),
     ],
 )
 def test_queries_become_increases_over_each_window(text: str, increase: str) -> None:
-    assert increase in rules_of([promise(total=text)])
+    (group,) = yaml.safe_load(rules_of([promise(total=text)]))["groups"]
+    assert increase in [rule["expr"] for rule in group["rules"]]
 
 
 @pytest.mark.parametrize(
     ("one", "why"),
     [
-        (promise(total="sum(irate(x[{{.window}}]))"), "a query is lost"),
-        (promise(total="sum(x) by (code)"), "a query is lost"),
-        (promise(method=Method.TIMESLICES, slice_s=60), "the method Timeslices is lost"),
-        (promise(indicator=RatioIndicator(Query("", "Datadog"), good=Query("", "Datadog"))), "the source is lost"),
+        (promise(total="sum(irate(x[{{.window}}]))"), "a query"),
+        (promise(total="sum(x) by (code)"), "a query"),
+        (promise(method=Method.TIMESLICES, slice_s=60), "the method Timeslices"),
+        (promise(indicator=RatioIndicator(Query("", "Datadog"), good=Query("", "Datadog"))), "the source"),
     ],
 )
 def test_an_objective_that_rules_cannot_say_is_left_out_with_a_reason(one: Objective, why: str) -> None:
@@ -101,7 +103,7 @@ def test_an_alert_that_can_never_fire_is_left_out_with_a_reason() -> None:
     slos = SloSet.of([promise(target=Decimal("0.9"))])
     assert "14.4" not in as_prometheus(slos)
     assert [str(loss) for loss in prometheus_losses(slos)] == [
-        "checkout-ok: the alert of 14.4 is lost: a burn of 14.4 is impossible at this target; it is left out"
+        "checkout-ok: the alert of 14.4: a burn of 14.4 is impossible at this target; it is left out"
     ]
 
 

@@ -3,7 +3,7 @@
     judge(ledger, 0.999, window=(monday, next_monday))
 
 A closed window of production is a census: all requests are in it. So there is
-no interval for what was observed. What was *not* observed gives two bounds:
+no interval for observed requests. Missing time gives two bounds:
 all missing requests were bad (lower), or all were good (upper). Their number
 is the median volume of the same hour of the week. The promise was kept if even
 the lower bound reaches the target, and it was not kept if even the upper bound
@@ -20,8 +20,9 @@ from typing import Literal
 
 import numpy as np
 
+from loadgen.analysis.attainment.exact_share import exact_share
 from loadgen.analysis.attainment.shown import percent_text
-from loadgen.analysis.attainment.slices import CountedBy, Slices, counted, exact_share, within
+from loadgen.analysis.attainment.slices import CountedBy, Slices, counted, within
 from loadgen.analysis.attainment.volume import volume_per_second
 from loadgen.analysis.values_to_float_array import Array
 
@@ -32,13 +33,13 @@ State = Literal["kept", "not kept", "undecided", "no traffic"]
 
 @dataclass(frozen=True, slots=True)
 class Attainment:
-    """What was observed, in the units of the method: requests for Occurrences, else slices."""
+    """The observed part of a window, in the units of the method: requests for Occurrences, else slices."""
 
     method: CountedBy
     good: float
     of: float
     without_traffic: int
-    """Observed slices without a request. They are left out: neither good nor bad."""
+    """Observed slices without a request. Such slices are left out: neither good nor bad."""
     is_estimate: bool
     """Whether any counted slice has interpolated, sampled or extrapolated counts."""
 
@@ -83,7 +84,7 @@ class Judgement:
 def attained(
     slices: Slices, method: CountedBy = CountedBy.OCCURRENCES, slice_target: float | None = None
 ) -> Attainment:
-    """Return the attainment of what was observed. A slice without traffic is left out and counted.
+    """Return the attainment of the observed part. A slice without traffic is left out and counted.
 
     Raises:
         ValueError: Timeslices without `slice_target`.

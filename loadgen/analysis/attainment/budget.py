@@ -10,7 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from loadgen.analysis.attainment.slices import Slices, exact_share
+from loadgen.analysis.attainment.exact_share import exact_share
+from loadgen.analysis.attainment.slices import Slices
 from loadgen.analysis.attainment.volume import volume_per_second
 
 __all__ = ["Budget", "CalendarBudget", "budget_of", "calendar_budget"]

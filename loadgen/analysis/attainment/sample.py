@@ -30,7 +30,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import special
 
-from loadgen.analysis.attainment.slices import exact_share
+from loadgen.analysis.attainment.exact_share import exact_share
 from loadgen.analysis.values_to_float_array import Array, read_values
 
 __all__ = ["BATCHES", "RunSample", "SampleState", "interval_of_run"]

@@ -11,7 +11,7 @@ from __future__ import annotations
 from fractions import Fraction
 from math import floor, isfinite
 
-from loadgen.analysis.attainment.slices import exact_share
+from loadgen.analysis.attainment.exact_share import exact_share
 
 __all__ = ["NO_TRAFFIC", "budget_text", "digits_of", "percent_text"]
 

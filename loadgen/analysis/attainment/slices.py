@@ -13,7 +13,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from fractions import Fraction
 from typing import Final
 
 import numpy as np
@@ -21,7 +20,7 @@ import numpy.typing as npt
 
 from loadgen.analysis.values_to_float_array import Array
 
-__all__ = ["HOURS_OF_WEEK", "CountedBy", "Slices", "counted", "exact_share", "joined", "slices_of", "within"]
+__all__ = ["HOURS_OF_WEEK", "CountedBy", "Slices", "counted", "joined", "slices_of", "within"]
 
 HOURS_OF_WEEK: Final = 168
 _MOST_NAMED: Final = 5
@@ -204,21 +203,6 @@ def counted(slices: Slices, method: CountedBy, slice_target: float | None = None
     else:
         good = ratio
     return Slices(slices.start, slices.width, good, has_traffic.astype(np.float64), slices.missing, slices.estimated)
-
-
-def exact_share(share: object) -> Fraction:
-    """Return a target as it is written: 0.995 becomes 995/1000 and not the nearest binary number.
-
-    Raises:
-        ValueError: it is not above 0 and below 1.
-    """
-    try:
-        exact = Fraction(str(share))
-    except ValueError:
-        exact = Fraction(0)
-    if not 0 < exact < 1:
-        raise ValueError(f"target is {share}, but must be above 0 and below 1")
-    return exact
 
 
 def _places(indices: npt.NDArray[np.intp]) -> str:

@@ -13,7 +13,7 @@ __all__ = ["volume_per_second"]
 
 _HOUR_S: Final = 3600
 _SMALLEST_PART: Final = 0.5
-"""An hour of which less than this part was observed says nothing about the volume."""
+"""An hour of which less than this part was observed is left out: its volume is too uncertain."""
 
 
 def volume_per_second(history: Slices, at: Array) -> Array:

@@ -14,7 +14,8 @@ from typing import Final
 
 import numpy as np
 
-from loadgen.analysis.attainment.slices import Slices, exact_share
+from loadgen.analysis.attainment.exact_share import exact_share
+from loadgen.analysis.attainment.slices import Slices
 from loadgen.analysis.burn.firing import burn_series
 from loadgen.analysis.burn.rules import DAY_S, HOUR_S
 from loadgen.analysis.values_to_float_array import Array

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from loadgen.analysis.attainment.slices import Slices, exact_share
+from loadgen.analysis.attainment.exact_share import exact_share
+from loadgen.analysis.attainment.slices import Slices
 from loadgen.analysis.burn.rules import BurnRule
 from loadgen.analysis.values_to_float_array import Array
 

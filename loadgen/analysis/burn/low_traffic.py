@@ -2,7 +2,7 @@
 
 At 10 requests an hour and a target of 99.9 %, a single bad request is a burn of
 100 in its hour. So rules need a number of bad events, too: 5 for a page, 10 for
-a ticket. The price is time: a full outage is found only after so many
+a ticket. The price is time: a full outage is found only after that number of
 requests. `detection_minutes` gives that price, and `wrong_alerts_a_month`
 simulates the rest.
 """
@@ -17,7 +17,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from loadgen.analysis.attainment.slices import exact_share
+from loadgen.analysis.attainment.exact_share import exact_share
 from loadgen.analysis.burn.rules import MINUTE_S, BurnRule
 from loadgen.analysis.values_to_float_array import Array
 
@@ -36,7 +36,7 @@ class Detection:
     """inf: the long window has too few requests for it to fire reliably."""
     median: float
     bad_events: int
-    """How many bad events it takes."""
+    """The number of bad events that it takes."""
 
 
 def detection_minutes(rule: BurnRule, target: object, rate_per_h: float, *, least_bad: int | None = None) -> Detection:

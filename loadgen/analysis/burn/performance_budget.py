@@ -45,7 +45,7 @@ class Measured:
 
 @dataclass(frozen=True, slots=True)
 class ByDecisions:
-    """The budget by what was accepted. spent: 1 is all of it."""
+    """The budget by accepted changes. spent: 1 is all of it."""
 
     log_ratio: float
     """Sum of the logarithms of accepted regressions, less half of those of improvements."""

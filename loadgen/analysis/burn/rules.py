@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Final
 
-from loadgen.analysis.attainment.slices import exact_share
+from loadgen.analysis.attainment.exact_share import exact_share
 
 __all__ = [
     "DATADOG_7D",
@@ -107,7 +107,7 @@ def standard_rules(period_s: int) -> tuple[BurnRule, ...]:
 def pyrra_rules(period_s: int) -> tuple[BurnRule, ...]:
     """Return pyrra's rules: factors 14, 7, 2 and 1, with windows that scale with the period.
 
-    At 28 d the windows are 1 h, 6 h, 1 d and 4 d. They are rounded to whole minutes.
+    At 28 d the windows are 1 h, 6 h, 1 d and 4 d. Windows are rounded to whole minutes.
     """
     parts = ((14, 672, 8064, "page"), (7, 112, 1344, "page"), (2, 28, 336, "ticket"), (1, 7, 112, "ticket"))
     return tuple(

@@ -214,7 +214,7 @@ class _Reader:
 
 @dataclass(slots=True)
 class _Shared:
-    """What all objectives of an SLO have in common: its metadata."""
+    """The metadata of an SLO, which all of its objectives share."""
 
     ours: dict[str, str] = field(default_factory=lambda: dict.fromkeys(ANNOTATIONS, ""))
     labels: tuple[tuple[str, str], ...] = ()

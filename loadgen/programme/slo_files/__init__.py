@@ -1,1 +1,1 @@
-"""What all files of objectives share: YAML as text with lines, its fields, a stable writer, and one reader for all."""
+"""Common parts of all files of objectives: YAML as text with lines, fields, a stable writer, one reader for all."""

@@ -199,5 +199,9 @@ def _name(fields: Fields, key: str) -> str:
     if text and not name:
         fields.fault(key, f"{fields.name_of(key)} {quoted(text)} has no letter or digit", "give it another name")
     elif name != text:
-        fields.note(key, f"{fields.name_of(key)} {quoted(text)} is read as {quoted(name)}", "names are of RFC 1123")
+        fields.note(
+            key,
+            f"{fields.name_of(key)} {quoted(text)} is not a name of RFC 1123, and is read as {quoted(name)}",
+            "use a name of RFC 1123",
+        )
     return name

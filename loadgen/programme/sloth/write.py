@@ -29,7 +29,7 @@ _LEFT_OUT: Final = "the objective is left out"
 
 
 def as_sloth(slos: SloSet) -> str:
-    """Return the objectives that sloth can express as YAML; "" if there are none."""
+    """Return the objectives that sloth can express as YAML; "" without any."""
     written = [one for one in slos.objectives if not _why_left_out(one)]
     documents: list[dict[str, Value]] = []
     for service in sorted({one.service for one in written}):

@@ -13,7 +13,10 @@ import typer
 from loadgen.dsl.loading.loader import load, split_plan
 from loadgen.errors import ExitCode, Fault, ScenarioError, UsageError
 from loadgen.programme.checks import check_edges, check_events, check_journeys, check_owners
-from loadgen.programme.slo_set import Reading
+from loadgen.programme.objectives import RollingWindow
+from loadgen.programme.slo_files.yaml_nodes import read_documents
+from loadgen.programme.slo_set import Reading, SloSet
+from loadgen.programme.sloth.alert_windows import AlertWindows, is_alert_windows, read_alert_windows
 from loadgen.units import quantity
 from loadgen_controller.collect_option_errors import CollectedErrors
 from loadgen_controller.commands.slo_parts.files import (
@@ -22,8 +25,16 @@ from loadgen_controller.commands.slo_parts.files import (
     StrictOption,
     check_format,
     read_slos,
+    slo_files,
 )
-from loadgen_controller.commands.slo_parts.shown import document_of, explain, print_document, print_notes, sentence
+from loadgen_controller.commands.slo_parts.shown import (
+    document_of,
+    explain,
+    print_document,
+    print_notes,
+    sentence,
+    short,
+)
 from loadgen_controller.console_output import echo
 
 __all__ = ["CHECK", "check"]
@@ -76,8 +87,10 @@ def check(
     limits = errors.catch(lambda: _edges(edges)) if edges is not None else None
     names = {name for file in scenario or () for name in errors.catch(partial(_journeys, file)) or ()}
     errors.check()
-    reading = read_slos(files)
-    faults = set(reading.faults_of(strict=strict)) | set(check_events(reading, counts or {}))
+    windows, others = _alert_windows(slo_files(files))
+    reading = read_slos(others) if others else Reading(SloSet())
+    faults = {fault for _, found in windows.values() for fault in found}
+    faults |= set(reading.faults_of(strict=strict)) | set(check_events(reading, counts or {}))
     if scenario:
         faults |= set(check_journeys(reading, names))
     if limits:
@@ -88,8 +101,14 @@ def check(
     if unknown := set(counts or ()) - {one.name for one in reading.slos.objectives}:
         raise UsageError(f"--events: no objective is named {sorted(unknown)[0]}", hint="use the names in the files")
     if output_format == "json":
-        print_document(document_of(reading, sorted(faults), notes))
+        document = document_of(reading, sorted(faults), notes)
+        document["alert_windows"] = [_document(path, one) for path, (one, _) in windows.items() if one is not None]
+        print_document(document)
         return ExitCode.USAGE if faults else ExitCode.PASSED
+    for path, (one, _) in windows.items():
+        if one is not None:
+            factors = ", ".join(f"{rule.name} {short(one.factor(rule))}" for rule in one.rules)
+            echo(f"{path}: alert windows of sloth for {RollingWindow(one.period_s).text}, burn: {factors}")
     return _print(reading, faults, notes, explain_all=explain_all)
 
 
@@ -103,6 +122,22 @@ def _print(reading: Reading, faults: set[Fault], notes: tuple[Fault, ...], *, ex
         raise ScenarioError(faults)
     echo(f"{quantity(len(reading.slos.objectives), 'objective')} without a fault, {quantity(len(notes), 'note')}")
     return ExitCode.PASSED
+
+
+def _alert_windows(paths: list[Path]) -> tuple[dict[Path, tuple[AlertWindows | None, tuple[Fault, ...]]], list[Path]]:
+    """Return the files of alert windows with what they contain and their faults, and all other files."""
+    found, others = {}, []
+    for path in paths:
+        if is_alert_windows(read_documents(path)):
+            found[path] = read_alert_windows(path)
+        else:
+            others.append(path)
+    return found, others
+
+
+def _document(path: Path, windows: AlertWindows) -> dict[str, object]:
+    factors = {rule.name: float(windows.factor(rule)) for rule in windows.rules}
+    return {"file": str(path), "period_s": windows.period_s, "factors": factors}
 
 
 def _journeys(file: str) -> list[str]:

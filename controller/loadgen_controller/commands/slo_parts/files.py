@@ -12,7 +12,16 @@ from loadgen.programme.slo_files.read_any import files_in, read_objectives
 from loadgen.programme.slo_set import Reading
 from loadgen.programme.sloth.alert_windows import GOOGLE_30D, AlertWindows, read_alert_windows
 
-__all__ = ["FORMATS", "FilesArgument", "FormatOption", "StrictOption", "WindowsOption", "check_format", "read_slos"]
+__all__ = [
+    "FORMATS",
+    "FilesArgument",
+    "FormatOption",
+    "StrictOption",
+    "WindowsOption",
+    "check_format",
+    "read_slos",
+    "slo_files",
+]
 
 FORMATS: Final = ("text", "json")
 FilesArgument = Annotated[
@@ -49,7 +58,16 @@ def read_slos(paths: list[Path] | None, windows: Path | None = None) -> Reading:
         UsageError: a folder has no YAML file, or PyYAML is not installed.
         ScenarioError: the alert windows have faults.
     """
-    return read_objectives(files_in(paths or [Path("slos")]), _windows(windows))
+    return read_objectives(slo_files(paths), _windows(windows))
+
+
+def slo_files(paths: list[Path] | None) -> list[Path]:
+    """Return the files that the arguments name; without arguments, those in the folder `slos`.
+
+    Raises:
+        UsageError: a folder has no YAML file.
+    """
+    return files_in(paths or [Path("slos")])
 
 
 def _windows(path: Path | None) -> AlertWindows:

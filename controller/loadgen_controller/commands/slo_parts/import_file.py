@@ -35,7 +35,7 @@ def import_file(
     """Read objectives of OpenSLO v1 or sloth (prometheus/v1), and write them as OpenSLO v1.
 
     The kind of a file is found by its content. The output is canonical: sorted, one document for each objective, and
-    the same bytes for the same objectives. What is not kept is a note on stderr, with its line.
+    the same bytes for the same objectives. Each lost field is a note on stderr, with its line.
 
     Exit code 0: written. 2: a fault; with --strict, also a note.
     """

@@ -43,7 +43,7 @@ _DAYS: Final = {"m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
 
 @dataclass(frozen=True, slots=True)
 class _Common:
-    """What all objectives of the file have in common."""
+    """The common values of all objectives of the file."""
 
     service: str
     window: RollingWindow

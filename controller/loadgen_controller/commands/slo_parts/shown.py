@@ -13,7 +13,7 @@ from loadgen.programme.objectives import Method, Objective, RollingWindow, Thres
 from loadgen.programme.slo_set import Loss, Reading
 from loadgen_controller.console_output import echo, echo_json
 
-__all__ = ["document_of", "explain", "print_document", "print_losses", "print_notes", "sentence"]
+__all__ = ["document_of", "explain", "print_document", "print_losses", "print_notes", "sentence", "short"]
 
 
 def sentence(one: Objective) -> str:
@@ -47,14 +47,14 @@ def explain(one: Objective) -> Iterator[str]:
     unit = "requests" if one.method is Method.OCCURRENCES else "slices"
     allowed = (one.budget * 1_000_000).normalize()
     yield f"error budget 1 - {one.target.normalize():f} = {_percent(one.budget)}: {allowed:f} of 1,000,000 {unit}"
-    yield f"burn = bad share / {one.budget.normalize():f}; a full outage burns {_short(one.largest_burn)}"
+    yield f"burn = bad share / {one.budget.normalize():f}; a full outage burns {short(one.largest_burn)}"
     if one.alert_set == "standard":
-        factors = " / ".join(map(_short, standard_factors(one.window.nominal_s)))
+        factors = " / ".join(map(short, standard_factors(one.window.nominal_s)))
         yield f"standard alerts fire at a burn of {factors} (1 h, 6 h, 1 d, 3 d)"
     for alert in one.alerts:
-        short = f" and {RollingWindow(alert.short_s).text}" if alert.short_s else ""
-        window = f"{RollingWindow(alert.long_s).text}{short}"
-        yield f"alert {alert.name} ({alert.severity}) fires at a burn of {_short(alert.factor)} over {window}"
+        second = f" and {RollingWindow(alert.short_s).text}" if alert.short_s else ""
+        window = f"{RollingWindow(alert.long_s).text}{second}"
+        yield f"alert {alert.name} ({alert.severity}) fires at a burn of {short(alert.factor)} over {window}"
 
 
 def print_notes(notes: Iterable[Fault]) -> None:
@@ -118,5 +118,6 @@ def _percent(share: Decimal) -> str:
     return f"{(share * 100).normalize():f} %"
 
 
-def _short(value: Decimal) -> str:
+def short(value: Decimal) -> str:
+    """Return a number with at most four digits, such as a burn: "13.44"."""
     return f"{Decimal(f'{value:.4g}').normalize():f}"
