@@ -16,6 +16,7 @@ from loadgen.errors import ExitCode
 from loadgen.history.store.store import Store
 from loadgen.programme.exclusions import exclusions
 from loadgen.programme.ledger import Ledger
+from loadgen.programme.slices import Slice
 from loadgen_controller import cli
 from tests.support.metrics_server import MetricsServer, metrics_server, page_reply
 
@@ -237,3 +238,58 @@ def test_an_exclusion_without_a_reason_or_a_time_is_rejected(options: tuple[str,
     assert result.exit_code == ExitCode.USAGE
     assert why in result.output
     assert not Path("history").exists()
+
+
+def counted(name: str, bad: int, hours: int = 1) -> None:
+    """Write counts of four weeks until `hours` ago."""
+    end = (int(time.time()) - 3600 * hours) // 300 * 300
+    slices = [Slice(name, end - 300 * n, 300, 1000 - bad, 1000) for n in range(1, 288 * 29)]
+    Ledger.open("history").write("prod", slices)
+
+
+@pytest.mark.parametrize(
+    ("bad", "code", "text"),
+    [
+        ({"a": 1, "b": 2}, ExitCode.PASSED, "2 of 2 promises are surely kept"),
+        ({"a": 1, "b": 9}, ExitCode.FAILED, "b: not kept: 99.10 % against 99.5 %, 4w to "),
+        ({"a": 1}, ExitCode.INCOMPLETE, "b: no data: the ledger has no counts of it: loadgen slo pull"),
+    ],
+)
+def test_status_is_0_if_all_are_kept_1_if_one_is_broken_and_3_without_data(
+    bad: dict[str, int], code: ExitCode, text: str
+) -> None:
+    written("http://127.0.0.1:9", "a", "b")
+    for name, count in bad.items():
+        counted(name, count)
+
+    result = loadgen("slo", "status", "--explain")
+    document = json.loads(loadgen("slo", "status", "--format", "json").stdout)
+
+    assert result.exit_code == code, result.output
+    assert text in result.output
+    assert "owner payments@shop.example" in result.output
+    assert [one["slo"] for one in document["promises"]] == ["a", "b"]
+
+
+def test_status_names_files_of_the_ledger_that_it_cannot_read() -> None:
+    written("http://127.0.0.1:9", "a")
+    counted("a", 1)
+    torn = max(Path("history/slis").rglob("*.parquet"))
+    torn.write_bytes(b"PAR1")
+
+    result = loadgen("slo", "status")
+
+    assert result.exit_code == ExitCode.INCOMPLETE
+    assert f"note: slis/{torn.parent.name}/prod-1.parquet is left out" in result.output
+
+
+def test_status_as_of_a_time_before_all_revisions_has_no_data() -> None:
+    written("http://127.0.0.1:9", "a")
+    counted("a", 1)
+
+    result = loadgen("slo", "status", "--as-of", "2026-01-01T00:00Z")
+    wrong = loadgen("slo", "status", "--as-of", "soon")
+
+    assert result.exit_code == ExitCode.INCOMPLETE
+    assert "a: no data" in result.output
+    assert wrong.exit_code == ExitCode.USAGE
