@@ -14,8 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from loadgen.errors import UsageError
-from loadgen.history.store.store import Store
+from loadgen.history.store.audit_trail import FOLDER, decoded, encoded, named
+from loadgen.history.store.parquet_run import NewerFormat
 from loadgen.history.store.stored_run import Event
+from loadgen.history.store.write_once_storage import Place
 from loadgen.measure.run_folder.rundir import utc_text
 from loadgen.outside_text import one_line
 
@@ -38,7 +40,7 @@ class Exclusion:
     at: str = ""
 
 
-def exclude(store: Store, one: Exclusion) -> Exclusion:
+def exclude(place: Place, one: Exclusion) -> Exclusion:
     """Record an exclusion, and return it as it was written.
 
     Raises:
@@ -54,27 +56,35 @@ def exclude(store: Store, one: Exclusion) -> Exclusion:
     details = {"from": _text(one.start), "to": _text(one.end)}
     # Names of objectives have no commas.
     details |= {"slos": ",".join(one.slos)} if one.slos else {}
-    event = store.note(Event(EXCLUDED, one.at, one.by, (), one.because.strip(), details))
+    event = Event(EXCLUDED, one.at or utc_text(datetime.now(UTC)), one.by, (), one.because.strip(), details)
+    while not place.put_new(*encoded(event)):
+        pass  # the random number in the name was taken: draw another one
     return Exclusion(one.start, one.end, event.because, one.slos, event.by, event.at)
 
 
-def exclusions(store: Store, as_of: str = "") -> tuple[Exclusion, ...]:
-    """Return the exclusions in the order in which they were decided; events that cannot be read are left out.
+def exclusions(place: Place, as_of: str = "") -> tuple[tuple[Exclusion, ...], tuple[str, ...]]:
+    """Return (the exclusions in the order in which they were decided, a sentence for each event that is not readable).
 
     as_of: only those that were decided until then, RFC 3339; "": all.
     """
     found: list[Exclusion] = []
+    troubles: list[str] = []
     limit = datetime.fromisoformat(as_of) if as_of else None
-    for event in store.events(EXCLUDED):
+    names = named(place.names(FOLDER), [EXCLUDED])
+    for name, data in zip(names, place.read(names), strict=True):
         try:
+            if isinstance(data, str):
+                raise ValueError(data)
+            event = decoded(data)
             start, end = (round(datetime.fromisoformat(event.details[key]).timestamp()) for key in ("from", "to"))
-            if limit is not None and datetime.fromisoformat(event.at) > limit:
-                continue
-        except (KeyError, ValueError):
+            is_later = limit is not None and datetime.fromisoformat(event.at) > limit
+        except (KeyError, ValueError, NewerFormat) as error:
+            troubles.append(f"{name} is left out: {one_line(str(error), 200)}")
             continue
-        slos = tuple(filter(None, event.details.get("slos", "").split(",")))
-        found.append(Exclusion(start, end, one_line(event.because, 300), slos, one_line(event.by, 100), event.at))
-    return tuple(found)
+        if not is_later:
+            slos = tuple(filter(None, event.details.get("slos", "").split(",")))
+            found.append(Exclusion(start, end, one_line(event.because, 300), slos, one_line(event.by, 100), event.at))
+    return tuple(found), tuple(troubles)
 
 
 def is_excluded(

@@ -13,7 +13,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from loadgen.errors import ExitCode
-from loadgen.history.store.store import Store
+from loadgen.history.store.write_once_storage import place_of
 from loadgen.programme.exclusions import exclusions
 from loadgen.programme.ledger import Ledger
 from loadgen.programme.slices import Slice
@@ -213,7 +213,8 @@ def test_an_exclusion_is_recorded_with_its_author_and_reason() -> None:
     )
 
     assert result.exit_code == ExitCode.PASSED, result.output
-    (found,) = exclusions(Store.open("history"))
+    ((found,), troubles) = exclusions(place_of("history"))
+    assert not troubles
     assert (found.end - found.start, found.because, found.slos, found.by) == (
         3600,
         "maintenance",

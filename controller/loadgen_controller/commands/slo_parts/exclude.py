@@ -8,16 +8,14 @@ from typing import Annotated
 import typer
 
 from loadgen.errors import ExitCode
-from loadgen.history.store.store import Store
+from loadgen.history.store.write_once_storage import place_of
 from loadgen.outside_text import one_line
 from loadgen.programme.exclusions import Exclusion, exclude
 from loadgen_controller.collect_option_errors import CollectedErrors
-from loadgen_controller.commands.history_baselines import ByOption, StoreOption
-from loadgen_controller.commands.shared_options import EnvOption
+from loadgen_controller.commands.shared_options import ByOption, EnvOption, StoreOption
 from loadgen_controller.commands.slo_parts.pull import FromOption, ToOption, time_text
 from loadgen_controller.console_output import echo
 from loadgen_controller.past_runs.listing import parse_since
-from loadgen_controller.past_runs.read_run_for_history import who
 from loadgen_controller.planning.option_parsing import store_of
 
 __all__ = ["EXCLUDE", "exclude_time"]
@@ -50,11 +48,13 @@ def exclude_time(
     if bad := [name for name in slo or () if "," in name or not name.strip()]:
         errors.add(f'--slo: invalid name "{one_line(bad[0], 80)}"', "give --slo once for each promise")
     where = store_of(errors, store, env)
-    opened = errors.catch(lambda: Store.open(where))
+    opened = errors.catch(lambda: place_of(where))
     errors.check()
     assert start is not None
     assert end is not None
     assert opened is not None
+    from loadgen_controller.past_runs.read_run_for_history import who  # slow to import; `slo status` has 1.5 s
+
     given = Exclusion(int(start.timestamp()), int(end.timestamp()), because, tuple(slo or ()), who(by))
     made = exclude(opened, given)
     of = f" for {', '.join(one_line(name, 80) for name in made.slos)}" if made.slos else ""

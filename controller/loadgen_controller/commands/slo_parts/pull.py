@@ -19,8 +19,7 @@ from loadgen.programme.source_settings import FILE, Source, read_sources
 from loadgen.programme.sources.prometheus import PrometheusSource
 from loadgen.units import quantity
 from loadgen_controller.collect_option_errors import CollectedErrors
-from loadgen_controller.commands.history_baselines import StoreOption
-from loadgen_controller.commands.shared_options import EnvOption
+from loadgen_controller.commands.shared_options import EnvOption, StoreOption
 from loadgen_controller.commands.slo_parts.files import FilesArgument, FormatOption, check_format, read_slos
 from loadgen_controller.console_output import echo, echo_json
 from loadgen_controller.past_runs.listing import parse_since

@@ -11,7 +11,7 @@ import typer
 
 from loadgen.analysis.attainment.shown import budget_text
 from loadgen.errors import ExitCode, UsageError
-from loadgen.history.store.store import Store
+from loadgen.history.store.write_once_storage import place_of
 from loadgen.outside_text import one_line
 from loadgen.programme.exclusions import exclusions
 from loadgen.programme.ledger import Ledger
@@ -19,8 +19,7 @@ from loadgen.programme.objectives import RollingWindow
 from loadgen.programme.status import PromiseState, states_of, window_s
 from loadgen.units import format_count, quantity
 from loadgen_controller.collect_option_errors import CollectedErrors
-from loadgen_controller.commands.history_baselines import StoreOption
-from loadgen_controller.commands.shared_options import EnvOption
+from loadgen_controller.commands.shared_options import EnvOption, StoreOption
 from loadgen_controller.commands.slo_parts.files import FilesArgument, FormatOption, check_format, read_slos
 from loadgen_controller.commands.slo_parts.pull import time_text
 from loadgen_controller.console_output import echo, echo_json
@@ -57,21 +56,22 @@ def status(
     errors.catch(lambda: check_format(output_format))
     now = datetime.now(UTC) if as_of is None else errors.parse("--as-of", as_of, _time)
     where = store_of(errors, store, env)
-    history = errors.catch(lambda: Store.open(where))
+    place = errors.catch(lambda: place_of(where))
     reading = errors.catch(lambda: read_slos(files))
     slos = None if reading is None else errors.catch(reading.check)
     errors.check()
     assert now is not None
-    assert history is not None
+    assert place is not None
     assert slos is not None
     if not slos.objectives:
         raise UsageError("the files have no promise", hint="write one with: loadgen slo new checkout")
     until = "" if as_of is None else now.isoformat()
     at = int(now.timestamp())
     names = [one.name for one in slos.objectives]
-    found = Ledger.open(where).read(at - window_s(slos.objectives), at, until, names)
-    states = states_of(slos.objectives, found, exclusions(history, until), at)
-    for text in (*found.unreadable, *found.clashes, *history.unreadable):
+    found = Ledger(place).read(at - window_s(slos.objectives), at, until, names)
+    excluded, troubles = exclusions(place, until)
+    states = states_of(slos.objectives, found, excluded, at)
+    for text in (*found.unreadable, *found.clashes, *troubles):
         echo(f"note: {one_line(text, 400)}", err=True)
     if output_format == "json":
         document = {
