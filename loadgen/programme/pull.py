@@ -18,7 +18,7 @@ from loadgen.programme.ledger_file import Revision
 from loadgen.programme.objectives import DataSource, Objective, Query, RatioIndicator
 from loadgen.programme.slices import DEFAULT_WIDTH_S, Slice
 from loadgen.programme.source_settings import Source, source_of
-from loadgen.programme.sources.asked import Asked, Fault, selector_in
+from loadgen.programme.sources.asked import Asked, NoCounts, selector_in
 from loadgen.programme.sources.csv_counts import parse_csv
 from loadgen.programme.sources.prometheus import CALLS_EACH, Pulled
 from loadgen.programme.sources.prometheus_answers import POINTS_MOST
@@ -224,12 +224,12 @@ def _read_csv(source: Source, plan: Planned, done: list[Done], read: dict[str, l
     names = {job.slo for job in plan.jobs if job.source == source}
     path = Path(source.file)
     shown = one_line(str(path), 120)
-    faults: tuple[Fault, ...] = ()
+    faults: tuple[NoCounts, ...] = ()
     notes: tuple[str, ...] = ()
     slices: list[Slice] = []
     try:
         if path.stat().st_size > _CSV_BYTES_MOST:
-            faults = (Fault(f"{shown}: more than {_CSV_BYTES_MOST >> 30} GiB; split the file by time"),)
+            faults = (NoCounts(f"{shown}: more than {_CSV_BYTES_MOST >> 30} GiB; split the file by time"),)
         else:
             found = parse_csv(path.read_bytes(), DEFAULT_WIDTH_S, shown, takes_gaps=source.takes_gaps)
             faults, notes = found.faults, found.gaps
@@ -237,7 +237,7 @@ def _read_csv(source: Source, plan: Planned, done: list[Done], read: dict[str, l
                 wanted = found.rows.within(plan.start, plan.end)
                 slices = [one for one in wanted.slices() if one.slo in names]
     except OSError as exc:
-        faults = (Fault(f"{shown}: cannot be read: {exc.strerror}"),)
+        faults = (NoCounts(f"{shown}: cannot be read: {exc.strerror}"),)
     read.setdefault(source.name, []).extend(slices)
     for n, one in enumerate(done):
         if one.slo in names:

@@ -294,3 +294,17 @@ def test_status_as_of_a_time_before_all_revisions_has_no_data() -> None:
     assert result.exit_code == ExitCode.INCOMPLETE
     assert "a: no data" in result.output
     assert wrong.exit_code == ExitCode.USAGE
+
+
+def test_texts_of_a_server_are_harmless_in_the_terminal(server: MetricsServer) -> None:
+    written(url_of(server), "checkout-fast")
+    error = {"status": "error", "errorType": "x\x1b[2J", "error": "\u202e::error::gone\r\n\x07"}
+    server.reply(page_reply(json.dumps(error), "422 Unprocessable"))
+
+    result = loadgen("slo", "pull")
+    excluded = loadgen("slo", "exclude", "--from", "2h", "--because", "it\x1b[2J\n::error::x")
+
+    assert result.exit_code == ExitCode.INCOMPLETE
+    for text in (result.output, excluded.output):
+        assert not set("\x1b\u202e\x07\r") & set(text)
+        assert "\n::" not in text

@@ -9,7 +9,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from loadgen.programme.sources.asked import Asked, Fault, Reply, selector_in
+from loadgen.programme.sources.asked import Asked, NoCounts, Reply, selector_in
 from loadgen.programme.sources.prometheus import PrometheusSource
 from loadgen.programme.sources.prometheus_answers import edges_request, parse_edges, parse_interval, why_not_asked
 from tests.support.metrics_server import MetricsServer, metrics_server, page_reply
@@ -209,7 +209,7 @@ def test_a_scrape_interval_near_the_width_is_a_fault(server: MetricsServer) -> N
 def test_remarks_of_prometheus_about_names_are_no_partial_answers() -> None:
     remarks = ["PromQL info: metric might not be a counter, name does not end in _total/_sum/_count/_bucket"]
 
-    assert not isinstance(parse_edges(Reply(200, body(WHOLE, warnings=remarks)), ASKED), Fault)
+    assert not isinstance(parse_edges(Reply(200, body(WHOLE, warnings=remarks)), ASKED), NoCounts)
 
 
 def test_native_histograms_and_foreign_series_are_faults() -> None:

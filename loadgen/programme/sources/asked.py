@@ -1,6 +1,6 @@
 """What a source is asked, and what it answers: slices, or a fault. Pure.
 
-A fault means that the counts are missing. It never means that there were no errors.
+A fault (`NoCounts`) means that the counts are missing. It never means that there were no errors.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Final
 from loadgen.outside_text import one_line
 from loadgen.probes.prometheus.selectors import BadSelector, parse_selector
 
-__all__ = ["Asked", "Fault", "Reply", "fault_of", "selector_in"]
+__all__ = ["Asked", "NoCounts", "Reply", "fault_of", "selector_in"]
 
 _WAIT_MOST_S: Final = 600.0
 _STATUS: Final = {
@@ -52,7 +52,7 @@ class Asked:
 
 
 @dataclass(frozen=True, slots=True)
-class Fault:
+class NoCounts:
     """Why counts are missing: one line without secrets. wait_s: how long the source asked to wait; 0: it did not.
 
     may_pass: whether the same request may succeed later.
@@ -75,7 +75,7 @@ class Reply:
     headers: Mapping[str, str] = field(default_factory=dict)
 
 
-def fault_of(reply: Reply) -> Fault | None:
+def fault_of(reply: Reply) -> NoCounts | None:
     """Return the fault of an answer whose status or kind shows that it has no counts; None: its body has to be parsed.
 
     Statuses 400 and 422 pass, since their bodies have the reason.
@@ -85,12 +85,14 @@ def fault_of(reply: Reply) -> Fault | None:
         wait_s = _wait_s(reply.headers.get("retry-after", "")) if reply.status in (429, 503) else 0.0
         wait = f"; the server asks to wait {wait_s:g} s" if wait_s else ""
         text = f"the server returned http {reply.status}{f': {why}' if why else ''}{wait}"
-        return Fault(text, wait_s, reply.status == 429 or reply.status >= 500)
+        return NoCounts(text, wait_s, reply.status == 429 or reply.status >= 500)
     begin = reply.body[:200].lstrip()[:1]
     if not begin:
-        return Fault("the answer is empty", may_pass=True)
+        return NoCounts("the answer is empty", may_pass=True)
     if begin == b"<":
-        return Fault("the answer is HTML, not JSON: check the path of the URL, and whether a login page is before it")
+        return NoCounts(
+            "the answer is HTML, not JSON: check the path of the URL, and whether a login page is before it"
+        )
     return None
 
 

@@ -29,7 +29,7 @@ from loadgen.outside_text import one_line
 from loadgen.parquet import read_csv_arrays
 from loadgen.programme.ledger_file import Rows, rows_of
 from loadgen.programme.slices import Slice
-from loadgen.programme.sources.asked import Fault
+from loadgen.programme.sources.asked import NoCounts
 
 __all__ = ["ROWS_MOST", "CsvCounts", "parse_csv"]
 
@@ -52,7 +52,7 @@ class CsvCounts:
     """
 
     rows: Rows | None = None
-    faults: tuple[Fault, ...] = ()
+    faults: tuple[NoCounts, ...] = ()
     gaps: tuple[str, ...] = ()
     missing: int = 0
 
@@ -180,22 +180,22 @@ def _result(rows: Rows, gaps: dict[str, list[tuple[int, int]]], width: int) -> C
 
 def _by_lines(data: bytes, width: int, name: str, takes_gaps: bool) -> CsvCounts:
     lines = io.TextIOWrapper(io.BytesIO(data), encoding="utf-8", newline="")
-    faults: list[Fault] = []
+    faults: list[NoCounts] = []
     slices: list[Slice] = []
     gaps: dict[str, list[tuple[int, int]]] = {}
     evidence = f"file {name}"
 
     def wrong(line: int, text: str) -> None:
-        faults.append(Fault(f"{name}:{line}: {text}"))
+        faults.append(NoCounts(f"{name}:{line}: {text}"))
         if len(faults) >= _FAULTS_MOST:
-            faults.append(Fault(f"{name}: there may be more faults; they are looked for when these are gone"))
+            faults.append(NoCounts(f"{name}: there may be more faults; they are looked for when these are gone"))
             raise _TooMany
 
     try:
         rows = csv.reader(_lines(lines), strict=True)
         header = next(rows, None)
         if header is None:
-            return CsvCounts(faults=(Fault(f"{name}: the file is empty; {_HEADER}"),))
+            return CsvCounts(faults=(NoCounts(f"{name}: the file is empty; {_HEADER}"),))
         times, order = _header(header, wrong)
         if times is None:
             return CsvCounts(faults=tuple(faults))
@@ -204,7 +204,7 @@ def _by_lines(data: bytes, width: int, name: str, takes_gaps: bool) -> CsvCounts
             if not row:
                 continue
             if number > ROWS_MOST:
-                return CsvCounts(faults=(Fault(f"{name}: more than {ROWS_MOST:,} rows; split the file by time"),))
+                return CsvCounts(faults=(NoCounts(f"{name}: more than {ROWS_MOST:,} rows; split the file by time"),))
             if len(row) != len(header):
                 wrong(rows.line_num, f"{len(row)} cells, but the header has {len(header)}")
                 continue
@@ -237,13 +237,13 @@ def _by_lines(data: bytes, width: int, name: str, takes_gaps: bool) -> CsvCounts
             last[slo] = start, rows.line_num
             slices.append(made)
     except csv.Error as error:
-        faults.append(Fault(f"{name}:{rows.line_num}: not CSV: {one_line(str(error), 120)}"))
+        faults.append(NoCounts(f"{name}:{rows.line_num}: not CSV: {one_line(str(error), 120)}"))
     except UnicodeDecodeError as error:
-        faults.append(Fault(f"{name}: not a text in UTF-8: {error.reason}"))
+        faults.append(NoCounts(f"{name}: not a text in UTF-8: {error.reason}"))
     except _TooMany:
         pass
     if not faults and not slices:
-        faults.append(Fault(f"{name}: there are no rows"))
+        faults.append(NoCounts(f"{name}: there are no rows"))
     if faults:
         return CsvCounts(faults=tuple(faults))
     return _result(rows_of(slices), gaps, width)

@@ -13,7 +13,7 @@ from urllib.parse import urlencode, urlsplit
 from loadgen.backends.fetch import Ask, Fetcher, NotFetched
 from loadgen.outside_text import one_line
 from loadgen.programme.slices import Slice
-from loadgen.programme.sources.asked import Asked, Fault, Reply
+from loadgen.programme.sources.asked import Asked, NoCounts, Reply
 from loadgen.programme.sources.prometheus_answers import (
     Request,
     bucket_fault,
@@ -47,7 +47,7 @@ class Pulled:
     """What a source gave. faults, notes: sentences. What is in no slice is missing."""
 
     slices: tuple[Slice, ...] = ()
-    faults: tuple[Fault, ...] = ()
+    faults: tuple[NoCounts, ...] = ()
     notes: tuple[str, ...] = ()
     calls: int = 0
 
@@ -90,14 +90,14 @@ class PrometheusSource:
         parts = urlsplit(self.url)
         return one_line(f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}", 120)
 
-    def _pull(self, asked: Asked) -> tuple[list[Slice], list[Fault], list[str]]:
+    def _pull(self, asked: Asked) -> tuple[list[Slice], list[NoCounts], list[str]]:
         if (fault := why_not_asked(asked)) is not None:
             return [], [fault], []
         edges = self._parsed(edges_request(asked), lambda reply: parse_edges(reply, asked))
-        if isinstance(edges, Fault):
+        if isinstance(edges, NoCounts):
             return [], [edges], []
         if "total" not in edges.roles:
-            return [], [Fault(f"no series is {one_line(asked.total, 160)}")], []
+            return [], [NoCounts(f"no series is {one_line(asked.total, 160)}")], []
         notes: list[str] = []
         if asked.good and "good" not in edges.roles:
             request = bucket_request(asked)
@@ -110,14 +110,14 @@ class PrometheusSource:
                 return [], [bucket_fault(reply if isinstance(reply, Reply) else None, asked)], []
             notes.append(f"no series is {one_line(asked.bad, 160)}: it counts as no bad requests; check its spelling")
         interval_s = self._parsed(interval_request(asked), parse_interval)
-        if isinstance(interval_s, Fault):
+        if isinstance(interval_s, NoCounts):
             return [], [interval_s], notes
         if not interval_s:
             interval_s = asked.width / 4
             notes.append(f"the scrape interval is not known: {interval_s:g} s is taken")
         if interval_s * 2 > asked.width:
             text = f"a scrape interval of {interval_s:g} s is too long for slices of {asked.width} s"
-            return [], [Fault(text)], notes
+            return [], [NoCounts(text)], notes
         starts = unclear(edges, asked, interval_s)
         known = starts
         while len(requests := sample_requests(edges, asked, known, interval_s)) > _SAMPLE_CALLS_MOST:
@@ -134,24 +134,24 @@ class PrometheusSource:
         slices, more = slices_of(edges, asked, interval_s, one_line(evidence, 400))
         return [one for one in slices if one.start not in left_out], [], notes + more
 
-    def _parsed(self, request: Request, parse: Callable[[Reply], T | Fault]) -> T | Fault:
+    def _parsed(self, request: Request, parse: Callable[[Reply], T | NoCounts]) -> T | NoCounts:
         """Send a request and parse its answer; repeat it if that may help, and obey Retry-After."""
         for n in range(_TRIES):
             reply = self._reply(request)
-            found: T | Fault = reply if isinstance(reply, Fault) else parse(reply)
-            if not isinstance(found, Fault) or not found.may_pass or n == _TRIES - 1:
+            found: T | NoCounts = reply if isinstance(reply, NoCounts) else parse(reply)
+            if not isinstance(found, NoCounts) or not found.may_pass or n == _TRIES - 1:
                 return found
             if found.wait_s > _WAIT_MOST_S:
-                return Fault(f"{found}, which is longer than {_WAIT_MOST_S:g} s")
+                return NoCounts(f"{found}, which is longer than {_WAIT_MOST_S:g} s")
             self.sleep(max(found.wait_s, _BACKOFF_S * 2**n * (0.5 + self.draw())))
         raise AssertionError
 
-    def _reply(self, request: Request) -> Reply | Fault:
+    def _reply(self, request: Request) -> Reply | NoCounts:
         if self._fetcher is None:
             self._fetcher = Fetcher(self.url, self.headers, self.secrets, self.ca, self.limit_s)
         given = dict(request.given) | {"timeout": f"{max(1, int(self.limit_s * 1_000))}ms"}
         self.calls += 1
         (found,) = self._fetcher.get([Ask(f"/api/v1/{request.path}?{urlencode(given)}")])
         if isinstance(found, NotFetched):
-            return Fault(str(found), may_pass=True)
+            return NoCounts(str(found), may_pass=True)
         return Reply(found.status, found.body, found.headers)

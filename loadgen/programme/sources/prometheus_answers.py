@@ -21,7 +21,7 @@ from loadgen.probes.prometheus.series_rows import group_of
 from loadgen.probes.reader import NotRead
 from loadgen.probes.rows import Labels
 from loadgen.programme.slices import Slice
-from loadgen.programme.sources.asked import Asked, Fault, Reply, fault_of
+from loadgen.programme.sources.asked import Asked, NoCounts, Reply, fault_of
 from loadgen.programme.sources.counter_slices import Instance, counted, needs_samples
 
 __all__ = [
@@ -73,13 +73,13 @@ class Edges:
     """The values of the label `instance`."""
 
 
-def why_not_asked(asked: Asked) -> Fault | None:
+def why_not_asked(asked: Asked) -> NoCounts | None:
     """Return why nothing can be asked; None: it can."""
     count = len(asked.edges)
     if count < 2:
-        return Fault(f"no whole slice of {asked.width} s lies in this time")
+        return NoCounts(f"no whole slice of {asked.width} s lies in this time")
     if count > POINTS_MOST:
-        return Fault(f"{count:,} points are more than the {POINTS_MOST:,} of one answer: ask for less time at once")
+        return NoCounts(f"{count:,} points are more than the {POINTS_MOST:,} of one answer: ask for less time at once")
     return None
 
 
@@ -138,37 +138,37 @@ def bucket_request(asked: Asked) -> Request | None:
     return Request("query", (("query", text), ("time", str(asked.edges[-1]))))
 
 
-def bucket_fault(reply: Reply | None, asked: Asked) -> Fault:
+def bucket_fault(reply: Reply | None, asked: Asked) -> NoCounts:
     """Return the fault of an objective whose good (or bad) selector has no series; with the buckets that there are."""
-    selector = asked.good or asked.bad
+    selector = one_line(asked.good or asked.bad, 160)
     buckets: list[str] = []
-    if reply is not None and not isinstance(answer := _answer(reply), Fault):
+    if reply is not None and not isinstance(answer := _answer(reply), NoCounts):
         buckets = sorted(
             {dict(one.labels).get("le", "") for one in answer.series} - {""},
             key=lambda text: float(text) if re.fullmatch(r"[0-9.eE+-]+", text) else float("inf"),
         )
     if buckets:
         shown = one_line(", ".join(buckets), 200)
-        return Fault(f"no series is {one_line(selector, 160)}: the bucket must exist exactly; there are le = {shown}")
-    return Fault(f"no series is {one_line(selector, 160)}, so nothing is known about good requests")
+        return NoCounts(f"no series is {selector}: the bucket must exist exactly; there are le = {shown}")
+    return NoCounts(f"no series is {selector}, so nothing is known about good requests")
 
 
-def parse_interval(reply: Reply) -> float | Fault:
+def parse_interval(reply: Reply) -> float | NoCounts:
     """Return the scrape interval in s: the median distance of raw samples; 0 if there are too few of them."""
     answer = _answer(reply)
-    if isinstance(answer, Fault):
+    if isinstance(answer, NoCounts):
         return answer
     found = [b - a for one in answer.series[:100] for a, b in pairwise(one.at_ms)]
     return median(found) / 1_000 if found else 0.0
 
 
-def parse_edges(reply: Reply, asked: Asked) -> Edges | Fault:
+def parse_edges(reply: Reply, asked: Asked) -> Edges | NoCounts:
     """Return the values at the edges from an answer to `edges_request`.
 
     A partial answer is a fault: how much of it is missing is not known.
     """
     answer = _answer(reply)
-    if isinstance(answer, Fault):
+    if isinstance(answer, NoCounts):
         return answer
     edges = Edges()
     parts: dict[tuple[str, Labels], dict[str, SeriesValues]] = {}
@@ -176,11 +176,11 @@ def parse_edges(reply: Reply, asked: Asked) -> Edges | Fault:
         marks = dict(one.labels)
         role, _, part = marks.pop(_MARK, "").partition(" ")
         if role not in ("total", "good", "bad"):
-            return Fault("the answer has series that were not asked for")
+            return NoCounts("the answer has series that were not asked for")
         labels = tuple(sorted(marks.items()))
         edges.roles.add(role)
         if part in parts.setdefault((role, labels), {}):
-            return Fault(f"two series have the same labels: write the name of one metric for {role}")
+            return NoCounts(f"two series have the same labels: write the name of one metric for {role}")
         parts[role, labels][part] = one
     for (role, labels), found in parts.items():
         instance = edges.instances.setdefault(group_of(labels), Instance())
@@ -195,10 +195,10 @@ def parse_edges(reply: Reply, asked: Asked) -> Edges | Fault:
     return edges
 
 
-def parse_samples(reply: Reply, role: str, edges: Edges) -> Fault | None:
+def parse_samples(reply: Reply, role: str, edges: Edges) -> NoCounts | None:
     """Add the raw samples of an answer to what is known. Return its fault; None: it has none."""
     answer = _answer(reply)
-    if isinstance(answer, Fault):
+    if isinstance(answer, NoCounts):
         return answer
     for one in answer.series:
         if role == "up":
@@ -223,18 +223,18 @@ def unclear(edges: Edges, asked: Asked, interval_s: float) -> list[int]:
 # -- within ---------------------------------------------------------------------------------------
 
 
-def _answer(reply: Reply) -> Answer | Fault:
+def _answer(reply: Reply) -> Answer | NoCounts:
     if (fault := fault_of(reply)) is not None:
         return fault
     try:
         answer = parse_answer(reply.body)
     except NotRead as error:
         is_cut = not _is_json(reply.body)
-        return Fault(f"{error}, or it was cut off" if is_cut else str(error), may_pass=is_cut)
+        return NoCounts(f"{error}, or it was cut off" if is_cut else str(error), may_pass=is_cut)
     if answer.has_histograms:
-        return Fault("native histograms are not read: a share of one is interpolated; use a counter or a bucket")
+        return NoCounts("native histograms are not read: a share of one is interpolated; use a counter or a bucket")
     if warnings := [text for text in answer.warnings if not _INFO.match(text)]:
-        return Fault(f"the answer is partial: {warnings[0]}", may_pass=True)
+        return NoCounts(f"the answer is partial: {warnings[0]}", may_pass=True)
     return answer
 
 
