@@ -8,7 +8,7 @@ import pytest
 
 from loadgen.measure.objectives.objective import Objective, evaluate
 from loadgen.programme.slices import sum_of
-from loadgen.programme.sources.run_counts import run_slices, why_not_counted
+from loadgen.programme.sources.run_counts import objectives_of, run_slices, why_not_counted
 from loadgen.report.run_as_dataframes import open_run
 from loadgen.units import NS_PER_MS
 from tests.support.past_runs import past_run
@@ -55,3 +55,9 @@ def test_a_run_without_a_summary_has_no_start(tmp_path: Path) -> None:
 
     with pytest.raises(ValueError, match="has no start time: it has no summary"):
         run_slices(run, "a", objective(), "checkout")
+
+
+def test_the_objectives_of_a_run_are_those_of_its_plan(tmp_path: Path) -> None:
+    run = open_run(past_run(tmp_path, seconds=2, spec={"slos": tuple(OBJECTIVES)}))
+
+    assert objectives_of(run) == tuple(OBJECTIVES)

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Final
 
+import msgspec
 import numpy as np
 
 from loadgen.measure.deltas.series_key import OK, SeriesKey
@@ -21,7 +22,7 @@ from loadgen.programme.slices import Slice
 from loadgen.report.run_as_dataframes import Run
 from loadgen.units import NS_PER_S, NS_PER_US
 
-__all__ = ["RUN_WIDTH_S", "run_slices", "why_not_counted"]
+__all__ = ["RUN_WIDTH_S", "objectives_of", "run_slices", "why_not_counted"]
 
 RUN_WIDTH_S: Final = 10
 """The width of a slice, s."""
@@ -33,6 +34,18 @@ def why_not_counted(objective: Objective) -> str:
     if not objective.is_plain or objective.kind not in ("percentile", "error_ratio"):
         return f"{one_line(objective.text, 120)} does not judge a share of all requests by their response time"
     return ""
+
+
+def objectives_of(run: Run) -> tuple[Objective, ...]:
+    """Return the objectives of the run's plan, in their order.
+
+    Raises:
+        ValueError: the manifest is damaged.
+    """
+    try:
+        return msgspec.convert(run.manifest["spec"]["slos"], tuple[Objective, ...])
+    except (KeyError, TypeError, msgspec.ValidationError) as error:
+        raise ValueError(f"the manifest of the run {one_line(run.id, 100)} has no readable objectives") from error
 
 
 def run_slices(run: Run, slo: str, objective: Objective, journey: str, width: int = RUN_WIDTH_S) -> list[Slice]:
