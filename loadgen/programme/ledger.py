@@ -79,7 +79,7 @@ class Counts:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What the ledger has for a time. revisions: those that were used, by name. unreadable: a sentence for each file
+    """The counts of the ledger for a time. revisions: those that were used, by name. unreadable: a sentence for each file
     that was left out.
     """
 

@@ -33,7 +33,7 @@ _COUNTERS: Final = ("_total", "_count", "_bucket", "_sum")
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """What is asked for one objective. why: not empty if nothing is asked, and the slices are missing.
+    """The requests for one objective. why: not empty if nothing is asked, and the slices are missing.
 
     is_known: whether the ledger has all of it already.
     """
@@ -66,7 +66,7 @@ class Planned:
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """What a pull did for one objective. slices: those that were read. faults: why counts are missing."""
+    """The result of a pull for one objective. slices: those that were read. faults: why counts are missing."""
 
     slo: str
     slices: int = 0
@@ -115,7 +115,7 @@ def pulled(
 ) -> tuple[list[Done], list[Revision]]:
     """Ask all sources, write what they answer, and return what was done and the new revisions.
 
-    What was read before an interrupt is written.
+    After an interrupt, the answers so far are written.
 
     Raises:
         UsageError, StorageError, CloudError: the ledger cannot be written, or a file cannot be read.

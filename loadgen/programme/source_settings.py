@@ -93,7 +93,7 @@ def read_sources(path: Path) -> dict[str, Source]:
 
 
 def source_of(name: str, sources: Mapping[str, Source], data_sources: Iterable[DataSource]) -> Source | str:
-    """Return the source with this name: of `programme.toml`, or else a DataSource with a URL; or why there is none."""
+    """Return the source with this name: of `programme.toml`, or else a DataSource with a URL; or the reason why it is missing."""
     if name in sources:
         return sources[name]
     shown = one_line(name, 100)
@@ -109,7 +109,7 @@ def source_of(name: str, sources: Mapping[str, Source], data_sources: Iterable[D
 
 
 def _checked(name: object, table: object) -> tuple[list[tuple[str, str]], Source | None]:
-    """Return the errors of a table with their hints, and the source if there are none."""
+    """Return the errors of a table with their hints, and the source if the table has no error."""
     hint = 'write [sources.prod] with kind = "prometheus" and url = "http://prometheus.example:9090"'
     if not isinstance(table, dict):
         return [("is not a table", hint)], None

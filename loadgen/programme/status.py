@@ -42,7 +42,7 @@ class PromiseState:
     """The state of one promise. start, end: of the judged window, Unix time in s; 0 without data.
 
     why: not empty for "no data" and "not judged". excluded: the number of excluded slices. with_excluded: the
-    attainment as text with them; "" if there are none. burning: all rules, of which those with `is_firing` fire.
+    attainment as text with them; "" without excluded slices. burning: all rules, of which those with `is_firing` fire.
     """
 
     objective: Objective

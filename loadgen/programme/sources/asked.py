@@ -1,4 +1,4 @@
-"""What a source is asked, and what it answers: slices, or a fault. Pure.
+"""Requests to a source of counts, and its answers: slices, or a fault. Pure.
 
 A fault (`NoCounts`) means that the counts are missing. It never means that there were no errors.
 """
@@ -41,7 +41,7 @@ class Asked:
 
     @property
     def roles(self) -> tuple[tuple[str, str], ...]:
-        """Return (role, query) of what is asked: "total", and "good" or "bad"."""
+        """Return (role, query) of each query: "total", and "good" or "bad"."""
         return ("total", self.total), (("good", self.good) if self.good else ("bad", self.bad))
 
     @property

@@ -9,7 +9,7 @@ and every request is in exactly one slice:
 - A counter that falls was reset. Its new value counts; the time since the sample before is missing, because requests
   between that sample and the restart were in no sample.
 - A series that begins while its instance is scraped was created at 0, as Prometheus clients do with new labels. Its
-  first value counts. Of an instance that itself is new, the first sample is the beginning.
+  first value counts. The first sample of a new instance is only a beginning.
 - An instance may come and go. Where the series `up` shows that Prometheus did not know the instance before or after,
   only one scrape interval is missing; otherwise all of the time without samples is.
 """

@@ -46,7 +46,7 @@ _HEADER: Final = 'write the header "time[UTC],slo,good,total", with the zone, or
 
 @dataclass(frozen=True, slots=True)
 class CsvCounts:
-    """What a file has: slices as columns, or faults. gaps: a sentence for each objective with missing slices.
+    """The slices of a file as columns, or its faults. gaps: a sentence for each objective with missing slices.
 
     missing: the number of missing slices.
     """

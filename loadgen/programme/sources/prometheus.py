@@ -44,7 +44,7 @@ _SAMPLE_CALLS_MOST: Final = 40
 
 @dataclass(frozen=True, slots=True)
 class Pulled:
-    """What a source gave. faults, notes: sentences. What is in no slice is missing."""
+    """The slices that a source returned. faults, notes: sentences. Time without a slice is missing."""
 
     slices: tuple[Slice, ...] = ()
     faults: tuple[NoCounts, ...] = ()
@@ -74,7 +74,7 @@ class PrometheusSource:
     _fetcher: Fetcher | None = None
 
     def pull(self, asked: Asked) -> Pulled:
-        """Return the slices of one objective. What could not be read is missing, with its sentence in `faults`."""
+        """Return the slices of one objective. Missing slices have a sentence in `faults`."""
         before = self.calls
         slices, faults, notes = self._pull(asked)
         return Pulled(tuple(slices), tuple(faults), tuple(notes), self.calls - before)

@@ -48,7 +48,7 @@ _RANGE_MOST_S: Final = 3_600
 _INSTANCES_MOST: Final = 100
 _MARK: Final = "loadgen_part"
 _INFO: Final = re.compile(r"PromQL info")
-"""Prometheus 2.53 sends remarks about the names of metrics among its warnings. They are not about missing data."""
+"""Prometheus 2.53 sends remarks about the names of metrics among its warnings. Such a remark does not mean that data are missing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +64,7 @@ class Request:
 
 @dataclass(slots=True)
 class Edges:
-    """What is known of one objective so far."""
+    """The samples of one objective so far."""
 
     instances: dict[str, Instance] = field(default_factory=dict)
     roles: set[str] = field(default_factory=set)
@@ -196,7 +196,7 @@ def parse_edges(reply: Reply, asked: Asked) -> Edges | NoCounts:
 
 
 def parse_samples(reply: Reply, role: str, edges: Edges) -> NoCounts | None:
-    """Add the raw samples of an answer to what is known. Return its fault; None: it has none."""
+    """Add the raw samples of an answer to `edges`. Return its fault; None: it has none."""
     answer = _answer(reply)
     if isinstance(answer, NoCounts):
         return answer

@@ -57,7 +57,7 @@ def pull(
     """Read good and all requests of production by slices of 5 minutes into the ledger, from each promise's source.
 
     Known slices are not read again, except the newest ones, which may still change. Changed counts are a new revision.
-    What cannot be read is missing; it never counts as no errors.
+    Counts that cannot be read are missing, and never zero errors.
 
     Exit code 0: all was read. 3: counts are missing. 2: an option or a file is wrong.
     """
