@@ -79,8 +79,8 @@ class Counts:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """The counts of the ledger for a time. revisions: those that were used, by name. unreadable: a sentence for each file
-    that was left out.
+    """The counts of the ledger for a time. revisions: those that were used. unreadable: a sentence for each file that
+    was left out.
     """
 
     start: int

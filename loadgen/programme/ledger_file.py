@@ -38,7 +38,7 @@ COLUMNS: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Revision:
-    """The identity of a file of the ledger, with its time and reason. number: from 1. at: RFC 3339, UTC. because: its reason."""
+    """The identity of a file of the ledger. number: from 1. at: RFC 3339, UTC. because: its reason."""
 
     day: str
     source: str

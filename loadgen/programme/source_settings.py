@@ -93,7 +93,9 @@ def read_sources(path: Path) -> dict[str, Source]:
 
 
 def source_of(name: str, sources: Mapping[str, Source], data_sources: Iterable[DataSource]) -> Source | str:
-    """Return the source with this name: of `programme.toml`, or else a DataSource with a URL; or the reason why it is missing."""
+    """Return the source with this name: of `programme.toml`, or else a DataSource with a URL. Without one, return the
+    reason as a text.
+    """
     if name in sources:
         return sources[name]
     shown = one_line(name, 100)

@@ -48,7 +48,9 @@ _RANGE_MOST_S: Final = 3_600
 _INSTANCES_MOST: Final = 100
 _MARK: Final = "loadgen_part"
 _INFO: Final = re.compile(r"PromQL info")
-"""Prometheus 2.53 sends remarks about the names of metrics among its warnings. Such a remark does not mean that data are missing."""
+"""Prometheus 2.53 sends remarks about the names of metrics among its warnings. Such a remark does not mean that data
+are missing.
+"""
 
 
 @dataclass(frozen=True, slots=True)
