@@ -14,7 +14,7 @@ from loadgen.history.store.store import Store
 from loadgen.measure.run_folder.rundir import storage_error
 from loadgen.outside_text import one_line
 from loadgen.sweep.files import write_results
-from loadgen.sweep.journal import Journal, RunRecord, open_journal
+from loadgen.sweep.journal import Journal, RunRecord, check_records, open_journal
 from loadgen.sweep.lifecycle import Ending, Finish, Task, remaining
 from loadgen.sweep.plan import RUNS, SweepPlan
 from loadgen.sweep.result import result_of
@@ -63,6 +63,7 @@ def run_sweep(
         console.print(Text(text), soft_wrap=True)
 
     with open_journal(folder) as journal:
+        check_records(folder, journal.records, plan.order)
         _note_orphans(folder, journal, say)
         tasks = remaining(rules_of(plan), journal.records)
         conducting = Conducting(
