@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -326,3 +329,24 @@ def test_searches_for_something_else_are_not_combined(
     assert 'its objective is "p(95) < 300ms", and not "p(99) < 300ms"' in text
     assert 'its target is "http://shop.test", and not "http://127.0.0.1:9"' in text
     assert 'its release is "1.3", and not ""' in text
+
+
+@pytest.mark.process
+def test_restart_command_may_leave_a_server_behind_but_not_hang(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pid = tmp_path / "pid"
+    began = time.monotonic()
+    assert find_runs.failure_of(f"sleep 60 & echo $! > {pid}") == ""
+    assert time.monotonic() - began < 30, "it waits for the command, not for its output"
+    os.kill(int(pid.read_text()), signal.SIGKILL)
+
+    monkeypatch.setattr(find_runs, "RESTART_S", 0.5)
+    assert find_runs.failure_of(f"sleep 60 & echo $! > {pid}; wait") == "did not end within 500 ms"
+    for _ in range(100):
+        state = Path(f"/proc/{int(pid.read_text())}/stat")
+        if not state.exists() or state.read_text().rsplit(")", 1)[1].split()[0] == "Z":
+            break
+        time.sleep(0.05)
+    else:
+        pytest.fail("its child goes on")

@@ -9,7 +9,9 @@ import secrets
 import subprocess
 import time
 from dataclasses import dataclass, field
+from os import SEEK_END
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any, Final
 
 from rich.console import Console
@@ -23,6 +25,7 @@ from loadgen.report.run_as_dataframes import open_run
 from loadgen.units import NS_PER_S, format_duration, format_rate, quantity
 from loadgen_controller.api.remote import check_there
 from loadgen_controller.collect_option_errors import CollectedErrors
+from loadgen_controller.commands.sweep_parts.between_command import end_group
 from loadgen_controller.launch.launcher import make_run
 from loadgen_controller.launch.run_location import Placement
 from loadgen_controller.planning.scenario import load_scenario
@@ -31,6 +34,7 @@ __all__ = ["RESTART_S", "FindRuns", "failure_of"]
 
 RESTART_S: Final = 600.0
 """The longest time of the restart command, in seconds."""
+_SAID_BYTES: Final = 4_096
 _SHOWN: Final = 300
 """Most characters of a command's output in a message."""
 
@@ -162,22 +166,30 @@ class FindRuns:
 def failure_of(command: str) -> str:
     """Run a command of the user in a shell; return why it failed, as part of a sentence, or "" if it did not.
 
-    Its output goes nowhere; the end of its error output is part of the reason.
+    Its output goes nowhere; the end of its error output is part of the reason. A server that it leaves in the
+    background may keep the error output open, so that goes to a file, and we wait for the end of the command only.
     """
-    try:
-        done = subprocess.run(
-            ["/bin/sh", "-c", command],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            timeout=RESTART_S,
-            check=False,
-        )
-    except subprocess.TimeoutExpired:
-        return f"did not end within {format_duration(RESTART_S * NS_PER_S)}"
-    except OSError as error:
-        return f"could not be started: {error}"
-    if not done.returncode:
-        return ""
-    last = done.stderr.decode("utf-8", "replace").strip().splitlines()[-1:]
-    return f"failed with exit code {done.returncode}" + (f": {one_line(last[0], _SHOWN)}" if last else "")
+    with TemporaryFile() as said:
+        try:
+            child = subprocess.Popen(
+                ["/bin/sh", "-c", command],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=said,
+                start_new_session=True,
+            )
+        except OSError as error:
+            return f"could not be started: {error}"
+        try:
+            code = child.wait(RESTART_S)
+        except subprocess.TimeoutExpired:
+            end_group(child)
+            return f"did not end within {format_duration(RESTART_S * NS_PER_S)}"
+        except BaseException:
+            end_group(child)
+            raise
+        if not code:
+            return ""
+        said.seek(max(0, said.seek(0, SEEK_END) - _SAID_BYTES))
+        last = said.read().decode("utf-8", "replace").strip().splitlines()[-1:]
+    return f"failed with exit code {code}" + (f": {one_line(last[0], _SHOWN)}" if last else "")

@@ -24,11 +24,12 @@ from loadgen.redact import Redactor
 from loadgen.units import NS_PER_S, format_duration
 from loadgen_controller.collect_option_errors import CollectedErrors
 
-__all__ = ["FOLDER", "BetweenCommand", "read_between", "variable_of"]
+__all__ = ["FOLDER", "BetweenCommand", "end_group", "read_between", "variable_of"]
 
 FOLDER: Final = "between"
 """Outputs of the command, in the folder of the sweep: one file a run."""
 _TAIL_BYTES: Final = 4_096
+_KEPT_BYTES: Final = 1 << 20
 _TAIL_LINES: Final = 10
 _END_S: Final = 5.0
 
@@ -56,7 +57,7 @@ class BetweenCommand:
         """
         log.parent.mkdir(mode=0o700, exist_ok=True)
         given = os.environ | {variable_of(name): level for name, level in levels.items()}
-        fd = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        fd = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
         try:
             try:
                 child = subprocess.Popen(  # the user's own command, without a shell
@@ -67,14 +68,15 @@ class BetweenCommand:
             try:
                 code = child.wait(self.timeout_s)
             except subprocess.TimeoutExpired:
-                _end(child)
+                end_group(child)
                 limit = format_duration(self.timeout_s * NS_PER_S)
                 return f"it took longer than {limit} (--between-timeout){_tail(log)}"
             except BaseException:
-                _end(child)
+                end_group(child)
                 raise
         finally:
             os.close(fd)
+        _cut(log)
         if code == 0:
             return ""
         how = f"exit code {code}" if code > 0 else f"ended by signal {-code}"
@@ -106,8 +108,8 @@ def read_between(
     return BetweenCommand(words, timeout_s)
 
 
-def _end(child: subprocess.Popen[bytes]) -> None:
-    """End the command with its children: SIGTERM, and SIGKILL after 5 s."""
+def end_group(child: subprocess.Popen[bytes]) -> None:
+    """End a command that has a session of its own with its children: SIGTERM, and SIGKILL after 5 s."""
     for number in (signal.SIGTERM, signal.SIGKILL):
         try:
             os.killpg(child.pid, number)
@@ -118,6 +120,19 @@ def _end(child: subprocess.Popen[bytes]) -> None:
             continue
         break
     child.poll()
+
+
+def _cut(log: Path) -> None:
+    """Keep only the end of a large output: there is one for each run, and together they could fill the disk."""
+    with log.open("r+b") as file:
+        size = file.seek(0, os.SEEK_END)
+        if size <= _KEPT_BYTES:
+            return
+        file.seek(size - _KEPT_BYTES)
+        end = file.read(_KEPT_BYTES)
+        file.seek(0)
+        file.truncate()
+        file.write(f"[the first {size - _KEPT_BYTES:,} bytes were left out]\n".encode() + end)
 
 
 def _tail(log: Path) -> str:

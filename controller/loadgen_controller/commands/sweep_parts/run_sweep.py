@@ -79,7 +79,7 @@ def run_sweep(
             finish = _conducted(errors, maker, conducting, tasks, specs)
         except OSError as error:
             say(f"continue with: {resume_command(folder)}")
-            raise storage_error(folder, error, elsewhere="make space on the disk of the sweep's folder") from error
+            raise storage_error(folder, error, elsewhere="move the folder of the sweep to another disk") from error
         except (LoadgenError, ExceptionGroup):
             say(f"continue with: {resume_command(folder)}")
             raise
@@ -121,7 +121,7 @@ def _left(finish: Finish, conducting: Conducting, say: Callable[[str], None]) ->
         case Ending.BETWEEN_FAILED:
             raise IncompleteError(
                 f"--between failed before {finish.why}",
-                hint="correct the command or the target, then resume the sweep; its folder between has all output",
+                hint="correct the command or the target, then resume the sweep; its folder between has the output",
             )
         case Ending.RUN_FAILED:
             if conducting.failure is not None:
