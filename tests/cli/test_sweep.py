@@ -432,3 +432,10 @@ def test_plan_of_the_sweep_is_as_it_was_typed(runs: FakeRuns) -> None:
     assert plan.options["sweep"]["param"] == ["settle=0,8", "payout=0,8"]
     assert len(plan.design.cells) == 3
     assert plan.levels(0) == {"settle": "0", "payout": "0"}
+
+
+def test_command_between_runs_needs_some_time(runs: FakeRuns) -> None:
+    done = sweep("shop.py", *TWO, "--between", "true", "--between-timeout", "0s")
+    assert done.exit_code == 2
+    assert "--between-timeout: 0s is no time" in done.output
+    assert not runs.made

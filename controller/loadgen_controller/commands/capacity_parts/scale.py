@@ -33,6 +33,7 @@ from loadgen_controller.commands.capacity_parts.study_output import (
     HtmlOption,
     JsonOption,
     StudyStoreOption,
+    check_different,
     end_study,
     study_output_of,
 )
@@ -136,6 +137,9 @@ def scale_policy(
     output = study_output_of(errors, html=html, json=json, csv=csv, store=store)
     for option, path in (("--write-policy", write_policy), ("--seconds", seconds)):
         errors.check_file(option, path)
+    inputs = {"--rate": Path(rate) if Path(rate).is_file() else None, "--policy": policy}
+    outputs = {"--write-policy": write_policy, "--seconds": seconds, "--html": html, "--json": json, "--csv": csv}
+    check_different(errors, inputs | outputs)
     at = errors.parse("--utilization", utilization, _share) if utilization is not None else _DEFAULT_AT
     of_one = _capacity(errors, capacity, store)
     times = [
@@ -156,6 +160,10 @@ def scale_policy(
     read = errors.catch(lambda: read_policy(policy, units, least, most))
     if read is not None:
         _check_average(errors, read, average)
+        if read.target is None and targets is not None:
+            errors.add(
+                "--targets: step scaling has no target to try", "leave it out, or give target tracking or an HPA"
+            )
         if write_policy is not None:
             errors.catch(lambda: check_form(write_policy.suffix, read))
     errors.check()

@@ -101,6 +101,8 @@ def planned_sweep(
     block = _chosen(errors, "--block", options.block, _BLOCKS, "repeat")
     responses = errors.catch(lambda: parse_responses(options.of or OF)) or ()
     timeout_ns = errors.parse("--between-timeout", options.between_timeout or BETWEEN_TIMEOUT, parse_duration)
+    if timeout_ns == 0:
+        errors.add("--between-timeout: 0s is no time for a command", "write 5m")
     matters = errors.parse("--effect", effect, parse_ratio) or 0.2
     read_between(errors, options.between, 1.0, (one.name for one in factors.all))
     _check_combinations(errors, options, kind)
