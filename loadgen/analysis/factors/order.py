@@ -21,7 +21,7 @@ class Planned:
     cell: int
     """Index in the cells of the design."""
     repeat: int
-    """1, 2, ...: the how-many-eth run of this cell, control runs counted apart."""
+    """1, 2, ...: the number of the run within its cell. Control runs are counted separately."""
     block: int
     """1, 2, ...: runs of one block are close in time, on one day or on one host."""
     is_control: bool = False

@@ -144,8 +144,8 @@ def _events(count: int) -> str:
 def _lines(found: Sequence[ColdStart], warms: MeanTime | None, window_s: int, tag: str) -> Iterator[str]:
     if tag:
         yield (
-            f"New instances are told by the tag {tag}: one whose first good answer came after an event counts as its "
-            "instance."
+            f"The tag {tag} identifies instances: an instance whose first good answer came after an event counts as "
+            "an instance of this event."
         )
     else:
         yield (
@@ -154,8 +154,8 @@ def _lines(found: Sequence[ColdStart], warms: MeanTime | None, window_s: int, ta
             "give it as --instance-tag."
         )
     yield (
-        f"p95 is of all requests that ended within {window_s} s, second by second. It is warm again when it is at "
-        f"most {WITHIN:.0%} above the p95 of the last third before the next event, in "
+        f"p95 is of all requests that ended within {window_s} s, second by second. p95 is warm again when it is "
+        f"at most {WITHIN:.0%} above the p95 of the last third before the next event, in "
         f"{HOLD_LEAST} of the next {HOLD_S} windows."
     )
     if warms is not None and warms.is_single:

@@ -1,8 +1,8 @@
 """Takes the capacity of one instance from a study: a search (`capacity find`) or a curve (`capacity fit`).
 
 A search has it in `facts["capacity"]`: `low`, `point`, `high` in 1/s, `level` of this interval, and `is_extrapolated`.
-Of a curve, it is the peak of the throughput with its interval. A figure that is extrapolated is rejected: nobody has
-seen the target serve it.
+The capacity of a curve is its highest throughput, with the interval. An extrapolated figure is rejected: the target
+was never measured at it.
 """
 
 from __future__ import annotations

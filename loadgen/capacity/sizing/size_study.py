@@ -27,7 +27,7 @@ _PLACES: Final = 12
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What a sizing is asked, with what is shown beside its numbers."""
+    """The inputs of a sizing, and the texts that its result shows."""
 
     inputs: Inputs
     capacity_source: str
@@ -35,7 +35,7 @@ class Question:
     forecast: Forecast | None = None
     """Its highest week is the peak."""
     instances: int | None = None
-    """What runs today, to compare with the forecast."""
+    """The instances that run today, to compare with the forecast."""
     price: Price | None = None
     """The list that the price comes from; None: an option."""
     warnings: tuple[str, ...] = ()

@@ -37,7 +37,7 @@ _SHOWN: Final = 300
 
 @dataclass(slots=True)
 class FindRuns:
-    """Makes searches one after another, and a confirmation. What it has made stays in its lists."""
+    """Makes searches one after another, and a confirmation. Finished runs stay in its lists after an error."""
 
     file: str
     options: dict[str, Any]

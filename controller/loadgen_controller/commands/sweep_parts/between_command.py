@@ -84,7 +84,7 @@ class BetweenCommand:
 def read_between(
     errors: CollectedErrors, text: str | None, timeout_s: float, factors: Iterable[str]
 ) -> BetweenCommand | None:
-    """Return the command of `--between`; None if there is none. What is wrong with it is added to `errors`."""
+    """Return the command of `--between`; None without the option. Its errors are added to `errors`."""
     if text is None:
         return None
     try:
@@ -121,7 +121,7 @@ def _end(child: subprocess.Popen[bytes]) -> None:
 
 
 def _tail(log: Path) -> str:
-    """Return the last lines of the output as text that begins with a line break; "" if there is none."""
+    """Return the last lines of the output as text that begins with a line break; "" without output."""
     try:
         with log.open("rb") as file:
             size = file.seek(0, os.SEEK_END)

@@ -90,7 +90,7 @@ class Conducting:
     clock: Callable[[], float] = time.monotonic
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
     failure: BaseException | None = None
-    """What kept a run from being made, after `Ending.RUN_FAILED`."""
+    """The error that prevented a run, after `Ending.RUN_FAILED`."""
     _began: float = 0.0
     _task_began: float = 0.0
     _times: list[float] = field(default_factory=list)
@@ -99,7 +99,7 @@ class Conducting:
         """Make all runs that are missing, and return why the sweep ended.
 
         Raises:
-            OSError: the journal or the log of the command cannot be written. What was stored stays whole.
+            OSError: the journal or the log of the command cannot be written. Stored records stay whole.
         """
         self._began = self.clock()
         records = self.journal.records

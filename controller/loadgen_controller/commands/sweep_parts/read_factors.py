@@ -50,7 +50,7 @@ PLAN_VALUES: Final[Mapping[str, tuple[str, Callable[[str], object]]]] = {
     "target": ("target", _named),
     "load": ("loads", _named),
 }
-"""What --plan-value can vary: its name -> (argument of `load_scenario`, parser of a level)."""
+"""The options that --plan-value can vary: name -> (argument of `load_scenario`, parser of a level)."""
 
 
 @dataclass(frozen=True, slots=True)
