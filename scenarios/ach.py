@@ -5,8 +5,8 @@ Start the shop, and load it:
     loadgen target --database postgresql://shop@127.0.0.1/shop --pool-size 20
     loadgen run scenarios/ach.py -P settle=8 -P payout=8
 
-`plan` sets the number of workers of both pools before its load, as an operator would. In `shifts`, settle works from the
-start, and a load of its own starts and stops payouts in the second half. The run records when payouts were active.
+`plan` sets the number of workers of both pools before its load, as an operator would. In `shifts`, settle works all the
+time, and a load of its own starts and stops payouts in the second half. The run records when payouts were active.
 docs/tutorial-two-pools.md uses both plans to find out why batches are slow.
 """
 

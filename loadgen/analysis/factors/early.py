@@ -32,7 +32,7 @@ def look(
     pooled_sd: float | None = None,
     pooled_df: float | None = None,
 ) -> Decision:
-    """Return whether the sweep stops after `done` of `repeats` whole replicates.
+    """Return whether the sweep stops after `done` of `repeats` whole repeats of all cells.
 
     The sweep stops if each term is found, by the bound of this look, or futile: "stop: found" if any is found,
     otherwise "stop: futile". The sweep goes on if `done` is not `first_look(repeats)`, or if neither repeats nor the

@@ -149,7 +149,7 @@ def _lines(found: Sequence[ColdStart], warms: MeanTime | None, window_s: int, ta
         )
     else:
         yield (
-            "The run does not say which answers come from a new instance, so p95 is that of the whole fleet, and the "
+            "No tag shows which answers come from a new instance, so p95 is that of the whole fleet, and the "
             "first good answer of a new instance is unknown. Add a tag that names the instance to the scenario, and "
             "give it as --instance-tag."
         )
@@ -159,7 +159,7 @@ def _lines(found: Sequence[ColdStart], warms: MeanTime | None, window_s: int, ta
         f"{HOLD_LEAST} of the next {HOLD_S} windows."
     )
     if warms is not None and warms.is_single:
-        yield "This is a single event: how much cold starts differ is unknown. Scale several times within a run."
+        yield "This is a single event, so the difference between cold starts is unknown. Scale several times within a run."
     unseen = sum(one.settled.after_s is not None and not one.settled.is_seen for one in found)
     if unseen:
         yield (
@@ -168,7 +168,7 @@ def _lines(found: Sequence[ColdStart], warms: MeanTime | None, window_s: int, ta
         )
     for one in found:
         if one.settled.why:
-            yield f"{_at(one)}: not told, {one.settled.why}."
+            yield f"{_at(one)}: not decided, {one.settled.why}."
 
 
 def _at(one: ColdStart) -> str:

@@ -158,7 +158,7 @@ def _cautions(combined: CombinedKnee, held: HeldRun | None, is_restarted: bool) 
         wide = f"{combined.half_width * 100:.2g} %"
         yield f"The interval is wider than 5 % on either side: {wide}. More searches narrow it."
     if held is None:
-        yield "Nothing was held for a longer time at this rate (--confirm 0), so it is not confirmed."
+        yield "This rate was not held for a longer time (--confirm 0), so it is not confirmed."
 
 
 _WIDE = 0.055

@@ -73,7 +73,7 @@ class Limit:
     instances: int
     """More instances than this serve no more requests: they carry the limit, without headroom."""
     is_below_peak: bool
-    """Whether it ends below the planned peak, so that no number of instances serves it."""
+    """Whether the dependency serves less than the planned peak, so that no number of instances is enough."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -120,7 +120,7 @@ def find(
             "--confirm",
             metavar="TIME",
             rich_help_panel=_SEARCHES,
-            help="Send a constant load at the lower end of the interval for this time after the searches; 0: do not.",
+            help="Send a constant load at the lower end of the interval after the searches for this time. 0: none.",
         ),
     ] = "10m",
     duration: Annotated[

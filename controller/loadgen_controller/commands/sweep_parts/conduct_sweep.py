@@ -234,7 +234,7 @@ class Conducting:
 
 
 def _replicates(plan: SweepPlan, block: int) -> int:
-    """Return how many whole replicates the blocks up to this one contain."""
+    """Return the number of whole repeats in the blocks up to this one."""
     last: dict[int, int] = {}
     for one in plan.order:
         if not one.is_control:

@@ -157,7 +157,7 @@ def planned_sweep(
         between=options.between or "",
         between_timeout_s=(timeout_ns or 0) / NS_PER_S,
         is_early=bool(options.early),
-        looks=() if look is None else (look,),  # each block is one whole replicate
+        looks=() if look is None else (look,),  # each block is one whole repeat
         noise=noise,
         created_at=utc_text(made),
     )
