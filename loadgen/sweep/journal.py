@@ -39,7 +39,7 @@ class RunRecord:
     """One finished run of a sweep."""
 
     number: int
-    """Of the run in the order, from 1."""
+    """The position of the run in the order, from 1."""
     cell: int
     """Index in the cells of the design."""
     repeat: int
@@ -53,7 +53,7 @@ class RunRecord:
     started_at: str = ""
     """RFC 3339, UTC."""
     result: str = ""
-    """As in the summary: "passed", "failed", "invalid" ..."""
+    """The verdict of the summary: "passed", "failed", "invalid" ..."""
     validity: str = ""
     """"valid", "suspect" or "invalid"."""
     is_fit: bool = True

@@ -139,7 +139,7 @@ def test_the_smallest_ceiling_is_named_first_and_others_follow() -> None:
     )
     assert study.result == "decided"
     first, second = study.headline.split(", ")
-    assert first.startswith("first to end: connections at 25")
+    assert first.startswith("first at its limit: connections at 25")
     assert second.startswith("then CPU at 29")
 
 
@@ -147,7 +147,7 @@ def test_a_ceiling_beyond_the_samples_is_a_bound_and_a_number_only_if_wanted() -
     resources = [Resource(made(STAIRS, 0.1), 70)]
     study, wanted = ceilings_study("t", resources), ceilings_study("t", resources, extrapolate=True)
     assert (study.result, study.facts["ceiling"]) == ("not decided", None)
-    assert study.headline == "no resource ends up to 360/s, 1.2 times the largest rate of the samples"
+    assert study.headline == "no resource reaches its limit up to 360/s, 1.2 times the largest rate of the samples"
     assert study.facts["resources"][0]["above"] == 360
     assert wanted.facts["is_extrapolated"]
     assert "(extrapolated)" in wanted.headline

@@ -88,7 +88,7 @@ def test_what_find_and_fit_write_is_read(tmp_path: Path) -> None:
     assert fitted.exit_code == 0, fitted.output
     done = json.loads(size("--peak", "20000/s", "--capacity", "fit.json", "--json", "-").stdout)
     assert done["facts"]["inputs"]["capacity"]["point"] == pytest.approx(1884, abs=1)
-    assert any("not what keeps an objective" in line for line in done["lines"])
+    assert any("which may miss an objective" in line for line in done["lines"])
 
 
 def test_a_record_without_a_store_is_refused() -> None:
@@ -100,7 +100,7 @@ def test_limits_come_from_loadgen_toml_and_an_option_replaces_them(tmp_path: Pat
     (tmp_path / "loadgen.toml").write_text('[limits]\npsp = "300/s"\nsearch = 9000\n')
     done = size(*KNOWN)
     assert done.exit_code == 1
-    assert "psp ends at 300/s, which 2 instances already serve" in done.output
+    assert "psp serves at most 300/s, which 2 instances already serve" in done.output
     assert size(*KNOWN, "--limit", "psp=4000/s").exit_code == 0
 
 

@@ -281,7 +281,9 @@ def test_stopped_run_ends_the_sweep_and_does_not_count(runs: FakeRuns) -> None:
 
     assert sweep("--resume", "out").exit_code == 0
     assert [one.number for one in read_journal(Path("out"))] == list(range(1, 13))
-    assert "note: not counted, because they were cut: 20261129-120000-shop-0004" in sweep("--resume", "out").output
+    assert (
+        "note: not counted, because they were interrupted: 20261129-120000-shop-0004" in sweep("--resume", "out").output
+    )
 
 
 def test_run_that_cannot_be_made_ends_the_sweep_with_its_own_error(runs: FakeRuns) -> None:

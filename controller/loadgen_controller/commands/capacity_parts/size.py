@@ -60,7 +60,7 @@ def size(
         str,
         typer.Option(
             metavar="RATE|C-N|FILE",
-            help="What one instance serves at the promise: a rate, or a study of `capacity find` or `capacity fit`.",
+            help="The rate that one instance serves within its objective, or a study of `capacity find` or `fit`.",
         ),
     ] = "",
     growth: Annotated[
@@ -83,15 +83,20 @@ def size(
         int | None,
         typer.Option(
             metavar="WEEKS",
-            help=f"How far to forecast, if the CSV has past peaks without low and high. Default: {_HORIZON}.",
+            help=f"Weeks to forecast, if the CSV has past peaks without low and high. Default: {_HORIZON}.",
         ),
     ] = None,
     instances: Annotated[
-        int | None, typer.Option(metavar="N", help="Instances of today: the week in which the forecast exceeds them.")
+        int | None,
+        typer.Option(
+            metavar="N", help="Instances that run today. The result names the week in which the forecast exceeds them."
+        ),
     ] = None,
     limit: Annotated[
         list[str] | None,
-        typer.Option(metavar="NAME=RATE", help="What a dependency serves, besides [[limits]] of loadgen.toml."),
+        typer.Option(
+            metavar="NAME=RATE", help="The rate that a dependency serves. Joins or replaces `limits` of loadgen.toml."
+        ),
     ] = None,
     price: Annotated[
         str | None, typer.Option(metavar="MONEY", help="Price of one instance an hour: 0.17, or 0.16..0.19.")
@@ -135,11 +140,11 @@ def size(
     if growth is not None and forecast is not None:
         errors.add("--growth and --forecast both set the growth", "give one")
     if instances is not None and forecast is None:
-        errors.add("--instances is compared with a forecast, and there is none", "give --forecast peak.csv")
+        errors.add("--instances needs a forecast to compare with", "give --forecast peak.csv")
     if horizon is not None and forecast is None:
-        errors.add("--horizon is for a forecast, and there is none", "give --forecast peak.csv")
+        errors.add("--horizon needs a forecast", "give --forecast peak.csv")
     if mean_rate is not None and price is None and prices is None:
-        errors.add("--mean-rate is for the cost, and there is no price", "give --price or --prices, or leave it out")
+        errors.add("--mean-rate is for the cost, which needs a price", "give --price or --prices, or leave it out")
     if not capacity:
         errors.add("the capacity of an instance is missing", "give --capacity 230/s, or measure it: `capacity find`")
     for name, number, least, most in (

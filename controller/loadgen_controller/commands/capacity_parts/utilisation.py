@@ -49,7 +49,7 @@ def ceilings(
         typer.Argument(metavar="RUN...|FILE.csv", help="Runs with probes, or a CSV file with rate and resources."),
     ],
     policy: Annotated[
-        str, typer.Option(metavar="SHARE", help="The most that is allowed of each resource in %.")
+        str, typer.Option(metavar="SHARE", help="The highest allowed use of each resource in %.")
     ] = "70%",
     resource: Annotated[
         list[str] | None,
@@ -67,7 +67,7 @@ def ceilings(
     csv: CsvOption = None,
     store: StudyStoreOption = None,
 ) -> int:
-    """Find the rate at which each resource of the target ends.
+    """Find the rate at which each resource of the target reaches its limit.
 
     The use of a resource is a line by rate. Its ceiling is the rate at which the upper end of the 95 % prediction
     interval meets the policy. The smallest ceiling is named first.

@@ -1,4 +1,4 @@
-"""Plans a new sweep: reads its options, checks all cells, says what it takes and can find, and fixes the order."""
+"""Plans a new sweep: reads its options, checks all cells, forecasts its cost and power, and fixes the order."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ _BLOCKS: Final = ("repeat", "day")
 
 @dataclass(frozen=True, slots=True)
 class Planning:
-    """What a new sweep needs besides its options, and what it was told about itself."""
+    """A planned sweep: its plan, its checked cells, and its forecast."""
 
     plan: SweepPlan
     cells: Cells
@@ -159,7 +159,7 @@ def planned_sweep(
         between=options.between or "",
         between_timeout_s=(timeout_ns or 0) / NS_PER_S,
         is_early=bool(options.early),
-        looks=() if look is None else (look,),  # each block is one whole replicate
+        looks=() if look is None else (look,),  # each block is one whole repeat
         noise=noise,
         created_at=utc_text(made),
     )
@@ -206,7 +206,7 @@ def ask_if_weak(planning: Planning, *, is_sure: bool) -> None:
     """Ask whether a sweep that will probably find nothing shall run.
 
     Raises:
-        UsageError: the answer is no, or there is nobody to ask.
+        UsageError: the operator answered no, or stdin is not a terminal.
     """
     least = planning.least_power
     if least is None or least >= LEAST_POWER or is_sure:

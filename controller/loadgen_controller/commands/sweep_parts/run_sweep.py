@@ -162,4 +162,4 @@ def _note_orphans(folder: Path, journal: Journal, say: Callable[[str], None]) ->
     cut = sorted(one.name for one in (folder / RUNS).glob("*") if f"{RUNS}/{one.name}" not in known)
     if cut:
         more = f" and {len(cut) - 3} more" if len(cut) > 3 else ""
-        say(f"note: not counted, because they were cut: {', '.join(map(one_line, cut[:3]))}{more}")
+        say(f"note: not counted, because they were interrupted: {', '.join(map(one_line, cut[:3]))}{more}")
