@@ -36,6 +36,7 @@ from loadgen_controller.commands.slo_parts.shown import (
     short,
 )
 from loadgen_controller.console_output import echo
+from loadgen_controller.planning import promise_reader  # noqa: F401  # lets scenarios read promises
 
 __all__ = ["CHECK", "check"]
 
