@@ -87,6 +87,10 @@ def test_queries_become_increases_over_each_window(text: str, increase: str) -> 
     [
         (promise(total="sum(irate(x[{{.window}}]))"), "a query"),
         (promise(total="sum(x) by (code)"), "a query"),
+        (promise(total="sum(rate(x[{{.window}}])) # all"), "a query"),
+        (promise(total="sum(rate(x[{{.window}}]))) or (("), "a query"),
+        (promise(total="sum(avg_over_time(x[{{.window}}]))"), "a query"),
+        (promise(total=""), "a query"),
         (promise(method=Method.TIMESLICES, slice_s=60), "the method Timeslices"),
         (promise(indicator=RatioIndicator(Query("", "Datadog"), good=Query("", "Datadog"))), "the source"),
     ],
