@@ -161,6 +161,16 @@ def test_the_usual_volume_is_that_of_hours_and_not_of_slices() -> None:
     assert volume_per_second(slices, np.array([0.0])) * HOUR == pytest.approx(2)
 
 
+def test_the_usual_volume_is_the_median_of_each_hour_of_the_week() -> None:
+    rng = np.random.default_rng(3)
+    total = rng.poisson(20, 5 * 168).astype(float)
+    slices = slices_of(MONDAY + HOUR * np.arange(5 * 168), HOUR, total, total)
+    found = volume_per_second(slices, slices.start[:168]) * HOUR
+    assert found == pytest.approx(np.median(total.reshape(5, 168), axis=0))
+    found = volume_per_second(slices.take(slice(0, 4 * 168)), slices.start[:168]) * HOUR
+    assert found == pytest.approx(np.median(total[: 4 * 168].reshape(4, 168), axis=0))
+
+
 def test_an_hour_that_was_never_seen_has_the_volume_of_the_same_hour_of_other_days() -> None:
     total = np.where(np.arange(168) % 24 == 5, 7.0, 100.0)
     gone = np.arange(168) == 29

@@ -211,11 +211,12 @@ def _gaps(slices: Slices, weight: Array) -> tuple[Gap, ...]:
     lacking = np.flatnonzero(slices.missing > 0)
     if not len(lacking):
         return ()
-    breaks = (np.diff(lacking) > 1) | (slices.start[lacking[1:]] - slices.end[lacking[:-1]] > 1e-6)
+    ends = slices.end
+    breaks = (np.diff(lacking) > 1) | (slices.start[lacking[1:]] - ends[lacking[:-1]] > 1e-6)
     gaps = [
         Gap(
             float(slices.start[run[0]]),
-            float(slices.end[run[-1]]),
+            float(ends[run[-1]]),
             float(slices.missing[run].sum()),
             float(weight[run].sum()),
         )
