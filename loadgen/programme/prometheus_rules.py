@@ -130,7 +130,9 @@ def _increase(query: Query, window: str) -> str | None:
         bare = _STRING.sub('""', text)
         if _OTHER_FUNCTIONS.search(bare) or not _COUNTS.search(bare) or not _is_whole(bare):
             return None
-        return _outside_strings(_TEMPLATE.sub(window, text)).strip()
+        written = _outside_strings(_TEMPLATE.sub(window, text)).strip()
+        # A query that leaves labels, such as one without `sum`, would make several series of one promise.
+        return written if _WITH_RANGE.fullmatch(written) else f"sum({written})"
     if found := _WITH_RANGE.fullmatch(text):
         return f"sum(increase({found[1]}[{window}]))"
     if (found := _PLAIN.fullmatch(text)) and text.count("(") == text.count(")"):

@@ -127,6 +127,14 @@ def test_slices_wider_than_the_short_window_are_refused() -> None:
     with pytest.raises(ValueError, match="use rules with longer windows"):
         fires(hourly, STANDARD[0], 0.999)
     assert fires(hourly, STANDARD[3], 0.99).any()
+    blind = burn_at(hourly, STANDARD[0], 0.99, 72 * HOUR_S)
+    assert (blind.is_blind, blind.is_firing, blind.short_burn) == (True, False, None)
+
+
+def test_a_ticket_needs_ten_bad_events_and_a_page_five() -> None:
+    assert [rule.least_bad for rule in STANDARD] == [5, 5, 10, 10]
+    assert [BurnRule(F(1), 600, 60, word).least_bad for word in ("Ticket", "page", "critical")] == [10, 5, 5]
+    assert BurnRule(F(1), 600, 60, least_bad=1).least_bad == 1
 
 
 def test_a_rule_names_the_time_that_was_not_observed() -> None:

@@ -38,6 +38,8 @@ class Burning:
     """Whether both burns reach the factor, and only the number of bad events does not: too little traffic to say."""
     missing_s: float
     """The time of the long window that was not observed, s. If it is large, "not firing" is no good news."""
+    is_blind: bool = False
+    """Whether the slices are wider than the short window, so that the rule cannot be answered and never fires."""
 
 
 def sums_before(units: Slices, at: Array, length_s: float) -> tuple[Array, Array]:
@@ -75,7 +77,11 @@ def fires(units: Slices, rule: BurnRule, target: object) -> npt.NDArray[np.bool_
     Raises:
         ValueError: the slices are wider than the short window, or the target is invalid.
     """
-    _refuse_too_fine(rule, units)
+    if too_fine([rule], units):
+        raise ValueError(
+            f"the slices are up to {units.width.max():g} s wide, and the rule has a window of {rule.short_s} s: "
+            "use rules with longer windows"
+        )
     bad, _ = sums_before(units, units.end, rule.long_s)
     long = burn_series(units, target, rule.long_s)
     short = burn_series(units, target, rule.short_s)
@@ -87,15 +93,19 @@ def fires(units: Slices, rule: BurnRule, target: object) -> npt.NDArray[np.bool_
 def burn_at(units: Slices, rule: BurnRule, target: object, now: float) -> Burning:
     """Return whether a rule fires at one moment, and why. now: s since the epoch.
 
+    A rule whose short window is below the width of the slices is blind, and its burns are None.
+
     Raises:
-        ValueError: the slices are wider than the short window, or the target is invalid.
+        ValueError: the target is invalid.
     """
-    _refuse_too_fine(rule, units)
     at = np.array([now])
     bad = float(sums_before(units, at, rule.long_s)[0][0])
     long, short = (float(burn_series(units, target, length, at)[0]) for length in (rule.long_s, rule.short_s))
     least = float(rule.factor) * (1 - _ROUNDING)
     window = units.take((units.end > now - rule.long_s + 1e-6) & (units.end <= now + 1e-6))
+    missing_s = max(rule.long_s - float((window.width - window.missing).sum()), 0.0)
+    if too_fine([rule], units):
+        return Burning(rule, False, None, None, bad, False, missing_s, is_blind=True)
     is_hot = long >= least and short >= least
     is_enough = bad >= rule.least_bad
     return Burning(
@@ -105,13 +115,5 @@ def burn_at(units: Slices, rule: BurnRule, target: object, now: float) -> Burnin
         None if np.isnan(short) else short,
         bad,
         is_hot and not is_enough,
-        max(rule.long_s - float((window.width - window.missing).sum()), 0.0),
+        missing_s,
     )
-
-
-def _refuse_too_fine(rule: BurnRule, units: Slices) -> None:
-    if too_fine([rule], units):
-        raise ValueError(
-            f"the slices are up to {units.width.max():g} s wide, and the rule has a window of {rule.short_s} s: "
-            "use rules with longer windows"
-        )
