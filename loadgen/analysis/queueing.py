@@ -41,7 +41,7 @@ _STEPS: Final = 200
 
 _POISSON: Final = "Arrivals are independent of each other (Poisson): no bursts, no retries, no users that wait."
 _EXPONENTIAL: Final = "Service times are exponential and independent of each other and of the load."
-_FIRST_COME: Final = "Requests are served in the order of arrival, and nobody leaves the queue."
+_FIRST_COME: Final = "Requests are served in the order of arrival, and none leaves the queue early."
 _STEADY: Final = "Rate and service times stay as they are for long enough that the queue is in its steady state."
 _ONE_SERVER: Final = "One server works on one request at a time."
 _SERVERS: Final = "Each of the {} servers works on one request at a time, and all of them take from one queue."

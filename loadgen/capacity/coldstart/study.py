@@ -159,10 +159,7 @@ def _lines(found: Sequence[ColdStart], warms: MeanTime | None, window_s: int, ta
         f"{HOLD_LEAST} of the next {HOLD_S} windows."
     )
     if warms is not None and warms.is_single:
-        yield (
-            "This is a single event, so the difference between cold starts is unknown. Scale several times within a"
-            " run."
-        )
+        yield "This is a single event, so cold starts may differ by an unknown time. Scale several times within a run."
     unseen = sum(one.settled.after_s is not None and not one.settled.is_seen for one in found)
     if unseen:
         yield (

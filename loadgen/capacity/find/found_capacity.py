@@ -94,7 +94,7 @@ def judge_searches(
         return _unconfirmed(found, texts, held, combined)
     if is_confirmation_wanted and held is None:
         return _replaced(found, f"Not decided: {trouble or 'the confirmation is missing'}", ())
-    confirmed = "not confirmed" if held is None else f"held for {held.seconds / 60:.3g} min"
+    confirmed = "without confirmation" if held is None else f"held for {held.seconds / 60:.3g} min"
     headline = (
         f"Plan with {format_rate(combined.low_per_s)}: {texts} holds up to {format_rate(combined.rate_per_s)}"
         f" ({_interval(combined)}; {_searches(combined.repeats)}, {confirmed})"
@@ -158,7 +158,7 @@ def _cautions(combined: CombinedKnee, held: HeldRun | None, is_restarted: bool) 
         wide = f"{combined.half_width * 100:.2g} %"
         yield f"The interval is wider than 5 % on either side: {wide}. More searches narrow it."
     if held is None:
-        yield "This rate was not held for a longer time (--confirm 0), so it is not confirmed."
+        yield "This rate was not held for a longer time, because of --confirm 0."
 
 
 _WIDE = 0.055

@@ -11,8 +11,8 @@ statement is not the one that took the lock. A cycle is impossible: no worker ta
 
 Without the shared lock, `payout` does not update settlement-n, so no transaction waits for the other pool.
 
-The shop can run workers in the background. Or clients ask for one transaction each, by POST /settle/{n} and
-POST /payout/{n}, and make the pauses.
+The shop can run workers in the background. Clients can also request single transactions, by POST /settle/{n} and
+POST /payout/{n}, and make the pauses themselves.
 """
 
 from __future__ import annotations

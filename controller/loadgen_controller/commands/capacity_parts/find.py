@@ -406,7 +406,7 @@ def _announcement(runs: FindRuns, scenario: Scenario) -> list[str]:
     lines.append(
         f"then the lower end of the interval is held for {_time(runs.confirm_s)}"
         if runs.confirm_s
-        else "nothing is held afterwards (--confirm 0), so the result is not confirmed"
+        else "the result is not held afterwards (--confirm 0)"
     )
     lines.append(f"in all usually {_time(whole[0])} to {_time(whole[1])}, at most {_time(whole[2])}")
     guards = [slo.text for slo in scenario.plan.slos if slo.text]
