@@ -12,7 +12,7 @@ from typing import Any, Final, Literal
 
 import msgspec
 
-from loadgen.analysis.factors.design import Design
+from loadgen.analysis.factors.cells import Design
 from loadgen.analysis.factors.order import Planned
 from loadgen.atomic_files import atomic_write
 from loadgen.errors import StorageError, UsageError

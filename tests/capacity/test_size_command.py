@@ -180,7 +180,7 @@ def test_a_forecast_and_a_peak_or_a_growth_are_refused_together(tmp_path: Path) 
 def test_options_that_would_not_count_are_errors(tmp_path: Path) -> None:
     done = size(*KNOWN, "--horizon", 9, "--mean-rate", "9/s", "--limit", "psp=3000/s", "--limit", "psp=4000/s")
     assert done.exit_code == 2
-    for said in ("--horizon is for a forecast", "--mean-rate is for the cost", "--limit: 'psp' is given twice"):
+    for said in ("--horizon needs a forecast", "--mean-rate is for the cost", "--limit: 'psp' is given twice"):
         assert said in done.output
     forecast = tmp_path / "peak.csv"
     forecast.write_text("week,low,point,high\n2026-W30,1800,2000,2300\n")

@@ -10,7 +10,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from loadgen.analysis.factors.design import Design
+from loadgen.analysis.factors.cells import Design
 from loadgen.analysis.factors.factor import Level, raise_faults
 from loadgen.analysis.factors.fitting.contrasts import Comparison, compared, ends, simple_comparison
 from loadgen.analysis.factors.fitting.decide import holm_rows

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
-from loadgen.analysis.factors.design import Design
+from loadgen.analysis.factors.cells import Design
 from loadgen.analysis.factors.factor import Factor
 from loadgen.bundle import pack_files
 from loadgen.dsl.loading.loader import Scenario

@@ -8,7 +8,7 @@ from typing import Final
 
 import msgspec
 
-from loadgen.analysis.factors.design import Design
+from loadgen.analysis.factors.cells import Design
 from loadgen.analysis.factors.power import PowerTable
 from loadgen.dsl.plans.spec import PlanSpec
 from loadgen.sweep.lifecycle import Task
