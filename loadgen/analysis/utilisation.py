@@ -261,7 +261,8 @@ def fit_utilisation(
 def _ceiling(line: _Polynomial, curve: _Polynomial | None, policy: float, *, rises: bool) -> tuple[float | None, str]:
     """Return the ceiling in units of the largest rate, or None and the reason.
 
-    A parabola decides only up to the reach of the samples, because it turns or explodes beyond it.
+    A parabola decides only up to the reach of the samples, because it turns or explodes beyond it. Within the samples
+    it decides alone: the wide interval of a line that does not fit would meet the policy far too early.
     """
     if curve is None:
         if not rises:
@@ -270,6 +271,8 @@ def _ceiling(line: _Polynomial, curve: _Polynomial | None, policy: float, *, ris
     else:
         by_curve = _meets(curve.upper, policy, REACH)
         by_line = _meets(line.upper, policy, _FARTHEST) if rises else None
+        if by_curve is not None and by_curve <= 1:
+            by_line = None
         both = [one for one in (by_curve, by_line) if one is not None]
         found = min(both) if both else None
     if found is None:

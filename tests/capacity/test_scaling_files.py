@@ -487,3 +487,18 @@ def test_limits_of_aws_are_whole_and_given_once(tmp_path: Path) -> None:
         f"policy.json:[{len(STEPS)}]: 2 documents have limits"
     ]
     assert read(tmp_path, [{"MinSize": 2}, *STEPS[1:]], most=9).limits.most == 9
+
+
+def test_of_several_policies_the_one_with_the_target_is_written(tmp_path: Path) -> None:
+    requests = changed(TRACKING, "PolicyName", "requests")
+    requests["TargetTrackingScalingPolicyConfiguration"] |= {
+        "TargetValue": 6000,
+        "PredefinedMetricSpecification": {"PredefinedMetricType": "ALBRequestCountPerTarget"},
+    }
+    for documents in ([TRACKING, requests], [requests, TRACKING]):
+        policy = read(tmp_path, documents, least=2, most=9)
+        assert "requests has the strictest target" in policy.only
+        body = policy_text(policy, 0.6, [])
+        assert '"requests"' in body
+        assert "target_value = 9741.18" in body
+        assert "ALBRequestCountPerTarget" in body, "a target in requests is none of the CPU"

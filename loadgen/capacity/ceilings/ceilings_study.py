@@ -111,7 +111,7 @@ def _ceiling_text(fit: UtilisationFit) -> str:
 
 
 def _lines(judged: Sequence[_Judged], known: Sequence[_Judged]) -> Iterator[str]:
-    if known and known[0].fit is not None and known[0].fit.mean_ceiling is not None:
+    if known and known[0].fit is not None and known[0].fit.mean_ceiling is not None and not known[0].fit.is_curved:
         fit = known[0].fit
         yield (
             f"{known[0].name} meets {_amount(fit.policy, known[0])} in the mean at {_mean_text(fit)}; up to"
@@ -124,7 +124,7 @@ def _lines(judged: Sequence[_Judged], known: Sequence[_Judged]) -> Iterator[str]
         elif one.fit.is_curved:
             yield (
                 f"{one.name} is not a straight line (t of a quadratic term {one.fit.curvature_t:.1f}): its ceiling is"
-                " the lower one of the line's and the curve's"
+                " that of a curve; beyond the tested rates, the lower one of the line's and the curve's"
             )
     for one in judged:
         if one.fit is not None and one.fit.why_none and not one.fit.is_above:

@@ -25,6 +25,11 @@ class Fields:
         if not self.is_object and value is not _MISSING:
             faults.add(path or "1", "an object is expected here", "write fields with their names")
 
+    @property
+    def document(self) -> Mapping[str, Any]:
+        """Return the object as it was read."""
+        return self._value
+
     def has(self, key: str) -> bool:
         """Return whether the field is there and not null."""
         return self._value.get(key) not in (None, "", "null", "~")

@@ -63,8 +63,10 @@ def read_hpa(
     target, whole, shown = min(targets)
     rules = HpaRules(target, limits, up, down, whole_percents=whole)
     notes = ["the metric grows with the rate in proportion; requests that wait do not raise it above 100 %"]
+    only = ""
     if len(targets) > 1:
-        notes.append(f"of {len(targets)} metrics, {shown} is the strictest and decides alone")
+        only = f"of {len(targets)} metrics, {shown} is the strictest and decides alone; --write-policy writes only it"
+        notes.append(only)
     if not spec.has("behavior"):
         notes.append("no behavior in the file: the documented defaults (+100 % or +4 pods in 15 s, 300 s downward)")
 
@@ -84,6 +86,7 @@ def read_hpa(
         notes=tuple(notes),
         unit="percent" if whole else "requests/s",
         scale=units.scale_of("percent" if whole else "requests/s"),
+        only=only,
         document=document,
     )
 

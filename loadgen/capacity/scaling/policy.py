@@ -55,5 +55,7 @@ class ScalingPolicy:
     """The unit of the target."""
     scale: float = 100.0
     """Factor from utilisation to that unit."""
+    only: str = ""
+    """Which of several metrics or policies has the target and is written back, as a sentence; "" without others."""
     document: Mapping[str, Any] = field(default_factory=dict)
-    """The file's document, to be written back with another target."""
+    """The document with the target, to be written back with another one."""
