@@ -3,7 +3,7 @@
 This is the only module that imports pyarrow, which the extra `analysis` installs. A file has one flat table of str,
 int, float and bool columns, in groups of rows that can be read separately. It also has a description text, which can be
 read without the table. Files are compressed with zstandard. Each page has a checksum, so damaged data raise an error
-and are never returned.
+and are never returned. Regular CSV files are read, too.
 """
 
 from __future__ import annotations
@@ -12,14 +12,30 @@ from collections.abc import Iterable, Mapping, Sequence
 from math import nan
 from typing import Any, BinaryIO, Final
 
+import numpy as np
+from numpy.typing import NDArray
+
 from loadgen.extras import missing_package
 
-__all__ = ["Columns", "Rows", "about", "read_table", "write_table"]
+__all__ = [
+    "Coded",
+    "Columns",
+    "Rows",
+    "about",
+    "read_arrays",
+    "read_csv_arrays",
+    "read_table",
+    "write_arrays",
+    "write_table",
+]
 
 Columns = Sequence[tuple[str, type]]
 """Names and types of columns: str, int, bool or float."""
 Rows = Sequence[Sequence[object]]
 _ABOUT: Final = b"loadgen"
+
+Coded = tuple[NDArray[np.int32], tuple[str, ...]]
+"""A column of texts: for each row the number of its text, and the different texts."""
 
 
 def write_table(columns: Columns, groups: Iterable[Rows], file: BinaryIO, about: str = "") -> None:
@@ -78,12 +94,141 @@ def read_table(
         raise ValueError(f"column {exc} not found") from exc
 
 
-def _opened(data: bytes) -> Any:
+def write_arrays(columns: Mapping[str, NDArray[Any] | Coded], file: BinaryIO, about: str = "") -> None:
+    """Write columns of int64, float64 or bool arrays and of texts to a Parquet file of one group, with the text
+    `about` as its description. Small files: integers are stored as differences, and there are no statistics.
+
+    Raises:
+        UsageError: pyarrow is not installed.
+    """
     arrow, parquet = _arrow()
+    arrays: dict[str, Any] = {}
+    for name, values in columns.items():
+        if isinstance(values, tuple):
+            codes, texts = values
+            known = arrow.array([_text(one) for one in texts], arrow.string())
+            arrays[name] = arrow.DictionaryArray.from_arrays(arrow.array(codes), known).cast(arrow.string())
+        else:
+            arrays[name] = arrow.array(values)
+    table = arrow.table(arrays)
+    writer = parquet.ParquetWriter(
+        file,
+        table.schema,
+        compression="zstd",
+        write_page_checksum=True,
+        write_statistics=False,
+        store_schema=False,
+        use_dictionary=[name for name, values in columns.items() if isinstance(values, tuple)],
+        column_encoding={name: "DELTA_BINARY_PACKED" for name, one in arrays.items() if arrow.types.is_int64(one.type)},
+    )
+    with writer:
+        writer.write_table(table)
+        # Without the schema of Arrow, pyarrow also leaves out the metadata of the schema.
+        writer.add_key_value_metadata({_ABOUT.decode(): about.encode("utf-8", "replace").decode()})
+
+
+def read_arrays(data: bytes, columns: Mapping[str, type]) -> tuple[str, dict[str, Any]]:
+    """Read the Parquet file `data`, and return (its description, the given columns: `Coded` for str, otherwise arrays
+    of int64, float64 or bool).
+
+    Raises:
+        ValueError: not Parquet, a missing column, a column of another type, a null, or damaged.
+        UsageError: pyarrow is not installed.
+    Cost: about 1 ms for 14,400 rows of 8 columns.
+    """
+    arrow, _ = _arrow()
+    file = _opened(data, [name for name, of in columns.items() if of is str])
+    found: dict[str, Any] = {}
     try:
-        return parquet.ParquetFile(arrow.BufferReader(data), page_checksum_verification=True)
+        if missing := [name for name in columns if name not in file.schema_arrow.names]:
+            raise ValueError(f"column {missing[0]!r} not found")
+        table = file.read(columns=list(columns), use_threads=False)
+        for name, of in columns.items():
+            column = table.column(name)
+            if column.null_count:
+                raise ValueError(f"column {name!r} has empty cells")
+            if of is str:
+                found[name] = _coded(arrow, column, name)
+            else:
+                kind = {int: arrow.types.is_int64, float: arrow.types.is_float64, bool: arrow.types.is_boolean}[of]
+                if not kind(column.type):
+                    raise ValueError(f"column {name!r} has the type {column.type}, not {of.__name__}")
+                found[name] = column.to_numpy()
     except (arrow.ArrowException, OSError) as exc:
         raise ValueError(str(exc).partition("\n")[0]) from exc
+    return _about(file), found
+
+
+def read_csv_arrays(data: bytes, columns: Mapping[str, type | None], zone: str | None) -> dict[str, Any]:
+    """Read a regular CSV file with a header fast, and return the given columns: `Coded` for str, otherwise int64
+    arrays. A column of type None has times, and becomes Unix time in s.
+
+    Callers parse a file that this function rejects by themselves, line by line, to find the reason.
+
+    Args:
+        zone: of times without a zone of their own, such as "Europe/Berlin"; None: each has its own.
+    Raises:
+        ValueError: the file is irregular: an empty cell, another type, a time that is twice or never on the clock.
+        UsageError: pyarrow is not installed.
+    Cost: about 0.3 s for 10^6 rows.
+    """
+    arrow, _ = _arrow()
+    import pyarrow.compute as compute
+    from pyarrow import csv
+
+    stamp = arrow.timestamp("s", tz="UTC" if zone is None else None)
+    types: dict[type | None, Any] = {int: arrow.int64(), None: stamp}
+    types[str] = arrow.dictionary(arrow.int32(), arrow.string())
+    converted = csv.ConvertOptions(
+        column_types={name: types[of] for name, of in columns.items()},
+        include_columns=list(columns),
+        strings_can_be_null=False,
+        null_values=[],
+    )
+    found: dict[str, Any] = {}
+    try:
+        table = csv.read_csv(
+            arrow.BufferReader(data), read_options=csv.ReadOptions(use_threads=False), convert_options=converted
+        )
+        for name, of in columns.items():
+            column = table.column(name)
+            if column.null_count:
+                raise ValueError(f"column {name!r} has empty cells")
+            if of is str:
+                found[name] = _coded(arrow, column, name)
+                continue
+            if of is None:
+                if zone is not None:
+                    column = compute.assume_timezone(column, zone, ambiguous="raise", nonexistent="raise")
+                column = column.cast(arrow.int64())
+            found[name] = column.to_numpy()
+    except (arrow.ArrowException, OSError, KeyError) as exc:
+        raise ValueError(str(exc).partition("\n")[0]) from exc
+    return found
+
+
+def _coded(arrow: Any, column: Any, name: str) -> Coded:
+    is_coded = arrow.types.is_dictionary(column.type)
+    if not arrow.types.is_string(column.type.value_type if is_coded else column.type):
+        raise ValueError(f"column {name!r} has the type {column.type}, not text")
+    column = column if is_coded else column.dictionary_encode()
+    column = column.unify_dictionaries().combine_chunks()
+    column = column.combine_chunks() if isinstance(column, arrow.ChunkedArray) else column
+    if isinstance(column, arrow.ChunkedArray) or not len(column):
+        return np.zeros(0, np.int32), ()
+    return column.indices.to_numpy().astype(np.int32), tuple(column.dictionary.to_pylist())
+
+
+def _opened(data: bytes, coded: Sequence[str] = ()) -> Any:
+    arrow, parquet = _arrow()
+    try:
+        return parquet.ParquetFile(
+            arrow.BufferReader(data), page_checksum_verification=True, read_dictionary=list(coded)
+        )
+    except (arrow.ArrowException, OSError) as exc:
+        raise ValueError(str(exc).partition("\n")[0]) from exc
+    except KeyError as exc:
+        raise ValueError(f"column {exc.args[0].decode('utf-8', 'replace')!r} not found") from exc
 
 
 def _about(file: Any) -> str:

@@ -16,13 +16,13 @@ from loadgen.history.store.stored_run import Accepted, Key
 from loadgen.report.report_tables import Table
 from loadgen.units import format_count
 from loadgen_controller.collect_option_errors import CollectedErrors
-from loadgen_controller.commands.shared_options import EnvOption
+from loadgen_controller.commands.shared_options import ByOption, EnvOption, StoreOption
 from loadgen_controller.console_output import echo, echo_json
 from loadgen_controller.past_runs.read_run_for_history import accepted_in, who
 from loadgen_controller.planning.option_parsing import store_of
 from loadgen_controller.screen.terminal_report import Output, print_table
 
-__all__ = ["StoreOption", "register"]
+__all__ = ["ByOption", "StoreOption", "register"]
 
 ADD = """[bold]Examples[/bold]
 
@@ -33,22 +33,7 @@ PIN = "[bold]Examples[/bold]\n\nloadgen history pin 20261124-170312 20261124-181
 STRIKE = '[bold]Examples[/bold]\n\nloadgen history strike 20261124-170312 --because "the database was being copied"'
 RUNS = "[bold]Examples[/bold]\n\nloadgen history runs\n\nloadgen history runs --store s3://perf/history --json"
 
-StoreOption = Annotated[
-    str | None,
-    typer.Option(
-        "--store",
-        envvar="LOADGEN_STORE",
-        metavar="DIR|s3://...",
-        help="Store of the accepted runs. Default: the store in loadgen.toml, or the folder `history`.",
-    ),
-]
 RunsArgument = Annotated[list[str], typer.Argument(metavar="RUN...", help="Run ids, beginnings of ids, or `last`.")]
-ByOption = Annotated[
-    str,
-    typer.Option(
-        "--by", metavar="NAME", help="Name of the person who decides this. Default: the user of this machine."
-    ),
-]
 
 
 def register(app: typer.Typer) -> None:

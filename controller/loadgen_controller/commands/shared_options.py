@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 __all__ = [
     "AllowHostOption",
     "AllowListOption",
+    "ByOption",
     "DurationOption",
     "EnvOption",
     "ExplainOption",
@@ -39,6 +40,7 @@ __all__ = [
     "ResolveOption",
     "RunOptions",
     "SignOption",
+    "StoreOption",
     "TargetOption",
     "UsersOption",
     "takes_run_options",
@@ -284,3 +286,20 @@ def _in_panel(annotation: Any, panel: str | None) -> Any:
     shown = copy(option)
     shown.rich_help_panel = panel
     return Annotated[kind, shown]
+
+
+StoreOption = Annotated[
+    str | None,
+    typer.Option(
+        "--store",
+        envvar="LOADGEN_STORE",
+        metavar="DIR|s3://...",
+        help="Store of the accepted runs. Default: the store in loadgen.toml, or the folder `history`.",
+    ),
+]
+ByOption = Annotated[
+    str,
+    typer.Option(
+        "--by", metavar="NAME", help="Name of the person who decides this. Default: the user of this machine."
+    ),
+]

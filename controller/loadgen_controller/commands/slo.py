@@ -5,9 +5,12 @@ from __future__ import annotations
 import typer
 
 from loadgen_controller.commands.slo_parts.check import CHECK, check
+from loadgen_controller.commands.slo_parts.exclude import EXCLUDE, exclude_time
 from loadgen_controller.commands.slo_parts.export import EXPORT, export
 from loadgen_controller.commands.slo_parts.import_file import IMPORT, import_file
 from loadgen_controller.commands.slo_parts.new import NEW, new
+from loadgen_controller.commands.slo_parts.pull import PULL, pull
+from loadgen_controller.commands.slo_parts.status import STATUS, status
 
 EXAMPLES = """[bold]Examples[/bold]
 
@@ -17,7 +20,11 @@ loadgen slo check slos/
 
 loadgen slo import sloth.yaml -o slos/imported.yaml
 
-loadgen slo export slos/ --to sloth"""
+loadgen slo export slos/ --to sloth
+
+loadgen slo pull --plan
+
+loadgen slo status"""
 
 app = typer.Typer(
     help="Write, check, import and export the promises of production: objectives over weeks, in OpenSLO files.",
@@ -29,3 +36,6 @@ app.command("new", epilog=NEW)(new)
 app.command("check", epilog=CHECK)(check)
 app.command("import", epilog=IMPORT)(import_file)
 app.command("export", epilog=EXPORT)(export)
+app.command("pull", epilog=PULL)(pull)
+app.command("status", epilog=STATUS)(status)
+app.command("exclude", epilog=EXCLUDE)(exclude_time)

@@ -7,13 +7,11 @@ import sys
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
-from typing import Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from loadgen.dsl.loading.loader import load, split_plan
 from loadgen.errors import ExitCode, UsageError
-from loadgen.programme.from_scenario import LeftOut, Promise, promises_of
 from loadgen.programme.new_promise import DEFAULT_WINDOW, new_promise
 from loadgen.programme.objectives import Objective, RollingWindow, Threshold
 from loadgen.programme.openslo.read import read_text
@@ -25,6 +23,9 @@ from loadgen_controller.commands.new import write_new
 from loadgen_controller.commands.slo_parts.shown import sentence
 from loadgen_controller.console_output import ask_text_on_stderr, echo
 from loadgen_controller.planning import promise_reader  # noqa: F401  # lets scenarios read promises
+
+if TYPE_CHECKING:
+    from loadgen.programme.from_scenario import Promise
 
 __all__ = ["NEW", "new"]
 
@@ -103,6 +104,8 @@ def new(
     share = errors.parse("--target", target or _TARGET, _share)
     limit = errors.parse("--threshold", threshold, _time)
     length = errors.parse("--window", window, _length) or DEFAULT_WINDOW
+    from loadgen.dsl.loading.loader import split_plan  # slow to import; `loadgen slo status` has 1.5 s
+
     called = service or name or (split_plan(from_scenario)[0].stem.lower().replace("_", "-") if from_scenario else "")
     if called and NAME.fullmatch(called) is None:
         errors.add(f"the service {quoted(called)} is not a name of RFC 1123", "give --service NAME, in lower case")
@@ -147,6 +150,9 @@ def _write(slos: SloSet, path: Path) -> int:
 
 def _planned(file: str) -> list[Promise]:
     """Return the promises of a scenario's plan, and print what is left out."""
+    from loadgen.dsl.loading.loader import load, split_plan
+    from loadgen.programme.from_scenario import LeftOut, promises_of
+
     path, plan_name = split_plan(file)
     plan = load(path, plan_name).plan
     spec = plan.spec()

@@ -1,0 +1,179 @@
+"""`loadgen slo pull`: reads counts of production into the ledger."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from loadgen.dsl.secret import missing_secrets, secret_value
+from loadgen.errors import ExitCode, ScenarioError
+from loadgen.outside_text import one_line
+from loadgen.programme.ledger import Ledger
+from loadgen.programme.ledger_file import Revision
+from loadgen.programme.pull import Done, Planned, planned, pulled
+from loadgen.programme.source_settings import FILE, Source, read_sources
+from loadgen.programme.sources.prometheus import PrometheusSource
+from loadgen.units import quantity
+from loadgen_controller.collect_option_errors import CollectedErrors
+from loadgen_controller.commands.shared_options import EnvOption, StoreOption
+from loadgen_controller.commands.slo_parts.files import FilesArgument, FormatOption, check_format, read_slos
+from loadgen_controller.console_output import echo, echo_json
+from loadgen_controller.past_runs.listing import parse_since
+from loadgen_controller.planning.option_parsing import store_of
+
+__all__ = ["PULL", "FromOption", "ToOption", "pull", "time_text"]
+
+PULL = """[bold]Examples[/bold]
+
+loadgen slo pull
+
+loadgen slo pull --plan
+
+loadgen slo pull slos/checkout.yaml --from 2026-07-20 --to 2026-07-27 --store s3://perf/history"""
+
+FromOption = Annotated[
+    str,
+    typer.Option("--from", metavar="TIME", help="Beginning: 7d (before now), 2026-07-20 or 2026-07-20T06:00 (UTC)."),
+]
+ToOption = Annotated[str, typer.Option("--to", metavar="TIME", help="End, in the same forms. Default: now.")]
+
+
+def pull(
+    files: FilesArgument = None,
+    store: StoreOption = None,
+    env: EnvOption = None,
+    since: FromOption = "7d",
+    until: ToOption = "0s",
+    plan: Annotated[bool, typer.Option("--plan", help="Print the calls and their points, and send nothing.")] = False,
+    because: Annotated[
+        str, typer.Option(metavar="TEXT", help="Reason of revisions that change known slices; it is stored.")
+    ] = "",
+    output_format: FormatOption = "text",
+) -> int:
+    """Read good and all requests of production by slices of 5 minutes into the ledger, from each promise's source.
+
+    Known slices are not read again, except the newest ones, which may still change. Changed counts are a new revision.
+    Counts that cannot be read are missing, and never zero errors.
+
+    Exit code 0: all was read. 3: counts are missing. 2: an option or a file is wrong.
+    """
+    errors, now = CollectedErrors(), datetime.now(UTC)
+    errors.catch(lambda: check_format(output_format))
+    start = errors.parse("--from", since, lambda text: parse_since(text, now))
+    end = errors.parse("--to", until, lambda text: min(now, parse_since(text, now)))
+    if start is not None and end is not None and start >= end:
+        errors.add("--from must be before --to", "write --from 7d")
+    where = store_of(errors, store, env)
+    ledger = errors.catch(lambda: Ledger.open(where))
+    sources = errors.catch(lambda: read_sources(Path(FILE)))
+    reading = errors.catch(lambda: read_slos(files))
+    slos = None if reading is None else errors.catch(reading.check)
+    errors.check()
+    assert start is not None
+    assert end is not None
+    assert ledger is not None
+    assert sources is not None
+    assert slos is not None
+    first, last, at = (int(one.timestamp()) for one in (start, end, now))
+    todo = planned(slos.objectives, sources, slos.sources, ledger, first, last, at)
+    if plan:
+        _print_plan(todo, output_format)
+        return ExitCode.PASSED
+    opened: list[PrometheusSource] = []
+    try:
+        done, revisions = pulled(todo, ledger, lambda source: _opened(source, opened), because)
+    finally:
+        for one in opened:
+            one.close()
+    _print(done, revisions, ledger, output_format)
+    return ExitCode.INCOMPLETE if any(one.faults for one in done) else ExitCode.PASSED
+
+
+def time_text(at: int) -> str:
+    """Return a Unix time as text: "2026-07-20 06:00 UTC"."""
+    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M UTC")
+
+
+def _opened(source: Source, opened: list[PrometheusSource]) -> PrometheusSource:
+    headers: dict[str, str] = {}
+    secret = ""
+    if source.auth_secret:
+        if faults := missing_secrets([source.auth_secret]):
+            raise ScenarioError(faults)
+        secret = secret_value(source.auth_secret) or ""
+        headers[source.auth_header] = secret
+    if source.tenant:
+        headers["X-Scope-OrgID"] = source.tenant
+    made = PrometheusSource(source.url, headers, (secret,), Path(source.ca) if source.ca else None)
+    opened.append(made)
+    return made
+
+
+def _print_plan(plan: Planned, output_format: str) -> None:
+    calls = sum(job.calls for job in plan.jobs)
+    if output_format == "json":
+        document = {
+            "from": time_text(plan.start),
+            "to": time_text(plan.end),
+            "calls": calls,
+            "objectives": [
+                {
+                    "slo": job.slo,
+                    "source": job.source.name if job.source else None,
+                    "calls": job.calls,
+                    "points": job.points,
+                    "why_not": job.why or None,
+                    "known": job.is_known,
+                }
+                for job in plan.jobs
+            ],
+        }
+        echo_json(json.dumps(document, indent=2))
+        return
+    for job in plan.jobs:
+        if job.why:
+            echo(f"{job.slo}: nothing is asked: {job.why}")
+        elif job.is_known:
+            echo(f"{job.slo}: known")
+        elif job.source is not None and job.source.kind == "csv":
+            echo(f"{job.slo}: the file {one_line(job.source.file, 120)}")
+        elif job.source is not None:
+            span = f"{time_text(job.asked[0].start)} to {time_text(job.asked[-1].end)}"
+            points = f"{quantity(job.points, 'point')} of each series"
+            echo(f"{job.slo}: {quantity(job.calls, 'call')}, {points}, {span}, {one_line(job.source.url, 120)}")
+    echo(f"{quantity(calls, 'call')}, and up to 40 more for each promise with restarts or gaps; nothing was sent")
+
+
+def _print(done: list[Done], revisions: list[Revision], ledger: Ledger, output_format: str) -> None:
+    if output_format == "json":
+        document: dict[str, Any] = {
+            "objectives": [
+                {
+                    "slo": one.slo,
+                    "slices": one.slices,
+                    "partial": one.partial,
+                    "calls": one.calls,
+                    "faults": list(one.faults),
+                    "notes": list(one.notes),
+                }
+                for one in done
+            ],
+            "revisions": [{"name": one.name, "because": one.because} for one in revisions],
+        }
+        echo_json(json.dumps(document, indent=2, ensure_ascii=False))
+        return
+    for one in done:
+        partial = f", {one.partial} of them partial" if one.partial else ""
+        echo(f"{one.slo}: {quantity(one.slices, 'slice')} read{partial}")
+        for text in one.faults:
+            echo(f"  missing: {one_line(text, 500)}")
+        for text in one.notes:
+            echo(f"  note: {one_line(text, 500)}")
+    for revision in revisions:
+        echo(f"{revision.name}: {one_line(revision.because, 300)}")
+    if not revisions:
+        echo(f"nothing new for {ledger}")

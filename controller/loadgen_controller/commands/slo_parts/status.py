@@ -1,0 +1,188 @@
+"""`loadgen slo status`: whether promises are kept and budgets burn, once, for cron."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+import typer
+
+from loadgen.analysis.attainment.shown import budget_text
+from loadgen.errors import ExitCode, UsageError
+from loadgen.history.store.write_once_storage import place_of
+from loadgen.outside_text import one_line
+from loadgen.programme.exclusions import exclusions
+from loadgen.programme.ledger import Ledger
+from loadgen.programme.objectives import RollingWindow
+from loadgen.programme.status import PromiseState, states_of, window_s
+from loadgen.units import format_count, quantity
+from loadgen_controller.collect_option_errors import CollectedErrors
+from loadgen_controller.commands.shared_options import EnvOption, StoreOption
+from loadgen_controller.commands.slo_parts.files import FilesArgument, FormatOption, check_format, read_slos
+from loadgen_controller.commands.slo_parts.pull import time_text
+from loadgen_controller.console_output import echo, echo_json
+from loadgen_controller.planning.option_parsing import store_of
+
+__all__ = ["STATUS", "status"]
+
+STATUS = """[bold]Examples[/bold]
+
+loadgen slo status
+
+loadgen slo status slos/checkout.yaml --explain
+
+loadgen slo status --as-of 2026-07-27T06:00Z --format json"""
+
+
+def status(
+    files: FilesArgument = None,
+    store: StoreOption = None,
+    env: EnvOption = None,
+    as_of: Annotated[
+        str | None,
+        typer.Option(metavar="TIME", help="As it was known then, with the revisions written until then. Default: now."),
+    ] = None,
+    explain: Annotated[bool, typer.Option("--explain", help="Show the arithmetic of each promise.")] = False,
+    output_format: FormatOption = "text",
+) -> int:
+    """Show whether each promise is kept, the rest of its error budget, and whether it burns. Reads only the ledger.
+
+    Exit code 0: all are kept. 1: one is not kept, or its budget burns. 3: one is undecided, or has no data. 2: an
+    option or a file is wrong.
+    """
+    errors = CollectedErrors()
+    errors.catch(lambda: check_format(output_format))
+    now = datetime.now(UTC) if as_of is None else errors.parse("--as-of", as_of, _time)
+    where = store_of(errors, store, env)
+    place = errors.catch(lambda: place_of(where))
+    reading = errors.catch(lambda: read_slos(files))
+    slos = None if reading is None else errors.catch(reading.check)
+    errors.check()
+    assert now is not None
+    assert place is not None
+    assert slos is not None
+    if not slos.objectives:
+        raise UsageError("the files have no promise", hint="write one with: loadgen slo new checkout")
+    until = "" if as_of is None else now.isoformat()
+    at = int(now.timestamp())
+    names = [one.name for one in slos.objectives]
+    found = Ledger(place).read(at - window_s(slos.objectives), at, until, names)
+    excluded, troubles = exclusions(place, until)
+    states = states_of(slos.objectives, found, excluded, at)
+    for text in (*found.unreadable, *found.clashes, *troubles):
+        echo(f"note: {one_line(text, 400)}", err=True)
+    if output_format == "json":
+        document = {
+            "at": time_text(at),
+            "promises": [_document(one) for one in states],
+            "revisions": [one.name for one in found.revisions],
+            "unreadable": [one_line(text, 400) for text in found.unreadable],
+        }
+        echo_json(json.dumps(document, indent=2, ensure_ascii=False))
+    else:
+        for one in sorted(states, key=lambda one: (not one.is_broken, one.is_kept, one.objective.name)):
+            echo(_sentence(one))
+            for line in _explained(one) if explain else ():
+                echo(f"  {line}")
+        kept = sum(one.is_kept for one in states)
+        revisions = quantity(len(found.revisions), "revision")
+        echo(f"{kept} of {quantity(len(states), 'promise')} are surely kept; from {revisions} of the ledger")
+    if any(one.is_broken for one in states):
+        return ExitCode.FAILED
+    return ExitCode.PASSED if all(one.is_kept for one in states) else ExitCode.INCOMPLETE
+
+
+def _sentence(one: PromiseState) -> str:
+    name = one_line(one.objective.name, 80)
+    owner = f"; owner {one_line(one.objective.owner, 80)}" if one.objective.owner else ""
+    if one.judgement is None or one.budget is None:
+        return f"{name}: {one.word}: {one_line(one.why, 300)}{owner}"
+    target = f"{(one.objective.target * 100).normalize():f} %"
+    estimate = ", an estimate" if one.judgement.observed.is_estimate else ""
+    parts = [f"{one.attainment} against {target}{estimate}, {one.objective.window.text} to {time_text(one.end)}"]
+    if one.word == "undecided":
+        parts.append(_undecided(one))
+    parts.append(f"error budget left: {budget_text(one.budget.left)}")
+    parts += [
+        f"burns {fire.long_burn:.3g} times as fast as allowed over {RollingWindow(fire.rule.long_s).text}"
+        f" ({fire.rule.severity} from {float(fire.rule.factor):.3g})"
+        for fire in one.fires[:1]
+        if fire.long_burn is not None
+    ]
+    if one.excluded:
+        parts.append(f"{one.with_excluded} with {quantity(one.excluded, 'excluded slice')}")
+    return f"{name}: {one.word}: {'; '.join(parts)}{owner}"
+
+
+def _undecided(one: PromiseState) -> str:
+    assert one.judgement is not None
+    text = f"{_minutes(one.judgement.missing_s)} have no counts"
+    if one.judgement.minutes_if_good is not None:
+        text += f", and {one.judgement.minutes_if_good} good minutes of them would show that it is kept"
+    return text
+
+
+def _minutes(seconds: float) -> str:
+    minutes = -(-int(seconds) // 60)
+    return quantity(minutes, "minute") if minutes < 600 else f"{minutes / 60:.0f} hours"
+
+
+def _explained(one: PromiseState) -> Iterator[str]:
+    if one.judgement is None or one.budget is None:
+        return
+    found = one.judgement
+    unit = "requests" if one.objective.method == "Occurrences" else "slices"
+    good, of = (format_count(round(value)) for value in (found.observed.good, found.observed.of))
+    yield f"{one.objective.method}: {good} good of {of} {unit} from {time_text(one.start)} to {time_text(one.end)}"
+    if found.lower is not None and found.upper is not None:
+        yield f"missing {_minutes(found.missing_s)}: at least {found.lower:.6f}, at most {found.upper:.6f}"
+    yield f"error budget: {one.budget.allowed:.6g} {unit} may be bad, {one.budget.bad:.6g} are"
+    for rule in one.burning:
+        burns = ", ".join("no traffic" if b is None else f"{b:.3g}" for b in (rule.long_burn, rule.short_burn))
+        windows = " and ".join(RollingWindow(s).text for s in (rule.rule.long_s, rule.rule.short_s))
+        state = "fires" if rule.is_firing else "held back: too few bad requests" if rule.is_held_back else "quiet"
+        yield f"burn over {windows}: {burns}; {rule.rule.severity} from {float(rule.rule.factor):.4g}: {state}"
+
+
+def _document(one: PromiseState) -> dict[str, Any]:
+    document: dict[str, Any] = {
+        "slo": one.objective.name,
+        "owner": one.objective.owner or None,
+        "state": one.word,
+        "why": one.why or None,
+        "target": float(one.objective.target),
+        "method": str(one.objective.method),
+        "attainment": None,
+        "burns": [
+            {"over_s": fire.rule.long_s, "burn": fire.long_burn, "severity": fire.rule.severity} for fire in one.fires
+        ],
+    }
+    if one.judgement is None or one.budget is None:
+        return document
+    found = one.judgement
+    return document | {
+        "attainment": found.observed.ratio,
+        "good": found.observed.good,
+        "of": found.observed.of,
+        "estimate": found.observed.is_estimate,
+        "lower": found.lower,
+        "upper": found.upper,
+        "missing_s": found.missing_s,
+        "minutes_if_good": found.minutes_if_good,
+        "minutes_if_bad": found.minutes_if_bad,
+        "from": time_text(one.start),
+        "to": time_text(one.end),
+        "budget_left": one.budget.left,
+        "excluded_slices": one.excluded,
+        "attainment_with_excluded": one.with_excluded or None,
+    }
+
+
+def _time(text: str) -> datetime:
+    try:
+        found = datetime.fromisoformat(text)
+    except ValueError:
+        raise ValueError(f'invalid time "{one_line(text, 60)}"; write 2026-07-27T06:00Z') from None
+    return found if found.tzinfo is not None else found.replace(tzinfo=UTC)

@@ -1,0 +1,191 @@
+"""The state of each promise from the ledger: kept or not, the budget, and whether it burns. Pure.
+
+A window ends where the counts of its promise end, because the newest slices are always on their way. Promises without
+counts for more than `STALE_S` are without data.
+
+Excluded times are no part of the judgement, as if they had no traffic; the attainment with them is there as well.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from fractions import Fraction
+from typing import Final, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from loadgen.analysis.attainment.attain import Judgement, attained, judge
+from loadgen.analysis.attainment.budget import Budget, budget_of
+from loadgen.analysis.attainment.slices import CountedBy, Slices, counted, slices_of, within
+from loadgen.analysis.burn.firing import Burning, burn_at
+from loadgen.analysis.burn.rules import BurnRule, standard_rules
+from loadgen.analysis.values_to_float_array import Array
+from loadgen.programme.exclusions import Exclusion, is_excluded
+from loadgen.programme.ledger import Counts, Reading
+from loadgen.programme.objectives import Objective
+from loadgen.programme.pull import width_of
+
+__all__ = ["STALE_S", "PromiseState", "Word", "state_of", "states_of", "window_s"]
+
+STALE_S: Final = 3 * 3_600
+"""Without counts for longer than this, a promise has no data. Pulls are hourly."""
+_LEAST_FACTOR: Final = Fraction(9, 10)
+"""Standard rules of windows below 28 days have smaller factors, and would fire while a promise is kept with ease."""
+Word = Literal["kept", "not kept", "undecided", "no traffic", "no data", "not judged"]
+
+
+@dataclass(frozen=True, slots=True)
+class PromiseState:
+    """The state of one promise. start, end: of the judged window, Unix time in s; 0 without data.
+
+    why: not empty for "no data" and "not judged". excluded: the number of excluded slices. with_excluded: the
+    attainment as text with them; "" without excluded slices. burning: all rules, of which those with `is_firing` fire.
+    """
+
+    objective: Objective
+    word: Word
+    why: str = ""
+    start: int = 0
+    end: int = 0
+    judgement: Judgement | None = None
+    budget: Budget | None = None
+    burning: tuple[Burning, ...] = ()
+    excluded: int = 0
+    with_excluded: str = ""
+
+    @property
+    def fires(self) -> tuple[Burning, ...]:
+        """Return the rules that fire."""
+        return tuple(one for one in self.burning if one.is_firing)
+
+    @property
+    def is_broken(self) -> bool:
+        """Return whether the promise is not kept, or its budget burns."""
+        return self.word == "not kept" or bool(self.fires)
+
+    @property
+    def is_kept(self) -> bool:
+        """Return whether the promise is surely kept and its budget does not burn."""
+        return self.word == "kept" and not self.fires
+
+    @property
+    def attainment(self) -> str:
+        """Return the attainment in percent, rounded down; "" without data."""
+        return "" if self.judgement is None else self.judgement.observed.text(self.objective.target)
+
+
+def window_s(objectives: Iterable[Objective]) -> int:
+    """Return the time of the ledger that judging needs, s: the longest window and some more."""
+    return max((one.window.nominal_s for one in objectives), default=0) * 11 // 10 + 2 * STALE_S
+
+
+def states_of(
+    objectives: Iterable[Objective], reading: Reading, exclusions: Sequence[Exclusion], now: int
+) -> list[PromiseState]:
+    """Return the state of each promise at a Unix time, s."""
+    return [state_of(one, reading.by_slo.get(one.name), exclusions, now) for one in objectives]
+
+
+def state_of(objective: Objective, counts: Counts | None, exclusions: Sequence[Exclusion], now: int) -> PromiseState:
+    """Return the state of one promise. counts: its slices of the ledger; None: it has none."""
+    if objective.why_not_judged:
+        return PromiseState(objective, "not judged", objective.why_not_judged)
+    if counts is None or not len(counts):
+        return PromiseState(objective, "no data", "the ledger has no counts of it: loadgen slo pull")
+    end = int((counts.start + counts.width).max())
+    if now - end > STALE_S:
+        return PromiseState(objective, "no data", f"no counts since {_text(end)}: loadgen slo pull")
+    try:
+        everything, mask = _slices(objective, counts, exclusions)
+    except ValueError as error:
+        return PromiseState(objective, "no data", str(error))
+    around = objective.window.around(datetime.fromtimestamp(end - 1, UTC))
+    # A rolling window ends with the counts; a calendar window goes on, and is judged so far.
+    start = end - objective.window.nominal_s if around[1].timestamp() <= end else int(around[0].timestamp())
+    method = CountedBy(objective.method.value)
+    slice_target = None if objective.slice_target is None else float(objective.slice_target)
+    width = float(objective.slice_s or width_of(objective))
+    judged = _emptied(everything, mask)
+    found = judge(
+        judged,
+        objective.target,
+        window=(start, end),
+        method=method,
+        slice_target=slice_target,
+        gap_width_s=width,
+    )
+    units = counted(judged, method, slice_target)
+    inside = within(judged, (start, end), gap_width_s=width)
+    excluded = int(mask[(everything.start >= start) & (everything.start < end)].sum())
+    every = attained(within(everything, (start, end), gap_width_s=width), method, slice_target)
+    return PromiseState(
+        objective,
+        found.state,
+        "",
+        start,
+        end,
+        found,
+        budget_of(counted(inside, method, slice_target), objective.target),
+        tuple(burn_at(units, rule, objective.target, float(end)) for rule in _rules(objective)),
+        excluded,
+        every.text(objective.target) if excluded else "",
+    )
+
+
+def _rules(objective: Objective) -> tuple[BurnRule, ...]:
+    """Return the rules of a promise that can fire: its own alerts with two windows, or the standard ones."""
+    own = tuple(
+        BurnRule(Fraction(one.factor), one.long_s, one.short_s, one.severity) for one in objective.alerts if one.short_s
+    )
+    return tuple(
+        rule
+        for rule in own or standard_rules(objective.window.nominal_s)
+        if _LEAST_FACTOR <= rule.factor <= Fraction(objective.largest_burn)
+    )
+
+
+def _slices(
+    objective: Objective, counts: Counts, exclusions: Sequence[Exclusion]
+) -> tuple[Slices, npt.NDArray[np.bool_]]:
+    """Return the slices, in the width of the promise, and which of them are excluded.
+
+    Raises:
+        ValueError: slices overlap, such as those of two sources.
+    """
+    mask = is_excluded(objective.name, counts.start, counts.width, exclusions)
+    made = slices_of(counts.start, counts.width, counts.good, counts.total, counts.missing_s, counts.estimated)
+    if not objective.slice_s or (counts.width == objective.slice_s).all():
+        return made, mask
+    # Slices of 60 s of a promise with slices of 120 s: sums by the slice of the promise.
+    slots, place = np.unique(counts.start // objective.slice_s, return_inverse=True)
+
+    def summed(values: npt.ArrayLike) -> Array:
+        return np.asarray(np.bincount(place, weights=np.asarray(values, np.float64), minlength=len(slots)), np.float64)
+
+    absent = objective.slice_s - summed(made.width)
+    if (absent < 0).any():
+        raise ValueError("its slices are longer than those of the promise")
+    joined = slices_of(
+        slots * objective.slice_s,
+        objective.slice_s,
+        summed(made.good),
+        summed(made.total),
+        summed(made.missing) + absent,
+        summed(made.estimated) > 0,
+    )
+    return joined, summed(mask) > 0
+
+
+def _emptied(slices: Slices, mask: npt.NDArray[np.bool_]) -> Slices:
+    """Return the slices with the excluded ones as if they had been observed without traffic."""
+    if not mask.any():
+        return slices
+    good, total, missing = (np.where(mask, 0.0, one) for one in (slices.good, slices.total, slices.missing))
+    return Slices(slices.start, slices.width, good, total, missing, slices.estimated & ~mask)
+
+
+def _text(at: int) -> str:
+    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M UTC")
