@@ -1,5 +1,6 @@
-"""What `loadgen decide` must recommend, enumerated from the table and the order of the specification. Imports nothing of
-ours, and was written before the code that it judges.
+"""What `loadgen decide` must recommend, enumerated from the table and the order of the specification.
+
+Imports nothing of ours, and was written before the code that it judges.
 
 A *situation* is what is known about one journey and one release, as plain values. `rows_of` gives the state of each row
 of the table, `recommendation_of` the answer by the order: any NO-GO wins; GO only if every required row is GO; else
@@ -175,7 +176,7 @@ def _headroom(seen: Situation) -> State:
 
 
 def _health(seen: Situation) -> State:
-    # Healthy: at least 10 controls, not certainly above 5 % failed, not most of them inconclusive, none older than 21 d.
+    # Healthy: at least 10 controls, not certainly above 5 % failed, most of them conclusive, the newest at most 21 d.
     controls = seen.controls
     if controls is None or controls.count < 10 or controls.age_days > OLDEST_DAYS["health"]:
         return "open"
@@ -255,7 +256,7 @@ CASES: Mapping[str, tuple[Situation, str]] = {
 
 def situations(count: int, seed: int) -> Iterator[Situation]:
     """Yield random situations. Each part is fine in most of them, so that all three answers are common."""
-    draw = random.Random(seed)  # noqa: S311  # cases, not secrets
+    draw = random.Random(seed)
 
     def mostly(fine, *others):  # type: ignore[no-untyped-def]
         return fine if draw.random() < 0.9 else draw.choice(others)
