@@ -1,0 +1,179 @@
+"""Writes objectives as OpenSLO v1. The same set gives the same bytes, and reading them gives an equal set.
+
+Each objective becomes an SLO of its own, with its indicator and alerts in place. Everything that other readers of the
+file cannot see as it is meant is a `Loss`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+from loadgen.programme.objectives import (
+    Alert,
+    Indicator,
+    NotificationTarget,
+    Objective,
+    Query,
+    RatioIndicator,
+    RawRatioIndicator,
+    RollingWindow,
+    ThresholdIndicator,
+    Window,
+)
+from loadgen.programme.openslo.alerts import WINDOWS_OF
+from loadgen.programme.openslo.documents import API_VERSION
+from loadgen.programme.slo_set import Loss, SloSet
+from loadgen.programme.yaml_writer import Value, as_yaml
+
+__all__ = ["as_openslo", "openslo_losses"]
+
+_MOST_NAME: Final = 63
+
+
+def as_openslo(slos: SloSet) -> str:
+    """Return a set as a YAML file with one document for each service, source and objective, in this order."""
+    documents: list[dict[str, Value]] = []
+    for service in slos.services:
+        documents.append(
+            _object("Service", service.name, service.display_name, _given(description=service.description))
+        )
+    for source in slos.sources:
+        spec = _given(type=source.type, connectionDetails=source.connection, description=source.description)
+        documents.append(_object("DataSource", source.name, "", spec))
+    documents.extend(_slo(one) for one in slos.objectives)
+    return as_yaml(documents)
+
+
+def openslo_losses(slos: SloSet) -> list[Loss]:
+    """Return what other readers of the file do not see as it is meant. `loadgen` itself reads back an equal set."""
+    return [loss for one in slos.objectives for loss in _losses(one)]
+
+
+def _losses(one: Objective) -> Iterator[Loss]:
+    for alert in one.alerts:
+        if alert.short_s:
+            yield Loss(
+                one.name,
+                f"alert {alert.name}: both windows together",
+                "an AlertPolicy has one condition with one window, so it is written as two policies",
+                "other readers alert if one of the windows burns, which pages more; loadgen reads one alert",
+            )
+    if one.alert_set:
+        yield Loss(
+            one.name,
+            f"the alert set {one.alert_set}",
+            "OpenSLO has no word for it, so it is an annotation",
+            "other readers see no alerts; `--to prometheus` writes rules for them",
+        )
+
+
+def _given(**fields: Value) -> dict[str, Value]:
+    """Return the fields that have a value."""
+    return {key: value for key, value in fields.items() if value not in (None, "", (), {}, [])}
+
+
+def _object(kind: str, name: str, display_name: str, spec: dict[str, Value]) -> dict[str, Value]:
+    metadata = _given(name=name, displayName=display_name)
+    return {"apiVersion": API_VERSION, "kind": kind, "metadata": metadata, "spec": spec}
+
+
+def _slo(one: Objective) -> dict[str, Value]:
+    ours = _given(
+        owner=one.owner,
+        journey=one.journey,
+        threshold=one.threshold.text if one.threshold is not None else "",
+        source=one.source,
+        alerts=one.alert_set,
+    )
+    annotations: dict[str, Value] = dict(one.annotations) | {f"loadgen.dev/{key}": value for key, value in ours.items()}
+    objective = _given(target=one.target, displayName=one.part_name, timeSliceTarget=one.slice_target)
+    if one.slice_s:
+        objective["timeSliceWindow"] = RollingWindow(one.slice_s).text
+    if isinstance(one.indicator, ThresholdIndicator):
+        objective |= {"op": one.indicator.op, "value": one.indicator.value}
+    spec: dict[str, Value] = {
+        "service": one.service,
+        "budgetingMethod": str(one.method),
+        "timeWindow": [_window(one.window)],
+        "objectives": [objective],
+        "indicator": _indicator(one.indicator),
+    }
+    spec |= _given(
+        description=one.description, alertPolicies=[policy for alert in one.alerts for policy in _policies(alert)]
+    )
+    document = _object("SLO", one.name, one.display_name, spec)
+    metadata: dict[str, Value] = _given(name=one.name, displayName=one.display_name)
+    metadata |= _given(labels=dict(one.labels), annotations=annotations)
+    document["metadata"] = metadata
+    return document
+
+
+def _window(window: Window) -> dict[str, Value]:
+    if isinstance(window, RollingWindow):
+        return {"duration": window.text, "isRolling": True}
+    start = window.start.isoformat(sep=" ", timespec="seconds")
+    return {
+        "duration": window.text,
+        "isRolling": False,
+        "calendar": {"startTime": start, "timeZone": window.zone},
+    }
+
+
+def _indicator(indicator: Indicator) -> dict[str, Value]:
+    spec: dict[str, Value]
+    match indicator:
+        case ThresholdIndicator(query=query):
+            spec = {"thresholdMetric": _metric(query)}
+        case RawRatioIndicator(query=query, is_success=is_success):
+            spec = {"ratioMetric": {"raw": _metric(query), "rawType": "success" if is_success else "failure"}}
+        case RatioIndicator(total=total, good=good, bad=bad, counter=counter):
+            ratio: dict[str, Value] = {"counter": counter, "total": _metric(total)}
+            ratio |= {key: _metric(query) for key, query in (("good", good), ("bad", bad)) if query is not None}
+            spec = {"ratioMetric": ratio}
+    metadata = _given(name=indicator.name, displayName=indicator.display_name)
+    return {"spec": spec} | _given(metadata=metadata)
+
+
+def _metric(query: Query) -> dict[str, Value]:
+    source: dict[str, Value] = _given(metricSourceRef=query.source, type=query.type)
+    return {"metricSource": source | {"spec": query.spec}}
+
+
+def _policies(alert: Alert) -> Iterator[dict[str, Value]]:
+    if not alert.short_s:
+        yield _policy(alert, alert.name, alert.long_s, {})
+        return
+    for word, window_s in (("long", alert.long_s), ("short", alert.short_s)):
+        name = f"{alert.name[: _MOST_NAME - 6].rstrip('-')}-{word}"
+        yield _policy(alert, name, window_s, {WINDOWS_OF: alert.name})
+
+
+def _policy(alert: Alert, name: str, window_s: int, annotations: dict[str, Value]) -> dict[str, Value]:
+    rule: dict[str, Value] = {
+        "kind": "burnrate",
+        "op": "gte",
+        "threshold": alert.factor,
+        "lookbackWindow": RollingWindow(window_s).text,
+    }
+    if alert.after_s:
+        rule["alertAfter"] = RollingWindow(alert.after_s).text
+    condition: dict[str, Value] = {
+        "kind": "AlertCondition",
+        "metadata": {"name": name},
+        "spec": {"severity": alert.severity, "condition": rule},
+    }
+    spec: dict[str, Value] = {
+        "alertWhenNoData": alert.on_no_data,
+        "alertWhenResolved": alert.on_resolved,
+        "alertWhenBreaching": alert.on_breaching,
+        "conditions": [condition],
+    }
+    spec |= _given(description=alert.description, notificationTargets=[_target(one) for one in alert.targets])
+    metadata = _given(name=name, annotations=annotations)
+    return {"kind": "AlertPolicy", "metadata": metadata, "spec": spec}
+
+
+def _target(target: NotificationTarget) -> dict[str, Value]:
+    spec = _given(target=target.target, description=target.description)
+    return _given(kind="AlertNotificationTarget", spec=spec, metadata=_given(name=target.name))

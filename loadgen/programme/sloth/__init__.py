@@ -1,0 +1,1 @@
+"""Files of sloth: `prometheus/v1` is read and written, and its alert windows are read."""
