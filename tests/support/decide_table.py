@@ -10,9 +10,9 @@ INCONCLUSIVE. A row that is not there is never a pass.
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 State = Literal["go", "no-go", "open"]
 ROWS = ("validity", "objectives", "gate", "promise", "budget", "headroom", "health")
@@ -106,9 +106,9 @@ def recommendation_of(seen: Situation) -> str:
     return ordered(rows_of(seen).values())
 
 
-def ordered(states) -> str:  # type: ignore[no-untyped-def]
+def ordered(given: Iterable[State]) -> str:
     """Apply the order to the states of all required rows."""
-    states = list(states)
+    states = list(given)
     if "no-go" in states:
         return "NO-GO"
     return "GO" if states and all(state == "go" for state in states) else "INCONCLUSIVE"
@@ -157,7 +157,7 @@ def _gate(seen: Situation) -> State:
 
 def _budget(seen: Situation) -> State:
     # GO: upper bound within. NO-GO: lower bound beyond. Else: between.
-    if seen.budget is None:
+    if seen.budget is None or not _ours(seen):
         return "open"
     if seen.budget.low > MOST_SLOWER:
         return "no-go"
@@ -258,7 +258,7 @@ def situations(count: int, seed: int) -> Iterator[Situation]:
     """Yield random situations. Each part is fine in most of them, so that all three answers are common."""
     draw = random.Random(seed)
 
-    def mostly(fine, *others):  # type: ignore[no-untyped-def]
+    def mostly(fine: Any, *others: Any) -> Any:
         return fine if draw.random() < 0.9 else draw.choice(others)
 
     for _ in range(count):
