@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Final
 
 from loadgen.history.gate.aa_test_health import Health
 from loadgen.history.store.study_records import StudyRecord
@@ -36,7 +37,10 @@ from loadgen.programme.recommending.rows import (
     validity_row,
 )
 
-__all__ = ["Known", "assess"]
+__all__ = ["READABLE", "Known", "assess"]
+
+READABLE: Final = "readable files"
+"""The kind of the row that says which files could not be read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +60,8 @@ class Known:
     """Against the pinned release, by journey; or why there is none."""
     facts: Mapping[str, JourneyFacts] = field(default_factory=dict)
     """What the programme's file says, by journey."""
+    troubles: tuple[str, ...] = ()
+    """Files that could not be read, as sentences. What they have could be a NO-GO, so there is no GO."""
 
 
 def assess(known: Known, rules: Rules, now: datetime) -> Recommendation:
@@ -76,6 +82,10 @@ def assess(known: Known, rules: Rules, now: datetime) -> Recommendation:
             rows.append(row)
             missing += commands
             required.append(Piece(kind, journey))
+    if known.troubles:
+        required.append(Piece(READABLE))
+        more = f" and {len(known.troubles) - 1} more" if len(known.troubles) > 1 else ""
+        rows.append(Evidence(READABLE, "", "open", f"{known.troubles[0]}{more}", release=known.release))
     policy = Policy(known.release, tuple(required), {**AGES, **rules.ages})
     is_valid = any(run.condition in ("valid", "suspect") for one in known.journeys for run in _with(known.runs, one))
     return recommend(rows, policy, now, missing=missing, is_valid=is_valid)
@@ -106,4 +116,5 @@ _NO_HEALTH = Health(0, 0, 0, 0, 0.0, 1.0, ())
 
 
 def _with(runs: Sequence[RunFact], journey: str) -> list[RunFact]:
-    return [run for run in runs if journey in run.journeys]
+    """Return the runs with a journey. A run that was killed before its journeys were known counts for each."""
+    return [run for run in runs if journey in run.journeys or not run.journeys]
