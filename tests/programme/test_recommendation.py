@@ -16,7 +16,7 @@ from loadgen.history.store.study_records import StudyRecord
 from loadgen.programme.recommending.assess import Known, assess
 from loadgen.programme.recommending.facts import Condition, Forecast, JourneyFacts, Rules, RunFact
 from loadgen.programme.recommending.recommendation import KINDS, Evidence, Missing, Piece, Policy, recommend
-from loadgen.programme.recommending.rows import GateFact, SlowDown, further_runs
+from loadgen.programme.recommending.rows import GateFact, NoSlowDown, SlowDown, further_runs
 from tests.support import decide_table
 from tests.support.decide_table import CASES, RELEASE, Situation
 
@@ -70,7 +70,9 @@ def known_of(seen: Situation) -> Known:
         ]
     forecast = None if seen.forecast is None else Forecast(*seen.forecast, NOW + 30 * DAY)
     slower = (
-        "none is pinned" if seen.budget is None else SlowDown("1.4", seen.budget.low, seen.budget.low, seen.budget.high)
+        NoSlowDown("none is pinned", Missing("loadgen history pin RUN... --name NAME", 2))
+        if seen.budget is None
+        else SlowDown("1.4", seen.budget.low, seen.budget.low, seen.budget.high)
     )
     return Known(
         RELEASE,

@@ -102,7 +102,7 @@ def main(
     elif format_ is Format.MARKDOWN:
         from loadgen.report.exports.markdown import report_lines
 
-        for line in report_lines(as_report(found, release, names, id_)):
+        for line in report_lines(as_report(found, release, names, id_, has_table=True)):
             echo(line)
     else:
         print_report(Output(), as_report(found, release, names, id_))

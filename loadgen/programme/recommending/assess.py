@@ -26,6 +26,7 @@ from loadgen.programme.recommending.recommendation import (
 )
 from loadgen.programme.recommending.rows import (
     GateFact,
+    NoSlowDown,
     Row,
     SlowDown,
     budget_row,
@@ -56,7 +57,7 @@ class Known:
     """Oldest first."""
     health: Mapping[str, Health] = field(default_factory=dict)
     """The gate's health by journey."""
-    slow_downs: Mapping[str, SlowDown | str] = field(default_factory=dict)
+    slow_downs: Mapping[str, SlowDown | NoSlowDown] = field(default_factory=dict)
     """Against the pinned release, by journey; or why there is none."""
     facts: Mapping[str, JourneyFacts] = field(default_factory=dict)
     """What the programme's file says, by journey."""
@@ -103,9 +104,8 @@ def _row(kind: str, journey: str, known: Known, facts: JourneyFacts, rules: Rule
         case "promise":
             return promise_row(journey)
         case "budget":
-            at = max((run.at for run in runs), default=None)
-            found = known.slow_downs.get(journey, "no release is pinned to compare with")
-            return budget_row(journey, release, runs, at, found, rules)
+            found = known.slow_downs.get(journey, NoSlowDown("nothing to compare with"))
+            return budget_row(journey, release, runs, found, rules)
         case "headroom":
             return headroom_row(journey, release, facts.plan, known.capacities, facts.forecast, rules, now)
         case _:

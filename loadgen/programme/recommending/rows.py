@@ -21,6 +21,7 @@ from loadgen.units import format_changes, format_rate, format_share, quantity
 
 __all__ = [
     "GateFact",
+    "NoSlowDown",
     "Row",
     "SlowDown",
     "budget_row",
@@ -53,6 +54,14 @@ class GateFact:
     accepted_because: str = ""
     """Why the runs were accepted in spite of it."""
     reasons: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class NoSlowDown:
+    """Why the change against the pinned release is not known, and what would settle it."""
+
+    why: str
+    fix: Missing | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +105,8 @@ def objectives_row(journey: str, release: str, runs: Sequence[RunFact], rules: R
 
     Runs that were not measured properly neither pass nor fail.
     """
+    if not runs:
+        return _row("objectives", journey, release, says="no run, so no objective was judged"), ()
     measured = [run for run in runs if run.condition in ("valid", "suspect")]
     verdicts = {run.run_id: run.verdicts(journey) for run in measured}
     judged = [run for run in measured if verdicts[run.run_id]]
@@ -222,24 +233,16 @@ def promise_row(journey: str) -> Row:
     return Evidence("promise", "", "open", says, journey=journey), ()
 
 
-def budget_row(
-    journey: str, release: str, runs: Sequence[RunFact], at: datetime | None, found: SlowDown | str, rules: Rules
-) -> Row:
-    """GO if the upper end of the slow-down against the pinned release is within the budget; NO-GO if its lower end is
-    beyond.
+def budget_row(journey: str, release: str, runs: Sequence[RunFact], found: SlowDown | NoSlowDown, rules: Rules) -> Row:
+    """GO if the upper end of the slow-down against the pinned release is within the budget.
 
-    at: when the newest run of the comparison began. found: the slow-down, or why there is none.
+    NO-GO if its lower end is beyond the budget.
     """
-    if isinstance(found, str) or not all(map(isfinite, (found.change, found.low, found.high))):
-        why = found if isinstance(found, str) else "the slow-down against the pinned release is not known"
-        return _row("budget", journey, release, says=why), (
-            Missing("loadgen history pin RUN... --name NAME", _EDIT_MINUTES, "pin the release to compare with"),
-            *(
-                (Missing(f"loadgen history add {' '.join(r.run_id for r in runs)}", 1, "accept the runs"),)
-                if runs
-                else ()
-            ),
-        )
+    if isinstance(found, NoSlowDown):
+        return _row("budget", journey, release, says=found.why), (found.fix,) if found.fix else ()
+    if not all(map(isfinite, (found.change, found.low, found.high))):
+        return _row("budget", journey, release, says="the slow-down against the pinned release is not known"), ()
+    at = max((run.at for run in runs), default=None)
     text = f"{found.percentile} {format_changes(found.low, found.high)} against {found.reference}"
     text += f" (95 %); at most {format_share(rules.slower)} slower is allowed"
     state = "no-go" if found.low > rules.slower else "go" if found.high <= rules.slower else "open"

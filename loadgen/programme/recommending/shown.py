@@ -52,19 +52,29 @@ def as_document(
     }
 
 
-def as_report(found: Recommendation, release: str, journeys: tuple[str, ...], id_: str = "") -> Report:
-    """Return the recommendation for the terminal or Markdown."""
-    rows = tuple(
-        (str(one.piece), one.state if one.required else f"{one.state}, informs", one.says, one.id or "none")
-        for one in found.evidence
-    )
-    tables = [Table("Evidence", ("evidence", "says", "figure and rule", "id"), rows, 4)]
+def as_report(
+    found: Recommendation, release: str, journeys: tuple[str, ...], id_: str = "", *, has_table: bool = False
+) -> Report:
+    """Return the recommendation for the terminal, or with `has_table` for Markdown, whose tables wrap."""
+    lines: tuple[str, ...] = ()
+    tables = []
+    if has_table:
+        rows = tuple((str(one.piece), _state(one), one.says, one.id or "none") for one in found.evidence)
+        tables.append(Table("Evidence", ("evidence", "says", "figure and rule", "id"), rows, 4))
+    else:
+        lines = tuple(
+            f"{_state(one):<5}  {one.piece}: {one.says}{f' [{one.id}]' if one.id else ''}" for one in found.evidence
+        )
     if found.missing:
-        commands = tuple((one.command, one.why, _minutes(one.minutes)) for one in found.missing)
-        tables.append(Table("What is missing, by time", ("command", "for", "time"), commands, 3))
+        commands = tuple((_minutes(one.minutes), one.command, one.why) for one in found.missing)
+        tables.append(Table("What is missing, by time", ("time", "command", "for"), commands, 3))
     foot = (f"Recorded as {id_}.",) if id_ else ()
     shown = _SHOWN_AS.get(found.recommendation, "incomplete")
-    return Report(headline(found, release, journeys), shown, (), tuple(tables), foot)
+    return Report(headline(found, release, journeys), shown, lines, tuple(tables), foot)
+
+
+def _state(one: Evidence) -> str:
+    return one.state if one.required else f"{one.state}, informs"
 
 
 def _row(one: Evidence) -> dict[str, Any]:
