@@ -96,7 +96,7 @@ OTHERS = {
     "trace why": "tests/cli/test_trace.py", "trace show": "tests/cli/test_trace.py", "trace export": "a count",
     "trace collect": "its own address, and counts",
     "runs metrics": "needs CloudWatch; a table", "runs traces": "needs X-Ray; tables",
-    "history control": "as gate", "sweep": "tests/cli/test_sweep.py",
+    "history control": "as gate", "sweep": "tests/cli/test_sweep.py", "decide": "tests/cli/test_decide.py",
     "ci annotate": "tests/deploy/test_ci_action.py", "ci comment": "a status", "completion": "a fixed script",
     "new": "the person's own words", "target": "its own address", "target llm": "its own address",
     "llm": "as run; a scenario of its own options", "model logs": "a log of its own below",
