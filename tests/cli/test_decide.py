@@ -120,7 +120,13 @@ def test_all_errors_are_shown_at_once(folder: Path) -> None:
     found = CliRunner().invoke(cli.app, ["decide", " ", "--release", " ", "--store", "history"])
 
     assert found.exit_code == 2
-    for part in ("--release", "a journey is empty", "programme.toml:2", "programme.toml:3", "Traceback"):
+    for part in (
+        "the name of the release",
+        "the name of a journey",
+        "programme.toml:2",
+        "programme.toml:3",
+        "Traceback",
+    ):
         assert (part in found.output) == (part != "Traceback")
 
 
@@ -134,3 +140,85 @@ def test_texts_from_outside_are_harmless(folder: Path) -> None:
         output = decide("--format", format_).output
         assert "\x1b[2J" not in output
         assert "<script>" not in output or format_ != "markdown"
+
+
+# -- overrides and signatures ---------------------------------------------------------------------
+
+
+def run_decide(*options: str) -> Result:
+    return CliRunner().invoke(cli.app, ["decide", *options, "--store", "history"])
+
+
+def fail_gate() -> None:
+    store = Store.open("history")
+    ids = tuple(one.run_id for one in store.runs_with_label("release", "v412"))
+    store.note(Event("verdict", "", "ci", ids, details={"outcome": "FAIL", "reasons": "p95 is 11 % slower"}))
+
+
+def test_an_override_is_shown_beside_the_recommendation_that_stays(folder: Path) -> None:
+    fail_gate()
+    decide()
+
+    made = run_decide("--override", "D-1", "--because", "the shop closes", "--by", "maria", "--until", "2999-08-15")
+    found = decide()
+
+    assert made.exit_code == 0, made.output
+    assert found.exit_code == 1
+    assert "D-1 was overridden by maria, in force until 2999-08-15, because the shop closes" in found.output
+
+
+def test_an_override_that_ended_is_still_shown(folder: Path) -> None:
+    fail_gate()
+    decide()
+    details = {"id": "D-1", "release": "v412", "until": "2026-01-01T00:00:00Z"}
+    Store.open("history").note(Event("overridden", "", "maria", because="the shop closes", details=details))
+
+    assert "ended on 2026-01-01" in decide().output
+
+
+def test_a_signature_says_whether_the_evidence_has_changed(folder: Path) -> None:
+    decide()
+    assert run_decide("--sign", "D-1", "--by", "maria").exit_code == 0
+    assert "signed by maria" in decide().output
+    assert "on this evidence" in decide().output
+
+    fail_gate()
+
+    assert "on other evidence" in decide().output
+    again = run_decide("--sign", "D-1", "--by", "maria")
+    assert again.exit_code == 2
+    assert "signed D-1 already" in again.output
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--override", "D-1"), "--override needs --because"),
+        (("--override", "D-1", "--because", " ", "--until", "2999-01-01"), "--override needs --because"),
+        (("--override", "D-1", "--because", "x", "--until", "tomorrow"), 'invalid date "tomorrow"'),
+        (("--override", "D-1", "--because", "x", "--until", "2020-01-01"), "would have ended already"),
+        (("--override", "D-9", "--because", "x", "--until", "2999-01-01"), "no recommendation D-9"),
+        (("--override", "D-2", "--because", "x", "--until", "2999-01-01"), "D-2 is a GO"),
+        (("--override", "D-3", "--because", "x", "--until", "2999-01-01"), "cannot be overridden"),
+        (("--override", "D-1", "--sign", "D-1", "--because", "x", "--until", "2999-01-01"), "exclude each other"),
+        (("checkout", "--release", "v413", "--sign", "D-1"), "take no journey and no --release"),
+        (("--sign", "D-1", "--because", "x"), "only with --override"),
+        (("--sign", "D-9"), "the newest are D-1, D-2, D-3"),
+        ((), "the name of the release is missing"),
+        (("checkout", "--release", "v412", "--until", "2999-01-01"), "only with --override or --sign"),
+    ],
+)
+def test_what_cannot_be_overridden_or_signed_gives_a_sentence(
+    folder: Path, options: tuple[str, ...], message: str
+) -> None:
+    store = Store.open("history")
+    for n, (answer, is_valid) in enumerate([("NO-GO", True), ("GO", True), ("INCONCLUSIVE", False)], 1):
+        document = json.dumps({"is_valid": is_valid, "evidence": []})
+        details = {"id": f"D-{n}", "release": "v412", "recommendation": answer, "document": document}
+        store.note(Event("recommended", f"2026-11-0{n}T00:00:00Z", details=details))
+
+    found = run_decide(*options)
+
+    assert found.exit_code == 2, found.output
+    assert message in found.output
+    assert "Traceback" not in found.output
