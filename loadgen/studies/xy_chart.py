@@ -18,7 +18,7 @@ from math import inf, isfinite, log10
 from typing import Final
 
 from loadgen.outside_text import in_html
-from loadgen.report.charts.round_places import round_places
+from loadgen.report.charts.round_places import log_places, round_places
 
 __all__ = ["Axis", "Band", "Line", "Mark", "Points", "Rule", "Size", "xy_chart"]
 
@@ -158,13 +158,8 @@ class _Scale:
         if axis.places:
             return list(axis.places)
         low, high = (10**self.low, 10**self.high) if self.is_log else (self.low, self.high)
-        if self.is_log and self.high - self.low > 1:
-            powers = range(int(self.low) - 1, int(self.high) + 2)
-            found = [digit * 10.0**power for power in powers for digit in (1, 2, 5)]
-            inside = [place for place in found if low <= place <= high]
-            step = -(-len(inside) // most)
-            return [(place, f"{place:,.10g}") for place in inside[:: max(step, 1)]]
-        return [(place, f"{place:,.10g}") for place in round_places(low, high, most)]
+        found = log_places(low, high, most) if self.is_log else round_places(low, high, most)
+        return [(place, f"{place:,.10g}") for place in found]
 
 
 def _xs(marks: Sequence[Mark]) -> Iterator[float]:

@@ -225,7 +225,7 @@ TIMERS: Final = (
     ),
     _timer(_C + "commands.capacity_parts.scale:_AWS_AVERAGE_S", 60.0, "", "simulated time"),
     _timer(_C + "commands.capacity_parts.scale:_MOST_S", 86_400.0, "", "simulated time"),
-    _timer(_C + "commands.sweep_parts.between_command:_END_S", 5.0, "", "the command between two runs does not end"),
+    _timer(_C + "commands.user_command:_END_S", 5.0, "", "the command between two runs does not end"),
     _timer(_C + "commands.sweep_parts.forecast_sweep:BETWEEN_S", 60.0, "", "an assumed time, for a forecast"),
     _timer(_C + "commands.sweep_parts.forecast_sweep:OVERHEAD_S", 3.0, "", "an assumed time, for a forecast"),
 )

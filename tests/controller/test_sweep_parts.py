@@ -13,7 +13,7 @@ from loadgen.analysis.factors.factor import Factor
 from loadgen.sweep.plan import Noise
 from loadgen_controller.collect_option_errors import CollectedErrors
 from loadgen_controller.commands.shared_options import RunOptions
-from loadgen_controller.commands.sweep_parts.between_command import BetweenCommand, read_between
+from loadgen_controller.commands.sweep_parts.between_command import read_between
 from loadgen_controller.commands.sweep_parts.read_factors import SweepFactors, changes_of, read_factors, same_levels
 from loadgen_controller.commands.sweep_parts.store_noise import pooled_noise
 from loadgen_controller.commands.sweep_parts.sweep_options import (
@@ -22,6 +22,7 @@ from loadgen_controller.commands.sweep_parts.sweep_options import (
     restored_run_options,
     typed_run_options,
 )
+from loadgen_controller.commands.user_command import UserCommand
 
 
 def read(**given: list[str]) -> tuple[SweepFactors, list[str]]:
@@ -123,7 +124,7 @@ def test_command_is_checked_before_the_sweep_starts() -> None:
         "--between: the command is empty",
         "--between: two factors would both be LOADGEN_SWEEP_POOL",
     ]
-    assert read_between(CollectedErrors(), "sh -c 'a b'", 2, ["x"]) == BetweenCommand(("sh", "-c", "a b"), 2)
+    assert read_between(CollectedErrors(), "sh -c 'a b'", 2, ["x"]) == UserCommand(("sh", "-c", "a b"), 2)
 
 
 # -- noise ----------------------------------------------------------------------------------------------

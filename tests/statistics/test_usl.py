@@ -234,6 +234,15 @@ def test_a_peak_that_the_data_do_not_show_is_not_quoted(load: list[float], why: 
     assert fit.why_no_peak.startswith(why)
 
 
+def test_a_peak_below_load_1_is_not_quoted() -> None:
+    load = np.array([0.01, 0.02, 0.05, 0.1, 0.2, 0.4, 0.8])
+
+    fit = fit_usl(load, load / (0.01 + load**2), draws=100)
+
+    assert fit.peak_load is None
+    assert fit.why_no_peak.startswith("no peak is quoted below load 1")
+
+
 def test_a_peak_is_not_quoted_if_the_interval_of_beta_contains_0() -> None:
     rng = np.random.default_rng(8)
     load = np.array([1, 4, 8, 16, 32, 40, 48, 64], dtype=float)
@@ -375,6 +384,7 @@ def test_runs_of_signs_have_their_exact_probability(signs: list[int], runs: int,
         (["a", "b"], [1, 2], ["load has values that are not numbers"]),
         ([[1, 2], [3, 4]], [1, 2], ["load has shape (2, 2)"]),
         ([], [], ["only 0 distinct loads"]),
+        ([1, 2, 3, 1e13], [1, 2, 3, 4], ["load must be 1e-09 to 1e+12, but is 1e+13 at place 4"]),
     ],
 )
 def test_data_that_cannot_be_fitted_are_refused_with_all_reasons(

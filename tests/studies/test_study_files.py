@@ -11,6 +11,7 @@ import pytest
 
 from loadgen import open_study
 from loadgen.errors import ExitCode, UsageError
+from loadgen.report.charts.round_places import log_places
 from loadgen.report.report_parts import Table
 from loadgen.studies.files import as_csv, as_json
 from loadgen.studies.page import as_page
@@ -138,3 +139,10 @@ def test_a_logarithmic_axis_leaves_out_zero_and_has_places_within_its_range() ->
 
     assert ">100</text>" in drawn
     assert "nan" not in drawn
+
+
+def test_places_of_a_logarithmic_axis_are_one_two_and_five_or_powers_of_ten() -> None:
+    assert log_places(4, 210, 6) == [5, 10, 20, 50, 100, 200]
+    assert log_places(1, 10_000, 6) == [1, 10, 100, 1_000, 10_000]
+    assert log_places(37, 39) == [37, 38, 39]
+    assert log_places(90, 210) == [100, 200]

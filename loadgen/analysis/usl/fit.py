@@ -40,6 +40,8 @@ _LOADS_PAST_PEAK: Final = 2
 _MOST_PAST_THE_END: Final = 0.1
 """Without this limit, loads up to 93 % of the true peak with 5 % noise give a peak in 12 of 100 sets instead of 5."""
 _SUSPECT: Final = 0.05
+_SMALLEST, _LARGEST = 1e-9, 1e12
+"""The squares of products of such values are floats, also with the scale of the covariance."""
 
 
 class UslDataError(ValueError):
@@ -284,6 +286,10 @@ def _why_no_peak(load: Array, fit: Coefficients, beta: Interval, draws: Draws) -
         return f"no peak seen up to {highest:g}: the curve does not fall up to the highest load"
     if at < lowest:
         return f"no peak seen: the throughput falls from the lowest load, {lowest:g}, on, so the peak is below it"
+    if at < 1:
+        return (
+            "no peak is quoted below load 1, where the law has no meaning: count users, instances or requests as load"
+        )
     if len(distinct) < ENOUGH_LOADS:
         have = quantity(len(distinct), "distinct load")
         return f"no peak is quoted from {have}: {ENOUGH_LOADS} are needed"
@@ -384,6 +390,12 @@ def _checked_data(load: npt.ArrayLike, throughput: npt.ArrayLike) -> tuple[Array
         elif len(array) and not (array > 0).all():
             at = int(np.flatnonzero(array <= 0)[0])
             faults.append(f"{name} must be above 0, but is {array[at]:g} at place {at + 1}")
+        elif len(array) and ((array < _SMALLEST) | (array > _LARGEST)).any():
+            at = int(np.flatnonzero((array < _SMALLEST) | (array > _LARGEST))[0])
+            faults.append(
+                f"{name} must be {_SMALLEST:g} to {_LARGEST:g}, but is {array[at]:g} at place {at + 1}:"
+                " use another unit"
+            )
         found[name] = array
         if not wrong:
             continue

@@ -10,8 +10,7 @@ from typing import Final, Literal
 import msgspec
 
 from loadgen.dsl.executors.capacity import Search
-from loadgen.dsl.executors.rate_results import Aim, pooled, same_rate
-from loadgen.dsl.executors.rate_search import begin, step
+from loadgen.dsl.executors.rate_results import Aim, Stay, pooled, same_rate
 from loadgen.dsl.plans.slo import Slo
 from loadgen.dsl.plans.spec import SteeringSpec
 from loadgen.dsl.source_location import Origin
@@ -29,6 +28,8 @@ SearchEnd = Literal[
 _JUDGED: Final = ("passed", "failed")
 """Results of runs whose figures are complete and were measured correctly."""
 _BY_A_PERSON: Final = ("stopped", "killed")
+_DRAINS: Final = 0.55
+"""A search halves its rate to let a backlog drain; what it measures then is of the higher rate."""
 _SAME: Final = 1e-6
 """Rates that differ by less than this share are equal."""
 _WHAT: Final = "search "
@@ -108,7 +109,7 @@ class HeldRun:
 
 
 def read_search(run: Run) -> SearchRun:
-    """Return a finished search. Cost: 0.1 ms for each second of the search, and 20 ms for each of its windows.
+    """Return a finished search. Cost: some 0.1 ms for each second of the search.
 
     Raises:
         UsageError: the run is not a search, or has not ended.
@@ -257,11 +258,8 @@ def _tested(steering: SteeringSpec, looks: Iterable[Look]) -> Iterable[MeasuredR
     """Yield the tested rates, the lowest first, with the search's own estimate of the percentile at each."""
     slos = tuple(Slo(Origin("", 0), one) for one in steering.objectives)
     search = Search(slos, steering.start_per_s, steering.upto_per_s, "1h")
-    terms, aims = search.terms, search.aims
-    climb = begin(terms)
-    for look in looks:
-        climb = step(terms, climb, look)
-    groups = [whole for group in same_rate(climb.stays) if (whole := pooled(group)) is not None]
+    aims = search.aims
+    groups = [whole for group in same_rate(_stays(looks, search.terms.limit_s)) if (whole := pooled(group)) is not None]
     for stay in sorted(groups, key=lambda one: one.rate_per_s):
         worst = stay.worst(aims)
         if worst is None:
@@ -278,6 +276,23 @@ def _tested(steering: SteeringSpec, looks: Iterable[Look]) -> Iterable[MeasuredR
             limit=limit,
             is_time=aim.limit_s is not None,
         )
+
+
+def _stays(looks: Iterable[Look], limit_s: float) -> Iterable[Stay]:
+    """Yield the stays at one rate, without their beginnings, and without those in which a backlog drained."""
+    stay, before, from_s = Stay(0.0), 0.0, 0.0
+    for look in looks:
+        if not look.is_sound or not look.is_steady or look.rate_per_s <= 0:
+            continue
+        if look.rate_per_s != stay.rate_per_s:
+            if stay.tallies:
+                yield stay
+            before, from_s = stay.rate_per_s, look.from_s + limit_s
+            stay = Stay(look.rate_per_s)
+        if look.from_s >= from_s and look.rate_per_s > before * _DRAINS:
+            stay = stay.plus(look.parts, look.length_s)
+    if stay.tallies:
+        yield stay
 
 
 def _figure(aim: Aim, distance: float, bad: float, count: float) -> tuple[float | None, float]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from math import expm1, isfinite, log1p
+from math import isfinite, log1p
 from typing import Final
 
 from loadgen.outside_text import in_html
@@ -21,6 +21,9 @@ _WIDTH: Final = 420
 """Pixels at which texts are readable, on a phone too. So the texts of a row stand above its dot."""
 _SIDE, _TOP, _BOTTOM = 14, 4, 34
 _ROW: Final = 38
+_CHANGES: Final = (0.5, 1, 2, 5, 10, 20, 50, 80, 90, 95, 99, 100, 200, 500, 1_000, 2_000, 5_000, 10_000, 100_000)
+"""Round changes in %, for an axis of logarithms. Those above 100 are increases only."""
+_MOST_TICKS: Final = 7
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,15 +87,27 @@ def _axis(scale: _Scale, height: float, is_log: bool) -> Iterator[str]:
 def _ticks(low: float, high: float, is_log: bool) -> Iterator[tuple[float, str]]:
     """Yield (place, text) at round changes, 0 among them."""
     if is_log:
-        ends = (expm1(low) * 100, expm1(high) * 100)
-        found = [place for place in round_places(max(ends[0], -99.0), ends[1]) if place > -100]
-        places = [(log1p(place / 100), place) for place in found]
+        places = [*reversed(_apart(_CHANGES, -low, high - low, -1)), 0.0, *_apart(_CHANGES, high, high - low, 1)]
     else:
-        places = [(place / 100, place) for place in round_places(low * 100, high * 100)]
-    if all(place for _, place in places):
-        places.append((0.0, 0.0))
-    for at, place in places:
-        yield at, f"{place:+,.10g}" if place else "0"
+        places = round_places(low * 100, high * 100)
+        places += [] if 0.0 in places else [0.0]
+    for place in places:
+        yield log1p(place / 100) if is_log else place / 100, f"{place:+,.10g}" if place else "0"
+
+
+def _apart(changes: Sequence[float], most: float, span: float, sign: int) -> list[float]:
+    """Return those changes in % on one side of 0 whose texts do not overlap, from 0 outwards.
+
+    most: the end of the axis on this side, as a logarithm above 0. span: the length of the axis. sign: 1 or -1.
+    """
+    found: list[float] = []
+    last = 0.0
+    for change in (sign * one for one in changes if sign > 0 or one < 100):
+        at = abs(log1p(change / 100))
+        if at <= most and at - last >= span / _MOST_TICKS:
+            found.append(change)
+            last = at
+    return found
 
 
 def _row(row: EffectRow, top: float, scale: _Scale) -> Iterator[str]:

@@ -12,7 +12,7 @@ from math import exp, log
 from typing import Final
 
 from loadgen.outside_text import in_html
-from loadgen.report.charts.round_places import round_places
+from loadgen.report.charts.round_places import log_places, round_places
 from loadgen.report.short_texts import cut_at_end, cut_in_middle
 
 __all__ = ["LevelLine", "LinePoint", "line_plot"]
@@ -96,7 +96,7 @@ class _Scale:
 
     def axis(self, name: str) -> Iterator[str]:
         low, high = (exp(self.low), exp(self.high)) if self.is_log else (self.low, self.high)
-        for place in round_places(low, high):
+        for place in log_places(low, high, 6) if self.is_log else round_places(low, high):
             y = self.y(place)
             yield f'<path class="grid-line" d="M{_LEFT} {y:.1f}H{_WIDTH - _RIGHT}"/>'
             yield f'<text x="{_LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">{place:,.10g}</text>'

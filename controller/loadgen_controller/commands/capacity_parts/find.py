@@ -32,7 +32,9 @@ from loadgen_controller.commands.capacity_parts.study_output import (
 from loadgen_controller.commands.missing_extra import needing_analysis
 from loadgen_controller.commands.run import ErrorFuseOption
 from loadgen_controller.commands.shared_options import FileArgument, RunOptions, takes_run_options_but
+from loadgen_controller.commands.user_command import read_command
 from loadgen_controller.launch.run_location import placement_of
+from loadgen_controller.launch.run_maker import RunMaker
 
 if TYPE_CHECKING:
     from loadgen.capacity.find.finished_runs import SearchRun
@@ -105,7 +107,8 @@ def find(
             "--restart",
             metavar="COMMAND",
             rich_help_panel=_SEARCHES,
-            help="Run this shell command on this machine between the runs. It must end when the target is ready.",
+            help="Run this command on this machine between the runs. It must end when the target is ready. No shell"
+            " runs it; use sh -c '...' for one.",
         ),
     ] = None,
     cool_down: Annotated[
@@ -188,7 +191,7 @@ def find(
     errors = CollectedErrors()
     with needing_analysis("loadgen capacity find"):
         from loadgen.capacity.find.find_study import Condition
-        from loadgen_controller.commands.capacity_parts.find_runs import FindRuns
+        from loadgen_controller.commands.capacity_parts.find_runs import RESTART_S, FindRuns
     scenario_path = split_plan(file)[0]
     output = study_output_of(
         errors, html=html, json=json_path, csv=csv, store=store, env=options.env, scenario=scenario_path
@@ -196,20 +199,15 @@ def find(
     placement = placement_of(errors, options.launch_request())
     placement.has_fuse = error_fuse
     confirm_s = _seconds(errors, "--confirm", confirm, may_be_0=True)
+    scenario_options = options.scenario_options() | {"duration": None, "needs_secrets": placement.needs_secrets}
     runs = FindRuns(
-        file=file,
-        options=options.scenario_options() | {"duration": None, "needs_secrets": placement.needs_secrets},
+        maker=RunMaker(file, scenario_options, placement, output.console, options.quiet),
         search=_steered(errors, of or (), between, duration, tolerance),
         wanted=repeat,
         confirm_s=confirm_s,
         cool_down_s=_seconds(errors, "--cool-down", cool_down, may_be_0=True),
-        restart=restart,
-        placement=placement,
-        console=output.console,
-        is_quiet=options.quiet,
+        restart=read_command(errors, "--restart", restart, RESTART_S),
     )
-    if restart is not None and not restart.strip():
-        errors.add("--restart: the command is empty", "write --restart 'docker compose restart shop'")
     _read_given(errors, runs, from_runs or (), options.runs_dir)
     scenario = runs.check(errors)
     spec = scenario.plan.spec()
@@ -232,12 +230,12 @@ def find(
         cool_down_s=runs.cool_down_s,
     )
     for line in _announcement(runs, scenario):
-        runs.console.print(one_line(line), soft_wrap=True, markup=False, highlight=False)
+        runs.maker.console.print(one_line(line), soft_wrap=True, markup=False, highlight=False)
     try:
         runs.make(spec)
     except LoadgenError:
         for line in runs.resume_hint(_command(file, of or ())):
-            runs.console.print(line, soft_wrap=True, markup=False, highlight=False)
+            runs.maker.console.print(line, soft_wrap=True, markup=False, highlight=False)
         raise
     return _end(output, runs, condition, file, of or ())
 
@@ -403,7 +401,7 @@ def _announcement(runs: FindRuns, scenario: Scenario) -> list[str]:
         f" {_time(longest_s)}"
     )
     if pauses:
-        restart = "" if runs.restart is None else f"{runs.restart}, then "
+        restart = "" if runs.restart is None else f"{shlex.join(runs.restart.words)}, then "
         lines.append(f"between the runs: {restart}{_time(runs.cool_down_s)} without load")
     lines.append(
         f"then the lower end of the interval is held for {_time(runs.confirm_s)}"

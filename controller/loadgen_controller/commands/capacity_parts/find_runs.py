@@ -5,14 +5,12 @@ All run folders are kept, whatever happens. Ctrl-C drains the running run and en
 
 from __future__ import annotations
 
-import secrets
-import subprocess
+import shlex
+import tempfile
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
-
-from rich.console import Console
+from typing import Final
 
 from loadgen.capacity.find.finished_runs import HeldRun, SearchRun, read_held, read_search
 from loadgen.capacity.find.found_capacity import combined_of, stops_series
@@ -21,36 +19,27 @@ from loadgen.dsl.plans.spec import Overrides, PlanSpec, SteeredLoad
 from loadgen.outside_text import one_line
 from loadgen.report.run_as_dataframes import open_run
 from loadgen.units import NS_PER_S, format_duration, format_rate, quantity
-from loadgen_controller.api.remote import check_there
 from loadgen_controller.collect_option_errors import CollectedErrors
-from loadgen_controller.launch.launcher import make_run
-from loadgen_controller.launch.run_location import Placement
-from loadgen_controller.planning.scenario import load_scenario
+from loadgen_controller.commands.user_command import UserCommand
+from loadgen_controller.launch.run_maker import Interrupted, RunMaker
 
-__all__ = ["RESTART_S", "FindRuns", "failure_of"]
+__all__ = ["RESTART_S", "FindRuns"]
 
 RESTART_S: Final = 600.0
 """The longest time of the restart command, in seconds."""
-_SHOWN: Final = 300
-"""Most characters of a command's output in a message."""
 
 
 @dataclass(slots=True)
 class FindRuns:
     """Makes searches one after another, and a confirmation. What it has made stays in its lists."""
 
-    file: str
-    options: dict[str, Any]
-    """Keyword arguments of `load_scenario`, except seed, allow-list and base."""
+    maker: RunMaker
     search: SteeredLoad
     wanted: int
     confirm_s: float
     """Length of the confirmation; 0: none."""
     cool_down_s: float
-    restart: str | None
-    placement: Placement
-    console: Console
-    is_quiet: bool = False
+    restart: UserCommand | None
     searches: list[SearchRun] = field(default_factory=list)
     """All searches, those of `--from` first."""
     held: HeldRun | None = None
@@ -66,10 +55,8 @@ class FindRuns:
         Raises:
             LoadgenError, ExceptionGroup: all errors found so far.
         """
-        place = self.placement.place
-        if place is not None and not errors.found:
-            errors.catch(lambda: check_there(place))
-        return self._load(errors, self.search)
+        self.maker.check_place(errors)
+        return self.maker.load(errors, _changes(self.search))
 
     def make(self, spec: PlanSpec) -> None:
         """Make the missing searches and the confirmation. A search without a rate ends the series.
@@ -80,10 +67,10 @@ class FindRuns:
         missing = self.wanted - len(self.searches) + (1 if self.confirm_s else 0)
         if missing <= 0:
             return
-        with self.placement.staffed(CollectedErrors(), spec, runs=missing, is_quiet=False):
+        with self.maker.staffed(CollectedErrors(), spec, missing):
             try:
                 self._make_all()
-            except KeyboardInterrupt:
+            except (Interrupted, KeyboardInterrupt):
                 self.was_interrupted, self.trouble = True, "it was interrupted by Ctrl-C"
 
     def _make_all(self) -> None:
@@ -115,9 +102,8 @@ class FindRuns:
     def _run(self, steered: SteeredLoad, called: str) -> tuple[Path, bool]:
         """Make one run; return its folder, and whether a person stopped it."""
         self._print(called)
-        scenario = self._load(CollectedErrors(), steered)
         self._is_target_used = True
-        made = make_run(scenario, self.placement, self.console, is_quiet=self.is_quiet)
+        made = self.maker.make_folder(_changes(steered))
         self._print(f"{called}: {made.run_dir}: {made.result}")
         return made.run_dir, made.was_stopped
 
@@ -132,20 +118,16 @@ class FindRuns:
             time.sleep(self.cool_down_s)
         return True
 
-    def _restarted(self, command: str) -> bool:
-        self._print(f"restarting the target: {command}")
-        why = failure_of(command)
+    def _restarted(self, command: UserCommand) -> bool:
+        self._print(f"restarting the target: {shlex.join(command.words)}")
+        with tempfile.TemporaryDirectory(prefix="loadgen-restart-") as folder:
+            why = command.run(Path(folder) / "restart.log")
         if why:
-            self.trouble = f"the restart command {why}"
+            self.trouble = f"the restart command failed: {' '.join(why.split())}"
         return not why
 
-    def _load(self, errors: CollectedErrors, steered: SteeredLoad) -> Scenario:
-        base = Overrides(steered=steered)
-        seed = secrets.randbelow(2**32)
-        return load_scenario(errors, self.file, seed=seed, base=base, allow=self.placement.allow, **self.options)
-
     def _print(self, text: str) -> None:
-        self.console.print(one_line(text), soft_wrap=True, markup=False, highlight=False)
+        self.maker.console.print(one_line(text), soft_wrap=True, markup=False, highlight=False)
 
     def resume_hint(self, command: str) -> tuple[str, ...]:
         """Return the lines that tell how to go on without repeating what was measured; () if nothing is usable.
@@ -159,25 +141,6 @@ class FindRuns:
         return (f"{quantity(len(usable), 'search')} can be used again: {command} {given}",)
 
 
-def failure_of(command: str) -> str:
-    """Run a command of the user in a shell; return why it failed, as part of a sentence, or "" if it did not.
-
-    Its output goes nowhere; the end of its error output is part of the reason.
-    """
-    try:
-        done = subprocess.run(
-            ["/bin/sh", "-c", command],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            timeout=RESTART_S,
-            check=False,
-        )
-    except subprocess.TimeoutExpired:
-        return f"did not end within {format_duration(RESTART_S * NS_PER_S)}"
-    except OSError as error:
-        return f"could not be started: {error}"
-    if not done.returncode:
-        return ""
-    last = done.stderr.decode("utf-8", "replace").strip().splitlines()[-1:]
-    return f"failed with exit code {done.returncode}" + (f": {one_line(last[0], _SHOWN)}" if last else "")
+def _changes(steered: SteeredLoad) -> dict[str, Overrides]:
+    """Return the change of a plan's options that puts this load in the place of its own."""
+    return {"base": Overrides(steered=steered)}

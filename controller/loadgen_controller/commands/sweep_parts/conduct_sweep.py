@@ -41,9 +41,10 @@ from loadgen.sweep.lifecycle import (
 from loadgen.sweep.plan import RUNS, SweepPlan, levels_text
 from loadgen.sweep.responses import Response, parse_responses, values_of
 from loadgen.units import NS_PER_S, format_duration, format_rate, format_ratio
-from loadgen_controller.commands.sweep_parts.between_command import FOLDER, BetweenCommand
+from loadgen_controller.commands.sweep_parts.between_command import FOLDER, variables_of
 from loadgen_controller.commands.sweep_parts.check_cells import changed_files
 from loadgen_controller.commands.sweep_parts.read_factors import changes_of
+from loadgen_controller.commands.user_command import UserCommand
 from loadgen_controller.launch.launcher import Made as MadeRun
 from loadgen_controller.launch.run_maker import Interrupted as RunInterrupted
 
@@ -85,7 +86,7 @@ class Conducting:
     make_folder: MakeFolder
     say: Callable[[str], None]
     """Prints a line of progress."""
-    between: BetweenCommand | None = None
+    between: UserCommand | None = None
     budget_s: float | None = None
     clock: Callable[[], float] = time.monotonic
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
@@ -139,7 +140,7 @@ class Conducting:
         self._task_began = self.clock()
         self._announce(task)
         log = self.folder / FOLDER / f"{task.planned.number:04}-{task.attempt}.log"
-        why = self.between.run(self.plan.levels(task.planned.cell), log)
+        why = self.between.run(log, variables_of(self.plan.levels(task.planned.cell)))
         return PrepareFailed(f"{self._called(task)}: {why}") if why else Prepared()
 
     def _make(self, task: Task) -> Event:

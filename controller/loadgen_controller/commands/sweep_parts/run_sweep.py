@@ -22,9 +22,9 @@ from loadgen.sweep.study import study_of
 from loadgen.units import quantity
 from loadgen_controller.collect_option_errors import CollectedErrors
 from loadgen_controller.commands.capacity_parts.study_output import StudyOutput, end_study
-from loadgen_controller.commands.sweep_parts.between_command import BetweenCommand
 from loadgen_controller.commands.sweep_parts.conduct_sweep import Conducting, rules_of
 from loadgen_controller.commands.sweep_parts.forecast_sweep import spec_of_runs
+from loadgen_controller.commands.user_command import UserCommand
 from loadgen_controller.console_output import Text
 from loadgen_controller.launch.run_maker import RunMaker
 
@@ -44,7 +44,7 @@ def run_sweep(
     output: StudyOutput,
     *,
     specs: Sequence[PlanSpec],
-    between: BetweenCommand | None,
+    between: UserCommand | None,
     budget_s: float | None,
     is_quiet: bool = False,
 ) -> int:
