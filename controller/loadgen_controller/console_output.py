@@ -27,6 +27,7 @@ __all__ = [
     "RichText",
     "Text",
     "ask_on_stderr",
+    "ask_text_on_stderr",
     "echo",
     "echo_error",
     "echo_json",
@@ -137,6 +138,15 @@ def ask_on_stderr(question: str) -> bool:
         typer.Abort: stdin ended, or Ctrl-C was pressed, before an answer.
     """
     return typer.confirm(one_line(question), err=True)
+
+
+def ask_text_on_stderr(question: str, default: str = "") -> str:
+    """Ask for a text on stderr, and return it; the default if the answer is empty.
+
+    Raises:
+        typer.Abort: stdin ended, or Ctrl-C was pressed, before an answer.
+    """
+    return str(typer.prompt(one_line(question), default=default, show_default=bool(default), err=True)).strip()
 
 
 class Output(Console):

@@ -13,8 +13,8 @@ from typing import Final
 
 from loadgen.dsl.plans.argument_validation import did_you_mean
 from loadgen.errors import Fault
-from loadgen.programme.fields import quoted
 from loadgen.programme.objectives import Alert, Method, Objective, RatioIndicator
+from loadgen.programme.slo_files.fields import quoted
 from loadgen.programme.slo_set import Findings, Place, Reading
 
 __all__ = [

@@ -1,8 +1,8 @@
 """Objectives of a load test and of production: the same formula, in both directions.
 
 `p(99.5) < "300ms"` is the target 0.995 with the threshold 300 ms, and `error_ratio() < "0.1%"` is the target 0.999.
-The share is exact in both directions. What production cannot have (a mean, a count, a step that only the scenario
-knows) is left out with its reason.
+The share is exact in both directions. Objectives that production cannot have, such as a mean or a count, are left out
+with their reason.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _MOST_NAME: Final = 63
 
 @dataclass(frozen=True, slots=True)
 class Promise:
-    """What an objective of a load test promises. threshold: None if it is about errors only. text: the objective."""
+    """The promise of an objective of a load test. threshold: None if it is about errors only. text: the objective."""
 
     name: str
     journey: str

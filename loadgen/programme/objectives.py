@@ -84,7 +84,7 @@ class Threshold:
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """A query to a source of metrics. It is text of the source's own language; only a source interprets it.
+    """A query to a source of metrics. The query is text in the source's own language; only a source interprets it.
 
     source: name of a DataSource, or "". type: of the source, such as "Prometheus"; "" if only `source` is known.
     spec_json: the fields of the query, as JSON with sorted keys.

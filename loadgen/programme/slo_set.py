@@ -71,7 +71,7 @@ class Loss:
 
     def __str__(self) -> str:
         of = f"{self.objective}: " if self.objective else ""
-        return f"{of}{self.field} is lost: {self.reason}; {self.effect}"
+        return f"{of}{self.field}: {self.reason}; {self.effect}"
 
 
 @dataclass(slots=True)
@@ -93,7 +93,7 @@ class Findings:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What files say. places: by the name of an objective. With faults, `slos` has only the whole objectives."""
+    """The content of files. places: by the name of an objective. With faults, `slos` has only the whole objectives."""
 
     slos: SloSet
     faults: tuple[Fault, ...] = ()

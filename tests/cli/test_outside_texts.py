@@ -97,6 +97,8 @@ OTHERS = {
     "trace collect": "its own address, and counts",
     "runs metrics": "needs CloudWatch; a table", "runs traces": "needs X-Ray; tables",
     "history control": "as gate", "sweep": "tests/cli/test_sweep.py", "decide": "tests/cli/test_decide.py",
+    "slo new": "the person's own words", "slo check": "tests/cli/test_slo.py",
+    "slo import": "notes, as slo check; writes a file", "slo export": "notes, as slo check; writes a file",
     "ci annotate": "tests/deploy/test_ci_action.py", "ci comment": "a status", "completion": "a fixed script",
     "new": "the person's own words", "target": "its own address", "target llm": "its own address",
     "llm": "as run; a scenario of its own options", "model logs": "a log of its own below",

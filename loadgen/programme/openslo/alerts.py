@@ -10,11 +10,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Final
 
-from loadgen.programme.fields import Fields, quoted
 from loadgen.programme.objectives import Alert, NotificationTarget
 from loadgen.programme.openslo.documents import Document, Documents, as_document
 from loadgen.programme.openslo.indicators import OPERATORS
-from loadgen.programme.yaml_nodes import Node, YamlText
+from loadgen.programme.slo_files.fields import Fields, quoted
+from loadgen.programme.slo_files.yaml_nodes import Node, YamlText
 
 __all__ = ["WINDOWS_OF", "ReadAlert", "read_alerts", "read_condition", "read_policy", "read_target"]
 
@@ -57,7 +57,7 @@ def read_policy(documents: Documents, policy: Document) -> ReadAlert | None:
                 pair = value
             else:
                 metadata.findings.note(
-                    line, f"annotation {quoted(key)} of an alert policy is not kept", "an export lacks it"
+                    line, f"annotation {quoted(key)} of an alert policy is not kept", "leave it out: an export lacks it"
                 )
     policy.end()
     if spec is None:
@@ -99,7 +99,9 @@ def read_condition(condition: Document, policy: str = "") -> ReadAlert | None:
         condition.metadata.lost("displayName", "labels", "annotations")
         if policy and condition.name not in ("", policy):
             condition.metadata.note(
-                "name", f"the name {quoted(condition.name)} of a condition is not kept", "an export uses the policy's"
+                "name",
+                f"the name {quoted(condition.name)} of a condition is not kept",
+                "leave it out: an export uses the policy's",
             )
     condition.end()
     if spec is None:

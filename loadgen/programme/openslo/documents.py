@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from loadgen.dsl.plans.argument_validation import did_you_mean
-from loadgen.programme.fields import Fields, quoted
+from loadgen.programme.slo_files.fields import Fields, quoted
+from loadgen.programme.slo_files.yaml_nodes import Parsed
 from loadgen.programme.slo_set import Findings
-from loadgen.programme.yaml_nodes import Parsed
 
 __all__ = ["API_VERSION", "KINDS", "Document", "Documents", "as_document"]
 
@@ -37,11 +37,11 @@ class Document:
 
     @property
     def display_name(self) -> str:
-        """Take the name for people; "" if there is none."""
+        """Take the name for people; "" if it is missing."""
         return self.metadata.text("displayName") if self.metadata is not None else ""
 
     def end(self) -> None:
-        """Note the fields of the document and its metadata that nobody took."""
+        """Note all fields of the document and its metadata that were not taken."""
         self.fields.end(("apiVersion", "kind", "metadata", "spec"))
         if self.metadata is not None:
             self.metadata.end(("name", "displayName", "labels", "annotations"))
@@ -115,8 +115,12 @@ def _is_ours(fields: Fields) -> bool:
         hint = "it is a file of sloth: read it alone" if sloth else f"write apiVersion: {API_VERSION}"
         fields.findings.fault(fields.line, "apiVersion is missing", hint)
     elif version != API_VERSION:
-        what = "AlertWindows of sloth" if kind == "AlertWindows" else f"apiVersion {quoted(version)}"
-        fields.fault("apiVersion", f"{what} is not read here", f"write apiVersion: {API_VERSION}")
+        hints = {
+            "AlertWindows": "give alert windows of sloth with --windows",
+            "PrometheusServiceLevel": "put the spec of sloth's resource into a file with version: prometheus/v1",
+        }
+        hint = hints.get(kind, f"write apiVersion: {API_VERSION}")
+        fields.fault("apiVersion", f"apiVersion {quoted(version)} is not read here", hint)
         return False
     if not kind:
         fields.findings.fault(fields.line, "kind is missing", f"write one of {', '.join(KINDS)}")

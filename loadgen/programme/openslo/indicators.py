@@ -6,9 +6,9 @@ import re
 from decimal import Decimal
 from typing import Final, Literal, cast
 
-from loadgen.programme.fields import Fields, json_of
 from loadgen.programme.objectives import Indicator, Query, RatioIndicator, RawRatioIndicator, ThresholdIndicator
 from loadgen.programme.openslo.documents import Document, Documents, as_document
+from loadgen.programme.slo_files.fields import Fields, json_of
 
 __all__ = ["OPERATORS", "Operator", "as_operator", "note_secrets", "read_indicator", "read_metric", "read_sli"]
 
@@ -46,7 +46,11 @@ def read_metric(documents: Documents, fields: Fields, key: str) -> Query | None:
     elif not kind:
         source.missing("type", "write the type of the source, such as Prometheus, or a metricSourceRef")
     if kind == "Any":
-        source.note("type", f"{source.name_of('type')} is Any: no source can be asked", "`loadgen slo pull` refuses it")
+        source.note(
+            "type",
+            f"{source.name_of('type')} is Any: no source can be asked",
+            "name a type: `loadgen slo pull` refuses Any",
+        )
     spec = json_of(source.node("spec"))
     if not spec.startswith("{"):
         source.fault("spec", f"{source.name_of('spec')} must be a mapping", "write fields: name: value")
@@ -153,5 +157,5 @@ def _depth(spec_json: str) -> int:
 
 
 def as_operator(text: str) -> Operator | None:
-    """Return a word of the file as an operator; None if it is none."""
+    """Return a word of the file as an operator; None for another word."""
     return cast(Operator, text) if text in OPERATORS else None

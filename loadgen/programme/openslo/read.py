@@ -11,7 +11,6 @@ from typing import Final
 
 from loadgen.dsl.plans.argument_validation import did_you_mean
 from loadgen.programme.checks import check_alerts, check_slices, check_threshold_in_query
-from loadgen.programme.fields import Fields, json_of, parse_threshold, quoted
 from loadgen.programme.objectives import (
     DataSource,
     Indicator,
@@ -31,8 +30,9 @@ from loadgen.programme.openslo.alerts import (
 from loadgen.programme.openslo.documents import Document, Documents
 from loadgen.programme.openslo.indicators import OPERATORS, as_operator, note_secrets, read_indicator, read_sli
 from loadgen.programme.openslo.time_windows import read_window
+from loadgen.programme.slo_files.fields import Fields, json_of, parse_threshold, quoted
+from loadgen.programme.slo_files.yaml_nodes import Parsed, YamlMap, parse_documents, read_documents
 from loadgen.programme.slo_set import Place, Reading, Service, SloSet
-from loadgen.programme.yaml_nodes import Parsed, YamlMap, parse_documents, read_documents
 
 __all__ = ["ANNOTATIONS", "read_files", "read_parsed", "read_text"]
 
@@ -214,7 +214,7 @@ class _Reader:
 
 @dataclass(slots=True)
 class _Shared:
-    """What all objectives of an SLO have in common: its metadata."""
+    """The metadata of an SLO, which all of its objectives share."""
 
     ours: dict[str, str] = field(default_factory=lambda: dict.fromkeys(ANNOTATIONS, ""))
     labels: tuple[tuple[str, str], ...] = ()

@@ -8,8 +8,8 @@ from typing import Final, cast
 from zoneinfo import ZoneInfo, available_timezones
 
 from loadgen.dsl.plans.argument_validation import did_you_mean
-from loadgen.programme.fields import Fields, quoted
 from loadgen.programme.objectives import CalendarUnit, CalendarWindow, RollingWindow, Window
+from loadgen.programme.slo_files.fields import Fields, quoted
 
 __all__ = ["read_window"]
 

@@ -23,8 +23,8 @@ from loadgen.programme.objectives import (
 )
 from loadgen.programme.openslo.alerts import WINDOWS_OF
 from loadgen.programme.openslo.documents import API_VERSION
+from loadgen.programme.slo_files.yaml_writer import Value, as_yaml
 from loadgen.programme.slo_set import Loss, SloSet
-from loadgen.programme.yaml_writer import Value, as_yaml
 
 __all__ = ["as_openslo", "openslo_losses"]
 

@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Final
 
 from loadgen.errors import Fault
-from loadgen.programme.fields import Fields, quoted
 from loadgen.programme.objectives import Alert
+from loadgen.programme.slo_files.fields import Fields, quoted
+from loadgen.programme.slo_files.yaml_nodes import Parsed, YamlMap, YamlText, parse_documents, read_documents
 from loadgen.programme.slo_set import Findings
-from loadgen.programme.yaml_nodes import Parsed, parse_documents, read_documents
 
-__all__ = ["GOOGLE_30D", "AlertWindows", "BurnRule", "parse_alert_windows", "read_alert_windows"]
+__all__ = ["GOOGLE_30D", "AlertWindows", "BurnRule", "is_alert_windows", "parse_alert_windows", "read_alert_windows"]
 
 _VERSION: Final = "sloth.slok.dev/v1"
 
@@ -61,7 +61,7 @@ GOOGLE_30D: Final = AlertWindows(
         BurnRule("ticket-slow", "ticket", Decimal("0.10"), 21_600, 259_200),
     ),
 )
-"""What sloth uses for 30 days unless other windows are given; from Google's SRE workbook, "Alerting on SLOs"."""
+"""The default of sloth for 30 days; from Google's SRE workbook, "Alerting on SLOs"."""
 
 
 def read_alert_windows(path: Path) -> tuple[AlertWindows | None, tuple[Fault, ...]]:
@@ -72,6 +72,13 @@ def read_alert_windows(path: Path) -> tuple[AlertWindows | None, tuple[Fault, ..
 def parse_alert_windows(text: str, name: str) -> tuple[AlertWindows | None, tuple[Fault, ...]]:
     """Read a text of alert windows; as `read_alert_windows`. name: of the file, for faults."""
     return _read(parse_documents(text, name))
+
+
+def is_alert_windows(parsed: Parsed) -> bool:
+    """Return whether the first document of a file is of this kind."""
+    first = parsed.documents[0] if parsed.documents else None
+    kind = first.values.get("kind") if isinstance(first, YamlMap) else None
+    return isinstance(kind, YamlText) and kind.text == "AlertWindows"
 
 
 def _read(parsed: Parsed) -> tuple[AlertWindows | None, tuple[Fault, ...]]:

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Final
 
 from loadgen.programme.checks import check_alerts
-from loadgen.programme.fields import NAME, Fields, json_of, quoted
 from loadgen.programme.objectives import (
     Alert,
     Indicator,
@@ -24,9 +23,10 @@ from loadgen.programme.objectives import (
     RawRatioIndicator,
     RollingWindow,
 )
+from loadgen.programme.slo_files.fields import NAME, Fields, json_of, quoted
+from loadgen.programme.slo_files.yaml_nodes import Node, Parsed, YamlMap, YamlText, parse_documents, read_documents
 from loadgen.programme.slo_set import Findings, Place, Reading, SloSet
 from loadgen.programme.sloth.alert_windows import GOOGLE_30D, AlertWindows
-from loadgen.programme.yaml_nodes import Node, Parsed, YamlMap, YamlText, parse_documents, read_documents
 
 __all__ = ["PLUGIN", "VERSION", "is_sloth", "read_parsed_sloth", "read_sloth", "read_sloth_text"]
 
@@ -199,5 +199,9 @@ def _name(fields: Fields, key: str) -> str:
     if text and not name:
         fields.fault(key, f"{fields.name_of(key)} {quoted(text)} has no letter or digit", "give it another name")
     elif name != text:
-        fields.note(key, f"{fields.name_of(key)} {quoted(text)} is read as {quoted(name)}", "names are of RFC 1123")
+        fields.note(
+            key,
+            f"{fields.name_of(key)} {quoted(text)} is not a name of RFC 1123, and is read as {quoted(name)}",
+            "use a name of RFC 1123",
+        )
     return name

@@ -16,10 +16,10 @@ from loadgen.programme.objectives import (
     RollingWindow,
     ThresholdIndicator,
 )
+from loadgen.programme.slo_files.yaml_writer import Value, as_yaml
 from loadgen.programme.slo_set import Loss, SloSet
 from loadgen.programme.sloth.alert_windows import GOOGLE_30D
 from loadgen.programme.sloth.read import PLUGIN, VERSION
-from loadgen.programme.yaml_writer import Value, as_yaml
 
 __all__ = ["as_sloth", "sloth_losses"]
 
@@ -29,7 +29,7 @@ _LEFT_OUT: Final = "the objective is left out"
 
 
 def as_sloth(slos: SloSet) -> str:
-    """Return the objectives that sloth can express as YAML; "" if there are none."""
+    """Return the objectives that sloth can express as YAML; "" without any."""
     written = [one for one in slos.objectives if not _why_left_out(one)]
     documents: list[dict[str, Value]] = []
     for service in sorted({one.service for one in written}):

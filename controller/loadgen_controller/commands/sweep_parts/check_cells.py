@@ -127,8 +127,9 @@ def digests_of(loaded: Sequence[Scenario]) -> Packed:
     path = loaded[0].path
     files = {file for one in loaded for file in one.files}
     certificates = {file for one in loaded for plan in one.plans.values() for file in plan.certificates}
+    replaced = {file: content for one in loaded for file, content in one.replaced.items()}
     try:
-        bundle = pack_files(path, files, certificates=certificates)
+        bundle = pack_files(path, files, certificates=certificates, replaced=replaced)
     except BundleError as error:
         raise ScenarioError([Fault(str(path), 0, error.message, error.hint)]) from error
     return Packed(bundle.sha256, {name: _digest(path.parent / name) for name in bundle.files}, bundle.scenario)

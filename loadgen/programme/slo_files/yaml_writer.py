@@ -74,6 +74,8 @@ def _scalar(value: Value) -> str:
 def _text(text: str) -> str:
     if _PLAIN.fullmatch(text) and text.lower() not in _RESERVED:
         return text
+    if '"' in text and text.isprintable():
+        return "'" + text.replace("'", "''") + "'"  # queries stay readable
     return '"' + "".join(map(_escaped, text)) + '"'
 
 

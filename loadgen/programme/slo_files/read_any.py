@@ -7,10 +7,10 @@ from pathlib import Path
 
 from loadgen.errors import Fault, UsageError
 from loadgen.programme.openslo.read import read_parsed
-from loadgen.programme.slo_set import Reading, SloSet
+from loadgen.programme.slo_files.yaml_nodes import read_documents
+from loadgen.programme.slo_set import Place, Reading, SloSet
 from loadgen.programme.sloth.alert_windows import GOOGLE_30D, AlertWindows
 from loadgen.programme.sloth.read import is_sloth, read_parsed_sloth
-from loadgen.programme.yaml_nodes import read_documents
 
 __all__ = ["files_in", "read_objectives"]
 
@@ -45,7 +45,7 @@ def read_objectives(paths: Iterable[Path], windows: AlertWindows = GOOGLE_30D) -
 def _together(readings: Sequence[Reading]) -> Reading:
     if len(readings) == 1:
         return readings[0]
-    places = {}
+    places: dict[str, Place] = {}
     faults = {fault for one in readings for fault in one.faults}
     for reading in readings:
         for name, place in reading.places.items():

@@ -69,7 +69,7 @@ Node = YamlText | YamlList | YamlMap
 
 @dataclass(slots=True)
 class Parsed:
-    """The documents of one file, and its faults. What follows a fault of syntax or of a limit is missing."""
+    """The documents of one file, and its faults. After a fault of syntax or of a limit, the rest is missing."""
 
     file: str
     documents: list[Node] = field(default_factory=list)

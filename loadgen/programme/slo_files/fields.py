@@ -1,6 +1,6 @@
 """Takes the fields of a YAML mapping one by one. Every fault is collected with its line, none is raised.
 
-After the last field, `end` reports the fields that nobody took: they would be lost silently otherwise.
+After the last field, `end` reports all fields that were not taken; otherwise they would be lost silently.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from typing import Final
 from loadgen.dsl.plans.argument_validation import did_you_mean
 from loadgen.outside_text import one_line
 from loadgen.programme.objectives import CALENDAR_UNITS, SECONDS_OF_UNIT, Threshold
+from loadgen.programme.slo_files.yaml_nodes import Node, YamlList, YamlMap, YamlText, plain_value
 from loadgen.programme.slo_set import Findings
-from loadgen.programme.yaml_nodes import Node, YamlList, YamlMap, YamlText, plain_value
 
 __all__ = ["NAME", "Fields", "json_of", "parse_threshold", "quoted", "read_number", "split_duration"]
 
@@ -41,7 +41,7 @@ def json_of(node: Node | None) -> str:
 
 
 def read_number(text: str) -> Decimal | None:
-    """Return a decimal number such as 0.995 exactly; None: no number. Exponents, "inf" and "nan" are none."""
+    """Return a decimal number such as 0.995 exactly; None: no number. Exponents, "inf" and "nan" give None."""
     try:
         return Decimal(text) if _NUMBER.fullmatch(text) else None
     except InvalidOperation:
@@ -62,7 +62,7 @@ def parse_threshold(text: str) -> Threshold:
     """Return a limit with its unit, such as "300ms".
 
     Raises:
-        ValueError: not a limit above 0 with a unit; the message says what to write.
+        ValueError: not a limit above 0 with a unit; the message ends with what to write.
     """
     found = _THRESHOLD.fullmatch(text.strip())
     units = ", ".join((*SECONDS_OF_UNIT, "%"))
@@ -252,7 +252,7 @@ class Fields:
                 yield name, "" if node.is_null else node.text, line
             elif isinstance(node, YamlList) and all(isinstance(one, YamlText) for one in node.items):
                 texts = [one.text for one in node.items if isinstance(one, YamlText)]
-                found.note(name, f"{found.name_of(name)} is a list", "it is read as one text, with commas")
+                found.note(name, f"{found.name_of(name)} is a list", "write one text; a list is joined with commas")
                 yield name, ",".join(texts), line
             else:
                 found.fault(name, f"{found.name_of(name)} must be a text", "write one text for each key")
@@ -262,7 +262,11 @@ class Fields:
         for key in keys:
             if self.has(key):
                 self.taken.add(key)
-                self.note(key, f"{self.name_of(key)} is not kept", "loadgen does not use it, and an export lacks it")
+                self.note(
+                    key,
+                    f"{self.name_of(key)} is not kept",
+                    "leave it out: an export lacks it",
+                )
 
     def end(self, known: Collection[str] = ()) -> None:
         """Note all fields that were not taken. known: names for hints, besides those that were taken."""

@@ -1,0 +1,31 @@
+"""`loadgen slo`: promises of production as files."""
+
+from __future__ import annotations
+
+import typer
+
+from loadgen_controller.commands.slo_parts.check import CHECK, check
+from loadgen_controller.commands.slo_parts.export import EXPORT, export
+from loadgen_controller.commands.slo_parts.import_file import IMPORT, import_file
+from loadgen_controller.commands.slo_parts.new import NEW, new
+
+EXAMPLES = """[bold]Examples[/bold]
+
+loadgen slo new checkout --target 99.5% --threshold 300ms --owner payments@shop.example
+
+loadgen slo check slos/
+
+loadgen slo import sloth.yaml -o slos/imported.yaml
+
+loadgen slo export slos/ --to sloth"""
+
+app = typer.Typer(
+    help="Write, check, import and export the promises of production: objectives over weeks, in OpenSLO files.",
+    epilog=EXAMPLES,
+    rich_markup_mode="rich",
+    no_args_is_help=True,
+)
+app.command("new", epilog=NEW)(new)
+app.command("check", epilog=CHECK)(check)
+app.command("import", epilog=IMPORT)(import_file)
+app.command("export", epilog=EXPORT)(export)

@@ -1,0 +1,1 @@
+"""The subcommands of `loadgen slo`, one file each."""

@@ -1,0 +1,95 @@
+"""`loadgen slo export`: objectives for other tools, with a line for every loss."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Final
+
+import typer
+
+from loadgen.dsl.plans.argument_validation import did_you_mean
+from loadgen.errors import ExitCode, UsageError
+from loadgen.programme.openslo.readers import READERS, losses_for
+from loadgen.programme.openslo.write import as_openslo, openslo_losses
+from loadgen.programme.slo_set import Loss, SloSet
+from loadgen.programme.sloth.write import as_sloth, sloth_losses
+from loadgen.units import quantity
+from loadgen_controller.commands.slo_parts.files import FilesArgument, StrictOption, WindowsOption, read_slos
+from loadgen_controller.commands.slo_parts.shown import print_losses, print_notes
+from loadgen_controller.screen.output_file import write
+
+__all__ = ["EXPORT", "FORMS", "Form", "export"]
+
+EXPORT = """[bold]Examples[/bold]
+
+loadgen slo export slos/ --to openslo -o openslo.yaml
+
+loadgen slo export slos/ --to sloth --strict
+
+loadgen slo export slos/ --to openslo --for dash0"""
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """A kind of file that can be written: its text, and what it cannot say."""
+
+    text: Callable[[SloSet], str]
+    losses: Callable[[SloSet], list[Loss]]
+
+
+FORMS: Final[dict[str, Form]] = {
+    "openslo": Form(as_openslo, openslo_losses),
+    "sloth": Form(as_sloth, sloth_losses),
+}
+
+
+def export(
+    files: FilesArgument = None,
+    to: Annotated[
+        str, typer.Option("--to", metavar="NAME", help=f"Kind of file to write: {', '.join(FORMS)}.")
+    ] = "openslo",
+    reader: Annotated[
+        str | None,
+        typer.Option(
+            "--for",
+            metavar="NAME",
+            help=f"Show also what this reader of OpenSLO would refuse: {', '.join(READERS)}.",
+        ),
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", metavar="FILE", help="Where to write. Default: stdout.")
+    ] = None,
+    windows: WindowsOption = None,
+    strict: StrictOption = False,
+) -> int:
+    """Write objectives as files of another tool.
+
+    Everything that the other tool cannot express is a line on stderr: the field, the reason, and the effect. The same
+    objectives give the same bytes.
+
+    Exit code 0: written. 2: a fault in the files; with --strict, also a loss, and nothing is written.
+    """
+    form = FORMS.get(to)
+    if form is None:
+        raise UsageError(f"--to {to} is unknown", hint=did_you_mean(to, FORMS))
+    if reader is not None and reader not in READERS:
+        raise UsageError(f"--for {reader} is unknown", hint=did_you_mean(reader, READERS))
+    if reader is not None and to != "openslo":
+        raise UsageError(f"--for {reader} needs --to openslo", hint="leave --for out")
+    reading = read_slos(files, windows)
+    print_notes(reading.notes)
+    slos = reading.check()
+    losses = form.losses(slos) + (losses_for(reader, slos) if reader is not None else [])
+    print_losses(losses)
+    if strict and losses:
+        raise UsageError(
+            f"{quantity(len(losses), 'line')} of losses, so nothing was written",
+            hint="leave --strict out, or change the objectives",
+        )
+    text = form.text(slos)
+    if not text:
+        raise UsageError(f"no objective can be written for {to}", hint="the lines above have the reasons")
+    write(output, text.encode())
+    return ExitCode.PASSED

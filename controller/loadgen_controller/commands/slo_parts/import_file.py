@@ -1,0 +1,47 @@
+"""`loadgen slo import`: a file of objectives as canonical OpenSLO, with a line for everything that is lost."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from loadgen.errors import ExitCode
+from loadgen.programme.openslo.write import as_openslo
+from loadgen_controller.commands.slo_parts.files import StrictOption, WindowsOption, read_slos
+from loadgen_controller.commands.slo_parts.shown import print_notes
+from loadgen_controller.screen.output_file import write
+
+__all__ = ["IMPORT", "import_file"]
+
+IMPORT = """[bold]Examples[/bold]
+
+loadgen slo import openslo.yaml -o slos/shop.yaml
+
+loadgen slo import sloth.yaml --windows sloth_7d.yaml -o slos/imported.yaml
+
+loadgen slo import sloth.yaml --strict"""
+
+
+def import_file(
+    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Files of OpenSLO v1, or of sloth.")],
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", metavar="FILE", help="Where to write. Default: stdout.")
+    ] = None,
+    windows: WindowsOption = None,
+    strict: StrictOption = False,
+) -> int:
+    """Read objectives of OpenSLO v1 or sloth (prometheus/v1), and write them as OpenSLO v1.
+
+    The kind of a file is found by its content. The output is canonical: sorted, one document for each objective, and
+    the same bytes for the same objectives. Each lost field is a note on stderr, with its line.
+
+    Exit code 0: written. 2: a fault; with --strict, also a note.
+    """
+    reading = read_slos(list(files), windows)
+    if not strict:
+        print_notes(reading.notes)
+    slos = reading.check(strict=strict)
+    write(output, as_openslo(slos).encode())
+    return ExitCode.PASSED

@@ -1,0 +1,35 @@
+"""Readers of OpenSLO that support only a part of it, and what they refuse.
+
+Dash0: Occurrences, inline ratios and rolling windows of 28 days, as its documentation says.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+from loadgen.programme.objectives import Method, Objective, RatioIndicator, RollingWindow
+from loadgen.programme.slo_set import Loss, SloSet
+
+__all__ = ["READERS", "losses_for"]
+
+READERS: Final = ("dash0",)
+_DASH0_WINDOW: Final = RollingWindow(28 * 86_400)
+
+
+def losses_for(reader: str, slos: SloSet) -> list[Loss]:
+    """Return what a reader would refuse. reader: of `READERS`."""
+    assert reader in READERS
+    return [loss for one in slos.objectives for loss in _dash0(one)]
+
+
+def _dash0(one: Objective) -> Iterator[Loss]:
+    refused = "Dash0 refuses the objective"
+    if one.method is not Method.OCCURRENCES:
+        yield Loss(one.name, f"the method {one.method}", "Dash0 has Occurrences only", refused)
+    if not isinstance(one.indicator, RatioIndicator):
+        yield Loss(one.name, "the indicator", "Dash0 has ratios of good (or bad) and total only", refused)
+    if one.window != _DASH0_WINDOW:
+        yield Loss(one.name, f"the window of {one.window.text}", "Dash0 has rolling windows of 28 days only", refused)
+    if any(query.source for query in one.queries):
+        yield Loss(one.name, "metricSourceRef", "Dash0 reads indicators in place only", refused)
