@@ -92,10 +92,7 @@ def validity_row(journey: str, release: str, runs: Sequence[RunFact], rules: Rul
     says = f"{len(bad)} of {quantity(len(runs), 'run')} not valid: {first.run_id} is {first.condition}{why}; repeat it"
     fixes = (
         _runs_command(runs, release, len(bad)),
-        *(
-            Missing(f"loadgen runs label {run.run_id} release=", 1, f"leave the {run.condition} run out once repeated")
-            for run in bad
-        ),
+        *(Missing(f"loadgen runs label {run.run_id} release=", 1, "leave it out, once repeated") for run in bad),
     )
     return _row("validity", journey, release, runs, "open", says), fixes
 
@@ -148,7 +145,7 @@ def gate_row(journey: str, release: str, runs: Sequence[RunFact], verdicts: Iter
     """
     ours = {run.run_id for run in runs}
     found = sorted((one for one in verdicts if one.run_ids and ours.issuperset(one.run_ids)), key=lambda one: one.at)
-    judge = Missing(_gate_command(runs), 1, "the gate's verdict on all runs of the release")
+    judge = Missing(_gate_command(runs), 1, "judge all its runs")
     if not found:
         says = f"the gate gave no verdict on runs of {release}"
         return _row("gate", journey, release, says=says), (judge,) if runs else ()
@@ -230,7 +227,10 @@ def _gate_command(runs: Sequence[RunFact]) -> str:
 def promise_row(journey: str) -> Row:
     """Return the row of a journey with users: open, as nothing is known about its promise."""
     says = "production's attainment is not known: there is no ledger for it"
-    return Evidence("promise", "", "open", says, journey=journey), ()
+    edit = Missing(
+        f"write live = false into [journeys.{journey}] of programme.toml", _EDIT_MINUTES, "if it has no users"
+    )
+    return Evidence("promise", "", "open", says, journey=journey), (edit,)
 
 
 def budget_row(journey: str, release: str, runs: Sequence[RunFact], found: SlowDown | NoSlowDown, rules: Rules) -> Row:
@@ -269,11 +269,9 @@ def headroom_row(
     find = Missing(
         f"loadgen capacity find {plan or (plans[0] if len(plans) == 1 else 'FILE:PLAN')} --label release={release}",
         _FIND_MINUTES,
-        "the capacity of this release",
+        "measure its capacity",
     )
-    name = Missing(
-        f"write forecast into [journeys.{journey}] of programme.toml", _EDIT_MINUTES, "the peak that is expected"
-    )
+    name = Missing(f"write forecast into [journeys.{journey}] of programme.toml", _EDIT_MINUTES, "the expected peak")
     open_ = tuple(one for one, is_open in ((find, False), (name, forecast is None)) if is_open)
     if len(plans) > 1:
         text = f"capacities of several plans: {', '.join(plans[:_SHOWN])}; write plan into [journeys.{journey}]"
@@ -317,9 +315,7 @@ def _if_old(find: Missing, at: datetime, of: str, release: str, rules: Rules, no
 
 def health_row(journey: str, health: Health, runs: Sequence[RunFact], now: datetime) -> Row:
     """GO if the A/A controls show a healthy gate."""
-    control = Missing(
-        f"loadgen history control {_file(runs)}", max(3 * _minutes(runs), 1.0), "an A/A control of the gate"
-    )
+    control = Missing(f"loadgen history control {_file(runs)}", max(3 * _minutes(runs), 1.0), "check the gate itself")
     if not health.newest:
         return Evidence("health", "", "open", health.said(), journey=journey), (control,)
     at = time_of(health.newest[0].at)
