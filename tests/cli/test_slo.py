@@ -270,3 +270,26 @@ def test_control_characters_of_files_are_escaped_on_the_terminal() -> None:
     assert result.exit_code == ExitCode.USAGE
     assert "\x1b" not in result.output
     assert "\u202e" not in result.output
+
+
+def test_export_writes_rules_for_prometheus_and_names_what_they_cannot_say() -> None:
+    loadgen("slo", "new", "shop-fast", "--service", "shop", "--threshold", "300ms")
+    made = loadgen("slo", "export", "--to", "prometheus", "-o", "rules.yaml")
+    assert made.exit_code == ExitCode.PASSED, made.output
+    rules = [rule for group in yaml.safe_load(Path("rules.yaml").read_text())["groups"] for rule in group["rules"]]
+    assert [rule["labels"]["long_window"] for rule in rules if "alert" in rule] == ["1h", "6h", "1d", "3d"]
+    slices = loadgen(
+        "slo", "export", str(DATA / "openslo_budgeting-method_ratio-timeslices.yaml"), "--to", "prometheus"
+    )
+    assert slices.exit_code == ExitCode.USAGE
+    assert "main-page: the method RatioTimeslices: " in slices.output
+    assert "no objective can be written for prometheus" in slices.output
+
+
+def test_check_names_the_time_that_a_page_takes_at_low_traffic() -> None:
+    loadgen("slo", "new", "rare", "--target", "99.9%", "--window", "30d")
+    quiet = loadgen("slo", "check", "--events", "rare=7200")
+    assert quiet.exit_code == ExitCode.PASSED
+    assert "at 10 requests/h a full outage pages after some 30 minutes instead of 6" in quiet.output
+    assert loadgen("slo", "check", "--events", "rare=7200", "--strict").exit_code == ExitCode.USAGE
+    assert "requests/h" not in loadgen("slo", "check", "--events", "rare=7200000").output

@@ -98,9 +98,11 @@ def _headline(
     if known:
         first, *rest = ((one.name, one.fit) for one in known if one.fit is not None)
         more = f", then {', '.join(f'{name} at {_ceiling_text(fit)}' for name, fit in rest)}" if rest else ""
-        return f"first to end: {first[0]} at {_ceiling_text(first[1])}{more}"
+        return f"first at its limit: {first[0]} at {_ceiling_text(first[1])}{more}"
     largest = min(one.fit.largest_rate for one in fitted if one.fit is not None)
-    return f"no resource ends up to {format_rate(REACH * largest)}, 1.2 times the largest rate of the samples"
+    return (
+        f"no resource reaches its limit up to {format_rate(REACH * largest)}, 1.2 times the largest rate of the samples"
+    )
 
 
 def _ceiling_text(fit: UtilisationFit) -> str:

@@ -129,7 +129,15 @@ def _limits(
         faults.add(1, "the policies of AWS contain no limits", "give --min and --max")
         return None
     one = sizes[0]
-    low, high = ("MinSize", "MaxSize") if one.has("MaxSize") else ("MinCapacity", "MaxCapacity")
+    if len(sizes) > 1:
+        faults.add(
+            sizes[1].path or 1, f"{len(sizes)} documents have limits", "keep one of them, or give --min and --max"
+        )
+    is_group = one.has("MinSize") or one.has("MaxSize")
+    low, high = ("MinSize", "MaxSize") if is_group else ("MinCapacity", "MaxCapacity")
+    for key, given in ((low, given_least), (high, given_most)):
+        if given is None and not one.has(key):
+            one.wrong(key, "missing", "write it, or give --min and --max")
     least = given_least or one.whole(low, 1, low=1, high=MOST_INSTANCES)
     most = given_most or one.whole(high, least, low=1, high=MOST_INSTANCES)
     if most < least:

@@ -174,7 +174,7 @@ class Settings:
     traces: Mapping[str, TraceSource] = field(default_factory=dict)
     """The sources of traces, `[trace.NAME]`, by name."""
     limits: Mapping[str, float] = field(default_factory=dict)
-    """What the dependencies of the target serve, `[limits]`, by name; 1/s."""
+    """The rates that the dependencies of the target serve, `[limits]`, by name; 1/s."""
 
 
 def find_settings(scenario: Path) -> Path | None:

@@ -13,6 +13,7 @@ from loadgen.dsl.plans.argument_validation import did_you_mean
 from loadgen.errors import ExitCode, UsageError
 from loadgen.programme.openslo.readers import READERS, losses_for
 from loadgen.programme.openslo.write import as_openslo, openslo_losses
+from loadgen.programme.prometheus_rules import as_prometheus, prometheus_losses
 from loadgen.programme.slo_set import Loss, SloSet
 from loadgen.programme.sloth.write import as_sloth, sloth_losses
 from loadgen.units import quantity
@@ -28,6 +29,8 @@ loadgen slo export slos/ --to openslo -o openslo.yaml
 
 loadgen slo export slos/ --to sloth --strict
 
+loadgen slo export slos/ --to prometheus -o rules.yaml && promtool check rules rules.yaml
+
 loadgen slo export slos/ --to openslo --for dash0"""
 
 
@@ -42,6 +45,7 @@ class Form:
 FORMS: Final[dict[str, Form]] = {
     "openslo": Form(as_openslo, openslo_losses),
     "sloth": Form(as_sloth, sloth_losses),
+    "prometheus": Form(as_prometheus, prometheus_losses),
 }
 
 

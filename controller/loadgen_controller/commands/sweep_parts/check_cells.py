@@ -21,7 +21,7 @@ from loadgen_controller.launch.run_maker import RunMaker
 __all__ = ["Cells", "Packed", "changed_files", "check_levels", "digests_of", "load_cells", "whole_ranges"]
 
 MOST_LOADED: Final = 500
-"""Cells that are loaded before the first run. Of a larger design, the levels alone are checked."""
+"""Cells that are loaded before the first run. In a larger design, only the levels are checked."""
 MOST_FAULTS: Final = 10
 
 
@@ -38,10 +38,10 @@ class Packed:
 
 @dataclass(frozen=True, slots=True)
 class Cells:
-    """What the cells are, as far as a forecast needs it."""
+    """The checked cells of a design, with all that a forecast needs."""
 
     specs: tuple[PlanSpec, ...]
-    """Of each cell; of a large design, those that were not loaded have the spec of the first cell."""
+    """One for each cell. Cells of a large design that were not loaded have the spec of the first cell."""
     packed: Packed
     warnings: tuple[Fault, ...]
     journeys: tuple[str, ...]

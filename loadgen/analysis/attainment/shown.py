@@ -1,0 +1,59 @@
+"""Texts of attainments and budgets, rounded toward the bad side.
+
+    percent_text(998_996, 1_000_000, target=0.999)      # "99.89 %": it did not reach 99.9 %
+
+A figure that is rounded to the nearest value can show a target that was missed as reached. So the share of good
+requests is rounded down, with one digit more than the target has, and the budget that is left is rounded down, too.
+"""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from math import floor, isfinite
+
+from loadgen.analysis.attainment.exact_share import exact_share
+
+__all__ = ["NO_TRAFFIC", "budget_text", "digits_of", "percent_text"]
+
+NO_TRAFFIC = "no traffic"
+_MOST_DIGITS = 12
+
+
+def digits_of(target: object) -> int:
+    """Return the decimal places of a target in percent: 1 for 0.995, which is 99.5 %, and 0 for 0.99.
+
+    Raises:
+        ValueError: it is not above 0 and below 1.
+    """
+    percent, digits = exact_share(target) * 100, 0
+    while percent.denominator != 1 and digits < _MOST_DIGITS:
+        percent, digits = percent * 10, digits + 1
+    return digits
+
+
+def percent_text(good: float, total: float, *, target: object) -> str:
+    """Return the share of good requests in percent, rounded down; "no traffic" for 0 of 0.
+
+    good, total: counts, 0 <= good <= total. target: above 0 and below 1; it has one digit less.
+    """
+    if not total:
+        return NO_TRAFFIC
+    return _floored(Fraction(good) / Fraction(total), digits_of(target) + 1)
+
+
+def budget_text(left: float | None, *, digits: int = 0) -> str:
+    """Return the part of a budget that is left in percent, rounded down; negative if more than all is spent.
+
+    left: 1 is the whole budget, 0 nothing, -0.18 an overspent one; None or nan: "no traffic".
+    """
+    if left is None or not isfinite(left):
+        return NO_TRAFFIC
+    # 1 - 0.9 is 0.09999999999999998, which must not become 9 %: differences in the 12th place are of the arithmetic.
+    return _floored(Fraction(round(left, 12)).limit_denominator(10**12), digits)
+
+
+def _floored(share: Fraction, digits: int) -> str:
+    units = floor(share * 100 * 10**digits)
+    sign, whole = ("-" if units < 0 else ""), abs(units)
+    text = str(whole).rjust(digits + 1, "0")
+    return f"{sign}{text[: len(text) - digits]}{'.' if digits else ''}{text[len(text) - digits :]} %"

@@ -1,0 +1,240 @@
+"""Rules for Prometheus: their text, and what promtool says about them."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from dataclasses import replace
+from decimal import Decimal
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from hypothesis import given, settings
+
+from loadgen.analysis.attainment.slices import Slices, slices_of
+from loadgen.analysis.burn.firing import fires
+from loadgen.analysis.burn.rules import standard_rules
+from loadgen.programme.objectives import Alert, Method, Objective, Query, RatioIndicator, RollingWindow
+from loadgen.programme.prometheus_rules import as_prometheus, prometheus_losses, rules_of
+from loadgen.programme.slo_set import SloSet
+from tests.support.objectives import slo_sets
+
+PROMTOOL = shutil.which("promtool")
+needs_promtool = pytest.mark.skipif(PROMTOOL is None, reason="promtool is not installed")
+MONTH = RollingWindow(30 * 86_400)
+
+
+def query(text: str) -> Query:
+    return Query("", "Prometheus", json.dumps({"query": text}))
+
+
+def promise(good: str = "good_total", total: str = "requests_total", **changes: object) -> Objective:
+    one = Objective(
+        name="checkout-ok",
+        service="checkout",
+        target=Decimal("0.999"),
+        window=MONTH,
+        indicator=RatioIndicator(query(total), good=query(good), counter=True),
+        alert_set="standard",
+    )
+    return replace(one, **changes)  # type: ignore[arg-type]
+
+
+def promtool(*arguments: str) -> str:
+    assert PROMTOOL is not None
+    done = subprocess.run([PROMTOOL, *arguments], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_an_alert_needs_both_windows_and_five_bad_requests() -> None:
+    text = rules_of([promise()])
+    expected = (
+        r'expr: "loadgen:slo_burn:1h{loadgen_service=\"checkout\",loadgen_slo=\"checkout-ok\"} >= 14.4\nand\n'
+        r"loadgen:slo_burn:5m{loadgen_service=\"checkout\",loadgen_slo=\"checkout-ok\"} >= 14.4\nand\n"
+        r'loadgen:slo_bad:increase1h{loadgen_service=\"checkout\",loadgen_slo=\"checkout-ok\"} >= 5"'
+    )
+    assert expected in text
+    assert r"loadgen:slo_bad:increase3d{loadgen_service=\"checkout\",loadgen_slo=\"checkout-ok\"} >= 10" in text
+
+
+def test_the_order_of_objectives_does_not_change_the_text() -> None:
+    one, two = promise(), promise(name="search-ok", service="search")
+    assert rules_of([one, two]) == rules_of([two, one])
+    assert rules_of([]) == ""
+
+
+@pytest.mark.parametrize(
+    ("text", "increase"),
+    [
+        ("requests_total", "sum(increase(requests_total[1h]))"),
+        ('requests_total{job="a{b}"}', 'sum(increase(requests_total{job="a{b}"}[1h]))'),
+        (" sum( requests_total ) ", "sum(increase(requests_total[1h]))"),
+        ("sum(rate(requests_total[5m]))", "sum(increase(requests_total[1h]))"),
+        ("rate(x[{{ .window }}])", "sum(increase(x[1h]))"),
+        ("sum(rate(x[{{.window}}])) by (a)", "sum(sum(increase(x[1h])) by (a))"),
+        ('sum(rate(x{a="rate("}[{{.window}}]))', 'sum(increase(x{a="rate("}[1h]))'),
+    ],
+)
+def test_queries_become_increases_over_each_window(text: str, increase: str) -> None:
+    (group,) = yaml.safe_load(rules_of([promise(total=text)]))["groups"]
+    assert increase in [rule["expr"] for rule in group["rules"]]
+
+
+@pytest.mark.parametrize(
+    ("one", "why"),
+    [
+        (promise(total="sum(irate(x[{{.window}}]))"), "a query"),
+        (promise(total="sum(x) by (code)"), "a query"),
+        (promise(total="sum(rate(x[{{.window}}])) # all"), "a query"),
+        (promise(total="sum(rate(x[{{.window}}]))) or (("), "a query"),
+        (promise(total="sum(avg_over_time(x[{{.window}}]))"), "a query"),
+        (promise(total=""), "a query"),
+        (promise(method=Method.TIMESLICES, slice_s=60), "the method Timeslices"),
+        (promise(indicator=RatioIndicator(Query("", "Datadog"), good=Query("", "Datadog"))), "the source"),
+    ],
+)
+def test_an_objective_that_rules_cannot_say_is_left_out_with_a_reason(one: Objective, why: str) -> None:
+    slos = SloSet.of([one])
+    assert as_prometheus(slos) == ""
+    (loss,) = prometheus_losses(slos)
+    assert str(loss).startswith(f"checkout-ok: {why}: ")
+    assert str(loss).endswith("; the objective is left out")
+
+
+def test_an_alert_that_can_never_fire_is_left_out_with_a_reason() -> None:
+    slos = SloSet.of([promise(target=Decimal("0.9"))])
+    assert "14.4" not in as_prometheus(slos)
+    assert [str(loss) for loss in prometheus_losses(slos)] == [
+        "checkout-ok: the alert of 14.4: a burn of 14.4 is impossible at this target; it is left out"
+    ]
+
+
+@needs_promtool
+@pytest.mark.process
+def test_promtool_accepts_hostile_texts_and_alerts_of_files(tmp_path: Path) -> None:
+    alert = Alert('{{ template "x" }} $value', Decimal("2.5"), 7200, after_s=120, severity="Page {{ $labels.x }}")
+    hostile = promise(owner='{{ .Nope }} "\n- x: 1', alerts=(alert,), name="a", service='s"\\{{')
+    latency = latency_promise()
+    (tmp_path / "rules.yaml").write_text(rules_of([hostile, promise(), latency]), encoding="utf-8")
+    assert "SUCCESS" in promtool("check", "rules", str(tmp_path / "rules.yaml"))
+
+
+def latency_promise() -> Objective:
+    return promise(
+        good='http_request_duration_seconds_bucket{job="shop",le="0.3"}',
+        total='sum(rate(http_request_duration_seconds_count{job="shop"}[{{.window}}]))',
+        name="fast",
+        window=RollingWindow(28 * 86_400),
+    )
+
+
+@needs_promtool
+@pytest.mark.process
+def test_promtool_accepts_the_rules_of_generated_objectives(tmp_path: Path) -> None:
+    files: list[Path] = []
+
+    @settings(max_examples=10)
+    @given(slo_sets())
+    def write_rules(slos: SloSet) -> None:
+        usable = [
+            replace(one, indicator=promise().indicator, method=Method.OCCURRENCES, slice_s=0, slice_target=None)
+            for one in slos.objectives
+        ]
+        if usable:
+            files.append(tmp_path / f"{len(files)}.yaml")
+            files[-1].write_text(rules_of(usable), encoding="utf-8")
+
+    write_rules()
+    promtool("check", "rules", *map(str, files))
+
+
+def proof(folder: Path, one: Objective, series: dict[str, np.ndarray], expected: dict[int, int], long: str) -> None:
+    """Let promtool prove at which minutes the alert of a long window fires.
+
+    series: the value of each counter at each minute, from minute 0 on. expected: minute -> number of firing alerts.
+    """
+    (folder / "rules.yaml").write_text(rules_of([one]), encoding="utf-8")
+    fires_at = f'count(ALERTS{{alertname="LoadgenSloBurn",alertstate="firing",long_window="{long}"}}) or vector(0)'
+    test = {
+        "rule_files": ["rules.yaml"],
+        "evaluation_interval": "1m",
+        "tests": [
+            {
+                "interval": "1m",
+                "input_series": [
+                    {"series": name, "values": " ".join(f"{value:g}" for value in values)}
+                    for name, values in series.items()
+                ],
+                "promql_expr_test": [
+                    {"expr": fires_at, "eval_time": f"{at}m", "exp_samples": [{"labels": "{}", "value": number}]}
+                    for at, number in expected.items()
+                ],
+            }
+        ],
+    }
+    (folder / "test.yaml").write_text(json.dumps(test), encoding="utf-8")
+    promtool("test", "rules", str(folder / "test.yaml"))
+
+
+def minutes_of(total: np.ndarray, bad: np.ndarray) -> Slices:
+    return slices_of(60 * np.arange(len(total)), 60, total - bad, total)
+
+
+def computed(total: np.ndarray, bad: np.ndarray, rule: int) -> dict[int, int]:
+    """Return when the rule begins and ends to fire, and the minutes before and after. Both arrays are per minute."""
+    firing = fires(minutes_of(total, bad), standard_rules(MONTH.seconds)[rule], 0.999)
+    minutes = np.flatnonzero(firing) + 1  # a slice counts at its end
+    assert len(minutes) == minutes[-1] - minutes[0] + 1
+    return {int(minutes[0]) - 1: 0, int(minutes[0]): 1, int(minutes[-1]): 1, int(minutes[-1]) + 1: 0}
+
+
+def counter(by_minute: np.ndarray) -> np.ndarray:
+    return np.concatenate(([0.0], np.cumsum(by_minute)))
+
+
+@needs_promtool
+@pytest.mark.process
+@pytest.mark.parametrize(
+    ("rule", "long", "before"), [(0, "1h", 120), pytest.param(1, "6h", 420, marks=pytest.mark.slow)]
+)
+def test_an_outage_fires_and_ends_at_the_computed_minutes(tmp_path: Path, rule: int, long: str, before: int) -> None:
+    total, bad = np.full(before + 90, 60.0), np.zeros(before + 90)
+    bad[before : before + 20] = 60
+    expected = computed(total, bad, rule)
+    assert min(at for at, number in expected.items() if number) == before + [1, 3][rule]
+    series = {"requests_total": counter(total), "good_total": counter(total - bad)}
+    proof(tmp_path, promise(), series, expected, long)
+
+
+@needs_promtool
+@pytest.mark.process
+def test_low_traffic_fires_at_the_fifth_bad_request_and_not_before(tmp_path: Path) -> None:
+    total, bad = np.zeros(180), np.zeros(180)
+    total[2::6] = 1  # 10 requests an hour
+    bad[98:125:6] = 1  # five of them bad, from minute 98 to minute 122
+    expected = computed(total, bad, 0)
+    assert expected == {122: 0, 123: 1, 127: 1, 128: 0}
+    proof(tmp_path, promise(), {"requests_total": counter(total), "good_total": counter(total - bad)}, expected, "1h")
+    unguarded = replace(standard_rules(MONTH.seconds)[0], least_bad=1)
+    assert np.flatnonzero(fires(minutes_of(total, bad), unguarded, 0.999))[0] == 98  # at the first bad request
+
+
+@needs_promtool
+@pytest.mark.process
+def test_a_counter_that_does_not_exist_yet_is_zero_and_not_missing(tmp_path: Path) -> None:
+    total = counter(np.full(120, 60.0))
+    proof(tmp_path, promise(), {"requests_total": total}, {60: 1, 119: 1}, "1h")
+    errors = promise(indicator=RatioIndicator(query("requests_total"), bad=query("errors_total"), counter=True))
+    proof(tmp_path, errors, {"requests_total": total}, {60: 0, 119: 0}, "1h")
+
+
+@needs_promtool
+@pytest.mark.process
+def test_no_traffic_and_no_series_fire_nothing(tmp_path: Path) -> None:
+    still = np.full(120, 1000.0)
+    proof(tmp_path, promise(), {"requests_total": still, "good_total": still}, {60: 0, 119: 0}, "1h")
+    proof(tmp_path, promise(), {"other_total": still}, {60: 0, 119: 0}, "1h")
