@@ -53,6 +53,7 @@ COMMANDS: Final = {
     "history": "Decide",
     "capacity": "Decide",
     "sweep": "Decide",
+    "decide": "Decide",
     "slo": "Decide",
     "notify": "Decide",
     "ci": "Decide",
