@@ -44,6 +44,7 @@ if TYPE_CHECKING:
         probe,
         prometheus_server,
     )
+    from loadgen.dsl.plans.promise_file import openslo
     from loadgen.dsl.plans.slo import (
         any_of,
         checks,
@@ -133,6 +134,7 @@ __all__ = [
     "open_run",
     "open_study",
     "open_sweep",
+    "openslo",
     "p",
     "param",
     "per_load",
@@ -232,6 +234,7 @@ _MODULES = {
     "open_run": "loadgen.report.run_as_dataframes",
     "open_study": "loadgen.studies.read_study",
     "open_sweep": "loadgen.sweep.open_sweep",
+    "openslo": "loadgen.dsl.plans.promise_file",
     "p": "loadgen.dsl.plans.slo",
     "param": "loadgen.dsl.plans.param",
     "per_load": "loadgen.dsl.plans.per_load",

@@ -20,7 +20,7 @@ import shutil
 import stat
 import tarfile
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from io import BytesIO
@@ -98,14 +98,23 @@ def pack(scenario: Scenario) -> Bundle:
         BundleError: a file that must not be in a bundle, too many files, or too many bytes.
     """
     certificates = {path for plan in scenario.plans.values() for path in plan.certificates}
-    return pack_files(scenario.path, scenario.files, certificates=certificates)
+    return pack_files(scenario.path, scenario.files, certificates=certificates, replaced=scenario.replaced)
 
 
-def pack_files(scenario: Path, files: Iterable[Path], *, certificates: Iterable[Path] = ()) -> Bundle:
-    """Pack the scenario file and `files` of the same folder into a bundle, and return it. certificates: files that may
-    be packed although their names look like those of secrets.
+def pack_files(
+    scenario: Path,
+    files: Iterable[Path],
+    *,
+    certificates: Iterable[Path] = (),
+    replaced: Mapping[Path, bytes] | None = None,
+) -> Bundle:
+    """Pack the scenario file and `files` of the same folder into a bundle, and return it.
+
+    certificates: files that may be packed although their names look like those of secrets. replaced: other contents for
+    some of the files.
     """
     root = scenario.parent
+    contents = {_inside(root, path): content for path, content in (replaced or {}).items()}
     allowed = {_inside(root, path) for path in certificates}
     by_name = {_inside(root, path): path for path in (scenario, *files)}
     if len(by_name) > MAX_FILES:
@@ -118,6 +127,7 @@ def pack_files(scenario: Path, files: Iterable[Path], *, certificates: Iterable[
     with tarfile.open(fileobj=archive, mode="w", format=tarfile.PAX_FORMAT) as tar:
         for name, path in sorted(by_name.items()):
             content = _content(root, name, path, is_certificate=name in allowed, most=MAX_BYTES - size)
+            content = contents.get(name, content)
             size += len(content)
             entry = tarfile.TarInfo(name)  # all other fields are 0 or empty by default
             entry.size, entry.mode = len(content), _MODE

@@ -28,7 +28,7 @@ import re
 import unicodedata
 from typing import Final
 
-__all__ = ["block", "in_cell", "in_html", "in_json", "is_plain", "one_line"]
+__all__ = ["block", "in_cell", "in_html", "in_json", "is_plain", "one_line", "plain_float"]
 
 _IGNORABLE: Final = re.compile(
     "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180d\u180f\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]"
@@ -142,3 +142,14 @@ def _in_json(number: int) -> str:
         return f"\\u{number:04x}"
     number -= 0x10000
     return f"\\u{0xD800 + (number >> 10):04x}\\u{0xDC00 + (number & 0x3FF):04x}"
+
+
+def plain_float(text: str) -> float:
+    """Return the number in a text from outside. Unlike `float`, it does not read 1_000: is it a number or a name?
+
+    Raises:
+        ValueError: it is not a number. "nan" and "inf" are numbers.
+    """
+    if "_" in text:
+        raise ValueError(f'"{text[:40]}" is not a plain number')
+    return float(text)

@@ -5,9 +5,9 @@ Start the shop, and load it:
     loadgen target --database postgresql://shop@127.0.0.1/shop --pool-size 20
     loadgen run scenarios/ach.py -P settle=8 -P payout=8
 
-`plan` sets the number of workers of each pool in the shop's settings, as an operator would. In `shifts`, each pool is a
-load of its own, so the run knows when it worked: settle from the start, payout in the second half.
-docs/tutorial-two-pools.md finds out with both why batches are slow.
+`plan` sets the number of workers of both pools before its load, as an operator would. In `shifts`, settle works all the
+time, and a load of its own starts and stops payouts in the second half. The run records when payouts were active.
+docs/tutorial-two-pools.md uses both plans to find out why batches are slow.
 """
 
 from loadgen import Load, Plan, User, arrivals, error_ratio, journey, p, param, users

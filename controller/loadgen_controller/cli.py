@@ -53,6 +53,7 @@ COMMANDS: Final = {
     "history": "Decide",
     "capacity": "Decide",
     "sweep": "Decide",
+    "decide": "Decide",
     "slo": "Decide",
     "notify": "Decide",
     "ci": "Decide",
@@ -213,7 +214,7 @@ def _stand_in(name: str) -> TyperCommand:
 def command(name: str) -> Any:
     """Import the module of a command or of a group of commands, and return the object that typer builds from it.
 
-    It is built once: tests call hundreds of commands in one process, and to build one takes some 10 ms.
+    The object is built once: tests call hundreds of commands in one process, and to build one takes some 10 ms.
     """
     module = import_module(f"loadgen_controller.commands.{name.replace('-', '_')}")
     panel = COMMANDS[name]

@@ -2,8 +2,8 @@
 
 N is the mean number of requests (or iterations) in the system, X their rate, and R their mean time in the system. The
 law holds for any system and any distribution, if the window is long compared with R, and if N, X and R are about the
-same requests. If it does not hold, one of the three is wrong: requests were lost, were counted twice, or waited where
-nobody measured.
+same requests. If it does not hold, one of the three is wrong: requests were lost, were counted twice, or waited outside
+of the measured system.
 
 Source: J. D. C. Little, Operations Research 9, 1961.
 """

@@ -41,7 +41,7 @@ _STEPS: Final = 200
 
 _POISSON: Final = "Arrivals are independent of each other (Poisson): no bursts, no retries, no users that wait."
 _EXPONENTIAL: Final = "Service times are exponential and independent of each other and of the load."
-_FIRST_COME: Final = "Requests are served in the order of arrival, and nobody leaves the queue."
+_FIRST_COME: Final = "Requests are served in the order of arrival, and none leaves the queue early."
 _STEADY: Final = "Rate and service times stay as they are for long enough that the queue is in its steady state."
 _ONE_SERVER: Final = "One server works on one request at a time."
 _SERVERS: Final = "Each of the {} servers works on one request at a time, and all of them take from one queue."
@@ -64,7 +64,7 @@ class MarkovQueue:
     share_waiting: float
     """The probability that an arriving request waits (Erlang C), 0 to 1."""
     assumptions: tuple[str, ...]
-    """What must be true of the target, one sentence each."""
+    """Assumptions about the target under which the figures hold, one sentence each."""
 
     @property
     def utilisation(self) -> float:
@@ -96,7 +96,7 @@ class MarkovQueue:
         return _response_above(limit_s, self._spare, self.service_rate, self.share_waiting)
 
     def wait_quantile_s(self, quantile: float) -> float:
-        """Return the time in the queue that this share of requests does not exceed; 0 if so many never wait."""
+        """Return the time in the queue that this share of requests does not exceed; 0 if they do not wait."""
         _check_all([_quantile_wrong(quantile)])
         return max(log(self.share_waiting / (1 - quantile)) / self._spare, 0.0) if self.share_waiting else 0.0
 
@@ -142,7 +142,7 @@ class HighestRate:
 
 
 def erlang_b(servers: int, offered: float) -> float:
-    """Return the probability that all servers are busy if nobody waits (Erlang B), 0 to 1.
+    """Return the probability that all servers are busy if requests do not wait (Erlang B), 0 to 1.
 
     Args:
         servers: 1 to 1,000,000.
@@ -351,6 +351,6 @@ def _above_0(value: float) -> bool:
 
 
 def _check_all(wrong: list[str]) -> None:
-    """Raise ValueError with all errors; "" is none."""
+    """Raise ValueError with all errors; "" means no error."""
     if found := [one for one in wrong if one]:
         raise ValueError("; ".join(found))

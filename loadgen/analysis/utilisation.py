@@ -11,8 +11,8 @@ kernel and the bandwidth of Andrews (Econometrica 59, 1991) for AR(1). The varia
 freedom also allow for that correlation, because 30 correlated samples show less of it than 30 independent ones.
 
 Where a quadratic term has |t| > 3, the use is not a straight line. Then the ceiling is the lower one of the line's and
-the parabola's, and the result says so. A ceiling beyond 1.2 times the largest rate is extrapolated: nobody has seen
-the target there.
+the parabola's, and a note names it. A ceiling beyond 1.2 times the largest rate is extrapolated: the target was
+never measured there.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ _LEAST_SPREAD: Final = 0.1
 _TAIL: Final = 0.975
 _MOST_CORRELATION: Final = 0.97
 _FARTHEST: Final = 1e6
-"""A ceiling beyond this many times the largest rate is none."""
+"""A resource whose ceiling is beyond this many times the largest rate counts as one without a ceiling."""
 _FEW: Final = 5.0
 """The errors of Newey and West are too small for few samples. Their variance is multiplied with 1 + 5 * lags / n. This
 factor was simulated: 30 to 1,800 samples with a correlation up to 0.8, prediction up to 1.2 times the largest rate."""
@@ -259,9 +259,10 @@ def fit_utilisation(
 
 
 def _ceiling(line: _Polynomial, curve: _Polynomial | None, policy: float, *, rises: bool) -> tuple[float | None, str]:
-    """Return the ceiling in units of the largest rate, or None and why there is none.
+    """Return the ceiling in units of the largest rate, or None and the reason.
 
-    A parabola decides only up to the reach of the samples, because it turns or explodes beyond it.
+    A parabola decides only up to the reach of the samples, because it turns or explodes beyond it. Within the samples
+    it decides alone: the wide interval of a line that does not fit would meet the policy far too early.
     """
     if curve is None:
         if not rises:
@@ -270,6 +271,8 @@ def _ceiling(line: _Polynomial, curve: _Polynomial | None, policy: float, *, ris
     else:
         by_curve = _meets(curve.upper, policy, REACH)
         by_line = _meets(line.upper, policy, _FARTHEST) if rises else None
+        if by_curve is not None and by_curve <= 1:
+            by_line = None
         both = [one for one in (by_curve, by_line) if one is not None]
         found = min(both) if both else None
     if found is None:

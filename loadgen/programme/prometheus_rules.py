@@ -38,7 +38,10 @@ _WITH_RANGE: Final = re.compile(
 )
 _STRING: Final = re.compile(r'"(?:[^"\\]|\\.)*"|\'(?:[^\'\\]|\\.)*\'|`[^`]*`')
 _RATE: Final = re.compile(r"\brate(?=\s*\()")
-_OTHER_FUNCTIONS: Final = re.compile(r"\b(?:irate|delta|idelta|deriv)\s*\(")
+_COUNTS: Final = re.compile(r"\b(?:rate|increase|sum_over_time|count_over_time)\s*\(")
+_OTHER_FUNCTIONS: Final = re.compile(
+    r"\b(?:irate|delta|idelta|deriv|(?:avg|min|max|last|quantile|stddev|stdvar|present)_over_time)\s*\("
+)
 _WHY_EMPTY: Final = "the recording rules of its counts and burns are written without alerts"
 _SHORTEST: Final = (("d", 86_400), ("h", 3_600), ("m", 60), ("s", 1))
 
@@ -125,14 +128,27 @@ def _increase(query: Query, window: str) -> str | None:
     text = query.text
     if _TEMPLATE.search(text):
         bare = _STRING.sub('""', text)
-        if _OTHER_FUNCTIONS.search(bare) or not (_RATE.search(bare) or "increase" in bare or "over_time" in bare):
+        if _OTHER_FUNCTIONS.search(bare) or not _COUNTS.search(bare) or not _is_whole(bare):
             return None
-        return _outside_strings(_TEMPLATE.sub(window, text)).strip()
+        written = _outside_strings(_TEMPLATE.sub(window, text)).strip()
+        # A query that leaves labels, such as one without `sum`, would make several series of one promise.
+        return written if _WITH_RANGE.fullmatch(written) else f"sum({written})"
     if found := _WITH_RANGE.fullmatch(text):
         return f"sum(increase({found[1]}[{window}]))"
     if (found := _PLAIN.fullmatch(text)) and text.count("(") == text.count(")"):
         return f"sum(increase({found[1]}[{window}]))"
     return None
+
+
+def _is_whole(bare: str) -> bool:
+    """Return whether a query, without its strings, can stand in parentheses: no comment, and all brackets closed."""
+    opened: list[str] = []
+    for char in bare:
+        if char in "([{":
+            opened.append(char)
+        elif char in ")]}" and (not opened or opened.pop() + char not in ("()", "[]", "{}")):
+            return False
+    return not opened and "#" not in bare
 
 
 def _outside_strings(text: str) -> str:
@@ -189,8 +205,6 @@ def _alert_rule(one: Objective, alert: _Alert, labels: dict[str, str]) -> dict[s
     }
     if one.owner:
         annotations["owner"] = _inert(one.owner)
-    if alert.name:
-        annotations["rule"] = _inert(alert.name)
     rule: dict[str, Value] = {
         "alert": "LoadgenSloBurn",
         "annotations": annotations,
@@ -199,6 +213,7 @@ def _alert_rule(one: Objective, alert: _Alert, labels: dict[str, str]) -> dict[s
             **{name: _inert(text) for name, text in labels.items()},
             "severity": _inert(alert.severity),
             "long_window": long,
+            **({"rule": _inert(alert.name)} if alert.name else {}),
         },
     }
     if alert.after_s:

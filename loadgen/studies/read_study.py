@@ -74,7 +74,7 @@ def open_study(path: str | Path) -> StoredStudy:
             raise StorageError(f"{path} is larger than 64 MiB", hint="name the JSON document of a study")
         data = path.read_bytes()
     except OSError as exc:
-        raise storage_error(path, exc, elsewhere="name the JSON document of a study") from exc
+        raise storage_error(path, exc, doing="read", elsewhere="name the JSON document of a study") from exc
     return study_of_bytes(data, str(path))
 
 

@@ -35,7 +35,7 @@ class Drawing:
     html: str
     """SVG or HTML that loads nothing, with all outside texts escaped."""
     text: str
-    """What the chart shows, in one or two sentences: for people who do not see it, and for a print in grey."""
+    """A description of the chart in one or two sentences, for people who do not see it, and for a print in grey."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +45,7 @@ class Study:
     kind: str
     """The command without "loadgen": "capacity fit", "sweep"."""
     title: str
-    """What was studied: "checkout.py:peak at shop.example"."""
+    """The subject of the study: "checkout.py:peak at shop.example"."""
     headline: str
     """The answer in one sentence, with its unit and interval, without a stop at the end."""
     result: StudyResult

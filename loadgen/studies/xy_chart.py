@@ -61,7 +61,7 @@ class Points:
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """A line through points (x, y). `is_dashed` is for what was not measured."""
+    """A line through points (x, y). `is_dashed` marks a part that was not measured."""
 
     name: str
     points: Sequence[tuple[float, float]]
@@ -131,7 +131,7 @@ class _Scale:
 
     @classmethod
     def of(cls, axis: Axis, values: Iterable[float], begin: float, end: float) -> _Scale | None:
-        """Return a scale for values; None if there are none."""
+        """Return a scale for values; None without values."""
         usable = [value for value in values if isfinite(value) and (value > 0 or not axis.is_log)]
         if not usable and (axis.low is None or axis.high is None):
             return None

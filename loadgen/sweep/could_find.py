@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
 
-from loadgen.analysis.factors.design import Design
+from loadgen.analysis.factors.cells import Design
 from loadgen.analysis.factors.power import PowerTable, detectable
 
 __all__ = ["EFFECTS", "POWER", "CouldFind", "could_find"]

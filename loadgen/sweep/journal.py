@@ -13,18 +13,21 @@ from __future__ import annotations
 
 import fcntl
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
 from loadgen.atomic_files import sync_folder
 from loadgen.errors import StorageError, UsageError
 
-__all__ = ["FILE", "Journal", "RunRecord", "open_journal", "read_journal"]
+if TYPE_CHECKING:
+    from loadgen.analysis.factors.order import Planned
+
+__all__ = ["FILE", "Journal", "RunRecord", "check_records", "open_journal", "read_journal"]
 
 FILE: Final = "runs.jsonl"
 _MOST_BYTES: Final = 256 << 20
@@ -36,7 +39,7 @@ class RunRecord:
     """One finished run of a sweep."""
 
     number: int
-    """Of the run in the order, from 1."""
+    """The position of the run in the order, from 1."""
     cell: int
     """Index in the cells of the design."""
     repeat: int
@@ -50,7 +53,7 @@ class RunRecord:
     started_at: str = ""
     """RFC 3339, UTC."""
     result: str = ""
-    """As in the summary: "passed", "failed", "invalid" ..."""
+    """The verdict of the summary: "passed", "failed", "invalid" ..."""
     validity: str = ""
     """"valid", "suspect" or "invalid"."""
     is_fit: bool = True
@@ -89,6 +92,26 @@ class Journal:
             os.ftruncate(self._fd, end)
             raise
         self.records = (*self.records, record)
+
+
+def check_records(folder: Path, records: Sequence[RunRecord], order: Sequence[Planned]) -> None:
+    """Check that the records of a journal belong to the runs of a sweep.
+
+    Raises:
+        StorageError: one does not: the journal is that of another sweep, or was edited.
+    """
+    planned = {one.number: one for one in order}
+    for line, record in enumerate(records, 1):
+        one = planned.get(record.number)
+        if (
+            one is None
+            or (record.cell, record.repeat, record.is_control) != (one.cell, one.repeat, one.is_control)
+            or record.attempt not in (1, 2)
+        ):
+            raise StorageError(
+                f"{folder / FILE}:{line}: run {record.number} is not as the sweep has planned it",
+                hint="the journal is that of another sweep, or was edited; " + _HINT,
+            )
 
 
 @contextmanager

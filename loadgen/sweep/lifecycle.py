@@ -55,7 +55,7 @@ ATTEMPTS: Final = 2
 
 
 class Phase(StrEnum):
-    """What the sweep waits for."""
+    """The phase of a sweep, by the event that it waits for."""
 
     NEW = "new"
     PREPARING = "preparing"
@@ -86,7 +86,7 @@ class Ending(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """What does not change during a sweep."""
+    """The rules of a sweep, which do not change during it."""
 
     order: tuple[Planned, ...]
     looks: frozenset[int] = frozenset()

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from loadgen.errors import UsageError
 from loadgen.extras import how_to_install
-from loadgen.sweep.journal import RunRecord, read_journal
+from loadgen.sweep.journal import RunRecord, check_records, read_journal
 from loadgen.sweep.plan import SweepPlan, read_plan
 
 if TYPE_CHECKING:
@@ -35,7 +35,9 @@ def open_sweep(folder: str | Path) -> Sweep:
         StorageError: a file in it is damaged.
     """
     folder = Path(folder)
-    return Sweep(folder, read_plan(folder), read_journal(folder))
+    plan, records = read_plan(folder), read_journal(folder)
+    check_records(folder, records, plan.order)
+    return Sweep(folder, plan, records)
 
 
 class Sweep:

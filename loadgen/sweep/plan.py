@@ -1,4 +1,4 @@
-"""What is fixed before the first run of a sweep: the file `sweep.json` in its folder.
+"""The plan of a sweep, fixed before its first run: the file `sweep.json` in its folder.
 
 A resumed sweep takes everything from this file. So it is the same sweep, with the same order and the same options.
 """
@@ -12,7 +12,7 @@ from typing import Any, Final, Literal
 
 import msgspec
 
-from loadgen.analysis.factors.design import Design
+from loadgen.analysis.factors.cells import Design
 from loadgen.analysis.factors.order import Planned
 from loadgen.atomic_files import atomic_write
 from loadgen.errors import StorageError, UsageError
@@ -38,7 +38,7 @@ _MOST_BYTES: Final = 64 << 20
 
 @dataclass(frozen=True, slots=True)
 class Noise:
-    """How much runs of the same cell differ, as far as it was known before the sweep."""
+    """The deviation between runs of the same cell, as it was known or assumed before the sweep."""
 
     sd: float
     """Standard deviation of the natural logarithm of the first response; 0.04 is 4 %."""
@@ -69,7 +69,7 @@ class SweepPlan:
     repeats: int
     seed: int
     responses: tuple[str, ...]
-    """As in `--of`; the first one decides."""
+    """The responses of `--of`; the first one decides."""
     block: Literal["repeat", "day"] = "repeat"
     plan_values: tuple[str, ...] = ()
     """Names of the factors that are options of the run, such as "rate"; all others are params of the scenario."""

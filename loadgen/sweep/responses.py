@@ -108,7 +108,7 @@ class RunValues:
     started_at: str
     """RFC 3339, UTC; "" if the run has no summary."""
     result: str
-    """As in the summary, such as "passed" or "invalid"; "incomplete" if the run has no summary."""
+    """The verdict of the summary, such as "passed" or "invalid"; "incomplete" if the run has no summary."""
     validity: str
     """"valid", "suspect" or "invalid"."""
     values: Mapping[str, float | None]

@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from math import isfinite, log
 
-from loadgen.analysis.factors.design import Design
+from loadgen.analysis.factors.cells import Design
 from loadgen.analysis.factors.drift import Drift, drift_of
 from loadgen.analysis.factors.looks import Looks
 from loadgen.analysis.factors.order import Planned

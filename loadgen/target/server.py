@@ -193,7 +193,7 @@ class Target:
         await asyncio.sleep(0)
 
     def log_answer(self, request: LoggedRequest, status: int, size: int) -> None:
-        """Add an answer to the access log. It is in the file within half a second."""
+        """Add an answer to the access log. The line is in the file within half a second."""
         if self.log is None:
             return
         self.log.add(request, status, size, time() - request[0])

@@ -89,7 +89,7 @@ OBJECTIVES_MINOR = 5
 STREAMS_MINOR = 6
 """The first minor version whose agents time the tokens of AI models; older ones do not know `user.llm`."""
 STEERED_MINOR = 9
-"""The first minor version whose agents replace a load by a search or a constant rate; older ones keep the plan's."""
+"""The first minor version whose agents replace a load by a search or a constant rate; older ones drive the plan's."""
 CHUNK_BYTES = 64 * 1024
 """Length of each BundleChunk, except for a shorter last one."""
 

@@ -139,7 +139,7 @@ def test_the_smallest_ceiling_is_named_first_and_others_follow() -> None:
     )
     assert study.result == "decided"
     first, second = study.headline.split(", ")
-    assert first.startswith("first to end: connections at 25")
+    assert first.startswith("first at its limit: connections at 25")
     assert second.startswith("then CPU at 29")
 
 
@@ -147,7 +147,7 @@ def test_a_ceiling_beyond_the_samples_is_a_bound_and_a_number_only_if_wanted() -
     resources = [Resource(made(STAIRS, 0.1), 70)]
     study, wanted = ceilings_study("t", resources), ceilings_study("t", resources, extrapolate=True)
     assert (study.result, study.facts["ceiling"]) == ("not decided", None)
-    assert study.headline == "no resource ends up to 360/s, 1.2 times the largest rate of the samples"
+    assert study.headline == "no resource reaches its limit up to 360/s, 1.2 times the largest rate of the samples"
     assert study.facts["resources"][0]["above"] == 360
     assert wanted.facts["is_extrapolated"]
     assert "(extrapolated)" in wanted.headline
@@ -225,3 +225,27 @@ def test_any_text_is_samples_or_an_error(text: str) -> None:
     except ScenarioError:
         return
     assert len(found) == 1
+
+
+def test_samples_without_a_time_are_errors_because_their_distance_is_checked() -> None:
+    with pytest.raises(ScenarioError) as caught:
+        read_samples("at_s,rate,cpu %\n,1,1\n\n60,1,1_0\n", "samples.csv")
+    assert [(fault.line, fault.message) for fault in caught.value.faults] == [(4, '"1_0" is not a number')]
+    with pytest.raises(ScenarioError) as caught:
+        read_samples("at_s,rate,cpu %\n,1,1\n\n60,1,1\n40,2,2\n", "samples.csv")
+    assert [(fault.line, fault.message) for fault in caught.value.faults] == [
+        (2, "the time is missing"),
+        (5, "the times fall"),
+    ]
+
+
+def test_a_resource_with_two_limits_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "samples.csv").write_text(CSV)
+    done = ceilings(tmp_path / "samples.csv", "--resource", "cpu<60%", "--resource", "cpu<50%")
+    assert done.exit_code == 2
+    assert "cpu is named twice" in done.output
+
+
+def test_a_csv_file_without_a_column_in_percent_is_told_how_to_mark_one(tmp_path: Path) -> None:
+    (tmp_path / "samples.csv").write_text(CSV.replace("cpu %", "cpu"))
+    assert "end the name of a column in percent with %" in ceilings(tmp_path / "samples.csv").output

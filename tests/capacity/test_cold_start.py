@@ -51,7 +51,7 @@ def test_first_good_answer_and_warm_p95_are_found_within_their_bounds(runs: Path
 def test_without_a_tag_p95_is_the_fleets_and_the_study_says_so(runs: Path, tmp_path: Path) -> None:
     done = coldstart(runs, "--csv", str(tmp_path / "c.csv"))
     assert done.exit_code == 0
-    assert "does not say which answers come from a new instance" in " ".join(done.output.split())
+    assert "No tag shows which answers come from a new instance" in " ".join(done.output.split())
     rows = list(csv.DictReader((tmp_path / "c.csv").read_text().splitlines()))
     assert [row["first_good_low_s"] for row in rows] == ["", ""]
     assert len(rows) == 2

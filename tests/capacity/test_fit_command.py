@@ -114,7 +114,7 @@ def test_columns_are_found_by_header_or_option(tmp_path: Path, header: str, opti
                 "measured.csv:4: 1 cell, but the header has 2",
                 "measured.csv:5: column throughput must be a number, got nan",
                 "measured.csv:6: column throughput must be above 0, got 0",
-                "measured.csv:7: column throughput must be above 0, got 1e999",
+                "measured.csv:7: column throughput is too large: 1e999",
             ],
         ),
         ('load,throughput\n1,"1,234"\n', ["no thousands separators"]),
@@ -156,7 +156,7 @@ def test_too_many_rows_and_too_large_files_are_refused_at_once(tmp_path: Path) -
         (["last", "--load", "users"], "name columns of a CSV file, not of runs"),
         ([DATA / "specsdm91.csv", "--load", "laod"], "did you mean load?"),
         ([DATA / "specsdm91.csv", "--load", "throughput"], "are the same column"),
-        ([DATA / "specsdm91.csv", "--extrapolate", "0"], "--extrapolate: 0 must be above 0"),
+        ([DATA / "specsdm91.csv", "--extrapolate", "0"], "--extrapolate: 0 must be a finite number above 0"),
         ([DATA / "specsdm91.csv", "--html", "nowhere/c.html"], "there is no folder nowhere"),
     ],
 )
@@ -190,3 +190,14 @@ def test_headers_from_outside_are_harmless_on_the_page_and_in_the_terminal(tmp_p
     assert done.exit_code == ExitCode.INCOMPLETE
     assert "\x1b[31m" not in done.output
     assert "<script" not in (tmp_path / "c.html").read_text(encoding="utf-8")
+
+
+def test_two_outputs_cannot_be_one_file(tmp_path: Path) -> None:
+    done = fit(DATA / "specsdm91.csv", "--html", tmp_path / "c", "--json", tmp_path / "c")
+    assert done.exit_code == ExitCode.USAGE
+    assert "--html and --json both name" in done.output
+    assert not (tmp_path / "c").exists()
+
+
+def test_a_number_that_is_too_large_is_called_so(tmp_path: Path) -> None:
+    assert "column load is too large: 1e300" in fit(written(tmp_path, "load,throughput\n1e300,5\n")).output

@@ -443,3 +443,62 @@ def test_written_policy_of_a_group_is_one_of_ec2(tmp_path: Path) -> None:
     (block,) = read_text(policy_text(policy, 0.5, []), tmp_path / "new.tf").blocks
     assert block.labels == ("aws_autoscaling_policy", "cpu")
     assert block.attributes["autoscaling_group_name"].literal == "web"
+
+
+def problems(action: Callable[[], object]) -> list[str]:
+    """The messages of the errors that an action raises, without hints."""
+    return [text.split("; ")[0] for text in messages(action)]
+
+
+def test_unix_times_in_milliseconds_columns_twice_and_numbers_with_underscores_are_errors() -> None:
+    assert problems(lambda: curve_of_rows("r.csv", rows("time_s,rate\n1784534400000,1\n1784534401000,2\n")))[:1] == [
+        "r.csv:2: 1784534400000 s is after the year 5000"
+    ]
+    assert problems(lambda: curve_of_rows("r.csv", rows("time_s,rate,rate\n0,1,5\n60,2,5\n"))) == [
+        "r.csv:1: 2 columns are named rate"
+    ]
+    assert problems(lambda: curve_of_rows("r.csv", rows("time_s,rate\n0,1_000\n1_0,5\n60,2\n70,2\n"))) == [
+        'r.csv:2: "1_000" is not a rate',
+        'r.csv:3: "1_0" is not a number of seconds',
+    ]
+
+
+def test_misspelt_fields_of_an_hpa_are_errors(tmp_path: Path) -> None:
+    wrong = {
+        **HPA,
+        "spec": {**HPA["spec"], "behaviour": {}, "behavior": {"scaledown": {}, "scaleUp": {"select": "Min"}}},
+    }
+    assert problems(lambda: read(tmp_path, wrong)) == [
+        "policy.json:spec.behaviour: unknown field",
+        "policy.json:spec.behavior.scaledown: unknown field",
+        "policy.json:spec.behavior.scaleUp.select: unknown field",
+    ]
+
+
+def test_tolerance_is_a_number_or_a_quantity(tmp_path: Path) -> None:
+    for text in ("50m", "0.05", 0.05):
+        found = read(tmp_path, {**HPA, "spec": {**HPA["spec"], "behavior": {"scaleUp": {"tolerance": text}}}})
+        assert found.tolerance == pytest.approx(0.05)
+
+
+def test_limits_of_aws_are_whole_and_given_once(tmp_path: Path) -> None:
+    assert problems(lambda: read(tmp_path, [{"MinSize": 2}, *STEPS[1:]])) == ["policy.json:[0].MaxSize: missing"]
+    assert problems(lambda: read(tmp_path, [*STEPS, {"MinSize": 5, "MaxSize": 6}])) == [
+        f"policy.json:[{len(STEPS)}]: 2 documents have limits"
+    ]
+    assert read(tmp_path, [{"MinSize": 2}, *STEPS[1:]], most=9).limits.most == 9
+
+
+def test_of_several_policies_the_one_with_the_target_is_written(tmp_path: Path) -> None:
+    requests = changed(TRACKING, "PolicyName", "requests")
+    requests["TargetTrackingScalingPolicyConfiguration"] |= {
+        "TargetValue": 6000,
+        "PredefinedMetricSpecification": {"PredefinedMetricType": "ALBRequestCountPerTarget"},
+    }
+    for documents in ([TRACKING, requests], [requests, TRACKING]):
+        policy = read(tmp_path, documents, least=2, most=9)
+        assert "requests has the strictest target" in policy.only
+        body = policy_text(policy, 0.6, [])
+        assert '"requests"' in body
+        assert "target_value = 9741.18" in body
+        assert "ALBRequestCountPerTarget" in body, "a target in requests is none of the CPU"

@@ -88,7 +88,7 @@ def test_what_find_and_fit_write_is_read(tmp_path: Path) -> None:
     assert fitted.exit_code == 0, fitted.output
     done = json.loads(size("--peak", "20000/s", "--capacity", "fit.json", "--json", "-").stdout)
     assert done["facts"]["inputs"]["capacity"]["point"] == pytest.approx(1884, abs=1)
-    assert any("not what keeps an objective" in line for line in done["lines"])
+    assert any("which may miss an objective" in line for line in done["lines"])
 
 
 def test_a_record_without_a_store_is_refused() -> None:
@@ -100,7 +100,7 @@ def test_limits_come_from_loadgen_toml_and_an_option_replaces_them(tmp_path: Pat
     (tmp_path / "loadgen.toml").write_text('[limits]\npsp = "300/s"\nsearch = 9000\n')
     done = size(*KNOWN)
     assert done.exit_code == 1
-    assert "psp ends at 300/s, which 2 instances already serve" in done.output
+    assert "psp serves at most 300/s, which 2 instances already serve" in done.output
     assert size(*KNOWN, "--limit", "psp=4000/s").exit_code == 0
 
 
@@ -175,3 +175,27 @@ def test_a_forecast_and_a_peak_or_a_growth_are_refused_together(tmp_path: Path) 
     assert done.exit_code == 2
     assert "--peak and --forecast both set the peak" in done.output
     assert "--growth and --forecast both set the growth" in done.output
+
+
+def test_options_that_would_not_count_are_errors(tmp_path: Path) -> None:
+    done = size(*KNOWN, "--horizon", 9, "--mean-rate", "9/s", "--limit", "psp=3000/s", "--limit", "psp=4000/s")
+    assert done.exit_code == 2
+    for said in ("--horizon needs a forecast", "--mean-rate is for the cost", "--limit: 'psp' is given twice"):
+        assert said in done.output
+    forecast = tmp_path / "peak.csv"
+    forecast.write_text("week,low,point,high\n2026-W30,1800,2000,2300\n")
+    done = size("--forecast", forecast, "--capacity", "230/s", "--horizon", 9)
+    assert done.exit_code == 2
+    assert "--horizon is for past peaks" in done.output
+
+
+def test_a_column_of_a_forecast_that_is_there_twice_is_an_error(tmp_path: Path) -> None:
+    forecast = tmp_path / "peak.csv"
+    forecast.write_text("week,low,low,point,high\n2026-W30,1800,10,2000,2300\n")
+    done = size("--forecast", forecast, "--capacity", "230/s")
+    assert done.exit_code == 2
+    assert "2 columns are named low" in done.output
+
+
+def test_a_missing_study_cannot_be_read() -> None:
+    assert "cannot read nowhere.json" in size("--peak", "1/s", "--capacity", "nowhere.json").output

@@ -125,7 +125,10 @@ def test_a_dependency_that_ends_below_the_peak_caps_the_result() -> None:
     assert (found.limit.name, found.limit.instances, found.limit.is_below_peak) == ("psp", 2, True)
     study = size_study(Question(inputs, "--capacity"))
     assert study.result == "failed"
-    assert study.headline == "no number of instances serves 2,400/s: psp ends at 300/s, which 2 instances already serve"
+    assert (
+        study.headline
+        == "no number of instances serves 2,400/s: psp serves at most 300/s, which 2 instances already serve"
+    )
 
 
 def test_a_range_is_one_number_or_two_or_three_and_takes_the_last_unit() -> None:
@@ -275,7 +278,7 @@ def test_the_peak_of_a_curve_is_a_capacity_with_a_warning() -> None:
     facts = {"axis": "concurrency", "peak_throughput": 1884.0, "peak_throughput_interval": [1769.0, 2052.0]}
     found = capacity_of("capacity fit", "decided", facts, "C-3")
     assert found.range == Range(1769, 1884, 2052)
-    assert "not what keeps an objective" in found.warnings[0]
+    assert "which may miss an objective" in found.warnings[0]
     with pytest.raises(UsageError, match="no peak seen up to 64"):
         capacity_of(
             "capacity fit",

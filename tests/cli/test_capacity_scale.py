@@ -180,3 +180,11 @@ def test_hostile_names_steer_no_terminal(here: Path) -> None:
     )
     (here / "peak.csv").write_text("time,rate\n\x1b[2Jnow,1\n\x1b]8;;x,2\n")
     assert "\x1b" not in scale(*BASIC).output
+
+
+def test_outputs_cannot_replace_each_other_or_an_input(here: Path) -> None:
+    done = scale(*BASIC, "--html", "same", "--seconds", "same", "--write-policy", "hpa.yaml")
+    assert done.exit_code == 2
+    assert "--seconds and --html both name same" in done.output
+    assert "--policy and --write-policy both name hpa.yaml" in done.output
+    assert (here / "hpa.yaml").read_text() == HPA

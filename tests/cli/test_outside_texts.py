@@ -96,7 +96,7 @@ OTHERS = {
     "trace why": "tests/cli/test_trace.py", "trace show": "tests/cli/test_trace.py", "trace export": "a count",
     "trace collect": "its own address, and counts",
     "runs metrics": "needs CloudWatch; a table", "runs traces": "needs X-Ray; tables",
-    "history control": "as gate", "sweep": "tests/cli/test_sweep.py",
+    "history control": "as gate", "sweep": "tests/cli/test_sweep.py", "decide": "tests/cli/test_decide.py",
     "slo new": "the person's own words", "slo check": "tests/cli/test_slo.py",
     "slo import": "notes, as slo check; writes a file", "slo export": "notes, as slo check; writes a file",
     "slo pull": "tests/cli/test_slo_pull.py", "slo status": "tests/cli/test_slo_pull.py",

@@ -284,3 +284,12 @@ def test_export_writes_rules_for_prometheus_and_names_what_they_cannot_say() -> 
     assert slices.exit_code == ExitCode.USAGE
     assert "main-page: the method RatioTimeslices: " in slices.output
     assert "no objective can be written for prometheus" in slices.output
+
+
+def test_check_names_the_time_that_a_page_takes_at_low_traffic() -> None:
+    loadgen("slo", "new", "rare", "--target", "99.9%", "--window", "30d")
+    quiet = loadgen("slo", "check", "--events", "rare=7200")
+    assert quiet.exit_code == ExitCode.PASSED
+    assert "at 10 requests/h a full outage pages after some 30 minutes instead of 6" in quiet.output
+    assert loadgen("slo", "check", "--events", "rare=7200", "--strict").exit_code == ExitCode.USAGE
+    assert "requests/h" not in loadgen("slo", "check", "--events", "rare=7200000").output

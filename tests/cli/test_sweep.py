@@ -281,7 +281,9 @@ def test_stopped_run_ends_the_sweep_and_does_not_count(runs: FakeRuns) -> None:
 
     assert sweep("--resume", "out").exit_code == 0
     assert [one.number for one in read_journal(Path("out"))] == list(range(1, 13))
-    assert "note: not counted, because they were cut: 20261129-120000-shop-0004" in sweep("--resume", "out").output
+    assert (
+        "note: not counted, because they were interrupted: 20261129-120000-shop-0004" in sweep("--resume", "out").output
+    )
 
 
 def test_run_that_cannot_be_made_ends_the_sweep_with_its_own_error(runs: FakeRuns) -> None:
@@ -432,3 +434,10 @@ def test_plan_of_the_sweep_is_as_it_was_typed(runs: FakeRuns) -> None:
     assert plan.options["sweep"]["param"] == ["settle=0,8", "payout=0,8"]
     assert len(plan.design.cells) == 3
     assert plan.levels(0) == {"settle": "0", "payout": "0"}
+
+
+def test_command_between_runs_needs_some_time(runs: FakeRuns) -> None:
+    done = sweep("shop.py", *TWO, "--between", "true", "--between-timeout", "0s")
+    assert done.exit_code == 2
+    assert "--between-timeout: 0s is no time" in done.output
+    assert not runs.made

@@ -73,3 +73,15 @@ def test_server_that_the_command_leaves_in_the_background_does_not_keep_it_from_
 
     assert between(code).run(tmp_path / "b" / "log") == ""
     os.kill(int((tmp_path / "b" / "log").read_text()), signal.SIGKILL)
+
+
+def test_only_the_end_of_a_large_output_is_kept(tmp_path: Path) -> None:
+    code = "import sys\nfor n in range(300_000): print('line', n)\nsys.exit(3)"
+
+    why = between(code).run(tmp_path / "b" / "log")
+
+    assert "line 299999" in why
+    kept = (tmp_path / "b" / "log").read_text()
+    assert kept.startswith("[the first ")
+    assert kept.endswith("line 299999\n")
+    assert len(kept) < 1_100_000

@@ -43,11 +43,21 @@ def modules() -> dict[str, Path]:
     return found
 
 
+def is_for_type_checkers(node: ast.stmt) -> bool:
+    return isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
+
+
 @cache
 def imports_of(name: str) -> list[str]:
-    """Everything that a module imports, wherever in its text; the names in `from x import y` as x.y, too."""
+    """Everything that a module imports, wherever in its text; the names in `from x import y` as x.y, too.
+
+    What only type checkers import is left out, but for the names of `loadgen`, which are imported when they are used.
+    """
     found = []
-    for node in ast.walk(ast.parse(modules()[name].read_text())):
+    tree = ast.parse(modules()[name].read_text())
+    if name != "loadgen":
+        tree = ast.Module([node for node in tree.body if not is_for_type_checkers(node)], [])
+    for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             found += [one.name for one in node.names]
         elif isinstance(node, ast.ImportFrom):

@@ -18,6 +18,7 @@ import sys
 import textwrap
 from collections.abc import Iterator
 from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -39,12 +40,17 @@ from loadgen.dsl.loading.loader import load
 from loadgen.dsl.plans.loadgen_toml import Policy, read_environment, read_settings
 from loadgen.dsl.plans.spec import Overrides
 from loadgen.dsl.prompts.words import word_list
+from loadgen.programme.new_promise import new_promise
+from loadgen.programme.objectives import Threshold
+from loadgen.programme.openslo.write import as_openslo
+from loadgen.programme.slo_set import SloSet
 from loadgen.report.run_as_dataframes import Run
 from loadgen.studies.files import as_json
 from loadgen.studies.study import Study
 from loadgen.sweep.journal import open_journal
 from loadgen.sweep.plan import write_plan
 from loadgen_controller.commands.new import SCENARIO as NEW
+from loadgen_controller.planning import promise_reader  # noqa: F401  # lets examples read promises
 from loadgen_controller.planning.rehearsal import rehearse
 from tests.support.llm_target import llm_in_thread
 from tests.support.simulated_sweep import Law, plan_of, records_of, two_pools
@@ -164,6 +170,11 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (data / "orders.jsonl").write_text('{"sku": "sku-0001"}\n')
     (data / "shoppers.csv.gz").write_bytes(gzip.compress((data / "shoppers.csv").read_bytes()))
     (data / "orders.jsonl.zst").write_bytes(zstandard.compress((data / "orders.jsonl").read_bytes()))
+    promise = new_promise(
+        "browse-fast", service="shop", target=Decimal("0.5"), threshold=Threshold(Decimal(20), "s"), journey="browse"
+    )
+    (tmp_path / "slos").mkdir()
+    (tmp_path / "slos/browse.yaml").write_text(as_openslo(SloSet.of([promise])))
     (data / "skus.csv").write_text("sku,hits\nsku-0001,70\nsku-0002,30\n")
     quantiles = [("name", *(f"q{n}" for n in range(41))), ("home", *(n / 1_000 for n in range(41)))]
     (data / "think.csv").write_text("".join(",".join(map(str, row)) + "\n" for row in quantiles))

@@ -15,7 +15,7 @@ import pytest
 from loadgen.errors import CloudDenied, CloudError, IncompleteError, InvalidError, StorageError, UsageError
 from loadgen.history.store.parquet_run import FORMAT, from_parquet, to_parquet
 from loadgen.history.store.store import ACCEPTED, IN_SPITE, PINNED, Store
-from loadgen.history.store.stored_run import Accepted, Event, Key
+from loadgen.history.store.stored_run import Accepted, Event, Key, ObjectiveVerdict
 from tests.support.accepted import KEY, accepted, history
 from tests.support.s3 import ACCESS, S3, SECRET, running_s3
 
@@ -537,3 +537,17 @@ def test_a_key_has_the_columns_of_its_parts() -> None:
     from loadgen.history.store.parquet_run import COLUMNS
 
     assert set(Key.__slots__) <= {name for name, _ in COLUMNS}
+
+
+def test_runs_with_a_label_are_found_over_all_keys_without_struck_ones(tmp_path: Path) -> None:
+    store = Store.open(str(tmp_path / "history"))
+    ours = [
+        replace(run, labels={"release": "v412"}, objectives=(ObjectiveVerdict("p(99) < 300ms", "passed", "checkout"),))
+        for run in history(3, {"checkout": 100.0})
+    ]
+    for run in (*ours, *history(2, {"checkout": 100.0}, first=3)):
+        store.add(run)
+    store.strike(ours[1].run_id, "a deployment ran beside it")
+
+    assert store.runs_with_label("release", "v412") == [ours[0], ours[2]]
+    assert store.runs_with_label("release", "v41") == []

@@ -74,6 +74,8 @@ def test_the_order_of_objectives_does_not_change_the_text() -> None:
         ('requests_total{job="a{b}"}', 'sum(increase(requests_total{job="a{b}"}[1h]))'),
         (" sum( requests_total ) ", "sum(increase(requests_total[1h]))"),
         ("sum(rate(requests_total[5m]))", "sum(increase(requests_total[1h]))"),
+        ("rate(x[{{ .window }}])", "sum(increase(x[1h]))"),
+        ("sum(rate(x[{{.window}}])) by (a)", "sum(sum(increase(x[1h])) by (a))"),
         ('sum(rate(x{a="rate("}[{{.window}}]))', 'sum(increase(x{a="rate("}[1h]))'),
     ],
 )
@@ -87,6 +89,10 @@ def test_queries_become_increases_over_each_window(text: str, increase: str) -> 
     [
         (promise(total="sum(irate(x[{{.window}}]))"), "a query"),
         (promise(total="sum(x) by (code)"), "a query"),
+        (promise(total="sum(rate(x[{{.window}}])) # all"), "a query"),
+        (promise(total="sum(rate(x[{{.window}}]))) or (("), "a query"),
+        (promise(total="sum(avg_over_time(x[{{.window}}]))"), "a query"),
+        (promise(total=""), "a query"),
         (promise(method=Method.TIMESLICES, slice_s=60), "the method Timeslices"),
         (promise(indicator=RatioIndicator(Query("", "Datadog"), good=Query("", "Datadog"))), "the source"),
     ],

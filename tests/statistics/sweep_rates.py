@@ -165,7 +165,7 @@ def false(trials: int, seed: int) -> Iterable[str]:
 
 def drift(trials: int, seed: int) -> Iterable[str]:
     """Count false finds of nested loops and of random orders under a drift of 10 % over the sweep."""
-    yield "| design | nested loops | random order, one block | random order, a replicate a block |"
+    yield "| design | nested loops | random order, one block | random order, a repeat a block |"
     yield "|---|---|---|---|"
     for name in ("2² × 3", "2³ × 2", "2⁵⁻¹ V × 2"):
         design, repeats = DESIGNS[name][0](), DESIGNS[name][1]

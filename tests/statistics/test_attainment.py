@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loadgen.analysis.attainment.attain import attained, judge
+from loadgen.analysis.attainment.attain import attained, judge, sampling_error
 from loadgen.analysis.attainment.budget import Budget, budget_of, calendar_budget
+from loadgen.analysis.attainment.months_like_these import months_like_these
 from loadgen.analysis.attainment.shown import budget_text, digits_of, percent_text
 from loadgen.analysis.attainment.slices import CountedBy, Slices, counted, joined, slices_of, within
 from loadgen.analysis.attainment.volume import volume_per_second
@@ -126,6 +127,26 @@ def test_an_estimated_source_moves_both_bounds() -> None:
     assert (sure.state, vague.state, sure.observed.is_estimate) == ("kept", "undecided", True)
 
 
+def test_the_error_of_a_sampling_source_is_that_of_its_share() -> None:
+    slices = slices_of([0], 300, 9900, 10_000, estimated=True)
+    assert sampling_error(slices, 1.0) == 0.0
+    assert sampling_error(changed(slices, estimated=False), 0.1) == 0.0
+    rng = np.random.default_rng(4)
+    found = rng.hypergeometric(100, 9900, 1000, 20_000) / 1000
+    covered = [
+        abs(share - 0.01) <= sampling_error(slices_of([0], 300, 1e4 * (1 - share), 1e4, estimated=True), 0.1)
+        for share in found
+    ]
+    assert np.mean(covered) == pytest.approx(0.95, abs=0.02)
+    with pytest.raises(ValueError, match="kept is 0"):
+        sampling_error(slices, 0.0)
+
+
+def test_a_complete_window_needs_no_history() -> None:
+    nothing = slices_of([], HOUR, [], [])
+    assert judge(flat(), 0.99, window=(MONDAY, MONDAY + WEEK), history=nothing).state == "kept"
+
+
 def test_a_target_is_compared_as_it_is_written() -> None:
     slices = slices_of([0], 300, 999, 1000)
     assert judge(slices, Decimal("0.999"), window=(0, 300)).state == "kept"
@@ -138,6 +159,16 @@ def test_the_usual_volume_is_that_of_hours_and_not_of_slices() -> None:
     total = (np.arange(12 * 168) % 6 == 0).astype(float)
     slices = slices_of(300 * np.arange(12 * 168), 300, total, total)
     assert volume_per_second(slices, np.array([0.0])) * HOUR == pytest.approx(2)
+
+
+def test_the_usual_volume_is_the_median_of_each_hour_of_the_week() -> None:
+    rng = np.random.default_rng(3)
+    total = rng.poisson(20, 5 * 168).astype(float)
+    slices = slices_of(MONDAY + HOUR * np.arange(5 * 168), HOUR, total, total)
+    found = volume_per_second(slices, slices.start[:168]) * HOUR
+    assert found == pytest.approx(np.median(total.reshape(5, 168), axis=0))
+    found = volume_per_second(slices.take(slice(0, 4 * 168)), slices.start[:168]) * HOUR
+    assert found == pytest.approx(np.median(total[: 4 * 168].reshape(4, 168), axis=0))
 
 
 def test_an_hour_that_was_never_seen_has_the_volume_of_the_same_hour_of_other_days() -> None:
@@ -292,3 +323,24 @@ def test_no_fact_is_wrong_in_1000_ledgers_with_planted_gaps() -> None:
     wrong, facts = wrong_facts(1000, 2)
     assert wrong == 0
     assert facts >= 300
+
+
+def thirteen_weeks(bad_weeks: int) -> Slices:
+    at = np.arange(13 * 168)
+    bad = np.where((at // 168 < bad_weeks) & (at % 168 < 2), 60.0, 0.0)
+    return slices_of(MONDAY + HOUR * at, HOUR, 100 - bad, 100)
+
+
+def test_months_like_the_last_weeks_are_resampled_from_twelve_weeks_on() -> None:
+    # A week with an incident has .71 % bad requests. 99.6 % allows two of four such weeks.
+    found = months_like_these(thirteen_weeks(4), 0.996, end=MONDAY + 13 * WEEK)
+    assert found is not None
+    p = 4 / 13
+    exact = (1 - p) ** 4 + 4 * p * (1 - p) ** 3 + 6 * p**2 * (1 - p) ** 2
+    assert found.kept == pytest.approx(exact, abs=0.015)
+    assert found.text("99.6 %").startswith(
+        "with incidents like those of the last 13 weeks, about 9 months in 10 keep 99.6 %"
+    )
+    short = thirteen_weeks(1).take(slice(0, 11 * 168))
+    assert months_like_these(short, 0.99, end=MONDAY + 11 * WEEK) is None
+    assert months_like_these(slices_of([], 1, [], []), 0.99, end=MONDAY) is None

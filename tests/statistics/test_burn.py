@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from loadgen.analysis.attainment.slices import Slices, slices_of
 from loadgen.analysis.burn.exhaustion import exhaustion, seconds_until_spent
-from loadgen.analysis.burn.firing import burn_at, fires
+from loadgen.analysis.burn.firing import burn_at, fires, too_fine
 from loadgen.analysis.burn.low_traffic import detection_minutes, slowest_warning, wrong_alerts_a_month
 from loadgen.analysis.burn.performance_budget import drift, measured, spent_by_decisions
 from loadgen.analysis.burn.rules import (
@@ -119,6 +119,29 @@ def test_too_few_bad_events_hold_a_rule_back() -> None:
 def test_a_window_without_traffic_has_no_burn_and_does_not_fire() -> None:
     found = burn_at(slices_of([0], 60, 0, 0), STANDARD[0], 0.999, 60)
     assert (found.long_burn, found.short_burn, found.is_firing) == (None, None, False)
+
+
+def test_slices_wider_than_the_short_window_are_refused() -> None:
+    hourly = slices_of(HOUR_S * np.arange(72), HOUR_S, 99, 100)
+    assert too_fine(STANDARD, hourly) == STANDARD[:2]
+    with pytest.raises(ValueError, match="use rules with longer windows"):
+        fires(hourly, STANDARD[0], 0.999)
+    assert fires(hourly, STANDARD[3], 0.99).any()
+    blind = burn_at(hourly, STANDARD[0], 0.99, 72 * HOUR_S)
+    assert (blind.is_blind, blind.is_firing, blind.short_burn) == (True, False, None)
+
+
+def test_a_ticket_needs_ten_bad_events_and_a_page_five() -> None:
+    assert [rule.least_bad for rule in STANDARD] == [5, 5, 10, 10]
+    assert [BurnRule(F(1), 600, 60, word).least_bad for word in ("Ticket", "page", "critical")] == [10, 5, 5]
+    assert BurnRule(F(1), 600, 60, least_bad=1).least_bad == 1
+
+
+def test_a_rule_names_the_time_that_was_not_observed() -> None:
+    slices = minutes_of(np.zeros(30))
+    assert burn_at(slices, STANDARD[0], 0.999, 1800).missing_s == 1800
+    assert burn_at(slices, STANDARD[0], 0.999, 9000).missing_s == 3600
+    assert burn_at(slices, STANDARD[0], 0.999, 9000).short_burn is None
 
 
 def test_low_traffic_pages_wrongly_and_five_bad_events_prevent_it() -> None:

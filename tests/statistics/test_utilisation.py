@@ -178,3 +178,13 @@ def test_prediction_intervals_cover_new_samples() -> None:
 @pytest.mark.parametrize("rate", [200, 300])
 def test_prediction_intervals_cover_in_all_sizes(n: int, correlation: float, rate: float) -> None:
     assert _covered(n, correlation, rate, 2_000) >= 0.92
+
+
+def test_a_curve_decides_alone_within_the_samples() -> None:
+    rate = np.repeat(np.arange(100.0, 400, 10), 4)
+    use = 5 + 0.15 * rate + 0.0006 * (rate - 100) ** 2 + np.random.default_rng(1).normal(0, 1, len(rate))
+
+    found = fit_utilisation(rate, use, policy=70)
+
+    assert found.is_curved
+    assert found.ceiling == pytest.approx(285, abs=4), "the mean meets the policy at 289.6, and the line's edge at 184"

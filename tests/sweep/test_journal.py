@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from loadgen.analysis.factors.order import Planned
 from loadgen.errors import StorageError, UsageError
-from loadgen.sweep.journal import FILE, RunRecord, open_journal, read_journal
+from loadgen.sweep.journal import FILE, RunRecord, check_records, open_journal, read_journal
 
 
 def record(number: int, **more: object) -> RunRecord:
@@ -69,3 +71,11 @@ def test_run_that_is_stored_twice_is_an_error(tmp_path: Path) -> None:
 def test_second_process_cannot_conduct_the_same_sweep(tmp_path: Path) -> None:
     with open_journal(tmp_path), pytest.raises(UsageError, match="another process conducts"), open_journal(tmp_path):
         pass
+
+
+def test_records_of_another_sweep_are_refused_with_their_line(tmp_path: Path) -> None:
+    order = (Planned(1, 0, 1, 1), Planned(2, 0, 1, 1))
+    check_records(tmp_path, (record(1), record(2), record(2, attempt=2)), order)
+    for wrong in (record(3), record(-1), record(2, attempt=7), record(2, is_control=True), replace(record(2), cell=9)):
+        with pytest.raises(StorageError, match=r"runs\.jsonl:2: run -?\d is not as the sweep has planned it"):
+            check_records(tmp_path, (record(1), wrong), order)

@@ -336,7 +336,7 @@ def rerun(
     """Repeat a run with its scenario as it was, its overrides, regions, agents and seed, and so with the same arrivals.
 
     Everything is read from the run folder. Secrets are not in it, and must be set again. With -P, one thing is changed;
-    `loadgen trace last --against RUN` then says what became of a broken objective.
+    `loadgen trace last --against RUN` then shows whether a broken objective holds now.
     """
     from importlib.metadata import version
 

@@ -122,8 +122,8 @@ def main(
         typer.Option(
             metavar="BLOCK",
             rich_help_panel=_DESIGN,
-            help="repeat: each repeat of all cells is a block. day: and one block a day, which --resume continues."
-            " Default: repeat.",
+            help="repeat: each repeat of all cells is a block. day: the same, with one block a day; --resume makes the"
+            " next block. Default: repeat.",
         ),
     ] = None,
     control_every: Annotated[
@@ -150,8 +150,8 @@ def main(
         str | None,
         typer.Option(
             metavar="CMD",
-            help="Command before each run, which brings the target into a fresh state. It gets the levels as"
-            " LOADGEN_SWEEP_NAME. If it fails, the sweep stops. No shell runs it; use sh -c '...' for one.",
+            help="Command before each run, which brings the target into a fresh state. Levels are in its environment as"
+            " LOADGEN_SWEEP_NAME. If it fails, the sweep stops. For shell syntax, use sh -c '...'.",
         ),
     ] = None,
     between_timeout: Annotated[
@@ -167,7 +167,9 @@ def main(
     ] = False,
     budget: Annotated[
         str | None,
-        typer.Option(metavar="TIME", help="Refuse a sweep that takes longer, and stop before the run that would."),
+        typer.Option(
+            metavar="TIME", help="Refuse a sweep with a longer forecast, and stop before exceeding this time."
+        ),
     ] = None,
     effect: Annotated[
         str, typer.Option(metavar="SHARE", help="The effect that matters, for the forecast of what can be found.")
@@ -192,10 +194,10 @@ def main(
 ) -> int:
     """Run a plan at chosen levels of several factors, and find out which of them matter, alone and together.
 
-    Before the first run it prints how many runs it makes, how long they take, what they cost, their order, and which
-    effects it can find. Runs are made in a random order, in blocks, each from a fresh state (--between). Everything is
-    fixed at the start, and each finished run is stored at once: after Ctrl-C, a crash or a kill, --resume continues the
-    same sweep. Invalid runs are repeated once, at the end.
+    Before the first run, the command prints the number of runs, their time, cost and order, and the effects that the
+    sweep can find. Runs are made in a random order, in blocks; --between brings the target into a fresh state before
+    each. Everything is fixed at the start, and each finished run is stored at once: after Ctrl-C, a crash or a kill,
+    --resume continues the same sweep. Invalid runs are repeated once, at the end.
     """
     errors = CollectedErrors()
     with needing_analysis("loadgen sweep"):

@@ -25,6 +25,7 @@ from loadgen_controller.collect_option_errors import CollectedErrors
 __all__ = ["UserCommand", "read_command"]
 
 _TAIL_BYTES: Final = 4_096
+_KEPT_BYTES: Final = 1 << 20
 _TAIL_LINES: Final = 10
 _END_S: Final = 5.0
 
@@ -47,7 +48,7 @@ class UserCommand:
         """
         log.parent.mkdir(mode=0o700, exist_ok=True)
         given = os.environ | dict(variables or {})
-        fd = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        fd = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
         try:
             try:
                 child = subprocess.Popen(  # the user's own command, without a shell
@@ -65,6 +66,7 @@ class UserCommand:
                 raise
         finally:
             os.close(fd)
+        _cut(log)
         if code == 0:
             return ""
         how = f"exit code {code}" if code > 0 else f"ended by signal {-code}"
@@ -103,6 +105,19 @@ def _end(child: subprocess.Popen[bytes]) -> None:
             continue
         break
     child.poll()
+
+
+def _cut(log: Path) -> None:
+    """Keep only the end of a large output: a sweep has one for each run, and together they could fill the disk."""
+    with log.open("r+b") as file:
+        size = file.seek(0, os.SEEK_END)
+        if size <= _KEPT_BYTES:
+            return
+        file.seek(size - _KEPT_BYTES)
+        end = file.read(_KEPT_BYTES)
+        file.seek(0)
+        file.truncate()
+        file.write(f"[the first {size - _KEPT_BYTES:,} bytes were left out]\n".encode() + end)
 
 
 def _tail(log: Path) -> str:

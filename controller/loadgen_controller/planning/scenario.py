@@ -16,6 +16,7 @@ from loadgen.dsl.plans.spec import Overrides
 from loadgen.errors import Fault
 from loadgen_controller.collect_option_errors import CollectedErrors
 from loadgen_controller.console_output import echo_warning
+from loadgen_controller.planning import promise_reader  # noqa: F401  # lets scenarios read promises
 from loadgen_controller.planning.option_parsing import overrides_of
 from loadgen_controller.planning.probe_permission import add_probes, check_probe, probes_of, resolve_objectives
 from loadgen_controller.planning.target_permission import check_allowed, check_proofs, check_target, check_ways

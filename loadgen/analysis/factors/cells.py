@@ -22,7 +22,7 @@ class Design:
     cells: tuple[Cell, ...]
     """Different cells. The first one is the reference where the design has it: the first level of every factor."""
     resolution: int | None = None
-    """Of a fraction: 3, 4, 5 or more. Interactions of two factors can be told apart from 5 on."""
+    """The resolution of a fraction, 3 or more. From 5 on, interactions of two factors can be told apart."""
     defining: tuple[str, ...] = ()
     """The defining words of a fraction, such as "a × b × c × d"."""
     aliases: tuple[tuple[str, ...], ...] = ()

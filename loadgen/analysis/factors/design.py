@@ -59,7 +59,7 @@ def fraction(factors: Sequence[Factor], resolution: int | None = None, skip: Seq
 
     Raises:
         ValueError, or ExceptionGroup of several: as `full`; factors with more than two levels; a resolution that no
-            fraction of so many factors has.
+            fraction of this many factors has.
     """
     faults = factor_faults(factors) + skip_faults(factors, skip)
     faults += [

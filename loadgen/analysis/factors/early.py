@@ -32,11 +32,11 @@ def look(
     pooled_sd: float | None = None,
     pooled_df: float | None = None,
 ) -> Decision:
-    """Return whether the sweep stops after `done` of `repeats` whole replicates.
+    """Return whether the sweep stops after `done` of `repeats` whole repeats of all cells.
 
     The sweep stops if each term is found, by the bound of this look, or futile: "stop: found" if any is found,
-    otherwise "stop: futile". It goes on if `done` is not `first_look(repeats)`, or if the error of a run is not known
-    from repeats or from the store. The arguments are those of `analyse`, which needs `looks` at the end as well.
+    otherwise "stop: futile". The sweep goes on if `done` is not `first_look(repeats)`, or if neither repeats nor the
+    store show the error of a run. The arguments are those of `analyse`, which needs `looks` at the end as well.
     """
     if done != first_look(repeats) or done >= repeats:
         return "go on"

@@ -1,4 +1,4 @@
-"""What is varied: a factor with its levels or its range, and what is wrong with a set of factors."""
+"""A factor with its levels or its range, and the errors of a set of factors."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Factor:
     is_whole: bool = False
     """Whether only whole numbers of the range are drawn."""
     unit: str = ""
-    """What follows the number in a level that was drawn: "/s" gives "137/s"."""
+    """Text after the number in a level that was drawn: "/s" gives "137/s"."""
 
     @property
     def is_range(self) -> bool:

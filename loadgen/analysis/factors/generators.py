@@ -44,9 +44,9 @@ _TABLE: Final = {
 
 
 def choose(factors: int, resolution: int | None) -> tuple[str, ...] | None:
-    """Return the generators of the smallest fraction with at least this resolution; None if there is none.
+    """Return the generators of the smallest fraction with at least this resolution; None if no fraction has it.
 
-    resolution: default V; if no fraction has it, the highest one that a fraction of so many factors has.
+    resolution: default V; if no fraction of this many factors has V, the highest resolution that one has.
     """
     every = [tuple(one.split()) for one in _TABLE.get(factors, ())]
     found = [(resolution_of(defining_words(factors, one)), one) for one in every]

@@ -27,7 +27,7 @@ _MOST_LOOKS: Final = 10
 
 
 def first_look(repeats: int) -> int | None:
-    """Return after how many whole replicates the first of two looks is; None if there are too few repeats."""
+    """Return the number of whole repeats before the first of two looks; None if there are too few repeats."""
     return None if repeats < 2 else (repeats + 1) // 2
 
 
@@ -36,9 +36,9 @@ class Looks:
     """Where a sweep with two looks is."""
 
     done: int
-    """Whole replicates that have run."""
+    """Whole repeats that were run."""
     repeats: int
-    """Whole replicates that were planned."""
+    """Whole repeats that were planned."""
 
     @property
     def fractions(self) -> tuple[float, ...]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from loadgen.analysis.factors.design import Design
+from loadgen.analysis.factors.cells import Design
 from loadgen.analysis.factors.fitting.model import model_of
 
 __all__ = ["Planned", "control_cell", "run_order"]
@@ -21,7 +21,7 @@ class Planned:
     cell: int
     """Index in the cells of the design."""
     repeat: int
-    """1, 2, ...: the how-many-eth run of this cell, control runs counted apart."""
+    """1, 2, ...: the number of the run within its cell. Control runs are counted separately."""
     block: int
     """1, 2, ...: runs of one block are close in time, on one day or on one host."""
     is_control: bool = False
@@ -35,12 +35,12 @@ def run_order(
 
     Args:
         repeats: how often each cell is run; at least 1.
-        blocks: the number of blocks. Default: one whole replicate a block. Fewer blocks hold several whole replicates.
-            More blocks split each replicate at random.
+        blocks: the number of blocks. Default: one whole repeat a block. Fewer blocks hold several whole repeats.
+            More blocks split each repeat at random.
         control_every: a control run before the first run, after every n runs, and at the end. Default: none.
 
     Raises:
-        ValueError: repeats below 1, control_every below 1, or blocks that split replicates unevenly.
+        ValueError: repeats below 1, control_every below 1, or blocks that split repeats unevenly.
     """
     blocks = repeats if blocks is None else blocks
     if repeats < 1:

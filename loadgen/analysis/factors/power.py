@@ -1,4 +1,4 @@
-"""What a sweep can find, computed before its first run."""
+"""The power of a sweep, computed before its first run: how often it finds an effect of a given size."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _MOST_VALUES: Final = 4_000_000
 
 @dataclass(frozen=True, slots=True)
 class PowerRow:
-    """How often one effect of one term would be found."""
+    """The probability to find one effect of one term."""
 
     term: str
     """"settle", or "settle × payout"."""
@@ -43,12 +43,12 @@ class PowerRow:
 
 @dataclass(frozen=True, slots=True)
 class PowerTable:
-    """What a sweep can find at one sd."""
+    """The power of a sweep at one standard deviation between runs."""
 
     rows: tuple[PowerRow, ...]
     runs: int
     sd: float
-    """Of the log of the response between runs of one cell: 0.04 is about 4 %."""
+    """The standard deviation of the log of the response between runs of one cell: 0.04 is about 4 %."""
     df: float
     """Degrees of freedom of the error."""
     terms: int

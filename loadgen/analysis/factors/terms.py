@@ -10,7 +10,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from loadgen.analysis.factors.design import Design
+from loadgen.analysis.factors.cells import Design
 from loadgen.analysis.factors.factor import Level, raise_faults
 from loadgen.analysis.factors.fitting.contrasts import Comparison, compared, ends, simple_comparison
 from loadgen.analysis.factors.fitting.decide import holm_rows
@@ -75,7 +75,7 @@ class Term:
 
 @dataclass(frozen=True, slots=True)
 class SimpleEffect:
-    """What changing one factor does while another one is held."""
+    """The effect of one factor while another factor has a given level."""
 
     interaction: str
     factor: str
@@ -117,7 +117,7 @@ class FactorAnalysis:
     terms: tuple[Term, ...]
     """Ranked by the size of the effect, the largest first. A main effect follows an interaction that explains it."""
     simple_effects: tuple[SimpleEffect, ...]
-    """Of the found interactions."""
+    """Those of the found interactions."""
     cells: tuple[CellFigure, ...]
     scale: Scale
     level: float

@@ -5,7 +5,7 @@ of the weeks can be wrong without an effect on it. The range comes from a bootst
 (Künsch, Annals of Statistics 17, 1989): each draw has a trend of its own, and a residual of the forecast week. From
 three years on, the season of a year is removed before and added again, if it is clear.
 
-A trend says what happens if nothing changes. It contains no launch, no campaign and no new market.
+A trend forecasts what happens if nothing changes. It contains no launch, no campaign and no new market.
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ WITHIN: Final = 0.1
 """p95 counts as warm up to this share above its warm level."""
 HOLD_S: Final = 10
 HOLD_LEAST: Final = 8
-"""p95 counts as back if so many of the windows of the next `HOLD_S` are warm: single windows rise by chance."""
+"""p95 counts as back if at least this many windows of the next `HOLD_S` are warm: single windows rise by chance."""
 LEAST_WARM_S: Final = 20
 _NOISY: Final = 0.05
 _T_975: Final = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228)

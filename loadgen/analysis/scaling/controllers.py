@@ -1,4 +1,4 @@
-"""What every simulated controller has in common: the fleet that it sees, and the decision that it returns.
+"""The interface of every simulated controller: the fleet that it sees, and the decision that it returns.
 
 A controller looks at the fleet every `period_s` seconds and returns the number of instances that it wants. It reads no
 clock: the caller passes the time. The metric is the utilisation of the ready instances, 0 to 1 (0.7 is 70 %).
@@ -39,7 +39,7 @@ class Fleet:
 
 
 class Controller(Protocol):
-    """Decides how many instances there should be. It has state: use a new one for each replay."""
+    """Decides how many instances there should be. A controller has state: use a new one for each replay."""
 
     @property
     def period_s(self) -> int:

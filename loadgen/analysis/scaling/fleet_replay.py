@@ -25,12 +25,12 @@ __all__ = ["Action", "Curve", "Instances", "Lag", "Replay", "ZoneLoss", "replay"
 
 Floats = NDArray[np.float64]
 _AHEAD: Final = 512
-"""How many decisions a jump looks ahead."""
+"""The number of decisions that a jump looks ahead."""
 
 
 @dataclass(frozen=True, slots=True)
 class Instances:
-    """What one instance does.
+    """The capacity and the start time of one instance.
 
     per_s: requests/s that it serves within the promise (`low` of a capacity). at: its utilisation then, in (0, 1].
     start_s: from the decision to the first request that it can answer.
@@ -100,7 +100,7 @@ class Action:
 
 @dataclass(frozen=True, slots=True)
 class Replay:
-    """What happened, by second. All arrays: (seconds,).
+    """The result of a replay, by second. All arrays: (seconds,).
 
     utilisation: of the ready instances, 0 to 1. backlog: requests that wait at the end of the second.
     """

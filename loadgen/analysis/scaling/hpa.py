@@ -22,7 +22,7 @@ __all__ = ["DOWN", "UP", "ChangeLimit", "Direction", "Hpa", "HpaRules", "wanted_
 
 @dataclass(frozen=True, slots=True)
 class ChangeLimit:
-    """One entry of `policies`: at most so many pods, or percent of the pods, within `period_s`."""
+    """One entry of `policies`: at most `value` pods, or percent of the pods, within `period_s`."""
 
     kind: Literal["Pods", "Percent"]
     value: int
@@ -52,7 +52,7 @@ DOWN: Final = Direction((ChangeLimit("Percent", 100, 15),), stabilise_s=300)
 
 @dataclass(frozen=True, slots=True)
 class HpaRules:
-    """What an HPA object and its controller manager's flags say."""
+    """The settings of an HPA object and the flags of its controller manager."""
 
     target: float
     """The target utilisation, > 0; 0.6 is 60 %."""

@@ -1,4 +1,4 @@
-"""What a replay comes to: overload, the worst second, instance hours, actions and flaps."""
+"""The outcome of a replay: overload, the worst second, instance hours, actions and flaps."""
 
 from __future__ import annotations
 

@@ -3,7 +3,7 @@
 The model: `ceil(capacity * metric / target)`; outward after 3 data points of one minute above the target, inward after
 15 below 90 % of it, no action without data. The alarms are those that AWS creates and shows; the formula is the one
 that its documentation describes in words ("proportionally", "we round up"). A result of this model is a bound for what
-to expect, and not a forecast of single actions: decision 127 says what is known and what is not.
+to expect, and not a forecast of single actions: decision 127 lists what AWS publishes.
 """
 
 from __future__ import annotations

@@ -74,13 +74,13 @@ class Errors(_ErrorValues):
 
 @dataclass(frozen=True, slots=True)
 class UslFit:
-    """The law that fits best, with standard errors, intervals of 95 %, and what is doubtful about it."""
+    """The law that fits best, with standard errors, intervals of 95 %, and notes on doubts."""
 
     load: Array
     """As given, shape (n,); throughput, fitted and residuals belong to it place by place."""
     throughput: Array
     coefficients: Coefficients
-    """What the formula gives, without the rules for a peak: `coefficients.peak_load` may be far from the truth."""
+    """The figures of the formula, without the rules for a peak: `coefficients.peak_load` may be far from the truth."""
     errors: Errors
     covariance: Array
     """Of alpha, beta and gamma, shape (3, 3); inf if the loads do not determine them."""
@@ -209,7 +209,7 @@ def fit_usl(load: npt.ArrayLike, throughput: npt.ArrayLike, *, draws: int = 1_00
         seed: the same seed gives the same intervals.
 
     Raises:
-        UslDataError: the data cannot be fitted; it lists all reasons. It is a ValueError.
+        UslDataError: the data cannot be fitted; it lists all reasons. UslDataError is a ValueError.
 
     Cost: some 50 ms for 20 points, and 0.5 s for 500; more points take less.
     Source: R's package usl gives the same coefficients, standard errors and peak.

@@ -1,6 +1,6 @@
 """How uncertain a fit is: the covariance of its coefficients, and intervals by the delta method and by a bootstrap.
 
-The bootstrap adds residuals to the fitted values and fits again. Of fewer than 10 points, it draws residuals with
+The bootstrap adds residuals to the fitted values and fits again. With fewer than 10 points, it draws residuals with
 repetition, multiplied by sqrt(n / (n - 3)), because a fit makes residuals smaller than the noise. From 10 points on,
 each point keeps its own residual, with a random sign and divided by 1 - leverage. This is the wild bootstrap with HC3
 (Davidson and Flachaire, Journal of Econometrics 146, 2008). It allows scatter that grows with the throughput, for which
@@ -101,7 +101,7 @@ class Draws:
 
     @property
     def plain(self) -> Draws:
-        """Return the same draws with plain quantiles, as other programs print them. They are too narrow."""
+        """Return the same draws with plain quantiles, as other programs print them. Plain quantiles are too narrow."""
         return replace(self, stretch=1.0)
 
     def of(self, name: str) -> Interval:

@@ -98,9 +98,11 @@ def _headline(
     if known:
         first, *rest = ((one.name, one.fit) for one in known if one.fit is not None)
         more = f", then {', '.join(f'{name} at {_ceiling_text(fit)}' for name, fit in rest)}" if rest else ""
-        return f"first to end: {first[0]} at {_ceiling_text(first[1])}{more}"
+        return f"first at its limit: {first[0]} at {_ceiling_text(first[1])}{more}"
     largest = min(one.fit.largest_rate for one in fitted if one.fit is not None)
-    return f"no resource ends up to {format_rate(REACH * largest)}, 1.2 times the largest rate of the samples"
+    return (
+        f"no resource reaches its limit up to {format_rate(REACH * largest)}, 1.2 times the largest rate of the samples"
+    )
 
 
 def _ceiling_text(fit: UtilisationFit) -> str:
@@ -109,7 +111,7 @@ def _ceiling_text(fit: UtilisationFit) -> str:
 
 
 def _lines(judged: Sequence[_Judged], known: Sequence[_Judged]) -> Iterator[str]:
-    if known and known[0].fit is not None and known[0].fit.mean_ceiling is not None:
+    if known and known[0].fit is not None and known[0].fit.mean_ceiling is not None and not known[0].fit.is_curved:
         fit = known[0].fit
         yield (
             f"{known[0].name} meets {_amount(fit.policy, known[0])} in the mean at {_mean_text(fit)}; up to"
@@ -122,7 +124,7 @@ def _lines(judged: Sequence[_Judged], known: Sequence[_Judged]) -> Iterator[str]
         elif one.fit.is_curved:
             yield (
                 f"{one.name} is not a straight line (t of a quadratic term {one.fit.curvature_t:.1f}): its ceiling is"
-                " the lower one of the line's and the curve's"
+                " that of a curve; beyond the tested rates, the lower one of the line's and the curve's"
             )
     for one in judged:
         if one.fit is not None and one.fit.why_none and not one.fit.is_above:

@@ -15,10 +15,11 @@ from math import isfinite
 from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from loadgen.capacity.ceilings.samples import Samples
 from loadgen.errors import Fault, ScenarioError
-from loadgen.outside_text import one_line
+from loadgen.outside_text import one_line, plain_float
 
 __all__ = ["MOST_BYTES", "read_samples"]
 
@@ -42,6 +43,7 @@ def read_samples(text: str, name: str) -> list[Samples]:
     faults: list[Fault] = []
     reader = csv.reader(io.StringIO(text.removeprefix("\ufeff"), newline=""))
     rows: list[list[float]] = []
+    lines: list[int] = []
     header: list[str] = []
     try:
         header = [cell.strip() for cell in next(reader, [])]
@@ -58,6 +60,7 @@ def read_samples(text: str, name: str) -> list[Samples]:
                 message = f"{len(cells)} cells, but the header has {len(header)}"
                 faults.append(Fault(name, reader.line_num, message, _HINT))
                 continue
+            lines.append(reader.line_num)
             rows.append([_number(cell, name, reader.line_num, faults) for cell in cells])
     except csv.Error as exc:
         faults.append(Fault(name, reader.line_num, f"invalid CSV: {one_line(str(exc), 100)}", _HINT))
@@ -67,9 +70,8 @@ def read_samples(text: str, name: str) -> list[Samples]:
     when, rate = _column(lower, _TIMES), _column(lower, _RATES)
     table = np.array(rows, dtype=np.float64).reshape(len(rows), len(header))
     assert rate is not None
-    if when is not None and (np.diff(table[:, when]) < 0).any():
-        line = int(np.flatnonzero(np.diff(table[:, when]) < 0)[0]) + 3
-        raise ScenarioError([Fault(name, line, "the times fall", "write samples in the order of time")])
+    if when is not None:
+        _check_times(table[:, when], lines, name)
     period = float(np.median(np.diff(table[:, when]))) if when is not None and len(table) > 1 else None
     found = []
     for number, title in enumerate(header):
@@ -82,6 +84,24 @@ def read_samples(text: str, name: str) -> list[Samples]:
             Samples(shown, unit, table[known, rate], table[known, number], period, missing=int((~known).sum()))
         )
     return found
+
+
+def _check_times(times: NDArray[np.float64], lines: list[int], name: str) -> None:
+    """Check that all times are there and rise: the distance of the samples follows from them.
+
+    Raises:
+        ScenarioError: with the first 20 errors, each with its line.
+    """
+    missing = [
+        Fault(name, lines[at], "the time is missing", "write the time of each sample, or leave out the column")
+        for at in np.flatnonzero(np.isnan(times))
+    ]
+    falls = [
+        Fault(name, lines[at + 1], "the times fall", "write samples in the order of time")
+        for at in np.flatnonzero(np.diff(times) < 0)
+    ]
+    if faults := [*missing, *falls]:
+        raise ScenarioError(sorted(faults, key=lambda one: one.line)[:_MOST_FAULTS])
 
 
 def _check_header(header: list[str], name: str, faults: list[Fault]) -> None:
@@ -105,7 +125,7 @@ def _number(cell: str, name: str, line: int, faults: list[Fault]) -> float:
     if not text:
         return float("nan")
     try:
-        value = float(text)
+        value = plain_float(text)
     except ValueError:
         value = float("inf")
     if not isfinite(value) and len(faults) < _MOST_FAULTS:

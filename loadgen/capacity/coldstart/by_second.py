@@ -43,7 +43,7 @@ class Seconds:
         return _p95(_joined(self.observed[start_s:end_s]), _joined(self.censored[start_s:end_s]))
 
     def window_s(self, least: int) -> int | None:
-        """Return the shortest window whose median has at least so many requests; None: the longest has not."""
+        """Return the shortest window whose median has at least `least` requests; None: the longest has fewer."""
         counts = np.array([a.total + b.total for a, b in zip(self.observed, self.censored, strict=True)])
         for length in WINDOWS:
             if len(counts) >= length:

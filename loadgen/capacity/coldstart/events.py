@@ -38,8 +38,8 @@ class ScaleEvent:
 def scale_events(marks: Iterable[Mark]) -> list[ScaleEvent]:
     """Return the events in which a fleet grew, by time, from T0 on.
 
-    A mark that failed, or that AWS explains by an alarm for the way in, is none. Marks of one event are joined, and the
-    first of them counts.
+    Marks of failed actions, and of AWS actions after an alarm for scaling in, are left out. Marks of one event are
+    joined, and the first of them counts.
     """
     found: list[ScaleEvent] = []
     last_s = float("-inf")

@@ -144,22 +144,22 @@ def _events(count: int) -> str:
 def _lines(found: Sequence[ColdStart], warms: MeanTime | None, window_s: int, tag: str) -> Iterator[str]:
     if tag:
         yield (
-            f"New instances are told by the tag {tag}: one whose first good answer came after an event counts as its "
-            "instance."
+            f"The tag {tag} identifies instances: an instance whose first good answer came after an event counts as "
+            "an instance of this event."
         )
     else:
         yield (
-            "The run does not say which answers come from a new instance, so p95 is that of the whole fleet, and the "
+            "No tag shows which answers come from a new instance, so p95 is that of the whole fleet, and the "
             "first good answer of a new instance is unknown. Add a tag that names the instance to the scenario, and "
             "give it as --instance-tag."
         )
     yield (
-        f"p95 is of all requests that ended within {window_s} s, second by second. It is warm again when it is at "
-        f"most {WITHIN:.0%} above the p95 of the last third before the next event, in "
+        f"p95 is of all requests that ended within {window_s} s, second by second. p95 is warm again when it is "
+        f"at most {WITHIN:.0%} above the p95 of the last third before the next event, in "
         f"{HOLD_LEAST} of the next {HOLD_S} windows."
     )
     if warms is not None and warms.is_single:
-        yield "This is a single event: how much cold starts differ is unknown. Scale several times within a run."
+        yield "This is a single event, so cold starts may differ by an unknown time. Scale several times within a run."
     unseen = sum(one.settled.after_s is not None and not one.settled.is_seen for one in found)
     if unseen:
         yield (
@@ -168,7 +168,7 @@ def _lines(found: Sequence[ColdStart], warms: MeanTime | None, window_s: int, ta
         )
     for one in found:
         if one.settled.why:
-            yield f"{_at(one)}: not told, {one.settled.why}."
+            yield f"{_at(one)}: not decided, {one.settled.why}."
 
 
 def _at(one: ColdStart) -> str:

@@ -197,7 +197,9 @@ def _point(
             return UsageError(
                 f"{path}:{line}: column {name} must be a number, got {_shown(cell) or 'nothing'}", hint=hint
             )
-        if not 0 < value < 1e100:
+        if value >= 1e100:
+            return UsageError(f"{path}:{line}: column {name} is too large: {_shown(cell)}", hint="correct the row")
+        if not value > 0:
             return UsageError(
                 f"{path}:{line}: column {name} must be above 0, got {_shown(cell)}",
                 hint="delete the row if nothing was served: the law has no throughput of 0",

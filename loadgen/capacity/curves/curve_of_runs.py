@@ -2,7 +2,7 @@
 
 The throughput of a run is the number of requests that ended ok within its measured window, per second of that window,
 so requests that an overloaded target answered after the end of the load do not count. Each point is checked by
-Little's law: N = X R of iterations in a run, of requests in a level. If they differ, a note says so.
+Little's law: N = X R of iterations in a run, of requests in a level. If the two sides differ, a note names the point.
 """
 
 from __future__ import annotations
@@ -94,7 +94,7 @@ def curve_of_runs(names: Sequence[str], runs_dir: Path, *, axis: Axis | None = N
 
 
 def _law_notes(found: Sequence[_Found]) -> Iterator[str]:
-    """Return what Little's law says of all points."""
+    """Return notes with the results of Little's law for all points."""
     checked = [one for one in found if one.law is not None]
     odd = [one for one in checked if one.law is not None and not one.law.agrees]
     if checked and not odd:

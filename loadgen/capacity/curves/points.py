@@ -18,7 +18,7 @@ AXIS_TEXTS: Final[Mapping[Axis, str]] = {
     "instances": "how throughput grows with more instances or processors",
     "rate": "how much of an offered rate is served; below the peak, throughput equals the rate",
 }
-"""What a curve shows, by its axis."""
+"""The meaning of a curve, by its axis."""
 
 _WORDS: Final[Mapping[Axis, str]] = {
     "concurrency": "",
@@ -35,7 +35,7 @@ class MeasuredPoint:
     load: float
     throughput: float
     source: str
-    """Where it is from: "line 4", or the id of a run with its level."""
+    """The origin of the point: "line 4", or the id of a run with its level."""
     run_id: str = ""
 
 

@@ -38,7 +38,7 @@ _WHAT: Final = "search "
 
 @dataclass(frozen=True, slots=True)
 class MeasuredRate:
-    """What a search measured at one rate, over all stays at it, without their beginnings."""
+    """The results of a search at one rate, over all windows at this rate, without their beginnings."""
 
     rate_per_s: float
     seconds: float

@@ -35,9 +35,9 @@ class FoundCapacity:
     result: StudyResult
     headline: str
     reasons: tuple[str, ...]
-    """Further sentences: what the answer leaves out, and what is not certain."""
+    """Further sentences: gaps and doubts of the answer."""
     combined: CombinedKnee | None
-    """What the found searches say together, whatever the result; None without one."""
+    """The combined rate of the searches that found one, whatever the result; None if no search found a rate."""
     at_least_per_s: float | None = None
     """The highest rate that was met, if no search reached the knee."""
 
@@ -53,7 +53,7 @@ def stops_series(search: SearchRun) -> bool:
 
 
 def combined_of(searches: Iterable[SearchRun]) -> CombinedKnee | None:
-    """Return what the searches that found a rate say together; None if there is none."""
+    """Return the combined rate of the searches that found one; None if no search found a rate."""
     knees = [
         SearchedKnee(one.rate_per_s, one.low_per_s, one.high_per_s)
         for one in searches
@@ -94,7 +94,7 @@ def judge_searches(
         return _unconfirmed(found, texts, held, combined)
     if is_confirmation_wanted and held is None:
         return _replaced(found, f"Not decided: {trouble or 'the confirmation is missing'}", ())
-    confirmed = "not confirmed" if held is None else f"held for {held.seconds / 60:.3g} min"
+    confirmed = "without confirmation" if held is None else f"held for {held.seconds / 60:.3g} min"
     headline = (
         f"Plan with {format_rate(combined.low_per_s)}: {texts} holds up to {format_rate(combined.rate_per_s)}"
         f" ({_interval(combined)}; {_searches(combined.repeats)}, {confirmed})"
@@ -158,7 +158,7 @@ def _cautions(combined: CombinedKnee, held: HeldRun | None, is_restarted: bool) 
         wide = f"{combined.half_width * 100:.2g} %"
         yield f"The interval is wider than 5 % on either side: {wide}. More searches narrow it."
     if held is None:
-        yield "Nothing was held for a longer time at this rate (--confirm 0), so it is not confirmed."
+        yield "This rate was not held for a longer time, because of --confirm 0."
 
 
 _WIDE = 0.055

@@ -55,13 +55,15 @@ def read_aws(
         faults.add(1, f"{len(given)} scaling policies", "give the document of put-scaling-policy")
         return None
     found = _limits(faults, sizes, least, most)
-    policies = [one for part in given if (one := _policy(part, alarms, units)) is not None]
+    policies = [(one, part.document) for part in given if (one := _policy(part, alarms, units)) is not None]
     if faults.count or found is None:
         return None
-    return _joined(policies, found, document)
+    return _joined(policies, found)
 
 
-def _joined(policies: Sequence[StepPolicy | TrackingPolicy], limits: Limits, document: object) -> ScalingPolicy:
+def _joined(read: Sequence[tuple[StepPolicy | TrackingPolicy, Mapping[str, Any]]], limits: Limits) -> ScalingPolicy:
+    """Return all policies as one. Its target and its document are those of the strictest target tracking."""
+    policies = [one for one, _ in read]
     tracking = [one for one in policies if isinstance(one, TrackingPolicy)]
     kind: PolicyKind = "step scaling"
     if tracking:
@@ -70,6 +72,10 @@ def _joined(policies: Sequence[StepPolicy | TrackingPolicy], limits: Limits, doc
     notes = ["the metric grows with the rate in proportion; requests that wait do not raise it above 100 %"]
     if tracking:
         notes.append("target tracking is a model of observed behaviour: AWS publishes no formula")
+    only = ""
+    if strictest is not None and len(policies) > 1:
+        only = f"of {len(policies)} policies, {strictest.name} has the strictest target; --write-policy writes only it"
+        notes.append(only)
 
     def make(other: float | None) -> Controller:
         chosen = [
@@ -80,7 +86,7 @@ def _joined(policies: Sequence[StepPolicy | TrackingPolicy], limits: Limits, doc
 
     return ScalingPolicy(
         kind=kind,
-        name=policies[0].name,
+        name=(strictest or policies[0]).name,
         target=None if strictest is None else strictest.target / strictest.scale,
         shown_target=f"{len(policies)} step policies" if strictest is None else _shown(strictest),
         tolerance=0.0,
@@ -91,16 +97,9 @@ def _joined(policies: Sequence[StepPolicy | TrackingPolicy], limits: Limits, doc
         notes=tuple(notes),
         unit="percent" if strictest is None or strictest.scale == 100 else "requests/min",
         scale=100.0 if strictest is None else strictest.scale,
-        document=_tracking_document(document),
+        only=only,
+        document=next((document for one, document in read if one is strictest), {}),
     )
-
-
-def _tracking_document(document: object) -> Mapping[str, Any]:
-    """Return the first document with target tracking."""
-    for _, one in _documents(document):
-        if isinstance(one, Mapping) and (any(key in one for key in _TRACKING) or "TargetValue" in one):
-            return one
-    return {}
 
 
 def _shown(policy: TrackingPolicy) -> str:
@@ -129,7 +128,15 @@ def _limits(
         faults.add(1, "the policies of AWS contain no limits", "give --min and --max")
         return None
     one = sizes[0]
-    low, high = ("MinSize", "MaxSize") if one.has("MaxSize") else ("MinCapacity", "MaxCapacity")
+    if len(sizes) > 1:
+        faults.add(
+            sizes[1].path or 1, f"{len(sizes)} documents have limits", "keep one of them, or give --min and --max"
+        )
+    is_group = one.has("MinSize") or one.has("MaxSize")
+    low, high = ("MinSize", "MaxSize") if is_group else ("MinCapacity", "MaxCapacity")
+    for key, given in ((low, given_least), (high, given_most)):
+        if given is None and not one.has(key):
+            one.wrong(key, "missing", "write it, or give --min and --max")
     least = given_least or one.whole(low, 1, low=1, high=MOST_INSTANCES)
     most = given_most or one.whole(high, least, low=1, high=MOST_INSTANCES)
     if most < least:

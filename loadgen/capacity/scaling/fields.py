@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from difflib import get_close_matches
 from math import isfinite
 from typing import Any, Final
 
@@ -24,6 +25,11 @@ class Fields:
         if not self.is_object and value is not _MISSING:
             faults.add(path or "1", "an object is expected here", "write fields with their names")
 
+    @property
+    def document(self) -> Mapping[str, Any]:
+        """Return the object as it was read."""
+        return self._value
+
     def has(self, key: str) -> bool:
         """Return whether the field is there and not null."""
         return self._value.get(key) not in (None, "", "null", "~")
@@ -35,6 +41,15 @@ class Fields:
     def wrong(self, key: str, problem: str, hint: str) -> None:
         """Add a fault of a field."""
         self.faults.add(self.at(key), problem, hint)
+
+    def check_names(self, known: Sequence[str]) -> None:
+        """Add a fault for each field that is not known: a misspelt one would silently not count."""
+        for name in self._value:
+            if name not in known:
+                near = get_close_matches(str(name), known, 1)
+                lower = [one for one in known if one.lower() == str(name).lower()]
+                hint = f"did you mean {(lower or near)[0]}?" if lower or near else f"known are {', '.join(known)}"
+                self.wrong(str(name)[:60], "unknown field", hint)
 
     def object(self, key: str) -> Fields:
         """Return the object in a field; an empty one if the field is missing."""

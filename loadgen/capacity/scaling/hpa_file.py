@@ -20,6 +20,8 @@ _SUPPORTED: Final = "give a CPU target of kind Resource, or requests/s of kind P
 _QUANTITY: Final = re.compile(r"(\d+(?:\.\d+)?)(m|k|M)?")
 _FACTORS: Final = {None: 1.0, "m": 0.001, "k": 1e3, "M": 1e6}
 _DEFAULT_PERCENT: Final = 80
+_SPEC: Final = ("scaleTargetRef", "minReplicas", "maxReplicas", "metrics", "behavior")
+_RULES: Final = ("stabilizationWindowSeconds", "selectPolicy", "policies", "tolerance")
 
 
 def is_hpa(document: object) -> bool:
@@ -45,11 +47,14 @@ def read_hpa(
     spec = root.object("spec")
     if not root.has("spec"):
         root.wrong("spec", "missing", "write the spec of the HPA")
+    spec.check_names(_SPEC)
     limits = _limits(spec, least, most)
     targets = [found for one in spec.objects("metrics") if (found := _target(one, units)) is not None]
     if not spec.has("metrics"):
         targets = [(_DEFAULT_PERCENT / 100, True, f"{_DEFAULT_PERCENT} % CPU, the default")]
-    up, down = (_direction(spec.object("behavior"), key, rule) for key, rule in (("scaleUp", UP), ("scaleDown", DOWN)))
+    behavior = spec.object("behavior")
+    behavior.check_names(("scaleUp", "scaleDown"))
+    up, down = (_direction(behavior, key, rule) for key, rule in (("scaleUp", UP), ("scaleDown", DOWN)))
     if faults.count or not targets:
         if not targets and not faults.count:
             spec.wrong("metrics", "no metric that can be replayed", _SUPPORTED)
@@ -58,8 +63,10 @@ def read_hpa(
     target, whole, shown = min(targets)
     rules = HpaRules(target, limits, up, down, whole_percents=whole)
     notes = ["the metric grows with the rate in proportion; requests that wait do not raise it above 100 %"]
+    only = ""
     if len(targets) > 1:
-        notes.append(f"of {len(targets)} metrics, {shown} is the strictest and decides alone")
+        only = f"of {len(targets)} metrics, {shown} is the strictest and decides alone; --write-policy writes only it"
+        notes.append(only)
     if not spec.has("behavior"):
         notes.append("no behavior in the file: the documented defaults (+100 % or +4 pods in 15 s, 300 s downward)")
 
@@ -79,6 +86,7 @@ def read_hpa(
         notes=tuple(notes),
         unit="percent" if whole else "requests/s",
         scale=units.scale_of("percent" if whole else "requests/s"),
+        only=only,
         document=document,
     )
 
@@ -131,15 +139,23 @@ def _target(metric: Fields, units: Units) -> tuple[float, bool, str] | None:
 
 def _direction(behavior: Fields, key: str, default: Direction) -> Direction:
     rules = behavior.object(key)
+    rules.check_names(_RULES)
     limits = tuple(_limit(one) for one in rules.objects("policies")) or default.limits
     select = rules.choice("selectPolicy", ("Max", "Min", "Disabled"), default.select)
-    tolerance = rules.number("tolerance", default.tolerance, low=0, high=10)
     return Direction(
         limits,
         rules.whole("stabilizationWindowSeconds", default.stabilise_s, low=0, high=3600),
         cast(Literal["Max", "Min", "Disabled"], select),
-        default.tolerance if tolerance is None else tolerance,
+        _tolerance(rules, default.tolerance),
     )
+
+
+def _tolerance(rules: Fields, default: float) -> float:
+    """Return the tolerance, which Kubernetes writes as a quantity: 0.05 or 50m."""
+    if (value := _QUANTITY.fullmatch(rules.text("tolerance"))) and value[2] == "m":
+        return float(value[1]) * _FACTORS["m"]
+    found = rules.number("tolerance", default, low=0, high=10)
+    return default if found is None else found
 
 
 def _limit(policy: Fields) -> ChangeLimit:

@@ -27,7 +27,7 @@ _EASY: Final = 0.6
 
 @dataclass(frozen=True, slots=True)
 class ScalePlan:
-    """What is replayed. zones: 1 leaves out the case of a lost zone. allowed_s: overload that keeps the promise."""
+    """The inputs of a replay. zones: 1 leaves out the case of a lost zone. allowed_s: overload within the promise."""
 
     curve: RateCurve
     policy: ScalingPolicy
@@ -40,7 +40,7 @@ class ScalePlan:
     is_at_assumed: bool = False
     """The utilisation at the capacity was not given."""
     warnings: tuple[str, ...] = ()
-    """What a plan that is based on this capacity must say."""
+    """Warnings of the capacity's study, which a plan must repeat."""
 
     @property
     def total_lag_s(self) -> int:

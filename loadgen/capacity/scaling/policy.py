@@ -41,19 +41,21 @@ class ScalingPolicy:
     shown_target: str
     """The target in the file's own unit, such as "60 % CPU" or "100 requests/s a pod"."""
     tolerance: float
-    """How far above its target the controller does nothing."""
+    """The relative distance above the target within which the controller does nothing; 0.1 is 10 %."""
     period_s: int
     """The time between two decisions."""
     points: int
-    """How many data points in a row must be above the target before it acts."""
+    """The number of data points in a row that must be above the target before the controller acts."""
     limits: Limits
     make: Callable[[float | None], Controller]
     """Returns a new controller with another target (a utilisation), or with its own (None)."""
     notes: tuple[str, ...] = ()
-    """What of the file is not replayed, and how it is understood."""
+    """Parts of the file that are not replayed, and assumptions about the others."""
     unit: Literal["percent", "requests/s", "requests/min"] = "percent"
     """The unit of the target."""
     scale: float = 100.0
     """Factor from utilisation to that unit."""
+    only: str = ""
+    """Which of several metrics or policies has the target and is written back, as a sentence; "" without others."""
     document: Mapping[str, Any] = field(default_factory=dict)
-    """The file's document, to be written back with another target."""
+    """The document with the target, to be written back with another one."""

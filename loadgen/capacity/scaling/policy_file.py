@@ -67,7 +67,7 @@ def _document(path: Path) -> Any:
             raise UsageError(f"{path} is larger than 1 MiB", hint="give a file with one policy")
         text = path.read_text(encoding="utf-8-sig")
     except OSError as exc:
-        raise storage_error(path, exc, elsewhere="name a file with a policy") from exc
+        raise storage_error(path, exc, doing="read", elsewhere="name a file with a policy") from exc
     except UnicodeDecodeError as exc:
         raise UsageError(f"{path} is not UTF-8", hint="save it as UTF-8") from exc
     if not text.strip():

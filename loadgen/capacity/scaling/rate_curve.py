@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from loadgen.capacity.scaling.faults import FaultList
 from loadgen.errors import UsageError
 from loadgen.measure.run_folder.rundir import storage_error
-from loadgen.outside_text import one_line
+from loadgen.outside_text import one_line, plain_float
 from loadgen.units import parse_rate
 
 __all__ = ["MOST_ROWS", "MOST_SECONDS", "RateCurve", "curve_of_rows", "read_rate_curve"]
@@ -36,6 +36,8 @@ MOST_SECONDS: Final = 10_000_000
 _MOST_BYTES: Final = 128 << 20
 _MOST_RATE: Final = 1e9
 _MOST_STEP_S: Final = 3600
+_MOST_UNIX_S: Final = 1e11
+"""Times in seconds from here on are those of another unit: it is the year 5138 as a Unix time."""
 _FORM: Final = "write a header time,rate and rows such as 2026-07-20T08:00:00Z,412"
 
 
@@ -65,7 +67,7 @@ def read_rate_curve(path: Path) -> RateCurve:
         with path.open(encoding="utf-8-sig", newline="") as file:
             return curve_of_rows(path.name, csv.reader(file))
     except OSError as exc:
-        raise storage_error(path, exc, elsewhere="name a CSV file with time,rate") from exc
+        raise storage_error(path, exc, doing="read", elsewhere="name a CSV file with time,rate") from exc
     except UnicodeDecodeError as exc:
         raise UsageError(f"{path} is not UTF-8", hint="save it as UTF-8") from exc
     except csv.Error as exc:
@@ -79,6 +81,9 @@ def curve_of_rows(name: str, rows: Iterator[list[str]]) -> RateCurve:
     if not header or "rate" not in header or not {"time", "time_s"} & set(header):
         faults.add(1, f"the header is {','.join(header) or 'empty'}, without time and rate", _FORM)
         faults.check()
+    for name in ("time", "time_s", "rate"):
+        if header.count(name) > 1:
+            faults.add(1, f"{header.count(name)} columns are named {name}", "rename or delete one of them")
     has_calendar = "time" in header
     time_at, rate_at = header.index("time" if has_calendar else "time_s"), header.index("rate")
     times: list[float] = []
@@ -114,9 +119,13 @@ def curve_of_rows(name: str, rows: Iterator[list[str]]) -> RateCurve:
 def _time(faults: FaultList, line: int, text: str, has_calendar: bool) -> datetime | float | None:
     if not has_calendar:
         try:
-            seconds = float(text)
+            seconds = plain_float(text)
         except ValueError:
             seconds = float("nan")
+        if abs(seconds) >= _MOST_UNIX_S and isfinite(seconds):
+            hint = "divide the times by 1,000 if they are Unix times in milliseconds"
+            faults.add(line, f"{text[:40]} s is after the year 5000", hint)
+            return None
         if isfinite(seconds):
             return seconds
         faults.add(line, f'"{text[:40]}" is not a number of seconds', "write seconds from the start, such as 60")
@@ -124,7 +133,11 @@ def _time(faults: FaultList, line: int, text: str, has_calendar: bool) -> dateti
     try:
         at = datetime.fromisoformat(text)
     except ValueError:
-        faults.add(line, f'"{text[:40]}" is not a time', "write ISO 8601 with a zone, such as 2026-07-20T08:00:00Z")
+        hint = "write ISO 8601 with a zone, such as 2026-07-20T08:00:00Z"
+        is_number = text.replace(".", "", 1).isdigit()
+        faults.add(
+            line, f'"{text[:40]}" is not a time', f"{hint}; name a column of seconds time_s" if is_number else hint
+        )
         return None
     if at.tzinfo is None:
         faults.add(line, f'"{text[:40]}" has no zone', "add Z for UTC, or an offset such as +02:00")
@@ -134,7 +147,7 @@ def _time(faults: FaultList, line: int, text: str, has_calendar: bool) -> dateti
 
 def _rate(faults: FaultList, line: int, text: str) -> float | None:
     try:
-        rate = parse_rate(text) if "/" in text else float(text)
+        rate = parse_rate(text) if "/" in text else plain_float(text)
     except ValueError:
         faults.add(line, f'"{text[:40]}" is not a rate', "write requests/s as a number, such as 412.5")
         return None

@@ -45,6 +45,8 @@ def policy_comments(scaled: Scaled) -> list[str]:
     for case, one in zip(scaled.cases, best.outcomes, strict=True):
         lines.append(f"{case.name}: {_said(one)}")
     lines.append(f"assumed: {_assumed(plan)}")
+    if plan.policy.only:
+        lines.append(plan.policy.only)
     if "target tracking" in plan.policy.kind:
         lines.append("AWS publishes no formula of target tracking: the replay models observed behaviour")
     return lines

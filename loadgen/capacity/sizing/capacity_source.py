@@ -1,8 +1,8 @@
 """Takes the capacity of one instance from a study: a search (`capacity find`) or a curve (`capacity fit`).
 
 A search has it in `facts["capacity"]`: `low`, `point`, `high` in 1/s, `level` of this interval, and `is_extrapolated`.
-Of a curve, it is the peak of the throughput with its interval. A figure that is extrapolated is rejected: nobody has
-seen the target serve it.
+The capacity of a curve is its highest throughput, with the interval. An extrapolated figure is rejected: the target
+was never measured at it.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ def _of_curve(facts: Mapping[str, Any], name: str) -> dict[str, Any]:
         )
     if facts.get("axis") == "instances":
         raise UsageError(
-            f"{name} is a curve by instances: what one of them serves depends on their number",
+            f"{name} is a curve by instances: the rate of one instance depends on their number",
             hint="use a curve by concurrency of one instance, or `loadgen capacity find`",
         )
     low, high = ends if isinstance(ends, list) and len(ends) == 2 else (None, None)
@@ -85,8 +85,8 @@ def _of_curve(facts: Mapping[str, Any], name: str) -> dict[str, Any]:
 def _warnings(kind: str, facts: Mapping[str, Any], name: str) -> Iterator[str]:
     if kind == "capacity fit":
         yield (
-            f"{name} has the most throughput of all tested instances together, and not what keeps an objective: measure"
-            " that with `loadgen capacity find`"
+            f"{name} has the highest throughput of all tested instances together, which may miss an objective: measure"
+            " it with `loadgen capacity find`"
         )
     if facts.get("is_enough_for_a_purchase") is False:
         yield f"{name} has fewer than 3 searches after a restart each, so it is one condition: repeat it before you buy"

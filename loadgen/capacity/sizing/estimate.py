@@ -28,26 +28,26 @@ _LEVELS: Final = (0.025, 0.5, 0.975)
 
 @dataclass(frozen=True, slots=True)
 class Inputs:
-    """What a sizing starts from. Rates are in 1/s."""
+    """The inputs of a sizing. Rates are in 1/s."""
 
     peak: Range
     capacity: Range
-    """What one instance serves at the promise."""
+    """The rate that one instance serves while it keeps its objective."""
     growth: Range = field(default_factory=lambda: Range.exact(0.0))
     headroom: Range = field(default_factory=lambda: Range.exact(1.0))
     zones: int | None = None
     """None: a loss of a zone is not planned for."""
     price: Range | None = None
-    """Of one instance an hour."""
+    """The price of one instance an hour."""
     limits: Mapping[str, Range] = field(default_factory=dict)
-    """What the dependencies of the target serve, by name."""
+    """The rates that the dependencies of the target serve, by name."""
     mean_rate: float | None = None
     """The mean rate of a month, for the cost of 1,000 requests. None: the cost at the peak."""
 
 
 @dataclass(frozen=True, slots=True)
 class Moves:
-    """What one input does alone: the instances at its low and at its high, with all others at their points."""
+    """The effect of one input alone: the instances at its low and at its high, with all others at their points."""
 
     name: str
     at_low: float
@@ -73,12 +73,12 @@ class Limit:
     instances: int
     """More instances than this serve no more requests: they carry the limit, without headroom."""
     is_below_peak: bool
-    """Whether it ends below the planned peak, so that no number of instances serves it."""
+    """Whether the dependency serves less than the planned peak, so that no number of instances is enough."""
 
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """What the instances cost, in the currency of the price."""
+    """The cost of the instances, in the currency of the price."""
 
     month: Range
     per_1000: Range

@@ -106,6 +106,9 @@ def read_forecast(text: str, name: str) -> tuple[tuple[Week, ...], bool]:
     if not faults and (when is None or point is None or (low is None) != (high is None)):
         shown = one_line(", ".join(header), 100) or "nothing"
         faults.append(Fault(name, 1, f"the columns are {shown}: week, low, point and high are needed", _HINT))
+    for column in (*_TIMES, *_POINTS, "low", "high"):
+        if header.count(column) > 1:
+            faults.append(Fault(name, 1, f"{header.count(column)} columns are named {column}", "rename or delete one"))
     if faults:
         raise ScenarioError(faults)
     assert when is not None

@@ -1,4 +1,4 @@
-"""How many instances carry a peak, and with how many the rest still carries it after a zone is lost.
+"""The number of instances that carry a peak, without and with the loss of a zone.
 
     instances_needed(2000, 0.2, 1.25, 230)     # 14
     with_zone_loss(14, 3)                      # 21: each zone has 7, and any two of them have 14

@@ -27,7 +27,7 @@ _PLACES: Final = 12
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What a sizing is asked, with what is shown beside its numbers."""
+    """The inputs of a sizing, and the texts that its result shows."""
 
     inputs: Inputs
     capacity_source: str
@@ -35,7 +35,7 @@ class Question:
     forecast: Forecast | None = None
     """Its highest week is the peak."""
     instances: int | None = None
-    """What runs today, to compare with the forecast."""
+    """The instances that run today, to compare with the forecast."""
     price: Price | None = None
     """The list that the price comes from; None: an option."""
     warnings: tuple[str, ...] = ()
@@ -106,7 +106,7 @@ def _headline(found: Sizing) -> str:
     with_loss = zones is not None and zones > 1
     if found.limit is not None and found.limit.is_below_peak:
         return (
-            f"no number of instances serves {format_rate(found.demand)}: {found.limit.name} ends at"
+            f"no number of instances serves {format_rate(found.demand)}: {found.limit.name} serves at most"
             f" {format_rate(found.limit.rate)}, which {quantity(found.limit.instances, 'instance')} already"
             f" {'serves' if found.limit.instances == 1 else 'serve'}"
         )
@@ -128,11 +128,11 @@ def _lines(question: Question, found: Sizing, held: int, cross: Crossing | None)
     elif found.limit is not None:
         with_headroom = found.demand * inputs.headroom.point
         room = "with" if found.limit.rate >= with_headroom else "but without all of the headroom"
-        yield f"{found.limit.name} ends at {format_rate(found.limit.rate)}: enough for the peak, {room}" + (
+        yield f"{found.limit.name} serves at most {format_rate(found.limit.rate)}: enough for the peak, {room}" + (
             " headroom" if room == "with" else ""
         )
     if not _has_ranges(inputs):
-        yield "no input has a range, so the answer has none; write inputs as low..high to see how sure it is"
+        yield "no input has a range, so the answer has no range; write inputs as low..high to get one"
     else:
         yield (
             f"over all inputs, {format_count(low)} to {format_count(high)} instances (95 % of the draws),"

@@ -14,8 +14,8 @@ and the workers do it, never a controller service.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -49,6 +49,7 @@ from loadgen.dsl.plans.param import Params, params_given
 from loadgen.dsl.plans.plan import Plan, rows_needed
 from loadgen.dsl.plans.plan_check import limits_never_reached, metrics_wrong
 from loadgen.dsl.plans.plan_loads import names_wrong
+from loadgen.dsl.plans.promise_file import PromiseFile
 from loadgen.dsl.plans.spec import Overrides
 from loadgen.dsl.plans.window_size import small_windows
 from loadgen.dsl.prompts.prompt import Prompt, Zipf
@@ -71,6 +72,7 @@ class Scenario:
     files: all files needed to load the scenario on another machine, all in the folder of `path` or below.
     metrics: the scenario's own metrics, in the order of their declarations.
     secrets: the names of all secrets that the scenario uses.
+    replaced: files that agents get with this content instead of their own, such as parsed promises.
     """
 
     path: Path
@@ -81,6 +83,7 @@ class Scenario:
     warnings: tuple[Fault, ...] = ()
     metrics: tuple[Metric, ...] = ()
     secrets: tuple[str, ...] = ()
+    replaced: Mapping[Path, bytes] = field(default_factory=dict)
 
     @property
     def root(self) -> Path:
@@ -157,6 +160,7 @@ def _load(path: Path, plan_name: str | None, overrides: Overrides, *, check_secr
         tuple(sorted(set(map(_shown, (*loaded.warnings, *plan.warnings))))),
         loaded.metrics,
         tuple(loaded.secrets),
+        loaded.replaced,
     )
 
 
@@ -218,6 +222,7 @@ class _Loaded:
         self.warnings: list[Fault] = list(siblings.warnings)
         self.plans: dict[str, Plan] = {}
         self.files = siblings.files()
+        self.replaced: dict[Path, bytes] = {}
         self.tags: tuple[Tag, ...] = ()
         journeys: dict[int, Journey[Any]] = {}
         for name, value in vars(module).items():
@@ -342,6 +347,8 @@ class _Loaded:
             self.faults += [fault for fault in one.faults if fault not in self.faults]
             if self._travels(one.path, one.origin) and one.path.is_file():
                 self.files.add(one.path)
+                if isinstance(one, PromiseFile):
+                    self.replaced[one.path] = one.packed
 
     def _check_feed(self, feed: Feed[Any]) -> None:
         try:

@@ -74,10 +74,12 @@ __all__ = [
     "ReportSettings",
     "Settings",
     "find_settings",
+    "key_lines",
     "merged",
     "read_environment",
     "read_places",
     "read_settings",
+    "syntax_fault",
 ]
 
 FILE_NAME = "loadgen.toml"
@@ -172,7 +174,7 @@ class Settings:
     traces: Mapping[str, TraceSource] = field(default_factory=dict)
     """The sources of traces, `[trace.NAME]`, by name."""
     limits: Mapping[str, float] = field(default_factory=dict)
-    """What the dependencies of the target serve, `[limits]`, by name; 1/s."""
+    """The rates that the dependencies of the target serve, `[limits]`, by name; 1/s."""
 
 
 def find_settings(scenario: Path) -> Path | None:
@@ -245,7 +247,7 @@ def read_settings(path: Path | None) -> Settings:
         text = path.read_text(encoding="utf-8")
         content = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        raise ScenarioError([_syntax(path, error)]) from None
+        raise ScenarioError([syntax_fault(path, error)]) from None
     except (OSError, UnicodeDecodeError) as error:
         message = f"cannot be read: {getattr(error, 'strerror', None) or error}"
         raise ScenarioError(
@@ -289,7 +291,7 @@ class _Reading:
 
     def __init__(self, path: Path, text: str) -> None:
         self._path = path
-        self._lines = dict(_key_lines(text))
+        self._lines = dict(key_lines(text))
         self.faults: list[Fault] = []
 
     def settings(self, content: dict[str, Any]) -> Settings:
@@ -583,7 +585,8 @@ def _param_text(value: str | float | bool) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def _syntax(path: Path, error: tomllib.TOMLDecodeError) -> Fault:
+def syntax_fault(path: Path, error: tomllib.TOMLDecodeError) -> Fault:
+    """Return the error of a text that is not TOML, with its line."""
     message = str(error)
     found = re.search(r" \(at line (\d+), column \d+\)$", message)
     line = int(found[1]) if found else 0
@@ -600,7 +603,7 @@ _KEY = re.compile(rf"\s*({_KEY_PART}(?:\s*\.\s*{_KEY_PART})*)\s*=")
 _TABLE = re.compile(rf"\s*\[\s*({_KEY_PART}(?:\s*\.\s*{_KEY_PART})*)\s*\]")
 
 
-def _key_lines(text: str) -> Iterator[tuple[tuple[str, ...], int]]:
+def key_lines(text: str) -> Iterator[tuple[tuple[str, ...], int]]:
     """Yield each table and key of a TOML text as the parts of its dotted name, with its first line.
 
     The result is a guess if lines of a multi-line string look like keys.

@@ -16,10 +16,10 @@ from zlib import crc32
 
 import msgspec
 
-from loadgen.history.store.stored_run import ALL, Accepted, Errors, Figure, Key
+from loadgen.history.store.stored_run import ALL, Accepted, Errors, Figure, Key, ObjectiveVerdict
 from loadgen.parquet import about, read_table, write_table
 
-__all__ = ["COLUMNS", "FORMAT", "NewerFormat", "from_parquet", "key_in", "to_parquet"]
+__all__ = ["COLUMNS", "FORMAT", "NewerFormat", "from_parquet", "key_in", "labels_in", "to_parquet"]
 
 FORMAT: Final = 1
 _ERRORS: Final = "errors"
@@ -85,6 +85,8 @@ class _About(msgspec.Struct, frozen=True):
     achieved_rate: float | None = None
     limited_by: str = ""
     faults: tuple[str, ...] = ()
+    objectives: tuple[tuple[str, str, str | None], ...] | None = None
+    """(objective, verdict, journey); None: written by a version that did not store them."""
     groups: tuple[tuple[int, int], ...] = ()
     """(number of rows, their checksum) for each row group."""
 
@@ -159,7 +161,16 @@ def from_parquet(data: bytes, *, is_whole: bool = False) -> Accepted:
         errors=tuple(errors),
         limited_by=of.limited_by,
         faults=of.faults,
+        objectives=None if of.objectives is None else tuple(ObjectiveVerdict(*one) for one in of.objectives),
     )
+
+
+def labels_in(data: bytes) -> dict[str, str]:
+    """Return only the labels of the run that a Parquet file contains, which is quick.
+
+    Raises the same errors as `from_parquet`.
+    """
+    return _described(about(data)).labels
 
 
 def key_in(data: bytes) -> Key:
@@ -208,6 +219,9 @@ def _about_text(run: Accepted, groups: Sequence[Sequence[_Row]]) -> str:
         achieved_rate=_finite(run.achieved_rate),
         limited_by=run.limited_by,
         faults=run.faults,
+        objectives=None
+        if run.objectives is None
+        else tuple((one.objective, one.verdict, one.journey) for one in run.objectives),
         groups=tuple((len(group), _sum(group)) for group in groups),
     )
     return msgspec.json.encode(description).decode()

@@ -24,7 +24,7 @@ from loadgen.errors import IncompleteError, InvalidError, UsageError
 from loadgen.history.store.audit_trail import FOLDER as EVENTS
 from loadgen.history.store.audit_trail import decoded, encoded, named
 from loadgen.history.store.extract import unfit_of
-from loadgen.history.store.parquet_run import NewerFormat, from_parquet, key_in, to_parquet
+from loadgen.history.store.parquet_run import NewerFormat, from_parquet, key_in, labels_in, to_parquet
 from loadgen.history.store.stored_run import Accepted, Event, Key, Reference
 from loadgen.history.store.study_records import FOLDER as STUDIES
 from loadgen.history.store.study_records import (
@@ -165,6 +165,21 @@ class Store:
             names, some = names[:-count], names[-count:]
             found += self._read(some, lambda data: from_parquet(data, is_whole=is_whole))
         return sorted(found, key=lambda run: (run.started_at, run.run_id))
+
+    def runs_with_label(self, name: str, value: str) -> list[Accepted]:
+        """Return the accepted runs of all keys with this label that are not struck, sorted by start time, oldest first.
+
+        The figures of single regions and agents are left out.
+
+        Raises:
+            StorageError: the folder or bucket cannot be read. A single unreadable run is added to `unreadable` instead.
+
+        Cost: as `runs` for each run with the label, and a third of that for each other run.
+        """
+        struck = self.struck()
+        names = [file for file, (_, run_id) in self._named() if run_id not in struck]
+        found = self._read(names, lambda data: from_parquet(data) if labels_in(data).get(name) == value else None)
+        return sorted((run for run in found if run is not None), key=lambda run: (run.started_at, run.run_id))
 
     def get(self, run_ids: Iterable[str], *, is_whole: bool = True) -> list[Accepted]:
         """Return the runs with these ids in this order, even struck ones. Unreadable runs are added to `unreadable`.

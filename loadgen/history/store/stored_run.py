@@ -20,7 +20,18 @@ from dataclasses import asdict, dataclass, field, fields
 from math import inf, log, nan
 from typing import Final
 
-__all__ = ["ALL", "PERCENTILES", "STATISTICS", "Accepted", "Errors", "Event", "Figure", "Key", "Reference"]
+__all__ = [
+    "ALL",
+    "PERCENTILES",
+    "STATISTICS",
+    "Accepted",
+    "Errors",
+    "Event",
+    "Figure",
+    "Key",
+    "ObjectiveVerdict",
+    "Reference",
+]
 
 PERCENTILES: Final = ("p50", "p95", "p99")
 STATISTICS: Final = (*PERCENTILES, "mean")
@@ -140,6 +151,17 @@ class Errors:
 
 
 @dataclass(frozen=True, slots=True)
+class ObjectiveVerdict:
+    """The verdict of one objective of a run."""
+
+    objective: str
+    verdict: str
+    """passed, failed, inconclusive, not judged."""
+    journey: str | None = None
+    """None: of all journeys."""
+
+
+@dataclass(frozen=True, slots=True)
 class Accepted:
     """One run, as the history stores it. It need not be accepted yet."""
 
@@ -168,6 +190,8 @@ class Accepted:
     """Why fewer iterations started than planned: "target" if a slow target kept all users busy; or ""."""
     faults: tuple[str, ...] = ()
     """Other reasons why its figures are misleading, such as a warm-up that was left in."""
+    objectives: tuple[ObjectiveVerdict, ...] | None = None
+    """The verdicts of its objectives; empty: it had none. None: unknown, in files of older versions."""
 
     def log_values(self, percentile: str) -> dict[str, float]:
         """Return {name: natural logarithm of ms} for one percentile, over all regions and agents.

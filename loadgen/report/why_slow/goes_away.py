@@ -1,6 +1,6 @@
-"""Compares a repeated run with the run before: which broken objectives hold now, and what was changed.
+"""Compares a repeated run with the run before: which broken objectives hold now, and the changes between them.
 
-This is the top of the ladder (`loadgen.ladder`): one thing was changed, and the slowness is gone or is not.
+This comparison is the top of the ladder (`loadgen.ladder`): one thing was changed, and the slowness is gone or is not.
 """
 
 from __future__ import annotations

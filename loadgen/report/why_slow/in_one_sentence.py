@@ -1,4 +1,4 @@
-"""What traces, lock chains and series of the target say about the first ranked path, as one sentence.
+"""One sentence about the first ranked path, from traces, lock chains and series of the target.
 
 Each part has the verb of its rung (`loadgen.ladder`), and the stronger ones come first. No part is about a cause: that
 takes a second run (`goes_away.py`).
@@ -29,7 +29,7 @@ _LOCK: Final = "lock"
 def in_one_sentence(causes: CauseFile, goes_with: GoesWithFile | None) -> str:
     """Return "p99 of ach lies in UPDATE ledger (100 % of the difference), is held up by settle (...), and ...".
 
-    It is "" unless at least two kinds of evidence agree: one alone has its own line already.
+    The sentence is "" unless at least two kinds of evidence agree: one alone has its own line already.
     """
     if not causes.ranked:
         return ""

@@ -1,1 +1,1 @@
-"""The parts of what is shown of a sweep: sentences, tables, drawings, facts for programs, and the next commands."""
+"""The parts of a shown sweep: sentences, tables, drawings, facts for programs, and the next commands."""

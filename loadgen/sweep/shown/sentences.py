@@ -162,7 +162,7 @@ def _of_cells(result: SweepResult) -> Iterator[str]:
         for state in result.cells:
             if state.uncompared and state.error_ratio is not None and state.error_ratio > MOST_ERRORS:
                 yield (
-                    f"At {levels_text(state.levels)}, {format_ratio(state.error_ratio)} of all ended in errors. The"
+                    f"At {levels_text(state.levels)}, the error ratio is {format_ratio(state.error_ratio)}. The"
                     f" response times of {state.uncompared} of {quantity(state.fit, 'run')} are not compared,"
                     " because fast failures would look good"
                 )

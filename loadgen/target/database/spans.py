@@ -179,7 +179,7 @@ def _new_id() -> str:
 
 
 def _post(url: str, body: bytes) -> None:
-    """Send a batch. It goes through no proxy: the receiver is part of the trial, as the shop is."""
+    """Send a batch without a proxy: the receiver is part of the trial, as the shop is."""
     request = urllib.request.Request(url, body, {"Content-Type": "application/json"})  # noqa: S310 - http only, checked
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     with opener.open(request, timeout=_TIMEOUT_S) as reply:

@@ -9,10 +9,10 @@ holds a row of POST /ach for about a millisecond. With both pools, `payout` wait
 clearing-n, and POST /ach waits for `payout`. The root of the chain is `settle`, idle in transaction, and its last
 statement is not the one that took the lock. A cycle is impossible: no worker takes clearing-n after settlement-n.
 
-Without the shared lock, `payout` does not update settlement-n, so nobody waits.
+Without the shared lock, `payout` does not update settlement-n, so no transaction waits for the other pool.
 
-The shop can run workers in the background. Or clients ask for one transaction each, by POST /settle/{n} and
-POST /payout/{n}, and make the pauses.
+The shop can run workers in the background. Clients can also request single transactions, by POST /settle/{n} and
+POST /payout/{n}, and make the pauses themselves.
 """
 
 from __future__ import annotations

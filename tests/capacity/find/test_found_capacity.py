@@ -37,7 +37,7 @@ def test_one_search_is_one_condition_of_the_target() -> None:
     assert any("One search is one condition of the target" in reason for reason in found.reasons)
     assert any("at least 3 with --restart before a purchase" in reason for reason in found.reasons)
     assert any("--confirm 0" in reason for reason in found.reasons)
-    assert "not confirmed" in found.headline
+    assert "without confirmation" in found.headline
 
 
 def test_three_searches_without_a_restart_share_one_condition() -> None:

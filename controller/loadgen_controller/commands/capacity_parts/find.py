@@ -63,11 +63,11 @@ _SEARCHES: Final = "Searches"
 _ANY_OBJECTIVE: Final = "p(99)<1s"
 _LONGEST_S: Final = 24 * 3600.0
 _USUAL_WINDOWS: Final = (12, 80)
-"""How many windows most searches take: even service times, and exponential ones (docs/how-often-wrong.md)."""
+"""The numbers of windows of most searches, with even and with exponential service times (docs/how-often-wrong.md)."""
 
 
 class Autoscaler(Enum):
-    """What the autoscaler of the target does during the searches."""
+    """The state of the target's autoscaler during the searches."""
 
     HELD = "held"
     FREE = "free"
@@ -114,7 +114,7 @@ def find(
     cool_down: Annotated[
         str,
         typer.Option(
-            "--cool-down", metavar="TIME", rich_help_panel=_SEARCHES, help="Wait so long without load between the runs."
+            "--cool-down", metavar="TIME", rich_help_panel=_SEARCHES, help="Time without load between the runs."
         ),
     ] = "30s",
     confirm: Annotated[
@@ -123,7 +123,7 @@ def find(
             "--confirm",
             metavar="TIME",
             rich_help_panel=_SEARCHES,
-            help="Send a constant load at the lower end of the interval for this time after the searches; 0: do not.",
+            help="Send a constant load at the lower end of the interval after the searches for this time. 0: none.",
         ),
     ] = "10m",
     duration: Annotated[
@@ -406,7 +406,7 @@ def _announcement(runs: FindRuns, scenario: Scenario) -> list[str]:
     lines.append(
         f"then the lower end of the interval is held for {_time(runs.confirm_s)}"
         if runs.confirm_s
-        else "nothing is held afterwards (--confirm 0), so the result is not confirmed"
+        else "the result is not held afterwards (--confirm 0)"
     )
     lines.append(f"in all usually {_time(whole[0])} to {_time(whole[1])}, at most {_time(whole[2])}")
     guards = [slo.text for slo in scenario.plan.slos if slo.text]

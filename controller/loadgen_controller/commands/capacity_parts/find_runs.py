@@ -31,7 +31,7 @@ RESTART_S: Final = 600.0
 
 @dataclass(slots=True)
 class FindRuns:
-    """Makes searches one after another, and a confirmation. What it has made stays in its lists."""
+    """Makes searches one after another, and a confirmation. Finished runs stay in its lists after an error."""
 
     maker: RunMaker
     search: SteeredLoad

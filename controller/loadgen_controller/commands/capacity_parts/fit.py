@@ -89,7 +89,7 @@ def fit(
     output = study_output_of(errors, html=html, json=json, csv=csv, store=store)
     for value in extrapolate or ():
         if not 0 < value < 1e100:
-            errors.add(f"--extrapolate: {value:g} must be above 0", "write a load: --extrapolate 500")
+            errors.add(f"--extrapolate: {value:g} must be a finite number above 0", "write a load: --extrapolate 500")
     with needing_analysis("loadgen capacity fit"):
         from loadgen.capacity.curves import fit_study
     measured = errors.catch(lambda: _measured(data, load, throughput, axis, runs_dir))

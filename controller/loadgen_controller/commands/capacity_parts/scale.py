@@ -33,6 +33,7 @@ from loadgen_controller.commands.capacity_parts.study_output import (
     HtmlOption,
     JsonOption,
     StudyStoreOption,
+    check_different,
     end_study,
     study_output_of,
 )
@@ -86,7 +87,9 @@ def scale_policy(
     settle: Annotated[
         str,
         typer.Option(
-            "--settle", metavar="TIME", help="How long an HPA leaves out a pod that became ready: one metrics window."
+            "--settle",
+            metavar="TIME",
+            help="Time for which an HPA leaves out a pod that became ready: one metrics window.",
         ),
     ] = "0s",
     utilization: Annotated[
@@ -96,13 +99,14 @@ def scale_policy(
         ),
     ] = None,
     zones: Annotated[
-        int, typer.Option("--zones", min=1, max=20, metavar="N", help="Zones; from 2 on, one is lost at the peak.")
+        int, typer.Option("--zones", min=1, max=20, metavar="N", help="Zones; from 2 on, one is lost near the peak.")
     ] = 3,
     least: Annotated[
         int | None, typer.Option("--min", min=1, max=MOST_INSTANCES, metavar="N", help="The least number of instances.")
     ] = None,
     most: Annotated[
-        int | None, typer.Option("--max", min=1, max=MOST_INSTANCES, metavar="N", help="The most instances.")
+        int | None,
+        typer.Option("--max", min=1, max=MOST_INSTANCES, metavar="N", help="The highest number of instances."),
     ] = None,
     allow: Annotated[
         str, typer.Option("--allow", metavar="TIME", help="Overload in each case that still keeps the promise.")
@@ -129,13 +133,16 @@ def scale_policy(
 ) -> None:
     """Replay a curve of rates against an autoscaling policy, second by second, and try other targets.
 
-    Shows seconds of overload, the worst utilisation and backlog, instance hours and actions, for the curve as recorded,
-    for 1.5 times its rate, and with one zone lost at its peak; and the cheapest target that keeps the promise in all.
+    The replays are of the curve as recorded, of 1.5 times its rate, and of one zone lost near its peak. The result has
+    overload, utilisation, backlog, instance hours, actions, and the cheapest target that keeps the promise in all.
     """
     errors = CollectedErrors()
     output = study_output_of(errors, html=html, json=json, csv=csv, store=store)
     for option, path in (("--write-policy", write_policy), ("--seconds", seconds)):
         errors.check_file(option, path)
+    inputs = {"--rate": Path(rate) if Path(rate).is_file() else None, "--policy": policy}
+    outputs = {"--write-policy": write_policy, "--seconds": seconds, "--html": html, "--json": json, "--csv": csv}
+    check_different(errors, inputs | outputs)
     at = errors.parse("--utilization", utilization, _share) if utilization is not None else _DEFAULT_AT
     of_one = _capacity(errors, capacity, store)
     times = [
@@ -156,6 +163,10 @@ def scale_policy(
     read = errors.catch(lambda: read_policy(policy, units, least, most))
     if read is not None:
         _check_average(errors, read, average)
+        if read.target is None and targets is not None:
+            errors.add(
+                "--targets: step scaling has no target to try", "leave it out, or give target tracking or an HPA"
+            )
         if write_policy is not None:
             errors.catch(lambda: check_form(write_policy.suffix, read))
     errors.check()

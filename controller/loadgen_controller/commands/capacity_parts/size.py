@@ -46,6 +46,7 @@ loadgen capacity size --peak 2000/s --capacity 210..250/s --prices prices.json -
 
 _MOST_DRAWS: Final = 100_000
 _MOST_ZONES: Final = 100
+_HORIZON: Final = 13
 _MOST_WEEKS: Final = 104
 _MOST_INSTANCES: Final = 1_000_000
 _STUDY: Final = re.compile(r"C-\d+")
@@ -59,7 +60,7 @@ def size(
         str,
         typer.Option(
             metavar="RATE|C-N|FILE",
-            help="What one instance serves at the promise: a rate, or a study of `capacity find` or `capacity fit`.",
+            help="The rate that one instance serves within its objective, or a study of `capacity find` or `fit`.",
         ),
     ] = "",
     growth: Annotated[
@@ -79,14 +80,23 @@ def size(
         ),
     ] = None,
     horizon: Annotated[
-        int, typer.Option(metavar="WEEKS", help="How far to forecast, if the CSV has past peaks without low and high.")
-    ] = 13,
+        int | None,
+        typer.Option(
+            metavar="WEEKS",
+            help=f"Weeks to forecast, if the CSV has past peaks without low and high. Default: {_HORIZON}.",
+        ),
+    ] = None,
     instances: Annotated[
-        int | None, typer.Option(metavar="N", help="Instances of today: the week in which the forecast exceeds them.")
+        int | None,
+        typer.Option(
+            metavar="N", help="Instances that run today. The result names the week in which the forecast exceeds them."
+        ),
     ] = None,
     limit: Annotated[
         list[str] | None,
-        typer.Option(metavar="NAME=RATE", help="What a dependency serves, besides [[limits]] of loadgen.toml."),
+        typer.Option(
+            metavar="NAME=RATE", help="The rate that a dependency serves. Joins or replaces `limits` of loadgen.toml."
+        ),
     ] = None,
     price: Annotated[
         str | None, typer.Option(metavar="MONEY", help="Price of one instance an hour: 0.17, or 0.16..0.19.")
@@ -130,7 +140,11 @@ def size(
     if growth is not None and forecast is not None:
         errors.add("--growth and --forecast both set the growth", "give one")
     if instances is not None and forecast is None:
-        errors.add("--instances is compared with a forecast, and there is none", "give --forecast peak.csv")
+        errors.add("--instances needs a forecast to compare with", "give --forecast peak.csv")
+    if horizon is not None and forecast is None:
+        errors.add("--horizon needs a forecast", "give --forecast peak.csv")
+    if mean_rate is not None and price is None and prices is None:
+        errors.add("--mean-rate is for the cost, which needs a price", "give --price or --prices, or leave it out")
     if not capacity:
         errors.add("the capacity of an instance is missing", "give --capacity 230/s, or measure it: `capacity find`")
     for name, number, least, most in (
@@ -224,12 +238,16 @@ class _Options:
 
         settings = self._errors.catch(lambda: read_settings(find_settings(Path("loadgen.toml"))))
         found = {name: Range.exact(rate) for name, rate in settings.limits.items()} if settings else {}
+        named: set[str] = set()
         for text in given:
             name, _, rate = text.partition("=")
             if not name.strip() or not rate.strip():
                 self._errors.add(f"--limit: {text!r} is not NAME=RATE", "for example --limit psp=300/s")
+            elif name.strip() in named:
+                self._errors.add(f"--limit: {name.strip()!r} is given twice", "give each dependency one limit")
             elif limit := self.range("--limit", rate, parse_rate, above=0):
                 found[name.strip()] = limit
+            named.add(name.strip())
         return found
 
     def capacity(self, text: str, opened: Store | None) -> InstanceCapacity | None:
@@ -294,7 +312,7 @@ def _price(
     )
 
 
-def _forecast(path: Path, horizon: int, seed: int) -> Forecast:
+def _forecast(path: Path, horizon: int | None, seed: int) -> Forecast:
     """Return the forecast in a CSV file; without low and high, the file has past peaks, whose trend is the forecast.
 
     Raises:
@@ -308,6 +326,11 @@ def _forecast(path: Path, horizon: int, seed: int) -> Forecast:
         raise ScenarioError([Fault(str(path), 0, "is not UTF-8", "save it as CSV in UTF-8")]) from None
     weeks, has_ranges = read_forecast(text, str(path))
     if has_ranges:
+        if horizon is not None:
+            raise UsageError(
+                f"--horizon is for past peaks, but {path} has a forecast with low and high",
+                hint="leave it out: the forecast has its own weeks",
+            )
         return Forecast(weeks, str(path))
     if len(weeks) < LEAST_HISTORY:
         raise UsageError(
@@ -316,7 +339,7 @@ def _forecast(path: Path, horizon: int, seed: int) -> Forecast:
         )
     with needing_analysis("loadgen capacity size --forecast"):
         from loadgen.capacity.sizing.past_peaks import forecast_of
-    return forecast_of(weeks, horizon, str(path), seed=seed)
+    return forecast_of(weeks, horizon or _HORIZON, str(path), seed=seed)
 
 
 def _today() -> date:

@@ -23,7 +23,16 @@ from loadgen_controller.planning.option_parsing import places_of
 from loadgen_controller.screen.output_file import write
 from loadgen_controller.screen.terminal_report import Output, print_report
 
-__all__ = ["CsvOption", "HtmlOption", "JsonOption", "StudyOutput", "StudyStoreOption", "end_study", "study_output_of"]
+__all__ = [
+    "CsvOption",
+    "HtmlOption",
+    "JsonOption",
+    "StudyOutput",
+    "StudyStoreOption",
+    "check_different",
+    "end_study",
+    "study_output_of",
+]
 
 HtmlOption = Annotated[
     Path | None, typer.Option("--html", metavar="FILE", help="Write the result as one HTML page with charts.")
@@ -91,6 +100,18 @@ def _check_files(errors: CollectedErrors, files: Mapping[str, Path | None]) -> N
             errors.add(f"{option}: {path} is a folder", f"name a file: {option} {path / 'capacity'}")
         elif str(path) != "-" and not path.parent.is_dir():
             errors.add(f"{option}: there is no folder {path.parent}", "create it, or name another file")
+    check_different(errors, given)
+
+
+def check_different(errors: CollectedErrors, files: Mapping[str, Path | None]) -> None:
+    """Add an error for each option that names the file of an option before it: the second would replace the first."""
+    seen: dict[Path, str] = {}
+    for option, path in files.items():
+        if path is None or str(path) == "-":
+            continue
+        before = seen.setdefault(path.resolve(), option)
+        if before != option:
+            errors.add(f"{before} and {option} both name {path}", "name two files")
 
 
 def end_study(output: StudyOutput, study: Study) -> int:

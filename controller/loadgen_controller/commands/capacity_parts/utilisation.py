@@ -49,7 +49,7 @@ def ceilings(
         typer.Argument(metavar="RUN...|FILE.csv", help="Runs with probes, or a CSV file with rate and resources."),
     ],
     policy: Annotated[
-        str, typer.Option(metavar="SHARE", help="The most that is allowed of each resource in %.")
+        str, typer.Option(metavar="SHARE", help="The highest allowed use of each resource in %.")
     ] = "70%",
     resource: Annotated[
         list[str] | None,
@@ -67,7 +67,7 @@ def ceilings(
     csv: CsvOption = None,
     store: StudyStoreOption = None,
 ) -> int:
-    """Find the rate at which each resource of the target ends.
+    """Find the rate at which each resource of the target reaches its limit.
 
     The use of a resource is a line by rate. Its ceiling is the rate at which the upper end of the 95 % prediction
     interval meets the policy. The smallest ceiling is named first.
@@ -87,8 +87,10 @@ def ceilings(
     errors.check()
     if not chosen:
         raise UsageError(
-            f"{one_line(' '.join(runs), 200)}: no probe has a row in %",
-            hint="name rows with a limit: --resource 'PROBE.ROW<20'; docs/probes.md has how to add a probe",
+            f"{one_line(' '.join(runs), 200)}: {'no probe has a row' if ids else 'no column is'} in %",
+            hint="name rows with a limit: --resource 'PROBE.ROW<20'; docs/probes.md has how to add a probe"
+            if ids
+            else "end the name of a column in percent with %: cpu %; or name columns with a limit: --resource 'cpu<20'",
         )
     title = ", ".join(ids) if ids else runs[0]
     return end_study(output, ceilings_study(title, chosen, run_ids=ids, extrapolate=extrapolate))
@@ -147,6 +149,8 @@ def _chosen(
             bound = limit or policy
             if wrong := limit_wrong(bound, one.unit, one.name):
                 errors.add(f"--resource: {wrong[0]}", wrong[1])
+            elif one.name in chosen:
+                errors.add(f"--resource: {one_line(one.name, 80)} is named twice", "give each resource one limit")
             else:
                 chosen[one.name] = Resource(one, bound.in_unit(one.unit) or 0.0)
     return list(chosen.values())

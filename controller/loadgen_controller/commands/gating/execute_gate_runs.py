@@ -76,7 +76,7 @@ class Maker(RunMaker):
 def _order_of_pairs(pairs: int, seed: int) -> list[tuple[int, int]]:
     """Return the order of the two sides, (0, 1) or (1, 0), for each pair.
 
-    It is random in the first pair, then alternating.
+    The order of the first pair is random; then the order alternates.
 
     With alternation, a drift of the machines over time does not favour one side.
     """

@@ -12,6 +12,7 @@ import typer
 
 from loadgen.errors import ExitCode, Fault, ScenarioError, UsageError
 from loadgen.programme.checks import check_edges, check_events, check_journeys, check_owners
+from loadgen.programme.low_traffic_notes import low_traffic_notes
 from loadgen.programme.objectives import RollingWindow
 from loadgen.programme.slo_files.yaml_nodes import read_documents
 from loadgen.programme.slo_set import Reading, SloSet
@@ -35,6 +36,7 @@ from loadgen_controller.commands.slo_parts.shown import (
     short,
 )
 from loadgen_controller.console_output import echo
+from loadgen_controller.planning import promise_reader  # noqa: F401  # lets scenarios read promises
 
 __all__ = ["CHECK", "check"]
 
@@ -59,7 +61,8 @@ def check(
         list[str] | None,
         typer.Option(
             metavar="NAME=COUNT",
-            help="Requests of an objective in its window: its target must allow at least one bad one. Repeatable.",
+            help="Requests of an objective in its window: its target must allow at least one bad one, and a page must "
+            "come in time. Repeatable.",
         ),
     ] = None,
     edges: Annotated[
@@ -96,7 +99,9 @@ def check(
         faults |= set(check_edges(reading, limits))
     if owners:
         faults |= set(check_owners(reading))
-    notes = () if strict else reading.notes
+    late_pages = tuple(low_traffic_notes(reading, counts)) if counts else ()
+    faults |= set(late_pages if strict else ())
+    notes = () if strict else reading.notes + late_pages
     if unknown := set(counts or ()) - {one.name for one in reading.slos.objectives}:
         raise UsageError(f"--events: no objective is named {sorted(unknown)[0]}", hint="use the names in the files")
     if output_format == "json":

@@ -22,6 +22,7 @@ from loadgen_controller.collect_option_errors import CollectedErrors
 from loadgen_controller.commands.new import write_new
 from loadgen_controller.commands.slo_parts.shown import sentence
 from loadgen_controller.console_output import ask_text_on_stderr, echo
+from loadgen_controller.planning import promise_reader  # noqa: F401  # lets scenarios read promises
 
 if TYPE_CHECKING:
     from loadgen.programme.from_scenario import Promise

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
-from loadgen.analysis.factors.design import Design
+from loadgen.analysis.factors.cells import Design
 from loadgen.analysis.factors.factor import Factor
 from loadgen.bundle import pack_files
 from loadgen.dsl.loading.loader import Scenario
@@ -21,7 +21,7 @@ from loadgen_controller.launch.run_maker import RunMaker
 __all__ = ["Cells", "Packed", "changed_files", "check_levels", "digests_of", "load_cells", "whole_ranges"]
 
 MOST_LOADED: Final = 500
-"""Cells that are loaded before the first run. Of a larger design, the levels alone are checked."""
+"""Cells that are loaded before the first run. In a larger design, only the levels are checked."""
 MOST_FAULTS: Final = 10
 
 
@@ -38,10 +38,10 @@ class Packed:
 
 @dataclass(frozen=True, slots=True)
 class Cells:
-    """What the cells are, as far as a forecast needs it."""
+    """The checked cells of a design, with all that a forecast needs."""
 
     specs: tuple[PlanSpec, ...]
-    """Of each cell; of a large design, those that were not loaded have the spec of the first cell."""
+    """One for each cell. Cells of a large design that were not loaded have the spec of the first cell."""
     packed: Packed
     warnings: tuple[Fault, ...]
     journeys: tuple[str, ...]
@@ -127,8 +127,9 @@ def digests_of(loaded: Sequence[Scenario]) -> Packed:
     path = loaded[0].path
     files = {file for one in loaded for file in one.files}
     certificates = {file for one in loaded for plan in one.plans.values() for file in plan.certificates}
+    replaced = {file: content for one in loaded for file, content in one.replaced.items()}
     try:
-        bundle = pack_files(path, files, certificates=certificates)
+        bundle = pack_files(path, files, certificates=certificates, replaced=replaced)
     except BundleError as error:
         raise ScenarioError([Fault(str(path), 0, error.message, error.hint)]) from error
     return Packed(bundle.sha256, {name: _digest(path.parent / name) for name in bundle.files}, bundle.scenario)

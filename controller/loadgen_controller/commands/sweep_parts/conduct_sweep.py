@@ -91,7 +91,7 @@ class Conducting:
     clock: Callable[[], float] = time.monotonic
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
     failure: BaseException | None = None
-    """What kept a run from being made, after `Ending.RUN_FAILED`."""
+    """The error that prevented a run, after `Ending.RUN_FAILED`."""
     _began: float = 0.0
     _task_began: float = 0.0
     _times: list[float] = field(default_factory=list)
@@ -100,7 +100,7 @@ class Conducting:
         """Make all runs that are missing, and return why the sweep ended.
 
         Raises:
-            OSError: the journal or the log of the command cannot be written. What was stored stays whole.
+            OSError: the journal or the log of the command cannot be written. Stored records stay whole.
         """
         self._began = self.clock()
         records = self.journal.records
@@ -235,7 +235,7 @@ class Conducting:
 
 
 def _replicates(plan: SweepPlan, block: int) -> int:
-    """Return how many whole replicates the blocks up to this one contain."""
+    """Return the number of whole repeats in the blocks up to this one."""
     last: dict[int, int] = {}
     for one in plan.order:
         if not one.is_control:

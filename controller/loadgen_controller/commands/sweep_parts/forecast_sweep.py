@@ -1,4 +1,4 @@
-"""What a sweep prints before its first run: runs, time, cost, seed, order, aliases, and what it can find. Pure."""
+"""The forecast that a sweep prints first: runs, time, cost, seed, order, aliases, and what it can find. Pure."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Final
 
 import msgspec
 
-from loadgen.analysis.factors.design import Design
+from loadgen.analysis.factors.cells import Design
 from loadgen.analysis.factors.power import PowerTable
 from loadgen.dsl.plans.spec import PlanSpec
 from loadgen.sweep.lifecycle import Task
@@ -33,7 +33,7 @@ class SweepTime:
 
     runs: int
     load_s: float
-    """Of all runs together; warm-ups are part of it."""
+    """The load of all runs together, with warm-ups."""
     warmup_s: float
     overhead_s: float = OVERHEAD_S
     is_known: bool = True
@@ -57,9 +57,9 @@ def time_of(tasks: Sequence[Task], specs: Sequence[PlanSpec]) -> SweepTime:
 
 
 def spec_of_runs(tasks: Sequence[Task], specs: Sequence[PlanSpec], *, has_between: bool) -> PlanSpec:
-    """Return the spec of a mean run among these: for how long agents are needed is the same for so many of them.
+    """Return the spec of a mean run: as many of these need agents for the same time as the runs of the sweep.
 
-    Its duration is None if a cell has none. specs: of each cell.
+    The duration is None if a cell has no known duration. specs: one for each cell.
     """
     chosen = [specs[one.planned.cell] for one in tasks]
     known = [one.duration_ns for one in chosen if one.duration_ns]

@@ -1,4 +1,4 @@
-"""Plans a new sweep: reads its options, checks all cells, says what it takes and can find, and fixes the order."""
+"""Plans a new sweep: reads its options, checks all cells, forecasts its cost and power, and fixes the order."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ _BLOCKS: Final = ("repeat", "day")
 
 @dataclass(frozen=True, slots=True)
 class Planning:
-    """What a new sweep needs besides its options, and what it was told about itself."""
+    """A planned sweep: its plan, its checked cells, and its forecast."""
 
     plan: SweepPlan
     cells: Cells
@@ -101,6 +101,8 @@ def planned_sweep(
     block = _chosen(errors, "--block", options.block, _BLOCKS, "repeat")
     responses = errors.catch(lambda: parse_responses(options.of or OF)) or ()
     timeout_ns = errors.parse("--between-timeout", options.between_timeout or BETWEEN_TIMEOUT, parse_duration)
+    if timeout_ns == 0:
+        errors.add("--between-timeout: 0s is no time for a command", "write 5m")
     matters = errors.parse("--effect", effect, parse_ratio) or 0.2
     read_between(errors, options.between, 1.0, (one.name for one in factors.all))
     _check_combinations(errors, options, kind)
@@ -157,7 +159,7 @@ def planned_sweep(
         between=options.between or "",
         between_timeout_s=(timeout_ns or 0) / NS_PER_S,
         is_early=bool(options.early),
-        looks=() if look is None else (look,),  # each block is one whole replicate
+        looks=() if look is None else (look,),  # each block is one whole repeat
         noise=noise,
         created_at=utc_text(made),
     )
@@ -204,7 +206,7 @@ def ask_if_weak(planning: Planning, *, is_sure: bool) -> None:
     """Ask whether a sweep that will probably find nothing shall run.
 
     Raises:
-        UsageError: the answer is no, or there is nobody to ask.
+        UsageError: the operator answered no, or stdin is not a terminal.
     """
     least = planning.least_power
     if least is None or least >= LEAST_POWER or is_sure:

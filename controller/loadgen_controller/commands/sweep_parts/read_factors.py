@@ -50,7 +50,7 @@ PLAN_VALUES: Final[Mapping[str, tuple[str, Callable[[str], object]]]] = {
     "target": ("target", _named),
     "load": ("loads", _named),
 }
-"""What --plan-value can vary: its name -> (argument of `load_scenario`, parser of a level)."""
+"""The options that --plan-value can vary: name -> (argument of `load_scenario`, parser of a level)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +82,7 @@ def read_factors(
     settings: Iterable[str],
     skips: Iterable[str],
 ) -> SweepFactors:
-    """Return the factors that can be used. Everything that is wrong with them is added to `errors`."""
+    """Return the factors that can be used. Their errors are added to `errors`."""
     read = [one for one in (_factor(errors, "--plan-value", text) for text in plan_values) if one is not None]
     made = SweepFactors(
         tuple(filter(None, (_factor(errors, "-P", text) for text in params))),

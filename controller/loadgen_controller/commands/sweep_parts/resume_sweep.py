@@ -21,7 +21,7 @@ def read_sweep(folder: Path) -> SweepPlan:
     """Return the plan of the sweep in a folder.
 
     Raises:
-        UsageError, StorageError: there is none, or it is damaged.
+        UsageError, StorageError: `sweep.json` is missing or damaged.
     """
     return read_plan(folder)
 

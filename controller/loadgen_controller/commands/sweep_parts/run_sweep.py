@@ -14,7 +14,7 @@ from loadgen.history.store.store import Store
 from loadgen.measure.run_folder.rundir import storage_error
 from loadgen.outside_text import one_line
 from loadgen.sweep.files import write_results
-from loadgen.sweep.journal import Journal, RunRecord, open_journal
+from loadgen.sweep.journal import Journal, RunRecord, check_records, open_journal
 from loadgen.sweep.lifecycle import Ending, Finish, Task, remaining
 from loadgen.sweep.plan import RUNS, SweepPlan
 from loadgen.sweep.result import result_of
@@ -63,6 +63,7 @@ def run_sweep(
         console.print(Text(text), soft_wrap=True)
 
     with open_journal(folder) as journal:
+        check_records(folder, journal.records, plan.order)
         _note_orphans(folder, journal, say)
         tasks = remaining(rules_of(plan), journal.records)
         conducting = Conducting(
@@ -78,7 +79,7 @@ def run_sweep(
             finish = _conducted(errors, maker, conducting, tasks, specs)
         except OSError as error:
             say(f"continue with: {resume_command(folder)}")
-            raise storage_error(folder, error, elsewhere="make space on the disk of the sweep's folder") from error
+            raise storage_error(folder, error, elsewhere="move the folder of the sweep to another disk") from error
         except (LoadgenError, ExceptionGroup):
             say(f"continue with: {resume_command(folder)}")
             raise
@@ -120,7 +121,7 @@ def _left(finish: Finish, conducting: Conducting, say: Callable[[str], None]) ->
         case Ending.BETWEEN_FAILED:
             raise IncompleteError(
                 f"--between failed before {finish.why}",
-                hint="correct the command or the target, then resume the sweep; its folder between has all output",
+                hint="correct the command or the target, then resume the sweep; its folder between has the output",
             )
         case Ending.RUN_FAILED:
             if conducting.failure is not None:
@@ -161,4 +162,4 @@ def _note_orphans(folder: Path, journal: Journal, say: Callable[[str], None]) ->
     cut = sorted(one.name for one in (folder / RUNS).glob("*") if f"{RUNS}/{one.name}" not in known)
     if cut:
         more = f" and {len(cut) - 3} more" if len(cut) > 3 else ""
-        say(f"note: not counted, because they were cut: {', '.join(map(one_line, cut[:3]))}{more}")
+        say(f"note: not counted, because they were interrupted: {', '.join(map(one_line, cut[:3]))}{more}")

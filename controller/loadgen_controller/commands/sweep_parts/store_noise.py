@@ -1,4 +1,4 @@
-"""How much runs of the same conditions differ, from the accepted runs of a history."""
+"""The deviation between runs of the same conditions, from the accepted runs of a history."""
 
 from __future__ import annotations
 

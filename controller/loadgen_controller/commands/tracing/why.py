@@ -303,7 +303,7 @@ def _none_found(run: Run, asked: Asked, reading: TraceReading) -> IncompleteErro
 def _read_other(
     file: Path | None, backend: str, env: str, settings: Settings, wait_ns: int, run: Run, asked: Asked
 ) -> None:
-    """Read the traces of the run to compare with, if there is a source. What it refuses is missing, as in the run."""
+    """Read the traces of the other run, if there is a source. Refused traces count as missing, as in the run itself."""
     with suppress(UsageError):
         reading = reading_of(run.path, file, backend, env, settings)
         reading.read(asked.ids, wait_ns / NS_PER_S, _ended_ago_s(run))

@@ -24,7 +24,7 @@ class Comparison:
     base: Floats
     difference: Floats
     effect: Floats
-    """What the term's effect is: the difference, or half of it for an interaction."""
+    """The effect of the term: the difference, or half of it for an interaction."""
 
 
 def ends(factor: Factor) -> tuple[Level, ...]:

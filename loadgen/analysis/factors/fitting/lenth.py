@@ -2,7 +2,7 @@
 
 Most contrasts of a design with many factors are chance alone. Their median size shows how large chance is, because a
 few real effects do not move it. The test statistic, contrast / pseudo standard error, has no simple distribution; its
-tail is simulated once per number of contrasts with a fixed seed, which is exact but for the simulation's error.
+tail is simulated once per number of contrasts with a fixed seed. Its only error is that of the simulation.
 
 Source: R. Lenth, Technometrics 31, 1989. Simulated tail: K. Ye, M. Hamada, Journal of Quality Technology 32, 2000.
 """

@@ -26,7 +26,7 @@ Part = tuple[str, tuple[int, ...], Floats]
 """A name, the indices of the factors, and the columns in each cell: shape (cells, columns)."""
 TIMES: Final = " × "
 _SPARE_CELLS: Final = 3
-"""A response surface is fitted if at least so many cells are left over."""
+"""A response surface is fitted if at least this many cells are left over."""
 _SAME: Final = 1e-9
 
 

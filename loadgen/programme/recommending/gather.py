@@ -1,0 +1,163 @@
+"""Gathers what is known about a release from a history, and from run folders that others read.
+
+known = gather(store, "v412", ("checkout",), runs_of_folders, programme)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from math import nan
+from typing import TypeVar
+
+from loadgen.analysis.gate import LEAST_HISTORY, judge_reference
+from loadgen.history.gate.aa_test_health import CONTROL, Health, health_of
+from loadgen.history.store.store import Store
+from loadgen.history.store.stored_run import Accepted, Event
+from loadgen.outside_text import one_line
+from loadgen.programme.recommending.assess import Known
+from loadgen.programme.recommending.facts import RunFact, run_fact_of, time_of
+from loadgen.programme.recommending.programme_file import Programme
+from loadgen.programme.recommending.recommendation import Missing
+from loadgen.programme.recommending.rows import GateFact, NoSlowDown, SlowDown
+from loadgen.units import quantity
+
+__all__ = ["RELEASE", "gather"]
+
+T = TypeVar("T")
+
+RELEASE = "release"
+"""The label that names the release of a run: `loadgen run --label release=v412`."""
+_VERDICTS = ("verdict", "new level")
+_NEWEST = 40
+_PERCENTILE = "p95"
+
+
+def gather(
+    store: Store,
+    release: str,
+    journeys: Sequence[str],
+    of_folders: Iterable[RunFact],
+    programme: Programme,
+    troubles: Iterable[str] = (),
+) -> Known:
+    """Return what the history and the run folders know about a release.
+
+    Args:
+        of_folders: runs of the release in run folders, which include those that the history did not accept. Runs that
+            were struck from the history do not count.
+        troubles: sentences about what could not be read; together with the unreadable files of the history, they keep
+            the recommendation from GO.
+
+    Raises:
+        StorageError, CloudError: the history cannot be read.
+    """
+    bad: list[str] = []
+    accepted = _dated(store.runs_with_label(RELEASE, release), lambda run: run.started_at, "an accepted run", bad)
+    struck = store.struck()
+    runs = _merged(accepted, [run for run in of_folders if run.run_id not in struck])
+    events = _dated(store.events(*_VERDICTS, CONTROL), lambda event: event.at, "a verdict of the gate", bad)
+    studies = _dated(store.studies("capacity find"), lambda study: study.at, "a capacity", bad)
+    numbered = [(f"G-{n}", event) for n, event in enumerate((e for e in events if e.kind in _VERDICTS), 1)]
+    verdicts = tuple(_gate_fact(id_, event) for id_, event in numbered)
+    keys = _keys_of(accepted, [event for _, event in numbered])
+    known = Known(
+        release,
+        tuple(dict.fromkeys(journeys)),
+        runs,
+        verdicts,
+        tuple(sorted(studies, key=lambda study: time_of(study.at))),
+        {one: _health(events, keys, runs, one) for one in journeys},
+        {one: _slow_down(store, accepted, runs, release, one) for one in journeys},
+        programme.journeys,
+    )
+    return replace(known, troubles=(*troubles, *store.unreadable, *bad))
+
+
+def _dated(found: Iterable[T], time: Callable[[T], str], what: str, bad: list[str]) -> list[T]:
+    """Return those with a readable time, and add a sentence to `bad` for each other one."""
+    kept = []
+    for one in found:
+        try:
+            time_of(time(one))
+        except ValueError:
+            bad.append(f'{what} in the history has an invalid time "{one_line(time(one), 40)}"')
+        else:
+            kept.append(one)
+    return kept
+
+
+def _merged(accepted: Sequence[Accepted], of_folders: Sequence[RunFact]) -> tuple[RunFact, ...]:
+    """Return each run once, oldest first. The history knows more reasons against a run, a folder its objectives."""
+    found = {run.run_id: run for run in of_folders}
+    for run in accepted:
+        fact = run_fact_of(run)
+        if fact.objectives is None and run.run_id in found:
+            fact = replace(fact, objectives=found[run.run_id].objectives)
+        found[run.run_id] = fact
+    return tuple(sorted(found.values(), key=lambda run: (run.at, run.run_id)))
+
+
+def _gate_fact(id_: str, event: Event) -> GateFact:
+    details = event.details
+    return GateFact(
+        id_,
+        time_of(event.at),
+        details.get("outcome", ""),
+        event.run_ids,
+        _number(details.get("detectable", "")),
+        int(_number(details.get("history", "0"), 0.0)),
+        event.because,
+        details.get("reasons", ""),
+    )
+
+
+def _number(text: str, other: float = nan) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return other
+
+
+def _keys_of(accepted: Sequence[Accepted], verdicts: Sequence[Event]) -> dict[str, str]:
+    """Return the hash of the key of each run that was accepted or judged."""
+    judged = {run_id: one.details.get("key", "") for one in verdicts for run_id in one.run_ids}
+    return judged | {run.run_id: run.key.hash() for run in accepted}
+
+
+def _health(events: Sequence[Event], keys: Mapping[str, str], runs: Sequence[RunFact], journey: str) -> Health:
+    """Return the health of the gate for the kind of runs that the newest run of the journey is."""
+    key = next((keys[run.run_id] for run in reversed(runs) if journey in run.journeys and run.run_id in keys), None)
+    return health_of(events if key is not None else (), key)
+
+
+def _slow_down(
+    store: Store, accepted: Sequence[Accepted], runs: Sequence[RunFact], release: str, journey: str
+) -> SlowDown | NoSlowDown:
+    """Return the slow-down of a journey against the newest pinned release, or why it is not known."""
+    has = [run for run in accepted if journey in run.log_values(_PERCENTILE)]
+    if not has:
+        ids = " ".join(run.run_id for run in runs if journey in run.journeys)
+        fix = Missing(f"loadgen history add {ids}", 1, f"accept the runs of {release}") if ids else None
+        return NoSlowDown(f"no accepted run of {release} has a {_PERCENTILE} of this journey", fix)
+    key = has[-1].key
+    ours = {run.run_id for run in accepted}
+    pinned = [one for one in store.references(key) if not ours & set(one.run_ids)]
+    pin = Missing("loadgen history pin RUN... --name NAME", 2, "pin the release to compare with")
+    if not pinned:
+        return NoSlowDown("no other release is pinned to compare with", pin)
+    reference = pinned[-1]
+    before = store.get(reference.run_ids, is_whole=False)
+    past = [run for run in store.runs(key, newest=_NEWEST + len(ours)) if run.run_id not in ours]
+    values = {
+        name: [value for run in some if (value := run.log_values(_PERCENTILE).get(journey)) is not None]
+        for name, some in (("before", before), ("new", [run for run in has if run.key == key]), ("past", past))
+    }
+    if len(values["past"]) < LEAST_HISTORY:
+        add = Missing("loadgen history add RUN...", 10, "accept runs of earlier releases")
+        few = quantity(len(values["past"]), "accepted run")
+        return NoSlowDown(f"only {few} to know the noise from, and {LEAST_HISTORY} are needed", add)
+    if not values["before"]:
+        return NoSlowDown(f"the pinned release {reference.name} has no {_PERCENTILE} of this journey", pin)
+    effect = judge_reference({journey: values["before"]}, {journey: values["new"]}, {journey: values["past"]}).names[0]
+    return SlowDown(reference.name, effect.change, effect.low, effect.high, _PERCENTILE)

@@ -1,0 +1,133 @@
+"""Overrides and signatures of recommendations: events beside them. The recommendation itself stays as it was."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import datetime
+from typing import Any, Final
+
+from loadgen.errors import UsageError
+from loadgen.history.store.store import Store
+from loadgen.history.store.stored_run import Event
+from loadgen.measure.run_folder.rundir import utc_text
+from loadgen.programme.recommending.facts import time_of
+from loadgen.programme.recommending.recommendation import GO, Evidence, Recommendation
+from loadgen.programme.recommending.record import RECOMMENDED
+from loadgen.programme.recommending.shown import as_document
+
+__all__ = ["OVERRIDDEN", "SIGNED", "evidence_hash", "notes_about", "override", "sign"]
+
+OVERRIDDEN: Final = "overridden"
+SIGNED: Final = "signed"
+"""The kinds of the events. Versions that do not know them pass over them."""
+
+
+def override(store: Store, id_: str, because: str, by: str, until: datetime, now: datetime) -> Event:
+    """Record that a person overrides a recommendation until a time, with the reason. Return the event.
+
+    Raises:
+        UsageError: there is no such recommendation, it is a GO, nothing valid was measured, there is no reason, or the
+            time is over.
+    """
+    event = _recommendation(store, id_)
+    document = _document(event)
+    if event.details.get("recommendation") == GO:
+        raise UsageError(f"{id_} is a GO, which needs no override", hint="sign it: loadgen decide --sign " + id_)
+    if document.get("is_valid") is not True:
+        raise UsageError(
+            f"{id_} cannot be overridden: no valid run of the release was found, so there is nothing to override",
+            hint="measure the release first",
+        )
+    if not because.strip():
+        raise UsageError("an override needs a reason", hint='add --because "..."; it is recorded and shown')
+    if until <= now:
+        raise UsageError(f"the override of {id_} would have ended already", hint="give a later date: --until")
+    details = {"id": id_, "release": event.details.get("release", ""), "until": utc_text(until)}
+    return store.note(Event(OVERRIDDEN, utc_text(now), by, because=because.strip(), details=details))
+
+
+def sign(store: Store, id_: str, by: str, now: datetime) -> Event:
+    """Record that a person signs a recommendation with the evidence that it had. Return the event.
+
+    Raises:
+        UsageError: there is no such recommendation, or this person signed it already.
+    """
+    event = _recommendation(store, id_)
+    if any(one.by == by and one.details.get("id") == id_ for one in store.events(SIGNED)):
+        raise UsageError(f"{by} signed {id_} already", hint="another person can sign it with --by NAME")
+    of = hash_of(_document(event).get("evidence") or [])
+    details = {"id": id_, "release": event.details.get("release", ""), "evidence": of}
+    return store.note(Event(SIGNED, utc_text(now), by, details=details))
+
+
+def evidence_hash(found: Recommendation) -> str:
+    """Return 16 hexadecimal digits of the evidence; equal evidence has equal digits."""
+    return hash_of(as_document(found, "", ())["evidence"])
+
+
+def hash_of(rows: Any) -> str:
+    """Return the digits of the rows of a document. Rows that only inform, such as signatures, do not count."""
+    counted = [row for row in rows if isinstance(row, dict) and row.get("required") is True]
+    text = json.dumps(counted, sort_keys=True, ensure_ascii=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def notes_about(
+    events: Iterable[Event], found: Recommendation, release: str, journeys: Sequence[str], now: datetime
+) -> Iterator[Evidence]:
+    """Yield rows that inform: overrides of this release and these journeys, and who signed on which evidence.
+
+    events: recommendations, overrides and signatures, oldest first.
+    """
+    events = list(events)
+    wanted = json.dumps(list(journeys))
+    ids = {
+        one.details.get("id", "")
+        for one in events
+        if one.kind == RECOMMENDED and one.details.get("release") == release and one.details.get("journeys") == wanted
+    }
+    digits = evidence_hash(found)
+    for n, one in enumerate(one for one in events if one.details.get("id", "") in ids and one.kind != RECOMMENDED):
+        id_ = one.details["id"]
+        if one.kind == OVERRIDDEN:
+            until = _until(one)
+            state = "in force until" if until is not None and until > now else "ended on"
+            day = "an unknown day" if until is None else f"{until:%Y-%m-%d}"
+            says = f"{id_} was overridden by {one.by}, {state} {day}, because {one.because}"
+            yield Evidence(f"override {n + 1}", id_, "open", says, release=release, required=False)
+        elif one.kind == SIGNED:
+            on = "this evidence" if one.details.get("evidence") == digits else "other evidence"
+            says = f"{id_} was signed by {one.by} on {one.at[:16].replace('T', ' ')}, on {on}"
+            yield Evidence(f"signature {n + 1}", id_, "open", says, release=release, required=False)
+
+
+def _until(event: Event) -> datetime | None:
+    try:
+        return time_of(event.details.get("until", ""))
+    except ValueError:
+        return None
+
+
+def _recommendation(store: Store, id_: str) -> Event:
+    events = store.events(RECOMMENDED)
+    found = [one for one in events if one.details.get("id") == id_]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        raise UsageError(
+            f"{len(found)} recommendations have the id {id_}: two people asked at the same time",
+            hint="ask again with loadgen decide, and use the new id",
+        )
+    ids = [one.details.get("id", "") for one in events[-5:]]
+    hint = f"the newest are {', '.join(ids)}" if ids else "loadgen decide JOURNEY --release NAME records one"
+    raise UsageError(f"no recommendation {id_} in {store}", hint=hint)
+
+
+def _document(event: Event) -> dict[str, Any]:
+    try:
+        document = json.loads(event.details.get("document", ""))
+    except (ValueError, RecursionError):
+        return {}
+    return document if isinstance(document, dict) else {}

@@ -1,0 +1,224 @@
+"""`loadgen decide`: its exit codes, its formats, and what it records."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from loadgen.history.gate.aa_test_health import CONTROL
+from loadgen.history.store.store import Store
+from loadgen.history.store.stored_run import Event, ObjectiveVerdict
+from loadgen_controller import cli
+from tests.support.accepted import KEY, history
+
+PROGRAMME = """[journeys.checkout]
+live = false
+forecast = {low = "300/s", high = "360/s", until = 2999-12-31}
+"""
+
+
+def decide(*options: str) -> Result:
+    return CliRunner().invoke(cli.app, ["decide", "checkout", "--release", "v412", "--store", "history", *options])
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder whose history has all evidence for a GO of v412."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "200")
+    (tmp_path / "programme.toml").write_text(PROGRAMME)
+    store, now = Store.open("history"), datetime.now(UTC)
+    old = history(12, {"checkout": 100.0}, sd=0.005)
+    passed = (ObjectiveVerdict("p(99) < 300ms", "passed", "checkout"),)
+    new = [
+        replace(run, labels={"release": "v412"}, objectives=passed)
+        for run in history(3, {"checkout": 100.0}, sd=0.005, seed=2, first=12)
+    ]
+    for run in (*old, *new):
+        store.add(run)
+    store.pin([run.run_id for run in old[:3]], "1.4")
+    details = {"key": KEY.hash(), "detectable": "0.03", "history": "12", "outcome": "PASS"}
+    store.note(Event("verdict", "", "ci", tuple(run.run_id for run in new), details=details))
+    for n in range(12):
+        store.note(Event(CONTROL, (now - timedelta(days=n)).isoformat(), details=details))
+    facts = {"low_per_s": 500.0, "high_per_s": 550.0, "release": "v412", "scenario": "shop.py", "plan": "plan"}
+    store.add_study({"kind": "capacity find", "facts": facts})
+    return tmp_path
+
+
+def test_a_release_with_all_evidence_is_a_go_and_is_recorded(folder: Path) -> None:
+    found = decide()
+
+    assert found.exit_code == 0, found.output
+    assert "GO (exit code 0) for v412 of checkout" in found.output
+    assert "C-1" in found.output
+    assert "Recorded as D-1." in found.output
+    assert [one.details["recommendation"] for one in Store.open("history").events("recommended")] == ["GO"]
+
+
+def test_json_has_recommendation_evidence_and_missing(folder: Path) -> None:
+    (folder / "programme.toml").unlink()
+
+    found = decide("--format", "json", "--no-record")
+    document = json.loads(found.stdout)
+
+    assert found.exit_code == 3
+    assert document["recommendation"] == "INCONCLUSIVE"
+    assert {"kind", "id", "state", "says"} <= set(document["evidence"][0])
+    assert all({"command", "minutes"} <= set(one) for one in document["missing"])
+    assert [one["minutes"] for one in document["missing"]] == sorted(one["minutes"] for one in document["missing"])
+    states = {one["kind"]: one["state"] for one in document["evidence"]}
+    assert states["promise"] == states["headroom"] == "open"
+    assert Store.open("history").events("recommended") == []
+
+
+def test_markdown_has_the_table(folder: Path) -> None:
+    found = decide("--format", "markdown")
+
+    assert found.exit_code == 0, found.output
+    assert "| evidence |" in found.stdout
+
+
+def test_a_fail_of_the_gate_is_a_no_go(folder: Path) -> None:
+    store = Store.open("history")
+    ids = tuple(run.run_id for run in store.runs_with_label("release", "v412"))
+    store.note(Event("verdict", "", "ci", ids, details={"outcome": "FAIL", "reasons": "p95 is 11 % slower"}))
+
+    found = decide()
+
+    assert found.exit_code == 1
+    assert "NO-GO (exit code 1)" in found.output
+    assert "p95 is 11 % slower" in found.output
+
+
+def test_an_unknown_release_has_nothing_to_judge(folder: Path) -> None:
+    found = CliRunner().invoke(cli.app, ["decide", "checkout", "--release", "v999", "--store", "history"])
+
+    assert found.exit_code == 4
+    assert "no valid run of it was found" in found.output
+
+
+def test_a_folder_that_cannot_be_read_keeps_from_go(folder: Path) -> None:
+    broken = folder / "runs" / "20261109-170312-shop-a1b2"
+    broken.mkdir(parents=True)
+    (broken / "manifest.json").write_text("{")
+
+    found = decide()
+
+    assert found.exit_code == 3
+    assert "20261109-170312-shop-a1b2 cannot be read" in found.output
+
+
+def test_all_errors_are_shown_at_once(folder: Path) -> None:
+    (folder / "programme.toml").write_text("[decide]\nruns = 0\nheadrom = 2\n")
+
+    found = CliRunner().invoke(cli.app, ["decide", " ", "--release", " ", "--store", "history"])
+
+    assert found.exit_code == 2
+    for part in (
+        "the name of the release",
+        "the name of a journey",
+        "programme.toml:2",
+        "programme.toml:3",
+        "Traceback",
+    ):
+        assert (part in found.output) == (part != "Traceback")
+
+
+def test_texts_from_outside_are_harmless(folder: Path) -> None:
+    store = Store.open("history")
+    ids = tuple(run.run_id for run in store.runs_with_label("release", "v412"))
+    evil = "GO (exit code 0)\x1b[2J\n<script>|[x](http://evil)"
+    store.note(Event("verdict", "", "ci", ids, details={"outcome": "FAIL", "reasons": evil}))
+
+    for format_ in ("text", "json", "markdown"):
+        output = decide("--format", format_).output
+        assert "\x1b[2J" not in output
+        assert "<script>" not in output or format_ != "markdown"
+
+
+# -- overrides and signatures ---------------------------------------------------------------------
+
+
+def run_decide(*options: str) -> Result:
+    return CliRunner().invoke(cli.app, ["decide", *options, "--store", "history"])
+
+
+def fail_gate() -> None:
+    store = Store.open("history")
+    ids = tuple(one.run_id for one in store.runs_with_label("release", "v412"))
+    store.note(Event("verdict", "", "ci", ids, details={"outcome": "FAIL", "reasons": "p95 is 11 % slower"}))
+
+
+def test_an_override_is_shown_beside_the_recommendation_that_stays(folder: Path) -> None:
+    fail_gate()
+    decide()
+
+    made = run_decide("--override", "D-1", "--because", "the shop closes", "--by", "maria", "--until", "2999-08-15")
+    found = decide()
+
+    assert made.exit_code == 0, made.output
+    assert found.exit_code == 1
+    assert "D-1 was overridden by maria, in force until 2999-08-15, because the shop closes" in found.output
+
+
+def test_an_override_that_ended_is_still_shown(folder: Path) -> None:
+    fail_gate()
+    decide()
+    details = {"id": "D-1", "release": "v412", "until": "2026-01-01T00:00:00Z"}
+    Store.open("history").note(Event("overridden", "", "maria", because="the shop closes", details=details))
+
+    assert "ended on 2026-01-01" in decide().output
+
+
+def test_a_signature_says_whether_the_evidence_has_changed(folder: Path) -> None:
+    decide()
+    assert run_decide("--sign", "D-1", "--by", "maria").exit_code == 0
+    assert "signed by maria" in decide().output
+    assert "on this evidence" in decide().output
+
+    fail_gate()
+
+    assert "on other evidence" in decide().output
+    again = run_decide("--sign", "D-1", "--by", "maria")
+    assert again.exit_code == 2
+    assert "signed D-1 already" in again.output
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--override", "D-1"), "--override needs --because"),
+        (("--override", "D-1", "--because", " ", "--until", "2999-01-01"), "--override needs --because"),
+        (("--override", "D-1", "--because", "x", "--until", "tomorrow"), 'invalid date "tomorrow"'),
+        (("--override", "D-1", "--because", "x", "--until", "2020-01-01"), "would have ended already"),
+        (("--override", "D-9", "--because", "x", "--until", "2999-01-01"), "no recommendation D-9"),
+        (("--override", "D-2", "--because", "x", "--until", "2999-01-01"), "D-2 is a GO"),
+        (("--override", "D-3", "--because", "x", "--until", "2999-01-01"), "cannot be overridden"),
+        (("--override", "D-1", "--sign", "D-1", "--because", "x", "--until", "2999-01-01"), "exclude each other"),
+        (("checkout", "--release", "v413", "--sign", "D-1"), "take no journey and no --release"),
+        (("--sign", "D-1", "--because", "x"), "only with --override"),
+        (("--sign", "D-9"), "the newest are D-1, D-2, D-3"),
+        ((), "the name of the release is missing"),
+        (("checkout", "--release", "v412", "--until", "2999-01-01"), "only with --override or --sign"),
+    ],
+)
+def test_what_cannot_be_overridden_or_signed_gives_a_sentence(
+    folder: Path, options: tuple[str, ...], message: str
+) -> None:
+    store = Store.open("history")
+    for n, (answer, is_valid) in enumerate([("NO-GO", True), ("GO", True), ("INCONCLUSIVE", False)], 1):
+        document = json.dumps({"is_valid": is_valid, "evidence": []})
+        details = {"id": f"D-{n}", "release": "v412", "recommendation": answer, "document": document}
+        store.note(Event("recommended", f"2026-11-0{n}T00:00:00Z", details=details))
+
+    found = run_decide(*options)
+
+    assert found.exit_code == 2, found.output
+    assert message in found.output
+    assert "Traceback" not in found.output
