@@ -20,21 +20,19 @@ The file has names of secrets, and never secrets. All errors are reported togeth
 from __future__ import annotations
 
 import re
-import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from loadgen.errors import Fault, ScenarioError
+from loadgen.errors import ScenarioError
 from loadgen.outside_text import one_line
 from loadgen.programme.objectives import DataSource
+from loadgen.programme.programme_toml import FILE_NAME, read_programme_toml
 from loadgen.units import NS_PER_S, parse_duration
 
-__all__ = ["FILE", "Source", "read_sources", "source_of"]
+__all__ = ["Source", "read_sources", "source_of"]
 
-FILE: Final = "programme.toml"
-_BYTES_MOST: Final = 1 << 20
 _NAME: Final = re.compile(r"[a-z0-9][a-z0-9._-]{0,99}")
 _KEYS: Final = {
     "prometheus": {"url", "auth_secret", "auth_header", "tenant", "ca", "late"},
@@ -65,26 +63,15 @@ def read_sources(path: Path) -> dict[str, Source]:
     Raises:
         ScenarioError: all errors of the file at once.
     """
-    where = one_line(str(path), 200)
-    try:
-        data = path.read_bytes()
-    except FileNotFoundError:
+    if not path.exists():
         return {}
-    except OSError as exc:
-        raise ScenarioError([Fault(where, 0, f"cannot be read: {exc.strerror}", "check the file")]) from exc
-    try:
-        if len(data) > _BYTES_MOST:
-            raise ValueError(f"it has more than {_BYTES_MOST >> 20} MiB")
-        document = tomllib.loads(data.decode())
-    except (ValueError, RecursionError) as exc:
-        raise ScenarioError([Fault(where, 0, f"not TOML: {one_line(str(exc), 200)}", "correct the file")]) from exc
-    faults: list[Fault] = []
+    document, faults = read_programme_toml(path)
     found: dict[str, Source] = {}
-    tables = document.get("sources", {})
+    tables = document.content.get("sources", {})
     for name, table in tables.items() if isinstance(tables, dict) else [("", tables)]:
         errors, source = _checked(name, table)
         label = f"sources.{one_line(str(name), 100)}"
-        faults += [Fault(where, 0, f"[{label}] {text}", hint) for text, hint in errors]
+        faults += [document.fault(("sources", name), f"[{label}] {text}", hint) for text, hint in errors]
         if source is not None:
             found[name] = source
     if faults:
@@ -107,7 +94,7 @@ def source_of(name: str, sources: Mapping[str, Source], data_sources: Iterable[D
             return f"the source {shown} has the type {one_line(one.type, 40)}, which is not read yet"
         errors, source = _checked(name, {"kind": "prometheus", "url": url})
         return source if source is not None else f"the source {shown}: {errors[0][0]}"
-    return f"the source {shown} is neither in {FILE} nor a DataSource of the files"
+    return f"the source {shown} is neither in {FILE_NAME} nor a DataSource of the files"
 
 
 def _checked(name: object, table: object) -> tuple[list[tuple[str, str]], Source | None]:

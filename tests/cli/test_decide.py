@@ -19,6 +19,10 @@ from tests.support.accepted import KEY, history
 PROGRAMME = """[journeys.checkout]
 live = false
 forecast = {low = "300/s", high = "360/s", until = 2999-12-31}
+
+[sources.prod]
+kind = "prometheus"
+url = "http://prometheus.test:9090"
 """
 
 

@@ -170,6 +170,7 @@ def test_errors_of_programme_toml_are_named_at_once() -> None:
     written("http://127.0.0.1:9", "checkout-fast")
     Path("programme.toml").write_text(
         '[sources.a]\nkind = "prometheus"\nurl = "http://user:pw@x"\ncolour = "red"\n[sources.B]\nkind = "csv"\n'
+        "[decode]\nruns = 3\n[decide]\nruns = 3\n"
     )
 
     result = loadgen("slo", "pull")
@@ -180,6 +181,7 @@ def test_errors_of_programme_toml_are_named_at_once() -> None:
         "without user, password",
         "[sources.B] has an invalid name",
         "file is missing",
+        'programme.toml:7: unknown key "decode"',
     ):
         assert text in result.output
     assert "pw" not in result.output.replace("http or https", "")

@@ -19,7 +19,6 @@ error must not be ignored.
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
@@ -27,17 +26,14 @@ from math import isfinite
 from pathlib import Path
 from typing import Any, Final
 
-from loadgen.dsl.plans.argument_validation import did_you_mean
-from loadgen.dsl.plans.loadgen_toml import key_lines, syntax_fault
 from loadgen.errors import Fault, ScenarioError
 from loadgen.outside_text import one_line
+from loadgen.programme.programme_toml import FILE_NAME, ProgrammeToml, read_programme_toml, unknown_keys
 from loadgen.programme.recommending.facts import Forecast, JourneyFacts, Rules
 from loadgen.units import parse_rate, parse_ratio
 
 __all__ = ["FILE_NAME", "Programme", "read_programme"]
 
-FILE_NAME: Final = "programme.toml"
-_MOST_BYTES: Final = 1 << 20
 _MOST_JOURNEYS: Final = 1_000
 _FORECAST: Final = 'write forecast = {low = "300/s", high = "360/s", until = 2026-12-31}'
 
@@ -56,22 +52,9 @@ def read_programme(path: Path) -> Programme:
     Raises:
         ScenarioError: with all errors of the file and their lines.
     """
-    try:
-        with path.open("rb") as file:
-            data = file.read(_MOST_BYTES + 1)
-        if len(data) > _MOST_BYTES:
-            raise ScenarioError([Fault(str(path), 0, "larger than 1 MiB", "keep only tables of the programme in it")])
-        text = data.decode("utf-8-sig").replace("\r\n", "\n")
-        content = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise ScenarioError([syntax_fault(path, error)]) from None
-    except RecursionError:
-        raise ScenarioError([Fault(str(path), 0, "nested too deeply", "use tables of two levels")]) from None
-    except (OSError, UnicodeDecodeError) as error:
-        message = f"cannot be read: {getattr(error, 'strerror', None) or 'it is not UTF-8'}"
-        raise ScenarioError([Fault(str(path), 0, message, "check the path; the file must be TOML in UTF-8")]) from None
-    reading = _Reading(path, text)
-    programme = reading.programme(content)
+    document, faults = read_programme_toml(path)
+    reading = _Reading(document, faults)
+    programme = reading.programme(document.content)
     if reading.faults:
         raise ScenarioError(reading.faults)
     return programme
@@ -80,13 +63,10 @@ def read_programme(path: Path) -> Programme:
 class _Reading:
     """Reads one file and collects its errors."""
 
-    def __init__(self, path: Path, text: str) -> None:
-        self._path = path
-        self._lines = dict(key_lines(text))
-        self.faults: list[Fault] = []
+    def __init__(self, document: ProgrammeToml, faults: list[Fault]) -> None:
+        self._document, self.faults = document, faults
 
     def programme(self, content: Mapping[str, Any]) -> Programme:
-        self._check_keys((), content, ("decide", "journeys"))
         rules = self._rules(self._table(("decide",), content.get("decide", {})))
         tables = self._table(("journeys",), content.get("journeys", {}))
         if len(tables) > _MOST_JOURNEYS:
@@ -204,14 +184,10 @@ class _Reading:
         return {}
 
     def _check_keys(self, at: tuple[str, ...], table: Mapping[str, Any], known: Sequence[str]) -> None:
-        for key in table:
-            if key not in known:
-                name = one_line(".".join((*at, key)), 80)
-                self._add((*at, key), f'unknown key "{name}"', did_you_mean(key, known) or f"use {', '.join(known)}")
+        self.faults += unknown_keys(self._document, at, table, known)
 
     def _add(self, at: tuple[str, ...], message: str, hint: str) -> None:
-        line = next((self._lines[at[:n]] for n in range(len(at), 0, -1) if at[:n] in self._lines), 0)
-        self.faults.append(Fault(str(self._path), line, message, hint))
+        self.faults.append(self._document.fault(at, message, hint))
 
 
 def _is_number(given: Any) -> bool:

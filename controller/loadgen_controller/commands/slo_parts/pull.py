@@ -14,8 +14,9 @@ from loadgen.errors import ExitCode, ScenarioError
 from loadgen.outside_text import one_line
 from loadgen.programme.ledger import Ledger
 from loadgen.programme.ledger_file import Revision
+from loadgen.programme.programme_toml import FILE_NAME
 from loadgen.programme.pull import Done, Planned, planned, pulled
-from loadgen.programme.source_settings import FILE, Source, read_sources
+from loadgen.programme.source_settings import Source, read_sources
 from loadgen.programme.sources.prometheus import PrometheusSource
 from loadgen.units import quantity
 from loadgen_controller.collect_option_errors import CollectedErrors
@@ -69,7 +70,7 @@ def pull(
         errors.add("--from must be before --to", "write --from 7d")
     where = store_of(errors, store, env)
     ledger = errors.catch(lambda: Ledger.open(where))
-    sources = errors.catch(lambda: read_sources(Path(FILE)))
+    sources = errors.catch(lambda: read_sources(Path(FILE_NAME)))
     reading = errors.catch(lambda: read_slos(files))
     slos = None if reading is None else errors.catch(reading.check)
     errors.check()
