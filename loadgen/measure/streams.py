@@ -189,7 +189,7 @@ def _regular(events: EventList, asked_ns: int, hidden: int, source: TokenSource)
     usage = _largest_usage(kinds, tokens, end, len(kinds)) if usages > 1 else -1
     if usages == 1:  # nearly always, so it is worth the saved call
         usage = tokens[kinds.index(_USAGE_BYTES, end)]
-    before = _largest_usage(kinds, tokens, 0, start) if start > 1 else -1
+    before = _largest_usage(kinds, tokens, 0, start) if start > 1 or kinds[0] == USAGE else -1
     counts: Sequence[int] | None
     if not middle.strip(_TOKEN_BYTES):
         if before > max(usage, 0) or usages > 1:

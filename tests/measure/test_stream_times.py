@@ -90,6 +90,8 @@ def assert_same(events: list[Event], hidden: int) -> None:
 @example(events=[(0, "content", -1), (5, "content", -1), (6, "usage", 3)], hidden=0)
 @example(events=[(0, "content", 2), (5, "content", 2), (6, "usage", 3)], hidden=3)
 @example(events=[(0, "content", 2), (5, "content", 2), (6, "usage", 3)], hidden=1)
+@example(events=[(0, "usage", 1), (0, "reasoning", -1)], hidden=0)
+@example(events=[(0, "usage", 2), (5, "content", 1), (9, "content", 1)], hidden=0)
 @given(events=st.one_of(any_stream(), server_stream()), hidden=st.sampled_from([0, 0, 0, 1, 5]))
 def test_the_fast_figures_are_those_of_the_convention_ours(events: list[Event], hidden: int) -> None:
     assert_same(events, hidden)
