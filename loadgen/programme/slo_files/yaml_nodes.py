@@ -87,7 +87,9 @@ def read_documents(path: Path) -> Parsed:
         with path.open("rb") as file:
             data = file.read(MOST_BYTES + 1)
     except OSError as exc:
-        return bad(f"cannot be read: {exc.strerror or exc}", "name a file with objectives")
+        return bad(
+            f"cannot be read: {exc.strerror or exc}", "name a file with objectives; `loadgen slo new NAME` writes one"
+        )
     if len(data) > MOST_BYTES:
         return bad("larger than 10 MB", "split it into several files")
     try:

@@ -88,7 +88,7 @@ def status(
                 echo(f"  {line}")
         kept = sum(one.is_kept for one in states)
         revisions = quantity(len(found.revisions), "revision")
-        echo(f"{kept} of {quantity(len(states), 'promise')} are surely kept; from {revisions} of the ledger")
+        echo(f"surely kept: {kept} of {quantity(len(states), 'promise')}; from {revisions} of the ledger")
     if any(one.is_broken for one in states):
         return ExitCode.FAILED
     return ExitCode.PASSED if all(one.is_kept for one in states) else ExitCode.INCOMPLETE
