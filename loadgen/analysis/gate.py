@@ -590,14 +590,16 @@ def _runs(n: int) -> str:
 
 
 def holm(p: Array, margin: float = _MARGIN) -> Array:
-    """Return p-values adjusted by Holm's step-down correction and divided by a safety margin. p: shape (names,).
+    """Return p-values adjusted by Holm's step-down correction and divided by a safety margin. p: shape (..., names).
+
+    Each row of the last axis is corrected on its own. margin: 1 for Holm's correction alone.
 
     Source: S. Holm, Scandinavian Journal of Statistics 6, 1979.
     """
-    order = np.argsort(p, kind="stable")
-    stepped = np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1))
-    adjusted = np.empty_like(p)
-    adjusted[order] = np.minimum(stepped, 1.0)
+    order = np.argsort(p, axis=-1, kind="stable")
+    stepped = np.take_along_axis(p, order, axis=-1) * np.arange(p.shape[-1], 0, -1)
+    adjusted = np.empty_like(stepped)
+    np.put_along_axis(adjusted, order, np.minimum(np.maximum.accumulate(stepped, axis=-1), 1.0), axis=-1)
     capped: Array = np.minimum(adjusted / margin, 1.0)
     return capped
 

@@ -445,6 +445,15 @@ def test_written_policy_of_a_group_is_one_of_ec2(tmp_path: Path) -> None:
     assert block.attributes["autoscaling_group_name"].literal == "web"
 
 
+def test_a_name_that_the_policy_does_not_have_is_a_variable_of_terraform(tmp_path: Path) -> None:
+    unnamed = {key: value for key, value in TRACKING.items() if key != "ResourceId"}
+    text = policy_text(read(tmp_path, unnamed, least=1, most=9), 0.5, [])
+    policy, variable = read_text(text, tmp_path / "new.tf").blocks
+    assert "resource_id = var.resource_id" in text
+    assert policy.labels[0] == "aws_appautoscaling_policy"
+    assert (variable.kind, variable.labels) == ("variable", ("resource_id",))
+
+
 def problems(action: Callable[[], object]) -> list[str]:
     """The messages of the errors that an action raises, without hints."""
     return [text.split("; ")[0] for text in messages(action)]

@@ -149,11 +149,11 @@ def test_promtool_accepts_the_rules_of_generated_objectives(tmp_path: Path) -> N
             files[-1].write_text(rules_of(usable), encoding="utf-8")
 
     write_rules()
-    promtool("check", "rules", *map(str, files))
+    assert promtool("check", "rules", *map(str, files)).count("SUCCESS") == len(files) > 0
 
 
-def proof(folder: Path, one: Objective, series: dict[str, np.ndarray], expected: dict[int, int], long: str) -> None:
-    """Let promtool prove at which minutes the alert of a long window fires.
+def proof(folder: Path, one: Objective, series: dict[str, np.ndarray], expected: dict[int, int], long: str) -> bool:
+    """Return whether promtool proves at which minutes the alert of a long window fires.
 
     series: the value of each counter at each minute, from minute 0 on. expected: minute -> number of firing alerts.
     """
@@ -177,7 +177,7 @@ def proof(folder: Path, one: Objective, series: dict[str, np.ndarray], expected:
         ],
     }
     (folder / "test.yaml").write_text(json.dumps(test), encoding="utf-8")
-    promtool("test", "rules", str(folder / "test.yaml"))
+    return "SUCCESS" in promtool("test", "rules", str(folder / "test.yaml"))
 
 
 def minutes_of(total: np.ndarray, bad: np.ndarray) -> Slices:
@@ -207,7 +207,7 @@ def test_an_outage_fires_and_ends_at_the_computed_minutes(tmp_path: Path, rule: 
     expected = computed(total, bad, rule)
     assert min(at for at, number in expected.items() if number) == before + [1, 3][rule]
     series = {"requests_total": counter(total), "good_total": counter(total - bad)}
-    proof(tmp_path, promise(), series, expected, long)
+    assert proof(tmp_path, promise(), series, expected, long)
 
 
 @needs_promtool
@@ -218,7 +218,9 @@ def test_low_traffic_fires_at_the_fifth_bad_request_and_not_before(tmp_path: Pat
     bad[98:125:6] = 1  # five of them bad, from minute 98 to minute 122
     expected = computed(total, bad, 0)
     assert expected == {122: 0, 123: 1, 127: 1, 128: 0}
-    proof(tmp_path, promise(), {"requests_total": counter(total), "good_total": counter(total - bad)}, expected, "1h")
+    assert proof(
+        tmp_path, promise(), {"requests_total": counter(total), "good_total": counter(total - bad)}, expected, "1h"
+    )
     unguarded = replace(standard_rules(MONTH.seconds)[0], least_bad=1)
     assert np.flatnonzero(fires(minutes_of(total, bad), unguarded, 0.999))[0] == 98  # at the first bad request
 
@@ -227,14 +229,14 @@ def test_low_traffic_fires_at_the_fifth_bad_request_and_not_before(tmp_path: Pat
 @pytest.mark.process
 def test_a_counter_that_does_not_exist_yet_is_zero_and_not_missing(tmp_path: Path) -> None:
     total = counter(np.full(120, 60.0))
-    proof(tmp_path, promise(), {"requests_total": total}, {60: 1, 119: 1}, "1h")
+    assert proof(tmp_path, promise(), {"requests_total": total}, {60: 1, 119: 1}, "1h")
     errors = promise(indicator=RatioIndicator(query("requests_total"), bad=query("errors_total"), counter=True))
-    proof(tmp_path, errors, {"requests_total": total}, {60: 0, 119: 0}, "1h")
+    assert proof(tmp_path, errors, {"requests_total": total}, {60: 0, 119: 0}, "1h")
 
 
 @needs_promtool
 @pytest.mark.process
 def test_no_traffic_and_no_series_fire_nothing(tmp_path: Path) -> None:
     still = np.full(120, 1000.0)
-    proof(tmp_path, promise(), {"requests_total": still, "good_total": still}, {60: 0, 119: 0}, "1h")
-    proof(tmp_path, promise(), {"other_total": still}, {60: 0, 119: 0}, "1h")
+    assert proof(tmp_path, promise(), {"requests_total": still, "good_total": still}, {60: 0, 119: 0}, "1h")
+    assert proof(tmp_path, promise(), {"other_total": still}, {60: 0, 119: 0}, "1h")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import combinations
@@ -13,11 +14,12 @@ import numpy.typing as npt
 
 from loadgen.analysis.factors.cells import Design
 from loadgen.analysis.factors.factor import raise_faults
-from loadgen.analysis.factors.fitting.decide import f_tail, holm_rows
 from loadgen.analysis.factors.fitting.fit import ErrorSource, error_of, lenth_columns, pure_error_df
 from loadgen.analysis.factors.fitting.lenth import null_of, pseudo_error
 from loadgen.analysis.factors.fitting.model import TIMES, Model, block_columns, model_of
+from loadgen.analysis.factors.fitting.tails import f_tail
 from loadgen.analysis.factors.order import run_order
+from loadgen.analysis.gate import holm
 
 __all__ = ["PowerRow", "PowerTable", "detectable"]
 
@@ -137,7 +139,7 @@ def detectable(
     )
 
 
-class _Trial:
+class _Trial(ABC):
     """Draws of the estimates of all terms, and their p-values if the cells have other means."""
 
     source: ErrorSource
@@ -152,9 +154,9 @@ class _Trial:
             return term
         return tuple(sorted(len(self.model.design.factors[at].levels) for at in self.model.terms[term].factors))
 
+    @abstractmethod
     def adjusted(self, means: Floats) -> Floats:
         """Return p-values with Holm's correction for cells with these means. Shape (cells,) -> (draws, terms)."""
-        raise NotImplementedError
 
 
 class _LeastSquares(_Trial):
@@ -200,7 +202,7 @@ class _LeastSquares(_Trial):
             moved = shift[one.start : one.stop]
             if np.abs(moved).max() > 1e-12:
                 p[:, at] = self._p(at, self._drawn[:, one.start : one.stop] + moved)
-        return holm_rows(p)
+        return holm(p, margin=1.0)
 
 
 class _Lenth(_Trial):
@@ -221,7 +223,7 @@ class _Lenth(_Trial):
     def adjusted(self, means: Floats) -> Floats:
         values = self._drawn + self._columns.T @ means[self.cells] * 2 / len(self.cells)
         statistic = values[:, self._of_terms] / pseudo_error(values)[:, None]
-        return holm_rows(null_of(values.shape[1]).tail(statistic))
+        return holm(null_of(values.shape[1]).tail(statistic), margin=1.0)
 
 
 def _trial_of(

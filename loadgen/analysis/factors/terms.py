@@ -13,11 +13,11 @@ import numpy.typing as npt
 from loadgen.analysis.factors.cells import Design
 from loadgen.analysis.factors.factor import Level, raise_faults
 from loadgen.analysis.factors.fitting.contrasts import Comparison, compared, ends, simple_comparison
-from loadgen.analysis.factors.fitting.decide import holm_rows
 from loadgen.analysis.factors.fitting.fit import ErrorSource, Fit, fit_model, widest_cell
 from loadgen.analysis.factors.fitting.model import ModelTerm, model_of
 from loadgen.analysis.factors.fitting.scales import Scale, change_interval, from_scale, to_scale, value_faults
 from loadgen.analysis.factors.looks import Looks
+from loadgen.analysis.gate import holm
 
 __all__ = ["CellFigure", "ErrorSource", "FactorAnalysis", "Observation", "Scale", "SimpleEffect", "Term", "analyse"]
 
@@ -177,7 +177,7 @@ def analyse(
     y, cells, blocks = _checked(design, observations, level, used, pooled_sd)
     fit = fit_model(model_of(design, cells, blocks), y, cells, blocks, pooled_sd, pooled_df)
     p = np.array([fit.p_of(one) for one in fit.model.terms])
-    adjusted = holm_rows(np.array([looks.overall(one) for one in p]) if looks else p)
+    adjusted = holm(np.array([looks.overall(one) for one in p]) if looks else p, margin=1.0)
     alpha = 1.0 - level
     nominal = looks.nominal if looks else float
     tail = nominal(alpha / max(1, len(p)))

@@ -118,14 +118,14 @@ def _terraform(policy: ScalingPolicy, target: float) -> Iterator[str]:
     yield f"  name = {_hcl(policy.name)}"
     yield '  policy_type = "TargetTrackingScaling"'
     if is_group:
-        yield f"  autoscaling_group_name = {_hcl(document.get('AutoScalingGroupName', 'TODO'))}"
+        yield f"  autoscaling_group_name = {_named(document, 'AutoScalingGroupName', 'autoscaling_group_name')}"
         if "EstimatedInstanceWarmup" in document:
             yield f"  estimated_instance_warmup = {int(document['EstimatedInstanceWarmup'])}"
         block = "target_tracking_configuration"
     else:
         yield f"  service_namespace = {_hcl(document.get('ServiceNamespace', 'ecs'))}"
         yield f"  scalable_dimension = {_hcl(document.get('ScalableDimension', 'ecs:service:DesiredCount'))}"
-        yield f"  resource_id = {_hcl(document.get('ResourceId', 'service/TODO/TODO'))}"
+        yield f"  resource_id = {_named(document, 'ResourceId', 'resource_id')}"
         block = "target_tracking_scaling_policy_configuration"
     yield ""
     yield f"  {block} {{"
@@ -138,6 +138,14 @@ def _terraform(policy: ScalingPolicy, target: float) -> Iterator[str]:
     yield from _metric_blocks(config)
     yield "  }"
     yield "}"
+    name, variable = ("AutoScalingGroupName", "autoscaling_group_name") if is_group else ("ResourceId", "resource_id")
+    if name not in document:
+        yield f'\nvariable "{variable}" {{\n  type = string\n}}'
+
+
+def _named(document: Mapping[str, Any], key: str, variable: str) -> str:
+    """Return a name in the policy's file, or the variable that asks for it: the file may be only a configuration."""
+    return _hcl(document[key]) if key in document else f"var.{variable}"
 
 
 def _metric_blocks(config: Mapping[str, Any]) -> Iterator[str]:

@@ -16,7 +16,7 @@ from typing import Final
 
 import msgspec
 
-from loadgen.history.store.parquet_run import NewerFormat
+from loadgen.history.store.json_file import decoded_file
 from loadgen.history.store.stored_run import Event
 
 __all__ = ["FOLDER", "decoded", "encoded", "named"]
@@ -51,12 +51,7 @@ def decoded(data: bytes) -> Event:
         ValueError: the file is damaged.
         NewerFormat: the file was written by a newer loadgen.
     """
-    try:
-        file = msgspec.json.decode(data, type=_File)
-    except (msgspec.MsgspecError, UnicodeDecodeError) as exc:
-        raise ValueError(str(exc)) from exc
-    if file.format > FORMAT:
-        raise NewerFormat(f"it has format {file.format}, and this loadgen reads formats up to {FORMAT}")
+    file = decoded_file(data, _File, FORMAT)
     return Event(file.kind, file.at, file.by, file.run_ids, file.because, file.details)
 
 

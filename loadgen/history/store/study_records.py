@@ -16,7 +16,7 @@ from typing import Any, Final
 
 import msgspec
 
-from loadgen.history.store.parquet_run import NewerFormat
+from loadgen.history.store.json_file import decoded_file
 from loadgen.outside_text import in_json
 
 __all__ = ["FOLDER", "StudyRecord", "decoded_study", "encoded_study", "name_of", "next_number", "studies_in"]
@@ -88,10 +88,5 @@ def decoded_study(data: bytes) -> StudyRecord:
         ValueError: the file is damaged.
         NewerFormat: the file was written by a newer loadgen.
     """
-    try:
-        file = msgspec.json.decode(data, type=_File)
-    except (msgspec.MsgspecError, UnicodeDecodeError) as exc:
-        raise ValueError(str(exc)) from exc
-    if file.format > FORMAT:
-        raise NewerFormat(f"it has format {file.format}, and this loadgen reads formats up to {FORMAT}")
+    file = decoded_file(data, _File, FORMAT)
     return StudyRecord(file.id, file.at, file.by, file.study)

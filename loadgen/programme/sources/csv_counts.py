@@ -240,7 +240,7 @@ def _by_lines(data: bytes, width: int, name: str, takes_gaps: bool) -> CsvCounts
         faults.append(NoCounts(f"{name}:{rows.line_num}: not CSV: {one_line(str(error), 120)}"))
     except UnicodeDecodeError as error:
         faults.append(NoCounts(f"{name}: not a text in UTF-8: {error.reason}"))
-    except _TooMany:
+    except _TooMany:  # the faults found so far are returned
         pass
     if not faults and not slices:
         faults.append(NoCounts(f"{name}: there are no rows"))

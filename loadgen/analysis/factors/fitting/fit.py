@@ -14,9 +14,9 @@ from typing import Final, Literal
 import numpy as np
 import numpy.typing as npt
 
-from loadgen.analysis.factors.fitting.decide import critical, f_tail
 from loadgen.analysis.factors.fitting.lenth import LEAST_CONTRASTS, contrasts, null_of, pseudo_error
 from loadgen.analysis.factors.fitting.model import Model, ModelTerm, block_columns
+from loadgen.analysis.factors.fitting.tails import critical, f_tail
 
 __all__ = ["ErrorSource", "Fit", "error_of", "fit_model", "lenth_columns", "pure_error_df", "widest_cell"]
 

@@ -1,4 +1,4 @@
-"""Decides which terms are found: F tests, Holm's correction over all of them, and critical values of intervals."""
+"""Tails and critical values by which terms are found and intervals are drawn: F, Student's t, Scheffé."""
 
 from __future__ import annotations
 
@@ -6,21 +6,9 @@ import numpy as np
 import numpy.typing as npt
 from scipy import special
 
-__all__ = ["critical", "f_tail", "holm_rows", "t_quantile"]
+__all__ = ["critical", "f_tail", "t_quantile"]
 
 Floats = npt.NDArray[np.float64]
-
-
-def holm_rows(p: Floats) -> Floats:
-    """Return p-values with Holm's correction over the last axis, each row on its own. p: shape (..., terms).
-
-    Source: S. Holm, Scandinavian Journal of Statistics 6, 1979.
-    """
-    order = np.argsort(p, axis=-1, kind="stable")
-    stepped = np.take_along_axis(p, order, axis=-1) * np.arange(p.shape[-1], 0, -1)
-    adjusted = np.empty_like(stepped)
-    np.put_along_axis(adjusted, order, np.minimum(np.maximum.accumulate(stepped, axis=-1), 1.0), axis=-1)
-    return adjusted
 
 
 def f_tail(value: npt.ArrayLike, df: npt.ArrayLike, df_error: float) -> Floats:
