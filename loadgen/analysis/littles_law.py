@@ -56,7 +56,8 @@ def littles_law(in_system: float, per_s: float, mean_s: float, *, standard_error
     Args:
         in_system: N, the mean over time, above 0.
         per_s: X, above 0. mean_s: R in s, above 0.
-        standard_error: of N, if N is a mean of samples. Two of them widen the tolerance of 2 %.
+        standard_error: of N, if N is a mean of samples. The tolerance is 2 %, or two of them if that is
+            more.
 
     Raises:
         ValueError: a value is not finite, or not above 0.

@@ -1,4 +1,4 @@
-"""The ledger: the counts of production and of runs by slice, in the place of the history.
+"""The ledger: the counts of production and of runs by slice, stored in the folder or bucket of the history.
 
     slis/day=2026-07-20/<source>-<revision>.parquet     slices of one UTC day (ledger_file.py)
 

@@ -10,7 +10,7 @@ Which run is next follows from the order and the records alone:
 2. after the last one: each run that cannot be compared, once more, in the same order;
 3. with `--block day` both happen day by day, and the sweep ends after each block.
 
-With `--early`, the results are looked at before the first run of the block that follows a look.
+With `--early`, the results are analysed once: after half of the repeats, before the first run of the next block.
 """
 
 from __future__ import annotations

@@ -166,7 +166,7 @@ def read_plan(folder: Path) -> SweepPlan:
         data = path.read_bytes()
     except OSError as error:
         raise UsageError(
-            f"{folder} has no sweep: {path.name}: {error.strerror or error}",
+            f"{folder} has no sweep: {path.name} cannot be read ({error.strerror or error})",
             hint="--resume takes the folder that the sweep printed when it started, such as sweeps/20261129-143000",
         ) from error
     return plan_from_json(data, str(path))

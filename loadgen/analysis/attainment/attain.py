@@ -119,9 +119,9 @@ def judge(
         window: start (included) and end (excluded), s since the epoch.
         slice_target: the good ratio that makes a slice good; for Timeslices only.
         history: slices from which the usual volume of missing hours is taken; by default `slices`.
-        gap_width_s: the width of a slice where the ledger has none, s.
-        sampled_error: half the width of the interval that the counts of an estimated source have, as a share. Both
-            bounds move by it.
+        gap_width_s: the assumed width of slices where the ledger has none, s.
+        sampled_error: half the width of the interval that the counts of an estimated source have, as a share. The
+            lower bound falls and the upper bound rises by it.
 
     Raises:
         ValueError: an invalid target or window, or Timeslices without `slice_target`.

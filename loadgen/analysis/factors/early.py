@@ -34,9 +34,10 @@ def look(
 ) -> Decision:
     """Return whether the sweep stops after `done` of `repeats` whole repeats of all cells.
 
-    The sweep stops if each term is found, by the bound of this look, or futile: "stop: found" if any is found,
-    otherwise "stop: futile". The sweep goes on if `done` is not `first_look(repeats)`, or if neither repeats nor the
-    store show the error of a run. The arguments are those of `analyse`, which needs `looks` at the end as well.
+    The sweep stops if every term is either found at this look or futile. The reason is "stop: found" if at least one
+    term is found, otherwise "stop: futile". The sweep goes on if `done` is not `first_look(repeats)`, or if the
+    standard deviation between runs cannot be estimated. The arguments are those of `analyse`; pass `looks` to the
+    final `analyse`, too.
     """
     if done != first_look(repeats) or done >= repeats:
         return "go on"

@@ -50,10 +50,12 @@ class Term:
     """Per factor the two levels, from and to, that `effect` compares: first and last, or those that differ most."""
     effect: float
     """On the scale of the analysis. For a log scale: the log of the ratio; exp(effect) - 1 is the relative change. An
-    interaction is half the difference between two differences, so an effect d of one corner is d / 2."""
+    interaction is half of (the effect of A where B is high - the effect of A where B is low): if only the cell where
+    both are high is shifted by d, it is d / 2."""
     low: float | None
     high: float | None
-    """low, high: the interval of `effect` at the adjusted level; None if the error of a run is unknown."""
+    """low, high: the interval of `effect` at the adjusted level; None if the standard
+    deviation between runs is unknown."""
     change: float | None
     """In the units of the response. A main effect: the mean at `to` minus that at `from`. An interaction: how far the
     cell where both are at `to` lies above what the two changes alone would give. None for a square."""
@@ -164,8 +166,9 @@ def analyse(
 
     The unit is the run: least squares with blocks. Intervals of terms are Bonferroni's over all terms: at the level
     0.95, all of them cover in 94 to 95 of 100 simulated sweeps. They never contradict Holm's decision: the interval of
-    a term that is not found includes 0, and the interval of a term that Holm's later steps find is cut at 0. Simple
-    effects have intervals that cover together within their interaction. Intervals of cells are not adjusted.
+    a term that is not found includes 0, and if Holm finds a term whose Bonferroni interval includes 0, the interval
+    ends at 0. The intervals of the simple effects of one interaction are simultaneous. Intervals of cells are not
+    adjusted.
 
     Raises:
         ValueError, or ExceptionGroup of several: a response that the scale cannot have, an unknown cell, an invalid

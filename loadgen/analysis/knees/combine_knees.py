@@ -4,14 +4,14 @@ Each search measures one condition of its target: one start of its processes, on
 caches. So the results of several searches differ by more than their own intervals say. The interval of the combined
 rate must contain that, and one search alone cannot show it.
 
-The rates are combined as logarithms, since errors of rates are shares of them:
+The rates are combined as logarithms, since the error of a rate grows with the rate:
 
     y_i = log(rate_i)       s_i = log(high_i / low_i) / (2 z)       z = 1.645, as each interval has a level of 90 %
     S² = sample variance of y (k - 1 degrees of freedom)       w² = mean of s_i²
     interval = exp(mean(y) ± t(k - 1, 0.95) sqrt(max(S², w²) / k))
 
-S² estimates the sum of the variance between conditions and of the searches' own error. With few searches it is often
-too small by chance, and the searches' own error is known, so the sum never counts with less than that. A single search
+S² estimates the sum of two variances: that between conditions, and that of the searches' own error. With few searches
+it is often too small by chance. The searches' own error is known, so w² is the lower bound of the sum. A single search
 keeps its own interval. docs/decisions/128-combined-searches.md compares this with other rules.
 
 Source: the mean of a random-effects model with equal weights; Student, "The probable error of a mean", 1908.

@@ -1,13 +1,15 @@
 """Sends a curve of rates through a fleet that a controller scales, second by second. Simulated time; no clock.
 
 Each second: arrivals meet the capacity of the ready instances, what exceeds it becomes backlog and is served later.
-The metric is the mean utilisation over an averaging window that ended `delay_s` ago, of each instance for itself: a
-new one has the mean since it was ready, and none before its first data point. The controller looks at it every
-`period_s`. An instance that it adds is ready `start_s` later; one that it removes is gone at once, starting ones first.
+The metric is the mean utilisation of each instance over an averaging window that ended `delay_s` ago. A new instance
+has the mean since it was ready, and no metric before its first data point. The controller looks at it every
+`period_s`. An instance that it adds is ready `start_s` later. An instance that it removes is gone at once; starting
+instances are removed first.
 Load is spread evenly over ready instances.
 
-Nothing is simulated second by second in Python. While the fleet stays as it is, a decision is a few sums (`_coast`),
-and while the controller is quiet, whole hours are one step of numpy (`_jump`). Otherwise, each period is one.
+The result has a value for each second, but no loop runs each second. While the fleet stays as it is, a decision is a
+few sums (`_coast`), and while the controller is quiet, whole hours are one step of numpy (`_jump`). Otherwise, each
+period is one step.
 """
 
 from __future__ import annotations

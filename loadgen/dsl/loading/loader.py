@@ -302,7 +302,10 @@ class _Loaded:
             if not chosen.faults:
                 self.warnings += small_windows(chosen.slos, chosen.lanes, chosen.regions)
         for name in sorted(self.params.required - set(self.params.asked)):
-            hint = did_you_mean(name, self.params.asked) or "remove the option: the scenario has no param(...)"
+            hint = (
+                did_you_mean(name, self.params.asked)
+                or "declare it in the scenario with param(...), or remove the option"
+            )
             self.faults.append(Fault(f"-P {name}={self.params.given[name]}", 0, f'no param "{name}"', hint))
 
     def _check_names(self) -> None:

@@ -3,14 +3,14 @@
     found = recommend(evidence, policy, now)
     found.recommendation, found.exit_code       # "INCONCLUSIVE", 3
 
-A piece of evidence counts if it is there, is fresh, and is about this release. Then:
+Only required pieces of evidence decide. A piece counts if it is there, is fresh, and is about this release. Then:
 
-1. any NO-GO makes NO-GO;
-2. GO only if every required piece counts and says GO;
+1. NO-GO if any required piece counts and says NO-GO;
+2. GO if every required piece counts and says GO;
 3. otherwise INCONCLUSIVE.
 
-So absence is never a pass: to take a piece away, to age it, or to rename its release turns nothing into GO. There is no
-score, since a weighted 0.83 explains nothing: each piece has its own sentence with figure, interval and rule.
+So absence is never a pass: removing a piece, letting it become stale, or changing its release never produces GO. There
+is no score, since a weighted 0.83 explains nothing: each piece has its own sentence with figure, interval and rule.
 """
 
 from __future__ import annotations
