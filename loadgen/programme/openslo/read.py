@@ -145,7 +145,7 @@ class _Reader:
             spec.fault("objectives", f"{spec.name_of('objectives')} is missing or empty", "write one: - target: 0.99")
         several = len(items) > 1
         for number, node in enumerate(items, 1):
-            fields = Fields.of(spec.findings, node, f"objectives[{number}]")
+            fields = Fields.of(spec.findings, node, f"objectives[{number - 1}]")
             if fields is None:
                 continue
             item = _Item(self.documents, spec, fields, method, several)
