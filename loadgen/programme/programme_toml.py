@@ -1,8 +1,12 @@
 """Reads `programme.toml` as a whole: its tables, the lines of its keys, and names that no reader knows.
 
+    [programme]        title, time zone                   (weekly/programme_table.py)
     [sources.NAME]     where counts of production come from (source_settings.py)
-    [journeys.NAME]    facts about journeys               (recommending/programme_file.py)
+    [journeys.NAME]    facts about journeys               (JOURNEY_KEYS names the reader of each)
     [decide]           thresholds of `loadgen decide`     (recommending/programme_file.py)
+    [launch]           the checklist of a launch, signers (recommending/launch_file.py)
+    [standard]         the house standard, with exceptions (board/standard_file.py)
+    [publish]          where pages go                     (publishing/publish_file.py)
 
 Each reader takes its own tables. A table that none of them knows is an error: a threshold with a typing error must not
 be ignored.
@@ -21,10 +25,24 @@ from loadgen.dsl.plans.loadgen_toml import key_lines, syntax_fault
 from loadgen.errors import Fault, ScenarioError
 from loadgen.outside_text import one_line
 
-__all__ = ["FILE_NAME", "TABLES", "ProgrammeToml", "read_programme_toml", "unknown_keys"]
+__all__ = ["FILE_NAME", "JOURNEY_KEYS", "TABLES", "ProgrammeToml", "read_programme_toml", "unknown_keys"]
 
 FILE_NAME: Final = "programme.toml"
-TABLES: Final = ("decide", "journeys", "sources")
+TABLES: Final = ("decide", "journeys", "launch", "programme", "publish", "sources", "standard")
+JOURNEY_KEYS: Final = (
+    "live",  # recommending/programme_file.py
+    "plan",
+    "forecast",
+    "value",  # money_file.py
+    "currency",
+    "elasticity",
+    "team",  # board/standard_file.py
+    "product",
+    "owner",
+    "scenario",
+    "endpoints",
+)
+"""The keys of `[journeys.NAME]`. Each reader reads its own, and leaves the others alone."""
 _MOST_BYTES: Final = 1 << 20
 
 

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from fractions import Fraction
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -20,12 +20,13 @@ import numpy.typing as npt
 from loadgen.analysis.attainment.attain import Judgement, attained, judge
 from loadgen.analysis.attainment.budget import Budget, budget_of
 from loadgen.analysis.attainment.slices import CountedBy, Slices, counted, slices_of, within
+from loadgen.analysis.burn.exhaustion import Exhaustion, exhaustion
 from loadgen.analysis.burn.firing import Burning, burn_at
 from loadgen.analysis.burn.rules import BurnRule, standard_rules
 from loadgen.analysis.values_to_float_array import Array
 from loadgen.programme.exclusions import Exclusion, is_excluded
 from loadgen.programme.ledger import Counts, Reading
-from loadgen.programme.objectives import Objective
+from loadgen.programme.objectives import Objective, RollingWindow
 from loadgen.programme.pull import width_of
 
 __all__ = ["STALE_S", "PromiseState", "Word", "state_of", "states_of", "window_s"]
@@ -55,6 +56,8 @@ class PromiseState:
     burning: tuple[Burning, ...] = ()
     excluded: int = 0
     with_excluded: str = ""
+    gone: Exhaustion | None = None
+    """When the budget will be spent, if the burn of the last hours or days goes on; None without data."""
 
     @property
     def fires(self) -> tuple[Burning, ...]:
@@ -132,7 +135,15 @@ def state_of(objective: Objective, counts: Counts | None, exclusions: Sequence[E
         tuple(burn_at(units, rule, objective.target, float(end)) for rule in _rules(objective)),
         excluded,
         every.text(objective.target) if excluded else "",
+        exhaustion(units, objective.target, now=float(end), **_window_of(objective, around)),
     )
+
+
+def _window_of(objective: Objective, around: tuple[datetime, datetime]) -> dict[str, Any]:
+    """Return the window of a promise as arguments of `exhaustion`."""
+    if isinstance(objective.window, RollingWindow):
+        return {"rolling_s": float(objective.window.seconds)}
+    return {"calendar": (around[0].timestamp(), around[1].timestamp())}
 
 
 def _rules(objective: Objective) -> tuple[BurnRule, ...]:

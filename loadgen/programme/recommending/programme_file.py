@@ -28,7 +28,13 @@ from typing import Any, Final
 
 from loadgen.errors import Fault, ScenarioError
 from loadgen.outside_text import one_line
-from loadgen.programme.programme_toml import FILE_NAME, ProgrammeToml, read_programme_toml, unknown_keys
+from loadgen.programme.programme_toml import (
+    FILE_NAME,
+    JOURNEY_KEYS,
+    ProgrammeToml,
+    read_programme_toml,
+    unknown_keys,
+)
 from loadgen.programme.recommending.facts import Forecast, JourneyFacts, Rules
 from loadgen.units import parse_rate, parse_ratio
 
@@ -102,7 +108,7 @@ class _Reading:
 
     def _journey(self, at: tuple[str, ...], given: Any) -> JourneyFacts:
         table = self._table(at, given)
-        self._check_keys(at, table, ("live", "plan", "forecast"))
+        self._check_keys(at, table, JOURNEY_KEYS)
         is_live, plan = table.get("live", True), table.get("plan", "")
         if not isinstance(is_live, bool):
             self._add((*at, "live"), f"invalid live {_shown(is_live)}", "write live = true, or live = false")
