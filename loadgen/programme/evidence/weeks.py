@@ -9,16 +9,14 @@ What can be computed again has fixed names of inputs. Times are RFC 3339 with a 
 and further inputs may have any name:
 
     kind "slices": slo       name of the promise
-                   from, to  the sums are those of all slices that begin in [from, to)
-                   as_of     only revisions, and exclusions, that were written until then
+                   from, to  the counts are those of all slices that begin in [from, to)
+                   as_of     only revisions, and exclusions, that were written until then; "": all
                    method    "Occurrences", "Timeslices" or "RatioTimeslices"
                    target    the share that must be good: "0.995"
-                   good, total   requests, whatever the method, without the excluded slices
+                   good, total   in the units of the method: requests, else slices with traffic; without excluded slices
                    missing_s     optional: the time without counts in [from, to), s
-                   excluded      optional: the number of excluded slices
-                   attainment    optional: by the method, as the page prints it: "99.41 %"
-                   slice_s, slice_target   for the other two methods: "300", "0.95"
-                   query     optional, once for each query: of which counts the slices are
+                   slice_s, slice_target   of the two other methods: "300", "0.95"
+                   query     optional: of which counts the slices are
 
 Files that are damaged or were written by a newer loadgen are left out and named in `Weeks.unreadable`.
 """
@@ -158,10 +156,7 @@ def decoded_week(name: str, data: bytes) -> RecordedWeek:
     """
     if len(data) > _MOST_BYTES:
         raise ValueError(f"it is larger than {_MOST_BYTES >> 20} MiB")
-    try:
-        file = decoded_file(data, _File, FORMAT)
-    except RecursionError:
-        raise ValueError("it is nested too deeply") from None
+    file = decoded_file(data, _File, FORMAT)
     if file.kind != "week":
         raise ValueError(f'it is not a page but "{one_line(file.kind, 40)}"')
     if not name.startswith(f"{FOLDER}{file.week}-{file.page}"):
