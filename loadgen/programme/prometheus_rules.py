@@ -206,7 +206,7 @@ def _counts(one: Objective, window: str) -> tuple[str, str]:
 
 
 def _slice_recordings(one: Objective, labels: dict[str, str]) -> Iterator[dict[str, Value]]:
-    """Yield the rules of one slice: its bad requests, its requests, and how good it is: 0 to 1, without traffic none.
+    """Yield the rules of one slice: its requests, its bad requests, and how good it is: 0 to 1, without traffic none.
 
     The group is evaluated once for each slice, so the samples of the last rule are the slices.
     """
@@ -242,11 +242,12 @@ def _recordings(one: Objective, window_s: int, labels: dict[str, str]) -> Iterat
     """Yield the three recording rules of a window. The third one uses the two before it."""
     chosen, window = _chosen(one), _duration(window_s)
     bad, total = _counts(one, window)
+    parts = (f"loadgen:slo_bad:increase{window}{chosen}", f"loadgen:slo_total:increase{window}{chosen}", _budget(one))
     yield {"record": f"loadgen:slo_total:increase{window}", "expr": total, "labels": labels}
     yield {"record": f"loadgen:slo_bad:increase{window}", "expr": bad, "labels": labels}
     yield {
         "record": f"loadgen:slo_burn:{window}",
-        "expr": f"loadgen:slo_bad:increase{window}{chosen} / loadgen:slo_total:increase{window}{chosen} / {_budget(one)}",
+        "expr": " / ".join(parts),
         "labels": labels,
     }
 
