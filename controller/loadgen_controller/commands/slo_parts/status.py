@@ -7,22 +7,27 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from math import ceil
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from loadgen.analysis.attainment.shown import NO_TRAFFIC, budget_text
-from loadgen.errors import ExitCode, UsageError
-from loadgen.history.store.write_once_storage import place_of
+from loadgen.errors import ExitCode, LoadgenError, UsageError
+from loadgen.history.store.write_once_storage import Place, place_of
+from loadgen.notify.event import EventKind
 from loadgen.outside_text import one_line
 from loadgen.programme.exclusions import exclusions
 from loadgen.programme.ledger import Ledger
 from loadgen.programme.objectives import RollingWindow
+from loadgen.programme.publishing.publish_file import PublishSettings
+from loadgen.programme.publishing.status_notices import notify_changes
 from loadgen.programme.status import PromiseState, states_of, window_s
 from loadgen.units import format_count, quantity
 from loadgen_controller.collect_option_errors import CollectedErrors
 from loadgen_controller.commands.shared_options import EnvOption, StoreOption
 from loadgen_controller.commands.slo_parts.files import FilesArgument, FormatOption, check_format, read_slos
+from loadgen_controller.commands.slo_parts.publish_options import ProgrammeOption, publish_settings
 from loadgen_controller.commands.slo_parts.pull import time_text
 from loadgen_controller.console_output import echo, echo_json
 from loadgen_controller.planning.option_parsing import store_of
@@ -34,6 +39,8 @@ STATUS = """[bold]Examples[/bold]
 loadgen slo status
 
 loadgen slo status slos/checkout.yaml --explain
+
+loadgen slo status --notify
 
 loadgen slo status --as-of 2026-07-27T06:00Z --format json"""
 
@@ -47,6 +54,15 @@ def status(
         typer.Option(metavar="TIME", help="As it was known then, with the revisions written until then. Default: now."),
     ] = None,
     explain: Annotated[bool, typer.Option("--explain", help="Show the arithmetic of each promise.")] = False,
+    notify: Annotated[
+        bool,
+        typer.Option(
+            "--notify",
+            help="Send the changes since the last --notify to the channels of the table publish in programme.toml: a "
+            "promise is not kept, burns, or has recovered. The exit code stays the same.",
+        ),
+    ] = False,
+    programme: ProgrammeOption = None,
     output_format: FormatOption = "text",
 ) -> int:
     """Show whether each promise is kept, the rest of its error budget, and whether it burns. Reads only the ledger.
@@ -61,6 +77,7 @@ def status(
     place = errors.catch(lambda: place_of(where))
     reading = errors.catch(lambda: read_slos(files))
     slos = None if reading is None else errors.catch(reading.check)
+    channels = _channels(errors, programme, as_of) if notify else None
     errors.check()
     assert now is not None
     assert place is not None
@@ -90,7 +107,33 @@ def status(
             for line in _explained(one) if explain else ():
                 echo(f"  {line}")
         echo(_summary(states, len(found.revisions)))
+    if channels is not None:
+        _notify(states, *channels, place, now)
     return _exit_code(states)
+
+
+def _channels(
+    errors: CollectedErrors, programme: Path | None, as_of: str | None
+) -> tuple[PublishSettings, dict[str, str]] | None:
+    if as_of is not None:
+        errors.add("--notify and --as-of exclude each other", "messages are about the present state: leave one out")
+    found = publish_settings(errors, programme)
+    if found is not None and not any(EventKind.STATUS in one.events for one in found[0].channels):
+        hint = 'name one in [publish], and let its events contain "status"'
+        errors.add("--notify: no channel of [publish] sends the event status", hint)
+    return found
+
+
+def _notify(
+    states: Sequence[PromiseState], settings: PublishSettings, values: dict[str, str], place: Place, now: datetime
+) -> None:
+    """Send the changes. A failure is a note: it must not change the verdict of the promises."""
+    try:
+        lines = notify_changes(states, _sentence, settings.channels, place, now, values)
+    except LoadgenError as error:
+        lines = [f"changes of promises not sent: {one_line(error.message, 300)}; {one_line(error.hint, 200)}"]
+    for text in lines:
+        echo(f"note: {text}", err=True)
 
 
 def _exit_code(states: Sequence[PromiseState]) -> ExitCode:

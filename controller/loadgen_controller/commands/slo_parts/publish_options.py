@@ -1,0 +1,38 @@
+"""Options and settings of the commands that publish: `slo report --publish`, `slo status --notify`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from loadgen.dsl.plans.loadgen_toml import find_settings, read_settings
+from loadgen.programme.programme_toml import FILE_NAME
+from loadgen.programme.publishing.publish_file import PublishSettings, read_publish
+from loadgen_controller.collect_option_errors import CollectedErrors
+from loadgen_controller.notifying.open_notifier import values_of
+
+__all__ = ["ProgrammeOption", "PublishOption", "publish_settings"]
+
+ProgrammeOption = Annotated[
+    Path | None,
+    typer.Option("--programme", metavar="FILE", help=f"The file with the table publish. Default: {FILE_NAME}."),
+]
+PublishOption = Annotated[
+    bool,
+    typer.Option(
+        "--publish",
+        help="Write the page to the place in the table publish of programme.toml, and send it to its channels. "
+        "A second run finishes a partial one. Exit code 3: a step is not finished.",
+    ),
+]
+
+
+def publish_settings(
+    errors: CollectedErrors, programme: Path | None = None
+) -> tuple[PublishSettings, dict[str, str]] | None:
+    """Return the table [publish] and the values of its channels' secrets. Faults are added to `errors`; then None."""
+    path = programme or Path(FILE_NAME)
+    read = errors.catch(lambda: read_publish(path, read_settings(find_settings(path)).notify))
+    return None if read is None else (read, values_of(errors, read.channels))
