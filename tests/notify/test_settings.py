@@ -102,7 +102,9 @@ def test_a_topic_needs_an_arn_whose_region_is_used(tmp_path: Path) -> None:
     assert (channels["ops"].region, channels["ops"].where, channels["ops"].secrets) == ("eu-central-1", topic, ())
 
     with pytest.raises(ScenarioError) as raised:
-        channels_in(tmp_path, '[notify.ops]\nkind = "sns"\ntopic = "perf"\nurl = "https://x.example"\nregion = "mars"\n')
+        channels_in(
+            tmp_path, '[notify.ops]\nkind = "sns"\ntopic = "perf"\nurl = "https://x.example"\nregion = "mars"\n'
+        )
     assert sorted(one.message for one in raised.value.faults) == [
         'region: "mars" is not a region',
         'topic: "perf" is not the ARN of a topic',

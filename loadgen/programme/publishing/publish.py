@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
-from loadgen.errors import ExitCode, LoadgenError, UsageError
+from loadgen.errors import CloudDenied, ExitCode, LoadgenError, UsageError
 from loadgen.history.store.write_once_storage import Place
 from loadgen.measure.run_folder.rundir import utc_text
 from loadgen.notify.settings import Channel
@@ -284,4 +284,6 @@ class _Run:
 
 
 def _sentence(error: LoadgenError) -> str:
+    if isinstance(error, CloudDenied):
+        return one_line(f"{error.message} (your identity lacks a permission: docs/publishing.md has the policy)", 400)
     return one_line(f"{error.message} ({error.hint})" if error.hint else error.message, 400)
