@@ -45,7 +45,7 @@ Send = Callable[[Channel, Mapping[str, str], Any], str]
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """What was published. Texts are sentences without a full stop."""
+    """The result of publishing a page. Texts are sentences without a full stop."""
 
     page: str
     """Such as "2026-W30/w30-4f1a"."""
@@ -256,7 +256,7 @@ def _is_there(at: Destination, name: str, data: bytes) -> bool:
 
 
 class _Run:
-    """What this run has done, and what was done before."""
+    """Collects the steps of this run, those of earlier runs, and troubles."""
 
     def __init__(self, place: Place, page: str, finished: Mapping[tuple[str, str], str], now: datetime) -> None:
         self._place, self._page, self._finished, self._now = place, page, finished, now

@@ -17,7 +17,7 @@ _AS_FIRST: Final = ("journey", "owner", "promise")
 
 @dataclass(frozen=True, slots=True)
 class PublishedText:
-    """What a message contains, besides its link.
+    """The content of a message, without its link.
 
     headline: one sentence without a full stop. sentences: with full stops. rows: one line each, the worst first.
     result: one word for programs, such as "bad" or "NO-GO".

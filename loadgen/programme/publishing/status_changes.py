@@ -25,7 +25,7 @@ BURNING: Final = "burning"
 
 @dataclass(frozen=True, slots=True)
 class Remembered:
-    """What is known about a promise from the runs before.
+    """The state of a promise, as the runs before left it.
 
     conditions: the present ones. changed: Unix times of the changes within the last hour, s. said: the conditions of
     the last message. is_flapping: whether changes are not sent now.

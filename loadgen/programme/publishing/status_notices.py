@@ -1,6 +1,6 @@
 """Sends the changes of promises, and remembers them in the history.
 
-    notices/status-00000012.json      what is known about each promise, and what was to send; never changed
+    notices/status-00000012.json      the state of each promise, and the message; never changed
 
 A file is written before its message is sent. Of two commands at the same time only one can write the next file, so a
 change is sent once. A message that a channel did not accept is tried again by the next command, for a day.
@@ -77,7 +77,7 @@ def notify_changes(
     values: Mapping[str, str] | None = None,
     send: Callable[..., str] = deliver,
 ) -> list[str]:
-    """Send what changed since the last command, and what is still waiting. Return a line for each message.
+    """Send the changes since the last command, and messages that still wait. Return a line for each message.
 
     sentence: returns the sentence of a promise. values: of the channels' secrets. send: as in `publish_week`.
 
