@@ -41,9 +41,9 @@ COMMANDS: Final = {
     "evidence": ("evidence", "--check", WEEK),
 }
 NEEDS: Final = {
-    "status": {"ledger"},
+    "status": {"ledger", "excluded"},
     "decide": {"run", "verdict", "control", "pinned", "study"},
-    "evidence": {"ledger", "page", "verdict", "recommended", "study"},
+    "evidence": {"ledger", "excluded", "page", "verdict", "recommended", "study"},
 }
 """The kinds that the answer of each command depends on: a damaged one must not leave it good."""
 

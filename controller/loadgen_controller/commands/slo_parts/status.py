@@ -97,7 +97,7 @@ def status(
             "at": time_text(at),
             "promises": [_document(one) for one in states],
             "revisions": [one.name for one in found.revisions],
-            "unreadable": [one_line(text, 400) for text in found.unreadable],
+            "unreadable": [one_line(text, 400) for text in (*found.unreadable, *troubles)],
         }
         echo_json(json.dumps(document, indent=2, ensure_ascii=False))
     else:
@@ -109,7 +109,7 @@ def status(
         echo(_summary(states, len(found.revisions)))
     if channels is not None:
         _notify(states, *channels, place, now)
-    return _exit_code(states)
+    return _exit_code(states, is_whole=not troubles)
 
 
 def _channels(
@@ -136,12 +136,16 @@ def _notify(
         echo(f"note: {text}", err=True)
 
 
-def _exit_code(states: Sequence[PromiseState]) -> ExitCode:
-    """Return the verdict. A kind that is never judged must not fail cron for ever, and nothing judged is no pass."""
+def _exit_code(states: Sequence[PromiseState], *, is_whole: bool) -> ExitCode:
+    """Return the verdict. A kind that is never judged must not fail cron for ever, and nothing judged is no pass.
+
+    is_whole: False if an exclusion cannot be read: without it, a broken promise may look kept.
+    """
     judged = [one for one in states if one.is_judged]
     if any(one.is_broken for one in judged):
         return ExitCode.FAILED
-    return ExitCode.PASSED if judged and all(one.is_kept for one in judged) else ExitCode.INCOMPLETE
+    is_kept = bool(judged) and all(one.is_kept for one in judged)
+    return ExitCode.PASSED if is_kept and is_whole else ExitCode.INCOMPLETE
 
 
 def _summary(states: Sequence[PromiseState], revisions: int) -> str:
