@@ -37,8 +37,8 @@ class Incident:
 def incident_of(units: Slices, target: object) -> Incident | None:
     """Return the longest stretch of bad slices; None if there is none that counts.
 
-    A stretch counts if it has at least 5 bad requests, and a quarter of all bad ones. Of equally long stretches, the one
-    with the most bad requests is returned.
+    A stretch counts if it has at least 5 bad requests, and a quarter of all bad ones. Of equally long stretches, the
+    one with the most bad requests is returned.
 
     Args:
         units: slices in the units of the method, in order of time.

@@ -136,8 +136,9 @@ def _change(gathered: Gathered, trend: Trend, step: Step, is_newest: bool, book:
     id_ = book.add(
         "runs",
         says,
-        f"change = exp(median of the level after - median of the level before) - 1 = {step.change:.6g}, of the logarithms"
-        f" of {PERCENTILE}; change points by binary segmentation; 95 % interval {step.low:.6g} to {step.high:.6g}",
+        f"change = exp(median of the level after - median of the level before) - 1 = {step.change:.6g}, of the"
+        f" logarithms of {PERCENTILE}; change points by binary segmentation; 95 % interval {step.low:.6g} to"
+        f" {step.high:.6g}",
         (
             ("journey", trend.name),
             ("change", f"{step.change:.6g}"),

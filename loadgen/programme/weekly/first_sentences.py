@@ -105,7 +105,8 @@ def _promises(facts: Facts) -> Iterator[Said]:
 def _broken(one: PromiseRow, gathered: Gathered) -> str:
     state, objective = one.promise.state, one.promise.objective
     left = None if state.budget is None else state.budget.left
-    text = f"{_title(one, gathered)} was not: {state.attainment} against {percent(objective)}{_cause(one.promise, gathered)}"
+    text = f"{_title(one, gathered)} was not: {state.attainment} against {percent(objective)}"
+    text += _cause(one.promise, gathered)
     if left is not None and left < 0:
         text += f"; its budget is overspent ({budget_text(left)})"
     return f"{text}."

@@ -138,7 +138,8 @@ def gather(
     back = max(_CHART_S, period.end - period.start) + window_s(objectives)
     reading = Ledger(place).read(at - back, at, until, [one.name for one in objectives])
     excluded, troubles = exclusions(place, until)
-    store, bad = Store(place), []
+    store = Store(place)
+    bad: list[str] = []
     promises = tuple(_promise(one, reading, excluded, at, window_s(objectives)) for one in objectives)
     runs, references = _runs_of(store, period, at, as_of, bad)
     numbered = enumerate(store.events(*_VERDICTS), 1)

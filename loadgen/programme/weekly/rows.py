@@ -49,7 +49,7 @@ class PromiseRow:
 
 
 def rows_of(gathered: Gathered, book: EvidenceBook, others: FromOthers | None = None) -> tuple[PromiseRow, ...]:
-    """Return a row for each promise: broken ones first, then open ones, then those that are kept, by the budget left."""
+    """Return a row for each promise: broken ones first, then open ones, then kept ones, by the budget left."""
     others = others or FromOthers()
     keys = {one.journey: key_of(gathered.runs, one.journey) for one in gathered.promises}
     weeks = {key: weeks_of(gathered, key) for key in dict.fromkeys(keys.values()) if key}

@@ -145,7 +145,7 @@ def _regressions(facts: Facts, drifts: tuple[Drift, ...]) -> Iterator[Said]:
 
 
 def _failed(facts: Facts, book: EvidenceBook) -> Iterator[Said]:
-    """Yield each FAIL of the gate that stands: no newer verdict judged all of its runs again, and nobody accepted it."""
+    """Yield each FAIL of the gate that stands: nobody accepted it, and no newer verdict judged all of its runs."""
     gathered = facts.gathered
     ours = {run.run_id for run in gathered.runs}
     found = [one for one in gathered.verdicts if ours.intersection(one.event.run_ids)]
@@ -232,7 +232,7 @@ def _certainty(facts: Facts, book: EvidenceBook) -> Iterator[Said]:
         text = f"{len(gathered.sources) - len(late)} of {quantity(len(gathered.sources), 'source')} are complete"
         text += f"; late: {', '.join(one_line(one, 60) for one in late)}" if late else ""
         yield Said(f"{text}.", "open" if late else "good", (sources,), "", "sources")
-    gaps = [one for one in facts.rows if (state := one.promise.state).judgement is not None and _gap(one) >= 60]
+    gaps = [one for one in facts.rows if _gap(one) >= 60]
     for one in gaps[:5]:
         minutes = _minutes(_gap(one))
         text = f"{one.row.slo}: {minutes} of its window have no counts; its bounds contain both cases"
@@ -245,15 +245,13 @@ def _certainty(facts: Facts, book: EvidenceBook) -> Iterator[Said]:
         ids = tuple(id_ for one in estimates for id_ in one.row.kept.evidence)
         text = f"{len(estimates)} of {quantity(len(facts.rows), 'attainment')} are estimates, from counts that a source"
         yield Said(f"{text} interpolated or sampled.", "open", ids, "", "estimates")
-    for one in gathered.exclusions[:10]:
-        zone = gathered.settings.tz
-        text = (
-            f"{when(one.start, zone)} to {when(one.end, zone)} is excluded for {', '.join(one.slos) or 'all promises'}"
-        )
-        text += f", by {one.by}" if one.by else ""
-        named = [row for row in facts.rows if not one.slos or row.promise.objective.name in one.slos]
+    for found in gathered.exclusions[:10]:
+        zone, of = gathered.settings.tz, ", ".join(found.slos) or "all promises"
+        text = f"{when(found.start, zone)} to {when(found.end, zone)} is excluded for {one_line(of, 200)}"
+        text += f", by {found.by}" if found.by else ""
+        named = [row for row in facts.rows if not found.slos or row.promise.objective.name in found.slos]
         ids = tuple(id_ for row in named if row.promise.state.excluded for id_ in row.row.kept.evidence)
-        yield Said(f"{text}, because {one.because.rstrip('.')}.", "plain", ids, "", "excluded")
+        yield Said(f"{text}, because {found.because.rstrip('.')}.", "plain", ids, "", "excluded")
     methods = list(dict.fromkeys(one.row.method for one in facts.rows))
     text = (
         f"Attainment by {', '.join(methods)}: a fact of all requests, without an interval, with bounds for missing time"

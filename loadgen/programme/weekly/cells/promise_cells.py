@@ -1,4 +1,4 @@
-"""The cells about a promise: kept, budget left, burn of 7 days, when the budget will be gone, and bad requests. Pure."""
+"""The cells about a promise: kept, budget left, burn of 7 days, when the budget is gone, and bad requests. Pure."""
 
 from __future__ import annotations
 

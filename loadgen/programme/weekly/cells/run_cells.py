@@ -157,8 +157,8 @@ def gate_cell(gathered: Gathered, journey: str, book: EvidenceBook) -> Shown:
     id_ = book.add(
         "gate",
         says,
-        f"the gate compares {one_line(details.get('percentile', PERCENTILE), 10)} of each name with accepted runs of the"
-        " same key",
+        f"the gate compares {one_line(details.get('percentile', PERCENTILE), 10)} of each name with accepted runs"
+        " of the same key",
         tuple(inputs),
         run_ids=verdict.event.run_ids,
         see=f"loadgen gate {' '.join(verdict.event.run_ids)}",
