@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
-from loadgen.outside_text import in_html
+from loadgen.outside_text import in_html, one_line
 from loadgen.programme.evidence.entry import EvidenceEntry
 
 __all__ = ["EvidenceLinks", "anchor", "evidence_html", "unique"]
 
 _UNSAFE: Final = re.compile(r"[^A-Za-z0-9-]")
+_MOST: Final = 64
+"""PDF readers reject names that are much longer."""
+_LONGEST_ID: Final = 24
+"""Longer ids, which are not ours, are cut where they stand in a table."""
 
 
 def anchor(evidence_id: str) -> str:
     """Return the name of the place of an id on its page: the id, with a code for each character beyond letters,
     digits and dashes. Different ids have different names.
     """
-    return _UNSAFE.sub(lambda found: f"_{ord(found[0]):x}_", evidence_id)
+    name = _UNSAFE.sub(lambda found: f"_{ord(found[0]):x}_", evidence_id)
+    return name if len(name) <= _MOST else f"long-{hashlib.sha256(evidence_id.encode()).hexdigest()[:16]}"
 
 
 def unique(ids: Iterable[str]) -> tuple[str, ...]:
@@ -34,7 +40,7 @@ class EvidenceLinks:
 
     def of(self, ids: Iterable[str]) -> str:
         """Return links to the evidence, with spaces between them."""
-        return " ".join(self.link(one, one) for one in unique(ids))
+        return " ".join(self.link(one, one_line(one, _LONGEST_ID)) for one in unique(ids))
 
     def link(self, evidence_id: str, text: str, style: str = "id") -> str:
         """Return a text that is a link to one piece of evidence. The text is escaped."""

@@ -119,8 +119,9 @@ def _row(row: Row, names: Sequence[str], links: EvidenceLinks, *, is_public: boo
     if not is_public:
         every = unique(one for cell in shown.values() for one in cell.evidence)
         cells.append(_td("evidence", f"<small>{links.of(every)}</small>"))
-    yield f'<tr class="is-{row.tone}">{"".join(cells)}</tr>'
-    if row.says and not is_public:
+    has_more = bool(row.says) and not is_public
+    yield f'<tr class="is-{row.tone}{" has-more" if has_more else ""}">{"".join(cells)}</tr>'
+    if has_more:
         yield f'<tr class="is-{row.tone} more"><td colspan="{len(cells)}">{in_html(row.says)}</td></tr>'
 
 
