@@ -45,7 +45,7 @@ def as_document(page: WeeklyPage) -> dict[str, Any]:
         "rows": [_row(one) for one in page.rows],
         "charts": [_chart(one) for one in page.charts],
         "sections": [_section(one) for one in page.sections],
-        "evidence": {one.id: one.as_document() for one in page.evidence},
+        "evidence": [one.as_document() for one in page.evidence],
         "revisions": list(page.revisions),
         "notes": list(page.notes),
     }

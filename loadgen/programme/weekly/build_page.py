@@ -99,7 +99,7 @@ def used_ids(page: WeeklyPage) -> set[str]:
     return found | {id_ for section in page.sections for one in section.items for id_ in one.evidence}
 
 
-_PRIVATE: Final = frozenset({"query", "source"})
+_PRIVATE: Final = frozenset({"query"})
 
 
 def _public_entry(entry: EvidenceEntry, is_public: bool) -> EvidenceEntry:
@@ -113,7 +113,8 @@ def _id_of(page: WeeklyPage) -> str:
     """Return the id from the content: "w30-4f1a". The time of `--as-of` does not count, so a page of which nothing
     changed keeps its id.
     """
-    document = as_document(replace(page, as_of="", id=""))
+    evidence = tuple(replace(one, inputs=tuple(i for i in one.inputs if i[0] != "as_of")) for one in page.evidence)
+    document = as_document(replace(page, as_of="", id="", evidence=evidence))
     text = json.dumps(document, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
     digits = hashlib.sha256(text.encode()).hexdigest()[:_DIGITS]
     return f"{page.week[5:].lower()}-{digits}"

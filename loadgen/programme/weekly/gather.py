@@ -15,16 +15,18 @@ from datetime import UTC, datetime
 from typing import Final, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from loadgen.analysis.attainment.slices import Slices
 from loadgen.errors import UsageError
 from loadgen.history.gate.aa_test_health import CONTROL
+from loadgen.history.gate.verdict_numbers import numbered_verdicts
 from loadgen.history.store.store import ACCEPTED, IN_SPITE, PINNED, STRUCK, Store
 from loadgen.history.store.stored_run import ALL, Accepted, Event, Reference
 from loadgen.history.store.study_records import StudyRecord
 from loadgen.history.store.write_once_storage import Place
 from loadgen.outside_text import one_line
-from loadgen.programme.exclusions import Exclusion, exclusions
+from loadgen.programme.exclusions import Exclusion, exclusions, is_excluded
 from loadgen.programme.ledger import Counts, Ledger, Reading
 from loadgen.programme.objectives import Objective
 from loadgen.programme.recommending.facts import time_of
@@ -44,7 +46,6 @@ RUN_WEEKS: Final = 13
 _WEEK_S: Final = 7 * 86_400
 _CHART_S: Final = 28 * 86_400
 _AT_ONCE: Final = 500
-_VERDICTS: Final = ("verdict", "new level")
 _TIME: Final = re.compile(r"(\d{8})-(\d{6})-")
 
 
@@ -53,13 +54,22 @@ class Promise:
     """One promise with its state at the end of the page's time.
 
     units: its slices in the units of the method, without excluded times; None: there are none that can be read.
-    counts: its slices in the ledger, for 28 days more than the window. revisions: their names.
+    counts: its slices in the ledger, for 28 days more than the window. excluded: which of them are excluded.
+    names: of the revisions, which `counts.revision` numbers.
     """
 
     state: PromiseState
     units: Slices | None = None
     counts: Counts | None = None
-    revisions: tuple[str, ...] = ()
+    excluded: NDArray[np.bool_] | None = None
+    names: tuple[str, ...] = ()
+
+    def revisions(self, start: float, end: float) -> tuple[str, ...]:
+        """Return the names of the revisions of the slices that begin in [start, end), Unix time in s."""
+        if self.counts is None:
+            return ()
+        inside = (self.counts.start >= start) & (self.counts.start < end)
+        return tuple(sorted({self.names[n] for n in np.unique(self.counts.revision[inside]).tolist()}))
 
     @property
     def objective(self) -> Objective:
@@ -142,9 +152,7 @@ def gather(
     bad: list[str] = []
     promises = tuple(_promise(one, reading, excluded, at, window_s(objectives)) for one in objectives)
     runs, references = _runs_of(store, period, at, as_of, bad)
-    numbered = enumerate(store.events(*_VERDICTS), 1)
-    verdicts = [(f"G-{n}", event) for n, event in numbered]
-    found = _until(verdicts, lambda one: one[1].at, as_of, "a verdict of the gate", bad)
+    found = _until(numbered_verdicts(store), lambda one: one[1].at, as_of, "a verdict of the gate", bad)
     return Gathered(
         period,
         settings,
@@ -175,12 +183,12 @@ def _promise(objective: Objective, reading: Reading, excluded: Sequence[Exclusio
         return Promise(state_of(objective, None, excluded, at))
     # The same time as in `loadgen slo status`, so that both have the same usual volume of missing hours.
     state = state_of(objective, _since(counts, at - window), excluded, at)
-    names = tuple(sorted({reading.revisions[n].name for n in np.unique(counts.revision).tolist()}))
+    mask = is_excluded(objective.name, counts.start, counts.width, excluded)
     try:
         units = None if objective.why_not_judged else judged_units(objective, counts, excluded)
     except ValueError:
         units = None  # the state has the reason
-    return Promise(state, units, counts, names)
+    return Promise(state, units, counts, mask, tuple(one.name for one in reading.revisions))
 
 
 def _since(counts: Counts, start: int) -> Counts:

@@ -31,9 +31,14 @@ class EvidenceBook:
         content. Of two different entries with one number, the first one is kept.
         """
         entry = EvidenceEntry("", kind, says, formula, inputs, revisions, run_ids, see)
-        found = id_ or evidence_id(kind, entry.as_document())
-        self._entries.setdefault(found, replace(entry, id=found))
-        return found
+        # When somebody asked changes nothing: the revisions fix the slices.
+        fixed = replace(entry, inputs=tuple(one for one in inputs if one[0] != "as_of"), see="")
+        return self.put(replace(entry, id=id_ or evidence_id(kind, fixed.as_document())))
+
+    def put(self, entry: EvidenceEntry) -> str:
+        """Add an entry that has its id already, and return the id."""
+        self._entries.setdefault(entry.id, entry)
+        return entry.id
 
     def entries(self, used: set[str]) -> tuple[EvidenceEntry, ...]:
         """Return the entries with these ids, sorted by id."""

@@ -12,6 +12,8 @@ import numpy as np
 from loadgen.analysis.attainment.shown import budget_text
 from loadgen.analysis.burn.exhaustion import Exhaustion
 from loadgen.analysis.burn.firing import burn_series, sums_before
+from loadgen.outside_text import one_line
+from loadgen.programme.evidence.slices_entry import slices_entry
 from loadgen.programme.objectives import Objective
 from loadgen.programme.status import PromiseState
 from loadgen.programme.weekly.cells.evidence_book import EvidenceBook
@@ -60,7 +62,7 @@ def kept_cells(promise: Promise, gathered: Gathered, book: EvidenceBook) -> tupl
     if judgement is None or budget is None:
         return Shown(word, tone), Shown("not measured")
     ratio, left = judgement.observed.ratio, budget.left
-    id_ = _evidence(promise, gathered, book)
+    ids = _evidence(promise, gathered, book)
     text = word if ratio is None else f"{word}, {state.attainment}"
     text += " (estimate)" if judgement.observed.is_estimate else ""
     text += f" ({state.with_excluded} with excluded times)" if state.excluded else ""
@@ -73,115 +75,84 @@ def kept_cells(promise: Promise, gathered: Gathered, book: EvidenceBook) -> tupl
         "share",
         round(judgement.observed.of),
         judgement.observed.is_estimate,
-        (id_,),
+        ids,
     )
     if left is None:
-        return kept, Shown("no traffic", "open", evidence=(id_,))
+        return kept, Shown("no traffic", "open", evidence=ids[:1])
     is_spent = left <= 0
-    return kept, Shown(budget_text(left), "bad" if is_spent else "plain", round(left, 6), unit="share", evidence=(id_,))
-
-
-def _evidence(promise: Promise, gathered: Gathered, book: EvidenceBook) -> str:
-    state, objective = promise.state, promise.objective
-    judgement, budget = state.judgement, state.budget
-    assert judgement is not None
-    assert budget is not None
-    zone = gathered.settings.tz
-    unit = "requests" if objective.method == "Occurrences" else "slices"
-    good, of = (_number(value) for value in (judgement.observed.good, judgement.observed.of))
-    formula = f"attainment = good / all = {good} / {of} = {state.attainment}, rounded down"
-    formula += f"; allowed = (1 - {objective.target}) * {of} = {budget.allowed:.6g} bad {unit}, of which"
-    formula += f" {budget.bad:.6g} were spent"
-    if judgement.lower is not None and judgement.upper is not None and judgement.missing_s:
-        formula += (
-            f"; if all requests of the {_hours(judgement.missing_s)} without counts were bad: {judgement.lower:.6f};"
-            f" if all were good: {judgement.upper:.6f}"
-        )
-    inputs = [
-        ("promise", objective.name),
-        ("method", str(objective.method)),
-        ("target", str(objective.target)),
-        ("from", _utc(state.start)),
-        ("to", _utc(state.end)),
-        ("good", good),
-        ("all", of),
-        ("seconds without counts", f"{judgement.missing_s:.0f}"),
-        ("slices without traffic", str(judgement.observed.without_traffic)),
-    ]
-    if state.excluded:
-        inputs.append(("excluded slices", str(state.excluded)))
-        inputs.append(("attainment with the excluded times", state.with_excluded))
-    inputs += [("query", query.text) for query in objective.queries if query.text]
-    inputs += [("source", source) for source in objective.sources]
-    says = f"{objective.name}: {state.word}, {state.attainment} of {unit} against {percent(objective)}"
-    says += f", from {when(state.start, zone)} to {when(state.end, zone)} ({gathered.settings.zone})"
-    return book.add(
-        "slices",
-        says,
-        formula,
-        tuple(inputs),
-        revisions=_revisions(promise, state.start, state.end),
-        see=f"loadgen slo status --as-of {_utc(state.end)} --explain",
+    return kept, Shown(
+        budget_text(left), "bad" if is_spent else "plain", round(left, 6), unit="share", evidence=ids[:1]
     )
 
 
-def burn_cell(promise: Promise, book: EvidenceBook) -> Shown:
+def _evidence(promise: Promise, gathered: Gathered, book: EvidenceBook) -> tuple[str, ...]:
+    """Add the evidence of the attainment and the budget. `loadgen decide` uses the same maker, and so the same id."""
+    state, objective = promise.state, promise.objective
+    ids = (book.put(slices_entry(state, promise.revisions(state.start, state.end), gathered.as_of)),)
+    if not state.excluded:
+        return ids
+    found = [one for one in gathered.exclusions if not one.slos or objective.name in one.slos]
+    inputs = [
+        (f"excluded {_utc(one.start)} to {_utc(one.end)}", one_line(f"{one.because} ({one.by})", 300)) for one in found
+    ]
+    with_excluded = book.add(
+        "facts",
+        f"{objective.name}: {state.with_excluded} with the excluded times, {state.attainment} without them",
+        f"the same slices, of which {quantity(state.excluded, 'slice')} are excluded",
+        tuple(inputs),
+        revisions=promise.revisions(state.start, state.end),
+    )
+    return (*ids, with_excluded)
+
+
+def burn_cell(promise: Promise, gathered: Gathered, book: EvidenceBook) -> Shown:
     """Return the burn of the last 7 days: how many times as fast as allowed the budget is spent."""
     state, objective = promise.state, promise.objective
     if promise.units is None or not len(promise.units) or state.judgement is None:
         return Shown("not measured")
-    at = np.array([float(state.end)])
+    start, at = state.end - _BURN_S, np.array([float(state.end)])
     bad, of = (float(one[0]) for one in sums_before(promise.units, at, _BURN_S))
     burn = float(burn_series(promise.units, objective.target, _BURN_S, at)[0])
-    start = state.end - _BURN_S
     if not isfinite(burn):
         return Shown("no traffic", "open")
-    says = f"{objective.name}: the budget burned {burn:.3g} times as fast as allowed in 7 days"
     id_ = book.add(
         "slices",
-        says,
-        f"burn = (bad / all) / (1 - target) = ({_number(bad)} / {_number(of)}) / {objective.budget.normalize():f}"
+        f"{objective.name}: the budget burned {burn:.3g} times as fast as allowed in 7 days",
+        f"burn = (bad / total) / (1 - target) = ({_number(bad)} / {_number(of)}) / {objective.budget.normalize():f}"
         f" = {burn:.4g}",
-        (
-            ("promise", objective.name),
-            ("from", _utc(start)),
-            ("to", _utc(state.end)),
-            ("bad", _number(bad)),
-            ("all", _number(of)),
-        ),
-        revisions=_revisions(promise, start, state.end),
+        _inputs(promise, gathered, start, state.end, of - bad, of),
+        revisions=promise.revisions(start, state.end),
+        see="loadgen slo status --explain",
     )
     tone: Tone = "bad" if state.fires else "plain"
     return Shown(f"{burn:.2g}" if burn < 10 else f"{burn:.0f}", tone, round(burn, 6), count=round(of), evidence=(id_,))
 
 
-def gone_cell(promise: Promise, book: EvidenceBook) -> Shown:
+def gone_cell(promise: Promise, gathered: Gathered, book: EvidenceBook) -> Shown:
     """Return when the budget will be gone, if the burn of the last hours or days goes on."""
     state = promise.state
     if state.gone is None or state.judgement is None or state.budget is None:
         return Shown("not measured")
     left, gone = state.budget.left, state.gone
-    if left is not None and left <= 0:
-        text, tone = "gone", "bad"
-    else:
-        text = gone.text.removesuffix(", if it goes on").replace("spent", "gone")
-        tone = "bad" if is_gone_soon(state) else "plain"
-    formula = "the slices are replayed forward: old ones leave the window, and new ones have a constant burn of "
-    formula += f"{_burn(gone.burn_6h)} (the last 6 h) or {_burn(gone.burn_3d)} (the last 3 d)"
-    days = [None if one is None else round(one / 86_400, 3) for one in (gone.soonest_s, gone.latest_s)]
+    text = gone.text.removesuffix(", if it goes on").replace("spent", "gone")
+    text = "gone" if left is not None and left <= 0 else text
+    tone: Tone = "bad" if text == "gone" or is_gone_soon(state) else "plain"
+    soonest, latest = (None if one is None else round(one / 86_400, 3) for one in (gone.soonest_s, gone.latest_s))
+    observed = state.judgement.observed
     id_ = book.add(
         "slices",
-        f"{promise.objective.name}: the budget is gone: {gone.text}",
-        formula,
+        f"{promise.objective.name}: when the budget is gone: {gone.text}",
+        "the slices are replayed forward: old ones leave the window, and new ones have a constant burn of"
+        f" {_burn(gone.burn_6h)} (the last 6 h) or {_burn(gone.burn_3d)} (the last 3 d)",
         (
-            ("promise", promise.objective.name),
-            ("at", _utc(state.end)),
-            ("soonest, days", str(days[0])),
-            ("latest, days", str(days[1])),
+            *_inputs(promise, gathered, state.start, state.end, observed.good, observed.of),
+            ("soonest, days", "never" if soonest is None else f"{soonest:g}"),
+            ("latest, days", "never" if latest is None else f"{latest:g}"),
         ),
-        revisions=_revisions(promise, state.start, state.end),
+        revisions=promise.revisions(state.start, state.end),
+        see="loadgen slo status --explain",
     )
-    return Shown(text, tone, days[0], days[0], days[1], "days", evidence=(id_,))  # type: ignore[arg-type]
+    return Shown(text, tone, soonest, soonest, latest, "days", evidence=(id_,))
 
 
 def is_gone_soon(state: PromiseState) -> bool:
@@ -192,51 +163,59 @@ def is_gone_soon(state: PromiseState) -> bool:
 
 
 def bad_cell(promise: Promise, gathered: Gathered, book: EvidenceBook) -> Shown:
-    """Return how many requests failed or were slow in the time of the page: the cost, where nobody gave a value."""
+    """Return how many requests failed or were slow in the time of the page: the cost, where nobody gave a value.
+
+    Excluded times are left out, as in the attainment.
+    """
     counts, period = promise.counts, gathered.period
-    if counts is None or promise.state.judgement is None:
+    if counts is None or promise.excluded is None or promise.state.judgement is None:
         return Shown("not measured")
-    inside = (counts.start >= period.start) & (counts.start < gathered.at)
+    inside = (counts.start >= period.start) & (counts.start < gathered.at) & ~promise.excluded
     good, of = int(counts.good[inside].sum()), int(counts.total[inside].sum())
     if not of:
         return Shown("no traffic", "open")
     says = f"{promise.objective.name}: {format_count(of - good)} of {format_count(of)} requests were not good in"
-    says += f" {period.text}"
+    inputs = dict(_inputs(promise, gathered, period.start, gathered.at, good, of)) | {"method": "Occurrences"}
     id_ = book.add(
         "slices",
-        says,
-        f"bad = all - good = {of} - {good} = {of - good}; excluded times are included",
-        (
-            ("promise", promise.objective.name),
-            ("from", _utc(period.start)),
-            ("to", _utc(gathered.at)),
-            ("good", str(good)),
-            ("all", str(of)),
-        ),
-        revisions=_revisions(promise, period.start, gathered.at),
+        f"{says} {period.text}",
+        f"bad = total - good = {of} - {good} = {of - good}, without excluded times",
+        tuple(inputs.items()),
+        revisions=promise.revisions(period.start, gathered.at),
     )
     return Shown(
-        f"{quantity(of - good, 'bad request')}", "plain", float(of - good), unit="requests", count=of, evidence=(id_,)
+        quantity(of - good, "bad request"), "plain", float(of - good), unit="requests", count=of, evidence=(id_,)
     )
 
 
-def _revisions(promise: Promise, start: float, end: float) -> tuple[str, ...]:
-    """Return the revisions of the days of a time, which contain all slices of it."""
-    first, last = (_utc(at)[:10] for at in (start, end - 1))
-    return tuple(one for one in promise.revisions if first <= one[:10] <= last)
+def _inputs(
+    promise: Promise, gathered: Gathered, start: float, end: float, good: float, of: float
+) -> tuple[tuple[str, str], ...]:
+    """Return the inputs by which `loadgen evidence` computes the counts of a time again. good, of: in the units."""
+    objective = promise.objective
+    inputs = {
+        "slo": objective.name,
+        "from": _utc(start),
+        "to": _utc(end),
+        "as_of": gathered.as_of,
+        "method": str(objective.method.value),
+        "target": f"{objective.target.normalize():f}",
+        "good": _number(good),
+        "total": _number(of),
+    }
+    inputs |= {"slice_s": str(objective.slice_s)} if objective.slice_s else {}
+    if objective.slice_target is not None:
+        inputs["slice_target"] = f"{objective.slice_target.normalize():f}"
+    return tuple(inputs.items())
 
 
 def _number(value: float) -> str:
-    return str(round(value)) if float(value).is_integer() else f"{value:.6f}"
+    return f"{value:.12g}"
 
 
 def _burn(value: float | None) -> str:
     return "no traffic" if value is None else f"{value:.3g}"
 
 
-def _hours(seconds: float) -> str:
-    return f"{seconds / 60:.0f} minutes" if seconds < 36_000 else f"{seconds / 3_600:.1f} hours"
-
-
 def _utc(at: float) -> str:
-    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%MZ")
+    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
