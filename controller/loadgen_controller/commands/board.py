@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
@@ -18,10 +19,10 @@ from loadgen_controller.collect_option_errors import CollectedErrors
 from loadgen_controller.commands.missing_extra import needing_analysis
 from loadgen_controller.commands.shared_options import EnvOption, StoreOption
 from loadgen_controller.commands.slo_parts.files import FilesArgument, FormatOption, check_format, read_slos
-from loadgen_controller.console_output import echo, echo_json
+from loadgen_controller.console_output import Text, echo, echo_json
 from loadgen_controller.planning.option_parsing import store_of
 from loadgen_controller.screen.output_file import write
-from loadgen_controller.screen.terminal_report import Output, print_report
+from loadgen_controller.screen.terminal_report import Output, print_report, print_table
 
 if TYPE_CHECKING:
     from loadgen.programme.board.board import Board
@@ -41,6 +42,8 @@ loadgen board slos/ --team payments --as-of 2026-07-27T06:00Z --format json
 
 0 shown, or the standard is kept; with --check: 1 a rule is broken, 3 something is unknown; 2 usage error"""
 _SUFFIXES: Final = (".html", ".csv", ".json", ".md")
+_MISSING: Final = 3
+"""The column of missing pieces, which is cut on a narrow terminal."""
 
 
 def main(
@@ -153,7 +156,13 @@ def _show(board: Board, *, is_check: bool, is_explained: bool) -> None:
     from loadgen.studies.report import as_report
 
     if not is_check:
-        print_report(Output(), as_report(as_board_study(board, is_wide=False)))
+        report, console = as_report(as_board_study(board, is_wide=False)), Output()
+        print_report(console, replace(report, tables=(), foot=()))
+        for table in report.tables:
+            print_table(console, table, cut=_MISSING)
+            console.print()
+        for line in report.foot:
+            console.print(Text(line))
     for line in explain_lines(board) if is_explained else ():
         echo(line)
     if not is_check:

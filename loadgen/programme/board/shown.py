@@ -16,12 +16,17 @@ from loadgen.programme.board.standard_file import RuleException
 from loadgen.programme.board.strip import coverage_evidence
 from loadgen.report.exports.markdown import report_lines
 from loadgen.report.report_parts import PLACEHOLDER, Table
+from loadgen.report.short_texts import cut_at_end, cut_in_middle
 from loadgen.studies.report import as_report
 from loadgen.studies.study import Drawing, Study
 from loadgen.studies.xy_chart import Axis, Line, Points, Size, xy_chart
 from loadgen.units import format_rate, quantity
 
 __all__ = ["as_board_document", "as_board_json", "as_board_markdown", "as_board_study", "check_lines", "explain_lines"]
+
+
+_ORPHANS: Final = 5
+"""How many are shown as sentences. The page has a table of them."""
 
 
 def as_board_study(board: Board, *, is_wide: bool = True) -> Study:
@@ -148,6 +153,9 @@ def _lines(board: Board) -> Iterator[str]:
     excepted = sum(one.state == "excepted" for one in board.findings)
     unknown = sum(one.state == "unknown" for one in board.findings)
     yield f"house standard: {broken} broken, {unknown} unknown, {excepted} excepted"
+    yield from (one_line(orphan.says, 300) for orphan in board.orphans[:_ORPHANS])
+    if len(board.orphans) > _ORPHANS:
+        yield f"and {len(board.orphans) - _ORPHANS} more without their other half: -o board.html"
     if ended := [one for one in board.exceptions if not one.holds_at(board.now)]:
         yield f"exceptions that ended, and do not count: {len(ended)}"
     for text in board.troubles:
@@ -160,7 +168,7 @@ def _tables(board: Board, *, is_wide: bool) -> Iterator[Table]:
     if board.findings and is_wide:
         rows = tuple(_finding_row(one, board.now) for one in board.findings)
         yield Table("House standard", ("journey", "rule", "state", "why", "what to do"), rows, words=5)
-    if board.orphans:
+    if board.orphans and is_wide:
         found = tuple((one.kind, one_line(one.says, 300), one_line(one.command, 200)) for one in board.orphans[:50])
         left = len(board.orphans) - 50
         note = f"and {left} more: --format json" if left > 0 else ""
@@ -187,8 +195,8 @@ def _tables(board: Board, *, is_wide: bool) -> Iterator[Table]:
 def _narrow(board: Board) -> Table:
     rows = tuple(
         (
-            one_line(row.journey, 60),
-            one_line(row.owner, 40) or "nobody",
+            cut_in_middle(one_line(row.journey), 30),
+            cut_at_end(one_line(row.owner), 24) or "nobody",
             row.state,
             _missing(row),
             _part(row.share),
