@@ -55,6 +55,7 @@ COMMANDS: Final = {
     "sweep": "Decide",
     "decide": "Decide",
     "board": "Decide",
+    "evidence": "Decide",
     "slo": "Decide",
     "notify": "Decide",
     "ci": "Decide",
