@@ -21,7 +21,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from math import isfinite
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 from urllib.parse import quote, urlencode
 
 import msgspec
@@ -42,6 +42,8 @@ __all__ = [
     "slo_id",
     "wait_s",
 ]
+
+T = TypeVar("T", bound=msgspec.Struct)
 
 POINTS_MOST: Final = 1_500
 """The most points of a series in an answer; longer ranges are rolled up."""
@@ -204,11 +206,12 @@ def parse_history(reply: Reply) -> Theirs | NoCounts:
         return answer
     overall = answer.data.overall if answer.data else None
     if answer.errors or overall is None or overall.errors:
-        return NoCounts(f"Datadog returned an error: {_error(None, answer.errors or (overall and overall.errors))}")
+        errors = answer.errors or (overall.errors if overall else None)
+        return NoCounts(f"Datadog returned an error: {_error(None, errors)}")
     return Theirs(overall.sli_value, answer.data.type if answer.data else "")
 
 
-def _decoded[T: msgspec.Struct](reply: Reply, kind: type[T]) -> T | NoCounts:
+def _decoded(reply: Reply, kind: type[T]) -> T | NoCounts:
     if (fault := fault_of(reply)) is not None:
         if reply.status == 429 and not fault.wait_s and (wait := wait_s(reply)):
             return NoCounts(f"{fault}; the server asks to wait {wait:g} s", wait, may_pass=True)
