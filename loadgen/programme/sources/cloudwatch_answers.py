@@ -158,7 +158,9 @@ def parse_pages(pages: Iterable[Mapping[str, Any]], asked: Asked) -> tuple[Point
     for page in pages:
         if messages := page.get("Messages"):
             return NoCounts(f"the answer is partial: {_message(messages)}", may_pass=True)
-        for result in page.get("MetricDataResults", ()):
+        if "MetricDataResults" not in page:
+            return NoCounts("the answer is not of CloudWatch, or it was cut off", may_pass=True)
+        for result in page["MetricDataResults"]:
             role = str(result.get("Id", ""))
             if role not in values:
                 return NoCounts("the answer has a metric that was not asked for")
@@ -174,6 +176,8 @@ def parse_pages(pages: Iterable[Mapping[str, Any]], asked: Asked) -> tuple[Point
                         f"a point of {_shown(asked, role)} is not at the start of a slice of {asked.width} s"
                     )
                 values[role][start] = float(value)
+    if lacking := values.keys() - status.keys():
+        return NoCounts(f"the answer is partial: {_shown(asked, min(lacking))} is not in it", may_pass=True)
     for role, code in status.items():
         if code != "Complete":
             return NoCounts(f"{_shown(asked, role)}: CloudWatch returned {one_line(code, 40)}", may_pass=True)
@@ -182,7 +186,10 @@ def parse_pages(pages: Iterable[Mapping[str, Any]], asked: Asked) -> tuple[Point
     if part.is_percentage:
         values[role] = {at: values["total"].get(at, 0.0) * share / 100 for at, share in values[role].items()}
     raw = _NEEDS_RAW.format(part.stat) if part.is_interpolated else ""
-    return Points(values["total"], total.is_interpolated), Points(values[role], part.is_interpolated, raw)
+    return (
+        Points(values["total"], total.is_interpolated, shown=total.shown),
+        Points(values[role], part.is_interpolated, raw, part.shown),
+    )
 
 
 def _dimensions(spec: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:

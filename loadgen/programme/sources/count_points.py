@@ -26,12 +26,13 @@ class Points:
     """The points of one query: values by the start of their slice, Unix time in s.
 
     estimated: whether the source interpolates them. needs_raw: why points may be absent where there are requests; ""
-    if an absent point may mean zero.
+    if an absent point may mean zero. shown: the query, for people.
     """
 
     values: Mapping[int, float] = field(default_factory=dict)
     estimated: bool = False
     needs_raw: str = ""
+    shown: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,15 +54,18 @@ def sliced(asked: Asked, total: Points, part: Points, evidence: str, *, absent_i
         total, part: the points of all requests, and of good ones or of bad ones, as `asked` has it.
         absent_is_zero: take an absent point as zero requests.
     """
-    role, query = asked.roles[1]
+    role = asked.roles[1][0]
     starts = range(asked.edges[0], asked.edges[-1], asked.width)
     if not total.values:
-        return Sliced(faults=(NoCounts(f"no data for total in this time: {one_line(asked.total, 200)}"),))
+        return Sliced(faults=(NoCounts(f"no data for total in this time: {one_line(total.shown, 200)}"),))
     notes: list[str] = []
     if not part.values:
-        text = f"no data for {role} in this time: {one_line(query, 200)}"
-        if part.needs_raw or not absent_is_zero:
-            return Sliced(faults=(NoCounts(f"{text}; {part.needs_raw or _ZERO}"),))
+        text = f"no data for {role} in this time: {one_line(part.shown, 200)}"
+        if role == "good":
+            # A misspelt query is likelier than an outage. After an outage, the next pull has points, and fills the gap.
+            return Sliced(faults=(NoCounts(f"{text}{part.needs_raw and '; '}{part.needs_raw}"),))
+        if not absent_is_zero:
+            return Sliced(faults=(NoCounts(f"{text}; {_ZERO}"),))
         notes.append(f"{text}; it counts as no {role} requests: check its spelling")
     found: list[Slice] = []
     unknown: dict[str, list[int]] = {}

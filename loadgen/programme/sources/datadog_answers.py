@@ -193,6 +193,7 @@ def parse_points(reply: Reply, asked: Asked) -> Found | NoCounts:
             {at: value for at, value in values.get(n, {}).items() if asked.edges[0] <= at < asked.edges[-1]},
             # A share of a sketch is within its relative error, not exact.
             estimated=text.startswith("count(v:"),
+            shown=text,
         )
         for n, (_, text) in enumerate(asked.roles)
     )
