@@ -30,6 +30,7 @@ from loadgen.parquet import read_csv_arrays
 from loadgen.programme.ledger_file import Rows, rows_of
 from loadgen.programme.slices import Slice
 from loadgen.programme.sources.asked import NoCounts
+from loadgen.units import quantity
 
 __all__ = ["ROWS_MOST", "CsvCounts", "gap_texts", "parse_csv", "time_text"]
 
@@ -317,7 +318,8 @@ def gap_texts(gaps: Mapping[str, Sequence[tuple[int, int]]], width: int) -> tupl
 def _gap_text(slo: str, spans: Sequence[tuple[int, int]], width: int) -> str:
     absent = sum((b - a) // width for a, b in spans)
     first = f"the first from {time_text(spans[0][0])} to {time_text(spans[0][1])}"
-    return f"{one_line(slo, 80)}: {absent} slices are missing in {len(spans)} gaps, {first}"
+    are = f"{quantity(absent, 'slice')} {'is' if absent == 1 else 'are'}"
+    return f"{one_line(slo, 80)}: {are} missing in {quantity(len(spans), 'gap')}, {first}"
 
 
 def time_text(at: int) -> str:
