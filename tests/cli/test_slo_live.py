@@ -48,7 +48,7 @@ def loadgen(*args: str, keys: bool = True) -> Result:
 @pytest.fixture(autouse=True)
 def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("time.sleep", lambda _: None)
+    monkeypatch.setattr("loadgen.programme.sources.http_calls._BACKOFF_S", 0.0)
     monkeypatch.setattr("loadgen.dsl.secret._values", {})
 
 
