@@ -112,7 +112,14 @@ Mark = Points | Line | Band | Rule
 
 
 def xy_chart(
-    title: str, marks: Sequence[Mark], *, x: Axis, y: Axis, size: Size | None = None, text: str = "", has_keys: bool = True
+    title: str,
+    marks: Sequence[Mark],
+    *,
+    x: Axis,
+    y: Axis,
+    size: Size | None = None,
+    text: str = "",
+    has_keys: bool = True,
 ) -> str:
     """Return keys and chart as HTML. Values that are not finite are left out; nothing to draw gives "".
 

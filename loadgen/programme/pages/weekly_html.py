@@ -25,8 +25,11 @@ __all__ = ["ONE_SHEET", "weekly_html"]
 ONE_SHEET: Final = 12
 """Pages with as many rows are printed on one sheet."""
 _PUBLIC: Final = ("journey", "promise", "kept")
-_PRINTED_ITEMS: Final = ((5, 6), (8, 5), (ONE_SHEET, 3))
-"""(rows, items): as many items of a section are printed below a table of at most so many rows."""
+_SHOWN_IDS: Final = 3
+_PRINTED_ITEMS: Final = ((5, 30), (8, 18), (ONE_SHEET, 8))
+"""(rows, items): below a table of at most so many rows, a sheet has room for about so many items of sections."""
+_DENSE: Final = 8
+"""A sheet with more rows has lower charts."""
 
 
 def weekly_html(page: WeeklyPage) -> bytes:
@@ -40,7 +43,9 @@ def weekly_html(page: WeeklyPage) -> bytes:
 def _body(page: WeeklyPage) -> Iterator[str]:
     is_public = page.is_public
     links = EvidenceLinks(() if is_public else page.evidence)
-    yield f'<div class="sheet{" one" if len(page.rows) <= ONE_SHEET else ""}{" public" if is_public else ""}">'
+    rows = len(page.rows)
+    kinds = {"one": rows <= ONE_SHEET, "dense": _DENSE < rows <= ONE_SHEET, "public": is_public}
+    yield f'<div class="{" ".join(["sheet", *(name for name, holds in kinds.items() if holds)])}">'
     yield from _head(page)
     yield '<section class="first" aria-label="In short">'
     yield from (_sentence(one, links, is_public=is_public) for one in page.sentences)
@@ -146,7 +151,8 @@ def _sections(page: WeeklyPage, links: EvidenceLinks) -> Iterator[str]:
     sections = (*page.sections, unread) if page.notes else page.sections
     if not sections:
         return
-    most = next((items for rows, items in _PRINTED_ITEMS if len(page.rows) <= rows), 1_000_000)
+    room = next((items for rows, items in _PRINTED_ITEMS if len(page.rows) <= rows), 1_000_000)
+    most = max(1, room // len(sections))
     yield '<section class="parts" aria-label="Details">'
     for section in sections:
         yield f"<section><h2>{in_html(section.title)}</h2>"
@@ -165,11 +171,18 @@ def _sections(page: WeeklyPage, links: EvidenceLinks) -> Iterator[str]:
 def _item(one: Said, links: EvidenceLinks, *, is_printed: bool) -> str:
     owner = f" <b>{_owner(one.owner)}</b>" if one.owner else ""
     hidden = "" if is_printed else " on-screen"
-    return f'<li class="is-{one.tone}{hidden}"><span>{in_html(one.text)}{owner}{_small(one.evidence, links)}</span></li>'
+    return (
+        f'<li class="is-{one.tone}{hidden}"><span>{in_html(one.text)}{owner}{_small(one.evidence, links)}</span></li>'
+    )
 
 
 def _small(ids: Sequence[str], links: EvidenceLinks) -> str:
-    return f" <small>{links.of(ids)}</small>" if ids else ""
+    """Return links to the first pieces of evidence of a sentence. A sentence about all promises has one of each."""
+    shown = unique(ids)
+    if not shown:
+        return ""
+    more = f" and {len(shown) - _SHOWN_IDS} more" if len(shown) > _SHOWN_IDS else ""
+    return f" <small>{links.of(shown[:_SHOWN_IDS])}{more}</small>"
 
 
 def _foot(page: WeeklyPage) -> Iterator[str]:
