@@ -29,7 +29,7 @@ from loadgen.programme.ledger import Counts, Reading
 from loadgen.programme.objectives import Objective, RollingWindow
 from loadgen.programme.pull import width_of
 
-__all__ = ["STALE_S", "PromiseState", "Word", "state_of", "states_of", "window_s"]
+__all__ = ["STALE_S", "PromiseState", "Word", "judged_units", "state_of", "states_of", "window_s"]
 
 STALE_S: Final = 3 * 3_600
 """Without counts for longer than this, a promise has no data. Pulls are hourly."""
@@ -200,3 +200,14 @@ def _emptied(slices: Slices, mask: npt.NDArray[np.bool_]) -> Slices:
 
 def _text(at: int) -> str:
     return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M UTC")
+
+
+def judged_units(objective: Objective, counts: Counts, exclusions: Sequence[Exclusion]) -> Slices:
+    """Return the slices of a promise in the units of its method, with excluded times as if they had no traffic.
+
+    Raises:
+        ValueError: slices overlap, such as those of two sources.
+    """
+    slices, mask = _slices(objective, counts, exclusions)
+    slice_target = None if objective.slice_target is None else float(objective.slice_target)
+    return counted(_emptied(slices, mask), CountedBy(objective.method.value), slice_target)
