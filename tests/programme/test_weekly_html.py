@@ -22,6 +22,7 @@ from loadgen.programme.pages.weekly_html import weekly_html
 from loadgen.programme.weekly.page_values import Chart, ChartLine, ChartMark, Said, Section
 from tests.support.made_launch_page import hostile_launch, made_launch
 from tests.support.made_weekly_page import DAY, HOSTILE, START, example_page, hostile_page, public_page
+from tests.support.read_first_screen import lines_of
 
 FOLDER = Path(module.__file__).parent
 
@@ -197,10 +198,26 @@ def test_an_empty_section_says_so_and_unreadable_parts_have_a_section() -> None:
 def test_paper_shows_how_many_items_it_leaves_out() -> None:
     many = Section("What changed", tuple(Said(f"Change {n}.") for n in range(9)))
     html = weekly_html(replace(example_page(), sections=(many, many))).decode()
-    assert html.count('on-screen">') == 2 * 5
+    assert html.count('<li class="is-plain on-screen">') == 2 * 5
     assert html.count("5 more on the page as HTML.") == 2
     few = weekly_html(replace(example_page(), rows=example_page().rows[:3], sections=(many, many))).decode()
-    assert 'on-screen">' not in few
+    assert '<li class="is-plain on-screen">' not in few
+
+
+def test_rows_beyond_one_sheet_are_on_a_second_one_and_the_first_says_what_they_are() -> None:
+    rows = (*(replace(example_page().rows[3], journey=f"journey-{n}") for n in range(13)), example_page().rows[0])
+    html = weekly_html(replace(example_page(), rows=rows)).decode()
+    assert "3 more are on the second sheet: 1 with bad news." in html
+    assert re.findall(r"<span>(journey-\d+)</span>", html.split("Other promises")[1]) == ["journey-11", "journey-12"]
+    assert "second sheet" not in weekly_html(replace(example_page(), rows=rows[:12])).decode()
+
+
+def test_a_launch_that_worse_news_displaced_is_still_on_the_first_screen() -> None:
+    launch = Said("Launch of v412: INCONCLUSIVE, missing: 2 runs of v412 (D-2).", "open", ("D-207",), "", "launch")
+    page = replace(example_page(), sentences=example_page().sentences[:2], sections=(Section("x", (launch,)),))
+    assert f"{launch.text} D-207" in "\n".join(lines_of(weekly_html(page)))
+    assert weekly_html(example_page()).decode().count('class="is-open also"') == 0
+    assert "Launch" not in Seen(weekly_html(replace(page, is_public=True))).text
 
 
 def test_a_page_without_promises_says_so() -> None:

@@ -63,10 +63,10 @@ def answers(lines: Sequence[str]) -> tuple[str, ...]:
     checkout = next((line.split(" | ") for line in lines if line.startswith("checkout | ")), [""] * 12)
     heads = next((line.split(" | ") for line in lines if line.startswith("journey | ")), [""] * 12)
     column = dict(zip(heads, checkout, strict=False))
-    count = re.search(r"(\d+) of (\d+) promises were kept", text)
+    count = re.search(r"(\d+) of (\d+) promises were kept(?:; (not decided: [^.]+))?", text)
     others = ""
     if count:
-        others = "yes" if int(count[1]) == int(count[2]) - 1 else "no"
+        others = "yes" if int(count[1]) == int(count[2]) - 1 else f"no; {count[3] or 'others are broken'}"
     return (
         _found(r"([A-Z][\w-]*)'s was not", text),
         _found(r"was not: (\d+\.?\d* % against \d+\.?\d* %)", text),

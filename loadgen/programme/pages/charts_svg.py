@@ -27,6 +27,8 @@ _STYLES: Final = {"bad": 1, "open": 2, "limit": 7, "mark": 8}
 """Colours of lines by tone; other lines take 3 to 5 in turn, and 6 is for lines without a label."""
 _DAYS: Final = (1, 2, 7, 14, 28, 91)
 _PLACES: Final = 5
+_ROOM_OF_LABELS: Final = 0.15
+"""Share of the height above the highest value that labels of places need, so that they do not stand on lines."""
 _T = TypeVar("_T")
 
 
@@ -46,7 +48,8 @@ def chart_svg(chart: Chart, zone: tzinfo) -> str:
     marks = [mark for n, line in enumerate(lines) for mark in _marks(line, n)]
     if not marks:
         return ""
-    places = [Rule("", one.at, style=_STYLES["mark"], label=one.label) for line in lines for one in line.marks]
+    found = dict.fromkeys((one.at, one.label) for line in lines for one in line.marks)
+    places = [Rule("", at, style=_STYLES["mark"], label=label) for at, label in found]
     marks += places
     if chart.limit is not None and isfinite(chart.limit):
         marks.append(
@@ -56,7 +59,8 @@ def chart_svg(chart: Chart, zone: tzinfo) -> str:
     # Dashes and labels at the ends replace keys, so that a printed page in grey needs no colours.
     labels = [mark.label for mark in marks if isinstance(mark, Line | Rule) and mark not in places]
     size = replace(SIZE, right=min(SIZE.right + 52, max(64, 18 + 6 * max(map(len, labels), default=0))))
-    return xy_chart(chart.title, marks, x=x, y=Axis(""), size=size, text=chart.text or chart.title, has_keys=False)
+    y = Axis("", room_above=_ROOM_OF_LABELS if places else 0.0)
+    return xy_chart(chart.title, marks, x=x, y=y, size=size, text=chart.text or chart.title, has_keys=False)
 
 
 def _worst_first(line: ChartLine) -> tuple[int, float]:
