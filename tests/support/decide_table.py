@@ -417,8 +417,8 @@ def situations(count: int, seed: int) -> Iterator[Situation]:
                 BudgetSeen(0.12, 0.2),
                 BudgetSeen(0.05, 0.12),
                 BudgetSeen(decided=1.04),
-                BudgetSeen(0.01, 0.03, 1.04, (0.01, 0.03)),
-                BudgetSeen(0.01, 0.03, 0.8, (0.01, 0.03)),
+                BudgetSeen(0.03, 0.07, 1.04, (0.03, 0.07)),
+                BudgetSeen(0.03, 0.07, 0.8, (0.03, 0.07)),
             ),
             mostly(
                 CapacitySeen(),

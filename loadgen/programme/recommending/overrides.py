@@ -13,11 +13,11 @@ from loadgen.history.store.store import Store
 from loadgen.history.store.stored_run import Event
 from loadgen.measure.run_folder.rundir import utc_text
 from loadgen.programme.recommending.facts import time_of
-from loadgen.programme.recommending.recommendation import GO, Evidence, Recommendation
+from loadgen.programme.recommending.recommendation import CLOCK_ERROR, GO, Evidence, Recommendation
 from loadgen.programme.recommending.record import RECOMMENDED
 from loadgen.programme.recommending.shown import as_document
 
-__all__ = ["OVERRIDDEN", "SIGNED", "evidence_hash", "notes_about", "override", "sign"]
+__all__ = ["OVERRIDDEN", "SIGNED", "evidence_hash", "notes_about", "override", "override_in_force", "sign"]
 
 OVERRIDDEN: Final = "overridden"
 SIGNED: Final = "signed"
@@ -82,12 +82,7 @@ def notes_about(
     events: recommendations, overrides and signatures, oldest first.
     """
     events = list(events)
-    wanted = json.dumps(list(journeys))
-    ids = {
-        one.details.get("id", "")
-        for one in events
-        if one.kind == RECOMMENDED and one.details.get("release") == release and one.details.get("journeys") == wanted
-    }
+    ids = _ids_about(events, release, journeys)
     digits = evidence_hash(found)
     for n, one in enumerate(one for one in events if one.details.get("id", "") in ids and one.kind != RECOMMENDED):
         id_ = one.details["id"]
@@ -101,6 +96,38 @@ def notes_about(
             on = "this evidence" if one.details.get("evidence") == digits else "other evidence"
             says = f"{id_} was signed by {one.by} on {one.at[:16].replace('T', ' ')}, on {on}"
             yield Evidence(f"signature {n + 1}", id_, "open", says, release=release, required=False)
+
+
+def override_in_force(events: Iterable[Event], release: str, journeys: Sequence[str], now: datetime) -> str:
+    """Return a sentence about the newest override of this release and these journeys that is in force; "" without one.
+
+    events: recommendations and overrides, oldest first.
+    """
+    events = list(events)
+    ids = _ids_about(events, release, journeys)
+    found = ""
+    for one in events:
+        until = _until(one) if one.kind == OVERRIDDEN and one.details.get("id") in ids else None
+        if until is not None and until > now and _is_begun(one, now):
+            found = f"{one.details['id']} is overridden by {one.by} until {until:%Y-%m-%d}"
+    return found
+
+
+def _is_begun(event: Event, now: datetime) -> bool:
+    try:
+        return time_of(event.at) <= now + CLOCK_ERROR
+    except ValueError:
+        return False
+
+
+def _ids_about(events: Iterable[Event], release: str, journeys: Sequence[str]) -> set[str]:
+    """Return the ids of the recommendations of this release and these journeys."""
+    wanted = json.dumps(list(journeys))
+    return {
+        one.details.get("id", "")
+        for one in events
+        if one.kind == RECOMMENDED and one.details.get("release") == release and one.details.get("journeys") == wanted
+    }
 
 
 def _until(event: Event) -> datetime | None:
