@@ -7,7 +7,8 @@
         Rule("peak", 96.5, low=84, high=125),
     ], x=Axis("users"), y=Axis("requests/s"))
 
-Colours follow the order of the marks, so marks that belong together may name the same `style`.
+Colours follow the order of the marks, so marks that belong together may name the same `style`. A chart that must be
+readable in grey gives its lines a `dash` and a `label` at their ends; then it needs no keys.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from typing import Final
 
 from loadgen.outside_text import in_html
 from loadgen.report.charts.round_places import log_places, round_places
+from loadgen.studies.chart_labels import rows_of, spread
 
 __all__ = ["Axis", "Band", "Line", "Mark", "Points", "Rule", "Size", "xy_chart"]
 
@@ -26,6 +28,10 @@ _LEFT, _RIGHT, _TOP, _BOTTOM = 66, 16, 14, 38
 _STYLES: Final = 8
 _ROOM: Final = 0.04
 """Share of the range of values that stays free at both ends of an axis."""
+_TEXT_HEIGHT: Final = 12.0
+"""Distance of two lines of text, px."""
+_CHARACTER: Final = 6.0
+"""Mean width of a character, px: a bit more than a browser's, so labels that should not touch do not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +40,12 @@ class Size:
 
     width: int = 1120
     height: int = 320
+    left: int = _LEFT
+    """Room for the numbers of the vertical axis."""
+    right: int = _RIGHT
+    """Room for labels at the ends of lines."""
+    bottom: int = _BOTTOM
+    """Room for the values of the horizontal axis, and below them its label."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +79,10 @@ class Line:
     points: Sequence[tuple[float, float]]
     is_dashed: bool = False
     style: int = 0
+    dash: int = 0
+    """1 to 4: a pattern of dashes, for lines that must differ in grey. 0: none."""
+    label: str = ""
+    """Drawn at the right of the chart, at the height of the last point."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,32 +104,41 @@ class Rule:
     high: float | None = None
     is_horizontal: bool = False
     style: int = 0
+    label: str = ""
+    """Drawn at the rule: at its right end, or at the top of the chart for a place on the x axis."""
 
 
 Mark = Points | Line | Band | Rule
 
 
-def xy_chart(title: str, marks: Sequence[Mark], *, x: Axis, y: Axis, size: Size | None = None) -> str:
+def xy_chart(
+    title: str, marks: Sequence[Mark], *, x: Axis, y: Axis, size: Size | None = None, text: str = "", has_keys: bool = True
+) -> str:
     """Return keys and chart as HTML. Values that are not finite are left out; nothing to draw gives "".
 
     Args:
         title: for people who do not see the chart. All texts are escaped.
         marks: in the order in which they are drawn. A `style` of 0 is the next of 8 colours; 1 to 8 chooses one.
+        text: what the chart shows, in a sentence or two, for people who do not see it.
+        has_keys: whether names stand above the chart. False: the labels of lines and rules suffice.
     Cost: linear in the number of points; some 20 bytes for each.
     """
     size = size or Size()
-    across = _Scale.of(x, [*_xs(marks)], _LEFT, size.width - _RIGHT)
-    up = _Scale.of(y, [*_ys(marks)], size.height - _BOTTOM, _TOP)
+    across = _Scale.of(x, [*_xs(marks)], size.left, size.width - size.right)
+    up = _Scale.of(y, [*_ys(marks)], size.height - size.bottom, _TOP)
     if across is None or up is None:
         return ""
     styled = [(mark, (mark.style or n) and ((mark.style or n) - 1) % _STYLES + 1) for n, mark in enumerate(marks, 1)]
-    keys = "".join(_key(mark, style) for mark, style in styled if mark.name)
+    keys = "".join(_key(mark, style) for mark, style in styled if mark.name and has_keys)
     box = f"0 0 {size.width} {size.height}"
     parts = [
-        f'<div class="keys">{keys}</div>',
+        *([f'<div class="keys">{keys}</div>'] if has_keys else []),
         f'<svg class="xy" viewBox="{box}" role="img" aria-label="{in_html(title)}">',
+        *([f"<title>{in_html(title)}</title><desc>{in_html(text)}</desc>"] if text else []),
         *_axes(across, up, x, y, size),
         *(part for mark, style in styled for part in _drawn(mark, style, across, up)),
+        *_labels_at_ends(styled, across, up, size),
+        *_labels_of_places(styled, across, up),
         "</svg>",
     ]
     return "\n".join(parts)
@@ -189,17 +214,18 @@ def _key(mark: Mark, style: int) -> str:
 
 
 def _axes(across: _Scale, up: _Scale, x: Axis, y: Axis, size: Size) -> Iterator[str]:
-    bottom, right = size.height - _BOTTOM, size.width - _RIGHT
+    bottom, right = size.height - size.bottom, size.width - size.right
     for place, text in up.places(y, 6):
         at = up.at(place)
-        yield f'<path class="grid-line" d="M{_LEFT} {at:.1f}H{right}"/>'
-        yield f'<text x="{_LEFT - 6}" y="{at + 4:.1f}" text-anchor="end">{in_html(text)}</text>'
-    for place, text in across.places(x, 12):
+        yield f'<path class="grid-line" d="M{size.left} {at:.1f}H{right}"/>'
+        yield f'<text x="{size.left - 6}" y="{at + 4:.1f}" text-anchor="end">{in_html(text)}</text>'
+    for place, text in across.places(x, max(2, (right - size.left) // 85)):
         at = across.at(place)
         yield f'<path class="grid-line" d="M{at:.1f} {_TOP}V{bottom}"/>'
         yield f'<text x="{at:.1f}" y="{bottom + 15}" text-anchor="middle">{in_html(text)}</text>'
-    yield f'<text x="{right}" y="{size.height - 6}" text-anchor="end">{in_html(x.label)}</text>'
-    yield f'<text x="{_LEFT}" y="{_TOP - 4}">{in_html(y.label)}</text>'
+    if x.label:
+        yield f'<text x="{right}" y="{size.height - 6}" text-anchor="end">{in_html(x.label)}</text>'
+    yield f'<text x="{size.left}" y="{_TOP - 4}">{in_html(y.label)}</text>'
 
 
 def _drawn(mark: Mark, style: int, across: _Scale, up: _Scale) -> Iterator[str]:
@@ -207,7 +233,7 @@ def _drawn(mark: Mark, style: int, across: _Scale, up: _Scale) -> Iterator[str]:
         case Points():
             yield from _dots(mark, style, across, up)
         case Line():
-            dashed = " dashed" if mark.is_dashed else ""
+            dashed = f"{' dashed' if mark.is_dashed else ''}{f' d{mark.dash}' if mark.dash else ''}"
             points = _joined((across.at(one), up.at(other)) for one, other in _finite(mark.points))
             yield f'<polyline class="s{style} line{dashed}" points="{points}"/>'
         case Band():
@@ -247,6 +273,42 @@ def _rule(mark: Rule, style: int, across: _Scale, up: _Scale) -> Iterator[str]:
     at = scale.at(mark.at)
     path = f"M{left} {at:.1f}H{right}" if mark.is_horizontal else f"M{at:.1f} {top}V{bottom}"
     yield f'<path class="s{style} rule dashed" d="{path}"/>'
+
+
+def _labels_at_ends(styled: Sequence[tuple[Mark, int]], across: _Scale, up: _Scale, size: Size) -> Iterator[str]:
+    """Yield the labels of lines and horizontal rules, at the right of the chart, and what joins them with their ends."""
+    ends: list[tuple[float, float, str, int]] = []
+    for mark, style in styled:
+        if isinstance(mark, Line) and mark.label and (points := _finite(mark.points)):
+            ends.append((across.at(points[-1][0]), up.at(points[-1][1]), mark.label, style))
+        elif isinstance(mark, Rule) and mark.is_horizontal and mark.label:
+            ends.append((across.end, up.at(mark.at), mark.label, style))
+    places = spread([at for _, at, _, _ in ends], _TEXT_HEIGHT, up.end + 4, up.begin)
+    left, most = across.end + 12, max(4, int((size.right - 12) / _CHARACTER))
+    for (x, y, label, style), place in zip(ends, places, strict=True):
+        if abs(place - y) > 2 or across.end - x > 2:
+            yield f'<path class="s{style} leader" d="M{x:.1f} {y:.1f}L{left - 2:.1f} {place:.1f}"/>'
+        yield f'<text class="s{style} end" x="{left:.1f}" y="{place + 4:.1f}">{in_html(_cut(label, most))}</text>'
+
+
+def _labels_of_places(styled: Sequence[tuple[Mark, int]], across: _Scale, up: _Scale) -> Iterator[str]:
+    """Yield the labels of marked places on the x axis, at the top, in as many rows as they need."""
+    found: list[tuple[float, str, str, int]] = []
+    spans: list[tuple[float, float]] = []
+    for mark, style in styled:
+        if isinstance(mark, Rule) and not mark.is_horizontal and mark.label:
+            label = _cut(mark.label, max(4, int((across.end - across.begin) / _CHARACTER / 2)))
+            at, wide = across.at(mark.at), (len(label) + 1) * _CHARACTER
+            is_left = at + wide > across.end
+            found.append((at, label, "end" if is_left else "start", style))
+            spans.append((at - wide, at) if is_left else (at, at + wide))
+    for (at, label, anchor, style), row in zip(found, rows_of(spans), strict=True):
+        x, y = at + (-3 if anchor == "end" else 3), up.end + 9 + row * _TEXT_HEIGHT
+        yield f'<text class="s{style} place" x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{in_html(label)}</text>'
+
+
+def _cut(text: str, most: int) -> str:
+    return text if len(text) <= most else f"{text[: most - 1]}…"
 
 
 def _finite(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:

@@ -1,0 +1,119 @@
+"""Prints a page as PDF by a headless Chromium, if this machine has one.
+
+Chromium gets a copy of the page, an empty profile, no host name that resolves, and none of our environment variables,
+which may have secrets. All its processes end with the call.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import subprocess
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Final
+
+from loadgen.atomic_files import atomic_write
+from loadgen.outside_text import one_line
+from loadgen.secret_files import UMASK_ONLY
+
+__all__ = ["VARIABLE", "find_chromium", "print_pdf"]
+
+VARIABLE: Final = "LOADGEN_CHROMIUM"
+"""The environment variable with the path or name of a Chromium; empty: print nothing."""
+_NAMES: Final = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "headless-shell")
+_LIMIT_S: Final = 60.0
+"""A page takes 1 to 3 s on two busy cores."""
+_MOST_BYTES: Final = 50_000_000
+_KEPT: Final = ("PATH", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "FONTCONFIG_FILE", "FONTCONFIG_PATH", "TMPDIR")
+_BY_HAND: Final = "Open the page in a browser and print it there: A4, landscape"
+_OPTIONS: Final = (
+    "--headless",
+    "--disable-gpu",
+    "--disable-dev-shm-usage",
+    "--no-first-run",
+    "--no-default-browser-check",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-default-apps",
+    "--disable-domain-reliability",
+    "--disable-extensions",
+    "--disable-sync",
+    "--host-resolver-rules=MAP * ~NOTFOUND",
+    "--no-pdf-header-footer",
+)
+
+
+def find_chromium() -> str:
+    """Return the path of a Chromium; "" if there is none. The variable `LOADGEN_CHROMIUM` goes first."""
+    chosen = os.environ.get(VARIABLE)
+    names = _NAMES if chosen is None else (chosen,)
+    return next((path for name in names if name and (path := shutil.which(name))), "")
+
+
+def print_pdf(html: bytes, to: Path, *, limit_s: float = _LIMIT_S) -> str:
+    """Write a page as PDF to the file `to`, completely or not at all.
+
+    Returns:
+        "" if the file was written; otherwise a sentence that names the reason and what to do instead.
+    Cost: 1 to 3 s, and some 200 MB of memory while Chromium runs.
+    """
+    chromium = find_chromium()
+    if not chromium:
+        chosen = os.environ.get(VARIABLE)
+        where = f'{VARIABLE} names "{one_line(chosen, 80)}", which is not a program' if chosen else "no Chromium found"
+        return f"No PDF: {where}. Install Chromium or set {VARIABLE} to its path. {_BY_HAND}."
+    try:
+        with TemporaryDirectory(prefix="loadgen-pdf-", ignore_cleanup_errors=True) as folder:
+            data, why = _printed(chromium, html, Path(folder), limit_s)
+        if not why:
+            atomic_write(to, data, UMASK_ONLY)
+    except OSError as error:
+        why = f"{one_line(str(to), 200)} cannot be written: {error.strerror or error}"
+    return f"No PDF: {why}. {_BY_HAND}." if why else ""
+
+
+def _printed(chromium: str, html: bytes, folder: Path, limit_s: float) -> tuple[bytes, str]:
+    """Return the PDF, or b"" and why there is none."""
+    page, pdf, log = folder / "page.html", folder / "page.pdf", folder / "log.txt"
+    page.write_bytes(html)
+    options = [*_OPTIONS, f"--user-data-dir={folder / 'profile'}", f"--print-to-pdf={pdf}"]
+    if hasattr(os, "geteuid") and os.geteuid() == 0:
+        options.append("--no-sandbox")  # Chromium refuses to start as root with its sandbox.
+    environment = {name: os.environ[name] for name in _KEPT if name in os.environ} | {"HOME": str(folder)}
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            [chromium, *options, page.as_uri()],
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            env=environment,
+            cwd=folder,
+            start_new_session=True,
+        )
+        try:
+            code = process.wait(limit_s)
+        except subprocess.TimeoutExpired:
+            return b"", f"Chromium did not finish within {limit_s:g} s"
+        finally:
+            # Its helper processes, also those that outlive it, are in the group.
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+    if code != 0:
+        return b"", f"Chromium ended with code {code}: {_last_line(log)}"
+    if not pdf.is_file() or not 0 < pdf.stat().st_size <= _MOST_BYTES:
+        return b"", f"Chromium wrote no PDF: {_last_line(log)}"
+    data = pdf.read_bytes()
+    if not data.startswith(b"%PDF-") or b"%%EOF" not in data[-1024:]:
+        return b"", "Chromium wrote a file that is not a complete PDF"
+    return data, ""
+
+
+def _last_line(log: Path) -> str:
+    with log.open("rb") as file:
+        file.seek(max(0, log.stat().st_size - 4096))
+        lines = file.read().decode(errors="replace").strip().splitlines()
+    return one_line(lines[-1], 200) if lines else "it wrote no message"
