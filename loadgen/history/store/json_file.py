@@ -30,6 +30,8 @@ def decoded_file(data: bytes, kind: type[F], newest: int) -> F:
         file = msgspec.json.decode(data, type=kind)
     except (msgspec.MsgspecError, UnicodeDecodeError) as exc:
         raise ValueError(str(exc)) from exc
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
     if file.format > newest:
         raise NewerFormat(f"it has format {file.format}, and this loadgen reads formats up to {newest}")
     return file

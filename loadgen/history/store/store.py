@@ -3,6 +3,7 @@
     runs/key=<hash>/<run id>.parquet     one run (parquet_run.py); all runs of a key can be compared
     events/<time>-<kind>-<number>.json   one decision (audit_trail.py)
     studies/C-<number>.json              one study of capacity, or one sweep (study_records.py)
+    numbers/D-<number>.json              a number that is taken (numbers.py)
 
 Each file is written once, as a whole, and never changed. So concurrent writers cannot harm each other, nothing is ever
 locked, and a copy of the folder is a copy of the history. No run is removed: a run that should not have been accepted
@@ -24,6 +25,8 @@ from loadgen.errors import IncompleteError, InvalidError, UsageError
 from loadgen.history.store.audit_trail import FOLDER as EVENTS
 from loadgen.history.store.audit_trail import decoded, encoded, named
 from loadgen.history.store.extract import unfit_of
+from loadgen.history.store.numbers import FOLDER as NUMBERS
+from loadgen.history.store.numbers import encoded_number, next_free, number_name
 from loadgen.history.store.parquet_run import NewerFormat, from_parquet, key_in, labels_in, to_parquet
 from loadgen.history.store.stored_run import Accepted, Event, Key, Reference
 from loadgen.history.store.study_records import FOLDER as STUDIES
@@ -328,6 +331,27 @@ class Store:
         """Return the events of these kinds from the audit trail, or all events if no kind is given; oldest first."""
         return self._read(named(self._place.names(EVENTS), kinds), decoded)
 
+    def numbered_events(self, *kinds: str) -> list[tuple[int, Event]]:
+        """Return the events of these kinds with their numbers, from 1, oldest first.
+
+        A damaged file keeps its number, so it does not shift the numbers of the events after it.
+        """
+        readable = self._readable(named(self._place.names(EVENTS), kinds), decoded)
+        return [(n + 1, event) for n, event in readable]
+
+    def take_number(self, letter: str, least: int = 1) -> int:
+        """Take the next free number of a letter, such as 207 for D-207. No other writer gets the same number.
+
+        least: the smallest number that may be taken.
+
+        Raises:
+            StorageError, CloudError: the number cannot be written.
+        """
+        number = max(least, next_free(self._place.names(NUMBERS), letter))
+        while not self._place.put_new(number_name(letter, number), encoded_number(letter, number, self._now())):
+            number += 1  # another writer took it
+        return number
+
     # -- studies ----------------------------------------------------------------------------------
 
     def add_study(self, study: Mapping[str, Any], *, by: str = "") -> str:
@@ -407,15 +431,19 @@ class Store:
 
         Files that cannot be read or decoded are left out and added to `unreadable`.
         """
-        found = []
-        for name, data in zip(names, self._place.read(names), strict=True):
+        return [one for _, one in self._readable(names, decode)]
+
+    def _readable(self, names: Sequence[str], decode: Callable[[bytes], T]) -> Iterator[tuple[int, T]]:
+        """Yield (position in `names`, decoded content) for each file that can be read; see `_read`."""
+        for position, (name, data) in enumerate(zip(names, self._place.read(names), strict=True)):
             if isinstance(data, str):
                 self._unreadable[f"{name} cannot be read: {data}"] = None
                 continue
             try:
-                found.append(decode(data))
+                found = decode(data)
             except NewerFormat as exc:
                 self._unreadable[f"{name} was written by a newer loadgen: {exc}"] = None
             except ValueError as exc:
                 self._unreadable[f"{name} is damaged: {exc}"] = None
-        return found
+            else:
+                yield position, found

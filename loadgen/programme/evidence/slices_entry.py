@@ -47,6 +47,8 @@ def slices_entry(state: PromiseState, revisions: Iterable[str], as_of: str) -> E
         "missing_s": "" if judged is None else f"{judged.missing_s:.12g}",
         "query": "; ".join(_query(query) for query in one.queries),
     }
+    inputs |= {"slice_s": str(one.slice_s)} if one.slice_s else {}
+    inputs |= {} if one.slice_target is None else {"slice_target": f"{one.slice_target.normalize():f}"}
     content: dict[str, object] = {name: text for name, text in inputs.items() if name != _NOT_IN_ID}
     return EvidenceEntry(
         evidence_id("slices", content | {"revisions": list(names)}),

@@ -11,6 +11,7 @@ from math import nan
 from typing import TypeVar
 
 from loadgen.history.gate.aa_test_health import CONTROL, Health, health_of
+from loadgen.history.gate.verdict_numbers import numbered_verdicts
 from loadgen.history.store.store import Store
 from loadgen.history.store.stored_run import Accepted, Event
 from loadgen.outside_text import one_line
@@ -26,7 +27,6 @@ T = TypeVar("T")
 
 RELEASE = "release"
 """The label that names the release of a run: `loadgen run --label release=v412`."""
-_VERDICTS = ("verdict", "new level")
 
 
 def gather(
@@ -52,9 +52,9 @@ def gather(
     accepted = _dated(store.runs_with_label(RELEASE, release), lambda run: run.started_at, "an accepted run", bad)
     struck = store.struck()
     runs = _merged(accepted, [run for run in of_folders if run.run_id not in struck])
-    events = _dated(store.events(*_VERDICTS, CONTROL), lambda event: event.at, "a verdict of the gate", bad)
+    numbered = _dated(numbered_verdicts(store), lambda one: one[1].at, "a verdict of the gate", bad)
+    controls = _dated(store.events(CONTROL), lambda event: event.at, "a control of the gate", bad)
     studies = _dated(store.studies("capacity find"), lambda study: study.at, "a capacity", bad)
-    numbered = [(f"G-{n}", event) for n, event in enumerate((e for e in events if e.kind in _VERDICTS), 1)]
     verdicts = tuple(_gate_fact(id_, event) for id_, event in numbered)
     keys = _keys_of(accepted, [event for _, event in numbered])
     known = Known(
@@ -63,8 +63,6 @@ def gather(
         runs,
         verdicts,
         tuple(sorted(studies, key=lambda study: time_of(study.at))),
-        {one: _health(events, keys, runs, one) for one in journeys},
-        {one: slow_down(store, accepted, runs, release, one, limit=programme.rules.slower) for one in journeys},
         programme.journeys,
     )
     return replace(known, troubles=(*troubles, *store.unreadable, *bad))

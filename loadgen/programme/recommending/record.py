@@ -26,12 +26,14 @@ def record_recommendation(
 ) -> str:
     """Store a recommendation with its evidence, and return its id such as "D-207".
 
-    Two writers at the same time may get the same number. Both recommendations are kept.
+    The number is taken before the event is written, so two writers at the same time get different numbers.
 
     Raises:
         StorageError, CloudError: the history cannot be written.
     """
-    id_ = f"D-{1 + max(recommendation_ids(store.events(RECOMMENDED)), default=0)}"
+    # Older versions took no numbers, so the ids of the events count as well.
+    known = max(recommendation_ids(store.events(RECOMMENDED)), default=0)
+    id_ = f"D-{store.take_number('D', known + 1)}"
     document = as_document(found, release, tuple(journeys), id_, utc_text(now))
     store.note(
         Event(
