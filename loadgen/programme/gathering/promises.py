@@ -32,10 +32,13 @@ _WEEK_S: Final = 7 * 86_400
 
 @dataclass(frozen=True, slots=True)
 class Volume:
-    """The requests of a journey in the last 7 days of its counts. bad: those that were not good. slo: whose counts."""
+    """The requests of a journey in the last 7 days of its counts.
+
+    bad: those that failed; None if the promise counts slow ones as bad, too. slo, id: whose counts, and their evidence.
+    """
 
     requests: int
-    bad: int
+    bad: int | None
     missing_s: float
     slo: str
     id: str
@@ -133,4 +136,5 @@ def _volume(objective: Objective, counts: Counts | None, id_: str) -> Volume | N
     mask: np.ndarray[tuple[int], np.dtype[np.bool_]] = counts.start >= end - _WEEK_S
     total, good = int(counts.total[mask].sum()), int(counts.good[mask].sum())
     covered = int(counts.width[mask].sum() - counts.missing_s[mask].sum())
-    return Volume(total, total - good, max(float(_WEEK_S - covered), 0.0), objective.name, id_)
+    bad = None if objective.threshold is not None else total - good
+    return Volume(total, bad, max(float(_WEEK_S - covered), 0.0), objective.name, id_)

@@ -63,6 +63,8 @@ def gather(
         runs,
         verdicts,
         tuple(sorted(studies, key=lambda study: time_of(study.at))),
+        {one: _health(controls, keys, runs, one) for one in journeys},
+        {one: slow_down(store, accepted, runs, release, one, limit=programme.rules.slower) for one in journeys},
         programme.journeys,
     )
     return replace(known, troubles=(*troubles, *store.unreadable, *bad))
