@@ -27,27 +27,17 @@ from loadgen.history.store.stored_run import Accepted as AcceptedRun
 from loadgen.history.store.stored_run import Event
 from loadgen.outside_text import one_line
 from loadgen.programme.recommending.facts import RunFact, time_of
-from loadgen.programme.recommending.performance import Accepted, Newly, NoSlowDown, SlowDown
+from loadgen.programme.recommending.performance import Accepted, MeanChange, Newly, NoSlowDown, SlowDown
 from loadgen.programme.recommending.recommendation import Missing
 from loadgen.units import quantity
 
-__all__ = ["MeanChange", "mean_change", "slow_down"]
+__all__ = ["mean_change", "slow_down"]
 
 _NEWEST: Final = 40
 _OLDEST_LOOKED_AT: Final = 400
 _PERCENTILE: Final = "p95"
 _KINDS: Final = ("new level", "verdict")
 """The kinds of events with which the gate records that runs were accepted."""
-
-
-@dataclass(frozen=True, slots=True)
-class MeanChange:
-    """The change of the mean response time of a journey against the pinned release, ms, with its 95 % interval."""
-
-    reference: str
-    point: float
-    low: float
-    high: float
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,9 +26,9 @@ from loadgen.analysis.recommending.impact import (
     total,
 )
 from loadgen.programme.evidence.entry import EvidenceEntry, evidence_id
-from loadgen.programme.gathering.pinned import MeanChange
 from loadgen.programme.gathering.promises import Volume
 from loadgen.programme.money_file import Money
+from loadgen.programme.recommending.performance import MeanChange
 from loadgen.programme.recommending.recommendation import Evidence
 from loadgen.units import format_count
 

@@ -15,7 +15,7 @@ from loadgen.history.gate.aa_test_health import Health
 from loadgen.history.store.study_records import StudyRecord
 from loadgen.programme.recommending.checklist import CHECKLIST, Check, checklist_row
 from loadgen.programme.recommending.facts import JourneyFacts, Rules, RunFact
-from loadgen.programme.recommending.performance import NoSlowDown, SlowDown, budget_row, drift_row
+from loadgen.programme.recommending.performance import MeanChange, NoSlowDown, SlowDown, budget_row, drift_row
 from loadgen.programme.recommending.promise import PromiseFact, promise_row
 from loadgen.programme.recommending.recommendation import (
     AGES,
@@ -66,6 +66,10 @@ class Known:
     """A sentence about the override that is in force for this release and these journeys; "" without one."""
     checks: tuple[Check, ...] = ()
     """The checklist of the launch; without items, there is no row."""
+    authors: frozenset[str] = frozenset()
+    """The names in the label `author` of the release's accepted runs."""
+    changes: Mapping[str, MeanChange] = field(default_factory=dict)
+    """The change of the mean response time against the pinned release, by journey; without those that are unknown."""
     troubles: tuple[str, ...] = ()
     """Files that could not be read, as sentences. What they have could be a NO-GO, so there is no GO."""
 

@@ -15,18 +15,21 @@ from loadgen.history.gate.verdict_numbers import numbered_verdicts
 from loadgen.history.store.store import Store
 from loadgen.history.store.stored_run import Accepted, Event
 from loadgen.outside_text import one_line
-from loadgen.programme.gathering.pinned import slow_down
+from loadgen.programme.gathering.pinned import mean_change, slow_down
 from loadgen.programme.recommending.assess import Known
 from loadgen.programme.recommending.facts import RunFact, run_fact_of, time_of
+from loadgen.programme.recommending.performance import SlowDown
 from loadgen.programme.recommending.programme_file import Programme
 from loadgen.programme.recommending.rows import GateFact
 
-__all__ = ["RELEASE", "gather"]
+__all__ = ["AUTHOR", "RELEASE", "gather"]
 
 T = TypeVar("T")
 
 RELEASE = "release"
 """The label that names the release of a run: `loadgen run --label release=v412`."""
+AUTHOR = "author"
+"""The label that names who made the release, and so cannot be its only signer where two people are asked for."""
 
 
 def gather(
@@ -57,6 +60,12 @@ def gather(
     studies = _dated(store.studies("capacity find"), lambda study: study.at, "a capacity", bad)
     verdicts = tuple(_gate_fact(id_, event) for id_, event in numbered)
     keys = _keys_of(accepted, [event for _, event in numbered])
+    slow_downs = {one: slow_down(store, accepted, runs, release, one, limit=programme.rules.slower) for one in journeys}
+    means = {
+        one: mean_change(store, accepted, one, found.reference)
+        for one, found in slow_downs.items()
+        if isinstance(found, SlowDown)
+    }
     known = Known(
         release,
         tuple(dict.fromkeys(journeys)),
@@ -64,8 +73,10 @@ def gather(
         verdicts,
         tuple(sorted(studies, key=lambda study: time_of(study.at))),
         {one: _health(controls, keys, runs, one) for one in journeys},
-        {one: slow_down(store, accepted, runs, release, one, limit=programme.rules.slower) for one in journeys},
+        slow_downs,
         programme.journeys,
+        authors=frozenset(filter(None, (run.labels.get(AUTHOR, "") for run in accepted))),
+        changes={one: change for one, change in means.items() if change is not None},
     )
     return replace(known, troubles=(*troubles, *store.unreadable, *bad))
 

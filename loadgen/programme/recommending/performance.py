@@ -18,7 +18,7 @@ from loadgen.programme.recommending.recommendation import Evidence, Missing
 from loadgen.programme.recommending.rows import Row, row_of, runs_command
 from loadgen.units import format_change, format_changes, format_share, quantity
 
-__all__ = ["Accepted", "Newly", "NoSlowDown", "SlowDown", "budget_row", "drift_row"]
+__all__ = ["Accepted", "MeanChange", "Newly", "NoSlowDown", "SlowDown", "budget_row", "drift_row"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +43,16 @@ class Newly:
     """The slow-down of this release against the accepted runs before it, with its 95 % interval."""
 
     change: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, slots=True)
+class MeanChange:
+    """The change of the mean response time of a journey against the pinned release, ms, with its 95 % interval."""
+
+    reference: str
+    point: float
     low: float
     high: float
 

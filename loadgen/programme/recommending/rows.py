@@ -6,7 +6,7 @@ Each function returns the row and the commands that would settle it. A row for w
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from math import isfinite, log1p
 from typing import Any, Final
@@ -257,9 +257,10 @@ def headroom_row(
     text = f"{capacity}, forecast {format_rate(forecast.low)} to {format_rate(forecast.high)}:"
     text += f" headroom {least:.2f} to {most:.2f}, needed {rules.headroom:g}"
     state = "go" if least >= rules.headroom else "no-go" if most < rules.headroom else "open"
-    if state == "open":
-        return row("open", text), (find,)
-    return row(state, text), _if_old(find, at, of, release, rules, now)
+    how = f"{format_rate(low)} / {format_rate(forecast.high)} = {least:.3f}, and"
+    how += f" {format_rate(high)} / {format_rate(forecast.low)} = {most:.3f}"
+    judged = replace(row(state, text), arithmetic=how)
+    return judged, (find,) if state == "open" else _if_old(find, at, of, release, rules, now)
 
 
 def _if_old(find: Missing, at: datetime, of: str, release: str, rules: Rules, now: datetime) -> tuple[Missing, ...]:
