@@ -7,7 +7,7 @@ from types import MappingProxyType
 from typing import Final
 
 from loadgen.programme.recommending.facts import Rules
-from loadgen.programme.recommending.recommendation import AGES, NAMES, Evidence, Piece, Recommendation, age_text
+from loadgen.programme.recommending.recommendation import AGES, Evidence, Piece, Recommendation, age_text
 from loadgen.units import format_share, quantity
 
 __all__ = ["explained", "order_said", "rule_of"]
@@ -59,14 +59,11 @@ def rule_of(kind: str, rules: Rules) -> str:
 def _lines(one: Evidence, rules: Rules) -> Sequence[str]:
     rule = rule_of(one.kind, rules) if one.required else _INFORMS.get(one.kind, "")
     lines = [f"rule: {rule}"] if rule else []
-    if one.arithmetic:
-        lines.append(f"figures: {one.arithmetic}")
-    elif one.required:
-        lines.append(f"figures: {one.says}")
+    if one.arithmetic or one.required:
+        lines.append(f"figures: {one.arithmetic or one.says}")
     if one.required:
-        at = "at an unknown time" if one.at is None else f"at {one.at:%Y-%m-%d %H:%M %Z}"
-        of = f" for {one.release}" if one.release else ""
-        lines.append(f"so the {NAMES.get(one.kind, one.kind)} is {one.state}; measured {at}{of}")
+        at = "" if one.at is None else f", as of {one.at:%Y-%m-%d %H:%M %Z}"
+        lines.append(f"result: {one.state}{at}{f', for {one.release}' if one.release else ''}")
     return lines
 
 

@@ -15,7 +15,7 @@ from loadgen.history.store.stored_run import Event
 from loadgen.measure.run_folder.rundir import utc_text
 from loadgen.outside_text import one_line
 from loadgen.programme.recommending.facts import time_of
-from loadgen.programme.recommending.recommendation import CLOCK_ERROR, GO, Evidence, Recommendation
+from loadgen.programme.recommending.recommendation import CLOCK_ERROR, GO, OF_ANY_RELEASE, Evidence, Recommendation
 from loadgen.programme.recommending.record import RECOMMENDED
 from loadgen.programme.recommending.shown import as_document
 
@@ -117,8 +117,15 @@ def evidence_hash(found: Recommendation) -> str:
 
 
 def hash_of(rows: Any) -> str:
-    """Return the digits of the rows of a document. Rows that only inform, such as signatures, do not count."""
-    counted = [row for row in rows if isinstance(row, dict) and row.get("required") is True]
+    """Return the digits of the rows of a document. Rows that only inform, such as signatures, do not count.
+
+    Production and A/A controls go on after a signature: of these rows only the state counts, not each new figure.
+    """
+    counted = [
+        {name: row.get(name) for name in ("kind", "journey", "state")} if row.get("kind") in OF_ANY_RELEASE else row
+        for row in rows
+        if isinstance(row, dict) and row.get("required") is True
+    ]
     text = json.dumps(counted, sort_keys=True, ensure_ascii=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 

@@ -31,6 +31,7 @@ __all__ = [
     "KINDS",
     "NAMES",
     "NO_GO",
+    "OF_ANY_RELEASE",
     "Answer",
     "Evidence",
     "Missing",
@@ -52,7 +53,7 @@ KINDS: Final = ("validity", "objectives", "gate", "promise", "budget", "headroom
 """The kinds of evidence of a journey, in the order in which they are shown."""
 NAMES: Final[Mapping[str, str]] = MappingProxyType({"budget": "performance budget", "promise": "production promise"})
 """How kinds are shown to people, where it is not the kind itself. Documents for programs have the kind."""
-_OF_ANY_RELEASE: Final = frozenset({"promise", "health"})
+OF_ANY_RELEASE: Final = frozenset({"promise", "health"})
 """Kinds that describe production, or the gate itself: their evidence names no release."""
 AGES: Final[Mapping[str, timedelta]] = MappingProxyType(
     {"promise": timedelta(hours=24), "headroom": timedelta(days=90), "health": timedelta(days=21)}
@@ -187,7 +188,7 @@ def _counted(piece: Piece, one: Evidence | None, policy: Policy, now: datetime) 
 
 
 def _why_not(one: Evidence, policy: Policy, now: datetime) -> str:
-    release = "" if one.kind in _OF_ANY_RELEASE else policy.release
+    release = "" if one.kind in OF_ANY_RELEASE else policy.release
     if not one.required:
         return "not marked as required"
     if one.release != release:

@@ -148,7 +148,9 @@ def gate_row(journey: str, release: str, runs: Sequence[RunFact], verdicts: Iter
         return _gate(journey, release, last, "open", "PASS, but the smallest slow-down it finds is unknown"), (judge,)
     finds = f"PASS; a slow-down of {format_share(last.detectable)} would have been found"
     if last.detectable <= rules.detectable:
-        return _gate(journey, release, last, "go", finds), ()
+        how = f"PASS, and {format_share(last.detectable)} is at most {format_share(rules.detectable)}"
+        how += f"; {quantity(len(last.run_ids), 'run')} against {quantity(last.history, 'accepted run')}"
+        return replace(_gate(journey, release, last, "go", finds), arithmetic=how), ()
     more, advice = _more(runs, release, last, rules)
     says = f"{finds}, and {format_share(rules.detectable)} must be{f': {advice}' if advice else ''}"
     return _gate(journey, release, last, "open", says), (more or judge,)
