@@ -21,6 +21,8 @@ from fractions import Fraction
 from functools import cached_property
 from typing import Final, Literal
 
+import numpy as np
+
 from loadgen.history.gate.aa_test_health import CONTROL
 from loadgen.history.store.store import Store
 from loadgen.history.store.stored_run import Accepted, Event
@@ -246,28 +248,25 @@ def _fraction(text: str) -> Fraction:
 
 def _counts(reading: Reading, asked: _Asked, excluded: Sequence[Exclusion]) -> tuple[Fraction, Fraction]:
     """Return (good, total) in the units of the method, without the excluded slices."""
-    slices = reading.slices(asked.slo)
+    found = reading.by_slo.get(asked.slo)
+    if found is None:
+        return Fraction(0), Fraction(0)
+    is_out = np.zeros(len(found), np.bool_)
+    for out in excluded:
+        if not out.slos or asked.slo in out.slos:
+            is_out |= (found.start < out.end) & (found.start + found.width > out.start)
     if asked.method == "Occurrences":
-        counted = [one for one in slices if not _is_excluded(one, excluded)]
-        return Fraction(sum(one.good for one in counted)), Fraction(sum(one.total for one in counted))
+        return Fraction(int(found.good[~is_out].sum())), Fraction(int(found.total[~is_out].sum()))
     sums: dict[int, tuple[int, int]] = {}
-    out: set[int] = set()
-    for one in slices:
-        slot = one.start // max(asked.slice_s, 1)
-        good, total = sums.get(slot, (0, 0))
-        sums[slot] = (good + one.good, total + one.total)
-        if _is_excluded(one, excluded):
-            out.add(slot)
-    ratios = [Fraction(good, total) for slot, (good, total) in sums.items() if total and slot not in out]
+    slots = (found.start // max(asked.slice_s, 1)).tolist()
+    for slot, good, total in zip(slots, found.good.tolist(), found.total.tolist(), strict=True):
+        before = sums.get(slot, (0, 0))
+        sums[slot] = (before[0] + good, before[1] + total)
+    without = {slot for slot, is_excluded in zip(slots, is_out.tolist(), strict=True) if is_excluded}
+    ratios = [Fraction(good, total) for slot, (good, total) in sums.items() if total and slot not in without]
     if asked.method == "Timeslices":
         return Fraction(sum(one >= asked.slice_target for one in ratios)), Fraction(len(ratios))
     return sum(ratios, Fraction(0)), Fraction(len(ratios))
-
-
-def _is_excluded(one: Slice, excluded: Sequence[Exclusion]) -> bool:
-    return any(
-        (not out.slos or one.slo in out.slos) and one.start < out.end and one.end > out.start for out in excluded
-    )
 
 
 def _file_of(revision: str) -> str:
@@ -277,6 +276,8 @@ def _file_of(revision: str) -> str:
 
 def _changes(then: Reading, now: Reading, asked: _Asked, excluded: Sequence[Exclusion]) -> tuple[str, ...]:
     """Return a sentence about the slices that later revisions changed; () if there are none."""
+    if then is now or then.revisions == now.revisions:
+        return ()
     before = {one.key: one for one in then.slices(asked.slo)}
     after = {one.key: one for one in now.slices(asked.slo)}
     changed = [key for key, one in after.items() if _content(before.get(key)) != _content(one)]
