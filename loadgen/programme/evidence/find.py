@@ -240,7 +240,7 @@ def entries_of(event: Event) -> Iterator[EvidenceEntry]:
 
 
 def entries_in(document: Mapping[str, Any]) -> Iterator[EvidenceEntry]:
-    """Yield the evidence entries of a page's document. What is not an entry is left out."""
+    """Yield the evidence entries of a page's document. Other values in its list are left out."""
     listed = document.get("evidence")
     for one in listed if isinstance(listed, list) else ():
         entry = entry_of(one)

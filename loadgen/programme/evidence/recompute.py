@@ -3,9 +3,9 @@
     Recomputer(place, store).again(entry)     # Again("same", "the ledger as of ... gives the same 1,190 of 1,200")
 
 The counts of a promise are read again with the revisions that were known then, and once more with today's. The first
-must give the same counts. The second may differ, because late and corrected counts are new revisions: that is said and
-is no error. This module adds whole numbers by itself and shares nothing with the code that made the page but the reader
-of the ledger, so a fault in one of them shows.
+must give the same counts. The second may differ, because late and corrected counts are new revisions: a note shows the
+change, and it is no error. This module adds whole numbers by itself. It shares only the reader of the ledger with the
+code that made the page, so a fault in either of them shows.
 
 Changes between runs and counts of controls are computed again from the history (recompute_runs.py). Other evidence is
 compared with it: its runs, and the verdict, recommendation or study of the same id.
@@ -47,7 +47,7 @@ _LONGEST_S: Final = 3 * 366 * 86_400
 
 @dataclass(frozen=True, slots=True)
 class Again:
-    """What computing again gave. says: a sentence without a full stop. notes: what has changed since, for people.
+    """The result of computing again. says: a sentence without a full stop. notes: what has changed since, for people.
 
     state: "unreadable" if files cannot be read that may have counts; "not computed" if there is nothing to compute.
     """
@@ -124,7 +124,7 @@ class Recomputer:
         return self._runs
 
     def _judged(self, is_same: bool | None, says: str, notes: tuple[str, ...]) -> Again:
-        """Return a result. What does not come out may be in a file that cannot be read."""
+        """Return a result. If a file cannot be read, it may be the reason why the figures do not come out."""
         if is_same:
             return Again("same", says, notes)
         if self._store.unreadable:
@@ -275,7 +275,7 @@ def _file_of(revision: str) -> str:
 
 
 def _changes(then: Reading, now: Reading, asked: _Asked, excluded: Sequence[Exclusion]) -> tuple[str, ...]:
-    """Return a sentence about the slices that later revisions changed; () if there are none."""
+    """Return a sentence about the slices that later revisions changed; () if nothing changed."""
     if then is now or then.revisions == now.revisions:
         return ()
     before = {one.key: one for one in then.slices(asked.slo)}

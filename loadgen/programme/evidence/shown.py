@@ -25,21 +25,21 @@ FORMAT: Final = 1
 _INDENT: Final = 2
 _MOST_SHOWN: Final = 20
 _MEANINGS: Final[Mapping[str, str]] = {
-    "slices": "It is a sum of counts, not an average of percentiles. The counts are those of the named revisions of the"
-    " ledger; each revision names its source and queries. To doubt it: run the query at the source for one slice,"
-    " and compare.",
-    "runs": "It is measured by our own runs, under a load that we chose, and not by users. To doubt it: open the report"
-    " of a run, or repeat the run with loadgen runs rerun.",
+    "slices": "The number is a sum of counts, not an average of percentiles. The counts are those of the named revisions"
+    " of the ledger; each revision names its source and queries. To doubt it: run the query at the source for one"
+    " slice, and compare.",
+    "runs": "The number was measured by our own runs, under a load that we chose, and not by users. To doubt it: open"
+    " the report of a run, or repeat the run with loadgen runs rerun.",
     "gate": "The gate compares new runs with accepted ones and with the noise between them. To doubt it: judge the same"
     " runs again with --explain.",
-    "recommendation": "It joins the rows above by fixed rules, without a score. To doubt it: look at the evidence of"
-    " the row that decides it. It never changes; overrides and signatures stand beside it.",
-    "study": "It is one study under the conditions that it names: release, machines, plan. To doubt it: open the study,"
-    " and look at the runs that it is based on.",
-    "controls": "A/A controls are runs of the same code that the gate judges against each other. They show how often it"
-    " is wrong. To doubt it: make one more with loadgen history control.",
-    "anomaly": "It is a figure that is unusual for its hour and day of the week. It says nothing about the cause.",
-    "facts": "It is a fact of the business that a person wrote into programme.toml, such as the value of a journey."
+    "recommendation": "A recommendation joins the rows above by fixed rules, without a score. To doubt it: look at the"
+    " evidence of the row that decides it. It never changes; overrides and signatures are events of their own.",
+    "study": "This is one study under the conditions that it names: release, machines, plan. To doubt it: open the"
+    " study, and look at the runs that it is based on.",
+    "controls": "A/A controls are runs of the same code that the gate judges against each other. They show how often"
+    " the gate is wrong. To doubt it: make one more with loadgen history control.",
+    "anomaly": "The figure is unusual for its hour and day of the week. The cause is not known from it.",
+    "facts": "This is a fact of the business that a person wrote into programme.toml, such as the value of a journey."
     " loadgen does not check it. To doubt it: ask the person that the file or its commit names.",
 }
 _STATES: Final[Mapping[str, str]] = {
