@@ -49,7 +49,7 @@ def example_page() -> WeeklyPage:
         as_of="2026-07-27T06:00:00Z",
         id="w30-4f1a",
         complete_to=START + 7 * DAY - 300,
-        sources=tuple(f"prod-{n}" for n in range(7)) + ("prod-prometheus", "cloudwatch-eu"),
+        sources=(*tuple(f"prod-{n}" for n in range(7)), "prod-prometheus", "cloudwatch-eu"),
         late=("prod-prometheus", "cloudwatch-eu"),
         sentences=(
             Said(
