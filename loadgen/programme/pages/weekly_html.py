@@ -70,7 +70,7 @@ def _body(page: WeeklyPage) -> Iterator[str]:
         yield "</div>"
     if not is_public:
         yield '<section id="evidence"><h2>Evidence</h2>'
-        yield '<p class="note">Every number above comes from an entry here. Each entry has the command that shows it.</p>'
+        yield '<p class="note">Every number above comes from an entry here; each has the command that shows it.</p>'
         yield from evidence_html(page.evidence)
         if page.revisions:
             yield f'<p class="note">Revisions of the ledger: {in_html(", ".join(page.revisions))}.</p>'
