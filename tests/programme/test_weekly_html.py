@@ -15,7 +15,7 @@ from loadgen.outside_text import one_line
 from loadgen.programme.evidence.entry import EvidenceEntry
 from loadgen.programme.pages import weekly_html as module
 from loadgen.programme.pages.charts_svg import chart_svg
-from loadgen.programme.pages.dates_in_words import days_text, period_name, zone_of
+from loadgen.programme.pages.dates_in_words import days_text, period_name, time_text, zone_of
 from loadgen.programme.pages.evidence_html import anchor
 from loadgen.programme.pages.launch_html import launch_html
 from loadgen.programme.pages.launch_values import LaunchEvidence
@@ -171,6 +171,13 @@ def test_periods_have_words_and_follow_the_zone() -> None:
     assert days_text(1_798_412_400, 1_799_017_200, berlin) == "28 December 2026 to 3 January 2027"
     assert days_text(START, START, berlin) == "20 July 2026"
     assert [period_name(week) for week in ("2026-W03", "2026-Q3", "x", "")] == ["week 3", "quarter 3", "x", ""]
+    assert time_text("2026-07-27T08:00:30+02:00") == "27 July 2026 06:00 UTC"
+    assert [time_text(text) for text in ("", "soon", "2026-07-27", "2026-07-27T06:00:00")] == [
+        "",
+        "soon",
+        "2026-07-27",
+        "2026-07-27T06:00:00",
+    ]
     assert zone_of("../../etc/passwd") is UTC
     assert zone_of("Mars/Base") is UTC
 
@@ -346,6 +353,13 @@ def test_a_launch_page_without_evidence_says_so_and_is_not_go() -> None:
     assert replace(page, recommendation="GO").tone == "good"
     assert replace(page, recommendation="NO-GO").tone == "bad"
     assert replace(page, recommendation="something else").tone == "open"
+
+
+def test_bad_news_is_above_missing_evidence_and_that_above_good_news() -> None:
+    page = made_launch()
+    page = replace(page, evidence=(*page.evidence, LaunchEvidence("budget", "", "failed", "spent.", "", "bad")))
+    states = re.findall(r'data-name="state"><span>([^<]+)<', launch_html(page).decode())
+    assert states == ["failed", "undecided", "too old", "kept", "passed", "healthy", "done", "open"]
 
 
 def test_a_state_stands_in_words_beside_its_colour() -> None:

@@ -53,8 +53,8 @@ def example_page() -> WeeklyPage:
         late=("prod-prometheus", "cloudwatch-eu"),
         sentences=(
             Said(
-                "13 of 14 promises were kept. Checkout's was not: 99.41 % against 99.5 %, from the incident of Tuesday; its "
-                "budget is overspent (-18 %).",
+                "13 of 14 promises were kept. Checkout's was not: 99.41 % against 99.5 %, from the incident of "
+                "Tuesday; its budget is overspent (-18 %).",
                 "bad",
                 ("S-11800001",),
                 "payments-oncall@shop.example",

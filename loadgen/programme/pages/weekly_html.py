@@ -14,9 +14,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
-from loadgen.outside_text import in_html, one_line
+from loadgen.outside_text import in_html
 from loadgen.programme.pages.charts_svg import chart_html
-from loadgen.programme.pages.dates_in_words import days_text, moment_text, period_name, zone_of
+from loadgen.programme.pages.dates_in_words import days_text, moment_text, period_name, time_text, zone_of
 from loadgen.programme.pages.evidence_html import EvidenceLinks, evidence_html, unique
 from loadgen.programme.pages.promise_table import ONE_SHEET, PromiseTable, owner_html
 from loadgen.programme.weekly.page_values import Said, Section, WeeklyPage
@@ -178,4 +178,4 @@ def _foot(page: WeeklyPage) -> Iterator[str]:
             "<p>A solid bar marks what is broken, a dotted bar what the data do not decide. "
             "<code>loadgen evidence ID</code> shows how a number was computed.</p>"
         )
-    yield f"<p>As known at {in_html(one_line(page.as_of))}. Page {in_html(page.id)}.</p></footer>"
+    yield f"<p>As known at {in_html(time_text(page.as_of))}. Page {in_html(page.id)}.</p></footer>"
