@@ -285,7 +285,7 @@ def _rule(mark: Rule, style: int, across: _Scale, up: _Scale) -> Iterator[str]:
 
 
 def _labels_at_ends(styled: Sequence[tuple[Mark, int]], across: _Scale, up: _Scale, size: Size) -> Iterator[str]:
-    """Yield the labels of lines and horizontal rules, at the right of the chart, and what joins them with their ends."""
+    """Yield the labels of lines and horizontal rules at the right of the chart, and lines that lead to them."""
     ends: list[tuple[float, float, str, int]] = []
     for mark, style in styled:
         if isinstance(mark, Line) and mark.label and (points := _finite(mark.points)):

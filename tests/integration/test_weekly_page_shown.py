@@ -94,7 +94,8 @@ def test_chromium_prints_a_pdf_and_leaves_no_profile(tmp_path: Path, monkeypatch
         assert print_pdf(PAGES["example"], tmp_path / "week.pdf") == ""
         assert [*Path(scratch).iterdir()] == []
     data = (tmp_path / "week.pdf").read_bytes()
-    assert data.startswith(b"%PDF-") and pages_of(data) == 1
+    assert data.startswith(b"%PDF-")
+    assert pages_of(data) == 1
 
 
 def stored(folder: Path, name: str) -> str:

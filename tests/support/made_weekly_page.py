@@ -49,12 +49,12 @@ def example_page() -> WeeklyPage:
         as_of="2026-07-27T06:00:00Z",
         id="w30-4f1a",
         complete_to=START + 7 * DAY - 300,
-        sources=tuple(f"prod-{n}" for n in range(7)) + ("prod-prometheus", "cloudwatch-eu"),
+        sources=(*tuple(f"prod-{n}" for n in range(7)), "prod-prometheus", "cloudwatch-eu"),
         late=("prod-prometheus", "cloudwatch-eu"),
         sentences=(
             Said(
-                "13 of 14 promises were kept. Checkout's was not: 99.41 % against 99.5 %, from the incident of Tuesday; "
-                "its budget is overspent (-18 %).",
+                "13 of 14 promises were kept. Checkout's was not: 99.41 % against 99.5 %, from the incident of "
+                "Tuesday; its budget is overspent (-18 %).",
                 "bad",
                 ("S-11800001",),
                 "payments-oncall@shop.example",
@@ -229,8 +229,8 @@ def _budgets() -> Chart:
     return Chart(
         "Error budget left, 28 days",
         "%",
-        "Checkout's budget fell by 50 points on Tuesday and is overspent. Search's will be gone in 2 to 9 days. The other "
-        "budgets last.",
+        "Checkout's budget fell by 50 points on Tuesday and is overspent. Search's will be gone in 2 to 9 days. The "
+        "other budgets last.",
         lines,
         0.0,
         "all spent",
@@ -259,8 +259,8 @@ def _p95() -> Chart:
     return Chart(
         "p95 of runs, 13 weeks",
         "ms",
-        "Search became slower by 6 % (4 to 8 %) in week 30 with commit 81ac0f3. Checkout did not change by more than 2 %. "
-        "Week 23 has no runs.",
+        "Search became slower by 6 % (4 to 8 %) in week 30 with commit 81ac0f3. Checkout did not change by more than "
+        "2 %. Week 23 has no runs.",
         (
             line("search", 214, 11, (ChartMark(weeks[11], "81ac0f3 +6 %"),), "bad"),
             line("checkout", 181, 99, (ChartMark(weeks[4], "pinned v398"),)),

@@ -1,7 +1,8 @@
 """Draws the charts of a weekly page as SVG. `xy_chart` has the drawing; this module decides what stands on it.
 
 A chart is readable in grey and without a legend: each line has its label at its end, and lines differ by dashes. Lines
-with bad news are thick. A chart with many lines labels the worst of them, and draws the others thin and plain.
+with bad news are thick. A chart with many lines labels those with bad news and the first others, and draws the rest
+thin and plain.
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ def chart_html(chart: Chart, zone: tzinfo, after: str = "") -> str:
 
 def chart_svg(chart: Chart, zone: tzinfo) -> str:
     """Return a chart as SVG; "" without any value. zone: of the dates at the axis. Cost: linear in the points."""
-    lines = sorted(chart.lines, key=_worst_first)
+    lines = sorted(chart.lines, key=lambda line: _RANK[line.tone])
     marks = [mark for n, line in enumerate(lines) for mark in _marks(line, n)]
     if not marks:
         return ""
@@ -61,12 +62,6 @@ def chart_svg(chart: Chart, zone: tzinfo) -> str:
     size = replace(SIZE, right=min(SIZE.right + 52, max(64, 18 + 6 * max(map(len, labels), default=0))))
     y = Axis("", room_above=_ROOM_OF_LABELS if places else 0.0)
     return xy_chart(chart.title, marks, x=x, y=y, size=size, text=chart.text or chart.title, has_keys=False)
-
-
-def _worst_first(line: ChartLine) -> tuple[int, float]:
-    """Return the rank of a line: by tone, then by its last value, the lowest first."""
-    values = [value for _, value in line.points if _is_number(value)]
-    return _RANK[line.tone], values[-1] or 0.0 if values else 0.0
 
 
 def _marks(line: ChartLine, rank: int) -> Iterator[Mark]:

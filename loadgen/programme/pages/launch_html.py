@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from loadgen.outside_text import in_html
+from loadgen.programme.pages.dates_in_words import time_text
 from loadgen.programme.pages.launch_values import LaunchPage, MissingEvidence
 from loadgen.programme.weekly.page_values import Said
 from loadgen.report.static_page import static_page
@@ -20,6 +21,8 @@ _MEANING: Final = {
     "NO-GO": "At least one required piece of evidence speaks against it.",
     "INCONCLUSIVE": "Nothing speaks against it, but evidence is missing or undecided. That is not a pass.",
 }
+_RANK: Final = {"bad": 0, "open": 1}
+"""Bad news first, then what is missing."""
 _Cell = tuple[str, str, str]
 """A cell: the heading of its column, its text, and its class."""
 
@@ -37,7 +40,7 @@ def _body(page: LaunchPage) -> Iterator[str]:
         f"release {page.release}",
         f"journeys: {', '.join(page.journeys)}" if page.journeys else "",
         page.id or "not stored, so nobody can sign it",
-        page.at,
+        time_text(page.at),
     ]
     yield f"<p>{' · '.join(in_html(one) for one in facts if one)}</p></header>"
     yield f'<section class="answer is-{page.tone}"><p class="verdict">{in_html(page.recommendation)}</p>'
@@ -63,11 +66,11 @@ def _evidence(page: LaunchPage) -> Iterator[str]:
             (
                 ("evidence", f"{one.kind} of {one.journey}" if one.journey else one.kind, "name"),
                 ("state", one.state, f"state is-{one.tone}"),
-                ("what it says", one.says, "says"),
+                ("what it says", one.says[:1].upper() + one.says[1:], "says"),
                 ("id", one.id or "none", "ids"),
             ),
         )
-        for one in page.evidence
+        for one in sorted(page.evidence, key=lambda one: _RANK.get(one.tone, 2))
     )
     yield from _table(("evidence", "state", "what it says", "id"), rows, "There is no evidence at all.")
     yield "</section>"
@@ -104,7 +107,7 @@ def _table(heads: Sequence[str], rows: Iterable[tuple[str, Sequence[_Cell]]], no
     for tone, ((_, first, _), *others) in rows:
         is_empty = False
         cells = "".join(
-            f'<td class="{style}{"" if text else " empty"}" data-name="{in_html(head)}"><span>{in_html(text)}</span></td>'
+            f'<td class="{style if text else "empty"}" data-name="{in_html(head)}"><span>{in_html(text)}</span></td>'
             for head, text, style in others
         )
         yield f'<tr class="is-{tone}"><th scope="row" class="name">{in_html(first)}</th>{cells}</tr>'

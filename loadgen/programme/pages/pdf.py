@@ -68,7 +68,7 @@ def print_pdf(html: bytes, to: Path, *, limit_s: float = _LIMIT_S) -> str:
         where = f'{VARIABLE} names "{one_line(chosen, 80)}", which is not a program' if chosen else "no Chromium found"
         return f"No PDF: {where}. Install Chromium or set {VARIABLE} to its path. {_BY_HAND}."
     try:
-        short = None if len(os.fsencode(gettempdir())) <= _LONGEST_FOLDER else "/tmp"
+        short = None if len(os.fsencode(gettempdir())) <= _LONGEST_FOLDER else "/tmp"  # noqa: S108  # mkdtemp is safe there
         with TemporaryDirectory(prefix="loadgen-pdf-", dir=short, ignore_cleanup_errors=True) as folder:
             data, why = _printed(chromium, html, Path(folder), limit_s)
         if not why:

@@ -45,13 +45,12 @@ class PromiseTable:
         yield "</tbody></table></section>"
 
     def second_sheet(self) -> Iterator[str]:
-        """Yield what only paper has: the rows for which the first sheet has no room."""
-        if len(self.rows) > ONE_SHEET:
-            yield '<div class="second on-paper"><h2>Other promises</h2><section class="promises">'
-            yield from self._opened()
-            for row in self.rows[ONE_SHEET - 1 :]:
-                yield from self._row(row, is_printed=True)
-            yield "</tbody></table></section></div>"
+        """Yield the rows for which the first sheet has no room; only paper has a second one."""
+        yield '<section class="promises"><h2>Other promises</h2>'
+        yield from self._opened()
+        for row in self.rows[ONE_SHEET - 1 :]:
+            yield from self._row(row, is_printed=True)
+        yield "</tbody></table></section>"
 
     @property
     def _names(self) -> list[str]:

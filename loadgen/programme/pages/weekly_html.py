@@ -14,9 +14,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
-from loadgen.outside_text import in_html, one_line
+from loadgen.outside_text import in_html
 from loadgen.programme.pages.charts_svg import chart_html
-from loadgen.programme.pages.dates_in_words import days_text, moment_text, period_name, zone_of
+from loadgen.programme.pages.dates_in_words import days_text, moment_text, period_name, time_text, zone_of
 from loadgen.programme.pages.evidence_html import EvidenceLinks, evidence_html, unique
 from loadgen.programme.pages.promise_table import ONE_SHEET, PromiseTable, owner_html
 from loadgen.programme.weekly.page_values import Said, Section, WeeklyPage
@@ -63,10 +63,14 @@ def _body(page: WeeklyPage) -> Iterator[str]:
         yield from _sections(page, links)
     yield from _foot(page)
     yield "</div>"
-    yield from table.second_sheet()
+    if len(page.rows) > ONE_SHEET:
+        yield '<div class="second on-paper">'
+        yield from table.second_sheet()
+        yield from () if is_public else _sections_of_second_sheet(page, links)
+        yield "</div>"
     if not is_public:
         yield '<section id="evidence"><h2>Evidence</h2>'
-        yield '<p class="note">Every number above comes from an entry here. Each entry has the command that shows it.</p>'
+        yield '<p class="note">Every number above comes from an entry here; each has the command that shows it.</p>'
         yield from evidence_html(page.evidence)
         if page.revisions:
             yield f'<p class="note">Revisions of the ledger: {in_html(", ".join(page.revisions))}.</p>'
@@ -108,12 +112,10 @@ def _sentence(one: Said, links: EvidenceLinks, *, is_public: bool, style: str = 
 
 
 def _sections(page: WeeklyPage, links: EvidenceLinks) -> Iterator[str]:
-    unread = Section("What could not be read", tuple(Said(one, "open") for one in page.notes))
-    sections = (*page.sections, unread) if page.notes else page.sections
+    sections, most = _all_sections(page), _most_printed(page)
+    place = "on the second sheet" if len(page.rows) > ONE_SHEET else "on the page as HTML"
     if not sections:
         return
-    room = next((items for rows, items in _PRINTED_ITEMS if len(page.rows) <= rows), _LEAST_ITEMS)
-    most = max(1, room // len(sections))
     yield '<section class="parts" aria-label="Details">'
     for section in sections:
         yield f"<section><h2>{in_html(section.title)}</h2>"
@@ -124,9 +126,32 @@ def _sections(page: WeeklyPage, links: EvidenceLinks) -> Iterator[str]:
             yield from (_item(one, links, is_printed=n < most) for n, one in enumerate(section.items))
             yield "</ul>"
             if (left := len(section.items) - most) > 0:
-                yield f'<p class="note on-paper">{left} more on the page as HTML.</p>'
+                yield f'<p class="note on-paper">{left} more {place}.</p>'
         yield "</section>"
     yield "</section>"
+
+
+def _sections_of_second_sheet(page: WeeklyPage, links: EvidenceLinks) -> Iterator[str]:
+    """Yield the items of sections for which the first sheet has no room."""
+    most = _most_printed(page)
+    yield '<div class="parts">'
+    for section in _all_sections(page):
+        if len(section.items) > most:
+            yield f"<section><h2>{in_html(section.title)}, continued</h2><ul>"
+            yield from (_item(one, links, is_printed=True) for one in section.items[most:])
+            yield "</ul></section>"
+    yield "</div>"
+
+
+def _all_sections(page: WeeklyPage) -> tuple[Section, ...]:
+    unread = Section("What could not be read", tuple(Said(one, "open") for one in page.notes))
+    return (*page.sections, unread) if page.notes else page.sections
+
+
+def _most_printed(page: WeeklyPage) -> int:
+    """Return how many items of a section the first sheet has."""
+    room = next((items for rows, items in _PRINTED_ITEMS if len(page.rows) <= rows), _LEAST_ITEMS)
+    return max(1, room // max(1, len(_all_sections(page))))
 
 
 def _item(one: Said, links: EvidenceLinks, *, is_printed: bool) -> str:
@@ -153,4 +178,4 @@ def _foot(page: WeeklyPage) -> Iterator[str]:
             "<p>A solid bar marks what is broken, a dotted bar what the data do not decide. "
             "<code>loadgen evidence ID</code> shows how a number was computed.</p>"
         )
-    yield f"<p>As known at {in_html(one_line(page.as_of))}. Page {in_html(page.id)}.</p></footer>"
+    yield f"<p>As known at {in_html(time_text(page.as_of))}. Page {in_html(page.id)}.</p></footer>"
