@@ -100,7 +100,7 @@ def _table(heads: Sequence[str], rows: Iterable[tuple[str, Sequence[_Cell]]], no
     for tone, ((_, first, _), *others) in rows:
         is_empty = False
         cells = "".join(
-            f'<td class="{style}" data-name="{in_html(head)}"><span>{in_html(text)}</span></td>'
+            f'<td class="{style}{"" if text else " empty"}" data-name="{in_html(head)}"><span>{in_html(text)}</span></td>'
             for head, text, style in others
         )
         yield f'<tr class="is-{tone}"><th scope="row" class="name">{in_html(first)}</th>{cells}</tr>'
