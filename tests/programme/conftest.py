@@ -21,8 +21,8 @@ AS_OF = datetime(2026, 7, 27, 6, tzinfo=UTC)
 
 @pytest.fixture(scope="session")
 def made(tmp_path_factory: pytest.TempPathFactory) -> MadeProgramme:
-    """The programme. Tests only read it."""
-    return made_programme(tmp_path_factory.mktemp("made_programme"))
+    """The programme, with 9 weeks of its ledger: a page of one week reads no more. Tests only read it."""
+    return made_programme(tmp_path_factory.mktemp("made_programme"), weeks=9)
 
 
 @pytest.fixture(scope="session")

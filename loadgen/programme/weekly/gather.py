@@ -9,6 +9,7 @@ page of last year does not quote the launch of today. Of the runs, only those of
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -46,7 +47,7 @@ RUN_WEEKS: Final = 13
 """How many weeks of runs are read: those of the chart, and of the search for changes."""
 _WEEK_S: Final = 7 * 86_400
 _CHART_S: Final = 28 * 86_400
-_AT_ONCE: Final = 500
+_AT_ONCE: Final = 100
 _TIME: Final = re.compile(r"(\d{8})-(\d{6})-")
 
 
@@ -141,8 +142,12 @@ def gather(
     as_of: datetime,
     settings: PageSettings,
     programme: Programme | None = None,
+    *,
+    is_part: bool = False,
 ) -> Gathered:
     """Return what the ledger and the history at a place knew at a time.
+
+    is_part: the objectives are those of one team, so recommendations of other journeys are left out.
 
     Raises:
         StorageError, CloudError: the place cannot be read.
@@ -158,6 +163,9 @@ def gather(
     bad: list[str] = []
     promises = tuple(_promise(one, reading, excluded, at, window_s(objectives)) for one in objectives)
     runs, references = _runs_of(store, period, at, as_of, bad)
+    decisions = _until(
+        store.events(RECOMMENDED, OVERRIDDEN, SIGNED), lambda one: one.at, decided, "a recommendation", bad
+    )
     found = _until(numbered_verdicts(store), lambda one: one[1].at, as_of, "a verdict of the gate", bad)
     return Gathered(
         period,
@@ -167,20 +175,35 @@ def gather(
         promises,
         _sources_in(reading),
         tuple(sorted(one.name for one in reading.revisions)),
-        tuple(one for one in excluded if one.end > at - back and one.start < at),
+        tuple(one for one in excluded if one.end > at - back and one.start < at and _concerns(one, objectives)),
         runs,
         references,
         tuple(Verdict(id_, int(time_of(event.at).timestamp()), event) for id_, event in found),
         tuple(_until(store.events(CONTROL), lambda one: one.at, decided, "an A/A control", bad)),
         tuple(_until(store.studies("capacity find"), lambda one: one.at, end, "a capacity", bad)),
-        tuple(
-            _until(store.events(RECOMMENDED, OVERRIDDEN, SIGNED), lambda one: one.at, decided, "a recommendation", bad)
-        ),
+        tuple(decisions if not is_part else _of_journeys(decisions, {one.journey for one in promises})),
         programme or Programme(),
         tuple(
             one_line(text, 300) for text in (*reading.unreadable, *reading.clashes, *troubles, *store.unreadable, *bad)
         ),
     )
+
+
+def _concerns(one: Exclusion, objectives: Sequence[Objective]) -> bool:
+    return not one.slos or any(objective.name in one.slos for objective in objectives)
+
+
+def _of_journeys(decisions: Sequence[Event], journeys: set[str]) -> list[Event]:
+    """Return the recommendations of some journeys, with the answers to them."""
+    ids = set()
+    for one in decisions:
+        try:
+            named = json.loads(one.details.get("journeys", "[]"))
+        except (ValueError, RecursionError):
+            continue
+        if isinstance(named, list) and journeys.intersection(map(str, named)):
+            ids.add(one.details.get("id", ""))
+    return [one for one in decisions if one.details.get("id", "") in ids]
 
 
 def _promise(objective: Objective, reading: Reading, excluded: Sequence[Exclusion], at: int, window: int) -> Promise:
