@@ -108,11 +108,15 @@ def test_an_older_week_does_not_replace_the_newest_one(tmp_path: Path) -> None:
 
 def test_the_same_id_with_other_content_never_changes_a_published_page(tmp_path: Path) -> None:
     publish(tmp_path)
-    found = publish(tmp_path, files={**FILES, "index.html": b"of another version"})
+    other = {**FILES, "index.html": b"made a minute later"}
+    again = publish(tmp_path, files=other)
+    found = publish(tmp_path, files={**other, "report.pdf": b"%PDF"})
 
     out = tmp_path / "out/2026-W30"
     assert (out / "w30-4f1a/index.html").read_bytes() == FILES["index.html"]
-    assert (out / "w30-4f1a-r2/index.html").read_bytes() == b"of another version"
+    assert again.done == ()
+    assert (out / "w30-4f1a-r2/index.html").read_bytes() == other["index.html"]
+    assert (out / "w30-4f1a-r2/report.pdf").read_bytes() == b"%PDF"
     assert found.where.endswith("2026-W30/w30-4f1a-r2/")
 
 
