@@ -185,7 +185,7 @@ def _publish(
         try:
             folder = _publish_files(page, destination_of(settings.to), settings.to, run)
         except LoadgenError as error:
-            waiting = f"; {len(settings.channels)} channels wait for it" if settings.channels else ""
+            waiting = "; nothing was sent to channels" if settings.channels else ""
             run.troubles.append(f"{_sentence(error)}{waiting}")
             return run.result(f"{settings.to}/{name}/", "")
         where = f"{settings.to.rstrip('/')}/{folder}/"
