@@ -33,6 +33,7 @@ __all__ = ["STALE_S", "PromiseState", "Word", "judged_units", "state_of", "state
 
 STALE_S: Final = 3 * 3_600
 """Without counts for longer than this, a promise has no data. Pulls are hourly."""
+_VOLUME_S: Final = 4 * 7 * 86_400
 Word = Literal["kept", "not kept", "undecided", "no traffic", "no data", "not judged"]
 
 
@@ -86,8 +87,17 @@ class PromiseState:
 
 
 def window_s(objectives: Iterable[Objective]) -> int:
-    """Return the time of the ledger that judging needs, s: the longest window and some more."""
-    return max((one.window.nominal_s for one in objectives), default=0) * 11 // 10 + 2 * STALE_S
+    """Return the time of the ledger that judging needs, s: the longest window and some more.
+
+    A calendar window also needs the four weeks before now, whose volume is that of the rest of the window.
+    """
+    return max(map(_needed_s, objectives), default=0) + 2 * STALE_S
+
+
+def _needed_s(objective: Objective) -> int:
+    window = objective.window
+    least_s = 0 if isinstance(window, RollingWindow) else _VOLUME_S
+    return max(window.nominal_s * 11 // 10, least_s)
 
 
 def states_of(

@@ -45,7 +45,8 @@ def publish(tmp_path: Path, sent: list[str], week: str = "2026-W30") -> Publishe
 
 
 def test_a_page_is_three_times_there_with_its_types(s3: S3, tmp_path: Path) -> None:
-    found = publish(tmp_path, sent := [])
+    sent: list[str] = []
+    found = publish(tmp_path, sent)
 
     folders = ("perf/2026-W30/latest", "perf/2026-W30/p1", "perf/latest")
     assert s3.keys() == [f"{folder}/{name}" for folder in folders for name in sorted(FILES)]
@@ -88,7 +89,8 @@ def test_a_half_published_page_is_finished_by_the_next_run_and_sent_once(s3: S3,
 def test_a_bucket_without_rights_is_a_sentence_and_nothing_is_sent(s3: S3, tmp_path: Path) -> None:
     s3.denied = {"PUT", "GET", "HEAD"}
 
-    found = publish(tmp_path, sent := [])
+    sent: list[str] = []
+    found = publish(tmp_path, sent)
 
     assert found.exit_code == ExitCode.INCOMPLETE
     assert found.lines()[0].startswith(

@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from loadgen.notify.event import Event, EventKind
 from loadgen.notify.message_texts import as_email, as_json, as_slack, as_sns, as_text
 from loadgen.notify.outbox import Message
-from loadgen.notify.page_texts import MOST_SLACK_BLOCKS, MOST_SLACK_CHARACTERS, MOST_SNS_BYTES
+from loadgen.notify.page_texts import MOST_SLACK_BLOCKS, MOST_SLACK_CHARACTERS, MOST_SNS_BYTES, page_html
 from loadgen.notify.settings import Channel
 
 LINK = "https://perf.example/2026-W30/w30-4f1a/index.html"
@@ -90,3 +92,20 @@ def test_sns_gets_text_for_people_and_json_for_programs_below_256_kib(text: str)
     assert body["default"].startswith("Payments, 2026-W30: 13 of 14")
     assert arguments["MessageDeduplicationId"] == "msg_1"
     assert arguments["Subject"].isascii()
+
+
+@given(st.lists(st.text(min_size=1, max_size=500), max_size=60), st.lists(st.text(max_size=500), max_size=12))
+def test_any_texts_stay_within_the_limits_and_no_row_is_cut(rows: list[str], sentences: list[str]) -> None:
+    event = Event.of(EventKind.STATUS, "Promises", "x", "", reasons=sentences, rows=rows, link=LINK)
+    body = as_slack(Message("m", (event,)), "")
+
+    texts = [block["text"]["text"] for block in body["blocks"]]
+    lines = [line for text in texts for line in text.split("\n")]
+    assert len(texts) <= MOST_SLACK_BLOCKS
+    assert sum(map(len, texts)) + len(body["text"]) <= MOST_SLACK_CHARACTERS
+    assert all(0 < len(text) <= 3_000 for text in texts)
+    shown = sum(1 for row in event.rows if row in lines)
+    assert shown == len(event.rows) or any(line.endswith(" on the page") for line in lines)
+    html = page_html(event, LINK)
+    assert html.count("<li>") == len(event.rows)
+    assert html.count("<") == html.count(">")

@@ -8,6 +8,7 @@ import subprocess
 from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -247,7 +248,12 @@ def test_no_traffic_and_no_series_fire_nothing(tmp_path: Path) -> None:
 
 
 def slices_promise(**changes: object) -> Objective:
-    fields = {"method": Method.TIMESLICES, "slice_s": 60, "slice_target": Decimal("0.95"), "target": Decimal("0.99")}
+    fields: dict[str, Any] = {
+        "method": Method.TIMESLICES,
+        "slice_s": 60,
+        "slice_target": Decimal("0.95"),
+        "target": Decimal("0.99"),
+    }
     return promise(**(fields | changes))
 
 

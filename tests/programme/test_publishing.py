@@ -51,6 +51,17 @@ def channel(name: str, url: str = "https://x.example") -> Channel:
     return Channel(name=name, kind="webhook", url=url)
 
 
+def accepting() -> tuple[list[str], Callable[..., str]]:
+    """Return the names of the channels that were sent to, and a sender that every channel accepts."""
+    sent: list[str] = []
+
+    def send(one: Channel, *_: Any) -> str:
+        sent.append(one.name)
+        return ""
+
+    return sent, send
+
+
 def test_a_page_has_a_folder_of_its_own_and_two_copies(tmp_path: Path) -> None:
     found = publish(tmp_path)
 
@@ -62,11 +73,11 @@ def test_a_page_has_a_folder_of_its_own_and_two_copies(tmp_path: Path) -> None:
 
 
 def test_a_second_run_repeats_nothing_and_says_so(tmp_path: Path) -> None:
-    sent: list[str] = []
-    publish(tmp_path, channels=(channel("a"),), send=lambda *_: sent.append("a") or "")
+    sent, send = accepting()
+    publish(tmp_path, channels=(channel("a"),), send=send)
     before = {name: (tmp_path / "out" / name).stat().st_mtime_ns for name in written(tmp_path)}
 
-    again = publish(tmp_path, channels=(channel("a"),), send=lambda *_: sent.append("again") or "")
+    again = publish(tmp_path, channels=(channel("a"),), send=send)
 
     assert sent == ["a"]
     assert {name: (tmp_path / "out" / name).stat().st_mtime_ns for name in written(tmp_path)} == before
@@ -97,11 +108,15 @@ def test_an_older_week_does_not_replace_the_newest_one(tmp_path: Path) -> None:
 
 def test_the_same_id_with_other_content_never_changes_a_published_page(tmp_path: Path) -> None:
     publish(tmp_path)
-    found = publish(tmp_path, files={**FILES, "index.html": b"of another version"})
+    other = {**FILES, "index.html": b"made a minute later"}
+    again = publish(tmp_path, files=other)
+    found = publish(tmp_path, files={**other, "report.pdf": b"%PDF"})
 
     out = tmp_path / "out/2026-W30"
     assert (out / "w30-4f1a/index.html").read_bytes() == FILES["index.html"]
-    assert (out / "w30-4f1a-r2/index.html").read_bytes() == b"of another version"
+    assert again.done == ()
+    assert (out / "w30-4f1a-r2/index.html").read_bytes() == other["index.html"]
+    assert (out / "w30-4f1a-r2/report.pdf").read_bytes() == b"%PDF"
     assert found.where.endswith("2026-W30/w30-4f1a-r2/")
 
 
@@ -109,11 +124,11 @@ def test_a_half_written_page_is_finished_and_channels_wait_for_it(tmp_path: Path
     (tmp_path / "out/2026-W30/w30-4f1a").mkdir(parents=True)
     (tmp_path / "out/2026-W30/w30-4f1a/report.json").write_bytes(FILES["report.json"])
     (tmp_path / "out/latest").write_text("a file where a folder has to be")
-    sent: list[str] = []
+    sent, send = accepting()
 
-    broken = publish(tmp_path, channels=(channel("a"),), send=lambda *_: sent.append("a") or "")
+    broken = publish(tmp_path, channels=(channel("a"),), send=send)
     (tmp_path / "out/latest").unlink()
-    whole = publish(tmp_path, channels=(channel("a"),), send=lambda *_: sent.append("a") or "")
+    whole = publish(tmp_path, channels=(channel("a"),), send=send)
 
     assert broken.exit_code == ExitCode.INCOMPLETE
     assert "cannot write" in broken.troubles[0]
@@ -171,7 +186,8 @@ def test_smtp_without_tls_is_refused_unless_it_is_allowed(tmp_path: Path) -> Non
 
 
 def test_a_channel_has_five_tries_with_the_same_id(monkeypatch: pytest.MonkeyPatch) -> None:
-    ids, pauses = [], []
+    ids: list[str] = []
+    pauses: list[float] = []
 
     class Busy:
         def send(self, message: Any) -> None:

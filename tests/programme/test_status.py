@@ -185,6 +185,12 @@ def test_a_promise_that_cannot_be_judged_says_why(tmp_path: Path) -> None:
     assert "a raw ratio has no counts" in found.why
 
 
+def test_a_calendar_week_is_read_with_the_four_weeks_whose_volume_it_needs() -> None:
+    window = CalendarWindow(1, "w", datetime(2026, 7, 20), "UTC")
+
+    assert window_s([promise(window=window)]) > 28 * 86_400 + STALE_S
+
+
 @pytest.mark.parametrize("days", [1, 28])
 def test_the_ledger_is_read_for_the_longest_window_and_more(days: int) -> None:
     assert window_s([promise(window=RollingWindow(86_400 * days))]) > 86_400 * days + STALE_S

@@ -25,7 +25,7 @@ FORMAT: Final = 1
 _INDENT: Final = 2
 _MOST_SHOWN: Final = 20
 _MEANINGS: Final[Mapping[str, str]] = {
-    "slices": "The number is a sum of counts, not an average of percentiles. The counts are those of the named revisions"
+    "slices": "The number is a sum of counts, not an average of percentiles. The counts are those of the revisions"
     " of the ledger; each revision names its source and queries. To doubt it: run the query at the source for one"
     " slice, and compare.",
     "runs": "The number was measured by our own runs, under a load that we chose, and not by users. To doubt it: open"

@@ -158,13 +158,6 @@ class _Page:
                 hint = "use letters, digits, '.', '_' and '-', but not \"latest\""
                 raise UsageError(f'invalid name of a page or file "{one_line(name, 60)}"', hint=hint)
 
-    def digest(self) -> str:
-        """Return 8 hexadecimal digits from the names and contents of all files."""
-        digest = hashlib.sha256()
-        for name, data in sorted(self.files.items()):
-            digest.update(f"{name} {hashlib.sha256(data).hexdigest()}\n".encode())
-        return digest.hexdigest()[:8]
-
     def all_copies(self, at: Destination) -> tuple[str, ...]:
         if self.prefix is None:
             return self.copies
@@ -192,7 +185,7 @@ def _publish(
         try:
             folder = _publish_files(page, destination_of(settings.to), settings.to, run)
         except LoadgenError as error:
-            waiting = f"; {len(settings.channels)} channels wait for it" if settings.channels else ""
+            waiting = "; nothing was sent to channels" if settings.channels else ""
             run.troubles.append(f"{_sentence(error)}{waiting}")
             return run.result(f"{settings.to}/{name}/", "")
         where = f"{settings.to.rstrip('/')}/{folder}/"
@@ -221,8 +214,9 @@ def _send_all(channels: list[Channel], event: Any, name: str, values: Mapping[st
 
 def _publish_files(page: _Page, at: Destination, to: str, run: _Run) -> str:
     """Write the files and the copies, and return the folder of the files."""
-    # With other files, such as a PDF that the first run did not have, both steps are new.
-    key = f"{to} {page.digest()}"
+    # The id stands for the figures. The files also have the time at which they were made, so their bytes are no key.
+    # With other names, such as a PDF that the first run did not have, both steps are new.
+    key = f"{to} {','.join(sorted(page.files))}"
     folder = run.note_of("files", key)
     if folder:
         run.is_done("files", key)
@@ -251,7 +245,7 @@ def _written(page: _Page, at: Destination) -> str:
 
 
 def _is_there(at: Destination, name: str, data: bytes) -> bool:
-    """Write a file. Return False if there is one with other content, such as that of another version of loadgen."""
+    """Write a file. Return False if there is one with other content, such as that of a run that broke off."""
     return at.put_new(name, data) or at.sha256(name) == hashlib.sha256(data).hexdigest()
 
 
