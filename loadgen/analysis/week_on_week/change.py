@@ -39,8 +39,8 @@ _WIDER: Final = 9.0
 class WeekChange:
     """A change from one week to the next with its 95 % interval; nan without an answer, and `why` has the reason.
 
-    Relative: 0.1 is 10 % more; if `is_difference`, in the unit of the figure (requests an hour, or a share). n_days: pairs
-    of days. n_hours: pairs of hours.
+    Relative: 0.1 is 10 % more; if `is_difference`, in the unit of the figure (requests an hour, or a share). n_days:
+    pairs of days. n_hours: pairs of hours.
     """
 
     change: float

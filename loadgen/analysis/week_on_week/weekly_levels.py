@@ -2,8 +2,8 @@
 
     weekly_levels([0.0041, 0.0039, ...]).steps        # Step(at=9, change=0.8, ...): week 9 begins a new level
 
-The method is that of the history of runs: `changepoint.scan` and `history_segments`, on logarithms. Weeks resemble their
-neighbours, so both allow for autocorrelation. The newest two weeks never form a level of their own.
+The method is that of the history of runs: `changepoint.scan` and `history_segments`, on logarithms. Weeks resemble
+their neighbours, so both allow for autocorrelation. The newest two weeks never form a level of their own.
 """
 
 from __future__ import annotations
