@@ -9,10 +9,10 @@
    whose shape may change slowly. In the week of 168 hours, the day is contained.
 3. An hour is flagged if its rest is more than 6 robust standard deviations from the median of all rests.
 
-The robust deviation is 1.4826 median absolute deviations. Of counts it is at least 0.5, which is that of Poisson
-counts, so quiet series of rare events have no finds. With a period of a week, each position has few values, and robust fits
-come too close to half of them: the 90th percentile of the rests, divided by that of the normal distribution, counts if
-it is larger. The same holds for short series whose rests repeat after a week: a weekly shape is there, and too few
+The robust deviation is 1.4826 median absolute deviations. Of counts it is at least 0.5, that of Poisson counts, so
+quiet series of rare events have no finds. With a period of a week, each position has few values, and robust fits come
+too close to half of them. Then the 90th percentile of the rests, divided by that of the normal distribution, counts if
+it is larger. The same holds for short series whose rests repeat after a week: they have a weekly shape, and too few
 weeks to remove it.
 
 Gaps are never flagged and never zero. The fit sees trend and season there.

@@ -4,8 +4,8 @@
     explained    its cause is found, with a link
     false        nothing happened
 
-A find is the one that was answered if promise, kind and direction are equal and their times overlap. Ids alone would not
-do: later counts can move the first hour of a find, and with it the id.
+A find is the one that was answered if promise, kind and direction are equal and their times overlap. Ids alone would
+not do: later counts can move the first hour of a find, and with it the id.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Final, Literal, get_args
+from typing import Final, Literal
 
 from loadgen.errors import UsageError
 from loadgen.history.store.audit_trail import FOLDER, decoded, encoded, named
@@ -31,6 +31,7 @@ __all__ = ["ANOMALY", "Answer", "AnswerWord", "Find", "answer", "answers", "erro
 ANOMALY: Final = "anomaly"
 """The kind of the events. Versions that do not know it pass over it."""
 AnswerWord = Literal["accepted", "explained", "false"]
+_WORDS: Final[tuple[AnswerWord, ...]] = ("accepted", "explained", "false")
 _LINK: Final = re.compile(r"https?://[^\s/]+\S*")
 _LONGEST: Final = 2_000
 
@@ -168,26 +169,28 @@ def finds(anomalies: Iterable[Anomaly], given: Sequence[Answer], now: datetime) 
 def silenced(found: Iterable[Find]) -> Mapping[str, int]:
     """Return how many finds are accepted, explained and false; states without any are left out."""
     counts = Counter(one.state for one in found)
-    return {state: counts[state] for state in get_args(AnswerWord) if counts[state]}
+    return {state: counts[state] for state in _WORDS if counts[state]}
 
 
 def _answer_in(event: Event) -> Answer:
     """Raises ValueError or KeyError if a part is missing or invalid."""
     of = event.details
-    state = of["state"]
-    if state not in get_args(AnswerWord):
-        raise ValueError(f'unknown state "{one_line(state, 40)}"')
+    state = next((one for one in _WORDS if one == of["state"]), None)
+    if state is None:
+        raise ValueError(f'unknown state "{one_line(of["state"], 40)}"')
     until = utc_text(_time(of["until"])) if of.get("until") else ""
     if state == "accepted" and not until:
         raise ValueError("an acceptance without an end")
     _time(event.at)
+    start, end = (round(_time(of[key]).timestamp()) for key in ("from", "to"))
     return Answer(
         one_line(of["id"], 20),
         of["slo"],
-        *(round(_time(of[key]).timestamp()) for key in ("from", "to")),
+        start,
+        end,
         of["what"],
         of["direction"],
-        state,  # type: ignore[arg-type]
+        state,
         one_line(event.because, 300),
         one_line(event.by, 100),
         event.at,

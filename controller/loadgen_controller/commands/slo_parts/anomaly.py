@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -27,7 +28,7 @@ from loadgen_controller.collect_option_errors import CollectedErrors
 from loadgen_controller.commands.missing_extra import needing_analysis
 from loadgen_controller.commands.shared_options import ByOption, EnvOption, StoreOption
 from loadgen_controller.commands.slo_parts.files import FilesArgument, FormatOption, check_format, read_slos
-from loadgen_controller.commands.slo_parts.pull import FromOption, time_text
+from loadgen_controller.commands.slo_parts.pull import time_text
 from loadgen_controller.console_output import echo, echo_json
 from loadgen_controller.past_runs.listing import parse_since
 from loadgen_controller.planning.option_parsing import store_of
@@ -40,6 +41,7 @@ _MORE: Final = _WEEK
 _LEAST: Final = 5 * _WEEK
 """The least time that is read: a period of a week needs four whole weeks."""
 _MOST_WEEKS: Final = 26
+_WEEKS: Final = re.compile(r"(\d{1,3})w")
 
 LIST = """[bold]Examples[/bold]
 
@@ -76,7 +78,7 @@ BackOption = Annotated[
 @app.command("list", epilog=LIST)
 def list_finds(
     files: FilesArgument = None,
-    since: FromOption = "4w",
+    since: BackOption = "4w",
     store: StoreOption = None,
     env: EnvOption = None,
     as_of: Annotated[
@@ -305,7 +307,8 @@ def _document(
 
 
 def _since(text: str, now: datetime) -> datetime:
-    start = parse_since(text, now)
+    weeks = _WEEKS.fullmatch(text)
+    start = parse_since(text, now) if weeks is None else now - int(weeks[1]) * _WEEK
     if start >= now:
         raise ValueError(f"{one_line(text, 60)} is not in the past; write 4w")
     if now - start > _MOST_WEEKS * _WEEK:
