@@ -54,6 +54,8 @@ COMMANDS: Final = {
     "capacity": "Decide",
     "sweep": "Decide",
     "decide": "Decide",
+    "board": "Decide",
+    "evidence": "Decide",
     "slo": "Decide",
     "notify": "Decide",
     "ci": "Decide",

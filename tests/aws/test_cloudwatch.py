@@ -14,6 +14,7 @@ import pytest
 from loadgen.aws.target.cloudwatch import Measured, Wanted, fetch
 from loadgen.aws.target.metrics_file import read_metrics_file
 from loadgen.errors import CloudDenied, CloudError, ExitCode, UsageError
+from loadgen.programme.ledger import Ledger
 from tests.cli.test_commands import loadgen
 from tests.support.aws import REGION, client, emptied, isolated, running_aws
 
@@ -124,10 +125,18 @@ def test_file_of_metrics_is_read(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.parametrize("statistic", ["PR(:0.3)", "TC(:0.3)", "TC(0.1:)", "TS(10%:90%)", "p99.9"])
+def test_ranges_and_percentiles_are_statistics(tmp_path: Path, statistic: str) -> None:
+    (tmp_path / "m.toml").write_text(GOOD.replace('"p99"', f'"{statistic}"'))
+
+    assert read_metrics_file(tmp_path / "m.toml").metrics[0].statistic == statistic
+
+
 @pytest.mark.parametrize(
     ("before", "after", "told"),
     [
         ("p99", "p100.5", "invalid statistic"),
+        ("p99", "TC(:)", "invalid statistic"),
         ('"p99"', '"Mean"', 'invalid statistic "Mean"'),
         ("eu-west-1", "Ireland", 'invalid region "Ireland"'),
         ('unit = "s"', "period_s = 90", "invalid period_s 90"),
@@ -198,3 +207,62 @@ def test_all_that_is_wrong_is_said_before_anything_is_asked(tmp_path: Path) -> N
     assert result.exit_code == ExitCode.USAGE
     assert "cannot read" in result.stderr
     assert "none" in result.stderr
+
+
+# -- counts of production -----------------------------------------------------------------------------
+
+PROMISE = """apiVersion: openslo/v1
+kind: SLO
+metadata:
+  name: checkout-fast
+  annotations: {loadgen.dev/owner: payments@shop.example, loadgen.dev/source: aws}
+spec:
+  service: checkout
+  budgetingMethod: Occurrences
+  timeWindow: [{duration: 4w, isRolling: true}]
+  objectives: [{target: 0.995}]
+  indicator:
+    metadata: {name: ratio}
+    spec:
+      ratioMetric:
+        counter: false
+        bad: {metricSource: {type: CloudWatch, spec: {namespace: Shop, metricName: Errors, stat: Sum}}}
+        total: {metricSource: {type: CloudWatch, spec: {namespace: Shop, metricName: Requests, stat: Sum}}}
+"""
+
+
+def test_counts_of_a_promise_are_pulled_from_cloudwatch(
+    url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "slos").mkdir()
+    (tmp_path / "slos/checkout.yaml").write_text(PROMISE)
+    settings = '[sources.aws]\nkind = "cloudwatch"\nregion = "eu-west-1"\nabsent = "zero"\n'
+    (tmp_path / "programme.toml").write_text(settings)
+    now = datetime.now(UTC).timestamp()
+    first = datetime.fromtimestamp((now - 180) // 300 * 300 - 900, UTC)
+    data = [
+        {"MetricName": name, "Timestamp": first + timedelta(seconds=300 * n + 60), "Value": value}
+        for name, values in (("Requests", (100.0, 120.0, 80.0)), ("Errors", (0.0, 3.0, 0.0)))
+        for n, value in enumerate(values)
+        if value
+    ]
+    client(url, "cloudwatch").put_metric_data(Namespace="Shop", MetricData=data)
+
+    live = loadgen("slo", "check", "--live")
+    planned = loadgen("slo", "pull", "--from", "1h", "--plan")
+    pulled = loadgen("slo", "pull", "--from", "1h")
+
+    assert live.exit_code == 0, live.output
+    assert "aws has 12 slices of 12: 297 of 300 requests were good" in live.output
+    assert "1 call" in planned.output
+    assert "CloudWatch eu-west-1" in planned.output
+    assert pulled.exit_code == 0, pulled.output
+    start = int(first.timestamp())
+    found = Ledger.open("history").read(start, start + 900).slices("checkout-fast")
+    assert [(one.good, one.total, one.estimated) for one in found] == [
+        (100, 100, False),
+        (117, 120, False),
+        (80, 80, False),
+    ]
+    assert "CloudWatch eu-west-1: total Sum of Shop Requests, bad Sum of Shop Errors" in found[0].evidence

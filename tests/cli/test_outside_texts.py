@@ -97,6 +97,7 @@ OTHERS = {
     "trace collect": "its own address, and counts",
     "runs metrics": "needs CloudWatch; a table", "runs traces": "needs X-Ray; tables",
     "history control": "as gate", "sweep": "tests/cli/test_sweep.py", "decide": "tests/cli/test_decide.py",
+    "board": "tests/cli/test_board.py",
     "slo new": "the person's own words", "slo check": "tests/cli/test_slo.py",
     "slo import": "notes, as slo check; writes a file", "slo export": "notes, as slo check; writes a file",
     "slo pull": "tests/cli/test_slo_pull.py", "slo status": "tests/cli/test_slo_pull.py",

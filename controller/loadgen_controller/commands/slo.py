@@ -10,6 +10,7 @@ from loadgen_controller.commands.slo_parts.export import EXPORT, export
 from loadgen_controller.commands.slo_parts.import_file import IMPORT, import_file
 from loadgen_controller.commands.slo_parts.new import NEW, new
 from loadgen_controller.commands.slo_parts.pull import PULL, pull
+from loadgen_controller.commands.slo_parts.report import REPORT, report
 from loadgen_controller.commands.slo_parts.status import STATUS, status
 
 EXAMPLES = """[bold]Examples[/bold]
@@ -24,7 +25,9 @@ loadgen slo export slos/ --to sloth
 
 loadgen slo pull --plan
 
-loadgen slo status"""
+loadgen slo status
+
+loadgen slo report"""
 
 app = typer.Typer(
     help="Write, check, import and export the promises of production: objectives over weeks, in OpenSLO files.",
@@ -38,4 +41,5 @@ app.command("import", epilog=IMPORT)(import_file)
 app.command("export", epilog=EXPORT)(export)
 app.command("pull", epilog=PULL)(pull)
 app.command("status", epilog=STATUS)(status)
+app.command("report", epilog=REPORT)(report)
 app.command("exclude", epilog=EXCLUDE)(exclude_time)

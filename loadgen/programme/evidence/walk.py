@@ -1,4 +1,4 @@
-"""Walks over a page: each number must name evidence, and each id must resolve. Pure, but for the finder that it is given.
+"""Walks over a page: each number must name evidence, and each id must resolve.
 
 The walk knows nothing of the parts of a page. An object of the JSON with a number in "value", "low" or "high" and with
 a "text" is a number that people see, and needs an id in its "evidence". So a new column or section is walked, too.
@@ -105,7 +105,9 @@ def _resolved(
     found = finder.find(id_)
     if isinstance(found, Found):
         return again(found.entry, entry)
-    if entry is not None and not found.is_unreadable:
+    if found.is_unreadable:
+        return Again("unreadable", _sentence(found))
+    if entry is not None:
         return f"{one_line(id_, 80)}: the page has it, but {found.why}"
     return _sentence(found)
 

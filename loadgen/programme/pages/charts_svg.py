@@ -7,6 +7,7 @@ with bad news are thick. A chart with many lines labels the worst of them, and d
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta, tzinfo
 from math import ceil, isfinite
 from typing import Final, TypeGuard, TypeVar
@@ -26,6 +27,8 @@ _STYLES: Final = {"bad": 1, "open": 2, "limit": 7, "mark": 8}
 """Colours of lines by tone; other lines take 3 to 5 in turn, and 6 is for lines without a label."""
 _DAYS: Final = (1, 2, 7, 14, 28, 91)
 _PLACES: Final = 5
+_ROOM_OF_LABELS: Final = 0.15
+"""Share of the height above the highest value that labels of places need, so that they do not stand on lines."""
 _T = TypeVar("_T")
 
 
@@ -35,7 +38,7 @@ def chart_html(chart: Chart, zone: tzinfo, after: str = "") -> str:
     title = f"{in_html(chart.title)}{f' <span>{in_html(chart.unit)}</span>' if chart.unit else ''}"
     return (
         f'<figure class="chart"><h3>{title}</h3>\n{drawn}\n'
-        f'<figcaption>{in_html(chart.text or chart.title)}{after}</figcaption></figure>'
+        f"<figcaption>{in_html(chart.text or chart.title)}{after}</figcaption></figure>"
     )
 
 
@@ -45,16 +48,19 @@ def chart_svg(chart: Chart, zone: tzinfo) -> str:
     marks = [mark for n, line in enumerate(lines) for mark in _marks(line, n)]
     if not marks:
         return ""
-    marks += [
-        Rule("", one.at, style=_STYLES["mark"], label=one.label) for line in lines for one in line.marks
-    ]
+    found = dict.fromkeys((one.at, one.label) for line in lines for one in line.marks)
+    places = [Rule("", at, style=_STYLES["mark"], label=label) for at, label in found]
+    marks += places
     if chart.limit is not None and isfinite(chart.limit):
         marks.append(
             Rule("", chart.limit, is_horizontal=True, style=_STYLES["limit"], label=chart.limit_name or "limit")
         )
     x = Axis("", places=_dates([at for line in lines for at, _ in line.points], zone))
     # Dashes and labels at the ends replace keys, so that a printed page in grey needs no colours.
-    return xy_chart(chart.title, marks, x=x, y=Axis(""), size=SIZE, text=chart.text or chart.title, has_keys=False)
+    labels = [mark.label for mark in marks if isinstance(mark, Line | Rule) and mark not in places]
+    size = replace(SIZE, right=min(SIZE.right + 52, max(64, 18 + 6 * max(map(len, labels), default=0))))
+    y = Axis("", room_above=_ROOM_OF_LABELS if places else 0.0)
+    return xy_chart(chart.title, marks, x=x, y=y, size=size, text=chart.text or chart.title, has_keys=False)
 
 
 def _worst_first(line: ChartLine) -> tuple[int, float]:

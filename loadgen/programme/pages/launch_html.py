@@ -95,12 +95,16 @@ def _checklist(page: LaunchPage) -> Iterator[str]:
 
 def _table(heads: Sequence[str], rows: Iterable[tuple[str, Sequence[_Cell]]], none: str) -> Iterator[str]:
     """Yield a table. rows: the tone of each, and its cells, of which the first is its name."""
-    yield "<table><thead><tr>" + "".join(f'<th scope="col">{in_html(head)}</th>' for head in heads) + "</tr></thead><tbody>"
+    yield (
+        "<table><thead><tr>"
+        + "".join(f'<th scope="col">{in_html(head)}</th>' for head in heads)
+        + "</tr></thead><tbody>"
+    )
     is_empty = True
     for tone, ((_, first, _), *others) in rows:
         is_empty = False
         cells = "".join(
-            f'<td class="{style}" data-name="{in_html(head)}"><span>{in_html(text)}</span></td>'
+            f'<td class="{style}{"" if text else " empty"}" data-name="{in_html(head)}"><span>{in_html(text)}</span></td>'
             for head, text, style in others
         )
         yield f'<tr class="is-{tone}"><th scope="row" class="name">{in_html(first)}</th>{cells}</tr>'

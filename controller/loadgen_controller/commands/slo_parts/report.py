@@ -1,0 +1,305 @@
+"""`loadgen slo report`: the weekly page as HTML, Markdown, JSON, CSV, PDF, or text on the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Final
+from zoneinfo import ZoneInfo
+
+import typer
+
+from loadgen.atomic_files import atomic_write
+from loadgen.dsl.plans.argument_validation import did_you_mean
+from loadgen.errors import ExitCode, ScenarioError, StorageError, UsageError
+from loadgen.history.store.write_once_storage import Place, place_of
+from loadgen.outside_text import one_line
+from loadgen.programme.objectives import Objective
+from loadgen.programme.programme_toml import FILE_NAME, read_programme_toml
+from loadgen.units import quantity
+from loadgen_controller.collect_option_errors import CollectedErrors
+from loadgen_controller.commands.missing_extra import needing_analysis
+from loadgen_controller.commands.shared_options import EnvOption, StoreOption
+from loadgen_controller.commands.slo_parts.files import FilesArgument, read_slos
+from loadgen_controller.console_output import echo, echo_json, echo_warning
+from loadgen_controller.planning.option_parsing import store_of
+from loadgen_controller.screen.terminal_report import Output, print_report
+
+if TYPE_CHECKING:
+    from loadgen.programme.recommending.programme_file import Programme
+    from loadgen.programme.weekly.page_values import WeeklyPage
+    from loadgen.programme.weekly.programme_table import PageSettings
+    from loadgen.programme.weekly.week_of import Period
+
+__all__ = ["REPORT", "report"]
+
+REPORT = """[bold]Examples[/bold]
+
+loadgen slo report
+
+loadgen slo report --week 2026-W30 -o week.html -o week.json --pdf week.pdf
+
+loadgen slo report --quarter 2026-Q3 --team payments --format markdown
+
+loadgen slo report --week 2026-W30 --as-of 2026-07-27T06:00Z --no-record --format json
+
+[bold]Exit codes[/bold]
+
+0 the page was made, whatever it says; 3 there is nothing to report; 2 usage error"""
+_SUFFIXES: Final = (".html", ".md", ".json", ".csv")
+
+
+class Format(StrEnum):
+    """Output formats of `loadgen slo report` on the terminal."""
+
+    TEXT = "text"
+    JSON = "json"
+    MARKDOWN = "markdown"
+
+
+def report(
+    files: FilesArgument = None,
+    week: Annotated[
+        str | None, typer.Option(metavar="WEEK", help="The ISO week, such as 2026-W30. Default: the last complete one.")
+    ] = None,
+    quarter: Annotated[
+        str | None, typer.Option(metavar="QUARTER", help="A quarter instead of a week, such as 2026-Q3.")
+    ] = None,
+    as_of: Annotated[
+        str | None,
+        typer.Option(metavar="TIME", help="As it was known then: what was recorded later is ignored. Default: now."),
+    ] = None,
+    team: Annotated[
+        str | None, typer.Option(metavar="TEAM", help="Only promises whose label team has this value.")
+    ] = None,
+    out: Annotated[
+        list[Path] | None,
+        typer.Option("--out", "-o", metavar="FILE", help="Write the page: .html, .md, .json or .csv. May be repeated."),
+    ] = None,
+    pdf: Annotated[
+        Path | None, typer.Option("--pdf", metavar="FILE", help="Print the page to a PDF with Chromium.")
+    ] = None,
+    public: Annotated[
+        bool, typer.Option("--public", help="Only promises and attainment: no owner, money, commit or run.")
+    ] = False,
+    publish: Annotated[
+        bool, typer.Option("--publish", help="Publish the page to the places that programme.toml names.")
+    ] = False,
+    record: Annotated[
+        bool, typer.Option("--record/--no-record", help="Record the page in the history, for loadgen evidence.")
+    ] = True,
+    store: StoreOption = None,
+    env: EnvOption = None,
+    output_format: Annotated[Format, typer.Option("--format", help="Output on the terminal.")] = Format.TEXT,
+) -> int:
+    """Write the weekly page: which promises were kept, what changed and by which commit, what is open, what it costs.
+
+    It measures nothing. It reads the ledger, the history, and programme.toml. Each number has the id of its evidence.
+    The same inputs and the same --as-of give the same bytes.
+    """
+    errors = CollectedErrors()
+    now = datetime.now(UTC) if as_of is None else errors.parse("--as-of", as_of, _time)
+    if week is not None and quarter is not None:
+        errors.add("--week and --quarter exclude each other", "give one of them")
+    outputs = list(dict.fromkeys(out or ()))
+    _check_outputs(errors, outputs, pdf)
+    with needing_analysis("loadgen slo report"):
+        from loadgen.programme.weekly.build_page import build_page
+        from loadgen.programme.weekly.gather import gather
+        from loadgen.programme.weekly.week_of import last_complete_week, quarter_of, week_of
+    where = store_of(errors, store, env)
+    place = errors.catch(lambda: place_of(where))
+    read = errors.catch(_programme)
+    zone = ZoneInfo("UTC") if read is None else read[0].tz
+    period = errors.parse("--week", week, lambda text: week_of(text.strip(), zone))
+    period = errors.parse("--quarter", quarter, lambda text: quarter_of(text.strip(), zone)) or period
+    if now is not None and week is None and quarter is None:
+        period = last_complete_week(int(now.timestamp()), zone)
+    if now is not None and period is not None:
+        _check_begun(errors, period, now)
+    reading = errors.catch(lambda: read_slos(files))
+    slos = None if reading is None else errors.catch(reading.check)
+    objectives = () if slos is None else _of_team(errors, slos.objectives, team)
+    errors.check()
+    assert now is not None
+    assert place is not None
+    assert period is not None
+    assert read is not None
+    if not objectives:
+        raise UsageError("the files have no promise", hint="write one with: loadgen slo new checkout")
+    settings, programme = read
+    if team:
+        settings = replace(settings, title=f"{team} · {settings.title}")
+    gathered = gather(place, objectives, period, now, settings, programme)
+    if not any(one.state.judgement is not None for one in gathered.promises) and not gathered.runs:
+        why = next((one.state.why for one in gathered.promises if one.state.why), "no counts")
+        echo_warning(f"there is nothing to report for {period.name}: no promise has counts then, and no run is stored")
+        echo(f"the first promise: {one_line(why, 300)}", err=True)
+        return ExitCode.INCOMPLETE
+    page = build_page(gathered, is_public=public)
+    _write(page, outputs, pdf)
+    if record:
+        _record(place, page)
+    if publish:
+        _publish(page)
+    _print(page, output_format, has_files=bool(outputs or pdf))
+    return ExitCode.PASSED
+
+
+# -- options --------------------------------------------------------------------------------------
+
+
+def _check_outputs(errors: CollectedErrors, outputs: Sequence[Path], pdf: Path | None) -> None:
+    for path in outputs:
+        if path.suffix not in _SUFFIXES:
+            name = one_line(str(path), 200)
+            errors.add(f"-o {name}: unknown kind of file", f"end the name in one of {', '.join(_SUFFIXES)}")
+        errors.check_file("-o", path)
+    errors.check_file("--pdf", pdf)
+
+
+def _check_begun(errors: CollectedErrors, period: Period, now: datetime) -> None:
+    if period.start >= now.timestamp():
+        begin = datetime.fromtimestamp(period.start, UTC)
+        errors.add(
+            f"{period.name} has not begun at {now:%Y-%m-%d %H:%M} UTC: it begins on {begin:%Y-%m-%d %H:%M} UTC",
+            "name a week that has begun; without --week, the last complete one is reported",
+        )
+
+
+def _of_team(errors: CollectedErrors, objectives: Sequence[Objective], team: str | None) -> tuple[Objective, ...]:
+    if team is None:
+        return tuple(objectives)
+    teams = sorted({value for one in objectives for name, value in one.labels if name == "team"})
+    if team not in teams:
+        known = ", ".join(one_line(name, 60) for name in teams[:10]) or "none: no promise has a label team"
+        errors.add(
+            f'--team: no promise has the label team: "{one_line(team, 60)}"',
+            did_you_mean(team, teams) or f"the teams are {known}",
+        )
+        return ()
+    return tuple(one for one in objectives if ("team", team) in one.labels)
+
+
+def _programme() -> tuple[PageSettings, Programme]:
+    """Return the settings of the page, and the facts about journeys, from programme.toml if there is one.
+
+    Raises:
+        ScenarioError: the file has errors.
+    """
+    from loadgen.programme.recommending.programme_file import Programme, read_programme
+    from loadgen.programme.weekly.programme_table import PageSettings, read_page_settings
+
+    path = Path(FILE_NAME)
+    if not path.exists():
+        return PageSettings(), Programme()
+    document, faults = read_programme_toml(path)
+    settings, more = read_page_settings(document)
+    programme = Programme()
+    try:
+        programme = read_programme(path)
+    except ScenarioError as error:
+        faults = [*faults, *error.faults]
+    if found := list(dict.fromkeys((*faults, *more))):
+        raise ScenarioError(found)
+    return settings, programme
+
+
+def _time(text: str) -> datetime:
+    try:
+        found = datetime.fromisoformat(text)
+    except ValueError:
+        raise ValueError(f'invalid time "{one_line(text, 60)}"; write 2026-07-27T06:00Z') from None
+    return found if found.tzinfo is not None else found.replace(tzinfo=UTC)
+
+
+# -- outputs --------------------------------------------------------------------------------------
+
+
+def _write(page: WeeklyPage, outputs: Sequence[Path], pdf: Path | None) -> None:
+    makers = _makers()
+    for path in outputs:
+        try:
+            atomic_write(path, makers[path.suffix](page), 0o644)
+        except OSError as error:
+            raise StorageError(f"{path} cannot be written: {error.strerror}", hint="name another file") from None
+    if pdf is not None:
+        from loadgen.programme.pages.pdf import print_pdf
+
+        if why := print_pdf(makers[".html"](page), pdf):
+            echo_warning(why)
+
+
+def _makers() -> Mapping[str, Callable[[WeeklyPage], bytes]]:
+    from loadgen.programme.pages.weekly_html import weekly_html
+    from loadgen.programme.weekly.as_csv import as_csv
+    from loadgen.programme.weekly.as_json import as_json
+    from loadgen.programme.weekly.as_markdown import as_markdown
+
+    return {".html": weekly_html, ".md": as_markdown, ".json": as_json, ".csv": as_csv}
+
+
+def _record(place: Place, page: WeeklyPage) -> None:
+    from loadgen.programme.evidence.weeks import record_week
+    from loadgen.programme.weekly.as_json import as_document
+
+    record_week(place, as_document(page))
+
+
+def _publish(page: WeeklyPage) -> None:
+    raise UsageError(f"page {page.id} was not published: this version has no publishing", hint="leave out --publish")
+
+
+def _print(page: WeeklyPage, output_format: Format, *, has_files: bool) -> None:
+    if output_format is Format.JSON:
+        from loadgen.programme.weekly.as_json import as_json
+
+        echo_json(as_json(page).decode().rstrip("\n"))
+    elif output_format is Format.MARKDOWN:
+        from loadgen.programme.weekly.as_markdown import as_markdown
+
+        for line in as_markdown(page).decode().rstrip("\n").split("\n"):
+            echo(line)
+    elif has_files:
+        echo(f"page {page.id}: {page.sentences[0].text}")
+    else:
+        _print_text(page)
+
+
+def _print_text(page: WeeklyPage) -> None:
+    from loadgen.programme.weekly.as_markdown import heading
+    from loadgen.report.report_parts import Report, Table
+
+    names = ("kept", "budget_left", "burn", "gone", "week_on_week", "gate", "headroom", "at_stake")
+    titles = ("journey", "kept", "budget left", "burn 7 d", "gone", "p95 week on week", "gate", "headroom", "at stake")
+    if page.is_public:
+        names, titles = ("kept",), ("journey", "kept")  # type: ignore[assignment]
+    rows = []
+    for row in page.rows:
+        cells = dict(row.cells())
+        rows.append((row.journey, *(cells[name].text for name in names)))
+    shown = {"bad": "failed", "open": "incomplete", "good": "passed"}
+    result = shown.get(page.sentences[0].tone if page.sentences else "plain", "")
+    lines = tuple(_with_owner(one.text, one.owner, page) for one in page.sentences)
+    tables = (Table("", titles, tuple(rows), len(titles)),)
+    print_report(Output(), Report(f"{page.title}: {heading(page)}", result, lines, tables, tuple(_below(page))))
+
+
+def _below(page: WeeklyPage) -> Iterator[str]:
+    for section in page.sections:
+        yield f"{section.title}:"
+        if not section.items:
+            yield f"  {section.none}"
+        for one in section.items:
+            ids = f" [{' '.join(one.evidence[:3])}{' ...' if len(one.evidence) > 3 else ''}]" if one.evidence else ""
+            yield f"  {_with_owner(one.text, one.owner, page)}{ids}"
+    for note in page.notes:
+        yield f"note: {note}"
+    yield f"{quantity(len(page.evidence), 'entry').replace('entrys', 'entries')} of evidence: loadgen evidence ID"
+
+
+def _with_owner(text: str, owner: str, page: WeeklyPage) -> str:
+    return f"{text} Owner: {owner}." if owner and not page.is_public else text

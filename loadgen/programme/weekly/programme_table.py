@@ -1,0 +1,68 @@
+"""Reads the table `[programme]` of `programme.toml`: how the weekly page is called, and where its weeks begin.
+
+[programme]
+title = "Payments · performance"    # default: Performance
+zone = "Europe/Berlin"              # of the tz database; default: UTC
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+from zoneinfo import ZoneInfo
+
+from loadgen.errors import Fault
+from loadgen.outside_text import one_line
+from loadgen.programme.programme_toml import ProgrammeToml, unknown_keys
+
+__all__ = ["PageSettings", "read_page_settings"]
+
+_KEYS: Final = ("title", "zone")
+_LONGEST: Final = 80
+
+
+@dataclass(frozen=True, slots=True)
+class PageSettings:
+    """title: the heading of the page. zone: the name of the time zone in which weeks begin."""
+
+    title: str = "Performance"
+    zone: str = "UTC"
+
+    @property
+    def tz(self) -> ZoneInfo:
+        """Return the time zone."""
+        return ZoneInfo(self.zone)
+
+
+def read_page_settings(document: ProgrammeToml) -> tuple[PageSettings, list[Fault]]:
+    """Return the settings, with the default for each value that is missing or invalid, and all errors of the table."""
+    usual = PageSettings()
+    table: Any = document.content.get("programme", {})
+    if not isinstance(table, Mapping):
+        return usual, [document.fault(("programme",), "programme is not a table", "write [programme]")]
+    faults = unknown_keys(document, ("programme",), table, _KEYS)
+    title, zone = table.get("title", usual.title), table.get("zone", usual.zone)
+    if not isinstance(title, str) or not title.strip() or len(title) > _LONGEST:
+        hint = f"write a text of 1 to {_LONGEST} characters"
+        faults.append(document.fault(("programme", "title"), f"invalid title {_shown(title)}", hint))
+        title = usual.title
+    if not isinstance(zone, str) or not _is_zone(zone):
+        hint = 'write a name of the tz database, such as zone = "Europe/Berlin"'
+        faults.append(document.fault(("programme", "zone"), f"unknown time zone {_shown(zone)}", hint))
+        zone = usual.zone
+    return PageSettings(" ".join(title.split()), zone), faults
+
+
+def _is_zone(name: str) -> bool:
+    try:
+        ZoneInfo(name)
+    except (ValueError, OSError):
+        return False  # ZoneInfoNotFoundError is a KeyError
+    except KeyError:
+        return False
+    return True
+
+
+def _shown(given: Any) -> str:
+    return one_line(f'"{given}"' if isinstance(given, str) else str(given).lower(), 60)
