@@ -49,7 +49,7 @@ def test_it_shows_inputs_formula_query_revisions_and_that_it_comes_out_again(mad
     assert found.stdout.startswith(f"{made.checkout.id}: checkout-fast: not kept: 97.0 % against 99 %")
     assert "attainment = good / total = 267720 / 276000 requests = 97.0 %" in text
     assert "query shop_bucket" in text
-    assert f"revisions {made.checkout.revisions[0]}" in text
+    assert f"revisions prod-1 of {made.checkout.revisions[0][:10]}" in text
     assert "recorded page w30-4f1a of 2026-W30" in text
     assert "computed again the same: the ledger as of" in text
     assert "gives the same 267,720 of 276,000" in text
@@ -65,7 +65,7 @@ def test_several_ids_come_as_one_json_document(made: Made) -> None:
     assert [one["id"] for one in document["evidence"]] == [made.search.id, "G-1", "D-1", "C-1", "G-2"]
     assert [one["found"] for one in document["evidence"]] == [True] * 4 + [False]
     assert document["evidence"][0]["computed_again"]["state"] == "same"
-    assert document["evidence"][0]["recorded"] == {"week": WEEK, "page": "w30-4f1a", "at": made.page["as_of"]}
+    assert document["evidence"][0]["recorded"] == {"week": WEEK, "in": "w30-4f1a", "at": made.page["as_of"]}
     assert document["evidence"][-1]["nearest"] == ["G-1"]
     inputs = {one["name"]: one["value"] for one in document["evidence"][2]["inputs"]}
     assert "because Black Friday" in inputs["overridden"]

@@ -173,7 +173,7 @@ def test_ids_are_found_on_pages_and_in_the_history(made: Made) -> None:
     assert isinstance(first, Found)
     assert first.entry == made.checkout
     assert first.where is not None
-    assert first.where.page == "w30-4f1a"
+    assert (first.where.id, first.where.week) == ("w30-4f1a", WEEK)
 
 
 @pytest.mark.parametrize(
@@ -215,6 +215,23 @@ def test_an_id_that_a_damaged_page_may_have_is_unreadable_and_not_unknown(made: 
 
     assert isinstance(found, NotFound)
     assert found.is_unreadable
+
+
+def test_the_evidence_of_a_recommendation_is_found_and_comes_out_as_of_its_time(made: Made) -> None:
+    inputs = tuple((name, "" if name == "as_of" else value) for name, value in made.checkout.inputs)
+    entry = replace(made.checkout, id="S-0badcafe", inputs=inputs)
+    document = json.dumps({"entries": [entry.as_document(), None]})
+    details = {"id": "D-9", "document": document}
+    Store(place_of(made.url)).note(Event("recommended", utc_text(made.at), details=details))
+    corrected(made, 3, "the till was late")
+
+    found = find_evidence(place_of(made.url), "S-0badcafe")
+
+    assert isinstance(found, Found)
+    assert found.where is not None
+    assert found.where.id == "D-9"
+    assert again(made, found.entry).state == "same"
+    assert again(made, found.entry).notes  # of the later revision
 
 
 @given(st.text(max_size=12))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import date, timedelta
 from typing import Any, Final
 
 from loadgen.programme.evidence.find import Found, NotFound
@@ -53,11 +54,12 @@ def evidence_lines(found: Found, again: Again, *, is_explained: bool) -> Iterato
     """Yield the lines that show one piece of evidence, each with the indent of its further lines if it is wrapped."""
     entry = found.entry
     yield _INDENT, f"{entry.id}: {entry.says}"
-    rows = [("formula", entry.formula), *entry.inputs, ("revisions", ", ".join(entry.revisions))]
+    rows = [("formula", entry.formula), *entry.inputs, ("revisions", _revisions(entry.revisions))]
     if entry.run_ids != (entry.id,):
         rows.append(("runs", ", ".join(entry.run_ids)))
     if found.where is not None:
-        rows.append(("recorded", f"page {found.where.page} of {found.where.week}, at {found.where.at}"))
+        of = f"page {found.where.id} of {found.where.week}" if found.where.week else f"recommendation {found.where.id}"
+        rows.append(("recorded", f"{of}, at {found.where.at}"))
     elif found.pages:
         rows.append(("on pages", ", ".join(found.pages)))
     rows.append(("computed again", f"{_STATES[again.state]}: {again.says}"))
@@ -87,7 +89,7 @@ def evidence_document(found: Found, again: Again) -> dict[str, Any]:
     where = found.where
     document = found.entry.as_document() | {
         "found": True,
-        "recorded": None if where is None else {"week": where.week, "page": where.page, "at": where.at},
+        "recorded": None if where is None else {"week": where.week or None, "in": where.id, "at": where.at},
         "pages": list(found.pages),
         "computed_again": _again(again),
     }
@@ -125,6 +127,30 @@ def check_document(name: str, found: PageCheck) -> dict[str, Any]:
         "numbers_without_evidence": list(found.bare),
         "unreadable": list(found.unreadable),
     }
+
+
+def _revisions(names: Sequence[str]) -> str:
+    """Return names of revisions, with those of days that follow each other together: "prod-1 of 2026-07-01 to ..."."""
+    runs: dict[str, list[list[str]]] = {}
+    for name in sorted(names):
+        day, _, of = name.partition("/")
+        groups = runs.setdefault(of, [])
+        if groups and _follows(groups[-1][-1], day):
+            groups[-1].append(day)
+        else:
+            groups.append([day])
+    texts = []
+    for of, groups in runs.items():
+        days = ", ".join(one[0] if len(one) == 1 else f"{one[0]} to {one[-1]}" for one in groups)
+        texts.append(f"{of} of {days}" if of else days)
+    return "; ".join(texts)
+
+
+def _follows(before: str, day: str) -> bool:
+    try:
+        return date.fromisoformat(day) - date.fromisoformat(before) == timedelta(days=1)
+    except ValueError:
+        return False
 
 
 def _again(one: Again) -> dict[str, Any]:

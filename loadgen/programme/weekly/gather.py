@@ -3,7 +3,8 @@
     gathered = gather(place, slos, period, as_of, settings, programme)
 
 Everything that was recorded after `as_of` is ignored: revisions of the ledger, exclusions, runs by the time of their
-acceptance, decisions, studies. Of the runs, only those of the last 13 weeks are read.
+acceptance, decisions, studies. Decisions and A/A controls count until a week after the end of the page's time, so a
+page of last year does not quote the launch of today. Of the runs, only those of the last 13 weeks are read.
 """
 
 from __future__ import annotations
@@ -120,8 +121,12 @@ class Gathered:
 
     @property
     def now(self) -> datetime:
-        """Return the time of `as_of`."""
-        return time_of(self.as_of)
+        """Return until when decisions count: the time of `as_of`, or a week after the end of the page's time."""
+        return _until_when(self.at, time_of(self.as_of))
+
+
+def _until_when(at: int, as_of: datetime) -> datetime:
+    return min(as_of, datetime.fromtimestamp(at + _WEEK_S, UTC))
 
 
 def journey_of(objective: Objective) -> str:
@@ -144,6 +149,7 @@ def gather(
         UsageError: pyarrow is not installed.
     """
     at = min(period.end, int(as_of.timestamp()))
+    end, decided = datetime.fromtimestamp(at, UTC), _until_when(at, as_of)
     until = as_of.astimezone(UTC).isoformat()
     back = max(_CHART_S, period.end - period.start) + window_s(objectives)
     reading = Ledger(place).read(at - back, at, until, [one.name for one in objectives])
@@ -165,10 +171,10 @@ def gather(
         runs,
         references,
         tuple(Verdict(id_, int(time_of(event.at).timestamp()), event) for id_, event in found),
-        tuple(_until(store.events(CONTROL), lambda one: one.at, as_of, "an A/A control", bad)),
-        tuple(_until(store.studies("capacity find"), lambda one: one.at, as_of, "a capacity", bad)),
+        tuple(_until(store.events(CONTROL), lambda one: one.at, decided, "an A/A control", bad)),
+        tuple(_until(store.studies("capacity find"), lambda one: one.at, end, "a capacity", bad)),
         tuple(
-            _until(store.events(RECOMMENDED, OVERRIDDEN, SIGNED), lambda one: one.at, as_of, "a recommendation", bad)
+            _until(store.events(RECOMMENDED, OVERRIDDEN, SIGNED), lambda one: one.at, decided, "a recommendation", bad)
         ),
         programme or Programme(),
         tuple(
