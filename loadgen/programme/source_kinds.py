@@ -107,7 +107,8 @@ def _cloudwatch_queries(objective: Objective, source: Source, width: int) -> Que
     def text_of(query: Query | None) -> str:
         return "" if query is None else cloudwatch_answers.metric_query(query.spec, source.region, limit).text
 
-    return Queries(text_of(indicator.total), text_of(indicator.good), text_of(indicator.bad))
+    theirs = cloudwatch_answers.slo_id(indicator.total.spec)
+    return Queries(text_of(indicator.total), text_of(indicator.good), text_of(indicator.bad), theirs)
 
 
 def _datadog_queries(objective: Objective, source: Source, width: int) -> Queries:
@@ -203,7 +204,7 @@ KINDS: Final[Mapping[str, Kind]] = {
         slices_each=cloudwatch_answers.MOST_POINTS // 2,
         calls_each=1,
         keeps_s=cloudwatch_answers.keeps_s,
-        more="one more for each further page of CloudWatch",
+        more="one more for each further page of CloudWatch, and for each promise with sloId",
     ),
     "datadog": Kind(
         _HTTP | {"site", "api_key_secret", "application_key_secret", "absent"},

@@ -15,6 +15,9 @@ from loadgen.aws.target.cloudwatch import Measured, Wanted, fetch
 from loadgen.aws.target.metrics_file import read_metrics_file
 from loadgen.errors import CloudDenied, CloudError, ExitCode, UsageError
 from loadgen.programme.ledger import Ledger
+from loadgen.programme.sources.asked import Asked
+from loadgen.programme.sources.cloudwatch import CloudWatchSource
+from loadgen.programme.sources.cloudwatch_answers import MetricQuery
 from tests.cli.test_commands import loadgen
 from tests.support.aws import REGION, client, emptied, isolated, running_aws
 
@@ -211,6 +214,9 @@ def test_all_that_is_wrong_is_said_before_anything_is_asked(tmp_path: Path) -> N
 
 # -- counts of production -----------------------------------------------------------------------------
 
+ARN = "arn:aws:application-signals:eu-west-1:123456789012:slo/checkout"
+REPORT = {"Arn": ARN, "Name": "checkout", "BudgetStatus": "OK", "Attainment": 99.625}
+
 PROMISE = """apiVersion: openslo/v1
 kind: SLO
 metadata:
@@ -229,6 +235,62 @@ spec:
         bad: {metricSource: {type: CloudWatch, spec: {namespace: Shop, metricName: Errors, stat: Sum}}}
         total: {metricSource: {type: CloudWatch, spec: {namespace: Shop, metricName: Requests, stat: Sum}}}
 """
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        ({"Reports": [REPORT], "Errors": []}, "is 99.6250 %, over its own window, and with its own exclusions"),
+        (
+            {"Reports": [{**REPORT, "Attainment": None, "BudgetStatus": "INSUFFICIENT_DATA"}], "Errors": []},
+            "has no data: INSUFFICIENT_DATA",
+        ),
+        (
+            {
+                "Reports": [],
+                "Errors": [{"Name": "checkout", "Arn": ARN, "ErrorCode": "404", "ErrorMessage": "not found"}],
+            },
+            "is missing: 404",
+        ),
+    ],
+)
+def test_the_figure_of_application_signals_stands_beside_ours(answer: dict[str, Any], said: str) -> None:
+    import boto3
+    from botocore.stub import Stubber
+
+    made = {
+        name: boto3.client(name, region_name=REGION, aws_access_key_id="x", aws_secret_access_key="y")
+        for name in ("cloudwatch", "application-signals")
+    }
+    start = 1_784_505_600
+    results = [
+        {"Id": role, "StatusCode": "Complete", "Timestamps": [datetime.fromtimestamp(start, UTC)], "Values": [value]}
+        for role, value in (("total", 10.0), ("good", 9.0))
+    ]
+    cloudwatch, signals = (Stubber(one) for one in made.values())
+    cloudwatch.add_response("get_metric_data", {"MetricDataResults": results})
+    reports = [{k: v for k, v in one.items() if v is not None} for one in answer["Reports"]]
+    signals.add_response(
+        "batch_get_service_level_objective_budget_report",
+        {"Timestamp": datetime.fromtimestamp(start + 300, UTC), **answer, "Reports": reports},
+        {"Timestamp": datetime.fromtimestamp(start + 300, UTC), "SloIds": ["checkout"]},
+    )
+    cloudwatch.activate()
+    signals.activate()
+
+    class Stubbed:
+        def client(self, service: str, _region: str) -> Any:
+            return made[service]
+
+    query = MetricQuery(REGION, "Shop", "Requests", "Sum").text
+    clients: Any = Stubbed()
+    pulled = CloudWatchSource(open_clients=lambda: clients).pull(
+        Asked("fast", query, query, "", start, start + 300, 300, "checkout")
+    )
+
+    assert [(one.good, one.total) for one in pulled.slices] == [(9, 10)]
+    assert pulled.notes == (f"the figure of Application Signals for the SLO checkout {said}",)
+    assert pulled.calls == 2
 
 
 def test_counts_of_a_promise_are_pulled_from_cloudwatch(

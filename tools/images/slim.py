@@ -22,6 +22,7 @@ __all__ = ["AWS_SERVICES", "check", "loaded_bytes", "main", "make"]
 
 AWS_SERVICES = (
     "application-autoscaling",
+    "application-signals",
     "autoscaling",
     "cloudwatch",
     "ec2",

@@ -6,11 +6,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from loadgen.aws.account.boto_clients import Clients
+from loadgen.aws.target.application_signals import budget_reports
 from loadgen.aws.target.cloudwatch import metric_data
 from loadgen.errors import LoadgenError
 from loadgen.outside_text import one_line
 from loadgen.programme.sources.asked import Asked, NoCounts, Pulled
-from loadgen.programme.sources.cloudwatch_answers import MetricQuery, parse_pages, requests_of
+from loadgen.programme.sources.cloudwatch_answers import MetricQuery, parse_pages, requests_of, their_figure
 from loadgen.programme.sources.count_points import sliced
 
 __all__ = ["CloudWatchSource"]
@@ -49,7 +50,17 @@ class CloudWatchSource:
             return Pulled(faults=(found,), calls=calls, has_answered=True)
         evidence = f"CloudWatch {total.region}: total {total.shown}, {asked.roles[1][0]} {part.shown}"
         made = sliced(asked, *found, one_line(evidence, 400), absent_is_zero=self.absent_is_zero)
-        return Pulled(made.slices, made.faults, made.notes, calls, True)
+        notes = made.notes
+        if asked.theirs and made.slices:
+            calls += 1
+            notes = (*notes, self._theirs(self._clients, total.region, asked))
+        return Pulled(made.slices, made.faults, notes, calls, True)
+
+    def _theirs(self, clients: Clients, region: str, asked: Asked) -> str:
+        try:
+            return their_figure(budget_reports(clients, region, [asked.theirs], asked.edges[-1]), asked.theirs)
+        except LoadgenError as error:
+            return one_line(f"the figure of Application Signals is missing: {error.with_hint}", 300)
 
     def close(self) -> None:
         """Close nothing: boto3 keeps its connections."""

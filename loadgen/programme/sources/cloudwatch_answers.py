@@ -10,6 +10,7 @@ A query is one metric and one statistic, in the fields that AWS uses:
         metricName: TargetResponseTime
         stat: TC(:0.3)                         # SampleCount, Sum, TC(:x) or PR(:x)
         dimensions: {LoadBalancer: app/shop/1}
+        sloId: checkout                        # optional: the figure of Application Signals beside ours
 
 `TC(:0.3)` counts samples up to 0.3 and `PR(:0.3)` gives their percentage. Both are interpolated, so the counts are
 estimated. Both need raw samples: CloudWatch has none of them where it got statistic sets, or where a value is negative.
@@ -31,7 +32,17 @@ from loadgen.outside_text import one_line
 from loadgen.programme.sources.asked import Asked, NoCounts
 from loadgen.programme.sources.count_points import Points
 
-__all__ = ["MOST_POINTS", "MetricQuery", "keeps_s", "metric_query", "parse_pages", "requests_of", "width_fault"]
+__all__ = [
+    "MOST_POINTS",
+    "MetricQuery",
+    "keeps_s",
+    "metric_query",
+    "parse_pages",
+    "requests_of",
+    "slo_id",
+    "their_figure",
+    "width_fault",
+]
 
 MOST_POINTS: Final = 100_800
 """The most points of all queries in one call."""
@@ -39,9 +50,10 @@ _REGION: Final = re.compile(r"[a-z]{2}(-[a-z]{1,20}){1,3}-[0-9]{1,2}")
 _STAT: Final = re.compile(r"SampleCount|Sum|(TC|PR)\((\d{1,12}(?:\.\d{1,10})?)?:(\d{1,12}(?:\.\d{1,10})?)?\)")
 _KEEPS: Final = ((60, 3 * 3_600), (300, 15 * 86_400), (3_600, 63 * 86_400))
 """(period, how long shorter periods are kept), s. Periods of an hour and more are kept for 455 days."""
-_KEYS: Final = frozenset({"region", "namespace", "metricName", "stat", "dimensions"})
+_KEYS: Final = frozenset({"region", "namespace", "metricName", "stat", "dimensions", "sloId"})
 _HINT: Final = "write namespace, metricName, stat and dimensions"
 _TEXT_MOST: Final = 255
+_SLO: Final = re.compile(r"[0-9A-Za-z][-._0-9A-Za-z ]{0,126}[0-9A-Za-z]|arn:[A-Za-z0-9:/._-]{1,500}")
 _NEEDS_RAW: Final = (
     "{} needs raw samples: CloudWatch has none where it got statistic sets, or where a value is negative"
 )
@@ -190,6 +202,34 @@ def parse_pages(pages: Iterable[Mapping[str, Any]], asked: Asked) -> tuple[Point
         Points(values["total"], total.is_interpolated, shown=total.shown),
         Points(values[role], part.is_interpolated, raw, part.shown),
     )
+
+
+def slo_id(spec: Mapping[str, Any]) -> str:
+    """Return the name or ARN of the SLO of Application Signals in a metricSource; "" without one.
+
+    Raises:
+        ValueError: it is neither.
+    """
+    text = spec.get("sloId", "")
+    if text and (not isinstance(text, str) or not _SLO.fullmatch(text)):
+        raise ValueError(f"sloId: {one_line(str(text), 60)!r} is neither a name nor an ARN of an SLO")
+    return str(text)
+
+
+def their_figure(answer: Mapping[str, Any], name: str) -> str:
+    """Return a sentence with the figure of Application Signals from an answer of budget reports.
+
+    Its window is that of its SLO, and not the time that was asked for.
+    """
+    what = f"the figure of Application Signals for the SLO {one_line(name, 80)}"
+    for error in answer.get("Errors") or ():
+        return f"{what} is missing: {one_line(str(error.get('ErrorCode', '')), 60)}"
+    for report in answer.get("Reports") or ():
+        attainment = report.get("Attainment")
+        if attainment is None:
+            return f"{what} has no data: {one_line(str(report.get('BudgetStatus', '')), 40)}"
+        return f"{what} is {float(attainment):.4f} %, over its own window, and with its own exclusions"
+    return f"{what} is missing: the answer has no report"
 
 
 def _dimensions(spec: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:

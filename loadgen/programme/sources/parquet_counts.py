@@ -43,13 +43,13 @@ def parse_parquet(
     try:
         columns = read_foreign_arrays(data, _COLUMNS, zone, ROWS_MOST, _BYTES_MOST)
     except WrongRow as error:
-        return _faulty(f"{name}: row {error.row:,}: {one_line(str(error), 200)}")
+        return _unread(f"{name}: row {error.row:,}: {one_line(str(error), 200)}")
     except ValueError as error:
         hint = '; store them with a zone, or write zone = "Europe/Berlin" at the source'
-        return _faulty(f"{name}: {one_line(str(error), 300)}{hint if 'without a zone' in str(error) else ''}")
+        return _unread(f"{name}: {one_line(str(error), 300)}{hint if 'without a zone' in str(error) else ''}")
     (codes, texts), start, good, total = columns["slo"], columns["time"], columns["good"], columns["total"]
     if not len(start):
-        return _faulty(f"{name}: there are no rows")
+        return _unread(f"{name}: there are no rows")
     found = _wrong_rows(codes, texts, start, good, total, width)
     spans: dict[str, list[tuple[int, int]]] = {}
     order = np.argsort(codes, kind="stable")
@@ -118,5 +118,5 @@ def _wrong_rows(
     return found
 
 
-def _faulty(text: str) -> CsvCounts:
+def _unread(text: str) -> CsvCounts:
     return CsvCounts(faults=(NoCounts(text),))
