@@ -209,7 +209,7 @@ def test_a_signature_says_whether_the_evidence_has_changed(folder: Path) -> None
         (("--sign", "D-1", "--because", "x"), "only with --override"),
         (("--sign", "D-9"), "the newest are D-1, D-2, D-3"),
         ((), "the name of the release is missing"),
-        (("checkout", "--release", "v412", "--until", "2999-01-01"), "only with --override or --sign"),
+        (("checkout", "--release", "v412", "--until", "2999-01-01"), "only with --override, --sign, --check or --refuse"),
     ],
 )
 def test_what_cannot_be_overridden_or_signed_gives_a_sentence(

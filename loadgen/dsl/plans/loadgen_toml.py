@@ -215,7 +215,9 @@ def read_environment(scenario: Path, name: str) -> Environment:
     path = find_settings(scenario)
     if path is None:
         hint = f'create one with [env.{name}] and target = "https://..."'
-        message = f"no {FILE_NAME} in the folder of {scenario.name} or above"
+        # Commands without a scenario look from the current folder, by a name that no file has.
+        where = f"the folder of {scenario.name}" if scenario.exists() else "this folder"
+        message = f"no {FILE_NAME} in {where} or above"
         raise ScenarioError([Fault(f"--env {name}", 0, message, hint)])
     environments = read_settings(path).environments
     if name not in environments:

@@ -35,7 +35,7 @@ def chart_html(chart: Chart, zone: tzinfo, after: str = "") -> str:
     title = f"{in_html(chart.title)}{f' <span>{in_html(chart.unit)}</span>' if chart.unit else ''}"
     return (
         f'<figure class="chart"><h3>{title}</h3>\n{drawn}\n'
-        f'<figcaption>{in_html(chart.text or chart.title)}{after}</figcaption></figure>'
+        f"<figcaption>{in_html(chart.text or chart.title)}{after}</figcaption></figure>"
     )
 
 
@@ -45,9 +45,7 @@ def chart_svg(chart: Chart, zone: tzinfo) -> str:
     marks = [mark for n, line in enumerate(lines) for mark in _marks(line, n)]
     if not marks:
         return ""
-    marks += [
-        Rule("", one.at, style=_STYLES["mark"], label=one.label) for line in lines for one in line.marks
-    ]
+    marks += [Rule("", one.at, style=_STYLES["mark"], label=one.label) for line in lines for one in line.marks]
     if chart.limit is not None and isfinite(chart.limit):
         marks.append(
             Rule("", chart.limit, is_horizontal=True, style=_STYLES["limit"], label=chart.limit_name or "limit")

@@ -95,7 +95,11 @@ def _checklist(page: LaunchPage) -> Iterator[str]:
 
 def _table(heads: Sequence[str], rows: Iterable[tuple[str, Sequence[_Cell]]], none: str) -> Iterator[str]:
     """Yield a table. rows: the tone of each, and its cells, of which the first is its name."""
-    yield "<table><thead><tr>" + "".join(f'<th scope="col">{in_html(head)}</th>' for head in heads) + "</tr></thead><tbody>"
+    yield (
+        "<table><thead><tr>"
+        + "".join(f'<th scope="col">{in_html(head)}</th>' for head in heads)
+        + "</tr></thead><tbody>"
+    )
     is_empty = True
     for tone, ((_, first, _), *others) in rows:
         is_empty = False

@@ -165,7 +165,9 @@ def _sections(page: WeeklyPage, links: EvidenceLinks) -> Iterator[str]:
 def _item(one: Said, links: EvidenceLinks, *, is_printed: bool) -> str:
     owner = f" <b>{_owner(one.owner)}</b>" if one.owner else ""
     hidden = "" if is_printed else " on-screen"
-    return f'<li class="is-{one.tone}{hidden}"><span>{in_html(one.text)}{owner}{_small(one.evidence, links)}</span></li>'
+    return (
+        f'<li class="is-{one.tone}{hidden}"><span>{in_html(one.text)}{owner}{_small(one.evidence, links)}</span></li>'
+    )
 
 
 def _small(ids: Sequence[str], links: EvidenceLinks) -> str:
