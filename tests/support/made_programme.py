@@ -162,7 +162,7 @@ def made_programme(folder: Path, *, weeks: int = WEEKS, nights: int = 7 * WEEKS)
 def counts(weeks: int = WEEKS) -> dict[str, tuple[Any, Any, Any, Any]]:
     """{name of the objective: (start, good, total, missing_s)} of all slices."""
     random = np.random.default_rng(30)
-    start = np.arange(END - weeks * _WEEK, END, WIDTH, dtype=np.int64)
+    start = np.arange(START, END, WIDTH, dtype=np.int64)
     hour = (start % 86_400) / 3_600
     day = 1.0 + 0.6 * np.sin((hour - 9) / 24 * 2 * np.pi)
     found = {}
@@ -177,7 +177,7 @@ def counts(weeks: int = WEEKS) -> dict[str, tuple[Any, Any, Any, Any]]:
             share[_between(start, "2026-07-12T02:00", "2026-07-12T06:00")] = 1.0
         bad = random.binomial(total, share)
         missing = np.zeros(len(start), np.int64)
-        keep = np.ones(len(start), np.bool_)
+        keep = start >= END - weeks * _WEEK  # all weeks are drawn, so the last ones are always the same
         if journey == "refund":
             keep &= ~_between(start, "2026-07-14T06:00", "2026-07-15T02:00")
         if journey == "profile":

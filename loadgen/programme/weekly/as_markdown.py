@@ -48,7 +48,7 @@ def _lines(page: WeeklyPage) -> Iterator[str]:
         yield from (f"- {text(note)}" for note in page.notes)
     yield from (
         "",
-        f"Evidence: `loadgen evidence ID --page {text(page.id)}` shows the inputs and the formula of a number.",
+        "Evidence: `loadgen evidence ID` shows the inputs and the formula of a number.",
     )
 
 

@@ -99,13 +99,16 @@ def used_ids(page: WeeklyPage) -> set[str]:
     return found | {id_ for section in page.sections for one in section.items for id_ in one.evidence}
 
 
-_PRIVATE: Final = frozenset({"query"})
+_PUBLIC: Final = frozenset(
+    {"slo", "from", "to", "as_of", "method", "target", "good", "total", "missing_s", "slice_s", "slice_target"}
+)
+"""The inputs of evidence that a page for customers has."""
 
 
 def _public_entry(entry: EvidenceEntry, is_public: bool) -> EvidenceEntry:
     if not is_public:
         return entry
-    inputs = tuple(one for one in entry.inputs if one[0] not in _PRIVATE)
+    inputs = tuple(one for one in entry.inputs if one[0] in _PUBLIC)
     return replace(entry, inputs=inputs, revisions=(), run_ids=(), see="")
 
 

@@ -2,8 +2,8 @@
 
 1. promises that were not kept, or that are undecided    5. a headroom below the policy
 2. a budget that will be gone within its window          6. missing data
-3. a certain slow-down, with its commit                  7. a GO of a launch
-4. a launch without a GO                                 8. else: all promises were kept
+3. a certain slow-down, with its commit                  7. that all promises were kept
+4. a launch without a GO                                 8. a launch with a GO
 
 A gate that is not healthy, or whose controls are old, has a sentence as soon as the page quotes a verdict of it: a
 verdict says nothing then.
@@ -54,16 +54,13 @@ class Facts:
 
 def first_sentences(facts: Facts, book: EvidenceBook) -> tuple[Said, ...]:
     """Return the sentences, at most three."""
-    every = [*_promises(facts), *_budgets(facts), *_slower(facts)]
-    launches = list(_launches(facts, book))
-    every += [one for one in launches if one.tone != "good"]
-    every += [*_headrooms(facts), *_missing(facts, book)]
-    every += [one for one in launches if one.tone == "good"]
+    promises, slower, launches = list(_promises(facts)), list(_slower(facts)), list(_launches(facts, book))
+    bad = [*promises, *_budgets(facts), *slower, *(one for one in launches if one.tone != "good")]
+    bad += [*_headrooms(facts), *_missing(facts, book)]
     gate = list(_gate(facts, book))
-    kept = every[: MOST - len(gate)] + gate
-    if not any(one.tone != "good" for one in kept):
-        kept = [*_all_kept(facts), *kept][:MOST]
-    return tuple(kept)
+    good = [] if promises else list(_all_kept(facts, is_slower=bool(slower)))
+    good += [one for one in launches if one.tone == "good"]
+    return (*bad[: MOST - len(gate)], *gate, *good)[:MOST]
 
 
 def late_of(gathered: Gathered) -> tuple[str, ...]:
@@ -293,13 +290,15 @@ def health_said(facts: Facts, book: EvidenceBook) -> Said:
     return Said(f"{text}.", tone, (id_,), "", "gate health")
 
 
-def _all_kept(facts: Facts) -> Iterator[Said]:
+def _all_kept(facts: Facts, *, is_slower: bool) -> Iterator[Said]:
     judged = [one for one in facts.rows if one.promise.state.word != "not judged"]
+    if not judged:
+        return
     evidence = tuple(dict.fromkeys(id_ for one in judged for id_ in one.row.kept.evidence))
     count = "The promise was" if len(judged) == 1 else f"All {len(judged)} promises were"
     measured = any(one.row.week_on_week.value is not None for one in facts.rows)
-    end = "nothing is certain to have become slower" if measured else "no load test was compared"
-    yield Said(f"{count} kept; {end}.", "good", evidence, "", "all kept")
+    end = "; nothing is certain to have become slower" if measured else "; no load test was compared"
+    yield Said(f"{count} kept{'' if is_slower else end}.", "good", evidence, "", "all kept")
 
 
 def _capital(name: str) -> str:

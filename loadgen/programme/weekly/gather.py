@@ -3,11 +3,13 @@
     gathered = gather(place, slos, period, as_of, settings, programme)
 
 Everything that was recorded after `as_of` is ignored: revisions of the ledger, exclusions, runs by the time of their
-acceptance, decisions, studies. Of the runs, only those of the last 13 weeks are read.
+acceptance, decisions, studies. Decisions and A/A controls count until a week after the end of the page's time, so a
+page of last year does not quote the launch of today. Of the runs, only those of the last 13 weeks are read.
 """
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -120,8 +122,12 @@ class Gathered:
 
     @property
     def now(self) -> datetime:
-        """Return the time of `as_of`."""
-        return time_of(self.as_of)
+        """Return until when decisions count: the time of `as_of`, or a week after the end of the page's time."""
+        return _until_when(self.at, time_of(self.as_of))
+
+
+def _until_when(at: int, as_of: datetime) -> datetime:
+    return min(as_of, datetime.fromtimestamp(at + _WEEK_S, UTC))
 
 
 def journey_of(objective: Objective) -> str:
@@ -136,14 +142,19 @@ def gather(
     as_of: datetime,
     settings: PageSettings,
     programme: Programme | None = None,
+    *,
+    is_part: bool = False,
 ) -> Gathered:
     """Return what the ledger and the history at a place knew at a time.
+
+    is_part: the objectives are those of one team, so recommendations of other journeys are left out.
 
     Raises:
         StorageError, CloudError: the place cannot be read.
         UsageError: pyarrow is not installed.
     """
     at = min(period.end, int(as_of.timestamp()))
+    end, decided = datetime.fromtimestamp(at, UTC), _until_when(at, as_of)
     until = as_of.astimezone(UTC).isoformat()
     back = max(_CHART_S, period.end - period.start) + window_s(objectives)
     reading = Ledger(place).read(at - back, at, until, [one.name for one in objectives])
@@ -152,6 +163,9 @@ def gather(
     bad: list[str] = []
     promises = tuple(_promise(one, reading, excluded, at, window_s(objectives)) for one in objectives)
     runs, references = _runs_of(store, period, at, as_of, bad)
+    decisions = _until(
+        store.events(RECOMMENDED, OVERRIDDEN, SIGNED), lambda one: one.at, decided, "a recommendation", bad
+    )
     found = _until(numbered_verdicts(store), lambda one: one[1].at, as_of, "a verdict of the gate", bad)
     return Gathered(
         period,
@@ -161,20 +175,35 @@ def gather(
         promises,
         _sources_in(reading),
         tuple(sorted(one.name for one in reading.revisions)),
-        tuple(one for one in excluded if one.end > at - back and one.start < at),
+        tuple(one for one in excluded if one.end > at - back and one.start < at and _concerns(one, objectives)),
         runs,
         references,
         tuple(Verdict(id_, int(time_of(event.at).timestamp()), event) for id_, event in found),
-        tuple(_until(store.events(CONTROL), lambda one: one.at, as_of, "an A/A control", bad)),
-        tuple(_until(store.studies("capacity find"), lambda one: one.at, as_of, "a capacity", bad)),
-        tuple(
-            _until(store.events(RECOMMENDED, OVERRIDDEN, SIGNED), lambda one: one.at, as_of, "a recommendation", bad)
-        ),
+        tuple(_until(store.events(CONTROL), lambda one: one.at, decided, "an A/A control", bad)),
+        tuple(_until(store.studies("capacity find"), lambda one: one.at, end, "a capacity", bad)),
+        tuple(decisions if not is_part else _of_journeys(decisions, {one.journey for one in promises})),
         programme or Programme(),
         tuple(
             one_line(text, 300) for text in (*reading.unreadable, *reading.clashes, *troubles, *store.unreadable, *bad)
         ),
     )
+
+
+def _concerns(one: Exclusion, objectives: Sequence[Objective]) -> bool:
+    return not one.slos or any(objective.name in one.slos for objective in objectives)
+
+
+def _of_journeys(decisions: Sequence[Event], journeys: set[str]) -> list[Event]:
+    """Return the recommendations of some journeys, with the answers to them."""
+    ids = set()
+    for one in decisions:
+        try:
+            named = json.loads(one.details.get("journeys", "[]"))
+        except (ValueError, RecursionError):
+            continue
+        if isinstance(named, list) and journeys.intersection(map(str, named)):
+            ids.add(one.details.get("id", ""))
+    return [one for one in decisions if one.details.get("id", "") in ids]
 
 
 def _promise(objective: Objective, reading: Reading, excluded: Sequence[Exclusion], at: int, window: int) -> Promise:

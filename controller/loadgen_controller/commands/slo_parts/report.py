@@ -133,7 +133,7 @@ def report(
     settings, programme = read
     if team:
         settings = replace(settings, title=f"{team} · {settings.title}")
-    gathered = gather(place, objectives, period, now, settings, programme)
+    gathered = gather(place, objectives, period, now, settings, programme, is_part=team is not None)
     if not any(one.state.judgement is not None for one in gathered.promises) and not gathered.runs:
         why = next((one.state.why for one in gathered.promises if one.state.why), "no counts")
         echo_warning(f"there is nothing to report for {period.name}: no promise has counts then, and no run is stored")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from loadgen.programme.evidence.entry import EvidenceEntry, EvidenceKind, evidence_id
 
 __all__ = ["EvidenceBook"]
@@ -30,10 +28,11 @@ class EvidenceBook:
         """Add an entry, and return its id. id_: a number of the history such as "G-88"; "": the id is made from the
         content. Of two different entries with one number, the first one is kept.
         """
-        entry = EvidenceEntry("", kind, says, formula, inputs, revisions, run_ids, see)
         # When somebody asked changes nothing: the revisions fix the slices.
-        fixed = replace(entry, inputs=tuple(one for one in inputs if one[0] != "as_of"), see="")
-        return self.put(replace(entry, id=id_ or evidence_id(kind, fixed.as_document())))
+        fixed = [one for one in inputs if one[0] != "as_of"]
+        content = {"says": says, "formula": formula, "inputs": fixed, "revisions": revisions, "runs": run_ids}
+        found = id_ or evidence_id(kind, content)
+        return self.put(EvidenceEntry(found, kind, says, formula, inputs, revisions, run_ids, see))
 
     def put(self, entry: EvidenceEntry) -> str:
         """Add an entry that has its id already, and return the id."""

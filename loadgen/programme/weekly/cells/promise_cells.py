@@ -21,7 +21,17 @@ from loadgen.programme.weekly.gather import Gathered, Promise
 from loadgen.programme.weekly.page_values import Shown, Tone
 from loadgen.units import format_count, quantity
 
-__all__ = ["bad_cell", "burn_cell", "gone_cell", "is_gone_soon", "kept_cells", "percent", "promise_text", "when"]
+__all__ = [
+    "bad_cell",
+    "burn_cell",
+    "gone_cell",
+    "is_gone_soon",
+    "kept_cells",
+    "percent",
+    "promise_text",
+    "slice_inputs",
+    "when",
+]
 
 _BURN_S: Final = 7 * 86_400
 _KEPT: Final[dict[str, tuple[str, Tone]]] = {
@@ -120,7 +130,7 @@ def burn_cell(promise: Promise, gathered: Gathered, book: EvidenceBook) -> Shown
         f"{objective.name}: the budget burned {burn:.3g} times as fast as allowed in 7 days",
         f"burn = (bad / total) / (1 - target) = ({_number(bad)} / {_number(of)}) / {objective.budget.normalize():f}"
         f" = {burn:.4g}",
-        _inputs(promise, gathered, start, state.end, of - bad, of),
+        slice_inputs(promise, gathered, start, state.end, of - bad, of),
         revisions=promise.revisions(start, state.end),
         see="loadgen slo status --explain",
     )
@@ -145,7 +155,7 @@ def gone_cell(promise: Promise, gathered: Gathered, book: EvidenceBook) -> Shown
         "the slices are replayed forward: old ones leave the window, and new ones have a constant burn of"
         f" {_burn(gone.burn_6h)} (the last 6 h) or {_burn(gone.burn_3d)} (the last 3 d)",
         (
-            *_inputs(promise, gathered, state.start, state.end, observed.good, observed.of),
+            *slice_inputs(promise, gathered, state.start, state.end, observed.good, observed.of),
             ("soonest, days", "never" if soonest is None else f"{soonest:g}"),
             ("latest, days", "never" if latest is None else f"{latest:g}"),
         ),
@@ -175,7 +185,7 @@ def bad_cell(promise: Promise, gathered: Gathered, book: EvidenceBook) -> Shown:
     if not of:
         return Shown("no traffic", "open")
     says = f"{promise.objective.name}: {format_count(of - good)} of {format_count(of)} requests were not good in"
-    inputs = dict(_inputs(promise, gathered, period.start, gathered.at, good, of)) | {"method": "Occurrences"}
+    inputs = dict(slice_inputs(promise, gathered, period.start, gathered.at, good, of)) | {"method": "Occurrences"}
     id_ = book.add(
         "slices",
         f"{says} {period.text}",
@@ -188,7 +198,7 @@ def bad_cell(promise: Promise, gathered: Gathered, book: EvidenceBook) -> Shown:
     )
 
 
-def _inputs(
+def slice_inputs(
     promise: Promise, gathered: Gathered, start: float, end: float, good: float, of: float
 ) -> tuple[tuple[str, str], ...]:
     """Return the inputs by which `loadgen evidence` computes the counts of a time again. good, of: in the units."""

@@ -1,0 +1,99 @@
+"""`loadgen slo report` as a user calls it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from loadgen.errors import ExitCode
+from loadgen_controller import cli
+from tests.support.made_programme import MadeProgramme, made_programme
+
+WEEK = ("--week", "2026-W30", "--as-of", "2026-07-27T06:00Z")
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> MadeProgramme:
+    """Five weeks of the ledger and two of runs."""
+    return made_programme(tmp_path_factory.mktemp("small"), weeks=5, nights=14)
+
+
+def loadgen(*args: str) -> Result:
+    result = CliRunner().invoke(cli.app, ["slo", "report", *args], env={"COLUMNS": "300"})
+    assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
+    return result
+
+
+@pytest.fixture(autouse=True)
+def _here(small: MadeProgramme, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(small.folder)
+
+
+def test_a_page_is_written_in_each_format_and_recorded_once(small: MadeProgramme, tmp_path: Path) -> None:
+    names = [tmp_path / f"week.{kind}" for kind in ("html", "md", "json", "csv")]
+    done = loadgen(*WEEK, *(part for name in names for part in ("-o", str(name))))
+    assert done.exit_code == ExitCode.PASSED
+    document = json.loads(names[2].read_text())
+    assert done.stdout.startswith(f"page {document['id']}: ")
+    assert names[0].read_bytes().startswith(b"<!doctype html>")
+    assert names[1].read_text().startswith("# Shop · performance\n")
+    assert names[3].read_text().count("\n") == 15
+    recorded = [path.name for path in (small.store / "programme/weeks").iterdir()]
+    assert recorded == [f"2026-W30-{document['id']}.json"]
+
+
+def test_the_terminal_shows_sentences_rows_and_sections() -> None:
+    done = loadgen(*WEEK, "--no-record", "--team", "payments")
+    assert done.exit_code == ExitCode.PASSED
+    assert "payments · Shop · performance: 2026-W30" in done.stdout
+    assert "Checkout's was not: 99.4" in done.stdout
+    assert "What is open:" in done.stdout
+    assert "catalog" not in done.stdout
+
+
+def test_json_goes_to_the_terminal_and_a_public_page_names_nobody() -> None:
+    done = loadgen(*WEEK, "--no-record", "--public", "--team", "payments", "--format", "json", "slos/shop.yaml")
+    assert json.loads(done.stdout)["is_public"] is True
+    assert "oncall" not in done.stdout
+
+
+def test_a_week_without_data_is_nothing_to_report() -> None:
+    done = loadgen("--week", "2020-W53")
+    assert done.exit_code == ExitCode.INCOMPLETE
+    assert "there is nothing to report for 2020-W53" in done.stderr
+    assert "loadgen slo pull" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (["--week", "2026-W60"], "2026 has the weeks 1 to 53, not 60"),
+        (["--week", "2026-W32", "--as-of", "2026-07-27"], "2026-W32 has not begun at 2026-07-27 00:00 UTC"),
+        (["--quarter", "2026-Q7"], 'invalid quarter "2026-Q7"'),
+        (["--week", "2026-W30", "--quarter", "2026-Q3"], "--week and --quarter exclude each other"),
+        (["--as-of", "yesterday"], 'invalid time "yesterday"'),
+        (["--team", "paymets"], 'did you mean "payments"?'),
+        (["-o", "page.doc"], "unknown kind of file"),
+        (["-o", "missing/page.md"], "there is no folder missing"),
+        (["--store", "ftp://x"], "ftp://x"),
+        (["no-such-folder"], "no-such-folder"),
+    ],
+)
+def test_wrong_options_are_usage_errors(args: list[str], message: str) -> None:
+    done = loadgen(*args)
+    assert done.exit_code == ExitCode.USAGE
+    assert message in done.stderr.replace("\n", " ")
+
+
+def test_all_errors_of_programme_toml_are_shown_at_once(
+    tmp_path: Path, small: MadeProgramme, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "programme.toml").write_text('[programme]\nzone = "Mars"\n[decide]\nruns = -1\n')
+    monkeypatch.chdir(tmp_path)
+    done = loadgen(str(small.slos), *WEEK, "--store", str(small.store))
+    assert done.exit_code == ExitCode.USAGE
+    assert "programme.toml:2" in done.stderr
+    assert "programme.toml:4" in done.stderr
