@@ -124,7 +124,9 @@ def main(
     assert now is not None
     assert place is not None
     assert file is not None
-    inputs = Inputs(now, objectives or (), file, present, names, document, weeks, as_of is not None)
+    inputs = Inputs(
+        now, objectives or (), file, present, names, document, weeks, "" if as_of is None else now.isoformat()
+    )
     found = board_of(gather(place, inputs), file, weeks)
     if team:
         teams = sorted({row.team for row in found.rows if row.team})

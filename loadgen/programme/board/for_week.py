@@ -24,14 +24,15 @@ def coverage_for_week(
     programme: Path | None,
     now: datetime,
     *,
-    is_past: bool,
+    until: str = "",
     team: str = "",
 ) -> tuple[Said, EvidenceEntry]:
     """Return the sentence and its evidence.
 
     Args:
         objectives: all promises, also those of other teams, because shares are shares of all requests without a team.
-        programme: the file; None: there is none. is_past: whether `now` was asked for with --as-of.
+        programme: the file; None: there is none. now: the end of the week, or earlier. until: only what was
+            written to the ledger until then counts, RFC 3339; "": all.
     Raises:
         ScenarioError: the file has errors.
         StorageError, CloudError: the history cannot be listed.
@@ -39,6 +40,6 @@ def coverage_for_week(
     Cost: reads the history and the ledger once more, 1.5 ms for each accepted run.
     """
     file = StandardFile() if programme is None else read_standard(programme)
-    inputs = Inputs(now, tuple(objectives), file, weeks=0, is_past=is_past)
+    inputs = Inputs(now, tuple(objectives), file, weeks=0, until=until)
     board = board_of(gather(place, inputs), file, weeks=0, team=team)
     return coverage_strip(board), coverage_evidence(board)

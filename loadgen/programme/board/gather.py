@@ -44,8 +44,8 @@ _FIND: Final = "capacity find"
 
 @dataclass(frozen=True, slots=True)
 class Inputs:
-    """What was read from files. now: everything that was recorded later is ignored. is_past: whether `now` was asked
-    for, so that only revisions of the ledger that were written until then count. weeks: how far back the trend goes.
+    """What was read from files. now: everything that happened later is ignored. until: only revisions of the ledger
+    and exclusions that were written until then count, RFC 3339; "": all. weeks: how far back the trend goes.
     """
 
     now: datetime
@@ -55,7 +55,7 @@ class Inputs:
     traffic: TrafficNames | None = None
     operations: Operations | None = None
     weeks: int = 13
-    is_past: bool = False
+    until: str = ""
 
 
 def gather(place: Place, given: Inputs) -> Known:
@@ -191,7 +191,7 @@ def _positive(value: Any) -> float | None:
 
 
 def _promises(place: Place, given: Inputs) -> tuple[tuple[SeenPromise, ...], tuple[str, ...]]:
-    at, until = int(given.now.timestamp()), given.now.isoformat() if given.is_past else ""
+    at, until = int(given.now.timestamp()), given.until
     if not given.objectives:
         return (), ()
     back = max(window_s(given.objectives), WEIGHED_S, (given.weeks + 2) * 7 * DAY_S)
