@@ -270,7 +270,7 @@ def test_all_wrong_inputs_come_at_once(folder: Path) -> None:
 def test_texts_from_outside_are_harmless(folder: Path) -> None:
     evil = "x\\u001b[2J\\n<script>|[x](http://evil)"
     (folder / "programme.toml").write_text(
-        f'[journeys."{evil}"]\nvalue = 1\n[[standard.exceptions]]\njourney = "{evil}"\nrule = "gate"\n'
+        f'[journeys."{evil}"]\nteam = "x"\n[[standard.exceptions]]\njourney = "{evil}"\nrule = "gate"\n'
         f'because = "{evil}"\nby = "{evil}"\nuntil = 2026-12-31\n'
     )
     store_at(NOW).note(Event("verdict", text_of(NOW), "ci", (), details={"outcome": "\x1b[2J", "key": KEY.hash()}))

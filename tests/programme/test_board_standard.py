@@ -117,7 +117,7 @@ team = 7
         "14: exception 2: because is missing, empty, not a text, or longer than 300 characters",
         '14: exception 2: unknown key "unitl"',
         '14: exception 2: unknown rule "capasity"',
-        "23: invalid value 0: must be a number above 0",
+        "23: invalid value 0: must be above 0",
         '24: "checkout" is not an endpoint: it needs a method and a path',
         '25: unknown key "journeys.checkout.ownr"',
         "26: invalid team 7: must be a text of one line",

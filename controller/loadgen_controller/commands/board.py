@@ -15,6 +15,7 @@ from loadgen.errors import ExitCode, UsageError
 from loadgen.history.store.write_once_storage import place_of
 from loadgen.outside_text import one_line
 from loadgen.programme.objectives import Objective
+from loadgen.units import quantity
 from loadgen_controller.collect_option_errors import CollectedErrors
 from loadgen_controller.commands.missing_extra import needing_analysis
 from loadgen_controller.commands.shared_options import EnvOption, StoreOption
@@ -123,7 +124,9 @@ def main(
     assert now is not None
     assert place is not None
     assert file is not None
-    inputs = Inputs(now, objectives or (), file, present, names, document, weeks, as_of is not None)
+    inputs = Inputs(
+        now, objectives or (), file, present, names, document, weeks, "" if as_of is None else now.isoformat()
+    )
     found = board_of(gather(place, inputs), file, weeks)
     if team:
         teams = sorted({row.team for row in found.rows if row.team})
@@ -177,7 +180,7 @@ def _show(board: Board, *, is_check: bool, is_explained: bool) -> None:
     words = ", ".join(f"{count} {state}" for state, count in counts.items())
     code = _exit_code(board)
     says = {0: "the house standard is kept", 1: "the house standard is broken", 3: "the house standard is undecided"}
-    echo(f"{says[int(code)]} (exit code {int(code)}): {len(board.rows)} journeys; rules: {words}")
+    echo(f"{says[int(code)]} (exit code {int(code)}): {quantity(len(board.rows), 'journey')}; rules: {words}")
 
 
 def _exit_code(board: Board) -> ExitCode:

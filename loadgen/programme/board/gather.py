@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from loadgen.errors import UsageError
+from loadgen.history.gate.verdict_numbers import numbered_verdicts
 from loadgen.history.store.store import ACCEPTED, IN_SPITE, STRUCK, Store
 from loadgen.history.store.stored_run import Event
 from loadgen.history.store.study_records import StudyRecord
@@ -38,14 +39,13 @@ T = TypeVar("T")
 
 WEIGHED_S: Final = 28 * DAY_S
 """Requests of this time are the weights."""
-_VERDICTS: Final = ("verdict", "new level")
 _FIND: Final = "capacity find"
 
 
 @dataclass(frozen=True, slots=True)
 class Inputs:
-    """What was read from files. now: everything that was recorded later is ignored. is_past: whether `now` was asked
-    for, so that only revisions of the ledger that were written until then count. weeks: how far back the trend goes.
+    """What was read from files. now: everything that happened later is ignored. until: only revisions of the ledger
+    and exclusions that were written until then count, RFC 3339; "": all. weeks: how far back the trend goes.
     """
 
     now: datetime
@@ -55,7 +55,7 @@ class Inputs:
     traffic: TrafficNames | None = None
     operations: Operations | None = None
     weeks: int = 13
-    is_past: bool = False
+    until: str = ""
 
 
 def gather(place: Place, given: Inputs) -> Known:
@@ -67,10 +67,9 @@ def gather(place: Place, given: Inputs) -> Known:
     Cost: 1.5 ms for each accepted run, and 2 ms for each revision of the ledger.
     """
     store, bad = Store(place), list[str]()
-    runs, files = _runs(store, given.now, bad)
-    events = _dated(store.events(*_VERDICTS), lambda event: event.at, "a verdict of the gate", bad)
-    numbered = enumerate(events, 1)
-    verdicts = tuple(_verdict(n, event, runs, files) for n, event in numbered if time_of(event.at) <= given.now)
+    runs, keys = _runs(store, given.now, bad)
+    events = _dated(numbered_verdicts(store), lambda one: one[1].at, "a verdict of the gate", bad)
+    verdicts = tuple(_verdict(id_, event, runs, keys) for id_, event in events if time_of(event.at) <= given.now)
     studies = _dated(store.studies(_FIND), lambda study: study.at, "a capacity", bad)
     capacities = tuple(_capacity(study, runs, given.file) for study in studies if time_of(study.at) <= given.now)
     promises, troubles = _promises(place, given)
@@ -148,13 +147,15 @@ def _times(events: Iterable[Event]) -> dict[str, datetime]:
     return found
 
 
-def _verdict(n: int, event: Event, runs: Mapping[str, tuple[SeenRun, RunFact]], keys: Mapping[str, str]) -> SeenVerdict:
+def _verdict(
+    id_: str, event: Event, runs: Mapping[str, tuple[SeenRun, RunFact]], keys: Mapping[str, str]
+) -> SeenVerdict:
     """Return a verdict with the journeys of its runs. Runs that were not accepted have those of runs with their key."""
     ids = [run_id for run_id in event.run_ids if run_id in runs]
     if not ids and event.details.get("key", "") in keys:
         ids = [keys[event.details["key"]]]
     journeys = frozenset(name for run_id in ids for name in runs[run_id][0].journeys)
-    return SeenVerdict(f"G-{n}", time_of(event.at), one_line(event.details.get("outcome", ""), 40), journeys)
+    return SeenVerdict(id_, time_of(event.at), one_line(event.details.get("outcome", ""), 40), journeys)
 
 
 def _capacity(study: StudyRecord, runs: Mapping[str, tuple[SeenRun, RunFact]], file: StandardFile) -> SeenCapacity:
@@ -190,7 +191,7 @@ def _positive(value: Any) -> float | None:
 
 
 def _promises(place: Place, given: Inputs) -> tuple[tuple[SeenPromise, ...], tuple[str, ...]]:
-    at, until = int(given.now.timestamp()), given.now.isoformat() if given.is_past else ""
+    at, until = int(given.now.timestamp()), given.until
     if not given.objectives:
         return (), ()
     back = max(window_s(given.objectives), WEIGHED_S, (given.weeks + 2) * 7 * DAY_S)

@@ -22,11 +22,10 @@
     owner = "payments@shop.example"
     scenario = "shop.py:peak"
     endpoints = ["POST /checkout"]
-    value = 12.40             # of one request
-    currency = "EUR"
+    value = "12.40 EUR"       # of one request (money_file.py)
 
 `false` or 0 switches a rule off. Without a key, the values above hold, except `headroom` and `review`, which are off.
-All errors are reported at once with their lines.
+All errors are reported at once with their lines, also those of the other keys of journeys.
 """
 
 from __future__ import annotations
@@ -43,6 +42,7 @@ from loadgen.dsl.plans.argument_validation import did_you_mean
 from loadgen.errors import Fault, ScenarioError
 from loadgen.outside_text import one_line
 from loadgen.programme.board.facts import JourneyTable
+from loadgen.programme.money_file import Money, read_money
 from loadgen.programme.programme_toml import JOURNEY_KEYS, ProgrammeToml, read_programme_toml, unknown_keys
 from loadgen.programme.recommending.facts import JourneyFacts
 from loadgen.programme.recommending.programme_file import read_programme
@@ -103,11 +103,16 @@ def read_standard(path: Path) -> StandardFile:
     document, faults = read_programme_toml(path)
     reading = _Reading(document)
     facts: Mapping[str, JourneyFacts] = {}
+    worth: Mapping[str, Money] = {}
     try:
         facts = read_programme(path).journeys
     except ScenarioError as error:
         faults += error.faults
-    found = reading.file(facts)
+    try:
+        worth = read_money(path)
+    except ScenarioError as error:
+        faults += error.faults
+    found = reading.file(facts, worth)
     if faults or reading.faults:
         raise ScenarioError([*faults, *reading.faults])
     return found
@@ -121,14 +126,14 @@ class _Reading:
         self.faults: list[Fault] = []
         self._lines = [n for n, line in enumerate(_text(document.path).splitlines(), 1) if _HEADER.match(line)]
 
-    def file(self, facts: Mapping[str, JourneyFacts]) -> StandardFile:
+    def file(self, facts: Mapping[str, JourneyFacts], worth: Mapping[str, Money]) -> StandardFile:
         content = self._document.content
         table = self._table(("standard",), content.get("standard", {}))
         journeys = self._table(("journeys",), content.get("journeys", {}))
         return StandardFile(
             self._standard(table),
             self._exceptions(table.get("exceptions", [])),
-            {name: self._journey(name, of, facts.get(name)) for name, of in journeys.items()},
+            {name: self._journey(name, of, facts.get(name), worth.get(name, Money())) for name, of in journeys.items()},
             self._document.path,
         )
 
@@ -211,11 +216,11 @@ class _Reading:
             return None
         return RuleException(texts["journey"], rule, texts["because"], texts["by"], _end_of(until))
 
-    def _journey(self, name: str, given: Any, facts: JourneyFacts | None) -> JourneyTable:
+    def _journey(self, name: str, given: Any, facts: JourneyFacts | None, money: Money) -> JourneyTable:
         at = ("journeys", name)
         table = self._table(at, given)
         self.faults += unknown_keys(self._document, at, table, JOURNEY_KEYS)
-        texts = {key: self._text((*at, key), table) for key in ("team", "product", "owner", "scenario", "currency")}
+        texts = {key: self._text((*at, key), table) for key in ("team", "product", "owner", "scenario")}
         facts = facts or JourneyFacts()
         return JourneyTable(
             texts["team"],
@@ -223,8 +228,8 @@ class _Reading:
             texts["owner"],
             texts["scenario"],
             self._endpoints((*at, "endpoints"), table.get("endpoints", [])),
-            self._value((*at, "value"), table.get("value")),
-            texts["currency"],
+            money.value,
+            money.currency,
             facts.is_live,
             facts.plan,
             None if facts.forecast is None else facts.forecast.high,
@@ -250,14 +255,6 @@ class _Reading:
             if endpoint_of_name(one) is None:
                 self._add(at, f"{_shown(one)} is not an endpoint: it needs a method and a path", hint)
         return tuple(given)
-
-    def _value(self, at: tuple[str, ...], given: Any) -> float | None:
-        if given is None:
-            return None
-        if not _is_number(given) or not isfinite(given) or given <= 0:
-            self._add(at, f"invalid value {_shown(given)}: must be a number above 0", "write value = 12.40")
-            return None
-        return float(given)
 
     def _table(self, at: tuple[str, ...], given: Any) -> Mapping[str, Any]:
         if isinstance(given, Mapping):

@@ -107,8 +107,10 @@ def report(
     outputs = list(dict.fromkeys(out or ()))
     _check_outputs(errors, outputs, pdf)
     with needing_analysis("loadgen slo report"):
+        from loadgen.programme.board.for_week import coverage_for_week
         from loadgen.programme.weekly.build_page import build_page
         from loadgen.programme.weekly.gather import gather
+        from loadgen.programme.weekly.rows import FromOthers
         from loadgen.programme.weekly.week_of import last_complete_week, quarter_of, week_of
     where = store_of(errors, store, env)
     place = errors.catch(lambda: place_of(where))
@@ -139,7 +141,21 @@ def report(
         echo_warning(f"there is nothing to report for {period.name}: no promise has counts then, and no run is stored")
         echo(f"the first promise: {one_line(why, 300)}", err=True)
         return ExitCode.INCOMPLETE
-    page = build_page(gathered, is_public=public)
+    others = FromOthers()
+    if not public:
+        # The state at the end of the period, from what is known now.
+        then = min(now, datetime.fromtimestamp(period.end, UTC))
+        path = Path(FILE_NAME) if Path(FILE_NAME).exists() else None
+        said, entry = coverage_for_week(
+            place,
+            slos.objectives if slos else (),
+            path,
+            then,
+            until="" if as_of is None else now.isoformat(),
+            team=team or "",
+        )
+        others = FromOthers(coverage=(said,), evidence=(entry,))
+    page = build_page(gathered, others, is_public=public)
     _write(page, outputs, pdf)
     if record:
         _record(place, page)
