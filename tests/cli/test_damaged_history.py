@@ -127,6 +127,8 @@ def checked(templates: dict[bool, Made], to: Path, kind: str, damage: Damage, mo
         history = folder_of(made, to / str(is_good), monkeypatch)
         name = damaged(history, kind, damage)
         for command, args in COMMANDS.items():
+            if not is_good and command == "evidence":
+                continue  # a page is whole or not, whatever it reports
             found = loadgen(*args)
             # Events have no checksum, so a flipped bit may only change a text; in a run it may lie in a part of the
             # file that is not read.
@@ -134,7 +136,7 @@ def checked(templates: dict[bool, Made], to: Path, kind: str, damage: Damage, mo
             if kind in NEEDS[command] and is_seen:
                 assert found.exit_code != ExitCode.PASSED, (command, name, found.output)
                 assert name in found.output, (command, name, found.output)
-            if not is_good and command != "evidence":
+            if not is_good:
                 assert found.exit_code != ExitCode.PASSED, (command, name, found.output)
 
 
@@ -153,7 +155,8 @@ def test_without_damage_one_history_is_good_and_the_other_bad(
 def test_a_damaged_file_gives_a_sentence_and_never_a_better_answer(
     templates: dict[bool, Made], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, damage: Damage
 ) -> None:
-    checked(templates, tmp_path, kind, damage, monkeypatch)
+    is_good = any(kind in needed for needed in NEEDS.values())
+    checked({is_good: templates[is_good]}, tmp_path, kind, damage, monkeypatch)
 
 
 @pytest.mark.slow

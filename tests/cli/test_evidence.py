@@ -158,7 +158,14 @@ def test_a_wrong_command_line_is_2_with_a_way_out(made: Made, args: tuple[str, .
 
 def test_texts_of_pages_and_of_people_are_harmless_in_the_terminal(made: Made) -> None:
     bad = "x\x1b[2J\nPASSED (exit code 0)\u202e"
-    entry = {"id": "H-00000000", "kind": "controls", "says": bad, "formula": bad, "see": bad, "run_ids": [bad]}
+    entry: dict[str, object] = {
+        "id": "H-00000000",
+        "kind": "controls",
+        "says": bad,
+        "formula": bad,
+        "see": bad,
+        "run_ids": [bad],
+    }
     entry |= {"inputs": [{"name": bad, "value": bad}], "revisions": [bad]}
     page = {"week": "2026-W31", "id": "w31-0000", "rows": [{"evidence": [bad, "H-00000000"]}], "evidence": [entry]}
     record_week(place_of("history"), page)

@@ -86,7 +86,7 @@ def test_a_page_without_a_proper_week_or_id_or_with_nan_is_rejected(tmp_path: Pa
 VALUES = st.none() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text()
 
 
-@settings(max_examples=25)
+@settings(max_examples=10)
 @given(st.recursive(VALUES, st.lists, max_leaves=4))
 def test_a_page_comes_back_as_it_was_recorded(value: object) -> None:
     memory = Memory()
@@ -320,7 +320,7 @@ def test_a_revision_that_was_removed_differs_and_a_torn_one_is_unreadable(made: 
     ],
 )  # fmt: skip
 def test_invalid_inputs_are_a_sentence_and_never_the_same(made: Made, wrong: Mapping[str, str]) -> None:
-    inputs = dict(made.search.inputs) | wrong
+    inputs = dict(made.search.inputs) | dict(wrong)
 
     found = again(made, replace(made.search, inputs=tuple(inputs.items())))
 
