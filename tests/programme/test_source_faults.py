@@ -203,6 +203,17 @@ def test_an_error_text_that_repeats_a_key_is_masked(server: MetricsServer) -> No
     assert fault.text == "Datadog returned an error: invalid key ***"
 
 
+def test_an_error_text_of_a_vendor_steers_no_terminal(server: MetricsServer) -> None:
+    text = "x\x1b[2J\r\n::error::gone\u202e\x07"
+    server.reply(closing(page_reply(json.dumps({"status": "error", "error": text}))))
+    one = source("datadog", server, [])
+
+    (fault,) = one.pull(ASKED["datadog"]).faults
+    one.close()
+
+    assert not set("\x1b\u202e\x07\r\n") & set(fault.text)
+
+
 # -- CloudWatch ---------------------------------------------------------------------------------------
 
 

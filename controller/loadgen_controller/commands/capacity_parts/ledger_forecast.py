@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from loadgen.errors import UsageError
 from loadgen.outside_text import one_line
+from loadgen.units import quantity
 from loadgen_controller.commands.missing_extra import needing_analysis
 
 if TYPE_CHECKING:
@@ -66,8 +67,8 @@ def forecast_of_ledger(store: str, promise: str, horizon: int, seed: int) -> tup
     if len(found.weeks) < LEAST_HISTORY:
         why = f"; {found.notes[0]}" if found.notes else ""
         raise UsageError(
-            f"the ledger has {len(found.weeks)} whole weeks of {one_line(name, 100)}: growth cannot be seen in fewer"
-            f" than {LEAST_HISTORY}{why}",
+            f"the ledger has {quantity(len(found.weeks), 'whole week')} of {one_line(name, 100)}:"
+            f" growth cannot be seen in fewer than {LEAST_HISTORY}{why}",
             hint="read more of it with loadgen slo pull --from 70d, or give --peak and --growth",
         )
     with needing_analysis("loadgen capacity size --forecast"):
