@@ -31,8 +31,8 @@ def coverage_for_week(
 
     Args:
         objectives: all promises, also those of other teams, because shares are shares of all requests without a team.
-        programme: the file; None: there is none. now: the end of the week, or earlier. until: only what was
-            written to the ledger until then counts, RFC 3339; "": all.
+        programme: the file, or None without one. now: the end of the week, or earlier. until: only revisions
+            of the ledger that were written until then count, RFC 3339; "": all.
     Raises:
         ScenarioError: the file has errors.
         StorageError, CloudError: the history cannot be listed.

@@ -44,7 +44,7 @@ _FIND: Final = "capacity find"
 
 @dataclass(frozen=True, slots=True)
 class Inputs:
-    """What was read from files. now: everything that happened later is ignored. until: only revisions of the ledger
+    """The content of all files. now: everything that happened later is ignored. until: only revisions of the ledger
     and exclusions that were written until then count, RFC 3339; "": all. weeks: how far back the trend goes.
     """
 

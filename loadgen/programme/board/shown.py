@@ -26,7 +26,7 @@ __all__ = ["as_board_document", "as_board_json", "as_board_markdown", "as_board_
 
 
 _ORPHANS: Final = 5
-"""How many are shown as sentences. The page has a table of them."""
+"""Orphans that are shown as sentences. The page has a table of all."""
 
 
 def as_board_study(board: Board, *, is_wide: bool = True) -> Study:
