@@ -44,7 +44,7 @@ _FIND: Final = "capacity find"
 
 @dataclass(frozen=True, slots=True)
 class Inputs:
-    """What was read from files. now: everything that happened later is ignored. until: only revisions of the ledger
+    """The content of all files. now: everything that happened later is ignored. until: only revisions of the ledger
     and exclusions that were written until then count, RFC 3339; "": all. weeks: how far back the trend goes.
     """
 
@@ -64,7 +64,7 @@ def gather(place: Place, given: Inputs) -> Known:
     Raises:
         StorageError, CloudError: the history cannot be listed. Single files that cannot be read are in `troubles`.
 
-    Cost: 1.5 ms for each accepted run, and 2 ms for each revision of the ledger.
+    Cost: 3.5 ms for each accepted run of 60 names, and 2 ms for each revision of the ledger.
     """
     store, bad = Store(place), list[str]()
     runs, keys = _runs(store, given.now, bad)

@@ -11,7 +11,7 @@ from loadgen.outside_text import in_json, one_line
 from loadgen.programme.board.board import Board
 from loadgen.programme.board.check import Finding
 from loadgen.programme.board.coverage import BoardRow
-from loadgen.programme.board.headline import rounded_share, share_text
+from loadgen.programme.board.headline import covered_share, rounded_share, share_text
 from loadgen.programme.board.standard_file import RuleException
 from loadgen.programme.board.strip import coverage_evidence
 from loadgen.report.exports.markdown import report_lines
@@ -26,7 +26,7 @@ __all__ = ["as_board_document", "as_board_json", "as_board_markdown", "as_board_
 
 
 _ORPHANS: Final = 5
-"""How many are shown as sentences. The page has a table of them."""
+"""Orphans that are shown as sentences. The page has a table of all."""
 
 
 def as_board_study(board: Board, *, is_wide: bool = True) -> Study:
@@ -164,7 +164,7 @@ def _lines(board: Board) -> Iterator[str]:
 
 def _tables(board: Board, *, is_wide: bool) -> Iterator[Table]:
     if board.rows:
-        yield _wide(board) if is_wide else _narrow(board)
+        yield from (_journeys(board), _pieces(board)) if is_wide else (_narrow(board),)
     if board.findings and is_wide:
         rows = tuple(_finding_row(one, board.now) for one in board.findings)
         yield Table("House standard", ("journey", "rule", "state", "why", "what to do"), rows, words=5)
@@ -207,9 +207,7 @@ def _narrow(board: Board) -> Table:
     return Table("", ("journey", "owner", "state", "missing", "requests", "value"), rows, words=4)
 
 
-def _wide(board: Board) -> Table:
-    columns = ("journey", "team", "product", "owner", "state", "missing", "scenario", "last run", "gate", "in test")
-    more = ("in production", "capacity", "requests", "value")
+def _journeys(board: Board) -> Table:
     rows = tuple(
         (
             one_line(row.journey, 80),
@@ -218,18 +216,30 @@ def _wide(board: Board) -> Table:
             one_line(row.owner, 80) or "nobody",
             row.state,
             _missing(row),
+            _part(row.share),
+            _part(row.value_share),
+        )
+        for row in board.rows
+    )
+    columns = ("journey", "team", "product", "owner", "state", "missing", "requests", "value")
+    return Table("", columns, rows, words=6)
+
+
+def _pieces(board: Board) -> Table:
+    rows = tuple(
+        (
+            one_line(row.journey, 80),
             one_line(row.scenario, 80) or PLACEHOLDER,
             _day(row.last_run.at) if row.last_run is not None else PLACEHOLDER,
             _gate(row),
             ", ".join(dict.fromkeys(row.tested)) or PLACEHOLDER,
             _production(row),
             _capacity(row),
-            _part(row.share),
-            _part(row.value_share),
         )
         for row in board.rows
     )
-    return Table("", (*columns, *more), rows, words=12)
+    columns = ("journey", "scenario", "last run", "gate", "objectives in test", "in production", "capacity")
+    return Table("Pieces", columns, rows, words=7)
 
 
 def _missing(row: BoardRow) -> str:
@@ -275,25 +285,31 @@ def _until(one: RuleException, board: Board) -> str:
 
 
 def _drawings(board: Board) -> Iterator[Drawing]:
-    for name, shares in (
-        ("requests", [week.share for week in board.weeks]),
-        ("value", [week.value_share for week in board.weeks]),
+    """Yield the chart of the weeks, which ends with the present state."""
+    lines: list[Line | Points] = []
+    texts: list[str] = []
+    labels = [week.week[5:] for week in board.weeks] + ["now"]
+    for style, (name, shares) in enumerate(
+        (
+            ("requests", [*(week.share for week in board.weeks), covered_share(board.rows, board.weights.shares)]),
+            ("value", [*(week.value_share for week in board.weeks), covered_share(board.rows, board.weights.values)]),
+        ),
+        1,
     ):
         points = [(float(n), share * 100) for n, share in enumerate(shares) if share is not None]
-        if len(points) < 2:
-            continue
-        places = tuple((float(n), week.week[5:]) for n, week in enumerate(board.weeks))
+        if len(points) > 1:
+            lines += [Line(name, points, is_dashed=style == 2, style=style), Points("", points, style=style)]
+            texts.append(f"{name} from {_share(shares[0])} to {_share(shares[-1])}")
+    if lines:
         html = xy_chart(
-            f"Covered {name} by week",
-            [Line("", points, style=1), Points("", points, style=1)],
-            x=Axis("week", places=places),
-            y=Axis(f"covered {name}, %", low=0, high=100),
+            "Covered share by week",
+            lines,
+            x=Axis("week", places=tuple((float(n), label) for n, label in enumerate(labels))),
+            y=Axis("covered, %", low=0, high=100),
             size=Size(height=220),
         )
-        first, last = board.weeks[0], board.weeks[-1]
-        ends = f"{_share(shares[0])} at the end of {first.week}, {_share(shares[-1])} at the end of {last.week}"
-        text = f"Covered {name} by week: {ends}."
-        yield Drawing(f"Covered {name}", html, text)
+        first = board.weeks[0].week
+        yield Drawing("Covered by week", html, f"From the end of {first} until now: covered {', '.join(texts)}.")
 
 
 # -- for programs ---------------------------------------------------------------------------------
