@@ -1,7 +1,7 @@
 """Writes the table of promises of a weekly page as HTML: worst rows first, each number a link to its evidence.
 
-On paper one sheet has room for `ONE_SHEET` rows. Of a longer table the worst rows and a row about the others are on the
-first sheet, and the others on the second.
+On paper one sheet has room for `ONE_SHEET` rows. The first sheet of a longer table has the worst rows and a row about
+the others, which are on the second sheet.
 """
 
 from __future__ import annotations
