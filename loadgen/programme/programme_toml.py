@@ -35,7 +35,10 @@ JOURNEY_KEYS: Final = (
     "forecast",
     "value",  # money_file.py
     "currency",
+    "volume",
+    "purchase",
     "elasticity",
+    "abandoned",
     "team",  # board/standard_file.py
     "product",
     "owner",

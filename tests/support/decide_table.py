@@ -15,13 +15,15 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 State = Literal["go", "no-go", "open"]
-ROWS = ("validity", "objectives", "gate", "promise", "budget", "headroom", "health")
+ROWS = ("validity", "objectives", "gate", "promise", "budget", "headroom", "health", "checklist")
 RELEASE = "v412"
 LEAST_RUNS = 3
 MOST_DETECTABLE = 0.05
 MOST_SLOWER = 0.10
 LEAST_HEADROOM = 1.25
 OLDEST_DAYS = {"headroom": 90, "health": 21}
+OLDEST_PROMISE_H = 24.0
+LEAST_LEFT = 0.0
 
 
 @dataclass(frozen=True)
@@ -64,10 +66,35 @@ class ControlsSeen:
 
 @dataclass(frozen=True)
 class BudgetSeen:
-    """The slow-down against the pinned release with its interval: 0.04 is 4 % slower."""
+    """The slow-down against the pinned release with its interval: 0.04 is 4 % slower.
+
+    decided: the part of the budget that accepted changes have spent, 1 is all of it. newly: the ends of the interval of
+    this release's slow-down against the accepted runs before it; None: unknown.
+    """
 
     low: float = -0.01
     high: float = 0.03
+    decided: float = 0.0
+    newly: tuple[float, float] | None = (-0.01, 0.01)
+
+    @property
+    def point(self) -> float:
+        """In the middle of the interval, by logarithms."""
+        return ((1 + self.low) * (1 + self.high)) ** 0.5 - 1
+
+
+@dataclass(frozen=True)
+class PromiseSeen:
+    """One promise of the journey in the ledger.
+
+    word: kept, not kept, undecided, no data, not judged. left: of the error budget, 1 is all of it. sources: from how
+    many sources its counts come at the same time.
+    """
+
+    word: str = "kept"
+    left: float = 0.6
+    age_h: float = 0.5
+    sources: int = 1
 
 
 @dataclass(frozen=True)
@@ -81,6 +108,11 @@ class Situation:
     forecast: tuple[float, float] | None = (300.0, 360.0)
     controls: ControlsSeen | None = ControlsSeen()
     is_live: bool = False
+    promises: tuple[PromiseSeen, ...] = (PromiseSeen(),)
+    override: str = ""
+    """An override of a recommendation: "in force", "ended", "of another release"; "" is none."""
+    checklist: tuple[str, ...] = ()
+    """The answer to each item of the checklist: signed, refused, open."""
 
 
 # -- the rows of the table ------------------------------------------------------------------------
@@ -97,7 +129,9 @@ def rows_of(seen: Situation) -> dict[str, State]:
         "health": _health(seen),
     }
     if seen.is_live:
-        rows["promise"] = "open"  # no ledger yet: absence
+        rows["promise"] = _promise(seen)
+    if seen.checklist:
+        rows["checklist"] = _checklist(seen)
     return rows
 
 
@@ -157,11 +191,41 @@ def _gate(seen: Situation) -> State:
 
 def _budget(seen: Situation) -> State:
     # GO: upper bound within. NO-GO: lower bound beyond. Else: between.
-    if seen.budget is None or not _ours(seen):
+    # Spent: NO-GO to any certain slow-down of the journey, also within the gate's 3 %.
+    budget = seen.budget
+    if budget is None or not _ours(seen):
         return "open"
-    if seen.budget.low > MOST_SLOWER:
+    if budget.low > MOST_SLOWER:
         return "no-go"
-    return "go" if seen.budget.high <= MOST_SLOWER else "open"
+    if budget.decided >= 1 or budget.point >= MOST_SLOWER:
+        if budget.newly is None:
+            return "open"  # whether it is a slow-down is not known: absence
+        if budget.newly[0] > 0:
+            return "no-go"
+    return "go" if budget.high <= MOST_SLOWER else "open"
+
+
+def _promise(seen: Situation) -> State:
+    # GO: kept, budget >= policy. NO-GO: not kept, or gone, without override. Else: undecided, older than 24 h.
+    states = [_one_promise(one) for one in seen.promises]
+    if "no-go" in states:
+        return "open" if seen.override == "in force" else "no-go"
+    return "go" if states and all(state == "go" for state in states) else "open"
+
+
+def _one_promise(one: PromiseSeen) -> State:
+    if not 0 <= one.age_h <= OLDEST_PROMISE_H or one.sources != 1:
+        return "open"
+    if one.word == "not kept" or (one.word == "kept" and one.left < 0):
+        return "no-go"
+    return "go" if one.word == "kept" and one.left >= LEAST_LEFT else "open"
+
+
+def _checklist(seen: Situation) -> State:
+    # GO: all signed. NO-GO: any refused. Else: open.
+    if "refused" in seen.checklist:
+        return "no-go"
+    return "go" if all(one == "signed" for one in seen.checklist) else "open"
 
 
 def _headroom(seen: Situation) -> State:
@@ -195,6 +259,16 @@ By table: 2 of 10 gives 2.5 %, 3 of 10 gives 6.7 %; 3 of 20 gives 3.2 %, 4 of 20
 # -- cases ----------------------------------------------------------------------------------------
 
 ALL_GO = Situation()
+LIVE = replace(ALL_GO, is_live=True)
+
+
+def _promised(*promises: PromiseSeen) -> Situation:
+    return replace(LIVE, promises=promises)
+
+
+def _spent(low: float, high: float, decided: float, newly: tuple[float, float] | None) -> Situation:
+    return replace(ALL_GO, budget=BudgetSeen(low, high, decided, newly))
+
 
 CASES: Mapping[str, tuple[Situation, str]] = {
     "everything is there and fine": (ALL_GO, "GO"),
@@ -245,9 +319,61 @@ CASES: Mapping[str, tuple[Situation, str]] = {
     "an ill gate": (replace(ALL_GO, controls=ControlsSeen(failed=4)), "INCONCLUSIVE"),
     "a blind gate": (replace(ALL_GO, controls=ControlsSeen(inconclusive=11)), "INCONCLUSIVE"),
     "old controls": (replace(ALL_GO, controls=ControlsSeen(age_days=22.5)), "INCONCLUSIVE"),
-    "a live journey without a ledger": (replace(ALL_GO, is_live=True), "INCONCLUSIVE"),
+    "a live journey without a promise": (replace(LIVE, promises=()), "INCONCLUSIVE"),
+    "a live journey whose promise is kept": (LIVE, "GO"),
+    "a promise is not kept": (_promised(PromiseSeen("not kept", -0.2)), "NO-GO"),
+    "one promise of two is not kept": (_promised(PromiseSeen(), PromiseSeen("not kept", -0.2)), "NO-GO"),
+    "one promise of two has no data": (_promised(PromiseSeen(), PromiseSeen("no data", 0, 30)), "INCONCLUSIVE"),
+    "one promise is not kept, the other has no data": (
+        _promised(PromiseSeen("not kept", -0.2), PromiseSeen("no data", 0, 30)),
+        "NO-GO",
+    ),
+    "a promise is undecided": (_promised(PromiseSeen("undecided", 0.1)), "INCONCLUSIVE"),
+    "a promise is undecided and the seen part overspends": (_promised(PromiseSeen("undecided", -0.1)), "INCONCLUSIVE"),
+    "a promise without traffic": (_promised(PromiseSeen("no traffic", 0)), "INCONCLUSIVE"),
+    "a promise that cannot be judged": (_promised(PromiseSeen("not judged", 0)), "INCONCLUSIVE"),
+    "a promise is kept, its data are 23 h old": (_promised(PromiseSeen(age_h=23)), "GO"),
+    "a promise is kept, its data are 25 h old": (_promised(PromiseSeen(age_h=25)), "INCONCLUSIVE"),
+    "a promise was not kept, its data are 25 h old": (_promised(PromiseSeen("not kept", -1, 25)), "INCONCLUSIVE"),
+    "the data of a promise are of tomorrow": (_promised(PromiseSeen(age_h=-24)), "INCONCLUSIVE"),
+    "a promise is kept, nothing of its budget is left": (_promised(PromiseSeen(left=0.0)), "GO"),
+    "counts of two sources": (_promised(PromiseSeen(sources=2)), "INCONCLUSIVE"),
+    "a broken promise with an override": (
+        replace(LIVE, promises=(PromiseSeen("not kept", -0.2),), override="in force"),
+        "INCONCLUSIVE",
+    ),
+    "a broken promise with an override that ended": (
+        replace(LIVE, promises=(PromiseSeen("not kept", -0.2),), override="ended"),
+        "NO-GO",
+    ),
+    "a broken promise with an override of another release": (
+        replace(LIVE, promises=(PromiseSeen("not kept", -0.2),), override="of another release"),
+        "NO-GO",
+    ),
+    "an override does not help a failed gate": (
+        replace(LIVE, gate=GateSeen("FAIL"), override="in force"),
+        "NO-GO",
+    ),
+    "a broken promise of a journey without users does not count": (
+        replace(ALL_GO, promises=(PromiseSeen("not kept", -0.2),)),
+        "GO",
+    ),
+    "decisions spent the performance budget, this release is not slower": (
+        _spent(0.0, 0.05, 1.04, (-0.01, 0.01)),
+        "GO",
+    ),
+    "decisions spent it, this release is certainly 1 % slower": (_spent(0.0, 0.05, 1.04, (0.005, 0.015)), "NO-GO"),
+    "decisions spent all but a little, 1 % slower": (_spent(0.0, 0.05, 0.99, (0.005, 0.015)), "GO"),
+    "decisions spent exactly all of it, 1 % slower": (_spent(0.0, 0.05, 1.0, (0.005, 0.015)), "NO-GO"),
+    "decisions spent it, whether it is slower is unknown": (_spent(0.0, 0.05, 1.04, None), "INCONCLUSIVE"),
+    "decisions spent it, perhaps slower": (_spent(0.0, 0.05, 1.04, (-0.001, 0.02)), "GO"),
+    "spent by measurement, certainly slower": (_spent(0.09, 0.13, 0.0, (0.005, 0.015)), "NO-GO"),
+    "spent by measurement, not slower": (_spent(0.09, 0.13, 0.0, (-0.01, 0.01)), "INCONCLUSIVE"),
+    "all items of the checklist are signed": (replace(ALL_GO, checklist=("signed", "signed")), "GO"),
+    "an item is open": (replace(ALL_GO, checklist=("signed", "open")), "INCONCLUSIVE"),
+    "an item is refused, another is open": (replace(ALL_GO, checklist=("refused", "open")), "NO-GO"),
     "the gate failed, and all else is missing": (
-        Situation((RunSeen(),), GateSeen("FAIL"), None, None, None, None, True),
+        Situation((RunSeen(),), GateSeen("FAIL"), None, None, None, None, True, ()),
         "NO-GO",
     ),
 }
@@ -285,7 +411,15 @@ def situations(count: int, seed: int) -> Iterator[Situation]:
                 GateSeen(release="v411"),
                 GateSeen("FAIL", release="v413"),
             ),
-            mostly(BudgetSeen(), None, BudgetSeen(0.12, 0.2), BudgetSeen(0.05, 0.12)),
+            mostly(
+                BudgetSeen(),
+                None,
+                BudgetSeen(0.12, 0.2),
+                BudgetSeen(0.05, 0.12),
+                BudgetSeen(decided=1.04),
+                BudgetSeen(0.03, 0.07, 1.04, (0.03, 0.07)),
+                BudgetSeen(0.03, 0.07, 0.8, (0.03, 0.07)),
+            ),
             mostly(
                 CapacitySeen(),
                 None,
@@ -308,5 +442,22 @@ def situations(count: int, seed: int) -> Iterator[Situation]:
                 ControlsSeen(20, 0, 10),
                 ControlsSeen(age_days=22.5),
             ),
-            draw.random() < 0.05,
+            draw.random() < 0.6,
+            mostly(
+                (PromiseSeen(),),
+                (),
+                (PromiseSeen(), PromiseSeen()),
+                (PromiseSeen("not kept", -0.5),),
+                (PromiseSeen(), PromiseSeen("not kept", -0.5)),
+                (PromiseSeen("undecided", 0.2),),
+                (PromiseSeen("no data", 0.0, 40),),
+                (PromiseSeen(age_h=20),),
+                (PromiseSeen(age_h=25),),
+                (PromiseSeen("not kept", -0.5, 25),),
+                (PromiseSeen(sources=2),),
+                (PromiseSeen("not judged", 0.0),),
+                (PromiseSeen("not judged", 0.0), PromiseSeen("not kept", -0.5)),
+            ),
+            mostly("", "in force", "ended", "of another release"),
+            mostly((), ("signed",), ("signed", "open"), ("refused", "signed")),
         )

@@ -27,6 +27,7 @@ AWS_SERVICES = (
     "ec2",
     "s3",
     "service-quotas",
+    "sns",
     "ssm",
     "sts",
     "xray",

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from datetime import UTC, date, datetime, time
 from enum import StrEnum
 from pathlib import Path
@@ -12,8 +10,10 @@ from typing import Annotated
 
 import typer
 
-from loadgen.errors import ExitCode
+from loadgen.errors import ExitCode, UsageError
 from loadgen.history.store.store import Store
+from loadgen.history.store.write_once_storage import place_of
+from loadgen.programme.programme_toml import FILE_NAME
 from loadgen_controller.collect_option_errors import CollectedErrors
 from loadgen_controller.commands.history_baselines import StoreOption
 from loadgen_controller.commands.missing_extra import needing_analysis
@@ -32,9 +32,13 @@ loadgen decide checkout refund --release v412 --store s3://perf/history --format
 
 loadgen decide checkout --release v412 --programme payments/programme.toml --format markdown
 
+loadgen decide checkout --release v412 --explain --page launch.html --template review.md
+
+loadgen decide --check rollback --release v412 --by maria
+
 loadgen decide --override D-207 --because "the shop closes before the peak" --by maria --until 2026-08-15
 
-loadgen decide --sign D-207 --by maria
+loadgen decide --sign D-207 --by maria --role "head of payments"
 
 [bold]Exit codes[/bold]
 
@@ -65,8 +69,22 @@ def main(
             help="The file with facts about journeys, and thresholds. Default: programme.toml, if there is one.",
         ),
     ] = None,
+    slos: Annotated[
+        list[Path] | None,
+        typer.Option("--slos", metavar="FILE|DIR", help="Files of promises. Repeatable. Default: slos, if it exists."),
+    ] = None,
     store: StoreOption = None,
     env: EnvOption = None,
+    page: Annotated[
+        Path | None, typer.Option("--page", metavar="FILE", help="Also write the launch page as HTML.")
+    ] = None,
+    template: Annotated[
+        Path | None,
+        typer.Option("--template", metavar="FILE", help="Also write a template of the review, filled, as Markdown."),
+    ] = None,
+    explain: Annotated[
+        bool, typer.Option("--explain", help="Show the rule, the figures and the arithmetic of each row.")
+    ] = False,
     record: Annotated[
         bool, typer.Option("--record/--no-record", help="Record the recommendation in the history, as D-207.")
     ] = True,
@@ -77,10 +95,19 @@ def main(
     sign: Annotated[
         str | None, typer.Option("--sign", metavar="D-N", help="Sign this recommendation with its evidence.")
     ] = None,
-    because: Annotated[str, typer.Option(metavar="TEXT", help="The reason for --override; it is recorded.")] = "",
-    by: Annotated[
-        str, typer.Option("--by", metavar="NAME", help="Who overrides or signs. Default: the user of this machine.")
+    check: Annotated[
+        str | None, typer.Option("--check", metavar="ITEM", help="Confirm an item of the checklist of a release.")
+    ] = None,
+    refuse: Annotated[
+        str | None, typer.Option("--refuse", metavar="ITEM", help="Refuse an item of the checklist: NO-GO.")
+    ] = None,
+    because: Annotated[
+        str, typer.Option(metavar="TEXT", help="The reason for --override, --check or --refuse; it is recorded.")
     ] = "",
+    by: Annotated[
+        str, typer.Option("--by", metavar="NAME", help="Who answers. Default: the user of this machine.")
+    ] = "",
+    role: Annotated[str, typer.Option("--role", metavar="TEXT", help="The role of the person with --sign.")] = "",
     until: Annotated[
         str | None, typer.Option(metavar="DATE", help="The last day of --override, such as 2026-08-15.")
     ] = None,
@@ -89,64 +116,73 @@ def main(
 ) -> int:
     """Recommend GO, NO-GO or INCONCLUSIVE for a release, with the evidence for each piece, and what is missing.
 
-    It measures nothing. It reads the history, the run folders, and programme.toml. Absence is never a pass: GO needs
-    every piece of evidence, fresh and of this release.
+    It measures nothing. It reads the history, the ledger, the run folders, files of promises, and programme.toml.
+    Absence is never a pass: GO needs every piece of evidence, fresh and of this release.
     """
+    with needing_analysis("loadgen decide"):
+        from loadgen.programme.launching.settings import Settings, read_settings
+        from loadgen_controller.commands.deciding.answers import answer_of, record_answer
+        from loadgen_controller.commands.deciding.question import Asked, ask
+        from loadgen_controller.commands.slo_parts.files import read_slos
+
     errors = CollectedErrors()
     release, names = release.strip(), tuple(dict.fromkeys(one.strip() for one in journeys or ()))
-    answered = override or sign
     last_day = errors.parse("--until", until, _last_moment)
-    if answered is None:
-        _check_question(errors, release, names, {"--because": because, "--by": by, "--until": until})
-    else:
-        _check_answer(errors, override, sign, names, release, {"--because": because, "--until": until})
-    with needing_analysis("loadgen decide"):
-        from loadgen.programme.recommending import overrides
-        from loadgen.programme.recommending.assess import assess
-        from loadgen.programme.recommending.gather import gather
-        from loadgen.programme.recommending.programme_file import FILE_NAME, Programme, read_programme
-        from loadgen.programme.recommending.record import RECOMMENDED, record_recommendation
-        from loadgen.programme.recommending.shown import as_document, as_report
-        from loadgen_controller.past_runs.release_runs import release_runs
+    actions = {"--override": override, "--sign": sign, "--check": check, "--refuse": refuse}
+    others = {"--because": because, "--until": until or "", "--role": role}
+    answer = answer_of(errors, actions, names, release, others, last_day)
+    if answer is None:
+        _check_question(errors, release, names, others)
+        errors.check_file("--page", page)
+        _check_new(errors, template)
+    elif page is not None or template is not None or explain or slos:
+        errors.add("--page, --template, --explain and --slos: only for a recommendation", "leave them out")
     where = store_of(errors, store, env)
     opened = errors.catch(lambda: Store.open(where))
-    if answered is not None:
-        errors.check()
-        assert opened is not None
-        if override is not None:
-            assert last_day is not None
-            event = overrides.override(opened, override, because, who(by), last_day, datetime.now(UTC))
-            echo(f"{override} is overridden by {event.by} until {until}; it stays as it was, and both are shown")
-        else:
-            event = overrides.sign(opened, answered, who(by), datetime.now(UTC))
-            echo(f"{answered} is signed by {event.by} on evidence {event.details['evidence']}")
-        return ExitCode.PASSED
     path = programme if programme is not None else Path(FILE_NAME)
     has_file = programme is not None or path.exists()
-    read = errors.catch(lambda: read_programme(path)) if has_file else Programme()
+    read = errors.catch(lambda: read_settings(path)) if has_file else Settings()
+    promises = errors.catch(lambda: read_slos(slos).check()) if slos or _has_promises() else None
     errors.check()
     assert opened is not None
     assert read is not None
-    runs, troubles = release_runs(runs_dir, release)
     now = datetime.now(UTC)
-    known = gather(opened, release, names, runs, read, troubles)
-    found = assess(known, read.rules, now)
-    events = opened.events(RECOMMENDED, overrides.OVERRIDDEN, overrides.SIGNED)
-    notes = tuple(overrides.notes_about(events, found, release, names, now))
-    found = replace(found, evidence=(*found.evidence, *notes))
-    id_ = record_recommendation(opened, found, release, names, who(), now) if record else ""
+    if answer is not None:
+        record_answer(opened, answer, read, who(by), now)
+        return ExitCode.PASSED
+    objectives = () if promises is None else promises.objectives
+    found = ask(opened, place_of(where), Asked(release, names, read, objectives, runs_dir, now), is_recorded=record)
+    if page is not None:
+        found.write_page(page)
+    if template is not None:
+        found.write_template(template)
     if format_ is Format.JSON:
-        echo_json(json.dumps(as_document(found, release, names, id_, now.isoformat()), indent=2, ensure_ascii=False))
+        echo_json(found.json(explain=explain))
     elif format_ is Format.MARKDOWN:
-        from loadgen.report.exports.markdown import report_lines
-
-        for line in report_lines(as_report(found, release, names, id_, has_table=True)):
+        for line in found.markdown(explain=explain):
             echo(line)
     else:
-        print_report(Output(), as_report(found, release, names, id_))
+        print_report(Output(), found.report(explain=explain))
+        for file in filter(None, (page, template)):
+            echo(f"Written: {file}")
     if not has_file and format_ is Format.TEXT:
         echo_warning(f"there is no {FILE_NAME}: without a forecast, nothing is GO (docs/decide.md)")
-    return ExitCode(found.exit_code)
+    return ExitCode(found.found.exit_code)
+
+
+def _has_promises() -> bool:
+    folder = Path("slos")
+    return folder.is_dir() and any(one.suffix in (".yaml", ".yml") for one in folder.iterdir())
+
+
+def _check_new(errors: CollectedErrors, path: Path | None) -> None:
+    errors.check_file("--template", path)
+    if path is not None and path.exists() and not path.is_dir():
+        errors.catch(lambda: _refuse(path))
+
+
+def _refuse(path: Path) -> None:
+    raise UsageError(f"--template: {path} exists, and people may have edited it", hint="name another file")
 
 
 def _last_moment(text: str) -> datetime:
@@ -156,35 +192,10 @@ def _last_moment(text: str) -> datetime:
         raise ValueError(f'invalid date "{text}"; write 2026-08-15') from None
 
 
-def _check_question(
-    errors: CollectedErrors, release: str, journeys: Sequence[str], others: Mapping[str, str | None]
-) -> None:
+def _check_question(errors: CollectedErrors, release: str, journeys: Sequence[str], others: Mapping[str, str]) -> None:
     if not release:
         errors.add("the name of the release is missing", "write --release v412, as in --label release=v412")
     if not journeys or not all(journeys):
         errors.add("the name of a journey is missing", "name it as in the scenario: loadgen decide checkout")
     if given := [option for option, text in others.items() if text]:
-        errors.add(f"{', '.join(given)}: only with --override or --sign", "leave them out")
-
-
-def _check_answer(
-    errors: CollectedErrors,
-    override: str | None,
-    sign: str | None,
-    journeys: Sequence[str],
-    release: str,
-    others: Mapping[str, str | None],
-) -> None:
-    if override is not None and sign is not None:
-        errors.add("--override and --sign exclude each other", "give them one after the other")
-    if journeys or release:
-        errors.add(
-            "--override and --sign take no journey and no --release", "the recommendation has them: give only its id"
-        )
-    if override is not None:
-        errors_of = {"--because": 'add --because "..."; it is recorded', "--until": "add --until 2026-08-15"}
-        for option, hint in errors_of.items():
-            if not (others[option] or "").strip():
-                errors.add(f"--override needs {option}", hint)
-    elif any(others.values()):
-        errors.add("--because and --until: only with --override", "leave them out")
+        errors.add(f"{', '.join(given)}: only with --override, --sign, --check or --refuse", "leave them out")

@@ -79,6 +79,9 @@ def pin_runs(
     name: Annotated[str, typer.Option(metavar="NAME", help="Name of the release.")],
     store: StoreOption = None,
     env: EnvOption = None,
+    because: Annotated[
+        str, typer.Option(metavar="TEXT", help="The reason; a spent performance budget begins anew only with one.")
+    ] = "",
     by: ByOption = "",
 ) -> None:
     """Pin accepted runs as the reference of a release. Later runs are also compared with it, which shows slow creep.
@@ -88,7 +91,7 @@ def pin_runs(
     errors, history = CollectedErrors(), _open_store(store, env)
     found = [one for run in runs if (one := errors.catch(partial(history.find, run))) is not None]
     errors.check()
-    pinned = history.pin(list(dict.fromkeys(found)), name, by=who(by))
+    pinned = history.pin(list(dict.fromkeys(found)), name, because=because, by=who(by))
     echo(f"{pinned.name}: {', '.join(pinned.run_ids)}")
     _print_troubles(history)
 

@@ -276,10 +276,11 @@ class Store:
         """Return the runs that are excluded from comparisons: {run id: the event with time, author and reason}."""
         return {run_id: event for event in self.events(STRUCK) for run_id in event.run_ids}
 
-    def pin(self, run_ids: Sequence[str], name: str, *, by: str = "") -> Reference:
+    def pin(self, run_ids: Sequence[str], name: str, *, because: str = "", by: str = "") -> Reference:
         """Make these runs a reference (a pinned release) called `name`, and return it.
 
-        They replace an earlier reference of that name.
+        They replace an earlier reference of that name. because: why; a performance budget that is spent begins anew
+        only with a reason.
 
         Raises:
             UsageError: there are no runs or no name, a run is missing or struck, or the runs cannot be compared.
@@ -302,7 +303,8 @@ class Store:
                     f"{run_ids[0]} and {run_id} cannot be one reference: {words}",
                     hint="pin only runs that can be compared with each other",
                 )
-        event = self.note(Event(PINNED, "", by, tuple(run_ids), details={"name": name.strip(), "key": first.hash()}))
+        details = {"name": name.strip(), "key": first.hash()}
+        event = self.note(Event(PINNED, "", by, tuple(run_ids), because.strip(), details))
         return Reference(name.strip(), event.run_ids, event.at, by)
 
     def references(self, key: Key) -> list[Reference]:

@@ -13,7 +13,10 @@ from typing import Final
 
 from loadgen.history.gate.aa_test_health import Health
 from loadgen.history.store.study_records import StudyRecord
+from loadgen.programme.recommending.checklist import CHECKLIST, Check, checklist_row
 from loadgen.programme.recommending.facts import JourneyFacts, Rules, RunFact
+from loadgen.programme.recommending.performance import MeanChange, NoSlowDown, SlowDown, budget_row, drift_row
+from loadgen.programme.recommending.promise import PromiseFact, promise_row
 from loadgen.programme.recommending.recommendation import (
     AGES,
     KINDS,
@@ -26,15 +29,11 @@ from loadgen.programme.recommending.recommendation import (
 )
 from loadgen.programme.recommending.rows import (
     GateFact,
-    NoSlowDown,
     Row,
-    SlowDown,
-    budget_row,
     gate_row,
     headroom_row,
     health_row,
     objectives_row,
-    promise_row,
     validity_row,
 )
 
@@ -61,6 +60,16 @@ class Known:
     """Against the pinned release, by journey; or why there is none."""
     facts: Mapping[str, JourneyFacts] = field(default_factory=dict)
     """What the programme's file says, by journey."""
+    promises: Mapping[str, tuple[PromiseFact, ...]] = field(default_factory=dict)
+    """What the ledger says about the promises of a journey."""
+    override: str = ""
+    """A sentence about the override that is in force for this release and these journeys; "" without one."""
+    checks: tuple[Check, ...] = ()
+    """The checklist of the launch; without items, there is no row."""
+    authors: frozenset[str] = frozenset()
+    """The names in the label `author` of the release's accepted runs."""
+    changes: Mapping[str, MeanChange] = field(default_factory=dict)
+    """The change of the mean response time against the pinned release, by journey; without those that are unknown."""
     troubles: tuple[str, ...] = ()
     """Files that could not be read, as sentences. What they have could be a NO-GO, so there is no GO."""
 
@@ -74,6 +83,7 @@ def assess(known: Known, rules: Rules, now: datetime) -> Recommendation:
     rows: list[Evidence] = []
     missing: list[Missing] = []
     required: list[Piece] = []
+    informing: list[Evidence] = []
     for journey in known.journeys:
         facts = known.facts.get(journey, JourneyFacts())
         for kind in KINDS:
@@ -83,13 +93,20 @@ def assess(known: Known, rules: Rules, now: datetime) -> Recommendation:
             rows.append(row)
             missing += commands
             required.append(Piece(kind, journey))
+        found = drift_row(journey, known.release, known.slow_downs.get(journey, _NOTHING), rules)
+        informing += [found] if found is not None else []
+    if known.checks:
+        row, commands = checklist_row(known.release, known.checks)
+        rows.append(row)
+        missing += commands
+        required.append(Piece(CHECKLIST))
     if known.troubles:
         required.append(Piece(READABLE))
         more = f" and {len(known.troubles) - 1} more" if len(known.troubles) > 1 else ""
         rows.append(Evidence(READABLE, "", "open", f"{known.troubles[0]}{more}", release=known.release))
     policy = Policy(known.release, tuple(required), {**AGES, **rules.ages})
     is_valid = any(run.condition in ("valid", "suspect") for one in known.journeys for run in _with(known.runs, one))
-    return recommend(rows, policy, now, missing=missing, is_valid=is_valid)
+    return recommend((*rows, *informing), policy, now, missing=missing, is_valid=is_valid)
 
 
 def _row(kind: str, journey: str, known: Known, facts: JourneyFacts, rules: Rules, now: datetime) -> Row:
@@ -102,16 +119,16 @@ def _row(kind: str, journey: str, known: Known, facts: JourneyFacts, rules: Rule
         case "gate":
             return gate_row(journey, release, runs, known.verdicts, rules)
         case "promise":
-            return promise_row(journey)
+            return promise_row(journey, known.promises.get(journey, ()), rules, known.override, now)
         case "budget":
-            found = known.slow_downs.get(journey, NoSlowDown("nothing to compare with"))
-            return budget_row(journey, release, runs, found, rules)
+            return budget_row(journey, release, runs, known.slow_downs.get(journey, _NOTHING), rules)
         case "headroom":
             return headroom_row(journey, release, facts.plan, known.capacities, facts.forecast, rules, now)
         case _:
             return health_row(journey, known.health.get(journey, _NO_HEALTH), runs, now)
 
 
+_NOTHING = NoSlowDown("nothing to compare with")
 _NO_HEALTH = Health(0, 0, 0, 0, 0.0, 1.0, ())
 
 

@@ -75,6 +75,8 @@ class Rules:
     """The least capacity, as a multiple of the forecast."""
     ages: Mapping[str, timedelta] = field(default_factory=dict)
     """How old evidence of a kind may be, where it is not the default."""
+    budget_left: float = 0.0
+    """The least error budget that a kept promise must have left: 0.2 is a fifth of it."""
 
 
 def run_fact_of(run: Accepted) -> RunFact:

@@ -10,27 +10,26 @@ from dataclasses import replace
 from math import nan
 from typing import TypeVar
 
-from loadgen.analysis.gate import LEAST_HISTORY, judge_reference
 from loadgen.history.gate.aa_test_health import CONTROL, Health, health_of
 from loadgen.history.gate.verdict_numbers import numbered_verdicts
 from loadgen.history.store.store import Store
 from loadgen.history.store.stored_run import Accepted, Event
 from loadgen.outside_text import one_line
+from loadgen.programme.gathering.pinned import mean_change, slow_down
 from loadgen.programme.recommending.assess import Known
 from loadgen.programme.recommending.facts import RunFact, run_fact_of, time_of
+from loadgen.programme.recommending.performance import SlowDown
 from loadgen.programme.recommending.programme_file import Programme
-from loadgen.programme.recommending.recommendation import Missing
-from loadgen.programme.recommending.rows import GateFact, NoSlowDown, SlowDown
-from loadgen.units import quantity
+from loadgen.programme.recommending.rows import GateFact
 
-__all__ = ["RELEASE", "gather"]
+__all__ = ["AUTHOR", "RELEASE", "gather"]
 
 T = TypeVar("T")
 
 RELEASE = "release"
 """The label that names the release of a run: `loadgen run --label release=v412`."""
-_NEWEST = 40
-_PERCENTILE = "p95"
+AUTHOR = "author"
+"""The label that names who made the release, and so cannot be its only signer where two people are asked for."""
 
 
 def gather(
@@ -61,6 +60,12 @@ def gather(
     studies = _dated(store.studies("capacity find"), lambda study: study.at, "a capacity", bad)
     verdicts = tuple(_gate_fact(id_, event) for id_, event in numbered)
     keys = _keys_of(accepted, [event for _, event in numbered])
+    slow_downs = {one: slow_down(store, accepted, runs, release, one, limit=programme.rules.slower) for one in journeys}
+    means = {
+        one: mean_change(store, accepted, one, found.reference)
+        for one, found in slow_downs.items()
+        if isinstance(found, SlowDown)
+    }
     known = Known(
         release,
         tuple(dict.fromkeys(journeys)),
@@ -68,8 +73,10 @@ def gather(
         verdicts,
         tuple(sorted(studies, key=lambda study: time_of(study.at))),
         {one: _health(controls, keys, runs, one) for one in journeys},
-        {one: _slow_down(store, accepted, runs, release, one) for one in journeys},
+        slow_downs,
         programme.journeys,
+        authors=frozenset(filter(None, (run.labels.get(AUTHOR, "") for run in accepted))),
+        changes={one: change for one, change in means.items() if change is not None},
     )
     return replace(known, troubles=(*troubles, *store.unreadable, *bad))
 
@@ -129,35 +136,3 @@ def _health(events: Sequence[Event], keys: Mapping[str, str], runs: Sequence[Run
     """Return the health of the gate for the kind of runs that the newest run of the journey is."""
     key = next((keys[run.run_id] for run in reversed(runs) if journey in run.journeys and run.run_id in keys), None)
     return health_of(events if key is not None else (), key)
-
-
-def _slow_down(
-    store: Store, accepted: Sequence[Accepted], runs: Sequence[RunFact], release: str, journey: str
-) -> SlowDown | NoSlowDown:
-    """Return the slow-down of a journey against the newest pinned release, or why it is not known."""
-    has = [run for run in accepted if journey in run.log_values(_PERCENTILE)]
-    if not has:
-        ids = " ".join(run.run_id for run in runs if journey in run.journeys)
-        fix = Missing(f"loadgen history add {ids}", 1, f"accept the runs of {release}") if ids else None
-        return NoSlowDown(f"no accepted run of {release} has a {_PERCENTILE} of this journey", fix)
-    key = has[-1].key
-    ours = {run.run_id for run in accepted}
-    pinned = [one for one in store.references(key) if not ours & set(one.run_ids)]
-    pin = Missing("loadgen history pin RUN... --name NAME", 2, "pin the release to compare with")
-    if not pinned:
-        return NoSlowDown("no other release is pinned to compare with", pin)
-    reference = pinned[-1]
-    before = store.get(reference.run_ids, is_whole=False)
-    past = [run for run in store.runs(key, newest=_NEWEST + len(ours)) if run.run_id not in ours]
-    values = {
-        name: [value for run in some if (value := run.log_values(_PERCENTILE).get(journey)) is not None]
-        for name, some in (("before", before), ("new", [run for run in has if run.key == key]), ("past", past))
-    }
-    if len(values["past"]) < LEAST_HISTORY:
-        add = Missing("loadgen history add RUN...", 10, "accept runs of earlier releases")
-        few = quantity(len(values["past"]), "accepted run")
-        return NoSlowDown(f"only {few} to know the noise from, and {LEAST_HISTORY} are needed", add)
-    if not values["before"]:
-        return NoSlowDown(f"the pinned release {reference.name} has no {_PERCENTILE} of this journey", pin)
-    effect = judge_reference({journey: values["before"]}, {journey: values["new"]}, {journey: values["past"]}).names[0]
-    return SlowDown(reference.name, effect.change, effect.low, effect.high, _PERCENTILE)

@@ -4,32 +4,47 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
+from types import MappingProxyType
 from typing import Any, Final
 
 from loadgen.errors import UsageError
 from loadgen.history.store.store import Store
 from loadgen.history.store.stored_run import Event
 from loadgen.measure.run_folder.rundir import utc_text
+from loadgen.outside_text import one_line
 from loadgen.programme.recommending.facts import time_of
-from loadgen.programme.recommending.recommendation import GO, Evidence, Recommendation
+from loadgen.programme.recommending.recommendation import CLOCK_ERROR, GO, OF_ANY_RELEASE, Evidence, Recommendation
 from loadgen.programme.recommending.record import RECOMMENDED
 from loadgen.programme.recommending.shown import as_document
 
-__all__ = ["OVERRIDDEN", "SIGNED", "evidence_hash", "notes_about", "override", "sign"]
+__all__ = [
+    "OVERRIDDEN",
+    "SIGNED",
+    "evidence_hash",
+    "notes_about",
+    "override",
+    "override_in_force",
+    "sign",
+    "signers_said",
+]
 
 OVERRIDDEN: Final = "overridden"
 SIGNED: Final = "signed"
 """The kinds of the events. Versions that do not know them pass over them."""
 
 
-def override(store: Store, id_: str, because: str, by: str, until: datetime, now: datetime) -> Event:
+def override(
+    store: Store, id_: str, because: str, by: str, until: datetime, now: datetime, *, two_people: bool = False
+) -> Event:
     """Record that a person overrides a recommendation until a time, with the reason. Return the event.
 
+    two_people: who signed the recommendation cannot override it.
+
     Raises:
-        UsageError: there is no such recommendation, it is a GO, nothing valid was measured, there is no reason, or the
-            time is over.
+        UsageError: there is no such recommendation, it is a GO, nothing valid was measured, there is no reason, the
+            time is over, or this person signed it.
     """
     event = _recommendation(store, id_)
     document = _document(event)
@@ -44,22 +59,56 @@ def override(store: Store, id_: str, because: str, by: str, until: datetime, now
         raise UsageError("an override needs a reason", hint='add --because "..."; it is recorded and shown')
     if until <= now:
         raise UsageError(f"the override of {id_} would have ended already", hint="give a later date: --until")
+    if two_people:
+        _check_other(store, SIGNED, id_, by, "signed", "override")
     details = {"id": id_, "release": event.details.get("release", ""), "until": utc_text(until)}
     return store.note(Event(OVERRIDDEN, utc_text(now), by, because=because.strip(), details=details))
 
 
-def sign(store: Store, id_: str, by: str, now: datetime) -> Event:
-    """Record that a person signs a recommendation with the evidence that it had. Return the event.
+def sign(
+    store: Store, id_: str, by: str, now: datetime, *, role: str = "", two_people: bool = False
+) -> tuple[Event, str]:
+    """Record that a person signs a recommendation with the evidence that it had.
 
+    role: of this person, such as "head of payments"; it is shown beside the name. two_people: who overrode the
+    recommendation cannot sign it.
+
+    Returns:
+        The event, and a warning if the recommendation is not GO; "" otherwise.
     Raises:
-        UsageError: there is no such recommendation, or this person signed it already.
+        UsageError: there is no such recommendation, this person signed it already, or this person overrode it.
     """
     event = _recommendation(store, id_)
+    if two_people:
+        _check_other(store, OVERRIDDEN, id_, by, "overrode", "sign")
     if any(one.by == by and one.details.get("id") == id_ for one in store.events(SIGNED)):
         raise UsageError(f"{by} signed {id_} already", hint="another person can sign it with --by NAME")
     of = hash_of(_document(event).get("evidence") or [])
     details = {"id": id_, "release": event.details.get("release", ""), "evidence": of}
-    return store.note(Event(SIGNED, utc_text(now), by, details=details))
+    details |= {"role": one_line(role.strip(), 80)} if role.strip() else {}
+    return store.note(Event(SIGNED, utc_text(now), by, details=details)), _warning(id_, event)
+
+
+def _warning(id_: str, event: Event) -> str:
+    """Return what speaks against a signature; "" for a GO."""
+    answer = one_line(event.details.get("recommendation", "") or "unknown", 40)
+    if answer == GO:
+        return ""
+    if _document(event).get("is_valid") is not True:
+        return f"{id_} has no valid run of the release: the signature confirms nothing that was measured"
+    return f"{id_} is {answer}, not GO: the signature does not change it (loadgen decide --override has a reason)"
+
+
+def _check_other(store: Store, kind: str, id_: str, by: str, did: str, does: str) -> None:
+    if any(one.by.strip().casefold() == by.strip().casefold() for one in store.events(kind) if _is_about(one, id_)):
+        raise UsageError(
+            f"{by} {did} {id_}, and cannot {does} it as well: [launch] has two_people = true",
+            hint="another person does it, with --by NAME",
+        )
+
+
+def _is_about(event: Event, id_: str) -> bool:
+    return event.details.get("id") == id_
 
 
 def evidence_hash(found: Recommendation) -> str:
@@ -68,26 +117,34 @@ def evidence_hash(found: Recommendation) -> str:
 
 
 def hash_of(rows: Any) -> str:
-    """Return the digits of the rows of a document. Rows that only inform, such as signatures, do not count."""
-    counted = [row for row in rows if isinstance(row, dict) and row.get("required") is True]
+    """Return the digits of the rows of a document. Rows that only inform, such as signatures, do not count.
+
+    Production and A/A controls go on after a signature: of these rows only the state counts, not each new figure.
+    """
+    counted = [
+        {name: row.get(name) for name in ("kind", "journey", "state")} if row.get("kind") in OF_ANY_RELEASE else row
+        for row in rows
+        if isinstance(row, dict) and row.get("required") is True
+    ]
     text = json.dumps(counted, sort_keys=True, ensure_ascii=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def notes_about(
-    events: Iterable[Event], found: Recommendation, release: str, journeys: Sequence[str], now: datetime
+    events: Iterable[Event],
+    found: Recommendation,
+    release: str,
+    journeys: Sequence[str],
+    now: datetime,
+    after: Mapping[tuple[str, str], str] = MappingProxyType({}),
 ) -> Iterator[Evidence]:
     """Yield rows that inform: overrides of this release and these journeys, and who signed on which evidence.
 
-    events: recommendations, overrides and signatures, oldest first.
+    events: recommendations, overrides and signatures, oldest first. after: what happened after an override, by the id
+    of its recommendation and its time.
     """
     events = list(events)
-    wanted = json.dumps(list(journeys))
-    ids = {
-        one.details.get("id", "")
-        for one in events
-        if one.kind == RECOMMENDED and one.details.get("release") == release and one.details.get("journeys") == wanted
-    }
+    ids = _ids_about(events, release, journeys)
     digits = evidence_hash(found)
     for n, one in enumerate(one for one in events if one.details.get("id", "") in ids and one.kind != RECOMMENDED):
         id_ = one.details["id"]
@@ -96,11 +153,64 @@ def notes_about(
             state = "in force until" if until is not None and until > now else "ended on"
             day = "an unknown day" if until is None else f"{until:%Y-%m-%d}"
             says = f"{id_} was overridden by {one.by}, {state} {day}, because {one.because}"
+            happened = after.get((id_, one.at), "")
+            says += f"; {happened}" if happened else ""
             yield Evidence(f"override {n + 1}", id_, "open", says, release=release, required=False)
         elif one.kind == SIGNED:
             on = "this evidence" if one.details.get("evidence") == digits else "other evidence"
-            says = f"{id_} was signed by {one.by} on {one.at[:16].replace('T', ' ')}, on {on}"
+            role = f" ({one.details['role']})" if one.details.get("role") else ""
+            says = f"{id_} was signed by {one.by}{role} on {one.at[:16].replace('T', ' ')}, on {on}"
+            says += f" ({one.details.get('evidence') or 'without a hash'})"
             yield Evidence(f"signature {n + 1}", id_, "open", says, release=release, required=False)
+
+
+def signers_said(
+    events: Iterable[Event], release: str, journeys: Sequence[str], authors: Iterable[str]
+) -> Evidence | None:
+    """Return a row that informs, if only the author of a release signed it; None otherwise.
+
+    authors: the names in the label `author` of the release's runs.
+    """
+    events = list(events)
+    ids = _ids_about(events, release, journeys)
+    signers = {one.by.strip() for one in events if one.kind == SIGNED and one.details.get("id") in ids}
+    known = {one.strip().casefold() for one in authors}
+    if not signers or not all(one.casefold() in known for one in signers):
+        return None
+    says = f"only {', '.join(sorted(signers))} signed, the author of the release: another person must sign"
+    return Evidence("signers", "", "open", says, release=release, required=False)
+
+
+def override_in_force(events: Iterable[Event], release: str, journeys: Sequence[str], now: datetime) -> str:
+    """Return a sentence about the newest override of this release and these journeys that is in force; "" without one.
+
+    events: recommendations and overrides, oldest first.
+    """
+    events = list(events)
+    ids = _ids_about(events, release, journeys)
+    found = ""
+    for one in events:
+        until = _until(one) if one.kind == OVERRIDDEN and one.details.get("id") in ids else None
+        if until is not None and until > now and _is_begun(one, now):
+            found = f"{one.details['id']} is overridden by {one.by} until {until:%Y-%m-%d}"
+    return found
+
+
+def _is_begun(event: Event, now: datetime) -> bool:
+    try:
+        return time_of(event.at) <= now + CLOCK_ERROR
+    except ValueError:
+        return False
+
+
+def _ids_about(events: Iterable[Event], release: str, journeys: Sequence[str]) -> set[str]:
+    """Return the ids of the recommendations of this release and these journeys."""
+    wanted = json.dumps(list(journeys))
+    return {
+        one.details.get("id", "")
+        for one in events
+        if one.kind == RECOMMENDED and one.details.get("release") == release and one.details.get("journeys") == wanted
+    }
 
 
 def _until(event: Event) -> datetime | None:

@@ -5,6 +5,7 @@
     detectable = "5%"               # a PASS of the gate counts only if it would have found this slow-down
     slower = "10%"                  # how much slower than the pinned release
     headroom = 1.25                 # least capacity, as a multiple of the forecast
+    budget_left = "0%"              # least error budget that a kept promise must have left
     capacity_days = 90              # how old a capacity may be
     controls_days = 21              # how old the newest A/A control may be
 
@@ -83,7 +84,9 @@ class _Reading:
 
     def _rules(self, table: Mapping[str, Any]) -> Rules:
         at = ("decide",)
-        self._check_keys(at, table, ("runs", "detectable", "slower", "headroom", "capacity_days", "controls_days"))
+        self._check_keys(
+            at, table, ("runs", "detectable", "slower", "headroom", "budget_left", "capacity_days", "controls_days")
+        )
         usual = Rules()
         ages = {
             kind: timedelta(days=days)
@@ -104,6 +107,7 @@ class _Reading:
             self._share((*at, "slower"), table, usual.slower),
             self._number((*at, "headroom"), table, usual.headroom, lambda of: 1 <= of <= 100, "1 to 100"),
             ages,
+            self._share((*at, "budget_left"), table, usual.budget_left, is_0_fine=True),
         )
 
     def _journey(self, at: tuple[str, ...], given: Any) -> JourneyFacts:
@@ -152,18 +156,17 @@ class _Reading:
             return None
         return rate
 
-    def _share(self, at: tuple[str, ...], table: Mapping[str, Any], usual: float) -> float:
+    def _share(self, at: tuple[str, ...], table: Mapping[str, Any], usual: float, *, is_0_fine: bool = False) -> float:
         given = table.get(at[-1])
         if given is None:
             return usual
         try:
-            share = parse_ratio(given) if isinstance(given, str) else float(given) if _is_number(given) else 0.0
+            share = parse_ratio(given) if isinstance(given, str) else float(given) if _is_number(given) else -1.0
         except (ValueError, OverflowError):
-            share = 0.0
-        if not 0 < share <= 1:
-            self._add(
-                at, f"invalid {at[-1]} {_shown(given)}: must be above 0 % and at most 100 %", f'write {at[-1]} = "5%"'
-            )
+            share = -1.0
+        if not (0 <= share <= 1 and (share or is_0_fine)):
+            allowed = "from 0 % to 100 %" if is_0_fine else "above 0 % and at most 100 %"
+            self._add(at, f"invalid {at[-1]} {_shown(given)}: must be {allowed}", f'write {at[-1]} = "5%"')
             return usual
         return share
 

@@ -24,10 +24,14 @@ from typing import Final, Literal
 from loadgen.errors import ExitCode
 
 __all__ = [
+    "AGES",
+    "CLOCK_ERROR",
     "GO",
     "INCONCLUSIVE",
     "KINDS",
+    "NAMES",
     "NO_GO",
+    "OF_ANY_RELEASE",
     "Answer",
     "Evidence",
     "Missing",
@@ -35,6 +39,7 @@ __all__ = [
     "Policy",
     "Recommendation",
     "State",
+    "age_text",
     "recommend",
 ]
 
@@ -45,14 +50,16 @@ NO_GO: Final = "NO-GO"
 INCONCLUSIVE: Final = "INCONCLUSIVE"
 
 KINDS: Final = ("validity", "objectives", "gate", "promise", "budget", "headroom", "health")
-"""The kinds of evidence, in the order in which they are shown."""
-_OF_ANY_RELEASE: Final = frozenset({"promise", "health"})
+"""The kinds of evidence of a journey, in the order in which they are shown."""
+NAMES: Final[Mapping[str, str]] = MappingProxyType({"budget": "performance budget", "promise": "production promise"})
+"""How kinds are shown to people, where it is not the kind itself. Documents for programs have the kind."""
+OF_ANY_RELEASE: Final = frozenset({"promise", "health"})
 """Kinds that describe production, or the gate itself: their evidence names no release."""
 AGES: Final[Mapping[str, timedelta]] = MappingProxyType(
     {"promise": timedelta(hours=24), "headroom": timedelta(days=90), "health": timedelta(days=21)}
 )
 """How old evidence may be. The other kinds are about the release itself, and do not age."""
-_CLOCK_ERROR: Final = timedelta(minutes=5)
+CLOCK_ERROR: Final = timedelta(minutes=5)
 """Evidence from further in the future has a wrong clock, and does not count."""
 
 
@@ -64,7 +71,8 @@ class Piece:
     journey: str = ""
 
     def __str__(self) -> str:
-        return f"{self.kind} of {self.journey}" if self.journey else self.kind
+        name = NAMES.get(self.kind, self.kind)
+        return f"{name} of {self.journey}" if self.journey else name
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +93,8 @@ class Evidence:
     required: bool = True
     """False: it informs and never changes the recommendation."""
     journey: str = ""
+    arithmetic: str = ""
+    """How the state follows from the figures, in words: what `--explain` shows. It is no part of what is signed."""
 
     @property
     def piece(self) -> Piece:
@@ -178,22 +188,23 @@ def _counted(piece: Piece, one: Evidence | None, policy: Policy, now: datetime) 
 
 
 def _why_not(one: Evidence, policy: Policy, now: datetime) -> str:
-    release = "" if one.kind in _OF_ANY_RELEASE else policy.release
+    release = "" if one.kind in OF_ANY_RELEASE else policy.release
     if not one.required:
         return "not marked as required"
     if one.release != release:
         return f"about release {one.release or 'unknown'}" if release else f"about release {one.release} only"
     if one.at is None:
         return "" if one.state == "open" else "of unknown age"
-    if one.at > now + _CLOCK_ERROR:
+    if one.at > now + CLOCK_ERROR:
         return "dated in the future"
     most = policy.ages.get(one.kind)
     if most is not None and now - one.at > most:
-        return f"{_age(now - one.at)} old, and at most {_age(most)} are allowed"
+        return f"{age_text(now - one.at)} old, and at most {age_text(most)} are allowed"
     return ""
 
 
-def _age(age: timedelta) -> str:
+def age_text(age: timedelta) -> str:
+    """Return an age as text: "25 h", "91 days"."""
     hours = age.total_seconds() / 3600
     return f"{hours:.0f} h" if hours < 72 else f"{hours / 24:.0f} days"
 

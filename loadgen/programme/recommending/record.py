@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import Final
+from typing import Any, Final
 
 from loadgen.history.store.store import Store
 from loadgen.history.store.stored_run import Event
 from loadgen.measure.run_folder.rundir import utc_text
+from loadgen.programme.evidence.entry import EvidenceEntry
 from loadgen.programme.recommending.recommendation import Recommendation
 from loadgen.programme.recommending.shown import as_document
 
@@ -22,7 +23,15 @@ _ID: Final = re.compile(r"D-([1-9][0-9]{0,8})")
 
 
 def record_recommendation(
-    store: Store, found: Recommendation, release: str, journeys: Sequence[str], by: str, now: datetime
+    store: Store,
+    found: Recommendation,
+    release: str,
+    journeys: Sequence[str],
+    by: str,
+    now: datetime,
+    *,
+    impact: Sequence[Mapping[str, Any]] = (),
+    entries: Iterable[EvidenceEntry] = (),
 ) -> str:
     """Store a recommendation with its evidence, and return its id such as "D-207".
 
@@ -34,7 +43,7 @@ def record_recommendation(
     # Older versions took no numbers, so the ids of the events count as well.
     known = max(recommendation_ids(store.events(RECOMMENDED)), default=0)
     id_ = f"D-{store.take_number('D', known + 1)}"
-    document = as_document(found, release, tuple(journeys), id_, utc_text(now))
+    document = as_document(found, release, tuple(journeys), id_, utc_text(now), impact=impact, entries=entries)
     store.note(
         Event(
             RECOMMENDED,

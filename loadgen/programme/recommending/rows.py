@@ -6,7 +6,7 @@ Each function returns the row and the commands that would settle it. A row for w
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from math import isfinite, log1p
 from typing import Any, Final
@@ -17,19 +17,17 @@ from loadgen.history.gate.aa_test_health import Health, State
 from loadgen.history.store.study_records import StudyRecord
 from loadgen.programme.recommending.facts import Forecast, Rules, RunFact, time_of
 from loadgen.programme.recommending.recommendation import Evidence, Missing
-from loadgen.units import format_changes, format_rate, format_share, quantity
+from loadgen.units import format_rate, format_share, quantity
 
 __all__ = [
     "GateFact",
-    "NoSlowDown",
     "Row",
-    "SlowDown",
-    "budget_row",
     "gate_row",
     "headroom_row",
     "health_row",
     "objectives_row",
-    "promise_row",
+    "row_of",
+    "runs_command",
     "validity_row",
 ]
 
@@ -56,25 +54,6 @@ class GateFact:
     reasons: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class NoSlowDown:
-    """Why the change against the pinned release is not known, and what would settle it."""
-
-    why: str
-    fix: Missing | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class SlowDown:
-    """The change of a journey against the pinned release with its 95 % interval: 0.04 is 4 % slower."""
-
-    reference: str
-    change: float
-    low: float
-    high: float
-    percentile: str = "p95"
-
-
 # -- runs -----------------------------------------------------------------------------------------
 
 
@@ -82,19 +61,19 @@ def validity_row(journey: str, release: str, runs: Sequence[RunFact], rules: Rul
     """GO if all runs of the release with this journey are valid. Never NO-GO."""
     if not runs:
         says = f"no run of {release} has this journey"
-        return _row("validity", journey, release, says=says), (_runs_command(runs, release, rules.least_runs),)
+        return row_of("validity", journey, release, says=says), (runs_command(runs, release, rules.least_runs),)
     bad = [run for run in runs if run.condition != "valid"]
     if not bad:
         says = f"{quantity(len(runs), 'run')}, all valid"
-        return _row("validity", journey, release, runs, "go", says), ()
+        return row_of("validity", journey, release, runs, "go", says), ()
     first = bad[0]
     why = f" ({first.why})" if first.why else ""
     says = f"{len(bad)} of {quantity(len(runs), 'run')} not valid: {first.run_id} is {first.condition}{why}; repeat it"
     fixes = (
-        _runs_command(runs, release, len(bad)),
+        runs_command(runs, release, len(bad)),
         *(Missing(f"loadgen runs label {run.run_id} release=", 1, "leave it out, once repeated") for run in bad),
     )
-    return _row("validity", journey, release, runs, "open", says), fixes
+    return row_of("validity", journey, release, runs, "open", says), fixes
 
 
 def objectives_row(journey: str, release: str, runs: Sequence[RunFact], rules: Rules) -> Row:
@@ -103,7 +82,7 @@ def objectives_row(journey: str, release: str, runs: Sequence[RunFact], rules: R
     Runs that were not measured properly neither pass nor fail.
     """
     if not runs:
-        return _row("objectives", journey, release, says="no run, so no objective was judged"), ()
+        return row_of("objectives", journey, release, says="no run, so no objective was judged"), ()
     measured = [run for run in runs if run.condition in ("valid", "suspect")]
     verdicts = {run.run_id: run.verdicts(journey) for run in measured}
     judged = [run for run in measured if verdicts[run.run_id]]
@@ -112,24 +91,25 @@ def objectives_row(journey: str, release: str, runs: Sequence[RunFact], rules: R
     least = rules.least_runs
     if failed and (len(failed) >= 2 or len(failed) == len(judged)):
         says = f"objectives failed in {len(failed)} of {quantity(len(judged), 'judged run')}: {_ids(failed)}"
-        return _row("objectives", journey, release, runs, "no-go", says), ()
+        return row_of("objectives", journey, release, runs, "no-go", says), ()
     count = f"passed in {len(passed)} of {quantity(len(runs), 'run')}"
     if len(passed) == len(runs) and len(passed) >= least:
-        return _row("objectives", journey, release, runs, "go", f"all objectives {count}"), ()
+        return row_of("objectives", journey, release, runs, "go", f"all objectives {count}"), ()
     if measured and not judged:
         if any(of is None for of in verdicts.values()):
             says = "the history does not say whether these runs had objectives: an older version stored them"
         else:
             says = "the runs have no objectives for this journey, so nothing was promised"
-        return _row("objectives", journey, release, runs, "open", says), (_runs_command(runs, release, least),)
+        return row_of("objectives", journey, release, runs, "open", says), (runs_command(runs, release, least),)
     why = f"objectives {count}; at least {least} are needed, and all must pass"
     if failed:
         why += f"; one odd run failed: {failed[0].run_id}"
     needed = max(least - len(passed), 1)
-    return _row("objectives", journey, release, runs, "open", why), (_runs_command(runs, release, needed),)
+    return row_of("objectives", journey, release, runs, "open", why), (runs_command(runs, release, needed),)
 
 
-def _runs_command(runs: Sequence[RunFact], release: str, count: int) -> Missing:
+def runs_command(runs: Sequence[RunFact], release: str, count: int) -> Missing:
+    """Return the command that makes further runs of a release, like those that there are."""
     file, minutes = _file(runs), _minutes(runs)
     what = f"{quantity(count, 'run')} of {release}"
     return Missing(f"loadgen gate {file} --runs {count} --label release={release}", max(count * minutes, 1.0), what)
@@ -148,7 +128,7 @@ def gate_row(journey: str, release: str, runs: Sequence[RunFact], verdicts: Iter
     judge = Missing(_gate_command(runs), 1, "judge all its runs")
     if not found:
         says = f"the gate gave no verdict on runs of {release}"
-        return _row("gate", journey, release, says=says), (judge,) if runs else ()
+        return row_of("gate", journey, release, says=says), (judge,) if runs else ()
     standing = [
         one
         for n, one in enumerate(found)
@@ -168,7 +148,9 @@ def gate_row(journey: str, release: str, runs: Sequence[RunFact], verdicts: Iter
         return _gate(journey, release, last, "open", "PASS, but the smallest slow-down it finds is unknown"), (judge,)
     finds = f"PASS; a slow-down of {format_share(last.detectable)} would have been found"
     if last.detectable <= rules.detectable:
-        return _gate(journey, release, last, "go", finds), ()
+        how = f"PASS, and {format_share(last.detectable)} is at most {format_share(rules.detectable)}"
+        how += f"; {quantity(len(last.run_ids), 'run')} against {quantity(last.history, 'accepted run')}"
+        return replace(_gate(journey, release, last, "go", finds), arithmetic=how), ()
     more, advice = _more(runs, release, last, rules)
     says = f"{finds}, and {format_share(rules.detectable)} must be{f': {advice}' if advice else ''}"
     return _gate(journey, release, last, "open", says), (more or judge,)
@@ -182,7 +164,7 @@ def _more(runs: Sequence[RunFact], release: str, last: GateFact, rules: Rules) -
     if advice.runs is not None:
         further = max(advice.runs - len(last.run_ids), 1)
         text = f"{quantity(advice.runs, 'run')} of the release would find it"
-        return _runs_command(runs, release, further), text
+        return runs_command(runs, release, further), text
     ways = []
     if advice.quieter is not None:
         ways.append(f"runs that differ half as much ({quantity(advice.quieter[1], 'run')})")
@@ -192,7 +174,7 @@ def _more(runs: Sequence[RunFact], release: str, last: GateFact, rules: Rules) -
         ways.append(f"{advice.history[0]} accepted runs ({quantity(advice.history[1], 'new run')})")
     text = "no number of runs of the release finds it, since the error of the history remains"
     text += f"; what helps: {', or '.join(ways)}" if ways else ""
-    longer = _runs_command(runs, release, advice.quieter[1]) if advice.quieter is not None else None
+    longer = runs_command(runs, release, advice.quieter[1]) if advice.quieter is not None else None
     if longer is not None:
         minutes = 4 * _minutes(runs)
         command = f"{longer.command} --duration {max(round(minutes * 60), 1)}s"
@@ -221,33 +203,7 @@ def _gate_command(runs: Sequence[RunFact]) -> str:
     return f"loadgen gate {' '.join(run.run_id for run in runs)}"
 
 
-# -- promise, budget, headroom, health ----------------------------------------------------------
-
-
-def promise_row(journey: str) -> Row:
-    """Return the row of a journey with users: open, as nothing is known about its promise."""
-    says = "production's attainment is not known: there is no ledger for it"
-    edit = Missing(
-        f"write live = false into [journeys.{journey}] of programme.toml", _EDIT_MINUTES, "if it has no users"
-    )
-    return Evidence("promise", "", "open", says, journey=journey), (edit,)
-
-
-def budget_row(journey: str, release: str, runs: Sequence[RunFact], found: SlowDown | NoSlowDown, rules: Rules) -> Row:
-    """GO if the upper end of the slow-down against the pinned release is within the budget.
-
-    NO-GO if its lower end is beyond the budget.
-    """
-    if isinstance(found, NoSlowDown):
-        return _row("budget", journey, release, says=found.why), (found.fix,) if found.fix else ()
-    if not all(map(isfinite, (found.change, found.low, found.high))):
-        return _row("budget", journey, release, says="the slow-down against the pinned release is not known"), ()
-    at = max((run.at for run in runs), default=None)
-    text = f"{found.percentile} {format_changes(found.low, found.high)} against {found.reference}"
-    text += f" (95 %); at most {format_share(rules.slower)} slower is allowed"
-    state = "no-go" if found.low > rules.slower else "go" if found.high <= rules.slower else "open"
-    row = Evidence("budget", found.reference, state, text, at, release, journey=journey)  # type: ignore[arg-type]
-    return row, (_runs_command(runs, release, 3),) if state == "open" else ()
+# -- headroom, health ----------------------------------------------------------
 
 
 def headroom_row(
@@ -275,10 +231,10 @@ def headroom_row(
     open_ = tuple(one for one, is_open in ((find, False), (name, forecast is None)) if is_open)
     if len(plans) > 1:
         text = f"capacities of several plans: {', '.join(plans[:_SHOWN])}; write plan into [journeys.{journey}]"
-        return _row("headroom", journey, release, says=text), (*open_, Missing(text, _EDIT_MINUTES))
+        return row_of("headroom", journey, release, says=text), (*open_, Missing(text, _EDIT_MINUTES))
     ours = [one for one in known if _facts(one).get("release") == release] or known
     if not ours:
-        return _row("headroom", journey, release, says="no capacity was measured"), (find, *open_)
+        return row_of("headroom", journey, release, says="no capacity was measured"), (find, *open_)
     last = ours[-1]
     facts, at = _facts(last), time_of(last.at)
     low, high = _positive(facts.get("low_per_s")), _positive(facts.get("high_per_s"))
@@ -303,9 +259,10 @@ def headroom_row(
     text = f"{capacity}, forecast {format_rate(forecast.low)} to {format_rate(forecast.high)}:"
     text += f" headroom {least:.2f} to {most:.2f}, needed {rules.headroom:g}"
     state = "go" if least >= rules.headroom else "no-go" if most < rules.headroom else "open"
-    if state == "open":
-        return row("open", text), (find,)
-    return row(state, text), _if_old(find, at, of, release, rules, now)
+    how = f"{format_rate(low)} / {format_rate(forecast.high)} = {least:.3f}, and"
+    how += f" {format_rate(high)} / {format_rate(forecast.low)} = {most:.3f}"
+    judged = replace(row(state, text), arithmetic=how)
+    return judged, (find,) if state == "open" else _if_old(find, at, of, release, rules, now)
 
 
 def _if_old(find: Missing, at: datetime, of: str, release: str, rules: Rules, now: datetime) -> tuple[Missing, ...]:
@@ -329,9 +286,10 @@ def health_row(journey: str, health: Health, runs: Sequence[RunFact], now: datet
 # -- helpers --------------------------------------------------------------------------------------
 
 
-def _row(
+def row_of(
     kind: str, journey: str, release: str, runs: Sequence[RunFact] = (), state: str = "open", says: str = ""
 ) -> Evidence:
+    """Return a row about runs of a release, with the time of the newest of them."""
     at = max((run.at for run in runs), default=None)
     return Evidence(kind, _ids(runs), state, says, at, release, journey=journey)  # type: ignore[arg-type]
 

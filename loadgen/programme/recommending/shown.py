@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, Final
 
 from loadgen.measure.run_folder.rundir import utc_text
-from loadgen.programme.recommending.recommendation import GO, NO_GO, Evidence, Missing, Recommendation
+from loadgen.programme.evidence.entry import EvidenceEntry
+from loadgen.programme.recommending.recommendation import GO, NO_GO, Evidence, Missing, Piece, Recommendation
 from loadgen.report.report_parts import Report, Table
 
 __all__ = ["FORMAT", "as_document", "as_report", "headline"]
@@ -32,11 +34,19 @@ def headline(found: Recommendation, release: str, journeys: tuple[str, ...]) -> 
 
 
 def as_document(
-    found: Recommendation, release: str, journeys: tuple[str, ...], id_: str = "", at: str = ""
+    found: Recommendation,
+    release: str,
+    journeys: tuple[str, ...],
+    id_: str = "",
+    at: str = "",
+    *,
+    impact: Sequence[Mapping[str, Any]] = (),
+    entries: Iterable[EvidenceEntry] = (),
 ) -> Mapping[str, Any]:
     """Return the recommendation as a JSON document.
 
-    id_: such as "D-207"; empty if it was not stored. at: when it was made.
+    id_: such as "D-207"; empty if it was not stored. at: when it was made. impact: what is at stake. entries: what the
+    numbers of the evidence were computed from.
     """
     return {
         "format": FORMAT,
@@ -49,21 +59,40 @@ def as_document(
         "is_valid": found.is_valid,
         "evidence": [_row(one) for one in found.evidence],
         "missing": [_missing(one) for one in found.missing],
+        "impact": list(impact),
+        "entries": [one.as_document() for one in entries],
     }
 
 
 def as_report(
-    found: Recommendation, release: str, journeys: tuple[str, ...], id_: str = "", *, has_table: bool = False
+    found: Recommendation,
+    release: str,
+    journeys: tuple[str, ...],
+    id_: str = "",
+    *,
+    has_table: bool = False,
+    explained: Mapping[Piece, Sequence[str]] = MappingProxyType({}),
 ) -> Report:
-    """Return the recommendation for the terminal, or with `has_table` for Markdown, whose tables wrap."""
+    """Return the recommendation for the terminal, or with `has_table` for Markdown, whose tables wrap.
+
+    explained: lines below each piece of evidence.
+    """
     lines: tuple[str, ...] = ()
     tables = []
     if has_table:
-        rows = tuple((str(one.piece), _state(one), one.says, one.id or "none") for one in found.evidence)
+        rows = tuple(
+            (str(one.piece), _state(one), ". ".join((one.says, *explained.get(one.piece, ()))), one.id or "none")
+            for one in found.evidence
+        )
         tables.append(Table("Evidence", ("evidence", "says", "figure and rule", "id"), rows, 4))
     else:
         lines = tuple(
-            f"{_state(one):<5}  {one.piece}: {one.says}{f' [{one.id}]' if one.id else ''}" for one in found.evidence
+            line
+            for one in found.evidence
+            for line in (
+                f"{_state(one):<5}  {one.piece}: {one.says}{f' [{one.id}]' if one.id else ''}",
+                *(f"       {text}" for text in explained.get(one.piece, ())),
+            )
         )
     if found.missing:
         commands = tuple((_minutes(one.minutes), one.command, one.why) for one in found.missing)
@@ -74,7 +103,7 @@ def as_report(
 
 
 def _state(one: Evidence) -> str:
-    return one.state if one.required else f"{one.state}, informs"
+    return one.state if one.required else "informs"
 
 
 def _row(one: Evidence) -> dict[str, Any]:

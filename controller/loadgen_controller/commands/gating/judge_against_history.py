@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import replace
+from math import isfinite
 
 from loadgen.errors import UsageError
 from loadgen.history.gate.baseline_selection import LOOKED_AT
@@ -67,7 +68,18 @@ def note_verdict(store: Store, decision: Decision, by: str, *, kind: str = VERDI
         "detectable": f"{decision.detectable:.4g}",
         "history": str(sum(len(family.run_ids) for family in decision.families if family.against == HISTORY)),
     }
+    if because:
+        details["changes"] = json.dumps(_changes(decision))
     store.note(Event(kind, "", by, tuple(run.run_id for run in decision.new), because, details))
+
+
+def _changes(decision: Decision) -> dict[str, tuple[float, float, float]]:
+    """Return what was accepted by journey: (change, low, high); 0.02 is 2 % slower. The performance budget needs it."""
+    return {
+        one.name: (round(one.change, 6), round(one.low, 6), round(one.high, 6))
+        for one in decision.compared
+        if " > " not in one.name and all(map(isfinite, (one.change, one.low, one.high)))
+    }
 
 
 def accept(store: Store, new: Sequence[Accepted], settings: Settings, because: str, by: str) -> tuple[Decision, int]:

@@ -1,0 +1,198 @@
+"""The question: gathers the evidence for a release, recommends, and writes the page and the template."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from pathlib import Path
+
+from loadgen.atomic_files import atomic_write
+from loadgen.errors import StorageError, UsageError
+from loadgen.history.store.store import Store
+from loadgen.history.store.stored_run import Event
+from loadgen.history.store.write_once_storage import Place
+from loadgen.programme.evidence.entry import EvidenceEntry
+from loadgen.programme.gathering.after_override import after_overrides, record_said
+from loadgen.programme.gathering.promises import promises_of
+from loadgen.programme.launching.at_stake import Stake, impact_document, impact_rows, stakes, total_said
+from loadgen.programme.launching.settings import Settings
+from loadgen.programme.objectives import Objective
+from loadgen.programme.recommending import overrides
+from loadgen.programme.recommending.assess import Known, assess
+from loadgen.programme.recommending.checklist import CHECKED, checks_of
+from loadgen.programme.recommending.explained import explained, order_said
+from loadgen.programme.recommending.gather import gather
+from loadgen.programme.recommending.recommendation import Evidence, Recommendation
+from loadgen.programme.recommending.record import RECOMMENDED, record_recommendation
+from loadgen.programme.recommending.shown import as_document, as_report
+from loadgen.report.exports.markdown import report_lines
+from loadgen.report.report_parts import Report
+from loadgen_controller.past_runs.read_run_for_history import who
+from loadgen_controller.past_runs.release_runs import release_runs
+
+__all__ = ["Asked", "Decided", "ask"]
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What is asked: about which release and journeys, from which files."""
+
+    release: str
+    journeys: tuple[str, ...]
+    settings: Settings
+    objectives: tuple[Objective, ...]
+    runs_dir: Path
+    now: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Decided:
+    """The recommendation with everything that it rests on. id: "D-207"; "" if it was not recorded."""
+
+    asked: Asked
+    found: Recommendation
+    known: Known
+    id: str
+    at_stake: tuple[Stake, ...] = ()
+    entries: tuple[EvidenceEntry, ...] = ()
+
+    @property
+    def total(self) -> str:
+        """Return a sentence about the sum over journeys; "" without one."""
+        return total_said(self.at_stake)
+
+    def json(self, *, explain: bool) -> str:
+        """Return the document for programs. explain: each row also has its rule and arithmetic."""
+        asked = self.asked
+        document = dict(
+            as_document(
+                self.found,
+                asked.release,
+                asked.journeys,
+                self.id,
+                asked.now.isoformat(),
+                impact=impact_document(self.at_stake),
+                entries=self.entries,
+            )
+        )
+        if explain:
+            lines = explained(self.found, asked.settings.programme.rules)
+            rows = zip(document["evidence"], self.found.evidence, strict=True)
+            document["evidence"] = [row | {"explained": list(lines[one.piece])} for row, one in rows]
+            document["explained"] = order_said(self.found)
+        return json.dumps(document, indent=2, ensure_ascii=False)
+
+    def report(self, *, explain: bool, has_table: bool = False) -> Report:
+        """Return the recommendation for the terminal, or with `has_table` for Markdown."""
+        lines = explained(self.found, self.asked.settings.programme.rules) if explain else {}
+        asked = self.asked
+        made = as_report(self.found, asked.release, asked.journeys, self.id, has_table=has_table, explained=lines)
+        foot = (f"{self.total}.",) if self.total else ()
+        foot = (*foot, f"{order_said(self.found)}.") if explain else foot
+        return replace(made, foot=(*foot, *made.foot))
+
+    def markdown(self, *, explain: bool) -> list[str]:
+        """Return the lines of the recommendation in Markdown."""
+        return list(report_lines(self.report(explain=explain, has_table=True)))
+
+    def write_page(self, path: Path) -> None:
+        """Write the launch page.
+
+        Raises:
+            StorageError: the file cannot be written.
+        """
+        from loadgen.programme.launching.launch_page import launch_page
+        from loadgen.programme.pages.launch_html import launch_html
+
+        page = launch_page(
+            self.found,
+            self.asked.release,
+            self.asked.journeys,
+            self.id,
+            self.asked.now.isoformat(timespec="seconds"),
+            checks=self.known.checks,
+            at_stake=self.at_stake,
+            total=self.total,
+            notes=self.known.troubles,
+        )
+        _write(path, launch_html(page))
+
+    def write_template(self, path: Path) -> None:
+        """Write the template of the review; an existing file is never replaced.
+
+        Raises:
+            UsageError: the file exists. StorageError: it cannot be written.
+        """
+        from loadgen.programme.launching.template import review_template
+
+        text = review_template(
+            self.found,
+            self.asked.release,
+            self.asked.journeys,
+            self.id,
+            self.asked.now.isoformat(timespec="seconds"),
+            runs=self.known.runs,
+            facts=self.known.facts,
+            checks=self.known.checks,
+            at_stake=self.at_stake,
+        )
+        _write(path, text.encode(), is_exclusive=True)
+
+
+def ask(store: Store, place: Place, asked: Asked, *, is_recorded: bool) -> Decided:
+    """Return the recommendation for a release.
+
+    Raises:
+        StorageError, CloudError: the history cannot be read or written.
+    """
+    programme = asked.settings.programme
+    runs, troubles = release_runs(asked.runs_dir, asked.release)
+    facts = programme.journeys
+    live = [one for one in asked.journeys if one not in facts or facts[one].is_live]
+    promised = promises_of(place, asked.objectives, live, asked.now)
+    answers = store.events(RECOMMENDED, overrides.OVERRIDDEN, overrides.SIGNED)
+    known = replace(
+        gather(store, asked.release, asked.journeys, runs, programme, (*troubles, *promised.troubles)),
+        promises=promised.promises,
+        override=overrides.override_in_force(answers, asked.release, asked.journeys, asked.now),
+        checks=checks_of(asked.settings.launch.items, store.events(CHECKED), asked.release, asked.now),
+    )
+    at_stake = stakes(asked.journeys, asked.settings.money, promised.volumes, known.changes)
+    found = assess(known, programme.rules, asked.now)
+    informing = (
+        *impact_rows(at_stake, asked.release),
+        *_about_people(place, asked, found, known, answers, asked.settings.launch.two_people),
+    )
+    found = replace(found, evidence=(*found.evidence, *informing))
+    entries = (*promised.entries, *(one.entry for one in at_stake))
+    id_ = ""
+    if is_recorded:
+        impact = impact_document(at_stake)
+        id_ = record_recommendation(
+            store, found, asked.release, asked.journeys, who(), asked.now, impact=impact, entries=entries
+        )
+    return Decided(asked, found, known, id_, at_stake, entries)
+
+
+def _about_people(
+    place: Place, asked: Asked, found: Recommendation, known: Known, answers: Sequence[Event], two_people: bool
+) -> list[Evidence]:
+    """Return rows that inform: overrides with what happened after them, and signatures."""
+    after = after_overrides(place, asked.objectives, answers, asked.journeys, asked.now)
+    said = {one.key: one.says for one in after}
+    rows = list(overrides.notes_about(answers, found, asked.release, asked.journeys, asked.now, said))
+    if record := record_said(after):
+        rows.append(Evidence("overrides so far", "", "open", record, release=asked.release, required=False))
+    signers = overrides.signers_said(answers, asked.release, asked.journeys, known.authors) if two_people else None
+    return [*rows, *([signers] if signers is not None else [])]
+
+
+def _write(path: Path, data: bytes, *, is_exclusive: bool = False) -> None:
+    try:
+        atomic_write(path, data, 0o644, is_exclusive=is_exclusive, may_lack_links=True)
+    except FileExistsError:
+        raise UsageError(f"{path} exists, and people have edited it", hint="name another file") from None
+    except OSError as error:
+        raise StorageError(f"{path} cannot be written: {error.strerror}", hint="check the folder") from None
