@@ -63,7 +63,7 @@ def _body(page: WeeklyPage) -> Iterator[str]:
         yield from _sections(page, links)
     yield from _foot(page)
     yield "</div>"
-    if len(page.rows) > ONE_SHEET:
+    if table.has_second_sheet:
         yield '<div class="second on-paper">'
         yield from table.second_sheet()
         yield from () if is_public else _sections_of_second_sheet(page, links)
