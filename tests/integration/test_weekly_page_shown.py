@@ -26,7 +26,7 @@ PAGES = {
     "full": weekly_html(full_page()),
     "hostile": weekly_html(hostile_page()),
     "hostile on a sheet": weekly_html(replace(hostile_page(), rows=hostile_page().rows[:12])),
-    "public": weekly_html(public_page()),
+    "public": weekly_html(replace(public_page(), rows=(public_page().rows * 3)[:36])),
     "launch": launch_html(made_launch()),
     "hostile launch": launch_html(hostile_launch()),
 }

@@ -206,7 +206,7 @@ def test_an_empty_section_says_so_and_unreadable_parts_have_a_section() -> None:
     )
     text = Seen(weekly_html(page)).text
     assert "No anomaly was found." in text
-    assert "What could not be read" in text
+    assert "Unreadable" in text
     assert "C-9 is torn." in text
 
 
@@ -346,7 +346,7 @@ def test_a_launch_page_without_evidence_says_so_and_is_not_go() -> None:
         "Nothing that a command could add.",
         "No cost was computed",
         "Nobody has signed",
-        "not stored, so nobody can sign it",
+        "a signature needs a stored recommendation",
     ):
         assert one in text, one
     assert page.tone == "open"

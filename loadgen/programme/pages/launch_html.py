@@ -39,7 +39,7 @@ def _body(page: LaunchPage) -> Iterator[str]:
     facts = [
         f"release {page.release}",
         f"journeys: {', '.join(page.journeys)}" if page.journeys else "",
-        page.id or "not stored, so nobody can sign it",
+        page.id or "not stored: a signature needs a stored recommendation",
         time_text(page.at),
     ]
     yield f"<p>{' · '.join(in_html(one) for one in facts if one)}</p></header>"
@@ -47,7 +47,7 @@ def _body(page: LaunchPage) -> Iterator[str]:
     yield f'<p class="reason">{in_html(page.reason)}</p></section>'
     yield from _evidence(page)
     yield from _missing(page.missing)
-    yield from _said("What is at stake", page.impact, "No cost was computed: programme.toml has no [impact].")
+    yield from _said("At stake", page.impact, "No cost was computed: programme.toml has no [impact].")
     yield from _checklist(page)
     yield from _said("Overrides and signatures", page.answers, "Nobody has signed or overridden this recommendation.")
     if page.notes:
@@ -132,7 +132,7 @@ def _missing(missing: Sequence[MissingEvidence]) -> Iterator[str]:
 
 
 def _minutes(minutes: float) -> str:
-    """Return a time: "12 min", "2 h 5 min". It is rounded up, and at least 1 min."""
+    """Return a time: "12 min", "2 h 5 min". Times are rounded up, to at least 1 min."""
     whole = max(1, -int(-minutes // 1))
     hours, rest = divmod(whole, 60)
     return " ".join(filter(None, (f"{hours} h" if hours else "", f"{rest} min" if rest else "")))

@@ -49,7 +49,7 @@ _OPTIONS: Final = (
 
 
 def find_chromium() -> str:
-    """Return the path of a Chromium; "" if there is none. The variable `LOADGEN_CHROMIUM` goes first."""
+    """Return the path of a Chromium; "" if none was found. The variable `LOADGEN_CHROMIUM` goes first."""
     chosen = os.environ.get(VARIABLE)
     names = _NAMES if chosen is None else (chosen,)
     return next((path for name in names if name and (path := shutil.which(name))), "")
@@ -79,7 +79,7 @@ def print_pdf(html: bytes, to: Path, *, limit_s: float = _LIMIT_S) -> str:
 
 
 def _printed(chromium: str, html: bytes, folder: Path, limit_s: float) -> tuple[bytes, str]:
-    """Return the PDF, or b"" and why there is none."""
+    """Return the PDF, or b"" and the reason."""
     page, pdf, log = folder / "page.html", folder / "page.pdf", folder / "log.txt"
     page.write_bytes(html)
     options = [*_OPTIONS, f"--user-data-dir={folder / 'profile'}", f"--print-to-pdf={pdf}"]

@@ -1,7 +1,7 @@
 """Writes the table of promises of a weekly page as HTML: worst rows first, each number a link to its evidence.
 
-On paper one sheet has room for `ONE_SHEET` rows. Of a longer table the worst rows and a row about the others are on the
-first sheet, and the others on the second.
+On paper one sheet has room for `ONE_SHEET` rows. The first sheet of a longer table has the worst rows and a row about
+the others, which are on the second sheet.
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ __all__ = ["ONE_SHEET", "PromiseTable", "owner_html"]
 
 ONE_SHEET: Final = 12
 """As many rows are printed on one sheet."""
+_ONE_PUBLIC_SHEET: Final = 36
+"""The same for a public page, whose rows are one line each, and which has no charts."""
 _PUBLIC: Final = ("journey", "promise", "kept")
 _IDS_ON_SCREEN: Final = 4
 """A row shows as many ids on a screen, where each number is a link to its own. Paper shows them all."""
@@ -33,7 +35,7 @@ class PromiseTable:
 
     def html(self) -> Iterator[str]:
         """Yield the table with all rows for the screen, and for paper those of the first sheet."""
-        first = self.rows if len(self.rows) <= ONE_SHEET else self.rows[: ONE_SHEET - 1]
+        first = self.rows[: self._on_first_sheet]
         yield '<section class="promises" aria-label="Promises, worst first">'
         yield from self._opened()
         for n, row in enumerate(self.rows):
@@ -48,9 +50,19 @@ class PromiseTable:
         """Yield the rows for which the first sheet has no room; only paper has a second one."""
         yield '<section class="promises"><h2>Other promises</h2>'
         yield from self._opened()
-        for row in self.rows[ONE_SHEET - 1 :]:
+        for row in self.rows[self._on_first_sheet :]:
             yield from self._row(row, is_printed=True)
         yield "</tbody></table></section>"
+
+    @property
+    def has_second_sheet(self) -> bool:
+        """Return whether one sheet of paper has no room for all rows."""
+        return self._on_first_sheet < len(self.rows)
+
+    @property
+    def _on_first_sheet(self) -> int:
+        most = _ONE_PUBLIC_SHEET if self.is_public else ONE_SHEET
+        return len(self.rows) if len(self.rows) <= most else most - 1
 
     @property
     def _names(self) -> list[str]:

@@ -28,7 +28,7 @@ _SHOWN_IDS: Final = 3
 _LAUNCH: Final = "launch"
 _LEAST_ITEMS: Final = 8
 _PRINTED_ITEMS: Final = ((5, 30), (8, 18))
-"""(rows, items): below a table of at most so many rows, a sheet has room for about so many items of sections."""
+"""(rows, items): the items of sections for which a sheet has room below a table of at most `rows` rows."""
 _DENSE: Final = 8
 """A sheet with more rows has lower charts."""
 
@@ -63,7 +63,7 @@ def _body(page: WeeklyPage) -> Iterator[str]:
         yield from _sections(page, links)
     yield from _foot(page)
     yield "</div>"
-    if len(page.rows) > ONE_SHEET:
+    if table.has_second_sheet:
         yield '<div class="second on-paper">'
         yield from table.second_sheet()
         yield from () if is_public else _sections_of_second_sheet(page, links)
@@ -144,7 +144,7 @@ def _sections_of_second_sheet(page: WeeklyPage, links: EvidenceLinks) -> Iterato
 
 
 def _all_sections(page: WeeklyPage) -> tuple[Section, ...]:
-    unread = Section("What could not be read", tuple(Said(one, "open") for one in page.notes))
+    unread = Section("Unreadable", tuple(Said(one, "open") for one in page.notes))
     return (*page.sections, unread) if page.notes else page.sections
 
 
