@@ -5,8 +5,8 @@
 3. a certain slow-down, with its commit                  7. that all promises were kept
 4. a launch without a GO                                 8. a launch with a GO
 
-A gate that is not healthy, or whose controls are old, has a sentence as soon as the page quotes a verdict of it: a
-verdict says nothing then.
+A gate that is not healthy, or whose controls are old, has a sentence as soon as the page quotes a verdict of it: such a
+verdict has no weight.
 """
 
 from __future__ import annotations
