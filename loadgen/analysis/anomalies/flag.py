@@ -132,7 +132,8 @@ def _rests(stable: Array, known: npt.NDArray[np.bool_], period: int, floor: Arra
     first = _medians(stable, period)
     far = _FAR[period] * np.maximum(_deviation(np.abs(stable - first)[known], is_wider=True), floor)
     used = known & ~(np.abs(stable - first) > far)
-    # A second round with the gaps filled from the first one was tried: it changes no find, and takes twice the time.
+    # A second round with the gaps filled from the first one was tried: it changes no find of the tests, and takes
+    # twice the time.
     parts = decompose(np.where(used, stable, first), period, may_change=period == DAY, is_coarse=True)
     fitted = parts.trend + parts.season
     return np.where(known, stable - fitted, np.nan), fitted
