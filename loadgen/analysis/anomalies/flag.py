@@ -7,9 +7,9 @@
    Bartlett, J. R. Stat. Soc. Suppl. 3, 1936). Latencies are replaced by their logarithms.
 2. STL (`season.py`), robust, takes trend and season out. The period is a week from 4 weeks on, and before that a day,
    whose shape may change slowly. In the week of 168 hours, the day is contained.
-3. STL begins with means, so a huge value would spoil its own position before it loses its weight: with 4 weeks, the other
-   three values would be flagged. Hours far from a running median and the median of their position are therefore gaps
-   of the fit. They are compared with it like all others.
+3. STL begins with means, so a huge value would spoil its own position before it loses its weight: with 4 weeks, the
+   other three values would be flagged. Hours far from a running median and the median of their position are therefore
+   gaps of the fit. They are compared with it like all others.
 4. An hour is flagged if its rest is more than 6 robust standard deviations from the median of all rests.
 
 The robust deviation is 1.4826 median absolute deviations. Of counts it is at least 0.5, that of Poisson counts, so
