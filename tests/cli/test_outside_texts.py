@@ -103,6 +103,8 @@ OTHERS = {
     "slo pull": "tests/cli/test_slo_pull.py", "slo status": "tests/cli/test_slo_pull.py",
     "slo exclude": "tests/cli/test_slo_pull.py", "slo report": "tests/programme/test_weekly_page.py",
     "evidence": "tests/cli/test_evidence.py",
+    "slo anomaly list": "tests/cli/test_slo_anomaly.py", "slo anomaly accept": "tests/cli/test_slo_anomaly.py",
+    "slo anomaly explain": "as accept", "slo anomaly false": "as accept",
     "ci annotate": "tests/deploy/test_ci_action.py", "ci comment": "a status", "completion": "a fixed script",
     "new": "the person's own words", "target": "its own address", "target llm": "its own address",
     "llm": "as run; a scenario of its own options", "model logs": "a log of its own below",

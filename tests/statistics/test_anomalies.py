@@ -149,6 +149,18 @@ def test_hours_follow_the_wall_clock_when_clocks_change() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(("base", "least"), [(50, 1), (200, 19), (1_000, 19)])
+def test_half_of_the_usual_traffic_is_found_in_four_weeks(base: float, least: int) -> None:
+    found = 0
+    for seed in range(20):
+        counts = quiet(seed, 4, base)
+        at = 23 * 24 + int(np.random.default_rng(seed).integers(9, 19))
+        counts[at] = round(counts[at] * 0.5)
+        found += bool(flag(counts).is_flagged[at])
+    assert found >= least
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("base", [2, 50, 2_000])
 def test_a_hundred_quiet_series_of_four_weeks_have_at_most_one_find(base: float) -> None:
     assert sum(int(flag(quiet(seed, 4, base)).is_flagged.sum()) for seed in range(100)) <= 1

@@ -7,9 +7,9 @@
    Bartlett, J. R. Stat. Soc. Suppl. 3, 1936). Latencies are replaced by their logarithms.
 2. STL (`season.py`), robust, takes trend and season out. The period is a week from 4 weeks on, and before that a day,
    whose shape may change slowly. In the week of 168 hours, the day is contained.
-3. STL begins with means, so a huge value would spoil its own position before it loses its weight: with 4 weeks, the other
-   three values would be flagged. Hours far from a running median and the median of their position are therefore gaps
-   of the fit. They are compared with it like all others.
+3. STL begins with means, so a huge value would spoil its own position before it loses its weight: with 4 weeks, the
+   other three values would be flagged. Hours far from a running median and the median of their position are therefore
+   gaps of the fit. They are compared with it like all others.
 4. An hour is flagged if its rest is more than 6 robust standard deviations from the median of all rests.
 
 The robust deviation is 1.4826 median absolute deviations. Of counts it is at least 0.5, that of Poisson counts, so
@@ -132,7 +132,8 @@ def _rests(stable: Array, known: npt.NDArray[np.bool_], period: int, floor: Arra
     first = _medians(stable, period)
     far = _FAR[period] * np.maximum(_deviation(np.abs(stable - first)[known], is_wider=True), floor)
     used = known & ~(np.abs(stable - first) > far)
-    # A second round with the gaps filled from the first one was tried: it changes no find, and takes twice the time.
+    # A second round with the gaps filled from the first one was tried: it changes no find of the tests, and takes
+    # twice the time.
     parts = decompose(np.where(used, stable, first), period, may_change=period == DAY, is_coarse=True)
     fitted = parts.trend + parts.season
     return np.where(known, stable - fitted, np.nan), fitted

@@ -6,8 +6,8 @@
 Each pair of days gives one figure from the hours that both days have: the log ratio of its sums. Their mean is the
 change. Days resemble their neighbours, so the standard error is that of Newey and West (Econometrica 55, 1987) with
 Bartlett's weights, and never below that of independent days. Seven days are few for it: its variance is multiplied by
-1 + 11 lags / n, which was chosen by simulation so that 95 % intervals of 5 to 56 days contain the change in 92 % or more
-for autocorrelations up to 0.6. The price is an interval of independent days that is about twice as wide as needed.
+1 + 11 lags / n. That was chosen by simulation: 95 % intervals of 5 to 28 days contain the change in 92 % or more for
+autocorrelations up to 0.6. The price is an interval of independent days that is about twice as wide as needed.
 
 If a day has no events at all, there is no log ratio. The result is then the mean difference, in the unit of the figure.
 
