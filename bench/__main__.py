@@ -59,6 +59,7 @@ from bench import (
     traces,
     tracing,
     traffic,
+    weekly_page,
 )
 from bench.report import Section, not_held, replaced
 from tests.support.nginx import nginx_path
@@ -115,6 +116,7 @@ SECTIONS: dict[str, Part] = {
     "causes": Part(causes.measure, {"seconds": 150, "resamples": 100, "turns": 1}),
     "goes_with": Part(goes_with.measure, {"seconds": 150, "series": 20, "turns": 1}),
     "probe_cost": Part(probe_cost.measure, {"seconds": 4, "pairs": 2, "warm_s": 3}),
+    "weekly_page": Part(weekly_page.measure, {"runs": 20, "names": 20, "weeks": 5, "turns": 1}),
     "traffic": Part(traffic.measure, {"combined": 3_000, "alb": 3_000, "long": 5_000, "turns": 1}),
 }
 

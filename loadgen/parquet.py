@@ -21,9 +21,11 @@ __all__ = [
     "Coded",
     "Columns",
     "Rows",
+    "WrongRow",
     "about",
     "read_arrays",
     "read_csv_arrays",
+    "read_foreign_arrays",
     "read_table",
     "write_arrays",
     "write_table",
@@ -36,6 +38,14 @@ _ABOUT: Final = b"loadgen"
 
 Coded = tuple[NDArray[np.int32], tuple[str, ...]]
 """A column of texts: for each row the number of its text, and the different texts."""
+
+
+class WrongRow(ValueError):
+    """A cell that cannot be read. row: its number, from 1."""
+
+    def __init__(self, row: int, text: str) -> None:
+        super().__init__(text)
+        self.row = row
 
 
 def write_table(columns: Columns, groups: Iterable[Rows], file: BinaryIO, about: str = "") -> None:
@@ -205,6 +215,83 @@ def read_csv_arrays(data: bytes, columns: Mapping[str, type | None], zone: str |
     except (arrow.ArrowException, OSError, KeyError) as exc:
         raise ValueError(str(exc).partition("\n")[0]) from exc
     return found
+
+
+def read_foreign_arrays(
+    data: bytes, columns: Mapping[str, type | None], zone: str, rows_most: int, bytes_most: int
+) -> dict[str, Any]:
+    """Read a Parquet file that others wrote, and return the given columns: `Coded` for str, otherwise int64 arrays.
+    A column of type None has timestamps, and becomes Unix time in s.
+
+    Args:
+        zone: of timestamps without a zone, such as "Europe/Berlin"; "": they are errors.
+        rows_most, bytes_most: larger files are errors. bytes_most: of the unpacked columns, by the file's own words.
+    Raises:
+        WrongRow: an empty cell, a number that is not whole, or a time that is not a whole second, or is twice or never
+            on the clock.
+        ValueError: torn, not Parquet, too large, or a column is missing, is there twice or has another type.
+        UsageError: pyarrow is not installed.
+    Cost: about 0.1 s for 10^6 rows.
+    """
+    arrow, _ = _arrow()
+    file = _opened(data, [name for name, of in columns.items() if of is str])
+    names = file.schema_arrow.names
+    for name in columns:
+        if names.count(name) != 1:
+            shown = ", ".join(names[:20]) or "none"
+            raise ValueError(f"column {name!r} is there {names.count(name)} times, and must be once; columns: {shown}")
+    if file.metadata.num_rows > rows_most:
+        raise ValueError(f"more than {rows_most:,} rows")
+    groups = (file.metadata.row_group(n) for n in range(file.metadata.num_row_groups))
+    if sum(group.total_byte_size for group in groups) > bytes_most:
+        raise ValueError(f"more than {bytes_most >> 20} MiB, unpacked")
+    try:
+        table = file.read(columns=list(columns), use_threads=False)
+        return {name: _foreign(arrow, table.column(name), name, of, zone) for name, of in columns.items()}
+    except (arrow.ArrowException, OSError, KeyError) as exc:
+        raise ValueError(str(exc).partition("\n")[0]) from exc
+
+
+def _foreign(arrow: Any, column: Any, name: str, of: type | None, zone: str) -> Any:
+    import pyarrow.compute as compute
+
+    if column.null_count:
+        raise WrongRow(int(np.argmax(column.is_null().to_numpy())) + 1, f"{name} is empty")
+    kind = column.type
+    if of is str:
+        return _coded(arrow, column, name)
+    if of is None:
+        if not arrow.types.is_timestamp(kind):
+            raise ValueError(f"column {name!r} has the type {kind}: it must be a timestamp with a zone")
+        if kind.tz is None:
+            if not zone:
+                raise ValueError(f"column {name!r} has timestamps without a zone")
+            first, last = (
+                compute.assume_timezone(column, zone, ambiguous=which, nonexistent=which).cast(arrow.int64()).to_numpy()
+                for which in ("earliest", "latest")
+            )
+            if (wrong := first != last).any():
+                raise WrongRow(int(np.argmax(wrong)) + 1, f"{name} is twice or never on the clock in {zone}")
+            values = first
+        else:
+            values = column.cast(arrow.int64()).to_numpy()
+        seconds, rest = np.divmod(values, {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}[kind.unit])
+        if rest.any():
+            raise WrongRow(int(np.argmax(rest != 0)) + 1, f"{name} is not a whole second")
+        return seconds
+    values = column.to_numpy()
+    if arrow.types.is_floating(kind):
+        wrong = (values != np.floor(values)) | ~(np.abs(values) < 2.0**53)
+        if wrong.any():
+            row = int(np.argmax(wrong))
+            raise WrongRow(
+                row + 1, f"{name} is {values[row]:g}, not a whole number: good and total are counts, not ratios"
+            )
+    elif not arrow.types.is_integer(kind):
+        raise ValueError(f"column {name!r} has the type {kind}: it must be a whole number")
+    elif kind == arrow.uint64() and (values >= 1 << 63).any():
+        raise WrongRow(int(np.argmax(values >= 1 << 63)) + 1, f"{name} is too large")
+    return values.astype(np.int64)
 
 
 def _coded(arrow: Any, column: Any, name: str) -> Coded:

@@ -1,21 +1,34 @@
 """Take the screenshots of pages for the docs: `python -m tools.page_pictures` writes docs/img/page-*.png,
-model-report*.png and sweep-page.png.
+model-report*.png, sweep-page.png, weekly-page*.png and launch-page.png.
 
-They show an invented run (tests/support/documents.py), the model of an invented log (tests/support/made_logs.py) and a
-simulated sweep (tests/support/simulated_sweep.py). All are always the same, so a picture changes only with its page.
+They show an invented run (tests/support/documents.py), the model of an invented log (tests/support/made_logs.py), a
+simulated sweep (tests/support/simulated_sweep.py), the week of an invented programme (tests/support/made_programme.py)
+and an invented launch (tests/support/made_launch_page.py). All are always the same, so a picture changes only with its
+page.
 """
 
 from __future__ import annotations
 
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Literal
+from zoneinfo import ZoneInfo
 
 from playwright.sync_api import Browser
 
 from loadgen.history.run_vs_history.page import section
 from loadgen.history.run_vs_history.position import standings
 from loadgen.history.store.stored_run import Reference
+from loadgen.history.store.write_once_storage import place_of
+from loadgen.programme.pages.launch_html import launch_html
+from loadgen.programme.pages.weekly_html import weekly_html
+from loadgen.programme.recommending.programme_file import read_programme
+from loadgen.programme.weekly.build_page import build_page
+from loadgen.programme.weekly.gather import gather
+from loadgen.programme.weekly.programme_table import PageSettings
+from loadgen.programme.weekly.week_of import week_of
 from loadgen.report.html import html, write_html
 from loadgen.studies.page import as_page
 from loadgen.sweep.result import result_of
@@ -24,9 +37,12 @@ from loadgen.traffic.model_page.page import model_page
 from tests.support.accepted import accepted, history
 from tests.support.browser import chromium
 from tests.support.documents import document
+from tests.support.made_launch_page import made_launch
 from tests.support.made_logs import SHOP_KINDS, lines_of_kinds, written_log
 from tests.support.made_models import facts_of
+from tests.support.made_programme import made_programme, objectives
 from tests.support.simulated_sweep import Law, plan_of, records_of, two_pools
+from tools.small_png import write_small_png
 
 ROOT = Path(__file__).resolve().parent.parent
 PICTURES = ROOT / "docs" / "img"
@@ -51,7 +67,43 @@ def main() -> int:
         take(browser, over, "light", "page-baseline", 1, "percentiles")
         take_model(browser, Path(scratch))
         take_sweep(browser, Path(scratch))
+        take_programme(browser, Path(scratch))
     return 0
+
+
+def take_programme(browser: Browser, scratch: Path) -> None:
+    """Save screenshots of the weekly page, on a screen, on A4 and on a telephone, and of a launch page."""
+    made = made_programme(scratch / "programme")
+    gathered = gather(
+        place_of(str(made.store)),
+        objectives(),
+        week_of("2026-W30", ZoneInfo("UTC")),
+        datetime(2026, 7, 27, 6, tzinfo=UTC),
+        PageSettings("Shop · performance", "UTC"),
+        read_programme(made.programme),
+    )
+    week, launch = scratch / "week.html", scratch / "launch.html"
+    week.write_bytes(weekly_html(build_page(gathered)))
+    launch.write_bytes(launch_html(made_launch()))
+    take_static(browser, week, "weekly-page", (1300, 900))
+    take_static(browser, week, "weekly-page-phone", (400, 900))
+    # A4, landscape, with its margins: 297 mm by 210 mm at 96 pixels an inch.
+    take_static(browser, week, "weekly-page-a4", (1123, 794), media="print")
+    take_static(browser, launch, "launch-page", (1100, 1000))
+
+
+def take_static(
+    browser: Browser, file: Path, name: str, size: tuple[int, int], *, media: Literal["print", "screen"] = "screen"
+) -> None:
+    """Save a screenshot of the first screen of a page without scripts, or of its first sheet of paper."""
+    width, height = size
+    page = browser.new_page(viewport={"width": width, "height": height}, color_scheme="light", bypass_csp=True)
+    page.emulate_media(media=media)
+    page.goto(file.as_uri())
+    if media == "print":
+        page.add_style_tag(content="main { padding: 7mm 10mm !important } .second { display: none !important }")
+    write_small_png(browser, page.screenshot(), PICTURES / f"{name}.png")
+    page.close()
 
 
 def take_model(browser: Browser, scratch: Path) -> None:

@@ -226,7 +226,8 @@ def command(name: str) -> Any:
         doc = _prose(module.main.__doc__)
         holder.command(name, help=doc, rich_help_panel=panel, epilog=module.EXAMPLES)(module.main)
     else:
-        for sub_command in module.app.registered_commands:
+        groups = [one.typer_instance for one in module.app.registered_groups]  # such as `slo anomaly`
+        for sub_command in (each for group in (module.app, *groups) for each in group.registered_commands):
             sub_command.help = _prose(sub_command.callback.__doc__)
         holder.add_typer(module.app, name=name, rich_help_panel=panel)
     return hide_flag_types(typer.main.get_group(holder).commands[name])

@@ -11,9 +11,10 @@ from typing import Final
 from loadgen.outside_text import one_line
 from loadgen.redact import Redactor
 
-__all__ = ["Event", "EventKind", "Figure", "plain"]
+__all__ = ["PAGES", "Event", "EventKind", "Figure", "plain"]
 
 _MOST_REASONS: Final = 10
+_MOST_ROWS: Final = 500
 _MOST_CHARACTERS: Final = 400
 _QUERY: Final = re.compile(r"(?<=[^\s?])\?[^\s?\"'<>()=]+=[^\s\"'<>)]*")
 """The query of a URL or of a path, from its question mark on."""
@@ -32,8 +33,18 @@ class EventKind(StrEnum):
     """A gate has decided."""
     AGENT_LOST = "agent-lost"
     """A run has lost an agent."""
+    REPORT = "report"
+    """A weekly page is published."""
+    RECOMMENDATION = "recommendation"
+    """A recommendation for a release is published."""
+    STATUS = "status"
+    """The state of a promise has changed: it burns, is not kept, or has recovered."""
     TEST = "test"
     """`loadgen notify test`; every channel sends it."""
+
+
+PAGES: Final = frozenset((EventKind.REPORT, EventKind.RECOMMENDATION, EventKind.STATUS))
+"""The kinds of the programme. Their reasons are sentences, and they may have rows of a table."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +69,7 @@ class Event:
 
     kind: EventKind
     title: str
-    """The scenario and its plan: "checkout.py:plan"."""
+    """The scenario and its plan: "checkout.py:plan"; of the programme's kinds, the title of the page."""
     headline: str
     """One sentence without a full stop: "PASSED (exit code 0)"."""
     at: str
@@ -72,6 +83,12 @@ class Event:
     reasons: tuple[str, ...] = ()
     more_reasons: int = 0
     """Number of reasons that were left out."""
+    rows: tuple[str, ...] = ()
+    """The rows of a page's table, one line each, the worst first. Only of the kinds in `PAGES`."""
+    more_rows: int = 0
+    """Number of rows that were left out."""
+    link: str = ""
+    """The address of the page, instead of the channel's template."""
 
     @classmethod
     def of(
@@ -86,10 +103,13 @@ class Event:
         exit_code: int | None = None,
         figures: Iterable[Figure] = (),
         reasons: Iterable[str] = (),
+        rows: Iterable[str] = (),
+        link: str = "",
         secrets: Iterable[str] = (),
     ) -> Event:
         """Return an event whose texts are short lines without secrets and without queries. secrets: known values."""
         redactor = Redactor(lambda: tuple(secrets))
+        lines = tuple(plain(one, redactor) for one in rows)
         every = tuple(dict.fromkeys(plain(one, redactor) for one in reasons))
         return cls(
             kind,
@@ -102,6 +122,9 @@ class Event:
             tuple(Figure(plain(one.name, redactor), one.text, one.count, one.of) for one in figures),
             every[:_MOST_REASONS],
             max(0, len(every) - _MOST_REASONS),
+            lines[:_MOST_ROWS],
+            max(0, len(lines) - _MOST_ROWS),
+            one_line(link, 2_000),
         )
 
 

@@ -13,12 +13,12 @@ from typing import Final
 
 from loadgen.notify.event import Event, EventKind
 
-__all__ = ["EVERY_S", "TRIES", "Message", "Outbox", "Undelivered"]
+__all__ = ["EVERY_S", "TRIES", "WAITS_S", "Message", "Outbox", "Undelivered"]
 
 EVERY_S: Final = 60.0
 """The shortest time between two messages of one kind."""
 TRIES: Final = 5
-_WAITS_S: Final = (1.0, 5.0, 30.0, 120.0)
+WAITS_S: Final = (1.0, 5.0, 30.0, 120.0)
 """The waits between the tries."""
 _HURRIED_S: Final = 2.0
 """The longest wait between tries while the program ends."""
@@ -100,7 +100,7 @@ class Outbox:
         if is_final or message.tries >= TRIES:
             self._give_up(message, why)
             return
-        wait_s = _WAITS_S[message.tries - 1]
+        wait_s = WAITS_S[message.tries - 1]
         message.due_s = now_s + (min(wait_s, _HURRIED_S) if self._is_hurried else wait_s)
 
     def hurry(self, now_s: float) -> None:

@@ -1,7 +1,7 @@
 """A channel for notifications: the table `[notify.NAME]` of `loadgen.toml`, checked.
 
     [notify.team]
-    kind = "slack"                                # or "webhook", "email"
+    kind = "slack"                                # or "webhook", "email", "sns"
     url_secret = "team-hook"                      # the name of a secret, never its value
     events = ["end", "abort", "gate"]             # default: all
     link = "https://perf.example/runs/{run}"      # added to each message
@@ -29,11 +29,14 @@ __all__ = ["EVENTS", "Channel", "ChannelTable", "channel_of"]
 EVENTS: Final = tuple(kind.value for kind in EventKind if kind is not EventKind.TEST)
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
 _ADDRESS: Final = re.compile(r"[^\s@<>,;\"()]+@[^\s@<>,;\"()]+")
+_TOPIC: Final = re.compile(r"arn:aws[a-z-]*:sns:([a-z]{2}[a-z-]*-[0-9]+):[0-9]{12}:[A-Za-z0-9_-]{1,256}(?:\.fifo)?")
+_REGION: Final = re.compile(r"[a-z]{2}[a-z-]*-[0-9]+")
 _HINT_FOR_NAMES: Final = 'write the name of a secret, such as "team-hook"; its value is in LOADGEN_SECRET_TEAM_HOOK'
 _KEYS: Final = {
     "webhook": ("url", "url_secret", "signing_secret", "ca"),
     "slack": ("url_secret", "ca"),
     "email": ("server", "tls", "sender", "to", "user", "password_secret", "ca"),
+    "sns": ("topic", "region"),
 }
 """The keys of each kind, besides kind, events and link."""
 _ADD = tuple[str, str, str]
@@ -42,7 +45,7 @@ _ADD = tuple[str, str, str]
 class ChannelTable(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """`[notify.NAME]` as written, before it is checked."""
 
-    kind: Literal["webhook", "slack", "email"] | None = None
+    kind: Literal["webhook", "slack", "email", "sns"] | None = None
     events: tuple[str, ...] | None = None
     link: str = ""
     url: str = ""
@@ -55,6 +58,8 @@ class ChannelTable(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     to: tuple[str, ...] = ()
     user: str = ""
     password_secret: str = ""
+    topic: str = ""
+    region: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,7 +67,7 @@ class Channel:
     """A checked channel. Secrets are names."""
 
     name: str
-    kind: Literal["webhook", "slack", "email"]
+    kind: Literal["webhook", "slack", "email", "sns"]
     events: frozenset[EventKind] = frozenset(EventKind)
     link: str = ""
     """The address of a run, in which `{run}` stands for its id; empty: no link."""
@@ -78,6 +83,10 @@ class Channel:
     to: tuple[str, ...] = ()
     user: str = ""
     password_secret: str = ""
+    topic: str = ""
+    """The ARN of an SNS topic."""
+    region: str = ""
+    """The region of the topic."""
 
     @property
     def secrets(self) -> tuple[str, ...]:
@@ -89,6 +98,8 @@ class Channel:
         """Return the receiver as it may be shown: without a path if the URL is a secret."""
         if self.kind == "email":
             return ", ".join(self.to)
+        if self.kind == "sns":
+            return self.topic
         return self.url or f"the URL of secret {self.url_secret}"
 
 
@@ -117,6 +128,8 @@ def channel_of(name: str, table: ChannelTable, folder: Path) -> tuple[Channel | 
         to=table.to,
         user=table.user,
         password_secret=table.password_secret,
+        topic=table.topic,
+        region=table.region or (_TOPIC.fullmatch(table.topic) or ("", ""))[1],
     )
     return channel, []
 
@@ -125,9 +138,9 @@ def _errors(name: str, table: ChannelTable, folder: Path) -> Iterator[_ADD]:
     if not _NAME.fullmatch(name):
         yield "", f'"{name[:40]}" is not a valid name of a channel', "use letters, digits, -, _ and dots"
     if table.kind is None:
-        yield "", f"notify.{name} has no kind", 'write kind = "webhook", "slack" or "email"'
+        yield "", f"notify.{name} has no kind", 'write kind = "webhook", "slack", "email" or "sns"'
         return
-    for key in (key for keys in _KEYS.values() for key in keys):
+    for key in dict.fromkeys(key for keys in _KEYS.values() for key in keys):
         if getattr(table, key) and key not in _KEYS[table.kind]:
             if (table.kind, key) == ("slack", "url"):
                 yield key, "url: the address of a Slack webhook is a secret", 'write url_secret = "NAME" instead'
@@ -147,7 +160,10 @@ def _errors(name: str, table: ChannelTable, folder: Path) -> Iterator[_ADD]:
             yield key, f"{key} is not the name of a secret", _HINT_FOR_NAMES
     if table.ca and not (folder / table.ca).is_file():
         yield "ca", f"ca: {table.ca} does not exist", "give the path of a PEM file"
-    yield from _mail_errors(table) if table.kind == "email" else _url_errors(table)
+    if table.kind == "sns":
+        yield from _topic_errors(table)
+    else:
+        yield from _mail_errors(table) if table.kind == "email" else _url_errors(table)
 
 
 def _link_errors(link: str) -> Iterator[_ADD]:
@@ -172,6 +188,18 @@ def _url_errors(table: ChannelTable) -> Iterator[_ADD]:
             yield "url", "url: must begin with https:// or http://", 'write url = "https://hooks.example/loadgen"'
         elif "@" in parts.netloc or parts.query:
             yield "url", "url: a user, password or query may be a secret", 'write url_secret = "NAME" instead'
+
+
+def _topic_errors(table: ChannelTable) -> Iterator[_ADD]:
+    if not _TOPIC.fullmatch(table.topic):
+        what = f'"{table.topic[:80]}" is not the ARN of a topic' if table.topic else "missing"
+        yield "topic", f"topic: {what}", 'write topic = "arn:aws:sns:eu-west-1:123456789012:perf"'
+    if table.region and not _REGION.fullmatch(table.region):
+        yield (
+            "region",
+            f'region: "{table.region[:40]}" is not a region',
+            'write for example "eu-west-1", or leave it out',
+        )
 
 
 def _mail_errors(table: ChannelTable) -> Iterator[_ADD]:

@@ -1,4 +1,4 @@
-"""Sends one message: to a webhook with a signature, to Slack, or by SMTP. The only importer of smtplib.
+"""Sends one message: to a webhook with a signature, to Slack, to SNS, or by SMTP. The only importer of smtplib.
 
 A webhook is signed as the specification "Standard Webhooks" (version 1) describes: the header `webhook-signature` is
 `v1,` and the base64 of HMAC-SHA256 over `ID.TIMESTAMP.BODY`, with `webhook-id` and `webhook-timestamp` beside it.
@@ -21,7 +21,8 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from loadgen.notify.message_texts import as_email, as_json, as_slack
+from loadgen.errors import CloudGone, LoadgenError, Throttled
+from loadgen.notify.message_texts import as_email, as_json, as_slack, as_sns
 from loadgen.notify.outbox import Message
 from loadgen.notify.settings import Channel
 from loadgen.outside_text import one_line
@@ -63,6 +64,8 @@ def transport_of(channel: Channel, secrets: Mapping[str, str], clock: Callable[[
     """
     if channel.kind == "email":
         return _Mail(channel, secrets)
+    if channel.kind == "sns":
+        return _Topic(channel)
     return _Post(channel, secrets, clock)
 
 
@@ -120,6 +123,33 @@ def _is_final(error: Undelivered) -> bool:
     if error.status is None:
         return "CERTIFICATE_VERIFY_FAILED" in str(error) or "certificate verify failed" in str(error)
     return error.status < 500 and error.status not in _WORTH_A_RETRY
+
+
+class _Topic(Transport):
+    """A topic of SNS. Credentials are those of the machine: AWS_PROFILE, the environment, or its role."""
+
+    def __init__(self, channel: Channel) -> None:
+        from loadgen.aws.account.boto_clients import Clients
+
+        self._channel = channel
+        try:
+            self._client = Clients().client("sns", channel.region)
+        except LoadgenError as error:
+            raise NotDelivered(_with_hint(error), is_final=True) from None
+
+    def send(self, message: Message) -> None:
+        from loadgen.aws.account.boto_clients import aws_errors
+
+        try:
+            with aws_errors(f"publish to {self._channel.topic}"):
+                self._client.publish(TopicArn=self._channel.topic, **as_sns(message, self._channel))
+        except LoadgenError as error:
+            is_final = not isinstance(error, (CloudGone, Throttled))
+            raise NotDelivered(_with_hint(error), is_final=is_final) from None
+
+
+def _with_hint(error: LoadgenError) -> str:
+    return f"{error.message} ({error.hint})" if error.hint else error.message
 
 
 class _Mail(Transport):

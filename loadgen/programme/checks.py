@@ -38,12 +38,21 @@ STANDARD_ALERTS: Final = (
 """The four standard burn rules: share of the budget, long and short window in s. Source: Google's SRE workbook,
 "Alerting on SLOs", recommended parameters.
 """
+_SHORT_WINDOW_FACTORS: Final = (Decimal("13.44"), Decimal("3.5"), Decimal("1.4"), Decimal("0.98"))
+"""The factors for windows below 28 days: those of sloth for 7 days. Why: `analysis.burn.rules.rules_of_window`."""
+_28_DAYS_S: Final = 28 * 86_400
 _LE: Final = re.compile(r'\ble\s*=\s*"([^"]*)"')
 
 
 def standard_factors(period_s: int) -> tuple[Decimal, ...]:
-    """Return the burn factors of the standard rules: share of the budget · period / long window. period_s: seconds."""
-    return tuple(share * period_s / long_s for share, long_s, _ in STANDARD_ALERTS)
+    """Return the burn factors of the standard rules: share of the budget · period / long window. period_s: seconds.
+
+    Windows below 28 days have fewer or other factors, as `rules_of_window` has.
+    """
+    if period_s >= _28_DAYS_S:
+        return tuple(share * period_s / long_s for share, long_s, _ in STANDARD_ALERTS)
+    windows = zip(_SHORT_WINDOW_FACTORS, STANDARD_ALERTS, strict=True)
+    return tuple(factor for factor, (_, long_s, _) in windows if factor * long_s <= period_s)
 
 
 def check_alerts(one: Objective, findings: Findings, place: Place, alerts: Sequence[tuple[Alert, str, int]]) -> None:

@@ -22,10 +22,10 @@ def low_traffic_notes(reading: Reading, events: Mapping[str, int]) -> list[Fault
     no note.
     """
     from loadgen.analysis.burn.low_traffic import slowest_warning  # numpy, for this option only
-    from loadgen.analysis.burn.rules import BurnRule, standard_rules
+    from loadgen.analysis.burn.rules import BurnRule, rules_of_window
 
     def rules_of(one: Objective) -> list[BurnRule]:
-        standard = standard_rules(one.window.nominal_s) if one.alert_set == "standard" else ()
+        standard = rules_of_window(one.window.nominal_s) if one.alert_set == "standard" else ()
         pages = [alert for alert in one.alerts if alert.severity.lower() != "ticket" and alert.short_s]
         return [*standard, *(BurnRule(Fraction(one.factor), one.long_s, one.short_s) for one in pages)]
 

@@ -20,6 +20,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from decimal import Decimal
 from math import isfinite
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -245,7 +246,7 @@ class _Reading:
 def _share(given: Any) -> float | None:
     """Return a share from -0.007 or "-0.7 %"; None if it is neither."""
     if isinstance(given, str) and (match := _PERCENT.fullmatch(given)):
-        return float(match[1]) / 100
+        return float(Decimal(match[1]) / 100)
     return _number(given)
 
 

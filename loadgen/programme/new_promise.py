@@ -62,6 +62,7 @@ def _counter(query: str) -> Query:
 
 
 def _with_standard_alerts(one: Objective) -> Objective:
-    """Return the objective with the standard alerts, unless one of them could never fire."""
-    can_fire = max(standard_factors(one.window.nominal_s)) <= one.largest_burn
+    """Return the objective with the standard alerts, unless it has none, or one of them could never fire."""
+    factors = standard_factors(one.window.nominal_s)
+    can_fire = bool(factors) and max(factors) <= one.largest_burn
     return replace(one, alert_set="standard") if can_fire else one

@@ -8,6 +8,12 @@ window and of its short window reach the factor, and at least 5 requests of the
 long window were bad (10 for tickets). Without the last condition a single bad
 request pages where traffic is low.
 
+A promise of slices (Timeslices, RatioTimeslices) has a group that is evaluated
+once for each slice. So its first rules count the requests of one slice, and the
+others count slices. A slice without traffic makes no sample, and does not count.
+The slices follow one another without a gap, but they do not begin at whole
+minutes: Prometheus chooses the offset of a group.
+
 Prometheus extrapolates `increase` to the edges of a window, so counts are not
 whole numbers. Their ratio is hardly affected. The text is the same, byte by
 byte, for the same objectives.
@@ -23,7 +29,7 @@ from decimal import Decimal
 from fractions import Fraction
 from typing import Final
 
-from loadgen.analysis.burn.rules import LEAST_BAD_PAGE, LEAST_BAD_TICKET, standard_rules
+from loadgen.analysis.burn.rules import LEAST_BAD_PAGE, LEAST_BAD_TICKET, rules_of_window
 from loadgen.programme.objectives import Alert, Method, Objective, Query, RatioIndicator
 from loadgen.programme.slo_files.yaml_writer import Value, as_yaml
 from loadgen.programme.slo_set import Loss, SloSet
@@ -70,8 +76,7 @@ def prometheus_losses(slos: SloSet) -> list[Loss]:
         if not _alerts(one):
             losses.append(Loss(one.name, "its alerts", "the objective has no alerts", _WHY_EMPTY))
         for alert in _alerts(one):
-            if alert.factor > one.largest_burn:
-                reason = f"a burn of {_short(alert.factor)} is impossible at this target"
+            if reason := _why_silent(one, alert):
                 losses.append(Loss(one.name, f"the alert of {_short(alert.factor)}", reason, "it is left out"))
     return losses
 
@@ -92,11 +97,20 @@ class _Alert:
 
 
 def _alerts(one: Objective) -> tuple[_Alert, ...]:
-    standard = standard_rules(one.window.nominal_s) if one.alert_set == "standard" else ()
+    standard = rules_of_window(one.window.nominal_s) if one.alert_set == "standard" else ()
     return (
         *(_Alert(rule.factor, rule.long_s, rule.short_s, rule.severity, 0, "") for rule in standard),
         *(_of_file(alert) for alert in one.alerts),
     )
+
+
+def _why_silent(one: Objective, alert: _Alert) -> str:
+    """Return why an alert can never fire; "" if it can."""
+    if alert.factor > one.largest_burn:
+        return f"a burn of {_short(alert.factor)} is impossible at this target"
+    if min(_windows(alert)) < one.slice_s:
+        return f"a slice of {_duration(one.slice_s)} is longer than its window of {_duration(min(_windows(alert)))}"
+    return ""
 
 
 def _of_file(alert: Alert) -> _Alert:
@@ -107,8 +121,8 @@ def _why_left_out(one: Objective) -> tuple[str, str] | None:
     """Return the field that rules cannot express, with the reason; None: the objective can be written."""
     if not isinstance(one.indicator, RatioIndicator):
         return "the indicator", "rules need counts of good (or bad) and of all requests"
-    if one.method is not Method.OCCURRENCES:
-        return f"the method {one.method.value}", "the rules count requests, and a budget of slices burns differently"
+    if one.method is not Method.OCCURRENCES and not one.slice_s:
+        return f"the method {one.method.value}", "its slices have no length"
     if wrong := sorted({query.type for query in one.queries if query.type.lower() != "prometheus"}):
         return "the source", f"the rules are for Prometheus, and not for {', '.join(map(repr, wrong))}"
     for query in one.queries:
@@ -161,34 +175,79 @@ def _outside_strings(text: str) -> str:
 
 
 def _group(one: Objective) -> dict[str, Value]:
-    alerts = [alert for alert in _alerts(one) if alert.factor <= one.largest_burn]
+    alerts = [alert for alert in _alerts(one) if not _why_silent(one, alert)]
     windows = sorted({window for alert in alerts for window in (alert.long_s, alert.short_s) if window})
     if not windows:
-        windows = [rule.long_s for rule in standard_rules(one.window.nominal_s)]
+        windows = [rule.long_s for rule in rules_of_window(one.window.nominal_s)] or [one.window.nominal_s]
     labels = {"loadgen_service": one.service, "loadgen_slo": one.name}
-    rules: list[Value] = [rule for window_s in windows for rule in _recordings(one, window_s, labels)]
+    group: dict[str, Value] = {"name": f"loadgen-slo-{one.name}"}
+    if one.slice_s:
+        group["interval"] = _duration(one.slice_s)
+        rules: list[Value] = [*_slice_recordings(one, labels)]
+        rules += [rule for window_s in windows for rule in _sums_of_slices(one, window_s, labels)]
+    else:
+        rules = [rule for window_s in windows for rule in _recordings(one, window_s, labels)]
     rules += [_alert_rule(one, alert, labels) for alert in alerts]
-    return {"name": f"loadgen-slo-{one.name}", "rules": rules}
+    return group | {"rules": rules}
 
 
-def _recordings(one: Objective, window_s: int, labels: dict[str, str]) -> Iterator[dict[str, Value]]:
-    """Yield the three recording rules of a window. The third one uses the two before it."""
-    indicator, window = one.indicator, _duration(window_s)
+def _counts(one: Objective, window: str) -> tuple[str, str]:
+    """Return the queries of the bad requests and of all requests of a window."""
+    indicator = one.indicator
     assert isinstance(indicator, RatioIndicator)
     total = _increase(indicator.total, window)
     bad_or_good = indicator.bad or indicator.good
     assert bad_or_good is not None
+    assert total is not None
     part = _increase(bad_or_good, window)
     # A counter of errors, or of good answers, does not exist before its first event. It is 0 then, and not missing.
     known = f"(({part}) or 0 * ({total}))"
-    bad = known if indicator.bad is not None else f"clamp_min(({total}) - {known}, 0)"
-    chosen = _chosen(one)
-    budget = f"{one.budget.normalize():f}"
+    return known if indicator.bad is not None else f"clamp_min(({total}) - {known}, 0)", total
+
+
+def _slice_recordings(one: Objective, labels: dict[str, str]) -> Iterator[dict[str, Value]]:
+    """Yield the rules of one slice: its requests, its bad requests, and how good it is: 0 to 1, without traffic none.
+
+    The group is evaluated once for each slice, so the samples of the last rule are the slices.
+    """
+    chosen, slice_ = _chosen(one), _duration(one.slice_s)
+    bad, total = _counts(one, slice_)
+    yield {"record": f"loadgen:slo_slice_total:increase{slice_}", "expr": total, "labels": labels}
+    yield {"record": f"loadgen:slo_slice_bad:increase{slice_}", "expr": bad, "labels": labels}
+    of = f"loadgen:slo_slice_total:increase{slice_}{chosen}"
+    good = f"clamp_min(1 - loadgen:slo_slice_bad:increase{slice_}{chosen} / {of}, 0)"
+    if one.slice_target is not None and one.method is Method.TIMESLICES:
+        # 1 - 0.05 is 0.95 and a bit less in binary: a slice of exactly the target is good.
+        good = f"({good} >= bool {one.slice_target.normalize():f} - 1e-9)"
+    # Without requests the ratio is NaN, and NaN >= bool x is 0: the slice would count as bad.
+    yield {"record": f"loadgen:slo_slice_good:{slice_}", "expr": f"{good} and {of} > 0", "labels": labels}
+
+
+def _sums_of_slices(one: Objective, window_s: int, labels: dict[str, str]) -> Iterator[dict[str, Value]]:
+    """Yield the three recording rules of a window of slices."""
+    # Prometheus 2 includes both ends of a range, which would be one slice too many. So the range is 1 s shorter.
+    slices = f"loadgen:slo_slice_good:{_duration(one.slice_s)}{_chosen(one)}[{window_s - 1}s]"
+    window, chosen = _duration(window_s), _chosen(one)
+    yield {"record": f"loadgen:slo_slices:{window}", "expr": f"count_over_time({slices})", "labels": labels}
+    bad = f"clamp_min(count_over_time({slices}) - sum_over_time({slices}), 0)"
+    yield {"record": f"loadgen:slo_bad_slices:{window}", "expr": bad, "labels": labels}
+    yield {
+        "record": f"loadgen:slo_burn:{window}",
+        "expr": f"loadgen:slo_bad_slices:{window}{chosen} / loadgen:slo_slices:{window}{chosen} / {_budget(one)}",
+        "labels": labels,
+    }
+
+
+def _recordings(one: Objective, window_s: int, labels: dict[str, str]) -> Iterator[dict[str, Value]]:
+    """Yield the three recording rules of a window. The third one uses the two before it."""
+    chosen, window = _chosen(one), _duration(window_s)
+    bad, total = _counts(one, window)
+    parts = (f"loadgen:slo_bad:increase{window}{chosen}", f"loadgen:slo_total:increase{window}{chosen}", _budget(one))
     yield {"record": f"loadgen:slo_total:increase{window}", "expr": total, "labels": labels}
     yield {"record": f"loadgen:slo_bad:increase{window}", "expr": bad, "labels": labels}
     yield {
         "record": f"loadgen:slo_burn:{window}",
-        "expr": f"loadgen:slo_bad:increase{window}{chosen} / loadgen:slo_total:increase{window}{chosen} / {budget}",
+        "expr": " / ".join(parts),
         "labels": labels,
     }
 
@@ -196,12 +255,14 @@ def _recordings(one: Objective, window_s: int, labels: dict[str, str]) -> Iterat
 def _alert_rule(one: Objective, alert: _Alert, labels: dict[str, str]) -> dict[str, Value]:
     chosen, factor, long = _chosen(one), _short(alert.factor), _duration(alert.long_s)
     conditions = [f"loadgen:slo_burn:{_duration(window)}{chosen} >= {factor}" for window in _windows(alert)]
-    conditions.append(f"loadgen:slo_bad:increase{long}{chosen} >= {alert.least_bad}")
+    bad = f"loadgen:slo_bad_slices:{long}" if one.slice_s else f"loadgen:slo_bad:increase{long}"
+    conditions.append(f"{bad}{chosen} >= {alert.least_bad}")
     windows = " and the last ".join(_duration(window) for window in _windows(alert))
     summary = f"{one.name} burns its error budget at {float(alert.factor):.4g} or more, over the last {windows}."
+    unit = "slices" if one.slice_s else "requests"
     annotations: dict[str, Value] = {
         "summary": summary,
-        "description": f"At 1 the budget lasts its window. At least {alert.least_bad} requests of {long} were bad.",
+        "description": f"At 1 the budget lasts its window. At least {alert.least_bad} {unit} of {long} were bad.",
     }
     if one.owner:
         annotations["owner"] = _inert(one.owner)
@@ -228,6 +289,10 @@ def _windows(alert: _Alert) -> tuple[int, ...]:
 def _chosen(one: Objective) -> str:
     # The name of a service may come from a file, and a label value of PromQL has the escapes of JSON.
     return f"{{loadgen_service={json.dumps(one.service)},loadgen_slo={json.dumps(one.name)}}}"
+
+
+def _budget(one: Objective) -> str:
+    return f"{one.budget.normalize():f}"
 
 
 def _inert(text: str) -> str:

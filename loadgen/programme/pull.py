@@ -9,33 +9,28 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import gcd
-from pathlib import Path
-from typing import Final, Protocol
+from typing import Final
 
-from loadgen.outside_text import one_line
 from loadgen.programme.ledger import Counts, Ledger
 from loadgen.programme.ledger_file import Revision
-from loadgen.programme.objectives import DataSource, Objective, Query, RatioIndicator
-from loadgen.programme.slices import DEFAULT_WIDTH_S, Slice
+from loadgen.programme.objectives import DataSource, Objective
+from loadgen.programme.slices import DAY_S, DEFAULT_WIDTH_S, Slice
+from loadgen.programme.source_kinds import KINDS, Kind
 from loadgen.programme.source_settings import Source, source_of
-from loadgen.programme.sources.asked import Asked, NoCounts, selector_in
-from loadgen.programme.sources.csv_counts import parse_csv
-from loadgen.programme.sources.prometheus import CALLS_EACH, Pulled
-from loadgen.programme.sources.prometheus_answers import POINTS_MOST
+from loadgen.programme.sources.asked import Asked, Asker, Pulled
+from loadgen.units import quantity
 
-__all__ = ["Done", "Job", "Planned", "planned", "pulled", "width_of"]
+__all__ = ["Done", "Job", "Planned", "job_of", "more_calls", "planned", "pulled", "width_of"]
 
-_DELAY_S: Final = 30
-"""The newest counts of a Prometheus server are not asked for: scrapes take a while."""
-_CSV_BYTES_MOST: Final = 1 << 30
-_COUNTERS: Final = ("_total", "_count", "_bucket", "_sum")
+_MARGIN_S: Final = 3_600
+"""Points that will be gone within an hour are not asked for."""
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
     """The requests for one objective. why: not empty if nothing is asked, and the slices are missing.
 
-    is_known: whether the ledger has all of it already.
+    is_known: whether the ledger has all of it already. gone: why the oldest slices cannot be asked for any more.
     """
 
     slo: str
@@ -43,16 +38,22 @@ class Job:
     asked: tuple[Asked, ...] = ()
     why: str = ""
     is_known: bool = False
+    gone: str = ""
 
     @property
     def calls(self) -> int:
-        """Return the number of calls, without those for restarts and gaps."""
-        return CALLS_EACH * len(self.asked) if self.source is not None and self.source.kind == "prometheus" else 0
+        """Return the number of calls, without those for restarts, gaps and further pages."""
+        return 0 if self.source is None else KINDS[self.source.kind].calls_each * len(self.asked)
 
     @property
     def points(self) -> int:
         """Return the points of each series in the answers."""
-        return sum(len(one.edges) for one in self.asked)
+        return 0 if self.is_file else sum(len(one.edges) for one in self.asked)
+
+    @property
+    def is_file(self) -> bool:
+        """Return whether its source is a file, which is read as a whole."""
+        return self.source is not None and KINDS[self.source.kind].is_file
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,13 +75,6 @@ class Done:
     faults: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     calls: int = 0
-
-
-class Asker(Protocol):
-    """A source with calls."""
-
-    def pull(self, asked: Asked) -> Pulled:
-        """Return the slices that were asked for."""
 
 
 def width_of(objective: Objective) -> int:
@@ -106,8 +100,14 @@ def planned(
     """
     found = list(objectives)
     known = ledger.read(start, end, slos=[one.name for one in found]).by_slo
-    jobs = tuple(_job(one, sources, data_sources, known.get(one.name), (start, end, now)) for one in found)
+    jobs = tuple(job_of(one, sources, data_sources, known.get(one.name), (start, end, now)) for one in found)
     return Planned(start, end, jobs)
+
+
+def more_calls(plan: Planned) -> str:
+    """Return which calls a pull may need beyond its plan, for people; "" if none."""
+    kinds = dict.fromkeys(job.source.kind for job in plan.jobs if job.source is not None and job.asked)
+    return ", and ".join(KINDS[kind].more for kind in kinds if KINDS[kind].more)
 
 
 def pulled(
@@ -128,82 +128,79 @@ def pulled(
         for job in plan.jobs:
             if job.source is None or job.why:
                 done.append(Done(job.slo, faults=(job.why,)))
-            elif job.source.kind == "csv":
-                done.append(Done(job.slo))
-            else:
-                asker = askers.setdefault(job.source.name, open_source(job.source))
-                answers = [asker.pull(one) for one in job.asked]
-                done.append(_done(job.slo, answers))
-                read.setdefault(job.source.name, []).extend(s for one in answers for s in one.slices)
-        for source in {job.source.name: job.source for job in plan.jobs if job.source is not None}.values():
-            if source.kind == "csv":
-                _read_csv(source, plan, done, read)
+                continue
+            asker = askers.get(job.source.name)
+            if asker is None:
+                asker = askers[job.source.name] = open_source(job.source)
+            answers = [asker.pull(one) for one in job.asked]
+            done.append(_done(job, answers))
+            read.setdefault(job.source.name, []).extend(s for one in answers for s in one.slices)
     finally:
         for name, slices in read.items():
             revisions += ledger.write(name, slices, because)
     return done, revisions
 
 
-def _done(slo: str, answers: Sequence[Pulled]) -> Done:
+def _done(job: Job, answers: Sequence[Pulled]) -> Done:
+    gone = (job.gone,) if job.gone else ()
     return Done(
-        slo,
+        job.slo,
         sum(len(one.slices) for one in answers),
         sum(not each.is_whole for one in answers for each in one.slices),
-        tuple(str(fault) for one in answers for fault in one.faults),
+        (*gone, *dict.fromkeys(str(fault) for one in answers for fault in one.faults)),
         tuple(dict.fromkeys(note for one in answers for note in one.notes)),
         sum(one.calls for one in answers),
     )
 
 
-def _job(
+def job_of(
     objective: Objective,
     sources: Mapping[str, Source],
     data_sources: Sequence[DataSource],
     known: Counts | None,
     times: tuple[int, int, int],
 ) -> Job:
+    """Return the requests for one objective. times: start, end and now, Unix time in s. known: what the ledger has."""
     name = objective.name
     if objective.why_not_judged:
         return Job(name, why=f"not judged: {objective.why_not_judged}")
     if len(objective.sources) != 1:
         count = len(objective.sources)
+        if not count and any(query.type.lower() == "any" for query in objective.queries):
+            return Job(name, why="its metricSource has the type Any, so no source can be asked: name one")
         return Job(name, why=f"it names {count} sources: write the annotation loadgen.dev/source with one of them")
     source = source_of(objective.sources[0], sources, data_sources)
     if isinstance(source, str):
         return Job(name, why=source)
-    if source.kind == "csv":
-        return Job(name, source)
-    indicator = objective.indicator
-    if not isinstance(indicator, RatioIndicator):
-        return Job(name, why="its indicator has no counts of good and all requests: write a ratioMetric")
+    kind, width = KINDS[source.kind], width_of(objective)
     try:
-        total = _selector(indicator.total, is_counter=indicator.counter)
-        good, bad = (
-            "" if one is None else _selector(one, is_counter=indicator.counter)
-            for one in (indicator.good, indicator.bad)
-        )
+        queries = kind.queries(objective, source, width)
     except ValueError as error:
         return Job(name, source, why=str(error))
-    width = width_of(objective)
     start, end, now = times
-    first, last = _needed(known, width, start, min(end, now - _DELAY_S), now - source.late_s)
+    if kind.is_file:
+        return Job(name, source, (Asked(name, "", "", "", start, end, width),))
+    first, last = _needed(known, width, start, min(end, now - kind.delay_s), now - source.late_s)
+    first, gone = _still_kept(kind, first, last, width, now)
     if first >= last:
-        return Job(name, source, is_known=True)
-    longest = (POINTS_MOST - 1) * width
+        return Job(name, source, is_known=not gone, why=gone)
+    longest = kind.slices_each * width
     asked = tuple(
-        Asked(name, total, good, bad, at, min(last, at + longest), width) for at in range(first, last, longest)
+        Asked(name, queries.total, queries.good, queries.bad, at, min(last, at + longest), width, queries.theirs)
+        for at in range(first, last, longest)
     )
-    return Job(name, source, asked)
+    return Job(name, source, asked, gone=gone)
 
 
-def _selector(query: Query, *, is_counter: bool) -> str:
-    found = selector_in(query.text)
-    is_rated = any(word in query.text for word in ("rate(", "increase(", "rate (", "increase ("))
-    if not (is_counter or is_rated or found.partition("{")[0].endswith(_COUNTERS)):
-        raise ValueError(
-            f"{one_line(found, 120)} is not known to be a counter: write counter: true in the ratioMetric, if it is"
-        )
-    return found
+def _still_kept(kind: Kind, first: int, last: int, width: int, now: int) -> tuple[int, str]:
+    """Return the first slice that the source still has, and why older ones are missing."""
+    kept = kind.keeps_s(width)
+    oldest = -(-(now - kept + _MARGIN_S) // width) * width
+    if not kept or first >= min(oldest, last):
+        return first, ""
+    days = quantity(kept // DAY_S, "day") if kept >= DAY_S else quantity(kept // 3_600, "hour")
+    count = (min(oldest, last) - first) // width
+    return oldest, f"{quantity(count, 'slice')} too old: the source keeps slices of {width} s for {days}"
 
 
 def _needed(known: Counts | None, width: int, start: int, end: int, settled: int) -> tuple[int, int]:
@@ -217,33 +214,3 @@ def _needed(known: Counts | None, width: int, start: int, end: int, settled: int
     have = set() if known is None else set(known.start[known.width == width].tolist())
     lacking = [at for at in edges if at not in have or at + width > settled]
     return (lacking[0], lacking[-1] + width) if lacking else (0, 0)
-
-
-def _read_csv(source: Source, plan: Planned, done: list[Done], read: dict[str, list[Slice]]) -> None:
-    """Read the file of a source, and keep the slices of its objectives in the time of the plan."""
-    names = {job.slo for job in plan.jobs if job.source == source}
-    path = Path(source.file)
-    shown = one_line(str(path), 120)
-    faults: tuple[NoCounts, ...] = ()
-    notes: tuple[str, ...] = ()
-    slices: list[Slice] = []
-    try:
-        if path.stat().st_size > _CSV_BYTES_MOST:
-            faults = (NoCounts(f"{shown}: more than {_CSV_BYTES_MOST >> 30} GiB; split the file by time"),)
-        else:
-            found = parse_csv(path.read_bytes(), DEFAULT_WIDTH_S, shown, takes_gaps=source.takes_gaps)
-            faults, notes = found.faults, found.gaps
-            if found.rows is not None:
-                wanted = found.rows.within(plan.start, plan.end)
-                slices = [one for one in wanted.slices() if one.slo in names]
-    except OSError as exc:
-        faults = (NoCounts(f"{shown}: cannot be read: {exc.strerror}"),)
-    read.setdefault(source.name, []).extend(slices)
-    for n, one in enumerate(done):
-        if one.slo in names:
-            count = sum(each.slo == one.slo for each in slices)
-            why = tuple(str(fault) for fault in faults)
-            if not why and not count:
-                why = (f"{shown} has no rows of it in this time",)
-            mine = tuple(note for note in notes if note.startswith(f"{one_line(one.slo, 80)}: "))
-            done[n] = Done(one.slo, count, 0, why, mine)

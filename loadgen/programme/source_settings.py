@@ -9,8 +9,19 @@
     ca = "ca.pem"                             # a certificate to trust instead of the system's
     late = "10m"                              # how long counts may still change: they are read again
 
+    [sources.aws]
+    kind = "cloudwatch"                       # credentials are those that boto3 finds
+    region = "eu-west-1"
+    absent = "zero"                           # an absent point is zero requests; without it, it is missing
+
+    [sources.datadog]
+    kind = "datadog"
+    site = "datadoghq.eu"
+    api_key_secret = "datadog-api-key"
+    application_key_secret = "datadog-application-key"
+
     [sources.till]
-    kind = "csv"
+    kind = "csv"                              # or "parquet", which also has zone = "Europe/Berlin"
     file = "counts.csv"
     gaps = "missing"                          # gaps are missing slices; without it, a gap is a fault
 
@@ -24,26 +35,39 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
+from zoneinfo import ZoneInfo
 
 from loadgen.errors import ScenarioError
 from loadgen.outside_text import one_line
 from loadgen.programme.objectives import DataSource
 from loadgen.programme.programme_toml import FILE_NAME, read_programme_toml
+from loadgen.programme.source_kinds import KINDS
 from loadgen.units import NS_PER_S, parse_duration
 
 __all__ = ["Source", "read_sources", "source_of"]
 
 _NAME: Final = re.compile(r"[a-z0-9][a-z0-9._-]{0,99}")
-_KEYS: Final = {
-    "prometheus": {"url", "auth_secret", "auth_header", "tenant", "ca", "late"},
-    "csv": {"file", "gaps", "late"},
+_URL: Final = re.compile(r"https?://[^\s/@?#]+[^\s@?#]*")
+_SECURE: Final = re.compile(r"https://.*|http://(localhost|127\.0\.0\.1|\[::1\])([:/].*)?")
+_SITE: Final = re.compile(r"[a-z0-9][a-z0-9.-]{2,99}")
+_REGION: Final = re.compile(r"[a-z]{2}(-[a-z]{1,20}){1,3}-[0-9]{1,2}")
+_IN_FILES: Final = {"prometheus": "url", "cloudwatch": "region"}
+"""The kinds that a DataSource of the files can have, which has no secrets, and the key of its connection."""
+_WORDS: Final = {"gaps": "missing", "absent": "zero"}
+_EXAMPLES: Final = {
+    "url": "http://prometheus:9090",
+    "file": "counts.csv",
+    "api_key_secret": "datadog-api-key",
+    "application_key_secret": "datadog-application-key",
 }
-_LATE_S: Final = {"prometheus": 600, "csv": 0}
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A source. kind: "prometheus" or "csv". late_s: how long its counts may still change, s."""
+    """A source. kind: of `source_kinds.KINDS`. late_s: how long its counts may still change, s.
+
+    absent_is_zero: take an absent point as zero requests. Names of secrets are not their values.
+    """
 
     name: str
     kind: str
@@ -55,6 +79,17 @@ class Source:
     file: str = ""
     takes_gaps: bool = False
     late_s: int = 600
+    region: str = ""
+    site: str = ""
+    api_key_secret: str = ""
+    application_key_secret: str = ""
+    zone: str = ""
+    absent_is_zero: bool = False
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """Return the names of its secrets."""
+        return tuple(one for one in (self.auth_secret, self.api_key_secret, self.application_key_secret) if one)
 
 
 def read_sources(path: Path) -> dict[str, Source]:
@@ -89,10 +124,14 @@ def source_of(name: str, sources: Mapping[str, Source], data_sources: Iterable[D
     for one in data_sources:
         if one.name != name:
             continue
-        url = one.connection.get("url", "")
-        if one.type.lower() != "prometheus":
-            return f"the source {shown} has the type {one_line(one.type, 40)}, which is not read yet"
-        errors, source = _checked(name, {"kind": "prometheus", "url": url})
+        kind = one.type.lower()
+        if kind not in _IN_FILES:
+            return (
+                f"the source {shown} has the type {one_line(one.type, 40)}, which is not read from a DataSource:"
+                f" write [sources.{shown}] in {FILE_NAME}"
+            )
+        key = _IN_FILES[kind]
+        errors, source = _checked(name, {"kind": kind, key: one.connection.get(key, "")})
         return source if source is not None else f"the source {shown}: {errors[0][0]}"
     return f"the source {shown} is neither in {FILE_NAME} nor a DataSource of the files"
 
@@ -105,26 +144,26 @@ def _checked(name: object, table: object) -> tuple[list[tuple[str, str]], Source
     errors: list[tuple[str, str]] = []
     if not isinstance(name, str) or not _NAME.fullmatch(name):
         errors.append(("has an invalid name", "use lower-case letters, digits, '.', '_' and '-'"))
-    kind = table.get("kind")
-    if kind not in _KEYS:
-        return [*errors, (f"kind: {one_line(str(kind), 40)!r} is unknown", 'write kind = "prometheus" or "csv"')], None
-    known = _KEYS[kind]
-    for key in sorted(table.keys() - known - {"kind"}):
-        errors.append((f"unknown key {one_line(str(key), 40)!r}", f"use {', '.join(sorted(known))}"))
-    texts: dict[str, Any] = {key: value for key, value in table.items() if key in known and key != "late"}
+    word = table.get("kind")
+    kind = KINDS.get(word) if isinstance(word, str) else None
+    if kind is None:
+        known = ", ".join(f'"{one}"' for one in KINDS)
+        return [*errors, (f"kind: {one_line(str(word), 40)!r} is unknown", f"write kind = one of {known}")], None
+    for key in sorted(table.keys() - kind.keys - {"kind"}):
+        errors.append((f"unknown key {one_line(str(key), 40)!r}", f"use {', '.join(sorted(kind.keys))}"))
+    texts: dict[str, Any] = {key: value for key, value in table.items() if key in kind.keys and key != "late"}
     for key, value in texts.items():
         if not isinstance(value, str) or not value or len(value) > 2_000 or not value.isprintable():
             errors.append((f"{key}: not a text", f'write {key} = "..."'))
-    if kind == "prometheus" and not re.fullmatch(r"https?://[^\s/@?#]+[^\s@?#]*", str(texts.get("url", ""))):
-        errors.append(
-            ("url: not an http or https URL without user, password and query", 'write url = "http://prometheus:9090"')
-        )
-    if kind == "csv" and "file" not in texts:
-        errors.append(("file is missing", 'write file = "counts.csv"'))
-    gaps = texts.pop("gaps", "")
-    if gaps not in ("", "missing"):
-        errors.append(("gaps: unknown", 'write gaps = "missing", or leave it out'))
-    late_s = _LATE_S[kind]
+    for key in kind.needs:
+        if key not in texts and key != "url":
+            errors.append((f"{key} is missing", f'write {key} = "{_EXAMPLES[key]}"'))
+    errors += _invalid(texts, word == "datadog", "url" in kind.needs)
+    words = {key: texts.pop(key, "") for key in _WORDS}
+    for key, value in words.items():
+        if value not in ("", _WORDS[key]):
+            errors.append((f"{key}: unknown", f'write {key} = "{_WORDS[key]}", or leave it out'))
+    late_s = kind.late_s
     if "late" in table:
         try:
             late_s = parse_duration(table["late"]) // NS_PER_S
@@ -132,4 +171,29 @@ def _checked(name: object, table: object) -> tuple[list[tuple[str, str]], Source
             errors.append((f"late: {one_line(str(exc), 100)}", 'write late = "10m"'))
     if errors:
         return errors, None
-    return [], Source(str(name), kind, takes_gaps=gaps == "missing", late_s=late_s, **texts)
+    is_gap, is_zero = bool(words["gaps"]), bool(words["absent"])
+    return [], Source(str(name), str(word), takes_gaps=is_gap, late_s=late_s, absent_is_zero=is_zero, **texts)
+
+
+def _invalid(texts: Mapping[str, Any], has_site: bool, needs_url: bool) -> list[tuple[str, str]]:
+    """Return the errors in texts that have a form: URLs, regions, sites and zones."""
+    errors: list[tuple[str, str]] = []
+    url = str(texts.get("url", ""))
+    if (url or needs_url) and not _URL.fullmatch(url):
+        errors.append(
+            ("url: not an http or https URL without user, password and query", 'write url = "http://prometheus:9090"')
+        )
+    if has_site and bool(url) == ("site" in texts):
+        errors.append(("it needs site or url, and not both", 'write site = "datadoghq.com", or "datadoghq.eu"'))
+    elif has_site and url and not _SECURE.fullmatch(url):
+        errors.append(("url: the keys would be sent without encryption", "write https://"))
+    if "site" in texts and not _SITE.fullmatch(str(texts["site"])):
+        errors.append(("site: not the name of a site", 'write site = "datadoghq.com", or "datadoghq.eu"'))
+    if "region" in texts and not _REGION.fullmatch(str(texts["region"])):
+        errors.append(("region: not the name of a region", 'write region = "eu-west-1"'))
+    if "zone" in texts:
+        try:
+            ZoneInfo(str(texts["zone"]))
+        except (OSError, ValueError, KeyError):
+            errors.append(("zone: unknown", 'write zone = "Europe/Berlin", or "UTC"'))
+    return errors

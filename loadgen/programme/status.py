@@ -18,11 +18,11 @@ import numpy as np
 import numpy.typing as npt
 
 from loadgen.analysis.attainment.attain import Judgement, attained, judge
-from loadgen.analysis.attainment.budget import Budget, budget_of
+from loadgen.analysis.attainment.budget import Budget, CalendarBudget, budget_of, calendar_budget
 from loadgen.analysis.attainment.slices import CountedBy, Slices, counted, slices_of, within
 from loadgen.analysis.burn.exhaustion import Exhaustion, exhaustion
 from loadgen.analysis.burn.firing import Burning, burn_at
-from loadgen.analysis.burn.rules import BurnRule, standard_rules
+from loadgen.analysis.burn.rules import BurnRule, rules_of_window
 from loadgen.analysis.values_to_float_array import Array
 from loadgen.programme.exclusions import Exclusion, is_excluded
 from loadgen.programme.ledger import Counts, Reading
@@ -33,8 +33,7 @@ __all__ = ["STALE_S", "PromiseState", "Word", "judged_units", "state_of", "state
 
 STALE_S: Final = 3 * 3_600
 """Without counts for longer than this, a promise has no data. Pulls are hourly."""
-_LEAST_FACTOR: Final = Fraction(9, 10)
-"""Standard rules of windows below 28 days have smaller factors, and would fire while a promise is kept with ease."""
+_VOLUME_S: Final = 4 * 7 * 86_400
 Word = Literal["kept", "not kept", "undecided", "no traffic", "no data", "not judged"]
 
 
@@ -58,6 +57,8 @@ class PromiseState:
     with_excluded: str = ""
     gone: Exhaustion | None = None
     """When the budget will be spent, if the burn of the last hours or days goes on; None without data."""
+    calendar: CalendarBudget | None = None
+    """Both budgets of a calendar window; None for a rolling one, or without data."""
 
     @property
     def fires(self) -> tuple[Burning, ...]:
@@ -75,14 +76,28 @@ class PromiseState:
         return self.word == "kept" and not self.fires
 
     @property
+    def is_judged(self) -> bool:
+        """Return whether this kind of promise is judged at all; see `Objective.why_not_judged`."""
+        return self.word != "not judged"
+
+    @property
     def attainment(self) -> str:
         """Return the attainment in percent, rounded down; "" without data."""
         return "" if self.judgement is None else self.judgement.observed.text(self.objective.target)
 
 
 def window_s(objectives: Iterable[Objective]) -> int:
-    """Return the time of the ledger that judging needs, s: the longest window and some more."""
-    return max((one.window.nominal_s for one in objectives), default=0) * 11 // 10 + 2 * STALE_S
+    """Return the time of the ledger that judging needs, s: the longest window and some more.
+
+    A calendar window also needs the four weeks before now, whose volume is that of the rest of the window.
+    """
+    return max(map(_needed_s, objectives), default=0) + 2 * STALE_S
+
+
+def _needed_s(objective: Objective) -> int:
+    window = objective.window
+    least_s = 0 if isinstance(window, RollingWindow) else _VOLUME_S
+    return max(window.nominal_s * 11 // 10, least_s)
 
 
 def states_of(
@@ -136,7 +151,17 @@ def state_of(objective: Objective, counts: Counts | None, exclusions: Sequence[E
         excluded,
         every.text(objective.target) if excluded else "",
         exhaustion(units, objective.target, now=float(end), **_window_of(objective, around)),
+        _calendar_budget(objective, units, around, end),
     )
+
+
+def _calendar_budget(
+    objective: Objective, units: Slices, around: tuple[datetime, datetime], end: int
+) -> CalendarBudget | None:
+    if isinstance(objective.window, RollingWindow):
+        return None
+    window = (around[0].timestamp(), around[1].timestamp())
+    return calendar_budget(units, objective.target, window=window, now=float(end))
 
 
 def _window_of(objective: Objective, around: tuple[datetime, datetime]) -> dict[str, Any]:
@@ -153,8 +178,8 @@ def _rules(objective: Objective) -> tuple[BurnRule, ...]:
     )
     return tuple(
         rule
-        for rule in own or standard_rules(objective.window.nominal_s)
-        if _LEAST_FACTOR <= rule.factor <= Fraction(objective.largest_burn)
+        for rule in own or rules_of_window(objective.window.nominal_s)
+        if rule.factor <= Fraction(objective.largest_burn)
     )
 
 

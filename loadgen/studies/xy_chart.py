@@ -58,6 +58,8 @@ class Axis:
     high: float | None = None
     places: tuple[tuple[float, str], ...] = ()
     """Places with their texts, for an axis of names or times. Empty: round numbers."""
+    room_above: float = 0.0
+    """Share of the range of values that stays free above them, for labels. Not used with `high`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +114,14 @@ Mark = Points | Line | Band | Rule
 
 
 def xy_chart(
-    title: str, marks: Sequence[Mark], *, x: Axis, y: Axis, size: Size | None = None, text: str = "", has_keys: bool = True
+    title: str,
+    marks: Sequence[Mark],
+    *,
+    x: Axis,
+    y: Axis,
+    size: Size | None = None,
+    text: str = "",
+    has_keys: bool = True,
 ) -> str:
     """Return keys and chart as HTML. Values that are not finite are left out; nothing to draw gives "".
 
@@ -165,7 +174,7 @@ class _Scale:
             low, high = log10(low), log10(high)
         room = (high - low) * _ROOM or (abs(high) * 0.1 or 1.0)
         has_floor = not axis.is_log and low >= 0 and low - room < 0
-        low, high = 0.0 if has_floor else low - room, high + room
+        low, high = 0.0 if has_floor else low - room, high + room + (high - low) * axis.room_above
         if axis.low is not None:
             low = log10(axis.low) if axis.is_log else axis.low
         if axis.high is not None:
@@ -276,7 +285,7 @@ def _rule(mark: Rule, style: int, across: _Scale, up: _Scale) -> Iterator[str]:
 
 
 def _labels_at_ends(styled: Sequence[tuple[Mark, int]], across: _Scale, up: _Scale, size: Size) -> Iterator[str]:
-    """Yield the labels of lines and horizontal rules, at the right of the chart, and what joins them with their ends."""
+    """Yield the labels of lines and horizontal rules at the right of the chart, and lines that lead to them."""
     ends: list[tuple[float, float, str, int]] = []
     for mark, style in styled:
         if isinstance(mark, Line) and mark.label and (points := _finite(mark.points)):

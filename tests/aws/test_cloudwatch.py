@@ -14,6 +14,10 @@ import pytest
 from loadgen.aws.target.cloudwatch import Measured, Wanted, fetch
 from loadgen.aws.target.metrics_file import read_metrics_file
 from loadgen.errors import CloudDenied, CloudError, ExitCode, UsageError
+from loadgen.programme.ledger import Ledger
+from loadgen.programme.sources.asked import Asked
+from loadgen.programme.sources.cloudwatch import CloudWatchSource
+from loadgen.programme.sources.cloudwatch_answers import MetricQuery
 from tests.cli.test_commands import loadgen
 from tests.support.aws import REGION, client, emptied, isolated, running_aws
 
@@ -124,10 +128,18 @@ def test_file_of_metrics_is_read(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.parametrize("statistic", ["PR(:0.3)", "TC(:0.3)", "TC(0.1:)", "TS(10%:90%)", "p99.9"])
+def test_ranges_and_percentiles_are_statistics(tmp_path: Path, statistic: str) -> None:
+    (tmp_path / "m.toml").write_text(GOOD.replace('"p99"', f'"{statistic}"'))
+
+    assert read_metrics_file(tmp_path / "m.toml").metrics[0].statistic == statistic
+
+
 @pytest.mark.parametrize(
     ("before", "after", "told"),
     [
         ("p99", "p100.5", "invalid statistic"),
+        ("p99", "TC(:)", "invalid statistic"),
         ('"p99"', '"Mean"', 'invalid statistic "Mean"'),
         ("eu-west-1", "Ireland", 'invalid region "Ireland"'),
         ('unit = "s"', "period_s = 90", "invalid period_s 90"),
@@ -198,3 +210,121 @@ def test_all_that_is_wrong_is_said_before_anything_is_asked(tmp_path: Path) -> N
     assert result.exit_code == ExitCode.USAGE
     assert "cannot read" in result.stderr
     assert "none" in result.stderr
+
+
+# -- counts of production -----------------------------------------------------------------------------
+
+ARN = "arn:aws:application-signals:eu-west-1:123456789012:slo/checkout"
+REPORT = {"Arn": ARN, "Name": "checkout", "BudgetStatus": "OK", "Attainment": 99.625}
+
+PROMISE = """apiVersion: openslo/v1
+kind: SLO
+metadata:
+  name: checkout-fast
+  annotations: {loadgen.dev/owner: payments@shop.example, loadgen.dev/source: aws}
+spec:
+  service: checkout
+  budgetingMethod: Occurrences
+  timeWindow: [{duration: 4w, isRolling: true}]
+  objectives: [{target: 0.995}]
+  indicator:
+    metadata: {name: ratio}
+    spec:
+      ratioMetric:
+        counter: false
+        bad: {metricSource: {type: CloudWatch, spec: {namespace: Shop, metricName: Errors, stat: Sum}}}
+        total: {metricSource: {type: CloudWatch, spec: {namespace: Shop, metricName: Requests, stat: Sum}}}
+"""
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        ({"Reports": [REPORT], "Errors": []}, "is 99.6250 %, over its own window, and with its own exclusions"),
+        (
+            {"Reports": [{**REPORT, "Attainment": None, "BudgetStatus": "INSUFFICIENT_DATA"}], "Errors": []},
+            "has no data: INSUFFICIENT_DATA",
+        ),
+        (
+            {
+                "Reports": [],
+                "Errors": [{"Name": "checkout", "Arn": ARN, "ErrorCode": "404", "ErrorMessage": "not found"}],
+            },
+            "is missing: 404",
+        ),
+    ],
+)
+def test_the_figure_of_application_signals_stands_beside_ours(answer: dict[str, Any], said: str) -> None:
+    import boto3
+    from botocore.stub import Stubber
+
+    made = {
+        name: boto3.client(name, region_name=REGION, aws_access_key_id="x", aws_secret_access_key="y")
+        for name in ("cloudwatch", "application-signals")
+    }
+    start = 1_784_505_600
+    results = [
+        {"Id": role, "StatusCode": "Complete", "Timestamps": [datetime.fromtimestamp(start, UTC)], "Values": [value]}
+        for role, value in (("total", 10.0), ("good", 9.0))
+    ]
+    cloudwatch, signals = (Stubber(one) for one in made.values())
+    cloudwatch.add_response("get_metric_data", {"MetricDataResults": results})
+    reports = [{k: v for k, v in one.items() if v is not None} for one in answer["Reports"]]
+    signals.add_response(
+        "batch_get_service_level_objective_budget_report",
+        {"Timestamp": datetime.fromtimestamp(start + 300, UTC), **answer, "Reports": reports},
+        {"Timestamp": datetime.fromtimestamp(start + 300, UTC), "SloIds": ["checkout"]},
+    )
+    cloudwatch.activate()
+    signals.activate()
+
+    class Stubbed:
+        def client(self, service: str, _region: str) -> Any:
+            return made[service]
+
+    query = MetricQuery(REGION, "Shop", "Requests", "Sum").text
+    clients: Any = Stubbed()
+    pulled = CloudWatchSource(open_clients=lambda: clients).pull(
+        Asked("fast", query, query, "", start, start + 300, 300, "checkout")
+    )
+
+    assert [(one.good, one.total) for one in pulled.slices] == [(9, 10)]
+    assert pulled.notes == (f"the figure of Application Signals for the SLO checkout {said}",)
+    assert pulled.calls == 2
+
+
+def test_counts_of_a_promise_are_pulled_from_cloudwatch(
+    url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "slos").mkdir()
+    (tmp_path / "slos/checkout.yaml").write_text(PROMISE)
+    settings = '[sources.aws]\nkind = "cloudwatch"\nregion = "eu-west-1"\nabsent = "zero"\n'
+    (tmp_path / "programme.toml").write_text(settings)
+    now = datetime.now(UTC).timestamp()
+    first = datetime.fromtimestamp((now - 180) // 300 * 300 - 900, UTC)
+    data = [
+        {"MetricName": name, "Timestamp": first + timedelta(seconds=300 * n + 60), "Value": value}
+        for name, values in (("Requests", (100.0, 120.0, 80.0)), ("Errors", (0.0, 3.0, 0.0)))
+        for n, value in enumerate(values)
+        if value
+    ]
+    client(url, "cloudwatch").put_metric_data(Namespace="Shop", MetricData=data)
+
+    live = loadgen("slo", "check", "--live")
+    planned = loadgen("slo", "pull", "--from", "1h", "--plan")
+    pulled = loadgen("slo", "pull", "--from", "1h")
+
+    assert live.exit_code == 0, live.output
+    assert "aws has 12 slices of 12: 297 of 300 requests were good" in live.output
+    assert "1 call" in planned.output
+    assert "CloudWatch eu-west-1" in planned.output
+    assert pulled.exit_code == 0, pulled.output
+    start = int(first.timestamp())
+    found = Ledger.open("history").read(start, start + 900).slices("checkout-fast")
+    assert [(one.good, one.total, one.estimated) for one in found] == [
+        (100, 100, False),
+        (117, 120, False),
+        (80, 80, False),
+    ]
+    assert "CloudWatch eu-west-1: total Sum of Shop Requests, bad Sum of Shop Errors" in found[0].evidence

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,8 @@ from typer.testing import CliRunner
 from loadgen.capacity.find.find_study import Condition, study_of_find
 from loadgen.capacity.find.found_capacity import judge_searches
 from loadgen.history.store.store import Store
+from loadgen.programme.ledger import Ledger
+from loadgen.programme.slices import DAY_S, Slice
 from loadgen.studies.files import as_json
 from loadgen_controller.cli import app
 from tests.support.made_searches import held_run, search_run
@@ -199,3 +202,37 @@ def test_a_column_of_a_forecast_that_is_there_twice_is_an_error(tmp_path: Path) 
 
 def test_a_missing_study_cannot_be_read() -> None:
     assert "cannot read nowhere.json" in size("--peak", "1/s", "--capacity", "nowhere.json").output
+
+
+def ledger_of(store: Path, weeks: int, *names: str) -> None:
+    """A ledger of daily slices, whose peak grows by a tenth each week from 1,000/s; the last week has just ended."""
+    monday = (int(time.time()) // DAY_S - 4) // 7 * 7 + 4  # day 4 of Unix time was a Monday
+    for name in names:
+        counts = [round(DAY_S * (1_000 if n % 7 == 4 else 10) * 1.1 ** (n // 7)) for n in range(7 * weeks)]
+        slices = [Slice(name, DAY_S * (monday - 7 * weeks + n), DAY_S, 0, count) for n, count in enumerate(counts)]
+        Ledger.open(str(store)).write("prod", slices)
+
+
+def test_the_peaks_of_a_promise_in_the_ledger_are_past_peaks(tmp_path: Path) -> None:
+    ledger_of(tmp_path / "history", 8, "checkout-fast")
+    options = ("--capacity", "230/s", "--store", tmp_path / "history", "--horizon", "1")
+
+    shown = size("--forecast", "ledger", *options).output
+    facts = json.loads(size("--forecast", "checkout-fast", *options, "--json", "-").stdout)["facts"]
+
+    assert facts["forecast"][0]["point"] == pytest.approx(1000 * 1.1**8, rel=0.02)
+    assert "ledger, checkout-fast, highest requests/s of a slice: trend of 8 weeks (+10 % a week)" in shown
+
+
+def test_a_forecast_that_is_not_there_is_named(tmp_path: Path) -> None:
+    ledger_of(tmp_path / "history", 1, "checkout-fast", "search-fast")
+    for given, said in (
+        ("ledger", "the ledger has 2 promises: checkout-fast, search-fast"),
+        ("ledger:none", "no such file, and no promise with this name in"),
+        ("pek.csv", "cannot read pek.csv"),
+        ("search-fast", "the ledger has 1 whole week of search-fast: growth cannot be seen in fewer than 8"),
+    ):
+        done = size("--forecast", given, "--capacity", "230/s", "--store", tmp_path / "history")
+
+        assert done.exit_code == 2
+        assert said in " ".join(done.output.split())

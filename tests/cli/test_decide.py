@@ -13,6 +13,8 @@ from typer.testing import CliRunner, Result
 from loadgen.history.gate.aa_test_health import CONTROL
 from loadgen.history.store.store import Store
 from loadgen.history.store.stored_run import Event, ObjectiveVerdict
+from loadgen.programme.ledger import Ledger
+from loadgen.programme.slices import Slice
 from loadgen_controller import cli
 from tests.support.accepted import KEY, history
 
@@ -146,6 +148,139 @@ def test_texts_from_outside_are_harmless(folder: Path) -> None:
         assert "<script>" not in output or format_ != "markdown"
 
 
+# -- promises, explanations, pages ----------------------------------------------------------------
+
+SLO = """apiVersion: openslo/v1
+kind: SLO
+metadata: {name: checkout-fast, annotations: {loadgen.dev/journey: checkout}}
+spec:
+  service: checkout
+  budgetingMethod: Occurrences
+  timeWindow: [{duration: 1d, isRolling: true}]
+  objectives: [{target: 0.99}]
+  indicator:
+    metadata: {name: requests}
+    spec:
+      ratioMetric:
+        counter: true
+        good: {metricSource: {type: Prometheus, spec: {query: good}}}
+        total: {metricSource: {type: Prometheus, spec: {query: total}}}
+"""
+
+
+def promised(folder: Path, bad: int) -> None:
+    """Make the journey live, with a promise and a day of counts."""
+    text = PROGRAMME.replace("live = false", 'value = "12.40 EUR"\n' + ELASTICITY) + LAUNCH
+    (folder / "programme.toml").write_text(text)
+    (folder / "slos").mkdir()
+    (folder / "slos" / "checkout.yaml").write_text(SLO)
+    end = int(datetime.now(UTC).timestamp()) // 3600 * 3600
+    slices = [Slice("checkout-fast", end - 3600 * (n + 1), 3600, 1000 - bad, 1000) for n in range(24)]
+    Ledger.open("history").write("prod", slices)
+
+
+ELASTICITY = 'elasticity = {per = "100ms", low = "-1.1 %", high = "-0.3 %", source = "own A/B test"}'
+LAUNCH = """
+[launch]
+two_people = true
+items = ["rollback"]
+"""
+
+
+def test_promise_checklist_impact_and_explanation_are_shown_and_written(folder: Path) -> None:
+    promised(folder, bad=2)
+
+    before = decide("--format", "json")
+    done = run_decide("--check", "rollback", "--release", "v412", "--by", "jo")
+    found = decide("--explain", "--page", "launch.html", "--template", "review.md")
+    document = json.loads(decide("--format", "json", "--explain").stdout)
+
+    assert (before.exit_code, done.exit_code, found.exit_code) == (3, 0, 0), found.output
+    assert "rollback of v412 is confirmed by jo" in done.output
+    assert "production promise of checkout: checkout-fast: kept: 99.8 % against 99 %" in found.output
+    assert "performance budget of checkout: measured:" in found.output
+    assert "rule: go if every promise is kept" in found.output
+    assert "figures: checkout-fast: attainment = good / total = 23952 / 24000 requests" in found.output
+    assert "1 of 1 item signed" in (folder / "launch.html").read_text()
+    assert "# Performance review of v412: checkout" in (folder / "review.md").read_text()
+    states = {one["kind"]: one["state"] for one in document["evidence"]}
+    assert states["promise"] == states["checklist"] == states["budget"] == "go"
+    assert document["impact"][0]["money"]["currency"] == "EUR"
+    promise = next(one for one in document["evidence"] if one["kind"] == "promise")
+    assert promise["id"].startswith("S-")
+    assert promise["id"] in {one["id"] for one in document["entries"]}
+    assert promise["explained"][0].startswith("rule: ")
+
+
+def test_a_broken_promise_is_a_no_go_until_somebody_overrides_it(folder: Path) -> None:
+    promised(folder, bad=30)
+    run_decide("--check", "rollback", "--release", "v412", "--by", "jo")
+
+    broken = decide()
+    made = run_decide("--override", "D-1", "--because", "the shop closes", "--by", "jo", "--until", "2999-01-01")
+    found = decide()
+
+    assert (broken.exit_code, made.exit_code, found.exit_code) == (1, 0, 3)
+    assert "not kept: 97.0 % against 99 % over 1d, error budget left -200 %" in found.output
+    assert "D-1 is overridden by jo until 2999-01-01" in found.output
+
+
+def test_two_people_answer_and_a_signature_of_what_is_not_go_warns(folder: Path) -> None:
+    promised(folder, bad=2)
+    decide()
+
+    signed = run_decide("--sign", "D-1", "--by", "jo", "--role", "head of payments")
+    same = run_decide("--override", "D-1", "--because", "x", "--by", "Jo", "--until", "2999-01-01")
+
+    assert "D-1 is INCONCLUSIVE, not GO: the signature does not change it" in signed.output
+    assert same.exit_code == 2
+    assert "Jo signed D-1, and cannot override it as well" in same.output
+    assert "D-1 was signed by jo (head of payments)" in decide().output
+
+
+def test_a_signature_stays_on_this_evidence_while_production_goes_on(folder: Path) -> None:
+    promised(folder, bad=2)
+    run_decide("--check", "rollback", "--release", "v412", "--by", "jo")
+    decide()
+    run_decide("--sign", "D-1", "--by", "jo")
+    end = int(datetime.now(UTC).timestamp()) // 3600 * 3600
+    Ledger.open("history").write("prod", [Slice("checkout-fast", end - 3600, 3600, 999, 1000)])
+
+    assert "on this evidence" in decide().output
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--check", "rolback", "--release", "v412"), 'did you mean "rollback"?'),
+        (("--check", "rollback"), "--check needs --release"),
+        (("--refuse", "rollback", "--release", "v412"), "--refuse needs --because"),
+        (("checkout", "--check", "rollback", "--release", "v412"), "--check and --refuse take no journey"),
+        (("--check", "rollback", "--sign", "D-1"), "exclude each other"),
+        (("--sign", "D-1", "--page", "x.html"), "only for a recommendation"),
+        (("--check", "rollback", "--release", "v412", "--role", "x"), "--role: only with --sign"),
+        (("checkout", "--release", "v412", "--page", "no/x.html"), "--page: there is no folder no"),
+        (("checkout", "--release", "v412", "--template", "programme.toml"), "people may have edited it"),
+        (("checkout", "--release", "v412", "--slos", "none.yaml"), "none.yaml"),
+    ],
+)
+def test_wrong_answers_and_files_give_a_sentence(folder: Path, options: tuple[str, ...], message: str) -> None:
+    promised(folder, bad=2)
+
+    found = run_decide(*options)
+
+    assert found.exit_code == 2, found.output
+    assert message in found.output
+    assert "Traceback" not in found.output
+
+
+def test_an_item_without_a_checklist_names_what_to_write(folder: Path) -> None:
+    found = run_decide("--check", "rollback", "--release", "v412")
+
+    assert found.exit_code == 2
+    assert "programme.toml has no checklist" in found.output
+
+
 # -- overrides and signatures ---------------------------------------------------------------------
 
 
@@ -209,7 +344,10 @@ def test_a_signature_says_whether_the_evidence_has_changed(folder: Path) -> None
         (("--sign", "D-1", "--because", "x"), "only with --override"),
         (("--sign", "D-9"), "the newest are D-1, D-2, D-3"),
         ((), "the name of the release is missing"),
-        (("checkout", "--release", "v412", "--until", "2999-01-01"), "only with --override, --sign, --check or --refuse"),
+        (
+            ("checkout", "--release", "v412", "--until", "2999-01-01"),
+            "only with --override, --sign, --check or --refuse",
+        ),
     ],
 )
 def test_what_cannot_be_overridden_or_signed_gives_a_sentence(

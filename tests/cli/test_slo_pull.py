@@ -19,6 +19,7 @@ from loadgen.programme.ledger import Ledger
 from loadgen.programme.slices import Slice
 from loadgen_controller import cli
 from tests.support.metrics_server import MetricsServer, metrics_server, page_reply
+from tests.support.sinks import http_receiver
 
 PROMISE = """apiVersion: openslo/v1
 kind: SLO
@@ -37,6 +38,20 @@ spec:
         counter: true
         good: {{metricSource: {{type: Prometheus, spec: {{query: 'sum(rate(shop_bucket{{le="0.3"}}[5m]))'}}}}}}
         total: {{metricSource: {{type: Prometheus, spec: {{query: '{total}'}}}}}}
+"""
+
+NOT_JUDGED = """\
+apiVersion: openslo/v1
+kind: SLO
+metadata: {name: p95}
+spec:
+  service: shop
+  budgetingMethod: Occurrences
+  timeWindow: [{duration: 4w, isRolling: true}]
+  objectives: [{target: 0.99, op: lte, value: 500}]
+  indicator:
+    metadata: {name: p95}
+    spec: {thresholdMetric: {metricSource: {type: Prometheus, spec: {query: p95}}}}
 """
 
 
@@ -310,3 +325,50 @@ def test_texts_of_a_server_are_harmless_in_the_terminal(server: MetricsServer) -
     for text in (result.output, excluded.output):
         assert not set("\x1b\u202e\x07\r") & set(text)
         assert "\n::" not in text
+
+
+def test_status_notify_sends_a_change_once_and_never_changes_the_exit_code() -> None:
+    written("http://127.0.0.1:9", "a")
+    counted("a", 200)
+    Path("programme.toml").write_text('[publish]\nchannels = ["team"]\n')
+    with http_receiver(status=404) as receiver:
+        Path("loadgen.toml").write_text(f'[notify.team]\nkind = "webhook"\nurl = "{receiver.url}"\n')
+        refused = loadgen("slo", "status", "--notify")
+        receiver.status = 204
+        sent = loadgen("slo", "status", "--notify", "--format", "json")
+        again = loadgen("slo", "status", "--notify")
+
+    assert [one.exit_code for one in (refused, sent, again)] == [ExitCode.FAILED] * 3
+    assert "note: 1 change of promises not sent to team: the server answers http 404 (tries: 1)" in refused.output
+    assert "note: 1 change of promises sent to team" in sent.output
+    assert "note:" not in again.output
+    bodies = [json.loads(got.body) for got in receiver.got]
+    assert [body["type"] for body in bodies] == ["status", "status"]
+    assert bodies[0]["id"] == bodies[1]["id"]
+    assert bodies[0]["events"][0]["rows"][0].startswith("a: not kept: ")
+
+
+def test_all_that_notify_lacks_is_reported_at_once() -> None:
+    written("http://127.0.0.1:9", "a")
+    Path("programme.toml").write_text('[publish]\nto = "out"\n')
+
+    result = loadgen("slo", "status", "--notify", "--as-of", "2026-07-27")
+
+    assert result.exit_code == ExitCode.USAGE
+    assert "--notify and --as-of exclude each other" in result.output
+    assert "no channel of [publish] sends the event status" in result.output
+
+
+def test_a_promise_of_a_kind_that_is_not_judged_is_shown_and_does_not_fail_cron_for_ever() -> None:
+    written("http://127.0.0.1:9", "a")
+    counted("a", 1)
+    Path("slos/p95.yaml").write_text(NOT_JUDGED)
+
+    result = loadgen("slo", "status")
+    Path("slos/a.yaml").unlink()
+    alone = loadgen("slo", "status")
+
+    assert result.exit_code == ExitCode.PASSED, result.output
+    assert "p95: not judged: a thresholdMetric is a series of values" in result.output
+    assert "surely kept: 1 of 1 promise, and 1 not judged" in result.output
+    assert alone.exit_code == ExitCode.INCOMPLETE

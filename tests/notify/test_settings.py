@@ -94,3 +94,19 @@ def test_each_fault_has_its_line_and_never_a_secret(tmp_path: Path, lines: str, 
     assert any(text.startswith(f"{line} ") and message.lower() in text.lower() for text in shown), shown
     assert "canary" not in str(shown)
     assert all(fault.hint for fault in raised.value.faults)
+
+
+def test_a_topic_needs_an_arn_whose_region_is_used(tmp_path: Path) -> None:
+    topic = "arn:aws:sns:eu-central-1:123456789012:perf"
+    channels = channels_in(tmp_path, f'[notify.ops]\nkind = "sns"\ntopic = "{topic}"\nevents = ["report"]\n')
+    assert (channels["ops"].region, channels["ops"].where, channels["ops"].secrets) == ("eu-central-1", topic, ())
+
+    with pytest.raises(ScenarioError) as raised:
+        channels_in(
+            tmp_path, '[notify.ops]\nkind = "sns"\ntopic = "perf"\nurl = "https://x.example"\nregion = "mars"\n'
+        )
+    assert sorted(one.message for one in raised.value.faults) == [
+        'region: "mars" is not a region',
+        'topic: "perf" is not the ARN of a topic',
+        "url: a channel of kind sns has no url",
+    ]

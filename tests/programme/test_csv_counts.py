@@ -151,7 +151,7 @@ def test_gaps_can_be_taken_as_missing_slices() -> None:
     assert slices(found) == [("a", 0, 9, 10), ("a", 900, 1, 2)]
     assert found.missing == 2
     assert found.gaps == (
-        "a: 2 slices are missing in 1 gaps, the first from 2026-07-20 00:05:00 UTC to 2026-07-20 00:15:00 UTC",
+        "a: 2 slices are missing in 1 gap, the first from 2026-07-20 00:05:00 UTC to 2026-07-20 00:15:00 UTC",
     )
 
 

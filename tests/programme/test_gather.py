@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -35,26 +35,11 @@ from loadgen.programme.slices import Slice
 from tests.support import decide_table
 from tests.support.accepted import KEY, history
 from tests.support.decide_table import RELEASE, RunSeen, Situation
+from tests.support.memory_place import Memory
 
 NOW = datetime(2026, 11, 10, 9, tzinfo=UTC)
 DAY = timedelta(days=1)
 LEVEL = {"checkout": 100.0, "checkout > pay": 60.0}
-
-
-class Memory:
-    """A history in memory."""
-
-    def __init__(self, files: dict[str, bytes] | None = None) -> None:
-        self.files = dict(files or {})
-
-    def names(self, below: str) -> list[str]:
-        return sorted(name for name in self.files if name.startswith(below))
-
-    def read(self, names: Iterable[str]) -> list[bytes | str]:
-        return [self.files[name] for name in names]
-
-    def put_new(self, name: str, data: bytes) -> bool:
-        return self.files.setdefault(name, data) is data
 
 
 @cache

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from loadgen.programme.slices import Slice
-from loadgen.programme.sources.asked import Asked
-from loadgen.programme.sources.prometheus import PrometheusSource, Pulled
+from loadgen.programme.sources.asked import Asked, Pulled
+from loadgen.programme.sources.prometheus import PrometheusSource
 from tests.support.counted_shop import CountedShop, counted_shop
 from tests.support.prometheus import RunningPrometheus, running_prometheus
 

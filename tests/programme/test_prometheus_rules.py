@@ -8,13 +8,14 @@ import subprocess
 from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import yaml
 from hypothesis import given, settings
 
-from loadgen.analysis.attainment.slices import Slices, slices_of
+from loadgen.analysis.attainment.slices import CountedBy, Slices, counted, slices_of
 from loadgen.analysis.burn.firing import fires
 from loadgen.analysis.burn.rules import standard_rules
 from loadgen.programme.objectives import Alert, Method, Objective, Query, RatioIndicator, RollingWindow
@@ -93,7 +94,7 @@ def test_queries_become_increases_over_each_window(text: str, increase: str) -> 
         (promise(total="sum(rate(x[{{.window}}]))) or (("), "a query"),
         (promise(total="sum(avg_over_time(x[{{.window}}]))"), "a query"),
         (promise(total=""), "a query"),
-        (promise(method=Method.TIMESLICES, slice_s=60), "the method Timeslices"),
+        (promise(method=Method.TIMESLICES), "the method Timeslices"),
         (promise(indicator=RatioIndicator(Query("", "Datadog"), good=Query("", "Datadog"))), "the source"),
     ],
 )
@@ -140,10 +141,7 @@ def test_promtool_accepts_the_rules_of_generated_objectives(tmp_path: Path) -> N
     @settings(max_examples=10)
     @given(slo_sets())
     def write_rules(slos: SloSet) -> None:
-        usable = [
-            replace(one, indicator=promise().indicator, method=Method.OCCURRENCES, slice_s=0, slice_target=None)
-            for one in slos.objectives
-        ]
+        usable = [replace(one, indicator=promise().indicator) for one in slos.objectives]
         if usable:
             files.append(tmp_path / f"{len(files)}.yaml")
             files[-1].write_text(rules_of(usable), encoding="utf-8")
@@ -152,10 +150,17 @@ def test_promtool_accepts_the_rules_of_generated_objectives(tmp_path: Path) -> N
     assert promtool("check", "rules", *map(str, files)).count("SUCCESS") == len(files) > 0
 
 
-def proof(folder: Path, one: Objective, series: dict[str, np.ndarray], expected: dict[int, int], long: str) -> bool:
+def proof(
+    folder: Path,
+    one: Objective,
+    series: dict[str, np.ndarray],
+    expected: dict[int, int],
+    long: str,
+    interval: str = "1m",
+) -> bool:
     """Return whether promtool proves at which minutes the alert of a long window fires.
 
-    series: the value of each counter at each minute, from minute 0 on. expected: minute -> number of firing alerts.
+    series: the value of each counter at each interval, from minute 0 on. expected: minute -> number of firing alerts.
     """
     (folder / "rules.yaml").write_text(rules_of([one]), encoding="utf-8")
     fires_at = f'count(ALERTS{{alertname="LoadgenSloBurn",alertstate="firing",long_window="{long}"}}) or vector(0)'
@@ -164,7 +169,7 @@ def proof(folder: Path, one: Objective, series: dict[str, np.ndarray], expected:
         "evaluation_interval": "1m",
         "tests": [
             {
-                "interval": "1m",
+                "interval": interval,
                 "input_series": [
                     {"series": name, "values": " ".join(f"{value:g}" for value in values)}
                     for name, values in series.items()
@@ -240,3 +245,51 @@ def test_no_traffic_and_no_series_fire_nothing(tmp_path: Path) -> None:
     still = np.full(120, 1000.0)
     assert proof(tmp_path, promise(), {"requests_total": still, "good_total": still}, {60: 0, 119: 0}, "1h")
     assert proof(tmp_path, promise(), {"other_total": still}, {60: 0, 119: 0}, "1h")
+
+
+def slices_promise(**changes: object) -> Objective:
+    fields: dict[str, Any] = {
+        "method": Method.TIMESLICES,
+        "slice_s": 60,
+        "slice_target": Decimal("0.95"),
+        "target": Decimal("0.99"),
+    }
+    return promise(**(fields | changes))
+
+
+def scraped(by_minute: np.ndarray) -> np.ndarray:
+    """A counter that is scraped every 15 s."""
+    return counter(np.repeat(by_minute / 4, 4))
+
+
+@needs_promtool
+@pytest.mark.process
+@pytest.mark.parametrize("method", [Method.TIMESLICES, Method.RATIO_TIMESLICES])
+def test_bad_slices_fire_and_end_at_the_computed_minutes_and_slices_without_traffic_do_not_count(
+    tmp_path: Path, method: Method
+) -> None:
+    one = slices_promise(method=method, slice_target=Decimal("0.95") if method is Method.TIMESLICES else None)
+    total, bad = np.full(130, 60.0), np.zeros(130)
+    total[20:50] = 0
+    bad[80:100] = [3, 57] * 10  # every second slice has exactly 95 % good requests, so it is good
+    units = counted(minutes_of(total, bad), CountedBy(method.value), 0.95)
+    rule = standard_rules(MONTH.seconds)[0]
+    firing = np.flatnonzero(fires(units, rule, 0.99)) + 1
+    first, last = int(firing[0]), int(firing[-1])
+    assert len(firing) == last - first + 1
+    expected = {49: 0, first - 1: 0, first: 1, last: 1, last + 1: 0}
+
+    series = {"requests_total": scraped(total), "good_total": scraped(total - bad)}
+
+    assert proof(tmp_path, one, series, expected, "1h", "15s")
+
+
+def test_alerts_with_windows_below_a_slice_are_left_out_with_the_reason() -> None:
+    slos = SloSet.of([slices_promise(slice_s=600)])
+
+    (loss,) = prometheus_losses(slos)
+    (group,) = yaml.safe_load(as_prometheus(slos))["groups"]
+
+    assert str(loss) == "checkout-ok: the alert of 14.4: a slice of 10m is longer than its window of 5m; it is left out"
+    assert group["interval"] == "10m"
+    assert [rule["labels"]["long_window"] for rule in group["rules"] if "alert" in rule] == ["6h", "1d", "3d"]

@@ -143,6 +143,30 @@ def test_a_calendar_window_is_judged_so_far(tmp_path: Path) -> None:
     assert (found.start, found.end, found.word) == (START, START + 86_400, "kept")
 
 
+def test_a_calendar_window_has_two_budgets_that_answer_different_questions(tmp_path: Path) -> None:
+    window = CalendarWindow(1, "w", datetime(2026, 7, 20), "UTC")
+    slices = [made(n) for n in range(-7 * DAY, 0)] + [made(n, bad=5) for n in range(DAY)]
+    ledger = Ledger.open(str(tmp_path))
+    ledger.write("prod", slices)
+    counts = ledger.read(START - 8 * 86_400, START + 86_400).by_slo["a"]
+
+    found = state_of(promise(window=window), counts, (), START + 86_400 + 600)
+
+    assert found.calendar is not None
+    assert found.calendar.earned.spent == pytest.approx(0.5)
+    assert found.calendar.projected.spent == pytest.approx(0.5 / 7)
+
+
+def test_a_week_of_a_promise_that_is_kept_with_ease_does_not_burn(tmp_path: Path) -> None:
+    week = promise(window=RollingWindow(7 * 86_400))
+    # A burn of 0.9: the standard share of 10 % in 3 d would fire from 0.23 on.
+    counts = read(tmp_path, [made(n, bad=9) for n in range(-6 * DAY, DAY)])
+    found = state_of(week, counts.by_slo.get("a"), (), START + 86_400 + 600)
+
+    assert [float(one.rule.factor) for one in found.burning] == [13.44, 3.5, 1.4, 0.98]
+    assert found.fires == ()
+
+
 def test_slices_of_two_sources_are_no_data_with_the_reason(tmp_path: Path) -> None:
     read(tmp_path, [made(n) for n in range(DAY)])
 
@@ -159,6 +183,12 @@ def test_a_promise_that_cannot_be_judged_says_why(tmp_path: Path) -> None:
 
     assert found.word == "not judged"
     assert "a raw ratio has no counts" in found.why
+
+
+def test_a_calendar_week_is_read_with_the_four_weeks_whose_volume_it_needs() -> None:
+    window = CalendarWindow(1, "w", datetime(2026, 7, 20), "UTC")
+
+    assert window_s([promise(window=window)]) > 28 * 86_400 + STALE_S
 
 
 @pytest.mark.parametrize("days", [1, 28])

@@ -237,7 +237,7 @@ def test_a_gate_that_is_not_healthy_is_in_the_first_sentences_as_soon_as_a_verdi
     no_controls = of(gathered, "checkout", "login", "search", controls=())
     assert keys(no_controls) == ["promise not kept", "budget gone soon", "gate health"]
     assert "no A/A control" in no_controls.sentences[-1].text
-    ill = tuple(replace(one, details=one.details | {"outcome": "FAIL"}) for one in gathered.controls)
+    ill = tuple(replace(one, details={**one.details, "outcome": "FAIL"}) for one in gathered.controls)
     assert "not healthy" in " ".join(one.text for one in of(gathered, "cart", controls=ill).sentences)
     shift = timedelta(days=30)
     old = tuple(replace(one, at=(datetime.fromisoformat(one.at) - shift).isoformat()) for one in gathered.controls)

@@ -28,8 +28,10 @@ from loadgen.analysis.burn.rules import (
     largest_burn,
     pyrra_rules,
     rules_of_shares,
+    rules_of_window,
     standard_rules,
 )
+from loadgen.programme.checks import standard_factors
 
 STANDARD = standard_rules(30 * DAY_S)
 
@@ -47,6 +49,30 @@ STANDARD = standard_rules(30 * DAY_S)
 )
 def test_factors_are_exactly_the_published_ones(rules: tuple[BurnRule, ...], factors: list[str | F]) -> None:
     assert [rule.factor for rule in rules] == [F(factor) for factor in factors]
+
+
+@pytest.mark.parametrize(
+    ("days", "factors"),
+    [
+        (90, ["43.2", "18", "9", "3"]),
+        (28, ["13.44", "5.6", "2.8", F(14, 15)]),
+        (27, ["13.44", "3.5", "1.4", "0.98"]),
+        (7, ["13.44", "3.5", "1.4", "0.98"]),
+        (3, ["13.44", "3.5", "1.4", "0.98"]),
+        (1, ["13.44", "3.5"]),
+        (0.25, []),
+    ],
+)
+def test_short_windows_have_the_factors_of_sloth_that_fire_before_the_budget_is_gone(
+    days: float, factors: list[str | F]
+) -> None:
+    assert [rule.factor for rule in rules_of_window(int(days * DAY_S))] == [F(factor) for factor in factors]
+
+
+def test_checks_and_status_use_the_same_factors() -> None:
+    for hours in (1, 6, 23, 24, 72, 168, 671, 672, 720, 2160):
+        exact = [float(rule.factor) for rule in rules_of_window(hours * HOUR_S)]
+        assert [float(one) for one in standard_factors(hours * HOUR_S)] == pytest.approx(exact, rel=1e-12)
 
 
 def test_windows_are_the_published_ones() -> None:

@@ -1,4 +1,4 @@
-"""A small history with every kind of file: a ledger of two days, runs, verdicts, a recommendation, a study and a page."""
+"""A small history with every kind of file: a ledger of two days, runs, verdicts, a recommendation, a study, a page."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ from tests.support.accepted import KEY, history
 
 PROMISES = """apiVersion: openslo/v1
 kind: SLO
-metadata: {{name: checkout-fast, annotations: {{loadgen.dev/owner: payments@shop.example, loadgen.dev/journey: checkout}}}}
+metadata: {{name: checkout-fast, annotations: {{loadgen.dev/owner: pay@shop.example, loadgen.dev/journey: checkout}}}}
 spec:
   service: shop
   budgetingMethod: Occurrences
   timeWindow: [{{duration: 1d, isRolling: true}}]
   objectives: [{{target: 0.99}}]
-  indicator: &ratio
+  indicator:
     metadata: {{name: fast}}
     spec: {{ratioMetric: {{counter: true, good: {good}, total: {total}}}}}
 ---
@@ -49,7 +49,7 @@ spec:
     metadata: {{name: steady}}
     spec: {{ratioMetric: {{counter: true, good: {good}, total: {total}}}}}
 """
-GOOD = '{metricSource: {type: Prometheus, spec: {query: \'shop_bucket{le="0.3"}\'}}}'
+GOOD = "{metricSource: {type: Prometheus, spec: {query: 'shop_bucket{le=\"0.3\"}'}}}"
 TOTAL = "{metricSource: {type: Prometheus, spec: {query: shop_count}}}"
 PROGRAMME = """[journeys.checkout]
 live = false
@@ -87,7 +87,7 @@ def made_history(folder: Path, *, is_good: bool = False, has_runs: bool = True) 
     at = datetime.now(UTC).replace(microsecond=0)
     made = Made(folder, at, {}, EvidenceEntry("", "slices", ""), EvidenceEntry("", "slices", ""))
     (folder / "slos").mkdir()
-    (folder / "slos/shop.yaml").write_text(PROMISES.replace("&ratio", "").format(good=GOOD, total=TOTAL))
+    (folder / "slos/shop.yaml").write_text(PROMISES.format(good=GOOD, total=TOTAL))
     (folder / "programme.toml").write_text(PROGRAMME)
     _ledger(made, is_good=is_good)
     _events(made, is_good=is_good, has_runs=has_runs)
@@ -155,7 +155,7 @@ def _page(made: Made) -> Made:
         "as_of": as_of,
         "sentences": [{"text": "Checkout's promise was not kept.", "evidence": [checkout.id]}],
         "rows": [
-            {"journey": "checkout", "kept": _cell("97.00 %", 0.97, checkout.id), "gate": _cell("FAIL", None, "G-1")},
+            {"journey": "checkout", "kept": _cell("97.0 %", 0.97, checkout.id), "gate": _cell("FAIL", None, "G-1")},
             {"journey": "search", "kept": _cell("90.00 %", 0.9, search.id), "headroom": _cell("1.3 ×", 1.3, "C-1")},
             {"journey": "refund", "kept": _cell("not measured", None)},
         ],

@@ -20,10 +20,26 @@ def made_launch() -> LaunchPage:
         "D-207",
         "2026-07-27T06:00:00Z",
         (
-            LaunchEvidence("promise", "checkout", "kept", "99.62 % of requests were good, 99.5 % are promised.", "S-11800001", "good"),
-            LaunchEvidence("gate", "checkout", "undecided", "p95 +2 % (-1 to 5 %) in 3 runs; the limit is +3 %.", "G-88", "open"),
+            LaunchEvidence(
+                "promise",
+                "checkout",
+                "kept",
+                "99.62 % of requests were good, 99.5 % are promised.",
+                "S-11800001",
+                "good",
+            ),
+            LaunchEvidence(
+                "gate", "checkout", "undecided", "p95 +2 % (-1 to 5 %) in 3 runs; the limit is +3 %.", "G-88", "open"
+            ),
             LaunchEvidence("gate", "settle", "passed", "p95 did not change by more than 2 %.", "G-89", "good"),
-            LaunchEvidence("headroom", "checkout", "too old", "1.3 × of the peak, measured 94 days ago; 90 are allowed.", "C-12", "open"),
+            LaunchEvidence(
+                "headroom",
+                "checkout",
+                "too old",
+                "1.3 × of the peak, measured 94 days ago; 90 are allowed.",
+                "C-12",
+                "open",
+            ),
             LaunchEvidence("health", "", "healthy", "1 of 24 A/A controls failed (0.1 to 21 %).", "H-60000001", "good"),
         ),
         (
@@ -32,14 +48,23 @@ def made_launch() -> LaunchPage:
             MissingEvidence("loadgen slo pull", None, "settle lacks 27 minutes of counts"),
         ),
         (
-            Said("If checkout became slower by 5 %, that would cost 3,900 € a week (2,100 to 5,800).", "plain", ("F-90000001",)),
+            Said(
+                "If checkout became slower by 5 %, that would cost 3,900 € a week (2,100 to 5,800).",
+                "plain",
+                ("F-90000001",),
+            ),
             Said("Only checkout and settle were tested; other journeys are not part of this figure."),
         ),
         (
             LaunchCheck("Rollback was rehearsed", "done", "kim@shop.example", "2026-07-24", "in 4 minutes", "good"),
             LaunchCheck("On-call knows of the launch", "open", tone="open"),
         ),
-        (Said("Override of D-201 by lee@shop.example until 1 August: known regression of search, fix is merged.", "open"),),
+        (
+            Said(
+                "Override of D-201 by lee@shop.example until 1 August: known regression of search, fix is merged.",
+                "open",
+            ),
+        ),
         ("The history has 2 runs of v412 that are not valid; they do not count.",),
     )
 

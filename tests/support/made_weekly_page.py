@@ -19,13 +19,13 @@ from loadgen.programme.weekly.page_values import (
     WeeklyPage,
 )
 
-__all__ = ["HOSTILE", "example_page", "hostile_page", "public_page"]
+__all__ = ["HOSTILE", "example_page", "full_page", "hostile_page", "public_page"]
 
 START: Final = 1_784_498_400
 """Monday 2026-07-20 00:00 in Berlin."""
 DAY: Final = 86_400
 HOSTILE: Final = (
-    '<script>alert(1)</script>',
+    "<script>alert(1)</script>",
     '"><img src=x onerror=alert(1)>',
     "javascript:alert(1)",
     "[pay](javascript:alert(1))",
@@ -49,12 +49,12 @@ def example_page() -> WeeklyPage:
         as_of="2026-07-27T06:00:00Z",
         id="w30-4f1a",
         complete_to=START + 7 * DAY - 300,
-        sources=tuple(f"prod-{n}" for n in range(7)) + ("prod-prometheus", "cloudwatch-eu"),
+        sources=(*tuple(f"prod-{n}" for n in range(7)), "prod-prometheus", "cloudwatch-eu"),
         late=("prod-prometheus", "cloudwatch-eu"),
         sentences=(
             Said(
-                "13 of 14 promises were kept. Checkout's was not: 99.41 % against 99.5 %, from the incident of Tuesday; "
-                "its budget is overspent (-18 %).",
+                "13 of 14 promises were kept. Checkout's was not: 99.41 % against 99.5 %, from the incident of "
+                "Tuesday; its budget is overspent (-18 %).",
                 "bad",
                 ("S-11800001",),
                 "payments-oncall@shop.example",
@@ -80,6 +80,15 @@ def example_page() -> WeeklyPage:
 def public_page() -> WeeklyPage:
     """Return the example as a public page, of which everything that is internal must disappear."""
     return replace(example_page(), is_public=True)
+
+
+def full_page() -> WeeklyPage:
+    """Return a page with as much as one sheet of paper must hold: 12 rows of bad news, sections with many items."""
+    page = example_page()
+    worst = replace(_checkout(), week_on_week=_search().week_on_week, kept=_settle().kept)
+    rows = tuple(replace(worst, journey=f"journey-{n}", says="") for n in range(12))
+    sections = tuple(replace(one, items=one.items[:1] * 6) for one in page.sections)
+    return replace(page, rows=rows, sections=sections)
 
 
 def hostile_page() -> WeeklyPage:
@@ -199,7 +208,9 @@ def _healthy(name: str, n: int) -> Row:
 
 
 def _others() -> Row:
-    return Row("", "", "", "", "", "good", says="4 more promises were kept, each with more than half of its budget left.")
+    return Row(
+        "", "", "", "", "", "good", says="4 more promises were kept, each with more than half of its budget left."
+    )
 
 
 def _budgets() -> Chart:
@@ -218,8 +229,8 @@ def _budgets() -> Chart:
     return Chart(
         "Error budget left, 28 days",
         "%",
-        "Checkout's budget fell by 50 points on Tuesday and is overspent. Search's will be gone in 2 to 9 days. The other "
-        "budgets last.",
+        "Checkout's budget fell by 50 points on Tuesday and is overspent. Search's will be gone in 2 to 9 days. The "
+        "other budgets last.",
         lines,
         0.0,
         "all spent",
@@ -232,17 +243,24 @@ def _p95() -> Chart:
 
     def line(name: str, base: float, since: int, marks: tuple[ChartMark, ...] = (), tone: str = "plain") -> ChartLine:
         values = [base * (1.06 if n >= since else 1) + 2 * sin(1.7 * n) for n in range(13)]
-        points = tuple((at, None if n == 5 else round(value, 1)) for n, (at, value) in enumerate(zip(weeks, values, strict=True)))
+        points = tuple(
+            (at, None if n == 5 else round(value, 1)) for n, (at, value) in enumerate(zip(weeks, values, strict=True))
+        )
         band = [(value - 6, value + 6) for value in values]
         return ChartLine(
-            name, points, tuple(low for low, _ in band), tuple(high for _, high in band), marks, tone  # type: ignore[arg-type]
+            name,
+            points,
+            tuple(low for low, _ in band),
+            tuple(high for _, high in band),
+            marks,
+            tone,  # type: ignore[arg-type]
         )
 
     return Chart(
         "p95 of runs, 13 weeks",
         "ms",
-        "Search became slower by 6 % (4 to 8 %) in week 30 with commit 81ac0f3. Checkout did not change by more than 2 %. "
-        "Week 23 has no runs.",
+        "Search became slower by 6 % (4 to 8 %) in week 30 with commit 81ac0f3. Checkout did not change by more than "
+        "2 %. Week 23 has no runs.",
         (
             line("search", 214, 11, (ChartMark(weeks[11], "81ac0f3 +6 %"),), "bad"),
             line("checkout", 181, 99, (ChartMark(weeks[4], "pinned v398"),)),
@@ -283,20 +301,34 @@ def _sections() -> tuple[Section, ...]:
         Section(
             "What is open",
             (
-                Said("The regression of search is 4 days old; it costs 310 € a week (180 to 450).", "bad", ("G-91",), "search-team@shop.example"),
+                Said(
+                    "The regression of search is 4 days old; it costs 310 € a week (180 to 450).",
+                    "bad",
+                    ("G-91",),
+                    "search-team@shop.example",
+                ),
                 Said("Settle lacks 27 minutes of counts.", "open", ("S-11800003",), "payments-oncall@shop.example"),
             ),
         ),
         Section(
             "Anomalies",
-            (Said("Checkout had fewer requests than usual on 21 July from 14:00 to 16:00: new.", "open", ("A-50000001",)),),
+            (
+                Said(
+                    "Checkout had fewer requests than usual on 21 July from 14:00 to 16:00: new.",
+                    "open",
+                    ("A-50000001",),
+                ),
+            ),
         ),
         Section(
             "Recommendations and overrides in force",
             (Said("D-207: launch of v412 is INCONCLUSIVE; two runs of 10 minutes are missing.", "open", ("D-207",)),),
             "None.",
         ),
-        Section("Coverage", (Said("Covered: 71 % of requests, 88 % of value. Largest gap: refund (9 %).", "plain", ("F-90000002",)),)),
+        Section(
+            "Coverage",
+            (Said("Covered: 71 % of requests, 88 % of value. Largest gap: refund (9 %).", "plain", ("F-90000002",)),),
+        ),
         Section(
             "How sure we are",
             (Said("The gate is healthy: 1 of 24 A/A controls failed (0.1 to 21 %).", "good", ("H-60000001",)),),
@@ -324,7 +356,15 @@ def _evidence() -> tuple[EvidenceEntry, ...]:
     more = {f"S-1180001{n}": f"the requests of {name}" for n, name in enumerate(_HEALTHY[:7])}
     more |= {f"R-7700001{n}": f"p95 of {name}, week on week" for n, name in enumerate(_HEALTHY[:7])}
     more |= {f"G-{n + 70}": f"the gate passed for {name}" for n, name in enumerate(_HEALTHY[:7])}
-    kinds = {"S": "slices", "R": "runs", "G": "gate", "D": "recommendation", "C": "study", "H": "controls", "A": "anomaly"}
+    kinds = {
+        "S": "slices",
+        "R": "runs",
+        "G": "gate",
+        "D": "recommendation",
+        "C": "study",
+        "H": "controls",
+        "A": "anomaly",
+    }
     return tuple(
         EvidenceEntry(
             id_,

@@ -22,11 +22,13 @@ __all__ = ["AWS_SERVICES", "check", "loaded_bytes", "main", "make"]
 
 AWS_SERVICES = (
     "application-autoscaling",
+    "application-signals",
     "autoscaling",
     "cloudwatch",
     "ec2",
     "s3",
     "service-quotas",
+    "sns",
     "ssm",
     "sts",
     "xray",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import typer
 
+from loadgen_controller.commands.slo_parts.anomaly import app as anomaly
 from loadgen_controller.commands.slo_parts.check import CHECK, check
 from loadgen_controller.commands.slo_parts.exclude import EXCLUDE, exclude_time
 from loadgen_controller.commands.slo_parts.export import EXPORT, export
@@ -43,3 +44,4 @@ app.command("pull", epilog=PULL)(pull)
 app.command("status", epilog=STATUS)(status)
 app.command("report", epilog=REPORT)(report)
 app.command("exclude", epilog=EXCLUDE)(exclude_time)
+app.add_typer(anomaly, name="anomaly")

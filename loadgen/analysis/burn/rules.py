@@ -34,6 +34,7 @@ __all__ = [
     "largest_burn",
     "pyrra_rules",
     "rules_of_shares",
+    "rules_of_window",
     "standard_rules",
 ]
 
@@ -107,6 +108,20 @@ def standard_rules(period_s: int) -> tuple[BurnRule, ...]:
     Source: The Site Reliability Workbook, 2018, chapter 5, table 5-8, with the rule of 1 d added, as sloth does.
     """
     return rules_of_shares(_STANDARD, period_s)
+
+
+def rules_of_window(period_s: int) -> tuple[BurnRule, ...]:
+    """Return the burn rules for a window of any length, s. These are the rules of the alert set "standard".
+
+    From 28 d on, they are the standard rules. The standard shares of a shorter window give small factors, because the
+    long windows stay as they are: 10 % of 7 d in 3 d is a burn of 0.23, which a promise has that is kept with ease.
+    So shorter windows have the factors of sloth's rules for 7 d: 13.44, 3.5, 1.4 and 0.98. A rule whose factor spends
+    more than the whole budget in its long window is left out, since the promise is not kept by then. So a window of
+    1 d has the two rules of 1 h and 6 h, and one of 6 h has none.
+    """
+    if period_s >= 28 * DAY_S:
+        return standard_rules(period_s)
+    return tuple(rule for rule in rules_of_shares(SLOTH_7D, 7 * DAY_S) if rule.share_of(period_s) <= 1)
 
 
 def pyrra_rules(period_s: int) -> tuple[BurnRule, ...]:

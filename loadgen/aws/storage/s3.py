@@ -365,7 +365,14 @@ def _whole(name: str, data: bytes) -> dict[str, Any]:
 
 
 def _noted(name: str, sha256: str) -> dict[str, Any]:
-    kinds = {".html": "text/html; charset=utf-8", ".json": "application/json", ".jsonl": "application/x-ndjson"}
+    kinds = {
+        ".csv": "text/csv; charset=utf-8",
+        ".html": "text/html; charset=utf-8",
+        ".json": "application/json",
+        ".jsonl": "application/x-ndjson",
+        ".md": "text/markdown; charset=utf-8",
+        ".pdf": "application/pdf",
+    }
     return {
         "ContentType": kinds.get(Path(name).suffix, "application/octet-stream"),
         "Metadata": {"sha256": sha256},

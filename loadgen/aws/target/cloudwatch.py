@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from math import ceil, floor
@@ -24,13 +24,18 @@ import msgspec
 from loadgen.aws.account.boto_clients import Clients, aws_errors
 from loadgen.errors import CloudDenied, CloudError
 
-__all__ = ["LATE_S", "REGION", "Measured", "Wanted", "faults_of_metrics", "fetch"]
+__all__ = ["LATE_S", "REGION", "Measured", "Wanted", "faults_of_metrics", "fetch", "metric_data"]
 
 LATE_S: Final = 180.0
 """Seconds after the end of a period until its value is available, at most."""
 _QUERIES: Final = 500
 _POINTS: Final = 100_000
-_STATISTIC: Final = re.compile(r"Average|Sum|Minimum|Maximum|SampleCount|p(100|\d{1,2}(\.\d{1,10})?)")
+_PAGES: Final = 1_000
+_BOUND: Final = r"\d{1,12}(\.\d{1,10})?"
+_STATISTIC: Final = re.compile(
+    r"Average|Sum|Minimum|Maximum|SampleCount|p(100|\d{1,2}(\.\d{1,10})?)"
+    rf"|(PR|TC|TS)\(({_BOUND}:({_BOUND})?|:{_BOUND})\)|(TC|TS)\(({_BOUND}%:({_BOUND}%)?|:{_BOUND}%)\)"
+)
 REGION: Final = re.compile(r"[a-z]{2}(-[a-z]{1,20}){1,3}-[0-9]{1,2}")
 """The form of a name of a region, such as eu-west-1."""
 
@@ -45,7 +50,8 @@ class Wanted(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """For example "AWS/ApplicationELB"."""
     metric: str
     statistic: str
-    """Average, Sum, Minimum, Maximum, SampleCount, or a percentile: p99, p99.9."""
+    """Average, Sum, Minimum, Maximum, SampleCount, a percentile (p99, p99.9), the percentage of values in a range
+    (PR(:0.3)), or the number or sum of those values (TC(:0.3), TS(:0.3))."""
     period_s: int = 60
     unit: str = ""
     """Shown to readers; values are not converted."""
@@ -80,7 +86,7 @@ def faults_of_metrics(found: Sequence[Wanted]) -> Iterator[tuple[str, str]]:
         if not _STATISTIC.fullmatch(one.statistic):
             yield (
                 f'{one.name}: invalid statistic "{one.statistic}"',
-                "use Average, Sum, Minimum, Maximum, SampleCount, or a percentile such as p99",
+                "use Average, Sum, Minimum, Maximum, SampleCount, p99, PR(:0.3), TC(:0.3) or TS(:0.3)",
             )
         if one.period_s not in (1, 5, 10, 20, 30) and (one.period_s < 60 or one.period_s % 60):
             yield f"{one.name}: invalid period_s {one.period_s}", "use 1, 5, 10, 20, 30 or a multiple of 60"
@@ -117,6 +123,20 @@ def fetch(clients: Clients, wanted: Sequence[Wanted], t0: datetime, end: datetim
     return measured
 
 
+def metric_data(
+    clients: Clients, region: str, queries: Sequence[Mapping[str, Any]], start: int, end: int
+) -> Iterator[dict[str, Any]]:
+    """Yield the pages of an answer of `GetMetricData` as boto3 has them, oldest points first. One call for each page.
+
+    queries: at most 500, with 100,800 points in all. start, end: Unix time, s.
+
+    Raises:
+        FleetError: a call to AWS fails.
+        UsageError: the region does not exist.
+    """
+    yield from _pages(clients.client("cloudwatch", region), region, queries, start, end)
+
+
 def _grid(one: Wanted, t0: datetime, end: datetime) -> range:
     """Return the start times (Unix) of the periods that overlap the run."""
     period = one.period_s
@@ -129,17 +149,10 @@ def _batch(
 ) -> dict[int, dict[float, float]]:
     """Read the metrics with the indexes `row`. Return for each index the values by start time (Unix) of the period."""
     grids = [_grid(wanted[n], t0, end) for n in row]
-    asked = {
-        "MetricDataQueries": [_query(n, wanted[n]) for n in row],
-        "StartTime": datetime.fromtimestamp(min(grid[0] for grid in grids), UTC),
-        "EndTime": datetime.fromtimestamp(max(grid.stop for grid in grids), UTC),
-        "ScanBy": "TimestampAscending",
-    }
+    queries = [_query(n, wanted[n]) for n in row]
+    start, stop = min(grid[0] for grid in grids), max(grid.stop for grid in grids)
     found: dict[int, dict[float, float]] = {n: {} for n in row}
-    more: dict[str, str] = {}
-    while True:
-        with aws_errors(f"read metrics in {region}"):
-            page = client.get_metric_data(**asked, **more)
+    for page in _pages(client, region, queries, start, stop):
         for result in page["MetricDataResults"]:
             n = int(str(result["Id"])[1:])
             if result.get("StatusCode") == "Forbidden":
@@ -153,9 +166,27 @@ def _batch(
                 )
             for at, value in zip(result["Timestamps"], result["Values"], strict=True):
                 found[n][at.timestamp()] = float(value)
+    return found
+
+
+def _pages(
+    client: Any, region: str, queries: Sequence[Mapping[str, Any]], start: int, end: int
+) -> Iterator[dict[str, Any]]:
+    asked = {
+        "MetricDataQueries": queries,
+        "StartTime": datetime.fromtimestamp(start, UTC),
+        "EndTime": datetime.fromtimestamp(end, UTC),
+        "ScanBy": "TimestampAscending",
+    }
+    more: dict[str, str] = {}
+    for _ in range(_PAGES):
+        with aws_errors(f"read metrics in {region}"):
+            page: dict[str, Any] = client.get_metric_data(**asked, **more)
+        yield page
         if not page.get("NextToken"):
-            return found
+            return
         more = {"NextToken": str(page["NextToken"])}
+    raise CloudError(f"cannot read metrics in {region}: more than {_PAGES} pages", hint="ask for less time at once")
 
 
 def _query(n: int, one: Wanted) -> dict[str, Any]:

@@ -216,7 +216,8 @@ def read_environment(scenario: Path, name: str) -> Environment:
     if path is None:
         hint = f'create one with [env.{name}] and target = "https://..."'
         # Commands without a scenario look from the current folder, by a name that no file has.
-        where = f"the folder of {scenario.name}" if scenario.exists() else "this folder"
+        is_here = scenario == Path(scenario.name) and not scenario.exists()
+        where = "this folder" if is_here else f"the folder of {scenario.name}"
         message = f"no {FILE_NAME} in {where} or above"
         raise ScenarioError([Fault(f"--env {name}", 0, message, hint)])
     environments = read_settings(path).environments
@@ -547,7 +548,7 @@ _EXAMPLES = {
     "tags": 'tags = ["service"]',
     "max_rate": "max_rate = 500",
     "objectives": 'objectives = "sure"',
-    "kind": 'kind = "webhook", "slack" or "email"',
+    "kind": 'kind = "webhook", "slack", "email" or "sns"',
     "events": 'events = ["end", "abort", "gate"]',
     "link": 'link = "https://perf.example/runs/{run}"',
     "url": 'url = "https://hooks.example/loadgen"',

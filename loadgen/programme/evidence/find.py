@@ -10,9 +10,10 @@ others               an accepted run, by its id or its beginning; or the name of
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from functools import cached_property
 from typing import Any, Final
@@ -35,7 +36,17 @@ from loadgen.programme.evidence.history_entries import (
 from loadgen.programme.evidence.weeks import RecordedWeek, Weeks, weeks
 from loadgen.programme.recommending.record import RECOMMENDED
 
-__all__ = ["EvidenceFinder", "Found", "NotFound", "entries_in", "entry_of", "find_evidence", "written_id"]
+__all__ = [
+    "EvidenceFinder",
+    "Found",
+    "NotFound",
+    "Origin",
+    "entries_in",
+    "entries_of",
+    "entry_of",
+    "find_evidence",
+    "written_id",
+]
 
 _CONTENT_ID: Final = re.compile(r"([SRHAF])-([0-9a-f]{8})", re.IGNORECASE)
 _NUMBER_ID: Final = re.compile(r"([GDC])-([1-9][0-9]{0,8})", re.IGNORECASE)
@@ -44,15 +55,24 @@ _NEAREST: Final = 3
 
 
 @dataclass(frozen=True, slots=True)
+class Origin:
+    """Where an entry was recorded: a page with its week, or a recommendation such as "D-207" without one."""
+
+    id: str
+    at: str
+    week: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Found:
-    """An id that was found. where: the recorded page that has it; None: the history itself.
+    """An id that was found. where: what recorded it; None: the history itself.
 
     pages: the names of all recorded pages that have the id, the newest last. on_page: the entry of the newest page for
     a number of the history, to compare with; None: no page has it.
     """
 
     entry: EvidenceEntry
-    where: RecordedWeek | None = None
+    where: Origin | None = None
     pages: tuple[str, ...] = ()
     on_page: EvidenceEntry | None = None
 
@@ -123,6 +143,16 @@ class EvidenceFinder:
         return found
 
     @cached_property
+    def _in_recommendations(self) -> dict[str, tuple[EvidenceEntry, Origin]]:
+        """Return the entries that recommendations recorded, each of the newest one that has it."""
+        found = {}
+        for id_, events in self._recommendations.items():
+            for event in events:
+                for entry in entries_of(event):
+                    found[entry.id] = (entry, Origin(id_, event.at))
+        return found
+
+    @cached_property
     def _answers(self) -> list[Event]:
         return self.store.events(*_ANSWERS)
 
@@ -131,12 +161,14 @@ class EvidenceFinder:
         return {one.id: one for one in self.store.studies()}
 
     def _of_page(self, id_: str) -> Found | NotFound:
-        found = self._on_pages.get(id_)
-        if not found:
-            why = "no recorded page has it" if self.weeks.found else "no weekly page is recorded in this history yet"
-            return self._missing(id_, list(self._on_pages), why, self.weeks.unreadable)
-        week, entry = found[-1]
-        return Found(entry, week, tuple(one.name for one, _ in found))
+        if found := self._on_pages.get(id_):
+            week, entry = found[-1]
+            return Found(entry, Origin(week.page, week.at, week.week), tuple(one.name for one, _ in found))
+        if recorded := self._in_recommendations.get(id_):
+            return Found(*recorded)
+        why = "no recorded page has it" if self.weeks.found else "no weekly page is recorded in this history yet"
+        known = [*self._on_pages, *self._in_recommendations]
+        return self._missing(id_, known, why, (*self.weeks.unreadable, *self.store.unreadable))
 
     def _numbered(self, id_: str, letter: str) -> Found | NotFound:
         if letter == "G":
@@ -195,8 +227,20 @@ def written_id(text: str) -> str:
     return text.upper() if _NUMBER_ID.fullmatch(text) else text
 
 
+def entries_of(event: Event) -> Iterator[EvidenceEntry]:
+    """Yield the evidence entries that a recommendation recorded. An entry without `as_of` gets its time."""
+    try:
+        document = json.loads(event.details.get("document", ""))
+    except (ValueError, RecursionError):
+        return
+    if isinstance(document, dict):
+        for entry in entries_in({"evidence": document.get("entries")}):
+            inputs = tuple((name, value or (event.at if name == "as_of" else "")) for name, value in entry.inputs)
+            yield replace(entry, inputs=inputs)
+
+
 def entries_in(document: Mapping[str, Any]) -> Iterator[EvidenceEntry]:
-    """Yield the evidence entries of a page's document. What is not an entry is left out."""
+    """Yield the evidence entries of a page's document. Other values in its list are left out."""
     listed = document.get("evidence")
     for one in listed if isinstance(listed, list) else ():
         entry = entry_of(one)

@@ -6,7 +6,8 @@ The weekly page may have an entry of the same id with other words; what counts i
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from loadgen.history.store.stored_run import Accepted, Event
@@ -26,7 +27,8 @@ _RECOMMENDATION_FORMULA: Final = (
     " (docs/decide.md)"
 )
 _RUN_FORMULA: Final = "percentiles of all samples after the warm-up, from the merged histograms of all agents"
-_MOST = 12
+_RUN_ID: Final = re.compile(r"\d{8}-\d{6}-[A-Za-z0-9._-]+")
+_MOST: Final = 12
 """Journeys of a run, and rows of a recommendation, that become inputs."""
 
 
@@ -54,13 +56,7 @@ def recommendation_entry(event: Event, answers: Iterable[Event] = ()) -> Evidenc
     id_, release = details.get("id", ""), _text(details.get("release"), 100)
     document = _document(details.get("document", ""))
     rows = [row for row in _list(document.get("evidence")) if isinstance(row, dict)]
-    inputs = [
-        (
-            f"{_text(row.get('kind'), 40)} of {_text(row.get('journey'), 80)}",
-            f"{_text(row.get('state'), 20)}: {_text(row.get('says'), 400)} [{_text(row.get('id'), 80)}]",
-        )
-        for row in rows[:_MOST]
-    ]
+    inputs = [_row(row) for row in rows[:_MOST]]
     inputs += [(one.kind, f"by {one.by} at {one.at}{_reason(one.because)}") for one in answers]
     journeys = ", ".join(_text(one, 80) for one in _list(_document(details.get("journeys", ""), [])))
     run_ids = dict.fromkeys(_runs_in(rows))
@@ -139,10 +135,17 @@ def reference_entry(event: Event) -> EvidenceEntry:
     )
 
 
-def _runs_in(rows: Iterable[dict[str, Any]]) -> Iterable[str]:
+def _row(row: Mapping[str, Any]) -> tuple[str, str]:
+    """Return a row of a recommendation as the name and the value of an input."""
+    journey, id_ = _text(row.get("journey"), 80), _text(row.get("id"), 200)
+    name = _text(row.get("kind"), 40) + (f" of {journey}" if journey else "")
+    return name, f"{_text(row.get('state'), 20)}: {_text(row.get('says'), 400)}" + (f" [{id_}]" if id_ else "")
+
+
+def _runs_in(rows: Iterable[Mapping[str, Any]]) -> Iterable[str]:
     for row in rows:
         if row.get("kind") in ("validity", "objectives"):
-            yield from (one for one in str(row.get("id") or "").split(", ") if one and one != "...")
+            yield from _RUN_ID.findall(_text(row.get("id"), 10_000))
 
 
 def _ms(value: float) -> str:

@@ -3,15 +3,17 @@
     Recomputer(place, store).again(entry)     # Again("same", "the ledger as of ... gives the same 1,190 of 1,200")
 
 The counts of a promise are read again with the revisions that were known then, and once more with today's. The first
-must give the same counts. The second may differ, because late and corrected counts are new revisions: that is said and
-is no error. This module adds whole numbers by itself and shares nothing with the code that made the page but the reader
-of the ledger, so a fault in one of them shows.
+must give the same counts. The second may differ, because late and corrected counts are new revisions: a note shows the
+change, and it is no error. This module adds whole numbers by itself. It shares only the reader of the ledger with the
+code that made the page, so a fault in either of them shows.
 
-Other evidence is compared with the history: its runs, and the verdict, recommendation or study of the same id.
+Changes between runs and counts of controls are computed again from the history (recompute_runs.py). Other evidence is
+compared with it: its runs, and the verdict, recommendation or study of the same id.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -19,11 +21,15 @@ from fractions import Fraction
 from functools import cached_property
 from typing import Final, Literal
 
+import numpy as np
+
+from loadgen.history.gate.aa_test_health import CONTROL
 from loadgen.history.store.store import Store
-from loadgen.history.store.stored_run import Event
+from loadgen.history.store.stored_run import Accepted, Event
 from loadgen.history.store.write_once_storage import Place
 from loadgen.outside_text import one_line
 from loadgen.programme.evidence.entry import EvidenceEntry
+from loadgen.programme.evidence.recompute_runs import change_again, controls_again, has_change, has_controls
 from loadgen.programme.exclusions import Exclusion, exclusions
 from loadgen.programme.ledger import FOLDER, Ledger, Reading
 from loadgen.programme.slices import DEFAULT_WIDTH_S, Slice
@@ -35,12 +41,13 @@ Computed = Literal["same", "differs", "unreadable", "not computed"]
 _NEEDED: Final = ("slo", "from", "to", "method", "target", "good", "total")
 _CLOSE: Final = Fraction(1, 10**9)
 """Sums of ratios were added as floats, whose last digits depend on the order."""
+_OF_A_PAGE: Final = re.compile(r"[SRHAF]-[0-9a-f]{8}")
 _LONGEST_S: Final = 3 * 366 * 86_400
 
 
 @dataclass(frozen=True, slots=True)
 class Again:
-    """What computing again gave. says: a sentence without a full stop. notes: what has changed since, for people.
+    """The result of computing again. says: a sentence without a full stop. notes: what has changed since, for people.
 
     state: "unreadable" if files cannot be read that may have counts; "not computed" if there is nothing to compute.
     """
@@ -71,6 +78,7 @@ class Recomputer:
     def __init__(self, place: Place, store: Store) -> None:
         self._place, self._store, self._ledger = place, store, Ledger(place)
         self._readings: dict[tuple[int, int, str], Reading] = {}
+        self._runs: dict[str, Accepted] = {}
         self._exclusions: dict[str, tuple[tuple[Exclusion, ...], tuple[str, ...]]] = {}
 
     def again(self, entry: EvidenceEntry, on_page: EvidenceEntry | None = None) -> Again:
@@ -84,8 +92,16 @@ class Recomputer:
         """
         if entry.kind == "slices":
             return self._slices(entry)
-        found = Again("not computed", "it is in the history as shown") if on_page is None else compared(entry, on_page)
-        return Again(found.state, found.says, (*found.notes, *self._runs_since(entry)))
+        notes = self._runs_since(entry)
+        if on_page is not None:
+            found = compared(entry, on_page)
+            return Again(found.state, found.says, (*found.notes, *notes))
+        if has_change(entry):
+            return self._judged(*change_again(entry, self._runs_of(entry.run_ids)), notes)
+        if has_controls(entry):
+            return self._judged(*controls_again(entry, self._controls), notes)
+        says = "the page recorded it so" if _OF_A_PAGE.fullmatch(entry.id) else "it is in the history as shown"
+        return Again("not computed", says, notes)
 
     # -- within -----------------------------------------------------------------------------------
 
@@ -96,6 +112,24 @@ class Recomputer:
     @cached_property
     def _known_runs(self) -> tuple[frozenset[str], dict[str, Event]]:
         return frozenset(self._store.referred()), self._store.struck()
+
+    @cached_property
+    def _controls(self) -> list[Event]:
+        return self._store.events(CONTROL)
+
+    def _runs_of(self, run_ids: Sequence[str]) -> dict[str, Accepted]:
+        wanted = [run_id for run_id in dict.fromkeys(run_ids) if run_id not in self._runs]
+        known = [run_id for run_id in wanted if run_id in self._known_runs[0]]
+        self._runs |= {run.run_id: run for run in self._store.get(known, is_whole=False)} if known else {}
+        return self._runs
+
+    def _judged(self, is_same: bool | None, says: str, notes: tuple[str, ...]) -> Again:
+        """Return a result. If a file cannot be read, it may be the reason why the figures do not come out."""
+        if is_same:
+            return Again("same", says, notes)
+        if self._store.unreadable:
+            return Again("unreadable", says, notes)
+        return Again("differs" if is_same is False else "not computed", says, notes)
 
     def _read(self, asked: _Asked, as_of: str) -> Reading:
         key = (asked.start, asked.end, as_of)
@@ -214,28 +248,25 @@ def _fraction(text: str) -> Fraction:
 
 def _counts(reading: Reading, asked: _Asked, excluded: Sequence[Exclusion]) -> tuple[Fraction, Fraction]:
     """Return (good, total) in the units of the method, without the excluded slices."""
-    slices = reading.slices(asked.slo)
+    found = reading.by_slo.get(asked.slo)
+    if found is None:
+        return Fraction(0), Fraction(0)
+    is_out = np.zeros(len(found), np.bool_)
+    for out in excluded:
+        if not out.slos or asked.slo in out.slos:
+            is_out |= (found.start < out.end) & (found.start + found.width > out.start)
     if asked.method == "Occurrences":
-        counted = [one for one in slices if not _is_excluded(one, excluded)]
-        return Fraction(sum(one.good for one in counted)), Fraction(sum(one.total for one in counted))
+        return Fraction(int(found.good[~is_out].sum())), Fraction(int(found.total[~is_out].sum()))
     sums: dict[int, tuple[int, int]] = {}
-    out: set[int] = set()
-    for one in slices:
-        slot = one.start // max(asked.slice_s, 1)
-        good, total = sums.get(slot, (0, 0))
-        sums[slot] = (good + one.good, total + one.total)
-        if _is_excluded(one, excluded):
-            out.add(slot)
-    ratios = [Fraction(good, total) for slot, (good, total) in sums.items() if total and slot not in out]
+    slots = (found.start // max(asked.slice_s, 1)).tolist()
+    for slot, good, total in zip(slots, found.good.tolist(), found.total.tolist(), strict=True):
+        before = sums.get(slot, (0, 0))
+        sums[slot] = (before[0] + good, before[1] + total)
+    without = {slot for slot, is_excluded in zip(slots, is_out.tolist(), strict=True) if is_excluded}
+    ratios = [Fraction(good, total) for slot, (good, total) in sums.items() if total and slot not in without]
     if asked.method == "Timeslices":
         return Fraction(sum(one >= asked.slice_target for one in ratios)), Fraction(len(ratios))
     return sum(ratios, Fraction(0)), Fraction(len(ratios))
-
-
-def _is_excluded(one: Slice, excluded: Sequence[Exclusion]) -> bool:
-    return any(
-        (not out.slos or one.slo in out.slos) and one.start < out.end and one.end > out.start for out in excluded
-    )
 
 
 def _file_of(revision: str) -> str:
@@ -244,7 +275,9 @@ def _file_of(revision: str) -> str:
 
 
 def _changes(then: Reading, now: Reading, asked: _Asked, excluded: Sequence[Exclusion]) -> tuple[str, ...]:
-    """Return a sentence about the slices that later revisions changed; () if there are none."""
+    """Return a sentence about the slices that later revisions changed; () if nothing changed."""
+    if then is now or then.revisions == now.revisions:
+        return ()
     before = {one.key: one for one in then.slices(asked.slo)}
     after = {one.key: one for one in now.slices(asked.slo)}
     changed = [key for key, one in after.items() if _content(before.get(key)) != _content(one)]

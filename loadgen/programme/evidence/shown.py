@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import date, timedelta
 from typing import Any, Final
 
 from loadgen.programme.evidence.find import Found, NotFound
@@ -24,21 +25,21 @@ FORMAT: Final = 1
 _INDENT: Final = 2
 _MOST_SHOWN: Final = 20
 _MEANINGS: Final[Mapping[str, str]] = {
-    "slices": "It is a sum of counts, not an average of percentiles. The counts are those of the named revisions of the"
-    " ledger; each revision names its source and queries. To doubt it: run the query at the source for one slice,"
-    " and compare.",
-    "runs": "It is measured by our own runs, under a load that we chose, and not by users. To doubt it: open the report"
-    " of a run, or repeat the run with loadgen runs rerun.",
+    "slices": "The number is a sum of counts, not an average of percentiles. The counts are those of the revisions"
+    " of the ledger; each revision names its source and queries. To doubt it: run the query at the source for one"
+    " slice, and compare.",
+    "runs": "The number was measured by our own runs, under a load that we chose, and not by users. To doubt it: open"
+    " the report of a run, or repeat the run with loadgen runs rerun.",
     "gate": "The gate compares new runs with accepted ones and with the noise between them. To doubt it: judge the same"
     " runs again with --explain.",
-    "recommendation": "It joins the rows above by fixed rules, without a score. To doubt it: look at the evidence of"
-    " the row that decides it. It never changes; overrides and signatures stand beside it.",
-    "study": "It is one study under the conditions that it names: release, machines, plan. To doubt it: open the study,"
-    " and look at the runs that it is based on.",
-    "controls": "A/A controls are runs of the same code that the gate judges against each other. They show how often it"
-    " is wrong. To doubt it: make one more with loadgen history control.",
-    "anomaly": "It is a figure that is unusual for its hour and day of the week. It says nothing about the cause.",
-    "facts": "It is a fact of the business that a person wrote into programme.toml, such as the value of a journey."
+    "recommendation": "A recommendation joins the rows above by fixed rules, without a score. To doubt it: look at the"
+    " evidence of the row that decides it. It never changes; overrides and signatures are events of their own.",
+    "study": "This is one study under the conditions that it names: release, machines, plan. To doubt it: open the"
+    " study, and look at the runs that it is based on.",
+    "controls": "A/A controls are runs of the same code that the gate judges against each other. They show how often"
+    " the gate is wrong. To doubt it: make one more with loadgen history control.",
+    "anomaly": "The figure is unusual for its hour and day of the week. The cause is not known from it.",
+    "facts": "This is a fact of the business that a person wrote into programme.toml, such as the value of a journey."
     " loadgen does not check it. To doubt it: ask the person that the file or its commit names.",
 }
 _STATES: Final[Mapping[str, str]] = {
@@ -53,11 +54,12 @@ def evidence_lines(found: Found, again: Again, *, is_explained: bool) -> Iterato
     """Yield the lines that show one piece of evidence, each with the indent of its further lines if it is wrapped."""
     entry = found.entry
     yield _INDENT, f"{entry.id}: {entry.says}"
-    rows = [("formula", entry.formula), *entry.inputs, ("revisions", ", ".join(entry.revisions))]
+    rows = [("formula", entry.formula), *entry.inputs, ("revisions", _revisions(entry.revisions))]
     if entry.run_ids != (entry.id,):
         rows.append(("runs", ", ".join(entry.run_ids)))
     if found.where is not None:
-        rows.append(("recorded", f"page {found.where.page} of {found.where.week}, at {found.where.at}"))
+        of = f"page {found.where.id} of {found.where.week}" if found.where.week else f"recommendation {found.where.id}"
+        rows.append(("recorded", f"{of}, at {found.where.at}"))
     elif found.pages:
         rows.append(("on pages", ", ".join(found.pages)))
     rows.append(("computed again", f"{_STATES[again.state]}: {again.says}"))
@@ -87,7 +89,7 @@ def evidence_document(found: Found, again: Again) -> dict[str, Any]:
     where = found.where
     document = found.entry.as_document() | {
         "found": True,
-        "recorded": None if where is None else {"week": where.week, "page": where.page, "at": where.at},
+        "recorded": None if where is None else {"week": where.week or None, "in": where.id, "at": where.at},
         "pages": list(found.pages),
         "computed_again": _again(again),
     }
@@ -125,6 +127,30 @@ def check_document(name: str, found: PageCheck) -> dict[str, Any]:
         "numbers_without_evidence": list(found.bare),
         "unreadable": list(found.unreadable),
     }
+
+
+def _revisions(names: Sequence[str]) -> str:
+    """Return names of revisions, with those of days that follow each other together: "prod-1 of 2026-07-01 to ..."."""
+    runs: dict[str, list[list[str]]] = {}
+    for name in sorted(names):
+        day, _, of = name.partition("/")
+        groups = runs.setdefault(of, [])
+        if groups and _follows(groups[-1][-1], day):
+            groups[-1].append(day)
+        else:
+            groups.append([day])
+    texts = []
+    for of, groups in runs.items():
+        days = ", ".join(one[0] if len(one) == 1 else f"{one[0]} to {one[-1]}" for one in groups)
+        texts.append(f"{of} of {days}" if of else days)
+    return "; ".join(texts)
+
+
+def _follows(before: str, day: str) -> bool:
+    try:
+        return date.fromisoformat(day) - date.fromisoformat(before) == timedelta(days=1)
+    except ValueError:
+        return False
 
 
 def _again(one: Again) -> dict[str, Any]:

@@ -1,12 +1,14 @@
 """Draws the charts of a weekly page as SVG. `xy_chart` has the drawing; this module decides what stands on it.
 
 A chart is readable in grey and without a legend: each line has its label at its end, and lines differ by dashes. Lines
-with bad news are thick. A chart with many lines labels the worst of them, and draws the others thin and plain.
+with bad news are thick. A chart with many lines labels those with bad news and the first others, and draws the rest
+thin and plain.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta, tzinfo
 from math import ceil, isfinite
 from typing import Final, TypeGuard, TypeVar
@@ -26,6 +28,8 @@ _STYLES: Final = {"bad": 1, "open": 2, "limit": 7, "mark": 8}
 """Colours of lines by tone; other lines take 3 to 5 in turn, and 6 is for lines without a label."""
 _DAYS: Final = (1, 2, 7, 14, 28, 91)
 _PLACES: Final = 5
+_ROOM_OF_LABELS: Final = 0.15
+"""Share of the height above the highest value that labels of places need, so that they do not stand on lines."""
 _T = TypeVar("_T")
 
 
@@ -41,24 +45,23 @@ def chart_html(chart: Chart, zone: tzinfo, after: str = "") -> str:
 
 def chart_svg(chart: Chart, zone: tzinfo) -> str:
     """Return a chart as SVG; "" without any value. zone: of the dates at the axis. Cost: linear in the points."""
-    lines = sorted(chart.lines, key=_worst_first)
+    lines = sorted(chart.lines, key=lambda line: _RANK[line.tone])
     marks = [mark for n, line in enumerate(lines) for mark in _marks(line, n)]
     if not marks:
         return ""
-    marks += [Rule("", one.at, style=_STYLES["mark"], label=one.label) for line in lines for one in line.marks]
+    found = dict.fromkeys((one.at, one.label) for line in lines for one in line.marks)
+    places = [Rule("", at, style=_STYLES["mark"], label=label) for at, label in found]
+    marks += places
     if chart.limit is not None and isfinite(chart.limit):
         marks.append(
             Rule("", chart.limit, is_horizontal=True, style=_STYLES["limit"], label=chart.limit_name or "limit")
         )
     x = Axis("", places=_dates([at for line in lines for at, _ in line.points], zone))
     # Dashes and labels at the ends replace keys, so that a printed page in grey needs no colours.
-    return xy_chart(chart.title, marks, x=x, y=Axis(""), size=SIZE, text=chart.text or chart.title, has_keys=False)
-
-
-def _worst_first(line: ChartLine) -> tuple[int, float]:
-    """Return the rank of a line: by tone, then by its last value, the lowest first."""
-    values = [value for _, value in line.points if _is_number(value)]
-    return _RANK[line.tone], values[-1] or 0.0 if values else 0.0
+    labels = [mark.label for mark in marks if isinstance(mark, Line | Rule) and mark not in places]
+    size = replace(SIZE, right=min(SIZE.right + 52, max(64, 18 + 6 * max(map(len, labels), default=0))))
+    y = Axis("", room_above=_ROOM_OF_LABELS if places else 0.0)
+    return xy_chart(chart.title, marks, x=x, y=y, size=size, text=chart.text or chart.title, has_keys=False)
 
 
 def _marks(line: ChartLine, rank: int) -> Iterator[Mark]:

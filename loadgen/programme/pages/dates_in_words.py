@@ -6,7 +6,7 @@ from datetime import UTC, date, datetime, tzinfo
 from typing import Final
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-__all__ = ["days_text", "moment_text", "period_name", "short_date", "zone_of"]
+__all__ = ["days_text", "moment_text", "period_name", "short_date", "time_text", "zone_of"]
 
 _MONTHS: Final = (
     *("January", "February", "March", "April", "May", "June", "July", "August", "September", "October", "November"),
@@ -31,6 +31,17 @@ def moment_text(at: int, zone: tzinfo) -> str:
     """Return a Unix time, s, as date and time of day: "26 July 2026 23:55"."""
     there = datetime.fromtimestamp(at, zone)
     return f"{_day(there)} {there:%H:%M}"
+
+
+def time_text(text: str) -> str:
+    """Return a time in RFC 3339 as people read it: "27 July 2026 06:00 UTC"; another text as it is."""
+    try:
+        there = datetime.fromisoformat(text)
+    except ValueError:
+        return text
+    if there.tzinfo is None:
+        return text
+    return f"{_day(there.astimezone(UTC))} {there.astimezone(UTC):%H:%M} UTC"
 
 
 def days_text(start: int, end: int, zone: tzinfo) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from loadgen.outside_text import in_html
+from loadgen.programme.pages.dates_in_words import time_text
 from loadgen.programme.pages.launch_values import LaunchPage, MissingEvidence
 from loadgen.programme.weekly.page_values import Said
 from loadgen.report.static_page import static_page
@@ -20,6 +21,8 @@ _MEANING: Final = {
     "NO-GO": "At least one required piece of evidence speaks against it.",
     "INCONCLUSIVE": "Nothing speaks against it, but evidence is missing or undecided. That is not a pass.",
 }
+_RANK: Final = {"bad": 0, "open": 1}
+"""Bad news first, then what is missing."""
 _Cell = tuple[str, str, str]
 """A cell: the heading of its column, its text, and its class."""
 
@@ -36,15 +39,15 @@ def _body(page: LaunchPage) -> Iterator[str]:
     facts = [
         f"release {page.release}",
         f"journeys: {', '.join(page.journeys)}" if page.journeys else "",
-        page.id or "not stored, so nobody can sign it",
-        page.at,
+        page.id or "not stored: a signature needs a stored recommendation",
+        time_text(page.at),
     ]
     yield f"<p>{' · '.join(in_html(one) for one in facts if one)}</p></header>"
     yield f'<section class="answer is-{page.tone}"><p class="verdict">{in_html(page.recommendation)}</p>'
     yield f'<p class="reason">{in_html(page.reason)}</p></section>'
     yield from _evidence(page)
     yield from _missing(page.missing)
-    yield from _said("What is at stake", page.impact, "No cost was computed: programme.toml has no [impact].")
+    yield from _said("At stake", page.impact, "No cost was computed: programme.toml has no [impact].")
     yield from _checklist(page)
     yield from _said("Overrides and signatures", page.answers, "Nobody has signed or overridden this recommendation.")
     if page.notes:
@@ -63,11 +66,11 @@ def _evidence(page: LaunchPage) -> Iterator[str]:
             (
                 ("evidence", f"{one.kind} of {one.journey}" if one.journey else one.kind, "name"),
                 ("state", one.state, f"state is-{one.tone}"),
-                ("what it says", one.says, "says"),
+                ("what it says", one.says[:1].upper() + one.says[1:], "says"),
                 ("id", one.id or "none", "ids"),
             ),
         )
-        for one in page.evidence
+        for one in sorted(page.evidence, key=lambda one: _RANK.get(one.tone, 2))
     )
     yield from _table(("evidence", "state", "what it says", "id"), rows, "There is no evidence at all.")
     yield "</section>"
@@ -104,7 +107,7 @@ def _table(heads: Sequence[str], rows: Iterable[tuple[str, Sequence[_Cell]]], no
     for tone, ((_, first, _), *others) in rows:
         is_empty = False
         cells = "".join(
-            f'<td class="{style}" data-name="{in_html(head)}"><span>{in_html(text)}</span></td>'
+            f'<td class="{style if text else "empty"}" data-name="{in_html(head)}"><span>{in_html(text)}</span></td>'
             for head, text, style in others
         )
         yield f'<tr class="is-{tone}"><th scope="row" class="name">{in_html(first)}</th>{cells}</tr>'
@@ -129,7 +132,7 @@ def _missing(missing: Sequence[MissingEvidence]) -> Iterator[str]:
 
 
 def _minutes(minutes: float) -> str:
-    """Return a time: "12 min", "2 h 5 min". It is rounded up, and at least 1 min."""
+    """Return a time: "12 min", "2 h 5 min". Times are rounded up, to at least 1 min."""
     whole = max(1, -int(-minutes // 1))
     hours, rest = divmod(whole, 60)
     return " ".join(filter(None, (f"{hours} h" if hours else "", f"{rest} min" if rest else "")))

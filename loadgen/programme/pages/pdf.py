@@ -12,7 +12,7 @@ import shutil
 import signal
 import subprocess
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import TemporaryDirectory, gettempdir
 from typing import Final
 
 from loadgen.atomic_files import atomic_write
@@ -27,7 +27,9 @@ _NAMES: Final = ("chromium", "chromium-browser", "google-chrome", "google-chrome
 _LIMIT_S: Final = 60.0
 """A page takes 1 to 3 s on two busy cores."""
 _MOST_BYTES: Final = 50_000_000
-_KEPT: Final = ("PATH", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "FONTCONFIG_FILE", "FONTCONFIG_PATH", "TMPDIR")
+_KEPT: Final = ("PATH", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "FONTCONFIG_FILE", "FONTCONFIG_PATH")
+_LONGEST_FOLDER: Final = 40
+"""Chromium puts a socket into a folder of its own below TMPDIR, and aborts if the path has more than 107 bytes."""
 _BY_HAND: Final = "Open the page in a browser and print it there: A4, landscape"
 _OPTIONS: Final = (
     "--headless",
@@ -47,7 +49,7 @@ _OPTIONS: Final = (
 
 
 def find_chromium() -> str:
-    """Return the path of a Chromium; "" if there is none. The variable `LOADGEN_CHROMIUM` goes first."""
+    """Return the path of a Chromium; "" if none was found. The variable `LOADGEN_CHROMIUM` goes first."""
     chosen = os.environ.get(VARIABLE)
     names = _NAMES if chosen is None else (chosen,)
     return next((path for name in names if name and (path := shutil.which(name))), "")
@@ -66,7 +68,8 @@ def print_pdf(html: bytes, to: Path, *, limit_s: float = _LIMIT_S) -> str:
         where = f'{VARIABLE} names "{one_line(chosen, 80)}", which is not a program' if chosen else "no Chromium found"
         return f"No PDF: {where}. Install Chromium or set {VARIABLE} to its path. {_BY_HAND}."
     try:
-        with TemporaryDirectory(prefix="loadgen-pdf-", ignore_cleanup_errors=True) as folder:
+        short = None if len(os.fsencode(gettempdir())) <= _LONGEST_FOLDER else "/tmp"  # noqa: S108  # mkdtemp is safe there
+        with TemporaryDirectory(prefix="loadgen-pdf-", dir=short, ignore_cleanup_errors=True) as folder:
             data, why = _printed(chromium, html, Path(folder), limit_s)
         if not why:
             atomic_write(to, data, UMASK_ONLY)
@@ -76,13 +79,16 @@ def print_pdf(html: bytes, to: Path, *, limit_s: float = _LIMIT_S) -> str:
 
 
 def _printed(chromium: str, html: bytes, folder: Path, limit_s: float) -> tuple[bytes, str]:
-    """Return the PDF, or b"" and why there is none."""
+    """Return the PDF, or b"" and the reason."""
     page, pdf, log = folder / "page.html", folder / "page.pdf", folder / "log.txt"
     page.write_bytes(html)
     options = [*_OPTIONS, f"--user-data-dir={folder / 'profile'}", f"--print-to-pdf={pdf}"]
     if hasattr(os, "geteuid") and os.geteuid() == 0:
         options.append("--no-sandbox")  # Chromium refuses to start as root with its sandbox.
-    environment = {name: os.environ[name] for name in _KEPT if name in os.environ} | {"HOME": str(folder)}
+    environment = {name: os.environ[name] for name in _KEPT if name in os.environ} | {
+        "HOME": str(folder),
+        "TMPDIR": str(folder),
+    }
     with log.open("wb") as output:
         process = subprocess.Popen(
             [chromium, *options, page.as_uri()],
@@ -116,4 +122,5 @@ def _last_line(log: Path) -> str:
     with log.open("rb") as file:
         file.seek(max(0, log.stat().st_size - 4096))
         lines = file.read().decode(errors="replace").strip().splitlines()
-    return one_line(lines[-1], 200) if lines else "it wrote no message"
+    fatal = [line for line in lines if "FATAL" in line]
+    return one_line((fatal or lines)[-1], 200) if lines else "it wrote no message"

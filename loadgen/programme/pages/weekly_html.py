@@ -1,8 +1,9 @@
 """Writes a weekly page as one HTML file without scripts, which loads nothing.
 
 On a screen the first sentences and the table stand first, then charts, sections and the evidence of each number. On a
-telephone each row of the table is a card. Printed, a page of at most `ONE_SHEET` rows is one sheet of A4, landscape:
-the evidence is left out, and sections print their first items with the number of those that were left out.
+telephone each row of the table is a card. On paper a page is one sheet of A4, landscape: the evidence is left out, and
+sections print their first items with the number of those that were left out. Rows beyond `ONE_SHEET` are on a second
+sheet.
 
 A public page has promises and attainment only, whatever else its values have.
 """
@@ -13,20 +14,23 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
-from loadgen.outside_text import in_html, one_line
+from loadgen.outside_text import in_html
 from loadgen.programme.pages.charts_svg import chart_html
-from loadgen.programme.pages.dates_in_words import days_text, moment_text, period_name, zone_of
+from loadgen.programme.pages.dates_in_words import days_text, moment_text, period_name, time_text, zone_of
 from loadgen.programme.pages.evidence_html import EvidenceLinks, evidence_html, unique
-from loadgen.programme.weekly.page_values import COLUMNS, Row, Said, Section, Shown, WeeklyPage
+from loadgen.programme.pages.promise_table import ONE_SHEET, PromiseTable, owner_html
+from loadgen.programme.weekly.page_values import Said, Section, WeeklyPage
 from loadgen.report.static_page import static_page
 
 __all__ = ["ONE_SHEET", "weekly_html"]
 
-ONE_SHEET: Final = 12
-"""Pages with as many rows are printed on one sheet."""
-_PUBLIC: Final = ("journey", "promise", "kept")
-_PRINTED_ITEMS: Final = ((5, 6), (8, 5), (ONE_SHEET, 3))
-"""(rows, items): as many items of a section are printed below a table of at most so many rows."""
+_SHOWN_IDS: Final = 3
+_LAUNCH: Final = "launch"
+_LEAST_ITEMS: Final = 8
+_PRINTED_ITEMS: Final = ((5, 30), (8, 18))
+"""(rows, items): the items of sections for which a sheet has room below a table of at most `rows` rows."""
+_DENSE: Final = 8
+"""A sheet with more rows has lower charts."""
 
 
 def weekly_html(page: WeeklyPage) -> bytes:
@@ -40,12 +44,16 @@ def weekly_html(page: WeeklyPage) -> bytes:
 def _body(page: WeeklyPage) -> Iterator[str]:
     is_public = page.is_public
     links = EvidenceLinks(() if is_public else page.evidence)
-    yield f'<div class="sheet{" one" if len(page.rows) <= ONE_SHEET else ""}{" public" if is_public else ""}">'
+    table = PromiseTable(page.rows, links, is_public)
+    kinds = {"dense": len(page.rows) > _DENSE, "public": is_public}
+    yield f'<div class="{" ".join(["sheet", *(name for name, holds in kinds.items() if holds)])}">'
     yield from _head(page)
     yield '<section class="first" aria-label="In short">'
     yield from (_sentence(one, links, is_public=is_public) for one in page.sentences)
+    if not is_public and (launch := _launch_of(page)):
+        yield _sentence(launch, links, is_public=False, style=" also")
     yield "</section>"
-    yield from _table(page, links)
+    yield from table.html()
     if not is_public:
         zone = zone_of(page.zone)
         if page.charts:
@@ -55,9 +63,14 @@ def _body(page: WeeklyPage) -> Iterator[str]:
         yield from _sections(page, links)
     yield from _foot(page)
     yield "</div>"
+    if table.has_second_sheet:
+        yield '<div class="second on-paper">'
+        yield from table.second_sheet()
+        yield from () if is_public else _sections_of_second_sheet(page, links)
+        yield "</div>"
     if not is_public:
         yield '<section id="evidence"><h2>Evidence</h2>'
-        yield '<p class="note">Every number above comes from an entry here. Each entry has the command that shows it.</p>'
+        yield '<p class="note">Every number above comes from an entry here; each has the command that shows it.</p>'
         yield from evidence_html(page.evidence)
         if page.revisions:
             yield f'<p class="note">Revisions of the ledger: {in_html(", ".join(page.revisions))}.</p>'
@@ -81,72 +94,28 @@ def _head(page: WeeklyPage) -> Iterator[str]:
     yield f"<p><b>{in_html(name[:1].upper() + name[1:])}</b> {' · '.join(map(in_html, parts))}</p></header>"
 
 
-def _sentence(one: Said, links: EvidenceLinks, *, is_public: bool) -> str:
+def _launch_of(page: WeeklyPage) -> Said | None:
+    """Return the recommendation for a launch, if worse news left no room for it in the first sentences: may we launch
+    is one of the questions that the first screen answers.
+    """
+    if any(one.key == _LAUNCH for one in page.sentences):
+        return None
+    return next((one for section in page.sections for one in section.items if one.key == _LAUNCH), None)
+
+
+def _sentence(one: Said, links: EvidenceLinks, *, is_public: bool, style: str = "") -> str:
     text = in_html(one.text)
     if not is_public:
-        owner = f' <small class="call">Call {_owner(one.owner)}.</small>' if one.owner else ""
+        owner = f' <small class="call">Call {owner_html(one.owner)}.</small>' if one.owner else ""
         text += f"{owner}{_small(one.evidence, links)}"
-    return f'<p class="is-{one.tone}">{text}</p>'
-
-
-def _table(page: WeeklyPage, links: EvidenceLinks) -> Iterator[str]:
-    names = [name for name in COLUMNS if name in _PUBLIC] if page.is_public else [*COLUMNS]
-    heads = {name: COLUMNS[name] for name in names} | ({} if page.is_public else {"evidence": "evidence"})
-    yield '<section class="promises" aria-label="Promises, worst first"><table>'
-    cells = "".join(f'<th scope="col" class="c-{name}">{in_html(text)}</th>' for name, text in heads.items())
-    yield f"<thead><tr>{cells}</tr></thead>\n<tbody>"
-    for row in page.rows:
-        if row.journey:
-            yield from _row(row, names, links, is_public=page.is_public)
-        else:
-            yield f'<tr class="is-{row.tone} summary"><td colspan="{len(heads)}">{in_html(row.says)}</td></tr>'
-    if not page.rows:
-        yield f'<tr class="summary"><td colspan="{len(heads)}">There are no promises.</td></tr>'
-    yield "</tbody></table></section>"
-
-
-def _row(row: Row, names: Sequence[str], links: EvidenceLinks, *, is_public: bool) -> Iterator[str]:
-    shown = dict(row.cells())
-    cells = [f'<th scope="row" class="c-journey"><span>{in_html(row.journey)}</span></th>']
-    for name in names[1:]:
-        if name in shown:
-            cells.append(_cell(name, shown[name], links, is_public=is_public))
-        elif name == "promise":
-            method = f" <small>{in_html(row.method)}</small>"
-            cells.append(_td(name, f"<span>{in_html(row.promise)}</span>{method if row.method else ''}"))
-        else:
-            cells.append(_td(name, f"<span>{_owner(row.owner) if row.owner else 'nobody'}</span>"))
-    if not is_public:
-        every = unique(one for cell in shown.values() for one in cell.evidence)
-        cells.append(_td("evidence", f"<small>{links.of(every)}</small>"))
-    has_more = bool(row.says) and not is_public
-    yield f'<tr class="is-{row.tone}{" has-more" if has_more else ""}">{"".join(cells)}</tr>'
-    if has_more:
-        yield f'<tr class="is-{row.tone} more"><td colspan="{len(cells)}">{in_html(row.says)}</td></tr>'
-
-
-def _cell(name: str, cell: Shown, links: EvidenceLinks, *, is_public: bool) -> str:
-    text = f"{cell.text}{' (estimate)' if cell.is_estimate and 'estimate' not in cell.text else ''}"
-    if is_public or not cell.evidence:
-        return _td(name, f"<span>{in_html(text)}</span>", cell.tone if cell.evidence else "none")
-    return _td(name, f"<span>{links.link(cell.evidence[0], text, 'n')}</span>", cell.tone)
-
-
-def _td(name: str, html: str, tone: str = "plain") -> str:
-    return f'<td class="c-{name} is-{tone}" data-name="{in_html(COLUMNS.get(name, name))}">{html}</td>'
-
-
-def _owner(owner: str) -> str:
-    """Return an owner as HTML. A narrow column breaks an address at its sign."""
-    return in_html(owner).replace("@", "@<wbr>")
+    return f'<p class="is-{one.tone}{style}">{text}</p>'
 
 
 def _sections(page: WeeklyPage, links: EvidenceLinks) -> Iterator[str]:
-    unread = Section("What could not be read", tuple(Said(one, "open") for one in page.notes))
-    sections = (*page.sections, unread) if page.notes else page.sections
+    sections, most = _all_sections(page), _most_printed(page)
+    place = "on the second sheet" if len(page.rows) > ONE_SHEET else "on the page as HTML"
     if not sections:
         return
-    most = next((items for rows, items in _PRINTED_ITEMS if len(page.rows) <= rows), 1_000_000)
     yield '<section class="parts" aria-label="Details">'
     for section in sections:
         yield f"<section><h2>{in_html(section.title)}</h2>"
@@ -157,13 +126,36 @@ def _sections(page: WeeklyPage, links: EvidenceLinks) -> Iterator[str]:
             yield from (_item(one, links, is_printed=n < most) for n, one in enumerate(section.items))
             yield "</ul>"
             if (left := len(section.items) - most) > 0:
-                yield f'<p class="note on-paper">{left} more on the page as HTML.</p>'
+                yield f'<p class="note on-paper">{left} more {place}.</p>'
         yield "</section>"
     yield "</section>"
 
 
+def _sections_of_second_sheet(page: WeeklyPage, links: EvidenceLinks) -> Iterator[str]:
+    """Yield the items of sections for which the first sheet has no room."""
+    most = _most_printed(page)
+    yield '<div class="parts">'
+    for section in _all_sections(page):
+        if len(section.items) > most:
+            yield f"<section><h2>{in_html(section.title)}, continued</h2><ul>"
+            yield from (_item(one, links, is_printed=True) for one in section.items[most:])
+            yield "</ul></section>"
+    yield "</div>"
+
+
+def _all_sections(page: WeeklyPage) -> tuple[Section, ...]:
+    unread = Section("Unreadable", tuple(Said(one, "open") for one in page.notes))
+    return (*page.sections, unread) if page.notes else page.sections
+
+
+def _most_printed(page: WeeklyPage) -> int:
+    """Return how many items of a section the first sheet has."""
+    room = next((items for rows, items in _PRINTED_ITEMS if len(page.rows) <= rows), _LEAST_ITEMS)
+    return max(1, room // max(1, len(_all_sections(page))))
+
+
 def _item(one: Said, links: EvidenceLinks, *, is_printed: bool) -> str:
-    owner = f" <b>{_owner(one.owner)}</b>" if one.owner else ""
+    owner = f" <b>{owner_html(one.owner)}</b>" if one.owner else ""
     hidden = "" if is_printed else " on-screen"
     return (
         f'<li class="is-{one.tone}{hidden}"><span>{in_html(one.text)}{owner}{_small(one.evidence, links)}</span></li>'
@@ -171,7 +163,12 @@ def _item(one: Said, links: EvidenceLinks, *, is_printed: bool) -> str:
 
 
 def _small(ids: Sequence[str], links: EvidenceLinks) -> str:
-    return f" <small>{links.of(ids)}</small>" if ids else ""
+    """Return links to the first pieces of evidence of a sentence. A sentence about all promises has one of each."""
+    shown = unique(ids)
+    if not shown:
+        return ""
+    more = f" and {len(shown) - _SHOWN_IDS} more" if len(shown) > _SHOWN_IDS else ""
+    return f" <small>{links.of(shown[:_SHOWN_IDS])}{more}</small>"
 
 
 def _foot(page: WeeklyPage) -> Iterator[str]:
@@ -181,4 +178,4 @@ def _foot(page: WeeklyPage) -> Iterator[str]:
             "<p>A solid bar marks what is broken, a dotted bar what the data do not decide. "
             "<code>loadgen evidence ID</code> shows how a number was computed.</p>"
         )
-    yield f"<p>As known at {in_html(one_line(page.as_of))}. Page {in_html(page.id)}.</p></footer>"
+    yield f"<p>As known at {in_html(time_text(page.as_of))}. Page {in_html(page.id)}.</p></footer>"

@@ -73,10 +73,10 @@ class Rules:
     """The performance budget: how much slower than the pinned release the journey may be."""
     headroom: float = 1.25
     """The least capacity, as a multiple of the forecast."""
-    budget_left: float = 0.0
-    """The least error budget that a kept promise must have left: 0.2 is a fifth of it."""
     ages: Mapping[str, timedelta] = field(default_factory=dict)
     """How old evidence of a kind may be, where it is not the default."""
+    budget_left: float = 0.0
+    """The least error budget that a kept promise must have left: 0.2 is a fifth of it."""
 
 
 def run_fact_of(run: Accepted) -> RunFact:

@@ -106,8 +106,8 @@ class _Reading:
             self._share((*at, "detectable"), table, usual.detectable),
             self._share((*at, "slower"), table, usual.slower),
             self._number((*at, "headroom"), table, usual.headroom, lambda of: 1 <= of <= 100, "1 to 100"),
-            self._share((*at, "budget_left"), table, usual.budget_left, is_0_fine=True),
             ages,
+            self._share((*at, "budget_left"), table, usual.budget_left, is_0_fine=True),
         )
 
     def _journey(self, at: tuple[str, ...], given: Any) -> JourneyFacts:

@@ -8,12 +8,13 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, Protocol
 
 from loadgen.outside_text import one_line
 from loadgen.probes.prometheus.selectors import BadSelector, parse_selector
+from loadgen.programme.slices import Slice
 
-__all__ = ["Asked", "NoCounts", "Reply", "fault_of", "selector_in"]
+__all__ = ["Asked", "Asker", "NoCounts", "Pulled", "Reply", "fault_of", "selector_in"]
 
 _WAIT_MOST_S: Final = 600.0
 _STATUS: Final = {
@@ -29,6 +30,7 @@ class Asked:
     """Which counts are wanted: of one objective, in slices of `width` seconds from `start` to `end` (Unix time, s).
 
     total: what counts all requests, in the language of the source. Exactly one of good and bad is not empty.
+    theirs: the id of an SLO that the source itself computes, whose figure is shown beside ours; "": none.
     """
 
     slo: str
@@ -38,6 +40,7 @@ class Asked:
     start: int
     end: int
     width: int
+    theirs: str = ""
 
     @property
     def roles(self) -> tuple[tuple[str, str], ...]:
@@ -64,6 +67,30 @@ class NoCounts:
 
     def __str__(self) -> str:
         return self.text
+
+
+@dataclass(frozen=True, slots=True)
+class Pulled:
+    """The slices that a source returned. faults, notes: sentences. Time without a slice is missing.
+
+    has_answered: whether the source gave an answer that is no error, or its file was read.
+    """
+
+    slices: tuple[Slice, ...] = ()
+    faults: tuple[NoCounts, ...] = ()
+    notes: tuple[str, ...] = ()
+    calls: int = 0
+    has_answered: bool = False
+
+
+class Asker(Protocol):
+    """An open source of any kind."""
+
+    def pull(self, asked: Asked) -> Pulled:
+        """Return the slices that were asked for. Missing slices have a sentence in `faults`."""
+
+    def close(self) -> None:
+        """Close its connections."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Final
@@ -30,8 +30,9 @@ from loadgen.parquet import read_csv_arrays
 from loadgen.programme.ledger_file import Rows, rows_of
 from loadgen.programme.slices import Slice
 from loadgen.programme.sources.asked import NoCounts
+from loadgen.units import quantity
 
-__all__ = ["ROWS_MOST", "CsvCounts", "parse_csv"]
+__all__ = ["ROWS_MOST", "CsvCounts", "gap_texts", "parse_csv", "time_text"]
 
 ROWS_MOST: Final = 10_000_000
 _FAULTS_MOST: Final = 20
@@ -175,7 +176,7 @@ def _columns(data: bytes, width: int, name: str, takes_gaps: bool) -> CsvCounts 
 
 def _result(rows: Rows, gaps: dict[str, list[tuple[int, int]]], width: int) -> CsvCounts:
     missing = sum((b - a) // width for spans in gaps.values() for a, b in spans)
-    return CsvCounts(rows, (), tuple(_gap_text(slo, spans, width) for slo, spans in gaps.items()), missing)
+    return CsvCounts(rows, (), gap_texts(gaps, width), missing)
 
 
 def _by_lines(data: bytes, width: int, name: str, takes_gaps: bool) -> CsvCounts:
@@ -300,7 +301,7 @@ def _slice(line: int, key: tuple[str, int, int], counts: tuple[str, str], eviden
         wrong(line, f"{good} good requests are more than all {total}")
         return None
     if start % width or start < 0:
-        wrong(line, f"a slice of {width} s cannot begin at {_stamp(start)}: it begins at a multiple of {width} s")
+        wrong(line, f"a slice of {width} s cannot begin at {time_text(start)}: it begins at a multiple of {width} s")
         return None
     try:
         return Slice(slo, start, width, good, total, 0, False, evidence)
@@ -309,13 +310,20 @@ def _slice(line: int, key: tuple[str, int, int], counts: tuple[str, str], eviden
         return None
 
 
+def gap_texts(gaps: Mapping[str, Sequence[tuple[int, int]]], width: int) -> tuple[str, ...]:
+    """Return a sentence for each objective with gaps. gaps: their beginnings and ends, Unix time in s."""
+    return tuple(_gap_text(slo, spans, width) for slo, spans in gaps.items())
+
+
 def _gap_text(slo: str, spans: Sequence[tuple[int, int]], width: int) -> str:
     absent = sum((b - a) // width for a, b in spans)
-    first = f"the first from {_stamp(spans[0][0])} to {_stamp(spans[0][1])}"
-    return f"{one_line(slo, 80)}: {absent} slices are missing in {len(spans)} gaps, {first}"
+    first = f"the first from {time_text(spans[0][0])} to {time_text(spans[0][1])}"
+    are = f"{quantity(absent, 'slice')} {'is' if absent == 1 else 'are'}"
+    return f"{one_line(slo, 80)}: {are} missing in {quantity(len(spans), 'gap')}, {first}"
 
 
-def _stamp(at: int) -> str:
+def time_text(at: int) -> str:
+    """Return a Unix time, s, for people, with its seconds."""
     try:
         return (datetime.fromtimestamp(0, UTC) + timedelta(seconds=at)).strftime("%Y-%m-%d %H:%M:%S UTC")
     except OverflowError:

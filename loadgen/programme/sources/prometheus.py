@@ -8,12 +8,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, TypeVar
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import urlencode
 
-from loadgen.backends.fetch import Ask, Fetcher, NotFetched
 from loadgen.outside_text import one_line
 from loadgen.programme.slices import Slice
-from loadgen.programme.sources.asked import Asked, NoCounts, Reply
+from loadgen.programme.sources.asked import Asked, NoCounts, Pulled, Reply
+from loadgen.programme.sources.http_calls import HttpCalls
 from loadgen.programme.sources.prometheus_answers import (
     Request,
     bucket_fault,
@@ -29,35 +29,21 @@ from loadgen.programme.sources.prometheus_answers import (
     why_not_asked,
 )
 
-__all__ = ["CALLS_EACH", "PrometheusSource", "Pulled"]
+__all__ = ["CALLS_EACH", "PrometheusSource"]
 
 T = TypeVar("T")
 
 CALLS_EACH: Final = 2
 """The calls for an objective without restarts and gaps."""
-_TRIES: Final = 3
-_WAIT_MOST_S: Final = 60.0
-_BACKOFF_S: Final = 1.0
 _SAMPLE_CALLS_MOST: Final = 40
 """The most calls for raw samples of one objective in one pull."""
-
-
-@dataclass(frozen=True, slots=True)
-class Pulled:
-    """The slices that a source returned. faults, notes: sentences. Time without a slice is missing."""
-
-    slices: tuple[Slice, ...] = ()
-    faults: tuple[NoCounts, ...] = ()
-    notes: tuple[str, ...] = ()
-    calls: int = 0
 
 
 @dataclass(slots=True)
 class PrometheusSource:
     """One server. Requests follow one another, so it is never asked twice at the same time.
 
-    url: its base URL. headers: with credentials. secrets: values that no message may contain. calls: what was sent.
-    sleep, draw: for tests.
+    url: its base URL. headers: with credentials. secrets: values that no message may contain. sleep, draw: for tests.
 
     Raises:
         UsageError: the certificate cannot be used.
@@ -70,25 +56,31 @@ class PrometheusSource:
     limit_s: float = 30.0
     sleep: Callable[[float], None] = time.sleep
     draw: Callable[[], float] = random.random
-    calls: int = 0
-    _fetcher: Fetcher | None = None
+    _calls: HttpCalls = field(init=False)
 
-    def pull(self, asked: Asked) -> Pulled:
-        """Return the slices of one objective. Missing slices have a sentence in `faults`."""
-        before = self.calls
-        slices, faults, notes = self._pull(asked)
-        return Pulled(tuple(slices), tuple(faults), tuple(notes), self.calls - before)
+    def __post_init__(self) -> None:
+        self._calls = HttpCalls(self.url, self.headers, self.secrets, self.ca, self.limit_s, self.sleep, self.draw)
 
-    def close(self) -> None:
-        """Close the connections."""
-        if self._fetcher is not None:
-            self._fetcher.close()
+    @property
+    def calls(self) -> int:
+        """Return the number of requests that were sent."""
+        return self._calls.sent
 
     @property
     def shown(self) -> str:
         """Return the URL without a user and a password."""
-        parts = urlsplit(self.url)
-        return one_line(f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}", 120)
+        return self._calls.shown
+
+    def pull(self, asked: Asked) -> Pulled:
+        """Return the slices of one objective. Missing slices have a sentence in `faults`."""
+        sent, answered = self._calls.sent, self._calls.answered
+        slices, faults, notes = self._pull(asked)
+        has_answered = self._calls.answered > answered
+        return Pulled(tuple(slices), tuple(faults), tuple(notes), self._calls.sent - sent, has_answered)
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._calls.close()
 
     def _pull(self, asked: Asked) -> tuple[list[Slice], list[NoCounts], list[str]]:
         if (fault := why_not_asked(asked)) is not None:
@@ -135,23 +127,11 @@ class PrometheusSource:
         return [one for one in slices if one.start not in left_out], [], notes + more
 
     def _parsed(self, request: Request, parse: Callable[[Reply], T | NoCounts]) -> T | NoCounts:
-        """Send a request and parse its answer; repeat it if that may help, and obey Retry-After."""
-        for n in range(_TRIES):
-            reply = self._reply(request)
-            found: T | NoCounts = reply if isinstance(reply, NoCounts) else parse(reply)
-            if not isinstance(found, NoCounts) or not found.may_pass or n == _TRIES - 1:
-                return found
-            if found.wait_s > _WAIT_MOST_S:
-                return NoCounts(f"{found}, which is longer than {_WAIT_MOST_S:g} s")
-            self.sleep(max(found.wait_s, _BACKOFF_S * 2**n * (0.5 + self.draw())))
-        raise AssertionError
+        return self._calls.parsed(self._path(request), parse)
 
     def _reply(self, request: Request) -> Reply | NoCounts:
-        if self._fetcher is None:
-            self._fetcher = Fetcher(self.url, self.headers, self.secrets, self.ca, self.limit_s)
+        return self._calls.reply(self._path(request))
+
+    def _path(self, request: Request) -> str:
         given = dict(request.given) | {"timeout": f"{max(1, int(self.limit_s * 1_000))}ms"}
-        self.calls += 1
-        (found,) = self._fetcher.get([Ask(f"/api/v1/{request.path}?{urlencode(given)}")])
-        if isinstance(found, NotFetched):
-            return NoCounts(str(found), may_pass=True)
-        return Reply(found.status, found.body, found.headers)
+        return f"/api/v1/{request.path}?{urlencode(given)}"

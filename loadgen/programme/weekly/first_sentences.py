@@ -283,7 +283,7 @@ def health_said(facts: Facts, book: EvidenceBook) -> Said:
             ("newest", one_line(health.newest[0].at, 40) if health.newest else "none"),
         ),
         run_ids=tuple(dict.fromkeys(run_id for one in health.newest for run_id in one.run_ids)),
-        see="loadgen history health",
+        see="loadgen history",
     )
     tone: Tone = "good" if health.state is State.HEALTHY and not is_stale else "bad"
     tone = "open" if health.state is State.UNKNOWN else tone

@@ -47,7 +47,7 @@ RUN_WEEKS: Final = 13
 """How many weeks of runs are read: those of the chart, and of the search for changes."""
 _WEEK_S: Final = 7 * 86_400
 _CHART_S: Final = 28 * 86_400
-_AT_ONCE: Final = 500
+_AT_ONCE: Final = 100
 _TIME: Final = re.compile(r"(\d{8})-(\d{6})-")
 
 

@@ -15,6 +15,7 @@ from loadgen.errors import Fault, ScenarioError, UsageError
 from loadgen.units import parse_rate
 from loadgen_controller.collect_option_errors import CollectedErrors
 from loadgen_controller.commands.capacity_parts.input_file import read_bytes
+from loadgen_controller.commands.capacity_parts.ledger_forecast import forecast_of_ledger, promise_in
 from loadgen_controller.commands.capacity_parts.study_output import (
     CsvOption,
     HtmlOption,
@@ -24,6 +25,7 @@ from loadgen_controller.commands.capacity_parts.study_output import (
     study_output_of,
 )
 from loadgen_controller.commands.missing_extra import needing_analysis
+from loadgen_controller.planning.option_parsing import store_of
 
 if TYPE_CHECKING:
     from loadgen.capacity.sizing.capacity_source import InstanceCapacity
@@ -41,6 +43,8 @@ loadgen capacity size --peak 2000/s --growth 20% --headroom 1.25 --capacity 230/
 loadgen capacity size --peak 1800..2000..2400/s --growth 10..30% --capacity C-12 --zones 3 --html size.html
 
 loadgen capacity size --forecast peak.csv --instances 14 --capacity find.json --zones 3 --limit psp=2500/s
+
+loadgen capacity size --forecast ledger:checkout-fast --capacity C-12 --zones 3
 
 loadgen capacity size --peak 2000/s --capacity 210..250/s --prices prices.json --instance-type c7i.large"""
 
@@ -76,14 +80,17 @@ def size(
     forecast: Annotated[
         Path | None,
         typer.Option(
-            metavar="FILE", help="CSV with week, low, point, high, or past peaks. Its highest week is the peak."
+            metavar="FILE|PROMISE",
+            help="CSV with week, low, point, high, or past peaks. Its highest week is the peak. Or `ledger`, "
+            "`ledger:NAME` or the name of a promise: its past peaks in the ledger.",
         ),
     ] = None,
     horizon: Annotated[
         int | None,
         typer.Option(
             metavar="WEEKS",
-            help=f"Weeks to forecast, if the CSV has past peaks without low and high. Default: {_HORIZON}.",
+            help=f"Weeks to forecast from past peaks: of the ledger, or of a CSV without low and high. "
+            f"Default: {_HORIZON}.",
         ),
     ] = None,
     instances: Annotated[
@@ -165,9 +172,7 @@ def size(
         errors.add("--mean-rate: must be one rate", "for example --mean-rate 800/s")
     limits = read.limits(limit or ())
     listed = _price(errors, price, prices, instance_type, region)
-    weeks = (
-        errors.catch(lambda: _forecast(forecast, horizon, seed)) if forecast is not None and not errors.found else None
-    )
+    weeks, missing = _forecasted(errors, forecast, horizon, seed, store)
     per_instance = read.capacity(capacity, output.store) if capacity else None
     errors.check()
     peak_range = weeks.highest.peak if weeks is not None else peak_range
@@ -197,7 +202,7 @@ def size(
         forecast=weeks,
         instances=instances,
         price=listed,
-        warnings=(*per_instance.warnings, *(listed.warnings if listed else ())),
+        warnings=(*per_instance.warnings, *(listed.warnings if listed else ()), *missing),
         draws=draws,
         seed=seed,
     )
@@ -310,6 +315,20 @@ def _price(
     return errors.catch(
         lambda: price_of(read_bytes(prices, MOST_BYTES), str(prices), instance_type, region or "", _today())
     )
+
+
+def _forecasted(
+    errors: CollectedErrors, given: Path | None, horizon: int | None, seed: int, store: str | None
+) -> tuple[Forecast | None, tuple[str, ...]]:
+    """Return the forecast of `--forecast`, and warnings about it. Nothing is read if options are wrong."""
+    if given is None or errors.found:
+        return None, ()
+    promise = promise_in(given)
+    if promise is None:
+        return errors.catch(lambda: _forecast(given, horizon, seed)), ()
+    where = store_of(errors, store, None)
+    found = errors.catch(lambda: forecast_of_ledger(where, promise, horizon or _HORIZON, seed))
+    return found or (None, ())
 
 
 def _forecast(path: Path, horizon: int | None, seed: int) -> Forecast:

@@ -27,6 +27,7 @@ from loadgen_controller.commands.slo_parts.files import (
     read_slos,
     slo_files,
 )
+from loadgen_controller.commands.slo_parts.live import CALLS_MOST, ask_sources, live_exit_code, print_answers
 from loadgen_controller.commands.slo_parts.shown import (
     document_of,
     explain,
@@ -47,6 +48,8 @@ loadgen slo check
 loadgen slo check slos/ --scenario scenarios/checkout.py --owners --strict
 
 loadgen slo check slos/checkout.yaml --events checkout-fast=500 --edges 0.1,0.25,0.5,1
+
+loadgen slo check --live
 
 loadgen slo check slos/ --format json"""
 
@@ -73,6 +76,15 @@ def check(
         ),
     ] = None,
     owners: Annotated[bool, typer.Option("--owners", help="Every objective must have an owner.")] = False,
+    live: Annotated[
+        bool,
+        typer.Option(
+            "--live", help="Ask the source of each promise once for its newest slices, and report what it has."
+        ),
+    ] = False,
+    calls: Annotated[
+        int, typer.Option(metavar="N", help="With --live: ask no further promise when this many calls were sent.")
+    ] = CALLS_MOST,
     strict: StrictOption = False,
     explain_all: Annotated[bool, typer.Option("--explain", help="Show the arithmetic of each objective.")] = False,
     output_format: FormatOption = "text",
@@ -81,9 +93,11 @@ def check(
 
     A note is about something useless, or not judged. Files with notes pass, unless --strict is given.
 
-    Exit code 0: no fault. 2: a fault, or an option is wrong.
+    Exit code 0: no fault. 1: with --live, a source failed. 2: a fault, or an option is wrong.
     """
     errors = CollectedErrors()
+    if not 1 <= calls <= 10_000:
+        errors.add(f"--calls is {calls}: must be from 1 to 10,000", "for example --calls 60")
     errors.catch(lambda: check_format(output_format))
     counts = errors.catch(lambda: _events(events or ()))
     limits = errors.catch(lambda: _edges(edges)) if edges is not None else None
@@ -107,13 +121,17 @@ def check(
     if output_format == "json":
         document = document_of(reading, sorted(faults), notes)
         document["alert_windows"] = [_document(path, one) for path, (one, _) in windows.items() if one is not None]
+        answers = ask_sources(reading.slos, calls) if live and not faults else []
+        if live:
+            document["live"] = [one.as_document() for one in answers]
         print_document(document)
-        return ExitCode.USAGE if faults else ExitCode.PASSED
+        return ExitCode.USAGE if faults else live_exit_code(answers)
     for path, (one, _) in windows.items():
         if one is not None:
             factors = ", ".join(f"{rule.name} {short(one.factor(rule))}" for rule in one.rules)
             echo(f"{path}: alert windows of sloth for {RollingWindow(one.period_s).text}, burn: {factors}")
-    return _print(reading, faults, notes, explain_all=explain_all)
+    code = _print(reading, faults, notes, explain_all=explain_all)
+    return print_answers(ask_sources(reading.slos, calls)) if live else code
 
 
 def _print(reading: Reading, faults: set[Fault], notes: tuple[Fault, ...], *, explain_all: bool) -> int:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Mapping
+from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
@@ -15,9 +17,10 @@ from loadgen.outside_text import one_line
 from loadgen.programme.ledger import Ledger
 from loadgen.programme.ledger_file import Revision
 from loadgen.programme.programme_toml import FILE_NAME
-from loadgen.programme.pull import Done, Planned, planned, pulled
+from loadgen.programme.pull import Done, Planned, more_calls, planned, pulled
+from loadgen.programme.source_kinds import KINDS
 from loadgen.programme.source_settings import Source, read_sources
-from loadgen.programme.sources.prometheus import PrometheusSource
+from loadgen.programme.sources.asked import Asker
 from loadgen.units import quantity
 from loadgen_controller.collect_option_errors import CollectedErrors
 from loadgen_controller.commands.shared_options import EnvOption, StoreOption
@@ -26,7 +29,7 @@ from loadgen_controller.console_output import echo, echo_json
 from loadgen_controller.past_runs.listing import parse_since
 from loadgen_controller.planning.option_parsing import store_of
 
-__all__ = ["PULL", "FromOption", "ToOption", "pull", "time_text"]
+__all__ = ["PULL", "FromOption", "ToOption", "opened_source", "pull", "secrets_of", "time_text"]
 
 PULL = """[bold]Examples[/bold]
 
@@ -84,12 +87,9 @@ def pull(
     if plan:
         _print_plan(todo, output_format)
         return ExitCode.PASSED
-    opened: list[PrometheusSource] = []
-    try:
-        done, revisions = pulled(todo, ledger, lambda source: _opened(source, opened), because)
-    finally:
-        for one in opened:
-            one.close()
+    secrets = secrets_of(job.source for job in todo.jobs if job.source is not None and job.asked)
+    with ExitStack() as opened:
+        done, revisions = pulled(todo, ledger, lambda source: opened_source(source, secrets, opened), because)
     _print(done, revisions, ledger, output_format)
     return ExitCode.INCOMPLETE if any(one.faults for one in done) else ExitCode.PASSED
 
@@ -99,18 +99,22 @@ def time_text(at: int) -> str:
     return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M UTC")
 
 
-def _opened(source: Source, opened: list[PrometheusSource]) -> PrometheusSource:
-    headers: dict[str, str] = {}
-    secret = ""
-    if source.auth_secret:
-        if faults := missing_secrets([source.auth_secret]):
-            raise ScenarioError(faults)
-        secret = secret_value(source.auth_secret) or ""
-        headers[source.auth_header] = secret
-    if source.tenant:
-        headers["X-Scope-OrgID"] = source.tenant
-    made = PrometheusSource(source.url, headers, (secret,), Path(source.ca) if source.ca else None)
-    opened.append(made)
+def secrets_of(sources: Iterable[Source]) -> dict[str, str]:
+    """Return the values of the secrets of sources, by name.
+
+    Raises:
+        ScenarioError: some are missing; all of them are named.
+    """
+    names = list(dict.fromkeys(name for source in sources for name in source.secrets))
+    if faults := missing_secrets(names):
+        raise ScenarioError(faults)
+    return {name: secret_value(name) or "" for name in names}
+
+
+def opened_source(source: Source, secrets: Mapping[str, str], opened: ExitStack) -> Asker:
+    """Return a source that `opened` closes at its end."""
+    made = KINDS[source.kind].open(source, secrets)
+    opened.callback(made.close)
     return made
 
 
@@ -128,6 +132,7 @@ def _print_plan(plan: Planned, output_format: str) -> None:
                     "calls": job.calls,
                     "points": job.points,
                     "why_not": job.why or None,
+                    "gone": job.gone or None,
                     "known": job.is_known,
                 }
                 for job in plan.jobs
@@ -140,13 +145,17 @@ def _print_plan(plan: Planned, output_format: str) -> None:
             echo(f"{job.slo}: nothing is asked: {job.why}")
         elif job.is_known:
             echo(f"{job.slo}: known")
-        elif job.source is not None and job.source.kind == "csv":
-            echo(f"{job.slo}: the file {one_line(job.source.file, 120)}")
+        elif job.source is not None and job.is_file:
+            echo(f"{job.slo}: {one_line(KINDS[job.source.kind].where(job.source), 120)}")
         elif job.source is not None:
             span = f"{time_text(job.asked[0].start)} to {time_text(job.asked[-1].end)}"
             points = f"{quantity(job.points, 'point')} of each series"
-            echo(f"{job.slo}: {quantity(job.calls, 'call')}, {points}, {span}, {one_line(job.source.url, 120)}")
-    echo(f"{quantity(calls, 'call')}, and up to 40 more for each promise with restarts or gaps; nothing was sent")
+            where = one_line(KINDS[job.source.kind].where(job.source), 120)
+            echo(f"{job.slo}: {quantity(job.calls, 'call')}, {points}, {span}, {where}")
+        if job.gone:
+            echo(f"  missing: {job.gone}")
+    more = more_calls(plan)
+    echo(f"{quantity(calls, 'call')}{f', and {more}' if more else ''}; nothing was sent")
 
 
 def _print(done: list[Done], revisions: list[Revision], ledger: Ledger, output_format: str) -> None:

@@ -49,8 +49,12 @@ def explain(one: Objective) -> Iterator[str]:
     yield f"error budget 1 - {one.target.normalize():f} = {_percent(one.budget)}: {allowed:f} of 1,000,000 {unit}"
     yield f"burn = bad share / {one.budget.normalize():f}; a full outage burns {short(one.largest_burn)}"
     if one.alert_set == "standard":
-        factors = " / ".join(map(short, standard_factors(one.window.nominal_s)))
-        yield f"standard alerts fire at a burn of {factors} (1 h, 6 h, 1 d, 3 d)"
+        factors = standard_factors(one.window.nominal_s)
+        windows = ("1 h", "6 h", "1 d", "3 d")[: len(factors)]
+        if factors:
+            yield f"standard alerts fire at a burn of {' / '.join(map(short, factors))} ({', '.join(windows)})"
+        else:
+            yield "a window this short has no standard alerts"
     for alert in one.alerts:
         second = f" and {RollingWindow(alert.short_s).text}" if alert.short_s else ""
         window = f"{RollingWindow(alert.long_s).text}{second}"

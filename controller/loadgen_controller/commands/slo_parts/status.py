@@ -3,24 +3,31 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from datetime import UTC, datetime
+from math import ceil
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from loadgen.analysis.attainment.shown import budget_text
-from loadgen.errors import ExitCode, UsageError
-from loadgen.history.store.write_once_storage import place_of
+from loadgen.analysis.attainment.shown import NO_TRAFFIC, budget_text
+from loadgen.errors import ExitCode, LoadgenError, UsageError
+from loadgen.history.store.write_once_storage import Place, place_of
+from loadgen.notify.event import EventKind
 from loadgen.outside_text import one_line
 from loadgen.programme.exclusions import exclusions
 from loadgen.programme.ledger import Ledger
 from loadgen.programme.objectives import RollingWindow
+from loadgen.programme.publishing.publish_file import PublishSettings
+from loadgen.programme.publishing.status_notices import notify_changes
 from loadgen.programme.status import PromiseState, states_of, window_s
 from loadgen.units import format_count, quantity
 from loadgen_controller.collect_option_errors import CollectedErrors
 from loadgen_controller.commands.shared_options import EnvOption, StoreOption
 from loadgen_controller.commands.slo_parts.files import FilesArgument, FormatOption, check_format, read_slos
+from loadgen_controller.commands.slo_parts.publish_options import ProgrammeOption, publish_settings
 from loadgen_controller.commands.slo_parts.pull import time_text
 from loadgen_controller.console_output import echo, echo_json
 from loadgen_controller.planning.option_parsing import store_of
@@ -32,6 +39,8 @@ STATUS = """[bold]Examples[/bold]
 loadgen slo status
 
 loadgen slo status slos/checkout.yaml --explain
+
+loadgen slo status --notify
 
 loadgen slo status --as-of 2026-07-27T06:00Z --format json"""
 
@@ -45,12 +54,21 @@ def status(
         typer.Option(metavar="TIME", help="As it was known then, with the revisions written until then. Default: now."),
     ] = None,
     explain: Annotated[bool, typer.Option("--explain", help="Show the arithmetic of each promise.")] = False,
+    notify: Annotated[
+        bool,
+        typer.Option(
+            "--notify",
+            help="Send the changes since the last --notify to the channels of the table publish in programme.toml: a "
+            "promise is not kept, burns, or has recovered. The exit code stays the same.",
+        ),
+    ] = False,
+    programme: ProgrammeOption = None,
     output_format: FormatOption = "text",
 ) -> int:
     """Show whether each promise is kept, the rest of its error budget, and whether it burns. Reads only the ledger.
 
     Exit code 0: all are kept. 1: one is not kept, or its budget burns. 3: one is undecided, or has no data. 2: an
-    option or a file is wrong.
+    option or a file is wrong. Promises of a kind that is not judged are shown, and only count if all are of that kind.
     """
     errors = CollectedErrors()
     errors.catch(lambda: check_format(output_format))
@@ -59,6 +77,7 @@ def status(
     place = errors.catch(lambda: place_of(where))
     reading = errors.catch(lambda: read_slos(files))
     slos = None if reading is None else errors.catch(reading.check)
+    channels = _channels(errors, programme, as_of) if notify else None
     errors.check()
     assert now is not None
     assert place is not None
@@ -78,20 +97,63 @@ def status(
             "at": time_text(at),
             "promises": [_document(one) for one in states],
             "revisions": [one.name for one in found.revisions],
-            "unreadable": [one_line(text, 400) for text in found.unreadable],
+            "unreadable": [one_line(text, 400) for text in (*found.unreadable, *troubles)],
         }
         echo_json(json.dumps(document, indent=2, ensure_ascii=False))
     else:
-        for one in sorted(states, key=lambda one: (not one.is_broken, one.is_kept, one.objective.name)):
+        order = sorted(states, key=lambda one: (not one.is_broken, not one.is_judged, one.is_kept, one.objective.name))
+        for one in order:
             echo(_sentence(one))
             for line in _explained(one) if explain else ():
                 echo(f"  {line}")
-        kept = sum(one.is_kept for one in states)
-        revisions = quantity(len(found.revisions), "revision")
-        echo(f"surely kept: {kept} of {quantity(len(states), 'promise')}; from {revisions} of the ledger")
-    if any(one.is_broken for one in states):
+        echo(_summary(states, len(found.revisions)))
+    if channels is not None:
+        _notify(states, *channels, place, now)
+    return _exit_code(states, is_whole=not troubles)
+
+
+def _channels(
+    errors: CollectedErrors, programme: Path | None, as_of: str | None
+) -> tuple[PublishSettings, dict[str, str]] | None:
+    if as_of is not None:
+        errors.add("--notify and --as-of exclude each other", "messages are about the present state: leave one out")
+    found = publish_settings(errors, programme)
+    if found is not None and not any(EventKind.STATUS in one.events for one in found[0].channels):
+        hint = 'name one in [publish], and let its events contain "status"'
+        errors.add("--notify: no channel of [publish] sends the event status", hint)
+    return found
+
+
+def _notify(
+    states: Sequence[PromiseState], settings: PublishSettings, values: dict[str, str], place: Place, now: datetime
+) -> None:
+    """Send the changes. A failure is a note: it must not change the verdict of the promises."""
+    try:
+        lines = notify_changes(states, _sentence, settings.channels, place, now, values)
+    except LoadgenError as error:
+        lines = [f"changes of promises not sent: {one_line(error.message, 300)}; {one_line(error.hint, 200)}"]
+    for text in lines:
+        echo(f"note: {text}", err=True)
+
+
+def _exit_code(states: Sequence[PromiseState], *, is_whole: bool) -> ExitCode:
+    """Return the verdict. A kind that is never judged must not fail cron for ever, and nothing judged is no pass.
+
+    is_whole: False if an exclusion cannot be read: without it, a broken promise may look kept.
+    """
+    judged = [one for one in states if one.is_judged]
+    if any(one.is_broken for one in judged):
         return ExitCode.FAILED
-    return ExitCode.PASSED if all(one.is_kept for one in states) else ExitCode.INCOMPLETE
+    is_kept = bool(judged) and all(one.is_kept for one in judged)
+    return ExitCode.PASSED if is_kept and is_whole else ExitCode.INCOMPLETE
+
+
+def _summary(states: Sequence[PromiseState], revisions: int) -> str:
+    judged = [one for one in states if one.is_judged]
+    kept = sum(one.is_kept for one in judged)
+    rest = f", and {len(states) - len(judged):,} not judged" if len(judged) < len(states) else ""
+    of = quantity(len(judged), "promise")
+    return f"surely kept: {kept} of {of}{rest}; from {quantity(revisions, 'revision')} of the ledger"
 
 
 def _sentence(one: PromiseState) -> str:
@@ -104,7 +166,7 @@ def _sentence(one: PromiseState) -> str:
     parts = [f"{one.attainment} against {target}{estimate}, {one.objective.window.text} to {time_text(one.end)}"]
     if one.word == "undecided":
         parts.append(_undecided(one))
-    parts.append(f"error budget left: {budget_text(one.budget.left)}")
+    parts += _budget_parts(one)
     parts += [
         f"burns {fire.long_burn:.3g} times as fast as allowed over {RollingWindow(fire.rule.long_s).text}"
         f" ({fire.rule.severity} from {float(fire.rule.factor):.3g})"
@@ -114,6 +176,26 @@ def _sentence(one: PromiseState) -> str:
     if one.excluded:
         parts.append(f"{one.with_excluded} with {quantity(one.excluded, 'excluded slice')}")
     return f"{name}: {one.word}: {'; '.join(parts)}{owner}"
+
+
+def _budget_parts(one: PromiseState) -> Iterator[str]:
+    assert one.budget is not None
+    if one.calendar is None:
+        yield f"error budget left: {budget_text(one.budget.left)}"
+    else:
+        # People mix these two up, so each is named in full: OpenSLO/slogen#36.
+        yield f"spent of the budget earned so far: {_spent(one.calendar.earned.spent)}"
+        low, high = one.calendar.spent_low, one.calendar.spent_high
+        by_volume = "" if low is None or high is None else f" ({_spent(low)} to {_spent(high)} by the last 4 weeks)"
+        yield f"of the budget of the whole window: {_spent(one.calendar.projected.spent)}{by_volume}"
+    is_spent = one.gone is not None and one.gone.soonest_s is not None and one.gone.soonest_s <= 0
+    if one.gone is not None and not is_spent:
+        yield f"budget gone: {one.gone.text}"
+
+
+def _spent(part: float | None) -> str:
+    """Return a spent part of a budget in percent, rounded up, which is the bad side."""
+    return NO_TRAFFIC if part is None else f"{ceil(round(part * 100, 9)):,} %"
 
 
 def _undecided(one: PromiseState) -> str:
@@ -139,10 +221,22 @@ def _explained(one: PromiseState) -> Iterator[str]:
     if found.lower is not None and found.upper is not None:
         yield f"missing {_minutes(found.missing_s)}: at least {found.lower:.6f}, at most {found.upper:.6f}"
     yield f"error budget: {one.budget.allowed:.6g} {unit} may be bad, {one.budget.bad:.6g} are"
+    if one.calendar is not None:
+        earned, projected = one.calendar.earned, one.calendar.projected
+        yield f"so far {earned.bad:.6g} of {earned.allowed:.6g} {unit} that may be bad: {_spent(earned.spent)}"
+        yield (
+            f"at the usual volume, {projected.allowed:.6g} {unit} of the whole window may be bad: "
+            f"{_spent(projected.spent)} of them are"
+        )
+    if one.gone is not None:
+        burns = ", ".join(NO_TRAFFIC if b is None else f"{b:.3g}" for b in (one.gone.burn_6h, one.gone.burn_3d))
+        yield f"budget gone: {one.gone.text}; burn of the last 6 h and 3 d: {burns}"
     for rule in one.burning:
         burns = ", ".join("no traffic" if b is None else f"{b:.3g}" for b in (rule.long_burn, rule.short_burn))
         windows = " and ".join(RollingWindow(s).text for s in (rule.rule.long_s, rule.rule.short_s))
-        state = "fires" if rule.is_firing else "held back: too few bad requests" if rule.is_held_back else "quiet"
+        state = "fires" if rule.is_firing else f"held back: too few bad {unit}" if rule.is_held_back else "quiet"
+        if rule.is_blind:
+            state = "blind: the slices are longer than its short window"
         yield f"burn over {windows}: {burns}; {rule.rule.severity} from {float(rule.rule.factor):.4g}: {state}"
 
 
@@ -175,8 +269,21 @@ def _document(one: PromiseState) -> dict[str, Any]:
         "from": time_text(one.start),
         "to": time_text(one.end),
         "budget_left": one.budget.left,
+        "calendar": _calendar(one),
+        "gone": None if one.gone is None else {"text": one.gone.text, **asdict(one.gone)},
         "excluded_slices": one.excluded,
         "attainment_with_excluded": one.with_excluded or None,
+    }
+
+
+def _calendar(one: PromiseState) -> dict[str, float | None] | None:
+    if one.calendar is None:
+        return None
+    return {
+        "spent_of_earned": one.calendar.earned.spent,
+        "spent_of_projected": one.calendar.projected.spent,
+        "spent_of_projected_low": one.calendar.spent_low,
+        "spent_of_projected_high": one.calendar.spent_high,
     }
 
 

@@ -1,0 +1,346 @@
+"""`loadgen slo anomaly`: unusual hours of production, and what people answer to them."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Annotated, Any, Final
+from zoneinfo import ZoneInfo
+
+import typer
+
+from loadgen.dsl.plans.argument_validation import did_you_mean
+from loadgen.errors import ExitCode, ScenarioError, UsageError
+from loadgen.history.store.write_once_storage import place_of
+from loadgen.outside_text import one_line
+from loadgen.programme.anomalies.answers import Find, answer, answers, errors_in, finds, silenced
+from loadgen.programme.anomalies.by_id import find_by_id, is_id
+from loadgen.programme.anomalies.find import FORMULA, Search, search
+from loadgen.programme.anomalies.said import sentence
+from loadgen.programme.exclusions import exclusions
+from loadgen.programme.ledger import Ledger, Reading
+from loadgen.programme.programme_toml import FILE_NAME, read_programme_toml
+from loadgen.units import quantity
+from loadgen_controller.collect_option_errors import CollectedErrors
+from loadgen_controller.commands.missing_extra import needing_analysis
+from loadgen_controller.commands.shared_options import ByOption, EnvOption, StoreOption
+from loadgen_controller.commands.slo_parts.files import FilesArgument, FormatOption, check_format, read_slos
+from loadgen_controller.commands.slo_parts.pull import time_text
+from loadgen_controller.console_output import echo, echo_json
+from loadgen_controller.past_runs.listing import parse_since
+from loadgen_controller.planning.option_parsing import store_of
+
+__all__ = ["app"]
+
+_WEEK: Final = timedelta(weeks=1)
+_MORE: Final = _WEEK
+"""How much more time is read than is listed, so that the oldest listed hours have a past."""
+_LEAST: Final = 5 * _WEEK
+"""The least time that is read: a period of a week needs four whole weeks."""
+_MOST_WEEKS: Final = 26
+_WEEKS: Final = re.compile(r"(\d{1,3})w")
+
+LIST = """[bold]Examples[/bold]
+
+loadgen slo anomaly list
+
+loadgen slo anomaly list slos/checkout.yaml --from 8w --explain
+
+loadgen slo anomaly list --as-of 2026-07-27T06:00Z --format json"""
+ACCEPT = """[bold]Examples[/bold]
+
+loadgen slo anomaly accept A-5f0c1d2e --because "Black Friday" --until 2026-12-01
+
+loadgen slo anomaly accept A-5f0c1d2e --because "load of the migration" --until 2026-12-01 --by maria"""
+EXPLAIN = """[bold]Examples[/bold]
+
+loadgen slo anomaly explain A-5f0c1d2e --link https://wiki.example/incidents/88 --because "the cache was cold" """
+FALSE = """[bold]Examples[/bold]
+
+loadgen slo anomaly false A-5f0c1d2e --because "the exporter counted twice" """
+
+app = typer.Typer(
+    help="List unusual hours of production, and answer them: accept, explain, or call one false.",
+    epilog=LIST,
+    rich_markup_mode="rich",
+    no_args_is_help=True,
+)
+IdArgument = Annotated[str, typer.Argument(metavar="ID", help="Id of the find, such as A-5f0c1d2e.")]
+BecauseOption = Annotated[str, typer.Option(metavar="TEXT", help="The reason; it is stored.")]
+BackOption = Annotated[
+    str, typer.Option("--from", metavar="TIME", help="Look back to here: 4w (before now), or a day. At most 26w.")
+]
+
+
+@app.command("list", epilog=LIST)
+def list_finds(
+    files: FilesArgument = None,
+    since: BackOption = "4w",
+    store: StoreOption = None,
+    env: EnvOption = None,
+    as_of: Annotated[
+        str | None,
+        typer.Option(metavar="TIME", help="As it was known then: 2026-07-27T06:00Z. Default: now."),
+    ] = None,
+    explain: Annotated[bool, typer.Option("--explain", help="Show how each find was computed.")] = False,
+    output_format: FormatOption = "text",
+) -> int:
+    """List hours with unusually many or few requests, or unusually many bad ones. Reads only the ledger.
+
+    Exit code 0: none is new. 1: a find has no answer. 3: a promise has too few counts. 2: an option or a file is wrong.
+    """
+    errors = CollectedErrors()
+    errors.catch(lambda: check_format(output_format))
+    now = datetime.now(UTC) if as_of is None else errors.parse("--as-of", as_of, _time)
+    start = None if now is None else errors.parse("--from", since, lambda text: _since(text, now))
+    where = store_of(errors, store, env)
+    place = errors.catch(lambda: place_of(where))
+    zone = errors.catch(_zone)
+    reading = errors.catch(lambda: read_slos(files))
+    slos = None if reading is None else errors.catch(reading.check)
+    errors.check()
+    assert now is not None
+    assert start is not None
+    assert place is not None
+    assert zone is not None
+    assert slos is not None
+    if not slos.objectives:
+        raise UsageError("the files have no promise", hint="write one with: loadgen slo new checkout")
+    until = "" if as_of is None else now.isoformat()
+    found = _read(Ledger(place), start, now, until, [one.name for one in slos.objectives])
+    excluded, troubles = exclusions(place, until)
+    given, more = answers(place, until)
+    for text in (*found.unreadable, *found.clashes, *troubles, *more):
+        echo(f"note: {one_line(text, 400)}", err=True)
+    names = [one.name for one in found.revisions]
+    with needing_analysis("loadgen slo anomaly"):
+        searches = [search(found.by_slo.get(one.name), one.name, zone, excluded, names) for one in slos.objectives]
+    inside = [one for each in searches for one in each.found if one.end > start.timestamp()]
+    listed = finds(sorted(inside, key=lambda one: (one.start, one.slo, one.what)), given, now)
+    if output_format == "json":
+        owners = {one.name: one.owner for one in slos.objectives}
+        echo_json(json.dumps(_document(listed, searches, owners, start, now, zone), indent=2, ensure_ascii=False))
+    else:
+        for line in _lines(listed, searches, start, now, zone, explain):
+            echo(line)
+    if any(one.state == "new" for one in listed):
+        return ExitCode.FAILED
+    return ExitCode.INCOMPLETE if any(one.why for one in searches) else ExitCode.PASSED
+
+
+@app.command("accept", epilog=ACCEPT)
+def accept(
+    id_: IdArgument,
+    because: BecauseOption = "",
+    until: Annotated[str | None, typer.Option(metavar="TIME", help="The find is new again from then on.")] = None,
+    by: ByOption = "",
+    since: BackOption = "4w",
+    store: StoreOption = None,
+    env: EnvOption = None,
+) -> int:
+    """Accept a find until a day, because it is known and wanted. It is stored with author and reason."""
+    return _answer("accepted", id_, because, by, since, store, env, until=until)
+
+
+@app.command("explain", epilog=EXPLAIN)
+def explain_find(
+    id_: IdArgument,
+    because: BecauseOption = "",
+    link: Annotated[str, typer.Option(metavar="URL", help="Page with the cause, such as an incident.")] = "",
+    by: ByOption = "",
+    since: BackOption = "4w",
+    store: StoreOption = None,
+    env: EnvOption = None,
+) -> int:
+    """Store the cause of a find, with a link. It is no longer new."""
+    return _answer("explained", id_, because, by, since, store, env, link=link)
+
+
+@app.command("false", epilog=FALSE)
+def false_find(
+    id_: IdArgument,
+    because: BecauseOption = "",
+    by: ByOption = "",
+    since: BackOption = "4w",
+    store: StoreOption = None,
+    env: EnvOption = None,
+) -> int:
+    """Store that nothing happened at the time of a find. It is no longer new, and it is counted as false."""
+    return _answer("false", id_, because, by, since, store, env)
+
+
+def _answer(
+    state: Any,
+    id_: str,
+    because: str,
+    by: str,
+    since: str,
+    store: str | None,
+    env: str | None,
+    *,
+    until: str | None = None,
+    link: str = "",
+) -> int:
+    errors, now = CollectedErrors(), datetime.now(UTC)
+    end = errors.parse("--until", until, _time)
+    start = errors.parse("--from", since, lambda text: _since(text, now))
+    is_unreadable = until is not None and end is None
+    for message, hint in errors_in(state, because, until=now + _WEEK if is_unreadable else end, link=link, now=now):
+        errors.add(message, hint)
+    if not is_id(id_):
+        errors.add(f'"{one_line(id_, 40)}" is not an id of a find', "write it as A-5f0c1d2e; list has the ids")
+    where = store_of(errors, store, env)
+    place = errors.catch(lambda: place_of(where))
+    zone = errors.catch(_zone)
+    errors.check()
+    assert start is not None
+    assert place is not None
+    assert zone is not None
+    reading = _read(Ledger(place), start, now, "", [])
+    excluded, _ = exclusions(place)
+    with needing_analysis("loadgen slo anomaly"):
+        found, is_flagged = find_by_id(reading, id_, zone, excluded)
+        if found is None:
+            known = [
+                one.id for slo, counts in reading.by_slo.items() for one in search(counts, slo, zone, excluded).found
+            ]
+            nearest = did_you_mean(id_, known)
+            hint = nearest or "loadgen slo anomaly list has the ids; --from looks back further"
+            raise UsageError(f"no find {id_} since {time_text(int(start.timestamp()))}", hint=hint)
+    from loadgen_controller.past_runs.read_run_for_history import who  # slow to import
+
+    made = answer(place, found, state, because, by=who(by), now=now, until=end, link=link)
+    text = sentence(Find(found), zone) if is_flagged else f"{one_line(found.slo, 80)}, {time_text(found.start)}"
+    ends = f" until {time_text(int(end.timestamp()))}" if end is not None else ""
+    echo(f"{id_} is {state}{ends}: {text}; because {one_line(made.because, 300)}")
+    if not is_flagged:
+        echo(f"note: the present counts no longer flag {id_}", err=True)
+    return ExitCode.PASSED
+
+
+def _read(ledger: Ledger, start: datetime, now: datetime, until: str, names: Sequence[str]) -> Reading:
+    first = min(start - _MORE, now - _LEAST)
+    return ledger.read(int(first.timestamp()), int(now.timestamp()), until, names)
+
+
+def _lines(
+    listed: Sequence[Find], searches: Sequence[Search], start: datetime, now: datetime, zone: str, is_explained: bool
+) -> Iterator[str]:
+    of = {one.slo: one for one in searches}
+    for one in listed:
+        yield f"{one.anomaly.id} {one.state}: {sentence(one, zone)}"
+        if one.answer is not None:
+            until = f" until {one.answer.until[:10]}" if one.answer.until else ""
+            link = f" {one.answer.link}" if one.answer.link else ""
+            yield f"  {one.answer.state}{until} by {one.answer.by or 'nobody'}, because {one.answer.because}{link}"
+        if is_explained:
+            where = of[one.anomaly.slo]
+            period = "168 h" if where.is_weekly else "24 h"
+            yield f"  {one.anomaly.deviations:+.1f} robust standard deviations; season of {period}"
+            yield f"  from {quantity(where.hours, 'hour')} with counts, {quantity(where.gaps, 'gap')}"
+            yield f"  revisions {', '.join(one.anomaly.revisions)}"
+    for one_search in searches:
+        if one_search.why:
+            yield f"{one_line(one_search.slo, 80)}: not searched: {one_line(one_search.why, 300)}"
+    if is_explained:
+        yield f"a find: {FORMULA}"
+    new = sum(one.state == "new" for one in listed)
+    quiet = silenced(listed)
+    parts = ", ".join(f"{number} {state}" for state, number in quiet.items())
+    hidden = f", {sum(quiet.values())} silenced ({parts})" if quiet else ""
+    searched = quantity(sum(not one.why for one in searches), "promise")
+    times = f"{time_text(int(start.timestamp()))} to {time_text(int(now.timestamp()))}"
+    yield f"{quantity(new, 'new find')}{hidden}; {searched} searched from {times}"
+    if new:
+        first = next(one.anomaly.id for one in listed if one.state == "new")
+        yield f"answer one with: loadgen slo anomaly accept|explain|false {first} --because TEXT"
+
+
+def _document(
+    listed: Sequence[Find],
+    searches: Sequence[Search],
+    owners: dict[str, str],
+    start: datetime,
+    now: datetime,
+    zone: str,
+) -> dict[str, Any]:
+    return {
+        "at": time_text(int(now.timestamp())),
+        "from": time_text(int(start.timestamp())),
+        "zone": zone,
+        "finds": [
+            {
+                "id": one.anomaly.id,
+                "state": one.state,
+                "slo": one.anomaly.slo,
+                "owner": owners.get(one.anomaly.slo) or None,
+                "what": one.anomaly.what,
+                "direction": one.anomaly.direction,
+                "from": time_text(one.anomaly.start),
+                "to": time_text(one.anomaly.end),
+                "observed": one.anomaly.observed,
+                "expected": one.anomaly.expected,
+                "deviations": one.anomaly.deviations,
+                "revisions": list(one.anomaly.revisions),
+                "answer": None
+                if one.answer is None
+                else {
+                    "state": one.answer.state,
+                    "because": one.answer.because,
+                    "by": one.answer.by,
+                    "at": one.answer.at,
+                    "until": one.answer.until or None,
+                    "link": one.answer.link or None,
+                },
+            }
+            for one in listed
+        ],
+        "silenced": dict(silenced(listed)),
+        "searches": [
+            {"slo": one.slo, "hours": one.hours, "gaps": one.gaps, "is_weekly": one.is_weekly, "why": one.why or None}
+            for one in searches
+        ],
+    }
+
+
+def _since(text: str, now: datetime) -> datetime:
+    weeks = _WEEKS.fullmatch(text)
+    start = parse_since(text, now) if weeks is None else now - int(weeks[1]) * _WEEK
+    if start >= now:
+        raise ValueError(f"{one_line(text, 60)} is not in the past; write 4w")
+    if now - start > _MOST_WEEKS * _WEEK:
+        raise ValueError(f"{one_line(text, 60)} is more than {_MOST_WEEKS} weeks back; write {_MOST_WEEKS}w")
+    return start
+
+
+def _time(text: str) -> datetime:
+    try:
+        found = datetime.fromisoformat(text)
+    except ValueError:
+        raise ValueError(f'invalid time "{one_line(text, 60)}"; write 2026-12-01 or 2026-12-01T06:00Z') from None
+    return found if found.tzinfo is not None else found.replace(tzinfo=UTC)
+
+
+def _zone() -> str:
+    """Return the zone of `[programme]`, whose wall clock traffic follows; UTC without one.
+
+    Raises:
+        ScenarioError: `programme.toml` has errors, or the zone is unknown.
+    """
+    path = Path(FILE_NAME)
+    if not path.exists():
+        return "UTC"
+    document, faults = read_programme_toml(path)
+    table = document.content.get("programme", {})
+    name = table.get("zone", "UTC") if isinstance(table, dict) else "UTC"
+    try:
+        ZoneInfo(name if isinstance(name, str) else "")
+    except (ValueError, OSError, KeyError):
+        hint = 'write a name of the tz database, such as zone = "Europe/Berlin"'
+        faults.append(document.fault(("programme", "zone"), f'unknown time zone "{one_line(str(name), 60)}"', hint))
+    if faults:
+        raise ScenarioError(faults)
+    return str(name)

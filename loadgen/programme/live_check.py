@@ -1,0 +1,121 @@
+"""Asks the source of each promise once for its newest slices, and reports what it found. Nothing is stored."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Final
+
+from loadgen.programme.objectives import DataSource, Objective
+from loadgen.programme.pull import Job, job_of, width_of
+from loadgen.programme.slices import DAY_S, sum_of
+from loadgen.programme.source_kinds import KINDS
+from loadgen.programme.source_settings import Source, source_of
+from loadgen.programme.sources.asked import Asker
+from loadgen.units import quantity
+
+__all__ = ["SLICES", "Found", "asked_live", "live_jobs"]
+
+SLICES: Final = 12
+"""The newest slices that are asked for: an hour of 5 minutes each."""
+_FILE_DAYS: Final = 366
+"""Files are read as a whole; their counts may be older than an hour."""
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What the source of one promise returned.
+
+    source: its name, "" if there is none. is_reached: whether it answered without an error; None: it was not asked.
+    slices: with counts, of `asked` slices. good, total: their sums. why: why it fails; () if it does not.
+    """
+
+    slo: str
+    source: str = ""
+    is_reached: bool | None = None
+    slices: int = 0
+    asked: int = 0
+    good: int = 0
+    total: int = 0
+    estimated: bool = False
+    calls: int = 0
+    why: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    @property
+    def text(self) -> str:
+        """Return what was found as a sentence without a full stop."""
+        if self.is_reached is None:
+            return "was not asked"
+        if not self.is_reached:
+            return f"{self.source} did not answer"
+        if not self.slices:
+            return f"{self.source} answers, and has no counts"
+        counts = f"{self.good:,} of {quantity(self.total, 'request')} {'was' if self.total == 1 else 'were'} good"
+        of = f" of {self.asked}" if self.asked else ""
+        return (
+            f"{self.source} has {quantity(self.slices, 'slice')}{of}: {counts}{', estimated' if self.estimated else ''}"
+        )
+
+    def as_document(self) -> dict[str, Any]:
+        """Return the values for JSON."""
+        return asdict(self) | {"why": list(self.why), "notes": list(self.notes)}
+
+
+def live_jobs(
+    objectives: Iterable[Objective], sources: Mapping[str, Source], data_sources: Sequence[DataSource], now: int
+) -> list[Job]:
+    """Return what is asked for each objective: its newest whole slices. now: Unix time, s."""
+    found = []
+    for one in objectives:
+        source = source_of(one.sources[0], sources, data_sources) if len(one.sources) == 1 else ""
+        width, back = width_of(one), _FILE_DAYS * DAY_S
+        if isinstance(source, Source) and not (kind := KINDS[source.kind]).is_file:
+            back = (SLICES + 1) * width + kind.delay_s
+        found.append(job_of(one, sources, data_sources, None, (now - back, now, now)))
+    return found
+
+
+def asked_live(jobs: Iterable[Job], open_source: Callable[[Source], Asker], calls_most: int) -> list[Found]:
+    """Ask for all jobs, one after another, until `calls_most` calls were sent.
+
+    Raises:
+        UsageError: a source cannot be opened, or a package is missing.
+    """
+    askers: dict[str, Asker] = {}
+    found: list[Found] = []
+    for job in jobs:
+        calls = sum(one.calls for one in found)
+        name = "" if job.source is None else job.source.name
+        if job.source is None or job.why:
+            found.append(Found(job.slo, name, why=(job.why,)))
+        elif calls + job.calls > calls_most:
+            why = f"{quantity(calls, 'call')} were sent, and it needs {job.calls} more: raise the limit of {calls_most}"
+            found.append(Found(job.slo, name, why=(why,)))
+        else:
+            if (asker := askers.get(name)) is None:
+                asker = askers[name] = open_source(job.source)
+            found.append(_found(job, name, asker))
+    return found
+
+
+def _found(job: Job, name: str, asker: Asker) -> Found:
+    answers = [asker.pull(one) for one in job.asked]
+    slices = [slice_ for one in answers for slice_ in one.slices if slice_.missing_s < slice_.width]
+    counts = sum_of(slices)
+    why = [str(fault) for one in answers for fault in one.faults]
+    if not slices and not why:
+        why.append("no slice has counts")
+    return Found(
+        job.slo,
+        name,
+        any(one.has_answered for one in answers),
+        len(slices),
+        0 if job.is_file else sum(len(one.edges) - 1 for one in job.asked),
+        counts.good,
+        counts.total,
+        counts.estimated > 0,
+        sum(one.calls for one in answers),
+        tuple(dict.fromkeys(why)),
+        tuple(dict.fromkeys(note for one in answers for note in one.notes)),
+    )

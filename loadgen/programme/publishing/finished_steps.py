@@ -1,0 +1,57 @@
+"""The finished steps of publishing: audited events of the history, of the kind "published".
+
+A step is "files", "latest" or "channel NAME", of one page at one place. An event is written after its step. So a step
+that was interrupted between the two is repeated: a file has the same content then, and a message has the same id, by
+which its receiver can recognise it.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Final
+
+from loadgen.history.store.audit_trail import FOLDER, decoded, encoded, named
+from loadgen.history.store.parquet_run import NewerFormat
+from loadgen.history.store.stored_run import Event
+from loadgen.history.store.write_once_storage import Place
+from loadgen.measure.run_folder.rundir import utc_text
+
+__all__ = ["PUBLISHED", "finished_steps", "note_step"]
+
+PUBLISHED: Final = "published"
+"""The kind of the events. Versions that do not know it pass over it."""
+
+
+def finished_steps(place: Place, page: str, since: datetime | None = None) -> dict[tuple[str, str], str]:
+    """Return the finished steps of a page: {(step, where): what was noted}. page: such as "2026-W30/w30-4f1a".
+
+    Events that cannot be read count as not finished. since: only events from then on, which are fewer to read.
+
+    Raises:
+        StorageError, CloudError: the history cannot be listed.
+    """
+    found = {}
+    first = "" if since is None else FOLDER + since.astimezone(UTC).strftime("%Y%m%dT%H%M%S")
+    names = [name for name in named(place.names(FOLDER), [PUBLISHED]) if name >= first]
+    for data in place.read(names):
+        if isinstance(data, str):
+            continue
+        try:
+            event = decoded(data)
+        except (ValueError, NewerFormat):
+            continue
+        if event.details.get("page") == page:
+            found[event.details.get("step", ""), event.details.get("where", "")] = event.details.get("note", "")
+    return found
+
+
+def note_step(place: Place, page: str, step: str, where: str, note: str, now: datetime) -> None:
+    """Record that a step is finished.
+
+    Raises:
+        StorageError, CloudError: the history cannot be written.
+    """
+    details = {"page": page, "step": step, "where": where} | ({"note": note} if note else {})
+    event = Event(PUBLISHED, utc_text(now), details=details)
+    while not place.put_new(*encoded(event)):
+        pass  # the random number in the name was taken: draw another one

@@ -1,0 +1,104 @@
+"""The weekly page and the launch page in a real browser: first screen, telephone, paper. One Chromium for all tests."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pytest
+from playwright.sync_api import Browser, Page
+
+from loadgen.programme.pages.launch_html import launch_html
+from loadgen.programme.pages.pdf import print_pdf
+from loadgen.programme.pages.weekly_html import weekly_html
+from tests.support.browser import chromium, needs_chromium
+from tests.support.made_launch_page import hostile_launch, made_launch
+from tests.support.made_weekly_page import example_page, full_page, hostile_page, public_page
+from tests.support.read_first_screen import QUESTIONS, answers
+
+pytestmark = needs_chromium
+
+PAGES = {
+    "example": weekly_html(example_page()),
+    "full": weekly_html(full_page()),
+    "hostile": weekly_html(hostile_page()),
+    "hostile on a sheet": weekly_html(replace(hostile_page(), rows=hostile_page().rows[:12])),
+    "public": weekly_html(replace(public_page(), rows=(public_page().rows * 3)[:36])),
+    "launch": launch_html(made_launch()),
+    "hostile launch": launch_html(hostile_launch()),
+}
+_FIRST_SCREEN = """() => [...document.querySelectorAll("h1, .sheet p, .sheet tr")]
+  .filter((one) => one.getBoundingClientRect().bottom <= innerHeight)
+  .map((one) => one.tagName === "TR" ? [...one.cells].map((cell) => cell.innerText).join(" | ") : one.innerText)
+  .map((line) => line.replaceAll("\\n", " "))"""
+_CUT = """() => [...document.querySelectorAll(".parts")]
+  .some((one) => one.scrollHeight > one.clientHeight + 1 || one.scrollWidth > one.clientWidth + 1)"""
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with chromium() as opened:
+        yield opened
+
+
+@pytest.fixture
+def page(browser: Browser) -> Iterator[Page]:
+    opened = browser.contexts[0].new_page()
+    yield opened
+    opened.close()
+
+
+def pages_of(pdf: bytes) -> int:
+    return len(re.findall(rb"/Type\s*/Page\b", pdf))
+
+
+def test_ten_questions_are_answered_by_the_text_of_the_first_screen(page: Page, tmp_path: Path) -> None:
+    page.set_viewport_size({"width": 1300, "height": 900})
+    page.goto(stored(tmp_path, "example"))
+    found = dict(zip(QUESTIONS, answers(page.evaluate(_FIRST_SCREEN)), strict=True))
+    assert all(found.values()), found
+    assert found["How much budget is left for checkout?"] == "-18 %"
+    assert found["Whom do I call for checkout?"] == "payments-oncall@shop.example"
+
+
+def test_no_page_loads_anything_complains_or_scrolls_sideways(page: Page, tmp_path: Path) -> None:
+    faults: list[str] = []
+    page.on("console", lambda message: faults.append(message.text))
+    page.on("pageerror", lambda error: faults.append(str(error)))
+    page.on("request", lambda request: faults.append(request.url) if request.url.startswith("http") else None)
+    for name in PAGES:
+        page.goto(stored(tmp_path, name))
+        for width in (400, 1300):
+            page.set_viewport_size({"width": width, "height": 900})
+            assert page.evaluate("document.documentElement.scrollWidth") <= width, (name, width)
+    assert faults == []
+
+
+def test_weekly_pages_of_12_rows_are_one_sheet_of_paper_on_which_nothing_is_cut(page: Page, tmp_path: Path) -> None:
+    for name in ("example", "full", "public", "hostile on a sheet", "launch"):
+        page.goto(stored(tmp_path, name))
+        assert pages_of(page.pdf(prefer_css_page_size=True)) == 1, name
+    page.set_viewport_size({"width": 1047, "height": 733})
+    page.emulate_media(media="print")
+    for name in ("example", "full"):
+        page.goto(stored(tmp_path, name))
+        assert not page.evaluate(_CUT), name
+
+
+def test_chromium_prints_a_pdf_and_leaves_no_profile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with TemporaryDirectory(dir="/tmp") as scratch:
+        monkeypatch.setattr("tempfile.tempdir", scratch)
+        assert print_pdf(PAGES["example"], tmp_path / "week.pdf") == ""
+        assert [*Path(scratch).iterdir()] == []
+    data = (tmp_path / "week.pdf").read_bytes()
+    assert data.startswith(b"%PDF-")
+    assert pages_of(data) == 1
+
+
+def stored(folder: Path, name: str) -> str:
+    file = folder / f"{name}.html"
+    file.write_bytes(PAGES[name])
+    return file.as_uri()
