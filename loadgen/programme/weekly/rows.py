@@ -33,6 +33,8 @@ class FromOthers:
     at_stake: Mapping[str, Shown] = field(default_factory=dict)
     """Money at stake, by journey. It replaces the number of bad requests."""
     anomalies: Section | None = None
+    changed: tuple[Said, ...] = ()
+    """What changed in production, after what changed in load tests."""
     coverage: tuple[Said, ...] | None = None
     outcomes: tuple[Said, ...] = ()
     """What happened after overrides that have ended."""

@@ -44,7 +44,11 @@ def sections_of(
     anomalies = others.anomalies or Section(ANOMALIES, none="Not looked for.")
     coverage = tuple(_coverage(facts, book)) if others.coverage is None else others.coverage
     return (
-        Section("What changed", tuple(_changed(facts))[:_MOST], "No load test became slower or faster for certain."),
+        Section(
+            "What changed",
+            (*_changed(facts), *others.changed)[:_MOST],
+            "No load test became slower or faster for certain.",
+        ),
         *(
             [Section("Week by week", tuple(_by_week(gathered, book)), "No promise has counts of this quarter.")]
             if gathered.period.is_quarter

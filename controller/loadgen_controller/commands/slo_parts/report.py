@@ -19,11 +19,14 @@ from loadgen.history.store.write_once_storage import Place, place_of
 from loadgen.outside_text import one_line
 from loadgen.programme.objectives import Objective
 from loadgen.programme.programme_toml import FILE_NAME, read_programme_toml
+from loadgen.programme.publishing.publish import publish_report
+from loadgen.programme.publishing.publish_file import PublishSettings
 from loadgen.units import quantity
 from loadgen_controller.collect_option_errors import CollectedErrors
 from loadgen_controller.commands.missing_extra import needing_analysis
 from loadgen_controller.commands.shared_options import EnvOption, StoreOption
 from loadgen_controller.commands.slo_parts.files import FilesArgument, read_slos
+from loadgen_controller.commands.slo_parts.publish_options import PublishOption, publish_settings, show_published
 from loadgen_controller.console_output import echo, echo_json, echo_warning
 from loadgen_controller.planning.option_parsing import store_of
 from loadgen_controller.screen.terminal_report import Output, print_report
@@ -48,7 +51,7 @@ loadgen slo report --week 2026-W30 --as-of 2026-07-27T06:00Z --no-record --forma
 
 [bold]Exit codes[/bold]
 
-0 the page was made, whatever it says; 3 there is nothing to report; 2 usage error"""
+0 the page was made, whatever it says; 3 there is nothing to report, or --publish is not finished; 2 usage error"""
 _SUFFIXES: Final = (".html", ".md", ".json", ".csv")
 
 
@@ -85,9 +88,7 @@ def report(
     public: Annotated[
         bool, typer.Option("--public", help="Only promises and attainment: no owner, money, commit or run.")
     ] = False,
-    publish: Annotated[
-        bool, typer.Option("--publish", help="Publish the page to the places that programme.toml names.")
-    ] = False,
+    publish: PublishOption = False,
     record: Annotated[
         bool, typer.Option("--record/--no-record", help="Record the page in the history, for loadgen evidence.")
     ] = True,
@@ -108,7 +109,9 @@ def report(
     _check_outputs(errors, outputs, pdf)
     with needing_analysis("loadgen slo report"):
         from loadgen.programme.board.for_week import coverage_for_week
+        from loadgen.programme.money_file import read_money
         from loadgen.programme.weekly.build_page import build_page
+        from loadgen.programme.weekly.from_others import from_others
         from loadgen.programme.weekly.gather import gather
         from loadgen.programme.weekly.rows import FromOthers
         from loadgen.programme.weekly.week_of import last_complete_week, quarter_of, week_of
@@ -122,6 +125,7 @@ def report(
         period = last_complete_week(int(now.timestamp()), zone)
     if now is not None and period is not None:
         _check_begun(errors, period, now)
+    chosen = publish_settings(errors) if publish else None
     reading = errors.catch(lambda: read_slos(files))
     slos = None if reading is None else errors.catch(reading.check)
     objectives = () if slos is None else _of_team(errors, slos.objectives, team)
@@ -146,23 +150,17 @@ def report(
         # The state at the end of the period, from what is known now.
         then = min(now, datetime.fromtimestamp(period.end, UTC))
         path = Path(FILE_NAME) if Path(FILE_NAME).exists() else None
-        said, entry = coverage_for_week(
-            place,
-            slos.objectives if slos else (),
-            path,
-            then,
-            until="" if as_of is None else now.isoformat(),
-            team=team or "",
-        )
-        others = FromOthers(coverage=(said,), evidence=(entry,))
+        until = "" if as_of is None else now.isoformat()
+        every = slos.objectives if slos else ()
+        said, entry = coverage_for_week(place, every, path, then, until=until, team=team or "")
+        others = from_others(place, gathered, read_money(path) if path is not None else {})
+        others = replace(others, coverage=(said,), evidence=(*others.evidence, entry))
     page = build_page(gathered, others, is_public=public)
     _write(page, outputs, pdf)
     if record:
         _record(place, page)
-    if publish:
-        _publish(page)
     _print(page, output_format, has_files=bool(outputs or pdf))
-    return ExitCode.PASSED
+    return _publish(page, place, chosen) if chosen is not None else ExitCode.PASSED
 
 
 # -- options --------------------------------------------------------------------------------------
@@ -265,8 +263,11 @@ def _record(place: Place, page: WeeklyPage) -> None:
     record_week(place, as_document(page))
 
 
-def _publish(page: WeeklyPage) -> None:
-    raise UsageError(f"page {page.id} was not published: this version has no publishing", hint="leave out --publish")
+def _publish(page: WeeklyPage, place: Place, chosen: tuple[PublishSettings, dict[str, str]]) -> ExitCode:
+    names = {".html": "index.html", ".json": "report.json", ".csv": "report.csv", ".md": "report.md"}
+    files = {names[suffix]: make(page) for suffix, make in _makers().items()}
+    settings, values = chosen
+    return show_published(publish_report(page, files, settings, place, datetime.now(UTC), values))
 
 
 def _print(page: WeeklyPage, output_format: Format, *, has_files: bool) -> None:
