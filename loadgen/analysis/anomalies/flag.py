@@ -154,7 +154,8 @@ def _medians(stable: Array, period: int) -> Array:
             values = rest[place::one]
             if len(values := values[np.isfinite(values)]):
                 season[place::one] = np.median(values)
-    return level + season
+    first: Array = level + season
+    return first
 
 
 def _deviation(away: Array, is_wider: bool) -> float:
