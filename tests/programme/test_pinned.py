@@ -39,9 +39,12 @@ class Shop:
     """A history with releases of three runs after 12 accepted ones."""
 
     def __init__(self) -> None:
-        times = iter(f"2026-11-{day:02}T{hour:02}:00:00Z" for day in range(10, 28) for hour in range(24))
+        self.times = iter(f"2026-11-{day:02}T{hour:02}:00:00Z" for day in range(10, 28) for hour in range(24))
         self.store, self.next = Store(Memory(before())), 12
-        self.at = lambda: next(times)
+
+    def at(self) -> str:
+        """The next time of an event."""
+        return next(self.times)
 
     def add(self, level: float, count: int = 3, release: str = "") -> list[Accepted]:
         made = [replace(run, labels={"release": release}) for run in runs_of(self.next, count, level)]
