@@ -9,7 +9,7 @@
    whose shape may change slowly. In the week of 168 hours, the day is contained.
 3. STL begins with means, so a huge value would spoil its own position before it loses its weight: with 4 weeks, the
    other three values would be flagged. Hours far from a running median and the median of their position are therefore
-   gaps of the fit. They are compared with it like all others.
+   gaps of the fit, and are compared with it like all others.
 4. An hour is flagged if its rest is more than 6 robust standard deviations from the median of all rests.
 
 The robust deviation is 1.4826 median absolute deviations. Of counts it is at least 0.5, that of Poisson counts, so
@@ -140,7 +140,7 @@ def _rests(stable: Array, known: npt.NDArray[np.bool_], period: int, floor: Arra
 
 
 def _medians(stable: Array, period: int) -> Array:
-    """Return a running median over a period, plus the median of what is left at each position; finite also in gaps."""
+    """Return a running median over a period, plus the median of the rests at each position; finite also in gaps."""
     n, half = len(stable), _MEDIAN_OVER[period] // 2
     at = np.unique(np.append(np.arange(0, n, _EACH), n - 1))
     parts = (stable[max(0, one - half) : one + half + 1] for one in at.tolist())
