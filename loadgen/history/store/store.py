@@ -202,6 +202,14 @@ class Store:
             )
         return self._read([names[one] for one in asked], lambda data: from_parquet(data, is_whole=is_whole))
 
+    def accepted_ids(self) -> set[str]:
+        """Return the ids of all accepted runs, even struck ones.
+
+        Raises:
+            StorageError: the folder or bucket cannot be read.
+        """
+        return {run_id for _, (_, run_id) in self._named()}
+
     def referred(self) -> dict[str, str]:
         """Return the ids of all runs that the history refers to, even struck ones: "accepted", or "pinned as NAME".
 
