@@ -26,12 +26,12 @@ from loadgen.programme.programme_toml import FILE_NAME, read_programme_toml
 from loadgen.units import quantity
 from loadgen_controller.collect_option_errors import CollectedErrors
 from loadgen_controller.commands.missing_extra import needing_analysis
-from loadgen_controller.commands.shared_options import ByOption, EnvOption, StoreOption
+from loadgen_controller.commands.shared_options import AsOfOption, ByOption, EnvOption, StoreOption
 from loadgen_controller.commands.slo_parts.files import FilesArgument, FormatOption, check_format, read_slos
 from loadgen_controller.commands.slo_parts.pull import time_text
 from loadgen_controller.console_output import echo, echo_json
 from loadgen_controller.past_runs.listing import parse_since
-from loadgen_controller.planning.option_parsing import store_of
+from loadgen_controller.planning.option_parsing import parse_time, store_of
 
 __all__ = ["app"]
 
@@ -81,10 +81,7 @@ def list_finds(
     since: BackOption = "4w",
     store: StoreOption = None,
     env: EnvOption = None,
-    as_of: Annotated[
-        str | None,
-        typer.Option(metavar="TIME", help="As it was known then: 2026-07-27T06:00Z. Default: now."),
-    ] = None,
+    as_of: AsOfOption = None,
     explain: Annotated[bool, typer.Option("--explain", help="Show how each find was computed.")] = False,
     output_format: FormatOption = "text",
 ) -> int:
@@ -94,7 +91,7 @@ def list_finds(
     """
     errors = CollectedErrors()
     errors.catch(lambda: check_format(output_format))
-    now = datetime.now(UTC) if as_of is None else errors.parse("--as-of", as_of, _time)
+    now = datetime.now(UTC) if as_of is None else errors.parse("--as-of", as_of, parse_time)
     start = None if now is None else errors.parse("--from", since, lambda text: _since(text, now))
     where = store_of(errors, store, env)
     place = errors.catch(lambda: place_of(where))
@@ -185,7 +182,7 @@ def _answer(
     link: str = "",
 ) -> int:
     errors, now = CollectedErrors(), datetime.now(UTC)
-    end = errors.parse("--until", until, _time)
+    end = errors.parse("--until", until, parse_time)
     start = errors.parse("--from", since, lambda text: _since(text, now))
     is_unreadable = until is not None and end is None
     for message, hint in errors_in(state, because, until=now + _WEEK if is_unreadable else end, link=link, now=now):
@@ -314,14 +311,6 @@ def _since(text: str, now: datetime) -> datetime:
     if now - start > _MOST_WEEKS * _WEEK:
         raise ValueError(f"{one_line(text, 60)} is more than {_MOST_WEEKS} weeks back; write {_MOST_WEEKS}w")
     return start
-
-
-def _time(text: str) -> datetime:
-    try:
-        found = datetime.fromisoformat(text)
-    except ValueError:
-        raise ValueError(f'invalid time "{one_line(text, 60)}"; write 2026-12-01 or 2026-12-01T06:00Z') from None
-    return found if found.tzinfo is not None else found.replace(tzinfo=UTC)
 
 
 def _zone() -> str:
