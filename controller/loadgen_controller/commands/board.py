@@ -64,7 +64,7 @@ def main(
     ] = False,
     team: Annotated[str, typer.Option(metavar="NAME", help="Only the journeys of this team.")] = "",
     as_of: AsOfOption = None,
-    weeks: Annotated[int, typer.Option(metavar="N", min=0, max=53, help="How many weeks the trend has.")] = 13,
+    weeks: Annotated[int, typer.Option(metavar="N", min=0, max=53, help="Number of weeks of the trend.")] = 13,
     owners: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="CODEOWNERS, or a list with one owner a line: others have left."),

@@ -37,9 +37,10 @@ __all__ = ["app"]
 
 _WEEK: Final = timedelta(weeks=1)
 _MORE: Final = _WEEK
-"""How much more time is read than is listed, so that the oldest listed hours have a past."""
-_LEAST: Final = 5 * _WEEK
-"""The least time that is read: a period of a week needs four whole weeks."""
+"""Time that is read before the listed time, so that the oldest listed hours have a past."""
+_LEAST: Final = 8 * _WEEK
+"""The least time that is read: as much as for a weekly page with promises over 4 weeks, so that both have the same
+finds. A season of a week needs four whole weeks."""
 _MOST_WEEKS: Final = 26
 _WEEKS: Final = re.compile(r"(\d{1,3})w")
 
@@ -138,7 +139,7 @@ def accept(
     store: StoreOption = None,
     env: EnvOption = None,
 ) -> int:
-    """Accept a find until a day, because it is known and wanted. It is stored with author and reason."""
+    """Accept a find until a day, because it is known and wanted. Author and reason are stored."""
     return _answer("accepted", id_, because, by, since, store, env, until=until)
 
 
@@ -152,7 +153,7 @@ def explain_find(
     store: StoreOption = None,
     env: EnvOption = None,
 ) -> int:
-    """Store the cause of a find, with a link. It is no longer new."""
+    """Store the cause of a find, with a link. The find is then no longer new."""
     return _answer("explained", id_, because, by, since, store, env, link=link)
 
 
@@ -165,7 +166,7 @@ def false_find(
     store: StoreOption = None,
     env: EnvOption = None,
 ) -> int:
-    """Store that nothing happened at the time of a find. It is no longer new, and it is counted as false."""
+    """Store that nothing happened at the time of a find. The find is then no longer new, and counts as false."""
     return _answer("false", id_, because, by, since, store, env)
 
 

@@ -81,7 +81,13 @@ def report(
     ] = None,
     out: Annotated[
         list[Path] | None,
-        typer.Option("--out", "-o", metavar="FILE", help="Write the page: .html, .md, .json or .csv. May be repeated."),
+        typer.Option(
+            "--output",
+            "-o",
+            "--out",
+            metavar="FILE",
+            help="Write the page: .html, .md, .json or .csv. May be repeated.",
+        ),
     ] = None,
     pdf: Annotated[
         Path | None, typer.Option("--pdf", metavar="FILE", help="Print the page to a PDF with Chromium.")
