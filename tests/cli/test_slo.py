@@ -282,7 +282,7 @@ def test_export_writes_rules_for_prometheus_and_names_what_they_cannot_say() -> 
         "slo", "export", str(DATA / "openslo_budgeting-method_ratio-timeslices.yaml"), "--to", "prometheus"
     )
     assert slices.exit_code == ExitCode.USAGE
-    assert "main-page: the method RatioTimeslices: " in slices.output
+    assert "main-page: the source: the rules are for Prometheus" in slices.output
     assert "no promise can be written for prometheus" in slices.output
 
 
