@@ -62,7 +62,7 @@ def gather(
     numbered = _dated(numbered_verdicts(store), lambda one: one[1].at, "a verdict of the gate", bad)
     controls = _dated(store.events(CONTROL), lambda event: event.at, "a control of the gate", bad)
     studies = _dated(store.studies("capacity find"), lambda study: study.at, "a capacity", bad)
-    stored = store.run_ids()
+    stored = set(store.run_ids())
     ours = {run.run_id for run in runs} | struck.keys()
     there = ours | stored | set(others)
     verdicts = tuple(_gate_fact(id_, event, release, ours, there, struck) for id_, event in numbered)

@@ -38,7 +38,7 @@ __all__ = ["Asked", "Decided", "ask"]
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What is asked: about which release and journeys, from which files."""
+    """A question: the release and the journeys, and the files to read."""
 
     release: str
     journeys: tuple[str, ...]
