@@ -9,7 +9,6 @@ INCONCLUSIVE. A row that is not there is never a pass.
 
 from __future__ import annotations
 
-import math
 import random
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -81,7 +80,7 @@ class BudgetSeen:
     @property
     def point(self) -> float:
         """In the middle of the interval, by logarithms."""
-        return math.sqrt((1 + self.low) * (1 + self.high)) - 1
+        return float(((1 + self.low) * (1 + self.high)) ** 0.5 - 1)
 
 
 @dataclass(frozen=True)
