@@ -192,6 +192,24 @@ class Ledger:
         kept = [(revision, rows) for revision, rows in files.read if limit is None or _time(revision.at) <= limit]
         return _joined(start, end, kept, frozenset(slos), tuple(files.unreadable))
 
+    def ahead(self, now: int) -> str:
+        """Return a sentence if the ledger has counts of a later day than tomorrow; "" if not.
+
+        Then the clock of this machine is behind, and it would judge as if the newest counts did not exist. Files of
+        this and the next month are looked at.
+
+        now: Unix time, s.
+
+        Raises:
+            StorageError, CloudError: the place cannot be listed.
+        """
+        tomorrow = day_of(now + DAY_S)
+        later = [_order(name)[0] for name in self._names(day_of(now), day_of(now + 31 * DAY_S))]
+        newest = max((day for day in later if day > tomorrow), default="")
+        if not newest:
+            return ""
+        return f"the ledger has counts of {newest}, and the clock of this machine shows {_stamp(now)}: set the clock"
+
     # -- within -----------------------------------------------------------------------------------
 
     def _names(self, first: str, last: str) -> list[str]:

@@ -301,6 +301,18 @@ def test_status_names_files_of_the_ledger_that_it_cannot_read() -> None:
     assert f"note: slis/{torn.parent.name}/prod-1.parquet is left out" in result.output
 
 
+def test_status_is_3_if_the_clock_is_behind_the_ledger() -> None:
+    written("http://127.0.0.1:9", "a")
+    counted("a", 1)
+    Ledger.open("history").write("prod", [Slice("a", (int(time.time()) // 300 + 864) * 300, 300, 0, 1000)])
+
+    result = loadgen("slo", "status")
+
+    assert result.exit_code == ExitCode.INCOMPLETE
+    assert "a: kept" in result.output
+    assert "note: the ledger has counts of " in result.output
+
+
 def test_status_as_of_a_time_before_all_revisions_has_no_data() -> None:
     written("http://127.0.0.1:9", "a")
     counted("a", 1)

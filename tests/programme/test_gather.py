@@ -215,6 +215,16 @@ def test_without_any_file_of_the_ledger_there_is_no_go(promises: tuple[decide_ta
         assert found.recommendation != "GO", gone
 
 
+def test_a_clock_that_is_behind_does_not_hide_the_newest_counts() -> None:
+    memory = Memory()
+    _promise(memory, replace(decide_table.LIVE, promises=(decide_table.PromiseSeen(),)))
+
+    found = [promises_of(memory, objectives(decide_table.LIVE), ("checkout",), NOW - DAY * days) for days in (0, 3)]
+
+    assert found[0].troubles == ()
+    assert found[1].troubles[0].startswith("the ledger has counts of 2026-11-10, and the clock of this machine shows")
+
+
 @cache
 def _all_go() -> Known:
     return known_in(decide_table.ALL_GO)

@@ -208,6 +208,16 @@ def test_what_a_torn_revision_had_is_written_again_as_the_next_revision(folder: 
     assert day(folder).slices("checkout-fast") == [made(0)]
 
 
+def test_counts_after_tomorrow_show_that_the_clock_is_behind(folder: Ledger) -> None:
+    folder.write("prod", [made(0)])
+
+    assert [folder.ahead(DAY - DAY_S * days) for days in (-40, 0, 1)] == ["", "", ""]
+    assert folder.ahead(DAY - 2 * DAY_S).startswith(
+        "the ledger has counts of 2026-07-20, and the clock of this machine"
+    )
+    assert "2026-06-25" in folder.ahead(DAY - 25 * DAY_S)
+
+
 def test_any_damaged_byte_is_found_or_harmless() -> None:
     slices = [made(n, missing_s=n % 7) for n in range(50)]
     data = to_parquet(Revision("2026-07-20", "prod", 1, "2026-07-21T00:00:00.000Z"), rows_of(slices))

@@ -290,6 +290,20 @@ def test_hostile_texts_are_harmless_in_each_format(gathered: Gathered) -> None:
     assert json.loads(as_json(found))["rows"][0]["journey"] == "checkout"
 
 
+def test_records_that_cannot_be_read_stand_above_good_news(gathered: Gathered) -> None:
+    kept = tuple(one for one in gathered.promises if one.journey == "cart")
+    calm = replace(gathered, promises=kept, sources={}, runs=(), references=(), verdicts=(), decisions=(), studies=())
+
+    sound = build_page(calm)
+    found = build_page(replace(calm, troubles=("events/x-verdict-0.json is damaged",)))
+
+    assert [one.tone for one in sound.sentences][:1] == ["good"]
+    assert [one.tone for one in found.sentences] == ["open", "good"]
+    assert found.sentences[0].text.startswith("1 record of the history or the ledger cannot be used")
+    (id_,) = found.sentences[0].evidence
+    assert any(one.id == id_ for one in found.evidence)
+
+
 def test_a_public_page_has_promises_and_attainment_only(gathered: Gathered, page: WeeklyPage) -> None:
     found = build_page(gathered, is_public=True)
     text = as_json(found).decode()

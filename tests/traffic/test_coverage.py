@@ -574,3 +574,8 @@ def test_the_rows_of_a_run_prove_what_was_sent(tmp_path: Path) -> None:
 
     assert without["shares"]["requests"]["exercised"] == 390
     assert proved["shares"]["requests"]["exercised"] == 90, "the run has rows of POST /cart only"
+
+
+def test_a_traffic_json_without_end_is_refused() -> None:
+    with pytest.raises(UsageError, match="larger than 64 MiB"):
+        read_traffic_names(Path("/dev/zero"))

@@ -71,8 +71,10 @@ def promises_of(
     if not every:
         return LedgerFacts({one: () for one in journeys})
     at = int(now.timestamp())
-    reading = Ledger(place).read(at - max(window_s(every), 2 * _WEEK_S), at, as_of, [one.name for one in every])
+    ledger = Ledger(place)
+    reading = ledger.read(at - max(window_s(every), 2 * _WEEK_S), at, as_of, [one.name for one in every])
     excluded, troubles = exclusions(place, as_of)
+    ahead = "" if as_of else ledger.ahead(at)
     states = {one: tuple(_state(of, reading, excluded, at) for of in some) for one, some in ours.items()}
     entries: dict[str, EvidenceEntry] = {}
     promises: dict[str, tuple[PromiseFact, ...]] = {}
@@ -89,7 +91,7 @@ def promises_of(
             if volume is not None and volume.requests >= getattr(volumes.get(journey), "requests", 0):
                 volumes[journey] = volume
         promises[journey] = tuple(made)
-    found = tuple(one_line(text, 300) for text in (*reading.unreadable, *troubles))
+    found = tuple(one_line(text, 300) for text in filter(None, (ahead, *reading.unreadable, *troubles)))
     return LedgerFacts(promises, states, volumes, tuple(entries.values()), found)
 
 

@@ -141,11 +141,12 @@ def gate_row(journey: str, release: str, runs: Sequence[RunFact], verdicts: Iter
         return _gate(journey, release, last, "no-go", says), ()
     if partly := [one for one in standing if journey in one.failed or not ours.isdisjoint(one.run_ids)]:
         last = partly[-1]
-        says, command = f"FAIL of runs of which some are not of {release}; judge its runs alone", (judge,)
         if last.lost:
             some = f"{', '.join(last.lost[:_SHOWN])}{' ...' if len(last.lost) > _SHOWN else ''}"
-            says, command = f"FAIL of runs that are gone, or no longer of {release}: {some}; restore them", ()
-        return _gate(journey, release, last, "open", says), command
+            says = f"FAIL of runs that are gone, or no longer of {release}: {some}; restore them"
+            return _gate(journey, release, last, "open", says), ()
+        says = f"FAIL of runs of which some are not of {release}; judge its runs alone"
+        return _gate(journey, release, last, "open", says), (judge,)
     if not found:
         says = f"the gate gave no verdict on runs of {release}"
         return row_of("gate", journey, release, says=says), (judge,) if runs else ()

@@ -39,6 +39,7 @@ __all__ = ["MOST", "Facts", "first_sentences", "health_said", "late_of", "recomm
 MOST: Final = 3
 LATE_S: Final = 3_600
 _NAMED: Final = 3
+_TROUBLES: Final = 100
 _LAUNCH_S: Final = 14 * 86_400
 
 
@@ -240,6 +241,18 @@ def _missing(facts: Facts, book: EvidenceBook) -> Iterator[Said]:
         verb = "is" if len(late) == 1 else "are"
         names = ", ".join(one_line(one, 60) for one in late[:_NAMED])
         yield Said(f"{count} {verb} late: {names}.", "open", (sources_evidence(gathered, book),), "", "data missing")
+    if gathered.troubles:
+        # A damaged verdict or run would otherwise make the page better than the truth.
+        count = quantity(len(gathered.troubles), "record")
+        id_ = book.add(
+            "facts",
+            "records that cannot be read",
+            "the notes of this page name each of them",
+            tuple((str(n), text) for n, text in enumerate(gathered.troubles[:_TROUBLES], 1)),
+            see="loadgen history health",
+        )
+        text = f"{count} of the history or the ledger cannot be used, and may have bad news: see the notes."
+        yield Said(text, "open", (id_,), "", "data missing")
 
 
 def sources_evidence(gathered: Gathered, book: EvidenceBook) -> str:

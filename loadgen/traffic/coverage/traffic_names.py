@@ -14,6 +14,7 @@ from loadgen.traffic.coverage.endpoints import Endpoint, endpoint_of_name
 __all__ = ["TrafficName", "TrafficNames", "read_traffic_names"]
 
 _FORMAT: Final = 1
+_MOST_BYTES: Final = 64 << 20
 _HINT: Final = "write it with: loadgen model LOG... -o shop/shop.py"
 
 
@@ -74,7 +75,11 @@ def read_traffic_names(path: Path) -> TrafficNames:
 
 def _facts(path: Path) -> dict[str, Any]:
     try:
-        facts = json.loads(path.read_text("utf-8"))
+        with path.open("rb") as file:
+            data = file.read(_MOST_BYTES + 1)
+        if len(data) > _MOST_BYTES:
+            raise UsageError(f"{path}: larger than {_MOST_BYTES >> 20} MiB", hint=_HINT)
+        facts = json.loads(data.decode("utf-8"))
     except OSError as error:
         raise UsageError(f"{path}: cannot be read: {error.strerror or error}", hint=_HINT) from None
     except (ValueError, RecursionError) as error:

@@ -87,8 +87,11 @@ def status(
     until = "" if as_of is None else now.isoformat()
     at = int(now.timestamp())
     names = [one.name for one in slos.objectives]
-    found = Ledger(place).read(at - window_s(slos.objectives), at, until, names)
+    ledger = Ledger(place)
+    found = ledger.read(at - window_s(slos.objectives), at, until, names)
     excluded, troubles = exclusions(place, until)
+    if as_of is None and (ahead := ledger.ahead(at)):
+        troubles = (ahead, *troubles)
     states = states_of(slos.objectives, found, excluded, at)
     for text in (*found.unreadable, *found.clashes, *troubles):
         echo(f"note: {one_line(text, 400)}", err=True)
@@ -140,7 +143,7 @@ def _notify(
 def _exit_code(states: Sequence[PromiseState], *, is_whole: bool) -> ExitCode:
     """Return the verdict. A kind that is never judged must not fail cron for ever, and nothing judged is no pass.
 
-    is_whole: False if an exclusion cannot be read: without it, a broken promise may look kept.
+    is_whole: False if an exclusion cannot be read, or the clock is behind: a broken promise may look kept.
     """
     judged = [one for one in states if one.is_judged]
     if any(one.is_broken for one in judged):
