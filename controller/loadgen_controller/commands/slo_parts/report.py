@@ -15,6 +15,7 @@ import typer
 from loadgen.atomic_files import atomic_write
 from loadgen.dsl.plans.argument_validation import did_you_mean
 from loadgen.errors import ExitCode, ScenarioError, StorageError, UsageError
+from loadgen.history.store.store import Store
 from loadgen.history.store.write_once_storage import Place, place_of
 from loadgen.outside_text import one_line
 from loadgen.programme.objectives import Objective
@@ -146,7 +147,8 @@ def report(
     settings, programme = read
     if team:
         settings = replace(settings, title=f"{team} · {settings.title}")
-    gathered = gather(place, objectives, period, now, settings, programme, is_part=team is not None)
+    history = Store(place)
+    gathered = gather(place, objectives, period, now, settings, programme, is_part=team is not None, store=history)
     if not any(one.state.judgement is not None for one in gathered.promises) and not gathered.runs:
         why = next((one.state.why for one in gathered.promises if one.state.why), "no counts")
         echo_warning(f"there is nothing to report for {period.name}: no promise has counts then, and no run is stored")
@@ -159,7 +161,7 @@ def report(
         path = Path(FILE_NAME) if Path(FILE_NAME).exists() else None
         until = "" if as_of is None else now.isoformat()
         every = slos.objectives if slos else ()
-        said, entry = coverage_for_week(place, every, path, then, until=until, team=team or "")
+        said, entry = coverage_for_week(place, every, path, then, until=until, team=team or "", store=history)
         others = from_others(place, gathered, read_money(path) if path is not None else {})
         others = replace(others, coverage=(said,), evidence=(*others.evidence, entry))
     page = build_page(gathered, others, is_public=public)
