@@ -141,7 +141,8 @@ def gate_row(journey: str, release: str, runs: Sequence[RunFact], verdicts: Iter
         return _gate(journey, release, last, "no-go", says), ()
     if partly := [one for one in standing if journey in one.failed or not ours.isdisjoint(one.run_ids)]:
         last = partly[-1]
-        says, command = f"FAIL of runs of which some are not of {release}; judge its runs alone", (judge,)
+        command: tuple[Missing, ...] = (judge,)
+        says = f"FAIL of runs of which some are not of {release}; judge its runs alone"
         if last.lost:
             some = f"{', '.join(last.lost[:_SHOWN])}{' ...' if len(last.lost) > _SHOWN else ''}"
             says, command = f"FAIL of runs that are gone, or no longer of {release}: {some}; restore them", ()
