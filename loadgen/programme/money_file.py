@@ -28,7 +28,7 @@ from typing import Any, Final, Literal
 from loadgen.analysis.recommending.impact import Elasticity, Span
 from loadgen.errors import Fault, ScenarioError
 from loadgen.outside_text import one_line
-from loadgen.programme.programme_toml import ProgrammeToml, read_programme_toml, unknown_keys
+from loadgen.programme.programme_toml import ProgrammeToml, read_programme_toml, shown_value, unknown_keys
 from loadgen.units import parse_duration
 
 __all__ = ["Abandoned", "Money", "read_money"]
@@ -102,7 +102,7 @@ class _Reading:
         value, currency = self._value(at, table)
         purchase = table.get("purchase", "")
         if not isinstance(purchase, str):
-            self._add((*at, "purchase"), f"invalid purchase {_shown(purchase)}", 'write purchase = "order"')
+            self._add((*at, "purchase"), f"invalid purchase {shown_value(purchase)}", 'write purchase = "order"')
             purchase = ""
         return Money(
             value,
@@ -116,7 +116,7 @@ class _Reading:
     def _value(self, at: tuple[str, ...], table: Mapping[str, Any]) -> tuple[float | None, str]:
         given, currency = table.get("value"), table.get("currency", "")
         if not isinstance(currency, str) or (currency and not _CURRENCY.fullmatch(currency)):
-            message = f"invalid currency {_shown(currency)}: must be three capital letters"
+            message = f"invalid currency {shown_value(currency)}: must be three capital letters"
             self._add((*at, "currency"), message, 'write currency = "EUR"')
             return None, ""
         if given is None:
@@ -127,7 +127,7 @@ class _Reading:
         if isinstance(given, str) and (match := _VALUE.fullmatch(given)):
             amount, named = float(match[1]), match[2] or ""
         if amount is None or not 0 < amount <= _MOST_VALUE:
-            message = f"invalid value {_shown(given)}: must be above 0"
+            message = f"invalid value {shown_value(given)}: must be above 0"
             self._add((*at, "value"), message, 'write value = "12.40 EUR", or leave it out')
             return None, ""
         if named and not _CURRENCY.fullmatch(named):
@@ -146,7 +146,7 @@ class _Reading:
             return None
         number = _number(given)
         if number is None or not 0 < number <= _MOST_VOLUME:
-            message = f"invalid volume {_shown(given)}: must be purchases a week, above 0"
+            message = f"invalid volume {shown_value(given)}: must be purchases a week, above 0"
             self._add(at, message, 'write volume = "ledger", or volume = 41200')
             return None
         return number
@@ -155,7 +155,7 @@ class _Reading:
         if given is None:
             return None
         if not isinstance(given, Mapping):
-            self._add(at, f"invalid elasticity {_shown(given)}", _ELASTICITY)
+            self._add(at, f"invalid elasticity {shown_value(given)}", _ELASTICITY)
             return None
         before = len(self.faults)
         known = ("per", "per_ms", "change", "low", "high", "tested", "tested_ms", "source", "kind")
@@ -166,7 +166,7 @@ class _Reading:
         kind = given.get("kind", "measured")
         if not isinstance(kind, str) or kind not in _KINDS:
             hint = 'write kind = "measured", or "published" for a study of others'
-            self._add((*at, "kind"), f"unknown kind {_shown(kind)}", hint)
+            self._add((*at, "kind"), f"unknown kind {shown_value(kind)}", hint)
         source = self._source(at, given, _ELASTICITY)
         if len(self.faults) > before or per is None or change is None:
             return None
@@ -176,7 +176,7 @@ class _Reading:
         if given is None:
             return None
         if not isinstance(given, Mapping):
-            self._add(at, f"invalid abandoned {_shown(given)}", _ABANDONED)
+            self._add(at, f"invalid abandoned {shown_value(given)}", _ABANDONED)
             return None
         before = len(self.faults)
         self.faults += unknown_keys(self._document, at, given, ("share", "low", "high", "source"))
@@ -211,7 +211,7 @@ class _Reading:
             except ValueError:
                 found = None
         if found is None or not 0 < found <= 3.6e6:
-            self._add((*at, key), f"invalid {key} {_shown(value)}: must be above 0 and at most 1 h", _ELASTICITY)
+            self._add((*at, key), f"invalid {key} {shown_value(value)}: must be above 0 and at most 1 h", _ELASTICITY)
             return None
         return found
 
@@ -226,7 +226,7 @@ class _Reading:
             share = _share(given[name])
             if share is None or not least <= share <= most:
                 allowed = f"from {least * 100:g} % to {most * 100:g} %"
-                self._add((*at, name), f"invalid {name} {_shown(given[name])}: must be {allowed}", hint)
+                self._add((*at, name), f"invalid {name} {shown_value(given[name])}: must be {allowed}", hint)
                 return None
             ends[name] = share
         if absent := [name for name in ("low", "high") if name not in ends]:
@@ -258,7 +258,3 @@ def _number(given: Any) -> float | None:
     except OverflowError:
         return None
     return number if isfinite(number) else None
-
-
-def _shown(given: Any) -> str:
-    return one_line(f'"{given}"' if isinstance(given, str) else str(given).lower(), 60)

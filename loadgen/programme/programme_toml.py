@@ -25,7 +25,7 @@ from loadgen.dsl.plans.loadgen_toml import key_lines, syntax_fault
 from loadgen.errors import Fault, ScenarioError
 from loadgen.outside_text import one_line
 
-__all__ = ["FILE_NAME", "JOURNEY_KEYS", "TABLES", "ProgrammeToml", "read_programme_toml", "unknown_keys"]
+__all__ = ["FILE_NAME", "JOURNEY_KEYS", "TABLES", "ProgrammeToml", "read_programme_toml", "shown_value", "unknown_keys"]
 
 FILE_NAME: Final = "programme.toml"
 TABLES: Final = ("decide", "journeys", "launch", "programme", "publish", "sources", "standard")
@@ -104,3 +104,8 @@ def unknown_keys(
         for key in table
         if key not in known
     ]
+
+
+def shown_value(given: Any) -> str:
+    """Return a value of the file for a message, at most 60 characters: texts in quotes, others as in TOML."""
+    return one_line(f'"{given}"' if isinstance(given, str) else str(given).lower(), 60)

@@ -11,7 +11,7 @@ autocorrelations up to 0.6. The price is an interval of independent days that is
 
 If a day has no events at all, there is no log ratio. The result is then the mean difference, in the unit of the figure.
 
-This describes two weeks as if days like these came again and again. It says nothing about the cause.
+This describes two weeks as if days like these came again and again. The comparison does not show a cause.
 """
 
 from __future__ import annotations

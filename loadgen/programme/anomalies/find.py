@@ -62,7 +62,7 @@ class Anomaly:
     deviations: float
     direction: Direction
     revisions: tuple[str, ...] = ()
-    """Of the ledger, if the search was given their names."""
+    """Names of revisions of the ledger; empty if the caller gave no names."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -43,7 +43,7 @@ from loadgen.errors import Fault, ScenarioError
 from loadgen.outside_text import one_line
 from loadgen.programme.board.facts import JourneyTable
 from loadgen.programme.money_file import Money, read_money
-from loadgen.programme.programme_toml import JOURNEY_KEYS, ProgrammeToml, read_programme_toml, unknown_keys
+from loadgen.programme.programme_toml import JOURNEY_KEYS, ProgrammeToml, read_programme_toml, shown_value, unknown_keys
 from loadgen.programme.recommending.facts import JourneyFacts
 from loadgen.programme.recommending.programme_file import read_programme
 
@@ -154,7 +154,7 @@ class _Reading:
     def _switch(self, key: str, table: Mapping[str, Any], usual: bool) -> bool:
         given = table.get(key, usual)
         if not isinstance(given, bool):
-            self._add(("standard", key), f"invalid {key} {_shown(given)}", f"write {key} = true, or {key} = false")
+            self._add(("standard", key), f"invalid {key} {shown_value(given)}", f"write {key} = true, or {key} = false")
             return usual
         return given
 
@@ -163,7 +163,7 @@ class _Reading:
         if given is False:
             return 0
         if isinstance(given, bool) or not isinstance(given, int) or not 0 <= given <= most:
-            text = f"invalid {key} {_shown(given)}: must be a whole number, 0 to {most}"
+            text = f"invalid {key} {shown_value(given)}: must be a whole number, 0 to {most}"
             self._add(("standard", key), text, f"write {key} = {usual}; 0 switches the rule off")
             return usual
         return given
@@ -173,7 +173,7 @@ class _Reading:
         if given is False or (_is_number(given) and given == 0):
             return 0.0
         if not _is_number(given) or not isfinite(given) or not 1 <= given <= 100:
-            text = f"invalid headroom {_shown(given)}: must be 1 to 100"
+            text = f"invalid headroom {shown_value(given)}: must be 1 to 100"
             self._add(("standard", "headroom"), text, "write headroom = 1.25; 0 switches the rule off")
             return 0.0
         return float(given)
@@ -240,7 +240,9 @@ class _Reading:
     def _text(self, at: tuple[str, ...], table: Mapping[str, Any]) -> str:
         given = table.get(at[-1], "")
         if not isinstance(given, str) or len(given) > _LONGEST or not given.isprintable():
-            self._add(at, f"invalid {at[-1]} {_shown(given)}: must be a text of one line", f'write {at[-1]} = "..."')
+            self._add(
+                at, f"invalid {at[-1]} {shown_value(given)}: must be a text of one line", f'write {at[-1]} = "..."'
+            )
             return ""
         return given.strip()
 
@@ -253,7 +255,7 @@ class _Reading:
             return ()
         for one in given:
             if endpoint_of_name(one) is None:
-                self._add(at, f"{_shown(one)} is not an endpoint: it needs a method and a path", hint)
+                self._add(at, f"{shown_value(one)} is not an endpoint: it needs a method and a path", hint)
         return tuple(given)
 
     def _table(self, at: tuple[str, ...], given: Any) -> Mapping[str, Any]:
@@ -287,7 +289,3 @@ def _end_of(day: date) -> datetime:
 
 def _is_number(given: Any) -> bool:
     return isinstance(given, int | float) and not isinstance(given, bool)
-
-
-def _shown(given: Any) -> str:
-    return one_line(f'"{given}"' if isinstance(given, str) else str(given).lower(), 60)

@@ -16,7 +16,7 @@ from loadgen.measure.run_folder.rundir import utc_text
 from loadgen.outside_text import one_line
 from loadgen.programme.recommending.facts import time_of
 from loadgen.programme.recommending.recommendation import CLOCK_ERROR, GO, OF_ANY_RELEASE, Evidence, Recommendation
-from loadgen.programme.recommending.record import RECOMMENDED
+from loadgen.programme.recommending.record import RECOMMENDED, document_of
 from loadgen.programme.recommending.shown import as_document
 
 __all__ = [
@@ -47,7 +47,7 @@ def override(
             time is over, or this person signed it.
     """
     event = _recommendation(store, id_)
-    document = _document(event)
+    document = document_of(event)
     if event.details.get("recommendation") == GO:
         raise UsageError(f"{id_} is a GO, which needs no override", hint="sign it: loadgen decide --sign " + id_)
     if document.get("is_valid") is not True:
@@ -83,7 +83,7 @@ def sign(
         _check_other(store, OVERRIDDEN, id_, by, "overrode", "sign")
     if any(one.by == by and one.details.get("id") == id_ for one in store.events(SIGNED)):
         raise UsageError(f"{by} signed {id_} already", hint="another person can sign it with --by NAME")
-    of = hash_of(_document(event).get("evidence") or [])
+    of = hash_of(document_of(event).get("evidence") or [])
     details = {"id": id_, "release": event.details.get("release", ""), "evidence": of}
     details |= {"role": one_line(role.strip(), 80)} if role.strip() else {}
     return store.note(Event(SIGNED, utc_text(now), by, details=details)), _warning(id_, event)
@@ -94,7 +94,7 @@ def _warning(id_: str, event: Event) -> str:
     answer = one_line(event.details.get("recommendation", "") or "unknown", 40)
     if answer == GO:
         return ""
-    if _document(event).get("is_valid") is not True:
+    if document_of(event).get("is_valid") is not True:
         return f"{id_} has no valid run of the release: the signature confirms nothing that was measured"
     return f"{id_} is {answer}, not GO: the signature does not change it (loadgen decide --override has a reason)"
 
@@ -233,11 +233,3 @@ def _recommendation(store: Store, id_: str) -> Event:
     ids = [one.details.get("id", "") for one in events[-5:]]
     hint = f"the newest are {', '.join(ids)}" if ids else "loadgen decide JOURNEY --release NAME records one"
     raise UsageError(f"no recommendation {id_} in {store}", hint=hint)
-
-
-def _document(event: Event) -> dict[str, Any]:
-    try:
-        document = json.loads(event.details.get("document", ""))
-    except (ValueError, RecursionError):
-        return {}
-    return document if isinstance(document, dict) else {}

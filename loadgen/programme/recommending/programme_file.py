@@ -34,6 +34,7 @@ from loadgen.programme.programme_toml import (
     JOURNEY_KEYS,
     ProgrammeToml,
     read_programme_toml,
+    shown_value,
     unknown_keys,
 )
 from loadgen.programme.recommending.facts import Forecast, JourneyFacts, Rules
@@ -115,10 +116,10 @@ class _Reading:
         self._check_keys(at, table, JOURNEY_KEYS)
         is_live, plan = table.get("live", True), table.get("plan", "")
         if not isinstance(is_live, bool):
-            self._add((*at, "live"), f"invalid live {_shown(is_live)}", "write live = true, or live = false")
+            self._add((*at, "live"), f"invalid live {shown_value(is_live)}", "write live = true, or live = false")
             is_live = True
         if not isinstance(plan, str) or (plan and ":" not in plan):
-            self._add((*at, "plan"), f"invalid plan {_shown(plan)}", 'write plan = "shop.py:peak"')
+            self._add((*at, "plan"), f"invalid plan {shown_value(plan)}", 'write plan = "shop.py:peak"')
             plan = ""
         return JourneyFacts(is_live, plan, self._forecast((*at, "forecast"), table.get("forecast")))
 
@@ -126,7 +127,7 @@ class _Reading:
         if given is None:
             return None
         if not isinstance(given, Mapping):
-            self._add(at, f"invalid forecast {_shown(given)}", _FORECAST)
+            self._add(at, f"invalid forecast {shown_value(given)}", _FORECAST)
             return None
         self._check_keys(at, given, ("low", "high", "until"))
         low, high = (self._rate((*at, end), given.get(end)) for end in ("low", "high"))
@@ -152,7 +153,7 @@ class _Reading:
         except (ValueError, OverflowError):
             rate = 0.0
         if not (isfinite(rate) and rate > 0):
-            self._add(at, f"invalid rate {_shown(given)}: must be above 0", _FORECAST)
+            self._add(at, f"invalid rate {shown_value(given)}: must be above 0", _FORECAST)
             return None
         return rate
 
@@ -166,7 +167,7 @@ class _Reading:
             share = -1.0
         if not (0 <= share <= 1 and (share or is_0_fine)):
             allowed = "from 0 % to 100 %" if is_0_fine else "above 0 % and at most 100 %"
-            self._add(at, f"invalid {at[-1]} {_shown(given)}: must be {allowed}", f'write {at[-1]} = "5%"')
+            self._add(at, f"invalid {at[-1]} {shown_value(given)}: must be {allowed}", f'write {at[-1]} = "5%"')
             return usual
         return share
 
@@ -182,7 +183,7 @@ class _Reading:
         if given is None:
             return usual
         if not _is_number(given) or not isfinite(given) or not is_fine(given):
-            self._add(at, f"invalid {at[-1]} {_shown(given)}: must be {allowed}", "docs/decide.md has an example")
+            self._add(at, f"invalid {at[-1]} {shown_value(given)}: must be {allowed}", "docs/decide.md has an example")
             return usual
         return float(given)
 
@@ -201,7 +202,3 @@ class _Reading:
 
 def _is_number(given: Any) -> bool:
     return isinstance(given, int | float) and not isinstance(given, bool)
-
-
-def _shown(given: Any) -> str:
-    return one_line(f'"{given}"' if isinstance(given, str) else str(given).lower(), 60)

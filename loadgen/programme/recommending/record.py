@@ -15,7 +15,7 @@ from loadgen.programme.evidence.entry import EvidenceEntry
 from loadgen.programme.recommending.recommendation import Recommendation
 from loadgen.programme.recommending.shown import as_document
 
-__all__ = ["RECOMMENDED", "recommendation_ids", "record_recommendation"]
+__all__ = ["RECOMMENDED", "document_of", "recommendation_ids", "record_recommendation"]
 
 RECOMMENDED: Final = "recommended"
 """The kind of the event. Versions that do not know it pass over it."""
@@ -65,3 +65,12 @@ def recommendation_ids(events: Iterable[Event]) -> list[int]:
     """Return the numbers of the recommendations among events."""
     found = (_ID.fullmatch(one.details.get("id", "")) for one in events if one.kind == RECOMMENDED)
     return [int(match[1]) for match in found if match]
+
+
+def document_of(event: Event) -> dict[str, Any]:
+    """Return the JSON document of a recorded recommendation; {} if the event has none that can be read."""
+    try:
+        document = json.loads(event.details.get("document", ""))
+    except (ValueError, RecursionError):
+        return {}
+    return document if isinstance(document, dict) else {}

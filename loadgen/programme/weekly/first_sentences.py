@@ -11,7 +11,6 @@ verdict has no weight.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -23,7 +22,7 @@ from loadgen.history.gate.aa_test_health import Health, State
 from loadgen.history.store.stored_run import Event
 from loadgen.outside_text import one_line
 from loadgen.programme.recommending.facts import time_of
-from loadgen.programme.recommending.record import RECOMMENDED
+from loadgen.programme.recommending.record import RECOMMENDED, document_of
 from loadgen.programme.weekly.cells.capacity_cells import headroom_floor
 from loadgen.programme.weekly.cells.evidence_book import EvidenceBook
 from loadgen.programme.weekly.cells.promise_cells import is_gone_soon, percent, when
@@ -195,7 +194,7 @@ def recommendation_said(event: Event, book: EvidenceBook) -> Said:
     details = event.details
     id_, release = one_line(details.get("id", ""), 20), one_line(details.get("release", ""), 60)
     word = one_line(details.get("recommendation", ""), 20) or "unknown"
-    document = _document(event)
+    document = document_of(event)
     missing = [one_line(str(one.get("why") or one.get("command", "")), 100) for one in _rows(document, "missing")]
     evidence = [one for one in _rows(document, "evidence") if one.get("required") is True]
     against = [_piece(one) for one in evidence if one.get("state") == "no-go"]
@@ -316,14 +315,6 @@ def _all_kept(facts: Facts, *, is_slower: bool) -> Iterator[Said]:
 
 def _capital(name: str) -> str:
     return f"{name[:1].upper()}{name[1:]}"
-
-
-def _document(event: Event) -> Mapping[str, Any]:
-    try:
-        document = json.loads(event.details.get("document", ""))
-    except (ValueError, RecursionError):
-        return {}
-    return document if isinstance(document, dict) else {}
 
 
 def _rows(document: Mapping[str, Any], name: str) -> list[Mapping[str, Any]]:

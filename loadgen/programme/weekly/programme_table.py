@@ -13,8 +13,7 @@ from typing import Any, Final
 from zoneinfo import ZoneInfo
 
 from loadgen.errors import Fault
-from loadgen.outside_text import one_line
-from loadgen.programme.programme_toml import ProgrammeToml, unknown_keys
+from loadgen.programme.programme_toml import ProgrammeToml, shown_value, unknown_keys
 
 __all__ = ["PageSettings", "read_page_settings"]
 
@@ -45,11 +44,11 @@ def read_page_settings(document: ProgrammeToml) -> tuple[PageSettings, list[Faul
     title, zone = table.get("title", usual.title), table.get("zone", usual.zone)
     if not isinstance(title, str) or not title.strip() or len(title) > _LONGEST:
         hint = f"write a text of 1 to {_LONGEST} characters"
-        faults.append(document.fault(("programme", "title"), f"invalid title {_shown(title)}", hint))
+        faults.append(document.fault(("programme", "title"), f"invalid title {shown_value(title)}", hint))
         title = usual.title
     if not isinstance(zone, str) or not _is_zone(zone):
         hint = 'write a name of the tz database, such as zone = "Europe/Berlin"'
-        faults.append(document.fault(("programme", "zone"), f"unknown time zone {_shown(zone)}", hint))
+        faults.append(document.fault(("programme", "zone"), f"unknown time zone {shown_value(zone)}", hint))
         zone = usual.zone
     return PageSettings(" ".join(title.split()), zone), faults
 
@@ -62,7 +61,3 @@ def _is_zone(name: str) -> bool:
     except KeyError:
         return False
     return True
-
-
-def _shown(given: Any) -> str:
-    return one_line(f'"{given}"' if isinstance(given, str) else str(given).lower(), 60)
