@@ -94,12 +94,18 @@ def as_report(
                 *(f"       {text}" for text in explained.get(one.piece, ())),
             )
         )
-    if found.missing:
+    foot: list[str] = []
+    if found.missing and has_table:
         commands = tuple((_minutes(one.minutes), one.command, one.why) for one in found.missing)
         tables.append(Table("What is missing, by time", ("time", "command", "for"), commands, 3))
-    foot = (f"Recorded as {id_}.",) if id_ else ()
+    elif found.missing:
+        # Lines, because the tables of a terminal cut long cells, and half a command cannot be copied.
+        foot.append("What is missing, by time:")
+        foot += [f"  {_minutes(one.minutes):>6}  {one.command}  ({one.why})" for one in found.missing]
+    if id_:
+        foot.append(f"Recorded as {id_}.")
     shown = _SHOWN_AS.get(found.recommendation, "incomplete")
-    return Report(headline(found, release, journeys), shown, lines, tuple(tables), foot)
+    return Report(headline(found, release, journeys), shown, lines, tuple(tables), tuple(foot))
 
 
 def _state(one: Evidence) -> str:
