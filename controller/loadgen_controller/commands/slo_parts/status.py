@@ -150,10 +150,12 @@ def _exit_code(states: Sequence[PromiseState], *, is_whole: bool) -> ExitCode:
 
 def _summary(states: Sequence[PromiseState], revisions: int) -> str:
     judged = [one for one in states if one.is_judged]
-    kept = sum(one.is_kept for one in judged)
+    kept = [one for one in judged if one.word == "kept"]
+    burn = sum(not one.is_kept for one in kept)
     rest = f", and {len(states) - len(judged):,} not judged" if len(judged) < len(states) else ""
     of = quantity(len(judged), "promise")
-    return f"surely kept: {kept} of {of}{rest}; from {quantity(revisions, 'revision')} of the ledger"
+    burning = f", {burn:,} of them burning" if burn else ""
+    return f"surely kept: {len(kept):,} of {of}{burning}{rest}; from {quantity(revisions, 'revision')} of the ledger"
 
 
 def _sentence(one: PromiseState) -> str:
@@ -202,13 +204,14 @@ def _undecided(one: PromiseState) -> str:
     assert one.judgement is not None
     text = f"{_minutes(one.judgement.missing_s)} have no counts"
     if one.judgement.minutes_if_good is not None:
-        text += f", and {one.judgement.minutes_if_good} good minutes of them would show that it is kept"
+        needed = _minutes(60 * one.judgement.minutes_if_good)
+        text += f", and {needed} of them with good requests only would show that it is kept"
     return text
 
 
 def _minutes(seconds: float) -> str:
     minutes = -(-int(seconds) // 60)
-    return quantity(minutes, "minute") if minutes < 600 else f"{minutes / 60:.0f} hours"
+    return quantity(minutes, "minute") if minutes < 600 else f"{minutes / 60:,.1f} hours".replace(".0 ", " ")
 
 
 def _explained(one: PromiseState) -> Iterator[str]:
