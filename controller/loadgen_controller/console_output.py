@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 from collections.abc import Iterable
 from shutil import get_terminal_size
 from textwrap import wrap
@@ -31,6 +32,7 @@ __all__ = [
     "echo",
     "echo_error",
     "echo_json",
+    "echo_stage",
     "echo_warning",
     "echo_wrapped",
     "text_block",
@@ -100,6 +102,12 @@ def _no_verdict(line: str) -> str:
 def echo(text: str, *, err: bool = False) -> None:
     """Print one line to stdout, or to stderr. Line breaks and control characters in it are escaped."""
     typer.echo(_no_verdict(one_line(text)), err=err)
+
+
+def echo_stage(text: str) -> None:
+    """Print what a slow command does now, on stderr, if a person watches: logs of cron and CI stay short."""
+    if sys.stderr.isatty():
+        echo(f"{text} ...", err=True)
 
 
 def echo_wrapped(text: str, *, indent: int = 2) -> None:

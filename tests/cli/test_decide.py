@@ -67,6 +67,17 @@ def test_a_release_with_all_evidence_is_a_go_and_is_recorded(folder: Path) -> No
     assert [one.details["recommendation"] for one in Store.open("history").events("recommended")] == ["GO"]
 
 
+def test_the_terminal_shows_each_missing_command_in_full(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    (folder / "programme.toml").unlink()
+    missing = json.loads(decide("--format", "json", "--no-record").stdout)["missing"]
+
+    shown = " ".join(decide("--no-record").output.split())
+
+    assert missing
+    assert [one for one in missing if f"min {one['command']} ({one['why']})" not in shown] == []
+
+
 def test_json_has_recommendation_evidence_and_missing(folder: Path) -> None:
     (folder / "programme.toml").unlink()
 

@@ -384,3 +384,29 @@ def test_a_promise_of_a_kind_that_is_not_judged_is_shown_and_does_not_fail_cron_
     assert "p95: not judged: a thresholdMetric is a series of values" in result.output
     assert "1 of 1 promise kept, 1 not judged" in result.output
     assert alone.exit_code == ExitCode.INCOMPLETE
+
+
+def test_a_kept_promise_that_burns_counts_as_kept_and_is_no_pass() -> None:
+    written("http://127.0.0.1:9", "a")
+    end = (int(time.time()) - 3600) // 300 * 300
+    slices = [Slice("a", end - 300 * n, 300, 900 if n < 25 else 1000, 1000) for n in range(1, 288 * 29)]
+    Ledger.open("history").write("prod", slices)
+
+    result = loadgen("slo", "status")
+
+    assert result.exit_code == ExitCode.FAILED, result.output
+    assert "a: kept: " in result.output
+    assert "surely kept: 1 of 1 promise, 1 of them burning" in result.output
+
+
+def test_a_pull_of_many_days_shows_their_revisions_as_one_line(tmp_path: Path) -> None:
+    written("http://127.0.0.1:9", "a")
+    Path("programme.toml").write_text('[sources.prod]\nkind = "csv"\nfile = "counts.csv"\n')
+    end = int(time.time()) // 300 * 300
+    rows = "".join(f"{start},a,9,10\n" for start in range(end - 4 * 86_400, end, 300))
+    Path("counts.csv").write_text(f"time[unix s],slo,good,total\n{rows}")
+
+    lines = loadgen("slo", "pull", "--from", "4d").output.splitlines()
+
+    assert len(lines) == 2
+    assert lines[1].endswith("/prod-1, 5 revisions: first data")

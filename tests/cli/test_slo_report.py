@@ -38,6 +38,7 @@ def test_a_page_is_written_in_each_format_and_recorded_once(small: MadeProgramme
     assert done.exit_code == ExitCode.PASSED
     document = json.loads(names[2].read_text())
     assert done.stdout.startswith(f"page {document['id']}: ")
+    assert done.stdout.endswith("\nwrote " + ", ".join(map(str, names)) + "\n")
     assert names[0].read_bytes().startswith(b"<!doctype html>")
     assert names[1].read_text().startswith("# Shop · performance\n")
     assert names[3].read_text().count("\n") == 15

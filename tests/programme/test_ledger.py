@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import random
+import subprocess
+import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -13,12 +15,13 @@ from tempfile import TemporaryDirectory
 from zlib import crc32
 
 import msgspec
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from loadgen.errors import UsageError
-from loadgen.parquet import about, write_table
+from loadgen.parquet import about, read_arrays, write_table
 from loadgen.programme.ledger import Ledger, Reading, day_of
 from loadgen.programme.ledger_file import COLUMNS, Revision, from_parquet, rows_of, to_parquet
 from loadgen.programme.slices import DAY_S, Slice, Sum, starts_between, sum_of
@@ -354,3 +357,40 @@ def test_revisions_are_idempotent_and_the_newest_value_of_each_slice_is_read(rev
 def test_slices_begin_at_multiples_of_their_width() -> None:
     assert list(starts_between(DAY + 1, DAY + 1000, 300)) == [DAY + 300, DAY + 600]
     assert day_of(DAY) == "2026-07-20"
+
+
+def test_reading_a_ledger_imports_neither_pandas_nor_scipy(tmp_path: Path) -> None:
+    """Both take half a second of CPU, in each `loadgen slo status`."""
+    Ledger.open(str(tmp_path)).write("prod", [Slice("a", 0, 300, 9, 10)])
+    code = (
+        "import sys, loadgen.programme.anomalies.find; from loadgen.programme.ledger import Ledger; "
+        f"print(Ledger.open({str(tmp_path)!r}).read(0, 300).by_slo['a'].sum().good, "
+        "*({'pandas', 'scipy.stats'} & set(sys.modules)))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "9\n"
+
+
+def test_columns_of_several_row_groups_are_read_as_one_array() -> None:
+    import pyarrow as arrow
+    import pyarrow.parquet as parquet
+
+    table = arrow.table({"n": [1, 2, 3], "x": [0.5, 1.5, 2.5], "is": [True, False, True], "name": ["a", "b", "a"]})
+    whole, none = BytesIO(), BytesIO()
+    parquet.write_table(table, whole, row_group_size=1)
+    parquet.write_table(table[:0], none)
+    types = {"n": int, "x": float, "is": bool, "name": str}
+
+    _, found = read_arrays(whole.getvalue(), types)
+    _, empty = read_arrays(none.getvalue(), types)
+
+    assert [(found[name].tolist(), found[name].dtype) for name in ("n", "x", "is")] == [
+        ([1, 2, 3], np.int64),
+        ([0.5, 1.5, 2.5], np.float64),
+        ([True, False, True], np.bool_),
+    ]
+    assert [(len(empty[name]), empty[name].dtype) for name in ("n", "x", "is")] == [
+        (0, np.int64),
+        (0, np.float64),
+        (0, np.bool_),
+    ]
+    assert found["name"][1] == ("a", "b")

@@ -107,7 +107,7 @@ def as_report(
         foot = (f"{_MISSING}:", *chain.from_iterable(pairs))
     foot = (*foot, f"Recorded as {id_}.") if id_ else foot
     shown = _SHOWN_AS.get(found.recommendation, "incomplete")
-    return Report(headline(found, release, journeys), shown, lines, tuple(tables), foot)
+    return Report(headline(found, release, journeys), shown, lines, tuple(tables), tuple(foot))
 
 
 def _state(one: Evidence) -> str:

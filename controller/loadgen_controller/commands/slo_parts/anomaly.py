@@ -23,6 +23,7 @@ from loadgen.programme.anomalies.said import sentence
 from loadgen.programme.exclusions import exclusions
 from loadgen.programme.ledger import Ledger, Reading
 from loadgen.programme.programme_toml import FILE_NAME, read_programme_toml
+from loadgen.programme.status import STALE_S, window_s
 from loadgen.units import quantity
 from loadgen_controller.collect_option_errors import CollectedErrors
 from loadgen_controller.commands.missing_extra import needing_analysis
@@ -38,9 +39,9 @@ __all__ = ["app"]
 _WEEK: Final = timedelta(weeks=1)
 _MORE: Final = _WEEK
 """Time that is read before the listed time, so that the oldest listed hours have a past."""
-_LEAST: Final = 8 * _WEEK
-"""The least time that is read: as much as for a weekly page with promises over 4 weeks, so that both have the same
-finds. A season of a week needs four whole weeks."""
+_CHART: Final = 4 * _WEEK
+_USUAL: Final = _CHART + timedelta(seconds=4 * _WEEK.total_seconds() * 1.1 + 2 * STALE_S)
+"""The past of a promise over 4 weeks, as on the weekly page."""
 _MOST_WEEKS: Final = 26
 _WEEKS: Final = re.compile(r"(\d{1,3})w")
 
@@ -108,7 +109,9 @@ def list_finds(
     if not slos.objectives:
         raise UsageError("the files have no promise", hint="write one with: loadgen slo new checkout")
     until = "" if as_of is None else now.isoformat()
-    found = _read(Ledger(place), start, now, until, [one.name for one in slos.objectives])
+    # The same past as that of the weekly page: another one gives other finds, with other ids.
+    past = _CHART + timedelta(seconds=window_s(slos.objectives))
+    found = _read(Ledger(place), start, now, past, until, [one.name for one in slos.objectives])
     excluded, troubles = exclusions(place, until)
     given, more = answers(place, until)
     for text in (*found.unreadable, *found.clashes, *troubles, *more):
@@ -197,7 +200,7 @@ def _answer(
     assert start is not None
     assert place is not None
     assert zone is not None
-    reading = _read(Ledger(place), start, now, "", [])
+    reading = _read(Ledger(place), start, now, _USUAL, "", [])
     excluded, _ = exclusions(place)
     with needing_analysis("loadgen slo anomaly"):
         found, is_flagged = find_by_id(reading, id_, zone, excluded)
@@ -219,8 +222,8 @@ def _answer(
     return ExitCode.PASSED
 
 
-def _read(ledger: Ledger, start: datetime, now: datetime, until: str, names: Sequence[str]) -> Reading:
-    first = min(start - _MORE, now - _LEAST)
+def _read(ledger: Ledger, start: datetime, now: datetime, past: timedelta, until: str, names: Sequence[str]) -> Reading:
+    first = min(start - _MORE, now - past)
     return ledger.read(int(first.timestamp()), int(now.timestamp()), until, names)
 
 

@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
 from datetime import UTC, datetime
+from itertools import groupby
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -183,7 +184,9 @@ def _print(done: list[Done], revisions: list[Revision], ledger: Ledger, output_f
             echo(f"  missing: {one_line(text, 500)}")
         for text in one.notes:
             echo(f"  note: {one_line(text, 500)}")
-    for revision in revisions:
-        echo(f"{revision.name}: {one_line(revision.because, 300)}")
+    for because, same in groupby(revisions, key=lambda one: one.because):
+        names = [one.name for one in same]
+        first = f"{names[0]} to {names[-1]}, {len(names):,} revisions" if len(names) > 2 else " and ".join(names)
+        echo(f"{first}: {one_line(because, 300)}")
     if not revisions:
         echo(f"nothing new for {ledger}")

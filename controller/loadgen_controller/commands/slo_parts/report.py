@@ -28,7 +28,7 @@ from loadgen_controller.commands.missing_extra import needing_analysis
 from loadgen_controller.commands.shared_options import AsOfOption, EnvOption, StoreOption
 from loadgen_controller.commands.slo_parts.files import FilesArgument, read_slos
 from loadgen_controller.commands.slo_parts.publish_options import PublishOption, publish_settings, show_published
-from loadgen_controller.console_output import Text, echo, echo_json, echo_warning
+from loadgen_controller.console_output import Text, echo, echo_json, echo_stage, echo_warning
 from loadgen_controller.planning.option_parsing import parse_time, store_of
 from loadgen_controller.screen.terminal_report import Output, print_report, print_table, split_to_width
 
@@ -148,6 +148,7 @@ def report(
     if team:
         settings = replace(settings, title=f"{team} · {settings.title}")
     history = Store(place)
+    echo_stage("reading the ledger and the history")
     gathered = gather(place, objectives, period, now, settings, programme, is_part=team is not None, store=history)
     if not any(one.state.judgement is not None for one in gathered.promises) and not gathered.runs:
         why = next((one.state.why for one in gathered.promises if one.state.why), "no counts")
@@ -156,6 +157,7 @@ def report(
         return ExitCode.INCOMPLETE
     others = FromOthers()
     if not public:
+        echo_stage("searching for unusual hours")
         # The state at the end of the period, from what is known now.
         then = min(now, datetime.fromtimestamp(period.end, UTC))
         path = Path(FILE_NAME) if Path(FILE_NAME).exists() else None
@@ -165,10 +167,12 @@ def report(
         others = from_others(place, gathered, read_money(path) if path is not None else {})
         others = replace(others, coverage=(said,), evidence=(*others.evidence, entry))
     page = build_page(gathered, others, is_public=public)
-    _write(page, outputs, pdf)
+    if pdf is not None:
+        echo_stage("printing the PDF")
+    written = _write(page, outputs, pdf)
     if record:
         _record(place, page)
-    _print(page, output_format, has_files=bool(outputs or pdf))
+    _print(page, output_format, written)
     return _publish(page, place, chosen) if chosen is not None else ExitCode.PASSED
 
 
@@ -234,8 +238,9 @@ def _programme() -> tuple[PageSettings, Programme]:
 # -- outputs --------------------------------------------------------------------------------------
 
 
-def _write(page: WeeklyPage, outputs: Sequence[Path], pdf: Path | None) -> None:
-    makers = _makers()
+def _write(page: WeeklyPage, outputs: Sequence[Path], pdf: Path | None) -> list[Path]:
+    """Write the files, and return those that were written: a PDF needs a Chromium."""
+    makers, written = _makers(), list(outputs)
     for path in outputs:
         try:
             atomic_write(path, makers[path.suffix](page), 0o644)
@@ -246,6 +251,9 @@ def _write(page: WeeklyPage, outputs: Sequence[Path], pdf: Path | None) -> None:
 
         if why := print_pdf(makers[".html"](page), pdf):
             echo_warning(why)
+        else:
+            written.append(pdf)
+    return written
 
 
 def _makers() -> Mapping[str, Callable[[WeeklyPage], bytes]]:
@@ -271,7 +279,7 @@ def _publish(page: WeeklyPage, place: Place, chosen: tuple[PublishSettings, dict
     return show_published(publish_report(page, files, settings, place, datetime.now(UTC), values))
 
 
-def _print(page: WeeklyPage, output_format: Format, *, has_files: bool) -> None:
+def _print(page: WeeklyPage, output_format: Format, written: Sequence[Path]) -> None:
     if output_format is Format.JSON:
         from loadgen.programme.weekly.as_json import as_json
 
@@ -281,8 +289,9 @@ def _print(page: WeeklyPage, output_format: Format, *, has_files: bool) -> None:
 
         for line in as_markdown(page).decode().rstrip("\n").split("\n"):
             echo(line)
-    elif has_files:
+    elif written:
         echo(f"page {page.id}: {page.sentences[0].text}")
+        echo(f"wrote {', '.join(one_line(str(path), 200) for path in written)}")
     else:
         _print_text(page)
 

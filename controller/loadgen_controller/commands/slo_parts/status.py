@@ -222,7 +222,7 @@ def _undecided(one: PromiseState) -> str:
 
 def _minutes(seconds: float) -> str:
     minutes = -(-int(seconds) // 60)
-    return quantity(minutes, "minute") if minutes < 600 else f"{minutes / 60:.0f} hours"
+    return quantity(minutes, "minute") if minutes < 600 else f"{minutes / 60:,.1f} hours".replace(".0 ", " ")
 
 
 def _explained(one: PromiseState) -> Iterator[str]:
