@@ -138,7 +138,7 @@ def test_failures_that_come_fast_are_in_no_figure_and_are_counted(make: Make) ->
 def error_over_binomial(tmp_path: Path, failing: Callable[[int], Callable[[int], float]]) -> float:
     """The standard error of an error ratio before that of independent requests; mean over several runs."""
     found = []
-    for seed in range(5):
+    for seed in range(3):
         path = past_run(tmp_path / str(seed), seed=seed, failing=failing(seed))
         errors = accepted_of(open_run(path)).errors_of("checkout > pay > POST /cart")
         assert errors is not None
