@@ -94,6 +94,19 @@ def _one_loader_of_aws_models() -> Iterator[None]:
 
 
 @pytest.fixture(autouse=True, scope="session")
+def _no_wait_for_disks() -> Iterator[None]:
+    """Let a sync only check its file: no test cuts the power, and each store of a few runs would wait 100 times."""
+
+    def checked(fd: int) -> None:
+        os.fstat(fd)
+
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("fsync", "fdatasync"):
+            patch.setattr(os, name, checked, raising=False)
+        yield
+
+
+@pytest.fixture(autouse=True, scope="session")
 def _one_tls_context_of_httpx() -> Iterator[None]:
     """Make the usual TLS context of stock httpx clients once, and not for each client: that takes 6 ms."""
     made = httpx.create_ssl_context

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -32,13 +33,11 @@ def decide(*options: str) -> Result:
     return CliRunner().invoke(cli.app, ["decide", "checkout", "--release", "v412", "--store", "history", *options])
 
 
-@pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder whose history has all evidence for a GO of v412."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("COLUMNS", "200")
-    (tmp_path / "programme.toml").write_text(PROGRAMME)
-    store, now = Store.open("history"), datetime.now(UTC)
+@pytest.fixture(scope="module")
+def evidence(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A history with all evidence for a GO of v412. Each test gets a copy."""
+    path = tmp_path_factory.mktemp("decide") / "history"
+    store, now = Store.open(str(path)), datetime.now(UTC)
     old = history(12, {"checkout": 100.0}, sd=0.005)
     passed = (ObjectiveVerdict("p(99) < 300ms", "passed", "checkout"),)
     new = [
@@ -54,6 +53,16 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         store.note(Event(CONTROL, (now - timedelta(days=n)).isoformat(), details=details))
     facts = {"low_per_s": 500.0, "high_per_s": 550.0, "release": "v412", "scenario": "shop.py", "plan": "plan"}
     store.add_study({"kind": "capacity find", "facts": facts})
+    return path
+
+
+@pytest.fixture
+def folder(evidence: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder whose history has all evidence for a GO of v412."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "200")
+    (tmp_path / "programme.toml").write_text(PROGRAMME)
+    shutil.copytree(evidence, tmp_path / "history")
     return tmp_path
 
 

@@ -78,9 +78,12 @@ def test_neighbours_know_nothing_of_each_other_within_a_node_and_across_its_edge
     assert ks(across[0], lambda x: gamma_cdf(shape, x)) < 1.95
 
 
-@pytest.mark.parametrize("shape", [0.25, *(pytest.param(shape, marks=pytest.mark.slow) for shape in (1.0, 4.0))])
-def test_the_first_position_is_that_of_a_process_that_has_always_been_going_on(shape: float) -> None:
-    first = np.array([float(Renewal(shape, seed).areas(np.array([0]))[0]) for seed in range(200)])
+@pytest.mark.parametrize(
+    ("shape", "seeds"),
+    [(0.25, 100), *(pytest.param(shape, 200, marks=pytest.mark.slow) for shape in (0.25, 1.0, 4.0))],
+)
+def test_the_first_position_is_that_of_a_process_that_has_always_been_going_on(shape: float, seeds: int) -> None:
+    first = np.array([float(Renewal(shape, seed).areas(np.array([0]))[0]) for seed in range(seeds)])
     # Cox: P(R <= x) = the integral of 1 - F up to x, and E R = (1 + CV²)/2.
     x = np.linspace(0, 60, 60_001)
     law = np.concatenate(([0.0], np.cumsum(1 - (gamma_cdf(shape, x)[1:] + gamma_cdf(shape, x)[:-1]) / 2) * 1e-3))
@@ -88,10 +91,12 @@ def test_the_first_position_is_that_of_a_process_that_has_always_been_going_on(s
     assert first.mean() == pytest.approx((1 + 1 / shape) / 2, rel=0.2)
 
 
-@pytest.mark.parametrize("shape", [0.25, pytest.param(4.0, marks=pytest.mark.slow)])
-def test_up_to_any_area_there_are_as_many_as_the_area_says_on_average(shape: float) -> None:
+@pytest.mark.parametrize(
+    ("shape", "seeds"), [(0.25, 50), *(pytest.param(shape, 150, marks=pytest.mark.slow) for shape in (0.25, 4.0))]
+)
+def test_up_to_any_area_there_are_as_many_as_the_area_says_on_average(shape: float, seeds: int) -> None:
     for area in (0.5, 3.0, 100.0):
-        counts = np.array([Renewal(shape, seed).count_below(area) for seed in range(150)])
+        counts = np.array([Renewal(shape, seed).count_below(area) for seed in range(seeds)])
         assert abs(counts.mean() - area) < 4 * counts.std() / sqrt(len(counts))
 
 

@@ -18,7 +18,7 @@ from tests.support.made_logs import LEAVE, Chain, lines_of, written_log
 
 NAMES = [f"GET /p{letter}" for letter in "abcdefghijklmno"]
 MIX = (0.5, 0.25, 0.25)
-SESSIONS = 5_000
+KINDS = ("alb", "json", "combined")
 
 
 def chain_of(rng: np.random.Generator) -> Chain:
@@ -34,11 +34,11 @@ def chain_of(rng: np.random.Generator) -> Chain:
     return Chain(rows, {name: float(share) for name, share in starts if share > 0.004}, think)
 
 
-def model_of(folder: Path, seed: int, kind: str) -> tuple[list[Chain], ModelCounts]:
+def model_of(folder: Path, seed: int, kind: str, sessions: int) -> tuple[list[Chain], ModelCounts]:
     rng = np.random.default_rng(seed)
     chains, lines, users = [chain_of(rng) for _ in MIX], [], 0
     for number, (chain, share) in enumerate(zip(chains, MIX, strict=True)):
-        count = round(SESSIONS * share)
+        count = round(sessions * share)
         made = lines_of(chain, count, 10 * seed + number)
         lines += [replace(line, user=line.user + users) for line in made]
         users += count
@@ -64,11 +64,11 @@ def edges_of(walks: Walks, counts: ModelCounts, chain: Chain) -> list[tuple[floa
     return found
 
 
-def judged(folder: Path, seeds: range, kind: str) -> tuple[int, int, int]:
+def judged(folder: Path, seeds: range, kind: str, sessions: int = 5_000) -> tuple[int, int, int]:
     """Logs whose kinds and mix are not found, edges, and edges that are off."""
     wrong_mixes = edges = off = 0
     for seed in seeds:
-        chains, counts = model_of(folder, seed, kind)
+        chains, counts = model_of(folder, seed, kind, sessions)
         starts = np.array([len(one.starts) for one in counts.classes])
         if len(starts) != len(MIX) or np.abs(starts / starts.sum() - MIX).max() > 0.015:
             wrong_mixes += 1
@@ -87,16 +87,18 @@ def judged(folder: Path, seeds: range, kind: str) -> tuple[int, int, int]:
     return wrong_mixes, edges, off
 
 
-@pytest.mark.parametrize("kind", ["alb", pytest.param("combined", marks=pytest.mark.slow)])
-def test_three_kinds_are_found_again_in_a_log(tmp_path: Path, kind: str) -> None:
-    wrong_mixes, edges, off = judged(tmp_path, range(1), kind)
+@pytest.mark.parametrize(
+    ("kind", "sessions"), [("alb", 2_500), *(pytest.param(kind, 5_000, marks=pytest.mark.slow) for kind in KINDS)]
+)
+def test_three_kinds_are_found_again_in_a_log(tmp_path: Path, kind: str, sessions: int) -> None:
+    wrong_mixes, edges, off = judged(tmp_path, range(1), kind, sessions)
 
     assert not wrong_mixes
     assert off <= 0.05 * edges
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ["alb", "json", "combined"])
+@pytest.mark.parametrize("kind", KINDS)
 def test_three_kinds_of_200_logs_are_found_again_in_95_percent(tmp_path: Path, kind: str) -> None:
     wrong_mixes, edges, off = judged(tmp_path, range(200), kind)
 

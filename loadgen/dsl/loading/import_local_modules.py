@@ -64,7 +64,8 @@ class Siblings:
         # A file may be newer than the listing of its folder that Python's finders keep.
         importlib.invalidate_caches()
         self._before = set(sys.modules)
-        for name in [name for name in sys.modules if name.partition(".")[0] in self.names]:
+        own = [name for name in sys.modules if name.partition(".")[0] in self.names] if self.names else []
+        for name in own:
             self._replaced[name] = sys.modules.pop(name)
             self._before.discard(name)
         sys.meta_path.insert(0, self)
@@ -74,8 +75,8 @@ class Siblings:
         for finder in (self, self._last):
             if finder in sys.meta_path:
                 sys.meta_path.remove(finder)
-        for name, module in list(sys.modules.items()):
-            if name not in self._before and (name.partition(".")[0] in self.names or self._is_within(module)):
+        for name, module in self._new():
+            if name.partition(".")[0] in self.names or self._is_within(module):
                 del sys.modules[name]
         sys.modules.update(self._replaced)
 
@@ -91,8 +92,8 @@ class Siblings:
     def files(self) -> set[Path]:
         """Return the paths of the scenario's file and of all modules in its folder that have been imported."""
         found = set(self.sources)
-        for name, module in list(sys.modules.items()):
-            if name not in self._before and self._is_within(module) and module.__file__ is not None:
+        for _, module in self._new():
+            if self._is_within(module) and module.__file__ is not None:
                 found.add(Path(module.__file__))
         return {path for path in found if path.suffix == ".py"}
 
@@ -104,8 +105,15 @@ class Siblings:
     def namespaces(self) -> dict[Path, Mapping[str, Any]]:
         """Return the names of each imported module of the scenario, with their values, by the module's file."""
         files = {str(path): path for path in self.sources}
-        modules = [(getattr(one, "__file__", None), one) for one in list(sys.modules.values())]
+        modules = [(getattr(one, "__file__", None), one) for _, one in self._new()]
         return {files[file]: vars(one) for file, one in modules if file in files}
+
+    def _new(self) -> list[tuple[str, ModuleType]]:
+        """Return the modules that were imported since this scenario became active, sorted by name, with their names.
+
+        A process has thousands of modules: a loop over all of them took a fifth of the time that a scenario loads.
+        """
+        return [(name, sys.modules[name]) for name in sorted(set(sys.modules) - self._before) if name in sys.modules]
 
     def _is_within(self, module: ModuleType) -> bool:
         file = getattr(module, "__file__", None)

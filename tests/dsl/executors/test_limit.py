@@ -56,7 +56,7 @@ def run(executor: Limit, queue: Queue, looks: int) -> tuple[Decision, list[float
 
 def test_hold_ends_within_5_percent_of_the_knee_and_does_not_stay_beyond_it() -> None:
     """All targets with ten seeds each: tests/statistics/test_limit.py."""
-    for target, seconds in TARGETS[::3]:
+    for target, seconds in TARGETS[::6]:
         executor = hold(p(99) < at(target), upto=target.knee_per_s * 4, duration=seconds)
         decision, rates = run(executor, target.queue(1), seconds)
         assert decision.finding is not None
