@@ -2,8 +2,9 @@
 
     LOADGEN_BENCH_PYTHONS=../debian/bin/python:../other/bin/python python -m bench interpreters
 
-The first interpreter is the one that runs the benchmark. The others need loadgen and its packages: make a venv with each,
-and install requirements-base.lock and this folder into it. `python -m bench.interpreters` is one turn of recording.
+The first interpreter is the one that runs the benchmark. The others need loadgen and its packages: make a venv with
+each, and install requirements-base.lock and this folder into it. `python -m bench.interpreters` is one turn of
+recording.
 """
 
 from __future__ import annotations
@@ -28,10 +29,11 @@ VARIABLE = "LOADGEN_BENCH_PYTHONS"
 TITLE = "CPU under other interpreters"
 REQUESTS = 400_000
 HOW = """\
-The *journey* of the first section, {users} users, {seconds:g} s a turn, {turns} turns of each interpreter in alternation; \
-nginx on core {target}, one loadgen worker on core {attacker}; CPU is user and system time. *recording* is \
-`Recorder.request`, {requests:,} requests a turn, CPU time of its process, after each turn of the journey. Ratios are of \
-medians, beside the first interpreter. The programs, packages and requests are the same; only Python differs."""
+The *journey* of the first section, {users} users, {seconds:g} s a turn, {turns} turns of each interpreter in \
+alternation; nginx on core {target}, one loadgen worker on core {attacker}; CPU is user and system time. *recording* \
+is `Recorder.request`, {requests:,} requests a turn, CPU time of its process, after the journeys of each turn. Ratios \
+are of medians, beside the first interpreter. The programs and requests are the same; packages have the same versions, \
+compiled for each Python."""
 
 
 def pythons() -> list[str]:

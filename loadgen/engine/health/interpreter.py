@@ -67,7 +67,7 @@ class InterpreterBuild:
 def _optimized(pgo: bool | None, lto: bool | None) -> str:
     if pgo is lto:
         return {True: "with PGO and LTO", False: "without PGO and LTO", None: "(PGO and LTO unknown)"}[pgo]
-    words = {True: "with {}", False: "without {}", None: "({} unknown)"}
+    words = {True: "with {}", False: "without {}", None: "{} unknown"}
     return f"{words[pgo].format('PGO')}, {words[lto].format('LTO')}"
 
 
