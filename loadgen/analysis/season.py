@@ -22,7 +22,6 @@ from typing import Final
 
 import numpy as np
 import numpy.typing as npt
-from scipy import stats
 
 from loadgen.analysis.values_to_float_array import Array, read_values
 
@@ -73,6 +72,8 @@ class Parts:
         rest = self.season + self.rest
         if rest.min() == rest.max():
             return 1.0
+        from scipy import stats  # imported late: it takes 0.6 s, and every `loadgen slo` command imports this module
+
         return float(stats.kruskal(*(rest[place :: self.period] for place in range(self.period))).pvalue)
 
     @property

@@ -6,14 +6,16 @@ A file is written once and never changed. Late or corrected counts are a new rev
 only the slices that are new or changed, and reading takes the newest revision of each slice, so hourly revisions do not
 repeat the day. `docs/decisions/134-ledger-of-counts.md` has the reasons.
 
-Files that are damaged or foreign are left out and named in `unreadable`. A slice that only they have is then missing,
-never zero errors.
+Files that are damaged or foreign are left out and named in `unreadable`. Their slices are then missing, never zero
+errors. So are the slices of older revisions of the same day and source: the file may have corrected them. The next pull
+reads them again, and its newer revision counts. A revision whose file is gone is treated the same way, if a newer one
+shows that it existed.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from itertools import pairwise
@@ -223,6 +225,15 @@ class Ledger:
                 files.unreadable.append(f"{name} is left out: {one_line(str(exc), 200)}")
             else:
                 files.read.append((revision, rows))
+        doubts = _doubts(wanted, {revision.name for revision, _ in files.read})
+        for (day, source), (number, is_gone) in doubts.items():
+            if is_gone:
+                files.unreadable.append(f"{FOLDER}day={day}/{source}-{number}.parquet is gone; pull that day again")
+        files.read = [
+            (revision, rows)
+            for revision, rows in files.read
+            if revision.number > doubts.get((revision.day, revision.source), (0, False))[0]
+        ]
         return files
 
     def _write_day(
@@ -248,6 +259,22 @@ class Ledger:
             if self._place.put_new(name, to_parquet(revision, rows_of(fresh))):
                 return revision
         raise UsageError(f"{self}: {_TRIES} revisions of {day} were written meanwhile", hint="try again later")
+
+
+def _doubts(names: Iterable[str], read: Container[str]) -> dict[tuple[str, str], tuple[int, bool]]:
+    """Return the newest revision that is not there, by day and source: (its number, whether its file is gone).
+
+    names: of all files, sorted by number. read: the names of the revisions that were read.
+    """
+    found: dict[tuple[str, str], tuple[int, bool]] = {}
+    last: dict[tuple[str, str], int] = {}
+    for day, source, number in map(_order, names):
+        if number > last.get((day, source), 0) + 1:
+            found[day, source] = (number - 1, True)
+        if f"{day}/{source}-{number}" not in read:
+            found[day, source] = (number, False)
+        last[day, source] = number
+    return found
 
 
 def _joined(

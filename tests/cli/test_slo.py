@@ -186,7 +186,7 @@ def test_folder_without_yaml_and_unknown_events_are_usage_errors() -> None:
     loadgen("slo", "new", "fast")
     result = loadgen("slo", "check", "--events", "slow=5")
     assert result.exit_code == ExitCode.USAGE
-    assert "no objective is named slow" in result.output
+    assert "no promise is named slow" in result.output
 
 
 SLOTH = """version: prometheus/v1
@@ -282,8 +282,8 @@ def test_export_writes_rules_for_prometheus_and_names_what_they_cannot_say() -> 
         "slo", "export", str(DATA / "openslo_budgeting-method_ratio-timeslices.yaml"), "--to", "prometheus"
     )
     assert slices.exit_code == ExitCode.USAGE
-    assert "main-page: the method RatioTimeslices: " in slices.output
-    assert "no objective can be written for prometheus" in slices.output
+    assert "main-page: the source: the rules are for Prometheus" in slices.output
+    assert "no promise can be written for prometheus" in slices.output
 
 
 def test_check_names_the_time_that_a_page_takes_at_low_traffic() -> None:

@@ -12,7 +12,7 @@ from tests.support.story import Story, blocks_of
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "first-week.md"
 
 
-@pytest.mark.slow  # 15 runs; the commands took 356 s on a busy machine with two cores
+@pytest.mark.slow  # 15 runs; 201 s on a busy machine with two cores
 @pytest.mark.timeout(1_200)
 @pytest.mark.quiet
 def test_the_first_week_says_what_happens(tmp_path: Path) -> None:

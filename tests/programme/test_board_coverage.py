@@ -364,7 +364,8 @@ def test_taking_a_piece_away_never_makes_a_state_better(known: Known, what: str,
     else:
         pieces = list(getattr(known, what))
         del pieces[n : n + 1]
-        less = replace(known, **{what: tuple(pieces)})
+        changed: dict[str, Any] = {what: tuple(pieces)}
+        less = replace(known, **changed)
 
     after = {row.journey: row.state for row in quick(less).rows}
 

@@ -231,6 +231,37 @@ def test_a_damaged_file_keeps_from_go() -> None:
     assert "is damaged" in next(one for one in found.evidence if one.kind == READABLE).says
 
 
+@pytest.mark.parametrize("release", [RELEASE, ""])
+def test_a_fail_of_a_run_that_somebody_removed_keeps_from_go(release: str) -> None:
+    store, folders, programme = filled(decide_table.ALL_GO)
+    last = gather(store, RELEASE, ("checkout",), folders, programme).runs[-1].run_id
+    details = {"outcome": "FAIL", "names": '["checkout > pay"]'} | ({"release": release} if release else {})
+    ids = ("20261109-000000-shop-dead",) if release else (last, "20261109-000000-shop-dead")
+    store.note(Event("verdict", NOW.isoformat(), "ci", ids, details=details))
+
+    found = assess(gather(store, RELEASE, ("checkout",), folders, programme), Rules(), NOW)
+    elsewhere = gather(store, RELEASE, ("checkout",), folders, programme, others=ids[-1:])
+
+    assert found.recommendation == "INCONCLUSIVE"
+    row = next(one for one in found.evidence if one.kind == "gate")
+    assert "20261109-000000-shop-dead; restore them" in row.says
+    (fail,) = [one for one in elsewhere.verdicts if one.outcome == "FAIL"]
+    assert bool(fail.lost) is bool(release)  # a run that got another release is there, but not ours
+
+
+def test_an_accepted_run_whose_file_is_gone_keeps_from_go() -> None:
+    store, folders, programme = filled(decide_table.ALL_GO)
+    memory = cast(Memory, store._place)
+    gone = max(name for name in memory.files if name.startswith("runs/"))
+    del memory.files[gone]
+
+    found = assess(gather(store, RELEASE, ("checkout",), folders, programme), Rules(), NOW)
+
+    assert found.recommendation == "INCONCLUSIVE"
+    says = next(one for one in found.evidence if one.kind == READABLE).says
+    assert says.startswith("1 accepted run not in the history any more: ")
+
+
 def test_an_event_without_a_time_keeps_from_go() -> None:
     store, folders, programme = filled(decide_table.ALL_GO)
     store.note(Event("verdict", "2026-13-45T99:00Z", run_ids=("x",), details={"outcome": "FAIL"}))

@@ -178,17 +178,24 @@ def test_impossible_counts_are_no_slice(changes: dict[str, int]) -> None:
 # -- what cannot be read --------------------------------------------------------------------------
 
 
-def test_a_torn_file_is_named_and_the_revision_before_it_counts(folder: Ledger, tmp_path: Path) -> None:
+@pytest.mark.parametrize("damage", ["torn", "gone"])
+def test_a_lost_correction_does_not_bring_the_better_counts_back(folder: Ledger, tmp_path: Path, damage: str) -> None:
     folder.write("prod", [made(0)])
     folder.write("prod", [made(0, good=1)])
-    path = files(tmp_path)[1]
+    folder.write("prod", [made(1)])
+    folder.write("other", [made(2)])
+    path = tmp_path / "history/slis/day=2026-07-20/prod-2.parquet"
     path.write_bytes(path.read_bytes()[:-40])
+    if damage == "gone":
+        path.unlink()
 
     reading = day(folder)
 
-    assert [one.good for one in reading.slices("checkout-fast")] == [990]
+    assert [one.start for one in reading.slices("checkout-fast")] == [made(1).start, made(2).start]
     (why,) = reading.unreadable
-    assert why.startswith("slis/day=2026-07-20/prod-2.parquet is left out: ")
+    assert why.startswith(f"slis/day=2026-07-20/prod-2.parquet is {'left out' if damage == 'torn' else 'gone'}")
+    folder.write("prod", [made(0), made(1)])
+    assert [one.good for one in day(folder).slices("checkout-fast")] == [990, 990, 990]
 
 
 def test_what_a_torn_revision_had_is_written_again_as_the_next_revision(folder: Ledger, tmp_path: Path) -> None:

@@ -258,6 +258,25 @@ def test_a_fail_stands_until_all_of_its_runs_were_judged_again() -> None:
     assert assess(judged_again, Rules(), NOW).recommendation == "GO"
 
 
+def test_a_fail_of_runs_that_are_not_all_of_the_release_keeps_from_go() -> None:
+    known = known_of(decide_table.ALL_GO)
+    ids = tuple(run.run_id for run in known.runs)
+    of_all = GateFact("G-1", NOW - 3 * DAY, "PASS", ids, 0.04, 20)
+    mixed = GateFact("G-2", NOW - 2 * DAY, "FAIL", (ids[0], "of-v411"), 0.04, 20)
+    lost = replace(mixed, lost=("of-v411",))
+    all_lost = GateFact(
+        "G-2", NOW - 2 * DAY, "FAIL", ("gone",), 0.04, 20, lost=("gone",), failed=frozenset({"checkout"})
+    )
+    again = replace(of_all, id="G-3", at=NOW - DAY)
+
+    def answer(*verdicts: GateFact) -> str:
+        return assess(replace(known, verdicts=verdicts), Rules(), NOW).recommendation
+
+    assert [answer(of_all, one) for one in (mixed, lost, all_lost)] == ["INCONCLUSIVE"] * 3
+    assert [answer(of_all, one, again) for one in (mixed, lost, all_lost)] == ["GO", "INCONCLUSIVE", "INCONCLUSIVE"]
+    assert answer(of_all, replace(all_lost, failed=frozenset({"refund"}))) == "GO"
+
+
 def test_a_gate_that_finds_too_little_names_the_number_of_further_runs() -> None:
     known = known_of(replace(decide_table.ALL_GO, gate=decide_table.GateSeen(detectable=0.08)))
 

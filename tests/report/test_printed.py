@@ -8,9 +8,10 @@ from typing import Any
 
 from rich.console import Console
 
+from loadgen.report.report_parts import Table
 from loadgen.report.report_tables import final_report
 from loadgen.report.summary_reader import read
-from loadgen_controller.screen.terminal_report import print_report
+from loadgen_controller.screen.terminal_report import print_report, split_to_width
 from tests.report.test_tables import CI, report, series, summary, with_ci
 
 
@@ -102,3 +103,13 @@ def test_each_note_of_a_table_has_its_own_line() -> None:
     shown = drawn(slos=slos)
     assert len([line for line in shown if "not sure;" in line]) == 2
     assert not any("\\n" in line for line in shown)
+
+
+def test_a_table_that_is_too_wide_is_split_into_tables_with_the_first_column() -> None:
+    table = Table("", ("journey", "kept", "burn", "at stake"), (("checkout", "yes, " + "9" * 30, "4.1", "x" * 20),), 4)
+
+    whole, narrow = (split_to_width(table, width, cut=1, least=20) for width in (80, 40))
+
+    assert whole == (table,)
+    assert [one.columns for one in narrow] == [("journey", "kept", "burn"), ("journey", "at stake")]
+    assert [row[0] for one in narrow for row in one.rows] == ["checkout", "checkout"]

@@ -80,7 +80,7 @@ class BudgetSeen:
     @property
     def point(self) -> float:
         """In the middle of the interval, by logarithms."""
-        return ((1 + self.low) * (1 + self.high)) ** 0.5 - 1
+        return float(((1 + self.low) * (1 + self.high)) ** 0.5 - 1)
 
 
 @dataclass(frozen=True)

@@ -18,10 +18,10 @@ from loadgen.programme.objectives import Objective
 from loadgen.units import quantity
 from loadgen_controller.collect_option_errors import CollectedErrors
 from loadgen_controller.commands.missing_extra import needing_analysis
-from loadgen_controller.commands.shared_options import EnvOption, StoreOption
+from loadgen_controller.commands.shared_options import AsOfOption, EnvOption, StoreOption
 from loadgen_controller.commands.slo_parts.files import FilesArgument, FormatOption, check_format, read_slos
 from loadgen_controller.console_output import Text, echo, echo_json
-from loadgen_controller.planning.option_parsing import store_of
+from loadgen_controller.planning.option_parsing import parse_time, store_of
 from loadgen_controller.screen.output_file import write
 from loadgen_controller.screen.terminal_report import Output, print_report, print_table
 
@@ -43,6 +43,9 @@ loadgen board slos/ --team payments --as-of 2026-07-27T06:00Z --format json
 
 0 shown, or the standard is kept; with --check: 1 a rule is broken, 3 something is unknown; 2 usage error"""
 _SUFFIXES: Final = (".html", ".csv", ".json", ".md")
+_USUAL_WIDTH: Final = 80
+_OWNER: Final = 24
+"""Most columns for an owner on a terminal of the usual width."""
 _MISSING: Final = 3
 """The column of missing pieces, which is cut on a narrow terminal."""
 
@@ -60,11 +63,8 @@ def main(
         typer.Option("--check", help="Show what breaks the house standard and what to do. Exit code 1 if a rule does."),
     ] = False,
     team: Annotated[str, typer.Option(metavar="NAME", help="Only the journeys of this team.")] = "",
-    as_of: Annotated[
-        str | None,
-        typer.Option(metavar="TIME", help="Ignore everything that was recorded later. Default: now."),
-    ] = None,
-    weeks: Annotated[int, typer.Option(metavar="N", min=0, max=53, help="How many weeks the trend has.")] = 13,
+    as_of: AsOfOption = None,
+    weeks: Annotated[int, typer.Option(metavar="N", min=0, max=53, help="Number of weeks of the trend.")] = 13,
     owners: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="CODEOWNERS, or a list with one owner a line: others have left."),
@@ -102,7 +102,7 @@ def main(
         errors.add(f"-o: unknown kind of file {output.name}", f"name it {' or '.join(f'board{s}' for s in _SUFFIXES)}")
     elif output is not None and (output.is_dir() or not output.parent.is_dir()):
         errors.add(f"-o: {output} is a folder, or its folder does not exist", "create the folder, or name another file")
-    now = datetime.now(UTC) if as_of is None else errors.parse("--as-of", as_of, _time)
+    now = datetime.now(UTC) if as_of is None else errors.parse("--as-of", as_of, parse_time)
     with needing_analysis("loadgen board"):
         from loadgen.programme.board.board import board_of
         from loadgen.programme.board.gather import Inputs, gather
@@ -159,7 +159,9 @@ def _show(board: Board, *, is_check: bool, is_explained: bool) -> None:
     from loadgen.studies.report import as_report
 
     if not is_check:
-        report, console = as_report(as_board_study(board, is_wide=False)), Output()
+        console = Output()
+        spare = max(console.width - _USUAL_WIDTH, 0) // 2  # the other half is for the missing pieces
+        report = as_report(as_board_study(board, is_wide=False, owner_columns=_OWNER + spare))
         print_report(console, replace(report, tables=(), foot=()))
         for table in report.tables:
             print_table(console, table, cut=_MISSING)
@@ -202,11 +204,3 @@ def _write(path: Path, board: Board) -> None:
         ".md": lambda: as_board_markdown(board).encode("utf-8", "replace"),
     }
     write(path, made[path.suffix.lower()]())
-
-
-def _time(text: str) -> datetime:
-    try:
-        found = datetime.fromisoformat(text)
-    except ValueError:
-        raise ValueError(f'invalid time "{one_line(text, 60)}"; write 2026-07-27T06:00Z') from None
-    return found if found.tzinfo is not None else found.replace(tzinfo=UTC)

@@ -1,4 +1,4 @@
-"""`loadgen decide`: recommends GO or NO-GO for a release from measured evidence, or says what is missing."""
+"""`loadgen decide`: recommends GO or NO-GO for a release from measured evidence, or lists the missing evidence."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ def main(
     format_: Annotated[Format, typer.Option("--format", help="Output format.")] = Format.TEXT,
     runs_dir: Annotated[Path, typer.Option(metavar="DIR", help="Folder of the run folders.")] = Path("runs"),
 ) -> int:
-    """Recommend GO, NO-GO or INCONCLUSIVE for a release, with the evidence for each piece, and what is missing.
+    """Recommend GO, NO-GO or INCONCLUSIVE for a release, with evidence, and commands for missing evidence.
 
     It measures nothing. It reads the history, the ledger, the run folders, files of promises, and programme.toml.
     Absence is never a pass: GO needs every piece of evidence, fresh and of this release.

@@ -80,7 +80,7 @@ def pin_runs(
     store: StoreOption = None,
     env: EnvOption = None,
     because: Annotated[
-        str, typer.Option(metavar="TEXT", help="The reason; a spent performance budget begins anew only with one.")
+        str, typer.Option(metavar="TEXT", help="The reason; without a reason, a spent performance budget stays spent.")
     ] = "",
     by: ByOption = "",
 ) -> None:

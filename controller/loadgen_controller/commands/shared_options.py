@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 __all__ = [
     "AllowHostOption",
     "AllowListOption",
+    "AsOfOption",
     "ByOption",
     "DurationOption",
     "EnvOption",
@@ -288,6 +289,14 @@ def _in_panel(annotation: Any, panel: str | None) -> Any:
     return Annotated[kind, shown]
 
 
+AsOfOption = Annotated[
+    str | None,
+    typer.Option(
+        "--as-of",
+        metavar="TIME",
+        help="As it was known then, such as 2026-07-27T06:00Z: ignore what was recorded later. Default: now.",
+    ),
+]
 StoreOption = Annotated[
     str | None,
     typer.Option(

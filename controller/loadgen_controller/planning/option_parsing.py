@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final, Literal, TypeVar
 
@@ -19,6 +20,7 @@ from loadgen.dsl.plans.loadgen_toml import (
 )
 from loadgen.dsl.plans.spec import Overrides, parse_regions
 from loadgen.hostport import host_port
+from loadgen.outside_text import one_line
 from loadgen.sinks.live_outputs import Outputs
 from loadgen.sinks.options import open_outputs, read_outputs
 from loadgen.units import NS_PER_S, parse_duration, parse_rate
@@ -32,6 +34,7 @@ __all__ = [
     "outputs_of",
     "overrides_of",
     "parse_endpoint",
+    "parse_time",
     "parse_users",
     "places_of",
     "report_settings_of",
@@ -45,6 +48,19 @@ STORE: Final = "history"
 """The default store: a folder in the current folder."""
 _HERE: Final = Path("scenario.py")
 """Used to look up `loadgen.toml` when there is no scenario: as if one were in the current folder."""
+
+
+def parse_time(text: str) -> datetime:
+    """Parse a day or a time of ISO 8601, such as the value of --as-of. A time without a zone is in UTC.
+
+    Raises:
+        ValueError: the text has another form.
+    """
+    try:
+        found = datetime.fromisoformat(text)
+    except ValueError:
+        raise ValueError(f'invalid time "{one_line(text, 60)}"; write 2026-07-27 or 2026-07-27T06:00Z') from None
+    return found if found.tzinfo is not None else found.replace(tzinfo=UTC)
 
 
 def overrides_of(

@@ -16,7 +16,7 @@ from loadgen.report.report_parts import Report, Table
 from loadgen.report.short_texts import cut_at_end, cut_in_middle
 from loadgen_controller.console_output import Output, Text, verdict
 
-__all__ = ["STYLES", "Output", "print_report", "print_table"]
+__all__ = ["STYLES", "Output", "print_report", "print_table", "split_to_width"]
 
 STYLES = {
     "passed": "green",
@@ -75,6 +75,35 @@ def print_table(console: Console, table: Table, ids: Collection[int] = (), *, cu
         table = _cut_to(table, cut, console.width)
         ids = range(len(table.columns))
     console.print(_as_rich(table, ids))
+
+
+def split_to_width(table: Table, width: int, *, cut: int, least: int) -> tuple[Table, ...]:
+    """Return a table as several, each at most `width` columns of the terminal wide. Each repeats the first column.
+
+    cut: the column that `print_table` may cut, to at least `least` columns of the terminal, to avoid a split. A table
+        with two columns is not split further.
+    """
+    widths = [
+        max(cell_len(one_line(row[n])) for row in (*table.rows, table.columns)) for n in range(len(table.columns))
+    ]
+    if sum(widths) + len(_GAP) * (len(widths) - 1) > width:
+        widths[cut] = min(widths[cut], least)
+    parts: list[list[int]] = [[]]
+    for n in range(1, len(table.columns)):
+        used = widths[0] + sum(widths[one] + len(_GAP) for one in (*parts[-1], n))
+        if parts[-1] and used > width:
+            parts.append([])
+        parts[-1].append(n)
+    return tuple(
+        Table(
+            table.title if part == parts[0] else "",
+            tuple(table.columns[n] for n in (0, *part)),
+            tuple(tuple(row[n] for n in (0, *part)) for row in table.rows),
+            sum(n < table.words for n in (0, *part)),
+            table.note if part == parts[-1] else "",
+        )
+        for part in parts
+    )
 
 
 def _cut_to(table: Table, column: int, width: int) -> Table:

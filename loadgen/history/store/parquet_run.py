@@ -124,11 +124,12 @@ def to_parquet(run: Accepted) -> bytes:
     return file.getvalue()
 
 
-def from_parquet(data: bytes, *, is_whole: bool = False) -> Accepted:
+def from_parquet(data: bytes, *, is_whole: bool = False, kind: str = "") -> Accepted:
     """Return the run that a Parquet file of the history contains.
 
     Args:
         is_whole: include the figures of single regions and agents; False: skip them, which is faster.
+        kind: only figures and errors of this kind, such as "journey", which is faster, too; "": of all kinds.
 
     Raises:
         ValueError: the data are damaged, or are not a run of a history.
@@ -141,11 +142,13 @@ def from_parquet(data: bytes, *, is_whole: bool = False) -> Accepted:
     _check(rows, of.groups if is_whole else of.groups[:1])
     figures: list[Figure] = []
     errors: list[Errors] = []
-    for name, kind, statistic, region, agent, value, error, why, count, bad in rows:
+    for name, of_kind, statistic, region, agent, value, error, why, count, bad in rows:
+        if kind and of_kind != kind:
+            continue
         if statistic == _ERRORS:
-            errors.append(Errors(name, kind, count, bad, error, region))
+            errors.append(Errors(name, of_kind, count, bad, error, region))
         else:
-            figures.append(Figure(name, kind, statistic, value, error, why, count, region, agent))
+            figures.append(Figure(name, of_kind, statistic, value, error, why, count, region, agent))
     return Accepted(
         run_id=of.run_id,
         key=_key(of),

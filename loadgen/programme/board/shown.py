@@ -29,8 +29,11 @@ _ORPHANS: Final = 5
 """Orphans that are shown as sentences. The page has a table of all."""
 
 
-def as_board_study(board: Board, *, is_wide: bool = True) -> Study:
-    """Return the board as a study, which the terminal and the page show. is_wide: with all columns, as on the page."""
+def as_board_study(board: Board, *, is_wide: bool = True, owner_columns: int = 24) -> Study:
+    """Return the board as a study, which the terminal and the page show.
+
+    is_wide: with all columns, as on the page. owner_columns: most columns of the terminal for an owner, if not wide.
+    """
     is_fine = bool(board.rows) and all(row.state == "covered" for row in board.rows) and not board.troubles
     return Study(
         "board",
@@ -38,7 +41,7 @@ def as_board_study(board: Board, *, is_wide: bool = True) -> Study:
         board.headline,
         "decided" if is_fine else "not decided",
         tuple(_lines(board)),
-        tuple(_tables(board, is_wide=is_wide)),
+        tuple(_tables(board, owner_columns=None if is_wide else owner_columns)),
         tuple(_drawings(board)),
         ("loadgen board --check: what to do for each broken rule",),
         rows=tuple(_csv_row(row) for row in board.rows),
@@ -162,9 +165,10 @@ def _lines(board: Board) -> Iterator[str]:
         yield f"could not be read: {one_line(text, 300)}"
 
 
-def _tables(board: Board, *, is_wide: bool) -> Iterator[Table]:
+def _tables(board: Board, *, owner_columns: int | None) -> Iterator[Table]:
+    is_wide = owner_columns is None
     if board.rows:
-        yield from (_journeys(board), _pieces(board)) if is_wide else (_narrow(board),)
+        yield from (_journeys(board), _pieces(board)) if owner_columns is None else (_narrow(board, owner_columns),)
     if board.findings and is_wide:
         rows = tuple(_finding_row(one, board.now) for one in board.findings)
         yield Table("House standard", ("journey", "rule", "state", "why", "what to do"), rows, words=5)
@@ -192,11 +196,11 @@ def _tables(board: Board, *, is_wide: bool) -> Iterator[Table]:
         )
 
 
-def _narrow(board: Board) -> Table:
+def _narrow(board: Board, owner_columns: int) -> Table:
     rows = tuple(
         (
             cut_in_middle(one_line(row.journey), 30),
-            cut_at_end(one_line(row.owner), 24) or "nobody",
+            cut_at_end(one_line(row.owner), owner_columns) or "nobody",
             row.state,
             _missing(row),
             _part(row.share),

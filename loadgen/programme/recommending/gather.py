@@ -5,14 +5,15 @@ known = gather(store, "v412", ("checkout",), runs_of_folders, programme)
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import json
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import replace
 from math import nan
 from typing import TypeVar
 
 from loadgen.history.gate.aa_test_health import CONTROL, Health, health_of
 from loadgen.history.gate.verdict_numbers import numbered_verdicts
-from loadgen.history.store.store import Store
+from loadgen.history.store.store import ACCEPTED, IN_SPITE, Store
 from loadgen.history.store.stored_run import Accepted, Event
 from loadgen.outside_text import one_line
 from loadgen.programme.gathering.pinned import mean_change, slow_down
@@ -21,6 +22,7 @@ from loadgen.programme.recommending.facts import RunFact, run_fact_of, time_of
 from loadgen.programme.recommending.performance import SlowDown
 from loadgen.programme.recommending.programme_file import Programme
 from loadgen.programme.recommending.rows import GateFact
+from loadgen.units import quantity
 
 __all__ = ["AUTHOR", "RELEASE", "gather"]
 
@@ -39,6 +41,7 @@ def gather(
     of_folders: Iterable[RunFact],
     programme: Programme,
     troubles: Iterable[str] = (),
+    others: Iterable[str] = (),
 ) -> Known:
     """Return what the history and the run folders know about a release.
 
@@ -47,6 +50,7 @@ def gather(
             were struck from the history do not count.
         troubles: sentences about what could not be read; together with the unreadable files of the history, they keep
             the recommendation from GO.
+        others: the ids of all run folders, also of those of other releases.
 
     Raises:
         StorageError, CloudError: the history cannot be read.
@@ -58,7 +62,11 @@ def gather(
     numbered = _dated(numbered_verdicts(store), lambda one: one[1].at, "a verdict of the gate", bad)
     controls = _dated(store.events(CONTROL), lambda event: event.at, "a control of the gate", bad)
     studies = _dated(store.studies("capacity find"), lambda study: study.at, "a capacity", bad)
-    verdicts = tuple(_gate_fact(id_, event) for id_, event in numbered)
+    stored = set(store.run_ids())
+    ours = {run.run_id for run in runs} | struck.keys()
+    there = ours | stored | set(others)
+    verdicts = tuple(_gate_fact(id_, event, release, ours, there, struck) for id_, event in numbered)
+    bad += _lost(store, stored, struck)
     keys = _keys_of(accepted, [event for _, event in numbered])
     slow_downs = {one: slow_down(store, accepted, runs, release, one, limit=programme.rules.slower) for one in journeys}
     means = {
@@ -105,18 +113,46 @@ def _merged(accepted: Sequence[Accepted], of_folders: Sequence[RunFact]) -> tupl
     return tuple(sorted(found.values(), key=lambda run: (run.at, run.run_id)))
 
 
-def _gate_fact(id_: str, event: Event) -> GateFact:
+def _gate_fact(
+    id_: str, event: Event, release: str, ours: Container[str], there: Container[str], struck: Container[str]
+) -> GateFact:
+    """Return a verdict. ours: the runs of the release, and struck ones. there: all runs that are not lost."""
     details = event.details
+    is_fail = details.get("outcome") == "FAIL"
+    # Since verdicts record the release, a run that got another release later is known, too.
+    is_ours = is_fail and details.get(RELEASE) == release
+    run_ids = tuple(one for one in event.run_ids if one not in struck) if is_fail else event.run_ids
     return GateFact(
         id_,
         time_of(event.at),
         details.get("outcome", ""),
-        event.run_ids,
+        run_ids,
         _number(details.get("detectable", "")),
         int(_number(details.get("history", "0"), 0.0)),
         event.because,
         details.get("reasons", ""),
+        tuple(one for one in run_ids if one not in (ours if is_ours else there)) if is_fail else (),
+        _journeys_in(details.get("names", "")) if is_ours and run_ids else frozenset(),
     )
+
+
+def _journeys_in(names: str) -> frozenset[str]:
+    """Return the journeys in the names of a verdict, such as "checkout > pay"."""
+    try:
+        found = json.loads(names)
+    except (ValueError, RecursionError):
+        return frozenset()
+    return frozenset(str(one).split(" > ")[0] for one in found) if isinstance(found, list) else frozenset()
+
+
+def _lost(store: Store, stored: Container[str], struck: Container[str]) -> list[str]:
+    """Return a sentence about accepted runs whose files are gone, which may have been of the release; [] without."""
+    ids = (one for event in store.events(ACCEPTED, IN_SPITE) for one in event.run_ids)
+    gone = sorted({one for one in ids if one not in stored and one not in struck})
+    if not gone:
+        return []
+    some = f"{', '.join(one_line(one, 60) for one in gone[:3])}{' ...' if len(gone) > 3 else ''}"
+    return [f"{quantity(len(gone), 'accepted run')} not in the history any more: {some}; restore the files"]
 
 
 def _number(text: str, other: float = nan) -> float:

@@ -52,6 +52,10 @@ class GateFact:
     accepted_because: str = ""
     """Why the runs were accepted in spite of it."""
     reasons: str = ""
+    lost: tuple[str, ...] = ()
+    """Those of its runs that are gone, or no longer of the release; without struck ones. Only of a FAIL."""
+    failed: frozenset[str] = frozenset()
+    """The journeys that are too slow, if it is known to be about this release though all of its runs are gone."""
 
 
 # -- runs -----------------------------------------------------------------------------------------
@@ -121,25 +125,30 @@ def runs_command(runs: Sequence[RunFact], release: str, count: int) -> Missing:
 def gate_row(journey: str, release: str, runs: Sequence[RunFact], verdicts: Iterable[GateFact], rules: Rules) -> Row:
     """GO if the newest verdict is PASS and would have found a slow-down of `rules.detectable`. NO-GO if one FAILed.
 
-    A FAIL stands until a newer verdict judged all of its runs again, perhaps with more runs.
+    A FAIL stands until a newer verdict judged all of its runs again, perhaps with more runs. A FAIL of which runs are
+    gone, or are of another release, is no NO-GO; but it keeps from GO, or removing a run would give a GO.
     """
     ours = {run.run_id for run in runs}
-    found = sorted((one for one in verdicts if one.run_ids and ours.issuperset(one.run_ids)), key=lambda one: one.at)
+    every = sorted(verdicts, key=lambda one: one.at)
+    found = [one for one in every if one.run_ids and ours.issuperset(one.run_ids)]
     judge = Missing(_gate_command(runs), 1, "judge all its runs")
-    if not found:
-        says = f"the gate gave no verdict on runs of {release}"
-        return row_of("gate", journey, release, says=says), (judge,) if runs else ()
-    standing = [
-        one
-        for n, one in enumerate(found)
-        if one.outcome == "FAIL" and not any(set(one.run_ids) <= set(later.run_ids) for later in found[n + 1 :])
-    ]
-    if standing:
-        last = standing[-1]
+    standing = [one for one in every if one.outcome == "FAIL" and not _is_judged_again(one, ours, found)]
+    if whole := [one for one in standing if one in found]:
+        last = whole[-1]
         says = f"FAIL{f': {last.reasons}' if last.reasons else ''}"
         if last.accepted_because:
             says += f"; accepted because {last.accepted_because}"
         return _gate(journey, release, last, "no-go", says), ()
+    if partly := [one for one in standing if journey in one.failed or not ours.isdisjoint(one.run_ids)]:
+        last = partly[-1]
+        says, command = f"FAIL of runs of which some are not of {release}; judge its runs alone", (judge,)
+        if last.lost:
+            some = f"{', '.join(last.lost[:_SHOWN])}{' ...' if len(last.lost) > _SHOWN else ''}"
+            says, command = f"FAIL of runs that are gone, or no longer of {release}: {some}; restore them", ()
+        return _gate(journey, release, last, "open", says), command
+    if not found:
+        says = f"the gate gave no verdict on runs of {release}"
+        return row_of("gate", journey, release, says=says), (judge,) if runs else ()
     last = found[-1]
     if last.outcome != "PASS":
         says = f"{last.outcome}{f': {last.reasons}' if last.reasons else ''}"
@@ -154,6 +163,12 @@ def gate_row(journey: str, release: str, runs: Sequence[RunFact], verdicts: Iter
     more, advice = _more(runs, release, last, rules)
     says = f"{finds}, and {format_share(rules.detectable)} must be{f': {advice}' if advice else ''}"
     return _gate(journey, release, last, "open", says), (more or judge,)
+
+
+def _is_judged_again(one: GateFact, ours: set[str], found: Sequence[GateFact]) -> bool:
+    """Return whether a later verdict of `found` has all of its runs that are ours."""
+    rest = ours.intersection(one.run_ids)
+    return not one.lost and any(later.at > one.at and rest.issubset(later.run_ids) for later in found)
 
 
 def _more(runs: Sequence[RunFact], release: str, last: GateFact, rules: Rules) -> tuple[Missing | None, str]:

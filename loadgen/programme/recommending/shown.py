@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain
 from types import MappingProxyType
 from typing import Any, Final
 
@@ -14,6 +15,7 @@ from loadgen.report.report_parts import Report, Table
 __all__ = ["FORMAT", "as_document", "as_report", "headline"]
 
 FORMAT: Final = 1
+_MISSING: Final = "What is missing, the quickest first"
 _SHOWN_AS: Final = {GO: "passed", NO_GO: "failed"}
 
 
@@ -29,7 +31,8 @@ def headline(found: Recommendation, release: str, journeys: tuple[str, ...]) -> 
     if not found.is_valid:
         return f"{start}: no valid run of it was found, so there is nothing to judge"
     if unknown:
-        return f"{start}: {len(unknown)} of {len(rows)} required pieces are open: {', '.join(unknown)}"
+        are = "is" if len(unknown) == 1 else "are"
+        return f"{start}: {len(unknown)} of {len(rows)} required pieces {are} open: {', '.join(unknown)}"
     return f"{start}: all {len(rows)} required pieces of evidence are there, fresh, of this release, and speak for it"
 
 
@@ -94,10 +97,15 @@ def as_report(
                 *(f"       {text}" for text in explained.get(one.piece, ())),
             )
         )
-    if found.missing:
+    foot: tuple[str, ...] = ()
+    if found.missing and has_table:
         commands = tuple((_minutes(one.minutes), one.command, one.why) for one in found.missing)
-        tables.append(Table("What is missing, by time", ("time", "command", "for"), commands, 3))
-    foot = (f"Recorded as {id_}.",) if id_ else ()
+        tables.append(Table(_MISSING, ("time", "command", "for"), commands, 3))
+    elif found.missing:
+        # Not a table: a narrow terminal would cut the commands, which people copy.
+        pairs = ((f"{_minutes(one.minutes):<7} {one.why}", f"    {one.command}") for one in found.missing)
+        foot = (f"{_MISSING}:", *chain.from_iterable(pairs))
+    foot = (*foot, f"Recorded as {id_}.") if id_ else foot
     shown = _SHOWN_AS.get(found.recommendation, "incomplete")
     return Report(headline(found, release, journeys), shown, lines, tuple(tables), foot)
 

@@ -20,7 +20,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from loadgen.analysis.attainment.slices import Slices
-from loadgen.errors import UsageError
 from loadgen.history.gate.aa_test_health import CONTROL
 from loadgen.history.gate.verdict_numbers import numbered_verdicts
 from loadgen.history.store.store import ACCEPTED, IN_SPITE, PINNED, STRUCK, Store
@@ -47,7 +46,6 @@ RUN_WEEKS: Final = 13
 """How many weeks of runs are read: those of the chart, and of the search for changes."""
 _WEEK_S: Final = 7 * 86_400
 _CHART_S: Final = 28 * 86_400
-_AT_ONCE: Final = 100
 _TIME: Final = re.compile(r"(\d{8})-(\d{6})-")
 
 
@@ -144,6 +142,7 @@ def gather(
     programme: Programme | None = None,
     *,
     is_part: bool = False,
+    store: Store | None = None,
 ) -> Gathered:
     """Return what the ledger and the history at a place knew at a time.
 
@@ -159,7 +158,7 @@ def gather(
     back = max(_CHART_S, period.end - period.start) + window_s(objectives)
     reading = Ledger(place).read(at - back, at, until, [one.name for one in objectives])
     excluded, troubles = exclusions(place, until)
-    store = Store(place)
+    store = store or Store(place)
     bad: list[str] = []
     promises = tuple(_promise(one, reading, excluded, at, window_s(objectives)) for one in objectives)
     runs, references = _runs_of(store, period, at, as_of, bad)
@@ -285,9 +284,7 @@ def _runs_of(
     recent = [one for one in known if (found := _TIME.match(one)) is None or found[0] >= first]
     of_references = {run_id for event in pinned.values() for run_id in event.run_ids if run_id in known}
     ids = [one for one in sorted({*recent, *of_references}) if one not in later and one not in struck]
-    runs: dict[str, Accepted] = {}
-    for n in range(0, len(ids), _AT_ONCE):
-        runs |= {run.run_id: _slim(run) for run in _read(store, ids[n : n + _AT_ONCE], bad)}
+    runs = {run.run_id: run for run in _read(store, ids, bad)}
     start = min(period.start, period.end - RUN_WEEKS * _WEEK_S)
     inside = [run for run in _dated(runs.values(), bad) if start <= _started(run) < at]
     references = [
@@ -298,20 +295,10 @@ def _runs_of(
 
 
 def _read(store: Store, ids: Sequence[str], bad: list[str]) -> Iterator[Accepted]:
-    try:
-        yield from store.get(ids, is_whole=False)
-    except UsageError:
-        # A pinned run whose file somebody removed must not hide the others.
-        there = {one for one in ids if _is_there(store, one)}
-        bad += [f"the run {one_line(one, 60)} is pinned, but its file is missing" for one in ids if one not in there]
-        yield from store.get([one for one in ids if one in there], is_whole=False)
-
-
-def _is_there(store: Store, run_id: str) -> bool:
-    try:
-        return store.find(run_id) == run_id
-    except UsageError:
-        return False
+    there = set(store.run_ids())
+    # A pinned run whose file somebody removed must not hide the others.
+    bad += [f"the run {one_line(one, 60)} is pinned, but its file is missing" for one in ids if one not in there]
+    yield from map(_slim, store.with_journeys(ids))
 
 
 def _slim(run: Accepted) -> Accepted:

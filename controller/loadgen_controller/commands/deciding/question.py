@@ -13,6 +13,7 @@ from loadgen.errors import StorageError, UsageError
 from loadgen.history.store.store import Store
 from loadgen.history.store.stored_run import Event
 from loadgen.history.store.write_once_storage import Place
+from loadgen.measure.run_folder.rundir import list_runs
 from loadgen.programme.evidence.entry import EvidenceEntry
 from loadgen.programme.gathering.after_override import after_overrides, record_said
 from loadgen.programme.gathering.promises import promises_of
@@ -37,7 +38,7 @@ __all__ = ["Asked", "Decided", "ask"]
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What is asked: about which release and journeys, from which files."""
+    """A question: the release and the journeys, and the files to read."""
 
     release: str
     journeys: tuple[str, ...]
@@ -149,12 +150,13 @@ def ask(store: Store, place: Place, asked: Asked, *, is_recorded: bool) -> Decid
     """
     programme = asked.settings.programme
     runs, troubles = release_runs(asked.runs_dir, asked.release)
+    folders = [path.name for path in list_runs(asked.runs_dir)]
     facts = programme.journeys
     live = [one for one in asked.journeys if one not in facts or facts[one].is_live]
     promised = promises_of(place, asked.objectives, live, asked.now)
     answers = store.events(RECOMMENDED, overrides.OVERRIDDEN, overrides.SIGNED)
     known = replace(
-        gather(store, asked.release, asked.journeys, runs, programme, (*troubles, *promised.troubles)),
+        gather(store, asked.release, asked.journeys, runs, programme, (*troubles, *promised.troubles), folders),
         promises=promised.promises,
         override=overrides.override_in_force(answers, asked.release, asked.journeys, asked.now),
         checks=checks_of(asked.settings.launch.items, store.events(CHECKED), asked.release, asked.now),

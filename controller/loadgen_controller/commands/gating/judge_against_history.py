@@ -68,6 +68,9 @@ def note_verdict(store: Store, decision: Decision, by: str, *, kind: str = VERDI
         "detectable": f"{decision.detectable:.4g}",
         "history": str(sum(len(family.run_ids) for family in decision.families if family.against == HISTORY)),
     }
+    releases = {run.labels.get("release", "") for run in decision.new}
+    if len(releases) == 1 and (release := releases.pop()):
+        details["release"] = release
     if because:
         details["changes"] = json.dumps(_changes(decision))
     store.note(Event(kind, "", by, tuple(run.run_id for run in decision.new), because, details))

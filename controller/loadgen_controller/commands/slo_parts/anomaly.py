@@ -26,20 +26,21 @@ from loadgen.programme.programme_toml import FILE_NAME, read_programme_toml
 from loadgen.units import quantity
 from loadgen_controller.collect_option_errors import CollectedErrors
 from loadgen_controller.commands.missing_extra import needing_analysis
-from loadgen_controller.commands.shared_options import ByOption, EnvOption, StoreOption
+from loadgen_controller.commands.shared_options import AsOfOption, ByOption, EnvOption, StoreOption
 from loadgen_controller.commands.slo_parts.files import FilesArgument, FormatOption, check_format, read_slos
 from loadgen_controller.commands.slo_parts.pull import time_text
 from loadgen_controller.console_output import echo, echo_json
 from loadgen_controller.past_runs.listing import parse_since
-from loadgen_controller.planning.option_parsing import store_of
+from loadgen_controller.planning.option_parsing import parse_time, store_of
 
 __all__ = ["app"]
 
 _WEEK: Final = timedelta(weeks=1)
 _MORE: Final = _WEEK
-"""How much more time is read than is listed, so that the oldest listed hours have a past."""
-_LEAST: Final = 5 * _WEEK
-"""The least time that is read: a period of a week needs four whole weeks."""
+"""Time that is read before the listed time, so that the oldest listed hours have a past."""
+_LEAST: Final = 8 * _WEEK
+"""The least time that is read: as much as for a weekly page with promises over 4 weeks, so that both have the same
+finds. A season of a week needs four whole weeks."""
 _MOST_WEEKS: Final = 26
 _WEEKS: Final = re.compile(r"(\d{1,3})w")
 
@@ -81,10 +82,7 @@ def list_finds(
     since: BackOption = "4w",
     store: StoreOption = None,
     env: EnvOption = None,
-    as_of: Annotated[
-        str | None,
-        typer.Option(metavar="TIME", help="As it was known then: 2026-07-27T06:00Z. Default: now."),
-    ] = None,
+    as_of: AsOfOption = None,
     explain: Annotated[bool, typer.Option("--explain", help="Show how each find was computed.")] = False,
     output_format: FormatOption = "text",
 ) -> int:
@@ -94,7 +92,7 @@ def list_finds(
     """
     errors = CollectedErrors()
     errors.catch(lambda: check_format(output_format))
-    now = datetime.now(UTC) if as_of is None else errors.parse("--as-of", as_of, _time)
+    now = datetime.now(UTC) if as_of is None else errors.parse("--as-of", as_of, parse_time)
     start = None if now is None else errors.parse("--from", since, lambda text: _since(text, now))
     where = store_of(errors, store, env)
     place = errors.catch(lambda: place_of(where))
@@ -141,7 +139,7 @@ def accept(
     store: StoreOption = None,
     env: EnvOption = None,
 ) -> int:
-    """Accept a find until a day, because it is known and wanted. It is stored with author and reason."""
+    """Accept a find until a day, because it is known and wanted. Author and reason are stored."""
     return _answer("accepted", id_, because, by, since, store, env, until=until)
 
 
@@ -155,7 +153,7 @@ def explain_find(
     store: StoreOption = None,
     env: EnvOption = None,
 ) -> int:
-    """Store the cause of a find, with a link. It is no longer new."""
+    """Store the cause of a find, with a link. The find is then no longer new."""
     return _answer("explained", id_, because, by, since, store, env, link=link)
 
 
@@ -168,7 +166,7 @@ def false_find(
     store: StoreOption = None,
     env: EnvOption = None,
 ) -> int:
-    """Store that nothing happened at the time of a find. It is no longer new, and it is counted as false."""
+    """Store that nothing happened at the time of a find. The find is then no longer new, and counts as false."""
     return _answer("false", id_, because, by, since, store, env)
 
 
@@ -185,7 +183,7 @@ def _answer(
     link: str = "",
 ) -> int:
     errors, now = CollectedErrors(), datetime.now(UTC)
-    end = errors.parse("--until", until, _time)
+    end = errors.parse("--until", until, parse_time)
     start = errors.parse("--from", since, lambda text: _since(text, now))
     is_unreadable = until is not None and end is None
     for message, hint in errors_in(state, because, until=now + _WEEK if is_unreadable else end, link=link, now=now):
@@ -314,14 +312,6 @@ def _since(text: str, now: datetime) -> datetime:
     if now - start > _MOST_WEEKS * _WEEK:
         raise ValueError(f"{one_line(text, 60)} is more than {_MOST_WEEKS} weeks back; write {_MOST_WEEKS}w")
     return start
-
-
-def _time(text: str) -> datetime:
-    try:
-        found = datetime.fromisoformat(text)
-    except ValueError:
-        raise ValueError(f'invalid time "{one_line(text, 60)}"; write 2026-12-01 or 2026-12-01T06:00Z') from None
-    return found if found.tzinfo is not None else found.replace(tzinfo=UTC)
 
 
 def _zone() -> str:

@@ -1,4 +1,4 @@
-"""`loadgen slo check`: all faults and notes of files of objectives."""
+"""`loadgen slo check`: all faults and notes of files of promises."""
 
 from __future__ import annotations
 
@@ -58,13 +58,13 @@ def check(
     files: FilesArgument = None,
     scenario: Annotated[
         list[str] | None,
-        typer.Option(metavar="FILE", help="A scenario: the journeys of objectives must be in one. Repeatable."),
+        typer.Option(metavar="FILE", help="A scenario: the journeys of promises must be in one. Repeatable."),
     ] = None,
     events: Annotated[
         list[str] | None,
         typer.Option(
             metavar="NAME=COUNT",
-            help="Requests of an objective in its window: its target must allow at least one bad one, and a page must "
+            help="Requests of a promise in its window: its target must allow at least one bad one, and a page must "
             "come in time. Repeatable.",
         ),
     ] = None,
@@ -75,7 +75,7 @@ def check(
             help="Upper edges of the source's histogram, in seconds: thresholds must be among them.",
         ),
     ] = None,
-    owners: Annotated[bool, typer.Option("--owners", help="Every objective must have an owner.")] = False,
+    owners: Annotated[bool, typer.Option("--owners", help="Every promise must have an owner.")] = False,
     live: Annotated[
         bool,
         typer.Option(
@@ -86,10 +86,10 @@ def check(
         int, typer.Option(metavar="N", help="With --live: ask no further promise when this many calls were sent.")
     ] = CALLS_MOST,
     strict: StrictOption = False,
-    explain_all: Annotated[bool, typer.Option("--explain", help="Show the arithmetic of each objective.")] = False,
+    explain_all: Annotated[bool, typer.Option("--explain", help="Show the arithmetic of each promise.")] = False,
     output_format: FormatOption = "text",
 ) -> int:
-    """Check files of objectives: OpenSLO v1, or sloth. All faults are shown at once, each with file and line.
+    """Check files of promises: OpenSLO v1, or sloth. All faults are shown at once, each with file and line.
 
     A note is about something useless, or not judged. Files with notes pass, unless --strict is given.
 
@@ -117,7 +117,7 @@ def check(
     faults |= set(late_pages if strict else ())
     notes = () if strict else reading.notes + late_pages
     if unknown := set(counts or ()) - {one.name for one in reading.slos.objectives}:
-        raise UsageError(f"--events: no objective is named {sorted(unknown)[0]}", hint="use the names in the files")
+        raise UsageError(f"--events: no promise is named {sorted(unknown)[0]}", hint="use the names in the files")
     if output_format == "json":
         document = document_of(reading, sorted(faults), notes)
         document["alert_windows"] = [_document(path, one) for path, (one, _) in windows.items() if one is not None]

@@ -1,4 +1,4 @@
-"""`loadgen slo export`: objectives for other tools, with a line for every loss."""
+"""`loadgen slo export`: promises for other tools, with a line for every loss."""
 
 from __future__ import annotations
 
@@ -68,10 +68,10 @@ def export(
     windows: WindowsOption = None,
     strict: StrictOption = False,
 ) -> int:
-    """Write objectives as files of another tool.
+    """Write promises as files of another tool.
 
     Everything that the other tool cannot express is a line on stderr: the field, the reason, and the effect. The same
-    objectives give the same bytes.
+    promises give the same bytes.
 
     Exit code 0: written. 2: a fault in the files; with --strict, also a loss, and nothing is written.
     """
@@ -90,10 +90,10 @@ def export(
     if strict and losses:
         raise UsageError(
             f"{quantity(len(losses), 'line')} of losses, so nothing was written",
-            hint="leave --strict out, or change the objectives",
+            hint="leave --strict out, or change the promises",
         )
     text = form.text(slos)
     if not text:
-        raise UsageError(f"no objective can be written for {to}", hint="the lines above have the reasons")
+        raise UsageError(f"no promise can be written for {to}", hint="the lines above have the reasons")
     write(output, text.encode())
     return ExitCode.PASSED

@@ -26,7 +26,7 @@ __all__ = [
 FORMATS: Final = ("text", "json")
 FilesArgument = Annotated[
     list[Path] | None,
-    typer.Argument(metavar="FILE|DIR...", help="Files of objectives, or folders with them. Default: slos"),
+    typer.Argument(metavar="FILE|DIR...", help="Files of promises, or folders with them. Default: slos"),
 ]
 StrictOption = Annotated[
     bool, typer.Option("--strict", help="Treat notes and losses as faults: exit code 2 if there is one.")
@@ -36,7 +36,7 @@ WindowsOption = Annotated[
     Path | None,
     typer.Option(
         metavar="FILE",
-        help="AlertWindows of sloth: the period and the alerts of objectives in files of sloth. Default: 30 days.",
+        help="AlertWindows of sloth: the period and the alerts of promises in files of sloth. Default: 30 days.",
     ),
 ]
 
@@ -52,7 +52,7 @@ def check_format(name: str) -> None:
 
 
 def read_slos(paths: list[Path] | None, windows: Path | None = None) -> Reading:
-    """Read all files of objectives together.
+    """Read all files of promises together.
 
     Raises:
         UsageError: a folder has no YAML file, or PyYAML is not installed.

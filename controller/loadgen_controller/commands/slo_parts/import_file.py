@@ -1,4 +1,4 @@
-"""`loadgen slo import`: a file of objectives as canonical OpenSLO, with a line for everything that is lost."""
+"""`loadgen slo import`: a file of promises as canonical OpenSLO, with a line for everything that is lost."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ def import_file(
     windows: WindowsOption = None,
     strict: StrictOption = False,
 ) -> int:
-    """Read objectives of OpenSLO v1 or sloth (prometheus/v1), and write them as OpenSLO v1.
+    """Read promises of OpenSLO v1 or sloth (prometheus/v1), and write them as OpenSLO v1.
 
-    The kind of a file is found by its content. The output is canonical: sorted, one document for each objective, and
-    the same bytes for the same objectives. Each lost field is a note on stderr, with its line.
+    The kind of a file is found by its content. The output is canonical: sorted, one document for each promise, and
+    the same bytes for the same promises. Each lost field is a note on stderr, with its line.
 
     Exit code 0: written. 2: a fault; with --strict, also a note.
     """

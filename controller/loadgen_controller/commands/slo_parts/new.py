@@ -1,4 +1,4 @@
-"""`loadgen slo new`: writes a file of objectives to start from, or one for the objectives of a scenario."""
+"""`loadgen slo new`: writes a file of promises to start from, or one for the objectives of a scenario."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ _DAYS: Final = {"m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
 
 @dataclass(frozen=True, slots=True)
 class _Common:
-    """The common values of all objectives of the file."""
+    """The common values of all promises of the file."""
 
     service: str
     window: RollingWindow
@@ -54,10 +54,10 @@ class _Common:
 
 
 def new(
-    name: Annotated[str | None, typer.Argument(help="Name of the objective, and of the file slos/NAME.yaml.")] = None,
+    name: Annotated[str | None, typer.Argument(help="Name of the promise, and of the file slos/NAME.yaml.")] = None,
     from_scenario: Annotated[
         str | None,
-        typer.Option("--from", metavar="FILE[:PLAN]", help="Write one objective for each objective of this plan."),
+        typer.Option("--from", metavar="FILE[:PLAN]", help="Write one promise for each objective of this plan."),
     ] = None,
     target: Annotated[
         str | None, typer.Option(metavar="SHARE", help=f"Good share, such as 99.5% or 0.995. Default: {_TARGET}.")
@@ -78,7 +78,7 @@ def new(
         Path | None, typer.Option("--output", "-o", metavar="FILE", help="The file. Default: slos/NAME.yaml.")
     ] = None,
 ) -> int:
-    """Write a file of objectives (OpenSLO v1) that `loadgen slo check` passes. An existing file is never overwritten.
+    """Write a file of promises (OpenSLO v1) that `loadgen slo check` passes. An existing file is never overwritten.
 
     On a terminal, missing answers are asked for. Otherwise the defaults are used. The queries are those of an HTTP
     server with the usual metrics of Prometheus, unless --good and --total are given: check them.
@@ -130,7 +130,7 @@ def new(
             )
         ]
     else:
-        raise UsageError("no objective to write", hint="the lines above have the reasons")
+        raise UsageError("no promise to write", hint="the lines above have the reasons")
     return _write(SloSet.of(objectives, services=[Service(called)]), output or Path("slos") / f"{name or called}.yaml")
 
 

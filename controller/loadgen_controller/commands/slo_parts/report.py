@@ -15,6 +15,7 @@ import typer
 from loadgen.atomic_files import atomic_write
 from loadgen.dsl.plans.argument_validation import did_you_mean
 from loadgen.errors import ExitCode, ScenarioError, StorageError, UsageError
+from loadgen.history.store.store import Store
 from loadgen.history.store.write_once_storage import Place, place_of
 from loadgen.outside_text import one_line
 from loadgen.programme.objectives import Objective
@@ -24,12 +25,12 @@ from loadgen.programme.publishing.publish_file import PublishSettings
 from loadgen.units import quantity
 from loadgen_controller.collect_option_errors import CollectedErrors
 from loadgen_controller.commands.missing_extra import needing_analysis
-from loadgen_controller.commands.shared_options import EnvOption, StoreOption
+from loadgen_controller.commands.shared_options import AsOfOption, EnvOption, StoreOption
 from loadgen_controller.commands.slo_parts.files import FilesArgument, read_slos
 from loadgen_controller.commands.slo_parts.publish_options import PublishOption, publish_settings, show_published
-from loadgen_controller.console_output import echo, echo_json, echo_warning
-from loadgen_controller.planning.option_parsing import store_of
-from loadgen_controller.screen.terminal_report import Output, print_report
+from loadgen_controller.console_output import Text, echo, echo_json, echo_warning
+from loadgen_controller.planning.option_parsing import parse_time, store_of
+from loadgen_controller.screen.terminal_report import Output, print_report, print_table, split_to_width
 
 if TYPE_CHECKING:
     from loadgen.programme.recommending.programme_file import Programme
@@ -53,6 +54,10 @@ loadgen slo report --week 2026-W30 --as-of 2026-07-27T06:00Z --no-record --forma
 
 0 the page was made, whatever it says; 3 there is nothing to report, or --publish is not finished; 2 usage error"""
 _SUFFIXES: Final = (".html", ".md", ".json", ".csv")
+_KEPT: Final = 1
+"""The column that is cut on a narrow terminal: its end only repeats the figure with excluded times."""
+_LEAST_KEPT: Final = 28
+"""Fewest columns for it, which show both figures: "yes, 99.6 % (99.4 % with ex…"."""
 
 
 class Format(StrEnum):
@@ -71,16 +76,19 @@ def report(
     quarter: Annotated[
         str | None, typer.Option(metavar="QUARTER", help="A quarter instead of a week, such as 2026-Q3.")
     ] = None,
-    as_of: Annotated[
-        str | None,
-        typer.Option(metavar="TIME", help="As it was known then: what was recorded later is ignored. Default: now."),
-    ] = None,
+    as_of: AsOfOption = None,
     team: Annotated[
         str | None, typer.Option(metavar="TEAM", help="Only promises whose label team has this value.")
     ] = None,
     out: Annotated[
         list[Path] | None,
-        typer.Option("--out", "-o", metavar="FILE", help="Write the page: .html, .md, .json or .csv. May be repeated."),
+        typer.Option(
+            "--output",
+            "-o",
+            "--out",
+            metavar="FILE",
+            help="Write the page: .html, .md, .json or .csv. May be repeated.",
+        ),
     ] = None,
     pdf: Annotated[
         Path | None, typer.Option("--pdf", metavar="FILE", help="Print the page to a PDF with Chromium.")
@@ -102,7 +110,7 @@ def report(
     The same inputs and the same --as-of give the same bytes.
     """
     errors = CollectedErrors()
-    now = datetime.now(UTC) if as_of is None else errors.parse("--as-of", as_of, _time)
+    now = datetime.now(UTC) if as_of is None else errors.parse("--as-of", as_of, parse_time)
     if week is not None and quarter is not None:
         errors.add("--week and --quarter exclude each other", "give one of them")
     outputs = list(dict.fromkeys(out or ()))
@@ -139,7 +147,8 @@ def report(
     settings, programme = read
     if team:
         settings = replace(settings, title=f"{team} · {settings.title}")
-    gathered = gather(place, objectives, period, now, settings, programme, is_part=team is not None)
+    history = Store(place)
+    gathered = gather(place, objectives, period, now, settings, programme, is_part=team is not None, store=history)
     if not any(one.state.judgement is not None for one in gathered.promises) and not gathered.runs:
         why = next((one.state.why for one in gathered.promises if one.state.why), "no counts")
         echo_warning(f"there is nothing to report for {period.name}: no promise has counts then, and no run is stored")
@@ -152,7 +161,7 @@ def report(
         path = Path(FILE_NAME) if Path(FILE_NAME).exists() else None
         until = "" if as_of is None else now.isoformat()
         every = slos.objectives if slos else ()
-        said, entry = coverage_for_week(place, every, path, then, until=until, team=team or "")
+        said, entry = coverage_for_week(place, every, path, then, until=until, team=team or "", store=history)
         others = from_others(place, gathered, read_money(path) if path is not None else {})
         others = replace(others, coverage=(said,), evidence=(*others.evidence, entry))
     page = build_page(gathered, others, is_public=public)
@@ -222,14 +231,6 @@ def _programme() -> tuple[PageSettings, Programme]:
     return settings, programme
 
 
-def _time(text: str) -> datetime:
-    try:
-        found = datetime.fromisoformat(text)
-    except ValueError:
-        raise ValueError(f'invalid time "{one_line(text, 60)}"; write 2026-07-27T06:00Z') from None
-    return found if found.tzinfo is not None else found.replace(tzinfo=UTC)
-
-
 # -- outputs --------------------------------------------------------------------------------------
 
 
@@ -290,8 +291,9 @@ def _print_text(page: WeeklyPage) -> None:
     from loadgen.programme.weekly.as_markdown import heading
     from loadgen.report.report_parts import Report, Table
 
-    names = ("kept", "budget_left", "burn", "gone", "week_on_week", "gate", "headroom", "at_stake")
-    titles = ("journey", "kept", "budget left", "burn 7 d", "gone", "p95 week on week", "gate", "headroom", "at stake")
+    # A narrow terminal shows the last columns in further tables, so those that people act upon are first.
+    names = ("kept", "budget_left", "burn", "gate", "gone", "week_on_week", "headroom", "at_stake")
+    titles = ("journey", "kept", "budget left", "burn 7 d", "gate", "gone", "p95 week on week", "headroom", "at stake")
     if page.is_public:
         names, titles = ("kept",), ("journey", "kept")  # type: ignore[assignment]
     rows = []
@@ -301,8 +303,15 @@ def _print_text(page: WeeklyPage) -> None:
     shown = {"bad": "failed", "open": "incomplete", "good": "passed"}
     result = shown.get(page.sentences[0].tone if page.sentences else "plain", "")
     lines = tuple(_with_owner(one.text, one.owner, page) for one in page.sentences)
-    tables = (Table("", titles, tuple(rows), len(titles)),)
-    print_report(Output(), Report(f"{page.title}: {heading(page)}", result, lines, tables, tuple(_below(page))))
+    console = Output()
+    print_report(console, Report(f"{page.title}: {heading(page)}", result, lines, (), ()))
+    for table in split_to_width(
+        Table("", titles, tuple(rows), len(titles)), console.width, cut=_KEPT, least=_LEAST_KEPT
+    ):
+        print_table(console, table, cut=_KEPT)
+        console.print()
+    for text in _below(page):
+        console.print(Text(text))
 
 
 def _below(page: WeeklyPage) -> Iterator[str]:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from math import ceil
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import typer
 
@@ -25,14 +26,16 @@ from loadgen.programme.publishing.status_notices import notify_changes
 from loadgen.programme.status import PromiseState, states_of, window_s
 from loadgen.units import format_count, quantity
 from loadgen_controller.collect_option_errors import CollectedErrors
-from loadgen_controller.commands.shared_options import EnvOption, StoreOption
+from loadgen_controller.commands.shared_options import AsOfOption, EnvOption, StoreOption
 from loadgen_controller.commands.slo_parts.files import FilesArgument, FormatOption, check_format, read_slos
 from loadgen_controller.commands.slo_parts.publish_options import ProgrammeOption, publish_settings
 from loadgen_controller.commands.slo_parts.pull import time_text
 from loadgen_controller.console_output import echo, echo_json
-from loadgen_controller.planning.option_parsing import store_of
+from loadgen_controller.planning.option_parsing import parse_time, store_of
 
 __all__ = ["STATUS", "status"]
+
+_NOT_KEPT: Final = ("not kept", "undecided", "no data", "no traffic", "not judged")
 
 STATUS = """[bold]Examples[/bold]
 
@@ -49,10 +52,7 @@ def status(
     files: FilesArgument = None,
     store: StoreOption = None,
     env: EnvOption = None,
-    as_of: Annotated[
-        str | None,
-        typer.Option(metavar="TIME", help="As it was known then, with the revisions written until then. Default: now."),
-    ] = None,
+    as_of: AsOfOption = None,
     explain: Annotated[bool, typer.Option("--explain", help="Show the arithmetic of each promise.")] = False,
     notify: Annotated[
         bool,
@@ -72,7 +72,7 @@ def status(
     """
     errors = CollectedErrors()
     errors.catch(lambda: check_format(output_format))
-    now = datetime.now(UTC) if as_of is None else errors.parse("--as-of", as_of, _time)
+    now = datetime.now(UTC) if as_of is None else errors.parse("--as-of", as_of, parse_time)
     where = store_of(errors, store, env)
     place = errors.catch(lambda: place_of(where))
     reading = errors.catch(lambda: read_slos(files))
@@ -101,12 +101,13 @@ def status(
         }
         echo_json(json.dumps(document, indent=2, ensure_ascii=False))
     else:
-        order = sorted(states, key=lambda one: (not one.is_broken, not one.is_judged, one.is_kept, one.objective.name))
-        for one in order:
+        echo(_summary(states))
+        for one in sorted(states, key=_worst_first):
             echo(_sentence(one))
             for line in _explained(one) if explain else ():
                 echo(f"  {line}")
-        echo(_summary(states, len(found.revisions)))
+        if explain:
+            echo(f"from {quantity(len(found.revisions), 'revision')} of the ledger")
     if channels is not None:
         _notify(states, *channels, place, now)
     return _exit_code(states, is_whole=not troubles)
@@ -148,12 +149,19 @@ def _exit_code(states: Sequence[PromiseState], *, is_whole: bool) -> ExitCode:
     return ExitCode.PASSED if is_kept and is_whole else ExitCode.INCOMPLETE
 
 
-def _summary(states: Sequence[PromiseState], revisions: int) -> str:
-    judged = [one for one in states if one.is_judged]
-    kept = sum(one.is_kept for one in judged)
-    rest = f", and {len(states) - len(judged):,} not judged" if len(judged) < len(states) else ""
-    of = quantity(len(judged), "promise")
-    return f"surely kept: {kept} of {of}{rest}; from {quantity(revisions, 'revision')} of the ledger"
+def _worst_first(one: PromiseState) -> tuple[bool | str, ...]:
+    """Return the place of a promise in the list: not kept, burning, open, kept, and last those that are not judged."""
+    return one.word != "not kept", not one.fires, not one.is_judged, one.is_kept, one.objective.name
+
+
+def _summary(states: Sequence[PromiseState]) -> str:
+    """Return the answer in one line. A promise that is kept counts as kept even if its budget burns, as on the page."""
+    words = Counter(one.word for one in states)
+    judged = sum(one.is_judged for one in states)
+    rest = [f"{words[word]} {word}" for word in _NOT_KEPT if words[word]]
+    if burning := sum(bool(one.fires) for one in states):
+        rest.append(f"{quantity(burning, 'budget')} {'burns' if burning == 1 else 'burn'}")
+    return f"{words['kept']} of {quantity(judged, 'promise')} kept{''.join(f', {text}' for text in rest)}"
 
 
 def _sentence(one: PromiseState) -> str:
@@ -175,7 +183,8 @@ def _sentence(one: PromiseState) -> str:
     ]
     if one.excluded:
         parts.append(f"{one.with_excluded} with {quantity(one.excluded, 'excluded slice')}")
-    return f"{name}: {one.word}: {'; '.join(parts)}{owner}"
+    burns = ", but its budget burns" if one.fires and one.word == "kept" else ""
+    return f"{name}: {one.word}{burns}: {'; '.join(parts)}{owner}"
 
 
 def _budget_parts(one: PromiseState) -> Iterator[str]:
@@ -202,7 +211,9 @@ def _undecided(one: PromiseState) -> str:
     assert one.judgement is not None
     text = f"{_minutes(one.judgement.missing_s)} have no counts"
     if one.judgement.minutes_if_good is not None:
-        text += f", and {one.judgement.minutes_if_good} good minutes of them would show that it is kept"
+        text += (
+            f"; {one.judgement.minutes_if_good:,} minutes of them with good requests only would show that it is kept"
+        )
     return text
 
 
@@ -285,11 +296,3 @@ def _calendar(one: PromiseState) -> dict[str, float | None] | None:
         "spent_of_projected_low": one.calendar.spent_low,
         "spent_of_projected_high": one.calendar.spent_high,
     }
-
-
-def _time(text: str) -> datetime:
-    try:
-        found = datetime.fromisoformat(text)
-    except ValueError:
-        raise ValueError(f'invalid time "{one_line(text, 60)}"; write 2026-07-27T06:00Z') from None
-    return found if found.tzinfo is not None else found.replace(tzinfo=UTC)
