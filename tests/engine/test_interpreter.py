@@ -78,7 +78,7 @@ def test_advice_is_given_for_slow_builds_only_and_is_one_line_with_a_remedy() ->
     st.dictionaries(st.sampled_from(["CFLAGS", "PY_CORE_CFLAGS", "Py_DEBUG"]), st.one_of(st.none(), st.text())),
 )
 def test_whatever_is_stored_the_name_is_one_printable_line(arguments: object, more: dict[str, object]) -> None:
-    assert str(built(arguments, **more)).isprintable()
+    assert str(read_build({"CONFIG_ARGS": arguments, **more}, "CPython", "3.13.5")).isprintable()
 
 
 def test_the_running_python_has_a_name() -> None:
