@@ -11,6 +11,7 @@ import contextlib
 import json
 import re
 import shutil
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -149,10 +150,11 @@ def loadgen(
     *options: str,
     users: int = USERS,
     environment: dict[str, str] | None = None,
+    python: str = sys.executable,
 ) -> Callable[[], Turn]:
-    """Return an attacker with one loadgen worker. `options` are those of `bench.worker`."""
+    """Return an attacker with one loadgen worker, run by `python`. `options` are those of `bench.worker`."""
     arguments = [str(scenario), "--target", url, "--users", str(users), "--duration", str(seconds), *options]
-    return lambda: _turn(run_python("bench.worker", *arguments, environment=environment))
+    return lambda: _turn(run_python("bench.worker", *arguments, environment=environment, python=python))
 
 
 @contextlib.contextmanager

@@ -58,10 +58,14 @@ def timed(*command: str, timeout_s: float = 120, environment: dict[str, str] | N
 
 
 def run_python(
-    module: str, *arguments: str, timeout_s: float = 300, environment: dict[str, str] | None = None
+    module: str,
+    *arguments: str,
+    timeout_s: float = 300,
+    environment: dict[str, str] | None = None,
+    python: str = sys.executable,
 ) -> dict[str, Any]:
     """Run `python -m module` on the attacker's core and return the JSON figures that it prints."""
-    command = pinned(ATTACKER_CORE, sys.executable, "-m", module, *arguments)
+    command = pinned(ATTACKER_CORE, python, "-m", module, *arguments)
     done = subprocess.run(
         command,
         stdout=subprocess.PIPE,

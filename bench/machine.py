@@ -14,6 +14,7 @@ from pathlib import Path
 
 from bench.peers import known
 from bench.peers import version as version_of
+from loadgen.engine.health.interpreter import this_build
 
 __all__ = ["facts", "load_now", "pinned", "stamp"]
 
@@ -25,7 +26,7 @@ def facts() -> list[tuple[str, str]]:
     return [
         ("machine", f"{_machine()}, {_memory_gb():.1f} GB"),
         ("system", f"{_distribution()}, Linux {platform.release()}"),
-        ("python", f"{platform.python_version()} ({platform.python_implementation()})"),
+        ("python", str(this_build())),
         ("packages", ", ".join(f"{name} {version(name)}" for name in _PACKAGES)),
     ]
 
@@ -37,7 +38,7 @@ def stamp(command: str, tools: Sequence[str], load_before: str) -> str:
             f"`{command}`",
             f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}",
             f"commit {_said('git', 'describe', '--always', '--dirty')}",
-            f"Python {platform.python_version()}",
+            str(this_build()),
             *(f"{name} {tool_version(name)}" for name in tools),
             _machine(),
             f"load average before it {load_before}",

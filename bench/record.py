@@ -32,7 +32,7 @@ class _Sample:
         self.size_bytes = 100
 
 
-def _request() -> None:
+def record_requests() -> None:
     recorder = Recorder()
     series = recorder.request_series("checkout", "login", "POST /login")
     request = recorder.request
@@ -74,7 +74,7 @@ def _record_value() -> None:
 
 def measure() -> Section:
     values_ns = np.random.default_rng(1).lognormal(16, 0.7, COUNT).astype(np.int64)
-    request = cost_ns(_request, COUNT)
+    request = cost_ns(record_requests, COUNT)
     rows = [
         ["Recorder.request, a request", *spread(request, 0)],
         ["Meter request + hold + settle, a request", *spread(cost_ns(_meter, COUNT), 0)],

@@ -18,6 +18,7 @@ from pathlib import Path
 
 import uvloop
 
+from loadgen.engine.health.interpreter import this_build
 from loadgen.errors import LoadgenError
 from loadgen.logs import log_to_stderr
 from loadgen.outside_text import block
@@ -134,7 +135,9 @@ def _supervisor(args: argparse.Namespace, keys: AgentKeys, name: str, instance_t
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, supervisor.terminate, number.name)
-    log.info("agent %s for the controller at %s, %s", agent, args.controller, quantity(workers, "worker"))
+    log.info(
+        "agent %s for the controller at %s, %s, %s", agent, args.controller, quantity(workers, "worker"), this_build()
+    )
     return supervisor
 
 

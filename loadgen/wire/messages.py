@@ -111,6 +111,9 @@ class Hello:
     """The agent's present epoch when it registers again; -1 for a new process."""
     instance_type: str = ""
     """EC2 instance type such as "c7i.xlarge"; empty outside of EC2, and from older agents."""
+    python: str = ""
+    """The build of the Python that runs the agent and its workers ("CPython 3.13.5 with PGO and LTO"); empty from
+    older agents."""
 
 
 @dataclass(frozen=True, slots=True)

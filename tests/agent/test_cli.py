@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from loadgen.engine.health.interpreter import this_build
 from loadgen.wire.curve_keys import load_controller
 from loadgen.wire.key_folder_changes import add_agent, init_keys
 from loadgen.wire.messages import Bye, Hello, Rejected
@@ -79,6 +80,7 @@ async def test_a_real_agent_joins_and_leaves_with_the_right_code(tmp_path: Path,
         agent = await spawn(controller, keys)
         hello = await controller.hear(Hello)
         assert hello.instance_type == "", "of an agent that was not told to look, none is said"
+        assert hello.python == str(this_build())
         assert hello.agent.startswith("eu.")
         assert (hello.region, hello.pid, hello.epoch) == ("eu-west-1", agent.pid, -1)
         match how:
@@ -92,6 +94,7 @@ async def test_a_real_agent_joins_and_leaves_with_the_right_code(tmp_path: Path,
             _, said = await agent.communicate()
     assert agent.returncode == (5 if how == "rejected" else 0)
     assert b"leaving:" in said
+    assert str(this_build()) in said.decode().splitlines()[0]
 
 
 async def test_an_agent_whose_parent_is_gone_leaves(tmp_path: Path) -> None:

@@ -136,6 +136,14 @@ def test_other_plans_are_told_before_any_figure(runs: Path) -> None:
     assert out.index("Different conditions: target") < out.index("Response times")
 
 
+def test_another_build_of_python_is_a_different_condition_and_no_other_key(runs: Path) -> None:
+    manifests = [json.loads((runs / name / "manifest.json").read_text()) for name in (A, B)]
+    for name, manifest, python in zip((A, B), manifests, ("CPython 3.11.7 with PGO", "CPython 3.13.5"), strict=True):
+        change(name, "manifest.json", agents=[{**agent, "python": python} for agent in manifest["agents"]])
+    (one,) = told(A, B, "--between", "3%")["comparisons"]
+    assert one["differences"] == ["Python: CPython 3.11.7 with PGO here, CPython 3.13.5 there"]
+
+
 def test_runs_of_different_scenarios_have_nothing_to_compare(runs: Path) -> None:
     shutil.copytree(PHASES, runs / "20261125-014142-phases-fab5")
     result = loadgen("compare", A, "20261125")

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from loadgen.dsl.plans.allowlist_check import Limits
+from loadgen.engine.health.interpreter import this_build
 from loadgen.errors import ExitCode, Fault, FleetError, StorageError, UsageError
 from loadgen.measure.run_folder.rundir import RunDir
 from loadgen.profiles.edits import PAUSE
@@ -254,6 +255,17 @@ async def test_the_manifest_says_the_instance_type_of_each_agent_and_null_of_one
     await finish(a, b)
     manifest = open_run((await play.result()).run_dir).manifest
     assert {one["id"]: one["instance_type"] for one in manifest["agents"]} == {"a": "c7i.xlarge", "b": None}
+
+
+async def test_the_manifest_names_the_python_of_each_agent_and_null_of_an_older_one(stage: Stage) -> None:
+    play = stage()
+    a, b = play.pair()
+    a.python = "CPython 3.13.5 with PGO and LTO"
+    await asyncio.gather(a.start(), b.start())
+    await finish(a, b)
+    manifest = open_run((await play.result()).run_dir).manifest
+    assert {one["id"]: one["python"] for one in manifest["agents"]} == {"a": a.python, "b": None}
+    assert manifest["versions"]["python_build"] == str(this_build())
 
 
 async def test_all_agents_get_one_start_and_their_exact_place(stage: Stage) -> None:

@@ -212,6 +212,7 @@ HELLOS: list[tuple[dict[str, float | str], str]] = [
     ({"weight": float("inf")}, "weight is inf: the limit is a finite number"),
     ({"weight": float("nan")}, "weight is nan: the limit is a finite number"),
     ({"host": "h" * 300}, "Hello.host is 300 bytes long: the limit is 256"),
+    ({"python": "p" * 300}, "Hello.python is 300 bytes long: the limit is 256"),
     ({"instance_type": "i" * 12_000_000}, "Hello.instance_type is 12,000,000 bytes long: the limit is 256"),
 ]
 

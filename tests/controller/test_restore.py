@@ -66,6 +66,7 @@ class Restarts:
         self.hub.start()
         self._agents: list[FakeAgent] = []
         self.instance_types: dict[str, str] = {}
+        self.pythons: dict[str, str] = {}
         self.busy_waits_ns: dict[str, int] = {}
 
     def begin(self, agents: int = 2, *, allow: AllowList | None = None, **other: object) -> None:
@@ -81,6 +82,7 @@ class Restarts:
         for agent, region in zip("ab", regions or ("eu", "us"), strict=True):
             self._agents.append(FakeAgent(self._address, self._agent_keys, agent, region))
             self._agents[-1].instance_type = self.instance_types.get(agent, "")
+            self._agents[-1].python = self.pythons.get(agent, "")
             self._agents[-1].busy_wait_ns = self.busy_waits_ns.get(agent, 0)
         a, b = self._agents
         await asyncio.gather(a.start(), b.start())
@@ -160,6 +162,7 @@ def total(result: Result, agents: tuple[FakeAgent, ...]) -> None:
 async def test_a_run_that_is_taken_up_knows_on_what_its_agents_are(run: Restarts) -> None:
     """They do not say it again: it is the same process to which the new controller owes its epoch."""
     run.begin()
+    run.pythons = {"a": "CPython 3.13.5 with PGO and LTO"}
     run.instance_types, run.busy_waits_ns = {"a": "c7i.xlarge"}, {"b": 41_000}
     agents = a, b = await run.started()
     await run.kill()
@@ -168,6 +171,7 @@ async def test_a_run_that_is_taken_up_knows_on_what_its_agents_are(run: Restarts
     result = await end(run, a, b)
     manifest = open_run(result.run_dir).manifest
     assert {one["id"]: one["instance_type"] for one in manifest["agents"]} == {"a": "c7i.xlarge", "b": None}
+    assert {one["id"]: one["python"] for one in manifest["agents"]} == {**run.pythons, "b": None}
     assert {one["id"]: one["busy_wait_us"] for one in manifest["agents"]} == {"a": 0, "b": 41}
 
 

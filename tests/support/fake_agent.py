@@ -40,6 +40,7 @@ class FakeAgent:
     def __init__(self, address: str, keys: AgentKeys, agent: str, region: str, pid: int = 1) -> None:
         self.agent, self.region, self.pid = agent, region, pid
         self.instance_type = ""
+        self.python = ""
         self.busy_wait_ns = 0
         self.heard: list[Message] = []
         self.acked = -1
@@ -81,7 +82,7 @@ class FakeAgent:
 
     def hello(self, **other: Any) -> Hello:
         usual = Hello(self.agent, self.region, PROTOCOL_MAJOR, PROTOCOL_MINOR, self.pid, "here", 2)
-        usual = replace(usual, instance_type=self.instance_type)
+        usual = replace(usual, instance_type=self.instance_type, python=self.python)
         return replace(usual, **other)
 
     async def join(self) -> Welcome:

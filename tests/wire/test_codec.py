@@ -150,6 +150,17 @@ def test_an_agent_from_before_instance_types_has_none_and_one_with_it_is_read_by
     assert newer == older
 
 
+def test_an_agent_from_before_names_of_pythons_has_none_and_one_with_it_is_read_by_a_controller_from_before() -> None:
+    older = pb.Hello(agent="a", region="eu", major=1, minor=9, pid=7, host="h", cpus=2, weight=1, epoch=-1)
+    hello = m.Hello("a", "eu", 1, 9, 7, "h", 2, 1.0, -1)
+    assert decode(sealed(older.SerializeToString(), pb.TYPE_HELLO)) == hello
+    newer = pb.Hello.FromString(older.SerializeToString())
+    newer.python = "CPython 3.13.5 with PGO and LTO"
+    assert decode(sealed(newer.SerializeToString(), pb.TYPE_HELLO)) == replace(hello, python=newer.python)
+    newer.ClearField("python")
+    assert newer == older
+
+
 def test_a_newer_minor_with_fields_we_do_not_know_is_read() -> None:
     unknown_field = bytes([15 << 3, 42])
     payload = pb.Bye(run_id="r", leave=True).SerializeToString() + unknown_field

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from loadgen.allowlist import as_address
+from loadgen.engine.health.interpreter import this_build
 from loadgen.engine.health.process_health import addresses_of
 from loadgen.errors import BundleError, UsageError
 from loadgen.signed.signatures import Verifier
@@ -494,6 +495,7 @@ class Supervisor:
             weight=float(self._placement.workers),
             epoch=self._agent.epoch,
             instance_type=self._instance_type,
+            python=str(this_build()),
         )
         self._link.send(hello)
 

@@ -456,6 +456,6 @@ def _unfit(agent: str, hello: Hello) -> str:
             f"the agent has protocol {hello.major}.{hello.minor}, the controller {PROTOCOL_MAJOR}.{PROTOCOL_MINOR}:"
             " run the same version of loadgen on both"
         )
-    if not all(text.isprintable() for text in (hello.region, hello.host, hello.instance_type)):
-        return "its region, host or instance type contains characters that cannot be printed"
+    if not all(text.isprintable() for text in (hello.region, hello.host, hello.instance_type, hello.python)):
+        return "its region, host, instance type or Python contains characters that cannot be printed"
     return ""

@@ -15,6 +15,7 @@ from loadgen.dsl.graphs.graph import Graph
 from loadgen.dsl.loading.loader import Scenario
 from loadgen.dsl.plans.plan import rows_needed
 from loadgen.dsl.plans.plan_loads import rows_used
+from loadgen.engine.health.interpreter import advice_of, this_build
 from loadgen.errors import ExitCode, UsageError
 from loadgen.units import NS_PER_S, quantity
 from loadgen_controller.collect_option_errors import CollectedErrors
@@ -103,6 +104,8 @@ def main(
     server on 127.0.0.1. These are the cheapest requests, so the plan may need more. --no-trial leaves both out, unless
     --measure-core is given.
 
+    A warning on stderr names a Python that was built without PGO: agents that use it need more CPU for the same load.
+
     The exit code is 1 if a journey fails in the trial, and 2 if the scenario is invalid or rows are missing. With
     --measure-core it is also 2 if the plan needs more cores than this machine has; if other programs disturbed the
     measurement, more than twice as many. Without this option, such a plan is not refused, because the agents may be on
@@ -141,6 +144,8 @@ def main(
                 echo(line(word, text))
         elif trial:
             echo(line("core", "unknown: no past run of this scenario shows it; add --measure-core, which takes 2 s"))
+    if advice := advice_of(this_build()):
+        echo(f"warning: {advice}", err=True)
     for text in failed:
         echo(f"trial      {text}: no estimate; find out why with: loadgen check {file}", err=as_json)
     if is_measured and core is not None and workers is not None and is_too_much(core, workers, cores) and not failed:

@@ -15,6 +15,7 @@ from typing import Annotated, Final
 import typer
 
 from loadgen.dsl.loading.loader import Scenario, split_plan
+from loadgen.engine.health.interpreter import advice_of, this_build
 from loadgen.outside_text import in_json
 from loadgen.report.executive_summary import story_of, targets_in
 from loadgen.report.report_tables import final_report
@@ -272,6 +273,8 @@ def run_scenario(
     is_explained: bool = False,
 ) -> int:
     """Run a loaded scenario, print its report, and return the exit code of `loadgen run`."""
+    if placement.is_embedded and not is_quiet and (advice := advice_of(this_build())):
+        echo(f"warning: {advice}", err=True)
     order = order_of(scenario, placement)
     to_stdout = str(json_path) == "-" or placement.outputs.has_stdout
     console = Output(stderr=to_stdout)

@@ -75,6 +75,8 @@ class Member:
     """The result of `_process_of` for its identity."""
     instance_type: str = ""
     """The EC2 instance type, if the agent reported one."""
+    python: str = ""
+    """The build of its and its workers' Python; empty: an older agent."""
     unheard_because: str = ""
     """Why its messages are ignored: its key was revoked, or it is in quarantine. Empty if they are processed."""
 
@@ -157,6 +159,7 @@ class Fleet:
             hello.minor,
             process=_process_of(identity),
             instance_type=hello.instance_type,
+            python=hello.python,
         )
         joined = AgentJoined(hello.agent, hello.region)
         if known is None or known.presence is Presence.LOST:

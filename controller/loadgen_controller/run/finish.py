@@ -13,6 +13,7 @@ from typing import Final
 import msgspec
 
 from loadgen.dsl.plans.spec import LaneSpec
+from loadgen.engine.health.interpreter import this_build
 from loadgen.errors import StorageError
 from loadgen.measure.deltas.delta import Delta
 from loadgen.measure.deltas.run_fitness import spans_text
@@ -90,6 +91,7 @@ def manifest(
             "host": m.host,
             "cpus": m.cpus,
             "instance_type": m.instance_type or None,
+            "python": m.python or None,
             "workers": round(m.weight),
             "busy_wait_us": record.busy_waits_ns.get(m.id, 0) / NS_PER_US,
         }
@@ -121,7 +123,11 @@ def manifest(
         "spec": msgspec.to_builtins(order.spec, enc_hook=str),
         "assignment": msgspec.to_builtins(record.assignment),
         "agents": agents,
-        "versions": {"loadgen": version("loadgen"), "python": platform.python_version()},
+        "versions": {
+            "loadgen": version("loadgen"),
+            "python": platform.python_version(),
+            "python_build": str(this_build()),
+        },
         "machine": {"system": platform.system(), "release": platform.release(), "arch": platform.machine()},
     }
 

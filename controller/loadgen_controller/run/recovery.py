@@ -154,6 +154,7 @@ class _Agent(msgspec.Struct, frozen=True):
     weight: float
     minor: int
     instance_type: str = ""
+    python: str = ""
 
 
 class _Manifest(msgspec.Struct, frozen=True):
@@ -508,4 +509,5 @@ def _member(one: _Agent) -> Member:
         minor=one.minor,
         process=one.process,
         instance_type=one.instance_type,
+        python=one.python,
     )

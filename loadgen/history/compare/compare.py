@@ -372,15 +372,17 @@ def _for(some: Sequence[Row], rows: Sequence[Row]) -> str:
 
 
 def _differences(base: Side, new: Side) -> Iterator[str]:
-    """Yield, as text and once each, the differences in key between the base's first run and all other runs.
+    """Yield, as text and once each, the differences in conditions between the base's first run and all other runs.
 
-    A key holds the conditions of a run, such as plan, target and machines.
+    The conditions are those of the key, such as plan, target and machines, and the builds of Python if both are known.
     """
     first = base.runs[0]
     found: dict[str, list[str]] = {}
     for run in (*base.runs[1:], *new.runs):
         for words in first.key.differences(run.key):
             found.setdefault(words, []).append(run.run_id)
+        if first.python and run.python and first.python != run.python:
+            found.setdefault(f"Python: {first.python} here, {run.python} there", []).append(run.run_id)
     yield from found
 
 

@@ -4,7 +4,8 @@ The key does not contain
 
 - the hash of the scenario file: a comment or a renamed variable changes no load;
 - the names of the requests: rare requests occur by chance, and the gate reports missing and new names;
-- settings that change no load: objectives, owner, labels, seeds and the drain.
+- settings that change no load: objectives, owner, labels, seeds and the drain;
+- the build of Python: it changes the cost of the load, not the load. It is stored beside the key.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from loadgen.history.store.stored_run import Key
 from loadgen.profiles.profile import OpenProfile
 from loadgen.units import format_duration
 
-__all__ = ["key_of"]
+__all__ = ["key_of", "pythons_of"]
 
 
 def key_of(manifest: Mapping[str, Any], spec: PlanSpec) -> Key:
@@ -33,6 +34,15 @@ def key_of(manifest: Mapping[str, Any], spec: PlanSpec) -> Key:
         instances=", ".join(sorted(set(_machines(manifest)))),
         rate=f"{spec.peak:.12g}/s" if _is_rate(spec) else f"{spec.peak:.12g} users",
     )
+
+
+def pythons_of(manifest: Mapping[str, Any]) -> str:
+    """Return the builds of Python that the agents of a run reported, sorted; "" if not all of them are known.
+
+    It is no part of the key: a newer Python must not start all histories again. `loadgen compare` shows a difference.
+    """
+    found = [agent.get("python") for agent in manifest.get("agents") or ()]
+    return "; ".join(sorted({str(one) for one in found})) if all(found) else ""
 
 
 def _plan_lines(manifest: Mapping[str, Any], spec: PlanSpec) -> Iterator[tuple[str, str]]:

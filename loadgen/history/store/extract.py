@@ -20,7 +20,7 @@ import msgspec
 
 from loadgen.dsl.plans.spec import PlanSpec
 from loadgen.errors import IncompleteError, StorageError
-from loadgen.history.store.comparability_key import key_of
+from loadgen.history.store.comparability_key import key_of, pythons_of
 from loadgen.history.store.stored_run import ALL, PERCENTILES, STATISTICS, Accepted, Errors, Figure, ObjectiveVerdict
 from loadgen.history.store.unfit_reasons import faults_of
 from loadgen.measure.deltas.series_key import OK
@@ -109,6 +109,7 @@ def counted_of(run: Run) -> tuple[Accepted, Batches]:
         limited_by="target" if summary.pool_limited.share > 0 and summary.validity.verdict == "valid" else "",
         faults=faults_of(summary, spec, by_region),
         objectives=tuple(ObjectiveVerdict(one.objective, one.verdict, one.journey) for one in summary.slos),
+        python=pythons_of(run.manifest),
     )
     return accepted, by_region
 

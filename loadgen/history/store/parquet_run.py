@@ -87,6 +87,7 @@ class _About(msgspec.Struct, frozen=True):
     faults: tuple[str, ...] = ()
     objectives: tuple[tuple[str, str, str | None], ...] | None = None
     """(objective, verdict, journey); None: written by a version that did not store them."""
+    python: str = ""
     groups: tuple[tuple[int, int], ...] = ()
     """(number of rows, their checksum) for each row group."""
 
@@ -165,6 +166,7 @@ def from_parquet(data: bytes, *, is_whole: bool = False, kind: str = "") -> Acce
         limited_by=of.limited_by,
         faults=of.faults,
         objectives=None if of.objectives is None else tuple(ObjectiveVerdict(*one) for one in of.objectives),
+        python=of.python,
     )
 
 
@@ -225,6 +227,7 @@ def _about_text(run: Accepted, groups: Sequence[Sequence[_Row]]) -> str:
         objectives=None
         if run.objectives is None
         else tuple((one.objective, one.verdict, one.journey) for one in run.objectives),
+        python=run.python,
         groups=tuple((len(group), _sum(group)) for group in groups),
     )
     return msgspec.json.encode(description).decode()

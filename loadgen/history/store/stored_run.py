@@ -192,6 +192,9 @@ class Accepted:
     """Other reasons why its figures are misleading, such as a warm-up that was left in."""
     objectives: tuple[ObjectiveVerdict, ...] | None = None
     """The verdicts of its objectives; empty: it had none. None: unknown, in files of older versions."""
+    python: str = ""
+    """The builds of Python that its agents ran, such as "CPython 3.13.5 with PGO and LTO"; "" if unknown.
+    It is not in the key: docs/decisions/147-the-build-of-the-interpreter.md."""
 
     def log_values(self, percentile: str) -> dict[str, float]:
         """Return {name: natural logarithm of ms} for one percentile, over all regions and agents.

@@ -180,7 +180,7 @@ class Envelope(_message.Message):
     def __init__(self, major: _Optional[int] = ..., minor: _Optional[int] = ..., type: _Optional[_Union[Type, str]] = ..., encoding: _Optional[_Union[Encoding, str]] = ..., crc32: _Optional[int] = ..., length: _Optional[int] = ..., payload: _Optional[bytes] = ...) -> None: ...
 
 class Hello(_message.Message):
-    __slots__ = ("agent", "region", "major", "minor", "pid", "host", "cpus", "weight", "epoch", "instance_type")
+    __slots__ = ("agent", "region", "major", "minor", "pid", "host", "cpus", "weight", "epoch", "instance_type", "python")
     AGENT_FIELD_NUMBER: _ClassVar[int]
     REGION_FIELD_NUMBER: _ClassVar[int]
     MAJOR_FIELD_NUMBER: _ClassVar[int]
@@ -191,6 +191,7 @@ class Hello(_message.Message):
     WEIGHT_FIELD_NUMBER: _ClassVar[int]
     EPOCH_FIELD_NUMBER: _ClassVar[int]
     INSTANCE_TYPE_FIELD_NUMBER: _ClassVar[int]
+    PYTHON_FIELD_NUMBER: _ClassVar[int]
     agent: str
     region: str
     major: int
@@ -201,7 +202,8 @@ class Hello(_message.Message):
     weight: float
     epoch: int
     instance_type: str
-    def __init__(self, agent: _Optional[str] = ..., region: _Optional[str] = ..., major: _Optional[int] = ..., minor: _Optional[int] = ..., pid: _Optional[int] = ..., host: _Optional[str] = ..., cpus: _Optional[int] = ..., weight: _Optional[float] = ..., epoch: _Optional[int] = ..., instance_type: _Optional[str] = ...) -> None: ...
+    python: str
+    def __init__(self, agent: _Optional[str] = ..., region: _Optional[str] = ..., major: _Optional[int] = ..., minor: _Optional[int] = ..., pid: _Optional[int] = ..., host: _Optional[str] = ..., cpus: _Optional[int] = ..., weight: _Optional[float] = ..., epoch: _Optional[int] = ..., instance_type: _Optional[str] = ..., python: _Optional[str] = ...) -> None: ...
 
 class Welcome(_message.Message):
     __slots__ = ("epoch", "lease_s", "run_id")
