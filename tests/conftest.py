@@ -95,7 +95,7 @@ def _one_loader_of_aws_models() -> Iterator[None]:
 
 @pytest.fixture(autouse=True, scope="session")
 def _no_wait_for_disks() -> Iterator[None]:
-    """Let a sync only check its file: no test cuts the power, and each store of a few runs would wait 100 times."""
+    """Let a sync only check its file: no test cuts the power, and each file of a store would wait for the disk."""
 
     def checked(fd: int) -> None:
         os.fstat(fd)

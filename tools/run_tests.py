@@ -31,7 +31,7 @@ MANY: Final = min(CORES + 2, 6)
 NONE_FOUND: Final = 5
 """pytest's exit code if none of the tests is among those that were asked for."""
 FEW: Final = min(CORES + 1, 6)
-"""For unit tests, which wait a tenth of their time at most. Each process more has to import all their modules: 15 s."""
+"""For unit tests, which hardly wait. Each process more has to import all of their modules."""
 _ASKED: Final = "not slow and not peers and not engine"
 _UNIT: Final = f"not process and not quiet and {_ASKED}"
 GROUPS: Final = {

@@ -111,7 +111,7 @@ class Siblings:
     def _new(self) -> list[tuple[str, ModuleType]]:
         """Return the modules that were imported since this scenario became active, sorted by name, with their names.
 
-        A process has thousands of modules: a loop over all of them took a fifth of the time that a scenario loads.
+        A process has thousands of modules, and a loop over all of them would take a part of the time that each load takes.
         """
         return [(name, sys.modules[name]) for name in sorted(set(sys.modules) - self._before) if name in sys.modules]
 
