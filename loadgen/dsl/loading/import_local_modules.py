@@ -111,7 +111,7 @@ class Siblings:
     def _new(self) -> list[tuple[str, ModuleType]]:
         """Return the modules that were imported since this scenario became active, sorted by name, with their names.
 
-        A process has thousands of modules, and a loop over all of them would take a part of the time that each load takes.
+        A process has thousands of modules, so a loop over all of them would make each load slower.
         """
         return [(name, sys.modules[name]) for name in sorted(set(sys.modules) - self._before) if name in sys.modules]
 
