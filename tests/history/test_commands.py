@@ -32,7 +32,7 @@ def history(*args: str) -> Result:
 
 
 def made(run_id: str, **how: object) -> None:
-    past_run(Path("runs"), run_id, **how)  # type: ignore[arg-type]
+    past_run(Path("runs"), run_id, **how)
 
 
 def test_runs_are_accepted_and_listed() -> None:
