@@ -135,15 +135,11 @@ def _translated(head: bytes, scheme: bytes) -> tuple[tuple[bytes, bytes], ...]:
 
 
 class Encoder(HpackEncoder):
-    """hpack's encoder with a cache of blocks.
-
-    coming: the request whose head is encoded next; the argument of `encode` is then ignored.
-    """
+    """hpack's encoder with a cache of blocks (`block_of`)."""
 
     def __init__(self) -> None:
         super().__init__()
         self.huffman_coder = Huffman()
-        self.coming: RequestFields | None = None
         self._blocks: dict[RequestFields, tuple[int, bytes]] = {}
         self._changes = 0
         """The number of changes of the table so far."""
@@ -160,12 +156,8 @@ class Encoder(HpackEncoder):
             lowest = min([size, *self.table_size_changes])  # the block has to signal both: RFC 7541, section 4.2
             self.table_size_changes = [lowest] if lowest == size else [lowest, size]
 
-    def encode(self, headers: Iterable[Any], huffman: bool = True) -> bytes:
+    def block_of(self, request: RequestFields) -> bytes:
         """HOT. Return the compressed header block of a request, from a cache if the same head was encoded before."""
-        request = self.coming
-        if request is None:
-            return super().encode(headers, huffman)
-        self.coming = None
         kept = self._blocks.get(request)
         if self.table_size_changes:
             self.header_table.resized = True  # hpack omits the signal if the same size is set twice
@@ -173,7 +165,7 @@ class Encoder(HpackEncoder):
         elif kept is not None and kept[0] == self._changes:
             return kept[1]
         before = self._changes
-        block = super().encode(request.pairs, huffman)
+        block = self.encode(request.pairs, True)
         if before == self._changes and block[0] & 0xE0 != 0x20:  # no new entry in the table, no change of its size
             if len(self._blocks) >= _MAX_OF_CONNECTION:
                 self._blocks.clear()
@@ -207,6 +199,7 @@ class Received(HeaderTuple):
     """
 
     head: Head | None
+    raw: RawHeaders
     wrong: str
     is_small: bool
     """The block is small enough to be cached."""
@@ -215,7 +208,7 @@ class Received(HeaderTuple):
     def of(cls, fields: Iterable[tuple[bytes, bytes]]) -> Received:
         status, raw, wrong = _check_fields(fields)
         received = cls(b":status" if status else b"", status)
-        received.wrong = wrong
+        received.raw, received.wrong = raw, wrong
         received.head = _head(status, raw) if status and not wrong else None
         received.is_small = len(raw) <= MAX_KEPT_FIELDS and sum(len(n) + len(v) for n, v in raw) <= _MAX_KEPT_BYTES * 2
         return received
@@ -321,14 +314,6 @@ class Decoder(HpackDecoder):
         if kept is not None and kept[0] == self._version:
             return kept[1]
         return self._decoded(data)
-
-    def pass_over(self, data: bytes) -> str:
-        """Decode a header block only to update the compression table. Return "" or the text of an error."""
-        try:
-            self.decode(data)
-        except HPACKError as error:
-            return str(error)
-        return ""
 
     def _decoded(self, data: bytes) -> list[HeaderTuple]:
         table = self.header_table
