@@ -101,7 +101,7 @@ class FrameReader:
     the number of stored bytes: the caller stops reading if `waiting` is too large.
     """
 
-    __slots__ = ("_at", "_data", "_is_greeted", "_need", "_tail", "wrong")
+    __slots__ = ("_at", "_data", "_is_greeted", "_need", "_tail", "waiting", "wrong")
 
     def __init__(self) -> None:
         self._data, self._at = b"", 0
@@ -111,20 +111,18 @@ class FrameReader:
         self._need = _HEAD_BYTES
         """The number of bytes that the next frame needs, as far as it is known."""
         self._is_greeted = False
+        self.waiting = 0
+        """The number of bytes that were not taken."""
         self.wrong: bytes | None = None
         """The first bytes of something that is no frame, at most 80. Nothing is taken after it."""
 
-    @property
-    def waiting(self) -> int:
-        """Return the number of bytes that were not taken."""
-        return len(self._data) - self._at + len(self._tail)
-
     def feed(self, data: bytes) -> bool:
         """Store received bytes. Return False if they complete no frame, so that `take` would return nothing."""
-        if self._at == len(self._data) and not self._tail:
-            self._data, self._at = data, 0
-        else:
+        if self.waiting:
             self._tail += data
+            self.waiting += len(data)
+        else:
+            self._data, self._at, self.waiting = data, 0, len(data)
         return self.waiting >= self._need
 
     def take(self, most: int) -> list[Frame]:
@@ -161,6 +159,7 @@ class FrameReader:
             tail.clear()
             at, size = 0, len(data)
         self._data, self._at, self._need = data, at, need
+        self.waiting = len(data) - at + len(tail)
         return frames
 
 
