@@ -33,6 +33,7 @@ class Kept:
         self.sent_ns = self.first_byte_ns = self.done_ns = self.size_bytes = 0
         self.head: Head
         self.body: bytes
+        self.raw_trailers: list[tuple[bytes, bytes]] = []
         self.answer: Answer = NO_ANSWER
 
     @property

@@ -1,7 +1,7 @@
 """The rules of an HTTP/2 connection, seen by its client: pure, without I/O and without clock.
 
-Which frame is legal where (RFC 9113, sections 5.1 and 6). A frame belongs to the connection or to a stream, and a stream
-is in one of four places:
+Which frame is legal where (RFC 9113, sections 5.1 and 6). A frame belongs to the connection or to a stream, and a
+stream is in one of four places:
 
     frame           CONNECTION  IDLE    OPEN    ENDED   THEIRS
     DATA            wrong       wrong   take    late    wrong
@@ -46,7 +46,18 @@ from loadgen.clients.framing.http2_frames import (
     settings_of,
 )
 
-__all__ = ["FIRST_WINDOW_BYTES", "HeadParts", "Peer", "Place", "Rule", "check_length", "place_of", "raised", "rule_of", "why_wrong"]
+__all__ = [
+    "FIRST_WINDOW_BYTES",
+    "HeadParts",
+    "Peer",
+    "Place",
+    "Rule",
+    "check_length",
+    "place_of",
+    "raised",
+    "rule_of",
+    "why_wrong",
+]
 
 FIRST_WINDOW_BYTES: Final = 65_535
 """The size of each window before SETTINGS and WINDOW_UPDATEs (RFC 9113, section 6.9.2)."""
@@ -146,7 +157,7 @@ class Peer:
         self.stream_window = FIRST_WINDOW_BYTES
         """The window of a new stream."""
         self.window = FIRST_WINDOW_BYTES
-        """How many bytes of bodies we may send on this connection; may be lower for a stream, whose window is its own."""
+        """How many bytes of bodies we may send on this connection. Each stream has a window of its own, too."""
         self.table_size = 4096
         """The largest table of headers that the target accepts."""
 

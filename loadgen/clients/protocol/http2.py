@@ -18,8 +18,8 @@ translated and cached in `http2_heads.py`. This module does the I/O, and decides
 - A time-out or a cancelled request ends its stream (RST_STREAM CANCEL) and not the connection. But if nothing
   arrived on the connection since that request was sent, it accepts no more requests.
 
-A read that holds many frames is processed in parts, with the loop's other work in between (FRAMES_A_TURN). Frames before
-a broken one count.
+A read that holds many frames is processed in parts, with the loop's other work in between (FRAMES_A_TURN). Frames
+before a broken one count.
 
 Windows: each stream may send STREAM_WINDOW_BYTES ahead of its reader, and the connection has room for all of them. A
 stream whose reader is slow gets no more window, so we buffer at most that much for it. Push is refused.
@@ -34,8 +34,6 @@ from collections.abc import Awaitable, Callable
 from contextlib import aclosing, suppress
 from time import perf_counter_ns
 from typing import Final, cast
-
-from hpack.exceptions import HPACKError, OversizedHeaderListError
 
 from loadgen.clients.framing.http2_frames import (
     ACK,
@@ -96,7 +94,15 @@ from loadgen.clients.protocol.http2_floods import (
     FrameBudget,
     frame_name,
 )
-from loadgen.clients.protocol.http2_heads import TOO_MANY, Decoder, Encoder, Received, fields_of
+from loadgen.clients.protocol.http2_heads import (
+    INVALID_BLOCK,
+    TOO_MANY,
+    Decoder,
+    Encoder,
+    OversizedHeaderListError,
+    Received,
+    fields_of,
+)
 from loadgen.clients.protocol.join_body_pieces import MANY_PIECES, join_tail
 from loadgen.clients.protocol.outcomes import GOAWAY as GOAWAY_OUTCOME
 from loadgen.clients.protocol.outcomes import (
@@ -303,7 +309,7 @@ class Http2Connection(asyncio.Protocol):
         self._heard_ns = 0
         self._budget = FrameBudget(perf_counter_ns())
         self._is_behind = self._is_reading_paused = False
-        """Whole frames wait in the reader for the loop's next turn; and reading is paused, because there are too many."""
+        """Whole frames wait in the reader for the loop's next turn; and reading is paused, as there are too many."""
         self._has_ended = False
         """The target closed the connection while frames were waiting."""
         self._lost_to: Exception | None = None
@@ -810,7 +816,7 @@ class Http2Connection(asyncio.Protocol):
         except OversizedHeaderListError:
             self._end_all(HEAD_TOO_LARGE, f"{self.where} sent a head that decodes to more than {MAX_HEAD_BYTES} bytes")
             return
-        except (HPACKError, IndexError, TypeError) as error:
+        except INVALID_BLOCK as error:
             raise FrameError(f"invalid HPACK: {error}", ErrorCode.COMPRESSION_ERROR) from error
         if stream is None:
             return

@@ -19,17 +19,30 @@ import re
 from collections import deque
 from collections.abc import Iterable
 from http import HTTPStatus
-from typing import Any, Final
+from typing import Final
 
 from hpack import Decoder as HpackDecoder
 from hpack import Encoder as HpackEncoder
-from hpack import HeaderTuple, HPACKError
+from hpack import HeaderTuple, HPACKError, OversizedHeaderListError
 from hpack.table import HeaderTable
 
 from loadgen.clients.protocol.huffman import Huffman, is_shorter
 from loadgen.clients.protocol.response_heads import MAX_FIELDS, MAX_KEPT_FIELDS, Head, RawHeaders
 
-__all__ = ["MAX_KEPT", "TOO_MANY", "Decoder", "Encoder", "Received", "RequestFields", "fields_of"]
+__all__ = [
+    "INVALID_BLOCK",
+    "MAX_KEPT",
+    "TOO_MANY",
+    "Decoder",
+    "Encoder",
+    "OversizedHeaderListError",
+    "Received",
+    "RequestFields",
+    "fields_of",
+]
+
+INVALID_BLOCK: Final = (HPACKError, IndexError, TypeError)
+"""What `Decoder.decode` raises for an invalid block. If it decodes to too much, it raises OversizedHeaderListError."""
 
 MAX_KEPT: Final = 2048
 """Size limit of two caches: request heads of a scheme, and blocks without references. A full cache is emptied."""
@@ -192,10 +205,10 @@ class Encoder(HpackEncoder):
 
 
 class Received(HeaderTuple):
-    """One whole header block of an answer, in the form of a single header field.
+    """One whole header block of an answer. As a header field, which hpack's `decode` has to return, it is the status.
 
-    As a field it is the status, which is all that the h2 library has to see. It carries the rest along.
-    head: None for trailers and for malformed blocks. wrong: the reason why the block is malformed, or empty.
+    head: None for trailers and for malformed blocks. raw: the headers. wrong: the reason why the block is malformed, or
+    empty.
     """
 
     head: Head | None
@@ -227,8 +240,7 @@ def _check_fields(fields: Iterable[tuple[bytes, bytes]]) -> tuple[bytes, RawHead
             if name != b":status" or status or raw:
                 wrong = wrong or f"unexpected pseudo-header {name!r}"
             elif not _STATUS.fullmatch(value):
-                # A block without a status would be trailers for the library, and an error of the whole connection.
-                # With 500 only this request fails, because of `wrong`.
+                # With 500 the block is not taken for trailers. The request fails because of `wrong`.
                 wrong, status = f"invalid status {value!r}", b"500"
             else:
                 status = bytes(value)

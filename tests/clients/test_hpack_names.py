@@ -1,0 +1,46 @@
+"""The names of the hpack library that we override or read exist and behave as used.
+
+If one of these tests fails after an update of hpack, change `http2_heads.py`, or keep the older hpack (pyproject.toml).
+"""
+
+import inspect
+
+import pytest
+from hpack import Decoder, Encoder
+from hpack.exceptions import HPACKError, OversizedHeaderListError
+from hpack.huffman import HuffmanEncoder
+from hpack.table import HeaderTable
+
+
+@pytest.mark.parametrize(
+    ("owner", "names"),
+    [
+        (Encoder, "encode add"),
+        (Decoder, "decode"),
+        (HeaderTable, "add get_by_index STATIC_TABLE_LENGTH maxsize"),
+        (HuffmanEncoder, "encode"),
+    ],
+)
+def test_the_names_exist(owner: type, names: str) -> None:
+    assert [name for name in names.split() if not hasattr(owner, name)] == []
+
+
+def test_the_methods_take_the_arguments_that_we_pass() -> None:
+    assert list(inspect.signature(Encoder.encode).parameters) == ["self", "headers", "huffman"]
+    assert list(inspect.signature(Encoder.add).parameters) == ["self", "to_add", "sensitive", "huffman"]
+    assert list(inspect.signature(Decoder.decode).parameters) == ["self", "data", "raw"]
+    assert list(inspect.signature(Decoder.__init__).parameters) == ["self", "max_header_list_size"]
+
+
+def test_an_encoder_has_the_attributes_that_we_replace() -> None:
+    encoder = Encoder()
+    assert encoder.header_table.maxsize == 4096
+    assert encoder.table_size_changes == []
+    assert encoder.header_table.resized is False
+
+
+def test_every_error_of_a_block_has_one_base() -> None:
+    assert issubclass(OversizedHeaderListError, HPACKError)
+    for block in (b"\xff", b"\x40\x05ab", b"\x80", b"\x3f\xff\xff\xff\xff\x0f", b"\x88\x20"):
+        with pytest.raises(HPACKError):
+            Decoder().decode(block, raw=True)
