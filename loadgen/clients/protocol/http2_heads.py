@@ -200,7 +200,7 @@ def _literal(name: bytes, value: bytes, bits: int, first: int) -> bytes:
 
 
 class Encoder:
-    """Encodes the heads of one connection, with a cache of blocks. hpack's own encoder is slow for heads with new paths.
+    """Encodes the heads of one connection, with a cache of blocks. hpack's encoder is slow for heads with new paths.
 
     A name that is only in the dynamic table is sent as text.
     """
