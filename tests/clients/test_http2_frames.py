@@ -49,7 +49,7 @@ def _settings(values: dict[int, int]) -> Frame:
 
 def _unknown(kind: int, stream: int, flags: int, body: bytes) -> Frame:
     frame = ExtensionFrame(kind, stream, flags, body)
-    frame.length = len(body)  # hyperframe writes the length that it has read
+    frame.body_len = len(body)  # hyperframe sets it only when it reads a frame
     return frame
 
 
