@@ -454,6 +454,78 @@ def _sized(text: bytes) -> bytes:
     return bytes(size) + text
 
 
+_TEXTS = (b"a", b"x-long-name", b"b" * 900, b"c" * 3900, b"nginx", b"Wed, 25 Nov 2026 00:00:01 GMT", b"")
+_CODED = st.one_of(
+    st.tuples(st.just("indexed"), st.integers(1, 200)),
+    st.tuples(
+        st.sampled_from(["added", "added", "not added", "never"]),
+        st.integers(0, 80),
+        st.sampled_from(_TEXTS),
+        st.sampled_from(_TEXTS),
+        st.booleans(),
+    ),
+)
+_BLOCK = st.tuples(st.lists(st.sampled_from([0, 50, 1000, 4096]), max_size=2), st.lists(_CODED, max_size=5))
+_FIRST_BITS = {"added": (6, 0x40), "not added": (4, 0x00), "never": (4, 0x10)}
+
+
+def _number(number: int, bits: int, first: int) -> bytes:
+    coded = bytearray(hpack.hpack.encode_integer(number, bits))
+    coded[0] |= first
+    return bytes(coded)
+
+
+def _block_of(sizes: list[int], fields: list[tuple[Any, ...]], entries: int) -> bytes:
+    """A header block for a table that has this many entries when it begins. Some of its indexes may be invalid."""
+    parts = [_number(size, 5, 0x20) for size in sizes]
+    for kind, index, *texts in fields:
+        known = min(index, 61 + entries)
+        if kind == "indexed":
+            parts.append(_number(known, 7, 0x80))
+            continue
+        name, value, is_huffman = texts
+        coded = hpack.Encoder().huffman_coder.encode(value)
+        text = _number(len(coded), 7, 0x80) + coded if is_huffman else _sized(value)
+        parts.append(_number(known, *_FIRST_BITS[kind]) + (b"" if known else _sized(name)) + text)
+    return b"".join(parts)
+
+
+@settings(deadline=None, max_examples=examples(300), suppress_health_check=[HealthCheck.too_slow])
+@given(st.lists(st.tuples(st.integers(0, 1), st.one_of(_BLOCK, st.integers(0, 9))), max_size=30))
+def test_cached_blocks_and_their_insertions_mean_what_hpack_decodes(turns: list[tuple[int, Any]]) -> None:
+    """Two connections share the cache. Blocks come again at any time, also on the other one. hpack decodes them all."""
+    http2_heads._meanings.clear()
+    ours = [Decoder(64 * 1024), Decoder(64 * 1024)]
+    plain = [hpack.Decoder(64 * 1024), hpack.Decoder(64 * 1024)]
+    said: list[bytes] = []
+    is_broken = [False, False]
+    for at, what in turns:
+        if is_broken[at]:
+            continue
+        if isinstance(what, int):
+            block = said[what % len(said)] if said else b"\x88"
+        else:
+            sizes, fields = what
+            block = _block_of(sizes, fields, len(plain[at].header_table.dynamic_entries))
+            said.append(block)
+        try:
+            expected = _seen(plain[at].decode(block, raw=True))
+        except hpack.HPACKError:
+            is_broken[at] = True
+            with pytest.raises(hpack.HPACKError):
+                ours[at].decode(block)
+            continue
+        (received,) = ours[at].decode(block)
+        assert isinstance(received, Received)
+        assert (received.wrong, received[1], None if received.head is None else received.head.raw) == expected
+    for at in range(2):
+        if not is_broken[at]:
+            http2_heads._meanings.clear()  # a block that is not cached brings the table up to date
+            ours[at].decode(b"\x00\x01x\x01y")
+            assert ours[at].header_table.dynamic_entries == plain[at].header_table.dynamic_entries
+            assert ours[at].header_table.maxsize == plain[at].header_table.maxsize
+
+
 def test_what_is_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(http2_heads, "MAX_KEPT", 10)
     http2_heads._meanings.clear()
