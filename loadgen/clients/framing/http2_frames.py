@@ -1,8 +1,8 @@
 """HTTP/2 frames: bytes in, frames out, and the other way round (RFC 9113, sections 4 and 6).
 
-`FrameReader` splits received bytes, which may be cut anywhere. All else are functions: some build the frames that a
-client sends, others read the payloads that it receives. This module knows nothing of streams or connections; the rules
-about those are in `http2_state.py`.
+`FrameReader` splits received bytes, which may be cut anywhere. The rest is functions: some build the frames that a
+client sends, others read the payloads that it receives. The rules about streams and connections are in
+`http2_state.py`.
 """
 
 from __future__ import annotations
@@ -107,7 +107,7 @@ class FrameReader:
         self._data, self._at = b"", 0
         """Received bytes, and how many of them were taken."""
         self._tail = bytearray()
-        """Bytes that came after `_data`. They are appended to it once they complete a frame."""
+        """Bytes that came after `_data`. `take` appends them to `_data` once they complete a frame."""
         self._need = _HEAD_BYTES
         """The number of bytes that the next frame needs, as far as it is known."""
         self._is_greeted = False

@@ -67,7 +67,7 @@ HEADER_TABLE_SIZE, ENABLE_PUSH, MAX_CONCURRENT_STREAMS, INITIAL_WINDOW_SIZE, MAX
 
 
 class Place(IntEnum):
-    """What a frame belongs to."""
+    """The connection or the kind of stream that a frame belongs to: a column of the table."""
 
     CONNECTION = 0
     IDLE = 1
@@ -77,7 +77,7 @@ class Place(IntEnum):
 
 
 class Rule(IntEnum):
-    """What to do with a frame."""
+    """The action for a frame: a cell of the table."""
 
     TAKE = 0
     LATE = 1
@@ -147,7 +147,7 @@ def raised(window: int, increment: int) -> int:
 
 
 class Peer:
-    """What the target allows us: its SETTINGS, and its window for the whole connection. One instance a connection."""
+    """The target's SETTINGS, and its window for the whole connection. One instance a connection."""
 
     __slots__ = ("max_frame", "max_streams", "stream_window", "table_size", "window")
 
@@ -157,7 +157,7 @@ class Peer:
         self.stream_window = FIRST_WINDOW_BYTES
         """The window of a new stream."""
         self.window = FIRST_WINDOW_BYTES
-        """How many bytes of bodies we may send on this connection. Each stream has a window of its own, too."""
+        """The number of body bytes that we may send on this connection. Each stream has a window of its own, too."""
         self.table_size = 4096
         """The largest table of headers that the target accepts."""
 
@@ -196,7 +196,7 @@ class HeadParts:
 
     def __init__(self) -> None:
         self.stream = 0
-        """The stream whose head it is; 0 if there is none."""
+        """The stream whose head it is; 0 while no head is incomplete."""
         self.flags = self.frames = self.size = 0
         """The flags of the HEADERS frame; and the number of frames and bytes of the block so far."""
         self._parts: list[bytes] = []

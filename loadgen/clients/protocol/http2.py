@@ -205,7 +205,7 @@ class _Stream:
         self.is_over = False
         """The target has ended the stream: nothing more comes."""
         self.window = connection._peer.stream_window
-        """How many bytes of the body the target accepts; negative after some changes of its SETTINGS."""
+        """The number of body bytes that the target accepts; negative after some changes of its SETTINGS."""
         self.unsent: memoryview | None = None
         """Body bytes that wait for a window. They are the end of the body, unless `drained` is set."""
         self.drained: asyncio.Future[None] | None = None

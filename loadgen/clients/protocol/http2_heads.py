@@ -41,7 +41,8 @@ __all__ = [
 ]
 
 INVALID_BLOCK: Final = (HPACKError, IndexError, TypeError)
-"""What `Decoder.decode` raises for an invalid block. If it decodes to too much, it raises OversizedHeaderListError."""
+"""The errors of `Decoder.decode` for an invalid block. A block that decodes to too much is an
+OversizedHeaderListError."""
 
 MAX_KEPT: Final = 2048
 """Size limit of two caches: request heads of a scheme, and blocks without references. A full cache is emptied."""
@@ -52,7 +53,7 @@ _MAX_TABLE_BYTES: Final = 4096
 table of 4 GiB, and each request would search it. nghttp2 and Go have the same limit."""
 
 _ENTRY_BYTES: Final = 32
-"""What an entry of the table counts beside its name and value (RFC 7541, section 4.1)."""
+"""The size of an entry of the table beside its name and value (RFC 7541, section 4.1)."""
 _MOST_ENTRIES: Final = _MAX_TABLE_BYTES // _ENTRY_BYTES
 
 TOO_MANY: Final = f"more than {MAX_FIELDS} headers"
@@ -214,7 +215,7 @@ class Encoder:
         self._inserted = 0
         """The number of entries that were added to the table so far."""
         self._places: dict[tuple[bytes, bytes], int] = {}
-        """What `_inserted` was when an entry was added. It may have been evicted since."""
+        """The `_inserted` of each entry when it was added. The entry may have been evicted since."""
         self._blocks: dict[RequestFields, tuple[int, bytes]] = {}
         """Blocks that change nothing, with the `_inserted` for which they are valid."""
 
