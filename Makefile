@@ -88,16 +88,16 @@ lock:            ## resolve the pinned requirements anew (uv in a tool venv)
 	@test -x .tools/uv/bin/uv || { $(PYTHON) -m venv .tools/uv && .tools/uv/bin/python -m pip install --quiet uv; }
 	@for out in requirements requirements-dev; do \
 	  .tools/uv/bin/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --python-version 3.11 \
-	    --extra aws --extra analysis --extra http2 --extra brotli --extra outputs --extra llm --extra probes --extra traffic $$(test $$out = requirements-dev && echo --group dev) pyproject.toml -o $$out.lock; done
+	    --extra aws --extra analysis --extra brotli --extra outputs --extra llm --extra probes --extra traffic $$(test $$out = requirements-dev && echo --group dev) pyproject.toml -o $$out.lock; done
 	@.tools/uv/bin/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --python-version 3.11 \
 	  --constraint requirements-dev.lock pyproject.toml -o requirements-base.lock
 	@.tools/uv/bin/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --python-version 3.12 --no-header \
-	  --extra aws --extra http2 --extra brotli --extra outputs --constraint requirements.lock \
+	  --extra aws --extra brotli --extra outputs --constraint requirements.lock \
 	  pyproject.toml -o deploy/requirements-machine.txt
 	@for image in agent controller; do \
 	  .tools/uv/bin/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --python-version 3.13 --no-header \
 	    --constraint requirements.lock --no-emit-package setuptools --no-emit-package pbr \
-	    $$(test $$image = agent && echo deploy/docker/agent-packages.txt || echo --extra aws --extra http2 --extra brotli --extra outputs pyproject.toml) \
+	    $$(test $$image = agent && echo deploy/docker/agent-packages.txt || echo --extra aws --extra brotli --extra outputs pyproject.toml) \
 	    -o deploy/docker/requirements-$$image.txt; done
 
 # Into a folder of its own, without what it declares: see the lock.

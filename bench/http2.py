@@ -1,18 +1,16 @@
-"""Compare HTTP/2 over TLS with h2load and k6. Budget: 2 × k6."""
+"""Compare HTTP/2 over TLS with h2load and k6. Budget: 0.35 × k6."""
 
 from __future__ import annotations
-
-from importlib.util import find_spec
 
 from bench import attackers
 from bench.attackers import HERE, TRUSTED, USERS, trusting
 from bench.children import TARGET_CORE
-from bench.report import Section, skipped
+from bench.report import Section
 from bench.turns import Budget, alternate
 from tests.support.nginx import running_nginx
 
 TITLE = "CPU per request of HTTP/2 over TLS"
-BUDGET = Budget("journey", "k6", 2)
+BUDGET = Budget("journey", "k6", 0.35)
 HOW = """\
 {users} users with a kept connection each and one stream at a time on it, {seconds} s a turn, {turns} turns of each in \
 alternation; cores, CPU and checks as in the first section, certificate as in the one before. *journey* and *k6* send \
@@ -21,8 +19,6 @@ nothing but what it counts by status."""
 
 
 def measure(*, seconds: int = 4, turns: int = 3) -> Section:
-    if find_spec("h2") is None:
-        return skipped(TITLE, "the package h2 is not installed")
     with running_nginx(cpus=[TARGET_CORE], log=False, tls=True) as nginx, trusting(nginx.ca) as four_requests:
         compared = alternate(
             {

@@ -49,6 +49,7 @@ class Asked:
         self.route = route
         self.sent_ns = self.first_byte_ns = self.done_ns = self.size_bytes = 0
         self.head: Head
+        self.raw_trailers: list[tuple[bytes, bytes]] = []
         self.body = b""
         self.source: Any = None
         self.ends: list[str] = []

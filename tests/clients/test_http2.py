@@ -23,7 +23,6 @@ from loadgen.clients.pool.pool import ConnectionPool
 from loadgen.clients.protocol.http2 import STREAM_WINDOW_BYTES, Http2Connection
 from loadgen.clients.response.replies import Reply
 from loadgen.errors import RequestFailed
-from loadgen.extras import how_to_install
 from loadgen.units import NS_PER_MS
 from tests.support.http2 import Asked, Served, http2_server, prior_pool
 from tests.support.nginx import RunningNginx, running_nginx
@@ -145,14 +144,6 @@ async def test_a_target_that_answers_prior_knowledge_in_http_1_is_protocol() -> 
 def test_the_plan_says_what_http2_may_be() -> None:
     assert not list(Http(http2=True).wrongs())
     assert not list(Http(http2="prior").wrongs())
-
-
-def test_without_the_library_the_plan_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("loadgen.clients.net.settings_check.find_spec", lambda name: None)
-    assert [hint for _, hint in Http(http2=True).wrongs()] == [
-        f"on this machine and on each agent, {how_to_install('http2')}"
-    ]
-    assert not list(Http().wrongs())
 
 
 # -- what is sent ---------------------------------------------------------------------------------

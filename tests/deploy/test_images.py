@@ -25,8 +25,6 @@ PACKAGE_OF = {
     "jsonpath": "python-jsonpath",
     "zmq": "pyzmq",
     "botocore": "boto3",
-    "hpack": "h2",
-    "hyperframe": "h2",
 }
 NOT_IN_IMAGES = {"httpx2", "tokenizers"}
 """Extras: of client libraries, which the images do not have either, and of a file that few scenarios have."""

@@ -46,7 +46,7 @@ from loadgen.clients.protocol.connection_interface import Connection, Source, Un
 from loadgen.clients.protocol.outcomes import RESET, count_own_fault
 from loadgen.clients.protocol.phased import UNKNOWN
 from loadgen.clients.protocol.request_body_encoding import StreamedRequest, Upload
-from loadgen.clients.protocol.response_heads import MAX_KEPT_FIELDS, NO_ANSWER, Answer, Head
+from loadgen.clients.protocol.response_heads import MAX_KEPT_FIELDS, NO_ANSWER, Answer, Head, RawHeaders
 from loadgen.clients.protocol.timeouts import NEVER_NS, Timeouts
 from loadgen.clients.request.cookies import BoundedJar
 from loadgen.clients.request.header_encoding import header_lines
@@ -264,6 +264,7 @@ class HttpxAnswer(httpx.AsyncByteStream):
         self.head: Head
         self.body = b""
         """The beginning of the body, to show it with a failure."""
+        self.raw_trailers: RawHeaders = []
         self.source: Source
         self.connection: Connection | None = None
         self.written_ns = UNKNOWN

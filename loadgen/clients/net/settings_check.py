@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Iterable, Iterator, Mapping
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -17,7 +16,6 @@ from loadgen.clients.net.host_parsing import (
     is_network,
     is_place,
 )
-from loadgen.extras import how_to_install
 from loadgen.hostport import HostPort, of_url
 from loadgen.units import parse_duration, parse_size
 
@@ -59,11 +57,6 @@ def _versions_wrong(http: Http) -> Iterator[tuple[str, str]]:
     http2: object = http.http2
     if not isinstance(http2, bool) and http2 != "prior":
         yield f"http2: invalid value {http2!r}", 'write True, False or "prior"'
-    elif http2 and find_spec("h2") is None:
-        yield (
-            "http2: the h2 library is not installed",
-            f"on this machine and on each agent, {how_to_install('http2')}",
-        )
     elif http2 == "prior" and http.proxy is not None:
         yield 'http2="prior": a proxy needs HTTP/1.1', "write http2=True: https:// is tunnelled"
     cache: object = http.cache

@@ -9,7 +9,6 @@ from loadgen.clients.net.network import Network
 from loadgen.clients.pool.connection_policy import Connections
 from loadgen.clients.pool.pool import ConnectionPool, SharedPool
 from loadgen.clients.protocol.http1 import MAX_BODY_BYTES
-from loadgen.extras import missing_package
 
 __all__ = ["pool_for"]
 
@@ -36,9 +35,6 @@ def pool_for(
     shared: the worker's shared pool, if it exists already. If the policy is `shared` and this is None, a new pool is
     returned; pass it as `shared` for the next slots. http2: see `settings.Http`; the TLS context has to offer HTTP/2 as
     well (`tls_context`). has_stamps: connections of HTTP/1.1 accept the kernel's time of a read.
-
-    Raises:
-        UsageError: the `http2` extra is not installed.
     """
     if connections.policy == "shared" and shared is not None:
         return shared
@@ -53,10 +49,8 @@ def pool_for(
 def _http2_pool(
     connections: Connections, network: Network, ssl: ssl.SSLContext | None, settings: _Settings, *, prior: bool
 ) -> ConnectionPool:
-    try:
-        from loadgen.clients.pool.http2_pool import Http2Pool, Http2SharedPool
-    except ImportError as error:
-        raise missing_package("HTTP/2", "the h2 library", "http2") from error
+    from loadgen.clients.pool.http2_pool import Http2Pool, Http2SharedPool  # slow to import, and few plans need it
+
     if connections.policy == "shared":
         return Http2SharedPool(connections.limit, network, ssl, prior=prior, **settings)
     return Http2Pool(network, ssl, prior=prior, **settings)

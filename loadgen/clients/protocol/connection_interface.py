@@ -10,7 +10,7 @@ from asyncio import BaseTransport
 from collections.abc import Awaitable
 from typing import Protocol
 
-from loadgen.clients.protocol.response_heads import Answer, Head
+from loadgen.clients.protocol.response_heads import Answer, Head, RawHeaders
 from loadgen.errors import RequestFailed
 
 __all__ = ["Answered", "Connection", "Exchange", "Lost", "Sink", "Source", "Unprocessed", "peer_text"]
@@ -26,6 +26,8 @@ class Exchange(Protocol):
     head: Head
     body: bytes
     """The body as received, before Content-Encoding is undone."""
+    raw_trailers: RawHeaders
+    """The headers after the body. Set before the body's end, and only if there are some (HTTP/2)."""
 
     @property
     def route(self) -> Answered: ...

@@ -1,13 +1,11 @@
-"""One HTTP/2 connection, client side: many concurrent requests, on the h2 library.
+"""One HTTP/2 connection, client side: many concurrent requests.
 
 It has the interface of an HTTP/1.1 connection (`connection_interface.py`) and gets the same bytes. It stays on its
 stack as long as it has room for another stream, so a user's concurrent requests share one connection.
 
-The library handles the protocol: states, windows, HPACK. We add:
-- splitting the input into frames, so that each frame's bytes count for its stream, and frames before a broken one
-  still count;
-- a cache for heads (`http2_heads.py`);
-- the decision when to open a window;
+Frames are read and built in `framing/http2_frames.py`, the rules about them are in `framing/http2_state.py`, heads are
+translated and cached in `http2_heads.py`. This module does the I/O, and decides:
+- when to open a window;
 - the outcome of requests when their stream or the connection ends, as follows.
 
 - RST_STREAM by the target: `h2 refused_stream`, `h2 internal_error` ..., named by the error code. The target did not
@@ -16,11 +14,12 @@ The library handles the protocol: states, windows, HPACK. We add:
   ones; they are sent once more.
 - Bytes that are not HTTP/2: `protocol` for all requests under way. A malformed answer: `protocol` for its request.
 - More frames without an answer in them than any server needs: `h2 flood` for all that is under way
-  (`http2_floods.py`). Most of these frames never reach the library, which takes 10 µs for each.
+  (`http2_floods.py`).
 - A time-out or a cancelled request ends its stream (RST_STREAM CANCEL) and not the connection. But if nothing
   arrived on the connection since that request was sent, it accepts no more requests.
 
-A read that holds many frames is processed in parts, with the loop's other work in between (FRAMES_A_TURN).
+A read that holds many frames is processed in parts, with the loop's other work in between (FRAMES_A_TURN). Frames
+before a broken one count.
 
 Windows: each stream may send STREAM_WINDOW_BYTES ahead of its reader, and the connection has room for all of them. A
 stream whose reader is slow gets no more window, so we buffer at most that much for it. Push is refused.
@@ -33,30 +32,50 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import aclosing, suppress
-from sys import maxsize
 from time import perf_counter_ns
-from typing import Any, Final, cast
+from typing import Final, cast
 
-from h2.config import H2Configuration
-from h2.connection import ConnectionInputs, ConnectionState, H2Connection, H2ConnectionStateMachine
-from h2.errors import ErrorCodes
-from h2.events import (
-    ConnectionTerminated,
-    DataReceived,
-    Event,
-    InformationalResponseReceived,
-    RemoteSettingsChanged,
-    ResponseReceived,
-    StreamEnded,
-    StreamReset,
-    TrailersReceived,
-    WindowUpdated,
+from loadgen.clients.framing.http2_frames import (
+    ACK,
+    CONTINUATION,
+    DATA,
+    END_HEADERS,
+    END_STREAM,
+    GOAWAY,
+    HEADERS,
+    MAX_FRAME_BYTES,
+    MAX_ID,
+    PADDED,
+    PING,
+    PREFACE,
+    PRIORITIES,
+    RST_STREAM,
+    SETTINGS,
+    WINDOW_UPDATE,
+    ErrorCode,
+    FrameError,
+    FrameReader,
+    block_part,
+    frame,
+    goaway,
+    goaway_of,
+    head_frames,
+    number_of,
+    settings,
+    unpadded,
 )
-from h2.exceptions import DenialOfServiceError, H2Error, ProtocolError
-from h2.frame_buffer import FrameBuffer
-from h2.settings import SettingCodes, Settings
-from hyperframe.frame import DataFrame, Frame, HeadersFrame
-
+from loadgen.clients.framing.http2_state import (
+    FIRST_WINDOW_BYTES,
+    HeadParts,
+    Peer,
+    Place,
+    Rule,
+    check_length,
+    place_of,
+    raised,
+    rule_of,
+    why_wrong,
+)
 from loadgen.clients.protocol.connection_interface import Connection, Exchange, Lost, Sink, Unprocessed, peer_text
 from loadgen.clients.protocol.hang_up import Look, look_at
 from loadgen.clients.protocol.http1 import MAX_BODY_BYTES, MAX_HEAD_BYTES
@@ -75,10 +94,18 @@ from loadgen.clients.protocol.http2_floods import (
     FrameBudget,
     frame_name,
 )
-from loadgen.clients.protocol.http2_heads import TOO_MANY, Decoder, Encoder, Received, fields_of
+from loadgen.clients.protocol.http2_heads import (
+    INVALID_BLOCK,
+    TOO_MANY,
+    Decoder,
+    Encoder,
+    OversizedHeaderListError,
+    Received,
+    fields_of,
+)
 from loadgen.clients.protocol.join_body_pieces import MANY_PIECES, join_tail
+from loadgen.clients.protocol.outcomes import GOAWAY as GOAWAY_OUTCOME
 from loadgen.clients.protocol.outcomes import (
-    GOAWAY,
     H2_FLOOD,
     HEAD_TOO_LARGE,
     PROTOCOL,
@@ -98,151 +125,33 @@ __all__ = ["ASSUMED_STREAMS", "STREAM_WINDOW_BYTES", "Http2Connection"]
 STREAM_WINDOW_BYTES: Final = 4 * 1024 * 1024
 """The window of Go's client, and therefore of k6."""
 _CONNECTION_WINDOW_BYTES: Final = 1 << 30
-_MAX_FRAME_BYTES: Final = 64 * 1024
-"""Size limit of received frames. The library accepts a head in up to 64 frames, so it buffers at most 4 MiB of one."""
 ASSUMED_STREAMS: Final = 100
 """The assumed limit on concurrent streams, until the target's SETTINGS arrive, on this or an earlier connection."""
 _allowed: dict[str, int] = {}
 _MOST_TARGETS: Final = 1024
-_MAX_ID: Final = 2**31 - 1
 _BREATH_BYTES: Final = 256 * 1024
 """An upload lets the loop's other tasks run after this many bytes."""
 _BACKLOG_BYTES: Final = 256 * 1024
 """Reading pauses when more bytes than this wait to be processed."""
-_DATA, _HEADERS, _PRIORITY, _RST_STREAM, _SETTINGS = range(5)
-_PING, _GOAWAY, _WINDOW_UPDATE, _CONTINUATION = range(6, 10)
-_MOST_KNOWN_SETTINGS: Final = 16
-_OF_HEADS: Final = (1, 5, 9)
-"""HEADERS, PUSH_PROMISE, CONTINUATION."""
-_END_STREAM, _END_HEADERS, _ODD_FLAGS = 0x1, 0x4, 0x28
-"""ODD_FLAGS: padding and priorities."""
-_ACK, _PADDED = 0x1, 0x8
-_OF_ANSWER: Final = (0, 1, 9)
-"""DATA, HEADERS, CONTINUATION."""
-
-_FOR_LIBRARY: Final = ((b":method", b"GET"),)
-"""The headers that we pass to the library: our encoder ignores them and uses its own (`Encoder.coming`). The library
-reads only the method, to decide whether the answer may have a body. We always pass GET, because for HEAD the library
-would end the whole connection if the answer had a body; `_on_data` handles that case for its request alone."""
+_WHOLE_HEAD: Final = END_HEADERS | PADDED | PRIORITIES
+"""If only END_HEADERS of these is set, the payload of HEADERS is a whole block."""
 
 
-class _Goes(H2ConnectionStateMachine):
-    """A connection state that continues after a GOAWAY. The library itself would accept none of the outstanding
-    answers.
-    """
-
-    def process_input(self, input_: ConnectionInputs) -> list[Event]:
-        if (self.state is ConnectionState.CLIENT_OPEN and input_ in _STAYS) or input_ is ConnectionInputs.RECV_GOAWAY:
-            return []
-        return super().process_input(input_)
-
-
-_STAYS: Final = frozenset(
-    {
-        ConnectionInputs.SEND_HEADERS,
-        ConnectionInputs.SEND_DATA,
-        ConnectionInputs.RECV_HEADERS,
-        ConnectionInputs.RECV_DATA,
+def _greeting() -> bytes:
+    """Return the first bytes that we send: the preface, our SETTINGS, and the window of the connection."""
+    ours = {
+        2: 0,  # ENABLE_PUSH
+        4: STREAM_WINDOW_BYTES,  # INITIAL_WINDOW_SIZE
+        5: MAX_FRAME_BYTES,  # MAX_FRAME_SIZE
+        6: MAX_HEAD_BYTES,  # MAX_HEADER_LIST_SIZE
     }
-)
-"""Inputs of normal requests, which leave an open connection open."""
+    # RFC 9113, section 6.9.2: a connection's window begins with 65,535 bytes, and SETTINGS do not change it.
+    more = _CONNECTION_WINDOW_BYTES - FIRST_WINDOW_BYTES
+    return PREFACE + settings(ours) + _window_update(0, more)
 
 
-class _OneFrame(FrameBuffer):
-    """The library's frame buffer, fed with whole frames. It parses DATA and HEADERS itself, faster than the library."""
-
-    def __init__(self) -> None:
-        super().__init__(server=False)
-        self._frame: bytes | None = None
-        self.is_in_head = False
-        """A head has begun and continues in CONTINUATION frames, which the library checks."""
-        self.head_frames = 0
-        """The number of frames of that head so far."""
-
-    def add_data(self, data: Any) -> None:
-        """Store one whole frame, given as bytes, for the library to read."""
-        kind, flags = data[3], data[4]
-        if kind <= 1 and not flags & _ODD_FLAGS and not self.is_in_head and (not kind or flags & _END_HEADERS):
-            self._frame = data
-            return
-        if kind in _OF_HEADS:
-            self.is_in_head = not flags & _END_HEADERS
-            self.head_frames = self.head_frames + 1 if self.is_in_head else 0
-        super().add_data(data)
-
-    def __next__(self) -> Frame:
-        data = self._frame
-        if data is None:
-            return super().__next__()
-        self._frame = None
-        stream, flags = int.from_bytes(data[5:9], "big") & _MAX_ID, data[4]
-        if not stream:
-            raise ProtocolError("an answer on stream 0")
-        frame: DataFrame | HeadersFrame
-        if data[3]:
-            frame = HeadersFrame(stream)
-            frame.data = data[9:]
-            frame.flags.add("END_HEADERS")
-        else:
-            frame = DataFrame(stream)
-            frame.data = data[9:]
-        frame.body_len = len(data) - 9
-        # The library formats each received frame as text for its log: 14 µs for a frame of 16 KiB.
-        frame._body_repr = str  # type: ignore[method-assign]
-        if flags & _END_STREAM:
-            frame.flags.add("END_STREAM")
-        return frame
-
-
-class _Library(H2Connection):
-    MAX_CLOSED_STREAMS = 8
-    """The number of closed streams that the library remembers, to check late heads. Late frames of our streams never
-    reach the library (`_passes_over`). Its default of 65,536 would take 11 MB a connection."""
-
-    def __init__(self) -> None:
-        super().__init__(_CONFIG)
-        self.state_machine = _Goes()
-        self.incoming_buffer: _OneFrame = _OneFrame()
-        self.encoder: Encoder = Encoder()
-        self.decoder: Decoder = Decoder(MAX_HEAD_BYTES)
-        self.local_settings = Settings(client=True, initial_values=_SETTINGS_OF_OURS)
-        del self.local_settings[SettingCodes.ENABLE_CONNECT_PROTOCOL]  # only servers send this setting
-        self.max_inbound_frame_size = _MAX_FRAME_BYTES
-        self.initiate_connection()
-        # RFC 9113, section 6.9.2: a connection's window begins with 65,535 bytes, and SETTINGS do not change it.
-        self.increment_flow_control_window(_CONNECTION_WINDOW_BYTES - 65_535)
-
-    def consume_window(self, size: int) -> None:
-        """Subtract `size` bytes of DATA, which arrived for a stream that has ended, from the connection's flow control
-        window.
-        """
-        self._inbound_flow_control_window_manager.window_consumed(size)
-
-    def forget_unknown_settings(self) -> None:
-        """Delete stored settings of the target with unknown numbers. The library would store all 65,536 of them, 45 MB
-        a connection.
-        """
-        if len(self.remote_settings) > _MOST_KNOWN_SETTINGS:
-            for code in tuple(self.remote_settings):
-                if code not in _KNOWN_SETTINGS:
-                    del self.remote_settings[code]
-
-
-_KNOWN_SETTINGS: Final = frozenset(SettingCodes)
-_CONFIG: Final = H2Configuration(
-    client_side=True,
-    header_encoding=None,
-    validate_outbound_headers=False,
-    normalize_outbound_headers=False,
-    validate_inbound_headers=False,  # `Received` validates them, once for each block
-    normalize_inbound_headers=False,
-)
-_SETTINGS_OF_OURS: Final[dict[SettingCodes, int]] = {
-    SettingCodes.ENABLE_PUSH: 0,
-    SettingCodes.INITIAL_WINDOW_SIZE: STREAM_WINDOW_BYTES,
-    SettingCodes.MAX_FRAME_SIZE: _MAX_FRAME_BYTES,
-    SettingCodes.MAX_HEADER_LIST_SIZE: MAX_HEAD_BYTES,
-}
+def _window_update(stream: int, increment: int) -> bytes:
+    return frame(WINDOW_UPDATE, 0, stream, increment.to_bytes(4, "big"))
 
 
 class _Stream:
@@ -259,6 +168,7 @@ class _Stream:
         "head_bytes",
         "head_only",
         "id",
+        "is_over",
         "is_paused",
         "is_sent",
         "joined",
@@ -266,6 +176,7 @@ class _Stream:
         "unacknowledged",
         "unsent",
         "waiter",
+        "window",
     )
 
     def __init__(
@@ -291,6 +202,10 @@ class _Stream:
         self.unacknowledged = 0
         """Received bytes that were not yet returned to the stream's window."""
         self.is_sent = True
+        self.is_over = False
+        """The target has ended the stream: nothing more comes."""
+        self.window = connection._peer.stream_window
+        """The number of body bytes that the target accepts; negative after some changes of its SETTINGS."""
         self.unsent: memoryview | None = None
         """Body bytes that wait for a window. They are the end of the body, unless `drained` is set."""
         self.drained: asyncio.Future[None] | None = None
@@ -312,36 +227,35 @@ class _Stream:
 
 
 class Http2Connection(asyncio.Protocol):
-    """HOT. A client-side HTTP/2 connection.
-
-    A request with a cached head costs 38 µs without the loop and TLS, most of it in the library (clock time of 20,000
-    GETs of 1 KiB, fed; least of 4). The whole: `python -m bench http2`.
-    """
+    """HOT. A client-side HTTP/2 connection. The whole cost: `python -m bench http2`."""
 
     __slots__ = (
         "_budget",
         "_closed_as",
+        "_decoder",
         "_drained",
+        "_encoder",
         "_freed",
         "_goaway",
         "_has_ended",
+        "_head",
         "_heard_ns",
         "_is_behind",
         "_is_greeted",
         "_is_leaving",
         "_is_offered",
         "_is_reading_paused",
-        "_library",
         "_limit_bytes",
         "_look",
         "_loop",
         "_lost",
         "_lost_to",
         "_max_streams",
-        "_need",
         "_next_id",
-        "_part",
+        "_out",
         "_part_ns",
+        "_peer",
+        "_reader",
         "_scheme",
         "_streams",
         "_transport",
@@ -378,21 +292,24 @@ class Http2Connection(asyncio.Protocol):
         """The earliest deadline of the streams, or an earlier one of an ended stream; updated when it passes."""
         self.check_ns = NEVER_NS
         self._transport: asyncio.Transport
-        self._library = _Library()
+        self._peer = Peer()
+        self._reader = FrameReader()
+        self._head = HeadParts()
+        self._encoder, self._decoder = Encoder(), Decoder(MAX_HEAD_BYTES)
+        self._out: list[bytes] = []
+        """Frames that are not written yet."""
         self._streams: dict[int, _Stream] = {}
         self._next_id = 1
         self._max_streams = _allowed.get(where, ASSUMED_STREAMS)
         self._is_leaving = self._is_greeted = False
         self._is_offered = True
         """It is on its stack, or was just opened or taken by a caller that is about to send on it."""
-        self._part = bytearray()
-        """The beginning of a frame that is not complete."""
-        self._part_ns = self._need = 0
-        """When `_part` arrived, and the size that it needs before it can be read."""
+        self._part_ns = 0
+        """When the first byte arrived that the reader still holds."""
         self._heard_ns = 0
         self._budget = FrameBudget(perf_counter_ns())
         self._is_behind = self._is_reading_paused = False
-        """Whole frames wait in `_part` for the loop's next turn; and reading is paused, because there are too many."""
+        """Whole frames wait in the reader for the loop's next turn; and reading is paused, as there are too many."""
         self._has_ended = False
         """The target closed the connection while frames were waiting."""
         self._lost_to: Exception | None = None
@@ -483,20 +400,13 @@ class Http2Connection(asyncio.Protocol):
             return stream
         end = data.find(b"\r\n\r\n") + 4
         is_bare = end == len(data)
-        library = self._library
-        # The library passes its headers to our encoder at once, within send_headers. `coming` is the way around it,
-        # so it must be set right before and be None after an error.
-        library.encoder.coming = fields_of(data if is_bare else data[:end], self._scheme)
+        block = self._encoder.block_of(fields_of(data if is_bare else data[:end], self._scheme))
         self._budget.earned += PER_REQUEST
         number = stream.id = self._next_id
         # RFC 9113, section 5.1.1: streams of a client have odd numbers.
         self._next_id = number + 2
-        try:
-            library.send_headers(number, _FOR_LIBRARY, is_bare and is_whole)
-        except H2Error as error:
-            library.encoder.coming = None
-            self._fail(stream, PROTOCOL, f"{self.where}: {error}")
-            return stream
+        out = self._out
+        out.append(head_frames(number, block, is_bare and is_whole, self._peer.max_frame))
         streams[number] = stream
         if not is_bare or not is_whole:
             stream.is_sent = False
@@ -508,7 +418,8 @@ class Http2Connection(asyncio.Protocol):
             if deadline_ns < self.check_ns:
                 self._wheel.watch(self)
         exchange.sent_ns = perf_counter_ns()
-        self._transport.write(library.data_to_send())
+        self._transport.write(out[0] if len(out) == 1 else b"".join(out))
+        out.clear()
         if len(streams) < self._max_streams:
             self._offer()
         return stream
@@ -521,7 +432,7 @@ class Http2Connection(asyncio.Protocol):
             self._fail(stream, *self._closed_as)
             return
         why = self._goaway or f"{self.where} accepts no more requests on this connection"
-        self._fail_with(stream, Unprocessed(GOAWAY, why))
+        self._fail_with(stream, Unprocessed(GOAWAY_OUTCOME, why))
         if not self.is_closed and not self._is_leaving:
             self._make_room()
 
@@ -582,8 +493,7 @@ class Http2Connection(asyncio.Protocol):
                         unseen = 0
                 if stream.id in self._streams:
                     stream.is_sent = True
-                    with suppress(ProtocolError):
-                        self._library.end_stream(stream.id)
+                    self._out.append(frame(DATA, END_STREAM, stream.id))
                     self._flush()
         except TimeoutError:
             if not answered.expired():
@@ -595,20 +505,23 @@ class Http2Connection(asyncio.Protocol):
             waiter.remove_done_callback(stop)
 
     def _pump(self, stream: _Stream) -> None:
-        """Give the library as much of a stream's unsent body as flow control permits. The bytes are not written to the
+        """Build DATA frames from as much of a stream's unsent body as flow control permits. They are not written to the
         socket yet.
         """
-        unsent, library, number = stream.unsent, self._library, stream.id
+        unsent, peer = stream.unsent, self._peer
         assert unsent is not None
         while unsent:
-            room = min(library.local_flow_control_window(number), library.max_outbound_frame_size)
+            room = min(stream.window, peer.window, peer.max_frame)
             if room <= 0:  # a change of the settings can make a window negative
                 stream.unsent = unsent
                 return
             piece, unsent = unsent[:room], unsent[room:]
+            size = len(piece)
             is_last = not unsent and stream.drained is None
-            library.send_data(number, piece, is_last)
-            self._budget.earned += len(piece) >> EARNING_BITS
+            self._out.append(frame(DATA, END_STREAM if is_last else 0, stream.id, piece))
+            stream.window -= size
+            peer.window -= size
+            self._budget.earned += size >> EARNING_BITS
             if is_last:
                 stream.is_sent = True
         stream.unsent = None
@@ -632,113 +545,70 @@ class Http2Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = transport  # type: ignore[assignment]  # uvloop's transports are not asyncio's class
-        self._transport.write(self._library.data_to_send())
+        self._transport.write(_greeting())
 
     def data_received(self, data: bytes) -> None:
-        """HOT. Receive bytes from the target, and pass them to `_read` as soon as they contain the first 9 bytes of a
-        frame.
-        """
+        """HOT. Receive bytes from the target, and process the frames that they complete."""
         now_ns = self._heard_ns = perf_counter_ns()
-        begun_ns = now_ns
-        if self._part:
-            self._part += data
-            if len(self._part) < self._need:
-                if self._is_behind and len(self._part) > _BACKLOG_BYTES and not self._is_reading_paused:
-                    self._is_reading_paused = True
-                    self._transport.pause_reading()
-                return
-            data, begun_ns = bytes(self._part), self._part_ns
-            self._part.clear()
-        self._read(data, begun_ns, now_ns)
+        reader = self._reader
+        begun_ns = self._part_ns = self._part_ns if reader.waiting else now_ns
+        is_ready = reader.feed(data)
+        if self._is_behind:
+            if reader.waiting > _BACKLOG_BYTES and not self._is_reading_paused:
+                self._is_reading_paused = True
+                self._transport.pause_reading()
+        elif is_ready:
+            self._read(begun_ns, now_ns)
 
-    def _read(self, data: bytes, begun_ns: int, now_ns: int) -> None:
-        """HOT. Process received bytes frame by frame, so that each frame is counted for its stream, and an invalid
-        frame does not affect those before it.
+    def _read(self, begun_ns: int, now_ns: int) -> None:
+        """HOT. Process received frames one by one, so that each is counted for its stream, and an invalid frame does
+        not affect those before it.
 
         begun_ns, now_ns: when the first and the last of the bytes arrived.
         """
-        library, streams = self._library, self._streams
-        at, size = 0, len(data)
-        for _ in range(FRAMES_A_TURN):
-            if size - at < 9:
-                break
-            length = (data[at] << 16) | (data[at + 1] << 8) | data[at + 2]
-            kind = data[at + 3]
-            # RFC 9113, section 3.4: the first frame of a server is SETTINGS. A server that answers in HTTP/1 fails
-            # here too, and `_not_http2` reports that.
-            if length > _MAX_FRAME_BYTES or not (self._is_greeted or kind == _SETTINGS):
-                self._not_http2(data[at : at + 80])
-                return
-            self._is_greeted = True
-            end = at + 9 + length
-            if end > size:
-                self._need = end - at
-                break
-            # RFC 9113, section 4.1: the highest bit is reserved, and a receiver must ignore it.
-            number = int.from_bytes(data[at + 5 : at + 9], "big") & _MAX_ID
-            stream = streams.get(number)
-            if (kind > 1 or not length or stream is None) and self._passes_over(kind, number, stream, data[at:end]):
+        reader, streams, head = self._reader, self._streams, self._head
+        frames = reader.take(FRAMES_A_TURN)
+        try:
+            for kind, flags, number, payload in frames:
+                self._is_greeted = True
+                stream = streams.get(number)
+                if stream is None or head.stream or kind > HEADERS:
+                    self._on_other(kind, flags, number, stream, payload, begun_ns, now_ns)
+                elif kind == DATA:
+                    if (payload or flags & END_STREAM) and not flags & PADDED:
+                        stream.exchange.size_bytes += 9 + len(payload)
+                        self._on_data(stream, payload, len(payload), flags & END_STREAM, now_ns)
+                    else:
+                        self._on_odd_data(stream, flags, payload, now_ns)
+                elif self._counts(stream, len(payload), begun_ns):
+                    if flags & _WHOLE_HEAD == END_HEADERS:
+                        self._on_block(stream, payload, flags & END_STREAM, now_ns)
+                    else:
+                        self._on_part_of_head(stream, number, flags, payload, now_ns)
                 if self.is_closed:
                     return
-                at, begun_ns = end, now_ns
-                continue
-            if stream is not None and kind in _OF_ANSWER:
-                stream.exchange.size_bytes += 9 + length
-                if kind:
-                    if not stream.exchange.first_byte_ns:
-                        # Never before the request was sent, even if the target sent the beginning of this frame
-                        # earlier.
-                        stream.exchange.first_byte_ns = max(begun_ns, stream.exchange.sent_ns)
-                    stream.head_bytes += length
-                    # The whole connection ends: a head that is not decoded leaves the compression table out of step
-                    # for all later heads (RFC 9113, section 4.3).
-                    if stream.head_bytes > MAX_HEAD_BYTES:
-                        self._end_all(HEAD_TOO_LARGE, f"{self.where} sent more than {MAX_HEAD_BYTES} bytes of headers")
-                        return
-            try:
-                events = library.receive_data(data[at:end])
-            except DenialOfServiceError:
-                self._end_all(
-                    HEAD_TOO_LARGE, f"{self.where} sent a head that decodes to more than {MAX_HEAD_BYTES} bytes"
-                )
-                return
-            except ProtocolError as error:
-                self._broken(str(error))
-                return
-            for event in events:
-                self._on(event, now_ns)
-            if self.is_closed:
-                return
-            at, begun_ns = end, now_ns
-        else:
-            # The loop ended without a break: FRAMES_A_TURN frames were processed, and some may be left.
-            self._fall_behind(size - at)
-        if at < size:
-            self._part += data[at:] if at else data
-            self._part_ns = begun_ns
-            if size - at < 9:
-                self._need = 9
-        if (out := library.data_to_send()) and not self._has_ended:
-            self._transport.write(out)
-
-    def _fall_behind(self, left_bytes: int) -> None:
-        """Schedule the processing of the remaining `left_bytes` for the next iteration of the event loop, if they
-        contain the head of a frame.
-        """
-        if left_bytes >= 9:
-            self._is_behind, self._need = True, maxsize
+                begun_ns = now_ns
+        except FrameError as error:
+            self._broken(error)
+            return
+        if reader.wrong is not None:
+            self._not_http2(reader.wrong)
+            return
+        if len(frames) == FRAMES_A_TURN and reader.waiting >= 9:
+            self._is_behind = True
             self._loop.call_soon(self._catch_up)
+        self._part_ns = begun_ns
+        if self._out:
+            self._flush()
 
     def _catch_up(self) -> None:
-        """Process the frames that `_fall_behind` left over. Their time of arrival is that of the last read, so no frame
+        """Process the frames that one turn left over. Their time of arrival is that of the last read, so no frame
         counts as earlier than it arrived.
         """
         if self.is_closed:
             return
         self._is_behind = False
-        data, self._need = bytes(self._part), 0
-        self._part.clear()
-        self._read(data, self._part_ns, self._heard_ns)
+        self._read(self._part_ns, self._heard_ns)
         if self._is_behind or self.is_closed:
             return
         if self._has_ended:
@@ -747,76 +617,130 @@ class Http2Connection(asyncio.Protocol):
             self._is_reading_paused = False
             self._transport.resume_reading()
 
-    # -- frames without an answer in them ---------------------------------------------------
+    def _counts(self, stream: _Stream, length: int, begun_ns: int) -> bool:
+        """HOT. Count a frame of a head for its stream. Return False if the connection has ended, because the heads of
+        this stream are too large.
+        """
+        exchange = stream.exchange
+        exchange.size_bytes += 9 + length
+        if not exchange.first_byte_ns:
+            # Never before the request was sent, even if the target sent the beginning of this frame earlier.
+            exchange.first_byte_ns = max(begun_ns, exchange.sent_ns)
+        stream.head_bytes += length
+        # The whole connection ends: a head that is not decoded leaves the compression table out of step for all later
+        # heads (RFC 9113, section 4.3).
+        if stream.head_bytes > MAX_HEAD_BYTES:
+            self._end_all(HEAD_TOO_LARGE, f"{self.where} sent more than {MAX_HEAD_BYTES} bytes of headers")
+            return False
+        return True
 
-    def _passes_over(self, kind: int, number: int, stream: _Stream | None, frame: bytes) -> bool:
-        """Check a frame against the limits on floods, and return True if the library need not process it. It is also
-        True if the connection has ended because of the frame.
+    # -- frames that are not the usual DATA or HEADERS of an answer ---------------------------
+
+    def _on_other(
+        self,
+        kind: int,
+        flags: int,
+        number: int,
+        stream: _Stream | None,
+        payload: bytes,
+        begun_ns: int,
+        now_ns: int,
+    ) -> None:
+        """Process a frame after its check against the limits on floods and the rules about places and lengths.
 
         number: the stream's number. stream: None if no such stream is open.
+
+        Raises:
+            FrameError: the connection must end.
         """
-        length, flags = len(frame) - 9, frame[4]
-        buffer = self._library.incoming_buffer
-        if buffer.is_in_head:
-            if kind == _CONTINUATION and buffer.head_frames >= MAX_HEAD_FRAMES:
-                return self._flood(f"a head of more than {MAX_HEAD_FRAMES} frames")
-            return not self._pays(1, kind)
-        # An odd number below the next one was ours, so its stream has ended. Frames of such streams are legal for a
-        # while after a reset (RFC 9113, section 5.1).
-        is_late = stream is None and number & 1 == 1 and number < self._next_id
-        if kind == _DATA:
-            if is_late and not flags & _PADDED:
-                return self._takes_late_data(length)
-            if stream is None or flags & (_END_STREAM | _PADDED):
-                return False
-            # An empty DATA frame. Before a head it is an error, which the library reports.
-            if self._pays(1, kind) and stream.head is None:
-                return False
-            stream.exchange.size_bytes += 9
-            return True
-        if kind == _HEADERS:
-            return is_late and self._takes_late_head(flags, frame)
-        if kind == _SETTINGS:
+        length = len(payload)
+        if self._head.stream:
+            if kind == CONTINUATION and self._head.frames >= MAX_HEAD_FRAMES:
+                self._flood(f"a head of more than {MAX_HEAD_FRAMES} frames")
+            elif self._pays(1, kind) and (stream is None or self._counts(stream, length, begun_ns)):
+                flags_of_head = self._head.flags
+                block = self._head.add(kind, flags, number, payload)
+                if block is not None:
+                    self._on_block(stream, block, flags_of_head & END_STREAM, now_ns)
+                elif self._head.size > MAX_HEAD_BYTES:
+                    self._end_all(HEAD_TOO_LARGE, f"{self.where} sent more than {MAX_HEAD_BYTES} bytes of headers")
+            return
+        place = place_of(number, self._next_id, stream is not None)
+        rule = rule_of(kind, place)
+        if rule is Rule.LATE:
+            if kind == DATA:
+                self._takes_late_data(length)
+            else:
+                self._takes_late_head(number, flags, payload, now_ns)
+            return
+        if not self._may_come(kind, flags, length, place):
+            return
+        if rule is Rule.WRONG:
+            raise FrameError(why_wrong(kind, place))
+        check_length(kind, flags, length)
+        if rule is Rule.PASS:
+            return
+        if kind == SETTINGS:
+            if not flags & ACK:
+                self._on_settings(payload)
+        elif kind == WINDOW_UPDATE:
+            self._on_window(stream, number_of(payload) & MAX_ID)
+        elif kind == PING:
+            if not flags & ACK:
+                self._out.append(frame(PING, ACK, 0, payload))
+        elif kind == GOAWAY:
+            self._on_goaway(*goaway_of(payload))
+        elif stream is not None:
+            self._on_reset(stream, number_of(payload))
+
+    def _may_come(self, kind: int, flags: int, length: int, place: Place) -> bool:
+        """Charge a frame without an answer in it to the budget. Return False if the connection has ended, because the
+        budget is exceeded.
+        """
+        if kind == SETTINGS:
             if length > MAX_SETTINGS * 6:
                 return self._flood(f"a SETTINGS frame with more than {MAX_SETTINGS} settings")
-            return not self._pays(1 if flags & _ACK else COSTLY, kind)
-        if kind == _RST_STREAM and stream is not None:
+            return self._pays(1 if flags & ACK else COSTLY, kind)
+        if kind == RST_STREAM and place is Place.OPEN:
             # It costs nothing: it ends a request, so a target cannot send more of these than we send requests.
-            return False
-        is_paid = self._pays(COSTLY if kind == _GOAWAY else 1 + (length >> 10), kind)
-        if kind in (_RST_STREAM, _WINDOW_UPDATE):
-            # Other lengths are errors of the connection (RFC 9113, sections 6.4 and 6.9), which the library reports.
-            return not is_paid or (is_late and length == 4)
-        # RFC 9113, section 4.1: frames of unknown kinds must be ignored. PRIORITY is deprecated and means nothing for
-        # us (section 5.3).
-        return not is_paid or kind > _CONTINUATION or (kind == _PRIORITY and length == 5 and number > 0)
-
-    def _takes_late_data(self, length: int) -> bool:
-        """Process DATA for a stream that has ended: only subtract its length from the connection's window. Always
-        returns True, because the frame is then handled.
-        """
-        if not self._pays_late(1):
             return True
-        if length:
+        return self._pays(COSTLY if kind == GOAWAY else 1 + (length >> 10), kind)
+
+    def _on_odd_data(self, stream: _Stream, flags: int, payload: bytes, now_ns: int) -> None:
+        """Process DATA with padding, or empty DATA that does not end its stream.
+
+        Raises:
+            FrameError: the padding is invalid.
+        """
+        data = unpadded(flags, payload)
+        is_end = flags & END_STREAM
+        if not data and not is_end and not self._pays(PADDING_COST if payload else 1, DATA):
+            return
+        stream.exchange.size_bytes += 9 + len(payload)
+        # The length of the payload with its padding, because padding counts for both windows (RFC 9113, section 6.1).
+        self._on_data(stream, data, len(payload), is_end, now_ns)
+
+    def _on_part_of_head(self, stream: _Stream | None, number: int, flags: int, payload: bytes, now_ns: int) -> None:
+        """Process HEADERS with padding or priorities, or HEADERS that CONTINUATION frames follow."""
+        part = block_part(flags, payload)
+        if flags & END_HEADERS:
+            self._on_block(stream, part, flags & END_STREAM, now_ns)
+        else:
+            self._head.begin(number, flags, part)
+
+    def _takes_late_data(self, length: int) -> None:
+        """Process DATA for a stream that has ended: only subtract its length from the connection's window."""
+        if self._pays_late(1):
             # RFC 9113, section 6.9: these bytes count for the connection's window, although nobody reads them.
             # Without this, each cancelled request would shrink the window for good.
-            self._library.consume_window(length)
             self._unacknowledged += length
             if self._unacknowledged > _CONNECTION_WINDOW_BYTES // 4:
                 self._give_back()
-        return True
 
-    def _takes_late_head(self, flags: int, frame: bytes) -> bool:
-        """Decode the headers of a stream that has ended, only to update the header compression table. Return False if
-        they are in several frames, so that the library must process them.
-        """
-        if not self._pays_late(1 + (len(frame) >> LATE_HEAD_BITS)):
-            return True
-        if flags & (_END_HEADERS | _ODD_FLAGS) != _END_HEADERS:
-            return False
-        if why := self._library.decoder.pass_over(frame[9:]):
-            self._broken(why)
-        return True
+    def _takes_late_head(self, number: int, flags: int, payload: bytes, now_ns: int) -> None:
+        """Process the headers of a stream that has ended, only to update the header compression table."""
+        if self._pays_late(1 + ((9 + len(payload)) >> LATE_HEAD_BITS)):
+            self._on_part_of_head(None, number, flags, payload, now_ns)
 
     def _pays(self, cost: int, kind: int) -> bool:
         """Charge `cost` for a frame that may be part of a flood to the connection's budget. If the budget is exceeded,
@@ -824,8 +748,7 @@ class Http2Connection(asyncio.Protocol):
         """
         if self._budget.spend(cost, self._heard_ns, is_read=self._drained is None):
             return True
-        self._flood(f"more than {IDLE_FRAMES:,} frames without an answer in them, the last a {frame_name(kind)}")
-        return False
+        return self._flood(f"more than {IDLE_FRAMES:,} frames without an answer in them, the last a {frame_name(kind)}")
 
     def _pays_late(self, cost: int) -> bool:
         """Charge `cost` for a frame of a stream that has ended to the connection's budget. If the budget is exceeded,
@@ -833,15 +756,13 @@ class Http2Connection(asyncio.Protocol):
         """
         if self._budget.spend_late(cost, self._heard_ns, is_read=self._drained is None):
             return True
-        self._flood("too many frames for requests that have ended")
-        return False
+        return self._flood("too many frames for requests that have ended")
 
     def _flood(self, what: str) -> bool:
-        with suppress(H2Error):
-            # The GOAWAY is a courtesy: the connection ends, whatever state the library is in.
-            self._library.close_connection(ErrorCodes.ENHANCE_YOUR_CALM)
+        """End the connection because of a flood. Always return False."""
+        self._out.append(goaway(ErrorCode.ENHANCE_YOUR_CALM))
         self._end_all(H2_FLOOD, f"{self.where} sent {what}")
-        return True
+        return False
 
     # -- the end of the connection ----------------------------------------------------------
 
@@ -870,7 +791,7 @@ class Http2Connection(asyncio.Protocol):
 
     def _end(self) -> None:
         if self._goaway:
-            self._fail_all(GOAWAY, self._goaway)
+            self._fail_all(GOAWAY_OUTCOME, self._goaway)
         for stream in tuple(self._streams.values()):
             size = stream.exchange.size_bytes
             if size:
@@ -879,38 +800,36 @@ class Http2Connection(asyncio.Protocol):
                 self._fail(stream, RESET, f"{self.where} closed the connection without an answer")
         self._close()
 
-    # -- events of the library --------------------------------------------------------------
+    # -- what frames mean ---------------------------------------------------------------------
 
-    def _on(self, event: Event, now_ns: int) -> None:
-        """HOT. Handle one event of the h2 library, such as received headers or the end of a stream."""
-        kind = type(event)
-        if kind is DataReceived:
-            self._on_data(cast("DataReceived", event), now_ns)
-        elif kind is StreamEnded:
-            stream = self._streams.get(cast("StreamEnded", event).stream_id)
-            if stream is not None:
-                self._finish(stream, now_ns)
-        elif kind is ResponseReceived:
-            response = cast("ResponseReceived", event)
-            stream = self._streams.get(response.stream_id)
-            if stream is not None:
-                self._on_head(stream, cast("Received", response.headers[0]))
-        elif kind is WindowUpdated:
-            self._on_window(cast("WindowUpdated", event))
-        elif kind is RemoteSettingsChanged:
-            self._on_settings()
-        elif kind is StreamReset:
-            self._on_reset(cast("StreamReset", event))
-        elif kind is ConnectionTerminated:
-            self._on_goaway(cast("ConnectionTerminated", event))
-        elif kind is TrailersReceived or kind is InformationalResponseReceived:
-            self._on_other_head(cast("TrailersReceived", event), kind is TrailersReceived)
+    def _on_block(self, stream: _Stream | None, block: bytes, is_end: int, now_ns: int) -> None:
+        """HOT. Process a whole header block: an answer's head, an interim answer (1xx), or trailers.
 
-    def _on_head(self, stream: _Stream, received: Received) -> None:
-        head = received.head
-        if head is None:
-            self._malformed(stream, received.wrong or "missing status")
+        stream: None if it has ended; the block is decoded nevertheless, because it may change the header compression
+        table. is_end: the block ends the stream.
+
+        Raises:
+            FrameError: the block is not valid HPACK.
+        """
+        try:
+            (received,) = self._decoder.decode(block)
+        except OversizedHeaderListError:
+            self._end_all(HEAD_TOO_LARGE, f"{self.where} sent a head that decodes to more than {MAX_HEAD_BYTES} bytes")
             return
+        except INVALID_BLOCK as error:
+            raise FrameError(f"invalid HPACK: {error}", ErrorCode.COMPRESSION_ERROR) from error
+        if stream is None:
+            return
+        stream.is_over = bool(is_end)
+        head = cast("Received", received).head
+        if head is None or stream.head is not None or head.status < 200:
+            self._on_other_head(stream, cast("Received", received), is_end)
+        else:
+            self._on_head(stream, head)
+        if is_end and stream.id in self._streams:
+            self._finish(stream, now_ns)
+
+    def _on_head(self, stream: _Stream, head: Head) -> None:
         stream.head = head
         sink = stream.sink
         if sink is not None:
@@ -924,61 +843,74 @@ class Http2Connection(asyncio.Protocol):
                 f"{self.where} sent a body of more than {self._limit_bytes} bytes; raise Http(max_body=...)",
             )
 
-    def _on_other_head(self, event: TrailersReceived, is_trailers: bool) -> None:
-        """Check the headers of an interim answer (1xx) or of trailers. They are not used; if they are malformed, the
-        request fails.
+    def _on_other_head(self, stream: _Stream, received: Received, is_end: int) -> None:
+        """Process a malformed head, an interim answer (1xx) or trailers. Interim answers are not used. Trailers are
+        stored in the exchange.
         """
-        stream = self._streams.get(event.stream_id)
-        received = cast("Received", event.headers[0])
-        if stream is not None and (received.wrong or (is_trailers and received.head is not None)):
-            self._malformed(stream, received.wrong or "a status in trailers")
-        elif not is_trailers:
-            self._pays(INTERIM_COST + (len(received.head.raw) if received.head else 0), _HEADERS)
+        head = received.head
+        if received.wrong:
+            self._malformed(stream, received.wrong)
+        elif stream.head is None:
+            if head is None:
+                self._malformed(stream, "missing status")
+            elif is_end:
+                self._malformed(stream, f"it ends with the interim status {head.status}")
+            else:
+                self._pays(INTERIM_COST + len(head.raw), HEADERS)
+        elif head is not None:
+            self._malformed(stream, "a status in trailers")
+        elif not is_end:
+            self._malformed(stream, "trailers that do not end it")
+        else:
+            stream.exchange.raw_trailers = received.raw
 
-    def _on_data(self, event: DataReceived, now_ns: int) -> None:
-        # The length of the payload with its padding, because padding counts for both windows (RFC 9113, section 6.1).
-        size = event.flow_controlled_length
+    def _on_data(self, stream: _Stream, data: bytes, size: int, is_end: int, now_ns: int) -> None:
+        """HOT. Process DATA of an open stream. size: the length of the payload, with its padding.
+
+        Raises:
+            FrameError: the target sent more than the stream's window.
+        """
         self._unacknowledged += size
         if self._unacknowledged > _CONNECTION_WINDOW_BYTES // 4:
             self._give_back()
-        stream = self._streams.get(event.stream_id)
-        if stream is None:
-            return
-        data = event.data
-        if data:
-            self._budget.earned += 1
-        elif size and event.stream_ended is None and not self._pays(PADDING_COST, _DATA):
-            return
-        stream.have += len(data)
+        stream.is_over = bool(is_end)
         head = stream.head
-        length = None if head is None else head.length
-        if data and (stream.head_only or (length is not None and stream.have > length)):
-            self._malformed(stream, "the body is longer than its content-length")
+        if head is None:
+            self._malformed(stream, "DATA before its headers")
             return
         stream.unacknowledged += size
-        sink = stream.sink
-        if sink is not None:
-            if data and sink.took(data, now_ns):
-                stream.is_paused = True
-        elif stream.have > self._limit_bytes:
-            self._drop(
-                stream,
-                TOO_LARGE,
-                f"{self.where} sent a body of more than {self._limit_bytes} bytes; raise Http(max_body=...)",
-            )
-            return
-        else:
-            chunks = stream.chunks
-            chunks.append(data)
-            if len(chunks) - stream.joined > MANY_PIECES:
-                stream.joined = join_tail(chunks, stream.joined)
-        # A stream that ends with this frame needs no window.
-        if stream.unacknowledged >= STREAM_WINDOW_BYTES // 2 and event.stream_ended is None:
+        if stream.unacknowledged > STREAM_WINDOW_BYTES:
+            raise FrameError("it sent more than the window of a stream", ErrorCode.FLOW_CONTROL_ERROR)
+        if data:
+            self._budget.earned += 1
+            stream.have += len(data)
+            if stream.head_only or (head.length is not None and stream.have > head.length):
+                self._malformed(stream, "the body is longer than its content-length")
+                return
+            sink = stream.sink
+            if sink is not None:
+                if sink.took(data, now_ns):
+                    stream.is_paused = True
+            elif stream.have > self._limit_bytes:
+                self._drop(
+                    stream,
+                    TOO_LARGE,
+                    f"{self.where} sent a body of more than {self._limit_bytes} bytes; raise Http(max_body=...)",
+                )
+                return
+            else:
+                chunks = stream.chunks
+                chunks.append(data)
+                if len(chunks) - stream.joined > MANY_PIECES:
+                    stream.joined = join_tail(chunks, stream.joined)
+        if is_end:  # no window is needed any more
+            self._finish(stream, now_ns)
+        elif stream.unacknowledged >= STREAM_WINDOW_BYTES // 2:
             self._open_window(stream)
 
     def _give_back(self) -> None:
         """Permit the target to send as many more bytes on this connection as were received (a WINDOW_UPDATE)."""
-        self._library.increment_flow_control_window(self._unacknowledged)
+        self._out.append(_window_update(0, self._unacknowledged))
         self._unacknowledged = 0
 
     def _open_window(self, stream: _Stream) -> None:
@@ -987,22 +919,48 @@ class Http2Connection(asyncio.Protocol):
         """
         if stream.is_paused or stream.unacknowledged < STREAM_WINDOW_BYTES // 2 or stream.id not in self._streams:
             return
-        with suppress(ProtocolError):
-            self._library.increment_flow_control_window(stream.unacknowledged, stream.id)
+        self._out.append(_window_update(stream.id, stream.unacknowledged))
         stream.unacknowledged = 0
         self._flush()
 
-    def _on_window(self, event: WindowUpdated) -> None:
-        if not event.stream_id:
+    def _on_window(self, stream: _Stream | None, increment: int) -> None:
+        """Process a WINDOW_UPDATE. stream: None for the window of the connection.
+
+        Raises:
+            FrameError: the connection's window does not change or becomes too large. If it is a stream's window, only
+                this stream ends (RFC 9113, section 6.9).
+        """
+        if stream is None:
+            if not increment:
+                raise FrameError("a WINDOW_UPDATE of 0 bytes")
+            self._peer.window = raised(self._peer.window, increment)
             self._pump_all()
             return
-        stream = self._streams.get(event.stream_id)
-        if stream is not None and stream.unsent is not None:
+        if not increment:
+            self._malformed(stream, "a WINDOW_UPDATE of 0 bytes")
+            return
+        try:
+            stream.window = raised(stream.window, increment)
+        except FrameError as error:
+            self._drop(stream, PROTOCOL, f"{self.where}: {error.why}", error.code)
+            return
+        if stream.unsent is not None:
             self._pump(stream)
 
-    def _on_settings(self) -> None:
-        self._library.forget_unknown_settings()
-        self._max_streams = self._library.remote_settings.max_concurrent_streams
+    def _on_settings(self, payload: bytes) -> None:
+        """Apply the target's SETTINGS and acknowledge them.
+
+        Raises:
+            FrameError: a value is not valid, or makes the window of an open stream too large.
+        """
+        peer = self._peer
+        change = peer.change(payload)
+        self._encoder.header_table_size = peer.table_size
+        if change:
+            for stream in self._streams.values():
+                stream.window = raised(stream.window, change)
+        self._out.append(frame(SETTINGS, ACK, 0))
+        self._max_streams = peer.max_streams
         if len(_allowed) >= _MOST_TARGETS:
             _allowed.clear()
         # RFC 9113, section 6.5.2: a limit of 0 should be temporary. With 0 here, a new connection would refuse every
@@ -1011,30 +969,21 @@ class Http2Connection(asyncio.Protocol):
         self._make_room()
         self._pump_all()
 
-    def _on_reset(self, event: StreamReset) -> None:
-        stream = self._streams.get(event.stream_id)
-        if stream is None:
-            return
-        outcome = h2_outcome(int(event.error_code))
-        detail = f"{self.where} reset the stream"
-        # The library resets a stream by itself if a WINDOW_UPDATE raises its window above 2^31 - 1 (RFC 9113, section
-        # 6.9.1).
-        if not event.remote_reset:
-            self._fail(stream, PROTOCOL, f"{self.where} opened a flow-control window beyond the limit")
-        elif event.error_code == ErrorCodes.REFUSED_STREAM:
+    def _on_reset(self, stream: _Stream, code: int) -> None:
+        outcome, detail = h2_outcome(code), f"{self.where} reset the stream"
+        if code == ErrorCode.REFUSED_STREAM:
             self._fail_with(stream, Unprocessed(outcome, detail))
         else:
             self._fail(stream, outcome, detail)
         self._make_room()
 
-    def _on_goaway(self, event: ConnectionTerminated) -> None:
-        if event.error_code != ErrorCodes.NO_ERROR:
-            text = (event.additional_data or b"").decode("latin-1")[:200]
-            self._goaway = f"{self.where} sent GOAWAY: {h2_outcome(int(event.error_code or 0))[3:]} {text}".rstrip()
-        last = event.last_stream_id or 0
+    def _on_goaway(self, last: int, code: int, text: bytes) -> None:
+        if code != ErrorCode.NO_ERROR:
+            said = text.decode("latin-1")[:200]
+            self._goaway = f"{self.where} sent GOAWAY: {h2_outcome(code)[3:]} {said}".rstrip()
         for stream in tuple(self._streams.values()):
             if stream.id > last:
-                self._fail_with(stream, Unprocessed(GOAWAY, self._goaway or f"{self.where} sent GOAWAY"))
+                self._fail_with(stream, Unprocessed(GOAWAY_OUTCOME, self._goaway or f"{self.where} sent GOAWAY"))
         self.retire()
 
     # -- ends of one stream -----------------------------------------------------------------
@@ -1050,7 +999,7 @@ class Http2Connection(asyncio.Protocol):
             return
         del self._streams[stream.id]
         if not stream.is_sent:  # the target has answered and needs no more of the request
-            self._reset(stream, ErrorCodes.CANCEL)
+            self._reset(stream, ErrorCode.CANCEL)
         self.requests += 1
         # On the hot path the connection is usually offered already. Without streams `_make_room` is needed
         # nevertheless: it closes a leaving connection, and a shared pool waits for `_freed`.
@@ -1072,7 +1021,7 @@ class Http2Connection(asyncio.Protocol):
         if why is TOO_MANY:
             self._end_all(HEAD_TOO_LARGE, f"{self.where} sent {why}")  # each such head takes 50 ms
             return
-        self._drop(stream, PROTOCOL, f"{self.where} sent an invalid HTTP/2 answer: {why}", ErrorCodes.PROTOCOL_ERROR)
+        self._drop(stream, PROTOCOL, f"{self.where} sent an invalid HTTP/2 answer: {why}", ErrorCode.PROTOCOL_ERROR)
 
     def _time_out(self, stream: _Stream) -> None:
         """Fail a request with a time-out. Its time ends at the deadline; bytes that arrived later do not count."""
@@ -1094,7 +1043,7 @@ class Http2Connection(asyncio.Protocol):
         stream: _Stream,
         outcome: str,
         detail: str,
-        code: ErrorCodes = ErrorCodes.CANCEL,
+        code: int = ErrorCode.CANCEL,
         at_ns: int | None = None,
     ) -> None:
         """Fail a request because of our own decision, and reset its stream with the error code `code`."""
@@ -1107,7 +1056,7 @@ class Http2Connection(asyncio.Protocol):
         """Cancel a request whose caller no longer waits, and reset its stream."""
         if self._streams.pop(stream.id, None) is None:
             return
-        self._reset(stream, ErrorCodes.CANCEL)
+        self._reset(stream, ErrorCode.CANCEL)
         self._flush()
         self._make_room()
         self._notify_cut(stream)
@@ -1119,10 +1068,10 @@ class Http2Connection(asyncio.Protocol):
         elif stream.sink is not None:
             stream.sink.cut()
 
-    def _reset(self, stream: _Stream, code: ErrorCodes) -> None:
+    def _reset(self, stream: _Stream, code: int) -> None:
         self._budget.expect_late()
-        with suppress(ProtocolError):  # it has ended on both sides
-            self._library.reset_stream(stream.id, code)
+        if not (stream.is_over and stream.is_sent):  # RFC 9113, section 5.1: a closed stream needs and allows no reset
+            self._out.append(frame(RST_STREAM, 0, stream.id, code.to_bytes(4, "big")))
 
     def _fail(self, stream: _Stream, outcome: str, detail: str, at_ns: int | None = None) -> None:
         self._fail_with(stream, RequestFailed(outcome, detail), at_ns)
@@ -1159,10 +1108,10 @@ class Http2Connection(asyncio.Protocol):
             self.deadline_ns = 0
             # RFC 9113, section 5.1.1: numbers of streams are never used again, so a connection that has used all of
             # them must be replaced.
-            if self._is_leaving or self._next_id > _MAX_ID:
+            if self._is_leaving or self._next_id > MAX_ID:
                 self._close()
                 return
-        if self._is_leaving or self._next_id > _MAX_ID or len(self._streams) >= self._max_streams:
+        if self._is_leaving or self._next_id > MAX_ID or len(self._streams) >= self._max_streams:
             self._withdraw()
         elif not self._is_offered:
             self._offer()
@@ -1170,18 +1119,19 @@ class Http2Connection(asyncio.Protocol):
             self._freed(self)
 
     def _flush(self) -> None:
-        if not self.is_closed and (out := self._library.data_to_send()) and not self._has_ended:
-            self._transport.write(out)
+        out = self._out
+        if out and not self.is_closed and not self._has_ended:
+            self._transport.write(b"".join(out))
+        out.clear()
 
     def _not_http2(self, data: bytes) -> None:
         why = "it answers in HTTP/1" if data.startswith(b"HTTP/1") else f"{data[:40]!r}"
-        self._broken(why)
+        self._broken(FrameError(why))
 
-    def _broken(self, why: str) -> None:
-        """End the connection and fail its requests, because the bytes received are not valid HTTP/2. The library has
-        already written a GOAWAY frame.
-        """
-        self._end_all(PROTOCOL, f"{self.where} does not speak HTTP/2: {why}")
+    def _broken(self, error: FrameError) -> None:
+        """End the connection and fail its requests, because the bytes received are not valid HTTP/2."""
+        self._out.append(goaway(error.code))
+        self._end_all(PROTOCOL, f"{self.where} does not speak HTTP/2: {error.why}")
 
     def _end_all(self, outcome: str, detail: str) -> None:
         """Close the connection and fail all its requests with `outcome`, because of something that the target sent."""

@@ -33,7 +33,7 @@ __all__ = [
 ]
 
 FRAMES_A_TURN: Final = 64
-"""Frames processed before other connections get their turn: one read of 256 KiB holds up to 29,000, at 10 µs each."""
+"""Frames processed before other connections get their turn: one read of 256 KiB holds up to 29,000."""
 IDLE_FRAMES: Final = 1000
 """Frames without an answer in them that a connection accepts at once."""
 IDLE_FRAMES_PER_S: Final = 100
@@ -57,7 +57,7 @@ INTERIM_COST: Final = 4
 """The cost of an interim head (1xx), plus one for each of its headers, because they are decoded. Go allowed 5 heads for
 an answer, until it counted bytes."""
 PADDING_COST: Final = 2
-"""The cost of a DATA frame with only padding: the library counts it for two windows."""
+"""The cost of a DATA frame with only padding, which counts for two windows."""
 MAX_SETTINGS: Final = 32
 """The limit on settings in one frame."""
 MAX_HEAD_FRAMES: Final = 64

@@ -19,17 +19,30 @@ import re
 from collections import deque
 from collections.abc import Iterable
 from http import HTTPStatus
-from typing import Any, Final
+from typing import Final
 
 from hpack import Decoder as HpackDecoder
-from hpack import Encoder as HpackEncoder
-from hpack import HeaderTuple, HPACKError
+from hpack import HeaderTuple, HPACKError, OversizedHeaderListError
 from hpack.table import HeaderTable
 
 from loadgen.clients.protocol.huffman import Huffman, is_shorter
 from loadgen.clients.protocol.response_heads import MAX_FIELDS, MAX_KEPT_FIELDS, Head, RawHeaders
 
-__all__ = ["MAX_KEPT", "TOO_MANY", "Decoder", "Encoder", "Received", "RequestFields", "fields_of"]
+__all__ = [
+    "INVALID_BLOCK",
+    "MAX_KEPT",
+    "TOO_MANY",
+    "Decoder",
+    "Encoder",
+    "OversizedHeaderListError",
+    "Received",
+    "RequestFields",
+    "fields_of",
+]
+
+INVALID_BLOCK: Final = (HPACKError, IndexError, TypeError)
+"""The errors of `Decoder.decode` for an invalid block. A block that decodes to too much is an
+OversizedHeaderListError."""
 
 MAX_KEPT: Final = 2048
 """Size limit of two caches: request heads of a scheme, and blocks without references. A full cache is emptied."""
@@ -38,6 +51,10 @@ _MAX_KEPT_BYTES: Final = 4096
 _MAX_TABLE_BYTES: Final = 4096
 """The size limit of the table for our own heads, even if the target allows more: changing Cookie headers would fill a
 table of 4 GiB, and each request would search it. nghttp2 and Go have the same limit."""
+
+_ENTRY_BYTES: Final = 32
+"""The size of an entry of the table beside its name and value (RFC 7541, section 4.1)."""
+_MOST_ENTRIES: Final = _MAX_TABLE_BYTES // _ENTRY_BYTES
 
 TOO_MANY: Final = f"more than {MAX_FIELDS} headers"
 _NOT_INDEXED: Final = frozenset(
@@ -106,13 +123,34 @@ def fields_of(head: bytes, scheme: bytes) -> RequestFields:
     return fields
 
 
+_lines: dict[bytes, tuple[bytes, tuple[tuple[bytes, bytes], ...]]] = {}
+"""Translated heads without their first line: the authority, and the headers. Heads often differ in the path only."""
+
+
 def _translated(head: bytes, scheme: bytes) -> tuple[tuple[bytes, bytes], ...]:
-    lines = head.split(b"\r\n")
-    method, _, rest = lines[0].partition(b" ")
-    path = rest.rpartition(b" ")[0]
+    line, _, rest = head.partition(b"\r\n")
+    known = _lines.get(rest)
+    if known is None:
+        known = _headers(rest)
+        if len(rest) <= _MAX_KEPT_BYTES:
+            if len(_lines) >= MAX_KEPT:
+                _lines.clear()
+            _lines[rest] = known
+    authority, fields = known
+    method, _, path = line.partition(b" ")
+    return (
+        (b":method", method),
+        (b":scheme", scheme),
+        (b":authority", authority),
+        (b":path", path.rpartition(b" ")[0]),
+        *fields,
+    )
+
+
+def _headers(lines: bytes) -> tuple[bytes, tuple[tuple[bytes, bytes], ...]]:
     authority = b""
     fields = []
-    for line in lines[1:]:
+    for line in lines.split(b"\r\n"):
         if not line:
             break
         name, _, value = line.partition(b":")
@@ -125,28 +163,61 @@ def _translated(head: bytes, scheme: bytes) -> tuple[tuple[bytes, bytes], ...]:
                 fields.append((name, b"trailers"))
         elif name not in _OF_CONNECTION:
             fields.append((name, value))
-    return (
-        (b":method", method),
-        (b":scheme", scheme),
-        (b":authority", authority),
-        (b":path", path),
-        *fields,
-    )
+    return authority, tuple(fields)
 
 
-class Encoder(HpackEncoder):
-    """hpack's encoder with a cache of blocks.
+def _integer(number: int, bits: int, first: int) -> bytes:
+    """Return an integer with a prefix of `bits` bits (RFC 7541, section 5.1). first: the other bits of the prefix."""
+    most = (1 << bits) - 1
+    if number < most:
+        return bytes((first | number,))
+    coded = bytearray((first | most,))
+    number -= most
+    while number >= 128:
+        coded.append(number & 127 | 128)
+        number >>= 7
+    coded.append(number)
+    return bytes(coded)
 
-    coming: the request whose head is encoded next; the argument of `encode` is then ignored.
+
+_STATIC: Final = {pair: _integer(at, 7, 0x80) for at, pair in enumerate(HeaderTable.STATIC_TABLE, 1)}
+"""The code of each entry of the static table."""
+_NAMES: Final = {name: at for at, (name, _) in reversed(tuple(enumerate(HeaderTable.STATIC_TABLE, 1)))}
+"""The first entry of the static table with each name."""
+_FIRST_DYNAMIC: Final = HeaderTable.STATIC_TABLE_LENGTH + 1
+_huffman: Final = Huffman().encode
+
+
+def _text(text: bytes) -> bytes:
+    if not is_shorter(text):
+        return _integer(len(text), 7, 0) + text
+    coded = _huffman(text)
+    return _integer(len(coded), 7, 0x80) + coded
+
+
+def _literal(name: bytes, value: bytes, bits: int, first: int) -> bytes:
+    index = _NAMES.get(name, 0)
+    return _integer(index, bits, first) + (b"" if index else _text(name)) + _text(value)
+
+
+class Encoder:
+    """Encodes the heads of one connection, with a cache of blocks. hpack's encoder is slow for heads with new paths.
+
+    A name that is only in the dynamic table is sent as text.
     """
 
+    __slots__ = ("_blocks", "_inserted", "_places", "header_table", "table_size_changes")
+
     def __init__(self) -> None:
-        super().__init__()
-        self.huffman_coder = Huffman()
-        self.coming: RequestFields | None = None
+        self.header_table = HeaderTable()
+        self.table_size_changes: list[int] = []
+        """Sizes that the next block has to signal."""
+        self._inserted = 0
+        """The number of entries that were added to the table so far."""
+        self._places: dict[tuple[bytes, bytes], int] = {}
+        """The `_inserted` of each entry when it was added. The entry may have been evicted since."""
         self._blocks: dict[RequestFields, tuple[int, bytes]] = {}
-        self._changes = 0
-        """The number of changes of the table so far."""
+        """Blocks that change nothing, with the `_inserted` for which they are valid."""
 
     @property
     def header_table_size(self) -> int:
@@ -160,53 +231,56 @@ class Encoder(HpackEncoder):
             lowest = min([size, *self.table_size_changes])  # the block has to signal both: RFC 7541, section 4.2
             self.table_size_changes = [lowest] if lowest == size else [lowest, size]
 
-    def encode(self, headers: Iterable[Any], huffman: bool = True) -> bytes:
+    def block_of(self, request: RequestFields) -> bytes:
         """HOT. Return the compressed header block of a request, from a cache if the same head was encoded before."""
-        request = self.coming
-        if request is None:
-            return super().encode(headers, huffman)
-        self.coming = None
         kept = self._blocks.get(request)
-        if self.table_size_changes:
-            self.header_table.resized = True  # hpack omits the signal if the same size is set twice
-            self._changes += 1
-        elif kept is not None and kept[0] == self._changes:
+        if kept is not None and kept[0] == self._inserted and not self.table_size_changes:
             return kept[1]
-        before = self._changes
-        block = super().encode(request.pairs, huffman)
-        if before == self._changes and block[0] & 0xE0 != 0x20:  # no new entry in the table, no change of its size
+        before, changes = self._inserted, self.table_size_changes
+        if changes:  # entries may have been evicted, so no block is valid any more
+            self._blocks.clear()
+            self.table_size_changes = []
+        block = b"".join([_integer(size, 5, 0x20) for size in changes] + [self._field(pair) for pair in request.pairs])
+        if before == self._inserted and not changes:
             if len(self._blocks) >= _MAX_OF_CONNECTION:
                 self._blocks.clear()
             self._blocks[request] = (before, block)
         return block
 
-    def add(self, to_add: tuple[bytes, bytes], sensitive: bool, huffman: bool = False) -> bytes:
-        """Return one encoded header field. Fields whose values change often are not added to the compression table.
-        Values are Huffman-coded if that makes them shorter.
-        """
-        huffman = is_shorter(to_add[1])
-        if to_add[0] in _NOT_INDEXED:
-            field = super().add(to_add, True, huffman)
-            if field[0] & 0xF0 == 0x10:  # "never indexed" would also bind proxies; write "without indexing"
-                return bytes((field[0] & 0x0F,)) + field[1:]
-            return field
-        field = super().add(to_add, sensitive, huffman)
-        if field[0] & 0xC0 == 0x40:
-            self._changes += 1
-        return field
+    def _field(self, pair: tuple[bytes, bytes]) -> bytes:
+        """Return one encoded header field. Fields whose values change often are not added to the table."""
+        known = _STATIC.get(pair)
+        if known is not None:
+            return known
+        name, value = pair
+        if name in _NOT_INDEXED:
+            return _literal(name, value, 4, 0x00)
+        table = self.header_table
+        place = self._places.get(pair)
+        if place is not None and (age := self._inserted - place) < len(table.dynamic_entries):
+            return _integer(_FIRST_DYNAMIC + age, 7, 0x80)
+        if len(name) + len(value) + _ENTRY_BYTES > table.maxsize:  # adding it would only empty the table
+            return _literal(name, value, 4, 0x00)
+        table.add(name, value)
+        self._inserted += 1
+        if len(self._places) >= 2 * _MOST_ENTRIES:
+            self._places = {entry: self._inserted - age for age, entry in enumerate(table.dynamic_entries)}
+        self._places[pair] = self._inserted
+        return _literal(name, value, 6, 0x40)
 
 
 # -- answers --------------------------------------------------------------------------------------
 
 
 class Received(HeaderTuple):
-    """One whole header block of an answer, in the form of a single header field.
+    """One whole header block of an answer. As a header field, which hpack's `decode` has to return, it is the status.
 
-    As a field it is the status, which is all that the h2 library has to see. It carries the rest along.
-    head: None for trailers and for malformed blocks. wrong: the reason why the block is malformed, or empty.
+    head: None for trailers and for malformed blocks. raw: the headers. wrong: the reason why the block is malformed, or
+    empty.
     """
 
     head: Head | None
+    raw: RawHeaders
     wrong: str
     is_small: bool
     """The block is small enough to be cached."""
@@ -215,7 +289,7 @@ class Received(HeaderTuple):
     def of(cls, fields: Iterable[tuple[bytes, bytes]]) -> Received:
         status, raw, wrong = _check_fields(fields)
         received = cls(b":status" if status else b"", status)
-        received.wrong = wrong
+        received.raw, received.wrong = raw, wrong
         received.head = _head(status, raw) if status and not wrong else None
         received.is_small = len(raw) <= MAX_KEPT_FIELDS and sum(len(n) + len(v) for n, v in raw) <= _MAX_KEPT_BYTES * 2
         return received
@@ -234,8 +308,7 @@ def _check_fields(fields: Iterable[tuple[bytes, bytes]]) -> tuple[bytes, RawHead
             if name != b":status" or status or raw:
                 wrong = wrong or f"unexpected pseudo-header {name!r}"
             elif not _STATUS.fullmatch(value):
-                # A block without a status would be trailers for the library, and an error of the whole connection.
-                # With 500 only this request fails, because of `wrong`.
+                # With 500 the block is not taken for trailers. The request fails because of `wrong`.
                 wrong, status = f"invalid status {value!r}", b"500"
             else:
                 status = bytes(value)
@@ -290,8 +363,6 @@ class _Table(HeaderTable):
 _Meaning = tuple[list[HeaderTuple], tuple[tuple[bytes, bytes], ...]]
 _meanings: dict[bytes, _Meaning] = {}
 """Blocks without references to the dynamic table, with the entries that they add. Valid on all connections."""
-_MOST_ENTRIES: Final = 128
-"""The most entries of a table of 4,096 bytes: each counts as its name and value plus 32 bytes."""
 
 
 class Decoder(HpackDecoder):
@@ -321,14 +392,6 @@ class Decoder(HpackDecoder):
         if kept is not None and kept[0] == self._version:
             return kept[1]
         return self._decoded(data)
-
-    def pass_over(self, data: bytes) -> str:
-        """Decode a header block only to update the compression table. Return "" or the text of an error."""
-        try:
-            self.decode(data)
-        except HPACKError as error:
-            return str(error)
-        return ""
 
     def _decoded(self, data: bytes) -> list[HeaderTuple]:
         table = self.header_table

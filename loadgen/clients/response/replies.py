@@ -21,7 +21,7 @@ from loadgen.clients.protocol.connection_interface import Connection
 from loadgen.clients.protocol.decoding import DecodingError, decode, is_charset
 from loadgen.clients.protocol.http1 import MAX_BODY_BYTES
 from loadgen.clients.protocol.outcomes import PROTOCOL, http_outcome
-from loadgen.clients.protocol.response_heads import Head
+from loadgen.clients.protocol.response_heads import Head, RawHeaders
 from loadgen.clients.request.expectation_check import check_max_ms, check_status
 from loadgen.clients.request.prepare import request_of
 from loadgen.clients.request.redirects import redirected
@@ -305,6 +305,21 @@ class Reply:
         if headers is None:
             headers = lazy["headers"] = httpx.Headers(self.head.raw)
         return headers
+
+    @property
+    def trailers(self) -> httpx.Headers:
+        """Return the headers that came after the body; empty if there were none. Only HTTP/2 answers have them."""
+        return httpx.Headers(self.raw_trailers)
+
+    @property
+    def raw_trailers(self) -> RawHeaders:
+        """Return names and values of the trailers as received, in order."""
+        found: RawHeaders = (self._lazy or {}).get("trailers", [])
+        return found
+
+    @raw_trailers.setter
+    def raw_trailers(self, fields: RawHeaders) -> None:
+        self._lazily()["trailers"] = fields
 
     @property
     def url(self) -> httpx.URL:
