@@ -84,7 +84,7 @@ def test_the_terminal_shows_each_missing_command_in_full(folder: Path, monkeypat
     shown = " ".join(decide("--no-record").output.split())
 
     assert missing
-    assert [one for one in missing if f"min {one['command']} ({one['why']})" not in shown] == []
+    assert [one for one in missing if f"min {one['why']} {one['command']}" not in shown] == []
 
 
 def test_json_has_recommendation_evidence_and_missing(folder: Path) -> None:

@@ -395,8 +395,8 @@ def test_a_kept_promise_that_burns_counts_as_kept_and_is_no_pass() -> None:
     result = loadgen("slo", "status")
 
     assert result.exit_code == ExitCode.FAILED, result.output
-    assert "a: kept: " in result.output
-    assert "surely kept: 1 of 1 promise, 1 of them burning" in result.output
+    assert "a: kept, but its budget burns: " in result.output
+    assert "1 of 1 promise kept, 1 budget burns" in result.output
 
 
 def test_a_pull_of_many_days_shows_their_revisions_as_one_line(tmp_path: Path) -> None:

@@ -78,7 +78,7 @@ def _promises(facts: Facts) -> Iterator[Said]:
     if not broken and not unsure:
         return
     kept = sum(one.word == "kept" for one in states)
-    count = f"{kept} of {quantity(len(states), 'promise')} {'was' if kept == 1 else 'were'} kept"
+    count = f"{kept} of {quantity(len(states), 'promise')} {'was' if len(states) == 1 or kept == 1 else 'were'} kept"
     evidence = tuple(dict.fromkeys(id_ for one in facts.rows for id_ in one.row.kept.evidence))
     undecided = f"; not decided: {_names(unsure)}" if unsure else ""
     if not broken:
