@@ -35,6 +35,7 @@ os.environ["LOADGEN_LINE_EVERY_S"] = "0"  # tests wait for lines of runs; a line
 
 # No deadline: no test here asserts how long anything takes. `make slow` runs all property tests with "thorough".
 settings.register_profile("loadgen", deadline=None, max_examples=ALL // 10)
+settings.register_profile("second", deadline=None, max_examples=ALL // 30)  # in CI, on a Python after the first
 settings.register_profile("thorough", deadline=None, max_examples=ALL)
 settings.load_profile("loadgen")
 

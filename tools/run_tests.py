@@ -30,12 +30,10 @@ MANY: Final = min(CORES + 2, 6)
 """Two more than there are cores, since many tests wait for a process or a socket."""
 NONE_FOUND: Final = 5
 """pytest's exit code if none of the tests is among those that were asked for."""
-FEW: Final = min(CORES + 1, 6)
-"""For unit tests, which hardly wait. Each process more has to import all of their modules."""
 _ASKED: Final = "not slow and not peers and not engine"
 _UNIT: Final = f"not process and not quiet and {_ASKED}"
 GROUPS: Final = {
-    "unit": (_UNIT, FEW),
+    "unit": (_UNIT, MANY),
     "wide": (f"not quiet and {_ASKED}", MANY),
     "quiet": (f"quiet and {_ASKED}", 2),
 }
