@@ -64,6 +64,23 @@ def test_new_file_passes_the_strict_check() -> None:
     assert "13.44 / 5.6 / 2.8 / 0.9333" in checked.output
 
 
+def test_commands_that_write_a_file_return_json_with_its_name_or_its_content() -> None:
+    new = json.loads(loadgen("slo", "new", "checkout", "--format", "json").stdout)
+    exported = json.loads(loadgen("slo", "export", "--to", "sloth", "--format", "json").stdout)
+    imported = json.loads(loadgen("slo", "import", "slos/checkout.yaml", "--format", "json", "-o", "x.yaml").stdout)
+
+    assert (new["file"], new["content"], new["objectives"][0]["target"]) == ("slos/checkout.yaml", None, 0.995)
+    assert (exported["file"], yaml.safe_load(exported["content"])["version"]) == (None, "prometheus/v1")
+    assert (imported["file"], imported["content"]) == ("x.yaml", None)
+    assert Path("x.yaml").read_text() == Path("slos/checkout.yaml").read_text()
+
+
+def test_new_explains_the_budget_of_a_promise() -> None:
+    shown = loadgen("slo", "new", "checkout", "--target", "99.9%", "--explain").stdout
+
+    assert "error budget 1 - 0.999 = 0.1 %: 1000 of 1,000,000 requests" in shown
+
+
 def test_new_never_overwrites_a_file() -> None:
     assert loadgen("slo", "new", "checkout").exit_code == ExitCode.PASSED
     before = Path("slos/checkout.yaml").read_bytes()

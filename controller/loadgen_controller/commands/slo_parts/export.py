@@ -17,8 +17,15 @@ from loadgen.programme.prometheus_rules import as_prometheus, prometheus_losses
 from loadgen.programme.slo_set import Loss, SloSet
 from loadgen.programme.sloth.write import as_sloth, sloth_losses
 from loadgen.units import quantity
-from loadgen_controller.commands.slo_parts.files import FilesArgument, StrictOption, WindowsOption, read_slos
-from loadgen_controller.commands.slo_parts.shown import print_losses, print_notes
+from loadgen_controller.commands.slo_parts.files import (
+    FilesArgument,
+    FormatOption,
+    StrictOption,
+    WindowsOption,
+    check_format,
+    read_slos,
+)
+from loadgen_controller.commands.slo_parts.shown import print_document, print_losses, print_notes, written_document
 from loadgen_controller.screen.output_file import write
 
 __all__ = ["EXPORT", "FORMS", "Form", "export"]
@@ -67,6 +74,7 @@ def export(
     ] = None,
     windows: WindowsOption = None,
     strict: StrictOption = False,
+    output_format: FormatOption = "text",
 ) -> int:
     """Write promises as files of another tool.
 
@@ -82,11 +90,13 @@ def export(
         raise UsageError(f"--for {reader} is unknown", hint=did_you_mean(reader, READERS))
     if reader is not None and to != "openslo":
         raise UsageError(f"--for {reader} needs --to openslo", hint="leave --for out")
+    check_format(output_format)
+    is_text = output_format == "text"
     reading = read_slos(files, windows)
-    print_notes(reading.notes)
+    print_notes(reading.notes if is_text else ())
     slos = reading.check()
     losses = form.losses(slos) + (losses_for(reader, slos) if reader is not None else [])
-    print_losses(losses)
+    print_losses(losses if is_text or strict else ())
     if strict and losses:
         raise UsageError(
             f"{quantity(len(losses), 'line')} of losses, so nothing was written",
@@ -95,5 +105,8 @@ def export(
     text = form.text(slos)
     if not text:
         raise UsageError(f"no promise can be written for {to}", hint="the lines above have the reasons")
-    write(output, text.encode())
+    if output is not None or is_text:
+        write(output, text.encode())
+    if not is_text:
+        print_document(written_document(reading, output, text, losses))
     return ExitCode.PASSED

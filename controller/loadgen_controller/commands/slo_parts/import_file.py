@@ -9,8 +9,14 @@ import typer
 
 from loadgen.errors import ExitCode
 from loadgen.programme.openslo.write import as_openslo
-from loadgen_controller.commands.slo_parts.files import StrictOption, WindowsOption, read_slos
-from loadgen_controller.commands.slo_parts.shown import print_notes
+from loadgen_controller.commands.slo_parts.files import (
+    FormatOption,
+    StrictOption,
+    WindowsOption,
+    check_format,
+    read_slos,
+)
+from loadgen_controller.commands.slo_parts.shown import print_document, print_notes, written_document
 from loadgen_controller.screen.output_file import write
 
 __all__ = ["IMPORT", "import_file"]
@@ -31,6 +37,7 @@ def import_file(
     ] = None,
     windows: WindowsOption = None,
     strict: StrictOption = False,
+    output_format: FormatOption = "text",
 ) -> int:
     """Read promises of OpenSLO v1 or sloth (prometheus/v1), and write them as OpenSLO v1.
 
@@ -39,9 +46,14 @@ def import_file(
 
     Exit code 0: written. 2: a fault; with --strict, also a note.
     """
+    check_format(output_format)
     reading = read_slos(list(files), windows)
-    if not strict:
+    if not strict and output_format == "text":
         print_notes(reading.notes)
     slos = reading.check(strict=strict)
-    write(output, as_openslo(slos).encode())
+    text = as_openslo(slos)
+    if output is not None or output_format == "text":
+        write(output, text.encode())
+    if output_format == "json":
+        print_document(written_document(reading, output, text))
     return ExitCode.PASSED

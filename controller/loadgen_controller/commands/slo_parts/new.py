@@ -20,7 +20,8 @@ from loadgen.programme.slo_files.fields import NAME, parse_threshold, quoted, re
 from loadgen.programme.slo_set import Service, SloSet
 from loadgen_controller.collect_option_errors import CollectedErrors
 from loadgen_controller.commands.new import write_new
-from loadgen_controller.commands.slo_parts.shown import sentence
+from loadgen_controller.commands.slo_parts.files import FormatOption, check_format
+from loadgen_controller.commands.slo_parts.shown import explain, print_document, sentence, written_document
 from loadgen_controller.console_output import ask_text_on_stderr, echo
 from loadgen_controller.planning import promise_reader  # noqa: F401  # lets scenarios read promises
 
@@ -77,6 +78,8 @@ def new(
     output: Annotated[
         Path | None, typer.Option("--output", "-o", metavar="FILE", help="The file. Default: slos/NAME.yaml.")
     ] = None,
+    explained: Annotated[bool, typer.Option("--explain", help="Show the arithmetic of each promise.")] = False,
+    output_format: FormatOption = "text",
 ) -> int:
     """Write a file of promises (OpenSLO v1) that `loadgen slo check` passes. An existing file is never overwritten.
 
@@ -87,6 +90,7 @@ def new(
     the target 0.999. Objectives that production cannot have are named with the reason.
     """
     errors = CollectedErrors()
+    errors.catch(lambda: check_format(output_format))
     if (name is None) == (from_scenario is None):
         errors.add("give either a name or --from", "loadgen slo new checkout, or loadgen slo new --from shop.py")
     if (good is None) != (total is None):
@@ -131,19 +135,26 @@ def new(
         ]
     else:
         raise UsageError("no promise to write", hint="the lines above have the reasons")
-    return _write(SloSet.of(objectives, services=[Service(called)]), output or Path("slos") / f"{name or called}.yaml")
+    path = output or Path("slos") / f"{name or called}.yaml"
+    return _write(SloSet.of(objectives, services=[Service(called)]), path, output_format, explained=explained)
 
 
 def _is_terminal() -> bool:
     return sys.stdin.isatty()
 
 
-def _write(slos: SloSet, path: Path) -> int:
+def _write(slos: SloSet, path: Path, output_format: str, *, explained: bool) -> int:
     text = as_openslo(slos)
-    read_text(text, str(path)).check(strict=True)
+    reading = read_text(text, str(path))
+    reading.check(strict=True)
     write_new(path, text)
+    if output_format == "json":
+        print_document(written_document(reading, path, text))
+        return ExitCode.PASSED
     for one in slos.objectives:
         echo(sentence(one))
+        for line in explain(one) if explained else ():
+            echo(f"  {line}")
     echo(f"wrote {path}. Check the queries in it, then: loadgen slo check {path}")
     return ExitCode.PASSED
 

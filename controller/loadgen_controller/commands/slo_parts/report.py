@@ -102,6 +102,9 @@ def report(
     ] = True,
     store: StoreOption = None,
     env: EnvOption = None,
+    explain: Annotated[
+        bool, typer.Option("--explain", help="Print also how each number was computed, with the id of its evidence.")
+    ] = False,
     output_format: Annotated[Format, typer.Option("--format", help="Output on the terminal.")] = Format.TEXT,
 ) -> int:
     """Write the weekly page: which promises were kept, what changed and by which commit, what is open, what it costs.
@@ -173,6 +176,9 @@ def report(
     if record:
         _record(place, page)
     _print(page, output_format, written)
+    if explain and output_format is Format.TEXT:
+        for line in _explained(page):
+            echo(line)
     return _publish(page, place, chosen) if chosen is not None else ExitCode.PASSED
 
 
@@ -334,6 +340,14 @@ def _below(page: WeeklyPage) -> Iterator[str]:
     for note in page.notes:
         yield f"note: {note}"
     yield f"{quantity(len(page.evidence), 'entry').replace('entrys', 'entries')} of evidence: loadgen evidence ID"
+
+
+def _explained(page: WeeklyPage) -> Iterator[str]:
+    """Yield how each number of the page was computed."""
+    yield "How the numbers were computed:"
+    for one in page.evidence:
+        yield f"  {one.id}  {one_line(one.says, 400)}"
+        yield f"      {one_line(one.formula, 600)}"
 
 
 def _with_owner(text: str, owner: str, page: WeeklyPage) -> str:

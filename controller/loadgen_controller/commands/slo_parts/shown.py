@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 from loadgen.errors import Fault
@@ -13,7 +14,16 @@ from loadgen.programme.objectives import Method, Objective, RollingWindow, Thres
 from loadgen.programme.slo_set import Loss, Reading
 from loadgen_controller.console_output import echo, echo_json
 
-__all__ = ["document_of", "explain", "print_document", "print_losses", "print_notes", "sentence", "short"]
+__all__ = [
+    "document_of",
+    "explain",
+    "print_document",
+    "print_losses",
+    "print_notes",
+    "sentence",
+    "short",
+    "written_document",
+]
 
 
 def sentence(one: Objective) -> str:
@@ -86,6 +96,14 @@ def document_of(
             for one in losses
         ],
     }
+
+
+def written_document(reading: Reading, file: Path | None, text: str, losses: Sequence[Loss] = ()) -> dict[str, Any]:
+    """Return the result of a subcommand that writes a file: as `document_of`, with the name of the file, or else its
+    content.
+    """
+    document = document_of(reading, (), reading.notes, losses)
+    return {**document, "file": None if file is None else str(file), "content": text if file is None else None}
 
 
 def print_document(document: dict[str, Any]) -> None:
