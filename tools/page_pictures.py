@@ -26,6 +26,7 @@ from loadgen.programme.pages.launch_html import launch_html
 from loadgen.programme.pages.weekly_html import weekly_html
 from loadgen.programme.recommending.programme_file import read_programme
 from loadgen.programme.weekly.build_page import build_page
+from loadgen.programme.weekly.from_others import from_others
 from loadgen.programme.weekly.gather import gather
 from loadgen.programme.weekly.programme_table import PageSettings
 from loadgen.programme.weekly.week_of import week_of
@@ -74,8 +75,9 @@ def main() -> int:
 def take_programme(browser: Browser, scratch: Path) -> None:
     """Save screenshots of the weekly page, on a screen, on A4 and on a telephone, and of a launch page."""
     made = made_programme(scratch / "programme")
+    place = place_of(str(made.store))
     gathered = gather(
-        place_of(str(made.store)),
+        place,
         objectives(),
         week_of("2026-W30", ZoneInfo("UTC")),
         datetime(2026, 7, 27, 6, tzinfo=UTC),
@@ -83,7 +85,7 @@ def take_programme(browser: Browser, scratch: Path) -> None:
         read_programme(made.programme),
     )
     week, launch = scratch / "week.html", scratch / "launch.html"
-    week.write_bytes(weekly_html(build_page(gathered)))
+    week.write_bytes(weekly_html(build_page(gathered, from_others(place, gathered, {}))))
     launch.write_bytes(launch_html(made_launch()))
     take_static(browser, week, "weekly-page", (1300, 900))
     take_static(browser, week, "weekly-page-phone", (400, 900))
