@@ -337,7 +337,7 @@ def keywords(function: Any) -> set[str]:
 OF_THE_ENGINE = {
     "HttpClient": "reset close preconnect post_streamed meter pool",
     "Reply": "fill abandon body head outcome route series exchange opened limit_bytes"
-    " span is_sampled opening_times remote sent_to",
+    " span is_sampled opening_times remote sent_to raw_trailers",
     "StreamedReply": "ended broke cut took took_head skip source aclose close left",
 }
 """What the engine uses of what a journey holds: no words of the language."""
