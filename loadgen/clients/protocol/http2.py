@@ -812,7 +812,7 @@ class Http2Connection(asyncio.Protocol):
             FrameError: the block is not valid HPACK.
         """
         try:
-            (received,) = self._decoder.decode(block)
+            received = self._decoder.decode(block)
         except OversizedHeaderListError:
             self._end_all(HEAD_TOO_LARGE, f"{self.where} sent a head that decodes to more than {MAX_HEAD_BYTES} bytes")
             return
@@ -821,9 +821,9 @@ class Http2Connection(asyncio.Protocol):
         if stream is None:
             return
         stream.is_over = bool(is_end)
-        head = cast("Received", received).head
+        head = received.head
         if head is None or stream.head is not None or head.status < 200:
-            self._on_other_head(stream, cast("Received", received), is_end)
+            self._on_other_head(stream, received, is_end)
         else:
             self._on_head(stream, head)
         if is_end and stream.id in self._streams:
