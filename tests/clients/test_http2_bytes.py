@@ -342,7 +342,7 @@ def test_only_small_heads_are_remembered() -> None:
 def test_a_target_that_allows_a_huge_table_does_not_get_one() -> None:
     encoder, decoder = Encoder(), hpack.Decoder()
     decoder.max_allowed_table_size = 2**32 - 1
-    encoder.header_table_size = 2**32 - 1
+    encoder.resize_table(2**32 - 1)
     for n in range(300):
         head = b"GET / HTTP/1.1\r\nHost: a.test\r\nCookie: n=%d\r\n\r\n" % n
         block = encoder.block_of(fields_of(head, b"https"))
@@ -353,7 +353,7 @@ def test_a_target_that_allows_a_huge_table_does_not_get_one() -> None:
 def test_a_table_that_was_made_smaller_and_larger_again_is_signalled_with_both_sizes() -> None:
     encoder = Encoder()
     for size in [0, *range(4096)] * 3:
-        encoder.header_table_size = size
+        encoder.resize_table(size)
     assert encoder.table_size_changes == [0, 4095]
 
 
@@ -388,7 +388,7 @@ def test_a_remembered_request_means_what_it_meant(turns: list[int]) -> None:
     decoder.max_allowed_table_size = 8192
     for turn in turns:
         if turn < 0:
-            encoder.header_table_size = -turn - 1
+            encoder.resize_table(-turn - 1)
             continue
         fields = fields_of(_HEADS[turn], b"https")
         assert [tuple(pair) for pair in decoder.decode(encoder.block_of(fields), raw=True)] == list(fields.pairs)

@@ -101,7 +101,7 @@ class FrameReader:
     the number of stored bytes: the caller stops reading if `waiting` is too large.
     """
 
-    __slots__ = ("_at", "_data", "_is_greeted", "_need", "_tail", "waiting", "wrong")
+    __slots__ = ("_at", "_data", "_need", "_tail", "is_greeted", "waiting", "wrong")
 
     def __init__(self) -> None:
         self._data, self._at = b"", 0
@@ -110,7 +110,8 @@ class FrameReader:
         """Bytes that came after `_data`. `take` appends them to `_data` once they complete a frame."""
         self._need = _HEAD_BYTES
         """The number of bytes that the next frame needs, as far as it is known."""
-        self._is_greeted = False
+        self.is_greeted = False
+        """The first frame was taken, which is SETTINGS."""
         self.waiting = 0
         """The number of bytes that were not taken."""
         self.wrong: bytes | None = None
@@ -139,13 +140,13 @@ class FrameReader:
             if end <= size:
                 high, low, kind, flags, number = _unpack(data, at)
                 length = high << 8 | low
-                if length > MAX_FRAME_BYTES or not (self._is_greeted or kind == SETTINGS):
+                if length > MAX_FRAME_BYTES or not (self.is_greeted or kind == SETTINGS):
                     self.wrong = data[at : at + 80]
                     most = 0
                     break
                 end += length
             if end <= size:
-                self._is_greeted = True
+                self.is_greeted = True
                 # RFC 9113, section 4.1: the highest bit is reserved, and a receiver must ignore it.
                 frames.append((kind, flags, number & MAX_ID, data[at + _HEAD_BYTES : end]))
                 at = end

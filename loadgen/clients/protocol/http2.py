@@ -195,7 +195,7 @@ class _Stream:
         """Includes interim heads and trailers."""
         self.chunks: list[bytes] = []
         self.joined = 0
-        """See `pieces.join_tail`."""
+        """See `join_body_pieces.join_tail`."""
         self.have = 0
         self.sink: Sink | None = None
         self.is_paused = False
@@ -241,7 +241,6 @@ class Http2Connection(asyncio.Protocol):
         "_head",
         "_heard_ns",
         "_is_behind",
-        "_is_greeted",
         "_is_leaving",
         "_is_offered",
         "_is_reading_paused",
@@ -301,7 +300,7 @@ class Http2Connection(asyncio.Protocol):
         self._streams: dict[int, _Stream] = {}
         self._next_id = 1
         self._max_streams = _allowed.get(where, ASSUMED_STREAMS)
-        self._is_leaving = self._is_greeted = False
+        self._is_leaving = False
         self._is_offered = True
         """It is on its stack, or was just opened or taken by a caller that is about to send on it."""
         self._part_ns = 0
@@ -343,8 +342,8 @@ class Http2Connection(asyncio.Protocol):
         return self._begin(data, exchange, False, deadline_ns, True).waiter
 
     def send(self, data: bytes, exchange: Exchange, head_only: bool, deadline_ns: int) -> Awaitable[None]:
-        """Send a request and wait for its answer, as described at `connection.Connection.send`. The caller's own task
-        sends the body of a StreamedRequest.
+        """Send a request and wait for its answer, as described at `connection_interface.Connection.send`. The
+        caller's own task sends the body of a StreamedRequest.
         """
         if type(data) is not bytes:
             return self._send_streamed(cast("StreamedRequest", data), exchange, head_only, deadline_ns)
@@ -570,7 +569,6 @@ class Http2Connection(asyncio.Protocol):
         frames = reader.take(FRAMES_A_TURN)
         try:
             for kind, flags, number, payload in frames:
-                self._is_greeted = True
                 stream = streams.get(number)
                 if stream is None or head.stream or kind > HEADERS:
                     self._on_other(kind, flags, number, stream, payload, begun_ns, now_ns)
@@ -955,7 +953,7 @@ class Http2Connection(asyncio.Protocol):
         """
         peer = self._peer
         change = peer.change(payload)
-        self._encoder.header_table_size = peer.table_size
+        self._encoder.resize_table(peer.table_size)
         if change:
             for stream in self._streams.values():
                 stream.window = raised(stream.window, change)

@@ -219,13 +219,9 @@ class Encoder:
         self._blocks: dict[RequestFields, tuple[int, bytes]] = {}
         """Blocks that change nothing, with the `_inserted` for which they are valid."""
 
-    @property
-    def header_table_size(self) -> int:
-        return self.header_table.maxsize
-
-    @header_table_size.setter
-    def header_table_size(self, value: int) -> None:
-        size = min(value, _MAX_TABLE_BYTES)
+    def resize_table(self, most_bytes: int) -> None:
+        """Follow a setting of the target, the largest table that it accepts."""
+        size = min(most_bytes, _MAX_TABLE_BYTES)
         if size != self.header_table.maxsize:
             self.header_table.maxsize = size
             lowest = min([size, *self.table_size_changes])  # the block has to signal both: RFC 7541, section 4.2
