@@ -68,7 +68,6 @@ from loadgen.clients.framing.http2_state import (
     FIRST_WINDOW_BYTES,
     HeadParts,
     Peer,
-    Place,
     Rule,
     check_length,
     place_of,
@@ -80,7 +79,6 @@ from loadgen.clients.protocol.connection_interface import Connection, Exchange, 
 from loadgen.clients.protocol.hang_up import Look, look_at
 from loadgen.clients.protocol.http1 import MAX_BODY_BYTES, MAX_HEAD_BYTES
 from loadgen.clients.protocol.http2_floods import (
-    COSTLY,
     EARNING_BITS,
     FRAMES_A_TURN,
     IDLE_FRAMES,
@@ -92,6 +90,7 @@ from loadgen.clients.protocol.http2_floods import (
     PER_PIECE,
     PER_REQUEST,
     FrameBudget,
+    cost_of,
     frame_name,
 )
 from loadgen.clients.protocol.http2_heads import (
@@ -671,7 +670,10 @@ class Http2Connection(asyncio.Protocol):
             else:
                 self._takes_late_head(number, flags, payload, now_ns)
             return
-        if not self._may_come(kind, flags, length, place):
+        if kind == SETTINGS and length > MAX_SETTINGS * 6:
+            self._flood(f"a SETTINGS frame with more than {MAX_SETTINGS} settings")
+            return
+        if not self._pays(cost_of(kind, flags, length, stream is not None), kind):
             return
         if rule is Rule.WRONG:
             raise FrameError(why_wrong(kind, place))
@@ -690,19 +692,6 @@ class Http2Connection(asyncio.Protocol):
             self._on_goaway(*goaway_of(payload))
         elif stream is not None:
             self._on_reset(stream, number_of(payload))
-
-    def _may_come(self, kind: int, flags: int, length: int, place: Place) -> bool:
-        """Charge a frame without an answer in it to the budget. Return False if the connection has ended, because the
-        budget is exceeded.
-        """
-        if kind == SETTINGS:
-            if length > MAX_SETTINGS * 6:
-                return self._flood(f"a SETTINGS frame with more than {MAX_SETTINGS} settings")
-            return self._pays(1 if flags & ACK else COSTLY, kind)
-        if kind == RST_STREAM and place is Place.OPEN:
-            # It costs nothing: it ends a request, so a target cannot send more of these than we send requests.
-            return True
-        return self._pays(COSTLY if kind == GOAWAY else 1 + (length >> 10), kind)
 
     def _on_odd_data(self, stream: _Stream, flags: int, payload: bytes, now_ns: int) -> None:
         """Process DATA with padding, or empty DATA that does not end its stream.
