@@ -35,6 +35,7 @@ __all__ = [
     "FrameReader",
     "block_part",
     "frame",
+    "frame_name",
     "goaway",
     "goaway_of",
     "head_frames",
@@ -42,12 +43,26 @@ __all__ = [
     "settings",
     "settings_of",
     "unpadded",
+    "window_update",
 ]
 
 PREFACE: Final = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 """The first bytes of a client (RFC 9113, section 3.4)."""
 DATA, HEADERS, PRIORITY, RST_STREAM, SETTINGS = range(5)
 PUSH_PROMISE, PING, GOAWAY, WINDOW_UPDATE, CONTINUATION = range(5, 10)
+_NAMES: Final = (
+    "DATA",
+    "HEADERS",
+    "PRIORITY",
+    "RST_STREAM",
+    "SETTINGS",
+    "PUSH_PROMISE",
+    "PING",
+    "GOAWAY",
+    "WINDOW_UPDATE",
+    "CONTINUATION",
+)
+"""RFC 9113, section 6, by number."""
 END_STREAM: Final = 0x1
 ACK: Final = 0x1
 END_HEADERS: Final = 0x4
@@ -89,6 +104,11 @@ class FrameError(Exception):
     def __init__(self, why: str, code: int = ErrorCode.PROTOCOL_ERROR) -> None:
         super().__init__(why)
         self.why, self.code = why, code
+
+
+def frame_name(kind: int) -> str:
+    """Return the name of a frame type for messages: "PING frame", or "frame of unknown kind 0xfa"."""
+    return f"{_NAMES[kind]} frame" if kind < len(_NAMES) else f"frame of unknown kind {kind:#04x}"
 
 
 # -- what we receive ------------------------------------------------------------------------------
@@ -233,6 +253,11 @@ def head_frames(stream: int, block: bytes, is_end: bool, most: int) -> bytes:
 def settings(values: dict[int, int]) -> bytes:
     """Return a SETTINGS frame with these values by number."""
     return frame(SETTINGS, 0, 0, b"".join(_SETTING.pack(number, value) for number, value in values.items()))
+
+
+def window_update(stream: int, increment: int) -> bytes:
+    """Return a frame that permits the target to send `increment` bytes more. stream: 0 for the connection."""
+    return frame(WINDOW_UPDATE, 0, stream, increment.to_bytes(4, "big"))
 
 
 def goaway(code: int) -> bytes:

@@ -43,11 +43,9 @@ from loadgen.clients.framing.http2_frames import (
     END_STREAM,
     GOAWAY,
     HEADERS,
-    MAX_FRAME_BYTES,
     MAX_ID,
     PADDED,
     PING,
-    PREFACE,
     PRIORITIES,
     RST_STREAM,
     SETTINGS,
@@ -57,19 +55,20 @@ from loadgen.clients.framing.http2_frames import (
     FrameReader,
     block_part,
     frame,
+    frame_name,
     goaway,
     goaway_of,
     head_frames,
     number_of,
-    settings,
     unpadded,
+    window_update,
 )
 from loadgen.clients.framing.http2_state import (
-    FIRST_WINDOW_BYTES,
     HeadParts,
     Peer,
     Rule,
     check_length,
+    greeting,
     place_of,
     raised,
     rule_of,
@@ -91,7 +90,6 @@ from loadgen.clients.protocol.http2_floods import (
     PER_REQUEST,
     FrameBudget,
     cost_of,
-    frame_name,
 )
 from loadgen.clients.protocol.http2_heads import (
     INVALID_BLOCK,
@@ -134,23 +132,6 @@ _BACKLOG_BYTES: Final = 256 * 1024
 """Reading pauses when more bytes than this wait to be processed."""
 _WHOLE_HEAD: Final = END_HEADERS | PADDED | PRIORITIES
 """If only END_HEADERS of these is set, the payload of HEADERS is a whole block."""
-
-
-def _greeting() -> bytes:
-    """Return the first bytes that we send: the preface, our SETTINGS, and the window of the connection."""
-    ours = {
-        2: 0,  # ENABLE_PUSH
-        4: STREAM_WINDOW_BYTES,  # INITIAL_WINDOW_SIZE
-        5: MAX_FRAME_BYTES,  # MAX_FRAME_SIZE
-        6: MAX_HEAD_BYTES,  # MAX_HEADER_LIST_SIZE
-    }
-    # RFC 9113, section 6.9.2: a connection's window begins with 65,535 bytes, and SETTINGS do not change it.
-    more = _CONNECTION_WINDOW_BYTES - FIRST_WINDOW_BYTES
-    return PREFACE + settings(ours) + _window_update(0, more)
-
-
-def _window_update(stream: int, increment: int) -> bytes:
-    return frame(WINDOW_UPDATE, 0, stream, increment.to_bytes(4, "big"))
 
 
 class _Stream:
@@ -543,7 +524,7 @@ class Http2Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = transport  # type: ignore[assignment]  # uvloop's transports are not asyncio's class
-        self._transport.write(_greeting())
+        self._transport.write(greeting(STREAM_WINDOW_BYTES, _CONNECTION_WINDOW_BYTES, MAX_HEAD_BYTES))
 
     def data_received(self, data: bytes) -> None:
         """HOT. Receive bytes from the target, and process the frames that they complete."""
@@ -897,7 +878,7 @@ class Http2Connection(asyncio.Protocol):
 
     def _give_back(self) -> None:
         """Permit the target to send as many more bytes on this connection as were received (a WINDOW_UPDATE)."""
-        self._out.append(_window_update(0, self._unacknowledged))
+        self._out.append(window_update(0, self._unacknowledged))
         self._unacknowledged = 0
 
     def _open_window(self, stream: _Stream) -> None:
@@ -906,7 +887,7 @@ class Http2Connection(asyncio.Protocol):
         """
         if stream.is_paused or stream.unacknowledged < STREAM_WINDOW_BYTES // 2 or stream.id not in self._streams:
             return
-        self._out.append(_window_update(stream.id, stream.unacknowledged))
+        self._out.append(window_update(stream.id, stream.unacknowledged))
         stream.unacknowledged = 0
         self._flush()
 

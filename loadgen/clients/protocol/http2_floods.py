@@ -30,7 +30,6 @@ __all__ = [
     "PER_REQUEST",
     "FrameBudget",
     "cost_of",
-    "frame_name",
 ]
 
 FRAMES_A_TURN: Final = 64
@@ -63,25 +62,6 @@ MAX_SETTINGS: Final = 32
 """The limit on settings in one frame."""
 MAX_HEAD_FRAMES: Final = 64
 """HEADERS and its CONTINUATIONs."""
-
-_NAMES: Final = (
-    "DATA",
-    "HEADERS",
-    "PRIORITY",
-    "RST_STREAM",
-    "SETTINGS",
-    "PUSH_PROMISE",
-    "PING",
-    "GOAWAY",
-    "WINDOW_UPDATE",
-    "CONTINUATION",
-)
-"""RFC 9113, section 6, by number."""
-
-
-def frame_name(kind: int) -> str:
-    """Return the name of a frame type for messages: "PING frame", or "frame of unknown kind 0xfa"."""
-    return f"{_NAMES[kind]} frame" if kind < len(_NAMES) else f"frame of unknown kind {kind:#04x}"
 
 
 def cost_of(kind: int, flags: int, length: int, is_open: bool) -> int:
