@@ -7,13 +7,13 @@ import struct
 
 import pytest
 
+from loadgen.clients.framing.http2_frames import frame_name
 from loadgen.clients.protocol.http2_floods import (
     FRAMES_A_TURN,
     IDLE_FRAMES,
     IDLE_FRAMES_PER_S,
     PER_REQUEST,
     FrameBudget,
-    frame_name,
 )
 from loadgen.errors import RequestFailed
 from loadgen.units import NS_PER_S

@@ -542,7 +542,7 @@ async def test_more_than_the_target_allows_at_once_go_over_another_connection() 
     settings = {SettingCodes.MAX_CONCURRENT_STREAMS: 10}
     async with http2_server(held, settings=settings) as server, client_of(server.url, pool=prior_pool()) as client:
         first = asyncio.create_task(client.get("/", expect=200))
-        while not server.asked or not only_connection(client)._is_greeted:
+        while not server.asked or not only_connection(client)._reader.is_greeted:
             await asyncio.sleep(0.001)
         calls = [asyncio.create_task(client.get("/", expect=200)) for _ in range(24)]
         while len(server.asked) < 25:
@@ -871,7 +871,7 @@ async def test_a_connection_on_which_nothing_comes_any_more_is_not_used_again() 
             served.ok(asked.stream)
 
     async with http2_server(dead) as server, client_of(server.url, pool=prior_pool()) as client:
-        while not server.connections or not only_connection(client)._is_greeted:
+        while not server.connections or not only_connection(client)._reader.is_greeted:
             call = asyncio.create_task(client.get("/", timeout="50ms"))
             await asyncio.wait([call])
         with pytest.raises(RequestFailed):
@@ -1110,7 +1110,7 @@ async def test_who_finds_all_streams_of_shared_connections_taken_waits_for_one()
         pool = Http2SharedPool(2, TcpNetwork(), prior=True)
         async with client_of(server.url, pool=pool) as client:
             first = [asyncio.create_task(client.get("/", expect=200)) for _ in range(2)]
-            while len(server.asked) < 2 or any(not c._is_greeted for c in pool._open):  # type: ignore[attr-defined]
+            while len(server.asked) < 2 or any(not c._reader.is_greeted for c in pool._open):  # type: ignore[attr-defined]
                 await asyncio.sleep(0.001)
             rest = [asyncio.create_task(client.get("/", expect=200)) for _ in range(20)]
             while len(server.asked) < 4:

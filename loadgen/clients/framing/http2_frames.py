@@ -35,6 +35,7 @@ __all__ = [
     "FrameReader",
     "block_part",
     "frame",
+    "frame_name",
     "goaway",
     "goaway_of",
     "head_frames",
@@ -42,12 +43,26 @@ __all__ = [
     "settings",
     "settings_of",
     "unpadded",
+    "window_update",
 ]
 
 PREFACE: Final = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 """The first bytes of a client (RFC 9113, section 3.4)."""
 DATA, HEADERS, PRIORITY, RST_STREAM, SETTINGS = range(5)
 PUSH_PROMISE, PING, GOAWAY, WINDOW_UPDATE, CONTINUATION = range(5, 10)
+_NAMES: Final = (
+    "DATA",
+    "HEADERS",
+    "PRIORITY",
+    "RST_STREAM",
+    "SETTINGS",
+    "PUSH_PROMISE",
+    "PING",
+    "GOAWAY",
+    "WINDOW_UPDATE",
+    "CONTINUATION",
+)
+"""RFC 9113, section 6, by number."""
 END_STREAM: Final = 0x1
 ACK: Final = 0x1
 END_HEADERS: Final = 0x4
@@ -91,6 +106,11 @@ class FrameError(Exception):
         self.why, self.code = why, code
 
 
+def frame_name(kind: int) -> str:
+    """Return the name of a frame type for messages: "PING frame", or "frame of unknown kind 0xfa"."""
+    return f"{_NAMES[kind]} frame" if kind < len(_NAMES) else f"frame of unknown kind {kind:#04x}"
+
+
 # -- what we receive ------------------------------------------------------------------------------
 
 
@@ -101,7 +121,7 @@ class FrameReader:
     the number of stored bytes: the caller stops reading if `waiting` is too large.
     """
 
-    __slots__ = ("_at", "_data", "_is_greeted", "_need", "_tail", "waiting", "wrong")
+    __slots__ = ("_at", "_data", "_need", "_tail", "is_greeted", "waiting", "wrong")
 
     def __init__(self) -> None:
         self._data, self._at = b"", 0
@@ -110,7 +130,8 @@ class FrameReader:
         """Bytes that came after `_data`. `take` appends them to `_data` once they complete a frame."""
         self._need = _HEAD_BYTES
         """The number of bytes that the next frame needs, as far as it is known."""
-        self._is_greeted = False
+        self.is_greeted = False
+        """The first frame was taken, which is SETTINGS."""
         self.waiting = 0
         """The number of bytes that were not taken."""
         self.wrong: bytes | None = None
@@ -139,13 +160,13 @@ class FrameReader:
             if end <= size:
                 high, low, kind, flags, number = _unpack(data, at)
                 length = high << 8 | low
-                if length > MAX_FRAME_BYTES or not (self._is_greeted or kind == SETTINGS):
+                if length > MAX_FRAME_BYTES or not (self.is_greeted or kind == SETTINGS):
                     self.wrong = data[at : at + 80]
                     most = 0
                     break
                 end += length
             if end <= size:
-                self._is_greeted = True
+                self.is_greeted = True
                 # RFC 9113, section 4.1: the highest bit is reserved, and a receiver must ignore it.
                 frames.append((kind, flags, number & MAX_ID, data[at + _HEAD_BYTES : end]))
                 at = end
@@ -232,6 +253,11 @@ def head_frames(stream: int, block: bytes, is_end: bool, most: int) -> bytes:
 def settings(values: dict[int, int]) -> bytes:
     """Return a SETTINGS frame with these values by number."""
     return frame(SETTINGS, 0, 0, b"".join(_SETTING.pack(number, value) for number, value in values.items()))
+
+
+def window_update(stream: int, increment: int) -> bytes:
+    """Return a frame that permits the target to send `increment` bytes more. stream: 0 for the connection."""
+    return frame(WINDOW_UPDATE, 0, stream, increment.to_bytes(4, "big"))
 
 
 def goaway(code: int) -> bytes:

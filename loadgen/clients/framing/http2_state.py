@@ -34,8 +34,10 @@ from loadgen.clients.framing.http2_frames import (
     CONTINUATION,
     END_HEADERS,
     GOAWAY,
+    MAX_FRAME_BYTES,
     MAX_ID,
     PING,
+    PREFACE,
     PRIORITY,
     PUSH_PROMISE,
     RST_STREAM,
@@ -43,27 +45,31 @@ from loadgen.clients.framing.http2_frames import (
     WINDOW_UPDATE,
     ErrorCode,
     FrameError,
+    frame_name,
+    settings,
     settings_of,
+    window_update,
 )
 
 __all__ = [
-    "FIRST_WINDOW_BYTES",
     "HeadParts",
     "Peer",
     "Place",
     "Rule",
     "check_length",
+    "greeting",
     "place_of",
     "raised",
     "rule_of",
     "why_wrong",
 ]
 
-FIRST_WINDOW_BYTES: Final = 65_535
+_FIRST_WINDOW_BYTES: Final = 65_535
 """The size of each window before SETTINGS and WINDOW_UPDATEs (RFC 9113, section 6.9.2)."""
 _FIRST_FRAME_BYTES: Final = 16_384
 _NO_LIMIT: Final = 2**32 + 1
-HEADER_TABLE_SIZE, ENABLE_PUSH, MAX_CONCURRENT_STREAMS, INITIAL_WINDOW_SIZE, MAX_FRAME_SIZE = range(1, 6)
+HEADER_TABLE_SIZE, ENABLE_PUSH, MAX_CONCURRENT_STREAMS = range(1, 4)
+INITIAL_WINDOW_SIZE, MAX_FRAME_SIZE, MAX_HEADER_LIST_SIZE = range(4, 7)
 
 
 class Place(IntEnum):
@@ -131,7 +137,7 @@ def check_length(kind: int, flags: int, length: int) -> None:
     else:
         is_valid = length == _LENGTHS.get(kind, length)
     if not is_valid:
-        raise FrameError(f"a frame of kind {kind} with {length} bytes", ErrorCode.FRAME_SIZE_ERROR)
+        raise FrameError(f"a {frame_name(kind)} with {length} bytes", ErrorCode.FRAME_SIZE_ERROR)
 
 
 def raised(window: int, increment: int) -> int:
@@ -146,6 +152,21 @@ def raised(window: int, increment: int) -> int:
     return window
 
 
+def greeting(stream_window: int, connection_window: int, max_head_bytes: int) -> bytes:
+    """Return the first bytes of a client: the preface, its SETTINGS, and the window of the connection.
+
+    Push is refused. max_head_bytes: size limit of a decoded head.
+    """
+    ours = {
+        ENABLE_PUSH: 0,
+        INITIAL_WINDOW_SIZE: stream_window,
+        MAX_FRAME_SIZE: MAX_FRAME_BYTES,
+        MAX_HEADER_LIST_SIZE: max_head_bytes,
+    }
+    # SETTINGS do not change the connection's window (RFC 9113, section 6.9.2).
+    return PREFACE + settings(ours) + window_update(0, connection_window - _FIRST_WINDOW_BYTES)
+
+
 class Peer:
     """The target's SETTINGS, and its window for the whole connection. One instance a connection."""
 
@@ -154,9 +175,9 @@ class Peer:
     def __init__(self) -> None:
         self.max_streams = _NO_LIMIT
         self.max_frame = _FIRST_FRAME_BYTES
-        self.stream_window = FIRST_WINDOW_BYTES
+        self.stream_window = _FIRST_WINDOW_BYTES
         """The window of a new stream."""
-        self.window = FIRST_WINDOW_BYTES
+        self.window = _FIRST_WINDOW_BYTES
         """The number of body bytes that we may send on this connection. Each stream has a window of its own, too."""
         self.table_size = 4096
         """The largest table of headers that the target accepts."""
@@ -230,7 +251,7 @@ def why_wrong(kind: int, place: Place) -> str:
         return "a pushed stream, which our SETTINGS forbid"
     if kind == CONTINUATION:
         return "a CONTINUATION frame without a head"
-    return f"a frame of kind {kind} for {_PLACES[place]}"
+    return f"a {frame_name(kind)} for {_PLACES[place]}"
 
 
 _PLACES: Final = (

@@ -133,7 +133,7 @@ class Connection(asyncio.Protocol):
         self._reason = b""
         self._chunks: list[bytes] = []
         self._joined = 0
-        """See `pieces.join_tail`."""
+        """See `join_body_pieces.join_tail`."""
         self._have = 0
         self._pieces = 0
         """The number of pieces in which llhttp returned the body: at least one for each chunk."""

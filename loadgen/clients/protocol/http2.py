@@ -43,11 +43,9 @@ from loadgen.clients.framing.http2_frames import (
     END_STREAM,
     GOAWAY,
     HEADERS,
-    MAX_FRAME_BYTES,
     MAX_ID,
     PADDED,
     PING,
-    PREFACE,
     PRIORITIES,
     RST_STREAM,
     SETTINGS,
@@ -57,20 +55,20 @@ from loadgen.clients.framing.http2_frames import (
     FrameReader,
     block_part,
     frame,
+    frame_name,
     goaway,
     goaway_of,
     head_frames,
     number_of,
-    settings,
     unpadded,
+    window_update,
 )
 from loadgen.clients.framing.http2_state import (
-    FIRST_WINDOW_BYTES,
     HeadParts,
     Peer,
-    Place,
     Rule,
     check_length,
+    greeting,
     place_of,
     raised,
     rule_of,
@@ -80,7 +78,6 @@ from loadgen.clients.protocol.connection_interface import Connection, Exchange, 
 from loadgen.clients.protocol.hang_up import Look, look_at
 from loadgen.clients.protocol.http1 import MAX_BODY_BYTES, MAX_HEAD_BYTES
 from loadgen.clients.protocol.http2_floods import (
-    COSTLY,
     EARNING_BITS,
     FRAMES_A_TURN,
     IDLE_FRAMES,
@@ -92,7 +89,7 @@ from loadgen.clients.protocol.http2_floods import (
     PER_PIECE,
     PER_REQUEST,
     FrameBudget,
-    frame_name,
+    cost_of,
 )
 from loadgen.clients.protocol.http2_heads import (
     INVALID_BLOCK,
@@ -137,23 +134,6 @@ _WHOLE_HEAD: Final = END_HEADERS | PADDED | PRIORITIES
 """If only END_HEADERS of these is set, the payload of HEADERS is a whole block."""
 
 
-def _greeting() -> bytes:
-    """Return the first bytes that we send: the preface, our SETTINGS, and the window of the connection."""
-    ours = {
-        2: 0,  # ENABLE_PUSH
-        4: STREAM_WINDOW_BYTES,  # INITIAL_WINDOW_SIZE
-        5: MAX_FRAME_BYTES,  # MAX_FRAME_SIZE
-        6: MAX_HEAD_BYTES,  # MAX_HEADER_LIST_SIZE
-    }
-    # RFC 9113, section 6.9.2: a connection's window begins with 65,535 bytes, and SETTINGS do not change it.
-    more = _CONNECTION_WINDOW_BYTES - FIRST_WINDOW_BYTES
-    return PREFACE + settings(ours) + _window_update(0, more)
-
-
-def _window_update(stream: int, increment: int) -> bytes:
-    return frame(WINDOW_UPDATE, 0, stream, increment.to_bytes(4, "big"))
-
-
 class _Stream:
     """One request and its answer. It is the `Source` from which a Sink reads."""
 
@@ -195,7 +175,7 @@ class _Stream:
         """Includes interim heads and trailers."""
         self.chunks: list[bytes] = []
         self.joined = 0
-        """See `pieces.join_tail`."""
+        """See `join_body_pieces.join_tail`."""
         self.have = 0
         self.sink: Sink | None = None
         self.is_paused = False
@@ -241,7 +221,6 @@ class Http2Connection(asyncio.Protocol):
         "_head",
         "_heard_ns",
         "_is_behind",
-        "_is_greeted",
         "_is_leaving",
         "_is_offered",
         "_is_reading_paused",
@@ -301,7 +280,7 @@ class Http2Connection(asyncio.Protocol):
         self._streams: dict[int, _Stream] = {}
         self._next_id = 1
         self._max_streams = _allowed.get(where, ASSUMED_STREAMS)
-        self._is_leaving = self._is_greeted = False
+        self._is_leaving = False
         self._is_offered = True
         """It is on its stack, or was just opened or taken by a caller that is about to send on it."""
         self._part_ns = 0
@@ -343,8 +322,8 @@ class Http2Connection(asyncio.Protocol):
         return self._begin(data, exchange, False, deadline_ns, True).waiter
 
     def send(self, data: bytes, exchange: Exchange, head_only: bool, deadline_ns: int) -> Awaitable[None]:
-        """Send a request and wait for its answer, as described at `connection.Connection.send`. The caller's own task
-        sends the body of a StreamedRequest.
+        """Send a request and wait for its answer, as described at `connection_interface.Connection.send`. The
+        caller's own task sends the body of a StreamedRequest.
         """
         if type(data) is not bytes:
             return self._send_streamed(cast("StreamedRequest", data), exchange, head_only, deadline_ns)
@@ -545,7 +524,7 @@ class Http2Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = transport  # type: ignore[assignment]  # uvloop's transports are not asyncio's class
-        self._transport.write(_greeting())
+        self._transport.write(greeting(STREAM_WINDOW_BYTES, _CONNECTION_WINDOW_BYTES, MAX_HEAD_BYTES))
 
     def data_received(self, data: bytes) -> None:
         """HOT. Receive bytes from the target, and process the frames that they complete."""
@@ -570,7 +549,6 @@ class Http2Connection(asyncio.Protocol):
         frames = reader.take(FRAMES_A_TURN)
         try:
             for kind, flags, number, payload in frames:
-                self._is_greeted = True
                 stream = streams.get(number)
                 if stream is None or head.stream or kind > HEADERS:
                     self._on_other(kind, flags, number, stream, payload, begun_ns, now_ns)
@@ -673,7 +651,10 @@ class Http2Connection(asyncio.Protocol):
             else:
                 self._takes_late_head(number, flags, payload, now_ns)
             return
-        if not self._may_come(kind, flags, length, place):
+        if kind == SETTINGS and length > MAX_SETTINGS * 6:
+            self._flood(f"a SETTINGS frame with more than {MAX_SETTINGS} settings")
+            return
+        if not self._pays(cost_of(kind, flags, length, stream is not None), kind):
             return
         if rule is Rule.WRONG:
             raise FrameError(why_wrong(kind, place))
@@ -692,19 +673,6 @@ class Http2Connection(asyncio.Protocol):
             self._on_goaway(*goaway_of(payload))
         elif stream is not None:
             self._on_reset(stream, number_of(payload))
-
-    def _may_come(self, kind: int, flags: int, length: int, place: Place) -> bool:
-        """Charge a frame without an answer in it to the budget. Return False if the connection has ended, because the
-        budget is exceeded.
-        """
-        if kind == SETTINGS:
-            if length > MAX_SETTINGS * 6:
-                return self._flood(f"a SETTINGS frame with more than {MAX_SETTINGS} settings")
-            return self._pays(1 if flags & ACK else COSTLY, kind)
-        if kind == RST_STREAM and place is Place.OPEN:
-            # It costs nothing: it ends a request, so a target cannot send more of these than we send requests.
-            return True
-        return self._pays(COSTLY if kind == GOAWAY else 1 + (length >> 10), kind)
 
     def _on_odd_data(self, stream: _Stream, flags: int, payload: bytes, now_ns: int) -> None:
         """Process DATA with padding, or empty DATA that does not end its stream.
@@ -812,7 +780,7 @@ class Http2Connection(asyncio.Protocol):
             FrameError: the block is not valid HPACK.
         """
         try:
-            (received,) = self._decoder.decode(block)
+            received = self._decoder.decode(block)
         except OversizedHeaderListError:
             self._end_all(HEAD_TOO_LARGE, f"{self.where} sent a head that decodes to more than {MAX_HEAD_BYTES} bytes")
             return
@@ -821,9 +789,9 @@ class Http2Connection(asyncio.Protocol):
         if stream is None:
             return
         stream.is_over = bool(is_end)
-        head = cast("Received", received).head
+        head = received.head
         if head is None or stream.head is not None or head.status < 200:
-            self._on_other_head(stream, cast("Received", received), is_end)
+            self._on_other_head(stream, received, is_end)
         else:
             self._on_head(stream, head)
         if is_end and stream.id in self._streams:
@@ -910,7 +878,7 @@ class Http2Connection(asyncio.Protocol):
 
     def _give_back(self) -> None:
         """Permit the target to send as many more bytes on this connection as were received (a WINDOW_UPDATE)."""
-        self._out.append(_window_update(0, self._unacknowledged))
+        self._out.append(window_update(0, self._unacknowledged))
         self._unacknowledged = 0
 
     def _open_window(self, stream: _Stream) -> None:
@@ -919,7 +887,7 @@ class Http2Connection(asyncio.Protocol):
         """
         if stream.is_paused or stream.unacknowledged < STREAM_WINDOW_BYTES // 2 or stream.id not in self._streams:
             return
-        self._out.append(_window_update(stream.id, stream.unacknowledged))
+        self._out.append(window_update(stream.id, stream.unacknowledged))
         stream.unacknowledged = 0
         self._flush()
 
@@ -955,7 +923,7 @@ class Http2Connection(asyncio.Protocol):
         """
         peer = self._peer
         change = peer.change(payload)
-        self._encoder.header_table_size = peer.table_size
+        self._encoder.resize_table(peer.table_size)
         if change:
             for stream in self._streams.values():
                 stream.window = raised(stream.window, change)

@@ -14,10 +14,10 @@ from __future__ import annotations
 
 from typing import Final
 
+from loadgen.clients.framing.http2_frames import ACK, GOAWAY, RST_STREAM, SETTINGS
 from loadgen.units import NS_PER_S
 
 __all__ = [
-    "COSTLY",
     "EARNING_BITS",
     "FRAMES_A_TURN",
     "IDLE_FRAMES",
@@ -29,7 +29,7 @@ __all__ = [
     "PER_PIECE",
     "PER_REQUEST",
     "FrameBudget",
-    "frame_name",
+    "cost_of",
 ]
 
 FRAMES_A_TURN: Final = 64
@@ -51,8 +51,8 @@ LATE_FRAMES: Final = 2000
 LATE_HEAD_BITS: Final = 3
 """Each 8 bytes of a head of such a stream cost one frame more: it has to be decoded, at 10 µs a header."""
 _MOST_LATE: Final = 200_000
-COSTLY: Final = 10
-"""The cost of SETTINGS and GOAWAY; other frames cost 1. A connection needs only a few of them."""
+_COSTLY: Final = 10
+"""The cost of SETTINGS and GOAWAY. A connection needs only a few of them."""
 INTERIM_COST: Final = 4
 """The cost of an interim head (1xx), plus one for each of its headers, because they are decoded. Go allowed 5 heads for
 an answer, until it counted bytes."""
@@ -63,24 +63,17 @@ MAX_SETTINGS: Final = 32
 MAX_HEAD_FRAMES: Final = 64
 """HEADERS and its CONTINUATIONs."""
 
-_NAMES: Final = (
-    "DATA",
-    "HEADERS",
-    "PRIORITY",
-    "RST_STREAM",
-    "SETTINGS",
-    "PUSH_PROMISE",
-    "PING",
-    "GOAWAY",
-    "WINDOW_UPDATE",
-    "CONTINUATION",
-)
-"""RFC 9113, section 6, by number."""
 
+def cost_of(kind: int, flags: int, length: int, is_open: bool) -> int:
+    """Return the cost of a frame that is not part of an answer.
 
-def frame_name(kind: int) -> str:
-    """Return the name of a frame type for messages: "PING frame", or "frame of unknown kind 0xfa"."""
-    return f"{_NAMES[kind]} frame" if kind < len(_NAMES) else f"frame of unknown kind {kind:#04x}"
+    length: of the payload; each 1,024 bytes cost one more. is_open: the frame belongs to an open stream.
+    """
+    if kind == SETTINGS:
+        return 1 if flags & ACK else _COSTLY
+    if kind == RST_STREAM and is_open:
+        return 0  # it ends a request, so a target cannot send more of these than we send requests
+    return _COSTLY if kind == GOAWAY else 1 + (length >> 10)
 
 
 class FrameBudget:

@@ -22,7 +22,7 @@ from http import HTTPStatus
 from typing import Final
 
 from hpack import Decoder as HpackDecoder
-from hpack import HeaderTuple, HPACKError, OversizedHeaderListError
+from hpack import HPACKError, OversizedHeaderListError
 from hpack.table import HeaderTable
 
 from loadgen.clients.protocol.huffman import Huffman, is_shorter
@@ -219,13 +219,9 @@ class Encoder:
         self._blocks: dict[RequestFields, tuple[int, bytes]] = {}
         """Blocks that change nothing, with the `_inserted` for which they are valid."""
 
-    @property
-    def header_table_size(self) -> int:
-        return self.header_table.maxsize
-
-    @header_table_size.setter
-    def header_table_size(self, value: int) -> None:
-        size = min(value, _MAX_TABLE_BYTES)
+    def resize_table(self, most_bytes: int) -> None:
+        """Follow a setting of the target, the largest table that it accepts."""
+        size = min(most_bytes, _MAX_TABLE_BYTES)
         if size != self.header_table.maxsize:
             self.header_table.maxsize = size
             lowest = min([size, *self.table_size_changes])  # the block has to signal both: RFC 7541, section 4.2
@@ -272,32 +268,25 @@ class Encoder:
 # -- answers --------------------------------------------------------------------------------------
 
 
-class Received(HeaderTuple):
-    """One whole header block of an answer. As a header field, which hpack's `decode` has to return, it is the status.
+class Received:
+    """One whole header block of an answer.
 
     head: None for trailers and for malformed blocks. raw: the headers. wrong: the reason why the block is malformed, or
-    empty.
+    empty. is_small: the block is small enough to be cached.
     """
 
-    head: Head | None
-    raw: RawHeaders
-    wrong: str
-    is_small: bool
-    """The block is small enough to be cached."""
+    __slots__ = ("head", "is_small", "raw", "wrong")
 
-    @classmethod
-    def of(cls, fields: Iterable[tuple[bytes, bytes]]) -> Received:
+    def __init__(self, fields: Iterable[tuple[bytes, bytes]]) -> None:
         status, raw, wrong = _check_fields(fields)
-        received = cls(b":status" if status else b"", status)
-        received.raw, received.wrong = raw, wrong
-        received.head = _head(status, raw) if status and not wrong else None
-        received.is_small = len(raw) <= MAX_KEPT_FIELDS and sum(len(n) + len(v) for n, v in raw) <= _MAX_KEPT_BYTES * 2
-        return received
+        self.raw, self.wrong = raw, wrong
+        self.head = _head(status, raw) if status and not wrong else None
+        self.is_small = len(raw) <= MAX_KEPT_FIELDS and sum(len(n) + len(v) for n, v in raw) <= _MAX_KEPT_BYTES * 2
 
 
 def _check_fields(fields: Iterable[tuple[bytes, bytes]]) -> tuple[bytes, RawHeaders, str]:
     """Check the fields of an answer. Return (the status, the headers, why they are malformed). The status is b"" for
-    trailers, and the reason "" if they are valid.
+    trailers and if it is invalid, and the reason "" if all are valid.
     """
     status, wrong = b"", ""
     raw: RawHeaders = []
@@ -308,8 +297,7 @@ def _check_fields(fields: Iterable[tuple[bytes, bytes]]) -> tuple[bytes, RawHead
             if name != b":status" or status or raw:
                 wrong = wrong or f"unexpected pseudo-header {name!r}"
             elif not _STATUS.fullmatch(value):
-                # With 500 the block is not taken for trailers. The request fails because of `wrong`.
-                wrong, status = f"invalid status {value!r}", b"500"
+                wrong = f"invalid status {value!r}"
             else:
                 status = bytes(value)
             continue
@@ -360,27 +348,32 @@ class _Table(HeaderTable):
         super().add(name, value)
 
 
-_Meaning = tuple[list[HeaderTuple], tuple[tuple[bytes, bytes], ...]]
-_meanings: dict[bytes, _Meaning] = {}
+_meanings: dict[bytes, tuple[Received, tuple[tuple[bytes, bytes], ...]]] = {}
 """Blocks without references to the dynamic table, with the entries that they add. Valid on all connections."""
 
 
-class Decoder(HpackDecoder):
-    """hpack's decoder with a cache: it returns one `Received` for a block."""
+class Decoder:
+    """Decodes the heads of one connection by hpack, with a cache of blocks.
 
-    def __init__(self, max_header_list_size: int) -> None:
-        super().__init__(max_header_list_size)
-        self.header_table: _Table = _Table()
+    max_bytes: size limit of the fields of a block. Each counts as its name and value plus 32 bytes.
+    """
+
+    __slots__ = ("_blocks", "_hpack", "_owed", "_version", "header_table")
+
+    def __init__(self, max_bytes: int) -> None:
+        self.header_table = _Table()
+        self._hpack = HpackDecoder(max_bytes)
+        self._hpack.header_table = self.header_table
         self._version = 0
         """The version of the table: changes whenever the table does."""
         self._owed: deque[tuple[tuple[bytes, bytes], ...]] = deque(maxlen=_MOST_ENTRIES)
         """Entries of cached blocks that are not yet added to the table. nginx adds each header with each answer and
         never refers to one, so we add them only before the next full decoding. Entries beyond the limit of this queue
         would have been evicted from the table as well."""
-        self._blocks: dict[bytes, tuple[int, list[HeaderTuple]]] = {}
+        self._blocks: dict[bytes, tuple[int, Received]] = {}
 
-    def decode(self, data: bytes, raw: bool = False) -> Iterable[HeaderTuple]:
-        """HOT. Return the header fields of a compressed block, from a cache if the same block was decoded before."""
+    def decode(self, data: bytes) -> Received:
+        """HOT. Return what a compressed block means, from a cache if the same block was decoded before."""
         meaning = _meanings.get(data)
         if meaning is not None:
             received, adds = meaning
@@ -393,7 +386,7 @@ class Decoder(HpackDecoder):
             return kept[1]
         return self._decoded(data)
 
-    def _decoded(self, data: bytes) -> list[HeaderTuple]:
+    def _decoded(self, data: bytes) -> Received:
         table = self.header_table
         for adds in self._owed:
             for name, value in adds:
@@ -402,13 +395,12 @@ class Decoder(HpackDecoder):
         # From here on the table records the effect of this block alone, which decides whether and where it is cached.
         table.is_used = False
         table.added.clear()
-        answer = Received.of(super().decode(data, True))
-        received: list[HeaderTuple] = [answer]
+        received = Received(self._hpack.decode(data, raw=True))
         adds = tuple(table.added)
         changes_size = data[:1] and data[0] & 0xE0 == 0x20
         if adds or changes_size:
             self._version += 1
-        if len(data) <= _MAX_KEPT_BYTES and not changes_size and answer.is_small:
+        if len(data) <= _MAX_KEPT_BYTES and not changes_size and received.is_small:
             if not table.is_used:
                 if len(_meanings) >= MAX_KEPT:
                     _meanings.clear()

@@ -21,7 +21,7 @@ import platform
 import shlex
 import sys
 import sysconfig
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from typing import Final
@@ -124,20 +124,12 @@ def _switch(arguments: list[str], name: str, verbs: tuple[str, str]) -> bool | N
 
 def _without_marks(arguments: list[str], is_debug: bool) -> bool | None:
     """Return whether a CPython without marks has PGO and LTO; None if unknown."""
-    options = dict(_options(arguments))
-    if options.get("--prefix") not in ("/usr", "/usr/"):
-        return False
-    if is_debug:
+    options = {option: value for option, _, value in (word.partition("=") for word in arguments)}
+    if is_debug or options.get("--prefix") not in ("/usr", "/usr/"):
         return False
     triplet = options.get("--libdir", "").removeprefix("/usr/lib/")
     is_debian = _DEBIAN_DBM in arguments and "-linux-gnu" in triplet
     return True if is_debian and triplet.partition("-")[0] in _DEBIAN_ARCHS else None
-
-
-def _options(arguments: list[str]) -> Iterator[tuple[str, str]]:
-    for word in arguments:
-        option, _, value = word.partition("=")
-        yield option, value
 
 
 def _words(text: object) -> list[str]:
