@@ -14,8 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from loadgen.errors import UsageError
-from loadgen.history.store.audit_trail import FOLDER, decoded, encoded, named
-from loadgen.history.store.parquet_run import NewerFormat
+from loadgen.history.store.audit_trail import put_event, read_kind, time_in
 from loadgen.history.store.stored_run import Event
 from loadgen.history.store.write_once_storage import Place
 from loadgen.measure.run_folder.rundir import utc_text
@@ -57,8 +56,7 @@ def exclude(place: Place, one: Exclusion) -> Exclusion:
     # Names of objectives have no commas.
     details |= {"slos": ",".join(one.slos)} if one.slos else {}
     event = Event(EXCLUDED, one.at or utc_text(datetime.now(UTC)), one.by, (), one.because.strip(), details)
-    while not place.put_new(*encoded(event)):
-        pass  # the random number in the name was taken: draw another one
+    put_event(place, event)
     return Exclusion(one.start, one.end, event.because, one.slos, event.by, event.at)
 
 
@@ -67,24 +65,7 @@ def exclusions(place: Place, as_of: str = "") -> tuple[tuple[Exclusion, ...], tu
 
     as_of: only those that were decided until then, RFC 3339; "": all.
     """
-    found: list[Exclusion] = []
-    troubles: list[str] = []
-    limit = datetime.fromisoformat(as_of) if as_of else None
-    names = named(place.names(FOLDER), [EXCLUDED])
-    for name, data in zip(names, place.read(names), strict=True):
-        try:
-            if isinstance(data, str):
-                raise ValueError(data)
-            event = decoded(data)
-            start, end = (round(datetime.fromisoformat(event.details[key]).timestamp()) for key in ("from", "to"))
-            is_later = limit is not None and datetime.fromisoformat(event.at) > limit
-        except (KeyError, ValueError, NewerFormat) as error:
-            troubles.append(f"{name} is left out: {one_line(str(error), 200)}")
-            continue
-        if not is_later:
-            slos = tuple(filter(None, event.details.get("slos", "").split(",")))
-            found.append(Exclusion(start, end, one_line(event.because, 300), slos, one_line(event.by, 100), event.at))
-    return tuple(found), tuple(troubles)
+    return read_kind(place, EXCLUDED, _exclusion_in, as_of)
 
 
 def is_excluded(
@@ -96,6 +77,13 @@ def is_excluded(
     for one in chosen:
         mask |= (start < one.end) & (start + width > one.start)
     return mask
+
+
+def _exclusion_in(event: Event) -> Exclusion:
+    """Raises ValueError or KeyError if a part is missing or invalid."""
+    start, end = (round(time_in(event.details[key]).timestamp()) for key in ("from", "to"))
+    slos = tuple(filter(None, event.details.get("slos", "").split(",")))
+    return Exclusion(start, end, one_line(event.because, 300), slos, one_line(event.by, 100), event.at)
 
 
 def _text(at: int) -> str:

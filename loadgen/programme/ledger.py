@@ -15,7 +15,7 @@ shows that it existed.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Container, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from itertools import pairwise
@@ -67,6 +67,10 @@ class Counts:
 
     def __len__(self) -> int:
         return len(self.start)
+
+    def revision_names(self, inside: NDArray[np.bool_], names: Sequence[str]) -> tuple[str, ...]:
+        """Return the names of the revisions of some slices, sorted. names: of the revisions that `revision` numbers."""
+        return tuple(sorted({names[n] for n in np.unique(self.revision[inside]).tolist()}))
 
     def sum(self) -> Sum:
         """Return the sum of all slices."""

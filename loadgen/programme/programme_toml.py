@@ -17,6 +17,7 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, date, datetime, time
 from pathlib import Path
 from typing import Any, Final
 
@@ -25,7 +26,16 @@ from loadgen.dsl.plans.loadgen_toml import key_lines, syntax_fault
 from loadgen.errors import Fault, ScenarioError
 from loadgen.outside_text import one_line
 
-__all__ = ["FILE_NAME", "JOURNEY_KEYS", "TABLES", "ProgrammeToml", "read_programme_toml", "shown_value", "unknown_keys"]
+__all__ = [
+    "FILE_NAME",
+    "JOURNEY_KEYS",
+    "TABLES",
+    "ProgrammeToml",
+    "end_of",
+    "read_programme_toml",
+    "shown_value",
+    "unknown_keys",
+]
 
 FILE_NAME: Final = "programme.toml"
 TABLES: Final = ("decide", "journeys", "launch", "programme", "publish", "sources", "standard")
@@ -104,6 +114,13 @@ def unknown_keys(
         for key in table
         if key not in known
     ]
+
+
+def end_of(day: date) -> datetime:
+    """Return the last second of a day in UTC; a date with a time of day as it is, in UTC if it has no zone."""
+    if isinstance(day, datetime):
+        return day if day.tzinfo else day.replace(tzinfo=UTC)
+    return datetime.combine(day, time(23, 59, 59), UTC)
 
 
 def shown_value(given: Any) -> str:

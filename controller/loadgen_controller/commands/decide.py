@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import UTC, date, datetime, time
+from datetime import UTC, date, datetime
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -13,7 +13,7 @@ import typer
 from loadgen.errors import ExitCode, UsageError
 from loadgen.history.store.store import Store
 from loadgen.history.store.write_once_storage import place_of
-from loadgen.programme.programme_toml import FILE_NAME
+from loadgen.programme.programme_toml import FILE_NAME, end_of
 from loadgen_controller.collect_option_errors import CollectedErrors
 from loadgen_controller.commands.history_baselines import StoreOption
 from loadgen_controller.commands.missing_extra import needing_analysis
@@ -187,7 +187,7 @@ def _refuse(path: Path) -> None:
 
 def _last_moment(text: str) -> datetime:
     try:
-        return datetime.combine(date.fromisoformat(text), time(23, 59, 59), UTC)
+        return end_of(date.fromisoformat(text))
     except ValueError:
         raise ValueError(f'invalid date "{text}"; write 2026-08-15') from None
 

@@ -11,16 +11,21 @@ from __future__ import annotations
 
 import re
 import secrets
-from collections.abc import Iterable
-from typing import Final
+from collections.abc import Callable, Iterable
+from datetime import UTC, datetime
+from typing import Final, TypeVar
 
 import msgspec
 
 from loadgen.history.store.json_file import decoded_file
+from loadgen.history.store.parquet_run import NewerFormat
 from loadgen.history.store.stored_run import Event
+from loadgen.history.store.write_once_storage import Place
+from loadgen.outside_text import one_line
 
-__all__ = ["FOLDER", "decoded", "encoded", "named"]
+__all__ = ["FOLDER", "decoded", "encoded", "named", "put_event", "read_kind", "time_in"]
 
+T = TypeVar("T")
 FOLDER: Final = "events/"
 FORMAT: Final = 1
 _NAME: Final = re.compile(r"events/[0-9TZ]+-(.+)-[0-9a-f]{8}\.json")
@@ -60,6 +65,56 @@ def named(names: Iterable[str], kinds: Iterable[str] = ()) -> list[str]:
     slugs = {_slug(kind) for kind in kinds}
     found = ((name, match[1]) for name in names if (match := _NAME.fullmatch(name)))
     return sorted(name for name, slug in found if not slugs or slug in slugs)
+
+
+def put_event(place: Place, event: Event) -> None:
+    """Write an event to the audit trail at a place.
+
+    Raises:
+        StorageError, CloudError: it cannot be written.
+    """
+    while not place.put_new(*encoded(event)):
+        pass  # the random number in the name was taken (one in four billion): draw another one
+
+
+def read_kind(
+    place: Place, kind: str, made: Callable[[Event], T], as_of: str = ""
+) -> tuple[tuple[T, ...], tuple[str, ...]]:
+    """Return (the value of each event of a kind, oldest first, a sentence for each event that is not readable).
+
+    Args:
+        made: returns the value of an event, or raises KeyError or ValueError if a part is missing or invalid.
+        as_of: only events until then, RFC 3339; "": all.
+    Raises:
+        StorageError, CloudError: the place cannot be listed.
+    """
+    found: list[T] = []
+    troubles: list[str] = []
+    limit = datetime.fromisoformat(as_of) if as_of else None
+    names = named(place.names(FOLDER), [kind])
+    for name, data in zip(names, place.read(names), strict=True):
+        try:
+            if isinstance(data, str):
+                raise ValueError(data)
+            event = decoded(data)
+            one = made(event)
+            is_later = limit is not None and time_in(event.at) > limit
+        except (KeyError, ValueError, NewerFormat) as error:
+            troubles.append(f"{name} is left out: {one_line(str(error), 200)}")
+            continue
+        if not is_later:
+            found.append(one)
+    return tuple(found), tuple(troubles)
+
+
+def time_in(text: str) -> datetime:
+    """Return a time of an event; in UTC if the text has no zone.
+
+    Raises:
+        ValueError: it is not RFC 3339.
+    """
+    found = datetime.fromisoformat(text)
+    return found if found.tzinfo is not None else found.replace(tzinfo=UTC)
 
 
 def _slug(kind: str) -> str:

@@ -23,7 +23,7 @@ from typing import Any, Final, TypeVar
 
 from loadgen.errors import IncompleteError, InvalidError, UsageError
 from loadgen.history.store.audit_trail import FOLDER as EVENTS
-from loadgen.history.store.audit_trail import decoded, encoded, named
+from loadgen.history.store.audit_trail import decoded, named, put_event
 from loadgen.history.store.extract import unfit_of
 from loadgen.history.store.numbers import FOLDER as NUMBERS
 from loadgen.history.store.numbers import encoded_number, next_free, number_name
@@ -354,8 +354,7 @@ class Store:
     def note(self, event: Event) -> Event:
         """Write an event to the audit trail, with the present time if it has none. Return it as it was written."""
         event = event if event.at else replace(event, at=self._now())
-        while not self._place.put_new(*encoded(event)):
-            pass  # the random number in the name was taken (one in four billion): draw another one
+        put_event(self._place, event)
         return event
 
     def events(self, *kinds: str) -> list[Event]:

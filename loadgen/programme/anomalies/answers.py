@@ -18,8 +18,7 @@ from datetime import UTC, datetime
 from typing import Final, Literal
 
 from loadgen.errors import UsageError
-from loadgen.history.store.audit_trail import FOLDER, decoded, encoded, named
-from loadgen.history.store.parquet_run import NewerFormat
+from loadgen.history.store.audit_trail import put_event, read_kind, time_in
 from loadgen.history.store.stored_run import Event
 from loadgen.history.store.write_once_storage import Place
 from loadgen.measure.run_folder.rundir import utc_text
@@ -128,8 +127,7 @@ def answer(
     details |= {"until": utc_text(until)} if until is not None else {}
     details |= {"link": link} if link else {}
     event = Event(ANOMALY, utc_text(now), by, (), because.strip(), details)
-    while not place.put_new(*encoded(event)):
-        pass  # the random number in the name was taken: draw another one
+    put_event(place, event)
     return _answer_in(event)
 
 
@@ -138,22 +136,7 @@ def answers(place: Place, as_of: str = "") -> tuple[tuple[Answer, ...], tuple[st
 
     as_of: only those that were given until then, RFC 3339; "": all.
     """
-    found: list[Answer] = []
-    troubles: list[str] = []
-    limit = datetime.fromisoformat(as_of) if as_of else None
-    names = named(place.names(FOLDER), [ANOMALY])
-    for name, data in zip(names, place.read(names), strict=True):
-        try:
-            if isinstance(data, str):
-                raise ValueError(data)
-            one = _answer_in(decoded(data))
-            is_later = limit is not None and _time(one.at) > limit
-        except (KeyError, ValueError, NewerFormat) as error:
-            troubles.append(f"{name} is left out: {one_line(str(error), 200)}")
-            continue
-        if not is_later:
-            found.append(one)
-    return tuple(found), tuple(troubles)
+    return read_kind(place, ANOMALY, _answer_in, as_of)
 
 
 def finds(anomalies: Iterable[Anomaly], given: Sequence[Answer], now: datetime) -> tuple[Find, ...]:
@@ -178,11 +161,11 @@ def _answer_in(event: Event) -> Answer:
     state = next((one for one in _WORDS if one == of["state"]), None)
     if state is None:
         raise ValueError(f'unknown state "{one_line(of["state"], 40)}"')
-    until = utc_text(_time(of["until"])) if of.get("until") else ""
+    until = utc_text(time_in(of["until"])) if of.get("until") else ""
     if state == "accepted" and not until:
         raise ValueError("an acceptance without an end")
-    _time(event.at)
-    start, end = (round(_time(of[key]).timestamp()) for key in ("from", "to"))
+    time_in(event.at)
+    start, end = (round(time_in(of[key]).timestamp()) for key in ("from", "to"))
     return Answer(
         one_line(of["id"], 20),
         of["slo"],
@@ -197,11 +180,6 @@ def _answer_in(event: Event) -> Answer:
         until,
         one_line(of.get("link", ""), _LONGEST),
     )
-
-
-def _time(text: str) -> datetime:
-    found = datetime.fromisoformat(text)
-    return found if found.tzinfo is not None else found.replace(tzinfo=UTC)
 
 
 def _text(at: int) -> str:

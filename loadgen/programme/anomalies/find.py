@@ -5,7 +5,7 @@ Fewer bad requests than usual are no find. Excluded times and missing times are 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final, Literal
@@ -181,5 +181,4 @@ def _joined(slo: str, what: What, hours: Hours, flags: Flags) -> Iterator[Anomal
 
 def _with_revisions(one: Anomaly, counts: Counts, names: Sequence[str]) -> Anomaly:
     inside = (counts.start < one.end) & (counts.start + counts.width > one.start)
-    used: Iterable[int] = np.unique(counts.revision[inside]).tolist()
-    return replace(one, revisions=tuple(sorted({names[n] for n in used})))
+    return replace(one, revisions=counts.revision_names(inside, names))

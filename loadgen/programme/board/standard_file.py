@@ -33,7 +33,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from datetime import UTC, date, datetime, time
+from datetime import date, datetime
 from math import isfinite
 from pathlib import Path
 from typing import Any, Final, Literal, get_args
@@ -43,7 +43,14 @@ from loadgen.errors import Fault, ScenarioError
 from loadgen.outside_text import one_line
 from loadgen.programme.board.facts import JourneyTable
 from loadgen.programme.money_file import Money, read_money
-from loadgen.programme.programme_toml import JOURNEY_KEYS, ProgrammeToml, read_programme_toml, shown_value, unknown_keys
+from loadgen.programme.programme_toml import (
+    JOURNEY_KEYS,
+    ProgrammeToml,
+    end_of,
+    read_programme_toml,
+    shown_value,
+    unknown_keys,
+)
 from loadgen.programme.recommending.facts import JourneyFacts
 from loadgen.programme.recommending.programme_file import read_programme
 
@@ -214,7 +221,7 @@ class _Reading:
             add(f"exception {n + 1}: until must be a date", "an exception has an end: write until = 2026-12-31")
         if len(self.faults) > before or rule is None or not isinstance(until, date):
             return None
-        return RuleException(texts["journey"], rule, texts["because"], texts["by"], _end_of(until))
+        return RuleException(texts["journey"], rule, texts["because"], texts["by"], end_of(until))
 
     def _journey(self, name: str, given: Any, facts: JourneyFacts | None, money: Money) -> JourneyTable:
         at = ("journeys", name)
@@ -279,12 +286,6 @@ def _has_file(folder: Path, scenario: str) -> bool:
         return (folder / file).is_file()
     except (OSError, ValueError):
         return False
-
-
-def _end_of(day: date) -> datetime:
-    if isinstance(day, datetime):
-        return day if day.tzinfo else day.replace(tzinfo=UTC)
-    return datetime.combine(day, time(23, 59, 59), UTC)
 
 
 def _is_number(given: Any) -> bool:

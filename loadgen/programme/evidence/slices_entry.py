@@ -8,8 +8,9 @@ The weekly page and `loadgen decide` use the same maker, so the same slices of t
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
+from types import MappingProxyType
 from typing import Final
 
 import numpy as np
@@ -17,10 +18,10 @@ import numpy as np
 from loadgen.analysis.attainment.shown import budget_text
 from loadgen.programme.evidence.entry import EvidenceEntry, evidence_id
 from loadgen.programme.ledger import Reading
-from loadgen.programme.objectives import Query
+from loadgen.programme.objectives import Objective, Query
 from loadgen.programme.status import PromiseState
 
-__all__ = ["slices_entry", "used_revisions"]
+__all__ = ["inputs_of_slices", "slices_entry", "used_revisions"]
 
 _NOT_IN_ID: Final = "as_of"
 """When somebody asked changes nothing about the slices: the revisions fix them."""
@@ -35,20 +36,12 @@ def slices_entry(state: PromiseState, revisions: Iterable[str], as_of: str) -> E
     """
     one, judged = state.objective, state.judgement
     names = tuple(sorted(set(revisions)))
-    inputs = {
-        "slo": one.name,
-        "from": _time(state.start),
-        "to": _time(state.end),
-        "as_of": as_of,
-        "method": str(one.method.value),
-        "target": f"{one.target.normalize():f}",
-        "good": "" if judged is None else f"{judged.observed.good:.12g}",
-        "total": "" if judged is None else f"{judged.observed.of:.12g}",
+    good, total = (None, None) if judged is None else (judged.observed.good, judged.observed.of)
+    more = {
         "missing_s": "" if judged is None else f"{judged.missing_s:.12g}",
         "query": "; ".join(_query(query) for query in one.queries),
     }
-    inputs |= {"slice_s": str(one.slice_s)} if one.slice_s else {}
-    inputs |= {} if one.slice_target is None else {"slice_target": f"{one.slice_target.normalize():f}"}
+    inputs = inputs_of_slices(one, state.start, state.end, as_of, good, total, more)
     content: dict[str, object] = {name: text for name, text in inputs.items() if name != _NOT_IN_ID}
     return EvidenceEntry(
         evidence_id("slices", content | {"revisions": list(names)}),
@@ -61,6 +54,38 @@ def slices_entry(state: PromiseState, revisions: Iterable[str], as_of: str) -> E
     )
 
 
+def inputs_of_slices(
+    objective: Objective,
+    start: float,
+    end: float,
+    as_of: str,
+    good: float | None,
+    total: float | None,
+    more: Mapping[str, str] = MappingProxyType({}),
+) -> dict[str, str]:
+    """Return the inputs by which `loadgen evidence` computes the counts of a time again.
+
+    Args:
+        start, end: Unix time, s; 0: unknown. good, total: in the units of the method; None: not judged.
+        more: further inputs, which come before those of slices.
+    """
+    inputs = {
+        "slo": objective.name,
+        "from": _time(start),
+        "to": _time(end),
+        "as_of": as_of,
+        "method": str(objective.method.value),
+        "target": f"{objective.target.normalize():f}",
+        "good": "" if good is None else f"{good:.12g}",
+        "total": "" if total is None else f"{total:.12g}",
+        **more,
+    }
+    inputs |= {"slice_s": str(objective.slice_s)} if objective.slice_s else {}
+    if objective.slice_target is not None:
+        inputs["slice_target"] = f"{objective.slice_target.normalize():f}"
+    return inputs
+
+
 def used_revisions(slo: str, reading: Reading, start: int = 0, end: int = 0) -> tuple[str, ...]:
     """Return the names of the revisions that the slices of a promise came from, sorted.
 
@@ -70,7 +95,7 @@ def used_revisions(slo: str, reading: Reading, start: int = 0, end: int = 0) -> 
     if counts is None:
         return ()
     mask = (counts.start >= start) & (counts.start < end) if end else np.ones(len(counts), dtype=bool)
-    return tuple(sorted({reading.revisions[n].name for n in np.unique(counts.revision[mask]).tolist()}))
+    return counts.revision_names(mask, [one.name for one in reading.revisions])
 
 
 def _says(state: PromiseState) -> str:
@@ -101,5 +126,5 @@ def _query(query: Query) -> str:
     return query.text or json.dumps(query.spec, sort_keys=True, ensure_ascii=False)
 
 
-def _time(at: int) -> str:
+def _time(at: float) -> str:
     return "" if not at else datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

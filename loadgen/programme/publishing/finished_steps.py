@@ -10,7 +10,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Final
 
-from loadgen.history.store.audit_trail import FOLDER, decoded, encoded, named
+from loadgen.history.store.audit_trail import FOLDER, decoded, named, put_event
 from loadgen.history.store.parquet_run import NewerFormat
 from loadgen.history.store.stored_run import Event
 from loadgen.history.store.write_once_storage import Place
@@ -52,6 +52,4 @@ def note_step(place: Place, page: str, step: str, where: str, note: str, now: da
         StorageError, CloudError: the history cannot be written.
     """
     details = {"page": page, "step": step, "where": where} | ({"note": note} if note else {})
-    event = Event(PUBLISHED, utc_text(now), details=details)
-    while not place.put_new(*encoded(event)):
-        pass  # the random number in the name was taken: draw another one
+    put_event(place, Event(PUBLISHED, utc_text(now), details=details))

@@ -22,7 +22,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import date, timedelta
 from math import isfinite
 from pathlib import Path
 from typing import Any, Final
@@ -33,6 +33,7 @@ from loadgen.programme.programme_toml import (
     FILE_NAME,
     JOURNEY_KEYS,
     ProgrammeToml,
+    end_of,
     read_programme_toml,
     shown_value,
     unknown_keys,
@@ -140,9 +141,7 @@ class _Reading:
         if low > high:
             self._add(at, "the low end of the forecast is above its high end", _FORECAST)
             return None
-        if isinstance(until, datetime):
-            return Forecast(low, high, until if until.tzinfo else until.replace(tzinfo=UTC))
-        return Forecast(low, high, datetime.combine(until, time(23, 59, 59), UTC))
+        return Forecast(low, high, end_of(until))
 
     def _rate(self, at: tuple[str, ...], given: Any) -> float | None:
         if given is None:

@@ -69,7 +69,7 @@ class Promise:
         if self.counts is None:
             return ()
         inside = (self.counts.start >= start) & (self.counts.start < end)
-        return tuple(sorted({self.names[n] for n in np.unique(self.counts.revision[inside]).tolist()}))
+        return self.counts.revision_names(inside, self.names)
 
     @property
     def objective(self) -> Objective:

@@ -8,7 +8,6 @@ from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Any, Final
-from zoneinfo import ZoneInfo
 
 import typer
 
@@ -24,6 +23,7 @@ from loadgen.programme.exclusions import exclusions
 from loadgen.programme.ledger import Ledger, Reading
 from loadgen.programme.programme_toml import FILE_NAME, read_programme_toml
 from loadgen.programme.status import STALE_S, window_s
+from loadgen.programme.weekly.programme_table import read_zone
 from loadgen.units import quantity
 from loadgen_controller.collect_option_errors import CollectedErrors
 from loadgen_controller.commands.missing_extra import needing_analysis
@@ -327,13 +327,7 @@ def _zone() -> str:
     if not path.exists():
         return "UTC"
     document, faults = read_programme_toml(path)
-    table = document.content.get("programme", {})
-    name = table.get("zone", "UTC") if isinstance(table, dict) else "UTC"
-    try:
-        ZoneInfo(name if isinstance(name, str) else "")
-    except (ValueError, OSError, KeyError):
-        hint = 'write a name of the tz database, such as zone = "Europe/Berlin"'
-        faults.append(document.fault(("programme", "zone"), f'unknown time zone "{one_line(str(name), 60)}"', hint))
-    if faults:
+    zone, wrong = read_zone(document)
+    if faults := [*faults, *wrong]:
         raise ScenarioError(faults)
-    return str(name)
+    return zone

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -11,17 +9,15 @@ import typer
 
 from loadgen.dsl.plans.loadgen_toml import find_settings, read_settings
 from loadgen.errors import ExitCode
-from loadgen.history.store.write_once_storage import Place
 from loadgen.outside_text import one_line
 from loadgen.programme.programme_toml import FILE_NAME
-from loadgen.programme.publishing.publish import Published, publish_report
+from loadgen.programme.publishing.publish import Published
 from loadgen.programme.publishing.publish_file import PublishSettings, read_publish
-from loadgen.programme.weekly.page_values import WeeklyPage
 from loadgen_controller.collect_option_errors import CollectedErrors
 from loadgen_controller.console_output import echo
 from loadgen_controller.notifying.open_notifier import values_of
 
-__all__ = ["ProgrammeOption", "PublishOption", "publish_page", "publish_settings", "show_published"]
+__all__ = ["ProgrammeOption", "PublishOption", "publish_settings", "show_published"]
 
 ProgrammeOption = Annotated[
     Path | None,
@@ -44,22 +40,6 @@ def publish_settings(
     path = programme or Path(FILE_NAME)
     read = errors.catch(lambda: read_publish(path, read_settings(find_settings(path)).notify))
     return None if read is None else (read, values_of(errors, read.channels))
-
-
-def publish_page(page: WeeklyPage, files: Mapping[str, bytes], place: Place, programme: Path | None = None) -> ExitCode:
-    """Publish a weekly page, and print what was done. Return 0, or 3 if a step is not finished.
-
-    files: content by name, such as {"index.html": ...}. place: the history. programme: the programme.toml.
-
-    Raises:
-        ScenarioError, UsageError: [publish], its channels or their secrets have faults. Nothing is published.
-    """
-    errors = CollectedErrors()
-    chosen = publish_settings(errors, programme)
-    errors.check()
-    assert chosen is not None
-    settings, values = chosen
-    return show_published(publish_report(page, files, settings, place, datetime.now(UTC), values))
 
 
 def show_published(found: Published) -> ExitCode:

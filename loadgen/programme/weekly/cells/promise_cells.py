@@ -13,7 +13,7 @@ from loadgen.analysis.attainment.shown import budget_text
 from loadgen.analysis.burn.exhaustion import Exhaustion
 from loadgen.analysis.burn.firing import burn_series, sums_before
 from loadgen.outside_text import one_line
-from loadgen.programme.evidence.slices_entry import slices_entry
+from loadgen.programme.evidence.slices_entry import inputs_of_slices, slices_entry
 from loadgen.programme.objectives import Objective
 from loadgen.programme.status import PromiseState
 from loadgen.programme.weekly.cells.evidence_book import EvidenceBook
@@ -202,21 +202,7 @@ def slice_inputs(
     promise: Promise, gathered: Gathered, start: float, end: float, good: float, of: float
 ) -> tuple[tuple[str, str], ...]:
     """Return the inputs by which `loadgen evidence` computes the counts of a time again. good, of: in the units."""
-    objective = promise.objective
-    inputs = {
-        "slo": objective.name,
-        "from": _utc(start),
-        "to": _utc(end),
-        "as_of": gathered.as_of,
-        "method": str(objective.method.value),
-        "target": f"{objective.target.normalize():f}",
-        "good": _number(good),
-        "total": _number(of),
-    }
-    inputs |= {"slice_s": str(objective.slice_s)} if objective.slice_s else {}
-    if objective.slice_target is not None:
-        inputs["slice_target"] = f"{objective.slice_target.normalize():f}"
-    return tuple(inputs.items())
+    return tuple(inputs_of_slices(promise.objective, start, end, gathered.as_of, good, of).items())
 
 
 def _number(value: float) -> str:
