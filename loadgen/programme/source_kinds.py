@@ -191,7 +191,7 @@ KINDS: Final[Mapping[str, Kind]] = {
         delay_s=30,  # scrapes take a while
         slices_each=POINTS_MOST - 1,
         calls_each=CALLS_EACH,
-        more="up to 40 more for each promise of Prometheus with restarts or gaps",
+        more="up to 40 more for each promise of Prometheus whose counters restarted or have gaps",
     ),
     "cloudwatch": Kind(
         frozenset({"region", "absent", "late"}),

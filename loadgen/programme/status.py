@@ -112,10 +112,10 @@ def state_of(objective: Objective, counts: Counts | None, exclusions: Sequence[E
     if objective.why_not_judged:
         return PromiseState(objective, "not judged", objective.why_not_judged)
     if counts is None or not len(counts):
-        return PromiseState(objective, "no data", "the ledger has no counts of it: loadgen slo pull")
+        return PromiseState(objective, "no data", "the ledger has no counts of it in this time; run loadgen slo pull")
     end = int((counts.start + counts.width).max())
     if now - end > STALE_S:
-        return PromiseState(objective, "no data", f"no counts since {_text(end)}: loadgen slo pull")
+        return PromiseState(objective, "no data", f"no counts since {_text(end)}; run loadgen slo pull")
     try:
         everything, mask = _slices(objective, counts, exclusions)
     except ValueError as error:

@@ -252,7 +252,7 @@ def test_two_people_answer_and_a_signature_of_what_is_not_go_warns(folder: Path)
     signed = run_decide("--sign", "D-1", "--by", "jo", "--role", "head of payments")
     same = run_decide("--override", "D-1", "--because", "x", "--by", "Jo", "--until", "2999-01-01")
 
-    assert "D-1 is INCONCLUSIVE, not GO: the signature does not change it" in signed.output
+    assert "D-1 is INCONCLUSIVE, and stays so; to release anyway: loadgen decide --override D-1" in signed.output
     assert same.exit_code == 2
     assert "Jo signed D-1, and cannot override it as well" in same.output
     assert "D-1 was signed by jo (head of payments)" in decide().output
@@ -355,7 +355,7 @@ def test_a_signature_says_whether_the_evidence_has_changed(folder: Path) -> None
         (("--override", "D-1"), "--override needs --because"),
         (("--override", "D-1", "--because", " ", "--until", "2999-01-01"), "--override needs --because"),
         (("--override", "D-1", "--because", "x", "--until", "tomorrow"), 'invalid date "tomorrow"'),
-        (("--override", "D-1", "--because", "x", "--until", "2020-01-01"), "would have ended already"),
+        (("--override", "D-1", "--because", "x", "--until", "2020-01-01"), "--until of the override of D-1 is in the past"),
         (("--override", "D-9", "--because", "x", "--until", "2999-01-01"), "no recommendation D-9"),
         (("--override", "D-2", "--because", "x", "--until", "2999-01-01"), "D-2 is a GO"),
         (("--override", "D-3", "--because", "x", "--until", "2999-01-01"), "cannot be overridden"),

@@ -85,7 +85,7 @@ def test_a_promise_without_counts_or_without_new_ones_has_no_data(tmp_path: Path
     old = state(tmp_path, [made(n) for n in range(DAY - STALE_S // 300 - 3)])
 
     assert (none.word, old.word) == ("no data", "no data")
-    assert old.why == "no counts since 2026-07-20 20:45 UTC: loadgen slo pull"
+    assert old.why == "no counts since 2026-07-20 20:45 UTC; run loadgen slo pull"
 
 
 def test_no_traffic_is_never_kept(tmp_path: Path) -> None:

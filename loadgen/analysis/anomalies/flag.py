@@ -7,18 +7,18 @@
    Bartlett, J. R. Stat. Soc. Suppl. 3, 1936). Latencies are replaced by their logarithms.
 2. STL (`season.py`), robust, takes trend and season out. The period is a week from 4 weeks on, and before that a day,
    whose shape may change slowly. In the week of 168 hours, the day is contained.
-3. STL begins with means, so a huge value would spoil its own position before it loses its weight: with 4 weeks, the
-   other three values would be flagged. Hours far from a running median and the median of their position are therefore
-   gaps of the fit, and are compared with it like all others.
-4. An hour is flagged if its rest is more than 6 robust standard deviations from the median of all rests.
+3. STL begins with means, so one huge value shifts the mean of its hour of the week. With 4 weeks, the other three
+   values of that hour would be flagged. Hours that are far from what medians expect are therefore left out of the fit.
+   They are tested against it like all others.
+4. An hour is flagged if its residual is more than 6 robust standard deviations from the median of all residuals.
 
-The robust deviation is 1.4826 median absolute deviations. Of counts it is at least 0.5, that of Poisson counts, so
-quiet series of rare events have no finds. With a period of a week, each position has few values, and robust fits come
-too close to half of them. Then the 90th percentile of the rests, divided by that of the normal distribution, counts if
-it is larger. The same holds for short series whose rests repeat after a week: they have a weekly shape, and too few
-weeks to remove it.
+The robust deviation is 1.4826 median absolute deviations. For counts it is at least 0.5, the deviation of the square
+root of a Poisson count, so series of rare events have no finds. With a period of a week, each hour of the week has few
+values, and a robust fit follows half of them too closely. Then the 90th percentile of the absolute residuals / 1.645 is
+used, if it is larger. The same holds for short series whose residuals repeat after a week: they have a weekly shape,
+and too few weeks to remove it.
 
-Gaps are never flagged and never zero. The fit sees trend and season there.
+Gaps are never flagged and never zero. The fit is interpolated there.
 """
 
 from __future__ import annotations

@@ -3,15 +3,15 @@
     found = change_of_volume(before, after)            # (7, 24) each, requests an hour, nan for gaps
     found.change, found.low, found.high                # 0.04, -0.01, 0.09: 4 % more
 
-Each pair of days gives one figure from the hours that both days have: the log ratio of its sums. Their mean is the
+Each pair of days gives one figure from the hours that both days have: the log ratio of the two sums. Their mean is the
 change. Days resemble their neighbours, so the standard error is that of Newey and West (Econometrica 55, 1987) with
 Bartlett's weights, and never below that of independent days. Seven days are few for it: its variance is multiplied by
-1 + 11 lags / n. That was chosen by simulation: 95 % intervals of 5 to 28 days contain the change in 92 % or more for
-autocorrelations up to 0.6. The price is an interval of independent days that is about twice as wide as needed.
+1 + (11 × lags) / n, with n pairs of days. That was chosen by simulation: 95 % intervals of 5 to 28 days contain the
+change in 92 % or more for autocorrelations up to 0.6. If days are independent, they are about twice as wide as needed.
 
 If a day has no events at all, there is no log ratio. The result is then the mean difference, in the unit of the figure.
 
-This describes two weeks as if days like these came again and again. The comparison does not show a cause.
+The interval treats the days as a sample of similar days. The comparison does not show a cause.
 """
 
 from __future__ import annotations

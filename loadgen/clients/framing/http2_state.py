@@ -1,7 +1,7 @@
 """The rules of an HTTP/2 connection, seen by its client: pure, without I/O and without clock.
 
 Which frame is legal where (RFC 9113, sections 5.1 and 6). A frame belongs to the connection or to a stream, and a
-stream is in one of four places:
+stream is in one of four states:
 
     frame           CONNECTION  IDLE    OPEN    ENDED   THEIRS
     DATA            wrong       wrong   take    late    wrong
@@ -18,10 +18,11 @@ stream is in one of four places:
 
 IDLE: a stream that we have not opened yet. OPEN: its answer is not complete. ENDED: its answer is complete, or one side
 has reset it; frames of such a stream may still be on their way. THEIRS: a stream with an even number, which only a push
-would open. CONTINUATION is legal only after HEADERS that are not complete (`HeadParts`), and then nothing else is.
+would open. CONTINUATION is legal only after HEADERS that are not complete (`HeadParts`); until they are, no other frame
+is legal.
 
-take: process the frame. late: process only what it means for the connection: its window and the table of headers.
-pass: ignore the frame. wrong: the connection ends.
+take: process the frame. late: process only its effect on the connection: the flow-control window and the table of
+HPACK. pass: ignore the frame. wrong: the connection ends.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Names how the running Python was built: with or without PGO and LTO, debug, free-threaded.
 
 PGO (profile-guided optimization) and LTO (link-time optimization) are settings of the compiler. An interpreter without
-them runs the same programs and uses more CPU, so fewer arrivals fit on a core:
+them runs the same programs and uses more CPU, so a core drives fewer requests:
 docs/decisions/147-the-build-of-the-interpreter.md has the figures.
 
 `read_build` is pure. Its evidence is the configuration that Python stores about itself (`sysconfig`):
@@ -9,9 +9,9 @@ docs/decisions/147-the-build-of-the-interpreter.md has the figures.
 - `--enable-optimizations` and `--with-lto` among the arguments of `configure`. The official images `python:3.x`, the
   builds of uv (python-build-standalone), Fedora, Amazon Linux and conda have them.
 - `-flto` and `-fprofile-use` among the flags of the compiler.
-- Debian and Ubuntu remove both from what they store. Their rules build python3 with PGO and LTO on `_DEBIAN_ARCHS`.
+- Debian and Ubuntu store neither. Their rules build python3 with PGO and LTO on `_DEBIAN_ARCHS`, which is returned.
 
-Another Python of a distribution (prefix /usr) without these marks is unknown, because a package can run
+Any other Python of a distribution (prefix /usr) without these marks is unknown, because a package can run
 `make profile-opt`, which leaves no mark. So is a Python without stored arguments: PyPy, and CPython on Windows.
 """
 

@@ -212,9 +212,9 @@ class Store:
         return sorted({run_id for _, (_, run_id) in self._named()})
 
     def with_journeys(self, run_ids: Iterable[str]) -> list[Accepted]:
-        """Return those of these runs that can be read, even struck ones, with the figures and errors of journeys only.
+        """Return the readable ones of these runs, even struck ones, with the figures and errors of journeys only.
 
-        A run is read once for each store, since its file never changes. Ids without a file are left out. Unreadable
+        This object reads each run once, since its file never changes. Ids without a file are left out. Unreadable
         files are added to `unreadable`.
 
         Raises:

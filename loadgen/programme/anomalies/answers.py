@@ -86,9 +86,7 @@ def errors_in(
     if state == "accepted" and until is None:
         found.append(("an acceptance needs an end", "give --until 2026-12-01"))
     if until is not None and until <= now:
-        found.append(
-            (f"the acceptance would have ended already, on {until:%Y-%m-%d %H:%M} UTC", "give a later --until")
-        )
+        found.append((f"--until is in the past: {until:%Y-%m-%d %H:%M} UTC", "give a later --until"))
     if state == "explained" and (not _LINK.fullmatch(link) or len(link) > _LONGEST):
         found.append(
             (f'invalid link "{one_line(link, 80)}"', "give --link URL, such as https://wiki.example/incidents/88")

@@ -2,7 +2,7 @@
 
 A journey has six pieces: an owner, a scenario, an objective in test (judged in a run of the last 28 days), a promise in
 production (with counts in the last 7 days), a verdict of the gate within 7 days, and a capacity within 90 days.
-*Covered* has all of them. *Not* has none of them, whether or not it has an owner. Everything else is *partly*.
+*Covered* has all of them. *Not* has none of the last five. Everything else is *partly*.
 
 A piece that cannot be read, or is unknown, is missing. So taking a piece away never makes a state better.
 """

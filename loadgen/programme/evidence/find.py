@@ -49,6 +49,7 @@ __all__ = [
 ]
 
 _CONTENT_ID: Final = re.compile(r"([SRHAF])-([0-9a-f]{8})", re.IGNORECASE)
+_SHORT_ID: Final = re.compile(r"[SRHAF]-[0-9a-f]*", re.IGNORECASE)
 _NUMBER_ID: Final = re.compile(r"([GDC])-([1-9][0-9]{0,8})", re.IGNORECASE)
 _ANSWERS: Final = ("overridden", "signed")
 _NEAREST: Final = 3
@@ -203,7 +204,9 @@ class EvidenceFinder:
             run_id = self.store.find(text)
         except UsageError as error:
             ids = [] if not text else [*self.store.referred(), *self._on_pages]
-            return self._missing(text, ids, error.message, self.store.unreadable)
+            # S-1234 is an id that somebody shortened, and not the beginning of a run's.
+            why = "an id on a page has 8 digits: S-85b3d531" if _SHORT_ID.fullmatch(text) else error.message
+            return self._missing(text, ids, why, self.store.unreadable)
         runs = self.store.get([run_id], is_whole=False)
         if not runs:
             return NotFound(run_id, (), f"the run cannot be read: {self.store.unreadable[-1]}", is_unreadable=True)

@@ -2,13 +2,14 @@
 
     Recomputer(place, store).again(entry)     # Again("same", "the ledger as of ... gives the same 1,190 of 1,200")
 
-The counts of a promise are read again with the revisions that were known then, and once more with today's. The first
-must give the same counts. The second may differ, because late and corrected counts are new revisions: a note shows the
-change, and it is no error. This module adds whole numbers by itself. It shares only the reader of the ledger with the
-code that made the page, so a fault in either of them shows.
+The counts of a promise are read again with the revisions that were known when the page was made, and once more with
+today's. The first must give the same counts. The second may differ, because late and corrected counts are new
+revisions: a note shows the change, and it is no error. The sums of this module are its own. It shares only the reader
+of the ledger with the code that made the page, so a fault in the page's sums or in these shows.
 
-Changes between runs and counts of controls are computed again from the history (recompute_runs.py). Other evidence is
-compared with it: its runs, and the verdict, recommendation or study of the same id.
+Changes between runs and counts of A/A controls are computed again from the history (recompute_runs.py). Other evidence
+is not computed again: its entry is compared with the stored runs, or with the verdict, recommendation or study that has
+its id.
 """
 
 from __future__ import annotations

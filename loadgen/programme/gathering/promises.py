@@ -118,7 +118,7 @@ def _fact(state: PromiseState, counts: Counts | None, entry: EvidenceEntry, used
     if state.word == "undecided":
         says += f"; {quantity(-(-int(state.judgement.missing_s) // 60), 'minute')} have no counts"
     if state.excluded:
-        says += f"; {state.with_excluded} with {quantity(state.excluded, 'excluded slice')}"
+        says += f"; {state.with_excluded} if {quantity(state.excluded, 'excluded slice')} counted, too"
     if state.fires:
         says += "; its error budget burns"
     return PromiseFact(state.objective.name, state.word, says, state.budget.left, end, entry.id, sources, entry.formula)

@@ -136,7 +136,11 @@ class _Reader:
         description = spec.description()
         service = spec.name("service")
         if service and ("Service", service) not in self.documents.found:
-            spec.note("service", f"service {quoted(service)} has no document of its own", "add a Service, or leave it")
+            spec.note(
+                "service",
+                f"service {quoted(service)} has no document of its own",
+                "add a Service document; it is optional",
+            )
         window = read_window(spec)
         method = spec.choice("budgetingMethod", _METHODS)
         alerts = read_alerts(self.documents, spec)

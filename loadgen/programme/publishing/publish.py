@@ -122,14 +122,16 @@ def publish_week(
     prefix: str = "",
     send: Send = deliver,
 ) -> Published:
-    """Publish the files of a week or quarter, and send a message to each channel. It never raises for a failed step.
+    """Publish the files of a week or quarter, and send a message to each channel.
+
+    A failed step does not raise: `Published.troubles` names it, and the same call later finishes it.
 
     Args:
-        week: "2026-W30" or "2026-Q3". page_id: such as "w30-4f1a", from the content.
+        week: "2026-W30" or "2026-Q3". page_id: made from the content, "w30-4f1a".
         files: content by name. `index.html` is written last to `latest`, and is the page that a message links to.
         place: the history, which records the finished steps.
-        values: of the channels' secrets, by name.
-        prefix: "" or "public/".
+        values: the secrets of the channels, by name.
+        prefix: "public/" for a page for customers, which then never replaces that of the team; else "".
         send: sends a message to a channel, and returns "" or why it was not delivered.
 
     Raises:

@@ -27,7 +27,7 @@ from loadgen.programme.programme_toml import read_programme_toml, unknown_keys
 __all__ = ["PublishSettings", "read_publish"]
 
 _KEYS: Final = ("to", "channels", "link")
-_EXAMPLE: Final = 'write to = "s3://bucket/prefix", or channels = ["team"]'
+_EXAMPLE: Final = 'give it to = "s3://bucket/prefix", channels = ["team"], or both'
 _ERRORS = Iterator[tuple[str, str, str]]
 
 

@@ -58,7 +58,7 @@ def override(
     if not because.strip():
         raise UsageError("an override needs a reason", hint='add --because "..."; it is recorded and shown')
     if until <= now:
-        raise UsageError(f"the override of {id_} would have ended already", hint="give a later date: --until")
+        raise UsageError(f"--until of the override of {id_} is in the past", hint="give a later date: --until")
     if two_people:
         _check_other(store, SIGNED, id_, by, "signed", "override")
     details = {"id": id_, "release": event.details.get("release", ""), "until": utc_text(until)}
@@ -96,7 +96,8 @@ def _warning(id_: str, event: Event) -> str:
         return ""
     if document_of(event).get("is_valid") is not True:
         return f"{id_} has no valid run of the release: the signature confirms nothing that was measured"
-    return f"{id_} is {answer}, not GO: the signature does not change it (loadgen decide --override has a reason)"
+    anyway = f"loadgen decide --override {id_} --because TEXT --until DATE"
+    return f"{id_} is {answer}, and stays so; to release anyway: {anyway}"
 
 
 def _check_other(store: Store, kind: str, id_: str, by: str, did: str, does: str) -> None:

@@ -1,8 +1,8 @@
 """Judges the performance budget: how much slower a journey may be than its pinned release. Pure.
 
 Two numbers stand side by side: *measured* compares the accepted runs of the release with the pinned release, and *by
-decisions* adds up what people accepted since. Once either has spent the budget, any certain slow-down by the release is
-NO-GO, also a small one that the gate passes, until a release is pinned with a reason.
+decisions* adds up the slow-downs that people accepted since. When either has spent the budget, every certain slow-down
+by the release is NO-GO, even a small one that the gate passes. Pinning a release with a reason ends this.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 """Judges the promises of a journey in production: the row "production promise". Pure.
 
 GO if all promises are kept and have the required part of their error budget left. NO-GO if one is not kept, or its
-budget is gone. An override that is in force turns such a NO-GO into "open", never into GO. Each promise counts only if
-its counts are fresh, so an old promise does not hide a broken one.
+budget is gone. Everything else is open, such as a promise whose counts are too old. An override that is in force turns
+a NO-GO into "open", never into GO. Each promise is judged by the age of its own counts, so an old one does not hide a
+broken one.
 """
 
 from __future__ import annotations

@@ -199,7 +199,7 @@ def _why_not(one: Evidence, policy: Policy, now: datetime) -> str:
         return "dated in the future"
     most = policy.ages.get(one.kind)
     if most is not None and now - one.at > most:
-        return f"{age_text(now - one.at)} old, and at most {age_text(most)} are allowed"
+        return f"too old ({age_text(now - one.at)}, at most {age_text(most)} are allowed)"
     return ""
 
 

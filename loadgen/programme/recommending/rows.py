@@ -145,7 +145,7 @@ def gate_row(journey: str, release: str, runs: Sequence[RunFact], verdicts: Iter
             some = f"{', '.join(last.lost[:_SHOWN])}{' ...' if len(last.lost) > _SHOWN else ''}"
             says = f"FAIL of runs that are gone, or no longer of {release}: {some}; restore them"
             return _gate(journey, release, last, "open", says), ()
-        says = f"FAIL of runs of which some are not of {release}; judge its runs alone"
+        says = f"the FAIL that stands is also about runs of other releases; judge the runs of {release} alone"
         return _gate(journey, release, last, "open", says), (judge,)
     if not found:
         says = f"the gate gave no verdict on runs of {release}"

@@ -1,6 +1,6 @@
 """Queries to Datadog for slices, and what its answers mean. Pure.
 
-A query is of one count:
+Each query returns one count:
 
     metricSource:
       type: Datadog
@@ -8,9 +8,9 @@ A query is of one count:
         query: sum:trace.http.request.hits{service:shop}.as_count()
         sloId: 0123abcd            # optional: Datadog's own figure is shown beside ours
 
-Datadog rolls longer ranges up to coarser points, without a word and with the average. So each query gets
-`.rollup(sum, 300)`, a range has at most 1,500 points, and the interval of each answer is checked. `.as_count()` makes
-counts of rates and switches interpolation off.
+Datadog silently rolls longer ranges up to coarser points, with the average. So each query gets
+`.rollup(sum, 300)`, a range has at most 1,500 points, and the interval of each answer is checked. `.as_count()`
+converts rates to counts and switches interpolation off.
 
 Sources: Datadog API reference, "Query timeseries points", "Get an SLO's history", "Rate limits".
 """

@@ -144,9 +144,9 @@ def gather(
     is_part: bool = False,
     store: Store | None = None,
 ) -> Gathered:
-    """Return what the ledger and the history at a place knew at a time.
+    """Read the ledger and the history at a place, as they were at `as_of`.
 
-    is_part: the objectives are those of one team, so recommendations of other journeys are left out.
+    is_part: the page is of one team. Recommendations of journeys without an objective here are left out.
 
     Raises:
         StorageError, CloudError: the place cannot be read.

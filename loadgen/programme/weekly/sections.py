@@ -147,7 +147,7 @@ def _promise(one: PromiseRow, gathered: Gathered) -> Iterator[Said]:
         text = f"{name} is undecided: {_minutes(state.judgement.missing_s)} have no counts"
         if state.judgement.minutes_if_good is not None:
             needed = _minutes(60 * state.judgement.minutes_if_good)
-            text += f"; {needed} of them with good requests only would show that it is kept"
+            text += f"; it is kept if {needed} of them had only good requests"
         yield Said(f"{text}.", "open", row.kept.evidence, row.owner, "promise undecided")
     elif state.word in ("no data", "no traffic"):
         why = f": {one_line(state.why, 200)}" if state.why else ""

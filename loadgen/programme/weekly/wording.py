@@ -96,10 +96,10 @@ def worded(found: Change | None, *, slower: str = "slower", faster: str = "faste
 
 
 def about(found: Change) -> str:
-    """Return the size of a certain change for leadership, rounded to what is certain: "about 6 %".
+    """Return the size of a change whose interval excludes 0, for leadership: "about 6 %".
 
-    The last digit is that of half the width of the interval, and never finer than 1 %. A change that is less certain
-    than half of itself has its limits instead: "5 to 25 %".
+    It is rounded to the first digit of half the interval's width, and never finer than 1 %. If half the width is more
+    than half of the change, its limits are returned instead: "5 to 25 %".
     """
     size, half = abs(found.change), (found.high - found.low) / 2
     low, high = sorted((abs(found.low), abs(found.high)))

@@ -66,7 +66,7 @@ def answer_of(
     if is_item and not release:
         errors.add(f"{option} needs --release", "an item is confirmed for one release: --release v412")
     needs = {
-        "--override": {"--because": 'add --because "..."; it is recorded', "--until": "add --until 2026-08-15"},
+        "--override": {"--because": 'add --because "..."; it is recorded', "--until": "add --until DATE, its last day"},
         "--refuse": {"--because": 'add --because "..."; it is recorded'},
     }.get(option, {})
     for name, hint in needs.items():
@@ -102,7 +102,7 @@ def record_answer(store: Store, answer: Answer, settings: Settings, by: str, now
         echo(f"{answer.about} is overridden by {event.by} until {answer.day}; it stays as it was, and both are shown")
     elif answer.kind == "--sign":
         event, warning = overrides.sign(store, answer.about, by, now, role=answer.role, two_people=two)
-        echo(f"{answer.about} is signed by {event.by} on evidence {event.details['evidence']}")
+        echo(f"{answer.about} is signed by {event.by}; hash of the evidence: {event.details['evidence']}")
         if warning:
             echo_warning(warning)
     else:

@@ -192,7 +192,10 @@ def _answer(
     for message, hint in errors_in(state, because, until=now + _WEEK if is_unreadable else end, link=link, now=now):
         errors.add(message, hint)
     if not is_id(id_):
-        errors.add(f'"{one_line(id_, 40)}" is not an id of a find', "write it as A-5f0c1d2e; list has the ids")
+        errors.add(
+            f'"{one_line(id_, 40)}" is not an id of a find',
+            "write it as A-5f0c1d2e; loadgen slo anomaly list prints the ids",
+        )
     where = store_of(errors, store, env)
     place = errors.catch(lambda: place_of(where))
     zone = errors.catch(_zone)

@@ -185,7 +185,7 @@ def _sentence(one: PromiseState) -> str:
         if fire.long_burn is not None
     ]
     if one.excluded:
-        parts.append(f"{one.with_excluded} with {quantity(one.excluded, 'excluded slice')}")
+        parts.append(f"{one.with_excluded} if {quantity(one.excluded, 'excluded slice')} counted, too")
     burns = ", but its budget burns" if one.fires and one.word == "kept" else ""
     return f"{name}: {one.word}{burns}: {'; '.join(parts)}{owner}"
 
@@ -214,9 +214,7 @@ def _undecided(one: PromiseState) -> str:
     assert one.judgement is not None
     text = f"{_minutes(one.judgement.missing_s)} have no counts"
     if one.judgement.minutes_if_good is not None:
-        text += (
-            f"; {one.judgement.minutes_if_good:,} minutes of them with good requests only would show that it is kept"
-        )
+        text += f"; it is kept if {_minutes(60 * one.judgement.minutes_if_good)} of them had only good requests"
     return text
 
 
