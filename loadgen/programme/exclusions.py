@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from loadgen.errors import UsageError
-from loadgen.history.store.audit_trail import put_event, read_kind, time_in
+from loadgen.history.store.audit_trail import put_event, read_kind, time_in, time_text
 from loadgen.history.store.stored_run import Event
 from loadgen.history.store.write_once_storage import Place
 from loadgen.measure.run_folder.rundir import utc_text
@@ -52,7 +52,7 @@ def exclude(place: Place, one: Exclusion) -> Exclusion:
         raise UsageError(
             "the excluded time must be longer than 0 and at most 31 days", hint="give --from and --to, such as --to 2h"
         )
-    details = {"from": _text(one.start), "to": _text(one.end)}
+    details = {"from": time_text(one.start), "to": time_text(one.end)}
     # Names of objectives have no commas.
     details |= {"slos": ",".join(one.slos)} if one.slos else {}
     event = Event(EXCLUDED, one.at or utc_text(datetime.now(UTC)), one.by, (), one.because.strip(), details)
@@ -84,7 +84,3 @@ def _exclusion_in(event: Event) -> Exclusion:
     start, end = (round(time_in(event.details[key]).timestamp()) for key in ("from", "to"))
     slos = tuple(filter(None, event.details.get("slos", "").split(",")))
     return Exclusion(start, end, one_line(event.because, 300), slos, one_line(event.by, 100), event.at)
-
-
-def _text(at: int) -> str:
-    return utc_text(datetime.fromtimestamp(at, UTC))

@@ -29,7 +29,7 @@ from loadgen.programme.ledger import Counts, Reading
 from loadgen.programme.objectives import Objective, RollingWindow
 from loadgen.programme.pull import width_of
 
-__all__ = ["STALE_S", "PromiseState", "Word", "judged_units", "state_of", "states_of", "window_s"]
+__all__ = ["STALE_S", "PromiseState", "Word", "judged_units", "state_of", "states_of", "time_text", "window_s"]
 
 STALE_S: Final = 3 * 3_600
 """Without counts for longer than this, a promise has no data. Pulls are hourly."""
@@ -115,7 +115,7 @@ def state_of(objective: Objective, counts: Counts | None, exclusions: Sequence[E
         return PromiseState(objective, "no data", "the ledger has no counts of it in this time; run loadgen slo pull")
     end = int((counts.start + counts.width).max())
     if now - end > STALE_S:
-        return PromiseState(objective, "no data", f"no counts since {_text(end)}; run loadgen slo pull")
+        return PromiseState(objective, "no data", f"no counts since {time_text(end)}; run loadgen slo pull")
     try:
         everything, mask = _slices(objective, counts, exclusions)
     except ValueError as error:
@@ -223,7 +223,8 @@ def _emptied(slices: Slices, mask: npt.NDArray[np.bool_]) -> Slices:
     return Slices(slices.start, slices.width, good, total, missing, slices.estimated & ~mask)
 
 
-def _text(at: int) -> str:
+def time_text(at: int) -> str:
+    """Return a Unix time, s, as text: "2026-07-20 06:00 UTC"."""
     return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M UTC")
 
 

@@ -21,9 +21,10 @@ from loadgen.history.store.json_file import decoded_file
 from loadgen.history.store.parquet_run import NewerFormat
 from loadgen.history.store.stored_run import Event
 from loadgen.history.store.write_once_storage import Place
+from loadgen.measure.run_folder.rundir import utc_text
 from loadgen.outside_text import one_line
 
-__all__ = ["FOLDER", "decoded", "encoded", "named", "put_event", "read_kind", "time_in"]
+__all__ = ["FOLDER", "decoded", "encoded", "named", "put_event", "read_kind", "time_in", "time_text"]
 
 T = TypeVar("T")
 FOLDER: Final = "events/"
@@ -115,6 +116,11 @@ def time_in(text: str) -> datetime:
     """
     found = datetime.fromisoformat(text)
     return found if found.tzinfo is not None else found.replace(tzinfo=UTC)
+
+
+def time_text(at: int) -> str:
+    """Return a Unix time, s, as events have it: "2026-07-20T06:00:00.000Z"."""
+    return utc_text(datetime.fromtimestamp(at, UTC))
 
 
 def _slug(kind: str) -> str:

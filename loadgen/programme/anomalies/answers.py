@@ -14,11 +14,11 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Final, Literal
 
 from loadgen.errors import UsageError
-from loadgen.history.store.audit_trail import put_event, read_kind, time_in
+from loadgen.history.store.audit_trail import put_event, read_kind, time_in, time_text
 from loadgen.history.store.stored_run import Event
 from loadgen.history.store.write_once_storage import Place
 from loadgen.measure.run_folder.rundir import utc_text
@@ -119,8 +119,8 @@ def answer(
         "slo": one.slo,
         "what": one.what,
         "direction": one.direction,
-        "from": _text(one.start),
-        "to": _text(one.end),
+        "from": time_text(one.start),
+        "to": time_text(one.end),
     }
     details |= {"until": utc_text(until)} if until is not None else {}
     details |= {"link": link} if link else {}
@@ -178,7 +178,3 @@ def _answer_in(event: Event) -> Answer:
         until,
         one_line(of.get("link", ""), _LONGEST),
     )
-
-
-def _text(at: int) -> str:
-    return utc_text(datetime.fromtimestamp(at, UTC))

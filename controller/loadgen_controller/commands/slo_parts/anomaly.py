@@ -22,14 +22,13 @@ from loadgen.programme.anomalies.said import sentence
 from loadgen.programme.exclusions import exclusions
 from loadgen.programme.ledger import Ledger, Reading
 from loadgen.programme.programme_toml import FILE_NAME, read_programme_toml
-from loadgen.programme.status import STALE_S, window_s
+from loadgen.programme.status import STALE_S, time_text, window_s
 from loadgen.programme.weekly.programme_table import read_zone
 from loadgen.units import quantity
 from loadgen_controller.collect_option_errors import CollectedErrors
 from loadgen_controller.commands.missing_extra import needing_analysis
 from loadgen_controller.commands.shared_options import AsOfOption, ByOption, EnvOption, StoreOption
 from loadgen_controller.commands.slo_parts.files import FilesArgument, FormatOption, check_format, read_slos
-from loadgen_controller.commands.slo_parts.pull import time_text
 from loadgen_controller.console_output import echo, echo_json
 from loadgen_controller.past_runs.listing import parse_since
 from loadgen_controller.planning.option_parsing import parse_time, store_of

@@ -12,10 +12,11 @@ from loadgen.errors import ExitCode
 from loadgen.history.store.write_once_storage import place_of
 from loadgen.outside_text import one_line
 from loadgen.programme.exclusions import Exclusion, exclude
+from loadgen.programme.status import time_text
 from loadgen_controller.collect_option_errors import CollectedErrors
 from loadgen_controller.commands.shared_options import ByOption, EnvOption, StoreOption
 from loadgen_controller.commands.slo_parts.files import FormatOption, check_format
-from loadgen_controller.commands.slo_parts.pull import FromOption, ToOption, time_text
+from loadgen_controller.commands.slo_parts.pull import FromOption, ToOption
 from loadgen_controller.console_output import echo, echo_json
 from loadgen_controller.past_runs.listing import parse_since
 from loadgen_controller.planning.option_parsing import store_of

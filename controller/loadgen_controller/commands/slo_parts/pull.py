@@ -22,6 +22,7 @@ from loadgen.programme.pull import Done, Planned, more_calls, planned, pulled
 from loadgen.programme.source_kinds import KINDS
 from loadgen.programme.source_settings import Source, read_sources
 from loadgen.programme.sources.asked import Asker
+from loadgen.programme.status import time_text
 from loadgen.units import quantity
 from loadgen_controller.collect_option_errors import CollectedErrors
 from loadgen_controller.commands.shared_options import EnvOption, StoreOption
@@ -30,7 +31,7 @@ from loadgen_controller.console_output import echo, echo_json
 from loadgen_controller.past_runs.listing import parse_since
 from loadgen_controller.planning.option_parsing import store_of
 
-__all__ = ["PULL", "FromOption", "ToOption", "opened_source", "pull", "secrets_of", "time_text"]
+__all__ = ["PULL", "FromOption", "ToOption", "opened_source", "pull", "secrets_of"]
 
 PULL = """[bold]Examples[/bold]
 
@@ -93,11 +94,6 @@ def pull(
         done, revisions = pulled(todo, ledger, lambda source: opened_source(source, secrets, opened), because)
     _print(done, revisions, ledger, output_format)
     return ExitCode.INCOMPLETE if any(one.faults for one in done) else ExitCode.PASSED
-
-
-def time_text(at: int) -> str:
-    """Return a Unix time as text: "2026-07-20 06:00 UTC"."""
-    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M UTC")
 
 
 def secrets_of(sources: Iterable[Source]) -> dict[str, str]:

@@ -34,8 +34,10 @@ from loadgen_controller.screen.terminal_report import Output, print_report, prin
 
 if TYPE_CHECKING:
     from loadgen.programme.recommending.programme_file import Programme
+    from loadgen.programme.weekly.gather import Gathered
     from loadgen.programme.weekly.page_values import WeeklyPage
     from loadgen.programme.weekly.programme_table import PageSettings
+    from loadgen.programme.weekly.rows import FromOthers
     from loadgen.programme.weekly.week_of import Period
 
 __all__ = ["REPORT", "report"]
@@ -119,12 +121,8 @@ def report(
     outputs = list(dict.fromkeys(out or ()))
     _check_outputs(errors, outputs, pdf)
     with needing_analysis("loadgen slo report"):
-        from loadgen.programme.board.for_week import coverage_for_week
-        from loadgen.programme.money_file import read_money
         from loadgen.programme.weekly.build_page import build_page
-        from loadgen.programme.weekly.from_others import from_others
         from loadgen.programme.weekly.gather import gather
-        from loadgen.programme.weekly.rows import FromOthers
         from loadgen.programme.weekly.week_of import last_complete_week, quarter_of, week_of
     where = store_of(errors, store, env)
     place = errors.catch(lambda: place_of(where))
@@ -158,17 +156,11 @@ def report(
         echo_warning(f"there is nothing to report for {period.name}: no promise has counts then, and no run is stored")
         echo(f"the first promise: {one_line(why, 300)}", err=True)
         return ExitCode.INCOMPLETE
-    others = FromOthers()
+    others = None
     if not public:
         echo_stage("searching for unusual hours")
-        # The state at the end of the period, from what is known now.
-        then = min(now, datetime.fromtimestamp(period.end, UTC))
-        path = Path(FILE_NAME) if Path(FILE_NAME).exists() else None
-        until = "" if as_of is None else now.isoformat()
         every = slos.objectives if slos else ()
-        said, entry = coverage_for_week(place, every, path, then, until=until, team=team or "", store=history)
-        others = from_others(place, gathered, read_money(path) if path is not None else {})
-        others = replace(others, coverage=(said,), evidence=(*others.evidence, entry))
+        others = _others(place, gathered, every, now, "" if as_of is None else now.isoformat(), team or "", history)
     page = build_page(gathered, others, is_public=public)
     if pdf is not None:
         echo_stage("printing the PDF")
@@ -239,6 +231,27 @@ def _programme() -> tuple[PageSettings, Programme]:
     if found := list(dict.fromkeys((*faults, *more))):
         raise ScenarioError(found)
     return settings, programme
+
+
+def _others(
+    place: Place, gathered: Gathered, every: Sequence[Objective], now: datetime, until: str, team: str, history: Store
+) -> FromOthers:
+    """Return what other parts of the programme add to the page. every: the promises of all teams, for the coverage.
+
+    Raises:
+        ScenarioError: programme.toml has errors.
+        StorageError, CloudError: the history or the ledger cannot be read.
+    """
+    with needing_analysis("loadgen slo report"):
+        from loadgen.programme.board.for_week import coverage_for_week
+        from loadgen.programme.money_file import read_money
+        from loadgen.programme.weekly.from_others import from_others
+    # The state at the end of the period, from what is known now.
+    then = min(now, datetime.fromtimestamp(gathered.period.end, UTC))
+    path = Path(FILE_NAME) if Path(FILE_NAME).exists() else None
+    said, entry = coverage_for_week(place, every, path, then, until=until, team=team, store=history)
+    found = from_others(place, gathered, read_money(path) if path is not None else {})
+    return replace(found, coverage=(said,), evidence=(*found.evidence, entry))
 
 
 # -- outputs --------------------------------------------------------------------------------------

@@ -23,13 +23,12 @@ from loadgen.programme.ledger import Ledger
 from loadgen.programme.objectives import RollingWindow
 from loadgen.programme.publishing.publish_file import PublishSettings
 from loadgen.programme.publishing.status_notices import notify_changes
-from loadgen.programme.status import PromiseState, states_of, window_s
+from loadgen.programme.status import PromiseState, states_of, time_text, window_s
 from loadgen.units import format_count, quantity
 from loadgen_controller.collect_option_errors import CollectedErrors
 from loadgen_controller.commands.shared_options import AsOfOption, EnvOption, StoreOption
 from loadgen_controller.commands.slo_parts.files import FilesArgument, FormatOption, check_format, read_slos
 from loadgen_controller.commands.slo_parts.publish_options import ProgrammeOption, publish_settings
-from loadgen_controller.commands.slo_parts.pull import time_text
 from loadgen_controller.console_output import echo, echo_json
 from loadgen_controller.planning.option_parsing import parse_time, store_of
 
