@@ -69,10 +69,10 @@ def live_jobs(
     found = []
     for one in objectives:
         source = source_of(one.sources[0], sources, data_sources) if len(one.sources) == 1 else ""
-        width, back = width_of(one), _FILE_DAYS * DAY_S
+        width, start = width_of(one), now - _FILE_DAYS * DAY_S
         if isinstance(source, Source) and not (kind := KINDS[source.kind]).is_file:
-            back = (SLICES + 1) * width + kind.delay_s
-        found.append(job_of(one, sources, data_sources, None, (now - back, now, now)))
+            start = (now - kind.delay_s) // width * width - SLICES * width
+        found.append(job_of(one, sources, data_sources, None, (start, now, now)))
     return found
 
 
