@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from loadgen.errors import ScenarioError
+from loadgen.programme.live_check import SLICES, live_jobs
 from loadgen.programme.objectives import (
     DataSource,
     Method,
@@ -20,7 +21,6 @@ from loadgen.programme.objectives import (
     Threshold,
     ThresholdIndicator,
 )
-from loadgen.programme.live_check import SLICES, live_jobs
 from loadgen.programme.pull import Job, job_of
 from loadgen.programme.source_kinds import KINDS
 from loadgen.programme.source_settings import Source, read_sources, source_of
