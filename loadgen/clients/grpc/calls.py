@@ -353,15 +353,8 @@ class _StreamCall(_Call):
         """Record the time of a message: after the call for the first one, after the one before for the others."""
         stream = self._stream
         assert stream is not None
-        kind = "gap" if stream.messages > 1 else "first message"
-        self._trend(kind, now_ns - self._last_ns)
+        stream.series.phase("message_gap" if stream.messages > 1 else "first_message", now_ns - self._last_ns)
         self._last_ns = now_ns
-
-    def _trend(self, what: str, ns: int) -> None:
-        assert self._stream is not None
-        recorder = self._method.http.meter.recorder
-        warmup = self._stream.series.key.warmup
-        recorder.trend_series(f"{self._method.name}: {what}", warmup=warmup).ok[0].append(ns)
 
     async def read(self) -> Any:
         """Return the next message, or `grpc.aio.EOF` after the last one.
@@ -396,7 +389,7 @@ class _StreamCall(_Call):
         if self._key is not None:
             asked_ns = self._asked.pop(self._key(parsed), None)
             if asked_ns is not None:
-                self._trend("answer", stream.piece_ns - asked_ns)
+                stream.series.phase("answer", stream.piece_ns - asked_ns)
         return parsed
 
     def _conclude(self, stream: MessageStream) -> None:
@@ -535,7 +528,7 @@ class StreamUnary(aio.StreamUnaryMultiCallable):  # type: ignore[misc]
 class StreamStream(aio.StreamStreamMultiCallable):  # type: ignore[misc]
     """`stub.Chat`: `call = stub.Chat(key=lambda m: m.id)`, then `call.write` and `call.read`.
 
-    key: returns what a message and its answer have in common; the time between them is recorded as "...: answer".
+    key: returns what a message and its answer have in common; the time between them is recorded as the metric `answer`.
     """
 
     def __init__(self, method: Method) -> None:

@@ -24,9 +24,18 @@ def _as_is(message: bytes) -> bytes:
 
 
 class GrpcChannel(aio.Channel):  # type: ignore[misc]  # grpcio has no types
-    """The channel of one user and one target. Calls are rows, named "shop.v1.Cart/Get"."""
+    """The channel of one user and one target. Calls are rows, named "shop.v1.Cart/Get".
+
+    Raises:
+        UsageError: the connections of `http` never use HTTP/2.
+    """
 
     def __init__(self, http: HttpClient, accepted: frozenset[int] = frozenset()) -> None:
+        if not http.pool.speaks_http2:
+            raise UsageError(
+                "gRPC needs HTTP/2, and the plan does not use it",
+                hint='write Plan(http=Http(http2=True)), or Http(http2="prior") for a target without TLS',
+            )
         self._http, self._accepted = http, accepted
 
     def accepting(self, *codes: grpc.StatusCode) -> GrpcChannel:

@@ -65,6 +65,8 @@ from loadgen.units import NS_PER_S, format_duration
 if TYPE_CHECKING:
     import httpx2 as _httpx2  # optional
 
+    from loadgen.clients.grpc.channel import GrpcChannel
+
 __all__ = ["NO_LOAD", "User", "UserLoad", "UserWith", "utc_now"]
 
 A = TypeVar("A")
@@ -101,6 +103,7 @@ class User:
         "_clients",
         "_clock",
         "_ended_ns",
+        "_grpc",
         "_httpx",
         "_httpx2",
         "_httpx_clients",
@@ -200,6 +203,7 @@ class User:
         self._open_client = open_client
         self._httpx_clients = httpx_clients
         self._made_clients: UserClients | None = None
+        self._grpc: GrpcChannel | None = None
         self._httpx: HttpxClient | None = None
         self._httpx2: Any = None
         self._points = points
@@ -648,6 +652,32 @@ class User:
                 raise UsageError("the plan has no model", hint='add it to the plan: llm=Llm(model="qwen3-8b")')
             client = self._llm = self._open_llm(self)
         return client
+
+    @property
+    def grpc(self) -> GrpcChannel:
+        """Return a channel for generated gRPC stubs: `await CartStub(user.grpc).Get(GetCart(id="7"), timeout=2)`.
+
+        It has the shape of a `grpc.aio.Channel`, and sends over this user's own HTTP/2 connections. Each call is a row,
+        "shop.v1.Cart/Get"; its outcome is ok, or the status: "grpc not_found". Calls that fail raise an exception that
+        is a `grpc.RpcError`. For another target of the plan: `user.grpc_channel("cart")`.
+
+        Raises:
+            UsageError: the plan does not use HTTP/2.
+        """
+        channel = self._grpc
+        if channel is None:
+            channel = self._grpc = self.grpc_channel()
+        return channel
+
+    def grpc_channel(self, target: str = "") -> GrpcChannel:
+        """Return a new channel as `grpc` does, for the target of this name; "" for that of `user.http`.
+
+        Raises:
+            UsageError: the plan does not use HTTP/2, or has no target of that name.
+        """
+        from loadgen.clients.grpc.channel import GrpcChannel  # imports grpcio: 0.1 s, which few scenarios need
+
+        return GrpcChannel(self.to(target) if target else self.http)
 
     @property
     def httpx(self) -> HttpxClient:
