@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -45,6 +46,12 @@ def counted(client: HttpClient, *metrics: str) -> list[int]:
     return [found[metric] for metric in metrics]
 
 
+def connections_to(port: int) -> int:
+    """How many sockets of this machine are connected to the port."""
+    lines = Path("/proc/net/tcp").read_text().splitlines()[1:]
+    return sum(line.split()[2].endswith(f":{port:04X}") and line.split()[3] == "01" for line in lines)
+
+
 def stub(channel: Any, kind: str, name: str) -> Any:
     return getattr(channel, kind)(f"/{SERVICE}/{name}")
 
@@ -59,6 +66,7 @@ async def test_a_unary_call_returns_the_message_and_is_one_row(server: GrpcServe
         assert dict(await call.trailing_metadata()) == {"x-cost": "7", "x-raw-bin": b"\0\1"}
         assert dict(await call.initial_metadata())["x-head"] == "1"
         assert outcomes(client) == {("shop.v1.Cart/Get", "ok"): 2}
+        assert connections_to(server.port) == client.pool.opened == 1, "grpcio has opened a connection of its own"
     assert server.metadata[0]["x-tenant"] == "a"
     assert server.metadata[0]["x-key-bin"] == b"\xff\0"
     assert server.calls == ["Get", "Get"]
@@ -70,8 +78,8 @@ async def test_each_status_is_an_outcome_and_an_exception_of_grpcio(server: Grpc
         for code in list(grpc.StatusCode)[1:]:
             with pytest.raises(grpc.RpcError) as caught:
                 await fail(bytes([code.value[0]]))
+            assert isinstance(caught.value, RequestFailed)
             error: Any = caught.value
-            assert isinstance(error, RequestFailed)
             assert error.code() is code
             assert error.details() == "as äsked: 100 %"
             assert dict(error.trailing_metadata()) == {"x-why": "asked"}
@@ -94,12 +102,12 @@ async def test_a_stream_of_the_server_is_one_row_with_the_times_of_its_messages(
     server: GrpcServer, count: int, size: int
 ) -> None:
     async with channel_to(server.url) as (channel, client):
-        found = []
-        try:
-            async for message in stub(channel, "unary_stream", "Watch")(f"{count},{size}".encode()):
+        found: list[bytes] = []
+        call = stub(channel, "unary_stream", "Watch")(f"{count},{size}".encode())
+        with suppress(grpc.RpcError):
+            async for message in call:
                 found.append(message)
-        except grpc.RpcError as error:
-            assert error.code() is grpc.StatusCode.ABORTED
+        assert await call.code() is (grpc.StatusCode.OK if size else grpc.StatusCode.ABORTED)
         assert found == [bytes([n % 256]) * size for n in range(count)]
         assert outcomes(client) == {("shop.v1.Cart/Watch", "ok" if size else "grpc aborted"): 1}
         assert counted(client, "first_message", "message_gap") == [min(count, 1), max(count - 1, 0)]

@@ -104,7 +104,8 @@ METRICS: Final[Mapping[str, tuple[str, ...]]] = {
     **dict.fromkeys(STREAM_TIMES, ("request",)),
 }
 """Metrics of times, each with the kinds of series that have it. ttfb: from the call of a request to the first byte of
-its answer. Only calls with messages have those of `MESSAGE_METRICS`, and only requests to AI models have those of `STREAM_TIMES` (`loadgen.measure.deltas.series_key.StreamMetric`).
+its answer. Only calls with messages have those of `MESSAGE_METRICS`, and only requests to AI models those of
+`STREAM_TIMES` (`loadgen.measure.deltas.series_key`).
 """
 _IN_WINDOWS: Final = ("response", "service", "duration", "ttfb", *STREAM_TIMES)
 """Metrics that agents can count by due time."""

@@ -63,8 +63,9 @@ Metric = Literal[
 ]
 """journey: response, duration, user_wait, generator_lag. step: response, duration. request: response, service and the
 phases that it had; ttfb (from its call to the first byte of the answer) if an objective limits it; the metrics of
-streams if it asked an AI model; those of messages if it had some. trend (a custom metric, its name in `request`): value, where 1 µs stands for the
-trend's resolution. goodput: value, one for each request to a model; outcome ok if it kept all limits.
+streams if it asked an AI model; those of messages if it had some. trend (a custom metric, its name in `request`):
+value, where 1 µs stands for the trend's resolution. goodput: value, one for each request to a model; outcome ok if it
+kept all limits.
 """
 
 PHASES: Final[tuple[Phase, ...]] = get_args(Phase)
