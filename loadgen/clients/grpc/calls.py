@@ -19,7 +19,7 @@ from grpc import aio
 from loadgen.clients.grpc.failures import GrpcFailed, status_code
 from loadgen.clients.grpc.messages import MessageReader, framed
 from loadgen.clients.grpc.metadata import Metadata, lines_of, metadata_in, timeout_line
-from loadgen.clients.grpc.status import NO_STATUS, UNKNOWN, Status, number_for_http, outcome_for, status_in
+from loadgen.clients.grpc.status import NO_STATUS, UNKNOWN, Status, is_grpc, number_for_http, outcome_for, status_in
 from loadgen.clients.grpc.stream import MessageStream
 from loadgen.clients.http import HttpClient
 from loadgen.clients.protocol.outcomes import PROTOCOL, TIMEOUT
@@ -188,7 +188,7 @@ class _UnaryCall(_Call):
         method, meter = self._method, self._method.http.meter
         if reply.status_code != 200:
             raise self._failed(reply, reply.outcome, Status(number_for_http(reply.status_code), reply.outcome))
-        status = status_in(reply.raw_trailers) or status_in(reply.head.raw)
+        status = (status_in(reply.raw_trailers) or status_in(reply.head.raw)) if is_grpc(reply.head) else None
         if status is None:
             meter.settle_as(reply, NO_STATUS)
             raise self._failed(reply, NO_STATUS, Status(UNKNOWN, "the answer has no grpc-status"))

@@ -10,9 +10,10 @@ from collections.abc import Iterable
 from typing import Final, NamedTuple
 from urllib.parse import unquote_to_bytes
 
+from loadgen.clients.protocol.response_heads import Head
 from loadgen.measure.deltas.series_key import OK
 
-__all__ = ["CODES", "NO_STATUS", "UNKNOWN", "Status", "number_for_http", "outcome_for", "status_in"]
+__all__ = ["CODES", "NO_STATUS", "UNKNOWN", "Status", "is_grpc", "number_for_http", "outcome_for", "status_in"]
 
 CODES: Final = (
     "ok",
@@ -77,6 +78,11 @@ def status_in(fields: Iterable[tuple[bytes, bytes]]) -> Status | None:
         elif key == b"grpc-message":
             text = unquote_to_bytes(value[: 3 * _MAX_TEXT]).decode("utf-8", "replace")[:_MAX_TEXT]
     return None if number is None else Status(number, text)
+
+
+def is_grpc(head: Head) -> bool:
+    """Return True if an answer is one of gRPC, and not, for example, an error page of a proxy."""
+    return head.status == 200 and (head.get(b"content-type") or b"").lower().startswith(b"application/grpc")
 
 
 def number_for_http(status: int) -> int:

@@ -9,7 +9,7 @@ from time import perf_counter_ns
 from typing import Final
 
 from loadgen.clients.grpc.messages import MessageReader
-from loadgen.clients.grpc.status import NO_STATUS, UNKNOWN, Status, outcome_for, status_in
+from loadgen.clients.grpc.status import NO_STATUS, UNKNOWN, Status, is_grpc, outcome_for, status_in
 from loadgen.clients.protocol.connection_interface import OpenSource, Source
 from loadgen.clients.protocol.response_heads import Head
 from loadgen.clients.request.request_head_cache import Route
@@ -32,10 +32,11 @@ class MessageStream(StreamedReply):
     messages: how many have arrived.
     """
 
-    __slots__ = ("_messages", "_reader", "_source", "can_write", "messages", "on_message", "status")
+    __slots__ = ("_is_grpc", "_messages", "_reader", "_source", "can_write", "messages", "on_message", "status")
 
     def __init__(self, meter: Meter, route: Route, sent: bytes, series: RequestSeries, asked_ns: int) -> None:
         super().__init__(meter, route, sent, series, asked_ns)
+        self._is_grpc = True
         self._reader = MessageReader()
         self._messages: deque[tuple[bytes, int]] = deque()
         self._source: Source
@@ -59,11 +60,14 @@ class MessageStream(StreamedReply):
 
     def took_head(self, head: Head) -> None:
         self.head = head
+        self._is_grpc = is_grpc(head)
         self._reader.encoding = (head.get(b"grpc-encoding") or b"identity").decode("latin-1")
 
     def took(self, data: bytes, now_ns: int) -> bool:
         self.events += 1
         self._raw_bytes += len(data)
+        if not self._is_grpc:  # a page of a proxy: its end decides
+            return False
         try:
             found = self._reader.feed(data)
         except RequestFailed as failure:
@@ -120,7 +124,8 @@ class MessageStream(StreamedReply):
             return
         self.status = status_in(self.raw_trailers) or status_in(self.head.raw)
         if self.outcome == "ok":  # HTTP's own status is 200
-            if self.status is None:
+            if self.status is None or not self._is_grpc:
+                self.status = None
                 self.outcome = NO_STATUS
             elif not self.status.number and not self._reader.is_between:
                 self.outcome = "protocol"
