@@ -16,7 +16,7 @@ import uvloop
 from grpc import aio
 
 from bench.report import Section, held
-from loadgen.clients.grpc.channel import GrpcChannel
+from loadgen.clients.grpc_client.channel import GrpcChannel
 from loadgen.clients.http import HttpClient
 from loadgen.clients.net.network import TcpNetwork
 from loadgen.clients.pool.http2_pool import Http2Pool

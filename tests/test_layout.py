@@ -23,7 +23,7 @@ IMPORTERS = {
     "grpc": {
         "controller/loadgen_controller/api/server.py",
         "controller/loadgen_controller/api/client.py",
-        "loadgen/clients/grpc/",
+        "loadgen/clients/grpc_client/",
     },
     "httptools": {
         "loadgen/backends/collector/server.py",

@@ -13,7 +13,7 @@ import grpc
 import pytest
 from grpc import aio
 
-from loadgen.clients.grpc.channel import GrpcChannel
+from loadgen.clients.grpc_client.channel import GrpcChannel
 from loadgen.clients.http import HttpClient
 from loadgen.errors import RequestFailed, UsageError
 from tests.support.grpc_server import SERVICE, GrpcServer, grpc_server

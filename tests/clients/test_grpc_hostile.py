@@ -14,10 +14,10 @@ from grpc import aio
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loadgen.clients.grpc.channel import GrpcChannel
-from loadgen.clients.grpc.messages import MessageReader, framed
-from loadgen.clients.grpc.metadata import lines_of, metadata_in, timeout_line
-from loadgen.clients.grpc.status import Status, status_in
+from loadgen.clients.grpc_client.channel import GrpcChannel
+from loadgen.clients.grpc_client.messages import MessageReader, framed
+from loadgen.clients.grpc_client.metadata import lines_of, metadata_in, timeout_line
+from loadgen.clients.grpc_client.status import Status, status_in
 from loadgen.clients.net.network import TcpNetwork
 from loadgen.clients.pool.pool import ConnectionPool
 from loadgen.errors import RequestFailed, UsageError

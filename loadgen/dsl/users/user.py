@@ -65,7 +65,7 @@ from loadgen.units import NS_PER_S, format_duration
 if TYPE_CHECKING:
     import httpx2 as _httpx2  # optional
 
-    from loadgen.clients.grpc.channel import GrpcChannel
+    from loadgen.clients.grpc_client.channel import GrpcChannel
 
 __all__ = ["NO_LOAD", "User", "UserLoad", "UserWith", "utc_now"]
 
@@ -675,7 +675,7 @@ class User:
         Raises:
             UsageError: the plan does not use HTTP/2, or has no target of that name.
         """
-        from loadgen.clients.grpc.channel import GrpcChannel  # imports grpcio: 0.1 s, which few scenarios need
+        from loadgen.clients.grpc_client.channel import GrpcChannel  # imports grpcio: 0.1 s, which few scenarios need
 
         return GrpcChannel(self.to(target) if target else self.http)
 

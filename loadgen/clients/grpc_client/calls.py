@@ -16,11 +16,19 @@ from typing import Any, Final, cast
 import grpc
 from grpc import aio
 
-from loadgen.clients.grpc.failures import GrpcFailed, status_code
-from loadgen.clients.grpc.messages import MessageReader, framed
-from loadgen.clients.grpc.metadata import Metadata, lines_of, metadata_in, timeout_line
-from loadgen.clients.grpc.status import NO_STATUS, UNKNOWN, Status, is_grpc, number_for_http, outcome_for, status_in
-from loadgen.clients.grpc.stream import MessageStream
+from loadgen.clients.grpc_client.failures import GrpcFailed, status_code
+from loadgen.clients.grpc_client.messages import MessageReader, framed
+from loadgen.clients.grpc_client.metadata import Metadata, lines_of, metadata_in, timeout_line
+from loadgen.clients.grpc_client.status import (
+    NO_STATUS,
+    UNKNOWN,
+    Status,
+    is_grpc,
+    number_for_http,
+    outcome_for,
+    status_in,
+)
+from loadgen.clients.grpc_client.stream import MessageStream
 from loadgen.clients.http import HttpClient
 from loadgen.clients.protocol.outcomes import PROTOCOL, TIMEOUT
 from loadgen.clients.protocol.request_body_encoding import OpenBody

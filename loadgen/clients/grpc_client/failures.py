@@ -14,8 +14,8 @@ from typing import Any, Final
 
 import grpc
 
-from loadgen.clients.grpc.metadata import Metadata
-from loadgen.clients.grpc.status import Status
+from loadgen.clients.grpc_client.metadata import Metadata
+from loadgen.clients.grpc_client.status import Status
 from loadgen.errors import RequestFailed
 
 __all__ = ["GrpcFailed", "status_code"]

@@ -12,7 +12,7 @@ from typing import Any
 import grpc
 from grpc import aio
 
-from loadgen.clients.grpc.calls import Method, StreamStream, StreamUnary, UnaryStream, UnaryUnary
+from loadgen.clients.grpc_client.calls import Method, StreamStream, StreamUnary, UnaryStream, UnaryUnary
 from loadgen.clients.http import HttpClient
 from loadgen.errors import UsageError
 

@@ -8,8 +8,8 @@ from collections.abc import Callable
 from time import perf_counter_ns
 from typing import Final
 
-from loadgen.clients.grpc.messages import MessageReader
-from loadgen.clients.grpc.status import NO_STATUS, UNKNOWN, Status, is_grpc, outcome_for, status_in
+from loadgen.clients.grpc_client.messages import MessageReader
+from loadgen.clients.grpc_client.status import NO_STATUS, UNKNOWN, Status, is_grpc, outcome_for, status_in
 from loadgen.clients.protocol.connection_interface import OpenSource, Source
 from loadgen.clients.protocol.response_heads import Head
 from loadgen.clients.request.request_head_cache import Route
