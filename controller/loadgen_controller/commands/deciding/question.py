@@ -17,7 +17,14 @@ from loadgen.measure.run_folder.rundir import list_runs
 from loadgen.programme.evidence.entry import EvidenceEntry
 from loadgen.programme.gathering.after_override import after_overrides, record_said
 from loadgen.programme.gathering.promises import promises_of
-from loadgen.programme.launching.at_stake import Stake, impact_document, impact_rows, stakes, total_said
+from loadgen.programme.launching.at_stake import (
+    Stake,
+    impact_document,
+    impact_rows,
+    stakes,
+    total_said,
+    without_money,
+)
 from loadgen.programme.launching.settings import Settings
 from loadgen.programme.objectives import Objective
 from loadgen.programme.recommending import overrides
@@ -115,6 +122,7 @@ class Decided:
             self.asked.now.isoformat(timespec="seconds"),
             checks=self.known.checks,
             at_stake=self.at_stake,
+            no_money=without_money(self.asked.journeys, self.asked.settings.money),
             total=self.total,
             notes=self.known.troubles,
         )
