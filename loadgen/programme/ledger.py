@@ -68,6 +68,20 @@ class Counts:
     def __len__(self) -> int:
         return len(self.start)
 
+    def chosen(self, kept: NDArray[np.bool_]) -> Counts:
+        """Return some of the slices. kept: which ones, shape (slices,)."""
+        codes, texts = self.evidence
+        return Counts(
+            self.start[kept],
+            self.width[kept],
+            self.good[kept],
+            self.total[kept],
+            self.missing_s[kept],
+            self.estimated[kept],
+            self.revision[kept],
+            (codes[kept], texts),
+        )
+
     def revision_names(self, inside: NDArray[np.bool_], names: Sequence[str]) -> tuple[str, ...]:
         """Return the names of the revisions of some slices, sorted. names: of the revisions that `revision` numbers."""
         return tuple(sorted({names[n] for n in np.unique(self.revision[inside]).tolist()}))
