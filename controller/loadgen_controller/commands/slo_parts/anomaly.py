@@ -15,7 +15,7 @@ from loadgen.dsl.plans.argument_validation import did_you_mean
 from loadgen.errors import ExitCode, ScenarioError, UsageError
 from loadgen.history.store.write_once_storage import place_of
 from loadgen.outside_text import one_line
-from loadgen.programme.anomalies.answers import Find, answer, answers, errors_in, finds, silenced
+from loadgen.programme.anomalies.answers import Answer, Find, answer, answers, errors_in, finds, silenced
 from loadgen.programme.anomalies.blocks import first_of, search_back
 from loadgen.programme.anomalies.by_id import find_by_id, is_id
 from loadgen.programme.anomalies.find import FORMULA, Past, Search
@@ -67,6 +67,14 @@ app = typer.Typer(
 )
 IdArgument = Annotated[str, typer.Argument(metavar="ID", help="Id of the find, such as A-5f0c1d2e.")]
 BecauseOption = Annotated[str, typer.Option(metavar="TEXT", help="The reason; it is stored.")]
+AnswerAsOfOption = Annotated[
+    str | None,
+    typer.Option(
+        "--as-of",
+        metavar="TIME",
+        help="Look the find up as it was known then, as with list. The answer itself is recorded now. Default: now.",
+    ),
+]
 BackOption = Annotated[
     str, typer.Option("--from", metavar="TIME", help="Look back to here: 4w (before now), or a day. At most 26w.")
 ]
@@ -137,9 +145,11 @@ def accept(
     since: BackOption = "4w",
     store: StoreOption = None,
     env: EnvOption = None,
+    as_of: AnswerAsOfOption = None,
+    output_format: FormatOption = "text",
 ) -> int:
     """Accept a find until a day, because it is known and wanted. Author and reason are stored."""
-    return _answer("accepted", id_, because, by, since, store, env, until=until)
+    return _answer("accepted", id_, because, by, since, store, env, as_of, output_format, until=until)
 
 
 @app.command("explain", epilog=EXPLAIN)
@@ -151,9 +161,11 @@ def explain_find(
     since: BackOption = "4w",
     store: StoreOption = None,
     env: EnvOption = None,
+    as_of: AnswerAsOfOption = None,
+    output_format: FormatOption = "text",
 ) -> int:
     """Store the cause of a find, with a link. The find is then no longer new."""
-    return _answer("explained", id_, because, by, since, store, env, link=link)
+    return _answer("explained", id_, because, by, since, store, env, as_of, output_format, link=link)
 
 
 @app.command("false", epilog=FALSE)
@@ -164,9 +176,11 @@ def false_find(
     since: BackOption = "4w",
     store: StoreOption = None,
     env: EnvOption = None,
+    as_of: AnswerAsOfOption = None,
+    output_format: FormatOption = "text",
 ) -> int:
     """Store that nothing happened at the time of a find. The find is then no longer new, and counts as false."""
-    return _answer("false", id_, because, by, since, store, env)
+    return _answer("false", id_, because, by, since, store, env, as_of, output_format)
 
 
 def _answer(
@@ -177,13 +191,17 @@ def _answer(
     since: str,
     store: str | None,
     env: str | None,
+    as_of: str | None,
+    output_format: str,
     *,
     until: str | None = None,
     link: str = "",
 ) -> int:
     errors, now = CollectedErrors(), datetime.now(UTC)
+    errors.catch(lambda: check_format(output_format))
     end = errors.parse("--until", until, parse_time)
-    start = errors.parse("--from", since, lambda text: _since(text, now))
+    seen = now if as_of is None else errors.parse("--as-of", as_of, parse_time)
+    start = None if seen is None else errors.parse("--from", since, lambda text: _since(text, seen))
     is_unreadable = until is not None and end is None
     for message, hint in errors_in(state, because, until=now + _WEEK if is_unreadable else end, link=link, now=now):
         errors.add(message, hint)
@@ -199,22 +217,27 @@ def _answer(
     assert start is not None
     assert place is not None
     assert zone is not None
-    reading = _read(Ledger(place), start, now, "", [])
-    excluded, _ = exclusions(place)
+    assert seen is not None
+    known = "" if as_of is None else seen.isoformat()
+    reading = _read(Ledger(place), start, seen, known, [])
+    excluded, _ = exclusions(place, known)
     with needing_analysis("loadgen slo anomaly"):
         found, is_flagged = find_by_id(reading, id_, zone, excluded)
         if found is None:
-            known = [
+            ids = [
                 one.id
                 for slo, counts in reading.by_slo.items()
-                for one in search_back(counts, slo, zone, excluded, since=_unix(start), end=_unix(now)).found
+                for one in search_back(counts, slo, zone, excluded, since=_unix(start), end=_unix(seen)).found
             ]
-            nearest = did_you_mean(id_, known)
+            nearest = did_you_mean(id_, ids)
             hint = nearest or "loadgen slo anomaly list has the ids; --from looks back further"
             raise UsageError(f"no find {id_} since {time_text(int(start.timestamp()))}", hint=hint)
     from loadgen_controller.past_runs.read_run_for_history import who  # slow to import
 
     made = answer(place, found, state, because, by=who(by), now=now, until=end, link=link)
+    if output_format == "json":
+        echo_json(json.dumps({**_answer_document(made), "is_flagged": is_flagged}, indent=2, ensure_ascii=False))
+        return ExitCode.PASSED
     text = sentence(Find(found), zone) if is_flagged else f"{one_line(found.slo, 80)}, {time_text(found.start)}"
     ends = f" until {time_text(int(end.timestamp()))}" if end is not None else ""
     echo(f"{id_} is {state}{ends}: {text}; because {one_line(made.because, 300)}")
@@ -295,16 +318,7 @@ def _document(
                 "deviations": one.anomaly.deviations,
                 "past": _past(one.anomaly.past),
                 "revisions": list(one.anomaly.revisions),
-                "answer": None
-                if one.answer is None
-                else {
-                    "state": one.answer.state,
-                    "because": one.answer.because,
-                    "by": one.answer.by,
-                    "at": one.answer.at,
-                    "until": one.answer.until or None,
-                    "link": one.answer.link or None,
-                },
+                "answer": None if one.answer is None else _said(one.answer),
             }
             for one in listed
         ],
@@ -323,6 +337,22 @@ def _document(
             for one in searches
         ],
     }
+
+
+def _said(one: Answer) -> dict[str, Any]:
+    return {
+        "state": one.state,
+        "because": one.because,
+        "by": one.by,
+        "at": one.at,
+        "until": one.until or None,
+        "link": one.link or None,
+    }
+
+
+def _answer_document(one: Answer) -> dict[str, Any]:
+    of = {"slo": one.slo, "what": one.what, "direction": one.direction}
+    return {"id": one.id, **of, "from": time_text(one.start), "to": time_text(one.end), **_said(one)}
 
 
 def _past(one: Past | None) -> dict[str, Any] | None:
