@@ -61,7 +61,7 @@ def search_back(
 
 
 def _begin(counts: Counts, edge: int) -> int:
-    """Return where the counts in the past of a block begin, Unix time in s; `edge` if there are none."""
+    """Return where the counts in the past of a block begin, Unix time in s; `edge` without any."""
     inside = counts.start[(counts.start >= edge - PAST_S) & (counts.start < edge)]
     return int(inside.min()) if len(inside) else edge
 

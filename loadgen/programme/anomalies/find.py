@@ -43,7 +43,7 @@ Direction = Literal["more", "fewer"]
 _STEP_S: Final = 900
 """Clocks change at multiples of 15 minutes."""
 PAST_S: Final = 8 * 7 * 86_400
-"""How much of the ledger one search reads, s."""
+"""The time of the ledger that one search reads, s."""
 FORMULA: Final = (
     "square roots of hourly counts; trend and season by robust STL (period 168 h from 4 weeks on, 24 h before);"
     f" a rest above {DEVIATIONS:.0f} robust standard deviations"
