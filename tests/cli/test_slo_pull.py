@@ -455,3 +455,20 @@ def test_a_pull_of_many_days_shows_their_revisions_as_one_line(tmp_path: Path) -
 
     assert len(lines) == 2
     assert lines[1].endswith("/prod-1, 5 revisions: first data")
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("slo", "status", "--as-of", "0001-01-01"),
+        ("slo", "anomaly", "list", "--as-of", "9999-12-31T23:59Z"),
+        ("decide", "checkout", "--release", "v1", "--as-of", "9999-12-31T23:59Z"),
+        ("slo", "pull", "--plan", "--from", "0001-01-01"),
+        ("slo", "exclude", "--from", "0001-01-01", "--to", "0001-01-02", "--because", "x"),
+    ],
+)
+def test_times_at_the_ends_of_the_calendar_are_usage_errors(command: tuple[str, ...]) -> None:
+    loadgen("slo", "new", "checkout")
+    done = loadgen(*command)
+    assert done.exit_code == ExitCode.USAGE, done.output
+    assert ": must be from 2000 to 2999" in done.output

@@ -20,7 +20,7 @@ from loadgen_controller.commands.missing_extra import needing_analysis
 from loadgen_controller.commands.shared_options import AsOfOption, EnvOption
 from loadgen_controller.console_output import echo, echo_json, echo_warning
 from loadgen_controller.past_runs.read_run_for_history import who
-from loadgen_controller.planning.option_parsing import parse_time, store_of
+from loadgen_controller.planning.option_parsing import parse_as_of, store_of
 from loadgen_controller.screen.terminal_report import Output, print_report
 
 NAME = "decide"
@@ -144,7 +144,7 @@ def main(
         _check_new(errors, template)
     elif page is not None or template is not None or explain or slos or as_of is not None:
         errors.add("--page, --template, --explain, --slos and --as-of: only for a recommendation", "leave them out")
-    now = datetime.now(UTC) if as_of is None else errors.parse("--as-of", as_of, parse_time)
+    now = datetime.now(UTC) if as_of is None else errors.parse("--as-of", as_of, parse_as_of)
     where = store_of(errors, store, env)
     opened = errors.catch(lambda: Store.open(where, now if as_of is not None else None))
     path = programme if programme is not None else Path(FILE_NAME)

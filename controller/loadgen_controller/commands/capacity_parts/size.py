@@ -353,7 +353,8 @@ def _forecast(path: Path, horizon: int | None, seed: int) -> Forecast:
         return Forecast(weeks, str(path))
     if len(weeks) < LEAST_HISTORY:
         raise UsageError(
-            f"{path} has {quantity(len(weeks), 'week')} without low and high: growth cannot be seen in fewer than {LEAST_HISTORY}",
+            f"{path} has {quantity(len(weeks), 'week')} without low and high: growth cannot be seen in fewer than"
+            f" {LEAST_HISTORY}",
             hint="give a forecast with the columns week, low, point, high; or --peak and --growth",
         )
     with needing_analysis("loadgen capacity size --forecast"):

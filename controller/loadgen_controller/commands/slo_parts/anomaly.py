@@ -32,7 +32,7 @@ from loadgen_controller.commands.shared_options import AsOfOption, ByOption, Env
 from loadgen_controller.commands.slo_parts.files import FilesArgument, FormatOption, check_format, read_slos
 from loadgen_controller.console_output import echo, echo_json
 from loadgen_controller.past_runs.listing import parse_since
-from loadgen_controller.planning.option_parsing import parse_time, store_of
+from loadgen_controller.planning.option_parsing import parse_as_of, parse_time, store_of
 
 __all__ = ["app"]
 
@@ -96,7 +96,7 @@ def list_finds(
     """
     errors = CollectedErrors()
     errors.catch(lambda: check_format(output_format))
-    now = datetime.now(UTC) if as_of is None else errors.parse("--as-of", as_of, parse_time)
+    now = datetime.now(UTC) if as_of is None else errors.parse("--as-of", as_of, parse_as_of)
     start = None if now is None else errors.parse("--from", since, lambda text: _since(text, now))
     where = store_of(errors, store, env)
     place = errors.catch(lambda: place_of(where))
@@ -200,7 +200,7 @@ def _answer(
     errors, now = CollectedErrors(), datetime.now(UTC)
     errors.catch(lambda: check_format(output_format))
     end = errors.parse("--until", until, parse_time)
-    seen = now if as_of is None else errors.parse("--as-of", as_of, parse_time)
+    seen = now if as_of is None else errors.parse("--as-of", as_of, parse_as_of)
     start = None if seen is None else errors.parse("--from", since, lambda text: _since(text, seen))
     is_unreadable = until is not None and end is None
     for message, hint in errors_in(state, because, until=now + _WEEK if is_unreadable else end, link=link, now=now):

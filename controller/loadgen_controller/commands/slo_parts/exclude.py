@@ -23,9 +23,8 @@ from loadgen.units import format_count, quantity
 from loadgen_controller.collect_option_errors import CollectedErrors
 from loadgen_controller.commands.shared_options import ByOption, EnvOption, StoreOption
 from loadgen_controller.commands.slo_parts.files import FormatOption, check_format, read_slos
-from loadgen_controller.commands.slo_parts.pull import FromOption, ToOption
+from loadgen_controller.commands.slo_parts.pull import FromOption, ToOption, parse_past
 from loadgen_controller.console_output import echo, echo_json
-from loadgen_controller.past_runs.listing import parse_since
 from loadgen_controller.planning.option_parsing import store_of
 
 __all__ = ["EXCLUDE", "exclude_time"]
@@ -58,8 +57,8 @@ def exclude_time(
     """
     errors, now = CollectedErrors(), datetime.now(UTC)
     errors.catch(lambda: check_format(output_format))
-    start = errors.parse("--from", since, lambda text: parse_since(text, now))
-    end = errors.parse("--to", until, lambda text: parse_since(text, now))
+    start = errors.parse("--from", since, lambda text: parse_past(text, now))
+    end = errors.parse("--to", until, lambda text: parse_past(text, now))
     if bad := [name for name in slo or () if "," in name or not name.strip()]:
         errors.add(f'--slo: invalid name "{one_line(bad[0], 80)}"', "give --slo once for each promise")
     where = store_of(errors, store, env)

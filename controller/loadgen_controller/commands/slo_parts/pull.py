@@ -29,9 +29,9 @@ from loadgen_controller.commands.shared_options import EnvOption, StoreOption
 from loadgen_controller.commands.slo_parts.files import FilesArgument, FormatOption, check_format, read_slos
 from loadgen_controller.console_output import echo, echo_json
 from loadgen_controller.past_runs.listing import parse_since
-from loadgen_controller.planning.option_parsing import store_of
+from loadgen_controller.planning.option_parsing import in_known_years, store_of
 
-__all__ = ["PULL", "FromOption", "ToOption", "opened_source", "pull", "secrets_of"]
+__all__ = ["PULL", "FromOption", "ToOption", "opened_source", "parse_past", "pull", "secrets_of"]
 
 PULL = """[bold]Examples[/bold]
 
@@ -75,8 +75,8 @@ def pull(
     """
     errors, now = CollectedErrors(), datetime.now(UTC)
     errors.catch(lambda: check_format(output_format))
-    start = errors.parse("--from", since, lambda text: parse_since(text, now))
-    end = errors.parse("--to", until, lambda text: min(now, parse_since(text, now)))
+    start = errors.parse("--from", since, lambda text: parse_past(text, now))
+    end = errors.parse("--to", until, lambda text: min(now, parse_past(text, now)))
     if start is not None and end is not None and start >= end:
         errors.add("--from must be before --to", "write --from 7d")
     where = store_of(errors, store, env)
@@ -100,6 +100,15 @@ def pull(
         done, revisions = pulled(todo, ledger, lambda source: opened_source(source, secrets, opened), because)
     _print(todo, done, revisions, ledger, output_format, is_explained=explain)
     return ExitCode.INCOMPLETE if any(one.faults for one in done) else ExitCode.PASSED
+
+
+def parse_past(text: str, now: datetime) -> datetime:
+    """Parse a time of the ledger: 7d before now, a day, or a time.
+
+    Raises:
+        ValueError: the text has another form, or the year is not from 2000 to 2999.
+    """
+    return in_known_years(parse_since(text, now), text)
 
 
 def secrets_of(sources: Iterable[Source]) -> dict[str, str]:
