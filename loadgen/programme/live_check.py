@@ -90,7 +90,8 @@ def asked_live(jobs: Iterable[Job], open_source: Callable[[Source], Asker], call
         if job.source is None or job.why:
             found.append(Found(job.slo, name, why=(job.why,)))
         elif calls + job.calls > calls_most:
-            why = f"{quantity(calls, 'call')} were sent, and it needs {job.calls} more: raise the limit of {calls_most}"
+            sent = f"{quantity(calls, 'call')} {'was' if calls == 1 else 'were'} sent"
+            why = f"{sent}, and it needs {job.calls} more: raise the limit of {calls_most}"
             found.append(Found(job.slo, name, why=(why,)))
         else:
             if (asker := askers.get(name)) is None:
