@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import os
 import sys
+from collections import Counter
+from collections.abc import Sequence
 from statistics import median
 from time import process_time
 
@@ -23,7 +25,7 @@ from bench.report import Section, skipped
 from bench.turns import Compared, alternate
 from loadgen.engine.health.interpreter import this_build
 
-__all__ = ["measure", "pythons"]
+__all__ = ["distinct", "measure", "pythons"]
 
 VARIABLE = "LOADGEN_BENCH_PYTHONS"
 TITLE = "CPU under other interpreters"
@@ -32,13 +34,27 @@ HOW = """\
 The *journey* of the first section, {users} users, {seconds:g} s a turn, {turns} turns of each interpreter in \
 alternation; nginx on core {target}, one loadgen worker on core {attacker}; CPU is user and system time. *recording* \
 is `Recorder.request`, {requests:,} requests a turn, CPU time of its process, after the journeys of each turn. Ratios \
-are of medians, beside the first interpreter. The programs and requests are the same; packages have the same versions, \
+are of medians, beside the first interpreter. Interpreters of the same build are numbered in the order of \
+LOADGEN_BENCH_PYTHONS. The programs and requests are the same; packages have the same versions, \
 compiled for each Python."""
 
 
 def pythons() -> list[str]:
     """Return the paths of the interpreters: this one, then those in LOADGEN_BENCH_PYTHONS."""
     return [sys.executable, *filter(None, os.environ.get(VARIABLE, "").split(os.pathsep))]
+
+
+def distinct(builds: Sequence[str]) -> list[str]:
+    """Return the name of each interpreter, by its build. Further ones of the same build get a number: "X", "X (2)".
+
+    Two installations of one Python can have different versions of loadgen, so both must be measured.
+    """
+    seen: Counter[str] = Counter()
+    names = []
+    for build in builds:
+        seen[build] += 1
+        names.append(build if seen[build] == 1 else f"{build} ({seen[build]})")
+    return names
 
 
 def measure(*, seconds: float = 4, turns: int = 5) -> Section:
@@ -48,7 +64,8 @@ def measure(*, seconds: float = 4, turns: int = 5) -> Section:
     paths = pythons()
     if len(paths) == 1:
         return skipped(TITLE, f"{VARIABLE} names no other interpreter")
-    named = {str(run_python("bench.interpreters", "--name", python=path)["build"]): path for path in paths}
+    builds = [str(run_python("bench.interpreters", "--name", python=path)["build"]) for path in paths]
+    named = dict(zip(distinct(builds), paths, strict=True))
     recording: dict[str, list[float]] = {name: [] for name in named}
     compared = Compared()
     with running_nginx(cpus=[TARGET_CORE], log=False) as nginx:

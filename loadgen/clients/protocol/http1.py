@@ -398,14 +398,14 @@ class Connection(asyncio.Protocol):
                 self._exchange = None
                 self.deadline_ns = 0
                 self.requests += 1
-                waiter = self._waiter
                 # The request was cancelled, and its task has not run yet. A cancelled request closes its connection
                 # (http.py), even if the answer has just arrived.
-                if waiter.done():
+                try:
+                    self._waiter.set_result(None)
+                except asyncio.InvalidStateError:
                     self._close()
                     return
                 self.stack.append(self)
-                waiter.set_result(None)
             else:
                 self._begin(exchange, data, now_ns)
             return

@@ -44,7 +44,8 @@ class Step:
         self._failed, self._idle_ns = meter.failed, user._idle_ns
         meter.failed = None
         self._entered_ns = perf_counter_ns()
-        series = meter.place.series
+        # Not `meter.place`: a property costs as much as a call.
+        series = meter._place.series
         self._watch = watch = None if series is None else series.watch
         if watch is not None:
             watch.begun(self._entered_ns, self._idle)
@@ -57,8 +58,9 @@ class Step:
         meter = user._meter
         meter.settle()
         duration_ns = now_ns - self._entered_ns
-        response_ns = duration_ns - (user._idle_until(now_ns) - self._idle_ns)
-        series = meter.place.series
+        idle_ns = user._idle_until(now_ns) if user._idle_since_ns else user._idle_ns  # nobody is idle here, as a rule
+        response_ns = duration_ns - (idle_ns - self._idle_ns)
+        series = meter._place.series
         if series is not None and series.watch is not self._watch:  # the user got a tag within the step
             move_watch(self._watch, series.watch, self._entered_ns, self._idle)
         failed = meter.failed
