@@ -453,9 +453,7 @@ class HttpClient:
         status = reply.status_code = head.status
         if not head.is_plain:
             return await self._answered(reply, data, name, expect, self._timeouts, deadline_ns)
-        if meter._is_held:  # `Meter.hold`, inlined; only a concurrent request holds a sample here
-            meter.settle()
-        meter._sample, meter._is_held = reply, True
+        meter.hold(reply)
         if expect is not None and expect != status:
             reply.expect(expect)
         return reply
