@@ -98,7 +98,6 @@ from loadgen.clients.protocol.http2_heads import (
     Encoder,
     OversizedHeaderListError,
     Received,
-    fields_of,
 )
 from loadgen.clients.protocol.join_body_pieces import MANY_PIECES, join_tail
 from loadgen.clients.protocol.outcomes import GOAWAY as GOAWAY_OUTCOME
@@ -235,7 +234,6 @@ class Http2Connection(asyncio.Protocol):
         "_part_ns",
         "_peer",
         "_reader",
-        "_scheme",
         "_streams",
         "_transport",
         "_unacknowledged",
@@ -259,7 +257,6 @@ class Http2Connection(asyncio.Protocol):
         limit_bytes: int = MAX_BODY_BYTES,
     ) -> None:
         self._loop, self._wheel, self._lost, self._limit_bytes = loop, wheel, lost, limit_bytes
-        self._scheme = scheme.encode("ascii")
         self.where = where
         self.stack = stack
         """The connection is on this stack while it has room for another stream."""
@@ -274,7 +271,7 @@ class Http2Connection(asyncio.Protocol):
         self._peer = Peer()
         self._reader = FrameReader()
         self._head = HeadParts()
-        self._encoder, self._decoder = Encoder(), Decoder(MAX_HEAD_BYTES)
+        self._encoder, self._decoder = Encoder(scheme.encode("ascii")), Decoder(MAX_HEAD_BYTES)
         self._out: list[bytes] = []
         """Frames that are not written yet."""
         self._streams: dict[int, _Stream] = {}
@@ -377,9 +374,13 @@ class Http2Connection(asyncio.Protocol):
         if self.is_closed or self._is_leaving or len(streams) >= self._max_streams:
             self._refuse(stream)
             return stream
-        end = data.find(b"\r\n\r\n") + 4
-        is_bare = end == len(data)
-        block = self._encoder.block_of(fields_of(data if is_bare else data[:end], self._scheme))
+        # Most requests are a head without a body that is in this cache: one lookup.
+        block = self._encoder.known.get(data) if data.endswith(b"\r\n\r\n") else None
+        is_bare = block is not None
+        if block is None:
+            end = data.find(b"\r\n\r\n") + 4
+            is_bare = end == len(data)
+            block = self._encoder.block_of(data if is_bare else data[:end])
         self._budget.earned += PER_REQUEST
         number = stream.id = self._next_id
         # RFC 9113, section 5.1.1: streams of a client have odd numbers.
