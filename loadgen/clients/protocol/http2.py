@@ -31,7 +31,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from contextlib import aclosing, suppress
+from contextlib import aclosing
 from time import perf_counter_ns
 from typing import Final, cast
 
@@ -115,6 +115,7 @@ from loadgen.clients.protocol.outcomes import (
 )
 from loadgen.clients.protocol.request_body_encoding import StreamedRequest, Upload
 from loadgen.clients.protocol.response_heads import Head
+from loadgen.clients.protocol.run_until_done import run_until_done
 from loadgen.clients.protocol.timeouts import NEVER_NS, TimeoutWheel
 from loadgen.errors import RequestFailed
 
@@ -463,48 +464,39 @@ class Http2Connection(asyncio.Protocol):
         """Send the streamed body of a request until it ends, or until an answer or a failure arrives, even while the
         body's own code is waiting.
         """
-        waiter, loop = stream.waiter, self._loop
-        answered = asyncio.timeout(None)
-
-        def stop(_: object) -> None:
-            with suppress(RuntimeError):  # the time-out context has just ended
-                answered.reschedule(loop.time())
-
-        waiter.add_done_callback(stop)
-        unseen = 0
+        waiter = stream.waiter
         try:
-            async with answered, aclosing(upload.pieces()) as pieces:
-                async for piece in pieces:
-                    if waiter.done():
-                        return
-                    stream.unsent = memoryview(piece)
-                    # Set before `_pump`: `drained` also shows that the piece is not the end of the body.
-                    stream.drained = loop.create_future()
-                    self._budget.earned += PER_PIECE
-                    self._pump(stream)
-                    self._flush()
-                    unseen += len(piece)
-                    if stream.unsent is not None:
-                        await stream.drained
-                        unseen = 0
-                    if self._drained is not None:
-                        await self._drained
-                        unseen = 0
-                    elif unseen > _BREATH_BYTES:
-                        await asyncio.sleep(0)
-                        unseen = 0
-                if stream.id in self._streams:
-                    stream.is_sent = True
-                    self._out.append(frame(DATA, END_STREAM, stream.id))
-                    self._flush()
-        except TimeoutError:
-            if not answered.expired():
-                raise
+            await run_until_done(waiter, self._write_pieces(upload, stream))
         except RequestFailed as failure:  # the body comes from another request, which failed
             if not waiter.done():
                 self._drop(stream, failure.outcome, f"while its body was sent: {failure.detail}")
-        finally:
-            waiter.remove_done_callback(stop)
+
+    async def _write_pieces(self, upload: Upload, stream: _Stream) -> None:
+        unseen = 0
+        async with aclosing(upload.pieces()) as pieces:
+            async for piece in pieces:
+                if stream.waiter.done():
+                    return
+                stream.unsent = memoryview(piece)
+                # Set before `_pump`: `drained` also shows that the piece is not the end of the body.
+                stream.drained = self._loop.create_future()
+                self._budget.earned += PER_PIECE
+                self._pump(stream)
+                self._flush()
+                unseen += len(piece)
+                if stream.unsent is not None:
+                    await stream.drained
+                    unseen = 0
+                if self._drained is not None:
+                    await self._drained
+                    unseen = 0
+                elif unseen > _BREATH_BYTES:
+                    await asyncio.sleep(0)
+                    unseen = 0
+            if stream.id in self._streams:
+                stream.is_sent = True
+                self._out.append(frame(DATA, END_STREAM, stream.id))
+                self._flush()
 
     def _pump(self, stream: _Stream) -> None:
         """Build DATA frames from as much of a stream's unsent body as flow control permits. They are not written to the
