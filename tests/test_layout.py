@@ -27,7 +27,7 @@ IMPORTERS = {
         "loadgen/target/server.py",
     },
     "h2": set(),
-    "hpack": {"loadgen/clients/protocol/http2_heads.py", "loadgen/clients/framing/http2_huffman.py"},
+    "hpack": {"loadgen/clients/protocol/http2_heads.py", "loadgen/clients/protocol/huffman.py"},
     "hyperframe": set(),
     "tokenizers": {"loadgen/clients/llm/tokenizer.py"},
     "psycopg": {"loadgen/probes/postgres/connection.py", "loadgen/target/database/"},

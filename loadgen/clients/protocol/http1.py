@@ -37,9 +37,9 @@ from loadgen.clients.protocol.join_body_pieces import MANY_PIECES, join_tail
 from loadgen.clients.protocol.outcomes import HEAD_TOO_LARGE, PROTOCOL, RESET, TIMEOUT, TOO_LARGE, connect_failure
 from loadgen.clients.protocol.request_body_encoding import StreamedRequest, Upload
 from loadgen.clients.protocol.response_heads import HEADS, MAX_FIELDS, Answer, Head, RawHeaders, keep_head
-from loadgen.clients.protocol.run_until_done import run_until_done
 from loadgen.clients.protocol.timeouts import NEVER_NS, TimeoutWheel
 from loadgen.errors import RequestFailed
+from loadgen.run_until_done import run_until_done
 
 __all__ = ["MANY_BYTES", "MAX_BODY_BYTES", "MAX_HEAD_BYTES", "Connection", "Exchange", "Sink"]
 

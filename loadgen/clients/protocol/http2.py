@@ -115,9 +115,9 @@ from loadgen.clients.protocol.outcomes import (
 )
 from loadgen.clients.protocol.request_body_encoding import StreamedRequest, Upload
 from loadgen.clients.protocol.response_heads import Head
-from loadgen.clients.protocol.run_until_done import run_until_done
 from loadgen.clients.protocol.timeouts import NEVER_NS, TimeoutWheel
 from loadgen.errors import RequestFailed
+from loadgen.run_until_done import run_until_done
 
 __all__ = ["ASSUMED_STREAMS", "STREAM_WINDOW_BYTES", "Http2Connection"]
 

@@ -26,7 +26,7 @@ from hpack import Decoder as HpackDecoder
 from hpack import HPACKError, OversizedHeaderListError
 from hpack.table import HeaderTable
 
-from loadgen.clients.framing.http2_huffman import Huffman, is_shorter
+from loadgen.clients.protocol.huffman import Huffman, is_shorter
 from loadgen.clients.protocol.response_heads import MAX_FIELDS, MAX_KEPT_FIELDS, Head, RawHeaders
 
 __all__ = [
