@@ -84,12 +84,20 @@ def requests_of_hey(said: str) -> int:
     return int(statuses["200"])
 
 
-def h2load(url: str, seconds: int, *options: str, connections: int = USERS) -> Attack:
-    """Return an attacker with h2load: only GET, over HTTP/2 with one stream per connection, or over HTTP/1.1."""
+def h2load(url: str, seconds: int, *options: str, connections: int = USERS, is_start_left_out: bool = False) -> Attack:
+    """Return an attacker with h2load: only GET, over HTTP/2 with one stream per connection, or over HTTP/1.1.
+
+    is_start_left_out: subtract the figures of one request on each connection, and so its handshake.
+    """
 
     def attack() -> Turn:
-        ended = timed("h2load", "-D", f"{seconds}", "-t1", "-c", f"{connections}", *options, url)
-        return Turn(ended.cpu_s, requests_of_h2load(ended.said), seconds)
+        common = ("-t1", "-c", f"{connections}", *options, url)
+        ended = timed("h2load", "-D", f"{seconds}", *common)
+        cpu_s, requests = ended.cpu_s, requests_of_h2load(ended.said)
+        if is_start_left_out:
+            start = timed("h2load", "-n", f"{connections}", *common)
+            cpu_s, requests = cpu_s - start.cpu_s, requests - requests_of_h2load(start.said)
+        return Turn(cpu_s, requests, seconds)
 
     return _tool("h2load", attack)
 

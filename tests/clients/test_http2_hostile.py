@@ -6,6 +6,7 @@ import asyncio
 import random
 import ssl
 import struct
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from loadgen.clients.net.network import TcpNetwork
 from loadgen.clients.net.settings import Http
 from loadgen.clients.net.tls import tls_context
 from loadgen.clients.pool.http2_pool import Http2Pool
-from loadgen.clients.protocol import http2_heads
+from loadgen.clients.protocol import http2, http2_heads
 from loadgen.clients.protocol.connection_interface import Connection, Unprocessed
 from loadgen.clients.protocol.http2 import STREAM_WINDOW_BYTES, Http2Connection
 from loadgen.clients.protocol.response_heads import NO_ANSWER, Answer, Head
@@ -33,6 +34,7 @@ GREETING = frame(SETTINGS)
 OK = b"\x88"
 GET = b"GET / HTTP/1.1\r\nHost: shop.test\r\n\r\n"
 POST = b"POST / HTTP/1.1\r\nHost: shop.test\r\nContent-Length: 100000\r\n\r\n" + b"x" * 100_000
+SMALL_POST = b"POST / HTTP/1.1\r\nHost: shop.test\r\nContent-Length: 6\r\n\r\nab\r\n\r\n"
 
 
 class Kept:
@@ -234,6 +236,15 @@ async def test_a_stream_that_the_target_ended_is_not_reset() -> None:
     fed.say(head(1, b"\x88\x0f\x0d\x019", 4), frame(DATA, 1, 1, b"short"))
     assert fed.ends() == ["protocol"]
     assert fed.wire.of(RST_STREAM) == []
+
+
+@pytest.mark.parametrize("reset", [frame(RST_STREAM, 0, 3, bytes(5)), frame(RST_STREAM, 0, 0, bytes(4))])
+async def test_a_reset_in_the_same_read_as_its_answer_keeps_to_the_rules(reset: bytes) -> None:
+    fed = Fed()
+    fed.say(answer(fed.ask()) + frame(RST_STREAM, 0, 1, bytes(4)))
+    fed.say(answer(fed.ask()) + reset)
+    assert fed.ends() == ["ok", "ok"]
+    assert fed.wire.is_aborted
 
 
 # -- windows ---------------------------------------------------------------------------------------------
@@ -454,6 +465,84 @@ async def _any_sequence(seed: int) -> None:
         assert ended in _KNOWN or ended.startswith("h2 "), (seed, ended)
     assert not fed.connection._streams
     assert not fed.stack
+
+
+_USUAL_BLOCKS = (
+    OK + b"\x40\x03x-a\x01b",
+    OK + b"\x40\x03x-a\x01b\xbe",
+    OK + b"\x0f\x0d\x015",
+    b"\x08\x03404",
+    b"\x08\x03103",
+    b"\x89",
+    b"\x00\x01a\x01b",
+    OK + b"\x00\x01A\x01b",
+)
+
+
+def _usual_frames(rng: random.Random, open_streams: int) -> bytes:
+    """An answer as most are, or nearly: a head and all of its body, and sometimes a reset."""
+    last = 2 * open_streams - 1
+    at, other = (rng.choice((last, max(1, last - 2), rng.randrange(1, last + 1, 2))) for _ in range(2))
+    data_at = at if rng.random() < 0.9 else other
+    parts = [
+        head(at, OK if rng.random() < 0.6 else rng.choice(_USUAL_BLOCKS), 4 if rng.random() < 0.95 else 5),
+        frame(DATA, rng.choice((1, 1, 1, 1, 0, 9)), data_at, rng.choice((b"", b"a", b"\1hi\0", b"hello", b"h" * 30))),
+    ]
+    if rng.random() < 0.1:
+        parts.insert(0, head(at, rng.choice((OK, b"\x08\x03103"))))
+    if rng.random() < 0.3:
+        parts.append(frame(RST_STREAM, 0, at, bytes(4)))
+    if rng.random() < 0.01:
+        parts.insert(rng.choice((0, len(parts))), frame(RST_STREAM, 0, rng.choice((0, at)), bytes(rng.choice((4, 5)))))
+    return b"".join(parts)
+
+
+async def _played(seed: int, *, is_cut: bool) -> tuple[Any, ...]:
+    """What became of random requests, and what the client wrote. is_cut: the bytes come in pieces of 7, so that each
+    frame is read for itself, otherwise in one or two.
+    """
+    rng = random.Random(seed)
+    http2._allowed.clear()
+    http2_heads._meanings.clear()
+    fed = Fed()
+    fed.say(window(0, rng.choice((1, 2**30))))
+    for _ in range(rng.randrange(1, 60)):
+        if not fed.asked or (rng.random() < 0.9 and not fed.wire.is_aborted):
+            fed.stream() if rng.random() < 0.1 else fed.ask(
+                rng.choice((GET, GET, GET, SMALL_POST, POST)), rng.random() < 0.05
+            )
+        said = b"".join(
+            (_usual_frames if rng.random() < 0.998 else _any_frame)(rng, len(fed.asked))
+            for _ in range(rng.choice((1, 1, 3)))
+        )
+        cut = rng.randrange(len(said)) if rng.random() < 0.2 else 0
+        fed.say(*(said[at : at + 7] for at in range(0, len(said), 7)) if is_cut else (said[:cut], said[cut:]))
+    if not fed.wire.is_aborted:
+        fed.say(head(99))  # the end
+    await asyncio.sleep(0)
+    connection = fed.connection
+    return (
+        fed.ends(),
+        [
+            (one.size_bytes, one.body, one.raw_trailers, getattr(one, "head", Head(0, b"", "2", [], True)).raw)
+            for one, _ in fed.asked
+        ],
+        fed.wire.frames,
+        connection.requests,
+        connection._unacknowledged,
+        connection._peer.window,
+        connection._budget._spent - connection._budget.earned,
+    )
+
+
+async def test_answers_that_come_whole_mean_what_their_frames_mean_one_by_one() -> None:
+    """The usual answer has a function of its own, which is to do what the functions for each frame do."""
+    ends: Counter[str] = Counter()
+    for seed in range(100):
+        whole = await _played(seed, is_cut=False)
+        assert whole == await _played(seed, is_cut=True), seed
+        ends.update(whole[0])
+    assert ends["ok"] > 100 < ends["protocol"]
 
 
 async def test_any_frames_end_in_outcomes_and_no_exception_escapes() -> None:

@@ -42,6 +42,7 @@ __all__ = [
     "number_of",
     "settings",
     "settings_of",
+    "unpack_frame_head",
     "unpadded",
     "window_update",
 ]
@@ -80,6 +81,9 @@ _HEAD: Final = Struct(">HBBBI")
 """A frame's first 9 bytes. The length has 24 bits: here the upper 16 and the lower 8."""
 _HEAD_BYTES: Final = 9
 _pack, _unpack = _HEAD.pack, _HEAD.unpack_from
+unpack_frame_head: Final = _unpack
+"""HOT. Takes bytes and an offset. Returns the upper 16 bits of the length, its lower 8 bits, the kind, the flags, and
+the stream's number with the reserved bit."""
 _SETTING: Final = Struct(">HI")
 _GOAWAY: Final = Struct(">II")
 

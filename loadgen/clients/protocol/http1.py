@@ -24,7 +24,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Awaitable
-from contextlib import aclosing, suppress
+from contextlib import aclosing
 from time import perf_counter_ns
 from typing import Final, cast
 
@@ -39,6 +39,7 @@ from loadgen.clients.protocol.request_body_encoding import StreamedRequest, Uplo
 from loadgen.clients.protocol.response_heads import HEADS, MAX_FIELDS, Answer, Head, RawHeaders, keep_head
 from loadgen.clients.protocol.timeouts import NEVER_NS, TimeoutWheel
 from loadgen.errors import RequestFailed
+from loadgen.run_until_done import run_until_done
 
 __all__ = ["MANY_BYTES", "MAX_BODY_BYTES", "MAX_HEAD_BYTES", "Connection", "Exchange", "Sink"]
 
@@ -272,47 +273,36 @@ class Connection(asyncio.Protocol):
         if self._phase == _START:
             self._phase = _ODD
         self._spare = self._same_socket()
-        # asyncio.timeout serves as a cancel scope: only the cancellation that `stop` causes becomes a TimeoutError,
-        # and one from outside stays a cancellation.
-        answered = asyncio.timeout(None)
-
-        def stop(_: object) -> None:
-            with suppress(RuntimeError):  # the time-out context has just ended
-                answered.reschedule(self._loop.time())
-
-        waiter.add_done_callback(stop)
         try:
-            async with answered, aclosing(upload.framed()) as pieces:
-                left, unseen = (-1 if upload.is_chunked else upload.length or 0), 0
-                async for piece in pieces:
-                    if waiter.done():
-                        return
-                    self._transport.write(piece)
-                    left -= len(piece)
-                    unseen += len(piece)
-                    # With a known length the request is complete now, although the generator has not ended. An answer
-                    # that arrives meanwhile leaves the connection reusable (`_release`).
-                    if not left:
-                        self._is_sending = False
-                    if self._drained is not None:
-                        await self._drained
-                        unseen = 0
-                    elif unseen > _BREATH_BYTES:
-                        await asyncio.sleep(0)
-                        unseen = 0
-                self._is_sending = False
-        except TimeoutError:
-            # A TimeoutError of the body's own code, not of our scope.
-            if not answered.expired():
-                raise
+            await run_until_done(waiter, self._write_pieces(upload, waiter))
         except RequestFailed as failure:  # the body comes from another request, which failed
             if not waiter.done():
                 self._fail(failure.outcome, f"while its body was sent: {failure.detail}")
         finally:
-            waiter.remove_done_callback(stop)
             if self._spare is not None:
                 self._spare.close()
                 self._spare = None
+
+    async def _write_pieces(self, upload: Upload, waiter: asyncio.Future[None]) -> None:
+        async with aclosing(upload.framed()) as pieces:
+            left, unseen = (-1 if upload.is_chunked else upload.length or 0), 0
+            async for piece in pieces:
+                if waiter.done():
+                    return
+                self._transport.write(piece)
+                left -= len(piece)
+                unseen += len(piece)
+                # With a known length the request is complete now, although the generator has not ended. An answer
+                # that arrives meanwhile leaves the connection reusable (`_release`).
+                if not left:
+                    self._is_sending = False
+                if self._drained is not None:
+                    await self._drained
+                    unseen = 0
+                elif unseen > _BREATH_BYTES:
+                    await asyncio.sleep(0)
+                    unseen = 0
+            self._is_sending = False
 
     def _same_socket(self) -> socket.socket | None:
         """Return a duplicate of the connection's socket. Return None with TLS, whose bytes only the transport can read,

@@ -1,8 +1,9 @@
 """HTTP/2 heads: translates requests from HTTP/1.1 bytes and answers from header blocks, and caches both.
 
-The client prepares a request as HTTP/1.1 bytes, and most requests equal an earlier one. So a head is translated
-once (`fields_of`). Its HPACK block is kept until the connection's header table changes (`Encoder`): as long as a
-block consists of references and of literals that are not added to the table, its bytes stay the same.
+The client prepares a request as HTTP/1.1 bytes, and most requests equal an earlier one, or differ from it in the path
+only. So the HPACK block of a head is kept until the connection's header table changes (`Encoder`), and so are its
+parts before and after the path. As long as a block consists of references and of literals that are not added to the
+table, its bytes stay the same.
 
 For answers, a block that refers to no entry of the dynamic table, as nginx writes them, means the same on every
 connection. Any other block that adds nothing means the same until the table changes (`Decoder`).
@@ -36,7 +37,6 @@ __all__ = [
     "Encoder",
     "OversizedHeaderListError",
     "Received",
-    "RequestFields",
     "fields_of",
 ]
 
@@ -45,7 +45,7 @@ INVALID_BLOCK: Final = (HPACKError, IndexError, TypeError)
 OversizedHeaderListError."""
 
 MAX_KEPT: Final = 2048
-"""Size limit of two caches: request heads of a scheme, and blocks without references. A full cache is emptied."""
+"""Size limit of two caches: header lines of requests, and blocks without references. A full cache is emptied."""
 _MAX_OF_CONNECTION: Final = 64
 _MAX_KEPT_BYTES: Final = 4096
 _MAX_TABLE_BYTES: Final = 4096
@@ -96,38 +96,14 @@ _LENGTH: Final = re.compile(rb"[0-9]{1,18}")
 # -- requests -------------------------------------------------------------------------------------
 
 
-class RequestFields:
-    """The head of a request in HTTP/2 form. Compared by identity: `fields_of` makes one instance of each."""
-
-    __slots__ = ("pairs",)
-
-    def __init__(self, pairs: tuple[tuple[bytes, bytes], ...]) -> None:
-        self.pairs = pairs
-
-
-_known: dict[bytes, dict[bytes, RequestFields]] = {b"http": {}, b"https": {}}
-
-
-def fields_of(head: bytes, scheme: bytes) -> RequestFields:
-    """Return the HTTP/2 header fields of a request whose head is given as HTTP/1.1 bytes, up to and including the empty
-    line. scheme: `http` or `https`.
-    """
-    known = _known[scheme]
-    fields = known.get(head)
-    if fields is None:
-        fields = RequestFields(_translated(head, scheme))
-        if len(head) <= _MAX_KEPT_BYTES:
-            if len(known) >= MAX_KEPT:
-                known.clear()
-            known[bytes(head)] = fields
-    return fields
-
-
 _lines: dict[bytes, tuple[bytes, tuple[tuple[bytes, bytes], ...]]] = {}
 """Translated heads without their first line: the authority, and the headers. Heads often differ in the path only."""
 
 
-def _translated(head: bytes, scheme: bytes) -> tuple[tuple[bytes, bytes], ...]:
+def fields_of(head: bytes, scheme: bytes) -> tuple[tuple[bytes, bytes], ...]:
+    """Return the HTTP/2 header fields of a request whose head is given as HTTP/1.1 bytes, up to and including the empty
+    line. The fourth is `:path`. scheme: `http` or `https`.
+    """
     line, _, rest = head.partition(b"\r\n")
     known = _lines.get(rest)
     if known is None:
@@ -201,14 +177,15 @@ def _literal(name: bytes, value: bytes, bits: int, first: int) -> bytes:
 
 
 class Encoder:
-    """Encodes the heads of one connection, with a cache of blocks. hpack's encoder is slow for heads with new paths.
+    """Encodes the heads of one connection, with caches of blocks. hpack's encoder is slow for heads with new paths.
 
-    A name that is only in the dynamic table is sent as text.
+    A name that is only in the dynamic table is sent as text. scheme: `http` or `https`.
     """
 
-    __slots__ = ("_blocks", "_inserted", "_places", "header_table", "table_size_changes")
+    __slots__ = ("_around", "_inserted", "_places", "_scheme", "header_table", "known", "table_size_changes")
 
-    def __init__(self) -> None:
+    def __init__(self, scheme: bytes) -> None:
+        self._scheme = scheme
         self.header_table = HeaderTable()
         self.table_size_changes: list[int] = []
         """Sizes that the next block has to signal."""
@@ -216,8 +193,11 @@ class Encoder:
         """The number of entries that were added to the table so far."""
         self._places: dict[tuple[bytes, bytes], int] = {}
         """The `_inserted` of each entry when it was added. The entry may have been evicted since."""
-        self._blocks: dict[RequestFields, tuple[int, bytes]] = {}
-        """Blocks that change nothing, with the `_inserted` for which they are valid."""
+        self.known: dict[bytes, bytes] = {}
+        """The blocks of heads, as long as the table does not change."""
+        self._around: dict[tuple[bytes, bytes], tuple[bytes, bytes]] = {}
+        """The parts of a block before and after its path, by method and header lines; also until the table changes.
+        Heads often differ in the path only."""
 
     def resize_table(self, most_bytes: int) -> None:
         """Follow a setting of the target, the largest table that it accepts."""
@@ -226,22 +206,52 @@ class Encoder:
             self.header_table.maxsize = size
             lowest = min([size, *self.table_size_changes])  # the block has to signal both: RFC 7541, section 4.2
             self.table_size_changes = [lowest] if lowest == size else [lowest, size]
+            self._forget()  # entries may have been evicted
 
-    def block_of(self, request: RequestFields) -> bytes:
-        """HOT. Return the compressed header block of a request, from a cache if the same head was encoded before."""
-        kept = self._blocks.get(request)
-        if kept is not None and kept[0] == self._inserted and not self.table_size_changes:
-            return kept[1]
-        before, changes = self._inserted, self.table_size_changes
-        if changes:  # entries may have been evicted, so no block is valid any more
-            self._blocks.clear()
-            self.table_size_changes = []
-        block = b"".join([_integer(size, 5, 0x20) for size in changes] + [self._field(pair) for pair in request.pairs])
-        if before == self._inserted and not changes:
-            if len(self._blocks) >= _MAX_OF_CONNECTION:
-                self._blocks.clear()
-            self._blocks[request] = (before, block)
+    def block_of(self, head: bytes) -> bytes:
+        """HOT. Return the compressed header block of a request, from a cache if the same head was encoded before.
+
+        head: as HTTP/1.1 bytes, up to and including the empty line.
+        """
+        block = self.known.get(head)
+        if block is not None:
+            return block
+        line, _, rest = head.partition(b"\r\n")
+        method, _, path = line.partition(b" ")
+        around = self._around.get((method, rest))
+        if around is None:
+            return self._encoded(head, method, rest)
+        pair = (b":path", path.rpartition(b" ")[0])
+        block = around[0] + (_STATIC.get(pair) or _literal(*pair, 4, 0x00)) + around[1]
+        self._keep(head, block)
         return block
+
+    def _encoded(self, head: bytes, method: bytes, rest: bytes) -> bytes:
+        """Return the block of a head, and cache it if it changes nothing."""
+        fields = fields_of(head, self._scheme)
+        before, changes = self._inserted, self.table_size_changes
+        self.table_size_changes = []
+        sizes = b"".join([_integer(size, 5, 0x20) for size in changes])
+        codes = [self._field(pair) for pair in fields]
+        if before != self._inserted:
+            self._forget()
+        elif not changes:
+            if len(rest) <= _MAX_KEPT_BYTES:
+                if len(self._around) >= _MAX_OF_CONNECTION:
+                    self._around.clear()
+                self._around[method, rest] = b"".join(codes[:3]), b"".join(codes[4:])
+            self._keep(head, b"".join(codes))
+        return sizes + b"".join(codes)
+
+    def _keep(self, head: bytes, block: bytes) -> None:
+        if len(head) <= _MAX_KEPT_BYTES:
+            if len(self.known) >= _MAX_OF_CONNECTION:
+                self.known.clear()
+            self.known[head] = block
+
+    def _forget(self) -> None:
+        self.known.clear()
+        self._around.clear()
 
     def _field(self, pair: tuple[bytes, bytes]) -> bytes:
         """Return one encoded header field. Fields whose values change often are not added to the table."""
@@ -373,7 +383,11 @@ class Decoder:
         self._blocks: dict[bytes, tuple[int, Received]] = {}
 
     def decode(self, data: bytes) -> Received:
-        """HOT. Return what a compressed block means, from a cache if the same block was decoded before."""
+        """Return what a compressed block means, from a cache if the same block was decoded before."""
+        return self.known(data) or self._decoded(data)
+
+    def known(self, data: bytes) -> Received | None:
+        """HOT. Return what a compressed block means if it is in a cache; otherwise do nothing and return None."""
         meaning = _meanings.get(data)
         if meaning is not None:
             received, adds = meaning
@@ -384,7 +398,7 @@ class Decoder:
         kept = self._blocks.get(data)
         if kept is not None and kept[0] == self._version:
             return kept[1]
-        return self._decoded(data)
+        return None
 
     def _decoded(self, data: bytes) -> Received:
         table = self.header_table
