@@ -35,6 +35,7 @@ from loadgen.drive.trace_parts import FINISH_S, trace_parts
 from loadgen.dsl.loading.loader import Scenario
 from loadgen.dsl.secret import secret_values
 from loadgen.dsl.users.leveled_life import LevelTags
+from loadgen.dsl.users.pauses import Pauses
 from loadgen.dsl.users.user import User, UserLoad
 from loadgen.dsl.users.user_factory import UserFactory, Ways
 from loadgen.dsl.users.worker_tally import WorkerTally
@@ -228,6 +229,7 @@ class Drive:
 
         reads = StreamReads() if plan.llm is not None else None
         self._kernel_clock = clock = None if reads is None else kernel_clock(reads)
+        self._pauses = Pauses()
 
         def new_factory(ways: Ways) -> UserFactory:
             network = network_of(ways.http, self._recorder.note, guard, clock)
@@ -238,6 +240,7 @@ class Drive:
                 context,
                 seed=seed,
                 shared=shared,
+                sleep=self._pauses.sleep,
                 points=self._points,
                 cap=self._cap,
                 reads=reads,
@@ -481,6 +484,7 @@ class Drive:
                 for lane in self._lanes:
                     await lane.close()
                 self._points.close()
+                self._pauses.close()
                 for factory in {self._user_factory, *self._user_factories}:
                     factory.close()
                 if self._kernel_clock is not None:
