@@ -1,8 +1,7 @@
 """Pauses of users: the think times of all users of a worker share one heap and one timer of the loop.
 
-`asyncio.sleep` makes a timer, a callback and a coroutine for each pause, 970 bytes. Most of a large crowd thinks, so
-that was a tenth of its memory. Here a pause holds 290 bytes
-(docs/decisions/150-think-times-one-heap-and-one-timer.md).
+`asyncio.sleep` makes a timer, a callback and a coroutine for each pause, 970 bytes. That was a tenth of the memory of an
+idle user. Here a pause takes 260 bytes (docs/decisions/150-think-times-one-heap-and-one-timer.md).
 """
 
 from __future__ import annotations
@@ -46,7 +45,7 @@ class Pauses:
         return len(self._heap)
 
     def sleep(self, wait_s: float) -> Awaitable[None]:
-        """Return an awaitable that ends after `wait_s`, as `asyncio.sleep` does; at most `EARLY_S` before. Costs 2 µs.
+        """Return an awaitable that ends after `wait_s`, as `asyncio.sleep` does; at most `EARLY_S` before.
 
         The pause begins with this call. Cancel it by cancelling the task that awaits it.
         """
