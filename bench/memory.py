@@ -14,11 +14,11 @@ KIB, MIB = 1024, 1024 * 1024
 BUDGET_KIB = 9
 WHOLE_USERS, WHOLE_BUDGET_MIB = 10_000, 200
 SPARE_FILES = 100
-STARTS_PER_S = 500
+STARTS_PER_S = 250
 """On a busy machine, more would be opening their connections at the same time. The memory for that is needed only once
 a user, but the process keeps it."""
 HOW = """\
-A closed load of N users, one worker, `bench/one_then_idle.py`: 500 of them start each second. Each does one GET on a \
+A closed load of N users, one worker, `bench/one_then_idle.py`: 250 of them start each second. Each does one GET on a \
 connection that is kept, then thinks. Resident memory (psutil) of the worker before T0 and when every user has had its \
 answer; it includes Python, the libraries and numpy. `python -m bench.idle URL --users 1000 --trace` prints which \
 lines hold it."""

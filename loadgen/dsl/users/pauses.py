@@ -1,7 +1,7 @@
 """Pauses of users: the think times of all users of a worker share one heap and one timer of the loop.
 
-`asyncio.sleep` makes a timer, a callback and a coroutine for each pause, 970 bytes. That was a tenth of the memory of an
-idle user. Here a pause takes 260 bytes (docs/decisions/150-think-times-one-heap-and-one-timer.md).
+`asyncio.sleep` makes a timer, a callback and a coroutine for each pause, 970 bytes. That was a tenth of the memory of
+an idle user. Here a pause takes 260 bytes (docs/decisions/150-think-times-one-heap-and-one-timer.md).
 """
 
 from __future__ import annotations
