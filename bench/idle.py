@@ -29,7 +29,7 @@ from loadgen.measure.deltas.delta import Delta
 
 SCENARIO = Path(__file__).with_name("one_then_idle.py")
 LEAD_NS = 300_000_000
-PATIENCE_S = 60
+PATIENCE_S = 120
 
 
 async def drive(url: str, users: int, is_traced: bool) -> dict[str, Any]:

@@ -37,6 +37,7 @@ from loadgen.dsl.secret import secret_values
 from loadgen.dsl.users.exception_to_outcome import fault_text
 from loadgen.dsl.users.leveled_life import LevelTags
 from loadgen.dsl.users.library_clients import WorkerClients
+from loadgen.dsl.users.pauses import Pauses
 from loadgen.dsl.users.user import User, UserLoad
 from loadgen.dsl.users.user_factory import UserFactory, Ways
 from loadgen.dsl.users.worker_tally import WorkerTally
@@ -234,7 +235,7 @@ class Drive:
 
         reads = StreamReads() if plan.llm is not None else None
         self._kernel_clock = clock = None if reads is None else kernel_clock(reads)
-
+        self._pauses = Pauses()
         self._worker_clients = WorkerClients()
 
         def new_factory(ways: Ways) -> UserFactory:
@@ -246,6 +247,7 @@ class Drive:
                 context,
                 seed=seed,
                 shared=shared,
+                sleep=self._pauses.sleep,
                 points=self._points,
                 cap=self._cap,
                 reads=reads,
@@ -503,6 +505,7 @@ class Drive:
                     await lane.close()
                 await self._close_worker_clients()
                 self._points.close()
+                self._pauses.close()
                 for factory in {self._user_factory, *self._user_factories}:
                     factory.close()
                 if self._kernel_clock is not None:

@@ -35,19 +35,17 @@ from typing import TYPE_CHECKING, Any
 from loadgen.clients.http import HttpClient
 from loadgen.clients.llm.settings import Llm
 from loadgen.clients.net.canned_replies import CannedNetwork
-from loadgen.clients.pool.pool import ConnectionPool
 from loadgen.dsl.distributions import Distribution
 from loadgen.dsl.loading.static_checks import mistakes_of
 from loadgen.dsl.metric import Metric
 from loadgen.dsl.users.exception_to_outcome import traceback_of, where_of
-from loadgen.dsl.users.user import UserWith
+from loadgen.dsl.users.user import User, UserWith
 from loadgen.dsl.users.user_factory import UserFactory, Ways
 from loadgen.dsl.users.user_runner import BoundJourney
 from loadgen.dsl.users.worker_tally import WorkerTally
 from loadgen.engine.load.user_iterations import Arrival
 from loadgen.engine.recording.recorded_series import RequestSeries, StepSeries
 from loadgen.engine.recording.recorder import Recorder
-from loadgen.engine.recording.user_meter import Meter
 from loadgen.errors import IterationEnded, ScenarioError, UsageError
 from loadgen.measure.deltas.series_key import SKIPPED
 
@@ -226,8 +224,9 @@ class _TrialPeople(UserFactory):
         )
         self.user_class = type("User", (_TrialUser,), {"trial_clock": clock})
 
-    def open_client(self, meter: Meter, pool: ConnectionPool, target: str) -> HttpClient:
-        return self._client(meter, pool, f"http://{re.sub(r'[^a-z0-9-]', '-', target.lower())}.trial.example")
+    def open_client(self, user: User, target: str) -> HttpClient:
+        url = f"http://{re.sub(r'[^a-z0-9-]', '-', target.lower())}.trial.example"
+        return self._client(user._meter, user.http.pool, url)
 
 
 class _Notes(Recorder):

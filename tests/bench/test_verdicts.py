@@ -14,8 +14,8 @@ KIB, MIB = 1024, 1024 * 1024
 @pytest.mark.parametrize(
     ("bytes_each", "says"),
     [
-        (12 * KIB, "At most 12.0 KiB a user, budget 12 KiB: held."),
-        (13 * KIB, "At most 13.0 KiB a user, budget 12 KiB: NOT HELD."),
+        (9 * KIB, "At most 9.0 KiB a user, budget 9 KiB: held."),
+        (10 * KIB, "At most 10.0 KiB a user, budget 9 KiB: NOT HELD."),
     ],
 )
 def test_the_memory_of_a_user_is_what_came_with_all_of_them(bytes_each: int, says: str) -> None:

@@ -125,14 +125,15 @@ class Connection(asyncio.Protocol):
         self.check_ns = NEVER_NS
         self._transport: asyncio.Transport
         self._waiter: asyncio.Future[None]
+        """Only set while a request is under way: an idle connection keeps no future."""
         self._asked = b""
         """The last request."""
         self._exchange: Exchange | None = None
         self._phase = _START
         self._parser: httptools.HttpResponseParser | None = None
-        self._raw: RawHeaders = []
+        self._raw: RawHeaders
         self._reason = b""
-        self._chunks: list[bytes] = []
+        self._chunks: list[bytes]
         self._joined = 0
         """See `join_body_pieces.join_tail`."""
         self._have = 0
@@ -147,7 +148,8 @@ class Connection(asyncio.Protocol):
         """Not None while the transport's write buffer is full; done when it accepts more."""
         self._key: bytes | None = None
         self._look: Look | None = None
-        self._closed_as = (RESET, f"{where} closed the connection")
+        self._closed_as: tuple[str, str] | None = None
+        """Outcome and detail of requests that find this connection closed; None: the target just closed it."""
 
     # -- what the client calls --------------------------------------------------------------
 
@@ -161,7 +163,7 @@ class Connection(asyncio.Protocol):
             self._wheel.watch(self)
         waiter = self._waiter = self._loop.create_future()
         if self.is_closed:  # it was closed after the caller took it
-            self._fail(*self._closed_as)
+            self._fail(*(self._closed_as or (RESET, f"{self.where} closed the connection")))
             return waiter
         exchange.sent_ns = perf_counter_ns()
         self._transport.write(data)
@@ -388,10 +390,12 @@ class Connection(asyncio.Protocol):
                 self._exchange = None
                 self.deadline_ns = 0
                 self.requests += 1
+                waiter = self._waiter
+                del self._waiter
                 # The request was cancelled, and its task has not run yet. A cancelled request closes its connection
                 # (http.py), even if the answer has just arrived.
                 try:
-                    self._waiter.set_result(None)
+                    waiter.set_result(None)
                 except asyncio.InvalidStateError:
                     self._close()
                     return
@@ -698,6 +702,7 @@ class Connection(asyncio.Protocol):
             self.expire()
             return
         waiter = self._waiter
+        del self._waiter
         exchange.head, exchange.done_ns = head, now_ns
         self._exchange = None
         self.deadline_ns = 0
@@ -714,6 +719,7 @@ class Connection(asyncio.Protocol):
             return
         sink.done_ns = now_ns
         self._exchange = self._sink = None
+        del self._waiter
         self.deadline_ns = 0
         self.requests += 1
         self._release(reusable)

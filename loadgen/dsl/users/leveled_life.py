@@ -43,6 +43,8 @@ class LevelTags:
 class LeveledLife(JourneyLife):
     """A user whose iterations have the tag of their level. Set `level_tags` before its first iteration."""
 
+    __slots__ = ("level_tags",)
+
     level_tags: LevelTags
 
     def iterate(self, arrival: Arrival, *, pool_limited: bool) -> Coroutine[Any, Any, None]:

@@ -18,7 +18,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from random import Random
 from time import perf_counter_ns
-from typing import TYPE_CHECKING, Any, Final, Generic, Never, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Final, Generic, Never, Protocol, TypeVar, overload
 
 import numpy as np
 
@@ -94,6 +94,30 @@ def utc_now() -> datetime:
 NO_LOAD: Final = UserLoad()
 
 
+class Openers(Protocol):
+    """Creates the further clients of a user, over the user's connections. All users of a worker share it."""
+
+    def open_client(self, user: User, target: str) -> HttpClient:
+        """Return a new client for the target of this name.
+
+        Raises:
+            UsageError: the plan has no target of that name.
+        """
+        ...
+
+    def open_llm(self, user: User) -> LlmClient:
+        """Return a new client of the AI model.
+
+        Raises:
+            UsageError: the plan has no model.
+        """
+        ...
+
+    def httpx_clients(self, user: User) -> UserClients:
+        """Return a new object that makes httpx clients."""
+        ...
+
+
 class User:
     """One virtual user, the first argument of every journey: it sends requests, thinks, and names its steps."""
 
@@ -106,7 +130,6 @@ class User:
         "_grpc",
         "_httpx",
         "_httpx2",
-        "_httpx_clients",
         "_idle_ns",
         "_idle_since_ns",
         "_is_fresh",
@@ -116,8 +139,7 @@ class User:
         "_n",
         "_now",
         "_number",
-        "_open_client",
-        "_open_llm",
+        "_openers",
         "_others",
         "_owner",
         "_pace_due_ns",
@@ -148,11 +170,9 @@ class User:
         wait: Callable[[float], Awaitable[None]] | None = None,
         clock: Callable[[], int] = perf_counter_ns,
         now: Callable[[], datetime] = utc_now,
-        open_client: Callable[[str], HttpClient] | None = None,
-        httpx_clients: Callable[[], UserClients] | None = None,
+        openers: Openers | None = None,
         points: Points | None = None,
         load: UserLoad = NO_LOAD,
-        open_llm: Callable[[User], LlmClient] | None = None,
         words: np.ndarray | None = None,
         worker_clients: WorkerClients | None = None,
     ) -> None:
@@ -162,9 +182,7 @@ class User:
             sleep, wait, clock, now: the sources of time, which a trial replaces. `sleep` is for idle time (think, pace)
                 and `wait` for the time between polls; `wait` defaults to `sleep`. `clock` returns ns, as
                 `perf_counter_ns`.
-            open_client: creates the HTTP client for another target of the plan; raises UsageError for an unknown one.
-            httpx_clients: creates the object that makes httpx clients over the same connections.
-            open_llm: creates `user.llm`; None: the plan has no `Llm`.
+            openers: creates further clients; None: this user has only `http`.
             words: of which prompts are made (`tokenizer_words.py`); None: those of the shipped list.
             points: the rendez-vous of this worker; None in a trial, where no rendez-vous waits.
             worker_clients: the libraries' clients that all users of the worker share; None: the user shares none.
@@ -200,14 +218,12 @@ class User:
         self._state: Any = None
         self._sleep, self._clock, self._now = sleep, clock, now
         self._wait = sleep if wait is None else wait
-        self._open_client = open_client
-        self._httpx_clients = httpx_clients
+        self._openers = openers
         self._made_clients: UserClients | None = None
         self._grpc: GrpcChannel | None = None
         self._httpx: HttpxClient | None = None
         self._httpx2: Any = None
         self._points = points
-        self._open_llm = open_llm
         self._llm: LlmClient | None = None
         self._words = words
 
@@ -596,11 +612,7 @@ class User:
             others = self._others = {}
         client = others.get(target)
         if client is None:
-            if self._open_client is None:
-                raise UsageError(
-                    f'the plan has no target "{target}"', hint='add it to the plan: targets={"api": "https://..."}'
-                )
-            client = others[target] = self._open_client(target)
+            client = others[target] = self._all_openers().open_client(self, target)
         return client
 
     def sse(
@@ -648,9 +660,7 @@ class User:
         """
         client = self._llm
         if client is None:
-            if self._open_llm is None:
-                raise UsageError("the plan has no model", hint='add it to the plan: llm=Llm(model="qwen3-8b")')
-            client = self._llm = self._open_llm(self)
+            client = self._llm = self._all_openers().open_llm(self)
         return client
 
     @property
@@ -737,10 +747,13 @@ class User:
     def _library_clients(self) -> UserClients:
         clients = self._made_clients
         if clients is None:
-            if self._httpx_clients is None:
-                raise UsageError("this user has no httpx client", hint="create users with `UserFactory`")
-            clients = self._made_clients = self._httpx_clients()
+            clients = self._made_clients = self._all_openers().httpx_clients(self)
         return clients
+
+    def _all_openers(self) -> Openers:
+        if self._openers is None:
+            raise UsageError("this user has only user.http", hint="create users with `UserFactory`")
+        return self._openers
 
     @staticmethod
     def current() -> User:

@@ -12,7 +12,6 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from difflib import get_close_matches
-from functools import partial
 from random import Random
 from time import perf_counter_ns
 from typing import Any, Literal
@@ -228,7 +227,20 @@ class UserFactory:
         if self._shared_pool is not None:
             self._shared_pool.close()
 
-    def open_client(self, meter: Meter, pool: ConnectionPool, target: str) -> HttpClient:
+    async def find_model(self, user: User) -> dict[str, Any]:
+        """Find out about the AI model of the plan, remember it, and return what other workers need to know.
+
+        Raises:
+            UsageError, RequestFailed: as `found_out`.
+        """
+        assert self.model is not None
+        client = user.llm
+        self.model = await found_out(self.model, client, client.http, calibrate)
+        return self.model.as_json()
+
+    # -- further clients of a user (`Openers`) ----------------------------------------------------
+
+    def open_client(self, user: User, target: str) -> HttpClient:
         """Create and return a user's HTTP client for the target of this name.
 
         Raises:
@@ -245,31 +257,26 @@ class UserFactory:
                 f'the plan has no target "{target}"', hint=f'did you mean "{near[0]}"?' if near and near[0] else there
             )
         # Rows of other targets carry the target's name, since `/x` of two targets must not share a row.
-        return self._client(meter, pool, url, "" if url == self._url else target)
+        return self._client(user._meter, user.http.pool, url, "" if url == self._url else target)
 
-    def open_llm(self, model: ModelFacts, meter: Meter, pool: ConnectionPool, user: User) -> LlmClient:
-        """Create and return a user's client of the AI model."""
-        settings = model.settings
-        http = user.http if settings.target is None else self.open_client(meter, pool, settings.target)
-        return LlmClient(http, settings, LlmPlace(user, model.tokens_per_word), self._llm_worker, self._reads)
-
-    async def find_model(self, user: User) -> dict[str, Any]:
-        """Find out about the AI model of the plan, remember it, and return what other workers need to know.
+    def open_llm(self, user: User) -> LlmClient:
+        """Create and return a user's client of the AI model.
 
         Raises:
-            UsageError, RequestFailed: as `found_out`.
+            UsageError: the plan has no model.
         """
-        assert self.model is not None
-        client = user.llm
-        self.model = await found_out(self.model, client, client.http, calibrate)
-        return self.model.as_json()
+        if self.model is None:
+            raise UsageError("the plan has no model", hint='add it to the plan: llm=Llm(model="qwen3-8b")')
+        settings = self.model.settings
+        http = user.http if settings.target is None else self.open_client(user, settings.target)
+        return LlmClient(http, settings, LlmPlace(user, self.model.tokens_per_word), self._llm_worker, self._reads)
 
-    def httpx_clients(self, meter: Meter, pool: ConnectionPool) -> UserClients:
+    def httpx_clients(self, user: User) -> UserClients:
         """Return the object that makes the httpx clients of one user, over the user's connections."""
         ways = self.ways
         return UserClients(
-            meter,
-            pool,
+            user._meter,
+            user.http.pool,
             self._url,
             ways.targets,
             ways.timeouts,
@@ -278,6 +285,8 @@ class UserFactory:
             forward=self._forward,
             follow_redirects=ways.follow_redirects,
         )
+
+    # -- the parts of a user ----------------------------------------------------------------------
 
     def _pool(self) -> ConnectionPool:
         ways = self.ways
@@ -341,11 +350,9 @@ class UserFactory:
             wait=self._wait,
             clock=self._clock,
             now=self._now,
-            open_client=partial(self.open_client, meter, pool),
-            httpx_clients=partial(self.httpx_clients, meter, pool),
+            openers=self,
             points=points,
             load=facts,
-            open_llm=None if self.model is None else partial(self.open_llm, self.model, meter, pool),
             words=self._words,
             worker_clients=self.worker_clients,
         )

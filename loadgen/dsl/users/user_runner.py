@@ -12,7 +12,7 @@ import ast
 import asyncio
 import inspect
 import textwrap
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -53,6 +53,9 @@ AT_ONCE_NS: Final = 50_000
 _TRIES: Final = 20
 """Number of short iterations to check per user before the checks stop."""
 _MAX_STRAYS: Final = 1_000
+_NOTHING: Final[Mapping[int, Any]] = {}
+"""Shared by all users without set-up and state, most of them: two dictionaries of their own would take 128 bytes each
+user."""
 _LET_THROUGH: Final = (
     "use `except Exception`, which does not catch it, instead of `except BaseException` or a bare `except:`"
 )
@@ -107,6 +110,34 @@ class JourneyLife:
         origins: where to connect ahead of demand besides the plan's own target.
     """
 
+    __slots__ = (
+        "__weakref__",
+        "_close_idle",
+        "_fresh",
+        "_is_abandoned",
+        "_journey",
+        "_journeys",
+        "_kept",
+        "_lived",
+        "_load",
+        "_origins",
+        "_report",
+        "_running",
+        "_state_of",
+        "_states",
+        "_strays",
+        "_tries",
+        "_turned",
+        "_user",
+        "arrival",
+        "begun_ns",
+        "censored",
+        "ended_ns",
+        "idle_ns",
+        "outcome",
+        "set_up_ns",
+    )
+
     def __init__(
         self,
         user: User,
@@ -125,9 +156,9 @@ class JourneyLife:
         self._report = report
         self._load = load
         self._close_idle = close_idle
-        self._lived: dict[int, Any] = {}
+        self._lived = _NOTHING
         """Arguments of the journeys that this user is set up for; each is torn down when the user leaves."""
-        self._states: dict[int, Any] = {}
+        self._states = _NOTHING
         """The user's states, by the id of the function that created them."""
         self._state_of: object = None
         self._journey: BoundJourney | None = None
@@ -179,7 +210,7 @@ class JourneyLife:
             if journey.set_up is not None and arrival.journey not in self._lived:
                 await self._set_up(journey.set_up, args)
             if journey.tear_down is not None or journey.set_up is not None:
-                self._lived[arrival.journey] = args
+                self._lived = {**self._lived, arrival.journey: args}
             self._running = running = journey.fn(*args)
             # The call above only creates the coroutine; the journey's first line runs in the `await`.
             user._began_ns = self.begun_ns = perf_counter_ns()
@@ -278,13 +309,13 @@ class JourneyLife:
                 raise UsageError(
                     f"state={getattr(make, '__name__', make)} returned None", hint="return the state from this function"
                 )
-            self._states[id(make)] = state
+            self._states = {**self._states, id(make): state}
         self._state_of = make
         self._user._take_state(state)
 
     def state_is(self, state: object) -> None:
         """Keep the state that the journey has assigned to `user.state`, for the user's later iterations."""
-        self._states[id(self._state_of)] = state
+        self._states = {**self._states, id(self._state_of): state}
 
     async def _end_user(self) -> None:
         await self._tear_down()
@@ -303,7 +334,7 @@ class JourneyLife:
             self._report(f"closing a client of user.client: {fault_text(error)}")
 
     async def _tear_down(self) -> None:
-        lived, self._lived = self._lived, {}
+        lived, self._lived = self._lived, _NOTHING
         meter = self._user._meter
         for index, args in lived.items():
             tear_down = self._journeys[index].tear_down
