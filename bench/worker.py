@@ -72,6 +72,7 @@ async def drive(options: argparse.Namespace) -> dict[str, Any]:
         "iterations_errors": counters.iterations_errors,
         "peak_rss_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
         "lag_us": lag_us(deltas),
+        "service_us": service_us(deltas),
         "response_us": response_p99_us(deltas, options.calm_from),
         "worst_second": worst_second(deltas, options.rate, options.duration),
     }
@@ -87,6 +88,15 @@ def lag_us(deltas: list[Delta]) -> dict[str, float]:
         return {}
     quantiles = {f"p{q:g}": float(observed.percentile_us(q)) for q in (50, 99, 99.9)}
     return {**quantiles, "min": (observed.min_ns or 0) / 1e3, "max": (observed.max_ns or 0) / 1e3}
+
+
+def service_us(deltas: list[Delta]) -> dict[str, float]:
+    """Return percentiles of the requests' service times over the run; {} without a request."""
+    merge = Merge()
+    for delta in deltas:
+        merge.accept("local", replace(delta, agent="bench"))
+    observed, _ = merge.select("request", metric="service")
+    return {f"p{q:g}": float(observed.percentile_us(q)) for q in (50, 99, 99.9)} if observed.total else {}
 
 
 def response_p99_us(deltas: list[Delta], from_s: float) -> float | None:

@@ -227,9 +227,11 @@ class Drive:
         self._points = Points(tell, self._recorder.note, self.redactor.known)
 
         reads = StreamReads() if plan.llm is not None else None
-        self._kernel_clock = clock = None if reads is None else kernel_clock(reads)
+        wants_clock = reads is not None or plan.http.clock == "kernel"
+        self._kernel_clock = the_clock = kernel_clock(reads or StreamReads()) if wants_clock else None
 
         def new_factory(ways: Ways) -> UserFactory:
+            clock = the_clock if plan.llm is not None or ways.http.clock == "kernel" else None
             network = network_of(ways.http, self._recorder.note, guard, clock)
             context = tls_context(plan.ca, ways.http)
             return UserFactory(

@@ -104,6 +104,7 @@ class TcpNetwork:
         clock: KernelClock | None = None,
     ) -> None:
         self._clock = clock
+        self._times_all = http.clock == "kernel"
         self.resolver, self.guard = resolver or Resolver(http), guard
         self._uds = None if http.uds is None else str(http.uds)
         self._sni = http.sni
@@ -216,8 +217,8 @@ class TcpNetwork:
             sock.close()
             raise
 
-    @staticmethod
     async def _with_stamps(
+        self,
         sock: socket.socket,
         factory: Callable[[], Connection],
         clock: KernelClock,
@@ -228,6 +229,7 @@ class TcpNetwork:
         connection = factory()
         if not isinstance(connection, StampedConnection) or not clock.wants_stamps(sock):
             return None
+        connection.times_all = self._times_all
         loop = asyncio.get_running_loop()
         if tls is None:
             return StampedTransport(loop, sock, connection, clock), connection

@@ -1,0 +1,12 @@
+"""A program that disturbs others on its core: it computes for 1 ms, sleeps for 1 ms, and so on, until it is killed."""
+
+from time import perf_counter_ns, sleep
+
+from loadgen.units import NS_PER_MS
+
+if __name__ == "__main__":
+    while True:
+        until_ns = perf_counter_ns() + NS_PER_MS
+        while perf_counter_ns() < until_ns:
+            pass
+        sleep(0.001)
