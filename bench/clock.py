@@ -32,12 +32,12 @@ WANTED_US = {"p50": 10, "p99": 15, "p99.9": 50}
 CHEAP = 1.03
 """From this ratio of CPU time on, the kernel's clock is not the default (decision 148)."""
 HOW = """\
-One GET of 1 KiB at {rate:,}/s for {seconds:g} s a turn, {turns} turns of each clock in alternation: one worker on core \
-{core}, nginx on core {target}. *bursts*: another process on the worker's core computes for 1 ms, sleeps for 1 ms, and \
-so on (`bench/bursts.py`). tcpdump captures each run on loopback. Figures are a percentile of our service times minus \
-the same percentile of the packets' (first packet of the request to last packet of the answer), the median of the \
-turns, and all turns in brackets. *CPU*: the journey of the first section and the GET of the second one, 64 users, \
-nothing captured, {cpu_turns} turns of {cpu_seconds:g} s, medians."""
+One GET of 1 KiB at {rate:,}/s for {seconds:g} s a turn, {turns} turns of each clock in alternation: one worker on \
+core {core}, nginx on core {target}. *bursts*: another process on the worker's core computes for 1 ms, sleeps for \
+1 ms, and so on (`bench/bursts.py`). tcpdump captures each run on loopback. Figures are a percentile of our service \
+times minus the same percentile of the packets' (first packet of the request to last packet of the answer): the median \
+of the turns, and all turns in brackets. *CPU*: the journey of the first section and the GET of the second one, 64 \
+users, nothing captured, {cpu_turns} turns of {cpu_seconds:g} s, ratios of medians."""
 HEAD = ["", "clock", "p50", "p99", "p99.9"]
 
 

@@ -5,7 +5,6 @@ import os
 from loadgen import Http, Plan, User, journey, users
 
 CA, IS_HTTP2 = os.environ.get("BENCH_CA"), bool(os.environ.get("BENCH_HTTP2"))
-CLOCK = os.environ.get("BENCH_CLOCK", "loop")
 
 
 @journey
@@ -26,5 +25,5 @@ plan = Plan(
     load=users(64).hold("5s"),
     mix=four,
     ca=CA,
-    http=Http(http2=IS_HTTP2, clock=CLOCK),
+    http=Http(http2=IS_HTTP2, clock="kernel" if os.environ.get("BENCH_CLOCK") == "kernel" else "loop"),
 )

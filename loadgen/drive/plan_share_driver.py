@@ -38,6 +38,7 @@ from loadgen.dsl.users.leveled_life import LevelTags
 from loadgen.dsl.users.user import User, UserLoad
 from loadgen.dsl.users.user_factory import UserFactory, Ways
 from loadgen.dsl.users.worker_tally import WorkerTally
+from loadgen.engine.health.answer_reads import AnswerReads
 from loadgen.engine.health.selfcheck import SelfCheck
 from loadgen.engine.health.stream_reads import StreamReads
 from loadgen.engine.load.busy_wait import BusyWait, measured_ns
@@ -227,12 +228,12 @@ class Drive:
         self._points = Points(tell, self._recorder.note, self.redactor.known)
 
         reads = StreamReads() if plan.llm is not None else None
-        wants_clock = reads is not None or plan.http.clock == "kernel"
-        self._kernel_clock = the_clock = kernel_clock(reads or StreamReads()) if wants_clock else None
+        answers = AnswerReads() if plan.http.clock == "kernel" else None
+        clock = None if reads is None and answers is None else kernel_clock(reads or StreamReads(), answers)
+        self._kernel_clock = clock
 
         def new_factory(ways: Ways) -> UserFactory:
-            clock = the_clock if plan.llm is not None or ways.http.clock == "kernel" else None
-            network = network_of(ways.http, self._recorder.note, guard, clock)
+            network = network_of(ways.http, self._recorder.note, guard, clock, answers)
             context = tls_context(plan.ca, ways.http)
             return UserFactory(
                 ways,
@@ -299,6 +300,7 @@ class Drive:
             left_ns=self._busy_wait.take_spent_ns,
             starved=self._busy_wait.adapt,
             reads=reads,
+            answers=answers,
         )
         self._stop = _Stop(is_over)
         self._recorder.take_loads = self._take_loads
