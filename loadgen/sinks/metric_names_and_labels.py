@@ -153,14 +153,7 @@ COUNTERS: Final[dict[str, Family]] = {
 }
 """The counters, by the field names of `Counters`."""
 
-_READ_LAG: Final = Family(
-    "loadgen_read_lag_p99_seconds",
-    "gauge",
-    "p99 of the read lag of the worst worker, in plans that ask for the kernel's clock.",
-    _REGION,
-    "s",
-)
-LEVELS: Final[dict[Family, Callable[[Levels], float | None]]] = {
+LEVELS: Final[dict[Family, Callable[[Levels], float]]] = {
     Family("loadgen_agents_reported", "gauge", "Agents that reported in the interval.", _REGION): lambda of: of.agents,
     Family(
         "loadgen_agents_unfit", "gauge", "Agents that reported and were not able to measure validly.", _REGION
@@ -180,7 +173,13 @@ LEVELS: Final[dict[Family, Callable[[Levels], float | None]]] = {
     Family(
         "loadgen_loop_lag_p99_seconds", "gauge", "p99 of the event loop's lag of the worst worker.", _REGION, "s"
     ): lambda of: of.loop_lag_p99_s,
-    _READ_LAG: lambda of: of.read_lag_p99_s,
+    Family(
+        "loadgen_read_lag_p99_seconds",
+        "gauge",
+        "p99 of the read lag of the worst worker; 0 in plans that do not ask for the kernel's clock.",
+        _REGION,
+        "s",
+    ): lambda of: of.read_lag_p99_s,
     Family("loadgen_cpu_share", "gauge", "CPU time divided by wall time, of the busiest worker.", _REGION): lambda of: (
         of.cpu_share
     ),
@@ -243,14 +242,7 @@ def families(snapshots: Iterable[Snapshot]) -> Iterator[tuple[Family, list[Point
             ],
         )
     for family, level in LEVELS.items():
-        points = [
-            Point((*_run(one), region), value)
-            for one in snapshots
-            for region, of in one.levels.items()
-            if (value := level(of)) is not None
-        ]
-        if points or family is not _READ_LAG:
-            yield family, points
+        yield family, [Point((*_run(one), region), level(of)) for one in snapshots for region, of in one.levels.items()]
     yield INFO, [Point((*_run(one), one.run.placement), 1.0) for one in snapshots]
     yield CLOCK, [Point(_run(one), one.end_ns / 1e9) for one in snapshots]
 
