@@ -26,8 +26,8 @@ class AnswerReads:
     """The reads of one worker since the last `take`. The kernel's clock counts them, and the self-check calls `take`.
 
     lags_ns: the lag of each read with the kernel's time. loop_reads: reads of the same connections without one.
-    loop_connections: connections opened in the whole run whose reads the event loop times. jumps: how often the
-    system's time was set.
+    loop_connections: connections opened in the whole run whose reads the event loop times. jumps: number of times
+    that the system's time was set.
     remap: called in each `take`, so that the clocks are compared once an interval.
     """
 

@@ -1,4 +1,4 @@
-"""Whose clock timed the answers, and how late they were read: `ReadHealth` of an interval, `ReadFitness` of a run.
+"""Figures on the clock of answers and on the read lag: `ReadHealth` of an interval, `ReadFitness` of a run.
 
 Only plans that ask for the kernel's clock have these figures. The reads of streams of AI models have figures of their
 own in `stream_health.py`, because they have the kernel's time in all plans.
@@ -36,7 +36,7 @@ class ReadHealth(msgspec.Struct, frozen=True, gc=False):
     loop_connections: int = 0
     """Connections opened so far whose reads have the loop's time: HTTP/2, a UNIX socket, a system without stamps."""
     jumps: int = 0
-    """How often the system's time was set in the interval."""
+    """Number of times that the system's time was set in the interval."""
     read_lag_p50_us: int = 0
     read_lag_p99_us: int = 0
     read_lag_max_us: int = 0
