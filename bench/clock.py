@@ -51,7 +51,7 @@ class Off:
     requests: int
 
 
-def measure(*, seconds: float = 10, turns: int = 5, cpu_seconds: float = 3, cpu_turns: int = 5) -> Section:
+def measure(*, seconds: float = 5, turns: int = 3, cpu_seconds: float = 3, cpu_turns: int = 5) -> Section:
     if sys.platform != "linux":
         return skipped(TITLE, "only Linux has the kernel's time of a read")
     with running_nginx(cpus=[TARGET_CORE], log=False) as nginx:
