@@ -121,7 +121,7 @@ class Health(msgspec.Struct, frozen=True, gc=False):
     def lag_p99_us(self) -> int:
         """Return the lag that decides whether the interval was fit.
 
-        This lag is the larger of two: the generator lag, and the read lag or, without the kernel's clock, the loop's lag.
+        This lag is the larger of two: the generator lag, and the read lag (without the kernel's clock, the loop's).
         """
         reads = self.reads
         late_us = reads.read_lag_p99_us if reads is not None and reads.is_by_kernel else self.loop_lag_p99_us
