@@ -2,9 +2,11 @@
 
 from time import perf_counter_ns, sleep
 
+from bench.machine import run_first
 from loadgen.units import NS_PER_MS
 
 if __name__ == "__main__":
+    run_first()
     while True:
         until_ns = perf_counter_ns() + NS_PER_MS
         while perf_counter_ns() < until_ns:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import gc
+import os
 import resource
 import sys
 from dataclasses import replace
@@ -23,6 +24,7 @@ import msgspec
 import numpy as np
 import uvloop
 
+from bench.machine import run_first
 from loadgen.drive.plan_share_driver import Drive
 from loadgen.dsl.loading.loader import load
 from loadgen.dsl.plans.spec import Overrides
@@ -134,7 +136,10 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=1, help="number of workers that share the load")
     parser.add_argument("--t0-ns", type=int, default=0, help="T0 on perf_counter_ns, the same for all workers")
     parser.add_argument("--calm-from", type=float, default=0.0, help="seconds; response times count from then on")
-    figures = uvloop.run(drive(parser.parse_args()))
+    options = parser.parse_args()
+    if os.environ.get("BENCH_FIRST"):
+        run_first()
+    figures = uvloop.run(drive(options))
     sys.stdout.buffer.write(msgspec.json.encode(figures) + b"\n")
 
 
