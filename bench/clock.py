@@ -63,7 +63,10 @@ def measure(*, seconds: float = 5, turns: int = 3, cpu_seconds: float = 3, cpu_t
         cpu = alternate(
             {
                 f"{scenario} {clock}": attackers.loadgen(
-                    HERE / f"{scenario}.py", nginx.url, cpu_seconds, environment={"BENCH_CLOCK": clock}
+                    HERE / f"{scenario}.py",
+                    nginx.url,
+                    cpu_seconds,
+                    environment={"BENCH_CLOCK": clock, "BENCH_FIRST": "1"},
                 )
                 for scenario in ("four_requests", "one_get")
                 for clock in CLOCKS
