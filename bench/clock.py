@@ -93,7 +93,7 @@ def measure(*, seconds: float = 5, turns: int = 3, cpu_seconds: float = 3, cpu_t
         rows,
         f"{_verdict(found['bursts', 'kernel'])} CPU per request by the kernel's clock / by the loop's: "
         f"{' and '.join(ratios)}; the kernel's clock would be the default up to {CHEAP:g}.",
-        tools=["nginx", "tcpdump"],
+        tools=["nginx"],
     )
 
 
