@@ -21,6 +21,7 @@ from typing import Any
 from bench import (
     alarms,
     causes,
+    clock,
     controller,
     cores,
     drive,
@@ -86,6 +87,7 @@ SECTIONS: dict[str, Part] = {
     "http2": Part(http2.measure, {"seconds": 1, "turns": 1}),
     "grpc": Part(grpc_calls.measure, {"calls": 300, "messages": 1_000, "turns": 1}),
     "httpx": Part(sdk.measure, {"seconds": 1, "turns": 1}),
+    "clock": Part(clock.measure, {"seconds": 1, "turns": 1, "cpu_seconds": 1, "cpu_turns": 1}),
     "interpreters": Part(interpreters.measure, {"seconds": 1, "turns": 1}),
     "memory": Part(memory.measure, {"users": (200,)}),
     "pacing": Part(pacing.measure, {"seconds": 2}),

@@ -25,5 +25,5 @@ plan = Plan(
     load=users(64).hold("5s"),
     mix=four,
     ca=CA,
-    http=Http(http2=IS_HTTP2),
+    http=Http(http2=IS_HTTP2, clock="kernel" if os.environ.get("BENCH_CLOCK") == "kernel" else "loop"),
 )

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import gc
+import os
 import resource
 import sys
 from dataclasses import replace
@@ -23,6 +24,7 @@ import msgspec
 import numpy as np
 import uvloop
 
+from bench.machine import run_first
 from loadgen.drive.plan_share_driver import Drive
 from loadgen.dsl.loading.loader import load
 from loadgen.dsl.plans.spec import Overrides
@@ -72,6 +74,7 @@ async def drive(options: argparse.Namespace) -> dict[str, Any]:
         "iterations_errors": counters.iterations_errors,
         "peak_rss_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
         "lag_us": lag_us(deltas),
+        "service_us": service_us(deltas),
         "response_us": response_p99_us(deltas, options.calm_from),
         "worst_second": worst_second(deltas, options.rate, options.duration),
     }
@@ -87,6 +90,15 @@ def lag_us(deltas: list[Delta]) -> dict[str, float]:
         return {}
     quantiles = {f"p{q:g}": float(observed.percentile_us(q)) for q in (50, 99, 99.9)}
     return {**quantiles, "min": (observed.min_ns or 0) / 1e3, "max": (observed.max_ns or 0) / 1e3}
+
+
+def service_us(deltas: list[Delta]) -> dict[str, float]:
+    """Return percentiles of the requests' service times over the run; {} without a request."""
+    merge = Merge()
+    for delta in deltas:
+        merge.accept("local", replace(delta, agent="bench"))
+    observed, _ = merge.select("request", metric="service")
+    return {f"p{q:g}": float(observed.percentile_us(q)) for q in (50, 99, 99.9)} if observed.total else {}
 
 
 def response_p99_us(deltas: list[Delta], from_s: float) -> float | None:
@@ -124,7 +136,10 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=1, help="number of workers that share the load")
     parser.add_argument("--t0-ns", type=int, default=0, help="T0 on perf_counter_ns, the same for all workers")
     parser.add_argument("--calm-from", type=float, default=0.0, help="seconds; response times count from then on")
-    figures = uvloop.run(drive(parser.parse_args()))
+    options = parser.parse_args()
+    if os.environ.get("BENCH_FIRST"):
+        run_first()
+    figures = uvloop.run(drive(options))
     sys.stdout.buffer.write(msgspec.json.encode(figures) + b"\n")
 
 

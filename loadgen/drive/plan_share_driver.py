@@ -41,6 +41,7 @@ from loadgen.dsl.users.pauses import Pauses
 from loadgen.dsl.users.user import User, UserLoad
 from loadgen.dsl.users.user_factory import UserFactory, Ways
 from loadgen.dsl.users.worker_tally import WorkerTally
+from loadgen.engine.health.answer_reads import AnswerReads
 from loadgen.engine.health.selfcheck import SelfCheck
 from loadgen.engine.health.stream_reads import StreamReads
 from loadgen.engine.load.busy_wait import BusyWait, measured_ns
@@ -234,12 +235,14 @@ class Drive:
         self._points = Points(tell, self._recorder.note, self.redactor.known)
 
         reads = StreamReads() if plan.llm is not None else None
-        self._kernel_clock = clock = None if reads is None else kernel_clock(reads)
+        answers = AnswerReads() if plan.http.clock == "kernel" else None
+        clock = None if reads is None and answers is None else kernel_clock(reads or StreamReads(), answers)
+        self._kernel_clock = clock
         self._pauses = Pauses()
         self._worker_clients = WorkerClients()
 
         def new_factory(ways: Ways) -> UserFactory:
-            network = network_of(ways.http, self._recorder.note, guard, clock)
+            network = network_of(ways.http, self._recorder.note, guard, clock, answers)
             context = tls_context(plan.ca, ways.http)
             return UserFactory(
                 ways,
@@ -308,6 +311,7 @@ class Drive:
             left_ns=self._busy_wait.take_spent_ns,
             starved=self._busy_wait.adapt,
             reads=reads,
+            answers=answers,
         )
         self._stop = _Stop(is_over)
         self._recorder.take_loads = self._take_loads

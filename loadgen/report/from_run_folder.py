@@ -268,6 +268,7 @@ def _facts(run: Run, history: History, merge: Merge, spec: PlanSpec | None, call
         "started_at": summary.started_at,
         "load": summary.load.text,
         "open": summary.load.open,
+        "clock": summary.clock.in_force,
         "phase": "done",
         "clock_s": summary.duration_s,
     }

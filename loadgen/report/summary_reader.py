@@ -411,6 +411,17 @@ class PoolLimited(msgspec.Struct, frozen=True):
     add_users: bool = False
 
 
+class Clock(msgspec.Struct, frozen=True):
+    """The clock that timed the answers."""
+
+    asked: str = "loop"
+    """The clock of the plan: kernel or loop."""
+    in_force: str = "loop"
+    """kernel, loop, or "kernel and loop"."""
+    read_lag_p99_max_ms: float = 0.0
+    read_lag_max_ms: float = 0.0
+
+
 class Llm(msgspec.Struct, frozen=True):
     """The totals of all requests to AI models after the warm-up."""
 
@@ -456,6 +467,8 @@ class Summary(msgspec.Struct, frozen=True):
     agents: tuple[Agent, ...] = ()
     load: Load = msgspec.field(default_factory=Load)
     pool_limited: PoolLimited = msgspec.field(default_factory=PoolLimited)
+    clock: Clock = msgspec.field(default_factory=Clock)
+    """In older summaries the event loop's, which was the only one."""
     notes: tuple[str, ...] = ()
     missing_share: float = 0.0
     """The share of the planned load, 0 to 1, that the figures lack."""

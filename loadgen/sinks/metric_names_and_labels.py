@@ -173,6 +173,13 @@ LEVELS: Final[dict[Family, Callable[[Levels], float]]] = {
     Family(
         "loadgen_loop_lag_p99_seconds", "gauge", "p99 of the event loop's lag of the worst worker.", _REGION, "s"
     ): lambda of: of.loop_lag_p99_s,
+    Family(
+        "loadgen_read_lag_p99_seconds",
+        "gauge",
+        "p99 of the read lag of the worst worker; 0 in plans that do not ask for the kernel's clock.",
+        _REGION,
+        "s",
+    ): lambda of: of.read_lag_p99_s,
     Family("loadgen_cpu_share", "gauge", "CPU time divided by wall time, of the busiest worker.", _REGION): lambda of: (
         of.cpu_share
     ),

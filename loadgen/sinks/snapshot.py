@@ -109,6 +109,8 @@ class Levels:
     waiting: int = 0
     generator_lag_p99_s: float = 0.0
     loop_lag_p99_s: float = 0.0
+    read_lag_p99_s: float = 0.0
+    """0 if the plan does not ask for the kernel's clock."""
     cpu_share: float = 0.0
 
 
@@ -417,6 +419,7 @@ def _levels(merge: Merge, window: Window) -> Iterator[tuple[str, Levels]]:
                 in_flight=sum(one.in_flight for one in healths),
                 waiting=sum(one.waiting for one in healths),
                 generator_lag_p99_s=max(one.generator_lag_p99_us for one in healths) / 1e6,
+                read_lag_p99_s=max(0 if one.reads is None else one.reads.read_lag_p99_us for one in healths) / 1e6,
                 loop_lag_p99_s=max(one.loop_lag_p99_us for one in healths) / 1e6,
                 cpu_share=max(one.cpu_share for one in healths),
             ),

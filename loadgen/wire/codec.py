@@ -34,6 +34,7 @@ from loadgen.measure.deltas.exemplar import Exemplar, Failure
 from loadgen.measure.deltas.kept_stream import KeptStream
 from loadgen.measure.deltas.load_counts import Ending, FirstArrival, LoadCounts
 from loadgen.measure.deltas.outcomes_by_due_interval import DueCounts
+from loadgen.measure.deltas.read_health import ReadHealth
 from loadgen.measure.deltas.rendezvous_counts import WaitingAt
 from loadgen.measure.deltas.sampled_sums import SampledSums
 from loadgen.measure.deltas.sampling_counts import SamplingCounts
@@ -383,6 +384,7 @@ class _ExemplarKind(_Kind):
 _FAULT = _Kind(pb.TYPE_UNSPECIFIED, Fault, pb.Fault)
 _COUNTERS = _Kind(pb.TYPE_UNSPECIFIED, Counters, pb.Counters)
 _STREAMS = _Kind(pb.TYPE_UNSPECIFIED, StreamHealth, pb.StreamHealth)
+_READS = _Kind(pb.TYPE_UNSPECIFIED, ReadHealth, pb.ReadHealth)
 _HEALTH = _Kind(
     pb.TYPE_UNSPECIFIED,
     Health,
@@ -394,6 +396,10 @@ _HEALTH = _Kind(
             lambda streams: None if streams is None else _STREAMS.write(streams),
             # A message always has at least one interval, so without one the field is absent.
             lambda proto: _STREAMS.read(proto) if proto.intervals else None,
+        ),
+        "reads": (
+            lambda reads: None if reads is None else _READS.write(reads),
+            lambda proto: _READS.read(proto) if proto.intervals else None,
         ),
     },
 )

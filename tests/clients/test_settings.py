@@ -133,6 +133,7 @@ def test_what_is_given_travels_and_is_told() -> None:
         (Http(source=["eth0"]), "http: source: invalid address 'eth0'"),
         (Http(source=["10.0.0.0/33"]), "http: source: invalid address '10.0.0.0/33'"),
         (Http(source=["10.0.0.1"], ip="6"), 'http: source: no IPv6 address, but ip="6"'),
+        (Http(clock="wire"), "http: clock: invalid value 'wire'"),  # type: ignore[arg-type]
         (Http(retries=-1), "http: retries: invalid value -1"),
         (Http(retries=True), "http: retries: invalid value True"),
         (Http(max_body="lots"), "http: max_body: invalid size 'lots'"),

@@ -21,6 +21,7 @@ from loadgen.clients.llm.settings import Llm
 from loadgen.clients.net.kernel_clock import KernelClock
 from loadgen.clients.net.network import TcpNetwork
 from loadgen.clients.pool.pool import ConnectionPool
+from loadgen.engine.health.answer_reads import AnswerReads
 from loadgen.engine.health.stream_reads import StreamReads
 from loadgen.engine.recording.recorder import Recorder
 from loadgen.engine.recording.stream_meter import StreamMeter
@@ -69,9 +70,9 @@ def server(authority: trustme.CA) -> Iterator[Server]:
 class Client:
     """A client of a model over TLS, with the kernel's clock."""
 
-    def __init__(self, server: Server, authority: trustme.CA | None) -> None:
+    def __init__(self, server: Server, authority: trustme.CA | None, answers: AnswerReads | None = None) -> None:
         self.reads = StreamReads()
-        self.clock = KernelClock(self.reads)
+        self.clock = KernelClock(self.reads, answers=answers)
         self.clock.start()
         context = ssl.create_default_context()
         if authority is not None:
@@ -79,15 +80,17 @@ class Client:
         meter = StreamMeter(Recorder())
         meter.begin("ask", warmup=False, pool_limited=False)
         self.notes: list[str] = []
-        network = TcpNetwork(clock=self.clock, note=self.notes.append)
+        network = TcpNetwork(clock=self.clock, note=self.notes.append, answers=answers)
         self.pool = ConnectionPool(network, context, has_stamps=True)
         self.http = HttpClient(meter, self.pool, f"https://localhost:{server.port}")
         self.llm = LlmClient(self.http, Llm(model="m"), Place(), reads=self.reads)
 
 
 @contextlib.asynccontextmanager
-async def client_of(server: Server, authority: trustme.CA | None) -> AsyncIterator[Client]:
-    made = Client(server, authority)
+async def client_of(
+    server: Server, authority: trustme.CA | None, answers: AnswerReads | None = None
+) -> AsyncIterator[Client]:
+    made = Client(server, authority, answers)
     try:
         yield made
     finally:
@@ -129,6 +132,36 @@ async def test_an_event_that_came_while_the_loop_was_blocked_has_its_own_time(
     assert (health.kernel_reads, health.loop_reads) == (1, 0)
     assert health.read_lag_max_us >= 20_000
     assert any(note.startswith("TLS: localhost") for note in client.notes)
+
+
+async def test_a_plain_answer_that_came_while_the_loop_was_blocked_has_its_own_time(
+    server: Server, authority: trustme.CA
+) -> None:
+    asked, go, sent, answers = threading.Event(), threading.Event(), threading.Event(), AnswerReads()
+
+    def serve() -> None:
+        peer = server.peer()
+        asked.set()
+        go.wait(30)
+        peer.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+        sent.set()
+
+    async with client_of(server, authority, answers) as client:
+        serving = asyncio.create_task(asyncio.to_thread(serve))
+        asking = asyncio.create_task(client.http.get("/", expect=200))
+        while not asked.is_set():
+            await asyncio.sleep(0.005)
+        go.set()
+        assert sent.wait(30)  # the loop is blocked
+        read_ns = perf_counter_ns()
+        reply = await asking
+        await serving
+
+    assert reply.text == "ok"
+    health, _ = answers.take()
+    assert (health.kernel_reads, health.loop_connections) == (1, 0)
+    assert reply.done_ns < read_ns
+    assert health.read_lag_max_us > 0
 
 
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])

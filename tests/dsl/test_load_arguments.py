@@ -73,6 +73,7 @@ def test_objectives_of_a_load_name_it(tmp_path: Path) -> None:
         ('drain="soon"', "drain: "),
         ('connections="old"', "connections: "),
         ('http=Http(proxy="http://127.0.0.1:3128")', "http: proxy= of a load is not supported"),
+        ('http=Http(clock="kernel")', "http: clock= of a load is not supported: all loads have one clock"),
         ("http=3", "http: 3 is not an Http"),
         ("slos=[3]", "slos: 3 is not an objective"),
         (

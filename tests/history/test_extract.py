@@ -14,7 +14,7 @@ import pytest
 
 from loadgen.errors import IncompleteError, StorageError
 from loadgen.history.store.extract import accepted_of, unfit_of
-from loadgen.history.store.stored_run import Accepted
+from loadgen.history.store.stored_run import Accepted, Key
 from loadgen.measure.statistics.batch_means import T_QUANTILE
 from loadgen.report.run_as_dataframes import open_run
 from loadgen.units import NS_PER_S
@@ -295,6 +295,20 @@ def test_what_changes_no_load_changes_no_key(make: Make) -> None:
 )
 def test_what_does_is_told_in_words(make: Make, how: dict[str, Any], told: list[str]) -> None:
     assert make().key.differences(make(run_id="20261124-180000-shop-0001", **how).key) == told
+
+
+def test_the_clock_that_timed_the_answers_is_part_of_the_key(make: Make, tmp_path: Path) -> None:
+    def key_with(clock: str, run_id: str) -> Key:
+        path = past_run(tmp_path, run_id, spec={"http": {"clock": "kernel"}})
+        summary = json.loads((path / "summary.json").read_text())
+        (path / "summary.json").write_text(json.dumps(summary | {"clock": {"asked": "kernel", "in_force": clock}}))
+        return accepted_of(open_run(path)).key
+
+    by_kernel = key_with("kernel", "20261124-180000-shop-0001")
+    fallen_back = key_with("loop", "20261124-180000-shop-0002")
+
+    assert make().key.differences(by_kernel) == ['plan: http: none here, {"clock":"kernel"} there']
+    assert by_kernel.differences(fallen_back) == ["plan: clock in force: none here, loop there"]
 
 
 def test_another_load_is_another_key(make: Make) -> None:

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from loadgen.errors import Fault, WireError
 from loadgen.measure.deltas.delta import Counters, Delta, Health, WorkerHealth
+from loadgen.measure.deltas.read_health import ReadHealth
 from loadgen.measure.deltas.series_key import SeriesKey
 from loadgen.measure.deltas.stream_health import StreamHealth
 from loadgen.measure.objectives.steering_observation import Look, Part
@@ -253,3 +254,13 @@ def test_reads_of_streams_travel_with_the_health_and_are_absent_without_them() -
     assert isinstance(found, Delta)
     assert found.health.streams == streams
     assert found.workers[0].health.streams is None
+
+
+def test_the_clock_of_answers_travels_with_the_health_and_is_absent_in_plans_of_the_loops_clock() -> None:
+    reads = ReadHealth(kernel_reads=7, loop_reads=1, loop_connections=2, jumps=1, read_lag_p99_us=90)
+    workers = (WorkerHealth(0, 1, Health(reads=reads)), WorkerHealth(1, 1, Health()))
+
+    found = decode(encode(Delta("eu", 1, 0, 0, 1, health=Health(), workers=workers)))
+
+    assert isinstance(found, Delta)
+    assert [found.health.reads, *(one.health.reads for one in found.workers)] == [None, reads, None]

@@ -32,6 +32,7 @@ from loadgen.measure.deltas.kept_stream import KeptStream, fits_in_delta
 from loadgen.measure.deltas.limits import CUSTOM_OF_AGENT, SERIES_OF_AGENT, TAGGED_CUSTOM_OF_AGENT
 from loadgen.measure.deltas.load_counts import Ending, FirstArrival, LoadCounts, add_loads
 from loadgen.measure.deltas.outcomes_by_due_interval import DueCounts
+from loadgen.measure.deltas.read_health import reads_of_workers
 from loadgen.measure.deltas.sampled_sums import SampledSums, add_sampled
 from loadgen.measure.deltas.sampling_counts import added_up
 from loadgen.measure.deltas.series_key import OTHER, Tags
@@ -443,6 +444,7 @@ def together(parts: Sequence[Health]) -> Health:
         unfit=_once(one.unfit for one in parts),
         notes=_once(one.notes for one in parts),
         streams=of_workers([one.streams for one in parts]),
+        reads=reads_of_workers([one.reads for one in parts]),
     )
 
 

@@ -109,6 +109,7 @@ def manifest(
         "boot": boot,
         "by": by,
         "seed": order.seed,
+        "clock": order.spec.http.get("clock", "loop"),
         "interval_ns": order.spec.interval_ns,
         "overrides": msgspec.json.decode(order.overrides_json or b"{}"),
         "has_fuse": order.has_fuse,

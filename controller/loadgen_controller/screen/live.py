@@ -505,7 +505,7 @@ def _why_unfit(reasons: Sequence[str]) -> str:
 
 def _lag_us(h: Health) -> int:
     """Return the larger of an agent's two lags (µs), which decides whether the agent is fit to measure."""
-    return max(h.generator_lag_p99_us, h.loop_lag_p99_us)
+    return h.lag_p99_us
 
 
 def _health(h: Health) -> str:

@@ -204,6 +204,7 @@ class RunFeed:
                 "started_at": utc_text(self._conductor.started_at),
                 "load": spec.load,
                 "open": spec.is_open,
+                "clock": spec.http.get("clock", "loop") if summary is None else summary.clock.in_force,
                 "phase": "done" if self.is_over else "paused" if view.is_paused else view.phase.value,
                 "clock_s": round(view.clock_ns / NS_PER_S, 3) if summary is None else summary.duration_s,
                 "duration_s": spec.duration_ns / NS_PER_S if spec.duration_ns else None,

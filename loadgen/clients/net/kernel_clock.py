@@ -1,11 +1,15 @@
 """Returns the kernel's time of a read: when its last byte arrived, on the clock of `perf_counter_ns` (decision 085).
 
+All plans use it for streamed answers of AI models. Plans with `Http(clock="kernel")` use it for all answers (decision
+148).
+
 The kernel stamps received packets by CLOCK_REALTIME. `recvmsg` returns data together with the stamp of the last byte of
 this data (Linux 4.14 and later). CLOCK_REALTIME and `perf_counter_ns` run at the same rate, so their distance is
 constant until the system's time is set. The distance is measured in each interval: between two readings of
 `perf_counter_ns`, CLOCK_REALTIME is read once. Of several such measurements, the one with the shortest time between its
-two readings counts. Each read compares the clocks again. If they have moved apart by 50 µs, stamps are not used until
-the next interval.
+two readings counts. A read whose lag is not between 0 and 50 µs compares the clocks again. If they have moved apart by
+50 µs, stamps are not used until the next interval. A shorter lag needs no comparison: after a jump, it is wrong by less
+than the real lag of the read, and so by less than the loop's time would be.
 
 Only TCP on Linux has stamps. Elsewhere, and if the system refuses the option, reads have the loop's time.
 """
@@ -20,6 +24,7 @@ from contextlib import suppress
 from time import perf_counter_ns, time_ns
 from typing import Final
 
+from loadgen.engine.health.answer_reads import AnswerReads
 from loadgen.engine.health.stream_reads import StreamReads
 from loadgen.units import NS_PER_S, NS_PER_US
 
@@ -43,22 +48,43 @@ class KernelClock:
 
     Call `start` before the load, and `close` at the end.
 
-    reads: receives the lag of each read. perf, real: the clocks; tests pass their own. jumps: the number of times that
-    the clocks moved apart, because the system's time was set.
+    reads: receives the lag of each read. answers: counts all reads, in plans that ask for the kernel's clock; None in
+    others. perf, real: the clocks; tests pass their own. jumps: the number of times that the clocks moved apart,
+    because the system's time was set.
     """
 
-    __slots__ = ("_is_trusted", "_offset_ns", "_perf", "_real", "_warm", "jumps", "reads")
+    __slots__ = (
+        "_is_trusted",
+        "_offset_ns",
+        "_perf",
+        "_real",
+        "_second",
+        "_shift_ns",
+        "_warm",
+        "answers",
+        "jumps",
+        "reads",
+    )
 
     def __init__(
-        self, reads: StreamReads, perf: Callable[[], int] = perf_counter_ns, real: Callable[[], int] = time_ns
+        self,
+        reads: StreamReads,
+        perf: Callable[[], int] = perf_counter_ns,
+        real: Callable[[], int] = time_ns,
+        answers: AnswerReads | None = None,
     ) -> None:
-        self.reads = reads
+        self.reads, self.answers = reads, answers
         self._perf, self._real = perf, real
         self._offset_ns = self._measured_ns()
         self._is_trusted = True
+        self._second = self._shift_ns = 0
+        """The second of the last stamp, by CLOCK_REALTIME, and the distance of the clocks minus this second: in each
+        read this saves the arithmetic with three large integers."""
         self.jumps = 0
         self._warm: socket.socket | None = None
         reads.remap = self.measure
+        if answers is not None:
+            answers.remap = self.measure
 
     def start(self) -> None:
         """Open a socket that keeps stamps switched on.
@@ -88,9 +114,9 @@ class KernelClock:
     def measure(self) -> None:
         """Measure the distance of the clocks; call it once an interval. Takes 2 µs."""
         measured_ns = self._measured_ns()
-        if abs(measured_ns - self._offset_ns) >= _JUMP_NS:
-            self.jumps += 1
-        self._offset_ns, self._is_trusted = measured_ns, True
+        if abs(measured_ns - self._offset_ns) >= _JUMP_NS and self._is_trusted:
+            self._count_jump()
+        self._offset_ns, self._is_trusted, self._second = measured_ns, True, 0
 
     def arrived_ns(self, ancillary: Ancillary, now_ns: int) -> int:
         """HOT, once a read: budget 0.5 µs (bench/llm.py). Return the kernel's time of a read.
@@ -103,18 +129,33 @@ class KernelClock:
                 before this call.
         """
         if not ancillary or not self._is_trusted:
-            self.reads.lag_ns = -1
-            return now_ns
-        offset_ns = self._offset_ns
-        if not -_JUMP_NS < self._real() - now_ns - offset_ns < _JUMP_NS and self._has_jumped():
-            self.reads.lag_ns = -1
-            return now_ns
-        stamp: tuple[int, int] = _stamp(ancillary[0][2])
-        lag_ns = now_ns + offset_ns - stamp[0] * NS_PER_S - stamp[1]
-        if lag_ns < 0:  # by the error of the mapping
-            lag_ns = 0
+            return self._without_stamp(now_ns)
+        second, ns = _stamp(ancillary[0][2])
+        if second != self._second:
+            self._second, self._shift_ns = second, self._offset_ns - second * NS_PER_S
+        lag_ns: int = now_ns + self._shift_ns - ns
+        if not 0 <= lag_ns < _JUMP_NS:
+            apart_ns = self._real() - now_ns - self._offset_ns
+            if not -_JUMP_NS < apart_ns < _JUMP_NS and self._has_jumped():
+                return self._without_stamp(now_ns)
+            if lag_ns < 0:  # by the error of the mapping
+                lag_ns = 0
         self.reads.lag_ns = lag_ns
+        if self.answers is not None:
+            self.answers.lags_ns.append(lag_ns)
         return now_ns - lag_ns
+
+    def _without_stamp(self, now_ns: int) -> int:
+        """Note a read that has the loop's time, and return this time."""
+        self.reads.lag_ns = -1
+        if self.answers is not None:
+            self.answers.loop_reads += 1
+        return now_ns
+
+    def _count_jump(self) -> None:
+        self.jumps += 1
+        if self.answers is not None:
+            self.answers.jumps += 1
 
     def _has_jumped(self) -> bool:
         """Measure the distance of the clocks once more, and return whether they have moved apart.
@@ -124,7 +165,7 @@ class KernelClock:
         """
         if abs(self._measured_ns() - self._offset_ns) < _JUMP_NS:
             return False
-        self.jumps += 1
+        self._count_jump()
         self._is_trusted = False
         return True
 
@@ -141,12 +182,12 @@ class KernelClock:
         return offset_ns
 
 
-def kernel_clock(reads: StreamReads) -> KernelClock | None:
+def kernel_clock(reads: StreamReads, answers: AnswerReads | None = None) -> KernelClock | None:
     """Return the kernel's clock for a worker; None where the system has no stamps."""
     if sys.platform != "linux":
         return None
     try:
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-            return KernelClock(reads) if KernelClock.wants_stamps(probe) else None
+            return KernelClock(reads, answers=answers) if KernelClock.wants_stamps(probe) else None
     except OSError:
         return None

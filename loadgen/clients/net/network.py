@@ -43,16 +43,21 @@ from loadgen.clients.protocol.outcomes import (
     UNREACHABLE,
     connect_failure,
 )
+from loadgen.engine.health.answer_reads import AnswerReads
 from loadgen.engine.health.process_health import own_addresses
 from loadgen.errors import RequestFailed, UsageError
 
-__all__ = ["Network", "TcpNetwork"]
+__all__ = ["LOOP_NOTE", "Network", "TcpNetwork"]
 
 T = TypeVar("T")
 _BIND_ADDRESS_NO_PORT: Final = getattr(socket, "IP_BIND_ADDRESS_NO_PORT", 24 if sys.platform == "linux" else None)
 """Socket option: bind the address only. Otherwise each bind takes a port that no other connection can use."""
 _SWALLOWED_S: Final = 1.0
 """A cancelled attempt to connect counts as failed if it took at least this long."""
+LOOP_NOTE: Final = (
+    "the event loop timed answers on some connections, although the plan asks for the kernel's clock: that exists for"
+    " HTTP/1.1 over TCP on Linux (docs/clock-of-answers.md)"
+)
 _MOST_SEEN_TLS: Final = 20
 """The most notes about TLS of a worker."""
 _NEXT: Final = frozenset({REFUSED, UNREACHABLE, TIMEOUT, NO_PORT})
@@ -90,6 +95,8 @@ class TcpNetwork:
         note: is called with a text that readers of the measurements should know.
         fence: decides which addresses may be connected to.
         clock: times the reads of a `StampedConnection` over TCP, also with TLS. None: the loop reads all connections.
+        answers: counts the connections that the loop reads, and lets `clock` time all answers; None: only streamed
+            answers of AI models have the kernel's time.
     Raises:
         UsageError: an address of `Http.source` is not an address of this machine, or a network contains none.
     """
@@ -102,8 +109,9 @@ class TcpNetwork:
         note: Callable[[str], None] = lambda _: None,
         guard: TargetGuard = OPEN,
         clock: KernelClock | None = None,
+        answers: AnswerReads | None = None,
     ) -> None:
-        self._clock = clock
+        self._clock, self._answers = clock, answers
         self.resolver, self.guard = resolver or Resolver(http), guard
         self._uds = None if http.uds is None else str(http.uds)
         self._sni = http.sni
@@ -124,6 +132,7 @@ class TcpNetwork:
         if self._uds is not None:
             await self.guard.check_socket(self._uds)
             made = await self._connect_uds(self._uds, tls, server_hostname, factory, opening)
+            self._count_loop_connection()
             self._note_tls(made[0], self._uds)
         # In two steps, to time connect and TLS separately, or to keep the socket for a reader of our own.
         elif self._sources is not None or tls is not None or self._clock is not None:
@@ -135,8 +144,16 @@ class TcpNetwork:
                 return await loop.create_connection(factory, address, port)
 
             made = await self._first(host, port, go, opening)
+            self._count_loop_connection()
         opening.end()
         return made
+
+    def _count_loop_connection(self) -> None:
+        """Note that the event loop times the answers of a new connection, if the plan asks for the kernel's clock."""
+        if self._answers is not None:
+            self._answers.loop_connections += 1
+            if self._answers.loop_connections == 1:
+                self._note(LOOP_NOTE)
 
     async def _connect_uds(
         self,
@@ -206,6 +223,7 @@ class TcpNetwork:
                 made = await self._with_stamps(sock, factory, self._clock, tls, self._sni or server_hostname)
             if made is None:
                 made = await asyncio.get_running_loop().create_connection(factory, sock=sock, **options)
+                self._count_loop_connection()
             opening.end()
             self._note_tls(made[0], where)
             return made
@@ -216,8 +234,8 @@ class TcpNetwork:
             sock.close()
             raise
 
-    @staticmethod
     async def _with_stamps(
+        self,
         sock: socket.socket,
         factory: Callable[[], Connection],
         clock: KernelClock,
@@ -228,6 +246,7 @@ class TcpNetwork:
         connection = factory()
         if not isinstance(connection, StampedConnection) or not clock.wants_stamps(sock):
             return None
+        connection.times_all = self._answers is not None
         loop = asyncio.get_running_loop()
         if tls is None:
             return StampedTransport(loop, sock, connection, clock), connection

@@ -25,6 +25,7 @@ from loadgen.clients.net.settings import Http
 from loadgen.clients.net.target_guard import OPEN, TargetGuard
 from loadgen.clients.protocol.http1 import Connection
 from loadgen.clients.protocol.outcomes import OWN_FAULTS, PROTOCOL, RESET, TIMEOUT, connect_failure
+from loadgen.engine.health.answer_reads import AnswerReads
 from loadgen.errors import RequestFailed
 
 __all__ = ["ProxyNetwork", "network_of"]
@@ -142,15 +143,16 @@ def network_of(
     note: Callable[[str], None] = lambda _: None,
     guard: TargetGuard = OPEN,
     clock: KernelClock | None = None,
+    answers: AnswerReads | None = None,
 ) -> Network:
     """Return the network that opens connections as the plan's `Http` settings require, for example through a proxy.
 
     note: is called with a text that readers of the measurements should know. fence: decides which addresses are
-    allowed. clock: as in `TcpNetwork`.
+    allowed. clock, answers: as in `TcpNetwork`.
 
     Raises:
         UsageError: a file or address in the settings does not exist or is invalid.
         ScenarioError: a secret is missing.
     """
-    direct = TcpNetwork(http, note=note, guard=guard, clock=clock)
+    direct = TcpNetwork(http, note=note, guard=guard, clock=clock, answers=answers)
     return direct if http.proxy is None else ProxyNetwork(http, direct, note)

@@ -87,6 +87,9 @@ class Http:
     3 ms. False: an arrival that finds no free user opens one, and its response time includes that."""
     cache: Literal["user"] | None = None
     """"user": each user keeps answers as a browser does, and sends conditional requests (`clients/caching.py`)."""
+    clock: Literal["kernel", "loop"] = "loop"
+    """The clock that times answers: "loop" is the time at which the event loop read them, "kernel" is the time at which
+    the kernel received them (Linux, HTTP/1.1 over TCP)."""
     phases: bool = False
     """Measure blocked, DNS, connect, TLS, send, wait and receive of each request as rows of their own."""
 

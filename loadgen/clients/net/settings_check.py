@@ -62,6 +62,9 @@ def _versions_wrong(http: Http) -> Iterator[tuple[str, str]]:
     cache: object = http.cache
     if cache not in (None, "user"):
         yield f"cache: invalid value {cache!r}", 'write cache="user", or leave it out'
+    clock: object = http.clock
+    if clock not in ("kernel", "loop"):
+        yield f"clock: invalid value {clock!r}", 'write clock="kernel" or clock="loop"'
     for name in ("verify", "preconnect", "phases"):
         if not isinstance(getattr(http, name), bool):
             yield f"{name}: invalid value {getattr(http, name)!r}", "write True or False"

@@ -40,11 +40,13 @@ class StampedConnection(Connection):
     llhttp, which saves a quarter of its cost. llhttp has no state between two chunks, so it can parse the next read.
     """
 
-    __slots__ = ("_is_between_chunks", "_latest_ns")
+    __slots__ = ("_is_between_chunks", "_latest_ns", "times_all")
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._latest_ns = 0
+        self.times_all = False
+        """All answers have the kernel's time. False: only streamed ones."""
         self._is_between_chunks = False
         """The bytes so far end with a whole chunk. llhttp may have read the begin of the next one besides."""
 
@@ -61,7 +63,7 @@ class StampedConnection(Connection):
     def data_received_at(self, data: bytes, at_ns: int) -> None:
         """HOT, once a read. Process bytes that arrived at `at_ns`, `perf_counter_ns`."""
         exchange, sink = self._exchange, self._sink
-        if exchange is None or sink is None:  # no streamed answer is under way
+        if exchange is None or not (sink is not None or self.times_all):
             self.data_received(data)
             return
         # Two reads never have the same time, because equal times mean one read. The clocks' mapping is measured in
@@ -71,6 +73,9 @@ class StampedConnection(Connection):
         if at_ns < exchange.sent_ns:
             at_ns = exchange.sent_ns
         self._latest_ns = at_ns
+        if sink is None:
+            self.data_received(data, at_ns)
+            return
         size_bytes = len(data)
         exchange.size_bytes += size_bytes
         if self._is_between_chunks:

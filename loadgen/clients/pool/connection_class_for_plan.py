@@ -39,13 +39,13 @@ class _CappedConnection(Connection):
 
     __slots__ = ()
 
-    def data_received(self, data: bytes) -> None:
+    def data_received(self, data: bytes, at_ns: int = 0) -> None:
         exchange = self._exchange
         if exchange is None or exchange.size_bytes or self._is_streaming:
-            super().data_received(data)
+            super().data_received(data, at_ns)
             return
         # From here on as `Connection._begin` without a cached head: `_feed` compares the body with the limit.
-        exchange.first_byte_ns = now_ns = perf_counter_ns()
+        exchange.first_byte_ns = now_ns = at_ns or perf_counter_ns()
         exchange.size_bytes = len(data)
         begin = data.find(b"\r\n\r\n") + 4
         self._key = data[:begin] if begin > 4 else None

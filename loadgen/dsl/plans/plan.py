@@ -364,7 +364,7 @@ class Plan:
         return max(self.drain_ns, *(one.drain_ns or 0 for one in self.loads), 0)
 
     def http_of(self, lane: DrivenLoad) -> Http:
-        """Return the HTTP settings of a load's users. Where connections go is always set by the plan."""
+        """Return the HTTP settings of a load's users. Where connections go and the clock are always set by the plan."""
         if lane.http is None:
             return self.http
         return replace(lane.http, **{name: getattr(self.http, name) for name in OF_THE_PLAN})

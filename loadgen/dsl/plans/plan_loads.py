@@ -67,7 +67,7 @@ __all__ = [
 
 MAX_LOADS: Final = 50
 """Maximum number of loads of a plan. Each load has its own users and connections in every worker."""
-OF_THE_PLAN: Final = ("proxy", "no_proxy", "resolve", "uds")
+OF_THE_PLAN: Final = ("proxy", "no_proxy", "resolve", "uds", "clock")
 """Fields of `Http` that only a plan may set: the target guard checks the plan's."""
 
 
@@ -156,7 +156,7 @@ class Load:
         drain: how long iterations may continue after the end of this load: "5s". None: the plan's `drain`, which begins
             when all loads have ended.
         connections, http: replace the plan's for the users of this load. Where connections go (`proxy`, `no_proxy`,
-            `resolve`, `uds`) is set by the plan's `http` alone.
+            `resolve`, `uds`) and the `clock` are set by the plan's `http` alone.
         slos: objectives that are judged for this load only. It needs a name.
     """
 
@@ -231,7 +231,8 @@ class Load:
             usual = Http()
             for name in OF_THE_PLAN:
                 if getattr(http, name) != getattr(usual, name):
-                    message = f"http: {name}= of a load is not supported: the plan decides where connections go"
+                    why = "all loads have one clock" if name == "clock" else "the plan decides where connections go"
+                    message = f"http: {name}= of a load is not supported: {why}"
                     self._wrong.append(Wrong("http", message, f"set it in Plan(http=Http({name}=...))"))
         return read_http(http, Path(self.origin.file).parent, self._wrong)
 

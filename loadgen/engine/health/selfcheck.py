@@ -15,7 +15,9 @@ Only the generator's own faults count; a slow target makes no interval unfit. An
 - EC2 held back or dropped packets, because the instance exceeded an allowance.
 
 The lag is the generator lag or the event loop's, whichever is larger. The generator lag is exact but
-has few values at low rates, and does not show how late replies are read. Lag p99 is the value that
+has few values at low rates, and does not show how late replies are read. If the kernel's clock timed all
+answers of an interval, the read lag takes the place of the event loop's lag: it is the lateness of each read
+itself (`answer_reads.py`). Lag p99 is the value that
 1 % of the values exceed, and at least one, so one pause of a few milliseconds a second spoils no p99.
 
 The limits were compared with captured packets (tests/integration/test_packets.py). The scenario
@@ -50,9 +52,11 @@ from time import perf_counter_ns, sleep
 from types import FrameType
 from typing import Final
 
+from loadgen.engine.health.answer_reads import JUMP_NOTE, AnswerReads
 from loadgen.engine.health.process_health import HealthReading, Probe
 from loadgen.engine.health.stream_reads import StreamReads
 from loadgen.measure.deltas.delta import Health
+from loadgen.measure.deltas.read_health import ReadHealth
 from loadgen.measure.deltas.stream_health import StreamHealth
 from loadgen.units import NS_PER_MS, NS_PER_S, NS_PER_US, format_count, format_duration, format_ratio, quantity
 
@@ -209,6 +213,7 @@ class SelfCheck:
         left_ns: returns the CPU time since the last call that busy waiting used, and leaves at once for work.
         starved: called in each interval with the share of it in which the loop waited for a core.
         reads: the reads of streams of AI models; None: the plan has no model.
+        answers: the reads of all answers, in a plan that asks for the kernel's clock; None in others.
     """
 
     def __init__(
@@ -222,11 +227,13 @@ class SelfCheck:
         left_ns: Callable[[], int] = lambda: 0,
         starved: Callable[[float], None] = lambda share: None,
         reads: StreamReads | None = None,
+        answers: AnswerReads | None = None,
         probe: Probe | None = None,
     ) -> None:
         self._folder = str(folder.resolve())
         self._users, self._own_faults, self._oldest_ns, self._unacked = users, own_faults, oldest_ns, unacked
-        self._left_ns, self._starved, self._reads = left_ns, starved, reads
+        self._left_ns, self._starved = left_ns, starved
+        self._reads, self._answers = reads, answers
         self._probe = probe or Probe()
         self._threads = ThreadPoolExecutor(1, thread_name_prefix="selfcheck-look")
         self._looking: Future[HealthReading] | None = None
@@ -304,11 +311,12 @@ class SelfCheck:
         self._starved(look.starved_share)
         look = replace(look, cpu_share=max(0.0, look.cpu_share - self._left_ns() / interval_ns))
         loop_p99_ns = _p99(lags)
+        answers, late_ns = (None, None) if self._answers is None else self._answers.take()
         streams = None if self._reads is None else self._reads.take(loop_p99_ns, generator_lag_p99_ns or 0)
         lag_before_ns = self._lag_before_ns
         lag_ns = self._lag_before_ns = generator_lag_p99_ns or 0
         seen = Seen(
-            lag_p99_ns=max(loop_p99_ns, lag_ns),
+            lag_p99_ns=max(loop_p99_ns if late_ns is None else late_ns, lag_ns),
             lasting_lag_ns=min(lag_ns, lag_before_ns) if _HAS_EXACT_TIMERS else 0,
             response_p99_ns=_shortest_ns(response_p99_ns, streams),
             interval_ns=interval_ns,
@@ -340,8 +348,9 @@ class SelfCheck:
             unacked=self._unacked(),
             oldest_ms=max(0, self._oldest_ns()) // NS_PER_MS,
             unfit=unfit_reasons(seen, is_held=bool(held)),
-            notes=(*notes, *held, *self._near_limit(seen)),
+            notes=(*notes, *held, *self._near_limit(seen), *_jump_notes(answers)),
             streams=streams,
+            reads=answers,
         )
 
     def _near_limit(self, seen: Seen) -> list[str]:
@@ -451,6 +460,10 @@ def scenario_line(folder: str, frame: FrameType | None, *, through_ours: bool) -
             return f"{Path(file).relative_to(folder)}:{frame.f_lineno} ({frame.f_code.co_name})"
         frame = frame.f_back
     return ""
+
+
+def _jump_notes(answers: ReadHealth | None) -> tuple[str, ...]:
+    return (JUMP_NOTE,) if answers is not None and answers.jumps else ()
 
 
 def _shortest_ns(response_p99_ns: int, streams: StreamHealth | None) -> int:

@@ -13,6 +13,7 @@ from typing import Final
 
 import numpy as np
 
+from loadgen.engine.health.answer_reads import exceeded_by
 from loadgen.measure.deltas.stream_health import StreamHealth
 from loadgen.units import NS_PER_MS, NS_PER_US
 
@@ -159,14 +160,14 @@ class StreamReads:
         self._begin()
         if not kernel_reads + loop_reads:
             return None
-        lag_p99_ns = _exceeded_by(lags, 100)
+        lag_p99_ns = exceeded_by(lags, 100)
         seen = Reads(
             # Where both clocks were in use, the larger lag counts.
             lag_p99_ns=max(lag_p99_ns, loop_lag_p99_ns) if loop_reads else lag_p99_ns,
             send_lag_p99_ns=send_lag_p99_ns,
             has_kernel_clock=not loop_reads,
-            ttft_p50_ns=_exceeded_by(firsts, 2),
-            icl_p50_ns=_exceeded_by(gaps, 2),
+            ttft_p50_ns=exceeded_by(firsts, 2),
+            icl_p50_ns=exceeded_by(gaps, 2),
             events=events,
             ours=ours,
             mean_events=mean_events,
@@ -183,21 +184,9 @@ class StreamReads:
             shared_theirs=theirs,
             shared_ours=ours,
             shared_unknown=unknown,
-            read_lag_p50_us=_exceeded_by(lags, 2) // NS_PER_US,
+            read_lag_p50_us=exceeded_by(lags, 2) // NS_PER_US,
             read_lag_p99_us=lag_p99_ns // NS_PER_US,
             read_lag_max_us=(int(lags.max()) if kernel_reads else 0) // NS_PER_US,
             ttft_p50_us=seen.ttft_p50_ns // NS_PER_US,
             icl_p50_us=seen.icl_p50_ns // NS_PER_US,
         )
-
-
-def _exceeded_by(values: np.ndarray, part: int) -> int:
-    """Return the value that one in `part` of the values exceed, and at least one; 0 for no values.
-
-    part: 2 for the median (of an even number of values the lower one), 100 for the p99.
-    """
-    n = len(values)
-    if not n:
-        return 0
-    rank = max(0, n - 1 - max(1, n // part))
-    return int(np.partition(values, rank)[rank])

@@ -24,10 +24,16 @@ from loadgen.units import format_duration
 __all__ = ["key_of", "pythons_of"]
 
 
-def key_of(manifest: Mapping[str, Any], spec: PlanSpec) -> Key:
-    """Return the key of a run: the conditions that must be equal for a comparison. spec: the plan in the manifest."""
+def key_of(manifest: Mapping[str, Any], spec: PlanSpec, clock: str = "") -> Key:
+    """Return the key of a run: the conditions that must be equal for a comparison.
+
+    spec: the plan in the manifest. clock: the clock that timed the answers, if the run has a summary; otherwise the
+    plan's.
+    """
+    asked = str(spec.http.get("clock", "loop"))
+    lines = [*_plan_lines(manifest, spec), ("clock in force", clock if clock not in ("", asked) else "")]
     return Key(
-        plan="\n".join(f"{name}: {value}" for name, value in _plan_lines(manifest, spec) if value),
+        plan="\n".join(f"{name}: {value}" for name, value in lines if value),
         target=spec.environment or ", ".join(sorted({_place(url) for url in (spec.target, *spec.targets.values())})),
         placement=str(manifest.get("placement", "fleet")),
         regions=",".join(f"{name}={weight:.6g}" for name, weight in _shares(spec.regions)),

@@ -94,7 +94,7 @@ def counted_of(run: Run) -> tuple[Accepted, Batches]:
     named = names_of(by_region)
     accepted = Accepted(
         run_id=run.id,
-        key=key_of(run.manifest, spec),
+        key=key_of(run.manifest, spec, summary.clock.in_force),
         started_at=summary.started_at,
         duration_s=summary.duration_s,
         commit=spec.commit,

@@ -18,6 +18,7 @@ from loadgen.measure.deltas.exemplar import Exemplar, Failure
 from loadgen.measure.deltas.kept_stream import KeptStream
 from loadgen.measure.deltas.load_counts import FirstArrival, LoadCounts
 from loadgen.measure.deltas.outcomes_by_due_interval import DueCounts
+from loadgen.measure.deltas.read_health import ReadHealth
 from loadgen.measure.deltas.sampled_sums import SampledSums
 from loadgen.measure.deltas.sampling_counts import SamplingCounts
 from loadgen.measure.deltas.series_key import SeriesKey
@@ -113,6 +114,18 @@ class Health(msgspec.Struct, frozen=True, gc=False):
     """Number of the joined intervals that were unfit."""
     streams: StreamHealth | None = None
     """The reads of streams of AI models; None without reads, or if the agent has an older version."""
+    reads: ReadHealth | None = None
+    """The clock of answers and the read lag; None if the plan does not ask for the kernel's clock."""
+
+    @property
+    def lag_p99_us(self) -> int:
+        """Return the lag that decides whether the interval was fit.
+
+        This lag is the larger of two: the generator lag, and the read lag (without the kernel's clock, the loop's).
+        """
+        reads = self.reads
+        late_us = reads.read_lag_p99_us if reads is not None and reads.is_by_kernel else self.loop_lag_p99_us
+        return max(self.generator_lag_p99_us, late_us)
 
     @property
     def counted(self) -> tuple[int, int]:

@@ -27,6 +27,7 @@ from loadgen.measure.deltas.kept_stream import fits_in_delta
 from loadgen.measure.deltas.limits import FIRST_ARRIVALS_IN_DELTA
 from loadgen.measure.deltas.load_counts import joined_loads
 from loadgen.measure.deltas.outcomes_by_due_interval import MAX_DUE_ROWS, DueCounts
+from loadgen.measure.deltas.read_health import reads_in_time
 from loadgen.measure.deltas.run_fitness import cause_of
 from loadgen.measure.deltas.sampled_sums import add_sampled
 from loadgen.measure.deltas.sampling_counts import added_up
@@ -275,6 +276,7 @@ def _in_time(first: Health, second: Health) -> Health:
         intervals=intervals + more,
         unfit_intervals=unfit + more_unfit,
         streams=in_time(first.streams, second.streams),
+        reads=reads_in_time(first.reads, second.reads),
     )
 
 

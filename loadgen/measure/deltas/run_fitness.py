@@ -12,6 +12,7 @@ from math import floor, log
 from typing import Final, Literal
 
 from loadgen.measure.deltas.delta import Counters, Health
+from loadgen.measure.deltas.read_health import ReadFitness
 from loadgen.measure.deltas.stream_health import StreamFitness
 from loadgen.units import NS_PER_S
 
@@ -121,6 +122,8 @@ class Fitness:
     """By step of the rate: [intervals, unfit ones]."""
     streams: StreamFitness = field(default_factory=StreamFitness)
     """The reads of streams of AI models, with unfit intervals by metric."""
+    reads: ReadFitness = field(default_factory=ReadFitness)
+    """The clock of answers and the read lag, in plans that ask for the kernel's clock."""
 
     def add(self, health: Health, counters: Counters | None = None, start_ns: int = 0, end_ns: int = 0) -> None:
         """Add the health of one interval: count the interval, its reasons and notes, and keep the peak values.
@@ -137,6 +140,7 @@ class Fitness:
             self.coarse_ns += end_ns - start_ns
             _add_span(self.coarse_spans_ns, start_ns, end_ns)
         self.streams.add(health.streams)
+        self.reads.add(health.reads)
         self._add_peaks(health)
         self._add_notes(health.notes)
         if counters is not None and end_ns > start_ns:
@@ -218,7 +222,7 @@ class Fitness:
 
     def _add_rate(self, rate_per_s: float, health: Health) -> None:
         self.rate_max_per_s = max(self.rate_max_per_s, rate_per_s)
-        lag_us = max(health.generator_lag_p99_us, health.loop_lag_p99_us)
+        lag_us = health.lag_p99_us
         if not health.unfit:
             self.fit_rate_max_per_s = max(self.fit_rate_max_per_s, rate_per_s)
         elif lag_us > self.worst_lag_us:

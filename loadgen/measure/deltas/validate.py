@@ -199,6 +199,8 @@ def check_fields(delta: Delta, known: int) -> None:
                 f"{health.unfit_intervals:,} of them unfit",
                 hint=SAME_VERSION,
             )
+        if health.reads is not None and not health.reads.is_possible(MAX_INTERVALS):
+            raise WireError(f"{name} has an impossible read lag: {health.reads}", hint=SAME_VERSION)
         if health.streams is not None and not health.streams.is_possible(MAX_INTERVALS):
             raise WireError(f"{name} has impossible numbers of reads: {health.streams}", hint=SAME_VERSION)
 

@@ -47,6 +47,7 @@ from loadgen.measure.histograms.histogram import Histogram, mean_us, percentiles
 from loadgen.measure.merging.merge import Merge
 from loadgen.measure.merging.queries import ALL, Measured, Row
 from loadgen.measure.objectives.objective import SloResult
+from loadgen.measure.results.clock_figures import answer_clock_notes, clock_block
 from loadgen.measure.results.figures import PERCENTILES, figures
 from loadgen.measure.results.level_figures import LevelFacts, level_figures
 from loadgen.measure.results.stream_figures import clock_notes, llm_block, stream_rows
@@ -199,13 +200,20 @@ def build(
         "series": series,
         "tagged": list(islice(_tagged(merge), SUMMARY_LINES)),
         "loads": list(_loads(merge)),
+        "clock": clock_block(merge.fitness.values()),
         "llm": llm_block(merge, facts.measured_s, facts.stream_validity, merge.fitness.values(), model=facts.model),
         **level_figures(merge, facts.levels),
         "custom": list(_custom(merge, facts.metrics)),
         "custom_tagged": list(islice(_custom_tagged(merge, facts.metrics), SUMMARY_LINES)),
         "warmup": _warmup(facts, merge) if facts.has_warmup or facts.warmup_found else None,
         "agents": [_agent(agent, merge) for agent in facts.agents],
-        "notes": [*facts.notes, *clock_notes(merge.fitness.values()), *_waits(merge), *_left_out(merge, series)],
+        "notes": [
+            *facts.notes,
+            *answer_clock_notes(merge.fitness.values()),
+            *clock_notes(merge.fitness.values()),
+            *_waits(merge),
+            *_left_out(merge, series),
+        ],
     }
     return built | {key: value for key, value in facts.extra.items() if key not in built}
 

@@ -17,7 +17,10 @@ from loadgen.report.charts.series_to_chart_lines import ERRORS, TOKENS
 
 __all__ = ["Intervals"]
 
-_STATES: Final = ("reported", "users", "in_flight", "waiting", "unfit", "generator_lag_us", "loop_lag_us", "cpu_share")
+_STATES: Final = (
+    *("reported", "users", "in_flight", "waiting", "unfit"),
+    *("generator_lag_us", "loop_lag_us", "cpu_share", "read_lag_us"),
+)
 _ADDED: Final = 5
 """The first 5 states are sums over agents; the others are the worst agent's values."""
 _UNFIT: Final = 2_000
@@ -77,6 +80,9 @@ class Intervals:
         )
         for at, name in enumerate(("generator_lag_p99_us", "loop_lag_p99_us", "cpu_share"), _ADDED):
             states[at] = max(states[at], *(getattr(h, name) for h in health.values())) if health else states[at]
+        read_lags = [h.reads.read_lag_p99_us for h in health.values() if h.reads is not None]
+        if read_lags:
+            states[-1] = max(states[-1], *read_lags)
         for agent in health:
             span = self.spans.setdefault(agent, [k, k])
             span[0], span[1] = min(span[0], k), max(span[1], k)
@@ -204,4 +210,4 @@ def _grown(old: np.ndarray, size: int, fill: float) -> np.ndarray:
 
 
 def _lag_us(health: Health) -> int:
-    return max(health.generator_lag_p99_us, health.loop_lag_p99_us)
+    return health.lag_p99_us

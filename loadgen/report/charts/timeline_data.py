@@ -260,6 +260,7 @@ class History:
             "generator": {
                 "lag_p99_ms": [us / _US_PER_MS for us in of.worst("generator_lag_us", *where)],
                 "loop_lag_p99_ms": [us / _US_PER_MS for us in of.worst("loop_lag_us", *where)],
+                "read_lag_p99_ms": [us / _US_PER_MS for us in of.worst("read_lag_us", *where)],
                 "cpu_share": [round(share, 3) for share in of.worst("cpu_share", *where)],
                 "agents_unfit": [int(n) for n in of.worst("unfit", *where)],
             },

@@ -192,7 +192,7 @@ function charts_of(board) {
     }),
     lag: time_chart(board, {
       id: "lag", title: "Generator lag", note: "p99 of the worst agent", height: 130, format: ms_text, least: 1,
-      lines: (history) => [generator_line(history, "lag_p99_ms", "start lag", "c1", null), generator_line(history, "loop_lag_p99_ms", "loop lag", "c3", [4, 2])],
+      lines: (history) => [generator_line(history, "lag_p99_ms", "start lag", "c1", null), generator_line(history, "loop_lag_p99_ms", "loop lag", "c3", [4, 2]), ...(history.slots.generator.read_lag_p99_ms?.some((ms) => ms) ? [generator_line(history, "read_lag_p99_ms", "read lag", "c2", [1.5, 2])] : [])],
     }),
     cpu: time_chart(board, {
       id: "cpu", title: "CPU", note: "of the worst agent", height: 130, format: share_text, limits: () => [0, 1.05],

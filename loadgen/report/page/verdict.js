@@ -81,6 +81,7 @@ function facts_of({ run, slots, warmup_s, agents, verdict }, baseline) {
     ["From", run.placement === "embedded" ? `this machine, ${counted(run.agents, "agent")}` : `${counted(run.agents, "agent")} in ${counted(regions.length, "region")}${regions.length ? `: ${regions.slice(0, 6).join(", ")}${regions.length > 6 ? " …" : ""}` : ""}`],
     ["When", began && !Number.isNaN(began.valueOf()) ? `${began.toISOString().slice(0, 19).replace("T", " ")} UTC, ${length_text(Math.max(0, Math.round(run.clock_s)))}` : "not started"],
     ["Figures", `all values of all agents, in steps of ${length_text(slots.length_s)}${warmup_s ? `; warm-up ${clock_text(warmup_s[0])}–${clock_text(warmup_s[1])}` : ""}`],
+    ...(run.clock ? [["Clock", `${run.clock === "loop" ? "the event loop" : run.clock === "kernel" ? "the kernel" : "the kernel and the event loop"} timed the answers`]] : []),
     ["Run", verdict ? `${run.id}, exit code ${verdict.exit_code}` : run.id],
     ...(labels.length ? [["Labels", labels.join(", ")]] : []),
     ...(baseline ? [["Baseline", `${baseline.run.id}, ${baseline.run.scenario}, ${baseline.run.load}${baseline.verdict ? `, ${baseline.verdict.result}` : ""}`]] : []),

@@ -574,7 +574,7 @@ class Counters(_message.Message):
     def __init__(self, requests_started: _Optional[int] = ..., requests_finished: _Optional[int] = ..., requests_errors: _Optional[int] = ..., requests_pool_limited: _Optional[int] = ..., iterations_due: _Optional[int] = ..., iterations_started: _Optional[int] = ..., iterations_finished: _Optional[int] = ..., iterations_missed: _Optional[int] = ..., iterations_cut_off: _Optional[int] = ..., iterations_errors: _Optional[int] = ..., script_faults: _Optional[int] = ..., bytes_received: _Optional[int] = ...) -> None: ...
 
 class Health(_message.Message):
-    __slots__ = ("users", "in_flight", "waiting", "loop_lag_p50_us", "loop_lag_p99_us", "loop_lag_max_us", "generator_lag_p99_us", "response_p99_us", "cpu_share", "rss_bytes", "unfit", "notes", "steal_share", "gc_max_us", "fds", "fd_limit", "ports", "port_limit", "memory_free_bytes", "unacked", "oldest_ms", "intervals", "unfit_intervals", "streams")
+    __slots__ = ("users", "in_flight", "waiting", "loop_lag_p50_us", "loop_lag_p99_us", "loop_lag_max_us", "generator_lag_p99_us", "response_p99_us", "cpu_share", "rss_bytes", "unfit", "notes", "steal_share", "gc_max_us", "fds", "fd_limit", "ports", "port_limit", "memory_free_bytes", "unacked", "oldest_ms", "intervals", "unfit_intervals", "streams", "reads")
     USERS_FIELD_NUMBER: _ClassVar[int]
     IN_FLIGHT_FIELD_NUMBER: _ClassVar[int]
     WAITING_FIELD_NUMBER: _ClassVar[int]
@@ -599,6 +599,7 @@ class Health(_message.Message):
     INTERVALS_FIELD_NUMBER: _ClassVar[int]
     UNFIT_INTERVALS_FIELD_NUMBER: _ClassVar[int]
     STREAMS_FIELD_NUMBER: _ClassVar[int]
+    READS_FIELD_NUMBER: _ClassVar[int]
     users: int
     in_flight: int
     waiting: int
@@ -623,7 +624,28 @@ class Health(_message.Message):
     intervals: int
     unfit_intervals: int
     streams: StreamHealth
-    def __init__(self, users: _Optional[int] = ..., in_flight: _Optional[int] = ..., waiting: _Optional[int] = ..., loop_lag_p50_us: _Optional[int] = ..., loop_lag_p99_us: _Optional[int] = ..., loop_lag_max_us: _Optional[int] = ..., generator_lag_p99_us: _Optional[int] = ..., response_p99_us: _Optional[int] = ..., cpu_share: _Optional[float] = ..., rss_bytes: _Optional[int] = ..., unfit: _Optional[_Iterable[str]] = ..., notes: _Optional[_Iterable[str]] = ..., steal_share: _Optional[float] = ..., gc_max_us: _Optional[int] = ..., fds: _Optional[int] = ..., fd_limit: _Optional[int] = ..., ports: _Optional[int] = ..., port_limit: _Optional[int] = ..., memory_free_bytes: _Optional[int] = ..., unacked: _Optional[int] = ..., oldest_ms: _Optional[int] = ..., intervals: _Optional[int] = ..., unfit_intervals: _Optional[int] = ..., streams: _Optional[_Union[StreamHealth, _Mapping]] = ...) -> None: ...
+    reads: ReadHealth
+    def __init__(self, users: _Optional[int] = ..., in_flight: _Optional[int] = ..., waiting: _Optional[int] = ..., loop_lag_p50_us: _Optional[int] = ..., loop_lag_p99_us: _Optional[int] = ..., loop_lag_max_us: _Optional[int] = ..., generator_lag_p99_us: _Optional[int] = ..., response_p99_us: _Optional[int] = ..., cpu_share: _Optional[float] = ..., rss_bytes: _Optional[int] = ..., unfit: _Optional[_Iterable[str]] = ..., notes: _Optional[_Iterable[str]] = ..., steal_share: _Optional[float] = ..., gc_max_us: _Optional[int] = ..., fds: _Optional[int] = ..., fd_limit: _Optional[int] = ..., ports: _Optional[int] = ..., port_limit: _Optional[int] = ..., memory_free_bytes: _Optional[int] = ..., unacked: _Optional[int] = ..., oldest_ms: _Optional[int] = ..., intervals: _Optional[int] = ..., unfit_intervals: _Optional[int] = ..., streams: _Optional[_Union[StreamHealth, _Mapping]] = ..., reads: _Optional[_Union[ReadHealth, _Mapping]] = ...) -> None: ...
+
+class ReadHealth(_message.Message):
+    __slots__ = ("intervals", "kernel_reads", "loop_reads", "loop_connections", "jumps", "read_lag_p50_us", "read_lag_p99_us", "read_lag_max_us")
+    INTERVALS_FIELD_NUMBER: _ClassVar[int]
+    KERNEL_READS_FIELD_NUMBER: _ClassVar[int]
+    LOOP_READS_FIELD_NUMBER: _ClassVar[int]
+    LOOP_CONNECTIONS_FIELD_NUMBER: _ClassVar[int]
+    JUMPS_FIELD_NUMBER: _ClassVar[int]
+    READ_LAG_P50_US_FIELD_NUMBER: _ClassVar[int]
+    READ_LAG_P99_US_FIELD_NUMBER: _ClassVar[int]
+    READ_LAG_MAX_US_FIELD_NUMBER: _ClassVar[int]
+    intervals: int
+    kernel_reads: int
+    loop_reads: int
+    loop_connections: int
+    jumps: int
+    read_lag_p50_us: int
+    read_lag_p99_us: int
+    read_lag_max_us: int
+    def __init__(self, intervals: _Optional[int] = ..., kernel_reads: _Optional[int] = ..., loop_reads: _Optional[int] = ..., loop_connections: _Optional[int] = ..., jumps: _Optional[int] = ..., read_lag_p50_us: _Optional[int] = ..., read_lag_p99_us: _Optional[int] = ..., read_lag_max_us: _Optional[int] = ...) -> None: ...
 
 class StreamHealth(_message.Message):
     __slots__ = ("intervals", "unfit_ttft", "unfit_itl", "unfit_tpot", "streams", "kernel_reads", "loop_reads", "events", "shared_theirs", "shared_ours", "shared_unknown", "read_lag_p50_us", "read_lag_p99_us", "read_lag_max_us", "ttft_p50_us", "icl_p50_us")

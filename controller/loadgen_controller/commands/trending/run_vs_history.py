@@ -84,7 +84,8 @@ def compare_with_history(run: Run, store: Store, gate: str, note: Callable[[str]
 def _key(run: Run) -> Key | None:
     """Return the key of a run; None if its plan was written by an incompatible version of loadgen."""
     try:
-        return key_of(run.manifest, msgspec.convert(run.manifest.get("spec"), PlanSpec))
+        clock = "" if run.summary is None else run.summary.clock.in_force
+        return key_of(run.manifest, msgspec.convert(run.manifest.get("spec"), PlanSpec), clock)
     except msgspec.ValidationError:
         return None
 
