@@ -451,7 +451,8 @@ def scenario_line(folder: str, frame: FrameType | None, *, through_ours: bool) -
     It searches from `frame` outwards. Without `through_ours` it also returns "" if that code is calling loadgen: time
     in our client is not the scenario's fault.
     """
-    while frame is not None:
+    # Seen once with CPython 3.11: `f_back` of a frame that another thread runs returned an object that is no frame.
+    while isinstance(frame, FrameType):
         file = frame.f_code.co_filename
         if file.startswith(_OURS):
             if not through_ours:
