@@ -27,6 +27,10 @@ def loadgen(*args: str) -> Result:
     return result
 
 
+def evidence(*args: str) -> Result:
+    return CliRunner().invoke(cli.app, ["evidence", *args], env={"COLUMNS": "300"})
+
+
 @pytest.fixture(autouse=True)
 def _here(small: MadeProgramme, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(small.folder)
@@ -44,6 +48,23 @@ def test_a_page_is_written_in_each_format_and_recorded_once(small: MadeProgramme
     assert names[3].read_text().count("\n") == 15
     recorded = [path.name for path in (small.store / "programme/weeks").iterdir()]
     assert recorded == [f"2026-W30-{document['id']}.json"]
+
+
+def test_a_page_of_a_team_or_for_customers_hides_no_evidence_of_the_page_of_all_teams(small: MadeProgramme) -> None:
+    loadgen(*WEEK)
+    for limit in (["--public"], ["--team", "payments"]):
+        shown = json.loads(loadgen(*WEEK, *limit, "--format", "json").stdout)
+        assert (shown["is_public"], shown["team"]) == (limit[0] == "--public", "".join(limit[1:]))
+    checked = json.loads(evidence("--check", "2026-W30", "--format", "json").stdout)
+    customers = json.loads(loadgen(*WEEK, "--public", "--no-record", "--format", "json").stdout)
+    id_ = next(one["id"] for one in customers["evidence"] if one["kind"] == "slices")
+    entry = json.loads(evidence(id_, "--format", "json").stdout)["evidence"][0]
+
+    assert len(checked["ids"]) > 60
+    assert checked["page"].endswith(json.loads(loadgen(*WEEK, "--format", "json").stdout)["id"])
+    assert {"query", "slo"} <= {one["name"] for one in entry["inputs"]}
+    assert entry["revisions"]
+    assert "of team payments" in evidence("--check", shown["id"]).stdout
 
 
 def test_the_terminal_shows_sentences_rows_and_sections() -> None:

@@ -161,7 +161,7 @@ def report(
         echo_stage("searching for unusual hours")
         every = slos.objectives if slos else ()
         others = _others(place, gathered, every, now, "" if as_of is None else now.isoformat(), team or "", history)
-    page = build_page(gathered, others, is_public=public)
+    page = build_page(gathered, others, is_public=public, team=team or "")
     if pdf is not None:
         echo_stage("printing the PDF")
     written = _write(page, outputs, pdf)
