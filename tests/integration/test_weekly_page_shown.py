@@ -14,6 +14,9 @@ from playwright.sync_api import Browser, Page
 from loadgen.programme.pages.launch_html import launch_html
 from loadgen.programme.pages.pdf import print_pdf
 from loadgen.programme.pages.weekly_html import weekly_html
+from loadgen.report.report_parts import Table
+from loadgen.studies.page import as_page
+from loadgen.studies.study import Study
 from tests.support.browser import chromium, needs_chromium
 from tests.support.made_launch_page import hostile_launch, made_launch
 from tests.support.made_weekly_page import example_page, full_page, hostile_page, public_page
@@ -75,6 +78,32 @@ def test_no_page_loads_anything_complains_or_scrolls_sideways(page: Page, tmp_pa
             page.set_viewport_size({"width": width, "height": 900})
             assert page.evaluate("document.documentElement.scrollWidth") <= width, (name, width)
     assert faults == []
+
+
+def test_rows_of_wide_tables_of_a_board_are_cards_on_a_telephone_and_nothing_of_them_is_cut(
+    page: Page, tmp_path: Path
+) -> None:
+    columns = ("journey", "team", "product", "owner", "state", "missing", "requests", "value")
+    row = (
+        "catalog",
+        "browse",
+        "-",
+        "browse-oncall@shop.example",
+        "partly",
+        "objective in test, gate",
+        "37 %",
+        "unknown",
+    )
+    study = Study("board", "Coverage", "covered 28 %", "not decided", tables=(Table("", columns, (row,) * 3, words=6),))
+    (tmp_path / "board.html").write_bytes(as_page(study))
+    page.set_viewport_size({"width": 400, "height": 900})
+    page.goto((tmp_path / "board.html").as_uri())
+    width = "one => one.scrollWidth <= one.clientWidth && one.getBoundingClientRect().right <= 400"
+    assert page.eval_on_selector_all(".scroll", f"all => all.every({width})")
+    assert page.locator("thead").first.is_hidden()
+    page.set_viewport_size({"width": 1300, "height": 900})
+    assert page.locator("thead").first.is_visible()
+    assert page.eval_on_selector_all(".scroll", "all => all.every(one => one.scrollWidth <= one.clientWidth)")
 
 
 def test_weekly_pages_of_12_rows_are_one_sheet_of_paper_on_which_nothing_is_cut(page: Page, tmp_path: Path) -> None:
