@@ -67,6 +67,31 @@ def test_a_page_of_a_team_or_for_customers_hides_no_evidence_of_the_page_of_all_
     assert "of team payments" in evidence("--check", shown["id"]).stdout
 
 
+@pytest.mark.process
+def test_the_pdf_is_published_beside_the_page(
+    small: MadeProgramme, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chromium = tmp_path / "chromium"
+    chromium.write_text(
+        '#!/bin/sh\nfor one; do case $one in --print-to-pdf=*) echo "%PDF-1.4 %%EOF" > "${one#*=}";; esac; done\n'
+    )
+    chromium.chmod(0o755)
+    monkeypatch.setenv("LOADGEN_CHROMIUM", str(chromium))
+    settings = f'{small.programme.read_text()}\n[publish]\nto = "out"\n'
+    (tmp_path / "programme.toml").write_text(settings)
+    monkeypatch.chdir(tmp_path)
+    args = (str(small.slos), *WEEK, "--store", str(small.store), "--publish", "--team", "payments")
+
+    done = loadgen(*args, "--pdf", "week.pdf")
+    monkeypatch.setenv("LOADGEN_CHROMIUM", "")
+    without = loadgen(*args, "--pdf", "week2.pdf")
+
+    assert (done.exit_code, without.exit_code) == (ExitCode.PASSED, ExitCode.PASSED)
+    assert [path.read_bytes() for path in (tmp_path / "out").rglob("*.pdf")] == [Path("week.pdf").read_bytes()]
+    assert "5 files" in done.stderr
+    assert "No PDF: no Chromium found" in without.stderr
+
+
 def test_the_terminal_shows_sentences_rows_and_sections() -> None:
     done = loadgen(*WEEK, "--no-record", "--team", "payments")
     assert done.exit_code == ExitCode.PASSED

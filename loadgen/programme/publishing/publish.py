@@ -1,6 +1,6 @@
 """Publishes a page: first its files, then the copies called `latest`, then a message to each channel.
 
-    2026-W30/w30-4f1a/index.html, report.json, report.csv, ...     the page; never changed
+    2026-W30/w30-4f1a/index.html, report.json, report.csv, ...     the page; never changed. A PDF is only here
     2026-W30/latest/...                                            a copy of the newest page of that week
     latest/...                                                     a copy of the newest page of the newest week
     public/2026-W30/...                                            pages for customers, in the same order
@@ -40,6 +40,8 @@ _PUBLIC: Final = "public/"
 _RECOMMENDATIONS: Final = "recommendations"
 _MOST_REVISIONS: Final = 99
 _FIRST_PAGE: Final = "index.html"
+_NOT_COPIED: Final = ".pdf"
+"""A page has a PDF only with --pdf. A copy would outlast its page if a page without a PDF follows."""
 Send = Callable[[Channel, Mapping[str, str], Any], str]
 
 
@@ -229,7 +231,8 @@ def _publish_files(page: _Page, at: Destination, to: str, run: _Run) -> str:
         copies = page.all_copies(at)
         for copy in copies:
             for name in sorted(page.files, key=lambda name: (name == _FIRST_PAGE, name)):
-                at.replace(f"{copy}/{name}", page.files[name])
+                if not name.endswith(_NOT_COPIED):
+                    at.replace(f"{copy}/{name}", page.files[name])
         run.finish("latest", key, "", f"copies in {' and '.join(f'{at}{copy}/' for copy in copies)}")
     return folder
 

@@ -48,6 +48,8 @@ loadgen slo report
 
 loadgen slo report --week 2026-W30 -o week.html -o week.json --pdf week.pdf
 
+loadgen slo report --week 2026-W30 --pdf week.pdf --publish
+
 loadgen slo report --quarter 2026-Q3 --team payments --format markdown
 
 loadgen slo report --week 2026-W30 --as-of 2026-07-27T06:00Z --no-record --format json
@@ -93,7 +95,10 @@ def report(
         ),
     ] = None,
     pdf: Annotated[
-        Path | None, typer.Option("--pdf", metavar="FILE", help="Print the page to a PDF with Chromium.")
+        Path | None,
+        typer.Option(
+            "--pdf", metavar="FILE", help="Print the page to a PDF with Chromium; --publish then also publishes it."
+        ),
     ] = None,
     public: Annotated[
         bool, typer.Option("--public", help="Only promises and attainment: no owner, money, commit or run.")
@@ -171,7 +176,7 @@ def report(
     if explain and output_format is Format.TEXT:
         for line in _explained(page):
             echo(line)
-    return _publish(page, place, chosen) if chosen is not None else ExitCode.PASSED
+    return _publish(page, place, chosen, pdf if pdf in written else None) if chosen is not None else ExitCode.PASSED
 
 
 # -- options --------------------------------------------------------------------------------------
@@ -291,9 +296,17 @@ def _record(place: Place, page: WeeklyPage) -> None:
     record_week(place, as_document(page))
 
 
-def _publish(page: WeeklyPage, place: Place, chosen: tuple[PublishSettings, dict[str, str]]) -> ExitCode:
+def _publish(
+    page: WeeklyPage, place: Place, chosen: tuple[PublishSettings, dict[str, str]], pdf: Path | None
+) -> ExitCode:
+    """Publish the page. pdf: the PDF that was written, which is published as well; None: there is none."""
     names = {".html": "index.html", ".json": "report.json", ".csv": "report.csv", ".md": "report.md"}
     files = {names[suffix]: make(page) for suffix, make in _makers().items()}
+    if pdf is not None:
+        try:
+            files["report.pdf"] = pdf.read_bytes()
+        except OSError as error:
+            raise StorageError(f"{pdf} cannot be read: {error.strerror}", hint="name another file") from None
     settings, values = chosen
     return show_published(publish_report(page, files, settings, place, datetime.now(UTC), values))
 
