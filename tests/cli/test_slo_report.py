@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -90,6 +91,13 @@ def test_the_pdf_is_published_beside_the_page(
     assert [path.read_bytes() for path in (tmp_path / "out").rglob("*.pdf")] == [Path("week.pdf").read_bytes()]
     assert "5 files" in done.stderr
     assert "No PDF: no Chromium found" in without.stderr
+
+
+def test_no_cell_of_a_narrow_terminal_is_cut() -> None:
+    done = CliRunner().invoke(cli.app, ["slo", "report", *WEEK, "--no-record"], env={"COLUMNS": "80"})
+    assert "…" not in done.stdout
+    assert re.search(r"^catalog +yes, 99\.\d % \(99\.\d %\)  ", done.stdout, re.MULTILINE)
+    assert "\nkept, in brackets: with excluded times\n" in done.stdout
 
 
 def test_the_terminal_shows_sentences_rows_and_sections() -> None:

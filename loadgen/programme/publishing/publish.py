@@ -31,6 +31,7 @@ from loadgen.programme.publishing.finished_steps import finished_steps, note_ste
 from loadgen.programme.publishing.publish_file import PublishSettings
 from loadgen.programme.publishing.published_text import PublishedText, text_of_page, text_of_recommendation
 from loadgen.programme.weekly.page_values import WeeklyPage
+from loadgen.units import quantity
 
 __all__ = ["Published", "publish_recommendation", "publish_report", "publish_week"]
 
@@ -226,7 +227,7 @@ def _publish_files(page: _Page, at: Destination, to: str, run: _Run) -> str:
         run.is_done("files", key)
     else:
         folder = _written(page, at)
-        run.finish("files", key, folder, f"{len(page.files)} files in {at}{folder}/")
+        run.finish("files", key, folder, f"{quantity(len(page.files), 'file')} in {at}{folder}/")
     if not run.is_done("latest", key):
         copies = page.all_copies(at)
         for copy in copies:

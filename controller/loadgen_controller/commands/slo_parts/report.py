@@ -59,9 +59,9 @@ loadgen slo report --week 2026-W30 --as-of 2026-07-27T06:00Z --no-record --forma
 0 the page was made, whatever it says; 3 there is nothing to report, or --publish is not finished; 2 usage error"""
 _SUFFIXES: Final = (".html", ".md", ".json", ".csv")
 _KEPT: Final = 1
-"""The column that is cut on a narrow terminal: its end only repeats the figure with excluded times."""
-_LEAST_KEPT: Final = 28
-"""Fewest columns for it, which show both figures: "yes, 99.6 % (99.4 % with ex…"."""
+"""The column of a promise's state. On the terminal, a line below the tables explains the figure in brackets."""
+_LEAST_KEPT: Final = 40
+"""As many columns of the terminal have room for all its texts: "undecided, 99.93 % (estimate) (99.91 %)"."""
 
 
 class Format(StrEnum):
@@ -330,6 +330,7 @@ def _print(page: WeeklyPage, output_format: Format, written: Sequence[Path]) -> 
 
 def _print_text(page: WeeklyPage) -> None:
     from loadgen.programme.weekly.as_markdown import heading
+    from loadgen.programme.weekly.cells.promise_cells import WITH_EXCLUDED
     from loadgen.report.report_parts import Report, Table
 
     # A narrow terminal shows the last columns in further tables, so those that people act upon are first.
@@ -339,8 +340,9 @@ def _print_text(page: WeeklyPage) -> None:
         names, titles = ("kept",), ("journey", "kept")  # type: ignore[assignment]
     rows = []
     for row in page.rows:
-        cells = dict(row.cells())
-        rows.append((row.journey, *(cells[name].text for name in names)))
+        cells = {name: cell.text for name, cell in row.cells()}
+        cells["kept"] = cells["kept"].replace(f"{WITH_EXCLUDED})", ")")
+        rows.append((row.journey, *(cells[name] for name in names)))
     shown = {"bad": "failed", "open": "incomplete", "good": "passed"}
     result = shown.get(page.sentences[0].tone if page.sentences else "plain", "")
     lines = tuple(_with_owner(one.text, one.owner, page) for one in page.sentences)
@@ -351,6 +353,8 @@ def _print_text(page: WeeklyPage) -> None:
     ):
         print_table(console, table, cut=_KEPT)
         console.print()
+    if any(WITH_EXCLUDED in row.kept.text for row in page.rows):
+        console.print(Text(f"kept, in brackets:{WITH_EXCLUDED}"))
     for text in _below(page):
         console.print(Text(text))
 
