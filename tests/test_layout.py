@@ -20,7 +20,11 @@ IMPORTERS = {
     "hdrh": {"loadgen/measure/histograms/histogram.py"},
     "google": {"loadgen/wire/codec.py", "loadgen/traces/convert/otlp_protobuf.py"},
     "zmq": {"loadgen/wire/sockets.py"},
-    "grpc": {"controller/loadgen_controller/api/server.py", "controller/loadgen_controller/api/client.py"},
+    "grpc": {
+        "controller/loadgen_controller/api/server.py",
+        "controller/loadgen_controller/api/client.py",
+        "loadgen/clients/grpc_client/",
+    },
     "httptools": {
         "loadgen/backends/collector/server.py",
         "loadgen/clients/protocol/http1.py",

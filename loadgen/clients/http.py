@@ -39,7 +39,7 @@ from loadgen.clients.pool.pool import ConnectionPool, NoConnectionInTime, Origin
 from loadgen.clients.protocol.connection_interface import Connection, Unprocessed
 from loadgen.clients.protocol.http1 import MANY_BYTES
 from loadgen.clients.protocol.outcomes import PROTOCOL, REDIRECTS, RESET, count_own_fault, http_outcome
-from loadgen.clients.protocol.request_body_encoding import JSON, StreamedRequest, encode_json
+from loadgen.clients.protocol.request_body_encoding import JSON, OpenBody, StreamedRequest, encode_json
 from loadgen.clients.protocol.timeouts import Timeouts, timeouts_with
 from loadgen.clients.request.cookies import COOKIE_NOTE, UserCookies, jar_of
 from loadgen.clients.request.expectation_check import check_accept
@@ -371,6 +371,26 @@ class HttpClient:
             data = b"%b%bContent-Length: %d%b%b" % (begin, headers, len(body), _JSON_END, body)
         timeouts = timeouts_with(self._timeouts.connect_ns, limit_ns)
         return await self._send(route, data, name, None, tags=tags, timeouts=timeouts, accept=accept, stream=make)
+
+    async def post_prepared(
+        self, url: str, lines: bytes, body: bytes | OpenBody, make: _Streamed | None, *, name: str, limit_ns: int | None
+    ) -> Reply:
+        """Send a POST request whose header lines are `lines`, all but the Host; the user's headers are not sent.
+
+        For clients above this one, such as that of gRPC. body: the whole body, or an `OpenBody` that the reply of
+        `make` writes. make: creates the reply when the head of the answer has arrived; None: a whole reply is returned.
+        limit_ns: the time-out; None: the plan's.
+
+        Raises:
+            RequestFailed: it is recorded already.
+        """
+        route = self._posts[url]
+        timeouts = self._timeouts if limit_ns is None else timeouts_with(self._timeouts.connect_ns, limit_ns)
+        if isinstance(body, OpenBody):
+            data: bytes = StreamedRequest.of(b"%b%b\r\n" % (route.head, lines), body, wants_stream=True)
+        else:
+            data = b"%b%b\r\n%b" % (route.head, lines, body)
+        return await self._send(route, data, name, None, timeouts=timeouts, stream=make)
 
     @property
     def meter(self) -> Meter:

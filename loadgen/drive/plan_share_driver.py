@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from time import perf_counter_ns
-from typing import Any
+from typing import Any, Final
 
 from loadgen.allowlist import Address, AllowList, CapShare, share_of_cap
 from loadgen.clients.llm.model_facts import ModelFacts
@@ -34,7 +34,9 @@ from loadgen.drive.single_load_driver import LaneDrive, bind
 from loadgen.drive.trace_parts import FINISH_S, trace_parts
 from loadgen.dsl.loading.loader import Scenario
 from loadgen.dsl.secret import secret_values
+from loadgen.dsl.users.exception_to_outcome import fault_text
 from loadgen.dsl.users.leveled_life import LevelTags
+from loadgen.dsl.users.library_clients import WorkerClients
 from loadgen.dsl.users.user import User, UserLoad
 from loadgen.dsl.users.user_factory import UserFactory, Ways
 from loadgen.dsl.users.worker_tally import WorkerTally
@@ -81,6 +83,10 @@ class Totals:
     """Time from T0 until the load really began."""
     ending: Ending = Ending.UNSAID
     """Why the load ended. UNSAID means a bug."""
+
+
+_CLOSE_S: Final = 2.0
+"""How long the libraries' clients of a worker may take to close at the end of a run."""
 
 
 class _Stop(asyncio.Event):
@@ -229,6 +235,8 @@ class Drive:
         reads = StreamReads() if plan.llm is not None else None
         self._kernel_clock = clock = None if reads is None else kernel_clock(reads)
 
+        self._worker_clients = WorkerClients()
+
         def new_factory(ways: Ways) -> UserFactory:
             network = network_of(ways.http, self._recorder.note, guard, clock)
             context = tls_context(plan.ca, ways.http)
@@ -245,6 +253,7 @@ class Drive:
                 names=names,
                 adaptive=traces.adaptive,
                 export=traces.export,
+                worker_clients=self._worker_clients,
             )
 
         self._user_factory = new_factory(plan.ways())
@@ -346,6 +355,18 @@ class Drive:
             Exception: whatever the scenario's tear-down raised.
         """
         await self._once(self._plan.tear_down)
+
+    async def _close_worker_clients(self) -> None:
+        try:
+            await asyncio.wait_for(self._worker_clients.close(), _CLOSE_S)
+        except TimeoutError:
+            self._recorder.note(
+                f"a client of the worker did not close within {_CLOSE_S:g} s; check its aclose() or close()"
+            )
+        except Exception as error:  # noqa: BLE001  # the run's results do not depend on it
+            self._recorder.note(
+                f"a client of the worker was not closed: {fault_text(error)}; check its aclose() or close()"
+            )
 
     async def _once(self, fn: Callable[[User], Awaitable[Any]] | None) -> Any:
         if fn is None:
@@ -480,6 +501,7 @@ class Drive:
                 self._self_check.stop()
                 for lane in self._lanes:
                     await lane.close()
+                await self._close_worker_clients()
                 self._points.close()
                 for factory in {self._user_factory, *self._user_factories}:
                     factory.close()

@@ -156,6 +156,7 @@ async def try_journey(
         await life.iterate(Arrival(perf_counter_ns(), 0, 0, False), pool_limited=False)
     finally:
         await life.close()
+        await user_factory.worker_clients.close()
     for error in raised:
         if not isinstance(error, IterationEnded):
             raise error

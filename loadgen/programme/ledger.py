@@ -31,6 +31,7 @@ from loadgen.measure.run_folder.rundir import utc_text
 from loadgen.outside_text import one_line
 from loadgen.programme.ledger_file import Revision, Rows, from_parquet, made_slices, rows_of, to_parquet
 from loadgen.programme.slices import DAY_S, Slice, Sum
+from loadgen.units import quantity
 
 __all__ = ["FOLDER", "Counts", "Ledger", "Reading", "day_of"]
 
@@ -67,6 +68,20 @@ class Counts:
 
     def __len__(self) -> int:
         return len(self.start)
+
+    def chosen(self, kept: NDArray[np.bool_]) -> Counts:
+        """Return some of the slices. kept: which ones, shape (slices,)."""
+        codes, texts = self.evidence
+        return Counts(
+            self.start[kept],
+            self.width[kept],
+            self.good[kept],
+            self.total[kept],
+            self.missing_s[kept],
+            self.estimated[kept],
+            self.revision[kept],
+            (codes[kept], texts),
+        )
 
     def revision_names(self, inside: NDArray[np.bool_], names: Sequence[str]) -> tuple[str, ...]:
         """Return the names of the revisions of some slices, sorted. names: of the revisions that `revision` numbers."""
@@ -350,7 +365,9 @@ def _joined(
         overlaps = np.flatnonzero(one["start"][1:] < one["start"][:-1] + one["width"][:-1])
         if len(overlaps):
             at = _stamp(int(one["start"][overlaps[0] + 1]))
-            clashes.append(f"{one_line(name, 100)} has {len(overlaps)} overlapping slices, the first at {at}")
+            clashes.append(
+                f"{one_line(name, 100)} has {quantity(len(overlaps), 'overlapping slice')}, the first at {at}"
+            )
         by_slo[name] = Counts(
             one["start"],
             one["width"],

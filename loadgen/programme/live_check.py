@@ -69,10 +69,10 @@ def live_jobs(
     found = []
     for one in objectives:
         source = source_of(one.sources[0], sources, data_sources) if len(one.sources) == 1 else ""
-        width, back = width_of(one), _FILE_DAYS * DAY_S
+        width, start = width_of(one), now - _FILE_DAYS * DAY_S
         if isinstance(source, Source) and not (kind := KINDS[source.kind]).is_file:
-            back = (SLICES + 1) * width + kind.delay_s
-        found.append(job_of(one, sources, data_sources, None, (now - back, now, now)))
+            start = (now - kind.delay_s) // width * width - SLICES * width
+        found.append(job_of(one, sources, data_sources, None, (start, now, now)))
     return found
 
 
@@ -90,7 +90,8 @@ def asked_live(jobs: Iterable[Job], open_source: Callable[[Source], Asker], call
         if job.source is None or job.why:
             found.append(Found(job.slo, name, why=(job.why,)))
         elif calls + job.calls > calls_most:
-            why = f"{quantity(calls, 'call')} were sent, and it needs {job.calls} more: raise the limit of {calls_most}"
+            sent = f"{quantity(calls, 'call')} {'was' if calls == 1 else 'were'} sent"
+            why = f"{sent}, and it needs {job.calls} more: raise the limit of {calls_most}"
             found.append(Found(job.slo, name, why=(why,)))
         else:
             if (asker := askers.get(name)) is None:

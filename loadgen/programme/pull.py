@@ -11,9 +11,11 @@ from dataclasses import dataclass
 from math import gcd
 from typing import Final
 
+from loadgen.outside_text import one_line
 from loadgen.programme.ledger import Counts, Ledger
 from loadgen.programme.ledger_file import Revision
 from loadgen.programme.objectives import DataSource, Objective
+from loadgen.programme.programme_toml import FILE_NAME
 from loadgen.programme.slices import DAY_S, DEFAULT_WIDTH_S, Slice
 from loadgen.programme.source_kinds import KINDS, Kind
 from loadgen.programme.source_settings import Source, source_of
@@ -24,6 +26,8 @@ __all__ = ["Done", "Job", "Planned", "job_of", "more_calls", "planned", "pulled"
 
 _MARGIN_S: Final = 3_600
 """Points that will be gone within an hour are not asked for."""
+_MOST_NAMED: Final = 5
+"""Sources that a message names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +35,7 @@ class Job:
     """The requests for one objective. why: not empty if nothing is asked, and the slices are missing.
 
     is_known: whether the ledger has all of it already. gone: why the oldest slices cannot be asked for any more.
+    wanted: slices in the time of the pull, of which the ledger has `stored`, and of these `unsettled` may still change.
     """
 
     slo: str
@@ -39,6 +44,9 @@ class Job:
     why: str = ""
     is_known: bool = False
     gone: str = ""
+    wanted: int = 0
+    stored: int = 0
+    unsettled: int = 0
 
     @property
     def calls(self) -> int:
@@ -165,10 +173,7 @@ def job_of(
     if objective.why_not_judged:
         return Job(name, why=f"not judged: {objective.why_not_judged}")
     if len(objective.sources) != 1:
-        count = len(objective.sources)
-        if not count and any(query.type.lower() == "any" for query in objective.queries):
-            return Job(name, why="its metricSource has the type Any, so no source can be asked: name one")
-        return Job(name, why=f"it names {count} sources: write the annotation loadgen.dev/source with one of them")
+        return Job(name, why=_not_one_source(objective, [*sources, *(one.name for one in data_sources)]))
     source = source_of(objective.sources[0], sources, data_sources)
     if isinstance(source, str):
         return Job(name, why=source)
@@ -180,16 +185,28 @@ def job_of(
     start, end, now = times
     if kind.is_file:
         return Job(name, source, (Asked(name, "", "", "", start, end, width),))
-    first, last = _needed(known, width, start, min(end, now - kind.delay_s), now - source.late_s)
+    first, last, figures = _needed(known, width, start, min(end, now - kind.delay_s), now - source.late_s)
     first, gone = _still_kept(kind, first, last, width, now)
     if first >= last:
-        return Job(name, source, is_known=not gone, why=gone)
+        return Job(name, source, (), gone, not gone, "", *figures)
     longest = kind.slices_each * width
     asked = tuple(
         Asked(name, queries.total, queries.good, queries.bad, at, min(last, at + longest), width, queries.theirs)
         for at in range(first, last, longest)
     )
-    return Job(name, source, asked, gone=gone)
+    return Job(name, source, asked, "", False, gone, *figures)
+
+
+def _not_one_source(objective: Objective, known: Iterable[str]) -> str:
+    """Return why no source is asked for an objective that names none or several. known: the sources that there are."""
+    if named := objective.sources:
+        names = ", ".join(one_line(one, 60) for one in named[:_MOST_NAMED])
+        return f"it names {len(named)} sources ({names}): write the annotation loadgen.dev/source with one of them"
+    if any(query.type.lower() == "any" for query in objective.queries):
+        return "its metricSource has the type Any, so no source can be asked: name one"
+    names = ", ".join(sorted({one_line(one, 60) for one in known})[:_MOST_NAMED])
+    which = f"NAME is one of {names}" if names else f"write [sources.NAME] in {FILE_NAME}"
+    return f"it names no source: write the annotation loadgen.dev/source: NAME; {which}"
 
 
 def _still_kept(kind: Kind, first: int, last: int, width: int, now: int) -> tuple[int, str]:
@@ -203,14 +220,20 @@ def _still_kept(kind: Kind, first: int, last: int, width: int, now: int) -> tupl
     return oldest, f"{quantity(count, 'slice')} too old: the source keeps slices of {width} s for {days}"
 
 
-def _needed(known: Counts | None, width: int, start: int, end: int, settled: int) -> tuple[int, int]:
+def _needed(
+    known: Counts | None, width: int, start: int, end: int, settled: int
+) -> tuple[int, int, tuple[int, int, int]]:
     """Return the time that is asked for, from the first slice that the ledger lacks; empty if it lacks none.
+
+    Third, the numbers of slices that are wanted, that the ledger has, and that it has and may still change.
 
     settled: slices that end until then do not change any more.
     """
     edges = range(-(-start // width) * width, end - width + 1, width)
     if not edges:
-        return 0, 0
+        return 0, 0, (0, 0, 0)
     have = set() if known is None else set(known.start[known.width == width].tolist())
+    stored = [at for at in edges if at in have]
+    figures = len(edges), len(stored), sum(at + width > settled for at in stored)
     lacking = [at for at in edges if at not in have or at + width > settled]
-    return (lacking[0], lacking[-1] + width) if lacking else (0, 0)
+    return (lacking[0], lacking[-1] + width, figures) if lacking else (0, 0, figures)

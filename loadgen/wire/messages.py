@@ -30,6 +30,7 @@ __all__ = [
     "FROM_AGENTS",
     "GUARDED_MINOR",
     "LOADS_MINOR",
+    "MESSAGES_MINOR",
     "OBJECTIVES_MINOR",
     "PROTOCOL_MAJOR",
     "PROTOCOL_MINOR",
@@ -71,7 +72,7 @@ __all__ = [
 
 PROTOCOL_MAJOR = 1
 """Peers with another major version are rejected. A controller reads messages of its own minor and of older ones."""
-PROTOCOL_MINOR = 9
+PROTOCOL_MINOR = 11
 ADJUSTABLE_MINOR = 2
 """The first minor version whose agents follow Adjust."""
 GUARDED_MINOR = 3
@@ -90,6 +91,8 @@ STREAMS_MINOR = 6
 """The first minor version whose agents time the tokens of AI models; older ones do not know `user.llm`."""
 STEERED_MINOR = 9
 """The first minor version whose agents replace a load by a search or a constant rate; older ones drive the plan's."""
+MESSAGES_MINOR = 11
+"""The first minor version that has the times of messages of gRPC calls; older agents do not know `user.grpc`."""
 CHUNK_BYTES = 64 * 1024
 """Length of each BundleChunk, except for a shorter last one."""
 

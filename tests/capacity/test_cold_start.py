@@ -66,7 +66,7 @@ def test_run_without_events_is_refused_with_the_reason(tmp_path: Path) -> None:
     )
     done = coldstart(tmp_path)
     assert done.exit_code == 2
-    assert "no scaling event: 1 marks, none of them of a fleet that grew" in " ".join(done.output.split())
+    assert "no scaling event: 1 mark, none of them of a fleet that grew" in " ".join(done.output.split())
     assert "--at 2m" in done.output
 
 

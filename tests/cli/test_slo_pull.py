@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -139,6 +140,36 @@ def test_the_plan_shows_calls_and_points_and_sends_nothing(server: MetricsServer
     assert not Path("history").exists()
 
 
+def test_pull_explains_which_slices_are_read_and_shows_the_queries(server: MetricsServer) -> None:
+    written(url_of(server), "checkout-fast")
+    planned = loadgen("slo", "pull", "--plan", "--explain", "--from", "1h").output
+    loadgen("slo", "pull", "--from", "2h")
+    again = loadgen("slo", "pull", "--explain", "--from", "1h").output
+    document = json.loads(loadgen("slo", "pull", "--plan", "--explain", "--format", "json").stdout)
+
+    assert "the ledger has 0, of which 0 are newer than late = 10m and may still change" in planned
+    assert 'good: shop_bucket{le="0.3"}' in planned
+    assert "of which 0 are" not in again
+    (one,) = document["objectives"]
+    assert 0 < one["unsettled"] < one["stored"] < one["wanted"]
+    assert one["queries"]["total"] == "shop_count"
+
+
+@pytest.mark.parametrize(
+    ("sources", "says"),
+    [
+        ('[sources.till]\nkind = "csv"\nfile = "a.csv"\n', "loadgen.dev/source: NAME; NAME is one of till"),
+        ("", "loadgen.dev/source: NAME; write [sources.NAME] in programme.toml"),
+    ],
+)
+def test_the_plan_of_a_promise_without_a_source_names_the_sources_that_there_are(sources: str, says: str) -> None:
+    Path("programme.toml").write_text(sources)
+    loadgen("slo", "new", "checkout")
+    assert f"it names no source: write the annotation {says}" in loadgen("slo", "pull", "--plan").output
+    loadgen("slo", "new", "refund", "--source", "till")
+    assert "refund: it names no source" not in loadgen("slo", "pull", "--plan").output
+
+
 def test_what_cannot_be_read_is_missing_and_the_exit_code_is_3(server: MetricsServer) -> None:
     written(url_of(server), "checkout-fast")
     server.reply(page_reply("no", "403 Forbidden"))
@@ -241,6 +272,20 @@ def test_an_exclusion_is_recorded_with_its_author_and_reason() -> None:
     assert "excluded for checkout-fast from 2026-07-21 02:00 UTC to 2026-07-21 03:00 UTC: maintenance" in result.output
 
 
+def test_an_exclusion_explains_what_it_leaves_out_and_names_a_promise_that_nobody_has() -> None:
+    loadgen("slo", "new", "checkout-fast")
+    start = int(datetime(2026, 7, 21, 2, tzinfo=UTC).timestamp())
+    Ledger.open("history").write("prod", [Slice("checkout-fast", start + 300 * n, 300, 9, 10) for n in range(24)])
+    time_of = ("--from", "2026-07-21T02:02", "--to", "2026-07-21T03:00", "--because", "x", "--explain")
+
+    shown = loadgen("slo", "exclude", *time_of, "--slo", "chekout-fast", "--slo", "checkout-fast")
+    document = json.loads(loadgen("slo", "exclude", *time_of, "--format", "json").stdout)
+
+    assert "  checkout-fast: 12 slices left out: 12 of 120 requests bad" in shown.output
+    assert 'note: no promise in slos is named "chekout-fast"; did you mean "checkout-fast"?' in shown.stderr
+    assert document["left_out"] == {"checkout-fast": {"slices": 12, "total": 120, "bad": 12}}
+
+
 @pytest.mark.parametrize(
     ("options", "why"),
     [
@@ -270,7 +315,7 @@ def counted(name: str, bad: int, hours: int = 1) -> None:
     [
         ({"a": 1, "b": 2}, ExitCode.PASSED, "2 of 2 promises kept"),
         ({"a": 1, "b": 9}, ExitCode.FAILED, "b: not kept: 99.10 % against 99.5 %, 4w to "),
-        ({"a": 1}, ExitCode.INCOMPLETE, "b: no data: the ledger has no counts of it in this time; run loadgen slo pull"),
+        ({"a": 1}, ExitCode.INCOMPLETE, "b: no data: the ledger has no counts of it in this time; run loadgen"),
     ],
 )
 def test_status_is_0_if_all_are_kept_1_if_one_is_broken_and_3_without_data(
@@ -410,3 +455,20 @@ def test_a_pull_of_many_days_shows_their_revisions_as_one_line(tmp_path: Path) -
 
     assert len(lines) == 2
     assert lines[1].endswith("/prod-1, 5 revisions: first data")
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("slo", "status", "--as-of", "0001-01-01"),
+        ("slo", "anomaly", "list", "--as-of", "9999-12-31T23:59Z"),
+        ("decide", "checkout", "--release", "v1", "--as-of", "9999-12-31T23:59Z"),
+        ("slo", "pull", "--plan", "--from", "0001-01-01"),
+        ("slo", "exclude", "--from", "0001-01-01", "--to", "0001-01-02", "--because", "x"),
+    ],
+)
+def test_times_at_the_ends_of_the_calendar_are_usage_errors(command: tuple[str, ...]) -> None:
+    loadgen("slo", "new", "checkout")
+    done = loadgen(*command)
+    assert done.exit_code == ExitCode.USAGE, done.output
+    assert ": must be from 2000 to 2999" in done.output

@@ -52,6 +52,7 @@ from loadgen.sweep.plan import write_plan
 from loadgen_controller.commands.new import SCENARIO as NEW
 from loadgen_controller.planning import promise_reader  # noqa: F401  # lets examples read promises
 from loadgen_controller.planning.rehearsal import rehearse
+from tests.support.grpc_services import running_services
 from tests.support.llm_target import llm_in_thread
 from tests.support.simulated_sweep import Law, plan_of, records_of, two_pools
 from tests.support.target import RunningTarget, running_target
@@ -134,6 +135,10 @@ class Block:
         return "Llm(" in self.text or "user.llm" in self.text
 
     @property
+    def calls_grpc(self) -> bool:
+        return "user.grpc" in self.text
+
+    @property
     def ends_as(self) -> str:
         said = re.search(r"^# ends as: (.*)$", self.text, re.MULTILINE)
         return said[1].strip() if said else "ok"
@@ -159,6 +164,12 @@ def shop() -> Iterator[RunningTarget]:
 def model() -> Iterator[str]:
     with llm_in_thread(model=["qwen3-8b", "toy"]) as server:
         yield server.url
+
+
+@pytest.fixture(scope="module")
+def services() -> Iterator[str]:
+    with running_services() as running:
+        yield running.url
 
 
 @pytest.fixture
@@ -260,7 +271,8 @@ async def outcomes_of(block: Block, path: Path, url: str) -> dict[str, str]:
     if "Plan(" not in block.module:
         mix = ", ".join(f"{name}: 1" for name in journeys_in(tree) or ["browse"])
         llm = 'llm=Llm(model="qwen3-8b"), ' if block.asks_a_model else ""
-        text += f'\nplan = Plan(target="{url}", {llm}load=iterations(1), mix={{{mix}}})\n'
+        http2 = 'http=Http(http2="prior"), ' if block.calls_grpc else ""
+        text += f'\nplan = Plan(target="{url}", {llm}{http2}load=iterations(1), mix={{{mix}}})\n'
     path.write_text(text)
     scenario = load(path, overrides=overrides_for(tree, url))
     module = sys.modules["example"] = ModuleType("example")  # where dataclasses look their names up
@@ -278,8 +290,9 @@ async def outcomes_of(block: Block, path: Path, url: str) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("block", [b for b in EXAMPLES if "open_run(" not in b.text], ids=str)
-async def test_example_runs(block: Block, shop: RunningTarget, model: str, folder: Path) -> None:
-    outcomes = await outcomes_of(block, folder / "example.py", model if block.asks_a_model else shop.url)
+async def test_example_runs(block: Block, shop: RunningTarget, model: str, services: str, folder: Path) -> None:
+    url = model if block.asks_a_model else services if block.calls_grpc else shop.url
+    outcomes = await outcomes_of(block, folder / "example.py", url)
 
     assert outcomes
     assert all(said.split(" (")[0] == block.ends_as for said in outcomes.values()), outcomes
@@ -335,7 +348,7 @@ def keywords(function: Any) -> set[str]:
 
 
 OF_THE_ENGINE = {
-    "HttpClient": "reset close preconnect post_streamed meter pool",
+    "HttpClient": "reset close preconnect post_streamed post_prepared meter pool",
     "Reply": "fill abandon body head outcome route series exchange opened limit_bytes"
     " span is_sampled opening_times remote sent_to raw_trailers",
     "StreamedReply": "ended broke cut took took_head skip source aclose close left",

@@ -7,6 +7,7 @@ import multiprocessing
 import os
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import UTC, datetime
 from math import inf, isnan, nan
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from loadgen.errors import CloudDenied, CloudError, IncompleteError, InvalidErro
 from loadgen.history.store.parquet_run import FORMAT, from_parquet, to_parquet
 from loadgen.history.store.store import ACCEPTED, IN_SPITE, PINNED, Store
 from loadgen.history.store.stored_run import Accepted, Event, Key, ObjectiveVerdict
+from loadgen.history.store.write_once_storage import place_of
 from tests.support.accepted import KEY, accepted, history
 from tests.support.s3 import ACCESS, S3, SECRET, running_s3
 
@@ -111,6 +113,30 @@ def test_a_run_without_any_figure_comes_back() -> None:
     run = accepted({})
 
     assert from_parquet(to_parquet(run)) == run
+
+
+def test_a_history_as_of_a_time_has_what_was_recorded_until_then_and_is_only_read(tmp_path: Path) -> None:
+    then = datetime(2026, 11, 10, tzinfo=UTC)
+    place, (first, second, third) = place_of(str(tmp_path)), history(3, NAMES)
+    early = Store(place, lambda: "2026-11-09T00:00:00Z")
+    late = Store(place, lambda: "2026-11-11T00:00:00Z")
+    early.add(first)
+    early.add_study({"kind": "sweep"})
+    late.add(second)
+    late.strike(first.run_id, "a deployment ran beside it")
+    late.pin([second.run_id], "1.4")
+    late.add_study({"kind": "sweep"})
+    place.put_new(f"runs/key={KEY.hash()}/{third.run_id}.parquet", to_parquet(third))  # its writer stopped
+
+    store = Store(place, as_of=then)
+
+    assert store.run_ids() == [first.run_id, third.run_id]
+    assert (store.struck(), store.references(KEY)) == ({}, [])
+    assert [one.id for one in store.studies()] == ["C-1"]
+    assert [event.kind for event in store.events()] == [ACCEPTED]
+    assert Store(place, as_of=datetime(2026, 10, 1, tzinfo=UTC)).run_ids() == []
+    with pytest.raises(ValueError, match="only read"):
+        store.note(Event("verdict", ""))
 
 
 def test_runs_come_oldest_first_and_the_newest_are_asked_for(store: Store) -> None:

@@ -11,12 +11,13 @@ import pytest
 from loadgen.errors import UsageError
 from loadgen.history.store.write_once_storage import Folder, place_of
 from loadgen.programme.anomalies.answers import Answer, answer, answers, finds, silenced
+from loadgen.programme.anomalies.blocks import first_of, search_back
 from loadgen.programme.anomalies.by_id import find_by_id
-from loadgen.programme.anomalies.find import anomalies_of, search
+from loadgen.programme.anomalies.find import Anomaly, anomalies_of, search
 from loadgen.programme.anomalies.said import anomalies_section
 from loadgen.programme.anomalies.week_change import production_change
 from loadgen.programme.exclusions import Exclusion
-from loadgen.programme.ledger import Ledger, Reading
+from loadgen.programme.ledger import Counts, Ledger, Reading
 from loadgen.programme.slices import Slice
 
 START = 1_784_505_600
@@ -157,3 +158,58 @@ def test_a_week_of_production_is_compared_with_the_one_before(tmp_path: Path) ->
     assert found.bad_share.n_days == 7
     assert production_change(None, "checkout", "UTC", START).volume.why == "the ledger has no counts of it"
     assert production_change(counts, "checkout", "UTC", START).volume.why.startswith("0 pairs of days")
+
+
+def weeks_of_counts(weeks: int) -> Counts:
+    """Hourly slices with a day's shape, and with bursts in the third, eighth and last week."""
+    hours = weeks * 168
+    total = np.random.default_rng(3).poisson(400 * (1 + 0.5 * np.sin(np.arange(hours) / 24 * 2 * np.pi)))
+    for week in (2, 7, weeks - 1):
+        total[week * 168 + 50] *= 4
+    start = START + HOUR * np.arange(hours)
+    zeros = np.zeros(hours, np.int64)
+    texts = (np.zeros(hours, np.int32), ("",))
+    return Counts(start, zeros + HOUR, total, total, zeros, zeros > 0, zeros, texts)
+
+
+def test_a_find_is_the_same_however_far_back_somebody_looks() -> None:
+    counts, end = weeks_of_counts(18), START + 18 * 168 * HOUR
+
+    def found_since(weeks: int) -> dict[str, Anomaly]:
+        since = end - weeks * 168 * HOUR
+        kept = counts.chosen(counts.start >= first_of(since, end))
+        return {one.id: one for one in search_back(kept, "checkout", "UTC", since=since, end=end).found}
+
+    every = found_since(18)
+    bursts = [START + HOUR * (week * 168 + 50) for week in (2, 7, 17)]
+    assert [one.start for one in every.values()] == bursts
+    for weeks in (1, 4, 5, 11, 13, 26):
+        shorter = found_since(weeks)
+        assert shorter == {id_: one for id_, one in every.items() if one.end > end - weeks * 168 * HOUR}
+    pasts = [one.past for one in every.values() if one.past is not None]
+    assert [past.end - past.start for past in pasts] == [8 * 168 * HOUR] * 3
+    assert pasts[0].start == START
+
+
+def test_a_find_at_the_edge_of_two_blocks_is_listed_once() -> None:
+    counts, end = weeks_of_counts(18), START + 18 * 168 * HOUR
+    edge = 18 * 168 - 4 * 168
+    counts.total[edge - 2 : edge + 2] *= 4
+
+    found = search_back(counts, "checkout", "UTC", since=START, end=end).found
+
+    over = [one for one in found if one.start < START + HOUR * edge < one.end]
+    assert [(one.start, one.end) for one in over] == [(START + HOUR * (edge - 2), START + HOUR * (edge + 2))]
+    assert len(found) == 4
+
+
+def test_older_hours_that_cannot_be_searched_are_named() -> None:
+    counts, end = weeks_of_counts(18), START + 18 * 168 * HOUR
+    hour = (counts.start - START) // HOUR
+    gapped = counts.chosen((hour < 200) | (hour >= 10 * 168))
+
+    found = search_back(gapped, "checkout", "UTC", since=START, end=end)
+
+    assert found.why == ""
+    assert found.partly.startswith("not searched before 2026-")
+    assert [one.start for one in found.found] == [START + HOUR * (17 * 168 + 50)]

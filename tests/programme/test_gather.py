@@ -31,6 +31,7 @@ from loadgen.programme.recommending.gather import gather
 from loadgen.programme.recommending.overrides import OVERRIDDEN, override_in_force
 from loadgen.programme.recommending.programme_file import Programme
 from loadgen.programme.recommending.record import RECOMMENDED, record_recommendation
+from loadgen.programme.recommending.rows import gate_row
 from loadgen.programme.slices import Slice
 from tests.support import decide_table
 from tests.support.accepted import KEY, history
@@ -298,6 +299,20 @@ def test_struck_runs_do_not_count() -> None:
     store.strike(last.run_id, "a deployment ran beside it")
 
     assert last not in gather(store, RELEASE, ("checkout",), [last], programme).runs
+
+
+def test_a_command_that_reads_run_folders_says_which_are_gone() -> None:
+    store, _, programme = filled(Situation(runs=(RunSeen(),) * 3))
+    ids = [run.run_id for run in gather(store, RELEASE, ("checkout",), [], programme).runs]
+
+    def why(*folders: str) -> str:
+        known = gather(store, RELEASE, ("checkout",), [], programme, others=folders)
+        (judge,) = gate_row("checkout", RELEASE, known.runs, (), Rules())[1]
+        assert judge.command == f"loadgen gate {' '.join(ids)}"
+        return judge.why
+
+    assert why(*ids) == "judge all its runs"
+    assert why(*ids[1:]).startswith("judge all its runs; it reads their run folders, and 1 of 3 folders is not here: ")
 
 
 def test_recommendations_are_numbered_and_keep_their_evidence() -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from loadgen.analysis.recommending.impact import Elasticity, Span
 from loadgen.programme.gathering.promises import Volume
-from loadgen.programme.launching.at_stake import impact_document, impact_rows, stakes, total_said
+from loadgen.programme.launching.at_stake import impact_document, impact_rows, stakes, total_said, without_money
 from loadgen.programme.launching.launch_page import launch_page
 from loadgen.programme.launching.template import BLANK, review_template
 from loadgen.programme.money_file import Abandoned, Money
@@ -99,6 +99,23 @@ def test_journeys_of_the_same_purchase_and_other_currencies_are_never_added() ->
 
 def test_nothing_is_said_where_nothing_is_known() -> None:
     assert stakes(("checkout",), {}, {}, {}) == ()
+
+
+def test_what_programme_toml_lacks_for_money_is_named_by_key_and_table() -> None:
+    valued = replace(CHECKOUT, elasticity=None)
+
+    assert without_money(("checkout",), {"checkout": CHECKOUT}) == ()
+    assert without_money(("checkout", "refund"), {"checkout": valued}) == (
+        "`elasticity` of [journeys.checkout]",
+        "`value` and `elasticity` of [journeys.refund]",
+    )
+    assert "programme.toml lacks `elasticity` of [journeys.checkout]" in str(stake(valued)["says"])
+    assert "programme.toml lacks `value` and `elasticity` of [journeys.checkout]" in str(stake(Money())["says"])
+    page = launch_page(
+        recommended(), "v412", ("refund",), "D-8", NOW.isoformat(), no_money=without_money(("refund",), {})
+    )
+    text = " ".join(Texts(launch_html(page)).found)
+    assert "No cost was computed: programme.toml lacks `value` and `elasticity` of [journeys.refund]." in text
 
 
 def recommended() -> Recommendation:

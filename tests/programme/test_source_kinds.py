@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from loadgen.errors import ScenarioError
+from loadgen.programme.live_check import SLICES, live_jobs
 from loadgen.programme.objectives import (
     DataSource,
     Method,
@@ -183,3 +184,11 @@ def test_a_data_source_of_the_files_may_be_cloudwatch_but_has_no_keys_of_datadog
     assert other == (
         "the source dd has the type Datadog, which is not read from a DataSource: write [sources.dd] in programme.toml"
     )
+
+
+def test_a_live_check_asks_for_the_same_number_of_whole_slices_at_each_second() -> None:
+    for now in range(NOW, NOW + 301):
+        (found,) = live_jobs([promise("aws", METRIC, METRIC)], {"aws": AWS}, (), now)
+        (asked,) = found.asked
+        assert asked.end - asked.start == SLICES * asked.width
+        assert now - 480 < asked.end <= now - 180

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -50,7 +51,7 @@ def vllm_page(n: int, *, old: bool = False, engines: int = 1, running: float = 3
 
 @dataclass
 class MetricsServer:
-    """A running server. `requests` has the heads that it received; `answer` may be replaced at any time."""
+    """A running server. `requests` has what it received, heads and bodies; `answer` may be replaced at any time."""
 
     port: int
     answer: Callable[[socket.socket], None]
@@ -94,6 +95,11 @@ class MetricsServer:
         self.answer = answer
 
 
+def _body_bytes(head: bytes) -> int:
+    found = re.search(rb"(?i)\r\ncontent-length: *(\d+)", head)
+    return int(found[1]) if found else 0
+
+
 @contextmanager
 def metrics_server(page: Callable[[], str | bytes] | None = None) -> Iterator[MetricsServer]:
     """Serve `page()` at each request; without it, a page of vLLM."""
@@ -104,13 +110,17 @@ def metrics_server(page: Callable[[], str | bytes] | None = None) -> Iterator[Me
     def serve(connection: socket.socket) -> None:
         with connection, suppress(OSError):
             while True:
-                head = b""
+                head, body = b"", b""
                 while b"\r\n\r\n" not in head:
                     part = connection.recv(65536)
                     if not part:
                         return
                     head += part
-                server.requests.append(head)
+                head, _, body = head.partition(b"\r\n\r\n")
+                # A socket that is closed with unread bytes resets the connection, and the client may lose the answer.
+                while len(body) < _body_bytes(head):
+                    body += connection.recv(65536)
+                server.requests.append(head + b"\r\n\r\n" + body)
                 server.answer(connection)
 
     def accept() -> None:

@@ -21,7 +21,7 @@ from loadgen_controller.commands.missing_extra import needing_analysis
 from loadgen_controller.commands.shared_options import AsOfOption, EnvOption, StoreOption
 from loadgen_controller.commands.slo_parts.files import FilesArgument, FormatOption, check_format, read_slos
 from loadgen_controller.console_output import Text, echo, echo_json
-from loadgen_controller.planning.option_parsing import parse_time, store_of
+from loadgen_controller.planning.option_parsing import parse_as_of, store_of
 from loadgen_controller.screen.output_file import write
 from loadgen_controller.screen.terminal_report import Output, print_report, print_table
 
@@ -108,7 +108,7 @@ def main(
         if to.suffix.lower() not in _SUFFIXES:
             errors.add(f"-o: unknown kind of file {to.name}", f"name it {' or '.join(f'board{s}' for s in _SUFFIXES)}")
         errors.check_file("-o", to)
-    now = datetime.now(UTC) if as_of is None else errors.parse("--as-of", as_of, parse_time)
+    now = datetime.now(UTC) if as_of is None else errors.parse("--as-of", as_of, parse_as_of)
     with needing_analysis("loadgen board"):
         from loadgen.programme.board.board import board_of
         from loadgen.programme.board.gather import Inputs, gather

@@ -17,10 +17,10 @@ from loadgen.programme.programme_toml import FILE_NAME, end_of
 from loadgen_controller.collect_option_errors import CollectedErrors
 from loadgen_controller.commands.history_baselines import StoreOption
 from loadgen_controller.commands.missing_extra import needing_analysis
-from loadgen_controller.commands.shared_options import EnvOption
+from loadgen_controller.commands.shared_options import AsOfOption, EnvOption
 from loadgen_controller.console_output import echo, echo_json, echo_warning
 from loadgen_controller.past_runs.read_run_for_history import who
-from loadgen_controller.planning.option_parsing import store_of
+from loadgen_controller.planning.option_parsing import parse_as_of, store_of
 from loadgen_controller.screen.terminal_report import Output, print_report
 
 NAME = "decide"
@@ -33,6 +33,8 @@ loadgen decide checkout refund --release v412 --store s3://perf/history --format
 loadgen decide checkout --release v412 --programme payments/programme.toml --format markdown
 
 loadgen decide checkout --release v412 --explain --page launch.html --template review.md
+
+loadgen decide checkout --release v412 --as-of 2026-07-27T06:00Z --format json
 
 loadgen decide --check rollback --release v412 --by maria
 
@@ -75,6 +77,7 @@ def main(
     ] = None,
     store: StoreOption = None,
     env: EnvOption = None,
+    as_of: AsOfOption = None,
     page: Annotated[
         Path | None, typer.Option("--page", metavar="FILE", help="Also write the launch page as HTML.")
     ] = None,
@@ -86,7 +89,11 @@ def main(
         bool, typer.Option("--explain", help="Show the rule, the figures and the arithmetic of each row.")
     ] = False,
     record: Annotated[
-        bool, typer.Option("--record/--no-record", help="Record the recommendation in the history, as D-207.")
+        bool,
+        typer.Option(
+            "--record/--no-record",
+            help="Record the recommendation in the history, as D-207. With --as-of, it is not recorded.",
+        ),
     ] = True,
     override: Annotated[
         str | None,
@@ -135,10 +142,11 @@ def main(
         _check_question(errors, release, names, others)
         errors.check_file("--page", page)
         _check_new(errors, template)
-    elif page is not None or template is not None or explain or slos:
-        errors.add("--page, --template, --explain and --slos: only for a recommendation", "leave them out")
+    elif page is not None or template is not None or explain or slos or as_of is not None:
+        errors.add("--page, --template, --explain, --slos and --as-of: only for a recommendation", "leave them out")
+    now = datetime.now(UTC) if as_of is None else errors.parse("--as-of", as_of, parse_as_of)
     where = store_of(errors, store, env)
-    opened = errors.catch(lambda: Store.open(where))
+    opened = errors.catch(lambda: Store.open(where, now if as_of is not None else None))
     path = programme if programme is not None else Path(FILE_NAME)
     has_file = programme is not None or path.exists()
     read = errors.catch(lambda: read_settings(path)) if has_file else Settings()
@@ -146,12 +154,13 @@ def main(
     errors.check()
     assert opened is not None
     assert read is not None
-    now = datetime.now(UTC)
+    assert now is not None
     if answer is not None:
         record_answer(opened, answer, read, who(by), now)
         return ExitCode.PASSED
     objectives = () if promises is None else promises.objectives
-    found = ask(opened, place_of(where), Asked(release, names, read, objectives, runs_dir, now), is_recorded=record)
+    asked = Asked(release, names, read, objectives, runs_dir, now, as_of is not None)
+    found = ask(opened, place_of(where), asked, is_recorded=record and as_of is None)
     if page is not None:
         found.write_page(page)
     if template is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from pathlib import Path
 from typing import Final
 
@@ -18,8 +19,10 @@ _MOST: Final = 5_000
 """The newest run folders that are looked at."""
 
 
-def release_runs(runs_dir: Path, release: str) -> tuple[list[RunFact], list[str]]:
+def release_runs(runs_dir: Path, release: str, as_of: datetime | None = None) -> tuple[list[RunFact], list[str]]:
     """Return the ended runs of a release, newest first, and a sentence for each folder that cannot be read.
+
+    as_of: only those that had begun then; None: all.
 
     A run that has not ended, but is not running, was killed: it counts as incomplete.
 
@@ -36,7 +39,7 @@ def release_runs(runs_dir: Path, release: str) -> tuple[list[RunFact], list[str]
             found.append(_fact(path, release))
         except (LoadgenError, ValueError) as error:
             troubles.append(f"{path.name} cannot be read: {error}")
-    return found, troubles
+    return [one for one in found if as_of is None or one.at <= as_of], troubles
 
 
 def _fact(path: Path, release: str) -> RunFact:

@@ -79,6 +79,8 @@ class Http2Pool(ConnectionPool):
 
     __slots__ = ("_coming", "_is_http1", "_prior")
 
+    speaks_http2 = True
+
     def __init__(
         self,
         network: Network,
@@ -168,6 +170,8 @@ class Http2SharedPool(SharedPool):
     """
 
     __slots__ = ("_prior",)
+
+    speaks_http2 = True
 
     def __init__(
         self,

@@ -22,7 +22,7 @@ from collections import deque
 from collections.abc import Callable
 from functools import cache
 from time import perf_counter_ns
-from typing import Any
+from typing import Any, ClassVar
 
 from loadgen.clients.net.connect_timing import Opening
 from loadgen.clients.net.network import Network
@@ -102,6 +102,9 @@ class ConnectionPool:
         "opened",
         "stale_retries",
     )
+
+    speaks_http2: ClassVar[bool] = False
+    """Connections use HTTP/2, or may do so if the target chooses it."""
 
     def __init__(
         self,

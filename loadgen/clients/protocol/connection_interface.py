@@ -13,7 +13,7 @@ from typing import Protocol
 from loadgen.clients.protocol.response_heads import Answer, Head, RawHeaders
 from loadgen.errors import RequestFailed
 
-__all__ = ["Answered", "Connection", "Exchange", "Lost", "Sink", "Source", "Unprocessed", "peer_text"]
+__all__ = ["Answered", "Connection", "Exchange", "Lost", "OpenSource", "Sink", "Source", "Unprocessed", "peer_text"]
 
 
 class Exchange(Protocol):
@@ -52,6 +52,16 @@ class Source(Protocol):
         """Change the deadline of `exchange` to `deadline_ns` (`perf_counter_ns`). Do nothing if the exchange
         has ended.
         """
+
+
+class OpenSource(Source, Protocol):
+    """A connection with HTTP/2, as seen by a stream whose request body is open (`request_body_encoding.OpenBody`)."""
+
+    async def write(self, data: bytes, *, is_end: bool = False) -> bool:
+        """Send the next piece of the body, when flow control permits. is_end: nothing follows. Return False if the
+        stream has ended; the piece may be lost then.
+        """
+        ...
 
 
 class Sink(Exchange, Protocol):

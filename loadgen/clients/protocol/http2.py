@@ -112,7 +112,7 @@ from loadgen.clients.protocol.outcomes import (
     connect_failure,
     h2_outcome,
 )
-from loadgen.clients.protocol.request_body_encoding import StreamedRequest, Upload
+from loadgen.clients.protocol.request_body_encoding import OpenBody, StreamedRequest, Upload
 from loadgen.clients.protocol.response_heads import Head
 from loadgen.clients.protocol.timeouts import NEVER_NS, TimeoutWheel
 from loadgen.errors import RequestFailed
@@ -196,6 +196,14 @@ class _Stream:
 
     def abort(self) -> None:
         self.connection._cut(self)
+
+    async def write(self, data: bytes, *, is_end: bool = False) -> bool:
+        return await self.connection.write_open(self, data, is_end=is_end)
+
+    def released(self) -> None:
+        """Wake the writer of an open body, because the stream has ended."""
+        if self.drained is not None and not self.drained.done():
+            self.drained.set_result(None)
 
     def allow_until(self, exchange: Exchange, deadline_ns: int) -> None:
         self.deadline_ns = deadline_ns
@@ -427,7 +435,7 @@ class Http2Connection(asyncio.Protocol):
             if request.wants_stream:
                 sink = stream.sink = cast("Sink", exchange)
                 sink.source = stream
-            if upload is not None:
+            if upload is not None and type(upload) is not OpenBody:
                 try:
                     await self._push(upload, stream)
                 except BaseException:
@@ -482,6 +490,31 @@ class Http2Connection(asyncio.Protocol):
                 self._drop(stream, failure.outcome, f"while its body was sent: {failure.detail}")
         finally:
             waiter.remove_done_callback(stop)
+
+    async def write_open(self, stream: _Stream, data: bytes, *, is_end: bool) -> bool:
+        """Send the next piece of an open body, as soon as the windows permit. Return False if the stream has ended.
+
+        is_end: nothing follows.
+        """
+        if stream.is_sent or stream.id not in self._streams:
+            return False
+        if data:
+            stream.unsent = memoryview(data)
+            stream.drained = self._loop.create_future()
+            self._budget.earned += PER_PIECE
+            self._pump(stream)
+            self._flush()
+            if stream.unsent is not None:
+                await stream.drained
+            if self._drained is not None:
+                await self._drained
+        if stream.id not in self._streams:
+            return False
+        if is_end:
+            stream.is_sent = True
+            self._out.append(frame(DATA, END_STREAM, stream.id))
+            self._flush()
+        return True
 
     def _pump(self, stream: _Stream) -> None:
         """Build DATA frames from as much of a stream's unsent body as flow control permits. They are not written to the
@@ -977,6 +1010,7 @@ class Http2Connection(asyncio.Protocol):
         if sink is not None:
             sink.done_ns = now_ns
             sink.ended()
+            stream.released()
             return
         exchange, waiter = stream.exchange, stream.waiter
         chunks = stream.chunks
@@ -1035,6 +1069,7 @@ class Http2Connection(asyncio.Protocol):
             stream.waiter.cancel()
         elif stream.sink is not None:
             stream.sink.cut()
+        stream.released()
 
     def _reset(self, stream: _Stream, code: int) -> None:
         self._budget.expect_late()
@@ -1051,6 +1086,7 @@ class Http2Connection(asyncio.Protocol):
             stream.waiter.set_exception(failure)
         elif stream.sink is not None:
             stream.sink.broke(failure)
+        stream.released()
 
     # -- room, and the end of all -----------------------------------------------------------
 

@@ -20,12 +20,15 @@ import httpx
 import msgspec
 
 from loadgen.clients.protocol.file_and_generated_bodies import PIECE_BYTES, Source, SourceReader
+from loadgen.clients.protocol.outcomes import PROTOCOL
+from loadgen.errors import RequestFailed
 
 __all__ = [
     "FORM",
     "JSON",
     "Body",
     "Content",
+    "OpenBody",
     "StreamedRequest",
     "Upload",
     "encode_content",
@@ -171,6 +174,19 @@ class Upload(httpx.SyncByteStream, httpx.AsyncByteStream):
 
 
 Body = bytes | Upload
+
+
+class OpenBody(Upload):
+    """A body that is written while the answer arrives, by the sink of the answer (`http2.OpenSource`)."""
+
+    def __init__(self) -> None:
+        super().__init__(self._refused, None, can_repeat=False)
+
+    @staticmethod
+    def _refused() -> Iterable[bytes]:
+        raise RequestFailed(
+            PROTOCOL, "the target does not speak HTTP/2, and this call needs it: write Http(http2=True)"
+        )
 
 
 class StreamedRequest(bytes):

@@ -45,7 +45,15 @@ from loadgen.dsl.plans.slo_expression import (
 from loadgen.dsl.source_location import Origin, here
 from loadgen.errors import Fault
 from loadgen.measure.deltas.custom import CHECK
-from loadgen.measure.deltas.series_key import PHASES, STREAM_TIMES, TOKEN_METRICS, StreamTime, TokenMetric
+from loadgen.measure.deltas.series_key import (
+    MESSAGE_METRICS,
+    PHASES,
+    STREAM_TIMES,
+    TOKEN_METRICS,
+    MessageMetric,
+    StreamTime,
+    TokenMetric,
+)
 from loadgen.measure.objectives.terms import ALL_CHECKS, ObjectiveKind
 
 if TYPE_CHECKING:
@@ -81,6 +89,7 @@ TimeMetric = Literal[
     "receive",
     "user_wait",
     "generator_lag",
+    MessageMetric,
     StreamTime,
 ]
 METRICS: Final[Mapping[str, tuple[str, ...]]] = {
@@ -91,10 +100,12 @@ METRICS: Final[Mapping[str, tuple[str, ...]]] = {
     **dict.fromkeys(PHASES, ("request",)),
     "user_wait": ("journey",),
     "generator_lag": ("journey",),
+    **dict.fromkeys(MESSAGE_METRICS, ("request",)),
     **dict.fromkeys(STREAM_TIMES, ("request",)),
 }
 """Metrics of times, each with the kinds of series that have it. ttfb: from the call of a request to the first byte of
-its answer. Only requests to AI models have those of `STREAM_TIMES` (`loadgen.measure.deltas.series_key.StreamMetric`).
+its answer. Only calls with messages have those of `MESSAGE_METRICS`, and only requests to AI models those of
+`STREAM_TIMES` (`loadgen.measure.deltas.series_key`).
 """
 _IN_WINDOWS: Final = ("response", "service", "duration", "ttfb", *STREAM_TIMES)
 """Metrics that agents can count by due time."""

@@ -22,6 +22,7 @@ from typing import Any, Final
 
 from loadgen.clients.httpx_api.errors import failure_in
 from loadgen.clients.httpx_api.failed_calls import outcome_behind
+from loadgen.dsl.users.named_outcomes import outcome_given
 from loadgen.engine.recording.user_meter import Meter
 from loadgen.errors import IterationEnded, LoadgenError
 from loadgen.measure.deltas.series_key import CUT_OFF, TIMEOUT
@@ -49,7 +50,8 @@ def outcome_of(error: BaseException, meter: Meter | None = None) -> str:
     """Return the outcome for an exception: a failure of the target (`http 404`) or a script error (`script KeyError`).
 
     A library's exception for a failed request on `user.httpx`, such as `openai.NotFoundError`, gets the outcome of
-    that request: `http 404`. For exception groups (`asyncio.TaskGroup`), `cause_of` chooses the exception.
+    that request: `http 404`. An exception that `user.measure(outcomes=)` names gets the outcome given there. For
+    exception groups (`asyncio.TaskGroup`), `cause_of` chooses the exception.
 
     meter: the user's, which finds the request behind an exception that does not name it (`failed_calls.py`).
     """
@@ -59,7 +61,7 @@ def outcome_of(error: BaseException, meter: Meter | None = None) -> str:
         return CUT_OFF
     if isinstance(error, BaseExceptionGroup):
         return outcome_of(cause_of(error, meter), meter)
-    found = failure_in(error)
+    found = outcome_given(error) or failure_in(error)
     if found is None and meter is not None:
         found = outcome_behind(error, meter)
     return found or f"script {type(error).__name__}"

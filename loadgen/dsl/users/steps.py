@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 from loadgen.dsl.users.exception_to_outcome import is_bound, outcome_of
+from loadgen.dsl.users.named_outcomes import Outcomes, name_failure
 from loadgen.engine.recording.failure_samples import exchange_of
 from loadgen.engine.recording.recorded_series import move_watch
 from loadgen.engine.recording.tagging import GivenTags
@@ -91,6 +92,7 @@ class Measure:
     __slots__ = (
         "_meter",
         "_name",
+        "_outcomes",
         "asked_ns",
         "done_ns",
         "first_byte_ns",
@@ -101,8 +103,8 @@ class Measure:
         "size_bytes",
     )
 
-    def __init__(self, meter: Meter, name: str) -> None:
-        self._meter, self._name = meter, name
+    def __init__(self, meter: Meter, name: str, outcomes: Outcomes | None = None) -> None:
+        self._meter, self._name, self._outcomes = meter, name, outcomes
         self.last: object = None
         """The last result of a poll, which a failure shows."""
 
@@ -116,7 +118,10 @@ class Measure:
         if isinstance(error, asyncio.CancelledError):
             self.gone()  # cut off in flight: counted as started, not finished
             return
-        self.end(perf_counter_ns(), OK if error is None else outcome_of(error, self._meter))
+        done_ns = perf_counter_ns()
+        if error is not None and self._outcomes is not None:
+            name_failure(error, self._outcomes)
+        self.end(done_ns, OK if error is None else outcome_of(error, self._meter))
 
     def begin(self, asked_ns: int) -> None:
         self.series = self._meter.ask(self._name)

@@ -50,6 +50,8 @@ from loadgen.dsl.users.argument_checks import (
 from loadgen.dsl.users.concurrent_calls import Apart, PollPlace
 from loadgen.dsl.users.exception_to_outcome import outcome_of
 from loadgen.dsl.users.leaked_tasks import owns, running_owner
+from loadgen.dsl.users.library_clients import SCOPES, LibraryClients, Scope, WorkerClients
+from loadgen.dsl.users.named_outcomes import Outcomes, check_outcomes
 from loadgen.dsl.users.steps import Measure, Step
 from loadgen.dsl.users.worker_tally import WorkerTally
 from loadgen.engine.load.pace import next_cycle
@@ -63,6 +65,8 @@ from loadgen.units import NS_PER_S, format_duration
 if TYPE_CHECKING:
     import httpx2 as _httpx2  # optional
 
+    from loadgen.clients.grpc_client.channel import GrpcChannel
+
 __all__ = ["NO_LOAD", "User", "UserLoad", "UserWith", "utc_now"]
 
 A = TypeVar("A")
@@ -72,9 +76,6 @@ D = TypeVar("D")
 S = TypeVar("S")
 T = TypeVar("T")
 V = TypeVar("V", bool, int, float, str)
-
-MAX_CLIENTS: Final = 100
-"""Maximum number of `user.client` clients of one user. Exceeding it shows that a new factory is passed each time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +103,7 @@ class User:
         "_clients",
         "_clock",
         "_ended_ns",
+        "_grpc",
         "_httpx",
         "_httpx2",
         "_httpx_clients",
@@ -124,10 +126,12 @@ class User:
         "_random",
         "_seed",
         "_sleep",
+        "_slot_clients",
         "_state",
         "_traits",
         "_wait",
         "_words",
+        "_worker_clients",
         "http",
         "load",
         "shared",
@@ -150,6 +154,7 @@ class User:
         load: UserLoad = NO_LOAD,
         open_llm: Callable[[User], LlmClient] | None = None,
         words: np.ndarray | None = None,
+        worker_clients: WorkerClients | None = None,
     ) -> None:
         """Create a user. The engine does this; a journey gets its user as its argument.
 
@@ -162,6 +167,7 @@ class User:
             open_llm: creates `user.llm`; None: the plan has no `Llm`.
             words: of which prompts are made (`tokenizer_words.py`); None: those of the shipped list.
             points: the rendez-vous of this worker; None in a trial, where no rendez-vous waits.
+            worker_clients: the libraries' clients that all users of the worker share; None: the user shares none.
         """
         self.http: Final = http
         """The user's HTTP client, with httpx's methods, which measures requests: `await user.http.get("/")`."""
@@ -188,14 +194,16 @@ class User:
         self._others: dict[str, HttpClient] | None = None
         self._beside = 0
         """Number of `gather` calls in progress."""
-        self._clients: dict[Any, Any] | None = None
-        """Clients created by `client`, by their factory."""
+        self._clients: LibraryClients | None = None
+        self._slot_clients: LibraryClients | None = None
+        self._worker_clients = WorkerClients() if worker_clients is None else worker_clients
         self._state: Any = None
         self._sleep, self._clock, self._now = sleep, clock, now
         self._wait = sleep if wait is None else wait
         self._open_client = open_client
         self._httpx_clients = httpx_clients
         self._made_clients: UserClients | None = None
+        self._grpc: GrpcChannel | None = None
         self._httpx: HttpxClient | None = None
         self._httpx2: Any = None
         self._points = points
@@ -216,11 +224,24 @@ class User:
             check_name("step", name)
         return Step(self, name, tags)
 
-    def measure(self, name: str) -> Measure:
-        """Return a context manager that times any awaited call as a request: `async with user.measure("sign"):`."""
+    def measure(self, name: str, outcomes: Outcomes | None = None) -> Measure:
+        """Return a context manager that times any awaited call as a request: `async with user.measure("sign"):`.
+
+        Args:
+            name: the request's name in the results.
+            outcomes: outcomes of the library's exceptions, such as `{ConnectionError: "refused"}`, or with a function
+                that returns the outcome: `{PostgresError: lambda e: f"sql {e.sqlstate}"}`. The nearest class counts.
+                The measured call, its step and its iteration get this outcome; the exception can still be caught.
+                Exceptions that are not named are errors of the script.
+
+        Raises:
+            UsageError: `name` is empty, or `outcomes` has a key that is no exception, or an outcome that is no text.
+        """
         if type(name) is not str or not name:
             check_name("measure", name)
-        return Measure(self._meter, name)
+        if outcomes is not None:
+            check_outcomes(outcomes)
+        return Measure(self._meter, name, outcomes)
 
     async def think(self, low: float | str | Distribution, high: float | str | None = None) -> None:
         """Pause like a human: `think(2)` or `think("500ms")`; `think(1, 3)` draws evenly between the two.
@@ -633,6 +654,32 @@ class User:
         return client
 
     @property
+    def grpc(self) -> GrpcChannel:
+        """Return a channel for generated gRPC stubs: `await CartStub(user.grpc).Get(GetCart(id="7"), timeout=2)`.
+
+        It has the shape of a `grpc.aio.Channel`, and sends over this user's own HTTP/2 connections. Each call is a row,
+        "shop.v1.Cart/Get"; its outcome is ok, or the status: "grpc not_found". Calls that fail raise an exception that
+        is a `grpc.RpcError`. For another target of the plan: `user.grpc_channel("cart")`.
+
+        Raises:
+            UsageError: the plan does not use HTTP/2.
+        """
+        channel = self._grpc
+        if channel is None:
+            channel = self._grpc = self.grpc_channel()
+        return channel
+
+    def grpc_channel(self, target: str = "") -> GrpcChannel:
+        """Return a new channel as `grpc` does, for the target of this name; "" for that of `user.http`.
+
+        Raises:
+            UsageError: the plan does not use HTTP/2, or has no target of that name.
+        """
+        from loadgen.clients.grpc_client.channel import GrpcChannel  # imports grpcio: 0.1 s, which few scenarios need
+
+        return GrpcChannel(self.to(target) if target else self.http)
+
+    @property
     def httpx(self) -> HttpxClient:
         """Return an `httpx.AsyncClient` over this user's connections, measured: `AsyncOpenAI(http_client=user.httpx)`.
 
@@ -762,36 +809,34 @@ class User:
         return tuple(task.result() for task in tasks)
 
     @owns(keeps=True)
-    def client(self, factory: Callable[[User], T]) -> T:
-        """Return a third-party client that measures its calls: `redis = user.client(Redis)`.
+    def client(self, factory: Callable[[User], T], *, scope: Scope = "user") -> T:
+        """Return a third-party client: `await user.client(Cache, scope="worker").redis.get(sku)`.
 
-        The client is created once per user, and closed with the user by its `aclose()` or `close()`.
+        The client is created at the first call, and closed by its `aclose()` or `close()`.
 
         Args:
-            factory: a class or function at module level that takes the user, and times its calls with `user.measure`.
+            factory: a class or function at module level that takes a user. Connect in a method that is awaited later.
+            scope: whose client it is, and so how long it lives. "user": the user's; in open loads, where each iteration
+                has a fresh user, it lives for one iteration. "slot": of the users that follow one another in one slot.
+                "worker": of all users of the worker process; the factory gets a user that measures nothing, so time its
+                calls in the journey: `async with user.measure(...):`.
 
         Raises:
-            UsageError: an async factory, or a different factory each time (such as a lambda in the journey).
+            UsageError: an async factory, an unknown scope, or a different factory each time (such as a lambda in the
+                journey).
         """
-        clients = self._clients
-        if clients is None:
-            clients = self._clients = {}
-        if factory not in clients:
-            if len(clients) >= MAX_CLIENTS:
-                raise UsageError(
-                    f"user.client: this user has {MAX_CLIENTS} clients, because each call passes a new factory",
-                    hint="pass a class or function defined at module level, not a lambda",
-                )
-            client = factory(self)
-            if inspect.iscoroutine(client):
-                client.close()
-                raise UsageError(
-                    f"user.client: {getattr(factory, '__name__', factory)} is async",
-                    hint="create the client in a plain function or class, and connect in a method awaited later",
-                )
-            clients[factory] = client
-        made: T = clients[factory]
-        return made
+        if scope == "user":
+            clients = self._clients
+            if clients is None:
+                clients = self._clients = LibraryClients()
+            return clients.get(factory, lambda: self)
+        if scope == "slot":
+            if self._slot_clients is None:
+                self._slot_clients = LibraryClients()
+            return self._slot_clients.get(factory, lambda: self)
+        if scope == "worker":
+            return self._worker_clients.of(factory, self)
+        raise UsageError(f"user.client: {scope!r} is not a scope", hint=f"write one of {', '.join(SCOPES)}")
 
     # -- the engine's side --------------------------------------------------------------------
 
@@ -835,18 +880,16 @@ class User:
         self._state = state
 
     async def _close_clients(self) -> None:
-        """Close all clients that `client` created, then raise the first exception of a close, if any."""
-        clients, self._clients = self._clients or {}, None
-        failure: Exception | None = None
-        for client in clients.values():
-            close = getattr(client, "aclose", None) or getattr(client, "close", None)
-            try:
-                if close is not None and inspect.isawaitable(closing := close()):
-                    await closing
-            except Exception as error:  # noqa: BLE001  # the others must be closed as well
-                failure = failure or error
-        if failure is not None:
-            raise failure
+        """Close the clients of the user that `client` created, then raise the first exception of a close, if any."""
+        clients, self._clients = self._clients, None
+        if clients is not None:
+            await clients.close()
+
+    async def _close_slot_clients(self) -> None:
+        """Close the clients of the slot, likewise."""
+        clients, self._slot_clients = self._slot_clients, None
+        if clients is not None:
+            await clients.close()
 
     async def _wait_until(self, at_ns: int) -> None:
         while (left_ns := at_ns - self._clock()) > 0:  # a timer may fire early

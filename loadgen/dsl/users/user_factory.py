@@ -44,6 +44,7 @@ from loadgen.clients.span_export.sender import SpanSender
 from loadgen.dsl.prompts.calibrate_by_server import calibrate
 from loadgen.dsl.prompts.tokenizer_words import exact_words
 from loadgen.dsl.users.leveled_life import LeveledLife, LevelTags
+from loadgen.dsl.users.library_clients import OwnerMeter, WorkerClients
 from loadgen.dsl.users.llm_place import LlmPlace
 from loadgen.dsl.users.user import NO_LOAD, User, UserLoad, UserWith, utc_now
 from loadgen.dsl.users.user_runner import BoundJourney, JourneyLife
@@ -103,6 +104,8 @@ class UserFactory:
         has_stamps: the kernel times the reads of streams, because `network` has its clock.
         names: of the run, for headers of plans with tracing.
         adaptive: the share of sampled traces, if it changes. export: receives our own spans; None: nobody does.
+        worker_clients: the libraries' clients that all users of the worker share; None: those of this object's users.
+            Who drives the users closes them.
     """
 
     user_class: type[UserWith[Any]] = UserWith
@@ -128,8 +131,11 @@ class UserFactory:
         names: Names = Names(),  # noqa: B008  # frozen
         adaptive: AdaptiveShare | None = None,
         export: SpanSender | None = None,
+        worker_clients: WorkerClients | None = None,
     ) -> None:
         self.ways = ways
+        self.worker_clients = worker_clients or WorkerClients()
+        self.worker_clients.owner = self.worker_clients.owner or self._client_owner
         self._reads, self._has_stamps = reads, has_stamps
         self.shared = shared
         self._network, self._ssl, self._seed = network, ssl, seed
@@ -311,6 +317,9 @@ class UserFactory:
             retries=ways.http.retries,
         )
 
+    def _client_owner(self) -> User:
+        return self._user(Recorder(), 0, (), self._pool(), None, meter_class=OwnerMeter)
+
     def _user(
         self,
         recorder: Recorder,
@@ -319,8 +328,9 @@ class UserFactory:
         pool: ConnectionPool,
         points: Points | None,
         facts: UserLoad = NO_LOAD,
+        meter_class: type[Meter] | None = None,
     ) -> User:
-        meter = self.meter_class(recorder, tags)
+        meter = (meter_class or self.meter_class)(recorder, tags)
         meter.load = load
         user = self.user_class(
             self._client(meter, pool, self._url),
@@ -337,6 +347,7 @@ class UserFactory:
             load=facts,
             open_llm=None if self.model is None else partial(self.open_llm, self.model, meter, pool),
             words=self._words,
+            worker_clients=self.worker_clients,
         )
         if meter.times_streams:
             meter.waits = LlmPlace(user).waited_ns

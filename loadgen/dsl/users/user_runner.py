@@ -237,6 +237,7 @@ class JourneyLife:
         """End this user: run tear-downs, then close its connections. A running iteration is abandoned."""
         self._abandon()
         await self._end_user()
+        await self._closed(self._user._close_slot_clients())
         self._user._meter.settle()
         await self._user.http.close()
         self._report_forgotten()
@@ -288,15 +289,18 @@ class JourneyLife:
     async def _end_user(self) -> None:
         await self._tear_down()
         if self._user._clients:
-            try:
-                await self._user._close_clients()
-            except asyncio.CancelledError:
-                raise
-            except Exception as error:  # noqa: BLE001  # reported; the run goes on
-                self._report(f"closing a client of user.client: {fault_text(error)}")
+            await self._closed(self._user._close_clients())
         kept, self._kept = self._kept, None
         for stray in kept or ():
             stray.task.cancel()
+
+    async def _closed(self, closing: Awaitable[None]) -> None:
+        try:
+            await closing
+        except asyncio.CancelledError:
+            raise
+        except Exception as error:  # noqa: BLE001  # reported; the run goes on
+            self._report(f"closing a client of user.client: {fault_text(error)}")
 
     async def _tear_down(self) -> None:
         lived, self._lived = self._lived, {}

@@ -27,6 +27,7 @@ from loadgen.measure.deltas.series_key import (
     PHASES,
     SKIPPED,
     TIMEOUT,
+    MessageMetric,
     Metric,
     Phase,
     SeriesKey,
@@ -234,6 +235,9 @@ class MoreSeries(Protocol):
         """Remove and yield the values since the last swap: (key, values) for each histogram."""
 
 
+_Timed = Phase | Literal["ttfb"] | MessageMetric
+
+
 class RequestSeries(Series):
     """The series of a request, held by the client for each (journey, step, name): two appends per request."""
 
@@ -241,8 +245,8 @@ class RequestSeries(Series):
 
     def __init__(self, key: SeriesKey, watch: Watch | None = None) -> None:
         super().__init__(key, ("response", "service"), watch)
-        self.phases: dict[tuple[Phase | Literal["ttfb"], str, bool], list[int]] = {}
-        """Times of phases since the last swap, by phase, outcome, and whether they are lower bounds."""
+        self.phases: dict[tuple[_Timed, str, bool], list[int]] = {}
+        """Times of phases and messages since the last swap, by phase, outcome, and whether they are lower bounds."""
         self.streams: MoreSeries | None = None
         """The metrics of streams, if this is a row of requests to AI models (`Recorder.streams_of`)."""
         self.place: Place | None = None
@@ -252,8 +256,8 @@ class RequestSeries(Series):
         self._marked: dict[object, RequestSeries] = {}
         """Its parts for requests with `tags=` of their own, by these: by the pair if it is one, else by all pairs."""
 
-    def phase(self, phase: Phase | Literal["ttfb"], ns: int, outcome: str = OK, *, is_bound: bool = False) -> None:
-        """Record the time of one phase of a request, such as connecting, or the time to its first byte.
+    def phase(self, phase: _Timed, ns: int, outcome: str = OK, *, is_bound: bool = False) -> None:
+        """Record the time of one phase of a request, such as connecting, the time to its first byte, or of a message.
 
         `is_bound`: the phase had not ended when the time was over, so `ns` is a lower bound.
         """

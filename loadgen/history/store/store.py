@@ -23,7 +23,7 @@ from typing import Any, Final, TypeVar
 
 from loadgen.errors import IncompleteError, InvalidError, UsageError
 from loadgen.history.store.audit_trail import FOLDER as EVENTS
-from loadgen.history.store.audit_trail import decoded, named, put_event
+from loadgen.history.store.audit_trail import decoded, named, put_event, time_in
 from loadgen.history.store.extract import unfit_of
 from loadgen.history.store.numbers import FOLDER as NUMBERS
 from loadgen.history.store.numbers import encoded_number, next_free, number_name
@@ -53,6 +53,7 @@ STRUCK: Final = "struck"
 
 _RUNS: Final = "runs/"
 _RUN: Final = re.compile(r"runs/key=([0-9a-f]{16})/([A-Za-z0-9][A-Za-z0-9._-]*)\.parquet")
+_BEGAN: Final = re.compile(r"(\d{8})-(\d{6})-")
 _AT_ONCE: Final = 50
 _UNMEASURED: Final = {"incomplete": IncompleteError, "interrupted": IncompleteError, "error": IncompleteError}
 
@@ -73,22 +74,30 @@ def _now() -> str:
 
 
 class Store:
-    """A history in a folder or bucket. All methods block. Nothing but `with_journeys` is cached between calls."""
+    """A history in a folder or bucket. All methods block. Nothing but `with_journeys` is cached between calls.
 
-    def __init__(self, place: Place, now: Callable[[], str] = _now) -> None:
+    as_of: show the history as it was known then, to read only: later events, studies and acceptances are left out. A
+    run without an acceptance, whose writer stopped in between, counts from its start on.
+    """
+
+    def __init__(self, place: Place, now: Callable[[], str] = _now, as_of: datetime | None = None) -> None:
         self._place = place
         self._now = now
+        self._as_of = as_of
+        self._known_later: frozenset[str] | None = None
         self._with_journeys: dict[str, Accepted] = {}
         self._unreadable: dict[str, None] = {}
 
     @classmethod
-    def open(cls, url: str) -> Store:
+    def open(cls, url: str, as_of: datetime | None = None) -> Store:
         """Return the history at `url`, a folder's path or "s3://bucket/prefix". The first write creates it.
+
+        as_of: as it was known then; None: as it is.
 
         Raises:
             UsageError: the URL is neither, or boto3 is not installed.
         """
-        return cls(place_of(url))
+        return cls(place_of(url), as_of=as_of)
 
     def __str__(self) -> str:
         return str(self._place)
@@ -115,6 +124,7 @@ class Store:
             UsageError: pyarrow is not installed, or the run id is invalid.
             StorageError: the run cannot be written.
         """
+        self._check_writable()
         self._check(run, because)
         name = f"{_RUNS}key={run.key.hash()}/{run.run_id}.parquet"
         if not _RUN.fullmatch(name):
@@ -353,13 +363,15 @@ class Store:
 
     def note(self, event: Event) -> Event:
         """Write an event to the audit trail, with the present time if it has none. Return it as it was written."""
+        self._check_writable()
         event = event if event.at else replace(event, at=self._now())
         put_event(self._place, event)
         return event
 
     def events(self, *kinds: str) -> list[Event]:
         """Return the events of these kinds from the audit trail, or all events if no kind is given; oldest first."""
-        return self._read(named(self._place.names(EVENTS), kinds), decoded)
+        found = self._read(named(self._place.names(EVENTS), kinds), decoded)
+        return [event for event in found if self._is_known(event.at)]
 
     def numbered_events(self, *kinds: str) -> list[tuple[int, Event]]:
         """Return the events of these kinds with their numbers, from 1, oldest first.
@@ -367,7 +379,7 @@ class Store:
         A damaged file keeps its number, so it does not shift the numbers of the events after it.
         """
         readable = self._readable(named(self._place.names(EVENTS), kinds), decoded)
-        return [(n + 1, event) for n, event in readable]
+        return [(n + 1, event) for n, event in readable if self._is_known(event.at)]
 
     def take_number(self, letter: str, least: int = 1) -> int:
         """Take the next free number of a letter, such as 207 for D-207. No other writer gets the same number.
@@ -377,6 +389,7 @@ class Store:
         Raises:
             StorageError, CloudError: the number cannot be written.
         """
+        self._check_writable()
         number = max(least, next_free(self._place.names(NUMBERS), letter))
         while not self._place.put_new(number_name(letter, number), encoded_number(letter, number, self._now())):
             number += 1  # another writer took it
@@ -393,6 +406,7 @@ class Store:
             StorageError: the study cannot be written.
             ValueError: a number in the study is not finite.
         """
+        self._check_writable()
         at, number = self._now(), next_number(self._place.names(STUDIES))
         while True:
             record = StudyRecord(f"C-{number}", at, by, study)
@@ -403,7 +417,7 @@ class Store:
     def studies(self, *kinds: str) -> list[StudyRecord]:
         """Return the stored studies of these kinds, such as "capacity find", or all of them; by number."""
         found = self._read(studies_in(self._place.names(STUDIES)), decoded_study)
-        return [one for one in found if not kinds or one.kind in kinds]
+        return [one for one in found if (not kinds or one.kind in kinds) and self._is_known(one.at)]
 
     def study(self, study_id: str) -> StudyRecord:
         """Return the study with this id, such as "C-12".
@@ -424,13 +438,43 @@ class Store:
 
     # -- within -----------------------------------------------------------------------------------
 
+    def _check_writable(self) -> None:
+        if self._as_of is not None:
+            raise ValueError("a history as of an earlier time is only read")
+
+    def _is_known(self, at: str) -> bool:
+        """Return whether something was recorded until `as_of`. What has no readable time stays, so it is reported."""
+        if self._as_of is None:
+            return True
+        try:
+            return time_in(at) <= self._as_of
+        except ValueError:
+            return True
+
+    def _later(self) -> frozenset[str]:
+        """Return the ids of the runs that were accepted after `as_of` only. They are read once."""
+        if self._as_of is None:
+            return frozenset()
+        if self._known_later is None:
+            events = self._read(named(self._place.names(EVENTS), (ACCEPTED, IN_SPITE)), decoded)
+            before = {one for event in events if self._is_known(event.at) for one in event.run_ids}
+            every = {one for event in events for one in event.run_ids}
+            self._known_later = frozenset(every - before)
+        return self._known_later
+
+    def _is_run_known(self, run_id: str, later: frozenset[str]) -> bool:
+        began = _BEGAN.match(run_id)
+        return run_id not in later and (began is None or self._is_known(f"{began[1]}T{began[2]}Z"))
+
     def _named(self, key: Key | None = None) -> Iterator[tuple[str, tuple[str, str]]]:
         """Yield (file name, (hash of the key, run id)) for each run in the history, sorted by run id.
 
         key: only runs of this key; None: of all keys.
         """
         below = _RUNS if key is None else f"{_RUNS}key={key.hash()}/"
-        found = ((name, match) for name in self._place.names(below) if (match := _RUN.fullmatch(name)))
+        later = self._later()
+        matches = ((name, _RUN.fullmatch(name)) for name in self._place.names(below))
+        found = ((name, match) for name, match in matches if match and self._is_run_known(match[2], later))
         yield from sorted(((name, (match[1], match[2])) for name, match in found), key=lambda one: one[1][1])
 
     def _near(self, key: Key | None) -> list[Near]:

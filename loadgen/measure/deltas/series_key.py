@@ -15,6 +15,7 @@ __all__ = [
     "GOODPUT_TAG",
     "LEVEL_TAG",
     "LOAD_TAG",
+    "MESSAGE_METRICS",
     "MISSED",
     "OK",
     "OTHER",
@@ -29,6 +30,7 @@ __all__ = [
     "TOKEN_NS",
     "UNTAGGED",
     "Kind",
+    "MessageMetric",
     "Metric",
     "Phase",
     "SeriesKey",
@@ -44,6 +46,10 @@ Phase = Literal["blocked", "dns", "connect", "tls", "send", "wait", "receive"]
 written to the first byte of the answer.
 """
 StreamTime = Literal["ttft", "ttft_due", "ttfo", "itl", "icl", "stall", "tpot"]
+MessageMetric = Literal["first_message", "message_gap", "answer"]
+"""Times of a call with messages (gRPC, WebSocket), in ns. first_message: from the call to the first message of the
+target. message_gap: between two messages. answer: from a message of ours to the one that answers it.
+"""
 TokenMetric = Literal["prompt_tokens", "cached_tokens", "output_tokens", "reasoning_tokens"]
 StreamMetric = Literal[StreamTime, TokenMetric]
 """Metrics of a request to an AI model, by our convention (docs/llm-conventions.md).
@@ -52,14 +58,18 @@ ttft: from the call to the first generated token; ttft_due: from the time when i
 is no reasoning. itl: the gap before each token, one value a token. icl: the gap between two reads with tokens. stall:
 the longest of these. tpot: the mean time for each token after the first read. The others are numbers of tokens.
 """
-Metric = Literal["response", "service", "duration", "user_wait", "generator_lag", "value", "ttfb", Phase, StreamMetric]
+Metric = Literal[
+    "response", "service", "duration", "user_wait", "generator_lag", "value", "ttfb", Phase, StreamMetric, MessageMetric
+]
 """journey: response, duration, user_wait, generator_lag. step: response, duration. request: response, service and the
 phases that it had; ttfb (from its call to the first byte of the answer) if an objective limits it; the metrics of
-streams if it asked an AI model. trend (a custom metric, its name in `request`): value, where 1 µs stands for the
-trend's resolution. goodput: value, one for each request to a model; outcome ok if it kept all limits.
+streams if it asked an AI model; those of messages if it had some. trend (a custom metric, its name in `request`):
+value, where 1 µs stands for the trend's resolution. goodput: value, one for each request to a model; outcome ok if it
+kept all limits.
 """
 
 PHASES: Final[tuple[Phase, ...]] = get_args(Phase)
+MESSAGE_METRICS: Final[tuple[MessageMetric, ...]] = get_args(MessageMetric)
 STREAM_METRICS: Final[tuple[StreamMetric, ...]] = get_args(StreamMetric)
 STREAM_TIMES: Final[tuple[StreamMetric, ...]] = get_args(StreamTime)
 TOKEN_METRICS: Final[tuple[StreamMetric, ...]] = get_args(TokenMetric)

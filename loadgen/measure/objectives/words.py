@@ -37,6 +37,8 @@ _NOUNS_OF: Final[Mapping[Metric, tuple[str, str]]] = {
     **dict.fromkeys(STREAM_METRICS, ("request to a model", "requests to models")),
     "itl": ("token", "tokens"),
     "icl": ("read with tokens", "reads with tokens"),
+    "message_gap": ("message after the first", "messages after the first"),
+    "answer": ("answered message", "answered messages"),
 }
 """The nouns for the things that have the values of a metric: singular and plural."""
 _THAT: Final[Mapping[Metric, str]] = {
@@ -51,6 +53,7 @@ _THAT: Final[Mapping[Metric, str]] = {
     "receive": "that got an answer",
     "user_wait": "that were due",
     "generator_lag": "that were started",
+    "first_message": "that got a message",
     "ttft_due": "that had a due time",
     "ttfo": "that failed or got output",
     "stall": "that failed or got tokens in two reads",

@@ -12,7 +12,8 @@ from typing import Final
 
 import numpy as np
 
-from loadgen.programme.anomalies.find import Anomaly, Direction, What, anomaly_id, hourly, search
+from loadgen.programme.anomalies.blocks import search_back
+from loadgen.programme.anomalies.find import Anomaly, Direction, What, anomaly_id, hourly
 from loadgen.programme.exclusions import Exclusion
 from loadgen.programme.ledger import Reading
 
@@ -47,7 +48,7 @@ def find_by_id(
             for what, direction in _KINDS if end else ():
                 if anomaly_id(slo, start, what, direction) != id_:
                     continue
-                found = search(counts, slo, zone, exclusions).found
+                found = search_back(counts, slo, zone, exclusions, since=start, end=reading.end).found
                 same = [one for one in found if (one.what, one.direction) == (what, direction)]
                 for one in same:
                     if one.start < end and start < one.end:

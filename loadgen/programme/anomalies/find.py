@@ -1,6 +1,9 @@
 """Anomalies in the ledger: hours with unusually many or few requests, or unusually many bad ones. Pure.
 
 Fewer bad requests than usual are no find. Excluded times and missing times are gaps.
+
+Trend and season are fitted to the counts that are read, so another span of counts gives other expected values, and at
+times other finds. `search` therefore reads a fixed span: `PAST_S` before its end.
 """
 
 from __future__ import annotations
@@ -15,15 +18,17 @@ import numpy as np
 import numpy.typing as npt
 
 from loadgen.analysis.anomalies.flag import DEVIATIONS, Flags, flag
-from loadgen.analysis.anomalies.hours import Hours, hours_of
+from loadgen.analysis.anomalies.hours import HOUR_S, Hours, hours_of
 from loadgen.programme.evidence.entry import evidence_id
 from loadgen.programme.exclusions import Exclusion, is_excluded
 from loadgen.programme.ledger import Counts
 
 __all__ = [
     "FORMULA",
+    "PAST_S",
     "Anomaly",
     "Direction",
+    "Past",
     "Search",
     "What",
     "anomalies_of",
@@ -37,11 +42,24 @@ What = Literal["requests", "bad requests"]
 Direction = Literal["more", "fewer"]
 _STEP_S: Final = 900
 """Clocks change at multiples of 15 minutes."""
+PAST_S: Final = 8 * 7 * 86_400
+"""The time of the ledger that one search reads, s."""
 FORMULA: Final = (
     "square roots of hourly counts; trend and season by robust STL (period 168 h from 4 weeks on, 24 h before);"
     f" a rest above {DEVIATIONS:.0f} robust standard deviations"
 )
 """How a find was computed, in words."""
+
+
+@dataclass(frozen=True, slots=True)
+class Past:
+    """The counts that a find rests on. start, end: Unix time, s. hours: with counts. gaps: hours without."""
+
+    start: int
+    end: int
+    hours: int
+    gaps: int
+    is_weekly: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,13 +81,16 @@ class Anomaly:
     direction: Direction
     revisions: tuple[str, ...] = ()
     """Names of revisions of the ledger; empty if the caller gave no names."""
+    past: Past | None = None
+    """None: no search found it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Search:
     """The result of looking for anomalies of one promise. why: not empty if nothing could be looked at.
 
-    start, end: the time that was looked at, Unix time in s. hours: with counts. gaps: hours without.
+    start, end: the time of the counts that were read, Unix time in s. hours: with counts, in the newest `PAST_S`. gaps:
+    hours without. partly: why older hours could not be looked at; "" if all were.
     """
 
     slo: str
@@ -80,6 +101,7 @@ class Search:
     gaps: int = 0
     is_weekly: bool = False
     why: str = ""
+    partly: str = ""
 
 
 def anomaly_id(slo: str, start: int, what: What, direction: Direction) -> str:
@@ -93,18 +115,29 @@ def anomalies_of(counts: Counts, slo: str, zone: str, exclusions: Sequence[Exclu
 
 
 def search(
-    counts: Counts | None, slo: str, zone: str, exclusions: Sequence[Exclusion] = (), revisions: Sequence[str] = ()
+    counts: Counts | None,
+    slo: str,
+    zone: str,
+    exclusions: Sequence[Exclusion] = (),
+    revisions: Sequence[str] = (),
+    *,
+    end: int | None = None,
 ) -> Search:
-    """Look for anomalies in all counts of a promise.
+    """Look for anomalies in the counts of a promise, in the `PAST_S` before `end`.
 
     Args:
         zone: of the tz database; traffic follows its wall clock.
         revisions: the names that `counts.revision` numbers; () if they are not needed.
+        end: Unix time, s; None: the end of the counts.
     Raises:
         ImportError: statsmodels is missing (install the extra `analysis`).
 
     Cost: some 70 ms for 28 days.
     """
+    if counts is not None and len(counts):
+        last = int((counts.start + counts.width).max()) if end is None else end
+        first = (last - PAST_S) // HOUR_S * HOUR_S
+        counts = counts.chosen((counts.start >= first) & (counts.start < last))
     if counts is None or not len(counts):
         return Search(slo, why="the ledger has no counts of it")
     kept = ~is_excluded(slo, counts.start, counts.width, exclusions)
@@ -115,19 +148,28 @@ def search(
         bad = hourly(counts, zone, counts.total - counts.good, kept)
     except ValueError as error:
         return Search(slo, why=str(error))
-    start, end = int(counts.start.min()), int((counts.start + counts.width).max())
     gaps = int(requests.is_gap.sum())
     flags = flag(requests.count, observed=requests.observed)
+    past = Past(
+        int(counts.start.min()),
+        int((counts.start + counts.width).max()),
+        len(requests) - gaps,
+        gaps,
+        flags.period == 168,
+    )
     if flags.why:
-        return Search(slo, (), start, end, len(requests) - gaps, gaps, why=flags.why)
+        return Search(slo, (), past.start, past.end, past.hours, gaps, why=flags.why)
     found = [
-        *_joined(slo, "requests", requests, flags),
-        *_joined(slo, "bad requests", bad, flag(bad.count, observed=bad.observed)),
+        replace(one, past=past)
+        for one in (
+            *_joined(slo, "requests", requests, flags),
+            *_joined(slo, "bad requests", bad, flag(bad.count, observed=bad.observed)),
+        )
     ]
     if revisions:
         found = [_with_revisions(one, counts, revisions) for one in found]
     found.sort(key=lambda one: (one.start, one.what))
-    return Search(slo, tuple(found), start, end, len(requests) - gaps, gaps, flags.period == 168)
+    return Search(slo, tuple(found), past.start, past.end, past.hours, gaps, past.is_weekly)
 
 
 def hourly(

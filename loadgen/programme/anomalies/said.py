@@ -11,6 +11,7 @@ from loadgen.outside_text import one_line
 from loadgen.programme.anomalies.answers import Answer, Find, finds, silenced
 from loadgen.programme.anomalies.find import FORMULA, Anomaly, Search
 from loadgen.programme.evidence.entry import EvidenceEntry
+from loadgen.programme.status import time_text
 from loadgen.programme.weekly.page_values import Said, Section
 from loadgen.units import format_count, quantity
 
@@ -89,6 +90,10 @@ def evidence_of(one: Find, zone: str) -> EvidenceEntry:
         ("robust standard deviations", f"{found.deviations:+.1f}"),
         ("state", one.state),
     ]
+    if found.past is not None:
+        past = found.past
+        read = f"{time_text(past.start)} to {time_text(past.end)}: {quantity(past.hours, 'hour')} with counts"
+        inputs.append(("counts that were read", f"{read}, {quantity(past.gaps, 'gap')}"))
     if one.answer is not None:
         inputs += [("answer", _reason(one)), ("by", f"{one.answer.by}, {one.answer.at[:16].replace('T', ' ')}")]
     return EvidenceEntry(

@@ -50,6 +50,10 @@ _STATES: Final[Mapping[str, str]] = {
 }
 
 
+_OF_FOLDERS: Final = ("loadgen gate ", "loadgen report ")
+_NEEDS: Final = "the folders of these runs in --runs-dir, which may be gone: the history keeps only their figures"
+
+
 def evidence_lines(found: Found, again: Again, *, is_explained: bool) -> Iterator[tuple[int, str]]:
     """Yield the lines that show one piece of evidence, each with the indent of its further lines if it is wrapped."""
     entry = found.entry
@@ -65,6 +69,8 @@ def evidence_lines(found: Found, again: Again, *, is_explained: bool) -> Iterato
     rows.append(("computed again", f"{_STATES[again.state]}: {again.says}"))
     rows += [("note", note) for note in again.notes]
     rows.append(("more", entry.see))
+    if entry.see.startswith(_OF_FOLDERS):
+        rows.append(("needs", _NEEDS))
     width = max((len(name) for name, text in rows if text and len(name) <= _MOST_SHOWN), default=0)
     for name, text in rows:
         if text:

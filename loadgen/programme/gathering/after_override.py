@@ -18,7 +18,7 @@ from loadgen.history.store.stored_run import Event
 from loadgen.history.store.write_once_storage import Place
 from loadgen.outside_text import one_line
 from loadgen.programme.exclusions import Exclusion, exclusions
-from loadgen.programme.ledger import Counts, Ledger
+from loadgen.programme.ledger import Ledger
 from loadgen.programme.objectives import Objective, RollingWindow
 from loadgen.programme.recommending.facts import time_of
 from loadgen.programme.recommending.overrides import OVERRIDDEN
@@ -46,11 +46,17 @@ class After:
 
 
 def after_overrides(
-    place: Place, objectives: Iterable[Objective], events: Iterable[Event], journeys: Sequence[str], now: datetime
+    place: Place,
+    objectives: Iterable[Objective],
+    events: Iterable[Event],
+    journeys: Sequence[str],
+    now: datetime,
+    as_of: str = "",
 ) -> tuple[After, ...]:
     """Return what happened after the newest overrides that are about any of these journeys, oldest first.
 
-    events: recommendations and overrides, oldest first.
+    events: recommendations and overrides, oldest first. as_of: only counts and exclusions that were recorded until
+    then, RFC 3339; "": all.
 
     Raises:
         StorageError, CloudError: the place cannot be read.
@@ -62,8 +68,8 @@ def after_overrides(
         of = about.get(event.details.get("id", ""), ()) if event.kind == OVERRIDDEN else ()
         if set(of) & set(journeys):
             found.append((event, [one for one in objectives if one.journey in of]))
-    excluded, _ = exclusions(place) if found else ((), ())
-    return tuple(_after(place, event, some, excluded, now) for event, some in found[-_NEWEST:])
+    excluded, _ = exclusions(place, as_of) if found else ((), ())
+    return tuple(_after(place, event, some, excluded, now, as_of) for event, some in found[-_NEWEST:])
 
 
 def record_said(found: Sequence[After]) -> str:
@@ -76,14 +82,19 @@ def record_said(found: Sequence[After]) -> str:
 
 
 def _after(
-    place: Place, event: Event, objectives: Sequence[Objective], excluded: Sequence[Exclusion], now: datetime
+    place: Place,
+    event: Event,
+    objectives: Sequence[Objective],
+    excluded: Sequence[Exclusion],
+    now: datetime,
+    as_of: str,
 ) -> After:
     key = (event.details.get("id", ""), event.at)
     try:
         start = int(time_of(event.at).timestamp())
     except ValueError:
         return After(key, None, "")
-    states = list(_states(place, start, objectives, excluded, int(now.timestamp())))
+    states = list(_states(place, start, objectives, excluded, int(now.timestamp()), as_of))
     said = [text for _, _, text in states]
     words = [state.word for state, _, _ in states]
     is_over = all(over for _, over, _ in states)
@@ -96,17 +107,17 @@ def _after(
 
 
 def _states(
-    place: Place, start: int, objectives: Sequence[Objective], excluded: Sequence[Exclusion], now: int
+    place: Place, start: int, objectives: Sequence[Objective], excluded: Sequence[Exclusion], now: int, as_of: str
 ) -> Iterator[tuple[PromiseState, bool, str]]:
     """Yield the state of each promise since the override, whether its window is over, and a sentence."""
     if not objectives:
         return
     last = min(now, start + max(one.window.nominal_s for one in objectives))
-    reading = Ledger(place).read(start, last + 1, slos=[one.name for one in objectives])
+    reading = Ledger(place).read(start, last + 1, as_of, slos=[one.name for one in objectives])
     for one in objectives:
         counts = reading.by_slo.get(one.name)
         end = min(now, start + one.window.nominal_s)
-        counts = None if counts is None else _until(counts, end)
+        counts = None if counts is None else counts.chosen(counts.start + counts.width <= end)
         if counts is None or not len(counts):
             continue
         begin, seen = int(counts.start.min()), int((counts.start + counts.width).max())
@@ -122,21 +133,6 @@ def _states(
         day = datetime.fromtimestamp(seen, UTC).strftime("%Y-%m-%d")
         said = f"{period}, {one_line(one.name, 80)}: {state.word}: {state.attainment} against {target}, to {day}"
         yield state, is_over, said
-
-
-def _until(counts: Counts, end: int) -> Counts:
-    mask = counts.start + counts.width <= end
-    codes, texts = counts.evidence
-    return Counts(
-        counts.start[mask],
-        counts.width[mask],
-        counts.good[mask],
-        counts.total[mask],
-        counts.missing_s[mask],
-        counts.estimated[mask],
-        counts.revision[mask],
-        (codes[mask], texts),
-    )
 
 
 def _journeys(event: Event) -> tuple[str, ...]:

@@ -32,7 +32,7 @@ from loadgen.programme.recommending.performance import MeanChange
 from loadgen.programme.recommending.recommendation import Evidence
 from loadgen.units import format_count
 
-__all__ = ["Stake", "impact_document", "impact_rows", "stakes", "total_said"]
+__all__ = ["Stake", "impact_document", "impact_rows", "stakes", "total_said", "without_money"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +93,12 @@ def total_said(found: Sequence[Stake]) -> str:
         return f"no sum over the journeys: {error}"
 
 
+def without_money(journeys: Sequence[str], money: Mapping[str, Money]) -> tuple[str, ...]:
+    """Return what `programme.toml` lacks for a figure in money, one text for each journey that lacks something."""
+    lacking = ((one, _absent(money.get(one, Money()))) for one in journeys)
+    return tuple(f"{absent} of [journeys.{one}]" for one, absent in lacking if absent)
+
+
 def impact_document(found: Sequence[Stake]) -> list[dict[str, Any]]:
     """Return what is at stake for JSON. Figures that are not known are None."""
     return [
@@ -136,8 +142,9 @@ def _stake(journey: str, money: Money, volume: Volume | None, change: MeanChange
             parts.append(impact.said())
         else:
             parts.append(_waiting(waiting))
-    if has_money and money.elasticity is None:
-        notes.append("the value has no elasticity, so there is no figure in money")
+    if absent := _absent(money):
+        why = "the value has no elasticity, so there" if has_money else "there"
+        notes.append(f"{why} is no figure in money: programme.toml lacks {absent} of [journeys.{journey}]")
     if volume is not None and volume.bad is not None:
         failures = _failures(money, volume.bad)
         if failures is not None:
@@ -149,6 +156,12 @@ def _stake(journey: str, money: Money, volume: Volume | None, change: MeanChange
         journey, says, _entry(journey, money, volume, change, says), impact, failures, waiting, requests, change,
         tuple(notes),
     )  # fmt: skip
+
+
+def _absent(money: Money) -> str:
+    """Return the keys that a figure in money needs and the table of the journey lacks; "" if it has both."""
+    keys = (("`value`", money.value), ("`elasticity`", money.elasticity))
+    return " and ".join(key for key, given in keys if given is None)
 
 
 def _failures(money: Money, bad: int) -> Impact | None:

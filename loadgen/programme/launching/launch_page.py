@@ -33,6 +33,7 @@ def launch_page(
     *,
     checks: Sequence[Check] = (),
     at_stake: Sequence[Stake] = (),
+    no_money: Sequence[str] = (),
     total: str = "",
     notes: Sequence[str] = (),
 ) -> LaunchPage:
@@ -40,6 +41,7 @@ def launch_page(
 
     Args:
         id_: "D-207", or "" if it was not stored. at: when it was made, RFC 3339.
+        no_money: what programme.toml lacks for a figure in money; see `without_money`.
         total: a sentence about the sum over journeys, without a full stop.
         notes: what could not be read, and other remarks: sentences without a full stop.
     """
@@ -51,6 +53,8 @@ def launch_page(
         answers.append(Said(f"Nobody has signed yet{how}.", "open", (id_,) if id_ else (), key="signature"))
     answers.append(Said(f"The hash of the evidence on this page is {digits}.", evidence=(id_,) if id_ else ()))
     impact = tuple(Said(f"{one.journey}: {one.says}.", evidence=(one.entry.id,)) for one in at_stake)
+    if not impact and no_money:
+        impact = (Said(f"No cost was computed: programme.toml lacks {', and '.join(no_money)}."),)
     if total:
         ids = tuple(one.entry.id for one in at_stake)
         impact = (*impact, Said(f"{total[:1].upper()}{total[1:]}.", evidence=ids))

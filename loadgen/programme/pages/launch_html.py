@@ -47,7 +47,7 @@ def _body(page: LaunchPage) -> Iterator[str]:
     yield f'<p class="reason">{in_html(page.reason)}</p></section>'
     yield from _evidence(page)
     yield from _missing(page.missing)
-    yield from _said("At stake", page.impact, "No cost was computed: programme.toml has no [impact].")
+    yield from _said("At stake", page.impact, "Nothing is known about what is at stake.")
     yield from _checklist(page)
     yield from _said("Overrides and signatures", page.answers, "Nobody has signed or overridden this recommendation.")
     if page.notes:

@@ -39,8 +39,8 @@ def rule_of(kind: str, rules: Rules) -> str:
     left, old = format_share(rules.budget_left), _age("promise", rules)
     texts = {
         "validity": "go if all runs of the release are valid; never no-go",
-        "objectives": f"go if all objectives passed in each run, and in at least {least} runs; no-go if they failed in"
-        " 2 runs, or in all that were judged",
+        "objectives": f"go if all objectives passed in each run, and in at least {quantity(least, 'run')}; no-go if"
+        " they failed in 2 runs, or in all that were judged",
         "gate": f"go if the newest verdict is PASS and would have found {format_share(rules.detectable)}; no-go if a"
         " FAIL stands",
         "promise": f"go if every promise is kept with at least {left} of its error budget left; no-go if one is not"

@@ -34,6 +34,8 @@ class RunFact:
     minutes: float = 1.0
     names: int = 1
     """How many names the gate compares."""
+    has_folder: bool = True
+    """Whether its run folder is here. The history keeps only figures, and `loadgen gate RUN` reads folders."""
 
     def verdicts(self, journey: str) -> tuple[str, ...] | None:
         """Return the verdicts of the objectives of a journey; None if they are unknown."""

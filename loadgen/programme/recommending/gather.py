@@ -58,13 +58,15 @@ def gather(
     bad: list[str] = []
     accepted = _dated(store.runs_with_label(RELEASE, release), lambda run: run.started_at, "an accepted run", bad)
     struck = store.struck()
-    runs = _merged(accepted, [run for run in of_folders if run.run_id not in struck])
+    folders = list(of_folders)
+    here = {run.run_id for run in folders}.union(others)
+    runs = _merged(accepted, [run for run in folders if run.run_id not in struck], here)
     numbered = _dated(numbered_verdicts(store), lambda one: one[1].at, "a verdict of the gate", bad)
     controls = _dated(store.events(CONTROL), lambda event: event.at, "a control of the gate", bad)
     studies = _dated(store.studies("capacity find"), lambda study: study.at, "a capacity", bad)
     stored = set(store.run_ids())
     ours = {run.run_id for run in runs} | struck.keys()
-    there = ours | stored | set(others)
+    there = ours | stored | here
     verdicts = tuple(_gate_fact(id_, event, release, ours, there, struck) for id_, event in numbered)
     bad += _lost(store, stored, struck)
     keys = _keys_of(accepted, [event for _, event in numbered])
@@ -102,11 +104,14 @@ def _dated(found: Iterable[T], time: Callable[[T], str], what: str, bad: list[st
     return kept
 
 
-def _merged(accepted: Sequence[Accepted], of_folders: Sequence[RunFact]) -> tuple[RunFact, ...]:
-    """Return each run once, oldest first. The history knows more reasons against a run, a folder its objectives."""
+def _merged(accepted: Sequence[Accepted], of_folders: Sequence[RunFact], here: Container[str]) -> tuple[RunFact, ...]:
+    """Return each run once, oldest first. The history knows more reasons against a run, a folder its objectives.
+
+    here: the ids of all run folders.
+    """
     found = {run.run_id: run for run in of_folders}
     for run in accepted:
-        fact = run_fact_of(run)
+        fact = replace(run_fact_of(run), has_folder=run.run_id in here)
         if fact.objectives is None and run.run_id in found:
             fact = replace(fact, objectives=found[run.run_id].objectives)
         found[run.run_id] = fact

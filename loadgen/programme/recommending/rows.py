@@ -131,7 +131,7 @@ def gate_row(journey: str, release: str, runs: Sequence[RunFact], verdicts: Iter
     ours = {run.run_id for run in runs}
     every = sorted(verdicts, key=lambda one: one.at)
     found = [one for one in every if one.run_ids and ours.issuperset(one.run_ids)]
-    judge = Missing(_gate_command(runs), 1, "judge all its runs")
+    judge = _judge_all(runs, release)
     standing = [one for one in every if one.outcome == "FAIL" and not _is_judged_again(one, ours, found)]
     if whole := [one for one in standing if one in found]:
         last = whole[-1]
@@ -215,8 +215,17 @@ def _gate(journey: str, release: str, of: GateFact, state: str, says: str) -> Ev
     return Evidence("gate", of.id, state, says, of.at, release, journey=journey)  # type: ignore[arg-type]
 
 
-def _gate_command(runs: Sequence[RunFact]) -> str:
-    return f"loadgen gate {' '.join(run.run_id for run in runs)}"
+def _judge_all(runs: Sequence[RunFact], release: str) -> Missing:
+    """Return the command that judges all runs of a release again. The gate reads run folders, which may be gone."""
+    why = "judge all its runs"
+    if gone := sum(not run.has_folder for run in runs):
+        why += f"; it reads their run folders, and {gone} of {quantity(len(runs), 'folder')} {_is(gone)} not here:"
+        why += f" copy what is gone to --runs-dir, or make new runs with --label release={release}"
+    return Missing(f"loadgen gate {' '.join(run.run_id for run in runs)}", 1, why)
+
+
+def _is(count: int) -> str:
+    return "is" if count == 1 else "are"
 
 
 # -- headroom, health ----------------------------------------------------------

@@ -207,7 +207,7 @@ def _by_lines(data: bytes, width: int, name: str, takes_gaps: bool) -> CsvCounts
             if number > ROWS_MOST:
                 return CsvCounts(faults=(NoCounts(f"{name}: more than {ROWS_MOST:,} rows; split the file by time"),))
             if len(row) != len(header):
-                wrong(rows.line_num, f"{len(row)} cells, but the header has {len(header)}")
+                wrong(rows.line_num, f"{quantity(len(row), 'cell')}, but the header has {len(header)}")
                 continue
             at, slo, good, total = (row[n] for n in order)
             try:
@@ -229,11 +229,9 @@ def _by_lines(data: bytes, width: int, name: str, takes_gaps: bool) -> CsvCounts
                     continue
                 if not takes_gaps:
                     absent = (start - before[0]) // width - 1
-                    wrong(
-                        rows.line_num,
-                        f"{absent} slices of {one_line(slo, 80)} are absent before it, after line {before[1]}:"
-                        " add them, or take gaps as missing",
-                    )
+                    said = f"{quantity(absent, 'slice')} of {one_line(slo, 80)} {'is' if absent == 1 else 'are'} absent"
+                    where = f"before it, after line {before[1]}"
+                    wrong(rows.line_num, f"{said} {where}: add them, or take gaps as missing")
                 gaps.setdefault(slo, []).append((before[0] + width, start))
             last[slo] = start, rows.line_num
             slices.append(made)

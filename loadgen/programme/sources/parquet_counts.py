@@ -17,6 +17,7 @@ from loadgen.parquet import WrongRow, read_foreign_arrays
 from loadgen.programme.ledger_file import Rows
 from loadgen.programme.sources.asked import NoCounts
 from loadgen.programme.sources.csv_counts import ROWS_MOST, CsvCounts, gap_texts, time_text
+from loadgen.units import quantity
 
 __all__ = ["parse_parquet"]
 
@@ -63,7 +64,8 @@ def parse_parquet(
         elif step > width:
             absent = step // width - 1
             where = f"before it, after row {before + 1:,}"
-            found.setdefault(row, f"{absent} slices of {slo} are absent {where}: add them, or take gaps as missing")
+            said = f"{quantity(absent, 'slice')} of {slo} {'is' if absent == 1 else 'are'} absent {where}"
+            found.setdefault(row, f"{said}: add them, or take gaps as missing")
         elif step == 0:
             found.setdefault(row, f"{time_text(int(start[row]))} of {slo} is there twice, first in row {before + 1:,}")
         elif step < 0:

@@ -28,6 +28,7 @@ from loadgen.programme.sources.prometheus_answers import (
     unclear,
     why_not_asked,
 )
+from loadgen.units import quantity
 
 __all__ = ["CALLS_EACH", "PrometheusSource"]
 
@@ -116,7 +117,9 @@ class PrometheusSource:
             known = known[: len(known) // 2]
         left_out = frozenset(starts[len(known) :])
         if left_out:
-            notes.append(f"{len(left_out)} slices with restarts or gaps are missing: they need too many calls")
+            are = "is" if len(left_out) == 1 else "are"
+            count = quantity(len(left_out), "slice")
+            notes.append(f"{count} with restarts or gaps {are} missing: too many calls are needed")
         for request in requests:
             role = request.role
             fault = self._parsed(request, lambda reply, role=role: parse_samples(reply, role, edges))  # type: ignore[misc]

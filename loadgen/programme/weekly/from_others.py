@@ -9,7 +9,7 @@ from math import isfinite
 from loadgen.history.store.write_once_storage import Place
 from loadgen.outside_text import one_line
 from loadgen.programme.anomalies.answers import answers
-from loadgen.programme.anomalies.find import search
+from loadgen.programme.anomalies.blocks import search_back
 from loadgen.programme.anomalies.said import anomalies_section
 from loadgen.programme.anomalies.week_change import production_change
 from loadgen.programme.evidence.entry import EvidenceEntry
@@ -40,7 +40,15 @@ def from_others(place: Place, gathered: Gathered, money: Mapping[str, Money]) ->
     settings, period = gathered.settings, gathered.period
     given, unreadable = answers(place, gathered.as_of)
     searches = [
-        search(one.counts, one.objective.name, settings.zone, gathered.exclusions, one.names)
+        search_back(
+            one.counts,
+            one.objective.name,
+            settings.zone,
+            gathered.exclusions,
+            one.names,
+            since=period.start,
+            end=gathered.at,
+        )
         for one in gathered.promises
         if not one.objective.why_not_judged
     ]

@@ -27,6 +27,7 @@ from loadgen.history.store.stored_run import ALL, Accepted, Event, Reference
 from loadgen.history.store.study_records import StudyRecord
 from loadgen.history.store.write_once_storage import Place
 from loadgen.outside_text import one_line
+from loadgen.programme.anomalies.blocks import first_of
 from loadgen.programme.exclusions import Exclusion, exclusions, is_excluded
 from loadgen.programme.ledger import Counts, Ledger, Reading
 from loadgen.programme.objectives import Objective
@@ -156,6 +157,7 @@ def gather(
     end, decided = datetime.fromtimestamp(at, UTC), _until_when(at, as_of)
     until = as_of.astimezone(UTC).isoformat()
     back = max(_CHART_S, period.end - period.start) + window_s(objectives)
+    back = max(back, at - first_of(period.start, at))
     reading = Ledger(place).read(at - back, at, until, [one.name for one in objectives])
     excluded, troubles = exclusions(place, until)
     store = store or Store(place)
@@ -210,28 +212,13 @@ def _promise(objective: Objective, reading: Reading, excluded: Sequence[Exclusio
     if counts is None:
         return Promise(state_of(objective, None, excluded, at))
     # The same time as in `loadgen slo status`, so that both have the same usual volume of missing hours.
-    state = state_of(objective, _since(counts, at - window), excluded, at)
+    state = state_of(objective, counts.chosen(counts.start >= at - window), excluded, at)
     mask = is_excluded(objective.name, counts.start, counts.width, excluded)
     try:
         units = None if objective.why_not_judged else judged_units(objective, counts, excluded)
     except ValueError:
         units = None  # the state has the reason
     return Promise(state, units, counts, mask, tuple(one.name for one in reading.revisions))
-
-
-def _since(counts: Counts, start: int) -> Counts:
-    kept = counts.start >= start
-    codes, texts = counts.evidence
-    return Counts(
-        counts.start[kept],
-        counts.width[kept],
-        counts.good[kept],
-        counts.total[kept],
-        counts.missing_s[kept],
-        counts.estimated[kept],
-        counts.revision[kept],
-        (codes[kept], texts),
-    )
 
 
 def _sources_in(reading: Reading) -> dict[str, int]:

@@ -80,6 +80,9 @@ class Metric(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     METRIC_CACHED_TOKENS: _ClassVar[Metric]
     METRIC_OUTPUT_TOKENS: _ClassVar[Metric]
     METRIC_REASONING_TOKENS: _ClassVar[Metric]
+    METRIC_FIRST_MESSAGE: _ClassVar[Metric]
+    METRIC_MESSAGE_GAP: _ClassVar[Metric]
+    METRIC_ANSWER: _ClassVar[Metric]
 
 class Ending(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -153,6 +156,9 @@ METRIC_PROMPT_TOKENS: Metric
 METRIC_CACHED_TOKENS: Metric
 METRIC_OUTPUT_TOKENS: Metric
 METRIC_REASONING_TOKENS: Metric
+METRIC_FIRST_MESSAGE: Metric
+METRIC_MESSAGE_GAP: Metric
+METRIC_ANSWER: Metric
 ENDING_UNSPECIFIED: Ending
 ENDING_DONE: Ending
 ENDING_STOPPED: Ending

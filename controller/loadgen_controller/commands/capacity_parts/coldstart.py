@@ -15,7 +15,7 @@ from loadgen.measure.run_folder.rundir import find_run
 from loadgen.outside_text import one_line
 from loadgen.report.run_as_dataframes import Run, open_run
 from loadgen.report.target_side.metrics_file import read_target_side
-from loadgen.units import NS_PER_S, parse_duration
+from loadgen.units import NS_PER_S, parse_duration, quantity
 from loadgen_controller.collect_option_errors import CollectedErrors
 from loadgen_controller.commands.bucket import RUNS, RunArgument, RunsDir
 from loadgen_controller.commands.capacity_parts.study_output import (
@@ -111,7 +111,11 @@ def _events(folder: Path, by_hand: list[float]) -> list[ScaleEvent]:
     events = scale_events(side.marks)[:_MOST_EVENTS]
     if events:
         return events
-    why = f"{len(side.marks)} marks, none of them of a fleet that grew" if side.marks else "no marks of its target"
+    why = (
+        f"{quantity(len(side.marks), 'mark')}, none of them of a fleet that grew"
+        if side.marks
+        else "no marks of its target"
+    )
     if fault := side.lanes.get("fault"):
         why = one_line(str(fault), 300)
     raise UsageError(

@@ -12,7 +12,7 @@ import typer
 
 from loadgen.dsl.plans.loadgen_toml import find_settings, read_settings
 from loadgen.errors import Fault, ScenarioError, UsageError
-from loadgen.units import parse_rate
+from loadgen.units import parse_rate, quantity
 from loadgen_controller.collect_option_errors import CollectedErrors
 from loadgen_controller.commands.capacity_parts.input_file import read_bytes
 from loadgen_controller.commands.capacity_parts.ledger_forecast import forecast_of_ledger, promise_in
@@ -353,7 +353,8 @@ def _forecast(path: Path, horizon: int | None, seed: int) -> Forecast:
         return Forecast(weeks, str(path))
     if len(weeks) < LEAST_HISTORY:
         raise UsageError(
-            f"{path} has {len(weeks)} weeks without low and high: growth cannot be seen in fewer than {LEAST_HISTORY}",
+            f"{path} has {quantity(len(weeks), 'week')} without low and high: growth cannot be seen in fewer than"
+            f" {LEAST_HISTORY}",
             hint="give a forecast with the columns week, low, point, high; or --peak and --growth",
         )
     with needing_analysis("loadgen capacity size --forecast"):

@@ -6,7 +6,9 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from difflib import get_close_matches
 from pathlib import Path
+from typing import Final
 
 from loadgen.atomic_files import atomic_write
 from loadgen.errors import StorageError, UsageError
@@ -14,10 +16,18 @@ from loadgen.history.store.store import Store
 from loadgen.history.store.stored_run import Event
 from loadgen.history.store.write_once_storage import Place
 from loadgen.measure.run_folder.rundir import list_runs
+from loadgen.outside_text import one_line
 from loadgen.programme.evidence.entry import EvidenceEntry
 from loadgen.programme.gathering.after_override import after_overrides, record_said
 from loadgen.programme.gathering.promises import promises_of
-from loadgen.programme.launching.at_stake import Stake, impact_document, impact_rows, stakes, total_said
+from loadgen.programme.launching.at_stake import (
+    Stake,
+    impact_document,
+    impact_rows,
+    stakes,
+    total_said,
+    without_money,
+)
 from loadgen.programme.launching.settings import Settings
 from loadgen.programme.objectives import Objective
 from loadgen.programme.recommending import overrides
@@ -35,10 +45,13 @@ from loadgen_controller.past_runs.release_runs import release_runs
 
 __all__ = ["Asked", "Decided", "ask"]
 
+_NEAR: Final = 0.6
+"""How similar two names are, from 0 to 1, so that one may be a slip for the other; as for other names."""
+
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """A question: the release and the journeys, and the files to read."""
+    """A question: the release and the journeys, and the files to read. is_as_of: `now` is an earlier time."""
 
     release: str
     journeys: tuple[str, ...]
@@ -46,6 +59,12 @@ class Asked:
     objectives: tuple[Objective, ...]
     runs_dir: Path
     now: datetime
+    is_as_of: bool = False
+
+    @property
+    def as_of(self) -> str:
+        """Return the time until which records count, RFC 3339; "": all of them."""
+        return self.now.isoformat() if self.is_as_of else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +111,8 @@ class Decided:
         made = as_report(self.found, asked.release, asked.journeys, self.id, has_table=has_table, explained=lines)
         foot = (f"{self.total}.",) if self.total else ()
         foot = (*foot, f"{order_said(self.found)}.") if explain else foot
+        if asked.is_as_of:
+            foot = (*foot, f"As it was known at {asked.now:%Y-%m-%d %H:%M} UTC. Not recorded.")
         return replace(made, foot=(*foot, *made.foot))
 
     def markdown(self, *, explain: bool) -> list[str]:
@@ -115,6 +136,7 @@ class Decided:
             self.asked.now.isoformat(timespec="seconds"),
             checks=self.known.checks,
             at_stake=self.at_stake,
+            no_money=without_money(self.asked.journeys, self.asked.settings.money),
             total=self.total,
             notes=self.known.troubles,
         )
@@ -143,17 +165,18 @@ class Decided:
 
 
 def ask(store: Store, place: Place, asked: Asked, *, is_recorded: bool) -> Decided:
-    """Return the recommendation for a release.
+    """Return the recommendation for a release. store: as of the same time as the question.
 
     Raises:
+        ExceptionGroup: journeys that nothing knows have nearly the name of a known one, all of them (`UsageError`).
         StorageError, CloudError: the history cannot be read or written.
     """
     programme = asked.settings.programme
-    runs, troubles = release_runs(asked.runs_dir, asked.release)
+    runs, troubles = release_runs(asked.runs_dir, asked.release, asked.now if asked.is_as_of else None)
     folders = [path.name for path in list_runs(asked.runs_dir)]
     facts = programme.journeys
     live = [one for one in asked.journeys if one not in facts or facts[one].is_live]
-    promised = promises_of(place, asked.objectives, live, asked.now)
+    promised = promises_of(place, asked.objectives, live, asked.now, asked.as_of)
     answers = store.events(RECOMMENDED, overrides.OVERRIDDEN, overrides.SIGNED)
     known = replace(
         gather(store, asked.release, asked.journeys, runs, programme, (*troubles, *promised.troubles), folders),
@@ -161,6 +184,7 @@ def ask(store: Store, place: Place, asked: Asked, *, is_recorded: bool) -> Decid
         override=overrides.override_in_force(answers, asked.release, asked.journeys, asked.now),
         checks=checks_of(asked.settings.launch.items, store.events(CHECKED), asked.release, asked.now),
     )
+    _check_names(asked, {name for run in known.runs for name in run.journeys})
     at_stake = stakes(asked.journeys, asked.settings.money, promised.volumes, known.changes)
     found = assess(known, programme.rules, asked.now)
     informing = (
@@ -178,11 +202,29 @@ def ask(store: Store, place: Place, asked: Asked, *, is_recorded: bool) -> Decid
     return Decided(asked, found, known, id_, at_stake, entries)
 
 
+def _check_names(asked: Asked, of_runs: set[str]) -> None:
+    """Reject a journey that nothing knows if its name is nearly that of a known one.
+
+    A new journey that resembles no other one passes: its missing evidence is the answer.
+    """
+    known = of_runs | set(asked.settings.programme.journeys) | {one.journey for one in asked.objectives if one.journey}
+    wrong = []
+    for name in asked.journeys:
+        nearest = get_close_matches(name, known, n=1, cutoff=_NEAR)
+        if name not in known and nearest:
+            message = f"no promise, no run of {one_line(asked.release, 60)} and no programme.toml"
+            message += f' has the journey "{one_line(name, 80)}"'
+            hint = f'did you mean "{nearest[0]}"? A new journey needs a promise, or a table [journeys.NAME]'
+            wrong.append(UsageError(message, hint=f"{hint} in programme.toml"))
+    if wrong:
+        raise ExceptionGroup("unknown journeys", wrong)
+
+
 def _about_people(
     place: Place, asked: Asked, found: Recommendation, known: Known, answers: Sequence[Event], two_people: bool
 ) -> list[Evidence]:
     """Return rows that inform: overrides with what happened after them, and signatures."""
-    after = after_overrides(place, asked.objectives, answers, asked.journeys, asked.now)
+    after = after_overrides(place, asked.objectives, answers, asked.journeys, asked.now, asked.as_of)
     said = {one.key: one.says for one in after}
     rows = list(overrides.notes_about(answers, found, asked.release, asked.journeys, asked.now, said))
     if record := record_said(after):

@@ -15,14 +15,15 @@ from loadgen.dsl.plans.argument_validation import did_you_mean
 from loadgen.errors import ExitCode, ScenarioError, UsageError
 from loadgen.history.store.write_once_storage import place_of
 from loadgen.outside_text import one_line
-from loadgen.programme.anomalies.answers import Find, answer, answers, errors_in, finds, silenced
+from loadgen.programme.anomalies.answers import Answer, Find, answer, answers, errors_in, finds, silenced
+from loadgen.programme.anomalies.blocks import first_of, search_back
 from loadgen.programme.anomalies.by_id import find_by_id, is_id
-from loadgen.programme.anomalies.find import FORMULA, Search, search
+from loadgen.programme.anomalies.find import FORMULA, Past, Search
 from loadgen.programme.anomalies.said import sentence
 from loadgen.programme.exclusions import exclusions
 from loadgen.programme.ledger import Ledger, Reading
 from loadgen.programme.programme_toml import FILE_NAME, read_programme_toml
-from loadgen.programme.status import STALE_S, time_text, window_s
+from loadgen.programme.status import time_text
 from loadgen.programme.weekly.programme_table import read_zone
 from loadgen.units import quantity
 from loadgen_controller.collect_option_errors import CollectedErrors
@@ -31,16 +32,11 @@ from loadgen_controller.commands.shared_options import AsOfOption, ByOption, Env
 from loadgen_controller.commands.slo_parts.files import FilesArgument, FormatOption, check_format, read_slos
 from loadgen_controller.console_output import echo, echo_json
 from loadgen_controller.past_runs.listing import parse_since
-from loadgen_controller.planning.option_parsing import parse_time, store_of
+from loadgen_controller.planning.option_parsing import parse_as_of, parse_time, store_of
 
 __all__ = ["app"]
 
 _WEEK: Final = timedelta(weeks=1)
-_MORE: Final = _WEEK
-"""Time that is read before the listed time, so that the oldest listed hours have a past."""
-_CHART: Final = 4 * _WEEK
-_USUAL: Final = _CHART + timedelta(seconds=4 * _WEEK.total_seconds() * 1.1 + 2 * STALE_S)
-"""The past of a promise over 4 weeks, as on the weekly page."""
 _MOST_WEEKS: Final = 26
 _WEEKS: Final = re.compile(r"(\d{1,3})w")
 
@@ -71,6 +67,14 @@ app = typer.Typer(
 )
 IdArgument = Annotated[str, typer.Argument(metavar="ID", help="Id of the find, such as A-5f0c1d2e.")]
 BecauseOption = Annotated[str, typer.Option(metavar="TEXT", help="The reason; it is stored.")]
+AnswerAsOfOption = Annotated[
+    str | None,
+    typer.Option(
+        "--as-of",
+        metavar="TIME",
+        help="Look the find up as it was known then, as with list. The answer itself is recorded now. Default: now.",
+    ),
+]
 BackOption = Annotated[
     str, typer.Option("--from", metavar="TIME", help="Look back to here: 4w (before now), or a day. At most 26w.")
 ]
@@ -92,7 +96,7 @@ def list_finds(
     """
     errors = CollectedErrors()
     errors.catch(lambda: check_format(output_format))
-    now = datetime.now(UTC) if as_of is None else errors.parse("--as-of", as_of, parse_time)
+    now = datetime.now(UTC) if as_of is None else errors.parse("--as-of", as_of, parse_as_of)
     start = None if now is None else errors.parse("--from", since, lambda text: _since(text, now))
     where = store_of(errors, store, env)
     place = errors.catch(lambda: place_of(where))
@@ -108,17 +112,18 @@ def list_finds(
     if not slos.objectives:
         raise UsageError("the files have no promise", hint="write one with: loadgen slo new checkout")
     until = "" if as_of is None else now.isoformat()
-    # The same past as that of the weekly page: another one gives other finds, with other ids.
-    past = _CHART + timedelta(seconds=window_s(slos.objectives))
-    found = _read(Ledger(place), start, now, past, until, [one.name for one in slos.objectives])
+    found = _read(Ledger(place), start, now, until, [one.name for one in slos.objectives])
     excluded, troubles = exclusions(place, until)
     given, more = answers(place, until)
     for text in (*found.unreadable, *found.clashes, *troubles, *more):
         echo(f"note: {one_line(text, 400)}", err=True)
     names = [one.name for one in found.revisions]
     with needing_analysis("loadgen slo anomaly"):
-        searches = [search(found.by_slo.get(one.name), one.name, zone, excluded, names) for one in slos.objectives]
-    inside = [one for each in searches for one in each.found if one.end > start.timestamp()]
+        searches = [
+            search_back(found.by_slo.get(one.name), one.name, zone, excluded, names, since=_unix(start), end=_unix(now))
+            for one in slos.objectives
+        ]
+    inside = [one for each in searches for one in each.found]
     listed = finds(sorted(inside, key=lambda one: (one.start, one.slo, one.what)), given, now)
     if output_format == "json":
         owners = {one.name: one.owner for one in slos.objectives}
@@ -140,9 +145,11 @@ def accept(
     since: BackOption = "4w",
     store: StoreOption = None,
     env: EnvOption = None,
+    as_of: AnswerAsOfOption = None,
+    output_format: FormatOption = "text",
 ) -> int:
     """Accept a find until a day, because it is known and wanted. Author and reason are stored."""
-    return _answer("accepted", id_, because, by, since, store, env, until=until)
+    return _answer("accepted", id_, because, by, since, store, env, as_of, output_format, until=until)
 
 
 @app.command("explain", epilog=EXPLAIN)
@@ -154,9 +161,11 @@ def explain_find(
     since: BackOption = "4w",
     store: StoreOption = None,
     env: EnvOption = None,
+    as_of: AnswerAsOfOption = None,
+    output_format: FormatOption = "text",
 ) -> int:
     """Store the cause of a find, with a link. The find is then no longer new."""
-    return _answer("explained", id_, because, by, since, store, env, link=link)
+    return _answer("explained", id_, because, by, since, store, env, as_of, output_format, link=link)
 
 
 @app.command("false", epilog=FALSE)
@@ -167,9 +176,11 @@ def false_find(
     since: BackOption = "4w",
     store: StoreOption = None,
     env: EnvOption = None,
+    as_of: AnswerAsOfOption = None,
+    output_format: FormatOption = "text",
 ) -> int:
     """Store that nothing happened at the time of a find. The find is then no longer new, and counts as false."""
-    return _answer("false", id_, because, by, since, store, env)
+    return _answer("false", id_, because, by, since, store, env, as_of, output_format)
 
 
 def _answer(
@@ -180,13 +191,17 @@ def _answer(
     since: str,
     store: str | None,
     env: str | None,
+    as_of: str | None,
+    output_format: str,
     *,
     until: str | None = None,
     link: str = "",
 ) -> int:
     errors, now = CollectedErrors(), datetime.now(UTC)
+    errors.catch(lambda: check_format(output_format))
     end = errors.parse("--until", until, parse_time)
-    start = errors.parse("--from", since, lambda text: _since(text, now))
+    seen = now if as_of is None else errors.parse("--as-of", as_of, parse_as_of)
+    start = None if seen is None else errors.parse("--from", since, lambda text: _since(text, seen))
     is_unreadable = until is not None and end is None
     for message, hint in errors_in(state, because, until=now + _WEEK if is_unreadable else end, link=link, now=now):
         errors.add(message, hint)
@@ -202,20 +217,27 @@ def _answer(
     assert start is not None
     assert place is not None
     assert zone is not None
-    reading = _read(Ledger(place), start, now, _USUAL, "", [])
-    excluded, _ = exclusions(place)
+    assert seen is not None
+    known = "" if as_of is None else seen.isoformat()
+    reading = _read(Ledger(place), start, seen, known, [])
+    excluded, _ = exclusions(place, known)
     with needing_analysis("loadgen slo anomaly"):
         found, is_flagged = find_by_id(reading, id_, zone, excluded)
         if found is None:
-            known = [
-                one.id for slo, counts in reading.by_slo.items() for one in search(counts, slo, zone, excluded).found
+            ids = [
+                one.id
+                for slo, counts in reading.by_slo.items()
+                for one in search_back(counts, slo, zone, excluded, since=_unix(start), end=_unix(seen)).found
             ]
-            nearest = did_you_mean(id_, known)
+            nearest = did_you_mean(id_, ids)
             hint = nearest or "loadgen slo anomaly list has the ids; --from looks back further"
             raise UsageError(f"no find {id_} since {time_text(int(start.timestamp()))}", hint=hint)
     from loadgen_controller.past_runs.read_run_for_history import who  # slow to import
 
     made = answer(place, found, state, because, by=who(by), now=now, until=end, link=link)
+    if output_format == "json":
+        echo_json(json.dumps({**_answer_document(made), "is_flagged": is_flagged}, indent=2, ensure_ascii=False))
+        return ExitCode.PASSED
     text = sentence(Find(found), zone) if is_flagged else f"{one_line(found.slo, 80)}, {time_text(found.start)}"
     ends = f" until {time_text(int(end.timestamp()))}" if end is not None else ""
     echo(f"{id_} is {state}{ends}: {text}; because {one_line(made.because, 300)}")
@@ -224,30 +246,35 @@ def _answer(
     return ExitCode.PASSED
 
 
-def _read(ledger: Ledger, start: datetime, now: datetime, past: timedelta, until: str, names: Sequence[str]) -> Reading:
-    first = min(start - _MORE, now - past)
-    return ledger.read(int(first.timestamp()), int(now.timestamp()), until, names)
+def _read(ledger: Ledger, start: datetime, now: datetime, until: str, names: Sequence[str]) -> Reading:
+    return ledger.read(first_of(_unix(start), _unix(now)), _unix(now), until, names)
+
+
+def _unix(at: datetime) -> int:
+    return int(at.timestamp())
 
 
 def _lines(
     listed: Sequence[Find], searches: Sequence[Search], start: datetime, now: datetime, zone: str, is_explained: bool
 ) -> Iterator[str]:
-    of = {one.slo: one for one in searches}
     for one in listed:
         yield f"{one.anomaly.id} {one.state}: {sentence(one, zone)}"
         if one.answer is not None:
             until = f" until {one.answer.until[:10]}" if one.answer.until else ""
             link = f" {one.answer.link}" if one.answer.link else ""
             yield f"  {one.answer.state}{until} by {one.answer.by or 'nobody'}, because {one.answer.because}{link}"
-        if is_explained:
-            where = of[one.anomaly.slo]
-            period = "168 h" if where.is_weekly else "24 h"
+        past = one.anomaly.past
+        if is_explained and past is not None:
+            period = "168 h" if past.is_weekly else "24 h"
+            read = f"{time_text(past.start)} to {time_text(past.end)}"
             yield f"  {one.anomaly.deviations:+.1f} robust standard deviations; season of {period}"
-            yield f"  from {quantity(where.hours, 'hour')} with counts, {quantity(where.gaps, 'gap')}"
+            yield f"  from {quantity(past.hours, 'hour')} with counts, {quantity(past.gaps, 'gap')}, {read}"
             yield f"  revisions {', '.join(one.anomaly.revisions)}"
     for one_search in searches:
         if one_search.why:
             yield f"{one_line(one_search.slo, 80)}: not searched: {one_line(one_search.why, 300)}"
+        if one_search.partly:
+            yield f"{one_line(one_search.slo, 80)}: {one_line(one_search.partly, 300)}"
     if is_explained:
         yield f"a find: {FORMULA}"
     new = sum(one.state == "new" for one in listed)
@@ -256,7 +283,9 @@ def _lines(
     hidden = f", {sum(quiet.values())} silenced ({parts})" if quiet else ""
     searched = quantity(sum(not one.why for one in searches), "promise")
     times = f"{time_text(int(start.timestamp()))} to {time_text(int(now.timestamp()))}"
-    yield f"{quantity(new, 'new find')}{hidden}; {searched} searched from {times}"
+    first_read = min((one.start for one in searches if not one.why), default=0)
+    read = f", with the counts since {time_text(first_read)}" if first_read else ""
+    yield f"{quantity(new, 'new find')}{hidden}; {searched} searched from {times}{read}"
     if new:
         first = next(one.anomaly.id for one in listed if one.state == "new")
         yield f"answer one with: loadgen slo anomaly accept|explain|false {first} --because TEXT"
@@ -287,25 +316,55 @@ def _document(
                 "observed": one.anomaly.observed,
                 "expected": one.anomaly.expected,
                 "deviations": one.anomaly.deviations,
+                "past": _past(one.anomaly.past),
                 "revisions": list(one.anomaly.revisions),
-                "answer": None
-                if one.answer is None
-                else {
-                    "state": one.answer.state,
-                    "because": one.answer.because,
-                    "by": one.answer.by,
-                    "at": one.answer.at,
-                    "until": one.answer.until or None,
-                    "link": one.answer.link or None,
-                },
+                "answer": None if one.answer is None else _said(one.answer),
             }
             for one in listed
         ],
         "silenced": dict(silenced(listed)),
         "searches": [
-            {"slo": one.slo, "hours": one.hours, "gaps": one.gaps, "is_weekly": one.is_weekly, "why": one.why or None}
+            {
+                "slo": one.slo,
+                "from": time_text(one.start) if one.start else None,
+                "to": time_text(one.end) if one.end else None,
+                "hours": one.hours,
+                "gaps": one.gaps,
+                "is_weekly": one.is_weekly,
+                "why": one.why or None,
+                "partly": one.partly or None,
+            }
             for one in searches
         ],
+    }
+
+
+def _said(one: Answer) -> dict[str, Any]:
+    return {
+        "state": one.state,
+        "because": one.because,
+        "by": one.by,
+        "at": one.at,
+        "until": one.until or None,
+        "link": one.link or None,
+    }
+
+
+def _answer_document(one: Answer) -> dict[str, Any]:
+    of = {"slo": one.slo, "what": one.what, "direction": one.direction}
+    return {"id": one.id, **of, "from": time_text(one.start), "to": time_text(one.end), **_said(one)}
+
+
+def _past(one: Past | None) -> dict[str, Any] | None:
+    """Return the counts that a find rests on."""
+    if one is None:
+        return None
+    return {
+        "from": time_text(one.start),
+        "to": time_text(one.end),
+        "hours": one.hours,
+        "gaps": one.gaps,
+        "is_weekly": one.is_weekly,
     }
 
 

@@ -25,7 +25,13 @@ from loadgen_controller.commands.slo_parts.files import (
     check_format,
     read_slos,
 )
-from loadgen_controller.commands.slo_parts.shown import print_document, print_losses, print_notes, written_document
+from loadgen_controller.commands.slo_parts.shown import (
+    print_document,
+    print_explained,
+    print_losses,
+    print_notes,
+    written_document,
+)
 from loadgen_controller.screen.output_file import write
 
 __all__ = ["EXPORT", "FORMS", "Form", "export"]
@@ -74,6 +80,9 @@ def export(
     ] = None,
     windows: WindowsOption = None,
     strict: StrictOption = False,
+    explained: Annotated[
+        bool, typer.Option("--explain", help="Show the arithmetic of each promise, on stderr.")
+    ] = False,
     output_format: FormatOption = "text",
 ) -> int:
     """Write promises as files of another tool.
@@ -96,6 +105,8 @@ def export(
     print_notes(reading.notes if is_text else ())
     slos = reading.check()
     losses = form.losses(slos) + (losses_for(reader, slos) if reader is not None else [])
+    if explained and is_text:
+        print_explained(slos.objectives)
     print_losses(losses if is_text or strict else ())
     if strict and losses:
         raise UsageError(
@@ -108,5 +119,5 @@ def export(
     if output is not None or is_text:
         write(output, text.encode())
     if not is_text:
-        print_document(written_document(reading, output, text, losses))
+        print_document(written_document(reading, output, text, losses, is_explained=explained))
     return ExitCode.PASSED

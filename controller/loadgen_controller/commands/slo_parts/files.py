@@ -14,6 +14,7 @@ from loadgen.programme.sloth.alert_windows import GOOGLE_30D, AlertWindows, read
 
 __all__ = [
     "FORMATS",
+    "ExplainOption",
     "FilesArgument",
     "FormatOption",
     "StrictOption",
@@ -30,6 +31,9 @@ FilesArgument = Annotated[
 ]
 StrictOption = Annotated[
     bool, typer.Option("--strict", help="Treat notes and losses as faults: exit code 2 if there is one.")
+]
+ExplainOption = Annotated[
+    bool, typer.Option("--explain", help="Show the arithmetic of each promise, on stderr beside the written file.")
 ]
 FormatOption = Annotated[str, typer.Option("--format", metavar="NAME", help=f"Output: {', '.join(FORMATS)}.")]
 WindowsOption = Annotated[

@@ -16,7 +16,7 @@ from loadgen_controller.commands.slo_parts.files import (
     check_format,
     read_slos,
 )
-from loadgen_controller.commands.slo_parts.shown import print_document, print_notes, written_document
+from loadgen_controller.commands.slo_parts.shown import print_document, print_explained, print_notes, written_document
 from loadgen_controller.screen.output_file import write
 
 __all__ = ["IMPORT", "import_file"]
@@ -27,7 +27,7 @@ loadgen slo import openslo.yaml -o slos/shop.yaml
 
 loadgen slo import sloth.yaml --windows sloth_7d.yaml -o slos/imported.yaml
 
-loadgen slo import sloth.yaml --strict"""
+loadgen slo import sloth.yaml --strict --explain"""
 
 
 def import_file(
@@ -37,6 +37,9 @@ def import_file(
     ] = None,
     windows: WindowsOption = None,
     strict: StrictOption = False,
+    explained: Annotated[
+        bool, typer.Option("--explain", help="Show the arithmetic of each promise, on stderr.")
+    ] = False,
     output_format: FormatOption = "text",
 ) -> int:
     """Read promises of OpenSLO v1 or sloth (prometheus/v1), and write them as OpenSLO v1.
@@ -55,5 +58,7 @@ def import_file(
     if output is not None or output_format == "text":
         write(output, text.encode())
     if output_format == "json":
-        print_document(written_document(reading, output, text))
+        print_document(written_document(reading, output, text, is_explained=explained))
+    elif explained:
+        print_explained(slos.objectives)
     return ExitCode.PASSED

@@ -149,7 +149,7 @@ def _write(slos: SloSet, path: Path, output_format: str, *, explained: bool) -> 
     reading.check(strict=True)
     write_new(path, text)
     if output_format == "json":
-        print_document(written_document(reading, path, text))
+        print_document(written_document(reading, path, text, is_explained=explained))
         return ExitCode.PASSED
     for one in slos.objectives:
         echo(sentence(one))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from datetime import UTC, datetime
 from itertools import groupby
@@ -18,20 +18,20 @@ from loadgen.outside_text import one_line
 from loadgen.programme.ledger import Ledger
 from loadgen.programme.ledger_file import Revision
 from loadgen.programme.programme_toml import FILE_NAME
-from loadgen.programme.pull import Done, Planned, more_calls, planned, pulled
+from loadgen.programme.pull import Done, Job, Planned, more_calls, planned, pulled
 from loadgen.programme.source_kinds import KINDS
 from loadgen.programme.source_settings import Source, read_sources
 from loadgen.programme.sources.asked import Asker
 from loadgen.programme.status import time_text
-from loadgen.units import quantity
+from loadgen.units import NS_PER_S, format_duration, quantity
 from loadgen_controller.collect_option_errors import CollectedErrors
 from loadgen_controller.commands.shared_options import EnvOption, StoreOption
 from loadgen_controller.commands.slo_parts.files import FilesArgument, FormatOption, check_format, read_slos
 from loadgen_controller.console_output import echo, echo_json
 from loadgen_controller.past_runs.listing import parse_since
-from loadgen_controller.planning.option_parsing import store_of
+from loadgen_controller.planning.option_parsing import in_known_years, store_of
 
-__all__ = ["PULL", "FromOption", "ToOption", "opened_source", "pull", "secrets_of"]
+__all__ = ["PULL", "FromOption", "ToOption", "opened_source", "parse_past", "pull", "secrets_of"]
 
 PULL = """[bold]Examples[/bold]
 
@@ -58,6 +58,12 @@ def pull(
     because: Annotated[
         str, typer.Option(metavar="TEXT", help="Reason of revisions that change known slices; it is stored.")
     ] = "",
+    explain: Annotated[
+        bool,
+        typer.Option(
+            "--explain", help="Show which slices the ledger has, which are read and why, and the queries that are sent."
+        ),
+    ] = False,
     output_format: FormatOption = "text",
 ) -> int:
     """Read good and all requests of production by slices of 5 minutes into the ledger, from each promise's source.
@@ -69,8 +75,8 @@ def pull(
     """
     errors, now = CollectedErrors(), datetime.now(UTC)
     errors.catch(lambda: check_format(output_format))
-    start = errors.parse("--from", since, lambda text: parse_since(text, now))
-    end = errors.parse("--to", until, lambda text: min(now, parse_since(text, now)))
+    start = errors.parse("--from", since, lambda text: parse_past(text, now))
+    end = errors.parse("--to", until, lambda text: min(now, parse_past(text, now)))
     if start is not None and end is not None and start >= end:
         errors.add("--from must be before --to", "write --from 7d")
     where = store_of(errors, store, env)
@@ -87,13 +93,22 @@ def pull(
     first, last, at = (int(one.timestamp()) for one in (start, end, now))
     todo = planned(slos.objectives, sources, slos.sources, ledger, first, last, at)
     if plan:
-        _print_plan(todo, output_format)
+        _print_plan(todo, output_format, is_explained=explain)
         return ExitCode.PASSED
     secrets = secrets_of(job.source for job in todo.jobs if job.source is not None and job.asked)
     with ExitStack() as opened:
         done, revisions = pulled(todo, ledger, lambda source: opened_source(source, secrets, opened), because)
-    _print(done, revisions, ledger, output_format)
+    _print(todo, done, revisions, ledger, output_format, is_explained=explain)
     return ExitCode.INCOMPLETE if any(one.faults for one in done) else ExitCode.PASSED
+
+
+def parse_past(text: str, now: datetime) -> datetime:
+    """Parse a time of the ledger: 7d before now, a day, or a time.
+
+    Raises:
+        ValueError: the text has another form, or the year is not from 2000 to 2999.
+    """
+    return in_known_years(parse_since(text, now), text)
 
 
 def secrets_of(sources: Iterable[Source]) -> dict[str, str]:
@@ -115,7 +130,31 @@ def opened_source(source: Source, secrets: Mapping[str, str], opened: ExitStack)
     return made
 
 
-def _print_plan(plan: Planned, output_format: str) -> None:
+def _explained(job: Job) -> Iterator[str]:
+    """Yield why these slices are read, and the queries."""
+    if job.why or job.source is None:
+        return
+    if job.is_file:
+        yield "  a file is read as a whole, and only slices that are new or changed become a revision"
+        return
+    yield (
+        f"  {quantity(job.wanted, 'slice')} in this time; the ledger has {job.stored:,}, of which {job.unsettled:,}"
+        f" are newer than late = {format_duration(job.source.late_s * NS_PER_S)} and may still change"
+    )
+    if not job.asked:
+        return
+    asked = sum(len(one.edges) - 1 for one in job.asked)
+    yield f"  {quantity(asked, 'slice')} asked for, from the first to the last that is missing or may change"
+    for role, query in job.asked[0].roles:
+        yield f"  {role}: {one_line(query, 500)}"
+
+
+def _explained_document(job: Job) -> dict[str, Any]:
+    queries = dict(job.asked[0].roles) if job.asked and not job.is_file else {}
+    return {"wanted": job.wanted, "stored": job.stored, "unsettled": job.unsettled, "queries": queries}
+
+
+def _print_plan(plan: Planned, output_format: str, *, is_explained: bool) -> None:
     calls = sum(job.calls for job in plan.jobs)
     if output_format == "json":
         document = {
@@ -131,6 +170,7 @@ def _print_plan(plan: Planned, output_format: str) -> None:
                     "why_not": job.why or None,
                     "gone": job.gone or None,
                     "known": job.is_known,
+                    **(_explained_document(job) if is_explained else {}),
                 }
                 for job in plan.jobs
             ],
@@ -151,11 +191,21 @@ def _print_plan(plan: Planned, output_format: str) -> None:
             echo(f"{job.slo}: {quantity(job.calls, 'call')}, {points}, {span}, {where}")
         if job.gone:
             echo(f"  missing: {job.gone}")
+        for line in _explained(job) if is_explained else ():
+            echo(line)
     more = more_calls(plan)
     echo(f"{quantity(calls, 'call')}{f', and {more}' if more else ''}; nothing was sent")
 
 
-def _print(done: list[Done], revisions: list[Revision], ledger: Ledger, output_format: str) -> None:
+def _print(
+    plan: Planned,
+    done: list[Done],
+    revisions: list[Revision],
+    ledger: Ledger,
+    output_format: str,
+    *,
+    is_explained: bool,
+) -> None:
     if output_format == "json":
         document: dict[str, Any] = {
             "objectives": [
@@ -166,20 +216,23 @@ def _print(done: list[Done], revisions: list[Revision], ledger: Ledger, output_f
                     "calls": one.calls,
                     "faults": list(one.faults),
                     "notes": list(one.notes),
+                    **(_explained_document(job) if is_explained else {}),
                 }
-                for one in done
+                for job, one in zip(plan.jobs, done, strict=True)
             ],
             "revisions": [{"name": one.name, "because": one.because} for one in revisions],
         }
         echo_json(json.dumps(document, indent=2, ensure_ascii=False))
         return
-    for one in done:
+    for job, one in zip(plan.jobs, done, strict=True):
         partial = f", {one.partial} of them partial" if one.partial else ""
         echo(f"{one.slo}: {quantity(one.slices, 'slice')} read{partial}")
         for text in one.faults:
             echo(f"  missing: {one_line(text, 500)}")
         for text in one.notes:
             echo(f"  note: {one_line(text, 500)}")
+        for line in _explained(job) if is_explained else ():
+            echo(line)
     for because, same in groupby(revisions, key=lambda one: one.because):
         names = [one.name for one in same]
         first = f"{names[0]} to {names[-1]}, {len(names):,} revisions" if len(names) > 2 else " and ".join(names)

@@ -29,7 +29,7 @@ from loadgen_controller.commands.shared_options import AsOfOption, EnvOption, St
 from loadgen_controller.commands.slo_parts.files import FilesArgument, read_slos
 from loadgen_controller.commands.slo_parts.publish_options import PublishOption, publish_settings, show_published
 from loadgen_controller.console_output import Text, echo, echo_json, echo_stage, echo_warning
-from loadgen_controller.planning.option_parsing import parse_time, store_of
+from loadgen_controller.planning.option_parsing import parse_as_of, store_of
 from loadgen_controller.screen.terminal_report import Output, print_report, print_table, split_to_width
 
 if TYPE_CHECKING:
@@ -120,7 +120,7 @@ def report(
     The same inputs and the same --as-of give the same bytes.
     """
     errors = CollectedErrors()
-    now = datetime.now(UTC) if as_of is None else errors.parse("--as-of", as_of, parse_time)
+    now = datetime.now(UTC) if as_of is None else errors.parse("--as-of", as_of, parse_as_of)
     if week is not None and quarter is not None:
         errors.add("--week and --quarter exclude each other", "give one of them")
     outputs = list(dict.fromkeys(out or ()))

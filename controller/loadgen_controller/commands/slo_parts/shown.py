@@ -18,6 +18,7 @@ __all__ = [
     "document_of",
     "explain",
     "print_document",
+    "print_explained",
     "print_losses",
     "print_notes",
     "sentence",
@@ -71,6 +72,14 @@ def explain(one: Objective) -> Iterator[str]:
         yield f"alert {alert.name} ({alert.severity}) fires at a burn of {short(alert.factor)} over {window}"
 
 
+def print_explained(objectives: Iterable[Objective]) -> None:
+    """Print each promise with its arithmetic on stderr: stdout may have the written file."""
+    for one in objectives:
+        echo(sentence(one), err=True)
+        for line in explain(one):
+            echo(f"  {line}", err=True)
+
+
 def print_notes(notes: Iterable[Fault]) -> None:
     """Print each note with its place and what to do."""
     for note in notes:
@@ -98,11 +107,16 @@ def document_of(
     }
 
 
-def written_document(reading: Reading, file: Path | None, text: str, losses: Sequence[Loss] = ()) -> dict[str, Any]:
+def written_document(
+    reading: Reading, file: Path | None, text: str, losses: Sequence[Loss] = (), *, is_explained: bool = False
+) -> dict[str, Any]:
     """Return the result of a subcommand that writes a file: as `document_of`, with the name of the file, or else its
-    content.
+    content. is_explained: each objective also has the lines of its arithmetic, as `explained`.
     """
     document = document_of(reading, (), reading.notes, losses)
+    if is_explained:
+        rows = zip(document["objectives"], reading.slos.objectives, strict=True)
+        document["objectives"] = [row | {"explained": list(explain(one))} for row, one in rows]
     return {**document, "file": None if file is None else str(file), "content": text if file is None else None}
 
 

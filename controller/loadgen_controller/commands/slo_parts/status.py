@@ -30,7 +30,7 @@ from loadgen_controller.commands.shared_options import AsOfOption, EnvOption, St
 from loadgen_controller.commands.slo_parts.files import FilesArgument, FormatOption, check_format, read_slos
 from loadgen_controller.commands.slo_parts.publish_options import ProgrammeOption, publish_settings
 from loadgen_controller.console_output import echo, echo_json
-from loadgen_controller.planning.option_parsing import parse_time, store_of
+from loadgen_controller.planning.option_parsing import parse_as_of, store_of
 
 __all__ = ["STATUS", "status"]
 
@@ -71,7 +71,7 @@ def status(
     """
     errors = CollectedErrors()
     errors.catch(lambda: check_format(output_format))
-    now = datetime.now(UTC) if as_of is None else errors.parse("--as-of", as_of, parse_time)
+    now = datetime.now(UTC) if as_of is None else errors.parse("--as-of", as_of, parse_as_of)
     where = store_of(errors, store, env)
     place = errors.catch(lambda: place_of(where))
     reading = errors.catch(lambda: read_slos(files))
