@@ -8,12 +8,16 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections.abc import Iterable
+from typing import Final
 
 from loadgen.outside_text import in_html
 from loadgen.report.html import PAGE
 from loadgen.report.report_parts import Table
 
 __all__ = ["static_page", "table_html"]
+
+_CARDS: Final = 3
+"""A telephone has no room for a table with as many columns of words."""
 
 
 def static_page(title: str, body: Iterable[str], more_style: bytes) -> bytes:
@@ -43,16 +47,24 @@ def static_page(title: str, body: Iterable[str], more_style: bytes) -> bytes:
 
 
 def table_html(table: Table) -> str:
-    """Return a table as HTML, with its note below; its title is left out. All its texts are escaped."""
+    """Return a table as HTML, with its note below; its title is left out. All its texts are escaped.
+
+    A table with `_CARDS` columns of words has the class "cards" and the names of its columns in each cell, so a style
+    can make a card of each row where the screen has no room for all columns.
+    """
     classes = ("", *("text",) * (table.words - 1), *("number",) * (len(table.columns) - table.words))
     numbers = [f' class="{name}"' if name else "" for name in classes]
     heads = "".join(f"<th{number}>{in_html(cell)}</th>" for number, cell in zip(numbers, table.columns, strict=True))
+    is_cards = table.words >= _CARDS
+    names = [f' data-name="{in_html(cell)}"' if is_cards else "" for cell in table.columns]
     rows = "".join(
         "<tr>"
-        + "".join(f"<td{number}>{in_html(cell)}</td>" for number, cell in zip(numbers, row, strict=True))
+        + "".join(
+            f"<td{number}{name}>{in_html(cell)}</td>" for number, name, cell in zip(numbers, names, row, strict=True)
+        )
         + "</tr>\n"
         for row in table.rows
     )
     note = f'<p class="note">{in_html(table.note)}</p>' if table.note else ""
     body = f"<thead><tr>{heads}</tr></thead>\n<tbody>{rows}</tbody>"
-    return f'<div class="scroll"><table>{body}</table></div>{note}'
+    return f'<div class="scroll{" cards" if is_cards else ""}"><table>{body}</table></div>{note}'

@@ -203,6 +203,28 @@ def test_files_have_the_rows(folder: Path) -> None:
     assert json.loads((folder / "board.json").read_text()) == document()
 
 
+def test_several_files_are_written_at_once(folder: Path) -> None:
+    done = loadgen(*AS_OF, "-o", "a.html", "-o", "b.csv", "-o", "a.html")
+
+    assert done.stderr == "wrote a.html, b.csv\n"
+    assert (folder / "a.html").read_bytes().startswith(b"<!doctype html>")
+    assert (folder / "b.csv").read_text().startswith("journey,")
+    wrong = loadgen(*AS_OF, "-o", "c.html", "-o", "c.doc", "-o", "missing/d.md")
+    assert wrong.exit_code == 2
+    assert "unknown kind of file c.doc" in wrong.output
+    assert "no folder missing" in wrong.output
+    assert not (folder / "c.html").exists()
+
+
+def test_each_value_of_the_page_has_the_heading_of_its_column_for_the_cards_of_a_telephone(folder: Path) -> None:
+    loadgen(*AS_OF, "-o", "board.html")
+    page = (folder / "board.html").read_text()
+
+    assert '<td class="text" data-name="owner">shop@shop.example</td>' in page
+    assert '<td class="number" data-name="value">' in page
+    assert page.split("<h2>By week</h2>")[1].count("data-name") == 0  # it fits as a table
+
+
 def test_the_same_inputs_give_the_same_bytes(folder: Path) -> None:
     loadgen(*AS_OF, "-o", "a.html")
     loadgen(*AS_OF, "-o", "b.html")

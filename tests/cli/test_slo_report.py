@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -27,6 +28,10 @@ def loadgen(*args: str) -> Result:
     return result
 
 
+def evidence(*args: str) -> Result:
+    return CliRunner().invoke(cli.app, ["evidence", *args], env={"COLUMNS": "300"})
+
+
 @pytest.fixture(autouse=True)
 def _here(small: MadeProgramme, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(small.folder)
@@ -44,6 +49,55 @@ def test_a_page_is_written_in_each_format_and_recorded_once(small: MadeProgramme
     assert names[3].read_text().count("\n") == 15
     recorded = [path.name for path in (small.store / "programme/weeks").iterdir()]
     assert recorded == [f"2026-W30-{document['id']}.json"]
+
+
+def test_a_page_of_a_team_or_for_customers_hides_no_evidence_of_the_page_of_all_teams(small: MadeProgramme) -> None:
+    loadgen(*WEEK)
+    for limit in (["--public"], ["--team", "payments"]):
+        shown = json.loads(loadgen(*WEEK, *limit, "--format", "json").stdout)
+        assert (shown["is_public"], shown["team"]) == (limit[0] == "--public", "".join(limit[1:]))
+    checked = json.loads(evidence("--check", "2026-W30", "--format", "json").stdout)
+    customers = json.loads(loadgen(*WEEK, "--public", "--no-record", "--format", "json").stdout)
+    id_ = next(one["id"] for one in customers["evidence"] if one["kind"] == "slices")
+    entry = json.loads(evidence(id_, "--format", "json").stdout)["evidence"][0]
+
+    assert len(checked["ids"]) > 60
+    assert checked["page"].endswith(json.loads(loadgen(*WEEK, "--format", "json").stdout)["id"])
+    assert {"query", "slo"} <= {one["name"] for one in entry["inputs"]}
+    assert entry["revisions"]
+    assert "of team payments" in evidence("--check", shown["id"]).stdout
+
+
+@pytest.mark.process
+def test_the_pdf_is_published_beside_the_page(
+    small: MadeProgramme, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chromium = tmp_path / "chromium"
+    chromium.write_text(
+        '#!/bin/sh\nfor one; do case $one in --print-to-pdf=*) echo "%PDF-1.4 %%EOF" > "${one#*=}";; esac; done\n'
+    )
+    chromium.chmod(0o755)
+    monkeypatch.setenv("LOADGEN_CHROMIUM", str(chromium))
+    settings = f'{small.programme.read_text()}\n[publish]\nto = "out"\n'
+    (tmp_path / "programme.toml").write_text(settings)
+    monkeypatch.chdir(tmp_path)
+    args = (str(small.slos), *WEEK, "--store", str(small.store), "--publish", "--team", "payments")
+
+    done = loadgen(*args, "--pdf", "week.pdf")
+    monkeypatch.setenv("LOADGEN_CHROMIUM", "")
+    without = loadgen(*args, "--pdf", "week2.pdf")
+
+    assert (done.exit_code, without.exit_code) == (ExitCode.PASSED, ExitCode.PASSED)
+    assert [path.read_bytes() for path in (tmp_path / "out").rglob("*.pdf")] == [Path("week.pdf").read_bytes()]
+    assert "5 files" in done.stderr
+    assert "No PDF: no Chromium found" in without.stderr
+
+
+def test_no_cell_of_a_narrow_terminal_is_cut() -> None:
+    done = CliRunner().invoke(cli.app, ["slo", "report", *WEEK, "--no-record"], env={"COLUMNS": "80"})
+    assert "…" not in done.stdout
+    assert re.search(r"^catalog +yes, 99\.\d % \(99\.\d %\)  ", done.stdout, re.MULTILINE)
+    assert "\nkept, in brackets: with excluded times\n" in done.stdout
 
 
 def test_the_terminal_shows_sentences_rows_and_sections() -> None:

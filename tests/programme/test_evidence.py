@@ -22,7 +22,7 @@ from loadgen.programme.evidence.entry import EvidenceEntry
 from loadgen.programme.evidence.find import EvidenceFinder, Found, NotFound, entries_in, find_evidence, written_id
 from loadgen.programme.evidence.recompute import Again, Recomputer
 from loadgen.programme.evidence.walk import check_page, ids_in, numbers_without_evidence
-from loadgen.programme.evidence.weeks import record_week, weeks
+from loadgen.programme.evidence.weeks import fullest, record_week, weeks
 from loadgen.programme.exclusions import Exclusion, exclude
 from loadgen.programme.ledger import Ledger
 from loadgen.programme.slices import Slice
@@ -71,6 +71,27 @@ def test_the_same_page_is_recorded_once_and_other_evidence_beside_it(tmp_path: P
     assert [one.name for one in weeks(place).found] == [other, first]  # by the time of recording
     assert [one.name for one in weeks(place, "w30-4f1a").found] == [other, first]
     assert weeks(place, "2026-W31").found == ()
+
+
+def test_a_page_of_all_teams_goes_before_one_of_a_team_and_that_before_one_for_customers(tmp_path: Path) -> None:
+    place = place_of(str(tmp_path))
+    limits: list[dict[str, Any]] = [
+        {"is_public": True, "team": ""},
+        {"is_public": True, "team": "payments"},
+        {"is_public": False, "team": "payments"},
+        {"rows": [{"team": "payments"}, {"team": "payments"}]},  # as older versions recorded it
+        {"is_public": False, "team": ""},
+        {"rows": [{"team": "payments"}, {"team": "browse"}]},
+    ]
+    for n, more in enumerate(limits):
+        record_week(place, page(id=f"w30-000{n}", **more), "2026-07-27T06:00:00Z")
+    found = weeks(place).found
+
+    assert [fullest([one, found[0]]) for one in found[1:]] == [found[0], *found[2:]]
+    assert fullest([found[5], found[4], found[3], found[1]]) == found[4]
+    assert fullest([found[2], found[3], found[0]]) == found[3]
+    team = "of team payments"
+    assert [one.scope for one in found] == ["for customers", f"{team}, for customers", team, team, "", ""]
 
 
 @pytest.mark.parametrize(

@@ -72,6 +72,13 @@ def test_a_page_has_a_folder_of_its_own_and_two_copies(tmp_path: Path) -> None:
     assert found.exit_code == ExitCode.PASSED
 
 
+def test_a_pdf_is_beside_its_page_only_since_a_copy_would_outlast_it(tmp_path: Path) -> None:
+    publish(tmp_path, files={**FILES, "report.pdf": b"%PDF-"})
+    publish(tmp_path, "w30-9999")
+
+    assert [name for name in written(tmp_path) if name.endswith(".pdf")] == ["2026-W30/w30-4f1a/report.pdf"]
+
+
 def test_a_second_run_repeats_nothing_and_says_so(tmp_path: Path) -> None:
     sent, send = accepting()
     publish(tmp_path, channels=(channel("a"),), send=send)

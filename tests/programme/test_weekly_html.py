@@ -231,7 +231,12 @@ def test_a_launch_that_worse_news_displaced_is_still_on_the_first_screen() -> No
     launch = Said("Launch of v412: INCONCLUSIVE, missing: 2 runs of v412 (D-2).", "open", ("D-207",), "", "launch")
     page = replace(example_page(), sentences=example_page().sentences[:2], sections=(Section("x", (launch,)),))
     assert f"{launch.text} D-207" in "\n".join(lines_of(weekly_html(page)))
-    assert weekly_html(example_page()).decode().count('class="is-open also"') == 0
+    head, sentences = weekly_html(page).decode().split('<section class="first"')[:2]
+    assert '<p class="launch is-open">' in head
+    assert sentences.split("</section>")[0].count("<p ") == 2
+    assert '<p class="launch' not in weekly_html(example_page()).decode()
+    good = replace(launch, text="Launch of v412: GO (D-2).", tone="good")
+    assert '<p class="launch' not in weekly_html(replace(page, sections=(Section("x", (good,)),))).decode()
     assert "Launch" not in Seen(weekly_html(replace(page, is_public=True))).text
 
 

@@ -272,6 +272,20 @@ def test_open_matters_have_age_owner_and_cost(page: WeeklyPage) -> None:
     assert "D-1 (v411) is overridden until Sat 15 Aug" in section(page, "Recommendations and overrides in force")
 
 
+def test_counts_of_one_have_words_of_one(gathered: Gathered, page: WeeklyPage) -> None:
+    assert "1 of 2 sources is complete; late: accounts-db." in section(page, "How sure we are")
+    one = replace(gathered, sources={"prod": gathered.at})
+    assert "1 of 1 source is complete." in section(build_page(one), "How sure we are")
+    none = build_page(replace(one, sources={"prod": 0}))
+    assert "0 of 1 source is complete; late: prod." in section(none, "How sure we are")
+
+
+def test_names_of_lines_have_room_beside_the_chart_and_its_text_has_the_end_of_the_forecast(page: WeeklyPage) -> None:
+    chart = page.charts[-1]
+    assert [line.name for line in chart.lines][:2] == ["checkout capacity", "checkout forecast"]
+    assert chart.text.startswith("Capacity and forecast to 2026-12-31 with their bands. Headroom: checkout 1.25 to ")
+
+
 # -- texts from outside, public pages -------------------------------------------------------------
 
 

@@ -35,6 +35,8 @@ loadgen board
 
 loadgen board --check
 
+loadgen board -o board.html -o board.csv
+
 loadgen board -o board.html --owners CODEOWNERS --traffic shop/traffic.json
 
 loadgen board slos/ --team payments --as-of 2026-07-27T06:00Z --format json
@@ -53,9 +55,12 @@ _MISSING: Final = 3
 def main(
     files: FilesArgument = None,
     output: Annotated[
-        Path | None,
+        list[Path] | None,
         typer.Option(
-            "--output", "-o", metavar="FILE", help=f"Write the board to a file: {', '.join(_SUFFIXES)}, by its name."
+            "--output",
+            "-o",
+            metavar="FILE",
+            help=f"Write the board to a file: {', '.join(_SUFFIXES)}, by its name. May be repeated.",
         ),
     ] = None,
     check: Annotated[
@@ -98,10 +103,11 @@ def main(
     """
     errors = CollectedErrors()
     errors.catch(lambda: check_format(output_format))
-    if output is not None and output.suffix.lower() not in _SUFFIXES:
-        errors.add(f"-o: unknown kind of file {output.name}", f"name it {' or '.join(f'board{s}' for s in _SUFFIXES)}")
-    elif output is not None and (output.is_dir() or not output.parent.is_dir()):
-        errors.add(f"-o: {output} is a folder, or its folder does not exist", "create the folder, or name another file")
+    outputs = list(dict.fromkeys(output or ()))
+    for to in outputs:
+        if to.suffix.lower() not in _SUFFIXES:
+            errors.add(f"-o: unknown kind of file {to.name}", f"name it {' or '.join(f'board{s}' for s in _SUFFIXES)}")
+        errors.check_file("-o", to)
     now = datetime.now(UTC) if as_of is None else errors.parse("--as-of", as_of, parse_as_of)
     with needing_analysis("loadgen board"):
         from loadgen.programme.board.board import board_of
@@ -134,16 +140,16 @@ def main(
             hint = did_you_mean(team, teams) or "write team into [journeys.NAME] of programme.toml"
             raise UsageError(f'--team: no journey belongs to "{one_line(team, 80)}"', hint=hint)
         found = board_of(gather(place, inputs), file, weeks, team)
-    if output is not None:
-        _write(output, found)
+    for to in outputs:
+        _write(to, found)
     if output_format == "json":
         from loadgen.programme.board.shown import as_board_json
 
         echo_json(as_board_json(found).decode().rstrip("\n"))
     else:
         _show(found, is_check=check, is_explained=explain)
-    if output is not None:
-        echo(f"wrote {output}", err=True)
+    if outputs:
+        echo(f"wrote {', '.join(one_line(str(to), 200) for to in outputs)}", err=True)
     return _exit_code(found) if check else ExitCode.PASSED
 
 

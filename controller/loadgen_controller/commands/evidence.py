@@ -58,7 +58,8 @@ def main(
         typer.Option(
             "--check",
             metavar="WEEK|PAGE|FILE.json",
-            help="Check all ids of a page: the newest of a week such as 2026-W30, a page by its id, or a JSON file.",
+            help="Check all ids of a page: the newest of a week such as 2026-W30 (of all teams, if there is one), "
+            "a page by its id, or a JSON file.",
         ),
     ] = None,
     explain: ExplainOption = False,
@@ -145,7 +146,11 @@ def _page(which: str, finder: EvidenceFinder) -> tuple[str, Mapping[str, Any]]:
         return which, _page_in(Path(which))
     about = [one for one in finder.weeks.found if which in (one.week, one.page)]
     if about:
-        return f"{about[-1].week}, page {about[-1].page}", about[-1].document
+        from loadgen.programme.evidence.weeks import fullest
+
+        page = fullest(about)
+        limited = f" {page.scope}" if page.scope else ""
+        return f"{page.week}, page {page.page}{limited}", page.document
     if lost := [text for text in finder.weeks.unreadable if which in text]:
         raise IncompleteError(
             f"the page of {one_line(which, 40)} cannot be read: {lost[-1]}",

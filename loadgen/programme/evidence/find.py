@@ -3,7 +3,8 @@
 finder = EvidenceFinder(place)
 finder.find("S-4f1a2b9c")       # Found: its entry, and where it stands; or NotFound: the nearest ids, and why
 
-S-, R-, H-, A-, F-   made from the content: the entry of the newest recorded page that has the id
+S-, R-, H-, A-, F-   made from the content: the entry of the newest recorded page that has the id. A page for customers
+                     counts only if no other page has it, since its entries lack queries and revisions
 G-n, D-n, C-n        numbers of the history: the n-th verdict of the gate, a recommendation, a study
 others               an accepted run, by its id or its beginning; or the name of a pinned release
 """
@@ -163,7 +164,7 @@ class EvidenceFinder:
 
     def _of_page(self, id_: str) -> Found | NotFound:
         if found := self._on_pages.get(id_):
-            week, entry = found[-1]
+            week, entry = _whole(found)
             return Found(entry, Origin(week.page, week.at, week.week), tuple(one.name for one, _ in found))
         if recorded := self._in_recommendations.get(id_):
             return Found(*recorded)
@@ -187,7 +188,7 @@ class EvidenceFinder:
             return self._missing(id_, known, what.format(n=number), self.store.unreadable)
         on_page = self._on_pages.get(id_, [])
         names = tuple(week.name for week, _ in on_page)
-        return Found(entry, None, names, on_page[-1][1] if on_page else None)
+        return Found(entry, None, names, _whole(on_page)[1] if on_page else None)
 
     def _recommendation(self, id_: str) -> EvidenceEntry | None:
         found = self._recommendations.get(id_)
@@ -215,6 +216,11 @@ class EvidenceFinder:
     @staticmethod
     def _missing(id_: str, known: list[str], why: str, unreadable: tuple[str, ...]) -> NotFound:
         return NotFound(one_line(id_, 80), _nearest(id_, known), one_line(why, 300), bool(unreadable))
+
+
+def _whole(found: list[tuple[RecordedWeek, EvidenceEntry]]) -> tuple[RecordedWeek, EvidenceEntry]:
+    """Return the newest page that is not for customers, with its entry; without one, the newest page."""
+    return next((one for one in reversed(found) if not one[0].is_public), found[-1])
 
 
 def find_evidence(place: Place, id_: str) -> Found | NotFound:

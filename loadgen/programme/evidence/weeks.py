@@ -5,6 +5,10 @@
 A page is recorded once: a page with the same id and the same evidence adds nothing. A week can have several pages, such
 as one for each `--as-of`. `document["evidence"]` is a list of `EvidenceEntry.as_document()`.
 
+Pages of one team, and pages for customers (`--public`), have less evidence than the page of all teams, and those for
+customers lack queries and revisions. So such a partial page never stands for its week if there is a page of all teams,
+whichever was recorded first. Pages of older versions have no "team"; their rows have it.
+
 What can be computed again has fixed names of inputs. Times are RFC 3339 with a zone, counts are whole numbers as text,
 and further inputs may have any name:
 
@@ -26,7 +30,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -40,7 +44,7 @@ from loadgen.history.store.write_once_storage import Place
 from loadgen.measure.run_folder.rundir import utc_text
 from loadgen.outside_text import in_json, one_line
 
-__all__ = ["FOLDER", "RecordedWeek", "Weeks", "decoded_week", "record_week", "weeks"]
+__all__ = ["FOLDER", "RecordedWeek", "Weeks", "decoded_week", "fullest", "record_week", "weeks"]
 
 FOLDER: Final = "programme/weeks/"
 FORMAT: Final = 1
@@ -73,6 +77,27 @@ class RecordedWeek:
     page: str
     at: str
     document: Mapping[str, Any]
+
+    @property
+    def is_public(self) -> bool:
+        """Return whether it is a page for customers, whose evidence has neither queries nor revisions."""
+        return self.document.get("is_public") is True
+
+    @property
+    def team(self) -> str:
+        """Return the only team whose promises the page has; "": it has those of all teams."""
+        found = self.document.get("team")
+        if isinstance(found, str):
+            return found
+        rows = self.document.get("rows")
+        teams = {one.get("team") for one in rows if isinstance(one, dict)} if isinstance(rows, list) else set()
+        return str(teams.pop() or "") if len(teams) == 1 else ""
+
+    @property
+    def scope(self) -> str:
+        """Return what the page is limited to, such as "of team payments, for customers"; "": it is not limited."""
+        team = f"of team {one_line(self.team, 60)}" if self.team else ""
+        return ", ".join(filter(None, (team, "for customers" if self.is_public else "")))
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,6 +170,15 @@ def weeks(place: Place, week: str = "") -> Weeks:
             if week in ("", one.week, one.page):
                 found.append(one)
     return Weeks(tuple(sorted(found, key=lambda one: (one.at, one.name))), tuple(unreadable))
+
+
+def fullest(found: Sequence[RecordedWeek]) -> RecordedWeek:
+    """Return the newest page of all teams; without one, the newest page of a team; else the newest one for customers.
+
+    found: at least one page, the newest last, as `weeks` returns them.
+    """
+    best = max(range(len(found)), key=lambda n: (not found[n].is_public, not found[n].team, n))
+    return found[best]
 
 
 def decoded_week(name: str, data: bytes) -> RecordedWeek:

@@ -30,6 +30,9 @@ _DAYS: Final = (1, 2, 7, 14, 28, 91)
 _PLACES: Final = 5
 _ROOM_OF_LABELS: Final = 0.15
 """Share of the height above the highest value that labels of places need, so that they do not stand on lines."""
+_CHARACTER: Final = 7
+"""Room for a character of a label, in px: a bold one of a wide font, such as DejaVu Sans at 11 px."""
+_MOST_RIGHT: Final = 190
 _T = TypeVar("_T")
 
 
@@ -59,7 +62,7 @@ def chart_svg(chart: Chart, zone: tzinfo) -> str:
     x = Axis("", places=_dates([at for line in lines for at, _ in line.points], zone))
     # Dashes and labels at the ends replace keys, so that a printed page in grey needs no colours.
     labels = [mark.label for mark in marks if isinstance(mark, Line | Rule) and mark not in places]
-    size = replace(SIZE, right=min(SIZE.right + 52, max(64, 18 + 6 * max(map(len, labels), default=0))))
+    size = replace(SIZE, right=min(_MOST_RIGHT, max(64, 18 + _CHARACTER * max(map(len, labels), default=0))))
     y = Axis("", room_above=_ROOM_OF_LABELS if places else 0.0)
     return xy_chart(chart.title, marks, x=x, y=y, size=size, text=chart.text or chart.title, has_keys=False)
 

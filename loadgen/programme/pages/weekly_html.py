@@ -21,6 +21,7 @@ from loadgen.programme.pages.evidence_html import EvidenceLinks, evidence_html, 
 from loadgen.programme.pages.promise_table import ONE_SHEET, PromiseTable, owner_html
 from loadgen.programme.weekly.page_values import Said, Section, WeeklyPage
 from loadgen.report.static_page import static_page
+from loadgen.units import quantity
 
 __all__ = ["ONE_SHEET", "weekly_html"]
 
@@ -45,13 +46,11 @@ def _body(page: WeeklyPage) -> Iterator[str]:
     is_public = page.is_public
     links = EvidenceLinks(() if is_public else page.evidence)
     table = PromiseTable(page.rows, links, is_public)
-    kinds = {"dense": len(page.rows) > _DENSE, "public": is_public}
+    kinds = {"dense": len(page.rows) > _DENSE, "long": table.has_second_sheet, "public": is_public}
     yield f'<div class="{" ".join(["sheet", *(name for name, holds in kinds.items() if holds)])}">'
-    yield from _head(page)
+    yield from _head(page, links)
     yield '<section class="first" aria-label="In short">'
     yield from (_sentence(one, links, is_public=is_public) for one in page.sentences)
-    if not is_public and (launch := _launch_of(page)):
-        yield _sentence(launch, links, is_public=False, style=" also")
     yield "</section>"
     yield from table.html()
     if not is_public:
@@ -77,7 +76,11 @@ def _body(page: WeeklyPage) -> Iterator[str]:
         yield "</section>"
 
 
-def _head(page: WeeklyPage) -> Iterator[str]:
+def _head(page: WeeklyPage, links: EvidenceLinks) -> Iterator[str]:
+    """Yield title, time and state of the data; and the launch, if worse news left no room for it in the sentences.
+
+    A GO stays in its section: the sentences are bad news then, and good news never stands above bad news.
+    """
     zone = zone_of(page.zone)
     parts = [days_text(page.start, page.end, zone)]
     if page.complete_to:
@@ -86,29 +89,34 @@ def _head(page: WeeklyPage) -> Iterator[str]:
         parts.append("how complete the data are is not known")
     if not page.is_public and page.sources:
         late = len(page.late)
-        count = f"{late} of {len(page.sources)} sources late: {', '.join(page.late)}"
-        parts.append(count if late else f"all {len(page.sources)} sources on time")
+        sources = quantity(len(page.sources), "source")
+        count = f"{late} of {sources} late: {', '.join(page.late)}"
+        parts.append(count if late else f"{'all ' if len(page.sources) > 1 else ''}{sources} on time")
     parts.append(f"page {page.id}")
     name = period_name(page.week)
     yield f'<header class="head"><h1>{in_html(page.title)}</h1>'
-    yield f"<p><b>{in_html(name[:1].upper() + name[1:])}</b> {' · '.join(map(in_html, parts))}</p></header>"
+    yield f"<p><b>{in_html(name[:1].upper() + name[1:])}</b> {' · '.join(map(in_html, parts))}</p>"
+    if not page.is_public and (launch := _launch_of(page)):
+        yield f'<p class="launch is-{launch.tone}">{in_html(launch.text)}{_small(launch.evidence, links)}</p>'
+    yield "</header>"
 
 
 def _launch_of(page: WeeklyPage) -> Said | None:
-    """Return the recommendation for a launch, if worse news left no room for it in the first sentences: may we launch
-    is one of the questions that the first screen answers.
+    """Return a recommendation without a GO, if worse news left no room for it in the first sentences: may we launch is
+    one of the questions that the first screen answers.
     """
     if any(one.key == _LAUNCH for one in page.sentences):
         return None
-    return next((one for section in page.sections for one in section.items if one.key == _LAUNCH), None)
+    found = (one for section in page.sections for one in section.items if one.key == _LAUNCH)
+    return next((one for one in found if one.tone != "good"), None)
 
 
-def _sentence(one: Said, links: EvidenceLinks, *, is_public: bool, style: str = "") -> str:
+def _sentence(one: Said, links: EvidenceLinks, *, is_public: bool) -> str:
     text = in_html(one.text)
     if not is_public:
         owner = f' <small class="call">Call {owner_html(one.owner)}.</small>' if one.owner else ""
         text += f"{owner}{_small(one.evidence, links)}"
-    return f'<p class="is-{one.tone}{style}">{text}</p>'
+    return f'<p class="is-{one.tone}">{text}</p>'
 
 
 def _sections(page: WeeklyPage, links: EvidenceLinks) -> Iterator[str]:

@@ -1,6 +1,6 @@
 """Publishes a page: first its files, then the copies called `latest`, then a message to each channel.
 
-    2026-W30/w30-4f1a/index.html, report.json, report.csv, ...     the page; never changed
+    2026-W30/w30-4f1a/index.html, report.json, report.csv, ...     the page; never changed. A PDF is only here
     2026-W30/latest/...                                            a copy of the newest page of that week
     latest/...                                                     a copy of the newest page of the newest week
     public/2026-W30/...                                            pages for customers, in the same order
@@ -31,6 +31,7 @@ from loadgen.programme.publishing.finished_steps import finished_steps, note_ste
 from loadgen.programme.publishing.publish_file import PublishSettings
 from loadgen.programme.publishing.published_text import PublishedText, text_of_page, text_of_recommendation
 from loadgen.programme.weekly.page_values import WeeklyPage
+from loadgen.units import quantity
 
 __all__ = ["Published", "publish_recommendation", "publish_report", "publish_week"]
 
@@ -40,6 +41,8 @@ _PUBLIC: Final = "public/"
 _RECOMMENDATIONS: Final = "recommendations"
 _MOST_REVISIONS: Final = 99
 _FIRST_PAGE: Final = "index.html"
+_NOT_COPIED: Final = ".pdf"
+"""A page has a PDF only with --pdf. A copy would outlast its page if a page without a PDF follows."""
 Send = Callable[[Channel, Mapping[str, str], Any], str]
 
 
@@ -224,12 +227,13 @@ def _publish_files(page: _Page, at: Destination, to: str, run: _Run) -> str:
         run.is_done("files", key)
     else:
         folder = _written(page, at)
-        run.finish("files", key, folder, f"{len(page.files)} files in {at}{folder}/")
+        run.finish("files", key, folder, f"{quantity(len(page.files), 'file')} in {at}{folder}/")
     if not run.is_done("latest", key):
         copies = page.all_copies(at)
         for copy in copies:
             for name in sorted(page.files, key=lambda name: (name == _FIRST_PAGE, name)):
-                at.replace(f"{copy}/{name}", page.files[name])
+                if not name.endswith(_NOT_COPIED):
+                    at.replace(f"{copy}/{name}", page.files[name])
         run.finish("latest", key, "", f"copies in {' and '.join(f'{at}{copy}/' for copy in copies)}")
     return folder
 

@@ -40,6 +40,7 @@ def as_document(page: WeeklyPage) -> dict[str, Any]:
         "sources": list(page.sources),
         "late": list(page.late),
         "is_public": page.is_public,
+        "team": page.team,
         "sentences": [_said(one) for one in page.sentences],
         "columns": dict(COLUMNS),
         "rows": [_row(one) for one in page.rows],

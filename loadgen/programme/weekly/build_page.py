@@ -26,8 +26,10 @@ __all__ = ["build_page", "public", "used_ids"]
 _DIGITS: Final = 4
 
 
-def build_page(gathered: Gathered, others: FromOthers | None = None, *, is_public: bool = False) -> WeeklyPage:
-    """Return the page. is_public: only promises and attainment."""
+def build_page(
+    gathered: Gathered, others: FromOthers | None = None, *, is_public: bool = False, team: str = ""
+) -> WeeklyPage:
+    """Return the page. is_public: only promises and attainment. team: the only one whose promises were gathered."""
     others, book = others or FromOthers(), EvidenceBook()
     rows = rows_of(gathered, book, others)
     trends = trends_of(gathered)
@@ -55,6 +57,7 @@ def build_page(gathered: Gathered, others: FromOthers | None = None, *, is_publi
         sections=sections_of(facts, drifts_of(trends, book), book, others),
         revisions=gathered.revisions,
         notes=tuple(f"{text}." for text in gathered.troubles),
+        team=one_line(team, 80),
     )
     page = public(page, [one.promise.state.word for one in rows]) if is_public else page
     entries = {one.id: one for one in (*book.entries(used_ids(page)), *others.evidence)}

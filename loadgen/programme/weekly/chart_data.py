@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import UTC
 from math import exp
 from typing import Final
 
@@ -122,6 +122,7 @@ def _headrooms(gathered: Gathered, rows: Sequence[PromiseRow]) -> Chart:
     lines: list[ChartLine] = []
     parts: list[str] = []
     ids: list[str] = []
+    ends: set[str] = set()
     for journey in dict.fromkeys(one.promise.journey for one in rows):
         forecast = gathered.programme.journeys.get(journey, JourneyFacts()).forecast
         capacities = capacities_of(gathered, journey)
@@ -130,8 +131,10 @@ def _headrooms(gathered: Gathered, rows: Sequence[PromiseRow]) -> Chart:
             continue
         lines += [_capacity_line(journey, capacities, gathered.at), _forecast_line(journey, forecast, gathered.at)]
         parts.append(f"{one_line(journey, 63)} {row.row.headroom.text}")
+        ends.add(f"{forecast.until.astimezone(UTC):%Y-%m-%d}")
         ids += row.row.headroom.evidence
-    text = "Capacity and forecast with their bands. Headroom: " + ", ".join(parts) + "." if parts else ""
+    until = f"to {' and '.join(sorted(ends))}" if len(ends) < 3 else f"to {min(ends)} at the earliest"
+    text = f"Capacity and forecast {until} with their bands. Headroom: {', '.join(parts)}." if parts else ""
     return Chart("Headroom against forecast", "1/s", text, tuple(lines), evidence=tuple(dict.fromkeys(ids)))
 
 
@@ -151,9 +154,11 @@ def _forecast_line(journey: str, forecast: Forecast, at: int) -> ChartLine:
     until = int(forecast.until.timestamp())
     middle = round((forecast.low + forecast.high) / 2, 3)
     times = (at, until) if until > at else (until, at)
-    name = f"{one_line(journey, 63)} forecast to {datetime.fromtimestamp(until, UTC):%Y-%m-%d}"
     return ChartLine(
-        name, tuple((moment, middle) for moment in times), (forecast.low, forecast.low), (forecast.high, forecast.high)
+        f"{one_line(journey, 63)} forecast",
+        tuple((moment, middle) for moment in times),
+        (forecast.low, forecast.low),
+        (forecast.high, forecast.high),
     )
 
 

@@ -189,5 +189,7 @@ class WeeklyPage:
     revisions: tuple[str, ...] = ()
     is_public: bool = False
     """Only promises and attainment; no owner, no money, no commit."""
+    team: str = ""
+    """The only team whose promises the page has; "": it has those of all teams."""
     notes: tuple[str, ...] = field(default=())
     """What could not be read: sentences."""

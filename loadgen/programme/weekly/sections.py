@@ -261,7 +261,10 @@ def _coverage(facts: Facts, book: EvidenceBook) -> Iterator[Said]:
         (("journeys with runs", str(len(journeys) - len(without))), ("without", ", ".join(without)[:300] or "none")),
         run_ids=tuple(run.run_id for run in fresh),
     )
-    text = f"{len(journeys) - len(without)} of {quantity(len(journeys), 'journey')} have valid runs in the last 7 days"
+    verb = "has" if 1 in (len(journeys) - len(without), len(journeys)) else "have"
+    text = (
+        f"{len(journeys) - len(without)} of {quantity(len(journeys), 'journey')} {verb} valid runs in the last 7 days"
+    )
     if without:
         more = f" and {len(without) - 5} more" if len(without) > 5 else ""
         text += f"; without: {', '.join(one_line(one, 63) for one in without[:5])}{more}"
@@ -274,7 +277,9 @@ def _certainty(facts: Facts, book: EvidenceBook) -> Iterator[Said]:
     late = late_of(gathered)
     sources = sources_evidence(gathered, book)
     if gathered.sources:
-        text = f"{len(gathered.sources) - len(late)} of {quantity(len(gathered.sources), 'source')} are complete"
+        complete = len(gathered.sources) - len(late)
+        verb = "is" if 1 in (complete, len(gathered.sources)) else "are"
+        text = f"{complete} of {quantity(len(gathered.sources), 'source')} {verb} complete"
         text += f"; late: {', '.join(one_line(one, 60) for one in late)}" if late else ""
         yield Said(f"{text}.", "open" if late else "good", (sources,), "", "sources")
     gaps = [one for one in facts.rows if _gap(one) >= 60]
@@ -288,7 +293,8 @@ def _certainty(facts: Facts, book: EvidenceBook) -> Iterator[Said]:
     estimates = [one for one in facts.rows if one.row.kept.is_estimate]
     if estimates:
         ids = tuple(id_ for one in estimates for id_ in one.row.kept.evidence)
-        text = f"{len(estimates)} of {quantity(len(facts.rows), 'attainment')} are estimates, from counts that a source"
+        are = "is an estimate" if len(estimates) == 1 else "are estimates"
+        text = f"{len(estimates)} of {quantity(len(facts.rows), 'attainment')} {are}, from counts that a source"
         yield Said(f"{text} interpolated or sampled.", "open", ids, "", "estimates")
     for found in gathered.exclusions[:10]:
         zone, of = gathered.settings.tz, ", ".join(found.slos) or "all promises"

@@ -48,6 +48,8 @@ loadgen slo report
 
 loadgen slo report --week 2026-W30 -o week.html -o week.json --pdf week.pdf
 
+loadgen slo report --week 2026-W30 --pdf week.pdf --publish
+
 loadgen slo report --quarter 2026-Q3 --team payments --format markdown
 
 loadgen slo report --week 2026-W30 --as-of 2026-07-27T06:00Z --no-record --format json
@@ -57,9 +59,9 @@ loadgen slo report --week 2026-W30 --as-of 2026-07-27T06:00Z --no-record --forma
 0 the page was made, whatever it says; 3 there is nothing to report, or --publish is not finished; 2 usage error"""
 _SUFFIXES: Final = (".html", ".md", ".json", ".csv")
 _KEPT: Final = 1
-"""The column that is cut on a narrow terminal: its end only repeats the figure with excluded times."""
-_LEAST_KEPT: Final = 28
-"""Fewest columns for it, which show both figures: "yes, 99.6 % (99.4 % with ex…"."""
+"""The column of a promise's state. On the terminal, a line below the tables explains the figure in brackets."""
+_LEAST_KEPT: Final = 40
+"""As many columns of the terminal have room for all its texts: "undecided, 99.93 % (estimate) (99.91 %)"."""
 
 
 class Format(StrEnum):
@@ -93,7 +95,10 @@ def report(
         ),
     ] = None,
     pdf: Annotated[
-        Path | None, typer.Option("--pdf", metavar="FILE", help="Print the page to a PDF with Chromium.")
+        Path | None,
+        typer.Option(
+            "--pdf", metavar="FILE", help="Print the page to a PDF with Chromium; --publish then also publishes it."
+        ),
     ] = None,
     public: Annotated[
         bool, typer.Option("--public", help="Only promises and attainment: no owner, money, commit or run.")
@@ -161,7 +166,7 @@ def report(
         echo_stage("searching for unusual hours")
         every = slos.objectives if slos else ()
         others = _others(place, gathered, every, now, "" if as_of is None else now.isoformat(), team or "", history)
-    page = build_page(gathered, others, is_public=public)
+    page = build_page(gathered, others, is_public=public, team=team or "")
     if pdf is not None:
         echo_stage("printing the PDF")
     written = _write(page, outputs, pdf)
@@ -171,7 +176,7 @@ def report(
     if explain and output_format is Format.TEXT:
         for line in _explained(page):
             echo(line)
-    return _publish(page, place, chosen) if chosen is not None else ExitCode.PASSED
+    return _publish(page, place, chosen, pdf if pdf in written else None) if chosen is not None else ExitCode.PASSED
 
 
 # -- options --------------------------------------------------------------------------------------
@@ -291,9 +296,17 @@ def _record(place: Place, page: WeeklyPage) -> None:
     record_week(place, as_document(page))
 
 
-def _publish(page: WeeklyPage, place: Place, chosen: tuple[PublishSettings, dict[str, str]]) -> ExitCode:
+def _publish(
+    page: WeeklyPage, place: Place, chosen: tuple[PublishSettings, dict[str, str]], pdf: Path | None
+) -> ExitCode:
+    """Publish the page. pdf: the PDF that was written, which is published as well; None: there is none."""
     names = {".html": "index.html", ".json": "report.json", ".csv": "report.csv", ".md": "report.md"}
     files = {names[suffix]: make(page) for suffix, make in _makers().items()}
+    if pdf is not None:
+        try:
+            files["report.pdf"] = pdf.read_bytes()
+        except OSError as error:
+            raise StorageError(f"{pdf} cannot be read: {error.strerror}", hint="name another file") from None
     settings, values = chosen
     return show_published(publish_report(page, files, settings, place, datetime.now(UTC), values))
 
@@ -317,6 +330,7 @@ def _print(page: WeeklyPage, output_format: Format, written: Sequence[Path]) -> 
 
 def _print_text(page: WeeklyPage) -> None:
     from loadgen.programme.weekly.as_markdown import heading
+    from loadgen.programme.weekly.cells.promise_cells import WITH_EXCLUDED
     from loadgen.report.report_parts import Report, Table
 
     # A narrow terminal shows the last columns in further tables, so those that people act upon are first.
@@ -326,8 +340,9 @@ def _print_text(page: WeeklyPage) -> None:
         names, titles = ("kept",), ("journey", "kept")  # type: ignore[assignment]
     rows = []
     for row in page.rows:
-        cells = dict(row.cells())
-        rows.append((row.journey, *(cells[name].text for name in names)))
+        cells = {name: cell.text for name, cell in row.cells()}
+        cells["kept"] = cells["kept"].replace(f"{WITH_EXCLUDED})", ")")
+        rows.append((row.journey, *(cells[name] for name in names)))
     shown = {"bad": "failed", "open": "incomplete", "good": "passed"}
     result = shown.get(page.sentences[0].tone if page.sentences else "plain", "")
     lines = tuple(_with_owner(one.text, one.owner, page) for one in page.sentences)
@@ -338,6 +353,8 @@ def _print_text(page: WeeklyPage) -> None:
     ):
         print_table(console, table, cut=_KEPT)
         console.print()
+    if any(WITH_EXCLUDED in row.kept.text for row in page.rows):
+        console.print(Text(f"kept, in brackets:{WITH_EXCLUDED}"))
     for text in _below(page):
         console.print(Text(text))
 

@@ -8,6 +8,7 @@ from loadgen.errors import UsageError
 from loadgen.history.store.store import Store
 from loadgen.history.store.stored_run import Key
 from loadgen.report.report_tables import Table
+from loadgen.units import quantity
 from loadgen_controller.screen.terminal_report import Output, print_table
 
 __all__ = ["chosen"]
@@ -25,7 +26,11 @@ def chosen(store: Store, key: str = "", target: str = "", *, is_one: bool = True
     keys = store.keys()
     if not keys:
         hint = f"add one with: loadgen history add RUN --store {store}, or loadgen gate ... --add"
-        unread = f"; {len(store.unreadable)} files cannot be read: {store.unreadable[0]}" if store.unreadable else ""
+        unread = (
+            f"; cannot read {quantity(len(store.unreadable), 'file')}: {store.unreadable[0]}"
+            if store.unreadable
+            else ""
+        )
         raise UsageError(f"there are no accepted runs in {store}{unread}", hint=hint)
     found = [one for one in keys if one.hash().startswith(key) and target in one.target]
     if len(found) == 1:

@@ -22,6 +22,7 @@ from loadgen.programme.weekly.page_values import Shown, Tone
 from loadgen.units import format_count, quantity
 
 __all__ = [
+    "WITH_EXCLUDED",
     "bad_cell",
     "burn_cell",
     "gone_cell",
@@ -34,6 +35,8 @@ __all__ = [
 ]
 
 _BURN_S: Final = 7 * 86_400
+WITH_EXCLUDED: Final = " with excluded times"
+"""What the second figure of a promise with excluded times is."""
 _KEPT: Final[dict[str, tuple[str, Tone]]] = {
     "kept": ("yes", "good"),
     "not kept": ("no", "bad"),
@@ -75,7 +78,7 @@ def kept_cells(promise: Promise, gathered: Gathered, book: EvidenceBook) -> tupl
     ids = _evidence(promise, gathered, book)
     text = word if ratio is None else f"{word}, {state.attainment}"
     text += " (estimate)" if judgement.observed.is_estimate else ""
-    text += f" ({state.with_excluded} with excluded times)" if state.excluded else ""
+    text += f" ({state.with_excluded}{WITH_EXCLUDED})" if state.excluded else ""
     kept = Shown(
         text,
         tone,
