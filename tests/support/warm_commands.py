@@ -263,7 +263,9 @@ def _become(request: Mapping[str, Any], files: Sequence[int]) -> None:
     time.tzset()
     os.chdir(request["folder"])
     _show(request["command"], request["env"])
-    sys.argv = [sys.modules[PROGRAMS[request["module"]]].__file__ or "", *request["arguments"]]
+    sys.modules["tests.support.warm_commands"] = sys.modules["__main__"]  # or the interpreter would empty it
+    sys.modules["__main__"] = program = sys.modules[PROGRAMS[request["module"]]]
+    sys.argv = [program.__file__ or "", *request["arguments"]]
     sys.path[:] = [*([] if request["is_safe"] else [request["folder"]]), *_PATH]
     sys.stdin = open(0, closefd=False)  # noqa: SIM115  until it ends
     sys.stdout = open(1, "w", closefd=False)  # noqa: SIM115  until it ends
@@ -352,7 +354,7 @@ def _run(link: socket.socket) -> None:
         if seed is not None:
             _use(seed)
             break
-    sys.exit(sys.modules[PROGRAMS[request["module"]]].main())
+    sys.exit(sys.modules["__main__"].main())
 
 
 if __name__ == "__main__":
