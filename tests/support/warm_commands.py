@@ -43,6 +43,7 @@ PROGRAMS: Final = {
     "loadgen_agent.cli": "loadgen_agent.cli",
     "loadgen_agent.worker.worker": "loadgen_agent.worker.worker",
     "loadgen_controller.cli": "loadgen_controller.cli",
+    "tests.support.fake_worker": "tests.support.fake_worker",
 }
 """The module whose `main` runs it, by what follows `python -m`."""
 STARTING: Final = ("loadgen_agent.cli", "loadgen_controller.cli")
@@ -115,7 +116,13 @@ def started_warm(process: Any, *args: Any, **options: Any) -> None:
     streams = [stream if pipe == -1 else pipe for stream, pipe in enumerate(pipes)]
     request["files"] = [0, 1, 2, *asked["pass_fds"]]
     request["grows"] = _grows
-    process.pid = seed.fork(request, [*streams, *asked["pass_fds"]])
+    try:
+        process.pid = seed.fork(request, [*streams, *asked["pass_fds"]])
+    except OSError:  # the seed has ended: a test may kill what it finds
+        global _own_seed
+        _own_seed = None
+        _start_cold(process, *args, **options)
+        return
     process._child_created = True
     names = ("p2cread", "p2cwrite", "c2pread", "c2pwrite", "errread", "errwrite")
     process._close_pipe_fds(*(asked[name] for name in names))
