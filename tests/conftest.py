@@ -118,14 +118,19 @@ def _no_wait_for_disks() -> Iterator[None]:
         yield
 
 
+def _certificates() -> tuple[str | None, ...]:
+    """Where this machine's certificates are, if its environment says so."""
+    return tuple(map(os.environ.get, ("SSL_CERT_FILE", "SSL_CERT_DIR")))
+
+
 @pytest.fixture(autouse=True, scope="session")
 def _one_tls_context_of_httpx() -> Iterator[None]:
     """Make the usual TLS context of stock httpx clients once, and not for each client: that takes 6 ms."""
-    made = httpx.create_ssl_context
+    made, found = httpx.create_ssl_context, _certificates()
     once = cache(made)
 
     def context(verify: ssl.SSLContext | str | bool = True, cert: Any = None, trust_env: bool = True) -> ssl.SSLContext:
-        is_usual = verify is True and cert is None and not {"SSL_CERT_FILE", "SSL_CERT_DIR"} & os.environ.keys()
+        is_usual = verify is True and cert is None and found == _certificates()
         return (once if is_usual else made)(verify, cert, trust_env)
 
     with pytest.MonkeyPatch.context() as patch:
