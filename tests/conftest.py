@@ -22,6 +22,7 @@ import httpx
 import pytest
 from hypothesis import settings
 
+from tests.support import warm_commands
 from tests.support.examples import ALL
 from tests.support.module_marks import DECIDING, has_no_test, is_of_processes, missing
 
@@ -54,6 +55,16 @@ def _watched(start: Callable[..., Any]) -> Callable[..., Any]:
 
     return watched
 
+
+def _start(process: Any, *args: Any, **options: Any) -> None:
+    """Start a process warm (tests/support/warm_commands.py) if the test is about no times."""
+    start = warm_commands.started_warm if _starts_warm else _start_cold
+    start(process, *args, **options)
+
+
+_start_cold = subprocess.Popen._execute_child  # type: ignore[attr-defined]
+_starts_warm = False
+subprocess.Popen._execute_child = _start  # type: ignore[attr-defined]
 
 # An audit hook would see the same three, and thousands of other events in each test: 3 % of the CPU of all unit tests.
 for _holder, _name in ((subprocess.Popen, "_execute_child"), (os, "posix_spawn"), (os, "fork")):
@@ -107,14 +118,19 @@ def _no_wait_for_disks() -> Iterator[None]:
         yield
 
 
+def _certificates() -> tuple[str | None, ...]:
+    """Where this machine's certificates are, if its environment says so."""
+    return tuple(map(os.environ.get, ("SSL_CERT_FILE", "SSL_CERT_DIR")))
+
+
 @pytest.fixture(autouse=True, scope="session")
 def _one_tls_context_of_httpx() -> Iterator[None]:
     """Make the usual TLS context of stock httpx clients once, and not for each client: that takes 6 ms."""
-    made = httpx.create_ssl_context
+    made, found = httpx.create_ssl_context, _certificates()
     once = cache(made)
 
     def context(verify: ssl.SSLContext | str | bool = True, cert: Any = None, trust_env: bool = True) -> ssl.SSLContext:
-        is_usual = verify is True and cert is None and not {"SSL_CERT_FILE", "SSL_CERT_DIR"} & os.environ.keys()
+        is_usual = verify is True and cert is None and found == _certificates()
         return (once if is_usual else made)(verify, cert, trust_env)
 
     with pytest.MonkeyPatch.context() as patch:
@@ -125,8 +141,10 @@ def _one_tls_context_of_httpx() -> Iterator[None]:
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
     """Make a unit test fail that starts a process, or whose fixtures do."""
-    global _unit_test
+    global _unit_test, _starts_warm
     _unit_test = "" if item.get_closest_marker("process") else item.name
+    _starts_warm = not any(map(item.get_closest_marker, ("quiet", "slow", "peers", "engine")))
+    warm_commands.let_programs_grow(_starts_warm)
     try:
         return (yield)
     finally:

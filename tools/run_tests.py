@@ -7,8 +7,13 @@
              beside them
 
 Beside quiet tests, the unit tests have the lowest priority of the system (SCHED_IDLE): they use the time that is left
-over, and lose the core at once when a quiet test wants it. Slow tests are in no group, nor are those that run other
+over, and lose the core at once when a quiet test wants it. `--lowest` after the name of a group gives it that priority,
+for one that somebody else starts beside quiet tests. Slow tests are in no group, nor are those that run other
 load generators (`make peers`) or an inference engine (`make engine`).
+
+pytest rewrites the assertions of each module and keeps the result as bytecode. In a new checkout, each of its workers
+would do that for all modules, at the same time as the others. So a run of a whole group has them rewritten first, a
+part by each core.
 """
 
 from __future__ import annotations
@@ -30,6 +35,8 @@ MANY: Final = min(CORES + 2, 6)
 """Two more than there are cores, since many tests wait for a process or a socket."""
 NONE_FOUND: Final = 5
 """pytest's exit code if none of the tests is among those that were asked for."""
+FEW: Final = 60
+"""So many modules are rewritten by the workers themselves: to start pytest once more would take longer."""
 _ASKED: Final = "not slow and not peers and not engine"
 _UNIT: Final = f"not process and not quiet and {_ASKED}"
 GROUPS: Final = {
@@ -43,8 +50,39 @@ GROUPS: Final = {
 def main(arguments: Sequence[str]) -> int:
     """Run the group that the first argument names, with the other arguments for pytest. Return 1 if a test failed."""
     group, *rest = arguments
+    if "--lowest" in rest:
+        rest.remove("--lowest")
+        with contextlib.suppress(PermissionError):  # it leads a group already, so it has a session of its own
+            os.setsid()
+        _step_back()
+    if not any(Path(word.partition("::")[0]).exists() for word in rest):
+        _rewrite(_not_rewritten())
     codes = _all(rest) if group == "all" else [_run(*GROUPS[group], rest)]
     return int(any(code not in (0, NONE_FOUND) for code in codes))
+
+
+def _not_rewritten() -> list[str]:
+    """Return the test modules that have no bytecode, as in a new checkout. The run rewrites what changes later."""
+    found = []
+    for path in sorted(Path("tests").rglob("test_*.py")):
+        kept = path.parent.glob(f"__pycache__/{path.stem}.{sys.implementation.cache_tag}-pytest-*.pyc")
+        if not any(kept):
+            found.append(str(path))
+    return found
+
+
+def _rewrite(modules: Sequence[str]) -> None:
+    """Let pytest import these modules and run no test. A run reports what is wrong with one of them."""
+    if len(modules) <= FEW or sys.dont_write_bytecode:
+        return
+    command = [sys.executable, "-m", "pytest", "--collect-only", "-q", "-p", "no:cacheprovider"]
+    number = min(CORES, 4)
+    parts = [
+        subprocess.Popen([*command, *modules[n::number]], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        for n in range(number)
+    ]
+    for part in parts:
+        part.wait()
 
 
 def _all(arguments: Sequence[str]) -> list[int]:
@@ -76,7 +114,7 @@ def _pytest(marks: str, workers: int, arguments: Sequence[str]) -> list[str]:
 
 
 def _step_back() -> None:
-    """Give this process, and all that it starts, the lowest priority. Runs between fork and exec."""
+    """Give this process, and all that it starts, the lowest priority. May run between fork and exec."""
     if hasattr(os, "SCHED_IDLE"):
         os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
     # Where the kernel shares the cores between sessions first, the priority of the session counts.

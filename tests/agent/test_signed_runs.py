@@ -54,7 +54,7 @@ from tests.support import fake_worker
 from tests.support.fake_controller import FakeController
 from tests.support.wire import key_ring, serving, until
 
-WORKER = (sys.executable, str(Path(fake_worker.__file__)))
+WORKER = (sys.executable, "-m", fake_worker.__name__)
 SCENARIO = """
 from loadgen import Plan, User, arrivals, journey
 

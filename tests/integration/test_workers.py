@@ -37,6 +37,8 @@ def worker_pids(runs: Path, region: str) -> dict[int, int]:
     found: dict[int, int] = {}
     for child in psutil.Process(agent_pid(runs, region)).children():
         args = child.cmdline()
+        if "loadgen_agent.worker.worker" not in args:  # see tests/support/warm_commands.py
+            continue
         found[int(args[args.index("--worker") + 1]) if "--worker" in args else 0] = child.pid
     return found
 

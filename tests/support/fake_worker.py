@@ -141,7 +141,7 @@ class Worker:
             await asyncio.sleep(0.05)
 
 
-async def main() -> None:
+def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--fd", type=int, required=True)
     parser.add_argument("--region", required=True)
@@ -149,8 +149,12 @@ async def main() -> None:
     parser.add_argument("--marks")
     parser.add_argument("--lease")
     args = parser.parse_args()
-    await Worker(await FrameStream.inherit(args.fd)).serve()
+
+    async def serve() -> None:
+        await Worker(await FrameStream.inherit(args.fd)).serve()
+
+    asyncio.run(serve())
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    main()

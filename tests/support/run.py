@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.support.warm_commands import is_cold, run_warm
+from tests.support.warm_commands import WarmPopen
 
 __all__ = ["DATA", "Finished", "ends_with", "loadgen", "run_folder", "started"]
 
@@ -72,19 +72,21 @@ def _command(*args: str, runs_dir: Path) -> list[str]:
 
 def loadgen(*args: str, runs_dir: Path, env: Mapping[str, str] | None = None, timeout_s: float = 240) -> Finished:
     """Run it to its end."""
-    command, environment = _command(*args, runs_dir=runs_dir), {**os.environ, **(env or {})}
-    if not is_cold(env or {}):
-        return Finished(*run_warm(command[len(_PROGRAM) :], environment, timeout_s), runs_dir)
-    done = subprocess.run(
-        command,
-        capture_output=True,
-        text=True,
-        timeout=timeout_s,
-        env=environment,
+    process = WarmPopen(
+        _command(*args, runs_dir=runs_dir),
+        env={**os.environ, **(env or {})},
         stdin=subprocess.DEVNULL,
-        check=False,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
     )
-    return Finished(done.returncode, done.stdout, done.stderr, runs_dir)
+    with process:
+        try:
+            out, err = process.communicate(timeout=timeout_s)
+        except BaseException:  # also the time limit of pytest
+            process.kill()
+            raise
+    return Finished(process.returncode, out, err, runs_dir)
 
 
 @contextmanager
