@@ -223,6 +223,7 @@ TIMERS: Final = (
     _timer(_C + "planning.rehearsal:LONGEST_THINK_S", 0.1, "", "how long a rehearsal thinks"),
     _timer(_C + "ui.app:_PATIENCE_S", 15.0, "", "how long a page waits"),
     _timer(_C + "ui.server:_BYE_S", 2.0, "", "how long pages are waited for at the end"),
+    _timer(_C + "ui.run_feed:WATCHED_S", 10.0, "", "how long a page counts as open"),
     _timer(_C + "ui.run_feed:LOOK_S", 1.0, "", "how often pages are sent figures"),
     # -- studies: before and between runs ------------------------------------------------------
     _timer(

@@ -355,7 +355,10 @@ def test_a_signature_says_whether_the_evidence_has_changed(folder: Path) -> None
         (("--override", "D-1"), "--override needs --because"),
         (("--override", "D-1", "--because", " ", "--until", "2999-01-01"), "--override needs --because"),
         (("--override", "D-1", "--because", "x", "--until", "tomorrow"), 'invalid date "tomorrow"'),
-        (("--override", "D-1", "--because", "x", "--until", "2020-01-01"), "--until of the override of D-1 is in the past"),
+        (
+            ("--override", "D-1", "--because", "x", "--until", "2020-01-01"),
+            "--until of the override of D-1 is in the past",
+        ),
         (("--override", "D-9", "--because", "x", "--until", "2999-01-01"), "no recommendation D-9"),
         (("--override", "D-2", "--because", "x", "--until", "2999-01-01"), "D-2 is a GO"),
         (("--override", "D-3", "--because", "x", "--until", "2999-01-01"), "cannot be overridden"),

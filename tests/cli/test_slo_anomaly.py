@@ -92,7 +92,12 @@ def test_without_enough_counts_the_list_is_incomplete() -> None:
 def test_all_errors_of_an_answer_are_named_together() -> None:
     done = loadgen("accept", "A-1", "--until", "2020-01-01", "--from", "60w")
     assert done.exit_code == ExitCode.USAGE
-    for part in ("needs a reason", "--until is in the past: 2020-01-01", '"A-1" is not an id', "60w is more than 26 weeks"):
+    for part in (
+        "needs a reason",
+        "--until is in the past: 2020-01-01",
+        '"A-1" is not an id',
+        "60w is more than 26 weeks",
+    ):
         assert part in done.stderr
     link = loadgen("explain", "A-00000000", "--link", "ftp://x")
     assert "needs a reason" in link.stderr

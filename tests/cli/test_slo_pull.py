@@ -270,7 +270,11 @@ def counted(name: str, bad: int, hours: int = 1) -> None:
     [
         ({"a": 1, "b": 2}, ExitCode.PASSED, "2 of 2 promises kept"),
         ({"a": 1, "b": 9}, ExitCode.FAILED, "b: not kept: 99.10 % against 99.5 %, 4w to "),
-        ({"a": 1}, ExitCode.INCOMPLETE, "b: no data: the ledger has no counts of it in this time; run loadgen slo pull"),
+        (
+            {"a": 1},
+            ExitCode.INCOMPLETE,
+            "b: no data: the ledger has no counts of it in this time; run loadgen slo pull",
+        ),
     ],
 )
 def test_status_is_0_if_all_are_kept_1_if_one_is_broken_and_3_without_data(
