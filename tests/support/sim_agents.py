@@ -43,7 +43,7 @@ from loadgen.profiles.arrival_due_times import Schedule
 from loadgen.profiles.edits import is_pause
 from loadgen.profiles.profile import ArrivalProfile
 from loadgen.units import NS_PER_MS, NS_PER_S
-from loadgen.wire.codec import decode, encode, with_beat
+from loadgen.wire.codec import decode, decode_with_answer, encode, with_beat
 from loadgen.wire.curve_keys import AgentKeys
 from loadgen.wire.messages import (
     BEATS_MINOR,
@@ -706,12 +706,12 @@ def _wrongs(run: RunDir, books: Mapping[tuple[str, int], Book]) -> Iterator[str]
         yield f"{requests['finished']:,} finished requests in the summary, {finished:,} in the log"
 
 
-def _read(data: bytes) -> Message:
+def _read(data: bytes) -> tuple[Message, int]:
     """What all are told alike is read once: the shares of 1,000 are 8 kB, and in reality they have 1,000 cores."""
-    return _read_once(data) if len(data) > 1_000 else decode(data)
+    return _read_once(data) if len(data) > 1_000 else decode_with_answer(data)
 
 
-_read_once: Final = lru_cache(maxsize=8)(decode)
+_read_once: Final = lru_cache(maxsize=8)(decode_with_answer)
 
 
 @contextlib.asynccontextmanager
@@ -734,7 +734,7 @@ async def swarm(
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     sims = Swarm(profile, seed)
     ticking = asyncio.create_task(sims.tick_for_ever())
-    reading = mock.patch.object(link, "decode", _read)
+    reading = mock.patch.object(link, "decode_with_answer", _read)
     reading.start()
     try:
         for agent, region in agents.items():
