@@ -3,7 +3,8 @@
 Under load an agent sends a delta each second. A heartbeat in the delta's envelope saves a message to the controller and
 its answer. An agent whose next delta is due later, or that has none, sends a heartbeat of its own.
 
-Pure: the caller passes times, in ns of its monotonic clock. Why it is so: `docs/decisions/149-heartbeats-within-deltas.md`.
+Pure: the caller passes times, in ns of its monotonic clock. The reasons are in
+`docs/decisions/149-heartbeats-within-deltas.md`.
 """
 
 from __future__ import annotations
