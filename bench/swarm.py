@@ -2,8 +2,8 @@
 
     python -m bench.swarm 127.0.0.1:5557 keys/copy-to/sim --agents 1000 --seconds 30
 
-The messages are those of real agents: CURVE, Hello, Ready, a heartbeat each second, and a delta each second. All
-agents send at the same instant, and repeat a delta until it is acknowledged. The Fin has the correct totals. Each
+The messages are those of real agents: CURVE, Hello, Ready, and a delta each second with a heartbeat in its envelope.
+All agents send at the same instant, and repeat a delta until it is acknowledged. The Fin has the correct totals. Each
 agent reports the iterations that a plan of agents x requests per second gives it. If the controller asks for longer
 intervals, the agents merge theirs. The measurements are drawn once (`bench/deltas.py`). There are no workers, no
 bundle and no spool, and all agents share one ZeroMQ context. `tests/support/sim_agents.py` has agents that survive
@@ -37,9 +37,10 @@ from loadgen.measure.deltas.delta import Counters, Delta
 from loadgen.measure.deltas.join_successive_deltas import join
 from loadgen.measure.deltas.load_counts import Ending, LoadCounts
 from loadgen.units import NS_PER_MS, NS_PER_S
-from loadgen.wire.codec import decode, encode
+from loadgen.wire.codec import decode_with_answer, encode, with_beat
 from loadgen.wire.curve_keys import AgentKeys, load_agent
 from loadgen.wire.messages import (
+    BEATS_MINOR,
     PROTOCOL_MAJOR,
     PROTOCOL_MINOR,
     Ack,
@@ -56,6 +57,7 @@ from loadgen.wire.messages import (
     Welcome,
 )
 from loadgen.wire.sockets import identity_of
+from loadgen_agent.supervisor.heartbeat_times import HeartbeatTimes
 
 REGIONS: Final = ("a", "b", "c")
 _DRAWN: Final = 8
@@ -104,7 +106,7 @@ class Sim:
         """(seq, delta, time of first sending) of each unacknowledged delta."""
         self._asked_ns, self._totals, self._recorded = 0, Counters(), 0
         self._fin_ns, self._ending = 0, Ending.DONE
-        self._beat_ns = perf_counter_ns() - random.randrange(NS_PER_S)
+        self._beats = HeartbeatTimes(perf_counter_ns() - random.randrange(NS_PER_S))
         self._answered_ns = 0
         self._socket = swarm.context.socket(zmq.DEALER)
         for option, value in (
@@ -148,13 +150,24 @@ class Sim:
         return True
 
     def beat(self, now_ns: int) -> None:
-        if self.phase == "joining" or now_ns - self._beat_ns < NS_PER_S:
+        if self.phase == "joining" or not self._beats.is_due(now_ns):
             return
-        self._beat_ns = now_ns
-        sent, acked = self._seq - 1, self._seq - 1 - len(self._pending)
-        self._say(Heartbeat(self.run_id, self.phase, sent, acked, sent_ns=now_ns))
+        self._beats.sent(now_ns)
+        self._say(self._beat(now_ns))
+
+    def _beat(self, now_ns: int) -> Heartbeat:
         if self.phase == "running" and now_ns - self._answered_ns > _LEASE_NS:
             self.swarm.out_of_lease.add(self.id)
+        sent, acked = self._seq - 1, self._seq - 1 - len(self._pending)
+        return Heartbeat(self.run_id, self.phase, sent, acked, sent_ns=now_ns)
+
+    def _send_delta(self, data: bytes, now_ns: int) -> bool:
+        if rides := self._beats.rides(now_ns):
+            data = with_beat(data, self._beat(now_ns))
+        if not self._send(data):
+            return False
+        self._beats.delta_sent(now_ns, with_beat=rides)
+        return True
 
     def measure(self, second: int) -> None:
         """Send the deltas that are complete after `second` seconds, at the requested interval."""
@@ -191,7 +204,7 @@ class Sim:
         swarm.tally.deltas += 1
         swarm.tally.values += recorded
         swarm.tally.requests += drawn.counters.requests_finished
-        self._send(data)
+        self._send_delta(data, now_ns)
 
     def again(self, now_ns: int) -> None:
         """Send old unacknowledged deltas again, and the Fin at the end."""
@@ -199,7 +212,7 @@ class Sim:
             self._progress_ns, self._stalls = now_ns, min(self._stalls + 1, 2)
             for _, data, _ in self._pending:
                 self.swarm.tally.again += 1
-                if not self._send(data):
+                if not self._send_delta(data, now_ns):
                     return
         if self.phase == "finished" and not self._pending and now_ns - self._fin_ns > NS_PER_S and not self.is_over:
             self._fin_ns = now_ns
@@ -216,19 +229,20 @@ class Sim:
                 return
             if self.swarm.counts:
                 self.swarm.tally.received += 1
-            self._take(decode(data))
+            self._take(*decode_with_answer(data))
 
-    def _take(self, message: Message) -> None:
+    def _take(self, message: Message, answers_ns: int) -> None:
         now_ns = perf_counter_ns()
+        if answers_ns:
+            self._answered(answers_ns, now_ns)
         match message:
             case ClockPong():
-                self._answered_ns = max(self._answered_ns, message.agent_ns)
-                if self.swarm.counts:
-                    self.swarm.tally.pong_ms.append((now_ns - message.agent_ns) / NS_PER_MS)
+                self._answered(message.agent_ns, now_ns)
             case Ack():
                 self._acked(message, now_ns)
             case Welcome():
                 self.epoch = message.epoch
+                self._beats.may_ride = message.minor >= BEATS_MINOR
                 if self.phase == "joining":
                     self.phase = "idle"
                 self._progress_ns = 0
@@ -245,6 +259,11 @@ class Sim:
                 self.phase = "finished"
             case Bye():
                 self.is_over = True
+
+    def _answered(self, sent_ns: int, now_ns: int) -> None:
+        self._answered_ns = max(self._answered_ns, sent_ns)
+        if self.swarm.counts:
+            self.swarm.tally.pong_ms.append((now_ns - sent_ns) / NS_PER_MS)
 
     def _acked(self, ack: Ack, now_ns: int) -> None:
         while self._pending and self._pending[0][0] <= ack.seq:

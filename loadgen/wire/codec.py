@@ -47,7 +47,16 @@ from loadgen.wire import messages as m
 from loadgen.wire.check_limits import SHAPE_FROM_BYTES, check_message, check_shape, text_limit
 from loadgen.wire.v1 import wire_pb2 as pb
 
-__all__ = ["MAX_MESSAGE_BYTES", "MAX_UNPACKED_BYTES", "decode", "encode"]
+__all__ = [
+    "MAX_MESSAGE_BYTES",
+    "MAX_UNPACKED_BYTES",
+    "decode",
+    "decode_with_answer",
+    "decode_with_beat",
+    "encode",
+    "with_answer",
+    "with_beat",
+]
 
 MAX_MESSAGE_BYTES: Final = 1 << 20
 """Longest encoded message; the socket refuses longer frames."""
@@ -123,8 +132,31 @@ def encode(message: m.Message, *, limit_bytes: int = MAX_MESSAGE_BYTES) -> bytes
     return data
 
 
+def with_beat(data: bytes, beat: m.Heartbeat) -> bytes:
+    """Return an encoded message with a heartbeat in its envelope. The message itself stays as it is.
+
+    An agent calls it each time that it sends a delta, so a repeated delta carries a new heartbeat. If the result would
+    exceed MAX_MESSAGE_BYTES, `data` is returned as it is.
+    """
+    payload = _HEARTBEAT.write(beat).SerializeToString()
+    # Protobuf merges concatenated messages, so the envelope need not be encoded again.
+    whole: bytes = data + pb.Envelope(beat=payload, beat_crc32=zlib.crc32(payload)).SerializeToString()
+    return whole if len(whole) <= MAX_MESSAGE_BYTES else data
+
+
+def with_answer(data: bytes, answers_ns: int) -> bytes:
+    """Return an encoded message whose envelope also answers an agent's heartbeat. The message itself stays as it is.
+
+    answers_ns: `sent_ns` of the heartbeat; with 0 `data` is returned as it is.
+    """
+    if not answers_ns:
+        return data
+    answer: bytes = pb.Envelope(answers_ns=answers_ns).SerializeToString()
+    return data + answer
+
+
 def decode(data: bytes, *, limit_bytes: int = MAX_MESSAGE_BYTES, from_agent: bool = False) -> m.Message:
-    """Decode the message in the bytes of one envelope, and return it.
+    """Decode the message in the bytes of one envelope, and return it. A heartbeat beside it is left out.
 
     Args:
         limit_bytes: longest envelope to accept.
@@ -134,21 +166,64 @@ def decode(data: bytes, *, limit_bytes: int = MAX_MESSAGE_BYTES, from_agent: boo
         WireError: the data are not exactly one message of this major version.
         LimitExceeded: an agent's message exceeds a limit.
     """
+    return _decode(data, limit_bytes, from_agent)[0]
+
+
+def decode_with_answer(data: bytes) -> tuple[m.Message, int]:
+    """Decode a message of the controller. Return it with `sent_ns` of the heartbeat that it answers; 0: none.
+
+    The number is outside of the checksum, so the caller must reject impossible ones.
+
+    Raises:
+        WireError: the data are not exactly one message of this major version.
+    """
+    message, envelope = _decode(data, MAX_MESSAGE_BYTES, False)
+    return message, envelope.answers_ns
+
+
+def decode_with_beat(data: bytes) -> tuple[m.Message, m.Heartbeat | None]:
+    """Decode a message of an agent, and the heartbeat that came with it; None without one.
+
+    Raises:
+        WireError: the data are not exactly one message of this major version, or the heartbeat is damaged.
+        LimitExceeded: the message or the heartbeat exceeds a limit.
+    """
+    message, envelope = _decode(data, MAX_MESSAGE_BYTES, True)
+    if not (beat := envelope.beat):
+        return message, None
+    if zlib.crc32(beat) != envelope.beat_crc32:
+        raise WireError(
+            "bad checksum: the heartbeat within a message was damaged on the way",
+            hint="check the network between the controller and its agents",
+        )
+    try:
+        found: m.Heartbeat = _HEARTBEAT.read(pb.Heartbeat.FromString(beat))
+    except _UNREADABLE as exc:
+        raise _unreadable(exc) from exc
+    check_message(found)
+    return message, found
+
+
+def _decode(data: bytes, limit_bytes: int, from_agent: bool) -> tuple[m.Message, pb.Envelope]:
     if len(data) > limit_bytes:
         raise WireError(
             f"a message has {len(data):,} bytes: the limit is {limit_bytes:,}",
             hint="run the same version of loadgen on the controller and on every agent",
         )
     try:
-        return _decode(data, from_agent)
+        envelope = pb.Envelope.FromString(data)
+        return _message_in(envelope, from_agent), envelope
     except _UNREADABLE as exc:
-        raise WireError(
-            f"unreadable message: {exc}", hint="run the same version of loadgen on the controller and on every agent"
-        ) from exc
+        raise _unreadable(exc) from exc
 
 
-def _decode(data: bytes, from_agent: bool) -> m.Message:
-    envelope = pb.Envelope.FromString(data)
+def _unreadable(exc: Exception) -> WireError:
+    return WireError(
+        f"unreadable message: {exc}", hint="run the same version of loadgen on the controller and on every agent"
+    )
+
+
+def _message_in(envelope: pb.Envelope, from_agent: bool) -> m.Message:
     if envelope.major != m.PROTOCOL_MAJOR:
         raise WireError(
             f"a message has protocol version {envelope.major}.{envelope.minor},"
@@ -636,6 +711,8 @@ _LOOK = _Optional(
     unfit=(_texts, tuple),
 )
 
+_HEARTBEAT = _Kind(pb.TYPE_HEARTBEAT, m.Heartbeat, pb.Heartbeat)
+
 _ALL: tuple[_Kind, ...] = (
     _Kind(pb.TYPE_HELLO, m.Hello, pb.Hello),
     _Kind(pb.TYPE_WELCOME, m.Welcome, pb.Welcome),
@@ -675,7 +752,7 @@ _ALL: tuple[_Kind, ...] = (
         {"looks": (lambda all_: list(map(_LOOK.write, all_)), lambda all_: tuple(map(_LOOK.read, all_)))},
     ),
     _Optional(pb.TYPE_STEERED, m.Steered, pb.Steered, "rate_per_s"),
-    _Kind(pb.TYPE_HEARTBEAT, m.Heartbeat, pb.Heartbeat),
+    _HEARTBEAT,
     _DeltaKind(),
     _Kind(
         pb.TYPE_WAITING,

@@ -25,6 +25,7 @@ from loadgen.profiles.stage import Stage
 
 __all__ = [
     "ADJUSTABLE_MINOR",
+    "BEATS_MINOR",
     "CHUNK_BYTES",
     "COUNTED_MINOR",
     "FROM_AGENTS",
@@ -91,6 +92,8 @@ STREAMS_MINOR = 6
 """The first minor version whose agents time the tokens of AI models; older ones do not know `user.llm`."""
 STEERED_MINOR = 9
 """The first minor version whose agents replace a load by a search or a constant rate; older ones drive the plan's."""
+BEATS_MINOR = 10
+"""The first minor version whose controllers read heartbeats within deltas, and answer them with acknowledgements."""
 MESSAGES_MINOR = 11
 """The first minor version that has the times of messages of gRPC calls; older agents do not know `user.grpc`."""
 CHUNK_BYTES = 64 * 1024
@@ -127,6 +130,8 @@ class Welcome:
     lease_s: float
     run_id: str = ""
     """The controller's run with this agent. An agent that is busy with another run drops that run."""
+    minor: int = 0
+    """The minor version of the controller's protocol; 0 from controllers before 1.10."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -349,7 +354,10 @@ class Steered:
 
 @dataclass(frozen=True, slots=True)
 class Heartbeat:
-    """A sign of life, with the numbers of sent and acknowledged deltas, so that gaps show while idle."""
+    """A sign of life, with the numbers of sent and acknowledged deltas, so that gaps show while idle.
+
+    It travels by itself, or within the envelope of a delta (`codec.with_beat`).
+    """
 
     run_id: str
     phase: str
@@ -360,7 +368,8 @@ class Heartbeat:
     adjusted: int = 0
     """Number of the last Adjust or Reassign that the sender follows; 0 for none."""
     sent_ns: int = 0
-    """Agent's clock. If not 0, the controller answers with a ClockPong, which extends the lease from this time."""
+    """Agent's clock. If not 0, the controller answers with a ClockPong, or within another message, which extends the
+    lease from this time."""
     leaves_ns: int = 0
     """Time after T0 from which a leaving agent leaves arrivals to others, even without an answer; 0: it stays."""
 

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from loadgen.units import NS_PER_MS, NS_PER_S
-from loadgen.wire.codec import encode
-from loadgen.wire.messages import ClockPing, ClockPong, Rejected
+from loadgen.wire.codec import encode, with_answer
+from loadgen.wire.messages import Ack, ClockPing, ClockPong, Message, Rejected
 from loadgen_agent.supervisor.link import ClockOffset, Link
 from tests.support.wire import RouterEnd, key_ring, serving, until
 
@@ -118,6 +118,25 @@ async def test_f32_an_agent_says_of_a_controller_of_another_major_which_versions
         assert "run the same version of loadgen" in link.trouble
         controller.router.send(identity, encode(ClockPong(1, 1)))
         await until(lambda: not link.trouble)
+    serve.cancel()
+    with suppress(asyncio.CancelledError):
+        await serve
+    link.close()
+
+
+async def test_an_acknowledgement_that_answers_a_heartbeat_extends_the_lease_and_no_impossible_one_does() -> None:
+    keys, agents = key_ring("eu")
+    controller, now_ns, acks = RouterEnd(keys), [10 * NS_PER_S], list[Message]()
+    link = Link(controller.address, agents["eu"], "eu", acks.append, lambda: None, lambda: now_ns[0])
+    serve = asyncio.create_task(link.serve())
+    async with serving(controller):
+        await until(lambda: link.send(ClockPing(1)))
+        identity, _, _ = await controller.next()
+        began_ns, now_ns[0] = link.acked_ns, 20 * NS_PER_S
+        for seq, answers_ns in enumerate((0, 21 * NS_PER_S, -1, 9 * NS_PER_S, 15 * NS_PER_S, 12 * NS_PER_S)):
+            controller.router.send(identity, with_answer(encode(Ack("r", 1, seq)), answers_ns))
+            await until(lambda seq=seq: len(acks) > seq)  # type: ignore[misc]
+            assert link.acked_ns == (began_ns if seq < 4 else 15 * NS_PER_S)
     serve.cancel()
     with suppress(asyncio.CancelledError):
         await serve

@@ -23,6 +23,8 @@ from loadgen.measure.deltas.worker_loss import NOBODY, Loss
 from loadgen.profiles.stage import Stage as LoadStage
 from loadgen.units import NS_PER_S
 from loadgen.wire.messages import (
+    BEATS_MINOR,
+    PROTOCOL_MINOR,
     Ack,
     Adjust,
     BundleRequest,
@@ -47,7 +49,7 @@ from loadgen.wire.messages import (
     WaitingAt,
     Welcome,
 )
-from loadgen_agent.supervisor import lifecycle
+from loadgen_agent.supervisor import heartbeat_times, lifecycle
 from loadgen_agent.supervisor import supervisor as module
 from loadgen_agent.supervisor.lifecycle import Exit, Phase
 from loadgen_agent.supervisor.supervisor import Supervisor, Terms
@@ -69,7 +71,8 @@ def bundle(tmp_path: Path) -> Bundle:
 @pytest.fixture(autouse=True)
 def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
     """What takes seconds in life takes tenths here."""
-    monkeypatch.setattr(module, "HEARTBEAT_NS", 100_000_000)
+    for name in ("EVERY_NS", "LATE_NS"):
+        monkeypatch.setattr(heartbeat_times, name, 100_000_000)
     monkeypatch.setattr(module, "WORKER_SILENT_NS", 400_000_000)
     monkeypatch.setattr(lifecycle, "FAREWELL_NS", 200_000_000)
     monkeypatch.setattr("loadgen_agent.delivery.unacknowledged.STALLED_NS", 150_000_000)
@@ -133,6 +136,18 @@ async def test_a_run_from_hello_to_bye_is_complete(bundle: Bundle) -> None:
         assert 0 < ready.clock_error_ns < 10 * NS_PER_S
         await s.controller.bye()
         assert (await s.ending()).code is ExitCode.PASSED
+
+
+async def test_heartbeats_travel_within_deltas_unless_the_controller_is_older(bundle: Bundle) -> None:
+    for minor in (PROTOCOL_MINOR, BEATS_MINOR - 1, 0):
+        async with stage(bundle) as s:
+            s.controller.minor = minor
+            await s.controller.start("six")
+            await until(s.controller.is_complete)
+            assert s.controller.beats_within > 0 if minor >= BEATS_MINOR else s.controller.beats_within == 0
+            assert any(beat.phase == "running" for beat in s.controller.of(Heartbeat))
+            await s.controller.bye()
+            assert (await s.ending()).code is ExitCode.PASSED
 
 
 async def test_an_agent_that_is_not_taken_in_yet_says_hello_and_nothing_else(bundle: Bundle) -> None:

@@ -36,16 +36,24 @@ def test_joined_seconds_are_as_long_and_as_full_as_their_parts() -> None:
         assert {one.end_ns - one.start_ns for one in joints} == {intervals * NS_PER_S}
 
 
-def seen(agents: int, names: int, cpu_share: float, rss_bytes: int = 200 * MIB, wrong: str = "") -> Seen:
-    return Seen(Fleet(agents, names, 50), cpu_share, rss_bytes, 10.0, {}, 1.0, 1.0, wrong)
+def seen(agents: int, names: int, cpu_share: float, rss_bytes: int = 200 * MIB, wrong: str = "", *asked: float) -> Seen:
+    swarm = {"asked_s": [(5.0, interval_s) for interval_s in asked]}
+    return Seen(Fleet(agents, names, 50), cpu_share, rss_bytes, 10.0, swarm, 1.0, 1.0, wrong)
 
 
 def test_a_controller_within_its_budget_holds_it() -> None:
-    assert _verdict(seen(1_000, 20, 0.35)).endswith("budget 35% of a core and 500 MiB: held.")
+    assert _verdict(seen(1_000, 20, 0.25)).endswith("budget 25% of a core, 500 MiB, a report per 1 s: held.")
+    assert _verdict(seen(5_000, 20, 0.95, 800 * MIB, "", 2.0)).endswith("800 MiB, a report per 2 s: held.")
 
 
 def test_a_controller_that_is_too_dear_too_large_or_wrong_does_not() -> None:
-    for one in (seen(1_000, 20, 0.36), seen(200, 150, 0.3, 501 * MIB), seen(200, 150, 0.3, wrong="1 of 2 requests")):
+    for one in (
+        seen(1_000, 20, 0.26),
+        seen(1_000, 20, 0.2, 9, "", 2.0),
+        seen(5_000, 20, 0.9, 9, "", 2.0, 3.0),
+        seen(200, 150, 0.3, 501 * MIB),
+        seen(200, 150, 0.3, wrong="1 of 2 requests"),
+    ):
         assert "NOT HELD" in _verdict(one)
 
 

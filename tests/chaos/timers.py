@@ -47,7 +47,15 @@ TIMERS: Final = (
     _timer(_C + "core.registry:LOST_AFTER_NS", 10.0, "link", "given up as its heartbeat arrives"),
     _timer(_C + "core.registry:OWN_PAUSE_NS", 1.0, "controller", "the controller does not notice that it stood still"),
     _timer(_C + "agents.hub:_TICK_S", 0.05, "controller", "one look late"),
-    _timer(_A + "supervisor.supervisor:HEARTBEAT_NS", 1.0, "supervisor", "one heartbeat is left out"),
+    _timer(_C + "agents.hub:ANSWER_NS", 0.5, "controller", "a heartbeat within a delta gets two answers"),
+    _timer(_A + "supervisor.heartbeat_times:EVERY_NS", 1.0, "supervisor", "one heartbeat is left out"),
+    _timer(_A + "supervisor.heartbeat_times:LATE_NS", 1.5, "worker", "a heartbeat of its own just before the delta"),
+    _timer(
+        _A + "supervisor.heartbeat_times:_TOO_SOON_NS",
+        0.5,
+        "worker",
+        "a delta goes without a heartbeat",
+    ),
     _timer(_A + "supervisor.supervisor:TICK_S", 0.05, "supervisor", "one look late"),
     _timer(_A + "supervisor.supervisor:OWN_PAUSE_NS", 1.0, "supervisor", "it does not notice that it stood still"),
     _timer(_A + "supervisor.supervisor:WORKER_SILENT_NS", 5.0, "worker", "taken for blocked as it goes on"),
@@ -215,6 +223,7 @@ TIMERS: Final = (
     _timer(_C + "planning.rehearsal:LONGEST_THINK_S", 0.1, "", "how long a rehearsal thinks"),
     _timer(_C + "ui.app:_PATIENCE_S", 15.0, "", "how long a page waits"),
     _timer(_C + "ui.server:_BYE_S", 2.0, "", "how long pages are waited for at the end"),
+    _timer(_C + "ui.run_feed:WATCHED_S", 10.0, "", "how long a page counts as open"),
     _timer(_C + "ui.run_feed:LOOK_S", 1.0, "", "how often pages are sent figures"),
     # -- studies: before and between runs ------------------------------------------------------
     _timer(

@@ -22,6 +22,7 @@ from loadgen_controller.core.lifecycle import Phase
 from loadgen_controller.core.load_change_messages import Adjustments, LoadChange
 from loadgen_controller.run.view import AgentState, AgentView, PointView, ViewState
 from loadgen_controller.screen.figures_builder import Watch
+from loadgen_controller.screen.live import line
 from tests.support.deltas import FakeAgent, Values, journey_key, request_key
 
 RAMP = ArrivalProfile((Stage(0, 40, 4 * NS_PER_S), Stage(40, 40, 16 * NS_PER_S)))
@@ -346,3 +347,14 @@ def test_a_paused_run_is_called_so_and_what_is_offered_is_what_it_was_changed_to
     scaled = resumed.requested(LoadChange("scale", factor=2), 6 * NS_PER_S, "run")
     f = Watch(lambda: replace(run.view(), spec=scaled.in_force(run.plan)))()
     assert (f.phase, f.offered_per_s, f.duration_s) == ("running", 80, 21)
+
+
+def test_figures_for_lines_give_the_same_lines_and_leave_out_what_no_line_shows() -> None:
+    run = FakeRun()
+    for _ in range(3):
+        run.second({journey_key(): ms(1, 2, 3), request_key(): ms(4)}, {journey_key(): ms(7)})
+    whole, lean = Watch(run.view)(), Watch(run.view, is_for_lines=True)()
+    assert line(whole) == line(lean)
+    assert (whole.unfit, whole.notices, whole.reported_text) == (lean.unfit, lean.notices, lean.reported_text)
+    assert whole.parts
+    assert (lean.regions, lean.parts, lean.errors, lean.agents) == ((), (), (), ())

@@ -106,6 +106,22 @@ async def test_a_late_joiner_has_all_of_the_history(house: House) -> None:
     assert found["slots"]["offered_per_s"] == [5.0, 15.0, 25.0, 35.0, 40.0]
 
 
+async def test_percentiles_are_computed_once_a_page_reads_them(house: House) -> None:
+    feed = house.shown.feed("run")
+    assert feed is not None
+    for _ in range(3):
+        house.run.some_seconds(1)
+        feed.look(with_table=False)
+    assert feed._table.as_json()["rows"] == []
+    async with house.client(Role.VIEW) as page:
+        found = await page.history()
+    house.look()
+    async with house.client(Role.VIEW) as page:
+        again = await page.history()
+    assert found["rows"] == again["rows"] != []
+    assert found["slots"]["requests"] == [4] * 3
+
+
 async def test_changes_come_as_they_are_looked_at_and_make_the_document_of_now(house: House) -> None:
     house.run.some_seconds(2)
     house.look()

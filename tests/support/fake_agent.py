@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Any, TypeVar
 
-from loadgen.wire.codec import decode, encode
+from loadgen.wire.codec import decode_with_answer, encode
 from loadgen.wire.curve_keys import AgentKeys
 from loadgen.wire.messages import (
     PROTOCOL_MAJOR,
@@ -17,6 +17,7 @@ from loadgen.wire.messages import (
     BundleChunk,
     BundleRequest,
     Bye,
+    ClockPong,
     Fin,
     Heartbeat,
     Hello,
@@ -44,6 +45,8 @@ class FakeAgent:
         self.busy_wait_ns = 0
         self.heard: list[Message] = []
         self.acked = -1
+        self.answered: list[int] = []
+        """`sent_ns` of the heartbeats that were answered, by themselves or with an acknowledgement."""
         self.recording = Recording(agent)
         self._dealer = Dealer(address, keys, agent, self._on_data)
         self._serving = asyncio.create_task(self._dealer.serve())
@@ -53,8 +56,12 @@ class FakeAgent:
         return self._dealer.trouble
 
     def _on_data(self, data: bytes) -> None:
-        message = decode(data)
+        message, answers_ns = decode_with_answer(data)
         self.heard.append(message)
+        if isinstance(message, ClockPong):
+            answers_ns = message.agent_ns
+        if answers_ns:
+            self.answered.append(answers_ns)
         if isinstance(message, Ack):
             self.acked = max(self.acked, message.seq)
 

@@ -7,10 +7,11 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from loadgen.measure.deltas.delta import Counters
-from loadgen.wire.codec import decode, encode
+from loadgen.wire.codec import decode_with_beat, encode, with_answer
 from loadgen.wire.curve_keys import ControllerKeys
 from loadgen.wire.messages import (
     CHUNK_BYTES,
+    PROTOCOL_MINOR,
     Ack,
     BundleChunk,
     BundleRequest,
@@ -45,6 +46,9 @@ class FakeController(RouterEnd):
         """As a merge would: each once and in order."""
         self.identity = b""
         self.lease_s, self.epoch, self.run_id = 8.0, 1, "r1"
+        self.minor = PROTOCOL_MINOR
+        self.beats_within = 0
+        """Heartbeats that came within another message."""
         self.is_mute = False
         """Says nothing at all."""
         self.drops_ack: Callable[[int], bool] = lambda number: False
@@ -71,14 +75,15 @@ class FakeController(RouterEnd):
         return other
 
     def _on_data(self, identity: bytes, agent: str, data: bytes) -> None:
-        message = decode(data)
-        self.heard.append(message)
+        message, beat = decode_with_beat(data)
+        self.beats_within += beat is not None
+        self.heard += [message] if beat is None else [message, beat]
         self.identity = identity
         if self.is_mute:
             return
         match message:
             case Hello():
-                self.say(Welcome(self.epoch, self.lease_s, self.run_id))
+                self.say(Welcome(self.epoch, self.lease_s, self.run_id, self.minor))
             case ClockPing(agent_ns):
                 self.say(ClockPong(agent_ns, self.now_ns()))
             case Heartbeat(sent_ns=sent_ns):
@@ -86,14 +91,15 @@ class FakeController(RouterEnd):
             case BundleRequest(sha256, offset):
                 self.say(BundleChunk(sha256, offset, self.bundle[offset : offset + self.chunk_bytes]))
             case Delta():
-                self._take(message)
+                self._take(message, 0 if beat is None else beat.sent_ns)
 
-    def _take(self, delta: Delta) -> None:
+    def _take(self, delta: Delta, answers_ns: int) -> None:
         if delta.seq == len(self.taken):
             self.taken.append(delta)
         self.arrived += 1
         if not self.drops_ack(self.arrived):
-            self.say(Ack(delta.run_id, delta.epoch, len(self.taken) - 1, self.asks_ns))
+            ack = Ack(delta.run_id, delta.epoch, len(self.taken) - 1, self.asks_ns)
+            self.router.send(self.identity, with_answer(encode(ack), answers_ns))
 
     def now_ns(self) -> int:
         return time.perf_counter_ns() + self.ahead_ns

@@ -43,9 +43,10 @@ from loadgen.profiles.arrival_due_times import Schedule
 from loadgen.profiles.edits import is_pause
 from loadgen.profiles.profile import ArrivalProfile
 from loadgen.units import NS_PER_MS, NS_PER_S
-from loadgen.wire.codec import decode, encode
+from loadgen.wire.codec import decode, decode_with_answer, encode, with_beat
 from loadgen.wire.curve_keys import AgentKeys
 from loadgen.wire.messages import (
+    BEATS_MINOR,
     PROTOCOL_MAJOR,
     PROTOCOL_MINOR,
     Ack,
@@ -68,6 +69,7 @@ from loadgen.wire.messages import (
 )
 from loadgen_agent.delivery.unacknowledged import UnacknowledgedDeltas
 from loadgen_agent.supervisor import link
+from loadgen_agent.supervisor.heartbeat_times import HeartbeatTimes
 from loadgen_agent.supervisor.lifecycle import (
     Agent,
     BundleHere,
@@ -259,7 +261,7 @@ class SimAgent:
         self._t0_ns: int | None = None
         self._lease_ns = 8 * NS_PER_S
         self._hello_ns: int | None = now_ns
-        self._beat_ns = now_ns - round(self._chance.random() * NS_PER_S)
+        self._beats = HeartbeatTimes(now_ns - round(self._chance.random() * NS_PER_S))
         self._adjusted = self._index = 0
         self._told_ns = self._told_n = 0
         """Up to when it has told, from T0, and up to which arrival of the fleet."""
@@ -338,7 +340,8 @@ class SimAgent:
                     while ends and ends[0][0] <= self._unacknowledged.acked:
                         book.durable = bisect_right(book.ends_ns, ends.popleft()[1])
                     self._pump()
-            case Welcome():
+            case Welcome(minor=minor):
+                self._beats.may_ride = minor >= BEATS_MINOR
                 self._hello_ns, self._lease_ns = None, round(message.lease_s * NS_PER_S)
                 self._event(message)
             case BundleChunk():
@@ -462,15 +465,9 @@ class SimAgent:
                 self._say_hello()
             return
         self._link.ping()
-        if now_ns - self._beat_ns >= NS_PER_S:
-            self._beat_ns = now_ns
-            sent, acked = (
-                (self._unacknowledged.sent, self._unacknowledged.acked)
-                if self._unacknowledged is not None
-                else (-1, -1)
-            )
-            phase = self._agent.phase.value
-            self._send(Heartbeat(self._agent.run_id, phase, sent, acked, adjusted=self._adjusted, sent_ns=now_ns))
+        if self._beats.is_due(now_ns):
+            self._beats.sent(now_ns)
+            self._send(self._beat(now_ns))
         if self._agent.phase.has_load:
             if now_ns - self._link.acked_ns > self._lease_ns:
                 self.gave_up = True
@@ -478,6 +475,20 @@ class SimAgent:
                 self._event(Tick(now_ns, TickState(self._link.acked_ns, self._link.heard_ns)))
             self._measure(now_ns)
         self._pump()
+
+    def _beat(self, now_ns: int) -> Heartbeat:
+        book, phase = self._unacknowledged, self._agent.phase.value
+        sent, acked = (-1, -1) if book is None else (book.sent, book.acked)
+        return Heartbeat(self._agent.run_id, phase, sent, acked, adjusted=self._adjusted, sent_ns=now_ns)
+
+    def _send_kept(self, data: bytes, now_ns: int) -> bool:
+        """As an agent does: the heartbeat travels within the delta."""
+        if rides := self._beats.rides(now_ns):
+            data = with_beat(data, self._beat(now_ns))
+        if not self._link.send_encoded(data):
+            return False
+        self._beats.delta_sent(now_ns, with_beat=rides)
+        return True
 
     def _measure(self, now_ns: int) -> None:
         """The delta of each second that is over by now."""
@@ -530,7 +541,7 @@ class SimAgent:
         if self._unacknowledged is None or self._hello_ns is not None:
             return
         now_ns = perf_counter_ns()
-        while (data := self._unacknowledged.next_due(now_ns)) is not None and self._link.send_encoded(data):
+        while (data := self._unacknowledged.next_due(now_ns)) is not None and self._send_kept(data, now_ns):
             self._unacknowledged.was_sent(now_ns)
             self._note_sent(data, self._unacknowledged.sent)
 
@@ -695,12 +706,12 @@ def _wrongs(run: RunDir, books: Mapping[tuple[str, int], Book]) -> Iterator[str]
         yield f"{requests['finished']:,} finished requests in the summary, {finished:,} in the log"
 
 
-def _read(data: bytes) -> Message:
+def _read(data: bytes) -> tuple[Message, int]:
     """What all are told alike is read once: the shares of 1,000 are 8 kB, and in reality they have 1,000 cores."""
-    return _read_once(data) if len(data) > 1_000 else decode(data)
+    return _read_once(data) if len(data) > 1_000 else decode_with_answer(data)
 
 
-_read_once: Final = lru_cache(maxsize=8)(decode)
+_read_once: Final = lru_cache(maxsize=8)(decode_with_answer)
 
 
 @contextlib.asynccontextmanager
@@ -723,7 +734,7 @@ async def swarm(
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     sims = Swarm(profile, seed)
     ticking = asyncio.create_task(sims.tick_for_ever())
-    reading = mock.patch.object(link, "decode", _read)
+    reading = mock.patch.object(link, "decode_with_answer", _read)
     reading.start()
     try:
         for agent, region in agents.items():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import random
+import zlib
 from dataclasses import replace
 from typing import Any, get_args
 
@@ -12,7 +13,7 @@ import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from loadgen.errors import Fault, WireError
+from loadgen.errors import Fault, LimitExceeded, WireError
 from loadgen.measure.deltas.delta import Counters, Delta, Health, WorkerHealth
 from loadgen.measure.deltas.read_health import ReadHealth
 from loadgen.measure.deltas.series_key import SeriesKey
@@ -264,3 +265,54 @@ def test_the_clock_of_answers_travels_with_the_health_and_is_absent_in_plans_of_
 
     assert isinstance(found, Delta)
     assert [found.health.reads, *(one.health.reads for one in found.workers)] == [None, reads, None]
+
+
+BEAT = m.Heartbeat("r", "running", 7, 6, "a note", 3, sent_ns=123_456_789, leaves_ns=5)
+
+
+@many
+@given(messages)
+def test_a_heartbeat_within_a_message_changes_nothing_of_it(message: m.Message) -> None:
+    data = encode(message)
+    whole = codec.with_beat(data, BEAT)
+    assert decode(whole) == message
+    assert whole.startswith(data), "as it is kept for a repetition"
+
+
+def test_a_heartbeat_within_a_message_is_read_with_it() -> None:
+    message = m.BundleRequest("sha", 1)
+    data = encode(message)
+    assert codec.decode_with_beat(codec.with_beat(data, BEAT)) == (message, BEAT)
+    assert codec.decode_with_beat(data) == (message, None)
+
+
+def test_a_damaged_heartbeat_within_a_message_is_rejected() -> None:
+    whole = codec.with_beat(encode(m.BundleRequest("sha", 1)), BEAT)
+    for flipped in range(whole.index(b"running"), len(whole) - 5):
+        damaged = bytearray(whole)
+        damaged[flipped] ^= 1
+        with pytest.raises(WireError):
+            codec.decode_with_beat(bytes(damaged))
+
+
+def test_a_heartbeat_within_a_message_has_the_limits_of_one_of_its_own() -> None:
+    payload = pb.Heartbeat(run_id="r", phase="running", note="n" * 100_000).SerializeToString()
+    tail = pb.Envelope(beat=payload, beat_crc32=zlib.crc32(payload)).SerializeToString()
+    with pytest.raises(LimitExceeded, match=r"Heartbeat\.note"):
+        codec.decode_with_beat(encode(m.BundleRequest("sha", 1)) + tail)
+    garbage = pb.Envelope(beat=b"\xff", beat_crc32=zlib.crc32(b"\xff")).SerializeToString()
+    with pytest.raises(WireError, match="unreadable"):
+        codec.decode_with_beat(encode(m.BundleRequest("sha", 1)) + garbage)
+
+
+def test_a_message_that_has_no_room_for_a_heartbeat_goes_without() -> None:
+    data = bytes(MAX_MESSAGE_BYTES - 10)
+    assert codec.with_beat(data, BEAT) is data
+
+
+def test_an_acknowledgement_answers_a_heartbeat_or_none() -> None:
+    ack = encode(m.Ack("r", 1, 5))
+    assert codec.with_answer(ack, 0) is ack
+    assert codec.decode_with_answer(ack) == (m.Ack("r", 1, 5), 0)
+    assert codec.decode_with_answer(codec.with_answer(ack, 123_456_789)) == (m.Ack("r", 1, 5), 123_456_789)
+    assert decode(codec.with_answer(ack, 1)) == m.Ack("r", 1, 5), "as an agent from before reads it"

@@ -14,7 +14,7 @@ from collections.abc import Callable
 
 from loadgen.errors import WireError
 from loadgen.units import NS_PER_MS, NS_PER_S
-from loadgen.wire.codec import decode, encode
+from loadgen.wire.codec import decode_with_answer, encode
 from loadgen.wire.curve_keys import AgentKeys
 from loadgen.wire.messages import ClockPing, ClockPong, Message
 from loadgen.wire.sockets import Dealer
@@ -151,7 +151,7 @@ class Link:
     def _on_data(self, data: bytes) -> None:
         now_ns = self._now_ns()
         try:
-            message = decode(data)
+            message, answers_ns = decode_with_answer(data)
         except WireError as error:
             self.unreadable += 1
             self._nonsense = error.with_hint
@@ -166,10 +166,16 @@ class Link:
             return
         self.heard_ns, self._nonsense = now_ns, ""
         if isinstance(message, ClockPong):
-            # The lease counts from here. An answer that names a time in the future must not extend it.
-            if self.acked_ns < message.agent_ns <= now_ns:
-                self.acked_ns = message.agent_ns
+            self._answered(message.agent_ns, now_ns)
             self.clock.pong(message, now_ns)
             self.ping()
-        else:
-            self._on_message(message)
+            return
+        if answers_ns:
+            self._answered(answers_ns, now_ns)
+        self._on_message(message)
+
+    def _answered(self, sent_ns: int, now_ns: int) -> None:
+        """Extend the lease: the controller has answered the message that we sent at `sent_ns`."""
+        # The lease counts from here. An answer that names a time in the future must not extend it.
+        if self.acked_ns < sent_ns <= now_ns:
+            self.acked_ns = sent_ns

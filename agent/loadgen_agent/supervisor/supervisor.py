@@ -24,8 +24,10 @@ from loadgen.engine.health.process_health import addresses_of
 from loadgen.errors import BundleError, UsageError
 from loadgen.signed.signatures import Verifier
 from loadgen.units import NS_PER_S
+from loadgen.wire.codec import with_beat
 from loadgen.wire.curve_keys import AgentKeys
 from loadgen.wire.messages import (
+    BEATS_MINOR,
     PROTOCOL_MAJOR,
     PROTOCOL_MINOR,
     Ack,
@@ -56,6 +58,7 @@ from loadgen_agent.delivery.delivery import Delivery
 from loadgen_agent.operating_system import cpu_count, host_name
 from loadgen_agent.supervisor.bundles import Cache, Fetch
 from loadgen_agent.supervisor.controller_bounds import Gate
+from loadgen_agent.supervisor.heartbeat_times import HeartbeatTimes
 from loadgen_agent.supervisor.lifecycle import (
     Agent,
     Beat,
@@ -93,7 +96,6 @@ __all__ = ["Supervisor", "Terms"]
 log = logging.getLogger(__name__)
 
 TICK_S = 0.05
-HEARTBEAT_NS = 1 * NS_PER_S
 WORKER_SILENT_NS = 5 * NS_PER_S
 """Silence after which a running worker counts as blocked, because its heartbeat comes from the scenario's loop."""
 OWN_PAUSE_NS = 1 * NS_PER_S
@@ -173,7 +175,8 @@ class Supervisor:
         self._unpacking: asyncio.Task[None] | None = None
         self._hello_ns: int | None = None
         """Time of the last unanswered Hello; None once the controller has answered."""
-        self._heartbeat_ns = self._said_ns = now_ns
+        self._said_ns = now_ns
+        self._beats = HeartbeatTimes(now_ns)
         self._done: asyncio.Future[Exit] = asyncio.get_running_loop().create_future()
         self._link = Link(controller, keys, agent, self._on_message, self._say_hello)
         self._trust = Trust(terms.verifier)
@@ -234,6 +237,7 @@ class Supervisor:
                 self._on_chunk(message)
             case Welcome():
                 self._hello_ns = None
+                self._beats.may_ride = message.minor >= BEATS_MINOR
                 self._event(message)
             case StartAt(t0_ns=t0_ns):
                 self._event(replace(message, t0_ns=self._link.clock.to_own_ns(t0_ns)))
@@ -244,7 +248,7 @@ class Supervisor:
             case Adjust() | Reassign() | Steer():
                 self._event(message)
                 if isinstance(message, Reassign):
-                    self._heartbeat_ns -= HEARTBEAT_NS  # at once: a late joiner waits until all agents confirm
+                    self._beats.soon()  # a late joiner waits until all agents confirm
             case Nack(reason):
                 log.warning("the controller rejected a message of this agent: %s", reason)
             case _:
@@ -259,7 +263,7 @@ class Supervisor:
         self._agent, effects = step(before, event)
         if self._agent.phase is not before.phase:
             log.info("%s", phase_text(before, self._agent))
-            self._heartbeat_ns -= HEARTBEAT_NS  # so that the next tick sends the new phase to the controller
+            self._beats.soon()  # so that the next tick sends the new phase to the controller
         for effect in effects:
             self._perform(effect)
 
@@ -441,7 +445,7 @@ class Supervisor:
     def _tick(self, now_ns: int) -> None:
         if self._hello_ns is not None and now_ns - self._hello_ns > NS_PER_S:
             self._say_hello()
-        if self._agent.phase is not Phase.JOINING and now_ns - self._heartbeat_ns >= HEARTBEAT_NS:
+        if self._agent.phase is not Phase.JOINING and self._beats.is_due(now_ns):
             self._beat(now_ns)
         if self._agent.phase is not Phase.JOINING:  # a controller does not answer agents that have not joined
             self._link.ping()
@@ -500,21 +504,33 @@ class Supervisor:
         self._link.send(hello)
 
     def _beat(self, now_ns: int) -> None:
-        self._heartbeat_ns = now_ns
-        adjusted = self._workers.adjusted if self._workers is not None else 0
-        phase, note = self._agent.phase.value, self._note(now_ns)
-        self._link.send(
-            Heartbeat(
-                self._agent.run_id,
-                phase,
-                self._delivery.sent,
-                self._delivery.acked,
-                note,
-                adjusted,
-                sent_ns=now_ns,
-                leaves_ns=self._agent.leaves_ns,
-            )
+        self._beats.sent(now_ns)
+        self._link.send(self._heartbeat(now_ns))
+
+    def _heartbeat(self, now_ns: int) -> Heartbeat:
+        return Heartbeat(
+            self._agent.run_id,
+            self._agent.phase.value,
+            self._delivery.sent,
+            self._delivery.acked,
+            self._note(now_ns),
+            self._workers.adjusted if self._workers is not None else 0,
+            sent_ns=now_ns,
+            leaves_ns=self._agent.leaves_ns,
         )
+
+    def _send_kept(self, data: bytes) -> bool:
+        """Send an encoded delta or Fin; return False if the connection does not accept it now.
+
+        If the next heartbeat is near, it travels within the message.
+        """
+        now_ns = time.perf_counter_ns()
+        if rides := self._beats.rides(now_ns):
+            data = with_beat(data, self._heartbeat(now_ns))
+        if not self._link.send_encoded(data):
+            return False
+        self._beats.delta_sent(now_ns, with_beat=rides)
+        return True
 
     def _note(self, now_ns: int) -> str:
         workers = self._workers
@@ -533,7 +549,7 @@ class Supervisor:
         """Send the controller all deltas and the Fin that may be sent now, as many as the connection accepts."""
         # Until it has sent Welcome, the controller does not know this connection and drops what arrives on it.
         if self._hello_ns is None:
-            self._delivery.pump(self._link.send_encoded)
+            self._delivery.pump(self._send_kept)
 
     def _kill(self, late: Sequence[int], why: str) -> None:
         if self._workers is not None:

@@ -79,6 +79,13 @@ class Member:
     """The build of its and its workers' Python; empty: an older agent."""
     unheard_because: str = ""
     """Why its messages are ignored: its key was revoked, or it is in quarantine. Empty if they are processed."""
+    unanswered_ns: int = 0
+    """`sent_ns` of its newest heartbeat that came within a delta and is not answered yet; 0: every one is answered."""
+
+    def take_unanswered(self) -> int:
+        """Return `unanswered_ns`, and set it to 0, because the caller answers this heartbeat now."""
+        answered_ns, self.unanswered_ns = self.unanswered_ns, 0
+        return answered_ns
 
     def silent_s(self, now_ns: int) -> float:
         """Return for how many seconds the agent has been silent."""

@@ -234,7 +234,7 @@ async def _shown(conductor: Conductor, stop: Stopping, console: Console | None, 
     if console is None:
         yield
         return
-    figures = Watch(conductor.view, lambda: stop.notices)
+    figures = Watch(conductor.view, lambda: stop.notices, is_for_lines=not console.is_terminal)
     showing = asyncio.create_task(show(figures, console, page.address(conductor)), name="live view")
     try:
         yield

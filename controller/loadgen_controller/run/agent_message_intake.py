@@ -44,7 +44,7 @@ from loadgen_controller.core.events import (
     TearDownEnded,
 )
 from loadgen_controller.core.lifecycle import Phase, Run
-from loadgen_controller.core.registry import Fleet
+from loadgen_controller.core.registry import Fleet, Member
 from loadgen_controller.core.rejected_input_counter import OVER_LIMIT, RejectedInput, plain
 from loadgen_controller.core.run_request import Order
 from loadgen_controller.core.run_state import RunRecord
@@ -79,6 +79,9 @@ class IntakePort(Protocol):
 
     def send(self, identity: bytes, message: Message) -> bool:
         """Send a message to a connection; return False if it cannot be sent now."""
+
+    def acknowledge(self, member: Member, ack: Ack) -> None:
+        """Send an acknowledgement to an agent, which also answers its newest heartbeat within a delta."""
 
     def bad(self, agent: str, kind: str, text: str) -> None:
         """Report an invalid message of an agent, which counts towards its quarantine."""
@@ -334,12 +337,16 @@ class Intake:
         self._port.bad(agent, kind, f"from {agent}: {error}")
 
     def _acknowledge(self, agent: str, epoch: int) -> None:
-        """Send the agent the sequence number of its last durable delta; it continues from there."""
+        """Send the agent the sequence number of its last durable delta; it continues from there.
+
+        The message also answers the agent's newest heartbeat within a delta.
+        """
         member, seq = self._fleet.get(agent), self._record.durable.get((agent, epoch), -1)
         if (
             member is not None and member.epoch >= epoch
         ):  # a later process also sends the deltas that an earlier one left behind
-            self._port.send(member.identity, self._ack_of(self._record.run_id, epoch, seq, self._record.asked_ns))
+            ack = self._ack_of(self._record.run_id, epoch, seq, self._record.asked_ns)
+            self._port.acknowledge(member, ack)
 
     def _fin(self, agent: str, fin: Fin) -> None:
         if self._record.epochs.get(agent) != fin.epoch:

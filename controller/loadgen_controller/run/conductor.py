@@ -49,6 +49,7 @@ from loadgen.wire.messages import (
     SIGNED_MINOR,
     STEERED_MINOR,
     STREAMS_MINOR,
+    Ack,
     Bye,
     Heartbeat,
     Message,
@@ -89,6 +90,7 @@ from loadgen_controller.core.events import (
 from loadgen_controller.core.heartbeat_replies import RepeatLoad, RepeatPrepare, RepeatStop, reactions
 from loadgen_controller.core.lifecycle import Phase, Run, step
 from loadgen_controller.core.load_change_messages import Adjustment, LoadChange, lanes_of
+from loadgen_controller.core.registry import Member
 from loadgen_controller.core.rejected_input_counter import RejectedInput
 from loadgen_controller.core.report_interval import ReportInterval
 from loadgen_controller.core.run_request import Order
@@ -499,6 +501,10 @@ class Conductor:
     def send(self, identity: bytes, message: Message) -> bool:
         """Send a message to a connection; return False if it cannot be sent now."""
         return self._hub.send(identity, message)
+
+    def acknowledge(self, member: Member, ack: Ack) -> None:
+        """Send an acknowledgement to an agent, which also answers its newest heartbeat within a delta."""
+        self._hub.acknowledge(member, ack)
 
     def on_hello(self, agent: str) -> None:
         """Send Prepare again to an agent that repeats its Hello and is not ready. The last message may be lost."""

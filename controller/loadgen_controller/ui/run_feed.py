@@ -40,6 +40,8 @@ from loadgen_controller.run.view import ViewState
 __all__ = ["LOOK_S", "Conducted", "Event", "RunFeed"]
 
 LOOK_S: Final = 1.0
+WATCHED_S: Final = 10.0
+"""A feed counts as watched for this time after a page has read it. An open page reads it each second."""
 _MARKS: Final = 1_000
 
 Event = tuple[str, bytes]
@@ -80,6 +82,10 @@ class RunFeed:
         self._states: dict[str, str] = {}
         self._marks: list[Mapping[str, object]] = []
         self._side = TargetSide()
+        self._read_s = -WATCHED_S
+        """When a page last read the feed, on the monotonic clock."""
+        self._is_table_old = False
+        """Whether the table of percentiles was left out in the last update, because no page was open."""
         self._metrics_ns = 0
         """The modification time of the metrics file that was read last."""
 
@@ -93,7 +99,7 @@ class RunFeed:
         while True:
             if self._conductor.view().merge is not self._merge:
                 await self.recall()
-            self.look()
+            self.look(with_table=time.monotonic() - self._read_s < WATCHED_S)
             await asyncio.sleep(LOOK_S)
 
     async def recall(self) -> None:
@@ -113,10 +119,12 @@ class RunFeed:
     def _new_table(self) -> Table:
         return Table(self._history, self._view.spec.warmup_ns / NS_PER_S)
 
-    def look(self) -> None:
+    def look(self, *, with_table: bool = True) -> None:
         """Update the feed from the present state of the run, and wake the pages that wait for news.
 
         Changes for pages are computed only when a page asks for them.
+
+        with_table: whether to update the table of percentiles. If not, the next page that reads the feed updates it.
 
         Cost: `python -m bench history`.
         """
@@ -125,8 +133,9 @@ class RunFeed:
         window = view.merge.latest_window(live or None, view.clock_ns)
         upto = None if self.is_over else -1 if window is None else window.k
         self._history.look(view.merge, upto=upto, planned=planned_by(view.spec), is_over=self.is_over)
-        is_warmup = 0 < view.clock_ns < view.spec.warmup_ns
-        self._table.look(view.merge, warmup=is_warmup, at_once=None if self.is_over else AT_ONCE)
+        self._is_table_old = not with_table
+        if with_table:
+            self._update_table(None if self.is_over else AT_ONCE)
         self._mark(view)
         self._read_metrics(view)
         self._facts = None
@@ -135,6 +144,19 @@ class RunFeed:
         # change.
         news, self.news = self.news, asyncio.Event()
         news.set()
+
+    def _update_table(self, at_once: int | None) -> None:
+        """Compute the percentiles of the next `at_once` rows of the table; None: of all."""
+        view = self._view
+        is_warmup = 0 < view.clock_ns < view.spec.warmup_ns
+        self._table.look(view.merge, warmup=is_warmup, at_once=at_once)
+
+    def _is_read(self) -> None:
+        """Note that a page reads the feed now, and update the table if it was left out."""
+        self._read_s = time.monotonic()
+        if self._is_table_old:
+            self._is_table_old = False
+            self._update_table(None)
 
     def end(self, summary: Mapping[str, object] | None) -> None:
         """Update the data for pages for the last time, with the verdict. summary: None if the run failed with a bug."""
@@ -156,6 +178,7 @@ class RunFeed:
 
     def document(self) -> bytes:
         """Return everything that the page shows of the run, as one JSON document."""
+        self._is_read()
         return encode(document(self._history, self._table, self._present_facts()))
 
     def changes(self, after_seq: int) -> list[Event]:
@@ -163,6 +186,7 @@ class RunFeed:
 
         They are computed once for all pages.
         """
+        self._is_read()
         found = self._encoded.get(after_seq)
         if found is None:
             made = changes(self._history, self._table, self._present_facts(), after_seq)

@@ -13,7 +13,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from heapq import heappush, heapreplace
-from math import isfinite
 from random import Random
 from typing import Final, Literal, get_args
 
@@ -361,7 +360,7 @@ def _octave(ns: int) -> int:
 
 
 def check_exemplars(name: str, exemplars: tuple[Exemplar, ...], failures: tuple[Failure, ...]) -> None:
-    """Check the exemplars and failures of one delta, and raise WireError if one is impossible or a limit is exceeded.
+    """HOT: check the exemplars and failures of one delta, and raise WireError if one is impossible or over a limit.
 
     `name` names the delta in the error message.
     """
@@ -374,11 +373,17 @@ def check_exemplars(name: str, exemplars: tuple[Exemplar, ...], failures: tuple[
     for one in exemplars:
         if one.why not in _WHYS:
             raise WireError(f"{name} has an exemplar of an unknown kind: {one.why}", hint=SAME_VERSION)
+        # Without calls of `min` and `max`, which take twice as long. A stands_for that is not a number is rejected too,
+        # because every comparison with it is False.
         if (
-            min(one.response_ns, one.service_ns, one.first_byte_ns, one.status, *one.phases) < 0
-            or max(len(one.trace), len(one.span)) > 64
-            or len(one.phases) > len(PHASES)
-            or not (isfinite(one.stands_for) and 0 <= one.stands_for <= COUNT)
+            one.response_ns < 0
+            or one.service_ns < 0
+            or one.first_byte_ns < 0
+            or one.status < 0
+            or len(one.trace) > 64
+            or len(one.span) > 64
+            or not 0 <= one.stands_for <= COUNT
+            or (one.phases and (min(one.phases) < 0 or len(one.phases) > len(PHASES)))
         ):
             raise WireError(f"{name} has an impossible exemplar: {one}", hint=SAME_VERSION)
     for failure in failures:

@@ -168,7 +168,7 @@ ENDING_TIME_LIMIT: Ending
 ENDING_DIED: Ending
 
 class Envelope(_message.Message):
-    __slots__ = ("major", "minor", "type", "encoding", "crc32", "length", "payload")
+    __slots__ = ("major", "minor", "type", "encoding", "crc32", "length", "payload", "beat", "beat_crc32", "answers_ns")
     MAJOR_FIELD_NUMBER: _ClassVar[int]
     MINOR_FIELD_NUMBER: _ClassVar[int]
     TYPE_FIELD_NUMBER: _ClassVar[int]
@@ -176,6 +176,9 @@ class Envelope(_message.Message):
     CRC32_FIELD_NUMBER: _ClassVar[int]
     LENGTH_FIELD_NUMBER: _ClassVar[int]
     PAYLOAD_FIELD_NUMBER: _ClassVar[int]
+    BEAT_FIELD_NUMBER: _ClassVar[int]
+    BEAT_CRC32_FIELD_NUMBER: _ClassVar[int]
+    ANSWERS_NS_FIELD_NUMBER: _ClassVar[int]
     major: int
     minor: int
     type: Type
@@ -183,7 +186,10 @@ class Envelope(_message.Message):
     crc32: int
     length: int
     payload: bytes
-    def __init__(self, major: _Optional[int] = ..., minor: _Optional[int] = ..., type: _Optional[_Union[Type, str]] = ..., encoding: _Optional[_Union[Encoding, str]] = ..., crc32: _Optional[int] = ..., length: _Optional[int] = ..., payload: _Optional[bytes] = ...) -> None: ...
+    beat: bytes
+    beat_crc32: int
+    answers_ns: int
+    def __init__(self, major: _Optional[int] = ..., minor: _Optional[int] = ..., type: _Optional[_Union[Type, str]] = ..., encoding: _Optional[_Union[Encoding, str]] = ..., crc32: _Optional[int] = ..., length: _Optional[int] = ..., payload: _Optional[bytes] = ..., beat: _Optional[bytes] = ..., beat_crc32: _Optional[int] = ..., answers_ns: _Optional[int] = ...) -> None: ...
 
 class Hello(_message.Message):
     __slots__ = ("agent", "region", "major", "minor", "pid", "host", "cpus", "weight", "epoch", "instance_type", "python")
@@ -212,14 +218,16 @@ class Hello(_message.Message):
     def __init__(self, agent: _Optional[str] = ..., region: _Optional[str] = ..., major: _Optional[int] = ..., minor: _Optional[int] = ..., pid: _Optional[int] = ..., host: _Optional[str] = ..., cpus: _Optional[int] = ..., weight: _Optional[float] = ..., epoch: _Optional[int] = ..., instance_type: _Optional[str] = ..., python: _Optional[str] = ...) -> None: ...
 
 class Welcome(_message.Message):
-    __slots__ = ("epoch", "lease_s", "run_id")
+    __slots__ = ("epoch", "lease_s", "run_id", "minor")
     EPOCH_FIELD_NUMBER: _ClassVar[int]
     LEASE_S_FIELD_NUMBER: _ClassVar[int]
     RUN_ID_FIELD_NUMBER: _ClassVar[int]
+    MINOR_FIELD_NUMBER: _ClassVar[int]
     epoch: int
     lease_s: float
     run_id: str
-    def __init__(self, epoch: _Optional[int] = ..., lease_s: _Optional[float] = ..., run_id: _Optional[str] = ...) -> None: ...
+    minor: int
+    def __init__(self, epoch: _Optional[int] = ..., lease_s: _Optional[float] = ..., run_id: _Optional[str] = ..., minor: _Optional[int] = ...) -> None: ...
 
 class Rejected(_message.Message):
     __slots__ = ("reason",)
