@@ -84,7 +84,7 @@ async def test_the_same_seed_is_the_same_run_on_any_number_of_agents(name: str, 
 
 
 async def test_closed_users_draw_the_same_whoever_runs_them(tmp_path: Path) -> None:
-    text = 'load=users(5).hold("150ms"), mix={browse: 2, buy: 1}'
+    text = 'load=users(5).hold("400ms"), mix={browse: 2, buy: 1}'
     alone, five = [await log_of(tmp_path / str(agents), text, agents) for agents in (1, 5)]
     # How many iterations each user gets is the target's doing; those that both did are the same.
     both = {entry[2] for entry in alone} & {entry[2] for entry in five}

@@ -349,7 +349,7 @@ def test_a_launch_page_without_evidence_says_so_and_is_not_go() -> None:
     for one in (
         "There is no evidence at all.",
         "Nothing that a command could add.",
-        "No cost was computed",
+        "Nothing is known about what is at stake.",
         "Nobody has signed",
         "a signature needs a stored recommendation",
     ):

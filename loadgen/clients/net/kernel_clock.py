@@ -21,7 +21,7 @@ import struct
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from time import perf_counter_ns, time_ns
+from time import perf_counter_ns, sleep, time_ns
 from typing import Final
 
 from loadgen.engine.health.answer_reads import AnswerReads
@@ -39,6 +39,9 @@ STAMP_BYTES: Final = socket.CMSG_SPACE(3 * struct.calcsize("@ll")) if hasattr(so
 """Room for ancillary data that `recvmsg` needs for the stamp."""
 _JUMP_NS: Final = 50 * NS_PER_US
 _BRACKETS: Final = 9
+_FIRST_STAMPS: Final = 20
+_FIRST_STAMP_S: Final = 0.001
+"""How often a packet is sent until one has a stamp, and the wait between two."""
 
 Ancillary = Sequence[tuple[int, int, bytes]]
 
@@ -87,14 +90,23 @@ class KernelClock:
             answers.remap = self.measure
 
     def start(self) -> None:
-        """Open a socket that keeps stamps switched on.
+        """Open a socket that keeps stamps switched on, and return when packets have them.
 
-        The kernel stamps packets only while a socket asks for stamps, and needs some time to begin. Without this
-        socket, the first answer on the first connection had no stamp.
+        The kernel stamps packets only while a socket asks for stamps, and begins some time later. Without this socket,
+        the first answer on the first connection had no stamp. Takes 0.1 ms as a rule, and at most 20 ms.
         """
         with suppress(OSError):
-            self._warm = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-            self.wants_stamps(self._warm)
+            self._warm = warm = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+            if not self.wants_stamps(warm):
+                return
+            warm.bind(("127.0.0.1", 0))
+            warm.connect(warm.getsockname())  # to itself: nobody else can send to it
+            warm.settimeout(_FIRST_STAMP_S)
+            for _ in range(_FIRST_STAMPS):
+                warm.send(b".")
+                if warm.recvmsg(1, STAMP_BYTES)[1]:
+                    break
+                sleep(_FIRST_STAMP_S)
 
     @staticmethod
     def wants_stamps(sock: socket.socket) -> bool:
