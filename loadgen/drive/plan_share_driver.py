@@ -367,11 +367,11 @@ class Drive:
             await asyncio.wait_for(self._worker_clients.close(), _CLOSE_S)
         except TimeoutError:
             self._recorder.note(
-                f"a client of the worker did not close within {_CLOSE_S:g} s; check its aclose() or close()"
+                f'a client with scope="worker" did not close within {_CLOSE_S:g} s; check its aclose() or close()'
             )
         except Exception as error:  # noqa: BLE001  # the run's results do not depend on it
             self._recorder.note(
-                f"a client of the worker was not closed: {fault_text(error)}; check its aclose() or close()"
+                f'closing a client with scope="worker" failed: {fault_text(error)}; check its aclose() or close()'
             )
 
     async def _once(self, fn: Callable[[User], Awaitable[Any]] | None) -> Any:

@@ -31,7 +31,6 @@ __all__ = [
     "FROM_AGENTS",
     "GUARDED_MINOR",
     "LOADS_MINOR",
-    "MESSAGES_MINOR",
     "OBJECTIVES_MINOR",
     "PROTOCOL_MAJOR",
     "PROTOCOL_MINOR",
@@ -94,8 +93,6 @@ STEERED_MINOR = 9
 """The first minor version whose agents replace a load by a search or a constant rate; older ones drive the plan's."""
 BEATS_MINOR = 10
 """The first minor version whose controllers read heartbeats within deltas, and answer them with acknowledgements."""
-MESSAGES_MINOR = 11
-"""The first minor version that has the times of messages of gRPC calls; older agents do not know `user.grpc`."""
 CHUNK_BYTES = 64 * 1024
 """Length of each BundleChunk, except for a shorter last one."""
 

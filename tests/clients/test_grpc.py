@@ -212,7 +212,7 @@ async def test_a_refusing_target_is_an_outcome() -> None:
     [
         ({"credentials": object()}, "credentials of a gRPC call are not supported"),
         ({"compression": "deflate"}, "is not supported"),
-        ({"timeout": 0}, "the time-out of a gRPC call is 0"),
+        ({"timeout": 0}, "invalid time-out of a gRPC call: 0"),
         ({"metadata": (("X Y", "a"), ("te", "b"), ("a-bin", "c"), ("d", "e\n"), "f")}, "'x y' is not a name"),
     ],
 )

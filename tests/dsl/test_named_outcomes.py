@@ -122,10 +122,10 @@ def test_all_errors_of_a_mapping_are_named_together() -> None:
     for part in (
         "'x' is not a class of exceptions",
         "KeyboardInterrupt'> is not a class",
-        "OSError: ' a' is empty, or has spaces",
+        "OSError: ' a' is empty, or has extra",
         "ValueError: 3 is neither a text nor a function",
-        "TypeError: 'ok' has a meaning of its own",
-        "KeyError: 'script KeyError' has a meaning",
+        "TypeError: 'ok' is reserved",
+        "KeyError: 'script KeyError' is reserved",
         "IndexError: 'xxxxxxxxxxxxxxxxxxxx' ... has more than 100",
     ):
         assert part in caught.value.message

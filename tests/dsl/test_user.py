@@ -953,7 +953,7 @@ async def test_a_factory_that_is_another_one_each_time_is_told() -> None:
 
     bench = Bench(bound(j), fresh=False)
     await bench.run(101)
-    assert "because each call passes a new factory; pass a class or function defined at module level" in bench.said[-1]
+    assert "probably each call passes a new factory; pass a class or function defined at module level" in bench.said[-1]
 
 
 async def test_a_fresh_connection_policy_opens_new_connections_for_each_iteration() -> None:

@@ -1,4 +1,4 @@
-"""Decides when an agent sends a heartbeat, and whether it travels within a delta.
+"""Decides when an agent sends a heartbeat, and whether it sends it inside a delta (its measurements of one interval).
 
 Under load an agent sends a delta each second. A heartbeat in the delta's envelope saves a message to the controller and
 its answer. An agent whose next delta is due later, or that has none, sends a heartbeat of its own.

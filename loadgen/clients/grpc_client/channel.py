@@ -1,6 +1,6 @@
 """`user.grpc`: a channel as `grpc.aio` has it, over the user's own HTTP/2 connections.
 
-Generated stubs get it and work unchanged: `CartStub(user.grpc)`. No byte is sent by grpcio, whose threads would pass by
+Generated stubs get it and work unchanged: `CartStub(user.grpc)`. grpcio sends nothing, because its threads would bypass
 the allow-list, the pools and the recording. Only its names are used: its base classes, status codes and errors.
 """
 
@@ -12,7 +12,8 @@ from typing import Any
 import grpc
 from grpc import aio
 
-from loadgen.clients.grpc_client.calls import Method, StreamStream, StreamUnary, UnaryStream, UnaryUnary
+from loadgen.clients.grpc_client.callables import StreamStream, StreamUnary, UnaryStream, UnaryUnary
+from loadgen.clients.grpc_client.options import Method
 from loadgen.clients.http import HttpClient
 from loadgen.errors import UsageError
 
@@ -41,14 +42,16 @@ class GrpcChannel(aio.Channel):  # type: ignore[misc]  # grpcio has no types
     def accepting(self, *codes: grpc.StatusCode) -> GrpcChannel:
         """Return a channel for which these statuses are no failures: their rows are ok.
 
-        The call raises nevertheless, since it has no message: `except grpc.RpcError`.
+        The call still raises `grpc.RpcError`, because there is no message to return.
 
         Raises:
             UsageError: a value that is no `grpc.StatusCode`.
         """
         wrong = [code for code in codes if not isinstance(code, grpc.StatusCode)]
         if wrong:
-            raise UsageError(f"accepting: {wrong[0]!r} is no status", hint="write accepting(grpc.StatusCode.NOT_FOUND)")
+            raise UsageError(
+                f"accepting: {wrong[0]!r} is not a grpc.StatusCode", hint="write accepting(grpc.StatusCode.NOT_FOUND)"
+            )
         return GrpcChannel(self._http, self._accepted | {code.value[0] for code in codes})
 
     # -- what stubs call ------------------------------------------------------------------------
@@ -110,7 +113,7 @@ class GrpcChannel(aio.Channel):  # type: ignore[misc]  # grpcio has no types
         return grpc.ChannelConnectivity.READY
 
     async def wait_for_state_change(self, last_observed_state: Any) -> None:
-        raise UsageError("the state of user.grpc does not change", hint="send a call: it opens a connection itself")
+        raise UsageError("user.grpc has no connection state to wait for", hint="send a call: it opens a connection")
 
     async def channel_ready(self) -> None:
         """Return at once: the first call opens a connection."""

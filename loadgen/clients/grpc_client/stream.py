@@ -11,12 +11,14 @@ from typing import Final
 from loadgen.clients.grpc_client.messages import MessageReader
 from loadgen.clients.grpc_client.status import NO_STATUS, UNKNOWN, Status, is_grpc, outcome_for, status_in
 from loadgen.clients.protocol.connection_interface import OpenSource, Source
+from loadgen.clients.protocol.outcomes import PROTOCOL
 from loadgen.clients.protocol.response_heads import Head
 from loadgen.clients.request.request_head_cache import Route
 from loadgen.clients.response.streams import StreamedReply
 from loadgen.engine.recording.recorded_series import RequestSeries
 from loadgen.engine.recording.user_meter import Meter
 from loadgen.errors import RequestFailed
+from loadgen.measure.deltas.series_key import OK
 
 __all__ = ["MessageStream"]
 
@@ -32,11 +34,23 @@ class MessageStream(StreamedReply):
     messages: how many have arrived.
     """
 
-    __slots__ = ("_is_grpc", "_messages", "_reader", "_source", "can_write", "messages", "on_message", "status")
+    __slots__ = (
+        "_is_grpc",
+        "_is_invalid",
+        "_messages",
+        "_reader",
+        "_source",
+        "can_write",
+        "messages",
+        "on_message",
+        "status",
+    )
 
     def __init__(self, meter: Meter, route: Route, sent: bytes, series: RequestSeries, asked_ns: int) -> None:
         super().__init__(meter, route, sent, series, asked_ns)
         self._is_grpc = True
+        self._is_invalid = False
+        """The bytes of the answer are no messages."""
         self._reader = MessageReader()
         self._messages: deque[tuple[bytes, int]] = deque()
         self._source: Source
@@ -71,8 +85,8 @@ class MessageStream(StreamedReply):
         try:
             found = self._reader.feed(data)
         except RequestFailed as failure:
-            self.outcome, self.done_ns = failure.outcome, now_ns
-            self._failure = failure
+            self.done_ns = now_ns
+            self._failure, self._is_invalid = failure, True
             self._wake()
             return True
         for message in found:
@@ -93,7 +107,7 @@ class MessageStream(StreamedReply):
         return await source.write(data, is_end=is_end)
 
     async def next_message(self) -> bytes | None:
-        """Return the next message; None if the answer has ended. `piece_ns` is then the time of its arrival.
+        """Return the next message; None if the answer has ended. After a message, `piece_ns` is the time of its arrival.
 
         Raises:
             RequestFailed: the connection broke, or the bytes are no messages. It is recorded.
@@ -107,8 +121,8 @@ class MessageStream(StreamedReply):
                     self.source.resume()
                 return message
             if self._failure is not None:
-                if not self._is_whole and self._failure.outcome == self.outcome:
-                    self.source.abort()  # the messages are not valid
+                if self._is_invalid and not self._is_whole:
+                    self.source.abort()  # the connection itself is sound
                 raise self._break(self._failure)
             if self._is_whole:
                 self.conclude()
@@ -123,19 +137,19 @@ class MessageStream(StreamedReply):
         if self._is_recorded:
             return
         self.status = status_in(self.raw_trailers) or status_in(self.head.raw)
-        if self.outcome == "ok":  # HTTP's own status is 200
+        if self.outcome == OK:  # HTTP's own status is 200
             if self.status is None or not self._is_grpc:
                 self.status = None
                 self.outcome = NO_STATUS
             elif not self.status.number and not self._reader.is_between:
-                self.outcome = "protocol"
+                self.outcome = PROTOCOL
                 self.status = Status(UNKNOWN, "the answer ends in the middle of a message")
             else:
                 self.outcome = outcome_for(self.status)
         self._record()
 
     def give_up(self) -> None:
-        """End the call from our side, because the journey needs no more of it: the row ends now, as it is."""
+        """Reset the stream and end its row now, as ok, because the journey needs no more messages."""
         if not self._is_recorded:
             if self._is_whole:
                 self.conclude()

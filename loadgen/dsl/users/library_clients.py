@@ -44,7 +44,7 @@ class LibraryClients:
         if factory not in self._clients:
             if len(self._clients) >= MAX_CLIENTS:
                 raise UsageError(
-                    f"user.client: this user has {MAX_CLIENTS} clients, because each call passes a new factory",
+                    f"user.client: more than {MAX_CLIENTS} clients; probably each call passes a new factory",
                     hint="pass a class or function defined at module level, not a lambda",
                 )
             client = factory(user())
@@ -91,7 +91,7 @@ class WorkerClients(LibraryClients):
 
 
 class OwnerMeter(Meter):
-    """The meter of a user that owns a worker's clients. It measures nothing: its iterations would be nobody's."""
+    """The meter of a user that owns a worker's clients. It refuses to measure, because this user runs no iterations."""
 
     def ask(self, name: str) -> Any:
         raise UsageError(

@@ -40,7 +40,8 @@ def check_outcomes(outcomes: Outcomes) -> None:
         return
     if not isinstance(outcomes, Mapping):
         raise UsageError(
-            f"measure: outcomes is {_kind(outcomes)}", hint='write outcomes={ConnectionError: "refused", ...}'
+            f"measure: outcomes must be a mapping, not {_kind(outcomes)}",
+            hint='write outcomes={ConnectionError: "refused", ...}',
         )
     if wrong := list(_wrong(outcomes)):
         raise UsageError(
@@ -54,8 +55,8 @@ def check_outcomes(outcomes: Outcomes) -> None:
 def name_failure(error: BaseException, outcomes: Outcomes) -> None:
     """Give an exception its outcome: that of its own class in `outcomes`, or else of its nearest base class.
 
-    The exceptions of a group get one each. An exception that has an outcome of an inner `measure` keeps it. If the
-    function of a class raises, or returns no text, the exception has no outcome: it stays an error of the script.
+    Each exception in a group gets an outcome of its own. An exception that has an outcome of an inner `measure` keeps
+    it. If the function given for a class raises, or returns no text, the exception counts as an error of the script.
     """
     if isinstance(error, BaseExceptionGroup):
         for one in error.exceptions:
@@ -110,11 +111,11 @@ def _wrong(outcomes: Outcomes) -> Iterator[str]:
 
 def _wrong_outcome(outcome: str) -> str:
     if outcome != " ".join(outcome.split()) or not outcome:
-        return f"{outcome!r} is empty, or has spaces at an end or more than one between two words"
+        return f"{outcome!r} is empty, or has extra spaces"
     if len(outcome) > MAX_OUTCOME_LENGTH:
         return f"{outcome[:20]!r} ... has more than {MAX_OUTCOME_LENGTH} characters"
     if outcome in (OK, CUT_OFF) or outcome.startswith(("script ", "fail: ")):
-        return f"{outcome!r} has a meaning of its own in results"
+        return f"{outcome!r} is reserved: choose another outcome"
     return ""
 
 
