@@ -107,7 +107,7 @@ class MessageStream(StreamedReply):
         return await source.write(data, is_end=is_end)
 
     async def next_message(self) -> bytes | None:
-        """Return the next message; None if the answer has ended. After a message, `piece_ns` is the time of its arrival.
+        """Return the next message; None if the answer has ended. After a message, `piece_ns` is when it arrived.
 
         Raises:
             RequestFailed: the connection broke, or the bytes are no messages. It is recorded.
