@@ -485,26 +485,13 @@ class Http2Connection(asyncio.Protocol):
             async for piece in pieces:
                 if stream.waiter.done():
                     return
-                stream.unsent = memoryview(piece)
-                # Set before `_pump`: `drained` also shows that the piece is not the end of the body.
-                stream.drained = self._loop.create_future()
-                self._budget.earned += PER_PIECE
-                self._pump(stream)
-                self._flush()
                 unseen += len(piece)
-                if stream.unsent is not None:
-                    await stream.drained
-                    unseen = 0
-                if self._drained is not None:
-                    await self._drained
+                if await self._write_piece(stream, piece):
                     unseen = 0
                 elif unseen > _BREATH_BYTES:
                     await asyncio.sleep(0)
                     unseen = 0
-            if stream.id in self._streams:
-                stream.is_sent = True
-                self._out.append(frame(DATA, END_STREAM, stream.id))
-                self._flush()
+            self._end_body(stream)
 
     async def write_open(self, stream: _Stream, data: bytes, *, is_end: bool) -> bool:
         """Send the next piece of an open body, as soon as the windows permit. Return False if the stream has ended.
@@ -514,22 +501,34 @@ class Http2Connection(asyncio.Protocol):
         if stream.is_sent or stream.id not in self._streams:
             return False
         if data:
-            stream.unsent = memoryview(data)
-            stream.drained = self._loop.create_future()
-            self._budget.earned += PER_PIECE
-            self._pump(stream)
-            self._flush()
-            if stream.unsent is not None:
-                await stream.drained
-            if self._drained is not None:
-                await self._drained
-        if stream.id not in self._streams:
-            return False
+            await self._write_piece(stream, data)
+        is_open = stream.id in self._streams
         if is_end:
+            self._end_body(stream)
+        return is_open
+
+    async def _write_piece(self, stream: _Stream, piece: bytes) -> bool:
+        """Send a piece of a body, and return when all of it is sent: True if that had to wait."""
+        stream.unsent = memoryview(piece)
+        # Set before `_pump`: `drained` also shows that the piece is not the end of the body.
+        stream.drained = self._loop.create_future()
+        self._budget.earned += PER_PIECE
+        self._pump(stream)
+        self._flush()
+        has_waited = False
+        if stream.unsent is not None:
+            has_waited = True
+            await stream.drained
+        if self._drained is not None:
+            has_waited = True
+            await self._drained
+        return has_waited
+
+    def _end_body(self, stream: _Stream) -> None:
+        if stream.id in self._streams:
             stream.is_sent = True
             self._out.append(frame(DATA, END_STREAM, stream.id))
             self._flush()
-        return True
 
     def _pump(self, stream: _Stream) -> None:
         """Build DATA frames from as much of a stream's unsent body as flow control permits. They are not written to the

@@ -18,6 +18,7 @@ from loadgen.programme.slo_set import Loss, SloSet
 from loadgen.programme.sloth.write import as_sloth, sloth_losses
 from loadgen.units import quantity
 from loadgen_controller.commands.slo_parts.files import (
+    ExplainPromisesOption,
     FilesArgument,
     FormatOption,
     StrictOption,
@@ -80,9 +81,7 @@ def export(
     ] = None,
     windows: WindowsOption = None,
     strict: StrictOption = False,
-    explained: Annotated[
-        bool, typer.Option("--explain", help="Show the arithmetic of each promise, on stderr.")
-    ] = False,
+    explained: ExplainPromisesOption = False,
     output_format: FormatOption = "text",
 ) -> int:
     """Write promises as files of another tool.

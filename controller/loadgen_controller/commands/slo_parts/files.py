@@ -14,7 +14,7 @@ from loadgen.programme.sloth.alert_windows import GOOGLE_30D, AlertWindows, read
 
 __all__ = [
     "FORMATS",
-    "ExplainOption",
+    "ExplainPromisesOption",
     "FilesArgument",
     "FormatOption",
     "StrictOption",
@@ -32,8 +32,8 @@ FilesArgument = Annotated[
 StrictOption = Annotated[
     bool, typer.Option("--strict", help="Treat notes and losses as faults: exit code 2 if there is one.")
 ]
-ExplainOption = Annotated[
-    bool, typer.Option("--explain", help="Show the arithmetic of each promise, on stderr beside the written file.")
+ExplainPromisesOption = Annotated[
+    bool, typer.Option("--explain", help="Show the arithmetic of each promise, on stderr.")
 ]
 FormatOption = Annotated[str, typer.Option("--format", metavar="NAME", help=f"Output: {', '.join(FORMATS)}.")]
 WindowsOption = Annotated[

@@ -10,6 +10,7 @@ import typer
 from loadgen.errors import ExitCode
 from loadgen.programme.openslo.write import as_openslo
 from loadgen_controller.commands.slo_parts.files import (
+    ExplainPromisesOption,
     FormatOption,
     StrictOption,
     WindowsOption,
@@ -37,9 +38,7 @@ def import_file(
     ] = None,
     windows: WindowsOption = None,
     strict: StrictOption = False,
-    explained: Annotated[
-        bool, typer.Option("--explain", help="Show the arithmetic of each promise, on stderr.")
-    ] = False,
+    explained: ExplainPromisesOption = False,
     output_format: FormatOption = "text",
 ) -> int:
     """Read promises of OpenSLO v1 or sloth (prometheus/v1), and write them as OpenSLO v1.
