@@ -26,6 +26,7 @@ def test_published_stubs_are_used_unchanged_and_each_call_is_counted_by_the_serv
         "opentelemetry.proto.collector.trace.v1.TraceService/Export": 20,
     }
     assert run.summary["requests"]["finished"] == sum(calls.values())
+    assert [(one["verdict"], one["count"]) for one in run.summary["slos"]] == [("passed", 20), ("passed", 20)]
     assert run.summary["requests"]["errors"] == 20  # NOT_FOUND, which the journey asks for
 
 

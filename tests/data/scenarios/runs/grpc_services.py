@@ -6,7 +6,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from opentelemetry.proto.collector.trace.v1 import trace_service_pb2, trace_service_pb2_grpc
 
-from loadgen import Http, Plan, User, arrivals, journey
+from loadgen import Http, Plan, User, arrivals, journey, maximum, p
 
 
 @journey
@@ -21,7 +21,7 @@ async def services(user: User) -> None:
     async for change in health.Watch(health_pb2.HealthCheckRequest(service="")):
         user.check("first change", change.status == health_pb2.HealthCheckResponse.SERVING)
         break
-    call = reflection_pb2_grpc.ServerReflectionStub(user.grpc).ServerReflectionInfo()
+    call = reflection_pb2_grpc.ServerReflectionStub(user.grpc).ServerReflectionInfo(key=lambda _: "the only one")
     await call.write(reflection_pb2.ServerReflectionRequest(list_services=""))
     answer = await call.read()
     names = {service.name for service in answer.list_services_response.service}
@@ -33,4 +33,8 @@ async def services(user: User) -> None:
     user.check("nothing rejected", exported.partial_success.rejected_spans == 0)
 
 
-plan = Plan(mix=services, load=arrivals("10/s").hold("2s"), http=Http(http2="prior"))
+SLOS = [
+    p(95, request="grpc.health.v1.Health/Watch", metric="first_message") < "20s",
+    maximum(request="grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo", metric="answer") < "20s",
+]
+plan = Plan(mix=services, load=arrivals("10/s").hold("2s"), http=Http(http2="prior"), slos=SLOS)
