@@ -5,11 +5,14 @@ from __future__ import annotations
 import asyncio
 import gzip
 import random
+import ssl
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 import grpc
 import pytest
+import trustme
 from grpc import aio
 from hypothesis import given
 from hypothesis import strategies as st
@@ -19,6 +22,9 @@ from loadgen.clients.grpc_client.messages import MessageReader, framed
 from loadgen.clients.grpc_client.metadata import lines_of, metadata_in, timeout_line
 from loadgen.clients.grpc_client.status import Status, status_in
 from loadgen.clients.net.network import TcpNetwork
+from loadgen.clients.net.settings import Http
+from loadgen.clients.net.tls import tls_context
+from loadgen.clients.pool.http2_pool import Http2Pool
 from loadgen.clients.pool.pool import ConnectionPool
 from loadgen.errors import RequestFailed, UsageError
 from tests.support.grpc_server import SERVICE, grpc_server
@@ -184,6 +190,26 @@ async def test_http1_cannot_be_used_and_the_error_names_the_setting() -> None:
     async with scripted(ok()) as server, client_of(server.url, pool=ConnectionPool(TcpNetwork())) as client:
         with pytest.raises(UsageError, match="gRPC needs HTTP/2"):
             GrpcChannel(client)
+
+
+async def test_a_target_that_chooses_http1_has_outcomes_that_say_so(tmp_path: Path) -> None:
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("localhost").configure_cert(context)
+    context.set_alpn_protocols(["http/1.1"])
+    pool = Http2Pool(TcpNetwork(), tls_context(tmp_path / "ca.pem", Http(http2=True)))
+    async with scripted(ok(), tls=context) as server, client_of(server.url, pool=pool) as client:
+        channel = GrpcChannel(client)
+        with pytest.raises(grpc.RpcError) as caught:
+            await channel.unary_unary("/s/Get")(b"")
+        unary: Any = caught.value
+        with pytest.raises(grpc.RpcError) as caught:
+            await channel.stream_unary("/s/Sum")([b"a"])
+        stream: Any = caught.value
+        assert (unary.outcome, stream.outcome) == ("grpc no status", "protocol")
+        assert "check that its TLS offers h2 (ALPN)" in str(stream)
+        assert [row.outcome for row in rows_of(client)] == ["grpc no status", "protocol"]
 
 
 async def test_a_server_that_never_answers_is_a_time_out_of_its_call_alone() -> None:

@@ -185,7 +185,7 @@ class OpenBody(Upload):
     @staticmethod
     def _refused() -> Iterable[bytes]:
         raise RequestFailed(
-            PROTOCOL, "the target does not speak HTTP/2, and this call needs it: write Http(http2=True)"
+            PROTOCOL, "the target chose HTTP/1.1, and this call needs HTTP/2: check that its TLS offers h2 (ALPN)"
         )
 
 
