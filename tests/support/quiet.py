@@ -7,6 +7,7 @@ import fcntl
 import functools
 import os
 import tempfile
+import threading
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,6 +17,8 @@ __all__ = ["in_a_quiet_moment", "undisturbed"]
 
 MOMENTS = 3
 _TURN: Final = Path(tempfile.gettempdir(), f"loadgen-tests-undisturbed-{os.getuid()}")
+_has_turn: Final = threading.Event()
+"""Set within the outermost block of this process."""
 
 
 @contextlib.contextmanager
@@ -24,17 +27,19 @@ def undisturbed() -> Iterator[None]:
 
     One test at a time: two that go before all others would wait for each other, as long as one of them computes.
     """
-    if not hasattr(os, "sched_setscheduler"):
+    if not hasattr(os, "sched_setscheduler") or _has_turn.is_set():
         yield
         return
     before = os.sched_getscheduler(0), os.sched_getparam(0)
     with _TURN.open("a") as turn:
         fcntl.flock(turn, fcntl.LOCK_EX)
+        _has_turn.set()
         with contextlib.suppress(PermissionError):
             os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(5))
         try:
             yield
         finally:
+            _has_turn.clear()
             os.sched_setscheduler(0, *before)
 
 
