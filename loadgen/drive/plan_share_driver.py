@@ -20,6 +20,7 @@ from time import perf_counter_ns
 from typing import Any, Final
 
 from loadgen.allowlist import Address, AllowList, CapShare, share_of_cap
+from loadgen.clients.browser.reachable import check_plan as check_browsers
 from loadgen.clients.llm.model_facts import ModelFacts
 from loadgen.clients.net.kernel_clock import kernel_clock
 from loadgen.clients.net.proxy import network_of
@@ -244,6 +245,8 @@ class Drive:
         def new_factory(ways: Ways) -> UserFactory:
             network = network_of(ways.http, self._recorder.note, guard, clock, answers)
             context = tls_context(plan.ca, ways.http)
+            if ways.browsers:
+                check_browsers(ways.http, plan.ca is not None, network)
             return UserFactory(
                 ways,
                 network,

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from loadgen.programme.pages.pdf import VARIABLE, find_chromium, print_pdf
+from loadgen.find_chromium import VARIABLE, find_chromium
+from loadgen.programme.pages.pdf import print_pdf
 
 _TO = 'for one in "$@"; do case $one in --print-to-pdf=*) to=${one#--print-to-pdf=};; esac; done\n'
 _PDF = 'printf "%%PDF-1.4\\n1 0 obj\\n%%%%EOF\\n" > "$to"\n'

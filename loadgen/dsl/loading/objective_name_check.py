@@ -196,6 +196,11 @@ def request_names(source: Source) -> Iterator[RequestName]:
                 yield RequestName(pattern, text, ".+" in pattern, True)
                 if verb == "poll":
                     yield RequestName(pattern + r" \(poll\)", f"{text} (poll)", ".+" in pattern, True)
+        if verb == "browser":
+            # A page may lead to any other, so any name of a page is possible.
+            yield RequestName("page .+", "page {...}", True, False)
+        elif given is not None:
+            continue
         elif verb in ("request", "stream") and len(node.args) > 1:
             for url in source.alternatives(node.args[1]):
                 yield _by_path(source, node.args[0], url, node)

@@ -33,6 +33,7 @@ __all__ = [
     "is_url",
     "max_users_wrong",
     "once_wrong",
+    "read_browsers",
     "read_connections",
     "read_duration",
     "read_http",
@@ -45,6 +46,10 @@ __all__ = [
     "region_names_wrong",
     "url_wrong",
 ]
+
+
+MOST_BROWSERS: Final = 100
+"""A machine that could carry more pages at the same time in one Chromium would be unusual."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +68,15 @@ def max_users_wrong(max_users: object) -> Iterable[Wrong]:
         yield Wrong(
             "max_users", f"max_users: {max_users!r} is not a whole number of at least 1", "leave it out to set no limit"
         )
+
+
+def read_browsers(browsers: object, wrong: list[Wrong]) -> int:
+    """Return the number of browsers; append an error to `wrong` and return 0 if it is invalid."""
+    if isinstance(browsers, bool) or not isinstance(browsers, int) or not 0 <= browsers <= MOST_BROWSERS:
+        message = f"browsers: {browsers!r} is not a whole number from 0 to {MOST_BROWSERS}"
+        wrong.append(Wrong("browsers", message, "write browsers=2: pages at the same time on each worker"))
+        return 0
+    return browsers
 
 
 def read_weights(argument: str, what: str, pairs: Iterable[tuple[Any, Any]], wrong: list[Wrong]) -> dict[str, float]:

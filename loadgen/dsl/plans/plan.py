@@ -31,6 +31,7 @@ from loadgen.dsl.plans.argument_validation import (
     is_url,
     max_users_wrong,
     once_wrong,
+    read_browsers,
     read_connections,
     read_duration,
     read_http,
@@ -156,6 +157,7 @@ class Plan:
             trace headers, too, which say that they are not. `Trace(...)` also sets formats and a link.
         http: `Http(...)`: proxy, client certificate, addresses, HTTP/2, retries and other HTTP settings.
         llm: `Llm(model=...)`: the AI model that `user.llm` asks, and how; see docs/llm.md.
+        browsers: the most pages in real browsers (`user.browser`) at the same time on each worker; 0: none.
         client: "loadgen", or "httpx" to run the scenario on the stock httpx client for comparison.
         busy_wait: False: workers always sleep until the next start of an open load. True: they turn their event loop
             instead if the start is due within some 50 µs, which makes starts more punctual; see docs/open-loads.md.
@@ -193,6 +195,7 @@ class Plan:
         trace: Trace | str | None = None,
         http: Http | None = None,
         llm: Llm | None = None,
+        browsers: int = 0,
         client: str = "loadgen",
         busy_wait: bool = True,
         owner: str = "",
@@ -255,6 +258,8 @@ class Plan:
         self.trace = read_trace(trace, self._wrong)
         self.http = read_http(http, self.folder, self._wrong)
         self.llm = read_llm(llm, self.targets, self.folder, self._wrong)
+        self.browsers = read_browsers(browsers, self._wrong)
+        """The most pages in browsers at the same time on each worker."""
         self.client = client
         self.owner = read_text("owner", owner, self._wrong)
         self.labels = read_labels(labels, self._wrong)
@@ -388,6 +393,7 @@ class Plan:
             has_phases=not limited.isdisjoint(("send", "wait", "receive")),
             has_ttfb="ttfb" in limited,
             llm=self.llm,
+            browsers=self.browsers,
         )
 
     def row_offset(self, lane: int, journey: Journey[Any]) -> int:

@@ -47,10 +47,12 @@ from loadgen.errors import Fault
 from loadgen.measure.deltas.custom import CHECK
 from loadgen.measure.deltas.series_key import (
     MESSAGE_METRICS,
+    PAGE_TIMES,
     PHASES,
     STREAM_TIMES,
     TOKEN_METRICS,
     MessageMetric,
+    PageTime,
     StreamTime,
     TokenMetric,
 )
@@ -90,6 +92,7 @@ TimeMetric = Literal[
     "user_wait",
     "generator_lag",
     MessageMetric,
+    PageTime,
     StreamTime,
 ]
 METRICS: Final[Mapping[str, tuple[str, ...]]] = {
@@ -101,11 +104,12 @@ METRICS: Final[Mapping[str, tuple[str, ...]]] = {
     "user_wait": ("journey",),
     "generator_lag": ("journey",),
     **dict.fromkeys(MESSAGE_METRICS, ("request",)),
+    **dict.fromkeys(PAGE_TIMES, ("request",)),
     **dict.fromkeys(STREAM_TIMES, ("request",)),
 }
 """Metrics of times, each with the kinds of series that have it. ttfb: from the call of a request to the first byte of
-its answer. Only calls with messages have those of `MESSAGE_METRICS`, and only requests to AI models those of
-`STREAM_TIMES` (`loadgen.measure.deltas.series_key`).
+its answer. Only calls with messages have those of `MESSAGE_METRICS`, only pages in a browser those of `PAGE_TIMES`,
+and only requests to AI models those of `STREAM_TIMES` (`loadgen.measure.deltas.series_key`).
 """
 _IN_WINDOWS: Final = ("response", "service", "duration", "ttfb", *STREAM_TIMES)
 """Metrics that agents can count by due time."""
@@ -144,7 +148,8 @@ def p(
             request counts with its time, and a request without the phase is not counted. Of requests to AI models:
             "ttft" (to the first token), "ttft_due" (from when it was due), "ttfo" (to the first token that is no
             reasoning), "itl" (before each token), "icl" (between reads with tokens), "stall" (the longest of these),
-            "tpot" (the mean for each token after the first read). They need no `request`.
+            "tpot" (the mean for each token after the first read). They need no `request`. Of pages in
+            a browser: "lcp", "inp", "fcp".
         window: the objective must hold in each window of this length ("1m"), counted by due times. A request in
             flight that is older than the limit already counts as bad. A window with too few due iterations (fewer
             than 20 for p(95), 100 for p(99)) cannot pass, and fails only with more than one bad iteration.

@@ -11,6 +11,7 @@ import inspect
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar, get_args
 
+from loadgen.clients.browser.browsers import Browsers
 from loadgen.engine.recording.user_meter import Meter
 from loadgen.errors import UsageError
 
@@ -79,15 +80,25 @@ class WorkerClients(LibraryClients):
     owner: returns a user that belongs to no iteration; the factories get it. Its meter is an `OwnerMeter`.
     """
 
-    __slots__ = ("owner",)
+    __slots__ = ("browsers", "owner")
 
     def __init__(self, owner: Callable[[], User] | None = None) -> None:
         super().__init__()
         self.owner = owner
+        self.browsers: Browsers | None = None
+        """The browsers of the worker; None: no user has opened a page."""
 
     def of(self, factory: Callable[[User], T], user: User) -> T:
         """Return the worker's client of a factory. user: who asks; the factory gets it only where no owner is set."""
         return self.get(factory, self.owner or (lambda: user))
+
+    async def close(self) -> None:
+        browsers, self.browsers = self.browsers, None
+        try:
+            await super().close()
+        finally:
+            if browsers is not None:
+                await browsers.close()
 
 
 class OwnerMeter(Meter):

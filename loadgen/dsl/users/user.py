@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, Final, Generic, Never, Protocol, TypeVar,
 
 import numpy as np
 
+from loadgen.clients.browser.page_visit import PageName, PageVisit
 from loadgen.clients.http import HttpClient
 from loadgen.clients.httpx_api.transport import HttpxClient
 from loadgen.clients.httpx_api.user_clients import UserClients
@@ -110,6 +111,14 @@ class Openers(Protocol):
 
         Raises:
             UsageError: the plan has no model.
+        """
+        ...
+
+    def open_browser(self, user: User, url: str, name: PageName) -> PageVisit:
+        """Return a visit to pages in a browser.
+
+        Raises:
+            UsageError: the plan has no browsers.
         """
         ...
 
@@ -650,6 +659,23 @@ class User:
             reconnect=reconnect,
             wait=self._wait,
         )
+
+    def browser(self, url: str = "/", *, name: str | Callable[[str], str] | None = None) -> PageVisit:
+        """Return a context manager that opens a page in a real browser: `async with user.browser("/") as page:`.
+
+        `page` is Playwright's typed page: `await page.click("text=Buy")`. Each block has a fresh browser profile. Each
+        navigation is a row, `page /path`, from its start to the load event, with the web vitals of the page as metrics:
+        lcp, inp, cls, fcp, ttfb. They are recorded when the page is left. Browsers take much CPU, so give a small share
+        of the users a browser, on agents of their own: docs/language-browser.md.
+
+        Args:
+            url: the first page, relative to the plan's target.
+            name: of the row of the first page; or a function that returns the name of each row from its URL.
+
+        Raises:
+            UsageError: the plan has no `browsers=`.
+        """
+        return self._all_openers().open_browser(self, url, name)
 
     @property
     def llm(self) -> LlmClient:

@@ -12,12 +12,17 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from difflib import get_close_matches
+from functools import partial
 from random import Random
 from time import perf_counter_ns
 from typing import Any, Literal
 
 import numpy as np
 
+from loadgen.clients.browser.browsers import Browsers
+from loadgen.clients.browser.host_rules import places_of
+from loadgen.clients.browser.page_visit import PageName, PageSettings, PageVisit
+from loadgen.clients.browser.reachable import launch_for
 from loadgen.clients.caching import CachingHttpClient
 from loadgen.clients.http import HttpClient
 from loadgen.clients.httpx_api.rows import HttpxRows
@@ -27,7 +32,7 @@ from loadgen.clients.llm.client import LlmClient
 from loadgen.clients.llm.model_facts import ModelFacts, found_out
 from loadgen.clients.llm.settings import Llm
 from loadgen.clients.llm.worker import LlmWorker
-from loadgen.clients.net.network import Network
+from loadgen.clients.net.network import Network, TcpNetwork
 from loadgen.clients.net.proxy_requests import Forward
 from loadgen.clients.net.settings import Http
 from loadgen.clients.pool.connection_policy import Connections
@@ -68,6 +73,7 @@ class Ways:
     target: the name of the target of `user.http`; None: the first.
     tags: response headers, in lower case, by which series are split.
     llm: how AI models are asked; None: the plan asks none.
+    browsers: the most pages in browsers at the same time on each worker; 0: no user has one.
     has_phases, has_ttfb: an objective limits a phase of requests, or the time to their first byte, so it is recorded.
     """
 
@@ -84,6 +90,7 @@ class Ways:
     has_phases: bool = False
     has_ttfb: bool = False
     llm: Llm | None = None
+    browsers: int = 0
 
     @property
     def url(self) -> str:
@@ -147,6 +154,8 @@ class UserFactory:
             self._tracer = Tracer(ways.trace, Random(), names, _adaptive_of(ways.trace, adaptive))  # noqa: S311
         self._forward = Forward.of(ways.http)
         self._other_origins = self._origins_of_targets() if self.preconnects else ()
+        self._pages: PageSettings | None = None
+        """What visits to pages share; None: there was none."""
         self._shared_pool: ConnectionPool | None = None
         self._max_body_bytes = ways.http.max_body_bytes
         self._has_phases = ways.http.phases or ways.has_phases
@@ -285,6 +294,31 @@ class UserFactory:
             forward=self._forward,
             follow_redirects=ways.follow_redirects,
         )
+
+    def open_browser(self, user: User, url: str, name: PageName) -> PageVisit:
+        """Return the visit of a user to pages in a browser.
+
+        Raises:
+            UsageError: the plan has no browsers.
+        """
+        ways = self.ways
+        if not ways.browsers:
+            raise UsageError("the plan has no browsers", hint="add Plan(browsers=2): pages at the same time a worker")
+        browsers = self.worker_clients.browsers
+        if browsers is None:
+            browsers = self.worker_clients.browsers = Browsers(ways.browsers)
+        if self._pages is None:
+            allow = self._network.guard.allow if isinstance(self._network, TcpNetwork) else None
+            places = places_of(ways.targets.values(), allow)
+            self._pages = PageSettings(
+                self._url,
+                ways.timeouts.total_ns,
+                ways.http.verify,
+                frozenset(places),
+                partial(launch_for, self._network, places),
+                self._tracer,
+            )
+        return PageVisit(browsers, user._meter, self._pages, url, name)
 
     # -- the parts of a user ----------------------------------------------------------------------
 

@@ -29,6 +29,7 @@ from loadgen.measure.deltas.series_key import (
     TIMEOUT,
     MessageMetric,
     Metric,
+    PageMetric,
     Phase,
     SeriesKey,
     Tags,
@@ -235,7 +236,7 @@ class MoreSeries(Protocol):
         """Remove and yield the values since the last swap: (key, values) for each histogram."""
 
 
-_Timed = Phase | Literal["ttfb"] | MessageMetric
+_Timed = Phase | Literal["ttfb"] | MessageMetric | PageMetric
 
 
 class RequestSeries(Series):
@@ -246,7 +247,7 @@ class RequestSeries(Series):
     def __init__(self, key: SeriesKey, watch: Watch | None = None) -> None:
         super().__init__(key, ("response", "service"), watch)
         self.phases: dict[tuple[_Timed, str, bool], list[int]] = {}
-        """Times of phases and messages since the last swap, by phase, outcome, and whether they are lower bounds."""
+        """Times of phases, messages and pages since the last swap, by (name, outcome, are they lower bounds)."""
         self.streams: MoreSeries | None = None
         """The metrics of streams, if this is a row of requests to AI models (`Recorder.streams_of`)."""
         self.place: Place | None = None

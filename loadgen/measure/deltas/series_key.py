@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Final, Literal, get_args
 
 __all__ = [
+    "CLS_NS",
     "COLD_TAG",
     "CUT_OFF",
     "GOODPUT_TAG",
@@ -20,6 +21,8 @@ __all__ = [
     "OK",
     "OTHER",
     "OWN_LIMITS_TAG",
+    "PAGE_METRICS",
+    "PAGE_TIMES",
     "PHASES",
     "SKIPPED",
     "SLOW",
@@ -32,6 +35,8 @@ __all__ = [
     "Kind",
     "MessageMetric",
     "Metric",
+    "PageMetric",
+    "PageTime",
     "Phase",
     "SeriesKey",
     "StreamMetric",
@@ -50,6 +55,12 @@ MessageMetric = Literal["first_message", "message_gap", "answer"]
 """Times of a call with messages (gRPC, WebSocket), in ns. first_message: from the call to the first message of the
 target. message_gap: between two messages. answer: from a message of ours to the one that answers it.
 """
+PageTime = Literal["lcp", "inp", "fcp"]
+PageMetric = Literal[PageTime, "cls"]
+"""Web vitals of a page in a browser, with `ttfb`. lcp: from the start of the navigation until the largest element was
+painted. inp: the time of the slowest interaction (of many, one of the slowest). fcp: until the first content. cls: how
+far the layout moved, a score; 1 is `CLS_NS`.
+"""
 TokenMetric = Literal["prompt_tokens", "cached_tokens", "output_tokens", "reasoning_tokens"]
 StreamMetric = Literal[StreamTime, TokenMetric]
 """Metrics of a request to an AI model, by our convention (docs/llm-conventions.md).
@@ -59,23 +70,37 @@ is no reasoning. itl: the gap before each token, one value a token. icl: the gap
 the longest of these. tpot: the mean time for each token after the first read. The others are numbers of tokens.
 """
 Metric = Literal[
-    "response", "service", "duration", "user_wait", "generator_lag", "value", "ttfb", Phase, StreamMetric, MessageMetric
+    "response",
+    "service",
+    "duration",
+    "user_wait",
+    "generator_lag",
+    "value",
+    "ttfb",
+    Phase,
+    StreamMetric,
+    MessageMetric,
+    PageMetric,
 ]
 """journey: response, duration, user_wait, generator_lag. step: response, duration. request: response, service and the
 phases that it had; ttfb (from its call to the first byte of the answer) if an objective limits it; the metrics of
-streams if it asked an AI model; those of messages if it had some. trend (a custom metric, its name in `request`):
-value, where 1 µs stands for the trend's resolution. goodput: value, one for each request to a model; outcome ok if it
-kept all limits.
+streams if it asked an AI model; those of messages if it had some; those of pages, and ttfb, if a browser opened it.
+trend (a custom metric, its name in `request`): value, where 1 µs stands for the trend's resolution. goodput: value, one
+for each request to a model; outcome ok if it kept all limits.
 """
 
 PHASES: Final[tuple[Phase, ...]] = get_args(Phase)
 MESSAGE_METRICS: Final[tuple[MessageMetric, ...]] = get_args(MessageMetric)
+PAGE_METRICS: Final[tuple[PageMetric, ...]] = get_args(PageMetric)
+PAGE_TIMES: Final[tuple[PageTime, ...]] = get_args(PageTime)
 STREAM_METRICS: Final[tuple[StreamMetric, ...]] = get_args(StreamMetric)
 STREAM_TIMES: Final[tuple[StreamMetric, ...]] = get_args(StreamTime)
 TOKEN_METRICS: Final[tuple[StreamMetric, ...]] = get_args(TokenMetric)
 """The metrics of streams that are numbers of tokens, `TOKEN_NS` for each token; the others are times."""
 TOKEN_NS: Final = 1_000
 """Stands for one token in the metrics that are numbers of tokens."""
+CLS_NS: Final = 10_000_000
+"""Stands for 1 in `cls`, so the histograms of µs keep scores in steps of 0.0001."""
 
 OK: Final = "ok"
 """The outcome of a success; every other outcome names a failure."""

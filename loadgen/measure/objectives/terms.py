@@ -67,7 +67,7 @@ ALL_CHECKS: Final = "check: *"
 """As `of`: each check of the scenario by itself."""
 
 FAILED_VALUES: Final[Mapping[Metric, Metric]] = {
-    **dict.fromkeys(("response", "duration", "ttfb"), "response"),
+    **dict.fromkeys(("response", "duration", "ttfb", "lcp", "fcp"), "response"),
     **dict.fromkeys(("ttft", "ttfo", "tpot", "stall"), "ttft"),
     "ttft_due": "ttft_due",
     "itl": "itl",

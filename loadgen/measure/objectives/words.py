@@ -8,7 +8,7 @@ from typing import Final, Protocol
 
 import numpy as np
 
-from loadgen.measure.deltas.series_key import STREAM_METRICS, TOKEN_METRICS, Metric
+from loadgen.measure.deltas.series_key import PAGE_METRICS, STREAM_METRICS, TOKEN_METRICS, Metric
 from loadgen.measure.objectives.terms import Objective, SloResult
 from loadgen.units import NS_PER_MS, format_count, format_duration, format_ratio, quantity
 
@@ -39,6 +39,7 @@ _NOUNS_OF: Final[Mapping[Metric, tuple[str, str]]] = {
     "icl": ("read with tokens", "reads with tokens"),
     "message_gap": ("message after the first", "messages after the first"),
     "answer": ("answered message", "answered messages"),
+    **dict.fromkeys(PAGE_METRICS, ("page", "pages")),
 }
 """The nouns for the things that have the values of a metric: singular and plural."""
 _THAT: Final[Mapping[Metric, str]] = {
@@ -54,6 +55,9 @@ _THAT: Final[Mapping[Metric, str]] = {
     "user_wait": "that were due",
     "generator_lag": "that were started",
     "first_message": "that got a message",
+    "lcp": "that failed or painted",
+    "fcp": "that failed or painted",
+    "inp": "that had an interaction",
     "ttft_due": "that had a due time",
     "ttfo": "that failed or got output",
     "stall": "that failed or got tokens in two reads",

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import signal
 import subprocess
 from pathlib import Path
@@ -16,14 +15,12 @@ from tempfile import TemporaryDirectory, gettempdir
 from typing import Final
 
 from loadgen.atomic_files import atomic_write
+from loadgen.find_chromium import INSTALL_CHROMIUM, find_chromium, why_none
 from loadgen.outside_text import one_line
 from loadgen.secret_files import UMASK_ONLY
 
-__all__ = ["VARIABLE", "find_chromium", "print_pdf"]
+__all__ = ["print_pdf"]
 
-VARIABLE: Final = "LOADGEN_CHROMIUM"
-"""The environment variable with the path or name of a Chromium; empty: print nothing."""
-_NAMES: Final = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "headless-shell")
 _LIMIT_S: Final = 60.0
 """A page takes 1 to 3 s on two busy cores."""
 _MOST_BYTES: Final = 50_000_000
@@ -48,13 +45,6 @@ _OPTIONS: Final = (
 )
 
 
-def find_chromium() -> str:
-    """Return the path of a Chromium; "" if none was found. The variable `LOADGEN_CHROMIUM` goes first."""
-    chosen = os.environ.get(VARIABLE)
-    names = _NAMES if chosen is None else (chosen,)
-    return next((path for name in names if name and (path := shutil.which(name))), "")
-
-
 def print_pdf(html: bytes, to: Path, *, limit_s: float = _LIMIT_S) -> str:
     """Write a page as PDF to the file `to`, completely or not at all.
 
@@ -64,9 +54,7 @@ def print_pdf(html: bytes, to: Path, *, limit_s: float = _LIMIT_S) -> str:
     """
     chromium = find_chromium()
     if not chromium:
-        chosen = os.environ.get(VARIABLE)
-        where = f'{VARIABLE} names "{one_line(chosen, 80)}", which is not a program' if chosen else "no Chromium found"
-        return f"No PDF: {where}. Install Chromium or set {VARIABLE} to its path. {_BY_HAND}."
+        return f"No PDF: {why_none()}. {INSTALL_CHROMIUM}. {_BY_HAND}."
     try:
         short = None if len(os.fsencode(gettempdir())) <= _LONGEST_FOLDER else "/tmp"  # noqa: S108  # mkdtemp is safe there
         with TemporaryDirectory(prefix="loadgen-pdf-", dir=short, ignore_cleanup_errors=True) as folder:

@@ -83,6 +83,10 @@ class Metric(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     METRIC_FIRST_MESSAGE: _ClassVar[Metric]
     METRIC_MESSAGE_GAP: _ClassVar[Metric]
     METRIC_ANSWER: _ClassVar[Metric]
+    METRIC_LCP: _ClassVar[Metric]
+    METRIC_INP: _ClassVar[Metric]
+    METRIC_CLS: _ClassVar[Metric]
+    METRIC_FCP: _ClassVar[Metric]
 
 class Ending(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -159,6 +163,10 @@ METRIC_REASONING_TOKENS: Metric
 METRIC_FIRST_MESSAGE: Metric
 METRIC_MESSAGE_GAP: Metric
 METRIC_ANSWER: Metric
+METRIC_LCP: Metric
+METRIC_INP: Metric
+METRIC_CLS: Metric
+METRIC_FCP: Metric
 ENDING_UNSPECIFIED: Ending
 ENDING_DONE: Ending
 ENDING_STOPPED: Ending

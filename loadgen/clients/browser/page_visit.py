@@ -1,0 +1,284 @@
+"""One user's visit to pages in a browser: `async with user.browser("/") as page:`.
+
+Playwright's events move the rows (`page_rows.py`); here they are recorded by the user's meter. At the end of the block
+the page is left, as by a person who closes it, and only then are its web vitals recorded.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from dataclasses import dataclass
+from time import perf_counter_ns
+from types import TracebackType
+from typing import TYPE_CHECKING, Final
+
+from loadgen.clients.browser.browsers import Browsers, Launch, PageCounts
+from loadgen.clients.browser.chromium import browser_failure
+from loadgen.clients.browser.host_rules import Place, is_allowed
+from loadgen.clients.browser.page_rows import CRASHED, NOT_IN_PLAN, PageRow, PageRows, outcome_of_text, row_name
+from loadgen.clients.browser.vitals_script import BINDING, script
+from loadgen.clients.protocol.outcomes import DNS, TIMEOUT
+from loadgen.clients.request.tracing import Tracer
+from loadgen.engine.recording.recorded_series import RequestSeries
+from loadgen.engine.recording.user_meter import Meter
+from loadgen.errors import RequestFailed
+from loadgen.measure.deltas.series_key import CLS_NS, Metric
+from loadgen.units import NS_PER_MS, NS_PER_S
+
+if TYPE_CHECKING:
+    from loadgen.clients.browser.chromium import BrowserContext, Page, Request, Response
+
+__all__ = ["PageName", "PageSettings", "PageVisit"]
+
+PageName = str | Callable[[str], str] | None
+"""The name of the first row; or a function that returns the name of each row from its URL; None: `page /path`."""
+_LEAVE_S: Final = 5.0
+_METRICS: Final[tuple[tuple[str, Metric], ...]] = (
+    ("ttfb", "ttfb"),
+    ("fcp", "fcp"),
+    ("lcp", "lcp"),
+    ("inp", "inp"),
+    ("cls", "cls"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class PageSettings:
+    """What all visits of a plan share. places: the servers that pages may reach."""
+
+    base_url: str
+    limit_ns: int
+    verify: bool
+    places: frozenset[Place]
+    launch: Launch
+    tracer: Tracer | None = None
+
+
+class PageSample:
+    """The measurements of one page, which the meter records (`user_meter.Sample`)."""
+
+    __slots__ = (
+        "_row",
+        "asked_ns",
+        "done_ns",
+        "first_byte_ns",
+        "outcome",
+        "sent_ns",
+        "series",
+        "size_bytes",
+        "trace",
+    )
+
+    def __init__(self, row: PageRow, series: RequestSeries, done_ns: int, trace: str) -> None:
+        self._row, self.series, self.trace = row, series, trace
+        self.asked_ns = self.sent_ns = row.begun_ns
+        self.first_byte_ns, self.done_ns = row.first_byte_ns, done_ns
+        self.outcome, self.size_bytes = row.outcome, 0
+
+    @property
+    def status_code(self) -> int:
+        return self._row.status
+
+    def exchange(self) -> tuple[str, str]:
+        """Return the request and what came of it as texts."""
+        status = f"HTTP {self._row.status}" if self._row.status else ""
+        return f"GET {self._row.url}", "\n".join(filter(None, (status, self._row.detail)))
+
+
+class PageVisit:
+    """The context manager behind `User.browser`. It is also the sink of its page's rows."""
+
+    def __init__(
+        self, browsers: Browsers, meter: Meter, settings: PageSettings, url: str, name: PageName = None
+    ) -> None:
+        self._browsers, self._meter, self._settings, self._url, self._name = browsers, meter, settings, url, name
+        self._rows = PageRows(self, self._is_allowed)
+        self._series: dict[PageRow, RequestSeries] = {}
+        """Of the rows whose vitals are not recorded."""
+        self._is_first = True
+        self._context: BrowserContext | None = None
+        self._page: Page | None = None
+        self._trace = ""
+        self._idle = asyncio.Event()
+        """Set while no navigation is under way."""
+        self._last = ""
+        """The outcome of the last row, if it failed without an answer."""
+        self._is_leaving = False
+
+    async def __aenter__(self) -> Page:
+        self._meter.settle()
+        settings = self._settings
+        chromium = await self._browsers.take(self._meter.recorder, settings.launch)
+        try:
+            self._context = context = await chromium.context(
+                settings.base_url, verify=settings.verify, limit_ms=settings.limit_ns / NS_PER_MS
+            )
+            if settings.tracer is not None:
+                await context.set_extra_http_headers(self._trace_headers(settings.tracer))
+            await context.expose_binding(BINDING, lambda source, report: self._reported(source["page"], report))
+            await context.add_init_script(script())
+            self._page = page = await context.new_page()
+            self._listen(page)
+            await page.goto(self._url)
+        except BaseException as error:
+            await self._close(error)
+            self._translate(error)
+            raise
+        return page
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._close(error)
+        if error is not None:
+            self._translate(error)
+        elif self._rows.has_crashed:
+            raise RequestFailed(CRASHED, f"{self._url}: the process of the page ended")
+
+    # -- the end ----------------------------------------------------------------------------------
+
+    async def _close(self, error: BaseException | None) -> None:
+        """Leave the page, record its vitals, close the context, and make the browser free."""
+        try:
+            page = self._page
+            if page is not None and not isinstance(error, asyncio.CancelledError):
+                await self._leave(page, error)
+            self._rows.gone()
+            self._rows.leave()
+        finally:
+            context, self._context = self._context, None
+            if context is None:
+                self._browsers.give()
+            else:
+                # A cancelled iteration must not leave its page behind, so the closing goes on.
+                closing = asyncio.ensure_future(self._close_context(context))
+                await asyncio.shield(closing)
+
+    async def _close_context(self, context: BrowserContext) -> None:
+        try:
+            with suppress(Exception):  # Chromium may have ended
+                await asyncio.wait_for(context.close(), _LEAVE_S)
+        finally:
+            self._browsers.give()
+
+    async def _leave(self, page: Page, error: BaseException | None) -> None:
+        if error is None and self._rows.is_open and not self._rows.has_crashed:
+            await self._wait_for_load()
+        is_ours, is_late = (False, False) if error is None else browser_failure(error)
+        if is_late:
+            self._rows.ends_as(TIMEOUT, str(error).splitlines()[0], perf_counter_ns())
+        elif is_ours and (outcome := outcome_of_text(str(error))) and outcome != "aborted":
+            self._rows.ends_as(outcome, str(error).splitlines()[0], perf_counter_ns())
+        if self._rows.has_crashed:
+            return
+        self._rows.gone()  # the way out is no row
+        self._is_leaving = True
+        for _ in range(2):  # the error page of a failed navigation may interrupt the first
+            with suppress(Exception):
+                await asyncio.wait_for(page.goto("about:blank"), _LEAVE_S)
+                break
+
+    async def _wait_for_load(self) -> None:
+        """Wait until the navigation under way has ended: the journey clicked, and left the block at once."""
+        try:
+            await asyncio.wait_for(self._idle.wait(), self._settings.limit_ns / NS_PER_S)
+        except TimeoutError:
+            self._rows.ends_as(TIMEOUT, "the page did not load in time", perf_counter_ns())
+
+    def _translate(self, error: BaseException) -> None:
+        """Raise `RequestFailed` for a failure of the page that an exception of Playwright reports.
+
+        An error in the journey, such as an invalid selector, stays as it is.
+        """
+        is_ours, is_late = browser_failure(error)
+        if not is_ours:
+            return
+        first = str(error).strip().splitlines()[0]
+        outcome = TIMEOUT if is_late else CRASHED if self._rows.has_crashed else outcome_of_text(first)
+        # The error page of a failed navigation may interrupt it; then the text has no reason of its own.
+        is_vague = not outcome and "interrupted by another navigation" in first
+        if is_vague or (self._last == NOT_IN_PLAN and outcome == DNS):
+            outcome = self._last
+        if outcome and outcome != "aborted":
+            raise RequestFailed(outcome, first) from error
+
+    # -- Playwright's events ----------------------------------------------------------------------
+
+    def _listen(self, page: Page) -> None:
+        page.on("request", self._on_request)
+        page.on("requestfailed", self._on_failed)
+        page.on("response", self._on_response)
+        page.on("load", lambda _: self._rows.loaded(perf_counter_ns()))
+        page.on("crash", lambda _: self._rows.crashed(perf_counter_ns()))
+
+    def _is_row(self, request: Request) -> bool:
+        page = self._page
+        return page is not None and request.is_navigation_request() and request.frame == page.main_frame
+
+    def _on_request(self, request: Request) -> None:
+        if not self._is_allowed(request.url):
+            PageCounts.of(self._meter.recorder).blocked.add()
+        if self._is_row(request) and request.redirected_from is None and not self._is_leaving:
+            self._rows.navigating(request.url, perf_counter_ns())
+
+    def _on_response(self, response: Response) -> None:
+        if self._is_row(response.request):
+            self._rows.answered(response.status, perf_counter_ns())
+
+    def _on_failed(self, request: Request) -> None:
+        if self._is_row(request):
+            self._rows.failed(request.url, request.failure or "", perf_counter_ns())
+
+    def _reported(self, page: object, report: object) -> None:
+        if page == self._page:
+            self._rows.reported(report)
+
+    def _is_allowed(self, url: str) -> bool:
+        return is_allowed(url, self._settings.places)
+
+    def _trace_headers(self, tracer: Tracer) -> dict[str, str]:
+        lines, self._trace, _, _ = tracer.lines(self._meter)
+        pairs: Iterable[list[str]] = (line.split(": ", 1) for line in lines.decode().split("\r\n") if line)
+        return {name: value for name, value in pairs}
+
+    # -- the rows (`Sink`) ------------------------------------------------------------------------
+
+    def begun(self, row: PageRow) -> None:
+        self._idle.clear()
+        series = self._meter.ask(self._named(row))
+        self._series[row] = series
+        if series.watch is not None:
+            series.watch.begun(row.begun_ns)
+
+    def _named(self, row: PageRow) -> str:
+        is_first, self._is_first = self._is_first, False
+        if callable(self._name):
+            return str(self._name(row.url))
+        return self._name if self._name is not None and is_first else row_name(row.url)
+
+    def ended(self, row: PageRow, at_ns: int) -> None:
+        self._idle.set()
+        self._last = "" if row.status else row.outcome
+        # Without an answer no document follows, so no vitals.
+        series = self._series[row] if row.status else self._series.pop(row)
+        self._meter.hold(PageSample(row, series, at_ns, self._trace))
+        self._meter.settle()
+
+    def gone(self, row: PageRow) -> None:
+        self._idle.set()
+        series = self._series.pop(row)
+        if series.watch is not None:
+            series.watch.gone(row.begun_ns)
+
+    def left(self, row: PageRow) -> None:
+        series = self._series.pop(row)
+        for name, metric in _METRICS:
+            value = row.vitals.get(name)
+            if value is None:
+                continue
+            value_ns = round(value * (CLS_NS if metric == "cls" else NS_PER_MS))
+            series.phase(metric, value_ns, row.outcome)  # type: ignore[arg-type]  # one of its metrics
+            if series.watch is not None and metric in series.watch.metrics:
+                series.watch.timed(metric, row.begun_ns, value_ns, row.outcome)

@@ -1,0 +1,80 @@
+"""Looks up and checks the servers that the browsers of a worker may reach, when its Chromium starts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from loadgen.clients.browser.chromium import Chromium, check_installed
+from loadgen.clients.browser.host_rules import Place, resolver_rules
+from loadgen.clients.net.network import Network, TcpNetwork
+from loadgen.clients.net.settings import Http
+from loadgen.errors import RequestFailed, UsageError
+
+__all__ = ["check_plan", "launch_for"]
+
+
+def check_plan(http: Http, has_ca: bool, network: Network) -> None:
+    """Check that a worker can have browsers: before its run, not when the first page is opened.
+
+    Raises:
+        UsageError: Playwright or Chromium is missing, or the plan or the allow-list has a setting that browsers would
+            not follow.
+    """
+    check_installed()
+    if names := list(_unsupported(http, has_ca)):
+        raise UsageError(
+            f"Plan(browsers=...): browsers do not follow {', '.join(names)}",
+            hint="give the browsers a plan of their own, without these settings",
+        )
+    allow = network.guard.allow if isinstance(network, TcpNetwork) else None
+    if allow is not None and any(entry.max_requests_per_s is not None for entry in allow.allow):
+        raise UsageError(
+            "Plan(browsers=...): the allow-list limits requests/s, and a browser sends as many as its pages ask for",
+            hint="agree on an entry without max_requests_per_s for these agents, or leave browsers= out",
+        )
+
+
+def _unsupported(http: Http, has_ca: bool) -> Iterator[str]:
+    if has_ca:
+        yield "ca="
+    for name in ("proxy", "cert", "sni", "uds", "source", "tls_min", "tls_max", "ciphers"):
+        if getattr(http, name):
+            yield f"Http({name}=)"
+
+
+async def launch_for(network: Network, places: Iterable[Place]) -> Chromium:
+    """Start a Chromium that reaches these servers, and no others, at addresses that the target guard has admitted.
+
+    Raises:
+        UsageError: Chromium did not start.
+        RequestFailed: none of the servers may be reached.
+    """
+    assert isinstance(network, TcpNetwork)  # `check_plan`: there is no proxy
+    found: list[tuple[Place, str]] = []
+    failure: RequestFailed | None = None
+    for place in places:
+        try:
+            found.append((place, await _address(network, place)))
+        except RequestFailed as error:
+            failure = failure or error
+    if failure is not None and not found:
+        raise failure
+    return await Chromium.launch(check_installed(), resolver_rules(found))
+
+
+async def _address(network: TcpNetwork, place: Place) -> str:
+    """Return the first address of a server that the guard admits.
+
+    Raises:
+        RequestFailed: there is none.
+    """
+    failure: RequestFailed | None = None
+    asked = "" if network.resolver.is_overridden(*place) else place.host
+    for address in await network.resolver.addresses(*place):
+        try:
+            await network.guard.check(asked, address, place.port)
+        except RequestFailed as error:
+            failure = failure or error
+        else:
+            return address
+    raise failure or RequestFailed("dns", f"{place}: no address")
