@@ -81,6 +81,17 @@ class TokenFigures(Percentiles, frozen=True):
     sum: int = 0
 
 
+class PageFigures(msgspec.Struct, frozen=True):
+    """One web vital of pages that ended ok: ms, or for `cls` the score."""
+
+    count: int = 0
+    p50: float | None = None
+    p75: float | None = None
+    p95: float | None = None
+    p99: float | None = None
+    max: float | None = None
+
+
 class Series(msgspec.Struct, frozen=True):
     """The figures of one series. A `region` or `outcome` of "*" means all of them together."""
 
@@ -107,6 +118,9 @@ class Series(msgspec.Struct, frozen=True):
     """For a request to an AI model, its times by our convention: "ttft", "ttft_due", "ttfo", "itl", "icl" ..."""
     tokens: dict[str, TokenFigures] = {}
     """For a request to an AI model: "prompt", "cached", "output", "reasoning"."""
+    page_ms: dict[str, PageFigures] = {}
+    """For pages in a browser over all outcomes: "lcp", "inp", "fcp", "ttfb"."""
+    cls: PageFigures | None = None
 
 
 class LoadRows(msgspec.Struct, frozen=True):
