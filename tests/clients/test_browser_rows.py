@@ -1,0 +1,207 @@
+"""The rows of a page in a browser, the servers that it may reach, and what a page may report: without a browser."""
+
+from __future__ import annotations
+
+from datetime import date
+from typing import Any
+
+import pytest
+
+from loadgen.allowlist import AllowList, Entry
+from loadgen.clients.browser.host_rules import Place, is_allowed, places_of, resolver_rules
+from loadgen.clients.browser.page_rows import PageRow, PageRows, outcome_of_text, row_name
+from loadgen.clients.browser.vitals_script import BINDING, script
+
+URL = "http://shop.test/cart?id=7"
+
+
+class Seen:
+    """What a page's rows tell their sink, as texts."""
+
+    def __init__(self) -> None:
+        self.said: list[str] = []
+        self.vitals: dict[str, float] = {}
+
+    def begun(self, row: PageRow) -> None:
+        self.said.append(f"begun {row_name(row.url)}")
+
+    def ended(self, row: PageRow, at_ns: int) -> None:
+        self.said.append(f"ended {row.outcome} after {at_ns - row.begun_ns}")
+
+    def gone(self, row: PageRow) -> None:
+        self.said.append("gone")
+
+    def left(self, row: PageRow) -> None:
+        self.said.append(f"left {row_name(row.url)}")
+        self.vitals = row.vitals
+
+
+def report(name: str, value: Any = 0, of: str = "a") -> dict[str, Any]:
+    return {"id": of, "name": name, "value": value}
+
+
+@pytest.fixture
+def seen() -> Seen:
+    return Seen()
+
+
+@pytest.fixture
+def rows(seen: Seen) -> PageRows:
+    return PageRows(seen, lambda url: url.startswith("http://shop.test"))
+
+
+def test_a_row_lasts_from_the_navigation_to_the_load_and_its_vitals_are_recorded_when_the_page_is_left(
+    rows: PageRows, seen: Seen
+) -> None:
+    rows.navigating(URL, 100)
+    rows.answered(200, 130)
+    rows.reported(report("began"))
+    rows.loaded(190)
+    rows.reported(report("LCP", 220.5))
+    rows.reported(report("LCP", 250))
+    assert seen.said == ["begun page /cart", "ended ok after 90"]
+    rows.navigating("http://shop.test/pay", 300)
+    assert "left page /cart" not in seen.said  # it is still shown
+    rows.answered(200, 310)
+    rows.reported(report("INP", 40))  # of the click that leads to the next page
+    rows.reported(report("began", of="b"))
+    assert seen.said[-1] == "left page /cart"
+    assert seen.vitals == {"lcp": 250, "inp": 40}
+
+
+def test_an_error_page_has_the_outcome_of_its_status(rows: PageRows, seen: Seen) -> None:
+    rows.navigating(URL, 0)
+    rows.answered(503, 5)
+    rows.loaded(9)
+    assert seen.said == ["begun page /cart", "ended http 503 after 9"]
+
+
+def test_the_load_event_of_the_page_before_ends_no_row(rows: PageRows, seen: Seen) -> None:
+    rows.navigating(URL, 0)
+    rows.loaded(9)
+    assert rows.is_open
+    assert seen.said == ["begun page /cart"]
+
+
+def test_a_superseded_navigation_has_no_end(rows: PageRows, seen: Seen) -> None:
+    rows.navigating(URL, 0)
+    rows.navigating("http://shop.test/b", 5)
+    rows.failed("http://shop.test/b", "net::ERR_ABORTED", 6)  # it became a download
+    assert seen.said == ["begun page /cart", "gone", "begun page /b", "gone"]
+    rows.leave()
+    assert len(seen.said) == 4
+
+
+def test_a_crash_ends_the_open_row_and_records_no_vitals(rows: PageRows, seen: Seen) -> None:
+    rows.navigating(URL, 0)
+    rows.answered(200, 5)
+    rows.reported(report("began"))
+    rows.reported(report("LCP", 3))
+    rows.crashed(9)
+    rows.leave()
+    assert seen.said == ["begun page /cart", "ended page crashed after 9"]
+    assert rows.has_crashed
+
+
+@pytest.mark.parametrize(
+    ("text", "outcome"),
+    [
+        ("net::ERR_CONNECTION_REFUSED at http://a/", "refused"),
+        ("net::ERR_EMPTY_RESPONSE", "reset"),
+        ("net::ERR_CERT_AUTHORITY_INVALID", "tls"),
+        ("net::ERR_TIMED_OUT", "timeout"),
+        ("net::ERR_HTTP2_PROTOCOL_ERROR", "protocol"),
+        ("net::ERR_TOO_MANY_REDIRECTS", "too many redirects"),
+        ("net::ERR_BLOCKED_BY_RESPONSE", "browser blocked_by_response"),
+        ("Page.click: Target crashed", "page crashed"),
+        ("Page.click: Target page, context or browser has been closed", "browser ended"),
+        ("Page.click: no node found for selector", ""),
+    ],
+)
+def test_failures_of_a_navigation_have_the_outcomes_of_http(text: str, outcome: str) -> None:
+    assert outcome_of_text(text) == outcome
+
+
+def test_a_page_of_a_server_that_is_not_allowed_has_an_outcome_of_its_own(rows: PageRows, seen: Seen) -> None:
+    rows.navigating("http://other.test/", 0)
+    rows.failed("http://other.test/", "net::ERR_NAME_NOT_RESOLVED", 1)
+    assert seen.said[-1] == "ended not allowed: no entry after 1"
+    rows.navigating(URL, 0)
+    rows.failed(URL, "net::ERR_NAME_NOT_RESOLVED", 1)
+    assert seen.said[-1] == "ended dns after 1"
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        None,
+        "text",
+        [],
+        {},
+        report("LCP", "12"),
+        report("LCP", float("nan")),
+        report("LCP", float("inf")),
+        report("LCP", -1),
+        report("LCP", True),
+        report("LCP", 1e300),
+        report("CLS", 1_001),
+        report("lcp", 1),
+        report("LCP", 1, of="another document"),
+        {"id": ["a"], "name": "LCP", "value": 1},
+        {"id": "a", "name": {}, "value": 1},
+    ],
+)
+def test_a_report_that_a_hostile_page_sends_is_ignored(rows: PageRows, seen: Seen, bad: object) -> None:
+    rows.navigating(URL, 0)
+    rows.answered(200, 1)
+    rows.reported(report("began"))
+    rows.loaded(2)
+    rows.reported(bad)
+    rows.leave()
+    assert seen.vitals == {}
+
+
+def test_a_page_that_claims_to_begin_again_keeps_its_row(rows: PageRows, seen: Seen) -> None:
+    rows.navigating(URL, 0)
+    rows.answered(200, 1)
+    rows.reported(report("began"))
+    rows.loaded(2)
+    rows.reported(report("LCP", 7))
+    rows.reported(report("began", of="b"))
+    rows.leave()
+    assert seen.said.count("left page /cart") == 1
+    assert seen.vitals == {"lcp": 7}
+
+
+# -- servers --------------------------------------------------------------------------------------
+
+
+def entry(host: str, *ports: int) -> Entry:
+    return Entry(host=host, owner="shop team", expires=date(2100, 1, 1), ports=ports)
+
+
+def test_pages_may_reach_the_targets_and_the_names_of_the_allow_list() -> None:
+    allow = AllowList(allow=(entry("cdn.test", 443), entry("10.0.0.0/8"), entry("img.test")))
+    places = places_of(["https://Shop.test/api", "http://127.0.0.1:8080"], allow)
+    assert set(map(str, places)) == {
+        *("shop.test:443", "127.0.0.1:8080", "cdn.test:443", "img.test:80", "img.test:443"),
+    }
+    assert is_allowed("https://shop.test/x", places)
+    assert is_allowed("wss://cdn.test/live", places)
+    assert is_allowed("data:image/png;base64,AA", places)
+    assert not is_allowed("https://shop.test:8443/x", places)
+    assert not is_allowed("http://cdn.test/x", places)
+    assert not is_allowed("http://[bad", places)
+
+
+def test_each_server_gets_a_rule_with_its_checked_address_and_all_others_fail() -> None:
+    rules = resolver_rules([(Place("shop.test", 443), "10.2.0.7"), (Place("::1", 80), "::1")])
+    assert rules == "MAP shop.test:443 10.2.0.7:443, MAP [::1]:80 [::1]:80, MAP * ~NOTFOUND"
+
+
+def test_the_script_contains_the_library_and_reports_by_the_binding() -> None:
+    text = script()
+    assert "var webVitals=" in text
+    assert f"window.{BINDING}" in text
+    assert "sourceMappingURL" not in text
+    assert "LIBRARY" not in text
