@@ -34,6 +34,7 @@ IMPORTERS = {
     "hpack": {"loadgen/clients/protocol/http2_heads.py", "loadgen/clients/protocol/huffman.py"},
     "hyperframe": set(),
     "tokenizers": {"loadgen/clients/llm/tokenizer.py"},
+    "playwright": {"loadgen/clients/browser/chromium.py"},
     "psycopg": {"loadgen/probes/postgres/connection.py", "loadgen/target/database/"},
     "psutil": {"loadgen/engine/health/process_health.py"},
     "httpx": {

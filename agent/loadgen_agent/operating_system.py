@@ -33,7 +33,17 @@ _PR_SET_PDEATHSIG = 1
 _WIDE_FILES = 16_384
 """Descriptors for which a worker's table has room from the start: 128 KiB of the kernel's memory."""
 
-_KEPT = ("PATH", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "TMPDIR", "LOADGEN_CA_FILE", "LOADGEN_DEBUG_RAW")
+_KEPT = (
+    "PATH",
+    "LANG",
+    "LC_ALL",
+    "LC_CTYPE",
+    "TZ",
+    "TMPDIR",
+    "LOADGEN_CA_FILE",
+    "LOADGEN_CHROMIUM",
+    "LOADGEN_DEBUG_RAW",
+)
 _KEPT_PREFIXES = ("PYTHON", "LOADGEN_SECRET")
 """Workers get the scenario's secrets by LOADGEN_SECRET_<NAME> and LOADGEN_SECRETS_DIR, and no other secrets."""
 

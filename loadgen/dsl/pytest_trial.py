@@ -32,6 +32,7 @@ from pathlib import Path
 from time import perf_counter_ns
 from typing import TYPE_CHECKING, Any
 
+from loadgen.clients.browser.page_visit import PageName, PageVisit
 from loadgen.clients.http import HttpClient
 from loadgen.clients.llm.settings import Llm
 from loadgen.clients.net.canned_replies import CannedNetwork
@@ -223,6 +224,12 @@ class _TrialPeople(UserFactory):
             now=clock.now,
         )
         self.user_class = type("User", (_TrialUser,), {"trial_clock": clock})
+
+    def open_browser(self, user: User, url: str, name: PageName) -> PageVisit:
+        raise UsageError(
+            "a trial has no browser, because its replies are canned",
+            hint="test this journey with `loadgen check`, or move user.browser into a journey of its own",
+        )
 
     def open_client(self, user: User, target: str) -> HttpClient:
         url = f"http://{re.sub(r'[^a-z0-9-]', '-', target.lower())}.trial.example"

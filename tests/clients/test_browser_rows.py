@@ -3,14 +3,27 @@
 from __future__ import annotations
 
 from datetime import date
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
+from msgspec import convert, structs
 
+from loadgen import User, journey
 from loadgen.allowlist import AllowList, Entry
 from loadgen.clients.browser.host_rules import Place, is_allowed, places_of, resolver_rules
 from loadgen.clients.browser.page_rows import PageRow, PageRows, outcome_of_text, row_name
+from loadgen.clients.browser.reachable import check_plan
 from loadgen.clients.browser.vitals_script import BINDING, script
+from loadgen.clients.net.network import TcpNetwork
+from loadgen.clients.net.settings import Http
+from loadgen.clients.net.target_guard import TargetGuard
+from loadgen.dsl.plans.argument_validation import Wrong, read_browsers
+from loadgen.dsl.users.user_factory import UserFactory, Ways
+from loadgen.engine.recording.recorder import Recorder
+from loadgen.errors import UsageError
+from loadgen.report.page_tables import page_tables
+from loadgen.report.summary_reader import Series, Summary
 
 URL = "http://shop.test/cart?id=7"
 
@@ -205,3 +218,79 @@ def test_the_script_contains_the_library_and_reports_by_the_binding() -> None:
     assert f"window.{BINDING}" in text
     assert "sourceMappingURL" not in text
     assert "LIBRARY" not in text
+
+
+# -- what is refused before anything starts -------------------------------------------------------
+
+
+def test_a_machine_without_a_chromium_is_refused_and_the_message_names_what_to_install(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("LOADGEN_CHROMIUM", "/no/such")
+    with pytest.raises(UsageError, match=r'Plan\(browsers=\.\.\.\): LOADGEN_CHROMIUM names "/no/such"') as caught:
+        check_plan(Http(), False, TcpNetwork())
+    assert "on each machine with an agent" in caught.value.hint
+
+
+def test_an_installation_without_playwright_is_refused_and_the_message_names_the_extra(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("loadgen.clients.browser.chromium.find_spec", lambda _: None)
+    with pytest.raises(UsageError, match=r"loadgen\[browser\]") as caught:
+        check_plan(Http(), False, TcpNetwork())
+    assert "install the extra `browser`" in caught.value.hint
+
+
+def test_settings_that_a_browser_would_not_follow_are_refused_all_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("loadgen.clients.browser.reachable.check_installed", lambda: "/usr/bin/chromium")
+    with pytest.raises(UsageError, match=r"do not follow ca=, Http\(uds=\), Http\(tls_min=\)"):
+        check_plan(Http(uds="/run/shop.sock", tls_min="1.3"), True, TcpNetwork())
+
+
+def test_an_allow_list_with_a_limit_of_requests_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("loadgen.clients.browser.reachable.check_installed", lambda: "/usr/bin/chromium")
+    capped = AllowList(allow=(structs.replace(entry("shop.test"), max_requests_per_s=5.0),))
+    with pytest.raises(UsageError, match="the allow-list limits requests/s"):
+        check_plan(Http(), False, TcpNetwork(guard=TargetGuard(capped)))
+
+
+@pytest.mark.parametrize("wrong", [-1, 101, True, "2", 1.5])
+def test_an_invalid_number_of_browsers_is_an_error_of_the_plan(wrong: Any) -> None:
+    found: list[Wrong] = []
+    assert read_browsers(wrong, found) == 0
+    assert [one.argument for one in found] == ["browsers"]
+
+
+async def test_a_plan_without_browsers_and_a_trial_refuse_to_open_a_page() -> None:
+    @journey
+    async def look(user: User) -> None:
+        async with user.browser("/"):
+            raise AssertionError("not reached")
+
+    with pytest.raises(UsageError, match="a trial has no browser"):
+        await look.trial(replies={})
+    user = UserFactory(Ways({"": "http://shop.test"}), TcpNetwork(), None, seed=1).user(Recorder())
+    with pytest.raises(UsageError, match="the plan has no browsers"):
+        user.browser("/")
+
+
+# -- figures --------------------------------------------------------------------------------------
+
+
+def test_the_table_of_pages_shows_vitals_at_p75_with_their_counts_and_cls_as_a_score() -> None:
+    lcp = {"count": 12, "p50": 300.0, "p75": 1_234.5, "p95": 2_500.0}
+    row = {
+        "kind": "request",
+        "journey": "look",
+        "step": None,
+        "request": "page /",
+        "outcome": "*",
+        "region": "*",
+        "count": 13,
+        "page_ms": {"lcp": lcp, "ttfb": {"count": 13, "p75": 45.6}},
+        "cls": {"count": 12, "p75": 0.1055},
+    }
+    shown = SimpleNamespace(series=(convert(row, Series),))
+    (table,) = page_tables(cast(Summary, shown))
+    assert table.rows == (("page /", "12", "1,234", "2,500", "-", "0", "0.105", "-", "45.6"),)
+    assert list(page_tables(cast(Summary, SimpleNamespace(series=())))) == []

@@ -40,6 +40,7 @@ from loadgen.dsl.loading.loader import load
 from loadgen.dsl.plans.loadgen_toml import Policy, read_environment, read_settings
 from loadgen.dsl.plans.spec import Overrides
 from loadgen.dsl.prompts.words import word_list
+from loadgen.find_chromium import find_chromium
 from loadgen.programme.new_promise import new_promise
 from loadgen.programme.objectives import Threshold
 from loadgen.programme.openslo.write import as_openslo
@@ -133,6 +134,10 @@ class Block:
     @property
     def asks_a_model(self) -> bool:
         return "Llm(" in self.text or "user.llm" in self.text
+
+    @property
+    def opens_pages(self) -> bool:
+        return "user.browser" in self.text
 
     @property
     def calls_grpc(self) -> bool:
@@ -272,7 +277,8 @@ async def outcomes_of(block: Block, path: Path, url: str) -> dict[str, str]:
         mix = ", ".join(f"{name}: 1" for name in journeys_in(tree) or ["browse"])
         llm = 'llm=Llm(model="qwen3-8b"), ' if block.asks_a_model else ""
         http2 = 'http=Http(http2="prior"), ' if block.calls_grpc else ""
-        text += f'\nplan = Plan(target="{url}", {llm}{http2}load=iterations(1), mix={{{mix}}})\n'
+        browsers = "browsers=1, " if block.opens_pages else ""
+        text += f'\nplan = Plan(target="{url}", {llm}{http2}{browsers}load=iterations(1), mix={{{mix}}})\n'
     path.write_text(text)
     scenario = load(path, overrides=overrides_for(tree, url))
     module = sys.modules["example"] = ModuleType("example")  # where dataclasses look their names up
@@ -291,6 +297,8 @@ async def outcomes_of(block: Block, path: Path, url: str) -> dict[str, str]:
 
 @pytest.mark.parametrize("block", [b for b in EXAMPLES if "open_run(" not in b.text], ids=str)
 async def test_example_runs(block: Block, shop: RunningTarget, model: str, services: str, folder: Path) -> None:
+    if block.opens_pages and not find_chromium():
+        pytest.skip("this machine has no Chromium")
     url = model if block.asks_a_model else services if block.calls_grpc else shop.url
     outcomes = await outcomes_of(block, folder / "example.py", url)
 

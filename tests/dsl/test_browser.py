@@ -101,9 +101,7 @@ class Visit:
     def values(self) -> dict[tuple[str, str, Metric], list[int]]:
         series = [one for one in self.recorder._series.values() if isinstance(one, RequestSeries)]
         return {
-            (key.request or "", key.outcome, key.metric): list(values)
-            for one in series
-            for key, values in one.swap()
+            (key.request or "", key.outcome, key.metric): list(values) for one in series for key, values in one.swap()
         }
 
 
@@ -163,12 +161,16 @@ async def test_a_page_that_crashes_ends_its_iteration_and_the_browser_serves_the
     factory: UserFactory,
 ) -> None:
     visit = Visit(factory)
-    with pytest.raises(RequestFailed, match="page crashed"):
+
+    async def crash() -> None:
         async with visit.user.browser("/moves") as page:
             session = await page.context.new_cdp_session(page)
             with suppress(Exception):
                 await asyncio.wait_for(session.send("Page.crash"), 2)
             await page.click("div", timeout=5_000)
+
+    with pytest.raises(RequestFailed, match="page crashed"):
+        await crash()
     async with visit.user.browser("/moves") as page:
         assert await page.evaluate("1 + 1") == 2
 
@@ -206,10 +208,14 @@ async def test_a_chromium_that_ended_is_replaced_for_the_next_user(factory: User
     visit = Visit(factory)
     browsers = factory.worker_clients.browsers
     assert browsers is not None
-    with pytest.raises(RequestFailed, match="browser ended"):
+
+    async def end() -> None:
         async with visit.user.browser("/moves") as page:
             assert browsers._chromium is not None
             await browsers._chromium._browser.close()
             await page.click("div")
+
+    with pytest.raises(RequestFailed, match="browser ended"):
+        await end()
     async with visit.user.browser("/moves") as page:
         assert await page.evaluate("1 + 1") == 2

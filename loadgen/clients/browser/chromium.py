@@ -27,7 +27,20 @@ _OPTIONS: Final = (
     # WebRTC looks up no names, so rules for names do not stop it.
     "--force-webrtc-ip-handling-policy=disable_non_proxied_udp",
     "--no-first-run",
+    "--no-proxy-server",
 )
+_KEPT: Final = (
+    "PATH",
+    "HOME",
+    "TMPDIR",
+    "LANG",
+    "LC_ALL",
+    "TZ",
+    "LD_LIBRARY_PATH",
+    "FONTCONFIG_FILE",
+    "FONTCONFIG_PATH",
+)
+"""The environment variables of Chromium. The others may be secrets, which a page must not get close to."""
 _ROOT_NOTE: Final = "Chromium runs without its sandbox, because this program runs as root; run agents as another user"
 _CLOSE_S: Final = 5.0
 
@@ -76,6 +89,7 @@ class Chromium:
             # Signals are for the worker, which ends its browser itself.
             browser = await playwright.chromium.launch(
                 executable_path=path,
+                env={name: os.environ[name] for name in _KEPT if name in os.environ},
                 args=options,
                 chromium_sandbox=not is_root,
                 handle_sigint=False,

@@ -153,6 +153,7 @@ def _is_path(call: ast.Call) -> bool:
 _WRITE: Final = {
     "user.step": 'async with user.step("login"):',
     "user.measure": 'async with user.measure("sign"):',
+    "user.browser": 'async with user.browser("/") as page:',
     "user.think": "await user.think(1, 3)",
     "user.pace": 'await user.pace("10s")',
     "user.rendezvous": 'await user.rendezvous("sale opens", users=100)',
