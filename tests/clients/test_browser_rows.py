@@ -67,7 +67,7 @@ def test_a_row_lasts_from_the_navigation_to_the_load_and_its_vitals_are_recorded
     rows: PageRows, seen: Seen
 ) -> None:
     rows.navigating(URL, 100)
-    rows.answered(200, 130)
+    rows.answered(200)
     rows.reported(report("began"))
     rows.loaded(190)
     rows.reported(report("LCP", 220.5))
@@ -75,7 +75,7 @@ def test_a_row_lasts_from_the_navigation_to_the_load_and_its_vitals_are_recorded
     assert seen.said == ["begun page /cart", "ended ok after 90"]
     rows.navigating("http://shop.test/pay", 300)
     assert "left page /cart" not in seen.said  # it is still shown
-    rows.answered(200, 310)
+    rows.answered(200)
     rows.reported(report("INP", 40))  # of the click that leads to the next page
     rows.reported(report("began", of="b"))
     assert seen.said[-1] == "left page /cart"
@@ -84,7 +84,7 @@ def test_a_row_lasts_from_the_navigation_to_the_load_and_its_vitals_are_recorded
 
 def test_an_error_page_has_the_outcome_of_its_status(rows: PageRows, seen: Seen) -> None:
     rows.navigating(URL, 0)
-    rows.answered(503, 5)
+    rows.answered(503)
     rows.loaded(9)
     assert seen.said == ["begun page /cart", "ended http 503 after 9"]
 
@@ -107,7 +107,7 @@ def test_a_superseded_navigation_has_no_end(rows: PageRows, seen: Seen) -> None:
 
 def test_a_crash_ends_the_open_row_and_records_no_vitals(rows: PageRows, seen: Seen) -> None:
     rows.navigating(URL, 0)
-    rows.answered(200, 5)
+    rows.answered(200)
     rows.reported(report("began"))
     rows.reported(report("LCP", 3))
     rows.crashed(9)
@@ -166,7 +166,7 @@ def test_a_page_of_a_server_that_is_not_allowed_has_an_outcome_of_its_own(rows: 
 )
 def test_a_report_that_a_hostile_page_sends_is_ignored(rows: PageRows, seen: Seen, bad: object) -> None:
     rows.navigating(URL, 0)
-    rows.answered(200, 1)
+    rows.answered(200)
     rows.reported(report("began"))
     rows.loaded(2)
     rows.reported(bad)
@@ -176,7 +176,7 @@ def test_a_report_that_a_hostile_page_sends_is_ignored(rows: PageRows, seen: See
 
 def test_a_page_that_claims_to_begin_again_keeps_its_row(rows: PageRows, seen: Seen) -> None:
     rows.navigating(URL, 0)
-    rows.answered(200, 1)
+    rows.answered(200)
     rows.reported(report("began"))
     rows.loaded(2)
     rows.reported(report("LCP", 7))

@@ -1,4 +1,4 @@
-"""The browsers of one worker: one Chromium, started when the first page is opened, and so many pages at a time.
+"""The browsers of one worker: one Chromium, started with the first page, and a limited number of pages at a time.
 
 A user that finds all of them busy waits for a free one. Its wait is part of its iteration's response time, and two
 counters show it: the agent needs more browsers, or the plan fewer users of them.

@@ -88,7 +88,6 @@ class PageRow:
     url: str
     begun_ns: int
     status: int = 0
-    first_byte_ns: int = 0
     outcome: str = ""
     detail: str = ""
     vitals: dict[str, float] = field(default_factory=dict)
@@ -129,9 +128,9 @@ class PageRows:
         self._row, self.is_open = PageRow(url, at_ns), True
         self._sink.begun(self._row)
 
-    def answered(self, status: int, at_ns: int) -> None:
+    def answered(self, status: int) -> None:
         if self._row is not None and self.is_open:
-            self._row.status, self._row.first_byte_ns = status, at_ns
+            self._row.status = status
 
     def loaded(self, at_ns: int) -> None:
         """End the open row. Without an answer, it was the document before that has loaded."""

@@ -46,7 +46,7 @@ _METRICS: Final[tuple[tuple[str, Metric], ...]] = (
 
 @dataclass(frozen=True, slots=True)
 class PageSettings:
-    """What all visits of a plan share. places: the servers that pages may reach."""
+    """The settings that all visits of a plan share. places: the servers that pages may reach."""
 
     base_url: str
     limit_ns: int
@@ -74,7 +74,8 @@ class PageSample:
     def __init__(self, row: PageRow, series: RequestSeries, done_ns: int, trace: str) -> None:
         self._row, self.series, self.trace = row, series, trace
         self.asked_ns = self.sent_ns = row.begun_ns
-        self.first_byte_ns, self.done_ns = row.first_byte_ns, done_ns
+        self.done_ns = done_ns
+        self.first_byte_ns = 0  # the page itself measures it, so a meter with `ttfb` must not do it again
         self.outcome, self.size_bytes = row.outcome, 0
 
     @property
@@ -82,13 +83,13 @@ class PageSample:
         return self._row.status
 
     def exchange(self) -> tuple[str, str]:
-        """Return the request and what came of it as texts."""
+        """Return the request and its result as texts."""
         status = f"HTTP {self._row.status}" if self._row.status else ""
         return f"GET {self._row.url}", "\n".join(filter(None, (status, self._row.detail)))
 
 
 class PageVisit:
-    """The context manager behind `User.browser`. It is also the sink of its page's rows."""
+    """The context manager behind `User.browser`, and the sink of its page's rows."""
 
     def __init__(
         self, browsers: Browsers, meter: Meter, settings: PageSettings, url: str, name: PageName = None
@@ -96,7 +97,7 @@ class PageVisit:
         self._browsers, self._meter, self._settings, self._url, self._name = browsers, meter, settings, url, name
         self._rows = PageRows(self, self._is_allowed)
         self._series: dict[PageRow, RequestSeries] = {}
-        """Of the rows whose vitals are not recorded."""
+        """The series of the rows whose vitals are not recorded yet."""
         self._is_first = True
         self._context: BrowserContext | None = None
         self._page: Page | None = None
@@ -225,7 +226,7 @@ class PageVisit:
 
     def _on_response(self, response: Response) -> None:
         if self._is_row(response.request):
-            self._rows.answered(response.status, perf_counter_ns())
+            self._rows.answered(response.status)
 
     def _on_failed(self, request: Request) -> None:
         if self._is_row(request):

@@ -66,7 +66,7 @@ async def _address(network: TcpNetwork, place: Place) -> str:
     """Return the first address of a server that the guard admits.
 
     Raises:
-        RequestFailed: there is none.
+        RequestFailed: the guard admits no address, or the name has no address.
     """
     failure: RequestFailed | None = None
     asked = "" if network.resolver.is_overridden(*place) else place.host
