@@ -9,7 +9,7 @@ from typing import Any, cast
 import pytest
 from msgspec import convert, structs
 
-from loadgen import User, journey
+from loadgen import User, journey, p
 from loadgen.allowlist import AllowList, Entry
 from loadgen.clients.browser.host_rules import Place, is_allowed, places_of, resolver_rules
 from loadgen.clients.browser.page_rows import PageRow, PageRows, outcome_of_text, row_name
@@ -294,3 +294,13 @@ def test_the_table_of_pages_shows_vitals_at_p75_with_their_counts_and_cls_as_a_s
     (table,) = page_tables(cast(Summary, shown))
     assert table.rows == (("page /", "12", "1,234", "2,500", "-", "0", "0.105", "-", "45.6"),)
     assert list(page_tables(cast(Summary, SimpleNamespace(series=())))) == []
+
+
+def test_objectives_limit_times_of_pages_and_refuse_the_score() -> None:
+    limited = p(75, request="page /", metric="lcp") < "2.5s"
+    assert limited.objective is not None
+    assert (limited.objective.metric, limited.faults) == ("lcp", ())
+    (fault,) = (p(75, request="page /", metric="cls") < "1s").faults  # type: ignore[arg-type]
+    assert "metric='cls'" in fault.message
+    (fault,) = (p(75, metric="inp") < "1s").faults
+    assert "inp; it is a time of a request" in fault.message

@@ -27,8 +27,9 @@ PACKAGE_OF = {
     "zmq": "pyzmq",
     "botocore": "boto3",
 }
-NOT_IN_IMAGES = {"httpx2", "tokenizers"}
-"""Extras: of client libraries, which the images do not have either, and of a file that few scenarios have."""
+NOT_IN_IMAGES = {"httpx2", "playwright", "tokenizers"}
+"""Extras: of client libraries, which the images do not have either, of browsers, which would make them three times as
+large, and of a file that few scenarios have."""
 
 
 @cache

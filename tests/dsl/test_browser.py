@@ -200,6 +200,7 @@ async def test_users_wait_for_a_free_browser_and_a_cut_off_user_gives_its_own_ba
         one.name: one.total for source in second.recorder.customs if (one := source.take()) is not None
     }
     assert counted[WAITED] == 1
+    assert {metric for _, _, metric in first.values()} == {"response", "service"}  # its page was never left
     browsers = factory.worker_clients.browsers
     assert isinstance(browsers, Browsers)
 

@@ -144,10 +144,12 @@ class PageVisit:
         """Leave the page, record its vitals, close the context, and make the browser free."""
         try:
             page = self._page
-            if page is not None and not isinstance(error, asyncio.CancelledError):
+            is_cut_off = isinstance(error, asyncio.CancelledError)
+            if page is not None and not is_cut_off:
                 await self._leave(page, error)
             self._rows.gone()
-            self._rows.leave()
+            if not is_cut_off:  # its page was not left, so its vitals are not complete
+                self._rows.leave()
         finally:
             context, self._context = self._context, None
             if context is None:

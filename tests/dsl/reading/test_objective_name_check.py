@@ -200,3 +200,10 @@ def test_a_step_in_a_loop_over_literal_texts_is_followed(tmp_path: Path) -> None
     assert load(steps_with(tmp_path, body, "b")).warnings == ()
     (line,) = told(steps_with(tmp_path, body, "c"))
     assert 'has no step "c"' in line
+
+
+def test_a_page_may_lead_to_any_other_so_an_objective_can_name_any_page(tmp_path: Path) -> None:
+    visit = 'user.think(0)\n            async with user.browser("/"):\n                pass'
+    assert load(with_request(tmp_path, visit, "page /cart")).warnings == ()
+    (warning,) = load(with_request(tmp_path, visit, "GET /cart")).warnings
+    assert warning.message.endswith('no request "GET /cart" found, but the scenario computes some request names')
