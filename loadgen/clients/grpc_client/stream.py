@@ -8,20 +8,25 @@ from collections.abc import Callable
 from time import perf_counter_ns
 from typing import Final
 
-from loadgen.clients.grpc_client.messages import MessageReader
+from loadgen.clients.grpc_client.exchange_text import messages_text
+from loadgen.clients.grpc_client.messages import MessageReader, framed
 from loadgen.clients.grpc_client.status import NO_STATUS, UNKNOWN, Status, is_grpc, outcome_for, status_in
 from loadgen.clients.protocol.connection_interface import OpenSource, Source
 from loadgen.clients.protocol.outcomes import PROTOCOL
 from loadgen.clients.protocol.response_heads import Head
 from loadgen.clients.request.request_head_cache import Route
+from loadgen.clients.response.format_exchange import request_text, response_text
 from loadgen.clients.response.streams import StreamedReply
 from loadgen.engine.recording.recorded_series import RequestSeries
 from loadgen.engine.recording.user_meter import Meter
 from loadgen.errors import RequestFailed
-from loadgen.measure.deltas.series_key import OK
+from loadgen.measure.deltas.series_key import CUT_OFF, OK
 
 __all__ = ["MessageStream"]
 
+_SHOWN: Final = 10
+"""The first messages of each side that a failure shows, unless they are larger than `_SHOWN_BYTES`."""
+_SHOWN_BYTES: Final = 16 * 1024
 _ENOUGH_BYTES: Final = 1024 * 1024
 """Reading pauses while more bytes than this wait for the journey."""
 
@@ -39,7 +44,10 @@ class MessageStream(StreamedReply):
         "_is_invalid",
         "_messages",
         "_reader",
+        "_sent_messages",
+        "_shown",
         "_source",
+        "_written",
         "can_write",
         "messages",
         "on_message",
@@ -53,6 +61,11 @@ class MessageStream(StreamedReply):
         """The bytes of the answer are no messages."""
         self._reader = MessageReader()
         self._messages: deque[tuple[bytes, int]] = deque()
+        self._shown: list[bytes] = []
+        """The first messages, for `exchange`."""
+        self._sent_messages: list[bytes] = []
+        """The same of our side, with their prefixes."""
+        self._written = 0
         self._source: Source
         self.can_write: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.messages = 0
@@ -93,6 +106,8 @@ class MessageStream(StreamedReply):
             self._messages.append((message, now_ns))
             self._unread_bytes += len(message)
             self.messages += 1
+            if self.messages <= _SHOWN and len(message) <= _SHOWN_BYTES:
+                self._shown.append(message)
             if self.on_message is not None:
                 self.on_message(now_ns)
         if found:
@@ -103,6 +118,10 @@ class MessageStream(StreamedReply):
 
     async def write(self, data: bytes, *, is_end: bool = False) -> bool:
         """Send bytes of an open request body. Return False if the call has ended."""
+        if data:
+            self._written += 1
+            if self._written <= _SHOWN and len(data) <= _SHOWN_BYTES:
+                self._sent_messages.append(data)
         source: OpenSource = self._source  # type: ignore[assignment]  # only HTTP/2 accepts open bodies
         return await source.write(data, is_end=is_end)
 
@@ -148,6 +167,13 @@ class MessageStream(StreamedReply):
                 self.outcome = outcome_for(self.status)
         self._record()
 
+    def break_off(self) -> None:
+        """Reset the stream because the journey cannot write its messages: its next read fails, and the row is cut off."""
+        if not self._is_whole and self._failure is None:
+            self.done_ns = perf_counter_ns()
+            self._failure, self._is_invalid = RequestFailed(CUT_OFF, "the journey's messages ended in an error"), True
+            self._wake()
+
     def give_up(self) -> None:
         """Reset the stream and end its row now, as ok, because the journey needs no more messages."""
         if not self._is_recorded:
@@ -158,3 +184,24 @@ class MessageStream(StreamedReply):
             self.done_ns = perf_counter_ns()
             self.source.abort()
             self._record()
+
+    # -- what a failure shows ---------------------------------------------------------------------
+
+    def exchange(self) -> tuple[str, str]:
+        """Return (request, response) as texts, as `Reply.exchange` does, with the first messages of each side."""
+        sent, path, head = request_text(self._sent), self._path, getattr(self, "head", None)
+        if self._written:
+            messages = messages_text(path, b"".join(self._sent_messages), is_request=True)
+            more = _more(self._written - len(self._sent_messages))
+            sent = "\n".join(filter(None, (sent.partition("\n\n")[0] + "\n", messages, more)))
+        if head is None:
+            return sent, ""
+        if not self._is_grpc:
+            return sent, response_text(head, None)
+        body = b"".join(map(framed, self._shown))
+        text = response_text(head, body, path=path, trailers=self.raw_trailers)
+        return sent, "\n".join(filter(None, (text, _more(self.messages - len(self._shown)))))
+
+
+def _more(count: int) -> str:
+    return f"<{count:,} more messages, not shown>" if count else ""

@@ -12,6 +12,7 @@ import grpc
 from grpc import aio
 
 from loadgen.clients.grpc_client.calls import Call
+from loadgen.clients.grpc_client.exchange_text import REQUEST_CLASSES, learn_request
 from loadgen.clients.grpc_client.failures import GrpcFailed
 from loadgen.clients.grpc_client.messages import framed
 from loadgen.clients.grpc_client.options import Method, Options
@@ -52,6 +53,8 @@ class StreamCall(Call):
         self._opening: asyncio.Task[Reply] | None = None
         self._made: asyncio.Future[MessageStream] | None = None
         self._feeding: asyncio.Task[None] | None = None
+        self._feed_error: Exception | None = None
+        """Raised by the journey's iterator of messages, or because one of these cannot be sent."""
         self._is_over = self._has_ended_writing = False
 
     # -- opening ----------------------------------------------------------------------------------
@@ -69,6 +72,8 @@ class StreamCall(Call):
         if self._opening is None:
             method, options = self._method, self._options
             self._made = asyncio.get_running_loop().create_future()
+            if method.path not in REQUEST_CLASSES and not self._streams_request:
+                learn_request(method.path, self._request)
             body: bytes | OpenBody
             if self._streams_request:
                 body = OpenBody()
@@ -97,12 +102,23 @@ class StreamCall(Call):
             self._finish()
             raise self._lost(failure) from failure
         except asyncio.CancelledError:
-            self.cancel()
-            raise
+            if self._feed_error is None:
+                self.cancel()
+                raise
+            self._finish()
+            raise self._feed_error from None
         assert self._stream is not None
         return self._stream
 
     async def _feed(self, requests: AsyncIterable[Any] | Iterable[Any]) -> None:
+        try:
+            await self._write_all(requests)
+        except Exception as error:  # of the journey's own iterator: the reader raises it
+            self._feed_error = error
+            if not self._begin().cancel() and self._stream is not None:
+                self._stream.break_off()
+
+    async def _write_all(self, requests: AsyncIterable[Any] | Iterable[Any]) -> None:
         if isinstance(requests, AsyncIterable):
             async for request in requests:
                 if not await self._write(request):
@@ -130,7 +146,10 @@ class StreamCall(Call):
             raise asyncio.InvalidStateError("the server has ended the call")
 
     async def _write(self, request: Any) -> bool:
-        message = framed(self._method.serialize(request), is_packed=self._options.is_packed)
+        method = self._method
+        if method.path not in REQUEST_CLASSES:
+            learn_request(method.path, request)
+        message = framed(method.serialize(request), is_packed=self._options.is_packed)
         stream = await self._writable()
         if stream is None:
             return False
@@ -185,6 +204,8 @@ class StreamCall(Call):
             message = await stream.next_message()
         except RequestFailed as failure:
             self._finish()
+            if self._feed_error is not None:
+                raise self._feed_error from None
             raise self._lost(failure) from failure
         except asyncio.CancelledError:
             self.cancel()
