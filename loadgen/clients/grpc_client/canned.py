@@ -34,8 +34,7 @@ from loadgen.clients.grpc_client.exchange_text import classes_of
 from loadgen.clients.grpc_client.messages import MessageReader, framed
 from loadgen.clients.net.canned_replies import CannedNetwork, CannedRequest
 from loadgen.clients.net.connect_timing import Opening
-from loadgen.clients.protocol.connection_interface import Connection
-from loadgen.clients.protocol.http1 import MAX_HEAD_BYTES
+from loadgen.clients.protocol.http1 import MAX_HEAD_BYTES, Connection
 from loadgen.clients.protocol.http2_heads import request_decoder
 from loadgen.errors import UsageError
 

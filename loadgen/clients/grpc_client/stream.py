@@ -168,7 +168,7 @@ class MessageStream(StreamedReply):
         self._record()
 
     def break_off(self) -> None:
-        """Reset the stream because the journey cannot write its messages: its next read fails, and the row is cut off."""
+        """Reset the stream, because the journey cannot write its messages. The next read fails; the row is cut off."""
         if not self._is_whole and self._failure is None:
             self.done_ns = perf_counter_ns()
             self._failure, self._is_invalid = RequestFailed(CUT_OFF, "the journey's messages ended in an error"), True

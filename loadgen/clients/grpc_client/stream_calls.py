@@ -113,7 +113,7 @@ class StreamCall(Call):
     async def _feed(self, requests: AsyncIterable[Any] | Iterable[Any]) -> None:
         try:
             await self._write_all(requests)
-        except Exception as error:  # of the journey's own iterator: the reader raises it
+        except Exception as error:  # noqa: BLE001  # of the journey's own iterator: `read` raises it
             self._feed_error = error
             if not self._begin().cancel() and self._stream is not None:
                 self._stream.break_off()

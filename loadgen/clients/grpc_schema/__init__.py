@@ -1,1 +1,1 @@
-"""Services and messages of gRPC without generated code: descriptors, values, reflection's messages. Pure, without I/O."""
+"""Services and messages of gRPC without generated code: descriptors, values, reflection. Pure, without I/O."""
