@@ -86,7 +86,7 @@ class UnaryCall(Call):
     def __init__(self, method: Method, options: Options, request: Any) -> None:
         super().__init__(method, options)
         self._request = request
-        if method.path not in REQUEST_CLASSES:
+        if REQUEST_CLASSES.get(method.path) is None:
             learn_request(method.path, request)
         self._answer: Any = None
         self._is_over = False

@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Final
 from urllib.parse import quote
@@ -141,7 +142,10 @@ class _Served:
 
     def call(self) -> CannedCall:
         kind = classes_of(self.path)[0]
-        messages = tuple(one if kind is None else kind.FromString(one) for one in self.received)
+        messages = tuple(self.received)
+        if kind is not None:
+            with suppress(Exception):  # bytes of another class, which stay bytes
+                messages = tuple(kind.FromString(one) for one in self.received)
         named = {name: value for name, value in self.headers.items() if not name.startswith(":")}
         return CannedCall("POST", self.path, named, bytes(self.body), messages)
 

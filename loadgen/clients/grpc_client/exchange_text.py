@@ -16,7 +16,7 @@ __all__ = ["REQUEST_CLASSES", "classes_of", "learn", "learn_request", "messages_
 
 _MAX_PATHS: Final = 10_000
 REQUEST_CLASSES: Final[dict[str, Any]] = {}
-"""The class of requests by the path of the method; None: what is sent is no message of protobuf."""
+"""The class of requests by the path of the method."""
 _RESPONSE_CLASSES: Final[dict[str, Any]] = {}
 
 
@@ -30,8 +30,8 @@ def learn(path: str, request: Any, response: Any) -> None:
 
 def learn_request(path: str, request: object) -> None:
     """Remember the class of a method's requests by one of them."""
-    if _has_room(REQUEST_CLASSES):
-        REQUEST_CLASSES[path] = type(request) if hasattr(request, "DESCRIPTOR") else None
+    if hasattr(request, "DESCRIPTOR") and _has_room(REQUEST_CLASSES):
+        REQUEST_CLASSES[path] = type(request)
 
 
 def classes_of(path: str) -> tuple[Any, Any]:

@@ -72,7 +72,7 @@ class StreamCall(Call):
         if self._opening is None:
             method, options = self._method, self._options
             self._made = asyncio.get_running_loop().create_future()
-            if method.path not in REQUEST_CLASSES and not self._streams_request:
+            if REQUEST_CLASSES.get(method.path) is None and not self._streams_request:
                 learn_request(method.path, self._request)
             body: bytes | OpenBody
             if self._streams_request:
@@ -147,7 +147,7 @@ class StreamCall(Call):
 
     async def _write(self, request: Any) -> bool:
         method = self._method
-        if method.path not in REQUEST_CLASSES:
+        if REQUEST_CLASSES.get(method.path) is None:
             learn_request(method.path, request)
         message = framed(method.serialize(request), is_packed=self._options.is_packed)
         stream = await self._writable()
