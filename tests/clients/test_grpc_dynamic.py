@@ -144,9 +144,10 @@ async def test_unknown_services_and_methods_are_named_with_the_nearest() -> None
             "the gRPC service shop.v1.Cart has no method Gett", "did you mean Get?",
         )  # fmt: skip
         assert not hasattr(live, "__wrapped__")
-        for wrong in (lambda: live.Fill({"id": "1"}), lambda: live.Get({}, key=lambda message: message)):
-            with pytest.raises(UsageError):
-                wrong()
+        with pytest.raises(UsageError, match="streams its requests"):
+            live.Fill({"id": "1"})
+        with pytest.raises(UsageError, match="key= is for methods with two streams"):
+            live.Get({}, key=lambda message: message)
 
 
 async def test_a_failed_call_of_reflection_is_tried_again() -> None:

@@ -29,5 +29,6 @@ def message_rows(
     for metric in MESSAGE_TIMES:
         observed, censored = measured.select_rows(rows, metric, region=region, warmup=warmup)
         if count := observed.total + censored.total:
-            found[metric] = {"count": count, "censored": censored.total} | (figures(observed, censored) or {})
+            counts: dict[str, object] = {"count": count, "censored": censored.total}
+            found[metric] = counts | (figures(observed, censored) or {})
     return found
