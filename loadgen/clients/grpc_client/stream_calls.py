@@ -48,7 +48,6 @@ class StreamCall(Call):
         self._key = key
         self._asked: dict[Any, int] = {}
         """When the messages were written whose answers are not there yet, by their keys."""
-        self._last_ns = 0
         self._stream: MessageStream | None = None
         self._opening: asyncio.Task[Reply] | None = None
         self._made: asyncio.Future[MessageStream] | None = None
@@ -61,8 +60,7 @@ class StreamCall(Call):
 
     def _make(self, meter: Any, route: Any, sent: bytes, series: RequestSeries, asked_ns: int) -> MessageStream:
         stream = MessageStream(meter, route, sent, series, asked_ns)
-        self._last_ns = asked_ns
-        stream.on_message = self._arrived
+        stream.has_times = self._key is not None
         self._stream = stream
         if self._made is not None and not self._made.done():
             self._made.set_result(stream)
@@ -182,15 +180,8 @@ class StreamCall(Call):
 
     # -- reading ----------------------------------------------------------------------------------
 
-    def _arrived(self, now_ns: int) -> None:
-        """Record the time of a message: after the call for the first one, after the one before for the others."""
-        stream = self._stream
-        assert stream is not None
-        stream.series.phase("message_gap" if stream.messages > 1 else "first_message", now_ns - self._last_ns)
-        self._last_ns = now_ns
-
     async def read(self) -> Any:
-        """Return the next message, or `grpc.aio.EOF` after the last one.
+        """HOT. Return the next message, or `grpc.aio.EOF` after the last one.
 
         Raises:
             GrpcFailed: the call has failed.
@@ -199,9 +190,11 @@ class StreamCall(Call):
             if self._failure is not None:
                 raise self._failure
             return aio.EOF
-        stream = await self._opened()
+        stream = self._stream
+        if stream is None or not stream.messages:
+            stream = await self._opened()
         try:
-            message = await stream.next_message()
+            is_there = stream.waiting or await stream.wait()
         except RequestFailed as failure:
             self._finish()
             if self._feed_error is not None:
@@ -210,12 +203,16 @@ class StreamCall(Call):
         except asyncio.CancelledError:
             self.cancel()
             raise
-        if message is None:
+        if not is_there:
             self._finish()
             self._conclude(stream)
             return aio.EOF
+        return self._parsed(stream)
+
+    def _parsed(self, stream: MessageStream) -> Any:
+        """HOT. Take the first of the waiting messages, parse it, and record its time after ours of the same key."""
         try:
-            parsed = self._method.parse(message)
+            parsed = self._method.parse(stream.take())
         except Exception as error:
             stream.outcome = PROTOCOL
             stream.give_up()
@@ -238,15 +235,8 @@ class StreamCall(Call):
             meter.settle_as(stream, OK if is_accepted else outcome)
             raise self._failed(stream, outcome, status)
 
-    async def _messages(self) -> AsyncIterator[Any]:
-        try:
-            while (message := await self.read()) is not aio.EOF:
-                yield message
-        finally:
-            self._leave()
-
     def __aiter__(self) -> AsyncIterator[Any]:
-        return self._messages()
+        return _Messages(self)
 
     async def _end(self) -> None:
         if not self._is_over:
@@ -280,6 +270,33 @@ class StreamCall(Call):
         self._leave()
         self._failure = GrpcFailed(CUT_OFF, f"{self._method.name}: cancelled", Status(_CANCELLED, "cancelled"))
         return True
+
+
+class _Messages:
+    """The messages of a call, for `async for`. An async generator costs twice as much for each message."""
+
+    __slots__ = ("_call",)
+
+    def __init__(self, call: StreamCall) -> None:
+        self._call = call
+
+    def __aiter__(self) -> _Messages:
+        return self
+
+    async def __anext__(self) -> Any:
+        """HOT, once a message."""
+        call = self._call
+        stream = call._stream
+        if stream is not None and stream.waiting and not call._is_over:
+            return call._parsed(stream)
+        message = await call.read()
+        if message is aio.EOF:
+            raise StopAsyncIteration
+        return message
+
+    def __del__(self) -> None:
+        # The journey has left its loop: the iterator is dropped at once then, also by `break` and by an exception.
+        self._call._leave()
 
 
 class StreamUnaryCall(StreamCall):
