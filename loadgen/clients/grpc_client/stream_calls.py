@@ -165,6 +165,8 @@ class StreamCall(Call):
 
     async def _writable(self) -> MessageStream | None:
         """Return the stream when its request can be written; None if it could not be opened."""
+        if self._stream is not None and self._stream.can_write.done():  # `asyncio.wait` below costs 40 µs
+            return self._stream
         opening = self._begin()
         assert self._made is not None
         await asyncio.wait(
