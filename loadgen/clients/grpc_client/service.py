@@ -104,7 +104,10 @@ class DynamicMethod(Generic[M]):
         more: dict[str, Any] = {"timeout": timeout, "metadata": metadata, "compression": compression}
         if key is not None:
             if not (shape.streams_request and shape.streams_response):
-                raise UsageError(f"key= is for methods with two streams, and {shape.path[1:]} is none")
+                raise UsageError(
+                    f"{shape.path[1:]}: key= is for methods with two streams",
+                    hint="leave it out: a method with one stream has no pairs of messages",
+                )
             more["key"] = key
         return cast("DynamicCall[M]", self._callable(request, **more))
 

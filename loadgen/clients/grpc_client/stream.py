@@ -155,7 +155,7 @@ class MessageStream(StreamedReply):
         """Wait for messages. Return False if there are no more, because the answer has ended.
 
         Raises:
-            RequestFailed: the connection broke, or the bytes are no messages. It is recorded.
+            RequestFailed: the connection broke, or the bytes are no messages. The row is recorded.
         """
         while not self.waiting:
             if self._failure is not None:

@@ -1,4 +1,4 @@
-"""What a worker knows by reflection: each service of each target is asked for once, by its first user.
+"""The gRPC services that a worker knows by reflection. The first user of a service asks the target for it, once.
 
 This module imports no protobuf, because every worker has one of these.
 """
@@ -66,7 +66,7 @@ class Reflected:
     # -- from the set-up to all workers, and to the run folder --------------------------------------
 
     def wrap(self, shared: Any) -> Any:
-        """Return the value of a plan's set-up together with the schemas; the value itself if there are none."""
+        """Return the value of a plan's set-up together with the schemas; without schemas, return the value itself."""
         if not self._schemas:
             return shared
         sets = [
@@ -94,7 +94,7 @@ class Reflected:
 def sets_in(value: Any) -> list[tuple[str, str, bytes]]:
     """Return (target, service, descriptor set) of all schemas in a value of `Reflected.wrap`; [] for other values.
 
-    The value may stand beside the facts about an AI model. Schemas that are broken or larger than MAX_SET_BYTES are
+    The value may be a part of one with facts about an AI model. Schemas that are broken or larger than MAX_SET_BYTES are
     left out.
     """
     if isinstance(value, Mapping) and value.keys() == {"llm", _SHARED}:

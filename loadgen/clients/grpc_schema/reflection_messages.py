@@ -1,7 +1,7 @@
 """The messages of gRPC's reflection, which are the same in v1 and v1alpha.
 
 Only the parts that are used: https://github.com/grpc/grpc/blob/master/src/proto/grpc/reflection/v1/reflection.proto.
-They are built here, because the package grpcio-reflection is not needed for more.
+This module builds the messages itself, so grpcio-reflection is not needed.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ def files_in(answer: bytes) -> list[descriptor_pb2.FileDescriptorProto]:
     """Return the files in an answer.
 
     Raises:
-        ReflectionError: the server answered with an error, or with what is no descriptor.
+        ReflectionError: the server answered with an error, or with an invalid descriptor.
     """
     found = _parsed(answer).file_descriptor_response.file_descriptor_proto
     try:

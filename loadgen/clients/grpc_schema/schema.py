@@ -76,7 +76,10 @@ class Schema:
     def __init__(self, files: Iterable[descriptor_pb2.FileDescriptorProto]) -> None:
         self._files = {file.name: file for file in files}
         if len(self._files) > MAX_FILES:
-            raise UsageError(f"a gRPC schema of {len(self._files):,} files; the most are {MAX_FILES:,}")
+            raise UsageError(
+                f"a gRPC schema of {len(self._files):,} files; the limit is {MAX_FILES:,}",
+                hint="write a descriptor set of the .proto file of the service alone, with its imports",
+            )
         self._shapes: dict[str, ServiceShape] = {}
         self._pool  # noqa: B018  # reports errors now
 
@@ -85,7 +88,7 @@ class Schema:
         """Return the schema of a serialized FileDescriptorSet.
 
         Raises:
-            UsageError: it is none, or as above.
+            UsageError: the bytes are not a descriptor set, or as above.
         """
         try:
             files = descriptor_pb2.FileDescriptorSet.FromString(data).file

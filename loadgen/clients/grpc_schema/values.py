@@ -40,7 +40,9 @@ def message_of(kind: type[Message], value: object, pool: DescriptorPool | None =
     name = kind.DESCRIPTOR.full_name
     if isinstance(value, Message):
         if value.DESCRIPTOR.full_name != name:
-            raise UsageError(f"a message {value.DESCRIPTOR.full_name}, and the method needs {name}")
+            raise UsageError(
+                f"a message {value.DESCRIPTOR.full_name}, and the method needs {name}", hint=f"pass a dict, or a {name}"
+            )
         return kind.FromString(value.SerializeToString())
     if value is None:
         return kind()

@@ -1,6 +1,6 @@
 """The times of messages in `summary.json`: `message_ms` of a row whose calls have messages (gRPC).
 
-They are over all outcomes: a message that arrived is one, however its call ended.
+The times are over all outcomes, because a message that arrived counts however its call ended.
 """
 
 from __future__ import annotations
