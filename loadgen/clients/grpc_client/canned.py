@@ -117,7 +117,7 @@ class CannedGrpc:
         """Return the canned answer of a call whose first message has arrived.
 
         Raises:
-            UsageError: there is none.
+            UsageError: no canned answer has this name.
         """
         given = self._network.given(call, call.name)
         return given if isinstance(given, GrpcReply) else GrpcReply((given,))
