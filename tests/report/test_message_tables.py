@@ -90,6 +90,6 @@ def test_the_page_has_the_table(folder: Path, tmp_path: Path, width: int) -> Non
         ]  # fmt: skip
         assert cells[0][0] == f"shop › {WATCH}"
         assert cells[1][4:] == ["11 ms", "13 ms", "13 ms", "13 ms"]
-        assert page.locator("#messages h2").inner_text() == "Messages of calls"
+        assert page.locator("#messages h2").text_content() == "Messages of calls"
         assert page.evaluate("document.documentElement.scrollWidth") <= width
         assert [fault for fault in shown.faults if "net::" not in fault] == []
