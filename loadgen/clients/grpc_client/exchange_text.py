@@ -15,6 +15,9 @@ from loadgen.errors import RequestFailed
 __all__ = ["REQUEST_CLASSES", "classes_of", "learn", "learn_request", "messages_text"]
 
 _MAX_PATHS: Final = 10_000
+_MAX_UNPACKED_BYTES: Final = 1024 * 1024
+_MAX_PARSED_BYTES: Final = 16 * 1024
+"""Of a larger message only the size is shown: the text of 16 KiB of small fields takes 20 ms of the loop's time."""
 REQUEST_CLASSES: Final[dict[str, Any]] = {}
 """The class of requests by the path of the method."""
 _RESPONSE_CLASSES: Final[dict[str, Any]] = {}
@@ -45,7 +48,7 @@ def classes_of(path: str) -> tuple[Any, Any]:
 
 def messages_text(path: str, body: bytes, *, is_request: bool) -> str:
     """Return the messages of one side of a call as text, cut at MAX_SHOWN_BYTES with a note."""
-    reader = MessageReader()
+    reader = MessageReader(_MAX_UNPACKED_BYTES)
     reader.encoding = "gzip"  # nothing else is offered; a message says itself whether it is compressed
     kind = classes_of(path)[0 if is_request else 1]
     lines: list[str] = []
@@ -53,7 +56,7 @@ def messages_text(path: str, body: bytes, *, is_request: bool) -> str:
     try:
         messages = reader.feed(body)
     except RequestFailed as failure:
-        return f"<{len(body)} bytes that are no gRPC messages: {failure.detail}>"
+        return f"<{len(body)} bytes: {failure.detail}>"
     size = 0
     for number, message in enumerate(messages):
         line = _line(kind, message)
@@ -73,7 +76,7 @@ def _rest(messages: list[bytes], shown: int) -> str:
 
 
 def _line(kind: Any, message: bytes) -> str:
-    if kind is not None:
+    if kind is not None and len(message) <= _MAX_PARSED_BYTES:
         from loadgen.clients.grpc_schema.values import as_text  # imports protobuf
 
         try:

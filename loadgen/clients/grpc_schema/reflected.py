@@ -94,8 +94,8 @@ class Reflected:
 def sets_in(value: Any) -> list[tuple[str, str, bytes]]:
     """Return (target, service, descriptor set) of all schemas in a value of `Reflected.wrap`; [] for other values.
 
-    The value may be a part of one with facts about an AI model. Schemas that are broken or larger than MAX_SET_BYTES are
-    left out.
+    The value may be a part of one with facts about an AI model. Schemas that are broken or larger than MAX_SET_BYTES
+    are left out.
     """
     if isinstance(value, Mapping) and value.keys() == {"llm", _SHARED}:
         value = value[_SHARED]
