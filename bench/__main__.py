@@ -85,7 +85,7 @@ SECTIONS: dict[str, Part] = {
     "get": Part(get.measure, {"seconds": 1, "turns": 1}),
     "tls": Part(tls.measure, {"seconds": 1, "turns": 1}),
     "http2": Part(http2.measure, {"seconds": 1, "turns": 1}),
-    "grpc": Part(grpc_calls.measure, {"calls": 300, "messages": 1_000, "turns": 1}),
+    "grpc": Part(grpc_calls.measure, {"calls": 300, "messages": 1_000, "lone": 50, "turns": 1, "beside": ()}),
     "httpx": Part(sdk.measure, {"seconds": 1, "turns": 1}),
     "clock": Part(clock.measure, {"seconds": 1, "turns": 1, "cpu_seconds": 1, "cpu_turns": 1}),
     "interpreters": Part(interpreters.measure, {"seconds": 1, "turns": 1}),

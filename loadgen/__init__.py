@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from loadgen.clients.graphql import gql
+    from loadgen.clients.grpc_client.canned import grpc_reply
     from loadgen.clients.llm.settings import Llm
     from loadgen.clients.llm_apis.types import Message
     from loadgen.clients.net.canned_replies import reply, stream_reply
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from loadgen.clients.response.replies import Reply
     from loadgen.dsl.data import feed
     from loadgen.dsl.data.choices import Choices, choices
+    from loadgen.dsl.data.descriptor_set import DescriptorSet, descriptor_set
     from loadgen.dsl.data.inference_rows import BatchRow, MooncakeRow, Turn
     from loadgen.dsl.data.quantile_file import quantiles
     from loadgen.dsl.distributions import empirical, exponential, fixed, lognormal, normal, uniform
@@ -72,6 +74,7 @@ __all__ = [
     "Choices",
     "ClosedExecutor",
     "Decision",
+    "DescriptorSet",
     "Edges",
     "ExpectFailed",
     "Finding",
@@ -107,6 +110,7 @@ __all__ = [
     "checks",
     "choices",
     "counter",
+    "descriptor_set",
     "edge",
     "empirical",
     "error_ratio",
@@ -118,6 +122,7 @@ __all__ = [
     "goodput",
     "gql",
     "graph",
+    "grpc_reply",
     "hold",
     "iterations",
     "journey",
@@ -204,6 +209,8 @@ _MODULES = {
     "edge": "loadgen.dsl.graphs.nodes_and_edges",
     "choices": "loadgen.dsl.data.choices",
     "Choices": "loadgen.dsl.data.choices",
+    "descriptor_set": "loadgen.dsl.data.descriptor_set",
+    "DescriptorSet": "loadgen.dsl.data.descriptor_set",
     "quantiles": "loadgen.dsl.data.quantile_file",
     "empirical": "loadgen.dsl.distributions",
     "error_ratio": "loadgen.dsl.plans.slo",
@@ -243,6 +250,7 @@ _MODULES = {
     "rate": "loadgen.dsl.metric",
     "replay": "loadgen.dsl.executors.recorded_traffic_load",
     "reply": "loadgen.clients.net.canned_replies",
+    "grpc_reply": "loadgen.clients.grpc_client.canned",
     "stream_reply": "loadgen.clients.net.canned_replies",
     "search": "loadgen.dsl.executors.capacity",
     "secret": "loadgen.dsl.secret",

@@ -27,6 +27,8 @@ import certifi
 import pytest
 import trustme
 import zstandard
+from google.protobuf import descriptor_pb2
+from grpc_health.v1 import health_pb2
 
 import loadgen
 from loadgen import feed, replay
@@ -186,6 +188,9 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     )
     (tmp_path / "slos").mkdir()
     (tmp_path / "slos/browse.yaml").write_text(as_openslo(SloSet.of([promise])))
+    health = descriptor_pb2.FileDescriptorProto()
+    health_pb2.DESCRIPTOR.CopyToProto(health)
+    (tmp_path / "health.binpb").write_bytes(descriptor_pb2.FileDescriptorSet(file=[health]).SerializeToString())
     (data / "skus.csv").write_text("sku,hits\nsku-0001,70\nsku-0002,30\n")
     quantiles = [("name", *(f"q{n}" for n in range(41))), ("home", *(n / 1_000 for n in range(41)))]
     (data / "think.csv").write_text("".join(",".join(map(str, row)) + "\n" for row in quantiles))

@@ -66,6 +66,7 @@ if TYPE_CHECKING:
     import httpx2 as _httpx2  # optional
 
     from loadgen.clients.grpc_client.channel import GrpcChannel
+    from loadgen.clients.grpc_schema.reflected import Reflected
 
 __all__ = ["NO_LOAD", "User", "UserLoad", "UserWith", "utc_now"]
 
@@ -96,6 +97,9 @@ NO_LOAD: Final = UserLoad()
 
 class Openers(Protocol):
     """Creates the further clients of a user, over the user's connections. All users of a worker share it."""
+
+    reflected: Reflected
+    """The gRPC services that the worker knows by reflection."""
 
     def open_client(self, user: User, target: str) -> HttpClient:
         """Return a new client for the target of this name.
@@ -687,7 +691,8 @@ class User:
         """
         from loadgen.clients.grpc_client.channel import GrpcChannel  # imports grpcio: 0.1 s, which few scenarios need
 
-        return GrpcChannel(self.to(target) if target else self.http)
+        reflected = None if self._openers is None else self._openers.reflected
+        return GrpcChannel(self.to(target) if target else self.http, reflected=reflected, target=target)
 
     @property
     def httpx(self) -> HttpxClient:

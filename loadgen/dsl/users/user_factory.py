@@ -19,6 +19,7 @@ from typing import Any, Literal
 import numpy as np
 
 from loadgen.clients.caching import CachingHttpClient
+from loadgen.clients.grpc_schema.reflected import Reflected
 from loadgen.clients.http import HttpClient
 from loadgen.clients.httpx_api.rows import HttpxRows
 from loadgen.clients.httpx_api.stock import StockHttpClient, StockPool
@@ -131,10 +132,12 @@ class UserFactory:
         adaptive: AdaptiveShare | None = None,
         export: SpanSender | None = None,
         worker_clients: WorkerClients | None = None,
+        reflected: Reflected | None = None,
     ) -> None:
         self.ways = ways
         self.worker_clients = worker_clients or WorkerClients()
         self.worker_clients.owner = self.worker_clients.owner or self._client_owner
+        self.reflected = reflected or Reflected()
         self._reads, self._has_stamps = reads, has_stamps
         self.shared = shared
         self._network, self._ssl, self._seed = network, ssl, seed
