@@ -158,8 +158,9 @@ def running_nginx(
     settings = _certificate(folder) if tls or http3 else ""
     if http3:
         _skip_without_http3(program)
-        offer = f"listen {host}:{http3_port} quic; http2 on; add_header alt-svc 'h3=\":{http3_port}\"; ma=86400' always;"
-        servers.append(_server(http3_port, "ssl", f"{settings} {offer} {locations}", host))
+        offer = f"add_header alt-svc 'h3=\":{http3_port}\"; ma=86400' always;"
+        listen = f"listen {host}:{http3_port} quic; http2 on;"
+        servers.append(_server(http3_port, "ssl", f"{settings} {listen} {offer} {locations}", host))
     if tls:
         servers += [_server(tls_port, "ssl", settings), _server(http2_port, "ssl", f"{settings} http2 on;")]
     config = _CONFIG.format(

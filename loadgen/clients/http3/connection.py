@@ -80,6 +80,8 @@ _UNSENT_BYTES: Final = 512 * 1024
 """An upload waits while more bytes than this are unsent or not acknowledged."""
 _SHORTEST_WAIT_S: Final = 0.0005
 """Timers of loops fire up to 1 ms early, so shorter waits would repeat."""
+_EARLY_S: Final = 0.001
+"""How long a handshake with 0-RTT waits for its first request."""
 _FRAME_ERROR: Final = 0x106
 _MOST_HEADS: Final = 512
 
@@ -210,6 +212,8 @@ class Http3Connection(asyncio.DatagramProtocol):
         self._is_early = self._quic.begin(self._address, perf_counter_ns() / NS_PER_S)
         if self._is_early:
             self.ready.set_result(None)
+            # The first request goes into the first datagram. Without one, the handshake begins nevertheless.
+            self._loop.call_later(_EARLY_S, self._transmit)
         else:
             self._transmit()
 

@@ -47,10 +47,10 @@ class _Http3(ConnectionPool):
     """The part of a pool that opens HTTP/3 connections."""
 
     speaks_http2 = False
-    learns_alternatives = True
 
     def _start(self, worker: Http3Worker) -> None:
         self._worker = worker
+        self.learns_alternatives = not worker.only
         self._alternatives = Alternatives(only=worker.only)
         self._tickets = Tickets() if worker.tls.has_early_data else None
         self._last_head = NO_ANSWER.head

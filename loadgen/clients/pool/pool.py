@@ -106,7 +106,7 @@ class ConnectionPool:
 
     speaks_http2: ClassVar[bool] = False
     """Connections use HTTP/2, or may do so if the target chooses it."""
-    learns_alternatives: ClassVar[bool] = False
+    learns_alternatives: bool = False
     """`learn` has to be called with each answer, because the target may offer HTTP/3 in it."""
 
     def __init__(
