@@ -227,7 +227,7 @@ class Http3Connection(asyncio.DatagramProtocol):
         self._most_streams = max(1, min(_MOST_STREAMS, self._quic.most_streams))
         if self._is_early:
             self._is_early = False
-            self._tally.early(self._early_requests, is_accepted=event.early_data_accepted)
+            self._tally.early.add(self._early_requests, self._early_requests if event.early_data_accepted else 0)
         for future in (self.ready, self._shaken):
             if not future.done():
                 future.set_result(None)
@@ -792,8 +792,7 @@ class Http3Connection(asyncio.DatagramProtocol):
         if not self._shaken.done():
             self._shaken.cancel()
         if self._is_early:
-            self._tally.early(self._early_requests, is_accepted=False)
-        self._tally.lost_packets += self._quic.lost_packets
+            self._tally.early.add(self._early_requests, 0)
         self.is_closed = True
         self._quic.close()
         for data, _ in self._quic.datagrams_to_send(perf_counter_ns() / NS_PER_S):

@@ -29,6 +29,7 @@ from aioquic.tls import SessionTicket
 
 from loadgen.clients.http3.certificates import OwnCertificate, Trust
 from loadgen.clients.http3.close_outcomes import IDLE_TIMEOUT, NO_ERROR, VERSION_NEGOTIATION, Close
+from loadgen.clients.http3.tally import Tally
 from loadgen.clients.protocol.outcomes import TLS
 
 __all__ = [
@@ -59,9 +60,9 @@ _ALPN: Final = ["h3"]
 
 @dataclass(slots=True)
 class QuicTls:
-    """The TLS settings of all HTTP/3 connections of a plan, and the tickets for 0-RTT.
+    """The TLS settings of all HTTP/3 connections of a plan.
 
-    tickets: by "host port" of the origin; a ticket is used once. has_early_data: the plan has `early_data=True`.
+    own: the client's certificate. server_name: replaces the URL's host. has_early_data: `early_data=True`.
     """
 
     trust: Trust
@@ -72,7 +73,7 @@ class QuicTls:
 
 @dataclass(slots=True)
 class Tickets:
-    """The TLS tickets of one user slot: they allow 0-RTT on the next connection to the same target."""
+    """The TLS tickets of one user slot, by HOST:PORT. Each allows 0-RTT on one later connection to the same target."""
 
     by_place: dict[str, SessionTicket] = field(default_factory=dict)
 
@@ -81,10 +82,10 @@ class QuicSession(QuicConnection):
     """A client's QUIC connection; see the module.
 
     host: for which the certificate has to be valid. tickets: where tickets for 0-RTT are kept; None: no 0-RTT.
-    place: the key of this target in `tickets`.
+    place: the key of this target in `tickets`. tally: counts lost packets.
     """
 
-    def __init__(self, tls: QuicTls, host: str, tickets: Tickets | None, place: str) -> None:
+    def __init__(self, tls: QuicTls, host: str, tickets: Tickets | None, place: str, tally: Tally) -> None:
         self._host, self._trust = tls.server_name or host, tls.trust
         configuration = QuicConfiguration(
             alpn_protocols=_ALPN,
@@ -105,7 +106,7 @@ class QuicSession(QuicConnection):
                 tickets.by_place[place] = ticket
 
         super().__init__(configuration=configuration, session_ticket_handler=keep)
-        self.lost_packets = 0
+        self._tally = tally
         self.close_reason: Close | None = None
         """Why the connection has ended; None: it has not."""
         self.paused: set[int] = set()
@@ -120,7 +121,7 @@ class QuicSession(QuicConnection):
             packets = list(given.pop("packets"))
             # Without this, packets that are only sent again early would be counted as lost.
             if given.get("congestion_event", True):
-                self.lost_packets += len(packets)
+                self._tally.lost.add(len(packets), len(packets))
             on_lost(packets=packets, **given)
 
         recovery._on_packets_lost = count  # type: ignore[method-assign]

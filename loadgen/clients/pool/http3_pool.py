@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from loadgen.clients.http3.alternatives import Alternatives
 from loadgen.clients.http3.certificates import Trust, own_certificate
@@ -26,6 +26,7 @@ from loadgen.clients.protocol.connection_interface import Connection
 from loadgen.clients.protocol.http1 import MAX_BODY_BYTES
 from loadgen.clients.protocol.response_heads import NO_ANSWER, Head
 from loadgen.clients.protocol.timeouts import TimeoutWheel
+from loadgen.engine.recording.recorder import Recorder
 from loadgen.errors import RequestFailed
 
 __all__ = ["TRY_S", "Http3Pool", "Http3SharedPool", "Http3Worker", "http3_worker"]
@@ -40,7 +41,6 @@ class Http3Worker:
 
     tls: QuicTls
     only: bool
-    tally: Tally = field(default_factory=Tally)
 
 
 class _Http3(ConnectionPool):
@@ -50,10 +50,14 @@ class _Http3(ConnectionPool):
 
     def _start(self, worker: Http3Worker) -> None:
         self._worker = worker
+        self.tally = Tally()
         self.learns_alternatives = not worker.only
         self._alternatives = Alternatives(only=worker.only)
         self._tickets = Tickets() if worker.tls.has_early_data else None
         self._last_head = NO_ANSWER.head
+
+    def report_to(self, recorder: Recorder) -> None:
+        self.tally = Tally.of(recorder)
 
     def learn(self, origin: Origin, head: Head) -> None:
         if head is self._last_head or self._alternatives.only:
@@ -85,23 +89,20 @@ class _Http3(ConnectionPool):
         worker = self._worker
 
         def new_connection(address: tuple[str, int]) -> Http3Connection:
-            quic = QuicSession(worker.tls, origin.host, self._tickets, origin.where)
-            where, lost = origin.where, self._forget
-            return Http3Connection(loop, wheel, stack, lost, where, address, quic, worker.tally, self.limit_bytes)
+            where, lost, tally = origin.where, self._forget, self.tally
+            quic = QuicSession(worker.tls, origin.host, self._tickets, where, tally)
+            return Http3Connection(loop, wheel, stack, lost, where, address, quic, tally, self.limit_bytes)
 
         opened = open_connection(self._network, *place, new_connection, opening)
         if worker.only:
-            connection = await opened
-        else:
-            try:
-                async with asyncio.timeout(TRY_S):
-                    connection = await opened
-            except (TimeoutError, RequestFailed):
-                self._alternatives.failed(place)
-                worker.tally.fallbacks += 1
-                return await super()._dial(origin, loop, wheel, stack, opening)
-        worker.tally.connections += 1
-        return connection
+            return await opened
+        try:
+            async with asyncio.timeout(TRY_S):
+                return await opened
+        except (TimeoutError, RequestFailed):
+            self._alternatives.failed(place)
+            self.tally.fallbacks.add(1, 1)
+            return await super()._dial(origin, loop, wheel, stack, opening)
 
 
 class Http3Pool(_Http3, Http2Pool):

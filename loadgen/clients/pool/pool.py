@@ -33,6 +33,7 @@ from loadgen.clients.protocol.http1 import MAX_BODY_BYTES
 from loadgen.clients.protocol.outcomes import TIMEOUT, TLS
 from loadgen.clients.protocol.response_heads import Head
 from loadgen.clients.protocol.timeouts import NEVER_NS, TimeoutWheel, wheel_of
+from loadgen.engine.recording.recorder import Recorder
 from loadgen.errors import RequestFailed
 from loadgen.units import NS_PER_S
 
@@ -220,6 +221,9 @@ class ConnectionPool:
         """Retire the connections on top of a stack that the target has closed, down to the first that is still open."""
         while stack and stack[-1].is_hung_up():
             stack.pop().retire()
+
+    def report_to(self, recorder: Recorder) -> None:
+        """Count in the metrics of this recorder's worker. `http3_pool.py` overrides this method."""
 
     def learn(self, origin: Origin, head: Head) -> None:
         """Remember what an answer's head offers. `http3_pool.py` overrides this method."""

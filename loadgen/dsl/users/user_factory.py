@@ -346,6 +346,7 @@ class UserFactory:
     ) -> User:
         meter = (meter_class or self.meter_class)(recorder, tags)
         meter.load = load
+        pool.report_to(recorder)
         user = self.user_class(
             self._client(meter, pool, self._url),
             meter,
