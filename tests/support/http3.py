@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import pytest
 import trustme
 from aioquic.asyncio.protocol import QuicConnectionProtocol
 from aioquic.asyncio.server import QuicServer
@@ -27,13 +28,32 @@ from aioquic.quic.events import HandshakeCompleted, QuicEvent, StopSendingReceiv
 from aioquic.tls import SessionTicket
 
 from loadgen.clients.http import HttpClient
+from loadgen.clients.http3.connection import Http3Connection
 from loadgen.clients.net.network import TcpNetwork
 from loadgen.clients.net.settings import Http
 from loadgen.clients.net.tls import tls_context
 from loadgen.clients.pool.http3_pool import Http3Pool, http3_worker
+from loadgen.clients.response.replies import Reply
+from loadgen.errors import RequestFailed
 from tests.support.scripted import client_of
 
-__all__ = ["Asked", "Http3Server", "Served", "http3_client", "http3_pool", "http3_server"]
+__all__ = [
+    "EARLY",
+    "Asked",
+    "Http3Server",
+    "Served",
+    "echo",
+    "failure_of",
+    "has_ticket",
+    "hello",
+    "http3_client",
+    "http3_pool",
+    "http3_server",
+    "never",
+    "only_connection",
+    "pool_of",
+    "until",
+]
 
 
 @dataclass
@@ -225,3 +245,49 @@ def http3_pool(ca: Path | None, http: Http = Http(http3="only")) -> Http3Pool:  
 async def http3_client(url: str, ca: Path | None, http: Http = Http(http3="only")) -> AsyncIterator[HttpClient]:  # noqa: B008
     async with client_of(url, pool=http3_pool(ca, http)) as client:
         yield client
+
+
+# -- helpers of tests ------------------------------------------------------------------------------
+
+EARLY = Http(http3="only", early_data=True)
+
+
+def has_ticket(client: HttpClient) -> bool:
+    tickets = pool_of(client)._tickets
+    return tickets is not None and bool(tickets.by_place)
+
+
+async def hello(served: Served, asked: Asked) -> None:
+    served.ok(asked.stream, b"hello " + asked.path.encode())
+
+
+async def echo(served: Served, asked: Asked) -> None:
+    served.ok(asked.stream, asked.body, ("x-size", str(len(asked.body))))
+
+
+async def never(served: Served, asked: Asked) -> None:
+    """Do not answer."""
+
+
+async def failure_of(call: Awaitable[Reply]) -> RequestFailed:
+    with pytest.raises(RequestFailed) as failure:
+        await call
+    return failure.value
+
+
+def pool_of(client: HttpClient) -> Http3Pool:
+    pool = client._pool
+    assert isinstance(pool, Http3Pool)
+    return pool
+
+
+def only_connection(client: HttpClient) -> Http3Connection:
+    (connection,) = pool_of(client)._open
+    assert isinstance(connection, Http3Connection)
+    return connection
+
+
+async def until(is_so: Callable[[], object]) -> None:
+    async with asyncio.timeout(10):
+        while not is_so():
+            await asyncio.sleep(0.002)
