@@ -21,6 +21,7 @@ ABOVE_THE_CONNECTION: Final = frozenset(
         "test_forms",
         "test_graphql",
         "test_http3_ends",
+        "test_http3_many",
         "test_http3_plans",
         "test_jars",
         "test_sdk_answers",

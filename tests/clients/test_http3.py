@@ -173,9 +173,6 @@ async def test_a_cancelled_request_has_no_row_and_its_stream_is_ended() -> None:
         await until(lambda: (0, 0x10C) in server.resets)
 
 
-# -- hostile servers ----------------------------------------------------------------------------------
-
-
 # -- 0-RTT --------------------------------------------------------------------------------------------
 
 
@@ -191,9 +188,6 @@ async def test_requests_of_a_second_connection_arrive_before_its_handshake_has_e
         await until(lambda: pool_of(client).tally.early.values)
         early = pool_of(client).tally.early
         assert 1 <= early.values == early.hits <= 3
-
-
-# -- the plan's network settings ------------------------------------------------------------------------
 
 
 async def test_packets_that_get_lost_are_sent_again_and_counted() -> None:
