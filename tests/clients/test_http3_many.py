@@ -7,6 +7,7 @@ import json
 import random
 import shutil
 import subprocess
+import tempfile
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -25,10 +26,13 @@ _KEPT = "keepalive_requests 40;"
 
 
 @pytest.fixture(scope="module")
-def nginx(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningNginx]:
-    files = tmp_path_factory.mktemp("files")
-    for parent in (files, *files.parents[:3]):
-        parent.chmod(0o755)
+def nginx() -> Iterator[RunningNginx]:
+    with tempfile.TemporaryDirectory(prefix="loadgen-http3-files-") as folder:
+        yield from _nginx_with(Path(folder))
+
+
+def _nginx_with(files: Path) -> Iterator[RunningNginx]:
+    files.chmod(0o755)  # nginx's worker is another user
     for size in (0, 1, 1200, 70_000, 1_000_000):
         (files / str(size)).write_bytes(_body_of(f"/f/{size}"))
     with running_nginx(http3=True, tls=True, locations=f"{_KEPT} location /f/ {{ alias {files}/; }}") as running:
@@ -65,7 +69,7 @@ async def test_random_requests_have_their_own_answers_whatever_ends_in_between(n
     async with http3_server(_answer) as server, http3_client(server.url, server.ca) as client:
 
         async def one() -> None:
-            path = rng.choices(["/reset", "/reject", "/away", "/echo", "get"], [4, 1, 2, 30, 65])[0]
+            path = rng.choices(["/reset", "/reject", "/away", "/echo", "get"], [40, 10, 5, 300, 645])[0]
             if path == "get":
                 path = f"/{rng.choice((0, 1, 100, 1024, 20_000))}"
             asked[path] += 1
@@ -96,8 +100,14 @@ async def test_random_requests_have_their_own_answers_whatever_ends_in_between(n
         assert sum(seen.values()) - again <= sum(asked.values()) + pool_of(client).stale_retries
         for path, count in asked.items():
             assert seen[path] >= count
-    assert failed.keys() <= {("/reset", "h3 internal_error"), ("/reject", "h3 request_rejected")}
-    assert failed["/reset", "h3 internal_error"] == asked["/reset"]
+    # Few requests meet GOAWAY on three connections in a row.
+    away = sum(count for (_, outcome), count in failed.items() if outcome == "h3 goaway")
+    assert away <= 1 + number // 500
+    assert {key for key in failed if key[1] != "h3 goaway"} <= {
+        ("/reset", "h3 internal_error"),
+        ("/reject", "h3 request_rejected"),
+    }
+    assert failed["/reset", "h3 internal_error"] + failed["/reset", "h3 goaway"] == asked["/reset"]
 
 
 @pytest.mark.parametrize("number", NUMBERS)
@@ -119,6 +129,7 @@ async def test_nginx_counts_what_we_count_and_httpx_gets_the_same(nginx: Running
             else:
                 reply = await client.get(f"{path}?n={rng.random()}", timeout=60)
             if path.startswith("/f/"):
+                assert reply.status_code == 200, reply.text
                 assert reply.content == _body_of(path)
             asked[f"{method} {path} {reply.status_code}"] += 1
 
@@ -127,7 +138,7 @@ async def test_nginx_counts_what_we_count_and_httpx_gets_the_same(nginx: Running
                 await one()
 
         await asyncio.gather(*(user() for _ in range(_AT_ONCE)))
-        assert pool_of(client).opened > number // 40  # each connection ended with GOAWAY
+        assert pool_of(client).opened >= number // 40  # each connection ended with GOAWAY
         assert len(rows_of(client)) == sum(asked.values())
         total = sum(before.values()) + sum(asked.values())
         assert nginx.settled_count(total) == total
@@ -135,7 +146,7 @@ async def test_nginx_counts_what_we_count_and_httpx_gets_the_same(nginx: Running
         async with httpx.AsyncClient(verify=str(nginx.ca)) as other:
             for path in ("/1k", "/f/70000", "/status/404", "/"):
                 ours = await client.get(path)
-                theirs = await other.get(f"{nginx.tls_url if path[1] != 'f' else nginx.http3_url}{path}")
+                theirs = await other.get(nginx.http3_url + path)
                 assert (ours.status_code, ours.content) == (theirs.status_code, theirs.content)
 
 
