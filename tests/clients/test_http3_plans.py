@@ -6,9 +6,12 @@ import asyncio
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 import trustme
 
+from loadgen import Plan, User, journey, users
+from loadgen.clients.httpx_api.transport import HttpxTransport
 from loadgen.clients.net.network import TcpNetwork
 from loadgen.clients.net.settings import Http
 from loadgen.clients.net.target_guard import TargetGuard, place_of
@@ -194,3 +197,31 @@ async def test_shared_connections_are_no_more_than_the_limit() -> None:
             replies = await asyncio.gather(*(client.get(f"/{n}", expect=200) for n in range(300)))
         assert [reply.text for reply in replies] == [f"hello /{n}" for n in range(300)]
         assert len(server.connections) <= 2
+
+
+async def test_only_http_3_never_uses_tcp() -> None:
+    async with http3_client("http://127.0.0.1:1", None) as client:
+        failure = await failure_of(client.get("/"))
+    assert (failure.outcome, 'http3="only" needs https://' in str(failure.detail)) == ("protocol", True)
+
+
+async def test_httpx_clients_use_the_connections_of_the_user(nginx: RunningNginx) -> None:
+    async with client_of(nginx.http3_url, pool=http3_pool(nginx.ca, Http(http3=True))) as client:
+        transport = HttpxTransport(client._meter, client._pool, nginx.http3_url)
+        async with httpx.AsyncClient(transport=transport) as theirs:
+            replies = [await theirs.get(nginx.http3_url + "/1k") for _ in range(3)]
+    assert [reply.http_version for reply in replies] == ["HTTP/1.1", "HTTP/3", "HTTP/3"]
+    assert {len(reply.content) for reply in replies} == {1024}
+
+
+def test_a_target_without_tls_is_an_error_at_load_time() -> None:
+    @journey
+    async def one(user: User) -> None:
+        await user.http.get("/")
+
+    targets = {"api": "https://api.shop.example", "login": "HTTP://login.shop.example"}
+    plan = Plan(targets=targets, load=users(1).hold("1s"), mix=one, http=Http(http3="only"))
+    assert [fault.message for fault in plan.faults] == [
+        'http: http3="only" needs https://, but the target "login" is http://'
+    ]
+    assert not Plan(targets=targets, load=users(1).hold("1s"), mix=one, http=Http(http3=True)).faults

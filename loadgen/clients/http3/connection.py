@@ -201,6 +201,8 @@ class Http3Connection(asyncio.DatagramProtocol):
         self._is_offered = True
         """It is on its stack, or was just opened or taken by a caller that is about to send on it."""
         self._heard_ns = perf_counter_ns()
+        """When the last datagram arrived."""
+        self._pinged_ns = 0
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at_s = 0.0
         self._will_transmit = False
@@ -454,11 +456,11 @@ class Http3Connection(asyncio.DatagramProtocol):
             return
         if self._streams and now_s >= self._ping_at_s():
             self._quic.send_ping(0)
-            self._heard_ns = now_ns
+            self._pinged_ns = now_ns
         self._transmit()
 
     def _ping_at_s(self) -> float:
-        return self._heard_ns / NS_PER_S + self._quic.idle_timeout_s / 2
+        return max(self._heard_ns, self._pinged_ns) / NS_PER_S + self._quic.idle_timeout_s / 2
 
     def _process(self, now_ns: int) -> None:
         """HOT. Process all events of the QUIC connection, and send the datagrams that follow from them."""

@@ -16,6 +16,7 @@ Times are seconds of `perf_counter`.
 
 from __future__ import annotations
 
+import logging
 import ssl
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -31,6 +32,9 @@ from loadgen.clients.http3.certificates import OwnCertificate, Trust
 from loadgen.clients.http3.close_outcomes import IDLE_TIMEOUT, NO_ERROR, VERSION_NEGOTIATION, Close
 from loadgen.clients.http3.tally import Tally
 from loadgen.clients.protocol.outcomes import TLS
+
+# aioquic logs each connection, and warns of each that a target ends with an error: for us, these are measurements.
+logging.getLogger("quic").setLevel(logging.CRITICAL)
 
 __all__ = [
     "MOST_CONNECTION_BYTES",

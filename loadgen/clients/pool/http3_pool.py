@@ -24,6 +24,7 @@ from loadgen.clients.pool.http2_pool import Http2Pool, Http2SharedPool
 from loadgen.clients.pool.pool import ConnectionPool, Origin
 from loadgen.clients.protocol.connection_interface import Connection
 from loadgen.clients.protocol.http1 import MAX_BODY_BYTES
+from loadgen.clients.protocol.outcomes import PROTOCOL
 from loadgen.clients.protocol.response_heads import NO_ANSWER, Head
 from loadgen.clients.protocol.timeouts import TimeoutWheel
 from loadgen.engine.recording.recorder import Recorder
@@ -83,6 +84,8 @@ class _Http3(ConnectionPool):
         stack: list[Connection],
         opening: Opening,
     ) -> Connection:
+        if self._worker.only and not origin.is_tls:
+            raise RequestFailed(PROTOCOL, f'{origin.where}: http3="only" needs https://; write http3=True for http://')
         place = self._alternatives.place_of((origin.host, origin.port)) if origin.is_tls else None
         if place is None:
             return await super()._dial(origin, loop, wheel, stack, opening)
