@@ -251,3 +251,26 @@ async def test_a_malformed_goaway_ends_the_connection(payload: bytes) -> None:
     async with http3_server(malformed) as server, http3_client(server.url, server.ca) as client:
         failure = await failure_of(client.get("/"))
     assert failure.outcome == "h3 frame_error"
+
+
+async def test_datagrams_without_an_answer_end_the_connection() -> None:
+    async def ping(served: Served, asked: Asked) -> None:
+        for _ in range(3000):
+            served._quic.send_ping(1)
+            served.transmit()
+            await asyncio.sleep(0)
+
+    async with http3_server(ping) as server, http3_client(server.url, server.ca) as client:
+        failure = await failure_of(client.get("/"))
+    assert failure.outcome == "h3 flood"
+
+
+async def test_interim_answers_without_end_are_a_flood() -> None:
+    async def hints(served: Served, asked: Asked) -> None:
+        for _ in range(400):
+            served.headers(asked.stream, 103, ("link", "</a.css>"))
+            await asyncio.sleep(0)
+
+    async with http3_server(hints) as server, http3_client(server.url, server.ca) as client:
+        failure = await failure_of(client.get("/"))
+    assert failure.outcome == "h3 flood"

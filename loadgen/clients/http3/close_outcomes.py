@@ -14,6 +14,7 @@ from loadgen.clients.protocol.outcomes import RESET, TLS
 from loadgen.errors import RequestFailed
 
 __all__ = [
+    "H3_FLOOD",
     "H3_GOAWAY",
     "IDLE_TIMEOUT",
     "MESSAGE_ERROR",
@@ -27,6 +28,8 @@ __all__ = [
     "h3_outcome",
 ]
 
+H3_FLOOD: Final = "h3 flood"
+"""The target sent datagrams without an answer in them, faster than any server needs to."""
 H3_GOAWAY: Final = "h3 goaway"
 """The target closed the connection with GOAWAY, and did not look at the request."""
 IDLE_TIMEOUT: Final = "h3 idle_timeout"

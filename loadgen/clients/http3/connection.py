@@ -11,6 +11,7 @@ HTTP/3 are in `quic_session.py`; this module does the I/O, and decides the outco
 - The end of the connection: see `close_outcomes.py`.
 - A malformed answer: `protocol`, or `h3 message_error` if aioquic finds it; then the whole connection ends, because
   aioquic knows no other way.
+- Datagrams without a part of an answer, more of them than any server needs: `h3 flood`.
 - A time-out or a cancelled request ends its stream and not the connection. But if nothing arrived on the connection
   since that request was sent, it accepts no more requests.
 
@@ -32,6 +33,7 @@ from time import perf_counter_ns
 from typing import Any, Final, cast
 
 from loadgen.clients.http3.close_outcomes import (
+    H3_FLOOD,
     H3_GOAWAY,
     NO_ALPN,
     NO_ERROR,
@@ -54,6 +56,7 @@ from loadgen.clients.http3.quic_session import (
 from loadgen.clients.http3.tally import Tally
 from loadgen.clients.protocol.connection_interface import Connection, Exchange, Lost, Sink, Unprocessed, peer_text
 from loadgen.clients.protocol.http1 import MAX_BODY_BYTES, MAX_HEAD_BYTES
+from loadgen.clients.protocol.http2_floods import IDLE_FRAMES, INTERIM_COST, PER_REQUEST, FrameBudget
 from loadgen.clients.protocol.http2_heads import Received, fields_of
 from loadgen.clients.protocol.join_body_pieces import MANY_PIECES, join_tail
 from loadgen.clients.protocol.outcomes import (
@@ -203,6 +206,10 @@ class Http3Connection(asyncio.DatagramProtocol):
         self._heard_ns = perf_counter_ns()
         """When the last datagram arrived."""
         self._pinged_ns = 0
+        self._budget = FrameBudget(self._heard_ns)
+        """Of datagrams without a part of an answer. Each datagram that we send earns two: it may be acknowledged."""
+        self._has_progress = False
+        """The datagram that is being processed has a part of an answer."""
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at_s = 0.0
         self._will_transmit = False
@@ -343,6 +350,7 @@ class Http3Connection(asyncio.DatagramProtocol):
         streams[number] = stream
         if self._is_early:
             self._early_requests += 1
+        self._budget.earned += PER_REQUEST
         if deadline_ns < self.deadline_ns or not self.deadline_ns:
             self.deadline_ns = deadline_ns
             if deadline_ns < self.check_ns:
@@ -426,8 +434,15 @@ class Http3Connection(asyncio.DatagramProtocol):
         if self.is_closed:
             return
         now_ns = self._heard_ns = perf_counter_ns()
+        self._has_progress = False
         self._quic.take(data, self._address, now_ns / NS_PER_S)
         self._process(now_ns)
+        if not (self._has_progress or self.is_closed or self._budget.spend_late(1, now_ns, is_read=True)):
+            self._flood()
+
+    def _flood(self) -> None:
+        why = f"{self.where} sent more than {IDLE_FRAMES:,} datagrams without an answer in them"
+        self._end_all(RequestFailed(H3_FLOOD, why))
 
     def error_received(self, exc: Exception) -> None:
         """Handle an ICMP error, for example because no program listens at the target's port."""
@@ -512,6 +527,7 @@ class Http3Connection(asyncio.DatagramProtocol):
         quic, transport = self._quic, self._transport
         for data, _ in quic.datagrams_to_send(now_s):
             transport.sendto(data)
+            self._budget.earned += 2
             if self._has_ended():  # by an error of the socket
                 return
         at_s = quic.get_timer()
@@ -540,6 +556,7 @@ class Http3Connection(asyncio.DatagramProtocol):
                 exchange = stream.exchange
                 exchange.size_bytes += len(event.data)
                 exchange.first_byte_ns = exchange.first_byte_ns or now_ns
+                self._has_progress = True
                 waiting = quic.h3.buffered_bytes(number)
                 # Bytes wait only for the end of a head or of trailers.
                 if waiting and waiting + len(event.data) > MAX_HEAD_BYTES:
@@ -608,6 +625,9 @@ class Http3Connection(asyncio.DatagramProtocol):
             return
         elif head.status >= 200:
             self._on_head(stream, head)
+        elif not self._budget.spend(INTERIM_COST + len(head.raw), now_ns, is_read=True):
+            self._flood()
+            return
         if is_end and stream.id in self._streams:
             self._finish(stream, now_ns)
 
@@ -732,6 +752,7 @@ class Http3Connection(asyncio.DatagramProtocol):
 
     def _reset(self, stream: _Stream, code: int) -> None:
         if not self.is_closed:
+            self._budget.expect_late()
             self._quic.cancel_stream(stream.id, code, sends=not stream.is_sent, receives=not stream.is_over)
             self._transmit()
 
