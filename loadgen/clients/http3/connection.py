@@ -56,7 +56,14 @@ from loadgen.clients.http3.quic_session import (
 from loadgen.clients.http3.tally import Tally
 from loadgen.clients.protocol.connection_interface import Connection, Exchange, Lost, Sink, Unprocessed, peer_text
 from loadgen.clients.protocol.http1 import MAX_BODY_BYTES, MAX_HEAD_BYTES
-from loadgen.clients.protocol.http2_floods import IDLE_FRAMES, INTERIM_COST, PER_REQUEST, FrameBudget
+from loadgen.clients.protocol.http2_floods import (
+    EARNING_BITS,
+    IDLE_FRAMES,
+    INTERIM_COST,
+    PER_PIECE,
+    PER_REQUEST,
+    FrameBudget,
+)
 from loadgen.clients.protocol.http2_heads import Received, fields_of
 from loadgen.clients.protocol.join_body_pieces import MANY_PIECES, join_tail
 from loadgen.clients.protocol.outcomes import (
@@ -207,7 +214,7 @@ class Http3Connection(asyncio.DatagramProtocol):
         """When the last datagram arrived."""
         self._pinged_ns = 0
         self._budget = FrameBudget(self._heard_ns)
-        """Of datagrams without a part of an answer. Each datagram that we send earns two: it may be acknowledged."""
+        """Of datagrams without a part of an answer. Requests and uploads earn some, because they are acknowledged."""
         self._has_progress = False
         """The datagram that is being processed has a part of an answer."""
         self._timer: asyncio.TimerHandle | None = None
@@ -350,7 +357,7 @@ class Http3Connection(asyncio.DatagramProtocol):
         streams[number] = stream
         if self._is_early:
             self._early_requests += 1
-        self._budget.earned += PER_REQUEST
+        self._budget.earned += PER_REQUEST + (len(data) >> EARNING_BITS)
         if deadline_ns < self.deadline_ns or not self.deadline_ns:
             self.deadline_ns = deadline_ns
             if deadline_ns < self.check_ns:
@@ -413,6 +420,7 @@ class Http3Connection(asyncio.DatagramProtocol):
                 if not self._can_write(stream):
                     return
                 quic.h3.send_data(stream.id, piece, False)
+                self._budget.earned += PER_PIECE + (len(piece) >> EARNING_BITS)
                 self._transmit()
                 await asyncio.sleep(0)
                 while self._can_write(stream) and quic.unsent_bytes(stream.id) > _UNSENT_BYTES:
@@ -527,7 +535,6 @@ class Http3Connection(asyncio.DatagramProtocol):
         quic, transport = self._quic, self._transport
         for data, _ in quic.datagrams_to_send(now_s):
             transport.sendto(data)
-            self._budget.earned += 2
             if self._has_ended():  # by an error of the socket
                 return
         at_s = quic.get_timer()
