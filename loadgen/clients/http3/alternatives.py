@@ -1,7 +1,7 @@
 """Which targets are asked over HTTP/3, and where: all with `http3="only"`, else those whose Alt-Svc offers it.
 
-Each pool has one, so each user learns it anew, as a browser of a new visitor does. An offer is valid as long as it
-says, or until the target withdraws it. An offer that cannot be used is not tried again for BROKEN_S.
+Each pool has its own object, so each user has to see an offer first, as the browser of a new visitor does. An offer has
+a lifetime, and the target may withdraw it. An offer that cannot be used is not tried again for BROKEN_S.
 """
 
 from __future__ import annotations

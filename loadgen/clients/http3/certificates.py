@@ -3,7 +3,7 @@
 QUIC has TLS inside, so Python's `ssl` is not used. This module takes the same roots from the plan's TLS context, so a
 certificate is trusted over QUIC exactly if it is trusted over TCP.
 
-aioquic would read all roots anew for each handshake: 17 ms with the usual 146 roots, beside 5 ms for the handshake
+aioquic would read all roots for each handshake: 17 ms with the usual 146 roots, beside 5 ms for the handshake
 itself. So the roots are read once, and a certificate is checked here, before anything else is sent.
 """
 

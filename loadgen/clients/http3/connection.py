@@ -1,8 +1,8 @@
 """One HTTP/3 connection, client side: many concurrent requests over QUIC.
 
-It has the interface of the other connections (`connection_interface.py`) and gets the same HTTP/1.1 bytes. It stays on
-its stack as long as it has room for another request, so a user's concurrent requests share one connection. QUIC and
-HTTP/3 are in `quic_session.py`; this module does the I/O, and decides the outcome of each request:
+`Http3Connection` has the interface of the other connections (`connection_interface.py`) and gets the same HTTP/1.1
+bytes. A connection stays on its stack as long as it has room for another request, so a user's concurrent requests share
+one connection. QUIC and HTTP/3 are in `quic_session.py`; this module does the I/O, and decides the outcome of each request:
 
 - A stream that the target resets: `h3 request_cancelled`, `h3 internal_error` ..., named by the error code. The target
   did not look at a request that it rejected (`h3 request_rejected`), so it is sent once more (`Unprocessed`).
@@ -100,7 +100,7 @@ _heads: dict[tuple[tuple[bytes, bytes], ...], Received] = {}
 
 
 class _Stream:
-    """One request and its answer. It is the `Source` from which a Sink reads."""
+    """One request and its answer: the `Source` from which a Sink reads."""
 
     __slots__ = (
         "chunks",
@@ -209,7 +209,7 @@ class Http3Connection(asyncio.DatagramProtocol):
         self._early_requests = 0
         self._is_leaving = False
         self._is_offered = True
-        """It is on its stack, or was just opened or taken by a caller that is about to send on it."""
+        """The connection is on its stack, or was just opened or taken by a caller that is about to send on it."""
         self._heard_ns = perf_counter_ns()
         """When the last datagram arrived."""
         self._pinged_ns = 0

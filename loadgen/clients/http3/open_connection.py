@@ -14,7 +14,7 @@ __all__ = ["DatagramNetwork", "NewConnection", "open_connection"]
 
 T = TypeVar("T")
 NewConnection = Callable[[tuple[str, int]], Http3Connection]
-"""Makes the connection to (address, port). It is not open yet."""
+"""Makes the connection to (address, port), which is not open yet."""
 
 
 @runtime_checkable

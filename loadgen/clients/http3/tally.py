@@ -24,7 +24,7 @@ class _Count:
         self._name, self._kind = name, kind
         self._n = self._total = 0
         self.values = self.hits = 0
-        """Of the whole run; `take` does not reset them."""
+        """The sums over the whole run; `take` does not reset them."""
 
     def add(self, values: int, hits: int) -> None:
         self._n += values
@@ -33,7 +33,7 @@ class _Count:
         self.hits += hits
 
     def take(self) -> CustomStats | None:
-        """Return the numbers since the last call; None if there are none."""
+        """Return the numbers since the last call; None if nothing was counted."""
         n, total = self._n, self._total
         self._n = self._total = 0
         return CustomStats(self._name, self._kind, n, total) if n else None

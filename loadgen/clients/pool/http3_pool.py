@@ -38,7 +38,7 @@ TRY_S = 2.0
 
 @dataclass(slots=True)
 class Http3Worker:
-    """What all pools of a worker share. only: `Http(http3="only")`."""
+    """The settings that all pools of a worker share. only: `Http(http3="only")`."""
 
     tls: QuicTls
     only: bool
