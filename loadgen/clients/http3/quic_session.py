@@ -1,12 +1,13 @@
 """One QUIC connection with HTTP/3 on it, without I/O: datagrams and times in, events and datagrams out.
 
 The only importer of aioquic. aioquic's own asyncio classes are not used, so that sockets, timers and the times of a
-request are ours. `QuicSession` changes four things in aioquic:
+request are ours. `QuicSession` changes five things in aioquic:
 
 - The end of a connection is visible at once (`close`). aioquic reports it three probe time-outs later.
 - The window of a stream whose reader is slow stays closed (`paused`). aioquic always opens it.
 - The length of a body is not compared with Content-Length. aioquic does so for answers to HEAD, too, and ends the
   connection. The caller compares.
+- Padding is skipped at once. aioquic reads it byte by byte: 6 ms for each of nginx's probes for large packets.
 - Certificates are checked by `certificates.py`, before anything but the handshake is sent.
 
 These are private methods of aioquic, so the extra `http3` has an upper limit, and tests fail if one is gone.
@@ -210,6 +211,12 @@ class QuicSession(QuicConnection):
             self.close_reason = Close(0, True, "no common version of QUIC", True, VERSION_NEGOTIATION)
         else:
             self.close_reason = Close(event.error_code, event.frame_type is not None, event.reason_phrase)
+
+    def _handle_padding_frame(self, context: Any, frame_type: int, buf: Any) -> None:
+        rest = buf.data_slice(buf.tell(), buf.capacity)
+        # Padding nearly always fills the packet, and for 60,000 bytes comparing is 100 times as fast as `lstrip`.
+        left = 0 if rest == bytes(len(rest)) else len(rest.lstrip(b"\0"))
+        buf.seek(buf.capacity - left)
 
     def _write_stream_limits(self, builder: Any, space: Any, stream: Any) -> None:
         if stream.stream_id not in self.paused:
