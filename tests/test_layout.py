@@ -50,6 +50,7 @@ IMPORTERS = {
     "prometheus_client": {"loadgen/sinks/prometheus.py"},
     "cramjam": {"loadgen/sinks/remote_write.py"},
     "opentelemetry": {"loadgen/sinks/otlp.py", "loadgen/traces/convert/otlp_protobuf.py"},
+    "aioquic": {"loadgen/clients/http3/quic_session.py"},
     "brotli": {"loadgen/clients/protocol/decoding.py"},
     "zstandard": {
         "loadgen/clients/protocol/decoding.py",

@@ -52,6 +52,9 @@ __all__ = ["LOOP_NOTE", "Network", "TcpNetwork"]
 T = TypeVar("T")
 _BIND_ADDRESS_NO_PORT: Final = getattr(socket, "IP_BIND_ADDRESS_NO_PORT", 24 if sys.platform == "linux" else None)
 """Socket option: bind the address only. Otherwise each bind takes a port that no other connection can use."""
+_DATAGRAM_BUFFER_BYTES: Final = 2 * 1024 * 1024
+"""The receive buffer of a UDP socket; the system may allow less. With Linux's default of 208 KiB, answers of 1 MB lost
+packets in this buffer."""
 _SWALLOWED_S: Final = 1.0
 """A cancelled attempt to connect counts as failed if it took at least this long."""
 LOOP_NOTE: Final = (
@@ -197,6 +200,54 @@ class TcpNetwork:
 
         return await self._first(host, port, go, opening)
 
+    async def open_datagrams(
+        self,
+        host: str,
+        port: int,
+        shake: Callable[[socket.socket, tuple[str, int]], Awaitable[T]],
+        opening: Opening,
+    ) -> T:
+        """Connect a UDP socket to host:port, and return what `shake` returned, which does the handshake of HTTP/3.
+
+        A UDP socket is connected without a packet, so only the handshake shows whether the target is there.
+
+        shake: is called with the non-blocking socket and the (address, port) to which it is connected, and owns the
+        socket from then on.
+
+        Raises:
+            RequestFailed: with the outcome `dns`, `refused`, or that of `shake`.
+        """
+
+        async def go(address: str) -> T | RequestFailed:
+            sock = self._datagram_socket(address, port)
+            try:
+                return await shake(sock, (address, port))
+            except RequestFailed as failure:
+                if failure.outcome in _NEXT:
+                    self.resolver.failed(address, port)
+                    raise
+                return failure  # the target is there, so its other addresses are not tried
+
+        made = await self._first(host, port, go, opening)
+        if isinstance(made, RequestFailed):
+            raise made
+        self._count_loop_connection()
+        opening.end()
+        return made
+
+    def _datagram_socket(self, address: str, port: int) -> socket.socket:
+        sock = socket.socket(family_of(address), socket.SOCK_DGRAM)
+        try:
+            sock.setblocking(False)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _DATAGRAM_BUFFER_BYTES)
+            if self._sources is not None:
+                sock.bind((self._sources.next(address, port), 0))
+            sock.connect((address, port))
+        except BaseException:
+            sock.close()
+            raise
+        return sock
+
     async def adopt(
         self,
         sock: socket.socket,
@@ -329,10 +380,16 @@ class _Sources:
                         hint="add it to an interface (ip addr add), or remove it from Http(source=...)",
                     ) from error
 
-    async def connected(self, address: str, port: int) -> socket.socket:
-        """Return a socket connected to address:port from the next source address in turn. If all ports of this source
-        are in use, try the other sources.
+    def next(self, address: str, port: int) -> str:
+        """Return the source address for the next connection to address:port.
+
+        Raises:
+            RequestFailed: no source address has the IP version of `address`.
         """
+        sources, turn = self._in_turn(address, port)
+        return sources[turn % len(sources)]
+
+    def _in_turn(self, address: str, port: int) -> tuple[list[str], int]:
         sources = self._of[family_of(address)]
         if not sources:
             raise RequestFailed(
@@ -341,6 +398,13 @@ class _Sources:
         # Workers begin with different sources. Otherwise the first one would carry most of a short run.
         turn = self._turns.get(address)
         turn = self._turns[address] = randrange(len(sources)) if turn is None else turn + 1  # noqa: S311
+        return sources, turn
+
+    async def connected(self, address: str, port: int) -> socket.socket:
+        """Return a socket connected to address:port from the next source address in turn. If all ports of this source
+        are in use, try the other sources.
+        """
+        sources, turn = self._in_turn(address, port)
         for n in range(len(sources)):
             try:
                 return await _connected(address, port, sources[(turn + n) % len(sources)])

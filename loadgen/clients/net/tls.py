@@ -21,7 +21,7 @@ from loadgen.clients.net.settings import Http, Place
 from loadgen.clients.net.settings_check import TLS_VERSIONS
 from loadgen.errors import UsageError
 
-__all__ = ["tls_context"]
+__all__ = ["pem_of", "tls_context"]
 
 _PEM = "-----BEGIN "
 
@@ -67,6 +67,12 @@ def _limit(context: ssl.SSLContext, http: Http) -> None:
                 context.minimum_version = context.maximum_version
     if http.ciphers is not None:
         context.set_ciphers(http.ciphers)
+
+
+def pem_of(place: Place) -> bytes:
+    """Return the PEM text of a certificate or key."""
+    with _file_of(place) as path:
+        return Path(path).read_bytes()
 
 
 class _Encrypted(Exception):

@@ -30,6 +30,7 @@ __all__ = [
     "by_name",
     "client_wrong",
     "did_you_mean",
+    "http3_wrong",
     "is_url",
     "max_users_wrong",
     "once_wrong",
@@ -164,6 +165,20 @@ def read_http(http: object, folder: Path, wrong: list[Wrong]) -> Http:
     faults = [Wrong("http", f"http: {message}", hint) for message, hint in http.wrongs(folder)]
     wrong += faults
     return Http() if faults else http.settled(folder)
+
+
+def http3_wrong(settings: Iterable[Http], targets: Mapping[str, str]) -> Iterator[Wrong]:
+    """Yield an error for each http:// target of a plan that speaks only HTTP/3, which needs TLS.
+
+    settings: of the plan and its loads. targets: the URLs by name.
+    """
+    if not any(http.http3 == "only" for http in settings):
+        return
+    for name, url in targets.items():
+        if url.lower().startswith("http://"):
+            which = f'the target "{name}"' if name else "the target"
+            message = f'http: http3="only" needs https://, but {which} is http://'
+            yield Wrong("http", message, "write the https:// URL, or http3=True")
 
 
 def read_llm(llm: object, targets: Collection[str], folder: Path, wrong: list[Wrong]) -> Llm | None:

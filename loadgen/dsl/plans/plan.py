@@ -28,6 +28,7 @@ from loadgen.dsl.plans.argument_validation import (
     Wrong,
     by_name,
     client_wrong,
+    http3_wrong,
     is_url,
     max_users_wrong,
     once_wrong,
@@ -254,6 +255,8 @@ class Plan:
         self._own_tags = split.specs if llm is None else with_llm_tags(split.specs)
         self.trace = read_trace(trace, self._wrong)
         self.http = read_http(http, self.folder, self._wrong)
+        own = (one.http for one in self.loads if one.http is not None)
+        self._wrong += http3_wrong((self.http, *own), self.targets)
         self.llm = read_llm(llm, self.targets, self.folder, self._wrong)
         self.client = client
         self.owner = read_text("owner", owner, self._wrong)

@@ -14,7 +14,7 @@ from datetime import datetime
 from difflib import get_close_matches
 from random import Random
 from time import perf_counter_ns
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -57,6 +57,9 @@ from loadgen.engine.recording.user_meter import Meter
 from loadgen.engine.tracing.share import AdaptiveShare
 from loadgen.errors import UsageError
 from loadgen.measure.deltas.series_key import Tags
+
+if TYPE_CHECKING:
+    from loadgen.clients.pool.http3_pool import Http3Worker
 
 __all__ = ["UserFactory", "Ways"]
 
@@ -151,6 +154,7 @@ class UserFactory:
         self._forward = Forward.of(ways.http)
         self._other_origins = self._origins_of_targets() if self.preconnects else ()
         self._shared_pool: ConnectionPool | None = None
+        self._http3 = _http3_of(ways, network, ssl)
         self._max_body_bytes = ways.http.max_body_bytes
         self._has_phases = ways.http.phases or ways.has_phases
         if self._has_phases:
@@ -303,6 +307,7 @@ class UserFactory:
             self._ssl,
             self._shared_pool if isinstance(self._shared_pool, SharedPool) else None,
             http2=ways.http.http2,
+            http3=self._http3,
             limit_bytes=self._max_body_bytes,
             has_phases=self._has_phases,
             has_stamps=self._has_stamps,
@@ -344,6 +349,7 @@ class UserFactory:
     ) -> User:
         meter = (meter_class or self.meter_class)(recorder, tags)
         meter.load = load
+        pool.report_to(recorder)
         user = self.user_class(
             self._client(meter, pool, self._url),
             meter,
@@ -362,6 +368,18 @@ class UserFactory:
         if meter.times_streams:
             meter.waits = LlmPlace(user).waited_ns
         return user
+
+
+def _http3_of(ways: Ways, network: Network, context: _ssl.SSLContext | None) -> Http3Worker | None:
+    """Return what all HTTP/3 connections of the worker share; None for plans without HTTP/3. Trials have none either:
+    their network answers over HTTP/1.1.
+    """
+    if not ways.http.http3 or ways.client == "httpx" or not hasattr(network, "open_datagrams"):
+        return None
+    from loadgen.clients.pool.http3_pool import http3_worker  # needs the extra `http3`
+
+    assert context is not None
+    return http3_worker(ways.http, context)
 
 
 def _adaptive_of(trace: Trace, given: AdaptiveShare | None) -> AdaptiveShare | None:
