@@ -259,6 +259,8 @@ class Drive:
                 adaptive=traces.adaptive,
                 export=traces.export,
                 worker_clients=self._worker_clients,
+                raw=network,
+                raw_tls=partial(tls_context, plan.ca, ways.http, is_http=False),
             )
 
         self._user_factory = new_factory(plan.ways())

@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from time import perf_counter_ns
 from typing import Any, ClassVar
 
@@ -287,7 +288,15 @@ class _Stage:
         self._tags, self._lanes, self._goodputs = plan.tag_specs, plan.lanes, goodputs_of(plan.watched)
         self._points = _Alone()
         self._user_factory = UserFactory(
-            ways, network, context, seed=seed, sleep=self._sleep, wait=asyncio.sleep, points=self._points
+            ways,
+            network,
+            context,
+            seed=seed,
+            sleep=self._sleep,
+            wait=asyncio.sleep,
+            points=self._points,
+            raw=network,
+            raw_tls=partial(tls_context, plan.ca, plan.http, is_http=False),
         )
         self._seen: list[Seen] = []
         self._steps: list[Stepped] = []

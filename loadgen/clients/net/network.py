@@ -25,7 +25,7 @@ from errno import EADDRNOTAVAIL
 from ipaddress import ip_address, ip_network
 from random import randrange
 from time import monotonic
-from typing import Any, Final, Protocol, TypeVar
+from typing import Any, Final, Protocol, TypeVar, runtime_checkable
 
 from loadgen.clients.net.connect_timing import Opening
 from loadgen.clients.net.dns import Resolver, family_of
@@ -47,7 +47,7 @@ from loadgen.engine.health.answer_reads import AnswerReads
 from loadgen.engine.health.process_health import own_addresses
 from loadgen.errors import RequestFailed, UsageError
 
-__all__ = ["LOOP_NOTE", "Network", "TcpNetwork"]
+__all__ = ["LOOP_NOTE", "Network", "RawNetwork", "TcpNetwork"]
 
 T = TypeVar("T")
 _BIND_ADDRESS_NO_PORT: Final = getattr(socket, "IP_BIND_ADDRESS_NO_PORT", 24 if sys.platform == "linux" else None)
@@ -86,6 +86,37 @@ class Network(Protocol):
             RequestFailed: with the outcome `dns`, `refused`, `tls` ...
         """
         ...
+
+
+@runtime_checkable
+class RawNetwork(Protocol):
+    """Opens connections and sockets without HTTP, for `user.tcp` and `user.udp`. The caller applies time-outs."""
+
+    async def open_stream(
+        self,
+        host: str,
+        port: int,
+        tls: ssl.SSLContext | None,
+        factory: Callable[[], asyncio.Protocol],
+        opening: Opening,
+    ) -> None:
+        """Open a TCP connection to host:port, with TLS if `tls` is given, for the protocol that `factory` makes.
+
+        opening: as in `Network.connect`.
+
+        Raises:
+            RequestFailed: with the outcome `dns`, `refused`, `tls` ...
+        """
+
+    async def open_datagrams(
+        self, host: str, port: int, factory: Callable[[], asyncio.DatagramProtocol], opening: Opening
+    ) -> None:
+        """Open a UDP socket that sends to host:port and receives from there alone, for the protocol that `factory`
+        makes.
+
+        Raises:
+            RequestFailed: with the outcome `dns`, `unreachable` ... UsageError: the plan has a proxy.
+        """
 
 
 class TcpNetwork:
@@ -197,15 +228,43 @@ class TcpNetwork:
 
         return await self._first(host, port, go, opening)
 
+    async def open_stream(
+        self,
+        host: str,
+        port: int,
+        tls: ssl.SSLContext | None,
+        factory: Callable[[], asyncio.Protocol],
+        opening: Opening,
+    ) -> None:
+        sock = await self.open_socket(host, port, opening)
+        await self.adopt(sock, tls, host if tls is not None else None, factory, f"{host}:{port}", opening)
+
+    async def open_datagrams(
+        self, host: str, port: int, factory: Callable[[], asyncio.DatagramProtocol], opening: Opening
+    ) -> None:
+        loop = asyncio.get_running_loop()
+
+        async def go(address: str) -> None:
+            source = None if self._sources is None else self._sources.next_of(address, port)
+            await loop.create_datagram_endpoint(
+                factory,
+                remote_addr=(address, port),
+                local_addr=None if source is None else (source, 0),
+                family=family_of(address),
+            )
+
+        await self._first(host, port, go, opening)
+        opening.end()
+
     async def adopt(
         self,
         sock: socket.socket,
         tls: ssl.SSLContext | None,
         server_hostname: str | None,
-        factory: Callable[[], Connection],
+        factory: Callable[[], Any],
         where: str,
         opening: Opening,
-    ) -> tuple[asyncio.BaseTransport, Connection]:
+    ) -> tuple[asyncio.BaseTransport, Any]:
         """Turn a connected socket into a connection, with TLS if `tls` is given, and return (its transport, its
         protocol made by `factory`). If that fails, close the socket.
 
@@ -333,6 +392,22 @@ class _Sources:
         """Return a socket connected to address:port from the next source address in turn. If all ports of this source
         are in use, try the other sources.
         """
+        sources, turn = self._next(address, port)
+        for n in range(len(sources)):
+            try:
+                return await _connected(address, port, sources[(turn + n) % len(sources)])
+            except OSError as error:
+                if error.errno != EADDRNOTAVAIL or n == len(sources) - 1:
+                    raise
+        raise AssertionError
+
+    def next_of(self, address: str, port: int) -> str:
+        """Return the next source address in turn for address:port."""
+        sources, turn = self._next(address, port)
+        return sources[turn % len(sources)]
+
+    def _next(self, address: str, port: int) -> tuple[list[str], int]:
+        """Return the source addresses for address:port, and the turn, which counts the connections to it."""
         sources = self._of[family_of(address)]
         if not sources:
             raise RequestFailed(
@@ -341,13 +416,7 @@ class _Sources:
         # Workers begin with different sources. Otherwise the first one would carry most of a short run.
         turn = self._turns.get(address)
         turn = self._turns[address] = randrange(len(sources)) if turn is None else turn + 1  # noqa: S311
-        for n in range(len(sources)):
-            try:
-                return await _connected(address, port, sources[(turn + n) % len(sources)])
-            except OSError as error:
-                if error.errno != EADDRNOTAVAIL or n == len(sources) - 1:
-                    raise
-        raise AssertionError
+        return sources, turn
 
 
 def _own_of(source: str) -> list[str]:

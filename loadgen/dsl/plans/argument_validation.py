@@ -23,6 +23,7 @@ from loadgen.clients.request.tracing import Trace
 from loadgen.dsl.source_location import Origin
 from loadgen.hostport import HostPort, of_url
 from loadgen.measure.deltas.limits import NAME_BYTES
+from loadgen.target_url import LINK_SCHEMES, PORTS
 from loadgen.units import NS_PER_S, parse_duration
 
 __all__ = [
@@ -295,7 +296,10 @@ def is_url(target: object) -> bool:
 
 
 def url_wrong(target: object) -> tuple[str, str]:
-    """Return the error message for an invalid URL of a target, and a hint; ("", "") if the URL is valid."""
+    """Return the error message for an invalid URL of a target, and a hint; ("", "") if the URL is valid.
+
+    `loadgen/target_url.py` has the schemes.
+    """
     hint = 'write "https://shop.example" or "http://127.0.0.1:8080"'
     if not isinstance(target, str):
         return f"target: {target!r} is not a URL", hint
@@ -304,17 +308,21 @@ def url_wrong(target: object) -> tuple[str, str]:
         host, port = of_url(url) if url.netloc else HostPort("", None)
     except ValueError as error:
         return f"target: {target!r} is not a URL: {error}", hint
-    if url.scheme not in ("http", "https"):
-        return (
-            f"target: {target!r} is not an http or https URL",
-            f'write "http://{target}"' if "://" not in target and target else hint,
-        )
+    if url.scheme not in PORTS:
+        if near := get_close_matches(url.scheme, PORTS, n=1):
+            hint = f'did you mean "{near[0]}://"?'
+        elif "://" not in target and target:
+            hint = f'write "http://{target}"'
+        return f"target: {target!r} is not an http or https URL", hint
     if not host or any(c.isspace() for c in target) or port == 0:
         return f"target: {target!r} is not a URL: it has no valid host and port", hint
     if url.username is not None or url.password is not None:
         return "target: the URL contains credentials, which would be stored with the results", "send them in a header"
     if url.query or url.fragment:
         return f"target: {target!r} has a query or fragment, but must be the base of all paths", hint
+    if url.scheme in LINK_SCHEMES and (port is None or url.path not in ("", "/")):
+        example = f'write "{url.scheme}://{HostPort(host, port).bracketed}:{port or 7000}"'
+        return f"target: {target!r} must have a port and no path", example
     return "", ""
 
 
