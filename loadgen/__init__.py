@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from loadgen.clients.net.settings import Http
     from loadgen.clients.request.tracing import Trace
     from loadgen.clients.response.replies import Reply
+    from loadgen.clients.tcp_udp.frames import Frame, FrameError, fixed_size, length_prefix, lines, until
+    from loadgen.clients.tcp_udp.matching import first
     from loadgen.dsl.data import feed
     from loadgen.dsl.data.choices import Choices, choices
     from loadgen.dsl.data.inference_rows import BatchRow, MooncakeRow, Turn
@@ -75,6 +77,8 @@ __all__ = [
     "Edges",
     "ExpectFailed",
     "Finding",
+    "Frame",
+    "FrameError",
     "Graph",
     "Http",
     "IterationEnded",
@@ -113,7 +117,9 @@ __all__ = [
     "exponential",
     "feed",
     "file",
+    "first",
     "fixed",
+    "fixed_size",
     "gauge",
     "goodput",
     "gql",
@@ -123,6 +129,8 @@ __all__ = [
     "journey",
     "kubernetes_cluster",
     "leave",
+    "length_prefix",
+    "lines",
     "lognormal",
     "maximum",
     "mean",
@@ -159,6 +167,7 @@ __all__ = [
     "total",
     "trend",
     "uniform",
+    "until",
     "users",
     "zipf",
 ]
@@ -170,6 +179,8 @@ _MODULES = {
     "Edges": "loadgen.dsl.graphs.nodes_and_edges",
     "ExpectFailed": "loadgen.errors",
     "Finding": "loadgen.dsl.executors.steering_executor",
+    "Frame": "loadgen.clients.tcp_udp.frames",
+    "FrameError": "loadgen.clients.tcp_udp.frames",
     "Graph": "loadgen.dsl.graphs.graph",
     "Http": "loadgen.clients.net.settings",
     "Llm": "loadgen.clients.llm.settings",
@@ -210,7 +221,9 @@ _MODULES = {
     "exponential": "loadgen.dsl.distributions",
     "feed": "loadgen.dsl.data",
     "file": "loadgen.dsl.payload",
+    "first": "loadgen.clients.tcp_udp.matching",
     "fixed": "loadgen.dsl.distributions",
+    "fixed_size": "loadgen.clients.tcp_udp.frames",
     "gauge": "loadgen.dsl.metric",
     "goodput": "loadgen.dsl.plans.goodput",
     "gql": "loadgen.clients.graphql",
@@ -219,6 +232,8 @@ _MODULES = {
     "iterations": "loadgen.dsl.executors.standard",
     "journey": "loadgen.dsl.journey",
     "leave": "loadgen.dsl.graphs.nodes_and_edges",
+    "length_prefix": "loadgen.clients.tcp_udp.frames",
+    "lines": "loadgen.clients.tcp_udp.frames",
     "lognormal": "loadgen.dsl.distributions",
     "maximum": "loadgen.dsl.plans.slo",
     "mean": "loadgen.dsl.plans.slo",
@@ -255,6 +270,7 @@ _MODULES = {
     "total": "loadgen.dsl.plans.slo",
     "trend": "loadgen.dsl.metric",
     "uniform": "loadgen.dsl.distributions",
+    "until": "loadgen.clients.tcp_udp.frames",
     "users": "loadgen.dsl.executors.standard",
     "zipf": "loadgen.dsl.prompts.prompt",
 }

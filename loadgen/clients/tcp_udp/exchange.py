@@ -10,8 +10,9 @@ from typing import Any, Final
 from loadgen.clients.net.connect_timing import Opening
 from loadgen.clients.protocol.outcomes import TIMEOUT, count_own_fault
 from loadgen.clients.protocol.phased import UNKNOWN
-from loadgen.clients.protocol.timeouts import NEVER_NS, TimeoutWheel
+from loadgen.clients.protocol.timeouts import NEVER_NS
 from loadgen.clients.tcp_udp.bytes_as_text import MAX_SHOWN_BYTES, bytes_as_text
+from loadgen.clients.tcp_udp.place import Deadlines
 from loadgen.engine.recording.user_meter import Meter
 from loadgen.errors import ExpectFailed, RequestFailed, UsageError
 from loadgen.measure.deltas.series_key import OK, Phase
@@ -75,12 +76,12 @@ class Exchange:
 
     # -- the wait for an answer -------------------------------------------------------------------
 
-    def begin_wait(self, wheel: TimeoutWheel) -> None:
+    def begin_wait(self, wheel: Deadlines) -> None:
         """Get ready for the answer. Call it before the request is written."""
         self._answer = asyncio.get_running_loop().create_future()
         wheel.watch(self)
 
-    async def answer(self, wheel: TimeoutWheel) -> bytes:
+    async def answer(self, wheel: Deadlines) -> bytes:
         """Wait for the answer and return it; `expect` records the row then.
 
         Raises:

@@ -14,18 +14,18 @@ __all__ = ["Links"]
 
 
 class Links:
-    """The connections and sockets of one user. place: returns the place of a target by its name."""
+    """The connections and sockets of one user. place: returns the place of a target by its name, for "tcp" or "udp"."""
 
     __slots__ = ("_place", "_sockets", "_tcp")
 
-    def __init__(self, place: Callable[[str], Place]) -> None:
+    def __init__(self, place: Callable[[str, str], Place]) -> None:
         self._place = place
         self._sockets: dict[str, UdpSocket] = {}
         self._tcp: WeakSet[TcpLink] = WeakSet()
 
     def tcp(self, target: str, frame: Frame, timeout: float | str | None) -> TcpLink:
         """Return a new connection, which is not open yet."""
-        link = TcpLink(self._place(target), frame, timeout)
+        link = TcpLink(self._place(target, "tcp"), frame, timeout)
         self._tcp.add(link)
         return link
 
@@ -33,7 +33,7 @@ class Links:
         """Return the user's socket for a target; the same at each call."""
         found = self._sockets.get(target)
         if found is None:
-            found = self._sockets[target] = UdpSocket(self._place(target))
+            found = self._sockets[target] = UdpSocket(self._place(target, "udp"))
         return found
 
     async def close(self) -> None:

@@ -2,21 +2,32 @@
 
 from __future__ import annotations
 
+import asyncio
 import ssl
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final, Literal, Protocol
 
 from loadgen.clients.net.network import RawNetwork
-from loadgen.clients.protocol.timeouts import Timeouts
+from loadgen.clients.protocol.timeouts import Timeouts, Watched, wheel_of
 from loadgen.engine.recording.user_meter import Meter
 from loadgen.errors import UsageError
 from loadgen.target_url import TargetUrl
 from loadgen.units import NS_PER_S, parse_duration
 
-__all__ = ["MAX_TIMEOUT_NS", "Place", "bytes_of", "limit_of", "place_of"]
+__all__ = ["MAX_TIMEOUT_NS", "Deadlines", "Place", "bytes_of", "limit_of", "place_of"]
 
 MAX_TIMEOUT_NS: Final = 24 * 3600 * NS_PER_S
+
+
+class Deadlines(Protocol):
+    """Watches deadlines, as a `TimeoutWheel` does."""
+
+    def watch(self, it: Watched) -> None:
+        """Call `it.expire` when the deadline of `it` has passed."""
+
+    def forget(self, it: Watched) -> None:
+        """Watch `it` no longer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +35,7 @@ class Place:
     """A target, and what connects a user to it.
 
     name: of the target in the plan; "" for its only one. tls: makes the context for `tcps://`; it takes some 20 ms.
+    wheel: returns what watches the deadlines of requests.
     """
 
     name: str
@@ -32,6 +44,7 @@ class Place:
     network: RawNetwork
     timeouts: Timeouts
     tls: Callable[[], ssl.SSLContext]
+    wheel: Callable[[asyncio.AbstractEventLoop], Deadlines] = wheel_of
 
     @property
     def where(self) -> str:

@@ -9,12 +9,11 @@ from __future__ import annotations
 import asyncio
 from contextlib import suppress
 from time import perf_counter_ns
-from types import TracebackType
+from types import FunctionType, TracebackType
 from typing import Any
 
 from loadgen.clients.net.connect_timing import Opening
 from loadgen.clients.protocol.outcomes import TIMEOUT
-from loadgen.clients.protocol.timeouts import wheel_of
 from loadgen.clients.tcp_udp.counters import count_answer
 from loadgen.clients.tcp_udp.exchange import Exchange, Expected, check_expected
 from loadgen.clients.tcp_udp.frames import Frame
@@ -24,7 +23,7 @@ from loadgen.clients.tcp_udp.place import Place, bytes_of, limit_of, place_of
 from loadgen.errors import RequestFailed, UsageError
 from loadgen.units import NS_PER_S, format_duration
 
-__all__ = ["TcpLink"]
+__all__ = ["TcpLink", "check_frame"]
 
 
 class TcpLink:
@@ -35,12 +34,7 @@ class TcpLink:
 
     def __init__(self, place: Place, frame: Frame, timeout: float | str | None = None) -> None:
         self._place = place_of(place, "tcp", ("tcp", "tcps"))
-        if not isinstance(frame, Frame):
-            raise UsageError(
-                f"user.tcp: frame={frame!r} is not a frame",
-                hint="write frame=lines(), length_prefix(4), fixed_size(8) or until(b'...'), or an object of your own"
-                " with max_bytes, encode and take",
-            )
+        check_frame(frame)
         self._frame = frame
         self._limit_ns = limit_of("user.tcp", timeout, place.timeouts.total_ns)
         self._where = place.where
@@ -136,7 +130,7 @@ class TcpLink:
         exchange = self._begin(name or self._place.row("TCP"), timeout, "ask")
         exchange.sent, exchange.match = framed, match
         self._check_open(exchange, incoming)
-        exchange.begin_wait(wheel := wheel_of(asyncio.get_running_loop()))
+        exchange.begin_wait(wheel := self._place.wheel(asyncio.get_running_loop()))
         exchange.expired = self._give_up
         try:
             exchange.key = self._waiting.add(exchange, match, data)
@@ -202,7 +196,7 @@ class TcpLink:
             exchange.expect(message, expect)
             return message
         self._check_open(exchange, incoming)
-        exchange.begin_wait(wheel := wheel_of(asyncio.get_running_loop()))
+        exchange.begin_wait(wheel := self._place.wheel(asyncio.get_running_loop()))
         exchange.expired = self._receiving.remove
         self._receiving.append(exchange)
         try:
@@ -272,6 +266,17 @@ class TcpLink:
         incoming = self._incoming
         state = "not open" if incoming is None else "open" if incoming.end is None else "closed"
         return f"<TcpLink {self._place.url}, {state}>"
+
+
+def check_frame(frame: object) -> None:
+    """Raise UsageError unless `frame=` of `user.tcp` is a frame."""
+    if not isinstance(frame, Frame):
+        given = f"{frame.__name__} without ()" if isinstance(frame, FunctionType) else repr(frame)
+        raise UsageError(
+            f"user.tcp: frame={given} is not a frame",
+            hint='write frame=lines(), length_prefix(4), fixed_size(8) or until(b"..."), or an object of your own with'
+            " max_bytes, encode and take",
+        )
 
 
 def _again(failure: Any) -> Any:

@@ -13,7 +13,6 @@ from typing import Any, Final
 
 from loadgen.clients.net.connect_timing import Opening
 from loadgen.clients.protocol.outcomes import RESET, TIMEOUT, connect_failure
-from loadgen.clients.protocol.timeouts import wheel_of
 from loadgen.clients.tcp_udp.counters import count_answer
 from loadgen.clients.tcp_udp.exchange import Exchange, Expected, check_expected
 from loadgen.clients.tcp_udp.matching import Match, Waiting
@@ -62,7 +61,7 @@ class UdpSocket:
         check_expected("ask", expect)
         exchange = await self._begin("ask", name or self._place.row("UDP"), data, timeout)
         exchange.match, exchange.expired = match, self._give_up
-        exchange.begin_wait(wheel := wheel_of(asyncio.get_running_loop()))
+        exchange.begin_wait(wheel := self._place.wheel(asyncio.get_running_loop()))
         try:
             exchange.key = self._waiting.add(exchange, match, data)
         except BaseException:

@@ -309,7 +309,7 @@ def url_wrong(target: object) -> tuple[str, str]:
     except ValueError as error:
         return f"target: {target!r} is not a URL: {error}", hint
     if url.scheme not in PORTS:
-        if near := get_close_matches(url.scheme, PORTS, n=1):
+        if near := get_close_matches(url.scheme, PORTS, n=1, cutoff=0.8):
             hint = f'did you mean "{near[0]}://"?'
         elif "://" not in target and target:
             hint = f'write "http://{target}"'

@@ -114,8 +114,8 @@ class UserFactory:
         adaptive: the share of sampled traces, if it changes. export: receives our own spans; None: nobody does.
         worker_clients: the libraries' clients that all users of the worker share; None: those of this object's users.
             Who drives the users closes them.
-        raw: opens the connections of `user.tcp` and `user.udp`; None: `network` does, if it can. raw_tls: makes the TLS context
-            of `tcps://` targets, which offers no HTTP; None: it is that of HTTP.
+        raw: opens the connections of `user.tcp` and `user.udp`; None: `network` does, if it can.
+        raw_tls: makes the TLS context of `tcps://` targets, which offers no HTTP; None: it is that of HTTP.
     """
 
     user_class: type[UserWith[Any]] = UserWith
@@ -285,7 +285,7 @@ class UserFactory:
     def links(self, user: User) -> Links:
         """Return the object that opens the TCP connections and UDP sockets of one user."""
 
-        def place(target: str) -> Place:
+        def place(target: str, word: str) -> Place:
             url = self.target_url(target)
             if url.scheme in LINK_SCHEMES and self.ways.http.uds is not None:
                 raise UsageError(
