@@ -17,13 +17,14 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 from loadgen.clients.llm.settings import Llm
+from loadgen.clients.net.proxy_requests import Excepted
 from loadgen.clients.net.settings import Http
 from loadgen.clients.pool.connection_policy import Connections
 from loadgen.clients.request.tracing import Trace
 from loadgen.dsl.source_location import Origin
 from loadgen.hostport import HostPort, of_url
 from loadgen.measure.deltas.limits import NAME_BYTES
-from loadgen.target_url import LINK_SCHEMES, PORTS
+from loadgen.target_url import LINK_SCHEMES, PORTS, TargetUrl
 from loadgen.units import NS_PER_S, parse_duration
 
 __all__ = [
@@ -32,6 +33,7 @@ __all__ = [
     "client_wrong",
     "did_you_mean",
     "is_url",
+    "links_wrong",
     "max_users_wrong",
     "once_wrong",
     "read_connections",
@@ -205,6 +207,18 @@ def client_wrong(client: object, connections: Connections, http: Http) -> Iterat
         if one.name not in _STOCK_TAKES and getattr(http, one.name) != getattr(default, one.name):
             message = f'client="httpx" does not support {one.name}= of Http(...)'
             yield Wrong("client", message, f"leave out {one.name}=, or client=")
+
+
+def links_wrong(targets: Mapping[str, str], http: Http) -> Iterator[Wrong]:
+    """Yield an error for each target of TCP or UDP that the settings of the connections rule out."""
+    for name, url in targets.items():
+        scheme = url.partition("://")[0]
+        if scheme in LINK_SCHEMES and http.uds is not None:
+            message = f'targets: "{name}": {url} cannot be reached: Http(uds=...) sends everything to a UNIX socket'
+            yield Wrong("targets", message, "leave out uds=, or the target")
+        if scheme == "udp" and http.proxy is not None and TargetUrl(url).host not in Excepted(tuple(http.no_proxy)):
+            message = f'targets: "{name}": {url} cannot be reached: the plan has a proxy, and UDP cannot go through it'
+            yield Wrong("targets", message, f'write Http(no_proxy=["{TargetUrl(url).host}"])')
 
 
 def read_labels(labels: object, wrong: list[Wrong]) -> dict[str, str]:
