@@ -24,7 +24,7 @@ from loadgen.clients.request.tracing import Trace
 from loadgen.dsl.source_location import Origin
 from loadgen.hostport import HostPort, of_url
 from loadgen.measure.deltas.limits import NAME_BYTES
-from loadgen.target_url import LINK_SCHEMES, PORTS, TargetUrl
+from loadgen.target_url import LINK_SCHEMES, PORTS, TargetUrl, is_http
 from loadgen.units import NS_PER_S, parse_duration
 
 __all__ = [
@@ -331,7 +331,8 @@ def url_wrong(target: object) -> tuple[str, str]:
     if not host or any(c.isspace() for c in target) or port == 0:
         return f"target: {target!r} is not a URL: it has no valid host and port", hint
     if url.username is not None or url.password is not None:
-        return "target: the URL contains credentials, which would be stored with the results", "send them in a header"
+        where = "send them in a header" if is_http(target) else 'pass them to the library: secret("password").reveal()'
+        return "target: the URL contains credentials, which would be stored with the results", where
     if url.query or url.fragment:
         return f"target: {target!r} has a query or fragment, but must be the base of all paths", hint
     if url.scheme in LINK_SCHEMES and (port is None or url.path not in ("", "/")):

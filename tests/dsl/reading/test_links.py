@@ -43,7 +43,8 @@ def faults(folder: Path, line: str = "pass", targets: str = TARGETS, more: str =
 
 def test_a_plan_without_an_http_target_is_valid(tmp_path: Path) -> None:
     rows = ("ping", "TCP gate (connect)", "UDP dns")
-    slos = f"slos=[{', '.join(f'p(95, request={row!r}) < "1s"' for row in rows)}],"
+    limits = ", ".join(f"p(95, request={row!r}) < '1s'" for row in rows)
+    slos = f"slos=[{limits}],"
     assert faults(tmp_path, more=slos) == []
 
 
@@ -92,7 +93,7 @@ def test_a_connection_that_is_not_awaited_is_found_by_its_name(tmp_path: Path) -
         ("udp://[::1]", "must have a port and no path", "udp://[::1]:7000"),
         ("tcp://gate:7000/x", "must have a port and no path", "tcp://gate:7000"),
         ("tcps://gate:0", "no valid host and port", "write"),
-        ("redis://:pw@cache", "contains credentials", "header"),
+        ("redis://:pw@cache", "contains credentials", "secret("),
         ("rediss2://cache", "is not an http or https URL", 'did you mean "rediss://"?'),
     ],
 )
@@ -117,8 +118,7 @@ def test_settings_that_rule_out_a_target_are_a_fault_of_the_plan(tmp_path: Path,
 
 def test_the_first_http_target_is_that_of_user_http(tmp_path: Path) -> None:
     path = tmp_path / "scenario.py"
-    path.write_text(
-        TEXT.format(line='await user.http.get("/")', targets=TARGETS.replace("}", ', "api": "http://x"}'), more="")
-    )
+    targets = TARGETS.replace("}", ', "api": "http://x"}')
+    path.write_text(TEXT.format(line='await user.http.get("/")', targets=targets, more=""))
     plan = load(path).plan
     assert (plan.target, plan.ways().url) == ("http://x", "http://x")
