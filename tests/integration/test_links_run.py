@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from tests.support.brokers import SECTIONS
 from tests.support.ports import free_port
@@ -42,11 +43,11 @@ class Names(socketserver.DatagramRequestHandler):
 
 
 @contextmanager
-def serving(make: type[socketserver.BaseServer], handler: type[socketserver.BaseRequestHandler]) -> Iterator[int]:
-    with make(("127.0.0.1", 0), handler) as server:  # type: ignore[arg-type]
-        server.block_on_close = False  # type: ignore[attr-defined]  # it would wait for idle connections
+def serving(make: Any, handler: type[socketserver.BaseRequestHandler]) -> Iterator[int]:
+    with make(("127.0.0.1", 0), handler) as server:
+        server.block_on_close = False  # it would wait for idle connections
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield server.server_address[1]  # type: ignore[misc]
+        yield server.server_address[1]
         server.shutdown()
 
 
@@ -61,7 +62,7 @@ def test_each_message_is_counted_by_the_servers_and_by_us(tmp_path: Path) -> Non
         for before, port in ((7001, gate), (7002, store), (7003, dns)):
             text = text.replace(f":{before}", f":{port}")
         (tmp_path / "links.py").write_text(text)
-        run = loadgen("run", tmp_path / "links.py", "--quiet", runs_dir=tmp_path / "runs")
+        run = loadgen("run", str(tmp_path / "links.py"), "--quiet", runs_dir=tmp_path / "runs")
     assert ends_with(run.exit_code, run.summary, 0), run.out + run.err
     assert run.summary["iterations"]["finished"] == run.summary["iterations"]["due"] == 20
     assert COUNTED == {"connections": 40, "PING": 20, "QUIT": 20, "put": 20, "lookup": 20}
@@ -72,7 +73,7 @@ def test_each_message_is_counted_by_the_servers_and_by_us(tmp_path: Path) -> Non
 def test_a_redis_that_refuses_fails_the_objectives_and_is_no_fault_of_the_script(tmp_path: Path) -> None:
     path = tmp_path / "load_on_redis.py"
     path.write_text(re.sub(r":6379", f":{free_port()}", SECTIONS["Redis"]))
-    run = loadgen("run", path, "--quiet", runs_dir=tmp_path / "runs")
+    run = loadgen("run", str(path), "--quiet", runs_dir=tmp_path / "runs")
     assert ends_with(run.exit_code, run.summary, 1), run.out + run.err
     assert run.summary["iterations"]["finished"] == run.summary["iterations"]["due"] == 100
     assert run.summary["requests"]["errors"] == run.summary["requests"]["finished"] == 100

@@ -18,9 +18,9 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from loadgen.clients.net.connect_timing import Opening
-from loadgen.clients.protocol.outcomes import connect_failure
+from loadgen.clients.protocol.outcomes import REFUSED, connect_failure
 from loadgen.clients.protocol.timeouts import Watched
-from loadgen.errors import UsageError
+from loadgen.errors import RequestFailed, UsageError
 
 __all__ = ["CannedPeers", "SentMessage", "SilenceIsTimeout", "canned_host"]
 
@@ -109,7 +109,9 @@ class CannedPeers:
             raise UsageError(
                 f"no canned peer for {kind} {name}", hint=f'add "{kind} {name}" to the replies; they cover {there}'
             )
-        if isinstance(error := self._replies[key], OSError):
+        if isinstance(error := self._replies[key], ConnectionRefusedError):  # in tests it has no errno
+            raise RequestFailed(REFUSED, f"{key}: the canned peer refuses") from error
+        if isinstance(error, OSError):
             raise connect_failure(error, key) from error
         return key
 
