@@ -1,8 +1,8 @@
 """URLs of targets: which schemes a plan may have, their default ports, and host and port of a URL.
 
-`http` and `https` are for `user.http` and what is built on it, `tcp`, `tcps` and `udp` for `user.tcp` and `user.udp`.
-The others are for client libraries, which get the URL by `user.target("cache")`. A protocol without a scheme of its own
-here is written as `tcp://HOST:PORT`.
+`http` and `https` are for `user.http`, gRPC and all other words of HTTP; `tcp`, `tcps` and `udp` are for `user.tcp` and
+`user.udp`. The others are for client libraries, which get the URL by `user.target("cache")`. A protocol without a
+scheme of its own here is written as `tcp://HOST:PORT`.
 """
 
 from __future__ import annotations

@@ -108,7 +108,7 @@ class Trial:
     skipped_cycles: int = 0
     notes: tuple[str, ...] = ()
     messages: tuple[SentMessage, ...] = ()
-    """What was sent over TCP and UDP, in order."""
+    """The messages sent over TCP and UDP, in order."""
 
     @property
     def skipped(self) -> bool:

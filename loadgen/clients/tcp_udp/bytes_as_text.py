@@ -1,7 +1,7 @@
 """Shows bytes of any protocol as text, for failures and for `loadgen check`. Pure.
 
-What is UTF-8 stays text, so that secrets in it are found and masked. Other bytes, and control characters, become
-escapes: `\\x00`. Line feeds stay line feeds, because secrets such as keys in PEM have them.
+UTF-8 stays text, so that secrets in it are found and masked. Other bytes, and control characters, become escapes:
+`\\x00`. Line feeds stay line feeds, because secrets such as keys in PEM have them.
 """
 
 from __future__ import annotations

@@ -30,7 +30,7 @@ _TURNS: Final = 20
 
 @dataclass(frozen=True, slots=True)
 class SentMessage:
-    """What a trial has sent over TCP or UDP. target: "TCP gate". data: as on the wire."""
+    """A message that a trial has sent over TCP or UDP. target: "TCP gate". data: as on the wire."""
 
     target: str
     data: bytes
@@ -182,7 +182,7 @@ class _CannedDatagrams(asyncio.DatagramTransport):
         if isinstance(answer, Exception):
             self._loop.call_soon(self._protocol.error_received, answer)
         elif answer is not None:
-            self._loop.call_soon(self._protocol.datagram_received, answer, None)
+            self._loop.call_soon(self._protocol.datagram_received, answer, (self._key, 0))
 
     def abort(self) -> None: ...
 

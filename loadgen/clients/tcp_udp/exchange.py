@@ -23,11 +23,11 @@ __all__ = ["EXPECT_MESSAGE", "Exchange", "Expected", "check_expected"]
 EXPECT_MESSAGE: Final = "expect message"
 """Outcome: the answer is not the one that the call expects."""
 Expected = bytes | Callable[[bytes], object]
-"""What an answer must be: these bytes, or bytes for which a function returns a true value."""
+"""The expected answer: these bytes, or bytes for which a function returns a true value."""
 
 
 class Exchange:
-    """A row that has begun. It is the sample that the meter records, and the timing wheel watches its deadline.
+    """A row that has begun: the sample that the meter records. The timing wheel watches its deadline.
 
     Created right before something is sent; raises OverTheCap if the allow-list's cap is reached.
 

@@ -61,7 +61,7 @@ class Frame(Protocol):
     def take(self, received: bytearray) -> tuple[bytes, int] | None:
         """Return the first message of the received bytes, and how many bytes it took; None if it is not whole yet.
 
-        It must not change `received`. It is called again with more bytes, and with the rest after a message.
+        The method must not change `received`. Later calls get more bytes, or the rest after a message.
 
         Raises:
             FrameError: the bytes are no message.
@@ -165,7 +165,7 @@ def fixed_size(size: int) -> Frame:
 def length_prefix(size: int = 4, *, little_endian: bool = False, max_bytes: int = MAX_MESSAGE_BYTES) -> Frame:
     """Return a frame of messages after their length, which has `size` bytes. A sent message gets its length.
 
-    The length does not count its own bytes. It is big endian, as in most protocols, or `little_endian`.
+    The length does not count its own bytes, and is big endian, as in most protocols, or `little_endian`.
 
     max_bytes: the longest message, without its length.
 

@@ -1,4 +1,4 @@
-"""The asyncio side of a TCP connection: cuts arriving bytes into messages, and keeps those that nobody waits for.
+"""The asyncio side of a TCP connection: cuts arriving bytes into messages, and stores unread messages.
 
 A peer may send more than the journey reads. Beyond MAX_UNREAD messages or MAX_UNREAD_BYTES, reading pauses, so the peer
 has to wait as with any slow reader. While a request waits for its answer, reading cannot pause; then the connection
@@ -34,10 +34,10 @@ Arrived = tuple[bytes, int, int]
 
 
 class Receiver(Protocol):
-    """What takes the messages of a connection."""
+    """Receives the messages of a connection."""
 
     def took(self, arrived: Arrived) -> bool:
-        """Take a message. Return False if nobody waits for it."""
+        """Take a message. Return False if no call waits for it."""
 
     def is_waiting(self) -> bool:
         """Return True if a request waits for its answer."""
@@ -119,12 +119,12 @@ class Incoming(asyncio.Protocol):
     # -- what the link uses -----------------------------------------------------------------------
 
     async def drained(self) -> None:
-        """Return when the system has taken so much of the written bytes that more can be written."""
+        """Wait until the system has taken enough of the written bytes to accept more."""
         if self._writable is not None:
             await asyncio.shield(self._writable)
 
     def unread(self) -> Arrived | None:
-        """Remove and return the oldest message that nobody has taken; None if there is none."""
+        """Remove and return the oldest unread message; None without one."""
         if not self._unread:
             return None
         arrived = self._unread.popleft()
@@ -156,7 +156,7 @@ class Incoming(asyncio.Protocol):
     # -- inside -----------------------------------------------------------------------------------
 
     def _next(self) -> bytes | None:
-        """Remove the first whole message from the buffer and return it; None if there is none.
+        """Remove the first whole message from the buffer and return it; None without one.
 
         Raises:
             FrameError: the bytes are no message. UsageError: an own frame returned an invalid result.

@@ -27,7 +27,7 @@ __all__ = ["TcpLink", "check_frame"]
 
 
 class TcpLink:
-    """A connection to one target. It is opened by `async with`, or by `open` and `aclose`.
+    """A connection to one target, which `async with` opens and closes, or `open` and `aclose`.
 
     Its methods raise RequestFailed if the target gives no answer: `timeout`, `closed`, `reset`, `message too large` ...
     """
@@ -93,7 +93,7 @@ class TcpLink:
         return exchange.failed(failure)
 
     async def aclose(self) -> None:
-        """Close the connection. Messages that nobody has read count as `tcp: unmatched messages`."""
+        """Close the connection. Unread messages count as `tcp: unmatched messages`."""
         incoming = self._incoming
         if incoming is not None:
             incoming.close(RequestFailed(CLOSED, f"{self._where}: the journey has closed the connection"))
@@ -180,7 +180,7 @@ class TcpLink:
     async def receive(
         self, *, name: str | None = None, timeout: float | str | None = None, expect: Expected | None = None
     ) -> bytes:
-        """Return the oldest message that no request has taken, and wait for it if there is none yet.
+        """Return the oldest message that answers no request, and wait for it if necessary.
 
         Its row has the time of the wait: 0 if the message had arrived. name: of the row, by default
         `TCP gate (receive)`.

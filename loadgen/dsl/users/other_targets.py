@@ -15,7 +15,7 @@ from loadgen.target_url import TargetUrl, is_http
 __all__ = ["NO_HTTP_URL", "NoHttpNetwork", "http_targets", "target_named"]
 
 NO_HTTP_URL: Final = "http://no-http-target.invalid"
-"""The base URL of `user.http` in a plan without an HTTP target. It is never connected to."""
+"""The base URL of `user.http` in a plan without an HTTP target. No request reaches the network."""
 
 
 class NoHttpNetwork:

@@ -702,7 +702,7 @@ class User:
     def target(self, name: str = "") -> TargetUrl:
         """Return the URL of a target of the plan, for a client library: `Redis.from_url(user.target("cache"))`.
 
-        It is a text with the parts `scheme`, `host`, `port`, `place` (HOST:PORT) and `path`.
+        The URL is a text with the parts `scheme`, `host`, `port`, `place` (HOST:PORT) and `path`.
 
         Raises:
             UsageError: the plan has no target of that name.
