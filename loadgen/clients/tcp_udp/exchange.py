@@ -98,6 +98,7 @@ class Exchange:
             raise
         finally:
             wheel.forget(self)
+            self._answer = self.expired = None  # they refer to us, directly or by a traceback
         return message
 
     def got(self, message: bytes, first_ns: int, now_ns: int) -> None:

@@ -46,6 +46,22 @@ class Receiver(Protocol):
         """Take the end of the connection: no more messages arrive."""
 
 
+class _Nobody:
+    """The receiver of a connection that has ended."""
+
+    def took(self, arrived: Arrived) -> bool:
+        return True
+
+    def is_waiting(self) -> bool:
+        return False
+
+    def ended(self, failure: Exception, now_ns: int) -> None:
+        return None
+
+
+_NOBODY: Final = _Nobody()
+
+
 class Incoming(asyncio.Protocol):
     """The protocol of one connection.
 
@@ -53,7 +69,8 @@ class Incoming(asyncio.Protocol):
     """
 
     def __init__(self, frame: Frame, receiver: Receiver, where: str) -> None:
-        self._frame, self._receiver, self._where = frame, receiver, where
+        self._frame, self._where = frame, where
+        self._receiver: Receiver = receiver
         self._buffer = bytearray()
         self._begun_ns = 0
         """When the first byte in the buffer arrived."""
@@ -198,7 +215,9 @@ class Incoming(asyncio.Protocol):
     def _finish(self, failure: Exception, now_ns: int) -> None:
         if self.end is None:
             self.end = failure
-            self._receiver.ended(failure, now_ns)
+            # Its reference to us would keep both until the garbage collector runs, which is seldom in a worker.
+            receiver, self._receiver = self._receiver, _NOBODY
+            receiver.ended(failure, now_ns)
 
     def _middle(self) -> str:
         waiting = len(self._buffer)

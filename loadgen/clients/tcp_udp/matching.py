@@ -39,7 +39,7 @@ def _first(size: int) -> Match:
 class Waiting(Generic[X]):
     """The exchanges that wait for their answers, oldest first. X: an exchange.
 
-    unreadable: the last exception of a match for a received message, which then answers nothing; None: no match has failed.
+    unreadable: the last exception of a match for a received message; None: no match has failed.
     """
 
     __slots__ = ("_exchanges", "_gone", "_number", "unreadable")

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import socket
 import ssl
 import struct
+import weakref
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -24,7 +26,7 @@ from loadgen.clients.tcp_udp import incoming as incoming_module
 from loadgen.dsl.users.user_factory import UserFactory
 from loadgen.errors import ExpectFailed, RequestFailed, UsageError
 from loadgen.measure.deltas.series_key import OK
-from tests.support.links import Rows, phases_in, tcp_peer, user_for
+from tests.support.links import Peer, Rows, phases_in, tcp_peer, user_for
 from tests.support.ports import free_port
 
 
@@ -323,6 +325,54 @@ async def test_a_connection_can_live_longer_than_a_block_and_ends_with_the_user(
             await link.ask(b"PING", name="ping")
         await asyncio.wait_for(ended.wait(), 5)
     assert rows.rows == [("TCP gate (connect)", OK), ("ping", OK)]
+
+
+async def test_a_closed_connection_is_freed_without_the_garbage_collector() -> None:
+    async with tcp_peer(echo) as place, user_for({"gate": f"tcp://{place}"}, Rows()) as user:
+        gc.disable()
+        try:
+            async with user.tcp("gate", frame=lines()) as link:
+                await link.ask(b"PING", name="ping")
+            seen = weakref.ref(link)
+            del link
+            await user.tcp("gate", frame=lines()).open()  # the meter keeps the last sample
+            assert seen() is None
+        finally:
+            gc.enable()
+
+
+async def test_a_peer_that_drips_bytes_is_a_timeout() -> None:
+    async def drips(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while True:
+            writer.write(b".")
+            await writer.drain()
+            await asyncio.sleep(0.005)
+
+    rows = Rows()
+    async with (
+        tcp_peer(drips) as place,
+        user_for({"gate": f"tcp://{place}"}, rows) as user,
+        user.tcp("gate", frame=lines()) as link,
+    ):
+        with pytest.raises(RequestFailed):
+            await link.ask(b"PING", name="ping", timeout=0.05)
+    assert rows.rows[1:] == [("ping", "timeout")]
+
+
+async def greets_in_plain_text(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    writer.write(b"220 ready\n")
+    await reader.read()
+
+
+@pytest.mark.parametrize(("peer", "outcome", "limit_s"), [(greets_in_plain_text, "tls", 10), (silent, "timeout", 0.1)])
+async def test_a_peer_without_tls_is_an_outcome_of_the_connection(peer: Peer, outcome: str, limit_s: float) -> None:
+    rows = Rows()
+    tls: dict[str, Any] = {"raw_tls": lambda: tls_context(is_http=False)}
+    async with tcp_peer(peer) as place, user_for({"gate": f"tcps://{place}"}, rows, timeout_s=limit_s, **tls) as user:
+        with pytest.raises(RequestFailed):
+            await user.tcp("gate", frame=lines()).open()
+    assert rows.rows == [("TCP gate (connect)", outcome)]
+    assert ("TCP gate (connect)", "tls", outcome) in phases_in(rows)
 
 
 # -- the rules of the plan ----------------------------------------------------------------------------
