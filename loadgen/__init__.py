@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from loadgen.clients.net.settings import Http
     from loadgen.clients.request.tracing import Trace
     from loadgen.clients.response.replies import Reply
+    from loadgen.clients.tcp_udp.frames import Frame, FrameError, fixed_size, length_prefix, lines, until
+    from loadgen.clients.tcp_udp.matching import first
     from loadgen.dsl.data import feed
     from loadgen.dsl.data.choices import Choices, choices
     from loadgen.dsl.data.descriptor_set import DescriptorSet, descriptor_set
@@ -78,6 +80,8 @@ __all__ = [
     "Edges",
     "ExpectFailed",
     "Finding",
+    "Frame",
+    "FrameError",
     "Graph",
     "Http",
     "IterationEnded",
@@ -117,7 +121,9 @@ __all__ = [
     "exponential",
     "feed",
     "file",
+    "first",
     "fixed",
+    "fixed_size",
     "gauge",
     "goodput",
     "gql",
@@ -128,6 +134,8 @@ __all__ = [
     "journey",
     "kubernetes_cluster",
     "leave",
+    "length_prefix",
+    "lines",
     "lognormal",
     "maximum",
     "mean",
@@ -164,6 +172,7 @@ __all__ = [
     "total",
     "trend",
     "uniform",
+    "until",
     "users",
     "zipf",
 ]
@@ -175,6 +184,8 @@ _MODULES = {
     "Edges": "loadgen.dsl.graphs.nodes_and_edges",
     "ExpectFailed": "loadgen.errors",
     "Finding": "loadgen.dsl.executors.steering_executor",
+    "Frame": "loadgen.clients.tcp_udp.frames",
+    "FrameError": "loadgen.clients.tcp_udp.frames",
     "Graph": "loadgen.dsl.graphs.graph",
     "Http": "loadgen.clients.net.settings",
     "Llm": "loadgen.clients.llm.settings",
@@ -217,7 +228,9 @@ _MODULES = {
     "exponential": "loadgen.dsl.distributions",
     "feed": "loadgen.dsl.data",
     "file": "loadgen.dsl.payload",
+    "first": "loadgen.clients.tcp_udp.matching",
     "fixed": "loadgen.dsl.distributions",
+    "fixed_size": "loadgen.clients.tcp_udp.frames",
     "gauge": "loadgen.dsl.metric",
     "goodput": "loadgen.dsl.plans.goodput",
     "gql": "loadgen.clients.graphql",
@@ -226,6 +239,8 @@ _MODULES = {
     "iterations": "loadgen.dsl.executors.standard",
     "journey": "loadgen.dsl.journey",
     "leave": "loadgen.dsl.graphs.nodes_and_edges",
+    "length_prefix": "loadgen.clients.tcp_udp.frames",
+    "lines": "loadgen.clients.tcp_udp.frames",
     "lognormal": "loadgen.dsl.distributions",
     "maximum": "loadgen.dsl.plans.slo",
     "mean": "loadgen.dsl.plans.slo",
@@ -263,6 +278,7 @@ _MODULES = {
     "total": "loadgen.dsl.plans.slo",
     "trend": "loadgen.dsl.metric",
     "uniform": "loadgen.dsl.distributions",
+    "until": "loadgen.clients.tcp_udp.frames",
     "users": "loadgen.dsl.executors.standard",
     "zipf": "loadgen.dsl.prompts.prompt",
 }

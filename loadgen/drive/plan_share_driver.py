@@ -262,6 +262,8 @@ class Drive:
                 export=traces.export,
                 worker_clients=self._worker_clients,
                 reflected=self._reflected,
+                raw=network,
+                raw_tls=partial(tls_context, plan.ca, ways.http, is_http=False),
             )
 
         self._user_factory = new_factory(plan.ways())

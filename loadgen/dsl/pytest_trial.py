@@ -36,6 +36,9 @@ from loadgen.clients.grpc_schema.reflected import Reflected
 from loadgen.clients.http import HttpClient
 from loadgen.clients.llm.settings import Llm
 from loadgen.clients.net.canned_replies import CannedNetwork
+from loadgen.clients.tcp_udp.canned_peers import CannedPeers, SentMessage, SilenceIsTimeout, canned_host
+from loadgen.clients.tcp_udp.links import Links
+from loadgen.clients.tcp_udp.place import Place
 from loadgen.dsl.data.descriptor_set import DescriptorSet
 from loadgen.dsl.distributions import Distribution
 from loadgen.dsl.loading.static_checks import mistakes_of
@@ -50,6 +53,7 @@ from loadgen.engine.recording.recorded_series import RequestSeries, StepSeries
 from loadgen.engine.recording.recorder import Recorder
 from loadgen.errors import IterationEnded, ScenarioError, UsageError
 from loadgen.measure.deltas.series_key import SKIPPED
+from loadgen.target_url import TargetUrl
 
 if TYPE_CHECKING:
     from loadgen.clients.grpc_client.channel import GrpcChannel
@@ -107,6 +111,8 @@ class Trial:
     metrics: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
     skipped_cycles: int = 0
     notes: tuple[str, ...] = ()
+    messages: tuple[SentMessage, ...] = ()
+    """The messages sent over TCP and UDP, in order."""
 
     @property
     def skipped(self) -> bool:
@@ -137,10 +143,11 @@ async def try_journey(
     if (row is None) != (one.feed is None):
         raise UsageError(f"{one.name} {'takes no data' if one.feed is None else 'needs a row'}", hint=_call_hint(one))
     recorder = _Notes()
-    network = CannedNetwork(replies)
+    peers = CannedPeers(replies)
+    network = CannedNetwork(peers.http_part(replies))
     clock = _JumpingClock(now)
     settings = (llm or Llm(model="model")).settled(Path(one.origin.file).parent)
-    user_factory = _TrialPeople(network, clock, seed, shared, settings, replies.get("reflection"))
+    user_factory = _TrialPeople(network, peers, clock, seed, shared, settings, replies.get("reflection"))
     raised: list[BaseException] = []
     bound = BoundJourney(
         one.name,
@@ -179,6 +186,7 @@ async def try_journey(
         {metric.name: metric.values[before:] for metric, before in metrics},
         tally.cycles.hits if tally.cycles is not None else 0,
         (*notes, *recorder.take_notes()),
+        tuple(peers.sent),
     )
 
 
@@ -237,7 +245,14 @@ class _TrialPeople(UserFactory):
     """Creates the users of trials. Accepts any target name; all targets get the same replies."""
 
     def __init__(
-        self, network: CannedNetwork, clock: _JumpingClock, seed: int, shared: Any, llm: Llm, reflection: Any
+        self,
+        network: CannedNetwork,
+        peers: CannedPeers,
+        clock: _JumpingClock,
+        seed: int,
+        shared: Any,
+        llm: Llm,
+        reflection: Any,
     ) -> None:
         super().__init__(
             Ways({"": _TARGET}, llm=llm),
@@ -250,7 +265,7 @@ class _TrialPeople(UserFactory):
             now=clock.now,
             reflected=_CannedReflection(reflection),
         )
-        self._canned = network
+        self._canned, self._peers = network, peers
         self._opened: list[HttpClient] = []
         self.user_class = type("User", (_TrialUser,), {"trial_clock": clock, "trial_grpc": self._grpc_channel})
 
@@ -270,6 +285,18 @@ class _TrialPeople(UserFactory):
         """Close the connections of all gRPC channels."""
         for http in self._opened:
             await http.close()
+
+    def target_url(self, target: str) -> TargetUrl:
+        return TargetUrl(f"tcp://{canned_host(target)}:7000")
+
+    def links(self, user: User) -> Links:
+        def place(target: str, word: str) -> Place:
+            url = TargetUrl(f"{word}://{canned_host(target)}:7000")
+            return Place(
+                target, url, user._meter, self._peers, self.ways.timeouts, self._tls_of_links, SilenceIsTimeout
+            )
+
+        return Links(place)
 
 
 def _url_of(target: str) -> str:
