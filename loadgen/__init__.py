@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from loadgen.clients.graphql import gql
     from loadgen.clients.llm.settings import Llm
     from loadgen.clients.llm_apis.types import Message
-    from loadgen.clients.net.canned_replies import reply, stream_reply
+    from loadgen.clients.net.canned_replies import reply, stream_reply, ws_peer
     from loadgen.clients.net.settings import Http
     from loadgen.clients.request.tracing import Trace
     from loadgen.clients.response.replies import Reply
@@ -160,6 +160,7 @@ __all__ = [
     "trend",
     "uniform",
     "users",
+    "ws_peer",
     "zipf",
 ]
 
@@ -256,6 +257,7 @@ _MODULES = {
     "trend": "loadgen.dsl.metric",
     "uniform": "loadgen.dsl.distributions",
     "users": "loadgen.dsl.executors.standard",
+    "ws_peer": "loadgen.clients.net.canned_replies",
     "zipf": "loadgen.dsl.prompts.prompt",
 }
 """The module of each name."""

@@ -9,6 +9,8 @@ No extension is supported, so the reserved bits of a frame must be 0.
 
 from __future__ import annotations
 
+from base64 import b64encode
+from hashlib import sha1
 from typing import Final
 
 __all__ = [
@@ -21,6 +23,7 @@ __all__ = [
     "Found",
     "FrameReader",
     "Violation",
+    "accept_of",
     "close_payload",
     "masked_frame",
     "plain_frame",
@@ -30,6 +33,7 @@ __all__ = [
 TEXT, BINARY, CLOSE, PING, PONG = 1, 2, 8, 9, 10
 NO_CODE: Final = 1005
 """Stands for a close frame without a code."""
+_GUID: Final = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 _MOST_CONTROL_BYTES: Final = 125
 _FREE_FRAGMENTS: Final = 1024
 _BYTES_A_FRAGMENT: Final = 16
@@ -50,16 +54,21 @@ class Violation(Exception):  # internal: the connection makes an outcome of it
         self.code, self.outcome, self.detail = code, outcome, detail
 
 
-def masked_frame(kind: int, payload: bytes, key: int) -> bytes:
-    """HOT, once a message that is sent. Return a message as one frame of a client. key: 32 random bits.
+_ONES: Final = tuple(sum(1 << 32 * n for n in range(words)) for words in range(33))
+"""For a number of words of 32 bits: the integer whose words are all 1. A key times it is the repeated key."""
 
-    The xor of two large integers takes 0.3 µs for 100 bytes and 40 µs for 100,000 (`timeit`).
-    """
+
+def masked_frame(kind: int, payload: bytes, key: int) -> bytes:
+    """HOT, once a message that is sent. Return a message as one frame of a client. key: 32 random bits."""
     size = len(payload)
+    if size < 126:  # the whole frame is one integer: key and payload, the payload times the repeated key
+        words = (size + 3) >> 2
+        room = (words << 2) - size << 3
+        masked = (int.from_bytes(payload, "big") << room ^ key * _ONES[words]) >> room
+        first = (0x8080 | kind << 8 | size) << 32 | key
+        return (first << (size << 3) | masked).to_bytes(6 + size, "big")
     mask = key.to_bytes(4, "big")
-    if size < 126:
-        head = b"%c%c%b" % (0x80 | kind, 0x80 | size, mask)
-    elif size < 65_536:
+    if size < 65_536:
         head = b"%c\xfe%b%b" % (0x80 | kind, size.to_bytes(2, "big"), mask)
     else:
         head = b"%c\xff%b%b" % (0x80 | kind, size.to_bytes(8, "big"), mask)
@@ -95,32 +104,38 @@ def read_close(payload: bytes) -> tuple[int, str]:
     return code, _text(payload[2:])
 
 
+def accept_of(key: str) -> str:
+    """Return the value of Sec-WebSocket-Accept that answers this Sec-WebSocket-Key."""
+    return b64encode(sha1(key.encode() + _GUID).digest()).decode()  # noqa: S324  # RFC 6455 defines it with SHA-1
+
+
 class FrameReader:
     """Reads the frames of the other side. HOT: once for each read of the socket.
 
     failure: why nothing more is read; None as long as all is well. Messages before it are valid.
+    need, kind: both 0 if the next byte begins a message.
     """
 
-    __slots__ = ("_buffer", "_fragments", "_is_server", "_kind", "_limit_bytes", "_message", "_need", "failure")
+    __slots__ = ("_buffer", "_fragments", "_is_server", "_limit_bytes", "_message", "failure", "kind", "need")
 
     def __init__(self, limit_bytes: int, *, is_server: bool = False) -> None:
         """limit_bytes: of a message. is_server: the other side is a client, so its frames are masked."""
         self._limit_bytes, self._is_server = limit_bytes, is_server
         self._buffer = bytearray()
-        self._need = 0
+        self.need = 0
         """The size that the buffer must have before it is worth reading; 0: the buffer is empty."""
-        self._kind = self._fragments = 0
+        self.kind = self._fragments = 0
         """Of the message that has begun and not ended: its kind (0: there is none), and the number of its frames."""
         self._message = bytearray()
         self.failure: Violation | None = None
 
     def feed(self, data: bytes) -> list[Found]:
         """Read the next bytes, and return the messages and control frames that are complete."""
-        if self._need:
+        if self.need:
             self._buffer += data
-            if len(self._buffer) < self._need:
+            if len(self._buffer) < self.need:
                 return []
-            data, self._need = bytes(self._buffer), 0
+            data, self.need = bytes(self._buffer), 0
             self._buffer = bytearray()
         found: list[Found] = []
         if self.failure is None:
@@ -151,7 +166,7 @@ class FrameReader:
                     return
                 size = int.from_bytes(data[at + 2 : begin], "big")
             kind = first & 15
-            if kind != TEXT or first < 128 or self._kind or size > self._limit_bytes:
+            if kind != TEXT or first < 128 or self.kind or size > self._limit_bytes:
                 self._check(first, kind, size)
             if is_server:
                 begin += 4
@@ -176,7 +191,7 @@ class FrameReader:
     def _wait_for(self, data: bytes, at: int, size: int) -> None:
         """Keep the bytes from `at` on until there are `size` of them."""
         self._buffer += data[at:] if at else data
-        self._need = size
+        self.need = size
 
     def _check(self, first: int, kind: int, size: int) -> None:
         """Check the head of a frame, before its payload is there."""
@@ -188,7 +203,7 @@ class FrameReader:
             return
         if kind > BINARY:
             raise _broken(f"a frame of the unknown kind {kind}")
-        if bool(kind) is bool(self._kind):
+        if bool(kind) is bool(self.kind):
             raise _broken("a new message within a message" if kind else "a continuation without a message")
         total = len(self._message) + size
         if total > self._limit_bytes:
@@ -197,11 +212,11 @@ class FrameReader:
 
     def _fragment(self, first: int, kind: int, payload: bytes, found: list[Found]) -> None:
         if kind:
-            self._kind = kind
+            self.kind = kind
         if first >= 128:
             whole = bytes(self._message) + payload if self._fragments else payload
-            found.append((TEXT, _text(whole)) if self._kind == TEXT else (BINARY, whole))
-            self._kind = self._fragments = 0
+            found.append((TEXT, _text(whole)) if self.kind == TEXT else (BINARY, whole))
+            self.kind = self._fragments = 0
             self._message = bytearray()
             return
         self._message += payload

@@ -10,8 +10,8 @@ from collections import deque
 from collections.abc import Callable, Hashable
 from typing import Any, Final, Literal
 
-from loadgen.clients.response.pick import Missing, check_path, pick_from
-from loadgen.clients.ws_client.connection import Wait
+from loadgen.clients.response.pick import Missing, finder
+from loadgen.clients.ws_client.connection import Waiting
 from loadgen.clients.ws_client.message import Message
 from loadgen.errors import UsageError
 
@@ -21,7 +21,7 @@ NEXT: Final = "next"
 _MOST_IDS: Final = 1_000
 """The number of ids of ended asks that a connection remembers."""
 Key = Callable[[Message], Hashable]
-Matched = Wait | Literal["late", "doubled", "unmatched", "none"]
+Matched = Waiting | Literal["late", "doubled", "unmatched", "none"]
 """Who waits for a message, or what is wrong with it. none: it has no id."""
 
 
@@ -33,20 +33,19 @@ def key_of(reply_to: object) -> Key:
     """
     if callable(reply_to):
         return reply_to
+    path: Any = reply_to
     try:
-        check_path(reply_to)
+        find: Any = finder(path)
     except ValueError as error:
         hint = 'write reply_to="$.id", a function of the message, or "next"'
         raise UsageError(f"ask: reply_to={reply_to!r} is not a path: {error}", hint=hint) from error
-    path: Any = reply_to
 
     def key(message: Message) -> Hashable:
-        it: Any = message
         try:
-            found: Hashable = pick_from(it, path, Any)
+            found = find(message)
         except Missing:
             return None
-        return found
+        return found[0] if found else None
 
     return key
 
@@ -57,13 +56,13 @@ class InOrder:
     __slots__ = ("_waits",)
 
     def __init__(self) -> None:
-        self._waits: deque[Wait] = deque()
+        self._waits: deque[Waiting] = deque()
 
-    def ask(self, wait: Wait) -> None:
+    def ask(self, wait: Waiting) -> None:
         self._waits.append(wait)
 
     def match(self) -> Matched:
-        """Return who waits for a message that no id claims."""
+        """HOT. Return who waits for a message that no id claims."""
         if not self._waits:
             return "none"
         wait = self._waits.popleft()
@@ -77,7 +76,7 @@ class ById:
 
     def __init__(self, key: Key) -> None:
         self._key = key
-        self._waits: dict[Hashable, Wait] = {}
+        self._waits: dict[Hashable, Waiting] = {}
         self._answered: dict[Hashable, None] = {}
         self._left: dict[Hashable, None] = {}
         """The ids of asks that ended without an answer."""
@@ -97,12 +96,12 @@ class ById:
             raise UsageError(f"ask: an earlier ask waits for the id {found!r}", hint="give each message its own id")
         return found
 
-    def ask(self, wait: Wait) -> None:
+    def ask(self, wait: Waiting) -> None:
         self._left.pop(wait.key, None)
         self._answered.pop(wait.key, None)
         self._waits[wait.key] = wait
 
-    def left(self, wait: Wait) -> None:
+    def left(self, wait: Waiting) -> None:
         """Remember that an ask ended without an answer."""
         if self._waits.get(wait.key) is wait:
             del self._waits[wait.key]

@@ -11,6 +11,7 @@ does not within a second, we do. So the ports in TIME_WAIT are the target's, as 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Hashable
 from random import getrandbits
 from time import perf_counter_ns
 from typing import Any, Final, Protocol
@@ -33,13 +34,15 @@ from loadgen.clients.ws_client.handshake import take_head
 from loadgen.errors import RequestFailed
 from loadgen.units import NS_PER_S
 
-__all__ = ["ABNORMAL", "NORMAL", "Listener", "Wait", "WsConnection"]
+__all__ = ["ABNORMAL", "NORMAL", "Listener", "Wait", "Waiting", "WsConnection"]
 
 NORMAL: Final = 1000
 ABNORMAL: Final = 1006
 """Stands for a connection that ended without a close frame."""
 _LINGER_NS: Final = NS_PER_S
 """How long a closed connection waits for the target to close it."""
+_CANNED_NS: Final = 50_000_000
+"""How long a trial waits for a message that its canned peer does not send."""
 _MOST_CONTROL: Final = 1_000
 """The most pings and pongs within a second."""
 _TOO_LATE: Final = "no answer within the time-out; timeout=... sets a longer one"
@@ -47,13 +50,22 @@ _REFUSAL_BYTES: Final = 64 * 1024
 """The most bytes of the body of a refusal that are kept."""
 
 
+class Waiting(Protocol):
+    """Somebody who waits for an answer until a deadline (`perf_counter_ns`). Compared by identity."""
+
+    future: asyncio.Future[Any]
+    deadline_ns: int
+    key: Hashable
+
+
 class Wait:
-    """Somebody who waits for a message, with a deadline (`perf_counter_ns`)."""
+    """One that waits and measures nothing."""
 
     __slots__ = ("deadline_ns", "future", "key")
 
-    def __init__(self, future: asyncio.Future[Any], deadline_ns: int, key: Any = None) -> None:
-        self.future, self.deadline_ns, self.key = future, deadline_ns, key
+    def __init__(self, future: asyncio.Future[Any], deadline_ns: int) -> None:
+        self.future, self.deadline_ns = future, deadline_ns
+        self.key: Hashable = None
 
 
 class Listener(Protocol):
@@ -86,7 +98,6 @@ class WsConnection(asyncio.Protocol):
         "_reader",
         "_shaking",
         "_transport",
-        "_waits",
         "_wheel",
         "check_ns",
         "close_code",
@@ -99,64 +110,71 @@ class WsConnection(asyncio.Protocol):
         "is_closed",
         "is_full",
         "listener",
+        "loop",
         "outcome",
         "pongs",
         "size_bytes",
+        "waits",
         "where",
     )
 
-    def __init__(self, wheel: TimeoutWheel, where: str, limit_bytes: int, lost: Any) -> None:
-        self._wheel, self.where, self._lost = wheel, where, lost
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, wheel: TimeoutWheel, where: str, limit_bytes: int, lost: Any
+    ) -> None:
+        self.loop, self._wheel, self.where, self._lost = loop, wheel, where, lost
         self._reader = FrameReader(limit_bytes)
         self._head = bytearray()
         self._body: bytearray | None = None
         self._shaking: Wait | None = None
         self._is_shaken = False
-        self._waits: dict[Wait, None] = {}
+        self.waits: dict[Waiting, None] = {}
+        """Those who wait for an answer."""
         self._draining: list[Wait] = []
         self._last_ping: bytes | None = None
         self._controls = self._control_from_ns = 0
         self._transport: asyncio.Transport
         self.listener: Listener | None = None
-        self.pongs: dict[bytes, Wait] = {}
+        self.pongs: dict[bytes, Waiting] = {}
         """Those who wait for a pong, by the payload of their ping."""
         self.outcome = self.detail = self.close_reason = ""
         self.close_code = self.ended_ns = self.size_bytes = 0
         self.has_sent_close = self.is_closed = self.is_canned = self.is_full = False
-        self.deadline_ns, self.check_ns = 0, NEVER_NS
+        self.deadline_ns = self.check_ns = NEVER_NS
 
     # -- who waits --------------------------------------------------------------------------------
 
-    def wait(self, deadline_ns: int, key: Any = None) -> Wait:
-        """HOT. Return a new wait, whose future fails with `timeout` at the deadline, and when the connection ends."""
-        made = Wait(asyncio.get_running_loop().create_future(), deadline_ns, key)
-        if self.is_canned:  # a trial: nothing arrives later, so it takes no time
-            deadline_ns = made.deadline_ns = min(deadline_ns, perf_counter_ns() + 50_000_000)
-        self._waits[made] = None
-        if not self.deadline_ns or deadline_ns < self.deadline_ns:
-            self.deadline_ns = deadline_ns
-            if deadline_ns < self.check_ns:
+    def add(self, wait: Waiting) -> None:
+        """HOT. Let the future of `wait` fail with `timeout` at its deadline, and when the connection ends."""
+        self.waits[wait] = None
+        if wait.deadline_ns < self.deadline_ns or self.is_canned:
+            if self.is_canned:  # a trial: nothing arrives later, so the wait is short
+                wait.deadline_ns = min(wait.deadline_ns, perf_counter_ns() + _CANNED_NS)
+            self.deadline_ns = min(self.deadline_ns, wait.deadline_ns)
+            if self.deadline_ns < self.check_ns:
                 self._wheel.watch(self)
+
+    def wait(self, deadline_ns: int) -> Wait:
+        """Return a new wait that is added. Remove it with `leave`."""
+        made = Wait(self.loop.create_future(), deadline_ns)
+        self.add(made)
         return made
 
-    def leave(self, wait: Wait) -> None:
-        """HOT. Remove a wait that has ended."""
-        self._waits.pop(wait, None)
+    def leave(self, wait: Waiting) -> None:
+        """Remove a wait that has ended."""
+        self.waits.pop(wait, None)
 
     def expire(self) -> None:
         """Fail the waits whose deadline has passed. The timing wheel calls this method."""
-        if self.outcome and not self._waits:  # the end of `_linger`
+        if self.outcome:  # the end of `_linger`
             self._abort()
             return
         now_ns = perf_counter_ns()
-        for wait in [one for one in self._waits if one.deadline_ns <= now_ns]:
-            del self._waits[wait]
+        for wait in [one for one in self.waits if one.deadline_ns <= now_ns]:
+            del self.waits[wait]
             if not wait.future.done():
                 wait.future.set_exception(RequestFailed(TIMEOUT, _TOO_LATE))
-        self.deadline_ns = min((one.deadline_ns for one in self._waits), default=0)
-        if self.outcome and not self.deadline_ns:
-            self.deadline_ns = now_ns + _LINGER_NS
-        if self.deadline_ns:
+        self.deadline_ns = min((one.deadline_ns for one in self.waits), default=NEVER_NS)
+        if self.deadline_ns < NEVER_NS:
             self._wheel.watch(self)
 
     # -- the handshake ----------------------------------------------------------------------------
@@ -261,11 +279,25 @@ class WsConnection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         now_ns = perf_counter_ns()
-        self.size_bytes += len(data)
-        if self.listener is not None:
-            self._take(data, now_ns)
-        else:
+        size = len(data)
+        self.size_bytes += size
+        listener = self.listener
+        if listener is None:
             self._take_head(data)
+        elif 1 < size < 128 and data[0] == 0x81 and size == data[1] + 2:
+            # Nearly all: one short text in one frame, in one read.
+            reader = self._reader
+            if reader.need or reader.kind:
+                self._take(data, now_ns)
+            elif not self.outcome:
+                try:
+                    text = data[2:].decode()
+                except UnicodeDecodeError:
+                    self._take(data, now_ns)
+                    return
+                listener.took(text, now_ns)
+        else:
+            self._take(data, now_ns)
 
     def _take(self, data: bytes, now_ns: int) -> None:
         if self.outcome:
@@ -345,7 +377,7 @@ class WsConnection(asyncio.Protocol):
     def _end(self, outcome: str, detail: str, now_ns: int) -> None:
         self.outcome, self.detail, self.ended_ns = outcome, detail, now_ns
         self.close_code = self.close_code or ABNORMAL
-        waits, self._waits = self._waits, {}
+        waits, self.waits = self.waits, {}
         self.pongs.clear()
         for wait in waits:
             if not wait.future.done():

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Final
+import asyncio
+from collections.abc import Hashable, Mapping
+from typing import Any, Final
 
 from loadgen.clients.protocol.response_heads import Head
+from loadgen.clients.protocol.timeouts import NEVER_NS
 from loadgen.clients.request.request_head_cache import Route
 from loadgen.clients.response.format_exchange import MAX_SHOWN_BYTES, request_text, response_text
 from loadgen.engine.recording.recorded_series import RequestSeries
@@ -18,29 +20,47 @@ _NOT_WRITTEN: Final = -1
 
 
 class Exchanged:
-    """The sample that the meter records. Times are `perf_counter_ns`. HOT: made once for each `ask`."""
+    """The sample that the meter records, and what waits for the answer. Times are `perf_counter_ns`.
+
+    HOT: made once for each `ask`. future: done with the answer; it fails at `deadline_ns`, and when the connection
+    ends. key: the id of the message, if the answer has it, too.
+    """
 
     __slots__ = (
         "asked_ns",
+        "deadline_ns",
         "done_ns",
         "first_byte_ns",
+        "future",
+        "key",
         "outcome",
         "received",
         "sent",
         "sent_ns",
         "series",
         "size_bytes",
-        "trace",
-        "written_ns",
     )
 
-    def __init__(self, series: RequestSeries, asked_ns: int, sent: str | bytes) -> None:
+    trace = ""
+    written_ns = _NOT_WRITTEN
+
+    def __init__(
+        self,
+        series: RequestSeries,
+        asked_ns: int,
+        sent: str | bytes,
+        future: asyncio.Future[Any],
+        deadline_ns: int = NEVER_NS,
+        key: Hashable = None,
+    ) -> None:
         self.series, self.asked_ns, self.sent = series, asked_ns, sent
+        self.future, self.deadline_ns, self.key = future, deadline_ns, key
         self.received: str | bytes = ""
-        self.sent_ns = self.first_byte_ns = self.done_ns = self.size_bytes = 0
-        self.written_ns = _NOT_WRITTEN
+        self.sent_ns = 0
+        self.first_byte_ns = 0
+        self.done_ns = 0
+        self.size_bytes = 0
         self.outcome: str = OK
-        self.trace = ""
 
     @property
     def opening_ns(self) -> Mapping[Phase, int]:
@@ -55,11 +75,13 @@ class Exchanged:
 class Connecting(Exchanged):
     """The sample of an opening handshake."""
 
-    __slots__ = ("_opening_ns", "head", "is_sampled", "remote", "route", "span", "status_code")
+    __slots__ = ("_opening_ns", "head", "is_sampled", "remote", "route", "span", "status_code", "trace")
 
-    def __init__(self, series: RequestSeries, asked_ns: int, sent: bytes, route: Route) -> None:
-        super().__init__(series, asked_ns, sent)
-        self.route, self.remote = route, ""
+    def __init__(
+        self, series: RequestSeries, asked_ns: int, sent: bytes, future: asyncio.Future[Any], route: Route
+    ) -> None:
+        super().__init__(series, asked_ns, sent, future)
+        self.route, self.remote, self.trace = route, "", ""
         self._opening_ns: Mapping[Phase, int] = {}
         self.head: Head | None = None
         self.status_code: int | None = None

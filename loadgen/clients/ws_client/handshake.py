@@ -7,23 +7,21 @@ breaks the protocol, and the connection fails as `ws extension`.
 from __future__ import annotations
 
 import re
-from base64 import b64encode
 from collections.abc import Iterable, Mapping, Sequence
-from hashlib import sha1
 from typing import Final
 
+from loadgen.clients.framing.ws_frames import accept_of
 from loadgen.clients.protocol.http1 import MAX_HEAD_BYTES
 from loadgen.clients.protocol.outcomes import HEAD_TOO_LARGE, PROTOCOL
 from loadgen.clients.protocol.response_heads import MAX_FIELDS, Head
 from loadgen.errors import RequestFailed, UsageError
 
-__all__ = ["BAD_HANDSHAKE", "EXTENSION", "accept_of", "agreed", "check_headers", "request_headers", "take_head"]
+__all__ = ["BAD_HANDSHAKE", "EXTENSION", "agreed", "check_headers", "request_headers", "take_head"]
 
 BAD_HANDSHAKE: Final = "ws bad handshake"
 """The target switched protocols, with a wrong key, or with a subprotocol that was not offered."""
 EXTENSION: Final = "ws extension"
 """The target uses an extension that was not offered, such as permessage-deflate."""
-_GUID: Final = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 _STATUS: Final = re.compile(rb"HTTP/1\.([01]) (\d{3})(?: ([^\r\n]*))?")
 _FIELD: Final = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*([^\r\n\0]*?)[ \t]*")
 _TOKEN: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
@@ -35,11 +33,6 @@ _OURS: Final = (
     "sec-websocket-protocol",
     "sec-websocket-version",
 )
-
-
-def accept_of(key: str) -> str:
-    """Return the value of Sec-WebSocket-Accept that answers this Sec-WebSocket-Key."""
-    return b64encode(sha1(key.encode() + _GUID).digest()).decode()  # noqa: S324  # RFC 6455 defines it with SHA-1
 
 
 def check_headers(headers: Mapping[str, str] | None, subprotocols: Iterable[str]) -> tuple[str, ...]:

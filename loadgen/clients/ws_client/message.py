@@ -13,7 +13,7 @@ from loadgen.clients.ws_client.exchanged import Exchanged, shown
 from loadgen.engine.recording.user_meter import Meter
 from loadgen.errors import ExpectFailed, UsageError
 
-__all__ = ["Message", "encoded"]
+__all__ = ["Message", "encoded", "sent_message"]
 
 T = TypeVar("T")
 _from_json = msgspec.json.Decoder().decode
@@ -33,12 +33,8 @@ class Message:
         self.data, self.t_ns, self._json = data, t_ns, value
         self.age_ns: int | None = None
         self._meter: Meter | None = None
+        """If it answers an `ask`: a failed `pick` changes the row of that (`_sample`)."""
         self._sample: Exchanged | None = None
-
-    def answers(self, meter: Meter, sample: Exchanged) -> Message:
-        """Make this the answer to an `ask`, whose row a failed `pick` changes. Return the message itself."""
-        self._meter, self._sample = meter, sample
-        return self
 
     @property
     def text(self) -> str:
@@ -79,19 +75,24 @@ class Message:
         return f"<Message {shown(self.data)[:80]!r}>"
 
 
-def encoded(message: Any) -> tuple[int, bytes, Message]:
-    """Return (kind of frame, payload, message) for what a journey sends: text, bytes, or a value that becomes JSON.
+def encoded(message: Any) -> tuple[int, bytes]:
+    """HOT. Return (kind of frame, payload) for what a journey sends: text, bytes, or a value that becomes JSON.
 
     Raises:
         UsageError: a value that cannot be JSON.
     """
     if isinstance(message, str):
-        return TEXT, message.encode(), Message(message, 0)
+        return TEXT, message.encode()
     if isinstance(message, bytes | bytearray | memoryview):
-        data = bytes(message)
-        return BINARY, data, Message(data, 0)
+        return BINARY, bytes(message)
     try:
-        data = encode_json(message)
+        return TEXT, encode_json(message)
     except (TypeError, ValueError) as error:
         raise UsageError(f"ws: {message!r} cannot be sent: {error}", hint="send text, bytes, or JSON values") from error
-    return TEXT, data, Message(data.decode(), 0, message)
+
+
+def sent_message(message: Any, payload: bytes) -> Message:
+    """Return what `encoded` encoded as a message, for functions that take an id out of one."""
+    if isinstance(message, str):
+        return Message(message, 0)
+    return Message(payload, 0) if isinstance(message, bytes | bytearray | memoryview) else Message("", 0, message)

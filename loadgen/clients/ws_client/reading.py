@@ -34,13 +34,13 @@ UNITS_NS: Final[dict[str, int]] = {"s": 1_000_000_000, "ms": 1_000_000, "us": 1_
 class Inbox:
     """Unread messages of one connection, in order."""
 
-    __slots__ = ("_bytes", "_connection", "_is_paused", "_messages", "_reader", "dropped")
+    __slots__ = ("_bytes", "_connection", "_messages", "_reader", "dropped", "is_paused")
 
     def __init__(self, connection: WsConnection) -> None:
         self._connection = connection
         self._messages: deque[Message] = deque()
         self._bytes = 0
-        self._is_paused = False
+        self.is_paused = False
         self._reader: ref[MessageStream] | None = None
         self.dropped = 0
         """The messages that were dropped unread, so far."""
@@ -54,7 +54,7 @@ class Inbox:
             reader.wait.future.set_result(None)
         if self._bytes > _MOST_BYTES:
             if reader is not None and not is_asking:
-                self._is_paused = True
+                self.is_paused = True
                 self._connection.pause()
             else:
                 self._drop()
@@ -66,8 +66,8 @@ class Inbox:
 
     def unblock(self) -> None:
         """Read the socket, because somebody waits for an answer that may come after unread messages."""
-        if self._is_paused:
-            self._is_paused = False
+        if self.is_paused:
+            self.is_paused = False
             self._connection.resume()
 
     def take(self) -> Message | None:
@@ -76,7 +76,7 @@ class Inbox:
             return None
         message = self._messages.popleft()
         self._bytes -= len(message.data) + _BYTES_A_MESSAGE
-        if self._is_paused and self._bytes <= _MOST_BYTES // 2:
+        if self.is_paused and self._bytes <= _MOST_BYTES // 2:
             self.unblock()
         return message
 

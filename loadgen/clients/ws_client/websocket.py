@@ -18,24 +18,24 @@ from __future__ import annotations
 
 import asyncio
 from base64 import b64encode
-from collections.abc import Callable, Hashable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from random import getrandbits
 from time import perf_counter_ns
 from types import TracebackType
 from typing import Any, Final, Self
 
-from loadgen.clients.framing.ws_frames import PING
+from loadgen.clients.framing.ws_frames import BINARY, PING
 from loadgen.clients.http import HttpClient
 from loadgen.clients.net.connect_timing import Opening
 from loadgen.clients.protocol.outcomes import TIMEOUT, count_own_fault
 from loadgen.clients.protocol.response_heads import Head
 from loadgen.clients.protocol.timeouts import wheel_of
 from loadgen.clients.ws_client.answers import NEXT, ById, InOrder, Key, Matched, key_of
-from loadgen.clients.ws_client.connection import NORMAL, Wait, WsConnection
+from loadgen.clients.ws_client.connection import NORMAL, WsConnection
 from loadgen.clients.ws_client.counts import WsCounts
 from loadgen.clients.ws_client.exchanged import Connecting, Exchanged
 from loadgen.clients.ws_client.handshake import agreed, check_headers, request_headers
-from loadgen.clients.ws_client.message import Message, encoded
+from loadgen.clients.ws_client.message import Message, encoded, sent_message
 from loadgen.clients.ws_client.reading import UNITS_NS, Inbox, MessageStream, Unit
 from loadgen.engine.recording.tagging import GivenTags
 from loadgen.errors import RequestFailed, UsageError
@@ -68,6 +68,7 @@ class WebSocket:
     ) -> None:
         self._http, self._meter = http, http.meter
         self._url, self._name, self._tags = url, name or "", tags
+        self._ask_name = ""
         self._subprotocols, self._headers = subprotocols, headers
         self._timeouts = http.timeouts
         self._total_ns = self._timeouts.total_ns
@@ -114,12 +115,13 @@ class WebSocket:
         headers = request_headers(key, self._subprotocols, self._headers)
         route, data = http.prepare_upgrade(self._url, headers)
         self._name = self._name or f"WS{route.name.removeprefix('GET')}"
+        self._ask_name = f"{self._name} (ask)"
         series = meter.ask(f"{self._name} (connect)")
         if self._tags is not None:
             series = series.marked(self._tags)
         asked_ns = perf_counter_ns()
         data, trace, span, is_sampled = http.traced(series, route, data)
-        sample = Connecting(series, asked_ns, data, route)
+        sample = Connecting(series, asked_ns, data, asyncio.get_running_loop().create_future(), route)
         sample.trace, sample.span, sample.is_sampled = trace, span, is_sampled
         if series.watch is not None:
             series.watch.begun(asked_ns)
@@ -155,10 +157,11 @@ class WebSocket:
 
     async def _open(self, route: Any, sample: Connecting, deadline_ns: int) -> WsConnection:
         http, opening = self._http, Opening()
-        wheel = wheel_of(asyncio.get_running_loop())
+        loop = asyncio.get_running_loop()
+        wheel = wheel_of(loop)
 
         def made(lost: Callable[[Any], None]) -> WsConnection:
-            return WsConnection(wheel, route.origin.where, http.pool.limit_bytes, lost)
+            return WsConnection(loop, wheel, route.origin.where, http.pool.limit_bytes, lost)
 
         try:
             connection = await http.pool.open_other(route.origin, made, self._timeouts.connect_ns, deadline_ns, opening)
@@ -180,7 +183,7 @@ class WebSocket:
         Raises:
             RequestFailed: the connection has ended: `ws 1006`. UsageError: the value cannot be sent.
         """
-        kind, payload, _ = encoded(message)
+        kind, payload = encoded(message)
         self._check()
         if self.connection.is_full:
             await self.connection.drained(perf_counter_ns() + self._total_ns)
@@ -210,44 +213,49 @@ class WebSocket:
             RequestFailed: `timeout`, or the outcome of the connection: `ws 1006`.
             UsageError: the message has no id, or one that is under way.
         """
-        kind, payload, sent = encoded(message)
-        by_id = None
-        key: Hashable = None
+        kind, payload = encoded(message)
+        by_id = key = None
         if reply_to != NEXT:
             by_id = self._by_id.get(reply_to)
             if by_id is None:
                 by_id = self._by_id[reply_to] = ById(key_of(reply_to))
-            key = by_id.id_of(sent)
+            key = by_id.id_of(sent_message(message, payload))
         limit_ns = self._total_ns if timeout is None else _limit_ns(timeout)
-        self._raise_fault()
+        if self._fault is not None:
+            self._raise_fault()
         meter, connection = self._meter, self.connection
-        series = meter.ask(name or f"{self._name} (ask)")
+        series = meter.ask(name or self._ask_name)
         if tags is not None:
             series = series.marked(tags)
         asked_ns = perf_counter_ns()
-        sample = Exchanged(series, asked_ns, sent.data)
+        sample = Exchanged(
+            series, asked_ns, payload if kind == BINARY else payload.decode(), connection.loop.create_future(),
+            asked_ns + limit_ns, key,
+        )  # fmt: skip
         if series.watch is not None:
             series.watch.begun(asked_ns)
-        deadline_ns = asked_ns + limit_ns
-        wait: Wait | None = None
         self._asking += 1
-        self.inbox.unblock()
+        if self.inbox.is_paused:
+            self.inbox.unblock()
+        is_waiting = False
         try:
             if connection.is_full:
-                await connection.drained(deadline_ns)
+                await connection.drained(sample.deadline_ns)
             if connection.outcome or self.is_leaving:
                 raise self.lost()
-            wait = connection.wait(deadline_ns, key)
+            is_waiting = True
+            connection.add(sample)
             if by_id is None:
-                self._in_order.ask(wait)
+                self._in_order.ask(sample)
             else:
-                by_id.ask(wait)
+                by_id.ask(sample)
             sample.sent_ns = perf_counter_ns()
             connection.send(kind, payload)
             self._counts.sent.n += 1
-            answer: Message = await wait.future
+            answer: Message = await sample.future
         except RequestFailed as failure:
-            at_ns = deadline_ns if failure.outcome == TIMEOUT else max(connection.ended_ns, sample.sent_ns, asked_ns)
+            is_late = failure.outcome == TIMEOUT
+            at_ns = sample.deadline_ns if is_late else max(connection.ended_ns, sample.sent_ns, asked_ns)
             raise self._failed(sample, failure, at_ns) from failure
         except BaseException:
             if series.watch is not None:
@@ -255,15 +263,16 @@ class WebSocket:
             raise
         finally:
             self._asking -= 1
-            if wait is not None:
-                connection.leave(wait)
+            if is_waiting:
+                connection.waits.pop(sample, None)
                 if by_id is not None:
-                    by_id.left(wait)
+                    by_id.left(sample)
         sample.done_ns = sample.first_byte_ns = answer.t_ns
         sample.received = answer.data
         sample.size_bytes = len(answer.data)
         meter.hold(sample)
-        return answer.answers(meter, sample)
+        answer._meter, answer._sample = meter, sample
+        return answer
 
     async def ping(self, *, timeout: float | str | None = None) -> float:
         """Send a ping, and return the seconds until the target's pong. It is the row `WS /path (ping)`.
@@ -277,22 +286,22 @@ class WebSocket:
         asked_ns = perf_counter_ns()
         self._pings += 1
         payload = self._pings.to_bytes(4, "big")
-        sample = Exchanged(series, asked_ns, payload)
+        sample = Exchanged(series, asked_ns, payload, connection.loop.create_future(), asked_ns + limit_ns)
         if series.watch is not None:
             series.watch.begun(asked_ns)
         self._asking += 1
         self.inbox.unblock()
-        wait: Wait | None = None
         try:
             if connection.outcome or self.is_leaving:
                 raise self.lost()
-            wait = connection.pongs[payload] = connection.wait(asked_ns + limit_ns)
+            connection.pongs[payload] = sample
+            connection.add(sample)
             sample.sent_ns = perf_counter_ns()
             connection.send(PING, payload)
-            at_ns: int = await wait.future
+            at_ns: int = await sample.future
         except RequestFailed as failure:
             is_late = failure.outcome == TIMEOUT
-            at_ns = asked_ns + limit_ns if is_late else max(connection.ended_ns, sample.sent_ns, asked_ns)
+            at_ns = sample.deadline_ns if is_late else max(connection.ended_ns, sample.sent_ns, asked_ns)
             raise self._failed(sample, failure, at_ns) from failure
         except BaseException:
             if series.watch is not None:
@@ -301,8 +310,7 @@ class WebSocket:
         finally:
             self._asking -= 1
             connection.pongs.pop(payload, None)
-            if wait is not None:
-                connection.leave(wait)
+            connection.leave(sample)
         sample.done_ns = sample.first_byte_ns = at_ns
         meter.hold(sample)
         meter.settle()
@@ -357,19 +365,20 @@ class WebSocket:
             return
         series = meter.ask(f"{self._name} (close)")
         asked_ns = perf_counter_ns()
-        sample = Exchanged(series, asked_ns, f"close {code} {reason}".rstrip())
+        text, deadline_ns = f"close {code} {reason}".rstrip(), asked_ns + _CLOSE_NS
+        sample = Exchanged(series, asked_ns, text, connection.loop.create_future(), deadline_ns)
         if series.watch is not None:
             series.watch.begun(asked_ns)
         self.inbox.unblock()
-        wait = connection.wait(asked_ns + _CLOSE_NS)
+        connection.add(sample)
         sample.sent_ns = perf_counter_ns()
         connection.close(code, reason)
         try:
-            await wait.future  # it always fails: with the end of the connection, or by time
+            await sample.future  # it always fails: with the end of the connection, or by time
         except RequestFailed as failure:
             is_ok = failure.outcome == f"ws {code}" or connection.close_code == NORMAL
             sample.outcome = OK if is_ok else failure.outcome
-            sample.done_ns = asked_ns + _CLOSE_NS if failure.outcome == TIMEOUT else connection.ended_ns
+            sample.done_ns = sample.deadline_ns if failure.outcome == TIMEOUT else connection.ended_ns
             sample.received = f"{failure.outcome} {connection.close_reason}".rstrip()
         except BaseException:
             connection.go(code)
@@ -377,7 +386,7 @@ class WebSocket:
                 series.watch.gone(asked_ns)
             raise
         finally:
-            connection.leave(wait)
+            connection.leave(sample)
         if not connection.outcome:  # it did not answer
             connection.go(code)
         sample.done_ns = max(sample.done_ns, sample.sent_ns)
@@ -411,7 +420,7 @@ class WebSocket:
             return
         series = meter.ask(f"{self._name} (close)")
         now_ns = perf_counter_ns()
-        sample = Exchanged(series, now_ns, "")
+        sample = Exchanged(series, now_ns, "", connection.loop.create_future())
         sample.received = f"{connection.outcome} {connection.close_reason}".rstrip()
         sample.sent_ns = sample.done_ns = now_ns
         sample.outcome = connection.outcome
@@ -426,35 +435,39 @@ class WebSocket:
         """HOT. Pass a message on: to the ask that it answers, or to the inbox."""
         self._counts.received.n += 1
         message = Message(data, now_ns)
-        try:
-            matched = self._matched(message)
-        except Exception as error:  # noqa: BLE001  # of the scenario's own function: its next call raises it
-            self._fault = self._fault or error
-            matched = "none"
-        if isinstance(matched, Wait):
+        matched: Matched = "none"
+        if self._by_id:
+            try:
+                for by_id in self._by_id.values():
+                    matched = by_id.match(message)
+                    if matched not in ("none", "unmatched"):
+                        break
+            except Exception as error:  # noqa: BLE001  # of the scenario's own function: its next call raises it
+                self._fault = self._fault or error
+        if matched == "none" or matched == "unmatched":
+            in_order = self._in_order.match()
+            if in_order != "none":
+                matched = in_order
+        if not isinstance(matched, str):
             matched.future.set_result(message)
         elif matched == "late":
             self._counts.late.n += 1
         elif matched == "doubled":
             self._counts.doubled.n += 1
         else:
-            if matched == "unmatched":
-                self._counts.unmatched.n += 1
-            self._messages += 1
-            self._series.phase("message_gap" if self._messages > 1 else "first_message", now_ns - self._last_ns)
-            self._last_ns = now_ns
-            before = self.inbox.dropped
-            self.inbox.put(message, is_asking=self._asking > 0)
-            self._counts.dropped.n += self.inbox.dropped - before
+            self._put(message, matched)
 
-    def _matched(self, message: Message) -> Matched:
-        found: Matched = "none"
-        for by_id in self._by_id.values():
-            found = by_id.match(message)
-            if found not in ("none", "unmatched"):
-                return found
-        in_order = self._in_order.match()
-        return found if in_order == "none" else in_order
+    def _put(self, message: Message, matched: Matched) -> None:
+        """Keep a message that answers nothing, and record when it came."""
+        if matched == "unmatched":
+            self._counts.unmatched.n += 1
+        self._messages += 1
+        now_ns = message.t_ns
+        self._series.phase("message_gap" if self._messages > 1 else "first_message", now_ns - self._last_ns)
+        self._last_ns = now_ns
+        before = self.inbox.dropped
+        self.inbox.put(message, is_asking=self._asking > 0)
+        self._counts.dropped.n += self.inbox.dropped - before
 
     def ended(self) -> None:
         """Count the end of the connection."""
