@@ -165,21 +165,21 @@ async def test_messages_end_when_the_time_is_over(server: WsServer) -> None:
 async def test_unread_messages_take_bounded_memory_and_do_not_hold_up_an_answer(server: WsServer) -> None:
     async with client_of(server.url) as client:
         async with opened(client) as ws:
-            await ws.send({"op": "feed", "n": 20_000})
+            await ws.send({"op": "feed", "n": 7_000})
             assert (await ws.ask({"id": 1}, reply_to="$.id")).pick("$.id", int) == 1
             assert ws.inbox._bytes < 1_100_000
         found = counted(client)
-        assert found["messages received"] == 20_001
-        assert found["unread messages dropped"] > 10_000
-        assert found["message_gap"] == 19_999
+        assert found["messages received"] == 7_001
+        assert found["unread messages dropped"] > 2_000
+        assert found["message_gap"] == 6_999
 
 
 async def test_a_slow_reader_loses_nothing_because_the_socket_is_not_read_meanwhile(server: WsServer) -> None:
     async with client_of(server.url) as client:
         async with opened(client) as ws:
-            await ws.send({"op": "feed", "n": 20_000})
+            await ws.send({"op": "feed", "n": 7_000})
             count = 0
-            async for message in ws.messages(upto=20_000):
+            async for message in ws.messages(upto=7_000):
                 assert message.pick("$.text") == f"t{count}"
                 count += 1
                 if count % 2_000 == 0:

@@ -54,7 +54,7 @@ def read(data: bytes, cuts: random.Random | None = None, *, is_server: bool = Fa
 
 def by_their_server(parts: list[tuple[str, str | bytes]], cuts: random.Random) -> tuple[bytes, list[Found]]:
     """The bytes that `websockets` sends for these messages as a server, in fragments with control frames between."""
-    theirs = Protocol(SERVER, OPEN)
+    theirs = Protocol(SERVER, state=OPEN)
     wanted: list[Found] = []
     for kind, payload in parts:
         data = payload.encode() if isinstance(payload, str) else payload
@@ -87,7 +87,7 @@ def test_what_their_server_sends_is_read_the_same_however_it_is_cut(
     st.integers(0, 2**32 - 1),
 )
 def test_what_we_send_is_read_the_same_by_their_server(messages: list[tuple[int, bytes]], key: int) -> None:
-    theirs = Protocol(SERVER, OPEN)
+    theirs = Protocol(SERVER, state=OPEN)
     for kind, payload in messages:
         theirs.receive_data(masked_frame(kind, payload, key))
     assert theirs.parser_exc is None
@@ -101,7 +101,7 @@ def test_frames_of_all_sizes_are_those_of_the_library(size: int) -> None:
     theirs = Frame(Opcode.BINARY, data).serialize(mask=False)
     assert plain_frame(BINARY, data) == theirs
     assert read(masked_frame(BINARY, data, 0xDEADBEEF), is_server=True) == [(BINARY, data)]
-    protocol = Protocol(SERVER, OPEN, max_size=None)
+    protocol = Protocol(SERVER, state=OPEN, max_size=None)
     protocol.receive_data(masked_frame(BINARY, data, 0xDEADBEEF))
     (found,) = protocol.events_received()
     assert isinstance(found, Frame)
@@ -124,7 +124,7 @@ WRONG = {
 
 @pytest.mark.parametrize("name", WRONG)
 def test_what_the_library_rejects_is_rejected(name: str) -> None:
-    theirs = Protocol(CLIENT, OPEN)
+    theirs = Protocol(CLIENT, state=OPEN)
     theirs.receive_data(WRONG[name])
     ours = FrameReader(10**6)
     ours.feed(WRONG[name])

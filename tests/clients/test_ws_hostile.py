@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from datetime import date
 
 import pytest
 
+from loadgen.allowlist import AllowList, Entry
 from loadgen.clients.framing.ws_frames import CLOSE, PING, TEXT, FrameReader, close_payload, masked_frame, plain_frame
 from loadgen.clients.net.network import TcpNetwork
+from loadgen.clients.net.proxy import network_of
+from loadgen.clients.net.proxy_requests import Forward
+from loadgen.clients.net.settings import Http
 from loadgen.clients.net.target_guard import TargetGuard
 from loadgen.clients.protocol.timeouts import Timeouts
 from loadgen.errors import RequestFailed
+from tests.support.proxy import proxy
 from tests.support.scripted import client_of, ok, rows_of, scripted
-from tests.support.ws_servers import RawServer, counted, opened, raw_server, switched
+from tests.support.ws_servers import RawServer, counted, opened, raw_server, switched, ws_server
 
 HELLO = plain_frame(TEXT, b"hello")
 FAST = Timeouts(total_ns=300_000_000)
@@ -46,7 +52,7 @@ async def test_each_fault_has_its_outcome_after_the_messages_before_it(name: str
     data, outcome, code = ENDS[name]
     async with raw_server([HELLO + data]) as server, client_of(server.url) as client:
         texts = []
-        with pytest.raises(RequestFailed) as caught:
+        with pytest.raises(RequestFailed) as caught:  # noqa: PT012
             async with opened(client) as ws:
                 async for message in ws.messages():
                     texts.append(message.text)
@@ -70,7 +76,10 @@ async def test_each_fault_has_its_outcome_after_the_messages_before_it(name: str
         ([HELLO[:3]], "timeout"),
     ],
 )
-async def test_a_target_that_leaves_or_is_silent_ends_the_ask(parts: list[bytes | float | str], outcome: str) -> None:
+async def test_a_target_that_leaves_or_is_silent_ends_the_ask(
+    parts: list[bytes | float | str], outcome: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("loadgen.clients.ws_client.websocket._CLOSE_NS", 50_000_000)
     async with raw_server(parts) as server, client_of(server.url, timeouts=FAST) as client:
         with pytest.raises(RequestFailed) as caught:
             async with opened(client) as ws:
@@ -97,7 +106,7 @@ async def test_a_target_that_does_not_answer_the_close_is_left(monkeypatch: pyte
 async def test_a_target_that_reads_nothing_holds_up_the_sender_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("loadgen.clients.ws_client.websocket._CLOSE_NS", 50_000_000)
     async with raw_server(["deaf"]) as server, client_of(server.url, timeouts=FAST) as client:
-        with pytest.raises(RequestFailed) as caught:
+        with pytest.raises(RequestFailed) as caught:  # noqa: PT012
             async with opened(client) as ws:
                 for _ in range(1_000):
                     await ws.send(b"x" * 100_000)
@@ -137,7 +146,8 @@ async def test_a_wrong_handshake_has_its_outcome(name: str) -> None:
                 pass
         assert caught.value.outcome == outcome
         assert [(row.name, row.outcome) for row in rows_of(client)] == [("WS /feed (connect)", outcome)]
-        assert not client.pool._others
+        await asyncio.sleep(0.01)
+        assert not client.pool._others, "the connection is still open"
 
 
 @pytest.mark.parametrize("status", [200, 301, 403, 426, 503])
@@ -164,11 +174,29 @@ async def test_interim_answers_are_passed_over_and_messages_may_come_with_the_he
         ws.connection.go(1000)
 
 
-async def test_a_refusing_port_and_a_forbidden_target_are_outcomes() -> None:
+async def test_a_refusing_port_is_an_outcome() -> None:
     async with client_of("http://127.0.0.1:9") as client:
         with pytest.raises(RequestFailed) as caught:
             async with opened(client):
                 pass
         assert caught.value.outcome == "refused"
-    assert TargetGuard is not None
-    assert TcpNetwork is not None
+
+
+async def test_a_target_that_is_not_allowed_is_not_reached() -> None:
+    guard = TargetGuard(AllowList(allow=(Entry(host="shop.example", owner="us", expires=date(2099, 1, 1)),)), [])
+    async with raw_server() as server, client_of(server.url, network=TcpNetwork(guard=guard)) as client:
+        for url in ("/feed", server.url.replace("http", "ws") + "/feed"):
+            with pytest.raises(RequestFailed) as caught:
+                async with opened(client, url):
+                    pass
+            assert caught.value.outcome == "not allowed: no entry"
+
+
+async def test_a_proxy_is_asked_for_a_tunnel() -> None:
+    async with ws_server() as server, proxy() as seen:
+        http = Http(proxy=seen.url)
+        forward = Forward.of(http)
+        client = client_of(server.url, network=network_of(http), forward=forward)
+        async with client as user, opened(user, "/feed?a=1") as ws:
+            assert (await ws.ask("hello")).text == "hello"
+        assert seen.tunnels == [f"127.0.0.1:{server.port}"]
