@@ -13,8 +13,10 @@ from loadgen.clients.response.format_exchange import MAX_SHOWN_BYTES, request_te
 from loadgen.engine.recording.recorded_series import RequestSeries
 from loadgen.measure.deltas.series_key import OK, Phase
 
-__all__ = ["Connecting", "Exchanged", "shown"]
+__all__ = ["Connecting", "Exchanged", "Said", "shown"]
 
+Said = tuple[int, str, str]
+"""A message for people: its time (`perf_counter_ns`), "sent" or "received", and its text."""
 _NOT_WRITTEN: Final = -1
 """`phased.UNKNOWN`: the connection does not report when the bytes were written."""
 
@@ -75,7 +77,7 @@ class Exchanged:
 class Connecting(Exchanged):
     """The sample of an opening handshake."""
 
-    __slots__ = ("_opening_ns", "head", "is_sampled", "remote", "route", "span", "status_code", "trace")
+    __slots__ = ("_opening_ns", "head", "is_sampled", "messages", "remote", "route", "span", "status_code", "trace")
 
     def __init__(
         self, series: RequestSeries, asked_ns: int, sent: bytes, future: asyncio.Future[Any], route: Route
@@ -87,6 +89,8 @@ class Connecting(Exchanged):
         self.status_code: int | None = None
         self.is_sampled = False
         self.span = ""
+        self.messages: list[Said] = []
+        """The first messages of the connection, if the meter keeps them."""
 
     @property
     def opening_ns(self) -> Mapping[Phase, int]:

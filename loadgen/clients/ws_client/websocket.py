@@ -33,7 +33,7 @@ from loadgen.clients.protocol.timeouts import wheel_of
 from loadgen.clients.ws_client.answers import NEXT, ById, InOrder, Key, Matched, key_of
 from loadgen.clients.ws_client.connection import NORMAL, WsConnection
 from loadgen.clients.ws_client.counts import WsCounts
-from loadgen.clients.ws_client.exchanged import Connecting, Exchanged
+from loadgen.clients.ws_client.exchanged import Connecting, Exchanged, Said, shown
 from loadgen.clients.ws_client.handshake import agreed, check_headers, request_headers
 from loadgen.clients.ws_client.message import Message, encoded, sent_message
 from loadgen.clients.ws_client.reading import UNITS_NS, Inbox, MessageStream, Unit
@@ -45,6 +45,8 @@ from loadgen.units import NS_PER_S, parse_duration
 __all__ = ["WebSocket", "open_websocket"]
 
 _GOING_AWAY: Final = 1001
+_MOST_SAID: Final = 50
+"""The number of messages that `loadgen check` shows of a connection."""
 _CLOSE_NS: Final = 5 * NS_PER_S
 """How long the target has to answer our close frame."""
 
@@ -80,6 +82,8 @@ class WebSocket:
         """The number of asks and pings under way."""
         self._last_ns = self._messages = self._pings = 0
         self._has_raised = False
+        self._said: list[Said] | None = None
+        """The first messages, if they are to be shown."""
         self._fault: Exception | None = None
         """Raised by the scenario's own function (`reply_to=`), for the next call."""
         self.connection: WsConnection
@@ -150,6 +154,8 @@ class WebSocket:
         meter.hold(sample)
         meter.settle()
         self.connection, self._series, self._last_ns = connection, series, asked_ns
+        if meter.keeps_messages:
+            self._said = sample.messages
         self.inbox = Inbox(connection)
         self._counts.open.add(1)
         connection.begin(self)
@@ -190,6 +196,8 @@ class WebSocket:
             self._check()
         self.connection.send(kind, payload)
         self._counts.sent.n += 1
+        if self._said is not None:
+            self._say("sent", payload if kind == BINARY else payload.decode())
 
     async def ask(
         self,
@@ -252,6 +260,8 @@ class WebSocket:
             sample.sent_ns = perf_counter_ns()
             connection.send(kind, payload)
             self._counts.sent.n += 1
+            if self._said is not None:
+                self._say("sent", sample.sent)
             answer: Message = await sample.future
         except RequestFailed as failure:
             is_late = failure.outcome == TIMEOUT
@@ -434,6 +444,8 @@ class WebSocket:
     def took(self, data: str | bytes, now_ns: int) -> None:
         """HOT. Pass a message on: to the ask that it answers, or to the inbox."""
         self._counts.received.n += 1
+        if self._said is not None:
+            self._say("received", data)
         message = Message(data, now_ns)
         matched: Matched = "none"
         if self._by_id:
@@ -480,6 +492,10 @@ class WebSocket:
         if age_ns < 0:
             self._counts.early_stamps.n += 1
         self._series.phase("message_age", max(0, age_ns))
+
+    def _say(self, way: str, message: str | bytes) -> None:
+        if self._said is not None and len(self._said) < _MOST_SAID:
+            self._said.append((perf_counter_ns(), way, shown(message)))
 
     @property
     def _is_bad(self) -> bool:

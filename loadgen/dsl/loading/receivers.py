@@ -16,7 +16,7 @@ __all__ = ["ENTERED", "METHODS_AWAITED", "VERBS", "Function", "Receivers", "func
 
 VERBS: Final = frozenset({"get", "post", "put", "patch", "delete", "head", "options", "request"})
 METHODS_AWAITED: Final = frozenset({"think", "pace", "rendezvous", "poll", "gather"})
-ENTERED: Final = frozenset({"step", "measure"})
+ENTERED: Final = frozenset({"step", "measure", "ws"})
 _CALLS_OF_USER: Final = {"to": "target"} | dict.fromkeys(METHODS_AWAITED, "awaited") | dict.fromkeys(ENTERED, "entered")
 _USERS: Final = re.compile(r"\b(User|UserWith)\b")
 _JOURNEYS: Final = re.compile(r"journey|\bnode\b|\.set_up$|\.tear_down$")
