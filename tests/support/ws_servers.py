@@ -17,7 +17,7 @@ from loadgen.clients.framing.ws_frames import accept_of
 from loadgen.clients.http import HttpClient
 from loadgen.clients.ws_client.websocket import WebSocket, open_websocket
 
-__all__ = ["RawServer", "WsServer", "counted", "opened", "raw_server", "ws_server"]
+__all__ = ["RawServer", "WsServer", "counted", "counters_of", "opened", "raw_server", "switched", "ws_server"]
 
 
 @dataclass
@@ -178,3 +178,9 @@ def counted(client: HttpClient) -> dict[str, int]:
         if "message" in metric:
             found[metric] = found.get(metric, 0) + stats.n
     return found
+
+
+def counters_of(client: HttpClient) -> dict[str, int]:
+    """The counters of the client's worker since the last call, without the prefix."""
+    delta = client.meter.recorder.flip(0, 1)
+    return {one.name.removeprefix("ws: "): one.total for one in delta.custom if one.kind == "counter"}

@@ -18,7 +18,7 @@ from loadgen.errors import UsageError
 __all__ = ["NEXT", "ById", "InOrder", "Key", "Matched", "key_of"]
 
 NEXT: Final = "next"
-_MOST_IDS: Final = 1_000
+_MOST_IDS: Final = 64
 """The number of ids of ended asks that a connection remembers."""
 Key = Callable[[Message], Hashable]
 Matched = Waiting | Literal["late", "doubled", "unmatched", "none"]
