@@ -398,7 +398,7 @@ class HttpClient:
     def prepare_upgrade(self, url: str, headers: Mapping[str, str]) -> tuple[Route, bytes]:
         """Return (the route, the bytes) of a GET request with the user's headers and cookies, and these headers.
 
-        It is written for the target itself, also if the plan has a proxy.
+        The request line names the path alone, also if the plan has a proxy.
         """
         route, data = prepare(self._routes, self._headers, self._cookies, "GET", url, {"headers": dict(headers)})
         line = request_line(b"GET", httpx.URL(route.url).raw_path)

@@ -125,7 +125,7 @@ class FrameReader:
         self.need = 0
         """The size that the buffer must have before it is worth reading; 0: the buffer is empty."""
         self.kind = self._fragments = 0
-        """Of the message that has begun and not ended: its kind (0: there is none), and the number of its frames."""
+        """Kind and number of frames of the message that has begun and not ended; the kind is 0 between two messages."""
         self._message = bytearray()
         self.failure: Violation | None = None
 

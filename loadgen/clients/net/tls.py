@@ -65,7 +65,7 @@ _with_http2: WeakKeyDictionary[ssl.SSLContext, Callable[[], ssl.SSLContext]] = W
 
 
 def http1_context(context: ssl.SSLContext) -> ssl.SSLContext:
-    """Return a context like this one that does not offer HTTP/2, for WebSocket. It is made at the first call."""
+    """Return a context like this one that does not offer HTTP/2, for WebSocket. The first call makes the context."""
     make = _with_http2.get(context)
     if make is None:
         return context

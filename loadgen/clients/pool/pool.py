@@ -213,7 +213,8 @@ class ConnectionPool:
         opening: Opening,
     ) -> T:
         """Open a connection for a protocol that begins with a request of HTTP/1.1 and takes the connection over, such
-        as WebSocket. It is its caller's alone, and no place of a shared pool; the pool closes it with the others.
+        as WebSocket. The connection belongs to its caller alone, and takes no place of a shared pool. The pool closes
+        it with the others.
 
         make: called with a function to be called when the connection is lost; returns its asyncio protocol.
 

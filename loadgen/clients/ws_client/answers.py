@@ -22,7 +22,7 @@ _MOST_IDS: Final = 64
 """The number of ids of ended asks that a connection remembers."""
 Key = Callable[[Message], Hashable]
 Matched = Waiting | Literal["late", "doubled", "unmatched", "none"]
-"""Who waits for a message, or what is wrong with it. none: it has no id."""
+"""The wait that a message ends, or the fault of the message. none: the message has no id."""
 
 
 def key_of(reply_to: object) -> Key:
@@ -62,7 +62,7 @@ class InOrder:
         self._waits.append(wait)
 
     def match(self) -> Matched:
-        """HOT. Return who waits for a message that no id claims."""
+        """HOT. Return the ask that a message without a known id answers."""
         if not self._waits:
             return "none"
         wait = self._waits.popleft()
@@ -108,7 +108,7 @@ class ById:
             _remember(self._left, wait.key)
 
     def match(self, message: Message) -> Matched:
-        """HOT. Return who waits for this message. Exceptions of the scenario's own function are raised."""
+        """HOT. Return the ask that this message answers. Exceptions of the scenario's own function are raised."""
         found = self._key(message)
         if found is None or not _is_hashable(found):
             return "none"

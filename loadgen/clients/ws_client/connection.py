@@ -51,7 +51,7 @@ _REFUSAL_BYTES: Final = 64 * 1024
 
 
 class Waiting(Protocol):
-    """Somebody who waits for an answer until a deadline (`perf_counter_ns`). Compared by identity."""
+    """A wait for an answer until a deadline (`perf_counter_ns`). Compared by identity."""
 
     future: asyncio.Future[Any]
     deadline_ns: int
@@ -59,7 +59,7 @@ class Waiting(Protocol):
 
 
 class Wait:
-    """One that waits and measures nothing."""
+    """A wait that measures nothing."""
 
     __slots__ = ("deadline_ns", "future", "key")
 
@@ -75,7 +75,7 @@ class Listener(Protocol):
         """Handle a message."""
 
     def ended(self) -> None:
-        """Handle the end of the connection: `outcome` says how."""
+        """Handle the end of the connection; its `outcome` is set."""
 
 
 class WsConnection(asyncio.Protocol):
@@ -128,14 +128,14 @@ class WsConnection(asyncio.Protocol):
         self._shaking: Wait | None = None
         self._is_shaken = False
         self.waits: dict[Waiting, None] = {}
-        """Those who wait for an answer."""
+        """All waits for answers."""
         self._draining: list[Wait] = []
         self._last_ping: bytes | None = None
         self._controls = self._control_from_ns = 0
         self._transport: asyncio.Transport
         self.listener: Listener | None = None
         self.pongs: dict[bytes, Waiting] = {}
-        """Those who wait for a pong, by the payload of their ping."""
+        """The waits for pongs, by the payload of the ping."""
         self.outcome = self.detail = self.close_reason = ""
         self.close_code = self.ended_ns = self.size_bytes = 0
         self.has_sent_close = self.is_closed = self.is_canned = self.is_full = False
@@ -259,7 +259,7 @@ class WsConnection(asyncio.Protocol):
             self.send(PONG, ping)
 
     def pause(self) -> None:
-        """Stop to read, because nobody takes the messages."""
+        """Read no more from the socket until `resume`, because unread messages take too much memory."""
         if not self.is_closed:
             self._transport.pause_reading()
 

@@ -70,7 +70,7 @@ class WsCounts:
 
     @staticmethod
     def of(recorder: Recorder) -> WsCounts:
-        """Return the counters of the worker that has this recorder. They are created on first use."""
+        """Return the counters of the worker that has this recorder. The first call creates the counters."""
         found = _all.get(recorder)
         if found is None:
             found = _all[recorder] = WsCounts(recorder)

@@ -22,7 +22,7 @@ _NOT_WRITTEN: Final = -1
 
 
 class Exchanged:
-    """The sample that the meter records, and what waits for the answer. Times are `perf_counter_ns`.
+    """The sample that the meter records, and at the same time the wait for the answer. Times are `perf_counter_ns`.
 
     HOT: made once for each `ask`. future: done with the answer; it fails at `deadline_ns`, and when the connection
     ends. key: the id of the message, if the answer has it, too.

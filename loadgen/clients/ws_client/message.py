@@ -59,7 +59,7 @@ class Message:
         """Return a value from the message, as `Reply.pick` does: `$.text`, `regex:id=([0-9]+)`.
 
         Raises:
-            ExpectFailed: `pick $.text`: no match, or the wrong type. It is also the outcome of an `ask`.
+            ExpectFailed: `pick $.text`: no match, or the wrong type. An `ask` then has this outcome, too.
         """
         if isinstance(path, str) and path.startswith("header:"):
             raise UsageError(f'pick: a message has no headers: "{path}"', hint='write "$.token"')

@@ -9,24 +9,21 @@ from __future__ import annotations
 
 from collections import deque
 from time import perf_counter_ns, time_ns
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import Any, Final, Literal, Never, Protocol
 from weakref import ref
 
 from loadgen.clients.protocol.outcomes import TIMEOUT
 from loadgen.clients.protocol.timeouts import NEVER_NS
 from loadgen.clients.ws_client.answers import Key
-from loadgen.clients.ws_client.connection import NORMAL, WsConnection
+from loadgen.clients.ws_client.connection import NORMAL, Wait, WsConnection
 from loadgen.clients.ws_client.message import Message
 from loadgen.errors import RequestFailed, UsageError
-
-if TYPE_CHECKING:
-    from loadgen.clients.ws_client.websocket import WebSocket
 
 __all__ = ["UNITS_NS", "Inbox", "MessageStream", "Unit"]
 
 _MOST_BYTES: Final = 1024 * 1024
 _BYTES_A_MESSAGE: Final = 200
-"""What a message takes besides its text."""
+"""The memory of a message besides its text."""
 Unit = Literal["s", "ms", "us", "ns"]
 UNITS_NS: Final[dict[str, int]] = {"s": 1_000_000_000, "ms": 1_000_000, "us": 1_000, "ns": 1}
 
@@ -71,7 +68,7 @@ class Inbox:
             self._connection.resume()
 
     def take(self) -> Message | None:
-        """Remove and return the oldest message; None if there is none."""
+        """Remove and return the oldest message; None if all are read."""
         if not self._messages:
             return None
         message = self._messages.popleft()
@@ -81,7 +78,7 @@ class Inbox:
         return message
 
     def first_ns(self) -> int:
-        """Return when the oldest message arrived; 0 if there is none."""
+        """Return the arrival time of the oldest message; 0 if all are read."""
         return self._messages[0].t_ns if self._messages else 0
 
     @property
@@ -94,17 +91,31 @@ class Inbox:
         self._reader = ref(reader)
 
 
+class Owner(Protocol):
+    """The WebSocket whose messages are read."""
+
+    connection: WsConnection
+    inbox: Inbox
+    is_leaving: bool
+
+    def lost(self) -> RequestFailed:
+        """Return the exception for a call on a connection that has ended."""
+
+    def aged(self, age_ns: int) -> None:
+        """Record the age of a message."""
+
+
 class MessageStream:
     """`async for message in ws.messages(...)`."""
 
     __slots__ = ("__weakref__", "_left", "_stamp", "_unit_ns", "_until_ns", "_ws", "is_over", "wait")
 
-    def __init__(self, ws: WebSocket, upto: int | None, within_ns: int | None, stamp: Key | None, unit: Unit) -> None:
+    def __init__(self, ws: Owner, upto: int | None, within_ns: int | None, stamp: Key | None, unit: Unit) -> None:
         self._ws, self._left, self._stamp = ws, upto, stamp
         self._unit_ns = UNITS_NS[unit]
         self._until_ns = NEVER_NS if within_ns is None else perf_counter_ns() + within_ns
         self.is_over = False
-        self.wait: Any = None
+        self.wait: Wait | None = None
 
     def __aiter__(self) -> MessageStream:
         return self
@@ -133,6 +144,7 @@ class MessageStream:
             except RequestFailed as failure:
                 if failure.outcome == TIMEOUT:
                     self._stop()
+                # else the connection has ended: see above
             finally:
                 self.wait = None
                 connection.leave(wait)
@@ -146,7 +158,7 @@ class MessageStream:
             self._read_stamp(message, self._stamp)
         return message
 
-    def _stop(self) -> None:
+    def _stop(self) -> Never:
         self.is_over = True
         raise StopAsyncIteration
 

@@ -182,7 +182,7 @@ class WebSocket:
     # -- send, ask, ping --------------------------------------------------------------------------
 
     async def send(self, message: Any) -> None:
-        """Send a message: text, bytes (a binary message), or any other value as JSON. It has no row.
+        """Send a message: text, bytes (a binary message), or any other value as JSON. No row is recorded.
 
         Returns when the bytes are passed on; if the target reads more slowly than we send, when it has caught up.
 
@@ -285,7 +285,7 @@ class WebSocket:
         return answer
 
     async def ping(self, *, timeout: float | str | None = None) -> float:
-        """Send a ping, and return the seconds until the target's pong. It is the row `WS /path (ping)`.
+        """Send a ping, and return the seconds until the target's pong. The row is `WS /path (ping)`.
 
         Raises:
             RequestFailed: `timeout`, or the outcome of the connection.

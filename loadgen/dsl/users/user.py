@@ -665,7 +665,8 @@ class User:
     ) -> WebSocket:
         """Return a context manager that opens a WebSocket: `async with user.ws("/feed") as ws:`.
 
-        It has `send`, `ask`, `messages`, `ping` and `close`. The user's headers and cookies are sent with its request.
+        The connection has `send`, `ask`, `messages`, `ping` and `close`. The user's headers and cookies are sent with
+        its request.
 
         Args:
             url: a path of the target, or a whole `ws://` or `wss://` URL.
