@@ -35,9 +35,9 @@ NO_CODE: Final = 1005
 """Stands for a close frame without a code."""
 _GUID: Final = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 _MOST_CONTROL_BYTES: Final = 125
-_FREE_FRAGMENTS: Final = 1024
-_BYTES_A_FRAGMENT: Final = 16
-"""A message may have _FREE_FRAGMENTS frames, and one more for each 16 bytes: the rule for chunks in `http1.py`."""
+_MOST_EMPTY: Final = 1024
+"""The most frames without a byte in one message. Frames with bytes are limited by the size of the message: a target may
+send one character at a time."""
 
 Found = tuple[int, str | bytes]
 """The kind and payload of a message or control frame. Only TEXT has a str."""
@@ -116,7 +116,7 @@ class FrameReader:
     need, kind: both 0 if the next byte begins a message.
     """
 
-    __slots__ = ("_buffer", "_fragments", "_is_server", "_limit_bytes", "_message", "failure", "kind", "need")
+    __slots__ = ("_buffer", "_empty", "_fragments", "_is_server", "_limit_bytes", "_message", "failure", "kind", "need")
 
     def __init__(self, limit_bytes: int, *, is_server: bool = False) -> None:
         """limit_bytes: of a message. is_server: the other side is a client, so its frames are masked."""
@@ -124,8 +124,9 @@ class FrameReader:
         self._buffer = bytearray()
         self.need = 0
         """The size that the buffer must have before it is worth reading; 0: the buffer is empty."""
-        self.kind = self._fragments = 0
-        """Kind and number of frames of the message that has begun and not ended; the kind is 0 between two messages."""
+        self.kind = self._fragments = self._empty = 0
+        """Kind, number of frames, and number of empty ones of the message that has begun and not ended; the kind is 0
+        between two messages."""
         self._message = bytearray()
         self.failure: Violation | None = None
 
@@ -216,15 +217,15 @@ class FrameReader:
         if first >= 128:
             whole = bytes(self._message) + payload if self._fragments else payload
             found.append((TEXT, _text(whole)) if self.kind == TEXT else (BINARY, whole))
-            self.kind = self._fragments = 0
+            self.kind = self._fragments = self._empty = 0
             self._message = bytearray()
             return
         self._message += payload
         self._fragments += 1
-        if self._fragments > _FREE_FRAGMENTS + len(self._message) // _BYTES_A_FRAGMENT:
-            raise Violation(
-                1008, "ws flood", f"a message of {self._fragments:,} frames with {len(self._message)} bytes"
-            )
+        if not payload:
+            self._empty += 1
+            if self._empty > _MOST_EMPTY:
+                raise Violation(1008, "ws flood", f"a message with {self._empty:,} frames that are empty")
 
 
 def _masked(payload: bytes, mask: bytes) -> bytes:
