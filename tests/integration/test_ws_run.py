@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import time
 from pathlib import Path
@@ -54,3 +55,13 @@ def test_a_stopped_run_closes_its_connections_with_1001_and_keeps_what_it_measur
     assert server.closed == [1001] * 5
     summary = (run_folder(tmp_path / "runs") / "summary.json").read_text()
     assert '"hello"' in summary
+
+
+def test_check_shows_the_messages_without_secrets(tmp_path: Path) -> None:
+    scenario = write(tmp_path, STAYING.replace('"hello", name', '{"token": "s3cr3t-of-the-test", "n": 1}, name'))
+    with ws_in_thread() as server:
+        done = loadgen("check", str(scenario), "--target", server.url, runs_dir=tmp_path / "runs")
+    assert done.exit_code == 0, done.out + done.err
+    assert re.search(r'"n":1\}\s+sent\s', done.out)
+    assert re.search(r'"n":1\}\s+received\s', done.out)
+    assert "s3cr3t" not in done.out

@@ -15,12 +15,12 @@ _CHARACTERS: Final = 100
 
 
 def ws_messages(title: str, messages: Sequence[Said], asked_ns: int) -> Table:
-    """Return a table with the time, direction and beginning of each message.
+    """Return a table with the beginning, direction and time of each message.
 
     asked_ns: the call of the connect, from which all times count.
     """
     rows = tuple(
-        (f"{(t_ns - asked_ns) / NS_PER_MS:,.3f}", direction, text if len(text) <= _CHARACTERS else f"{text[:97]}...")
+        (text if len(text) <= _CHARACTERS else f"{text[:97]}...", direction, f"{(t_ns - asked_ns) / NS_PER_MS:,.3f}")
         for t_ns, direction, text in messages
     )
-    return Table(f"{title}: messages", ("ms", "", "message"), rows)
+    return Table(f"{title}: messages", ("message", "", "ms"), rows)
