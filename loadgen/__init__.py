@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from loadgen.clients.grpc_client.canned import grpc_reply
     from loadgen.clients.llm.settings import Llm
     from loadgen.clients.llm_apis.types import Message
-    from loadgen.clients.net.canned_replies import reply, stream_reply
+    from loadgen.clients.net.canned_replies import reply, stream_reply, ws_peer
     from loadgen.clients.net.settings import Http
     from loadgen.clients.request.tracing import Trace
     from loadgen.clients.response.replies import Reply
@@ -174,6 +174,7 @@ __all__ = [
     "uniform",
     "until",
     "users",
+    "ws_peer",
     "zipf",
 ]
 
@@ -280,6 +281,7 @@ _MODULES = {
     "uniform": "loadgen.dsl.distributions",
     "until": "loadgen.clients.tcp_udp.frames",
     "users": "loadgen.dsl.executors.standard",
+    "ws_peer": "loadgen.clients.net.canned_replies",
     "zipf": "loadgen.dsl.prompts.prompt",
 }
 """The module of each name."""

@@ -514,6 +514,7 @@ _METRICS: Mapping[Metric, pb.Metric] = {
     "first_message": pb.METRIC_FIRST_MESSAGE,
     "message_gap": pb.METRIC_MESSAGE_GAP,
     "answer": pb.METRIC_ANSWER,
+    "message_age": pb.METRIC_MESSAGE_AGE,
     "ttft": pb.METRIC_TTFT,
     "ttft_due": pb.METRIC_TTFT_DUE,
     "ttfo": pb.METRIC_TTFO,

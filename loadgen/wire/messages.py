@@ -72,7 +72,7 @@ __all__ = [
 
 PROTOCOL_MAJOR = 1
 """Peers with another major version are rejected. A controller reads messages of its own minor and of older ones."""
-PROTOCOL_MINOR = 11
+PROTOCOL_MINOR = 12
 ADJUSTABLE_MINOR = 2
 """The first minor version whose agents follow Adjust."""
 GUARDED_MINOR = 3

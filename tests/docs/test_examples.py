@@ -60,6 +60,7 @@ from tests.support.llm_target import llm_in_thread
 from tests.support.simulated_sweep import Law, plan_of, records_of, two_pools
 from tests.support.target import RunningTarget, running_target
 from tests.support.tokenizer_files import of_words
+from tests.support.ws_in_thread import ws_in_thread
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = (
@@ -146,6 +147,10 @@ class Block:
         return re.search(r"user\.(tcp|udp|target)\(", self.text) is not None
 
     @property
+    def opens_websocket(self) -> bool:
+        return "user.ws(" in self.text
+
+    @property
     def ends_as(self) -> str:
         said = re.search(r"^# ends as: (.*)$", self.text, re.MULTILINE)
         return said[1].strip() if said else "ok"
@@ -183,6 +188,12 @@ def services() -> Iterator[str]:
 def links() -> Iterator[dict[str, str]]:
     with running_links() as urls:
         yield urls
+
+
+@pytest.fixture(scope="module")
+def chat() -> Iterator[str]:
+    with ws_in_thread(select_subprotocol=lambda _, offered: "chat.v2" if "chat.v2" in offered else None) as server:
+        yield server.url
 
 
 @pytest.fixture
@@ -308,9 +319,9 @@ async def outcomes_of(block: Block, path: Path, url: str, links: Mapping[str, st
 
 @pytest.mark.parametrize("block", [b for b in EXAMPLES if "open_run(" not in b.text], ids=str)
 async def test_example_runs(
-    block: Block, shop: RunningTarget, model: str, services: str, links: dict[str, str], folder: Path
+    block: Block, shop: RunningTarget, model: str, services: str, chat: str, links: dict[str, str], folder: Path
 ) -> None:
-    url = model if block.asks_a_model else services if block.calls_grpc else shop.url
+    url = model if block.asks_a_model else services if block.calls_grpc else chat if block.opens_websocket else shop.url
     outcomes = await outcomes_of(block, folder / "example.py", url, links if block.uses_links else {})
 
     assert outcomes
@@ -367,7 +378,8 @@ def keywords(function: Any) -> set[str]:
 
 
 OF_THE_ENGINE = {
-    "HttpClient": "reset close preconnect post_streamed post_prepared meter pool",
+    "HttpClient": "reset close preconnect post_streamed post_prepared meter pool"
+    " prepare_upgrade traced learn_cookies timeouts",
     "Reply": "fill abandon body head outcome route series exchange opened limit_bytes"
     " span is_sampled opening_times remote sent_to raw_trailers",
     "StreamedReply": "ended broke cut took took_head skip source aclose close left",

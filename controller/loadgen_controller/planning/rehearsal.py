@@ -10,7 +10,7 @@ the load and the number of the arrival alone.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from time import perf_counter_ns
@@ -21,6 +21,7 @@ from loadgen.clients.net.proxy import network_of
 from loadgen.clients.net.target_guard import OPEN, TargetGuard
 from loadgen.clients.net.tls import tls_context
 from loadgen.clients.protocol.phased import PhasedMeter, phases_of
+from loadgen.clients.ws_client.exchanged import Said
 from loadgen.drive.single_load_driver import bind
 from loadgen.dsl.graphs.graph import Graph
 from loadgen.dsl.journey import Journey
@@ -73,6 +74,8 @@ class Seen:
     """The call in the journey, `perf_counter_ns`."""
     events: StreamEvents | None = None
     """The events of a model's streamed answer; None for other answers."""
+    messages: Sequence[Said] = ()
+    """The first messages of a WebSocket, both ways, without secrets."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,6 +221,7 @@ class _SeeingMeter(PhasedMeter):
     """A meter that also records the requests and the outermost steps that end."""
 
     __slots__ = ("_before",)
+    keeps_messages: ClassVar[bool] = True
     seen: ClassVar[list[Seen]] = []
     steps: ClassVar[list[Stepped]] = []
     waits_s: ClassVar[list[float]] = []
@@ -261,6 +265,7 @@ class _SeeingMeter(PhasedMeter):
                     {**held.opening_ns, **dict(phases_of(held))} if hasattr(held, "opening_ns") else {},
                     held.asked_ns,
                     held.stream_events() if hasattr(held, "stream_events") else None,
+                    getattr(held, "messages", ()),
                 )
             )
 
@@ -320,7 +325,12 @@ class _Stage:
             yield plan.set_up, "(set-up)"
 
     def _take_seen(self) -> tuple[Seen, ...]:
-        seen = tuple(self._seen)
+        seen = tuple(
+            replace(one, messages=[(at, way, self._redactor.text(text)) for at, way, text in one.messages])
+            if one.messages
+            else one
+            for one in self._seen
+        )
         self._seen.clear()
         return seen
 

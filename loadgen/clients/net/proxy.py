@@ -14,6 +14,7 @@ import re
 import socket
 import ssl
 from collections.abc import Callable
+from copy import copy
 from time import monotonic
 from typing import Final
 
@@ -50,6 +51,13 @@ class ProxyNetwork:
         self._excepted = Excepted(tuple(http.no_proxy))
         self._login = proxy_login(http)
         self._direct, self._note = direct, note
+        self._always_tunnels = False
+
+    def tunnels(self) -> ProxyNetwork:
+        """Return a network that opens a tunnel through the proxy also without TLS, as WebSocket needs it."""
+        found = copy(self)
+        found._always_tunnels = True
+        return found
 
     async def connect(
         self,
@@ -63,7 +71,7 @@ class ProxyNetwork:
         if host in self._excepted:
             return await self._direct.connect(host, port, tls, server_hostname, factory, opening)
         await self._direct.guard.check_behind(host, port)
-        if tls is None:
+        if tls is None and not self._always_tunnels:
             try:
                 return await self._direct.connect(self._proxy, self._proxy_port, None, None, factory, opening)
             except RequestFailed as failure:

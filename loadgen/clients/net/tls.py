@@ -11,9 +11,12 @@ import ssl
 import sys
 import tempfile
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from weakref import WeakKeyDictionary
 
 import httpx
 
@@ -21,7 +24,7 @@ from loadgen.clients.net.settings import Http, Place
 from loadgen.clients.net.settings_check import TLS_VERSIONS
 from loadgen.errors import UsageError
 
-__all__ = ["pem_of", "tls_context"]
+__all__ = ["http1_context", "pem_of", "tls_context"]
 
 _PEM = "-----BEGIN "
 
@@ -45,6 +48,8 @@ def tls_context(
         ScenarioError: a secret is missing.
     """
     context = httpx.create_ssl_context(verify=http.verify)
+    if http.http2 and is_http:
+        _with_http2[context] = partial(tls_context, ca_file, replace(http, http2=False))
     if is_http:
         context.set_alpn_protocols(["h2", "http/1.1"] if http.http2 else ["http/1.1"])
     _limit(context, http)
@@ -60,6 +65,20 @@ def tls_context(
         own, *key = http.cert if isinstance(http.cert, tuple) else (http.cert,)
         _load(context, own, key[0] if key else None)
     return context
+
+
+_with_http2: WeakKeyDictionary[ssl.SSLContext, Callable[[], ssl.SSLContext]] = WeakKeyDictionary()
+"""For each context that offers HTTP/2, a function that makes or returns the same one without it."""
+
+
+def http1_context(context: ssl.SSLContext) -> ssl.SSLContext:
+    """Return a context like this one that does not offer HTTP/2, for WebSocket. The first call makes the context."""
+    make = _with_http2.get(context)
+    if make is None:
+        return context
+    made = make()
+    _with_http2[context] = lambda: made
+    return made
 
 
 def _limit(context: ssl.SSLContext, http: Http) -> None:

@@ -194,6 +194,9 @@ def request_names(source: Source) -> Iterator[RequestName]:
         if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute):
             continue
         verb = node.func.attr
+        if verb == "ws" and node.args:
+            yield from _rows_of_websocket(source, node)
+            continue
         given = next((k.value for k in node.keywords if k.arg == "name"), None)
         if given is None and verb == "measure" and node.args:
             given = node.args[0]
@@ -215,6 +218,20 @@ def request_names(source: Source) -> Iterator[RequestName]:
         elif verb in VERBS and node.args and _is_path(source, node):
             for url in source.alternatives(node.args[0]):
                 yield _by_path(source, ast.Constant(verb.upper()), url, node)
+
+
+def _rows_of_websocket(source: Source, call: ast.Call) -> Iterator[RequestName]:
+    """Yield the names of the rows of `user.ws("/feed")`, besides those of asks with a name of their own."""
+    given = next((k.value for k in call.keywords if k.arg == "name"), None)
+    for one in source.alternatives(call.args[0] if given is None else given):
+        if given is None:
+            row = _by_path(source, ast.Constant("WS"), one, call)
+            pattern, text, is_computed = row.pattern, row.text, row.is_computed
+        else:
+            pattern, text = source.text_of(one)
+            is_computed = ".+" in pattern
+        for what in ("connect", "ask", "ping", "close"):
+            yield RequestName(rf"{pattern} \({what}\)", f"{text} ({what})", is_computed, given is not None)
 
 
 def _check_names(source: Source) -> Iterator[tuple[str, str]]:
@@ -241,7 +258,7 @@ def _by_path(source: Source, method: ast.expr, url: ast.expr, call: ast.Call) ->
     (method_pattern, method_text), (pattern, text) = source.text_of(method), source.text_of(url)
     pattern, text = pattern.partition(r"\?")[0], text.partition("?")[0]
     is_computed = ".+" in pattern or ".+" in method_pattern
-    pattern = re.sub(r"^https?://[^/]*", "(?:https?://[^/]*)?", pattern)
+    pattern = re.sub(r"^(?:https?|wss?)://[^/]*", "(?:https?://[^/]*)?", pattern)
     # The target's own path, if it has one, comes first.
     prefix = "" if pattern.startswith("(?:") else "(?:/.*)?" if pattern.startswith("/") else "(?:/.*)?/?"
     # Requests of `user.to("login")` are named `GET login:/path`, unless "login" is the target of `user.http`.

@@ -16,7 +16,7 @@ __all__ = ["ENTERED", "METHODS_AWAITED", "VERBS", "Function", "Receivers", "func
 
 VERBS: Final = frozenset({"get", "post", "put", "patch", "delete", "head", "options", "request"})
 METHODS_AWAITED: Final = frozenset({"think", "pace", "rendezvous", "poll", "gather"})
-ENTERED: Final = frozenset({"step", "measure"})
+ENTERED: Final = frozenset({"step", "measure", "ws"})
 _CALLS_OF_USER: Final = (
     dict.fromkeys(("to", "tcp", "udp", "target"), "target")
     | dict.fromkeys(METHODS_AWAITED, "awaited")

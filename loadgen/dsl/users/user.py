@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -72,6 +72,7 @@ if TYPE_CHECKING:
 
     from loadgen.clients.grpc_client.channel import GrpcChannel
     from loadgen.clients.grpc_schema.reflected import Reflected
+    from loadgen.clients.ws_client.websocket import WebSocket
 
 __all__ = ["NO_LOAD", "User", "UserLoad", "UserWith", "utc_now"]
 
@@ -718,6 +719,41 @@ class User:
         if links is None:
             links = self._links = self._all_openers().links(self)
         return links
+
+    def ws(
+        self,
+        url: str,
+        *,
+        target: str = "",
+        name: str | None = None,
+        subprotocols: Sequence[str] = (),
+        headers: Mapping[str, str] | None = None,
+        timeout: float | str | None = None,
+        tags: GivenTags | None = None,
+    ) -> WebSocket:
+        """Return a context manager that opens a WebSocket: `async with user.ws("/feed") as ws:`.
+
+        The connection has `send`, `ask`, `messages`, `ping` and `close`. The user's headers and cookies are sent with
+        its request.
+
+        Args:
+            url: a path of the target, or a whole `ws://` or `wss://` URL.
+            target: the name of another target of the plan.
+            name: of the rows, by default `WS /path`: `WS /path (connect)`.
+            subprotocols: those that are offered; `ws.subprotocol` is the one that the target chose.
+            headers: more headers of the request.
+            timeout: for connecting, TLS and the handshake; by default the plan's.
+            tags: of the row of the connect.
+
+        Raises:
+            UsageError: an invalid subprotocol, or a header that the handshake sets itself.
+        """
+        from loadgen.clients.ws_client.websocket import open_websocket  # few scenarios need it
+
+        http = self.to(target) if target else self.http
+        return open_websocket(
+            http, url, name=name, subprotocols=subprotocols, headers=headers, tags=tags, timeout=timeout
+        )
 
     @property
     def llm(self) -> LlmClient:

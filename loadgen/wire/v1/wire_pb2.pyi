@@ -83,6 +83,7 @@ class Metric(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     METRIC_FIRST_MESSAGE: _ClassVar[Metric]
     METRIC_MESSAGE_GAP: _ClassVar[Metric]
     METRIC_ANSWER: _ClassVar[Metric]
+    METRIC_MESSAGE_AGE: _ClassVar[Metric]
 
 class Ending(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -159,6 +160,7 @@ METRIC_REASONING_TOKENS: Metric
 METRIC_FIRST_MESSAGE: Metric
 METRIC_MESSAGE_GAP: Metric
 METRIC_ANSWER: Metric
+METRIC_MESSAGE_AGE: Metric
 ENDING_UNSPECIFIED: Ending
 ENDING_DONE: Ending
 ENDING_STOPPED: Ending
