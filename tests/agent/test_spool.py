@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from loadgen.measure.deltas.delta import Counters, Delta
@@ -149,7 +150,8 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 @pytest.mark.fault("F21", "a real one of 1 MiB")
 def test_a_disk_that_is_really_full_costs_time_resolution_and_no_count(small_disk: Path) -> None:
     agent = FakeAgent("eu", 7)
-    run = [agent.delta({key: range(1_000, 60_000_000, 37_001) for key in KEYS}) for _ in range(150)]
+    times = np.random.default_rng(0).integers(1_000, 60_000_000, (150, len(KEYS), 5_000))
+    run = [agent.delta(dict(zip(KEYS, rows.tolist(), strict=True))) for rows in times]
     assert sum(len(encode(delta)) for delta in run) > 2_000_000
     book = book_of(small_disk, run, room_bytes=200_000)
     merge = Merge()
