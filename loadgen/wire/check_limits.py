@@ -73,6 +73,8 @@ _TEXTS: Final[Mapping[str, int]] = {
     "Delta.pairs": 2 * limits.SERIES_OF_AGENT,
     "Delta.gaps": 2 * limits.PAIRS_IN_DELTA,
     "Delta.counts": 4 * limits.PAIRS_IN_DELTA,
+    # Five names, a note, and 13 numbers with the trace id.
+    "Delta.exemplar_rows": limits.EXEMPLARS_IN_DELTA * (5 * limits.NAME_BYTES + limits.NOTE_BYTES + 200),
 }
 """Most bytes of texts and byte strings; fields that are not listed are names, with the limit of names."""
 
