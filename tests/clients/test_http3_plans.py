@@ -19,6 +19,8 @@ from loadgen.clients.net.settings import Http
 from loadgen.clients.net.target_guard import TargetGuard, place_of
 from loadgen.clients.net.tls import tls_context
 from loadgen.clients.pool.http3_pool import Http3Pool, Http3SharedPool, http3_worker
+from loadgen.clients.pool.pool import origin_of
+from loadgen.clients.protocol.response_heads import Head
 from loadgen.clients.protocol.timeouts import Timeouts
 from loadgen.engine.recording.recorder import Recorder
 from tests.support.http3 import (
@@ -254,3 +256,13 @@ def test_counts_are_metrics_of_the_worker_that_records() -> None:
     assert found == {"h3: packets lost": ("counter", 2, 2), "h3: 0-RTT accepted": ("rate", 5, 3)}
     assert not recorder.flip(1, 2).custom
     assert (tally.early.values, tally.early.hits) == (5, 3)
+
+
+async def test_two_origins_with_the_same_head_both_offer_http_3(nginx: RunningNginx) -> None:
+    pool = http3_pool(nginx.ca, Http(http3=True))
+    head = Head(200, b"OK", "1.1", [(b"Alt-Svc", b'h3=":8443"')], True)
+    first, second = origin_of("https", "a.example", 443), origin_of("https", "b.example", 443)
+    for origin in (first, second, first):
+        pool.learn(origin, head)
+    assert pool._alternatives.place_of(("a.example", 443)) == ("a.example", 8443)
+    assert pool._alternatives.place_of(("b.example", 443)) == ("b.example", 8443)

@@ -59,14 +59,16 @@ class _Http3(ConnectionPool):
         self._alternatives = Alternatives(only=worker.only)
         self._tickets = Tickets() if worker.tls.has_early_data else None
         self._last_head = NO_ANSWER.head
+        self._last_origin: Origin | None = None
 
     def report_to(self, recorder: Recorder) -> None:
         self.tally = Tally.of(recorder)
 
     def learn(self, origin: Origin, head: Head) -> None:
-        if head is self._last_head or self._alternatives.only:
+        # Most answers have the same head as the one before. Heads are shared by origins.
+        if (head is self._last_head and origin is self._last_origin) or self._alternatives.only:
             return
-        self._last_head = head
+        self._last_head, self._last_origin = head, origin
         value = head.get(b"alt-svc")
         if value is None or not origin.is_tls:
             return
