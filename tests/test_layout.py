@@ -18,7 +18,12 @@ PACKAGES = {
 
 IMPORTERS = {
     "hdrh": {"loadgen/measure/histograms/histogram.py"},
-    "google": {"loadgen/wire/codec.py", "loadgen/traces/convert/otlp_protobuf.py"},
+    "google": {
+        "loadgen/wire/codec.py",
+        "loadgen/traces/convert/otlp_protobuf.py",
+        "loadgen/clients/grpc_schema/",
+        "loadgen/clients/grpc_client/",
+    },
     "zmq": {"loadgen/wire/sockets.py"},
     "grpc": {
         "controller/loadgen_controller/api/server.py",

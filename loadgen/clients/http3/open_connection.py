@@ -21,7 +21,7 @@ NewConnection = Callable[[tuple[str, int]], Http3Connection]
 class DatagramNetwork(Protocol):
     """A network that opens UDP sockets. The canned network of trials does not: there, requests use HTTP/1.1."""
 
-    open_datagrams: Callable[..., object]
+    open_quic: Callable[..., object]
 
 
 async def open_connection(
@@ -51,5 +51,5 @@ async def open_connection(
             raise
         return connection
 
-    made: Http3Connection = await network.open_datagrams(host, port, shake, opening)  # type: ignore[misc]
+    made: Http3Connection = await network.open_quic(host, port, shake, opening)  # type: ignore[misc]
     return made

@@ -25,7 +25,7 @@ from errno import EADDRNOTAVAIL
 from ipaddress import ip_address, ip_network
 from random import randrange
 from time import monotonic
-from typing import Any, Final, Protocol, TypeVar
+from typing import Any, Final, Protocol, TypeVar, runtime_checkable
 
 from loadgen.clients.net.connect_timing import Opening
 from loadgen.clients.net.dns import Resolver, family_of
@@ -47,7 +47,7 @@ from loadgen.engine.health.answer_reads import AnswerReads
 from loadgen.engine.health.process_health import own_addresses
 from loadgen.errors import RequestFailed, UsageError
 
-__all__ = ["LOOP_NOTE", "Network", "TcpNetwork"]
+__all__ = ["LOOP_NOTE", "Network", "RawNetwork", "TcpNetwork"]
 
 T = TypeVar("T")
 _BIND_ADDRESS_NO_PORT: Final = getattr(socket, "IP_BIND_ADDRESS_NO_PORT", 24 if sys.platform == "linux" else None)
@@ -89,6 +89,37 @@ class Network(Protocol):
             RequestFailed: with the outcome `dns`, `refused`, `tls` ...
         """
         ...
+
+
+@runtime_checkable
+class RawNetwork(Protocol):
+    """Opens connections and sockets without HTTP, for `user.tcp` and `user.udp`. The caller applies time-outs."""
+
+    async def open_stream(
+        self,
+        host: str,
+        port: int,
+        tls: ssl.SSLContext | None,
+        factory: Callable[[], asyncio.Protocol],
+        opening: Opening,
+    ) -> None:
+        """Open a TCP connection to host:port, with TLS if `tls` is given, for the protocol that `factory` makes.
+
+        opening: as in `Network.connect`.
+
+        Raises:
+            RequestFailed: with the outcome `dns`, `refused`, `tls` ...
+        """
+
+    async def open_datagrams(
+        self, host: str, port: int, factory: Callable[[], asyncio.DatagramProtocol], opening: Opening
+    ) -> None:
+        """Open a UDP socket that sends to host:port and receives from there alone, for the protocol that `factory`
+        makes.
+
+        Raises:
+            RequestFailed: with the outcome `dns`, `unreachable` ... UsageError: the plan has a proxy.
+        """
 
 
 class TcpNetwork:
@@ -200,7 +231,7 @@ class TcpNetwork:
 
         return await self._first(host, port, go, opening)
 
-    async def open_datagrams(
+    async def open_quic(
         self,
         host: str,
         port: int,
@@ -248,15 +279,43 @@ class TcpNetwork:
             raise
         return sock
 
+    async def open_stream(
+        self,
+        host: str,
+        port: int,
+        tls: ssl.SSLContext | None,
+        factory: Callable[[], asyncio.Protocol],
+        opening: Opening,
+    ) -> None:
+        sock = await self.open_socket(host, port, opening)
+        await self.adopt(sock, tls, host if tls is not None else None, factory, f"{host}:{port}", opening)
+
+    async def open_datagrams(
+        self, host: str, port: int, factory: Callable[[], asyncio.DatagramProtocol], opening: Opening
+    ) -> None:
+        loop = asyncio.get_running_loop()
+
+        async def go(address: str) -> None:
+            source = None if self._sources is None else self._sources.next(address, port)
+            await loop.create_datagram_endpoint(
+                factory,
+                remote_addr=(address, port),
+                local_addr=None if source is None else (source, 0),
+                family=family_of(address),
+            )
+
+        await self._first(host, port, go, opening)
+        opening.end()
+
     async def adopt(
         self,
         sock: socket.socket,
         tls: ssl.SSLContext | None,
         server_hostname: str | None,
-        factory: Callable[[], Connection],
+        factory: Callable[[], Any],
         where: str,
         opening: Opening,
-    ) -> tuple[asyncio.BaseTransport, Connection]:
+    ) -> tuple[asyncio.BaseTransport, Any]:
         """Turn a connected socket into a connection, with TLS if `tls` is given, and return (its transport, its
         protocol made by `factory`). If that fails, close the socket.
 

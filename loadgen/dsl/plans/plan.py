@@ -30,6 +30,7 @@ from loadgen.dsl.plans.argument_validation import (
     client_wrong,
     http3_wrong,
     is_url,
+    links_wrong,
     max_users_wrong,
     once_wrong,
     read_connections,
@@ -638,6 +639,7 @@ class Plan:
             connections = load.connections if load is not None else self.connections
             http = load.http if load is not None else self.http
             yield from client_wrong(self.client, connections or self.connections, http or self.http)
+            yield from links_wrong(self.targets, http or self.http)
 
     def _lanes_wrong(self) -> Iterator[Fault]:
         """Yield the errors that concern several loads together, or overrides.
