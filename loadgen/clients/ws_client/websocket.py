@@ -373,7 +373,11 @@ class WebSocket:
         if connection.outcome:
             self._record_end()
             return
-        series = meter.ask(f"{self._name} (close)")
+        try:
+            series = meter.ask(f"{self._name} (close)")
+        except BaseException:  # above the cap of an allow-list: the connection must be closed all the same
+            connection.go(code)
+            raise
         asked_ns = perf_counter_ns()
         text, deadline_ns = f"close {code} {reason}".rstrip(), asked_ns + _CLOSE_NS
         sample = Exchanged(series, asked_ns, text, connection.loop.create_future(), deadline_ns)
