@@ -147,7 +147,7 @@ class HttpClient:
         self._tags, self._tracer, self._retries = tags, tracer, retries
         self._kinds = kinds_of(pool.limit_bytes, has_phases=pool.has_phases)
         self._reply = self._kinds.reply
-        self._is_plain = not tags and tracer is None and self._reply is Reply
+        self._is_plain = not tags and tracer is None and self._reply is Reply and not pool.learns_alternatives
         self._total_ns = timeouts.total_ns
         self._routes = routes = routes_of(base_url, target, forward)
         self._gets, self._posts = routes.of("GET"), routes.of("POST")
@@ -561,6 +561,8 @@ class HttpClient:
         if self._tags:
             reply.series = series.split(tags_of(reply.head, self._tags), reply.asked_ns)
         reply.status_code = reply.head.status
+        if self._pool.learns_alternatives:
+            self._pool.learn(route.origin, reply.head)
         if stream is not None and expect is None and reply.head.is_plain:
             return reply  # it is held when its body has ended
         return await self._answered(

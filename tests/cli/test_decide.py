@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
+from loadgen.errors import ExitCode
 from loadgen.history.gate.aa_test_health import CONTROL
 from loadgen.history.store.store import Store
 from loadgen.history.store.stored_run import Event, ObjectiveVerdict
@@ -421,3 +422,36 @@ def test_what_cannot_be_overridden_or_signed_gives_a_sentence(
     assert found.exit_code == 2, found.output
     assert message in found.output
     assert "Traceback" not in found.output
+
+
+def test_a_recommendation_is_published_with_page_and_document(folder: Path) -> None:
+    (folder / "programme.toml").write_text(f'{PROGRAMME}\n[publish]\nto = "out"\n')
+
+    done = decide("--publish")
+
+    assert done.exit_code == ExitCode.PASSED, done.output
+    written = sorted(str(path.relative_to("out")) for path in Path("out").rglob("*") if path.is_file())
+    names = ("index.html", "recommendation.json", "recommendation.md")
+    assert written == [f"recommendations/{place}/{name}" for place in ("D-1", "latest") for name in names]
+    published = json.loads(Path("out/recommendations/D-1/recommendation.json").read_text())
+    assert (published["id"], published["recommendation"]) == ("D-1", "GO")
+    assert "D-1" in Path("out/recommendations/latest/index.html").read_text()
+
+
+def test_a_publish_that_fails_does_not_change_the_recommendation(folder: Path) -> None:
+    (folder / "programme.toml").write_text(f'{PROGRAMME}\n[publish]\nto = "out"\n')
+    (folder / "out").write_text("a file is no folder")
+
+    done = decide("--publish")
+
+    assert done.exit_code == ExitCode.PASSED
+    assert "not published: " in done.stderr
+
+
+def test_what_is_not_recorded_is_not_published(folder: Path) -> None:
+    (folder / "programme.toml").write_text(f'{PROGRAMME}\n[publish]\nto = "out"\n')
+    for option in ("--no-record", "--as-of=2026-07-27T06:00Z"):
+        done = decide("--publish", option)
+        assert done.exit_code == ExitCode.USAGE
+        assert "only a recorded recommendation can be published" in done.output
+    assert not (folder / "out").exists()

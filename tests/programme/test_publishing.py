@@ -253,6 +253,19 @@ def test_a_page_for_customers_has_a_place_of_its_own(tmp_path: Path) -> None:
     assert written(tmp_path) == [f"public/{folder}/index.html" for folder in folders]
 
 
+def test_the_page_of_a_team_has_a_place_of_its_own(tmp_path: Path) -> None:
+    settings = PublishSettings(str(tmp_path / "out"))
+    for team in ("payments", "pay/ments", "../pay ments"):
+        page = WeeklyPage("Payments", "2026-W30", "UTC", 0, 1, "", "w30-1", 0, (), (), (), (), team=team)
+        publish_report(page, {"index.html": b""}, settings, Folder(tmp_path), NOW)
+
+    folders = {name.split("/")[1] for name in written(tmp_path)}
+    assert {name.split("/")[0] for name in written(tmp_path)} == {"teams"}
+    assert len(folders) == 3
+    assert "payments" in folders
+    assert "teams/payments/latest/index.html" in written(tmp_path)
+
+
 def test_a_recommendation_is_published_by_its_number(tmp_path: Path) -> None:
     document = {
         "id": "D-7",

@@ -47,14 +47,14 @@ def _aws(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(boto_clients, "READ_S", 0.1)
 
 
-def source(kind: str, server: MetricsServer, waits: list[float]) -> Asker:
+def source(kind: str, server: MetricsServer, waits: list[float], limit_s: float = 10) -> Asker:
     url = f"http://127.0.0.1:{server.port}"
     if kind == "cloudwatch":
         return CloudWatchSource(open_clients=lambda: Clients(url))
     if kind == "datadog":
         headers = {"DD-API-KEY": KEY, "DD-APPLICATION-KEY": f"app-{KEY}"}
-        return DatadogSource(url, headers, (KEY, f"app-{KEY}"), limit_s=0.1, sleep=waits.append)
-    return PrometheusSource(url, {"Authorization": f"Bearer {KEY}"}, (KEY,), limit_s=0.1, sleep=waits.append)
+        return DatadogSource(url, headers, (KEY, f"app-{KEY}"), limit_s=limit_s, sleep=waits.append)
+    return PrometheusSource(url, {"Authorization": f"Bearer {KEY}"}, (KEY,), limit_s=limit_s, sleep=waits.append)
 
 
 def closing(reply: bytes) -> bytes:
@@ -121,7 +121,7 @@ def test_each_fault_of_each_source_is_missing_counts_with_a_sentence(
 @pytest.mark.parametrize("kind", sorted(ASKED))
 def test_a_source_that_never_answers_is_missing_counts(server: MetricsServer, kind: str) -> None:
     server.hang()
-    one = source(kind, server, [])
+    one = source(kind, server, [], limit_s=0.1)
 
     pulled = one.pull(ASKED[kind])
     one.close()

@@ -18,6 +18,7 @@ from loadgen_controller.collect_option_errors import CollectedErrors
 from loadgen_controller.commands.history_baselines import StoreOption
 from loadgen_controller.commands.missing_extra import needing_analysis
 from loadgen_controller.commands.shared_options import AsOfOption, EnvOption
+from loadgen_controller.commands.slo_parts.publish_options import publish_settings, show_published
 from loadgen_controller.console_output import echo, echo_json, echo_warning
 from loadgen_controller.past_runs.read_run_for_history import who
 from loadgen_controller.planning.option_parsing import parse_as_of, store_of
@@ -35,6 +36,8 @@ loadgen decide checkout --release v412 --programme payments/programme.toml --for
 loadgen decide checkout --release v412 --explain --page launch.html --template review.md
 
 loadgen decide checkout --release v412 --as-of 2026-07-27T06:00Z --format json
+
+loadgen decide checkout --release v412 --publish
 
 loadgen decide --check rollback --release v412 --by maria
 
@@ -95,6 +98,14 @@ def main(
             help="Record the recommendation in the history, as D-207. With --as-of, it is not recorded.",
         ),
     ] = True,
+    publish: Annotated[
+        bool,
+        typer.Option(
+            "--publish",
+            help="Write the launch page to the place in the table publish of programme.toml, and send the "
+            "recommendation to its channels. A step that fails never changes the exit code.",
+        ),
+    ] = False,
     override: Annotated[
         str | None,
         typer.Option("--override", metavar="D-N", help="Record that you launch in spite of this recommendation."),
@@ -142,14 +153,17 @@ def main(
         _check_question(errors, release, names, others)
         errors.check_file("--page", page)
         _check_new(errors, template)
-    elif page is not None or template is not None or explain or slos or as_of is not None:
-        errors.add("--page, --template, --explain, --slos and --as-of: only for a recommendation", "leave them out")
+        _check_publish(errors, publish, is_recorded=record and as_of is None)
+    elif page is not None or template is not None or explain or publish or slos or as_of is not None:
+        options = "--page, --template, --explain, --publish, --slos and --as-of"
+        errors.add(f"{options}: only for a recommendation", "leave them out")
     now = datetime.now(UTC) if as_of is None else errors.parse("--as-of", as_of, parse_as_of)
     where = store_of(errors, store, env)
     opened = errors.catch(lambda: Store.open(where, now if as_of is not None else None))
     path = programme if programme is not None else Path(FILE_NAME)
     has_file = programme is not None or path.exists()
     read = errors.catch(lambda: read_settings(path)) if has_file else Settings()
+    chosen = publish_settings(errors, programme) if publish else None
     promises = errors.catch(lambda: read_slos(slos).check()) if slos or _has_promises() else None
     errors.check()
     assert opened is not None
@@ -160,7 +174,8 @@ def main(
         return ExitCode.PASSED
     objectives = () if promises is None else promises.objectives
     asked = Asked(release, names, read, objectives, runs_dir, now, as_of is not None)
-    found = ask(opened, place_of(where), asked, is_recorded=record and as_of is None)
+    place = place_of(where)
+    found = ask(opened, place, asked, is_recorded=record and as_of is None)
     if page is not None:
         found.write_page(page)
     if template is not None:
@@ -176,6 +191,8 @@ def main(
             echo(f"Written: {file}")
     if not has_file and format_ is Format.TEXT:
         echo_warning(f"there is no {FILE_NAME}: without a forecast, nothing is GO (docs/decide.md)")
+    if chosen is not None:
+        show_published(found.publish(*chosen, place))
     return ExitCode(found.found.exit_code)
 
 
@@ -188,6 +205,11 @@ def _check_new(errors: CollectedErrors, path: Path | None) -> None:
     errors.check_file("--template", path)
     if path is not None and path.exists() and not path.is_dir():
         errors.catch(lambda: _refuse(path))
+
+
+def _check_publish(errors: CollectedErrors, publish: bool, *, is_recorded: bool) -> None:
+    if publish and not is_recorded:
+        errors.add("--publish: only a recorded recommendation can be published", "leave out --no-record and --as-of")
 
 
 def _refuse(path: Path) -> None:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from time import perf_counter_ns
 from typing import Any, ClassVar
 
@@ -130,21 +131,24 @@ async def rehearse(scenario: Scenario, guard: TargetGuard = OPEN) -> AsyncGenera
     """
     plan = scenario.plan
     stage = _Stage(scenario, plan.seed or 0, guard)
-    for fn, name in stage.set_ups(plan):
-        done = await stage.once(fn, name)
-        yield done
-        if not done.has_passed:
-            return
-    seen: set[str] = set()
-    for load, lane in enumerate(plan.lanes):
-        for journey, bound in enumerate(bind(plan, load)):
-            if bound.name not in seen:
-                seen.add(bound.name)
-                for path, one in _sessions(lane.journeys[journey], bound):
-                    done = await stage.iterate(one, load, Arrival(None, 0, journey, False))
-                    yield replace(done, path=path)
-    if plan.tear_down is not None:
-        yield await stage.once(plan.tear_down, "(tear-down)")
+    try:
+        for fn, name in stage.set_ups(plan):
+            done = await stage.once(fn, name)
+            yield done
+            if not done.has_passed:
+                return
+        seen: set[str] = set()
+        for load, lane in enumerate(plan.lanes):
+            for journey, bound in enumerate(bind(plan, load)):
+                if bound.name not in seen:
+                    seen.add(bound.name)
+                    for path, one in _sessions(lane.journeys[journey], bound):
+                        done = await stage.iterate(one, load, Arrival(None, 0, journey, False))
+                        yield replace(done, path=path)
+        if plan.tear_down is not None:
+            yield await stage.once(plan.tear_down, "(tear-down)")
+    finally:
+        await stage.close()
 
 
 async def rehearse_arrival(scenario: Scenario, seed: int, load: int, n: int) -> AsyncIterator[Rehearsed]:
@@ -158,15 +162,18 @@ async def rehearse_arrival(scenario: Scenario, seed: int, load: int, n: int) -> 
     plan = scenario.plan
     arrival = _arrival(scenario, seed, load, n)
     stage = _Stage(scenario, seed)
-    for fn, name in stage.set_ups(plan):
-        done = await stage.once(fn, name)
-        yield done
-        if not done.has_passed:
-            return
-    bound = bind(plan, load)[arrival.journey]
-    yield await stage.iterate(bound, load, arrival)
-    if plan.tear_down is not None:
-        yield await stage.once(plan.tear_down, "(tear-down)")
+    try:
+        for fn, name in stage.set_ups(plan):
+            done = await stage.once(fn, name)
+            yield done
+            if not done.has_passed:
+                return
+        bound = bind(plan, load)[arrival.journey]
+        yield await stage.iterate(bound, load, arrival)
+        if plan.tear_down is not None:
+            yield await stage.once(plan.tear_down, "(tear-down)")
+    finally:
+        await stage.close()
 
 
 def _sessions(journey: Journey[Any], bound: BoundJourney) -> Iterator[tuple[tuple[str, ...], BoundJourney]]:
@@ -292,7 +299,15 @@ class _Stage:
         self._tags, self._lanes, self._goodputs = plan.tag_specs, plan.lanes, goodputs_of(plan.watched)
         self._points = _Alone()
         self._user_factory = UserFactory(
-            ways, network, context, seed=seed, sleep=self._sleep, wait=asyncio.sleep, points=self._points
+            ways,
+            network,
+            context,
+            seed=seed,
+            sleep=self._sleep,
+            wait=asyncio.sleep,
+            points=self._points,
+            raw=network,
+            raw_tls=partial(tls_context, plan.ca, plan.http, is_http=False),
         )
         self._seen: list[Seen] = []
         self._steps: list[Stepped] = []
@@ -364,6 +379,10 @@ class _Stage:
             self._take_steps(),
             notes=(*recorder.take_notes(), *_notes_of_cache(recorder)),
         )
+
+    async def close(self) -> None:
+        """Close the libraries' clients that users of a worker share."""
+        await self._user_factory.worker_clients.close()
 
     async def once(self, fn: Any, name: str) -> Rehearsed:
         """Run the set-up or the tear-down of the plan and return its result."""

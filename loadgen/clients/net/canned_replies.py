@@ -54,6 +54,8 @@ class CannedRequest:
         return f"{self.method} {self.target}"
 
 
+_CALL = "(call)"
+"""Stands before the names of calls that have no method of HTTP: those of gRPC."""
 Answer = Any
 """A canned reply: bytes (see `reply`), text or a JSON value (status 200), a status, a list of these to be used in turn,
 or a function of the request."""
@@ -165,6 +167,8 @@ def ws_peer(
 class CannedNetwork:
     """A network that answers by "METHOD /path", without the query; a WebSocket by "WS /path".
 
+    gRPC calls are answered by the name of their method, "shop.v1.Cart/Get" (`grpc_client/canned.py`).
+
     In a path, `{sku}` matches one segment and `*` any rest. A list of replies is used in turn, and its last one
     repeats.
     A request without a reply is a UsageError in the journey.
@@ -199,27 +203,32 @@ class CannedNetwork:
         Raises:
             UsageError: there is no canned response for this request.
         """
-        return _bytes(self._given(request, request.method))
+        self.requests.append(request)
+        return _bytes(self.given(request, f"{request.method} {request.path}"))
 
     def peer(self, request: CannedRequest) -> WsPeer | bytes:
         """As `answer`, for the request that opens a WebSocket: return its peer, or the response that refuses it."""
-        given = self._given(request, "WS")
+        self.requests.append(request)
+        given = self.given(request, f"WS {request.path}")
         return given if isinstance(given, WsPeer) else _bytes(given)
 
-    def _given(self, request: CannedRequest, method: str) -> Any:
-        self.requests.append(request)
-        requested = f"{method} {request.path}"
+    def given(self, request: CannedRequest, name: str) -> Any:
+        """Return the canned reply of a request by its name, as it was given; of a list, the one whose turn it is.
+
+        Raises:
+            UsageError: there is no canned reply of this name.
+        """
+        requested = name if " " in name else f"{_CALL} {name}"
         for pattern, answer, turn in self._replies:
             if pattern.fullmatch(requested):
                 if isinstance(answer, list):
-                    given = answer[min(turn[0], len(answer) - 1)]
+                    found = answer[min(turn[0], len(answer) - 1)]
                     turn[0] += 1
-                else:
-                    given = answer(request) if callable(answer) else answer
-                return given
+                    return found
+                return answer(request) if callable(answer) else answer
         raise UsageError(
-            f"no canned reply for {requested}",
-            hint=f'add "{requested}" to the replies; they cover ' + (", ".join(self._keys) or "nothing"),
+            f"no canned reply for {name}",
+            hint=f'add "{name}" to the replies; they cover ' + (", ".join(self._keys) or "nothing"),
         )
 
 
@@ -347,8 +356,8 @@ def _chunked(sent: bytearray, at: int) -> tuple[bytes, int] | None:
 
 
 def _pattern(key: str) -> re.Pattern[str]:
-    if " " not in key:
-        key = f"GET {key}"
+    if " " not in key:  # a path, or the name of a gRPC method, "shop.v1.Cart/Get"
+        key = f"{'GET' if key[:1] in '/*' else _CALL} {key}"
     parts = re.split(r"(\{[^{}]*\}|\*)", key)
     return re.compile("".join("[^/]+" if p.startswith("{") else ".*" if p == "*" else re.escape(p) for p in parts))
 

@@ -33,7 +33,9 @@ from loadgen.clients.protocol import http1
 from loadgen.clients.protocol.connection_interface import Connection
 from loadgen.clients.protocol.http1 import MAX_BODY_BYTES
 from loadgen.clients.protocol.outcomes import TIMEOUT, TLS
+from loadgen.clients.protocol.response_heads import Head
 from loadgen.clients.protocol.timeouts import NEVER_NS, TimeoutWheel, wheel_of
+from loadgen.engine.recording.recorder import Recorder
 from loadgen.errors import RequestFailed
 from loadgen.units import NS_PER_S
 
@@ -121,6 +123,8 @@ class ConnectionPool:
 
     speaks_http2: ClassVar[bool] = False
     """Connections use HTTP/2, or may do so if the target chooses it."""
+    learns_alternatives: bool = False
+    """`learn` has to be called with each answer, because the target may offer HTTP/3 in it."""
 
     def __init__(
         self,
@@ -183,14 +187,7 @@ class ConnectionPool:
         left_ns = min(connect_ns, deadline_ns - begun_ns)
         try:
             async with within(left_ns):
-                _, protocol = await self._network.connect(
-                    origin.host,
-                    origin.port,
-                    self._ssl if origin.is_tls else None,
-                    origin.host,
-                    self._protocol(origin, loop, wheel, stack),
-                    opening,
-                )
+                connection = await self._dial(origin, loop, wheel, stack, opening)
         except TimeoutError as error:
             raise too_late(origin, left_ns, begun_ns) from error
         except RequestFailed as failure:
@@ -199,10 +196,28 @@ class ConnectionPool:
             # The system gave up (ETIMEDOUT) before our own limit.
             raise NoConnectionInTime(failure.detail, min(perf_counter_ns(), begun_ns + left_ns)) from failure
         self.opened += 1
-        connection = self._connection(protocol)
         if not connection.is_closed:  # otherwise the first request on it fails
             self._open.add(connection)
         return connection
+
+    async def _dial(
+        self,
+        origin: Origin,
+        loop: asyncio.AbstractEventLoop,
+        wheel: TimeoutWheel,
+        stack: list[Connection],
+        opening: Opening,
+    ) -> Connection:
+        """Open a connection over TCP and return it. `http3_pool.py` overrides this method."""
+        _, protocol = await self._network.connect(
+            origin.host,
+            origin.port,
+            self._ssl if origin.is_tls else None,
+            origin.host,
+            self._protocol(origin, loop, wheel, stack),
+            opening,
+        )
+        return self._connection(protocol)
 
     async def open_other(
         self,
@@ -265,6 +280,12 @@ class ConnectionPool:
         """Retire the connections on top of a stack that the target has closed, down to the first that is still open."""
         while stack and stack[-1].is_hung_up():
             stack.pop().retire()
+
+    def report_to(self, recorder: Recorder) -> None:
+        """Count in the metrics of this recorder's worker. `http3_pool.py` overrides this method."""
+
+    def learn(self, origin: Origin, head: Head) -> None:
+        """Remember what an answer's head offers. `http3_pool.py` overrides this method."""
 
     def close_idle(self) -> None:
         """Close all idle connections. An HTTP/2 connection with requests under way accepts no more and is closed after

@@ -13,7 +13,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from loadgen.dsl.journey import Journey
 from loadgen.dsl.loading.receivers import VERBS
@@ -178,6 +178,13 @@ class RequestName:
     """True if the name comes from `name=`, not from the path."""
 
 
+_ROWS_OF_LINKS: Final = {
+    "tcp": tuple(("TCP", suffix) for suffix in (" (connect)", "", " (send)", " (receive)")),
+    "udp": tuple(("UDP", suffix) for suffix in ("", " (send)")),
+}
+"""Rows that `user.tcp` and `user.udp` name after their target, because the call has no `name=`."""
+
+
 def request_names(source: Source) -> Iterator[RequestName]:
     """Yield the predicted name of each call in the file that looks like a request.
 
@@ -199,6 +206,12 @@ def request_names(source: Source) -> Iterator[RequestName]:
                 yield RequestName(pattern, text, ".+" in pattern, True)
                 if verb == "poll":
                     yield RequestName(pattern + r" \(poll\)", f"{text} (poll)", ".+" in pattern, True)
+        elif verb in _ROWS_OF_LINKS and node.args:
+            for one in source.alternatives(node.args[0]):
+                pattern, text = source.text_of(one)
+                for kind, suffix in _ROWS_OF_LINKS[verb]:
+                    row = f"{kind} {pattern}{re.escape(suffix)}"
+                    yield RequestName(row, f"{kind} {text}{suffix}", ".+" in pattern, False)
         elif verb in ("request", "stream") and len(node.args) > 1:
             for url in source.alternatives(node.args[1]):
                 yield _by_path(source, node.args[0], url, node)

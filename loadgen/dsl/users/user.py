@@ -27,6 +27,10 @@ from loadgen.clients.httpx_api.transport import HttpxClient
 from loadgen.clients.httpx_api.user_clients import UserClients
 from loadgen.clients.llm.client import LlmClient
 from loadgen.clients.sse import EventStream
+from loadgen.clients.tcp_udp.frames import Frame
+from loadgen.clients.tcp_udp.links import Links
+from loadgen.clients.tcp_udp.tcp_link import TcpLink
+from loadgen.clients.tcp_udp.udp_socket import UdpSocket
 from loadgen.dsl.data.choices import Choices
 from loadgen.dsl.distributions import Distribution
 from loadgen.dsl.plans.per_load import PerLoad
@@ -60,12 +64,14 @@ from loadgen.engine.recording.tagging import GivenTags
 from loadgen.engine.recording.user_meter import Meter
 from loadgen.errors import IterationEnded, RequestFailed, UsageError
 from loadgen.measure.deltas.series_key import OK, SKIPPED, TIMEOUT
+from loadgen.target_url import TargetUrl
 from loadgen.units import NS_PER_S, format_duration
 
 if TYPE_CHECKING:
     import httpx2 as _httpx2  # optional
 
     from loadgen.clients.grpc_client.channel import GrpcChannel
+    from loadgen.clients.grpc_schema.reflected import Reflected
     from loadgen.clients.ws_client.websocket import WebSocket
 
 __all__ = ["NO_LOAD", "User", "UserLoad", "UserWith", "utc_now"]
@@ -98,6 +104,9 @@ NO_LOAD: Final = UserLoad()
 class Openers(Protocol):
     """Creates the further clients of a user, over the user's connections. All users of a worker share it."""
 
+    reflected: Reflected
+    """The gRPC services that the worker knows by reflection."""
+
     def open_client(self, user: User, target: str) -> HttpClient:
         """Return a new client for the target of this name.
 
@@ -118,6 +127,18 @@ class Openers(Protocol):
         """Return a new object that makes httpx clients."""
         ...
 
+    def links(self, user: User) -> Links:
+        """Return a new object that opens TCP connections and UDP sockets."""
+        ...
+
+    def target_url(self, target: str) -> TargetUrl:
+        """Return the URL of the target of this name.
+
+        Raises:
+            UsageError: the plan has no target of that name.
+        """
+        ...
+
 
 class User:
     """One virtual user, the first argument of every journey: it sends requests, thinks, and names its steps."""
@@ -134,6 +155,7 @@ class User:
         "_idle_ns",
         "_idle_since_ns",
         "_is_fresh",
+        "_links",
         "_llm",
         "_made_clients",
         "_meter",
@@ -222,6 +244,7 @@ class User:
         self._openers = openers
         self._made_clients: UserClients | None = None
         self._grpc: GrpcChannel | None = None
+        self._links: Links | None = None
         self._httpx: HttpxClient | None = None
         self._httpx2: Any = None
         self._points = points
@@ -652,6 +675,51 @@ class User:
             wait=self._wait,
         )
 
+    def tcp(self, target: str = "", *, frame: Frame, timeout: float | str | None = None) -> TcpLink:
+        """Return a TCP connection: `async with user.tcp("gate", frame=lines()) as link: await link.ask(b"PING")`.
+
+        `ask`, `send` and `receive` of it are rows, and so is connecting: `TCP gate (connect)`.
+
+        Args:
+            target: name of a target `tcp://HOST:PORT`, or with TLS `tcps://HOST:PORT`; "" for the plan's main target.
+            frame: how messages are cut out of the bytes: `lines()`, `length_prefix(4)`, `fixed_size(8)`,
+                `until(b"...")`, or an own `Frame`.
+            timeout: of each request on the connection; by default the plan's.
+
+        Raises:
+            UsageError: the plan has no target of that name, it is not tcp:// or tcps://, or an invalid argument.
+        """
+        return self._all_links().tcp(target, frame, timeout)
+
+    def udp(self, target: str = "") -> UdpSocket:
+        """Return this user's UDP socket for a target: `await user.udp("dns").ask(query, match=first(2), timeout="1s")`.
+
+        A lost answer is a `timeout`. Answers that come later, and datagrams that answer nothing, are counters.
+
+        Args:
+            target: name of a target `udp://HOST:PORT`; "" for the plan's main target.
+
+        Raises:
+            UsageError: the plan has no target of that name, or it is not udp://.
+        """
+        return self._all_links().udp(target)
+
+    def target(self, name: str = "") -> TargetUrl:
+        """Return the URL of a target of the plan, for a client library: `Redis.from_url(user.target("cache"))`.
+
+        The URL is a text with the parts `scheme`, `host`, `port`, `place` (HOST:PORT) and `path`.
+
+        Raises:
+            UsageError: the plan has no target of that name.
+        """
+        return self._all_openers().target_url(name)
+
+    def _all_links(self) -> Links:
+        links = self._links
+        if links is None:
+            links = self._links = self._all_openers().links(self)
+        return links
+
     def ws(
         self,
         url: str,
@@ -723,7 +791,8 @@ class User:
         """
         from loadgen.clients.grpc_client.channel import GrpcChannel  # imports grpcio: 0.1 s, which few scenarios need
 
-        return GrpcChannel(self.to(target) if target else self.http)
+        reflected = None if self._openers is None else self._openers.reflected
+        return GrpcChannel(self.to(target) if target else self.http, reflected=reflected, target=target)
 
     @property
     def httpx(self) -> HttpxClient:
@@ -935,8 +1004,11 @@ class User:
             await clients.close()
 
     async def _close_slot_clients(self) -> None:
-        """Close the clients of the slot, likewise."""
+        """Close the clients of the slot, likewise, and its TCP connections and UDP sockets."""
         clients, self._slot_clients = self._slot_clients, None
+        links, self._links = self._links, None
+        if links is not None:
+            await links.close()
         if clients is not None:
             await clients.close()
 

@@ -32,7 +32,7 @@ class Destination(Protocol):
         """Return the SHA-256 of a file that exists, in hex; "" if it is unknown."""
 
     def folders(self, below: str) -> list[str]:
-        """Return the names of the folders directly below "" or "public/"."""
+        """Return the names of the folders directly below "" or such as "public/"."""
 
 
 def destination_of(to: str) -> Destination:

@@ -4,6 +4,7 @@
     2026-W30/latest/...                                            a copy of the newest page of that week
     latest/...                                                     a copy of the newest page of the newest week
     public/2026-W30/...                                            pages for customers, in the same order
+    teams/payments/2026-W30/...                                    pages of one team, in the same order
     recommendations/D-207/..., recommendations/latest/...          pages of `loadgen decide`
 
 Each step is recorded in the history when it is finished (`finished_steps`). If a step fails, the next ones are left
@@ -38,6 +39,7 @@ __all__ = ["Published", "publish_recommendation", "publish_report", "publish_wee
 _WEEK: Final = re.compile(r"[0-9]{4}-(?:W[0-9]{2}|Q[1-4])")
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _PUBLIC: Final = "public/"
+_TEAMS: Final = "teams/"
 _RECOMMENDATIONS: Final = "recommendations"
 _MOST_REVISIONS: Final = 99
 _FIRST_PAGE: Final = "index.html"
@@ -86,9 +88,10 @@ def publish_report(
 ) -> Published:
     """Publish a weekly page. files: by name, such as {"index.html": ..., "report.json": ...}. Others: `publish_week`.
 
-    A page for customers (`is_public`) goes to `public/`, so it never replaces the page of the team.
+    A page for customers (`is_public`) goes to `public/`, and that of one team to `teams/payments/`, so neither replaces
+    the page of all teams.
     """
-    prefix = _PUBLIC if page.is_public else ""
+    prefix = (_PUBLIC if page.is_public else "") + (f"{_TEAMS}{_folder_of(page.team)}/" if page.team else "")
     return publish_week(page.week, page.id, files, text_of_page(page), settings, place, now, values, prefix=prefix)
 
 
@@ -134,7 +137,7 @@ def publish_week(
         files: content by name. `index.html` is written last to `latest`, and is the page that a message links to.
         place: the history, which records the finished steps.
         values: the secrets of the channels, by name.
-        prefix: "public/" for a page for customers, which then never replaces that of the team; else "".
+        prefix: "public/" or "teams/payments/" for a page of a part, which then never replaces the whole one; else "".
         send: sends a message to a channel, and returns "" or why it was not delivered.
 
     Raises:
@@ -145,6 +148,12 @@ def publish_week(
         raise UsageError(f'invalid week "{one_line(week, 40)}"', hint="write 2026-W30 or 2026-Q3")
     page = _Page(f"{prefix}{week}", page_id, files, (f"{prefix}{week}/latest",), prefix)
     return _publish(page, text, settings, place, now, values or {}, send)
+
+
+def _folder_of(team: str) -> str:
+    """Return the name of the team's folder. Teams whose names differ only in other characters get different ones."""
+    name = re.sub(r"[^A-Za-z0-9_-]+", "-", team)[:60].strip("-")
+    return name if name == team else f"{name}-{hashlib.sha256(team.encode()).hexdigest()[:6]}".lstrip("-")
 
 
 @dataclass(frozen=True, slots=True)

@@ -147,10 +147,14 @@ KNOWN_FAULTS: Final = (
     KnownFault("no fault", Case(slos='p(95, request="checkout") < "1s"', seconds=40), _of_nothing),
 )
 THREE: Final = Case(
-    mix="buy: 1, fill: 1, look: 1",
+    mix="buy: 3, fill: 2, look: 2",
     slos=", ".join(f'p(95, request="{name}") < "80ms"' for name in ("checkout", "basket", "browse")),
     faults=Faults(slow_version_ms=120, slow_version_share=0.4, is_many_calls=True, large_share=0.2),
-    rate=60,
+    rate=35,
+    seconds=40,
 )
-"""Three kinds of requests, of which two have a fault and "browse" has none."""
+"""Three kinds of requests, of which two have a fault and "browse" has none.
+
+Ten baskets a second are all that a slow machine carries without a queue at the shop, which would be the first cause.
+"""
 FAULTS: Final = {fault.name: fault for fault in KNOWN_FAULTS}

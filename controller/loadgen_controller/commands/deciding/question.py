@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import UTC, datetime
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from loadgen.atomic_files import atomic_write
 from loadgen.errors import StorageError, UsageError
@@ -30,6 +30,8 @@ from loadgen.programme.launching.at_stake import (
 )
 from loadgen.programme.launching.settings import Settings
 from loadgen.programme.objectives import Objective
+from loadgen.programme.publishing.publish import Published, publish_recommendation
+from loadgen.programme.publishing.publish_file import PublishSettings
 from loadgen.programme.recommending import overrides
 from loadgen.programme.recommending.assess import Known, assess
 from loadgen.programme.recommending.checklist import CHECKED, checks_of
@@ -37,7 +39,7 @@ from loadgen.programme.recommending.explained import explained, order_said
 from loadgen.programme.recommending.gather import gather
 from loadgen.programme.recommending.recommendation import Evidence, Recommendation
 from loadgen.programme.recommending.record import RECOMMENDED, record_recommendation
-from loadgen.programme.recommending.shown import as_document, as_report
+from loadgen.programme.recommending.shown import as_document, as_report, headline
 from loadgen.report.exports.markdown import report_lines
 from loadgen.report.report_parts import Report
 from loadgen_controller.past_runs.read_run_for_history import who
@@ -83,10 +85,10 @@ class Decided:
         """Return a sentence about the sum over journeys; "" without one."""
         return total_said(self.at_stake)
 
-    def json(self, *, explain: bool) -> str:
-        """Return the document for programs. explain: each row also has its rule and arithmetic."""
+    def document(self) -> dict[str, Any]:
+        """Return the recommendation for programs."""
         asked = self.asked
-        document = dict(
+        return dict(
             as_document(
                 self.found,
                 asked.release,
@@ -97,6 +99,10 @@ class Decided:
                 entries=self.entries,
             )
         )
+
+    def json(self, *, explain: bool) -> str:
+        """Return the document as JSON. explain: each row also has its rule and arithmetic."""
+        asked, document = self.asked, self.document()
         if explain:
             lines = explained(self.found, asked.settings.programme.rules)
             rows = zip(document["evidence"], self.found.evidence, strict=True)
@@ -119,12 +125,8 @@ class Decided:
         """Return the lines of the recommendation in Markdown."""
         return list(report_lines(self.report(explain=explain, has_table=True)))
 
-    def write_page(self, path: Path) -> None:
-        """Write the launch page.
-
-        Raises:
-            StorageError: the file cannot be written.
-        """
+    def page(self) -> bytes:
+        """Return the launch page, as HTML."""
         from loadgen.programme.launching.launch_page import launch_page
         from loadgen.programme.pages.launch_html import launch_html
 
@@ -140,7 +142,33 @@ class Decided:
             total=self.total,
             notes=self.known.troubles,
         )
-        _write(path, launch_html(page))
+        return launch_html(page)
+
+    def write_page(self, path: Path) -> None:
+        """Write the launch page.
+
+        Raises:
+            StorageError: the file cannot be written.
+        """
+        _write(path, self.page())
+
+    def publish(self, settings: PublishSettings, values: Mapping[str, str], place: Place) -> Published:
+        """Publish the launch page and the document, and send the recommendation to the channels.
+
+        values: the secrets of the channels, by name. place: the history.
+
+        Raises:
+            UsageError: the recommendation was not recorded.
+        """
+        asked = self.asked
+        said = headline(self.found, asked.release, asked.journeys)
+        markdown = "\n".join(self.markdown(explain=True))
+        files = {
+            "index.html": self.page(),
+            "recommendation.json": f"{self.json(explain=True)}\n".encode(),
+            "recommendation.md": f"{markdown}\n".encode(),
+        }
+        return publish_recommendation(self.document(), said, files, settings, place, datetime.now(UTC), values)
 
     def write_template(self, path: Path) -> None:
         """Write the template of the review; an existing file is never replaced.
