@@ -43,7 +43,7 @@ MESSAGE = '{"id": 1, "op": "echo"}'
 SCRIPT = Path(__file__).with_name("ws_echo.js")
 
 
-def measure(*, echoes: int = 24_000, turns: int = 5) -> Section:
+def measure(*, echoes: int = 12_000, turns: int = 5) -> Section:
     cores = os.sched_getaffinity(0)
     found: dict[str, list[float]] = {name: [] for name in _RUNS}
     k6 = peer("k6")

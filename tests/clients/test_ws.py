@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import re
 import ssl
 from collections import Counter
@@ -24,6 +25,7 @@ from loadgen.clients.pool.http2_pool import Http2Pool
 from loadgen.clients.pool.pool import ConnectionPool
 from loadgen.clients.request.rate_cap import Cap, OverTheCap, capped
 from loadgen.clients.request.tracing import Trace, Tracer
+from loadgen.clients.ws_client.exchanged import Exchanged
 from loadgen.engine.recording.user_meter import Meter
 from loadgen.errors import ExpectFailed, RequestFailed, UsageError
 from tests.support.scripted import Rows, client_of, rows_of
@@ -361,3 +363,17 @@ async def test_a_thousand_asks_leave_nothing_behind(server: WsServer) -> None:
         assert not by_id._left
         assert not ws.connection.waits
         assert ws.inbox.first_ns() == 0
+
+
+async def test_an_answer_is_freed_without_the_garbage_collector(server: WsServer) -> None:
+    async with client_of(server.url) as client:
+        gc.collect()
+        gc.disable()
+        try:
+            async with opened(client) as ws:
+                for n in range(100):
+                    await ws.ask({"id": n}, reply_to="$.id")
+                    await ws.ask("hello")
+                assert sum(isinstance(one, Exchanged) for one in gc.get_objects()) < 10
+        finally:
+            gc.enable()

@@ -277,6 +277,7 @@ class WebSocket:
                 connection.waits.pop(sample, None)
                 if by_id is not None:
                     by_id.left(sample)
+        del sample.future  # its result, the answer, refers to the sample: only the garbage collector would free them
         sample.done_ns = sample.first_byte_ns = answer.t_ns
         sample.received = answer.data
         sample.size_bytes = len(answer.data)
