@@ -3,24 +3,32 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import re
 import ssl
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
 import trustme
 
+from loadgen.allowlist import CapShare
 from loadgen.clients.http import HttpClient
 from loadgen.clients.net.network import TcpNetwork
 from loadgen.clients.net.settings import Http
 from loadgen.clients.net.tls import tls_context
 from loadgen.clients.pool.http2_pool import Http2Pool
-from loadgen.clients.protocol.timeouts import Timeouts
+from loadgen.clients.pool.pool import ConnectionPool
+from loadgen.clients.request.rate_cap import Cap, OverTheCap, capped
+from loadgen.clients.request.tracing import Trace, Tracer
+from loadgen.clients.ws_client.exchanged import Exchanged
+from loadgen.engine.recording.user_meter import Meter
 from loadgen.errors import ExpectFailed, RequestFailed, UsageError
-from tests.support.scripted import client_of, rows_of
+from tests.support.scripted import Rows, client_of, rows_of
 from tests.support.ws_servers import WsServer, counted, opened, ws_server
 
 
@@ -291,11 +299,81 @@ async def test_a_fault_of_the_scenarios_function_is_raised_by_its_ask(server: Ws
 
 
 async def test_failures_show_the_messages(server: WsServer) -> None:
-    async with client_of(server.url, timeouts=Timeouts(total_ns=30_000_000)) as client:
+    async with client_of(server.url) as client:
         async with opened(client) as ws:
             with pytest.raises(RequestFailed):
-                await ws.ask({"id": 1, "op": "silent"})
+                await ws.ask({"id": 1, "op": "silent"}, timeout="30ms")
         client.meter.settle()
         (failure,) = client.meter.recorder.failures.take(0, 10**20)
         assert (failure.request, failure.outcome) == ("WS /feed (ask)", "timeout")
         assert '"op":"silent"' in failure.sent
+
+
+async def test_a_traced_connect_names_its_trace_and_its_answer_sets_cookies() -> None:
+    def with_cookie(connection: Any, request: Any, response: Any) -> None:
+        response.headers["Set-Cookie"] = "room=7"
+
+    tracer = Tracer(Trace(1.0, ("w3c",)), Random(1))
+    async with ws_server(process_response=with_cookie) as server, client_of(server.url, tracer=tracer) as client:
+        for _ in range(2):
+            async with opened(client) as ws:
+                await ws.ask("hello")
+        assert client.cookies["room"] == "7"
+    first, second = server.headers
+    assert re.fullmatch("00-[0-9a-f]{32}-[0-9a-f]{16}-01", first["traceparent"])
+    assert first["traceparent"] != second["traceparent"]
+    assert ("cookie" in first, second["cookie"]) == (False, "room=7")
+
+
+async def test_phases_of_the_connect_and_of_answers_are_recorded(server: WsServer) -> None:
+    async with client_of(server.url, has_phases=True) as client:
+        async with opened(client) as ws:
+            await ws.ask("hello")
+        client.meter.settle()
+        delta = client.meter.recorder.flip(0, 1)
+        metrics = {(delta.new_series[one.series].request, delta.new_series[one.series].metric) for one in delta.stats}
+        assert {
+            ("WS /feed (connect)", "connect"),
+            ("WS /feed (connect)", "wait"),
+            ("WS /feed (ask)", "wait"),
+        } <= metrics
+
+
+async def test_a_connection_above_the_cap_is_closed_all_the_same(server: WsServer) -> None:
+    kind = capped(Meter, Cap(lambda per_s: CapShare(2, 2.0), 2.0))
+    meter = kind(Rows())
+    meter.begin("journey", warmup=False, pool_limited=False)
+    http = HttpClient(meter, ConnectionPool(TcpNetwork()), server.url)
+    with pytest.raises(OverTheCap):
+        async with opened(http) as ws:
+            await ws.ask("hello")
+    await until(lambda: server.closed)
+    assert server.closed == [1000]
+    assert not ws.connection.waits
+    await http.close()
+
+
+async def test_a_thousand_asks_leave_nothing_behind(server: WsServer) -> None:
+    async with client_of(server.url) as client, opened(client) as ws:
+        for n in range(1_000):
+            await ws.ask({"id": n}, reply_to="$.id")
+        (by_id,) = ws._by_id.values()
+        assert len(by_id._answered) == 64
+        assert not by_id._waits
+        assert not by_id._left
+        assert not ws.connection.waits
+        assert ws.inbox.first_ns() == 0
+
+
+async def test_an_answer_is_freed_without_the_garbage_collector(server: WsServer) -> None:
+    async with client_of(server.url) as client:
+        gc.collect()
+        gc.disable()
+        try:
+            async with opened(client) as ws:
+                for n in range(100):
+                    await ws.ask({"id": n}, reply_to="$.id")
+                    await ws.ask("hello")
+                assert sum(isinstance(one, Exchanged) for one in gc.get_objects()) < 10
+        finally:
+            gc.enable()

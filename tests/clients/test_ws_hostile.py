@@ -22,7 +22,7 @@ from tests.support.scripted import client_of, ok, rows_of, scripted
 from tests.support.ws_servers import RawServer, counted, opened, raw_server, switched, ws_server
 
 HELLO = plain_frame(TEXT, b"hello")
-FAST = Timeouts(total_ns=300_000_000)
+FAST = Timeouts(total_ns=1_000_000_000)
 
 ENDS = {
     "masked frame": (masked_frame(TEXT, b"a", 7), "ws protocol", 1002),

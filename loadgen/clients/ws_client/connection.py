@@ -361,6 +361,7 @@ class WsConnection(asyncio.Protocol):
             self._end(f"ws {ABNORMAL}" if self._is_shaken else RESET, detail, perf_counter_ns())
         self._wheel.forget(self)
         self._lost(self)
+        self.listener = None  # it refers to this connection, too
 
     # -- the end ----------------------------------------------------------------------------------
 

@@ -277,6 +277,7 @@ class WebSocket:
                 connection.waits.pop(sample, None)
                 if by_id is not None:
                     by_id.left(sample)
+        del sample.future  # its result, the answer, refers to the sample: only the garbage collector would free them
         sample.done_ns = sample.first_byte_ns = answer.t_ns
         sample.received = answer.data
         sample.size_bytes = len(answer.data)
@@ -373,7 +374,11 @@ class WebSocket:
         if connection.outcome:
             self._record_end()
             return
-        series = meter.ask(f"{self._name} (close)")
+        try:
+            series = meter.ask(f"{self._name} (close)")
+        except BaseException:  # above the cap of an allow-list: the connection must be closed all the same
+            connection.go(code)
+            raise
         asked_ns = perf_counter_ns()
         text, deadline_ns = f"close {code} {reason}".rstrip(), asked_ns + _CLOSE_NS
         sample = Exchanged(series, asked_ns, text, connection.loop.create_future(), deadline_ns)
