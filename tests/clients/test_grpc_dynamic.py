@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import zlib
+from base64 import b64encode
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -17,7 +19,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from loadgen.clients.grpc_client.channel import GrpcChannel
-from loadgen.clients.grpc_schema.reflected import Reflected, sets_in
+from loadgen.clients.grpc_schema.reflected import MAX_SET_BYTES, Reflected, sets_in
 from loadgen.clients.grpc_schema.schema import Schema
 from loadgen.clients.grpc_schema.values import as_value, message_of
 from loadgen.clients.http import HttpClient
@@ -199,6 +201,23 @@ def test_schemas_of_the_set_up_reach_other_workers() -> None:
     found = second.known("", CART)
     assert found is not None
     assert found.service(CART).method("Get").path == "/shop.v1.Cart/Get"
+
+
+def test_a_hostile_value_of_a_set_up_is_bounded() -> None:
+    def one(data: bytes) -> dict[str, str]:
+        packed = b64encode(zlib.compress(data, 9)).decode()
+        return {"target": "", "service": "a.B", "set": packed}
+
+    def sets(*values: Any) -> list[int]:
+        return [len(data) for _, _, data in sets_in({"loadgen.grpc": list(values), "shared": None})]
+
+    small, large = one(b"a" * 10), one(bytes(MAX_SET_BYTES))
+    assert sets(small, large) == [10, MAX_SET_BYTES]
+    assert sets(one(bytes(MAX_SET_BYTES + 1)), small) == [10]
+    assert sum(sets(*[large] * 50)) <= 32 * 1024 * 1024
+    assert len(sets(*[small] * 1_000)) == 100
+    broken: tuple[Any, ...] = ({}, 7, None, {"target": "", "service": "", "set": "!"}, {**small, "set": "AAAA"})
+    assert sets(*broken, small) == [10]
 
 
 # -- descriptor sets --------------------------------------------------------------------------------

@@ -10,14 +10,18 @@ from aioquic.h3.connection import encode_frame
 
 from loadgen.clients.net.settings import Http
 from tests.support.http3 import (
+    EARLY,
     Asked,
     Served,
+    echo,
     failure_of,
+    has_ticket,
     hello,
     http3_client,
     http3_pool,
     http3_server,
     never,
+    only_connection,
     pool_of,
     until,
 )
@@ -274,3 +278,28 @@ async def test_interim_answers_without_end_are_a_flood() -> None:
     async with http3_server(hints) as server, http3_client(server.url, server.ca) as client:
         failure = await failure_of(client.get("/"))
     assert failure.outcome == "h3 flood"
+
+
+async def test_a_post_that_waits_for_a_handshake_goes_to_another_connection_if_this_one_is_closed() -> None:
+    async with http3_server(echo, tickets=True) as server, http3_client(server.url, server.ca, EARLY) as client:
+        await client.get("/first", expect=200)
+        await until(lambda: has_ticket(client))
+        pool_of(client).close_idle()
+        call = asyncio.ensure_future(client.post("/p", content=b"x", expect=200))
+        await until(lambda: len(pool_of(client)) == 1)
+        assert only_connection(client)._is_early
+        pool_of(client).close_idle()
+        assert (await call).text == "x"
+        assert [asked.path for asked in server.asked] == ["/first", "/p"]
+
+
+async def test_a_server_that_ends_without_a_word_is_reset_and_then_refused() -> None:
+    async with http3_server(hello) as server, http3_client(server.url, server.ca) as client:
+        await client.get("/", expect=200)
+        assert server.endpoint is not None
+        assert server.endpoint._transport is not None
+        server.endpoint._transport.abort()
+        await asyncio.sleep(0.01)
+        posted = await failure_of(client.post("/", content=b"x"))
+        got = await failure_of(client.get("/"))
+    assert (posted.outcome, got.outcome) == ("reset", "refused")

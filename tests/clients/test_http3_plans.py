@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,12 +12,17 @@ import pytest
 import trustme
 
 from loadgen import Plan, User, journey, users
+from loadgen.clients.http3.tally import Tally
 from loadgen.clients.httpx_api.transport import HttpxTransport
 from loadgen.clients.net.network import TcpNetwork
 from loadgen.clients.net.settings import Http
 from loadgen.clients.net.target_guard import TargetGuard, place_of
 from loadgen.clients.net.tls import tls_context
 from loadgen.clients.pool.http3_pool import Http3Pool, Http3SharedPool, http3_worker
+from loadgen.clients.pool.pool import origin_of
+from loadgen.clients.protocol.response_heads import Head
+from loadgen.clients.protocol.timeouts import Timeouts
+from loadgen.engine.recording.recorder import Recorder
 from tests.support.http3 import (
     EARLY,
     Asked,
@@ -60,6 +66,18 @@ async def test_an_offer_that_does_not_work_is_left_for_tcp() -> None:
             versions = [(await client.get("/1k", expect=200)).http_version for _ in range(3)]
             assert versions == ["HTTP/1.1"] * 3
             assert pool_of(client).tally.fallbacks.values == 1
+
+
+async def test_an_offer_of_a_silent_port_fails_one_request_with_a_short_connect_time_out() -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as silent:
+        silent.bind(("127.0.0.1", 0))
+        offer = f"""add_header alt-svc 'h3=":{silent.getsockname()[1]}"' always;"""
+        with running_nginx(tls=True, http_settings=offer) as nginx:
+            pool, short = http3_pool(nginx.ca, Http(http3=True)), Timeouts(connect_ns=400_000_000)
+            async with client_of(nginx.tls_url, pool=pool, timeouts=short) as client:
+                await client.get("/1k", expect=200)
+                assert (await failure_of(client.get("/1k"))).outcome == "timeout"
+                assert (await client.get("/1k", expect=200)).http_version == "HTTP/1.1"
 
 
 async def test_times_and_phases_of_a_request_add_up(nginx: RunningNginx) -> None:
@@ -225,3 +243,26 @@ def test_a_target_without_tls_is_an_error_at_load_time() -> None:
         'http: http3="only" needs https://, but the target "login" is http://'
     ]
     assert not Plan(targets=targets, load=users(1).hold("1s"), mix=one, http=Http(http3=True)).faults
+
+
+def test_counts_are_metrics_of_the_worker_that_records() -> None:
+    recorder = Recorder()
+    tally = Tally.of(recorder)
+    assert Tally.of(recorder) is tally
+    tally.lost.add(2, 2)
+    tally.early.add(4, 3)
+    tally.early.add(1, 0)
+    found = {stats.name: (stats.kind, stats.n, stats.total) for stats in recorder.flip(0, 1).custom}
+    assert found == {"h3: packets lost": ("counter", 2, 2), "h3: 0-RTT accepted": ("rate", 5, 3)}
+    assert not recorder.flip(1, 2).custom
+    assert (tally.early.values, tally.early.hits) == (5, 3)
+
+
+async def test_two_origins_with_the_same_head_both_offer_http_3(nginx: RunningNginx) -> None:
+    pool = http3_pool(nginx.ca, Http(http3=True))
+    head = Head(200, b"OK", "1.1", [(b"Alt-Svc", b'h3=":8443"')], True)
+    first, second = origin_of("https", "a.example", 443), origin_of("https", "b.example", 443)
+    for origin in (first, second, first):
+        pool.learn(origin, head)
+    assert pool._alternatives.place_of(("a.example", 443)) == ("a.example", 8443)
+    assert pool._alternatives.place_of(("b.example", 443)) == ("b.example", 8443)

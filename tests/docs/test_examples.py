@@ -382,7 +382,7 @@ OF_THE_ENGINE = {
     " prepare_upgrade traced learn_cookies timeouts",
     "Reply": "fill abandon body head outcome route series exchange opened limit_bytes"
     " span is_sampled opening_times remote sent_to raw_trailers",
-    "StreamedReply": "ended broke cut took took_head skip source aclose close left",
+    "StreamedReply": "ended broke cut took took_head skip source aclose close left joins_frames",
 }
 """What the engine uses of what a journey holds: no words of the language."""
 OF_A_LOAD = {

@@ -64,7 +64,6 @@ __all__ = [
 ]
 
 _SHARED: Final = "shared.json"
-_MOST_DESCRIPTORS: Final = 100
 _LONGEST_NAME: Final = 150
 _UNSAFE: Final = re.compile(r"[^\w.-]+")
 _LOOK: Final = 1_000
@@ -399,10 +398,10 @@ def keep_shared(folder: RunDir, value: bytes) -> None:
 def keep_descriptors(folder: RunDir, value: bytes) -> None:
     """Store the gRPC services that the plan's set-up reflected, as descriptor sets: `descriptors/shop.v1.Cart.binpb`.
 
-    value: as in `keep_shared`. It comes from an agent, so names are cleaned and the number is limited.
+    value: as in `keep_shared`. It comes from an agent, so names are cleaned, and `sets_in` limits number and size.
     """
     try:
-        found = sets_in(msgspec.json.decode(value))[:_MOST_DESCRIPTORS]
+        found = sets_in(msgspec.json.decode(value))
     except (msgspec.DecodeError, UnicodeDecodeError):
         return
     place = folder.path / "descriptors"

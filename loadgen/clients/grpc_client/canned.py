@@ -15,7 +15,7 @@ import asyncio
 import ssl
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import quote
 
@@ -76,9 +76,7 @@ def grpc_reply(
 
 @dataclass(frozen=True, slots=True)
 class CannedCall(CannedRequest):
-    """A call that the journey made. messages: those that it sent, as messages, or as bytes without a known class."""
-
-    messages: tuple[Any, ...] = field(default=())
+    """A call that the journey made."""
 
     @property
     def name(self) -> str:

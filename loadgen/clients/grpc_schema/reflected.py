@@ -20,6 +20,9 @@ __all__ = ["MAX_SET_BYTES", "Reflected", "sets_in"]
 
 MAX_SET_BYTES: Final = 4 * 1024 * 1024
 """Size limit of a service's descriptor set."""
+_MAX_SETS: Final = 100
+_MAX_BYTES: Final = 32 * 1024 * 1024
+"""Size limit of all descriptor sets together: a value of the set-up comes from an agent, and is packed."""
 _GRPC: Final = "loadgen.grpc"
 _SHARED: Final = "shared"
 
@@ -95,19 +98,23 @@ def sets_in(value: Any) -> list[tuple[str, str, bytes]]:
     """Return (target, service, descriptor set) of all schemas in a value of `Reflected.wrap`; [] for other values.
 
     The value may be a part of one with facts about an AI model. Schemas that are broken or larger than MAX_SET_BYTES
-    are left out.
+    are left out, and those beyond a limit on the number or size of all.
     """
     if isinstance(value, Mapping) and value.keys() == {"llm", _SHARED}:
         value = value[_SHARED]
     found: list[tuple[str, str, bytes]] = []
-    for one in value[_GRPC] if _is_wrapped(value) else ():
+    left = _MAX_BYTES
+    for one in value[_GRPC][:_MAX_SETS] if _is_wrapped(value) else ():
         try:
             target, service, packed = str(one["target"]), str(one["service"]), b64decode(one["set"])
             unpacker = zlib.decompressobj()
-            data = unpacker.decompress(packed, MAX_SET_BYTES)
+            data = unpacker.decompress(packed, min(left, MAX_SET_BYTES) + 1)
         except (KeyError, TypeError, ValueError, zlib.error):
             continue
-        if unpacker.eof:
+        left -= len(data)
+        if left < 0:
+            break
+        if unpacker.eof and len(data) <= MAX_SET_BYTES:
             found.append((target, service, data))
     return found
 

@@ -70,6 +70,7 @@ from loadgen.clients.protocol.join_body_pieces import MANY_PIECES, join_tail
 from loadgen.clients.protocol.outcomes import (
     HEAD_TOO_LARGE,
     PROTOCOL,
+    REFUSED,
     RESET,
     TIMEOUT,
     TOO_LARGE,
@@ -322,7 +323,8 @@ class Http3Connection(asyncio.DatagramProtocol):
     # -- requests -----------------------------------------------------------------------------
 
     async def _send_after_handshake(self, data: bytes, exchange: Exchange, head_only: bool, deadline_ns: int) -> None:
-        self._offer()  # for idempotent requests
+        if not self.is_closed and not self._is_leaving:
+            self._offer()  # for idempotent requests
         try:
             async with asyncio.timeout(max(0, deadline_ns - perf_counter_ns()) / NS_PER_S):
                 await asyncio.shield(self._shaken)
@@ -331,7 +333,8 @@ class Http3Connection(asyncio.DatagramProtocol):
             raise RequestFailed(TIMEOUT, f"the handshake with {self.where} did not end within the time-out") from None
         except RequestFailed as failure:
             exchange.done_ns = perf_counter_ns()
-            raise RequestFailed(failure.outcome, failure.detail) from failure
+            kind = Unprocessed if isinstance(failure, Unprocessed) else RequestFailed
+            raise kind(failure.outcome, failure.detail) from failure
         self._withdraw()
         await self.send(data, exchange, head_only, deadline_ns)
 
@@ -458,10 +461,12 @@ class Http3Connection(asyncio.DatagramProtocol):
         if self.is_closed or not isinstance(exc, OSError):
             return
         failure = connect_failure(exc, self.where)
-        if failure.outcome in (TIMEOUT, PROTOCOL):
-            return
-        # Without this, requests to a target that has ended would wait for their time-outs.
-        self._end_all(failure if not self._shaken.done() else RequestFailed(RESET, failure.detail))
+        if not self._shaken.done():
+            self._end_all(failure)
+        # Other errors may pass, and QUIC sends lost packets again. But without this one, requests to a program that has
+        # ended would wait for their time-outs.
+        elif failure.outcome == REFUSED:
+            self._end_all(RequestFailed(RESET, failure.detail))
 
     def connection_lost(self, exc: Exception | None) -> None:
         if not self.is_closed:
@@ -811,17 +816,22 @@ class Http3Connection(asyncio.DatagramProtocol):
             self._quic.close_reason = Close(NO_ERROR, False, outcome=failure.outcome, reason=failure.detail)
         for stream in tuple(self._streams.values()):
             self._fail_with(stream, RequestFailed(failure.outcome, failure.detail))
+        self._fail_opening(failure)
+        self._close()
+
+    def _fail_opening(self, failure: RequestFailed) -> None:
+        """Fail the callers that wait for the end of the handshake."""
         for future in (self.ready, self._shaken):
             if not future.done():
                 future.set_exception(failure)
                 future.exception()  # retrieved: perhaps nobody waits for it
-        self._close()
 
     def _close(self) -> None:
         if self.is_closed:
             return
-        if not self._shaken.done():
-            self._shaken.cancel()
+        self._fail_opening(
+            Unprocessed(H3_GOAWAY, f"the connection to {self.where} was closed before its handshake ended")
+        )
         if self._is_early:
             self._tally.early.add(self._early_requests, 0)
         self.is_closed = True

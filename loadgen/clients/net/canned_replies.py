@@ -42,6 +42,8 @@ class CannedRequest:
     headers: Mapping[str, str]
     """Names in lower case."""
     body: bytes
+    messages: tuple[Any, ...] = ()
+    """The messages that a gRPC call sent; bytes if their class is unknown."""
 
     @property
     def path(self) -> str:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 from dataclasses import dataclass
+from time import monotonic
 
 from loadgen.clients.http3.alternatives import Alternatives
 from loadgen.clients.http3.certificates import Trust, own_certificate
@@ -34,6 +35,8 @@ __all__ = ["TRY_S", "Http3Pool", "Http3SharedPool", "Http3Worker", "http3_worker
 
 TRY_S = 2.0
 """How long a handshake may take if the target is also there over TCP. Networks that drop UDP send no refusal."""
+_SILENT_S = 0.25
+"""An offer is not tried again if a handshake was cancelled after this time, for example by a connect time-out."""
 
 
 @dataclass(slots=True)
@@ -56,14 +59,16 @@ class _Http3(ConnectionPool):
         self._alternatives = Alternatives(only=worker.only)
         self._tickets = Tickets() if worker.tls.has_early_data else None
         self._last_head = NO_ANSWER.head
+        self._last_origin: Origin | None = None
 
     def report_to(self, recorder: Recorder) -> None:
         self.tally = Tally.of(recorder)
 
     def learn(self, origin: Origin, head: Head) -> None:
-        if head is self._last_head or self._alternatives.only:
+        # Most answers have the same head as the one before. Heads are shared by origins.
+        if (head is self._last_head and origin is self._last_origin) or self._alternatives.only:
             return
-        self._last_head = head
+        self._last_head, self._last_origin = head, origin
         value = head.get(b"alt-svc")
         if value is None or not origin.is_tls:
             return
@@ -99,9 +104,15 @@ class _Http3(ConnectionPool):
         opened = open_connection(self._network, *place, new_connection, opening)
         if worker.only:
             return await opened
+        begun_s = monotonic()
         try:
             async with asyncio.timeout(TRY_S):
                 return await opened
+        except asyncio.CancelledError:
+            # Without this, each request with a connect time-out below TRY_S would try the same offer, and fail.
+            if monotonic() - begun_s >= _SILENT_S:
+                self._alternatives.failed(place)
+            raise
         except (TimeoutError, RequestFailed):
             self._alternatives.failed(place)
             self.tally.fallbacks.add(1, 1)

@@ -364,7 +364,7 @@ async def greets_in_plain_text(reader: asyncio.StreamReader, writer: asyncio.Str
     await reader.read()
 
 
-@pytest.mark.parametrize(("peer", "outcome", "limit_s"), [(greets_in_plain_text, "tls", 10), (silent, "timeout", 0.1)])
+@pytest.mark.parametrize(("peer", "outcome", "limit_s"), [(greets_in_plain_text, "tls", 10), (silent, "timeout", 0.5)])
 async def test_a_peer_without_tls_is_an_outcome_of_the_connection(peer: Peer, outcome: str, limit_s: float) -> None:
     rows = Rows()
     tls: dict[str, Any] = {"raw_tls": lambda: tls_context(is_http=False)}
