@@ -127,6 +127,7 @@ class Sender:
 
     async def _children(self) -> None:
         self.tasks.append(asyncio.create_task(asyncio.sleep(60)))
+        await asyncio.sleep(60)
 
     async def aclose(self) -> None:
         for task in (*self.tasks, *self.library.tasks):
