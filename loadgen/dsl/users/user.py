@@ -950,7 +950,7 @@ class User:
             return clients.get(factory, lambda: self)
         if scope == "slot":
             if self._slot_clients is None:
-                self._slot_clients = LibraryClients()
+                self._slot_clients = LibraryClients(is_shared=True)
             return self._slot_clients.get(factory, lambda: self)
         if scope == "worker":
             return self._worker_clients.of(factory, self)
