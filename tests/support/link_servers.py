@@ -59,6 +59,7 @@ def running_links() -> Iterator[dict[str, str]]:
         for name, (make, handler) in kinds.items():
             server = stack.enter_context(make(("127.0.0.1", 0), handler))
             server.block_on_close, server.daemon_threads = False, True
+            server.handle_error = lambda *_: None  # of clients that close with an unread answer
             threading.Thread(target=server.serve_forever, daemon=True).start()
             stack.callback(server.shutdown)
             urls[name] = f"{'tcp' if make is tcp else 'udp'}://127.0.0.1:{server.server_address[1]}"
