@@ -88,7 +88,7 @@ lock:            ## resolve the pinned requirements anew (uv in a tool venv)
 	@test -x .tools/uv/bin/uv || { $(PYTHON) -m venv .tools/uv && .tools/uv/bin/python -m pip install --quiet uv; }
 	@for out in requirements requirements-dev; do \
 	  .tools/uv/bin/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --python-version 3.11 \
-	    --extra aws --extra analysis --extra brotli --extra outputs --extra llm --extra probes --extra traffic $$(test $$out = requirements-dev && echo --group dev) pyproject.toml -o $$out.lock; done
+	    --extra aws --extra analysis --extra brotli --extra outputs --extra llm --extra probes --extra traffic --extra http3 $$(test $$out = requirements-dev && echo --group dev) pyproject.toml -o $$out.lock; done
 	@.tools/uv/bin/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --python-version 3.11 \
 	  --constraint requirements-dev.lock pyproject.toml -o requirements-base.lock
 	@.tools/uv/bin/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --python-version 3.12 --no-header \

@@ -32,6 +32,7 @@ from bench import (
     history,
     history_store,
     http2,
+    http3,
     interpreters,
     journey,
     listing,
@@ -63,6 +64,7 @@ from bench import (
     tracing,
     traffic,
     weekly_page,
+    ws_echo,
 )
 from bench.report import Section, not_held, replaced
 from tests.support.nginx import nginx_path
@@ -85,7 +87,9 @@ SECTIONS: dict[str, Part] = {
     "get": Part(get.measure, {"seconds": 1, "turns": 1}),
     "tls": Part(tls.measure, {"seconds": 1, "turns": 1}),
     "http2": Part(http2.measure, {"seconds": 1, "turns": 1}),
-    "grpc": Part(grpc_calls.measure, {"calls": 300, "messages": 1_000, "turns": 1}),
+    "grpc": Part(grpc_calls.measure, {"calls": 300, "messages": 1_000, "lone": 50, "turns": 1, "beside": ()}),
+    "http3": Part(http3.measure, {"requests": 80, "turns": 1}),
+    "ws": Part(ws_echo.measure, {"echoes": 600, "turns": 1}),
     "httpx": Part(sdk.measure, {"seconds": 1, "turns": 1}),
     "clock": Part(clock.measure, {"seconds": 1, "turns": 1, "cpu_seconds": 1, "cpu_turns": 1}),
     "interpreters": Part(interpreters.measure, {"seconds": 1, "turns": 1}),

@@ -1,13 +1,18 @@
-"""Measure gRPC calls beside grpc.aio: CPU of a unary call and of a message of a stream, `python -m bench grpc`."""
+"""Measure gRPC calls beside grpc.aio, k6 and ghz: CPU of a call and of a message, `python -m bench grpc`."""
 
 from __future__ import annotations
 
 import asyncio
+import json
 import os
+import shutil
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Iterator
+import tempfile
+from base64 import b64encode
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
 from statistics import median
 from time import process_time
 from typing import Any
@@ -15,6 +20,8 @@ from typing import Any
 import uvloop
 from grpc import aio
 
+from bench.children import timed
+from bench.peers import peer
 from bench.report import Section, held
 from loadgen.clients.grpc_client.channel import GrpcChannel
 from loadgen.clients.http import HttpClient
@@ -23,19 +30,33 @@ from loadgen.clients.pool.http2_pool import Http2Pool
 from loadgen.engine.recording.recorder import Recorder
 from loadgen.engine.recording.user_meter import Meter
 
+HERE = Path(__file__).parent
 HOW = """\
-A server of grpcio (`tests/support/grpc_server.py`) on core 1, the client on core 0, uvloop. Unary: 30 tasks on one \
-connection, {calls:,} calls of 3 bytes in all. Streamed: one call, {messages:,} messages of 10 bytes. CPU is the \
+A server of grpcio on core 1, the client on core 0, uvloop. Unary: 30 tasks on one connection, {calls:,} calls of 3 \
+bytes in all. Message: one call, {messages:,} messages of 10 bytes, as fast as the server sends. Lone message: one \
+call, {lone:,} messages of 10 bytes with at least 0.5 ms between them, so that each is a read of its own. CPU is the \
 process's, user and system; {turns} turns of each in alternation. *user.grpc* records each call and the gap before \
-each message; *grpc.aio* records nothing."""
+each message; *grpc.aio* records nothing. *k6* and *ghz* run in their own processes on core 0 in each turn, with 30 \
+users (ghz: on one connection); a run with few calls is subtracted, for their start."""
 TASKS = 30
+_FEW = 300
 
 
-def measure(*, calls: int = 9_000, messages: int = 100_000, turns: int = 5) -> Section:
+def measure(
+    *,
+    calls: int = 9_000,
+    messages: int = 100_000,
+    lone: int = 3_000,
+    turns: int = 5,
+    beside: Sequence[str] = ("k6", "ghz"),
+) -> Section:
+    """beside: the other programs that are measured, if they are there."""
     cores = os.sched_getaffinity(0)
+    work = {"unary call": calls, "message": messages, "lone message": lone}
+    programs = {name: program for name in beside if (program := _program(name)) is not None}
     try:
         with _server() as port:
-            found = uvloop.run(_alternated(port, calls, messages, turns))
+            found = uvloop.run(_alternated(port, work, turns, programs))
     finally:
         os.sched_setaffinity(0, cores)
     rows, medians = [], {}
@@ -43,32 +64,53 @@ def measure(*, calls: int = 9_000, messages: int = 100_000, turns: int = 5) -> S
         values = found[name, what]
         medians[name, what] = median(values)
         rows.append([name, what, f"{min(values):.1f}", f"{median(values):.1f}", f"{max(values):.1f}"])
-    unary = medians["user.grpc", "unary call"] / medians["grpc.aio", "unary call"]
-    stream = medians["user.grpc", "message"] / medians["grpc.aio", "message"]
-    verdict = (
-        f"A unary call is {unary:.2f} of grpc.aio's, budget 0.7: {held(unary <= 0.7)}. A message is {stream:.2f}, "
-        f"budget 1/3: {held(stream <= 1 / 3)}."
-    )
-    return Section(
-        "gRPC", HOW.format(calls=calls, messages=messages, turns=turns), ["client", "of", "least", "median", "most"],
-        rows, verdict,
-    )  # fmt: skip
+    how = HOW.format(calls=calls, messages=messages, lone=lone, turns=turns)
+    columns = ["client", "of", "CPU \N{MICRO SIGN}s: least", "median", "most"]
+    return Section("gRPC", how, columns, rows, _verdict(medians))
 
 
-async def _alternated(port: int, calls: int, messages: int, turns: int) -> dict[tuple[str, str], list[float]]:
+def _verdict(medians: dict[tuple[str, str], float]) -> str:
+    def ratio(what: str, beside: str) -> float:
+        return medians["user.grpc", what] / medians[beside, what]
+
+    said = []
+    for what, limit, shown in (("unary call", 0.7, "0.7"), ("message", 1 / 3, "1/3"), ("lone message", 1 / 3, "1/3")):
+        found = ratio(what, "grpc.aio")
+        said.append(f"A {what} is {found:.2f} of grpc.aio's, budget {shown}: {held(found <= limit)}.")
+    for name in ("k6", "ghz"):
+        if (name, "unary call") not in medians:
+            said.append(f"{name} was not there.")
+            continue
+        for what in ("unary call", "message"):
+            found = ratio(what, name)
+            said.append(f"A {what} is {found:.2f} of {name}'s, budget 1: {held(found <= 1)}.")
+    return " ".join(said)
+
+
+async def _alternated(
+    port: int, work: dict[str, int], turns: int, programs: dict[str, str]
+) -> dict[tuple[str, str], list[float]]:
     os.sched_setaffinity(0, {0})
     found: dict[tuple[str, str], list[float]] = {}
+    calls: dict[str, Callable[[Any, int], Awaitable[None]]] = {
+        "unary call": _unary, "message": _streamed, "lone message": _paced
+    }  # fmt: skip
     async with _ours(port) as (ours, recorder), aio.insecure_channel(f"127.0.0.1:{port}") as theirs:
         channels: dict[str, Any] = {"user.grpc": ours, "grpc.aio": theirs}
         for channel in channels.values():
             await _unary(channel, TASKS)  # opens connections, and fills caches
         for _ in range(turns):
             for name, channel in channels.items():
-                for what, work, count in (("unary call", _unary, calls), ("message", _streamed, messages)):
+                for what, count in work.items():
                     begun_s = process_time()
-                    await work(channel, count)
+                    await calls[what](channel, count)
                     found.setdefault((name, what), []).append((process_time() - begun_s) / count * 1e6)
                 recorder.flip(0, 1)
+            for name, program in programs.items():
+                cost = _k6_s if name == "k6" else _ghz_s
+                for what in ("unary call", "message"):
+                    cpu_s = [await asyncio.to_thread(cost, program, port, what, n) for n in (_FEW, work[what])]
+                    found.setdefault((name, what), []).append((cpu_s[1] - cpu_s[0]) / (work[what] - _FEW) * 1e6)
     return found
 
 
@@ -77,14 +119,68 @@ async def _unary(channel: Any, count: int) -> None:
 
     async def some() -> None:
         for _ in range(count // TASKS):
-            await get(b"abc")
+            await get(_piece(b"a"))
 
     await asyncio.gather(*(some() for _ in range(TASKS)))
 
 
 async def _streamed(channel: Any, count: int) -> None:
-    async for _ in channel.unary_stream("/shop.v1.Cart/Watch")(b"%d,10" % count):
+    async for _ in channel.unary_stream("/shop.v1.Cart/Watch")(_piece(b"%d" % count)):
         pass
+
+
+async def _paced(channel: Any, count: int) -> None:
+    async for _ in channel.unary_stream("/shop.v1.Cart/Paced")(_piece(b"%d" % count)):
+        pass
+
+
+def _piece(data: bytes) -> bytes:
+    """Return the message Piece of grpc_cart.proto."""
+    return b"\x0a" + bytes((len(data),)) + data
+
+
+# -- other programs ---------------------------------------------------------------------------------
+
+
+def _program(name: str) -> str | None:
+    return peer(name) if name == "k6" else shutil.which(name)
+
+
+def _k6_s(program: str, port: int, what: str, count: int) -> float:
+    """Return the CPU time of a run of k6, s.
+
+    Raises:
+        RuntimeError: it failed, or a call did.
+    """
+    kind = ("--vus", f"{TASKS}", "--iterations", f"{count}")
+    if what == "message":
+        kind = ("--vus", "1", "--iterations", "1")
+    more = ("-e", f"COUNT={count}") if what == "message" else ()
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder, "out.json")
+        command = [program, "run", "--quiet", "--no-usage-report", *kind, *more, "-e", f"TARGET=127.0.0.1:{port}"]
+        ended = timed(*command, f"--summary-export={out}", str(HERE / "grpc_calls.js"))
+        checks = json.loads(out.read_text())["metrics"]["checks"]
+    if checks["fails"] or not checks["passes"]:
+        raise RuntimeError(f"k6 failed:\n{ended.said}")
+    return ended.cpu_s
+
+
+def _ghz_s(program: str, port: int, what: str, count: int) -> float:
+    """Return the CPU time of a run of ghz, s.
+
+    Raises:
+        RuntimeError: it failed, or a call did.
+    """
+    method, data, calls = "Get", b"a", count
+    if what == "message":
+        method, data, calls = "Watch", b"%d" % count, 1
+    command = [program, "--insecure", "--proto", str(HERE / "grpc_cart.proto"), "--call", f"shop.v1.Cart.{method}"]
+    command += ["-d", json.dumps({"data": b64encode(data).decode()}), "-n", f"{calls}", "-c", f"{min(calls, TASKS)}"]
+    ended = timed(*command, "--connections", "1", "--format", "json", f"127.0.0.1:{port}")
+    if json.loads(ended.said)["statusCodeDistribution"] != {"OK": calls}:
+        raise RuntimeError(f"ghz failed:\n{ended.said}")
+    return ended.cpu_s
 
 
 @asynccontextmanager
@@ -109,14 +205,30 @@ def _server() -> Iterator[int]:
 
 
 _SERVER = """
-import asyncio, os
+import asyncio, grpc, os, re
+from grpc import aio
 os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
-from tests.support.grpc_server import grpc_server
+
+async def get(request, context):
+    return request
+
+async def watch(request, context):
+    for _ in range(int(re.findall(rb"[0-9]+", request)[0])):
+        yield b"\\x0a\\x08abcdefgh"
+
+async def paced(request, context):
+    async for message in watch(request, context):
+        yield message
+        await asyncio.sleep(0.0005)
 
 async def main():
-    async with grpc_server() as server:
-        print(server.port, flush=True)
-        await asyncio.Event().wait()
+    server = aio.server()
+    handlers = {"Get": grpc.unary_unary_rpc_method_handler(get)}
+    handlers |= {name: grpc.unary_stream_rpc_method_handler(fn) for name, fn in (("Watch", watch), ("Paced", paced))}
+    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("shop.v1.Cart", handlers),))
+    print(server.add_insecure_port("127.0.0.1:0"), flush=True)
+    await server.start()
+    await asyncio.Event().wait()
 
 asyncio.run(main())
 """

@@ -9,14 +9,18 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from loadgen.clients.graphql import gql
+    from loadgen.clients.grpc_client.canned import grpc_reply
     from loadgen.clients.llm.settings import Llm
     from loadgen.clients.llm_apis.types import Message
-    from loadgen.clients.net.canned_replies import reply, stream_reply
+    from loadgen.clients.net.canned_replies import reply, stream_reply, ws_peer
     from loadgen.clients.net.settings import Http
     from loadgen.clients.request.tracing import Trace
     from loadgen.clients.response.replies import Reply
+    from loadgen.clients.tcp_udp.frames import Frame, FrameError, fixed_size, length_prefix, lines, until
+    from loadgen.clients.tcp_udp.matching import first
     from loadgen.dsl.data import feed
     from loadgen.dsl.data.choices import Choices, choices
+    from loadgen.dsl.data.descriptor_set import DescriptorSet, descriptor_set
     from loadgen.dsl.data.inference_rows import BatchRow, MooncakeRow, Turn
     from loadgen.dsl.data.quantile_file import quantiles
     from loadgen.dsl.distributions import empirical, exponential, fixed, lognormal, normal, uniform
@@ -72,9 +76,12 @@ __all__ = [
     "Choices",
     "ClosedExecutor",
     "Decision",
+    "DescriptorSet",
     "Edges",
     "ExpectFailed",
     "Finding",
+    "Frame",
+    "FrameError",
     "Graph",
     "Http",
     "IterationEnded",
@@ -107,22 +114,28 @@ __all__ = [
     "checks",
     "choices",
     "counter",
+    "descriptor_set",
     "edge",
     "empirical",
     "error_ratio",
     "exponential",
     "feed",
     "file",
+    "first",
     "fixed",
+    "fixed_size",
     "gauge",
     "goodput",
     "gql",
     "graph",
+    "grpc_reply",
     "hold",
     "iterations",
     "journey",
     "kubernetes_cluster",
     "leave",
+    "length_prefix",
+    "lines",
     "lognormal",
     "maximum",
     "mean",
@@ -159,7 +172,9 @@ __all__ = [
     "total",
     "trend",
     "uniform",
+    "until",
     "users",
+    "ws_peer",
     "zipf",
 ]
 
@@ -170,6 +185,8 @@ _MODULES = {
     "Edges": "loadgen.dsl.graphs.nodes_and_edges",
     "ExpectFailed": "loadgen.errors",
     "Finding": "loadgen.dsl.executors.steering_executor",
+    "Frame": "loadgen.clients.tcp_udp.frames",
+    "FrameError": "loadgen.clients.tcp_udp.frames",
     "Graph": "loadgen.dsl.graphs.graph",
     "Http": "loadgen.clients.net.settings",
     "Llm": "loadgen.clients.llm.settings",
@@ -204,13 +221,17 @@ _MODULES = {
     "edge": "loadgen.dsl.graphs.nodes_and_edges",
     "choices": "loadgen.dsl.data.choices",
     "Choices": "loadgen.dsl.data.choices",
+    "descriptor_set": "loadgen.dsl.data.descriptor_set",
+    "DescriptorSet": "loadgen.dsl.data.descriptor_set",
     "quantiles": "loadgen.dsl.data.quantile_file",
     "empirical": "loadgen.dsl.distributions",
     "error_ratio": "loadgen.dsl.plans.slo",
     "exponential": "loadgen.dsl.distributions",
     "feed": "loadgen.dsl.data",
     "file": "loadgen.dsl.payload",
+    "first": "loadgen.clients.tcp_udp.matching",
     "fixed": "loadgen.dsl.distributions",
+    "fixed_size": "loadgen.clients.tcp_udp.frames",
     "gauge": "loadgen.dsl.metric",
     "goodput": "loadgen.dsl.plans.goodput",
     "gql": "loadgen.clients.graphql",
@@ -219,6 +240,8 @@ _MODULES = {
     "iterations": "loadgen.dsl.executors.standard",
     "journey": "loadgen.dsl.journey",
     "leave": "loadgen.dsl.graphs.nodes_and_edges",
+    "length_prefix": "loadgen.clients.tcp_udp.frames",
+    "lines": "loadgen.clients.tcp_udp.frames",
     "lognormal": "loadgen.dsl.distributions",
     "maximum": "loadgen.dsl.plans.slo",
     "mean": "loadgen.dsl.plans.slo",
@@ -243,6 +266,7 @@ _MODULES = {
     "rate": "loadgen.dsl.metric",
     "replay": "loadgen.dsl.executors.recorded_traffic_load",
     "reply": "loadgen.clients.net.canned_replies",
+    "grpc_reply": "loadgen.clients.grpc_client.canned",
     "stream_reply": "loadgen.clients.net.canned_replies",
     "search": "loadgen.dsl.executors.capacity",
     "secret": "loadgen.dsl.secret",
@@ -255,7 +279,9 @@ _MODULES = {
     "total": "loadgen.dsl.plans.slo",
     "trend": "loadgen.dsl.metric",
     "uniform": "loadgen.dsl.distributions",
+    "until": "loadgen.clients.tcp_udp.frames",
     "users": "loadgen.dsl.executors.standard",
+    "ws_peer": "loadgen.clients.net.canned_replies",
     "zipf": "loadgen.dsl.prompts.prompt",
 }
 """The module of each name."""

@@ -39,7 +39,7 @@ def test_pipx_adds_packages_to_its_own_environment(tmp_path: Path) -> None:
 
 
 def test_no_command_names_loadgen_itself_to_an_index() -> None:
-    for extra in ("analysis", "aws", "http2", "brotli", "outputs", "llm"):
+    for extra in ("analysis", "aws", "http2", "brotli", "outputs", "llm", "http3"):
         assert "loadgen[" not in how_to_install(extra)
         assert " -m pip install " in how_to_install(extra) or how_to_install(extra).startswith("install the extra")
 

@@ -18,7 +18,12 @@ PACKAGES = {
 
 IMPORTERS = {
     "hdrh": {"loadgen/measure/histograms/histogram.py"},
-    "google": {"loadgen/wire/codec.py", "loadgen/traces/convert/otlp_protobuf.py"},
+    "google": {
+        "loadgen/wire/codec.py",
+        "loadgen/traces/convert/otlp_protobuf.py",
+        "loadgen/clients/grpc_schema/",
+        "loadgen/clients/grpc_client/",
+    },
     "zmq": {"loadgen/wire/sockets.py"},
     "grpc": {
         "controller/loadgen_controller/api/server.py",
@@ -46,6 +51,7 @@ IMPORTERS = {
     "prometheus_client": {"loadgen/sinks/prometheus.py"},
     "cramjam": {"loadgen/sinks/remote_write.py"},
     "opentelemetry": {"loadgen/sinks/otlp.py", "loadgen/traces/convert/otlp_protobuf.py"},
+    "aioquic": {"loadgen/clients/http3/quic_session.py"},
     "brotli": {"loadgen/clients/protocol/decoding.py"},
     "zstandard": {
         "loadgen/clients/protocol/decoding.py",

@@ -25,7 +25,7 @@ Intended differences from httpx: `timeout` is for the whole call, not for each r
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Coroutine
+from collections.abc import Callable, Container, Coroutine, Mapping
 from copy import copy
 from time import perf_counter_ns
 from typing import Any, Final, Unpack
@@ -34,12 +34,13 @@ import httpx
 
 from loadgen.clients.graphql import Gql
 from loadgen.clients.net.connect_timing import Opening
-from loadgen.clients.net.proxy_requests import Forward
+from loadgen.clients.net.proxy_requests import Forward, request_line
 from loadgen.clients.pool.pool import ConnectionPool, NoConnectionInTime, Origin
 from loadgen.clients.protocol.connection_interface import Connection, Unprocessed
 from loadgen.clients.protocol.http1 import MANY_BYTES
 from loadgen.clients.protocol.outcomes import PROTOCOL, REDIRECTS, RESET, count_own_fault, http_outcome
 from loadgen.clients.protocol.request_body_encoding import JSON, OpenBody, StreamedRequest, encode_json
+from loadgen.clients.protocol.response_heads import Head
 from loadgen.clients.protocol.timeouts import Timeouts, timeouts_with
 from loadgen.clients.request.cookies import COOKIE_NOTE, UserCookies, jar_of
 from loadgen.clients.request.expectation_check import check_accept
@@ -146,7 +147,7 @@ class HttpClient:
         self._tags, self._tracer, self._retries = tags, tracer, retries
         self._kinds = kinds_of(pool.limit_bytes, has_phases=pool.has_phases)
         self._reply = self._kinds.reply
-        self._is_plain = not tags and tracer is None and self._reply is Reply
+        self._is_plain = not tags and tracer is None and self._reply is Reply and not pool.learns_alternatives
         self._total_ns = timeouts.total_ns
         self._routes = routes = routes_of(base_url, target, forward)
         self._gets, self._posts = routes.of("GET"), routes.of("POST")
@@ -392,6 +393,39 @@ class HttpClient:
             data = b"%b%b\r\n%b" % (route.head, lines, body)
         return await self._send(route, data, name, None, timeouts=timeouts, stream=make)
 
+    # -- for clients of protocols that begin with a request of HTTP/1.1, such as WebSocket ---------
+
+    def prepare_upgrade(self, url: str, headers: Mapping[str, str]) -> tuple[Route, bytes]:
+        """Return (the route, the bytes) of a GET request with the user's headers and cookies, and these headers.
+
+        The request line names the path alone, also if the plan has a proxy.
+        """
+        route, data = prepare(self._routes, self._headers, self._cookies, "GET", url, {"headers": dict(headers)})
+        line = request_line(b"GET", httpx.URL(route.url).raw_path)
+        return route, line + data[len(route.line) :]
+
+    def traced(self, series: RequestSeries, route: Route, data: bytes) -> tuple[bytes, str, str, bool]:
+        """Return (a request of `prepare_upgrade` with the plan's trace headers, its trace, its span, whether it is
+        sampled).
+        """
+        if self._tracer is None:
+            return data, "", "", False
+        theirs = self._tracer.theirs(data)
+        if theirs is not None:
+            self._meter.recorder.undecided(series.key)
+            return data, theirs, "", False
+        lines, trace, span, is_sampled = self._tracer.lines(self._meter, "")
+        return data[:-2] + lines + b"\r\n", trace, span, is_sampled
+
+    def learn_cookies(self, route: Route, head: Head) -> None:
+        """Store the cookies that an answer sets."""
+        if head.sets_cookie and not self._user_cookies().learn(route.url, head.raw):
+            self._meter.recorder.note(COOKIE_NOTE)
+
+    @property
+    def timeouts(self) -> Timeouts:
+        return self._timeouts
+
     @property
     def meter(self) -> Meter:
         return self._meter
@@ -527,6 +561,8 @@ class HttpClient:
         if self._tags:
             reply.series = series.split(tags_of(reply.head, self._tags), reply.asked_ns)
         reply.status_code = reply.head.status
+        if self._pool.learns_alternatives:
+            self._pool.learn(route.origin, reply.head)
         if stream is not None and expect is None and reply.head.is_plain:
             return reply  # it is held when its body has ended
         return await self._answered(

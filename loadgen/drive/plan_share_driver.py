@@ -21,6 +21,7 @@ from typing import Any, Final
 
 from loadgen.allowlist import Address, AllowList, CapShare, share_of_cap
 from loadgen.clients.browser.reachable import check_plan as check_browsers
+from loadgen.clients.grpc_schema.reflected import Reflected
 from loadgen.clients.llm.model_facts import ModelFacts
 from loadgen.clients.net.kernel_clock import kernel_clock
 from loadgen.clients.net.proxy import network_of
@@ -241,6 +242,7 @@ class Drive:
         self._kernel_clock = clock
         self._pauses = Pauses()
         self._worker_clients = WorkerClients()
+        self._reflected = Reflected()
 
         def new_factory(ways: Ways) -> UserFactory:
             network = network_of(ways.http, self._recorder.note, guard, clock, answers)
@@ -262,6 +264,9 @@ class Drive:
                 adaptive=traces.adaptive,
                 export=traces.export,
                 worker_clients=self._worker_clients,
+                reflected=self._reflected,
+                raw=network,
+                raw_tls=partial(tls_context, plan.ca, ways.http, is_http=False),
             )
 
         self._user_factory = new_factory(plan.ways())
@@ -339,6 +344,7 @@ class Drive:
             value = value["shared"]
             if model.warning:
                 self._recorder.note(model.warning)
+        value = self._reflected.unwrap(value)
         for factory in (self._user_factory, *self._user_factories):
             factory.shared = value
             factory.model = model or factory.model
@@ -346,16 +352,16 @@ class Drive:
     async def set_up(self) -> Any:
         """Run the plan's set-up once, and return its value (None without a set-up).
 
-        With an AI model it also finds out about the model, and the value contains both. It does not store the value in
-        `shared`; the setter of `shared` reads it.
+        With an AI model it also finds out about the model, and the value contains both, as well as the gRPC services
+        that the set-up has reflected. It does not store the value in `shared`; the setter of `shared` reads it.
 
         Raises:
             Exception: whatever the scenario's set-up raised.
         """
         if self._plan.llm is None:
-            return await self._once(self._plan.set_up)
+            return self._reflected.wrap(await self._once(self._plan.set_up))
         model: dict[str, Any] = await self._once(self._user_factory.find_model)
-        return {"llm": model, "shared": await self._once(self._plan.set_up)}
+        return {"llm": model, "shared": self._reflected.wrap(await self._once(self._plan.set_up))}
 
     async def tear_down(self) -> None:
         """Run the plan's tear-down once, if it has one.

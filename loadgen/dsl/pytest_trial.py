@@ -24,7 +24,7 @@ from __future__ import annotations
 import asyncio
 import re
 import ssl
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import wraps
@@ -33,9 +33,14 @@ from time import perf_counter_ns
 from typing import TYPE_CHECKING, Any
 
 from loadgen.clients.browser.page_visit import PageName, PageVisit
+from loadgen.clients.grpc_schema.reflected import Reflected
 from loadgen.clients.http import HttpClient
 from loadgen.clients.llm.settings import Llm
 from loadgen.clients.net.canned_replies import CannedNetwork
+from loadgen.clients.tcp_udp.canned_peers import CannedPeers, SentMessage, SilenceIsTimeout, canned_host
+from loadgen.clients.tcp_udp.links import Links
+from loadgen.clients.tcp_udp.place import Place
+from loadgen.dsl.data.descriptor_set import DescriptorSet
 from loadgen.dsl.distributions import Distribution
 from loadgen.dsl.loading.static_checks import mistakes_of
 from loadgen.dsl.metric import Metric
@@ -49,8 +54,11 @@ from loadgen.engine.recording.recorded_series import RequestSeries, StepSeries
 from loadgen.engine.recording.recorder import Recorder
 from loadgen.errors import IterationEnded, ScenarioError, UsageError
 from loadgen.measure.deltas.series_key import SKIPPED
+from loadgen.target_url import TargetUrl
 
 if TYPE_CHECKING:
+    from loadgen.clients.grpc_client.channel import GrpcChannel
+    from loadgen.clients.grpc_schema.schema import Schema
     from loadgen.clients.net.canned_replies import CannedRequest
     from loadgen.dsl.journey import Journey
 
@@ -104,6 +112,8 @@ class Trial:
     metrics: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
     skipped_cycles: int = 0
     notes: tuple[str, ...] = ()
+    messages: tuple[SentMessage, ...] = ()
+    """The messages sent over TCP and UDP, in order."""
 
     @property
     def skipped(self) -> bool:
@@ -134,10 +144,11 @@ async def try_journey(
     if (row is None) != (one.feed is None):
         raise UsageError(f"{one.name} {'takes no data' if one.feed is None else 'needs a row'}", hint=_call_hint(one))
     recorder = _Notes()
-    network = CannedNetwork(replies)
+    peers = CannedPeers(replies)
+    network = CannedNetwork(peers.http_part(replies))
     clock = _JumpingClock(now)
     settings = (llm or Llm(model="model")).settled(Path(one.origin.file).parent)
-    user_factory = _TrialPeople(network, clock, seed, shared, settings)
+    user_factory = _TrialPeople(network, peers, clock, seed, shared, settings, replies.get("reflection"))
     raised: list[BaseException] = []
     bound = BoundJourney(
         one.name,
@@ -155,6 +166,7 @@ async def try_journey(
         await life.iterate(Arrival(perf_counter_ns(), 0, 0, False), pool_limited=False)
     finally:
         await life.close()
+        await user_factory.close_channels()
         await user_factory.worker_clients.close()
     for error in raised:
         if not isinstance(error, IterationEnded):
@@ -175,6 +187,7 @@ async def try_journey(
         {metric.name: metric.values[before:] for metric, before in metrics},
         tally.cycles.hits if tally.cycles is not None else 0,
         (*notes, *recorder.take_notes()),
+        tuple(peers.sent),
     )
 
 
@@ -199,9 +212,13 @@ class _JumpingClock:
 
 
 class _TrialUser(UserWith[Any]):
-    """A user that adds up its think times."""
+    """A user that adds up its think times, and whose gRPC calls get canned answers as well."""
 
     trial_clock: _JumpingClock
+    trial_grpc: Callable[[User, str], GrpcChannel]
+
+    def grpc_channel(self, target: str = "") -> GrpcChannel:
+        return type(self).trial_grpc(self, target)
 
     async def think(self, low: float | str | Distribution, high: float | str | None = None) -> None:
         before_ns = self.trial_clock.jumped_ns
@@ -209,10 +226,35 @@ class _TrialUser(UserWith[Any]):
         self.trial_clock.thought_ns += self.trial_clock.jumped_ns - before_ns
 
 
+class _CannedReflection(Reflected):
+    """Reflection without a server: `replies={"reflection": SHOP}`, with `SHOP = descriptor_set("shop.binpb")`."""
+
+    def __init__(self, given: Any) -> None:
+        super().__init__()
+        self._given = given
+
+    async def schema(self, target: str, service: str, ask: Callable[[], Awaitable[Schema]]) -> Schema:
+        if not isinstance(self._given, DescriptorSet):
+            raise UsageError(
+                f"a trial has no server that describes {service}",
+                hint='add "reflection": descriptor_set("shop.binpb") to the replies',
+            )
+        return self._given.schema
+
+
 class _TrialPeople(UserFactory):
     """Creates the users of trials. Accepts any target name; all targets get the same replies."""
 
-    def __init__(self, network: CannedNetwork, clock: _JumpingClock, seed: int, shared: Any, llm: Llm) -> None:
+    def __init__(
+        self,
+        network: CannedNetwork,
+        peers: CannedPeers,
+        clock: _JumpingClock,
+        seed: int,
+        shared: Any,
+        llm: Llm,
+        reflection: Any,
+    ) -> None:
         super().__init__(
             Ways({"": _TARGET}, llm=llm),
             network,
@@ -222,8 +264,11 @@ class _TrialPeople(UserFactory):
             sleep=clock.sleep,
             clock=clock.elapsed_ns,
             now=clock.now,
+            reflected=_CannedReflection(reflection),
         )
-        self.user_class = type("User", (_TrialUser,), {"trial_clock": clock})
+        self._canned, self._peers = network, peers
+        self._opened: list[HttpClient] = []
+        self.user_class = type("User", (_TrialUser,), {"trial_clock": clock, "trial_grpc": self._grpc_channel})
 
     def open_browser(self, user: User, url: str, name: PageName) -> PageVisit:
         raise UsageError(
@@ -232,8 +277,37 @@ class _TrialPeople(UserFactory):
         )
 
     def open_client(self, user: User, target: str) -> HttpClient:
-        url = f"http://{re.sub(r'[^a-z0-9-]', '-', target.lower())}.trial.example"
-        return self._client(user._meter, user.http.pool, url)
+        return self._client(user._meter, user.http.pool, _url_of(target))
+
+    def _grpc_channel(self, user: User, target: str) -> GrpcChannel:
+        from loadgen.clients.grpc_client.canned import CannedGrpc  # imports grpcio, which few trials need
+        from loadgen.clients.grpc_client.channel import GrpcChannel
+        from loadgen.clients.pool.http2_pool import Http2Pool
+
+        http = self._client(user._meter, Http2Pool(CannedGrpc(self._canned), prior=True), _url_of(target))
+        self._opened.append(http)
+        return GrpcChannel(http, reflected=self.reflected, target=target)
+
+    async def close_channels(self) -> None:
+        """Close the connections of all gRPC channels."""
+        for http in self._opened:
+            await http.close()
+
+    def target_url(self, target: str) -> TargetUrl:
+        return TargetUrl(f"tcp://{canned_host(target)}:7000")
+
+    def links(self, user: User) -> Links:
+        def place(target: str, word: str) -> Place:
+            url = TargetUrl(f"{word}://{canned_host(target)}:7000")
+            return Place(
+                target, url, user._meter, self._peers, self.ways.timeouts, self._tls_of_links, SilenceIsTimeout
+            )
+
+        return Links(place)
+
+
+def _url_of(target: str) -> str:
+    return f"http://{re.sub(r'[^a-z0-9-]', '-', target.lower())}.trial.example" if target else _TARGET
 
 
 class _Notes(Recorder):

@@ -46,6 +46,7 @@ MODULES = (
     "verdict.js",
     "lists.js",
     "waterfall.js",
+    "messages.js",
     "streams.js",
     "render.js",
     "report.js",

@@ -16,6 +16,7 @@ from loadgen.measure.objectives.objective import SloResult, span_text, time_text
 from loadgen.measure.objectives.words import OWN_LIMITS_WORDS, value_text, without_bad_text
 from loadgen.report.level_tables import level_lines, level_tables
 from loadgen.report.limit_found import limit_found
+from loadgen.report.message_tables import message_tables
 from loadgen.report.page_tables import page_tables
 from loadgen.report.probe_tables import probe_tables
 from loadgen.report.report_parts import PLACEHOLDER, Report, Table, milliseconds
@@ -66,6 +67,7 @@ def final_report(summary: Summary, run_dir: Path | None = None, databases: Itera
     tables = (
         *slo_tables(summary),
         *stream_tables(summary),
+        *message_tables(summary),
         *page_tables(summary),
         *level_tables(summary),
         response_table(summary),

@@ -21,6 +21,7 @@ from loadgen.measure.histograms.histogram import Histogram
 from loadgen.measure.merging.merge import Merge
 from loadgen.measure.merging.queries import Measured, Row
 from loadgen.measure.results.figures import figures
+from loadgen.measure.results.message_figures import message_rows
 from loadgen.report.charts.latency_by_throughput import curve_of
 from loadgen.report.charts.percentile_spectrum import spectrum_of
 from loadgen.report.charts.stream_rows import StreamRows
@@ -227,6 +228,7 @@ def _row(measured: Measured, row: Row, members: list[Row], warmup: bool) -> _Jso
         "service_ms": figures(*of("service")) if row.kind == "request" else None,
         "ci_ms": None,
         "phases_ms": phases or None,
+        "message_ms": (message_rows(measured, members, warmup=warmup) or None) if row.kind == "request" else None,
     }
 
 
@@ -254,6 +256,7 @@ def _summary_rows(summary: Summary) -> Iterator[tuple[Row, _Json]]:
                     "bound": s.bound,
                     "ci_ms": msgspec.to_builtins(s.response_ci_ms),
                     "phases_ms": msgspec.to_builtins(s.phases_ms) or None,
+                    "message_ms": msgspec.to_builtins(s.message_ms) or None,
                 },
             )
 

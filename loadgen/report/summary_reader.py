@@ -114,6 +114,8 @@ class Series(msgspec.Struct, frozen=True):
     """"lower": the true times are at least these, because iterations waited for a user before the step or request."""
     phases_ms: dict[str, PhaseFigures] | None = None
     """For a request over all outcomes, its phases: "blocked", "dns", "connect", "tls", "send", "wait", "receive"."""
+    message_ms: dict[str, PhaseFigures] = {}
+    """For a call with messages, over all outcomes: "first_message", "message_gap", "answer"."""
     stream_ms: dict[str, StreamFigures] = {}
     """For a request to an AI model, its times by our convention: "ttft", "ttft_due", "ttfo", "itl", "icl" ..."""
     tokens: dict[str, TokenFigures] = {}

@@ -20,8 +20,9 @@ from dataclasses import astuple, replace
 from itertools import starmap
 from operator import attrgetter
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
+import msgspec
 import zstandard
 from google.protobuf.message import DecodeError, EncodeError
 from google.protobuf.message import Message as Proto
@@ -29,7 +30,7 @@ from google.protobuf.message import Message as Proto
 from loadgen.errors import Fault, LimitExceeded, WireError
 from loadgen.measure.deltas import limits
 from loadgen.measure.deltas.custom import CustomStats
-from loadgen.measure.deltas.delta import Counters, Delta, Health, StatsColumns, WorkerHealth
+from loadgen.measure.deltas.delta import Counters, Delta, Health, SeriesStats, StatsColumns, WorkerHealth, unpacked
 from loadgen.measure.deltas.exemplar import Exemplar, Failure
 from loadgen.measure.deltas.kept_stream import KeptStream
 from loadgen.measure.deltas.load_counts import Ending, FirstArrival, LoadCounts
@@ -40,7 +41,9 @@ from loadgen.measure.deltas.sampled_sums import SampledSums
 from loadgen.measure.deltas.sampling_counts import SamplingCounts
 from loadgen.measure.deltas.series_key import Kind, Metric, SeriesKey, Tags
 from loadgen.measure.deltas.stream_health import StreamHealth
+from loadgen.measure.deltas.validate import packed_of
 from loadgen.measure.deltas.worker_loss import Loss
+from loadgen.measure.histograms.packed_counts import EMPTY, PackedCounts, form_fault
 from loadgen.measure.objectives.steering_observation import Look, Part
 from loadgen.profiles.stage import Stage
 from loadgen.wire import messages as m
@@ -54,6 +57,7 @@ __all__ = [
     "decode_with_answer",
     "decode_with_beat",
     "encode",
+    "plain_delta",
     "with_answer",
     "with_beat",
 ]
@@ -77,20 +81,29 @@ _UNREADABLE = (
     AttributeError,
     LookupError,
     MemoryError,
+    msgspec.MsgspecError,
     TypeError,
     ValueError,
 )
 
 
-def encode(message: m.Message, *, limit_bytes: int = MAX_MESSAGE_BYTES) -> bytes:
+def encode(message: m.Message, *, limit_bytes: int = MAX_MESSAGE_BYTES, packs: bool = True) -> bytes:
     """Encode a message to bytes: an envelope with version, type, checksum and payload.
 
     A long payload is compressed.
+
+    Args:
+        limit_bytes: longest result.
+        packs: pack the histograms of a delta. Peers before 1.12 cannot read packed ones.
 
     Raises:
         WireError: the result is longer than `limit_bytes`, or a number is out of its field's range.
     """
     kind = _BY_CLASS.get(type(message))
+    if isinstance(message, Delta):
+        counts = packed_of(message) if packs else None
+        message = replace(message, packed=counts) if counts is not None else unpacked(message)
+        kind = _PLAIN_DELTA if counts is None else kind
     if kind is None:
         raise WireError(
             f"{type(message).__name__} is not a message class",
@@ -99,7 +112,7 @@ def encode(message: m.Message, *, limit_bytes: int = MAX_MESSAGE_BYTES) -> bytes
     number, write = kind.number, kind.write
     try:
         payload = write(message).SerializeToString()
-    except (EncodeError, TypeError, ValueError) as exc:
+    except (EncodeError, OverflowError, TypeError, ValueError) as exc:
         raise WireError(
             f"cannot encode {type(message).__name__}: {exc}",
             hint="this is a bug in loadgen: report it with this message",
@@ -169,6 +182,12 @@ def decode(data: bytes, *, limit_bytes: int = MAX_MESSAGE_BYTES, from_agent: boo
     return _decode(data, limit_bytes, from_agent)[0]
 
 
+def plain_delta(data: bytes) -> bytes:
+    """Return an encoded delta in the form that peers before 1.12 read; other messages are returned as they are."""
+    message = decode(data)
+    return encode(message, packs=False) if isinstance(message, Delta) else data
+
+
 def decode_with_answer(data: bytes) -> tuple[m.Message, int]:
     """Decode a message of the controller. Return it with `sent_ns` of the heartbeat that it answers; 0: none.
 
@@ -182,13 +201,15 @@ def decode_with_answer(data: bytes) -> tuple[m.Message, int]:
 
 
 def decode_with_beat(data: bytes) -> tuple[m.Message, m.Heartbeat | None]:
-    """Decode a message of an agent, and the heartbeat that came with it; None without one.
+    """HOT, once per message of an agent: decode it, and the heartbeat that came with it; None without one.
+
+    The histograms of a delta stay packed.
 
     Raises:
         WireError: the data are not exactly one message of this major version, or the heartbeat is damaged.
         LimitExceeded: the message or the heartbeat exceeds a limit.
     """
-    message, envelope = _decode(data, MAX_MESSAGE_BYTES, True)
+    message, envelope = _decode(data, MAX_MESSAGE_BYTES, True, unpacks=False)
     if not (beat := envelope.beat):
         return message, None
     if zlib.crc32(beat) != envelope.beat_crc32:
@@ -204,7 +225,7 @@ def decode_with_beat(data: bytes) -> tuple[m.Message, m.Heartbeat | None]:
     return message, found
 
 
-def _decode(data: bytes, limit_bytes: int, from_agent: bool) -> tuple[m.Message, pb.Envelope]:
+def _decode(data: bytes, limit_bytes: int, from_agent: bool, *, unpacks: bool = True) -> tuple[m.Message, pb.Envelope]:
     if len(data) > limit_bytes:
         raise WireError(
             f"a message has {len(data):,} bytes: the limit is {limit_bytes:,}",
@@ -212,7 +233,8 @@ def _decode(data: bytes, limit_bytes: int, from_agent: bool) -> tuple[m.Message,
         )
     try:
         envelope = pb.Envelope.FromString(data)
-        return _message_in(envelope, from_agent), envelope
+        message = _message_in(envelope, from_agent)
+        return unpacked(message) if unpacks and isinstance(message, Delta) else message, envelope
     except _UNREADABLE as exc:
         raise _unreadable(exc) from exc
 
@@ -414,12 +436,22 @@ class _ExemplarKind(_Kind):
         self._usual_texts = tuple((name, most) for name, most in self.texts if name in usual)
         self._empty = tuple(getattr(Exemplar("", "", "", "", "random", 0, 0, 0, 0), name) for name in self._TRACED)
 
-    def write(self, message: Any) -> Proto:
-        one: Exemplar = message
+    def row(self, one: Exemplar) -> tuple[Any, ...] | None:
+        """Return the fields of an exemplar without those of plans with tracing; None if it has some of these."""
+        if self._traced(one) != self._empty:
+            return None
+        return tuple(self._usual_values(one).values())
+
+    def _usual_values(self, one: Exemplar) -> dict[str, Any]:
         values = {name: getattr(one, name) for name in self.plain}
         for name, most in self._usual_texts:
             text = values[name] if values[name].isascii() else _text(values[name])
             values[name] = text if most is None else limits.cut(text, most)
+        return values
+
+    def write(self, message: Any) -> Proto:
+        one: Exemplar = message
+        values = self._usual_values(one)
         given = self._traced(one)
         if given == self._empty:
             return pb.Exemplar(**values)
@@ -454,6 +486,20 @@ class _ExemplarKind(_Kind):
             tuple(requests[:]) if requests else (),
         )
         return Exemplar(*values)
+
+
+_ROW_FIELDS: Final = Exemplar.__struct_fields__[: -len(_ExemplarKind._TRACED)]
+_Int64 = Annotated[int, msgspec.Meta(ge=-(1 << 63), le=(1 << 63) - 1)]
+_exemplar_rows = msgspec.msgpack.Decoder(
+    list[tuple[str, str, str, str, str, _Int64, _Int64, _Int64, _Int64, _Int64, str, bool, str]]
+)
+"""Rows of `_ROW_FIELDS`. As messages of protobuf, 10 exemplars would take 16 µs instead of 4."""
+
+
+def _write_exemplar_rows(exemplars: Sequence[Exemplar]) -> bytes | None:
+    """Return exemplars as MessagePack; None if one has fields beyond `_ROW_FIELDS`, or there are none."""
+    rows = [_EXEMPLAR.row(one) for one in exemplars]
+    return msgspec.msgpack.encode(rows) if rows and None not in rows else None
 
 
 _FAULT = _Kind(pb.TYPE_UNSPECIFIED, Fault, pb.Fault)
@@ -514,6 +560,7 @@ _METRICS: Mapping[Metric, pb.Metric] = {
     "first_message": pb.METRIC_FIRST_MESSAGE,
     "message_gap": pb.METRIC_MESSAGE_GAP,
     "answer": pb.METRIC_ANSWER,
+    "message_age": pb.METRIC_MESSAGE_AGE,
     "lcp": pb.METRIC_LCP,
     "inp": pb.METRIC_INP,
     "cls": pb.METRIC_CLS,
@@ -570,19 +617,30 @@ def _read_key(key: pb.SeriesKey) -> SeriesKey:
 
 
 class _DeltaKind(_Kind):
-    """Translates a Delta. HOT on the controller, once per agent and second, so statistics are sent as columns."""
+    """Translates a Delta. HOT on the controller, once per agent and second.
 
-    def __init__(self) -> None:
-        super().__init__(pb.TYPE_DELTA, Delta, pb.Delta)
+    is_packed: its histograms are packed. Without it, the form before 1.12, which also holds histograms that contradict
+    themselves.
+    """
+
+    def __init__(self, number: pb.Type, *, is_packed: bool) -> None:
+        super().__init__(number, Delta, pb.Delta)
+        self._is_packed = is_packed
 
     def write(self, message: Any) -> Proto:
         delta: Delta = message
-        if len(delta.index) > 4 * limits.PAIRS_IN_DELTA:  # the backlog then does not join these neighbours
+        packed = delta.packed or EMPTY
+        pairs = len(packed.gaps) // 2 if self._is_packed else len(delta.index) // 4
+        if pairs > limits.PAIRS_IN_DELTA:  # the backlog then does not join these neighbours
             raise WireError(
-                f"a delta has {len(delta.index) // 4:,} buckets: the limit is {limits.PAIRS_IN_DELTA:,}",
+                f"a delta has {pairs:,} buckets: the limit is {limits.PAIRS_IN_DELTA:,}",
                 hint="use fewer names and tags in the scenario",
             )
-        stats = StatsColumns.of(delta.stats)
+        histograms: dict[str, Any] = packed._asdict()
+        rows = _write_exemplar_rows(delta.exemplars) if self._is_packed else None
+        if not self._is_packed:
+            stats = StatsColumns.of(delta.stats)
+            histograms = dict(zip(_STATS_COLUMNS, stats.columns, strict=True), index=delta.index, count=delta.count)
         return pb.Delta(
             agent=_text(delta.agent),
             epoch=delta.epoch,
@@ -590,19 +648,13 @@ class _DeltaKind(_Kind):
             start_ns=delta.start_ns,
             end_ns=delta.end_ns,
             new_series=[_write_key(key) for key in delta.new_series],
-            index=delta.index,
-            count=delta.count,
-            stats_series=stats.series,
-            stats_n=stats.n,
-            stats_sum_ns=stats.sum_ns,
-            stats_min_ns=stats.min_ns,
-            stats_max_ns=stats.max_ns,
             counters=_COUNTERS.write(delta.counters),  # type: ignore[arg-type]
             health=_HEALTH.write(delta.health),  # type: ignore[arg-type]
             run_id=_text(delta.run_id),
             due=list(map(_DUE.write, delta.due)),  # type: ignore[arg-type]
             custom=list(map(_CUSTOM.write, delta.custom)),  # type: ignore[arg-type]
-            exemplars=list(map(_EXEMPLAR.write, delta.exemplars)),  # type: ignore[arg-type]
+            exemplars=list(map(_EXEMPLAR.write, delta.exemplars)) if rows is None else [],  # type: ignore[arg-type]
+            exemplar_rows=rows or b"",
             failures=list(map(_FAILURE.write, delta.failures)),  # type: ignore[arg-type]
             workers=list(map(_WORKER.write, delta.workers)),  # type: ignore[arg-type]
             losses=list(map(_LOSS.write, delta.losses)),  # type: ignore[arg-type]
@@ -612,24 +664,24 @@ class _DeltaKind(_Kind):
             streams=list(map(_STREAM.write, delta.streams)),  # type: ignore[arg-type]
             streams_left_out=delta.streams_left_out,
             **_sampled_columns(delta.sampled),
+            **histograms,
         )
 
     def read(self, proto: Any) -> Any:
         delta: pb.Delta = proto
-        index, count = delta.index, delta.count
-        if len(index) != len(count) or len(index) % 4:
-            raise WireError(
-                f"a delta has {len(index)} bytes of index and {len(count)} of count: they must be equal",
-                hint="run the same version of loadgen on the controller and on every agent",
-            )
-        # Arrays are made here, because it would cost more to make them later, in the merge.
-        columns = (
-            array("q", delta.stats_series[:]),
-            array("Q", delta.stats_n[:]),
-            array("q", delta.stats_sum_ns[:]),
-            array("q", delta.stats_min_ns[:]),
-            array("q", delta.stats_max_ns[:]),
-        )
+        index = count = b""
+        stats: Sequence[SeriesStats] = ()
+        packed: PackedCounts | None = None
+        rows = delta.exemplar_rows
+        if self._is_packed:
+            packed = PackedCounts(delta.rows, delta.pairs, delta.gaps, delta.counts)
+            if fault := form_fault(packed):
+                raise WireError(
+                    f"a delta has {fault}: they do not belong together",
+                    hint="run the same version of loadgen on the controller and on every agent",
+                )
+        else:
+            index, count, stats = self._plain(delta)
         return Delta(
             agent=delta.agent,
             epoch=delta.epoch,
@@ -639,13 +691,15 @@ class _DeltaKind(_Kind):
             new_series=tuple(map(_read_key, delta.new_series)) if delta.new_series else (),
             index=index,
             count=count,
-            stats=StatsColumns(*columns),
+            stats=stats,
             counters=_COUNTERS.read(delta.counters),
             health=_HEALTH.read(delta.health),
             run_id=delta.run_id,
             due=_each(_DUE, delta.due),
             custom=_each(_CUSTOM, delta.custom),
-            exemplars=_each(_EXEMPLAR, delta.exemplars),
+            exemplars=tuple(starmap(Exemplar, _exemplar_rows.decode(rows)))  # the merge checks `why`
+            if rows
+            else _each(_EXEMPLAR, delta.exemplars),
             failures=_each(_FAILURE, delta.failures),
             workers=_each(_WORKER, delta.workers),
             losses=_each(_LOSS, delta.losses),
@@ -654,10 +708,31 @@ class _DeltaKind(_Kind):
             first_arrivals=_each(_FIRST, delta.first_arrivals),
             streams=_each(_STREAM, delta.streams),
             streams_left_out=delta.streams_left_out,
+            packed=packed,
             sampled=_sampled_rows(delta) if delta.sampled_series else (),
         )
 
+    @staticmethod
+    def _plain(delta: pb.Delta) -> tuple[bytes, bytes, StatsColumns]:
+        """Return index, count and statistics of a delta in the form before 1.12."""
+        index, count = delta.index, delta.count
+        if len(index) != len(count) or len(index) % 4:
+            raise WireError(
+                f"a delta has {len(index)} bytes of index and {len(count)} of count: they must be equal",
+                hint="run the same version of loadgen on the controller and on every agent",
+            )
+        columns = (
+            array("q", delta.stats_series[:]),
+            array("Q", delta.stats_n[:]),
+            array("q", delta.stats_sum_ns[:]),
+            array("q", delta.stats_min_ns[:]),
+            array("q", delta.stats_max_ns[:]),
+        )
+        return index, count, StatsColumns(*columns)
 
+
+_STATS_COLUMNS: Final = ("stats_series", "stats_n", "stats_sum_ns", "stats_min_ns", "stats_max_ns")
+"""The fields of a plain Delta that have the columns of its statistics, in the order of `StatsColumns.columns`."""
 _SAMPLED_COLUMNS: Final = ("sampled_series", "sampled_n", "sampled_sum_ns", "others_n", "others_sum_ns")
 """The fields of Delta that have the values of SampledSums, in the order of its fields."""
 
@@ -716,6 +791,7 @@ _LOOK = _Optional(
 )
 
 _HEARTBEAT = _Kind(pb.TYPE_HEARTBEAT, m.Heartbeat, pb.Heartbeat)
+_PLAIN_DELTA = _DeltaKind(pb.TYPE_DELTA, is_packed=False)
 
 _ALL: tuple[_Kind, ...] = (
     _Kind(pb.TYPE_HELLO, m.Hello, pb.Hello),
@@ -757,7 +833,8 @@ _ALL: tuple[_Kind, ...] = (
     ),
     _Optional(pb.TYPE_STEERED, m.Steered, pb.Steered, "rate_per_s"),
     _HEARTBEAT,
-    _DeltaKind(),
+    _PLAIN_DELTA,
+    _DeltaKind(pb.TYPE_PACKED_DELTA, is_packed=True),
     _Kind(
         pb.TYPE_WAITING,
         m.Waiting,
@@ -774,5 +851,5 @@ _ALL: tuple[_Kind, ...] = (
     _Kind(pb.TYPE_TORN_DOWN, m.TornDown, pb.TornDown),
     _Kind(pb.TYPE_BYE, m.Bye, pb.Bye),
 )
-_BY_CLASS = {kind.message: kind for kind in _ALL}
+_BY_CLASS = {kind.message: kind for kind in _ALL}  # of a Delta the packed kind, which stands last
 _BY_NUMBER = {kind.number: kind for kind in _ALL}

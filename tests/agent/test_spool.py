@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from loadgen.measure.deltas.delta import Counters, Delta
@@ -18,9 +19,9 @@ from loadgen.wire.codec import decode, encode
 from loadgen_agent.delivery import spool as module
 from loadgen_agent.delivery.spool import Leftover, Spool, Spools
 from loadgen_agent.delivery.unacknowledged import UnacknowledgedDeltas
-from tests.agent.test_backlog import KEYS, measured
+from tests.agent.test_backlog import measured
 from tests.support.counts import counts_of
-from tests.support.deltas import FakeAgent
+from tests.support.deltas import FakeAgent, request_key
 
 
 def spool(tmp_path: Path, room_bytes: int = 10**9) -> Spool:
@@ -136,22 +137,25 @@ def test_a_disk_that_takes_nothing_leaves_it_in_memory(tmp_path: Path, monkeypat
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """1 MiB."""
+    """256 KiB."""
     folder = tmp_path / "disk"
     folder.mkdir()
-    done = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", folder], capture_output=True, check=False)
+    mount = ["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(folder)]
+    done = subprocess.run(mount, capture_output=True, check=False)
     if done.returncode:
         pytest.skip(f"no tmpfs can be mounted here: {done.stderr.decode().strip()}")
     yield folder
     subprocess.run(["umount", "-l", folder], check=True)
 
 
-@pytest.mark.fault("F21", "a real one of 1 MiB")
+@pytest.mark.fault("F21", "a real one of 256 KiB")
 def test_a_disk_that_is_really_full_costs_time_resolution_and_no_count(small_disk: Path) -> None:
     agent = FakeAgent("eu", 7)
-    run = [agent.delta({key: range(1_000, 60_000_000, 37_001) for key in KEYS}) for _ in range(150)]
-    assert sum(len(encode(delta)) for delta in run) > 2_000_000
-    book = book_of(small_disk, run, room_bytes=200_000)
+    keys = [request_key(f"GET /{n}") for n in range(20)]
+    times = np.random.default_rng(0).integers(1_000, 60_000_000, (150, len(keys), 150))
+    run = [agent.delta(dict(zip(keys, rows.tolist(), strict=True))) for rows in times]
+    assert sum(len(encode(delta)) for delta in run) > 500_000
+    book = book_of(small_disk, run, room_bytes=50_000)
     merge = Merge()
     found = handed_over(book, merge)
     assert counts_of(found) == counts_of(run)

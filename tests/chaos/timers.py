@@ -47,6 +47,7 @@ TIMERS: Final = (
     _timer(_C + "core.registry:LOST_AFTER_NS", 10.0, "link", "given up as its heartbeat arrives"),
     _timer(_C + "core.registry:OWN_PAUSE_NS", 1.0, "controller", "the controller does not notice that it stood still"),
     _timer(_C + "agents.hub:_TICK_S", 0.05, "controller", "one look late"),
+    _timer(_C + "agents.hub:_LOOK_NS", 0.2, "controller", "a silent agent is lost one look late"),
     _timer(_C + "agents.hub:ANSWER_NS", 0.5, "controller", "a heartbeat within a delta gets two answers"),
     _timer(_A + "supervisor.heartbeat_times:EVERY_NS", 1.0, "supervisor", "one heartbeat is left out"),
     _timer(_A + "supervisor.heartbeat_times:LATE_NS", 1.5, "worker", "a heartbeat of its own just before the delta"),

@@ -1,7 +1,7 @@
 """Every async test here runs on asyncio's loop and on uvloop, which production uses.
 
 Tests of what is asked and what a reply is made of, above the connection, run on uvloop only: the bytes that cross the
-loop are the same in all of them, and the other modules test these on both.
+loop are the same in all of them, and the other modules test these on both. HTTP/3 has one module for both loops.
 """
 
 from __future__ import annotations
@@ -20,6 +20,9 @@ ABOVE_THE_CONNECTION: Final = frozenset(
         "test_cookie_limits",
         "test_forms",
         "test_graphql",
+        "test_http3_ends",
+        "test_http3_many",
+        "test_http3_plans",
         "test_jars",
         "test_sdk_answers",
         "test_user_llm",

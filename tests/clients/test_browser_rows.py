@@ -195,7 +195,7 @@ def entry(host: str, *ports: int) -> Entry:
 
 def test_pages_may_reach_the_targets_and_the_names_of_the_allow_list() -> None:
     allow = AllowList(allow=(entry("cdn.test", 443), entry("10.0.0.0/8"), entry("img.test")))
-    places = places_of(["https://Shop.test/api", "http://127.0.0.1:8080"], allow)
+    places = places_of(["https://Shop.test/api", "http://127.0.0.1:8080", "tcp://queue.test:5672"], allow)
     assert set(map(str, places)) == {
         *("shop.test:443", "127.0.0.1:8080", "cdn.test:443", "img.test:80", "img.test:443"),
     }

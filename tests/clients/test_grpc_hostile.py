@@ -139,6 +139,63 @@ async def too_large(served: Served, asked: Asked) -> None:
     served.headers(asked.stream, None, *DONE, end=True)
 
 
+async def shorter_than_its_length(served: Served, asked: Asked) -> None:
+    served.headers(asked.stream, 200, GRPC, ("content-length", "99"))
+    served.data(asked.stream, framed(b"a"))
+    served.headers(asked.stream, None, *DONE, end=True)
+
+
+async def longer_than_its_length(served: Served, asked: Asked) -> None:
+    served.headers(asked.stream, 200, GRPC, ("content-length", "3"))
+    served.data(asked.stream, framed(b"a"))
+    served.headers(asked.stream, None, *DONE, end=True)
+
+
+async def a_length_into_the_next_message(served: Served, asked: Asked) -> None:
+    """The prefix of the first message covers the second one and more."""
+    served.headers(asked.stream, 200, GRPC)
+    served.data(asked.stream, b"\0\0\0\0\xff" + framed(b"a") + framed(b"b"))
+    served.headers(asked.stream, None, *DONE, end=True)
+
+
+async def an_unknown_flag(served: Served, asked: Asked) -> None:
+    served.headers(asked.stream, 200, GRPC)
+    served.data(asked.stream, b"\7" + framed(b"a")[1:])
+    served.headers(asked.stream, None, *DONE, end=True)
+
+
+async def packed_without_a_word(served: Served, asked: Asked) -> None:
+    served.headers(asked.stream, 200, GRPC)
+    served.data(asked.stream, framed(b"a", is_packed=True))
+    served.headers(asked.stream, None, *DONE, end=True)
+
+
+async def only_a_head(served: Served, asked: Asked) -> None:
+    """The server closes its side with the head, without a status."""
+    served.headers(asked.stream, 200, GRPC, end=True)
+
+
+async def trailers_without_a_status(served: Served, asked: Asked) -> None:
+    served.headers(asked.stream, 200, GRPC)
+    served.data(asked.stream, framed(b"a"))
+    served.headers(asked.stream, None, ("x-cost", "7"), end=True)
+
+
+async def a_status_that_is_no_number(served: Served, asked: Asked) -> None:
+    served.headers(asked.stream, 200, GRPC)
+    served.headers(asked.stream, None, ("grpc-status", "OK"), ("grpc-message", "%zz\u00e4"), end=True)
+
+
+async def gone_in_the_middle(served: Served, asked: Asked) -> None:
+    served.headers(asked.stream, 200, GRPC)
+    served.data(asked.stream, framed(b"a"))
+    served.close()
+
+
+async def unknown_method(served: Served, asked: Asked) -> None:
+    served.headers(asked.stream, 200, GRPC, ("grpc-status", "12"), ("grpc-message", "unknown method Get"), end=True)
+
+
 async def a_page(served: Served, asked: Asked) -> None:
     served.ok(asked.stream, b"<html>", ("content-type", "text/html"), *DONE)
 
@@ -162,6 +219,15 @@ ANSWERS = {
     too_large: ("grpc message too large", "grpc message too large", grpc.StatusCode.UNKNOWN),
     a_page: ("grpc no status", "grpc no status", grpc.StatusCode.UNKNOWN),
     unavailable: ("http 503", "http 503", grpc.StatusCode.UNAVAILABLE),
+    shorter_than_its_length: ("protocol", "protocol", grpc.StatusCode.UNAVAILABLE),
+    longer_than_its_length: ("protocol", "protocol", grpc.StatusCode.UNAVAILABLE),
+    a_length_into_the_next_message: ("protocol", "protocol", grpc.StatusCode.UNKNOWN),
+    an_unknown_flag: ("protocol", "protocol", grpc.StatusCode.UNKNOWN),
+    packed_without_a_word: ("protocol", "protocol", grpc.StatusCode.UNKNOWN),
+    only_a_head: ("grpc no status", "grpc no status", grpc.StatusCode.UNKNOWN),
+    trailers_without_a_status: ("grpc no status", "grpc no status", grpc.StatusCode.UNKNOWN),
+    a_status_that_is_no_number: ("grpc unknown", "grpc unknown", grpc.StatusCode.UNKNOWN),
+    unknown_method: ("grpc unimplemented", "grpc unimplemented", grpc.StatusCode.UNIMPLEMENTED),
     reset: ("h2 internal_error", "h2 internal_error", grpc.StatusCode.UNAVAILABLE),
 }
 
@@ -184,6 +250,90 @@ async def test_a_wrong_answer_has_its_outcome_and_the_next_call_is_sent(answer: 
             except grpc.RpcError:
                 assert stream != "ok"
         assert Counter(row.outcome for row in rows_of(client)) == Counter([unary] * 2 + [stream] * 2)
+
+
+async def test_a_server_that_ends_its_side_first_ends_the_call_of_a_client_that_still_writes() -> None:
+    async def impatient(served: Served, asked: Asked) -> None:
+        await served.until(lambda: bool(asked.body))
+        served.headers(asked.stream, 200, GRPC)
+        served.data(asked.stream, framed(b"enough"))
+        served.headers(asked.stream, None, *DONE, end=True)
+
+    async with http2_server(impatient, early=True) as server, client_of(server.url, pool=prior_pool()) as client:
+        channel = GrpcChannel(client)
+        for _ in range(2):
+            call = channel.stream_stream("/s/Chat")()
+            await call.write(b"a")
+            assert await call.read() == b"enough"
+            assert await call.read() is aio.EOF
+            with pytest.raises(asyncio.InvalidStateError):
+                await call.write(b"b")
+            assert await call.code() is grpc.StatusCode.OK
+        assert await channel.stream_unary("/s/Sum")([b"a"] * 3) == b"enough"
+        assert [row.outcome for row in rows_of(client)] == ["ok"] * 3
+
+
+async def test_a_server_that_goes_in_the_middle_is_an_outcome_of_both_kinds_of_calls() -> None:
+    async with http2_server(gone_in_the_middle) as server, client_of(server.url, pool=prior_pool()) as client:
+        channel = GrpcChannel(client)
+        for _ in range(2):
+            with pytest.raises(grpc.RpcError):
+                await channel.unary_unary("/s/Get")(b"")
+            with pytest.raises(grpc.RpcError):
+                async for _message in channel.unary_stream("/s/Watch")(b""):
+                    pass
+        assert len(rows_of(client)) == 4
+        # Whether the kernel sends the bytes before it resets the connection is chance.
+        assert {row.outcome for row in rows_of(client)} <= {"protocol", "reset"}
+
+
+async def test_a_message_beyond_the_limit_of_the_server_has_its_status_and_the_connection_goes_on() -> None:
+    async with (
+        grpc_server(**{"grpc.max_receive_message_length": 1_000}) as server,
+        client_of(server.url, pool=prior_pool()) as client,
+    ):
+        get = GrpcChannel(client).unary_unary(f"/{SERVICE}/Get")
+        assert len(await get(b"a" * 1_000)) == 1_000
+        with pytest.raises(grpc.RpcError):
+            await get(b"a" * 1_001)
+        assert len(await get(b"a" * 10)) == 10
+        assert [row.outcome for row in rows_of(client)] == ["ok", "grpc resource_exhausted", "ok"]
+        assert client.pool.opened == 1
+
+
+@pytest.mark.parametrize("count", [1, 63, 64, 65, 300])
+async def test_messages_that_come_in_one_read_are_all_there_with_one_gap_each(count: int) -> None:
+    """Also more of them than the connection reads in one turn, and with a frame of another kind in their middle."""
+    half = count // 2
+
+    async def bursts(served: Served, asked: Asked) -> None:
+        served.headers(asked.stream, 200, GRPC)
+        for n in range(count):
+            served.h2.send_data(asked.stream, framed(n.to_bytes(2, "big")))
+            if n == half:
+                served.h2.ping(b"12345678")
+        served.h2.send_headers(asked.stream, DONE, end_stream=True)
+        served.flush()
+
+    async with http2_server(bursts) as server, client_of(server.url, pool=prior_pool()) as client:
+        call = GrpcChannel(client).unary_stream("/s/Watch")(b"")
+        assert [int.from_bytes(message, "big") async for message in call] == list(range(count))
+        delta = client.meter.recorder.flip(0, 1)
+        found = {delta.new_series[one.series].metric: one.n for one in delta.stats}
+        assert (found["first_message"], found.get("message_gap", 0)) == (1, count - 1)
+        assert [row.outcome for row in rows_of(client)] == ["ok"]
+
+
+async def test_a_slow_journey_gets_every_message_of_a_fast_server() -> None:
+    """2,000 messages of 2,000 bytes are more than wait at once, so reading pauses and goes on."""
+    async with grpc_server() as server, client_of(server.url, pool=prior_pool()) as client:
+        count = 0
+        async for message in GrpcChannel(client).unary_stream(f"/{SERVICE}/Watch")(b"2000,2000"):
+            assert message == bytes([count % 256]) * 2_000
+            count += 1
+            if count % 500 == 0:
+                await asyncio.sleep(0.05)
+        assert count == 2_000
 
 
 async def test_http1_cannot_be_used_and_the_error_names_the_setting() -> None:

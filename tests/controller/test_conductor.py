@@ -13,6 +13,7 @@ import pytest
 from loadgen.dsl.plans.allowlist_check import Limits
 from loadgen.engine.health.interpreter import this_build
 from loadgen.errors import ExitCode, Fault, FleetError, StorageError, UsageError
+from loadgen.measure.merging.merge import Merge
 from loadgen.measure.run_folder.rundir import RunDir
 from loadgen.profiles.edits import PAUSE
 from loadgen.profiles.profile import ArrivalProfile
@@ -51,7 +52,9 @@ from loadgen_controller.core.lifecycle import Phase
 from loadgen_controller.core.load_change_messages import LoadChange
 from loadgen_controller.core.rendezvous import AGAIN_NS, LEAD_NS
 from loadgen_controller.core.run_state import Former
+from loadgen_controller.judging.verdict import Facts
 from loadgen_controller.run.conductor import Result
+from loadgen_controller.run.finish import Sealed, seal
 from loadgen_controller.run.rejudge import reread
 from loadgen_controller.run.view import PointView
 from tests.controller.conftest import BUNDLE, Play, lapse, ticked
@@ -430,6 +433,22 @@ async def test_totals_that_differ_make_the_run_incomplete(stage: Stage) -> None:
     result = await play.result()
     assert result.exit_code is ExitCode.INCOMPLETE
     assert "do not add up" in result.verdict.reasons[0]
+
+
+async def test_folder_is_sealed_from_a_merge_that_queries_of_the_live_view_cannot_change(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waiting: list[int] = []
+
+    def looking(folder: RunDir, facts: Facts, merge: Merge, *rest: Any) -> Sealed:
+        waiting.extend([len(merge._open), *(len(store._to_add) for store in merge._stores)])
+        return seal(folder, facts, merge, *rest)
+
+    monkeypatch.setattr("loadgen_controller.run.conductor.seal", looking)
+    play = stage()
+    await finish(*await play.started())
+    assert (await play.result()).exit_code is ExitCode.PASSED
+    assert waiting == [0, 0]
 
 
 # -- agents that go ----------------------------------------------------------------------------

@@ -16,7 +16,7 @@ import re
 import subprocess
 import sys
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
@@ -27,6 +27,8 @@ import certifi
 import pytest
 import trustme
 import zstandard
+from google.protobuf import descriptor_pb2
+from grpc_health.v1 import health_pb2
 
 import loadgen
 from loadgen import feed, replay
@@ -54,10 +56,12 @@ from loadgen_controller.commands.new import SCENARIO as NEW
 from loadgen_controller.planning import promise_reader  # noqa: F401  # lets examples read promises
 from loadgen_controller.planning.rehearsal import rehearse
 from tests.support.grpc_services import running_services
+from tests.support.link_servers import running_links
 from tests.support.llm_target import llm_in_thread
 from tests.support.simulated_sweep import Law, plan_of, records_of, two_pools
 from tests.support.target import RunningTarget, running_target
 from tests.support.tokenizer_files import of_words
+from tests.support.ws_in_thread import ws_in_thread
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = (
@@ -144,6 +148,14 @@ class Block:
         return "user.grpc" in self.text
 
     @property
+    def uses_links(self) -> bool:
+        return re.search(r"user\.(tcp|udp|target)\(", self.text) is not None
+
+    @property
+    def opens_websocket(self) -> bool:
+        return "user.ws(" in self.text
+
+    @property
     def ends_as(self) -> str:
         said = re.search(r"^# ends as: (.*)$", self.text, re.MULTILINE)
         return said[1].strip() if said else "ok"
@@ -177,6 +189,18 @@ def services() -> Iterator[str]:
         yield running.url
 
 
+@pytest.fixture(scope="module")
+def links() -> Iterator[dict[str, str]]:
+    with running_links() as urls:
+        yield urls
+
+
+@pytest.fixture(scope="module")
+def chat() -> Iterator[str]:
+    with ws_in_thread(select_subprotocol=lambda _, offered: "chat.v2" if "chat.v2" in offered else None) as server:
+        yield server.url
+
+
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Where the examples' files are, and their secret is given."""
@@ -191,6 +215,9 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     )
     (tmp_path / "slos").mkdir()
     (tmp_path / "slos/browse.yaml").write_text(as_openslo(SloSet.of([promise])))
+    health = descriptor_pb2.FileDescriptorProto()
+    health_pb2.DESCRIPTOR.CopyToProto(health)
+    (tmp_path / "health.binpb").write_bytes(descriptor_pb2.FileDescriptorSet(file=[health]).SerializeToString())
     (data / "skus.csv").write_text("sku,hits\nsku-0001,70\nsku-0002,30\n")
     quantiles = [("name", *(f"q{n}" for n in range(41))), ("home", *(n / 1_000 for n in range(41)))]
     (data / "think.csv").write_text("".join(",".join(map(str, row)) + "\n" for row in quantiles))
@@ -254,8 +281,8 @@ def journeys_in(tree: ast.Module) -> list[str]:
     ]
 
 
-def overrides_for(tree: ast.Module, url: str) -> Overrides:
-    """All targets that the plan names, aimed at the shop."""
+def overrides_for(tree: ast.Module, url: str, links: Mapping[str, str]) -> Overrides:
+    """All targets that the plan names, aimed at the shop, or at the server of TCP or UDP of their name."""
     named = [
         key.value
         for node in ast.walk(tree)
@@ -263,10 +290,10 @@ def overrides_for(tree: ast.Module, url: str) -> Overrides:
         for key in node.value.keys
         if isinstance(key, ast.Constant) and isinstance(key.value, str)
     ]
-    return Overrides(targets=dict.fromkeys(named, url)) if named else Overrides(target=url)
+    return Overrides(targets={name: links.get(name, url) for name in named}) if named else Overrides(target=url)
 
 
-async def outcomes_of(block: Block, path: Path, url: str) -> dict[str, str]:
+async def outcomes_of(block: Block, path: Path, url: str, links: Mapping[str, str]) -> dict[str, str]:
     """How each journey of the block ended; the plan's set-up and tear-down in brackets. What it said after a colon."""
     tree = ast.parse(block.module)
     text = PRELUDE
@@ -278,9 +305,10 @@ async def outcomes_of(block: Block, path: Path, url: str) -> dict[str, str]:
         llm = 'llm=Llm(model="qwen3-8b"), ' if block.asks_a_model else ""
         http2 = 'http=Http(http2="prior"), ' if block.calls_grpc else ""
         browsers = "browsers=1, " if block.opens_pages else ""
-        text += f'\nplan = Plan(target="{url}", {llm}{http2}{browsers}load=iterations(1), mix={{{mix}}})\n'
+        targets = f"targets={links!r}, " if links else ""
+        text += f'\nplan = Plan(target="{url}", {targets}{llm}{http2}{browsers}load=iterations(1), mix={{{mix}}})\n'
     path.write_text(text)
-    scenario = load(path, overrides=overrides_for(tree, url))
+    scenario = load(path, overrides=overrides_for(tree, url, links))
     module = sys.modules["example"] = ModuleType("example")  # where dataclasses look their names up
     names = vars(module)
     exec(compile(text, str(path), "exec"), names)
@@ -296,11 +324,13 @@ async def outcomes_of(block: Block, path: Path, url: str) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("block", [b for b in EXAMPLES if "open_run(" not in b.text], ids=str)
-async def test_example_runs(block: Block, shop: RunningTarget, model: str, services: str, folder: Path) -> None:
+async def test_example_runs(
+    block: Block, shop: RunningTarget, model: str, services: str, chat: str, links: dict[str, str], folder: Path
+) -> None:
     if block.opens_pages and not find_chromium():
         pytest.skip("this machine has no Chromium")
-    url = model if block.asks_a_model else services if block.calls_grpc else shop.url
-    outcomes = await outcomes_of(block, folder / "example.py", url)
+    url = model if block.asks_a_model else services if block.calls_grpc else chat if block.opens_websocket else shop.url
+    outcomes = await outcomes_of(block, folder / "example.py", url, links if block.uses_links else {})
 
     assert outcomes
     assert all(said.split(" (")[0] == block.ends_as for said in outcomes.values()), outcomes
@@ -356,10 +386,11 @@ def keywords(function: Any) -> set[str]:
 
 
 OF_THE_ENGINE = {
-    "HttpClient": "reset close preconnect post_streamed post_prepared meter pool",
+    "HttpClient": "reset close preconnect post_streamed post_prepared meter pool"
+    " prepare_upgrade traced learn_cookies timeouts",
     "Reply": "fill abandon body head outcome route series exchange opened limit_bytes"
     " span is_sampled opening_times remote sent_to raw_trailers",
-    "StreamedReply": "ended broke cut took took_head skip source aclose close left",
+    "StreamedReply": "ended broke cut took took_head skip source aclose close left joins_frames",
 }
 """What the engine uses of what a journey holds: no words of the language."""
 OF_A_LOAD = {

@@ -111,3 +111,72 @@ async def test_a_close_of_a_slot_that_fails_is_reported_and_the_run_goes_on() ->
     await bench.life.close()
     assert len(Store.closed) == 1
     assert "closing a client of user.client" in bench.said[0]
+
+
+class Sender:
+    """Starts a task in its constructor, one when it connects, and one by an object of its own."""
+
+    def __init__(self, user: User) -> None:
+        self.user = user
+        self.library = Sending()
+        self.tasks = [asyncio.create_task(asyncio.sleep(60))]
+
+    async def connect(self) -> None:
+        if len(self.tasks) == 1:
+            self.tasks.append(asyncio.create_task(self._children()))
+
+    async def _children(self) -> None:
+        self.tasks.append(asyncio.create_task(asyncio.sleep(60)))
+        await asyncio.sleep(60)
+
+    async def aclose(self) -> None:
+        for task in (*self.tasks, *self.library.tasks):
+            task.cancel()
+
+
+class Sending:
+    def __init__(self) -> None:
+        self.tasks: list[asyncio.Task[None]] = []
+
+    async def send(self) -> None:
+        self.tasks.append(asyncio.create_task(asyncio.sleep(60)))
+
+
+@pytest.mark.parametrize("scope", ["slot", "worker"])
+async def test_tasks_of_a_shared_client_live_with_it_and_not_with_the_iteration_that_started_them(scope: Any) -> None:
+    async def j(user: User) -> None:
+        client = user.client(Sender, scope=scope)
+        await client.connect()
+        await client.library.send()
+        await asyncio.sleep(0)
+
+    clients: list[Sender] = []
+
+    async def look(user: User) -> None:
+        await j(user)
+        clients.append(user.client(Sender, scope=scope))
+
+    factory, (life, _), said = two_users(look)
+    for n in range(2):
+        await life.iterate(Arrival(None, n, 0, False), pool_limited=False)
+    tasks = [*clients[0].tasks, *clients[0].library.tasks]
+    await asyncio.sleep(0)
+    assert len(tasks) == 5
+    assert not any(task.done() or task.cancelling() for task in tasks)
+    assert said == []
+    await life.close()
+    await factory.worker_clients.close()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    assert all(task.cancelled() for task in tasks)
+
+
+async def test_a_task_of_the_journey_beside_a_shared_client_is_still_a_leak() -> None:
+    async def j(user: User) -> None:
+        user.client(Sender, scope="worker")
+        asyncio.get_running_loop().create_task(asyncio.sleep(60))
+        await user.gather(asyncio.sleep(0))
+
+    factory, (life, _), said = two_users(j)
+    await life.iterate(Arrival(None, 0, 0, False), pool_limited=False)
+    assert "a task was still running when the iteration of j ended" in said[0]
+    await factory.worker_clients.close()

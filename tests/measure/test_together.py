@@ -107,7 +107,8 @@ def test_one_malformed_delta_among_others_is_told_and_the_others_are_merged(spoi
 
 def arrays(checked: Wellformed) -> list[list[int]]:
     stats = [getattr(checked.stats, name).tolist() for name in Stats.__slots__]
-    return [*stats, checked.index.tolist(), checked.counts.tolist(), checked.lengths.tolist(), checked.rows.tolist()]
+    slots = checked.upto - np.repeat(checked.before, checked.lengths)
+    return [*stats, slots.tolist(), checked.counts.tolist(), checked.lengths.tolist(), checked.rows.tolist()]
 
 
 @settings(max_examples=examples(10), deadline=None)

@@ -72,10 +72,10 @@ class Worker:
         counters = Counters(requests_started=self.seq + 1, requests_finished=self.seq + 1)
         new = () if self.seq else (KEY,)
         health = Health(notes=(f"life {self.life} heard {self.heard}",) if self.heard else ())
-        stats = (SeriesStats(0, self.seq + 1, 1, 1, 1),)
-        at = self.from_ns + self.seq
+        n, at = self.seq + 1, self.from_ns + self.seq
+        index, count = bytes(4), n.to_bytes(4, "little")  # all in slot 0
         self.stream.write(
-            Delta("", 0, self.seq, at, at + 1, stats=stats, counters=counters, new_series=new, health=health)
+            Delta("", 0, self.seq, at, at + 1, new, index, count, (SeriesStats(0, n, n, 1, 1),), counters, health)
         )
         self.totals += counters
         self.recorded += self.seq + 1

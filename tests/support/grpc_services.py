@@ -45,7 +45,7 @@ class _Collector(trace_service_pb2_grpc.TraceServiceServicer):
 
 
 @contextmanager
-def running_services() -> Iterator[Services]:
+def running_services(*, reflects: bool = True) -> Iterator[Services]:
     counting = _Counting()
     server = grpc.server(ThreadPoolExecutor(32), interceptors=[counting])
     checked = health.HealthServicer()
@@ -53,7 +53,8 @@ def running_services() -> Iterator[Services]:
     health_pb2_grpc.add_HealthServicer_to_server(checked, server)
     add: Any = trace_service_pb2_grpc.add_TraceServiceServicer_to_server
     add(_Collector(), server)
-    reflection.enable_server_reflection([HEALTH], server)
+    if reflects:
+        reflection.enable_server_reflection([HEALTH], server)
     port = server.add_insecure_port("127.0.0.1:0")
     server.start()
     try:

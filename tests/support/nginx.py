@@ -5,6 +5,7 @@
         nginx.access_log_count()
 
 With `tls=True` also over TLS (`nginx.tls_url`) and over HTTP/2 and TLS (`nginx.http2_url`), trusted by `nginx.ca`.
+With `http3=True` also over HTTP/3 (`nginx.http3_url`): the same port over TCP offers it (Alt-Svc), with HTTP/2.
 `/` small HTML, `/json` JSON (GET and POST), `/1k` exactly 1,024 bytes, `/status/404` and `/status/503` those statuses.
 """
 
@@ -79,6 +80,7 @@ class RunningNginx:
     access_log: Path
     tls_url: str = ""
     http2_url: str = ""
+    http3_url: str = ""
     ca: Path | None = None
     """What to trust, as PEM."""
 
@@ -127,6 +129,7 @@ def running_nginx(
     cpus: Sequence[int] | None = None,
     log: bool = True,
     tls: bool = False,
+    http3: bool = False,
     host: str = "127.0.0.1",
     log_format: str = _LOG_FORMAT,
     locations: str = "",
@@ -138,6 +141,7 @@ def running_nginx(
         cpus: pin it to these (Linux).
         log: False: no access log, for benchmarks.
         tls: it listens on two more ports, with TLS.
+        http3: it listens on one more port, with HTTP/3. Skips the test where nginx was built without it.
         host: the address to listen at.
         log_format: of the access log, with nginx's variables.
         locations: more of them, as in its configuration.
@@ -149,10 +153,15 @@ def running_nginx(
     folder = Path(tempfile.mkdtemp(prefix="loadgen-nginx-"))
     folder.chmod(0o755)  # started as root, the worker runs as another user
     access_log = folder / "access.log"
-    port, tls_port, http2_port = free_ports(3, host)
+    port, tls_port, http2_port, http3_port = free_ports(4, host)
     servers = [_server(port, settings=locations, host=host)]
+    settings = _certificate(folder) if tls or http3 else ""
+    if http3:
+        _skip_without_http3(program)
+        offer = f"add_header alt-svc 'h3=\":{http3_port}\"; ma=86400' always;"
+        listen = f"listen {host}:{http3_port} quic; http2 on;"
+        servers.append(_server(http3_port, "ssl", f"{settings} {listen} {offer} {locations}", host))
     if tls:
-        settings = _certificate(folder)
         servers += [_server(tls_port, "ssl", settings), _server(http2_port, "ssl", f"{settings} http2 on;")]
     config = _CONFIG.format(
         folder=folder,
@@ -173,6 +182,8 @@ def running_nginx(
             os.sched_setaffinity(process.pid, cpus)
             os.sched_setaffinity(_worker_of(process.pid), cpus)
         running = RunningNginx(url, process.pid, _worker_of(process.pid), access_log)
+        if http3:
+            running = replace(running, http3_url=f"https://{host}:{http3_port}", ca=folder / "ca.pem")
         if tls:
             running = replace(
                 running,
@@ -191,6 +202,12 @@ def running_nginx(
         if process.stderr is not None:
             process.stderr.close()
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _skip_without_http3(program: str) -> None:
+    said = subprocess.run([program, "-V"], capture_output=True, text=True, check=True).stderr
+    if "--with-http_v3_module" not in said:
+        pytest.skip("this nginx was built without HTTP/3")
 
 
 def _server(port: int, listen: str = "", settings: str = "", host: str = "127.0.0.1") -> str:

@@ -56,6 +56,8 @@ LEASE_S = 8.0
 """The lease: an agent that receives no message from the controller for this time stops its load.
 The lease is shorter than `registry.LOST_AFTER_NS`."""
 _TICK_S = 0.05
+_LOOK_NS = NS_PER_S // 5
+"""Time between two checks for silent agents. Each check visits all agents, and the shortest limit is 3 s."""
 ANSWER_NS = NS_PER_S // 2
 """The longest time for which a heartbeat within a delta waits for the delta's acknowledgement, which answers it. Then
 it gets an answer of its own: while the disk is full nothing is acknowledged, and the load goes on nevertheless."""
@@ -419,9 +421,12 @@ class AgentHub:
     # -- notifying runs ---------------------------------------------------------------------------
 
     async def _tick_for_ever(self) -> None:
+        looked_ns = self.clock() - _LOOK_NS
         while True:
             now_ns = self.clock()
-            self._happened(self.fleet.tick(now_ns))
+            if now_ns - looked_ns >= _LOOK_NS:
+                looked_ns = now_ns
+                self._happened(self.fleet.tick(now_ns))
             self._answer(now_ns)
             self._check_memory()
             await asyncio.sleep(_TICK_S)

@@ -22,6 +22,7 @@ from loadgen.report.report_tables import Table
 from loadgen.units import format_count, format_duration, quantity
 from loadgen_controller.collect_option_errors import CollectedErrors
 from loadgen_controller.commands.checking.watch import Spacing, Watch, spaced
+from loadgen_controller.commands.checking.ws_messages import ws_messages
 from loadgen_controller.commands.shared_options import (
     AllowHostOption,
     EnvOption,
@@ -309,7 +310,7 @@ def _rows(done: Rehearsed) -> Iterator[tuple[str, ...]]:
 
 
 def _streams(done: Rehearsed) -> Iterator[Table]:
-    """Yield the tables of the first streamed answer of each request name, of at most `_STREAMS` names.
+    """Yield the tables of the first streamed answer or WebSocket of each request name, of at most `_STREAMS` names.
 
     Requests before the load, such as the calibration of prompts, have no tables.
     """
@@ -320,6 +321,9 @@ def _streams(done: Rehearsed) -> Iterator[Table]:
         if seen.events is not None and seen.name not in shown and len(shown) < _STREAMS:
             shown.add(seen.name)
             yield from stream_tables(f"{done.title}: {seen.name}", seen.events, seen.asked_ns)
+        if seen.messages and seen.name not in shown and len(shown) < _STREAMS:
+            shown.add(seen.name)
+            yield ws_messages(f"{done.title}: {seen.name}", seen.messages, seen.asked_ns)
 
 
 def _phases(done: Rehearsed) -> Table:

@@ -52,6 +52,10 @@ class PlanWatch:
         """End of the last interval that was not behind, by agent and load."""
         self._reported: set[tuple[str, int, bool]] = set()
 
+    def is_due(self, merge: Merge, now_ns: int) -> bool:
+        """Return whether `look` would check the agents now: once in each interval."""
+        return now_ns - self._checked_ns >= merge.interval_ns
+
     def look(
         self,
         merge: Merge,
@@ -67,8 +71,7 @@ class PlanWatch:
             live: agents that are expected to report.
             now_ns: ns from T0. A second call within one interval returns nothing.
         """
-        interval_ns = merge.interval_ns
-        if now_ns - self._checked_ns < interval_ns:
+        if not self.is_due(merge, now_ns):
             return []
         self._checked_ns = now_ns
         if self._loads is None:

@@ -10,9 +10,9 @@ the load and the number of the arrival alone.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
-from contextlib import suppress
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from time import perf_counter_ns
 from typing import Any, ClassVar
 
@@ -22,6 +22,7 @@ from loadgen.clients.net.proxy import network_of
 from loadgen.clients.net.target_guard import OPEN, TargetGuard
 from loadgen.clients.net.tls import tls_context
 from loadgen.clients.protocol.phased import PhasedMeter, phases_of
+from loadgen.clients.ws_client.exchanged import Said
 from loadgen.drive.single_load_driver import bind
 from loadgen.dsl.graphs.graph import Graph
 from loadgen.dsl.journey import Journey
@@ -74,6 +75,8 @@ class Seen:
     """The call in the journey, `perf_counter_ns`."""
     events: StreamEvents | None = None
     """The events of a model's streamed answer; None for other answers."""
+    messages: Sequence[Said] = ()
+    """The first messages of a WebSocket, both ways, without secrets."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,6 +222,7 @@ class _SeeingMeter(PhasedMeter):
     """A meter that also records the requests and the outermost steps that end."""
 
     __slots__ = ("_before",)
+    keeps_messages: ClassVar[bool] = True
     seen: ClassVar[list[Seen]] = []
     steps: ClassVar[list[Stepped]] = []
     waits_s: ClassVar[list[float]] = []
@@ -262,6 +266,7 @@ class _SeeingMeter(PhasedMeter):
                     {**held.opening_ns, **dict(phases_of(held))} if hasattr(held, "opening_ns") else {},
                     held.asked_ns,
                     held.stream_events() if hasattr(held, "stream_events") else None,
+                    getattr(held, "messages", ()),
                 )
             )
 
@@ -297,7 +302,15 @@ class _Stage:
         self._tags, self._lanes, self._goodputs = plan.tag_specs, plan.lanes, goodputs_of(plan.watched)
         self._points = _Alone()
         self._user_factory = UserFactory(
-            ways, network, context, seed=seed, sleep=self._sleep, wait=asyncio.sleep, points=self._points
+            ways,
+            network,
+            context,
+            seed=seed,
+            sleep=self._sleep,
+            wait=asyncio.sleep,
+            points=self._points,
+            raw=network,
+            raw_tls=partial(tls_context, plan.ca, plan.http, is_http=False),
         )
         self._seen: list[Seen] = []
         self._steps: list[Stepped] = []
@@ -315,7 +328,12 @@ class _Stage:
             yield plan.set_up, "(set-up)"
 
     def _take_seen(self) -> tuple[Seen, ...]:
-        seen = tuple(self._seen)
+        seen = tuple(
+            replace(one, messages=[(at, way, self._redactor.text(text)) for at, way, text in one.messages])
+            if one.messages
+            else one
+            for one in self._seen
+        )
         self._seen.clear()
         return seen
 
@@ -367,8 +385,7 @@ class _Stage:
 
     async def close(self) -> None:
         """Close what the users of this stage share: clients with `scope="worker"`, and the browser."""
-        with suppress(Exception):  # of a library: it does not change what was seen
-            await self._user_factory.worker_clients.close()
+        await self._user_factory.worker_clients.close()
 
     async def once(self, fn: Any, name: str) -> Rehearsed:
         """Run the set-up or the tear-down of the plan and return its result."""

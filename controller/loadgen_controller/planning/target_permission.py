@@ -20,7 +20,6 @@ import ipaddress
 from collections.abc import Callable, Collection
 from datetime import UTC, datetime
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from loadgen.allowlist import AllowList, read
 from loadgen.clients.net.consent_file import PATH, why_unproved
@@ -29,8 +28,9 @@ from loadgen.dsl.plans.allowlist_check import Limits, check, strangers
 from loadgen.dsl.plans.spec import PlanSpec
 from loadgen.engine.health.process_health import addresses_of, own_addresses
 from loadgen.errors import UsageError
-from loadgen.hostport import host_port, of_url
+from loadgen.hostport import host_port
 from loadgen.signed.signatures import SECRET_NAME, Signer
+from loadgen.target_url import place_of_url
 from loadgen_controller.collect_option_errors import CollectedErrors
 from loadgen_controller.planning.option_parsing import parse_endpoint
 
@@ -71,11 +71,10 @@ def check_target(
         UsageError: the target is link-local; or it is public or cannot be resolved, and is not named.
     """
     try:
-        parts = urlsplit(url)
-        host, port = of_url(parts)
+        host, port = place_of_url(url)
     except ValueError:
         return  # an invalid URL is reported by the check of the plan
-    _check_host("target", host, port or (443 if parts.scheme == "https" else 80), named, http, resolve)
+    _check_host("target", host, port, named, http, resolve)
 
 
 def check_ways(http: Http, named: Collection[str] = (), *, resolve: Resolve = resolve) -> None:

@@ -107,7 +107,7 @@ from loadgen_controller.run.delta_journal import Journal, Place
 from loadgen_controller.run.failure_files import FailureFolder
 from loadgen_controller.run.finish import Sealed, facts_of, manifest, seal
 from loadgen_controller.run.load_control import LoadControl
-from loadgen_controller.run.recovery import Restored, boot_id, forget_shared, keep_shared, row_of
+from loadgen_controller.run.recovery import Restored, boot_id, forget_shared, keep_descriptors, keep_shared, row_of
 from loadgen_controller.run.rendezvous_shell import RendezvousShell
 from loadgen_controller.run.stop_checks import RunChecks
 from loadgen_controller.run.view import ViewState, title
@@ -684,6 +684,7 @@ class Conductor:
                 self._probes.until(duration_ns)
             case SetUpEnded():
                 keep_shared(self._folder, self._record.shared_json)
+                keep_descriptors(self._folder, self._record.shared_json)
             case AgentJoined(agent, region) if region not in self._order.spec.regions:
                 self._record.notice(f"agent {agent} does not take part: the plan has no load in {region}")
             case AgentReturned(agent):
@@ -841,6 +842,9 @@ class Conductor:
         self._record.steering = as_rows(self._load_control.steered_loads)
         self._record.outputs = await self._outputs.end()
         self._record.probes = await self._probes.end()
+        # The live view queries the merge on this loop while a thread seals the run. A query first adds the counts that
+        # wait, so one of two queries at once missed them: "38 in histograms, 39 counted". After `close` none wait.
+        self._merge.close()
         sealed: Sealed = await asyncio.to_thread(
             seal,
             self._folder,

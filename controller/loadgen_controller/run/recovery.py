@@ -11,6 +11,7 @@ A run whose load had not begun is restored too, but it ends at once (`Restored.h
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
@@ -22,6 +23,7 @@ from typing import Any, Final
 import msgspec
 
 from loadgen.allowlist import AllowList
+from loadgen.clients.grpc_schema.reflected import sets_in
 from loadgen.dsl.plans.allowlist_check import Limits
 from loadgen.dsl.plans.spec import Overrides, PlanSpec
 from loadgen.errors import StorageError, UsageError, WireError
@@ -33,6 +35,7 @@ from loadgen.measure.objectives.steering_observation import Look
 from loadgen.measure.results.level_intervals import EndedByInterval
 from loadgen.measure.run_folder.rundir import RunDir, list_runs, replace_file
 from loadgen.profiles.stage import Stage
+from loadgen.secret_files import make_subfolder
 from loadgen.units import NS_PER_MS
 from loadgen.wire import codec
 from loadgen.wire.messages import Delta, Fin, Reassign
@@ -52,6 +55,7 @@ __all__ = [
     "boot_id",
     "clock_after",
     "forget_shared",
+    "keep_descriptors",
     "keep_shared",
     "merged",
     "restore",
@@ -60,6 +64,8 @@ __all__ = [
 ]
 
 _SHARED: Final = "shared.json"
+_LONGEST_NAME: Final = 150
+_UNSAFE: Final = re.compile(r"[^\w.-]+")
 _LOOK: Final = 1_000
 """The number of deltas between two checks of the memory for sums."""
 _MOST_BYTES: Final = 256 << 20
@@ -387,6 +393,22 @@ def keep_shared(folder: RunDir, value: bytes) -> None:
     """
     if value != b"null":
         replace_file(folder.path / _SHARED, value, 0o600)
+
+
+def keep_descriptors(folder: RunDir, value: bytes) -> None:
+    """Store the gRPC services that the plan's set-up reflected, as descriptor sets: `descriptors/shop.v1.Cart.binpb`.
+
+    value: as in `keep_shared`. It comes from an agent, so names are cleaned, and `sets_in` limits number and size.
+    """
+    try:
+        found = sets_in(msgspec.json.decode(value))
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return
+    place = folder.path / "descriptors"
+    for target, service, data in found:
+        make_subfolder(place)
+        name = _UNSAFE.sub("_", f"{target} {service}".strip())[:_LONGEST_NAME].lstrip(".")
+        replace_file(place / f"{name}.binpb", data)
 
 
 def forget_shared(folder: RunDir) -> None:

@@ -88,14 +88,14 @@ class RunChecks:
         A generator, so that the caller can apply the first stop, which may merge more deltas, before the fuse is
         checked. Several stops may apply in one tick.
         """
-        done = run.merged | run.fins
-        if text := self._aborts.check(merge, assignment, run.live, done, clock_ns):
+        done, live = run.merged | run.fins, run.live  # once: for 5,000 agents, `live` takes 0.3 ms
+        if text := self._aborts.check(merge, assignment, live, done, clock_ns):
             yield StopRequested(text, reason=Reason.SLO_BREACHED)
         if text := self._tokens.check(merge, clock_ns):
             yield StopRequested(text, reason=Reason.TOKENS_USED)
-        if text := self._levels.check(merge, run.live, done, run.lost, clock_ns):
+        if text := self._levels.check(merge, live, done, run.lost, clock_ns):
             yield StopRequested(text, reason=Reason.SATURATED)
-        if blown := self._fuse.check(merge, run.live, done, clock_ns):
+        if blown := self._fuse.check(merge, live, done, clock_ns):
             yield StopRequested(blown.text, now=True, reason=blown.reason)
 
     def off_plan(
@@ -110,5 +110,7 @@ class RunChecks:
 
         changes: load and share changes.
         """
+        if not self._plan_watch.is_due(merge, clock_ns):
+            return
         live = frozenset(run.live) - (run.merged | run.fins)
         yield from self._plan_watch.look(merge, assignment, changes, live, clock_ns)

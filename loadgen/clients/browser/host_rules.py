@@ -41,11 +41,11 @@ def place_of_url(url: str) -> Place | None:
 
 
 def places_of(urls: Iterable[str], allow: AllowList | None) -> tuple[Place, ...]:
-    """Return the servers that pages may reach: of these URLs (the targets), and the names of an allow-list.
+    """Return the servers that pages may reach: of these URLs (the targets with HTTP), and the names of an allow-list.
 
     An entry without ports stands for 80 and 443. A network in the list admits targets, and adds no server by itself.
     """
-    found = [place for url in urls if (place := place_of_url(url)) is not None]
+    found = [place for url in urls if url.startswith(("http://", "https://")) and (place := place_of_url(url))]
     for entry in () if allow is None else allow.allow:
         if not entry.is_network:
             found += [Place(entry.host, port) for port in entry.ports or (80, 443)]

@@ -37,7 +37,7 @@ def check_plan(http: Http, has_ca: bool, network: Network) -> None:
 def _unsupported(http: Http, has_ca: bool) -> Iterator[str]:
     if has_ca:
         yield "ca="
-    for name in ("proxy", "cert", "sni", "uds", "source", "tls_min", "tls_max", "ciphers"):
+    for name in ("proxy", "cert", "sni", "uds", "source", "http3", "tls_min", "tls_max", "ciphers"):
         if getattr(http, name):
             yield f"Http({name}=)"
 

@@ -11,6 +11,7 @@ from collections.abc import Generator
 from contextlib import suppress
 from typing import Any, Final
 
+from loadgen.clients.grpc_client.exchange_text import REQUEST_CLASSES, learn_request
 from loadgen.clients.grpc_client.failures import GrpcFailed, status_code
 from loadgen.clients.grpc_client.messages import MessageReader, framed
 from loadgen.clients.grpc_client.metadata import Metadata, metadata_in
@@ -85,6 +86,8 @@ class UnaryCall(Call):
     def __init__(self, method: Method, options: Options, request: Any) -> None:
         super().__init__(method, options)
         self._request = request
+        if REQUEST_CLASSES.get(method.path) is None:
+            learn_request(method.path, request)
         self._answer: Any = None
         self._is_over = False
 

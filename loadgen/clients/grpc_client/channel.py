@@ -7,17 +7,32 @@ the allow-list, the pools and the recording. Only its names are used: its base c
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal, Protocol, overload
 
 import grpc
 from grpc import aio
 
 from loadgen.clients.grpc_client.callables import StreamStream, StreamUnary, UnaryStream, UnaryUnary
+from loadgen.clients.grpc_client.exchange_text import learn
 from loadgen.clients.grpc_client.options import Method
+from loadgen.clients.grpc_schema.reflected import Reflected
 from loadgen.clients.http import HttpClient
 from loadgen.errors import UsageError
 
+if TYPE_CHECKING:
+    from google.protobuf.message import Message
+
+    from loadgen.clients.grpc_client.service import DynamicService
+    from loadgen.clients.grpc_schema.schema import Schema
+
 __all__ = ["GrpcChannel"]
+
+
+class HasSchema(Protocol):
+    """A file of descriptors: what `descriptor_set("shop.binpb")` returns."""
+
+    @property
+    def schema(self) -> Schema: ...
 
 
 def _as_is(message: bytes) -> bytes:
@@ -27,17 +42,27 @@ def _as_is(message: bytes) -> bytes:
 class GrpcChannel(aio.Channel):  # type: ignore[misc]  # grpcio has no types
     """The channel of one user and one target. Calls are rows, named "shop.v1.Cart/Get".
 
+    reflected: the schemas that the worker knows by reflection. target: the name of the channel's target in the plan.
+
     Raises:
         UsageError: the connections of `http` never use HTTP/2.
     """
 
-    def __init__(self, http: HttpClient, accepted: frozenset[int] = frozenset()) -> None:
+    def __init__(
+        self,
+        http: HttpClient,
+        accepted: frozenset[int] = frozenset(),
+        *,
+        reflected: Reflected | None = None,
+        target: str = "",
+    ) -> None:
         if not http.pool.speaks_http2:
             raise UsageError(
                 "gRPC needs HTTP/2, and the plan does not use it",
                 hint='write Plan(http=Http(http2=True)), or Http(http2="prior") for a target without TLS',
             )
         self._http, self._accepted = http, accepted
+        self._reflected, self._target = reflected or Reflected(), target
 
     def accepting(self, *codes: grpc.StatusCode) -> GrpcChannel:
         """Return a channel for which these statuses are no failures: their rows are ok.
@@ -52,7 +77,54 @@ class GrpcChannel(aio.Channel):  # type: ignore[misc]  # grpcio has no types
             raise UsageError(
                 f"accepting: {wrong[0]!r} is not a grpc.StatusCode", hint="write accepting(grpc.StatusCode.NOT_FOUND)"
             )
-        return GrpcChannel(self._http, self._accepted | {code.value[0] for code in codes})
+        accepted = self._accepted | {code.value[0] for code in codes}
+        return GrpcChannel(self._http, accepted, reflected=self._reflected, target=self._target)
+
+    # -- services without generated code ----------------------------------------------------------
+
+    @overload
+    async def reflect(self, service: str, *, as_messages: Literal[False] = False) -> DynamicService[dict[str, Any]]: ...
+    @overload
+    async def reflect(self, service: str, *, as_messages: Literal[True]) -> DynamicService[Message]: ...
+    async def reflect(self, service: str, *, as_messages: bool = False) -> Any:
+        """Return a service of the server, without generated code: `cart = await user.grpc.reflect("shop.v1.Cart")`,
+        then `await cart.Get({"id": "7"})`.
+
+        The server is asked once in each worker. In the plan's set-up it is asked once in the whole run, before the
+        load, and the descriptors are kept in the run folder.
+
+        Args:
+            service: its full name.
+            as_messages: answers are messages; otherwise dicts.
+
+        Raises:
+            UsageError: the server has no reflection, or no such service.
+            GrpcFailed: the call to the server failed.
+        """
+        from loadgen.clients.grpc_client.reflection import reflected
+
+        schema = await self._reflected.schema(self._target, service, lambda: reflected(self, service))
+        return self._service(service, schema, as_messages=as_messages)
+
+    @overload
+    def service(
+        self, name: str, descriptors: HasSchema, *, as_messages: Literal[False] = False
+    ) -> DynamicService[dict[str, Any]]: ...
+    @overload
+    def service(self, name: str, descriptors: HasSchema, *, as_messages: Literal[True]) -> DynamicService[Message]: ...
+    def service(self, name: str, descriptors: HasSchema, *, as_messages: bool = False) -> Any:
+        """Return a service that a descriptor set describes: `user.grpc.service("shop.v1.Cart", SHOP)`, with
+        `SHOP = descriptor_set("shop.binpb")` in the scenario.
+
+        Raises:
+            UsageError: the set has no such service.
+        """
+        return self._service(name, descriptors.schema, as_messages=as_messages)
+
+    def _service(self, name: str, schema: Schema, *, as_messages: bool) -> Any:
+        from loadgen.clients.grpc_client.service import DynamicService
+
+        return DynamicService(self, schema.service(name), as_messages=as_messages)
 
     # -- what stubs call ------------------------------------------------------------------------
 
@@ -96,7 +168,20 @@ class GrpcChannel(aio.Channel):  # type: ignore[misc]  # grpcio has no types
         self, method: str | bytes, serialize: Callable[[Any], bytes] | None, parse: Callable[[bytes], Any] | None
     ) -> Method:
         path = method.decode("ascii") if isinstance(method, bytes) else method
-        return Method(self._http, path, serialize or _as_is, parse or _as_is, self._accepted)
+        # `Cart.FromString` of generated code is bound to its class.
+        return self.method(path, serialize or _as_is, parse or _as_is, classes=(None, getattr(parse, "__self__", None)))
+
+    def method(
+        self,
+        path: str,
+        serialize: Callable[[Any], bytes],
+        parse: Callable[[bytes], Any],
+        *,
+        classes: tuple[Any, Any],
+    ) -> Method:
+        """Return a method. classes: of requests and answers, to show messages as text; None: unknown."""
+        learn(path, *classes)
+        return Method(self._http, path, serialize, parse, self._accepted)
 
     # -- the rest of a channel of grpc.aio --------------------------------------------------------
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gzip
 import zlib
+from struct import Struct
 from typing import Final
 
 from loadgen.clients.protocol.outcomes import PROTOCOL
@@ -21,6 +22,7 @@ MESSAGE_TOO_LARGE: Final = "grpc message too large"
 """Outcome: a message of the server is larger than the limit."""
 
 _PREFIX: Final = 5
+_prefix: Final = Struct(">BI").unpack_from
 _GZIP: Final = 16 + zlib.MAX_WBITS
 """Makes zlib read the gzip format."""
 
@@ -68,23 +70,21 @@ class MessageReader:
             self._parts.append(data)
             data = b"".join(self._parts)
             self._parts.clear()
-        found, at, end = [], 0, len(data)
+        found: list[bytes] = []
+        at, end, most = 0, len(data), self._max
         self._need = _PREFIX
         while end - at >= _PREFIX:
-            length = int.from_bytes(data[at + 1 : at + _PREFIX], "big")
-            if length > self._max:
+            flag, length = _prefix(data, at)
+            begin = at + _PREFIX
+            if length > most:
                 raise self._too_large(length)
-            if end - at < _PREFIX + length:
+            if end - begin < length:
                 self._need = _PREFIX + length
                 break
-            message = data[at + _PREFIX : at + _PREFIX + length]
-            flag = data[at]
-            if flag:
-                message = self._unpacked(flag, message)
-            found.append(message)
-            at += _PREFIX + length
+            at = begin + length
+            found.append(data[begin:at] if not flag else self._unpacked(flag, data[begin:at]))
         self._size = end - at
-        if self._size:
+        if at < end:
             self._parts.append(data[at:])
         return found
 

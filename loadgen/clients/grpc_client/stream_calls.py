@@ -12,6 +12,7 @@ import grpc
 from grpc import aio
 
 from loadgen.clients.grpc_client.calls import Call
+from loadgen.clients.grpc_client.exchange_text import REQUEST_CLASSES, learn_request
 from loadgen.clients.grpc_client.failures import GrpcFailed
 from loadgen.clients.grpc_client.messages import framed
 from loadgen.clients.grpc_client.options import Method, Options
@@ -47,19 +48,19 @@ class StreamCall(Call):
         self._key = key
         self._asked: dict[Any, int] = {}
         """When the messages were written whose answers are not there yet, by their keys."""
-        self._last_ns = 0
         self._stream: MessageStream | None = None
         self._opening: asyncio.Task[Reply] | None = None
         self._made: asyncio.Future[MessageStream] | None = None
         self._feeding: asyncio.Task[None] | None = None
+        self._feed_error: Exception | None = None
+        """Raised by the journey's iterator of messages, or because one of these cannot be sent."""
         self._is_over = self._has_ended_writing = False
 
     # -- opening ----------------------------------------------------------------------------------
 
     def _make(self, meter: Any, route: Any, sent: bytes, series: RequestSeries, asked_ns: int) -> MessageStream:
         stream = MessageStream(meter, route, sent, series, asked_ns)
-        self._last_ns = asked_ns
-        stream.on_message = self._arrived
+        stream.has_times = self._key is not None
         self._stream = stream
         if self._made is not None and not self._made.done():
             self._made.set_result(stream)
@@ -69,6 +70,8 @@ class StreamCall(Call):
         if self._opening is None:
             method, options = self._method, self._options
             self._made = asyncio.get_running_loop().create_future()
+            if REQUEST_CLASSES.get(method.path) is None and not self._streams_request:
+                learn_request(method.path, self._request)
             body: bytes | OpenBody
             if self._streams_request:
                 body = OpenBody()
@@ -97,12 +100,23 @@ class StreamCall(Call):
             self._finish()
             raise self._lost(failure) from failure
         except asyncio.CancelledError:
-            self.cancel()
-            raise
+            if self._feed_error is None:
+                self.cancel()
+                raise
+            self._finish()
+            raise self._feed_error from None
         assert self._stream is not None
         return self._stream
 
     async def _feed(self, requests: AsyncIterable[Any] | Iterable[Any]) -> None:
+        try:
+            await self._write_all(requests)
+        except Exception as error:  # noqa: BLE001  # of the journey's own iterator: `read` raises it
+            self._feed_error = error
+            if not self._begin().cancel() and self._stream is not None:
+                self._stream.break_off()
+
+    async def _write_all(self, requests: AsyncIterable[Any] | Iterable[Any]) -> None:
         if isinstance(requests, AsyncIterable):
             async for request in requests:
                 if not await self._write(request):
@@ -130,7 +144,10 @@ class StreamCall(Call):
             raise asyncio.InvalidStateError("the server has ended the call")
 
     async def _write(self, request: Any) -> bool:
-        message = framed(self._method.serialize(request), is_packed=self._options.is_packed)
+        method = self._method
+        if REQUEST_CLASSES.get(method.path) is None:
+            learn_request(method.path, request)
+        message = framed(method.serialize(request), is_packed=self._options.is_packed)
         stream = await self._writable()
         if stream is None:
             return False
@@ -148,6 +165,8 @@ class StreamCall(Call):
 
     async def _writable(self) -> MessageStream | None:
         """Return the stream when its request can be written; None if it could not be opened."""
+        if self._stream is not None and self._stream.can_write.done():  # `asyncio.wait` below costs 40 µs
+            return self._stream
         opening = self._begin()
         assert self._made is not None
         await asyncio.wait(
@@ -163,15 +182,8 @@ class StreamCall(Call):
 
     # -- reading ----------------------------------------------------------------------------------
 
-    def _arrived(self, now_ns: int) -> None:
-        """Record the time of a message: after the call for the first one, after the one before for the others."""
-        stream = self._stream
-        assert stream is not None
-        stream.series.phase("message_gap" if stream.messages > 1 else "first_message", now_ns - self._last_ns)
-        self._last_ns = now_ns
-
     async def read(self) -> Any:
-        """Return the next message, or `grpc.aio.EOF` after the last one.
+        """HOT. Return the next message, or `grpc.aio.EOF` after the last one.
 
         Raises:
             GrpcFailed: the call has failed.
@@ -180,21 +192,29 @@ class StreamCall(Call):
             if self._failure is not None:
                 raise self._failure
             return aio.EOF
-        stream = await self._opened()
+        stream = self._stream
+        if stream is None or not stream.messages:
+            stream = await self._opened()
         try:
-            message = await stream.next_message()
+            is_there = stream.waiting or await stream.wait()
         except RequestFailed as failure:
             self._finish()
+            if self._feed_error is not None:
+                raise self._feed_error from None
             raise self._lost(failure) from failure
         except asyncio.CancelledError:
             self.cancel()
             raise
-        if message is None:
+        if not is_there:
             self._finish()
             self._conclude(stream)
             return aio.EOF
+        return self._parsed(stream)
+
+    def _parsed(self, stream: MessageStream) -> Any:
+        """HOT. Take the first of the waiting messages, parse it, and record its time after ours of the same key."""
         try:
-            parsed = self._method.parse(message)
+            parsed = self._method.parse(stream.take())
         except Exception as error:
             stream.outcome = PROTOCOL
             stream.give_up()
@@ -217,15 +237,8 @@ class StreamCall(Call):
             meter.settle_as(stream, OK if is_accepted else outcome)
             raise self._failed(stream, outcome, status)
 
-    async def _messages(self) -> AsyncIterator[Any]:
-        try:
-            while (message := await self.read()) is not aio.EOF:
-                yield message
-        finally:
-            self._leave()
-
     def __aiter__(self) -> AsyncIterator[Any]:
-        return self._messages()
+        return _Messages(self)
 
     async def _end(self) -> None:
         if not self._is_over:
@@ -259,6 +272,33 @@ class StreamCall(Call):
         self._leave()
         self._failure = GrpcFailed(CUT_OFF, f"{self._method.name}: cancelled", Status(_CANCELLED, "cancelled"))
         return True
+
+
+class _Messages:
+    """The messages of a call, for `async for`. An async generator costs twice as much for each message."""
+
+    __slots__ = ("_call",)
+
+    def __init__(self, call: StreamCall) -> None:
+        self._call = call
+
+    def __aiter__(self) -> _Messages:
+        return self
+
+    async def __anext__(self) -> Any:
+        """HOT, once a message."""
+        call = self._call
+        stream = call._stream
+        if stream is not None and stream.waiting and not call._is_over:
+            return call._parsed(stream)
+        message = await call.read()
+        if message is aio.EOF:
+            raise StopAsyncIteration
+        return message
+
+    def __del__(self) -> None:
+        # The journey has left its loop: the iterator is dropped at once then, also by `break` and by an exception.
+        self._call._leave()
 
 
 class StreamUnaryCall(StreamCall):

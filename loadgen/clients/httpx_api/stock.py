@@ -21,7 +21,7 @@ import asyncio
 import socket
 import ssl as _ssl
 import sys
-from collections.abc import AsyncIterator, Container, Coroutine
+from collections.abc import AsyncIterator, Container, Coroutine, Mapping
 from http.cookiejar import CookieJar
 from time import perf_counter_ns
 from typing import Any, Final, Unpack
@@ -344,6 +344,12 @@ class StockHttpClient(HttpClient):
     def reset(self) -> None:
         super().reset()
         self._stock = self._open(BoundedJar())
+
+    def prepare_upgrade(self, url: str, headers: Mapping[str, str]) -> tuple[Route, bytes]:
+        raise UsageError(
+            'user.ws: a plan with client="httpx" has no WebSockets',
+            hint='leave out client="httpx": it is for comparisons',
+        )
 
     def _open(self, jar: CookieJar) -> httpx.AsyncClient:
         assert isinstance(self._pool, StockPool)

@@ -185,6 +185,7 @@ class HttpxTransport(httpx.AsyncBaseTransport):
                 answer.first_byte_ns = answer.done_ns = 0
                 connection = await self._open(answer, origin, can_repeat)
                 continue
+            pool.learn(origin, answer.head)
             return
 
     async def _open(self, answer: HttpxAnswer, origin: Origin, can_repeat: bool) -> Connection:

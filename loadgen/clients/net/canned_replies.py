@@ -14,11 +14,22 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from loadgen.clients.framing.ws_frames import (
+    BINARY,
+    CLOSE,
+    PING,
+    PONG,
+    TEXT,
+    FrameReader,
+    accept_of,
+    close_payload,
+    plain_frame,
+)
 from loadgen.clients.net.connect_timing import Opening
-from loadgen.clients.protocol.http1 import Connection
+from loadgen.clients.protocol.http1 import MAX_BODY_BYTES, Connection
 from loadgen.errors import UsageError
 
-__all__ = ["CannedNetwork", "CannedRequest", "reply", "stream_reply"]
+__all__ = ["CannedNetwork", "CannedRequest", "WsPeer", "reply", "stream_reply", "ws_peer"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +42,8 @@ class CannedRequest:
     headers: Mapping[str, str]
     """Names in lower case."""
     body: bytes
+    messages: tuple[Any, ...] = ()
+    """The messages that a gRPC call sent; bytes if their class is unknown."""
 
     @property
     def path(self) -> str:
@@ -43,6 +56,8 @@ class CannedRequest:
         return f"{self.method} {self.target}"
 
 
+_CALL = "(call)"
+"""Stands before the names of calls that have no method of HTTP: those of gRPC."""
 Answer = Any
 """A canned reply: bytes (see `reply`), text or a JSON value (status 200), a status, a list of these to be used in turn,
 or a function of the request."""
@@ -110,8 +125,51 @@ def stream_reply(
     return reply(content="".join(lines).encode(), headers={"Content-Type": "text/event-stream"})
 
 
+@dataclass(frozen=True, slots=True)
+class WsPeer:
+    """The other side of a WebSocket in a trial; made by `ws_peer`."""
+
+    opening: tuple[Any, ...]
+    answer: Callable[[Any], Any] | None
+    close: int | None
+    subprotocol: str | None
+
+    def answers(self, payload: str | bytes) -> list[Any]:
+        """Return the messages that answer one of the journey's; JSON is parsed for the function."""
+        if self.answer is None:
+            return []
+        value: Any = payload
+        if isinstance(payload, str):
+            try:
+                value = _json.loads(payload)
+            except ValueError:
+                value = payload
+        given = self.answer(value)
+        return [] if given is None else given if isinstance(given, list) else [given]
+
+
+def ws_peer(
+    *opening: Any,
+    answer: Callable[[Any], Any] | None = None,
+    close: int | None = None,
+    subprotocol: str | None = None,
+) -> WsPeer:
+    """Return the other side of a WebSocket for tests: `replies={"WS /feed": ws_peer({"text": "hi"}, answer=echo)}`.
+
+    Args:
+        opening: messages that are sent when the connection is open: text, bytes, or other values, which become JSON.
+        answer: called with each message of the journey (JSON is parsed). It returns one message, a list of them, or
+            None.
+        close: the code with which the connection is closed after the opening messages; None: it stays open.
+        subprotocol: the one that is chosen; None: the first that the journey offers.
+    """
+    return WsPeer(opening, answer, close, subprotocol)
+
+
 class CannedNetwork:
-    """A network that answers by "METHOD /path", without the query.
+    """A network that answers by "METHOD /path", without the query; a WebSocket by "WS /path".
+
+    gRPC calls are answered by the name of their method, "shop.v1.Cart/Get" (`grpc_client/canned.py`).
 
     In a path, `{sku}` matches one segment and `*` any rest. A list of replies is used in turn, and its last one
     repeats.
@@ -148,18 +206,31 @@ class CannedNetwork:
             UsageError: there is no canned response for this request.
         """
         self.requests.append(request)
-        requested = f"{request.method} {request.path}"
+        return _bytes(self.given(request, f"{request.method} {request.path}"))
+
+    def peer(self, request: CannedRequest) -> WsPeer | bytes:
+        """As `answer`, for the request that opens a WebSocket: return its peer, or the response that refuses it."""
+        self.requests.append(request)
+        given = self.given(request, f"WS {request.path}")
+        return given if isinstance(given, WsPeer) else _bytes(given)
+
+    def given(self, request: CannedRequest, name: str) -> Any:
+        """Return the canned reply of a request by its name, as it was given; of a list, the one whose turn it is.
+
+        Raises:
+            UsageError: there is no canned reply of this name.
+        """
+        requested = name if " " in name else f"{_CALL} {name}"
         for pattern, answer, turn in self._replies:
             if pattern.fullmatch(requested):
                 if isinstance(answer, list):
-                    given = answer[min(turn[0], len(answer) - 1)]
+                    found = answer[min(turn[0], len(answer) - 1)]
                     turn[0] += 1
-                else:
-                    given = answer(request) if callable(answer) else answer
-                return _bytes(given)
+                    return found
+                return answer(request) if callable(answer) else answer
         raise UsageError(
-            f"no canned reply for {requested}",
-            hint=f'add "{requested}" to the replies; they cover ' + (", ".join(self._keys) or "nothing"),
+            f"no canned reply for {name}",
+            hint=f'add "{name}" to the replies; they cover ' + (", ".join(self._keys) or "nothing"),
         )
 
 
@@ -168,12 +239,58 @@ class _CannedTransport(asyncio.Transport):
         super().__init__()
         self._network, self._connection, self._loop = network, connection, loop
         self._sent = bytearray()
+        self._peer: WsPeer | None = None
+        self._reader = FrameReader(MAX_BODY_BYTES, is_server=True)
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
+        if self._peer is not None:
+            self._take_frames(self._peer, bytes(data))
+            return
         self._sent += data
         while (request := _take_request(self._sent)) is not None:
             # Never within `write`, as with a real transport: http1.py relies on that.
-            self._loop.call_soon(self._receive, self._network.answer(request))
+            if request.headers.get("upgrade", "").lower() == "websocket":
+                self._loop.call_soon(self._receive, self._upgraded(request))
+            else:
+                self._loop.call_soon(self._receive, self._network.answer(request))
+
+    def _upgraded(self, request: CannedRequest) -> bytes:
+        peer = self._network.peer(request)
+        if isinstance(peer, bytes):
+            return peer
+        self._peer = peer
+        chosen = peer.subprotocol or request.headers.get("sec-websocket-protocol", "").partition(",")[0]
+        headers = {
+            "Upgrade": "websocket",
+            "Connection": "Upgrade",
+            "Sec-WebSocket-Accept": accept_of(request.headers.get("sec-websocket-key", "")),
+            **({"Sec-WebSocket-Protocol": chosen} if chosen else {}),
+        }
+        lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+        frames = [_frame(message) for message in peer.opening]
+        if peer.close is not None:
+            frames.append(plain_frame(CLOSE, close_payload(peer.close)))
+        return f"HTTP/1.1 101 Switching Protocols\r\n{lines}\r\n".encode("latin-1") + b"".join(frames)
+
+    def _take_frames(self, peer: WsPeer, data: bytes) -> None:
+        for kind, payload in self._reader.feed(data):
+            if kind == CLOSE and isinstance(payload, bytes):
+                self._loop.call_soon(self._receive, plain_frame(CLOSE, payload))
+                self.abort()
+            elif kind == PING and isinstance(payload, bytes):
+                self._loop.call_soon(self._receive, plain_frame(PONG, payload))
+            elif kind < CLOSE:
+                for message in peer.answers(payload):
+                    self._loop.call_soon(self._receive, _frame(message))
+
+    def get_extra_info(self, name: str, default: Any = None) -> Any:
+        return True if name == "is_canned" else default
+
+    def pause_reading(self) -> None:
+        """Do nothing: a peer has few messages."""
+
+    def resume_reading(self) -> None:
+        """Do nothing."""
 
     def _receive(self, data: bytes) -> None:
         if not self._connection.is_closed:
@@ -189,6 +306,12 @@ class _CannedTransport(asyncio.Transport):
 
     def is_closing(self) -> bool:
         return self._connection.is_closed
+
+
+def _frame(message: Any) -> bytes:
+    if isinstance(message, bytes):
+        return plain_frame(BINARY, message)
+    return plain_frame(TEXT, (message if isinstance(message, str) else _json.dumps(message)).encode())
 
 
 def _take_request(sent: bytearray) -> CannedRequest | None:
@@ -235,8 +358,8 @@ def _chunked(sent: bytearray, at: int) -> tuple[bytes, int] | None:
 
 
 def _pattern(key: str) -> re.Pattern[str]:
-    if " " not in key:
-        key = f"GET {key}"
+    if " " not in key:  # a path, or the name of a gRPC method, "shop.v1.Cart/Get"
+        key = f"{'GET' if key[:1] in '/*' else _CALL} {key}"
     parts = re.split(r"(\{[^{}]*\}|\*)", key)
     return re.compile("".join("[^/]+" if p.startswith("{") else ".*" if p == "*" else re.escape(p) for p in parts))
 

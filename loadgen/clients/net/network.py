@@ -25,7 +25,7 @@ from errno import EADDRNOTAVAIL
 from ipaddress import ip_address, ip_network
 from random import randrange
 from time import monotonic
-from typing import Any, Final, Protocol, TypeVar
+from typing import Any, Final, Protocol, TypeVar, runtime_checkable
 
 from loadgen.clients.net.connect_timing import Opening
 from loadgen.clients.net.dns import Resolver, family_of
@@ -47,11 +47,14 @@ from loadgen.engine.health.answer_reads import AnswerReads
 from loadgen.engine.health.process_health import own_addresses
 from loadgen.errors import RequestFailed, UsageError
 
-__all__ = ["LOOP_NOTE", "Network", "TcpNetwork"]
+__all__ = ["LOOP_NOTE", "Network", "RawNetwork", "TcpNetwork"]
 
 T = TypeVar("T")
 _BIND_ADDRESS_NO_PORT: Final = getattr(socket, "IP_BIND_ADDRESS_NO_PORT", 24 if sys.platform == "linux" else None)
 """Socket option: bind the address only. Otherwise each bind takes a port that no other connection can use."""
+_DATAGRAM_BUFFER_BYTES: Final = 2 * 1024 * 1024
+"""The receive buffer of a UDP socket; the system may allow less. With Linux's default of 208 KiB, answers of 1 MB lost
+packets in this buffer."""
 _SWALLOWED_S: Final = 1.0
 """A cancelled attempt to connect counts as failed if it took at least this long."""
 LOOP_NOTE: Final = (
@@ -86,6 +89,37 @@ class Network(Protocol):
             RequestFailed: with the outcome `dns`, `refused`, `tls` ...
         """
         ...
+
+
+@runtime_checkable
+class RawNetwork(Protocol):
+    """Opens connections and sockets without HTTP, for `user.tcp` and `user.udp`. The caller applies time-outs."""
+
+    async def open_stream(
+        self,
+        host: str,
+        port: int,
+        tls: ssl.SSLContext | None,
+        factory: Callable[[], asyncio.Protocol],
+        opening: Opening,
+    ) -> None:
+        """Open a TCP connection to host:port, with TLS if `tls` is given, for the protocol that `factory` makes.
+
+        opening: as in `Network.connect`.
+
+        Raises:
+            RequestFailed: with the outcome `dns`, `refused`, `tls` ...
+        """
+
+    async def open_datagrams(
+        self, host: str, port: int, factory: Callable[[], asyncio.DatagramProtocol], opening: Opening
+    ) -> None:
+        """Open a UDP socket that sends to host:port and receives from there alone, for the protocol that `factory`
+        makes.
+
+        Raises:
+            RequestFailed: with the outcome `dns`, `unreachable` ... UsageError: the plan has a proxy.
+        """
 
 
 class TcpNetwork:
@@ -197,15 +231,91 @@ class TcpNetwork:
 
         return await self._first(host, port, go, opening)
 
+    async def open_quic(
+        self,
+        host: str,
+        port: int,
+        shake: Callable[[socket.socket, tuple[str, int]], Awaitable[T]],
+        opening: Opening,
+    ) -> T:
+        """Connect a UDP socket to host:port, and return what `shake` returned, which does the handshake of HTTP/3.
+
+        A UDP socket is connected without a packet, so only the handshake shows whether the target is there.
+
+        shake: is called with the non-blocking socket and the (address, port) to which it is connected, and owns the
+        socket from then on.
+
+        Raises:
+            RequestFailed: with the outcome `dns`, `refused`, or that of `shake`.
+        """
+
+        async def go(address: str) -> T | RequestFailed:
+            sock = self._datagram_socket(address, port)
+            try:
+                return await shake(sock, (address, port))
+            except RequestFailed as failure:
+                if failure.outcome in _NEXT:
+                    self.resolver.failed(address, port)
+                    raise
+                return failure  # the target is there, so its other addresses are not tried
+
+        made = await self._first(host, port, go, opening)
+        if isinstance(made, RequestFailed):
+            raise made
+        self._count_loop_connection()
+        opening.end()
+        return made
+
+    def _datagram_socket(self, address: str, port: int) -> socket.socket:
+        sock = socket.socket(family_of(address), socket.SOCK_DGRAM)
+        try:
+            sock.setblocking(False)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _DATAGRAM_BUFFER_BYTES)
+            if self._sources is not None:
+                sock.bind((self._sources.next(address, port), 0))
+            sock.connect((address, port))
+        except BaseException:
+            sock.close()
+            raise
+        return sock
+
+    async def open_stream(
+        self,
+        host: str,
+        port: int,
+        tls: ssl.SSLContext | None,
+        factory: Callable[[], asyncio.Protocol],
+        opening: Opening,
+    ) -> None:
+        sock = await self.open_socket(host, port, opening)
+        await self.adopt(sock, tls, host if tls is not None else None, factory, f"{host}:{port}", opening)
+
+    async def open_datagrams(
+        self, host: str, port: int, factory: Callable[[], asyncio.DatagramProtocol], opening: Opening
+    ) -> None:
+        loop = asyncio.get_running_loop()
+
+        async def go(address: str) -> None:
+            source = None if self._sources is None else self._sources.next(address, port)
+            await loop.create_datagram_endpoint(
+                factory,
+                remote_addr=(address, port),
+                local_addr=None if source is None else (source, 0),
+                family=family_of(address),
+            )
+
+        await self._first(host, port, go, opening)
+        opening.end()
+
     async def adopt(
         self,
         sock: socket.socket,
         tls: ssl.SSLContext | None,
         server_hostname: str | None,
-        factory: Callable[[], Connection],
+        factory: Callable[[], Any],
         where: str,
         opening: Opening,
-    ) -> tuple[asyncio.BaseTransport, Connection]:
+    ) -> tuple[asyncio.BaseTransport, Any]:
         """Turn a connected socket into a connection, with TLS if `tls` is given, and return (its transport, its
         protocol made by `factory`). If that fails, close the socket.
 
@@ -329,10 +439,16 @@ class _Sources:
                         hint="add it to an interface (ip addr add), or remove it from Http(source=...)",
                     ) from error
 
-    async def connected(self, address: str, port: int) -> socket.socket:
-        """Return a socket connected to address:port from the next source address in turn. If all ports of this source
-        are in use, try the other sources.
+    def next(self, address: str, port: int) -> str:
+        """Return the source address for the next connection to address:port.
+
+        Raises:
+            RequestFailed: no source address has the IP version of `address`.
         """
+        sources, turn = self._in_turn(address, port)
+        return sources[turn % len(sources)]
+
+    def _in_turn(self, address: str, port: int) -> tuple[list[str], int]:
         sources = self._of[family_of(address)]
         if not sources:
             raise RequestFailed(
@@ -341,6 +457,13 @@ class _Sources:
         # Workers begin with different sources. Otherwise the first one would carry most of a short run.
         turn = self._turns.get(address)
         turn = self._turns[address] = randrange(len(sources)) if turn is None else turn + 1  # noqa: S311
+        return sources, turn
+
+    async def connected(self, address: str, port: int) -> socket.socket:
+        """Return a socket connected to address:port from the next source address in turn. If all ports of this source
+        are in use, try the other sources.
+        """
+        sources, turn = self._in_turn(address, port)
         for n in range(len(sources)):
             try:
                 return await _connected(address, port, sources[(turn + n) % len(sources)])

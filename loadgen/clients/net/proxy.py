@@ -14,19 +14,20 @@ import re
 import socket
 import ssl
 from collections.abc import Callable
+from copy import copy
 from time import monotonic
 from typing import Final
 
 from loadgen.clients.net.connect_timing import Opening
 from loadgen.clients.net.kernel_clock import KernelClock
-from loadgen.clients.net.network import Network, TcpNetwork
+from loadgen.clients.net.network import TcpNetwork
 from loadgen.clients.net.proxy_requests import Excepted, proxy_login
 from loadgen.clients.net.settings import Http
 from loadgen.clients.net.target_guard import OPEN, TargetGuard
 from loadgen.clients.protocol.http1 import Connection
 from loadgen.clients.protocol.outcomes import OWN_FAULTS, PROTOCOL, RESET, TIMEOUT, connect_failure
 from loadgen.engine.health.answer_reads import AnswerReads
-from loadgen.errors import RequestFailed
+from loadgen.errors import RequestFailed, UsageError
 
 __all__ = ["ProxyNetwork", "network_of"]
 
@@ -50,6 +51,13 @@ class ProxyNetwork:
         self._excepted = Excepted(tuple(http.no_proxy))
         self._login = proxy_login(http)
         self._direct, self._note = direct, note
+        self._always_tunnels = False
+
+    def tunnels(self) -> ProxyNetwork:
+        """Return a network that opens a tunnel through the proxy also without TLS, as WebSocket needs it."""
+        found = copy(self)
+        found._always_tunnels = True
+        return found
 
     async def connect(
         self,
@@ -63,7 +71,7 @@ class ProxyNetwork:
         if host in self._excepted:
             return await self._direct.connect(host, port, tls, server_hostname, factory, opening)
         await self._direct.guard.check_behind(host, port)
-        if tls is None:
+        if tls is None and not self._always_tunnels:
             try:
                 return await self._direct.connect(self._proxy, self._proxy_port, None, None, factory, opening)
             except RequestFailed as failure:
@@ -71,6 +79,32 @@ class ProxyNetwork:
         sock = await self._tunnel(host, port, opening)
         where = f"{host}:{port} through {self._where}"
         return await self._direct.adopt(sock, tls, server_hostname, factory, where, opening)
+
+    async def open_stream(
+        self,
+        host: str,
+        port: int,
+        tls: ssl.SSLContext | None,
+        factory: Callable[[], asyncio.Protocol],
+        opening: Opening,
+    ) -> None:
+        """Connect through a tunnel (CONNECT), also without TLS."""
+        if host in self._excepted:
+            await self._direct.open_stream(host, port, tls, factory, opening)
+            return
+        await self._direct.guard.check_behind(host, port)
+        sock = await self._tunnel(host, port, opening)
+        where = f"{host}:{port} through {self._where}"
+        await self._direct.adopt(sock, tls, host if tls is not None else None, factory, where, opening)
+
+    async def open_datagrams(
+        self, host: str, port: int, factory: Callable[[], asyncio.DatagramProtocol], opening: Opening
+    ) -> None:
+        if host not in self._excepted:
+            raise UsageError(
+                f"UDP to {host}:{port} cannot go through {self._where}", hint=f'write Http(no_proxy=["{host}"])'
+            )
+        await self._direct.open_datagrams(host, port, factory, opening)
 
     async def _tunnel(self, host: str, port: int, opening: Opening) -> socket.socket:
         """Connect to the proxy, ask it for a tunnel to host:port (CONNECT), and return the socket of the tunnel."""
@@ -123,7 +157,8 @@ class ProxyNetwork:
         if not 200 <= code < 300:
             reason = (status[2] or b"").decode("latin-1").strip()
             raise RequestFailed(f"proxy {code}", f"{self._where} refused the tunnel: {code} {reason}".rstrip())
-        # Within a tunnel for TLS the client speaks first, so these bytes cannot be the target's.
+        # Within a tunnel for TLS the client speaks first, so these bytes cannot be the target's. A target of `tcp://`
+        # that speaks first is refused as well, because its first bytes would be lost here.
         if not answer.endswith(_END):
             raise RequestFailed(
                 f"proxy {PROTOCOL}", f"{self._where} sent bytes right after it opened the tunnel; check Http(proxy=...)"
@@ -144,7 +179,7 @@ def network_of(
     guard: TargetGuard = OPEN,
     clock: KernelClock | None = None,
     answers: AnswerReads | None = None,
-) -> Network:
+) -> TcpNetwork | ProxyNetwork:
     """Return the network that opens connections as the plan's `Http` settings require, for example through a proxy.
 
     note: is called with a text that readers of the measurements should know. fence: decides which addresses are

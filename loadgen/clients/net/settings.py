@@ -47,6 +47,12 @@ class Http:
     http2: bool | Literal["prior"] = False
     """True: HTTP/2 if the target chooses it in the TLS handshake (ALPN), else HTTP/1.1. "prior": HTTP/2 without
     negotiation, also on http://."""
+    http3: bool | Literal["only"] = False
+    """True: HTTP/3 for https:// targets whose answers offer it (Alt-Svc), else as `http2` says. "only": HTTP/3 for all
+    requests. Needs the extra `http3`."""
+    early_data: bool = False
+    """HTTP/3: send idempotent requests of a new connection with the handshake (0-RTT), if the target gave a ticket for
+    that on an earlier connection."""
     proxy: str | None = None
     """ "http://proxy.example:3128". The proxy forwards http:// and tunnels https:// (CONNECT)."""
     proxy_auth: Named | None = None
@@ -160,6 +166,11 @@ class Http:
         if self.http2:
             where = "" if self.http2 == "prior" else " if the target chose it"
             yield f"requests used HTTP/2{where}: a user's concurrent requests share a connection"
+        if self.http3:
+            where = "" if self.http3 == "only" else " if the target offered it (Alt-Svc)"
+            yield f"requests used HTTP/3{where}: a user's concurrent requests share a connection"
+        if self.early_data:
+            yield "the first requests of a connection were sent with its handshake (early_data=True) where possible"
         if not self.verify:
             yield ("certificates were not verified (verify=False), so the answers may not have come from the target")
         if self.proxy is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Iterable, Iterator, Mapping
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -16,6 +17,7 @@ from loadgen.clients.net.host_parsing import (
     is_network,
     is_place,
 )
+from loadgen.extras import how_to_install
 from loadgen.hostport import HostPort, of_url
 from loadgen.units import parse_duration, parse_size
 
@@ -43,6 +45,7 @@ def wrongs_of(http: Http, folder: Path) -> Iterator[tuple[str, str]]:
     """
     for check in (
         _versions_wrong,
+        _http3_wrong,
         _proxy_wrong,
         _tls_wrong,
         _addresses_wrong,
@@ -65,9 +68,33 @@ def _versions_wrong(http: Http) -> Iterator[tuple[str, str]]:
     clock: object = http.clock
     if clock not in ("kernel", "loop"):
         yield f"clock: invalid value {clock!r}", 'write clock="kernel" or clock="loop"'
-    for name in ("verify", "preconnect", "phases"):
+    for name in ("verify", "preconnect", "phases", "early_data"):
         if not isinstance(getattr(http, name), bool):
             yield f"{name}: invalid value {getattr(http, name)!r}", "write True or False"
+
+
+def _http3_wrong(http: Http) -> Iterator[tuple[str, str]]:
+    http3: object = http.http3
+    if not isinstance(http3, bool) and http3 != "only":
+        yield f"http3: invalid value {http3!r}", 'write True, False or "only"'
+        return
+    if not http3:
+        if http.early_data is True:
+            yield "early_data: needs HTTP/3", 'write http3=True or http3="only", or leave out early_data'
+        return
+    if find_spec("aioquic") is None:
+        hint = f"on this machine and on each agent, {how_to_install('http3')}"
+        yield "http3: needs aioquic, which is not installed", hint
+    if http.proxy is not None:
+        yield "http3: cannot be combined with proxy, because HTTP/3 does not use TCP", "leave out http3 or proxy"
+    if http.uds is not None:
+        yield "http3: cannot be combined with uds, because HTTP/3 needs UDP", "leave out http3 or uds"
+    if http.tls_max in TLS_VERSIONS and http.tls_max != "1.3":
+        yield f'http3: needs TLS 1.3, but tls_max="{http.tls_max}"', "leave out http3 or tls_max"
+    if http3 == "only":
+        for name in ("http2", "ciphers"):
+            if getattr(http, name):
+                yield f'{name}: has no effect with http3="only"', f"write http3=True, or leave out {name}"
 
 
 def _proxy_wrong(http: Http) -> Iterator[tuple[str, str]]:

@@ -11,9 +11,12 @@ import ssl
 import sys
 import tempfile
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from weakref import WeakKeyDictionary
 
 import httpx
 
@@ -21,25 +24,34 @@ from loadgen.clients.net.settings import Http, Place
 from loadgen.clients.net.settings_check import TLS_VERSIONS
 from loadgen.errors import UsageError
 
-__all__ = ["tls_context"]
+__all__ = ["http1_context", "pem_of", "tls_context"]
 
 _PEM = "-----BEGIN "
 
 
-def tls_context(ca_file: str | Path | None = None, http: Http = Http()) -> ssl.SSLContext:  # noqa: B008  # frozen
+def tls_context(
+    ca_file: str | Path | None = None,
+    http: Http = Http(),  # noqa: B008  # frozen
+    *,
+    is_http: bool = True,
+) -> ssl.SSLContext:
     """Return the TLS context for the connections of a plan. Costs about 20 ms: make only one.
 
     Args:
         ca_file: PEM; these certificates are trusted in addition to the usual roots.
         http: certificates are verified unless it has `verify=False`. It also sets the client certificate and whether
             HTTP/2 is offered (ALPN).
+        is_http: the connections are HTTP; without it no protocol is offered (ALPN).
     Raises:
         UsageError: a file is missing, or contains no certificate or key; or the key is encrypted, or does not belong to
             the certificate.
         ScenarioError: a secret is missing.
     """
     context = httpx.create_ssl_context(verify=http.verify)
-    context.set_alpn_protocols(["h2", "http/1.1"] if http.http2 else ["http/1.1"])
+    if http.http2 and is_http:
+        _with_http2[context] = partial(tls_context, ca_file, replace(http, http2=False))
+    if is_http:
+        context.set_alpn_protocols(["h2", "http/1.1"] if http.http2 else ["http/1.1"])
     _limit(context, http)
     if ca_file is not None:
         try:
@@ -55,6 +67,20 @@ def tls_context(ca_file: str | Path | None = None, http: Http = Http()) -> ssl.S
     return context
 
 
+_with_http2: WeakKeyDictionary[ssl.SSLContext, Callable[[], ssl.SSLContext]] = WeakKeyDictionary()
+"""For each context that offers HTTP/2, a function that makes or returns the same one without it."""
+
+
+def http1_context(context: ssl.SSLContext) -> ssl.SSLContext:
+    """Return a context like this one that does not offer HTTP/2, for WebSocket. The first call makes the context."""
+    make = _with_http2.get(context)
+    if make is None:
+        return context
+    made = make()
+    _with_http2[context] = lambda: made
+    return made
+
+
 def _limit(context: ssl.SSLContext, http: Http) -> None:
     """Set the versions and ciphers that a context offers."""
     with warnings.catch_warnings():
@@ -67,6 +93,12 @@ def _limit(context: ssl.SSLContext, http: Http) -> None:
                 context.minimum_version = context.maximum_version
     if http.ciphers is not None:
         context.set_ciphers(http.ciphers)
+
+
+def pem_of(place: Place) -> bytes:
+    """Return the PEM text of a certificate or key."""
+    with _file_of(place) as path:
+        return Path(path).read_bytes()
 
 
 class _Encrypted(Exception):

@@ -151,7 +151,7 @@ class Http2Pool(ConnectionPool):
         finally:
             del self._coming[origin]
             coming.set_result(failed)
-        if not isinstance(connection, Http2Connection):
+        if isinstance(connection, http1.Connection):
             self._is_http1.add(origin)
         return connection
 

@@ -22,16 +22,20 @@ from collections import deque
 from collections.abc import Callable
 from functools import cache
 from time import perf_counter_ns
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Protocol, TypeVar, cast
 
 from loadgen.clients.net.connect_timing import Opening
 from loadgen.clients.net.network import Network
+from loadgen.clients.net.proxy import ProxyNetwork
+from loadgen.clients.net.tls import http1_context
 from loadgen.clients.pool.connection_class_for_plan import connection_kind
 from loadgen.clients.protocol import http1
 from loadgen.clients.protocol.connection_interface import Connection
 from loadgen.clients.protocol.http1 import MAX_BODY_BYTES
 from loadgen.clients.protocol.outcomes import TIMEOUT, TLS
+from loadgen.clients.protocol.response_heads import Head
 from loadgen.clients.protocol.timeouts import NEVER_NS, TimeoutWheel, wheel_of
+from loadgen.engine.recording.recorder import Recorder
 from loadgen.errors import RequestFailed
 from loadgen.units import NS_PER_S
 
@@ -40,9 +44,22 @@ __all__ = [
     "NoConnectionInTime",
     "NoPlaceInTime",
     "Origin",
+    "OtherConnection",
     "SharedPool",
     "origin_of",
 ]
+
+
+T = TypeVar("T", bound="OtherConnection")
+
+
+class OtherConnection(Protocol):
+    """A connection of another protocol than HTTP."""
+
+    is_closed: bool
+
+    def abort(self) -> None:
+        """Close the connection at once, because its user has ended."""
 
 
 class NoConnectionInTime(RequestFailed):
@@ -95,6 +112,7 @@ class ConnectionPool:
         "_http1",
         "_network",
         "_open",
+        "_others",
         "_ssl",
         "has_phases",
         "idle",
@@ -105,6 +123,8 @@ class ConnectionPool:
 
     speaks_http2: ClassVar[bool] = False
     """Connections use HTTP/2, or may do so if the target chooses it."""
+    learns_alternatives: bool = False
+    """`learn` has to be called with each answer, because the target may offer HTTP/3 in it."""
 
     def __init__(
         self,
@@ -119,6 +139,8 @@ class ConnectionPool:
         self.limit_bytes, self.has_phases = limit_bytes, has_phases
         self._http1: type[http1.Connection] = connection_kind(limit_bytes, has_phases=has_phases, has_stamps=has_stamps)
         self._open: set[Connection] = set()
+        self._others: set[OtherConnection] = set()
+        """Open connections of other protocols (`open_other`)."""
         self.idle: dict[Origin, list[Connection]] = {}
         """Stacks of idle connections; the client pops from them directly. Always empty in a shared pool."""
         self.opened = 0
@@ -165,14 +187,7 @@ class ConnectionPool:
         left_ns = min(connect_ns, deadline_ns - begun_ns)
         try:
             async with within(left_ns):
-                _, protocol = await self._network.connect(
-                    origin.host,
-                    origin.port,
-                    self._ssl if origin.is_tls else None,
-                    origin.host,
-                    self._protocol(origin, loop, wheel, stack),
-                    opening,
-                )
+                connection = await self._dial(origin, loop, wheel, stack, opening)
         except TimeoutError as error:
             raise too_late(origin, left_ns, begun_ns) from error
         except RequestFailed as failure:
@@ -181,10 +196,69 @@ class ConnectionPool:
             # The system gave up (ETIMEDOUT) before our own limit.
             raise NoConnectionInTime(failure.detail, min(perf_counter_ns(), begun_ns + left_ns)) from failure
         self.opened += 1
-        connection = self._connection(protocol)
         if not connection.is_closed:  # otherwise the first request on it fails
             self._open.add(connection)
         return connection
+
+    async def _dial(
+        self,
+        origin: Origin,
+        loop: asyncio.AbstractEventLoop,
+        wheel: TimeoutWheel,
+        stack: list[Connection],
+        opening: Opening,
+    ) -> Connection:
+        """Open a connection over TCP and return it. `http3_pool.py` overrides this method."""
+        _, protocol = await self._network.connect(
+            origin.host,
+            origin.port,
+            self._ssl if origin.is_tls else None,
+            origin.host,
+            self._protocol(origin, loop, wheel, stack),
+            opening,
+        )
+        return self._connection(protocol)
+
+    async def open_other(
+        self,
+        origin: Origin,
+        make: Callable[[Callable[[Any], None]], T],
+        connect_ns: int,
+        deadline_ns: int,
+        opening: Opening,
+    ) -> T:
+        """Open a connection for a protocol that begins with a request of HTTP/1.1 and takes the connection over, such
+        as WebSocket. The connection belongs to its caller alone, and takes no place of a shared pool. The pool closes
+        it with the others.
+
+        make: called with a function to be called when the connection is lost; returns its asyncio protocol.
+
+        Raises:
+            RequestFailed: as `open`.
+        """
+        if origin.is_tls and self._ssl is None:
+            raise RequestFailed(TLS, f"{origin.where}: the pool has no TLS context for https://; pass ssl=")
+        begun_ns = perf_counter_ns()
+        left_ns = min(connect_ns, deadline_ns - begun_ns)
+        network = self._network.tunnels() if isinstance(self._network, ProxyNetwork) else self._network
+        factory: Any = lambda: make(self._others.discard)  # noqa: E731  # a network makes connections of any class
+        try:
+            async with within(left_ns):
+                _, protocol = await network.connect(
+                    origin.host,
+                    origin.port,
+                    http1_context(self._ssl) if origin.is_tls and self._ssl is not None else None,
+                    origin.host,
+                    factory,
+                    opening,
+                )
+        except TimeoutError as error:
+            raise too_late(origin, left_ns, begun_ns) from error
+        made: Any = protocol
+        self.opened += 1
+        if not made.is_closed:
+            self._others.add(made)
+        return cast("T", made)
 
     def _protocol(
         self, origin: Origin, loop: asyncio.AbstractEventLoop, wheel: TimeoutWheel, stack: list[Connection]
@@ -207,6 +281,12 @@ class ConnectionPool:
         while stack and stack[-1].is_hung_up():
             stack.pop().retire()
 
+    def report_to(self, recorder: Recorder) -> None:
+        """Count in the metrics of this recorder's worker. `http3_pool.py` overrides this method."""
+
+    def learn(self, origin: Origin, head: Head) -> None:
+        """Remember what an answer's head offers. `http3_pool.py` overrides this method."""
+
     def close_idle(self) -> None:
         """Close all idle connections. An HTTP/2 connection with requests under way accepts no more and is closed after
         them. The next request opens a new connection.
@@ -221,7 +301,7 @@ class ConnectionPool:
 
     def close(self) -> None:
         """Close all connections, also those with a request under way."""
-        for connection in tuple(self._open):
+        for connection in (*self._open, *self._others):
             connection.abort()
         self.idle.clear()
 

@@ -139,6 +139,8 @@ _WHOLE_HEAD: Final = END_HEADERS | PADDED | PRIORITIES
 _END_OR_ODD: Final = _WHOLE_HEAD | END_STREAM
 """If only END_HEADERS of these is set, a body follows."""
 _ANSWERS_A_TURN: Final = FRAMES_A_TURN // 4
+_PIECES_A_TURN: Final = FRAMES_A_TURN * 4
+"""`_read_pieces` takes about a quarter of the time for a frame."""
 
 
 class _Stream:
@@ -159,6 +161,7 @@ class _Stream:
         "is_paused",
         "is_sent",
         "joined",
+        "joins_frames",
         "sink",
         "unacknowledged",
         "unsent",
@@ -185,6 +188,8 @@ class _Stream:
         """See `join_body_pieces.join_tail`."""
         self.have = 0
         self.sink: Sink | None = None
+        self.joins_frames = False
+        """The sink needs no piece for each frame: the frames of a read may be joined."""
         self.is_paused = False
         self.unacknowledged = 0
         """Received bytes that were not yet returned to the stream's window."""
@@ -346,6 +351,7 @@ class Http2Connection(asyncio.Protocol):
         stream = self._begin(data, sink, head_only, deadline_ns, True)
         if not stream.waiter.done():
             stream.sink, sink.source = sink, stream
+            stream.joins_frames = getattr(sink, "joins_frames", False)
         return stream.waiter
 
     def cancel(self, exchange: Exchange) -> None:
@@ -459,6 +465,7 @@ class Http2Connection(asyncio.Protocol):
             if request.wants_stream:
                 sink = stream.sink = cast("Sink", exchange)
                 sink.source = stream
+                stream.joins_frames = getattr(sink, "joins_frames", False)
             if upload is not None and type(upload) is not OpenBody:
                 try:
                     await self._push(upload, stream)
@@ -578,7 +585,10 @@ class Http2Connection(asyncio.Protocol):
         now_ns = self._heard_ns = perf_counter_ns()
         reader = self._reader
         if not reader.waiting and reader.is_greeted and not self._head.stream:
-            data = self._read_answers(data, now_ns)
+            if len(data) > 9 and data[3] == DATA:
+                data = self._read_pieces(data, now_ns)
+            else:
+                data = self._read_answers(data, now_ns)
             if not data or self.is_closed:
                 return
         begun_ns = self._part_ns = self._part_ns if reader.waiting else now_ns
@@ -662,6 +672,51 @@ class Http2Connection(asyncio.Protocol):
         if self._out:
             self._flush()
         return data[at:] if at else data
+
+    def _read_pieces(self, data: bytes, now_ns: int) -> bytes:
+        """HOT. Process the DATA frames at the beginning of a read that belong to one streamed answer, and return the
+        bytes after them. The sink gets their payloads as one piece.
+
+        `_read` would do the same, frame by frame: for messages of 10 bytes that takes three times as long.
+        """
+        number = unpack_frame_head(data, 0)[4]
+        stream = self._streams.get(number)
+        if stream is None or not stream.joins_frames or stream.sink is None:
+            return data
+        head = stream.head
+        if head is None or head.length is not None or stream.head_only:
+            return data
+        at, size = 0, len(data)
+        pieces: list[bytes] = []
+        while size - at > 9 and len(pieces) < _PIECES_A_TURN:
+            high, low, kind, flags, of_number = unpack_frame_head(data, at)
+            length = high << 8 | low
+            end = at + 9 + length
+            if kind or flags or of_number != number or not 0 < length <= MAX_FRAME_BYTES or end > size:
+                break
+            pieces.append(data[at + 9 : end])
+            at = end
+        if not pieces:
+            return data
+        # From here on as in `_on_data`, whose checks are the same for a whole run of frames.
+        count = len(pieces)
+        length = at - 9 * count
+        if stream.unacknowledged + length > STREAM_WINDOW_BYTES:
+            return data
+        stream.exchange.size_bytes += at
+        self._unacknowledged += length
+        stream.unacknowledged += length
+        stream.have += length
+        self._budget.earned += count
+        if stream.sink.took(pieces[0] if count == 1 else b"".join(pieces), now_ns):
+            stream.is_paused = True
+        if self._unacknowledged > _CONNECTION_WINDOW_BYTES // 4:
+            self._give_back()
+        if stream.unacknowledged >= STREAM_WINDOW_BYTES // 2:
+            self._open_window(stream)
+        if self._out:
+            self._flush()
+        return data[at:]
 
     def _read(self, begun_ns: int, now_ns: int) -> None:
         """HOT. Process received frames one by one, so that each is counted for its stream, and an invalid frame does

@@ -38,6 +38,7 @@ __all__ = [
     "OversizedHeaderListError",
     "Received",
     "fields_of",
+    "request_decoder",
 ]
 
 INVALID_BLOCK: Final = (HPACKError, IndexError, TypeError)
@@ -360,6 +361,11 @@ class _Table(HeaderTable):
 
 _meanings: dict[bytes, tuple[Received, tuple[tuple[bytes, bytes], ...]]] = {}
 """Blocks without references to the dynamic table, with the entries that they add. Valid on all connections."""
+
+
+def request_decoder(max_bytes: int) -> HpackDecoder:
+    """Return a decoder for the heads of requests, for a server in tests: `decode(block, raw=True)` returns pairs."""
+    return HpackDecoder(max_bytes)
 
 
 class Decoder:

@@ -17,7 +17,7 @@ import msgspec
 if TYPE_CHECKING:
     from loadgen.clients.response.replies import Reply
 
-__all__ = ["Missing", "check_path", "pattern_hint", "pick_from"]
+__all__ = ["Missing", "check_path", "finder", "pattern_hint", "pick_from"]
 
 _STEP = re.compile(r"\.([A-Za-z_][A-Za-z0-9_]*)|\[(\d+)\]|\['([^'\\]+)'\]|\[\"([^\"\\]+)\"\]")
 _NAMES = re.compile(r"[A-Za-z_]\w*(\[\d+\]|\.\w+)*")
@@ -56,6 +56,18 @@ def pick_from(reply: Reply, path: str, kind: Any) -> Any:
         return msgspec.convert(value, kind, strict=is_typed)
     except msgspec.ValidationError as error:
         raise Missing(str(error)) from error
+
+
+def finder(path: str) -> Find:
+    """Return the function that finds all values at `path` of an answer; for paths that are used many times.
+
+    It raises Missing if the body is not JSON.
+
+    Raises:
+        ValueError: `path` is invalid.
+    """
+    check_path(path)
+    return _compile(path)[0]
 
 
 def check_path(path: object) -> None:

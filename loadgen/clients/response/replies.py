@@ -470,7 +470,14 @@ class Reply:
         content: bytes | None = None if self._lazy is None else self._lazy.get("content")
         if content is not None:
             return request_text(self._sent), response_text(head, content, is_unpacked=True)
-        return request_text(self._sent), response_text(head, getattr(self, "body", None))
+        return request_text(self._sent), response_text(
+            head, getattr(self, "body", None), path=self._path, trailers=self.raw_trailers
+        )
+
+    @property
+    def _path(self) -> str:
+        """Return the path of the request as it was sent, with its query."""
+        return self._sent.partition(b" ")[2].partition(b" ")[0].decode("latin-1")
 
     def _lazily(self) -> dict[str, Any]:
         lazy = self._lazy

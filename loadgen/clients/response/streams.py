@@ -23,7 +23,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Container, Coroutine, Iterable
 from time import perf_counter_ns
 from types import TracebackType
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 import httpx
 
@@ -57,6 +57,9 @@ class StreamedReply(Reply):
         read from the socket.
     events: the number of pieces. piece_ns: the arrival time of the piece that was read last.
     """
+
+    joins_frames: ClassVar[bool] = False
+    """Whether frames of HTTP/2 that come in one read may be one piece."""
 
     __slots__ = (
         "_failure",

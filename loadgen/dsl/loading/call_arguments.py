@@ -35,6 +35,12 @@ from loadgen.clients.response.forms import Form, check_selector
 from loadgen.clients.response.pick import check_path, pattern_hint
 from loadgen.clients.response.replies import Reply
 from loadgen.clients.retries import retries_of
+from loadgen.clients.tcp_udp.exchange import check_expected
+from loadgen.clients.tcp_udp.frames import fixed_size, length_prefix, lines, until
+from loadgen.clients.tcp_udp.matching import first
+from loadgen.clients.tcp_udp.place import bytes_of, limit_of
+from loadgen.clients.tcp_udp.tcp_link import TcpLink, check_frame
+from loadgen.clients.tcp_udp.udp_socket import UdpSocket
 from loadgen.dsl.distributions import Distribution, empirical, exponential, fixed, lognormal, normal, uniform
 from loadgen.dsl.loading.receivers import Receivers
 from loadgen.dsl.loading.source_analysis import UNKNOWN, Source, short_text
@@ -109,7 +115,14 @@ def _signature(function: Callable[..., Any]) -> inspect.Signature:
     return inspect.signature(function)
 
 
-_OWNERS: Final[Mapping[str, type]] = {"user": UserWith, "client": HttpClient, "reply": Reply, "form": Form}
+_OWNERS: Final[Mapping[str, type]] = {
+    "user": UserWith,
+    "client": HttpClient,
+    "reply": Reply,
+    "form": Form,
+    "link": TcpLink,
+    "udp": UdpSocket,
+}
 
 
 def _known(source: Source, receivers: Receivers, call: ast.Call) -> tuple[str, Callable[..., Any], type | None] | None:
@@ -136,7 +149,8 @@ def _known(source: Source, receivers: Receivers, call: ast.Call) -> tuple[str, C
 _FUNCTIONS: Final[Mapping[str, Callable[..., Any]]] = {
     function.__name__: function
     for function in (
-        uniform, exponential, normal, lognormal, fixed, empirical, gql, blob, prompt, shared_prefix, zipf
+        uniform, exponential, normal, lognormal, fixed, empirical, gql, blob, prompt, shared_prefix, zipf,
+        lines, until, fixed_size, length_prefix, first,
     )
 }  # fmt: skip
 """Words of loadgen that journeys call."""
@@ -162,6 +176,14 @@ _WRITE: Final = {
     "user.fail": 'user.fail("the cart is empty")',
     "user.trait": 'user.trait("speed", lognormal(0, .3))',
     "user.to": 'user.to("login").get("/")',
+    "user.tcp": 'async with user.tcp("gate", frame=lines()) as link:',
+    "user.udp": 'await user.udp("dns").ask(query, match=first(2), timeout="1s")',
+    "user.target": 'Redis.from_url(user.target("cache"))',
+    "link.ask": 'await link.ask(b"PING", name="ping")',
+    "link.send": 'await link.send(b"QUIT")',
+    "link.receive": 'await link.receive(name="greeting")',
+    "udp.ask": 'await user.udp("dns").ask(query, match=first(2), timeout="1s")',
+    "udp.send": 'await user.udp("metrics").send(b"orders:1|c")',
     "client.request": 'await user.http.request("GET", "/")',
     "client.stream": 'async with user.http.stream("GET", "/events") as reply:',
     "reply.pick": 'reply.pick("$.token")',
@@ -310,6 +332,13 @@ _VALUES: Final[Mapping[str, tuple[tuple[tuple[str, ...], Callable[..., object]],
         (("name",), lambda name: check_name("check", name)),
         (("ok",), check_condition),
     ),
+    "user.tcp": ((("frame",), check_frame), (("timeout",), lambda timeout: limit_of("user.tcp", timeout, 0))),
+    **{f"{owner}.{method}": (
+        (("message",), lambda message: bytes_of("message", message)),
+        (("name",), lambda name: None if name is None else check_name("message", name)),
+        (("timeout",), lambda timeout: limit_of("message", timeout, 0)),
+        (("expect",), lambda expect: check_expected("message", expect)),
+    ) for owner in ("link", "udp") for method in ("ask", "send", "receive")},
     "user.setting": ((("setting",), check_setting),),
     "user.trait": (
         (("name",), lambda name: check_name("trait", name)),
@@ -533,7 +562,11 @@ def _value_wrong(
         values = {name: value for name, value in values.items() if value is not UNKNOWN}  # such as pick=zipf(1.1)
     if any(value is UNKNOWN for value in values.values()):
         return
-    made = function(**values)
+    try:
+        made = function(**values)
+    except UsageError as error:  # of frames and matches
+        yield source.fault(call, error.message, error.hint)
+        return
     if isinstance(made, Distribution | ScenarioBlob | Prompt | Zipf):
         for fault in made.faults:
             yield source.fault(call, fault.message, fault.hint)

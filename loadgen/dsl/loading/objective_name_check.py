@@ -13,7 +13,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from loadgen.dsl.journey import Journey
 from loadgen.dsl.loading.receivers import VERBS
@@ -178,6 +178,13 @@ class RequestName:
     """True if the name comes from `name=`, not from the path."""
 
 
+_ROWS_OF_LINKS: Final = {
+    "tcp": tuple(("TCP", suffix) for suffix in (" (connect)", "", " (send)", " (receive)")),
+    "udp": tuple(("UDP", suffix) for suffix in ("", " (send)")),
+}
+"""Rows that `user.tcp` and `user.udp` name after their target, because the call has no `name=`."""
+
+
 def request_names(source: Source) -> Iterator[RequestName]:
     """Yield the predicted name of each call in the file that looks like a request.
 
@@ -187,6 +194,12 @@ def request_names(source: Source) -> Iterator[RequestName]:
         if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute):
             continue
         verb = node.func.attr
+        if verb == "ws" and node.args:
+            yield from _rows_of_websocket(source, node)
+            continue
+        if verb == "browser":
+            # A page may lead to any other, so any name of a page is possible.
+            yield RequestName("page .+", "page {...}", True, False)
         given = next((k.value for k in node.keywords if k.arg == "name"), None)
         if given is None and verb == "measure" and node.args:
             given = node.args[0]
@@ -196,17 +209,32 @@ def request_names(source: Source) -> Iterator[RequestName]:
                 yield RequestName(pattern, text, ".+" in pattern, True)
                 if verb == "poll":
                     yield RequestName(pattern + r" \(poll\)", f"{text} (poll)", ".+" in pattern, True)
-        if verb == "browser":
-            # A page may lead to any other, so any name of a page is possible.
-            yield RequestName("page .+", "page {...}", True, False)
-        elif given is not None:
-            continue
+        elif verb in _ROWS_OF_LINKS and node.args:
+            for one in source.alternatives(node.args[0]):
+                pattern, text = source.text_of(one)
+                for kind, suffix in _ROWS_OF_LINKS[verb]:
+                    row = f"{kind} {pattern}{re.escape(suffix)}"
+                    yield RequestName(row, f"{kind} {text}{suffix}", ".+" in pattern, False)
         elif verb in ("request", "stream") and len(node.args) > 1:
             for url in source.alternatives(node.args[1]):
                 yield _by_path(source, node.args[0], url, node)
         elif verb in VERBS and node.args and _is_path(source, node):
             for url in source.alternatives(node.args[0]):
                 yield _by_path(source, ast.Constant(verb.upper()), url, node)
+
+
+def _rows_of_websocket(source: Source, call: ast.Call) -> Iterator[RequestName]:
+    """Yield the names of the rows of `user.ws("/feed")`, besides those of asks with a name of their own."""
+    given = next((k.value for k in call.keywords if k.arg == "name"), None)
+    for one in source.alternatives(call.args[0] if given is None else given):
+        if given is None:
+            row = _by_path(source, ast.Constant("WS"), one, call)
+            pattern, text, is_computed = row.pattern, row.text, row.is_computed
+        else:
+            pattern, text = source.text_of(one)
+            is_computed = ".+" in pattern
+        for what in ("connect", "ask", "ping", "close"):
+            yield RequestName(rf"{pattern} \({what}\)", f"{text} ({what})", is_computed, given is not None)
 
 
 def _check_names(source: Source) -> Iterator[tuple[str, str]]:
@@ -233,7 +261,7 @@ def _by_path(source: Source, method: ast.expr, url: ast.expr, call: ast.Call) ->
     (method_pattern, method_text), (pattern, text) = source.text_of(method), source.text_of(url)
     pattern, text = pattern.partition(r"\?")[0], text.partition("?")[0]
     is_computed = ".+" in pattern or ".+" in method_pattern
-    pattern = re.sub(r"^https?://[^/]*", "(?:https?://[^/]*)?", pattern)
+    pattern = re.sub(r"^(?:https?|wss?)://[^/]*", "(?:https?://[^/]*)?", pattern)
     # The target's own path, if it has one, comes first.
     prefix = "" if pattern.startswith("(?:") else "(?:/.*)?" if pattern.startswith("/") else "(?:/.*)?/?"
     # Requests of `user.to("login")` are named `GET login:/path`, unless "login" is the target of `user.http`.

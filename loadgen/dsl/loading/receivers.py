@@ -1,4 +1,4 @@
-"""Finds which expressions of a function are its user, an HTTP client of the user, a reply, or a form of a reply.
+"""Finds which expressions of a function are its user, a client or connection of the user, a reply, or its form.
 
 A name is a user by its annotation (`User`), by its function's decorator (`@journey`, `@node`), or
 because it is called `user`. A name is a reply if all assignments to it in the function are replies:
@@ -16,12 +16,19 @@ __all__ = ["ENTERED", "METHODS_AWAITED", "VERBS", "Function", "Receivers", "func
 
 VERBS: Final = frozenset({"get", "post", "put", "patch", "delete", "head", "options", "request"})
 METHODS_AWAITED: Final = frozenset({"think", "pace", "rendezvous", "poll", "gather"})
-ENTERED: Final = frozenset({"step", "measure", "browser"})
-_CALLS_OF_USER: Final = {"to": "target"} | dict.fromkeys(METHODS_AWAITED, "awaited") | dict.fromkeys(ENTERED, "entered")
+ENTERED: Final = frozenset({"step", "measure", "ws", "browser"})
+_CALLS_OF_USER: Final = (
+    dict.fromkeys(("to", "tcp", "udp", "target"), "target")
+    | dict.fromkeys(METHODS_AWAITED, "awaited")
+    | dict.fromkeys(ENTERED, "entered")
+)
 _USERS: Final = re.compile(r"\b(User|UserWith)\b")
 _JOURNEYS: Final = re.compile(r"journey|\bnode\b|\.set_up$|\.tear_down$")
+LINK_METHODS: Final = frozenset({"ask", "send", "receive"})
+"""Methods of a TCP connection and of a UDP socket that need `await`."""
 _RETURNED: Final = {
     ("user", "to"): "client",
+    ("user", "udp"): "udp",
     ("reply", "expect"): "reply",
     ("reply", "raise_for_status"): "reply",
     ("reply", "form"): "form",
@@ -60,7 +67,8 @@ class Receivers:
     def kind(self, call: ast.Call) -> str:
         """Return the kind of a call.
 
-        "awaited": it needs `await`. "entered": it needs `async with`. "target": it is `user.to(...)`. "": another call.
+        "awaited": it needs `await`. "entered": it needs `async with`. "target": it names a target, as `user.to(...)`.
+        "": another call.
         """
         func = call.func
         if not isinstance(func, ast.Attribute):
@@ -72,6 +80,8 @@ class Receivers:
                 return "awaited" if func.attr in VERBS else "entered" if func.attr == "stream" else ""
             case "form" if func.attr == "submit":
                 return "awaited"
+            case "link" | "udp" if func.attr in LINK_METHODS:
+                return "awaited"
         return ""
 
     def is_client(self, func: ast.expr) -> bool:
@@ -81,7 +91,8 @@ class Receivers:
     def kind_of_value(self, node: ast.expr) -> str:
         """Return the kind of an expression; "" if it is none of these.
 
-        "user", "client" (an HTTP client of the user), "random" (the user's random numbers), "reply", "form".
+        "user", "client" (an HTTP client of the user), "random" (the user's random numbers), "reply", "form", "link" (a
+        TCP connection), "udp" (a UDP socket).
         """
         match node:
             case ast.Name(id=name):
@@ -127,6 +138,10 @@ class Receivers:
                 ):
                     if not (isinstance(value, ast.Constant) and value.value is None):
                         yield name, self.kind_of_value(value)
+                case ast.withitem(
+                    context_expr=ast.Call(func=ast.Attribute(value=owner, attr="tcp")), optional_vars=ast.Name(id=name)
+                ) if self.kind_of_value(owner) == "user":
+                    yield name, "link"
                 case ast.withitem(context_expr=ast.Call() as call, optional_vars=ast.Name(id=name)):
                     yield name, "reply" if self.kind(call) == "entered" and self.is_client(call.func) else ""
                 case ast.withitem(optional_vars=ast.expr() as target):

@@ -28,6 +28,8 @@ from loadgen.clients.http import HttpClient
 from loadgen.clients.request.prepare import AllOptions
 from loadgen.clients.response.forms import Form
 from loadgen.clients.response.streams import StreamedReply
+from loadgen.clients.tcp_udp.tcp_link import TcpLink
+from loadgen.clients.tcp_udp.udp_socket import UdpSocket
 from loadgen.dsl.loading.await_check import Coroutines, is_lost
 from loadgen.dsl.loading.call_arguments import wrong_calls
 from loadgen.dsl.loading.other_tools import hint_of_attribute
@@ -51,6 +53,8 @@ _OWNERS: Mapping[str, type] = {
     "reply": StreamedReply,
     "form": Form,
     "random": Random,
+    "link": TcpLink,
+    "udp": UdpSocket,
 }
 """By kind of a value: its class. Users and clients have slots, so other attributes can never exist."""
 _ATTRIBUTES = {kind: frozenset(dir(owner)) for kind, owner in _OWNERS.items()}

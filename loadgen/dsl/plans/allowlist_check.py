@@ -20,8 +20,8 @@ from urllib.parse import urlsplit
 from loadgen.allowlist import AllowList, Entry, as_address, is_own, never
 from loadgen.clients.net.settings import Http
 from loadgen.dsl.plans.spec import LaneSpec, PlanSpec, highest_sum
-from loadgen.hostport import of_url
 from loadgen.profiles.profile import OpenProfile
+from loadgen.target_url import place_of_url
 from loadgen.units import NS_PER_S, format_count
 
 __all__ = ["Limits", "Stranger", "check", "strangers"]
@@ -210,11 +210,9 @@ def _of_size(spec: PlanSpec, limits: Limits) -> Iterator[str]:
 
 def _place(url: str) -> tuple[str, int] | None:
     try:
-        parts = urlsplit(url)
-        host, port = of_url(parts)
+        return place_of_url(url)
     except ValueError:
         return None
-    return host, port or (443 if parts.scheme == "https" else 80)
 
 
 def _is_address(host: str) -> bool:

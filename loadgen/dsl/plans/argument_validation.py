@@ -17,12 +17,14 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 from loadgen.clients.llm.settings import Llm
+from loadgen.clients.net.proxy_requests import Excepted
 from loadgen.clients.net.settings import Http
 from loadgen.clients.pool.connection_policy import Connections
 from loadgen.clients.request.tracing import Trace
 from loadgen.dsl.source_location import Origin
 from loadgen.hostport import HostPort, of_url
 from loadgen.measure.deltas.limits import NAME_BYTES
+from loadgen.target_url import LINK_SCHEMES, PORTS, TargetUrl, is_http
 from loadgen.units import NS_PER_S, parse_duration
 
 __all__ = [
@@ -30,7 +32,9 @@ __all__ = [
     "by_name",
     "client_wrong",
     "did_you_mean",
+    "http3_wrong",
     "is_url",
+    "links_wrong",
     "max_users_wrong",
     "once_wrong",
     "read_browsers",
@@ -180,6 +184,20 @@ def read_http(http: object, folder: Path, wrong: list[Wrong]) -> Http:
     return Http() if faults else http.settled(folder)
 
 
+def http3_wrong(settings: Iterable[Http], targets: Mapping[str, str]) -> Iterator[Wrong]:
+    """Yield an error for each http:// target of a plan that speaks only HTTP/3, which needs TLS.
+
+    settings: of the plan and its loads. targets: the URLs by name.
+    """
+    if not any(http.http3 == "only" for http in settings):
+        return
+    for name, url in targets.items():
+        if url.lower().startswith("http://"):
+            which = f'the target "{name}"' if name else "the target"
+            message = f'http: http3="only" needs https://, but {which} is http://'
+            yield Wrong("http", message, "write the https:// URL, or http3=True")
+
+
 def read_llm(llm: object, targets: Collection[str], folder: Path, wrong: list[Wrong]) -> Llm | None:
     """Return how AI models are asked; None without a model, or with errors, which are appended to `wrong`.
 
@@ -218,6 +236,18 @@ def client_wrong(client: object, connections: Connections, http: Http) -> Iterat
         if one.name not in _STOCK_TAKES and getattr(http, one.name) != getattr(default, one.name):
             message = f'client="httpx" does not support {one.name}= of Http(...)'
             yield Wrong("client", message, f"leave out {one.name}=, or client=")
+
+
+def links_wrong(targets: Mapping[str, str], http: Http) -> Iterator[Wrong]:
+    """Yield an error for each target of TCP or UDP that the settings of the connections rule out."""
+    for name, url in targets.items():
+        scheme = url.partition("://")[0]
+        if scheme in LINK_SCHEMES and http.uds is not None:
+            message = f'targets: "{name}": {url} cannot be reached: Http(uds=...) sends everything to a UNIX socket'
+            yield Wrong("targets", message, "leave out uds=, or the target")
+        if scheme == "udp" and http.proxy is not None and TargetUrl(url).host not in Excepted(tuple(http.no_proxy)):
+            message = f'targets: "{name}": {url} cannot be reached: the plan has a proxy, and UDP cannot go through it'
+            yield Wrong("targets", message, f'write Http(no_proxy=["{TargetUrl(url).host}"])')
 
 
 def read_labels(labels: object, wrong: list[Wrong]) -> dict[str, str]:
@@ -309,7 +339,10 @@ def is_url(target: object) -> bool:
 
 
 def url_wrong(target: object) -> tuple[str, str]:
-    """Return the error message for an invalid URL of a target, and a hint; ("", "") if the URL is valid."""
+    """Return the error message for an invalid URL of a target, and a hint; ("", "") if the URL is valid.
+
+    `loadgen/target_url.py` has the schemes.
+    """
     hint = 'write "https://shop.example" or "http://127.0.0.1:8080"'
     if not isinstance(target, str):
         return f"target: {target!r} is not a URL", hint
@@ -318,17 +351,22 @@ def url_wrong(target: object) -> tuple[str, str]:
         host, port = of_url(url) if url.netloc else HostPort("", None)
     except ValueError as error:
         return f"target: {target!r} is not a URL: {error}", hint
-    if url.scheme not in ("http", "https"):
-        return (
-            f"target: {target!r} is not an http or https URL",
-            f'write "http://{target}"' if "://" not in target and target else hint,
-        )
+    if url.scheme not in PORTS:
+        if near := get_close_matches(url.scheme, PORTS, n=1, cutoff=0.8):
+            hint = f'did you mean "{near[0]}://"?'
+        elif "://" not in target and target:
+            hint = f'write "http://{target}"'
+        return f"target: {target!r} is not an http or https URL", hint
     if not host or any(c.isspace() for c in target) or port == 0:
         return f"target: {target!r} is not a URL: it has no valid host and port", hint
     if url.username is not None or url.password is not None:
-        return "target: the URL contains credentials, which would be stored with the results", "send them in a header"
+        where = "send them in a header" if is_http(target) else 'pass them to the library: secret("password").reveal()'
+        return "target: the URL contains credentials, which would be stored with the results", where
     if url.query or url.fragment:
         return f"target: {target!r} has a query or fragment, but must be the base of all paths", hint
+    if url.scheme in LINK_SCHEMES and (port is None or url.path not in ("", "/")):
+        example = f'write "{url.scheme}://{HostPort(host, port).bracketed}:{port or 7000}"'
+        return f"target: {target!r} must have a port and no path", example
     return "", ""
 
 

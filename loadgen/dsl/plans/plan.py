@@ -28,7 +28,9 @@ from loadgen.dsl.plans.argument_validation import (
     Wrong,
     by_name,
     client_wrong,
+    http3_wrong,
     is_url,
+    links_wrong,
     max_users_wrong,
     once_wrong,
     read_browsers,
@@ -257,6 +259,8 @@ class Plan:
         self._own_tags = split.specs if llm is None else with_llm_tags(split.specs)
         self.trace = read_trace(trace, self._wrong)
         self.http = read_http(http, self.folder, self._wrong)
+        own = (one.http for one in self.loads if one.http is not None)
+        self._wrong += http3_wrong((self.http, *own), self.targets)
         self.llm = read_llm(llm, self.targets, self.folder, self._wrong)
         self.browsers = read_browsers(browsers, self._wrong)
         """The most pages in browsers at the same time on each worker."""
@@ -641,6 +645,7 @@ class Plan:
             connections = load.connections if load is not None else self.connections
             http = load.http if load is not None else self.http
             yield from client_wrong(self.client, connections or self.connections, http or self.http)
+            yield from links_wrong(self.targets, http or self.http)
 
     def _lanes_wrong(self) -> Iterator[Fault]:
         """Yield the errors that concern several loads together, or overrides.

@@ -37,6 +37,7 @@ from loadgen.dsl.plans.spec import Overrides
 from loadgen.errors import Fault, ProfileError, ScenarioError
 from loadgen.measure.deltas.custom import CHECK, MetricSpec
 from loadgen.measure.deltas.series_key import OTHER, UNTAGGED
+from loadgen.target_url import is_http
 from loadgen.units import format_duration, parse_duration
 
 __all__ = [
@@ -156,7 +157,7 @@ def read_targets(target: object, targets: object, wrong: list[Wrong]) -> ReadTar
     if isinstance(target, str) and target in named:
         return ReadTargets(named[target], target, named)
     if target is None and isinstance(targets, Mapping) and targets:
-        first = next(iter(named), "")
+        first = next((name for name, url in named.items() if is_http(url)), next(iter(named), ""))
         return ReadTargets(named.get(first), first, named)
     if named and isinstance(target, str) and "://" not in target:
         wrong.append(Wrong("target", f'target: "{target}" not found in targets', did_you_mean(target, named)))

@@ -248,12 +248,10 @@ def _did_you_mean(error: AttributeError | NameError) -> str:
         while last.tb_next is not None:
             last = last.tb_next
         names = [*last.tb_frame.f_locals, *last.tb_frame.f_globals]
-    near = get_close_matches(name, names, n=1)
-    if near:
-        return f'did you mean "{near[0]}"?'
     if isinstance(error, AttributeError) and type(error.obj).__name__.startswith("User") and name in _HTTP:
         return f'did you mean "user.http.{name}"?'
-    return ""
+    near = get_close_matches(name, names, n=1)
+    return f'did you mean "{near[0]}"?' if near else ""
 
 
 _HTTP: Final = ("get", "post", "put", "patch", "delete", "head", "options", "request", "headers", "cookies", "stream")

@@ -15,7 +15,8 @@ import re
 import sys
 import sysconfig
 import warnings
-from collections.abc import Callable, Coroutine, Generator
+from collections.abc import Callable, Coroutine, Generator, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import CodeType, FrameType
@@ -24,7 +25,7 @@ from weakref import WeakKeyDictionary, ref
 
 from loadgen.dsl.users.exception_to_outcome import is_installed, is_ours, place
 
-__all__ = ["Owner", "Stray", "find_origins", "look_out", "owns", "running_owner"]
+__all__ = ["SHARED", "Owner", "SharedObjects", "Stray", "find_origins", "look_out", "owns", "running_owner"]
 
 T = TypeVar("T")
 F = TypeVar("F", bound=Callable[..., Any])
@@ -165,8 +166,67 @@ def _register(task: asyncio.Task[Any], loop: asyncio.AbstractEventLoop) -> None:
     _owners[task] = ref(owner)
     if is_ours(starter.f_globals.get("__name__", "")):
         return  # loadgen's code awaits its own tasks
+    if _is_of_shared_object(starter):
+        del _owners[task]  # so the tasks that it starts are not the iteration's either
+        return
     is_library = starter.f_code.co_filename.startswith(_LIBRARIES)
     owner.started(Stray(task, place(starter), is_library, keeps))
+
+
+class SharedObjects:
+    """Objects that several users share, such as clients of a worker. Tasks started in their methods live with them.
+
+    Without it, a producer's task for sending would end with the iteration that happened to connect first.
+    """
+
+    def __init__(self) -> None:
+        self._objects: dict[int, object] = {}
+        self._creating = 0
+
+    @contextmanager
+    def creating(self) -> Iterator[None]:
+        """Let the tasks that a constructor starts live with the object. The block must not await."""
+        self._creating += 1
+        try:
+            yield
+        finally:
+            self._creating -= 1
+
+    def add(self, it: object) -> None:
+        self._objects[id(it)] = it
+
+    def discard(self, it: object) -> None:
+        self._objects.pop(id(it), None)
+
+    def __bool__(self) -> bool:
+        return bool(self._objects) or self._creating > 0
+
+    def is_running(self, frame: FrameType | None) -> bool:
+        """Return True if a frame, or one that called it, runs a method of such an object, or creates one.
+
+        The attributes of such an object count, too, because journeys call `user.client(Cache).redis.get(...)`.
+        """
+        if self._creating:
+            return True
+        ids = set(self._objects)
+        for it in self._objects.values():
+            values = getattr(it, "__dict__", {}).values()
+            ids.update(id(one) for one in values if not is_ours(type(one).__module__))
+        for _ in range(_FAR):
+            if frame is None:
+                return False
+            if frame.f_code.co_varnames[:1] == ("self",) and id(frame.f_locals.get("self")) in ids:
+                return True
+            frame = frame.f_back
+        return False
+
+
+SHARED: Final = SharedObjects()
+"""Those of this process."""
+
+
+def _is_of_shared_object(starter: FrameType) -> bool:
+    return bool(SHARED) and SHARED.is_running(starter)
 
 
 def running_owner() -> Owner | None:

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar, get_args
 
 from loadgen.clients.browser.browsers import Browsers
+from loadgen.dsl.users.leaked_tasks import SHARED
 from loadgen.engine.recording.user_meter import Meter
 from loadgen.errors import UsageError
 
@@ -29,12 +31,16 @@ MAX_CLIENTS: Final = 100
 
 
 class LibraryClients:
-    """The clients of one user, slot or worker, by their factories."""
+    """The clients of one user, slot or worker, by their factories.
 
-    __slots__ = ("_clients",)
+    is_shared: they outlive a user, and so do the tasks that their methods start.
+    """
 
-    def __init__(self) -> None:
+    __slots__ = ("_clients", "_is_shared")
+
+    def __init__(self, *, is_shared: bool = False) -> None:
         self._clients: dict[Any, Any] = {}
+        self._is_shared = is_shared
 
     def get(self, factory: Callable[[User], T], user: Callable[[], User]) -> T:
         """Return the client of a factory; create it at the first call. user: returns the user that the factory gets.
@@ -48,7 +54,8 @@ class LibraryClients:
                     f"user.client: more than {MAX_CLIENTS} clients; probably each call passes a new factory",
                     hint="pass a class or function defined at module level, not a lambda",
                 )
-            client = factory(user())
+            with SHARED.creating() if self._is_shared else nullcontext():
+                client = factory(user())
             if inspect.iscoroutine(client):
                 client.close()
                 raise UsageError(
@@ -56,6 +63,8 @@ class LibraryClients:
                     hint="create the client in a plain function or class, and connect in a method awaited later",
                 )
             self._clients[factory] = client
+            if self._is_shared:
+                SHARED.add(client)
         made: T = self._clients[factory]
         return made
 
@@ -64,6 +73,7 @@ class LibraryClients:
         clients, self._clients = self._clients, {}
         failure: Exception | None = None
         for client in clients.values():
+            SHARED.discard(client)
             close = getattr(client, "aclose", None) or getattr(client, "close", None)
             try:
                 if close is not None and inspect.isawaitable(closing := close()):
@@ -83,7 +93,7 @@ class WorkerClients(LibraryClients):
     __slots__ = ("browsers", "owner")
 
     def __init__(self, owner: Callable[[], User] | None = None) -> None:
-        super().__init__()
+        super().__init__(is_shared=True)
         self.owner = owner
         self.browsers: Browsers | None = None
         """The browsers of the worker; None: no user has opened a page."""

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -28,6 +28,10 @@ from loadgen.clients.httpx_api.transport import HttpxClient
 from loadgen.clients.httpx_api.user_clients import UserClients
 from loadgen.clients.llm.client import LlmClient
 from loadgen.clients.sse import EventStream
+from loadgen.clients.tcp_udp.frames import Frame
+from loadgen.clients.tcp_udp.links import Links
+from loadgen.clients.tcp_udp.tcp_link import TcpLink
+from loadgen.clients.tcp_udp.udp_socket import UdpSocket
 from loadgen.dsl.data.choices import Choices
 from loadgen.dsl.distributions import Distribution
 from loadgen.dsl.plans.per_load import PerLoad
@@ -61,12 +65,15 @@ from loadgen.engine.recording.tagging import GivenTags
 from loadgen.engine.recording.user_meter import Meter
 from loadgen.errors import IterationEnded, RequestFailed, UsageError
 from loadgen.measure.deltas.series_key import OK, SKIPPED, TIMEOUT
+from loadgen.target_url import TargetUrl
 from loadgen.units import NS_PER_S, format_duration
 
 if TYPE_CHECKING:
     import httpx2 as _httpx2  # optional
 
     from loadgen.clients.grpc_client.channel import GrpcChannel
+    from loadgen.clients.grpc_schema.reflected import Reflected
+    from loadgen.clients.ws_client.websocket import WebSocket
 
 __all__ = ["NO_LOAD", "User", "UserLoad", "UserWith", "utc_now"]
 
@@ -98,6 +105,9 @@ NO_LOAD: Final = UserLoad()
 class Openers(Protocol):
     """Creates the further clients of a user, over the user's connections. All users of a worker share it."""
 
+    reflected: Reflected
+    """The gRPC services that the worker knows by reflection."""
+
     def open_client(self, user: User, target: str) -> HttpClient:
         """Return a new client for the target of this name.
 
@@ -126,6 +136,18 @@ class Openers(Protocol):
         """Return a new object that makes httpx clients."""
         ...
 
+    def links(self, user: User) -> Links:
+        """Return a new object that opens TCP connections and UDP sockets."""
+        ...
+
+    def target_url(self, target: str) -> TargetUrl:
+        """Return the URL of the target of this name.
+
+        Raises:
+            UsageError: the plan has no target of that name.
+        """
+        ...
+
 
 class User:
     """One virtual user, the first argument of every journey: it sends requests, thinks, and names its steps."""
@@ -142,6 +164,7 @@ class User:
         "_idle_ns",
         "_idle_since_ns",
         "_is_fresh",
+        "_links",
         "_llm",
         "_made_clients",
         "_meter",
@@ -230,6 +253,7 @@ class User:
         self._openers = openers
         self._made_clients: UserClients | None = None
         self._grpc: GrpcChannel | None = None
+        self._links: Links | None = None
         self._httpx: HttpxClient | None = None
         self._httpx2: Any = None
         self._points = points
@@ -677,6 +701,86 @@ class User:
         """
         return self._all_openers().open_browser(self, url, name)
 
+    def tcp(self, target: str = "", *, frame: Frame, timeout: float | str | None = None) -> TcpLink:
+        """Return a TCP connection: `async with user.tcp("gate", frame=lines()) as link: await link.ask(b"PING")`.
+
+        `ask`, `send` and `receive` of it are rows, and so is connecting: `TCP gate (connect)`.
+
+        Args:
+            target: name of a target `tcp://HOST:PORT`, or with TLS `tcps://HOST:PORT`; "" for the plan's main target.
+            frame: how messages are cut out of the bytes: `lines()`, `length_prefix(4)`, `fixed_size(8)`,
+                `until(b"...")`, or an own `Frame`.
+            timeout: of each request on the connection; by default the plan's.
+
+        Raises:
+            UsageError: the plan has no target of that name, it is not tcp:// or tcps://, or an invalid argument.
+        """
+        return self._all_links().tcp(target, frame, timeout)
+
+    def udp(self, target: str = "") -> UdpSocket:
+        """Return this user's UDP socket for a target: `await user.udp("dns").ask(query, match=first(2), timeout="1s")`.
+
+        A lost answer is a `timeout`. Answers that come later, and datagrams that answer nothing, are counters.
+
+        Args:
+            target: name of a target `udp://HOST:PORT`; "" for the plan's main target.
+
+        Raises:
+            UsageError: the plan has no target of that name, or it is not udp://.
+        """
+        return self._all_links().udp(target)
+
+    def target(self, name: str = "") -> TargetUrl:
+        """Return the URL of a target of the plan, for a client library: `Redis.from_url(user.target("cache"))`.
+
+        The URL is a text with the parts `scheme`, `host`, `port`, `place` (HOST:PORT) and `path`.
+
+        Raises:
+            UsageError: the plan has no target of that name.
+        """
+        return self._all_openers().target_url(name)
+
+    def _all_links(self) -> Links:
+        links = self._links
+        if links is None:
+            links = self._links = self._all_openers().links(self)
+        return links
+
+    def ws(
+        self,
+        url: str,
+        *,
+        target: str = "",
+        name: str | None = None,
+        subprotocols: Sequence[str] = (),
+        headers: Mapping[str, str] | None = None,
+        timeout: float | str | None = None,
+        tags: GivenTags | None = None,
+    ) -> WebSocket:
+        """Return a context manager that opens a WebSocket: `async with user.ws("/feed") as ws:`.
+
+        The connection has `send`, `ask`, `messages`, `ping` and `close`. The user's headers and cookies are sent with
+        its request.
+
+        Args:
+            url: a path of the target, or a whole `ws://` or `wss://` URL.
+            target: the name of another target of the plan.
+            name: of the rows, by default `WS /path`: `WS /path (connect)`.
+            subprotocols: those that are offered; `ws.subprotocol` is the one that the target chose.
+            headers: more headers of the request.
+            timeout: for connecting, TLS and the handshake; by default the plan's.
+            tags: of the row of the connect.
+
+        Raises:
+            UsageError: an invalid subprotocol, or a header that the handshake sets itself.
+        """
+        from loadgen.clients.ws_client.websocket import open_websocket  # few scenarios need it
+
+        http = self.to(target) if target else self.http
+        return open_websocket(
+            http, url, name=name, subprotocols=subprotocols, headers=headers, tags=tags, timeout=timeout
+        )
+
     @property
     def llm(self) -> LlmClient:
         """Return the user's client for the AI model of the plan's `Llm`: `await user.llm.chat(prompt(tokens=1024))`.
@@ -713,7 +817,8 @@ class User:
         """
         from loadgen.clients.grpc_client.channel import GrpcChannel  # imports grpcio: 0.1 s, which few scenarios need
 
-        return GrpcChannel(self.to(target) if target else self.http)
+        reflected = None if self._openers is None else self._openers.reflected
+        return GrpcChannel(self.to(target) if target else self.http, reflected=reflected, target=target)
 
     @property
     def httpx(self) -> HttpxClient:
@@ -871,7 +976,7 @@ class User:
             return clients.get(factory, lambda: self)
         if scope == "slot":
             if self._slot_clients is None:
-                self._slot_clients = LibraryClients()
+                self._slot_clients = LibraryClients(is_shared=True)
             return self._slot_clients.get(factory, lambda: self)
         if scope == "worker":
             return self._worker_clients.of(factory, self)
@@ -925,8 +1030,11 @@ class User:
             await clients.close()
 
     async def _close_slot_clients(self) -> None:
-        """Close the clients of the slot, likewise."""
+        """Close the clients of the slot, likewise, and its TCP connections and UDP sockets."""
         clients, self._slot_clients = self._slot_clients, None
+        links, self._links = self._links, None
+        if links is not None:
+            await links.close()
         if clients is not None:
             await clients.close()
 

@@ -11,11 +11,10 @@ import ssl as _ssl
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from difflib import get_close_matches
 from functools import partial
 from random import Random
 from time import perf_counter_ns
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -24,6 +23,7 @@ from loadgen.clients.browser.host_rules import places_of
 from loadgen.clients.browser.page_visit import PageName, PageSettings, PageVisit
 from loadgen.clients.browser.reachable import launch_for
 from loadgen.clients.caching import CachingHttpClient
+from loadgen.clients.grpc_schema.reflected import Reflected
 from loadgen.clients.http import HttpClient
 from loadgen.clients.httpx_api.rows import HttpxRows
 from loadgen.clients.httpx_api.stock import StockHttpClient, StockPool
@@ -32,7 +32,7 @@ from loadgen.clients.llm.client import LlmClient
 from loadgen.clients.llm.model_facts import ModelFacts, found_out
 from loadgen.clients.llm.settings import Llm
 from loadgen.clients.llm.worker import LlmWorker
-from loadgen.clients.net.network import Network, TcpNetwork
+from loadgen.clients.net.network import Network, RawNetwork, TcpNetwork
 from loadgen.clients.net.proxy_requests import Forward
 from loadgen.clients.net.settings import Http
 from loadgen.clients.pool.connection_policy import Connections
@@ -45,11 +45,14 @@ from loadgen.clients.request.request_head_cache import origin_of_url
 from loadgen.clients.request.traced_meter import with_traces
 from loadgen.clients.request.tracing import Names, Trace, Tracer
 from loadgen.clients.span_export.sender import SpanSender
+from loadgen.clients.tcp_udp.links import Links
+from loadgen.clients.tcp_udp.place import Place
 from loadgen.dsl.prompts.calibrate_by_server import calibrate
 from loadgen.dsl.prompts.tokenizer_words import exact_words
 from loadgen.dsl.users.leveled_life import LeveledLife, LevelTags
 from loadgen.dsl.users.library_clients import OwnerMeter, WorkerClients
 from loadgen.dsl.users.llm_place import LlmPlace
+from loadgen.dsl.users.other_targets import NO_HTTP_URL, NoHttpNetwork, http_targets, target_named
 from loadgen.dsl.users.user import NO_LOAD, User, UserLoad, UserWith, utc_now
 from loadgen.dsl.users.user_runner import BoundJourney, JourneyLife
 from loadgen.engine.health.stream_reads import StreamReads
@@ -61,6 +64,10 @@ from loadgen.engine.recording.user_meter import Meter
 from loadgen.engine.tracing.share import AdaptiveShare
 from loadgen.errors import UsageError
 from loadgen.measure.deltas.series_key import Tags
+from loadgen.target_url import LINK_SCHEMES, TargetUrl, is_http
+
+if TYPE_CHECKING:
+    from loadgen.clients.pool.http3_pool import Http3Worker
 
 __all__ = ["UserFactory", "Ways"]
 
@@ -93,9 +100,15 @@ class Ways:
     browsers: int = 0
 
     @property
-    def url(self) -> str:
-        """Return the base URL of `user.http`: that of the plan's main target, or of the first one."""
+    def main_url(self) -> str:
+        """Return the URL of the plan's main target, or of the first one."""
         return self.targets[self.target] if self.target is not None else next(iter(self.targets.values()))
+
+    @property
+    def url(self) -> str:
+        """Return the base URL of `user.http`: the main target, or the first one of HTTP if the main one is not HTTP."""
+        main = self.main_url
+        return main if is_http(main) else next(iter(http_targets(self.targets).values()), NO_HTTP_URL)
 
 
 class UserFactory:
@@ -112,6 +125,8 @@ class UserFactory:
         adaptive: the share of sampled traces, if it changes. export: receives our own spans; None: nobody does.
         worker_clients: the libraries' clients that all users of the worker share; None: those of this object's users.
             Who drives the users closes them.
+        raw: opens the connections of `user.tcp` and `user.udp`; None: `network` does, if it can.
+        raw_tls: makes the TLS context of `tcps://` targets, which offers no HTTP; None: it is that of HTTP.
     """
 
     user_class: type[UserWith[Any]] = UserWith
@@ -138,13 +153,22 @@ class UserFactory:
         adaptive: AdaptiveShare | None = None,
         export: SpanSender | None = None,
         worker_clients: WorkerClients | None = None,
+        reflected: Reflected | None = None,
+        raw: RawNetwork | None = None,
+        raw_tls: Callable[[], _ssl.SSLContext] | None = None,
     ) -> None:
         self.ways = ways
+        self._raw = network if raw is None and isinstance(network, RawNetwork) else raw
+        self._make_raw_tls = raw_tls
+        self._raw_tls: _ssl.SSLContext | None = None
+        self._has_http = ways.url != NO_HTTP_URL
         self.worker_clients = worker_clients or WorkerClients()
         self.worker_clients.owner = self.worker_clients.owner or self._client_owner
+        self.reflected = reflected or Reflected()
         self._reads, self._has_stamps = reads, has_stamps
         self.shared = shared
-        self._network, self._ssl, self._seed = network, ssl, seed
+        self._network: Network = network if self._has_http else NoHttpNetwork()
+        self._ssl, self._seed = ssl, seed
         self._sleep, self._wait, self._clock, self._now = sleep, wait, clock, now
         self._points = points
         self._url = ways.url
@@ -157,6 +181,7 @@ class UserFactory:
         self._pages: PageSettings | None = None
         """What visits to pages share; None: there was none."""
         self._shared_pool: ConnectionPool | None = None
+        self._http3 = _http3_of(ways, network, ssl)
         self._max_body_bytes = ways.http.max_body_bytes
         self._has_phases = ways.http.phases or ways.has_phases
         if self._has_phases:
@@ -183,12 +208,13 @@ class UserFactory:
     def preconnects(self) -> bool:
         """Whether connections are opened ahead of demand: each user slot keeps its own, and the plan allows it."""
         ways = self.ways
-        return ways.http.preconnect and ways.connections.policy == "kept" and ways.client == "loadgen"
+        is_ours = ways.connections.policy == "kept" and ways.client == "loadgen"
+        return ways.http.preconnect and is_ours and self._has_http
 
     def _origins_of_targets(self) -> tuple[Origin, ...]:
         """Return where the plan's targets are, besides that of `user.http`. Targets on the same server count once."""
         main = origin_of_url(self._url, "", self._forward)
-        targets = self.ways.targets.items()
+        targets = http_targets(self.ways.targets).items()
         others = dict.fromkeys(origin_of_url(url, name, self._forward) for name, url in targets if url != self._url)
         return tuple(one for one in others if one is not main)
 
@@ -255,18 +281,46 @@ class UserFactory:
         Raises:
             UsageError: the plan has no target of that name.
         """
-        url = self.ways.targets.get(target)
-        if url is None:
-            names = [f'"{name}"' for name in self.ways.targets if name]
-            near = get_close_matches(target, self.ways.targets, n=1)
-            there = (
-                f"use one of {', '.join(names)}" if names else 'add it to the plan: targets={"api": ..., "login": ...}'
-            )
+        url = str(target_named(self.ways.targets, target, self._url))
+        if not is_http(url):
             raise UsageError(
-                f'the plan has no target "{target}"', hint=f'did you mean "{near[0]}"?' if near and near[0] else there
+                f'user.to("{target}"): {url} is not an HTTP target',
+                hint=f'write user.tcp("{target}", frame=lines()), user.udp("{target}"), or user.target("{target}")',
             )
         # Rows of other targets carry the target's name, since `/x` of two targets must not share a row.
         return self._client(user._meter, user.http.pool, url, "" if url == self._url else target)
+
+    def target_url(self, target: str) -> TargetUrl:
+        """Return the URL of the target of this name; of "" that of the plan's main target.
+
+        Raises:
+            UsageError: the plan has no target of that name.
+        """
+        return target_named(self.ways.targets, target, self.ways.main_url)
+
+    def links(self, user: User) -> Links:
+        """Return the object that opens the TCP connections and UDP sockets of one user."""
+
+        def place(target: str, word: str) -> Place:
+            url = self.target_url(target)
+            if url.scheme in LINK_SCHEMES and self.ways.http.uds is not None:
+                raise UsageError(
+                    f"{url}: Http(uds=...) sends everything to a UNIX socket, and TCP and UDP cannot be sent there",
+                    hint="leave out uds=, or the target",
+                )
+            if self._raw is None:
+                raise UsageError("this user has only user.http", hint="create users with `UserFactory(raw=...)`")
+            return Place(target, url, user._meter, self._raw, self.ways.timeouts, self._tls_of_links)
+
+        return Links(place)
+
+    def _tls_of_links(self) -> _ssl.SSLContext:
+        if self._raw_tls is None:
+            made = self._ssl if self._make_raw_tls is None else self._make_raw_tls()
+            if made is None:
+                raise UsageError("tcps://: this user has no TLS context", hint="create users with ssl=")
+            self._raw_tls = made
+        return self._raw_tls
 
     def open_llm(self, user: User) -> LlmClient:
         """Create and return a user's client of the AI model.
@@ -287,7 +341,7 @@ class UserFactory:
             user._meter,
             user.http.pool,
             self._url,
-            ways.targets,
+            http_targets(ways.targets),
             ways.timeouts,
             tags=ways.tags,
             tracer=self._tracer,
@@ -334,6 +388,7 @@ class UserFactory:
             self._ssl,
             self._shared_pool if isinstance(self._shared_pool, SharedPool) else None,
             http2=ways.http.http2,
+            http3=self._http3,
             limit_bytes=self._max_body_bytes,
             has_phases=self._has_phases,
             has_stamps=self._has_stamps,
@@ -342,7 +397,7 @@ class UserFactory:
     def _client(self, meter: Meter, pool: ConnectionPool, url: str, target: str = "") -> HttpClient:
         ways = self.ways
         if ways.client == "httpx":
-            rows = HttpxRows(meter, url, ways.targets, ways.tags, self._tracer, is_judged=True)
+            rows = HttpxRows(meter, url, http_targets(ways.targets), ways.tags, self._tracer, is_judged=True)
             return StockHttpClient(
                 meter, pool, url, ways.timeouts, follow_redirects=ways.follow_redirects, target=target, rows=rows
             )
@@ -375,6 +430,7 @@ class UserFactory:
     ) -> User:
         meter = (meter_class or self.meter_class)(recorder, tags)
         meter.load = load
+        pool.report_to(recorder)
         user = self.user_class(
             self._client(meter, pool, self._url),
             meter,
@@ -393,6 +449,18 @@ class UserFactory:
         if meter.times_streams:
             meter.waits = LlmPlace(user).waited_ns
         return user
+
+
+def _http3_of(ways: Ways, network: Network, context: _ssl.SSLContext | None) -> Http3Worker | None:
+    """Return what all HTTP/3 connections of the worker share; None for plans without HTTP/3. Trials have none either:
+    their network answers over HTTP/1.1.
+    """
+    if not ways.http.http3 or ways.client == "httpx" or not hasattr(network, "open_quic"):
+        return None
+    from loadgen.clients.pool.http3_pool import http3_worker  # needs the extra `http3`
+
+    assert context is not None
+    return http3_worker(ways.http, context)
 
 
 def _adaptive_of(trace: Trace, given: AdaptiveShare | None) -> AdaptiveShare | None:

@@ -162,10 +162,11 @@ class WorkerTally:
 
     def _is_full(self) -> bool:
         # A delta has room for MAX_CUSTOM. Reserve one for `(other)`, one for skipped cycles, one for the cap, two for
-        # rendez-vous and two for the caches of users.
+        # rendez-vous, two for the caches of users, three for HTTP/3, four for TCP and UDP, eight for
+        # WebSockets.
         recorder = self._recorder()
         counted = len(recorder.customs) if recorder is not None else 0
-        return len(self.checks) - (OTHER in self.checks) >= MAX_CHECKS - 1 or counted >= MAX_CUSTOM - 7
+        return len(self.checks) - (OTHER in self.checks) >= MAX_CHECKS - 1 or counted >= MAX_CUSTOM - 22
 
     def _known(self, text: str) -> str:
         """Return the text with the values of secrets masked, because names leave the worker."""

@@ -270,6 +270,15 @@ class RequestSeries(Series):
             values = self.phases.setdefault(key, [])
         values.append(ns)
 
+    def phase_many(self, phase: _Timed, values: Sequence[int]) -> None:
+        """HOT, once for messages that arrived together. Record the times of several phases or messages, all ok."""
+        found = self.phases.get((phase, OK, False))
+        if found is None:
+            for ns in values:
+                self.phase(phase, ns)
+        else:
+            found.extend(values)
+
     def opened(self, times: Mapping[Phase, int], failed: Phase | None = None, outcome: str = OK) -> None:
         """Record the phases of opening a connection. If it failed, `failed` is the phase, and `outcome` its outcome.
 

@@ -82,6 +82,8 @@ class Meter:
 
     times_streams: ClassVar[bool] = False
     """Whether the stream metrics of requests to AI models are recorded (`stream_meter.py`)."""
+    keeps_messages: ClassVar[bool] = False
+    """Whether the first messages of WebSockets are kept with the sample of their connect, to show them."""
     tokenizer: ClassVar[CountsTokens | None] = None
     """Counts the tokens of answers of models without usage; None: nothing does."""
 

@@ -12,13 +12,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from typing import Any
-from urllib.parse import urlsplit
 
 import msgspec
 
 from loadgen.dsl.plans.spec import LaneSpec, PlanSpec, TraceSpec
 from loadgen.history.store.stored_run import Key
 from loadgen.profiles.profile import OpenProfile
+from loadgen.target_url import place_of_url
 from loadgen.units import format_duration
 
 __all__ = ["key_of", "pythons_of"]
@@ -109,9 +109,11 @@ def _is_rate(spec: PlanSpec) -> bool:
 
 def _place(url: str) -> str:
     """Return host and port of a URL: "shop.example:443" for "https://shop.example/app"."""
-    parts = urlsplit(url)
-    port = parts.port or (443 if parts.scheme == "https" else 80)
-    return f"{parts.hostname or url}:{port}"
+    try:
+        host, port = place_of_url(url)
+    except ValueError:
+        return url
+    return f"{host}:{port}"
 
 
 def _shares(weights: Mapping[str, float]) -> list[tuple[str, float]]:

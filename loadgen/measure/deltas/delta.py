@@ -8,7 +8,7 @@ in the order of these keys. Counters add up over intervals, agents and regions; 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Final, overload
 
 import msgspec
@@ -24,8 +24,18 @@ from loadgen.measure.deltas.sampling_counts import SamplingCounts
 from loadgen.measure.deltas.series_key import SeriesKey
 from loadgen.measure.deltas.stream_health import StreamHealth
 from loadgen.measure.deltas.worker_loss import Loss
+from loadgen.measure.histograms.packed_counts import PackedCounts, unpack
 
-__all__ = ["COUNTER_NAMES", "Counters", "Delta", "Health", "SeriesStats", "StatsColumns", "WorkerHealth"]
+__all__ = [
+    "COUNTER_NAMES",
+    "Counters",
+    "Delta",
+    "Health",
+    "SeriesStats",
+    "StatsColumns",
+    "WorkerHealth",
+    "unpacked",
+]
 
 
 @dataclass(slots=True)
@@ -258,5 +268,26 @@ class Delta:
     """Event lists of streams of AI models that ended in the interval."""
     streams_left_out: int = 0
     """Streams of the interval that were chosen and are not in `streams`, because of a limit."""
+    packed: PackedCounts | None = None
+    """The histograms as the controller receives them: `index`, `count` and `stats` are empty then. None in all other
+    places, because `codec.decode` unpacks them.
+    """
     sampled: tuple[SampledSums, ...] = ()
     """In plans with tracing: the response times of sampled and of other requests, sorted by series."""
+
+    @property
+    def has_values(self) -> bool:
+        """Return whether any histogram has a value."""
+        return bool(self.index) if self.packed is None else bool(self.packed.gaps)
+
+
+def unpacked(delta: Delta) -> Delta:
+    """Return the delta with `index`, `count` and `stats`; the same object if it has them.
+
+    Raises:
+        ValueError: the packed histograms have more or fewer pairs than their series.
+    """
+    if delta.packed is None:
+        return delta
+    index, count, columns = unpack(delta.packed)
+    return replace(delta, index=index, count=count, stats=StatsColumns(*columns), packed=None)

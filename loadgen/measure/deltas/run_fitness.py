@@ -191,15 +191,29 @@ class Fitness:
         return known or self.fit_rate_max_per_s
 
     def _add_peaks(self, health: Health) -> None:
-        self.cpu_share_max = max(self.cpu_share_max, health.cpu_share)
-        self.rss_bytes_max = max(self.rss_bytes_max, health.rss_bytes)
-        self.loop_lag_max_us = max(self.loop_lag_max_us, health.loop_lag_max_us)
-        self.generator_lag_p99_max_us = max(self.generator_lag_p99_max_us, health.generator_lag_p99_us)
-        self.users_max = max(self.users_max, health.users)
-        self.steal_share_max = max(self.steal_share_max, health.steal_share)
-        self.gc_max_us = max(self.gc_max_us, health.gc_max_us)
-        self.fds_max, self.fd_limit = max(self.fds_max, health.fds), max(self.fd_limit, health.fd_limit)
-        self.ports_max, self.port_limit = max(self.ports_max, health.ports), max(self.port_limit, health.port_limit)
+        # Compared here, because `max` with two arguments takes three times as long: 2 µs for all of these.
+        if health.cpu_share > self.cpu_share_max:
+            self.cpu_share_max = health.cpu_share
+        if health.rss_bytes > self.rss_bytes_max:
+            self.rss_bytes_max = health.rss_bytes
+        if health.loop_lag_max_us > self.loop_lag_max_us:
+            self.loop_lag_max_us = health.loop_lag_max_us
+        if health.generator_lag_p99_us > self.generator_lag_p99_max_us:
+            self.generator_lag_p99_max_us = health.generator_lag_p99_us
+        if health.users > self.users_max:
+            self.users_max = health.users
+        if health.steal_share > self.steal_share_max:
+            self.steal_share_max = health.steal_share
+        if health.gc_max_us > self.gc_max_us:
+            self.gc_max_us = health.gc_max_us
+        if health.fds > self.fds_max:
+            self.fds_max = health.fds
+        if health.fd_limit > self.fd_limit:
+            self.fd_limit = health.fd_limit
+        if health.ports > self.ports_max:
+            self.ports_max = health.ports
+        if health.port_limit > self.port_limit:
+            self.port_limit = health.port_limit
         if health.memory_free_bytes:
             least = self.memory_free_bytes_min or health.memory_free_bytes
             self.memory_free_bytes_min = min(least, health.memory_free_bytes)

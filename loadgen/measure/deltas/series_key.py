@@ -51,9 +51,10 @@ Phase = Literal["blocked", "dns", "connect", "tls", "send", "wait", "receive"]
 written to the first byte of the answer.
 """
 StreamTime = Literal["ttft", "ttft_due", "ttfo", "itl", "icl", "stall", "tpot"]
-MessageMetric = Literal["first_message", "message_gap", "answer"]
+MessageMetric = Literal["first_message", "message_gap", "answer", "message_age"]
 """Times of a call with messages (gRPC, WebSocket), in ns. first_message: from the call to the first message of the
 target. message_gap: between two messages. answer: from a message of ours to the one that answers it.
+message_age: from the time that the target wrote into a message to its arrival; it contains the clocks' difference.
 """
 PageTime = Literal["lcp", "inp", "fcp"]
 PageMetric = Literal[PageTime, "cls"]

@@ -7,7 +7,6 @@ would also pass `check_delta`.
 
 from __future__ import annotations
 
-from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from operator import attrgetter
@@ -17,7 +16,7 @@ import numpy as np
 
 from loadgen.errors import WireError
 from loadgen.measure.deltas.custom import check_custom
-from loadgen.measure.deltas.delta import COUNTER_NAMES, Delta, SeriesStats, StatsColumns
+from loadgen.measure.deltas.delta import COUNTER_NAMES, Delta, SeriesStats, StatsColumns, unpacked
 from loadgen.measure.deltas.exemplar import check_exemplars
 from loadgen.measure.deltas.join_successive_deltas import MAX_INTERVALS
 from loadgen.measure.deltas.kept_stream import check_streams
@@ -30,6 +29,7 @@ from loadgen.measure.deltas.series_key import Kind, Metric
 from loadgen.measure.deltas.worker_loss import check_losses
 from loadgen.measure.histograms.counts_of_all_series import Stats
 from loadgen.measure.histograms.histogram import MAX_NS, SLOTS, Counts
+from loadgen.measure.histograms.packed_counts import COLUMNS, PackedCounts, pack
 
 __all__ = ["MAX_SERIES", "MAX_WORKERS", "Wellformed", "check_all", "check_delta", "check_fields", "counter_values"]
 
@@ -54,9 +54,12 @@ _METRICS: Final = frozenset(get_args(Metric))
 class Wellformed:
     """Several deltas that passed all checks, concatenated. Series are still numbered by each agent's own ids."""
 
-    index: Counts
-    """(n_pairs,) series id * SLOTS + slot, of any integer type."""
+    upto: Counts
+    """(n_pairs,) int64, grows within a row of `stats`: the slot of a pair plus `before` of its row."""
+    before: Counts
+    """(n_series,) int64."""
     counts: Counts
+    """(n_pairs,) of an integer type of at least 4 bytes."""
     lengths: Counts
     """(n_series,) number of pairs that each row of `stats` has."""
     stats: Stats
@@ -68,11 +71,10 @@ class Wellformed:
 
         numbers: for each delta, an array that maps the agent's id of a series to its number in the run.
         """
-        own = self.stats.series
         firsts = np.cumsum([0, *map(len, numbers[:-1])])
-        others = np.concatenate(numbers)[own + np.repeat(firsts, self.rows)]
-        index = np.repeat((others - own) * SLOTS, self.lengths)
-        index += self.index
+        others = np.concatenate(numbers)[self.stats.series + np.repeat(firsts, self.rows)]
+        index = np.repeat(others * SLOTS - self.before, self.lengths)
+        index += self.upto
         return index, replace(self.stats, series=others)
 
 
@@ -84,43 +86,40 @@ def check_all(deltas: Sequence[Delta], known: Sequence[int]) -> Wellformed | Non
 
     known: for each delta, the number of series of its agent, with those that the delta adds.
     """
-    if any(len(delta.index) != len(delta.count) or len(delta.index) % 4 for delta in deltas):
+    packed = [one for delta in deltas if (one := packed_of(delta)) is not None]
+    if len(packed) < len(deltas):
         return None
-    index = np.frombuffer(b"".join([delta.index for delta in deltas]), dtype="<u4")
-    counts = np.frombuffer(b"".join([delta.count for delta in deltas]), dtype="<u4")
-    columns = [StatsColumns.of(delta.stats) for delta in deltas]
-    rows = np.array(list(map(len, columns)))
-    try:
-        words = [_words(column) for some in zip(*(one.columns for one in columns), strict=True) for column in some]
-    # A number beyond 64 bits: `check_delta` finds and reports it.
-    except OverflowError:
-        return None
-    series, n, sum_ns, min_ns, max_ns = np.frombuffer(b"".join(words), dtype=np.int64).reshape(5, -1)
-    if not len(index) and not len(series):
-        return Wellformed(index, counts, series, Stats(series, n, sum_ns, sum_ns, min_ns, max_ns), rows)
-    if not len(index) or not len(series) or not counts.min():
+    table = np.frombuffer(b"".join([one.rows for one in packed]), dtype="<i8").reshape(-1, COLUMNS)
+    series, n, sum_ns, min_ns, max_ns = np.ascontiguousarray(table.T)
+    rows = np.array([len(one.pairs) for one in packed]) // 2
+    lengths = np.frombuffer(b"".join([one.pairs for one in packed]), dtype="<u2").astype(np.int64)
+    gaps = np.frombuffer(b"".join([one.gaps for one in packed]), dtype="<u2")
+    counts = _counts_of(packed)
+    if not len(gaps) and not len(series):
+        return Wellformed(series, series, series, series, Stats(series, n, sum_ns, sum_ns, min_ns, max_ns), rows)
+    if not len(gaps) or not len(series) or not lengths.min():
         return None
     if n.min() <= 0 or n.max() > _MANY or int(n.sum()) > MOST_VALUES:
         return None
-    # The pairs of a row of stats end where the running sum of the counts reaches the running sum of `n`. It must be
-    # reached exactly, and the last row of a delta must end with its delta. The first and last pair of a row must belong
-    # to its series, and the index must increase within a delta.
-    upto, goals = np.cumsum(counts.astype(np.int64)), np.cumsum(n)
-    ends = upto.searchsorted(goals) + 1
-    if ends[-1] != len(index):
+    # Within a row, slots must grow: only its first gap may be 0. Then its last slot is its greatest.
+    upto, ends = gaps.astype(np.int64).cumsum(), lengths.cumsum()
+    starts = ends - lengths
+    # The pairs of the rows of each delta must be those that came with it.
+    has_rows, of_deltas = rows > 0, np.cumsum([len(one.gaps) for one in packed]) // 2
+    if ends[-1] != len(gaps) or (ends[rows.cumsum()[has_rows] - 1] != of_deltas[has_rows]).any():
         return None
-    bounds = np.concatenate(([0], ends))
-    of_deltas = np.cumsum([len(delta.index) // 4 for delta in deltas])
+    firsts = gaps[starts]
+    before = upto[starts] - firsts
     keys = series + np.repeat(np.arange(len(deltas)) << _RANGE_BITS, rows)
-    falls = np.flatnonzero(index[1:] <= index[:-1]) + 1
     is_sound = (
-        (upto[ends - 1] == goals).all()
-        and (bounds[np.cumsum(rows)] == of_deltas).all()
-        and set(falls.tolist()).issubset(of_deltas.tolist())
+        (upto[ends - 1] - before < SLOTS).all()
+        and np.count_nonzero(gaps) == len(gaps) - np.count_nonzero(firsts == 0)
+        and np.count_nonzero(counts) == len(counts)
+        and (np.add.reduceat(counts, starts, dtype=np.int64) == n).all()
+        and series.min() >= 0
+        and series.max() < MAX_SERIES
         and (keys[1:] > keys[:-1]).all()
         and (series < np.repeat(known, rows)).all()
-        and (index[bounds[:-1]] // SLOTS == series).all()
-        and (index[ends - 1] // SLOTS == series).all()
         and min_ns.min() >= 0
         and (min_ns <= max_ns).all()
         and max_ns.max() <= MAX_NS
@@ -130,12 +129,22 @@ def check_all(deltas: Sequence[Delta], known: Sequence[int]) -> Wellformed | Non
     if not is_sound:
         return None
     sum_us, rest_ns = np.divmod(sum_ns, 1_000)
-    return Wellformed(index, counts, np.diff(bounds), Stats(series, n, sum_us, rest_ns, min_ns, max_ns), rows)
+    return Wellformed(
+        upto, before, counts.astype(np.uint32), lengths, Stats(series, n, sum_us, rest_ns, min_ns, max_ns), rows
+    )
 
 
-def _words(column: Sequence[int]) -> array[int]:
-    """Return the column as an array of 64-bit integers; the same object if it is such an array (as from the wire)."""
-    return column if isinstance(column, array) else array("q", column)
+def packed_of(delta: Delta) -> PackedCounts | None:
+    """Return the packed histograms of a delta; None if they contradict themselves, so that they cannot be packed."""
+    return delta.packed or pack(delta.index, delta.count, StatsColumns.of(delta.stats).columns)
+
+
+def _counts_of(packed: Sequence[PackedCounts]) -> Counts:
+    """Return the counts of all deltas, in the smallest type that holds all of them."""
+    widths = {one.count_bytes for one in packed}
+    if len(widths) == 1:
+        return np.frombuffer(b"".join([one.counts for one in packed]), dtype=f"<u{widths.pop()}")
+    return np.concatenate([np.frombuffer(one.counts, dtype=f"<u{one.count_bytes}") for one in packed])
 
 
 def check_delta(delta: Delta, known: int) -> Wellformed:
@@ -147,6 +156,10 @@ def check_delta(delta: Delta, known: int) -> Wellformed:
     """
     check_fields(delta, known)
     name = f"delta {delta.seq} of {delta.agent}"
+    try:
+        delta = unpacked(delta)
+    except ValueError as exc:
+        raise WireError(f"{name} has packed histograms that contradict themselves: {exc}", hint=SAME_VERSION) from exc
     if len(delta.index) != len(delta.count) or len(delta.index) % 4:
         raise WireError(
             f"{name} has {len(delta.index)} bytes of index and {len(delta.count)} of counts", hint=SAME_VERSION
@@ -155,7 +168,7 @@ def check_delta(delta: Delta, known: int) -> Wellformed:
     counts = np.frombuffer(delta.count, dtype="<u4").astype(np.int64)
     stats = _stats(name, delta.stats)
     lengths = _lengths(name, known + len(delta.new_series), index, counts, stats)
-    return Wellformed(index, counts, lengths, stats, np.array([len(stats.n)]))
+    return Wellformed(index, stats.series * SLOTS, counts, lengths, stats, np.array([len(stats.n)]))
 
 
 def check_fields(delta: Delta, known: int) -> None:
@@ -175,10 +188,15 @@ def check_fields(delta: Delta, known: int) -> None:
     counters: tuple[int, ...] = counter_values(delta.counters)
     if min(counters) < 0:
         raise WireError(f"{name} has a negative counter: {delta.counters}", hint=SAME_VERSION)
-    check_due(name, delta.due)
-    check_custom(name, delta.custom)
-    check_exemplars(name, delta.exemplars, delta.failures)
-    check_losses(name, delta.losses)
+    # Most deltas have none of the others, and the calls would cost 1 µs.
+    if delta.due:
+        check_due(name, delta.due)
+    if delta.custom:
+        check_custom(name, delta.custom)
+    if delta.exemplars or delta.failures:
+        check_exemplars(name, delta.exemplars, delta.failures)
+    if delta.losses:
+        check_losses(name, delta.losses)
     if delta.sampling:
         check_sampling(name, delta.sampling)
     if delta.streams or delta.streams_left_out:

@@ -171,4 +171,4 @@ class Next:
     @property
     def has_time(self) -> bool:
         """Return whether the delta measured an interval; False if it only reports a lost worker."""
-        return self.delta.start_ns != self.delta.end_ns or bool(self.delta.index)
+        return self.delta.start_ns != self.delta.end_ns or self.delta.has_values

@@ -422,6 +422,9 @@ class Merge(Measured):
         """Close the sums of single intervals that ended by `before_ns` (None: all), and add them to the run's sum.
 
         A delta that arrives later for such an interval begins a new sum. Cost: 4 ms for 1,000 agents.
+
+        After all are closed, and until the next delta, no counts wait to be added. Then queries change nothing, so
+        several threads may query at the same time.
         """
         for one in tuple(self._open.values()):
             if before_ns is None or one.end_ns <= before_ns:

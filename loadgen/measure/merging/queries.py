@@ -64,7 +64,8 @@ class Catalogue:
         """
         tested, found = self._matching.get(selection, (0, []))
         if tested < len(self.names):
-            found += [n for n in range(tested, len(self.names)) if test(*self.names[n])]
+            # A new list: another thread may extend the same one while a run is sealed.
+            found = [*found, *(n for n in range(tested, len(self.names)) if test(*self.names[n]))]
             self._matching[selection] = len(self.names), found
         return found
 

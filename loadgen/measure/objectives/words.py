@@ -39,6 +39,7 @@ _NOUNS_OF: Final[Mapping[Metric, tuple[str, str]]] = {
     "icl": ("read with tokens", "reads with tokens"),
     "message_gap": ("message after the first", "messages after the first"),
     "answer": ("answered message", "answered messages"),
+    "message_age": ("message with a stamp", "messages with a stamp"),
     **dict.fromkeys(PAGE_METRICS, ("page", "pages")),
 }
 """The nouns for the things that have the values of a metric: singular and plural."""

@@ -17,6 +17,7 @@ ones. A note explains it.
 Rows of requests over all outcomes have `phases_ms`: blocked, dns, connect and tls of the connections
 that were opened for them, and send, wait and receive if the plan asks for them.
 
+Those of calls with messages (gRPC) have `message_ms`: first_message, message_gap and answer.
 Rows of requests to AI models also have `stream_ms` and `tokens` (`stream_figures.py`), and `llm` has their totals.
 Rows of pages in browsers have `page_ms` and `cls` (`page_figures.py`).
 
@@ -51,6 +52,7 @@ from loadgen.measure.objectives.objective import SloResult
 from loadgen.measure.results.clock_figures import answer_clock_notes, clock_block
 from loadgen.measure.results.figures import PERCENTILES, figures
 from loadgen.measure.results.level_figures import LevelFacts, level_figures
+from loadgen.measure.results.message_figures import message_rows
 from loadgen.measure.results.page_figures import page_rows
 from loadgen.measure.results.stream_figures import clock_notes, llm_block, stream_rows
 from loadgen.measure.run_folder.rundir import utc_text
@@ -339,6 +341,8 @@ def _row(
         built[name] = figures(*merge.select_row(row, outcome, metric, region, warmup, tags))
     if row.kind == "request" and outcome == ALL and tags is None:
         built["phases_ms"] = _phases(merge, row, region, warmup)
+        if messages := message_rows(merge, (row,), region, warmup):
+            built["message_ms"] = messages
         built |= page_rows(merge, row, region, warmup)
     if row.kind == "request":
         built |= stream_rows(merge, row, outcome, region, warmup, tags)

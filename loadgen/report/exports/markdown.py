@@ -13,6 +13,7 @@ from typing import Final
 
 from loadgen.outside_text import one_line
 from loadgen.report.executive_summary import Story
+from loadgen.report.message_tables import message_tables
 from loadgen.report.page_tables import page_tables
 from loadgen.report.report_tables import Report, Table, error_table, response_table, slo_tables
 from loadgen.report.stream_tables import stream_tables
@@ -78,7 +79,8 @@ def _lines(
     yield from _list("What it means", story.means)
     yield from _list("What it does not say", story.excludes)
     yield from _list("Why", story.why)
-    for table in (*stream_tables(summary), *page_tables(summary), response_table(summary), error_table(summary)):
+    tables = (*stream_tables(summary), *message_tables(summary), *page_tables(summary))
+    for table in (*tables, response_table(summary), error_table(summary)):
         yield from _folded(table)
     for table in databases:
         yield from _folded(table, table.note)

@@ -10,6 +10,7 @@ import { heatmap } from "./heatmap.js";
 import { lanes } from "./lanes.js";
 import { DASHES, PALETTE, percentile_lines, slot_line } from "./lines.js";
 import { annex, examples } from "./lists.js";
+import { message_group } from "./messages.js";
 import { rate_curve, spectrum } from "./spectrum.js";
 import { stream_group } from "./streams.js";
 import { rows_table } from "./table.js";
@@ -34,8 +35,9 @@ export async function render(root, history, { live = false, baseline = null, bar
   const regions = element("div", { class: "regions" });
   const charts = charts_of(board);
   const streams = stream_group(board);
+  const messages = message_group();
   const metrics = lanes(board);
-  const parts = [first, more, ...Object.values(charts), streams, metrics];
+  const parts = [first, more, ...Object.values(charts), streams, messages, metrics];
   const of_regions = small_multiples(board, regions);
   const cursor = cursor_line(board);
   const group = (id, title, ...children) => element("section", { id, class: "group" }, element("h2", {}, title), ...children);
@@ -54,6 +56,7 @@ export async function render(root, history, { live = false, baseline = null, bar
       why && group("why", "Why slow", why),
       standing && group("standing", "In its history", standing),
       streams.element,
+      messages.element,
       group("over-time", "Load, errors and distribution", element("div", { class: "grid" },
         charts.rates.element, charts.errors.element, charts.heat.element, charts.spectrum.element, charts.users.element)),
       metrics.element,

@@ -207,3 +207,66 @@ def test_a_page_may_lead_to_any_other_so_an_objective_can_name_any_page(tmp_path
     assert load(with_request(tmp_path, visit, "page /cart")).warnings == ()
     (warning,) = load(with_request(tmp_path, visit, "GET /cart")).warnings
     assert warning.message.endswith('no request "GET /cart" found, but the scenario computes some request names')
+
+
+# -- WebSockets -------------------------------------------------------------------------------------
+
+
+def websocket_with(folder: Path, call: str, request: str) -> Path:
+    return write(
+        folder,
+        "from loadgen import Plan, User, arrivals, journey, p\n"
+        'ROOM = "7"\n'
+        "@journey\n"
+        "async def chat(user: User) -> None:\n"
+        f"    async with {call} as ws:\n"
+        '        await ws.ask({"id": 1}, reply_to="$.id", name="join")\n'
+        f'plan = Plan("http://x", arrivals("1/s").hold("1s"), chat, [p(95, request="{request}") < "1s"])\n',
+    )
+
+
+@pytest.mark.parametrize(
+    ("call", "request_name"),
+    [
+        ('user.ws("/feed")', "WS /feed (connect)"),
+        ('user.ws("/feed?since=1")', "WS /feed (close)"),
+        ('user.ws("/feed", name="chat")', "chat (ping)"),
+        ('user.ws("/feed", target="gate")', "WS gate:/feed (ask)"),
+        ('user.ws(f"/rooms/{ROOM}")', "WS /rooms/7 (connect)"),
+        ('user.ws("wss://other.example/feed")', "WS https://other.example:443/feed (connect)"),
+        ('user.ws("/feed")', "join"),
+    ],
+)
+def test_an_objective_on_a_row_of_a_websocket_is_fine(tmp_path: Path, call: str, request_name: str) -> None:
+    assert load(websocket_with(tmp_path, call, request_name)).warnings == ()
+
+
+@pytest.mark.parametrize("request_name", ["WS /feed", "WS /fed (connect)", "WS /feed (open)"])
+def test_an_objective_on_no_row_of_a_websocket_is_a_fault(tmp_path: Path, request_name: str) -> None:
+    (line,) = told(websocket_with(tmp_path, 'user.ws("/feed")', request_name))
+    assert f'no request "{request_name}"' in line
+
+
+@pytest.mark.parametrize("statement", ['user.ws("/feed")', 'await user.ws("/feed")', 'with user.ws("/feed"): pass'])
+def test_a_websocket_that_is_not_entered_is_a_fault(tmp_path: Path, statement: str) -> None:
+    path = write(
+        tmp_path,
+        "from loadgen import Plan, User, arrivals, journey\n"
+        "@journey\n"
+        f"async def chat(user: User) -> None:\n    {statement}\n    await user.http.get('/')\n"
+        'plan = Plan("http://x", arrivals("1/s").hold("1s"), chat)\n',
+    )
+    (line,) = told(path)
+    assert "async with user.ws(" in line
+
+
+def test_a_websocket_may_be_entered_later(tmp_path: Path) -> None:
+    path = write(
+        tmp_path,
+        "from loadgen import Plan, User, arrivals, journey\n"
+        "@journey\n"
+        'async def chat(user: User) -> None:\n    feed = user.ws("/feed")\n    async with feed as ws:\n'
+        '        await ws.send("hello")\n'
+        'plan = Plan("http://x", arrivals("1/s").hold("1s"), chat)\n',
+    )
+    assert load(path).warnings == ()

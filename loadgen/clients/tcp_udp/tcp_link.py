@@ -1,0 +1,284 @@
+"""One TCP connection of a user: `async with user.tcp("gate", frame=lines()) as link: await link.ask(b"PING")`.
+
+Connecting, asking, sending and receiving are one row each. After a time-out, or a cancelled request, the connection is
+closed unless the request had `match=`: its answer may still come, and would be taken for that of the next request.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from time import perf_counter_ns
+from types import FunctionType, TracebackType
+from typing import Any
+
+from loadgen.clients.net.connect_timing import Opening
+from loadgen.clients.protocol.outcomes import TIMEOUT
+from loadgen.clients.tcp_udp.counters import count_answer
+from loadgen.clients.tcp_udp.exchange import Exchange, Expected, check_expected
+from loadgen.clients.tcp_udp.frames import Frame
+from loadgen.clients.tcp_udp.incoming import CLOSED, Arrived, Incoming
+from loadgen.clients.tcp_udp.matching import Match, Waiting
+from loadgen.clients.tcp_udp.place import Place, bytes_of, limit_of, place_of
+from loadgen.errors import RequestFailed, UsageError
+from loadgen.units import NS_PER_S, format_duration
+
+__all__ = ["TcpLink", "check_frame"]
+
+
+class TcpLink:
+    """A connection to one target, which `async with` opens and closes, or `open` and `aclose`.
+
+    Its methods raise RequestFailed if the target gives no answer: `timeout`, `closed`, `reset`, `message too large` ...
+    """
+
+    def __init__(self, place: Place, frame: Frame, timeout: float | str | None = None) -> None:
+        self._place = place_of(place, "tcp", ("tcp", "tcps"))
+        check_frame(frame)
+        self._frame = frame
+        self._limit_ns = limit_of("user.tcp", timeout, place.timeouts.total_ns)
+        self._where = place.where
+        self._waiting: Waiting[Exchange] = Waiting()
+        self._receiving: list[Exchange] = []
+        """The calls of `receive` that wait, oldest first."""
+        self._incoming: Incoming | None = None
+
+    # -- opening and closing ----------------------------------------------------------------------
+
+    async def __aenter__(self) -> TcpLink:
+        await self.open()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    async def open(self, *, name: str | None = None) -> None:
+        """Connect, within the plan's time-out for connections. Do nothing if the connection is open.
+
+        name: of the row, by default `TCP gate (connect)`.
+
+        Raises:
+            RequestFailed: `refused`, `timeout`, `dns`, `tls`, `not allowed: ...`.
+        """
+        if self._incoming is not None and self._incoming.end is None:
+            return
+        place = self._place
+        limit_ns = min(place.timeouts.connect_ns, self._limit_ns)
+        exchange = Exchange(place.meter, name or place.row("TCP", "connect"), self._where, limit_ns)
+        opening = Opening()
+        incoming = Incoming(self._frame, self, self._where)
+        tls = place.tls() if place.url.scheme == "tcps" else None
+        try:
+            async with asyncio.timeout(limit_ns / NS_PER_S) as limit:
+                await place.network.open_stream(place.url.host, place.url.port, tls, lambda: incoming, opening)
+        except TimeoutError as error:
+            if not limit.expired():
+                raise
+            exchange.done_ns = exchange.deadline_ns
+            text = f"{self._where}: no connection within {format_duration(limit_ns)}"
+            raise self._not_open(exchange, opening, RequestFailed(TIMEOUT, text)) from error
+        except RequestFailed as failure:
+            raise self._not_open(exchange, opening, failure) from failure.__cause__
+        except BaseException:
+            exchange.gone()
+            raise
+        self._incoming = incoming
+        exchange.opened(opening)
+        exchange.end(perf_counter_ns())
+
+    def _not_open(self, exchange: Exchange, opening: Opening, failure: RequestFailed) -> RequestFailed:
+        exchange.opened(opening, failure.outcome)
+        return exchange.failed(failure)
+
+    async def aclose(self) -> None:
+        """Close the connection. Unread messages count as `tcp: unmatched messages`."""
+        incoming = self._incoming
+        if incoming is not None:
+            incoming.close(RequestFailed(CLOSED, f"{self._where}: the journey has closed the connection"))
+            while incoming.unread() is not None:
+                count_answer(self._place.meter.recorder, "tcp: unmatched messages")
+
+    # -- what a journey calls ---------------------------------------------------------------------
+
+    async def ask(
+        self,
+        message: bytes,
+        *,
+        name: str | None = None,
+        timeout: float | str | None = None,
+        match: Match | None = None,
+        expect: Expected | None = None,
+    ) -> bytes:
+        """Send a message, and return the answer, without what the frame adds.
+
+        Args:
+            name: of the row, by default `TCP gate`.
+            timeout: of this request; by default that of `user.tcp`, else the plan's.
+            match: returns what a request and its answer have in common: `first(2)`. Without it, the next message that
+                arrives is the answer.
+            expect: the answer must be these bytes, or bytes for which a function returns a true value.
+
+        Raises:
+            RequestFailed: there is no answer. ExpectFailed: the answer is not the expected one: `expect message`.
+            UsageError: an invalid argument, or the connection was never opened.
+        """
+        incoming, data = self._opened("ask"), bytes_of("ask", message)
+        check_expected("ask", expect)
+        framed = self._frame.encode(data)
+        exchange = self._begin(name or self._place.row("TCP"), timeout, "ask")
+        exchange.sent, exchange.match = framed, match
+        self._check_open(exchange, incoming)
+        exchange.begin_wait(wheel := self._place.wheel(asyncio.get_running_loop()))
+        exchange.expired = self._give_up
+        try:
+            exchange.key = self._waiting.add(exchange, match, data)
+        except BaseException:
+            wheel.forget(exchange)
+            exchange.gone()
+            raise
+        incoming.read_on()
+        exchange.sent_ns = perf_counter_ns()
+        incoming.transport.write(framed)
+        try:
+            answer = await exchange.answer(wheel)
+        except asyncio.CancelledError:
+            self._give_up(exchange)
+            raise
+        exchange.expect(answer, expect)
+        return answer
+
+    async def send(self, message: bytes, *, name: str | None = None, timeout: float | str | None = None) -> None:
+        """Send a message to which no answer belongs. Its row ends when the system has taken the bytes.
+
+        name: of the row, by default `TCP gate (send)`.
+        """
+        incoming, framed = self._opened("send"), self._frame.encode(bytes_of("send", message))
+        exchange = self._begin(name or self._place.row("TCP", "send"), timeout, "send")
+        exchange.sent = framed
+        self._check_open(exchange, incoming)
+        exchange.sent_ns = perf_counter_ns()
+        incoming.transport.write(framed)
+        try:
+            async with asyncio.timeout(exchange.limit_ns / NS_PER_S) as limit:
+                await incoming.drained()
+        except TimeoutError as error:
+            if not limit.expired():
+                raise
+            incoming.abort(RequestFailed(CLOSED, f"{self._where}: the connection was closed after a time-out"))
+            exchange.done_ns = exchange.deadline_ns
+            text = f"{self._where} has not read the message within {format_duration(exchange.limit_ns)}"
+            raise exchange.failed(RequestFailed(TIMEOUT, text)) from error
+        except BaseException:
+            exchange.gone()
+            raise
+        self._check_open(exchange, incoming)
+        exchange.first_byte_ns = perf_counter_ns()
+        exchange.end(exchange.first_byte_ns)
+
+    async def receive(
+        self, *, name: str | None = None, timeout: float | str | None = None, expect: Expected | None = None
+    ) -> bytes:
+        """Return the oldest message that answers no request, and wait for it if necessary.
+
+        Its row has the time of the wait: 0 if the message had arrived. name: of the row, by default
+        `TCP gate (receive)`.
+        """
+        incoming = self._opened("receive")
+        check_expected("receive", expect)
+        exchange = self._begin(name or self._place.row("TCP", "receive"), timeout, "receive")
+        exchange.sent_ns = exchange.asked_ns
+        if (arrived := incoming.unread()) is not None:
+            message, _, _ = arrived
+            exchange.first_byte_ns, exchange.size_bytes = exchange.asked_ns, len(message)
+            exchange.received, exchange.done_ns = message, exchange.asked_ns
+            exchange.expect(message, expect)
+            return message
+        self._check_open(exchange, incoming)
+        exchange.begin_wait(wheel := self._place.wheel(asyncio.get_running_loop()))
+        exchange.expired = self._receiving.remove
+        self._receiving.append(exchange)
+        try:
+            message = await exchange.answer(wheel)
+        except asyncio.CancelledError:
+            with suppress(ValueError):  # it has its message
+                self._receiving.remove(exchange)
+            raise
+        exchange.expect(message, expect)
+        return message
+
+    # -- what the connection calls ------------------------------------------------------------------
+
+    def took(self, arrived: Arrived) -> bool:
+        exchange, is_late = self._waiting.answered(arrived[0])
+        if exchange is not None:
+            exchange.got(*arrived)
+            return True
+        if is_late:
+            count_answer(self._place.meter.recorder, "tcp: late answers")
+        elif self._receiving:
+            self._receiving.pop(0).got(*arrived)
+            return True
+        if self._waiting.unreadable is not None:
+            self._place.meter.recorder.note(
+                f"match= raised {self._waiting.unreadable!r} for a message of {self._where}"
+            )
+            self._waiting.unreadable = None
+        return is_late
+
+    def is_waiting(self) -> bool:
+        return bool(self._waiting)
+
+    def ended(self, failure: Exception, now_ns: int) -> None:
+        waiting, self._receiving = [*self._waiting.take_all(), *self._receiving], []
+        for exchange in waiting:
+            exchange.fail(_again(failure), now_ns)
+
+    # -- inside -----------------------------------------------------------------------------------
+
+    def _begin(self, name: str, timeout: float | str | None, word: str) -> Exchange:
+        limit_ns = limit_of(word, timeout, self._limit_ns)
+        return Exchange(self._place.meter, name, self._where, limit_ns)
+
+    def _opened(self, word: str) -> Incoming:
+        if self._incoming is None:
+            raise UsageError(
+                f"{word}: the connection is not open", hint='write async with user.tcp("gate", frame=lines()) as link:'
+            )
+        return self._incoming
+
+    def _check_open(self, exchange: Exchange, incoming: Incoming) -> None:
+        if incoming.end is None:
+            return
+        if isinstance(incoming.end, RequestFailed):
+            raise exchange.failed(_again(incoming.end)) from incoming.end.__cause__
+        exchange.gone()
+        raise incoming.end
+
+    def _give_up(self, exchange: Exchange) -> None:
+        self._waiting.give_up(exchange, exchange.match, exchange.key)
+        if exchange.match is None and self._incoming is not None:
+            text = "the connection was closed after a time-out, because its answer may still come: pass match="
+            self._incoming.abort(RequestFailed(CLOSED, f"{self._where}: {text}"))
+
+    def __repr__(self) -> str:
+        incoming = self._incoming
+        state = "not open" if incoming is None else "open" if incoming.end is None else "closed"
+        return f"<TcpLink {self._place.url}, {state}>"
+
+
+def check_frame(frame: object) -> None:
+    """Raise UsageError unless `frame=` of `user.tcp` is a frame."""
+    if not isinstance(frame, Frame):
+        given = f"{frame.__name__} without ()" if isinstance(frame, FunctionType) else repr(frame)
+        raise UsageError(
+            f"user.tcp: frame={given} is not a frame",
+            hint='write frame=lines(), length_prefix(4), fixed_size(8) or until(b"..."), or an object of your own with'
+            " max_bytes, encode and take",
+        )
+
+
+def _again(failure: Any) -> Any:
+    """Return a copy of a RequestFailed, because several calls may raise it; another exception as it is."""
+    return RequestFailed(failure.outcome, failure.detail) if isinstance(failure, RequestFailed) else failure

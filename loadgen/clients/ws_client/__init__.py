@@ -1,0 +1,1 @@
+"""WebSocket over the user's own connections: `user.ws`."""

@@ -1,0 +1,80 @@
+"""Counters of a worker's WebSockets: messages both ways, answers that fit no question, and the open connections."""
+
+from __future__ import annotations
+
+from typing import Final
+from weakref import WeakKeyDictionary
+
+from loadgen.engine.recording.recorder import Recorder
+from loadgen.measure.deltas.custom import CustomStats
+
+__all__ = ["METRICS", "WsCounts"]
+
+SENT: Final = "ws: messages sent"
+RECEIVED: Final = "ws: messages received"
+UNMATCHED: Final = "ws: unmatched answers"
+DOUBLED: Final = "ws: doubled answers"
+LATE: Final = "ws: late answers"
+DROPPED: Final = "ws: unread messages dropped"
+EARLY_STAMPS: Final = "ws: stamps in the future"
+OPEN: Final = "ws: open connections"
+METRICS: Final = (SENT, RECEIVED, UNMATCHED, DOUBLED, LATE, DROPPED, EARLY_STAMPS, OPEN)
+
+
+class _Counter:
+    """A custom metric that is a sum."""
+
+    __slots__ = ("_name", "n")
+
+    def __init__(self, name: str) -> None:
+        self._name, self.n = name, 0
+
+    def take(self) -> CustomStats | None:
+        n, self.n = self.n, 0
+        return CustomStats(self._name, "counter", n, n) if n else None
+
+
+class _Level:
+    """A custom metric that is a level: its lowest, highest and last value of each interval."""
+
+    __slots__ = ("_high", "_low", "_name", "now")
+
+    def __init__(self, name: str) -> None:
+        self._name, self.now = name, 0
+        self._low = self._high = 0
+
+    def add(self, change: int) -> None:
+        self.now += change
+        self._low, self._high = min(self._low, self.now), max(self._high, self.now)
+
+    def take(self) -> CustomStats | None:
+        if not self._high and not self.now:
+            return None
+        taken = CustomStats(self._name, "gauge", 1, 0, float(self._low), float(self._high), float(self.now))
+        self._low = self._high = self.now
+        return taken
+
+
+class WsCounts:
+    """The counters of one worker. Get them with `WsCounts.of`."""
+
+    def __init__(self, recorder: Recorder) -> None:
+        self.sent, self.received = _Counter(SENT), _Counter(RECEIVED)
+        self.unmatched, self.doubled, self.late = _Counter(UNMATCHED), _Counter(DOUBLED), _Counter(LATE)
+        self.dropped, self.early_stamps = _Counter(DROPPED), _Counter(EARLY_STAMPS)
+        self.open = _Level(OPEN)
+        recorder.customs += [
+            *(self.sent, self.received, self.unmatched, self.doubled, self.late, self.dropped, self.early_stamps),
+            self.open,
+        ]
+
+    @staticmethod
+    def of(recorder: Recorder) -> WsCounts:
+        """Return the counters of the worker that has this recorder. The first call creates the counters."""
+        found = _all.get(recorder)
+        if found is None:
+            found = _all[recorder] = WsCounts(recorder)
+        return found
+
+
+_all: WeakKeyDictionary[Recorder, WsCounts] = WeakKeyDictionary()

@@ -1,0 +1,51 @@
+"""Format the times of messages as a table: for each call its first message, gaps, answers, and their number."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+from loadgen.report.report_parts import PLACEHOLDER, Table, milliseconds
+from loadgen.report.stream_tables import stream_name
+from loadgen.report.summary_reader import PhaseFigures, Series, Summary
+from loadgen.units import format_count, quantity
+
+__all__ = ["message_tables"]
+
+MOST_ROWS: Final = 15
+"""The most calls of the table; summary.json has all."""
+_ALL: Final = "*"
+_NAMES: Final = {"first_message": "first message", "message_gap": "gap", "answer": "answer"}
+_NOTE: Final = (
+    "Calls with messages, of all outcomes. first message: from the call to the first message of the target, one value a"
+    " call; gap: between two of its messages; answer: from a message of ours to its answer (key=). messages: how many"
+    " came."
+)
+
+
+def message_tables(summary: Summary) -> Iterator[Table]:
+    """Yield the table of messages; nothing if the run had no calls with messages."""
+    rows = [s for s in summary.series if s.region == _ALL and s.outcome == _ALL and s.message_ms and not s.tags]
+    if not rows:
+        return
+    several = len({s.journey for s in rows}) > 1
+    left_out = f"summary.json has {quantity(len(rows) - MOST_ROWS, 'more call')}." if rows[MOST_ROWS:] else ""
+    yield Table(
+        "Messages, ms",
+        ("", "time", "count", "p50", "p95", "p99", "max"),
+        tuple(line for s in rows[:MOST_ROWS] for line in _lines(stream_name(s, several), s)),
+        2,
+        "\n".join(filter(None, (_NOTE, left_out))),
+    )
+
+
+def _lines(name: str, s: Series) -> Iterator[tuple[str, ...]]:
+    nothing = PhaseFigures()
+    for metric, title in _NAMES.items():
+        found = s.message_ms.get(metric)
+        if found is not None:
+            shown = map(milliseconds, (found.p50, found.p95, found.p99, found.max))
+            yield name, title, format_count(found.count), *shown
+            name = ""
+    count = sum(s.message_ms.get(metric, nothing).count for metric in ("first_message", "message_gap"))
+    yield name, "messages", format_count(count), *[PLACEHOLDER] * 4

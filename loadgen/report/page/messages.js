@@ -1,0 +1,35 @@
+// Messages of calls (gRPC): the time of the first one, gaps, answers, and their number, in one table. The part is shown
+// when the document has such calls, and not before.
+
+import { element, show } from "./dom.js";
+import { count_text, ms_text } from "./format.js";
+import { table_box } from "./lists.js";
+import { name_of } from "./table.js";
+
+const TIMES = { first_message: "first message", message_gap: "gap", answer: "answer" };
+const ABOUT = "Calls of all outcomes. First message: from the call to the first message of the target, one value a call. "
+  + "Gap: between two of its messages. Answer: from a message of ours to its answer, if the call has key=.";
+
+/** Returns {element, update(history)}. */
+export function message_group() {
+  const table = table_box("Messages", "message-rows", ["request", "time", "count", "mean", "p50", "p95", "p99", "max"], 2);
+  const made = element("section", { class: "group", id: "messages", hidden: true },
+    element("h2", {}, "Messages of calls"), element("div", { class: "wide" }, table.element, element("p", { class: "note" }, ABOUT)));
+
+  function update(history) {
+    const found = history.rows.filter((row) => row.message_ms).flatMap(lines_of);
+    show(made, found.length > 0);
+    table.fill(found, (cells) => cells);
+  }
+
+  return { element: made, update };
+}
+
+function lines_of(row) {
+  const of = row.message_ms;
+  const lines = Object.keys(TIMES).filter((metric) => of[metric]).map((metric) => [
+    TIMES[metric], count_text(of[metric].count), ...["mean", "p50", "p95", "p99", "max"].map((name) => ms_text(of[metric][name])),
+  ]);
+  const count = (of.first_message?.count ?? 0) + (of.message_gap?.count ?? 0);
+  return [...lines, ["messages", count_text(count), "–", "–", "–", "–", "–"]].map((line, i) => [i ? "" : name_of(row), ...line]);
+}

@@ -1,0 +1,95 @@
+"""The table of messages (gRPC): at the end of a run, in Markdown, and on the page."""
+
+from __future__ import annotations
+
+from io import StringIO
+from math import ceil
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from loadgen.measure.results.message_figures import MESSAGE_TIMES
+from loadgen.report.exports.markdown import markdown
+from loadgen.report.from_run_folder import document_of
+from loadgen.report.html import write_html
+from loadgen.report.message_tables import message_tables
+from loadgen.report.report_parts import milliseconds
+from loadgen.report.report_tables import final_report
+from loadgen.report.run_as_dataframes import open_run
+from loadgen.report.summary_reader import Summary, read
+from loadgen_controller.screen.result_explanation import story_in
+from loadgen_controller.screen.terminal_report import print_report
+from tests.support.browser import Shown, chromium, needs_chromium
+from tests.support.message_run import ANSWERS_MS, FIRST_MS, GAPS_MS, WATCH, message_run
+from tests.support.past_runs import AGENTS
+
+CALLS = len(AGENTS) * len(FIRST_MS)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return message_run(tmp_path_factory.mktemp("runs"))
+
+
+@pytest.fixture(scope="module")
+def summary(folder: Path) -> Summary:
+    return read(folder / "summary.json")
+
+
+def ranked(values: list[float], *percentiles: int) -> list[str]:
+    """Percentiles by their definition, from the values themselves."""
+    ordered = sorted(values)
+    return [milliseconds(ordered[ceil(q / 100 * len(ordered)) - 1]) for q in percentiles]
+
+
+def test_each_call_with_messages_has_its_times_with_counts(summary: Summary) -> None:
+    (table,) = message_tables(summary)
+    assert table.title == "Messages, ms"
+    assert table.rows == (
+        (WATCH, "first message", f"{CALLS}", *ranked(FIRST_MS, 50, 95, 99, 100)),
+        ("", "gap", f"{CALLS * 4}", *ranked(GAPS_MS, 50, 95, 99, 100)),
+        ("", "answer", f"{CALLS}", *ranked(ANSWERS_MS, 50, 95, 99, 100)),
+        ("", "messages", f"{CALLS * 5}", "-", "-", "-", "-"),
+    )
+
+
+def test_only_rows_over_all_outcomes_have_them(summary: Summary) -> None:
+    found = {(one.request, one.outcome, one.region) for one in summary.series if one.message_ms}
+    assert {(request, outcome) for request, outcome, _ in found} == {(WATCH, "*")}
+    assert len(found) == 1 + len(set(AGENTS.values()))
+    assert MESSAGE_TIMES == ("first_message", "message_gap", "answer")
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_the_terminal_shows_the_table(summary: Summary, width: int) -> None:
+    out = StringIO()
+    print_report(Console(file=out, width=width), final_report(summary))
+    lines = out.getvalue().splitlines()
+    assert max(map(len, lines)) <= width
+    assert any(line.split()[:4] == ["gap", f"{CALLS * 4}", "11.0", "13.0"] for line in lines)
+
+
+def test_the_comment_on_a_pull_request_has_the_table(folder: Path, summary: Summary) -> None:
+    text = markdown(summary, story_in(folder, summary))
+    assert "<summary>Messages, ms</summary>" in text
+    assert f"| {WATCH} | first message | {CALLS} |" in text
+
+
+@needs_chromium
+@pytest.mark.parametrize("width", [390, 1200])
+def test_the_page_has_the_table(folder: Path, tmp_path: Path, width: int) -> None:
+    write_html(document_of(open_run(folder)), tmp_path / "report.html")
+    with chromium() as browser, Shown.within(browser) as shown:
+        page = shown.open(tmp_path / "report.html")
+        page.set_viewport_size({"width": width, "height": 900})
+        rows = page.locator("#message-rows tbody tr").all()
+        cells = [row.locator("td").all_inner_texts() for row in rows]
+        assert [cell[1:3] for cell in cells] == [
+            ["first message", f"{CALLS}"], ["gap", f"{CALLS * 4}"], ["answer", f"{CALLS}"], ["messages", f"{CALLS * 5}"]
+        ]  # fmt: skip
+        assert cells[0][0] == f"shop › {WATCH}"
+        assert cells[1][4:] == ["11 ms", "13 ms", "13 ms", "13 ms"]
+        assert page.locator("#messages h2").text_content() == "Messages of calls"
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        assert [fault for fault in shown.faults if "net::" not in fault] == []
