@@ -47,6 +47,7 @@ MODULES = (
     "lists.js",
     "waterfall.js",
     "messages.js",
+    "vitals.js",
     "streams.js",
     "render.js",
     "report.js",

@@ -16,7 +16,7 @@ MOST_ROWS: Final = 30
 """The most rows of the table; summary.json has all."""
 _NONE: Final = PageFigures()
 _NOTE: Final = (
-    "Pages that ended ok. lcp: until the largest element was painted; inp: the slowest interaction; cls: how far the"
+    "Pages that ended ok, at p75. lcp: until the largest element was painted; inp: the slowest interaction; cls: how far the"
     " layout moved, a score; fcp: until the first content; ttfb: until the first byte. docs/language-browser.md defines"
     " them."
 )
@@ -31,7 +31,7 @@ def page_tables(summary: Summary) -> Iterator[Table]:
     left_out = f"summary.json has {quantity(len(rows) - MOST_ROWS, 'more row')}." if rows[MOST_ROWS:] else ""
     yield Table(
         "Pages, ms",
-        ("", "count", "lcp p75", "p95", "inp p75", "count", "cls p75", "fcp p75", "ttfb p75"),
+        ("", "count", "lcp p75", "p95", "inp", "count", "cls", "fcp", "ttfb"),
         tuple(_cells(stream_name(s, several), s) for s in rows[:MOST_ROWS]),
         note="\n".join(filter(None, (_NOTE, left_out))),
     )

@@ -22,6 +22,7 @@ from loadgen.measure.merging.merge import Merge
 from loadgen.measure.merging.queries import Measured, Row
 from loadgen.measure.results.figures import figures
 from loadgen.measure.results.message_figures import message_rows
+from loadgen.measure.results.page_figures import page_rows
 from loadgen.report.charts.latency_by_throughput import curve_of
 from loadgen.report.charts.percentile_spectrum import spectrum_of
 from loadgen.report.charts.stream_rows import StreamRows
@@ -220,6 +221,7 @@ def _row(measured: Measured, row: Row, members: list[Row], warmup: bool) -> _Jso
     outcomes = [measured.row_outcomes(member, warmup=warmup) for member in members]
     had = {phase for member in members if row.kind == "request" for phase in measured.row_phases(member, warmup=warmup)}
     phases = {phase: with_counts(phase) for phase in PHASES if phase in had}
+    pages = page_rows(measured, members, warmup=warmup) if row.kind == "request" else {}
     return _named(row) | {
         "count": observed.total + censored.total,
         "errors": sum(count for by in outcomes for outcome, count in by.items() if outcome not in (OK, SKIPPED)),
@@ -229,6 +231,7 @@ def _row(measured: Measured, row: Row, members: list[Row], warmup: bool) -> _Jso
         "ci_ms": None,
         "phases_ms": phases or None,
         "message_ms": (message_rows(measured, members, warmup=warmup) or None) if row.kind == "request" else None,
+        **(pages or {"page_ms": None, "cls": None}),
     }
 
 
@@ -257,6 +260,8 @@ def _summary_rows(summary: Summary) -> Iterator[tuple[Row, _Json]]:
                     "ci_ms": msgspec.to_builtins(s.response_ci_ms),
                     "phases_ms": msgspec.to_builtins(s.phases_ms) or None,
                     "message_ms": msgspec.to_builtins(s.message_ms) or None,
+                    "page_ms": msgspec.to_builtins(s.page_ms) or None,
+                    "cls": msgspec.to_builtins(s.cls),
                 },
             )
 

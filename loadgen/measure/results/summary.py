@@ -343,7 +343,7 @@ def _row(
         built["phases_ms"] = _phases(merge, row, region, warmup)
         if messages := message_rows(merge, (row,), region, warmup):
             built["message_ms"] = messages
-        built |= page_rows(merge, row, region, warmup)
+        built |= page_rows(merge, (row,), region, warmup)
     if row.kind == "request":
         built |= stream_rows(merge, row, outcome, region, warmup, tags)
     return built

@@ -11,6 +11,7 @@ import { lanes } from "./lanes.js";
 import { DASHES, PALETTE, percentile_lines, slot_line } from "./lines.js";
 import { annex, examples } from "./lists.js";
 import { message_group } from "./messages.js";
+import { vitals_group } from "./vitals.js";
 import { rate_curve, spectrum } from "./spectrum.js";
 import { stream_group } from "./streams.js";
 import { rows_table } from "./table.js";
@@ -36,8 +37,9 @@ export async function render(root, history, { live = false, baseline = null, bar
   const charts = charts_of(board);
   const streams = stream_group(board);
   const messages = message_group();
+  const vitals = vitals_group();
   const metrics = lanes(board);
-  const parts = [first, more, ...Object.values(charts), streams, messages, metrics];
+  const parts = [first, more, ...Object.values(charts), streams, messages, vitals, metrics];
   const of_regions = small_multiples(board, regions);
   const cursor = cursor_line(board);
   const group = (id, title, ...children) => element("section", { id, class: "group" }, element("h2", {}, title), ...children);
@@ -57,6 +59,7 @@ export async function render(root, history, { live = false, baseline = null, bar
       standing && group("standing", "In its history", standing),
       streams.element,
       messages.element,
+      vitals.element,
       group("over-time", "Load, errors and distribution", element("div", { class: "grid" },
         charts.rates.element, charts.errors.element, charts.heat.element, charts.spectrum.element, charts.users.element)),
       metrics.element,
