@@ -2,13 +2,8 @@
 
 The controller concatenates the strings of many deltas and reads each as one numpy array, so no series costs an object.
 A slot is stored as its distance from the one before it, in 2 bytes, and most counts take one byte. So a delta has half
-<<<<<<< HEAD
-the bytes of the index (series * SLOTS + slot) that other readers use, and compresses to less than half. Why not more
-of a delta is packed: docs/decisions/159-packed-deltas-and-one-pass.md.
-=======
 the bytes of the index (series * SLOTS + slot) that other readers use, and compresses to less than half. The reasons for
 this form are in docs/decisions/159-packed-deltas-and-one-pass.md.
->>>>>>> ctl
 
 All numbers are little endian. The pairs of a series follow each other in the order of their slots, and series follow
 each other in the order of their ids.
