@@ -43,7 +43,16 @@ from loadgen.errors import StorageError, UsageError
 from loadgen.measure.run_folder.crc_record_file import HEAD_BYTES, framed, read_framed
 from loadgen.secret_files import file_mode, make_folder, open_private
 
-__all__ = ["MANIFEST_FORMAT", "RunDir", "find_run", "list_runs", "new_run_id", "replace_file", "storage_error", "utc_text"]
+__all__ = [
+    "MANIFEST_FORMAT",
+    "RunDir",
+    "find_run",
+    "list_runs",
+    "new_run_id",
+    "replace_file",
+    "storage_error",
+    "utc_text",
+]
 
 MANIFEST_FORMAT: Final = 2
 """The newest format of a run folder that this version reads; it writes this one. 2: reports of agents may be packed."""
