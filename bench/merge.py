@@ -16,7 +16,7 @@ from loadgen.measure.merging.checkpoint import freeze
 from loadgen.measure.merging.merge import Accepted, Merge
 from loadgen.measure.merging.stored_interval import cell_of, encode_cell
 from loadgen.units import NS_PER_S
-from loadgen.wire.codec import decode, encode
+from loadgen.wire.codec import decode_with_beat, encode
 
 P = ParamSpec("P")
 NAMES, REQUESTS, AT_ONCE = 20, 100, 20
@@ -83,7 +83,7 @@ def _deltas(agent: int, seconds: int) -> list[Delta]:
 
 def _decode(packed: Sequence[bytes], into: list[Delta]) -> None:
     for data in packed:
-        message = decode(data)
+        message, _ = decode_with_beat(data)
         assert isinstance(message, Delta)
         into.append(message)
 

@@ -497,7 +497,7 @@ _exemplar_rows = msgspec.msgpack.Decoder(
 
 
 def _write_exemplar_rows(exemplars: Sequence[Exemplar]) -> bytes | None:
-    """Return exemplars as MessagePack; None if one has fields beyond `_ROW_FIELDS`, or there are none."""
+    """Return exemplars as MessagePack; None without exemplars, or if one has further fields."""
     rows = [_EXEMPLAR.row(one) for one in exemplars]
     return msgspec.msgpack.encode(rows) if rows and None not in rows else None
 

@@ -332,6 +332,14 @@ def test_file_is_replaced_whole_or_not_at_all(run_dir: RunDir, monkeypatch: pyte
         with pytest.raises(StorageError, match=r"manifest\.json: No space left"):
             run_dir.write_manifest({"version": 2})
     assert run_dir.read_manifest() == {"version": 1}
+
+
+def test_a_run_folder_of_a_newer_version_is_refused_with_both_formats(run_dir: RunDir) -> None:
+    newer = rundir.MANIFEST_FORMAT + 1
+    run_dir.write_manifest({"format": newer})
+
+    with pytest.raises(StorageError, match=f"has format {newer}, and this version reads formats up to {newer - 1}"):
+        run_dir.read_manifest()
     assert {p.name for p in run_dir.path.iterdir()} == {"deltas.log", "manifest.json"}
 
 

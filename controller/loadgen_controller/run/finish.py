@@ -24,7 +24,7 @@ from loadgen.measure.results.hlog import write_hlog, write_hlog_of_cells
 from loadgen.measure.results.level_figures import LevelFacts
 from loadgen.measure.results.level_intervals import EndedByInterval
 from loadgen.measure.results.summary import AgentFacts, RunFacts, build
-from loadgen.measure.run_folder.rundir import RunDir, utc_text
+from loadgen.measure.run_folder.rundir import MANIFEST_FORMAT, RunDir, utc_text
 from loadgen.measure.statistics.batch_means import Batches, recounted, recounted_cells
 from loadgen.measure.statistics.objective_bins import needs_customs
 from loadgen.measure.statistics.warmup import Cut
@@ -50,7 +50,6 @@ from loadgen_controller.run.checkpointer import Kept
 
 __all__ = ["Sealed", "deltas_of", "facts_of", "manifest", "seal"]
 
-MANIFEST_FORMAT = 1
 _MOST_NAME: Final = 200
 """The longest name of a model: a server can list any text."""
 

@@ -2,8 +2,8 @@
 
 The controller concatenates the strings of many deltas and reads each as one numpy array, so no series costs an object.
 A slot is stored as its distance from the one before it, in 2 bytes, and most counts take one byte. So a delta has half
-the bytes of the index (series * SLOTS + slot) that other readers use, and compresses to less than half. Why not more
-of a delta is packed: docs/decisions/159-packed-deltas-and-one-pass.md.
+the bytes of the index (series * SLOTS + slot) that other readers use, and compresses to less than half. The reasons for
+this form are in docs/decisions/159-packed-deltas-and-one-pass.md.
 
 All numbers are little endian. The pairs of a series follow each other in the order of their slots, and series follow
 each other in the order of their ids.
@@ -104,8 +104,8 @@ def pack(index: bytes, count: bytes, columns: Sequence[Sequence[int]]) -> Packed
 def unpack(packed: PackedCounts) -> tuple[bytes, bytes, tuple[array[int], ...]]:
     """Return (index, count, columns) of the packed form: index and count as in `Delta`, columns for a `StatsColumns`.
 
-    They may contradict each other: a slot beyond the last one gets the index of the next series, and an id that is too
-    large gets the index of the largest one. Cost: 25 µs for 46 series with 2,000 pairs.
+    The three results may contradict each other: a slot beyond the last one gets the index of the next series, and an id
+    that is too large gets the index of the largest one. Cost: 25 µs for 46 series with 2,000 pairs.
 
     Raises:
         ValueError: the numbers of pairs do not add up to the length of `gaps`.

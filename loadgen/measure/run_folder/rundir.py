@@ -43,8 +43,19 @@ from loadgen.errors import StorageError, UsageError
 from loadgen.measure.run_folder.crc_record_file import HEAD_BYTES, framed, read_framed
 from loadgen.secret_files import file_mode, make_folder, open_private
 
-__all__ = ["RunDir", "find_run", "list_runs", "new_run_id", "replace_file", "storage_error", "utc_text"]
+__all__ = [
+    "MANIFEST_FORMAT",
+    "RunDir",
+    "find_run",
+    "list_runs",
+    "new_run_id",
+    "replace_file",
+    "storage_error",
+    "utc_text",
+]
 
+MANIFEST_FORMAT: Final = 2
+"""The newest format of a run folder that this version reads; it writes this one. 2: reports of agents may be packed."""
 _MAGIC: Final = b"lgdelta1"
 _MAX_RECORD: Final = 64 << 20
 """Longer than any record that loadgen writes: such a length is damage."""
@@ -331,8 +342,19 @@ class RunDir:
         replace_file(self.bundle_path, data)
 
     def read_manifest(self) -> dict[str, object]:
-        """Return the contents of manifest.json. Raises StorageError if it is missing or not JSON."""
-        return _read_json(self.manifest_path)
+        """Return the contents of manifest.json.
+
+        Raises:
+            StorageError: it is missing or not JSON, or a newer version of loadgen wrote the folder.
+        """
+        found = _read_json(self.manifest_path)
+        written = found.get("format")
+        if isinstance(written, int) and written > MANIFEST_FORMAT:
+            raise StorageError(
+                f"{self.path} has format {written}, and this version reads formats up to {MANIFEST_FORMAT}",
+                hint="read it with the version of loadgen that made it, or a newer one",
+            )
+        return found
 
     def read_summary(self) -> dict[str, object]:
         """Return the contents of summary.json. Raises StorageError if it is missing or not JSON."""
