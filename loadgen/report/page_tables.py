@@ -17,8 +17,8 @@ MOST_ROWS: Final = 30
 _NONE: Final = PageFigures()
 _NOTE: Final = (
     "Pages that ended ok, at p75. lcp: until the largest element was painted; inp: the slowest interaction; cls: how"
-    " far the layout moved, a score; fcp: until the first content; ttfb: until the first byte. docs/language-browser.md defines"
-    " them."
+    " far the layout moved, a score; fcp: until the first content; ttfb: until the first byte."
+    " docs/language-browser.md defines them."
 )
 
 
