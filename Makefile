@@ -92,7 +92,7 @@ lock:            ## resolve the pinned requirements anew (uv in a tool venv)
 	@.tools/uv/bin/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --python-version 3.11 \
 	  --constraint requirements-dev.lock pyproject.toml -o requirements-base.lock
 	@.tools/uv/bin/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --python-version 3.12 --no-header \
-	  --extra aws --extra brotli --extra outputs --constraint requirements.lock \
+	  --extra aws --extra brotli --extra outputs --extra http3 --constraint requirements.lock \
 	  pyproject.toml -o deploy/requirements-machine.txt
 	@for image in agent controller; do \
 	  .tools/uv/bin/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --python-version 3.13 --no-header \

@@ -132,7 +132,7 @@ def test_the_newest_page_of_a_week_is_walked_and_late_counts_are_a_note(made: Ma
 
 
 def test_a_page_or_a_ledger_that_cannot_be_read_is_3(made: Made) -> None:
-    day = sorted(Path("history/slis").rglob("*.parquet"))[0]
+    day = made.first_file
     day.write_bytes(day.read_bytes()[:50])
     ledger = evidence("--check", WEEK)
     for file in Path("history/programme/weeks").iterdir():

@@ -20,12 +20,14 @@ from tools.images.slim import AWS_SERVICES, AWS_SIGN_IN, loaded_bytes, make
 DOCKER = Path("deploy/docker")
 ROOMS = ("loadgen", "controller/loadgen_controller", "agent/loadgen_agent")
 PACKAGE_OF = {
+    "OpenSSL": "pyopenssl",
     "google": "protobuf",
     "grpc": "grpcio",
     "hdrh": "hdrhistogram",
     "jsonpath": "python-jsonpath",
     "zmq": "pyzmq",
     "botocore": "boto3",
+    "service_identity": "service-identity",
 }
 NOT_IN_IMAGES = {"httpx2", "playwright", "tokenizers"}
 """Extras: of client libraries, which the images do not have either, of browsers, which would make them three times as

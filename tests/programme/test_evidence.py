@@ -320,7 +320,7 @@ def test_other_counts_than_those_of_the_page_differ(made: Made) -> None:
 
 
 def test_a_revision_that_was_removed_differs_and_a_torn_one_is_unreadable(made: Made) -> None:
-    file = sorted((made.folder / "history/slis").rglob("*.parquet"))[0]
+    file = made.first_file
     file.write_bytes(file.read_bytes()[:-100])
     torn = again(made, made.checkout)
     file.unlink()

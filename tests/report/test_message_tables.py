@@ -58,7 +58,7 @@ def test_only_rows_over_all_outcomes_have_them(summary: Summary) -> None:
     found = {(one.request, one.outcome, one.region) for one in summary.series if one.message_ms}
     assert {(request, outcome) for request, outcome, _ in found} == {(WATCH, "*")}
     assert len(found) == 1 + len(set(AGENTS.values()))
-    assert MESSAGE_TIMES == ("first_message", "message_gap", "answer")
+    assert MESSAGE_TIMES == ("first_message", "message_gap", "answer", "message_age")
 
 
 @pytest.mark.parametrize("width", [80, 120])

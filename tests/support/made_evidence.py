@@ -73,6 +73,12 @@ class Made:
         return str(self.folder / "history")
 
     @property
+    def first_file(self) -> Path:
+        """The oldest file of the ledger that the promise of checkout rests on."""
+        day, _, name = self.checkout.revisions[0].partition("/")
+        return self.folder / f"history/slis/day={day}/{name}.parquet"
+
+    @property
     def end(self) -> int:
         """The end of the counts, Unix time in s."""
         return int(self.at.timestamp()) // 600 * 600 - 600
