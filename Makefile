@@ -97,7 +97,7 @@ lock:            ## resolve the pinned requirements anew (uv in a tool venv)
 	@for image in agent controller; do \
 	  .tools/uv/bin/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --python-version 3.13 --no-header \
 	    --constraint requirements.lock --no-emit-package setuptools --no-emit-package pbr \
-	    $$(test $$image = agent && echo deploy/docker/agent-packages.txt || echo --extra aws --extra brotli --extra outputs pyproject.toml) \
+	    $$(test $$image = agent && echo deploy/docker/agent-packages.txt || echo --extra aws --extra brotli --extra outputs --extra http3 pyproject.toml) \
 	    -o deploy/docker/requirements-$$image.txt; done
 
 # Into a folder of its own, without what it declares: see the lock.

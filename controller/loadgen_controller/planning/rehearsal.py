@@ -266,7 +266,7 @@ class _SeeingMeter(PhasedMeter):
                     {**held.opening_ns, **dict(phases_of(held))} if hasattr(held, "opening_ns") else {},
                     held.asked_ns,
                     held.stream_events() if hasattr(held, "stream_events") else None,
-                    getattr(held, "messages", ()),
+                    getattr(held, "first_messages", ()),
                 )
             )
 

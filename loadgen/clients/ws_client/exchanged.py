@@ -77,7 +77,17 @@ class Exchanged:
 class Connecting(Exchanged):
     """The sample of an opening handshake."""
 
-    __slots__ = ("_opening_ns", "head", "is_sampled", "messages", "remote", "route", "span", "status_code", "trace")
+    __slots__ = (
+        "_opening_ns",
+        "first_messages",
+        "head",
+        "is_sampled",
+        "remote",
+        "route",
+        "span",
+        "status_code",
+        "trace",
+    )
 
     def __init__(
         self, series: RequestSeries, asked_ns: int, sent: bytes, future: asyncio.Future[Any], route: Route
@@ -89,7 +99,7 @@ class Connecting(Exchanged):
         self.status_code: int | None = None
         self.is_sampled = False
         self.span = ""
-        self.messages: list[Said] = []
+        self.first_messages: list[Said] = []
         """The first messages of the connection, if the meter keeps them."""
 
     @property

@@ -155,7 +155,7 @@ class WebSocket:
         meter.settle()
         self.connection, self._series, self._last_ns = connection, series, asked_ns
         if meter.keeps_messages:
-            self._said = sample.messages
+            self._said = sample.first_messages
         self.inbox = Inbox(connection)
         self._counts.open.add(1)
         connection.begin(self)
