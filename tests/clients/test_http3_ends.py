@@ -299,7 +299,6 @@ async def test_a_server_that_ends_without_a_word_is_reset_and_then_refused() -> 
         assert server.endpoint is not None
         assert server.endpoint._transport is not None
         server.endpoint._transport.abort()
-        await asyncio.sleep(0.01)
         posted = await failure_of(client.post("/", content=b"x"))
         got = await failure_of(client.get("/"))
     assert (posted.outcome, got.outcome) == ("reset", "refused")
