@@ -389,9 +389,10 @@ def test_a_target_and_a_scenario_steer_no_terminal_and_forge_no_line(tmp_path: P
         done = run_loadgen("run", str(tmp_path / "shop.py"), "--explain", runs_dir=tmp_path / "runs")
     assert checked.exit_code == ExitCode.FAILED, checked.output
     own = "\x1b[2Jfrom the scenario\n"  # in the person's own process, by the person's own file
-    report, verdict = done.out.replace(own, ""), "\nPASSED (exit code 0): no objectives were set; 10 iterations in "
-    assert report.count(verdict) == 1
-    for output in (checked.output.replace(own, ""), report.replace(verdict, "\n"), done.err):
+    report = done.out.replace(own, "")
+    # On a busy machine, the run may be SUSPECT or INVALID.
+    (verdict,) = re.findall(r"^(?:PASSED|SUSPECT|INVALID) \(exit code [04]\): ", report, re.MULTILINE)
+    for output in (checked.output.replace(own, ""), report.replace(verdict, ""), done.err):
         assert_plain(output)
     assert "fail: PASSED (exit code 0)" in checked.stdout
     assert done.summary["iterations"]["errors"] == done.summary["iterations"]["finished"] > 0

@@ -174,7 +174,7 @@ plan = Plan(target="http://127.0.0.1:1", load=arrivals("10/s").hold("2s"), mix=l
 async def test_after_a_run_its_scenarios_processes_are_gone_and_their_output_is_bounded(
     tmp_path: Path, shop: RunningTarget, how: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("loadgen_controller.agents.local_processes._KILL_AFTER_S", 0.3)
+    monkeypatch.setattr("loadgen_controller.agents.local_processes._KILL_AFTER_S", 2)
     source = UNTIDY.replace("FOLDER/", f"{tmp_path}/")
     async with conductor(tmp_path, shop.url, source) as (run, agents):
         async with asyncio.timeout(60):

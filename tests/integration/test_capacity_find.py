@@ -27,6 +27,7 @@ def find(tmp_path: Path, *args: str) -> tuple[Finished, dict[str, Any]]:
 
 
 @pytest.mark.quiet
+@pytest.mark.timeout(600)  # levels whose generator was too late are run again: beside other tests that may take minutes
 def test_a_search_and_a_confirmation_find_the_limit_of_the_shop(tmp_path: Path) -> None:
     with running_target("--slots", "4", "--latency", "20ms") as target:
         given = (f"{FILE}:short", "--target", target.url, "--repeat", "1")

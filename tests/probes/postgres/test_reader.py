@@ -329,7 +329,7 @@ def test_the_last_counters_are_kept_if_the_texts_do_not_arrive_in_time(
 
     error = asyncio.run(run())
     assert "no complete answer within" in str(error)
-    assert [note.kind for note in error.notes] == ["statements"]
+    assert "statements" in [note.kind for note in error.notes]  # with those of sessions, if these came in time
 
 
 async def _too_late(*_: object) -> int:
