@@ -390,8 +390,8 @@ def test_a_target_and_a_scenario_steer_no_terminal_and_forge_no_line(tmp_path: P
     assert checked.exit_code == ExitCode.FAILED, checked.output
     own = "\x1b[2Jfrom the scenario\n"  # in the person's own process, by the person's own file
     report = done.out.replace(own, "")
-    # On a busy machine, the run may be SUSPECT or INVALID.
-    (verdict,) = re.findall(r"^(?:PASSED|SUSPECT|INVALID) \(exit code [04]\): ", report, re.MULTILINE)
+    # On a busy machine, the run may be INVALID, or PASSED (exit code 0), but SUSPECT.
+    (verdict,) = re.findall(r"^(?:PASSED|INVALID) \(exit code [04]\)[:,] ", report, re.MULTILINE)
     for output in (checked.output.replace(own, ""), report.replace(verdict, ""), done.err):
         assert_plain(output)
     assert "fail: PASSED (exit code 0)" in checked.stdout
