@@ -31,6 +31,7 @@ def test_each_message_is_counted_by_the_server_and_objectives_judge_times_of_mes
     assert run.exit_code in (0, 4), run.out + run.err  # 4: the machine was too busy for a verdict
     if run.exit_code == 0:
         assert [one["verdict"] for one in run.summary["slos"]] == ["passed"] * 3
+    assert "p95 of 540 messages after the first" in run.summary["slos"][1]["detail"]  # of 10 on each connection, 9
     assert run.summary["iterations"]["finished"] == run.summary["iterations"]["due"] == 60
     assert run.summary["requests"]["finished"] == run.summary["requests"]["started"] == 60 * 4
     assert received == 60 * 2

@@ -199,6 +199,11 @@ class Objective(msgspec.Struct, frozen=True, kw_only=True):
         return self.metric in ("itl", "icl") or (self.is_of_streams and bool(self.of))
 
     @property
+    def is_of_parts(self) -> bool:
+        """Return whether its values are of tokens, reads or messages: a request has any number of them."""
+        return self.has_many_values or self.metric in ("message_gap", "answer", "message_age")
+
+    @property
     def counts_tokens(self) -> bool:
         """Return whether its values are numbers of tokens."""
         return self.metric in TOKEN_METRICS

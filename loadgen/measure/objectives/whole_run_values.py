@@ -249,7 +249,7 @@ def _share_of_events(objective: Objective, merge: Measured, journey: str | None,
     limit_us = int(objective.limit // NS_PER_US)
     within = values.count_at_most_us(limit_us)
     good = within if objective.is_upper else count - within
-    of_count = total if count != total and not objective.has_many_values else None
+    of_count = total if count != total and not objective.is_of_parts else None
     observed = _percentile(objective, values, count, limit_us)
     detail = ""
     if observed is not None:
@@ -383,7 +383,7 @@ def _moment(objective: Objective, merge: Measured, journey: str | None, missing:
     outcomes = _outcomes(objective, merge, journey)
     total = sum(outcomes.values())
     failed = times.count - times.ok_count if objective.is_of_streams else total - outcomes.get(OK, 0)
-    of_count = total if total != times.count and not objective.has_many_values else None
+    of_count = total if total != times.count and not objective.is_of_parts else None
     low, high = _ends(objective, times)
     verdict, reason = _between(objective, low, high, times, missing)
     is_bound = low != high
