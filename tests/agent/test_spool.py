@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import subprocess
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -22,6 +21,7 @@ from loadgen_agent.delivery.unacknowledged import UnacknowledgedDeltas
 from tests.agent.test_backlog import measured
 from tests.support.counts import counts_of
 from tests.support.deltas import FakeAgent, request_key
+from tests.support.small_disk import small_disk
 
 
 def spool(tmp_path: Path, room_bytes: int = 10**9) -> Spool:
@@ -136,26 +136,20 @@ def test_a_disk_that_takes_nothing_leaves_it_in_memory(tmp_path: Path, monkeypat
 
 
 @pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """256 KiB."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(folder)]
-    done = subprocess.run(mount, capture_output=True, check=False)
-    if done.returncode:
-        pytest.skip(f"no tmpfs can be mounted here: {done.stderr.decode().strip()}")
-    yield folder
-    subprocess.run(["umount", "-l", folder], check=True)
+def disk(tmp_path: Path) -> Iterator[Path]:
+    with small_disk(tmp_path / "disk") as folder:
+        yield folder
 
 
+@pytest.mark.process
 @pytest.mark.fault("F21", "a real one of 256 KiB")
-def test_a_disk_that_is_really_full_costs_time_resolution_and_no_count(small_disk: Path) -> None:
+def test_a_disk_that_is_really_full_costs_time_resolution_and_no_count(disk: Path) -> None:
     agent = FakeAgent("eu", 7)
     keys = [request_key(f"GET /{n}") for n in range(20)]
     times = np.random.default_rng(0).integers(1_000, 60_000_000, (150, len(keys), 150))
     run = [agent.delta(dict(zip(keys, rows.tolist(), strict=True))) for rows in times]
     assert sum(len(encode(delta)) for delta in run) > 500_000
-    book = book_of(small_disk, run, room_bytes=50_000)
+    book = book_of(disk, run, room_bytes=50_000)
     merge = Merge()
     found = handed_over(book, merge)
     assert counts_of(found) == counts_of(run)

@@ -72,6 +72,7 @@ def pull(
     Counts that cannot be read are missing, and never zero errors.
 
     Exit code 0: all was read. 3: counts are missing. 2: an option or a file is wrong.
+    5: the history cannot be written; what was written before is whole, and the same command again finishes.
     """
     errors, now = CollectedErrors(), datetime.now(UTC)
     errors.catch(lambda: check_format(output_format))
