@@ -30,9 +30,10 @@ def small_disk(folder: Path, size: str = "256k") -> Iterator[Path]:
 def filled(disk: Path) -> Iterator[None]:
     """Fill the disk to its last byte; free the room when the block is left."""
     path = disk / "filling"
-    with pytest.raises(OSError, match="No space left"), path.open("wb", buffering=0) as file:
-        while True:
-            file.write(bytes(4096))
+    file = path.open("wb", buffering=0)
+    with file, contextlib.suppress(OSError):
+        while file.write(bytes(4096)):
+            pass
     try:
         yield
     finally:
