@@ -73,6 +73,8 @@ def test_check_prints_the_messages_of_a_failed_call_without_secrets(tmp_path: Pa
     assert '{"status": "UNKNOWN"}' in shown
     assert "grpc-status: 5" in shown
     assert "abcdefgh12345678" not in shown
+    assert "(gRPC health): ok after 1 request" in shown
+    assert "note: the target: SERVING" in shown
 
 
 def test_a_target_without_reflection_ends_the_run_before_its_load(tmp_path: Path) -> None:

@@ -45,11 +45,12 @@ class _Collector(trace_service_pb2_grpc.TraceServiceServicer):
 
 
 @contextmanager
-def running_services(*, reflects: bool = True) -> Iterator[Services]:
+def running_services(*, reflects: bool = True, serves: bool = True) -> Iterator[Services]:
     counting = _Counting()
     server = grpc.server(ThreadPoolExecutor(32), interceptors=[counting])
     checked = health.HealthServicer()
-    checked.set("", health_pb2.HealthCheckResponse.SERVING)
+    statuses = health_pb2.HealthCheckResponse
+    checked.set("", statuses.SERVING if serves else statuses.NOT_SERVING)
     health_pb2_grpc.add_HealthServicer_to_server(checked, server)
     add: Any = trace_service_pb2_grpc.add_TraceServiceServicer_to_server
     add(_Collector(), server)

@@ -31,7 +31,7 @@ from loadgen.dsl.plans.plan import Plan
 from loadgen.dsl.secret import secret_values
 from loadgen.dsl.users.exception_to_outcome import fault_text, outcome_of, where_of
 from loadgen.dsl.users.leaked_tasks import find_origins
-from loadgen.dsl.users.user import UserLoad
+from loadgen.dsl.users.user import User, UserLoad
 from loadgen.dsl.users.user_factory import UserFactory
 from loadgen.dsl.users.user_runner import BoundJourney, JourneyLife
 from loadgen.engine.load.rendezvous import Ended, Points
@@ -128,7 +128,8 @@ class Rehearsed:
 async def rehearse(scenario: Scenario, guard: TargetGuard = OPEN) -> AsyncGenerator[Rehearsed, None]:
     """Run the plan's set-up, each of its journeys once, and its tear-down; yield each result.
 
-    A failed set-up ends the rehearsal; a failed journey does not. guard: decides which addresses are allowed.
+    Targets with gRPC calls are asked for their health before the tear-down. A failed set-up ends the rehearsal; a
+    failed journey does not. guard: decides which addresses are allowed.
     """
     plan = scenario.plan
     stage = _Stage(scenario, plan.seed or 0, guard)
@@ -146,6 +147,8 @@ async def rehearse(scenario: Scenario, guard: TargetGuard = OPEN) -> AsyncGenera
                     for path, one in _sessions(lane.journeys[journey], bound):
                         done = await stage.iterate(one, load, Arrival(None, 0, journey, False))
                         yield replace(done, path=path)
+        if (health := await stage.grpc_health()) is not None:
+            yield health
         if plan.tear_down is not None:
             yield await stage.once(plan.tear_down, "(tear-down)")
     finally:
@@ -386,6 +389,24 @@ class _Stage:
     async def close(self) -> None:
         """Close what the users of this stage share: clients with `scope="worker"`, and the browser."""
         await self._user_factory.worker_clients.close()
+
+    async def grpc_health(self) -> Rehearsed | None:
+        """Ask each target with gRPC channels whether it is ready; return None if there is none."""
+        targets = sorted(self._user_factory.grpc_targets)
+        if not targets:
+            return None
+        from loadgen.clients.grpc_client.health import health_of  # imports grpcio, which few scenarios need
+
+        found: dict[str, str] = {}
+
+        async def ask(user: User) -> None:
+            for target in targets:
+                found[target or "the target"] = await health_of(user.grpc_channel(target))
+
+        done = await self.once(ask, "(gRPC health)")
+        done = replace(done, notes=tuple(f"{name}: {status or 'no health service'}" for name, status in found.items()))
+        bad = [f"{name} reports {status}" for name, status in found.items() if status not in ("", "SERVING")]
+        return replace(done, outcome="failed", detail="; ".join(bad)) if bad and done.has_passed else done
 
     async def once(self, fn: Any, name: str) -> Rehearsed:
         """Run the set-up or the tear-down of the plan and return its result."""

@@ -817,7 +817,10 @@ class User:
         """
         from loadgen.clients.grpc_client.channel import GrpcChannel  # imports grpcio: 0.1 s, which few scenarios need
 
-        reflected = None if self._openers is None else self._openers.reflected
+        reflected = None
+        if self._openers is not None:
+            reflected = self._openers.reflected
+            self._openers.grpc_targets.add(target)
         return GrpcChannel(self.to(target) if target else self.http, reflected=reflected, target=target)
 
     @property
