@@ -264,9 +264,7 @@ class WebSocket:
                 self._say("sent", sample.sent)
             answer: Message = await sample.future
         except RequestFailed as failure:
-            is_late = failure.outcome == TIMEOUT
-            at_ns = sample.deadline_ns if is_late else max(connection.ended_ns, sample.sent_ns, asked_ns)
-            raise self._failed(sample, failure, at_ns) from failure
+            raise self._unanswered(sample, failure) from failure
         except BaseException:
             if series.watch is not None:
                 series.watch.gone(asked_ns)
@@ -311,9 +309,7 @@ class WebSocket:
             connection.send(PING, payload)
             at_ns: int = await sample.future
         except RequestFailed as failure:
-            is_late = failure.outcome == TIMEOUT
-            at_ns = sample.deadline_ns if is_late else max(connection.ended_ns, sample.sent_ns, asked_ns)
-            raise self._failed(sample, failure, at_ns) from failure
+            raise self._unanswered(sample, failure) from failure
         except BaseException:
             if series.watch is not None:
                 series.watch.gone(asked_ns)
@@ -523,6 +519,11 @@ class WebSocket:
         fault, self._fault = self._fault, None
         if fault is not None:
             raise fault
+
+    def _unanswered(self, sample: Exchanged, failure: RequestFailed) -> RequestFailed:
+        """Do as `_failed` for a row that ended at its deadline, or with the connection."""
+        is_late = failure.outcome == TIMEOUT
+        return self._failed(sample, failure, sample.deadline_ns if is_late else self.connection.ended_ns)
 
     def _failed(self, sample: Exchanged, failure: RequestFailed, at_ns: int) -> RequestFailed:
         """Record a failed row, and return the exception for the caller to raise."""
