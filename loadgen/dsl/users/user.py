@@ -107,6 +107,8 @@ class Openers(Protocol):
 
     reflected: Reflected
     """The gRPC services that the worker knows by reflection."""
+    grpc_targets: set[str]
+    """The targets with gRPC channels, by name; "" is that of `user.http`."""
 
     def open_client(self, user: User, target: str) -> HttpClient:
         """Return a new client for the target of this name.

@@ -166,7 +166,6 @@ class UserFactory:
         self.worker_clients.owner = self.worker_clients.owner or self._client_owner
         self.reflected = reflected or Reflected()
         self.grpc_targets: set[str] = set()
-        """The targets with gRPC channels, by name; "" is that of `user.http`."""
         self._reads, self._has_stamps = reads, has_stamps
         self.shared = shared
         self._network: Network = network if self._has_http else NoHttpNetwork()
