@@ -2,8 +2,8 @@
 
 `Http3Connection` has the interface of the other connections (`connection_interface.py`) and gets the same HTTP/1.1
 bytes. A connection stays on its stack as long as it has room for another request, so a user's concurrent requests share
-one connection. QUIC and HTTP/3 are in `quic_session.py`. This module does the I/O, and decides the outcome of each
-request:
+one connection. QUIC and HTTP/3 are in `quic_session.py`. How requests end, and when there is room for more, is in
+`protocol/many_streams.py`, for HTTP/2 as well. This module does the I/O, and decides the outcome of each request:
 
 - A stream that the target resets: `h3 request_cancelled`, `h3 internal_error` ..., named by the error code. The target
   did not look at a request that it rejected (`h3 request_rejected`), so it is sent once more (`Unprocessed`).

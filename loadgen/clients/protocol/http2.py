@@ -4,7 +4,8 @@ It has the interface of an HTTP/1.1 connection (`connection_interface.py`) and g
 stack as long as it has room for another stream, so a user's concurrent requests share one connection.
 
 Frames are read and built in `framing/http2_frames.py`, the rules about them are in `framing/http2_state.py`, heads are
-translated and cached in `http2_heads.py`. This module does the I/O, and decides:
+translated and cached in `http2_heads.py`. How requests end, and when there is room for more, is in `many_streams.py`,
+for HTTP/3 as well. This module does the I/O, and decides:
 - when to open a window;
 - the outcome of requests when their stream or the connection ends, as follows.
 

@@ -3,15 +3,16 @@
 `ManyStreams` is the base class of the connections of HTTP/2 (`http2.py`) and HTTP/3 (`http3/connection.py`). A `Stream`
 is one request and its answer. This module decides when a request ends, and what its caller gets:
 
-| event                                  | the caller gets               | the target gets                            |
-| -------------------------------------- | ----------------------------- | ------------------------------------------ |
-| the whole answer has arrived           | the answer                    | a reset, if a part of the body is unsent   |
-| the deadline has passed                | `timeout`, at the deadline    | a reset                                    |
-| the answer is malformed or too large   | `protocol`, `too_large`       | a reset                                    |
-| the caller no longer waits             | a cancellation                | a reset                                    |
-| the target reset the stream            | the outcome of the error code | nothing                                    |
-| the target refused the request, GOAWAY | `Unprocessed`: sent once more | nothing                                    |
-| the connection is full or closed       | `Unprocessed`, or why it ended | nothing                                   |
+| event                                  | the caller gets                | the target gets                          |
+| -------------------------------------- | ------------------------------ | ---------------------------------------- |
+| the whole answer has arrived           | the answer                     | a reset, if a part of the body is unsent |
+| the deadline has passed                | `timeout`, at the deadline     | a reset                                  |
+| the answer is malformed                | `protocol`                     | a reset                                  |
+| the answer is too large                | `body too large`               | a reset                                  |
+| the caller no longer waits             | a cancellation                 | a reset                                  |
+| the target reset the stream            | the outcome of the error code  | nothing                                  |
+| the target rejected it, or sent GOAWAY | `Unprocessed`: sent once more  | nothing                                  |
+| the connection is full or closed       | `Unprocessed`, or why it ended | nothing                                  |
 
 The connection is on its pool's stack while it has room for another stream. A retired one takes no more requests, and
 closes when the last one has ended.
@@ -24,6 +25,7 @@ A subclass reads and writes frames: it opens streams (`_begin`), sends bodies (`
 from __future__ import annotations
 
 import asyncio
+from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable
 from time import perf_counter_ns
 from typing import Any, Generic, TypeVar, cast
@@ -39,7 +41,7 @@ from loadgen.run_until_done import run_until_done
 __all__ = ["ManyStreams", "Stream"]
 
 
-class Stream:
+class Stream(ABC):
     """One request and its answer. It is the `Source` from which a Sink reads; subclasses add `resume`."""
 
     __slots__ = (
@@ -86,8 +88,9 @@ class Stream:
         """Pass the answer to `sink`, piece by piece."""
         self.sink, sink.source = sink, self
 
+    @abstractmethod
     def resume(self) -> None:
-        raise NotImplementedError
+        """Continue to read the body after a pause."""
 
     def abort(self) -> None:
         self.connection._cut(self)
@@ -107,7 +110,7 @@ class Stream:
 S = TypeVar("S", bound=Stream)
 
 
-class ManyStreams(Generic[S]):
+class ManyStreams(ABC, Generic[S]):
     """HOT. A client-side connection with many requests under way: what HTTP/2 and HTTP/3 have in common."""
 
     __slots__ = (
@@ -171,39 +174,43 @@ class ManyStreams(Generic[S]):
 
     # -- what a subclass adds -----------------------------------------------------------------
 
+    @abstractmethod
     def is_hung_up(self) -> bool:
-        raise NotImplementedError
+        """Return True if the target has closed the connection, as described at `connection_interface.Connection`."""
 
+    @abstractmethod
     def ask(self, data: bytes, exchange: Exchange, deadline_ns: int) -> Awaitable[None]:
-        raise NotImplementedError
+        """HOT. Send a request and wait for its answer, as `send` does, for a request without a streamed body whose
+        method is not HEAD.
+        """
 
+    @abstractmethod
     def _begin(self, data: bytes, exchange: Exchange, head_only: bool, deadline_ns: int, is_whole: bool) -> S:
         """Open a stream, write the request to it, and return the stream. is_whole: `data` contains the whole body."""
-        raise NotImplementedError
 
+    @abstractmethod
     async def _write_pieces(self, upload: Upload, stream: S) -> None:
         """Send the streamed body of a request, as fast as the target permits."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _reset(self, stream: S, code: int | None = None) -> None:
         """End a stream from our side, at once. code: the error code; None for a cancelled request."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _stop_upload(self, stream: S) -> None:
         """End a stream whose whole answer has arrived, because the target needs no more of the request's body."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _malformed(self, stream: S, why: str) -> None:
         """Fail a request whose answer is not valid."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _why_refused(self) -> RequestFailed:
         """Return why the connection takes no more requests: `Unprocessed`, or the failure that closed it."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _end_transport(self) -> None:
         """Close the transport, and what belongs to it."""
-        raise NotImplementedError
 
     # -- what the client and the pool call ----------------------------------------------------
 
