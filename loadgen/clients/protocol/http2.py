@@ -156,7 +156,7 @@ class _Stream(Stream):
     window: int
     """The number of body bytes that the target accepts; negative after some changes of its SETTINGS."""
     unsent: memoryview | None
-    """Body bytes that wait for a window. They are the end of the body, unless `drained` is set."""
+    """Body bytes that wait for a window: the end of the body, unless `drained` is set."""
 
     def read_by(self, sink: Sink) -> None:
         super().read_by(sink)

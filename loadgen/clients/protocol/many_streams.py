@@ -42,7 +42,7 @@ __all__ = ["ManyStreams", "Stream"]
 
 
 class Stream(ABC):
-    """One request and its answer. It is the `Source` from which a Sink reads; subclasses add `resume`."""
+    """One request and its answer: the `Source` from which a Sink reads. Subclasses add `resume`."""
 
     __slots__ = (
         "chunks",
@@ -158,9 +158,9 @@ class ManyStreams(ABC, Generic[S]):
         self._streams: dict[int, S] = {}
         self._max_streams = max_streams
         self._is_leaving = False
-        """It takes no more requests."""
+        """The connection takes no more requests."""
         self._is_offered = True
-        """It is on its stack, or was just opened or taken by a caller that is about to send on it."""
+        """The connection is on its stack, or was just opened or taken by a caller that is about to send on it."""
         self._heard_ns = 0
         """When the last bytes arrived."""
 
