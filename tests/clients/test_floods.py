@@ -7,14 +7,14 @@ import struct
 
 import pytest
 
-from loadgen.clients.framing.http2_frames import frame_name
-from loadgen.clients.protocol.http2_floods import (
+from loadgen.clients.framing.http2_floods import (
     FRAMES_A_TURN,
     IDLE_FRAMES,
     IDLE_FRAMES_PER_S,
     PER_REQUEST,
     FrameBudget,
 )
+from loadgen.clients.framing.http2_frames import frame_name
 from loadgen.errors import RequestFailed
 from loadgen.units import NS_PER_S
 from tests.support.floods import FLOODS, Flood, flooding, frame

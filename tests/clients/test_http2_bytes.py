@@ -14,10 +14,10 @@ from h2.connection import H2Connection
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from loadgen.clients.framing.http2_floods import FRAMES_A_TURN
 from loadgen.clients.protocol import http2, http2_heads
 from loadgen.clients.protocol.connection_interface import Connection
 from loadgen.clients.protocol.http2 import Http2Connection
-from loadgen.clients.protocol.http2_floods import FRAMES_A_TURN
 from loadgen.clients.protocol.http2_heads import Decoder, Encoder, Received, fields_of
 from loadgen.clients.protocol.join_body_pieces import MANY_PIECES
 from loadgen.clients.protocol.response_heads import NO_ANSWER, Answer, Head

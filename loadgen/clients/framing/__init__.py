@@ -1,1 +1,1 @@
-"""HTTP/2 without I/O: frames as pure functions, and the rules of a connection (`protocol/http2.py` does the I/O)."""
+"""HTTP/2 and WebSocket without I/O: frames, the rules of an HTTP/2 connection, and limits on floods, as pure code."""

@@ -2,8 +2,8 @@
 
 `Http3Connection` has the interface of the other connections (`connection_interface.py`) and gets the same HTTP/1.1
 bytes. A connection stays on its stack as long as it has room for another request, so a user's concurrent requests share
-one connection. QUIC and HTTP/3 are in `quic_session.py`. This module does the I/O, and decides the outcome of each
-request:
+one connection. QUIC and HTTP/3 are in `quic_session.py`. How requests end, and when there is room for more, is in
+`protocol/many_streams.py`, for HTTP/2 as well. This module does the I/O, and decides the outcome of each request:
 
 - A stream that the target resets: `h3 request_cancelled`, `h3 internal_error` ..., named by the error code. The target
   did not look at a request that it rejected (`h3 request_rejected`), so it is sent once more (`Unprocessed`).
@@ -33,6 +33,14 @@ from contextlib import aclosing
 from time import perf_counter_ns
 from typing import Any, Final, cast
 
+from loadgen.clients.framing.http2_floods import (
+    EARNING_BITS,
+    IDLE_FRAMES,
+    INTERIM_COST,
+    PER_PIECE,
+    PER_REQUEST,
+    FrameBudget,
+)
 from loadgen.clients.http3.close_outcomes import (
     H3_FLOOD,
     H3_GOAWAY,
@@ -55,32 +63,22 @@ from loadgen.clients.http3.quic_session import (
     StreamReset,
 )
 from loadgen.clients.http3.tally import Tally
-from loadgen.clients.protocol.connection_interface import Connection, Exchange, Lost, Sink, Unprocessed, peer_text
+from loadgen.clients.protocol.connection_interface import Connection, Exchange, Lost, Sink, Unprocessed
 from loadgen.clients.protocol.http1 import MAX_BODY_BYTES, MAX_HEAD_BYTES
-from loadgen.clients.protocol.http2_floods import (
-    EARNING_BITS,
-    IDLE_FRAMES,
-    INTERIM_COST,
-    PER_PIECE,
-    PER_REQUEST,
-    FrameBudget,
-)
 from loadgen.clients.protocol.http2_heads import Received, fields_of
 from loadgen.clients.protocol.join_body_pieces import MANY_PIECES, join_tail
+from loadgen.clients.protocol.many_streams import ManyStreams, Stream
 from loadgen.clients.protocol.outcomes import (
     HEAD_TOO_LARGE,
     PROTOCOL,
     REFUSED,
     RESET,
     TIMEOUT,
-    TOO_LARGE,
     connect_failure,
 )
 from loadgen.clients.protocol.request_body_encoding import StreamedRequest, Upload
-from loadgen.clients.protocol.response_heads import Head
-from loadgen.clients.protocol.timeouts import NEVER_NS, TimeoutWheel
+from loadgen.clients.protocol.timeouts import TimeoutWheel
 from loadgen.errors import RequestFailed
-from loadgen.run_until_done import run_until_done
 from loadgen.units import NS_PER_S
 
 __all__ = ["IDEMPOTENT", "Http3Connection"]
@@ -101,26 +99,12 @@ _heads: dict[tuple[tuple[bytes, bytes], ...], Received] = {}
 """Checked heads of answers, by their fields. Most answers of a second have the same head."""
 
 
-class _Stream:
-    """One request and its answer: the `Source` from which a Sink reads."""
+class _Stream(Stream):
+    """One request and its answer."""
 
-    __slots__ = (
-        "chunks",
-        "connection",
-        "deadline_ns",
-        "drained",
-        "exchange",
-        "have",
-        "head",
-        "head_only",
-        "id",
-        "is_over",
-        "is_sent",
-        "is_stopped",
-        "joined",
-        "sink",
-        "waiter",
-    )
+    __slots__ = ("is_stopped",)
+
+    connection: Http3Connection
 
     def __init__(
         self,
@@ -130,50 +114,24 @@ class _Stream:
         head_only: bool,
         deadline_ns: int,
     ) -> None:
-        self.connection, self.exchange, self.waiter = connection, exchange, waiter
-        self.head_only, self.deadline_ns = head_only, deadline_ns
-        self.id = -1
-        self.head: Head | None = None
-        self.chunks: list[bytes] = []
-        self.joined = 0
-        """See `join_body_pieces.join_tail`."""
-        self.have = 0
-        self.sink: Sink | None = None
-        self.is_sent = True
+        super().__init__(connection, exchange, waiter, head_only, deadline_ns)
         self.is_stopped = False
         """The target accepts no more of the request's body."""
-        self.is_over = False
-        """The target has ended the stream: nothing more comes."""
-        self.drained: asyncio.Future[None] | None = None
 
     def resume(self) -> None:
         connection = self.connection
         connection._quic.paused.discard(self.id)
         connection._transmit()
 
-    def abort(self) -> None:
-        self.connection._cut(self)
 
-    def allow_until(self, exchange: Exchange, deadline_ns: int) -> None:
-        self.deadline_ns = deadline_ns
-        connection = self.connection
-        if deadline_ns < connection.deadline_ns and self.id in connection._streams:
-            connection.deadline_ns = deadline_ns
-            if deadline_ns < connection.check_ns:
-                connection._wheel.watch(connection)
-
-    def released(self) -> None:
-        """Wake the writer of the body, because the stream has ended or can send more."""
-        if self.drained is not None and not self.drained.done():
-            self.drained.set_result(None)
-
-
-class Http3Connection(asyncio.DatagramProtocol):
+class Http3Connection(ManyStreams[_Stream], asyncio.DatagramProtocol):
     """HOT. A client-side HTTP/3 connection. The whole cost: `python -m bench http3`.
 
     address: (address, port) of the target. ready: ends when requests can be sent; with 0-RTT, that is at once.
     tally: counts packets and 0-RTT requests for the report.
     """
+
+    _transport: asyncio.DatagramTransport
 
     def __init__(
         self,
@@ -187,33 +145,18 @@ class Http3Connection(asyncio.DatagramProtocol):
         tally: Tally,
         limit_bytes: int = MAX_BODY_BYTES,
     ) -> None:
-        self._loop, self._wheel, self._lost, self._limit_bytes = loop, wheel, lost, limit_bytes
-        self.where, self._address, self._quic, self._tally = where, address, quic, tally
-        self.stack = stack
-        self._freed: Any = getattr(stack, "freed", None)
-        """The callback of a shared pool's stack: no request is under way any more."""
-        self.is_closed = False
-        self.requests = 0
-        self.deadline_ns = 0
-        """The earliest deadline of the streams, or an earlier one of an ended stream; updated when it passes."""
-        self.check_ns = NEVER_NS
+        super().__init__(loop, wheel, stack, lost, where, limit_bytes, _MOST_STREAMS)
+        self._address, self._quic, self._tally = address, quic, tally
         self.ready: asyncio.Future[None] = loop.create_future()
         self._shaken: asyncio.Future[None] = loop.create_future()
         """Ends with the handshake."""
-        self._transport: asyncio.DatagramTransport
         self._goaway = GoawayReader()
-        self._streams: dict[int, _Stream] = {}
         self._writers: set[_Stream] = set()
         """Streams whose uploads wait until sent bytes are acknowledged."""
-        self._most_streams = _MOST_STREAMS
         self._is_early = False
         """The handshake has not ended, and requests are sent as 0-RTT."""
         self._early_requests = 0
-        self._is_leaving = False
-        self._is_offered = True
-        """The connection is on its stack, or was just opened or taken by a caller that is about to send on it."""
         self._heard_ns = perf_counter_ns()
-        """When the last datagram arrived."""
         self._pinged_ns = 0
         self._budget = FrameBudget(self._heard_ns)
         """Of datagrams without a part of an answer. Requests and uploads earn some, because they are acknowledged."""
@@ -242,7 +185,9 @@ class Http3Connection(asyncio.DatagramProtocol):
             self._quic.close_reason = Close(0, True, outcome=NO_ALPN)
             return
         self._quic.settle_idle_timeout()
-        self._most_streams = max(1, min(_MOST_STREAMS, self._quic.most_streams))
+        self._max_streams = max(1, min(_MOST_STREAMS, self._quic.most_streams))
+        if len(self._streams) >= self._max_streams:
+            self._withdraw()
         if self._is_early:
             self._is_early = False
             self._tally.early.add(self._early_requests, self._early_requests if event.early_data_accepted else 0)
@@ -251,14 +196,6 @@ class Http3Connection(asyncio.DatagramProtocol):
                 future.set_result(None)
 
     # -- what the client and the pool call ----------------------------------------------------
-
-    @property
-    def is_free(self) -> bool:
-        return not self._streams
-
-    @property
-    def remote(self) -> str:
-        return peer_text(self._transport)
 
     def is_hung_up(self) -> bool:
         """Return True if the connection has ended. There is no system call: datagrams have no end of file."""
@@ -276,49 +213,13 @@ class Http3Connection(asyncio.DatagramProtocol):
         """Send a request and wait for its answer, as described at `connection_interface.Connection.send`."""
         if self._is_early and not _is_idempotent(data):
             return self._send_after_handshake(data, exchange, head_only, deadline_ns)
-        if type(data) is not bytes:
-            return self._send_streamed(cast("StreamedRequest", data), exchange, head_only, deadline_ns)
-        return self._begin(data, exchange, head_only, deadline_ns, True).waiter
+        return super().send(data, exchange, head_only, deadline_ns)
 
     def ask_stream(self, data: bytes, sink: Sink, head_only: bool, deadline_ns: int) -> Awaitable[None]:
         if self._is_early and not _is_idempotent(data):
             request = StreamedRequest.of(data, wants_stream=True)
             return self._send_after_handshake(request, sink, head_only, deadline_ns)
-        stream = self._begin(data, sink, head_only, deadline_ns, True)
-        if not stream.waiter.done():
-            stream.sink, sink.source = sink, stream
-        return stream.waiter
-
-    def cancel(self, exchange: Exchange) -> None:
-        for stream in self._streams.values():
-            if stream.exchange is exchange:
-                self._cut(stream)
-                return
-
-    def retire(self) -> None:
-        self._is_leaving = True
-        self._withdraw()
-        if not self._streams:
-            self._close()
-
-    def abort(self) -> None:
-        streams = tuple(self._streams.values())
-        self._streams.clear()
-        self._close()
-        for stream in streams:
-            self._notify_cut(stream)
-
-    def expire(self) -> None:
-        """Fail all requests whose deadline has passed with a time-out. The timing wheel calls this method."""
-        now_ns = perf_counter_ns()
-        for stream in tuple(self._streams.values()):
-            if stream.deadline_ns <= now_ns:
-                self._time_out(stream)
-        if self.is_closed:
-            return
-        self.deadline_ns = min((stream.deadline_ns for stream in self._streams.values()), default=0)
-        if 0 < self.deadline_ns < NEVER_NS:
-            self._wheel.watch(self)
+        return super().ask_stream(data, sink, head_only, deadline_ns)
 
     # -- requests -----------------------------------------------------------------------------
 
@@ -345,7 +246,7 @@ class Http3Connection(asyncio.DatagramProtocol):
         self._is_offered = False  # the caller has taken it from the stack
         stream = _Stream(self, exchange, self._loop.create_future(), head_only, deadline_ns)
         streams = self._streams
-        if self.is_closed or self._is_leaving or len(streams) >= self._most_streams:
+        if self.is_closed or self._is_leaving or len(streams) >= self._max_streams:
             self._refuse(stream)
             return stream
         end = data.find(b"\r\n\r\n") + 4
@@ -362,60 +263,18 @@ class Http3Connection(asyncio.DatagramProtocol):
         if self._is_early:
             self._early_requests += 1
         self._budget.earned += PER_REQUEST + (len(data) >> EARNING_BITS)
-        if deadline_ns < self.deadline_ns or not self.deadline_ns:
-            self.deadline_ns = deadline_ns
-            if deadline_ns < self.check_ns:
-                self._wheel.watch(self)
+        self._watch_until(deadline_ns)
         exchange.sent_ns = perf_counter_ns()
         self._transmit()
-        if len(streams) < self._most_streams:
+        if len(streams) < self._max_streams:
             self._offer()
         return stream
 
-    def _refuse(self, stream: _Stream) -> None:
-        """Fail a request that cannot be sent, because the connection became full or closed after the caller had chosen
-        it.
-        """
+    def _why_refused(self) -> RequestFailed:
         close = self._quic.close_reason
         if self.is_closed and close is not None and not self._is_leaving:
-            self._fail_with(stream, close_failure(close, self.where))
-            return
-        why = f"{self.where} accepts no more requests on this connection"
-        self._fail_with(stream, Unprocessed(H3_GOAWAY, why))
-        if not self.is_closed and not self._is_leaving:
-            self._make_room()
-
-    async def _send_streamed(
-        self, request: StreamedRequest, exchange: Exchange, head_only: bool, deadline_ns: int
-    ) -> None:
-        upload = request.upload
-        stream = self._begin(bytes(request), exchange, head_only, deadline_ns, upload is None)
-        waiter = stream.waiter
-        if not waiter.done():
-            if request.wants_stream:
-                sink = stream.sink = cast("Sink", exchange)
-                sink.source = stream
-            if upload is not None:
-                try:
-                    await self._push(upload, stream)
-                except BaseException:
-                    if waiter.done() and not waiter.cancelled():
-                        waiter.exception()  # retrieve it, or asyncio logs "exception was never retrieved"
-                    raise
-        await waiter
-
-    async def _push(self, upload: Upload, stream: _Stream) -> None:
-        """Send the streamed body of a request until it ends, or until an answer or a failure arrives, even while the
-        body's own code is waiting.
-        """
-        waiter = stream.waiter
-        try:
-            await run_until_done(waiter, self._write_pieces(upload, stream))
-        except RequestFailed as failure:  # the body comes from another request, which failed
-            if not waiter.done():
-                self._drop(stream, failure.outcome, f"while its body was sent: {failure.detail}")
-        finally:
-            self._writers.discard(stream)
+            return close_failure(close, self.where)
+        return Unprocessed(H3_GOAWAY, f"{self.where} accepts no more requests on this connection")
 
     async def _write_pieces(self, upload: Upload, stream: _Stream) -> None:
         quic = self._quic
@@ -430,7 +289,10 @@ class Http3Connection(asyncio.DatagramProtocol):
                 while self._can_write(stream) and quic.unsent_bytes(stream.id) > _UNSENT_BYTES:
                     stream.drained = self._loop.create_future()
                     self._writers.add(stream)
-                    await stream.drained
+                    try:
+                        await stream.drained
+                    finally:
+                        self._writers.discard(stream)
             if self._can_write(stream):
                 stream.is_sent = True
                 quic.h3.send_data(stream.id, b"", True)
@@ -600,13 +462,8 @@ class Http3Connection(asyncio.DatagramProtocol):
             self._quic.close(_FRAME_ERROR, None, str(error))
             return
         first = self._goaway.first_refused
-        if first is None:
-            return
-        self._is_leaving = True
-        for stream in tuple(self._streams.values()):
-            if stream.id >= first:
-                self._fail_with(stream, Unprocessed(H3_GOAWAY, f"{self.where} sent GOAWAY"))
-        self._make_room()
+        if first is not None:
+            self._leave_from(first, H3_GOAWAY, f"{self.where} sent GOAWAY")
 
     def _on_headers(self, stream: _Stream, fields: list[tuple[bytes, bytes]], is_end: bool, now_ns: int) -> None:
         """HOT. Process an answer's head, an interim answer (1xx), or trailers."""
@@ -644,16 +501,6 @@ class Http3Connection(asyncio.DatagramProtocol):
         if is_end and stream.id in self._streams:
             self._finish(stream, now_ns)
 
-    def _on_head(self, stream: _Stream, head: Head) -> None:
-        stream.head = head
-        sink = stream.sink
-        if sink is not None:
-            if not stream.waiter.done():
-                sink.took_head(head)
-                stream.waiter.set_result(None)
-        elif head.length is not None and head.length > self._limit_bytes and not stream.head_only:
-            self._too_large(stream)
-
     def _on_data(self, stream: _Stream, data: bytes, is_end: bool, now_ns: int) -> None:
         """HOT. Process the next piece of a body."""
         stream.is_over = is_end
@@ -674,148 +521,37 @@ class Http3Connection(asyncio.DatagramProtocol):
         if is_end and stream.id in self._streams:
             self._finish(stream, now_ns)
 
-    def _too_large(self, stream: _Stream) -> None:
-        self._drop(
-            stream,
-            TOO_LARGE,
-            f"{self.where} sent a body of more than {self._limit_bytes} bytes; raise Http(max_body=...)",
-        )
-
     def _on_reset(self, number: int, code: int) -> None:
         stream = self._streams.get(number)
         if stream is None:
             return
         stream.is_over = True
-        outcome, detail = h3_outcome(code), f"{self.where} reset the stream"
-        if code == REQUEST_REJECTED:
-            # nginx rejects requests after its GOAWAY, which may arrive later.
-            self._fail_with(stream, Unprocessed(outcome, detail))
-        else:
-            self._fail_with(stream, RequestFailed(outcome, detail))
-        self._make_room()
+        # nginx rejects requests after its GOAWAY, which may arrive later.
+        self._on_reset_by_target(stream, h3_outcome(code), is_unprocessed=code == REQUEST_REJECTED)
 
     # -- ends of one stream -------------------------------------------------------------------
-
-    def _finish(self, stream: _Stream, now_ns: int) -> None:
-        """HOT. End a request, because its whole answer has arrived; after its deadline, fail it with a time-out."""
-        if now_ns > stream.deadline_ns:  # late, but the wheel has not checked it yet
-            self._time_out(stream)
-            return
-        head = stream.head
-        if head is None or (head.length is not None and stream.have != head.length and not stream.head_only):
-            self._malformed(stream, f"the answer ends after {stream.have} bytes of its body")
-            return
-        del self._streams[stream.id]
-        if not stream.is_sent:  # the target has answered and needs no more of the request
-            self._reset(stream, NO_ERROR)
-        self.requests += 1
-        self._make_room()
-        sink = stream.sink
-        stream.released()
-        if sink is not None:
-            sink.done_ns = now_ns
-            sink.ended()
-            return
-        exchange, waiter = stream.exchange, stream.waiter
-        chunks = stream.chunks
-        exchange.body = chunks[0] if len(chunks) == 1 else b"".join(chunks)
-        exchange.head, exchange.done_ns = head, now_ns
-        if not waiter.done():  # otherwise it was cancelled, and its task has not run yet
-            waiter.set_result(None)
 
     def _malformed(self, stream: _Stream, why: str) -> None:
         self._drop(stream, PROTOCOL, f"{self.where} sent an invalid HTTP/3 answer: {why}")
 
-    def _time_out(self, stream: _Stream) -> None:
-        """Fail a request with a time-out. Its time ends at the deadline; bytes that arrived later do not count."""
-        exchange = stream.exchange
-        at_ns = max(stream.deadline_ns, exchange.sent_ns)
-        if exchange.first_byte_ns > at_ns:
-            exchange.first_byte_ns = 0
-        # Nothing has arrived since the request was sent, so perhaps nothing ever will: later requests must not wait
-        # for the same time-out.
-        is_dead = self._heard_ns < exchange.sent_ns
-        self._drop(
-            stream, TIMEOUT, "no complete answer within the time-out; timeout=... sets a longer one", at_ns=at_ns
-        )
-        if is_dead:
-            self.retire()
-
-    def _drop(self, stream: _Stream, outcome: str, detail: str, at_ns: int | None = None) -> None:
-        """Fail a request because of our own decision, and end its stream."""
-        self._fail_with(stream, RequestFailed(outcome, detail), at_ns)
-        self._reset(stream, REQUEST_CANCELLED)
-        self._make_room()
-
-    def _cut(self, stream: _Stream) -> None:
-        """Cancel a request whose caller no longer waits, and end its stream."""
-        if self._streams.pop(stream.id, None) is None:
-            return
-        self._reset(stream, REQUEST_CANCELLED)
-        self._make_room()
-        self._notify_cut(stream)
-
-    @staticmethod
-    def _notify_cut(stream: _Stream) -> None:
-        if not stream.waiter.done():
-            stream.waiter.cancel()
-        elif stream.sink is not None:
-            stream.sink.cut()
+    def _stop_upload(self, stream: _Stream) -> None:
+        self._reset(stream, NO_ERROR)
         stream.released()
 
-    def _reset(self, stream: _Stream, code: int) -> None:
+    def _reset(self, stream: _Stream, code: int | None = None) -> None:
         if not self.is_closed:
             self._budget.expect_late()
+            code = REQUEST_CANCELLED if code is None else code
             self._quic.cancel_stream(stream.id, code, sends=not stream.is_sent, receives=not stream.is_over)
             self._transmit()
 
-    def _fail_with(self, stream: _Stream, failure: RequestFailed, at_ns: int | None = None) -> None:
-        self._streams.pop(stream.id, None)
-        stream.exchange.done_ns = perf_counter_ns() if at_ns is None else at_ns
-        if not stream.waiter.done():
-            stream.waiter.set_exception(failure)
-        elif stream.sink is not None:
-            stream.sink.broke(failure)
-        stream.released()
-
-    # -- room, and the end of all -------------------------------------------------------------
-
-    def _offer(self) -> None:
-        """HOT. Put the connection on the pool's stack of usable connections, because it has room for another stream."""
-        if not self._is_offered:
-            self._is_offered = True
-            self.stack.append(self)
-
-    def _withdraw(self) -> None:
-        if self._is_offered:
-            self._is_offered = False
-            if self in self.stack:
-                self.stack.remove(self)
-
-    def _make_room(self) -> None:
-        """Update the pool's stack of usable connections after the number of streams, or its limit, has changed. Close a
-        connection that accepts no more requests and has none under way.
-        """
-        if self.is_closed:
-            return
-        if not self._streams:
-            self.deadline_ns = 0
-            if self._is_leaving:
-                self._close()
-                return
-        if self._is_leaving or len(self._streams) >= self._most_streams:
-            self._withdraw()
-        elif not self._is_offered:
-            self._offer()
-        elif self._freed is not None and not self._streams:
-            self._freed(self)
+    # -- the end of all -----------------------------------------------------------------------
 
     def _end_all(self, failure: RequestFailed) -> None:
         """Close the connection and fail all its requests, because of something that the target sent or did not send."""
         if self._quic.close_reason is None:
             self._quic.close_reason = Close(NO_ERROR, False, outcome=failure.outcome, reason=failure.detail)
-        for stream in tuple(self._streams.values()):
-            self._fail_with(stream, RequestFailed(failure.outcome, failure.detail))
+        self._fail_all(failure.outcome, failure.detail)
         self._fail_opening(failure)
         self._close()
 
@@ -826,25 +562,18 @@ class Http3Connection(asyncio.DatagramProtocol):
                 future.set_exception(failure)
                 future.exception()  # retrieved: perhaps nobody waits for it
 
-    def _close(self) -> None:
-        if self.is_closed:
-            return
+    def _end_transport(self) -> None:
         self._fail_opening(
             Unprocessed(H3_GOAWAY, f"the connection to {self.where} was closed before its handshake ended")
         )
         if self._is_early:
             self._tally.early.add(self._early_requests, 0)
-        self.is_closed = True
         self._quic.close()
         for data, _ in self._quic.datagrams_to_send(perf_counter_ns() / NS_PER_S):
             self._transport.sendto(data)
-        self.deadline_ns = 0
-        self._wheel.forget(self)
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        self._is_offered = False
-        self._lost(self)
         self._transport.close()
 
 

@@ -1,7 +1,7 @@
 """The interface of a connection: the client sends on it, the pool keeps it, a stream reads from it.
 
-HTTP/1.1 (`http1.py`) serves one request at a time, HTTP/2 (`http2.py`) many at once. Both put themselves on
-their stack whenever they have room for another request, so a sender takes a connection from there.
+HTTP/1.1 (`http1.py`) serves one request at a time, HTTP/2 and HTTP/3 many at once (`many_streams.py`). All put
+themselves on their stack whenever they have room for another request, so a sender takes a connection from there.
 """
 
 from __future__ import annotations
