@@ -14,7 +14,7 @@ from typing import Any
 
 from loadgen.clients.net.connect_timing import Opening
 from loadgen.clients.protocol.outcomes import TIMEOUT
-from loadgen.clients.tcp_udp.counters import count_answer
+from loadgen.clients.tcp_udp.counters import AnswerCounters
 from loadgen.clients.tcp_udp.exchange import Exchange, Expected, check_expected
 from loadgen.clients.tcp_udp.frames import Frame
 from loadgen.clients.tcp_udp.incoming import CLOSED, Arrived, Incoming
@@ -98,7 +98,7 @@ class TcpLink:
         if incoming is not None:
             incoming.close(RequestFailed(CLOSED, f"{self._where}: the journey has closed the connection"))
             while incoming.unread() is not None:
-                count_answer(self._place.meter.recorder, "tcp: unmatched messages")
+                AnswerCounters.of(self._place.meter.recorder).tcp_unmatched.add()
 
     # -- what a journey calls ---------------------------------------------------------------------
 
@@ -216,7 +216,7 @@ class TcpLink:
             exchange.got(*arrived)
             return True
         if is_late:
-            count_answer(self._place.meter.recorder, "tcp: late answers")
+            AnswerCounters.of(self._place.meter.recorder).tcp_late.add()
         elif self._receiving:
             self._receiving.pop(0).got(*arrived)
             return True

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from loadgen.clients.net.connect_timing import Opening
 from loadgen.clients.protocol.outcomes import RESET, TIMEOUT, connect_failure
-from loadgen.clients.tcp_udp.counters import count_answer
+from loadgen.clients.tcp_udp.counters import AnswerCounters
 from loadgen.clients.tcp_udp.exchange import Exchange, Expected, check_expected
 from loadgen.clients.tcp_udp.matching import Match, Waiting
 from loadgen.clients.tcp_udp.place import Place, bytes_of, limit_of, place_of
@@ -106,7 +106,8 @@ class UdpSocket:
             exchange.got(message, now_ns, now_ns)
             return
         recorder = self._place.meter.recorder
-        count_answer(recorder, "udp: late answers" if is_late else "udp: unmatched datagrams")
+        counters = AnswerCounters.of(recorder)
+        (counters.udp_late if is_late else counters.udp_unmatched).add()
         if self._waiting.unreadable is not None:
             recorder.note(f"match= raised {self._waiting.unreadable!r} for a datagram of {self._where}")
             self._waiting.unreadable = None
