@@ -7,6 +7,8 @@ import resource
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from threading import Timer
 from typing import Any
@@ -15,7 +17,7 @@ import msgspec
 
 from bench.machine import pinned
 
-__all__ = ["ATTACKER_CORE", "TARGET_CORE", "Ended", "run_python", "timed"]
+__all__ = ["ATTACKER_CORE", "TARGET_CORE", "Ended", "python_server", "run_python", "timed"]
 
 ATTACKER_CORE, TARGET_CORE = 0, 1
 FILES = 65_536
@@ -76,6 +78,17 @@ def run_python(
     )
     figures: dict[str, Any] = msgspec.json.decode(done.stdout)
     return figures
+
+
+@contextmanager
+def python_server(text: str) -> Iterator[int]:
+    """Run a server that is given as the text of a program, and yield its port, which the program must print first."""
+    with subprocess.Popen([sys.executable, "-c", text], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        try:
+            yield int(process.stdout.readline())
+        finally:
+            process.kill()
 
 
 def more_files() -> None:

@@ -6,12 +6,10 @@ import asyncio
 import json
 import os
 import shutil
-import subprocess
-import sys
 import tempfile
 from base64 import b64encode
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
 from statistics import median
 from time import process_time
@@ -20,7 +18,7 @@ from typing import Any
 import uvloop
 from grpc import aio
 
-from bench.children import timed
+from bench.children import python_server, timed
 from bench.peers import peer
 from bench.report import Section, held
 from loadgen.clients.grpc_client.channel import GrpcChannel
@@ -55,7 +53,7 @@ def measure(
     work = {"unary call": calls, "message": messages, "lone message": lone}
     programs = {name: program for name in beside if (program := _program(name)) is not None}
     try:
-        with _server() as port:
+        with python_server(_SERVER) as port:
             found = uvloop.run(_alternated(port, work, turns, programs))
     finally:
         os.sched_setaffinity(0, cores)
@@ -191,17 +189,6 @@ async def _ours(port: int) -> AsyncIterator[tuple[GrpcChannel, Recorder]]:
     client = HttpClient(meter, Http2Pool(TcpNetwork(), prior=True), f"http://127.0.0.1:{port}")
     yield GrpcChannel(client), recorder
     await client.close()
-
-
-@contextmanager
-def _server() -> Iterator[int]:
-    command = [sys.executable, "-c", _SERVER]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        try:
-            yield int(process.stdout.readline())
-        finally:
-            process.kill()
 
 
 _SERVER = """

@@ -7,11 +7,8 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import subprocess
-import sys
 import tempfile
-from collections.abc import Iterator
-from contextlib import AsyncExitStack, contextmanager
+from contextlib import AsyncExitStack
 from pathlib import Path
 from statistics import median
 from time import process_time
@@ -20,7 +17,7 @@ from typing import Any
 import uvloop
 from websockets.asyncio.client import connect
 
-from bench.children import timed
+from bench.children import python_server, timed
 from bench.peers import peer
 from bench.report import Section, held
 from loadgen.clients.framing.ws_frames import TEXT, masked_frame
@@ -48,7 +45,7 @@ def measure(*, echoes: int = 12_000, turns: int = 5) -> Section:
     found: dict[str, list[float]] = {name: [] for name in _RUNS}
     k6 = peer("k6")
     try:
-        with _server() as port:
+        with python_server(_SERVER) as port:
             os.sched_setaffinity(0, {0})
             for turn in range(turns + 1):
                 for name in _RUNS:
@@ -170,22 +167,13 @@ def _k6(program: str, port: int, echoes: int) -> float:
     return (cpu_s - alone_s) / (count - first)
 
 
-@contextmanager
-def _server() -> Iterator[int]:
-    command = [sys.executable, "-c", _SERVER]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
-        assert process.stdout is not None
-        try:
-            yield int(process.stdout.readline())
-        finally:
-            process.kill()
-
-
 _SERVER = """
-import asyncio, os
+import asyncio, logging, os
 import uvloop
 from websockets.asyncio.server import serve
 os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
+
+logging.disable()  # of clients that leave without a close
 
 async def echo(ws):
     async for message in ws:

@@ -14,7 +14,6 @@ from asyncio import sleep
 from collections.abc import Container
 from time import perf_counter_ns
 from typing import Any, Final
-from weakref import WeakKeyDictionary
 
 from loadgen.clients.http import HttpClient
 from loadgen.clients.protocol.timeouts import Timeouts
@@ -24,7 +23,7 @@ from loadgen.clients.response.replies import Reply
 from loadgen.clients.response.stored_answers import StoredAnswer, StoredAnswers, asks_for_revalidation, may_use_cache
 from loadgen.engine.recording.recorder import Recorder
 from loadgen.engine.recording.tagging import GivenTags
-from loadgen.measure.deltas.custom import CustomStats
+from loadgen.engine.recording.worker_counter import WorkerCounter, WorkerCounters
 
 __all__ = ["ANSWERED", "NOT_MODIFIED", "CachingHttpClient", "answered_without_request"]
 
@@ -129,49 +128,14 @@ def _goes_through(route: Route, data: bytes, stream: object) -> bool:
 
 def answered_without_request(recorder: Recorder) -> int:
     """Return how many requests of this recorder's users their caches have answered so far."""
-    found = _counts.get(recorder)
-    return 0 if found is None else found.answered.total
+    return _Counts.of(recorder).answered.n
 
 
-class _Count:
-    """A counter of one worker, sent with the deltas of its recorder.
-
-    total: of the whole run; `take` does not reset it.
-    """
-
-    __slots__ = ("_n", "_name", "total")
-
-    def __init__(self, name: str) -> None:
-        self._name, self._n, self.total = name, 0, 0
-
-    def add(self) -> None:
-        self._n += 1
-        self.total += 1
-
-    def take(self) -> CustomStats | None:
-        """Return the count since the last call; None if it is 0."""
-        if not self._n:
-            return None
-        taken = CustomStats(self._name, "counter", self._n, self._n)
-        self._n = 0
-        return taken
-
-
-class _Counts:
+class _Counts(WorkerCounters):
     """The counters of one worker, for all its users."""
 
     __slots__ = ("answered", "not_modified")
 
     def __init__(self, recorder: Recorder) -> None:
-        self.answered, self.not_modified = _Count(ANSWERED), _Count(NOT_MODIFIED)
+        self.answered, self.not_modified = WorkerCounter(ANSWERED), WorkerCounter(NOT_MODIFIED)
         recorder.customs += [self.answered, self.not_modified]
-
-    @staticmethod
-    def of(recorder: Recorder) -> _Counts:
-        found = _counts.get(recorder)
-        if found is None:
-            found = _counts[recorder] = _Counts(recorder)
-        return found
-
-
-_counts: WeakKeyDictionary[Recorder, _Counts] = WeakKeyDictionary()

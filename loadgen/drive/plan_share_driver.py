@@ -32,6 +32,7 @@ from loadgen.clients.request.rate_cap import Cap
 from loadgen.clients.request.tracing import Names
 from loadgen.drive.garbage_collection import seldom_collected
 from loadgen.drive.interval_deltas import IntervalDeltas
+from loadgen.drive.raw_value_debug_file import RAW_VARIABLE, RawFile
 from loadgen.drive.single_load_driver import LaneDrive, bind
 from loadgen.drive.trace_parts import FINISH_S, trace_parts
 from loadgen.dsl.loading.loader import Scenario
@@ -51,7 +52,6 @@ from loadgen.engine.load.clock import MonotonicClock
 from loadgen.engine.load.rendezvous import Points
 from loadgen.engine.recording.exemplars import kept_of_one
 from loadgen.engine.recording.kept_streams import KeepLimits, StreamKeeper
-from loadgen.engine.recording.raw_value_debug_file import RAW_VARIABLE, RawFile
 from loadgen.engine.recording.recorder import Recorder
 from loadgen.engine.recording.slo_windows import Watches
 from loadgen.engine.recording.stream_series import goodputs_of

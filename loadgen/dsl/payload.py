@@ -96,21 +96,20 @@ def file(path: str | PathLike[str]) -> ScenarioFile:
     `file("a.bin")[:5_000_000]`. In a form, the file name is taken from the path, and the content type from the name.
     """
     origin = here()
-    given: object = path
-    if not isinstance(given, str | PathLike) or not fspath(given):
+    place = origin.beside(path)
+    if place is None:
         return _note(
             ScenarioFile(
-                Path(), origin, (origin.fault(f"{given!r} is not a path of a file", 'write file("data/photo.jpg")'),)
+                Path(), origin, (origin.fault(f"{path!r} is not a path of a file", 'write file("data/photo.jpg")'),)
             )
         )
-    place = Path(origin.file).parent / fspath(given)
     faults: tuple[Fault, ...] = ()
     if place.is_dir():
         faults = (origin.fault(f"{place.name} is a folder", "name a single file"),)
     elif not place.is_file():
         faults = (
             origin.fault(
-                f"no file {fspath(given)!r}", "correct the path; it is relative to the file that calls file(...)"
+                f"no file {fspath(path)!r}", "correct the path; it is relative to the file that calls file(...)"
             ),
         )
     return _note(ScenarioFile(place, origin, faults))

@@ -183,9 +183,9 @@ async def try_journey(
         life.ended_ns - life.begun_ns - life.idle_ns if life.begun_ns else 0,
         where_of(ended) if ended is not None else "",
         traceback_of(ended) if ended is not None else "",
-        {name: (count.hits, count.tries) for name, count in tally.checks.items()},
+        {name: (count.total, count.n) for name, count in tally.checks.items()},
         {metric.name: metric.values[before:] for metric, before in metrics},
-        tally.cycles.hits if tally.cycles is not None else 0,
+        tally.cycles.total if tally.cycles is not None else 0,
         (*notes, *recorder.take_notes()),
         tuple(peers.sent),
     )

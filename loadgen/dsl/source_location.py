@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import sys
 from dataclasses import dataclass
+from os import PathLike, fspath
+from pathlib import Path
 
 from loadgen.errors import Fault
 
@@ -26,6 +28,13 @@ class Origin:
 
     def fault(self, message: str, hint: str = "") -> Fault:
         return Fault(self.file, self.line, message, hint)
+
+    def beside(self, path: object) -> Path | None:
+        """Return a path that the user's file names, relative to its folder; None if it is not a text or a PathLike, or
+        if it is empty.
+        """
+        given = fspath(path) if isinstance(path, str | PathLike) else ""
+        return Path(self.file).parent / given if isinstance(given, str) and given else None
 
     def __str__(self) -> str:
         return f"{self.file}:{self.line}"

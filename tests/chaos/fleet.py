@@ -24,7 +24,7 @@ from typing import Any
 
 import psutil
 
-from loadgen.engine.recording.raw_value_debug_file import RAW_VARIABLE
+from loadgen.drive.raw_value_debug_file import RAW_VARIABLE
 from loadgen.wire.key_folder_changes import add_agent, handout, init_keys
 from tests.support.chaos_proxy import ChaosProxy, chaos_proxy
 from tests.support.history import Buckets, History, ahead_of_plan, overload, raw_buckets, read_history, twice

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from loadgen.engine.recording.raw_value_debug_file import RawFile
+from loadgen.drive.raw_value_debug_file import RawFile
 from loadgen.engine.recording.recorder import Recorder
 from loadgen.measure.deltas.delta import Counters, Delta
 from loadgen.measure.deltas.load_counts import FirstArrival

@@ -17,7 +17,6 @@ from contextlib import contextmanager, redirect_stdout
 from html.parser import HTMLParser
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
 from types import SimpleNamespace
 from typing import Any
 from xml.etree import ElementTree
@@ -45,6 +44,7 @@ from loadgen_controller.screen.figures_builder import Watch
 from loadgen_controller.screen.live import Screen, line
 from tests.support.figures import agent, figures, row
 from tests.support.hostile import BODY, FORGED, Texts, hostile_run, planted, strings
+from tests.support.in_thread import serving
 from tests.support.run import loadgen as run_loadgen
 
 BASE, NEW = "20261124-170310-shop-a1b0", "20261124-170319-shop-a1b9"
@@ -372,14 +372,8 @@ def hostile_target() -> Iterator[str]:
         def log_message(self, *_: object) -> None:
             pass
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = Thread(target=server.serve_forever)
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{server.server_address[1]}"
-        finally:
-            server.shutdown()
-            thread.join()
+    with serving(ThreadingHTTPServer(("127.0.0.1", 0), Handler)) as url:
+        yield url
 
 
 def test_a_target_and_a_scenario_steer_no_terminal_and_forge_no_line(tmp_path: Path) -> None:

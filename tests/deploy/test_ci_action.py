@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import re
-import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -22,6 +21,7 @@ from loadgen_controller.ci.comment import LONGEST_BYTES, Place, body_of, place_i
 from loadgen_controller.cli import app
 from tests.report.test_tables import summary
 from tests.support.ci_runner import Runner
+from tests.support.in_thread import serving
 from tests.support.target import running_target
 
 ROOT = Path(__file__).parents[2]
@@ -89,12 +89,8 @@ class CommentApi:
 @pytest.fixture
 def api() -> Iterator[CommentApi]:
     made = CommentApi()
-    thread = threading.Thread(target=made.server.serve_forever, args=(0.02,))
-    thread.start()
-    yield made
-    made.server.shutdown()
-    thread.join()
-    made.server.server_close()
+    with serving(made.server) as made.url:
+        yield made
 
 
 def scenario_in(folder: Path, text: str = SCENARIO) -> str:

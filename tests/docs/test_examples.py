@@ -56,12 +56,13 @@ from loadgen_controller.commands.new import SCENARIO as NEW
 from loadgen_controller.planning import promise_reader  # noqa: F401  # lets examples read promises
 from loadgen_controller.planning.rehearsal import rehearse
 from tests.support.grpc_services import running_services
+from tests.support.in_thread import in_thread
 from tests.support.link_servers import running_links
 from tests.support.llm_target import llm_in_thread
 from tests.support.simulated_sweep import Law, plan_of, records_of, two_pools
 from tests.support.target import RunningTarget, running_target
 from tests.support.tokenizer_files import of_words
-from tests.support.ws_in_thread import ws_in_thread
+from tests.support.ws_servers import ws_server
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = (
@@ -197,7 +198,8 @@ def links() -> Iterator[dict[str, str]]:
 
 @pytest.fixture(scope="module")
 def chat() -> Iterator[str]:
-    with ws_in_thread(select_subprotocol=lambda _, offered: "chat.v2" if "chat.v2" in offered else None) as server:
+    made = ws_server(select_subprotocol=lambda _, offered: "chat.v2" if "chat.v2" in offered else None)
+    with in_thread(made) as server:
         yield server.url
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import threading
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import suppress
@@ -24,6 +23,7 @@ from loadgen.errors import RequestFailed
 from loadgen.find_chromium import find_chromium
 from loadgen.measure.deltas.series_key import CLS_NS, Metric
 from loadgen.units import NS_PER_MS, NS_PER_S
+from tests.support.in_thread import serving
 
 pytestmark = [
     pytest.mark.process,
@@ -72,10 +72,8 @@ class Shop(BaseHTTPRequestHandler):
 
 @pytest.fixture(scope="module")
 def url() -> Iterator[str]:
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Shop)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
+    with serving(ThreadingHTTPServer(("127.0.0.1", 0), Shop)) as found:
+        yield found
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")

@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 import trustme
 
-from tests.support.badserver import Badness, bad_server_thread, refusing_url
+from tests.support.badserver import Badness, bad_server, refusing_url
+from tests.support.in_thread import in_thread
 from tests.support.ports import free_port
 from tests.support.run import DATA, Finished, ends_with, loadgen
 from tests.support.target import running_target
@@ -58,7 +59,7 @@ def test_a_target_that_refuses_is_a_failed_run(tmp_path: Path) -> None:
     ],
 )
 def test_a_target_that_misbehaves_is_a_failed_run_and_says_how(badness: Badness, outcome: str, tmp_path: Path) -> None:
-    with bad_server_thread(badness) as url:
+    with in_thread(bad_server(badness)) as url:
         run = loadgen(*(IMPATIENT if outcome == "timeout" else ONE), url, runs_dir=tmp_path)
     failed_as(run, outcome)
     if outcome == "timeout":
@@ -68,7 +69,7 @@ def test_a_target_that_misbehaves_is_a_failed_run_and_says_how(badness: Badness,
 
 
 def test_an_endless_body_ends_at_its_cap_or_its_time_and_not_in_memory(tmp_path: Path) -> None:
-    with bad_server_thread("endless body") as url:
+    with in_thread(bad_server("endless body")) as url:
         run = loadgen(*IMPATIENT, url, runs_dir=tmp_path)
     assert ends_with(run.exit_code, run.summary, 1)
     assert outcomes_of(run) <= {"body too large", "timeout"}

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from hdrh.histogram import HdrHistogram
 
-from loadgen.engine.recording.raw_value_debug_file import RAW_VARIABLE, read_raw
+from loadgen.drive.raw_value_debug_file import RAW_VARIABLE, read_raw
 from loadgen.measure.deltas.series_key import SeriesKey
 from loadgen.measure.results.hlog import key_of, read_hlog
 from loadgen.measure.run_folder.rundir import RunDir

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import json
-import threading
-from collections.abc import Iterator
-from contextlib import closing, contextmanager, suppress
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, closing, suppress
 from datetime import datetime
 from pathlib import Path
 from time import time
 
 import pytest
 
+from tests.support.in_thread import in_thread
 from tests.support.quiet import in_a_quiet_moment
 from tests.support.run import ends_with, loadgen
 
@@ -46,12 +46,12 @@ class Freezing:
         """Unix time."""
         self._after_s = after_s
 
-    async def serve(self, ready: threading.Event, done: asyncio.Event) -> None:
+    @asynccontextmanager
+    async def serve(self) -> AsyncIterator[Freezing]:
         server = await asyncio.start_server(self._answer, "127.0.0.1", 0)
         self.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-        ready.set()
         async with server:
-            await done.wait()
+            yield self
 
     async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with closing(writer), suppress(asyncio.IncompleteReadError, ConnectionError):  # the generator leaves
@@ -63,23 +63,10 @@ class Freezing:
                 writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
 
 
-@contextmanager
-def freezing(after_s: float) -> Iterator[Freezing]:
-    target, ready, done, loop = Freezing(after_s), threading.Event(), asyncio.Event(), asyncio.new_event_loop()
-    thread = threading.Thread(target=loop.run_until_complete, args=(target.serve(ready, done),))
-    thread.start()
-    ready.wait(60)
-    try:
-        yield target
-    finally:
-        loop.call_soon_threadsafe(done.set)
-        thread.join(60)
-
-
 @pytest.mark.parametrize("after_s", [pytest.param(6.2, marks=pytest.mark.slow), 6.8])
 @in_a_quiet_moment
 def test_frozen_target_breaks_a_windowed_slo_within_2_s_and_stops_the_run(after_s: float, tmp_path: Path) -> None:
-    with freezing(after_s) as target:
+    with in_thread(Freezing(after_s).serve()) as target:
         scenario = tmp_path / "frozen.py"
         scenario.write_text(SCENARIO.format(url=target.url))
         run = loadgen("run", str(scenario), runs_dir=tmp_path / "runs")

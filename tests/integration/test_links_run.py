@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import socketserver
 import struct
-import threading
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.support.brokers import SECTIONS
+from tests.support.in_thread import serving
 from tests.support.ports import free_port
 from tests.support.run import DATA, ends_with, loadgen
 
@@ -43,20 +43,19 @@ class Names(socketserver.DatagramRequestHandler):
 
 
 @contextmanager
-def serving(make: Any, handler: type[socketserver.BaseRequestHandler]) -> Iterator[int]:
-    with make(("127.0.0.1", 0), handler) as server:
-        server.block_on_close = False  # it would wait for idle connections
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+def counting(make: Any, handler: type[socketserver.BaseRequestHandler]) -> Iterator[int]:
+    server = make(("127.0.0.1", 0), handler)
+    server.block_on_close = False  # it would wait for idle connections
+    with serving(server):
         yield server.server_address[1]
-        server.shutdown()
 
 
 def test_each_message_is_counted_by_the_servers_and_by_us(tmp_path: Path) -> None:
     COUNTED.clear()
     with (
-        serving(socketserver.ThreadingTCPServer, Lines) as gate,
-        serving(socketserver.ThreadingTCPServer, Store) as store,
-        serving(socketserver.ThreadingUDPServer, Names) as dns,
+        counting(socketserver.ThreadingTCPServer, Lines) as gate,
+        counting(socketserver.ThreadingTCPServer, Store) as store,
+        counting(socketserver.ThreadingUDPServer, Names) as dns,
     ):
         text = Path(f"{DATA}/links.py").read_text()
         for before, port in ((7001, gate), (7002, store), (7003, dns)):

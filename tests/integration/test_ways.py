@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import ssl
 import tarfile
-import threading
 from base64 import b64encode
 from collections.abc import Iterator
-from concurrent.futures import Future
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -18,6 +15,7 @@ import trustme
 
 from loadgen.measure.run_folder.rundir import RunDir
 from loadgen.wire.codec import decode
+from tests.support.in_thread import in_thread
 from tests.support.proxy import SeenProxy, proxy
 from tests.support.run import Finished, ends_with, loadgen
 from tests.support.scenarios import write
@@ -46,24 +44,9 @@ LOGIN = "me:canary-of-the-proxy"
 
 @contextmanager
 def served(tls: ssl.SSLContext | None = None, status: str = "200 OK") -> Iterator[tuple[Scripted, SeenProxy]]:
-    """A target and a proxy in a thread with a loop of its own."""
-    loop = asyncio.new_event_loop()
-    ready: Future[tuple[Scripted, SeenProxy]] = Future()
-    over = asyncio.Event()
-
-    async def serve() -> None:
-        async with scripted(ok(b"x", status=status), tls=tls) as server, proxy(login=LOGIN) as seen:
-            ready.set_result((server, seen))
-            await over.wait()
-
-    thread = threading.Thread(target=loop.run_until_complete, args=(serve(),))
-    thread.start()
-    try:
-        yield ready.result(10)
-    finally:
-        loop.call_soon_threadsafe(over.set)
-        thread.join()
-        loop.close()
+    """A target and a proxy, each in a thread."""
+    with in_thread(scripted(ok(b"x", status=status), tls=tls)) as server, in_thread(proxy(login=LOGIN)) as seen:
+        yield server, seen
 
 
 class Files:

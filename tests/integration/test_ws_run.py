@@ -7,9 +7,10 @@ import signal
 import time
 from pathlib import Path
 
+from tests.support.in_thread import in_thread
 from tests.support.run import DATA, loadgen, run_folder, started
 from tests.support.scenarios import write
-from tests.support.ws_in_thread import ws_in_thread
+from tests.support.ws_servers import ws_server
 
 STAYING = """
 from loadgen import Plan, User, journey, users
@@ -25,7 +26,7 @@ plan = Plan(mix=stay, load=users(5).hold("300s"), drain="1s")
 
 
 def test_each_message_is_counted_by_the_server_and_objectives_judge_times_of_messages(tmp_path: Path) -> None:
-    with ws_in_thread(subprotocols=["chat.v2"]) as server:
+    with in_thread(ws_server(subprotocols=["chat.v2"])) as server:
         run = loadgen("run", f"{DATA}/ws_chat.py", "--target", server.url, "--quiet", runs_dir=tmp_path / "runs")
         received, closed = len(server.received), server.closed
     assert run.exit_code in (0, 4), run.out + run.err  # 4: the machine was too busy for a verdict
@@ -43,7 +44,7 @@ def test_each_message_is_counted_by_the_server_and_objectives_judge_times_of_mes
 
 def test_a_stopped_run_closes_its_connections_with_1001_and_keeps_what_it_measured(tmp_path: Path) -> None:
     scenario = write(tmp_path, STAYING)
-    with ws_in_thread() as server:
+    with in_thread(ws_server()) as server:
         with started("run", str(scenario), "--target", server.url, "--quiet", runs_dir=tmp_path / "runs") as run:
             deadline = time.monotonic() + 60
             while len(server.received) < 5 and time.monotonic() < deadline:
@@ -60,7 +61,7 @@ def test_a_stopped_run_closes_its_connections_with_1001_and_keeps_what_it_measur
 
 def test_check_shows_the_messages_without_secrets(tmp_path: Path) -> None:
     scenario = write(tmp_path, STAYING.replace('"hello", name', '{"token": "s3cr3t-of-the-test", "n": 1}, name'))
-    with ws_in_thread() as server:
+    with in_thread(ws_server()) as server:
         done = loadgen("check", str(scenario), "--target", server.url, runs_dir=tmp_path / "runs")
     assert done.exit_code == 0, done.out + done.err
     assert re.search(r'"n":1\}\s+sent\s', done.out)

@@ -9,12 +9,10 @@ import asyncio
 import contextlib
 import socket
 import struct
-import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from concurrent.futures import Future
 from typing import Final, Literal
 
-__all__ = ["Badness", "bad_server", "bad_server_thread", "refusing_url"]
+__all__ = ["Badness", "bad_server", "refusing_url"]
 
 Badness = Literal[
     "reset",
@@ -144,25 +142,3 @@ _BEHAVIOURS: Final[dict[Badness, Behaviour]] = {
     "redirect loop": _redirect_forever,
     "early answer": _answer_first,
 }
-
-
-@contextlib.contextmanager
-def bad_server_thread(badness: Badness) -> Iterator[str]:
-    """The same in a thread with a loop of its own, for tests that wait for a whole run."""
-    loop = asyncio.new_event_loop()
-    ready: Future[str] = Future()
-    over = asyncio.Event()
-
-    async def serve() -> None:
-        async with bad_server(badness) as url:
-            ready.set_result(url)
-            await over.wait()
-
-    thread = threading.Thread(target=loop.run_until_complete, args=(serve(),))
-    thread.start()
-    try:
-        yield ready.result(10)
-    finally:
-        loop.call_soon_threadsafe(over.set)
-        thread.join()
-        loop.close()

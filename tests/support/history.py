@@ -21,7 +21,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from loadgen.engine.recording.raw_value_debug_file import read_raw
+from loadgen.drive.raw_value_debug_file import read_raw
 from loadgen.measure.deltas.delta import COUNTER_NAMES, Counters, Delta
 from loadgen.measure.deltas.series_key import SeriesKey
 from loadgen.measure.histograms.histogram import SLOTS, slots_of_ns

@@ -20,6 +20,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+from tests.support.in_thread import serving
+
 __all__ = ["ROLE", "Imds", "running_imds"]
 
 ROLE = "loadgen-test-agent"
@@ -75,15 +77,8 @@ def running_imds(
     state = Imds(instance_id, region)
     server = ThreadingHTTPServer((host, port), type("Handler", (_Handler,), {"state": state}))
     server.daemon_threads = True
-    state.url = f"http://{host}:{server.server_address[1]}"
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
-    thread.start()
-    try:
+    with serving(server) as state.url:
         yield state
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
 
 
 class _Handler(BaseHTTPRequestHandler):

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import socketserver
-import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
+
+from tests.support.in_thread import serving
 
 __all__ = ["running_links"]
 
@@ -57,10 +58,9 @@ def running_links() -> Iterator[dict[str, str]]:
     with ExitStack() as stack:
         urls = {}
         for name, (make, handler) in kinds.items():
-            server = stack.enter_context(make(("127.0.0.1", 0), handler))
+            server = make(("127.0.0.1", 0), handler)
             server.block_on_close, server.daemon_threads = False, True
             server.handle_error = lambda *_: None  # of clients that close with an unread answer
-            threading.Thread(target=server.serve_forever, daemon=True).start()
-            stack.callback(server.shutdown)
+            stack.enter_context(serving(server))
             urls[name] = f"{'tcp' if make is tcp else 'udp'}://127.0.0.1:{server.server_address[1]}"
         yield urls

@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from time import perf_counter_ns
 
+from tests.support.in_thread import serving
+
 __all__ = ["Orderly", "orderly_target"]
 
 
@@ -46,12 +48,5 @@ def orderly_target() -> Iterator[Orderly]:
         daemon_threads = True
         request_queue_size = 1024
 
-    with Server(("127.0.0.1", 0), Handler) as server:
-        target.url = f"http://127.0.0.1:{server.server_address[1]}"
-        serving = threading.Thread(target=server.serve_forever, daemon=True)
-        serving.start()
-        try:
-            yield target
-        finally:
-            server.shutdown()
-            serving.join()
+    with serving(Server(("127.0.0.1", 0), Handler)) as target.url:
+        yield target

@@ -26,6 +26,8 @@ from google.protobuf.json_format import MessageToDict, ParseDict
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, Span
 
+from tests.support.in_thread import serving
+
 __all__ = ["OtlpFileCollector", "otlp_file_collector"]
 
 _IDS = ("traceId", "spanId", "parentSpanId")
@@ -146,12 +148,5 @@ def otlp_file_collector() -> Iterator[OtlpFileCollector]:
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.daemon_threads = True
-    collector.url = f"http://127.0.0.1:{server.server_address[1]}"
-    thread = threading.Thread(target=server.serve_forever, name="otlp collector")
-    thread.start()
-    try:
+    with serving(server) as collector.url:
         yield collector
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()

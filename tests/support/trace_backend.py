@@ -8,6 +8,8 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+from tests.support.in_thread import serving
+
 __all__ = ["Asked", "Said", "StandIn", "stand_in"]
 
 
@@ -84,11 +86,8 @@ def stand_in(answer: Callable[[Asked], Said]) -> Iterator[StandIn]:
     httpd = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     httpd.daemon_threads = True
     server = StandIn(f"http://127.0.0.1:{httpd.server_port}", answer)
-    thread = threading.Thread(target=httpd.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
-    thread.start()
-    try:
-        yield server
-    finally:
-        server.is_over.set()
-        httpd.shutdown()
-        httpd.server_close()
+    with serving(httpd):
+        try:
+            yield server
+        finally:
+            server.is_over.set()

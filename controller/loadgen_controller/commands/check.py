@@ -111,18 +111,7 @@ def main(
     The exit code is 1 if a journey fails or the policy is violated, and 2 if the scenario is invalid.
     """
     errors = CollectedErrors()
-    if (arrival is None) != (from_run is None):
-        errors.add(
-            "--arrival and --from must be given together", "for example: loadgen check --arrival 4711 --from last"
-        )
-    elif file is None and arrival is None:
-        errors.add("no scenario was given", "loadgen check FILE, or loadgen check --arrival N --from RUN")
-    if load is not None and arrival is None:
-        errors.add("--load needs --arrival", "add --arrival N --from RUN, or leave --load out")
-    if policy and arrival is not None:
-        errors.add("--policy and --arrival exclude each other: --policy runs nothing", "leave one of them out")
-    if watch and (policy or arrival is not None):
-        errors.add("--watch repeats the plain check, without --policy and --arrival", "leave --watch out")
+    _check_options(errors, file, arrival, from_run, load, policy=policy, watch=watch)
     errors.check()
     console = Output()
     if watch and file is not None:
@@ -152,6 +141,31 @@ def main(
         if earlier is None or arrival is None:
             return asyncio.run(_check(rehearse(scenario), console))
         return asyncio.run(_check(_repeat(scenario, earlier, arrival, load), console, is_whole=True))
+
+
+def _check_options(
+    errors: CollectedErrors,
+    file: str | None,
+    arrival: str | None,
+    from_run: str | None,
+    load: str | None,
+    *,
+    policy: bool,
+    watch: bool,
+) -> None:
+    """Add an error for each combination of options that has no meaning."""
+    if (arrival is None) != (from_run is None):
+        errors.add(
+            "--arrival and --from must be given together", "for example: loadgen check --arrival 4711 --from last"
+        )
+    elif file is None and arrival is None:
+        errors.add("no scenario was given", "loadgen check FILE, or loadgen check --arrival N --from RUN")
+    if load is not None and arrival is None:
+        errors.add("--load needs --arrival", "add --arrival N --from RUN, or leave --load out")
+    if policy and arrival is not None:
+        errors.add("--policy and --arrival exclude each other: --policy runs nothing", "leave one of them out")
+    if watch and (policy or arrival is not None):
+        errors.add("--watch repeats the plain check, without --policy and --arrival", "leave --watch out")
 
 
 @dataclass(frozen=True, slots=True)

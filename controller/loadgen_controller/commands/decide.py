@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -23,6 +23,9 @@ from loadgen_controller.console_output import echo, echo_json, echo_warning
 from loadgen_controller.past_runs.read_run_for_history import who
 from loadgen_controller.planning.option_parsing import parse_as_of, store_of
 from loadgen_controller.screen.terminal_report import Output, print_report
+
+if TYPE_CHECKING:
+    from loadgen_controller.commands.deciding.question import Decided
 
 NAME = "decide"
 EXAMPLES = """[bold]Examples[/bold]
@@ -180,6 +183,16 @@ def main(
         found.write_page(page)
     if template is not None:
         found.write_template(template)
+    _show(found, format_, [file for file in (page, template) if file is not None], explain=explain)
+    if not has_file and format_ is Format.TEXT:
+        echo_warning(f"there is no {FILE_NAME}: without a forecast, nothing is GO (docs/decide.md)")
+    if chosen is not None:
+        show_published(found.publish(*chosen, place))
+    return ExitCode(found.found.exit_code)
+
+
+def _show(found: Decided, format_: Format, written: Sequence[Path], *, explain: bool) -> None:
+    """Print a recommendation; as text, with the files that were written."""
     if format_ is Format.JSON:
         echo_json(found.json(explain=explain))
     elif format_ is Format.MARKDOWN:
@@ -187,13 +200,8 @@ def main(
             echo(line)
     else:
         print_report(Output(), found.report(explain=explain))
-        for file in filter(None, (page, template)):
+        for file in written:
             echo(f"Written: {file}")
-    if not has_file and format_ is Format.TEXT:
-        echo_warning(f"there is no {FILE_NAME}: without a forecast, nothing is GO (docs/decide.md)")
-    if chosen is not None:
-        show_published(found.publish(*chosen, place))
-    return ExitCode(found.found.exit_code)
 
 
 def _has_promises() -> bool:

@@ -18,9 +18,9 @@ from typing import Final
 
 import msgspec
 
+from loadgen.drive.raw_value_debug_file import RAW_VARIABLE
 from loadgen.engine.health.process_health import cpu_limit
 from loadgen.engine.load.catch_up import CATCH_UP
-from loadgen.engine.recording.raw_value_debug_file import RAW_VARIABLE
 from loadgen.errors import InvalidError
 from loadgen.units import format_count, format_ratio, quantity
 from loadgen_controller.planning.forecast import Forecast

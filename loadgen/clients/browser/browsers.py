@@ -10,11 +10,10 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from time import perf_counter_ns
 from typing import Any, Final, TypeVar
-from weakref import WeakKeyDictionary
 
 from loadgen.clients.browser.chromium import Chromium
 from loadgen.engine.recording.recorder import Recorder
-from loadgen.measure.deltas.custom import CustomStats
+from loadgen.engine.recording.worker_counter import WorkerCounter, WorkerCounters
 from loadgen.units import NS_PER_MS
 
 __all__ = ["BLOCKED", "WAITED", "WAITED_MS", "Browsers", "Launch", "PageCounts"]
@@ -27,44 +26,15 @@ _NOTABLE_NS: Final = NS_PER_MS
 Launch = Callable[[], Coroutine[Any, Any, Chromium]]
 
 
-class _Count:
-    """One counter; the recorder takes it once an interval."""
-
-    __slots__ = ("_n", "_name", "_total")
-
-    def __init__(self, name: str) -> None:
-        self._name, self._n, self._total = name, 0, 0
-
-    def add(self, number: int = 1) -> None:
-        self._n += 1
-        self._total += number
-
-    def take(self) -> CustomStats | None:
-        """Return the sum since the last call; None if nothing was counted."""
-        n, total = self._n, self._total
-        self._n = self._total = 0
-        return CustomStats(self._name, "counter", n, total) if n else None
-
-
-class PageCounts:
+class PageCounts(WorkerCounters):
     """The counters of one worker."""
 
     __slots__ = ("blocked", "waited", "waited_ms")
 
     def __init__(self, recorder: Recorder) -> None:
-        self.waited, self.waited_ms, self.blocked = _Count(WAITED), _Count(WAITED_MS), _Count(BLOCKED)
+        self.waited, self.waited_ms = WorkerCounter(WAITED), WorkerCounter(WAITED_MS)
+        self.blocked = WorkerCounter(BLOCKED)
         recorder.customs += [self.waited, self.waited_ms, self.blocked]
-
-    @staticmethod
-    def of(recorder: Recorder) -> PageCounts:
-        """Return the counters of the worker with this recorder."""
-        found = _counts.get(recorder)
-        if found is None:
-            found = _counts[recorder] = PageCounts(recorder)
-        return found
-
-
-_counts: WeakKeyDictionary[Recorder, PageCounts] = WeakKeyDictionary()
 
 
 class Browsers:
@@ -87,7 +57,7 @@ class Browsers:
         if waited_ns >= _NOTABLE_NS:
             counts = PageCounts.of(recorder)
             counts.waited.add()
-            counts.waited_ms.add(waited_ns // NS_PER_MS)
+            counts.waited_ms.add(1, waited_ns // NS_PER_MS)
         try:
             return await self._running(recorder, launch)
         except BaseException:

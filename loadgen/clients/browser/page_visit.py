@@ -179,7 +179,7 @@ class PageVisit:
         self._rows.gone()  # the way out is no row
         self._is_leaving = True
         for _ in range(2):  # the error page of a failed navigation may interrupt the first
-            with suppress(Exception):
+            with suppress(Exception):  # the rows keep what the page had reported; its context is closed next
                 await asyncio.wait_for(page.goto("about:blank"), _LEAVE_S)
                 break
 

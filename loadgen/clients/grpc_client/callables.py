@@ -17,11 +17,15 @@ from loadgen.clients.grpc_client.stream_calls import StreamCall, StreamUnaryCall
 __all__ = ["StreamStream", "StreamUnary", "UnaryStream", "UnaryUnary"]
 
 
-class UnaryUnary(aio.UnaryUnaryMultiCallable):  # type: ignore[misc]  # grpcio has no types
-    """`stub.Get`: `await stub.Get(request, timeout=2)`."""
+class _OfMethod:
+    """Base of the four classes: it keeps the method that they call."""
 
     def __init__(self, method: Method) -> None:
         self._method = method
+
+
+class UnaryUnary(_OfMethod, aio.UnaryUnaryMultiCallable):  # type: ignore[misc]  # grpcio has no types
+    """`stub.Get`: `await stub.Get(request, timeout=2)`."""
 
     def __call__(
         self,
@@ -36,11 +40,8 @@ class UnaryUnary(aio.UnaryUnaryMultiCallable):  # type: ignore[misc]  # grpcio h
         return UnaryCall(self._method, options_of(timeout, metadata, credentials, compression), request)
 
 
-class UnaryStream(aio.UnaryStreamMultiCallable):  # type: ignore[misc]
+class UnaryStream(_OfMethod, aio.UnaryStreamMultiCallable):  # type: ignore[misc]
     """`stub.Watch`: `async for change in stub.Watch(request):`."""
-
-    def __init__(self, method: Method) -> None:
-        self._method = method
 
     def __call__(
         self,
@@ -56,11 +57,8 @@ class UnaryStream(aio.UnaryStreamMultiCallable):  # type: ignore[misc]
         return StreamCall(self._method, options, request, streams_request=False)
 
 
-class StreamUnary(aio.StreamUnaryMultiCallable):  # type: ignore[misc]
+class StreamUnary(_OfMethod, aio.StreamUnaryMultiCallable):  # type: ignore[misc]
     """`stub.Upload`: `await stub.Upload(requests)`, or `call = stub.Upload()`, `call.write`, and `await call`."""
-
-    def __init__(self, method: Method) -> None:
-        self._method = method
 
     def __call__(
         self,
@@ -75,14 +73,11 @@ class StreamUnary(aio.StreamUnaryMultiCallable):  # type: ignore[misc]
         return StreamUnaryCall(self._method, options, request_iterator, streams_request=True)
 
 
-class StreamStream(aio.StreamStreamMultiCallable):  # type: ignore[misc]
+class StreamStream(_OfMethod, aio.StreamStreamMultiCallable):  # type: ignore[misc]
     """`stub.Chat`: `call = stub.Chat(key=lambda m: m.id)`, then `call.write` and `call.read`.
 
     key: returns what a message and its answer have in common; the time between them is recorded as the metric `answer`.
     """
-
-    def __init__(self, method: Method) -> None:
-        self._method = method
 
     def __call__(
         self,

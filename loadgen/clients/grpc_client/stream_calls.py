@@ -242,7 +242,7 @@ class StreamCall(Call):
 
     async def _end(self) -> None:
         if not self._is_over:
-            with suppress(GrpcFailed):
+            with suppress(GrpcFailed):  # the row has its outcome; the caller asks for the status or the metadata
                 while await self.read() is not aio.EOF:
                     pass
 

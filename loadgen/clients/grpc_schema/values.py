@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from base64 import b64encode
 from collections.abc import Mapping, MutableMapping, MutableSequence
+from contextlib import suppress
 from typing import Any, Final
 
 from google.protobuf import json_format
@@ -60,10 +61,10 @@ def as_value(message: Message, pool: DescriptorPool | None = None) -> Any:
     Timestamp.
     """
     if message.DESCRIPTOR.full_name.startswith(_OWN):
-        try:
+        # A year 10,000 or an Any of an unknown type has no JSON, for which protobuf raises errors of several kinds. The
+        # caller gets the fields of such a message, as they are on the wire.
+        with suppress(Exception):
             return json_format.MessageToDict(message, preserving_proto_field_name=True, descriptor_pool=pool)
-        except Exception:  # noqa: BLE001, S110  # such as a year 10,000, or an Any of an unknown type
-            pass
     found: dict[str, Any] = {}
     field: _Field
     for field in message.DESCRIPTOR.fields:

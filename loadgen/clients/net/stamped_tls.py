@@ -105,7 +105,7 @@ class StampedTlsTransport(StampedTransport):
             else:
                 is_over = True  # the target has sent that nothing more comes
         except ssl.SSLWantReadError:
-            pass
+            pass  # the last record is not complete: the rest comes with a later read
         except ssl.SSLError as error:
             failure = error
         if self._outgoing.pending:  # the answer to a new key

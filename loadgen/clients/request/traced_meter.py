@@ -133,9 +133,9 @@ class TracedMeter(Meter):
         """Store the trace that the answer names instead of ours, because that one can be read."""
         counts = NamedTraces.of(self.recorder)
         if named == INVALID:
-            counts.invalid.n += 1
+            counts.invalid.add()
         else:
-            counts.foreign.n += 1
+            counts.foreign.add()
             if (calls := self.drawn_calls) is not None and held.trace in calls:
                 calls[named] = calls[held.trace]
             held.trace = named

@@ -2,52 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Final, Literal
-from weakref import WeakKeyDictionary
-
 from loadgen.engine.recording.recorder import Recorder
-from loadgen.measure.deltas.custom import CustomStats
+from loadgen.engine.recording.worker_counter import WorkerCounter, WorkerCounters
 
-__all__ = ["Kind", "count_answer", "counted_answers"]
-
-Kind = Literal["tcp: late answers", "tcp: unmatched messages", "udp: late answers", "udp: unmatched datagrams"]
-"""The names of the counters. A counter exists from its first use on."""
+__all__ = ["AnswerCounters"]
 
 
-class _Count:
-    """A counter that is sent with the deltas of its recorder. total: of the whole run; `take` does not reset it."""
+class AnswerCounters(WorkerCounters):
+    """The counters of one worker, for the links of all its users."""
 
-    __slots__ = ("_n", "_name", "total")
+    __slots__ = ("tcp_late", "tcp_unmatched", "udp_late", "udp_unmatched")
 
-    def __init__(self, name: str) -> None:
-        self._name, self._n, self.total = name, 0, 0
-
-    def add(self) -> None:
-        self._n += 1
-        self.total += 1
-
-    def take(self) -> CustomStats | None:
-        if not self._n:
-            return None
-        taken = CustomStats(self._name, "counter", self._n, self._n)
-        self._n = 0
-        return taken
-
-
-def count_answer(recorder: Recorder, kind: Kind) -> None:
-    """Count one more answer of this kind, in the worker that has this recorder."""
-    of_worker = _counts.setdefault(recorder, {})
-    count = of_worker.get(kind)
-    if count is None:
-        count = of_worker[kind] = _Count(kind)
-        recorder.customs.append(count)
-    count.add()
-
-
-def counted_answers(recorder: Recorder, kind: Kind) -> int:
-    """Return how many answers of this kind the worker has counted in the whole run."""
-    found = _counts.get(recorder, {}).get(kind)
-    return 0 if found is None else found.total
-
-
-_counts: Final[WeakKeyDictionary[Recorder, dict[Kind, _Count]]] = WeakKeyDictionary()
+    def __init__(self, recorder: Recorder) -> None:
+        self.tcp_late = WorkerCounter("tcp: late answers")
+        self.tcp_unmatched = WorkerCounter("tcp: unmatched messages")
+        self.udp_late = WorkerCounter("udp: late answers")
+        self.udp_unmatched = WorkerCounter("udp: unmatched datagrams")
+        recorder.customs += [self.tcp_late, self.tcp_unmatched, self.udp_late, self.udp_unmatched]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Awaitable, Callable, Hashable, Mapping
 from time import perf_counter_ns
 from typing import Any, Final
 
@@ -12,11 +12,12 @@ from loadgen.clients.protocol.outcomes import TIMEOUT, count_own_fault
 from loadgen.clients.protocol.phased import UNKNOWN
 from loadgen.clients.protocol.timeouts import NEVER_NS
 from loadgen.clients.tcp_udp.bytes_as_text import MAX_SHOWN_BYTES, bytes_as_text
+from loadgen.clients.tcp_udp.matching import Match, Waiting
 from loadgen.clients.tcp_udp.place import Deadlines
 from loadgen.engine.recording.user_meter import Meter
 from loadgen.errors import ExpectFailed, RequestFailed, UsageError
 from loadgen.measure.deltas.series_key import OK, Phase
-from loadgen.units import format_duration
+from loadgen.units import NS_PER_S, format_duration
 
 __all__ = ["EXPECT_MESSAGE", "Exchange", "Expected", "check_expected"]
 
@@ -31,7 +32,7 @@ class Exchange:
 
     Created right before something is sent; raises OverTheCap if the allow-list's cap is reached.
 
-    match, key: as in `Waiting.add`. expired: is called at the deadline.
+    match, key: as in `Waiting.add`. given_up: is called if the wait ends at the deadline, or is cancelled.
     """
 
     __slots__ = (
@@ -42,8 +43,8 @@ class Exchange:
         "check_ns",
         "deadline_ns",
         "done_ns",
-        "expired",
         "first_byte_ns",
+        "given_up",
         "key",
         "limit_ns",
         "match",
@@ -69,17 +70,69 @@ class Exchange:
         self.opening_ns: Mapping[Phase, int] = {}
         self.match: Any = None
         self.key: Hashable = None
-        self.expired: Callable[[Exchange], None] | None = None
+        self.given_up: Callable[[Exchange], None] | None = None
         self._answer: asyncio.Future[bytes] | None = None
         if self.series.watch is not None:
             self.series.watch.begun(asked_ns)
 
+    # -- opening a connection or a socket ---------------------------------------------------------
+
+    async def open(self, connect: Callable[[Opening], Awaitable[None]], limit_ns: int, missing: str) -> Opening:
+        """Wait until `connect` has opened a connection or socket, and return the times of its phases.
+
+        missing: what the target has not provided at the time-out, for the message: "connection".
+
+        Raises:
+            RequestFailed: `refused`, `timeout`, `dns` ...; the failed row is recorded.
+        """
+        opening = Opening()
+        try:
+            async with asyncio.timeout(limit_ns / NS_PER_S) as limit:
+                await connect(opening)
+        except TimeoutError as error:
+            if not limit.expired():
+                raise
+            self.done_ns = self.asked_ns + limit_ns
+            self.opened(opening, TIMEOUT)
+            text = f"{self._where}: no {missing} within {format_duration(limit_ns)}"
+            raise self.failed(RequestFailed(TIMEOUT, text)) from error
+        except RequestFailed as failure:
+            self.opened(opening, failure.outcome)
+            raise self.failed(failure) from failure.__cause__
+        except BaseException:
+            self.gone()
+            raise
+        return opening
+
     # -- the wait for an answer -------------------------------------------------------------------
 
-    def begin_wait(self, wheel: Deadlines) -> None:
+    def begin_wait(self, wheel: Deadlines, given_up: Callable[[Exchange], None]) -> None:
         """Get ready for the answer. Call it before the request is written."""
         self._answer = asyncio.get_running_loop().create_future()
+        self.given_up = given_up
         wheel.watch(self)
+
+    def begin_ask(
+        self,
+        wheel: Deadlines,
+        given_up: Callable[[Exchange], None],
+        waiting: Waiting[Exchange],
+        match: Match | None,
+        data: bytes,
+    ) -> None:
+        """Get ready for the answer to `data`, which `waiting` will find by `match`.
+
+        Raises:
+            Exception: what `match` raises; the row is forgotten.
+        """
+        self.match = match
+        self.begin_wait(wheel, given_up)
+        try:
+            self.key = waiting.add(self, match, data)
+        except BaseException:
+            wheel.forget(self)
+            self.gone()
+            raise
 
     async def answer(self, wheel: Deadlines) -> bytes:
         """Wait for the answer and return it; `expect` records the row then.
@@ -93,12 +146,14 @@ class Exchange:
             self.received = message = await self._answer
         except RequestFailed as failure:
             raise self.failed(failure) from failure.__cause__
-        except BaseException:
+        except BaseException as error:
+            if self.given_up is not None and isinstance(error, asyncio.CancelledError):
+                self.given_up(self)
             self.gone()
             raise
         finally:
             wheel.forget(self)
-            self._answer = self.expired = None  # they refer to us, directly or by a traceback
+            self._answer = self.given_up = None  # they refer to us, directly or by a traceback
         return message
 
     def got(self, message: bytes, first_ns: int, now_ns: int) -> None:
@@ -115,8 +170,8 @@ class Exchange:
 
     def expire(self) -> None:
         """End the wait at its deadline. The timing wheel calls this."""
-        if self.expired is not None:
-            self.expired(self)
+        if self.given_up is not None:
+            self.given_up(self)
         limit = format_duration(self.limit_ns)
         self.fail(RequestFailed(TIMEOUT, f"{self._where}: no answer within {limit}"), self.deadline_ns)
 

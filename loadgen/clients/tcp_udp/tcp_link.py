@@ -7,6 +7,7 @@ closed unless the request had `match=`: its answer may still come, and would be 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable
 from contextlib import suppress
 from time import perf_counter_ns
 from types import FunctionType, TracebackType
@@ -14,7 +15,7 @@ from typing import Any
 
 from loadgen.clients.net.connect_timing import Opening
 from loadgen.clients.protocol.outcomes import TIMEOUT
-from loadgen.clients.tcp_udp.counters import count_answer
+from loadgen.clients.tcp_udp.counters import AnswerCounters
 from loadgen.clients.tcp_udp.exchange import Exchange, Expected, check_expected
 from loadgen.clients.tcp_udp.frames import Frame
 from loadgen.clients.tcp_udp.incoming import CLOSED, Arrived, Incoming
@@ -67,30 +68,16 @@ class TcpLink:
         place = self._place
         limit_ns = min(place.timeouts.connect_ns, self._limit_ns)
         exchange = Exchange(place.meter, name or place.row("TCP", "connect"), self._where, limit_ns)
-        opening = Opening()
         incoming = Incoming(self._frame, self, self._where)
         tls = place.tls() if place.url.scheme == "tcps" else None
-        try:
-            async with asyncio.timeout(limit_ns / NS_PER_S) as limit:
-                await place.network.open_stream(place.url.host, place.url.port, tls, lambda: incoming, opening)
-        except TimeoutError as error:
-            if not limit.expired():
-                raise
-            exchange.done_ns = exchange.deadline_ns
-            text = f"{self._where}: no connection within {format_duration(limit_ns)}"
-            raise self._not_open(exchange, opening, RequestFailed(TIMEOUT, text)) from error
-        except RequestFailed as failure:
-            raise self._not_open(exchange, opening, failure) from failure.__cause__
-        except BaseException:
-            exchange.gone()
-            raise
+
+        def connect(opening: Opening) -> Awaitable[None]:
+            return place.network.open_stream(place.url.host, place.url.port, tls, lambda: incoming, opening)
+
+        opening = await exchange.open(connect, limit_ns, "connection")
         self._incoming = incoming
         exchange.opened(opening)
         exchange.end(perf_counter_ns())
-
-    def _not_open(self, exchange: Exchange, opening: Opening, failure: RequestFailed) -> RequestFailed:
-        exchange.opened(opening, failure.outcome)
-        return exchange.failed(failure)
 
     async def aclose(self) -> None:
         """Close the connection. Unread messages count as `tcp: unmatched messages`."""
@@ -98,7 +85,7 @@ class TcpLink:
         if incoming is not None:
             incoming.close(RequestFailed(CLOSED, f"{self._where}: the journey has closed the connection"))
             while incoming.unread() is not None:
-                count_answer(self._place.meter.recorder, "tcp: unmatched messages")
+                AnswerCounters.of(self._place.meter.recorder).tcp_unmatched.add()
 
     # -- what a journey calls ---------------------------------------------------------------------
 
@@ -128,24 +115,14 @@ class TcpLink:
         check_expected("ask", expect)
         framed = self._frame.encode(data)
         exchange = self._begin(name or self._place.row("TCP"), timeout, "ask")
-        exchange.sent, exchange.match = framed, match
+        exchange.sent = framed
         self._check_open(exchange, incoming)
-        exchange.begin_wait(wheel := self._place.wheel(asyncio.get_running_loop()))
-        exchange.expired = self._give_up
-        try:
-            exchange.key = self._waiting.add(exchange, match, data)
-        except BaseException:
-            wheel.forget(exchange)
-            exchange.gone()
-            raise
+        wheel = self._place.wheel(asyncio.get_running_loop())
+        exchange.begin_ask(wheel, self._give_up, self._waiting, match, data)
         incoming.read_on()
         exchange.sent_ns = perf_counter_ns()
         incoming.transport.write(framed)
-        try:
-            answer = await exchange.answer(wheel)
-        except asyncio.CancelledError:
-            self._give_up(exchange)
-            raise
+        answer = await exchange.answer(wheel)
         exchange.expect(answer, expect)
         return answer
 
@@ -196,15 +173,9 @@ class TcpLink:
             exchange.expect(message, expect)
             return message
         self._check_open(exchange, incoming)
-        exchange.begin_wait(wheel := self._place.wheel(asyncio.get_running_loop()))
-        exchange.expired = self._receiving.remove
+        exchange.begin_wait(wheel := self._place.wheel(asyncio.get_running_loop()), self._receive_no_more)
         self._receiving.append(exchange)
-        try:
-            message = await exchange.answer(wheel)
-        except asyncio.CancelledError:
-            with suppress(ValueError):  # it has its message
-                self._receiving.remove(exchange)
-            raise
+        message = await exchange.answer(wheel)
         exchange.expect(message, expect)
         return message
 
@@ -216,7 +187,7 @@ class TcpLink:
             exchange.got(*arrived)
             return True
         if is_late:
-            count_answer(self._place.meter.recorder, "tcp: late answers")
+            AnswerCounters.of(self._place.meter.recorder).tcp_late.add()
         elif self._receiving:
             self._receiving.pop(0).got(*arrived)
             return True
@@ -261,6 +232,10 @@ class TcpLink:
         if exchange.match is None and self._incoming is not None:
             text = "the connection was closed after a time-out, because its answer may still come: pass match="
             self._incoming.abort(RequestFailed(CLOSED, f"{self._where}: {text}"))
+
+    def _receive_no_more(self, exchange: Exchange) -> None:
+        with suppress(ValueError):  # it has its message
+            self._receiving.remove(exchange)
 
     def __repr__(self) -> str:
         incoming = self._incoming

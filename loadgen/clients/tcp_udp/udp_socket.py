@@ -8,17 +8,17 @@ the socket is replaced then, because the late answer would be taken for that of 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable
 from time import perf_counter_ns
 from typing import Any, Final
 
 from loadgen.clients.net.connect_timing import Opening
-from loadgen.clients.protocol.outcomes import RESET, TIMEOUT, connect_failure
-from loadgen.clients.tcp_udp.counters import count_answer
+from loadgen.clients.protocol.outcomes import RESET, connect_failure
+from loadgen.clients.tcp_udp.counters import AnswerCounters
 from loadgen.clients.tcp_udp.exchange import Exchange, Expected, check_expected
 from loadgen.clients.tcp_udp.matching import Match, Waiting
 from loadgen.clients.tcp_udp.place import Place, bytes_of, limit_of, place_of
 from loadgen.errors import RequestFailed, UsageError
-from loadgen.units import NS_PER_S, format_duration
 
 __all__ = ["MAX_DATAGRAM_BYTES", "UdpSocket"]
 
@@ -60,20 +60,10 @@ class UdpSocket:
         data = _datagram("ask", message)
         check_expected("ask", expect)
         exchange = await self._begin("ask", name or self._place.row("UDP"), data, timeout)
-        exchange.match, exchange.expired = match, self._give_up
-        exchange.begin_wait(wheel := self._place.wheel(asyncio.get_running_loop()))
-        try:
-            exchange.key = self._waiting.add(exchange, match, data)
-        except BaseException:
-            wheel.forget(exchange)
-            exchange.gone()
-            raise
+        wheel = self._place.wheel(asyncio.get_running_loop())
+        exchange.begin_ask(wheel, self._give_up, self._waiting, match, data)
         self._write(exchange, data)
-        try:
-            answer = await exchange.answer(wheel)
-        except asyncio.CancelledError:
-            self._give_up(exchange)
-            raise
+        answer = await exchange.answer(wheel)
         exchange.expect(answer, expect)
         return answer
 
@@ -106,7 +96,8 @@ class UdpSocket:
             exchange.got(message, now_ns, now_ns)
             return
         recorder = self._place.meter.recorder
-        count_answer(recorder, "udp: late answers" if is_late else "udp: unmatched datagrams")
+        counters = AnswerCounters.of(recorder)
+        (counters.udp_late if is_late else counters.udp_unmatched).add()
         if self._waiting.unreadable is not None:
             recorder.note(f"match= raised {self._waiting.unreadable!r} for a datagram of {self._where}")
             self._waiting.unreadable = None
@@ -137,25 +128,12 @@ class UdpSocket:
         return exchange
 
     async def _open(self, exchange: Exchange) -> None:
-        place, opening = self._place, Opening()
-        made = _Datagrams(self)
-        limit_ns = min(exchange.limit_ns, place.timeouts.connect_ns)
-        try:
-            async with asyncio.timeout(limit_ns / NS_PER_S) as limit:
-                await place.network.open_datagrams(place.url.host, place.url.port, lambda: made, opening)
-        except TimeoutError as error:
-            if not limit.expired():
-                raise
-            exchange.done_ns = exchange.asked_ns + limit_ns
-            failure = RequestFailed(TIMEOUT, f"{self._where}: no address within {format_duration(limit_ns)}")
-            exchange.opened(opening, TIMEOUT)
-            raise exchange.failed(failure) from error
-        except RequestFailed as failure:
-            exchange.opened(opening, failure.outcome)
-            raise exchange.failed(failure) from failure.__cause__
-        except BaseException:
-            exchange.gone()
-            raise
+        place, made = self._place, _Datagrams(self)
+
+        def connect(opening: Opening) -> Awaitable[None]:
+            return place.network.open_datagrams(place.url.host, place.url.port, lambda: made, opening)
+
+        opening = await exchange.open(connect, min(exchange.limit_ns, place.timeouts.connect_ns), "address")
         if self._datagrams is not None:  # a concurrent call was faster
             made.transport.abort()
             return

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from typing import Final
-from weakref import WeakKeyDictionary
 
 from loadgen.engine.recording.recorder import Recorder
+from loadgen.engine.recording.worker_counter import WorkerCounter, WorkerCounters
 from loadgen.measure.deltas.custom import CustomStats
 
-__all__ = ["METRICS", "WsCounts"]
+__all__ = ["WsCounts"]
 
 SENT: Final = "ws: messages sent"
 RECEIVED: Final = "ws: messages received"
@@ -18,20 +18,6 @@ LATE: Final = "ws: late answers"
 DROPPED: Final = "ws: unread messages dropped"
 EARLY_STAMPS: Final = "ws: stamps in the future"
 OPEN: Final = "ws: open connections"
-METRICS: Final = (SENT, RECEIVED, UNMATCHED, DOUBLED, LATE, DROPPED, EARLY_STAMPS, OPEN)
-
-
-class _Counter:
-    """A custom metric that is a sum."""
-
-    __slots__ = ("_name", "n")
-
-    def __init__(self, name: str) -> None:
-        self._name, self.n = name, 0
-
-    def take(self) -> CustomStats | None:
-        n, self.n = self.n, 0
-        return CustomStats(self._name, "counter", n, n) if n else None
 
 
 class _Level:
@@ -55,26 +41,15 @@ class _Level:
         return taken
 
 
-class WsCounts:
+class WsCounts(WorkerCounters):
     """The counters of one worker. Get them with `WsCounts.of`."""
 
     def __init__(self, recorder: Recorder) -> None:
-        self.sent, self.received = _Counter(SENT), _Counter(RECEIVED)
-        self.unmatched, self.doubled, self.late = _Counter(UNMATCHED), _Counter(DOUBLED), _Counter(LATE)
-        self.dropped, self.early_stamps = _Counter(DROPPED), _Counter(EARLY_STAMPS)
+        self.sent, self.received = WorkerCounter(SENT), WorkerCounter(RECEIVED)
+        self.unmatched, self.doubled, self.late = WorkerCounter(UNMATCHED), WorkerCounter(DOUBLED), WorkerCounter(LATE)
+        self.dropped, self.early_stamps = WorkerCounter(DROPPED), WorkerCounter(EARLY_STAMPS)
         self.open = _Level(OPEN)
         recorder.customs += [
             *(self.sent, self.received, self.unmatched, self.doubled, self.late, self.dropped, self.early_stamps),
             self.open,
         ]
-
-    @staticmethod
-    def of(recorder: Recorder) -> WsCounts:
-        """Return the counters of the worker that has this recorder. The first call creates the counters."""
-        found = _all.get(recorder)
-        if found is None:
-            found = _all[recorder] = WsCounts(recorder)
-        return found
-
-
-_all: WeakKeyDictionary[Recorder, WsCounts] = WeakKeyDictionary()

@@ -195,7 +195,7 @@ class WebSocket:
             await self.connection.drained(perf_counter_ns() + self._total_ns)
             self._check()
         self.connection.send(kind, payload)
-        self._counts.sent.n += 1
+        self._counts.sent.add()
         if self._said is not None:
             self._say("sent", payload if kind == BINARY else payload.decode())
 
@@ -259,7 +259,7 @@ class WebSocket:
                 by_id.ask(sample)
             sample.sent_ns = perf_counter_ns()
             connection.send(kind, payload)
-            self._counts.sent.n += 1
+            self._counts.sent.add()
             if self._said is not None:
                 self._say("sent", sample.sent)
             answer: Message = await sample.future
@@ -444,7 +444,7 @@ class WebSocket:
 
     def took(self, data: str | bytes, now_ns: int) -> None:
         """HOT. Pass a message on: to the ask that it answers, or to the inbox."""
-        self._counts.received.n += 1
+        self._counts.received.add()
         if self._said is not None:
             self._say("received", data)
         message = Message(data, now_ns)
@@ -464,23 +464,24 @@ class WebSocket:
         if not isinstance(matched, str):
             matched.future.set_result(message)
         elif matched == "late":
-            self._counts.late.n += 1
+            self._counts.late.add()
         elif matched == "doubled":
-            self._counts.doubled.n += 1
+            self._counts.doubled.add()
         else:
             self._put(message, matched)
 
     def _put(self, message: Message, matched: Matched) -> None:
         """Keep a message that answers nothing, and record when it came."""
         if matched == "unmatched":
-            self._counts.unmatched.n += 1
+            self._counts.unmatched.add()
         self._messages += 1
         now_ns = message.t_ns
         self._series.phase("message_gap" if self._messages > 1 else "first_message", now_ns - self._last_ns)
         self._last_ns = now_ns
         before = self.inbox.dropped
         self.inbox.put(message, is_asking=self._asking > 0)
-        self._counts.dropped.n += self.inbox.dropped - before
+        if dropped := self.inbox.dropped - before:
+            self._counts.dropped.add(dropped, dropped)
 
     def ended(self) -> None:
         """Count the end of the connection."""
@@ -491,7 +492,7 @@ class WebSocket:
     def aged(self, age_ns: int) -> None:
         """Record the age of a message. One below 0, by the clocks' difference, counts as 0, and is counted."""
         if age_ns < 0:
-            self._counts.early_stamps.n += 1
+            self._counts.early_stamps.add()
         self._series.phase("message_age", max(0, age_ns))
 
     def _say(self, way: str, message: str | bytes) -> None:

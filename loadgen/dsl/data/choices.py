@@ -16,7 +16,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from functools import cached_property
 from math import isfinite
-from os import PathLike, fspath
+from os import PathLike
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -24,7 +24,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from loadgen.dsl.data.named_files import name_file
+from loadgen.dsl.data.named_files import faults_of, name_file
 from loadgen.dsl.data.rowfile import FileFaults, read_table
 from loadgen.dsl.source_location import Origin, here
 from loadgen.errors import Fault, ScenarioError
@@ -49,13 +49,7 @@ class Choices:
     @cached_property
     def faults(self) -> tuple[Fault, ...]:
         """Return the errors in the arguments and in the file."""
-        if self.wrong:
-            return self.wrong
-        try:
-            self._table  # noqa: B018  # reads the file
-        except ScenarioError as error:
-            return tuple(error.faults)
-        return ()
+        return faults_of(lambda: self._table)
 
     def draw(self, random: Random) -> str:
         """Return a text, with a probability in proportion to its weight. Each call uses one number of `random`.
@@ -124,15 +118,15 @@ def choices(path: str | PathLike[str], *, value: str, weight: str = "") -> Choic
     """
     origin = here()
     wrong: list[Fault] = []
-    if not isinstance(path, str | PathLike) or not fspath(path):
+    place = origin.beside(path)
+    if place is None:
         wrong.append(
             origin.fault(f"choices: {path!r} is not a path of a file", 'write choices("skus.csv", value="sku")')
         )
-        path = "choices.csv"
     for argument, column in (("value", value), ("weight", weight)):
         if not isinstance(column, str) or (argument == "value" and not column):
             wrong.append(origin.fault(f"choices: {argument}={column!r} is not a column", f'write {argument}="hits"'))
-    made = Choices(Path(origin.file).parent / str(fspath(path)), str(value), str(weight), origin, tuple(wrong))
+    made = Choices(place or Path(), str(value), str(weight), origin, tuple(wrong))
     name_file(made)
     return made
 

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import cached_property
-from os import PathLike, fspath
+from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from loadgen.dsl.data.named_files import name_file
+from loadgen.dsl.data.named_files import faults_of, name_file
 from loadgen.dsl.source_location import Origin, here
 from loadgen.errors import Fault, ScenarioError, UsageError
 
@@ -37,13 +37,7 @@ class DescriptorSet:
     @cached_property
     def faults(self) -> tuple[Fault, ...]:
         """Return the errors in the arguments and in the file."""
-        if self.wrong:
-            return self.wrong
-        try:
-            self.schema  # noqa: B018  # reads the file
-        except ScenarioError as error:
-            return tuple(error.faults)
-        return ()
+        return faults_of(lambda: self.schema)
 
     @cached_property
     def schema(self) -> Schema:
@@ -85,10 +79,8 @@ def descriptor_set(path: str | PathLike[str]) -> DescriptorSet:
             folder or below; relative to the calling file.
     """
     origin = here()
-    wrong: tuple[Fault, ...] = ()
-    if not isinstance(path, str | PathLike) or not fspath(path):
-        wrong = (origin.fault(f"descriptor_set: {path!r} is not a path of a file", _WRITE),)
-        path = "descriptors.binpb"
-    made = DescriptorSet(Path(origin.file).parent / str(fspath(path)), origin, wrong)
+    place = origin.beside(path)
+    wrong = () if place is not None else (origin.fault(f"descriptor_set: {path!r} is not a path of a file", _WRITE),)
+    made = DescriptorSet(place or Path(), origin, wrong)
     name_file(made)
     return made

@@ -22,7 +22,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
-from os import PathLike, fspath
+from os import PathLike
 from pathlib import Path
 from typing import Any, Generic, Literal, TypeVar, cast, overload
 
@@ -203,7 +203,7 @@ def csv(path: str | PathLike[str], schema: type[Row], *, delimiter: str = ",") -
     errors = [*_path_faults(path, origin), *schema_faults(schema, origin)]
     if not isinstance(delimiter, str) or len(delimiter) != 1 or delimiter in '\r\n"':
         errors.append(origin.fault(f"delimiter={delimiter!r} must be one character", 'write delimiter=";"'))
-    return Feed(origin, _beside(origin, path), schema, (), "csv", delimiter, errors=tuple(errors))
+    return Feed(origin, origin.beside(path), schema, (), "csv", delimiter, errors=tuple(errors))
 
 
 def jsonl(path: str | PathLike[str], schema: type[Row]) -> Feed[Row]:
@@ -213,7 +213,7 @@ def jsonl(path: str | PathLike[str], schema: type[Row]) -> Feed[Row]:
     """
     origin = here()
     errors = (*_path_faults(path, origin), *schema_faults(schema, origin))
-    return Feed(origin, _beside(origin, path), schema, (), "jsonl", errors=errors)
+    return Feed(origin, origin.beside(path), schema, (), "jsonl", errors=errors)
 
 
 def rows(given: Iterable[Row]) -> Feed[Row]:
@@ -274,7 +274,7 @@ def mooncake(
             )
         )
     reader = partial(read_mooncake, is_whole=rows == "whole", block_tokens=block_tokens)
-    return Feed[Any](origin, _beside(origin, path), kind="trace", reader=reader, errors=tuple(errors))
+    return Feed[Any](origin, origin.beside(path), kind="trace", reader=reader, errors=tuple(errors))
 
 
 def sharegpt(path: str | PathLike[str], *, short: Literal["refuse", "skip"] = "refuse") -> Feed[tuple[Turn, ...]]:
@@ -292,7 +292,7 @@ def sharegpt(path: str | PathLike[str], *, short: Literal["refuse", "skip"] = "r
     if short not in ("refuse", "skip"):
         errors.append(origin.fault(f"short={short!r} is unknown", 'write short="refuse" or short="skip"'))
     reader = partial(read_conversations, is_skipping=short == "skip")
-    return Feed(origin, _beside(origin, path), kind="trace", reader=reader, errors=tuple(errors))
+    return Feed(origin, origin.beside(path), kind="trace", reader=reader, errors=tuple(errors))
 
 
 def openai_batch(path: str | PathLike[str]) -> Feed[BatchRow]:
@@ -303,7 +303,7 @@ def openai_batch(path: str | PathLike[str]) -> Feed[BatchRow]:
     """
     origin = here()
     errors = tuple(_path_faults(path, origin))
-    return Feed(origin, _beside(origin, path), kind="trace", reader=read_batch, errors=errors)
+    return Feed(origin, origin.beside(path), kind="trace", reader=read_batch, errors=errors)
 
 
 def open_feed(feed: Feed[Row]) -> Rows[Row]:
@@ -331,16 +331,9 @@ def _table(feed: Feed[Row]) -> Table[Row]:
 
 
 def _path_faults(path: object, origin: Origin) -> list[Fault]:
-    if not isinstance(path, str | PathLike) or not fspath(path):
+    if origin.beside(path) is None:
         return [origin.fault(f"{path!r} is not a path of a file", 'write "data/shoppers.csv"')]
     return []
-
-
-def _beside(origin: Origin, path: object) -> Path | None:
-    """Return `path` resolved against the folder of the file that called the DSL; None if `path` is not a path."""
-    if not isinstance(path, str | PathLike):
-        return None
-    return Path(origin.file).parent / cast("str", fspath(path))
 
 
 # -- random order ---------------------------------------------------------------------------------

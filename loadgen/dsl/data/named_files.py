@@ -6,16 +6,16 @@ others before anything starts.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
 from typing import Protocol
 
 from loadgen.dsl.source_location import Origin
-from loadgen.errors import Fault
+from loadgen.errors import Fault, ScenarioError
 
-__all__ = ["NamedFile", "data_files_named", "name_file"]
+__all__ = ["NamedFile", "data_files_named", "faults_of", "name_file"]
 
 
 class NamedFile(Protocol):
@@ -50,3 +50,12 @@ def name_file(made: NamedFile) -> None:
     found = _named.get()
     if found is not None:
         found.append(made)
+
+
+def faults_of(read: Callable[[], object]) -> tuple[Fault, ...]:
+    """Return the errors in a data file, which `read` raises as a ScenarioError; () if there are none."""
+    try:
+        read()
+    except ScenarioError as error:
+        return tuple(error.faults)
+    return ()

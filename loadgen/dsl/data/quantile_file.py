@@ -12,7 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from itertools import pairwise
 from math import fsum
-from os import PathLike, fspath
+from os import PathLike
 from pathlib import Path
 from typing import Any, Final
 
@@ -71,10 +71,10 @@ def quantiles(path: str | PathLike[str], *, row: str) -> Distribution:
         row: the text in the column `name` that selects the row.
     """
     origin = here()
-    if not isinstance(path, str | PathLike) or not fspath(path):
+    place = origin.beside(path)
+    if place is None:
         problem = f'quantiles: {path!r} is not a path of a file | write quantiles("think.csv", row="home")'
         return _Quantiles(Path(), str(row), origin=origin, problem=problem)
-    place = Path(origin.file).parent / fspath(path)
     values: tuple[float, ...] = ()
     wrong: tuple[Fault, ...] = ()
     try:

@@ -21,7 +21,7 @@ from copy import copy
 from fractions import Fraction
 from itertools import pairwise
 from math import ceil, isfinite
-from os import PathLike, fspath
+from os import PathLike
 from pathlib import Path
 from typing import Final, Literal, cast, get_args
 
@@ -54,10 +54,9 @@ class Recording(Executor):
         self._origin = origin
         self._faults: list[Fault] = []
         self._read: Lowered | ScenarioError | None = None
-        self.path = Path()
-        if isinstance(path, str | PathLike) and fspath(path):
-            self.path = Path(origin.file).parent / cast("str", fspath(path))
-        else:
+        place = origin.beside(path)
+        self.path = place or Path()
+        if place is None:
             self._report(f"{path!r} is not a path of a file", 'write replay("traffic.csv")')
         for name, column in columns.items():
             if isinstance(column, bool) or not isinstance(column, str | int) or (column != 0 and not column):

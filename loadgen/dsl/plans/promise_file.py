@@ -83,10 +83,10 @@ def openslo(path: str | PathLike[str], *, tighten: float = 1.0, only: Iterable[s
         only: names of promises. Empty: all of the file.
     """
     origin = here()
-    shown = fspath(path) if isinstance(path, str | PathLike) else ""
-    if not isinstance(shown, str) or not shown:
+    file = origin.beside(path)
+    if file is None:
         return [Slo(origin, faults=(origin.fault(f"openslo: {path!r} is not a path", 'write openslo("slos/a.yaml")'),))]
-    file = Path(origin.file).parent / shown
+    shown = fspath(path)
     if isinstance(tighten, bool) or not isinstance(tighten, int | float) or not 0 < tighten <= 1:
         fault = origin.fault(f"openslo: tighten={tighten!r} must be above 0 and at most 1", "write tighten=0.8")
         return [Slo(origin, faults=(fault,))]

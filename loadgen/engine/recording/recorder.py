@@ -106,6 +106,8 @@ class Recorder:
         self.customs: list[CustomSource] = []
         self.tagged_customs: list[CustomSource] = []
         """The parts of `customs` with tags; `MAX_CUSTOM` does not count them."""
+        self.of_worker: dict[type, object] = {}
+        """Counters that all users of the worker share: one object of each class (`worker_counter.py`)."""
         self._custom_rows: set[tuple[str, Tags]] = set()
         """(name, tags) of the custom metrics with tags."""
         self.redactor = redactor or Redactor()

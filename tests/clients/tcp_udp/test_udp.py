@@ -13,7 +13,7 @@ from loadgen.clients.net.network import TcpNetwork
 from loadgen.clients.net.proxy import network_of
 from loadgen.clients.net.settings import Http
 from loadgen.clients.net.target_guard import TargetGuard
-from loadgen.clients.tcp_udp.counters import counted_answers
+from loadgen.clients.tcp_udp.counters import AnswerCounters
 from loadgen.errors import ExpectFailed, RequestFailed, UsageError
 from loadgen.measure.deltas.series_key import OK
 from tests.support.links import Rows, phases_in, udp_peer, user_for
@@ -80,7 +80,7 @@ async def test_late_and_unmatched_datagrams_are_counted_and_answer_nothing() -> 
         assert (await dns.ask(query(2), match=first(2)))[:2] == b"\0\2"
         assert await dns.ask(query(3), match=first(2))
         async with asyncio.timeout(5):
-            while counted_answers(rows, "udp: unmatched datagrams") < 5:  # noise, doubles, one twice late
+            while AnswerCounters.of(rows).udp_unmatched.n < 5:  # noise, doubles, one twice late
                 await asyncio.sleep(0.001)
     assert rows.counted()["udp: late answers"] == 1
 
