@@ -112,10 +112,10 @@ class CannedGrpc:
         return transport, connection
 
     def answer(self, call: CannedCall) -> GrpcReply:
-        """Return the canned answer of a call whose first message has arrived.
+        """Return the canned answer of a call, whose first message the canned server has received.
 
         Raises:
-            UsageError: no canned answer has this name.
+            UsageError: `replies=` has no answer for the name of the method, such as "shop.v1.Cart/Get".
         """
         given = self._network.given(call, call.name)
         return given if isinstance(given, GrpcReply) else GrpcReply((given,))

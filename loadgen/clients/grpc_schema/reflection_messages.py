@@ -46,7 +46,7 @@ def files_of_name(name: str) -> bytes:
 
 
 def services_in(answer: bytes) -> list[str]:
-    """Return the names of services in an answer.
+    """Return the names of all services in the server's answer to a request for its list of services.
 
     Raises:
         ReflectionError: the server answered with an error.
