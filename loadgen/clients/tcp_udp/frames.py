@@ -175,7 +175,7 @@ def fixed_size(size: int) -> Frame:
 def length_prefix(size: int = 4, *, little_endian: bool = False, max_bytes: int = MAX_MESSAGE_BYTES) -> Frame:
     """Return a frame of messages, each after its length in `size` bytes. A sent message gets its length.
 
-    The length does not count its own bytes. It is big endian, unless `little_endian` is true.
+    The length does not count its own bytes, and is big endian unless `little_endian` is true.
 
     max_bytes: the longest message, without its length.
 

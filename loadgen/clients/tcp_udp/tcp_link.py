@@ -185,7 +185,7 @@ class TcpLink:
     async def receive(
         self, *, name: str | None = None, timeout: float | str | None = None, expect: Expected | None = None
     ) -> bytes:
-        """Return the oldest message that answered no request. If there is none, wait for the next one.
+        """Return the oldest message that answered no request. Otherwise, wait for the next one.
 
         The row has the time of the wait, which is 0 if the message had already arrived. After a time-out the
         connection stays open. name: the name of the row, by default `TCP gate (receive)`.

@@ -182,7 +182,7 @@ class WebSocket:
     # -- send, ask, ping --------------------------------------------------------------------------
 
     async def send(self, message: Any) -> None:
-        """Send a message: text, bytes (a binary message), or any other value as JSON. It has no row.
+        """Send a message: text, bytes (a binary message), or any other value as JSON. No row is recorded.
 
         The call returns as soon as the bytes are in the write buffer. While the buffer is full, because the target
         reads slowly, the call waits.
