@@ -248,9 +248,10 @@ class TcpLink:
 
     def _opened(self, word: str) -> Incoming:
         if self._incoming is None:
+            target = f'"{self._place.name}", ' if self._place.name else ""
             raise UsageError(
                 f"{word}: the connection to {self._where} is not open",
-                hint=f'write async with user.tcp("{self._place.name}", ...) as link:, or call open() first',
+                hint=f"write async with user.tcp({target}frame=...) as link:, or call open() first",
             )
         return self._incoming
 
