@@ -187,7 +187,7 @@ async def test_a_server_that_lies_in_reflection_is_a_clear_error() -> None:
     await server.start()
     try:
         async with client_of(f"http://127.0.0.1:{port}", pool=prior_pool()) as client:
-            with pytest.raises(UsageError, match="no answer of reflection"):
+            with pytest.raises(UsageError, match="invalid answer to a reflection request"):
                 await GrpcChannel(client).reflect(CART)
     finally:
         await server.stop(None)

@@ -65,7 +65,7 @@ def grpc_reply(
     Each message of a call that streams its request gets one message of the answer; the others come after its end.
 
     Raises:
-        UsageError: `status` is no `grpc.StatusCode`.
+        UsageError: `status` is not a `grpc.StatusCode`.
     """
     if status is not None and not isinstance(getattr(status, "value", None), tuple):
         raise UsageError(

@@ -8,9 +8,9 @@
 
 Rows: `WS /feed (connect)` from the call to the answer of the handshake; `WS /feed (ask)`, or the name of the ask, from
 the call to the answer; `WS /feed (ping)`; and `WS /feed (close)`, from our close frame to the target's. The times of
-other messages are metrics of the row of the connect: `first_message`, `message_gap`, `message_age`.
+other messages are metrics of the connect row: `first_message`, `message_gap`, `message_age`.
 
-A connection that ends otherwise than by the code 1000 is a failure: of the asks under way, of the row of the close, and
+A connection that ends otherwise than by the code 1000 is a failure: of the asks under way, of the close row, and
 of the journey's next call.
 """
 
