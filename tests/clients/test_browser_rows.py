@@ -243,7 +243,7 @@ def test_an_installation_without_playwright_is_refused_and_the_message_names_the
 
 def test_settings_that_a_browser_would_not_follow_are_refused_all_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("loadgen.clients.browser.reachable.check_installed", lambda: "/usr/bin/chromium")
-    with pytest.raises(UsageError, match=r"do not follow ca=, Http\(uds=\), Http\(tls_min=\)"):
+    with pytest.raises(UsageError, match=r"ignores these settings of the plan: ca=, Http\(uds=\), Http\(tls_min=\)"):
         check_plan(Http(uds="/run/shop.sock", tls_min="1.3"), True, TcpNetwork())
 
 

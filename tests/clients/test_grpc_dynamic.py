@@ -74,9 +74,13 @@ def test_types_of_protobuf_have_the_form_of_its_json() -> None:
     ("value", "said", "hint"),
     [
         ({"idd": "7"}, 'has no field named "idd"', "did you mean id?"),
-        ({"id": 7}, "cannot be made of {'id': 7}", "the fields of shop.v1.CartOf: id, items, counts, password"),
+        (
+            {"id": 7},
+            "cannot convert {'id': 7} to shop.v1.CartOf",
+            "the fields of shop.v1.CartOf: id, items, counts, password",
+        ),
         ({"items": [{"cents": "many"}]}, "cents", "the fields of"),
-        (["7"], "cannot be made of ['7']", "the fields of"),
+        (["7"], "cannot convert ['7'] to", "the fields of"),
         (kind("Item")(), "a message shop.v1.Item, and the method needs shop.v1.CartOf", None),
     ],
 )
@@ -183,7 +187,7 @@ async def test_a_server_that_lies_in_reflection_is_a_clear_error() -> None:
     await server.start()
     try:
         async with client_of(f"http://127.0.0.1:{port}", pool=prior_pool()) as client:
-            with pytest.raises(UsageError, match="no answer of reflection"):
+            with pytest.raises(UsageError, match="invalid answer to a reflection request"):
                 await GrpcChannel(client).reflect(CART)
     finally:
         await server.stop(None)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -32,14 +35,23 @@ def running_postgres_port() -> Iterator[int]:
         yield server.port
 
 
-def scenario_of(title: str, port: int, folder: Path) -> Scenario:
-    """Return the scenario of a section, aimed at a port of this machine."""
+def scenario_of(title: str, port: int, folder: Path, scheme: str = "") -> Scenario:
+    """Return the scenario of a section, aimed at a port of this machine. scheme: another one than that of the page."""
     path = folder / f"load_on_{title.lower()}.py"
     path.write_text(SECTIONS[title])
     found = re.search(r'targets={"(\w+)": "(\w+)://', SECTIONS[title])
     assert found is not None
-    name, scheme = found.groups()
-    return load(path, None, Overrides(targets={name: f"{scheme}://127.0.0.1:{port}"}))
+    name, usual = found.groups()
+    return load(path, None, Overrides(targets={name: f"{scheme or usual}://127.0.0.1:{port}"}))
+
+
+def recipe_of(title: str, client: str) -> tuple[dict[str, Any], Any, Any]:
+    """Return the names of a section, the URL of its target, which may change, and a user with this client of it."""
+    recipe: dict[str, Any] = {}
+    exec(SECTIONS[title], recipe)  # the code of the page
+    url = SimpleNamespace(host="127.0.0.1", port=0, scheme=title.lower())
+    made = recipe[client](SimpleNamespace(target=lambda _: url))
+    return recipe, url, SimpleNamespace(client=lambda *_, **__: made, measure=lambda *_, **__: nullcontext())
 
 
 async def tried(scenario: Scenario) -> Rehearsed:
@@ -69,6 +81,27 @@ async def test_redis(tmp_path: Path) -> None:
     assert (done.outcome, rows_of(done)) == ("ok", [("SET sku", "ok"), ("GET sku", "ok")])
 
 
+async def test_a_target_of_valkey(tmp_path: Path) -> None:
+    with running_redis() as port:  # it has the same protocol
+        done = await tried(scenario_of("Redis", port, tmp_path, "valkey"))
+    assert (done.outcome, rows_of(done)) == ("ok", [("SET sku", "ok"), ("GET sku", "ok")])
+
+
+@pytest.mark.parametrize(("title", "scheme"), [("Redis", "rediss"), ("MQTT", "mqtts"), ("AMQP", "amqps")])
+async def test_a_target_with_tls_gets_a_tls_handshake(title: str, scheme: str, tmp_path: Path) -> None:
+    begun: list[bytes] = []
+
+    async def close_after_the_first_byte(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        begun.append(await reader.read(1))
+        writer.close()
+
+    async with await asyncio.start_server(close_after_the_first_byte, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        done = await tried(scenario_of(title, port, tmp_path, scheme))
+    assert set(begun) == {b"\x16"}  # RFC 8446, section 5.1: a handshake record
+    assert done.outcome == REFUSED[title][0][1]
+
+
 async def test_postgresql(tmp_path: Path) -> None:
     with running_postgres_port() as port:
         done = await tried(scenario_of("PostgreSQL", port, tmp_path))
@@ -88,8 +121,29 @@ async def test_mqtt(tmp_path: Path) -> None:
     assert (done.outcome, rows_of(done)) == ("ok", [("connection", "ok"), ("publish", "ok")])
 
 
+async def test_after_a_broker_has_gone_the_next_iteration_of_mqtt_connects_again() -> None:
+    recipe, url, user = recipe_of("MQTT", "Broker")
+    for _ in range(2):
+        with running_mosquitto() as url.port:
+            await recipe["switch"].fn(user)
+        # Without this wait the message goes to the dead socket, and fails 5 s later.
+        await asyncio.wait([user.client()._client._disconnected])
+        with pytest.raises(recipe["aiomqtt"].MqttError):
+            await recipe["switch"].fn(user)
+
+
 @pytest.mark.slow  # RabbitMQ takes some 10 s to start
 async def test_amqp(tmp_path: Path) -> None:
     with running_rabbitmq() as port:
         done = await tried(scenario_of("AMQP", port, tmp_path))
     assert (done.outcome, rows_of(done)) == ("ok", [("connection", "ok"), ("enqueue", "ok")])
+
+
+@pytest.mark.slow
+async def test_after_a_broker_has_gone_the_next_iteration_of_amqp_connects_again() -> None:
+    recipe, url, user = recipe_of("AMQP", "Exchange")
+    for _ in range(2):
+        with running_rabbitmq() as url.port:
+            await recipe["enqueue"].fn(user)
+        with pytest.raises(recipe["AMQPConnectionError"]):
+            await recipe["enqueue"].fn(user)

@@ -21,12 +21,14 @@ class _Gate(socketserver.StreamRequestHandler):
 
 
 class _Mail(socketserver.StreamRequestHandler):
-    """Greets, and then answers lines."""
+    """Greets, and then answers lines, which must end with CR LF as in SMTP."""
 
     def handle(self) -> None:
         self.wfile.write(b"220 ready\r\n")
-        for _ in self.rfile:
-            self.wfile.write(b"250 ok\r\n")
+        for line in self.rfile:
+            if not line.endswith(b"\r\n"):
+                return
+            self.wfile.write(b"221 bye\r\n" if line == b"QUIT\r\n" else b"250 ok\r\n")
 
 
 class _Store(socketserver.BaseRequestHandler):

@@ -38,7 +38,7 @@ class PageCounts(WorkerCounters):
 
 
 class Browsers:
-    """The browsers of one worker. most: pages at the same time."""
+    """The browsers of one worker: one Chromium with at most `most` pages at the same time."""
 
     def __init__(self, most: int) -> None:
         self._free = asyncio.Semaphore(most)
@@ -46,10 +46,12 @@ class Browsers:
         self._starting: asyncio.Task[Chromium] | None = None
 
     async def take(self, recorder: Recorder, launch: Launch) -> Chromium:
-        """Wait for a free browser and return the Chromium, which is started if it does not run. Call `give` after it.
+        """Wait until fewer than `most` pages are open, and return the worker's Chromium. Start it if it is not running.
+
+        Call `give` when the page is closed.
 
         Raises:
-            UsageError, RequestFailed: what `launch` raises.
+            UsageError, RequestFailed: `launch` raised it.
         """
         asked_ns = perf_counter_ns()
         await self._free.acquire()

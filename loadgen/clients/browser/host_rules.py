@@ -59,6 +59,9 @@ def is_allowed(url: str, places: Iterable[Place]) -> bool:
 
 
 def resolver_rules(addresses: Iterable[tuple[Place, str]]) -> str:
-    """Return the value of `--host-resolver-rules`. addresses: each server with its checked address."""
+    """Return the value of Chromium's option `--host-resolver-rules`: each server has one address, all others have none.
+
+    addresses: (server, its address that the allow-list permits).
+    """
     rules = [f"MAP {place} {Place(address, place.port)}" for place, address in addresses]
     return ", ".join([*rules, "MAP * ~NOTFOUND"])

@@ -176,7 +176,7 @@ class PageVisit:
             self._rows.ends_as(outcome, str(error).splitlines()[0], perf_counter_ns())
         if self._rows.has_crashed:
             return
-        self._rows.gone()  # the way out is no row
+        self._rows.gone()  # leaving the page has no row
         self._is_leaving = True
         for _ in range(2):  # the error page of a failed navigation may interrupt the first
             with suppress(Exception):  # the rows keep what the page had reported; its context is closed next

@@ -17,20 +17,19 @@ def check_plan(http: Http, has_ca: bool, network: Network) -> None:
     """Check that a worker can have browsers: before its run, not when the first page is opened.
 
     Raises:
-        UsageError: Playwright or Chromium is missing, or the plan or the allow-list has a setting that browsers would
-            not follow.
+        UsageError: Playwright or Chromium is missing, or Chromium would ignore a setting of the plan or the allow-list.
     """
     check_installed()
     if names := list(_unsupported(http, has_ca)):
         raise UsageError(
-            f"Plan(browsers=...): browsers do not follow {', '.join(names)}",
-            hint="give the browsers a plan of their own, without these settings",
+            f"Plan(browsers=...): Chromium ignores these settings of the plan: {', '.join(names)}",
+            hint="write a plan for the browsers alone, without these settings",
         )
     allow = network.guard.allow if isinstance(network, TcpNetwork) else None
     if allow is not None and any(entry.max_requests_per_s is not None for entry in allow.allow):
         raise UsageError(
-            "Plan(browsers=...): the allow-list limits requests/s, and a browser sends as many as its pages ask for",
-            hint="agree on an entry without max_requests_per_s for these agents, or leave browsers= out",
+            "Plan(browsers=...): the allow-list limits requests/s, and loadgen cannot limit the requests of pages",
+            hint="ask the owner of the target for an entry without max_requests_per_s, or leave browsers= out",
         )
 
 

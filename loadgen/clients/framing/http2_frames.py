@@ -139,7 +139,7 @@ class FrameReader:
         self.waiting = 0
         """The number of bytes that were not taken."""
         self.wrong: bytes | None = None
-        """The first bytes of something that is no frame, at most 80. Nothing is taken after it."""
+        """The first bytes that are not a frame, at most 80. Nothing after them is read."""
 
     def feed(self, data: bytes) -> bool:
         """Store received bytes. Return False if they complete no frame, so that `take` would return nothing."""

@@ -65,7 +65,7 @@ def grpc_reply(
     Each message of a call that streams its request gets one message of the answer; the others come after its end.
 
     Raises:
-        UsageError: `status` is no `grpc.StatusCode`.
+        UsageError: `status` is not a `grpc.StatusCode`.
     """
     if status is not None and not isinstance(getattr(status, "value", None), tuple):
         raise UsageError(
@@ -112,10 +112,10 @@ class CannedGrpc:
         return transport, connection
 
     def answer(self, call: CannedCall) -> GrpcReply:
-        """Return the canned answer of a call whose first message has arrived.
+        """Return the canned answer of a call, whose first message the canned server has received.
 
         Raises:
-            UsageError: no canned answer has this name.
+            UsageError: `replies=` has no answer for the name of the method, such as "shop.v1.Cart/Get".
         """
         given = self._network.given(call, call.name)
         return given if isinstance(given, GrpcReply) else GrpcReply((given,))

@@ -70,7 +70,7 @@ class GrpcChannel(aio.Channel):  # type: ignore[misc]  # grpcio has no types
         The call still raises `grpc.RpcError`, because there is no message to return.
 
         Raises:
-            UsageError: a value that is no `grpc.StatusCode`.
+            UsageError: a value that is not a `grpc.StatusCode`.
         """
         wrong = [code for code in codes if not isinstance(code, grpc.StatusCode)]
         if wrong:

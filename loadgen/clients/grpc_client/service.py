@@ -119,7 +119,7 @@ class DynamicService(Generic[M]):
     """A service whose methods are attributes. Their names are those of the .proto file.
 
     Raises:
-        UsageError: an attribute that is no method of the service; the hint has the nearest name.
+        UsageError: an attribute that is not a method of the service; the hint has the nearest name.
     """
 
     def __init__(self, channel: GrpcChannel, shape: ServiceShape, *, as_messages: bool) -> None:

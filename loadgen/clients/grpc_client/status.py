@@ -68,7 +68,7 @@ class Status(NamedTuple):
 def status_in(fields: Iterable[tuple[bytes, bytes]]) -> Status | None:
     """Return the status in trailers, or in the head of an answer without a body; None: there is none.
 
-    A value that is no number counts as `unknown`, as in grpcio.
+    A value that is not a number counts as `unknown`, as in grpcio.
     """
     number, text = None, ""
     for name, value in fields:

@@ -69,7 +69,10 @@ class Reflected:
     # -- from the set-up to all workers, and to the run folder --------------------------------------
 
     def wrap(self, shared: Any) -> Any:
-        """Return the value of a plan's set-up together with the schemas; without schemas, return the value itself."""
+        """Return one value that contains the schemas and `shared`, the return value of the plan's set-up.
+
+        If there are no schemas, return `shared` unchanged. `unwrap` separates the two again.
+        """
         if not self._schemas:
             return shared
         sets = [

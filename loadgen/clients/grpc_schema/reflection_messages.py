@@ -46,7 +46,7 @@ def files_of_name(name: str) -> bytes:
 
 
 def services_in(answer: bytes) -> list[str]:
-    """Return the names of services in an answer.
+    """Return the names of all services in the server's answer to a request for its list of services.
 
     Raises:
         ReflectionError: the server answered with an error.
@@ -64,7 +64,7 @@ def files_in(answer: bytes) -> list[descriptor_pb2.FileDescriptorProto]:
     try:
         return [descriptor_pb2.FileDescriptorProto.FromString(file) for file in found]
     except DecodeError as error:
-        raise ReflectionError(_INTERNAL, f"what it sent is no descriptor: {error}") from error
+        raise ReflectionError(_INTERNAL, f"the server sent an invalid descriptor: {error}") from error
 
 
 _INTERNAL: Final = 13
@@ -79,7 +79,9 @@ def _parsed(answer: bytes) -> Any:
     try:
         found = _response.FromString(answer)
     except DecodeError as error:
-        raise ReflectionError(_INTERNAL, f"what it sent is no answer of reflection: {error}") from error
+        raise ReflectionError(
+            _INTERNAL, f"the server sent an invalid answer to a reflection request: {error}"
+        ) from error
     if found.HasField("error_response"):
         raise ReflectionError(found.error_response.error_code, found.error_response.error_message)
     return found

@@ -53,7 +53,7 @@ def message_of(kind: type[Message], value: object, pool: DescriptorPool | None =
         fields = [field.name for field in kind.DESCRIPTOR.fields]
         unknown = [key for key in value if key not in fields] if isinstance(value, Mapping) else []
         hint = nearest(str(unknown[0]), fields) if unknown else f"the fields of {name}: {', '.join(fields) or 'none'}"
-        raise UsageError(f"{name} cannot be made of {_short(value)}: {_short(error)}", hint=hint) from error
+        raise UsageError(f"cannot convert {_short(value)} to {name}: {_short(error)}", hint=hint) from error
 
 
 def as_value(message: Message, pool: DescriptorPool | None = None) -> Any:

@@ -31,8 +31,10 @@ CLEAR: Final = Offer("", 0, 0)
 
 
 def h3_offer(value: str) -> Offer | None:
-    """Return the first offer of HTTP/3 in a value of Alt-Svc, such as `h3=":443"; ma=86400`. Return `CLEAR` for
-    "clear", and None if there is no offer. Drafts such as h3-29 do not count. A malformed rest of the value is ignored.
+    """Return the first offer of HTTP/3 in the value of a header Alt-Svc, such as `h3=":443"; ma=86400`.
+
+    Return `CLEAR` for the value "clear", and None if nothing offers HTTP/3. Offers of drafts, such as h3-29, are
+    ignored. Parsing stops at the first malformed entry.
     """
     if value.strip().lower() == "clear":
         return CLEAR

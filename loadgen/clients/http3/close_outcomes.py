@@ -118,9 +118,10 @@ def h3_outcome(code: int) -> str:
 
 
 def close_failure(close: Close, where: str) -> RequestFailed:
-    """Return the failure of a request that was under way when its connection ended. where: HOST:PORT.
+    """Return the failure of each request that was under way when the connection ended. where: HOST:PORT.
 
-    A connection that the target closed without an error is `reset`, as in HTTP/1.1.
+    If the target closed the connection without an error code, the outcome is `reset`, as in HTTP/1.1. For `user.tcp`
+    the same event is `closed`.
     """
     reason = f": {close.reason[:200]}" if close.reason else ""
     who = f"we closed the connection to {where}" if close.is_ours else f"{where} closed the connection"

@@ -85,7 +85,9 @@ class GoawayReader:
 
 
 def integer(data: bytes, at: int) -> tuple[int, int]:
-    """Return (the integer of variable length at index `at`, the index after it); (0, 0) if it is not complete.
+    """Decode the variable-length integer that begins at index `at`.
+
+    Return (its value, the index after it), or (0, 0) if `data` ends before the integer does.
 
     Source: RFC 9000, section 16.
     """

@@ -145,7 +145,10 @@ class QuicSession(QuicConnection):
         return 0 if stream is None else len(stream.sender._buffer)
 
     def cancel_stream(self, stream_id: int, code: int, *, sends: bool, receives: bool) -> None:
-        """End one's own side of a stream (`sends`), and refuse the rest of the other side (`receives`)."""
+        """Cancel a stream with an error code.
+
+        sends: end our side with RESET_STREAM. receives: send STOP_SENDING, so that the target ends its side.
+        """
         if stream_id not in self._streams:
             return
         if sends:

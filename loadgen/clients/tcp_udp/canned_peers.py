@@ -2,10 +2,11 @@
 
     replies={"TCP gate": b"PONG\\n", "UDP dns": lambda query: query[:2] + b"..."}
 
-A value is the bytes that the peer sends for each message that it gets, as they are on the wire, so with their frame. A
-list is used in turn, and its last element repeats. A function gets the sent bytes. None is no answer, which ends as
-`timeout` at once. An exception such as `ConnectionRefusedError()` is what the system would report; `EOFError()` closes
-the connection. A peer that speaks first is a function that answers `b""`.
+A value is the bytes that the peer sends for each message that it gets. They include the end or the length that the
+frame adds. A list is used in turn, and its last element repeats. A function gets the sent bytes. None means no answer,
+which ends as `timeout` at once. An exception such as `ConnectionRefusedError()` is what the system would report;
+`EOFError()` closes the connection. For a peer that sends first, use a function: it is called with `b""` when the
+connection opens.
 """
 
 from __future__ import annotations
@@ -110,7 +111,7 @@ class CannedPeers:
                 f"no canned peer for {kind} {name}", hint=f'add "{kind} {name}" to the replies; they cover {there}'
             )
         if isinstance(error := self._replies[key], ConnectionRefusedError):  # in tests it has no errno
-            raise RequestFailed(REFUSED, f"{key}: the canned peer refuses") from error
+            raise RequestFailed(REFUSED, f"{key}: the canned peer of the trial refuses the connection") from error
         if isinstance(error, OSError):
             raise connect_failure(error, key) from error
         return key

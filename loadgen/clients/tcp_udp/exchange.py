@@ -24,7 +24,7 @@ __all__ = ["EXPECT_MESSAGE", "Exchange", "Expected", "check_expected"]
 EXPECT_MESSAGE: Final = "expect message"
 """Outcome: the answer is not the one that the call expects."""
 Expected = bytes | Callable[[bytes], object]
-"""The expected answer: these bytes, or bytes for which a function returns a true value."""
+"""The expected answer as bytes, or a function that returns True if the answer is right."""
 
 
 class Exchange:

@@ -1,7 +1,7 @@
 """How messages are cut out of a stream of bytes. Pure: no sockets, no clock.
 
 A frame has no state. It looks at all bytes that have arrived and not been used, so the way in which the network cuts
-the stream cannot change its result. An own frame is any object with the three members of `Frame`.
+the stream cannot change its result. A custom frame is any object with the three members of `Frame`.
 
 Each frame limits the size of a message, because a hostile peer may send bytes without an end.
 """
@@ -33,9 +33,9 @@ _LONGEST_PREFIX: Final = 8
 
 
 class FrameError(Exception):
-    """The received bytes are no frame. An own frame raises it; the exchange then has the outcome `protocol`.
+    """The received bytes are not a message. `take` of a custom frame raises it, and the connection is closed.
 
-    outcome: another outcome than `protocol`.
+    detail: what is wrong, for the text of the failure. outcome: the outcome of the requests that wait for an answer.
     """
 
     def __init__(self, detail: str, outcome: str = "protocol") -> None:
@@ -45,32 +45,39 @@ class FrameError(Exception):
 
 @runtime_checkable
 class Frame(Protocol):
-    """Cuts a stream of bytes into messages."""
+    """Cuts a stream of bytes into messages. A custom frame is an object with these three members."""
 
     @property
     def max_bytes(self) -> int:
-        """The most bytes that may arrive without a whole message among them."""
+        """The most bytes of an incomplete message. If more arrive, the connection ends with `message too large`.
+
+        loadgen checks this limit for every frame, and adds 1,024 bytes for the head and the end of a message.
+        """
 
     def encode(self, message: bytes) -> bytes:
         """Return the bytes to send for a message.
 
         Raises:
-            UsageError: the message has no form in this frame.
+            UsageError: this frame cannot send the message, for example because it is too long.
         """
 
     def take(self, received: bytearray) -> tuple[bytes, int] | None:
-        """Return the first message of the received bytes, and how many bytes it took; None if it is not whole yet.
+        """Return the first message, and the number of its bytes in `received`; None if the message is incomplete.
 
-        The method must not change `received`. Later calls get more bytes, or the rest after a message.
+        received: all bytes that have arrived and belong to no earlier message. The method must not change them. After
+        None, the next call gets the same bytes and further ones.
 
         Raises:
-            FrameError: the bytes are no message.
+            FrameError: the bytes are not a message.
         """
 
 
 def message_too_large(max_bytes: int) -> FrameError:
     """Return the error for a message above the limit of its frame."""
-    return FrameError(f"a message of more than {max_bytes:,} bytes: raise max_bytes= of the frame", MESSAGE_TOO_LARGE)
+    return FrameError(
+        f"a message has more than {max_bytes:,} bytes: check that the frame fits the protocol, or raise its max_bytes=",
+        MESSAGE_TOO_LARGE,
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +120,7 @@ class _LengthPrefix:
     def encode(self, message: bytes) -> bytes:
         if len(message) >= 1 << 8 * self.size:
             raise UsageError(
-                f"a message of {len(message):,} bytes has no length of {self.size} bytes",
+                f"a message of {len(message):,} bytes is too long for a length of {self.size} bytes",
                 hint="send a shorter message, or use a longer prefix: length_prefix(4)",
             )
         return len(message).to_bytes(self.size, "little" if self.is_little else "big") + message
@@ -129,24 +136,27 @@ class _LengthPrefix:
 
 
 def lines(*, max_bytes: int = MAX_MESSAGE_BYTES) -> Frame:
-    """Return a frame of lines. They end with LF; a CR before it belongs to the end. A sent message gets an LF if it has
-    none.
+    """Return a frame of lines, which end with LF or CR LF. A sent message gets an LF unless it ends with one.
+
+    A protocol that demands CR LF, such as SMTP, needs `until(b"\\r\\n")`.
 
     max_bytes: the longest line, without its end.
 
     Raises:
-        UsageError: `max_bytes` is no whole number above 0.
+        UsageError: `max_bytes` is not a whole number of at least 1.
     """
     return _Until(b"\n", _limit("lines", max_bytes), strips_cr=True)
 
 
 def until(end: bytes, *, max_bytes: int = MAX_MESSAGE_BYTES) -> Frame:
-    """Return a frame of messages that end with the bytes `end`. A sent message gets them if it has no such end.
+    """Return a frame of messages that end with the bytes `end`.
+
+    `encode` appends `end` to a sent message, unless the message ends with it already.
 
     max_bytes: the longest message, without its end.
 
     Raises:
-        UsageError: `end` is not bytes, or is empty; `max_bytes` is no whole number above 0.
+        UsageError: `end` is empty or not bytes; `max_bytes` is not a whole number of at least 1.
     """
     if not isinstance(end, bytes) or not end:
         raise UsageError(f"until: the end must be bytes that are not empty, not {end!r}", hint='write until(b"\\0")')
@@ -157,20 +167,20 @@ def fixed_size(size: int) -> Frame:
     """Return a frame of messages of `size` bytes each. Messages are sent as they are.
 
     Raises:
-        UsageError: `size` is no whole number above 0.
+        UsageError: `size` is not a whole number of at least 1.
     """
     return _FixedSize(_limit("fixed_size", size, "size"), size)
 
 
 def length_prefix(size: int = 4, *, little_endian: bool = False, max_bytes: int = MAX_MESSAGE_BYTES) -> Frame:
-    """Return a frame of messages after their length, which has `size` bytes. A sent message gets its length.
+    """Return a frame of messages, each after its length in `size` bytes. A sent message gets its length.
 
-    The length does not count its own bytes, and is big endian, as in most protocols, or `little_endian`.
+    The length does not count its own bytes, and is big endian unless `little_endian` is true.
 
     max_bytes: the longest message, without its length.
 
     Raises:
-        UsageError: `size` is not 1 to 8; `max_bytes` is no whole number above 0.
+        UsageError: `size` is not 1 to 8; `max_bytes` is not a whole number of at least 1.
     """
     if isinstance(size, bool) or not isinstance(size, int) or not 1 <= size <= _LONGEST_PREFIX:
         raise UsageError(f"length_prefix: size={size!r} must be 1 to {_LONGEST_PREFIX}", hint="write length_prefix(4)")

@@ -119,7 +119,7 @@ class Incoming(asyncio.Protocol):
         elif error is not None:
             failure = RequestFailed(RESET, f"{self._where}: {error}")
         else:
-            failure = RequestFailed(CLOSED, f"{self._where}: the connection is closed{self._middle()}")
+            failure = RequestFailed(CLOSED, f"the connection to {self._where} ended{self._middle()}")
         self._finish(failure, perf_counter_ns())
         self.resume_writing()
 
@@ -176,7 +176,8 @@ class Incoming(asyncio.Protocol):
         """Remove the first whole message from the buffer and return it; None without one.
 
         Raises:
-            FrameError: the bytes are no message. UsageError: an own frame returned an invalid result.
+            FrameError: the bytes are not a message, or `take` of a custom frame raised another exception.
+            UsageError: a custom frame returned an invalid result.
         """
         buffer = self._buffer
         try:
@@ -184,14 +185,15 @@ class Incoming(asyncio.Protocol):
         except (FrameError, UsageError):
             raise
         except Exception as error:
-            raise FrameError(f"the frame's take() raised {error!r}", PROTOCOL) from error
+            advice = "return None for an incomplete message, and raise FrameError for invalid bytes"
+            raise FrameError(f"take() of your frame failed with {error!r}: {advice}", PROTOCOL) from error
         if taken is None:
             return None
         message, used = taken
         if not 0 < used <= len(buffer):
             raise UsageError(
-                f"the frame's take() returned {used} used bytes of {len(buffer)}",
-                hint="return (message, number of bytes that it took), at least 1; or None if it is not whole",
+                f"take() of your frame returned {used} as the number of used bytes, and {len(buffer)} have arrived",
+                hint="return (message, number of used bytes), with at least 1; or None for an incomplete message",
             )
         del buffer[:used]
         return message

@@ -24,7 +24,7 @@ def first(size: int) -> Match:
     """Return a match by the first `size` bytes of a message: `first(2)` for DNS.
 
     Raises:
-        UsageError: `size` is no whole number above 0.
+        UsageError: `size` is not a whole number of at least 1.
     """
     if isinstance(size, bool) or not isinstance(size, int) or size < 1:
         raise UsageError(f"first: size={size!r} must be a whole number of at least 1", hint="write first(2)")

@@ -88,7 +88,7 @@ def limit_of(word: str, timeout: object, otherwise_ns: int) -> int:
     """Return a time-out of a call in ns; `otherwise_ns` for None.
 
     Raises:
-        UsageError: it is no duration above 0.
+        UsageError: it is not a duration above 0, or above 24 h.
     """
     if timeout is None:
         return otherwise_ns

@@ -56,9 +56,11 @@ class TcpLink:
         await self.aclose()
 
     async def open(self, *, name: str | None = None) -> None:
-        """Connect, within the plan's time-out for connections. Do nothing if the connection is open.
+        """Connect. Do nothing if the connection is open. After a failure or `aclose`, connect again.
 
-        name: of the row, by default `TCP gate (connect)`.
+        The limit is the plan's `connect_timeout=`, or `timeout=` of `user.tcp` if that is shorter.
+
+        name: the name of the row, by default `TCP gate (connect)`.
 
         Raises:
             RequestFailed: `refused`, `timeout`, `dns`, `tls`, `not allowed: ...`.
@@ -98,14 +100,14 @@ class TcpLink:
         match: Match | None = None,
         expect: Expected | None = None,
     ) -> bytes:
-        """Send a message, and return the answer, without what the frame adds.
+        """Send a message, and return its answer without the end or the length that the frame adds.
 
         Args:
-            name: of the row, by default `TCP gate`.
+            name: the name of the row, by default `TCP gate`.
             timeout: of this request; by default that of `user.tcp`, else the plan's.
-            match: returns what a request and its answer have in common: `first(2)`. Without it, the next message that
-                arrives is the answer.
-            expect: the answer must be these bytes, or bytes for which a function returns a true value.
+            match: returns the part that a request and its answer have in common: `first(2)`. Without it, the next
+                message that arrives is the answer, and a time-out closes the connection.
+            expect: the expected answer as bytes, or a function that returns True if the answer is right.
 
         Raises:
             RequestFailed: there is no answer. ExpectFailed: the answer is not the expected one: `expect message`.
@@ -127,9 +129,11 @@ class TcpLink:
         return answer
 
     async def send(self, message: bytes, *, name: str | None = None, timeout: float | str | None = None) -> None:
-        """Send a message to which no answer belongs. Its row ends when the system has taken the bytes.
+        """Send a message that has no answer. Its row ends when the operating system has accepted the bytes.
 
-        name: of the row, by default `TCP gate (send)`.
+        A time-out closes the connection, because the server has stopped reading in the middle of a message.
+
+        name: the name of the row, by default `TCP gate (send)`.
         """
         incoming, framed = self._opened("send"), self._frame.encode(bytes_of("send", message))
         exchange = self._begin(name or self._place.row("TCP", "send"), timeout, "send")
@@ -143,7 +147,8 @@ class TcpLink:
         except TimeoutError as error:
             if not limit.expired():
                 raise
-            incoming.abort(RequestFailed(CLOSED, f"{self._where}: the connection was closed after a time-out"))
+            text = f"loadgen closed the connection to {self._where} after a time-out: call open() to connect again"
+            incoming.abort(RequestFailed(CLOSED, text))
             exchange.done_ns = exchange.deadline_ns
             text = f"{self._where} has not read the message within {format_duration(exchange.limit_ns)}"
             raise exchange.failed(RequestFailed(TIMEOUT, text)) from error
@@ -157,10 +162,10 @@ class TcpLink:
     async def receive(
         self, *, name: str | None = None, timeout: float | str | None = None, expect: Expected | None = None
     ) -> bytes:
-        """Return the oldest message that answers no request, and wait for it if necessary.
+        """Return the oldest message that answered no request. Otherwise, wait for the next one.
 
-        Its row has the time of the wait: 0 if the message had arrived. name: of the row, by default
-        `TCP gate (receive)`.
+        The row has the time of the wait, which is 0 if the message had already arrived. After a time-out the
+        connection stays open. name: the name of the row, by default `TCP gate (receive)`.
         """
         incoming = self._opened("receive")
         check_expected("receive", expect)
@@ -214,8 +219,10 @@ class TcpLink:
 
     def _opened(self, word: str) -> Incoming:
         if self._incoming is None:
+            target = f'"{self._place.name}", ' if self._place.name else ""
             raise UsageError(
-                f"{word}: the connection is not open", hint='write async with user.tcp("gate", frame=lines()) as link:'
+                f"{word}: the connection to {self._where} is not open",
+                hint=f"write async with user.tcp({target}frame=...) as link:, or call open() first",
             )
         return self._incoming
 
@@ -230,8 +237,11 @@ class TcpLink:
     def _give_up(self, exchange: Exchange) -> None:
         self._waiting.give_up(exchange, exchange.match, exchange.key)
         if exchange.match is None and self._incoming is not None:
-            text = "the connection was closed after a time-out, because its answer may still come: pass match="
-            self._incoming.abort(RequestFailed(CLOSED, f"{self._where}: {text}"))
+            text = (
+                f"loadgen closed the connection to {self._where} after a time-out, because the late answer would be"
+                " taken for the next one: pass match= to keep it open, or call open() to connect again"
+            )
+            self._incoming.abort(RequestFailed(CLOSED, text))
 
     def _receive_no_more(self, exchange: Exchange) -> None:
         with suppress(ValueError):  # it has its message

@@ -1,8 +1,8 @@
 """One UDP socket of a user: `await user.udp("dns").ask(query, match=first(2), timeout="1s")`.
 
 The socket is opened by the first datagram, and kept for the user's life. It receives datagrams of its target alone.
-A lost datagram has no other sign than its time-out. Without `match=`, the next datagram is the answer; after a time-out
-the socket is replaced then, because the late answer would be taken for that of the next request.
+A lost datagram shows only as a time-out. Without `match=`, the next datagram is the answer, and a time-out replaces
+the socket, because the late answer would be taken for that of the next request.
 """
 
 from __future__ import annotations
@@ -47,11 +47,11 @@ class UdpSocket:
         """Send a datagram and return the datagram that answers it.
 
         Args:
-            name: of the row, by default `UDP dns`.
+            name: the name of the row, by default `UDP dns`.
             timeout: after which the answer counts as lost; by default the plan's.
-            match: returns what a request and its answer have in common: `first(2)`. Without it, the next datagram is
-                the answer.
-            expect: the answer must be these bytes, or bytes for which a function returns a true value.
+            match: returns the part that a request and its answer have in common: `first(2)`. Without it, the next
+                datagram is the answer, and a time-out replaces the socket.
+            expect: the expected answer as bytes, or a function that returns True if the answer is right.
 
         Raises:
             RequestFailed: there is no answer. ExpectFailed: the answer is not the expected one: `expect message`.
@@ -68,9 +68,9 @@ class UdpSocket:
         return answer
 
     async def send(self, message: bytes, *, name: str | None = None) -> None:
-        """Send a datagram to which no answer belongs. Its row ends when the system has taken it.
+        """Send a datagram that has no answer. Its row ends when the operating system has accepted it.
 
-        name: of the row, by default `UDP dns (send)`.
+        name: the name of the row, by default `UDP dns (send)`.
         """
         data = _datagram("send", message)
         exchange = await self._begin("send", name or self._place.row("UDP", "send"), data, None)

@@ -1,7 +1,7 @@
-"""Finds the question that a message answers: by an id in both, or by their order. Pure.
+"""Finds the ask that a message answers: by an id in both messages, or by their order. Pure.
 
-An ask that was cancelled or timed out is remembered, so that its late answer is not taken for that of the next one. By
-order, its place stays: the next message is its answer, however late. By id, its id is remembered.
+A late answer must not be taken for the answer of the next ask. So an ask that was cancelled or timed out keeps its
+place in the order, and the next message counts as its answer, however late. With ids, its id is stored.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _MOST_IDS: Final = 64
 """The number of ids of ended asks that a connection remembers."""
 Key = Callable[[Message], Hashable]
 Matched = Waiting | Literal["late", "doubled", "unmatched", "none"]
-"""The wait that a message ends, or the fault of the message. none: the message has no id."""
+"""The ask that a message answers, or why it answers none. none: the message has no id."""
 
 
 def key_of(reply_to: object) -> Key:
@@ -70,12 +70,12 @@ class InOrder:
 
 
 class ById:
-    """Asks whose answers have their id, by one function."""
+    """The asks that have one `reply_to=`, by their ids. key: returns the id of a message. reply_to: for errors."""
 
-    __slots__ = ("_answered", "_key", "_left", "_waits")
+    __slots__ = ("_answered", "_key", "_left", "_reply_to", "_waits")
 
-    def __init__(self, key: Key) -> None:
-        self._key = key
+    def __init__(self, key: Key, reply_to: str | Key) -> None:
+        self._key, self._reply_to = key, reply_to
         self._waits: dict[Hashable, Waiting] = {}
         self._answered: dict[Hashable, None] = {}
         self._left: dict[Hashable, None] = {}
@@ -85,12 +85,14 @@ class ById:
         """Return the id of a message that is about to be sent.
 
         Raises:
-            UsageError: it has none, or one that another ask waits for.
+            UsageError: the message has no id, or another ask waits for the same id.
         """
         found = self._key(message)
         if found is None or not _is_hashable(found):
+            where = f"at {self._reply_to}" if isinstance(self._reply_to, str) else f"(reply_to= returned {found!r})"
             raise UsageError(
-                f"ask: {message!r} has no id", hint='put the id into the message, or write reply_to="next"'
+                f"ask: {message!r} has no id {where}",
+                hint='put a text or a number there, or write reply_to="next" if answers come in the order of the asks',
             )
         if found in self._waits and not self._waits[found].future.done():
             raise UsageError(f"ask: an earlier ask waits for the id {found!r}", hint="give each message its own id")
@@ -108,7 +110,11 @@ class ById:
             _remember(self._left, wait.key)
 
     def match(self, message: Message) -> Matched:
-        """HOT. Return the ask that this message answers. Exceptions of the scenario's own function are raised."""
+        """HOT. Return the ask that a received message answers.
+
+        Raises:
+            Exception: any exception that the function in `reply_to=` raises.
+        """
         found = self._key(message)
         if found is None or not _is_hashable(found):
             return "none"

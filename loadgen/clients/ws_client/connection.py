@@ -79,11 +79,11 @@ class Listener(Protocol):
 
 
 class WsConnection(asyncio.Protocol):
-    """HOT. Frames of one connection.
+    """HOT. Sends and receives the frames of one connection.
 
-    outcome: "" while the connection is open; then how it ended: `ws 1000`, `ws protocol`, `reset` ...
-    close_code: that of the target, or ABNORMAL; 0 while the connection is open.
-    is_full: the target reads more slowly than we send.
+    outcome: "" while the connection is open; afterwards how it ended, such as `ws 1000`, `ws protocol` or `reset`.
+    close_code: 0 while the connection is open; afterwards the code in the target's close frame, or ABNORMAL.
+    is_full: the write buffer is full, because the target reads more slowly than we send.
     """
 
     __slots__ = (
@@ -322,7 +322,9 @@ class WsConnection(asyncio.Protocol):
         self._controls += 1
         if self._controls > _MOST_CONTROL:
             if not self.outcome:
-                self._violated(Violation(1008, "ws flood", f"{self._controls:,} pings within a second"), now_ns)
+                self._violated(
+                    Violation(1008, "ws flood", f"more than {_MOST_CONTROL:,} pings and pongs within a second"), now_ns
+                )
         elif kind == PING:
             if self.has_sent_close:
                 return

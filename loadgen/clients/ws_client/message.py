@@ -76,10 +76,10 @@ class Message:
 
 
 def encoded(message: Any) -> tuple[int, bytes]:
-    """HOT. Return (kind of frame, payload) for what a journey sends: text, bytes, or a value that becomes JSON.
+    """HOT. Return (kind of frame, payload) of a message: text, bytes (a binary frame), or another value as JSON.
 
     Raises:
-        UsageError: a value that cannot be JSON.
+        UsageError: the value has no form in JSON.
     """
     if isinstance(message, str):
         return TEXT, message.encode()

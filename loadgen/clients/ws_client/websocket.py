@@ -8,9 +8,9 @@
 
 Rows: `WS /feed (connect)` from the call to the answer of the handshake; `WS /feed (ask)`, or the name of the ask, from
 the call to the answer; `WS /feed (ping)`; and `WS /feed (close)`, from our close frame to the target's. The times of
-other messages are metrics of the row of the connect: `first_message`, `message_gap`, `message_age`.
+other messages are metrics of the connect row: `first_message`, `message_gap`, `message_age`.
 
-A connection that ends otherwise than by the code 1000 is a failure: of the asks under way, of the row of the close, and
+A connection that ends otherwise than by the code 1000 is a failure: of the asks under way, of the close row, and
 of the journey's next call.
 """
 
@@ -184,10 +184,12 @@ class WebSocket:
     async def send(self, message: Any) -> None:
         """Send a message: text, bytes (a binary message), or any other value as JSON. No row is recorded.
 
-        Returns when the bytes are passed on; if the target reads more slowly than we send, when it has caught up.
+        The call returns as soon as the bytes are in the write buffer. While the buffer is full, because the target
+        reads slowly, the call waits.
 
         Raises:
-            RequestFailed: the connection has ended: `ws 1006`. UsageError: the value cannot be sent.
+            RequestFailed: the connection has ended, for example `ws 1006`; or `timeout`: the target does not read.
+            UsageError: the value has no form in JSON.
         """
         kind, payload = encoded(message)
         self._check()
@@ -213,8 +215,8 @@ class WebSocket:
         Args:
             message: as for `send`.
             reply_to: how the answer is recognised. "$.id": both messages have the same value there. A function: it
-                returns what both have in common. "next": answers come in the order of the questions.
-            name: of the row, by default `WS /path (ask)`.
+                returns the part that both messages have in common. "next": answers come in the order of the asks.
+            name: the name of the row, by default `WS /path (ask)`.
             timeout: seconds, or "500ms"; by default the plan's.
 
         Raises:
@@ -226,7 +228,7 @@ class WebSocket:
         if reply_to != NEXT:
             by_id = self._by_id.get(reply_to)
             if by_id is None:
-                by_id = self._by_id[reply_to] = ById(key_of(reply_to))
+                by_id = self._by_id[reply_to] = ById(key_of(reply_to), reply_to)
             key = by_id.id_of(sent_message(message, payload))
         limit_ns = self._total_ns if timeout is None else _limit_ns(timeout)
         if self._fault is not None:
@@ -547,10 +549,10 @@ def open_websocket(
     tags: GivenTags | None,
     timeout: float | str | None,
 ) -> WebSocket:
-    """Return the context manager of `user.ws`, with its arguments checked.
+    """Check the arguments of `user.ws`, and return its context manager. It connects when its block begins.
 
     Raises:
-        UsageError: an invalid argument.
+        UsageError: an argument is invalid.
     """
     names = check_headers(headers, subprotocols)
     for given, meant in (("ws://", "http://"), ("wss://", "https://")):

@@ -159,7 +159,7 @@ class Plan:
             trace headers, too, which say that they are not. `Trace(...)` also sets formats and a link.
         http: `Http(...)`: proxy, client certificate, addresses, HTTP/2, retries and other HTTP settings.
         llm: `Llm(model=...)`: the AI model that `user.llm` asks, and how; see docs/llm.md.
-        browsers: the most pages in real browsers (`user.browser`) at the same time on each worker; 0: none.
+        browsers: the most users with a real browser (`user.browser`) at the same time on each worker; 0: none.
         client: "loadgen", or "httpx" to run the scenario on the stock httpx client for comparison.
         busy_wait: False: workers always sleep until the next start of an open load. True: they turn their event loop
             instead if the start is due within some 50 µs, which makes starts more punctual; see docs/open-loads.md.

@@ -691,12 +691,12 @@ class User:
 
         `page` is Playwright's typed page: `await page.click("text=Buy")`. Each block has a fresh browser profile. Each
         navigation is a row, `page /path`, from its start to the load event, with the web vitals of the page as metrics:
-        lcp, inp, cls, fcp, ttfb. They are recorded when the page is left. Browsers take much CPU, so give a small share
-        of the users a browser, on agents of their own: docs/language-browser.md.
+        lcp, inp, cls, fcp, ttfb. They are recorded when the user leaves the page. Browsers take much CPU, so give only
+        a small share of the users a browser, on other machines than the rest: docs/language-browser.md.
 
         Args:
             url: the first page, relative to the plan's target.
-            name: of the row of the first page; or a function that returns the name of each row from its URL.
+            name: the name of the first row; or a function that returns the name of each row from its URL.
 
         Raises:
             UsageError: the plan has no `browsers=`.
@@ -706,13 +706,14 @@ class User:
     def tcp(self, target: str = "", *, frame: Frame, timeout: float | str | None = None) -> TcpLink:
         """Return a TCP connection: `async with user.tcp("gate", frame=lines()) as link: await link.ask(b"PING")`.
 
-        `ask`, `send` and `receive` of it are rows, and so is connecting: `TCP gate (connect)`.
+        Connecting has a row, `TCP gate (connect)`, and so has each `ask`, `send` and `receive` of the connection.
 
         Args:
             target: name of a target `tcp://HOST:PORT`, or with TLS `tcps://HOST:PORT`; "" for the plan's main target.
             frame: how messages are cut out of the bytes: `lines()`, `length_prefix(4)`, `fixed_size(8)`,
-                `until(b"...")`, or an own `Frame`.
-            timeout: of each request on the connection; by default the plan's.
+                `until(b"...")`, or a custom `Frame`.
+            timeout: of each request on the connection; by default the plan's. It also limits connecting, if it is
+                shorter than the plan's `connect_timeout=`.
 
         Raises:
             UsageError: the plan has no target of that name, it is not tcp:// or tcps://, or an invalid argument.
@@ -722,7 +723,7 @@ class User:
     def udp(self, target: str = "") -> UdpSocket:
         """Return this user's UDP socket for a target: `await user.udp("dns").ask(query, match=first(2), timeout="1s")`.
 
-        A lost answer is a `timeout`. Answers that come later, and datagrams that answer nothing, are counters.
+        A lost answer is a `timeout`. Counters show late answers, and datagrams that answer no request.
 
         Args:
             target: name of a target `udp://HOST:PORT`; "" for the plan's main target.
@@ -735,7 +736,7 @@ class User:
     def target(self, name: str = "") -> TargetUrl:
         """Return the URL of a target of the plan, for a client library: `Redis.from_url(user.target("cache"))`.
 
-        The URL is a text with the parts `scheme`, `host`, `port`, `place` (HOST:PORT) and `path`.
+        The URL is a str with the extra attributes `scheme`, `host`, `port`, `place` (HOST:PORT) and `path`.
 
         Raises:
             UsageError: the plan has no target of that name.
@@ -767,11 +768,11 @@ class User:
         Args:
             url: a path of the target, or a whole `ws://` or `wss://` URL.
             target: the name of another target of the plan.
-            name: of the rows, by default `WS /path`: `WS /path (connect)`.
-            subprotocols: those that are offered; `ws.subprotocol` is the one that the target chose.
+            name: the beginning of the names of the rows, by default `WS /path`: `WS /path (connect)`.
+            subprotocols: the subprotocols to offer; `ws.subprotocol` is the one that the target chose.
             headers: more headers of the request.
-            timeout: for connecting, TLS and the handshake; by default the plan's.
-            tags: of the row of the connect.
+            timeout: the limit for connecting, TLS and the handshake together; by default the plan's.
+            tags: the tags of the connect row.
 
         Raises:
             UsageError: an invalid subprotocol, or a header that the handshake sets itself.

@@ -259,9 +259,9 @@ class RunDir:
         return run_dir
 
     def _lock(self) -> None:
-        """Lock the log, so that no second process writes to it. The lock ends with the process, however that ends.
+        """Lock the log, so that no second process writes to it. The operating system removes the lock with the process.
 
-        On a file system without locks this does nothing.
+        A file system without locks is accepted, and nothing is locked there.
 
         Raises:
             StorageError: another process has the lock.
@@ -497,9 +497,12 @@ class RunDir:
             os.close(fd)
 
     def _extend(self, path: Path, fd: int, end: int, parts: list[bytes]) -> int:
-        """Write `parts` to a file at offset `end`, make them durable, and return the new end.
+        """Write `parts` to a file at offset `end`, wait until they are on the disk, and return the new end.
 
-        If that fails, the file is cut at the old `end`, and a StorageError is raised.
+        After a failure the file is cut at the old `end`.
+
+        Raises:
+            StorageError: the parts could not be written.
         """
         try:
             os.lseek(fd, end, os.SEEK_SET)

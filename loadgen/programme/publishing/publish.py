@@ -248,7 +248,11 @@ def _publish_files(page: _Page, at: Destination, to: str, run: _Run) -> str:
 
 
 def _written(page: _Page, at: Destination) -> str:
-    """Write the files to a folder of their own, and return its name. Files of an earlier, broken try are used."""
+    """Write the files of a page to its folder, and return the folder's name.
+
+    Files with the same content stay, so a publication that was interrupted continues. If the folder has other content,
+    the next free revision is written, such as `ID-r2`.
+    """
     for number in range(1, _MOST_REVISIONS + 1):
         folder = f"{page.folder}/{page.id}" + (f"-r{number}" if number > 1 else "")
         if all(_is_there(at, f"{folder}/{name}", data) for name, data in sorted(page.files.items())):

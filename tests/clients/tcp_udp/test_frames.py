@@ -71,7 +71,7 @@ def test_a_message_above_the_limit_is_an_error_at_once(frame: Frame, data: bytes
 
 
 def test_a_message_too_long_for_its_prefix_is_an_error_of_the_scenario() -> None:
-    with pytest.raises(UsageError, match="has no length of 1 bytes"):
+    with pytest.raises(UsageError, match="too long for a length of 1 bytes"):
         length_prefix(1).encode(b"x" * 256)
 
 
@@ -194,7 +194,7 @@ def test_an_own_frame_that_returns_nonsense_is_an_error_of_the_scenario() -> Non
 
     kept = received(Stuck(), [b"x"])
     assert isinstance(kept.end, UsageError)
-    assert "returned 0 used bytes" in kept.end.message
+    assert "returned 0 as the number of used bytes" in kept.end.message
 
 
 def test_an_own_frame_that_raises_gives_the_outcome_protocol_with_its_exception() -> None:
