@@ -26,8 +26,9 @@ def find(tmp_path: Path, *args: str) -> tuple[Finished, dict[str, Any]]:
     return run, study
 
 
+@pytest.mark.slow  # levels whose generator was too late are run again: beside other tests that took up to 5 minutes
 @pytest.mark.quiet
-@pytest.mark.timeout(600)  # levels whose generator was too late are run again: beside other tests that may take minutes
+@pytest.mark.timeout(600)
 def test_a_search_and_a_confirmation_find_the_limit_of_the_shop(tmp_path: Path) -> None:
     with running_target("--slots", "4", "--latency", "20ms") as target:
         given = (f"{FILE}:short", "--target", target.url, "--repeat", "1")
