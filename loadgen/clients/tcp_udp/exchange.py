@@ -32,6 +32,7 @@ class Exchange:
 
     Created right before something is sent; raises OverTheCap if the allow-list's cap is reached.
 
+    sends: False if the row only waits for a message, so that no cap limits it.
     match, key: as in `Waiting.add`. given_up: is called if the wait ends at the deadline, or is cancelled.
     """
 
@@ -58,9 +59,9 @@ class Exchange:
         "written_ns",
     )
 
-    def __init__(self, meter: Meter, name: str, where: str, limit_ns: int) -> None:
+    def __init__(self, meter: Meter, name: str, where: str, limit_ns: int, *, sends: bool = True) -> None:
         self._meter, self._where, self.limit_ns = meter, where, limit_ns
-        self.series = meter.ask(name)
+        self.series = meter.ask(name) if sends else meter.ask_unsent(name)
         self.asked_ns = asked_ns = perf_counter_ns()
         self.deadline_ns, self.check_ns = asked_ns + limit_ns, NEVER_NS
         self.sent_ns = self.first_byte_ns = self.done_ns = self.size_bytes = 0
