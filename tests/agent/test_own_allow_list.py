@@ -52,7 +52,7 @@ def plan(tmp_path_factory: pytest.TempPathFactory) -> Plan:
 
 def order(allow: AllowList | None) -> Prepare:
     given = b"" if allow is None else allow.to_json()
-    return Prepare("r1", 1, bytes(32), 1, "s.py", "plan", b"{}", 1, 0, (1.0,), 10**9, allow_json=given)
+    return Prepare("r1", 1, "0" * 64, 1, "s.py", "plan", b"{}", 1, 0, (1.0,), 10**9, allow_json=given)
 
 
 def own_list(folder: Path, *hosts: str, more: str = "") -> Path:
