@@ -16,6 +16,7 @@ from loadgen.clients.tcp_udp.matching import Match, Waiting
 from loadgen.clients.tcp_udp.place import Deadlines
 from loadgen.engine.recording.user_meter import Meter
 from loadgen.errors import ExpectFailed, RequestFailed, UsageError
+from loadgen.hostport import host_port
 from loadgen.measure.deltas.series_key import OK, Phase
 from loadgen.units import NS_PER_S, format_duration
 
@@ -75,6 +76,11 @@ class Exchange:
         self._answer: asyncio.Future[bytes] | None = None
         if self.series.watch is not None:
             self.series.watch.begun(asked_ns)
+
+    @property
+    def peer(self) -> tuple[str, int]:
+        """Return host and port of the target, for a span."""
+        return host_port(self._where.rpartition("(")[2].removesuffix(")"))
 
     # -- opening a connection or a socket ---------------------------------------------------------
 
