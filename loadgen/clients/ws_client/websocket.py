@@ -493,6 +493,8 @@ class WebSocket:
 
     def aged(self, age_ns: int) -> None:
         """Record the age of a message. One below 0, by the clocks' difference, counts as 0, and is counted."""
+        if not self._counts.has_clock_note:
+            self._counts.note_clock()
         if age_ns < 0:
             self._counts.early_stamps.add()
         self._series.phase("message_age", max(0, age_ns))
