@@ -3,6 +3,7 @@
     LoadgenError
     ├── UsageError            2   the command line is wrong
     │   ├── CredentialsError      credentials for the cloud are missing, wrong or expired
+    │   ├── TargetNotAllowed      an agent's allow-list does not admit a target or the size of a plan
     │   └── TraceFormatError      a file or an answer with traces that cannot be read
     ├── ScenarioError         2   the scenario has errors: all of them at once, with file and line
     │   └── ProfileError      2   a load profile that cannot be driven
@@ -59,6 +60,7 @@ __all__ = [
     "RequestFailed",
     "ScenarioError",
     "StorageError",
+    "TargetNotAllowed",
     "Throttled",
     "TraceFormatError",
     "UsageError",
@@ -122,6 +124,17 @@ class UsageError(LoadgenError):
 
 class CredentialsError(UsageError):
     """Credentials for the cloud are missing, wrong or expired."""
+
+
+class TargetNotAllowed(UsageError):
+    """An allow-list that an agent applies does not admit the plan.
+
+    refused: a sentence for each reason; those about a target name it.
+    """
+
+    def __init__(self, refused: Iterable[str], *, hint: str) -> None:
+        self.refused = tuple(refused)
+        super().__init__("; ".join(self.refused), hint=hint)
 
 
 class TraceFormatError(UsageError):

@@ -18,6 +18,7 @@ from pathlib import Path
 
 import uvloop
 
+from loadgen.allowlist import read as read_allow_list
 from loadgen.engine.health.interpreter import this_build
 from loadgen.errors import LoadgenError
 from loadgen.logs import log_to_stderr
@@ -117,6 +118,8 @@ def _supervisor(args: argparse.Namespace, keys: AgentKeys, name: str, instance_t
     It must be called within the running loop. It also raises the process's limit of open files and disables core dumps.
     """
     agent = check_agent_id(name)
+    if args.allow is not None:
+        read_allow_list(args.allow)  # only to report errors now: the workers read it again at each run
     raise_file_limit()
     leave_no_core()
     hand_over_s = args.give_up if args.give_up is not None else 60.0 if args.with_parent else 1800.0
@@ -126,6 +129,7 @@ def _supervisor(args: argparse.Namespace, keys: AgentKeys, name: str, instance_t
         with_parent=args.with_parent,
         verifier=_verifier(args),
         spool=None if args.with_parent else args.spool or default_root(),
+        allow=args.allow,
     )
     workers = args.workers or cpu_count()
     placement = WorkerPlacement(workers, cores() if args.pin and workers > 1 else ())
@@ -218,6 +222,13 @@ def _parser() -> argparse.ArgumentParser:
         type=Path,
         metavar="FILE",
         help="public key; accept only runs signed with its private half (default: signing.pub in --keys, if present)",
+    )
+    parser.add_argument(
+        "--allow",
+        type=Path,
+        metavar="FILE",
+        help="allow-list of this agent: refuse runs with targets or a load that it does not admit, whatever list the"
+        " controller sends (default: none of its own)",
     )
     aws = parser.add_argument_group("on EC2", "for a fleet made by deploy/terraform; needs the extra `aws`")
     aws.add_argument(

@@ -147,7 +147,7 @@ class Drive:
         shared: the value that the plan's set-up returned.
         region: region of the agent; an objective may be limited to some regions.
         marks: progress memory, which survives this process: the started iterations of each counted load.
-        allow: the allow-list; None: the run has none.
+        allow: the allow-list; None: the run has none. also: that of the agent itself, which must admit all, too.
         own: addresses and ports of the control plane, which are never targets.
         cap_per_s: limit on the requests/s of the whole fleet; None: no limit.
         tell: receives the counts of users at each rendez-vous after each change; `release` then releases them. None:
@@ -173,6 +173,7 @@ class Drive:
         tell: Callable[[tuple[WaitingAt, ...]], None] | None = None,
         is_over: Callable[[], bool] | None = None,
         allow: AllowList | None = None,
+        also: AllowList | None = None,
         own: Iterable[tuple[Address, int]] = (),
         cap_per_s: float | None = None,
         run: str = "",
@@ -200,7 +201,7 @@ class Drive:
             objectives,
             names,
             self._part_of_load(weights),
-            TargetGuard(allow, own),  # of its own: the cap on requests/s is not for spans
+            TargetGuard(allow, own, also=also),  # of its own: the cap on requests/s is not for spans
             self.redactor.text,
             None if plan.ca is None else str(plan.ca),
         )
@@ -227,12 +228,12 @@ class Drive:
         self._cap: Cap | None = None
         self._cap_changes: list[tuple[int, tuple[float, ...]]] = []
         """Share changes that the cap has not got yet: (time after T0, ns; weights of the agents)."""
-        guard = TargetGuard(allow, own)
-        if allow is not None and any(entry.max_requests_per_s is not None for entry in allow.allow):
+        guard = TargetGuard(allow, own, also=also)
+        if any(entry.max_requests_per_s is not None for one in guard.lists for entry in one.allow):
             self._cap = Cap(
                 self._share_of_cap(tuple(weights)), cap_per_s, refuses=WorkerTally.of(self._recorder).over_the_cap
             )
-            guard = TargetGuard(allow, own, admitted=self._cap.admit)
+            guard = TargetGuard(allow, own, also=also, admitted=self._cap.admit)
         self._busy_wait = BusyWait(measured_ns(workers) if plan.busy_wait else 0)
         self._points = Points(tell, self._recorder.note, self.redactor.known)
 

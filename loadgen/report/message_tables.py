@@ -1,4 +1,4 @@
-"""Format the times of messages as a table: for each call its first message, gaps, answers, and their number."""
+"""Format the times of messages as a table: for each call its first message, gaps, answers, ages, and their number."""
 
 from __future__ import annotations
 
@@ -15,11 +15,17 @@ __all__ = ["message_tables"]
 MOST_ROWS: Final = 15
 """The most calls of the table; summary.json has all."""
 _ALL: Final = "*"
-_NAMES: Final = {"first_message": "first message", "message_gap": "gap", "answer": "answer"}
+_NAMES: Final = {"first_message": "first message", "message_gap": "gap", "answer": "answer", "message_age": "age"}
+_EARLY: Final = "ws: stamps in the future"
+"""The counter of `clients/ws_client/counts.py`."""
 _NOTE: Final = (
     "Calls with messages, of all outcomes. first message: from the call to the first message of the target, one value a"
     " call; gap: between two of its messages; answer: from a message of ours to its answer (key=). messages: how many"
     " came."
+)
+_AGE_NOTE: Final = (
+    "age: from the time that the target wrote into a message (stamp=) to its arrival, by the clocks of both machines."
+    " The error of the target's clock is unknown, so ages have no error bound, unless target and agent share a machine."
 )
 
 
@@ -30,13 +36,23 @@ def message_tables(summary: Summary) -> Iterator[Table]:
         return
     several = len({s.journey for s in rows}) > 1
     left_out = f"summary.json has {quantity(len(rows) - MOST_ROWS, 'more call')}." if rows[MOST_ROWS:] else ""
+    ages = [_AGE_NOTE, _early(summary)] if any("message_age" in s.message_ms for s in rows) else []
     yield Table(
         "Messages, ms",
         ("", "time", "count", "p50", "p95", "p99", "max"),
         tuple(line for s in rows[:MOST_ROWS] for line in _lines(stream_name(s, several), s)),
         2,
-        "\n".join(filter(None, (_NOTE, left_out))),
+        "\n".join(filter(None, (_NOTE, *ages, left_out))),
     )
+
+
+def _early(summary: Summary) -> str:
+    """Return how many messages were older than their arrival; "" without any."""
+    count = next((one.total or 0 for one in summary.custom if one.name == _EARLY and one.region == _ALL), 0)
+    if not count:
+        return ""
+    stamps = "1 stamp was" if count == 1 else f"{format_count(count)} stamps were"
+    return f"{stamps} later than the arrival, so these clocks differ; such ages count as 0."
 
 
 def _lines(name: str, s: Series) -> Iterator[tuple[str, ...]]:

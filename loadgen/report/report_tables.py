@@ -13,7 +13,7 @@ from pathlib import Path
 from loadgen.measure.deltas.custom import CHECK
 from loadgen.measure.deltas.series_key import LEVEL_TAG
 from loadgen.measure.objectives.objective import SloResult, span_text, time_text
-from loadgen.measure.objectives.words import OWN_LIMITS_WORDS, value_text, without_bad_text
+from loadgen.measure.objectives.words import OWN_LIMITS_WORDS, TWO_CLOCKS_WORDS, value_text, without_bad_text
 from loadgen.report.level_tables import level_lines, level_tables
 from loadgen.report.limit_found import limit_found
 from loadgen.report.message_tables import message_tables
@@ -278,6 +278,7 @@ def _needs_detail(slo: Slo) -> bool:
         or bool(slo.bounds)
         or slo.window_s is not None
         or OWN_LIMITS_WORDS in slo.detail
+        or TWO_CLOCKS_WORDS in slo.detail
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from loadgen.measure.objectives.objective import SloResult, span_text
+from loadgen.measure.objectives.words import TWO_CLOCKS_WORDS
 from loadgen.report.report_tables import bad_or_observed_text, observed_text
 from loadgen.report.summary_reader import Slo
 from loadgen.units import format_count, format_ratio
@@ -49,7 +50,7 @@ def slo_row(slo: SloResult | Slo) -> dict[str, object]:
         "margin": words.margin,
         "budget": words.budget,
         "window": words.window,
-        "reason": slo.reason,
+        "reason": slo.reason or (TWO_CLOCKS_WORDS if TWO_CLOCKS_WORDS in slo.detail else ""),
         "detail": slo.detail,
         "sure": slo.sure,
         "bad_share_low": slo.bad_share_low,

@@ -118,3 +118,11 @@ def is_zombie(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
     except FileNotFoundError:
         return True
+
+
+def test_an_allow_list_with_errors_is_refused_at_the_start(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    keys, path = made_keys(tmp_path / "keys"), tmp_path / "own.toml"
+    path.write_text('[[allow]]\nhost = "shop.internal"\n')
+    usual = ("--controller", "127.0.0.1:1", "--region", "eu", "--keys", str(keys), "--allow")
+    for given, said in ((path, "owner"), (tmp_path / "none.toml", "cannot be read")):
+        assert said in refused(capsys, *usual, str(given))

@@ -15,10 +15,10 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from loadgen import open_run
+from loadgen.engine.health.machine_clock import boot_id
 from loadgen.measure.run_folder.crc_record_file import framed
 from loadgen.measure.run_folder.rundir import utc_text
 from loadgen.probes.journal import Begin, Journal, ProbeOfRun, Sample, Zero, read_journal
-from loadgen.probes.running.machine_clock import boot_id
 from loadgen_controller import cli
 from tests.support.metrics_server import metrics_server
 from tests.support.past_runs import past_run

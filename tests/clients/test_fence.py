@@ -77,6 +77,25 @@ async def refused(it: TargetGuard, url: str, names: Names | None = None, **http:
     return raised.value
 
 
+async def test_a_second_list_must_admit_each_connection_too() -> None:
+    admitted: list[Entry] = []
+    wide, narrow = entry("127.0.0.0/8", max_requests_per_s=9.0), entry("127.0.0.1", max_requests_per_s=5.0)
+
+    def both(first: Entry, second: Entry) -> TargetGuard:
+        own = AllowList(allow=(second,))
+        return TargetGuard(AllowList(allow=(first,)), also=own, admitted=admitted.append, now=lambda: NOW)
+
+    async with target() as server:
+        async with client_of(server.url, network=network(both(wide, narrow))) as client:
+            await client.get("/")
+        assert admitted == [wide, narrow]
+        elsewhere = entry("10.0.0.0/8")
+        for it in (both(wide, elsewhere), both(elsewhere, wide), TargetGuard(also=AllowList(allow=(elsewhere,)))):
+            assert (await refused(it, server.url)).outcome == "not allowed: no entry"
+        assert len(server.requests) == 1
+    assert admitted == [wide, narrow], "a refused connection spends nothing of either list"
+
+
 async def test_what_is_on_the_list_is_reached_and_nothing_else() -> None:
     async with target() as server:
         port = port_of(server)

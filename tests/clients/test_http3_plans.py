@@ -6,6 +6,7 @@ import asyncio
 import socket
 from collections.abc import Iterator
 from pathlib import Path
+from random import Random
 
 import httpx
 import pytest
@@ -22,6 +23,7 @@ from loadgen.clients.pool.http3_pool import Http3Pool, Http3SharedPool, http3_wo
 from loadgen.clients.pool.pool import origin_of
 from loadgen.clients.protocol.response_heads import Head
 from loadgen.clients.protocol.timeouts import Timeouts
+from loadgen.clients.request.tracing import Trace, Tracer
 from loadgen.engine.recording.recorder import Recorder
 from tests.support.http3 import (
     EARLY,
@@ -47,6 +49,18 @@ from tests.support.scripted import client_of, samples_of
 def nginx() -> Iterator[RunningNginx]:
     with running_nginx(http3=True, locations="http3_max_concurrent_streams 128;") as running:
         yield running
+
+
+async def test_each_request_carries_its_trace_and_keeps_it_for_its_exemplar() -> None:
+    tracer = Tracer(Trace(1.0, ("w3c",)), Random(1))
+    async with (
+        http3_server(hello) as server,
+        client_of(server.url, pool=http3_pool(server.ca, Http(http3="only")), tracer=tracer) as client,
+    ):
+        replies = [await client.get("/a", expect=200) for _ in range(2)]
+    headers = [asked.header("traceparent") for asked in server.asked]
+    assert headers == [f"00-{reply.trace}-{reply.span}-01" for reply in replies]
+    assert all(reply.is_sampled and reply.http_version == "HTTP/3" for reply in replies)
 
 
 async def test_alt_svc_moves_a_user_from_http_1_to_http_3(nginx: RunningNginx) -> None:

@@ -25,6 +25,7 @@ from loadgen.clients.pool.http2_pool import Http2Pool
 from loadgen.clients.pool.pool import ConnectionPool
 from loadgen.clients.request.rate_cap import Cap, OverTheCap, capped
 from loadgen.clients.request.tracing import Trace, Tracer
+from loadgen.clients.ws_client import counts
 from loadgen.clients.ws_client.exchanged import Exchanged
 from loadgen.engine.recording.user_meter import Meter
 from loadgen.errors import ExpectFailed, RequestFailed, UsageError
@@ -72,6 +73,27 @@ async def test_a_conversation_has_a_row_for_each_answer_and_times_of_other_messa
     assert server.closed == [1000]
     assert (server.headers[0]["x-tenant"], server.headers[0]["cookie"]) == ("a", "session=7")
     assert "sec-websocket-extensions" not in server.headers[0]
+
+
+@pytest.mark.parametrize(
+    ("error_ns", "text"),
+    [(2_300_001, "is off by at most 3 ms"), (None, "is kept by no time service")],
+)
+async def test_the_first_stamp_notes_the_error_of_the_agents_clock_once(
+    server: WsServer, monkeypatch: pytest.MonkeyPatch, error_ns: int | None, text: str
+) -> None:
+    monkeypatch.setattr(counts, "wall_error_ns", lambda: error_ns)
+    async with client_of(server.url) as client, opened(client) as ws:
+        await ws.send({"op": "feed", "n": 2})
+        assert len([message async for message in ws.messages(upto=2)]) == 2
+        assert client.meter.recorder.take_notes() == ()
+        for _ in range(2):
+            await ws.send({"op": "feed", "n": 2})
+            assert len([message async for message in ws.messages(upto=2, stamp="$.sent_ms")]) == 2
+        (note,) = client.meter.recorder.take_notes()
+        assert note.startswith(
+            f"message_age: the clock of this agent {text}; the error of the target's clock is unknown"
+        )
 
 
 @pytest.mark.parametrize(

@@ -190,6 +190,54 @@ def test_an_agent_takes_only_bundles_that_are_signed_by_whom_it_trusts(tmp_path:
         assert ("is not signed" if not signed_by else "is signed with another key") in " ".join(said.split())
 
 
+CACHED = '''
+"""A page, and a cache to which only a library connects."""
+
+from loadgen import Plan, User, arrivals, journey
+
+
+@journey
+async def browse(user: User) -> None:
+    await user.http.get("/")
+    user.target("cache")
+
+
+targets = {"shop": "SHOP", "cache": "redis://127.0.0.2:6379"}
+plan = Plan(targets=targets, target="shop", load=arrivals("10/s").hold("2s"), mix=browse)
+'''
+
+
+@pytest.mark.parametrize("has_cache", [True, False])
+def test_an_agent_with_an_allow_list_of_its_own_refuses_a_librarys_target_before_any_iteration(
+    tmp_path: Path, has_cache: bool
+) -> None:
+    """The controller's list admits the target. No check of connections would see it."""
+    keys = tmp_path / "keys"
+    init_keys(keys)
+    add_agent(keys, "agent")
+    own = tmp_path / "own.toml"
+    hosts = ("127.0.0.1", "127.0.0.2") if has_cache else ("127.0.0.1",)
+    own.write_text("".join(f'[[allow]]\nhost = "{one}"\nowner = "us"\nexpires = 2999-01-01\n' for one in hosts))
+    with arrivals() as target:
+        path = str(write(tmp_path / "scenario", CACHED.replace("SHOP", target.url)))
+        args = ("run", path, "--listen", "127.0.0.1:0", "--keys", str(keys), "--allow", listed(tmp_path))
+        with started(*args, runs_dir=tmp_path / "runs") as run:
+            assert run.stdout is not None
+            line = run.stdout.readline()
+            while "listening on" not in line:
+                assert line, "it ended"
+                line = run.stdout.readline()
+            with agent(line.split()[2], handout(keys, "agent"), "--id", "agent.here", "--allow", str(own)):
+                said = " ".join((line + run.stdout.read()).split())
+                code = run.wait(60)
+
+    assert len(target.at_s) == (20 if has_cache else 0), said
+    assert code in ((0, 4) if has_cache else (5,)), said  # 4: the machine was too busy
+    if not has_cache:
+        assert 'agent agent.here cannot take part: TargetNotAllowed: target "cache" 127.0.0.2:6379' in said
+        assert "no entry of the allow-list names it (the agent's own allow-list, own.toml)" in said
+
+
 def test_a_run_signed_at_the_terminal_goes_through_a_controller_that_has_no_signing_key(tmp_path: Path) -> None:
     """The terminal signs the controller's list, too. The controller can change nothing, and cannot sign by itself."""
     keys, runs = tmp_path / "keys", tmp_path / "runs"

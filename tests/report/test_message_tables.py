@@ -21,7 +21,7 @@ from loadgen.report.summary_reader import Summary, read
 from loadgen_controller.screen.result_explanation import story_in
 from loadgen_controller.screen.terminal_report import print_report
 from tests.support.browser import Shown, chromium, needs_chromium
-from tests.support.message_run import ANSWERS_MS, FIRST_MS, GAPS_MS, WATCH, message_run
+from tests.support.message_run import AGES_MS, ANSWERS_MS, FIRST_MS, GAPS_MS, WATCH, message_run
 from tests.support.past_runs import AGENTS
 
 CALLS = len(AGENTS) * len(FIRST_MS)
@@ -54,6 +54,15 @@ def test_each_call_with_messages_has_its_times_with_counts(summary: Summary) -> 
     )
 
 
+def test_ages_stand_beside_the_statement_that_their_error_is_unknown(tmp_path: Path, summary: Summary) -> None:
+    (table,) = message_tables(read(message_run(tmp_path / "runs", has_stamps=True) / "summary.json"))
+    assert table.rows[3][:4] == ("", "age", f"{CALLS * len(AGES_MS)}", "0.00")
+    assert "ages have no error bound, unless target and agent share a machine" in table.note
+    assert f"{CALLS} stamps were later than the arrival, so these clocks differ; such ages count as 0." in table.note
+    (without,) = message_tables(summary)
+    assert "age: from the time" not in without.note
+
+
 def test_only_rows_over_all_outcomes_have_them(summary: Summary) -> None:
     found = {(one.request, one.outcome, one.region) for one in summary.series if one.message_ms}
     assert {(request, outcome) for request, outcome, _ in found} == {(WATCH, "*")}
@@ -80,7 +89,12 @@ def test_the_comment_on_a_pull_request_has_the_table(folder: Path, summary: Summ
 @pytest.mark.parametrize("width", [390, 1200])
 def test_the_page_has_the_table(folder: Path, tmp_path: Path, width: int) -> None:
     write_html(document_of(open_run(folder)), tmp_path / "report.html")
+    aged = document_of(open_run(message_run(tmp_path / "runs", has_stamps=True)))
+    write_html(aged, tmp_path / "aged.html")
     with chromium() as browser, Shown.within(browser) as shown:
+        page = shown.open(tmp_path / "aged.html")
+        assert page.locator("#message-rows tbody tr").nth(3).locator("td").nth(1).inner_text() == "age"
+        assert page.get_by_text("ages have no error bound").is_visible()
         page = shown.open(tmp_path / "report.html")
         page.set_viewport_size({"width": width, "height": 900})
         rows = page.locator("#message-rows tbody tr").all()
@@ -90,6 +104,7 @@ def test_the_page_has_the_table(folder: Path, tmp_path: Path, width: int) -> Non
         ]  # fmt: skip
         assert cells[0][0] == f"shop › {WATCH}"
         assert cells[1][4:] == ["11 ms", "13 ms", "13 ms", "13 ms"]
+        assert not page.get_by_text("ages have no error bound").is_visible()
         assert page.locator("#messages h2").text_content() == "Messages of calls"
         assert page.evaluate("document.documentElement.scrollWidth") <= width
         assert [fault for fault in shown.faults if "net::" not in fault] == []

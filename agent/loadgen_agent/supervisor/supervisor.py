@@ -118,6 +118,8 @@ class Terms:
     """Checks the signatures of runs; None accepts any run of the controller."""
     spool: Path | None = None
     """Folder for undelivered measurements on disk; None keeps them in memory only."""
+    allow: Path | None = None
+    """The file of the agent's own allow-list, which its workers read at each run; None: it has none."""
 
 
 class Supervisor:
@@ -153,7 +155,8 @@ class Supervisor:
         """Addresses of the controller, which are never targets."""
         self._is_near = bool(addresses) and all(as_address(one).is_loopback for one in addresses)
         """Whether the controller is on this machine."""
-        self._command, self._placement = worker, placement
+        self._placement = placement
+        self._command = worker if terms.allow is None else (*worker, "--allow", str(terms.allow.resolve()))
         self._parent = os.getppid()
         now_ns = time.perf_counter_ns()
         self._agent = Agent(

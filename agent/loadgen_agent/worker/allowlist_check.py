@@ -1,18 +1,24 @@
-"""Checks the allow-list of an order in the worker, independently of the controller's check."""
+"""Checks a plan in the worker against allow-lists, independently of the controller's check.
+
+There may be two: the list of the order, and one of the agent itself (`loadgen-agent --allow`), which its administrator
+keeps. Both must admit each target, also targets to which only client libraries connect (`user.target("cache")`):
+the connections of libraries are not checked in the run. Decision page 164 has the reasons.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 
-from loadgen.allowlist import Address, AllowList
+from loadgen.allowlist import Address, AllowList, read
 from loadgen.clients.net.target_guard import place_of
 from loadgen.dsl.plans.allowlist_check import Limits, check
 from loadgen.dsl.plans.plan import Plan
 from loadgen.dsl.plans.plan_loads import DrivenLoad
 from loadgen.engine.health.process_health import addresses_of
-from loadgen.errors import UsageError
+from loadgen.errors import ScenarioError, TargetNotAllowed, UsageError
 from loadgen.hostport import host_port
 from loadgen.profiles.profile import ArrivalProfile, UserProfile
 from loadgen.profiles.stage import MAX_USERS
@@ -28,19 +34,23 @@ class TargetLimits:
 
     allow: AllowList | None
     """None: the order has no allow-list."""
+    also: AllowList | None
+    """The allow-list of the agent itself; None: it has none."""
     limits: Limits
     own: frozenset[tuple[Address, int]]
     """Addresses and ports of the control plane, which are never targets."""
 
 
-def fenced(prepare: Prepare, plan: Plan) -> TargetLimits:
-    """Check the plan against the order's allow-list and signed statement, and return the limits.
+def fenced(prepare: Prepare, plan: Plan, own_list: Path | None = None) -> TargetLimits:
+    """Check the plan against the order's allow-list, the agent's own, and the signed statement; return the limits.
+
+    own_list: the file of the agent's own allow-list, which is read now; None: it has none.
 
     Raises:
-        UsageError: the allow-list does not admit the plan (the message lists every reason), or the plan's targets
-            differ from those of the signed statement.
+        TargetNotAllowed: an allow-list does not admit the plan; the message lists every reason.
+        UsageError: the plan's targets differ from those of the signed statement, or the agent's own list is invalid.
         BundleError: the statement is invalid.
-        ValueError: the allow-list is invalid.
+        ValueError: the order's allow-list is invalid.
     """
     own = places_of(prepare.control_plane)
     signed = Limits()
@@ -49,13 +59,43 @@ def fenced(prepare: Prepare, plan: Plan) -> TargetLimits:
         signed = statement.limits
         if why := statement.other_targets(plan.spec()):
             raise UsageError(why, hint="start the run again; if this repeats, do not trust the controller")
-    if not prepare.allow_json:
-        return TargetLimits(None, signed, own)
-    allow = AllowList.from_json(prepare.allow_json)
+    allow = AllowList.from_json(prepare.allow_json) if prepare.allow_json else None
+    limits = signed
+    if allow is not None:
+        hint = "change the plan, or ask the owner of the allow-list for an entry"
+        limits = limits.stricter(_admitted(plan, allow, "", hint))
+    also = None
+    if own_list is not None:
+        also = _own(own_list)
+        hint = "change the plan, or ask the administrator of this agent for an entry"
+        limits = limits.stricter(_admitted(plan, also, f" (the agent's own allow-list, {own_list.name})", hint))
+    return TargetLimits(allow, also, limits, own)
+
+
+def _admitted(plan: Plan, allow: AllowList, whose: str, hint: str) -> Limits:
+    """Return the limits of a list that admits the plan.
+
+    Raises:
+        TargetNotAllowed: it does not.
+    """
     limits, refused = check(plan.spec(), plan.http, allow, datetime.now(UTC), addresses_of)
     if refused:
-        raise UsageError("; ".join(refused), hint="change the plan, or ask the owner of the allow-list for an entry")
-    return TargetLimits(allow, limits.stricter(signed), own)
+        raise TargetNotAllowed([f"{one}{whose}" for one in refused], hint=hint)
+    return limits
+
+
+def _own(path: Path) -> AllowList:
+    """Read the agent's own list.
+
+    Raises:
+        UsageError: it is invalid. Not ScenarioError, because the scenario is not at fault.
+    """
+    try:
+        return read(path)
+    except ScenarioError as error:
+        raise UsageError(
+            f"the agent's own allow-list is invalid: {error}", hint=f"correct {path.name} on this agent"
+        ) from None
 
 
 def wrong_change(lanes: Sequence[DrivenLoad], limits: Limits, adjust: Adjust) -> str:

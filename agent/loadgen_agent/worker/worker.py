@@ -89,8 +89,11 @@ class Worker:
         region: str,
         marks: memoryview[int] | None = None,
         leased: Leased | None = None,
+        own_list: Path | None = None,
     ) -> None:
         self._stream, self._marks, self._leased = stream, marks, leased
+        self._own_list = own_list
+        """The file of the agent's own allow-list."""
         self._reason = ""
         """Why the worker itself ended its load early: the lease or the longest duration was over."""
         self._region = region
@@ -158,7 +161,7 @@ class Worker:
             path = place_in(Path(prepare.bundle_dir), prepare.scenario)
             scenario = load(path, prepare.plan or None, overrides, check_secrets=True)
             scenario.plan.check_digests(prepare.digests)
-            guarded = fenced(prepare, scenario.plan)
+            guarded = fenced(prepare, scenario.plan, self._own_list)
             self._most_ns = guarded.limits.max_duration_ns
             self._wrong_change = partial(wrong_change, scenario.plan.lanes, guarded.limits)
             self._drive = Drive(
@@ -175,6 +178,7 @@ class Worker:
                 tell=self._tell_waiting,
                 is_over=self._leased.is_over if self._leased is not None else None,
                 allow=guarded.allow,
+                also=guarded.also,
                 own=guarded.own,
                 cap_per_s=guarded.limits.max_requests_per_s,
                 run=prepare.run_id,
@@ -318,6 +322,7 @@ def main(argv: list[str] | None = None) -> NoReturn:
     parser.add_argument("--worker", type=int, help="number of the worker slot, for the log")
     parser.add_argument("--marks", type=int, help="descriptor of its progress memory, see progress.py")
     parser.add_argument("--lease", type=int, help="descriptor of its lease memory, see lease.py")
+    parser.add_argument("--allow", type=Path, help="the agent's own allow-list")
     args = parser.parse_args(argv)
     die_with_parent()
     leave_no_core()
@@ -330,7 +335,7 @@ def main(argv: list[str] | None = None) -> NoReturn:
     async def serve() -> None:
         marks = progress_at(args.marks) if args.marks is not None else None
         leased = leased_at(args.lease) if args.lease is not None else None
-        await Worker(await FrameStream.inherit(args.fd), args.region, marks, leased).serve()
+        await Worker(await FrameStream.inherit(args.fd), args.region, marks, leased, args.allow).serve()
 
     uvloop.run(serve())
     sys.exit(0)

@@ -25,8 +25,8 @@ def check_plan(http: Http, has_ca: bool, network: Network) -> None:
             f"Plan(browsers=...): Chromium ignores these settings of the plan: {', '.join(names)}",
             hint="write a plan for the browsers alone, without these settings",
         )
-    allow = network.guard.allow if isinstance(network, TcpNetwork) else None
-    if allow is not None and any(entry.max_requests_per_s is not None for entry in allow.allow):
+    lists = network.guard.lists if isinstance(network, TcpNetwork) else ()
+    if any(entry.max_requests_per_s is not None for allow in lists for entry in allow.allow):
         raise UsageError(
             "Plan(browsers=...): the allow-list limits requests/s, and loadgen cannot limit the requests of pages",
             hint="ask the owner of the target for an entry without max_requests_per_s, or leave browsers= out",

@@ -21,7 +21,7 @@ from loadgen.engine.recording.user_meter import Meter
 from loadgen.errors import RequestFailed
 from loadgen.measure.deltas.series_key import CUT_OFF, OK
 
-__all__ = ["MessageStream"]
+__all__ = ["CappedMessageStream", "MessageStream"]
 
 _SHOWN: Final = 10
 """The first messages of each side that a failure shows, unless they are larger than `_SHOWN_BYTES`."""
@@ -221,6 +221,27 @@ class MessageStream(StreamedReply):
         body = b"".join(map(framed, self._shown))
         text = response_text(head, body, path=path, trailers=self.raw_trailers)
         return sent, "\n".join(filter(None, (text, _more(self.messages - len(self._shown)))))
+
+
+class CappedMessageStream(MessageStream):
+    """The answer of a call in a run whose allow-list has a cap: each message that the call writes counts, too."""
+
+    __slots__ = ()
+
+    async def write(self, data: bytes, *, is_end: bool = False) -> bool:
+        """Do as `MessageStream.write`. A message above the cap ends the call, so that it does not stay open.
+
+        Raises:
+            OverTheCap: the message would exceed the cap. The row counts as started and not finished.
+        """
+        if data:
+            assert self._meter.message_cap is not None
+            try:
+                self._meter.message_cap.spend()
+            except RequestFailed:
+                self.abandon()
+                raise
+        return await super().write(data, is_end=is_end)
 
 
 def _more(count: int) -> str:

@@ -17,7 +17,7 @@ from loadgen.clients.grpc_client.failures import GrpcFailed
 from loadgen.clients.grpc_client.messages import framed
 from loadgen.clients.grpc_client.options import Method, Options
 from loadgen.clients.grpc_client.status import UNKNOWN, Status, number_for_http, outcome_for
-from loadgen.clients.grpc_client.stream import MessageStream
+from loadgen.clients.grpc_client.stream import CappedMessageStream, MessageStream
 from loadgen.clients.protocol.outcomes import PROTOCOL
 from loadgen.clients.protocol.request_body_encoding import OpenBody
 from loadgen.clients.response.replies import Reply
@@ -59,7 +59,8 @@ class StreamCall(Call):
     # -- opening ----------------------------------------------------------------------------------
 
     def _make(self, meter: Any, route: Any, sent: bytes, series: RequestSeries, asked_ns: int) -> MessageStream:
-        stream = MessageStream(meter, route, sent, series, asked_ns)
+        kind = MessageStream if meter.message_cap is None else CappedMessageStream
+        stream = kind(meter, route, sent, series, asked_ns)
         stream.has_times = self._key is not None
         self._stream = stream
         if self._made is not None and not self._made.done():

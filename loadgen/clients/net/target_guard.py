@@ -46,6 +46,7 @@ class TargetGuard:
 
     Args:
         allow: the allow-list; None allows every address that is not excluded for all.
+        also: a second allow-list, of the agent itself, which must admit each connection, too.
         own: (address, port) of the control plane; see `place_of`.
         admitted: is called with the entry that admitted a connection.
     """
@@ -55,10 +56,13 @@ class TargetGuard:
         allow: AllowList | None = None,
         own: Iterable[tuple[Address, int]] = (),
         *,
+        also: AllowList | None = None,
         admitted: Callable[[Entry], None] = lambda _: None,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self.allow = allow
+        self.lists = tuple(one for one in (allow, also) if one is not None)
+        """All of them must admit a connection."""
         self._own, self._admitted, self._now = frozenset(own), admitted, now
 
     async def check(self, host: str, address: str, port: int) -> None:
@@ -75,12 +79,18 @@ class TargetGuard:
             return await self._refuse("no address", f"{address} is not an IP address")
         if why := self._never(where, port):
             return await self._refuse(why, f"{_named(host, address)}:{port} is never a target ({why})")
-        if self.allow is None:
-            return None
-        if (entry := self.allow.entry(host, where, port, self._now())) is not None:
-            return self._admitted(entry)
-        why = self.allow.why_not(host, where, port, self._now())
-        return await self._refuse(_rule(why), f"{_named(host, address)}:{port}: {why}")
+        return await self._check_lists(host, where, port, _named(host, address))
+
+    async def _check_lists(self, host: str, where: Address | None, port: int, shown: str) -> None:
+        entries = []
+        for one in self.lists:
+            if (entry := one.entry(host, where, port, self._now())) is None:
+                why = one.why_not(host, where, port, self._now())
+                return await self._refuse(_rule(why), f"{shown}:{port}: {why}")
+            entries.append(entry)
+        for entry in entries:
+            self._admitted(entry)
+        return None
 
     async def check_behind(self, host: str, port: int) -> None:
         """Raise if the plan may not reach this host through a proxy. The proxy looks the address up, so the name is
@@ -89,19 +99,11 @@ class TargetGuard:
         Raises:
             RequestFailed: as `check`.
         """
-        where: Address | None = None
         try:
-            where = as_address(host)
+            as_address(host)
         except ValueError:
-            if self.allow is None:
-                return None
-        if where is not None:
-            return await self.check("", host, port)
-        assert self.allow is not None
-        if (entry := self.allow.entry(host, None, port, self._now())) is not None:
-            return self._admitted(entry)
-        why = self.allow.why_not(host, None, port, self._now())
-        return await self._refuse(_rule(why), f"{host}:{port}: {why}")
+            return await self._check_lists(host, None, port, host)
+        return await self.check("", host, port)
 
     async def check_socket(self, path: str) -> None:
         """Raise if the plan may not connect to this UNIX socket. An allow-list admits no UNIX socket, because any
@@ -110,7 +112,7 @@ class TargetGuard:
         Raises:
             RequestFailed: as `check`.
         """
-        if self.allow is not None:
+        if self.lists:
             await self._refuse("unix socket", f"{path}: UNIX sockets are not allowed with an allow-list")
 
     def _never(self, where: Address, port: int) -> str:
@@ -121,7 +123,7 @@ class TargetGuard:
         raise RequestFailed(NOT_ALLOWED + rule, detail)
 
     def __repr__(self) -> str:
-        entries = "no list" if self.allow is None else f"{len(self.allow.allow)} entries"
+        entries = ", ".join(f"{len(one.allow)} entries" for one in self.lists) or "no list"
         return f"<Fence {entries}, {len(self._own)} places of the control plane>"
 
 

@@ -12,6 +12,10 @@ The cap is checked where a request is counted (`Meter.ask`), by a separate meter
 With a cap, a request costs 0.2 µs more (timeit of `take`, the least of 7).
 
 A request that is repeated because the target had closed the kept connection counts once.
+
+What counts: each row that begins with sending something (`Meter.ask`), and each message that a journey sends on an
+open connection or call without a row of its own (`Cap.spend`). Rows that send nothing do not count
+(`Meter.ask_unsent`). docs/guard.md has the table of all protocols.
 """
 
 from __future__ import annotations
@@ -142,6 +146,15 @@ class Cap:
             self._strict_until_ns = now_ns + 2 * NS_PER_S
         return now_ns >= self._strict_until_ns
 
+    def spend(self) -> None:
+        """HOT, once a message without a row, if there is a cap. Count a message that is about to be sent.
+
+        Raises:
+            OverTheCap: it would exceed the cap and must not be sent.
+        """
+        if not self.take():
+            raise self.refusal()
+
     def refusal(self) -> OverTheCap:
         """Return the exception that the caller raises after `take` has returned False."""
         started = self._started
@@ -193,12 +206,17 @@ def capped(base: type[Meter], cap: Cap) -> type[Meter]:
 
     class CappedMeter(base):  # type: ignore[valid-type, misc]
         __slots__ = ()
+        message_cap = cap
 
         def ask(self, name: str) -> RequestSeries:
             """HOT. Raises OverTheCap; then only the refusal has been counted."""
             if not cap.take():
                 self.settle()
                 raise cap.refusal()
+            series: RequestSeries = super().ask(name)
+            return series
+
+        def ask_unsent(self, name: str) -> RequestSeries:
             series: RequestSeries = super().ask(name)
             return series
 

@@ -5,6 +5,9 @@ without a weight.
 Plans without tracing use `Meter`, and pay nothing. For a request that is not sampled, exemplars cost 40 ns with
 this meter; a sampled one costs 2 µs (bench/tracing.py).
 
+Rows of protocols without headers (TCP, UDP, messages of a WebSocket) cannot pass a trace on, so they are not sampled.
+If our own spans are exported, such a row has a span as well, by the same decision.
+
 A step that ends before the first request of its iteration is not offered, because the iteration's decision is drawn
 with its first request.
 """
@@ -17,7 +20,7 @@ from typing import Any, ClassVar, Literal
 from loadgen.clients.request.answer_traces import INVALID, answer_headers, named_trace
 from loadgen.clients.request.named_traces import NamedTraces
 from loadgen.clients.request.server_timing import ServerTimings
-from loadgen.clients.request.tracing import Trace
+from loadgen.clients.request.tracing import Trace, Tracer
 from loadgen.clients.span_export.sender import SpanSender
 from loadgen.engine.recording.recorded_series import About, Picked, Place, Series
 from loadgen.engine.recording.user_meter import Meter
@@ -38,6 +41,8 @@ class TracedMeter(Meter):
     """The unit that is sampled as a whole. With "request", steps and iterations are not sampled."""
     export: ClassVar[SpanSender | None] = None
     """Receives our own spans of sampled iterations; None: they are not exported."""
+    tracer: ClassVar[Tracer | None] = None
+    """Draws the decision and the ids of rows without headers; None: these have no spans."""
     threshold: ClassVar[str] = ""
     """The plan's threshold, as in `tracestate`, if it does not change."""
 
@@ -64,6 +69,8 @@ class TracedMeter(Meter):
             except AttributeError:  # no request of ours: a measured piece of the journey, or a stored answer
                 is_sampled = False
                 self.recorder.undecided(held.series.key)
+                if self.tracer is not None and (peer := getattr(held, "peer", None)) is not None:
+                    self._export_alone(self.tracer, held, peer)
             if is_sampled:
                 self._note_sampled(held)
             elif is_notable:
@@ -121,6 +128,20 @@ class TracedMeter(Meter):
         tree = spans.tree if isinstance(spans, IterationSpans) else None
         drawn = self._drawn_of(held)
         export.request(held, tree, key.journey, key.step or "", self.threshold if drawn is None else drawn.text)
+
+    def _export_alone(self, tracer: Tracer, held: Any, peer: tuple[str, int]) -> None:
+        """Export the span of a row whose protocol has no headers, if it is sampled. peer: host and port, if known."""
+        assert self.export is not None
+        _, trace, span, is_sampled = tracer.lines(self)
+        if not is_sampled:
+            return
+        if self.per != "request" and self.spans is None:
+            self.spans = self._new_spans(trace if self.per == "trace" else "")
+        calls = self.drawn_calls
+        drawn = self.drawn if self.per != "request" else None if calls is None else calls.get(trace)
+        tree = self.spans.tree if isinstance(self.spans, IterationSpans) else None
+        key, threshold = held.series.key, self.threshold if drawn is None else drawn.text
+        self.export.row(held, (trace, span), peer, tree, key.journey, key.step or "", threshold)
 
     def _drawn_of(self, held: Any) -> Threshold | None:
         """Return the threshold with which a request was sampled; None: that of the plan, or it is not sampled."""
@@ -222,10 +243,13 @@ class ServerTimedMeter(TracedMeter):
             super().settle()
 
 
-def with_traces(meter: type[Meter], trace: Trace, export: SpanSender | None = None) -> type[Meter]:
+def with_traces(
+    meter: type[Meter], trace: Trace, export: SpanSender | None = None, tracer: Tracer | None = None
+) -> type[Meter]:
     """Return a class of meters that offers what is sampled besides what `meter` records.
 
-    export: receives our own spans; None: they are not exported.
+    export: receives our own spans; None: they are not exported. tracer: that of the users, for spans of rows without
+    headers.
     """
     traced = ServerTimedMeter if trace.server_timing else TracedMeter
     bases = (traced,) if meter is Meter else (meter, traced)
@@ -233,6 +257,7 @@ def with_traces(meter: type[Meter], trace: Trace, export: SpanSender | None = No
         "__slots__": (),
         "per": trace.per,
         "export": export,
+        "tracer": tracer if export is not None else None,
         "threshold": "" if trace.is_adaptive else threshold_of(trace.share).text,
         "answer_headers": answer_headers(trace.formats),
     }

@@ -68,11 +68,36 @@ class SpanSender:
     def request(self, sample: Any, tree: IterationTree | None, journey: str, step: str, threshold: str) -> None:
         """Add the span of a sampled request that has ended. tree: of its iteration; None: calls are sampled alone."""
         request = request_of(sample)
-        if request is None:
-            return
+        if request is not None:
+            self._add(sample, (sample.trace, sample.span), request, tree, journey, step, threshold)
+
+    def row(
+        self,
+        sample: Any,
+        ids: tuple[str, str],
+        peer: tuple[str, int],
+        tree: IterationTree | None,
+        journey: str,
+        step: str,
+        threshold: str,
+    ) -> None:
+        """Add the span of a row whose protocol has no headers. ids: of the trace and the span. peer: host and port, or
+        ("", 0).
+        """
+        self._add(sample, ids, Request("", "", *peer, 0), tree, journey, step, threshold)
+
+    def _add(
+        self,
+        sample: Any,
+        ids: tuple[str, str],
+        request: Request,
+        tree: IterationTree | None,
+        journey: str,
+        step: str,
+        threshold: str,
+    ) -> None:
         span = ClientSpan(
-            sample.trace,
-            sample.span,
+            *ids,
             "",
             sample.series.key.request or "",
             sample.asked_ns,

@@ -16,6 +16,7 @@ from loadgen.clients.tcp_udp.matching import Match, Waiting
 from loadgen.clients.tcp_udp.place import Deadlines
 from loadgen.engine.recording.user_meter import Meter
 from loadgen.errors import ExpectFailed, RequestFailed, UsageError
+from loadgen.hostport import host_port
 from loadgen.measure.deltas.series_key import OK, Phase
 from loadgen.units import NS_PER_S, format_duration
 
@@ -32,6 +33,7 @@ class Exchange:
 
     Created right before something is sent; raises OverTheCap if the allow-list's cap is reached.
 
+    sends: False if the row only waits for a message, so that no cap limits it.
     match, key: as in `Waiting.add`. given_up: is called if the wait ends at the deadline, or is cancelled.
     """
 
@@ -58,9 +60,9 @@ class Exchange:
         "written_ns",
     )
 
-    def __init__(self, meter: Meter, name: str, where: str, limit_ns: int) -> None:
+    def __init__(self, meter: Meter, name: str, where: str, limit_ns: int, *, sends: bool = True) -> None:
         self._meter, self._where, self.limit_ns = meter, where, limit_ns
-        self.series = meter.ask(name)
+        self.series = meter.ask(name) if sends else meter.ask_unsent(name)
         self.asked_ns = asked_ns = perf_counter_ns()
         self.deadline_ns, self.check_ns = asked_ns + limit_ns, NEVER_NS
         self.sent_ns = self.first_byte_ns = self.done_ns = self.size_bytes = 0
@@ -74,6 +76,11 @@ class Exchange:
         self._answer: asyncio.Future[bytes] | None = None
         if self.series.watch is not None:
             self.series.watch.begun(asked_ns)
+
+    @property
+    def peer(self) -> tuple[str, int]:
+        """Return host and port of the target, for a span."""
+        return host_port(self._where.rpartition("(")[2].removesuffix(")"))
 
     # -- opening a connection or a socket ---------------------------------------------------------
 

@@ -169,7 +169,9 @@ class TcpLink:
         """
         incoming = self._opened("receive")
         check_expected("receive", expect)
-        exchange = self._begin(name or self._place.row("TCP", "receive"), timeout, "receive")
+        limit_ns = limit_of("receive", timeout, self._limit_ns)
+        name = name or self._place.row("TCP", "receive")
+        exchange = Exchange(self._place.meter, name, self._where, limit_ns, sends=False)
         exchange.sent_ns = exchange.asked_ns
         if (arrived := incoming.unread()) is not None:
             message, _, _ = arrived

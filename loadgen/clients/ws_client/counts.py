@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Final
 
+from loadgen.engine.health.machine_clock import wall_error_ns
 from loadgen.engine.recording.recorder import Recorder
 from loadgen.engine.recording.worker_counter import WorkerCounter, WorkerCounters
 from loadgen.measure.deltas.custom import CustomStats
+from loadgen.units import NS_PER_MS
 
 __all__ = ["WsCounts"]
 
@@ -49,7 +51,19 @@ class WsCounts(WorkerCounters):
         self.unmatched, self.doubled, self.late = WorkerCounter(UNMATCHED), WorkerCounter(DOUBLED), WorkerCounter(LATE)
         self.dropped, self.early_stamps = WorkerCounter(DROPPED), WorkerCounter(EARLY_STAMPS)
         self.open = _Level(OPEN)
+        self._recorder = recorder
+        self.has_clock_note = False
         recorder.customs += [
             *(self.sent, self.received, self.unmatched, self.doubled, self.late, self.dropped, self.early_stamps),
             self.open,
         ]
+
+    def note_clock(self) -> None:
+        """Note by how much this machine's clock may be off, because ages of messages contain it. Call it once."""
+        self.has_clock_note = True
+        found = wall_error_ns()  # None: no time service keeps the clock
+        # Whole ms, so that the workers of an agent have the same note.
+        known = "is kept by no time service" if found is None else f"is off by at most {-(-found // NS_PER_MS)} ms"
+        self._recorder.note(
+            f"message_age: the clock of this agent {known}; the error of the target's clock is unknown and comes on top"
+        )

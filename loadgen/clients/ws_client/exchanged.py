@@ -44,6 +44,8 @@ class Exchanged:
     )
 
     trace = ""
+    peer = ("", 0)
+    """The span of a message has no address: that of the handshake does."""
     written_ns = _NOT_WRITTEN
 
     def __init__(

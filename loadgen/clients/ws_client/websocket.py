@@ -431,7 +431,7 @@ class WebSocket:
         connection, meter = self.connection, self._meter
         if not self._is_bad:
             return
-        series = meter.ask(f"{self._name} (close)")
+        series = meter.ask_unsent(f"{self._name} (close)")
         now_ns = perf_counter_ns()
         sample = Exchanged(series, now_ns, "", connection.loop.create_future())
         sample.received = f"{connection.outcome} {connection.close_reason}".rstrip()
@@ -493,6 +493,8 @@ class WebSocket:
 
     def aged(self, age_ns: int) -> None:
         """Record the age of a message. One below 0, by the clocks' difference, counts as 0, and is counted."""
+        if not self._counts.has_clock_note:
+            self._counts.note_clock()
         if age_ns < 0:
             self._counts.early_stamps.add()
         self._series.phase("message_age", max(0, age_ns))
@@ -539,6 +541,16 @@ class WebSocket:
         return RequestFailed(failure.outcome, detail)
 
 
+class CappedWebSocket(WebSocket):
+    """A connection in a run whose allow-list has a cap: `send` counts, too. Runs without a cap pay nothing for it."""
+
+    async def send(self, message: Any) -> None:
+        self._check()
+        assert self._meter.message_cap is not None
+        self._meter.message_cap.spend()
+        await super().send(message)
+
+
 def open_websocket(
     http: HttpClient,
     url: str,
@@ -558,7 +570,8 @@ def open_websocket(
     for given, meant in (("ws://", "http://"), ("wss://", "https://")):
         if url[: len(given)].lower() == given:
             url = meant + url[len(given) :]
-    return WebSocket(http, url, name=name, subprotocols=names, headers=headers, tags=tags, timeout=timeout)
+    kind = WebSocket if http.meter.message_cap is None else CappedWebSocket
+    return kind(http, url, name=name, subprotocols=names, headers=headers, tags=tags, timeout=timeout)
 
 
 def _limit_ns(timeout: float | str) -> int:

@@ -145,12 +145,12 @@ def _of_targets(
     if http.uds is not None:
         yield f"uds: {http.uds}: an allow-list cannot admit UNIX sockets; use a TCP target"
         return
-    places = [("target", *place) for url in (spec.target, *spec.targets.values()) if (place := _place(url)) is not None]
+    places = [(what, *place) for what, url in _targets_of(spec) if (place := _place(url)) is not None]
     if http.proxy_address is not None:
         places.append(("proxy", *http.proxy_address))
     for what, host, port in dict.fromkeys(places):
         pinned = http.addresses_for(host, port)
-        if http.proxy_address is not None and what == "target" and pinned is None and not _is_address(host):
+        if http.proxy_address is not None and what != "proxy" and pinned is None and not _is_address(host):
             addresses: Collection[str | None] = [None]  # only the proxy resolves it
         else:
             addresses = pinned if pinned is not None else [host] if _is_address(host) else resolve(host) or [None]
@@ -158,6 +158,14 @@ def _of_targets(
             yield from _of_address(
                 f"{what} {host}:{port}", "" if pinned is not None else host, address, port, allow, at, used
             )
+
+
+def _targets_of(spec: PlanSpec) -> Iterator[tuple[str, str]]:
+    """Yield (words, URL) of each target, with its name in the plan if it has one."""
+    if spec.target not in spec.targets.values():
+        yield "target", spec.target
+    for name, url in spec.targets.items():
+        yield f'target "{name}"' if name else "target", url
 
 
 def _of_export(spec: PlanSpec, allow: AllowList, at: datetime, resolve: Resolve) -> Iterator[str]:

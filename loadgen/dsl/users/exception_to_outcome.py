@@ -161,6 +161,10 @@ _AWAIT = "write `await` before the call; without it, nothing is sent"
 _STATUS_FIRST = (
     "write `reply.expect(status=200)` before reading the body, so that a wrong reply counts as the target's failure"
 )
+_RUNS_ALREADY = (
+    "use `await`: a journey already runs in an event loop; a constructor cannot await, so connect in a method"
+)
+_CONNECT_LATER = "a constructor cannot be async: connect in a method that the journey awaits"
 _ADVICE: Final[tuple[tuple[type[BaseException], str, str], ...]] = (
     (AttributeError, "'coroutine' object", _AWAIT),
     (TypeError, "'coroutine' object", _AWAIT),
@@ -201,8 +205,9 @@ _ADVICE: Final[tuple[tuple[type[BaseException], str, str], ...]] = (
         'write 0 or more for think times, paces and time-outs: seconds, or text like "500ms"',
     ),
     (ModuleNotFoundError, "", "put the module into the scenario's folder, or install it on the agents"),
-    (RuntimeError, "asyncio.run() cannot be called", "use `await`: a journey already runs in an event loop"),
-    (RuntimeError, "loop is already running", "use `await`: a journey already runs in an event loop"),
+    (RuntimeError, "asyncio.run() cannot be called", _RUNS_ALREADY),
+    (RuntimeError, "loop is already running", _RUNS_ALREADY),
+    (TypeError, "__init__() should return None, not 'coroutine'", _CONNECT_LATER),
     (RuntimeError, "threads can only be started once", "run blocking work with `await asyncio.to_thread(...)`"),
     (RecursionError, "", "end the recursion: a function calls itself too often"),
     (SystemExit, "", "end a journey with `return`, `user.fail(...)` or `user.skip(...)`"),

@@ -3,6 +3,10 @@
 A Redis client with its pool is expensive to open, so an open load, whose every iteration has a fresh user, should not
 open one for each arrival. `scope="slot"` keeps the client for the iterations that follow one another in one slot;
 `scope="worker"` has one for all users of a worker process.
+
+A factory runs in the event loop and cannot await. If it connects by itself, an exception of it counts as `outcomes=`
+maps it, and a factory that blocks the loop is named in a note. Nothing of a failed factory is kept, so the next call
+runs it again.
 """
 
 from __future__ import annotations
@@ -10,12 +14,17 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from contextlib import nullcontext
+from time import perf_counter_ns
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar, get_args
 
 from loadgen.clients.browser.browsers import Browsers
 from loadgen.dsl.users.leaked_tasks import SHARED
+from loadgen.dsl.users.named_outcomes import Outcomes, name_failure
+from loadgen.dsl.users.worker_tally import WorkerTally
+from loadgen.engine.health.selfcheck import BLOCKED_NS
 from loadgen.engine.recording.user_meter import Meter
 from loadgen.errors import UsageError
+from loadgen.units import format_duration
 
 if TYPE_CHECKING:
     from loadgen.dsl.users.user import User
@@ -42,11 +51,24 @@ class LibraryClients:
         self._clients: dict[Any, Any] = {}
         self._is_shared = is_shared
 
-    def get(self, factory: Callable[[User], T], user: Callable[[], User]) -> T:
-        """Return the client of a factory; create it at the first call. user: returns the user that the factory gets.
+    def get(
+        self,
+        factory: Callable[[User], T],
+        user: User,
+        outcomes: Outcomes | None = None,
+        *,
+        owner: Callable[[], User] | None = None,
+    ) -> T:
+        """Return the client of a factory; create it at the first call.
+
+        Args:
+            user: the caller; the factory gets it if `owner` is None.
+            outcomes: outcomes of the exceptions that the factory raises, as those of `user.measure`.
+            owner: returns the user that the factory gets.
 
         Raises:
             UsageError: an async factory, or more than MAX_CLIENTS factories.
+            Exception: what the factory raises.
         """
         if factory not in self._clients:
             if len(self._clients) >= MAX_CLIENTS:
@@ -54,19 +76,40 @@ class LibraryClients:
                     f"user.client: more than {MAX_CLIENTS} clients; probably each call passes a new factory",
                     hint="pass a class or function defined at module level, not a lambda",
                 )
-            with SHARED.creating() if self._is_shared else nullcontext():
-                client = factory(user())
-            if inspect.iscoroutine(client):
-                client.close()
-                raise UsageError(
-                    f"user.client: {getattr(factory, '__name__', factory)} is async",
-                    hint="create the client in a plain function or class, and connect in a method awaited later",
-                )
+            client = self._created(factory, user, outcomes, owner)
             self._clients[factory] = client
             if self._is_shared:
                 SHARED.add(client)
         made: T = self._clients[factory]
         return made
+
+    def _created(
+        self,
+        factory: Callable[[User], object],
+        user: User,
+        outcomes: Outcomes | None,
+        owner: Callable[[], User] | None,
+    ) -> object:
+        made_for = user if owner is None else owner()
+        began_ns = perf_counter_ns()
+        try:
+            with SHARED.creating() if self._is_shared else nullcontext():
+                client = factory(made_for)
+        except Exception as error:
+            if outcomes is not None:
+                name_failure(error, outcomes)
+            raise
+        finally:
+            if (took_ns := perf_counter_ns() - began_ns) > BLOCKED_NS:
+                _note_blocked(factory, user, took_ns)
+        if inspect.iscoroutine(client) or inspect.isasyncgen(client):
+            if inspect.iscoroutine(client):
+                client.close()
+            raise UsageError(
+                f"user.client: {_name(factory)} is async",
+                hint="create the client in a plain function or class, and connect in a method awaited later",
+            )
+        return client
 
     async def close(self) -> None:
         """Close all clients by their `aclose()` or `close()`, then raise the first exception of a close, if any."""
@@ -98,9 +141,9 @@ class WorkerClients(LibraryClients):
         self.browsers: Browsers | None = None
         """The browsers of the worker; None: no user has opened a page."""
 
-    def of(self, factory: Callable[[User], T], user: User) -> T:
-        """Return the worker's client of a factory. user: who asks; the factory gets it only where no owner is set."""
-        return self.get(factory, self.owner or (lambda: user))
+    def of(self, factory: Callable[[User], T], user: User, outcomes: Outcomes | None = None) -> T:
+        """Return the worker's client of a factory. user: the caller; the factory gets it only where no owner is set."""
+        return self.get(factory, user, outcomes, owner=self.owner)
 
     async def close(self) -> None:
         browsers, self.browsers = self.browsers, None
@@ -119,3 +162,17 @@ class OwnerMeter(Meter):
             f'"{name}" would be measured for no user, because the client belongs to the worker',
             hint="measure in the journey: async with user.measure(...): await user.client(...).call()",
         )
+
+
+def _note_blocked(factory: object, user: User, took_ns: int) -> None:
+    """Note once per worker that a factory blocked the event loop, with the time of this first call."""
+    recorder = user._meter.recorder
+    if WorkerTally.of(recorder).is_new(("blocking client", _name(factory))):
+        recorder.note(
+            f"user.client: {_name(factory)} blocked the event loop for {format_duration(took_ns)} while it created its "
+            "client, and all users of the worker waited; connect in a method that the journey awaits"
+        )
+
+
+def _name(factory: object) -> str:
+    return str(getattr(factory, "__name__", factory))

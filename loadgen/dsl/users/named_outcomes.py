@@ -31,21 +31,22 @@ _checked: dict[int, Outcomes] = {}
 """Checked mappings by their ids. They are kept here, so no other mapping gets the same id."""
 
 
-def check_outcomes(outcomes: Outcomes) -> None:
+def check_outcomes(outcomes: Outcomes, call: str = "measure") -> None:
     """Raise UsageError with all errors of a mapping. Cost: 0.1 µs for a mapping that was checked before.
 
-    Pass a mapping defined at module level: a new one at each call is checked each time.
+    Pass a mapping defined at module level: a new one at each call is checked each time. call: the name of the call that
+    got the mapping, for the message.
     """
     if _checked.get(id(outcomes)) is outcomes:
         return
     if not isinstance(outcomes, Mapping):
         raise UsageError(
-            f"measure: outcomes must be a mapping, not {_kind(outcomes)}",
+            f"{call}: outcomes must be a mapping, not {_kind(outcomes)}",
             hint='write outcomes={ConnectionError: "refused", ...}',
         )
     if wrong := list(_wrong(outcomes)):
         raise UsageError(
-            f"measure: outcomes: {'; '.join(wrong)}",
+            f"{call}: outcomes: {'; '.join(wrong)}",
             hint='write outcomes={ConnectionError: "refused", RedisError: lambda error: f"redis {error.code}"}',
         )
     if len(_checked) < _MOST_CHECKED:

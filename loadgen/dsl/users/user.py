@@ -959,7 +959,7 @@ class User:
         return tuple(task.result() for task in tasks)
 
     @owns(keeps=True)
-    def client(self, factory: Callable[[User], T], *, scope: Scope = "user") -> T:
+    def client(self, factory: Callable[[User], T], *, scope: Scope = "user", outcomes: Outcomes | None = None) -> T:
         """Return a third-party client: `await user.client(Cache, scope="worker").redis.get(sku)`.
 
         The client is created at the first call, and closed by its `aclose()` or `close()`.
@@ -970,22 +970,27 @@ class User:
                 has a fresh user, it lives for one iteration. "slot": of the users that follow one another in one slot.
                 "worker": of all users of the worker process; the factory gets a user that measures nothing, so time its
                 calls in the journey: `async with user.measure(...):`.
+            outcomes: outcomes of the exceptions that the factory raises, as those of `measure`, for a factory that
+                connects by itself. The next call runs a failed factory again.
 
         Raises:
-            UsageError: an async factory, an unknown scope, or a different factory each time (such as a lambda in the
-                journey).
+            UsageError: an async factory, an unknown scope, invalid outcomes, or a different factory each time (such as
+                a lambda in the journey).
+            Exception: what the factory raises.
         """
+        if outcomes is not None:
+            check_outcomes(outcomes, "user.client")
         if scope == "user":
             clients = self._clients
             if clients is None:
                 clients = self._clients = LibraryClients()
-            return clients.get(factory, lambda: self)
+            return clients.get(factory, self, outcomes)
         if scope == "slot":
             if self._slot_clients is None:
                 self._slot_clients = LibraryClients(is_shared=True)
-            return self._slot_clients.get(factory, lambda: self)
+            return self._slot_clients.get(factory, self, outcomes)
         if scope == "worker":
-            return self._worker_clients.of(factory, self)
+            return self._worker_clients.of(factory, self, outcomes)
         raise UsageError(f"user.client: {scope!r} is not a scope", hint=f"write one of {', '.join(SCOPES)}")
 
     # -- the engine's side --------------------------------------------------------------------

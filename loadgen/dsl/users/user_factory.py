@@ -199,7 +199,7 @@ class UserFactory:
             self.meter_class = with_streams(self.meter_class, tokenizer)
             self._words = None if tokenizer is None else exact_words(tokenizer)
         if ways.trace is not None:
-            self.meter_class = with_traces(self.meter_class, ways.trace, export)
+            self.meter_class = with_traces(self.meter_class, ways.trace, export, self._tracer)
         if cap is not None:
             self.meter_class = capped(self.meter_class, cap)
         if ways.connections.policy == "shared":

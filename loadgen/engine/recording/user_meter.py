@@ -19,7 +19,7 @@ from loadgen.engine.tracing.share import Threshold
 from loadgen.measure.deltas.exemplar import Failure
 from loadgen.measure.deltas.series_key import OK, Tags
 
-__all__ = ["MAX_NOTED", "NOTED_CHARACTERS", "CountsTokens", "Meter", "Sample"]
+__all__ = ["MAX_NOTED", "NOTED_CHARACTERS", "CountsTokens", "LimitsMessages", "Meter", "Sample"]
 
 MAX_NOTED: Final = 20
 NOTED_CHARACTERS: Final = 200
@@ -30,6 +30,13 @@ class CountsTokens(Protocol):
 
     def count_all(self, texts: Sequence[str]) -> int:
         """Return the number of tokens of several texts together."""
+
+
+class LimitsMessages(Protocol):
+    """The cap of an allow-list, as far as messages without a row need it."""
+
+    def spend(self) -> None:
+        """Count a message that is about to be sent. Raise RequestFailed if it must not be sent."""
 
 
 class Sample(Protocol):
@@ -86,6 +93,8 @@ class Meter:
     """Whether the first messages of WebSockets are kept with the sample of their connect, to show them."""
     tokenizer: ClassVar[CountsTokens | None] = None
     """Counts the tokens of answers of models without usage; None: nothing does."""
+    message_cap: ClassVar[LimitsMessages | None] = None
+    """Limits the messages that have no row of their own; None: the run has no cap (`clients/request/rate_cap.py`)."""
 
     def __init__(self, recorder: Recorder, tags: Tags = ()) -> None:
         self.recorder = recorder
@@ -242,6 +251,10 @@ class Meter:
             counters.requests_pool_limited += 1
         place = self._place
         return place.names.get(name) or place.resolve(name)
+
+    def ask_unsent(self, name: str) -> RequestSeries:
+        """Do as `ask` for a row that sends nothing, such as the wait for a message. No cap limits such rows."""
+        return self.ask(name)
 
     @property
     def place(self) -> Place:

@@ -15,6 +15,7 @@ from loadgen.units import NS_PER_MS, format_count, format_duration, format_ratio
 __all__ = [
     "OWN_LIMITS_WORDS",
     "RUN_LONGER",
+    "TWO_CLOCKS_WORDS",
     "bad_share_text",
     "count_for_sure",
     "describe",
@@ -32,6 +33,8 @@ RUN_LONGER: Final = "Run longer, or at a higher rate"
 """The remedy for a verdict that is not sure."""
 OWN_LIMITS_WORDS: Final = "limits of their own"
 """In the detail of a goodput: some requests were judged by other limits (`slo=` of their call)."""
+TWO_CLOCKS_WORDS: Final = "by two clocks with an unknown error"
+"""In the detail of an objective on `message_age`: the age has the error of the target's clock, which has no bound."""
 _NOUNS: Final = {"journey": ("iteration", "iterations"), "step": ("step", "steps"), "request": ("request", "requests")}
 _NOUNS_OF: Final[Mapping[Metric, tuple[str, str]]] = {
     **dict.fromkeys(STREAM_METRICS, ("request to a model", "requests to models")),
@@ -39,7 +42,10 @@ _NOUNS_OF: Final[Mapping[Metric, tuple[str, str]]] = {
     "icl": ("read with tokens", "reads with tokens"),
     "message_gap": ("message after the first", "messages after the first"),
     "answer": ("answered message", "answered messages"),
-    "message_age": ("message with a stamp", "messages with a stamp"),
+    "message_age": (
+        f"message with a stamp ({TWO_CLOCKS_WORDS})",
+        f"messages with a stamp ({TWO_CLOCKS_WORDS})",
+    ),
     **dict.fromkeys(PAGE_METRICS, ("page", "pages")),
 }
 """The nouns for the things that have the values of a metric: singular and plural."""

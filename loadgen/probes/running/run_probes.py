@@ -23,6 +23,7 @@ from typing import Any, Final
 import msgspec
 
 from loadgen.allowlist import Address, AllowList
+from loadgen.engine.health.machine_clock import boot_id, wall_error_ns
 from loadgen.errors import StorageError
 from loadgen.measure.objectives.terms import SloResult
 from loadgen.measure.run_folder.rundir import replace_file, utc_text
@@ -42,7 +43,6 @@ from loadgen.probes.limits.watch import Danger, ProbeWatch
 from loadgen.probes.reader import Tools
 from loadgen.probes.recorded import Recorded
 from loadgen.probes.running.http_fetch import new_loop
-from loadgen.probes.running.machine_clock import boot_id, wall_error_ns
 from loadgen.probes.running.one_probe import LAST_S, OneProbe
 from loadgen.probes.shown.database_facts import DatabaseFacts, databases_of
 from loadgen.probes.shown.metrics_file import NAME as METRICS
