@@ -126,8 +126,8 @@ class Objective(msgspec.Struct, frozen=True, kw_only=True):
     text: str
     """As the author of the plan wrote it: "p(95) < 300ms"."""
     limit: float
-    """ns for times and for what stands for them (`unit_ns`), a ratio from 0 to 1, a number per second, a count, or a
-    value in the unit of a custom metric.
+    """ns for times, or the ns that stand for a token or a score (`unit_ns`); a ratio from 0 to 1, a number per second,
+    a count, or a value in the unit of a custom metric.
     """
     q: float = 0.0
     """Percent; 0 unless it is a percentile."""
