@@ -17,11 +17,15 @@ from typing import Any
 
 import uvloop
 from grpc import aio
+from hpack import Encoder
 
 from bench.children import python_server, timed
 from bench.peers import peer
 from bench.report import Section, held
+from loadgen.clients.framing.http2_frames import ACK, DATA, END_HEADERS, END_STREAM, HEADERS, SETTINGS, frame
+from loadgen.clients.framing.http2_state import greeting
 from loadgen.clients.grpc_client.channel import GrpcChannel
+from loadgen.clients.grpc_client.messages import framed
 from loadgen.clients.http import HttpClient
 from loadgen.clients.net.network import TcpNetwork
 from loadgen.clients.pool.http2_pool import Http2Pool
@@ -34,7 +38,8 @@ A server of grpcio on core 1, the client on core 0, uvloop. Unary: 30 tasks on o
 bytes in all. Message: one call, {messages:,} messages of 10 bytes, as fast as the server sends. Lone message: one \
 call, {lone:,} messages of 10 bytes with at least 0.5 ms between them, so that each is a read of its own. CPU is the \
 process's, user and system; {turns} turns of each in alternation. *user.grpc* records each call and the gap before \
-each message; *grpc.aio* records nothing. *k6* and *ghz* run in their own processes on core 0 in each turn, with 30 \
+each message; *grpc.aio* records nothing. *bare* makes the same call on uvloop, and awaits each read without parsing \
+it: no client on this loop can cost less. *k6* and *ghz* run in their own processes on core 0 in each turn, with 30 \
 users (ghz: on one connection); a run with few calls is subtracted, for their start."""
 TASKS = 30
 _FEW = 300
@@ -64,20 +69,22 @@ def measure(
         rows.append([name, what, f"{min(values):.1f}", f"{median(values):.1f}", f"{max(values):.1f}"])
     how = HOW.format(calls=calls, messages=messages, lone=lone, turns=turns)
     columns = ["client", "of", "CPU \N{MICRO SIGN}s: least", "median", "most"]
-    return Section("gRPC", how, columns, rows, _verdict(medians))
+    return Section("gRPC", how, columns, rows, _verdict(medians, beside))
 
 
-def _verdict(medians: dict[tuple[str, str], float]) -> str:
-    def ratio(what: str, beside: str) -> float:
-        return medians["user.grpc", what] / medians[beside, what]
+def _verdict(medians: dict[tuple[str, str], float], beside: Sequence[str]) -> str:
+    def ratio(what: str, other: str) -> float:
+        return medians["user.grpc", what] / medians[other, what]
 
     said = []
     for what, limit, shown in (("unary call", 0.7, "0.7"), ("message", 1 / 3, "1/3"), ("lone message", 1 / 3, "1/3")):
         found = ratio(what, "grpc.aio")
         said.append(f"A {what} is {found:.2f} of grpc.aio's, budget {shown}: {held(found <= limit)}.")
-    for name in ("k6", "ghz"):
+    least = medians["bare", "lone message"] / medians["grpc.aio", "lone message"]
+    said.append(f"To be woken for a lone message (bare) is {least:.2f} of it.")
+    for name in beside:
         if (name, "unary call") not in medians:
-            said.append(f"{name} was not there.")
+            said.append(f"{name} is not {'there' if name == 'k6' else 'on PATH'}, so it was not measured.")
             continue
         for what in ("unary call", "message"):
             found = ratio(what, name)
@@ -104,6 +111,7 @@ async def _alternated(
                     await calls[what](channel, count)
                     found.setdefault((name, what), []).append((process_time() - begun_s) / count * 1e6)
                 recorder.flip(0, 1)
+            found.setdefault(("bare", "lone message"), []).append(await _bare_us(port, work["lone message"]))
             for name, program in programs.items():
                 cost = _k6_s if name == "k6" else _ghz_s
                 for what in ("unary call", "message"):
@@ -130,6 +138,40 @@ async def _streamed(channel: Any, count: int) -> None:
 async def _paced(channel: Any, count: int) -> None:
     async for _ in channel.unary_stream("/shop.v1.Cart/Paced")(_piece(b"%d" % count)):
         pass
+
+
+class _Bare(asyncio.Protocol):
+    """Calls Paced with frames that were made before, and wakes its caller for each read."""
+
+    def __init__(self, count: int) -> None:
+        self._count = count
+        self.size = 0
+        self.read: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def connection_made(self, transport: Any) -> None:
+        fields = {":method": "POST", ":scheme": "http", ":path": "/shop.v1.Cart/Paced", ":authority": "x"}
+        head = Encoder().encode([*fields.items(), ("te", "trailers"), ("content-type", "application/grpc")])
+        body = framed(_piece(b"%d" % self._count))
+        call = frame(HEADERS, END_HEADERS, 1, head) + frame(DATA, END_STREAM, 1, body)
+        transport.write(greeting(1 << 30, 1 << 30, 1 << 16) + frame(SETTINGS, ACK, 0) + call)
+
+    def data_received(self, data: bytes) -> None:
+        self.size += len(data)
+        if not self.read.done():
+            self.read.set_result(None)
+
+
+async def _bare_us(port: int, count: int) -> float:
+    """Return the CPU time of being woken for a lone message, µs."""
+    loop = asyncio.get_running_loop()
+    begun_s = process_time()
+    transport, bare = await loop.create_connection(lambda: _Bare(count), "127.0.0.1", port)
+    while bare.size < count * len(frame(DATA, 0, 1, framed(_piece(b"abcdefgh")))):
+        await bare.read
+        bare.read = loop.create_future()
+    cost_us = (process_time() - begun_s) / count * 1e6
+    transport.close()
+    return cost_us
 
 
 def _piece(data: bytes) -> bytes:

@@ -57,6 +57,7 @@ from loadgen.measure.deltas.series_key import SKIPPED
 from loadgen.target_url import TargetUrl
 
 if TYPE_CHECKING:
+    from loadgen.clients.browser.chromium import StorageState
     from loadgen.clients.grpc_client.channel import GrpcChannel
     from loadgen.clients.grpc_schema.schema import Schema
     from loadgen.clients.net.canned_replies import CannedRequest
@@ -270,7 +271,7 @@ class _TrialPeople(UserFactory):
         self._opened: list[HttpClient] = []
         self.user_class = type("User", (_TrialUser,), {"trial_clock": clock, "trial_grpc": self._grpc_channel})
 
-    def open_browser(self, user: User, url: str, name: PageName) -> PageVisit:
+    def open_browser(self, user: User, url: str, name: PageName, storage: StorageState | None = None) -> PageVisit:
         raise UsageError(
             "a trial has no browser, because its replies are canned",
             hint="test this journey with `loadgen check`, or move user.browser into a journey of its own",

@@ -254,9 +254,9 @@ def _by_result(summary: Summary) -> Iterator[str]:
 def _near(summary: Summary) -> Iterator[str]:
     """Yield sentences about objectives so close to their limit that a repeated run could change the verdict."""
     for slo in summary.slos:
-        limit = slo.limit_ms if slo.unit == "ms" else slo.allowed
-        ends = slo.low, slo.high
-        is_known = slo.window_s is None and limit is not None and all(isinstance(end, int | float) for end in ends)
+        limit = slo.limit if slo.limit is not None else slo.limit_ms if slo.unit == "ms" else slo.allowed
+        ends = slo.low, limit, slo.high
+        is_known = slo.window_s is None and all(isinstance(end, int | float) for end in ends)
         if is_known and float(slo.low or 0) <= float(limit or 0) <= float(slo.high or 0):
             yield (
                 f"The limit of {slo.objective}{_of(slo)} lies within its 95 % interval, {interval_text(slo, summary)}:"

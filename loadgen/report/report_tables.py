@@ -306,7 +306,7 @@ def interval_text(slo: Slo, summary: Summary) -> str:
         if slo.unit == "ratio" and not isinstance(slo.low, str) and not isinstance(slo.high, str):
             return f"{format_ratio(slo.low)} to {format_ratio(slo.high)}"
         space = "" if slo.unit.startswith("/") else " "
-        return f"{milliseconds(slo.low)} to {milliseconds(slo.high)}{space}{slo.unit}"
+        return f"{milliseconds(slo.low)} to {milliseconds(slo.high)}{space}{slo.unit}".rstrip()
     if slo.window_s is not None or slo.observed is None or slo.detail:
         return PLACEHOLDER
     kind = "request" if slo.request else "step" if slo.step else "journey"

@@ -9,7 +9,7 @@ from typing import Any, cast
 import pytest
 from msgspec import convert, structs
 
-from loadgen import User, journey, p
+from loadgen import User, journey, maximum, mean, minimum, p
 from loadgen.allowlist import AllowList, Entry
 from loadgen.clients.browser.host_rules import Place, is_allowed, places_of, resolver_rules
 from loadgen.clients.browser.page_rows import PageRow, PageRows, outcome_of_text, row_name
@@ -19,9 +19,11 @@ from loadgen.clients.net.network import TcpNetwork
 from loadgen.clients.net.settings import Http
 from loadgen.clients.net.target_guard import TargetGuard
 from loadgen.dsl.plans.argument_validation import Wrong, read_browsers
+from loadgen.dsl.plans.slo import Slo
 from loadgen.dsl.users.user_factory import UserFactory, Ways
 from loadgen.engine.recording.recorder import Recorder
 from loadgen.errors import UsageError
+from loadgen.measure.deltas.series_key import CLS_NS
 from loadgen.report.page_tables import page_tables
 from loadgen.report.summary_reader import Series, Summary
 
@@ -296,11 +298,52 @@ def test_the_table_of_pages_shows_vitals_at_p75_with_their_counts_and_cls_as_a_s
     assert list(page_tables(cast(Summary, SimpleNamespace(series=())))) == []
 
 
-def test_objectives_limit_times_of_pages_and_refuse_the_score() -> None:
+def test_objectives_limit_times_of_pages_by_durations_and_the_score_by_a_number() -> None:
     limited = p(75, request="page /", metric="lcp") < "2.5s"
     assert limited.objective is not None
     assert (limited.objective.metric, limited.faults) == ("lcp", ())
-    (fault,) = (p(75, request="page /", metric="cls") < "1s").faults  # type: ignore[arg-type]
-    assert "metric='cls'" in fault.message
-    (fault,) = (p(75, metric="inp") < "1s").faults
-    assert "inp; it is a time of a request" in fault.message
+    score = p(75, request="page /", metric="cls") < 0.1
+    assert score.objective is not None
+    assert (score.text, score.objective.limit) == ('p(75, request="page /", metric="cls") < 0.1', 0.1 * CLS_NS)
+
+
+@pytest.mark.parametrize(
+    ("slo", "message", "hint"),
+    [
+        (
+            p(75, request="page /", metric="cls") < "100ms",  # type: ignore[operator]
+            "the limit is a text: cls is a score without a unit, so it must be a number, without quotes",
+            'write p(75, request="page /", metric="cls") < 0.1',
+        ),
+        (
+            p(75, request="page /", metric="cls") < "0.1",  # type: ignore[operator]
+            "must be a number, without quotes",
+            'write p(75, request="page /", metric="cls") < 0.1',
+        ),
+        (
+            maximum(request="page /", metric="cls") < 0,
+            "the limit must be above 0, since no score is below 0",
+            'write maximum(request="page /", metric="cls") < 0.1',
+        ),
+        (
+            p(75, request="page /", metric="lcp") < 2.5,  # type: ignore[operator]
+            "the limit has no unit",
+            'write p(75, request="page /", metric="lcp") < "300ms"',
+        ),
+        (
+            mean(metric="cls") < 0.1,
+            'mean(metric="cls"): a journey has no cls; it is a score of a request',
+            'add request="page /"',
+        ),
+        (p(75, metric="inp") < "1s", "inp; it is a time of a request", 'add request="page /"'),
+        (
+            minimum(request="page /", metric="cls", window="1m") > 0.1,
+            "cls is not counted by due time",
+            "leave out window=, or judge response",
+        ),
+    ],
+)
+def test_a_wrong_limit_of_a_page_is_an_error_with_the_right_form(slo: Slo, message: str, hint: str) -> None:
+    (fault,) = slo.faults
+    assert message in fault.message
+    assert (fault.hint or "").startswith(hint)

@@ -279,3 +279,15 @@ def test_a_rate_samples_all_while_the_load_is_below_it(tmp_path: Path) -> None:
     path.write_text(HEAD + f'plan = Plan("http://127.0.0.1:1", {load_}, browse, drain="30s", trace="100/s")\n')
     spec = load(path).plan.spec()
     assert forecast(spec).slow_traces["browse"] == pytest.approx(75, rel=0.01)
+
+
+def test_an_unusual_limit_of_a_time_or_a_score_is_shown_in_words(tmp_path: Path) -> None:
+    text = SOURCE.format(load='load=arrivals("7/s").hold("11s"), mix=browse')
+    slos = 'p(75, request="GET /", metric="cls") < 0.1, p(75, request="GET /", metric="cls") > 0.1, p(75) > "1s"'
+    spec = load(write(tmp_path, text.replace('p(95) < "300ms"', slos))).plan.spec()
+    shown = [one.removeprefix("objective").strip() for one in lines(spec, forecast(spec), ()) if "p(75" in one]
+    assert shown == [
+        'p(75, request="GET /", metric="cls") < 0.1',
+        'p(75, request="GET /", metric="cls") > 0.1  (unusual: it fails if the score is at or below the limit)',
+        "p(75) > 1s  (unusual: it fails if the time is at or below the limit)",
+    ]

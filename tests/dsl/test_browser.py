@@ -19,7 +19,7 @@ from loadgen.clients.request.tracing import Trace
 from loadgen.dsl.users.user_factory import UserFactory, Ways
 from loadgen.engine.recording.recorded_series import RequestSeries
 from loadgen.engine.recording.recorder import Recorder
-from loadgen.errors import RequestFailed
+from loadgen.errors import RequestFailed, UsageError
 from loadgen.find_chromium import find_chromium
 from loadgen.measure.deltas.series_key import CLS_NS, Metric
 from loadgen.units import NS_PER_MS, NS_PER_S
@@ -45,6 +45,7 @@ document.body.append(h)}},{PAINT_MS})</script>""",
 <script>onload=()=>setTimeout(()=>{{document.getElementById('gap').style.height='180px';
 setTimeout(()=>document.title='moved',300)}},600)</script>""",
     "/missing": "<h1>no such page</h1>",
+    "/kept": "<p>.</p>",
 }
 CLS = (540 / 720) * (180 / 1280)
 
@@ -126,6 +127,24 @@ async def test_vitals_of_pages_are_those_of_the_page_and_each_navigation_is_a_ro
     pages = {path: trace for path, trace in Shop.seen if path in PAGES}
     assert set(pages) == {"/", "/moves"}
     assert all(trace.startswith("00-") and trace.endswith("-01") for trace in pages.values())
+
+
+async def test_a_block_starts_with_the_cookies_and_the_storage_that_the_journey_passes_on(
+    factory: UserFactory,
+) -> None:
+    visit = Visit(factory)
+    seen = "[document.cookie, localStorage.cart ?? null]"
+    async with visit.user.browser("/kept") as page:
+        await page.evaluate("document.cookie = 'session=7; path=/'; localStorage.cart = 'lamp'")
+        state = await page.context.storage_state()
+    async with visit.user.browser("/kept", storage_state=state) as page:
+        assert await page.evaluate(seen) == ["session=7", "lamp"]
+    async with visit.user.browser("/kept") as page:
+        assert await page.evaluate(seen) == ["", None]
+    with pytest.raises(UsageError, match=r"storage_state=str\): must be a dict"):
+        visit.user.browser("/kept", storage_state="state.json")  # type: ignore[arg-type]
+    ended = {(row, outcome): len(of) for (row, outcome, metric), of in visit.values().items() if metric == "response"}
+    assert ended == {("page /kept", "ok"): 3}  # restoring the storage has no row
 
 
 async def test_failed_pages_have_the_outcomes_of_http_and_the_journey_ends_with_them(

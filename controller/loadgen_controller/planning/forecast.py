@@ -342,11 +342,11 @@ def lines(spec: PlanSpec, found: Forecast, rows: Sequence[RowsOf], tried: Sequen
 def _unusual(slo: Objective) -> str:
     """Return in words what an objective in an unusual direction demands; "" for a usual one.
 
-    Upper limits of times and lower limits of custom ratios are usual. Other values have no usual direction.
+    Upper limits of times and scores, and lower limits of custom ratios are usual. Other values have no usual direction.
     """
     has_usual = slo.kind in ("percentile", "mean", "maximum", "error_ratio") and not slo.of and not slo.counts_tokens
     if has_usual and not slo.is_upper:
-        what = "ratio of errors" if slo.kind == "error_ratio" else "time"
+        what = "ratio of errors" if slo.kind == "error_ratio" else "time" if slo.unit_of_values else "score"
         return f"  (unusual: it fails if the {what} is at or below the limit)"
     if slo.kind == "ratio" and slo.is_upper:
         return "  (unusual: it fails if the ratio is at or above the limit)"

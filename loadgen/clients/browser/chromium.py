@@ -17,9 +17,18 @@ from loadgen.extras import missing_package
 from loadgen.find_chromium import INSTALL_CHROMIUM, find_chromium, why_none
 
 if TYPE_CHECKING:
-    from playwright.async_api import Browser, BrowserContext, Page, Playwright, Request, Response
+    from playwright.async_api import Browser, BrowserContext, Page, Playwright, Request, Response, StorageState
 
-__all__ = ["BrowserContext", "Chromium", "Page", "Request", "Response", "browser_failure", "check_installed"]
+__all__ = [
+    "BrowserContext",
+    "Chromium",
+    "Page",
+    "Request",
+    "Response",
+    "StorageState",
+    "browser_failure",
+    "check_installed",
+]
 
 _OPTIONS: Final = (
     "--disable-dev-shm-usage",
@@ -111,12 +120,17 @@ class Chromium:
     def is_running(self) -> bool:
         return self._browser.is_connected()
 
-    async def context(self, base_url: str, *, verify: bool, limit_ms: float) -> BrowserContext:
-        """Return a new context: a person with an empty cache and no cookies.
+    async def context(
+        self, base_url: str, *, verify: bool, limit_ms: float, storage: StorageState | None = None
+    ) -> BrowserContext:
+        """Return a new context: a person with an empty cache.
 
-        base_url: of relative URLs. verify: check certificates. limit_ms: of each navigation and each wait.
+        base_url: of relative URLs. verify: check certificates. limit_ms: of each navigation and each wait. storage: the
+        cookies and local storage that the person has; None: none.
         """
-        context = await self._browser.new_context(base_url=base_url, ignore_https_errors=not verify)
+        context = await self._browser.new_context(
+            base_url=base_url, ignore_https_errors=not verify, storage_state=storage
+        )
         context.set_default_timeout(limit_ms)
         context.set_default_navigation_timeout(limit_ms)
         return context

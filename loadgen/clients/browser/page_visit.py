@@ -28,7 +28,7 @@ from loadgen.measure.deltas.series_key import CLS_NS, Metric
 from loadgen.units import NS_PER_MS, NS_PER_S
 
 if TYPE_CHECKING:
-    from loadgen.clients.browser.chromium import BrowserContext, Page, Request, Response
+    from loadgen.clients.browser.chromium import BrowserContext, Page, Request, Response, StorageState
 
 __all__ = ["PageName", "PageSettings", "PageVisit"]
 
@@ -89,12 +89,22 @@ class PageSample:
 
 
 class PageVisit:
-    """The context manager behind `User.browser`, and the sink of its page's rows."""
+    """The context manager behind `User.browser`, and the sink of its page's rows.
+
+    storage: the cookies and local storage with which it starts; None: none.
+    """
 
     def __init__(
-        self, browsers: Browsers, meter: Meter, settings: PageSettings, url: str, name: PageName = None
+        self,
+        browsers: Browsers,
+        meter: Meter,
+        settings: PageSettings,
+        url: str,
+        name: PageName = None,
+        storage: StorageState | None = None,
     ) -> None:
         self._browsers, self._meter, self._settings, self._url, self._name = browsers, meter, settings, url, name
+        self._storage = storage
         self._rows = PageRows(self, self._is_allowed)
         self._series: dict[PageRow, RequestSeries] = {}
         """The series of the rows whose vitals are not recorded yet."""
@@ -114,7 +124,10 @@ class PageVisit:
         chromium = await self._browsers.take(self._meter.recorder, settings.launch)
         try:
             self._context = context = await chromium.context(
-                settings.base_url, verify=settings.verify, limit_ms=settings.limit_ns / NS_PER_MS
+                settings.base_url,
+                verify=settings.verify,
+                limit_ms=settings.limit_ns / NS_PER_MS,
+                storage=self._storage,
             )
             if settings.tracer is not None:
                 await context.set_extra_http_headers(self._trace_headers(settings.tracer))

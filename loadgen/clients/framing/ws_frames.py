@@ -54,19 +54,18 @@ class Violation(Exception):  # internal: the connection makes an outcome of it
         self.code, self.outcome, self.detail = code, outcome, detail
 
 
-_ONES: Final = tuple(sum(1 << 32 * n for n in range(words)) for words in range(33))
+_ONES: Final = tuple(sum(1 << 32 * n for n in range(words)) for words in range(34))
 """For a number of words of 32 bits: the integer whose words are all 1. A key times it is the repeated key."""
 
 
 def masked_frame(kind: int, payload: bytes, key: int) -> bytes:
     """HOT, once a message that is sent. Return a message as one frame of a client. key: 32 random bits."""
     size = len(payload)
-    if size < 126:  # the whole frame is one integer: key and payload, the payload times the repeated key
-        words = (size + 3) >> 2
-        room = (words << 2) - size << 3
-        masked = (int.from_bytes(payload, "big") << room ^ key * _ONES[words]) >> room
-        first = (0x8080 | kind << 8 | size) << 32 | key
-        return (first << (size << 3) | masked).to_bytes(6 + size, "big")
+    if size < 126:  # the whole frame is one integer: two bytes, the key, and the payload XOR the repeated key
+        words = (size + 7) >> 2
+        keys = key * _ONES[words] >> (words - 1 << 5) - (size << 3)
+        first = (0x8080 | kind << 8 | size) << 32 + (size << 3)
+        return (first | keys ^ int.from_bytes(payload, "big")).to_bytes(6 + size, "big")
     mask = key.to_bytes(4, "big")
     if size < 65_536:
         head = b"%c\xfe%b%b" % (0x80 | kind, size.to_bytes(2, "big"), mask)

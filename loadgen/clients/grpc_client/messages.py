@@ -56,11 +56,16 @@ class MessageReader:
         return not self._size
 
     def feed(self, data: bytes) -> list[bytes]:
-        """HOT, once a read: 0.4 µs and 0.2 µs a message. Return the messages that end in these bytes.
+        """HOT, once a read: 0.2 µs for one message, else 0.4 µs and 0.2 µs a message. Return the messages that end in
+        these bytes.
 
         Raises:
             RequestFailed: `grpc message too large`, or `protocol` for a flag or a compression that is not valid.
         """
+        if len(data) >= _PREFIX and not self._size:
+            flag, length = _prefix(data)
+            if len(data) == _PREFIX + length <= self._max and not flag:  # one whole message: the usual case
+                return [data[_PREFIX:]]
         self._size += len(data)
         if self._size < self._need:
             if data:

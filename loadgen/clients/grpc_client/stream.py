@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Callable
 from time import perf_counter_ns
 from typing import Final
 
@@ -44,6 +45,7 @@ class MessageStream(StreamedReply):
         "_is_grpc",
         "_is_invalid",
         "_last_ns",
+        "_new_future",
         "_reader",
         "_sent_messages",
         "_shown",
@@ -74,7 +76,8 @@ class MessageStream(StreamedReply):
         """The same of our side, with their prefixes."""
         self._written = 0
         self._source: Source
-        self.can_write: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._new_future: Callable[[], asyncio.Future[None]] = asyncio.get_running_loop().create_future
+        self.can_write = self._new_future()
         self.messages = 0
         self.status: Status | None = None
         """The status, once the answer has ended; None until then, or if the answer had none."""
@@ -110,23 +113,30 @@ class MessageStream(StreamedReply):
             return True
         if not found:
             return self._unread_bytes > _ENOUGH_BYTES
-        count = len(found)
-        self.series.phase("message_gap" if self.messages else "first_message", now_ns - self._last_ns)
-        if count > 1:
-            self.series.phase_many("message_gap", [0] * (count - 1))
+        count, before = len(found), self.messages
+        self.messages = before + count
+        if before:
+            self.series.message_gap(now_ns - self._last_ns)
+        else:
+            self.series.phase("first_message", now_ns - self._last_ns)
         self._last_ns = now_ns
-        if self.messages < _SHOWN:
-            self._shown += [one for one in found[: _SHOWN - self.messages] if len(one) <= _SHOWN_BYTES]
-        self.messages += count
-        self.waiting.extend(found)
+        # The bytes of messages that are not complete do not count: pausing would keep them incomplete.
+        if count == 1:
+            (message,) = found
+            self.waiting.append(message)
+            unread = self._unread_bytes = self._unread_bytes + len(message)
+        else:
+            self.series.phase_many("message_gap", [0] * (count - 1))
+            self.waiting.extend(found)
+            unread = self._unread_bytes = self._unread_bytes + sum(map(len, found))
+        if before < _SHOWN:
+            self._shown += [one for one in found[: _SHOWN - before] if len(one) <= _SHOWN_BYTES]
         if self.has_times:
             self.times.extend([now_ns] * count)
-        # The bytes of messages that are not complete do not count: pausing would keep them incomplete.
-        self._unread_bytes += sum(map(len, found)) if count > 1 else len(found[0])
         wanted = self._wanted
         if wanted is not None and not wanted.done():
             wanted.set_result(None)
-        return self._unread_bytes > _ENOUGH_BYTES
+        return unread > _ENOUGH_BYTES
 
     # -- what the call uses ---------------------------------------------------------------------
 
@@ -158,18 +168,28 @@ class MessageStream(StreamedReply):
             RequestFailed: the connection broke, or the bytes are no messages. The row is recorded.
         """
         while not self.waiting:
-            if self._failure is not None:
+            wanted = self.next_piece()
+            if wanted is not None:
+                await wanted
+            elif self._failure is not None:
                 if self._is_invalid and not self._is_whole:
                     self.source.abort()  # the connection itself is sound
                 raise self._break(self._failure)
-            if self._is_whole:
-                self.conclude()
+            else:
+                if self._is_whole:
+                    self.conclude()
                 return False
-            if self._is_closed:
-                return False
-            self._wanted = asyncio.get_running_loop().create_future()
-            await self._wanted
         return True
+
+    def next_piece(self) -> asyncio.Future[None] | None:
+        """HOT. Return a future that is done when messages have arrived, or the answer has ended or broken.
+
+        None: nothing more comes, because it has ended, or is broken or left.
+        """
+        if self._is_whole or self._is_closed or self._failure is not None:
+            return None
+        wanted = self._wanted = self._new_future()
+        return wanted
 
     def conclude(self) -> None:
         """Find the status of the whole answer, and record the row with its outcome. Do nothing the second time."""

@@ -238,10 +238,8 @@ class WebSocket:
         if tags is not None:
             series = series.marked(tags)
         asked_ns = perf_counter_ns()
-        sample = Exchanged(
-            series, asked_ns, payload if kind == BINARY else payload.decode(), connection.loop.create_future(),
-            asked_ns + limit_ns, key,
-        )  # fmt: skip
+        sent = payload if kind == BINARY else message if type(message) is str else payload.decode()
+        sample = Exchanged(series, asked_ns, sent, connection.loop.create_future(), asked_ns + limit_ns, key)
         if series.watch is not None:
             series.watch.begun(asked_ns)
         self._asking += 1

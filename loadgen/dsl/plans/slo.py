@@ -7,6 +7,7 @@
     error_ratio(window="30s", abort=True) < "5%"    the first window that exceeds the limit stops the run
     mean(request="GET /", metric="service") < "80ms"    also `maximum`, `minimum`; metrics as in `METRICS`
     throughput("requests") > "20/s", total("iterations") > 100_000
+    p(75, request="page /", metric="cls") < 0.1    of pages in a browser; `cls` is a score, so its limit is a number
     p(95, metric="ttft") < "500ms"         of requests to AI models; `goodput(...)` is in `goodput.py`
     throughput("output_tokens") > "2000/s"
     checks("has results") > "99.9%"        of `user.check`; `checks()` judges each check by itself
@@ -30,6 +31,7 @@ from loadgen.dsl.plans.slo_expression import (
     Over,
     PerSecondValue,
     Scope,
+    ScoreValue,
     ShareValue,
     Slo,
     TagName,
@@ -47,7 +49,7 @@ from loadgen.errors import Fault
 from loadgen.measure.deltas.custom import CHECK
 from loadgen.measure.deltas.series_key import (
     MESSAGE_METRICS,
-    PAGE_TIMES,
+    PAGE_METRICS,
     PHASES,
     STREAM_TIMES,
     TOKEN_METRICS,
@@ -95,6 +97,7 @@ TimeMetric = Literal[
     PageTime,
     StreamTime,
 ]
+ScoreMetric = Literal["cls"]
 METRICS: Final[Mapping[str, tuple[str, ...]]] = {
     "response": ("journey", "step", "request"),
     "duration": ("journey", "step"),
@@ -104,12 +107,12 @@ METRICS: Final[Mapping[str, tuple[str, ...]]] = {
     "user_wait": ("journey",),
     "generator_lag": ("journey",),
     **dict.fromkeys(MESSAGE_METRICS, ("request",)),
-    **dict.fromkeys(PAGE_TIMES, ("request",)),
+    **dict.fromkeys(PAGE_METRICS, ("request",)),
     **dict.fromkeys(STREAM_TIMES, ("request",)),
 }
-"""Metrics of times, each with the kinds of series that have it. ttfb: from the call of a request to the first byte of
-its answer. Only calls with messages have those of `MESSAGE_METRICS`, only pages in a browser those of `PAGE_TIMES`,
-and only requests to AI models those of `STREAM_TIMES` (`loadgen.measure.deltas.series_key`).
+"""Metrics of times and scores, each with the kinds of series that have it. ttfb: from the call of a request to the
+first byte of its answer. Only calls with messages have those of `MESSAGE_METRICS`, only pages in a browser those of
+`PAGE_METRICS`, and only requests to AI models those of `STREAM_TIMES` (`loadgen.measure.deltas.series_key`).
 """
 _IN_WINDOWS: Final = ("response", "service", "duration", "ttfb", *STREAM_TIMES)
 """Metrics that agents can count by due time."""
@@ -117,6 +120,7 @@ _NONE: Final = Scope()
 Counted = Literal["requests", "iterations", "output_tokens", "prompt_tokens"]
 
 
+@overload
 def p(
     q: float,
     *,
@@ -129,7 +133,34 @@ def p(
     metric: TimeMetric = "response",
     window: str | float | None = None,
     abort: bool = False,
-) -> TimeValue:
+) -> TimeValue: ...
+@overload
+def p(
+    q: float,
+    *,
+    journey: Journey[Any] | str | None = None,
+    step: str | None = None,
+    request: str | None = None,
+    region: str | None = None,
+    load: str | None = None,
+    tags: Mapping[TagName, str | Choice] | None = None,
+    metric: ScoreMetric,
+    window: str | float | None = None,
+    abort: bool = False,
+) -> ScoreValue: ...
+def p(
+    q: float,
+    *,
+    journey: Journey[Any] | str | None = None,
+    step: str | None = None,
+    request: str | None = None,
+    region: str | None = None,
+    load: str | None = None,
+    tags: Mapping[TagName, str | Choice] | None = None,
+    metric: TimeMetric | ScoreMetric = "response",
+    window: str | float | None = None,
+    abort: bool = False,
+) -> TimeValue | ScoreValue:
     """Return the q-th percentile of response times. Compare it with a limit to make an objective: `p(95) < "300ms"`.
 
     The percentile is over all due iterations, including missed and failed ones, which count as slower than any limit.
@@ -149,7 +180,7 @@ def p(
             "ttft" (to the first token), "ttft_due" (from when it was due), "ttfo" (to the first token that is no
             reasoning), "itl" (before each token), "icl" (between reads with tokens), "stall" (the longest of these),
             "tpot" (the mean for each token after the first read). They need no `request`. Of pages in
-            a browser: "lcp", "inp", "fcp".
+            a browser: "lcp", "inp", "fcp", and "cls", a score that is compared with a number.
         window: the objective must hold in each window of this length ("1m"), counted by due times. A request in
             flight that is older than the limit already counts as bad. A window with too few due iterations (fewer
             than 20 for p(95), 100 for p(99)) cannot pass, and fails only with more than one bad iteration.
@@ -184,6 +215,19 @@ def mean(
     region: str | None = None,
     load: str | None = None,
     tags: Mapping[TagName, str | Choice] | None = None,
+    metric: ScoreMetric,
+    window: str | float | None = None,
+    abort: bool = False,
+) -> ScoreValue: ...
+@overload
+def mean(
+    *,
+    journey: Journey[Any] | str | None = None,
+    step: str | None = None,
+    request: str | None = None,
+    region: str | None = None,
+    load: str | None = None,
+    tags: Mapping[TagName, str | Choice] | None = None,
     metric: TokenMetric,
     window: str | float | None = None,
     abort: bool = False,
@@ -196,10 +240,10 @@ def mean(
     region: str | None = None,
     load: str | None = None,
     tags: Mapping[TagName, str | Choice] | None = None,
-    metric: TimeMetric | TokenMetric = "response",
+    metric: TimeMetric | ScoreMetric | TokenMetric = "response",
     window: str | float | None = None,
     abort: bool = False,
-) -> TimeValue | TokensValue:
+) -> TimeValue | ScoreValue | TokensValue:
     """Return the mean of times. Compare it with a limit to make an objective: `mean(request="GET /") < "80ms"`.
 
     The mean includes all requests, steps or iterations that ended, failed ones with the time that they took. The time
@@ -220,6 +264,7 @@ def mean(
     return _time(origin, "mean", "mean", scope, metric, over)
 
 
+@overload
 def maximum(
     *,
     journey: Journey[Any] | str | None = None,
@@ -231,7 +276,32 @@ def maximum(
     metric: TimeMetric = "response",
     window: str | float | None = None,
     abort: bool = False,
-) -> TimeValue:
+) -> TimeValue: ...
+@overload
+def maximum(
+    *,
+    journey: Journey[Any] | str | None = None,
+    step: str | None = None,
+    request: str | None = None,
+    region: str | None = None,
+    load: str | None = None,
+    tags: Mapping[TagName, str | Choice] | None = None,
+    metric: ScoreMetric,
+    window: str | float | None = None,
+    abort: bool = False,
+) -> ScoreValue: ...
+def maximum(
+    *,
+    journey: Journey[Any] | str | None = None,
+    step: str | None = None,
+    request: str | None = None,
+    region: str | None = None,
+    load: str | None = None,
+    tags: Mapping[TagName, str | Choice] | None = None,
+    metric: TimeMetric | ScoreMetric = "response",
+    window: str | float | None = None,
+    abort: bool = False,
+) -> TimeValue | ScoreValue:
     """Return the longest of times. Compare it with a limit: `maximum(step="pay", window="1m") < "5s"`.
 
     It includes the same times as `mean`.
@@ -246,6 +316,7 @@ def maximum(
     return _time(origin, "maximum", "maximum", scope, metric, read_over(origin, "maximum", window, abort))
 
 
+@overload
 def minimum(
     *,
     journey: Journey[Any] | str | None = None,
@@ -257,7 +328,32 @@ def minimum(
     metric: TimeMetric = "response",
     window: str | float | None = None,
     abort: bool = False,
-) -> TimeValue:
+) -> TimeValue: ...
+@overload
+def minimum(
+    *,
+    journey: Journey[Any] | str | None = None,
+    step: str | None = None,
+    request: str | None = None,
+    region: str | None = None,
+    load: str | None = None,
+    tags: Mapping[TagName, str | Choice] | None = None,
+    metric: ScoreMetric,
+    window: str | float | None = None,
+    abort: bool = False,
+) -> ScoreValue: ...
+def minimum(
+    *,
+    journey: Journey[Any] | str | None = None,
+    step: str | None = None,
+    request: str | None = None,
+    region: str | None = None,
+    load: str | None = None,
+    tags: Mapping[TagName, str | Choice] | None = None,
+    metric: TimeMetric | ScoreMetric = "response",
+    window: str | float | None = None,
+    abort: bool = False,
+) -> TimeValue | ScoreValue:
     """Return the shortest of times. Compare it with a limit: `minimum(request="GET /") > "1ms"`.
 
     It includes the same times as `mean`.
@@ -408,8 +504,11 @@ def _time(
     metric: object,
     over: Over,
     first: Scope = _NONE,
-) -> TimeValue:
-    """Return the expression of a time. what: the function's name. first: its first argument, a percentile."""
+) -> TimeValue | ScoreValue:
+    """Return the expression of a time or a score.
+
+    what: the function's name. first: its first argument, a percentile.
+    """
     faults = [*first.faults, *scope.faults, *over.faults]
     of = "request" if scope.fields.get("request") else "step" if scope.fields.get("step") else "journey"
     if metric in STREAM_TIMES:
@@ -420,15 +519,17 @@ def _time(
         faults.append(origin.fault(message, f'write mean(metric="{metric}") > 100'))
     elif not isinstance(metric, str) or metric not in METRICS:
         message = f"{what}(metric={metric!r}): unknown metric"
-        hint = f"write one of {', '.join(get_args(TimeMetric))}"
+        hint = f"write one of {', '.join((*get_args(TimeMetric), *get_args(ScoreMetric)))}"
         near = did_you_mean(metric, METRICS) if isinstance(metric, str) else ""
         faults.append(origin.fault(message, near if near.startswith("did you mean") else hint))
     else:
         texts = (f'metric="{metric}"',) if metric != "response" else ()
         owners = METRICS[metric]
         if of not in owners:
-            wanted = 'add request="GET /..."' if owners == ("request",) else f"judge a {' or '.join(owners)} instead"
-            message = f'{what}(metric="{metric}"): a {of} has no {metric}; it is a time of a {owners[-1]}'
+            row = "page /" if metric in PAGE_METRICS else "GET /..."
+            wanted = f'add request="{row}"' if owners == ("request",) else f"judge a {' or '.join(owners)} instead"
+            noun = "score" if metric in get_args(ScoreMetric) else "time"
+            message = f'{what}(metric="{metric}"): a {of} has no {metric}; it is a {noun} of a {owners[-1]}'
             faults.append(origin.fault(message, wanted))
         if over.window_ns and metric not in _IN_WINDOWS:
             message = f'{what}(metric="{metric}", window=...): {metric} is not counted by due time'
@@ -436,6 +537,8 @@ def _time(
     expression = f"{what}({arguments(first.texts, scope.texts, texts, over.texts)})"
     known = metric if isinstance(metric, str) and metric in METRICS else "response"
     fields = {**first.fields, **scope.fields, "metric": known}
+    if known in get_args(ScoreMetric):
+        return ScoreValue(origin, kind, expression, over, fields, tuple(faults), "0.1")
     return TimeValue(origin, kind, expression, over, fields, tuple(faults))
 
 

@@ -2,7 +2,8 @@
 
 `p(95)` is a `TimeValue`, `error_ratio()` a `ShareValue`, `throughput("requests")` a `PerSecondValue`,
 `total("iterations")` a `CountValue`, `basket.mean()` a `NumberValue`, `mean(metric="output_tokens")` a `TokensValue`,
-`goodput(...)` a `GoodputValue`. Comparing one with a limit makes an `Slo`.
+`p(75, request="page /", metric="cls")` a `ScoreValue`, `goodput(...)` a `GoodputValue`. Comparing one with a limit
+makes an `Slo`.
 Nothing here raises: an invalid argument or limit becomes an error at its line of the scenario, so that all errors of a
 file are reported at once.
 """
@@ -16,8 +17,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, Generic, Never, TypeVar
 
 from loadgen.dsl.source_location import Origin, here
 from loadgen.errors import Fault, ScenarioError
-from loadgen.measure.deltas.series_key import TOKEN_NS
-from loadgen.measure.objectives.terms import Objective, ObjectiveKind, Operator, TagSelector
+from loadgen.measure.deltas.series_key import CLS_NS, TOKEN_NS
+from loadgen.measure.objectives.terms import Objective, ObjectiveKind, Operator, TagSelector, exact
 from loadgen.probes.limits.objective import ProbeObjective
 from loadgen.units import NS_PER_S, format_duration, parse_duration, parse_rate, parse_ratio
 
@@ -33,6 +34,7 @@ __all__ = [
     "Over",
     "PerSecondValue",
     "Scope",
+    "ScoreValue",
     "ShareValue",
     "Slo",
     "TagName",
@@ -456,6 +458,21 @@ class TokensValue(_Measured[float]):
     __slots__ = ()
     _read = staticmethod(_tokens)
     _never_below_0 = "number of tokens"
+
+
+def _score(limit: object) -> tuple[float, str]:
+    if isinstance(limit, str):
+        raise ValueError("the limit is a text: cls is a score without a unit, so it must be a number, without quotes")
+    number, text = _number(limit)
+    return float(exact(number) * CLS_NS), text
+
+
+class ScoreValue(_Measured[float]):
+    """A score of pages in a browser. Compare it with a number: `p(75, request="page /", metric="cls") < 0.1`."""
+
+    __slots__ = ()
+    _read = staticmethod(_score)
+    _never_below_0 = "score"
 
 
 class GoodputValue(Expression):

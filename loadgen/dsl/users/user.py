@@ -71,6 +71,7 @@ from loadgen.units import NS_PER_S, format_duration
 if TYPE_CHECKING:
     import httpx2 as _httpx2  # optional
 
+    from loadgen.clients.browser.chromium import StorageState
     from loadgen.clients.grpc_client.channel import GrpcChannel
     from loadgen.clients.grpc_schema.reflected import Reflected
     from loadgen.clients.ws_client.websocket import WebSocket
@@ -126,7 +127,7 @@ class Openers(Protocol):
         """
         ...
 
-    def open_browser(self, user: User, url: str, name: PageName) -> PageVisit:
+    def open_browser(self, user: User, url: str, name: PageName, storage: StorageState | None = None) -> PageVisit:
         """Return a visit to pages in a browser.
 
         Raises:
@@ -686,7 +687,13 @@ class User:
             wait=self._wait,
         )
 
-    def browser(self, url: str = "/", *, name: str | Callable[[str], str] | None = None) -> PageVisit:
+    def browser(
+        self,
+        url: str = "/",
+        *,
+        name: str | Callable[[str], str] | None = None,
+        storage_state: StorageState | None = None,
+    ) -> PageVisit:
         """Return a context manager that opens a page in a real browser: `async with user.browser("/") as page:`.
 
         `page` is Playwright's typed page: `await page.click("text=Buy")`. Each block has a fresh browser profile. Each
@@ -697,11 +704,18 @@ class User:
         Args:
             url: the first page, relative to the plan's target.
             name: the name of the first row; or a function that returns the name of each row from its URL.
+            storage_state: the cookies and local storage of an earlier block: what `await page.context.storage_state()`
+                returned in it. None: the profile is empty.
 
         Raises:
-            UsageError: the plan has no `browsers=`.
+            UsageError: the plan has no `browsers=`, or `storage_state` is not such a dict.
         """
-        return self._all_openers().open_browser(self, url, name)
+        if storage_state is not None and not isinstance(storage_state, dict):
+            raise UsageError(
+                f"user.browser(storage_state={type(storage_state).__name__}): must be a dict",
+                hint="write state = await page.context.storage_state() at the end of an earlier block, and pass state",
+            )
+        return self._all_openers().open_browser(self, url, name, storage_state)
 
     def tcp(self, target: str = "", *, frame: Frame, timeout: float | str | None = None) -> TcpLink:
         """Return a TCP connection: `async with user.tcp("gate", frame=lines()) as link: await link.ask(b"PING")`.

@@ -67,6 +67,7 @@ from loadgen.measure.deltas.series_key import Tags
 from loadgen.target_url import LINK_SCHEMES, TargetUrl, is_http
 
 if TYPE_CHECKING:
+    from loadgen.clients.browser.chromium import StorageState
     from loadgen.clients.pool.http3_pool import Http3Worker
 
 __all__ = ["UserFactory", "Ways"]
@@ -350,7 +351,7 @@ class UserFactory:
             follow_redirects=ways.follow_redirects,
         )
 
-    def open_browser(self, user: User, url: str, name: PageName) -> PageVisit:
+    def open_browser(self, user: User, url: str, name: PageName, storage: StorageState | None = None) -> PageVisit:
         """Return the visit of a user to pages in a browser.
 
         Raises:
@@ -373,7 +374,7 @@ class UserFactory:
                 partial(launch_for, self._network, places),
                 self._tracer,
             )
-        return PageVisit(browsers, user._meter, self._pages, url, name)
+        return PageVisit(browsers, user._meter, self._pages, url, name, storage)
 
     # -- the parts of a user ----------------------------------------------------------------------
 

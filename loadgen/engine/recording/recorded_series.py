@@ -237,6 +237,7 @@ class MoreSeries(Protocol):
 
 
 _Timed = Phase | Literal["ttfb"] | MessageMetric | PageMetric
+_GAP: Final = ("message_gap", OK, False)
 
 
 class RequestSeries(Series):
@@ -269,6 +270,14 @@ class RequestSeries(Series):
                 key = (phase, OTHER, is_bound)
             values = self.phases.setdefault(key, [])
         values.append(ns)
+
+    def message_gap(self, ns: int) -> None:
+        """HOT, once for a message that arrived alone. Record the time since the message before, as `phase` does."""
+        found = self.phases.get(_GAP)
+        if found is None:
+            self.phase("message_gap", ns)
+        else:
+            found.append(ns)
 
     def phase_many(self, phase: _Timed, values: Sequence[int]) -> None:
         """HOT, once for messages that arrived together. Record the times of several phases or messages, all ok."""

@@ -1,9 +1,9 @@
 """The words of an objective: what is judged, and the result. Plain values, stored in manifests and summaries.
 
-An objective judges one of four things. *Times* of iterations, steps or requests: a percentile, mean, maximum, minimum
-or error ratio. *Counts* of iterations, requests or tokens: a total, or their number per second. *Goodput*: the share of
-offered requests to AI models that kept several limits. *Custom metrics* of the scenario: `of` names one. `evaluate` in
-`objective.py` judges all of them.
+An objective judges one of four things. *Times* of iterations, steps or requests, and scores of pages: a percentile,
+mean, maximum, minimum or error ratio. *Counts* of iterations, requests or tokens: a total, or their number per second.
+*Goodput*: the share of offered requests to AI models that kept several limits. *Custom metrics* of the scenario: `of`
+names one. `evaluate` in `objective.py` judges all of them.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import msgspec
 
 from loadgen.measure.deltas.custom import CustomKind
 from loadgen.measure.deltas.series_key import (
+    CLS_NS,
     CUT_OFF,
     GOODPUT_TAG,
     LOAD_TAG,
@@ -67,7 +68,7 @@ ALL_CHECKS: Final = "check: *"
 """As `of`: each check of the scenario by itself."""
 
 FAILED_VALUES: Final[Mapping[Metric, Metric]] = {
-    **dict.fromkeys(("response", "duration", "ttfb", "lcp", "fcp"), "response"),
+    **dict.fromkeys(("response", "duration", "ttfb", "lcp", "fcp", "cls"), "response"),
     **dict.fromkeys(("ttft", "ttfo", "tpot", "stall"), "ttft"),
     "ttft_due": "ttft_due",
     "itl": "itl",
@@ -125,7 +126,9 @@ class Objective(msgspec.Struct, frozen=True, kw_only=True):
     text: str
     """As the author of the plan wrote it: "p(95) < 300ms"."""
     limit: float
-    """ns for times, a ratio from 0 to 1, a number per second, a count, or a value in the unit of a custom metric."""
+    """ns for times, or the ns that stand for a token or a score (`unit_ns`); a ratio from 0 to 1, a number per second,
+    a count, or a value in the unit of a custom metric.
+    """
     q: float = 0.0
     """Percent; 0 unless it is a percentile."""
     journey: str | None = None
@@ -139,7 +142,7 @@ class Objective(msgspec.Struct, frozen=True, kw_only=True):
     """True: the first window that breaks the objective stops the run."""
 
     metric: Metric = "response"
-    """Of times: the metric that is judged."""
+    """Of times and scores: the metric that is judged."""
     of: str = ""
     """The judged quantity, if it is not a time: "requests" or "iterations", or the name of a custom metric."""
     of_kind: CustomKind | None = None
@@ -210,8 +213,13 @@ class Objective(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def unit_ns(self) -> int:
-        """Return one unit of its values in ns: 1 ms, or the time that stands for one token."""
-        return TOKEN_NS if self.counts_tokens else NS_PER_MS
+        """Return one unit of its values in ns: 1 ms, or the time that stands for one token or for a score of 1."""
+        return TOKEN_NS if self.counts_tokens else CLS_NS if self.metric == "cls" else NS_PER_MS
+
+    @property
+    def unit_of_values(self) -> str:
+        """Return the unit of its values in results: "ms", "tokens", or "" for a score."""
+        return "tokens" if self.counts_tokens else "" if self.metric == "cls" else "ms"
 
     @property
     def goodput_text(self) -> str:
@@ -334,7 +342,7 @@ class SloResult(msgspec.Struct, frozen=True, kw_only=True):
     percentile falls among the bad. Over windows: the share of the bad in the worst window, for percentiles too.
     """
     unit: str
-    """"ms", "ratio", "/s", the counted thing, or the unit of a custom metric."""
+    """"ms", "ratio", "/s", the counted thing, or the unit of a custom metric. Empty for a score."""
     count: int
     """All due iterations or requests, good and bad: in the run, or in the worst window."""
     good: int

@@ -251,16 +251,16 @@ def _share_of_events(objective: Objective, merge: Measured, journey: str | None,
     good = within if objective.is_upper else count - within
     of_count = total if count != total and not objective.is_of_parts else None
     observed = _percentile(objective, values, count, limit_us)
+    value = observed * NS_PER_US / objective.unit_ns if isinstance(observed, int) else observed
     detail = ""
-    if observed is not None:
-        shown = value_text(observed / 1_000 if isinstance(observed, int) else observed, "ms")
+    if value is not None:
+        shown = value_text(value, objective.unit_of_values)
         detail = f"p{objective.q:g} of {events_text(objective, count, of_count)}: {shown}"
     verdict, reason = _of_share(objective, count - good, count, missing)
-    value = observed / 1_000 if isinstance(observed, int) else observed
     return _Found(
         verdict,
         value,
-        "ms",
+        objective.unit_of_values,
         count,
         detail,
         reason,
@@ -275,18 +275,24 @@ def _share_of_events(objective: Objective, merge: Measured, journey: str | None,
 def _percentile(objective: Objective, values: Histogram, count: int, limit_us: int) -> int | str | None:
     """Return the percentile in µs of `count` events, of which those without a value are above every value.
 
-    A text is a lower bound in ms. None if there are no events.
+    A text is a lower bound in the unit of the result. None if there are no events.
     """
     if not count:
         return None
     rank = max(1, ceil(exact(objective.q) * count / 100))
     if rank > values.total:
         worst_us = values.percentile_us(100) if values.total else 0
-        return f"> {number_text(max(worst_us, limit_us if objective.is_upper else 0) / 1_000)}"
+        return _bound_text(objective, max(worst_us, limit_us if objective.is_upper else 0) * NS_PER_US)
     us = values.value_at_rank_us(rank)
     if us > limit_us and values.count_at_most_us(limit_us) >= rank:
         return limit_us  # both are in one slot: the histogram cannot distinguish them
     return us
+
+
+def _bound_text(objective: Objective, bound_ns: float) -> str:
+    """Return a lower bound as text in the unit of the objective's values: "> 300.0" ms, "> 0.25"."""
+    bound = bound_ns / objective.unit_ns
+    return f"> {number_text(bound) if objective.metric != 'cls' else plain_number(bound)}"
 
 
 def _goodput(objective: Objective, merge: Measured, journey: str | None, missing: Missing) -> _Found:
@@ -377,7 +383,7 @@ def _of_share(objective: Objective, bad: int, count: int, missing: Missing) -> t
 
 def _moment(objective: Objective, merge: Measured, journey: str | None, missing: Missing) -> _Found:
     times = _times(objective, merge, journey, objective.metric)
-    unit = "tokens" if objective.counts_tokens else "ms"
+    unit = objective.unit_of_values
     if not times.count:
         return _Found("inconclusive", None, unit, 0, reason=NO_DATA, is_of_values=True)
     outcomes = _outcomes(objective, merge, journey)
@@ -388,7 +394,7 @@ def _moment(objective: Objective, merge: Measured, journey: str | None, missing:
     verdict, reason = _between(objective, low, high, times, missing)
     is_bound = low != high
     value = float(low) / objective.unit_ns
-    observed: float | str = f"> {number_text(value)}" if is_bound else round(value, 3)
+    observed: float | str = _bound_text(objective, float(low)) if is_bound else round(value, 3 if unit else 6)
     detail = f"{objective.kind} of {events_text(objective, times.count, of_count)}"
     if failed:
         detail += f", {format_count(failed)} of them failed"

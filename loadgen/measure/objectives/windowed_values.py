@@ -165,7 +165,7 @@ def _unit(objective: Objective) -> str:
         return "/s"
     if objective.of_kind:
         return objective.unit
-    return objective.of.replace("_", " ") or ("tokens" if objective.counts_tokens else "ms")
+    return objective.of.replace("_", " ") or objective.unit_of_values
 
 
 def _limit(objective: Objective) -> float:

@@ -64,6 +64,7 @@ _THAT: Final[Mapping[Metric, str]] = {
     "first_message": "that got a message",
     "lcp": "that failed or painted",
     "fcp": "that failed or painted",
+    "cls": "that failed or painted",
     "inp": "that had an interaction",
     "ttft_due": "that had a due time",
     "ttfo": "that failed or got output",

@@ -19,5 +19,9 @@ plan = Plan(
     mix={products: 2, look: 1},
     load=iterations(3, users=2),
     browsers=1,
-    slos=[p(75, request="page /", metric="fcp") < "30s", p(95, request="page /", metric="ttfb") < "30s"],
+    slos=[
+        p(75, request="page /", metric="fcp") < "30s",
+        p(95, request="page /", metric="ttfb") < "30s",
+        p(75, request="page /", metric="cls") < 0.5,
+    ],
 )
