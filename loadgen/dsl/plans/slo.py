@@ -418,6 +418,9 @@ def _time(
     if metric in TOKEN_METRICS:
         message = f'{what}(metric="{metric}"): numbers of tokens have a mean, a throughput and a total'
         faults.append(origin.fault(message, f'write mean(metric="{metric}") > 100'))
+    elif metric == "cls":
+        message = f'{what}(metric="cls"): objectives cannot limit cls, because it is a score and not a time'
+        faults.append(origin.fault(message, "remove it; the report and summary.json have cls"))
     elif not isinstance(metric, str) or metric not in METRICS:
         message = f"{what}(metric={metric!r}): unknown metric"
         hint = f"write one of {', '.join(get_args(TimeMetric))}"
