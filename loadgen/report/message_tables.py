@@ -1,8 +1,8 @@
-"""Format the times of messages as a table: for each call its first message, gaps, answers, and their number."""
+"""Format the times of messages as a table: for each call its first message, gaps, answers, ages, and their number."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Final
 
 from loadgen.report.report_parts import PLACEHOLDER, Table, milliseconds
@@ -15,12 +15,13 @@ __all__ = ["message_tables"]
 MOST_ROWS: Final = 15
 """The most calls of the table; summary.json has all."""
 _ALL: Final = "*"
-_NAMES: Final = {"first_message": "first message", "message_gap": "gap", "answer": "answer"}
-_NOTE: Final = (
-    "Calls with messages, of all outcomes. first message: from the call to the first message of the target, one value a"
-    " call; gap: between two of its messages; answer: from a message of ours to its answer (key=). messages: how many"
-    " came."
-)
+_NAMES: Final = {"first_message": "first message", "message_gap": "gap", "answer": "answer", "message_age": "age"}
+_MEANINGS: Final = {
+    "first_message": "first message: from the call to the first message of the target, one value a call",
+    "message_gap": "gap: between two of its messages",
+    "answer": "answer: from a message of ours to its answer (key=)",
+    "message_age": "age: from the time in the message (stamp=) to its arrival, with the difference of the two clocks",
+}
 
 
 def message_tables(summary: Summary) -> Iterator[Table]:
@@ -35,8 +36,15 @@ def message_tables(summary: Summary) -> Iterator[Table]:
         ("", "time", "count", "p50", "p95", "p99", "max"),
         tuple(line for s in rows[:MOST_ROWS] for line in _lines(stream_name(s, several), s)),
         2,
-        "\n".join(filter(None, (_NOTE, left_out))),
+        "\n".join(filter(None, (_note(rows), left_out))),
     )
+
+
+def _note(rows: Iterable[Series]) -> str:
+    """Return the meaning of the times that occur."""
+    found = {metric for s in rows for metric in s.message_ms}
+    meanings = "; ".join(text for metric, text in _MEANINGS.items() if metric in found)
+    return f"Calls with messages, of all outcomes. {meanings}. messages: how many came."
 
 
 def _lines(name: str, s: Series) -> Iterator[tuple[str, ...]]:

@@ -7,6 +7,7 @@ from math import ceil
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 from rich.console import Console
 
 from loadgen.measure.results.message_figures import MESSAGE_TIMES
@@ -17,7 +18,7 @@ from loadgen.report.message_tables import message_tables
 from loadgen.report.report_parts import milliseconds
 from loadgen.report.report_tables import final_report
 from loadgen.report.run_as_dataframes import open_run
-from loadgen.report.summary_reader import Summary, read
+from loadgen.report.summary_reader import PhaseFigures, Summary, read
 from loadgen_controller.screen.result_explanation import story_in
 from loadgen_controller.screen.terminal_report import print_report
 from tests.support.browser import Shown, chromium, needs_chromium
@@ -52,6 +53,18 @@ def test_each_call_with_messages_has_its_times_with_counts(summary: Summary) -> 
         ("", "answer", f"{CALLS}", *ranked(ANSWERS_MS, 50, 95, 99, 100)),
         ("", "messages", f"{CALLS * 5}", "-", "-", "-", "-"),
     )
+
+
+def test_the_ages_of_messages_have_a_line_and_a_meaning_if_there_are_any(summary: Summary) -> None:
+    (without,) = message_tables(summary)
+    aged = replace(
+        summary.series[0], region="*", outcome="*", tags={}, message_ms={"message_age": PhaseFigures(count=3, p50=7.0)}
+    )
+    (table,) = message_tables(replace(summary, series=[aged]))
+    assert [row[1:4] for row in table.rows] == [("age", "3", milliseconds(7.0)), ("messages", "0", "-")]
+    assert "age: from the time in the message" in table.note
+    assert "answer:" not in table.note
+    assert "; age:" not in without.note
 
 
 def test_only_rows_over_all_outcomes_have_them(summary: Summary) -> None:
@@ -92,4 +105,7 @@ def test_the_page_has_the_table(folder: Path, tmp_path: Path, width: int) -> Non
         assert cells[1][4:] == ["11 ms", "13 ms", "13 ms", "13 ms"]
         assert page.locator("#messages h2").text_content() == "Messages of calls"
         assert page.evaluate("document.documentElement.scrollWidth") <= width
+        name = rows[0].locator("td").first.bounding_box()
+        assert name is not None
+        assert name["width"] < width / 2  # so that figures are beside it, also on a telephone
         assert [fault for fault in shown.faults if "net::" not in fault] == []

@@ -1,23 +1,31 @@
-// Messages of calls (gRPC): the time of the first one, gaps, answers, and their number, in one table. The part is shown
+// Messages of calls (gRPC, WebSocket): the time of the first one, gaps, answers, ages, and their number, in one table. The part is shown
 // when the document has such calls, and not before.
 
-import { element, show } from "./dom.js";
+import { element, say, show } from "./dom.js";
 import { count_text, ms_text } from "./format.js";
 import { table_box } from "./lists.js";
 import { name_of } from "./table.js";
 
-const TIMES = { first_message: "first message", message_gap: "gap", answer: "answer" };
-const ABOUT = "Calls of all outcomes. First message: from the call to the first message of the target, one value a call. "
-  + "Gap: between two of its messages. Answer: from a message of ours to its answer, if the call has key=.";
+const TIMES = { first_message: "first message", message_gap: "gap", answer: "answer", message_age: "age" };
+const MEANINGS = {
+  first_message: "First message: from the call to the first message of the target, one value a call.",
+  message_gap: "Gap: between two of its messages.",
+  answer: "Answer: from a message of ours to its answer, if the call has key=.",
+  message_age: "Age: from the time in the message (stamp=) to its arrival, with the difference of the two clocks.",
+};
 
 /** Returns {element, update(history)}. */
 export function message_group() {
   const table = table_box("Messages", "message-rows", ["request", "time", "count", "mean", "p50", "p95", "p99", "max"], 2);
+  const about = element("p", { class: "note" });
   const made = element("section", { class: "group", id: "messages", hidden: true },
-    element("h2", {}, "Messages of calls"), element("div", { class: "wide" }, table.element, element("p", { class: "note" }, ABOUT)));
+    element("h2", {}, "Messages of calls"), element("div", { class: "wide streams" }, table.element, about));
 
   function update(history) {
-    const found = history.rows.filter((row) => row.message_ms).flatMap(lines_of);
+    const rows = history.rows.filter((row) => row.message_ms);
+    const found = rows.flatMap(lines_of);
+    const meanings = Object.keys(MEANINGS).filter((metric) => rows.some((row) => row.message_ms[metric]));
+    say(about, ["Calls of all outcomes.", ...meanings.map((metric) => MEANINGS[metric])].join(" "));
     show(made, found.length > 0);
     table.fill(found, (cells) => cells);
   }
