@@ -172,7 +172,7 @@ class Program(TyperGroup):
 def _disk_full(error: OSError) -> StorageError:
     """Return the error of a full disk. The dup2 keeps Python from failing again at exit if stdout is the file."""
     if error.filename is None:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     where = error.filename or "the output"
     return StorageError(f"cannot write {where}: {error.strerror}", hint="free some space, or write to another disk")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, ClassVar
@@ -19,7 +19,7 @@ from loadgen.clients.request.tracing import Trace
 from loadgen.dsl.users.user_factory import UserFactory, Ways
 from loadgen.engine.recording.recorded_series import RequestSeries
 from loadgen.engine.recording.recorder import Recorder
-from loadgen.errors import RequestFailed
+from loadgen.errors import RequestFailed, UsageError
 from loadgen.find_chromium import find_chromium
 from loadgen.measure.deltas.series_key import CLS_NS, Metric
 from loadgen.units import NS_PER_MS, NS_PER_S
@@ -126,6 +126,17 @@ async def test_vitals_of_pages_are_those_of_the_page_and_each_navigation_is_a_ro
     pages = {path: trace for path, trace in Shop.seen if path in PAGES}
     assert set(pages) == {"/", "/moves"}
     assert all(trace.startswith("00-") and trace.endswith("-01") for trace in pages.values())
+
+
+@pytest.mark.parametrize("named", [lambda url: url.split("?")[7], lambda url: 5, lambda url: ""])
+async def test_an_error_in_the_function_that_names_rows_is_raised_by_the_block(
+    factory: UserFactory, named: Callable[[str], str]
+) -> None:
+    visit = Visit(factory)
+    with pytest.raises((IndexError, UsageError)):
+        async with visit.user.browser("/moves", name=named):
+            raise AssertionError("not reached")
+    assert ("page /moves", "ok", "response") in visit.values()
 
 
 async def test_failed_pages_have_the_outcomes_of_http_and_the_journey_ends_with_them(

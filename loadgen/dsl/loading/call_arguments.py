@@ -24,6 +24,7 @@ from copy import deepcopy
 from functools import lru_cache
 from typing import Any, Final
 
+from loadgen.clients.browser.page_visit import check_page_name
 from loadgen.clients.graphql import gql
 from loadgen.clients.http import HttpClient
 from loadgen.clients.protocol.timeouts import Timeouts
@@ -336,6 +337,7 @@ _VALUES: Final[Mapping[str, tuple[tuple[tuple[str, ...], Callable[..., object]],
         (("name",), lambda name: check_name("check", name)),
         (("ok",), check_condition),
     ),
+    "user.browser": ((("name",), check_page_name),),
     "user.tcp": ((("frame",), check_frame), (("timeout",), lambda timeout: limit_of("user.tcp", timeout, 0))),
     **{f"{owner}.{method}": (
         (("message",), lambda message: bytes_of("message", message)),

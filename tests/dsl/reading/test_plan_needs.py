@@ -117,6 +117,16 @@ def test_a_message_or_a_click_that_is_not_awaited_is_a_fault(tmp_path: Path, lin
     assert "is never awaited" in found
 
 
+def test_a_name_of_pages_that_is_no_text_and_no_function_is_a_fault(tmp_path: Path) -> None:
+    (found,) = faults(tmp_path, 'async with user.browser("/", name=5): pass', f"{WEB}, browsers=1, {ONE}")
+    assert "name=5 is not a name" in found
+
+
+def test_a_page_that_is_awaited_and_not_entered_is_a_fault_that_shows_how_to_enter_it(tmp_path: Path) -> None:
+    (found,) = faults(tmp_path, 'page = await user.browser("/")', f"{WEB}, browsers=1, {ONE}")
+    assert "`async with user.browser(...) as page:`" in found
+
+
 def test_an_objective_on_a_method_of_a_stub_needs_no_warning(tmp_path: Path) -> None:
     path = tmp_path / "scenario.py"
     named = 'slos=[p(95, request="shop.v1.Cart/Get") < "1s", p(95, request="Cart") < "1s"]'
