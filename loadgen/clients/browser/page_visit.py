@@ -219,6 +219,8 @@ class PageVisit:
         is_vague = not outcome and "interrupted by another navigation" in first
         if is_vague or (self._last == NOT_IN_PLAN and outcome == DNS):
             outcome = self._last
+        if outcome == NOT_IN_PLAN:
+            first = f"pages may not reach this server; add it to targets= of the plan ({first})"
         if outcome and outcome != "aborted":
             raise RequestFailed(outcome, first) from error
 
