@@ -13,6 +13,7 @@ import loadgen.math_threads  # noqa: F401  # isort: split
 from loadgen_controller.flag_help import hide_flag_types
 from loadgen_controller.launch.import_signals import importing  # isort: split
 
+import errno
 import os
 import sys
 from collections.abc import Sequence
@@ -24,7 +25,7 @@ from typing import Annotated, Any, Final
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from loadgen.errors import ExitCode
+from loadgen.errors import ExitCode, StorageError
 from loadgen.logs import tame_last_resort
 from loadgen_controller.ci.annotations import annotations_of, is_wanted
 from loadgen_controller.completion.command_table import command_table
@@ -161,9 +162,19 @@ class Program(TyperGroup):
 
                 for line in traceback.format_exc().splitlines():
                     echo(line, err=True)
+            if isinstance(exc, OSError) and exc.errno in (errno.ENOSPC, errno.EDQUOT):
+                exc = _disk_full(exc)
             code = report(exc)
             _annotate(exc)
             return code
+
+
+def _disk_full(error: OSError) -> StorageError:
+    """Return the error of a full disk. The dup2 keeps Python from failing again at exit if stdout is the file."""
+    if error.filename is None:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    where = error.filename or "the output"
+    return StorageError(f"cannot write {where}: {error.strerror}", hint="free some space, or write to another disk")
 
 
 def _annotate(error: Exception) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Final
 
 from loadgen.report.report_parts import PLACEHOLDER, Table, milliseconds
@@ -18,14 +18,15 @@ _ALL: Final = "*"
 _NAMES: Final = {"first_message": "first message", "message_gap": "gap", "answer": "answer", "message_age": "age"}
 _EARLY: Final = "ws: stamps in the future"
 """The counter of `clients/ws_client/counts.py`."""
-_NOTE: Final = (
-    "Calls with messages, of all outcomes. first message: from the call to the first message of the target, one value a"
-    " call; gap: between two of its messages; answer: from a message of ours to its answer (key=). messages: how many"
-    " came."
-)
+_MEANINGS: Final = {
+    "first_message": "first message: from the call to the first message of the target, one value a call",
+    "message_gap": "gap: between two of its messages",
+    "answer": "answer: from a message of ours to its answer (key=)",
+    "message_age": "age: from the time that the target wrote into a message (stamp=) to its arrival, by the clocks of"
+    " both machines",
+}
 _AGE_NOTE: Final = (
-    "age: from the time that the target wrote into a message (stamp=) to its arrival, by the clocks of both machines."
-    " The error of the target's clock is unknown, so ages have no error bound, unless target and agent share a machine."
+    "The error of the target's clock is unknown, so ages have no error bound, unless target and agent share a machine."
 )
 
 
@@ -42,12 +43,19 @@ def message_tables(summary: Summary) -> Iterator[Table]:
         ("", "time", "count", "p50", "p95", "p99", "max"),
         tuple(line for s in rows[:MOST_ROWS] for line in _lines(stream_name(s, several), s)),
         2,
-        "\n".join(filter(None, (_NOTE, *ages, left_out))),
+        "\n".join(filter(None, (_note(rows), *ages, left_out))),
     )
 
 
+def _note(rows: Iterable[Series]) -> str:
+    """Return the meaning of the times that occur."""
+    found = {metric for s in rows for metric in s.message_ms}
+    meanings = "; ".join(text for metric, text in _MEANINGS.items() if metric in found)
+    return f"Calls with messages, of all outcomes. {meanings}. messages: how many came."
+
+
 def _early(summary: Summary) -> str:
-    """Return how many messages were older than their arrival; "" without any."""
+    """Return how many messages had a stamp later than their arrival; "" without any."""
     count = next((one.total or 0 for one in summary.custom if one.name == _EARLY and one.region == _ALL), 0)
     if not count:
         return ""

@@ -115,7 +115,7 @@ class Series(msgspec.Struct, frozen=True):
     phases_ms: dict[str, PhaseFigures] | None = None
     """For a request over all outcomes, its phases: "blocked", "dns", "connect", "tls", "send", "wait", "receive"."""
     message_ms: dict[str, PhaseFigures] = {}
-    """For a call with messages, over all outcomes: "first_message", "message_gap", "answer"."""
+    """For a call with messages, over all outcomes: "first_message", "message_gap", "answer", "message_age"."""
     stream_ms: dict[str, StreamFigures] = {}
     """For a request to an AI model, its times by our convention: "ttft", "ttft_due", "ttfo", "itl", "icl" ..."""
     tokens: dict[str, TokenFigures] = {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import socket
 from pathlib import Path
@@ -211,6 +212,15 @@ def test_bug_is_70_and_asks_for_a_report(monkeypatch: pytest.MonkeyPatch) -> Non
         assert "this is a bug in loadgen" in result.stderr
         assert "report it with the command" in result.stderr
         assert "Traceback" not in result.stderr
+
+
+@pytest.mark.parametrize("name", ["out.csv", None])
+def test_a_full_disk_is_no_bug(monkeypatch: pytest.MonkeyPatch, name: str | None) -> None:
+    monkeypatch.setattr("os.dup2", lambda *_: None)  # without a name, the file is stdout, which would be closed
+    result = failing(monkeypatch, OSError(errno.ENOSPC, "No space left on device", name))
+    assert result.exit_code == 5
+    assert f"cannot write {name or 'the output'}: No space left" in result.stderr
+    assert "free some space" in result.stderr
 
 
 def test_debug_switch_shows_the_traceback(monkeypatch: pytest.MonkeyPatch) -> None:

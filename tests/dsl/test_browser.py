@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, ClassVar
@@ -145,6 +145,17 @@ async def test_a_block_starts_with_the_cookies_and_the_storage_that_the_journey_
         visit.user.browser("/kept", storage_state="state.json")  # type: ignore[arg-type]
     ended = {(row, outcome): len(of) for (row, outcome, metric), of in visit.values().items() if metric == "response"}
     assert ended == {("page /kept", "ok"): 3}  # restoring the storage has no row
+
+
+@pytest.mark.parametrize("named", [lambda url: url.split("?")[7], lambda url: 5, lambda url: ""])
+async def test_an_error_in_the_function_that_names_rows_is_raised_by_the_block(
+    factory: UserFactory, named: Callable[[str], str]
+) -> None:
+    visit = Visit(factory)
+    with pytest.raises((IndexError, UsageError)):
+        async with visit.user.browser("/moves", name=named):
+            raise AssertionError("not reached")
+    assert ("page /moves", "ok", "response") in visit.values()
 
 
 async def test_failed_pages_have_the_outcomes_of_http_and_the_journey_ends_with_them(

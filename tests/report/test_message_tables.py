@@ -7,6 +7,7 @@ from math import ceil
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 from rich.console import Console
 
 from loadgen.measure.results.message_figures import MESSAGE_TIMES
@@ -17,7 +18,7 @@ from loadgen.report.message_tables import message_tables
 from loadgen.report.report_parts import milliseconds
 from loadgen.report.report_tables import final_report
 from loadgen.report.run_as_dataframes import open_run
-from loadgen.report.summary_reader import Summary, read
+from loadgen.report.summary_reader import PhaseFigures, Summary, read
 from loadgen_controller.screen.result_explanation import story_in
 from loadgen_controller.screen.terminal_report import print_report
 from tests.support.browser import Shown, chromium, needs_chromium
@@ -61,6 +62,18 @@ def test_ages_stand_beside_the_statement_that_their_error_is_unknown(tmp_path: P
     assert f"{CALLS} stamps were later than the arrival, so these clocks differ; such ages count as 0." in table.note
     (without,) = message_tables(summary)
     assert "age: from the time" not in without.note
+
+
+def test_the_ages_of_messages_have_a_line_and_a_meaning_if_there_are_any(summary: Summary) -> None:
+    (without,) = message_tables(summary)
+    aged = replace(
+        summary.series[0], region="*", outcome="*", tags={}, message_ms={"message_age": PhaseFigures(count=3, p50=7.0)}
+    )
+    (table,) = message_tables(replace(summary, series=[aged]))
+    assert [row[1:4] for row in table.rows] == [("age", "3", milliseconds(7.0)), ("messages", "0", "-")]
+    assert "age: from the time that the target wrote" in table.note
+    assert "answer:" not in table.note
+    assert "; age:" not in without.note
 
 
 def test_only_rows_over_all_outcomes_have_them(summary: Summary) -> None:
@@ -107,4 +120,7 @@ def test_the_page_has_the_table(folder: Path, tmp_path: Path, width: int) -> Non
         assert not page.get_by_text("ages have no error bound").is_visible()
         assert page.locator("#messages h2").text_content() == "Messages of calls"
         assert page.evaluate("document.documentElement.scrollWidth") <= width
+        name = rows[0].locator("td").first.bounding_box()
+        assert name is not None
+        assert name["width"] < width / 2  # so that figures are beside it, also on a telephone
         assert [fault for fault in shown.faults if "net::" not in fault] == []

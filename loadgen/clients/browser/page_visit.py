@@ -23,16 +23,17 @@ from loadgen.clients.protocol.outcomes import DNS, TIMEOUT
 from loadgen.clients.request.tracing import Tracer
 from loadgen.engine.recording.recorded_series import RequestSeries
 from loadgen.engine.recording.user_meter import Meter
-from loadgen.errors import RequestFailed
+from loadgen.errors import RequestFailed, UsageError
 from loadgen.measure.deltas.series_key import CLS_NS, Metric
 from loadgen.units import NS_PER_MS, NS_PER_S
 
 if TYPE_CHECKING:
     from loadgen.clients.browser.chromium import BrowserContext, Page, Request, Response, StorageState
 
-__all__ = ["PageName", "PageSettings", "PageVisit"]
+__all__ = ["PageName", "PageSettings", "PageVisit", "check_page_name"]
 
 PageName = str | Callable[[str], str] | None
+
 """The name of the first row; or a function that returns the name of each row from its URL; None: `page /path`."""
 _LEAVE_S: Final = 5.0
 _METRICS: Final[tuple[tuple[str, Metric], ...]] = (
@@ -42,6 +43,13 @@ _METRICS: Final[tuple[tuple[str, Metric], ...]] = (
     ("inp", "inp"),
     ("cls", "cls"),
 )
+
+
+def check_page_name(name: object) -> None:
+    """Raise UsageError unless `name=` of `user.browser` is a text that is not empty, a function or None."""
+    if name is not None and not callable(name) and not (isinstance(name, str) and name):
+        hint = 'write name="page (start)", or a function of the URL'
+        raise UsageError(f"browser: name={name!r} is not a name", hint=hint)
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +111,7 @@ class PageVisit:
         name: PageName = None,
         storage: StorageState | None = None,
     ) -> None:
+        check_page_name(name)
         self._browsers, self._meter, self._settings, self._url, self._name = browsers, meter, settings, url, name
         self._storage = storage
         self._rows = PageRows(self, self._is_allowed)
@@ -116,6 +125,8 @@ class PageVisit:
         """Set while no navigation is under way."""
         self._last = ""
         """The outcome of the last row, if it failed without an answer."""
+        self._fault: Exception | None = None
+        """The first error of the scenario's function `name=`. It is called in an event, so the block raises it."""
         self._is_leaving = False
 
     async def __aenter__(self) -> Page:
@@ -136,6 +147,8 @@ class PageVisit:
             self._page = page = await context.new_page()
             self._listen(page)
             await page.goto(self._url)
+            if self._fault is not None:
+                raise self._fault
         except BaseException as error:
             await self._close(error)
             self._translate(error)
@@ -148,6 +161,8 @@ class PageVisit:
         await self._close(error)
         if error is not None:
             self._translate(error)
+        elif self._fault is not None:
+            raise self._fault
         elif self._rows.has_crashed:
             raise RequestFailed(CRASHED, f"{self._url}: the process of the page ended")
 
@@ -217,6 +232,8 @@ class PageVisit:
         is_vague = not outcome and "interrupted by another navigation" in first
         if is_vague or (self._last == NOT_IN_PLAN and outcome == DNS):
             outcome = self._last
+        if outcome == NOT_IN_PLAN:
+            first = f"pages may not reach this server; add it to targets= of the plan ({first})"
         if outcome and outcome != "aborted":
             raise RequestFailed(outcome, first) from error
 
@@ -263,15 +280,26 @@ class PageVisit:
 
     def begun(self, row: PageRow) -> None:
         self._idle.clear()
-        series = self._meter.ask(self._named(row))
-        self._series[row] = series
+        series = self._series[row] = self._series_of(row)
         if series.watch is not None:
             series.watch.begun(row.begun_ns)
+
+    def _series_of(self, row: PageRow) -> RequestSeries:
+        try:
+            name = self._named(row)
+        except Exception as error:  # noqa: BLE001  of the scenario's function; the block raises it
+            self._fault = self._fault or error
+            name = row_name(row.url)
+        return self._meter.ask(name)
 
     def _named(self, row: PageRow) -> str:
         is_first, self._is_first = self._is_first, False
         if callable(self._name):
-            return str(self._name(row.url))
+            name = self._name(row.url)
+            if not isinstance(name, str) or not name:
+                hint = "return a text that is not empty"
+                raise UsageError(f"browser: the function of name= returned {name!r}", hint=hint)
+            return name
         return self._name if self._name is not None and is_first else row_name(row.url)
 
     def ended(self, row: PageRow, at_ns: int) -> None:

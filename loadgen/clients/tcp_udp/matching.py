@@ -12,7 +12,7 @@ from typing import Final, Generic, TypeVar
 
 from loadgen.errors import UsageError
 
-__all__ = ["MAX_GONE", "Match", "Waiting", "first"]
+__all__ = ["MAX_GONE", "Match", "Waiting", "check_match", "first"]
 
 Match = Callable[[bytes], Hashable]
 X = TypeVar("X")
@@ -34,6 +34,14 @@ def first(size: int) -> Match:
 @lru_cache(maxsize=64)  # the same function each time, so that a journey may write first(2) at each call
 def _first(size: int) -> Match:
     return lambda message: message[:size]
+
+
+def check_match(match: object) -> None:
+    """Raise UsageError unless `match=` of an ask is a function or None."""
+    if match is not None and not callable(match):
+        raise UsageError(
+            f"ask: match={match!r} is not a function", hint="write match=first(2), or a function of a message"
+        )
 
 
 class Waiting(Generic[X]):

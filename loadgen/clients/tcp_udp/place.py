@@ -15,7 +15,7 @@ from loadgen.errors import UsageError
 from loadgen.target_url import TargetUrl
 from loadgen.units import NS_PER_S, parse_duration
 
-__all__ = ["MAX_TIMEOUT_NS", "Deadlines", "Place", "bytes_of", "limit_of", "place_of"]
+__all__ = ["MAX_TIMEOUT_NS", "Deadlines", "Place", "bytes_of", "check_scheme", "limit_of", "place_of"]
 
 MAX_TIMEOUT_NS: Final = 24 * 3600 * NS_PER_S
 
@@ -62,12 +62,17 @@ def place_of(place: Place, word: str, schemes: tuple[str, ...]) -> Place:
     Raises:
         UsageError: it has another scheme.
     """
-    if place.url.scheme not in schemes:
-        raise UsageError(
-            f'user.{word}: the target "{place.name}" is {place.url}, which is not {" or ".join(schemes)}',
-            hint=f'write targets={{"{place.name or "gate"}": "{schemes[0]}://{place.url.host}:{place.url.port}"}}',
-        )
+    check_scheme(f"user.{word}", place.name, place.url, schemes)
     return place
+
+
+def check_scheme(word: str, name: str, url: TargetUrl, schemes: tuple[str, ...]) -> None:
+    """Raise UsageError unless a target has one of these schemes. word: the call. name: of the target in the plan."""
+    if url.scheme not in schemes:
+        raise UsageError(
+            f'{word}: the target "{name}" is {url}, which is not {" or ".join(schemes)}',
+            hint=f'write targets={{"{name or "gate"}": "{schemes[0]}://{url.host}:{url.port}"}}',
+        )
 
 
 def bytes_of(word: str, message: object) -> bytes:

@@ -19,7 +19,7 @@ from loadgen.clients.tcp_udp.counters import AnswerCounters
 from loadgen.clients.tcp_udp.exchange import Exchange, Expected, check_expected
 from loadgen.clients.tcp_udp.frames import Frame
 from loadgen.clients.tcp_udp.incoming import CLOSED, Arrived, Incoming
-from loadgen.clients.tcp_udp.matching import Match, Waiting
+from loadgen.clients.tcp_udp.matching import Match, Waiting, check_match
 from loadgen.clients.tcp_udp.place import Place, bytes_of, limit_of, place_of
 from loadgen.errors import RequestFailed, UsageError
 from loadgen.units import NS_PER_S, format_duration
@@ -115,6 +115,7 @@ class TcpLink:
         """
         incoming, data = self._opened("ask"), bytes_of("ask", message)
         check_expected("ask", expect)
+        check_match(match)
         framed = self._frame.encode(data)
         exchange = self._begin(name or self._place.row("TCP"), timeout, "ask")
         exchange.sent = framed

@@ -16,7 +16,7 @@ from loadgen.clients.net.connect_timing import Opening
 from loadgen.clients.protocol.outcomes import RESET, connect_failure
 from loadgen.clients.tcp_udp.counters import AnswerCounters
 from loadgen.clients.tcp_udp.exchange import Exchange, Expected, check_expected
-from loadgen.clients.tcp_udp.matching import Match, Waiting
+from loadgen.clients.tcp_udp.matching import Match, Waiting, check_match
 from loadgen.clients.tcp_udp.place import Place, bytes_of, limit_of, place_of
 from loadgen.errors import RequestFailed, UsageError
 
@@ -59,6 +59,7 @@ class UdpSocket:
         """
         data = _datagram("ask", message)
         check_expected("ask", expect)
+        check_match(match)
         exchange = await self._begin("ask", name or self._place.row("UDP"), data, timeout)
         wheel = self._place.wheel(asyncio.get_running_loop())
         exchange.begin_ask(wheel, self._give_up, self._waiting, match, data)

@@ -22,7 +22,7 @@ from collections.abc import Callable, Iterable, Mapping
 from random import getrandbits
 from time import perf_counter_ns
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 
 from loadgen.clients.framing.ws_frames import BINARY, PING
 from loadgen.clients.http import HttpClient
@@ -91,6 +91,15 @@ class WebSocket:
         self.is_leaving = False
         self.subprotocol = ""
         self.head: Head
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> object:
+            """Raise UsageError for what a connection has only within its block."""
+            if name in ("connection", "inbox", "head"):
+                hint = 'write async with user.ws("/feed") as ws:'
+                raise UsageError("ws: the connection is not open", hint=hint)
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}", name=name, obj=self)
 
     @property
     def close_code(self) -> int:

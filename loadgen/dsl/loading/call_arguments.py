@@ -24,6 +24,7 @@ from copy import deepcopy
 from functools import lru_cache
 from typing import Any, Final
 
+from loadgen.clients.browser.page_visit import check_page_name
 from loadgen.clients.graphql import gql
 from loadgen.clients.http import HttpClient
 from loadgen.clients.protocol.timeouts import Timeouts
@@ -37,7 +38,7 @@ from loadgen.clients.response.replies import Reply
 from loadgen.clients.retries import retries_of
 from loadgen.clients.tcp_udp.exchange import check_expected
 from loadgen.clients.tcp_udp.frames import fixed_size, length_prefix, lines, until
-from loadgen.clients.tcp_udp.matching import first
+from loadgen.clients.tcp_udp.matching import check_match, first
 from loadgen.clients.tcp_udp.place import bytes_of, limit_of
 from loadgen.clients.tcp_udp.tcp_link import TcpLink, check_frame
 from loadgen.clients.tcp_udp.udp_socket import UdpSocket
@@ -62,6 +63,7 @@ from loadgen.dsl.users.argument_checks import (
     rendezvous_timeout_ns,
     think_range_ns,
 )
+from loadgen.dsl.users.named_outcomes import check_outcomes
 from loadgen.dsl.users.user import UserWith
 from loadgen.errors import Fault, UsageError
 
@@ -326,18 +328,23 @@ _VALUES: Final[Mapping[str, tuple[tuple[tuple[str, ...], Callable[..., object]],
     # `rendezvous_check.py` checks the number of users, which it also compares with the load.
     "user.rendezvous": ((("name", "timeout"), lambda name, timeout: rendezvous_timeout_ns(name, 1, timeout)),),
     "user.step": ((("name",), lambda name: check_name("step", name)),),
-    "user.measure": ((("name",), lambda name: check_name("measure", name)),),
+    "user.measure": (
+        (("name",), lambda name: check_name("measure", name)),
+        (("outcomes",), lambda outcomes: None if outcomes is None else check_outcomes(outcomes)),
+    ),
     "user.check": (
         (("name",), lambda name: check_check(name, True)),
         (("name",), lambda name: check_name("check", name)),
         (("ok",), check_condition),
     ),
+    "user.browser": ((("name",), check_page_name),),
     "user.tcp": ((("frame",), check_frame), (("timeout",), lambda timeout: limit_of("user.tcp", timeout, 0))),
     **{f"{owner}.{method}": (
         (("message",), lambda message: bytes_of("message", message)),
         (("name",), lambda name: None if name is None else check_name("message", name)),
         (("timeout",), lambda timeout: limit_of("message", timeout, 0)),
         (("expect",), lambda expect: check_expected("message", expect)),
+        (("match",), check_match),
     ) for owner in ("link", "udp") for method in ("ask", "send", "receive")},
     "user.setting": ((("setting",), check_setting),),
     "user.trait": (
@@ -455,14 +462,19 @@ def _value_or_kind(source: Source, name: str, node: ast.expr) -> Any:
     return UNKNOWN
 
 
-_FUNCTIONS_GIVEN: Final[Mapping[str, tuple[str, ...]]] = {"user.check": ("ok",), "user.poll": ("until",)}
+_FUNCTIONS_GIVEN: Final[Mapping[str, tuple[str, ...]]] = {
+    "user.check": ("ok",), "user.poll": ("until",), "user.tcp": ("frame",),
+}  # fmt: skip
 """By word: arguments for which it matters whether they are functions."""
 
 
 def _function_of(source: Source, node: ast.expr) -> Any:
-    """Return a function that stands for an expression: for a lambda, and for a function of the file; else UNKNOWN."""
+    """Return a function that stands for an expression: a lambda, a function of the file or of loadgen; else UNKNOWN."""
     if isinstance(node, ast.Lambda):
         return lambda: None
+    module, _, word = source.dotted_name(node).rpartition(".")
+    if module == "loadgen" and word in _FUNCTIONS:
+        return _FUNCTIONS[word]
     return _named(node.id) if isinstance(node, ast.Name) and node.id in source.function_names else UNKNOWN
 
 

@@ -40,6 +40,7 @@ from loadgen.dsl.loading.source_analysis import Source, read_source
 from loadgen.dsl.loading.static_checks import mistakes
 from loadgen.dsl.loading.tag_check import id_warnings, tag_faults
 from loadgen.dsl.loading.uses.module_names import wrong_names
+from loadgen.dsl.loading.uses.plan_needs import unmet_needs
 from loadgen.dsl.loading.uses.rows_and_states import attribute_misuses
 from loadgen.dsl.metric import Declared, Metric, metrics_declared
 from loadgen.dsl.payload import ScenarioBlob, ScenarioFile, bodies_made
@@ -274,7 +275,7 @@ class _Loaded:
 
         `chosen` is checked with its overrides, other plans as written.
         """
-        targets = {name for plan in self.plans.values() for name in plan.targets}
+        targets = {name for plan in self.plans.values() for name in plan.target_names}
         for source in self.siblings.sources.values():
             wrong, doubtful = mistakes(source, targets if self.plans else None)
             self.faults += wrong
@@ -412,9 +413,10 @@ class _Loaded:
         return [call for source in self.siblings.sources.values() for call in rendezvous_calls(source)]
 
     def _check_waits(self, plan: Plan) -> None:
-        """Report rendez-vous, think times, paces and drains that do not fit the plan's loads."""
+        """Report calls that the plan cannot serve, and waits and drains that do not fit its loads."""
         if plan.faults:
             return
+        self.faults += unmet_needs(self.siblings.sources.values(), plan)
         for fault, is_warning in rendezvous_misfits(self._rendezvous(), self.journeys, plan):
             (self.warnings if is_warning else self.faults).append(fault)
         self.warnings += wait_misfits(self.siblings.sources.values(), plan)

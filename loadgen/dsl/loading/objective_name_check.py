@@ -191,6 +191,9 @@ def request_names(source: Source) -> Iterator[RequestName]:
     Requests of third-party clients are not found.
     """
     for node in ast.walk(source.tree):
+        if isinstance(node, ast.Attribute) and node.attr in ("grpc", "grpc_channel"):
+            # A stub may have any method, so any name of a gRPC method is possible.
+            yield RequestName(r"[\w.]+/\w+", "{...}", True, False)
         if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute):
             continue
         verb = node.func.attr

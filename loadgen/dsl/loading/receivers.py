@@ -18,7 +18,7 @@ VERBS: Final = frozenset({"get", "post", "put", "patch", "delete", "head", "opti
 METHODS_AWAITED: Final = frozenset({"think", "pace", "rendezvous", "poll", "gather"})
 ENTERED: Final = frozenset({"step", "measure", "ws", "browser"})
 _CALLS_OF_USER: Final = (
-    dict.fromkeys(("to", "tcp", "udp", "target"), "target")
+    dict.fromkeys(("to", "tcp", "udp", "target", "grpc_channel"), "target")
     | dict.fromkeys(METHODS_AWAITED, "awaited")
     | dict.fromkeys(ENTERED, "entered")
 )
@@ -26,6 +26,16 @@ _USERS: Final = re.compile(r"\b(User|UserWith)\b")
 _JOURNEYS: Final = re.compile(r"journey|\bnode\b|\.set_up$|\.tear_down$")
 LINK_METHODS: Final = frozenset({"ask", "send", "receive"})
 """Methods of a TCP connection and of a UDP socket that need `await`."""
+WS_METHODS: Final = frozenset({"ask", "send", "ping", "close"})
+"""Methods of a WebSocket that need `await`."""
+PAGE_METHODS: Final = frozenset({
+    "goto", "reload", "go_back", "go_forward", "click", "dblclick", "tap", "fill", "type", "press", "check", "uncheck",
+    "hover", "focus", "select_option", "wait_for_selector", "wait_for_timeout", "wait_for_load_state", "wait_for_url",
+    "evaluate", "content", "title", "screenshot",
+})  # fmt: skip
+"""Methods of a page in a browser that need `await`: the usual ones of Playwright's `Page`."""
+_OPENED: Final = {"tcp": "link", "ws": "ws", "browser": "page"}
+"""The kind of the value that `async with user.tcp(...) as link:` gives, by the method."""
 _RETURNED: Final = {
     ("user", "to"): "client",
     ("user", "udp"): "udp",
@@ -82,6 +92,10 @@ class Receivers:
                 return "awaited"
             case "link" | "udp" if func.attr in LINK_METHODS:
                 return "awaited"
+            case "ws" if func.attr in WS_METHODS:
+                return "awaited"
+            case "page" if func.attr in PAGE_METHODS:
+                return "awaited"
         return ""
 
     def is_client(self, func: ast.expr) -> bool:
@@ -92,7 +106,7 @@ class Receivers:
         """Return the kind of an expression; "" if it is none of these.
 
         "user", "client" (an HTTP client of the user), "random" (the user's random numbers), "reply", "form", "link" (a
-        TCP connection), "udp" (a UDP socket).
+        TCP connection), "udp" (a UDP socket), "ws" (a WebSocket), "page" (a page in a browser).
         """
         match node:
             case ast.Name(id=name):
@@ -139,9 +153,9 @@ class Receivers:
                     if not (isinstance(value, ast.Constant) and value.value is None):
                         yield name, self.kind_of_value(value)
                 case ast.withitem(
-                    context_expr=ast.Call(func=ast.Attribute(value=owner, attr="tcp")), optional_vars=ast.Name(id=name)
-                ) if self.kind_of_value(owner) == "user":
-                    yield name, "link"
+                    context_expr=ast.Call(func=ast.Attribute(value=owner, attr=method)), optional_vars=ast.Name(id=name)
+                ) if method in _OPENED and self.kind_of_value(owner) == "user":
+                    yield name, _OPENED[method]
                 case ast.withitem(context_expr=ast.Call() as call, optional_vars=ast.Name(id=name)):
                     yield name, "reply" if self.kind(call) == "entered" and self.is_client(call.func) else ""
                 case ast.withitem(optional_vars=ast.expr() as target):

@@ -384,8 +384,14 @@ class _Reading:
             self._fault(call, f"{what}(...) is not entered, so there is nothing to iterate over", hint)
             return True
         elif isinstance(parent, ast.Expr | ast.Await):
-            message = f"{what}(...) is not entered, so it times nothing"
-            self._fault(call, message, f"write `async with {what}(...):` and indent the code to time below it")
+            opened = (
+                {"ws": "ws", "browser": "page"}.get(call.func.attr) if isinstance(call.func, ast.Attribute) else None
+            )
+            message = f"{what}(...) is not entered, so it {'opens' if opened else 'times'} nothing"
+            code = f"`async with {what}(...){f' as {opened}' if opened else ''}:`"
+            self._fault(
+                call, message, f"write {code} and indent the code {'that uses it' if opened else 'to time'} below it"
+            )
             return True
         return False
 

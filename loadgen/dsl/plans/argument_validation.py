@@ -338,6 +338,15 @@ def is_url(target: object) -> bool:
     return not url_wrong(target)[0]
 
 
+_MEANT_SCHEMES: Final = {
+    "ws": ("http", 'user.ws("/path")'),
+    "wss": ("https", 'user.ws("/path")'),
+    "grpc": ("http", "user.grpc"),
+    "grpcs": ("https", "user.grpc"),
+}
+"""By scheme of protocols over HTTP: the scheme of a target, and the word of a journey."""
+
+
 def url_wrong(target: object) -> tuple[str, str]:
     """Return the error message for an invalid URL of a target, and a hint; ("", "") if the URL is valid.
 
@@ -348,11 +357,16 @@ def url_wrong(target: object) -> tuple[str, str]:
         return f"target: {target!r} is not a URL", hint
     try:
         url = urlsplit(target)
+        if url.scheme in LINK_SCHEMES:
+            hint = f'write "{url.scheme}://127.0.0.1:7000"'
         host, port = of_url(url) if url.netloc else HostPort("", None)
     except ValueError as error:
         return f"target: {target!r} is not a URL: {error}", hint
     if url.scheme not in PORTS:
-        if near := get_close_matches(url.scheme, PORTS, n=1, cutoff=0.8):
+        if url.scheme in _MEANT_SCHEMES and host:
+            scheme, word = _MEANT_SCHEMES[url.scheme]
+            hint = f'write "{scheme}://{url.netloc}", and {word} in the journey'
+        elif near := get_close_matches(url.scheme, PORTS, n=1, cutoff=0.8):
             hint = f'did you mean "{near[0]}://"?'
         elif "://" not in target and target:
             hint = f'write "http://{target}"'

@@ -230,6 +230,9 @@ class Plan:
         aimed = read_targets(target, targets, self._wrong)
         self.targets: dict[str, str] = aimed.targets
         """URL by name; a single target has the name ""."""
+        named = (name for name in targets if isinstance(name, str)) if isinstance(targets, Mapping) else ()
+        self.target_names: frozenset[str] = frozenset((*aimed.targets, *named))
+        """All names of targets, also of those whose URL is invalid."""
         self.target: Any = aimed.target
         """The base URL of paths without another target; any object if it is among the errors."""
         self.target_name = aimed.name

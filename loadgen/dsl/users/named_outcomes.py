@@ -101,7 +101,9 @@ def _wrong(outcomes: Outcomes) -> Iterator[str]:
     if not outcomes:
         yield "it is empty"
     for kind, given in outcomes.items():
-        if not isinstance(kind, type) or not issubclass(kind, Exception):
+        if isinstance(kind, str):
+            yield f"{kind!r} is not a class of exceptions: write it without quotes"
+        elif not isinstance(kind, type) or not issubclass(kind, Exception):
             yield f"{kind!r} is not a class of exceptions"
         elif isinstance(given, str):
             if wrong := _wrong_outcome(given):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from math import exp, log
+from math import exp, isnan, log
 from statistics import fmean, stdev
 from typing import Final
 
@@ -60,12 +60,14 @@ def _is_level(spec: PlanSpec, from_ns: int) -> bool:
 def _left_in(batches: Batches) -> Iterator[str]:
     """Yield a sentence for each journey whose first batch differs so much that its warm-up was probably left in.
 
-    Nothing is yielded for a run of fewer than 20 intervals.
+    Nothing is yielded for a run of fewer than 20 intervals, and for a journey without iterations in one of its batches.
     """
     if batches.bins < _LEAST_INTERVALS:
         return
     for row in batches.rows("journey"):
         first, *rest = batches.levels(row)
+        if any(map(isnan, (first, *rest))):
+            continue  # a rare journey: its spread between batches is unknown
         away = first - fmean(rest)
         if abs(away) > max(_FAR_LEAST, _FAR * stdev(rest)):
             yield (

@@ -349,7 +349,9 @@ function paint_bars(plot, bars) {
     ctx.moveTo(bbox.left, y);
     ctx.lineTo(bbox.left + bbox.width, y);
     ctx.stroke();
-    const shown = visible(text);
+    // A text wider than the plot would cover the axis, so then only its first part is drawn: "limit 200 ms".
+    const whole = visible(text);
+    const shown = ctx.measureText(whole).width < bbox.width - 8 * scale ? whole : whole.split(" for ")[0];
     const right = bbox.left + bbox.width - 4 * scale;
     const top = y - bbox.top < 18 * scale ? y + 3 * scale : y - 17 * scale;
     const wide = ctx.measureText(shown).width;

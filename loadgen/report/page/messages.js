@@ -1,28 +1,33 @@
 // Messages of calls (gRPC, WebSocket): the time of the first one, gaps, answers, ages, and their number, in one table. The part is shown
 // when the document has such calls, and not before.
 
-import { element, show } from "./dom.js";
+import { element, say, show } from "./dom.js";
 import { count_text, ms_text } from "./format.js";
 import { table_box } from "./lists.js";
 import { name_of } from "./table.js";
 
 const TIMES = { first_message: "first message", message_gap: "gap", answer: "answer", message_age: "age" };
-const ABOUT = "Calls of all outcomes. First message: from the call to the first message of the target, one value a call. "
-  + "Gap: between two of its messages. Answer: from a message of ours to its answer, if the call has key=.";
-const ABOUT_AGES = "Age: from the time that the target wrote into a message (stamp=) to its arrival, by the clocks of both machines. "
-  + "The error of the target's clock is unknown, so ages have no error bound, unless target and agent share a machine.";
+const MEANINGS = {
+  first_message: "First message: from the call to the first message of the target, one value a call.",
+  message_gap: "Gap: between two of its messages.",
+  answer: "Answer: from a message of ours to its answer, if the call has key=.",
+  message_age: "Age: from the time that the target wrote into a message (stamp=) to its arrival, by the clocks of both machines. "
+    + "The error of the target's clock is unknown, so ages have no error bound, unless target and agent share a machine.",
+};
 
 /** Returns {element, update(history)}. */
 export function message_group() {
   const table = table_box("Messages", "message-rows", ["request", "time", "count", "mean", "p50", "p95", "p99", "max"], 2);
-  const ages = element("p", { class: "note", hidden: true }, ABOUT_AGES);
+  const about = element("p", { class: "note" });
   const made = element("section", { class: "group", id: "messages", hidden: true },
-    element("h2", {}, "Messages of calls"), element("div", { class: "wide" }, table.element, element("p", { class: "note" }, ABOUT), ages));
+    element("h2", {}, "Messages of calls"), element("div", { class: "wide streams" }, table.element, about));
 
   function update(history) {
-    const found = history.rows.filter((row) => row.message_ms).flatMap(lines_of);
+    const rows = history.rows.filter((row) => row.message_ms);
+    const found = rows.flatMap(lines_of);
+    const meanings = Object.keys(MEANINGS).filter((metric) => rows.some((row) => row.message_ms[metric]));
+    say(about, ["Calls of all outcomes.", ...meanings.map((metric) => MEANINGS[metric])].join(" "));
     show(made, found.length > 0);
-    show(ages, history.rows.some((row) => row.message_ms?.message_age));
     table.fill(found, (cells) => cells);
   }
 

@@ -14,7 +14,7 @@ const ABOUT_VITALS = "Pages that ended ok. LCP: until the largest element was pa
 export function vitals_group() {
   const table = table_box("Web vitals, ms", "vitals-rows", VITALS_COLUMNS, 1);
   const made = element("section", { class: "group", id: "vitals", hidden: true },
-    element("h2", {}, "Pages in browsers"), element("div", { class: "wide" }, table.element, element("p", { class: "note" }, ABOUT_VITALS)));
+    element("h2", {}, "Pages in browsers"), element("div", { class: "wide streams" }, table.element, element("p", { class: "note" }, ABOUT_VITALS)));
 
   function update(history) {
     const found = history.rows.filter((row) => row.page_ms).map(vitals_of);

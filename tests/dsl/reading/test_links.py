@@ -57,6 +57,13 @@ def test_a_plan_without_an_http_target_is_valid(tmp_path: Path) -> None:
         ('async with user.tcp("gate"): pass', "needs frame=", "frame=lines()"),
         ('async with user.tcp("gate", frame="lines"): pass', "'lines' is not a frame", "frame=lines()"),
         ('async with user.tcp("gate", frame=lines(), timeout="soon"): pass', "invalid duration", '"500ms"'),
+        ('async with user.tcp("gate", frame=lines): pass', "lines without () is not a frame", "frame=lines()"),
+        ('await user.udp("dns").ask(b"x", match="id")', "match='id' is not a function", "match=first(2)"),
+        (
+            'async with user.measure("x", outcomes={"ValueError": "x"}): pass',
+            "'ValueError' is not a class",
+            "outcomes={",
+        ),
         ("lines(max_bytes=0)", "max_bytes=0 must be", "write bytes"),
         ("length_prefix(9)", "size=9 must be 1 to 8", "length_prefix(4)"),
         ("fixed_size(0)", "size=0 must be", "write bytes"),

@@ -111,7 +111,7 @@ def test_names_of_requests_are_read() -> None:
     ]
 
 
-def with_request(folder: Path, call: str, request: str) -> Path:
+def with_request(folder: Path, call: str, request: str, more: str = "") -> Path:
     return write(
         folder,
         f"""
@@ -126,7 +126,7 @@ def with_request(folder: Path, call: str, request: str) -> Path:
 
         plan = Plan("http://x", arrivals("1/s").hold("1s"), browse, [
             p(95, request="{request}") < "1s",
-        ])
+        ]{more})
         """,
     )
 
@@ -204,8 +204,8 @@ def test_a_step_in_a_loop_over_literal_texts_is_followed(tmp_path: Path) -> None
 
 def test_a_page_may_lead_to_any_other_so_an_objective_can_name_any_page(tmp_path: Path) -> None:
     visit = 'user.think(0)\n            async with user.browser("/"):\n                pass'
-    assert load(with_request(tmp_path, visit, "page /cart")).warnings == ()
-    (warning,) = load(with_request(tmp_path, visit, "GET /cart")).warnings
+    assert load(with_request(tmp_path, visit, "page /cart", ", browsers=1")).warnings == ()
+    (warning,) = load(with_request(tmp_path, visit, "GET /cart", ", browsers=1")).warnings
     assert warning.message.endswith('no request "GET /cart" found, but the scenario computes some request names')
 
 
