@@ -76,9 +76,9 @@ class _DirectObject(ssl.SSLObject):
     they are Python functions that only pass the call on, which took 4 % of the instructions of a request.
     """
 
-    read = property(attrgetter("_sslobj.read"))  # type: ignore[assignment]  # `read` returns a method
-    write = property(attrgetter("_sslobj.write"))  # type: ignore[assignment]
-    pending = property(attrgetter("_sslobj.pending"))  # type: ignore[assignment]
+    read = property(attrgetter("_sslobj.read"))
+    write = property(attrgetter("_sslobj.write"))
+    pending = property(attrgetter("_sslobj.pending"))
 
 
 _with_http2: WeakKeyDictionary[ssl.SSLContext, Callable[[], ssl.SSLContext]] = WeakKeyDictionary()
