@@ -378,6 +378,19 @@ def request_decoder(max_bytes: int) -> HpackDecoder:
     return HpackDecoder(max_bytes)
 
 
+def _fitting(owed: deque[Entries], table_bytes: int) -> list[Entries]:
+    """Return the last of the owed entries, in order. All others would be evicted from a table of this size by them."""
+    last: list[Entries] = []
+    size = 0
+    for adds in reversed(owed):
+        last.append(adds)
+        size += sum(len(name) + len(value) + _ENTRY_BYTES for name, value in adds)
+        if size > table_bytes:
+            break
+    last.reverse()
+    return last
+
+
 class Decoder:
     """Decodes the heads of one connection by hpack, with a cache of blocks.
 
@@ -454,7 +467,7 @@ class Decoder:
         table = self.header_table
         if self.owed:
             self._version += 1
-            for adds in self.owed:
+            for adds in _fitting(self.owed, table.maxsize):
                 for name, value in adds:
                     table.add(name, value)
             self.owed.clear()
