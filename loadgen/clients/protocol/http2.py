@@ -325,7 +325,7 @@ class Http2Connection(ManyStreams[_Stream], asyncio.Protocol):
         if is_whole and size <= peer.max_frame and size <= stream.window and size <= peer.window:
             peer.window -= size
             self._budget.earned += size >> EARNING_BITS
-            return frame(DATA, END_STREAM, stream.id, data[begin:])
+            return pack_frame_head(size >> 8, size & 0xFF, DATA, END_STREAM, stream.id) + data[begin:]
         stream.is_sent = stream.is_usual = False
         if not size:
             return b""
