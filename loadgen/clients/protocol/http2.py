@@ -473,12 +473,17 @@ class Http2Connection(ManyStreams[_Stream], asyncio.Protocol):
             if size - at < 13:
                 break
             high, low, kind_and_flags, number = unpack_words(data, at)
-            middle = at + 9 + (high << 8 | low)
+            middle = at + 9 + low
             stream = streams.get(number)
-            if stream is None or kind_and_flags != _HEAD_OF_ANSWER:
+            if stream is None or kind_and_flags != _HEAD_OF_ANSWER or high:
                 # nginx answers a POST without reading its body, and ends the stream with NO_ERROR after the answer.
-                kind = kind_and_flags >> 8
-                if kind == RST_STREAM and number == ended and middle == at + 13 <= size and self._pays(1, kind):
+                if (
+                    kind_and_flags >> 8 == RST_STREAM
+                    and number == ended
+                    and middle == at + 13 <= size
+                    and not high
+                    and self._pays(1, RST_STREAM)
+                ):
                     at = middle
                     continue
                 break
@@ -512,10 +517,13 @@ class Http2Connection(ManyStreams[_Stream], asyncio.Protocol):
             stream.exchange = _NO_EXCHANGE
             self._spare = stream
             self.requests += 1
-            if not self._is_offered or (not streams and (self._is_leaving or self._freed is not None)):
-                self._make_room()
-            elif not streams:
+            if streams:
+                if not self._is_offered:
+                    self._make_room()
+            else:  # usually only this is left of `_make_room`
                 self.deadline_ns = 0
+                if self._is_leaving or self._freed is not None or not self._is_offered:
+                    self._make_room()
             exchange.body = data[begin:end]
             exchange.head, exchange.done_ns = head, now_ns
             if not waiter.done():
