@@ -73,7 +73,7 @@ class _DirectObject(ssl.SSLObject):
     """The TLS state of a connection, whose `read`, `write` and `pending` are the methods of OpenSSL's object.
 
     uvloop stores the three methods when a connection opens, and calls each of them for each request. In `ssl.SSLObject`
-    they are Python functions that only pass the call on, which took 4 % of the instructions of a request.
+    they are Python functions that only pass the call on, for 2,500 CPU instructions a request (decision 163).
     """
 
     read = property(attrgetter("_sslobj.read"))

@@ -148,7 +148,7 @@ _PIECES_A_TURN: Final = FRAMES_A_TURN * 4
 
 
 _NO_EXCHANGE: Final = cast("Exchange", None)
-"""Of a spare stream. Without it, an idle connection would keep its last answer in memory."""
+"""The exchange of a spare stream. Otherwise an idle connection would keep its last answer in memory."""
 
 
 class _Stream(Stream):
@@ -230,8 +230,8 @@ class Http2Connection(ManyStreams[_Stream], asyncio.Protocol):
         """Frames that are not written yet."""
         self._next_id = 1
         self._spare: _Stream | None = None
-        """A stream whose request has ended, for the next one: it differs from a new one in nothing that is read. To
-        make a new one takes 5 % of a request."""
+        """A stream whose request has ended, for the next one. Its fields are as in a new stream, except for those that
+        `_begin` sets. This spares a call and 48 bytecode instructions for each request."""
         self._part_ns = 0
         """When the first byte arrived that the reader still holds."""
         self._budget = FrameBudget(perf_counter_ns())

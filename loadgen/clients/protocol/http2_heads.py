@@ -433,8 +433,8 @@ class Decoder:
         """Return the meaning of a whole answer, and keep it in `known_wholes` if it is valid on all connections.
         Return None if the block is in no cache, or if the frames are not a whole answer.
 
-        key: the header block, and the DATA frame up to its stream's number, 5 bytes. Whoever uses the result has to
-        append its entries to `owed`, as `known` does.
+        key: the header block, and the DATA frame up to its stream's number, 5 bytes. The caller has to append the
+        entries to `owed` when it processes the answer, as `known` does.
         """
         block = key[:-5]
         length, kind, flags = int.from_bytes(key[-5:-2], "big"), key[-2], key[-1]
