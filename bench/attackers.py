@@ -25,9 +25,11 @@ __all__ = [
     "HERE",
     "TRUSTED",
     "USERS",
+    "Attack",
     "client",
     "h2load",
     "hey",
+    "http2_bare",
     "k6",
     "loadgen",
     "locust",
@@ -163,6 +165,11 @@ def loadgen(
     """Return an attacker with one loadgen worker, run by `python`. `options` are those of `bench.worker`."""
     arguments = [str(scenario), "--target", url, "--users", str(users), "--duration", str(seconds), *options]
     return lambda: _turn(run_python("bench.worker", *arguments, environment=environment, python=python))
+
+
+def http2_bare(url: str, ca: Path, seconds: float) -> Callable[[], Turn]:
+    """Return an attacker with uvloop, HTTP/2 requests encoded before, and no HTTP client."""
+    return lambda: _turn(run_python("bench.http2_bare", url, str(ca), str(seconds)))
 
 
 @contextlib.contextmanager

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable
 from itertools import pairwise
 from typing import Any
+from weakref import ref
 
 import hpack
 import pytest
@@ -18,7 +19,7 @@ from loadgen.clients.framing.http2_floods import FRAMES_A_TURN
 from loadgen.clients.protocol import http2, http2_heads
 from loadgen.clients.protocol.connection_interface import Connection
 from loadgen.clients.protocol.http2 import Http2Connection
-from loadgen.clients.protocol.http2_heads import Decoder, Encoder, Received, fields_of
+from loadgen.clients.protocol.http2_heads import Decoder, Encoder, Received, fields_of, known_wholes
 from loadgen.clients.protocol.join_body_pieces import MANY_PIECES
 from loadgen.clients.protocol.response_heads import NO_ANSWER, Answer, Head
 from loadgen.clients.protocol.timeouts import NEVER_NS, TimeoutWheel
@@ -535,13 +536,103 @@ def test_a_block_with_references_is_not_taken_from_the_cache_after_a_cached_bloc
         assert ours.decode(block).raw == [(b"n", value)]
 
 
+@pytest.mark.parametrize("size", [4096, 200, 40, 0])
+def test_entries_that_no_longer_fit_the_table_are_left_out_and_the_table_is_that_of_hpack(size: int) -> None:
+    http2_heads._meanings.clear()
+    first, ours, plain = Decoder(64 * 1024), Decoder(64 * 1024), hpack.Decoder(64 * 1024)
+    blocks = [b"\x88" + b"\x40" + _sized(b"x-%d" % n) + _sized(b"v" * (n % 50)) for n in range(200)]
+    for block in blocks:
+        first.decode(block)
+    change = _number(size, 5, 0x20)
+    for decoder in (ours, plain):
+        decoder.decode(change + b"\x88")
+    for block in blocks:
+        ours.decode(block)
+        plain.decode(block, raw=True)
+    last = b"\x88\x00\x01x\x01y"
+    assert ours.decode(last).raw == [(b"x", b"y")]
+    plain.decode(last)
+    assert ours.header_table.dynamic_entries == plain.header_table.dynamic_entries
+
+
+def _key(block: bytes, length: int, kind: int = 0, flags: int = 1) -> bytes:
+    return block + length.to_bytes(3, "big") + bytes((kind, flags))
+
+
+def test_a_whole_answer_is_kept_only_if_it_always_means_the_same() -> None:
+    http2_heads._meanings.clear()
+    known_wholes.clear()
+    ours = Decoder(64 * 1024)
+    five, any_length, early = b"\x88\x5c\x015\x40\x01n\x01a", b"\x88\x40\x01n\x01b", b"\x08\x03103"
+    for block in (five, any_length, early, b"\x88\x00\x01A\x01b", b"\x00\x01a\x01b"):
+        assert ours.learn_whole(_key(block, 5)) is None  # it was never decoded
+        ours.decode(block)
+    head, adds, length = ours.learn_whole(_key(five, 5)) or pytest.fail("not known")
+    assert (head.status, adds, length) == (200, ((b"content-length", b"5"), (b"n", b"a")), 5)
+    assert ours.learn_whole(_key(any_length, 7)) is not None
+    assert list(known_wholes) == [_key(five, 5)]
+    for wrong in (
+        _key(five, 6),
+        _key(five, 5, kind=1),
+        _key(five, 5, flags=0),
+        _key(five, 5, flags=9),
+        _key(any_length, 0),
+        _key(any_length, 2**16 + 1),
+        _key(early, 5),
+        _key(b"\x88\x00\x01A\x01b", 5),
+        _key(b"\x00\x01a\x01b", 5),
+    ):
+        assert ours.learn_whole(wrong) is None
+    assert list(known_wholes) == [_key(five, 5)]
+
+
+def test_a_whole_answer_that_refers_to_the_table_is_known_until_the_table_moves() -> None:
+    http2_heads._meanings.clear()
+    known_wholes.clear()
+    ours = Decoder(64 * 1024)
+    add_a, add_b, newest = b"\x88\x40\x01n\x01a", b"\x88\x40\x01n\x01b", b"\x88\xbe"
+    for block in (add_b, add_a, newest):
+        ours.decode(block)
+    whole = ours.learn_whole(_key(newest, 5))
+    assert whole is not None
+    assert whole[0].raw == [(b"n", b"a")]
+    ours.decode(add_b)  # from the cache, so its entry is owed
+    assert ours.learn_whole(_key(newest, 5)) is None
+    assert ours.decode(newest).raw == [(b"n", b"b")]
+    assert not known_wholes
+
+
+async def _last_answer_is_not_kept() -> None:
+    connection, _, _, waiter = await one_request(LAST)
+    await waiter
+    exchange = Kept()
+    waiter = connection.ask(REQUESTS[0], exchange, NEVER_NS)
+    connection.data_received(b"\0\0\x01\x01\x04\0\0\0\x03\x88" + b"\0\0\x01\0\x01\0\0\0\x03x")
+    await waiter
+    assert exchange.body == b"x"
+    assert connection._spare is not None
+    last = ref(exchange)
+    del exchange
+    assert last() is None
+
+
+def test_an_idle_connection_keeps_nothing_of_its_last_answer() -> None:
+    asyncio.run(_last_answer_is_not_kept())
+
+
 def test_what_is_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(http2_heads, "MAX_KEPT", 10)
     http2_heads._meanings.clear()
+    known_wholes.clear()
     ours = Decoder(256 * 1024)
     for n in range(50):
         ours.decode(b"\x88" + b"\x00" + _sized(b"x-n") + _sized(str(n).encode()))
         fields_of(f"GET / HTTP/1.1\r\nHost: n.test\r\nX-N: {n}\r\n\r\n".encode(), b"http")
+    for n in range(1, 50):
+        block = b"\x88\x0f\x0d" + _sized(str(n).encode())
+        ours.decode(block)
+        assert ours.learn_whole(_key(block, n)) is not None
+    assert len(known_wholes) <= 10
     assert len(http2_heads._meanings) <= 10
     assert len(http2_heads._lines) <= 10
     encoder = Encoder(b"http")

@@ -40,9 +40,12 @@ __all__ = [
     "goaway_of",
     "head_frames",
     "number_of",
+    "pack_frame_head",
     "settings",
     "settings_of",
     "unpack_frame_head",
+    "unpack_number",
+    "unpack_words",
     "unpadded",
     "window_update",
 ]
@@ -81,9 +84,16 @@ _HEAD: Final = Struct(">HBBBI")
 """A frame's first 9 bytes. The length has 24 bits: here the upper 16 and the lower 8."""
 _HEAD_BYTES: Final = 9
 _pack, _unpack = _HEAD.pack, _HEAD.unpack_from
+pack_frame_head: Final = _pack
+"""HOT. Returns a frame's first 9 bytes. Takes what `unpack_frame_head` returns."""
 unpack_frame_head: Final = _unpack
 """HOT. Takes bytes and an offset. Returns the upper 16 bits of the length, its lower 8 bits, the kind, the flags, and
 the stream's number with the reserved bit."""
+unpack_words: Final = Struct(">BHHI").unpack_from
+"""HOT. The same as four numbers, which spares some steps: the upper 8 bits of the length, its lower 16, the kind in the
+upper and the flags in the lower 8, and the stream's number."""
+unpack_number: Final = Struct(">I").unpack_from
+"""HOT. Takes bytes and an offset. Returns a tuple of one number of 4 bytes."""
 _SETTING: Final = Struct(">HI")
 _GOAWAY: Final = Struct(">II")
 

@@ -26,6 +26,7 @@ from hpack import Decoder as HpackDecoder
 from hpack import HPACKError, OversizedHeaderListError
 from hpack.table import HeaderTable
 
+from loadgen.clients.framing.http2_frames import DATA, END_STREAM, MAX_FRAME_BYTES, PADDED
 from loadgen.clients.protocol.huffman import Huffman, is_shorter
 from loadgen.clients.protocol.response_heads import MAX_FIELDS, MAX_KEPT_FIELDS, Head, RawHeaders
 
@@ -38,6 +39,7 @@ __all__ = [
     "OversizedHeaderListError",
     "Received",
     "fields_of",
+    "known_wholes",
     "request_decoder",
 ]
 
@@ -359,13 +361,34 @@ class _Table(HeaderTable):
         super().add(name, value)
 
 
-_meanings: dict[bytes, tuple[Received, tuple[tuple[bytes, bytes], ...]]] = {}
+Entries = tuple[tuple[bytes, bytes], ...]
+"""Entries that a block adds to the table."""
+Whole = tuple[Head, Entries, int]
+"""The meaning of a whole answer, one HEADERS and one DATA frame: its head, the entries that its block adds, and the
+length of its body."""
+_meanings: dict[bytes, tuple[Received, Entries]] = {}
 """Blocks without references to the dynamic table, with the entries that they add. Valid on all connections."""
+known_wholes: dict[bytes, Whole] = {}
+"""Whole answers whose block is in `_meanings`, by their block and the first bytes of their DATA frame
+(`Decoder.learn_whole`)."""
 
 
 def request_decoder(max_bytes: int) -> HpackDecoder:
     """Return a decoder for the heads of requests, for a server in tests: `decode(block, raw=True)` returns pairs."""
     return HpackDecoder(max_bytes)
+
+
+def _fitting(owed: deque[Entries], table_bytes: int) -> list[Entries]:
+    """Return the last of the owed entries, in order. All others would be evicted from a table of this size by them."""
+    last: list[Entries] = []
+    size = 0
+    for adds in reversed(owed):
+        last.append(adds)
+        size += sum(len(name) + len(value) + _ENTRY_BYTES for name, value in adds)
+        if size > table_bytes:
+            break
+    last.reverse()
+    return last
 
 
 class Decoder:
@@ -374,7 +397,7 @@ class Decoder:
     max_bytes: size limit of the fields of a block. Each counts as its name and value plus 32 bytes.
     """
 
-    __slots__ = ("_blocks", "_hpack", "_owed", "_version", "header_table")
+    __slots__ = ("_blocks", "_hpack", "_version", "header_table", "owed")
 
     def __init__(self, max_bytes: int) -> None:
         self.header_table = _Table()
@@ -382,11 +405,12 @@ class Decoder:
         self._hpack.header_table = self.header_table
         self._version = 0
         """The version of the table: changes whenever the table does."""
-        self._owed: deque[tuple[tuple[bytes, bytes], ...]] = deque(maxlen=_MOST_ENTRIES)
+        self.owed: deque[Entries] = deque(maxlen=_MOST_ENTRIES)
         """Entries of cached blocks that are not yet added to the table. nginx adds each header with each answer and
         never refers to one, so we add them only before the next full decoding. Entries beyond the limit of this queue
         would have been evicted from the table as well."""
         self._blocks: dict[bytes, tuple[int, Received]] = {}
+        """Other blocks that add nothing, with the version at which they are valid while no entries are owed."""
 
     def decode(self, data: bytes) -> Received:
         """Return what a compressed block means, from a cache if the same block was decoded before."""
@@ -398,20 +422,55 @@ class Decoder:
         if meaning is not None:
             received, adds = meaning
             if adds:
-                self._owed.append(adds)
-                self._version += 1
+                self.owed.append(adds)
             return received
         kept = self._blocks.get(data)
-        if kept is not None and kept[0] == self._version:
+        if kept is not None and kept[0] == self._version and not self.owed:
             return kept[1]
         return None
 
+    def learn_whole(self, key: bytes) -> Whole | None:
+        """Return the meaning of a whole answer, and keep it in `known_wholes` if it is valid on all connections.
+        Return None if the block is in no cache, or if the frames are not a whole answer.
+
+        key: the header block, and the DATA frame up to its stream's number, 5 bytes. The caller has to append the
+        entries to `owed` when it processes the answer, as `known` does.
+        """
+        block = key[:-5]
+        length, kind, flags = int.from_bytes(key[-5:-2], "big"), key[-2], key[-1]
+        meaning = _meanings.get(block)
+        if meaning is not None:
+            received, adds = meaning
+        else:
+            kept = self._blocks.get(block)
+            if kept is None or kept[0] != self._version or self.owed:
+                return None
+            received, adds = kept[1], ()
+        head = received.head
+        if (
+            kind != DATA
+            or flags & (END_STREAM | PADDED) != END_STREAM
+            or not 0 < length <= MAX_FRAME_BYTES
+            or head is None
+            or head.status < 200
+            or head.length not in (None, length)
+        ):
+            return None
+        whole = head, adds, length
+        if meaning is not None and head.length is not None:  # without a length, each length would be kept
+            if len(known_wholes) >= MAX_KEPT:
+                known_wholes.clear()
+            known_wholes[key] = whole
+        return whole
+
     def _decoded(self, data: bytes) -> Received:
         table = self.header_table
-        for adds in self._owed:
-            for name, value in adds:
-                table.add(name, value)
-        self._owed.clear()
+        if self.owed:
+            self._version += 1
+            for adds in _fitting(self.owed, table.maxsize):
+                for name, value in adds:
+                    table.add(name, value)
+            self.owed.clear()
         # From here on the table records the effect of this block alone, which decides whether and where it is cached.
         table.is_used = False
         table.added.clear()
