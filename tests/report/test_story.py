@@ -111,6 +111,22 @@ def test_run_that_failed_says_which_objective_and_by_how_much() -> None:
     assert not [text for text in made.excludes if "simulated" in text]
 
 
+@pytest.mark.parametrize(("limit", "is_within"), [(0.05, True), (0.2, False)])
+def test_the_limit_of_a_mean_is_compared_with_its_interval_in_its_own_unit(limit: float, is_within: bool) -> None:
+    score = {
+        "objective": f'mean(request="page /", metric="cls") < {limit}',
+        "verdict": "passed",
+        "observed": 0.04,
+        "unit": "",
+        "count": 30,
+        "limit": limit,
+        "low": -0.01,
+        "high": 0.09,
+        "detail": "mean of 30 pages: 0.04",
+    }
+    assert ("lies within its 95 % interval" in " ".join(told(slos=[score]).means)) == is_within
+
+
 def test_percentile_among_failures_is_told_as_such_and_not_as_slowness() -> None:
     made = told(result="failed", exit_code=1, slos=[P95 | {"verdict": "failed", "observed": "> 300.0", "margin": None}])
 
