@@ -285,7 +285,7 @@ orders.p(95)  # E: "Counter" has no attribute "p"
 basket.p(95) < "300ms"  # E: Unsupported operand types for <
 total("iterations") > "20/s"  # E: Unsupported operand types for >
 throughput("requests") > 20  # E: Unsupported operand types for >
-p(95, metric="tfb")  # E: Argument "metric" to "p"
+p(95, metric="tfb")  # E: No overload variant of "p"
 total("users") > 3  # E: Argument 1 to "total"
 Plan("http://x", "50/s", browse)  # E: Argument 2 to "Plan"
 Plan("http://x", users(3).hold("1s"), {len: 1})  # E: Dict entry 0
