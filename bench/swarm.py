@@ -33,7 +33,8 @@ import zmq
 
 from bench.children import more_files
 from bench.deltas import drawn_seconds
-from loadgen.measure.deltas.delta import Counters, Delta
+from bench.encoded_deltas import EncodedDelta
+from loadgen.measure.deltas.delta import COUNTER_NAMES, Counters, Delta
 from loadgen.measure.deltas.join_successive_deltas import join
 from loadgen.measure.deltas.load_counts import Ending, LoadCounts
 from loadgen.units import NS_PER_MS, NS_PER_S
@@ -66,6 +67,8 @@ _LONGEST: Final = 5
 _WINDOW: Final = 32
 _STALLED_NS: Final = 2 * NS_PER_S
 _LEASE_NS: Final = 8 * NS_PER_S
+_JOINING: Final = 100
+"""Agents that connect at the same time. With thousands, handshakes take longer than the 5 s that the router waits."""
 _AT_ONCE: Final = 10
 """Deltas that are sent before received messages are read."""
 
@@ -104,7 +107,9 @@ class Sim:
         self._n, self._seq, self._progress_ns, self._stalls = n, 0, 0, 0
         self._pending: deque[tuple[int, bytes, int]] = deque()
         """(seq, delta, time of first sending) of each unacknowledged delta."""
-        self._asked_ns, self._totals, self._recorded = 0, Counters(), 0
+        self._asked_ns = 0
+        self._sent: dict[int, tuple[EncodedDelta, int]] = {}
+        """How often each of the encoded deltas was sent, by the id of the object."""
         self._fin_ns, self._ending = 0, Ending.DONE
         self._beats = HeartbeatTimes(perf_counter_ns() - random.randrange(NS_PER_S))
         self._answered_ns = 0
@@ -182,28 +187,19 @@ class Sim:
         swarm = self.swarm
         drawn = swarm.joined[intervals][(self._n + self.covered) % _DRAWN]
         start_ns = self.covered * NS_PER_S
-        delta = replace(
-            drawn,
-            agent=self.id,
-            epoch=self.epoch,
-            seq=self._seq,
-            start_ns=start_ns,
-            end_ns=start_ns + intervals * NS_PER_S,
-            new_series=swarm.series if not self._seq else (),
-            run_id=self.run_id,
-        )
-        self._totals += drawn.counters
-        recorded = sum(stats.n for stats in drawn.stats)
-        self._recorded += recorded
-        data, now_ns = encode(delta), perf_counter_ns()
+        place = (self.id, self.epoch, self._seq, start_ns, start_ns + intervals * NS_PER_S, self.run_id)
+        encoded = drawn if self._seq else EncodedDelta(replace(drawn.delta, new_series=swarm.series))
+        data = encoded.of(*place)
+        self._sent[id(drawn)] = drawn, self._sent.get(id(drawn), (drawn, 0))[1] + 1
+        now_ns = perf_counter_ns()
         if not self._pending:
             self._progress_ns = now_ns
         self._pending.append((self._seq, data, now_ns))
         self._seq += 1
         self.covered += intervals
         swarm.tally.deltas += 1
-        swarm.tally.values += recorded
-        swarm.tally.requests += drawn.counters.requests_finished
+        swarm.tally.values += drawn.values
+        swarm.tally.requests += drawn.delta.counters.requests_finished
         self._send_delta(data, now_ns)
 
     def again(self, now_ns: int) -> None:
@@ -216,8 +212,12 @@ class Sim:
                     return
         if self.phase == "finished" and not self._pending and now_ns - self._fin_ns > NS_PER_S and not self.is_over:
             self._fin_ns = now_ns
-            fin = Fin(self.run_id, self.epoch, self._seq - 1, self._totals, self._recorded, ending=self._ending)
-            self._say(fin)
+            totals, recorded = Counters(), 0
+            for drawn, times in self._sent.values():
+                recorded += times * drawn.values
+                counters = drawn.delta.counters
+                totals += Counters(**{name: times * getattr(counters, name) for name in COUNTER_NAMES})
+            self._say(Fin(self.run_id, self.epoch, self._seq - 1, totals, recorded, ending=self._ending))
 
     # -- receiving ------------------------------------------------------------------------
 
@@ -287,7 +287,8 @@ class Swarm:
         drawn = drawn_seconds(names=options.names, requests=options.requests, agents=options.agents, count=_DRAWN)
         self.series = drawn[0].new_series
         loads = (LoadCounts(0, started=options.requests),)
-        self.joined = _joined([replace(delta, new_series=(), loads=loads) for delta in drawn])
+        joined = _joined([replace(delta, new_series=(), loads=loads) for delta in drawn])
+        self.joined = {intervals: list(map(EncodedDelta, some)) for intervals, some in joined.items()}
         self.sims: list[Sim] = []
         self.out_of_lease: set[str] = set()
         self._t0_ns: int | None = None
@@ -308,15 +309,16 @@ class Swarm:
 
     async def work(self) -> dict[str, Any]:
         keys = load_agent(Path(self.options.keys))
-        for n in range(self.options.agents):
-            self.sims.append(Sim(self, n, self.options.address, keys))
-            if not n % _AT_ONCE:
-                await asyncio.sleep(0)
-        joining = list(self.sims)
+        joining: list[Sim] = []
         said_ns = 0
         while self._t0_ns is None:
             now_ns = perf_counter_ns()
             joining = [sim for sim in joining if sim.phase == "joining"]
+            while len(joining) < _JOINING and len(self.sims) < self.options.agents:
+                sim = Sim(self, len(self.sims), self.options.address, keys)
+                self.sims.append(sim)
+                joining.append(sim)
+                sim.hello()
             if now_ns - said_ns > 3 * NS_PER_S:
                 said_ns = now_ns
                 for sim in joining:
@@ -365,7 +367,9 @@ class Swarm:
             "sent_per_s": tally.sent / counted_s,
             "received_per_s": tally.received / counted_s,
             "bytes_per_s": tally.bytes_sent / counted_s,
-            "delta_bytes": len(encode(self.joined[1][0])),
+            "delta_bytes": len(
+                self.joined[1][0].of("sim.1000", 1, 10, 10 * NS_PER_S, 11 * NS_PER_S, self.sims[0].run_id)
+            ),
             "deltas": tally.deltas,
             "requests": tally.requests,
             "sent_again": tally.again,
