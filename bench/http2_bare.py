@@ -101,7 +101,7 @@ def _cpu_s() -> float:
 
 
 async def drive(url: str, ca: str, seconds: float) -> dict[str, float]:
-    # For each read, uvloop allocates 256 KiB and cuts them to size. Above its limit, glibc asks the kernel for such memory
+    # For each read, uvloop allocates 256 KiB and cuts them to size. glibc asks the kernel for blocks above its limit
     # each time, which takes three system calls and most of the CPU. Freeing a larger block raises that limit.
     bytearray(1 << 20)
     place = urlsplit(url)
