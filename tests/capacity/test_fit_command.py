@@ -160,7 +160,10 @@ def test_too_many_rows_and_too_large_files_are_refused_at_once(tmp_path: Path) -
         ([DATA / "specsdm91.csv", "--html", "nowhere/c.html"], "there is no folder nowhere"),
     ],
 )
-def test_wrong_arguments_are_refused_before_anything_is_written(args: list[object], expected: str) -> None:
+def test_wrong_arguments_are_refused_before_anything_is_written(
+    args: list[object], expected: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)  # a folder without runs
     done = fit(*args)
 
     assert done.exit_code == ExitCode.USAGE
