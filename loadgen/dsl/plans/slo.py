@@ -21,7 +21,7 @@ scenario. `loadgen.measure.objectives.objective` judges objectives.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Final, Literal, get_args, overload
+from typing import TYPE_CHECKING, Any, Final, Literal, TypedDict, Unpack, get_args, overload
 
 from loadgen.dsl.plans.argument_validation import did_you_mean
 from loadgen.dsl.plans.slo_expression import (
@@ -120,34 +120,23 @@ _NONE: Final = Scope()
 Counted = Literal["requests", "iterations", "output_tokens", "prompt_tokens"]
 
 
+class _Of(TypedDict, total=False):
+    """Arguments of `p`, `mean`, `maximum` and `minimum`, but not `metric`, on which the kind of limit depends."""
+
+    journey: Journey[Any] | str | None
+    step: str | None
+    request: str | None
+    region: str | None
+    load: str | None
+    tags: Mapping[TagName, str | Choice] | None
+    window: str | float | None
+    abort: bool
+
+
 @overload
-def p(
-    q: float,
-    *,
-    journey: Journey[Any] | str | None = None,
-    step: str | None = None,
-    request: str | None = None,
-    region: str | None = None,
-    load: str | None = None,
-    tags: Mapping[TagName, str | Choice] | None = None,
-    metric: TimeMetric = "response",
-    window: str | float | None = None,
-    abort: bool = False,
-) -> TimeValue: ...
+def p(q: float, *, metric: TimeMetric = "response", **of: Unpack[_Of]) -> TimeValue: ...
 @overload
-def p(
-    q: float,
-    *,
-    journey: Journey[Any] | str | None = None,
-    step: str | None = None,
-    request: str | None = None,
-    region: str | None = None,
-    load: str | None = None,
-    tags: Mapping[TagName, str | Choice] | None = None,
-    metric: ScoreMetric,
-    window: str | float | None = None,
-    abort: bool = False,
-) -> ScoreValue: ...
+def p(q: float, *, metric: ScoreMetric, **of: Unpack[_Of]) -> ScoreValue: ...
 def p(
     q: float,
     *,
@@ -194,44 +183,11 @@ def p(
 
 
 @overload
-def mean(
-    *,
-    journey: Journey[Any] | str | None = None,
-    step: str | None = None,
-    request: str | None = None,
-    region: str | None = None,
-    load: str | None = None,
-    tags: Mapping[TagName, str | Choice] | None = None,
-    metric: TimeMetric = "response",
-    window: str | float | None = None,
-    abort: bool = False,
-) -> TimeValue: ...
+def mean(*, metric: TimeMetric = "response", **of: Unpack[_Of]) -> TimeValue: ...
 @overload
-def mean(
-    *,
-    journey: Journey[Any] | str | None = None,
-    step: str | None = None,
-    request: str | None = None,
-    region: str | None = None,
-    load: str | None = None,
-    tags: Mapping[TagName, str | Choice] | None = None,
-    metric: ScoreMetric,
-    window: str | float | None = None,
-    abort: bool = False,
-) -> ScoreValue: ...
+def mean(*, metric: ScoreMetric, **of: Unpack[_Of]) -> ScoreValue: ...
 @overload
-def mean(
-    *,
-    journey: Journey[Any] | str | None = None,
-    step: str | None = None,
-    request: str | None = None,
-    region: str | None = None,
-    load: str | None = None,
-    tags: Mapping[TagName, str | Choice] | None = None,
-    metric: TokenMetric,
-    window: str | float | None = None,
-    abort: bool = False,
-) -> TokensValue: ...
+def mean(*, metric: TokenMetric, **of: Unpack[_Of]) -> TokensValue: ...
 def mean(
     *,
     journey: Journey[Any] | str | None = None,
@@ -265,31 +221,9 @@ def mean(
 
 
 @overload
-def maximum(
-    *,
-    journey: Journey[Any] | str | None = None,
-    step: str | None = None,
-    request: str | None = None,
-    region: str | None = None,
-    load: str | None = None,
-    tags: Mapping[TagName, str | Choice] | None = None,
-    metric: TimeMetric = "response",
-    window: str | float | None = None,
-    abort: bool = False,
-) -> TimeValue: ...
+def maximum(*, metric: TimeMetric = "response", **of: Unpack[_Of]) -> TimeValue: ...
 @overload
-def maximum(
-    *,
-    journey: Journey[Any] | str | None = None,
-    step: str | None = None,
-    request: str | None = None,
-    region: str | None = None,
-    load: str | None = None,
-    tags: Mapping[TagName, str | Choice] | None = None,
-    metric: ScoreMetric,
-    window: str | float | None = None,
-    abort: bool = False,
-) -> ScoreValue: ...
+def maximum(*, metric: ScoreMetric, **of: Unpack[_Of]) -> ScoreValue: ...
 def maximum(
     *,
     journey: Journey[Any] | str | None = None,
@@ -317,31 +251,9 @@ def maximum(
 
 
 @overload
-def minimum(
-    *,
-    journey: Journey[Any] | str | None = None,
-    step: str | None = None,
-    request: str | None = None,
-    region: str | None = None,
-    load: str | None = None,
-    tags: Mapping[TagName, str | Choice] | None = None,
-    metric: TimeMetric = "response",
-    window: str | float | None = None,
-    abort: bool = False,
-) -> TimeValue: ...
+def minimum(*, metric: TimeMetric = "response", **of: Unpack[_Of]) -> TimeValue: ...
 @overload
-def minimum(
-    *,
-    journey: Journey[Any] | str | None = None,
-    step: str | None = None,
-    request: str | None = None,
-    region: str | None = None,
-    load: str | None = None,
-    tags: Mapping[TagName, str | Choice] | None = None,
-    metric: ScoreMetric,
-    window: str | float | None = None,
-    abort: bool = False,
-) -> ScoreValue: ...
+def minimum(*, metric: ScoreMetric, **of: Unpack[_Of]) -> ScoreValue: ...
 def minimum(
     *,
     journey: Journey[Any] | str | None = None,

@@ -6,6 +6,7 @@ is made once for each recorder, at its first use: `WsCounts.of(recorder)`.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import Final, Self, cast
 
 from loadgen.engine.recording.recorder import Recorder
@@ -43,13 +44,14 @@ class WorkerCounter:
         return CustomStats(self._name, self._kind, n, total)
 
 
-class WorkerCounters:
-    """Base of a class of counters of one worker. Its constructor adds the counters to `recorder.customs`."""
+class WorkerCounters(ABC):
+    """Base of a class of counters of one worker."""
 
     __slots__ = ()
 
+    @abstractmethod
     def __init__(self, recorder: Recorder) -> None:
-        raise NotImplementedError
+        """Create the counters and add them to `recorder.customs`."""
 
     @classmethod
     def of(cls, recorder: Recorder) -> Self:
