@@ -59,8 +59,8 @@ def _early(summary: Summary) -> str:
     count = next((one.total or 0 for one in summary.custom if one.name == _EARLY and one.region == _ALL), 0)
     if not count:
         return ""
-    stamps = "1 stamp was" if count == 1 else f"{format_count(count)} stamps were"
-    return f"{stamps} later than the arrival, so these clocks differ; such ages count as 0."
+    late = "1 message has" if count == 1 else f"{format_count(count)} messages have"
+    return f"{late} a stamp later than the arrival, so the clocks of target and agent differ; such ages count as 0."
 
 
 def _lines(name: str, s: Series) -> Iterator[tuple[str, ...]]:

@@ -312,7 +312,7 @@ def test_objectives_limit_times_of_pages_by_durations_and_the_score_by_a_number(
     [
         (
             p(75, request="page /", metric="cls") < "100ms",  # type: ignore[operator]
-            "the limit is a text: cls is a score without a unit, so it must be a number, without quotes",
+            "cls is a score without a unit, so its limit must be a number, without quotes",
             'write p(75, request="page /", metric="cls") < 0.1',
         ),
         (

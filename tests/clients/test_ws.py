@@ -77,7 +77,7 @@ async def test_a_conversation_has_a_row_for_each_answer_and_times_of_other_messa
 
 @pytest.mark.parametrize(
     ("error_ns", "text"),
-    [(2_300_001, "is off by at most 3 ms"), (None, "is kept by no time service")],
+    [(2_300_001, "is off by at most 3 ms"), (None, "is synchronised by no time service")],
 )
 async def test_the_first_stamp_notes_the_error_of_the_agents_clock_once(
     server: WsServer, monkeypatch: pytest.MonkeyPatch, error_ns: int | None, text: str

@@ -141,7 +141,7 @@ async def test_a_block_starts_with_the_cookies_and_the_storage_that_the_journey_
         assert await page.evaluate(seen) == ["session=7", "lamp"]
     async with visit.user.browser("/kept") as page:
         assert await page.evaluate(seen) == ["", None]
-    with pytest.raises(UsageError, match=r"storage_state=str\): must be a dict"):
+    with pytest.raises(UsageError, match=r"storage_state must be a dict, not a str"):
         visit.user.browser("/kept", storage_state="state.json")  # type: ignore[arg-type]
     ended = {(row, outcome): len(of) for (row, outcome, metric), of in visit.values().items() if metric == "response"}
     assert ended == {("page /kept", "ok"): 3}  # restoring the storage has no row

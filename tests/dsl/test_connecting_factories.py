@@ -134,7 +134,7 @@ async def test_a_constructor_that_blocks_the_event_loop_is_noted_once_for_a_work
         await bench.run()
     (note,) = bench.recorder.take_notes()
     assert note.startswith("user.client: Wire blocked the event loop for 310 ms while it created its client")
-    assert "connect in a method that the journey awaits" in note
+    assert "connect in an async method, and await it in the journey" in note
 
 
 async def test_a_constructor_that_does_not_block_has_no_note(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -233,7 +233,7 @@ class PageVisit:
         if is_vague or (self._last == NOT_IN_PLAN and outcome == DNS):
             outcome = self._last
         if outcome == NOT_IN_PLAN:
-            first = f"pages may not reach this server; add it to targets= of the plan ({first})"
+            first = f"a page may only reach the targets of the plan: add this server to targets= ({first})"
         if outcome and outcome != "aborted":
             raise RequestFailed(outcome, first) from error
 

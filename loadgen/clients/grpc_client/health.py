@@ -20,8 +20,8 @@ _STATUSES: Final = {b"": "UNKNOWN", b"\x08\x01": "SERVING", b"\x08\x02": "NOT_SE
 
 
 async def health_of(channel: GrpcChannel) -> str:
-    """Return the status that the server reports for all its services: "SERVING", "NOT_SERVING", "UNKNOWN" or
-    "SERVICE_UNKNOWN"; "" if it has no health service.
+    """Return the one status that the server reports for itself as a whole: "SERVING", "NOT_SERVING", "UNKNOWN" or
+    "SERVICE_UNKNOWN"; "" if the server has no health service.
 
     Raises:
         GrpcFailed: the call failed.

@@ -182,9 +182,9 @@ class MessageStream(StreamedReply):
         return True
 
     def next_piece(self) -> asyncio.Future[None] | None:
-        """HOT. Return a future that is done when messages have arrived, or the answer has ended or broken.
+        """HOT. Return a future that is done when messages arrive, or when the answer ends or breaks.
 
-        None: nothing more comes, because it has ended, or is broken or left.
+        None: the answer has ended or broken already, or the caller has left it.
         """
         if self._is_whole or self._is_closed or self._failure is not None:
             return None

@@ -379,7 +379,7 @@ def request_decoder(max_bytes: int) -> HpackDecoder:
 
 
 def _fitting(owed: deque[Entries], table_bytes: int) -> list[Entries]:
-    """Return the last of the owed entries, in order. All others would be evicted from a table of this size by them."""
+    """Return the newest owed entries that fit into a table of this size, in order. They would evict all older ones."""
     last: list[Entries] = []
     size = 0
     for adds in reversed(owed):

@@ -1,4 +1,4 @@
-"""The requests under way on one connection that serves many at once: their ends, and the room for more.
+"""The requests under way on one connection that serves many at once: when each ends, and whether another may start.
 
 `ManyStreams` is the base class of the connections of HTTP/2 (`http2.py`) and HTTP/3 (`http3/connection.py`). A `Stream`
 is one request and its answer. This module decides when a request ends, and what its caller gets:
@@ -14,8 +14,8 @@ is one request and its answer. This module decides when a request ends, and what
 | the target rejected it, or sent GOAWAY | `Unprocessed`: sent once more  | nothing                                  |
 | the connection is full or closed       | `Unprocessed`, or why it ended | nothing                                  |
 
-The connection is on its pool's stack while it has room for another stream. A retired one takes no more requests, and
-closes when the last one has ended.
+The connection is on its pool's stack of usable connections while it has room for another stream. A retired connection
+takes no more requests, and closes when its last request has ended.
 
 A subclass reads and writes frames: it opens streams (`_begin`), sends bodies (`_write_pieces`), resets streams
 (`_reset`, `_stop_upload`), has the texts of failures (`_malformed`, `_why_refused`), and closes its transport

@@ -192,8 +192,8 @@ class Incoming(asyncio.Protocol):
         message, used = taken
         if not 0 < used <= len(buffer):
             raise UsageError(
-                f"take() of your frame returned {used} as the number of used bytes, and {len(buffer)} have arrived",
-                hint="return (message, number of used bytes), with at least 1; or None for an incomplete message",
+                f"take() of your frame returned {used} as the number of used bytes, but {len(buffer)} have arrived",
+                hint="return (message, number of used bytes), which is at least 1; or None for an incomplete message",
             )
         del buffer[:used]
         return message

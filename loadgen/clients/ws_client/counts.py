@@ -63,7 +63,8 @@ class WsCounts(WorkerCounters):
         self.has_clock_note = True
         found = wall_error_ns()  # None: no time service keeps the clock
         # Whole ms, so that the workers of an agent have the same note.
-        known = "is kept by no time service" if found is None else f"is off by at most {-(-found // NS_PER_MS)} ms"
+        bound = "" if found is None else f"is off by at most {-(-found // NS_PER_MS)} ms"
+        known = bound or "is synchronised by no time service"
         self._recorder.note(
-            f"message_age: the clock of this agent {known}; the error of the target's clock is unknown and comes on top"
+            f"message_age: the clock of this agent {known}; the error of the target's clock is unknown and adds to it"
         )

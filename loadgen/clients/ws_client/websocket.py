@@ -549,7 +549,7 @@ class WebSocket:
 
 
 class CappedWebSocket(WebSocket):
-    """A connection in a run whose allow-list has a cap: `send` counts, too. Runs without a cap pay nothing for it."""
+    """A connection in a run with a cap: each `send` counts against it. Other runs do no work for it."""
 
     async def send(self, message: Any) -> None:
         self._check()

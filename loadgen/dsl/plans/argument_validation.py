@@ -78,7 +78,7 @@ def read_browsers(browsers: object, wrong: list[Wrong]) -> int:
     """Return the number of browsers; append an error to `wrong` and return 0 if it is invalid."""
     if isinstance(browsers, bool) or not isinstance(browsers, int) or not 0 <= browsers <= MOST_BROWSERS:
         message = f"browsers: {browsers!r} is not a whole number from 0 to {MOST_BROWSERS}"
-        wrong.append(Wrong("browsers", message, "write browsers=2: pages at the same time on each worker"))
+        wrong.append(Wrong("browsers", message, "write browsers=2: at most 2 open pages at a time on each worker"))
         return 0
     return browsers
 

@@ -462,7 +462,7 @@ class TokensValue(_Measured[float]):
 
 def _score(limit: object) -> tuple[float, str]:
     if isinstance(limit, str):
-        raise ValueError("the limit is a text: cls is a score without a unit, so it must be a number, without quotes")
+        raise ValueError("cls is a score without a unit, so its limit must be a number, without quotes")
     number, text = _number(limit)
     return float(exact(number) * CLS_NS), text
 

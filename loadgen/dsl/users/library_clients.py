@@ -59,12 +59,12 @@ class LibraryClients:
         *,
         owner: Callable[[], User] | None = None,
     ) -> T:
-        """Return the client of a factory; create it at the first call.
+        """Return the client that the factory creates at the first call.
 
         Args:
-            user: the caller; the factory gets it if `owner` is None.
-            outcomes: outcomes of the exceptions that the factory raises, as those of `user.measure`.
-            owner: returns the user that the factory gets.
+            user: the caller.
+            outcomes: maps classes of exceptions that the factory raises to outcomes, as in `user.measure`.
+            owner: returns the user that the factory gets; None: the factory gets `user`.
 
         Raises:
             UsageError: an async factory, or more than MAX_CLIENTS factories.
@@ -170,7 +170,7 @@ def _note_blocked(factory: object, user: User, took_ns: int) -> None:
     if WorkerTally.of(recorder).is_new(("blocking client", _name(factory))):
         recorder.note(
             f"user.client: {_name(factory)} blocked the event loop for {format_duration(took_ns)} while it created its "
-            "client, and all users of the worker waited; connect in a method that the journey awaits"
+            "client, and all users of the worker waited; connect in an async method, and await it in the journey"
         )
 
 

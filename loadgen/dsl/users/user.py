@@ -704,15 +704,15 @@ class User:
         Args:
             url: the first page, relative to the plan's target.
             name: the name of the first row; or a function that returns the name of each row from its URL.
-            storage_state: the cookies and local storage of an earlier block: what `await page.context.storage_state()`
-                returned in it. None: the profile is empty.
+            storage_state: cookies and local storage, as `await page.context.storage_state()` returned them in an
+                earlier `async with user.browser` block. None: the profile is empty.
 
         Raises:
             UsageError: the plan has no `browsers=`, or `storage_state` is not such a dict.
         """
         if storage_state is not None and not isinstance(storage_state, dict):
             raise UsageError(
-                f"user.browser(storage_state={type(storage_state).__name__}): must be a dict",
+                f"user.browser: storage_state must be a dict, not a {type(storage_state).__name__}",
                 hint="write state = await page.context.storage_state() at the end of an earlier block, and pass state",
             )
         return self._all_openers().open_browser(self, url, name, storage_state)

@@ -59,7 +59,7 @@ def _check(source: Source, receivers: Receivers, node: ast.AST, plan: Plan, *, h
         word = f"{short_text(node.value)}.{node.attr}"
         match node.attr:
             case "browser" if not plan.browsers:
-                hint = "add Plan(browsers=2): pages at the same time on each worker"
+                hint = "add Plan(browsers=2): at most 2 open pages at a time on each worker"
                 raise UsageError(f"{word}: the plan has no browsers", hint=hint)
             case "http" | "ws" | "grpc" | "grpc_channel" | "browser" if not any(map(is_http, plan.targets.values())):
                 hint = 'add one: targets={"api": "https://api.example", ...}'
