@@ -21,8 +21,8 @@ MAX_OWN: Final = 27
 class WorkerCounter:
     """A custom metric that adds up values: a counter, or a rate, which is hits divided by tries. A `CustomSource`.
 
-    n: the number of values; of a rate, of its tries. total: their sum; of a rate, its hits. Both are over the whole run,
-    and `take` does not reset them.
+    n: the number of values; of a rate, of its tries. total: their sum; of a rate, its hits. Both are over the whole
+    run, and `take` does not reset them.
     """
 
     __slots__ = ("_kind", "_name", "_taken_n", "_taken_total", "n", "total")
