@@ -253,7 +253,7 @@ class Meter:
         return place.names.get(name) or place.resolve(name)
 
     def ask_unsent(self, name: str) -> RequestSeries:
-        """Do as `ask` for a row that sends nothing to the target, such as a wait for a message. Caps do not count it."""
+        """Do as `ask` for a row that sends nothing to the target, such as a wait for a message. No cap counts it."""
         return self.ask(name)
 
     @property
