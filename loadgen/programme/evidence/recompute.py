@@ -298,8 +298,8 @@ def _changes(then: Reading, now: Reading, asked: _Asked, excluded: Sequence[Excl
     )
 
 
-def _content(one: Slice | None) -> tuple[int, int, int, bool] | None:
-    return None if one is None else (one.good, one.total, one.missing_s, one.estimated)
+def _content(one: Slice | None) -> tuple[int | bool, ...] | None:
+    return None if one is None else (one.good, one.total, one.missing_s, one.estimated, one.low, one.high, one.kept_ppm)
 
 
 def _excluded_since(since: Iterable[Exclusion], asked: _Asked) -> tuple[str, ...]:

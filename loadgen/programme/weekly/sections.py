@@ -10,6 +10,7 @@ import numpy as np
 from loadgen.analysis.burn.firing import sums_before
 from loadgen.history.store.stored_run import Event
 from loadgen.outside_text import one_line
+from loadgen.programme.estimates.sentences import minutes_text, undecided_text
 from loadgen.programme.objectives import RollingWindow
 from loadgen.programme.recommending.facts import time_of
 from loadgen.programme.recommending.overrides import OVERRIDDEN
@@ -141,14 +142,12 @@ def _promise(one: PromiseRow, gathered: Gathered) -> Iterator[Said]:
     if state.word == "not kept":
         since = _spent_since(one.promise)
         age = "" if since is None else f" since {when(since, zone)}"
-        text = f"{name} is not kept{age}: {state.attainment} against {percent(state.objective)}{cost}"
+        text = f"{name} is not kept{age}: {state.figure} against {percent(state.objective)}{cost}"
         yield Said(f"{text}.", "bad", evidence, row.owner, "promise not kept")
     elif state.word == "undecided" and state.judgement is not None:
-        text = f"{name} is undecided: {_minutes(state.judgement.missing_s)} have no counts"
-        if state.judgement.minutes_if_good is not None:
-            needed = _minutes(60 * state.judgement.minutes_if_good)
-            text += f"; it is kept if {needed} of them had only good requests"
-        yield Said(f"{text}.", "open", row.kept.evidence, row.owner, "promise undecided")
+        yield Said(
+            f"{name} is undecided: {undecided_text(state)}.", "open", row.kept.evidence, row.owner, "promise undecided"
+        )
     elif state.word in ("no data", "no traffic"):
         why = f": {one_line(state.why, 200)}" if state.why else ""
         yield Said(f"{name} has {state.word}{why}.", "open", row.kept.evidence, row.owner, "no data")
@@ -284,7 +283,7 @@ def _certainty(facts: Facts, book: EvidenceBook) -> Iterator[Said]:
         yield Said(f"{text}.", "open" if late else "good", (sources,), "", "sources")
     gaps = [one for one in facts.rows if _gap(one) >= 60]
     for one in gaps[:5]:
-        minutes = _minutes(_gap(one))
+        minutes = minutes_text(_gap(one))
         text = f"{one.row.slo}: {minutes} of its window have no counts; its bounds contain both cases"
         yield Said(f"{text}.", "open", one.row.kept.evidence, "", "missing data")
     if len(gaps) > 5:
@@ -295,7 +294,8 @@ def _certainty(facts: Facts, book: EvidenceBook) -> Iterator[Said]:
         ids = tuple(id_ for one in estimates for id_ in one.row.kept.evidence)
         are = "is an estimate" if len(estimates) == 1 else "are estimates"
         text = f"{len(estimates)} of {quantity(len(facts.rows), 'attainment')} {are}, from counts that a source"
-        yield Said(f"{text} interpolated or sampled.", "open", ids, "", "estimates")
+        text += " interpolated or sampled; the interval of its error stands beside each"
+        yield Said(f"{text}.", "open", ids, "", "estimates")
     for found in gathered.exclusions[:10]:
         zone, of = gathered.settings.tz, ", ".join(found.slos) or "all promises"
         text = f"{when(found.start, zone)} to {when(found.end, zone)} is excluded for {one_line(of, 200)}"
@@ -307,6 +307,7 @@ def _certainty(facts: Facts, book: EvidenceBook) -> Iterator[Said]:
     text = (
         f"Attainment by {', '.join(methods)}: a fact of all requests, without an interval, with bounds for missing time"
     )
+    text += " and for the error of estimates" if estimates else ""
     yield Said(f"{text}.", key="methods")
     yield Said("Changes of load tests have 95 % intervals that include the variation between runs.", key="methods")
 
@@ -318,8 +319,3 @@ def _gap(one: PromiseRow) -> float:
 
 def _word(gathered: Gathered) -> str:
     return "quarter" if gathered.period.is_quarter else "week"
-
-
-def _minutes(seconds: float) -> str:
-    minutes = -(-int(seconds) // 60)
-    return quantity(minutes, "minute") if minutes < 600 else f"{minutes / 60:.1f} hours".replace(".0 ", " ")

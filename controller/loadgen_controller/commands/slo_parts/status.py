@@ -13,18 +13,20 @@ from typing import Annotated, Any, Final
 
 import typer
 
+from loadgen.analysis.attainment.attain import Attainment
 from loadgen.analysis.attainment.shown import NO_TRAFFIC, budget_text
 from loadgen.errors import ExitCode, LoadgenError, UsageError
 from loadgen.history.store.write_once_storage import Place, place_of
 from loadgen.notify.event import EventKind
 from loadgen.outside_text import one_line
+from loadgen.programme.estimates.sentences import minutes_text, undecided_text
 from loadgen.programme.exclusions import exclusions
 from loadgen.programme.ledger import Ledger
 from loadgen.programme.objectives import RollingWindow
 from loadgen.programme.publishing.publish_file import PublishSettings
 from loadgen.programme.publishing.status_notices import notify_changes
 from loadgen.programme.status import PromiseState, states_of, time_text, window_s
-from loadgen.units import format_count, quantity
+from loadgen.units import format_count, format_ratio, quantity
 from loadgen_controller.collect_option_errors import CollectedErrors
 from loadgen_controller.commands.shared_options import AsOfOption, EnvOption, StoreOption
 from loadgen_controller.commands.slo_parts.files import FilesArgument, FormatOption, check_format, read_slos
@@ -172,10 +174,9 @@ def _sentence(one: PromiseState) -> str:
     if one.judgement is None or one.budget is None:
         return f"{name}: {one.word}: {one_line(one.why, 300)}{owner}"
     target = f"{(one.objective.target * 100).normalize():f} %"
-    estimate = ", an estimate" if one.judgement.observed.is_estimate else ""
-    parts = [f"{one.attainment} against {target}{estimate}, {one.objective.window.text} to {time_text(one.end)}"]
-    if one.word == "undecided":
-        parts.append(_undecided(one))
+    parts = [f"{one.figure} against {target}, {one.objective.window.text} to {time_text(one.end)}"]
+    if why := undecided_text(one):
+        parts.append(why)
     parts += _budget_parts(one)
     parts += [
         f"burns {fire.long_burn:.3g} times as fast as allowed over {RollingWindow(fire.rule.long_s).text}"
@@ -209,19 +210,6 @@ def _spent(part: float | None) -> str:
     return NO_TRAFFIC if part is None else f"{ceil(round(part * 100, 9)):,} %"
 
 
-def _undecided(one: PromiseState) -> str:
-    assert one.judgement is not None
-    text = f"{_minutes(one.judgement.missing_s)} have no counts"
-    if one.judgement.minutes_if_good is not None:
-        text += f"; it is kept if {_minutes(60 * one.judgement.minutes_if_good)} of them had only good requests"
-    return text
-
-
-def _minutes(seconds: float) -> str:
-    minutes = -(-int(seconds) // 60)
-    return quantity(minutes, "minute") if minutes < 600 else f"{minutes / 60:,.1f} hours".replace(".0 ", " ")
-
-
 def _explained(one: PromiseState) -> Iterator[str]:
     if one.judgement is None or one.budget is None:
         return
@@ -230,7 +218,9 @@ def _explained(one: PromiseState) -> Iterator[str]:
     good, of = (format_count(round(value)) for value in (found.observed.good, found.observed.of))
     yield f"{one.objective.method}: {good} good of {of} {unit} from {time_text(one.start)} to {time_text(one.end)}"
     if found.lower is not None and found.upper is not None:
-        yield f"missing {_minutes(found.missing_s)}: at least {found.lower:.6f}, at most {found.upper:.6f}"
+        yield f"missing {minutes_text(found.missing_s)}: at least {found.lower:.6f}, at most {found.upper:.6f}"
+    if one.interval:
+        yield from _estimate(found.observed, one.interval)
     yield f"error budget: {one.budget.allowed:.6g} {unit} may be bad, {one.budget.bad:.6g} are"
     if one.calendar is not None:
         earned, projected = one.calendar.earned, one.calendar.projected
@@ -249,6 +239,18 @@ def _explained(one: PromiseState) -> Iterator[str]:
         if rule.is_blind:
             state = "blind: the slices are longer than its short window"
         yield f"burn over {windows}: {burns}; {rule.rule.severity} from {float(rule.rule.factor):.4g}: {state}"
+
+
+def _estimate(observed: Attainment, interval: str) -> Iterator[str]:
+    """Explain the interval of estimated counts, and what it does not contain."""
+    parts = []
+    if observed.kept < 1:
+        parts.append(f"the 95 % interval of sampling {format_ratio(observed.kept)} of the requests")
+    if observed.is_interpolated:
+        parts.append("the bounds of interpolated counts")
+    if observed.unknown:
+        parts.append(f"{format_count(round(observed.unknown))} requests about whose error nothing is known")
+    yield f"{interval}: {', and '.join(parts) or 'its source states no error'}"
 
 
 def _document(one: PromiseState) -> dict[str, Any]:
@@ -272,6 +274,9 @@ def _document(one: PromiseState) -> dict[str, Any]:
         "good": found.observed.good,
         "of": found.observed.of,
         "estimate": found.observed.is_estimate,
+        "estimate_low": found.observed.low if found.observed.is_estimate else None,
+        "estimate_high": found.observed.high if found.observed.is_estimate else None,
+        "undecided_because": undecided_text(one) or None,
         "lower": found.lower,
         "upper": found.upper,
         "missing_s": found.missing_s,
