@@ -38,17 +38,8 @@ def test_counts_without_a_known_error_can_have_any_number_of_good_requests() -> 
 
 def test_an_unknown_error_of_few_requests_does_not_leave_a_promise_open() -> None:
     exact, vague = made(999, 1000, 9, low=999, high=999), slices_of([2700], 300, 5, 5, estimated=True)
-    joined = slices_of(
-        *(
-            np.concatenate([getattr(one, name) for one in (exact, vague)])
-            for name in ("start", "width", "good", "total")
-        ),
-        estimated=True,
-        low=np.append(exact.low, 0),
-        high=np.append(exact.high, 5),
-    )
 
-    found = judged(joined)
+    found = judged(joined((exact, vague)))
 
     assert (found.state, found.observed.unknown) == ("kept", 5)
     assert found.lower == pytest.approx(8991 / 9005)
