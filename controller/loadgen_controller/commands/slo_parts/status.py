@@ -9,7 +9,7 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from math import ceil
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
@@ -34,6 +34,9 @@ from loadgen_controller.commands.slo_parts.publish_options import ProgrammeOptio
 from loadgen_controller.console_output import echo, echo_json
 from loadgen_controller.planning.option_parsing import parse_as_of, store_of
 
+if TYPE_CHECKING:
+    from loadgen.report.run_as_dataframes import Run
+
 __all__ = ["STATUS", "status"]
 
 _NOT_KEPT: Final = ("not kept", "undecided", "no data", "no traffic", "not judged")
@@ -45,6 +48,8 @@ loadgen slo status
 loadgen slo status slos/checkout.yaml --explain
 
 loadgen slo status --notify
+
+loadgen slo status --run last
 
 loadgen slo status --as-of 2026-07-27T06:00Z --format json"""
 
@@ -64,6 +69,16 @@ def status(
         ),
     ] = False,
     programme: ProgrammeOption = None,
+    run: Annotated[
+        str | None,
+        typer.Option(
+            "--run",
+            metavar="RUN",
+            help="Show the good share of a run for each promise whose journey it has, with the interval of the sample, "
+            "beside production. The exit code is about the run. An id, the beginning of one, a folder, or `last`.",
+        ),
+    ] = None,
+    runs_dir: Annotated[Path, typer.Option(metavar="DIR", help="Folder of the run folders, for --run.")] = Path("runs"),
     output_format: FormatOption = "text",
 ) -> int:
     """Show whether each promise is kept, the rest of its error budget, and whether it burns. Reads only the ledger.
@@ -72,6 +87,8 @@ def status(
     option or a file is wrong. Promises of a kind that is not judged are shown, and only count if all are of that kind.
     """
     errors = CollectedErrors()
+    if run is not None and notify:
+        errors.add("--run and --notify exclude each other", "messages are about production: leave one out")
     errors.catch(lambda: check_format(output_format))
     now = datetime.now(UTC) if as_of is None else errors.parse("--as-of", as_of, parse_as_of)
     where = store_of(errors, store, env)
@@ -79,6 +96,7 @@ def status(
     reading = errors.catch(lambda: read_slos(files))
     slos = None if reading is None else errors.catch(reading.check)
     channels = _channels(errors, programme, as_of) if notify else None
+    opened = None if run is None else errors.catch(lambda: _opened(run, runs_dir))
     errors.check()
     assert now is not None
     assert place is not None
@@ -96,6 +114,8 @@ def status(
     states = states_of(slos.objectives, found, excluded, at)
     for text in (*found.unreadable, *found.clashes, *troubles):
         echo(f"note: {one_line(text, 400)}", err=True)
+    if opened is not None:
+        return _of_run(opened, states, output_format, explain=explain)
     if output_format == "json":
         document = {
             "at": time_text(at),
@@ -115,6 +135,28 @@ def status(
     if channels is not None:
         _notify(states, *channels, place, now)
     return _exit_code(states, is_whole=not troubles)
+
+
+def _opened(run: str, runs_dir: Path) -> Run:
+    # Slow to import, and only for --run: `slo status` has 1.5 s.
+    from loadgen.measure.run_folder.rundir import find_run
+    from loadgen.report.run_as_dataframes import open_run
+
+    return open_run(find_run(run, runs_dir))
+
+
+def _of_run(run: Run, states: Sequence[PromiseState], output_format: str, *, explain: bool) -> ExitCode:
+    """Print the samples of a run beside the states of production, and return the exit code of the run."""
+    from loadgen_controller.commands.slo_parts.run_status import against, run_document, run_exit_code, run_lines
+
+    found = against(run, [one.objective for one in states])
+    by_name = {one.objective.name: one for one in states}
+    if output_format == "json":
+        echo_json(json.dumps(run_document(run, found, by_name), indent=2, ensure_ascii=False))
+    else:
+        for line in run_lines(run, found, by_name, explain=explain):
+            echo(line)
+    return run_exit_code(found)
 
 
 def _channels(
