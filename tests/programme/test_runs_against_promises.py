@@ -30,7 +30,8 @@ from loadgen.programme.objectives import (
     RollingWindow,
     Threshold,
 )
-from loadgen.programme.runs.against_promises import STRICTER, RunAgainst, run_against, slo_counts
+from loadgen.programme.runs.against_promises import RunAgainst, run_against, slo_counts
+from loadgen.programme.runs.sample_text import STRICTER
 from loadgen.report.run_as_dataframes import open_run
 from loadgen.units import NS_PER_MS
 from loadgen_controller import cli

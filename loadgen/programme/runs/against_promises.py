@@ -18,21 +18,19 @@ from typing import Any, Final
 import numpy as np
 
 from loadgen.analysis.attainment.sample import RunSample, interval_of_run
-from loadgen.analysis.attainment.shown import interval_text, percent_text
 from loadgen.history.store.stored_run import SloCounts
 from loadgen.measure.objectives.terms import Objective as TestObjective
 from loadgen.outside_text import one_line
 from loadgen.programme.from_scenario import as_expression
 from loadgen.programme.objectives import Method, Objective
+from loadgen.programme.runs.sample_text import figure_text
 from loadgen.programme.slices import Slice
 from loadgen.programme.sources.run_counts import Counted, slices_of_run
 from loadgen.report.run_as_dataframes import Run
-from loadgen.units import NS_PER_S, format_count, quantity
+from loadgen.units import NS_PER_S, quantity
 
-__all__ = ["STRICTER", "RunAgainst", "run_against", "slo_counts", "why_no_sample"]
+__all__ = ["RunAgainst", "run_against", "slo_counts", "why_no_sample"]
 
-STRICTER: Final = "a test is stricter by the time spent in the client's queue"
-"""The note for every line on which a run and production stand side by side."""
 _UNFIT: Final = {
     "incomplete": "data are missing",
     "interrupted": "it was interrupted",
@@ -63,11 +61,9 @@ class RunAgainst:
         """Return the share with its interval: "99.71 % (95 %: 99.63 to 99.78 %) of 30,000 requests"; "" without."""
         if self.sample is None or self.sample.ratio is None:
             return ""
-        good, target = self.sample.requests - self.sample.bad, self.promise.target
-        text = percent_text(good, self.sample.requests, target=target)
-        if self.sample.low is not None and self.sample.high is not None:
-            text += f" (95 %: {interval_text(self.sample.low, self.sample.high, target=target)})"
-        return f"{text} of {format_count(round(self.sample.requests))} requests"
+        low, high = self.sample.low, self.sample.high
+        interval = None if low is None or high is None else (low, high)
+        return figure_text(self.sample.bad, self.sample.requests, interval, self.promise.target)
 
     @property
     def text(self) -> str:

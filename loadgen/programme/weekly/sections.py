@@ -18,6 +18,8 @@ from loadgen.programme.recommending.record import RECOMMENDED
 from loadgen.programme.weekly.cells.evidence_book import EvidenceBook
 from loadgen.programme.weekly.cells.promise_cells import percent, slice_inputs, when
 from loadgen.programme.weekly.cells.run_cells import has_journey
+from loadgen.programme.weekly.cells.run_samples import samples_said
+from loadgen.programme.weekly.cells.weeks_of_production import levels_said, months_said
 from loadgen.programme.weekly.changed import Drift
 from loadgen.programme.weekly.first_sentences import Facts, health_said, late_of, recommendation_said, sources_evidence
 from loadgen.programme.weekly.gather import Gathered, Promise
@@ -51,7 +53,7 @@ def sections_of(
             "No load test became slower or faster for certain.",
         ),
         *(
-            [Section("Week by week", tuple(_by_week(gathered, book)), "No promise has counts of this quarter.")]
+            [Section("Week by week", tuple(_week_by_week(facts, book)), "No promise has counts of this quarter.")]
             if gathered.period.is_quarter
             else []
         ),
@@ -82,6 +84,14 @@ def _changed(facts: Facts) -> Iterator[Said]:
         text += f"; accepted: {one.accepted}" if one.accepted else ""
         owner = owners.get(one.journey, "") if one.is_slower and not one.accepted else ""
         yield Said(f"{text}.", "bad" if one.is_slower else "plain", (one.evidence,), owner, "change")
+
+
+def _week_by_week(facts: Facts, book: EvidenceBook) -> Iterator[Said]:
+    yield from _by_week(facts.gathered, book)
+    for one in facts.gathered.promises:
+        yield from levels_said(one, facts.gathered, book)
+    for one in facts.gathered.promises:
+        yield from months_said(one, facts.gathered, book)
 
 
 def _by_week(gathered: Gathered, book: EvidenceBook) -> Iterator[Said]:
@@ -303,6 +313,7 @@ def _certainty(facts: Facts, book: EvidenceBook) -> Iterator[Said]:
         named = [row for row in facts.rows if not found.slos or row.promise.objective.name in found.slos]
         ids = tuple(id_ for row in named if row.promise.state.excluded for id_ in row.row.kept.evidence)
         yield Said(f"{text}, because {found.because.rstrip('.')}.", "plain", ids, "", "excluded")
+    yield from samples_said(((one.promise, one.row.kept.evidence) for one in facts.rows), gathered, book)
     methods = list(dict.fromkeys(one.row.method for one in facts.rows))
     text = (
         f"Attainment by {', '.join(methods)}: a fact of all requests, without an interval, with bounds for missing time"
