@@ -71,7 +71,7 @@ class Revision:
 
 @dataclass(frozen=True, slots=True)
 class CountErrors:
-    """How far estimated counts may be from the truth; see `Slice`. All arrays have the shape (rows,).
+    """The error of estimated counts; see `Slice`. All arrays have the shape (rows,).
 
     low, high: the fewest and the most good requests by the bounds of an interpolation. kept_ppm: the sampled part.
     """

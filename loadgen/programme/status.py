@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from loadgen.analysis.attainment.attain import Judgement, attained, judge
 from loadgen.analysis.attainment.budget import Budget, CalendarBudget, budget_of, calendar_budget
-from loadgen.analysis.attainment.shown import interval_text
+from loadgen.analysis.attainment.shown import budget_text, interval_text
 from loadgen.analysis.attainment.slices import CountedBy, Slices, counted, slices_of, within
 from loadgen.analysis.burn.exhaustion import Exhaustion, exhaustion
 from loadgen.analysis.burn.firing import Burning, burn_at
@@ -116,6 +116,17 @@ class PromiseState:
         allowed = float(self.objective.budget)
         # A promise that is just kept must not have less than nothing left by the last digit of a float.
         return round(1 - (1 - observed.low) / allowed, 12), round(1 - (1 - observed.high) / allowed, 12)
+
+    @property
+    def budget_text(self) -> str:
+        """Return the rest of the error budget, rounded down: "42 %"; that of estimates with its interval,
+        "42 % (30 to 54 %)".
+        """
+        left = budget_text(None if self.budget is None else self.budget.left)
+        if not self.interval or self.budget_left is None:
+            return left
+        least, most = map(budget_text, self.budget_left)
+        return f"{left} ({least.removesuffix(' %')} to {most})"
 
 
 def window_s(objectives: Iterable[Objective]) -> int:

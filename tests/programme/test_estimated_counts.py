@@ -276,7 +276,7 @@ def test_a_page_shows_the_interval_of_an_estimate_and_what_would_settle_it(estim
     assert row.budget_left.low is not None
     assert row.budget_left.tone == "open"
     assert any("a counter with a bucket at the threshold would settle it" in text for text in texts)
-    assert any("the interval of its error stands beside each" in text for text in texts)
+    assert any("each is shown with the interval of its error" in text for text in texts)
     assert "the error of estimated counts is too large" in estimated.sentences[0].text
 
 

@@ -155,7 +155,7 @@ class Errors:
 class SloCounts:
     """The sample of a run for a promise of production that was known when the run was stored.
 
-    It is under a load that we chose, so it neither keeps nor breaks the promise. The owner is not in the run's key.
+    The load was chosen by us, so a run neither keeps nor breaks the promise. The owner is not in the run's key.
     """
 
     slo: str

@@ -104,7 +104,7 @@ def _says(state: PromiseState) -> str:
     if state.judgement is None or state.budget is None:
         return f"{state.objective.name}: {state.word}: {state.why}"
     target = f"{(state.objective.target * 100).normalize():f} %"
-    left = budget_text(state.budget.left)
+    left = state.budget_text
     return f"{state.objective.name}: {state.word}: {state.figure} against {target}, error budget left {left}"
 
 

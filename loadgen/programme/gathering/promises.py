@@ -13,7 +13,6 @@ from typing import Final
 
 import numpy as np
 
-from loadgen.analysis.attainment.shown import budget_text
 from loadgen.history.store.write_once_storage import Place
 from loadgen.outside_text import one_line
 from loadgen.programme.estimates.sentences import is_left_open, undecided_text
@@ -114,7 +113,7 @@ def _fact(state: PromiseState, counts: Counts | None, entry: EvidenceEntry, used
         return PromiseFact(state.objective.name, state.word, says, None, end, "", sources)
     target = f"{(state.objective.target * 100).normalize():f} %"
     says = f"{name}: {state.word}: {state.figure} against {target} over {state.objective.window.text}"
-    says += f", error budget left {budget_text(state.budget.left)}"
+    says += f", error budget left {state.budget_text}"
     if why := undecided_text(state):
         says += f"; {why}"
     if state.excluded:

@@ -52,8 +52,8 @@ __all__ = [
 MOST_POINTS: Final = 100_800
 """The most points of all queries in one call."""
 RESOLUTION: Final = 0.1
-"""The relative width of a bucket. AWS publishes none for the service. This is the one of its public agent and console,
-whose sparse histograms have buckets of log(1.1).
+"""The relative width of a bucket. AWS publishes none for the service. The sparse histograms of its public agent have
+buckets of log(1.1).
 """
 _REGION: Final = re.compile(r"[a-z]{2}(-[a-z]{1,20}){1,3}-[0-9]{1,2}")
 _BOUNDS: Final = ("fewest", "most")

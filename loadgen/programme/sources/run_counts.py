@@ -52,7 +52,7 @@ def objectives_of(run: Run) -> tuple[Objective, ...]:
 
 @dataclass(frozen=True, slots=True)
 class Counted:
-    """What is counted in a run: an objective for one of the journeys that it judges, under a name for its slices."""
+    """An objective to count in a run, for one of the journeys that it judges, under a name for its slices."""
 
     slo: str
     objective: Objective

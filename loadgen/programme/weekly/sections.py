@@ -304,7 +304,7 @@ def _certainty(facts: Facts, book: EvidenceBook) -> Iterator[Said]:
         ids = tuple(id_ for one in estimates for id_ in one.row.kept.evidence)
         are = "is an estimate" if len(estimates) == 1 else "are estimates"
         text = f"{len(estimates)} of {quantity(len(facts.rows), 'attainment')} {are}, from counts that a source"
-        text += " interpolated or sampled; the interval of its error stands beside each"
+        text += " interpolated or sampled; each is shown with the interval of its error"
         yield Said(f"{text}.", "open", ids, "", "estimates")
     for found in gathered.exclusions[:10]:
         zone, of = gathered.settings.tz, ", ".join(found.slos) or "all promises"

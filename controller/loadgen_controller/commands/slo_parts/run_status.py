@@ -112,7 +112,9 @@ def _explained(one: RunAgainst) -> Iterator[str]:
     if one.sample is None:
         return
     good, of = (format_count(round(value)) for value in (one.sample.requests - one.sample.bad, one.sample.requests))
-    yield f"{good} good of {of} requests; good: ok, and within the threshold from the due time on; without warm-up"
+    limit = one.promise.threshold
+    within = "" if limit is None else f", within {limit.text} from the due time on"
+    yield f"{good} good of {of} requests, without warm-up; good: ok{within}"
     alike = one.sample.requests / one.sample.design_effect
     yield (
         f"seconds depend on each other: design effect {one.sample.design_effect:.3g} from 5 and 10 batches, so it says"

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 from loadgen.analysis.attainment.attain import Attainment
-from loadgen.analysis.attainment.shown import NO_TRAFFIC, budget_text
+from loadgen.analysis.attainment.shown import NO_TRAFFIC
 from loadgen.errors import ExitCode, LoadgenError, UsageError
 from loadgen.history.store.write_once_storage import Place, place_of
 from loadgen.notify.event import EventKind
@@ -235,7 +235,7 @@ def _sentence(one: PromiseState) -> str:
 def _budget_parts(one: PromiseState) -> Iterator[str]:
     assert one.budget is not None
     if one.calendar is None:
-        yield f"error budget left: {budget_text(one.budget.left)}"
+        yield f"error budget left: {one.budget_text}"
     else:
         # People mix these two up, so each is named in full: OpenSLO/slogen#36.
         yield f"spent of the budget earned so far: {_spent(one.calendar.earned.spent)}"

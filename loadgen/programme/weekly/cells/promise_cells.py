@@ -9,7 +9,6 @@ from zoneinfo import ZoneInfo
 
 import numpy as np
 
-from loadgen.analysis.attainment.shown import budget_text
 from loadgen.analysis.burn.exhaustion import Exhaustion
 from loadgen.analysis.burn.firing import burn_series, sums_before
 from loadgen.outside_text import one_line
@@ -95,10 +94,8 @@ def kept_cells(promise: Promise, gathered: Gathered, book: EvidenceBook) -> tupl
         return kept, Shown("no traffic", "open", evidence=ids[:1])
     is_spent = left <= 0
     low, high = state.budget_left if state.budget_left and judgement.observed.is_estimate else (None, None)
-    text = budget_text(left)
-    text += "" if low is None or high is None else f" ({budget_text(low).removesuffix(' %')} to {budget_text(high)})"
     tone = "open" if is_left_open(state) else "bad" if is_spent else "plain"
-    return kept, Shown(text, tone, round(left, 6), low, high, "share", evidence=ids[:1])
+    return kept, Shown(state.budget_text, tone, round(left, 6), low, high, "share", evidence=ids[:1])
 
 
 def _evidence(promise: Promise, gathered: Gathered, book: EvidenceBook) -> tuple[str, ...]:

@@ -1,7 +1,7 @@
-"""What the weeks of a quarter say about a promise: the weeks in which its share of bad requests found a new level, and
-how many months would keep it with weeks like these. Pure.
+"""Sentences about a promise from the weeks of a quarter: the weeks in which its share of bad requests found a new level,
+and how many months would keep it with weeks like these. Pure.
 
-The second is a resampling of weeks, as context. It is no interval of the attainment, which is a fact.
+The second one resamples weeks, as context. The attainment itself is a fact without such an interval.
 """
 
 from __future__ import annotations
