@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -10,12 +11,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
-from loadgen.errors import ScenarioError
+from loadgen.errors import ExitCode, ScenarioError
+from loadgen.history.store.store import Store
 from loadgen.history.store.write_once_storage import place_of
 from loadgen.parquet import about
 from loadgen.programme.estimates.sentences import undecided_text
 from loadgen.programme.estimates.stated_error import with_stated_error
+from loadgen.programme.evidence.recompute import Recomputer
 from loadgen.programme.evidence.slices_entry import slices_entry
 from loadgen.programme.gathering.promises import promises_of
 from loadgen.programme.ledger import Ledger
@@ -34,6 +38,7 @@ from loadgen.programme.weekly.as_markdown import as_markdown
 from loadgen.programme.weekly.build_page import build_page
 from loadgen.programme.weekly.gather import Gathered
 from loadgen.programme.weekly.page_values import WeeklyPage
+from loadgen_controller import cli
 
 START = 1_784_505_600
 """2026-07-20, 0 h UTC."""
@@ -47,6 +52,24 @@ PROMISE = Objective(
     journey="checkout",
     source="prod",
 )
+
+
+FILE = """apiVersion: openslo/v1
+kind: SLO
+metadata: {name: a, annotations: {loadgen.dev/source: prod}}
+spec:
+  service: shop
+  budgetingMethod: Occurrences
+  timeWindow: [{duration: 1d, isRolling: true}]
+  objectives: [{target: 0.99}]
+  indicator:
+    metadata: {name: ratio}
+    spec:
+      ratioMetric:
+        counter: true
+        good: {metricSource: {type: Prometheus, spec: {query: good_total}}}
+        total: {metricSource: {type: Prometheus, spec: {query: all_total}}}
+"""
 
 
 def made(n: int, good: int = 991, **changes: object) -> Slice:
@@ -218,6 +241,46 @@ def test_evidence_has_the_interval_and_that_of_exact_counts_is_unchanged(tmp_pat
     assert "(estimate, 98.9 to 99.3 %, by the error of its counts)" in vague.formula
     assert {"low", "high"} <= dict(vague.inputs).keys()
     assert not {"low", "high"} & dict(exact.inputs).keys()
+
+
+@pytest.mark.parametrize(("changed", "state"), [({}, "same"), ({"low": "0.98"}, "differs")])
+def test_the_interval_of_interpolated_counts_is_computed_again(
+    tmp_path: Path, changed: dict[str, str], state: str
+) -> None:
+    found = state_of_interpolated(tmp_path)
+    entry = slices_entry(found, ["2026-07-20/prod-1"], "")
+    inputs = tuple((dict(entry.inputs) | changed).items())
+    place = place_of(str(tmp_path))
+
+    again = Recomputer(place, Store(place)).again(replace(entry, inputs=inputs))
+
+    assert again.state == state, again.says
+
+
+def state_of_interpolated(tmp_path: Path) -> PromiseState:
+    return state(tmp_path, [made(n, bounds=(985, 995), kept_ppm=10**6) for n in range(DAY)])
+
+
+def test_status_shows_the_interval_what_settles_it_and_exits_with_3(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "slos").mkdir()
+    (tmp_path / "slos/a.yaml").write_text(FILE)
+    end = int(time.time()) // 300 * 300
+    slices = [Slice("a", end - 300 * n, 300, 991, 1000, 0, True, "", (985, 995)) for n in range(1, 2 * DAY)]
+    Ledger.open("history").write("prod", slices)
+
+    shown = CliRunner().invoke(cli.app, ["slo", "status", "--explain"], env={"COLUMNS": "400"})
+    (one,) = json.loads(CliRunner().invoke(cli.app, ["slo", "status", "--format", "json"]).stdout)["promises"]
+
+    assert shown.exit_code == ExitCode.INCOMPLETE, shown.output
+    assert "a: undecided: 99.1 % (estimate, 98.5 to 99.5 %) against 99 %, 1d to" in shown.output
+    assert "a counter with a bucket at the threshold would settle it" in shown.output
+    assert "error budget left: 10 % (-50 to 50 %)" in shown.output
+    assert "estimate, 98.5 to 99.5 %: the bounds of interpolated counts" in shown.output
+    assert (one["estimate_low"], one["estimate_high"]) == (0.985, 0.995)
+    assert one["undecided_because"].startswith("the bounds of the interpolated counts contain the target")
 
 
 def test_a_promise_that_its_estimate_leaves_open_is_no_go_and_no_pull_settles_it(tmp_path: Path) -> None:

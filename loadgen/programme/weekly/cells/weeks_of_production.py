@@ -1,5 +1,5 @@
-"""Sentences about a promise from the weeks of a quarter: the weeks in which its share of bad requests found a new level,
-and how many months would keep it with weeks like these. Pure.
+"""Sentences about a promise from the weeks of a quarter: when its share of bad requests found a new level, and how many
+months would keep it with weeks like these. Pure.
 
 The second one resamples weeks, as context. The attainment itself is a fact without such an interval.
 """
