@@ -27,6 +27,7 @@ __all__ = ["Done", "Job", "Planned", "job_of", "more_calls", "planned", "pulled"
 
 _MARGIN_S: Final = 3_600
 """Points that will be gone within an hour are not asked for."""
+_STATE_IT: Final = 'write sampled = "10 %" or error = "0.2 %"'
 _MOST_NAMED: Final = 5
 """Sources that a message names."""
 
@@ -151,7 +152,11 @@ def pulled(
 
 
 def _with_error(answer: Pulled, source: Source) -> Pulled:
-    return replace(answer, slices=tuple(with_stated_error(answer.slices, source)))
+    slices = tuple(with_stated_error(answer.slices, source))
+    notes = answer.notes
+    if vague := sum(one.estimated and one.bounds is None and one.total > 0 for one in slices):
+        notes += (f"{quantity(vague, 'slice')} estimated with an unknown error: {_STATE_IT} at the source",)
+    return replace(answer, slices=slices, notes=notes)
 
 
 def _done(job: Job, answers: Sequence[Pulled]) -> Done:

@@ -26,11 +26,12 @@ from loadgen.programme.ledger import Ledger
 from loadgen.programme.ledger_file import CountErrors
 from loadgen.programme.objectives import Method, Objective, Query, RatioIndicator, RollingWindow
 from loadgen.programme.pages.weekly_html import weekly_html
-from loadgen.programme.pull import job_of
+from loadgen.programme.pull import Job, Planned, job_of, pulled
 from loadgen.programme.recommending.facts import Rules
 from loadgen.programme.recommending.promise import promise_row
 from loadgen.programme.slices import Slice
 from loadgen.programme.source_settings import Source, read_sources
+from loadgen.programme.sources.asked import Asked, Pulled
 from loadgen.programme.status import PromiseState, state_of
 from loadgen.programme.weekly.as_csv import as_csv
 from loadgen.programme.weekly.as_json import as_document
@@ -173,6 +174,26 @@ def test_slices_that_were_stored_without_their_error_are_read_again_once_it_is_s
     assert (unsettled(), unsettled(kept_ppm=100_000), unsettled(error=0.01)) == (0, DAY, DAY)
     ledger.write("prod", [made(n, kept_ppm=200_000) for n in range(DAY)])
     assert unsettled(kept_ppm=100_000) == 0  # the share may have changed since
+
+
+def test_a_pull_names_slices_whose_error_is_unknown(tmp_path: Path) -> None:
+    class Fractions:
+        def pull(self, asked: Asked) -> Pulled:
+            return Pulled((made(0, bounds=None, kept_ppm=10**6), made(1, bounds=(985, 995), kept_ppm=10**6)))
+
+        def close(self) -> None:
+            pass
+
+    def notes(**stated: object) -> tuple[str, ...]:
+        source = Source("prod", "prometheus", **stated)  # type: ignore[arg-type]
+        plan = Planned(START, START + 600, (Job("a", source, (Asked("a", "x", "y", "", START, START + 600, 300),)),))
+        ((done,), _) = pulled(plan, Ledger.open(str(tmp_path)), lambda _: Fractions())
+        return done.notes
+
+    assert notes() == (
+        '1 slice estimated with an unknown error: write sampled = "10 %" or error = "0.2 %" at the source',
+    )
+    assert notes(error=0.002) == ()
 
 
 # -- verdicts and sentences -------------------------------------------------------------------------

@@ -7,19 +7,19 @@ import os
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from loadgen.errors import ScenarioError, UsageError
 from loadgen.history.store.extract import accepted_of
 from loadgen.history.store.stored_run import Accepted
 from loadgen.measure.run_folder.rundir import find_run
 from loadgen.outside_text import one_line
-from loadgen.programme.objectives import Objective
-from loadgen.programme.runs.against_promises import run_against, slo_counts
-from loadgen.programme.slo_files.read_any import files_in, read_objectives
 from loadgen.report.run_as_dataframes import Run, open_run
 from loadgen_controller.console_output import echo
 from loadgen_controller.past_runs.user_notes import read_notes
+
+if TYPE_CHECKING:
+    from loadgen.programme.objectives import Objective
 
 __all__ = ["accepted_in", "promises_here", "who", "with_promises"]
 
@@ -45,6 +45,9 @@ def promises_here() -> tuple[Objective, ...]:
     """
     if not _FOLDER.is_dir():
         return ()
+    # Most commands that import this module read no promises, and the import takes longer than they do.
+    from loadgen.programme.slo_files.read_any import files_in, read_objectives
+
     try:
         return read_objectives(files_in([_FOLDER])).check().objectives
     except (ScenarioError, UsageError) as error:
@@ -60,6 +63,9 @@ def with_promises(made: Accepted, run: Run, promises: Sequence[Objective]) -> Ac
     """
     if not promises:
         return made
+    # It imports scipy, which only runs with promises need.
+    from loadgen.programme.runs.against_promises import run_against, slo_counts
+
     try:
         return replace(made, slos=slo_counts(run_against(run, promises)))
     except ValueError as error:
