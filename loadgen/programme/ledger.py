@@ -29,7 +29,16 @@ from loadgen.history.store.parquet_run import NewerFormat
 from loadgen.history.store.write_once_storage import Place, place_of
 from loadgen.measure.run_folder.rundir import utc_text
 from loadgen.outside_text import one_line
-from loadgen.programme.ledger_file import Revision, Rows, from_parquet, made_slices, rows_of, to_parquet
+from loadgen.programme.ledger_file import (
+    ERROR_COLUMNS,
+    CountErrors,
+    Revision,
+    Rows,
+    from_parquet,
+    made_slices,
+    rows_of,
+    to_parquet,
+)
 from loadgen.programme.slices import DAY_S, Slice, Sum
 from loadgen.units import quantity
 
@@ -54,7 +63,7 @@ def day_of(start: int) -> str:
 class Counts:
     """The slices of one objective, by time. All arrays have the shape (slices,); see `Slice` for their meaning.
 
-    revision: the index in `Reading.revisions`. evidence: of each slice.
+    revision: the index in `Reading.revisions`. evidence: of each slice. errors: None: no slice states its error.
     """
 
     start: NDArray[np.int64]
@@ -65,9 +74,15 @@ class Counts:
     estimated: NDArray[np.bool_]
     revision: NDArray[np.int64]
     evidence: tuple[NDArray[np.int32], tuple[str, ...]]
+    errors: CountErrors | None = None
 
     def __len__(self) -> int:
         return len(self.start)
+
+    @property
+    def stated(self) -> CountErrors:
+        """Return how far the counts of each slice may be from the truth."""
+        return self.errors or CountErrors.unstated(self.good, self.total, self.estimated)
 
     def chosen(self, kept: NDArray[np.bool_]) -> Counts:
         """Return some of the slices. kept: which ones, shape (slices,)."""
@@ -81,6 +96,7 @@ class Counts:
             self.estimated[kept],
             self.revision[kept],
             (codes[kept], texts),
+            None if self.errors is None else self.errors.chosen(kept),
         )
 
     def revision_names(self, inside: NDArray[np.bool_], names: Sequence[str]) -> tuple[str, ...]:
@@ -321,6 +337,7 @@ def _joined(
     names: dict[str, int] = {}
     texts: dict[str, int] = {}
     sources: dict[str, int] = {}
+    has_errors = any(rows.errors is not None for _, rows in files)
     parts: dict[str, list[NDArray[np.int64]]] = {}
     for number, (revision, rows) in enumerate(files):
         slo = _renumbered(rows.slo, names)
@@ -340,6 +357,8 @@ def _joined(
             "revision": np.full(len(rows), number, np.int64),
             "source": np.full(len(rows), source, np.int64),
         }
+        if has_errors:
+            columns |= {name: getattr(rows.stated, name) for name in ERROR_COLUMNS}
         for name, column in columns.items():
             parts.setdefault(name, []).append(column if chosen.all() else column[chosen])
     if not parts:
@@ -377,6 +396,7 @@ def _joined(
             one["estimated"].astype(np.bool_),
             one["revision"],
             (one["evidence"].astype(np.int32), all_texts),
+            CountErrors(*(one[name] for name in ERROR_COLUMNS)) if has_errors else None,
         )
     revisions = tuple(files[n][0] for n in used.tolist())
     return Reading(start, end, dict(sorted(by_slo.items())), revisions, unreadable, tuple(clashes))

@@ -6,12 +6,13 @@ A pull is idempotent. Slices that the ledger has are not asked for again, except
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
+from dataclasses import dataclass, replace
 from math import gcd
 from typing import Final
 
 from loadgen.outside_text import one_line
+from loadgen.programme.estimates.stated_error import lacks_error, with_stated_error
 from loadgen.programme.ledger import Counts, Ledger
 from loadgen.programme.ledger_file import Revision
 from loadgen.programme.objectives import DataSource, Objective
@@ -26,6 +27,7 @@ __all__ = ["Done", "Job", "Planned", "job_of", "more_calls", "planned", "pulled"
 
 _MARGIN_S: Final = 3_600
 """Points that will be gone within an hour are not asked for."""
+_STATE_IT: Final = 'write sampled = "10 %" or error = "0.2 %"'
 _MOST_NAMED: Final = 5
 """Sources that a message names."""
 
@@ -140,13 +142,21 @@ def pulled(
             asker = askers.get(job.source.name)
             if asker is None:
                 asker = askers[job.source.name] = open_source(job.source)
-            answers = [asker.pull(one) for one in job.asked]
+            answers = [_with_error(asker.pull(one), job.source) for one in job.asked]
             done.append(_done(job, answers))
             read.setdefault(job.source.name, []).extend(s for one in answers for s in one.slices)
     finally:
         for name, slices in read.items():
             revisions += ledger.write(name, slices, because)
     return done, revisions
+
+
+def _with_error(answer: Pulled, source: Source) -> Pulled:
+    slices = tuple(with_stated_error(answer.slices, source))
+    notes = answer.notes
+    if vague := sum(one.estimated and one.bounds is None and one.total > 0 for one in slices):
+        notes += (f"{quantity(vague, 'slice')} estimated with an unknown error: {_STATE_IT} at the source",)
+    return replace(answer, slices=slices, notes=notes)
 
 
 def _done(job: Job, answers: Sequence[Pulled]) -> Done:
@@ -185,7 +195,9 @@ def job_of(
     start, end, now = times
     if kind.is_file:
         return Job(name, source, (Asked(name, "", "", "", start, end, width),))
-    first, last, figures = _needed(known, width, start, min(end, now - kind.delay_s), now - source.late_s)
+    is_bracketed = kind.is_bracketed(queries.good or queries.bad)
+    vague = frozenset(known.start[lacks_error(known, source, is_bracketed=is_bracketed)].tolist() if known else ())
+    first, last, figures = _needed(known, width, start, min(end, now - kind.delay_s), now - source.late_s, vague)
     first, gone = _still_kept(kind, first, last, width, now)
     if first >= last:
         return Job(name, source, (), gone, not gone, "", *figures)
@@ -221,19 +233,20 @@ def _still_kept(kind: Kind, first: int, last: int, width: int, now: int) -> tupl
 
 
 def _needed(
-    known: Counts | None, width: int, start: int, end: int, settled: int
+    known: Counts | None, width: int, start: int, end: int, settled: int, vague: Set[int]
 ) -> tuple[int, int, tuple[int, int, int]]:
     """Return the time that is asked for, from the first slice that the ledger lacks; empty if it lacks none.
 
     Third, the numbers of slices that are wanted, that the ledger has, and that it has and may still change.
 
-    settled: slices that end until then do not change any more.
+    settled: slices that end until then do not change any more. vague: the starts of known slices to read again.
     """
     edges = range(-(-start // width) * width, end - width + 1, width)
     if not edges:
         return 0, 0, (0, 0, 0)
     have = set() if known is None else set(known.start[known.width == width].tolist())
     stored = [at for at in edges if at in have]
-    figures = len(edges), len(stored), sum(at + width > settled for at in stored)
-    lacking = [at for at in edges if at not in have or at + width > settled]
+    may_change = {at for at in stored if at + width > settled or at in vague}
+    figures = len(edges), len(stored), len(may_change)
+    lacking = [at for at in edges if at not in have or at in may_change]
     return (lacking[0], lacking[-1] + width, figures) if lacking else (0, 0, figures)

@@ -67,6 +67,7 @@ class Kind:
     calls_each: int = 0
     keeps_s: Callable[[int], int] = lambda _: 0
     more: str = ""
+    is_bracketed: Callable[[str], bool] = lambda _: False
 
     @property
     def is_file(self) -> bool:
@@ -153,12 +154,12 @@ def _open_prometheus(source: Source, secrets: Mapping[str, str]) -> Asker:
 def _open_datadog(source: Source, secrets: Mapping[str, str]) -> Asker:
     api, application = secrets[source.api_key_secret], secrets[source.application_key_secret]
     headers = {"DD-API-KEY": api, "DD-APPLICATION-KEY": application}
-    absent = source.absent_is_zero
-    return DatadogSource(_datadog_url(source), headers, (api, application), _path(source.ca), absent)
+    absent, resolution = source.absent_is_zero, source.resolution or datadog_answers.RESOLUTION
+    return DatadogSource(_datadog_url(source), headers, (api, application), _path(source.ca), absent, resolution)
 
 
 def _open_cloudwatch(source: Source, secrets: Mapping[str, str]) -> Asker:
-    return CloudWatchSource(source.absent_is_zero)
+    return CloudWatchSource(source.absent_is_zero, source.resolution or cloudwatch_answers.RESOLUTION)
 
 
 def _open_csv(source: Source, secrets: Mapping[str, str]) -> Asker:
@@ -179,7 +180,8 @@ def _path(text: str) -> Path | None:
     return Path(text) if text else None
 
 
-_HTTP: Final = frozenset({"url", "ca", "late"})
+_EACH: Final = frozenset({"late", "sampled", "error"})
+_HTTP: Final = _EACH | {"url", "ca"}
 KINDS: Final[Mapping[str, Kind]] = {
     "prometheus": Kind(
         _HTTP | {"auth_secret", "auth_header", "tenant"},
@@ -194,20 +196,21 @@ KINDS: Final[Mapping[str, Kind]] = {
         more="up to 40 more for each promise of Prometheus whose counters restarted or have gaps",
     ),
     "cloudwatch": Kind(
-        frozenset({"region", "absent", "late"}),
+        _EACH | {"region", "absent", "resolution"},
         (),
         late_s=600,
         queries=_cloudwatch_queries,
         open=_open_cloudwatch,
         where=lambda source: f"CloudWatch {source.region}".rstrip(),
         delay_s=180,  # metrics arrive up to three minutes late
-        slices_each=cloudwatch_answers.MOST_POINTS // 2,
+        slices_each=cloudwatch_answers.MOST_POINTS // 4,  # total, good (or bad), and the two around its limit
         calls_each=1,
         keeps_s=cloudwatch_answers.keeps_s,
         more="one more for each further page of CloudWatch, and for each promise with sloId",
+        is_bracketed=lambda text: cloudwatch_answers.bracket(cloudwatch_answers.MetricQuery.of(text)) is not None,
     ),
     "datadog": Kind(
-        _HTTP | {"site", "api_key_secret", "application_key_secret", "absent"},
+        _HTTP | {"site", "api_key_secret", "application_key_secret", "absent", "resolution"},
         ("api_key_secret", "application_key_secret"),
         late_s=900,
         queries=_datadog_queries,
@@ -217,9 +220,10 @@ KINDS: Final[Mapping[str, Kind]] = {
         slices_each=datadog_answers.POINTS_MOST,
         calls_each=1,
         more="one more for each range of a promise with sloId",
+        is_bracketed=datadog_answers.is_interpolated,
     ),
     "csv": Kind(
-        frozenset({"file", "gaps", "late"}),
+        _EACH | {"file", "gaps"},
         ("file",),
         late_s=0,
         queries=_no_queries,
@@ -227,7 +231,7 @@ KINDS: Final[Mapping[str, Kind]] = {
         where=lambda source: f"the file {source.file}",
     ),
     "parquet": Kind(
-        frozenset({"file", "gaps", "zone", "late"}),
+        _EACH | {"file", "gaps", "zone"},
         ("file",),
         late_s=0,
         queries=_no_queries,

@@ -206,7 +206,7 @@ def _promise(one: Objective, state: PromiseState, counts: Counts | None, weighed
         dict(one.labels).get("team", ""),
         ", ".join(one.sources),
         state.word,
-        state.attainment,
+        state.figure,
         state.why,
     )
     if counts is None or not len(counts):

@@ -10,6 +10,7 @@ import numpy as np
 from loadgen.analysis.burn.firing import sums_before
 from loadgen.history.store.stored_run import Event
 from loadgen.outside_text import one_line
+from loadgen.programme.estimates.sentences import minutes_text, undecided_text
 from loadgen.programme.objectives import RollingWindow
 from loadgen.programme.recommending.facts import time_of
 from loadgen.programme.recommending.overrides import OVERRIDDEN
@@ -17,6 +18,8 @@ from loadgen.programme.recommending.record import RECOMMENDED
 from loadgen.programme.weekly.cells.evidence_book import EvidenceBook
 from loadgen.programme.weekly.cells.promise_cells import percent, slice_inputs, when
 from loadgen.programme.weekly.cells.run_cells import has_journey
+from loadgen.programme.weekly.cells.run_samples import samples_said
+from loadgen.programme.weekly.cells.weeks_of_production import levels_said, months_said
 from loadgen.programme.weekly.changed import Drift
 from loadgen.programme.weekly.first_sentences import Facts, health_said, late_of, recommendation_said, sources_evidence
 from loadgen.programme.weekly.gather import Gathered, Promise
@@ -50,7 +53,7 @@ def sections_of(
             "No load test became slower or faster for certain.",
         ),
         *(
-            [Section("Week by week", tuple(_by_week(gathered, book)), "No promise has counts of this quarter.")]
+            [Section("Week by week", tuple(_week_by_week(facts, book)), "No promise has counts of this quarter.")]
             if gathered.period.is_quarter
             else []
         ),
@@ -81,6 +84,14 @@ def _changed(facts: Facts) -> Iterator[Said]:
         text += f"; accepted: {one.accepted}" if one.accepted else ""
         owner = owners.get(one.journey, "") if one.is_slower and not one.accepted else ""
         yield Said(f"{text}.", "bad" if one.is_slower else "plain", (one.evidence,), owner, "change")
+
+
+def _week_by_week(facts: Facts, book: EvidenceBook) -> Iterator[Said]:
+    yield from _by_week(facts.gathered, book)
+    for one in facts.gathered.promises:
+        yield from levels_said(one, facts.gathered, book)
+    for one in facts.gathered.promises:
+        yield from months_said(one, facts.gathered, book)
 
 
 def _by_week(gathered: Gathered, book: EvidenceBook) -> Iterator[Said]:
@@ -141,14 +152,12 @@ def _promise(one: PromiseRow, gathered: Gathered) -> Iterator[Said]:
     if state.word == "not kept":
         since = _spent_since(one.promise)
         age = "" if since is None else f" since {when(since, zone)}"
-        text = f"{name} is not kept{age}: {state.attainment} against {percent(state.objective)}{cost}"
+        text = f"{name} is not kept{age}: {state.figure} against {percent(state.objective)}{cost}"
         yield Said(f"{text}.", "bad", evidence, row.owner, "promise not kept")
     elif state.word == "undecided" and state.judgement is not None:
-        text = f"{name} is undecided: {_minutes(state.judgement.missing_s)} have no counts"
-        if state.judgement.minutes_if_good is not None:
-            needed = _minutes(60 * state.judgement.minutes_if_good)
-            text += f"; it is kept if {needed} of them had only good requests"
-        yield Said(f"{text}.", "open", row.kept.evidence, row.owner, "promise undecided")
+        yield Said(
+            f"{name} is undecided: {undecided_text(state)}.", "open", row.kept.evidence, row.owner, "promise undecided"
+        )
     elif state.word in ("no data", "no traffic"):
         why = f": {one_line(state.why, 200)}" if state.why else ""
         yield Said(f"{name} has {state.word}{why}.", "open", row.kept.evidence, row.owner, "no data")
@@ -284,7 +293,7 @@ def _certainty(facts: Facts, book: EvidenceBook) -> Iterator[Said]:
         yield Said(f"{text}.", "open" if late else "good", (sources,), "", "sources")
     gaps = [one for one in facts.rows if _gap(one) >= 60]
     for one in gaps[:5]:
-        minutes = _minutes(_gap(one))
+        minutes = minutes_text(_gap(one))
         text = f"{one.row.slo}: {minutes} of its window have no counts; its bounds contain both cases"
         yield Said(f"{text}.", "open", one.row.kept.evidence, "", "missing data")
     if len(gaps) > 5:
@@ -295,7 +304,8 @@ def _certainty(facts: Facts, book: EvidenceBook) -> Iterator[Said]:
         ids = tuple(id_ for one in estimates for id_ in one.row.kept.evidence)
         are = "is an estimate" if len(estimates) == 1 else "are estimates"
         text = f"{len(estimates)} of {quantity(len(facts.rows), 'attainment')} {are}, from counts that a source"
-        yield Said(f"{text} interpolated or sampled.", "open", ids, "", "estimates")
+        text += " interpolated or sampled; each is shown with the interval of its error"
+        yield Said(f"{text}.", "open", ids, "", "estimates")
     for found in gathered.exclusions[:10]:
         zone, of = gathered.settings.tz, ", ".join(found.slos) or "all promises"
         text = f"{when(found.start, zone)} to {when(found.end, zone)} is excluded for {one_line(of, 200)}"
@@ -303,10 +313,12 @@ def _certainty(facts: Facts, book: EvidenceBook) -> Iterator[Said]:
         named = [row for row in facts.rows if not found.slos or row.promise.objective.name in found.slos]
         ids = tuple(id_ for row in named if row.promise.state.excluded for id_ in row.row.kept.evidence)
         yield Said(f"{text}, because {found.because.rstrip('.')}.", "plain", ids, "", "excluded")
+    yield from samples_said(((one.promise, one.row.kept.evidence) for one in facts.rows), gathered, book)
     methods = list(dict.fromkeys(one.row.method for one in facts.rows))
     text = (
         f"Attainment by {', '.join(methods)}: a fact of all requests, without an interval, with bounds for missing time"
     )
+    text += " and for the error of estimates" if estimates else ""
     yield Said(f"{text}.", key="methods")
     yield Said("Changes of load tests have 95 % intervals that include the variation between runs.", key="methods")
 
@@ -318,8 +330,3 @@ def _gap(one: PromiseRow) -> float:
 
 def _word(gathered: Gathered) -> str:
     return "quarter" if gathered.period.is_quarter else "week"
-
-
-def _minutes(seconds: float) -> str:
-    minutes = -(-int(seconds) // 60)
-    return quantity(minutes, "minute") if minutes < 600 else f"{minutes / 60:.1f} hours".replace(".0 ", " ")
