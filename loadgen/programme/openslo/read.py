@@ -37,7 +37,7 @@ from loadgen.programme.slo_set import Place, Reading, Service, SloSet
 __all__ = ["ANNOTATIONS", "read_files", "read_parsed", "read_text"]
 
 _DOMAIN: Final = "loadgen.dev/"
-ANNOTATIONS: Final = ("owner", "journey", "threshold", "source", "alerts")
+ANNOTATIONS: Final = ("owner", "journey", "threshold", "source", "alerts", "load-tests")
 """Our annotations, each after `loadgen.dev/`."""
 _ALERT_SETS: Final = ("standard", "none")
 _METHODS: Final = tuple(Method)
@@ -177,6 +177,7 @@ class _Reader:
                 source=shared.ours["source"],
                 alert_set="standard" if shared.ours["alerts"] == "standard" else "",
                 alerts=tuple(alert.alert for alert in alerts),
+                load_tests=shared.ours["load-tests"],
             )
             self._add(one, item, shared, alerts)
         if not spec.has("indicator") and not spec.has("indicatorRef") and not all(map(_has_own, items)):

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
+from loadgen.programme.load_tests.loss import load_tests_losses
 from loadgen.programme.objectives import (
     Alert,
     Indicator,
@@ -66,6 +67,7 @@ def _losses(one: Objective) -> Iterator[Loss]:
             "OpenSLO has no word for it, so it is an annotation",
             "other readers see no alerts; `--to prometheus` writes rules for them",
         )
+    yield from load_tests_losses(one, "OpenSLO has no word for it, so it is an annotation", "other readers")
 
 
 def _given(**fields: Value) -> dict[str, Value]:
@@ -85,6 +87,7 @@ def _slo(one: Objective) -> dict[str, Value]:
         threshold=one.threshold.text if one.threshold is not None else "",
         source=one.source,
         alerts=one.alert_set,
+        **{"load-tests": one.load_tests},
     )
     annotations: dict[str, Value] = dict(one.annotations) | {f"loadgen.dev/{key}": value for key, value in ours.items()}
     objective = _given(target=one.target, displayName=one.part_name, timeSliceTarget=one.slice_target)

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from decimal import Decimal
 from typing import Final
 
+from loadgen.programme.load_tests.leave_out import condition_of
 from loadgen.programme.objectives import (
     Method,
     Objective,
@@ -64,6 +65,7 @@ def _losses(one: Objective) -> Iterator[Loss]:
         "threshold": one.threshold,
         "source": one.source,
         "annotations": one.annotations,
+        "the condition load-tests": condition_of(one.load_tests),
         "the name of the indicator": one.indicator.name or one.indicator.display_name,
     }
     for name, value in lost.items():

@@ -30,6 +30,7 @@ from loadgen.outside_text import one_line
 from loadgen.programme.anomalies.blocks import first_of
 from loadgen.programme.exclusions import Exclusion, exclusions, is_excluded
 from loadgen.programme.ledger import Counts, Ledger, Reading
+from loadgen.programme.load_tests.said import LoadTests
 from loadgen.programme.objectives import Objective
 from loadgen.programme.recommending.facts import time_of
 from loadgen.programme.recommending.overrides import OVERRIDDEN, SIGNED
@@ -118,6 +119,8 @@ class Gathered:
     programme: Programme = field(default_factory=Programme)
     troubles: tuple[str, ...] = ()
     """What could not be read, as sentences without a full stop."""
+    load_tests: Mapping[str, LoadTests] = field(default_factory=dict)
+    """How load tests are left out of the counts, by promise; empty: the caller does not read the sources."""
 
     @property
     def now(self) -> datetime:
@@ -144,6 +147,7 @@ def gather(
     *,
     is_part: bool = False,
     store: Store | None = None,
+    load_tests: Mapping[str, LoadTests] | None = None,
 ) -> Gathered:
     """Read the ledger and the history at a place, as they were at `as_of`.
 
@@ -187,6 +191,7 @@ def gather(
         tuple(
             one_line(text, 300) for text in (*reading.unreadable, *reading.clashes, *troubles, *store.unreadable, *bad)
         ),
+        load_tests or {},
     )
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from loadgen.analysis.burn.firing import sums_before
 from loadgen.history.store.stored_run import Event
 from loadgen.outside_text import one_line
+from loadgen.programme.load_tests.said import LoadTests, older_slices, older_text
 from loadgen.programme.objectives import RollingWindow
 from loadgen.programme.recommending.facts import time_of
 from loadgen.programme.recommending.overrides import OVERRIDDEN
@@ -296,6 +297,7 @@ def _certainty(facts: Facts, book: EvidenceBook) -> Iterator[Said]:
         are = "is an estimate" if len(estimates) == 1 else "are estimates"
         text = f"{len(estimates)} of {quantity(len(facts.rows), 'attainment')} {are}, from counts that a source"
         yield Said(f"{text} interpolated or sampled.", "open", ids, "", "estimates")
+    yield from _load_tests(facts, book)
     for found in gathered.exclusions[:10]:
         zone, of = gathered.settings.tz, ", ".join(found.slos) or "all promises"
         text = f"{when(found.start, zone)} to {when(found.end, zone)} is excluded for {one_line(of, 200)}"
@@ -309,6 +311,41 @@ def _certainty(facts: Facts, book: EvidenceBook) -> Iterator[Said]:
     )
     yield Said(f"{text}.", key="methods")
     yield Said("Changes of load tests have 95 % intervals that include the variation between runs.", key="methods")
+
+
+def _load_tests(facts: Facts, book: EvidenceBook) -> Iterator[Said]:
+    """Yield how load tests are left out of the counts, so that they spend no error budget, or that nobody knows."""
+    known = facts.gathered.load_tests
+    if not known:
+        return
+    rows = [(one, known.get(one.promise.objective.name, LoadTests("unknown", ""))) for one in facts.rows]
+    older = {
+        one.row.slo: older_slices(said, one.promise.counts, one.promise.state.start, one.promise.state.end)
+        for one, said in rows
+    }
+    without = sum(said.state != "unknown" for _, said in rows)
+    how = dict.fromkeys(said.says for _, said in rows if said.state != "unknown")
+    text = f"Load tests spend no error budget of {without} of {quantity(len(rows), 'promise')}"
+    id_ = book.add(
+        "facts",
+        text,
+        "load_tests at the source in programme.toml, or the annotation loadgen.dev/load-tests of the promise",
+        tuple((one.row.slo, _joined(said.says, older[one.row.slo])) for one, said in rows),
+        see="loadgen slo status --explain",
+    )
+    text += f": {'; '.join(list(how)[:3])}" if how else ""
+    yield Said(f"{text}.", "open" if without < len(rows) else "good", (id_,), "", "load tests")
+    if unknown := [one.row.slo for one, said in rows if said.state == "unknown"]:
+        more = f" and {len(unknown) - 5} more" if len(unknown) > 5 else ""
+        text = f"Load tests are not known to be left out of {', '.join(unknown[:5])}{more}"
+        yield Said(f"{text}: they may spend these error budgets.", "open", (id_,), "", "load tests")
+    for slo, count in older.items():
+        if count:
+            yield Said(f"{slo}: {older_text(count)}, so they may contain load tests.", "open", (id_,), "", "load tests")
+
+
+def _joined(says: str, older: int) -> str:
+    return f"{says}; {older_text(older)}" if older else says
 
 
 def _gap(one: PromiseRow) -> float:

@@ -27,6 +27,7 @@ from loadgen_controller.collect_option_errors import CollectedErrors
 from loadgen_controller.commands.missing_extra import needing_analysis
 from loadgen_controller.commands.shared_options import AsOfOption, EnvOption, StoreOption
 from loadgen_controller.commands.slo_parts.files import FilesArgument, read_slos
+from loadgen_controller.commands.slo_parts.load_tests import load_tests_said
 from loadgen_controller.commands.slo_parts.publish_options import PublishOption, publish_settings, show_published
 from loadgen_controller.console_output import Text, echo, echo_json, echo_stage, echo_warning
 from loadgen_controller.planning.option_parsing import parse_as_of, store_of
@@ -155,7 +156,18 @@ def report(
         settings = replace(settings, title=f"{team} · {settings.title}")
     history = Store(place)
     echo_stage("reading the ledger and the history")
-    gathered = gather(place, objectives, period, now, settings, programme, is_part=team is not None, store=history)
+    left_out = load_tests_said(objectives, slos.sources if slos else ())
+    gathered = gather(
+        place,
+        objectives,
+        period,
+        now,
+        settings,
+        programme,
+        is_part=team is not None,
+        store=history,
+        load_tests=left_out,
+    )
     if not any(one.state.judgement is not None for one in gathered.promises) and not gathered.runs:
         why = next((one.state.why for one in gathered.promises if one.state.why), "no counts")
         echo_warning(f"there is nothing to report for {period.name}: no promise has counts then, and no run is stored")

@@ -19,7 +19,8 @@ from loadgen.history.store.write_once_storage import Place, place_of
 from loadgen.notify.event import EventKind
 from loadgen.outside_text import one_line
 from loadgen.programme.exclusions import exclusions
-from loadgen.programme.ledger import Ledger
+from loadgen.programme.ledger import Ledger, Reading
+from loadgen.programme.load_tests.said import LoadTests, older_slices, older_text
 from loadgen.programme.objectives import RollingWindow
 from loadgen.programme.publishing.publish_file import PublishSettings
 from loadgen.programme.publishing.status_notices import notify_changes
@@ -28,6 +29,7 @@ from loadgen.units import format_count, quantity
 from loadgen_controller.collect_option_errors import CollectedErrors
 from loadgen_controller.commands.shared_options import AsOfOption, EnvOption, StoreOption
 from loadgen_controller.commands.slo_parts.files import FilesArgument, FormatOption, check_format, read_slos
+from loadgen_controller.commands.slo_parts.load_tests import load_tests_said
 from loadgen_controller.commands.slo_parts.publish_options import ProgrammeOption, publish_settings
 from loadgen_controller.console_output import echo, echo_json
 from loadgen_controller.planning.option_parsing import parse_as_of, store_of
@@ -92,12 +94,15 @@ def status(
     if as_of is None and (ahead := ledger.ahead(at)):
         troubles = (ahead, *troubles)
     states = states_of(slos.objectives, found, excluded, at)
+    left_out = load_tests_said(slos.objectives, slos.sources)
     for text in (*found.unreadable, *found.clashes, *troubles):
         echo(f"note: {one_line(text, 400)}", err=True)
     if output_format == "json":
         document = {
             "at": time_text(at),
-            "promises": [_document(one) for one in states],
+            "promises": [
+                _document(one) | _load_tests_document(one, left_out[one.objective.name], found) for one in states
+            ],
             "revisions": [one.name for one in found.revisions],
             "unreadable": [one_line(text, 400) for text in (*found.unreadable, *troubles)],
         }
@@ -108,6 +113,8 @@ def status(
             echo(_sentence(one))
             for line in _explained(one) if explain else ():
                 echo(f"  {line}")
+            if explain:
+                echo(f"  {_load_tests(one, left_out[one.objective.name], found)}")
         if explain:
             echo(f"from {quantity(len(found.revisions), 'revision')} of the ledger")
     if channels is not None:
@@ -249,6 +256,17 @@ def _explained(one: PromiseState) -> Iterator[str]:
         if rule.is_blind:
             state = "blind: the slices are longer than its short window"
         yield f"burn over {windows}: {burns}; {rule.rule.severity} from {float(rule.rule.factor):.4g}: {state}"
+
+
+def _load_tests(one: PromiseState, left_out: LoadTests, found: Reading) -> str:
+    """Return how load tests are left out of the counts, as a line."""
+    older = older_text(older_slices(left_out, found.by_slo.get(one.objective.name), one.start, one.end))
+    return f"{left_out.says}{f'; {older}' if older else ''}"
+
+
+def _load_tests_document(one: PromiseState, left_out: LoadTests, found: Reading) -> dict[str, Any]:
+    older = older_slices(left_out, found.by_slo.get(one.objective.name), one.start, one.end)
+    return {"load_tests": {"state": left_out.state, "by": left_out.text, "older_slices": older}}
 
 
 def _document(one: PromiseState) -> dict[str, Any]:
