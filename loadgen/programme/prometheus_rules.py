@@ -80,6 +80,8 @@ def prometheus_losses(slos: SloSet) -> list[Loss]:
         for alert in _alerts(one):
             if reason := _why_silent(one, alert):
                 losses.append(Loss(one.name, f"the alert of {_short(alert.factor)}", reason, "it is left out"))
+    for composite in slos.composites:
+        losses.append(Loss(composite.name, "the composite", "rules are of single promises", "each part has its rules"))
     return losses
 
 

@@ -20,7 +20,11 @@ _DASH0_WINDOW: Final = RollingWindow(28 * 86_400)
 def losses_for(reader: str, slos: SloSet) -> list[Loss]:
     """Return what a reader would refuse. reader: of `READERS`."""
     assert reader in READERS
-    return [loss for one in slos.objectives for loss in _dash0(one)]
+    refused = [
+        Loss(one.name, "the composite", "Dash0 has one objective in each SLO", "Dash0 refuses the SLO")
+        for one in slos.composites
+    ]
+    return [*(loss for one in slos.objectives for loss in _dash0(one)), *refused]
 
 
 def _dash0(one: Objective) -> Iterator[Loss]:

@@ -41,7 +41,10 @@ def as_sloth(slos: SloSet) -> str:
 
 def sloth_losses(slos: SloSet) -> list[Loss]:
     """Return everything that files of sloth cannot say."""
-    return [loss for one in slos.objectives for loss in _losses(one)]
+    apart = [
+        Loss(one.name, "the composite", "sloth has none", "each part is written by itself") for one in slos.composites
+    ]
+    return [*(loss for one in slos.objectives for loss in _losses(one)), *apart]
 
 
 def _losses(one: Objective) -> Iterator[Loss]:

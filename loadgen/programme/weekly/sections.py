@@ -10,6 +10,7 @@ import numpy as np
 from loadgen.analysis.burn.firing import sums_before
 from loadgen.history.store.stored_run import Event
 from loadgen.outside_text import one_line
+from loadgen.programme.composites.attained import composite_states
 from loadgen.programme.load_tests.said import LoadTests, older_slices, older_text
 from loadgen.programme.objectives import RollingWindow
 from loadgen.programme.recommending.facts import time_of
@@ -27,9 +28,10 @@ from loadgen.programme.weekly.week_of import weeks_before
 from loadgen.programme.weekly.wording import RULE, certainty_of, worded
 from loadgen.units import quantity
 
-__all__ = ["ANOMALIES", "COVERAGE", "sections_of"]
+__all__ = ["ANOMALIES", "COMPOSITES", "COVERAGE", "sections_of"]
 
 ANOMALIES: Final = "Anomalies"
+COMPOSITES: Final = "Composites"
 COVERAGE: Final = "Coverage"
 _DAY_S: Final = 86_400
 _FRESH_S: Final = 7 * _DAY_S
@@ -44,7 +46,9 @@ def sections_of(
     gathered = facts.gathered
     anomalies = others.anomalies or Section(ANOMALIES, none="Not looked for.")
     coverage = tuple(_coverage(facts, book)) if others.coverage is None else others.coverage
+    composites = tuple(_composites(facts, book))
     return (
+        *([Section(COMPOSITES, composites)] if composites else []),
         Section(
             "What changed",
             (*_changed(facts), *others.changed)[:_MOST],
@@ -65,6 +69,28 @@ def sections_of(
         Section(COVERAGE, coverage, "Every journey has valid runs in the last 7 days."),
         Section("How sure we are", tuple(_certainty(facts, book))),
     )
+
+
+def _composites(facts: Facts, book: EvidenceBook) -> Iterator[Said]:
+    """Yield each composite with its parts. Each part also has its own row."""
+    rows = {one.promise.objective.name: one for one in facts.rows}
+    states = [one.promise.state for one in facts.rows]
+    for one in composite_states(facts.gathered.composites, states):
+        found = [rows[part.objective.name] for part in one.parts]
+        figures = [
+            (n.row.slo, f"{share} · {n.row.kept.text}") for share, n in zip(one.composite.shares, found, strict=True)
+        ]
+        id_ = book.add(
+            "facts",
+            f"{one_line(one.composite.name, 63)}: {one.says}",
+            "the sum of weight · attainment of the parts, with weights as shares of their sum; bounds and target are"
+            " the same sums of the bounds and targets of the parts",
+            tuple(figures),
+            see="loadgen slo status --explain",
+        )
+        tone: Tone = "good" if one.word == "kept" else "bad" if one.word == "not kept" else "open"
+        ids = (id_, *(each for n in found for each in n.row.kept.evidence))
+        yield Said(f"{one_line(one.composite.name, 63)}: {one.says}.", tone, ids, "", "composite")
 
 
 # -- what changed ---------------------------------------------------------------------------------

@@ -31,6 +31,7 @@ from loadgen_controller.commands.slo_parts.files import (
 from loadgen_controller.commands.slo_parts.live import CALLS_MOST, ask_sources, live_exit_code, print_answers
 from loadgen_controller.commands.slo_parts.load_tests import load_tests_said
 from loadgen_controller.commands.slo_parts.shown import (
+    composite_lines,
     document_of,
     explain,
     print_document,
@@ -147,6 +148,8 @@ def _print(
         echo(sentence(one))
         for line in (*explain(one), left_out[one.name].says) if left_out is not None else ():
             echo(f"  {line}")
+    for line in composite_lines(reading.slos):
+        echo(line)
     print_notes(notes)
     if faults:
         raise ScenarioError(faults)

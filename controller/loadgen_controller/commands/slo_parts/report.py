@@ -167,6 +167,7 @@ def report(
         is_part=team is not None,
         store=history,
         load_tests=left_out,
+        composites=slos.composites if slos else (),
     )
     if not any(one.state.judgement is not None for one in gathered.promises) and not gathered.runs:
         why = next((one.state.why for one in gathered.promises if one.state.why), "no counts")

@@ -18,6 +18,7 @@ from loadgen.errors import ExitCode, LoadgenError, UsageError
 from loadgen.history.store.write_once_storage import Place, place_of
 from loadgen.notify.event import EventKind
 from loadgen.outside_text import one_line
+from loadgen.programme.composites.attained import CompositeState, composite_states
 from loadgen.programme.exclusions import exclusions
 from loadgen.programme.ledger import Ledger, Reading
 from loadgen.programme.load_tests.said import LoadTests, older_slices, older_text
@@ -94,6 +95,7 @@ def status(
     if as_of is None and (ahead := ledger.ahead(at)):
         troubles = (ahead, *troubles)
     states = states_of(slos.objectives, found, excluded, at)
+    composites = list(composite_states(slos.composites, states))
     left_out = load_tests_said(slos.objectives, slos.sources)
     for text in (*found.unreadable, *found.clashes, *troubles):
         echo(f"note: {one_line(text, 400)}", err=True)
@@ -103,6 +105,7 @@ def status(
             "promises": [
                 _document(one) | _load_tests_document(one, left_out[one.objective.name], found) for one in states
             ],
+            "composites": [_composite_document(one) for one in composites],
             "revisions": [one.name for one in found.revisions],
             "unreadable": [one_line(text, 400) for text in (*found.unreadable, *troubles)],
         }
@@ -115,6 +118,8 @@ def status(
                 echo(f"  {line}")
             if explain:
                 echo(f"  {_load_tests(one, left_out[one.objective.name], found)}")
+        for composite in composites:
+            echo(f"composite {one_line(composite.composite.name, 80)}: {one_line(composite.says, 600)}")
         if explain:
             echo(f"from {quantity(len(found.revisions), 'revision')} of the ledger")
     if channels is not None:
@@ -302,6 +307,22 @@ def _document(one: PromiseState) -> dict[str, Any]:
         "gone": None if one.gone is None else {"text": one.gone.text, **asdict(one.gone)},
         "excluded_slices": one.excluded,
         "attainment_with_excluded": one.with_excluded or None,
+    }
+
+
+def _composite_document(one: CompositeState) -> dict[str, Any]:
+    ratio, lower, upper = (None if found is None else float(found) for found in (one.ratio, one.lower, one.upper))
+    shares = zip(one.composite.shares, one.parts, strict=True)
+    return {
+        "composite": one.composite.name,
+        "state": one.word,
+        "why": one.why or None,
+        "target": float(one.target),
+        "attainment": ratio,
+        "lower": lower,
+        "upper": upper,
+        "parts": [{"slo": part.objective.name, "share": float(share)} for share, part in shares],
+        "note": one.note or None,
     }
 
 
