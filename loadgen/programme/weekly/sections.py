@@ -17,14 +17,14 @@ from loadgen.programme.recommending.facts import time_of
 from loadgen.programme.recommending.overrides import OVERRIDDEN
 from loadgen.programme.recommending.record import RECOMMENDED
 from loadgen.programme.weekly.cells.evidence_book import EvidenceBook
-from loadgen.programme.weekly.cells.promise_cells import percent, slice_inputs, when
+from loadgen.programme.weekly.cells.promise_cells import percent, when
 from loadgen.programme.weekly.cells.run_cells import has_journey
+from loadgen.programme.weekly.cells.weeks_of_quarter import weeks_of_quarter
 from loadgen.programme.weekly.changed import Drift
 from loadgen.programme.weekly.first_sentences import Facts, health_said, late_of, recommendation_said, sources_evidence
 from loadgen.programme.weekly.gather import Gathered, Promise
 from loadgen.programme.weekly.page_values import Said, Section, Tone
 from loadgen.programme.weekly.rows import FromOthers, PromiseRow
-from loadgen.programme.weekly.week_of import weeks_before
 from loadgen.programme.weekly.wording import RULE, certainty_of, worded
 from loadgen.units import quantity
 
@@ -112,37 +112,10 @@ def _changed(facts: Facts) -> Iterator[Said]:
 
 def _by_week(gathered: Gathered, book: EvidenceBook) -> Iterator[Said]:
     """Yield for each promise in how many weeks of the quarter it was reached, and whether it became more reliable."""
-    period = gathered.period
-    first = [one for one in weeks_before(period, 15, gathered.settings.tz) if one.start >= period.start]
     for one in gathered.promises:
-        units, objective = one.units, one.objective
-        if units is None:
-            continue
-        inside = (units.start >= period.start) & (units.start < gathered.at)
-        if not units.total[inside].sum():
-            continue
-        sums = [(units.start >= week.start) & (units.start < min(week.end, gathered.at)) for week in first]
-        weeks = [(float(units.bad[mask].sum()), float(units.total[mask].sum())) for mask in sums]
-        known = [bad / of for bad, of in weeks if of]
-        reached = sum(ratio <= float(objective.budget) for ratio in known)
-        text = f"{one_line(objective.name, 63)} reached {percent(objective)} in {reached} of"
-        text += f" {quantity(len(known), 'week')}"
-        if len(known) >= 8:
-            before, after = (sum(part) / len(part) for part in (known[:4], known[-4:]))
-            word = "less reliable" if after > 1.1 * before else "more reliable" if after < 0.9 * before else "the same"
-            text += f"; the last 4 weeks against the first 4: {word}"
-            text += f" ({100 * after:.3g} % not good, {100 * before:.3g} % before)"
-        good, of = float(units.good[inside].sum()), float(units.total[inside].sum())
-        id_ = book.add(
-            "slices",
-            text,
-            "each week by itself: good / total of the slices that begin in it, against the target; the trend compares"
-            " the means of the weekly shares",
-            slice_inputs(one, gathered, period.start, gathered.at, good, of),
-            revisions=one.revisions(period.start, gathered.at),
-        )
-        tone: Tone = "bad" if known and reached < len(known) / 2 else "plain"
-        yield Said(f"{text}.", tone, (id_,), one_line(objective.owner, 120), "week by week")
+        if (weeks := weeks_of_quarter(one, gathered, book)) is not None:
+            owner = one_line(one.objective.owner, 120)
+            yield Said(f"{weeks.text}.", weeks.tone, (weeks.id,), owner, "week by week")
 
 
 # -- what is open ---------------------------------------------------------------------------------

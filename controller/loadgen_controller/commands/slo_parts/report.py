@@ -349,6 +349,8 @@ def _print_text(page: WeeklyPage) -> None:
     # A narrow terminal shows the last columns in further tables, so those that people act upon are first.
     names = ("kept", "budget_left", "burn", "gate", "gone", "week_on_week", "headroom", "at_stake")
     titles = ("journey", "kept", "budget left", "burn 7 d", "gate", "gone", "p95 week on week", "headroom", "at stake")
+    if any(row.trend is not None for row in page.rows):
+        names, titles = ("kept", "trend", *names[1:]), ("journey", "kept", "13 weeks", *titles[2:])  # type: ignore[assignment]
     if page.is_public:
         names, titles = ("kept",), ("journey", "kept")  # type: ignore[assignment]
     rows = []
