@@ -219,7 +219,7 @@ def test_parts_that_just_reach_their_targets_keep_the_composite() -> None:
 
 def test_a_part_without_data_or_traffic_leaves_the_composite_without_an_attainment() -> None:
     for word in ("no data", "no traffic"):
-        found = composite_state(composite("1", "1"), (state("p0", 9, 10), state("p1", 0, 0, word=word)))  # type: ignore[arg-type]
+        found = composite_state(composite("1", "1"), (state("p0", 9, 10), state("p1", 0, 0, word=word)))
         assert (found.word, found.ratio, found.why) == (word, None, f"p1 has {word}")
 
 

@@ -174,7 +174,8 @@ def test_slices_from_before_the_setting_are_counted_by_their_evidence() -> None:
 
 
 def test_the_annotation_survives_export_and_is_a_loss_for_others() -> None:
-    indicator = RatioIndicator(*(Query("", "Prometheus", '{"query": "all_total"}') for _ in range(2)), counter=True)
+    query = Query("", "Prometheus", '{"query": "all_total"}')
+    indicator = RatioIndicator(query, query, counter=True)
     text = as_openslo(SloSet.of([replace(SCRAPED, load_tests=NOT_OURS, indicator=indicator)]))
     slos = read_text(text, "a.yaml").check()
 

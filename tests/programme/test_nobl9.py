@@ -29,6 +29,7 @@ from loadgen_controller import cli
 
 DAY = 86_400
 PROMQL = Query("my-agent", "prometheus", '{"promql": "sum(requests_total)"}')
+HITS = Query("dd", "datadog", '{"query": "sum:hits{*}"}')
 WEEK = CalendarWindow(1, "w", datetime(2022, 1, 1, 12), "America/New_York")
 FINE = Objective("web", "web", Decimal("0.95"), WEEK, RatioIndicator(PROMQL, PROMQL, counter=True))
 """As the example that Nobl9's converter has for a ratio of Prometheus."""
@@ -47,7 +48,7 @@ def lost(one: Objective, *composites: Composite) -> list[str]:
         {"method": Method.TIMESLICES, "slice_s": 60, "slice_target": Decimal("0.9")},
         {"indicator": ThresholdIndicator(PROMQL, "lt", Decimal(1))},
         {"alerts": (Alert("fast", Decimal(14), 3_600, severity="High", targets=(NotificationTarget("a", "email"),)),)},
-        {"indicator": RatioIndicator(*[Query("dd", "datadog", '{"query": "sum:hits{*}"}')] * 2)},
+        {"indicator": RatioIndicator(HITS, HITS)},
     ],
 )
 def test_what_nobl9_reads_is_not_named(changes: dict[str, Any]) -> None:
