@@ -73,7 +73,11 @@ def read_composite(name: str, parts: Sequence[ReadPart]) -> Composite | None:
             )
         else:
             message = f"{quoted(name)} is not judged as a composite: {text}"
-            fields.findings.note(fields.line_of(key), message, "each objective is judged by itself")
+            fields.findings.note(
+                fields.line_of(key),
+                message,
+                "write one kind of indicator for all, or leave it: each objective is judged by itself",
+            )
     if mixed:
         return None
     return Composite(name, tuple(Part(one.objective.name, one.weight or Decimal(1)) for one in parts))
