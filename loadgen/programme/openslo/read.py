@@ -12,6 +12,7 @@ from typing import Final
 from loadgen.dsl.plans.argument_validation import did_you_mean
 from loadgen.programme.checks import check_alerts, check_slices, check_threshold_in_query
 from loadgen.programme.composites.composite import Composite
+from loadgen.programme.load_tests.leave_out import ABSENT
 from loadgen.programme.objectives import (
     DataSource,
     Indicator,
@@ -258,6 +259,9 @@ class _Shared:
             except ValueError as wrong:
                 message, _, advice = str(wrong).partition("; ")
                 metadata.findings.fault(self.lines["threshold"], message, advice)
+        if ours["load-tests"].strip() == ABSENT:
+            message = f"annotation {_DOMAIN}load-tests has no reason"
+            metadata.findings.fault(self.lines["load-tests"], message, f"write {ABSENT} they run in staging")
         if ours["alerts"] and ours["alerts"] not in _ALERT_SETS:
             metadata.findings.fault(
                 self.lines["alerts"],
