@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import given, settings
 
 from loadgen.programme.objectives import Alert, Query, RatioIndicator
 from loadgen.programme.openslo.read import read_files, read_text
@@ -27,6 +27,7 @@ def test_export_is_read_back_as_an_equal_set_and_written_as_equal_bytes(slos: Sl
     assert as_openslo(reading.slos) == text
 
 
+@settings(max_examples=30)
 @given(composite_sets())
 def test_composites_are_read_back_as_an_equal_set_and_written_as_equal_bytes(slos: SloSet) -> None:
     text = as_openslo(slos)
