@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from loadgen.outside_text import one_line
+from loadgen.programme.load_tests.leave_out import condition_of, with_dimensions, with_matchers, with_tags
 from loadgen.programme.objectives import Objective, Query, RatioIndicator
 from loadgen.programme.slices import DEFAULT_WIDTH_S
 from loadgen.programme.sources import cloudwatch_answers, datadog_answers
@@ -81,12 +82,17 @@ def _no_queries(objective: Objective, source: Source, width: int) -> Queries:
 
 def _prometheus_queries(objective: Objective, source: Source, width: int) -> Queries:
     indicator = _ratio(objective, "Prometheus")
-    counter = indicator.counter
-    return Queries(
-        _selector(indicator.total, is_counter=counter),
-        "" if indicator.good is None else _selector(indicator.good, is_counter=counter),
-        "" if indicator.bad is None else _selector(indicator.bad, is_counter=counter),
+    counter, without = indicator.counter, _without(objective, source)
+    total, good, bad = (
+        "" if one is None else with_matchers(_selector(one, is_counter=counter), without)
+        for one in (indicator.total, indicator.good, indicator.bad)
     )
+    return Queries(total, good, bad)
+
+
+def _without(objective: Objective, source: Source) -> str:
+    """Return the condition that leaves load tests out of the queries; "" if nothing is set."""
+    return condition_of(objective.load_tests or source.load_tests)
 
 
 def _selector(query: Query, *, is_counter: bool) -> str:
@@ -104,18 +110,24 @@ def _cloudwatch_queries(objective: Objective, source: Source, width: int) -> Que
     if text := cloudwatch_answers.width_fault(width):
         raise ValueError(text)
     limit = objective.threshold.seconds if objective.threshold else None
+    without = _without(objective, source)
 
     def text_of(query: Query | None) -> str:
-        return "" if query is None else cloudwatch_answers.metric_query(query.spec, source.region, limit).text
+        if query is None:
+            return ""
+        spec = query.spec
+        if without:
+            spec["dimensions"] = with_dimensions(spec.get("dimensions"), without)
+        return cloudwatch_answers.metric_query(spec, source.region, limit).text
 
     theirs = cloudwatch_answers.slo_id(indicator.total.spec)
     return Queries(text_of(indicator.total), text_of(indicator.good), text_of(indicator.bad), theirs)
 
 
 def _datadog_queries(objective: Objective, source: Source, width: int) -> Queries:
-    indicator = _ratio(objective, "Datadog")
+    indicator, without = _ratio(objective, "Datadog"), _without(objective, source)
     total, good, bad = (
-        "" if one is None else datadog_answers.count_query(one.spec)
+        "" if one is None else with_tags(datadog_answers.count_query(one.spec), without)
         for one in (indicator.total, indicator.good, indicator.bad)
     )
     return Queries(total, good, bad, datadog_answers.slo_id(indicator.total.spec))
@@ -180,7 +192,7 @@ def _path(text: str) -> Path | None:
     return Path(text) if text else None
 
 
-_EACH: Final = frozenset({"late", "sampled", "error"})
+_EACH: Final = frozenset({"late", "sampled", "error", "load_tests"})
 _HTTP: Final = _EACH | {"url", "ca"}
 KINDS: Final[Mapping[str, Kind]] = {
     "prometheus": Kind(

@@ -8,6 +8,7 @@
     tenant = "shop"                           # the header X-Scope-OrgID
     ca = "ca.pem"                             # a certificate to trust instead of the system's
     late = "10m"                              # how long counts may still change: they are read again
+    load_tests = 'client!="loadgen"'          # leaves load tests out: load_tests/leave_out.py has it for each kind
 
     [sources.aws]
     kind = "cloudwatch"                       # credentials are those that boto3 finds
@@ -45,6 +46,7 @@ from zoneinfo import ZoneInfo
 
 from loadgen.errors import ScenarioError
 from loadgen.outside_text import one_line
+from loadgen.programme.load_tests.leave_out import ABSENT, CHECKS, condition_of, reason_of
 from loadgen.programme.objectives import DataSource
 from loadgen.programme.programme_toml import FILE_NAME, read_programme_toml
 from loadgen.programme.slices import ALL_KEPT_PPM
@@ -76,6 +78,7 @@ class Source:
     """A source. kind: of `source_kinds.KINDS`. late_s: how long its counts may still change, s.
 
     absent_is_zero: take an absent point as zero requests. Names of secrets are not their values.
+    load_tests: what leaves load tests out of its counts, or "absent: REASON"; "": nothing is set.
     """
 
     name: str
@@ -100,6 +103,7 @@ class Source:
     """The largest part of all requests that it counts on the wrong side of good, 0 to 1; None: not stated."""
     resolution: float | None = None
     """The relative width of the buckets between which it interpolates; None: the one of its kind."""
+    load_tests: str = ""
 
     @property
     def secrets(self) -> tuple[str, ...]:
@@ -176,6 +180,7 @@ def _checked(name: object, table: object) -> tuple[list[tuple[str, str]], Source
         if key not in texts and key != "url":
             errors.append((f"{key} is missing", f'write {key} = "{_EXAMPLES[key]}"'))
     errors += _invalid(texts, word == "datadog", "url" in kind.needs)
+    errors += _load_tests(str(word), texts.get("load_tests", ""))
     words = {key: texts.pop(key, "") for key in _WORDS}
     for key, value in words.items():
         if value not in ("", _WORDS[key]):
@@ -215,6 +220,21 @@ def _read_shares(texts: dict[str, Any]) -> tuple[dict[str, float], list[tuple[st
         if shares[key] < (0.0 if key == "error" else 1e-6):
             errors.append((f"{key}: not a part such as {_SHARES[key]}", f'write {key} = "{_SHARES[key]}"'))
     return shares, errors
+
+
+def _load_tests(kind: str, given: Any) -> list[tuple[str, str]]:
+    """Return the errors in the setting that leaves load tests out."""
+    if not isinstance(given, str) or not given:
+        return []
+    if given.startswith(ABSENT) and not reason_of(given):
+        return [("load_tests: the reason is missing", f'write load_tests = "{ABSENT} they run in staging"')]
+    try:
+        if condition := condition_of(given):
+            CHECKS[kind](condition)
+    except ValueError as error:
+        text, _, hint = str(error).partition("; ")
+        return [(text, hint)]
+    return []
 
 
 def _invalid(texts: Mapping[str, Any], has_site: bool, needs_url: bool) -> list[tuple[str, str]]:

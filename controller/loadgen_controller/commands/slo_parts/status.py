@@ -19,9 +19,11 @@ from loadgen.errors import ExitCode, LoadgenError, UsageError
 from loadgen.history.store.write_once_storage import Place, place_of
 from loadgen.notify.event import EventKind
 from loadgen.outside_text import one_line
+from loadgen.programme.composites.attained import CompositeState, composite_states
 from loadgen.programme.estimates.sentences import minutes_text, undecided_text
 from loadgen.programme.exclusions import exclusions
-from loadgen.programme.ledger import Ledger
+from loadgen.programme.ledger import Ledger, Reading
+from loadgen.programme.load_tests.said import LoadTests, older_slices, older_text
 from loadgen.programme.objectives import RollingWindow
 from loadgen.programme.publishing.publish_file import PublishSettings
 from loadgen.programme.publishing.status_notices import notify_changes
@@ -30,6 +32,7 @@ from loadgen.units import format_count, format_ratio, quantity
 from loadgen_controller.collect_option_errors import CollectedErrors
 from loadgen_controller.commands.shared_options import AsOfOption, EnvOption, StoreOption
 from loadgen_controller.commands.slo_parts.files import FilesArgument, FormatOption, check_format, read_slos
+from loadgen_controller.commands.slo_parts.load_tests import load_tests_said
 from loadgen_controller.commands.slo_parts.publish_options import ProgrammeOption, publish_settings
 from loadgen_controller.console_output import echo, echo_json
 from loadgen_controller.planning.option_parsing import parse_as_of, store_of
@@ -112,6 +115,8 @@ def status(
     if as_of is None and (ahead := ledger.ahead(at)):
         troubles = (ahead, *troubles)
     states = states_of(slos.objectives, found, excluded, at)
+    composites = list(composite_states(slos.composites, states))
+    left_out = load_tests_said(slos.objectives, slos.sources)
     for text in (*found.unreadable, *found.clashes, *troubles):
         echo(f"note: {one_line(text, 400)}", err=True)
     if opened is not None:
@@ -119,7 +124,10 @@ def status(
     if output_format == "json":
         document = {
             "at": time_text(at),
-            "promises": [_document(one) for one in states],
+            "promises": [
+                _document(one) | _load_tests_document(one, left_out[one.objective.name], found) for one in states
+            ],
+            "composites": [_composite_document(one) for one in composites],
             "revisions": [one.name for one in found.revisions],
             "unreadable": [one_line(text, 400) for text in (*found.unreadable, *troubles)],
         }
@@ -130,6 +138,10 @@ def status(
             echo(_sentence(one))
             for line in _explained(one) if explain else ():
                 echo(f"  {line}")
+            if explain:
+                echo(f"  {_load_tests(one, left_out[one.objective.name], found)}")
+        for composite in composites:
+            echo(f"composite {one_line(composite.composite.name, 80)}: {one_line(composite.says, 600)}")
         if explain:
             echo(f"from {quantity(len(found.revisions), 'revision')} of the ledger")
     if channels is not None:
@@ -295,6 +307,17 @@ def _estimate(observed: Attainment, interval: str) -> Iterator[str]:
     yield f"{interval}: {', and '.join(parts) or 'its source states no error'}"
 
 
+def _load_tests(one: PromiseState, left_out: LoadTests, found: Reading) -> str:
+    """Return how load tests are left out of the counts, as a line."""
+    older = older_text(older_slices(left_out, found.by_slo.get(one.objective.name), one.start, one.end))
+    return f"{left_out.says}{f'; {older}' if older else ''}"
+
+
+def _load_tests_document(one: PromiseState, left_out: LoadTests, found: Reading) -> dict[str, Any]:
+    older = older_slices(left_out, found.by_slo.get(one.objective.name), one.start, one.end)
+    return {"load_tests": {"state": left_out.state, "by": left_out.text, "older_slices": older}}
+
+
 def _document(one: PromiseState) -> dict[str, Any]:
     document: dict[str, Any] = {
         "slo": one.objective.name,
@@ -331,6 +354,22 @@ def _document(one: PromiseState) -> dict[str, Any]:
         "gone": None if one.gone is None else {"text": one.gone.text, **asdict(one.gone)},
         "excluded_slices": one.excluded,
         "attainment_with_excluded": one.with_excluded or None,
+    }
+
+
+def _composite_document(one: CompositeState) -> dict[str, Any]:
+    ratio, lower, upper = (None if found is None else float(found) for found in (one.ratio, one.lower, one.upper))
+    shares = zip(one.composite.shares, one.parts, strict=True)
+    return {
+        "composite": one.composite.name,
+        "state": one.word,
+        "why": one.why or None,
+        "target": float(one.target),
+        "attainment": ratio,
+        "lower": lower,
+        "upper": upper,
+        "parts": [{"slo": part.objective.name, "share": float(share)} for share, part in shares],
+        "note": one.note or None,
     }
 
 
