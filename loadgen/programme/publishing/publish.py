@@ -16,9 +16,10 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, wait
 from dataclasses import dataclass
 from datetime import datetime
+from threading import Thread
 from typing import Any, Final
 
 from loadgen.errors import CloudDenied, ExitCode, LoadgenError, UsageError
@@ -214,16 +215,33 @@ def _publish(
 
 
 def _send_all(channels: list[Channel], event: Any, name: str, values: Mapping[str, str], send: Send, run: _Run) -> None:
-    if not channels:
-        return
-    with ThreadPoolExecutor(len(channels), thread_name_prefix="publish") as pool:
-        message = message_of(event, f"{event.kind} {name}")
-        answers = [(one, pool.submit(send, one, values, message)) for one in channels]
+    """Send a message to all channels at the same time. After Ctrl-C, those that have it by then are recorded."""
+    message = message_of(event, f"{event.kind} {name}")
+    answers = [(one, _in_thread(send, one, values, message)) for one in channels]
+    try:
+        wait([answer for _, answer in answers])
+    finally:
         for channel, answer in answers:
+            if not answer.done():
+                continue
             if why := answer.result():
                 run.troubles.append(f"{channel.name} ({channel.kind}): {one_line(why, 400)}")
             else:
                 run.finish("channel", channel.name, "", f"{channel.name} ({channel.kind}, {channel.where})")
+
+
+def _in_thread(send: Send, channel: Channel, values: Mapping[str, str], message: Any) -> Future[str]:
+    """Send a message in a daemon thread: a pool would make Ctrl-C wait for its tries, which take four minutes."""
+    answer: Future[str] = Future()
+
+    def run() -> None:
+        try:
+            answer.set_result(send(channel, values, message))
+        except BaseException as error:  # noqa: BLE001  the caller of `result` raises it
+            answer.set_exception(error)
+
+    Thread(target=run, name=f"publish {channel.name}", daemon=True).start()
+    return answer
 
 
 def _publish_files(page: _Page, at: Destination, to: str, run: _Run) -> str:
