@@ -66,11 +66,15 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class Planned:
-    """A whole pull. start, end: Unix time, s."""
+    """A whole pull. start, end: Unix time, s.
+
+    unreadable: a sentence for each file of the ledger in this time that is left out. Its slices are asked for again.
+    """
 
     start: int
     end: int
     jobs: tuple[Job, ...]
+    unreadable: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,9 +111,10 @@ def planned(
         StorageError, CloudError: the ledger cannot be read.
     """
     found = list(objectives)
-    known = ledger.read(start, end, slos=[one.name for one in found]).by_slo
+    reading = ledger.read(start, end, slos=[one.name for one in found])
+    known = reading.by_slo
     jobs = tuple(job_of(one, sources, data_sources, known.get(one.name), (start, end, now)) for one in found)
-    return Planned(start, end, jobs)
+    return Planned(start, end, jobs, reading.unreadable)
 
 
 def more_calls(plan: Planned) -> str:

@@ -29,7 +29,7 @@ from loadgen.notify.settings import Channel
 from loadgen.outside_text import one_line
 from loadgen.programme.publishing.deliver import deliver, message_of
 from loadgen.programme.publishing.destination import Destination, destination_of
-from loadgen.programme.publishing.finished_steps import finished_steps, note_step
+from loadgen.programme.publishing.finished_steps import FinishedSteps, finished_steps, note_step
 from loadgen.programme.publishing.publish_file import PublishSettings
 from loadgen.programme.publishing.published_text import PublishedText, text_of_page, text_of_recommendation
 from loadgen.programme.weekly.page_values import WeeklyPage
@@ -65,6 +65,8 @@ class Published:
     """The steps that an earlier run finished, and this one left out."""
     troubles: tuple[str, ...] = ()
     """Why a step could not be finished, and what to do."""
+    notes: tuple[str, ...] = ()
+    """Files of the history that could not be read: a step may have been done a second time."""
 
     @property
     def exit_code(self) -> ExitCode:
@@ -76,6 +78,7 @@ class Published:
         lines = [f"published: {text}" for text in self.done]
         lines += [f"published before: {text}" for text in self.before]
         lines += [f"not published: {text}" for text in self.troubles]
+        lines += [f"note: {text}" for text in self.notes]
         return lines + (["run the same command again to finish it; nothing is sent twice"] if self.troubles else [])
 
 
@@ -289,8 +292,9 @@ def _is_there(at: Destination, name: str, data: bytes) -> bool:
 class _Run:
     """Collects the steps of this run, those of earlier runs, and troubles."""
 
-    def __init__(self, place: Place, page: str, finished: Mapping[tuple[str, str], str], now: datetime) -> None:
-        self._place, self._page, self._finished, self._now = place, page, finished, now
+    def __init__(self, place: Place, page: str, finished: FinishedSteps, now: datetime) -> None:
+        self._place, self._page, self._now = place, page, now
+        self._finished, self._notes = finished.notes, finished.unreadable
         self._done: list[str] = []
         self._before: list[str] = []
         self.troubles: list[str] = []
@@ -311,7 +315,8 @@ class _Run:
             self.troubles.append(f"the history did not record that {text} is published: {_sentence(error)}")
 
     def result(self, where: str, link: str) -> Published:
-        return Published(self._page, where, link, tuple(self._done), tuple(self._before), tuple(self.troubles))
+        steps = tuple(self._done), tuple(self._before), tuple(self.troubles)
+        return Published(self._page, where, link, *steps, self._notes)
 
 
 def _sentence(error: LoadgenError) -> str:

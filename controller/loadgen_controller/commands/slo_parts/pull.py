@@ -93,6 +93,8 @@ def pull(
     assert slos is not None
     first, last, at = (int(one.timestamp()) for one in (start, end, now))
     todo = planned(slos.objectives, sources, slos.sources, ledger, first, last, at)
+    for text in todo.unreadable:
+        echo(f"note: {one_line(text, 400)}", err=True)
     if plan:
         _print_plan(todo, output_format, is_explained=explain)
         return ExitCode.PASSED
