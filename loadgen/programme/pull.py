@@ -7,9 +7,12 @@ A pull is idempotent. Slices that the ledger has are not asked for again, except
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import gcd
 from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
 
 from loadgen.outside_text import one_line
 from loadgen.programme.ledger import Counts, Ledger
@@ -22,12 +25,51 @@ from loadgen.programme.source_settings import Source, source_of
 from loadgen.programme.sources.asked import Asked, Asker, Pulled
 from loadgen.units import quantity
 
-__all__ = ["Done", "Job", "Planned", "job_of", "more_calls", "planned", "pulled", "width_of"]
+__all__ = ["Done", "Job", "Planned", "Taken", "job_of", "more_calls", "planned", "pulled", "width_of"]
 
 _MARGIN_S: Final = 3_600
 """Points that will be gone within an hour are not asked for."""
 _MOST_NAMED: Final = 5
 """Sources that a message names."""
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """Slices that the ledger has from other sources, as after a source got another name. Unix times in s, sorted.
+
+    Slices of two sources at the same time would count twice, and the promise could not be judged.
+    """
+
+    start: NDArray[np.int64]
+    end: NDArray[np.int64]
+    sources: tuple[str, ...]
+
+    @classmethod
+    def of(cls, known: Counts | None, revisions: Sequence[Revision], source: Source | None) -> Taken | None:
+        """Return the slices among the known ones that are not of this source; None if there are none."""
+        if known is None or source is None:
+            return None
+        sources = [one.source for one in revisions]
+        is_other = np.array([one != source.name for one in sources], np.bool_)[known.revision]
+        if not is_other.any():
+            return None
+        names = {sources[n] for n in np.unique(known.revision[is_other]).tolist()}
+        start, width = known.start[is_other], known.width[is_other]
+        return cls(start, np.maximum.accumulate(start + width), tuple(sorted(names)))
+
+    def left_out(self, answer: Pulled) -> Pulled:
+        """Return an answer without the slices at these times, and with a note about them."""
+        starts = np.array([one.start for one in answer.slices], np.int64)
+        ends = np.array([one.end for one in answer.slices], np.int64)
+        before = np.searchsorted(self.start, ends) - 1
+        is_taken = (before >= 0) & (self.end[before] > starts)
+        count = int(is_taken.sum())
+        if not count:
+            return answer
+        names = " and ".join(self.sources)
+        note = f"{quantity(count, 'slice')} left out: the ledger has this time from the source {names}"
+        kept = tuple(one for one, taken in zip(answer.slices, is_taken.tolist(), strict=True) if not taken)
+        return replace(answer, slices=kept, notes=(*answer.notes, note))
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +89,8 @@ class Job:
     wanted: int = 0
     stored: int = 0
     unsettled: int = 0
+    taken: Taken | None = None
+    """Slices that the ledger has from other sources. They are not read from this one."""
 
     @property
     def calls(self) -> int:
@@ -114,6 +158,7 @@ def planned(
     reading = ledger.read(start, end, slos=[one.name for one in found])
     known = reading.by_slo
     jobs = tuple(job_of(one, sources, data_sources, known.get(one.name), (start, end, now)) for one in found)
+    jobs = tuple(replace(job, taken=Taken.of(known.get(job.slo), reading.revisions, job.source)) for job in jobs)
     return Planned(start, end, jobs, reading.unreadable)
 
 
@@ -146,6 +191,8 @@ def pulled(
             if asker is None:
                 asker = askers[job.source.name] = open_source(job.source)
             answers = [asker.pull(one) for one in job.asked]
+            if job.taken is not None:
+                answers = [job.taken.left_out(one) for one in answers]
             done.append(_done(job, answers))
             read.setdefault(job.source.name, []).extend(s for one in answers for s in one.slices)
     finally:

@@ -11,6 +11,7 @@ import shutil
 import signal
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from itertools import product
 from pathlib import Path
 from typing import Final
@@ -32,6 +33,7 @@ from tests.support.made_evidence import GOOD, PROMISES, TOTAL, made_history
 from tests.support.sinks import http_receiver
 
 FAILURES: Final[tuple[Failure, ...]] = ("full disk", "Ctrl-C")
+WEEK: Final = ("--week", f"{datetime.now(UTC):%G-W%V}")
 PUBLISH: Final = '[publish]\nto = "out"\n'
 
 
@@ -64,12 +66,12 @@ CASES: Final = {
         ("decide", "--override", "D-1", "--because", "peak", "--until", "2999-01-01", "--by", "maria")
     ),
     "slo report": Case(
-        ("slo", "report", "-o", "week.html", "-o", "week.json", "-o", "week.csv", "-o", "week.md"),
+        ("slo", "report", *WEEK, "-o", "week.html", "-o", "week.json", "-o", "week.csv", "-o", "week.md"),
         replaced=("week.html",),
     ),
-    "slo report --pdf": Case(("slo", "report", "--no-record", "--pdf", "week.pdf"), replaced=("week.pdf",)),
+    "slo report --pdf": Case(("slo", "report", *WEEK, "--no-record", "--pdf", "week.pdf"), replaced=("week.pdf",)),
     "slo report --publish": Case(
-        ("slo", "report", "--no-record", "--publish"),
+        ("slo", "report", *WEEK, "--no-record", "--publish"),
         on_full=(ExitCode.FLEET, ExitCode.INCOMPLETE),
         more={"programme.toml": PUBLISH},
     ),

@@ -1,4 +1,4 @@
-"""The commands of the programme on a real full disk, and real Ctrl-C. `test_cut_off.py` fails at each of their files."""
+"""The commands of the programme on a real full disk, and real Ctrl-C. `test_cut_off.py` fails at each file of each."""
 
 from __future__ import annotations
 

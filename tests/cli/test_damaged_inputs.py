@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable, Iterable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
@@ -36,7 +37,7 @@ COMMANDS: Final = {
     "status": ("slo", "status", "--notify"),
     "decide": ("decide", "checkout", "--release", "v412", "--no-record"),
     "evidence": ("evidence", "--check", WEEK),
-    "report": ("slo", "report", "--no-record", "--publish"),
+    "report": ("slo", "report", "--no-record", "--publish", "--week", f"{datetime.now(UTC):%G-W%V}"),
     "board": ("board",),
     "anomaly": ("slo", "anomaly", "list", "slos/login.yaml"),
     "pull": ("slo", "pull", "slos/login.yaml"),
@@ -158,7 +159,7 @@ def template(tmp_path_factory: pytest.TempPathFactory, channel: str) -> Path:
             f"slo anomaly accept {found} --because sale --until 2999-01-01",
             "decide --check rollback --release v412 --by maria",
             "decide --sign D-1 --by maria",
-            "slo report --publish --no-record",
+            " ".join(COMMANDS["report"]),
         ):
             assert loadgen(*words.split()).exit_code == 0, words
     return folder

@@ -118,6 +118,8 @@ class Gathered:
     programme: Programme = field(default_factory=Programme)
     troubles: tuple[str, ...] = ()
     """What could not be read, as sentences without a full stop."""
+    later: tuple[str, ...] = ()
+    """Revisions of the ledger that were written after `as_of`, and are ignored."""
 
     @property
     def now(self) -> datetime:
@@ -187,6 +189,7 @@ def gather(
         tuple(
             one_line(text, 300) for text in (*reading.unreadable, *reading.clashes, *troubles, *store.unreadable, *bad)
         ),
+        reading.later,
     )
 
 

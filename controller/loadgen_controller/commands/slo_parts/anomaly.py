@@ -93,7 +93,7 @@ def list_finds(
     """List hours with unusually many or few requests, or unusually many bad ones. Reads only the ledger.
 
     Exit code 0: none is new. 1: a find has no answer. 3: a promise has too few counts, or a file of the history cannot
-    be read. 2: an option or a file is wrong.
+    be read, or the clock is behind the counts. 2: an option or a file is wrong.
     """
     errors = CollectedErrors()
     errors.catch(lambda: check_format(output_format))
@@ -113,10 +113,12 @@ def list_finds(
     if not slos.objectives:
         raise UsageError("the files have no promise", hint="write one with: loadgen slo new checkout")
     until = "" if as_of is None else now.isoformat()
-    found = _read(Ledger(place), start, now, until, [one.name for one in slos.objectives])
+    ledger = Ledger(place)
+    found = _read(ledger, start, now, until, [one.name for one in slos.objectives])
+    ahead = ledger.ahead(_unix(now)) if as_of is None else ""
     excluded, troubles = exclusions(place, until)
     given, more = answers(place, until)
-    left_out = (*found.unreadable, *found.clashes, *troubles, *more)
+    left_out = (*filter(None, [ahead]), *found.unreadable, *found.clashes, *troubles, *more)
     _print_notes(left_out)
     names = [one.name for one in found.revisions]
     with needing_analysis("loadgen slo anomaly"):
