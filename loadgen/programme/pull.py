@@ -1,7 +1,8 @@
 """Pulls counts of production into the ledger: plans which slices are needed, and asks their sources. No clock.
 
 A pull is idempotent. Slices that the ledger has are not asked for again, except the newest ones, which may still change
-(`Source.late_s`). So a pull that was interrupted goes on where it ended.
+(`Source.late_s`). So a pull that was interrupted goes on where it ended. Nothing is written for a time that the ledger
+has from another source (`docs/decisions/168-a-renamed-source-fills-only-gaps.md`).
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ class Taken:
 
     @classmethod
     def of(cls, known: Counts | None, revisions: Sequence[Revision], source: Source | None) -> Taken | None:
-        """Return the slices among the known ones that are not of this source; None if there are none."""
+        """Return the known slices of other sources than this one; None without any."""
         if known is None or source is None:
             return None
         sources = [one.source for one in revisions]
@@ -90,7 +91,7 @@ class Job:
     stored: int = 0
     unsettled: int = 0
     taken: Taken | None = None
-    """Slices that the ledger has from other sources. They are not read from this one."""
+    """Slices that the ledger has from other sources, and that this source must not write again."""
 
     @property
     def calls(self) -> int:
