@@ -129,9 +129,8 @@ def test_as_of_a_time_without_counts_nothing_is_good(made: Made, then: str) -> N
 # -- names of sources -----------------------------------------------------------------------------
 
 
-def source(name: str, slices: int, good: int) -> None:
-    """Name the source of the promise, in both files, and write its counts until now."""
-    end = int(time.time()) // 300 * 300
+def source(name: str, slices: int, good: int, end: int) -> None:
+    """Name the source of the promise, in both files, and write its counts until a time."""
     Path("slos").mkdir(exist_ok=True)
     promise = PROMISE.format(name="checkout-fast", source=name, total="shop_count").replace("4w", "1d")
     promise = promise.replace("annotations: {", "annotations: {loadgen.dev/journey: checkout, ")
@@ -142,19 +141,18 @@ def source(name: str, slices: int, good: int) -> None:
 
 
 @pytest.fixture
-def pulled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Counts of a day and more, without the last half hour, from the source prod-prometheus."""
+def pulled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> int:
+    """Counts of a day and more until half an hour ago, from the source prod-prometheus. Return the present slice."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("LOADGEN_STORE", raising=False)
-    source("prod-prometheus", 320, 1000)
-    lines = Path("counts.csv").read_text().splitlines(keepends=True)
-    Path("counts.csv").write_text("".join(lines[:-6]))
+    end = int(time.time()) // 300 * 300
+    source("prod-prometheus", 314, 1000, end - 1_800)
     assert loadgen("slo", "pull").exit_code == 0
+    return end
 
 
-@pytest.mark.usefixtures("pulled")
-def test_after_a_source_is_renamed_only_the_time_that_the_ledger_lacks_is_written() -> None:
-    source("prom-eu", 320, 990)
+def test_after_a_source_is_renamed_only_the_time_that_the_ledger_lacks_is_written(pulled: int) -> None:
+    source("prom-eu", 320, 998, pulled)
 
     first, again = loadgen("slo", "pull"), loadgen("slo", "pull")
     status = loadgen("slo", "status", "--explain")
