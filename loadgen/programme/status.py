@@ -191,9 +191,9 @@ def _slices(
     Raises:
         ValueError: slices overlap, such as those of two sources.
     """
-    mask = is_excluded(objective.name, counts.start, counts.width, exclusions)
     if (counts.start[1:] < counts.start[:-1] + counts.width[:-1]).any():
         raise ValueError("it has slices of two sources at the same time, which would count twice")
+    mask = is_excluded(objective.name, counts.start, counts.width, exclusions)
     made = slices_of(counts.start, counts.width, counts.good, counts.total, counts.missing_s, counts.estimated)
     if not objective.slice_s or (counts.width == objective.slice_s).all():
         return made, mask
