@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from itertools import pairwise
 from typing import Final
@@ -127,6 +127,8 @@ class Reading:
     unreadable: tuple[str, ...] = ()
     clashes: tuple[str, ...] = field(default=())
     """A sentence for each objective that has slices of two sources at the same time: both would be counted twice."""
+    later: tuple[str, ...] = ()
+    """The names of revisions that were written after `as_of`, and are ignored."""
 
     def slices(self, slo: str) -> list[Slice]:
         """Return the slices of an objective, by time; [] without any."""
@@ -225,7 +227,8 @@ class Ledger:
         names = [name for name in self._names(first, last) if first <= _NAME.fullmatch(name)[1] <= last]  # type: ignore[index]
         files = self._read(names)
         kept = [(revision, rows) for revision, rows in files.read if limit is None or _time(revision.at) <= limit]
-        return _joined(start, end, kept, frozenset(slos), tuple(files.unreadable))
+        later = () if limit is None else tuple(one.name for one, _ in files.read if _time(one.at) > limit)
+        return replace(_joined(start, end, kept, frozenset(slos), tuple(files.unreadable)), later=later)
 
     def ahead(self, now: int) -> str:
         """Return a sentence if the ledger has counts of a later day than tomorrow; "" if not.
@@ -384,8 +387,11 @@ def _joined(
         overlaps = np.flatnonzero(one["start"][1:] < one["start"][:-1] + one["width"][:-1])
         if len(overlaps):
             at = _stamp(int(one["start"][overlaps[0] + 1]))
+            theirs = sorted(text for text, number in sources.items() if number in one["source"])
+            of = f" of the sources {', '.join(theirs)}" if len(theirs) > 1 else ""
             clashes.append(
-                f"{one_line(name, 100)} has {quantity(len(overlaps), 'overlapping slice')}, the first at {at}"
+                f"{one_line(name, 100)} has {quantity(len(overlaps), 'overlapping slice')}{of}, the first at {at}; they"
+                f" would count twice: move the files of one of them out of {FOLDER}"
             )
         by_slo[name] = Counts(
             one["start"],

@@ -234,6 +234,8 @@ def _slices(
     Raises:
         ValueError: slices overlap, such as those of two sources.
     """
+    if (counts.start[1:] < counts.start[:-1] + counts.width[:-1]).any():
+        raise ValueError("it has slices of two sources at the same time, which would count twice")
     mask = is_excluded(objective.name, counts.start, counts.width, exclusions)
     errors = counts.stated
     made = slices_of(

@@ -157,7 +157,10 @@ def test_slices_of_two_sources_at_the_same_time_are_named_since_they_would_count
 
     (clash,) = day(folder).clashes
 
-    assert clash == "checkout-fast has 1 overlapping slice, the first at 2026-07-20 00:00:00 UTC"
+    assert clash == (
+        "checkout-fast has 1 overlapping slice of the sources datadog, prod, the first at 2026-07-20 00:00:00 UTC; they"
+        " would count twice: move the files of one of them out of slis/"
+    )
 
 
 def test_a_slice_across_midnight_twice_or_of_an_invalid_source_is_rejected(folder: Ledger) -> None:

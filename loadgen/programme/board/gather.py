@@ -192,13 +192,15 @@ def _promises(place: Place, given: Inputs) -> tuple[tuple[SeenPromise, ...], tup
     if not given.objectives:
         return (), ()
     back = max(window_s(given.objectives), WEIGHED_S, (given.weeks + 2) * 7 * DAY_S)
-    reading = Ledger(place).read(at - back, at, until, [one.name for one in given.objectives])
+    ledger = Ledger(place)
+    reading = ledger.read(at - back, at, until, [one.name for one in given.objectives])
     excluded, troubles = exclusions(place, until)
     states = {one.objective.name: one for one in states_of(given.objectives, reading, excluded, at)}
     found = tuple(
         _promise(one, states[one.name], reading.by_slo.get(one.name), at - WEIGHED_S) for one in given.objectives
     )
-    return found, (*reading.unreadable, *reading.clashes, *troubles)
+    ahead = "" if until else ledger.ahead(at)
+    return found, (*filter(None, [ahead]), *reading.unreadable, *reading.clashes, *troubles)
 
 
 def _promise(one: Objective, state: PromiseState, counts: Counts | None, weighed_from: int) -> SeenPromise:

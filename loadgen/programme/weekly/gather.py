@@ -124,6 +124,8 @@ class Gathered:
     """How load tests are left out of the counts, by promise; empty: the caller does not read the sources."""
     composites: tuple[Composite, ...] = ()
     """Those of the files. One with a promise that is not here is left out of the page."""
+    later: tuple[str, ...] = ()
+    """Revisions of the ledger that were written after `as_of`, and are ignored."""
 
     @property
     def now(self) -> datetime:
@@ -197,6 +199,7 @@ def gather(
         ),
         load_tests or {},
         tuple(composites),
+        reading.later,
     )
 
 

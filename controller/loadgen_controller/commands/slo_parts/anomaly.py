@@ -93,7 +93,8 @@ def list_finds(
 ) -> int:
     """List hours with unusually many or few requests, or unusually many bad ones. Reads only the ledger.
 
-    Exit code 0: none is new. 1: a find has no answer. 3: a promise has too few counts. 2: an option or a file is wrong.
+    Exit code 0: none is new. 1: a find has no answer. 3: a promise has too few counts, or a file of the history cannot
+    be read, or the clock is behind the counts. 2: an option or a file is wrong.
     """
     errors = CollectedErrors()
     errors.catch(lambda: check_format(output_format))
@@ -113,11 +114,13 @@ def list_finds(
     if not slos.objectives:
         raise UsageError("the files have no promise", hint="write one with: loadgen slo new checkout")
     until = "" if as_of is None else now.isoformat()
-    found = _read(Ledger(place), start, now, until, [one.name for one in slos.objectives])
+    ledger = Ledger(place)
+    found = _read(ledger, start, now, until, [one.name for one in slos.objectives])
+    ahead = ledger.ahead(_unix(now)) if as_of is None else ""
     excluded, troubles = exclusions(place, until)
     given, more = answers(place, until)
-    for text in (*found.unreadable, *found.clashes, *troubles, *more):
-        echo(f"note: {one_line(text, 400)}", err=True)
+    left_out = (*filter(None, [ahead]), *found.unreadable, *found.clashes, *troubles, *more)
+    _print_notes(left_out)
     names = [one.name for one in found.revisions]
     with needing_analysis("loadgen slo anomaly"):
         searches = [
@@ -134,7 +137,8 @@ def list_finds(
             echo(line)
     if any(one.state == "new" for one in listed):
         return ExitCode.FAILED
-    return ExitCode.INCOMPLETE if any(one.why for one in searches) else ExitCode.PASSED
+    is_whole = not left_out and not any(one.why for one in searches)
+    return ExitCode.PASSED if is_whole else ExitCode.INCOMPLETE
 
 
 @app.command("accept", epilog=ACCEPT)
@@ -229,7 +233,8 @@ def _answer(
     assert seen is not None
     known = "" if as_of is None else seen.isoformat()
     reading = _read(Ledger(place), start, seen, known, [])
-    excluded, _ = exclusions(place, known)
+    excluded, troubles = exclusions(place, known)
+    _print_notes((*reading.unreadable, *reading.clashes, *troubles))
     with needing_analysis("loadgen slo anomaly"):
         revisions = [one.name for one in reading.revisions]
         found, is_flagged = find_by_id(reading, id_, zone, excluded, revisions)
@@ -258,6 +263,11 @@ def _answer(
     if not is_flagged:
         echo(f"note: the present counts no longer flag {id_}", err=True)
     return ExitCode.PASSED
+
+
+def _print_notes(texts: Sequence[str]) -> None:
+    for text in texts:
+        echo(f"note: {one_line(text, 400)}", err=True)
 
 
 def _read(ledger: Ledger, start: datetime, now: datetime, until: str, names: Sequence[str]) -> Reading:

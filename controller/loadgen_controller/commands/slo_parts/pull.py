@@ -94,6 +94,8 @@ def pull(
     assert slos is not None
     first, last, at = (int(one.timestamp()) for one in (start, end, now))
     todo = planned(slos.objectives, sources, slos.sources, ledger, first, last, at)
+    for text in todo.unreadable:
+        echo(f"note: {one_line(text, 400)}", err=True)
     if plan:
         left_out = load_tests_of(slos.objectives, sources, slos.sources)
         _print_plan(todo, output_format, left_out, is_explained=explain)

@@ -18,6 +18,7 @@ from loadgen.errors import ExitCode, ScenarioError, StorageError, UsageError
 from loadgen.history.store.store import Store
 from loadgen.history.store.write_once_storage import Place, place_of
 from loadgen.outside_text import one_line
+from loadgen.programme.ledger import Ledger
 from loadgen.programme.objectives import Objective
 from loadgen.programme.programme_toml import FILE_NAME, read_programme_toml
 from loadgen.programme.publishing.publish import publish_report
@@ -169,6 +170,8 @@ def report(
         load_tests=left_out,
         composites=slos.composites if slos else (),
     )
+    if as_of is None:
+        gathered = replace(gathered, troubles=(*_clock_troubles(place, gathered, now), *gathered.troubles))
     if not any(one.state.judgement is not None for one in gathered.promises) and not gathered.runs:
         why = next((one.state.why for one in gathered.promises if one.state.why), "no counts")
         echo_warning(f"there is nothing to report for {period.name}: no promise has counts then, and no run is stored")
@@ -249,6 +252,19 @@ def _programme() -> tuple[PageSettings, Programme]:
     if found := list(dict.fromkeys((*faults, *more))):
         raise ScenarioError(found)
     return settings, programme
+
+
+def _clock_troubles(place: Place, gathered: Gathered, now: datetime) -> Iterator[str]:
+    """Yield what shows that the clock of this machine, or of one that wrote to the ledger, is wrong.
+
+    Raises:
+        StorageError, CloudError: the ledger cannot be listed.
+    """
+    if ahead := Ledger(place).ahead(int(now.timestamp())):
+        yield ahead
+    if gathered.later:
+        count = quantity(len(gathered.later), "revision")
+        yield f"{count} of the ledger left out, dated in the future, such as {gathered.later[0]}: set the clocks"
 
 
 def _others(
