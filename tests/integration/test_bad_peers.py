@@ -5,6 +5,9 @@ All peers of a plan are in one run: each has a journey of its own.
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +17,7 @@ import trustme
 from loadgen.find_chromium import find_chromium
 from tests.support.bad_peers import bad_peers
 from tests.support.in_thread import in_thread
-from tests.support.run import DATA, Finished, ends_with, loadgen
+from tests.support.run import DATA, ends_with, loadgen
 
 EACH = 5
 KINDS = {"plan": ("grpc", "ws", "tcp", "udp"), "http3": ("http3",), "browser": ("browser",)}
@@ -48,14 +51,17 @@ ROWS = {
 """By peer: the outcomes of the rows of its journey; {} is the name of the peer."""
 
 
-def run_of(plan: str, folder: Path) -> Finished:
+@contextmanager
+def scenario_of(folder: Path) -> Iterator[Path]:
+    """Yield the path of the scenario with the addresses of running peers."""
     authority = trustme.CA()
     authority.cert_pem.write_to_path(str(folder / "ca.pem"))
     with in_thread(bad_peers(authority)) as urls:
         text = (DATA / "bad_peers.py").read_text()
         text = text.replace('{"tcp_slow": "tcp://127.0.0.1:7001"}', repr(urls)).replace("CA = None", 'CA = "ca.pem"')
-        (folder / "bad_peers.py").write_text(text)
-        return loadgen("run", f"{folder / 'bad_peers.py'}:{plan}", "--quiet", runs_dir=folder / "runs", timeout_s=90)
+        path = folder / "bad_peers.py"
+        path.write_text(text)
+        yield path
 
 
 PLANS = [
@@ -67,7 +73,8 @@ PLANS = [
 
 @pytest.mark.parametrize("plan", PLANS)
 def test_bad_peers_are_outcomes_and_the_run_ends_with_a_verdict(plan: str, tmp_path: Path) -> None:
-    run = run_of(plan, tmp_path)
+    with scenario_of(tmp_path) as path:
+        run = loadgen("run", f"{path}:{plan}", "--quiet", runs_dir=tmp_path / "runs", timeout_s=90)
     summary = run.summary
     peers = {name: rows for name, rows in ROWS.items() if name.startswith(KINDS[plan])}
     assert ends_with(run.exit_code, summary, 1), run.out + run.err  # 1: the objective on errors fails
@@ -96,3 +103,26 @@ def outcomes_of(summary: dict[str, Any]) -> dict[tuple[str, str], dict[str, int]
         if row["kind"] == "request" and row["region"] == "*" and row["outcome"] != "*":
             found.setdefault((row["journey"], row["request"]), {})[row["outcome"]] = row["count"]
     return found
+
+
+@pytest.mark.parametrize("plan", PLANS)
+def test_check_shows_for_each_bad_peer_what_happened_and_what_was_sent(plan: str, tmp_path: Path) -> None:
+    with scenario_of(tmp_path) as path:
+        done = loadgen("check", f"{path}:{plan}", runs_dir=tmp_path / "runs", timeout_s=90, env={"COLUMNS": "200"})
+    assert done.exit_code == 1
+    assert "Traceback" not in done.out + done.err
+    shown = re.split(r"^(\w+)\nrequest .*\n", done.out, flags=re.MULTILINE)
+    sections = dict(zip(shown[1::2], shown[2::2], strict=True))
+    peers = {name: rows for name, rows in ROWS.items() if name.startswith(KINDS[plan])}
+    assert sections.keys() >= peers.keys()
+    for name, rows in peers.items():
+        outcome = next(one for one in rows.values() if one != "ok")
+        assert f"{name}: failed: {outcome} after " in sections[name]
+        assert re.search(r"bad_peers\.py:\d+ in \w+: .+", sections[name]), "the line of the journey, and why"
+        for row, of_row in rows.items():
+            assert re.search(rf"^{re.escape(row.format(name))} .* {of_row} ", sections[name], re.MULTILINE)
+    if plan == "plan":
+        assert "sent:\n    tcp_slow (127.0.0.1:" in sections["tcp_slow"]
+        assert "\\x00\\x00\\x00\\x01who" in sections["udp_lying"]
+        assert "POST /grpc_slow/Get" in sections["grpc_slow"]
+        assert "<cut: 4096 of 80000 bytes>" in sections["tcp_lying"]

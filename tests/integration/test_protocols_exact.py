@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -84,3 +85,21 @@ def test_two_agents_of_a_controller_count_what_the_servers_count(
             seen.clear()
         servers.tcp.clear()
         servers.udp.clear()
+
+
+@pytest.mark.parametrize("plan", ["plan", "http3"])
+def test_check_sends_one_iteration_and_shows_its_rows(servers: AllServers, plan: str, tmp_path: Path) -> None:
+    scenario = servers.scenario(tmp_path)
+    done = loadgen("check", f"{scenario}:{plan}", runs_dir=tmp_path / "runs")
+    assert done.exit_code == 0, done.out + done.err
+    rows = [name for name, count in ROWS[plan].items() if count]
+    for name in rows:
+        assert re.search(rf"^{re.escape(name)} .* ok ", done.out, re.MULTILINE), name
+    assert re.search(rf": ok after {len(rows)} requests in ", done.out)
+    seen = servers.seen()
+    assert {name: seen[name] for name in rows if name != "feed (ping)"} == dict.fromkeys(
+        (name for name in rows if name != "feed (ping)"), 1
+    )
+    if plan == "plan":
+        assert re.search(r'"op":"feed","n":3\}\s+sent\s', done.out)
+        assert re.search(r'"t2", "sent_ms": 0\}\s+received\s', done.out)
