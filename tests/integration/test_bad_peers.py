@@ -58,7 +58,8 @@ def scenario_of(folder: Path) -> Iterator[Path]:
     authority.cert_pem.write_to_path(str(folder / "ca.pem"))
     with in_thread(bad_peers(authority)) as urls:
         text = (DATA / "bad_peers.py").read_text()
-        text = text.replace('{"tcp_slow": "tcp://127.0.0.1:7001"}', repr(urls)).replace("CA = None", 'CA = "ca.pem"')
+        text = text.replace('{"tcp_slow": "tcp://127.0.0.1:7001"}', repr(urls))
+        text = text.replace("str | None = None", 'str | None = "ca.pem"')
         path = folder / "bad_peers.py"
         path.write_text(text)
         yield path

@@ -10,6 +10,7 @@ import socket
 import struct
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from functools import partial
 from typing import Any
 
 import trustme
@@ -146,9 +147,8 @@ async def bad_peers(authority: trustme.CA) -> AsyncIterator[dict[str, str]]:
         stack.callback(lambda: [task.cancel() for task in tasks])
         loop = asyncio.get_running_loop()
         for name in ("slow", "lying"):
-            transport, _ = await loop.create_datagram_endpoint(
-                lambda lies=name == "lying": _Datagrams(lies=lies), ("127.0.0.1", 0)
-            )
+            made = partial(_Datagrams, lies=name == "lying")
+            transport, _ = await loop.create_datagram_endpoint(made, ("127.0.0.1", 0))
             stack.callback(transport.close)
             urls[f"udp_{name}"] = f"udp://127.0.0.1:{transport.get_extra_info('sockname')[1]}"
         for name, answer in _HTTP3.items():

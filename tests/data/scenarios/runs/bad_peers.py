@@ -1,17 +1,19 @@
 """One journey for each protocol and each kind of bad peer; tests give the addresses of the peers."""
 
+from typing import Any
+
 from loadgen import Http, Journey, Plan, User, error_ratio, first, iterations, journey, lines
 
 TARGETS = {"tcp_slow": "tcp://127.0.0.1:7001"}
-CA = None
+CA: str | None = None
 LIMIT = "500ms"
 
 
-def journeys(*kinds: str) -> dict[Journey, int]:
+def journeys(*kinds: str) -> dict[Journey[Any], int]:
     return {made(name): 1 for name in sorted(TARGETS) if name.startswith(kinds)}
 
 
-def made(name: str) -> Journey:
+def made(name: str) -> Journey[Any]:
     @journey(name=name)
     async def grpc(user: User) -> None:
         await user.grpc_channel(name).unary_unary(f"/{name}/Get")(b"7", timeout=LIMIT)
