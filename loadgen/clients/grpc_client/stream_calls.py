@@ -20,9 +20,11 @@ from loadgen.clients.grpc_client.messages import framed
 from loadgen.clients.grpc_client.options import Method, Options
 from loadgen.clients.grpc_client.status import UNKNOWN, Status, number_for_http, outcome_for
 from loadgen.clients.grpc_client.stream import CappedMessageStream, MessageStream
+from loadgen.clients.protocol.http1 import MAX_BODY_BYTES
 from loadgen.clients.protocol.outcomes import PROTOCOL
 from loadgen.clients.protocol.request_body_encoding import OpenBody
 from loadgen.clients.response.replies import Reply
+from loadgen.clients.response.reply_class_for_plan import reply_class
 from loadgen.engine.recording.recorded_series import RequestSeries
 from loadgen.errors import RequestFailed
 from loadgen.measure.deltas.series_key import CUT_OFF, OK
@@ -78,14 +80,13 @@ class StreamCall(Call):
                 body = OpenBody()
             else:
                 body = framed(method.serialize(self._request), is_packed=options.is_packed)
+            kind = MessageStream if method.http.meter.message_cap is None else CappedMessageStream
+            if method.http.pool.has_phases:
+                kind = reply_class(kind, MAX_BODY_BYTES, has_phases=True)
+            make = partial(_new_stream, ref(self), kind)
             self._opening = asyncio.create_task(
                 method.http.post_prepared(
-                    method.path,
-                    options.lines,
-                    body,
-                    partial(_made, ref(self)),
-                    name=method.name,
-                    limit_ns=options.limit_ns,
+                    method.path, options.lines, body, make, name=method.name, limit_ns=options.limit_ns
                 )
             )
             if self._streams_request and self._request is not None:
@@ -282,11 +283,16 @@ class StreamCall(Call):
                 self._leave()
 
 
-def _made(
-    owner: ReferenceType[StreamCall], meter: Any, route: Any, sent: bytes, series: RequestSeries, asked_ns: int
+def _new_stream(
+    owner: ReferenceType[StreamCall],
+    kind: type[MessageStream],
+    meter: Any,
+    route: Any,
+    sent: bytes,
+    series: RequestSeries,
+    asked_ns: int,
 ) -> MessageStream:
     """Return a stream for a call. The task that opens the stream calls this, and does not keep the call alive."""
-    kind = MessageStream if meter.message_cap is None else CappedMessageStream
     stream = kind(meter, route, sent, series, asked_ns)
     if (call := owner()) is not None:
         call._took(stream)
