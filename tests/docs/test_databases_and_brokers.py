@@ -7,7 +7,7 @@ import contextlib
 import re
 import socket
 import struct
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from types import SimpleNamespace
@@ -17,6 +17,7 @@ import pytest
 
 from loadgen.dsl.loading.loader import Scenario, load
 from loadgen.dsl.plans.spec import Overrides
+from loadgen.dsl.users.named_outcomes import name_failure, outcome_given
 from loadgen_controller.planning.rehearsal import Rehearsed, rehearse
 from tests.support.brokers import SECTIONS, running_kafka, running_mosquitto, running_rabbitmq, running_redis
 from tests.support.ports import free_port
@@ -136,6 +137,49 @@ async def test_redis(tmp_path: Path) -> None:
     with running_redis() as port:
         done = await tried(scenario_of("Redis", port, tmp_path))
     assert (done.outcome, rows_of(done)) == ("ok", [("SET sku", "ok"), ("GET sku", "ok")])
+
+
+async def test_errors_of_redis_and_a_full_pool_have_outcomes_of_their_own() -> None:
+    recipe: dict[str, Any] = {}
+    exec(SECTIONS["Redis"], recipe)  # the code of the page
+    with running_redis() as port:
+        cache = recipe["Cache"](SimpleNamespace(target=lambda _: f"redis://127.0.0.1:{port}"))
+        await cache.redis.set("sku-7", "lamp")
+        assert await outcome_by(cache.outcomes, lambda: cache.redis.lpush("sku-7", "x")) == "redis error"  # WRONGTYPE
+        pool = cache.redis.connection_pool
+        busy = [await pool.get_connection() for _ in range(50)]
+        assert await outcome_by(cache.outcomes, lambda: cache.redis.get("sku-7")) == "no free connection"
+        for one in busy:
+            await pool.release(one)
+        assert await cache.redis.get("sku-7") == b"lamp"
+        await cache.aclose()
+
+
+async def test_errors_of_postgresql_have_their_sqlstate() -> None:
+    recipe, url, _ = recipe_of("PostgreSQL", "Database")
+    with running_postgres_port() as url.port:
+        database = recipe["Database"](SimpleNamespace(target=lambda _: url))
+        pool = await database.pool()
+        connection = await pool.acquire()
+        # https://www.postgresql.org/docs/17/errcodes-appendix.html
+        assert await outcome_by(database.outcomes, lambda: connection.fetch("select 1 / 0")) == "sql 22012"
+        assert await outcome_by(database.outcomes, lambda: connection.fetch("select * from nowhere")) == "sql 42P01"
+        assert (
+            await outcome_by(database.outcomes, lambda: connection.fetch("select pg_sleep(9)", timeout=0.1))
+            == "timeout"
+        )
+        with contextlib.suppress(recipe["asyncpg"].PostgresError):
+            await connection.execute("select pg_terminate_backend(pg_backend_pid())")
+        assert await outcome_by(database.outcomes, lambda: connection.fetch("select 1")) == "connection closed"
+        await database.aclose()
+
+
+async def outcome_by(outcomes: Any, call: Callable[[], Awaitable[object]]) -> str | None:
+    """Return the outcome that a recipe gives to the exception of a call."""
+    with pytest.raises(Exception) as caught:  # of any library
+        await call()
+    name_failure(caught.value, outcomes)
+    return outcome_given(caught.value)
 
 
 async def test_a_target_of_valkey(tmp_path: Path) -> None:
