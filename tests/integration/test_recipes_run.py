@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import threading
 from collections.abc import Callable, Iterator
@@ -12,7 +13,7 @@ from typing import Any
 import pytest
 
 from tests.docs.test_databases_and_brokers import faulty_server
-from tests.support.brokers import SECTIONS, running_kafka, running_mosquitto, running_redis
+from tests.support.brokers import SECTIONS, running_kafka, running_mosquitto, running_rabbitmq, running_redis
 from tests.support.in_thread import in_thread
 from tests.support.postgres_server import running_postgres
 from tests.support.run import Finished, ends_with, loadgen
@@ -84,11 +85,25 @@ def counted_mosquitto() -> Iterator[tuple[int, Counted]]:
         client.loop_stop()
 
 
+@contextmanager
+def counted_rabbitmq() -> Iterator[tuple[int, Counted]]:
+    aio_pika = pytest.importorskip("aio_pika")
+    with running_rabbitmq() as port:
+
+        async def depth() -> int:
+            async with await aio_pika.connect(host="127.0.0.1", port=port) as connection:
+                queue = await (await connection.channel()).declare_queue("orders", passive=True)
+                return int(queue.declaration_result.message_count)
+
+        yield port, lambda: {"enqueue": asyncio.run(depth())}
+
+
 SERVERS = {
     "Redis": (counted_redis, 100),
     "PostgreSQL": (counted_postgres, 100),
     "Kafka": (counted_kafka, 40),
     "MQTT": (counted_mosquitto, 40),
+    "AMQP": (counted_rabbitmq, 40),
 }
 """By section: the server, and the iterations of its scenario."""
 
@@ -107,7 +122,10 @@ def outcomes_of(run: Finished, name: str) -> dict[str, int]:
     return {one["outcome"]: one["count"] for one in rows if one["outcome"] != "*"}
 
 
-@pytest.mark.parametrize("title", SERVERS)
+@pytest.mark.parametrize(
+    "title",
+    [pytest.param(one, marks=[pytest.mark.slow] if one == "AMQP" else []) for one in SERVERS],  # it starts in 10 s
+)
 def test_a_check_and_a_run_are_counted_by_the_server_and_by_us(title: str, tmp_path: Path) -> None:
     serve, iterations = SERVERS[title]
     with serve() as (port, counts):
