@@ -39,8 +39,11 @@ def check_headers(headers: Mapping[str, str] | None, subprotocols: Iterable[str]
     """Check the arguments of `user.ws` that become headers, and return the subprotocols.
 
     Raises:
-        UsageError: a header that the handshake sets itself, or a subprotocol that is not a token.
+        UsageError: headers that are not a mapping, a header that the handshake sets itself, or a subprotocol that is
+            not a token.
     """
+    if headers is not None and not isinstance(headers, Mapping):
+        raise UsageError("user.ws: headers must be a dictionary", hint='write headers={"X-Version": "3"}')
     for name in headers or ():
         if name.lower() in _OURS:
             hint = 'use subprotocols=["chat.v2"]' if name.lower() == "sec-websocket-protocol" else "leave it out"

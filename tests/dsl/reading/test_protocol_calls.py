@@ -94,6 +94,7 @@ WRONG = [
     ('async with user.ws("/feed", subprotocols=5): pass', "not a list", 'subprotocols=["chat.v2"]'),
     ('async with user.ws("/feed", headers={"Upgrade": "x"}): pass', "sets the header Upgrade itself", "leave it out"),
     ('async with user.ws("/feed", headers={"X-A": 3}): pass', "a header must be a text", "write"),
+    ('async with user.ws("/feed", headers=[("X-A", "b")]): pass', "headers must be a dictionary", 'headers={"X-'),
     ('async with user.ws("/feed", headers="X-A"): pass', "headers must be", 'headers={"Accept"'),
     ('async with user.ws("/feed", name=""): pass', "is not a name", "write a text"),
     # a WebSocket

@@ -63,7 +63,7 @@ def owner_of(kind: str) -> type | None:
 
 
 class _StubCalls:
-    """What a call of a method of a generated stub may have: the options of unary and of streaming methods together."""
+    """The signature of a stub's methods: the options of unary and of streaming methods together."""
 
     def call(
         self,
@@ -80,7 +80,7 @@ class _StubCalls:
 
 
 class _ServiceCalls:
-    """What a call of a method of a service may have that is known by its descriptors."""
+    """The signature of the methods of a service that is known by its descriptors."""
 
     def call(
         self,
@@ -123,7 +123,7 @@ def _check_subprotocols(names: Any) -> None:
 def _check_own_headers(headers: Any) -> None:
     from loadgen.clients.ws_client.handshake import check_headers
 
-    if isinstance(headers, dict):  # another type is reported as for requests
+    if type(headers) in (dict, list, tuple):  # another type is reported as for requests
         check_headers(headers, ())
 
 
