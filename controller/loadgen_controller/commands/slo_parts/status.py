@@ -26,7 +26,6 @@ from loadgen.programme.ledger import Ledger, Reading
 from loadgen.programme.load_tests.said import LoadTests, older_slices, older_text
 from loadgen.programme.objectives import RollingWindow
 from loadgen.programme.publishing.publish_file import PublishSettings
-from loadgen.programme.publishing.status_notices import notify_changes
 from loadgen.programme.status import PromiseState, states_of, time_text, window_s
 from loadgen.units import format_count, format_ratio, quantity
 from loadgen_controller.collect_option_errors import CollectedErrors
@@ -187,6 +186,9 @@ def _notify(
     states: Sequence[PromiseState], settings: PublishSettings, values: dict[str, str], place: Place, now: datetime
 ) -> None:
     """Send the changes. A failure is a note: it must not change the verdict of the promises."""
+    # Here, because it imports httpx, which takes a tenth of a second, and most calls send nothing.
+    from loadgen.programme.publishing.status_notices import notify_changes
+
     try:
         lines = notify_changes(states, _sentence, settings.channels, place, now, values)
     except LoadgenError as error:
