@@ -8,7 +8,9 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from loadgen.history.store.write_once_storage import place_of
+from loadgen.programme.load_tests.said import load_tests_of
 from loadgen.programme.recommending.programme_file import read_programme
+from loadgen.programme.source_settings import read_sources
 from loadgen.programme.weekly.build_page import build_page
 from loadgen.programme.weekly.gather import Gathered, gather
 from loadgen.programme.weekly.page_values import WeeklyPage
@@ -31,7 +33,8 @@ def gathered(made: MadeProgramme) -> Gathered:
     settings = PageSettings("Shop · performance", "UTC")
     week = week_of("2026-W30", ZoneInfo("UTC"))
     programme = read_programme(made.programme)
-    return gather(place_of(str(made.store)), objectives(), week, AS_OF, settings, programme)
+    left_out = load_tests_of(objectives(), read_sources(made.programme), ())
+    return gather(place_of(str(made.store)), objectives(), week, AS_OF, settings, programme, load_tests=left_out)
 
 
 @pytest.fixture(scope="session")

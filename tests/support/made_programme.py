@@ -87,6 +87,11 @@ forecast = {low = "300/s", high = "360/s", until = 2026-12-31}
 [journeys.search]
 plan = "shop.py:peak"
 forecast = {low = "180/s", high = "240/s", until = 2026-12-31}
+
+[sources.prod]
+kind = "prometheus"
+url = "https://prometheus.shop.example"
+load_tests = "absent: they run in staging"
 """
 
 
