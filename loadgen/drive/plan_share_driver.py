@@ -196,12 +196,13 @@ class Drive:
         )
         names = Names(plan.name, run, region, tuple(lane.name for lane in plan.lanes))
         self._place = index, worker, workers
+        guard_of_spans = TargetGuard(allow, own, also=also)  # of its own: the cap on requests/s is not for spans
         self._traces = traces = trace_parts(
             plan.trace,
             objectives,
             names,
             self._part_of_load(weights),
-            TargetGuard(allow, own, also=also),  # of its own: the cap on requests/s is not for spans
+            guard_of_spans,
             self.redactor.text,
             None if plan.ca is None else str(plan.ca),
         )
@@ -234,6 +235,10 @@ class Drive:
                 self._share_of_cap(tuple(weights)), cap_per_s, refuses=WorkerTally.of(self._recorder).over_the_cap
             )
             guard = TargetGuard(allow, own, also=also, admitted=self._cap.admit)
+        self.guards = (guard, guard_of_spans)
+        """The guard of the target's connections, and that of the receiver of spans."""
+        self.note = self._recorder.note
+        """Adds a sentence to the notes of the run."""
         self._busy_wait = BusyWait(measured_ns(workers) if plan.busy_wait else 0)
         self._points = Points(tell, self._recorder.note, self.redactor.known)
 

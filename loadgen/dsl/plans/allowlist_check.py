@@ -18,6 +18,7 @@ from datetime import datetime
 from urllib.parse import urlsplit
 
 from loadgen.allowlist import AllowList, Entry, as_address, is_own, never
+from loadgen.clients.libraries.connects_in_c import list_refused, why_refused
 from loadgen.clients.net.settings import Http
 from loadgen.dsl.plans.spec import LaneSpec, PlanSpec, highest_sum
 from loadgen.profiles.profile import OpenProfile
@@ -111,6 +112,7 @@ def check(
     used: list[Entry] = []
     refused = [*_of_targets(spec, http, allow, at, resolve, used)]
     refused += _of_export(spec, allow, at, resolve)
+    refused += map(why_refused, list_refused(spec.libraries_in_c, spec.unchecked_libraries))
     limits = Limits.of(used)
     refused += _of_size(spec, limits)
     return limits, tuple(dict.fromkeys(refused))

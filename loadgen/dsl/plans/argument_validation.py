@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
 
+from loadgen.clients.libraries.connects_in_c import LIBRARIES
 from loadgen.clients.llm.settings import Llm
 from loadgen.clients.net.proxy_requests import Excepted
 from loadgen.clients.net.settings import Http
@@ -46,6 +47,7 @@ __all__ = [
     "read_text",
     "read_time_limit",
     "read_trace",
+    "read_unchecked",
     "read_weights",
     "region_names_wrong",
     "url_wrong",
@@ -148,6 +150,23 @@ def read_trace(trace: object, wrong: list[Wrong]) -> Trace | None:
     errors = [Wrong("trace", f"trace: {message}", hint) for message, hint in trace.wrongs()]
     wrong += errors
     return None if errors else trace
+
+
+def read_unchecked(names: object, wrong: list[Wrong]) -> tuple[str, ...]:
+    """Return the names of libraries whose connections an allow-list cannot check; append an error to `wrong` for each
+    that loadgen does not know.
+    """
+    hint = 'write the names of modules: unchecked_libraries=["confluent_kafka"]'
+    if isinstance(names, str) or not isinstance(names, Iterable):
+        wrong.append(Wrong("unchecked_libraries", f"unchecked_libraries: {names!r} is not a list of names", hint))
+        return ()
+    found = tuple(names)
+    for one in found:
+        if one not in LIBRARIES:
+            message = f"unchecked_libraries: {one!r} is not a library that loadgen refuses, so leave it out"
+            near = did_you_mean(one.replace("-", "_"), sorted(LIBRARIES)) if isinstance(one, str) else ""
+            wrong.append(Wrong("unchecked_libraries", message, near or hint))
+    return found
 
 
 def read_connections(connections: object, wrong: list[Wrong]) -> Connections:
