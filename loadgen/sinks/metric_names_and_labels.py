@@ -164,6 +164,13 @@ LEVELS: Final[dict[Family, Callable[[Levels], float]]] = {
         "loadgen_iterations_waiting", "gauge", "Iterations that are due and wait for a free user.", _REGION
     ): lambda of: of.waiting,
     Family(
+        "loadgen_http_connections", "gauge", "Open connections of HTTP of all versions, in use or idle.", _REGION
+    ): lambda of: of.http_connections,
+    Family("loadgen_websockets", "gauge", "Open WebSockets.", _REGION): lambda of: of.websockets,
+    Family("loadgen_tcp_connections", "gauge", "Open connections of `user.tcp`.", _REGION): lambda of: (
+        of.tcp_connections
+    ),
+    Family(
         "loadgen_generator_lag_p99_seconds",
         "gauge",
         "p99 of the generator lag of the worst worker.",

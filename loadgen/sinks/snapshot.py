@@ -107,6 +107,9 @@ class Levels:
     users: int = 0
     in_flight: int = 0
     waiting: int = 0
+    http_connections: int = 0
+    websockets: int = 0
+    tcp_connections: int = 0
     generator_lag_p99_s: float = 0.0
     loop_lag_p99_s: float = 0.0
     read_lag_p99_s: float = 0.0
@@ -418,6 +421,9 @@ def _levels(merge: Merge, window: Window) -> Iterator[tuple[str, Levels]]:
                 users=sum(one.users for one in healths),
                 in_flight=sum(one.in_flight for one in healths),
                 waiting=sum(one.waiting for one in healths),
+                http_connections=sum(one.http_connections for one in healths),
+                websockets=sum(one.websockets for one in healths),
+                tcp_connections=sum(one.tcp_connections for one in healths),
                 generator_lag_p99_s=max(one.generator_lag_p99_us for one in healths) / 1e6,
                 read_lag_p99_s=max(0 if one.reads is None else one.reads.read_lag_p99_us for one in healths) / 1e6,
                 loop_lag_p99_s=max(one.loop_lag_p99_us for one in healths) / 1e6,
