@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from time import perf_counter_ns
@@ -273,6 +273,7 @@ class Drive:
                 reflected=self._reflected,
                 raw=network,
                 raw_tls=partial(tls_context, plan.ca, ways.http, is_http=False),
+                http2_tls=partial(tls_context, plan.ca, replace(ways.http, http2=True)),
             )
 
         self._user_factory = new_factory(plan.ways())

@@ -25,7 +25,7 @@ from loadgen.clients.request.tracing import Trace
 from loadgen.dsl.source_location import Origin
 from loadgen.hostport import HostPort, of_url
 from loadgen.measure.deltas.limits import NAME_BYTES
-from loadgen.target_url import LINK_SCHEMES, PORTS, TargetUrl, is_http
+from loadgen.target_url import GRPC_SCHEMES, LINK_SCHEMES, PORTS, TargetUrl, is_http
 from loadgen.units import NS_PER_S, parse_duration
 
 __all__ = [
@@ -360,8 +360,6 @@ def is_url(target: object) -> bool:
 _MEANT_SCHEMES: Final = {
     "ws": ("http", 'user.ws("/path")'),
     "wss": ("https", 'user.ws("/path")'),
-    "grpc": ("http", "user.grpc"),
-    "grpcs": ("https", "user.grpc"),
 }
 """By scheme of protocols over HTTP: the scheme of a target, and the word of a journey."""
 
@@ -376,7 +374,9 @@ def url_wrong(target: object) -> tuple[str, str]:
         return f"target: {target!r} is not a URL", hint
     try:
         url = urlsplit(target)
-        if url.scheme in LINK_SCHEMES:
+        if url.scheme in GRPC_SCHEMES:
+            hint = f'write "{url.scheme}://127.0.0.1:50051"'
+        elif url.scheme in LINK_SCHEMES:
             hint = f'write "{url.scheme}://127.0.0.1:7000"'
         host, port = of_url(url) if url.netloc else HostPort("", None)
     except ValueError as error:
@@ -397,6 +397,9 @@ def url_wrong(target: object) -> tuple[str, str]:
         return "target: the URL contains credentials, which would be stored with the results", where
     if url.query or url.fragment:
         return f"target: {target!r} has a query or fragment, but must be the base of all paths", hint
+    if url.scheme in GRPC_SCHEMES and (url.path not in ("", "/") or (port is None and PORTS[url.scheme] is None)):
+        example = f'write "{url.scheme}://{HostPort(host, port).bracketed}:{port or 50051}"'
+        return f"target: {target!r} must have {'no path' if port else 'a port and no path'}", example
     if url.scheme in LINK_SCHEMES and (port is None or url.path not in ("", "/")):
         example = f'write "{url.scheme}://{HostPort(host, port).bracketed}:{port or 7000}"'
         return f"target: {target!r} must have a port and no path", example

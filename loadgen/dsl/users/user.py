@@ -109,7 +109,15 @@ class Openers(Protocol):
     reflected: Reflected
     """The gRPC services that the worker knows by reflection."""
     grpc_targets: set[str]
-    """The targets with gRPC channels, by name; "" is that of `user.http`."""
+    """The targets with gRPC channels, by name; "" is the plan's main target."""
+
+    def open_grpc(self, user: User, target: str) -> HttpClient:
+        """Return the client for gRPC calls to the target of this name.
+
+        Raises:
+            UsageError: the plan has no target of that name.
+        """
+        ...
 
     def open_client(self, user: User, target: str) -> HttpClient:
         """Return a new client for the target of this name.
@@ -827,18 +835,20 @@ class User:
         return channel
 
     def grpc_channel(self, target: str = "") -> GrpcChannel:
-        """Return a new channel as `grpc` does, for the target of this name; "" for that of `user.http`.
+        """Return a new channel as `grpc` does, for the target of this name; "" for the plan's main target.
+
+        A target with `grpc://` or `grpcs://` always uses HTTP/2; one with `https://` needs it in the plan.
 
         Raises:
             UsageError: the plan does not use HTTP/2, or has no target of that name.
         """
         from loadgen.clients.grpc_client.channel import GrpcChannel  # imports grpcio: 0.1 s, which few scenarios need
 
-        reflected = None
-        if self._openers is not None:
-            reflected = self._openers.reflected
-            self._openers.grpc_targets.add(target)
-        return GrpcChannel(self.to(target) if target else self.http, reflected=reflected, target=target)
+        openers = self._openers
+        if openers is None:
+            return GrpcChannel(self.to(target) if target else self.http, target=target)
+        openers.grpc_targets.add(target)
+        return GrpcChannel(openers.open_grpc(self, target), reflected=openers.reflected, target=target)
 
     @property
     def httpx(self) -> HttpxClient:
