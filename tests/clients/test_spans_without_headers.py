@@ -97,6 +97,21 @@ async def test_with_a_trace_for_each_call_a_row_is_the_root_of_its_own() -> None
     assert {one.name for one in alone} == {"TCP gate (connect)", "ping", "UDP dns"}, "no journey, no step"
 
 
+async def test_a_measured_call_of_a_library_is_a_span_without_an_address() -> None:
+    kept, recorder = Kept(), traced_rows()
+    async with user_for({"cache": "redis://127.0.0.1"}, recorder, ways=trace_of("trace"), export=kept) as user:
+        user._meter.begin("shop", warmup=False, pool_limited=False)
+        with pytest.raises(KeyError):
+            async with user.measure("GET sku", outcomes={KeyError: "missing"}):
+                raise KeyError("sku")
+        ended(user, recorder)
+    (call, journey) = kept.kept
+    assert (call.name, call.outcome, call.parent) == ("GET sku", "missing", journey.span)
+    assert call.request == Request("", "", "", 0, 0)
+    (exemplar,) = [one for one in recorder.flip(0, 1).exemplars if one.request]
+    assert (exemplar.trace, exemplar.span) == (call.trace, call.span)
+
+
 async def test_rows_that_are_not_sampled_have_no_span() -> None:
     assert await run_links("iteration", 0.0) == []
 

@@ -6,8 +6,8 @@ Plans without tracing use `Meter`, and pay nothing. For a request that is not sa
 this meter; a sampled one costs 2 µs (bench/tracing.py).
 
 Rows of protocols without headers (TCP, UDP, messages of a WebSocket) cannot pass a trace on. If our own spans are
-exported, such a row has a span as well, by the same decision, and its exemplar has the ids of this span. Otherwise these
-rows are not sampled.
+exported, such a row has a span as well, by the same decision, and its exemplar has the ids of this span. Otherwise
+these rows are not sampled.
 
 A step that ends before the first request of its iteration is not offered, because the iteration's decision is drawn
 with its first request.
