@@ -28,6 +28,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import wraps
+from http.cookiejar import CookieJar
 from pathlib import Path
 from time import perf_counter_ns
 from typing import TYPE_CHECKING, Any
@@ -271,7 +272,14 @@ class _TrialPeople(UserFactory):
         self._opened: list[HttpClient] = []
         self.user_class = type("User", (_TrialUser,), {"trial_clock": clock, "trial_grpc": self._grpc_channel})
 
-    def open_browser(self, user: User, url: str, name: PageName, storage: StorageState | None = None) -> PageVisit:
+    def open_browser(
+        self,
+        user: User,
+        url: str,
+        name: PageName,
+        storage: StorageState | None = None,
+        jar: CookieJar | None = None,
+    ) -> PageVisit:
         raise UsageError(
             "a trial has no browser, because its replies are canned",
             hint="test this journey with `loadgen check`, or move user.browser into a journey of its own",

@@ -213,3 +213,21 @@ async def test_pages_are_spans_of_ours_and_their_exemplars_lead_to_them(factory:
     assert all(f"traceparent: 00-{first.trace}-{first.span}-01" in head for head in heads)
     found = {one.request: (one.trace, one.span) for one in visit.recorder.flip(0, 1).exemplars if one.request}
     assert found == {one.name: (one.trace, one.span) for one in (first, second)}
+
+
+async def test_a_user_that_shares_cookies_is_logged_in_in_the_browser_and_afterwards_in_http(
+    factory: UserFactory,
+) -> None:
+    visit = Visit(factory)
+    visit.user.http.cookies.set("session", "7", domain="127.0.0.1", path="/")
+    Peer.heads.clear()
+    async with visit.user.browser("/shared", share_cookies=True) as page:
+        assert await page.evaluate("document.cookie") == "session=7"
+        await page.evaluate("document.cookie = 'cart=lamp; path=/'")
+    await visit.user.http.get("/after")
+    first, *_, last = [head for head in Peer.heads if "favicon" not in head]
+    assert "session=7" in first
+    (line,) = [line for line in last.split("\r\n") if line.lower().startswith("cookie: ")]
+    assert set(line.partition(": ")[2].split("; ")) == {"session=7", "cart=lamp"}
+    async with visit.user.browser("/apart") as page:
+        assert await page.evaluate("document.cookie") == ""

@@ -10,15 +10,17 @@ import asyncio
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from http.cookiejar import CookieJar
 from random import getrandbits
 from time import perf_counter_ns
 from types import TracebackType
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from loadgen.clients.browser.browsers import Browsers, Launch, PageCounts
 from loadgen.clients.browser.chromium import browser_failure
 from loadgen.clients.browser.host_rules import Place, is_allowed
 from loadgen.clients.browser.page_rows import CRASHED, NOT_IN_PLAN, PageRow, PageRows, outcome_of_text, row_name
+from loadgen.clients.browser.shared_cookies import for_browser, store
 from loadgen.clients.browser.vitals_script import BINDING, script
 from loadgen.clients.protocol.outcomes import DNS, TIMEOUT
 from loadgen.clients.request.tracing import Tracer
@@ -123,7 +125,8 @@ def _lines(headers: Mapping[str, str]) -> tuple[str, ...]:
 class PageVisit:
     """The context manager behind `User.browser`, and the sink of its page's rows.
 
-    storage: the cookies and local storage with which it starts; None: none.
+    storage: the cookies and local storage with which it starts; None: none. jar: the cookies of `user.http`, which the
+    browser shares; None: it has its own.
     """
 
     def __init__(
@@ -134,10 +137,13 @@ class PageVisit:
         url: str,
         name: PageName = None,
         storage: StorageState | None = None,
+        jar: CookieJar | None = None,
     ) -> None:
         check_page_name(name)
         self._browsers, self._meter, self._settings, self._url, self._name = browsers, meter, settings, url, name
-        self._storage = storage
+        self._storage, self._jar = storage, jar
+        self._given: list[dict[str, Any]] = []
+        """The cookies of `user.http` that the browser got."""
         self._rows = PageRows(self, self._is_allowed)
         self._series: dict[PageRow, RequestSeries] = {}
         """The series of the rows whose vitals are not recorded yet."""
@@ -167,6 +173,9 @@ class PageVisit:
                 limit_ms=settings.limit_ns / NS_PER_MS,
                 storage=self._storage,
             )
+            if self._jar is not None:
+                self._given = for_browser(self._jar, sorted({place.host for place in settings.places}))
+                await context.add_cookies(self._given)  # type: ignore[arg-type]  # of Playwright's TypedDict
             if settings.tracer is not None:
                 await context.set_extra_http_headers(self._trace_headers(settings.tracer))
             await context.expose_binding(BINDING, lambda source, report: self._reported(source["page"], report))
@@ -220,6 +229,8 @@ class PageVisit:
             is_cut_off = isinstance(error, asyncio.CancelledError)
             if page is not None and not is_cut_off:
                 await self._leave(page, error)
+            if self._jar is not None and self._context is not None and not is_cut_off:
+                await self._take_cookies(self._jar, self._context)
             self._rows.gone()
             if not is_cut_off:  # its page was not left, so its vitals are not complete
                 self._rows.leave()
@@ -231,6 +242,12 @@ class PageVisit:
                 # A cancelled iteration must not leave its page behind, so the closing goes on.
                 closing = asyncio.ensure_future(self._close_context(context))
                 await asyncio.shield(closing)
+
+    async def _take_cookies(self, jar: CookieJar, context: BrowserContext) -> None:
+        """Give `user.http` the cookies that the pages have set or deleted."""
+        with suppress(Exception):  # Chromium may have ended
+            found: Any = await asyncio.wait_for(context.cookies(), _LEAVE_S)
+            store(jar, self._given, found)
 
     async def _close_context(self, context: BrowserContext) -> None:
         try:

@@ -15,6 +15,7 @@ import inspect
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from http.cookiejar import CookieJar
 from pathlib import Path
 from random import Random
 from time import perf_counter_ns
@@ -135,7 +136,14 @@ class Openers(Protocol):
         """
         ...
 
-    def open_browser(self, user: User, url: str, name: PageName, storage: StorageState | None = None) -> PageVisit:
+    def open_browser(
+        self,
+        user: User,
+        url: str,
+        name: PageName,
+        storage: StorageState | None = None,
+        jar: CookieJar | None = None,
+    ) -> PageVisit:
         """Return a visit to pages in a browser.
 
         Raises:
@@ -701,6 +709,7 @@ class User:
         *,
         name: str | Callable[[str], str] | None = None,
         storage_state: StorageState | None = None,
+        share_cookies: bool = False,
     ) -> PageVisit:
         """Return a context manager that opens a page in a real browser: `async with user.browser("/") as page:`.
 
@@ -714,6 +723,8 @@ class User:
             name: the name of the first row; or a function that returns the name of each row from its URL.
             storage_state: cookies and local storage, as `await page.context.storage_state()` returned them in an
                 earlier `async with user.browser` block. None: the profile is empty.
+            share_cookies: the browser starts with the cookies of `user.http`, and at the end of the block `user.http`
+                has those of the browser.
 
         Raises:
             UsageError: the plan has no `browsers=`, or `storage_state` is not such a dict.
@@ -723,7 +734,8 @@ class User:
                 f"user.browser: storage_state must be a dict, not a {type(storage_state).__name__}",
                 hint="write state = await page.context.storage_state() at the end of an earlier block, and pass state",
             )
-        return self._all_openers().open_browser(self, url, name, storage_state)
+        jar = self.http.cookies.jar if share_cookies else None
+        return self._all_openers().open_browser(self, url, name, storage_state, jar)
 
     def tcp(self, target: str = "", *, frame: Frame, timeout: float | str | None = None) -> TcpLink:
         """Return a TCP connection: `async with user.tcp("gate", frame=lines()) as link: await link.ask(b"PING")`.

@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
+from http.cookiejar import CookieJar
 from random import Random
 from time import perf_counter_ns
 from typing import TYPE_CHECKING, Any, Literal
@@ -389,7 +390,14 @@ class UserFactory:
             follow_redirects=ways.follow_redirects,
         )
 
-    def open_browser(self, user: User, url: str, name: PageName, storage: StorageState | None = None) -> PageVisit:
+    def open_browser(
+        self,
+        user: User,
+        url: str,
+        name: PageName,
+        storage: StorageState | None = None,
+        jar: CookieJar | None = None,
+    ) -> PageVisit:
         """Return the visit of a user to pages in a browser.
 
         Raises:
@@ -412,7 +420,7 @@ class UserFactory:
                 partial(launch_for, self._network, places),
                 self._tracer,
             )
-        return PageVisit(browsers, user._meter, self._pages, url, name, storage)
+        return PageVisit(browsers, user._meter, self._pages, url, name, storage, jar)
 
     # -- the parts of a user ----------------------------------------------------------------------
 
