@@ -40,7 +40,7 @@ _SETTLE_S: Final = 5.0
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """What a client used while it held connections."""
+    """Memory and CPU of a client that holds connections."""
 
     connections: int
     rss_bytes: int

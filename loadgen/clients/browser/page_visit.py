@@ -151,7 +151,7 @@ class PageVisit:
         self._context: BrowserContext | None = None
         self._page: Page | None = None
         self._ids: TraceIds = ("", "", False)
-        """Of the next row. That of the first page has the span that the headers of the block name."""
+        """The ids of the next row. The first page has the span that the headers of the block name."""
         self._idle = asyncio.Event()
         """Set while no navigation is under way."""
         self._last = ""

@@ -48,7 +48,7 @@ _METHODS: Final = ("create_connection", "create_datagram_endpoint", "create_unix
 class ConnectionNotAllowed(RequestFailed, PermissionError):
     """An allow-list of the run does not admit a connection of a library.
 
-    It is an OSError, too, because libraries expect one from a failed connect.
+    The class is an OSError, too, because libraries expect one from a failed connect.
     """
 
     def __init__(self, outcome: str, detail: str = "") -> None:
@@ -62,7 +62,7 @@ class ConnectionNotAllowed(RequestFailed, PermissionError):
 class LibraryNotAllowed(RequestFailed, ImportError):
     """A library that connects in C was imported in a run with an allow-list, and the plan does not name it.
 
-    It is an ImportError, too, because packages try to import what they can do without.
+    The class is an ImportError, too, because packages try to import what they can do without.
     """
 
     def __str__(self) -> str:

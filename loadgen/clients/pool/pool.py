@@ -145,9 +145,7 @@ class ConnectionPool:
         self.idle: dict[Origin, list[Connection]] = {}
         """Stacks of idle connections; the client pops from them directly. Always empty in a shared pool."""
         self.beside: dict[str, ConnectionPool] = {}
-        """Pools with other settings for the same user, such as for gRPC targets, by scheme. They are closed with this
-        one.
-        """
+        """Pools with other settings for the same user, such as for gRPC targets, by scheme. This pool closes them."""
         self.opened = 0
         self.stale_retries = 0
 
