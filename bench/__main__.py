@@ -47,6 +47,7 @@ from bench import (
     pacing,
     page,
     probe_cost,
+    programme,
     record,
     rendezvous,
     screen,
@@ -129,6 +130,7 @@ SECTIONS: dict[str, Part] = {
     "goes_with": Part(goes_with.measure, {"seconds": 150, "series": 20, "turns": 1}),
     "probe_cost": Part(probe_cost.measure, {"seconds": 4, "pairs": 2, "warm_s": 3}),
     "weekly_page": Part(weekly_page.measure, {"runs": 20, "names": 20, "weeks": 5, "turns": 1}),
+    "programme": Part(programme.measure, {"objectives": 3, "days": 2, "runs": 20, "names": 20, "weeks": 5, "turns": 1}),
     "traffic": Part(traffic.measure, {"combined": 3_000, "alb": 3_000, "long": 5_000, "turns": 1}),
 }
 

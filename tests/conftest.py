@@ -40,6 +40,9 @@ settings.register_profile("second", deadline=None, max_examples=ALL // 30)  # in
 settings.register_profile("thorough", deadline=None, max_examples=ALL)
 settings.load_profile("loadgen")
 
+WAITS_LONG = ("tests/programme/test_prometheus_real.py",)
+"""Modules with a test that takes minutes and hardly any CPU."""
+
 _unit_test: str = ""
 """The name of the test that runs, if it must start no process."""
 
@@ -88,7 +91,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         for mark in item.iter_markers():
             if mark.name in DECIDING and missing(item.path, mark.name):
                 raise pytest.UsageError(f"{item.nodeid}: its module must name its mark, as pytest.mark.{mark.name}")
-    items.sort(key=lambda item: crc32(item.nodeid.partition("::")[0].encode()))
+    items.sort(key=lambda item: _place(item.nodeid.partition("::")[0]))
+
+
+def _place(module: str) -> tuple[bool, int]:
+    """Return the place of a module in the order. One that waits for minutes begins first: the others run beside it."""
+    return module not in WAITS_LONG, crc32(module.encode())
 
 
 def pytest_collection_finish() -> None:

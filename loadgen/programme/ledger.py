@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from itertools import pairwise
 from typing import Final
@@ -29,7 +29,16 @@ from loadgen.history.store.parquet_run import NewerFormat
 from loadgen.history.store.write_once_storage import Place, place_of
 from loadgen.measure.run_folder.rundir import utc_text
 from loadgen.outside_text import one_line
-from loadgen.programme.ledger_file import Revision, Rows, from_parquet, made_slices, rows_of, to_parquet
+from loadgen.programme.ledger_file import (
+    ERROR_COLUMNS,
+    CountErrors,
+    Revision,
+    Rows,
+    from_parquet,
+    made_slices,
+    rows_of,
+    to_parquet,
+)
 from loadgen.programme.slices import DAY_S, Slice, Sum
 from loadgen.units import quantity
 
@@ -54,7 +63,7 @@ def day_of(start: int) -> str:
 class Counts:
     """The slices of one objective, by time. All arrays have the shape (slices,); see `Slice` for their meaning.
 
-    revision: the index in `Reading.revisions`. evidence: of each slice.
+    revision: the index in `Reading.revisions`. evidence: of each slice. errors: None: no slice states its error.
     """
 
     start: NDArray[np.int64]
@@ -65,9 +74,15 @@ class Counts:
     estimated: NDArray[np.bool_]
     revision: NDArray[np.int64]
     evidence: tuple[NDArray[np.int32], tuple[str, ...]]
+    errors: CountErrors | None = None
 
     def __len__(self) -> int:
         return len(self.start)
+
+    @property
+    def stated(self) -> CountErrors:
+        """Return how far the counts of each slice may be from the truth."""
+        return self.errors or CountErrors.unstated(self.good, self.total, self.estimated)
 
     def chosen(self, kept: NDArray[np.bool_]) -> Counts:
         """Return some of the slices. kept: which ones, shape (slices,)."""
@@ -81,6 +96,7 @@ class Counts:
             self.estimated[kept],
             self.revision[kept],
             (codes[kept], texts),
+            None if self.errors is None else self.errors.chosen(kept),
         )
 
     def revision_names(self, inside: NDArray[np.bool_], names: Sequence[str]) -> tuple[str, ...]:
@@ -111,6 +127,8 @@ class Reading:
     unreadable: tuple[str, ...] = ()
     clashes: tuple[str, ...] = field(default=())
     """A sentence for each objective that has slices of two sources at the same time: both would be counted twice."""
+    later: tuple[str, ...] = ()
+    """The names of revisions that were written after `as_of`, and are ignored."""
 
     def slices(self, slo: str) -> list[Slice]:
         """Return the slices of an objective, by time; [] without any."""
@@ -209,7 +227,8 @@ class Ledger:
         names = [name for name in self._names(first, last) if first <= _NAME.fullmatch(name)[1] <= last]  # type: ignore[index]
         files = self._read(names)
         kept = [(revision, rows) for revision, rows in files.read if limit is None or _time(revision.at) <= limit]
-        return _joined(start, end, kept, frozenset(slos), tuple(files.unreadable))
+        later = () if limit is None else tuple(one.name for one, _ in files.read if _time(one.at) > limit)
+        return replace(_joined(start, end, kept, frozenset(slos), tuple(files.unreadable)), later=later)
 
     def ahead(self, now: int) -> str:
         """Return a sentence if the ledger has counts of a later day than tomorrow; "" if not.
@@ -321,6 +340,7 @@ def _joined(
     names: dict[str, int] = {}
     texts: dict[str, int] = {}
     sources: dict[str, int] = {}
+    has_errors = any(rows.errors is not None for _, rows in files)
     parts: dict[str, list[NDArray[np.int64]]] = {}
     for number, (revision, rows) in enumerate(files):
         slo = _renumbered(rows.slo, names)
@@ -340,6 +360,8 @@ def _joined(
             "revision": np.full(len(rows), number, np.int64),
             "source": np.full(len(rows), source, np.int64),
         }
+        if has_errors:
+            columns |= {name: getattr(rows.stated, name) for name in ERROR_COLUMNS}
         for name, column in columns.items():
             parts.setdefault(name, []).append(column if chosen.all() else column[chosen])
     if not parts:
@@ -365,8 +387,11 @@ def _joined(
         overlaps = np.flatnonzero(one["start"][1:] < one["start"][:-1] + one["width"][:-1])
         if len(overlaps):
             at = _stamp(int(one["start"][overlaps[0] + 1]))
+            theirs = sorted(text for text, number in sources.items() if number in one["source"])
+            of = f" of the sources {', '.join(theirs)}" if len(theirs) > 1 else ""
             clashes.append(
-                f"{one_line(name, 100)} has {quantity(len(overlaps), 'overlapping slice')}, the first at {at}"
+                f"{one_line(name, 100)} has {quantity(len(overlaps), 'overlapping slice')}{of}, the first at {at}; they"
+                f" would count twice: move the files of one of them out of {FOLDER}"
             )
         by_slo[name] = Counts(
             one["start"],
@@ -377,6 +402,7 @@ def _joined(
             one["estimated"].astype(np.bool_),
             one["revision"],
             (one["evidence"].astype(np.int32), all_texts),
+            CountErrors(*(one[name] for name in ERROR_COLUMNS)) if has_errors else None,
         )
     revisions = tuple(files[n][0] for n in used.tolist())
     return Reading(start, end, dict(sorted(by_slo.items())), revisions, unreadable, tuple(clashes))

@@ -2,11 +2,14 @@
 
 A row is a slice. The file's description has the format, the source, the day, the revision, its reason, its time and a
 checksum of all rows: Parquet itself has checksums only for its pages.
+
+Format 2 has three more columns, for the error of estimated counts. A file without such errors has format 1, which older
+versions read, too.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from typing import Any, Final, Protocol
@@ -18,11 +21,23 @@ from numpy.typing import NDArray
 
 from loadgen.history.store.parquet_run import NewerFormat
 from loadgen.parquet import Coded, about, read_arrays, write_arrays
-from loadgen.programme.slices import Slice
+from loadgen.programme.slices import ALL_KEPT_PPM, Slice
 
-__all__ = ["COLUMNS", "FORMAT", "Revision", "Rows", "from_parquet", "made_slices", "rows_of", "to_parquet"]
+__all__ = [
+    "COLUMNS",
+    "ERROR_COLUMNS",
+    "FORMAT",
+    "CountErrors",
+    "Revision",
+    "Rows",
+    "from_parquet",
+    "made_slices",
+    "rows_of",
+    "to_parquet",
+]
 
-FORMAT: Final = 1
+FORMAT: Final = 2
+_WITHOUT_ERRORS: Final = 1
 COLUMNS: Final = {
     "slo": str,
     "start": int,
@@ -34,6 +49,8 @@ COLUMNS: Final = {
     "evidence": str,
 }
 """Names and types of the columns; see `loadgen.programme.slices.Slice`."""
+ERROR_COLUMNS: Final = {"low": int, "high": int, "kept_ppm": int}
+"""The further columns of format 2; see `CountErrors`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,10 +70,32 @@ class Revision:
 
 
 @dataclass(frozen=True, slots=True)
+class CountErrors:
+    """The error of estimated counts; see `Slice`. All arrays have the shape (rows,).
+
+    low, high: the fewest and the most good requests by the bounds of an interpolation. kept_ppm: the sampled part.
+    """
+
+    low: NDArray[np.int64]
+    high: NDArray[np.int64]
+    kept_ppm: NDArray[np.int64]
+
+    @classmethod
+    def unstated(cls, good: NDArray[np.int64], total: NDArray[np.int64], estimated: NDArray[np.bool_]) -> CountErrors:
+        """Return the errors of counts without any column for them: unknown where the counts are estimated."""
+        low, high = np.where(estimated, 0, good), np.where(estimated, total, good)
+        return cls(low, high, np.full(len(good), ALL_KEPT_PPM, np.int64))
+
+    def chosen(self, index: NDArray[Any]) -> CountErrors:
+        """Return the rows of a mask, or with these numbers."""
+        return CountErrors(self.low[index], self.high[index], self.kept_ppm[index])
+
+
+@dataclass(frozen=True, slots=True)
 class Rows:
     """Slices as columns, in which 400,000 of them can be read in a second. All arrays have the shape (rows,).
 
-    slo, evidence: the number of the text of each row, and the texts.
+    slo, evidence: the number of the text of each row, and the texts. errors: None: no row states its error.
     """
 
     slo: Coded
@@ -67,9 +106,15 @@ class Rows:
     missing_s: NDArray[np.int64]
     estimated: NDArray[np.bool_]
     evidence: Coded
+    errors: CountErrors | None = None
 
     def __len__(self) -> int:
         return len(self.start)
+
+    @property
+    def stated(self) -> CountErrors:
+        """Return the errors of all rows."""
+        return self.errors or CountErrors.unstated(self.good, self.total, self.estimated)
 
     def within(self, start: int, end: int) -> Rows:
         """Return the rows that begin in [start, end)."""
@@ -86,6 +131,7 @@ class Rows:
             self.missing_s[index],
             self.estimated[index],
             (self.evidence[0][index], self.evidence[1]),
+            None if self.errors is None else self.errors.chosen(index),
         )
 
     def slices(self) -> list[Slice]:
@@ -126,13 +172,16 @@ class _Numbers(Protocol):
     def missing_s(self) -> NDArray[np.int64]: ...
     @property
     def estimated(self) -> NDArray[np.bool_]: ...
+    @property
+    def stated(self) -> CountErrors: ...
 
 
 def made_slices(slos: Iterable[str], columns: _Numbers, evidence: Iterable[str]) -> list[Slice]:
     """Return the rows of columns as slices, with the names of their objectives and their evidence."""
+    errors = columns.stated
     return [
-        Slice(slo, start, width, good, total, missing_s, estimated, text)
-        for slo, start, width, good, total, missing_s, estimated, text in zip(
+        Slice(slo, start, width, good, total, missing_s, estimated, text, (low, high), kept_ppm)
+        for slo, start, width, good, total, missing_s, estimated, text, low, high, kept_ppm in zip(
             slos,
             columns.start.tolist(),
             columns.width.tolist(),
@@ -141,6 +190,9 @@ def made_slices(slos: Iterable[str], columns: _Numbers, evidence: Iterable[str])
             columns.missing_s.tolist(),
             columns.estimated.tolist(),
             evidence,
+            errors.low.tolist(),
+            errors.high.tolist(),
+            errors.kept_ppm.tolist(),
             strict=True,
         )
     ]
@@ -162,6 +214,9 @@ def rows_of(slices: Iterable[Slice]) -> Rows:
         missing_s=numbers("missing_s"),
         estimated=np.array([one.estimated for one in found], np.bool_),
         evidence=_coded([one.evidence for one in found]),
+        errors=CountErrors(numbers("low"), numbers("high"), numbers("kept_ppm"))
+        if any(one.bounds is not None or one.kept_ppm != ALL_KEPT_PPM for one in found)
+        else None,
     )
 
 
@@ -172,7 +227,7 @@ def to_parquet(revision: Revision, rows: Rows) -> bytes:
         UsageError: pyarrow is not installed.
     """
     described = _About(
-        FORMAT,
+        FORMAT if rows.errors is not None else _WITHOUT_ERRORS,
         "slis",
         revision.day,
         revision.source,
@@ -184,7 +239,7 @@ def to_parquet(revision: Revision, rows: Rows) -> bytes:
     )
     text = msgspec.json.encode(described).decode()
     file = BytesIO()
-    write_arrays({name: getattr(rows, name) for name in COLUMNS}, file, f"{crc32(text.encode()):08x}{text}")
+    write_arrays(dict(_columns(rows)), file, f"{crc32(text.encode()):08x}{text}")
     return file.getvalue()
 
 
@@ -210,8 +265,10 @@ def from_parquet(data: bytes) -> tuple[Revision, Rows]:
         of = msgspec.json.decode(text[8:], type=_About)
     except msgspec.MsgspecError as exc:
         raise ValueError(f"it is not a file of a ledger: {exc}") from exc
-    _, columns = read_arrays(data, COLUMNS)
-    rows = Rows(**columns)
+    has_errors = of.format > _WITHOUT_ERRORS
+    _, columns = read_arrays(data, COLUMNS | ERROR_COLUMNS if has_errors else COLUMNS)
+    errors = CountErrors(**{name: columns.pop(name) for name in ERROR_COLUMNS}) if has_errors else None
+    rows = Rows(**columns, errors=errors)
     if len(rows) != of.rows or _sum(rows) != of.sum:
         raise ValueError("the checksum of its slices is wrong")
     _check(rows)
@@ -227,14 +284,23 @@ def _check(rows: Rows) -> None:
         | (rows.missing_s < 0)
         | (rows.missing_s > rows.width)
     )
+    if (errors := rows.errors) is not None:
+        wrong |= (errors.low < 0) | (errors.low > rows.good) | (errors.high < rows.good) | (errors.high > rows.total)
+        wrong |= (errors.kept_ppm < 1) | (errors.kept_ppm > ALL_KEPT_PPM)
     if wrong.any():
         raise ValueError(f"row {int(np.argmax(wrong)) + 1} has impossible counts")
 
 
+def _columns(rows: Rows) -> Iterator[tuple[str, Any]]:
+    """Yield the name and the values of each column of the file."""
+    yield from ((name, getattr(rows, name)) for name in COLUMNS)
+    if rows.errors is not None:
+        yield from ((name, getattr(rows.errors, name)) for name in ERROR_COLUMNS)
+
+
 def _sum(rows: Rows) -> int:
     found = 0
-    for name in COLUMNS:
-        value: Any = getattr(rows, name)
+    for _, value in _columns(rows):
         if isinstance(value, tuple):
             codes, texts = value
             # The order of the texts may differ after reading, so their codes cannot be summed.

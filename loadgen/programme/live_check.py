@@ -1,11 +1,17 @@
-"""Asks the source of each promise once for its newest slices, and reports what it found. Nothing is stored."""
+"""Asks the source of each promise once for its newest slices, and reports what it found. Nothing is stored.
+
+Where a condition leaves load tests out, the source is asked again without it, if calls are left: the difference shows
+whether the condition leaves anything out.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Final
 
+from loadgen.programme.load_tests.leave_out import ABSENT
+from loadgen.programme.load_tests.said import load_tests_of
 from loadgen.programme.objectives import DataSource, Objective
 from loadgen.programme.pull import Job, job_of, width_of
 from loadgen.programme.slices import DAY_S, sum_of
@@ -14,10 +20,11 @@ from loadgen.programme.source_settings import Source, source_of
 from loadgen.programme.sources.asked import Asker
 from loadgen.units import quantity
 
-__all__ = ["SLICES", "Found", "asked_live", "live_jobs"]
+__all__ = ["SLICES", "Found", "asked_live", "jobs_with_load_tests", "live_jobs"]
 
 SLICES: Final = 12
 """The newest slices that are asked for: an hour of 5 minutes each."""
+_NO_CONDITION: Final = f"{ABSENT} asked without a condition"
 _FILE_DAYS: Final = 366
 """Files are read as a whole; their counts may be older than an hour."""
 
@@ -41,6 +48,8 @@ class Found:
     calls: int = 0
     why: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    left_out: int | None = None
+    """Requests that the condition on load tests leaves out; None: there is no condition, or it was not asked."""
 
     @property
     def text(self) -> str:
@@ -76,8 +85,24 @@ def live_jobs(
     return found
 
 
-def asked_live(jobs: Iterable[Job], open_source: Callable[[Source], Asker], calls_most: int) -> list[Found]:
+def jobs_with_load_tests(
+    objectives: Iterable[Objective], sources: Mapping[str, Source], data_sources: Sequence[DataSource], now: int
+) -> dict[str, Job]:
+    """Return the same requests without the condition on load tests, by the promises that have one."""
+    known = load_tests_of(objectives, sources, data_sources)
+    every = [replace(one, load_tests=_NO_CONDITION) for one in objectives if known[one.name].state == "left out"]
+    return {one.slo: one for one in live_jobs(every, sources, data_sources, now) if not one.why}
+
+
+def asked_live(
+    jobs: Iterable[Job],
+    open_source: Callable[[Source], Asker],
+    calls_most: int,
+    with_load_tests: Mapping[str, Job] | None = None,
+) -> list[Found]:
     """Ask for all jobs, one after another, until `calls_most` calls were sent.
+
+    with_load_tests: as of `jobs_with_load_tests`; they are asked last, as far as calls are left.
 
     Raises:
         UsageError: a source cannot be opened, or a package is missing.
@@ -97,7 +122,24 @@ def asked_live(jobs: Iterable[Job], open_source: Callable[[Source], Asker], call
             if (asker := askers.get(name)) is None:
                 asker = askers[name] = open_source(job.source)
             found.append(_found(job, name, asker))
+    for n, one in enumerate(found):
+        again = (with_load_tests or {}).get(one.slo)
+        if again is None or one.why or sum(each.calls for each in found) + again.calls > calls_most:
+            continue
+        found[n] = _compared(one, _found(again, one.source, askers[one.source]))
     return found
+
+
+def _compared(one: Found, every: Found) -> Found:
+    """Return what was found with a note on what the condition leaves out. every: the same without the condition."""
+    calls = one.calls + every.calls
+    if every.why or every.total < one.total:
+        return replace(one, calls=calls)
+    left_out = every.total - one.total
+    note = f"load_tests leaves {left_out:,} of {quantity(every.total, 'request')} out"
+    if not left_out:
+        note = "load_tests leaves nothing out: no load test ran in this time, or its requests do not have the mark"
+    return replace(one, calls=calls, notes=(*one.notes, note), left_out=left_out)
 
 
 def _found(job: Job, name: str, asker: Asker) -> Found:

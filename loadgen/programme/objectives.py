@@ -210,6 +210,7 @@ class Objective:
     display_name: for people. part_name: of the objective within its SLO, such as "Internal objective"; often "".
     labels, annotations: pairs sorted by key. annotations: those of others; ours are fields here.
     source: the name of the source that production's counts come from, or "": named by the queries only.
+    load_tests: how load tests are left out of the counts, in place of the setting of the source; "": as the source has.
     alert_set: "standard" for the four standard burn rules, or "". alerts: further rules.
     """
 
@@ -232,6 +233,7 @@ class Objective:
     source: str = ""
     alert_set: str = ""
     alerts: tuple[Alert, ...] = ()
+    load_tests: str = ""
 
     @property
     def budget(self) -> Decimal:

@@ -30,6 +30,7 @@ from fractions import Fraction
 from typing import Final
 
 from loadgen.analysis.burn.rules import LEAST_BAD_PAGE, LEAST_BAD_TICKET, rules_of_window
+from loadgen.programme.load_tests.loss import load_tests_losses
 from loadgen.programme.objectives import Alert, Method, Objective, Query, RatioIndicator
 from loadgen.programme.slo_files.yaml_writer import Value, as_yaml
 from loadgen.programme.slo_set import Loss, SloSet
@@ -68,16 +69,19 @@ def rules_of(objectives: Iterable[Objective]) -> str:
 
 def prometheus_losses(slos: SloSet) -> list[Loss]:
     """Return what rules for Prometheus cannot say, in the order of the objectives."""
-    losses = []
+    losses: list[Loss] = []
     for one in slos.objectives:
         if left_out := _why_left_out(one):
             losses.append(Loss(one.name, *left_out, "the objective is left out"))
             continue
+        losses += load_tests_losses(one, "the rules have the queries as they stand", "the rules")
         if not _alerts(one):
             losses.append(Loss(one.name, "its alerts", "the objective has no alerts", _WHY_EMPTY))
         for alert in _alerts(one):
             if reason := _why_silent(one, alert):
                 losses.append(Loss(one.name, f"the alert of {_short(alert.factor)}", reason, "it is left out"))
+    for composite in slos.composites:
+        losses.append(Loss(composite.name, "the composite", "rules are of single promises", "each part has its rules"))
     return losses
 
 

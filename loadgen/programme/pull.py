@@ -1,17 +1,22 @@
 """Pulls counts of production into the ledger: plans which slices are needed, and asks their sources. No clock.
 
 A pull is idempotent. Slices that the ledger has are not asked for again, except the newest ones, which may still change
-(`Source.late_s`). So a pull that was interrupted goes on where it ended.
+(`Source.late_s`). So a pull that was interrupted goes on where it ended. Nothing is written for a time that the ledger
+has from another source (`docs/decisions/168-a-renamed-source-fills-only-gaps.md`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
+from dataclasses import dataclass, replace
 from math import gcd
 from typing import Final
 
+import numpy as np
+from numpy.typing import NDArray
+
 from loadgen.outside_text import one_line
+from loadgen.programme.estimates.stated_error import lacks_error, with_stated_error
 from loadgen.programme.ledger import Counts, Ledger
 from loadgen.programme.ledger_file import Revision
 from loadgen.programme.objectives import DataSource, Objective
@@ -22,12 +27,52 @@ from loadgen.programme.source_settings import Source, source_of
 from loadgen.programme.sources.asked import Asked, Asker, Pulled
 from loadgen.units import quantity
 
-__all__ = ["Done", "Job", "Planned", "job_of", "more_calls", "planned", "pulled", "width_of"]
+__all__ = ["Done", "Job", "Planned", "Taken", "job_of", "more_calls", "planned", "pulled", "width_of"]
 
 _MARGIN_S: Final = 3_600
 """Points that will be gone within an hour are not asked for."""
+_STATE_IT: Final = 'write sampled = "10 %" or error = "0.2 %"'
 _MOST_NAMED: Final = 5
 """Sources that a message names."""
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """Slices that the ledger has from other sources, as after a source got another name. Unix times in s, sorted.
+
+    Slices of two sources at the same time would count twice, and the promise could not be judged.
+    """
+
+    start: NDArray[np.int64]
+    end: NDArray[np.int64]
+    sources: tuple[str, ...]
+
+    @classmethod
+    def of(cls, known: Counts | None, revisions: Sequence[Revision], source: Source | None) -> Taken | None:
+        """Return the known slices of other sources than this one; None without any."""
+        if known is None or source is None:
+            return None
+        sources = [one.source for one in revisions]
+        is_other = np.array([one != source.name for one in sources], np.bool_)[known.revision]
+        if not is_other.any():
+            return None
+        names = {sources[n] for n in np.unique(known.revision[is_other]).tolist()}
+        start, width = known.start[is_other], known.width[is_other]
+        return cls(start, np.maximum.accumulate(start + width), tuple(sorted(names)))
+
+    def left_out(self, answer: Pulled) -> Pulled:
+        """Return an answer without the slices at these times, and with a note about them."""
+        starts = np.array([one.start for one in answer.slices], np.int64)
+        ends = np.array([one.end for one in answer.slices], np.int64)
+        before = np.searchsorted(self.start, ends) - 1
+        is_taken = (before >= 0) & (self.end[before] > starts)
+        count = int(is_taken.sum())
+        if not count:
+            return answer
+        names = " and ".join(self.sources)
+        note = f"{quantity(count, 'slice')} left out: the ledger has this time from the source {names}"
+        kept = tuple(one for one, taken in zip(answer.slices, is_taken.tolist(), strict=True) if not taken)
+        return replace(answer, slices=kept, notes=(*answer.notes, note))
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +92,8 @@ class Job:
     wanted: int = 0
     stored: int = 0
     unsettled: int = 0
+    taken: Taken | None = None
+    """Slices that the ledger has from other sources, and that this source must not write again."""
 
     @property
     def calls(self) -> int:
@@ -66,11 +113,15 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class Planned:
-    """A whole pull. start, end: Unix time, s."""
+    """A whole pull. start, end: Unix time, s.
+
+    unreadable: a sentence for each file of the ledger in this time that is left out. Its slices are asked for again.
+    """
 
     start: int
     end: int
     jobs: tuple[Job, ...]
+    unreadable: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,9 +158,11 @@ def planned(
         StorageError, CloudError: the ledger cannot be read.
     """
     found = list(objectives)
-    known = ledger.read(start, end, slos=[one.name for one in found]).by_slo
+    reading = ledger.read(start, end, slos=[one.name for one in found])
+    known = reading.by_slo
     jobs = tuple(job_of(one, sources, data_sources, known.get(one.name), (start, end, now)) for one in found)
-    return Planned(start, end, jobs)
+    jobs = tuple(replace(job, taken=Taken.of(known.get(job.slo), reading.revisions, job.source)) for job in jobs)
+    return Planned(start, end, jobs, reading.unreadable)
 
 
 def more_calls(plan: Planned) -> str:
@@ -140,13 +193,23 @@ def pulled(
             asker = askers.get(job.source.name)
             if asker is None:
                 asker = askers[job.source.name] = open_source(job.source)
-            answers = [asker.pull(one) for one in job.asked]
+            answers = [_with_error(asker.pull(one), job.source) for one in job.asked]
+            if job.taken is not None:
+                answers = [job.taken.left_out(one) for one in answers]
             done.append(_done(job, answers))
             read.setdefault(job.source.name, []).extend(s for one in answers for s in one.slices)
     finally:
         for name, slices in read.items():
             revisions += ledger.write(name, slices, because)
     return done, revisions
+
+
+def _with_error(answer: Pulled, source: Source) -> Pulled:
+    slices = tuple(with_stated_error(answer.slices, source))
+    notes = answer.notes
+    if vague := sum(one.estimated and one.bounds is None and one.total > 0 for one in slices):
+        notes += (f"{quantity(vague, 'slice')} estimated with an unknown error: {_STATE_IT} at the source",)
+    return replace(answer, slices=slices, notes=notes)
 
 
 def _done(job: Job, answers: Sequence[Pulled]) -> Done:
@@ -185,7 +248,9 @@ def job_of(
     start, end, now = times
     if kind.is_file:
         return Job(name, source, (Asked(name, "", "", "", start, end, width),))
-    first, last, figures = _needed(known, width, start, min(end, now - kind.delay_s), now - source.late_s)
+    is_bracketed = kind.is_bracketed(queries.good or queries.bad)
+    vague = frozenset(known.start[lacks_error(known, source, is_bracketed=is_bracketed)].tolist() if known else ())
+    first, last, figures = _needed(known, width, start, min(end, now - kind.delay_s), now - source.late_s, vague)
     first, gone = _still_kept(kind, first, last, width, now)
     if first >= last:
         return Job(name, source, (), gone, not gone, "", *figures)
@@ -221,19 +286,20 @@ def _still_kept(kind: Kind, first: int, last: int, width: int, now: int) -> tupl
 
 
 def _needed(
-    known: Counts | None, width: int, start: int, end: int, settled: int
+    known: Counts | None, width: int, start: int, end: int, settled: int, vague: Set[int]
 ) -> tuple[int, int, tuple[int, int, int]]:
     """Return the time that is asked for, from the first slice that the ledger lacks; empty if it lacks none.
 
     Third, the numbers of slices that are wanted, that the ledger has, and that it has and may still change.
 
-    settled: slices that end until then do not change any more.
+    settled: slices that end until then do not change any more. vague: the starts of known slices to read again.
     """
     edges = range(-(-start // width) * width, end - width + 1, width)
     if not edges:
         return 0, 0, (0, 0, 0)
     have = set() if known is None else set(known.start[known.width == width].tolist())
     stored = [at for at in edges if at in have]
-    figures = len(edges), len(stored), sum(at + width > settled for at in stored)
-    lacking = [at for at in edges if at not in have or at + width > settled]
+    may_change = {at for at in stored if at + width > settled or at in vague}
+    figures = len(edges), len(stored), len(may_change)
+    lacking = [at for at in edges if at not in have or at in may_change]
     return (lacking[0], lacking[-1] + width, figures) if lacking else (0, 0, figures)

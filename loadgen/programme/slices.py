@@ -10,10 +10,12 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
-__all__ = ["DAY_S", "DEFAULT_WIDTH_S", "Slice", "Sum", "starts_between", "sum_of"]
+__all__ = ["ALL_KEPT_PPM", "DAY_S", "DEFAULT_WIDTH_S", "Slice", "Sum", "starts_between", "sum_of"]
 
 DAY_S: Final = 86_400
 DEFAULT_WIDTH_S: Final = 300
+ALL_KEPT_PPM: Final = 1_000_000
+"""The part of the requests that a source without sampling counts, in millionths."""
 _COUNT_MOST: Final = 1 << 53
 """Larger counts are errors; they would not be exact as floats."""
 
@@ -26,6 +28,9 @@ class Slice:
     missing_s: the time in which requests may be missing from both counts: whole seconds, rounded up, from 0 to width.
     estimated: whether the counts were interpolated, sampled or extrapolated.
     evidence: how the counts were found, for people.
+    bounds: the fewest and the most good requests that an interpolation allows. None: `good` itself; in an estimated
+    slice any number from 0 to `total`, since nothing is known about its error.
+    kept_ppm: the part of the requests that the source samples, in millionths; the counts are scaled up to all.
 
     Raises:
         ValueError: a number is out of its range.
@@ -39,6 +44,8 @@ class Slice:
     missing_s: int = 0
     estimated: bool = False
     evidence: str = ""
+    bounds: tuple[int, int] | None = None
+    kept_ppm: int = ALL_KEPT_PPM
 
     def __post_init__(self) -> None:
         if self.width <= 0 or self.width > DAY_S:
@@ -47,6 +54,26 @@ class Slice:
             raise ValueError(f"{self.good} good of {self.total} requests are not possible")
         if not 0 <= self.missing_s <= self.width:
             raise ValueError(f"{self.missing_s} s cannot be missing from {self.width} s")
+        if not 0 < self.kept_ppm <= ALL_KEPT_PPM:
+            raise ValueError(f"{self.kept_ppm} millionths are not a part of the requests")
+        if not 0 <= self.low <= self.good <= self.high <= self.total:
+            raise ValueError(f"{self.low} to {self.high} do not contain {self.good} good of {self.total} requests")
+        if self.bounds == self._without_bounds:
+            object.__setattr__(self, "bounds", None)  # equal slices must compare as equal
+
+    @property
+    def _without_bounds(self) -> tuple[int, int]:
+        return (0, self.total) if self.estimated else (self.good, self.good)
+
+    @property
+    def low(self) -> int:
+        """Return the fewest good requests that an interpolation allows."""
+        return (self.bounds or self._without_bounds)[0]
+
+    @property
+    def high(self) -> int:
+        """Return the most good requests that an interpolation allows."""
+        return (self.bounds or self._without_bounds)[1]
 
     @property
     def end(self) -> int:

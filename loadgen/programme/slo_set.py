@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from loadgen.errors import Fault, ScenarioError
+from loadgen.programme.composites.composite import Composite
 from loadgen.programme.objectives import DataSource, Objective
 
 __all__ = ["Findings", "Loss", "Place", "Reading", "Service", "SloSet"]
@@ -26,11 +27,12 @@ class Service:
 
 @dataclass(frozen=True, slots=True)
 class SloSet:
-    """Objectives with the sources and services that files define. All are sorted by name, which is unique."""
+    """Objectives with the sources, services and composites of files. All are sorted by name, which is unique."""
 
     objectives: tuple[Objective, ...] = ()
     sources: tuple[DataSource, ...] = ()
     services: tuple[Service, ...] = ()
+    composites: tuple[Composite, ...] = ()
 
     @classmethod
     def of(
@@ -38,12 +40,14 @@ class SloSet:
         objectives: Iterable[Objective],
         sources: Iterable[DataSource] = (),
         services: Iterable[Service] = (),
+        composites: Iterable[Composite] = (),
     ) -> SloSet:
         """Return a set, sorted by name."""
         return cls(
             tuple(sorted(objectives, key=lambda one: one.name)),
             tuple(sorted(sources, key=lambda one: one.name)),
             tuple(sorted(services, key=lambda one: one.name)),
+            tuple(sorted(composites, key=lambda one: one.name)),
         )
 
 

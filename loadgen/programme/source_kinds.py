@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from loadgen.outside_text import one_line
+from loadgen.programme.load_tests.leave_out import condition_of, with_dimensions, with_matchers, with_tags
 from loadgen.programme.objectives import Objective, Query, RatioIndicator
 from loadgen.programme.slices import DEFAULT_WIDTH_S
 from loadgen.programme.sources import cloudwatch_answers, datadog_answers
@@ -67,6 +68,7 @@ class Kind:
     calls_each: int = 0
     keeps_s: Callable[[int], int] = lambda _: 0
     more: str = ""
+    is_bracketed: Callable[[str], bool] = lambda _: False
 
     @property
     def is_file(self) -> bool:
@@ -80,12 +82,17 @@ def _no_queries(objective: Objective, source: Source, width: int) -> Queries:
 
 def _prometheus_queries(objective: Objective, source: Source, width: int) -> Queries:
     indicator = _ratio(objective, "Prometheus")
-    counter = indicator.counter
-    return Queries(
-        _selector(indicator.total, is_counter=counter),
-        "" if indicator.good is None else _selector(indicator.good, is_counter=counter),
-        "" if indicator.bad is None else _selector(indicator.bad, is_counter=counter),
+    counter, without = indicator.counter, _without(objective, source)
+    total, good, bad = (
+        "" if one is None else with_matchers(_selector(one, is_counter=counter), without)
+        for one in (indicator.total, indicator.good, indicator.bad)
     )
+    return Queries(total, good, bad)
+
+
+def _without(objective: Objective, source: Source) -> str:
+    """Return the condition that leaves load tests out of the queries; "" if nothing is set."""
+    return condition_of(objective.load_tests or source.load_tests)
 
 
 def _selector(query: Query, *, is_counter: bool) -> str:
@@ -103,18 +110,24 @@ def _cloudwatch_queries(objective: Objective, source: Source, width: int) -> Que
     if text := cloudwatch_answers.width_fault(width):
         raise ValueError(text)
     limit = objective.threshold.seconds if objective.threshold else None
+    without = _without(objective, source)
 
     def text_of(query: Query | None) -> str:
-        return "" if query is None else cloudwatch_answers.metric_query(query.spec, source.region, limit).text
+        if query is None:
+            return ""
+        spec = query.spec
+        if without:
+            spec["dimensions"] = with_dimensions(spec.get("dimensions"), without)
+        return cloudwatch_answers.metric_query(spec, source.region, limit).text
 
     theirs = cloudwatch_answers.slo_id(indicator.total.spec)
     return Queries(text_of(indicator.total), text_of(indicator.good), text_of(indicator.bad), theirs)
 
 
 def _datadog_queries(objective: Objective, source: Source, width: int) -> Queries:
-    indicator = _ratio(objective, "Datadog")
+    indicator, without = _ratio(objective, "Datadog"), _without(objective, source)
     total, good, bad = (
-        "" if one is None else datadog_answers.count_query(one.spec)
+        "" if one is None else with_tags(datadog_answers.count_query(one.spec), without)
         for one in (indicator.total, indicator.good, indicator.bad)
     )
     return Queries(total, good, bad, datadog_answers.slo_id(indicator.total.spec))
@@ -153,12 +166,12 @@ def _open_prometheus(source: Source, secrets: Mapping[str, str]) -> Asker:
 def _open_datadog(source: Source, secrets: Mapping[str, str]) -> Asker:
     api, application = secrets[source.api_key_secret], secrets[source.application_key_secret]
     headers = {"DD-API-KEY": api, "DD-APPLICATION-KEY": application}
-    absent = source.absent_is_zero
-    return DatadogSource(_datadog_url(source), headers, (api, application), _path(source.ca), absent)
+    absent, resolution = source.absent_is_zero, source.resolution or datadog_answers.RESOLUTION
+    return DatadogSource(_datadog_url(source), headers, (api, application), _path(source.ca), absent, resolution)
 
 
 def _open_cloudwatch(source: Source, secrets: Mapping[str, str]) -> Asker:
-    return CloudWatchSource(source.absent_is_zero)
+    return CloudWatchSource(source.absent_is_zero, source.resolution or cloudwatch_answers.RESOLUTION)
 
 
 def _open_csv(source: Source, secrets: Mapping[str, str]) -> Asker:
@@ -179,7 +192,8 @@ def _path(text: str) -> Path | None:
     return Path(text) if text else None
 
 
-_HTTP: Final = frozenset({"url", "ca", "late"})
+_EACH: Final = frozenset({"late", "sampled", "error", "load_tests"})
+_HTTP: Final = _EACH | {"url", "ca"}
 KINDS: Final[Mapping[str, Kind]] = {
     "prometheus": Kind(
         _HTTP | {"auth_secret", "auth_header", "tenant"},
@@ -194,20 +208,21 @@ KINDS: Final[Mapping[str, Kind]] = {
         more="up to 40 more for each promise of Prometheus whose counters restarted or have gaps",
     ),
     "cloudwatch": Kind(
-        frozenset({"region", "absent", "late"}),
+        _EACH | {"region", "absent", "resolution"},
         (),
         late_s=600,
         queries=_cloudwatch_queries,
         open=_open_cloudwatch,
         where=lambda source: f"CloudWatch {source.region}".rstrip(),
         delay_s=180,  # metrics arrive up to three minutes late
-        slices_each=cloudwatch_answers.MOST_POINTS // 2,
+        slices_each=cloudwatch_answers.MOST_POINTS // 4,  # total, good (or bad), and the two around its limit
         calls_each=1,
         keeps_s=cloudwatch_answers.keeps_s,
         more="one more for each further page of CloudWatch, and for each promise with sloId",
+        is_bracketed=lambda text: cloudwatch_answers.bracket(cloudwatch_answers.MetricQuery.of(text)) is not None,
     ),
     "datadog": Kind(
-        _HTTP | {"site", "api_key_secret", "application_key_secret", "absent"},
+        _HTTP | {"site", "api_key_secret", "application_key_secret", "absent", "resolution"},
         ("api_key_secret", "application_key_secret"),
         late_s=900,
         queries=_datadog_queries,
@@ -217,9 +232,10 @@ KINDS: Final[Mapping[str, Kind]] = {
         slices_each=datadog_answers.POINTS_MOST,
         calls_each=1,
         more="one more for each range of a promise with sloId",
+        is_bracketed=datadog_answers.is_interpolated,
     ),
     "csv": Kind(
-        frozenset({"file", "gaps", "late"}),
+        _EACH | {"file", "gaps"},
         ("file",),
         late_s=0,
         queries=_no_queries,
@@ -227,7 +243,7 @@ KINDS: Final[Mapping[str, Kind]] = {
         where=lambda source: f"the file {source.file}",
     ),
     "parquet": Kind(
-        frozenset({"file", "gaps", "zone", "late"}),
+        _EACH | {"file", "gaps", "zone"},
         ("file",),
         late_s=0,
         queries=_no_queries,

@@ -8,6 +8,7 @@
     tenant = "shop"                           # the header X-Scope-OrgID
     ca = "ca.pem"                             # a certificate to trust instead of the system's
     late = "10m"                              # how long counts may still change: they are read again
+    load_tests = 'client!="loadgen"'          # leaves load tests out: load_tests/leave_out.py has it for each kind
 
     [sources.aws]
     kind = "cloudwatch"                       # credentials are those that boto3 finds
@@ -25,6 +26,12 @@
     file = "counts.csv"
     gaps = "missing"                          # gaps are missing slices; without it, a gap is a fault
 
+Each source can state how far its counts may be from the truth (estimates/stated_error.py):
+
+    sampled = "10 %"                          # it keeps this part of the requests, and scales its counts up
+    error = "0.2 %"                           # at most this part of all requests is on the wrong side of good
+    resolution = "10 %"                       # cloudwatch, datadog: the widest bucket, relative to its value
+
 The file has names of secrets, and never secrets. All errors are reported together.
 """
 
@@ -39,10 +46,12 @@ from zoneinfo import ZoneInfo
 
 from loadgen.errors import ScenarioError
 from loadgen.outside_text import one_line
+from loadgen.programme.load_tests.leave_out import ABSENT, CHECKS, condition_of, reason_of
 from loadgen.programme.objectives import DataSource
 from loadgen.programme.programme_toml import FILE_NAME, read_programme_toml
+from loadgen.programme.slices import ALL_KEPT_PPM
 from loadgen.programme.source_kinds import KINDS
-from loadgen.units import NS_PER_S, parse_duration
+from loadgen.units import NS_PER_S, parse_duration, parse_ratio
 
 __all__ = ["Source", "read_sources", "source_of"]
 
@@ -54,6 +63,8 @@ _REGION: Final = re.compile(r"[a-z]{2}(-[a-z]{1,20}){1,3}-[0-9]{1,2}")
 _IN_FILES: Final = {"prometheus": "url", "cloudwatch": "region"}
 """The kinds that a DataSource of the files can have, which has no secrets, and the key of its connection."""
 _WORDS: Final = {"gaps": "missing", "absent": "zero"}
+_SHARES: Final = {"sampled": "10 %", "error": "0.2 %", "resolution": "10 %"}
+"""The keys whose value is a part of something, each with an example."""
 _EXAMPLES: Final = {
     "url": "http://prometheus:9090",
     "file": "counts.csv",
@@ -67,6 +78,7 @@ class Source:
     """A source. kind: of `source_kinds.KINDS`. late_s: how long its counts may still change, s.
 
     absent_is_zero: take an absent point as zero requests. Names of secrets are not their values.
+    load_tests: what leaves load tests out of its counts, or "absent: REASON"; "": nothing is set.
     """
 
     name: str
@@ -85,6 +97,13 @@ class Source:
     application_key_secret: str = ""
     zone: str = ""
     absent_is_zero: bool = False
+    kept_ppm: int = ALL_KEPT_PPM
+    """The part of the requests that it samples, in millionths."""
+    error: float | None = None
+    """The largest part of all requests that it counts on the wrong side of good, 0 to 1; None: not stated."""
+    resolution: float | None = None
+    """The relative width of the buckets between which it interpolates; None: the one of its kind."""
+    load_tests: str = ""
 
     @property
     def secrets(self) -> tuple[str, ...]:
@@ -152,6 +171,8 @@ def _checked(name: object, table: object) -> tuple[list[tuple[str, str]], Source
     for key in sorted(table.keys() - kind.keys - {"kind"}):
         errors.append((f"unknown key {one_line(str(key), 40)!r}", f"use {', '.join(sorted(kind.keys))}"))
     texts: dict[str, Any] = {key: value for key, value in table.items() if key in kind.keys and key != "late"}
+    shares, wrong = _read_shares(texts)
+    errors += wrong
     for key, value in texts.items():
         if not isinstance(value, str) or not value or len(value) > 2_000 or not value.isprintable():
             errors.append((f"{key}: not a text", f'write {key} = "..."'))
@@ -159,6 +180,7 @@ def _checked(name: object, table: object) -> tuple[list[tuple[str, str]], Source
         if key not in texts and key != "url":
             errors.append((f"{key} is missing", f'write {key} = "{_EXAMPLES[key]}"'))
     errors += _invalid(texts, word == "datadog", "url" in kind.needs)
+    errors += _load_tests(str(word), texts.get("load_tests", ""))
     words = {key: texts.pop(key, "") for key in _WORDS}
     for key, value in words.items():
         if value not in ("", _WORDS[key]):
@@ -171,8 +193,48 @@ def _checked(name: object, table: object) -> tuple[list[tuple[str, str]], Source
             errors.append((f"late: {one_line(str(exc), 100)}", 'write late = "10m"'))
     if errors:
         return errors, None
-    is_gap, is_zero = bool(words["gaps"]), bool(words["absent"])
-    return [], Source(str(name), str(word), takes_gaps=is_gap, late_s=late_s, absent_is_zero=is_zero, **texts)
+    return [], Source(
+        str(name),
+        str(word),
+        takes_gaps=bool(words["gaps"]),
+        late_s=late_s,
+        absent_is_zero=bool(words["absent"]),
+        kept_ppm=round(shares.get("sampled", 1.0) * ALL_KEPT_PPM),
+        error=shares.get("error"),
+        resolution=shares.get("resolution"),
+        **texts,
+    )
+
+
+def _read_shares(texts: dict[str, Any]) -> tuple[dict[str, float], list[tuple[str, str]]]:
+    """Take the parts out of the texts, and return them with the errors in them."""
+    shares: dict[str, float] = {}
+    errors: list[tuple[str, str]] = []
+    for key in _SHARES.keys() & texts.keys():
+        text = texts.pop(key)
+        try:
+            shares[key] = parse_ratio(text if isinstance(text, str) else "")
+        except ValueError:
+            shares[key] = -1.0
+        # An error of 0 is a statement: the counts are exact. Nothing can be sampled at 0.
+        if shares[key] < (0.0 if key == "error" else 1e-6):
+            errors.append((f"{key}: not a part such as {_SHARES[key]}", f'write {key} = "{_SHARES[key]}"'))
+    return shares, errors
+
+
+def _load_tests(kind: str, given: Any) -> list[tuple[str, str]]:
+    """Return the errors in the setting that leaves load tests out."""
+    if not isinstance(given, str) or not given:
+        return []
+    if given.startswith(ABSENT) and not reason_of(given):
+        return [("load_tests: the reason is missing", f'write load_tests = "{ABSENT} they run in staging"')]
+    try:
+        if condition := condition_of(given):
+            CHECKS[kind](condition)
+    except ValueError as error:
+        text, _, hint = str(error).partition("; ")
+        return [(text, hint)]
+    return []
 
 
 def _invalid(texts: Mapping[str, Any], has_site: bool, needs_url: bool) -> list[tuple[str, str]]:

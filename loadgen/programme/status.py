@@ -9,7 +9,7 @@ Excluded times are no part of the judgement, as if they had no traffic; the atta
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from fractions import Fraction
 from typing import Any, Final, Literal
@@ -19,6 +19,7 @@ import numpy.typing as npt
 
 from loadgen.analysis.attainment.attain import Judgement, attained, judge
 from loadgen.analysis.attainment.budget import Budget, CalendarBudget, budget_of, calendar_budget
+from loadgen.analysis.attainment.shown import budget_text, interval_text
 from loadgen.analysis.attainment.slices import CountedBy, Slices, counted, slices_of, within
 from loadgen.analysis.burn.exhaustion import Exhaustion, exhaustion
 from loadgen.analysis.burn.firing import Burning, burn_at
@@ -28,6 +29,7 @@ from loadgen.programme.exclusions import Exclusion, is_excluded
 from loadgen.programme.ledger import Counts, Reading
 from loadgen.programme.objectives import Objective, RollingWindow
 from loadgen.programme.pull import width_of
+from loadgen.programme.slices import ALL_KEPT_PPM
 
 __all__ = ["STALE_S", "PromiseState", "Word", "judged_units", "state_of", "states_of", "time_text", "window_s"]
 
@@ -84,6 +86,47 @@ class PromiseState:
     def attainment(self) -> str:
         """Return the attainment in percent, rounded down; "" without data."""
         return "" if self.judgement is None else self.judgement.observed.text(self.objective.target)
+
+    @property
+    def figure(self) -> str:
+        """Return the attainment as sentences show it: estimated ones with the interval of their error."""
+        return f"{self.attainment} ({self.interval})" if self.interval else self.attainment
+
+    @property
+    def interval(self) -> str:
+        """Return the interval of an estimated attainment: "estimate, 99.66 to 99.76 %"; "" for exact counts."""
+        if self.judgement is None or not self.judgement.observed.is_estimate:
+            return ""
+        low, high = self.judgement.observed.low, self.judgement.observed.high
+        if low is None or high is None:
+            return ""
+        return f"estimate, {interval_text(low, high, target=self.objective.target)}"
+
+    @property
+    def budget_left(self) -> tuple[float, float] | None:
+        """Return the least and the most of the error budget that may be left by the error of estimated counts.
+
+        1 is all of it. Both are the same for exact counts; None without traffic.
+        """
+        if self.judgement is None or self.budget is None or self.budget.left is None:
+            return None
+        observed = self.judgement.observed
+        if not observed.is_estimate or observed.low is None or observed.high is None:
+            return self.budget.left, self.budget.left
+        allowed = float(self.objective.budget)
+        # A promise that is just kept must not have less than nothing left by the last digit of a float.
+        return round(1 - (1 - observed.low) / allowed, 12), round(1 - (1 - observed.high) / allowed, 12)
+
+    @property
+    def budget_text(self) -> str:
+        """Return the rest of the error budget, rounded down: "42 %"; that of estimates with its interval,
+        "42 % (30 to 54 %)".
+        """
+        left = budget_text(None if self.budget is None else self.budget.left)
+        if not self.interval or self.budget_left is None:
+            return left
+        least, most = map(budget_text, self.budget_left)
+        return f"{left} ({least.removesuffix(' %')} to {most})"
 
 
 def window_s(objectives: Iterable[Objective]) -> int:
@@ -191,8 +234,21 @@ def _slices(
     Raises:
         ValueError: slices overlap, such as those of two sources.
     """
+    if (counts.start[1:] < counts.start[:-1] + counts.width[:-1]).any():
+        raise ValueError("it has slices of two sources at the same time, which would count twice")
     mask = is_excluded(objective.name, counts.start, counts.width, exclusions)
-    made = slices_of(counts.start, counts.width, counts.good, counts.total, counts.missing_s, counts.estimated)
+    errors = counts.stated
+    made = slices_of(
+        counts.start,
+        counts.width,
+        counts.good,
+        counts.total,
+        counts.missing_s,
+        counts.estimated,
+        low=errors.low,
+        high=errors.high,
+        kept=errors.kept_ppm / ALL_KEPT_PPM,
+    )
     if not objective.slice_s or (counts.width == objective.slice_s).all():
         return made, mask
     # Slices of 60 s of a promise with slices of 120 s: sums by the slice of the promise.
@@ -211,6 +267,10 @@ def _slices(
         summed(made.total),
         summed(made.missing) + absent,
         summed(made.estimated) > 0,
+        low=summed(made.low),
+        high=summed(made.high),
+        # The smallest part of several samples gives the largest error.
+        kept=np.minimum.reduceat(made.kept, np.unique(place, return_index=True)[1]),
     )
     return joined, summed(mask) > 0
 
@@ -219,8 +279,8 @@ def _emptied(slices: Slices, mask: npt.NDArray[np.bool_]) -> Slices:
     """Return the slices with the excluded ones as if they had been observed without traffic."""
     if not mask.any():
         return slices
-    good, total, missing = (np.where(mask, 0.0, one) for one in (slices.good, slices.total, slices.missing))
-    return Slices(slices.start, slices.width, good, total, missing, slices.estimated & ~mask)
+    emptied = {name: np.where(mask, 0.0, getattr(slices, name)) for name in ("good", "total", "missing", "low", "high")}
+    return replace(slices, estimated=slices.estimated & ~mask, kept=np.where(mask, 1.0, slices.kept), **emptied)
 
 
 def time_text(at: int) -> str:

@@ -20,7 +20,7 @@ from dataclasses import astuple, replace
 from itertools import starmap
 from operator import attrgetter
 from types import MappingProxyType
-from typing import Annotated, Any, Final
+from typing import Any, Final
 
 import msgspec
 import zstandard
@@ -32,6 +32,7 @@ from loadgen.measure.deltas import limits
 from loadgen.measure.deltas.custom import CustomStats
 from loadgen.measure.deltas.delta import Counters, Delta, Health, SeriesStats, StatsColumns, WorkerHealth, unpacked
 from loadgen.measure.deltas.exemplar import Exemplar, Failure
+from loadgen.measure.deltas.exemplar_rows import encode_rows
 from loadgen.measure.deltas.kept_stream import KeptStream
 from loadgen.measure.deltas.load_counts import Ending, FirstArrival, LoadCounts
 from loadgen.measure.deltas.outcomes_by_due_interval import DueCounts
@@ -488,18 +489,10 @@ class _ExemplarKind(_Kind):
         return Exemplar(*values)
 
 
-_ROW_FIELDS: Final = Exemplar.__struct_fields__[: -len(_ExemplarKind._TRACED)]
-_Int64 = Annotated[int, msgspec.Meta(ge=-(1 << 63), le=(1 << 63) - 1)]
-_exemplar_rows = msgspec.msgpack.Decoder(
-    list[tuple[str, str, str, str, str, _Int64, _Int64, _Int64, _Int64, _Int64, str, bool, str]]
-)
-"""Rows of `_ROW_FIELDS`. As messages of protobuf, 10 exemplars would take 16 µs instead of 4."""
-
-
-def _write_exemplar_rows(exemplars: Sequence[Exemplar]) -> bytes | None:
-    """Return exemplars as MessagePack; None without exemplars, or if one has further fields."""
-    rows = [_EXEMPLAR.row(one) for one in exemplars]
-    return msgspec.msgpack.encode(rows) if rows and None not in rows else None
+def _write_exemplar_rows(exemplars: Sequence[Exemplar]) -> bytes:
+    """Return exemplars as rows of MessagePack; empty without exemplars, or if one has further fields."""
+    rows = [row for one in exemplars if (row := _EXEMPLAR.row(one)) is not None]
+    return encode_rows(rows) if rows and len(rows) == len(exemplars) else b""
 
 
 _FAULT = _Kind(pb.TYPE_UNSPECIFIED, Fault, pb.Fault)
@@ -637,7 +630,9 @@ class _DeltaKind(_Kind):
                 hint="use fewer names and tags in the scenario",
             )
         histograms: dict[str, Any] = packed._asdict()
-        rows = _write_exemplar_rows(delta.exemplars) if self._is_packed else None
+        rows, exemplars = delta.exemplar_rows, delta.exemplars
+        if self._is_packed and not rows and (made := _write_exemplar_rows(exemplars)):
+            rows, exemplars = made, ()
         if not self._is_packed:
             stats = StatsColumns.of(delta.stats)
             histograms = dict(zip(_STATS_COLUMNS, stats.columns, strict=True), index=delta.index, count=delta.count)
@@ -653,8 +648,8 @@ class _DeltaKind(_Kind):
             run_id=_text(delta.run_id),
             due=list(map(_DUE.write, delta.due)),  # type: ignore[arg-type]
             custom=list(map(_CUSTOM.write, delta.custom)),  # type: ignore[arg-type]
-            exemplars=list(map(_EXEMPLAR.write, delta.exemplars)) if rows is None else [],  # type: ignore[arg-type]
-            exemplar_rows=rows or b"",
+            exemplars=list(map(_EXEMPLAR.write, exemplars)),  # type: ignore[arg-type]
+            exemplar_rows=rows,
             failures=list(map(_FAILURE.write, delta.failures)),  # type: ignore[arg-type]
             workers=list(map(_WORKER.write, delta.workers)),  # type: ignore[arg-type]
             losses=list(map(_LOSS.write, delta.losses)),  # type: ignore[arg-type]
@@ -672,7 +667,6 @@ class _DeltaKind(_Kind):
         index = count = b""
         stats: Sequence[SeriesStats] = ()
         packed: PackedCounts | None = None
-        rows = delta.exemplar_rows
         if self._is_packed:
             packed = PackedCounts(delta.rows, delta.pairs, delta.gaps, delta.counts)
             if fault := form_fault(packed):
@@ -697,9 +691,8 @@ class _DeltaKind(_Kind):
             run_id=delta.run_id,
             due=_each(_DUE, delta.due),
             custom=_each(_CUSTOM, delta.custom),
-            exemplars=tuple(starmap(Exemplar, _exemplar_rows.decode(rows)))  # the merge checks `why`
-            if rows
-            else _each(_EXEMPLAR, delta.exemplars),
+            exemplars=_each(_EXEMPLAR, delta.exemplars),
+            exemplar_rows=delta.exemplar_rows,
             failures=_each(_FAILURE, delta.failures),
             workers=_each(_WORKER, delta.workers),
             losses=_each(_LOSS, delta.losses),

@@ -255,6 +255,36 @@ def test_endpoints_of_the_log_without_a_journey_are_named(folder: Path) -> None:
     ]
 
 
+def test_reviews_of_scenarios_are_marked_as_not_checked_and_break_no_rule(folder: Path) -> None:
+    before = loadgen(*AS_OF, "--check")
+    (folder / "programme.toml").write_text(f"{PROGRAMME}\n[standard]\nreview = true\n")
+
+    after = loadgen(*AS_OF, "--check")
+
+    assert "note: review is left out: reviews of scenarios cannot be checked yet" in after.output
+    assert "review is left out" not in before.output
+    assert after.exit_code == before.exit_code
+    assert document()["standard"]["not_checked"] == ["review"]
+
+
+def test_entries_of_traces_without_a_journey_are_named_and_are_no_weights(folder: Path) -> None:
+    traces = Path(__file__).parents[1] / "data/traces/traced_shop.jsonl"
+    (folder / "api.json").write_text('{"openapi": "3.1.0", "paths": {"/browse": {"get": {}}, "/old": {"get": {}}}}')
+
+    found = document("--traces", str(traces), "--openapi", "api.json")
+    without = document()
+
+    assert [one["says"] for one in found["orphans"] if one["kind"] == "endpoint"] == [
+        "GET /basket belongs to no journey (in 8 traces)",
+        "GET /browse belongs to no journey (in 8 traces)",
+        "GET /old belongs to no journey (no traffic)",
+    ]
+    assert found["journeys"] == without["journeys"]
+    missing = loadgen(*AS_OF, "--traces", "none.jsonl")
+    assert missing.exit_code == 2
+    assert "none.jsonl: no such file or folder" in missing.output
+
+
 def test_explain_has_the_arithmetic(folder: Path) -> None:
     found = loadgen(*AS_OF, "--explain").output
 

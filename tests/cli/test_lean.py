@@ -107,6 +107,12 @@ def test_a_list_of_runs_needs_no_part_that_loads_or_measures(tmp_path: Path) -> 
     assert names.isdisjoint(HEAVY - {"msgspec"})
 
 
+def test_the_state_of_promises_needs_no_channel_and_no_source() -> None:
+    names = imported("import loadgen_controller.commands.slo_parts.status")
+
+    assert names.isdisjoint({"httpx", "boto3", "scipy", "pandas", "pyarrow"})
+
+
 @pytest.mark.parametrize("name", ["feed", "Plan"])
 def test_a_public_name_can_be_the_first_that_a_program_imports(name: str) -> None:
     assert "loadgen.dsl.data.feed" in imported(f"from loadgen import {name}")

@@ -136,3 +136,21 @@ def test_the_list_names_the_time_that_was_listed_and_the_counts_that_were_read()
     assert f", with the counts since {find['past']['from']}" in listed
     assert find["past"]["hours"] == 360
     assert loadgen("list", "--from", "1w").output.count("searched from ") == 1
+
+
+def test_each_answer_shows_with_explain_how_the_find_was_computed() -> None:
+    write_counts()
+    (find,) = json.loads(loadgen("list", "--format", "json").stdout)["finds"]
+    listed = [line for line in loadgen("list", "--explain").stdout.splitlines() if line.startswith("  ")]
+    reason = (find["id"], "--because", "a sale", "--by", "maria")
+    answers = {"accept": ("--until", "2999-12-01"), "explain": ("--link", "https://wiki.example/1"), "false": ()}
+
+    for command, more in answers.items():
+        explained = loadgen(command, *reason, *more, "--explain").output
+        assert [line for line in explained.splitlines() if line.startswith("  ")] == listed
+        assert "a find: " in explained
+    assert "robust standard deviations" not in loadgen("false", *reason).output
+    found = json.loads(loadgen("false", *reason, "--explain", "--format", "json").stdout)
+    keys = ("observed", "expected", "deviations", "past", "revisions")
+    assert [found[key] for key in keys] == [find[key] for key in keys]
+    assert found["formula"]

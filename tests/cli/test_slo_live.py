@@ -66,9 +66,10 @@ def server() -> Iterator[MetricsServer]:
             connection.sendall(page_reply(json.dumps(empty)))
             return
         starts = range(int(given["from"]), int(given["to"]), 300)
+        counts = (7, 6) if "!client:loadgen" in given["query"] else (11, 10)
         series = [
             {"interval": 300, "query_index": n, "pointlist": [[at * 1000, value] for at in starts]}
-            for n, value in enumerate((11, 10))
+            for n, value in enumerate(counts)
         ]
         connection.sendall(page_reply(json.dumps({"status": "ok", "series": series})))
 
@@ -119,6 +120,29 @@ def test_live_asks_no_more_promises_than_its_calls_allow(server: MetricsServer) 
     assert result.exit_code == ExitCode.FAILED
     assert "c: was not asked\n  failed: 2 calls were sent, and it needs 1 more: raise the limit of 2" in result.output
     assert len(server.requests) == 2
+
+
+def test_live_shows_how_many_requests_of_load_tests_the_condition_leaves_out(server: MetricsServer) -> None:
+    written(server, "a", "b")
+    path = Path("programme.toml")
+    path.write_text(path.read_text().replace("[sources.prod]", 'load_tests = "!client:loadgen"\n[sources.prod]'))
+
+    result = loadgen("slo", "check", "--live")
+    few = loadgen("slo", "check", "--live", "--calls", "3")
+    path.write_text(path.read_text().replace("!client:loadgen", "!client:other"))
+    nothing = loadgen("slo", "check", "--live", "--format", "json")
+
+    assert "a: dd has 12 slices of 12: 72 of 84 requests were good\n" in result.output
+    assert result.output.count("  note: load_tests leaves 48 of 132 requests out") == 2
+    assert "2 promises asked with 4 calls, 0 failed" in result.output
+    # The comparison takes only calls that are left, so it makes no promise fail.
+    assert few.exit_code == ExitCode.PASSED
+    assert few.output.count("load_tests leaves 48") == 1
+    (first, _) = json.loads(nothing.stdout)["live"]
+    assert first["left_out"] == 0
+    assert first["notes"] == [
+        "load_tests leaves nothing out: no load test ran in this time, or its requests do not have the mark"
+    ]
 
 
 def test_live_names_all_missing_secrets_and_sends_nothing(server: MetricsServer) -> None:

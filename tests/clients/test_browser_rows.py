@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import date
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -18,11 +19,12 @@ from loadgen.clients.browser.vitals_script import BINDING, script
 from loadgen.clients.net.network import TcpNetwork
 from loadgen.clients.net.settings import Http
 from loadgen.clients.net.target_guard import TargetGuard
+from loadgen.dsl.loading.loader import load
 from loadgen.dsl.plans.argument_validation import Wrong, read_browsers
 from loadgen.dsl.plans.slo import Slo
 from loadgen.dsl.users.user_factory import UserFactory, Ways
 from loadgen.engine.recording.recorder import Recorder
-from loadgen.errors import UsageError
+from loadgen.errors import ScenarioError, UsageError
 from loadgen.measure.deltas.series_key import CLS_NS
 from loadgen.report.page_tables import page_tables
 from loadgen.report.summary_reader import Series, Summary
@@ -247,6 +249,21 @@ def test_settings_that_a_browser_would_not_follow_are_refused_all_at_once(monkey
     monkeypatch.setattr("loadgen.clients.browser.reachable.check_installed", lambda: "/usr/bin/chromium")
     with pytest.raises(UsageError, match=r"ignores these settings of the plan: ca=, Http\(uds=\), Http\(tls_min=\)"):
         check_plan(Http(uds="/run/shop.sock", tls_min="1.3"), True, TcpNetwork())
+
+
+def test_these_settings_are_errors_of_the_plan_when_it_is_loaded(tmp_path: Path) -> None:
+    (tmp_path / "ca.pem").touch()
+    path = tmp_path / "shop.py"
+    path.write_text(
+        "from loadgen import Http, Plan, User, arrivals, journey\n@journey\nasync def look(user: User) -> None:\n"
+        "    async with user.browser('/') as page:\n        await page.click('a')\nplan = Plan('https://x', "
+        "arrivals('1/s').hold('1s'), look, browsers=1, ca='ca.pem', http=Http(http3=True))\n"
+    )
+    with pytest.raises(ScenarioError) as caught:
+        load(path)
+    (fault,) = caught.value.faults
+    assert fault.message == "browsers: Chromium ignores these settings of the plan: ca=, Http(http3=)"
+    assert "a plan for the browsers alone" in fault.hint
 
 
 def test_an_allow_list_with_a_limit_of_requests_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,7 +6,6 @@ import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
-from pathlib import Path
 from typing import Any
 
 import grpc
@@ -16,7 +15,7 @@ from grpc import aio
 from loadgen.clients.grpc_client.channel import GrpcChannel
 from loadgen.clients.http import HttpClient
 from loadgen.errors import RequestFailed, UsageError
-from tests.support.grpc_server import SERVICE, GrpcServer, grpc_server
+from tests.support.grpc_server import SERVICE, GrpcServer, connections_to, grpc_server
 from tests.support.http2 import prior_pool
 from tests.support.scripted import client_of, rows_of
 
@@ -44,12 +43,6 @@ def counted(client: HttpClient, *metrics: str) -> list[int]:
     for one in delta.stats:
         found[delta.new_series[one.series].metric] += one.n
     return [found[metric] for metric in metrics]
-
-
-def connections_to(port: int) -> int:
-    """How many sockets of this machine are connected to the port."""
-    lines = Path("/proc/net/tcp").read_text().splitlines()[1:]
-    return sum(line.split()[2].endswith(f":{port:04X}") and line.split()[3] == "01" for line in lines)
 
 
 def stub(channel: Any, kind: str, name: str) -> Any:

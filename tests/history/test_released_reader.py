@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 
 from loadgen.history.store.store import Store
-from loadgen.history.store.stored_run import Event, ObjectiveVerdict
+from loadgen.history.store.stored_run import Event, ObjectiveVerdict, SloCounts
 from tests.support.accepted import KEY, history
 from tests.support.newer_kinds import KINDS, add_newer_kinds
 
@@ -67,8 +67,9 @@ def plain(tmp_path: Path) -> Path:
     """A folder with a history of known kinds only, but with runs as today's loadgen writes them."""
     store = Store.open(str(tmp_path / "plain/history"))
     objectives = (ObjectiveVerdict("p(99) < 300ms", "passed", "checkout"),)
+    samples = (SloCounts("checkout-fast", "checkout", "maria", 0.995, 300.0, 12_000, 9, "kept", 0.998, 0.9996),)
     for run in RUNS[:10]:
-        store.add(replace(run, objectives=objectives))
+        store.add(replace(run, objectives=objectives, slos=samples))
     store.pin([run.run_id for run in RUNS[:3]], "1.4")
     store.strike(RUNS[5].run_id, "a restore")
     for kind in ("verdict", "control"):

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from loadgen.errors import StorageError
 from loadgen.find_chromium import VARIABLE, find_chromium
 from loadgen.programme.pages.pdf import print_pdf
 
@@ -91,10 +92,13 @@ def test_without_chromium_the_sentence_names_what_to_do(tmp_path: Path, monkeypa
     assert not (tmp_path / "week.pdf").exists()
 
 
-def test_a_file_that_cannot_be_written_is_a_sentence(program: Path, tmp_path: Path) -> None:
+def test_a_file_that_cannot_be_written_is_an_error(program: Path, tmp_path: Path) -> None:
     script(program, _PDF)
-    why = print_pdf(b"<p>x", tmp_path / "no" / "week.pdf")
-    assert "week.pdf cannot be written: No such file or directory" in why
+    with pytest.raises(StorageError, match=r"cannot write .*week\.pdf: No such file or directory"):
+        print_pdf(b"<p>x", tmp_path / "no" / "week.pdf")
+
+
+def test_a_chromium_that_cannot_be_started_is_a_sentence(program: Path, tmp_path: Path) -> None:
     script(program, "exit 0")
     program.write_text("not a program for any system")
     assert "No PDF: " in print_pdf(b"<p>x", tmp_path / "week.pdf")

@@ -275,7 +275,8 @@ def test_impossible_numbers_of_intervals_are_refused(said: tuple[int, int]) -> N
 
 def test_every_field_of_a_delta_is_joined_or_the_same_in_both() -> None:
     """A new field must be thought of here."""
-    same = {"agent", "epoch", "seq", "start_ns", "run_id", "packed"}  # nothing is packed before it is encoded
+    encoded = {"packed", "exemplar_rows"}  # both are empty before a delta is encoded
+    same = {"agent", "epoch", "seq", "start_ns", "run_id", *encoded}
     added = {f.name for f in fields(Delta)} - same
     assert added == {
         "sampling",

@@ -157,7 +157,10 @@ def test_slices_of_two_sources_at_the_same_time_are_named_since_they_would_count
 
     (clash,) = day(folder).clashes
 
-    assert clash == "checkout-fast has 1 overlapping slice, the first at 2026-07-20 00:00:00 UTC"
+    assert clash == (
+        "checkout-fast has 1 overlapping slice of the sources datadog, prod, the first at 2026-07-20 00:00:00 UTC; they"
+        " would count twice: move the files of one of them out of slis/"
+    )
 
 
 def test_a_slice_across_midnight_twice_or_of_an_invalid_source_is_rejected(folder: Ledger) -> None:
@@ -268,7 +271,7 @@ def test_a_file_under_another_name_is_left_out(folder: Ledger, tmp_path: Path) -
 def test_a_newer_format_is_named_and_nothing_is_added_to_its_day(folder: Ledger, tmp_path: Path) -> None:
     folder.write("prod", [made(0)])
     (path,) = files(tmp_path)
-    text = about(path.read_bytes())[8:].replace('"format":1', '"format":2')
+    text = about(path.read_bytes())[8:].replace('"format":1', '"format":3')
     columns = [(name, of) for name, of in COLUMNS.items()]
     row = tuple(msgspec.structs.astuple(msgspec.convert(made(0), Row, from_attributes=True)))
     file = BytesIO()
@@ -279,7 +282,7 @@ def test_a_newer_format_is_named_and_nothing_is_added_to_its_day(folder: Ledger,
     with pytest.raises(UsageError, match="was written by a newer loadgen, so nothing is added") as caught:
         folder.write("prod", [made(1)])
 
-    assert why.endswith("it has format 2, and this loadgen reads formats up to 1; update loadgen")
+    assert why.endswith("it has format 3, and this loadgen reads formats up to 2; update loadgen")
     assert "update loadgen" in caught.value.hint
 
 

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import given, settings
 
 from loadgen.programme.objectives import Alert, Query, RatioIndicator
 from loadgen.programme.openslo.read import read_files, read_text
 from loadgen.programme.openslo.write import as_openslo, openslo_losses
 from loadgen.programme.slo_set import SloSet
-from tests.support.objectives import slo_sets
+from tests.support.objectives import composite_sets, slo_sets
 
 DATA = Path(__file__).parent.parent / "data/slo"
 
@@ -24,6 +24,17 @@ def test_export_is_read_back_as_an_equal_set_and_written_as_equal_bytes(slos: Sl
     reading = read_text(text, "export.yaml")
     assert not reading.faults, (reading.faults, text)
     assert reading.slos == slos
+    assert as_openslo(reading.slos) == text
+
+
+@settings(max_examples=30)
+@given(composite_sets())
+def test_composites_are_read_back_as_an_equal_set_and_written_as_equal_bytes(slos: SloSet) -> None:
+    text = as_openslo(slos)
+    reading = read_text(text, "export.yaml")
+    assert not reading.faults, (reading.faults, text)
+    assert reading.slos == slos
+    assert text.count("kind: SLO") == 1
     assert as_openslo(reading.slos) == text
 
 

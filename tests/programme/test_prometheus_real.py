@@ -17,9 +17,10 @@ GOOD, TOTAL = 'shop_seconds_bucket{le="0.3"}', "shop_seconds_count"
 
 
 @pytest.mark.parametrize(
-    ("width", "count"), [(5, 7), pytest.param(30, 20, marks=[pytest.mark.slow, pytest.mark.timeout(900)])]
+    ("width", "count"), [(5, 24), pytest.param(30, 20, marks=[pytest.mark.slow, pytest.mark.timeout(900)])]
 )
 def test_good_and_total_equal_the_shops_log_in_every_whole_slice(tmp_path: Path, width: int, count: int) -> None:
+    """Two minutes, and ten. It waits, and takes 3 s of CPU; tests/conftest.py lets it begin before the others."""
     with counted_shop() as shop, running_prometheus(tmp_path, f"127.0.0.1:{shop.port}") as prometheus:
         first = _first_edge(prometheus, width)
         restarted, missed = first + 2 * width, first + 5 * width
@@ -49,8 +50,13 @@ def test_good_and_total_equal_the_shops_log_in_every_whole_slice(tmp_path: Path,
 def _check(pulled: Pulled, shop: CountedShop, prometheus: RunningPrometheus, asked: Asked, partial: set[int]) -> None:
     assert not pulled.faults
     assert [one.start for one in pulled.slices] == list(asked.edges[:-1])
-    assert {one.start for one in pulled.slices if not one.is_whole} == partial
+    lacking = {one.start for one in pulled.slices if not one.is_whole}
+    assert partial <= lacking
+    # On a busy machine, Prometheus itself may be late.
+    late = {edge for edge in asked.edges if _is_late(prometheus, edge)}
+    assert all({start, start + asked.width} & late for start in lacking - partial)
     whole = [one for one in pulled.slices if one.is_whole]
+    assert len(whole) > len(asked.edges) // 2
     assert [(one.good, one.total) for one in whole] == [_logged(shop, prometheus, one) for one in whole]
     assert all(1 <= one.missing_s <= 4 for one in pulled.slices if one.start in partial)
     assert not any(one.estimated for one in pulled.slices)
@@ -67,6 +73,12 @@ def _logged(shop: CountedShop, prometheus: RunningPrometheus, one: Slice) -> tup
     first, last = (prometheus.value(f"timestamp({TOTAL} @ {edge})") for edge in (one.start, one.end))
     assert one.start - 1.1 <= first <= one.start
     return shop.between(first, last)
+
+
+def _is_late(prometheus: RunningPrometheus, edge: int) -> bool:
+    """Whether the last scrape before an edge is more than its interval before it."""
+    found = prometheus.ask(f"timestamp({TOTAL} @ {edge})")
+    return not found or edge - float(found[0]["value"][1]) > 1.2
 
 
 def _first_edge(prometheus: RunningPrometheus, width: int) -> int:

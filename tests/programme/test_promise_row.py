@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, timezone
 from math import log
 
 import pytest
@@ -11,7 +11,15 @@ from loadgen.history.store.stored_run import Event
 from loadgen.programme.recommending.checklist import CHECKED, DONE, REFUSED, checklist_row, checks_of
 from loadgen.programme.recommending.explained import explained, order_said
 from loadgen.programme.recommending.facts import Rules
-from loadgen.programme.recommending.performance import Accepted, Newly, NoSlowDown, SlowDown, budget_row, drift_row
+from loadgen.programme.recommending.performance import (
+    Accepted,
+    Newly,
+    NoSlowDown,
+    SlowDown,
+    budget_row,
+    drift_row,
+    quarter_at,
+)
 from loadgen.programme.recommending.promise import PromiseFact, promise_row
 from loadgen.programme.recommending.recommendation import Evidence, Piece, Policy, recommend
 
@@ -99,6 +107,46 @@ def test_a_spent_budget_stops_a_slow_down_that_the_gate_would_pass() -> None:
     assert row.state == "no-go"
     assert "certainly slower: +1.0 % (+0.4 to +1.6 %)" in row.says
     assert "pin a release anew with a reason" in row.says
+
+
+def quarters(change: float, *given: tuple[int, float], newly: Newly | None = None) -> SlowDown:
+    """Accepted changes, each with the month of 2026 in which it was accepted."""
+    decisions = tuple(Accepted(datetime(2026, month, 15, tzinfo=UTC), ratio, "taxes") for month, ratio in given)
+    return SlowDown("1.4", change, change - 0.01, change + 0.01, decisions=decisions, newly=newly)
+
+
+def test_each_quarter_has_a_budget_of_its_own_and_both_sums_are_shown() -> None:
+    found = quarters(0.03, (2, 1.06), (5, 1.06))
+
+    row, _ = budget_row("checkout", "v412", (), found, Rules())
+
+    assert not found.is_spent(0.10)
+    assert row.state == "go"
+    assert (
+        "by decisions: 61.1 % of the budget is spent in 1 accepted change of 2026-Q2"
+        " (122.3 % of one budget in 2 since the pin)"
+    ) in row.says
+    assert "by decisions of 2026-Q2: (log 1.0600) / log 1.1 = 61.1 %; since the pin: (" in row.arithmetic
+
+
+def test_a_new_quarter_does_not_end_a_budget_that_an_older_one_has_spent() -> None:
+    found = quarters(0.03, *[(3, 1.02)] * 5, (4, 1.001), newly=Newly(0.01, 0.004, 0.016))
+
+    row, _ = budget_row("checkout", "v412", (), found, Rules())
+
+    assert row.state == "no-go"
+    assert "103.9 % of the budget is spent in 5 accepted changes of 2026-Q1" in row.says
+
+
+def test_quarters_that_drift_past_the_limit_are_spent_by_measurement() -> None:
+    found = quarters(0.12, (2, 1.06), (5, 1.06), newly=Newly(0.01, 0.004, 0.016))
+    assert found.is_spent(0.10)
+    assert budget_row("checkout", "v412", (), found, Rules())[0].state == "no-go"
+
+
+def test_the_quarter_of_a_decision_is_that_of_utc() -> None:
+    assert quarter_at(datetime(2026, 12, 31, 23, 59, tzinfo=UTC)) == "2026-Q4"
+    assert quarter_at(datetime(2027, 1, 1, 0, 30, tzinfo=timezone(timedelta(hours=1)))) == "2026-Q4"
 
 
 def test_half_of_an_improvement_is_given_back() -> None:

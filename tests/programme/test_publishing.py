@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Callable
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,7 @@ from loadgen.notify.event import EventKind
 from loadgen.notify.settings import Channel
 from loadgen.notify.transports import NotDelivered
 from loadgen.programme.publishing import deliver as delivering
+from loadgen.programme.publishing import publish as publish_module
 from loadgen.programme.publishing.deliver import deliver
 from loadgen.programme.publishing.publish import Published, publish_recommendation, publish_report, publish_week
 from loadgen.programme.publishing.publish_file import PublishSettings
@@ -158,6 +161,37 @@ def test_a_channel_that_fails_stops_no_other_and_only_it_is_tried_again(tmp_path
 
     assert sorted(sent) == ["mail", "team", "team"]
     assert first.troubles == ("team (webhook): the server answers http 404 (tries: 1)",)
+    assert second.exit_code == ExitCode.PASSED
+
+
+def test_after_ctrl_c_messages_that_were_delivered_are_recorded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sent: list[str] = []
+    answers = threading.Event()
+
+    def send(one: Channel, *_: Any) -> str:
+        if one.name == "slow":
+            answers.wait(60)
+        sent.append(one.name)
+        return ""
+
+    def interrupted(all_: list[Future[str]]) -> None:
+        wait(all_, return_when=FIRST_COMPLETED)
+        raise KeyboardInterrupt
+
+    channels = (channel("team"), channel("slow"))
+    with monkeypatch.context() as patch:
+        patch.setattr(publish_module, "wait", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            publish(tmp_path, channels=channels, send=send)
+    before = list(sent)
+    answers.set()
+    second = publish(tmp_path, channels=channels, send=send)
+
+    assert before == ["team"]
+    assert sent.count("team") == 1
+    assert "channel team" in second.before
     assert second.exit_code == ExitCode.PASSED
 
 

@@ -175,7 +175,7 @@ def test_slices_of_two_sources_are_no_data_with_the_reason(tmp_path: Path) -> No
     )
 
     assert found.word == "no data"
-    assert "the next slice begins before its end" in found.why
+    assert found.why == "it has slices of two sources at the same time, which would count twice"
 
 
 def test_a_promise_that_cannot_be_judged_says_why(tmp_path: Path) -> None:

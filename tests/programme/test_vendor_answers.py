@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import json
 import re
-from datetime import datetime
+from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote_plus
 
 import pytest
 
 from loadgen.programme.sources import cloudwatch_answers as cloudwatch
 from loadgen.programme.sources import datadog_answers as datadog
 from loadgen.programme.sources.asked import Asked, NoCounts, Reply
-from loadgen.programme.sources.count_points import Sliced, sliced
+from loadgen.programme.sources.count_points import Points, Sliced, sliced
 
 DATA = Path(__file__).parents[1] / "data" / "sources"
 START = 1_784_505_600
@@ -118,6 +119,104 @@ def test_counts_of_cloudwatch_are_read_with_their_traps(
     assert rows(found) == expected
     assert found.notes == notes
     assert found.faults == ()
+
+
+# -- the bounds of interpolated counts --------------------------------------------------------------
+
+
+def cloudwatch_pages(**values: list[float]) -> list[dict[str, Any]]:
+    stamps = [datetime.fromtimestamp(START + 300 * n, UTC) for n in range(2)]
+    found = [{"Id": id_, "StatusCode": "Complete", "Timestamps": stamps, "Values": one} for id_, one in values.items()]
+    return [{"MetricDataResults": found}]
+
+
+@pytest.mark.parametrize(
+    ("stat", "narrow", "wide"),
+    [
+        ("TC(:0.3)", "TC(:0.2727272727)", "TC(:0.33)"),
+        ("PR(:0.3)", "PR(:0.2727272727)", "PR(:0.33)"),
+        ("TC(0.3:)", "TC(0.33:)", "TC(0.2727272727:)"),
+        ("TC(0.1:0.3)", "TC(0.11:0.2727272727)", "TC(0.0909090909:0.33)"),
+    ],
+)
+def test_a_count_of_cloudwatch_is_asked_for_at_limits_one_bucket_around_its_own(
+    stat: str, narrow: str, wide: str
+) -> None:
+    asked = Asked("fast", query("SampleCount"), query(stat), "", START, START + 600, 300)
+
+    found = [(one["Id"], one["MetricStat"]["Stat"]) for one in cloudwatch.requests_of(asked)]
+
+    assert found == [("total", "SampleCount"), ("good", stat), ("fewest", narrow), ("most", wide)]
+
+
+def test_exact_counts_and_neighbouring_limits_have_no_bounds() -> None:
+    asked = Asked("fast", query("SampleCount"), query("Sum"), "", START, START + 600, 300)
+
+    assert [one["Id"] for one in cloudwatch.requests_of(asked)] == ["total", "good"]
+    assert cloudwatch.bracket(cloudwatch.MetricQuery.of(query("TC(0.29:0.3)"))) is None
+
+
+@pytest.mark.parametrize(
+    ("good", "bad", "part", "bounds"),
+    [
+        # Counts below and above are rounded outward, and stay within 0 and the total.
+        ("TC(:0.3)", "", [95.0, 99.4], [(93, 97), (98, 100)]),
+        ("PR(:0.3)", "", [95.0, 99.4], [(93, 97), (98, 100)]),
+        ("", "TC(0.3:)", [5.0, 0.6], [(3, 7), (0, 2)]),
+    ],
+)
+def test_the_counts_around_a_limit_are_the_bounds_of_good_requests(
+    good: str, bad: str, part: list[float], bounds: list[tuple[int, int]]
+) -> None:
+    asked = Asked("fast", query("SampleCount"), good and query(good), bad and query(bad), START, START + 600, 300)
+    around = {"fewest": [93.7, 98.9], "most": [96.2, 100.0]} if good else {"fewest": [3.1, 0.0], "most": [7.0, 1.2]}
+    found = cloudwatch.parse_pages(
+        cloudwatch_pages(total=[100.0, 100.0], **{"good" if good else "bad": part}, **around), asked
+    )
+    assert not isinstance(found, NoCounts)
+
+    slices = sliced(asked, *found, "e").slices
+
+    expected = bounds if good else [(100 - high, 100 - low) for low, high in bounds]
+    assert [one.bounds for one in slices] == expected
+
+
+@pytest.mark.parametrize("status", ["Forbidden", "InternalError", "PartialData"])
+def test_a_faulty_bound_leaves_the_error_unknown_and_the_counts_stay(status: str) -> None:
+    asked = Asked("fast", query("SampleCount"), query("TC(:0.3)"), "", START, START + 600, 300)
+    pages = cloudwatch_pages(total=[100.0, 100.0], good=[95.0, 99.0], fewest=[94.0, 98.0], most=[97.0, 99.0])
+    pages[0]["MetricDataResults"][3]["StatusCode"] = status
+    found = cloudwatch.parse_pages(pages, asked)
+    assert not isinstance(found, NoCounts)
+
+    slices = sliced(asked, *found, "e").slices
+
+    assert [(one.good, one.estimated, one.bounds) for one in slices] == [(95, True, None), (99, True, None)]
+
+
+def test_a_share_of_a_sketch_is_asked_for_at_limits_one_bucket_around_its_own() -> None:
+    slow = "count(v: v>0.3):shop.time{*}.as_count()"
+    asked = Asked("fast", HITS, "", slow, START, START + 600, 300)
+
+    path = unquote_plus(datadog.query_path(asked))
+
+    assert "count(v: v>0.306):shop.time{*}.as_count().rollup(sum, 300)" in path
+    assert "count(v: v>0.294117647):shop.time{*}.as_count().rollup(sum, 300)" in path
+    series = [
+        {"pointlist": [[START * 1000, value], [(START + 300) * 1000, value]], "interval": 300, "query_index": n}
+        for n, value in enumerate([100.0, 5.0, 4.0, 7.0])
+    ]
+    found = datadog.parse_points(Reply(200, json.dumps({"status": "ok", "series": series}).encode()), asked)
+    assert not isinstance(found, NoCounts)
+    assert [one.bounds for one in sliced(asked, found.total, found.part, "e").slices] == [(93, 96)] * 2
+
+
+def test_the_last_digits_of_floats_are_no_fractions() -> None:
+    asked = Asked("fast", HITS, OK, "", START, START + 300, 300)
+
+    found = sliced(asked, Points({START: 1000.0000000001}), Points({START: 989.9999999999}), "e").slices
+
+    assert [(one.good, one.total, one.estimated) for one in found] == [(990, 1000, False)]
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loadgen.analysis.attainment.attain import attained, judge, sampling_error
+from loadgen.analysis.attainment.attain import attained, judge
 from loadgen.analysis.attainment.budget import Budget, budget_of, calendar_budget
 from loadgen.analysis.attainment.months_like_these import months_like_these
 from loadgen.analysis.attainment.shown import budget_text, digits_of, percent_text
@@ -118,28 +118,6 @@ def test_a_partly_missing_slice_is_good_only_if_the_rest_cannot_spoil_it() -> No
     assert (found.lower, found.upper, found.state) == (0.5, 1.0, "undecided")
     found = judge(slices, 0.6, window=(0, 7200), method=CountedBy.TIMESLICES, slice_target=0.4)
     assert (found.lower, found.state) == (1.0, "kept")
-
-
-def test_an_estimated_source_moves_both_bounds() -> None:
-    slices = changed(flat(bad=0.95), estimated=True)
-    sure = judge(slices, 0.99, window=(MONDAY, MONDAY + WEEK))
-    vague = judge(slices, 0.99, window=(MONDAY, MONDAY + WEEK), sampled_error=0.001)
-    assert (sure.state, vague.state, sure.observed.is_estimate) == ("kept", "undecided", True)
-
-
-def test_the_error_of_a_sampling_source_is_that_of_its_share() -> None:
-    slices = slices_of([0], 300, 9900, 10_000, estimated=True)
-    assert sampling_error(slices, 1.0) == 0.0
-    assert sampling_error(changed(slices, estimated=False), 0.1) == 0.0
-    rng = np.random.default_rng(4)
-    found = rng.hypergeometric(100, 9900, 1000, 20_000) / 1000
-    covered = [
-        abs(share - 0.01) <= sampling_error(slices_of([0], 300, 1e4 * (1 - share), 1e4, estimated=True), 0.1)
-        for share in found
-    ]
-    assert np.mean(covered) == pytest.approx(0.95, abs=0.02)
-    with pytest.raises(ValueError, match="kept is 0"):
-        sampling_error(slices, 0.0)
 
 
 def test_a_complete_window_needs_no_history() -> None:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import datetime
 from decimal import Decimal
 
 from hypothesis import strategies as st
 
+from loadgen.programme.composites.composite import Composite, Part
+from loadgen.programme.load_tests.leave_out import ABSENT
 from loadgen.programme.objectives import (
     CALENDAR_UNITS,
     Alert,
@@ -25,7 +28,7 @@ from loadgen.programme.objectives import (
 )
 from loadgen.programme.slo_set import Service, SloSet
 
-__all__ = ["slo_sets"]
+__all__ = ["composite_sets", "slo_sets"]
 
 NAMES = st.from_regex(r"[a-z0-9]([-a-z0-9]{0,20}[a-z0-9])?", fullmatch=True)
 CHARS = st.characters(codec="utf-8", exclude_characters="\0")
@@ -149,7 +152,29 @@ def _objectives(draw: st.DrawFn, sources: list[DataSource]) -> Objective:
         source=draw(st.just("") | FILLED),
         alert_set="standard" if is_standard and window.nominal_s < 86_400 * 90 else "",
         alerts=tuple(sorted(alerts, key=lambda alert: alert.name)),
+        load_tests=draw(st.just("") | FILLED.filter(lambda text: text.strip() != ABSENT)),
     )
+
+
+@st.composite
+def composite_sets(draw: st.DrawFn) -> SloSet:
+    """Return a set of one composite of two to five parts, as one SLO can have them."""
+    base = draw(_objectives([]))
+    name = draw(NAMES.filter(lambda text: len(text) <= 50))
+    weights = draw(st.lists(st.integers(1, 10**6), min_size=2, max_size=5))
+    letters = draw(st.permutations("ABCDE"))
+    # Each part has the target of the alerts, which could not fire at a lower one.
+    parts = [
+        replace(base, name=f"{name}-{letter.lower()}", part_name=letter)
+        for letter, _ in zip(letters, weights, strict=False)
+    ]
+    made = Composite(
+        name,
+        tuple(
+            Part(one.name, (Decimal(weight) / 1_000).normalize()) for one, weight in zip(parts, weights, strict=True)
+        ),
+    )
+    return SloSet.of(parts, composites=[made])
 
 
 @st.composite

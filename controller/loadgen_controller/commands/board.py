@@ -37,7 +37,7 @@ loadgen board --check
 
 loadgen board -o board.html -o board.csv
 
-loadgen board -o board.html --owners CODEOWNERS --traffic shop/traffic.json
+loadgen board -o board.html --owners CODEOWNERS --traffic shop/traffic.json --traces traces/
 
 loadgen board slos/ --team payments --as-of 2026-07-27T06:00Z --format json
 
@@ -81,6 +81,13 @@ def main(
     openapi: Annotated[
         Path | None, typer.Option(metavar="FILE", help="An OpenAPI document: operations that no journey has.")
     ] = None,
+    traces: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE|DIR",
+            help="Traces of production, as for `loadgen trace why --file`: entries that no journey has.",
+        ),
+    ] = None,
     programme: Annotated[
         Path | None,
         typer.Option(
@@ -116,6 +123,7 @@ def main(
         from loadgen.programme.board.standard_file import StandardFile, read_standard
         from loadgen.programme.programme_toml import FILE_NAME
         from loadgen.traffic.coverage.openapi_operations import read_openapi
+        from loadgen.traffic.coverage.traced_endpoints import read_traced_endpoints
         from loadgen.traffic.coverage.traffic_names import read_traffic_names
     path = programme if programme is not None else Path(FILE_NAME)
     has_file = programme is not None or path.exists()
@@ -126,13 +134,16 @@ def main(
     present = None if owners is None else errors.catch(lambda: read_owners(owners))
     names = None if traffic is None else errors.catch(lambda: read_traffic_names(traffic))
     document = None if openapi is None else errors.catch(lambda: read_openapi(openapi))
+    traced = None if traces is None else errors.catch(lambda: read_traced_endpoints(traces))
     errors.check()
     assert now is not None
     assert place is not None
     assert file is not None
     inputs = Inputs(
-        now, objectives or (), file, present, names, document, weeks, "" if as_of is None else now.isoformat()
+        now, objectives or (), file, present, names, document, traced, weeks, "" if as_of is None else now.isoformat()
     )
+    if traced is not None and traced.unnamed:
+        echo(f"note: {quantity(traced.unnamed, 'trace')} without a method or a route at the entry", err=True)
     found = board_of(gather(place, inputs), file, weeks)
     if team:
         teams = sorted({row.team for row in found.rows if row.team})

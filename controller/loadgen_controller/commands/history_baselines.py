@@ -18,7 +18,7 @@ from loadgen.units import format_count
 from loadgen_controller.collect_option_errors import CollectedErrors
 from loadgen_controller.commands.shared_options import ByOption, EnvOption, StoreOption
 from loadgen_controller.console_output import echo, echo_json
-from loadgen_controller.past_runs.read_run_for_history import accepted_in, who
+from loadgen_controller.past_runs.read_run_for_history import accepted_in, promises_here, who
 from loadgen_controller.planning.option_parsing import store_of
 from loadgen_controller.screen.terminal_report import Output, print_table
 
@@ -60,7 +60,9 @@ def add_runs(
     rejected unless --because gives a reason to accept it. The run folder is no longer needed afterwards.
     """
     errors, history = CollectedErrors(), _open_store(store, env)
-    found = [made for run in runs if (made := errors.catch(partial(accepted_in, run, runs_dir))) is not None]
+    promises = promises_here()
+    read = (errors.catch(partial(accepted_in, run, runs_dir, promises)) for run in runs)
+    found = [made for made in read if made is not None]
     errors.check()
     for made in found:
         before = history.matching(made.key)

@@ -9,7 +9,9 @@ from typing import Annotated, Final
 
 import typer
 
+from loadgen.atomic_files import atomic_write
 from loadgen.errors import StorageError, UsageError
+from loadgen.secret_files import UMASK_ONLY
 from loadgen_controller.console_output import echo
 
 NAME = "new"
@@ -74,7 +76,7 @@ def main(
 
 
 def write_new(path: Path, text: str) -> None:
-    """Write a new file, in a new folder if it has none.
+    """Write a new file completely or not at all, in a new folder if it has none.
 
     Raises:
         UsageError: the file exists; it is not changed.
@@ -82,8 +84,7 @@ def write_new(path: Path, text: str) -> None:
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("x", encoding="utf-8") as file:
-            file.write(text)
+        atomic_write(path, text.encode(), UMASK_ONLY, is_exclusive=True, may_lack_links=True)
     except FileExistsError:
         raise UsageError(f"{path} already exists", hint="choose another name; the file was not changed") from None
     except OSError as exc:

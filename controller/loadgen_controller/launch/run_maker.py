@@ -24,6 +24,7 @@ from loadgen_controller.api.remote import check_there
 from loadgen_controller.collect_option_errors import CollectedErrors
 from loadgen_controller.launch.launcher import Made, make_run
 from loadgen_controller.launch.run_location import Placement
+from loadgen_controller.past_runs.read_run_for_history import promises_here, with_promises
 from loadgen_controller.planning.scenario import load_scenario
 
 __all__ = ["Interrupted", "RunMaker"]
@@ -115,7 +116,8 @@ class RunMaker:
         self.console.print(f"{called or 'run'}: {made.run_dir}: {made.result}", soft_wrap=True)
         if made.was_stopped:
             raise Interrupted
-        return accepted_of(open_run(made.run_dir))
+        run = open_run(made.run_dir)
+        return with_promises(accepted_of(run), run, promises_here())
 
 
 def _changed_target(target: str | None) -> dict[str, str]:

@@ -9,14 +9,18 @@ is the median volume of the same hour of the week. The promise was kept if even
 the lower bound reaches the target, and it was not kept if even the upper bound
 is below it. Between the two it is undecided.
 
+Estimated counts move both bounds by their error: the bounds of an
+interpolation, and the 95 % interval of a sampling. If nothing is known about
+the error, any number of these requests may have been good.
+
 [Error budgets](../../../docs/error-budgets.md) explains it with examples.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import ceil, sqrt
-from typing import Final, Literal
+from math import ceil
+from typing import Literal
 
 import numpy as np
 
@@ -26,9 +30,8 @@ from loadgen.analysis.attainment.slices import CountedBy, Slices, counted, withi
 from loadgen.analysis.attainment.volume import volume_per_second
 from loadgen.analysis.values_to_float_array import Array
 
-__all__ = ["Attainment", "Gap", "Judgement", "State", "attained", "judge", "sampling_error"]
+__all__ = ["Attainment", "Gap", "Judgement", "State", "attained", "judge"]
 
-_Z: Final = 1.959963984540054
 State = Literal["kept", "not kept", "undecided", "no traffic"]
 
 
@@ -43,6 +46,16 @@ class Attainment:
     """Observed slices without a request. Such slices are left out: neither good nor bad."""
     is_estimate: bool
     """Whether any counted slice has interpolated, sampled or extrapolated counts."""
+    low: float | None = None
+    high: float | None = None
+    """low, high: the interval of the ratio by the error of estimated counts; both are the ratio if no count is
+    estimated; None without traffic."""
+    unknown: float = 0.0
+    """Requests in estimated slices about whose error nothing is known: any number of them may have been good."""
+    kept: float = 1.0
+    """The smallest part of its requests that a source samples; 1: none samples."""
+    is_interpolated: bool = False
+    """Whether the bounds of an interpolation are a part of the interval."""
 
     @property
     def ratio(self) -> float | None:
@@ -90,14 +103,38 @@ def attained(
     Raises:
         ValueError: Timeslices without `slice_target`.
     """
-    units = counted(slices, method, slice_target)
+    return _attained(slices, method, slice_target, *_sampling(slices, method))
+
+
+def _attained(
+    slices: Slices, method: CountedBy, slice_target: float | None, wide: Slices, spread: tuple[float, float]
+) -> Attainment:
+    units = counted(wide, method, slice_target)
+    of, good = float(units.total.sum()), float(units.good.sum())
+    has_traffic = slices.total > 0
+    is_unknown = slices.estimated & has_traffic & (slices.low == 0) & (slices.high == slices.total)
     return Attainment(
         method,
-        float(units.good.sum()),
-        float(units.total.sum()),
+        good,
+        of,
         slices.without_traffic,
-        bool((slices.estimated & (slices.total > 0)).any()),
+        bool((slices.estimated & has_traffic).any()),
+        max(float(units.low.sum()) - spread[0], 0.0) / of if of else None,
+        min(float(units.high.sum()) + spread[1], of) / of if of else None,
+        float(slices.total[is_unknown].sum()),
+        float(slices.kept[has_traffic].min(initial=1.0)),
+        bool((slices.estimated & has_traffic & ~is_unknown & (slices.high > slices.low)).any()),
     )
+
+
+def _sampling(slices: Slices, method: CountedBy) -> tuple[Slices, tuple[float, float]]:
+    """Return the slices with the sampling error of each one, and the spread by sampling of all of them together."""
+    if not (slices.kept < 1).any():
+        return slices, (0.0, 0.0)
+    # Only sampling sources need scipy, whose import takes longer than the judgement of 50 promises.
+    from loadgen.analysis.attainment.estimates import sampling_spread, widened
+
+    return (widened(slices) if method is CountedBy.TIMESLICES else slices), sampling_spread(slices, method)
 
 
 def judge(
@@ -109,7 +146,6 @@ def judge(
     slice_target: float | None = None,
     history: Slices | None = None,
     gap_width_s: float = 300.0,
-    sampled_error: float = 0.0,
 ) -> Judgement:
     """Judge a closed window.
 
@@ -120,29 +156,27 @@ def judge(
         slice_target: the good ratio that makes a slice good; for Timeslices only.
         history: slices from which the usual volume of missing hours is taken; by default `slices`.
         gap_width_s: the assumed width of slices where the ledger has none, s.
-        sampled_error: half the width of the interval that the counts of an estimated source have, as a share. The
-            lower bound falls and the upper bound rises by it.
 
     Raises:
         ValueError: an invalid target or window, or Timeslices without `slice_target`.
     """
     wanted = exact_share(target)
     inside = within(slices, window, gap_width_s=gap_width_s)
-    observed = attained(inside, method, slice_target)
+    wide, spread = _sampling(inside, method)
+    observed = _attained(inside, method, slice_target, wide, spread)
     if not inside.missing_s and not observed.of:
         return Judgement("no traffic", observed, None, None, 0.0, None, None, ())
     volume = volume_per_second(slices if history is None else history, inside.start)
     unseen = np.where(inside.missing > 0, volume * inside.missing, 0.0)
-    worst, best, units = _extremes(inside, unseen, method, slice_target)
+    worst, best, units = _extremes(wide, unseen, method, slice_target)
     gaps = _gaps(inside, best - worst)
     of = float(units.sum())
     is_known = bool(np.isfinite(volume[inside.missing > 0]).all())
     if not is_known or not of:
         # No hour shows how many requests the missing time had. Nothing follows from the observed part then.
         return Judgement("undecided", observed, 0.0, 1.0, inside.missing_s, None, None, gaps)
-    error = sampled_error if observed.is_estimate else 0.0
-    low, high = float(worst.sum()), float(best.sum())
-    lower, upper = max(low / of - error, 0.0), min(high / of + error, 1.0)
+    low, high = max(float(worst.sum()) - spread[0], 0.0), min(float(best.sum()) + spread[1], of)
+    lower, upper = low / of, high / of
     state: State = "undecided"
     if lower >= float(wanted):
         state = "kept"
@@ -150,35 +184,9 @@ def judge(
         state = "not kept"
     if_good = if_bad = None
     if state == "undecided":
-        if_good = _fewest_minutes(inside.missing, best - worst, (float(wanted) + error) * of - low)
-        if_bad = _fewest_minutes(inside.missing, best - worst, high - (float(wanted) - error) * of)
+        if_good = _fewest_minutes(inside.missing, best - worst, float(wanted) * of - low)
+        if_bad = _fewest_minutes(inside.missing, best - worst, high - float(wanted) * of)
     return Judgement(state, observed, lower, upper, inside.missing_s, if_good, if_bad, gaps)
-
-
-def sampling_error(slices: Slices, kept: float) -> float:
-    """Return half the width of the 95 % interval of the good share, for a source that keeps a part of the requests.
-
-    It is `sampled_error` of `judge` for Occurrences. Interpolation between the edges of a histogram is another error,
-    and it is not included.
-
-    Args:
-        slices: with counts that are scaled up to all requests; those without `estimated` have no error.
-        kept: the part that the source keeps, above 0 and at most 1.
-
-    Raises:
-        ValueError: `kept` is out of range.
-
-    Source: A. Agresti, B. Coull, The American Statistician 52, 1998, with the correction for a finite population.
-    """
-    if not 0 < kept <= 1:
-        raise ValueError(f"kept is {kept:g}, but must be above 0 and at most 1")
-    of, sampled = float(slices.total.sum()), slices.take(slices.estimated)
-    seen = float(sampled.total.sum()) * kept
-    if not seen:
-        return 0.0
-    share = (float(sampled.bad.sum()) * kept + 2) / (seen + 4)
-    half = _Z * sqrt(share * (1 - share) / (seen + 4) * (1 - kept))
-    return half * float(sampled.total.sum()) / of
 
 
 def _extremes(
@@ -191,18 +199,18 @@ def _extremes(
     lacks = slices.missing > 0
     total = slices.total + missing
     if method is CountedBy.OCCURRENCES:
-        return slices.good, slices.good + missing, total
+        return slices.low, slices.high + missing, total
     whole = counted(slices, method, slice_target)
     # A slice of which a part is missing may have had any ratio between these two, and any at all without a request.
     none = ~(total > 0)
-    worst = np.divide(slices.good, total, out=np.zeros(len(slices)), where=~none)
-    best = np.divide(slices.good + missing, total, out=np.ones(len(slices)), where=~none)
+    worst = np.divide(slices.low, total, out=np.zeros(len(slices)), where=~none)
+    best = np.divide(slices.high + missing, total, out=np.ones(len(slices)), where=~none)
     if method is CountedBy.TIMESLICES and slice_target is not None:
         worst = (worst >= slice_target).astype(np.float64)
         best = (best >= slice_target).astype(np.float64)
     return (
-        np.where(lacks, worst, whole.good),
-        np.where(lacks, best, whole.good),
+        np.where(lacks, worst, whole.low),
+        np.where(lacks, best, whole.high),
         np.where(lacks, 1.0, whole.total),
     )
 

@@ -9,11 +9,11 @@ requests is rounded down, with one digit more than the target has, and the budge
 from __future__ import annotations
 
 from fractions import Fraction
-from math import floor, isfinite
+from math import ceil, floor, isfinite
 
 from loadgen.analysis.attainment.exact_share import exact_share
 
-__all__ = ["NO_TRAFFIC", "budget_text", "digits_of", "percent_text"]
+__all__ = ["NO_TRAFFIC", "budget_text", "digits_of", "interval_text", "percent_text"]
 
 NO_TRAFFIC = "no traffic"
 _MOST_DIGITS = 12
@@ -39,6 +39,18 @@ def percent_text(good: float, total: float, *, target: object) -> str:
     if not total:
         return NO_TRAFFIC
     return _floored(Fraction(good) / Fraction(total), digits_of(target) + 1)
+
+
+def interval_text(low: float, high: float, *, target: object) -> str:
+    """Return an interval of the share of good requests in percent, rounded outward: "99.41 to 99.58 %".
+
+    low, high: 0 to 1. target: above 0 and below 1; the interval has one digit more.
+    """
+    digits = digits_of(target) + 1
+    # Differences in the 12th place are of the arithmetic: 0.9941 is a float just below 99.41 %.
+    least, most = (Fraction(round(one, 12)).limit_denominator(10**12) for one in (low, high))
+    rounded = Fraction(ceil(most * 100 * 10**digits), 100 * 10**digits)
+    return f"{_floored(least, digits).removesuffix(' %')} to {_floored(rounded, digits)}"
 
 
 def budget_text(left: float | None, *, digits: int = 0) -> str:

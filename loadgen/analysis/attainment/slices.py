@@ -6,12 +6,17 @@ Counts are sums, so slices of any split of a window add up to the same figures.
 Times are seconds since the epoch (UTC). `missing` is the time of a slice that
 was not observed: its requests are unknown, and they are never taken as good or
 as zero. A slice that was observed and has no request is *no data*.
+
+Counts that a source interpolates, samples or extrapolates are estimated. `low`
+and `high` bound the true number of good requests, and `kept` is the part of the
+requests that the source samples. An estimated slice without bounds can have any
+number of good requests, from none to all.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Final
 
@@ -52,6 +57,12 @@ class Slices:
     """s without observation, 0 to `width`."""
     estimated: npt.NDArray[np.bool_]
     """Whether the counts are interpolated, sampled or extrapolated."""
+    low: Array
+    """The fewest good requests that the interpolation allows, 0 to `good`; `good` where it is exact."""
+    high: Array
+    """The most good requests that the interpolation allows, `good` to `total`."""
+    kept: Array
+    """The part of the requests that the source samples before it scales the counts up, above 0 to 1; 1: all."""
 
     def __len__(self) -> int:
         return len(self.start)
@@ -65,6 +76,9 @@ class Slices:
             self.total[chosen],
             self.missing[chosen],
             self.estimated[chosen],
+            self.low[chosen],
+            self.high[chosen],
+            self.kept[chosen],
         )
 
     @property
@@ -95,14 +109,20 @@ def slices_of(
     total: npt.ArrayLike,
     missing: npt.ArrayLike = 0.0,
     estimated: npt.ArrayLike = False,
+    *,
+    low: npt.ArrayLike | None = None,
+    high: npt.ArrayLike | None = None,
+    kept: npt.ArrayLike = 1.0,
 ) -> Slices:
     """Check slices and return them sorted by start. A single number is the same for all slices.
+
+    low, high: by default `good`; in estimated slices 0 and `total`, since nothing is known about their error.
 
     Raises:
         ValueError: invalid counts, times or lengths, or slices that overlap. The message names the first slices of
             each error.
     """
-    names = ("start", "width", "good", "total", "missing")
+    names = ("start", "width", "good", "total", "missing", "low", "high", "kept")
     try:
         start_of = np.atleast_1d(np.asarray(start, dtype=np.float64))
         arrays = [
@@ -110,6 +130,12 @@ def slices_of(
             for one in (start, width, good, total, missing)
         ]
         flags = np.array(np.broadcast_to(np.asarray(estimated, dtype=np.bool_), start_of.shape))
+        right, of = arrays[2], arrays[3]
+        least = np.where(flags, 0.0, right) if low is None else low
+        most = np.where(flags, of, right) if high is None else high
+        arrays += [
+            np.array(np.broadcast_to(np.asarray(one, dtype=np.float64), start_of.shape)) for one in (least, most, kept)
+        ]
     except (TypeError, ValueError) as error:
         raise ValueError("each column of the slices must have one number per slice") from error
     if start_of.ndim != 1:
@@ -117,12 +143,15 @@ def slices_of(
     if wrong := [name for name, one in zip(names, arrays, strict=True) if not np.isfinite(one).all()]:
         raise ValueError(f"slices have values that are not finite in {', '.join(wrong)}")
     order = np.argsort(arrays[0], kind="stable")
-    begin, wide, right, of, lacking = (one[order] for one in arrays)
-    slices = Slices(begin, wide, right, of, lacking, flags[order])
+    begin, wide, right, of, lacking, fewest, highest, part = (one[order] for one in arrays)
+    slices = Slices(begin, wide, right, of, lacking, flags[order], fewest, highest, part)
     checks = (
         (slices.width <= 0, "width is not above 0"),
         (slices.good < 0, "good is negative"),
         (slices.good > slices.total, "good is above total"),
+        ((slices.low < 0) | (slices.low > slices.good), "low is not between 0 and good"),
+        ((slices.high < slices.good) | (slices.high > slices.total), "high is not between good and total"),
+        ((slices.kept <= 0) | (slices.kept > 1), "kept is not above 0 and at most 1"),
         ((slices.missing < 0) | (slices.missing > slices.width), "missing is not between 0 and width"),
         (
             np.append(slices.end[:-1] > slices.start[1:] + 1e-6, False)[: len(slices)],
@@ -149,6 +178,9 @@ def joined(parts: Sequence[Slices]) -> Slices:
         np.concatenate([part.total for part in parts]),
         missing=np.concatenate([part.missing for part in parts]),
         estimated=np.concatenate([part.estimated for part in parts]),
+        low=np.concatenate([part.low for part in parts]),
+        high=np.concatenate([part.high for part in parts]),
+        kept=np.concatenate([part.kept for part in parts]),
     )
 
 
@@ -185,7 +217,7 @@ def within(slices: Slices, window: tuple[float, float], *, gap_width_s: float = 
 
 
 def counted(slices: Slices, method: CountedBy, slice_target: float | None = None) -> Slices:
-    """Return the slices with `good` and `total` in the units of a budgeting method.
+    """Return the slices with `good` and `total` in the units of a budgeting method, and the same for `low` and `high`.
 
     Occurrences: requests. Timeslices: `total` is 1 for a slice with traffic, and `good` is 1 if its good ratio is at
     least `slice_target`. RatioTimeslices: `total` is 1, and `good` is the ratio. A slice without traffic has 0 of 0.
@@ -195,15 +227,22 @@ def counted(slices: Slices, method: CountedBy, slice_target: float | None = None
     """
     if method is CountedBy.OCCURRENCES:
         return slices
+    if method is CountedBy.TIMESLICES and slice_target is None:
+        raise ValueError("Timeslices need a slice_target: the good ratio that makes a slice good")
+    least = slice_target if method is CountedBy.TIMESLICES else None
     has_traffic = slices.total > 0
-    ratio = np.divide(slices.good, slices.total, out=np.zeros(len(slices)), where=has_traffic)
-    if method is CountedBy.TIMESLICES:
-        if slice_target is None:
-            raise ValueError("Timeslices need a slice_target: the good ratio that makes a slice good")
-        good = (has_traffic & (ratio >= slice_target)).astype(np.float64)
-    else:
-        good = ratio
-    return Slices(slices.start, slices.width, good, has_traffic.astype(np.float64), slices.missing, slices.estimated)
+
+    def of(requests: Array) -> Array:
+        ratio = np.divide(requests, slices.total, out=np.zeros(len(slices)), where=has_traffic)
+        return ratio if least is None else (has_traffic & (ratio >= least)).astype(np.float64)
+
+    return replace(
+        slices,
+        good=of(slices.good),
+        total=has_traffic.astype(np.float64),
+        low=of(slices.low),
+        high=of(slices.high),
+    )
 
 
 def _places(indices: npt.NDArray[np.intp]) -> str:

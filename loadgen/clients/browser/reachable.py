@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 
 from loadgen.clients.browser.chromium import Chromium, check_installed
 from loadgen.clients.browser.host_rules import Place, resolver_rules
+from loadgen.clients.browser.ignored_settings import ignored_settings
 from loadgen.clients.net.network import Network, TcpNetwork
 from loadgen.clients.net.settings import Http
 from loadgen.errors import RequestFailed, UsageError
@@ -20,7 +21,7 @@ def check_plan(http: Http, has_ca: bool, network: Network) -> None:
         UsageError: Playwright or Chromium is missing, or Chromium would ignore a setting of the plan or the allow-list.
     """
     check_installed()
-    if names := list(_unsupported(http, has_ca)):
+    if names := list(ignored_settings(http, has_ca=has_ca)):
         raise UsageError(
             f"Plan(browsers=...): Chromium ignores these settings of the plan: {', '.join(names)}",
             hint="write a plan for the browsers alone, without these settings",
@@ -31,14 +32,6 @@ def check_plan(http: Http, has_ca: bool, network: Network) -> None:
             "Plan(browsers=...): the allow-list limits requests/s, and loadgen cannot limit the requests of pages",
             hint="ask the owner of the target for an entry without max_requests_per_s, or leave browsers= out",
         )
-
-
-def _unsupported(http: Http, has_ca: bool) -> Iterator[str]:
-    if has_ca:
-        yield "ca="
-    for name in ("proxy", "cert", "sni", "uds", "source", "http3", "tls_min", "tls_max", "ciphers"):
-        if getattr(http, name):
-            yield f"Http({name}=)"
 
 
 async def launch_for(network: Network, places: Iterable[Place]) -> Chromium:

@@ -6,7 +6,8 @@ the allow-list, the pools and the recording. Only its names are used: its base c
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, Literal, Protocol, overload
 
 import grpc
@@ -16,6 +17,7 @@ from loadgen.clients.grpc_client.callables import StreamStream, StreamUnary, Una
 from loadgen.clients.grpc_client.exchange_text import learn
 from loadgen.clients.grpc_client.options import Method
 from loadgen.clients.grpc_schema.reflected import Reflected
+from loadgen.clients.grpc_schema.service_arguments import check_descriptors, check_service_name
 from loadgen.clients.http import HttpClient
 from loadgen.errors import UsageError
 
@@ -25,7 +27,7 @@ if TYPE_CHECKING:
     from loadgen.clients.grpc_client.service import DynamicService
     from loadgen.clients.grpc_schema.schema import Schema
 
-__all__ = ["GrpcChannel"]
+__all__ = ["GrpcChannel", "check_codes"]
 
 
 class HasSchema(Protocol):
@@ -33,6 +35,15 @@ class HasSchema(Protocol):
 
     @property
     def schema(self) -> Schema: ...
+
+
+def check_codes(codes: Iterable[object]) -> None:
+    """Raise UsageError for a value that is not a `grpc.StatusCode`."""
+    wrong = [code for code in codes if not isinstance(code, grpc.StatusCode)]
+    if wrong:
+        near = get_close_matches(str(wrong[0]).rpartition(".")[2].upper(), grpc.StatusCode.__members__, n=1)
+        hint = f"write accepting(grpc.StatusCode.{near[0] if near else 'NOT_FOUND'})"
+        raise UsageError(f"accepting: {wrong[0]!r} is not a grpc.StatusCode", hint=hint)
 
 
 def _as_is(message: bytes) -> bytes:
@@ -73,11 +84,7 @@ class GrpcChannel(aio.Channel):  # type: ignore[misc]  # grpcio has no types
         Raises:
             UsageError: a value that is not a `grpc.StatusCode`.
         """
-        wrong = [code for code in codes if not isinstance(code, grpc.StatusCode)]
-        if wrong:
-            raise UsageError(
-                f"accepting: {wrong[0]!r} is not a grpc.StatusCode", hint="write accepting(grpc.StatusCode.NOT_FOUND)"
-            )
+        check_codes(codes)
         accepted = self._accepted | {code.value[0] for code in codes}
         return GrpcChannel(self._http, accepted, reflected=self._reflected, target=self._target)
 
@@ -102,6 +109,7 @@ class GrpcChannel(aio.Channel):  # type: ignore[misc]  # grpcio has no types
             UsageError: the server has no reflection, or no such service.
             GrpcFailed: the call to the server failed.
         """
+        check_service_name("reflect", service)
         from loadgen.clients.grpc_client.reflection import reflected
 
         schema = await self._reflected.schema(self._target, service, lambda: reflected(self, service))
@@ -118,8 +126,10 @@ class GrpcChannel(aio.Channel):  # type: ignore[misc]  # grpcio has no types
         `SHOP = descriptor_set("shop.binpb")` in the scenario.
 
         Raises:
-            UsageError: the set has no such service.
+            UsageError: the set has no such service, or `descriptors` is not a descriptor set.
         """
+        check_service_name("service", name)
+        check_descriptors(descriptors)
         return self._service(name, descriptors.schema, as_messages=as_messages)
 
     def _service(self, name: str, schema: Schema, *, as_messages: bool) -> Any:

@@ -13,7 +13,7 @@ from loadgen.clients.http import HttpClient
 from loadgen.errors import UsageError
 from loadgen.units import NS_PER_S, parse_duration
 
-__all__ = ["Method", "Options", "options_of"]
+__all__ = ["Method", "Options", "call_limit_ns", "check_compression", "options_of"]
 
 _HEADERS: Final = (
     b"TE: trailers\r\nContent-Type: application/grpc\r\nUser-Agent: loadgen\r\ngrpc-accept-encoding: identity,gzip\r\n"
@@ -56,18 +56,17 @@ class Options:
             raise UsageError(
                 "credentials of a gRPC call are not supported", hint='pass them as metadata=(("authorization", "..."),)'
             )
-        packed = {None: False, grpc.Compression.NoCompression: False, grpc.Compression.Gzip: True}
-        if compression not in packed:
-            raise UsageError(f"compression {compression!r} is not supported", hint="write grpc.Compression.Gzip")
+        check_compression(compression)
+        is_packed = compression is grpc.Compression.Gzip
         lines, limit_ns = _HEADERS, None
         if timeout is not None:
-            limit_ns = _limit_ns(timeout)
+            limit_ns = call_limit_ns(timeout)
             lines += timeout_line(limit_ns)
-        if packed[compression]:
+        if is_packed:
             lines += _PACKED
         if metadata is not None:
             lines += lines_of(metadata)
-        return cls(lines, limit_ns, packed[compression])
+        return cls(lines, limit_ns, is_packed)
 
 
 _PLAIN: Final = Options(_HEADERS, None, False)
@@ -84,8 +83,26 @@ def options_of(timeout: float | str | None, metadata: Any, credentials: Any, com
     return Options.of(timeout, metadata, credentials, compression)
 
 
-def _limit_ns(timeout: float | str) -> int:
-    limit_ns = parse_duration(timeout) if isinstance(timeout, str) else int(timeout * NS_PER_S)
-    if limit_ns <= 0:
+def check_compression(compression: Any) -> None:
+    """Raise UsageError unless messages can be compressed in this way."""
+    if compression not in (None, grpc.Compression.NoCompression, grpc.Compression.Gzip):
+        raise UsageError(f"compression {compression!r} is not supported", hint="write grpc.Compression.Gzip")
+
+
+def call_limit_ns(timeout: object) -> int:
+    """Return the time-out of a call in ns.
+
+    Raises:
+        UsageError: not a duration above 0.
+    """
+    found_ns = 0
+    if isinstance(timeout, str):
+        try:
+            found_ns = parse_duration(timeout)
+        except ValueError:
+            found_ns = 0
+    elif isinstance(timeout, int | float) and not isinstance(timeout, bool) and 0 < timeout < float("inf"):
+        found_ns = int(timeout * NS_PER_S)
+    if found_ns <= 0:
         raise UsageError(f"invalid time-out of a gRPC call: {timeout!r}", hint='write seconds, or text like "500ms"')
-    return limit_ns
+    return found_ns

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Generator, Iterable
 from contextlib import suppress
+from functools import partial
 from time import perf_counter_ns
 from typing import Any, Final, cast
+from weakref import ReferenceType, ref
 
 import grpc
 from grpc import aio
@@ -18,9 +20,11 @@ from loadgen.clients.grpc_client.messages import framed
 from loadgen.clients.grpc_client.options import Method, Options
 from loadgen.clients.grpc_client.status import UNKNOWN, Status, number_for_http, outcome_for
 from loadgen.clients.grpc_client.stream import CappedMessageStream, MessageStream
+from loadgen.clients.protocol.http1 import MAX_BODY_BYTES
 from loadgen.clients.protocol.outcomes import PROTOCOL
 from loadgen.clients.protocol.request_body_encoding import OpenBody
 from loadgen.clients.response.replies import Reply
+from loadgen.clients.response.reply_class_for_plan import reply_class
 from loadgen.engine.recording.recorded_series import RequestSeries
 from loadgen.errors import RequestFailed
 from loadgen.measure.deltas.series_key import CUT_OFF, OK
@@ -58,14 +62,12 @@ class StreamCall(Call):
 
     # -- opening ----------------------------------------------------------------------------------
 
-    def _make(self, meter: Any, route: Any, sent: bytes, series: RequestSeries, asked_ns: int) -> MessageStream:
-        kind = MessageStream if meter.message_cap is None else CappedMessageStream
-        stream = kind(meter, route, sent, series, asked_ns)
+    def _took(self, stream: MessageStream) -> None:
+        """Take the stream, when its request is about to be sent."""
         stream.has_times = self._key is not None
         self._stream = stream
         if self._made is not None and not self._made.done():
             self._made.set_result(stream)
-        return stream
 
     def _begin(self) -> asyncio.Task[Reply]:
         if self._opening is None:
@@ -78,13 +80,17 @@ class StreamCall(Call):
                 body = OpenBody()
             else:
                 body = framed(method.serialize(self._request), is_packed=options.is_packed)
+            kind = MessageStream if method.http.meter.message_cap is None else CappedMessageStream
+            if method.http.pool.has_phases:
+                kind = reply_class(kind, MAX_BODY_BYTES, has_phases=True)
+            make = partial(_new_stream, ref(self), kind)
             self._opening = asyncio.create_task(
                 method.http.post_prepared(
-                    method.path, options.lines, body, self._make, name=method.name, limit_ns=options.limit_ns
+                    method.path, options.lines, body, make, name=method.name, limit_ns=options.limit_ns
                 )
             )
             if self._streams_request and self._request is not None:
-                self._feeding = asyncio.create_task(self._feed(self._request))
+                self._feeding = asyncio.create_task(_feed(ref(self), self._request))
         return self._opening
 
     async def _opened(self) -> MessageStream:
@@ -109,24 +115,11 @@ class StreamCall(Call):
         assert self._stream is not None
         return self._stream
 
-    async def _feed(self, requests: AsyncIterable[Any] | Iterable[Any]) -> None:
-        try:
-            await self._write_all(requests)
-        except Exception as error:  # noqa: BLE001  # of the journey's own iterator: `read` raises it
-            self._feed_error = error
-            if not self._begin().cancel() and self._stream is not None:
-                self._stream.break_off()
-
-    async def _write_all(self, requests: AsyncIterable[Any] | Iterable[Any]) -> None:
-        if isinstance(requests, AsyncIterable):
-            async for request in requests:
-                if not await self._write(request):
-                    return
-        else:
-            for request in requests:
-                if not await self._write(request):
-                    return
-        await self.done_writing()
+    def _break_feeding(self, error: Exception) -> None:
+        """End the call because of an exception of the journey's own messages, which `read` raises."""
+        self._feed_error = error
+        if not self._begin().cancel() and self._stream is not None:
+            self._stream.break_off()
 
     # -- writing ----------------------------------------------------------------------------------
 
@@ -145,16 +138,20 @@ class StreamCall(Call):
             raise asyncio.InvalidStateError("the server has ended the call")
 
     async def _write(self, request: Any) -> bool:
+        """Send a message. Return False if the call has ended."""
+        stream, message = await self._ready(request)
+        return stream is not None and await stream.write(message)
+
+    async def _ready(self, request: Any) -> tuple[MessageStream | None, bytes]:
+        """Return the stream when it can be written, None for a call that has ended, and the bytes of the message."""
         method = self._method
         if REQUEST_CLASSES.get(method.path) is None:
             learn_request(method.path, request)
         message = framed(method.serialize(request), is_packed=self._options.is_packed)
         stream = await self._writable()
-        if stream is None:
-            return False
-        if self._key is not None:
+        if stream is not None and self._key is not None:
             self._asked[self._key(request)] = perf_counter_ns()
-        return await stream.write(message)
+        return stream, message
 
     async def done_writing(self) -> None:
         """End the messages of this side."""
@@ -248,9 +245,15 @@ class StreamCall(Call):
                     pass
 
     def _leave(self) -> None:
-        """End the row now, if the journey stops reading before the end."""
-        if not self._is_over and self._stream is not None and self._stream.can_write.done():
-            self._stream.give_up()
+        """Reset the stream, if the journey stops reading before the end. Its row ends now, as ok.
+
+        Without the head of an answer there is nothing to record: the row is cut off, as that of a cancelled request.
+        """
+        if not self._is_over and self._opening is not None:
+            if not self._opening.done():
+                self._opening.cancel()  # resets the stream
+            elif self._stream is not None and not self._opening.cancelled():
+                self._stream.give_up()
         self._finish()
 
     def _finish(self) -> None:
@@ -268,11 +271,60 @@ class StreamCall(Call):
         """End the call from this side. Return False if it has ended already."""
         if self._is_over:
             return False
-        if self._opening is not None and not self._opening.done():
-            self._opening.cancel()
         self._leave()
         self._failure = GrpcFailed(CUT_OFF, f"{self._method.name}: cancelled", Status(_CANCELLED, "cancelled"))
         return True
+
+    def __del__(self) -> None:
+        # The journey has dropped the call without reading its end. Without a reset the stream would stay open as long
+        # as the connection, and a thread or a task of the server with it (decision 169).
+        if self._opening is not None and not self._is_over:
+            with suppress(RuntimeError):  # the loop is closed
+                self._leave()
+
+
+def _new_stream(
+    owner: ReferenceType[StreamCall],
+    kind: type[MessageStream],
+    meter: Any,
+    route: Any,
+    sent: bytes,
+    series: RequestSeries,
+    asked_ns: int,
+) -> MessageStream:
+    """Return a stream for a call. The task that opens the stream calls this, and does not keep the call alive."""
+    stream = kind(meter, route, sent, series, asked_ns)
+    if (call := owner()) is not None:
+        call._took(stream)
+    return stream
+
+
+async def _feed(owner: ReferenceType[StreamCall], requests: AsyncIterable[Any] | Iterable[Any]) -> None:
+    """Write the messages of the journey's iterator. This does not keep the call alive."""
+    try:
+        if isinstance(requests, AsyncIterable):
+            async for request in requests:
+                if not await _fed(owner, request):
+                    return
+        else:
+            for request in requests:
+                if not await _fed(owner, request):
+                    return
+        if (call := owner()) is not None:
+            await call.done_writing()
+    except Exception as error:  # noqa: BLE001  # of the journey's own iterator
+        if (call := owner()) is not None:
+            call._break_feeding(error)
+
+
+async def _fed(owner: ReferenceType[StreamCall], request: Any) -> bool:
+    """Write one message. Return False if the call has ended, or the journey has dropped it."""
+    call = owner()
+    if call is None:
+        return False
+    stream, message = await call._ready(request)
+    del call  # the window may be closed for long
+    return stream is not None and await stream.write(message)
 
 
 class _Messages:

@@ -25,8 +25,8 @@ Matched = Waiting | Literal["late", "doubled", "unmatched", "none"]
 """The ask that a message answers, or why it answers none. none: the message has no id."""
 
 
-def key_of(reply_to: object) -> Key:
-    """Return the function that takes the id out of a message.
+def key_of(reply_to: object, argument: str = "ask: reply_to") -> Key:
+    """Return the function that takes the id, or another value, out of a message. argument: for the message of an error.
 
     Raises:
         UsageError: `reply_to` is neither a path nor a function.
@@ -37,8 +37,10 @@ def key_of(reply_to: object) -> Key:
     try:
         find: Any = finder(path)
     except ValueError as error:
-        hint = 'write reply_to="$.id", a function of the message, or "next"'
-        raise UsageError(f"ask: reply_to={reply_to!r} is not a path: {error}", hint=hint) from error
+        name = argument.rpartition(" ")[2]
+        otherwise = ', or "next"' if name == "reply_to" else ""
+        hint = f'write {name}="$.id", or a function of the message{otherwise}'
+        raise UsageError(f"{argument}={reply_to!r} is not a path: {error}", hint=hint) from error
 
     def key(message: Message) -> Hashable:
         try:

@@ -16,7 +16,7 @@ from loadgen.clients.protocol.outcomes import HEAD_TOO_LARGE, PROTOCOL
 from loadgen.clients.protocol.response_heads import MAX_FIELDS, Head
 from loadgen.errors import RequestFailed, UsageError
 
-__all__ = ["BAD_HANDSHAKE", "EXTENSION", "agreed", "check_headers", "request_headers", "take_head"]
+__all__ = ["BAD_HANDSHAKE", "EXTENSION", "agreed", "check_headers", "http_url", "request_headers", "take_head"]
 
 BAD_HANDSHAKE: Final = "ws bad handshake"
 """The target switched protocols, with a wrong key, or with a subprotocol that was not offered."""
@@ -39,8 +39,11 @@ def check_headers(headers: Mapping[str, str] | None, subprotocols: Iterable[str]
     """Check the arguments of `user.ws` that become headers, and return the subprotocols.
 
     Raises:
-        UsageError: a header that the handshake sets itself, or a subprotocol that is not a token.
+        UsageError: headers that are not a mapping, a header that the handshake sets itself, or a subprotocol that is
+            not a token.
     """
+    if headers is not None and not isinstance(headers, Mapping):
+        raise UsageError("user.ws: headers must be a dictionary", hint='write headers={"X-Version": "3"}')
     for name in headers or ():
         if name.lower() in _OURS:
             hint = 'use subprotocols=["chat.v2"]' if name.lower() == "sec-websocket-protocol" else "leave it out"
@@ -52,6 +55,14 @@ def check_headers(headers: Mapping[str, str] | None, subprotocols: Iterable[str]
         if not isinstance(one, str) or not _TOKEN.fullmatch(one):
             raise UsageError(f"user.ws: {one!r} is not a subprotocol", hint='write subprotocols=["chat.v2"]')
     return names
+
+
+def http_url(url: str) -> str:
+    """Return the URL of the handshake's request: http for ws, and https for wss."""
+    for given, meant in (("ws://", "http://"), ("wss://", "https://")):
+        if url[: len(given)].lower() == given:
+            return meant + url[len(given) :]
+    return url
 
 
 def request_headers(key: str, subprotocols: Sequence[str], headers: Mapping[str, str] | None) -> dict[str, str]:

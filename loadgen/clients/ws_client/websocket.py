@@ -31,16 +31,17 @@ from loadgen.clients.protocol.outcomes import TIMEOUT, count_own_fault
 from loadgen.clients.protocol.response_heads import Head
 from loadgen.clients.protocol.timeouts import wheel_of
 from loadgen.clients.ws_client.answers import NEXT, ById, InOrder, Key, Matched, key_of
+from loadgen.clients.ws_client.arguments import check_close, check_unit, check_upto, limit_ns
 from loadgen.clients.ws_client.connection import NORMAL, WsConnection
 from loadgen.clients.ws_client.counts import WsCounts
 from loadgen.clients.ws_client.exchanged import Connecting, Exchanged, Said, shown
-from loadgen.clients.ws_client.handshake import agreed, check_headers, request_headers
+from loadgen.clients.ws_client.handshake import agreed, check_headers, http_url, request_headers
 from loadgen.clients.ws_client.message import Message, encoded, sent_message
-from loadgen.clients.ws_client.reading import UNITS_NS, Inbox, MessageStream, Unit
+from loadgen.clients.ws_client.reading import Inbox, MessageStream, Unit
 from loadgen.engine.recording.tagging import GivenTags
 from loadgen.errors import RequestFailed, UsageError
 from loadgen.measure.deltas.series_key import OK
-from loadgen.units import NS_PER_S, parse_duration
+from loadgen.units import NS_PER_S
 
 __all__ = ["WebSocket", "open_websocket"]
 
@@ -74,7 +75,7 @@ class WebSocket:
         self._subprotocols, self._headers = subprotocols, headers
         self._timeouts = http.timeouts
         self._total_ns = self._timeouts.total_ns
-        self._connect_limit_ns = None if timeout is None else _limit_ns(timeout)
+        self._connect_limit_ns = None if timeout is None else limit_ns("user.ws", "timeout", timeout)
         self._counts = WsCounts.of(http.meter.recorder)
         self._in_order = InOrder()
         self._by_id: dict[Any, ById] = {}
@@ -239,7 +240,7 @@ class WebSocket:
             if by_id is None:
                 by_id = self._by_id[reply_to] = ById(key_of(reply_to), reply_to)
             key = by_id.id_of(sent_message(message, payload))
-        limit_ns = self._total_ns if timeout is None else _limit_ns(timeout)
+        allowed_ns = self._total_ns if timeout is None else limit_ns("ws.ask", "timeout", timeout)
         if self._fault is not None:
             self._raise_fault()
         meter, connection = self._meter, self.connection
@@ -248,7 +249,7 @@ class WebSocket:
             series = series.marked(tags)
         asked_ns = perf_counter_ns()
         sent = payload if kind == BINARY else message if type(message) is str else payload.decode()
-        sample = Exchanged(series, asked_ns, sent, connection.loop.create_future(), asked_ns + limit_ns, key)
+        sample = Exchanged(series, asked_ns, sent, connection.loop.create_future(), asked_ns + allowed_ns, key)
         if series.watch is not None:
             series.watch.begun(asked_ns)
         self._asking += 1
@@ -298,13 +299,13 @@ class WebSocket:
         Raises:
             RequestFailed: `timeout`, or the outcome of the connection.
         """
-        limit_ns = self._total_ns if timeout is None else _limit_ns(timeout)
+        allowed_ns = self._total_ns if timeout is None else limit_ns("ws.ping", "timeout", timeout)
         meter, connection = self._meter, self.connection
         series = meter.ask(f"{self._name} (ping)")
         asked_ns = perf_counter_ns()
         self._pings += 1
         payload = self._pings.to_bytes(4, "big")
-        sample = Exchanged(series, asked_ns, payload, connection.loop.create_future(), asked_ns + limit_ns)
+        sample = Exchanged(series, asked_ns, payload, connection.loop.create_future(), asked_ns + allowed_ns)
         if series.watch is not None:
             series.watch.begun(asked_ns)
         self._asking += 1
@@ -353,12 +354,11 @@ class WebSocket:
         Raises:
             UsageError: an argument is invalid.
         """
-        if upto is not None and (isinstance(upto, bool) or not isinstance(upto, int) or upto < 1):
-            raise UsageError(f"ws.messages: upto={upto!r} must be a whole number of at least 1", hint="write upto=50")
-        if unit not in UNITS_NS:
-            raise UsageError(f"ws.messages: unit={unit!r} is unknown", hint=f"write one of {', '.join(UNITS_NS)}")
-        within_ns = None if within is None else _limit_ns(within)
-        return MessageStream(self, upto, within_ns, None if stamp is None else key_of(stamp), unit)
+        check_upto(upto)
+        check_unit(unit)
+        within_ns = None if within is None else limit_ns("ws.messages", "within", within)
+        find_stamp = None if stamp is None else key_of(stamp, "ws.messages: stamp")
+        return MessageStream(self, upto, within_ns, find_stamp, unit)
 
     # -- close ------------------------------------------------------------------------------------
 
@@ -368,10 +368,9 @@ class WebSocket:
         The row `WS /path (close)` has the time between them. The end of the `async with` block does the same.
 
         Raises:
-            UsageError: a code that a client must not send.
+            UsageError: a code that a client must not send, or a reason that is not a text.
         """
-        if code != NORMAL and not 3000 <= code <= 4999:
-            raise UsageError(f"ws.close: code {code!r} is invalid", hint="write 1000, or a code from 3000 to 4999")
+        check_close(code, reason)
         connection, meter = self.connection, self._meter
         if self.is_leaving:
             return
@@ -574,23 +573,5 @@ def open_websocket(
         UsageError: an argument is invalid.
     """
     names = check_headers(headers, subprotocols)
-    for given, meant in (("ws://", "http://"), ("wss://", "https://")):
-        if url[: len(given)].lower() == given:
-            url = meant + url[len(given) :]
     kind = WebSocket if http.meter.message_cap is None else CappedWebSocket
-    return kind(http, url, name=name, subprotocols=names, headers=headers, tags=tags, timeout=timeout)
-
-
-def _limit_ns(timeout: float | str) -> int:
-    """Return a time limit in ns.
-
-    Raises:
-        UsageError: not a duration above 0.
-    """
-    try:
-        limit_ns = parse_duration(timeout)
-    except (ValueError, TypeError) as error:
-        raise UsageError(f"user.ws: {timeout!r} is not a duration", hint='write "2s", "500ms", or seconds') from error
-    if limit_ns <= 0:
-        raise UsageError(f"user.ws: the time {timeout!r} must be above 0", hint='write "2s"')
-    return limit_ns
+    return kind(http, http_url(url), name=name, subprotocols=names, headers=headers, tags=tags, timeout=timeout)

@@ -5,6 +5,7 @@
     user.http.get("/", expect=99)        not a status
     reply.pick("$.items[")               not a JSONPath
     user.http.get("/", auth="ann:pw")    not a pair of texts
+    ws.ask({}, reply_to="id")            not a path (`uses/protocol_arguments.py` has WebSocket and gRPC)
     user.check(is_there, "is there")     the name comes first; a text as condition is always true
     orders.add("1")                      a counter adds whole numbers
     uniform(3, 1)                        in a journey: the lower bound is above the upper one
@@ -42,9 +43,18 @@ from loadgen.clients.tcp_udp.matching import check_match, first
 from loadgen.clients.tcp_udp.place import bytes_of, limit_of
 from loadgen.clients.tcp_udp.tcp_link import TcpLink, check_frame
 from loadgen.clients.tcp_udp.udp_socket import UdpSocket
+from loadgen.clients.ws_client.handshake import http_url
 from loadgen.dsl.distributions import Distribution, empirical, exponential, fixed, lognormal, normal, uniform
 from loadgen.dsl.loading.receivers import Receivers
 from loadgen.dsl.loading.source_analysis import UNKNOWN, Source, short_text
+from loadgen.dsl.loading.uses.protocol_arguments import (
+    EXAMPLES,
+    VALUES,
+    check_descriptors_argument,
+    check_method,
+    check_statuses,
+    owner_of,
+)
 from loadgen.dsl.loading.uses.value_misuse import metric_class
 from loadgen.dsl.payload import ScenarioBlob, blob
 from loadgen.dsl.plans.argument_validation import did_you_mean
@@ -86,20 +96,39 @@ def wrong_calls(source: Source, receivers: Receivers, call: ast.Call) -> Iterato
     is_whole = not any(isinstance(one, ast.Starred) for one in call.args) and all(k.arg for k in call.keywords)
     nodes = [None, *call.args] if owner else list(call.args)
     keywords = {keyword.arg: keyword.value for keyword in call.keywords if keyword.arg}
+    unknown = _unknown(signature, keywords)
+    for name in unknown:
+        yield _misfit(
+            source, call, word, signature, f"got an unexpected keyword argument '{name}'", is_method=bool(owner)
+        )
+        del keywords[name]
     try:
         if is_whole:
             bound = signature.bind(*nodes, **keywords).arguments
         else:
             bound = signature.bind_partial(*([None] if owner else []), **keywords).arguments
     except TypeError as error:
-        yield _misfit(source, call, word, signature, str(error), is_method=bool(owner))
-        return
+        if not unknown or str(error).startswith("missing"):
+            yield _misfit(source, call, word, signature, str(error), is_method=bool(owner))
+        if not owner:
+            return
+        try:
+            bound = signature.bind_partial(*nodes, **keywords).arguments
+        except TypeError:
+            return
     given: dict[str, ast.expr] = {}
     for name, node in bound.items():
         if isinstance(node, dict):  # **options
             given |= node
         elif isinstance(node, ast.expr):
             given[name] = node
+    if word == "grpc.accepting":
+        yield from check_statuses(source, call)
+        return
+    if word == "grpc.service":
+        yield from check_descriptors_argument(source, given)
+    if word == "service.call":
+        yield from check_method(source, call)
     if word == "user.check" and given.keys() >= {"name", "ok"}:
         fault = _check_of_k6(source, receivers, given) or _check_without_condition(source, given["name"], given["ok"])
         if fault is not None:
@@ -109,6 +138,13 @@ def wrong_calls(source: Source, receivers: Receivers, call: ast.Call) -> Iterato
         yield from _not_calls(source, call)
         return
     yield from _invalid(source, receivers, call, word, given, signature, function)
+
+
+def _unknown(signature: inspect.Signature, keywords: Mapping[str, object]) -> list[str]:
+    """Return the keywords that a function does not take; [] for a function that takes all."""
+    if any(one.kind is inspect.Parameter.VAR_KEYWORD for one in signature.parameters.values()):
+        return []
+    return [name for name in keywords if name not in signature.parameters]
 
 
 @lru_cache(maxsize=256)
@@ -132,7 +168,10 @@ def _known(source: Source, receivers: Receivers, call: ast.Call) -> tuple[str, C
     func, imported = call.func, source.dotted_name(call.func)
     if isinstance(func, ast.Attribute):
         kind = receivers.kind_of_value(func.value)
-        owner = _OWNERS.get(kind)
+        owner = _OWNERS.get(kind) or owner_of(kind)
+        if kind in ("stub", "service") and owner is not None:
+            is_call = kind == "stub" or func.attr != "message"
+            return (f"{kind}.call", owner.__dict__["call"], owner) if is_call else None
         if owner is None and func.attr == "pick" and _is_path(call):
             kind, owner = "reply", Reply
         if owner is None and (owner := metric_class(source, func.value)) is not None:
@@ -180,6 +219,7 @@ _WRITE: Final = {
     "user.to": 'user.to("login").get("/")',
     "user.tcp": 'async with user.tcp("gate", frame=lines()) as link:',
     "user.udp": 'await user.udp("dns").ask(query, match=first(2), timeout="1s")',
+    **EXAMPLES,
     "user.target": 'Redis.from_url(user.target("cache"))',
     "link.ask": 'await link.ask(b"PING", name="ping")',
     "link.send": 'await link.send(b"QUIT")',
@@ -369,6 +409,7 @@ _VALUES: Final[Mapping[str, tuple[tuple[tuple[str, ...], Callable[..., object]],
     **{f"re.{name}": ((("pattern",), _check_pattern),) for name in (
         "compile", "search", "match", "fullmatch", "findall", "finditer", "sub"
     )},
+    **VALUES,
 }  # fmt: skip
 """By word: arguments, and the function that checks them."""
 
@@ -379,6 +420,12 @@ def _check_url(url: object) -> None:
     if re.match(r"https?:?/{1,2}", url) and not re.match(r"https?://", url):
         raise ValueError(f'"{url}" is not an absolute http:// or https:// URL')
     _ROUTES.make("GET", url)
+
+
+def _check_ws_url(url: object) -> None:
+    if isinstance(url, str) and re.match(r"wss?:(?!//)", url):
+        raise ValueError(f'"{url}" is not an absolute ws:// or wss:// URL; write a path, "/feed", or ws://HOST/feed')
+    _check_url(http_url(url) if isinstance(url, str) else url)
 
 
 def _check_headers(headers: Any) -> None:
@@ -418,6 +465,8 @@ def _invalid(
         if values.get(name) is UNKNOWN:
             is_method = word == "user.check" and _is_reply_method(receivers, given[name])
             values[name] = _named(short_text(given[name])) if is_method else _function_of(source, given[name])
+            if word == "user.client":
+                values[name] = _factory_of(source, given[name])
     if word in _FUNCTIONS and word != "gql":
         yield from _value_wrong(source, call, values, function)
         return
@@ -425,7 +474,11 @@ def _invalid(
         return  # a distribution, which is checked itself
     is_reported = False
     checks = _VALUES.get(word, ())
-    for names, check in (*checks, *_OF_REQUEST) if word.startswith(("client.", "form.")) else checks:
+    if word.startswith(("client.", "form.")):
+        checks = (*checks, *_OF_REQUEST)
+    elif word == "user.ws":
+        checks = (*checks, (("url",), _check_ws_url), (("headers",), _check_headers))
+    for names, check in checks:
         if not any(name in given for name in names):
             continue
         arguments = [values.get(name, _default(signature, name)) for name in names]
@@ -463,7 +516,7 @@ def _value_or_kind(source: Source, name: str, node: ast.expr) -> Any:
 
 
 _FUNCTIONS_GIVEN: Final[Mapping[str, tuple[str, ...]]] = {
-    "user.check": ("ok",), "user.poll": ("until",), "user.tcp": ("frame",),
+    "user.check": ("ok",), "user.poll": ("until",), "user.tcp": ("frame",), "user.client": ("factory",),
 }  # fmt: skip
 """By word: arguments for which it matters whether they are functions."""
 
@@ -476,6 +529,20 @@ def _function_of(source: Source, node: ast.expr) -> Any:
     if module == "loadgen" and word in _FUNCTIONS:
         return _FUNCTIONS[word]
     return _named(node.id) if isinstance(node, ast.Name) and node.id in source.function_names else UNKNOWN
+
+
+def _factory_of(source: Source, node: ast.expr) -> Any:
+    """Return what stands for the factory of a client: an async function for an async one, else as `_function_of`."""
+    found = _function_of(source, node)
+    asynchronous = {fn.name for _, fn in source.functions() if isinstance(fn, ast.AsyncFunctionDef)}
+    if found is UNKNOWN or not isinstance(node, ast.Name) or node.id not in asynchronous:
+        return found
+
+    async def connect() -> None:
+        pass
+
+    connect.__name__ = node.id
+    return connect
 
 
 def _is_reply_method(receivers: Receivers, node: ast.expr) -> bool:

@@ -34,11 +34,16 @@ PAGE_METHODS: Final = frozenset({
     "evaluate", "content", "title", "screenshot",
 })  # fmt: skip
 """Methods of a page in a browser that need `await`: the usual ones of Playwright's `Page`."""
+GRPC_METHODS_AWAITED: Final = frozenset({"reflect"})
+"""Methods of a gRPC channel that need `await`."""
 _OPENED: Final = {"tcp": "link", "ws": "ws", "browser": "page"}
 """The kind of the value that `async with user.tcp(...) as link:` gives, by the method."""
 _RETURNED: Final = {
     ("user", "to"): "client",
     ("user", "udp"): "udp",
+    ("user", "grpc_channel"): "grpc",
+    ("grpc", "accepting"): "grpc",
+    ("grpc", "service"): "service",
     ("reply", "expect"): "reply",
     ("reply", "raise_for_status"): "reply",
     ("reply", "form"): "form",
@@ -94,6 +99,8 @@ class Receivers:
                 return "awaited"
             case "ws" if func.attr in WS_METHODS:
                 return "awaited"
+            case "grpc" if func.attr in GRPC_METHODS_AWAITED:
+                return "awaited"
             case "page" if func.attr in PAGE_METHODS:
                 return "awaited"
         return ""
@@ -106,7 +113,8 @@ class Receivers:
         """Return the kind of an expression; "" if it is none of these.
 
         "user", "client" (an HTTP client of the user), "random" (the user's random numbers), "reply", "form", "link" (a
-        TCP connection), "udp" (a UDP socket), "ws" (a WebSocket), "page" (a page in a browser).
+        TCP connection), "udp" (a UDP socket), "ws" (a WebSocket), "page" (a page in a browser), "grpc" (a channel),
+        "stub" (a generated stub of a channel), "service" (a gRPC service that is known by its descriptors).
         """
         match node:
             case ast.Name(id=name):
@@ -117,8 +125,14 @@ class Receivers:
                 return "client"
             case ast.Attribute(value=owner, attr="random") if self.kind_of_value(owner) == "user":
                 return "random"
+            case ast.Attribute(value=owner, attr="grpc") if self.kind_of_value(owner) == "user":
+                return "grpc"
+            case ast.Call(func=made, args=[channel, *_]) if _is_stub(made) and self.kind_of_value(channel) == "grpc":
+                return "stub"
             case ast.Await(value=ast.Call(func=ast.Attribute(value=owner, attr=method))):
                 of = self.kind_of_value(owner)
+                if (of, method) == ("grpc", "reflect"):
+                    return "service"
                 return "reply" if (of == "client" and method in VERBS) or (of == "form" and method == "submit") else ""
             case ast.Call(func=ast.Attribute(value=ast.Name(id="User"), attr="current")):
                 return "user"
@@ -227,6 +241,12 @@ def _kind_of_argument(arg: ast.arg) -> str:
     if _is_user(arg):
         return "user"
     return "client" if _is_annotated(arg, "HttpClient") else "reply" if _is_annotated(arg, "Reply") else ""
+
+
+def _is_stub(made: ast.expr) -> bool:
+    """Return True if a called name is that of a generated stub: `CartStub`, `shop_pb2_grpc.CartStub`."""
+    name = made.attr if isinstance(made, ast.Attribute) else made.id if isinstance(made, ast.Name) else ""
+    return name.endswith("Stub")
 
 
 def _is_user(arg: ast.arg) -> bool:

@@ -36,6 +36,7 @@ from loadgen.dsl.loading.other_tools import hint_of_attribute
 from loadgen.dsl.loading.pitfalls import changed_globals, once_functions, pitfalls
 from loadgen.dsl.loading.receivers import VERBS, Function, Receivers, own_nodes
 from loadgen.dsl.loading.source_analysis import Source, read_source, short_text
+from loadgen.dsl.loading.uses.protocol_arguments import owner_of
 from loadgen.dsl.loading.uses.value_misuse import misuses, replies_as_data
 from loadgen.dsl.plans.argument_validation import did_you_mean
 from loadgen.dsl.users.user import UserWith
@@ -58,6 +59,10 @@ _OWNERS: Mapping[str, type] = {
 }
 """By kind of a value: its class. Users and clients have slots, so other attributes can never exist."""
 _ATTRIBUTES = {kind: frozenset(dir(owner)) for kind, owner in _OWNERS.items()}
+_NOT_METHODS: Mapping[str, frozenset[str]] = {
+    "ws": frozenset({"connection", "head", "inbox", "is_leaving", "subprotocol"})
+}
+"""By kind of a value: attributes that its class sets in `__init__`."""
 _OPTIONS = frozenset(AllOptions.__annotations__) | {*AllOptions.__optional_keys__, "name", "expect", "tags"}
 _OPTIONS_OF_SUBMIT = _OPTIONS - {"json", "data", "content", "files"} | {"values", "add", "button"}
 _BY_NAME = frozenset({"url", "method"})
@@ -184,6 +189,8 @@ class _Reading:
             elif kind == "entered":
                 if is_async and self._check_entered(node):
                     continue  # its arguments are part of the same fault
+                if isinstance(node.func, ast.Attribute) and node.func.attr == "ws":
+                    self._check_target(node)
             elif kind == "target":
                 self._check_target(node)
             self._check_factory(receivers, node)
@@ -210,9 +217,10 @@ class _Reading:
 
     def _check_attribute(self, receivers: Receivers, node: ast.Attribute) -> None:
         kind = receivers.kind_of_value(node.value)
-        if kind not in _OWNERS:
+        owner = _OWNERS.get(kind) or (owner_of(kind) if kind in ("ws", "grpc") else None)
+        if owner is None:
             return
-        owner, known = _OWNERS[kind], _ATTRIBUTES[kind]
+        known = _ATTRIBUTES.get(kind) or frozenset(dir(owner)) | _NOT_METHODS.get(kind, frozenset())
         if node.attr in known:
             if kind == "user" and node.attr == "state" and receivers.is_stateless:
                 message = f"{short_text(node)}: this journey has no state"
@@ -297,9 +305,12 @@ class _Reading:
                 self._fault(first, f"{what}(...) takes calls, not a list of them", f"write {what}(*{name})")
 
     def _check_target(self, call: ast.Call) -> None:
-        if self._targets is None or not call.args or not isinstance(call.args[0], ast.Constant):
+        is_ws = isinstance(call.func, ast.Attribute) and call.func.attr == "ws"
+        by_name = (one.value for one in call.keywords if one.arg == "target")
+        given = next(by_name, None) or (None if is_ws or not call.args else call.args[0])
+        if self._targets is None or not isinstance(given, ast.Constant) or (is_ws and given.value == ""):
             return
-        name = call.args[0].value
+        name = given.value
         if name not in self._targets:
             there = [one for one in self._targets if one]
             hint = did_you_mean(str(name), there) or 'write Plan(targets={"api": "https://api.example"})'

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
 
+from loadgen.clients.browser.ignored_settings import ignored_settings
 from loadgen.clients.libraries.connects_in_c import LIBRARIES
 from loadgen.clients.llm.settings import Llm
 from loadgen.clients.net.proxy_requests import Excepted
@@ -30,6 +31,7 @@ from loadgen.units import NS_PER_S, parse_duration
 
 __all__ = [
     "Wrong",
+    "browsers_wrong",
     "by_name",
     "client_wrong",
     "did_you_mean",
@@ -83,6 +85,17 @@ def read_browsers(browsers: object, wrong: list[Wrong]) -> int:
         wrong.append(Wrong("browsers", message, "write browsers=2: at most 2 open pages at a time on each worker"))
         return 0
     return browsers
+
+
+def browsers_wrong(browsers: int, settings: Iterable[Http], *, has_ca: bool) -> Iterator[Wrong]:
+    """Yield the error of a plan with browsers that has settings which Chromium ignores.
+
+    settings: of the plan and its loads. has_ca: the plan has a certificate file.
+    """
+    names = dict.fromkeys(name for http in settings for name in ignored_settings(http, has_ca=has_ca))
+    if browsers and names:
+        message = f"browsers: Chromium ignores these settings of the plan: {', '.join(names)}"
+        yield Wrong("browsers", message, "write a plan for the browsers alone, without these settings")
 
 
 def read_weights(argument: str, what: str, pairs: Iterable[tuple[Any, Any]], wrong: list[Wrong]) -> dict[str, float]:

@@ -26,6 +26,7 @@ from loadgen.dsl.journey import Journey, Mix
 from loadgen.dsl.metric import Metric
 from loadgen.dsl.plans.argument_validation import (
     Wrong,
+    browsers_wrong,
     by_name,
     client_wrong,
     http3_wrong,
@@ -268,12 +269,14 @@ class Plan:
         self._own_tags = split.specs if llm is None else with_llm_tags(split.specs)
         self.trace = read_trace(trace, self._wrong)
         self.http = read_http(http, self.folder, self._wrong)
-        own = (one.http for one in self.loads if one.http is not None)
-        self._wrong += http3_wrong((self.http, *own), self.targets)
+        settings = (self.http, *(one.http for one in self.loads if one.http is not None))
+        self._wrong += http3_wrong(settings, self.targets)
         self.llm = read_llm(llm, self.targets, self.folder, self._wrong)
         self.browsers = read_browsers(browsers, self._wrong)
         """The most pages in browsers at the same time on each worker."""
         self.unchecked_libraries = read_unchecked(unchecked_libraries, self._wrong)
+
+        self._wrong += browsers_wrong(self.browsers, settings, has_ca=ca is not None)
         self.client = client
         self.owner = read_text("owner", owner, self._wrong)
         self.labels = read_labels(labels, self._wrong)

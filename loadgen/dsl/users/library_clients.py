@@ -14,6 +14,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from contextlib import nullcontext
+from difflib import get_close_matches
 from time import perf_counter_ns
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar, get_args
 
@@ -29,7 +30,16 @@ from loadgen.units import format_duration
 if TYPE_CHECKING:
     from loadgen.dsl.users.user import User
 
-__all__ = ["MAX_CLIENTS", "SCOPES", "LibraryClients", "OwnerMeter", "Scope", "WorkerClients"]
+__all__ = [
+    "MAX_CLIENTS",
+    "SCOPES",
+    "LibraryClients",
+    "OwnerMeter",
+    "Scope",
+    "WorkerClients",
+    "check_factory",
+    "check_scope",
+]
 
 T = TypeVar("T")
 
@@ -90,6 +100,7 @@ class LibraryClients:
         outcomes: Outcomes | None,
         owner: Callable[[], User] | None,
     ) -> object:
+        check_factory(factory)
         made_for = user if owner is None else owner()
         began_ns = perf_counter_ns()
         try:
@@ -105,10 +116,7 @@ class LibraryClients:
         if inspect.iscoroutine(client) or inspect.isasyncgen(client):
             if inspect.iscoroutine(client):
                 client.close()
-            raise UsageError(
-                f"user.client: {_name(factory)} is async",
-                hint="create the client in a plain function or class, and connect in a method awaited later",
-            )
+            raise _is_async(factory)
         return client
 
     async def close(self) -> None:
@@ -162,6 +170,31 @@ class OwnerMeter(Meter):
             f'"{name}" would be measured for no user, because the client belongs to the worker',
             hint="measure in the journey: async with user.measure(...): await user.client(...).call()",
         )
+
+
+def check_factory(factory: object) -> None:
+    """Raise UsageError unless `factory` can be called, and is not an async function."""
+    if not callable(factory):
+        raise UsageError(
+            f"user.client: {factory!r} is not a factory", hint="pass a class or function that takes a user"
+        )
+    if inspect.iscoroutinefunction(factory) or inspect.isasyncgenfunction(factory):
+        raise _is_async(factory)
+
+
+def check_scope(scope: object) -> None:
+    """Raise UsageError unless `scope` of `user.client` is one of SCOPES."""
+    if scope not in SCOPES:
+        near = get_close_matches(str(scope), SCOPES, n=1)
+        hint = f'did you mean "{near[0]}"?' if near else f"write one of {', '.join(SCOPES)}"
+        raise UsageError(f"user.client: {scope!r} is not a scope", hint=hint)
+
+
+def _is_async(factory: object) -> UsageError:
+    return UsageError(
+        f"user.client: {_name(factory)} is async",
+        hint="create the client in a plain function or class, and connect in a method awaited later",
+    )
 
 
 def _note_blocked(factory: object, user: User, took_ns: int) -> None:

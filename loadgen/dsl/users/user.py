@@ -56,7 +56,7 @@ from loadgen.dsl.users.argument_checks import (
 from loadgen.dsl.users.concurrent_calls import Apart, PollPlace
 from loadgen.dsl.users.exception_to_outcome import outcome_of
 from loadgen.dsl.users.leaked_tasks import owns, running_owner
-from loadgen.dsl.users.library_clients import SCOPES, LibraryClients, Scope, WorkerClients
+from loadgen.dsl.users.library_clients import LibraryClients, Scope, WorkerClients, check_scope
 from loadgen.dsl.users.named_outcomes import Outcomes, check_outcomes
 from loadgen.dsl.users.steps import Measure, Step
 from loadgen.dsl.users.worker_tally import WorkerTally
@@ -1025,9 +1025,8 @@ class User:
             if self._slot_clients is None:
                 self._slot_clients = LibraryClients(is_shared=True)
             return self._slot_clients.get(factory, self, outcomes)
-        if scope == "worker":
-            return self._worker_clients.of(factory, self, outcomes)
-        raise UsageError(f"user.client: {scope!r} is not a scope", hint=f"write one of {', '.join(SCOPES)}")
+        check_scope(scope)
+        return self._worker_clients.of(factory, self, outcomes)
 
     # -- the engine's side --------------------------------------------------------------------
 

@@ -1,8 +1,11 @@
 """Encodes one run of the history as a Parquet file, and decodes it.
 
-A row is a figure, or the errors of a name (`statistic` "errors"). Values of the whole run are repeated in each row, so
-that SQL needs no join. They are also in the file's metadata, from which this module reads them. The first row group
-holds the figures over all regions and agents: a gate needs only these, however many regions there are.
+A row is a figure, the errors of a name (`statistic` "errors"), or the sample of the run for a promise of production
+(`statistic` "slo"). Versions that do not know the last kind read it as a figure that nothing compares.
+
+Values of the whole run are repeated in each row, so that SQL needs no join. They are also in the file's metadata, from
+which this module reads them. The first row group holds the figures over all regions and agents: a gate needs only
+these, however many regions there are.
 """
 
 from __future__ import annotations
@@ -16,13 +19,14 @@ from zlib import crc32
 
 import msgspec
 
-from loadgen.history.store.stored_run import ALL, Accepted, Errors, Figure, Key, ObjectiveVerdict
+from loadgen.history.store.stored_run import ALL, Accepted, Errors, Figure, Key, ObjectiveVerdict, SloCounts
 from loadgen.parquet import about, read_table, write_table
 
 __all__ = ["COLUMNS", "FORMAT", "NewerFormat", "from_parquet", "key_in", "labels_in", "to_parquet"]
 
 FORMAT: Final = 1
 _ERRORS: Final = "errors"
+_SLO: Final = "slo"
 COLUMNS: Final = (
     ("run_id", str),
     ("started_at", str),
@@ -51,7 +55,8 @@ COLUMNS: Final = (
     ("rate", str),
 )
 """Names and types of the columns. `labels` is JSON. `error` is the standard error of the logarithm of `value_ms`; in
-rows of errors it is that of the ratio errors / count."""
+rows of errors it is that of the ratio errors / count. In rows of promises, `name` is the promise, `value_ms` its
+threshold, and `why` JSON with its journey, owner and target and with the interval of the good share."""
 _READ: Final = ("name", "kind", "statistic", "region", "agent", "value_ms", "error", "why", "count", "errors")
 
 
@@ -92,6 +97,17 @@ class _About(msgspec.Struct, frozen=True):
     """(number of rows, their checksum) for each row group."""
 
 
+class _Slo(msgspec.Struct, frozen=True):
+    """The values of the sample for a promise that have no column of their own."""
+
+    journey: str
+    owner: str
+    target: float
+    state: str
+    low: float | None = None
+    high: float | None = None
+
+
 class _Format(msgspec.Struct, frozen=True):
     format: int
 
@@ -129,7 +145,8 @@ def from_parquet(data: bytes, *, is_whole: bool = False, kind: str = "") -> Acce
 
     Args:
         is_whole: include the figures of single regions and agents; False: skip them, which is faster.
-        kind: only figures and errors of this kind, such as "journey", which is faster, too; "": of all kinds.
+        kind: only figures and errors of this kind, such as "journey", which is faster, too; "": of all kinds. Samples
+            for promises are included in any case.
 
     Raises:
         ValueError: the data are damaged, or are not a run of a history.
@@ -142,7 +159,11 @@ def from_parquet(data: bytes, *, is_whole: bool = False, kind: str = "") -> Acce
     _check(rows, of.groups if is_whole else of.groups[:1])
     figures: list[Figure] = []
     errors: list[Errors] = []
+    slos: list[SloCounts] = []
     for name, of_kind, statistic, region, agent, value, error, why, count, bad in rows:
+        if statistic == _SLO:
+            slos.append(_slo_of(name, value, why, count, bad))
+            continue
         if kind and of_kind != kind:
             continue
         if statistic == _ERRORS:
@@ -167,6 +188,7 @@ def from_parquet(data: bytes, *, is_whole: bool = False, kind: str = "") -> Acce
         faults=of.faults,
         objectives=None if of.objectives is None else tuple(ObjectiveVerdict(*one) for one in of.objectives),
         python=of.python,
+        slos=tuple(slos),
     )
 
 
@@ -206,6 +228,19 @@ def _rows(run: Accepted) -> Iterator[_Row]:
         )
     for e in run.errors:
         yield e.name, e.kind, _ERRORS, e.region, ALL, nan, _number(e.error), "", e.total, e.errors
+    for s in run.slos:
+        more = _Slo(s.journey, s.owner, s.target, s.state, _finite(s.low), _finite(s.high))
+        text = msgspec.json.encode(more, order="sorted").decode()
+        yield s.slo, _SLO, _SLO, ALL, ALL, _number(s.threshold_ms), nan, text, s.total, s.bad
+
+
+def _slo_of(slo: str, threshold_ms: float, text: str, total: int, bad: int) -> SloCounts:
+    try:
+        more = msgspec.json.decode(text, type=_Slo)
+    except msgspec.MsgspecError as exc:
+        raise ValueError(f"its sample for the promise {slo} cannot be read: {exc}") from exc
+    low, high = (nan if one is None else one for one in (more.low, more.high))
+    return SloCounts(slo, more.journey, more.owner, more.target, threshold_ms, total, bad, more.state, low, high)
 
 
 def _about_text(run: Accepted, groups: Sequence[Sequence[_Row]]) -> str:

@@ -31,6 +31,7 @@ __all__ = [
     "Key",
     "ObjectiveVerdict",
     "Reference",
+    "SloCounts",
 ]
 
 PERCENTILES: Final = ("p50", "p95", "p99")
@@ -151,6 +152,30 @@ class Errors:
 
 
 @dataclass(frozen=True, slots=True)
+class SloCounts:
+    """The sample of a run for a promise of production that was known when the run was stored.
+
+    The load was chosen by us, so a run neither keeps nor breaks the promise. The owner is not in the run's key.
+    """
+
+    slo: str
+    """Name of the promise."""
+    journey: str
+    owner: str
+    target: float
+    """The good share that was promised, above 0 and below 1."""
+    threshold_ms: float
+    """The response time up to which a success is good; nan: each success is."""
+    total: int
+    bad: int
+    state: str = ""
+    """"kept", "not kept", "undecided", "too short", "no traffic": of the interval against the target."""
+    low: float = nan
+    high: float = nan
+    """low, high: the 95 % interval of the good share by 5 batches; nan if the run is too short or has no traffic."""
+
+
+@dataclass(frozen=True, slots=True)
 class ObjectiveVerdict:
     """The verdict of one objective of a run."""
 
@@ -195,6 +220,8 @@ class Accepted:
     python: str = ""
     """The builds of Python that its agents ran, such as "CPython 3.13.5 with PGO and LTO"; "" if unknown.
     It is not in the key: docs/decisions/147-the-build-of-the-interpreter.md."""
+    slos: tuple[SloCounts, ...] = ()
+    """Its samples for the promises that were known; empty in files of older versions."""
 
     def log_values(self, percentile: str) -> dict[str, float]:
         """Return {name: natural logarithm of ms} for one percentile, over all regions and agents.

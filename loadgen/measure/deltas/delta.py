@@ -15,6 +15,7 @@ import msgspec
 
 from loadgen.measure.deltas.custom import CustomStats
 from loadgen.measure.deltas.exemplar import Exemplar, Failure
+from loadgen.measure.deltas.exemplar_rows import decode_rows
 from loadgen.measure.deltas.kept_stream import KeptStream
 from loadgen.measure.deltas.load_counts import FirstArrival, LoadCounts
 from loadgen.measure.deltas.outcomes_by_due_interval import DueCounts
@@ -277,6 +278,10 @@ class Delta:
     """The histograms as the controller receives them: `index`, `count` and `stats` are empty then. None in all other
     places, because `codec.decode` unpacks them.
     """
+    exemplar_rows: bytes = b""
+    """Exemplars as the controller receives them (`exemplar_rows.py`). `exemplars` is empty then; the merge decodes them.
+    Empty in all other places, because `codec.decode` decodes them.
+    """
     sampled: tuple[SampledSums, ...] = ()
     """In plans with tracing: the response times of sampled and of other requests, sorted by series."""
 
@@ -287,11 +292,15 @@ class Delta:
 
 
 def unpacked(delta: Delta) -> Delta:
-    """Return the delta with `index`, `count` and `stats`; the same object if it has them.
+    """Return the delta with `index`, `count`, `stats` and `exemplars`; the same object if it has them.
 
     Raises:
         ValueError: the packed histograms have more or fewer pairs than their series.
+        WireError: an exemplar cannot be read, is impossible or too long.
     """
+    if delta.exemplar_rows:
+        found = decode_rows(delta.exemplar_rows, f"delta {delta.seq} of {delta.agent}")
+        delta = replace(delta, exemplars=delta.exemplars + found, exemplar_rows=b"")
     if delta.packed is None:
         return delta
     index, count, columns = unpack(delta.packed)

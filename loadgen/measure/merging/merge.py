@@ -21,6 +21,7 @@ from loadgen.errors import WireError
 from loadgen.measure.deltas.custom import CustomStats, CustomTable
 from loadgen.measure.deltas.delta import COUNTER_NAMES, Counters, Delta, Health
 from loadgen.measure.deltas.exemplar import ExemplarState, ExemplarTable
+from loadgen.measure.deltas.exemplar_rows import decode_rows
 from loadgen.measure.deltas.limits import SAME_VERSION
 from loadgen.measure.deltas.outcomes_by_due_interval import DueCounts, DueState, DueTable
 from loadgen.measure.deltas.run_fitness import Fitness
@@ -295,9 +296,13 @@ class Merge(Measured):
         for one in batch:
             by_interval.setdefault(one.interval, []).append(one)
         for some in by_interval.values():
-            checked = check_all([one.delta for one in some], [one.known for one in some])
+            checked = _checked_together(some)
             if checked is not None:
-                self._merge(some, checked)
+                sound = self._add_exemplars(some, found)
+                if 0 < len(sound) < len(some):
+                    checked = _checked_together(sound)
+                if sound and checked is not None:  # it was not None with the others, so it is not None without them
+                    self._merge(sound, checked)
                 continue
             for one in some:
                 try:
@@ -305,10 +310,30 @@ class Merge(Measured):
                 except WireError as error:
                     found[one.place] = error
                 else:
-                    self._merge((one,), checked)
+                    if self._add_exemplars((one,), found):
+                        self._merge((one,), checked)
+
+    def _add_exemplars(self, batch: Sequence[Next], found: list[Accepted | WireError]) -> list[Next]:
+        """Add the exemplars of deltas whose other fields are sound, and return those with sound exemplars.
+
+        For each other delta, write its WireError to its position in `found`.
+        """
+        sound = []
+        for one in batch:
+            delta = one.delta
+            exemplars = delta.exemplars
+            if delta.exemplar_rows:
+                try:
+                    exemplars += decode_rows(delta.exemplar_rows, f"delta {delta.seq} of {delta.agent}")
+                except WireError as error:
+                    found[one.place] = error
+                    continue
+            self.exemplars.add(one.region, delta.agent, exemplars)
+            sound.append(one)
+        return sound
 
     def _merge(self, batch: Sequence[Next], checked: Wellformed) -> None:
-        """Merge several checked deltas of the same interval into the run.
+        """Merge several checked deltas of the same interval into the run, all but their exemplars.
 
         This cannot fail, so a delta is merged as a whole or not at all.
         """
@@ -333,7 +358,7 @@ class Merge(Measured):
             epoch._numbers = np.concatenate((epoch._numbers, np.array(new, dtype=np.int64)))
 
     def _merge_own(self, one: Next) -> None:
-        """Merge all parts of a delta except its histograms: its epoch's counters, due counts, exemplars, health.
+        """Merge all parts of a delta except its histograms and exemplars: its epoch's counters, due counts, health.
 
         Custom metrics and lost workers are merged here, too.
         """
@@ -347,7 +372,6 @@ class Merge(Measured):
         self.due.add(delta.agent, self._due_of(delta))
         if delta.custom:
             self.custom.add(one.region, delta.agent, self._custom_of(delta))
-        self.exemplars.add(one.region, delta.agent, delta.exemplars)
         for loss in delta.losses:
             self._losses.setdefault(delta.agent, {})[delta.epoch, *loss.place] = loss
         if one.has_time:
@@ -588,6 +612,10 @@ class Merge(Measured):
             if is_late or wanted <= window.health.keys():
                 return window
         return None
+
+
+def _checked_together(batch: Sequence[Next]) -> Wellformed | None:
+    return check_all([one.delta for one in batch], [one.known for one in batch])
 
 
 def _parts(values: Counts, ends: Counts) -> list[int]:

@@ -33,9 +33,11 @@ def is_id(text: str) -> bool:
 
 
 def find_by_id(
-    reading: Reading, id_: str, zone: str, exclusions: Sequence[Exclusion] = ()
+    reading: Reading, id_: str, zone: str, exclusions: Sequence[Exclusion] = (), names: Sequence[str] = ()
 ) -> tuple[Anomaly | None, bool]:
     """Return (the find with an id, whether the present counts still flag it); None if no hour has this id.
+
+    names: of the revisions of the reading, for `Anomaly.revisions`.
 
     Cost: about 4 µs for each hour of each promise, and a search of one promise.
     """
@@ -48,7 +50,7 @@ def find_by_id(
             for what, direction in _KINDS if end else ():
                 if anomaly_id(slo, start, what, direction) != id_:
                     continue
-                found = search_back(counts, slo, zone, exclusions, since=start, end=reading.end).found
+                found = search_back(counts, slo, zone, exclusions, names, since=start, end=reading.end).found
                 same = [one for one in found if (one.what, one.direction) == (what, direction)]
                 for one in same:
                     if one.start < end and start < one.end:

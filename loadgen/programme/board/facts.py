@@ -122,7 +122,7 @@ class Known:
 
     log_requests: requests of each journey in a traffic.json; {} without one. no_journey: (endpoint, requests) of
     requests that belong to no journey. present_owners: who is still there; None: no list was given.
-    troubles: sentences about what could not be read.
+    troubles: sentences about what could not be read. traced: endpoints with the number of traces that enter by them.
     """
 
     now: datetime
@@ -135,6 +135,7 @@ class Known:
     no_journey: tuple[tuple[str, int], ...] = ()
     present_owners: frozenset[str] | None = None
     troubles: tuple[str, ...] = ()
+    traced: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def names(self) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""Gathers what is known about journeys: from the history, the ledger, promises, `programme.toml`, and a traffic.json.
+"""Gathers what is known about journeys: from history, ledger, promises, `programme.toml`, a traffic.json and traces.
 
 known = gather(place, objectives, file, Options(as_of=now))
 """
@@ -30,6 +30,7 @@ from loadgen.programme.slices import DAY_S
 from loadgen.programme.status import PromiseState, states_of, window_s
 from loadgen.traffic.coverage.endpoints import Endpoint, Index, endpoint_of_name
 from loadgen.traffic.coverage.openapi_operations import Operations
+from loadgen.traffic.coverage.traced_endpoints import TracedEndpoints
 from loadgen.traffic.coverage.traffic_names import TrafficNames
 
 __all__ = ["Inputs", "gather"]
@@ -53,6 +54,7 @@ class Inputs:
     owners: frozenset[str] | None = None
     traffic: TrafficNames | None = None
     operations: Operations | None = None
+    traced: TracedEndpoints | None = None
     weeks: int = 13
     until: str = ""
 
@@ -72,7 +74,7 @@ def gather(place: Place, given: Inputs, store: Store | None = None) -> Known:
     studies = _dated(store.studies(_FIND), lambda study: study.at, "a capacity", bad)
     capacities = tuple(_capacity(study, runs, given.file) for study in studies if time_of(study.at) <= given.now)
     promises, troubles = _promises(place, given)
-    log_requests, no_journey = _of_log(given)
+    log_requests, no_journey, traced = _of_log(given)
     return Known(
         given.now,
         given.file.journeys,
@@ -84,6 +86,7 @@ def gather(place: Place, given: Inputs, store: Store | None = None) -> Known:
         no_journey,
         given.owners,
         (*store.unreadable, *bad, *troubles),
+        traced,
     )
 
 
@@ -189,13 +192,15 @@ def _promises(place: Place, given: Inputs) -> tuple[tuple[SeenPromise, ...], tup
     if not given.objectives:
         return (), ()
     back = max(window_s(given.objectives), WEIGHED_S, (given.weeks + 2) * 7 * DAY_S)
-    reading = Ledger(place).read(at - back, at, until, [one.name for one in given.objectives])
+    ledger = Ledger(place)
+    reading = ledger.read(at - back, at, until, [one.name for one in given.objectives])
     excluded, troubles = exclusions(place, until)
     states = {one.objective.name: one for one in states_of(given.objectives, reading, excluded, at)}
     found = tuple(
         _promise(one, states[one.name], reading.by_slo.get(one.name), at - WEIGHED_S) for one in given.objectives
     )
-    return found, (*reading.unreadable, *reading.clashes, *troubles)
+    ahead = "" if until else ledger.ahead(at)
+    return found, (*filter(None, [ahead]), *reading.unreadable, *reading.clashes, *troubles)
 
 
 def _promise(one: Objective, state: PromiseState, counts: Counts | None, weighed_from: int) -> SeenPromise:
@@ -206,7 +211,7 @@ def _promise(one: Objective, state: PromiseState, counts: Counts | None, weighed
         dict(one.labels).get("team", ""),
         ", ".join(one.sources),
         state.word,
-        state.attainment,
+        state.figure,
         state.why,
     )
     if counts is None or not len(counts):
@@ -224,8 +229,10 @@ def _promise(one: Objective, state: PromiseState, counts: Counts | None, weighed
 # -- endpoints ------------------------------------------------------------------------------------
 
 
-def _of_log(given: Inputs) -> tuple[dict[str, int], tuple[tuple[str, int], ...]]:
-    """Return the requests of each journey in the log, and the endpoints that belong to no journey."""
+def _of_log(given: Inputs) -> tuple[dict[str, int], tuple[tuple[str, int], ...], dict[str, int]]:
+    """Return the requests of each journey in the log, the endpoints that belong to no journey, and the numbers of
+    traces by endpoint.
+    """
     counts: dict[Endpoint, int] = {}
     if given.traffic is not None:
         for one in given.traffic.names:
@@ -234,8 +241,14 @@ def _of_log(given: Inputs) -> tuple[dict[str, int], tuple[tuple[str, int], ...]]
     for operation in given.operations.operations if given.operations is not None else ():
         if not any(index.find(end) for end in (operation.endpoint, *operation.others)):
             counts[operation.endpoint] = 0
+    # Traces are sampled, so they show which endpoints there are, and never how many requests those have.
+    index, traced = Index(counts), dict[str, int]()
+    for endpoint, number in given.traced.traces.items() if given.traced is not None else ():
+        for known_as in index.find(endpoint) or (endpoint,):
+            counts.setdefault(known_as, 0)
+            traced[str(known_as)] = traced.get(str(known_as), 0) + number
     if not counts:
-        return {}, ()
+        return {}, (), {}
     taken: dict[str, list[Endpoint]] = {
         name: [end for text in table.endpoints if (end := endpoint_of_name(text)) is not None]
         for name, table in given.file.journeys.items()
@@ -248,7 +261,7 @@ def _of_log(given: Inputs) -> tuple[dict[str, int], tuple[tuple[str, int], ...]]
                 requests[name] = requests.get(name, 0) + count
         else:
             left.append((str(endpoint), count))
-    return requests if given.traffic is not None else {}, tuple(sorted(left))
+    return requests if given.traffic is not None else {}, tuple(sorted(left)), traced
 
 
 def _journeys(found: Sequence[Endpoint], owner_of: Mapping[Endpoint, str]) -> Sequence[str]:

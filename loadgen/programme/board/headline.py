@@ -132,5 +132,7 @@ def orphans_of(known: Known, rows: Sequence[BoardRow], when: datetime) -> Iterat
     total = sum(known.log_requests.values()) + sum(count for _, count in known.no_journey)
     for endpoint, count in sorted(known.no_journey, key=lambda one: (-one[1], one[0])):
         share = f", {rounded_share(count / total)} of the log" if total else ""
-        seen = f"{format_count(count)} requests{share}" if count else "no traffic"
+        traces = known.traced.get(endpoint, 0)
+        without = f"in {quantity(traces, 'trace')}" if traces else "no traffic"
+        seen = f"{format_count(count)} requests{share}" if count else without
         yield Orphan("endpoint", endpoint, f"{endpoint} belongs to no journey ({seen})")

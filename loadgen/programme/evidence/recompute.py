@@ -23,6 +23,7 @@ from functools import cached_property
 from typing import Final, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from loadgen.history.gate.aa_test_health import CONTROL
 from loadgen.history.store.store import Store
@@ -32,8 +33,8 @@ from loadgen.outside_text import one_line
 from loadgen.programme.evidence.entry import EvidenceEntry
 from loadgen.programme.evidence.recompute_runs import change_again, controls_again, has_change, has_controls
 from loadgen.programme.exclusions import Exclusion, exclusions
-from loadgen.programme.ledger import FOLDER, Ledger, Reading
-from loadgen.programme.slices import DEFAULT_WIDTH_S, Slice
+from loadgen.programme.ledger import FOLDER, Counts, Ledger, Reading
+from loadgen.programme.slices import ALL_KEPT_PPM, DEFAULT_WIDTH_S, Slice
 from loadgen.units import format_count, quantity
 
 __all__ = ["Again", "Computed", "Recomputer", "compared"]
@@ -71,6 +72,8 @@ class _Asked:
     total: Fraction
     slice_s: int
     slice_target: Fraction
+    interval: tuple[Fraction, Fraction] | None = None
+    """The interval of estimated requests on the page, 0 to 1; None: exact counts, or a method that counts slices."""
 
 
 class Recomputer:
@@ -162,6 +165,11 @@ class Recomputer:
         if gone := [name for name in entry.revisions if _file_of(name) not in self._files]:
             listed = one_line(", ".join(gone[:3]), 200)
             return Again("differs", f"the ledger no longer has {listed}, which the page used", left_out)
+        if is_equal and asked.interval and (interval := _interval(then, asked, excluded)):
+            is_equal = all(abs(one - other) <= _CLOSE for one, other in zip(interval, asked.interval, strict=True))
+            if not is_equal:
+                low, high = (f"{float(one):.9f}" for one in interval)
+                return Again("differs", f"the ledger {known} gives an interval from {low} to {high}", left_out)
         if is_equal:
             news = _excluded_since(set(self._excluded("")[0]) - set(excluded), asked)
             changes = _changes(then, now, asked, excluded)
@@ -225,6 +233,9 @@ def _asked(entry: EvidenceEntry) -> _Asked:
         _fraction(inputs["total"]),
         int(_fraction(inputs.get("slice_s") or str(DEFAULT_WIDTH_S))),
         _fraction(inputs.get("slice_target") or "1"),
+        (_fraction(inputs["low"]), _fraction(inputs["high"]))
+        if method == "Occurrences" and inputs.get("low") and inputs.get("high")
+        else None,
     )
 
 
@@ -252,10 +263,7 @@ def _counts(reading: Reading, asked: _Asked, excluded: Sequence[Exclusion]) -> t
     found = reading.by_slo.get(asked.slo)
     if found is None:
         return Fraction(0), Fraction(0)
-    is_out = np.zeros(len(found), np.bool_)
-    for out in excluded:
-        if not out.slos or asked.slo in out.slos:
-            is_out |= (found.start < out.end) & (found.start + found.width > out.start)
+    is_out = _is_out(found, asked.slo, excluded)
     if asked.method == "Occurrences":
         return Fraction(int(found.good[~is_out].sum())), Fraction(int(found.total[~is_out].sum()))
     sums: dict[int, tuple[int, int]] = {}
@@ -268,6 +276,29 @@ def _counts(reading: Reading, asked: _Asked, excluded: Sequence[Exclusion]) -> t
     if asked.method == "Timeslices":
         return Fraction(sum(one >= asked.slice_target for one in ratios)), Fraction(len(ratios))
     return sum(ratios, Fraction(0)), Fraction(len(ratios))
+
+
+def _interval(reading: Reading, asked: _Asked, excluded: Sequence[Exclusion]) -> tuple[Fraction, Fraction] | None:
+    """Return the interval of interpolated requests: the sums of their bounds, over all. None: some are sampled, whose
+    interval is not a sum.
+    """
+    found = reading.by_slo.get(asked.slo)
+    if found is None:
+        return None
+    is_in = ~_is_out(found, asked.slo, excluded)
+    errors, total = found.stated.chosen(is_in), int(found.total[is_in].sum())
+    if not total or (errors.kept_ppm != ALL_KEPT_PPM).any():
+        return None
+    return Fraction(int(errors.low.sum()), total), Fraction(int(errors.high.sum()), total)
+
+
+def _is_out(found: Counts, slo: str, excluded: Sequence[Exclusion]) -> NDArray[np.bool_]:
+    """Return which slices are excluded, shape (slices,)."""
+    is_out = np.zeros(len(found), np.bool_)
+    for out in excluded:
+        if not out.slos or slo in out.slos:
+            is_out |= (found.start < out.end) & (found.start + found.width > out.start)
+    return is_out
 
 
 def _file_of(revision: str) -> str:
@@ -298,8 +329,8 @@ def _changes(then: Reading, now: Reading, asked: _Asked, excluded: Sequence[Excl
     )
 
 
-def _content(one: Slice | None) -> tuple[int, int, int, bool] | None:
-    return None if one is None else (one.good, one.total, one.missing_s, one.estimated)
+def _content(one: Slice | None) -> tuple[int | bool, ...] | None:
+    return None if one is None else (one.good, one.total, one.missing_s, one.estimated, one.low, one.high, one.kept_ppm)
 
 
 def _excluded_since(since: Iterable[Exclusion], asked: _Asked) -> tuple[str, ...]:

@@ -41,6 +41,8 @@ def slices_entry(state: PromiseState, revisions: Iterable[str], as_of: str) -> E
         "missing_s": "" if judged is None else f"{judged.missing_s:.12g}",
         "query": "; ".join(_query(query) for query in one.queries),
     }
+    if judged is not None and judged.observed.is_estimate:
+        more |= {"low": f"{judged.observed.low:.12g}", "high": f"{judged.observed.high:.12g}"}
     inputs = inputs_of_slices(one, state.start, state.end, as_of, good, total, more)
     content: dict[str, object] = {name: text for name, text in inputs.items() if name != _NOT_IN_ID}
     return EvidenceEntry(
@@ -102,8 +104,8 @@ def _says(state: PromiseState) -> str:
     if state.judgement is None or state.budget is None:
         return f"{state.objective.name}: {state.word}: {state.why}"
     target = f"{(state.objective.target * 100).normalize():f} %"
-    left = budget_text(state.budget.left)
-    return f"{state.objective.name}: {state.word}: {state.attainment} against {target}, error budget left {left}"
+    left = state.budget_text
+    return f"{state.objective.name}: {state.word}: {state.figure} against {target}, error budget left {left}"
 
 
 def _formula(state: PromiseState) -> str:
@@ -113,6 +115,8 @@ def _formula(state: PromiseState) -> str:
     unit = "requests" if state.objective.method == "Occurrences" else "slices"
     good, of = f"{judged.observed.good:.12g}", f"{judged.observed.of:.12g}"
     text = f"attainment = good / total = {good} / {of} {unit} = {state.attainment}"
+    if state.interval:
+        text += f" ({state.interval}, by the error of its counts)"
     if judged.missing_s and judged.lower is not None and judged.upper is not None:
         text += (
             f"; {judged.missing_s:g} s have no counts: at least {judged.lower:.6f} if all of their requests were bad,"

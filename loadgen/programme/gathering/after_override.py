@@ -131,7 +131,7 @@ def _states(
         period = f"in the {one.window.text} after it" if is_over else "after it, so far"
         target = f"{(one.target * 100).normalize():f} %"
         day = datetime.fromtimestamp(seen, UTC).strftime("%Y-%m-%d")
-        said = f"{period}, {one_line(one.name, 80)}: {state.word}: {state.attainment} against {target}, to {day}"
+        said = f"{period}, {one_line(one.name, 80)}: {state.word}: {state.figure} against {target}, to {day}"
         yield state, is_over, said
 
 

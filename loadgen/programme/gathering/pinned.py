@@ -17,7 +17,6 @@ from dataclasses import dataclass, replace
 from math import exp, isfinite, log1p
 from typing import Any, Final
 
-from loadgen.analysis.burn.performance_budget import spent_by_decisions
 from loadgen.analysis.gate import LEAST_HISTORY, Effect, judge, judge_reference
 from loadgen.history.gate.evaluate_gate import decide
 from loadgen.history.gate.gate_result import Begin
@@ -27,7 +26,14 @@ from loadgen.history.store.stored_run import Accepted as AcceptedRun
 from loadgen.history.store.stored_run import Event
 from loadgen.outside_text import one_line
 from loadgen.programme.recommending.facts import RunFact, time_of
-from loadgen.programme.recommending.performance import Accepted, MeanChange, Newly, NoSlowDown, SlowDown
+from loadgen.programme.recommending.performance import (
+    Accepted,
+    MeanChange,
+    Newly,
+    NoSlowDown,
+    SlowDown,
+    is_spent_in_a_quarter,
+)
 from loadgen.programme.recommending.recommendation import Missing
 from loadgen.units import quantity
 
@@ -149,8 +155,8 @@ def _pin_in_force(
         return None, ""
     pin, why = pins[0], ""
     for later in pins[1:]:
-        ratios = [one.ratio for one in decided if time_of(pin.at) < one.at <= time_of(later.at)]
-        is_spent = spent_by_decisions(ratios, limit=limit).spent >= 1 - 1e-9
+        between = [one for one in decided if time_of(pin.at) < one.at <= time_of(later.at)]
+        is_spent = is_spent_in_a_quarter(between, limit)
         if not is_spent and not later.because:
             is_spent = _is_slower(store, pin, later, journey, limit)
         if is_spent and not later.because:

@@ -13,9 +13,9 @@ from typing import Final
 
 import numpy as np
 
-from loadgen.analysis.attainment.shown import budget_text
 from loadgen.history.store.write_once_storage import Place
 from loadgen.outside_text import one_line
+from loadgen.programme.estimates.sentences import is_left_open, undecided_text
 from loadgen.programme.evidence.entry import EvidenceEntry
 from loadgen.programme.evidence.slices_entry import slices_entry, used_revisions
 from loadgen.programme.exclusions import Exclusion, exclusions
@@ -112,16 +112,27 @@ def _fact(state: PromiseState, counts: Counts | None, entry: EvidenceEntry, used
         says = f"{name}: {state.word}{f': {one_line(state.why, 200)}' if state.why else ''}"
         return PromiseFact(state.objective.name, state.word, says, None, end, "", sources)
     target = f"{(state.objective.target * 100).normalize():f} %"
-    estimate = ", an estimate" if state.judgement.observed.is_estimate else ""
-    says = f"{name}: {state.word}: {state.attainment} against {target}{estimate} over {state.objective.window.text}"
-    says += f", error budget left {budget_text(state.budget.left)}"
-    if state.word == "undecided":
-        says += f"; {quantity(-(-int(state.judgement.missing_s) // 60), 'minute')} have no counts"
+    says = f"{name}: {state.word}: {state.figure} against {target} over {state.objective.window.text}"
+    says += f", error budget left {state.budget_text}"
+    if why := undecided_text(state):
+        says += f"; {why}"
     if state.excluded:
         says += f"; {state.with_excluded} if {quantity(state.excluded, 'excluded slice')} counted, too"
     if state.fires:
         says += "; its error budget burns"
-    return PromiseFact(state.objective.name, state.word, says, state.budget.left, end, entry.id, sources, entry.formula)
+    # GO needs the least that may be left, and nothing less than the target settles the rest.
+    left = None if state.budget_left is None else state.budget_left[0]
+    return PromiseFact(
+        state.objective.name,
+        state.word,
+        says,
+        left,
+        end,
+        entry.id,
+        sources,
+        entry.formula,
+        is_vague=is_left_open(state),
+    )
 
 
 def _sources(counts: Counts | None, used: Sequence[str]) -> int:

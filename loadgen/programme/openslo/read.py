@@ -11,6 +11,8 @@ from typing import Final
 
 from loadgen.dsl.plans.argument_validation import did_you_mean
 from loadgen.programme.checks import check_alerts, check_slices, check_threshold_in_query
+from loadgen.programme.composites.composite import Composite
+from loadgen.programme.load_tests.leave_out import ABSENT
 from loadgen.programme.objectives import (
     DataSource,
     Indicator,
@@ -27,6 +29,7 @@ from loadgen.programme.openslo.alerts import (
     read_policy,
     read_target,
 )
+from loadgen.programme.openslo.composites import ReadPart, check_own_method, read_composite, read_weight
 from loadgen.programme.openslo.documents import Document, Documents
 from loadgen.programme.openslo.indicators import OPERATORS, as_operator, note_secrets, read_indicator, read_sli
 from loadgen.programme.openslo.time_windows import read_window
@@ -37,7 +40,7 @@ from loadgen.programme.slo_set import Place, Reading, Service, SloSet
 __all__ = ["ANNOTATIONS", "read_files", "read_parsed", "read_text"]
 
 _DOMAIN: Final = "loadgen.dev/"
-ANNOTATIONS: Final = ("owner", "journey", "threshold", "source", "alerts")
+ANNOTATIONS: Final = ("owner", "journey", "threshold", "source", "alerts", "load-tests")
 """Our annotations, each after `loadgen.dev/`."""
 _ALERT_SETS: Final = ("standard", "none")
 _METHODS: Final = tuple(Method)
@@ -70,7 +73,7 @@ def read_parsed(files: Iterable[Parsed]) -> Reading:
     reader.check_names()
     faults = {one for findings in documents.findings for one in findings.faults}
     notes = {one for findings in documents.findings for one in findings.notes}
-    slos = SloSet.of(reader.objectives, reader.sources, reader.services)
+    slos = SloSet.of(reader.objectives, reader.sources, reader.services, reader.composites)
     return Reading(slos, tuple(sorted(faults)), tuple(sorted(notes)), reader.places)
 
 
@@ -80,6 +83,7 @@ class _Reader:
     objectives: list[Objective] = field(default_factory=list)
     sources: list[DataSource] = field(default_factory=list)
     services: list[Service] = field(default_factory=list)
+    composites: list[Composite] = field(default_factory=list)
     places: dict[str, Place] = field(default_factory=dict)
     names: list[tuple[str, Fields]] = field(default_factory=list)
 
@@ -148,6 +152,7 @@ class _Reader:
         if not items and (spec.has("objectives") is False or json_of(spec.map.values["objectives"]) in ("{}", "[]")):
             spec.fault("objectives", f"{spec.name_of('objectives')} is missing or empty", "write one: - target: 0.99")
         several = len(items) > 1
+        parts: list[ReadPart] = []
         for number, node in enumerate(items, 1):
             fields = Fields.of(spec.findings, node, f"objectives[{number - 1}]")
             if fields is None:
@@ -177,8 +182,13 @@ class _Reader:
                 source=shared.ours["source"],
                 alert_set="standard" if shared.ours["alerts"] == "standard" else "",
                 alerts=tuple(alert.alert for alert in alerts),
+                load_tests=shared.ours["load-tests"],
             )
             self._add(one, item, shared, alerts)
+            parts.append(ReadPart(one, fields, item.weight))
+        composite = read_composite(document.name, parts) if len(parts) == len(items) else None
+        if composite is not None:
+            self.composites.append(composite)
         if not spec.has("indicator") and not spec.has("indicatorRef") and not all(map(_has_own, items)):
             spec.missing("indicator", "write indicator: {spec: ...}, or indicatorRef: NAME")
         spec.taken.update(("indicator", "indicatorRef"))
@@ -249,6 +259,9 @@ class _Shared:
             except ValueError as wrong:
                 message, _, advice = str(wrong).partition("; ")
                 metadata.findings.fault(self.lines["threshold"], message, advice)
+        if ours["load-tests"].strip() == ABSENT:
+            message = f"annotation {_DOMAIN}load-tests has no reason"
+            metadata.findings.fault(self.lines["load-tests"], message, f"write {ABSENT} they run in staging")
         if ours["alerts"] and ours["alerts"] not in _ALERT_SETS:
             metadata.findings.fault(
                 self.lines["alerts"],
@@ -278,6 +291,7 @@ class _Item:
     method: str
     several: bool
     display_name: str = ""
+    weight: Decimal | None = None
 
     def read(self, window: Window | None) -> _Read | None:
         """Return the objective with its own fields; None with a fault if one is invalid."""
@@ -287,7 +301,8 @@ class _Item:
         value = fields.number("value")
         target = self._target()
         slice_target, slice_s = self._slices(window)
-        fields.lost("compositeWeight")
+        self.weight = read_weight(fields, several=self.several)
+        check_own_method(fields, self.method)
         holder = fields if _has_own(fields.map) else self.spec
         has_indicator = holder.has("indicator") or holder.has("indicatorRef")
         op = as_operator(op_text)

@@ -1,6 +1,6 @@
 """Readers of OpenSLO that support only a part of it, and what they refuse.
 
-Dash0: Occurrences, inline ratios and rolling windows of 28 days, as its documentation says.
+Dash0: Occurrences, inline ratios and rolling windows of 28 days, as its documentation says. Nobl9: `nobl9.py`.
 """
 
 from __future__ import annotations
@@ -9,18 +9,25 @@ from collections.abc import Iterator
 from typing import Final
 
 from loadgen.programme.objectives import Method, Objective, RatioIndicator, RollingWindow
+from loadgen.programme.openslo.nobl9 import nobl9_losses
 from loadgen.programme.slo_set import Loss, SloSet
 
 __all__ = ["READERS", "losses_for"]
 
-READERS: Final = ("dash0",)
+READERS: Final = ("dash0", "nobl9")
 _DASH0_WINDOW: Final = RollingWindow(28 * 86_400)
 
 
 def losses_for(reader: str, slos: SloSet) -> list[Loss]:
     """Return what a reader would refuse. reader: of `READERS`."""
     assert reader in READERS
-    return [loss for one in slos.objectives for loss in _dash0(one)]
+    if reader == "nobl9":
+        return list(nobl9_losses(slos))
+    refused = [
+        Loss(one.name, "the composite", "Dash0 has one objective in each SLO", "Dash0 refuses the SLO")
+        for one in slos.composites
+    ]
+    return [*(loss for one in slos.objectives for loss in _dash0(one)), *refused]
 
 
 def _dash0(one: Objective) -> Iterator[Loss]:

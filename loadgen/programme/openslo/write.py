@@ -1,14 +1,18 @@
 """Writes objectives as OpenSLO v1. The same set gives the same bytes, and reading them gives an equal set.
 
-Each objective becomes an SLO of its own, with its indicator and alerts in place. Everything that other readers of the
-file cannot see as it is meant is a `Loss`.
+Each objective becomes an SLO of its own, with its indicator and alerts in place. The parts of a composite become one
+SLO. Everything that other readers of the file cannot see as it is meant is a `Loss`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
+from decimal import Decimal
 from typing import Final
 
+from loadgen.programme.composites.composite import Composite
+from loadgen.programme.load_tests.loss import load_tests_losses
 from loadgen.programme.objectives import (
     Alert,
     Indicator,
@@ -41,13 +45,44 @@ def as_openslo(slos: SloSet) -> str:
     for source in slos.sources:
         spec = _given(type=source.type, connectionDetails=source.connection, description=source.description)
         documents.append(_object("DataSource", source.name, "", spec))
-    documents.extend(_slo(one) for one in slos.objectives)
+    composites = _whole_composites(slos)
+    documents.extend(_composite(slos, one) for one in composites)
+    inside = {part.objective for one in composites for part in one.parts}
+    documents.extend(_slo(one) for one in slos.objectives if one.name not in inside)
     return as_yaml(documents)
 
 
 def openslo_losses(slos: SloSet) -> list[Loss]:
     """Return what other readers of the file do not see as it is meant. `loadgen` itself reads back an equal set."""
-    return [loss for one in slos.objectives for loss in _losses(one)]
+    whole = _whole_composites(slos)
+    apart = [
+        Loss(
+            one.name,
+            "the composite",
+            "its parts are of different SLOs, or one is missing",
+            "each part is written by itself",
+        )
+        for one in slos.composites
+        if one not in whole
+    ]
+    return [*(loss for one in slos.objectives for loss in _losses(one)), *apart]
+
+
+def _whole_composites(slos: SloSet) -> list[Composite]:
+    """Return the composites that one SLO can hold: their parts differ in nothing but what an objective has."""
+    known = {one.name: one for one in slos.objectives}
+    found = []
+    for composite in slos.composites:
+        members = composite.members(known)
+        if members is not None and len({_shared(one) for one in members}) == 1:
+            found.append(composite)
+    return found
+
+
+def _shared(one: Objective) -> Objective:
+    """Return what the objectives of an SLO have in common, as an objective with the same own fields for all."""
+    own = RatioIndicator(Query())
+    return replace(one, name="", part_name="", target=Decimal(0), indicator=own, slice_s=0, slice_target=None)
 
 
 def _losses(one: Objective) -> Iterator[Loss]:
@@ -66,6 +101,7 @@ def _losses(one: Objective) -> Iterator[Loss]:
             "OpenSLO has no word for it, so it is an annotation",
             "other readers see no alerts; `--to prometheus` writes rules for them",
         )
+    yield from load_tests_losses(one, "OpenSLO has no word for it, so it is an annotation", "other readers")
 
 
 def _given(**fields: Value) -> dict[str, Value]:
@@ -78,6 +114,30 @@ def _object(kind: str, name: str, display_name: str, spec: dict[str, Value]) -> 
     return {"apiVersion": API_VERSION, "kind": kind, "metadata": metadata, "spec": spec}
 
 
+def _composite(slos: SloSet, composite: Composite) -> dict[str, Value]:
+    members = composite.members({one.name: one for one in slos.objectives})
+    assert members is not None
+    document = _slo(replace(members[0], name=composite.name))
+    spec = document["spec"]
+    assert isinstance(spec, dict)
+    del spec["indicator"]
+    spec["objectives"] = [
+        _item(one) | {"indicator": _indicator(one.indicator), "compositeWeight": part.weight}
+        for part, one in zip(composite.parts, members, strict=True)
+    ]
+    return document
+
+
+def _item(one: Objective) -> dict[str, Value]:
+    """Return the own fields of an objective, without its indicator."""
+    objective = _given(target=one.target, displayName=one.part_name, timeSliceTarget=one.slice_target)
+    if one.slice_s:
+        objective["timeSliceWindow"] = RollingWindow(one.slice_s).text
+    if isinstance(one.indicator, ThresholdIndicator):
+        objective |= {"op": one.indicator.op, "value": one.indicator.value}
+    return objective
+
+
 def _slo(one: Objective) -> dict[str, Value]:
     ours = _given(
         owner=one.owner,
@@ -85,18 +145,14 @@ def _slo(one: Objective) -> dict[str, Value]:
         threshold=one.threshold.text if one.threshold is not None else "",
         source=one.source,
         alerts=one.alert_set,
+        **{"load-tests": one.load_tests},
     )
     annotations: dict[str, Value] = dict(one.annotations) | {f"loadgen.dev/{key}": value for key, value in ours.items()}
-    objective = _given(target=one.target, displayName=one.part_name, timeSliceTarget=one.slice_target)
-    if one.slice_s:
-        objective["timeSliceWindow"] = RollingWindow(one.slice_s).text
-    if isinstance(one.indicator, ThresholdIndicator):
-        objective |= {"op": one.indicator.op, "value": one.indicator.value}
     spec: dict[str, Value] = {
         "service": one.service,
         "budgetingMethod": str(one.method),
         "timeWindow": [_window(one.window)],
-        "objectives": [objective],
+        "objectives": [_item(one)],
         "indicator": _indicator(one.indicator),
     }
     spec |= _given(

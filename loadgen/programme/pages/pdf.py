@@ -16,6 +16,7 @@ from typing import Final
 
 from loadgen.atomic_files import atomic_write
 from loadgen.find_chromium import INSTALL_CHROMIUM, find_chromium, why_none
+from loadgen.measure.run_folder.rundir import storage_error
 from loadgen.outside_text import one_line
 from loadgen.secret_files import UMASK_ONLY
 
@@ -49,7 +50,9 @@ def print_pdf(html: bytes, to: Path, *, limit_s: float = _LIMIT_S) -> str:
     """Write a page as PDF to the file `to`, completely or not at all.
 
     Returns:
-        "" if the file was written; otherwise a sentence that names the reason and what to do instead.
+        "" if the file was written. If Chromium printed nothing, a sentence with the reason and with what to do instead.
+    Raises:
+        StorageError: Chromium printed the page, and `to` cannot be written.
     Cost: 1 to 3 s, and some 200 MB of memory while Chromium runs.
     """
     chromium = find_chromium()
@@ -59,11 +62,16 @@ def print_pdf(html: bytes, to: Path, *, limit_s: float = _LIMIT_S) -> str:
         short = None if len(os.fsencode(gettempdir())) <= _LONGEST_FOLDER else "/tmp"  # noqa: S108  # mkdtemp is safe there
         with TemporaryDirectory(prefix="loadgen-pdf-", dir=short, ignore_cleanup_errors=True) as folder:
             data, why = _printed(chromium, html, Path(folder), limit_s)
-        if not why:
-            atomic_write(to, data, UMASK_ONLY)
     except OSError as error:
-        why = f"{one_line(str(to), 200)} cannot be written: {error.strerror or error}"
-    return f"No PDF: {why}. {_BY_HAND}." if why else ""
+        where = f" ({one_line(str(error.filename), 200)})" if error.filename else ""
+        why = f"Chromium could not be started in a temporary folder: {error.strerror or error}{where}"
+    if why:
+        return f"No PDF: {why}. {_BY_HAND}."
+    try:
+        atomic_write(to, data, UMASK_ONLY)
+    except OSError as error:
+        raise storage_error(to, error, elsewhere="name another file with --pdf") from error
+    return ""
 
 
 def _printed(chromium: str, html: bytes, folder: Path, limit_s: float) -> tuple[bytes, str]:

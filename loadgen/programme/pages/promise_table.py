@@ -6,13 +6,13 @@ the others, which are on the second sheet.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from loadgen.outside_text import in_html
 from loadgen.programme.pages.evidence_html import EvidenceLinks, unique
-from loadgen.programme.weekly.page_values import COLUMNS, Row, Shown
+from loadgen.programme.weekly.page_values import QUARTER_COLUMNS, Row, Shown, columns_of
 
 __all__ = ["ONE_SHEET", "PromiseTable", "owner_html"]
 
@@ -36,7 +36,7 @@ class PromiseTable:
     def html(self) -> Iterator[str]:
         """Yield the table with all rows for the screen, and for paper those of the first sheet."""
         first = self.rows[: self._on_first_sheet]
-        yield '<section class="promises" aria-label="Promises, worst first">'
+        yield f'<section class="{self._style}" aria-label="Promises, worst first">'
         yield from self._opened()
         for n, row in enumerate(self.rows):
             yield from self._row(row, is_printed=n < len(first))
@@ -48,7 +48,7 @@ class PromiseTable:
 
     def second_sheet(self) -> Iterator[str]:
         """Yield the rows for which the first sheet has no room; only paper has a second one."""
-        yield '<section class="promises"><h2>Other promises</h2>'
+        yield f'<section class="{self._style}"><h2>Other promises</h2>'
         yield from self._opened()
         for row in self.rows[self._on_first_sheet :]:
             yield from self._row(row, is_printed=True)
@@ -65,15 +65,25 @@ class PromiseTable:
         return len(self.rows) if len(self.rows) <= most else most - 1
 
     @property
+    def _style(self) -> str:
+        return "promises has-trend" if "trend" in self._columns else "promises"
+
+    @property
+    def _columns(self) -> Mapping[str, str]:
+        return columns_of(self.rows)
+
+    @property
     def _names(self) -> list[str]:
-        return [name for name in COLUMNS if name in _PUBLIC] if self.is_public else [*COLUMNS]
+        return [name for name in self._columns if name in _PUBLIC] if self.is_public else [*self._columns]
 
     @property
     def _width(self) -> int:
         return len(self._names) + (not self.is_public)
 
     def _opened(self) -> Iterator[str]:
-        heads = {name: COLUMNS[name] for name in self._names} | ({} if self.is_public else {"evidence": "evidence"})
+        heads = {name: self._columns[name] for name in self._names} | (
+            {} if self.is_public else {"evidence": "evidence"}
+        )
         cells = "".join(f'<th scope="col" class="c-{name}">{in_html(text)}</th>' for name, text in heads.items())
         yield f"<table><thead><tr>{cells}</tr></thead>\n<tbody>"
 
@@ -122,7 +132,7 @@ def owner_html(owner: str) -> str:
 
 
 def _td(name: str, html: str, tone: str = "plain") -> str:
-    return f'<td class="c-{name} is-{tone}" data-name="{in_html(COLUMNS.get(name, name))}">{html}</td>'
+    return f'<td class="c-{name} is-{tone}" data-name="{in_html(QUARTER_COLUMNS.get(name, name))}">{html}</td>'
 
 
 def _about(rest: Sequence[Row]) -> str:

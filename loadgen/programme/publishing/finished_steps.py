@@ -7,6 +7,8 @@ which its receiver can recognise it.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
 
@@ -15,34 +17,49 @@ from loadgen.history.store.parquet_run import NewerFormat
 from loadgen.history.store.stored_run import Event
 from loadgen.history.store.write_once_storage import Place
 from loadgen.measure.run_folder.rundir import utc_text
+from loadgen.outside_text import one_line
 
-__all__ = ["PUBLISHED", "finished_steps", "note_step"]
+__all__ = ["PUBLISHED", "FinishedSteps", "finished_steps", "note_step"]
 
 PUBLISHED: Final = "published"
 """The kind of the events. Versions that do not know it pass over it."""
 
 
-def finished_steps(place: Place, page: str, since: datetime | None = None) -> dict[tuple[str, str], str]:
-    """Return the finished steps of a page: {(step, where): what was noted}. page: such as "2026-W30/w30-4f1a".
+@dataclass(frozen=True, slots=True)
+class FinishedSteps:
+    """The finished steps of a page: {(step, where): what was noted}.
 
-    Events that cannot be read count as not finished. since: only events from then on, which are fewer to read.
+    unreadable: a sentence for each event that could not be read. Its step counts as not finished, and is done again.
+    """
+
+    notes: Mapping[tuple[str, str], str]
+    unreadable: tuple[str, ...] = ()
+
+
+def finished_steps(place: Place, page: str, since: datetime | None = None) -> FinishedSteps:
+    """Return the finished steps of a page, such as "2026-W30/w30-4f1a".
+
+    since: only events from then on, which are fewer to read.
 
     Raises:
         StorageError, CloudError: the history cannot be listed.
     """
-    found = {}
+    found: dict[tuple[str, str], str] = {}
+    unreadable = []
     first = "" if since is None else FOLDER + since.astimezone(UTC).strftime("%Y%m%dT%H%M%S")
     names = [name for name in named(place.names(FOLDER), [PUBLISHED]) if name >= first]
-    for data in place.read(names):
-        if isinstance(data, str):
-            continue
+    for name, data in zip(names, place.read(names), strict=True):
         try:
+            if isinstance(data, str):
+                raise ValueError(data)
             event = decoded(data)
-        except (ValueError, NewerFormat):
+        except (ValueError, NewerFormat) as error:
+            why = one_line(str(error), 200)
+            unreadable.append(f"{name} is left out: {why}; if it is about a step of {page}, the step is done again")
             continue
         if event.details.get("page") == page:
             found[event.details.get("step", ""), event.details.get("where", "")] = event.details.get("note", "")
-    return found
+    return FinishedSteps(found, tuple(unreadable))
 
 
 def note_step(place: Place, page: str, step: str, where: str, note: str, now: datetime) -> None:

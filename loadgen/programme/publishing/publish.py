@@ -16,9 +16,10 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, wait
 from dataclasses import dataclass
 from datetime import datetime
+from threading import Thread
 from typing import Any, Final
 
 from loadgen.errors import CloudDenied, ExitCode, LoadgenError, UsageError
@@ -28,7 +29,7 @@ from loadgen.notify.settings import Channel
 from loadgen.outside_text import one_line
 from loadgen.programme.publishing.deliver import deliver, message_of
 from loadgen.programme.publishing.destination import Destination, destination_of
-from loadgen.programme.publishing.finished_steps import finished_steps, note_step
+from loadgen.programme.publishing.finished_steps import FinishedSteps, finished_steps, note_step
 from loadgen.programme.publishing.publish_file import PublishSettings
 from loadgen.programme.publishing.published_text import PublishedText, text_of_page, text_of_recommendation
 from loadgen.programme.weekly.page_values import WeeklyPage
@@ -64,6 +65,8 @@ class Published:
     """The steps that an earlier run finished, and this one left out."""
     troubles: tuple[str, ...] = ()
     """Why a step could not be finished, and what to do."""
+    notes: tuple[str, ...] = ()
+    """Files of the history that could not be read: a step may have been done a second time."""
 
     @property
     def exit_code(self) -> ExitCode:
@@ -75,6 +78,7 @@ class Published:
         lines = [f"published: {text}" for text in self.done]
         lines += [f"published before: {text}" for text in self.before]
         lines += [f"not published: {text}" for text in self.troubles]
+        lines += [f"note: {text}" for text in self.notes]
         return lines + (["run the same command again to finish it; nothing is sent twice"] if self.troubles else [])
 
 
@@ -214,16 +218,33 @@ def _publish(
 
 
 def _send_all(channels: list[Channel], event: Any, name: str, values: Mapping[str, str], send: Send, run: _Run) -> None:
-    if not channels:
-        return
-    with ThreadPoolExecutor(len(channels), thread_name_prefix="publish") as pool:
-        message = message_of(event, f"{event.kind} {name}")
-        answers = [(one, pool.submit(send, one, values, message)) for one in channels]
+    """Send a message to all channels at the same time. After Ctrl-C, those that have it by then are recorded."""
+    message = message_of(event, f"{event.kind} {name}")
+    answers = [(one, _in_thread(send, one, values, message)) for one in channels]
+    try:
+        wait([answer for _, answer in answers])
+    finally:
         for channel, answer in answers:
+            if not answer.done():
+                continue
             if why := answer.result():
                 run.troubles.append(f"{channel.name} ({channel.kind}): {one_line(why, 400)}")
             else:
                 run.finish("channel", channel.name, "", f"{channel.name} ({channel.kind}, {channel.where})")
+
+
+def _in_thread(send: Send, channel: Channel, values: Mapping[str, str], message: Any) -> Future[str]:
+    """Send a message in a daemon thread: a pool would make Ctrl-C wait for its tries, which take four minutes."""
+    answer: Future[str] = Future()
+
+    def run() -> None:
+        try:
+            answer.set_result(send(channel, values, message))
+        except BaseException as error:  # noqa: BLE001  the caller of `result` raises it
+            answer.set_exception(error)
+
+    Thread(target=run, name=f"publish {channel.name}", daemon=True).start()
+    return answer
 
 
 def _publish_files(page: _Page, at: Destination, to: str, run: _Run) -> str:
@@ -271,8 +292,9 @@ def _is_there(at: Destination, name: str, data: bytes) -> bool:
 class _Run:
     """Collects the steps of this run, those of earlier runs, and troubles."""
 
-    def __init__(self, place: Place, page: str, finished: Mapping[tuple[str, str], str], now: datetime) -> None:
-        self._place, self._page, self._finished, self._now = place, page, finished, now
+    def __init__(self, place: Place, page: str, finished: FinishedSteps, now: datetime) -> None:
+        self._place, self._page, self._now = place, page, now
+        self._finished, self._notes = finished.notes, finished.unreadable
         self._done: list[str] = []
         self._before: list[str] = []
         self.troubles: list[str] = []
@@ -293,7 +315,8 @@ class _Run:
             self.troubles.append(f"the history did not record that {text} is published: {_sentence(error)}")
 
     def result(self, where: str, link: str) -> Published:
-        return Published(self._page, where, link, tuple(self._done), tuple(self._before), tuple(self.troubles))
+        steps = tuple(self._done), tuple(self._before), tuple(self.troubles)
+        return Published(self._page, where, link, *steps, self._notes)
 
 
 def _sentence(error: LoadgenError) -> str:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from loadgen.notify.event import Event, EventKind
-from loadgen.programme.weekly.page_values import COLUMNS, NOTHING, Row, Said, WeeklyPage
+from loadgen.programme.weekly.page_values import NOTHING, QUARTER_COLUMNS, Row, Said, WeeklyPage
 
 __all__ = ["PublishedText", "text_of_page", "text_of_recommendation"]
 
@@ -69,7 +69,11 @@ def _row_text(row: Row) -> str:
     if not row.journey:
         return row.says
     owner = f" ({row.owner})" if row.owner else ""
-    cells = [f"{COLUMNS[name]}: {cell.text}" for name, cell in row.cells() if name not in _AS_FIRST and cell != NOTHING]
+    cells = [
+        f"{QUARTER_COLUMNS[name]}: {cell.text}"
+        for name, cell in row.cells()
+        if name not in _AS_FIRST and cell != NOTHING
+    ]
     return "; ".join((f"{row.journey}{owner}, {row.promise}", *cells))
 
 

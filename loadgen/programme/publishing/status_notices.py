@@ -77,25 +77,29 @@ def notify_changes(
     values: Mapping[str, str] | None = None,
     send: Callable[..., str] = deliver,
 ) -> list[str]:
-    """Send the changes since the last command, and messages that still wait. Return a line for each message.
+    """Send the changes since the last command, and messages that still wait.
+
+    Returns:
+        A line for each message, and for each damaged file that was left out.
 
     sentence: returns the sentence of a promise. values: of the channels' secrets. send: as in `publish_week`.
 
     Raises:
         StorageError, CloudError: the history cannot be read or written; nothing is sent.
     """
-    known = _remember(states, sentence, place, now)
+    known, left_out = _remember(states, sentence, place, now)
     wanted = [one for one in channels if EventKind.STATUS in one.events]
     failed: set[str] = set()
-    lines = []
+    lines = list(left_out)
     for one in known:
         at = datetime.fromisoformat(one.file.at)
         if not one.file.notices or now - at > _TRIED_FOR:
             continue
-        done = finished_steps(place, one.name, at - timedelta(minutes=1))
+        finished = finished_steps(place, one.name, at - timedelta(minutes=1))
+        lines += [text for text in finished.unreadable if text not in lines]
         event = _text(one.file.notices).event(one.file.at, "", (values or {}).values())
         for channel in wanted:
-            if ("channel", channel.name) in done or channel.name in failed:
+            if ("channel", channel.name) in finished.notes or channel.name in failed:
                 continue
             what = f"{quantity(len(one.file.notices), 'change')} of promises"
             if why := send(channel, values or {}, message_of(event, f"status {one.name} {one.file.at}")):
@@ -109,31 +113,31 @@ def notify_changes(
 
 def _remember(
     states: Sequence[PromiseState], sentence: Callable[[PromiseState], str], place: Place, now: datetime
-) -> list[_Known]:
-    """Write what changed, if anything did, and return the last files, oldest first."""
+) -> tuple[list[_Known], list[str]]:
+    """Write what changed, if anything did. Return the last files, oldest first, and a line for each that is damaged."""
     for _ in range(_MOST_RACES):
         names = [name for name in place.names(FOLDER) if _NAME.fullmatch(name)]
-        known = _read(place, names[-_MOST_OLD:])
+        known, left_out = _read(place, names[-_MOST_OLD:])
         last = known[-1].file if known else None
         before = {} if last is None else {name: _of_file(one) for name, one in last.promises.items()}
         after, notices = changes(before, states, int(now.timestamp()), sentence)
         # Promises of other files, which this command did not read, are kept.
         every = before | after
         if every == before or (last is None and not notices):
-            return known
+            return known, left_out
         number = 1 + max((int(match[1]) for name in names if (match := _NAME.fullmatch(name))), default=0)
         file = _file(every, notices, now)
         name = f"{FOLDER}status-{number:08d}.json"
         if place.put_new(name, msgspec.json.format(msgspec.json.encode(file), indent=2) + b"\n"):
-            return [*known, _Known(name, file)]
+            return [*known, _Known(name, file)], left_out
     raise StorageError(
         f"{place}: {_MOST_RACES} other commands wrote {FOLDER} at the same time", hint="run the command again"
     )
 
 
-def _read(place: Place, names: list[str]) -> list[_Known]:
-    """Return the files. A damaged one is left out; a newer one is refused, because its states would be lost."""
-    found = []
+def _read(place: Place, names: list[str]) -> tuple[list[_Known], list[str]]:
+    """Return the files, and a line for each damaged one. A newer one is refused: its states would be lost."""
+    found, left_out = [], []
     for name, data in zip(names, place.read(names), strict=True):
         if isinstance(data, str):
             # Without the last states, every promise that burns would look new, and would be sent again.
@@ -142,9 +146,10 @@ def _read(place: Place, names: list[str]) -> list[_Known]:
             found.append(_Known(name, decoded_file(data, _File, FORMAT)))
         except NewerFormat as error:
             raise StorageError(f"{name}: {one_line(str(error), 200)}", hint="update loadgen") from None
-        except ValueError:
-            continue
-    return found
+        except ValueError as error:
+            why = one_line(str(error), 200)
+            left_out.append(f"{name} is left out: {why}; its changes may be sent again or not at all. Remove the file")
+    return found, left_out
 
 
 def _text(notices: Sequence[_Notice]) -> PublishedText:

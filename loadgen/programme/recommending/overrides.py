@@ -152,6 +152,7 @@ def notes_about(
         if one.kind == OVERRIDDEN:
             until = _until(one)
             state = "in force until" if until is not None and until > now else "ended on"
+            state = state if _is_begun(one, now) else "dated in the future, until"
             day = "an unknown day" if until is None else f"{until:%Y-%m-%d}"
             says = f"{id_} was overridden by {one.by}, {state} {day}, because {one.because}"
             happened = after.get((id_, one.at), "")

@@ -32,6 +32,7 @@ class PromiseFact:
     word: as in `PromiseState`. says: the result in a sentence without a full stop. left: the rest of the error budget,
     1 is all of it; None: not known. at: the end of its counts; None without any. id: of its evidence, "S-1180ab3c".
     sources: that have counts for the same time; with more than one, both would be counted. rule: the arithmetic.
+    is_vague: whether the error of estimated counts leaves it undecided. Then `left` is the least that may be left.
     """
 
     slo: str
@@ -42,6 +43,7 @@ class PromiseFact:
     id: str = ""
     sources: int = 1
     arithmetic: str = ""
+    is_vague: bool = False
 
 
 def promise_row(journey: str, promises: Sequence[PromiseFact], rules: Rules, override: str, now: datetime) -> Row:
@@ -112,4 +114,8 @@ def _missing(deciding: Sequence[tuple[PromiseFact, str]]) -> list[Missing]:
         return [Missing("loadgen slo check", 1.0, "shows why a promise is not judged, and what to write")]
     if any(one.sources > 1 for one, _ in deciding):
         return [Missing("loadgen slo status --explain", 1.0, "shows which slices overlap; name one source a promise")]
+    if all(one.is_vague for one, _ in deciding):
+        return [
+            Missing("loadgen slo status --explain", 1.0, "shows the error of estimated counts, and what settles it")
+        ]
     return [Missing("loadgen slo pull", _PULL_MINUTES, "take production's counts into the ledger")]

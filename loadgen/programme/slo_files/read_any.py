@@ -58,6 +58,7 @@ def _together(readings: Sequence[Reading]) -> Reading:
         (one for reading in readings for one in reading.slos.objectives),
         (one for reading in readings for one in reading.slos.sources),
         (one for reading in readings for one in reading.slos.services),
+        (one for reading in readings for one in reading.slos.composites),
     )
     notes = {note for one in readings for note in one.notes}
     return Reading(slos, tuple(sorted(faults)), tuple(sorted(notes)), places)

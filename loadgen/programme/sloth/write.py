@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from decimal import Decimal
 from typing import Final
 
+from loadgen.programme.load_tests.leave_out import condition_of
 from loadgen.programme.objectives import (
     Method,
     Objective,
@@ -40,7 +41,10 @@ def as_sloth(slos: SloSet) -> str:
 
 def sloth_losses(slos: SloSet) -> list[Loss]:
     """Return everything that files of sloth cannot say."""
-    return [loss for one in slos.objectives for loss in _losses(one)]
+    apart = [
+        Loss(one.name, "the composite", "sloth has none", "each part is written by itself") for one in slos.composites
+    ]
+    return [*(loss for one in slos.objectives for loss in _losses(one)), *apart]
 
 
 def _losses(one: Objective) -> Iterator[Loss]:
@@ -64,6 +68,7 @@ def _losses(one: Objective) -> Iterator[Loss]:
         "threshold": one.threshold,
         "source": one.source,
         "annotations": one.annotations,
+        "the condition load-tests": condition_of(one.load_tests),
         "the name of the indicator": one.indicator.name or one.indicator.display_name,
     }
     for name, value in lost.items():

@@ -11,7 +11,13 @@ from loadgen.aws.target.cloudwatch import metric_data
 from loadgen.errors import LoadgenError
 from loadgen.outside_text import one_line
 from loadgen.programme.sources.asked import Asked, NoCounts, Pulled
-from loadgen.programme.sources.cloudwatch_answers import MetricQuery, parse_pages, requests_of, their_figure
+from loadgen.programme.sources.cloudwatch_answers import (
+    RESOLUTION,
+    MetricQuery,
+    parse_pages,
+    requests_of,
+    their_figure,
+)
 from loadgen.programme.sources.count_points import sliced
 
 __all__ = ["CloudWatchSource"]
@@ -21,10 +27,12 @@ __all__ = ["CloudWatchSource"]
 class CloudWatchSource:
     """CloudWatch with the credentials that boto3 finds. boto3 repeats throttled calls, more slowly each time.
 
-    absent_is_zero: take an absent point as zero requests. open_clients: opens the session, with the first call.
+    absent_is_zero: take an absent point as zero requests. resolution: see `bracket`. open_clients: opens the session,
+    with the first call.
     """
 
     absent_is_zero: bool = False
+    resolution: float = RESOLUTION
     open_clients: Callable[[], Clients] = Clients
     _clients: Clients | None = field(default=None, init=False)
 
@@ -40,7 +48,9 @@ class CloudWatchSource:
             if self._clients is None:
                 self._clients = self.open_clients()
             edges = asked.edges
-            for page in metric_data(self._clients, total.region, requests_of(asked), edges[0], edges[-1]):
+            for page in metric_data(
+                self._clients, total.region, requests_of(asked, self.resolution), edges[0], edges[-1]
+            ):
                 calls += 1
                 pages.append(page)
         except LoadgenError as error:

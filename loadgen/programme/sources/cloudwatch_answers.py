@@ -15,6 +15,9 @@ A query is one metric and one statistic, in the fields that AWS uses:
 `TC(:0.3)` counts samples up to 0.3 and `PR(:0.3)` gives their percentage. Both are interpolated, so the counts are
 estimated. Both need raw samples: CloudWatch has none of them where it got statistic sets, or where a value is negative.
 
+Interpolation moves samples within one bucket only. So `TC(:x / r)` is at most the true count up to x, and `TC(:x * r)`
+is at least that count, if no bucket is wider than the factor r. Both are asked for, and are the bounds of the count.
+
 Sources: AWS, "GetMetricData", "CloudWatch statistics definitions", "Percentiles".
 """
 
@@ -23,9 +26,9 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
-from decimal import Decimal
+from decimal import ROUND_DOWN, ROUND_UP, Decimal
 from typing import Any, Final
 
 from loadgen.outside_text import one_line
@@ -34,7 +37,9 @@ from loadgen.programme.sources.count_points import Points
 
 __all__ = [
     "MOST_POINTS",
+    "RESOLUTION",
     "MetricQuery",
+    "bracket",
     "keeps_s",
     "metric_query",
     "parse_pages",
@@ -46,7 +51,13 @@ __all__ = [
 
 MOST_POINTS: Final = 100_800
 """The most points of all queries in one call."""
+RESOLUTION: Final = 0.1
+"""The relative width of a bucket. AWS publishes none for the service. The sparse histograms of its public agent have
+buckets of log(1.1).
+"""
 _REGION: Final = re.compile(r"[a-z]{2}(-[a-z]{1,20}){1,3}-[0-9]{1,2}")
+_BOUNDS: Final = ("fewest", "most")
+"""The roles of the queries for the bounds of an interpolated count."""
 _STAT: Final = re.compile(r"SampleCount|Sum|(TC|PR)\((\d{1,12}(?:\.\d{1,10})?)?:(\d{1,12}(?:\.\d{1,10})?)?\)")
 _KEEPS: Final = ((60, 3 * 3_600), (300, 15 * 86_400), (3_600, 63 * 86_400))
 """(period, how long shorter periods are kept), s. Periods of an hour and more are kept for 455 days."""
@@ -141,8 +152,36 @@ def keeps_s(width: int) -> int:
     return next((kept for below, kept in _KEEPS if width < below), 455 * 86_400)
 
 
-def requests_of(asked: Asked) -> list[dict[str, Any]]:
-    """Return the `MetricDataQueries` of a call."""
+def bracket(query: MetricQuery, resolution: float = RESOLUTION) -> tuple[MetricQuery, MetricQuery] | None:
+    """Return two queries whose counts are surely not above and not below the true one; None: it is not interpolated.
+
+    There is no such pair either if both limits of a statistic lie in neighbouring buckets.
+
+    resolution: the relative width of a bucket: 0.1 if each is at most 10 % wider than its value.
+    """
+    match = _STAT.fullmatch(query.stat)
+    if not query.is_interpolated or match is None:
+        return None
+    factor = 1 + Decimal(str(resolution))
+    above, below = (None if one is None else Decimal(one) for one in match.group(2, 3))
+
+    def moved(above_by: Decimal, below_by: Decimal, is_narrow: bool) -> str:
+        up, down = (ROUND_UP, ROUND_DOWN) if is_narrow else (ROUND_DOWN, ROUND_UP)
+        limits = (
+            "" if limit is None else f"{(limit * by).quantize(Decimal('1e-10'), way).normalize():f}"
+            for limit, by, way in ((above, above_by, up), (below, below_by, down))
+        )
+        return f"{match[1]}({':'.join(limits)})"
+
+    if above is not None and below is not None and above * factor >= below / factor:
+        return None
+    narrow, wide = moved(factor, 1 / factor, True), moved(1 / factor, factor, False)
+    return replace(query, stat=narrow), replace(query, stat=wide)
+
+
+def requests_of(asked: Asked, resolution: float = RESOLUTION) -> list[dict[str, Any]]:
+    """Return the `MetricDataQueries` of a call, with those of the bounds of an interpolated count."""
+    pair = bracket(MetricQuery.of(asked.roles[1][1]), resolution) or ()
     return [
         {
             "Id": role,
@@ -156,16 +195,21 @@ def requests_of(asked: Asked) -> list[dict[str, Any]]:
                 "Stat": one.stat,
             },
         }
-        for role, one in ((role, MetricQuery.of(text)) for role, text in asked.roles)
+        for role, one in (
+            *((role, MetricQuery.of(text)) for role, text in asked.roles),
+            *zip(_BOUNDS, pair, strict=False),
+        )
     ]
 
 
 def parse_pages(pages: Iterable[Mapping[str, Any]], asked: Asked) -> tuple[Points, Points] | NoCounts:
     """Return the points of all requests, and of good (or bad) ones, from all pages of an answer.
 
-    A page that is `PartialData` is continued by the next one; if the last one is, points are missing.
+    A page that is `PartialData` is continued by the next one; if the last one is, points are missing. An answer without
+    bounds, or with faulty ones, has counts whose error is unknown.
     """
-    values: dict[str, dict[int, float]] = {role: {} for role, _ in asked.roles}
+    needed = [role for role, _ in asked.roles]
+    values: dict[str, dict[int, float]] = {role: {} for role in (*needed, *_BOUNDS)}
     status: dict[str, str] = {}
     for page in pages:
         if messages := page.get("Messages"):
@@ -177,6 +221,10 @@ def parse_pages(pages: Iterable[Mapping[str, Any]], asked: Asked) -> tuple[Point
             if role not in values:
                 return NoCounts("the answer has a metric that was not asked for")
             status[role] = str(result.get("StatusCode", "Complete"))
+            if role in _BOUNDS and result.get("Messages"):
+                status[role] = "InternalError"
+            if role in _BOUNDS and status[role] in ("Forbidden", "InternalError"):
+                continue
             if status[role] == "Forbidden":
                 return NoCounts(f"{_shown(asked, role)}: no right to read it: cloudwatch:GetMetricData is needed")
             if messages := result.get("Messages"):
@@ -184,23 +232,30 @@ def parse_pages(pages: Iterable[Mapping[str, Any]], asked: Asked) -> tuple[Point
             for at, value in zip(result.get("Timestamps", ()), result.get("Values", ()), strict=True):
                 start = _unix_s(at)
                 if start % asked.width:
-                    return NoCounts(
-                        f"a point of {_shown(asked, role)} is not at the start of a slice of {asked.width} s"
-                    )
+                    shown = _shown(asked, needed[1] if role in _BOUNDS else role)
+                    return NoCounts(f"a point of {shown} is not at the start of a slice of {asked.width} s")
                 values[role][start] = float(value)
-    if lacking := values.keys() - status.keys():
+    has_bounds = all(status.get(role) == "Complete" for role in _BOUNDS)
+    if lacking := set(needed) - status.keys():
         return NoCounts(f"the answer is partial: {_shown(asked, min(lacking))} is not in it", may_pass=True)
     for role, code in status.items():
-        if code != "Complete":
+        if code != "Complete" and role in needed:
             return NoCounts(f"{_shown(asked, role)}: CloudWatch returned {one_line(code, 40)}", may_pass=True)
     role, text = asked.roles[1]
     total, part = MetricQuery.of(asked.total), MetricQuery.of(text)
     if part.is_percentage:
-        values[role] = {at: values["total"].get(at, 0.0) * share / 100 for at, share in values[role].items()}
+        for one in (role, *_BOUNDS):
+            values[one] = {at: values["total"].get(at, 0.0) * share / 100 for at, share in values[one].items()}
     raw = _NEEDS_RAW.format(part.stat) if part.is_interpolated else ""
     return (
         Points(values["total"], total.is_interpolated, shown=total.shown),
-        Points(values[role], part.is_interpolated, raw, part.shown),
+        Points(
+            values[role],
+            part.is_interpolated,
+            raw,
+            part.shown,
+            *((values[one] if has_bounds else None) for one in _BOUNDS),
+        ),
     )
 
 

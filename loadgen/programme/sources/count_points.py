@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from math import isfinite
+from math import ceil, floor, isfinite
 from typing import Final
 
 from loadgen.outside_text import one_line
@@ -27,12 +27,15 @@ class Points:
 
     estimated: whether the source interpolates them. needs_raw: why points may be absent where there are requests; ""
     if an absent point may mean zero. shown: the query, for people.
+    fewest, most: counts that are surely not above and not below the true ones; None: the source gives no such bounds.
     """
 
     values: Mapping[int, float] = field(default_factory=dict)
     estimated: bool = False
     needs_raw: str = ""
     shown: str = ""
+    fewest: Mapping[int, float] | None = None
+    most: Mapping[int, float] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +52,7 @@ def sliced(asked: Asked, total: Points, part: Points, evidence: str, *, absent_i
 
     Gaps between points are slices whose whole width is missing. Slices before the first and after the last point are
     left out, so that later pulls ask for them again. Counts that are no whole numbers are rounded, and estimated.
+    Differences in the seventh digit are of the source's arithmetic, and no fractions.
 
     Args:
         total, part: the points of all requests, and of good ones or of bad ones, as `asked` has it.
@@ -85,15 +89,32 @@ def sliced(asked: Asked, total: Points, part: Points, evidence: str, *, absent_i
             found.append(Slice(asked.slo, start, asked.width, 0, 0, asked.width, False, evidence))
             continue
         count, number = round(seen), min(round(of_part), round(seen))
-        is_estimated = total.estimated or part.estimated or count != seen or number != of_part
+        has_fraction = not (_is_whole(seen) and _is_whole(of_part))
+        is_estimated = total.estimated or part.estimated or has_fraction
         good = number if role == "good" else count - number
-        found.append(Slice(asked.slo, start, asked.width, good, count, 0, is_estimated, evidence))
+        bounds = _bounds(part, start, number, count, role)
+        if total.estimated or not _is_whole(seen):
+            bounds = None
+        found.append(Slice(asked.slo, start, asked.width, good, count, 0, is_estimated, evidence, bounds))
     first, last = (starts[0], starts[-1]) if absent_is_zero else (min(total.values), max(total.values))
     kept = tuple(one for one in found if first <= one.start <= last)
     for why, at in unknown.items():
         if count := sum(first <= one <= last for one in at):
             notes.append(f"{quantity(count, 'slice')} without counts: {why}")
     return Sliced(kept, (), tuple(notes))
+
+
+def _is_whole(value: float) -> bool:
+    return abs(value - round(value)) <= 1e-7 * max(1.0, value)
+
+
+def _bounds(part: Points, start: int, number: int, count: int, role: str) -> tuple[int, int] | None:
+    """Return the fewest and the most good requests of a slice; None without bounds. Absent bounds exclude nothing."""
+    if part.fewest is None or part.most is None:
+        return None
+    low = min(max(floor(part.fewest.get(start, 0.0)), 0), number)
+    high = max(min(ceil(part.most.get(start, float(count))), count), number)
+    return (low, high) if role == "good" else (count - high, count - low)
 
 
 def _why_wrong(total: float, part: float, role: str) -> str:

@@ -14,6 +14,7 @@ from loadgen.programme.slices import sum_of
 from loadgen.programme.sources.asked import Asked, NoCounts, Pulled, Reply
 from loadgen.programme.sources.count_points import Sliced, sliced
 from loadgen.programme.sources.datadog_answers import (
+    RESOLUTION,
     history_path,
     parse_history,
     parse_points,
@@ -32,7 +33,8 @@ class DatadogSource:
     """One site of Datadog.
 
     url: https://api.datadoghq.com, or that of another site. headers: with both keys. secrets: values that no message
-    may contain. absent_is_zero: take an absent point as zero requests. sleep, draw: for tests.
+    may contain. absent_is_zero: take an absent point as zero requests. resolution: see `bracket`. sleep, draw: for
+    tests.
     """
 
     url: str
@@ -40,6 +42,7 @@ class DatadogSource:
     secrets: Sequence[str] = ()
     ca: Path | None = None
     absent_is_zero: bool = False
+    resolution: float = RESOLUTION
     limit_s: float = 30.0
     sleep: Callable[[float], None] = time.sleep
     draw: Callable[[], float] = random.random
@@ -52,7 +55,7 @@ class DatadogSource:
     def pull(self, asked: Asked) -> Pulled:
         """Return the slices of one objective. Missing slices have a sentence in `faults`."""
         sent, answered = self._calls.sent, self._calls.answered
-        found = self._asked(query_path(asked), lambda reply: parse_points(reply, asked))
+        found = self._asked(query_path(asked, self.resolution), lambda reply: parse_points(reply, asked))
         if isinstance(found, NoCounts):
             return Pulled((), (found,), (), self._calls.sent - sent, self._calls.answered > answered)
         evidence = f"{self._calls.shown}: {' and '.join(f'{role} {query}' for role, query in asked.roles)}"

@@ -12,6 +12,9 @@ Datadog silently rolls longer ranges up to coarser points, with the average. So 
 `.rollup(sum, 300)`, a range has at most 1,500 points, and the interval of each answer is checked. `.as_count()`
 converts rates to counts and switches interpolation off.
 
+`count(v: v<=0.3)` is a share of a sketch, whose buckets have a relative width. So the count up to 0.3 / r is at most
+the true one, and that up to 0.3 * r is at least that, if no bucket is wider than the factor r. Both are asked for.
+
 Sources: Datadog API reference, "Query timeseries points", "Get an SLO's history", "Rate limits".
 """
 
@@ -20,6 +23,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from decimal import ROUND_DOWN, ROUND_UP, Decimal
 from math import isfinite
 from typing import Any, Final, TypeVar
 from urllib.parse import quote, urlencode
@@ -32,10 +36,13 @@ from loadgen.programme.sources.count_points import Points
 
 __all__ = [
     "POINTS_MOST",
+    "RESOLUTION",
     "Found",
     "Theirs",
+    "bracket",
     "count_query",
     "history_path",
+    "is_interpolated",
     "parse_history",
     "parse_points",
     "query_path",
@@ -47,6 +54,9 @@ T = TypeVar("T", bound=msgspec.Struct)
 
 POINTS_MOST: Final = 1_500
 """The most points of a series in an answer; longer ranges are rolled up."""
+RESOLUTION: Final = 0.02
+"""The relative width of a bucket: that of the sketches of Datadog's public agent is 2 / 128, which is below this."""
+_LIMIT: Final = re.compile(r"count\(v: ?v ?(<=|<|>=|>) ?(\d{1,12}(?:\.\d{1,10})?)\)")
 _COUNT: Final = re.compile(
     r"(sum|count|count\(v: ?v ?(?:<=|<|>=|>) ?\d{1,12}(?:\.\d{1,10})?\))"
     r":([A-Za-z][A-Za-z0-9_.]{0,199})\{([^{}]{0,1000})\}"
@@ -141,9 +151,32 @@ def slo_id(spec: Mapping[str, Any]) -> str:
     return str(text)
 
 
-def query_path(asked: Asked) -> str:
+def is_interpolated(query: str) -> bool:
+    """Return whether a query is a share of a sketch."""
+    return _LIMIT.match(query) is not None
+
+
+def bracket(query: str, resolution: float) -> tuple[str, ...]:
+    """Return two queries whose counts are surely not above and not below the true one; (): it is not interpolated.
+
+    resolution: the relative width of a bucket: 0.02 if each is at most 2 % wider than its value.
+    """
+    match = _LIMIT.match(query)
+    if match is None:
+        return ()
+    limit, factor = Decimal(match[2]), 1 + Decimal(str(resolution))
+    least, most = (
+        f"{one.quantize(Decimal('1e-10'), way).normalize():f}"
+        for one, way in ((limit / factor, ROUND_DOWN), (limit * factor, ROUND_UP))
+    )
+    limits = (least, most) if match[1].startswith("<") else (most, least)
+    return tuple(f"count(v: v{match[1]}{one}){query[match.end() :]}" for one in limits)
+
+
+def query_path(asked: Asked, resolution: float = RESOLUTION) -> str:
     """Return the path of the call for all points, below the URL of the site."""
-    queries = ",".join(f"{text}.rollup(sum, {asked.width})" for _, text in asked.roles)
+    texts = [text for _, text in asked.roles]
+    queries = ",".join(f"{text}.rollup(sum, {asked.width})" for text in (*texts, *bracket(texts[1], resolution)))
     # The end is part of the range: its point would be of the next slice.
     given = {"from": asked.edges[0], "to": asked.edges[-1] - 1, "query": queries}
     return f"/api/v1/query?{urlencode(given)}"
@@ -171,7 +204,7 @@ def parse_points(reply: Reply, asked: Asked) -> Found | NoCounts:
         return NoCounts(f"Datadog returned an error: {_error(answer.error, answer.errors)}")
     values: dict[int, dict[int, float]] = {}
     for one in answer.series:
-        if one.query_index not in (0, 1):
+        if one.query_index not in range(4 if is_interpolated(asked.roles[1][1]) else 2):
             return NoCounts("the answer has a series that was not asked for")
         if one.query_index in values:
             return NoCounts("the answer has several series for one query: leave out by {...}")
@@ -188,16 +221,18 @@ def parse_points(reply: Reply, asked: Asked) -> Found | NoCounts:
             if value is not None:
                 found[int(start)] = value
     notes = () if not answer.message else (f"Datadog: {one_line(answer.message, 160)}",)
-    total, part = (
-        Points(
-            {at: value for at, value in values.get(n, {}).items() if asked.edges[0] <= at < asked.edges[-1]},
-            # A share of a sketch is within its relative error, not exact.
-            estimated=text.startswith("count(v:"),
-            shown=text,
-        )
-        for n, (_, text) in enumerate(asked.roles)
+    points = [
+        {at: value for at, value in values.get(n, {}).items() if asked.edges[0] <= at < asked.edges[-1]}
+        for n in range(4)
+    ]
+    (_, total), (_, part) = asked.roles
+    bounds = points[2:] if 2 in values and 3 in values else [None, None]
+    return Found(
+        Points(points[0], is_interpolated(total), shown=total),
+        # A share of a sketch is within its relative error, not exact.
+        Points(points[1], is_interpolated(part), "", part, *bounds),
+        notes,
     )
-    return Found(total, part, notes)
 
 
 def parse_history(reply: Reply) -> Theirs | NoCounts:

@@ -7,12 +7,14 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 from urllib.parse import urlsplit
 
-from loadgen.backends.fetch import Ask, Fetcher, NotFetched
 from loadgen.outside_text import one_line
 from loadgen.programme.sources.asked import NoCounts, Reply
+
+if TYPE_CHECKING:
+    from loadgen.backends.fetch import Fetcher
 
 __all__ = ["WAIT_MOST_S", "HttpCalls"]
 
@@ -71,6 +73,9 @@ class HttpCalls:
 
     def reply(self, path: str) -> Reply | NoCounts:
         """Send a request once."""
+        # Here, because httpx takes a tenth of a second to import, and most commands only read the ledger.
+        from loadgen.backends.fetch import Ask, Fetcher, NotFetched
+
         if self._fetcher is None:
             self._fetcher = Fetcher(self.url, self.headers, self.secrets, self.ca, self.limit_s)
         self.sent += 1

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from loadgen.outside_text import in_cell
-from loadgen.programme.weekly.page_values import COLUMNS, Row, Shown, WeeklyPage
+from loadgen.programme.weekly.page_values import Row, Shown, WeeklyPage, columns_of
 
 __all__ = ["as_csv"]
 
@@ -22,15 +22,15 @@ def as_csv(page: WeeklyPage) -> bytes:
     """Return the table as UTF-8 text with CRLF. The same page gives the same bytes."""
     text = io.StringIO(newline="")
     writer = csv.writer(text, lineterminator="\r\n")
-    writer.writerow(_header())
+    writer.writerow(_header(columns_of(page.rows)))
     for row in page.rows:
         writer.writerow([in_cell(cell) for cell in (page.week, page.id, *_cells(row))])
     return text.getvalue().encode("utf-8", "replace")
 
 
-def _header() -> list[str]:
+def _header(columns: Iterable[str]) -> list[str]:
     names = ["week", "page", "journey", "slo", "owner", "team", "promise", "method", "state"]
-    for name in COLUMNS:
+    for name in columns:
         if name not in _PLAIN:
             names += [name, *(f"{name}_{part}" for part in ("value", "low", "high", "evidence"))]
     return names

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from loadgen.outside_text import in_json
-from loadgen.programme.weekly.page_values import COLUMNS, Chart, ChartLine, Row, Said, Section, Shown, WeeklyPage
+from loadgen.programme.weekly.page_values import Chart, ChartLine, Row, Said, Section, Shown, WeeklyPage, columns_of
 
 __all__ = ["FORMAT", "as_document", "as_json"]
 
@@ -42,7 +42,7 @@ def as_document(page: WeeklyPage) -> dict[str, Any]:
         "is_public": page.is_public,
         "team": page.team,
         "sentences": [_said(one) for one in page.sentences],
-        "columns": dict(COLUMNS),
+        "columns": dict(columns_of(page.rows)),
         "rows": [_row(one) for one in page.rows],
         "charts": [_chart(one) for one in page.charts],
         "sections": [_section(one) for one in page.sections],

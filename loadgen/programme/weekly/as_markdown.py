@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
-from loadgen.programme.weekly.page_values import COLUMNS, Row, Said, WeeklyPage
+from loadgen.programme.weekly.page_values import Row, Said, WeeklyPage, columns_of
 from loadgen.report.exports.markdown import text
 from loadgen.units import quantity
 
@@ -53,8 +53,9 @@ def _lines(page: WeeklyPage) -> Iterator[str]:
 
 
 def _table(page: WeeklyPage) -> Iterator[str]:
-    names = [name for name in COLUMNS if not page.is_public or name in ("journey", "promise", "kept")]
-    yield from ("", _line([*(COLUMNS[name] for name in names), "evidence"]), _line(["---"] * (len(names) + 1)))
+    columns = columns_of(page.rows)
+    names = [name for name in columns if not page.is_public or name in ("journey", "promise", "kept")]
+    yield from ("", _line([*(columns[name] for name in names), "evidence"]), _line(["---"] * (len(names) + 1)))
     for row in page.rows:
         ids = dict.fromkeys(id_ for _, cell in row.cells() for id_ in cell.evidence)
         yield _line([*(text(_cell(row, name)) for name in names), " ".join(map(text, ids))])

@@ -11,7 +11,7 @@ verdict has no weight.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
@@ -21,6 +21,7 @@ from loadgen.analysis.attainment.shown import budget_text
 from loadgen.history.gate.aa_test_health import Health, State
 from loadgen.history.store.stored_run import Event
 from loadgen.outside_text import one_line
+from loadgen.programme.estimates.sentences import is_left_open
 from loadgen.programme.recommending.facts import time_of
 from loadgen.programme.recommending.record import RECOMMENDED, document_of
 from loadgen.programme.weekly.cells.capacity_cells import headroom_floor
@@ -82,8 +83,7 @@ def _promises(facts: Facts) -> Iterator[Said]:
     evidence = tuple(dict.fromkeys(id_ for one in facts.rows for id_ in one.row.kept.evidence))
     undecided = f"; not decided: {_names(unsure)}" if unsure else ""
     if not broken:
-        why = " (counts are missing)" if any(one.promise.state.word == "undecided" for one in unsure) else ""
-        text = f"{count}, and none was broken{undecided}{why}."
+        text = f"{count}, and none was broken{undecided}{_why_undecided(unsure)}."
         yield Said(text, "open", evidence, unsure[0].row.owner, "promise undecided")
         return
     parts = [_broken(one, facts.gathered) for one in broken[:_NAMED]]
@@ -99,10 +99,17 @@ def _promises(facts: Facts) -> Iterator[Said]:
     )
 
 
+def _why_undecided(unsure: Iterable[PromiseRow]) -> str:
+    is_vague = [is_left_open(one.promise.state) for one in unsure if one.promise.state.word == "undecided"]
+    reasons = {"counts are missing": not all(is_vague), "the error of estimated counts is too large": any(is_vague)}
+    named = [text for text, applies in reasons.items() if applies]
+    return f" ({', and '.join(named)})" if named else ""
+
+
 def _broken(one: PromiseRow, gathered: Gathered) -> str:
     state, objective = one.promise.state, one.promise.objective
     left = None if state.budget is None else state.budget.left
-    text = f"{_title(one, gathered)} was not: {state.attainment} against {percent(objective)}"
+    text = f"{_title(one, gathered)} was not: {state.figure} against {percent(objective)}"
     text += _cause(one.promise, gathered)
     if left is not None and left < 0:
         text += f"; its budget is overspent ({budget_text(left)})"

@@ -28,8 +28,10 @@ from loadgen.history.store.study_records import StudyRecord
 from loadgen.history.store.write_once_storage import Place
 from loadgen.outside_text import one_line
 from loadgen.programme.anomalies.blocks import first_of
+from loadgen.programme.composites.composite import Composite
 from loadgen.programme.exclusions import Exclusion, exclusions, is_excluded
 from loadgen.programme.ledger import Counts, Ledger, Reading
+from loadgen.programme.load_tests.said import LoadTests
 from loadgen.programme.objectives import Objective
 from loadgen.programme.recommending.facts import time_of
 from loadgen.programme.recommending.overrides import OVERRIDDEN, SIGNED
@@ -118,6 +120,12 @@ class Gathered:
     programme: Programme = field(default_factory=Programme)
     troubles: tuple[str, ...] = ()
     """What could not be read, as sentences without a full stop."""
+    load_tests: Mapping[str, LoadTests] = field(default_factory=dict)
+    """How load tests are left out of the counts, by promise; empty: the caller does not read the sources."""
+    composites: tuple[Composite, ...] = ()
+    """Those of the files. One with a promise that is not here is left out of the page."""
+    later: tuple[str, ...] = ()
+    """Revisions of the ledger that were written after `as_of`, and are ignored."""
 
     @property
     def now(self) -> datetime:
@@ -144,6 +152,8 @@ def gather(
     *,
     is_part: bool = False,
     store: Store | None = None,
+    load_tests: Mapping[str, LoadTests] | None = None,
+    composites: Iterable[Composite] = (),
 ) -> Gathered:
     """Read the ledger and the history at a place, as they were at `as_of`.
 
@@ -187,6 +197,9 @@ def gather(
         tuple(
             one_line(text, 300) for text in (*reading.unreadable, *reading.clashes, *troubles, *store.unreadable, *bad)
         ),
+        load_tests or {},
+        tuple(composites),
+        reading.later,
     )
 
 

@@ -7,7 +7,7 @@ evidence of the sentence. `WeeklyPage.evidence` has an entry for each of these i
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
@@ -16,6 +16,7 @@ from loadgen.programme.evidence.entry import EvidenceEntry
 __all__ = [
     "COLUMNS",
     "NOTHING",
+    "QUARTER_COLUMNS",
     "Chart",
     "ChartLine",
     "ChartMark",
@@ -25,6 +26,7 @@ __all__ = [
     "Shown",
     "Tone",
     "WeeklyPage",
+    "columns_of",
 ]
 
 Tone = Literal["bad", "open", "good", "plain"]
@@ -81,12 +83,16 @@ class Row:
     at_stake: Shown = NOTHING
     team: str = ""
     says: str = ""
+    trend: Shown | None = None
+    """Whether it became more reliable in the weeks of a quarter; None on the page of a week."""
 
     def cells(self) -> Iterator[tuple[str, Shown]]:
-        """Yield the name and the cell of each column of `COLUMNS` that has a `Shown`."""
+        """Yield the name and the cell of each column of `columns_of` that has a `Shown`."""
         for name in COLUMNS:
             if name not in ("journey", "owner", "promise"):
                 yield name, getattr(self, name)
+        if self.trend is not None:
+            yield "trend", self.trend
 
 
 COLUMNS: Final = {
@@ -103,6 +109,15 @@ COLUMNS: Final = {
     "at_stake": "at stake",
 }
 """The fields of a row in the order of the table, with the heading of each."""
+
+
+QUARTER_COLUMNS: Final = COLUMNS | {"trend": "13 weeks"}
+"""The same for the page of a quarter."""
+
+
+def columns_of(rows: Iterable[Row]) -> Mapping[str, str]:
+    """Return the columns of a page with these rows: a quarter also has the trend."""
+    return QUARTER_COLUMNS if any(row.trend is not None for row in rows) else COLUMNS
 
 
 @dataclass(frozen=True, slots=True)

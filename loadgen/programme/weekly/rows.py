@@ -18,6 +18,7 @@ from loadgen.programme.weekly.cells.promise_cells import (
     promise_text,
 )
 from loadgen.programme.weekly.cells.run_cells import Weeks, gate_cell, key_of, week_cell, weeks_of
+from loadgen.programme.weekly.cells.weeks_of_quarter import trend_cell
 from loadgen.programme.weekly.gather import Gathered, Promise
 from loadgen.programme.weekly.page_values import Row, Said, Section, Shown, Tone
 
@@ -83,6 +84,7 @@ def _row(one: Promise, gathered: Gathered, weeks: Weeks | None, book: EvidenceBo
         others.at_stake.get(journey) or bad_cell(one, gathered, book),
         one_line(dict(objective.labels).get("team", ""), 63),
         one_line(one.state.why, 200),
+        trend_cell(one, gathered, book) if gathered.period.is_quarter else None,
     )
 
 

@@ -10,25 +10,31 @@ import numpy as np
 from loadgen.analysis.burn.firing import sums_before
 from loadgen.history.store.stored_run import Event
 from loadgen.outside_text import one_line
+from loadgen.programme.composites.attained import composite_states
+from loadgen.programme.estimates.sentences import minutes_text, undecided_text
+from loadgen.programme.load_tests.said import LoadTests, older_slices, older_text
 from loadgen.programme.objectives import RollingWindow
 from loadgen.programme.recommending.facts import time_of
 from loadgen.programme.recommending.overrides import OVERRIDDEN
 from loadgen.programme.recommending.record import RECOMMENDED
 from loadgen.programme.weekly.cells.evidence_book import EvidenceBook
-from loadgen.programme.weekly.cells.promise_cells import percent, slice_inputs, when
+from loadgen.programme.weekly.cells.promise_cells import percent, when
 from loadgen.programme.weekly.cells.run_cells import has_journey
+from loadgen.programme.weekly.cells.run_samples import samples_said
+from loadgen.programme.weekly.cells.weeks_of_production import levels_said, months_said
+from loadgen.programme.weekly.cells.weeks_of_quarter import weeks_of_quarter
 from loadgen.programme.weekly.changed import Drift
 from loadgen.programme.weekly.first_sentences import Facts, health_said, late_of, recommendation_said, sources_evidence
 from loadgen.programme.weekly.gather import Gathered, Promise
 from loadgen.programme.weekly.page_values import Said, Section, Tone
 from loadgen.programme.weekly.rows import FromOthers, PromiseRow
-from loadgen.programme.weekly.week_of import weeks_before
 from loadgen.programme.weekly.wording import RULE, certainty_of, worded
 from loadgen.units import quantity
 
-__all__ = ["ANOMALIES", "COVERAGE", "sections_of"]
+__all__ = ["ANOMALIES", "COMPOSITES", "COVERAGE", "sections_of"]
 
 ANOMALIES: Final = "Anomalies"
+COMPOSITES: Final = "Composites"
 COVERAGE: Final = "Coverage"
 _DAY_S: Final = 86_400
 _FRESH_S: Final = 7 * _DAY_S
@@ -43,14 +49,16 @@ def sections_of(
     gathered = facts.gathered
     anomalies = others.anomalies or Section(ANOMALIES, none="Not looked for.")
     coverage = tuple(_coverage(facts, book)) if others.coverage is None else others.coverage
+    composites = tuple(_composites(facts, book))
     return (
+        *([Section(COMPOSITES, composites)] if composites else []),
         Section(
             "What changed",
             (*_changed(facts), *others.changed)[:_MOST],
             "No load test became slower or faster for certain.",
         ),
         *(
-            [Section("Week by week", tuple(_by_week(gathered, book)), "No promise has counts of this quarter.")]
+            [Section("Week by week", tuple(_week_by_week(facts, book)), "No promise has counts of this quarter.")]
             if gathered.period.is_quarter
             else []
         ),
@@ -64,6 +72,28 @@ def sections_of(
         Section(COVERAGE, coverage, "Every journey has valid runs in the last 7 days."),
         Section("How sure we are", tuple(_certainty(facts, book))),
     )
+
+
+def _composites(facts: Facts, book: EvidenceBook) -> Iterator[Said]:
+    """Yield each composite with its parts. Each part also has its own row."""
+    rows = {one.promise.objective.name: one for one in facts.rows}
+    states = [one.promise.state for one in facts.rows]
+    for one in composite_states(facts.gathered.composites, states):
+        found = [rows[part.objective.name] for part in one.parts]
+        figures = [
+            (n.row.slo, f"{share} · {n.row.kept.text}") for share, n in zip(one.composite.shares, found, strict=True)
+        ]
+        id_ = book.add(
+            "facts",
+            f"{one_line(one.composite.name, 63)}: {one.says}",
+            "the sum of weight · attainment of the parts, with weights as shares of their sum; bounds and target are"
+            " the same sums of the bounds and targets of the parts",
+            tuple(figures),
+            see="loadgen slo status --explain",
+        )
+        tone: Tone = "good" if one.word == "kept" else "bad" if one.word == "not kept" else "open"
+        ids = (id_, *(each for n in found for each in n.row.kept.evidence))
+        yield Said(f"{one_line(one.composite.name, 63)}: {one.says}.", tone, ids, "", "composite")
 
 
 # -- what changed ---------------------------------------------------------------------------------
@@ -83,39 +113,20 @@ def _changed(facts: Facts) -> Iterator[Said]:
         yield Said(f"{text}.", "bad" if one.is_slower else "plain", (one.evidence,), owner, "change")
 
 
+def _week_by_week(facts: Facts, book: EvidenceBook) -> Iterator[Said]:
+    yield from _by_week(facts.gathered, book)
+    for one in facts.gathered.promises:
+        yield from levels_said(one, facts.gathered, book)
+    for one in facts.gathered.promises:
+        yield from months_said(one, facts.gathered, book)
+
+
 def _by_week(gathered: Gathered, book: EvidenceBook) -> Iterator[Said]:
     """Yield for each promise in how many weeks of the quarter it was reached, and whether it became more reliable."""
-    period = gathered.period
-    first = [one for one in weeks_before(period, 15, gathered.settings.tz) if one.start >= period.start]
     for one in gathered.promises:
-        units, objective = one.units, one.objective
-        if units is None:
-            continue
-        inside = (units.start >= period.start) & (units.start < gathered.at)
-        if not units.total[inside].sum():
-            continue
-        sums = [(units.start >= week.start) & (units.start < min(week.end, gathered.at)) for week in first]
-        weeks = [(float(units.bad[mask].sum()), float(units.total[mask].sum())) for mask in sums]
-        known = [bad / of for bad, of in weeks if of]
-        reached = sum(ratio <= float(objective.budget) for ratio in known)
-        text = f"{one_line(objective.name, 63)} reached {percent(objective)} in {reached} of"
-        text += f" {quantity(len(known), 'week')}"
-        if len(known) >= 8:
-            before, after = (sum(part) / len(part) for part in (known[:4], known[-4:]))
-            word = "less reliable" if after > 1.1 * before else "more reliable" if after < 0.9 * before else "the same"
-            text += f"; the last 4 weeks against the first 4: {word}"
-            text += f" ({100 * after:.3g} % not good, {100 * before:.3g} % before)"
-        good, of = float(units.good[inside].sum()), float(units.total[inside].sum())
-        id_ = book.add(
-            "slices",
-            text,
-            "each week by itself: good / total of the slices that begin in it, against the target; the trend compares"
-            " the means of the weekly shares",
-            slice_inputs(one, gathered, period.start, gathered.at, good, of),
-            revisions=one.revisions(period.start, gathered.at),
-        )
-        tone: Tone = "bad" if known and reached < len(known) / 2 else "plain"
-        yield Said(f"{text}.", tone, (id_,), one_line(objective.owner, 120), "week by week")
+        if (weeks := weeks_of_quarter(one, gathered, book)) is not None:
+            owner = one_line(one.objective.owner, 120)
+            yield Said(f"{weeks.text}.", weeks.tone, (weeks.id,), owner, "week by week")
 
 
 # -- what is open ---------------------------------------------------------------------------------
@@ -141,14 +152,12 @@ def _promise(one: PromiseRow, gathered: Gathered) -> Iterator[Said]:
     if state.word == "not kept":
         since = _spent_since(one.promise)
         age = "" if since is None else f" since {when(since, zone)}"
-        text = f"{name} is not kept{age}: {state.attainment} against {percent(state.objective)}{cost}"
+        text = f"{name} is not kept{age}: {state.figure} against {percent(state.objective)}{cost}"
         yield Said(f"{text}.", "bad", evidence, row.owner, "promise not kept")
     elif state.word == "undecided" and state.judgement is not None:
-        text = f"{name} is undecided: {_minutes(state.judgement.missing_s)} have no counts"
-        if state.judgement.minutes_if_good is not None:
-            needed = _minutes(60 * state.judgement.minutes_if_good)
-            text += f"; it is kept if {needed} of them had only good requests"
-        yield Said(f"{text}.", "open", row.kept.evidence, row.owner, "promise undecided")
+        yield Said(
+            f"{name} is undecided: {undecided_text(state)}.", "open", row.kept.evidence, row.owner, "promise undecided"
+        )
     elif state.word in ("no data", "no traffic"):
         why = f": {one_line(state.why, 200)}" if state.why else ""
         yield Said(f"{name} has {state.word}{why}.", "open", row.kept.evidence, row.owner, "no data")
@@ -284,7 +293,7 @@ def _certainty(facts: Facts, book: EvidenceBook) -> Iterator[Said]:
         yield Said(f"{text}.", "open" if late else "good", (sources,), "", "sources")
     gaps = [one for one in facts.rows if _gap(one) >= 60]
     for one in gaps[:5]:
-        minutes = _minutes(_gap(one))
+        minutes = minutes_text(_gap(one))
         text = f"{one.row.slo}: {minutes} of its window have no counts; its bounds contain both cases"
         yield Said(f"{text}.", "open", one.row.kept.evidence, "", "missing data")
     if len(gaps) > 5:
@@ -295,7 +304,9 @@ def _certainty(facts: Facts, book: EvidenceBook) -> Iterator[Said]:
         ids = tuple(id_ for one in estimates for id_ in one.row.kept.evidence)
         are = "is an estimate" if len(estimates) == 1 else "are estimates"
         text = f"{len(estimates)} of {quantity(len(facts.rows), 'attainment')} {are}, from counts that a source"
-        yield Said(f"{text} interpolated or sampled.", "open", ids, "", "estimates")
+        text += " interpolated or sampled; each is shown with the interval of its error"
+        yield Said(f"{text}.", "open", ids, "", "estimates")
+    yield from _load_tests(facts, book)
     for found in gathered.exclusions[:10]:
         zone, of = gathered.settings.tz, ", ".join(found.slos) or "all promises"
         text = f"{when(found.start, zone)} to {when(found.end, zone)} is excluded for {one_line(of, 200)}"
@@ -303,12 +314,49 @@ def _certainty(facts: Facts, book: EvidenceBook) -> Iterator[Said]:
         named = [row for row in facts.rows if not found.slos or row.promise.objective.name in found.slos]
         ids = tuple(id_ for row in named if row.promise.state.excluded for id_ in row.row.kept.evidence)
         yield Said(f"{text}, because {found.because.rstrip('.')}.", "plain", ids, "", "excluded")
+    yield from samples_said(((one.promise, one.row.kept.evidence) for one in facts.rows), gathered, book)
     methods = list(dict.fromkeys(one.row.method for one in facts.rows))
     text = (
         f"Attainment by {', '.join(methods)}: a fact of all requests, without an interval, with bounds for missing time"
     )
+    text += " and for the error of estimates" if estimates else ""
     yield Said(f"{text}.", key="methods")
     yield Said("Changes of load tests have 95 % intervals that include the variation between runs.", key="methods")
+
+
+def _load_tests(facts: Facts, book: EvidenceBook) -> Iterator[Said]:
+    """Yield how load tests are left out of the counts, so that they spend no error budget, or that nobody knows."""
+    known = facts.gathered.load_tests
+    if not known:
+        return
+    rows = [(one, known.get(one.promise.objective.name, LoadTests("unknown", ""))) for one in facts.rows]
+    older = {
+        one.row.slo: older_slices(said, one.promise.counts, one.promise.state.start, one.promise.state.end)
+        for one, said in rows
+    }
+    without = sum(said.state != "unknown" for _, said in rows)
+    how = dict.fromkeys(said.says for _, said in rows if said.state != "unknown")
+    text = f"Load tests spend no error budget of {without} of {quantity(len(rows), 'promise')}"
+    id_ = book.add(
+        "facts",
+        text,
+        "load_tests at the source in programme.toml, or the annotation loadgen.dev/load-tests of the promise",
+        tuple((one.row.slo, _joined(said.says, older[one.row.slo])) for one, said in rows),
+        see="loadgen slo status --explain",
+    )
+    text += f": {'; '.join(list(how)[:3])}" if how else ""
+    yield Said(f"{text}.", "open" if without < len(rows) else "good", (id_,), "", "load tests")
+    if unknown := [one.row.slo for one, said in rows if said.state == "unknown"]:
+        more = f" and {len(unknown) - 5} more" if len(unknown) > 5 else ""
+        text = f"Load tests are not known to be left out of {', '.join(unknown[:5])}{more}"
+        yield Said(f"{text}: they may spend these error budgets.", "open", (id_,), "", "load tests")
+    for slo, count in older.items():
+        if count:
+            yield Said(f"{slo}: {older_text(count)}, so they may contain load tests.", "open", (id_,), "", "load tests")
+
+
+def _joined(says: str, older: int) -> str:
+    return f"{says}; {older_text(older)}" if older else says
 
 
 def _gap(one: PromiseRow) -> float:
@@ -318,8 +366,3 @@ def _gap(one: PromiseRow) -> float:
 
 def _word(gathered: Gathered) -> str:
     return "quarter" if gathered.period.is_quarter else "week"
-
-
-def _minutes(seconds: float) -> str:
-    minutes = -(-int(seconds) // 60)
-    return quantity(minutes, "minute") if minutes < 600 else f"{minutes / 60:.1f} hours".replace(".0 ", " ")

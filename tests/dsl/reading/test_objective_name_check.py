@@ -221,7 +221,8 @@ def websocket_with(folder: Path, call: str, request: str) -> Path:
         "async def chat(user: User) -> None:\n"
         f"    async with {call} as ws:\n"
         '        await ws.ask({"id": 1}, reply_to="$.id", name="join")\n'
-        f'plan = Plan("http://x", arrivals("1/s").hold("1s"), chat, [p(95, request="{request}") < "1s"])\n',
+        f'plan = Plan("http://x", arrivals("1/s").hold("1s"), chat, [p(95, request="{request}") < "1s"], '
+        'targets={"gate": "http://y"})\n',
     )
 
 

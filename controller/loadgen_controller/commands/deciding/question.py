@@ -205,12 +205,14 @@ def ask(store: Store, place: Place, asked: Asked, *, is_recorded: bool) -> Decid
     facts = programme.journeys
     live = [one for one in asked.journeys if one not in facts or facts[one].is_live]
     promised = promises_of(place, asked.objectives, live, asked.now, asked.as_of)
+    # Before `gather`, which reports the files that could not be read until then.
     answers = store.events(RECOMMENDED, overrides.OVERRIDDEN, overrides.SIGNED)
+    checked = store.events(CHECKED)
     known = replace(
         gather(store, asked.release, asked.journeys, runs, programme, (*troubles, *promised.troubles), folders),
         promises=promised.promises,
         override=overrides.override_in_force(answers, asked.release, asked.journeys, asked.now),
-        checks=checks_of(asked.settings.launch.items, store.events(CHECKED), asked.release, asked.now),
+        checks=checks_of(asked.settings.launch.items, checked, asked.release, asked.now),
     )
     _check_names(asked, {name for run in known.runs for name in run.journeys})
     at_stake = stakes(asked.journeys, asked.settings.money, promised.volumes, known.changes)

@@ -6,6 +6,7 @@ import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from secrets import randbelow
 from typing import Any, Final
@@ -26,7 +27,7 @@ from loadgen_controller.commands.gating.result_file_formats import as_json, as_j
 from loadgen_controller.commands.gating.text import explained, headline, report_of
 from loadgen_controller.console_output import Text, verdict
 from loadgen_controller.launch.run_location import Placement
-from loadgen_controller.past_runs.read_run_for_history import accepted_in, who
+from loadgen_controller.past_runs.read_run_for_history import accepted_in, promises_here, who
 from loadgen_controller.screen.output_file import write
 from loadgen_controller.screen.terminal_report import Output, print_report
 
@@ -156,7 +157,8 @@ def _found(errors: CollectedErrors, names: Sequence[str], runs_dir: Path) -> lis
         if path.resolve() in paths:
             errors.add(f"{name} was named twice", "name each run once")
         paths[path.resolve()] = None
-    read = [errors.catch(lambda path=path: accepted_in(str(path), runs_dir)) for path in paths]  # type: ignore[misc]
+    promises = promises_here() if paths else ()
+    read = [errors.catch(partial(accepted_in, str(path), runs_dir, promises)) for path in paths]
     return [one for one in read if one is not None]
 
 

@@ -18,7 +18,7 @@ from loadgen.outside_text import one_line
 from loadgen.programme.anomalies.answers import Answer, Find, answer, answers, errors_in, finds, silenced
 from loadgen.programme.anomalies.blocks import first_of, search_back
 from loadgen.programme.anomalies.by_id import find_by_id, is_id
-from loadgen.programme.anomalies.find import FORMULA, Past, Search
+from loadgen.programme.anomalies.find import FORMULA, Anomaly, Past, Search
 from loadgen.programme.anomalies.said import sentence
 from loadgen.programme.exclusions import exclusions
 from loadgen.programme.ledger import Ledger, Reading
@@ -51,7 +51,7 @@ ACCEPT = """[bold]Examples[/bold]
 
 loadgen slo anomaly accept A-5f0c1d2e --because "Black Friday" --until 2026-12-01
 
-loadgen slo anomaly accept A-5f0c1d2e --because "load of the migration" --until 2026-12-01 --by maria"""
+loadgen slo anomaly accept A-5f0c1d2e --because "load of the migration" --until 2026-12-01 --by maria --explain"""
 EXPLAIN = """[bold]Examples[/bold]
 
 loadgen slo anomaly explain A-5f0c1d2e --link https://wiki.example/incidents/88 --because "the cache was cold" """
@@ -75,6 +75,7 @@ AnswerAsOfOption = Annotated[
         help="Look the find up as it was known then, as with list. The answer itself is recorded now. Default: now.",
     ),
 ]
+AnswerExplainOption = Annotated[bool, typer.Option("--explain", help="Show how the find was computed.")]
 BackOption = Annotated[
     str, typer.Option("--from", metavar="TIME", help="Look back to here: 4w (before now), or a day. At most 26w.")
 ]
@@ -92,7 +93,8 @@ def list_finds(
 ) -> int:
     """List hours with unusually many or few requests, or unusually many bad ones. Reads only the ledger.
 
-    Exit code 0: none is new. 1: a find has no answer. 3: a promise has too few counts. 2: an option or a file is wrong.
+    Exit code 0: none is new. 1: a find has no answer. 3: a promise has too few counts, or a file of the history cannot
+    be read, or the clock is behind the counts. 2: an option or a file is wrong.
     """
     errors = CollectedErrors()
     errors.catch(lambda: check_format(output_format))
@@ -112,11 +114,13 @@ def list_finds(
     if not slos.objectives:
         raise UsageError("the files have no promise", hint="write one with: loadgen slo new checkout")
     until = "" if as_of is None else now.isoformat()
-    found = _read(Ledger(place), start, now, until, [one.name for one in slos.objectives])
+    ledger = Ledger(place)
+    found = _read(ledger, start, now, until, [one.name for one in slos.objectives])
+    ahead = ledger.ahead(_unix(now)) if as_of is None else ""
     excluded, troubles = exclusions(place, until)
     given, more = answers(place, until)
-    for text in (*found.unreadable, *found.clashes, *troubles, *more):
-        echo(f"note: {one_line(text, 400)}", err=True)
+    left_out = (*filter(None, [ahead]), *found.unreadable, *found.clashes, *troubles, *more)
+    _print_notes(left_out)
     names = [one.name for one in found.revisions]
     with needing_analysis("loadgen slo anomaly"):
         searches = [
@@ -133,7 +137,8 @@ def list_finds(
             echo(line)
     if any(one.state == "new" for one in listed):
         return ExitCode.FAILED
-    return ExitCode.INCOMPLETE if any(one.why for one in searches) else ExitCode.PASSED
+    is_whole = not left_out and not any(one.why for one in searches)
+    return ExitCode.PASSED if is_whole else ExitCode.INCOMPLETE
 
 
 @app.command("accept", epilog=ACCEPT)
@@ -146,10 +151,13 @@ def accept(
     store: StoreOption = None,
     env: EnvOption = None,
     as_of: AnswerAsOfOption = None,
+    explain: AnswerExplainOption = False,
     output_format: FormatOption = "text",
 ) -> int:
     """Accept a find until a day, because it is known and wanted. Author and reason are stored."""
-    return _answer("accepted", id_, because, by, since, store, env, as_of, output_format, until=until)
+    return _answer(
+        "accepted", id_, because, by, since, store, env, as_of, output_format, until=until, is_explained=explain
+    )
 
 
 @app.command("explain", epilog=EXPLAIN)
@@ -162,10 +170,13 @@ def explain_find(
     store: StoreOption = None,
     env: EnvOption = None,
     as_of: AnswerAsOfOption = None,
+    explain: AnswerExplainOption = False,
     output_format: FormatOption = "text",
 ) -> int:
     """Store the cause of a find, with a link. The find is then no longer new."""
-    return _answer("explained", id_, because, by, since, store, env, as_of, output_format, link=link)
+    return _answer(
+        "explained", id_, because, by, since, store, env, as_of, output_format, link=link, is_explained=explain
+    )
 
 
 @app.command("false", epilog=FALSE)
@@ -177,10 +188,11 @@ def false_find(
     store: StoreOption = None,
     env: EnvOption = None,
     as_of: AnswerAsOfOption = None,
+    explain: AnswerExplainOption = False,
     output_format: FormatOption = "text",
 ) -> int:
     """Store that nothing happened at the time of a find. The find is then no longer new, and counts as false."""
-    return _answer("false", id_, because, by, since, store, env, as_of, output_format)
+    return _answer("false", id_, because, by, since, store, env, as_of, output_format, is_explained=explain)
 
 
 def _answer(
@@ -196,6 +208,7 @@ def _answer(
     *,
     until: str | None = None,
     link: str = "",
+    is_explained: bool,
 ) -> int:
     errors, now = CollectedErrors(), datetime.now(UTC)
     errors.catch(lambda: check_format(output_format))
@@ -220,9 +233,11 @@ def _answer(
     assert seen is not None
     known = "" if as_of is None else seen.isoformat()
     reading = _read(Ledger(place), start, seen, known, [])
-    excluded, _ = exclusions(place, known)
+    excluded, troubles = exclusions(place, known)
+    _print_notes((*reading.unreadable, *reading.clashes, *troubles))
     with needing_analysis("loadgen slo anomaly"):
-        found, is_flagged = find_by_id(reading, id_, zone, excluded)
+        revisions = [one.name for one in reading.revisions]
+        found, is_flagged = find_by_id(reading, id_, zone, excluded, revisions)
         if found is None:
             ids = [
                 one.id
@@ -236,14 +251,23 @@ def _answer(
 
     made = answer(place, found, state, because, by=who(by), now=now, until=end, link=link)
     if output_format == "json":
-        echo_json(json.dumps({**_answer_document(made), "is_flagged": is_flagged}, indent=2, ensure_ascii=False))
+        computed = _computed(found) | ({"formula": FORMULA} if is_explained else {}) if is_flagged else {}
+        document = {**_answer_document(made), "is_flagged": is_flagged, **computed}
+        echo_json(json.dumps(document, indent=2, ensure_ascii=False))
         return ExitCode.PASSED
     text = sentence(Find(found), zone) if is_flagged else f"{one_line(found.slo, 80)}, {time_text(found.start)}"
     ends = f" until {time_text(int(end.timestamp()))}" if end is not None else ""
     echo(f"{id_} is {state}{ends}: {text}; because {one_line(made.because, 300)}")
+    for line in (*_arithmetic(found), f"a find: {FORMULA}") if is_explained and is_flagged else ():
+        echo(line)
     if not is_flagged:
         echo(f"note: the present counts no longer flag {id_}", err=True)
     return ExitCode.PASSED
+
+
+def _print_notes(texts: Sequence[str]) -> None:
+    for text in texts:
+        echo(f"note: {one_line(text, 400)}", err=True)
 
 
 def _read(ledger: Ledger, start: datetime, now: datetime, until: str, names: Sequence[str]) -> Reading:
@@ -263,13 +287,7 @@ def _lines(
             until = f" until {one.answer.until[:10]}" if one.answer.until else ""
             link = f" {one.answer.link}" if one.answer.link else ""
             yield f"  {one.answer.state}{until} by {one.answer.by or 'nobody'}, because {one.answer.because}{link}"
-        past = one.anomaly.past
-        if is_explained and past is not None:
-            period = "168 h" if past.is_weekly else "24 h"
-            read = f"{time_text(past.start)} to {time_text(past.end)}"
-            yield f"  {one.anomaly.deviations:+.1f} robust standard deviations; season of {period}"
-            yield f"  from {quantity(past.hours, 'hour')} with counts, {quantity(past.gaps, 'gap')}, {read}"
-            yield f"  revisions {', '.join(one.anomaly.revisions)}"
+        yield from _arithmetic(one.anomaly) if is_explained else ()
     for one_search in searches:
         if one_search.why:
             yield f"{one_line(one_search.slo, 80)}: not searched: {one_line(one_search.why, 300)}"
@@ -289,6 +307,29 @@ def _lines(
     if new:
         first = next(one.anomaly.id for one in listed if one.state == "new")
         yield f"answer one with: loadgen slo anomaly accept|explain|false {first} --because TEXT"
+
+
+def _arithmetic(one: Anomaly) -> Iterator[str]:
+    """Yield how a find was computed, as lines."""
+    past = one.past
+    if past is None:
+        return
+    period = "168 h" if past.is_weekly else "24 h"
+    read = f"{time_text(past.start)} to {time_text(past.end)}"
+    yield f"  {one.deviations:+.1f} robust standard deviations; season of {period}"
+    yield f"  from {quantity(past.hours, 'hour')} with counts, {quantity(past.gaps, 'gap')}, {read}"
+    yield f"  revisions {', '.join(one.revisions)}"
+
+
+def _computed(one: Anomaly) -> dict[str, Any]:
+    """Return the figures of a find, as JSON values."""
+    return {
+        "observed": one.observed,
+        "expected": one.expected,
+        "deviations": one.deviations,
+        "past": _past(one.past),
+        "revisions": list(one.revisions),
+    }
 
 
 def _document(
@@ -313,11 +354,7 @@ def _document(
                 "direction": one.anomaly.direction,
                 "from": time_text(one.anomaly.start),
                 "to": time_text(one.anomaly.end),
-                "observed": one.anomaly.observed,
-                "expected": one.anomaly.expected,
-                "deviations": one.anomaly.deviations,
-                "past": _past(one.anomaly.past),
-                "revisions": list(one.anomaly.revisions),
+                **_computed(one.anomaly),
                 "answer": None if one.answer is None else _said(one.answer),
             }
             for one in listed

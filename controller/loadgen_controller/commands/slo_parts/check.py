@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from decimal import Decimal
 from functools import partial
 from pathlib import Path
@@ -12,6 +12,7 @@ import typer
 
 from loadgen.errors import ExitCode, Fault, ScenarioError, UsageError
 from loadgen.programme.checks import check_edges, check_events, check_journeys, check_owners
+from loadgen.programme.load_tests.said import LoadTests
 from loadgen.programme.low_traffic_notes import low_traffic_notes
 from loadgen.programme.objectives import RollingWindow
 from loadgen.programme.slo_files.yaml_nodes import read_documents
@@ -28,7 +29,9 @@ from loadgen_controller.commands.slo_parts.files import (
     slo_files,
 )
 from loadgen_controller.commands.slo_parts.live import CALLS_MOST, ask_sources, live_exit_code, print_answers
+from loadgen_controller.commands.slo_parts.load_tests import load_tests_said
 from loadgen_controller.commands.slo_parts.shown import (
+    composite_lines,
     document_of,
     explain,
     print_document,
@@ -118,8 +121,11 @@ def check(
     notes = () if strict else reading.notes + late_pages
     if unknown := set(counts or ()) - {one.name for one in reading.slos.objectives}:
         raise UsageError(f"--events: no promise is named {sorted(unknown)[0]}", hint="use the names in the files")
+    left_out = load_tests_said(reading.slos.objectives, reading.slos.sources)
     if output_format == "json":
         document = document_of(reading, sorted(faults), notes)
+        for row in document["objectives"]:
+            row["load_tests"] = {"state": left_out[row["name"]].state, "by": left_out[row["name"]].text}
         document["alert_windows"] = [_document(path, one) for path, (one, _) in windows.items() if one is not None]
         answers = ask_sources(reading.slos, calls) if live and not faults else []
         if live:
@@ -130,15 +136,20 @@ def check(
         if one is not None:
             factors = ", ".join(f"{rule.name} {short(one.factor(rule))}" for rule in one.rules)
             echo(f"{path}: alert windows of sloth for {RollingWindow(one.period_s).text}, burn: {factors}")
-    code = _print(reading, faults, notes, explain_all=explain_all)
+    code = _print(reading, faults, notes, left_out if explain_all else None)
     return print_answers(ask_sources(reading.slos, calls)) if live else code
 
 
-def _print(reading: Reading, faults: set[Fault], notes: tuple[Fault, ...], *, explain_all: bool) -> int:
+def _print(
+    reading: Reading, faults: set[Fault], notes: tuple[Fault, ...], left_out: Mapping[str, LoadTests] | None
+) -> int:
+    """Print the promises, the notes and the result. left_out: of each promise, with its arithmetic; None: neither."""
     for one in reading.slos.objectives:
         echo(sentence(one))
-        for line in explain(one) if explain_all else ():
+        for line in (*explain(one), left_out[one.name].says) if left_out is not None else ():
             echo(f"  {line}")
+    for line in composite_lines(reading.slos):
+        echo(line)
     print_notes(notes)
     if faults:
         raise ScenarioError(faults)

@@ -10,7 +10,7 @@ from typing import Final
 
 from loadgen.errors import ExitCode
 from loadgen.outside_text import one_line
-from loadgen.programme.live_check import Found, asked_live, live_jobs
+from loadgen.programme.live_check import Found, asked_live, jobs_with_load_tests, live_jobs
 from loadgen.programme.programme_toml import FILE_NAME
 from loadgen.programme.slo_set import SloSet
 from loadgen.programme.source_settings import read_sources
@@ -30,10 +30,12 @@ def ask_sources(slos: SloSet, calls_most: int) -> list[Found]:
         ScenarioError: programme.toml has errors, or secrets are missing.
     """
     sources = read_sources(Path(FILE_NAME))
-    jobs = live_jobs(slos.objectives, sources, slos.sources, int(datetime.now(UTC).timestamp()))
+    now = int(datetime.now(UTC).timestamp())
+    jobs = live_jobs(slos.objectives, sources, slos.sources, now)
+    with_load_tests = jobs_with_load_tests(slos.objectives, sources, slos.sources, now)
     secrets = secrets_of(job.source for job in jobs if job.source is not None and job.asked)
     with ExitStack() as opened:
-        return asked_live(jobs, lambda source: opened_source(source, secrets, opened), calls_most)
+        return asked_live(jobs, lambda source: opened_source(source, secrets, opened), calls_most, with_load_tests)
 
 
 def print_answers(answers: Sequence[Found]) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -11,11 +11,12 @@ from loadgen.dsl.plans.loadgen_toml import find_settings, read_settings
 from loadgen.errors import ExitCode
 from loadgen.outside_text import one_line
 from loadgen.programme.programme_toml import FILE_NAME
-from loadgen.programme.publishing.publish import Published
 from loadgen.programme.publishing.publish_file import PublishSettings, read_publish
 from loadgen_controller.collect_option_errors import CollectedErrors
 from loadgen_controller.console_output import echo
-from loadgen_controller.notifying.open_notifier import values_of
+
+if TYPE_CHECKING:
+    from loadgen.programme.publishing.publish import Published
 
 __all__ = ["ProgrammeOption", "PublishOption", "publish_settings", "show_published"]
 
@@ -39,6 +40,9 @@ def publish_settings(
     """Return the table [publish] and the values of its channels' secrets. Faults are added to `errors`; then None."""
     path = programme or Path(FILE_NAME)
     read = errors.catch(lambda: read_publish(path, read_settings(find_settings(path)).notify))
+    # Here, because it imports httpx, which takes a tenth of a second, and most calls send nothing.
+    from loadgen_controller.notifying.open_notifier import values_of
+
     return None if read is None else (read, values_of(errors, read.channels))
 
 

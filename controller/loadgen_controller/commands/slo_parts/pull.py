@@ -17,6 +17,7 @@ from loadgen.errors import ExitCode, ScenarioError
 from loadgen.outside_text import one_line
 from loadgen.programme.ledger import Ledger
 from loadgen.programme.ledger_file import Revision
+from loadgen.programme.load_tests.said import LoadTests, load_tests_of
 from loadgen.programme.programme_toml import FILE_NAME
 from loadgen.programme.pull import Done, Job, Planned, more_calls, planned, pulled
 from loadgen.programme.source_kinds import KINDS
@@ -93,8 +94,11 @@ def pull(
     assert slos is not None
     first, last, at = (int(one.timestamp()) for one in (start, end, now))
     todo = planned(slos.objectives, sources, slos.sources, ledger, first, last, at)
+    for text in todo.unreadable:
+        echo(f"note: {one_line(text, 400)}", err=True)
     if plan:
-        _print_plan(todo, output_format, is_explained=explain)
+        left_out = load_tests_of(slos.objectives, sources, slos.sources)
+        _print_plan(todo, output_format, left_out, is_explained=explain)
         return ExitCode.PASSED
     secrets = secrets_of(job.source for job in todo.jobs if job.source is not None and job.asked)
     with ExitStack() as opened:
@@ -155,7 +159,7 @@ def _explained_document(job: Job) -> dict[str, Any]:
     return {"wanted": job.wanted, "stored": job.stored, "unsettled": job.unsettled, "queries": queries}
 
 
-def _print_plan(plan: Planned, output_format: str, *, is_explained: bool) -> None:
+def _print_plan(plan: Planned, output_format: str, left_out: Mapping[str, LoadTests], *, is_explained: bool) -> None:
     calls = sum(job.calls for job in plan.jobs)
     if output_format == "json":
         document = {
@@ -171,6 +175,7 @@ def _print_plan(plan: Planned, output_format: str, *, is_explained: bool) -> Non
                     "why_not": job.why or None,
                     "gone": job.gone or None,
                     "known": job.is_known,
+                    "load_tests": {"state": left_out[job.slo].state, "by": left_out[job.slo].text},
                     **(_explained_document(job) if is_explained else {}),
                 }
                 for job in plan.jobs
@@ -194,6 +199,8 @@ def _print_plan(plan: Planned, output_format: str, *, is_explained: bool) -> Non
             echo(f"  missing: {job.gone}")
         for line in _explained(job) if is_explained else ():
             echo(line)
+    for text, names in groupby(sorted(left_out, key=lambda one: left_out[one].says), lambda one: left_out[one].says):
+        echo(f"{one_line(', '.join(sorted(names)), 200)}: {text}")
     more = more_calls(plan)
     echo(f"{quantity(calls, 'call')}{f', and {more}' if more else ''}; nothing was sent")
 

@@ -18,6 +18,7 @@ from loadgen.errors import ExitCode, ScenarioError, StorageError, UsageError
 from loadgen.history.store.store import Store
 from loadgen.history.store.write_once_storage import Place, place_of
 from loadgen.outside_text import one_line
+from loadgen.programme.ledger import Ledger
 from loadgen.programme.objectives import Objective
 from loadgen.programme.programme_toml import FILE_NAME, read_programme_toml
 from loadgen.programme.publishing.publish import publish_report
@@ -27,6 +28,7 @@ from loadgen_controller.collect_option_errors import CollectedErrors
 from loadgen_controller.commands.missing_extra import needing_analysis
 from loadgen_controller.commands.shared_options import AsOfOption, EnvOption, StoreOption
 from loadgen_controller.commands.slo_parts.files import FilesArgument, read_slos
+from loadgen_controller.commands.slo_parts.load_tests import load_tests_said
 from loadgen_controller.commands.slo_parts.publish_options import PublishOption, publish_settings, show_published
 from loadgen_controller.console_output import Text, echo, echo_json, echo_stage, echo_warning
 from loadgen_controller.planning.option_parsing import parse_as_of, store_of
@@ -155,7 +157,21 @@ def report(
         settings = replace(settings, title=f"{team} · {settings.title}")
     history = Store(place)
     echo_stage("reading the ledger and the history")
-    gathered = gather(place, objectives, period, now, settings, programme, is_part=team is not None, store=history)
+    left_out = load_tests_said(objectives, slos.sources if slos else ())
+    gathered = gather(
+        place,
+        objectives,
+        period,
+        now,
+        settings,
+        programme,
+        is_part=team is not None,
+        store=history,
+        load_tests=left_out,
+        composites=slos.composites if slos else (),
+    )
+    if as_of is None:
+        gathered = replace(gathered, troubles=(*_clock_troubles(place, gathered, now), *gathered.troubles))
     if not any(one.state.judgement is not None for one in gathered.promises) and not gathered.runs:
         why = next((one.state.why for one in gathered.promises if one.state.why), "no counts")
         echo_warning(f"there is nothing to report for {period.name}: no promise has counts then, and no run is stored")
@@ -236,6 +252,19 @@ def _programme() -> tuple[PageSettings, Programme]:
     if found := list(dict.fromkeys((*faults, *more))):
         raise ScenarioError(found)
     return settings, programme
+
+
+def _clock_troubles(place: Place, gathered: Gathered, now: datetime) -> Iterator[str]:
+    """Yield what shows that the clock of this machine, or of one that wrote to the ledger, is wrong.
+
+    Raises:
+        StorageError, CloudError: the ledger cannot be listed.
+    """
+    if ahead := Ledger(place).ahead(int(now.timestamp())):
+        yield ahead
+    if gathered.later:
+        count = quantity(len(gathered.later), "revision")
+        yield f"{count} of the ledger left out, dated in the future, such as {gathered.later[0]}: set the clocks"
 
 
 def _others(
@@ -336,6 +365,8 @@ def _print_text(page: WeeklyPage) -> None:
     # A narrow terminal shows the last columns in further tables, so those that people act upon are first.
     names = ("kept", "budget_left", "burn", "gate", "gone", "week_on_week", "headroom", "at_stake")
     titles = ("journey", "kept", "budget left", "burn 7 d", "gate", "gone", "p95 week on week", "headroom", "at stake")
+    if any(row.trend is not None for row in page.rows):
+        names, titles = ("kept", "trend", *names[1:]), ("journey", "kept", "13 weeks", *titles[2:])  # type: ignore[assignment]
     if page.is_public:
         names, titles = ("kept",), ("journey", "kept")  # type: ignore[assignment]
     rows = []

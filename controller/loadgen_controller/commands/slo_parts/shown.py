@@ -11,10 +11,11 @@ from typing import Any
 from loadgen.errors import Fault
 from loadgen.programme.checks import standard_factors
 from loadgen.programme.objectives import Method, Objective, RollingWindow, ThresholdIndicator
-from loadgen.programme.slo_set import Loss, Reading
+from loadgen.programme.slo_set import Loss, Reading, SloSet
 from loadgen_controller.console_output import echo, echo_json
 
 __all__ = [
+    "composite_lines",
     "document_of",
     "explain",
     "print_document",
@@ -72,6 +73,14 @@ def explain(one: Objective) -> Iterator[str]:
         yield f"alert {alert.name} ({alert.severity}) fires at a burn of {short(alert.factor)} over {window}"
 
 
+def composite_lines(slos: SloSet) -> Iterator[str]:
+    """Yield each composite as a line: the sum of its parts, and its target."""
+    known = {one.name: one for one in slos.objectives}
+    for one in slos.composites:
+        if (members := one.members(known)) is not None:
+            yield f"composite {one.name}: {one.formula()}; target {float(one.target(members)) * 100:.6g} %"
+
+
 def print_explained(objectives: Iterable[Objective]) -> None:
     """Print each promise with its arithmetic on stderr: stdout may have the written file."""
     for one in objectives:
@@ -96,8 +105,10 @@ def document_of(
     reading: Reading, faults: Sequence[Fault], notes: Sequence[Fault], losses: Sequence[Loss] = ()
 ) -> dict[str, Any]:
     """Return the result of a subcommand as JSON values."""
+    known = {one.name: one for one in reading.slos.objectives}
     return {
         "objectives": [_objective(one, reading) for one in reading.slos.objectives],
+        "composites": [one.as_document(known) for one in reading.slos.composites],
         "faults": [_fault(one) for one in faults],
         "notes": [_fault(one) for one in notes],
         "losses": [

@@ -9,28 +9,35 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from math import ceil
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from loadgen.analysis.attainment.shown import NO_TRAFFIC, budget_text
+from loadgen.analysis.attainment.attain import Attainment
+from loadgen.analysis.attainment.shown import NO_TRAFFIC
 from loadgen.errors import ExitCode, LoadgenError, UsageError
 from loadgen.history.store.write_once_storage import Place, place_of
 from loadgen.notify.event import EventKind
 from loadgen.outside_text import one_line
+from loadgen.programme.composites.attained import CompositeState, composite_states
+from loadgen.programme.estimates.sentences import minutes_text, undecided_text
 from loadgen.programme.exclusions import exclusions
-from loadgen.programme.ledger import Ledger
+from loadgen.programme.ledger import Ledger, Reading
+from loadgen.programme.load_tests.said import LoadTests, older_slices, older_text
 from loadgen.programme.objectives import RollingWindow
 from loadgen.programme.publishing.publish_file import PublishSettings
-from loadgen.programme.publishing.status_notices import notify_changes
 from loadgen.programme.status import PromiseState, states_of, time_text, window_s
-from loadgen.units import format_count, quantity
+from loadgen.units import format_count, format_ratio, quantity
 from loadgen_controller.collect_option_errors import CollectedErrors
 from loadgen_controller.commands.shared_options import AsOfOption, EnvOption, StoreOption
 from loadgen_controller.commands.slo_parts.files import FilesArgument, FormatOption, check_format, read_slos
+from loadgen_controller.commands.slo_parts.load_tests import load_tests_said
 from loadgen_controller.commands.slo_parts.publish_options import ProgrammeOption, publish_settings
 from loadgen_controller.console_output import echo, echo_json
 from loadgen_controller.planning.option_parsing import parse_as_of, store_of
+
+if TYPE_CHECKING:
+    from loadgen.report.run_as_dataframes import Run
 
 __all__ = ["STATUS", "status"]
 
@@ -43,6 +50,8 @@ loadgen slo status
 loadgen slo status slos/checkout.yaml --explain
 
 loadgen slo status --notify
+
+loadgen slo status --run last
 
 loadgen slo status --as-of 2026-07-27T06:00Z --format json"""
 
@@ -62,6 +71,16 @@ def status(
         ),
     ] = False,
     programme: ProgrammeOption = None,
+    run: Annotated[
+        str | None,
+        typer.Option(
+            "--run",
+            metavar="RUN",
+            help="Show the good share of a run for each promise whose journey it has, with the interval of the sample, "
+            "beside production. The exit code is about the run. An id, the beginning of one, a folder, or `last`.",
+        ),
+    ] = None,
+    runs_dir: Annotated[Path, typer.Option(metavar="DIR", help="Folder of the run folders, for --run.")] = Path("runs"),
     output_format: FormatOption = "text",
 ) -> int:
     """Show whether each promise is kept, the rest of its error budget, and whether it burns. Reads only the ledger.
@@ -70,6 +89,8 @@ def status(
     option or a file is wrong. Promises of a kind that is not judged are shown, and only count if all are of that kind.
     """
     errors = CollectedErrors()
+    if run is not None and notify:
+        errors.add("--run and --notify exclude each other", "messages are about production: leave one out")
     errors.catch(lambda: check_format(output_format))
     now = datetime.now(UTC) if as_of is None else errors.parse("--as-of", as_of, parse_as_of)
     where = store_of(errors, store, env)
@@ -77,6 +98,7 @@ def status(
     reading = errors.catch(lambda: read_slos(files))
     slos = None if reading is None else errors.catch(reading.check)
     channels = _channels(errors, programme, as_of) if notify else None
+    opened = None if run is None else errors.catch(lambda: _opened(run, runs_dir))
     errors.check()
     assert now is not None
     assert place is not None
@@ -92,12 +114,19 @@ def status(
     if as_of is None and (ahead := ledger.ahead(at)):
         troubles = (ahead, *troubles)
     states = states_of(slos.objectives, found, excluded, at)
+    composites = list(composite_states(slos.composites, states))
+    left_out = load_tests_said(slos.objectives, slos.sources)
     for text in (*found.unreadable, *found.clashes, *troubles):
         echo(f"note: {one_line(text, 400)}", err=True)
+    if opened is not None:
+        return _of_run(opened, states, output_format, explain=explain)
     if output_format == "json":
         document = {
             "at": time_text(at),
-            "promises": [_document(one) for one in states],
+            "promises": [
+                _document(one) | _load_tests_document(one, left_out[one.objective.name], found) for one in states
+            ],
+            "composites": [_composite_document(one) for one in composites],
             "revisions": [one.name for one in found.revisions],
             "unreadable": [one_line(text, 400) for text in (*found.unreadable, *troubles)],
         }
@@ -108,11 +137,37 @@ def status(
             echo(_sentence(one))
             for line in _explained(one) if explain else ():
                 echo(f"  {line}")
+            if explain:
+                echo(f"  {_load_tests(one, left_out[one.objective.name], found)}")
+        for composite in composites:
+            echo(f"composite {one_line(composite.composite.name, 80)}: {one_line(composite.says, 600)}")
         if explain:
             echo(f"from {quantity(len(found.revisions), 'revision')} of the ledger")
     if channels is not None:
         _notify(states, *channels, place, now)
     return _exit_code(states, is_whole=not troubles)
+
+
+def _opened(run: str, runs_dir: Path) -> Run:
+    # Slow to import, and only for --run: `slo status` has 1.5 s.
+    from loadgen.measure.run_folder.rundir import find_run
+    from loadgen.report.run_as_dataframes import open_run
+
+    return open_run(find_run(run, runs_dir))
+
+
+def _of_run(run: Run, states: Sequence[PromiseState], output_format: str, *, explain: bool) -> ExitCode:
+    """Print the samples of a run beside the states of production, and return the exit code of the run."""
+    from loadgen_controller.commands.slo_parts.run_status import against, run_document, run_exit_code, run_lines
+
+    found = against(run, [one.objective for one in states])
+    by_name = {one.objective.name: one for one in states}
+    if output_format == "json":
+        echo_json(json.dumps(run_document(run, found, by_name), indent=2, ensure_ascii=False))
+    else:
+        for line in run_lines(run, found, by_name, explain=explain):
+            echo(line)
+    return run_exit_code(found)
 
 
 def _channels(
@@ -131,6 +186,9 @@ def _notify(
     states: Sequence[PromiseState], settings: PublishSettings, values: dict[str, str], place: Place, now: datetime
 ) -> None:
     """Send the changes. A failure is a note: it must not change the verdict of the promises."""
+    # Here, because it imports httpx, which takes a tenth of a second, and most calls send nothing.
+    from loadgen.programme.publishing.status_notices import notify_changes
+
     try:
         lines = notify_changes(states, _sentence, settings.channels, place, now, values)
     except LoadgenError as error:
@@ -172,10 +230,9 @@ def _sentence(one: PromiseState) -> str:
     if one.judgement is None or one.budget is None:
         return f"{name}: {one.word}: {one_line(one.why, 300)}{owner}"
     target = f"{(one.objective.target * 100).normalize():f} %"
-    estimate = ", an estimate" if one.judgement.observed.is_estimate else ""
-    parts = [f"{one.attainment} against {target}{estimate}, {one.objective.window.text} to {time_text(one.end)}"]
-    if one.word == "undecided":
-        parts.append(_undecided(one))
+    parts = [f"{one.figure} against {target}, {one.objective.window.text} to {time_text(one.end)}"]
+    if why := undecided_text(one):
+        parts.append(why)
     parts += _budget_parts(one)
     parts += [
         f"burns {fire.long_burn:.3g} times as fast as allowed over {RollingWindow(fire.rule.long_s).text}"
@@ -192,7 +249,7 @@ def _sentence(one: PromiseState) -> str:
 def _budget_parts(one: PromiseState) -> Iterator[str]:
     assert one.budget is not None
     if one.calendar is None:
-        yield f"error budget left: {budget_text(one.budget.left)}"
+        yield f"error budget left: {one.budget_text}"
     else:
         # People mix these two up, so each is named in full: OpenSLO/slogen#36.
         yield f"spent of the budget earned so far: {_spent(one.calendar.earned.spent)}"
@@ -209,19 +266,6 @@ def _spent(part: float | None) -> str:
     return NO_TRAFFIC if part is None else f"{ceil(round(part * 100, 9)):,} %"
 
 
-def _undecided(one: PromiseState) -> str:
-    assert one.judgement is not None
-    text = f"{_minutes(one.judgement.missing_s)} have no counts"
-    if one.judgement.minutes_if_good is not None:
-        text += f"; it is kept if {_minutes(60 * one.judgement.minutes_if_good)} of them had only good requests"
-    return text
-
-
-def _minutes(seconds: float) -> str:
-    minutes = -(-int(seconds) // 60)
-    return quantity(minutes, "minute") if minutes < 600 else f"{minutes / 60:,.1f} hours".replace(".0 ", " ")
-
-
 def _explained(one: PromiseState) -> Iterator[str]:
     if one.judgement is None or one.budget is None:
         return
@@ -230,7 +274,9 @@ def _explained(one: PromiseState) -> Iterator[str]:
     good, of = (format_count(round(value)) for value in (found.observed.good, found.observed.of))
     yield f"{one.objective.method}: {good} good of {of} {unit} from {time_text(one.start)} to {time_text(one.end)}"
     if found.lower is not None and found.upper is not None:
-        yield f"missing {_minutes(found.missing_s)}: at least {found.lower:.6f}, at most {found.upper:.6f}"
+        yield f"missing {minutes_text(found.missing_s)}: at least {found.lower:.6f}, at most {found.upper:.6f}"
+    if one.interval:
+        yield from _estimate(found.observed, one.interval)
     yield f"error budget: {one.budget.allowed:.6g} {unit} may be bad, {one.budget.bad:.6g} are"
     if one.calendar is not None:
         earned, projected = one.calendar.earned, one.calendar.projected
@@ -249,6 +295,29 @@ def _explained(one: PromiseState) -> Iterator[str]:
         if rule.is_blind:
             state = "blind: the slices are longer than its short window"
         yield f"burn over {windows}: {burns}; {rule.rule.severity} from {float(rule.rule.factor):.4g}: {state}"
+
+
+def _estimate(observed: Attainment, interval: str) -> Iterator[str]:
+    """Explain the interval of estimated counts, and what it does not contain."""
+    parts = []
+    if observed.kept < 1:
+        parts.append(f"the 95 % interval of sampling {format_ratio(observed.kept)} of the requests")
+    if observed.is_interpolated:
+        parts.append("the bounds of interpolated counts")
+    if observed.unknown:
+        parts.append(f"{format_count(round(observed.unknown))} requests about whose error nothing is known")
+    yield f"{interval}: {', and '.join(parts) or 'its source states no error'}"
+
+
+def _load_tests(one: PromiseState, left_out: LoadTests, found: Reading) -> str:
+    """Return how load tests are left out of the counts, as a line."""
+    older = older_text(older_slices(left_out, found.by_slo.get(one.objective.name), one.start, one.end))
+    return f"{left_out.says}{f'; {older}' if older else ''}"
+
+
+def _load_tests_document(one: PromiseState, left_out: LoadTests, found: Reading) -> dict[str, Any]:
+    older = older_slices(left_out, found.by_slo.get(one.objective.name), one.start, one.end)
+    return {"load_tests": {"state": left_out.state, "by": left_out.text, "older_slices": older}}
 
 
 def _document(one: PromiseState) -> dict[str, Any]:
@@ -272,6 +341,9 @@ def _document(one: PromiseState) -> dict[str, Any]:
         "good": found.observed.good,
         "of": found.observed.of,
         "estimate": found.observed.is_estimate,
+        "estimate_low": found.observed.low if found.observed.is_estimate else None,
+        "estimate_high": found.observed.high if found.observed.is_estimate else None,
+        "undecided_because": undecided_text(one) or None,
         "lower": found.lower,
         "upper": found.upper,
         "missing_s": found.missing_s,
@@ -284,6 +356,22 @@ def _document(one: PromiseState) -> dict[str, Any]:
         "gone": None if one.gone is None else {"text": one.gone.text, **asdict(one.gone)},
         "excluded_slices": one.excluded,
         "attainment_with_excluded": one.with_excluded or None,
+    }
+
+
+def _composite_document(one: CompositeState) -> dict[str, Any]:
+    ratio, lower, upper = (None if found is None else float(found) for found in (one.ratio, one.lower, one.upper))
+    shares = zip(one.composite.shares, one.parts, strict=True)
+    return {
+        "composite": one.composite.name,
+        "state": one.word,
+        "why": one.why or None,
+        "target": float(one.target),
+        "attainment": ratio,
+        "lower": lower,
+        "upper": upper,
+        "parts": [{"slo": part.objective.name, "share": float(share)} for share, part in shares],
+        "note": one.note or None,
     }
 
 

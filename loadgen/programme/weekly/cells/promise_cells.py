@@ -9,10 +9,10 @@ from zoneinfo import ZoneInfo
 
 import numpy as np
 
-from loadgen.analysis.attainment.shown import budget_text
 from loadgen.analysis.burn.exhaustion import Exhaustion
 from loadgen.analysis.burn.firing import burn_series, sums_before
 from loadgen.outside_text import one_line
+from loadgen.programme.estimates.sentences import is_left_open
 from loadgen.programme.evidence.slices_entry import inputs_of_slices, slices_entry
 from loadgen.programme.objectives import Objective
 from loadgen.programme.status import PromiseState
@@ -77,7 +77,7 @@ def kept_cells(promise: Promise, gathered: Gathered, book: EvidenceBook) -> tupl
     ratio, left = judgement.observed.ratio, budget.left
     ids = _evidence(promise, gathered, book)
     text = word if ratio is None else f"{word}, {state.attainment}"
-    text += " (estimate)" if judgement.observed.is_estimate else ""
+    text += f" ({state.interval})" if state.interval else ""
     text += f" ({state.with_excluded}{WITH_EXCLUDED})" if state.excluded else ""
     kept = Shown(
         text,
@@ -93,9 +93,9 @@ def kept_cells(promise: Promise, gathered: Gathered, book: EvidenceBook) -> tupl
     if left is None:
         return kept, Shown("no traffic", "open", evidence=ids[:1])
     is_spent = left <= 0
-    return kept, Shown(
-        budget_text(left), "bad" if is_spent else "plain", round(left, 6), unit="share", evidence=ids[:1]
-    )
+    low, high = state.budget_left if state.budget_left and judgement.observed.is_estimate else (None, None)
+    tone = "open" if is_left_open(state) else "bad" if is_spent else "plain"
+    return kept, Shown(state.budget_text, tone, round(left, 6), low, high, "share", evidence=ids[:1])
 
 
 def _evidence(promise: Promise, gathered: Gathered, book: EvidenceBook) -> tuple[str, ...]:
