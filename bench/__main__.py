@@ -66,6 +66,7 @@ from bench import (
     traffic,
     weekly_page,
     ws_echo,
+    ws_held,
 )
 from bench.report import Section, not_held, replaced
 from tests.support.nginx import nginx_path
@@ -91,6 +92,7 @@ SECTIONS: dict[str, Part] = {
     "grpc": Part(grpc_calls.measure, {"calls": 300, "messages": 1_000, "lone": 50, "turns": 1, "beside": ()}),
     "http3": Part(http3.measure, {"requests": 80, "turns": 1}),
     "ws": Part(ws_echo.measure, {"echoes": 600, "turns": 1}),
+    "ws_held": Part(ws_held.measure, {"few": 5, "many": 20, "seconds": 2.0, "beside": ("websockets",)}),
     "httpx": Part(sdk.measure, {"seconds": 1, "turns": 1}),
     "clock": Part(clock.measure, {"seconds": 1, "turns": 1, "cpu_seconds": 1, "cpu_turns": 1}),
     "interpreters": Part(interpreters.measure, {"seconds": 1, "turns": 1}),

@@ -42,6 +42,7 @@ each message; *grpc.aio* records nothing. *bare* makes the same call on uvloop, 
 it: no client on this loop can cost less. *k6* and *ghz* run in their own processes on core 0 in each turn, with 30 \
 users (ghz: on one connection); a run with few calls is subtracted, for their start."""
 TASKS = 30
+_STREAMS_OF_K6 = {"message": "Watch", "lone message": "Paced"}
 _FEW = 300
 
 
@@ -86,7 +87,7 @@ def _verdict(medians: dict[tuple[str, str], float], beside: Sequence[str]) -> st
         if (name, "unary call") not in medians:
             said.append(f"{name} is not {'there' if name == 'k6' else 'on PATH'}, so it was not measured.")
             continue
-        for what in ("unary call", "message"):
+        for what in ("unary call", "message", *(("lone message",) if name == "k6" else ())):
             found = ratio(what, name)
             said.append(f"A {what} is {found:.2f} of {name}'s, budget 1: {held(found <= 1)}.")
     return " ".join(said)
@@ -114,7 +115,7 @@ async def _alternated(
             found.setdefault(("bare", "lone message"), []).append(await _bare_us(port, work["lone message"]))
             for name, program in programs.items():
                 cost = _k6_s if name == "k6" else _ghz_s
-                for what in ("unary call", "message"):
+                for what in ("unary call", "message", *(("lone message",) if name == "k6" else ())):
                     cpu_s = [await asyncio.to_thread(cost, program, port, what, n) for n in (_FEW, work[what])]
                     found.setdefault((name, what), []).append((cpu_s[1] - cpu_s[0]) / (work[what] - _FEW) * 1e6)
     return found
@@ -193,9 +194,9 @@ def _k6_s(program: str, port: int, what: str, count: int) -> float:
         RuntimeError: it failed, or a call did.
     """
     kind = ("--vus", f"{TASKS}", "--iterations", f"{count}")
-    if what == "message":
-        kind = ("--vus", "1", "--iterations", "1")
-    more = ("-e", f"COUNT={count}") if what == "message" else ()
+    more: tuple[str, ...] = ()
+    if method := _STREAMS_OF_K6.get(what):
+        kind, more = ("--vus", "1", "--iterations", "1"), ("-e", f"COUNT={count}", "-e", f"METHOD={method}")
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder, "out.json")
         command = [program, "run", "--quiet", "--no-usage-report", *kind, *more, "-e", f"TARGET=127.0.0.1:{port}"]

@@ -1,8 +1,8 @@
 """URLs of targets: which schemes a plan may have, their default ports, and host and port of a URL.
 
-`http` and `https` are for `user.http`, gRPC and all other words of HTTP; `tcp`, `tcps` and `udp` are for `user.tcp` and
-`user.udp`. The others are for client libraries, which get the URL by `user.target("cache")`. A protocol without a
-scheme of its own here is written as `tcp://HOST:PORT`.
+`http` and `https` are for `user.http`, gRPC and all other words of HTTP; `grpc` and `grpcs` (with TLS) are for gRPC
+alone; `tcp`, `tcps` and `udp` are for `user.tcp` and `user.udp`. The others are for client libraries, which get the URL
+by `user.target("cache")`. A protocol without a scheme of its own here is written as `tcp://HOST:PORT`.
 """
 
 from __future__ import annotations
@@ -12,14 +12,28 @@ from urllib.parse import urlsplit
 
 from loadgen.hostport import HostPort, of_url
 
-__all__ = ["HTTP_SCHEMES", "LINK_SCHEMES", "PORTS", "TargetUrl", "is_http", "place_of_url"]
+__all__ = [
+    "GRPC_SCHEMES",
+    "HTTP_SCHEMES",
+    "LINK_SCHEMES",
+    "PORTS",
+    "TargetUrl",
+    "http_url_of_grpc",
+    "is_grpc",
+    "is_http",
+    "place_of_url",
+]
 
 HTTP_SCHEMES: Final = ("http", "https")
+GRPC_SCHEMES: Final = {"grpc": "http", "grpcs": "https"}
+"""Schemes of gRPC, and those of the HTTP/2 that carries it. Their URLs have no path."""
 LINK_SCHEMES: Final = ("tcp", "tcps", "udp")
 """Schemes of our own connections without HTTP. Their URLs have a port, and no path."""
 PORTS: Final[dict[str, int | None]] = {
     "http": 80,
     "https": 443,
+    "grpc": None,
+    "grpcs": 443,
     "tcp": None,
     "tcps": None,
     "udp": None,
@@ -43,6 +57,17 @@ PORTS: Final[dict[str, int | None]] = {
 def is_http(url: str) -> bool:
     """Return True if a target's URL begins with http:// or https://."""
     return url.partition("://")[0].lower() in HTTP_SCHEMES
+
+
+def is_grpc(url: str) -> bool:
+    """Return True if a target's URL begins with grpc:// or grpcs://."""
+    return url.partition("://")[0].lower() in GRPC_SCHEMES
+
+
+def http_url_of_grpc(url: str) -> str:
+    """Return the http or https URL of a gRPC target: "https://cart.example" for "grpcs://cart.example"."""
+    scheme, _, rest = url.partition("://")
+    return f"{GRPC_SCHEMES[scheme.lower()]}://{rest}"
 
 
 class TargetUrl(str):

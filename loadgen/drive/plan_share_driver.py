@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from time import perf_counter_ns
@@ -196,12 +196,13 @@ class Drive:
         )
         names = Names(plan.name, run, region, tuple(lane.name for lane in plan.lanes))
         self._place = index, worker, workers
+        guard_of_spans = TargetGuard(allow, own, also=also)  # of its own: the cap on requests/s is not for spans
         self._traces = traces = trace_parts(
             plan.trace,
             objectives,
             names,
             self._part_of_load(weights),
-            TargetGuard(allow, own, also=also),  # of its own: the cap on requests/s is not for spans
+            guard_of_spans,
             self.redactor.text,
             None if plan.ca is None else str(plan.ca),
         )
@@ -234,6 +235,10 @@ class Drive:
                 self._share_of_cap(tuple(weights)), cap_per_s, refuses=WorkerTally.of(self._recorder).over_the_cap
             )
             guard = TargetGuard(allow, own, also=also, admitted=self._cap.admit)
+        self.guards = (guard, guard_of_spans)
+        """The guard of the target's connections, and that of the receiver of spans."""
+        self.note = self._recorder.note
+        """Adds a sentence to the notes of the run."""
         self._busy_wait = BusyWait(measured_ns(workers) if plan.busy_wait else 0)
         self._points = Points(tell, self._recorder.note, self.redactor.known)
 
@@ -268,6 +273,7 @@ class Drive:
                 reflected=self._reflected,
                 raw=network,
                 raw_tls=partial(tls_context, plan.ca, ways.http, is_http=False),
+                http2_tls=partial(tls_context, plan.ca, replace(ways.http, http2=True)),
             )
 
         self._user_factory = new_factory(plan.ways())

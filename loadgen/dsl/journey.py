@@ -139,6 +139,7 @@ class Journey(Generic[Row]):
         shared: Any = None,
         now: datetime | None = None,
         llm: Llm | None = None,
+        clients: Mapping[Any, Callable[[User], Any]] | None = None,
     ) -> Trial: ...
     @overload
     async def trial(
@@ -150,6 +151,7 @@ class Journey(Generic[Row]):
         shared: Any = None,
         now: datetime | None = None,
         llm: Llm | None = None,
+        clients: Mapping[Any, Callable[[User], Any]] | None = None,
     ) -> Trial: ...
     async def trial(
         self,
@@ -160,6 +162,7 @@ class Journey(Generic[Row]):
         shared: Any = None,
         now: datetime | None = None,
         llm: Llm | None = None,
+        clients: Mapping[Any, Callable[[User], Any]] | None = None,
     ) -> Trial:
         """Run the journey once on canned replies, without network, and return what it did. Think times take no time.
 
@@ -170,13 +173,15 @@ class Journey(Generic[Row]):
             shared: the value of `user.shared`.
             now: the time that `user.now()` returns at the start.
             llm: the plan's `Llm`, if the journey asks an AI model and depends on it. `stream_reply` makes its replies.
+            clients: maps a factory that the journey passes to `user.client` to one that takes its place, so that no
+                library connects: `{Cache: FakeCache}`.
 
         Returns:
             The recorded outcome, requests and steps.
         """
         from loadgen.dsl.pytest_trial import try_journey
 
-        return await try_journey(self, row, replies, seed=seed, shared=shared, now=now, llm=llm)
+        return await try_journey(self, row, replies, seed=seed, shared=shared, now=now, llm=llm, clients=clients)
 
     def _once(self, before: object, fn: Callable[..., Awaitable[None]], what: str) -> None:
         origin = here()

@@ -28,9 +28,10 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import wraps
+from http.cookiejar import CookieJar
 from pathlib import Path
 from time import perf_counter_ns
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from loadgen.clients.browser.page_visit import PageName, PageVisit
 from loadgen.clients.grpc_schema.reflected import Reflected
@@ -45,6 +46,8 @@ from loadgen.dsl.distributions import Distribution
 from loadgen.dsl.loading.static_checks import mistakes_of
 from loadgen.dsl.metric import Metric
 from loadgen.dsl.users.exception_to_outcome import traceback_of, where_of
+from loadgen.dsl.users.library_clients import Scope
+from loadgen.dsl.users.named_outcomes import Outcomes, outcome_given
 from loadgen.dsl.users.user import User, UserWith
 from loadgen.dsl.users.user_factory import UserFactory, Ways
 from loadgen.dsl.users.user_runner import BoundJourney
@@ -62,6 +65,8 @@ if TYPE_CHECKING:
     from loadgen.clients.grpc_schema.schema import Schema
     from loadgen.clients.net.canned_replies import CannedRequest
     from loadgen.dsl.journey import Journey
+
+T = TypeVar("T")
 
 __all__ = ["Trial", "TrialRequest", "TrialStep", "try_journey"]
 
@@ -131,6 +136,7 @@ async def try_journey(
     shared: Any = None,
     now: datetime | None = None,
     llm: Llm | None = None,
+    clients: Mapping[Any, Callable[[User], Any]] | None = None,
 ) -> Trial:
     """Run a journey once on canned replies and return what it did. The arguments are those of `Journey.trial`.
 
@@ -144,12 +150,16 @@ async def try_journey(
         raise ScenarioError(faults)
     if (row is None) != (one.feed is None):
         raise UsageError(f"{one.name} {'takes no data' if one.feed is None else 'needs a row'}", hint=_call_hint(one))
+    if not isinstance(clients or {}, Mapping) or not all(map(callable, (clients or {}).values())):
+        raise UsageError(
+            f"clients={clients!r} must map factories to factories", hint="write trial(clients={Cache: FakeCache}, ...)"
+        )
     recorder = _Notes()
     peers = CannedPeers(replies)
     network = CannedNetwork(peers.http_part(replies))
     clock = _JumpingClock(now)
     settings = (llm or Llm(model="model")).settled(Path(one.origin.file).parent)
-    user_factory = _TrialPeople(network, peers, clock, seed, shared, settings, replies.get("reflection"))
+    user_factory = _TrialPeople(network, peers, clock, seed, shared, settings, replies.get("reflection"), clients or {})
     raised: list[BaseException] = []
     bound = BoundJourney(
         one.name,
@@ -170,7 +180,7 @@ async def try_journey(
         await user_factory.close_channels()
         await user_factory.worker_clients.close()
     for error in raised:
-        if not isinstance(error, IterationEnded):
+        if not isinstance(error, IterationEnded) and outcome_given(error) is None:
             raise error
     ended = next((error for error in raised if isinstance(error, IterationEnded)), None)
     tally = WorkerTally.of(recorder)
@@ -217,9 +227,14 @@ class _TrialUser(UserWith[Any]):
 
     trial_clock: _JumpingClock
     trial_grpc: Callable[[User, str], GrpcChannel]
+    trial_clients: Mapping[Any, Callable[[User], Any]]
 
     def grpc_channel(self, target: str = "") -> GrpcChannel:
         return type(self).trial_grpc(self, target)
+
+    def client(self, factory: Callable[[User], T], *, scope: Scope = "user", outcomes: Outcomes | None = None) -> T:
+        made: T = super().client(self.trial_clients.get(factory, factory), scope=scope, outcomes=outcomes)
+        return made
 
     async def think(self, low: float | str | Distribution, high: float | str | None = None) -> None:
         before_ns = self.trial_clock.jumped_ns
@@ -255,6 +270,7 @@ class _TrialPeople(UserFactory):
         shared: Any,
         llm: Llm,
         reflection: Any,
+        clients: Mapping[Any, Callable[[User], Any]],
     ) -> None:
         super().__init__(
             Ways({"": _TARGET}, llm=llm),
@@ -269,9 +285,17 @@ class _TrialPeople(UserFactory):
         )
         self._canned, self._peers = network, peers
         self._opened: list[HttpClient] = []
-        self.user_class = type("User", (_TrialUser,), {"trial_clock": clock, "trial_grpc": self._grpc_channel})
+        of_user = {"trial_clock": clock, "trial_grpc": self._grpc_channel, "trial_clients": clients}
+        self.user_class = type("User", (_TrialUser,), of_user)
 
-    def open_browser(self, user: User, url: str, name: PageName, storage: StorageState | None = None) -> PageVisit:
+    def open_browser(
+        self,
+        user: User,
+        url: str,
+        name: PageName,
+        storage: StorageState | None = None,
+        jar: CookieJar | None = None,
+    ) -> PageVisit:
         raise UsageError(
             "a trial has no browser, because its replies are canned",
             hint="test this journey with `loadgen check`, or move user.browser into a journey of its own",

@@ -14,9 +14,11 @@ from typing import Final
 
 import numpy as np
 
+from loadgen.measure.deltas.series_key import CLS_NS
 from loadgen.measure.histograms.histogram import SLOTS, Counts, Histogram, highest_us, slots_of_ns
+from loadgen.units import NS_PER_US
 
-__all__ = ["BUCKETS", "EDGES_S", "EDGES_US", "buckets_of", "in_buckets"]
+__all__ = ["BUCKETS", "EDGES_CLS", "EDGES_S", "EDGES_US", "buckets_of", "in_buckets"]
 
 _DECADE: Final = (1.0, 1.25, 1.6, 2.0, 2.5, 3.15, 4.0, 5.0, 6.3, 8.0)
 _ROUND_US: Final = (
@@ -29,6 +31,8 @@ _EDGE_SLOTS: Final[Counts] = slots_of_ns(np.array(_ROUND_US, dtype=np.int64) * 1
 EDGES_US: Final = tuple(highest_us(_EDGE_SLOTS).tolist())
 """Upper ends, inclusive, ascending."""
 EDGES_S: Final = tuple(us / 1e6 for us in EDGES_US)
+EDGES_CLS: Final = tuple(us * NS_PER_US / CLS_NS for us in EDGES_US)
+"""The same edges for `cls`, whose scores are stored as times."""
 BUCKETS: Final = len(EDGES_US) + 1
 """The last one has no end: what is censored is in it."""
 

@@ -11,10 +11,12 @@ from dataclasses import dataclass
 from typing import Final
 
 from loadgen.measure.deltas.delta import Counters
+from loadgen.measure.deltas.series_key import CLS_NS
 from loadgen.measure.histograms.histogram import Counts, Value, mean_us, percentiles
 from loadgen.sinks.snapshot import Labels, Series, Snapshot
+from loadgen.units import NS_PER_MS
 
-__all__ = ["QUANTILES", "Change", "Since", "recent_of"]
+__all__ = ["QUANTILES", "Change", "Since", "recent_of", "score_of"]
 
 QUANTILES: Final = {"p50": 50.0, "p90": 90.0, "p95": 95.0, "p99": 99.0, "max": 100.0}
 
@@ -37,7 +39,7 @@ class Since:
 
     def changes(self, snapshot: Snapshot) -> Iterator[Change]:
         """Yield a Change, the increase since the last delivery, for each series of `snapshot`
-        whose count has grown, tagged ones and those of requests to AI models included.
+        whose count has grown, tagged ones and other metrics included.
         """
         known = self._series.get(snapshot.run.run_id, {})
         for series in snapshot.all_series:
@@ -76,6 +78,11 @@ class Since:
             return
         self._series[run_id] = {one.labels: one for one in snapshot.all_series}
         self._counters[run_id] = {region: counters.copy() for region, counters in snapshot.counters.items()}
+
+
+def score_of(value: Value) -> float:
+    """Return a figure of `cls` as a score, whose histogram is one of times."""
+    return round(float(value.ms) * NS_PER_MS / CLS_NS, 4)
 
 
 def recent_of(series: Series) -> dict[str, Value]:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Final
 
 from loadgen.measure.deltas.series_key import TOKEN_METRICS, TOKEN_NS
-from loadgen.sinks.changes import Since, recent_of
+from loadgen.sinks.changes import Since, recent_of, score_of
 from loadgen.sinks.output_queue import Sink
 from loadgen.sinks.post import Poster
 from loadgen.sinks.snapshot import Series, Snapshot
@@ -67,6 +67,8 @@ def _of(series: Series, count: int) -> dict[str, float]:
     fields: dict[str, float] = {"count": series.count, "censored": series.censored, "interval_count": count}
     if series.labels.metric in TOKEN_METRICS:
         return fields | {"tokens": series.sum_ns // TOKEN_NS}
+    if series.labels.metric == "cls":
+        return fields | {name: score_of(value) for name, value in recent_of(series).items()}
     for name, value in recent_of(series).items():
         fields[f"{name}_at_least_ms" if value.is_bound else f"{name}_ms"] = float(value.ms)
     return fields

@@ -8,18 +8,24 @@ response.
 Values with tags are also in families of their own, `loadgen_tagged_...`, with a label for each tag: `tag_tenant`.
 So a query of the other families counts each value once, with or without tags.
 
-Requests to AI models are requests, so their response times are in `loadgen_request_duration_seconds`. Their other
-metrics are in the families `STREAMS`, which only a run with such requests has.
+Requests to AI models, calls with messages and pages are requests, so their response times are in
+`loadgen_request_duration_seconds`. Their other metrics are in the families `STREAMS`, `MESSAGES` and `PAGES`, which
+only a run with such requests has.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Final, Literal
 
-from loadgen.measure.deltas.series_key import TOKEN_METRICS, TOKEN_NS, Kind, StreamMetric
-from loadgen.sinks.snapshot import Levels, Series, Snapshot
+from loadgen.measure.deltas.series_key import (
+    TOKEN_METRICS,
+    TOKEN_NS,
+    Kind,
+    Metric,
+)
+from loadgen.sinks.snapshot import MORE_METRICS, Levels, Series, Snapshot
 
 __all__ = [
     "CLOCK",
@@ -28,6 +34,8 @@ __all__ = [
     "HISTOGRAMS",
     "INFO",
     "LEVELS",
+    "MESSAGES",
+    "PAGES",
     "STREAMS",
     "TAGGED",
     "Family",
@@ -101,7 +109,7 @@ TAGGED: Final[dict[Kind, Family]] = {
 }
 """Of values with tags. The labels of tags follow those of the family."""
 
-_TIMES: Final[dict[StreamMetric, str]] = {
+_TIMES: Final[dict[Metric, str]] = {
     "ttft": "Times to first token of requests to AI models",
     "ttft_due": "Times to first token, from when the request was due",
     "ttfo": "Times to the first token that is no reasoning",
@@ -110,13 +118,13 @@ _TIMES: Final[dict[StreamMetric, str]] = {
     "stall": "The longest gap of each request",
     "tpot": "The mean gap of each request",
 }
-_NUMBERS: Final[dict[StreamMetric, str]] = {
+_NUMBERS: Final[dict[Metric, str]] = {
     "prompt_tokens": "Tokens of prompts",
     "cached_tokens": "Tokens of prompts that the server had cached",
     "output_tokens": "Tokens of answers",
     "reasoning_tokens": "Tokens of reasoning, which are in those of answers, too",
 }
-STREAMS: Final[dict[StreamMetric, Family]] = {
+STREAMS: Final[dict[Metric, Family]] = {
     metric: Family(
         f"loadgen_stream_{metric}_seconds", "histogram", f"{text}; {_BOUND}.", (*_STEP, "request", *_OF), "s"
     )
@@ -126,6 +134,36 @@ STREAMS: Final[dict[StreamMetric, Family]] = {
     for metric, text in _NUMBERS.items()
 }
 """The metrics of requests to AI models, by our own convention (docs/llm-conventions.md)."""
+
+_OF_MESSAGES: Final[dict[Metric, str]] = {
+    "first_message": "Times from a call, or from opening a WebSocket, to the first message of the target",
+    "message_gap": "Gaps between two messages of the target",
+    "answer": "Times from a message of a gRPC stream to the one that answers it",
+    "message_age": "Ages of messages on arrival, by the clocks of two machines",
+}
+_OF_PAGES: Final[dict[Metric, str]] = {
+    "lcp": "Largest contentful paint of pages in browsers",
+    "inp": "Interaction to next paint of pages in browsers",
+    "fcp": "First contentful paint of pages in browsers",
+    "cls": "Cumulative layout shift of pages in browsers, a score without a unit",
+    "ttfb": "Times to the first byte of the answer, of pages, and of requests if an objective limits it",
+}
+
+
+def _more(texts: Mapping[Metric, str]) -> dict[Metric, Family]:
+    found: dict[Metric, Family] = {}
+    for metric, text in texts.items():
+        unit = "" if metric == "cls" else "s"
+        name = f"loadgen_{MORE_METRICS[metric]}" + ("_seconds" if unit else "")
+        found[metric] = Family(name, "histogram", f"{text}.", (*_STEP, "request", *_OF), unit)
+    return found
+
+
+MESSAGES: Final = _more(_OF_MESSAGES)
+"""The times of messages of gRPC and WebSocket."""
+PAGES: Final = _more(_OF_PAGES)
+"""The web vitals of pages in browsers."""
+_MORE: Final[tuple[Mapping[Metric, Family], ...]] = (STREAMS, MESSAGES, PAGES)
 
 COUNTERS: Final[dict[str, Family]] = {
     "requests_started": Family("loadgen_requests_started", "counter", "Requests that were started.", _REGION),
@@ -164,6 +202,13 @@ LEVELS: Final[dict[Family, Callable[[Levels], float]]] = {
         "loadgen_iterations_waiting", "gauge", "Iterations that are due and wait for a free user.", _REGION
     ): lambda of: of.waiting,
     Family(
+        "loadgen_http_connections", "gauge", "Open connections of HTTP of all versions, in use or idle.", _REGION
+    ): lambda of: of.http_connections,
+    Family("loadgen_websockets", "gauge", "Open WebSockets.", _REGION): lambda of: of.websockets,
+    Family("loadgen_tcp_connections", "gauge", "Open connections of `user.tcp`.", _REGION): lambda of: (
+        of.tcp_connections
+    ),
+    Family(
         "loadgen_generator_lag_p99_seconds",
         "gauge",
         "p99 of the generator lag of the worst worker.",
@@ -190,7 +235,15 @@ CLOCK: Final = Family(
     "loadgen_run_clock_seconds", "gauge", "Time after the start of the run up to which the figures count.", _RUN, "s"
 )
 
-FAMILIES: Final = (*HISTOGRAMS.values(), *TAGGED.values(), *STREAMS.values(), *COUNTERS.values(), *LEVELS, INFO, CLOCK)
+FAMILIES: Final = (
+    *HISTOGRAMS.values(),
+    *TAGGED.values(),
+    *(family for group in _MORE for family in group.values()),
+    *COUNTERS.values(),
+    *LEVELS,
+    INFO,
+    CLOCK,
+)
 
 
 def families(snapshots: Iterable[Snapshot]) -> Iterator[tuple[Family, list[Point]]]:
@@ -217,21 +270,10 @@ def families(snapshots: Iterable[Snapshot]) -> Iterator[tuple[Family, list[Point
             if series.labels.kind == kind
         ]
         yield replace(family, labels=(*family.labels, *names)), points
-    for metric, family in STREAMS.items() if any(one.streams for one in snapshots) else ():
-        is_count = metric in TOKEN_METRICS
-        yield (
-            family,
-            [
-                Point(
-                    _labels(family, snapshot, series),
-                    series.sum_ns / TOKEN_NS if is_count else 0.0,
-                    None if is_count else series,
-                )
-                for snapshot in snapshots
-                for series in snapshot.streams
-                if series.labels.metric == metric
-            ],
-        )
+    metrics = {series.labels.metric for one in snapshots for series in one.more}
+    for group in _MORE:
+        for metric, family in group.items() if not metrics.isdisjoint(group) else ():
+            yield family, list(_points_of_metric(family, metric, snapshots))
     for name, family in COUNTERS.items():
         yield (
             family,
@@ -245,6 +287,15 @@ def families(snapshots: Iterable[Snapshot]) -> Iterator[tuple[Family, list[Point
         yield family, [Point((*_run(one), region), level(of)) for one in snapshots for region, of in one.levels.items()]
     yield INFO, [Point((*_run(one), one.run.placement), 1.0) for one in snapshots]
     yield CLOCK, [Point(_run(one), one.end_ns / 1e9) for one in snapshots]
+
+
+def _points_of_metric(family: Family, metric: Metric, snapshots: Iterable[Snapshot]) -> Iterator[Point]:
+    is_count = metric in TOKEN_METRICS
+    for snapshot in snapshots:
+        for series in snapshot.more:
+            if series.labels.metric == metric:
+                labels = _labels(family, snapshot, series)
+                yield Point(labels, series.sum_ns / TOKEN_NS) if is_count else Point(labels, series=series)
 
 
 def values_of(point: Point) -> Iterator[int]:

@@ -19,7 +19,7 @@ from loadgen.measure.deltas.series_key import TOKEN_METRICS, TOKEN_NS
 from loadgen.measure.results.figures import figure
 from loadgen.measure.run_folder.rundir import utc_text
 from loadgen.outside_text import in_json
-from loadgen.sinks.changes import Since, recent_of
+from loadgen.sinks.changes import Since, recent_of, score_of
 from loadgen.sinks.output_queue import Sink
 from loadgen.sinks.snapshot import Snapshot
 
@@ -97,6 +97,10 @@ class NdjsonSink(Sink):
                 labels["kind"] = series.labels.what
             if series.labels.metric in TOKEN_METRICS:
                 yield run | labels | counts | {"tokens": series.sum_ns // TOKEN_NS}
+                continue
+            if series.labels.metric == "cls":
+                scores = {name: score_of(value) for name, value in recent_of(series).items()}
+                yield run | labels | counts | {"interval_scores": scores or None}
                 continue
             yield run | labels | counts | {"interval_ms": times or None}
         for region, counters in snapshot.counters.items():

@@ -33,7 +33,7 @@ from opentelemetry.proto.metrics.v1.metrics_pb2 import (
 from opentelemetry.proto.metrics.v1.metrics_pb2 import Histogram as HistogramData
 
 from loadgen.outside_text import one_line
-from loadgen.sinks.buckets import EDGES_S
+from loadgen.sinks.buckets import EDGES_CLS, EDGES_S
 from loadgen.sinks.metric_names_and_labels import Family, Point, families
 from loadgen.sinks.output_queue import Sink, Undelivered
 from loadgen.sinks.post import Poster
@@ -164,9 +164,9 @@ def _histogram(
     return HistogramDataPoint(
         attributes=_attributes(family, point),
         count=series.count - (was.count if was is not None else 0),
-        sum=(series.sum_ns - (was.sum_ns if was is not None else 0)) / 1e9,
+        sum=(series.sum_ns - (was.sum_ns if was is not None else 0)) / 1e9 * series.labels.per_s,
         bucket_counts=(series.buckets if was is None else series.buckets - was.buckets).tolist(),
-        explicit_bounds=EDGES_S,
+        explicit_bounds=EDGES_S if family.unit else EDGES_CLS,
         start_time_unix_nano=span[0],
         time_unix_nano=span[1],
     )

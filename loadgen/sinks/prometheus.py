@@ -19,7 +19,7 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from loadgen.sinks.buckets import EDGES_S
+from loadgen.sinks.buckets import EDGES_CLS, EDGES_S
 from loadgen.sinks.metric_names_and_labels import Family, Point, families, values_of
 from loadgen.sinks.output_queue import Sink
 from loadgen.sinks.snapshot import Snapshot
@@ -37,6 +37,7 @@ _REQUEST_S: Final = 5.0
 _AT_ONCE: Final = 4
 """The most scrapes at the same time; more are refused."""
 _EDGES: Final = (*map(repr, EDGES_S), "+Inf")
+_EDGES_CLS: Final = (*map(repr, EDGES_CLS), "+Inf")
 
 
 class ScrapeSink(Sink):
@@ -134,8 +135,9 @@ def _metric(family: Family, points: list[Point]) -> Metric:
         histogram = HistogramMetricFamily(family.name, family.help, labels=family.labels)
         for point in points:
             assert point.series is not None
-            counts = zip(_EDGES, values_of(point), strict=True)
-            histogram.add_metric(point.labels, list(counts), point.series.sum_ns / 1e9)
+            counts = zip(_EDGES if family.unit else _EDGES_CLS, values_of(point), strict=True)
+            total = point.series.sum_ns / 1e9 * point.series.labels.per_s
+            histogram.add_metric(point.labels, list(counts), total)
         return histogram
     kind = CounterMetricFamily if family.kind == "counter" else GaugeMetricFamily
     made = kind(family.name, family.help, labels=family.labels)

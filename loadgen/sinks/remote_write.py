@@ -20,7 +20,7 @@ from typing import Final
 
 import cramjam
 
-from loadgen.sinks.buckets import EDGES_S
+from loadgen.sinks.buckets import EDGES_CLS, EDGES_S
 from loadgen.sinks.metric_names_and_labels import Family, families, values_of
 from loadgen.sinks.output_queue import Sink
 from loadgen.sinks.post import Poster
@@ -36,6 +36,7 @@ _HEADERS: Final = {
 _AT_ONCE: Final = 5_000
 """The most series of one message: about 1 MB before compression."""
 _EDGES: Final = (*map(repr, EDGES_S), "+Inf")
+_EDGES_CLS: Final = (*map(repr, EDGES_CLS), "+Inf")
 _VALUE: Final = struct.Struct("<d")
 
 _Key = tuple[str, tuple[str, ...]]
@@ -75,7 +76,7 @@ def _series(snapshot: Snapshot, known: dict[_Key, list[bytes]]) -> Iterator[byte
                 known[key] = list(_labels(family, point.labels))
             values: Iterable[float] = (point.value,)
             if point.series is not None:
-                values = (*values_of(point), point.series.count, point.series.sum_ns / 1e9)
+                values = (*values_of(point), point.series.count, point.series.sum_ns / 1e9 * point.series.labels.per_s)
             for labels, value in zip(known[key], values, strict=True):
                 # 0x09 is the key of field 1, a double: the value of the sample.
                 yield _field(1, labels + _field(2, b"\x09" + _VALUE.pack(value) + time))
@@ -89,7 +90,7 @@ def _labels(family: Family, values: tuple[str, ...]) -> Iterator[bytes]:
     if family.kind != "histogram":
         yield _encoded(labels | {"__name__": family.name + ("_total" if family.kind == "counter" else "")})
         return
-    for edge in _EDGES:
+    for edge in _EDGES if family.unit else _EDGES_CLS:
         yield _encoded(labels | {"__name__": f"{family.name}_bucket", "le": edge})
     yield _encoded(labels | {"__name__": f"{family.name}_count"})
     yield _encoded(labels | {"__name__": f"{family.name}_sum"})

@@ -4,8 +4,8 @@ Counts start at the start of the run, end with interval k, and never fall: they 
 those of later intervals. Deltas that arrive late for an interval are included in the next snapshot. So the last
 snapshot, which includes all deltas, equals the summary. Levels (users, lag) belong to the interval.
 
-Requests to AI models have further series, one for each of their metrics. These series are in `Snapshot.streams`, so
-that a sum over the response times in `Snapshot.series` counts each request once.
+Requests to AI models, calls with messages and pages have further series, one for each of their metrics. These series
+are in `Snapshot.more`, so that a sum over the response times in `Snapshot.series` counts each request once.
 
 Values with tags are in two series: in the one of their row, which adds up all tags, and in a tagged one. Outputs send
 tagged series under names of their own, so that a sum over the other names counts each value once.
@@ -24,13 +24,34 @@ from typing import Final, Literal
 import numpy as np
 
 from loadgen.measure.deltas.delta import Counters, Health
-from loadgen.measure.deltas.series_key import OTHER, STREAM_METRICS, Kind, Metric, SeriesKey, Tags
+from loadgen.measure.deltas.series_key import (
+    CLS_NS,
+    OTHER,
+    PAGE_METRICS,
+    STREAM_METRICS,
+    Kind,
+    Metric,
+    SeriesKey,
+    Tags,
+)
 from loadgen.measure.histograms.histogram import SLOTS, Counts, Histogram
 from loadgen.measure.merging.merge import Merge
 from loadgen.measure.merging.queries import Window
 from loadgen.sinks.buckets import BUCKETS, buckets_of, in_buckets
+from loadgen.units import NS_PER_S
 
-__all__ = ["EMPTY", "MAX_SERIES", "TAG_LABEL", "Labels", "Levels", "RunName", "Series", "Snapshot", "SnapshotMaker"]
+__all__ = [
+    "EMPTY",
+    "MAX_SERIES",
+    "MORE_METRICS",
+    "TAG_LABEL",
+    "Labels",
+    "Levels",
+    "RunName",
+    "Series",
+    "Snapshot",
+    "SnapshotMaker",
+]
 
 MAX_SERIES: Final = 1_000
 """The most series of one run; further new series are added up in the "(other)" of their kind and region. A run may
@@ -40,6 +61,16 @@ TAG_LABEL: Final = "tag_"
 """The beginning of the label of a tag. No label of ours begins with it."""
 EMPTY: Final = "(empty)"
 """Replaces an empty value of a tag, such as a missing header: in outputs an empty label equals a missing one."""
+MORE_METRICS: Final[dict[Metric, str]] = {
+    **{metric: f"stream_{metric}" for metric in STREAM_METRICS},
+    "first_message": "message_first",
+    "message_gap": "message_gap",
+    "answer": "message_answer",
+    "message_age": "message_age",
+    **{metric: f"page_{metric}" for metric in PAGE_METRICS},
+    "ttfb": "request_ttfb",
+}
+"""The metrics of requests besides their response times that outputs have, and their names there."""
 AT_ONCE: Final = 40
 """The number of series between two turns of the event loop."""
 
@@ -69,19 +100,24 @@ class Labels:
     tags: Tags = ()
     """For a tagged series: (name of the tag, value). If the plan has several loads, the load is a tag, too."""
     metric: Metric = "response"
-    """For a series in `Snapshot.streams`, the metric of its values: a time, or a number of tokens of 1 µs each."""
+    """For a series in `Snapshot.more`, the metric of its values: a time, a number of tokens of 1 µs each, or `cls`."""
 
     @property
     def what(self) -> str:
-        """The kind of the series in the names of outputs: "request", "tagged_request", "stream_ttft"."""
+        """The kind of the series in the names of outputs: "request", "tagged_request", "stream_ttft", "message_gap"."""
         if self.metric != "response":
-            return f"stream_{self.metric}"
+            return MORE_METRICS[self.metric]
         return f"tagged_{self.kind}" if self.tags else self.kind
+
+    @property
+    def per_s(self) -> float:
+        """What a second in the histogram stands for: 1 second, or for `cls` a score of 100."""
+        return NS_PER_S / CLS_NS if self.metric == "cls" else 1.0
 
 
 @dataclass(frozen=True, slots=True)
 class Series:
-    """The response times of one series since the start of the run; for requests to models also other metrics."""
+    """The response times of one series since the start of the run, or another metric of its requests."""
 
     labels: Labels
     buckets: Counts
@@ -107,6 +143,9 @@ class Levels:
     users: int = 0
     in_flight: int = 0
     waiting: int = 0
+    http_connections: int = 0
+    websockets: int = 0
+    tcp_connections: int = 0
     generator_lag_p99_s: float = 0.0
     loop_lag_p99_s: float = 0.0
     read_lag_p99_s: float = 0.0
@@ -136,15 +175,15 @@ class Snapshot:
     """The tagged series. Together they contain those values of `series` that have tags."""
     tag_labels: Mapping[str, str] = field(default_factory=dict)
     """By the name of a tag, its label in outputs. New ones are appended while the run goes on."""
-    streams: tuple[Series, ...] = ()
-    """The metrics of requests to AI models, over all tags."""
+    more: tuple[Series, ...] = ()
+    """The other metrics of requests, over all tags: of AI models, of messages, and of pages in browsers."""
 
     @property
     def all_series(self) -> Iterator[Series]:
-        """Yield all series: response times, tagged ones, and those of requests to AI models."""
+        """Yield all series: response times, tagged ones, and other metrics."""
         yield from self.series
         yield from self.tagged
-        yield from self.streams
+        yield from self.more
 
     @property
     def time_ns(self) -> int:
@@ -187,8 +226,8 @@ class SnapshotMaker:
         """The same for tagged series: the row of its group by tags; -1 if it has none."""
         self._tagged = 0
         """The number of groups with tags."""
-        self._streams = 0
-        """The number of groups of requests to AI models."""
+        self._more = 0
+        """The number of groups of other metrics."""
         self._tag_labels: dict[str, str] = {}
         self._is_bound: Counts = np.zeros(0, dtype=np.int64)
         """For each catalogue number: 1 if its values are censored."""
@@ -213,14 +252,14 @@ class SnapshotMaker:
         later = _later(merge, window)
         made: list[Series] = []
         tagged: list[Series] = []
-        streams: list[Series] = []
+        more: list[Series] = []
         for n, (labels, group) in enumerate(self._groups.items()):
             if n and n % AT_ONCE == 0:
                 yield None
                 later = _later(merge, window)  # deltas that were merged meanwhile may have opened another interval
             series = self._series(labels, group, merge, window, added, later)
             if series is not None:
-                (streams if labels.metric != "response" else tagged if labels.tags else made).append(series)
+                (more if labels.metric != "response" else tagged if labels.tags else made).append(series)
         later = _later(merge, window)
         counters = {region: _less(merge.counters(region), region, later) for region in merge.regions()}
         levels = dict.fromkeys(counters, Levels()) | ({} if window is None else dict(_levels(merge, window)))
@@ -236,7 +275,7 @@ class SnapshotMaker:
             levels,
             tuple(tagged),
             dict(self._tag_labels),
-            tuple(streams),
+            tuple(more),
         )
 
     def _find(self, merge: Merge) -> None:
@@ -250,8 +289,8 @@ class SnapshotMaker:
                 row = self._group(region, key).add(number, key)
                 if key.tags:
                     tagged_row = self._tagged_group(region, key).add(number, key)
-            elif key.metric in STREAM_METRICS:
-                row = self._stream_group(region, key).add(number, key)
+            elif key.metric in MORE_METRICS:
+                row = self._group_of_metric(region, key).add(number, key)
             rows.append(row)
             tagged_rows.append(tagged_row)
             bounds.append(int(key.censored))
@@ -262,21 +301,21 @@ class SnapshotMaker:
 
     def _group(self, region: str, key: SeriesKey) -> _Group:
         labels = Labels(key.kind, key.journey, key.step, key.request, key.outcome, region, key.warmup)
-        own = len(self._groups) - self._tagged - self._streams
+        own = len(self._groups) - self._tagged - self._more
         if labels not in self._groups and own >= self._max_series:
             self.is_full = True
             labels = _other(labels)
         return self._groups.setdefault(labels, _Group(len(self._groups)))
 
-    def _stream_group(self, region: str, key: SeriesKey) -> _Group:
+    def _group_of_metric(self, region: str, key: SeriesKey) -> _Group:
         names = (key.kind, key.journey, key.step, key.request, key.outcome, region, key.warmup)
         labels = Labels(*names, metric=key.metric)
-        if labels not in self._groups and self._streams >= self._max_series:
+        if labels not in self._groups and self._more >= self._max_series:
             self.is_full = True
             labels = _other(labels)
         found = self._groups.get(labels)
         if found is None:
-            self._streams += 1
+            self._more += 1
             found = self._groups[labels] = _Group(len(self._groups))
         return found
 
@@ -418,6 +457,9 @@ def _levels(merge: Merge, window: Window) -> Iterator[tuple[str, Levels]]:
                 users=sum(one.users for one in healths),
                 in_flight=sum(one.in_flight for one in healths),
                 waiting=sum(one.waiting for one in healths),
+                http_connections=sum(one.http_connections for one in healths),
+                websockets=sum(one.websockets for one in healths),
+                tcp_connections=sum(one.tcp_connections for one in healths),
                 generator_lag_p99_s=max(one.generator_lag_p99_us for one in healths) / 1e6,
                 read_lag_p99_s=max(0 if one.reads is None else one.reads.read_lag_p99_us for one in healths) / 1e6,
                 loop_lag_p99_s=max(one.loop_lag_p99_us for one in healths) / 1e6,

@@ -20,7 +20,7 @@ from typing import Final
 from loadgen.measure.deltas.delta import Counters
 from loadgen.measure.deltas.series_key import TOKEN_METRICS, TOKEN_NS
 from loadgen.sinks.buckets import EDGES_S
-from loadgen.sinks.changes import Change, Since, recent_of
+from loadgen.sinks.changes import Change, Since, recent_of, score_of
 from loadgen.sinks.output_queue import Sink
 from loadgen.sinks.snapshot import Snapshot
 
@@ -100,10 +100,11 @@ class StatsdSink(Sink):
         if of.metric in TOKEN_METRICS:
             yield from self._tokens(snapshot, change, ".".join(map(_part, filter(None, names))))
             return
-        kind = ("stream", of.metric) if of.metric != "response" else ("tagged", of.kind) if of.tags else (of.kind,)
+        kind = of.what.split("_", 1) if of.tags or of.metric != "response" else (of.kind,)
         name = ".".join(("loadgen", *kind, *(_part(part) for part in (*names, *tags) if part)))
         for quantile, value in recent_of(change.series).items():
-            yield _Line(f"{name}.{quantile}_ms:{value.ms:.3f}|g")
+            figure = f"{quantile}:{score_of(value):.4f}" if of.metric == "cls" else f"{quantile}_ms:{value.ms:.3f}"
+            yield _Line(f"{name}.{figure}|g")
         yield _Line(f"{name}.count:{change.count}|c", partial(self._since.took, snapshot, change.series))
 
     def _dog(self, snapshot: Snapshot, change: Change) -> Iterator[_Line]:
@@ -120,7 +121,7 @@ class StatsdSink(Sink):
             value = _STARTS_S[n] if n == last else (_STARTS_S[n] + _STARTS_S[n + 1]) / 2
             while count > 0:
                 part = min(count, _MOST_AT_ONCE)
-                yield _Line(f"loadgen.{kind}.response:{value:.7g}|d|@{1 / part!r}|#{text}")
+                yield _Line(f"loadgen.{kind}.response:{value * of.per_s:.7g}|d|@{1 / part!r}|#{text}")
                 count -= part
         yield _Line(
             f"loadgen.{kind}.count:{change.count}|c|#{text}", partial(self._since.took, snapshot, change.series)

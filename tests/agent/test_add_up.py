@@ -260,6 +260,11 @@ def test_of_memory_and_descriptors_what_is_scarcest_counts() -> None:
     assert (found.fds, found.fd_limit, found.memory_free_bytes) == (9, 20, 5)
 
 
+def test_open_connections_of_the_workers_add_up() -> None:
+    found = together([Health(http_connections=10, websockets=1), Health(http_connections=5, tcp_connections=2)])
+    assert (found.http_connections, found.websockets, found.tcp_connections) == (15, 1, 2)
+
+
 # -- losses ---------------------------------------------------------------------------------------
 
 

@@ -15,6 +15,7 @@ from loadgen.clients.span_export.otlp_spans import encoded
 from loadgen.clients.span_export.sender import SpanSender
 from loadgen.clients.tcp_udp.frames import lines
 from loadgen.dsl.users.user import User
+from loadgen.engine.recording.exemplars import Exemplars
 from loadgen.engine.tracing.client_spans import ClientSpan, Request
 from loadgen.errors import RequestFailed
 from loadgen.measure.deltas.series_key import OK
@@ -31,6 +32,13 @@ class Kept(SpanSender):
 
     def put(self, spans: list[ClientSpan], left_out: int) -> None:
         self.kept += spans
+
+
+def traced_rows() -> Rows:
+    """A recorder as that of a plan with tracing."""
+    recorder = Rows()
+    recorder.exemplars = Exemplars(probability=1.0)
+    return recorder
 
 
 def ended(user: User, recorder: Rows) -> None:
@@ -50,9 +58,9 @@ async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> No
         writer.write(line)
 
 
-async def run_links(per: Any, sample: float = 1.0, export: SpanSender | None = None) -> list[ClientSpan]:
+async def run_links(per: Any, sample: float = 1.0, recorder: Rows | None = None) -> list[ClientSpan]:
     """Run one iteration with a TCP connection and a datagram, and return its spans."""
-    kept, recorder = Kept(), Rows()
+    kept, recorder = Kept(), recorder or Rows()
     async with tcp_peer(echo) as tcp, udp_peer(lambda message: [message]) as udp:
         targets = {"gate": f"tcp://{tcp}", "dns": f"udp://{udp}"}
         async with user_for(targets, recorder, ways=trace_of(per, sample), export=kept) as user:
@@ -89,6 +97,21 @@ async def test_with_a_trace_for_each_call_a_row_is_the_root_of_its_own() -> None
     assert {one.name for one in alone} == {"TCP gate (connect)", "ping", "UDP dns"}, "no journey, no step"
 
 
+async def test_a_measured_call_of_a_library_is_a_span_without_an_address() -> None:
+    kept, recorder = Kept(), traced_rows()
+    async with user_for({"cache": "redis://127.0.0.1"}, recorder, ways=trace_of("trace"), export=kept) as user:
+        user._meter.begin("shop", warmup=False, pool_limited=False)
+        with pytest.raises(KeyError):
+            async with user.measure("GET sku", outcomes={KeyError: "missing"}):
+                raise KeyError("sku")
+        ended(user, recorder)
+    (call, journey) = kept.kept
+    assert (call.name, call.outcome, call.parent) == ("GET sku", "missing", journey.span)
+    assert call.request == Request("", "", "", 0, 0)
+    (exemplar,) = [one for one in recorder.flip(0, 1).exemplars if one.request]
+    assert (exemplar.trace, exemplar.span) == (call.trace, call.span)
+
+
 async def test_rows_that_are_not_sampled_have_no_span() -> None:
     assert await run_links("iteration", 0.0) == []
 
@@ -120,6 +143,44 @@ async def test_messages_of_a_websocket_are_spans_beside_that_of_the_handshake_wh
     connect = spans["WS /feed (connect)"]
     assert server.headers[0]["traceparent"] == f"00-{connect.trace}-{connect.span}-01"
     assert {one.parent for one in spans.values()} == {"", spans["shop"].span}
+
+
+@pytest.mark.parametrize("per", ["trace", "iteration", "request"])
+async def test_the_exemplar_of_a_row_leads_to_its_span(per: str) -> None:
+    recorder = traced_rows()
+    spans = {one.name: (one.trace, one.span) for one in await run_links(per, recorder=recorder)}
+    found = {one.request: one for one in recorder.flip(0, 1).exemplars if one.request}
+    assert set(found) == {"TCP gate (connect)", "ping", "UDP dns"}
+    for name, one in found.items():
+        assert (one.trace, one.span) == spans[name]
+        assert one.sampled
+        assert one.stands_for == 1.0
+
+
+async def test_the_exemplar_of_a_slow_message_of_a_websocket_leads_to_its_span_and_a_failure_is_kept() -> None:
+    kept, recorder = Kept(), traced_rows()
+    async with (
+        ws_server() as server,
+        user_for({"": server.url}, recorder, ways=trace_of("trace"), export=kept) as user,
+    ):
+        user._meter.begin("shop", warmup=False, pool_limited=False)
+        async with user.ws("/feed") as ws:
+            with pytest.raises(RequestFailed):
+                await ws.ask({"op": "silent"}, name="silent", timeout=0.05)
+        ended(user, recorder)
+    span = next(one for one in kept.kept if one.name == "silent")
+    delta = recorder.flip(0, 1)
+    (exemplar,) = [one for one in delta.exemplars if one.request == "silent"]
+    assert (exemplar.trace, exemplar.span, exemplar.why) == (span.trace, span.span, "failed")
+
+
+async def test_rows_that_are_not_sampled_have_exemplars_without_a_trace() -> None:
+    recorder = traced_rows()
+    await run_links("iteration", 0.0, recorder=recorder)
+    found = [one for one in recorder.flip(0, 1).exemplars if one.request]
+    assert {(one.request, one.trace, one.sampled, one.why) for one in found} == {
+        (name, "", False, "slowest") for name in ("TCP gate (connect)", "ping", "UDP dns")
+    }
 
 
 async def test_without_an_export_such_rows_draw_no_decision() -> None:

@@ -284,15 +284,18 @@ def journeys_in(tree: ast.Module) -> list[str]:
 
 
 def overrides_for(tree: ast.Module, url: str, links: Mapping[str, str]) -> Overrides:
-    """All targets that the plan names, aimed at the shop, or at the server of TCP or UDP of their name."""
+    """All targets that the plan names, aimed at the shop, or at the server of gRPC, TCP or UDP of their name."""
     named = [
-        key.value
+        (key.value, ast.literal_eval(value).startswith("grpc"))
         for node in ast.walk(tree)
         if isinstance(node, ast.keyword) and node.arg == "targets" and isinstance(node.value, ast.Dict)
-        for key in node.value.keys
+        for key, value in zip(node.value.keys, node.value.values, strict=True)
         if isinstance(key, ast.Constant) and isinstance(key.value, str)
     ]
-    return Overrides(targets={name: links.get(name, url) for name in named}) if named else Overrides(target=url)
+    if not named:
+        return Overrides(target=url)
+    of_grpc = url.replace("http://", "grpc://")
+    return Overrides(targets={name: links.get(name, of_grpc if is_grpc else url) for name, is_grpc in named})
 
 
 async def outcomes_of(block: Block, path: Path, url: str, links: Mapping[str, str]) -> dict[str, str]:

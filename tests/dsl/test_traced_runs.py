@@ -197,7 +197,7 @@ async def test_every_sampled_request_is_exported_with_the_ids_of_its_exemplar(
                 if one.request.startswith("GET") and len(kept) < 20:
                     answer = await asking.get(f"{collector.url}/api/v3/traces/{one.trace}")
                     kept[one.trace, one.span] = answer.content
-    assert counts.spans == 800  # 200 iterations of a journey, a step and two requests
+    assert counts.spans == 1_000  # 200 iterations of a journey, a step, two requests and a measured call
     for (trace, span), document in kept.items():
         resource = json.loads(document)["result"]["resourceSpans"]
         spans = [one for part in resource for scope in part["scopeSpans"] for one in scope["spans"]]
@@ -205,6 +205,6 @@ async def test_every_sampled_request_is_exported_with_the_ids_of_its_exemplar(
         assert set(ours) >= {span}
         assert {one["traceId"] for one in spans} == {trace}
         assert [one for one in spans if one.get("parentSpanId", "") not in ours and one.get("parentSpanId")] == []
-        assert len(spans) == (4 if per == "trace" else 1)
+        assert len(spans) == (5 if per == "trace" else 1)
         # `loadgen trace` has these times from the run, and counts a trace without the target's spans as missing.
         assert traces_of_otlp_json(document, ()) == []

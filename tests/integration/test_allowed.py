@@ -51,6 +51,28 @@ async def browse(user: User) -> None:
 plan = Plan(target="{url}", load=arrivals("100/s").hold("6s"), mix=browse)
 '''
 
+WITH_LIBRARY = '''
+"""A client library that opens two connections: to its target, and elsewhere."""
+
+import asyncio
+
+from loadgen import Plan, User, iterations, journey
+
+
+@journey
+async def reads(user: User) -> None:
+    for host in ("{host}", "127.0.0.3"):
+        try:
+            async with user.measure(f"to {{host}}", outcomes={{OSError: "refused"}}):
+                _, writer = await asyncio.open_connection(host, {port})
+                writer.close()
+        except OSError:
+            pass
+
+
+plan = Plan(targets={{"cache": "redis://{host}:{port}"}}, load=iterations(4), mix=reads)
+'''
+
 
 def listed(folder: Path, host: str = "127.0.0.0/8", more: str = "") -> str:
     path = folder / "allow.toml"
@@ -118,6 +140,35 @@ def test_a_target_that_is_not_listed_is_refused_before_anything_starts(tmp_path:
     assert done.exit_code == 2
     assert "no entry of the allow-list names it" in " ".join(done.err.split())
     assert not target.at_s
+
+
+def test_a_library_connects_to_its_target_and_to_no_other_address(tmp_path: Path) -> None:
+    with arrivals() as target:
+        host, port = target.url.removeprefix("http://").split(":")
+        path = str(write(tmp_path / "scenario", WITH_LIBRARY.format(host=host, port=port)))
+        done = loadgen("run", path, "--allow", listed(tmp_path, f"{host}/32"), runs_dir=tmp_path / "runs")
+
+    assert outcomes(done.summary) == {"ok": 4, "not allowed: no entry": 4}
+    assert any("a library was not allowed to connect: 127.0.0.3" in note for note in done.summary["notes"])
+
+
+def test_a_library_that_connects_in_c_is_refused_with_a_list_unless_the_plan_names_it(tmp_path: Path) -> None:
+    source = SCENARIO.replace("{load}", "iterations").replace("{of}", "iterations(2){more}")
+    source = source.replace(
+        "user: User) -> None:", "user: User) -> None:\n    if user.iteration > 5:\n        import pymqi  # noqa"
+    )
+    with arrivals() as target:
+        source = source.replace("{url}", target.url)
+        path = str(write(tmp_path / "scenario", source.replace("{more}", "")))
+        done = loadgen("run", path, "--allow", listed(tmp_path), runs_dir=tmp_path / "runs")
+        assert done.exit_code == 2
+        assert 'unchecked_libraries=["pymqi"]' in " ".join(done.err.split())
+        assert loadgen("run", path, runs_dir=tmp_path / "without").exit_code == 0
+
+        path = str(write(tmp_path / "named", source.replace("{more}", ', unchecked_libraries=["pymqi"]')))
+        done = loadgen("run", path, "--allow", listed(tmp_path), runs_dir=tmp_path / "runs")
+    assert done.exit_code == 0
+    assert any("did not check connections of pymqi" in note for note in done.summary["notes"])
 
 
 def test_agents_on_other_hosts_need_a_list(tmp_path: Path) -> None:

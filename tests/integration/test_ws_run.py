@@ -6,7 +6,10 @@ import re
 import signal
 import time
 from pathlib import Path
+from typing import Any
 
+from loadgen.report.from_run_folder import document_of
+from loadgen.report.run_as_dataframes import open_run
 from tests.support.in_thread import in_thread
 from tests.support.run import DATA, loadgen, run_folder, started
 from tests.support.scenarios import write
@@ -57,6 +60,9 @@ def test_a_stopped_run_closes_its_connections_with_1001_and_keeps_what_it_measur
     assert server.closed == [1001] * 5
     summary = (run_folder(tmp_path / "runs") / "summary.json").read_text()
     assert '"hello"' in summary
+    slots: Any = document_of(open_run(run_folder(tmp_path / "runs")))["slots"]
+    assert max(slots["websockets"]) == 5
+    assert max(slots["tcp_connections"]) == 0
 
 
 def test_check_shows_the_messages_without_secrets(tmp_path: Path) -> None:

@@ -91,7 +91,7 @@ def test_what_came_minutes_late_is_in_the_slot_of_its_second(tmp_path: Path) -> 
 
 def test_a_report_of_several_seconds_is_spread_over_them_as_the_merge_does(tmp_path: Path) -> None:
     eu = FakeAgent("eu", interval_ns=3 * NS_PER_S)
-    delta = a_second(eu, 0, *range(1, 11), health=Health(users=4, intervals=3))
+    delta = a_second(eu, 0, *range(1, 11), health=Health(users=4, websockets=7, intervals=3))
     merge, live = Merge(), History()
     merge.accept("eu", delta)
     live.look(merge, is_over=True)
@@ -99,6 +99,7 @@ def test_a_report_of_several_seconds_is_spread_over_them_as_the_merge_does(tmp_p
     slots = told(folder_of(tmp_path, [delta]))["slots"]
     assert slots["requests"] == [3, 3, 4] == live.columns(AGENTS)["requests"]
     assert slots["users"] == [4, 4, 4]
+    assert slots["websockets"] == [7, 7, 7]
     assert slots["reported"] == [1, 1, 1]
 
 

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import pytest
 
-from loadgen.sinks.metric_names_and_labels import FAMILIES, STREAMS, TAGGED, Family
+from loadgen.sinks.metric_names_and_labels import FAMILIES, MESSAGES, PAGES, STREAMS, TAGGED, Family
 
 ROOT = Path(__file__).resolve().parents[2]
 DASHBOARD: Final[dict[str, Any]] = json.loads((ROOT / "deploy/grafana/loadgen.json").read_text())
@@ -58,7 +58,7 @@ def test_everything_but_the_clock_is_on_it() -> None:
     assert {family.name for family in FAMILIES} - asked == {
         "loadgen_run_clock_seconds",
         *(family.name for family in TAGGED.values()),
-        *(family.name for family in STREAMS.values()),
+        *(family.name for group in (STREAMS, MESSAGES, PAGES) for family in group.values()),
     }
 
 

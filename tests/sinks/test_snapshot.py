@@ -136,9 +136,9 @@ def test_names_beyond_the_most_are_summed_up_in_other_and_counts_still_add_up() 
 def test_levels_are_sums_over_the_agents_of_a_region_and_the_worst_of_any() -> None:
     fleet = Fleet(a="eu", b="eu", c="us")
     for agent, lag_us, unfit in (("a", 500, ()), ("b", 3_000, ("lag",)), ("c", 0, ())):
-        fleet.report(agent, 0, {}, Health(users=2, in_flight=1, generator_lag_p99_us=lag_us, unfit=unfit))
+        fleet.report(agent, 0, {}, Health(users=2, in_flight=1, websockets=5, generator_lag_p99_us=lag_us, unfit=unfit))
     of = interval_of(fleet, 0)
-    assert of.levels["eu"] == Levels(agents=2, unfit=1, users=4, in_flight=2, generator_lag_p99_s=0.003)
+    assert of.levels["eu"] == Levels(agents=2, unfit=1, users=4, in_flight=2, websockets=10, generator_lag_p99_s=0.003)
     assert of.levels["us"].users == 2
 
 

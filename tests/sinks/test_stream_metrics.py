@@ -33,7 +33,7 @@ def told() -> Snapshot:
 
 
 def test_counts_and_sums_are_those_of_the_merge(told: Snapshot) -> None:
-    found = {(one.labels.metric, one.labels.outcome, one.labels.region): one for one in told.streams}
+    found = {(one.labels.metric, one.labels.outcome, one.labels.region): one for one in told.more}
 
     assert found["ttft", "ok", "eu"].count == 20
     assert found["itl", "ok", "eu"].count == 20 * 19
@@ -65,7 +65,7 @@ def test_a_run_without_requests_to_models_has_none_of_these_names() -> None:
     names = {family.name for family, _ in families([snapshot(3.0)])}
 
     assert not names & {family.name for family in STREAMS.values()}
-    assert snapshot(3.0).streams == ()
+    assert snapshot(3.0).more == ()
 
 
 def test_snapshots_of_intervals_add_up_to_the_last_one(told: Snapshot) -> None:
@@ -78,8 +78,8 @@ def test_snapshots_of_intervals_add_up_to_the_last_one(told: Snapshot) -> None:
         for step in maker.steps(merge, window, 0, (k + 1) * NS_PER_S):
             last = step or last
 
-    assert {one.labels: (one.count, one.sum_ns, one.buckets.tolist()) for one in last.streams} == {
-        one.labels: (one.count, one.sum_ns, one.buckets.tolist()) for one in told.streams
+    assert {one.labels: (one.count, one.sum_ns, one.buckets.tolist()) for one in last.more} == {
+        one.labels: (one.count, one.sum_ns, one.buckets.tolist()) for one in told.more
     }
 
 

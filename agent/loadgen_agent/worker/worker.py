@@ -24,8 +24,10 @@ from typing import NoReturn
 import uvloop
 
 from loadgen.bundle import place_in
+from loadgen.clients.libraries.fence import LibraryFence
 from loadgen.drive.plan_share_driver import Drive
 from loadgen.dsl.loading.loader import load
+from loadgen.dsl.plans.plan import Plan
 from loadgen.dsl.plans.spec import Overrides
 from loadgen.dsl.secret import secret_values
 from loadgen.dsl.users.exception_to_outcome import fault_text
@@ -107,6 +109,8 @@ class Worker:
         self._most_ns: int | None = None
         """Longest duration that the allow-list admits, from T0; after it no iteration is started."""
         self._wrong_change: Callable[[Adjust], str] = lambda _: ""
+        self._fence: LibraryFence | None = None
+        """Checks the connections of client libraries; None: the run has no allow-list."""
 
     async def serve(self) -> None:
         """Handle messages from the supervisor until it sends Bye or its end of the stream is closed."""
@@ -120,6 +124,8 @@ class Worker:
             beating.cancel()
             if self._running is not None:
                 self._running.cancel()
+            if self._fence is not None:
+                self._fence.take_down()
             self._stream.close()
 
     async def _answer(self, message: Message) -> None:
@@ -183,6 +189,7 @@ class Worker:
                 cap_per_s=guarded.limits.max_requests_per_s,
                 run=prepare.run_id,
             )
+            self._raise_fence(self._drive, scenario.plan)
             self._steering = WorkerSteering(scenario.plan, self._stream.write, _REDACTOR.known)
         except ScenarioError as error:
             faults = tuple(replace(fault, message=_REDACTOR.known(fault.message)) for fault in error.faults)
@@ -199,6 +206,19 @@ class Worker:
             left_out=left_out,
             busy_wait_ns=self._drive.busy_wait_ns,
         )
+
+    def _raise_fence(self, drive: Drive, plan: Plan) -> None:
+        """Check the connections of client libraries from now on, if the run has an allow-list."""
+        if self._fence is not None:
+            self._fence.take_down()
+            self._fence = None
+        if drive.guards[0].lists:
+            self._fence = LibraryFence(drive.guards, drive.note, plan.unchecked_libraries)
+            self._fence.raise_around(asyncio.get_running_loop())
+            if unchecked := ", ".join(sorted({*plan.libraries_in_c} & {*plan.unchecked_libraries})):
+                drive.note(
+                    f"the allow-list did not check connections of {unchecked}: see unchecked_libraries= of the plan"
+                )
 
     async def _set_up(self, message: SetUp) -> Message:
         if self._drive is None:

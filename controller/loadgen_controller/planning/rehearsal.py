@@ -314,6 +314,7 @@ class _Stage:
             points=self._points,
             raw=network,
             raw_tls=partial(tls_context, plan.ca, plan.http, is_http=False),
+            http2_tls=partial(tls_context, plan.ca, replace(plan.http, http2=True)),
         )
         self._seen: list[Seen] = []
         self._steps: list[Stepped] = []

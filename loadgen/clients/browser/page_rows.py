@@ -47,7 +47,13 @@ _OUTCOMES: Final[Mapping[str, str]] = {
     **dict.fromkeys(("TIMED_OUT", "CONNECTION_TIMED_OUT"), TIMEOUT),
     **dict.fromkeys(("NAME_NOT_RESOLVED", "NAME_RESOLUTION_FAILED"), DNS),
     **dict.fromkeys(("ADDRESS_UNREACHABLE", "NETWORK_UNREACHABLE", "INTERNET_DISCONNECTED"), UNREACHABLE),
-    "INVALID_HTTP_RESPONSE": PROTOCOL,
+    **dict.fromkeys(
+        (
+            *("INVALID_HTTP_RESPONSE", "RESPONSE_HEADERS_TRUNCATED", "CONTENT_LENGTH_MISMATCH"),
+            *("INCOMPLETE_CHUNKED_ENCODING", "INVALID_CHUNKED_ENCODING", "CONTENT_DECODING_FAILED"),
+        ),
+        PROTOCOL,
+    ),
     "TOO_MANY_REDIRECTS": REDIRECTS,
 }
 _ABORTED: Final = "ABORTED"
@@ -90,6 +96,10 @@ class PageRow:
     status: int = 0
     outcome: str = ""
     detail: str = ""
+    sent: tuple[str, ...] = ()
+    """Headers of the request, "name: value", if its answer is an error."""
+    received: tuple[str, ...] = ()
+    """Those of the answer."""
     vitals: dict[str, float] = field(default_factory=dict)
 
 
@@ -131,6 +141,11 @@ class PageRows:
     def answered(self, status: int) -> None:
         if self._row is not None and self.is_open:
             self._row.status = status
+
+    def heads(self, sent: tuple[str, ...], received: tuple[str, ...]) -> None:
+        """Keep the headers of the open row's request and answer."""
+        if self._row is not None and self.is_open:
+            self._row.sent, self._row.received = sent, received
 
     def loaded(self, at_ns: int) -> None:
         """End the open row. Without an answer, it was the document before that has loaded."""

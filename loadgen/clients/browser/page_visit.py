@@ -7,24 +7,27 @@ the page is left, as by a person who closes it, and only then are its web vitals
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from http.cookiejar import CookieJar
+from random import getrandbits
 from time import perf_counter_ns
 from types import TracebackType
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from loadgen.clients.browser.browsers import Browsers, Launch, PageCounts
 from loadgen.clients.browser.chromium import browser_failure
 from loadgen.clients.browser.host_rules import Place, is_allowed
 from loadgen.clients.browser.page_rows import CRASHED, NOT_IN_PLAN, PageRow, PageRows, outcome_of_text, row_name
+from loadgen.clients.browser.shared_cookies import for_browser, store
 from loadgen.clients.browser.vitals_script import BINDING, script
 from loadgen.clients.protocol.outcomes import DNS, TIMEOUT
 from loadgen.clients.request.tracing import Tracer
 from loadgen.engine.recording.recorded_series import RequestSeries
 from loadgen.engine.recording.user_meter import Meter
 from loadgen.errors import RequestFailed, UsageError
-from loadgen.measure.deltas.series_key import CLS_NS, Metric
+from loadgen.measure.deltas.series_key import CLS_NS, OK, Metric
 from loadgen.units import NS_PER_MS, NS_PER_S
 
 if TYPE_CHECKING:
@@ -35,7 +38,10 @@ __all__ = ["PageName", "PageSettings", "PageVisit", "check_page_name"]
 PageName = str | Callable[[str], str] | None
 
 """The name of the first row; or a function that returns the name of each row from its URL; None: `page /path`."""
+TraceIds = tuple[str, str, bool]
+"""The trace, our span, and whether it is sampled; ("", "", False) without tracing."""
 _LEAVE_S: Final = 5.0
+_FIRST_ERROR: Final = 400
 _METRICS: Final[tuple[tuple[str, Metric], ...]] = (
     ("ttfb", "ttfb"),
     ("fcp", "fcp"),
@@ -72,34 +78,55 @@ class PageSample:
         "asked_ns",
         "done_ns",
         "first_byte_ns",
+        "is_sampled",
         "outcome",
         "sent_ns",
         "series",
         "size_bytes",
+        "span",
         "trace",
     )
 
-    def __init__(self, row: PageRow, series: RequestSeries, done_ns: int, trace: str) -> None:
-        self._row, self.series, self.trace = row, series, trace
+    method = "GET"
+
+    def __init__(self, row: PageRow, series: RequestSeries, done_ns: int, ids: TraceIds) -> None:
+        self._row, self.series = row, series
+        self.trace, self.span, self.is_sampled = ids
         self.asked_ns = self.sent_ns = row.begun_ns
         self.done_ns = done_ns
         self.first_byte_ns = 0  # the page itself measures it, so a meter with `ttfb` must not do it again
         self.outcome, self.size_bytes = row.outcome, 0
 
     @property
+    def route(self) -> PageSample:
+        """Return what a span needs: `url` and `method`."""
+        return self
+
+    @property
+    def url(self) -> str:
+        return self._row.url
+
+    @property
     def status_code(self) -> int:
         return self._row.status
 
     def exchange(self) -> tuple[str, str]:
-        """Return the request and its result as texts."""
-        status = f"HTTP {self._row.status}" if self._row.status else ""
-        return f"GET {self._row.url}", "\n".join(filter(None, (status, self._row.detail)))
+        """Return the request and its answer as texts, without the bodies."""
+        row = self._row
+        sent = "\n".join((f"GET {row.url}", *row.sent))
+        status = f"HTTP {row.status}" if row.status else ""
+        return sent, "\n".join(filter(None, (status, *row.received, row.detail)))
+
+
+def _lines(headers: Mapping[str, str]) -> tuple[str, ...]:
+    return tuple(f"{name}: {value}" for name, value in headers.items())
 
 
 class PageVisit:
     """The context manager behind `User.browser`, and the sink of its page's rows.
 
-    storage: the cookies and local storage with which it starts; None: none.
+    storage: the cookies and local storage with which it starts; None: none. jar: the cookies of `user.http`, which the
+    browser shares; None: it has its own.
     """
 
     def __init__(
@@ -110,21 +137,27 @@ class PageVisit:
         url: str,
         name: PageName = None,
         storage: StorageState | None = None,
+        jar: CookieJar | None = None,
     ) -> None:
         check_page_name(name)
         self._browsers, self._meter, self._settings, self._url, self._name = browsers, meter, settings, url, name
-        self._storage = storage
+        self._storage, self._jar = storage, jar
+        self._given: list[dict[str, Any]] = []
+        """The cookies of `user.http` that the browser got."""
         self._rows = PageRows(self, self._is_allowed)
         self._series: dict[PageRow, RequestSeries] = {}
         """The series of the rows whose vitals are not recorded yet."""
         self._is_first = True
         self._context: BrowserContext | None = None
         self._page: Page | None = None
-        self._trace = ""
+        self._ids: TraceIds = ("", "", False)
+        """The ids of the next row. The first page has the span that the headers of the block name."""
         self._idle = asyncio.Event()
         """Set while no navigation is under way."""
         self._last = ""
-        """The outcome of the last row, if it failed without an answer."""
+        """The outcome of the last row, if it failed without a complete answer."""
+        self._broken = asyncio.Event()
+        """Set if an answer began and broke off."""
         self._fault: Exception | None = None
         """The first error of the scenario's function `name=`. It is called in an event, so the block raises it."""
         self._is_leaving = False
@@ -140,13 +173,16 @@ class PageVisit:
                 limit_ms=settings.limit_ns / NS_PER_MS,
                 storage=self._storage,
             )
+            if self._jar is not None:
+                self._given = for_browser(self._jar, sorted({place.host for place in settings.places}))
+                await context.add_cookies(self._given)  # type: ignore[arg-type]  # of Playwright's TypedDict
             if settings.tracer is not None:
                 await context.set_extra_http_headers(self._trace_headers(settings.tracer))
             await context.expose_binding(BINDING, lambda source, report: self._reported(source["page"], report))
             await context.add_init_script(script())
             self._page = page = await context.new_page()
             self._listen(page)
-            await page.goto(self._url)
+            await self._go(page)
             if self._fault is not None:
                 raise self._fault
         except BaseException as error:
@@ -166,6 +202,24 @@ class PageVisit:
         elif self._rows.has_crashed:
             raise RequestFailed(CRASHED, f"{self._url}: the process of the page ended")
 
+    async def _go(self, page: Page) -> None:
+        """Open the first page. If its answer breaks off, end at once: Chromium would wait for the load event.
+
+        Raises:
+            RequestFailed: the answer broke off. Exception: of Playwright.
+        """
+        going = asyncio.ensure_future(page.goto(self._url))
+        breaking = asyncio.ensure_future(self._broken.wait())
+        try:
+            await asyncio.wait((going, breaking), return_when=asyncio.FIRST_COMPLETED)
+            if not going.done():
+                raise RequestFailed(self._last, f"{self._url}: the answer broke off")
+            await going
+        finally:
+            breaking.cancel()
+            if going.cancel():
+                await asyncio.wait((going,))
+
     # -- the end ----------------------------------------------------------------------------------
 
     async def _close(self, error: BaseException | None) -> None:
@@ -175,6 +229,8 @@ class PageVisit:
             is_cut_off = isinstance(error, asyncio.CancelledError)
             if page is not None and not is_cut_off:
                 await self._leave(page, error)
+            if self._jar is not None and self._context is not None and not is_cut_off:
+                await self._take_cookies(self._jar, self._context)
             self._rows.gone()
             if not is_cut_off:  # its page was not left, so its vitals are not complete
                 self._rows.leave()
@@ -186,6 +242,12 @@ class PageVisit:
                 # A cancelled iteration must not leave its page behind, so the closing goes on.
                 closing = asyncio.ensure_future(self._close_context(context))
                 await asyncio.shield(closing)
+
+    async def _take_cookies(self, jar: CookieJar, context: BrowserContext) -> None:
+        """Give `user.http` the cookies that the pages have set or deleted."""
+        with suppress(Exception):  # Chromium may have ended
+            found: Any = await asyncio.wait_for(context.cookies(), _LEAVE_S)
+            store(jar, self._given, found)
 
     async def _close_context(self, context: BrowserContext) -> None:
         try:
@@ -230,7 +292,9 @@ class PageVisit:
         outcome = TIMEOUT if is_late else CRASHED if self._rows.has_crashed else outcome_of_text(first)
         # The error page of a failed navigation may interrupt it; then the text has no reason of its own.
         is_vague = not outcome and "interrupted by another navigation" in first
-        if is_vague or (self._last == NOT_IN_PLAN and outcome == DNS):
+        # After an answer that broke off, Playwright waits for the load event until its time-out.
+        has_broken = is_late and bool(self._last) and first.startswith("Page.goto")
+        if is_vague or has_broken or (self._last == NOT_IN_PLAN and outcome == DNS):
             outcome = self._last
         if outcome == NOT_IN_PLAN:
             first = f"a page may only reach the targets of the plan: add this server to targets= ({first})"
@@ -259,6 +323,8 @@ class PageVisit:
     def _on_response(self, response: Response) -> None:
         if self._is_row(response.request):
             self._rows.answered(response.status)
+            if response.status >= _FIRST_ERROR:
+                self._rows.heads(_lines(response.request.headers), _lines(response.headers))
 
     def _on_failed(self, request: Request) -> None:
         if self._is_row(request):
@@ -272,7 +338,8 @@ class PageVisit:
         return is_allowed(url, self._settings.places)
 
     def _trace_headers(self, tracer: Tracer) -> dict[str, str]:
-        lines, self._trace, _, _ = tracer.lines(self._meter)
+        lines, trace, span, is_sampled = tracer.lines(self._meter)
+        self._ids = trace, span, is_sampled
         pairs: Iterable[list[str]] = (line.split(": ", 1) for line in lines.decode().split("\r\n") if line)
         return {name: value for name, value in pairs}
 
@@ -304,10 +371,15 @@ class PageVisit:
 
     def ended(self, row: PageRow, at_ns: int) -> None:
         self._idle.set()
-        self._last = "" if row.status else row.outcome
+        has_failed = row.outcome != OK and not row.outcome.startswith("http ")
+        self._last = row.outcome if has_failed else ""
+        if has_failed and row.status:
+            self._broken.set()
         # Without an answer no document follows, so no vitals.
         series = self._series[row] if row.status else self._series.pop(row)
-        self._meter.hold(PageSample(row, series, at_ns, self._trace))
+        ids = self._ids
+        self._ids = ids[0], f"{getrandbits(64) or 1:016x}", ids[2]
+        self._meter.hold(PageSample(row, series, at_ns, ids))
         self._meter.settle()
 
     def gone(self, row: PageRow) -> None:

@@ -70,7 +70,8 @@ class GrpcChannel(aio.Channel):  # type: ignore[misc]  # grpcio has no types
         if not http.pool.speaks_http2:
             raise UsageError(
                 "gRPC needs HTTP/2, and the plan does not use it",
-                hint='write Plan(http=Http(http2=True)), or Http(http2="prior") for a target without TLS',
+                hint="write grpcs:// in the target's URL (without TLS grpc://), or Plan(http=Http(http2=True));"
+                ' without TLS Http(http2="prior")',
             )
         self._http, self._accepted = http, accepted
         self._reflected, self._target = reflected or Reflected(), target

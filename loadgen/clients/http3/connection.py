@@ -78,6 +78,7 @@ from loadgen.clients.protocol.outcomes import (
 )
 from loadgen.clients.protocol.request_body_encoding import StreamedRequest, Upload
 from loadgen.clients.protocol.timeouts import TimeoutWheel
+from loadgen.engine.health.open_connections import OPEN_CONNECTIONS
 from loadgen.errors import RequestFailed
 from loadgen.units import NS_PER_S
 
@@ -169,6 +170,7 @@ class Http3Connection(ManyStreams[_Stream], asyncio.DatagramProtocol):
     # -- opening ------------------------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        OPEN_CONNECTIONS.http += 1
         self._transport = cast("asyncio.DatagramTransport", transport)
         self._is_early = self._quic.begin(self._address, perf_counter_ns() / NS_PER_S)
         if self._is_early:
@@ -331,6 +333,7 @@ class Http3Connection(ManyStreams[_Stream], asyncio.DatagramProtocol):
             self._end_all(RequestFailed(RESET, failure.detail))
 
     def connection_lost(self, exc: Exception | None) -> None:
+        OPEN_CONNECTIONS.http -= 1
         if not self.is_closed:
             self._end_all(RequestFailed(RESET, f"the socket to {self.where} was closed: {exc}"))
 

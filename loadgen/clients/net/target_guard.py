@@ -20,11 +20,14 @@ from typing import Final
 from loadgen.allowlist import Address, AllowList, Entry, as_address, never
 from loadgen.errors import RequestFailed
 
-__all__ = ["NOT_ALLOWED", "OPEN", "TargetGuard", "is_not_allowed", "place_of"]
+__all__ = ["MOMENT_S", "NOT_ALLOWED", "OPEN", "TargetGuard", "is_not_allowed", "place_of"]
 
 NOT_ALLOWED: Final = "not allowed: "
 """Prefix of the outcome of a connection that a rule refused."""
 MOMENT_S: Final = 0.05
+"""How long a refusal takes."""
+_MOST_PLACES: Final = 10_000
+"""Remembered addresses; then all are forgotten, and the lists decide again."""
 
 
 def is_not_allowed(outcome: str) -> bool:
@@ -64,6 +67,8 @@ class TargetGuard:
         self.lists = tuple(one for one in (allow, also) if one is not None)
         """All of them must admit a connection."""
         self._own, self._admitted, self._now = frozenset(own), admitted, now
+        self._places: set[tuple[Address, int]] = set()
+        """Addresses and ports that were admitted."""
 
     async def check(self, host: str, address: str, port: int) -> None:
         """Raise if the plan may not connect to this address; return nothing if it may.
@@ -73,20 +78,40 @@ class TargetGuard:
         Raises:
             RequestFailed: with the outcome `not allowed: ...`, which contains the reason.
         """
+        if (refusal := self.refusal(host, address, port)) is not None:
+            await self._refuse(*refusal)
+
+    def refusal(self, host: str, address: str, port: int) -> tuple[str, str] | None:
+        """Return why the plan may not connect to this address, as (rule, sentence); None if it may.
+
+        For callers that cannot await. The arguments are those of `check`.
+        """
         try:
             where = as_address(address)
         except ValueError:
-            return await self._refuse("no address", f"{address} is not an IP address")
+            return "no address", f"{address} is not an IP address"
         if why := self._never(where, port):
-            return await self._refuse(why, f"{_named(host, address)}:{port} is never a target ({why})")
-        return await self._check_lists(host, where, port, _named(host, address))
+            return why, f"{_named(host, address)}:{port} is never a target ({why})"
+        refusal = self._refusal_of_lists(host, where, port, _named(host, address))
+        if refusal is None:
+            if len(self._places) >= _MOST_PLACES:
+                self._places.clear()
+            self._places.add((where, port))
+        return refusal
 
-    async def _check_lists(self, host: str, where: Address | None, port: int, shown: str) -> None:
+    def has_admitted(self, address: str, port: int) -> bool:
+        """Return True if a connection to this address was admitted before, by whatever name."""
+        try:
+            return place_of(address, port) in self._places
+        except ValueError:
+            return False
+
+    def _refusal_of_lists(self, host: str, where: Address | None, port: int, shown: str) -> tuple[str, str] | None:
         entries = []
         for one in self.lists:
             if (entry := one.entry(host, where, port, self._now())) is None:
                 why = one.why_not(host, where, port, self._now())
-                return await self._refuse(_rule(why), f"{shown}:{port}: {why}")
+                return _rule(why), f"{shown}:{port}: {why}"
             entries.append(entry)
         for entry in entries:
             self._admitted(entry)
@@ -102,8 +127,11 @@ class TargetGuard:
         try:
             as_address(host)
         except ValueError:
-            return await self._check_lists(host, None, port, host)
-        return await self.check("", host, port)
+            refusal = self._refusal_of_lists(host, None, port, host)
+        else:
+            refusal = self.refusal("", host, port)
+        if refusal is not None:
+            await self._refuse(*refusal)
 
     async def check_socket(self, path: str) -> None:
         """Raise if the plan may not connect to this UNIX socket. An allow-list admits no UNIX socket, because any
@@ -112,8 +140,14 @@ class TargetGuard:
         Raises:
             RequestFailed: as `check`.
         """
+        if (refusal := self.socket_refusal(path)) is not None:
+            await self._refuse(*refusal)
+
+    def socket_refusal(self, path: str) -> tuple[str, str] | None:
+        """Return why the plan may not connect to this UNIX socket, as `refusal`; None if it may."""
         if self.lists:
-            await self._refuse("unix socket", f"{path}: UNIX sockets are not allowed with an allow-list")
+            return "unix socket", f"{path}: UNIX sockets are not allowed with an allow-list"
+        return None
 
     def _never(self, where: Address, port: int) -> str:
         return "control plane" if (where, port) in self._own else never(where)

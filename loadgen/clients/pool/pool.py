@@ -114,6 +114,7 @@ class ConnectionPool:
         "_open",
         "_others",
         "_ssl",
+        "beside",
         "has_phases",
         "idle",
         "limit_bytes",
@@ -143,6 +144,8 @@ class ConnectionPool:
         """Open connections of other protocols (`open_other`)."""
         self.idle: dict[Origin, list[Connection]] = {}
         """Stacks of idle connections; the client pops from them directly. Always empty in a shared pool."""
+        self.beside: dict[str, ConnectionPool] = {}
+        """Pools with other settings for the same user, such as for gRPC targets, by scheme. This pool closes them."""
         self.opened = 0
         self.stale_retries = 0
 
@@ -294,6 +297,8 @@ class ConnectionPool:
         for stack in self.idle.values():
             while stack:
                 stack.pop().retire()
+        for pool in self.beside.values():
+            pool.close_idle()
 
     def leave(self) -> None:
         """Close all connections, because the user of this pool has ended. A shared pool keeps its connections."""
@@ -304,6 +309,8 @@ class ConnectionPool:
         for connection in (*self._open, *self._others):
             connection.abort()
         self.idle.clear()
+        for pool in self.beside.values():
+            pool.close()
 
     def _forget(self, connection: Connection) -> None:
         self._open.discard(connection)

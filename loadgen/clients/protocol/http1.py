@@ -38,6 +38,7 @@ from loadgen.clients.protocol.outcomes import HEAD_TOO_LARGE, PROTOCOL, RESET, T
 from loadgen.clients.protocol.request_body_encoding import StreamedRequest, Upload
 from loadgen.clients.protocol.response_heads import HEADS, MAX_FIELDS, Answer, Head, RawHeaders, keep_head
 from loadgen.clients.protocol.timeouts import NEVER_NS, TimeoutWheel
+from loadgen.engine.health.open_connections import OPEN_CONNECTIONS
 from loadgen.errors import RequestFailed
 from loadgen.run_until_done import run_until_done
 
@@ -362,6 +363,7 @@ class Connection(asyncio.Protocol):
     # -- what the loop calls ----------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        OPEN_CONNECTIONS.http += 1
         assert isinstance(transport, asyncio.Transport) or hasattr(transport, "write")
         self._transport = transport  # type: ignore[assignment]  # uvloop's transports are not asyncio's class
 
@@ -435,6 +437,7 @@ class Connection(asyncio.Protocol):
             self._fail(PROTOCOL, f"{self.where} closed the connection after {exchange.size_bytes} bytes of the answer")
 
     def connection_lost(self, exc: Exception | None) -> None:
+        OPEN_CONNECTIONS.http -= 1
         # Before the failure is recorded: a complete answer in the receive buffer counts more than the error of our
         # write.
         if self._spare is not None:

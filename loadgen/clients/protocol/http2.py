@@ -118,6 +118,7 @@ from loadgen.clients.protocol.outcomes import (
 )
 from loadgen.clients.protocol.request_body_encoding import OpenBody, Upload
 from loadgen.clients.protocol.timeouts import TimeoutWheel
+from loadgen.engine.health.open_connections import OPEN_CONNECTIONS
 from loadgen.errors import RequestFailed
 
 __all__ = ["ASSUMED_STREAMS", "STREAM_WINDOW_BYTES", "Http2Connection"]
@@ -438,6 +439,7 @@ class Http2Connection(ManyStreams[_Stream], asyncio.Protocol):
     # -- what the loop calls ----------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        OPEN_CONNECTIONS.http += 1
         self._transport = transport  # type: ignore[assignment]  # uvloop's transports are not asyncio's class
         self._transport.write(greeting(STREAM_WINDOW_BYTES, _CONNECTION_WINDOW_BYTES, MAX_HEAD_BYTES))
 
@@ -789,6 +791,7 @@ class Http2Connection(ManyStreams[_Stream], asyncio.Protocol):
             self._end()
 
     def connection_lost(self, exc: Exception | None) -> None:
+        OPEN_CONNECTIONS.http -= 1
         if self._is_behind:
             self._lost_to = exc
             self._end_later()

@@ -5,8 +5,9 @@ without a weight.
 Plans without tracing use `Meter`, and pay nothing. For a request that is not sampled, exemplars cost 40 ns with
 this meter; a sampled one costs 2 µs (bench/tracing.py).
 
-Rows of protocols without headers (TCP, UDP, messages of a WebSocket) cannot pass a trace on, so they are not sampled.
-If our own spans are exported, such a row has a span as well, by the same decision.
+Rows of protocols without headers (TCP, UDP, messages of a WebSocket) cannot pass a trace on. If our own spans are
+exported, such a row has a span as well, by the same decision, and its exemplar has the ids of this span. Otherwise
+these rows are not sampled.
 
 A step that ends before the first request of its iteration is not offered, because the iteration's decision is drawn
 with its first request.
@@ -70,7 +71,7 @@ class TracedMeter(Meter):
                 is_sampled = False
                 self.recorder.undecided(held.series.key)
                 if self.tracer is not None and (peer := getattr(held, "peer", None)) is not None:
-                    self._export_alone(self.tracer, held, peer)
+                    is_notable = is_notable and not self._export_alone(self.tracer, held, peer)
             if is_sampled:
                 self._note_sampled(held)
             elif is_notable:
@@ -126,29 +127,38 @@ class TracedMeter(Meter):
     def _export(self, export: SpanSender, held: Any) -> None:
         spans, key = self.spans, held.series.key
         tree = spans.tree if isinstance(spans, IterationSpans) else None
-        drawn = self._drawn_of(held)
+        drawn = self._drawn_of(held.trace)
         export.request(held, tree, key.journey, key.step or "", self.threshold if drawn is None else drawn.text)
 
-    def _export_alone(self, tracer: Tracer, held: Any, peer: tuple[str, int]) -> None:
-        """Export the span of a row whose protocol has no headers, if it is sampled. peer: host and port, if known."""
+    def _export_alone(self, tracer: Tracer, held: Any, peer: tuple[str, int]) -> bool:
+        """Export the span of a row whose protocol has no headers, if it is sampled, and offer the row as an exemplar.
+
+        Return False if it is not sampled. peer: host and port, if known.
+        """
         assert self.export is not None
         _, trace, span, is_sampled = tracer.lines(self)
         if not is_sampled:
-            return
+            return False
         if self.per != "request" and self.spans is None:
             self.spans = self._new_spans(trace if self.per == "trace" else "")
-        calls = self.drawn_calls
-        drawn = self.drawn if self.per != "request" else None if calls is None else calls.get(trace)
+        drawn = self._drawn_of(trace)
         tree = self.spans.tree if isinstance(self.spans, IterationSpans) else None
         key, threshold = held.series.key, self.threshold if drawn is None else drawn.text
         self.export.row(held, (trace, span), peer, tree, key.journey, key.step or "", threshold)
+        # Not in the requests of its step: `loadgen trace` would look for spans of the target in its trace.
+        response_ns = held.done_ns - held.asked_ns
+        picked = partial(self._picked, held, trace, span)
+        self.recorder.exemplars.saw_sampled(held.series, held.outcome, response_ns, picked)
+        if held.outcome is not OK and held.outcome != OK:
+            self._note_failure(held, held.outcome)
+        return True
 
-    def _drawn_of(self, held: Any) -> Threshold | None:
+    def _drawn_of(self, trace: str) -> Threshold | None:
         """Return the threshold with which a request was sampled; None: that of the plan, or it is not sampled."""
         if self.per != "request":
             return self.drawn
         calls = self.drawn_calls
-        return None if calls is None else calls.get(held.trace)
+        return None if calls is None else calls.get(trace)
 
     def _note_named(self, held: Any, named: str) -> None:
         """Store the trace that the answer names instead of ours, because that one can be read."""
@@ -168,12 +178,16 @@ class TracedMeter(Meter):
         if outcome != OK:
             self._note_failure(held, outcome)
 
-    def _picked(self, held: Any) -> Picked:
-        """Return what is stored of a request. Some 2 µs, so only for those that are kept for now."""
-        sent_ns, done_ns, drawn = held.sent_ns, held.done_ns, self._drawn_of(held)
+    def _picked(self, held: Any, trace: str = "", span: str = "") -> Picked:
+        """Return what is stored of a request. Some 2 µs, so only for those that are kept for now.
+
+        trace, span: the ids of a row without headers; others have them by themselves.
+        """
+        trace = trace or getattr(held, "trace", "") or ""
+        sent_ns, done_ns, drawn = held.sent_ns, held.done_ns, self._drawn_of(trace)
         opening = getattr(held, "opening_ns", None) or getattr(held, "opening_times", {})
         about = About(
-            span=getattr(held, "span", ""),
+            span=span or getattr(held, "span", ""),
             status=_status(held),
             first_byte_ns=max(0, held.first_byte_ns - sent_ns) if sent_ns and held.first_byte_ns else 0,
             phases=_phases(held, opening),
@@ -190,7 +204,7 @@ class TracedMeter(Meter):
             done_ns - sent_ns if sent_ns else 0,
             self.n,
             self.load,
-            getattr(held, "trace", "") or "",
+            trace,
             self.noted,
             about,
         )

@@ -14,6 +14,7 @@ from typing import Any, Final, Protocol
 
 from loadgen.clients.protocol.outcomes import PROTOCOL, RESET, connect_failure
 from loadgen.clients.tcp_udp.frames import Frame, FrameError, message_too_large
+from loadgen.engine.health.open_connections import OPEN_CONNECTIONS
 from loadgen.errors import RequestFailed, UsageError
 
 __all__ = ["CLOSED", "MAX_UNREAD", "MAX_UNREAD_BYTES", "TOO_MANY_MESSAGES", "Arrived", "Incoming", "Receiver"]
@@ -85,6 +86,7 @@ class Incoming(asyncio.Protocol):
     # -- asyncio's calls --------------------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        OPEN_CONNECTIONS.tcp += 1
         self.transport = transport
 
     def data_received(self, data: bytes) -> None:
@@ -113,6 +115,7 @@ class Incoming(asyncio.Protocol):
         self._finish(RequestFailed(CLOSED, f"{self._where} closed the connection{self._middle()}"), perf_counter_ns())
 
     def connection_lost(self, error: Exception | None) -> None:
+        OPEN_CONNECTIONS.tcp -= 1
         self._is_lost = True
         if isinstance(error, OSError):
             failure = connect_failure(error, self._where)

@@ -31,6 +31,7 @@ from loadgen.clients.protocol.outcomes import RESET, TIMEOUT
 from loadgen.clients.protocol.response_heads import Head
 from loadgen.clients.protocol.timeouts import NEVER_NS, TimeoutWheel
 from loadgen.clients.ws_client.handshake import take_head
+from loadgen.engine.health.open_connections import OPEN_CONNECTIONS
 from loadgen.errors import RequestFailed
 from loadgen.units import NS_PER_S
 
@@ -270,6 +271,7 @@ class WsConnection(asyncio.Protocol):
     # -- receiving --------------------------------------------------------------------------------
 
     def connection_made(self, transport: Any) -> None:
+        OPEN_CONNECTIONS.websockets += 1
         self._transport = transport
         self.is_canned = bool(transport.get_extra_info("is_canned"))
 
@@ -356,6 +358,7 @@ class WsConnection(asyncio.Protocol):
         """Handle that the target closed its side. Returning None closes ours."""
 
     def connection_lost(self, error: Exception | None) -> None:
+        OPEN_CONNECTIONS.websockets -= 1
         self.is_closed = True
         if not self.outcome:
             why = "reset the connection" if error is not None else "closed the connection"

@@ -192,6 +192,7 @@ class Graph(Journey[R]):
         shared: Any = None,
         now: datetime | None = None,
         llm: Llm | None = None,
+        clients: Mapping[Any, Callable[[User], Any]] | None = None,
         path: Sequence[Node[Any] | Journey[None]] | None = None,
     ) -> Trial: ...
     @overload
@@ -204,6 +205,7 @@ class Graph(Journey[R]):
         shared: Any = None,
         now: datetime | None = None,
         llm: Llm | None = None,
+        clients: Mapping[Any, Callable[[User], Any]] | None = None,
         path: Sequence[Node[Any] | Journey[None]] | None = None,
     ) -> Trial: ...
     async def trial(
@@ -215,12 +217,13 @@ class Graph(Journey[R]):
         shared: Any = None,
         now: datetime | None = None,
         llm: Llm | None = None,
+        clients: Mapping[Any, Callable[[User], Any]] | None = None,
         path: Sequence[Node[Any] | Journey[None]] | None = None,
     ) -> Trial:
         """Run one session on canned replies, without network, and return what it did, as `Journey.trial` does.
 
         Args:
-            replies, shared, now, llm: as in `Journey.trial`.
+            replies, shared, now, llm, clients: as in `Journey.trial`.
             seed: also decides the path: the session is iteration 0 of a run with this seed.
             path: visit these nodes in this order, and leave after the last one.
 
@@ -234,7 +237,7 @@ class Graph(Journey[R]):
             self._refuse()
             one = copy(self)
             one.fn = self._along([self._stop_of(it) for it in path]).session
-        return await try_journey(one, row, replies, seed=seed, shared=shared, now=now, llm=llm)
+        return await try_journey(one, row, replies, seed=seed, shared=shared, now=now, llm=llm, clients=clients)
 
     def _stop_of(self, one: object) -> Stop:
         stop = self._stops.get(one) if isinstance(one, Node | Journey) else None

@@ -13,6 +13,7 @@ and the workers do it, never a controller service.
 
 from __future__ import annotations
 
+import sys
 import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -39,6 +40,7 @@ from loadgen.dsl.loading.objective_name_check import missing_names
 from loadgen.dsl.loading.source_analysis import Source, read_source
 from loadgen.dsl.loading.static_checks import mistakes
 from loadgen.dsl.loading.tag_check import id_warnings, tag_faults
+from loadgen.dsl.loading.uses.libraries_in_c import libraries_in_c
 from loadgen.dsl.loading.uses.module_names import wrong_names
 from loadgen.dsl.loading.uses.plan_needs import unmet_needs
 from loadgen.dsl.loading.uses.rows_and_states import attribute_misuses
@@ -138,13 +140,18 @@ def _load(path: Path, plan_name: str | None, overrides: Overrides, *, check_secr
         tags_declared() as tags,
         data_files_named() as named,
     ):
+        before = frozenset(sys.modules)
         module, broken = run_statements(source, siblings)
+        imported = frozenset(sys.modules) - before
     loaded = _Loaded(source, siblings, module, params, metrics, secrets)
     loaded.is_broken = bool(broken or siblings.faults)
     loaded.faults += broken
     loaded.take_bodies(bodies)
     loaded.take_data(named)
     loaded.tags = tuple(tags)
+    in_c = libraries_in_c(siblings.sources.values(), imported)
+    for one in loaded.plans.values():
+        one.libraries_in_c = in_c
     plan = loaded.choose(plan_name, overrides, is_broken=bool(loaded.faults))
     if check_secrets:
         loaded.check_secrets()

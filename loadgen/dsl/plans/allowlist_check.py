@@ -18,10 +18,11 @@ from datetime import datetime
 from urllib.parse import urlsplit
 
 from loadgen.allowlist import AllowList, Entry, as_address, is_own, never
+from loadgen.clients.libraries.connects_in_c import list_refused, why_refused
 from loadgen.clients.net.settings import Http
 from loadgen.dsl.plans.spec import LaneSpec, PlanSpec, highest_sum
 from loadgen.profiles.profile import OpenProfile
-from loadgen.target_url import place_of_url
+from loadgen.target_url import GRPC_SCHEMES, place_of_url
 from loadgen.units import NS_PER_S, format_count
 
 __all__ = ["Limits", "Stranger", "check", "strangers"]
@@ -111,6 +112,7 @@ def check(
     used: list[Entry] = []
     refused = [*_of_targets(spec, http, allow, at, resolve, used)]
     refused += _of_export(spec, allow, at, resolve)
+    refused += map(why_refused, list_refused(spec.libraries_in_c, spec.unchecked_libraries))
     limits = Limits.of(used)
     refused += _of_size(spec, limits)
     return limits, tuple(dict.fromkeys(refused))
@@ -131,7 +133,7 @@ def strangers(spec: PlanSpec, http: Http, allow: AllowList, at: datetime, resolv
             entry = allow.entry("" if pinned is not None else host, as_address(address), port, at)
             if entry is not None and not is_own(as_address(address)):
                 parts = urlsplit(url)
-                origin = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
+                origin = f"{GRPC_SCHEMES.get(parts.scheme, parts.scheme)}://{parts.netloc.rpartition('@')[2]}"
                 at_address = address if pinned is not None else None
                 found.setdefault((origin, at_address), Stranger(origin, at_address, entry))
     return tuple(found.values())

@@ -17,6 +17,7 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 from loadgen.clients.browser.ignored_settings import ignored_settings
+from loadgen.clients.libraries.connects_in_c import LIBRARIES
 from loadgen.clients.llm.settings import Llm
 from loadgen.clients.net.proxy_requests import Excepted
 from loadgen.clients.net.settings import Http
@@ -25,7 +26,7 @@ from loadgen.clients.request.tracing import Trace
 from loadgen.dsl.source_location import Origin
 from loadgen.hostport import HostPort, of_url
 from loadgen.measure.deltas.limits import NAME_BYTES
-from loadgen.target_url import LINK_SCHEMES, PORTS, TargetUrl, is_http
+from loadgen.target_url import GRPC_SCHEMES, LINK_SCHEMES, PORTS, TargetUrl, is_http
 from loadgen.units import NS_PER_S, parse_duration
 
 __all__ = [
@@ -48,6 +49,7 @@ __all__ = [
     "read_text",
     "read_time_limit",
     "read_trace",
+    "read_unchecked",
     "read_weights",
     "region_names_wrong",
     "url_wrong",
@@ -161,6 +163,23 @@ def read_trace(trace: object, wrong: list[Wrong]) -> Trace | None:
     errors = [Wrong("trace", f"trace: {message}", hint) for message, hint in trace.wrongs()]
     wrong += errors
     return None if errors else trace
+
+
+def read_unchecked(names: object, wrong: list[Wrong]) -> tuple[str, ...]:
+    """Return the names of libraries whose connections an allow-list cannot check; append an error to `wrong` for each
+    that loadgen does not know.
+    """
+    hint = 'write the names of modules: unchecked_libraries=["confluent_kafka"]'
+    if isinstance(names, str) or not isinstance(names, Iterable):
+        wrong.append(Wrong("unchecked_libraries", f"unchecked_libraries: {names!r} is not a list of names", hint))
+        return ()
+    found = tuple(names)
+    for one in found:
+        if one not in LIBRARIES:
+            message = f"unchecked_libraries: {one!r} is not a library that loadgen refuses, so leave it out"
+            near = did_you_mean(one.replace("-", "_"), sorted(LIBRARIES)) if isinstance(one, str) else ""
+            wrong.append(Wrong("unchecked_libraries", message, near or hint))
+    return found
 
 
 def read_connections(connections: object, wrong: list[Wrong]) -> Connections:
@@ -354,8 +373,6 @@ def is_url(target: object) -> bool:
 _MEANT_SCHEMES: Final = {
     "ws": ("http", 'user.ws("/path")'),
     "wss": ("https", 'user.ws("/path")'),
-    "grpc": ("http", "user.grpc"),
-    "grpcs": ("https", "user.grpc"),
 }
 """By scheme of protocols over HTTP: the scheme of a target, and the word of a journey."""
 
@@ -370,7 +387,9 @@ def url_wrong(target: object) -> tuple[str, str]:
         return f"target: {target!r} is not a URL", hint
     try:
         url = urlsplit(target)
-        if url.scheme in LINK_SCHEMES:
+        if url.scheme in GRPC_SCHEMES:
+            hint = f'write "{url.scheme}://127.0.0.1:50051"'
+        elif url.scheme in LINK_SCHEMES:
             hint = f'write "{url.scheme}://127.0.0.1:7000"'
         host, port = of_url(url) if url.netloc else HostPort("", None)
     except ValueError as error:
@@ -391,6 +410,9 @@ def url_wrong(target: object) -> tuple[str, str]:
         return "target: the URL contains credentials, which would be stored with the results", where
     if url.query or url.fragment:
         return f"target: {target!r} has a query or fragment, but must be the base of all paths", hint
+    if url.scheme in GRPC_SCHEMES and (url.path not in ("", "/") or (port is None and PORTS[url.scheme] is None)):
+        example = f'write "{url.scheme}://{HostPort(host, port).bracketed}:{port or 50051}"'
+        return f"target: {target!r} must have {'no path' if port else 'a port and no path'}", example
     if url.scheme in LINK_SCHEMES and (port is None or url.path not in ("", "/")):
         example = f'write "{url.scheme}://{HostPort(host, port).bracketed}:{port or 7000}"'
         return f"target: {target!r} must have a port and no path", example

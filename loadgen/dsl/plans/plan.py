@@ -43,6 +43,7 @@ from loadgen.dsl.plans.argument_validation import (
     read_text,
     read_time_limit,
     read_trace,
+    read_unchecked,
     read_weights,
     region_names_wrong,
     url_wrong,
@@ -161,6 +162,8 @@ class Plan:
         http: `Http(...)`: proxy, client certificate, addresses, HTTP/2, retries and other HTTP settings.
         llm: `Llm(model=...)`: the AI model that `user.llm` asks, and how; see docs/llm.md.
         browsers: the most users with a real browser (`user.browser`) at the same time on each worker; 0: none.
+        unchecked_libraries: client libraries that may open connections which an allow-list cannot check, because the
+            library connects in C: ["confluent_kafka"]. Without their names, a run with an allow-list is refused.
         client: "loadgen", or "httpx" to run the scenario on the stock httpx client for comparison.
         busy_wait: False: workers always sleep until the next start of an open load. True: they turn their event loop
             instead if the start is due within some 50 µs, which makes starts more punctual; see docs/open-loads.md.
@@ -199,6 +202,7 @@ class Plan:
         http: Http | None = None,
         llm: Llm | None = None,
         browsers: int = 0,
+        unchecked_libraries: Iterable[str] = (),
         client: str = "loadgen",
         busy_wait: bool = True,
         owner: str = "",
@@ -213,6 +217,8 @@ class Plan:
         self.metrics: tuple[Metric, ...] = ()
         self.secrets: tuple[str, ...] = ()
         """Names of the scenario's secrets; set by the loader, like `doc`, `params` and `metrics`."""
+        self.libraries_in_c: tuple[str, ...] = ()
+        """Client libraries of the scenario that connect in C; set by the loader."""
         self.lines: dict[str, int] = {}
         """Line of each argument, for messages; set by the loader."""
         self.overrides = Overrides()
@@ -268,6 +274,8 @@ class Plan:
         self.llm = read_llm(llm, self.targets, self.folder, self._wrong)
         self.browsers = read_browsers(browsers, self._wrong)
         """The most pages in browsers at the same time on each worker."""
+        self.unchecked_libraries = read_unchecked(unchecked_libraries, self._wrong)
+
         self._wrong += browsers_wrong(self.browsers, settings, has_ca=ca is not None)
         self.client = client
         self.owner = read_text("owner", owner, self._wrong)
@@ -575,6 +583,8 @@ class Plan:
             client=self.client,
             probes=self.probes,
             probe_slos=tuple(slo.probe for slo in self.slos if slo.probe is not None),
+            libraries_in_c=self.libraries_in_c,
+            unchecked_libraries=self.unchecked_libraries,
             notes=(*self.http.notes(), *([STOCK_NOTE] if self.client == "httpx" else [])),
         )
 

@@ -308,6 +308,10 @@ class PlanSpec(msgspec.Struct, frozen=True, kw_only=True):
     """Pages of metrics that the controller reads during the run; secrets only by name."""
     probe_slos: tuple[ProbeObjective, ...] = ()
     """The objectives on rows of probes. Agents ignore them; the controller judges them from its journal of probes."""
+    libraries_in_c: tuple[str, ...] = ()
+    """The scenario's client libraries that open their connections in C; a run with an allow-list refuses them."""
+    unchecked_libraries: tuple[str, ...] = ()
+    """Those of them that such a run accepts, because the plan names them."""
     notes: tuple[str, ...] = ()
     """Notes on how the run was measured that a reader of its results should know."""
     needs_sure: bool = False

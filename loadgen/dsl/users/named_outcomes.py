@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from typing import Any, Final, TypeAlias, cast
 
+from loadgen.clients.httpx_api.errors import failure_in
+from loadgen.clients.net.target_guard import is_not_allowed
 from loadgen.errors import UsageError
 from loadgen.measure.deltas.series_key import CUT_OFF, OK
 
@@ -57,13 +59,18 @@ def name_failure(error: BaseException, outcomes: Outcomes) -> None:
     """Give an exception its outcome: that of its own class in `outcomes`, or else of its nearest base class.
 
     Each exception in a group gets an outcome of its own. An exception that has an outcome of an inner `measure` keeps
-    it. If the function given for a class raises, or returns no text, the exception counts as an error of the script.
+    it. If the allow-list refused a connection of the library, that is the outcome. If the function given for a class
+    raises, or returns no text, the exception counts as an error of the script.
     """
     if isinstance(error, BaseExceptionGroup):
         for one in error.exceptions:
             name_failure(one, outcomes)
         return
     if _KEY in error.__dict__:
+        return
+    behind = failure_in(error)
+    if behind is not None and is_not_allowed(behind):  # an allow-list refused the library's connection
+        error.__dict__[_KEY] = behind
         return
     for kind in type(error).__mro__:
         if kind in outcomes:

@@ -110,6 +110,11 @@ class Measure:
         self.last: object = None
         """The last result of a poll, which a failure shows."""
 
+    @property
+    def peer(self) -> tuple[str, int]:
+        """Return host and port for a span of ours: they are unknown, because loadgen does not send the request."""
+        return "", 0
+
     async def __aenter__(self) -> None:
         self._meter.settle()
         self.begin(perf_counter_ns())

@@ -15,6 +15,7 @@ import inspect
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from http.cookiejar import CookieJar
 from pathlib import Path
 from random import Random
 from time import perf_counter_ns
@@ -109,7 +110,15 @@ class Openers(Protocol):
     reflected: Reflected
     """The gRPC services that the worker knows by reflection."""
     grpc_targets: set[str]
-    """The targets with gRPC channels, by name; "" is that of `user.http`."""
+    """The targets with gRPC channels, by name; "" is the plan's main target."""
+
+    def open_grpc(self, user: User, target: str) -> HttpClient:
+        """Return the client for gRPC calls to the target of this name.
+
+        Raises:
+            UsageError: the plan has no target of that name.
+        """
+        ...
 
     def open_client(self, user: User, target: str) -> HttpClient:
         """Return a new client for the target of this name.
@@ -127,7 +136,14 @@ class Openers(Protocol):
         """
         ...
 
-    def open_browser(self, user: User, url: str, name: PageName, storage: StorageState | None = None) -> PageVisit:
+    def open_browser(
+        self,
+        user: User,
+        url: str,
+        name: PageName,
+        storage: StorageState | None = None,
+        jar: CookieJar | None = None,
+    ) -> PageVisit:
         """Return a visit to pages in a browser.
 
         Raises:
@@ -693,6 +709,7 @@ class User:
         *,
         name: str | Callable[[str], str] | None = None,
         storage_state: StorageState | None = None,
+        share_cookies: bool = False,
     ) -> PageVisit:
         """Return a context manager that opens a page in a real browser: `async with user.browser("/") as page:`.
 
@@ -706,6 +723,8 @@ class User:
             name: the name of the first row; or a function that returns the name of each row from its URL.
             storage_state: cookies and local storage, as `await page.context.storage_state()` returned them in an
                 earlier `async with user.browser` block. None: the profile is empty.
+            share_cookies: the browser starts with the cookies of `user.http`, and at the end of the block `user.http`
+                has those of the browser.
 
         Raises:
             UsageError: the plan has no `browsers=`, or `storage_state` is not such a dict.
@@ -715,7 +734,8 @@ class User:
                 f"user.browser: storage_state must be a dict, not a {type(storage_state).__name__}",
                 hint="write state = await page.context.storage_state() at the end of an earlier block, and pass state",
             )
-        return self._all_openers().open_browser(self, url, name, storage_state)
+        jar = self.http.cookies.jar if share_cookies else None
+        return self._all_openers().open_browser(self, url, name, storage_state, jar)
 
     def tcp(self, target: str = "", *, frame: Frame, timeout: float | str | None = None) -> TcpLink:
         """Return a TCP connection: `async with user.tcp("gate", frame=lines()) as link: await link.ask(b"PING")`.
@@ -827,18 +847,20 @@ class User:
         return channel
 
     def grpc_channel(self, target: str = "") -> GrpcChannel:
-        """Return a new channel as `grpc` does, for the target of this name; "" for that of `user.http`.
+        """Return a new channel as `grpc` does, for the target of this name; "" for the plan's main target.
+
+        A target with `grpc://` or `grpcs://` always uses HTTP/2; one with `https://` needs it in the plan.
 
         Raises:
             UsageError: the plan does not use HTTP/2, or has no target of that name.
         """
         from loadgen.clients.grpc_client.channel import GrpcChannel  # imports grpcio: 0.1 s, which few scenarios need
 
-        reflected = None
-        if self._openers is not None:
-            reflected = self._openers.reflected
-            self._openers.grpc_targets.add(target)
-        return GrpcChannel(self.to(target) if target else self.http, reflected=reflected, target=target)
+        openers = self._openers
+        if openers is None:
+            return GrpcChannel(self.to(target) if target else self.http, target=target)
+        openers.grpc_targets.add(target)
+        return GrpcChannel(openers.open_grpc(self, target), reflected=openers.reflected, target=target)
 
     @property
     def httpx(self) -> HttpxClient:

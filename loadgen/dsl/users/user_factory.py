@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
+from http.cookiejar import CookieJar
 from random import Random
 from time import perf_counter_ns
 from typing import TYPE_CHECKING, Any, Literal
@@ -64,7 +65,7 @@ from loadgen.engine.recording.user_meter import Meter
 from loadgen.engine.tracing.share import AdaptiveShare
 from loadgen.errors import UsageError
 from loadgen.measure.deltas.series_key import Tags
-from loadgen.target_url import LINK_SCHEMES, TargetUrl, is_http
+from loadgen.target_url import LINK_SCHEMES, TargetUrl, http_url_of_grpc, is_grpc, is_http
 
 if TYPE_CHECKING:
     from loadgen.clients.browser.chromium import StorageState
@@ -128,6 +129,7 @@ class UserFactory:
             Who drives the users closes them.
         raw: opens the connections of `user.tcp` and `user.udp`; None: `network` does, if it can.
         raw_tls: makes the TLS context of `tcps://` targets, which offers no HTTP; None: it is that of HTTP.
+        http2_tls: makes the TLS context of `grpcs://` targets, which offers HTTP/2; None: it is that of HTTP.
     """
 
     user_class: type[UserWith[Any]] = UserWith
@@ -157,11 +159,14 @@ class UserFactory:
         reflected: Reflected | None = None,
         raw: RawNetwork | None = None,
         raw_tls: Callable[[], _ssl.SSLContext] | None = None,
+        http2_tls: Callable[[], _ssl.SSLContext] | None = None,
     ) -> None:
         self.ways = ways
         self._raw = network if raw is None and isinstance(network, RawNetwork) else raw
         self._make_raw_tls = raw_tls
         self._raw_tls: _ssl.SSLContext | None = None
+        self._make_http2_tls, self._grpc_network = http2_tls, network
+        self._http2_tls: _ssl.SSLContext | None = None
         self._has_http = ways.url != NO_HTTP_URL
         self.worker_clients = worker_clients or WorkerClients()
         self.worker_clients.owner = self.worker_clients.owner or self._client_owner
@@ -287,10 +292,44 @@ class UserFactory:
         if not is_http(url):
             raise UsageError(
                 f'user.to("{target}"): {url} is not an HTTP target',
-                hint=f'write user.tcp("{target}", frame=lines()), user.udp("{target}"), or user.target("{target}")',
+                hint=f'write user.grpc_channel("{target}")'
+                if is_grpc(url)
+                else f'write user.tcp("{target}", frame=lines()), user.udp("{target}"), or user.target("{target}")',
             )
         # Rows of other targets carry the target's name, since `/x` of two targets must not share a row.
         return self._client(user._meter, user.http.pool, url, "" if url == self._url else target)
+
+    def open_grpc(self, user: User, target: str) -> HttpClient:
+        """Return the HTTP client of a user for gRPC calls to the target of this name; of "" the plan's main target.
+
+        A gRPC target gets a client over a pool of its own, which always uses HTTP/2. Others share that of `user.http`.
+
+        Raises:
+            UsageError: the plan has no target of that name.
+        """
+        url = str(self.target_url(target))
+        if not is_grpc(url):
+            return user.to(target) if target else user.http
+        scheme = url.partition("://")[0].lower()
+        pools = user.http.pool.beside
+        if scheme not in pools:
+            pools[scheme] = self._grpc_pool(scheme)
+        # As of HTTP: calls to other targets carry the target's name.
+        name = "" if url == self.ways.main_url else target
+        return self._client(user._meter, pools[scheme], http_url_of_grpc(url), name)
+
+    def _grpc_pool(self, scheme: str) -> ConnectionPool:
+        """Return a pool for the targets of a gRPC scheme. Without TLS, nothing is negotiated."""
+        if self._http2_tls is None and scheme == "grpcs":
+            self._http2_tls = self._ssl if self._make_http2_tls is None else self._make_http2_tls()
+        return pool_for(
+            self.ways.connections,
+            self._grpc_network,
+            self._http2_tls,
+            http2=True if scheme == "grpcs" else "prior",
+            limit_bytes=self._max_body_bytes,
+            has_phases=self._has_phases,
+        )
 
     def target_url(self, target: str) -> TargetUrl:
         """Return the URL of the target of this name; of "" that of the plan's main target.
@@ -351,7 +390,14 @@ class UserFactory:
             follow_redirects=ways.follow_redirects,
         )
 
-    def open_browser(self, user: User, url: str, name: PageName, storage: StorageState | None = None) -> PageVisit:
+    def open_browser(
+        self,
+        user: User,
+        url: str,
+        name: PageName,
+        storage: StorageState | None = None,
+        jar: CookieJar | None = None,
+    ) -> PageVisit:
         """Return the visit of a user to pages in a browser.
 
         Raises:
@@ -374,7 +420,7 @@ class UserFactory:
                 partial(launch_for, self._network, places),
                 self._tracer,
             )
-        return PageVisit(browsers, user._meter, self._pages, url, name, storage)
+        return PageVisit(browsers, user._meter, self._pages, url, name, storage, jar)
 
     # -- the parts of a user ----------------------------------------------------------------------
 

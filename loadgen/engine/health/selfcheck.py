@@ -53,6 +53,7 @@ from types import FrameType
 from typing import Final
 
 from loadgen.engine.health.answer_reads import JUMP_NOTE, AnswerReads
+from loadgen.engine.health.open_connections import OPEN_CONNECTIONS
 from loadgen.engine.health.process_health import HealthReading, Probe
 from loadgen.engine.health.stream_reads import StreamReads
 from loadgen.measure.deltas.delta import Health
@@ -331,6 +332,9 @@ class SelfCheck:
             users=users,
             in_flight=in_flight,
             waiting=waiting,
+            http_connections=max(0, OPEN_CONNECTIONS.http),
+            websockets=max(0, OPEN_CONNECTIONS.websockets),
+            tcp_connections=max(0, OPEN_CONNECTIONS.tcp),
             loop_lag_p50_us=(lags[len(lags) // 2] if lags else 0) // NS_PER_US,
             loop_lag_p99_us=loop_p99_ns // NS_PER_US,
             loop_lag_max_us=(lags[-1] if lags else 0) // NS_PER_US,

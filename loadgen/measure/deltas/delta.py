@@ -87,6 +87,11 @@ class Health(msgspec.Struct, frozen=True, gc=False):
     """Iterations running at the end of the interval."""
     waiting: int = 0
     """Due iterations that wait for a free user at the end of the interval."""
+    http_connections: int = 0
+    """Open connections at the end of the interval: HTTP of all versions, in use or idle."""
+    websockets: int = 0
+    tcp_connections: int = 0
+    """Of `user.tcp`."""
     loop_lag_p50_us: int = 0
     loop_lag_p99_us: int = 0
     loop_lag_max_us: int = 0

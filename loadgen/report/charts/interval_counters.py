@@ -19,10 +19,11 @@ __all__ = ["Intervals"]
 
 _STATES: Final = (
     *("reported", "users", "in_flight", "waiting", "unfit"),
+    *("http_connections", "websockets", "tcp_connections"),
     *("generator_lag_us", "loop_lag_us", "cpu_share", "read_lag_us"),
 )
-_ADDED: Final = 5
-"""The first 5 states are sums over agents; the others are the worst agent's values."""
+_ADDED: Final = 8
+"""The first 8 states are sums over agents; the others are the worst agent's values."""
 _UNFIT: Final = 2_000
 """The largest number of intervals for which the reason why an agent was invalid is kept as text."""
 
@@ -77,6 +78,9 @@ class Intervals:
             sum(h.in_flight for h in health.values()),
             sum(h.waiting for h in health.values()),
             sum(bool(h.unfit) for h in health.values()),
+            sum(h.http_connections for h in health.values()),
+            sum(h.websockets for h in health.values()),
+            sum(h.tcp_connections for h in health.values()),
         )
         for at, name in enumerate(("generator_lag_p99_us", "loop_lag_p99_us", "cpu_share"), _ADDED):
             states[at] = max(states[at], *(getattr(h, name) for h in health.values())) if health else states[at]

@@ -257,6 +257,7 @@ class History:
                 )
             },
             **{name: of.at_end(name, *where) for name in ("users", "in_flight", "waiting")},
+            **{name: of.at_end(name, *where) for name in ("http_connections", "websockets", "tcp_connections")},
             "generator": {
                 "lag_p99_ms": [us / _US_PER_MS for us in of.worst("generator_lag_us", *where)],
                 "loop_lag_p99_ms": [us / _US_PER_MS for us in of.worst("loop_lag_us", *where)],

@@ -61,7 +61,7 @@ export async function render(root, history, { live = false, baseline = null, bar
       messages.element,
       vitals.element,
       group("over-time", "Load, errors and distribution", element("div", { class: "grid" },
-        charts.rates.element, charts.errors.element, charts.heat.element, charts.spectrum.element, charts.users.element)),
+        charts.rates.element, charts.errors.element, charts.heat.element, charts.spectrum.element, charts.users.element, charts.connections.element)),
       metrics.element,
       stores.element,
       page.regions,
@@ -85,6 +85,7 @@ export async function render(root, history, { live = false, baseline = null, bar
     for (const part of [table, shown, stores, last]) part.update(next);
     key.update();
     show(page.curve, next.curve.length > 0 || (baseline?.curve.length ?? 0) > 0);
+    show(charts.connections.element, CONNECTIONS.some(([name]) => is_used(next.slots[name])));
     show(page.single, next.exemplars.slowest.length + next.exemplars.failing.length > 0);
     show(page.regions, regions.children.length > 0);
     board.tell();
@@ -185,6 +186,10 @@ function charts_of(board) {
         slot_line(history, "waiting", "c4", { dash: [1.5, 2], label: "waiting for a user" }),
       ],
     }),
+    connections: time_chart(board, {
+      id: "connections", title: "Open connections", note: () => `at the end of ${each_text(board.history.slots.length_s)}`, format: whole_text, least: 1,
+      lines: (history) => CONNECTIONS.filter(([name]) => is_used(history.slots[name])).map(([name, label, colour, dash]) => slot_line(history, name, colour, { dash, label })),
+    }),
     service: time_chart(board, {
       id: "service", title: "Response time and service time", note: "of requests, logarithmic; between them: waiting for a connection, DNS, connect, TLS", is_log: true, format: ms_text,
       lines: (history) => [["p50", "c1"], ["p99", "c3"]].flatMap(([name, colour]) => [
@@ -221,6 +226,18 @@ function charts_of(board) {
       ],
     }),
   };
+}
+
+/** The kinds of connections: the name of the column, the label, the colour and the dashes of its line. */
+const CONNECTIONS = [
+  ["http_connections", "HTTP", "c1", null],
+  ["websockets", "WebSocket", "c3", [8, 3]],
+  ["tcp_connections", "TCP", "c4", [2, 2]],
+];
+
+/** Runs of older versions have no such columns. */
+function is_used(column) {
+  return Boolean(column?.some((value) => value > 0));
 }
 
 function has(column) {

@@ -594,7 +594,7 @@ class Counters(_message.Message):
     def __init__(self, requests_started: _Optional[int] = ..., requests_finished: _Optional[int] = ..., requests_errors: _Optional[int] = ..., requests_pool_limited: _Optional[int] = ..., iterations_due: _Optional[int] = ..., iterations_started: _Optional[int] = ..., iterations_finished: _Optional[int] = ..., iterations_missed: _Optional[int] = ..., iterations_cut_off: _Optional[int] = ..., iterations_errors: _Optional[int] = ..., script_faults: _Optional[int] = ..., bytes_received: _Optional[int] = ...) -> None: ...
 
 class Health(_message.Message):
-    __slots__ = ("users", "in_flight", "waiting", "loop_lag_p50_us", "loop_lag_p99_us", "loop_lag_max_us", "generator_lag_p99_us", "response_p99_us", "cpu_share", "rss_bytes", "unfit", "notes", "steal_share", "gc_max_us", "fds", "fd_limit", "ports", "port_limit", "memory_free_bytes", "unacked", "oldest_ms", "intervals", "unfit_intervals", "streams", "reads")
+    __slots__ = ("users", "in_flight", "waiting", "loop_lag_p50_us", "loop_lag_p99_us", "loop_lag_max_us", "generator_lag_p99_us", "response_p99_us", "cpu_share", "rss_bytes", "unfit", "notes", "steal_share", "gc_max_us", "fds", "fd_limit", "ports", "port_limit", "memory_free_bytes", "unacked", "oldest_ms", "intervals", "unfit_intervals", "streams", "reads", "http_connections", "websockets", "tcp_connections")
     USERS_FIELD_NUMBER: _ClassVar[int]
     IN_FLIGHT_FIELD_NUMBER: _ClassVar[int]
     WAITING_FIELD_NUMBER: _ClassVar[int]
@@ -620,6 +620,9 @@ class Health(_message.Message):
     UNFIT_INTERVALS_FIELD_NUMBER: _ClassVar[int]
     STREAMS_FIELD_NUMBER: _ClassVar[int]
     READS_FIELD_NUMBER: _ClassVar[int]
+    HTTP_CONNECTIONS_FIELD_NUMBER: _ClassVar[int]
+    WEBSOCKETS_FIELD_NUMBER: _ClassVar[int]
+    TCP_CONNECTIONS_FIELD_NUMBER: _ClassVar[int]
     users: int
     in_flight: int
     waiting: int
@@ -645,7 +648,10 @@ class Health(_message.Message):
     unfit_intervals: int
     streams: StreamHealth
     reads: ReadHealth
-    def __init__(self, users: _Optional[int] = ..., in_flight: _Optional[int] = ..., waiting: _Optional[int] = ..., loop_lag_p50_us: _Optional[int] = ..., loop_lag_p99_us: _Optional[int] = ..., loop_lag_max_us: _Optional[int] = ..., generator_lag_p99_us: _Optional[int] = ..., response_p99_us: _Optional[int] = ..., cpu_share: _Optional[float] = ..., rss_bytes: _Optional[int] = ..., unfit: _Optional[_Iterable[str]] = ..., notes: _Optional[_Iterable[str]] = ..., steal_share: _Optional[float] = ..., gc_max_us: _Optional[int] = ..., fds: _Optional[int] = ..., fd_limit: _Optional[int] = ..., ports: _Optional[int] = ..., port_limit: _Optional[int] = ..., memory_free_bytes: _Optional[int] = ..., unacked: _Optional[int] = ..., oldest_ms: _Optional[int] = ..., intervals: _Optional[int] = ..., unfit_intervals: _Optional[int] = ..., streams: _Optional[_Union[StreamHealth, _Mapping]] = ..., reads: _Optional[_Union[ReadHealth, _Mapping]] = ...) -> None: ...
+    http_connections: int
+    websockets: int
+    tcp_connections: int
+    def __init__(self, users: _Optional[int] = ..., in_flight: _Optional[int] = ..., waiting: _Optional[int] = ..., loop_lag_p50_us: _Optional[int] = ..., loop_lag_p99_us: _Optional[int] = ..., loop_lag_max_us: _Optional[int] = ..., generator_lag_p99_us: _Optional[int] = ..., response_p99_us: _Optional[int] = ..., cpu_share: _Optional[float] = ..., rss_bytes: _Optional[int] = ..., unfit: _Optional[_Iterable[str]] = ..., notes: _Optional[_Iterable[str]] = ..., steal_share: _Optional[float] = ..., gc_max_us: _Optional[int] = ..., fds: _Optional[int] = ..., fd_limit: _Optional[int] = ..., ports: _Optional[int] = ..., port_limit: _Optional[int] = ..., memory_free_bytes: _Optional[int] = ..., unacked: _Optional[int] = ..., oldest_ms: _Optional[int] = ..., intervals: _Optional[int] = ..., unfit_intervals: _Optional[int] = ..., streams: _Optional[_Union[StreamHealth, _Mapping]] = ..., reads: _Optional[_Union[ReadHealth, _Mapping]] = ..., http_connections: _Optional[int] = ..., websockets: _Optional[int] = ..., tcp_connections: _Optional[int] = ...) -> None: ...
 
 class ReadHealth(_message.Message):
     __slots__ = ("intervals", "kernel_reads", "loop_reads", "loop_connections", "jumps", "read_lag_p50_us", "read_lag_p99_us", "read_lag_max_us")

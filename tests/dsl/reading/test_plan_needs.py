@@ -84,6 +84,8 @@ def test_a_call_that_the_plan_cannot_serve_is_one_fault_with_its_line(
     [
         (BROWSER, f"{WEB}, browsers=1, {ONE}"),
         (HEALTH, f'{WEB}, http=Http(http2="prior"), {ONE}'),
+        (HEALTH, f'target="grpcs://127.0.0.1:1", {ONE}'),
+        ('user.grpc_channel("cart")', f'targets={{"web": "http://127.0.0.1:1", "cart": "grpc://127.0.0.1:2"}}, {ONE}'),
         (HEALTH, f"{WEB}, loads=[Load(look, iterations(1), http=Http(http2=True))]"),
         (BROWSER, f"{WEB}, load=iterations(1), mix=other"),
         ("await helper(user)", f"{WEB}, {ONE}"),
@@ -100,12 +102,9 @@ def test_a_target_with_an_invalid_url_is_not_also_an_unknown_target(tmp_path: Pa
     ]
 
 
-@pytest.mark.parametrize("scheme", ["ws", "grpc"])
-def test_a_target_with_a_scheme_of_a_protocol_over_http_is_shown_the_scheme_of_http(
-    tmp_path: Path, scheme: str
-) -> None:
-    (found,) = faults(tmp_path, "await user.think(0)", f'target="{scheme}://127.0.0.1:70", {ONE}')
-    assert f'write "http://127.0.0.1:70", and user.{scheme}' in found
+def test_a_target_with_the_scheme_of_websocket_is_shown_the_scheme_of_http(tmp_path: Path) -> None:
+    (found,) = faults(tmp_path, "await user.think(0)", f'target="ws://127.0.0.1:70", {ONE}')
+    assert 'write "http://127.0.0.1:70", and user.ws' in found
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -187,6 +188,19 @@ def test_limit_of_the_objective_is_a_line_in_the_response_chart(shown: Shown, tm
     page.locator("#percentiles select").select_option("checkout")
 
     assert page.locator("#percentiles canvas").screenshot() != with_limit
+
+
+def test_open_connections_are_a_chart_with_a_line_for_each_kind_that_the_run_has(shown: Shown, tmp_path: Path) -> None:
+    given = document(slots=20)
+    slots: Any = given["slots"]
+    slots |= {"http_connections": [40] * 20, "websockets": [0, *range(19)], "tcp_connections": [0] * 20}
+    page = opened(shown, tmp_path, given)
+    expect(page.locator("#connections")).to_be_visible()
+    expect(page.locator("#connections .legend button")).to_have_text([re.compile("HTTP"), re.compile("WebSocket")])
+
+
+def test_a_run_of_an_older_version_has_no_chart_of_connections(shown: Shown, tmp_path: Path) -> None:
+    expect(opened(shown, tmp_path, document(slots=20)).locator("#connections")).to_be_hidden()
 
 
 def test_run_without_an_error_says_so_instead_of_an_empty_chart(shown: Shown, tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from loadgen.dsl.loading.receivers import Receivers, own_nodes
 from loadgen.dsl.loading.source_analysis import Source, place, short_text
 from loadgen.dsl.plans.plan import Plan
 from loadgen.errors import Fault, UsageError
-from loadgen.target_url import TargetUrl, is_http
+from loadgen.target_url import TargetUrl, is_grpc, is_http
 
 __all__ = ["unmet_needs"]
 
@@ -61,11 +61,16 @@ def _check(source: Source, receivers: Receivers, node: ast.AST, plan: Plan, *, h
             case "browser" if not plan.browsers:
                 hint = "add Plan(browsers=2): at most 2 open pages at a time on each worker"
                 raise UsageError(f"{word}: the plan has no browsers", hint=hint)
+            case "grpc" | "grpc_channel" if any(map(is_grpc, plan.targets.values())):
+                return  # which of the targets a call uses is known in the run
             case "http" | "ws" | "grpc" | "grpc_channel" | "browser" if not any(map(is_http, plan.targets.values())):
                 hint = 'add one: targets={"api": "https://api.example", ...}'
                 raise UsageError(f"{word}: the plan has no HTTP target", hint=hint)
             case "grpc" | "grpc_channel" if not has_http2:
-                hint = 'write Plan(http=Http(http2=True)), or Http(http2="prior") for a target without TLS'
+                hint = (
+                    "write grpcs:// in the target's URL (without TLS grpc://), or Plan(http=Http(http2=True));"
+                    ' without TLS Http(http2="prior")'
+                )
                 raise UsageError(f"{word}: gRPC needs HTTP/2, and the plan does not use it", hint=hint)
             case _:
                 return
