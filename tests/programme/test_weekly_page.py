@@ -100,7 +100,17 @@ def changed(copied: MadeProgramme, gathered: Gathered, written: str) -> WeeklyPa
     ids = (gathered.runs[-2].run_id,)
     store.note(Event("verdict", written, "a test", ids, details={"outcome": "FAIL", "names": '["cart"]'}))
     store.note(Event("recommended", written, "a test", details={"id": "D-9", "recommendation": "NO-GO"}))
-    return build_page(gather(place, objectives(), gathered.period, AS_OF, gathered.settings, gathered.programme))
+    return build_page(
+        gather(
+            place,
+            objectives(),
+            gathered.period,
+            AS_OF,
+            gathered.settings,
+            gathered.programme,
+            load_tests=gathered.load_tests,
+        )
+    )
 
 
 def test_only_what_was_known_counts_and_a_change_of_slices_changes_only_its_rows(
