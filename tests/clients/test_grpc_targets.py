@@ -19,9 +19,9 @@ from loadgen.clients.pool.connection_policy import Connections
 from loadgen.dsl.plans.argument_validation import url_wrong
 from loadgen.errors import UsageError
 from loadgen.target_url import http_url_of_grpc, is_grpc, is_http, place_of_url
-from tests.clients.test_grpc import connections_to, stub
+from tests.clients.test_grpc import stub
 from tests.clients.test_open_connections import answer, now, until_closed
-from tests.support.grpc_server import grpc_server
+from tests.support.grpc_server import connections_to, grpc_server
 from tests.support.links import Rows, tcp_peer, user_for
 
 GET = "shop.v1.Cart/Get"

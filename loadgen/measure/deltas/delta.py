@@ -279,8 +279,8 @@ class Delta:
     places, because `codec.decode` unpacks them.
     """
     exemplar_rows: bytes = b""
-    """Exemplars as the controller receives them (`exemplar_rows.py`). `exemplars` is empty then; the merge decodes them.
-    Empty in all other places, because `codec.decode` decodes them.
+    """Exemplars as the controller receives them (`exemplar_rows.py`). `exemplars` is empty then; the merge decodes
+    them. Empty in all other places, because `codec.decode` decodes them.
     """
     sampled: tuple[SampledSums, ...] = ()
     """In plans with tracing: the response times of sampled and of other requests, sorted by series."""
