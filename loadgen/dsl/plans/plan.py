@@ -275,7 +275,6 @@ class Plan:
         self.browsers = read_browsers(browsers, self._wrong)
         """The most pages in browsers at the same time on each worker."""
         self.unchecked_libraries = read_unchecked(unchecked_libraries, self._wrong)
-
         self._wrong += browsers_wrong(self.browsers, settings, has_ca=ca is not None)
         self.client = client
         self.owner = read_text("owner", owner, self._wrong)
