@@ -12,7 +12,8 @@
     assert trial.sent[-1].json() == {"sku": "sku-1", "csrf": "c"}
 
 A trial uses the same code as a run: the same client down to the bytes, the same steps, the
-same recording. There is no network. Think times, paces and polls take no time: the clock
+same recording. There is no network; pages of `user.browser` are opened in a real Chromium, which gets the
+same replies. Think times, paces and polls take no time: the clock
 jumps, and `user.now()` with it. A rendez-vous does not wait, because there are no other
 users. Failures of the target become outcomes, but exceptions of the journey's own code
 are raised. Problems that a run would report (a leaked task, a call never awaited) are in
@@ -33,7 +34,9 @@ from pathlib import Path
 from time import perf_counter_ns
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from loadgen.clients.browser.page_visit import PageName, PageVisit
+from loadgen.clients.browser.browsers import Browsers
+from loadgen.clients.browser.canned_pages import CannedPages, launch_without_network
+from loadgen.clients.browser.page_visit import PageName, PageSettings, PageVisit
 from loadgen.clients.grpc_schema.reflected import Reflected
 from loadgen.clients.http import HttpClient
 from loadgen.clients.llm.settings import Llm
@@ -296,10 +299,14 @@ class _TrialPeople(UserFactory):
         storage: StorageState | None = None,
         jar: CookieJar | None = None,
     ) -> PageVisit:
-        raise UsageError(
-            "a trial has no browser, because its replies are canned",
-            hint="test this journey with `loadgen check`, or move user.browser into a journey of its own",
+        browsers = self.worker_clients.browsers
+        if browsers is None:
+            browsers = self.worker_clients.browsers = Browsers(most=1_000)
+        canned = CannedPages(self._canned, _TARGET)
+        settings = PageSettings(
+            _TARGET, self.ways.timeouts.total_ns, True, canned.places, launch_without_network, canned=canned
         )
+        return PageVisit(browsers, user._meter, settings, url, name, storage, jar)
 
     def open_client(self, user: User, target: str) -> HttpClient:
         return self._client(user._meter, user.http.pool, _url_of(target))

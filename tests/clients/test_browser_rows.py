@@ -10,7 +10,7 @@ from typing import Any, cast
 import pytest
 from msgspec import convert, structs
 
-from loadgen import User, journey, maximum, mean, minimum, p
+from loadgen import maximum, mean, minimum, p
 from loadgen.allowlist import AllowList, Entry
 from loadgen.clients.browser.host_rules import Place, is_allowed, places_of, resolver_rules
 from loadgen.clients.browser.page_rows import PageRow, PageRows, outcome_of_text, row_name
@@ -280,14 +280,7 @@ def test_an_invalid_number_of_browsers_is_an_error_of_the_plan(wrong: Any) -> No
     assert [one.argument for one in found] == ["browsers"]
 
 
-async def test_a_plan_without_browsers_and_a_trial_refuse_to_open_a_page() -> None:
-    @journey
-    async def look(user: User) -> None:
-        async with user.browser("/"):
-            raise AssertionError("not reached")
-
-    with pytest.raises(UsageError, match="a trial has no browser"):
-        await look.trial(replies={})
+def test_a_plan_without_browsers_refuses_to_open_a_page() -> None:
     user = UserFactory(Ways({"": "http://shop.test"}), TcpNetwork(), None, seed=1).user(Recorder())
     with pytest.raises(UsageError, match="the plan has no browsers"):
         user.browser("/")

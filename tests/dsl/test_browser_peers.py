@@ -71,6 +71,7 @@ class Peer:
                 b"14\r\n" + PAGE,
                 "/garbage": b"HTTP/1.1 2\0 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nxx",
                 "/empty": b"",
+                "/503-empty": b"HTTP/1.1 503 Busy\r\nContent-Length: 0\r\n\r\n",
                 "/503": b"HTTP/1.1 503 Busy\r\nRetry-After: 7\r\nContent-Length: 4\r\n\r\nbusy",
             }
             if path == "/hang":
@@ -175,6 +176,15 @@ async def test_pages_are_as_many_as_the_server_counts(factory: UserFactory) -> N
     pages = {path: count for path, count in Peer.seen.items() if path != "/favicon.ico"}
     assert rows == {"a": 3, "page /b": 3}
     assert pages == {"/a/0": 1, "/a/1": 1, "/a/2": 1, "/b": 3}
+
+
+async def test_an_error_without_a_body_has_its_status(factory: UserFactory) -> None:
+    visit = Visit(factory)
+    with pytest.raises(RequestFailed, match="http 503"):
+        async with visit.user.browser("/503-empty"):
+            raise AssertionError("Chromium shows a page of its own, so there is nothing to act on")
+    visit.user._meter.settle()
+    assert {(row, outcome) for row, outcome, _ in visit.values()} == {("page /503-empty", "http 503")}
 
 
 async def test_a_failed_page_is_kept_with_the_headers_of_both_sides(factory: UserFactory) -> None:

@@ -17,7 +17,16 @@ from loadgen.extras import missing_package
 from loadgen.find_chromium import INSTALL_CHROMIUM, find_chromium, why_none
 
 if TYPE_CHECKING:
-    from playwright.async_api import Browser, BrowserContext, Page, Playwright, Request, Response, StorageState
+    from playwright.async_api import (
+        Browser,
+        BrowserContext,
+        Page,
+        Playwright,
+        Request,
+        Response,
+        Route,
+        StorageState,
+    )
 
 __all__ = [
     "BrowserContext",
@@ -25,6 +34,7 @@ __all__ = [
     "Page",
     "Request",
     "Response",
+    "Route",
     "StorageState",
     "browser_failure",
     "check_installed",

@@ -57,6 +57,8 @@ _OUTCOMES: Final[Mapping[str, str]] = {
     "TOO_MANY_REDIRECTS": REDIRECTS,
 }
 _ABORTED: Final = "ABORTED"
+_NO_BODY: Final = "net::ERR_HTTP_RESPONSE_CODE_FAILURE"
+"""Of an answer with a status of 400 or above and no body, for which Chromium shows a page of its own."""
 _VITALS: Final = {"LCP": "lcp", "INP": "inp", "CLS": "cls", "FCP": "fcp", "TTFB": "ttfb"}
 _MOST_CLS: Final = 1_000.0
 _MOST_MS: Final = 3_600_000.0
@@ -155,12 +157,18 @@ class PageRows:
 
     def failed(self, url: str, text: str, at_ns: int) -> None:
         """End the open row. url: of the last hop. text: of Chromium, with "net::ERR_..."."""
-        outcome = outcome_of_text(text) or "browser failed"
+        outcome = self.outcome_of(text) or "browser failed"
         if outcome == "aborted":
             self.gone()
         else:
             is_fenced = outcome == DNS and not self._is_allowed(url)
             self.ends_as(NOT_IN_PLAN if is_fenced else outcome, text, at_ns)
+
+    def outcome_of(self, text: str) -> str:
+        """Return the outcome of the latest navigation for a text, as `outcome_of_text`."""
+        if _NO_BODY in text and self._row is not None and self._row.status:
+            return http_outcome(self._row.status)
+        return outcome_of_text(text)
 
     def ends_as(self, outcome: str, detail: str, at_ns: int) -> None:
         """End the row that is open, if one is, with an outcome."""

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Final
 from loadgen.clients.browser.browsers import Browsers, Launch, PageCounts
 from loadgen.clients.browser.chromium import browser_failure
 from loadgen.clients.browser.host_rules import Place, is_allowed
-from loadgen.clients.browser.page_rows import CRASHED, NOT_IN_PLAN, PageRow, PageRows, outcome_of_text, row_name
+from loadgen.clients.browser.page_rows import CRASHED, NOT_IN_PLAN, PageRow, PageRows, row_name
 from loadgen.clients.browser.shared_cookies import for_browser, store
 from loadgen.clients.browser.vitals_script import BINDING, script
 from loadgen.clients.protocol.outcomes import DNS, TIMEOUT
@@ -31,6 +31,7 @@ from loadgen.measure.deltas.series_key import CLS_NS, OK, Metric
 from loadgen.units import NS_PER_MS, NS_PER_S
 
 if TYPE_CHECKING:
+    from loadgen.clients.browser.canned_pages import CannedPages
     from loadgen.clients.browser.chromium import BrowserContext, Page, Request, Response, StorageState
 
 __all__ = ["PageName", "PageSettings", "PageVisit", "check_page_name"]
@@ -60,7 +61,10 @@ def check_page_name(name: object) -> None:
 
 @dataclass(frozen=True, slots=True)
 class PageSettings:
-    """The settings that all visits of a plan share. places: the servers that pages may reach."""
+    """The settings that all visits of a plan share.
+
+    places: the servers that pages may reach. canned: answers the requests of pages in a trial; None in runs.
+    """
 
     base_url: str
     limit_ns: int
@@ -68,6 +72,7 @@ class PageSettings:
     places: frozenset[Place]
     launch: Launch
     tracer: Tracer | None = None
+    canned: CannedPages | None = None
 
 
 class PageSample:
@@ -159,7 +164,9 @@ class PageVisit:
         self._broken = asyncio.Event()
         """Set if an answer began and broke off."""
         self._fault: Exception | None = None
-        """The first error of the scenario's function `name=`. It is called in an event, so the block raises it."""
+        """The first error of the scenario's function `name=`, or of a request that has no canned reply. Both happen in
+        events, so the block raises it.
+        """
         self._is_leaving = False
 
     async def __aenter__(self) -> Page:
@@ -178,6 +185,8 @@ class PageVisit:
                 await context.add_cookies(self._given)  # type: ignore[arg-type]  # of Playwright's TypedDict
             if settings.tracer is not None:
                 await context.set_extra_http_headers(self._trace_headers(settings.tracer))
+            if settings.canned is not None:
+                await settings.canned.attach(context, self._failed)
             await context.expose_binding(BINDING, lambda source, report: self._reported(source["page"], report))
             await context.add_init_script(script())
             self._page = page = await context.new_page()
@@ -187,6 +196,7 @@ class PageVisit:
                 raise self._fault
         except BaseException as error:
             await self._close(error)
+            self._raise_fault(error)
             self._translate(error)
             raise
         return page
@@ -195,12 +205,16 @@ class PageVisit:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self._close(error)
+        self._raise_fault(error)
         if error is not None:
             self._translate(error)
-        elif self._fault is not None:
-            raise self._fault
         elif self._rows.has_crashed:
             raise RequestFailed(CRASHED, f"{self._url}: the process of the page ended")
+
+    def _raise_fault(self, error: BaseException | None) -> None:
+        """Raise the scenario's own error, if there is one. A failure of the page is then only what followed from it."""
+        if self._fault is not None and self._fault is not error and (error is None or browser_failure(error)[0]):
+            raise self._fault from error
 
     async def _go(self, page: Page) -> None:
         """Open the first page. If its answer breaks off, end at once: Chromium would wait for the load event.
@@ -262,7 +276,7 @@ class PageVisit:
         is_ours, is_late = (False, False) if error is None else browser_failure(error)
         if is_late:
             self._rows.ends_as(TIMEOUT, str(error).splitlines()[0], perf_counter_ns())
-        elif is_ours and (outcome := outcome_of_text(str(error))) and outcome != "aborted":
+        elif is_ours and (outcome := self._rows.outcome_of(str(error))) and outcome != "aborted":
             self._rows.ends_as(outcome, str(error).splitlines()[0], perf_counter_ns())
         if self._rows.has_crashed:
             return
@@ -289,7 +303,7 @@ class PageVisit:
         if not is_ours:
             return
         first = str(error).strip().splitlines()[0]
-        outcome = TIMEOUT if is_late else CRASHED if self._rows.has_crashed else outcome_of_text(first)
+        outcome = TIMEOUT if is_late else CRASHED if self._rows.has_crashed else self._rows.outcome_of(first)
         # The error page of a failed navigation may interrupt it; then the text has no reason of its own.
         is_vague = not outcome and "interrupted by another navigation" in first
         # After an answer that broke off, Playwright waits for the load event until its time-out.
@@ -355,9 +369,12 @@ class PageVisit:
         try:
             name = self._named(row)
         except Exception as error:  # noqa: BLE001  of the scenario's function; the block raises it
-            self._fault = self._fault or error
+            self._failed(error)
             name = row_name(row.url)
         return self._meter.ask(name)
+
+    def _failed(self, error: Exception) -> None:
+        self._fault = self._fault or error
 
     def _named(self, row: PageRow) -> str:
         is_first, self._is_first = self._is_first, False
