@@ -42,6 +42,8 @@ each message; *grpc.aio* records nothing. *bare* makes the same call on uvloop, 
 it: no client on this loop can cost less. *k6* and *ghz* run in their own processes on core 0 in each turn, with 30 \
 users (ghz: on one connection); a run with few calls is subtracted, for their start."""
 TASKS = 30
+AT_MOST = 1.3
+"""1/3 of grpc.aio was the first budget for lone messages. Their reads alone cost more (docs/decisions/158)."""
 _STREAMS_OF_K6 = {"message": "Watch", "lone message": "Paced"}
 _FEW = 300
 
@@ -78,11 +80,13 @@ def _verdict(medians: dict[tuple[str, str], float], beside: Sequence[str]) -> st
         return medians["user.grpc", what] / medians[other, what]
 
     said = []
-    for what, limit, shown in (("unary call", 0.7, "0.7"), ("message", 1 / 3, "1/3"), ("lone message", 1 / 3, "1/3")):
+    for what, limit, shown in (("unary call", 0.7, "0.7"), ("message", 1 / 3, "1/3")):
         found = ratio(what, "grpc.aio")
         said.append(f"A {what} is {found:.2f} of grpc.aio's, budget {shown}: {held(found <= limit)}.")
+    found = ratio("lone message", "bare")
+    said.append(f"A lone message is {found:.2f} of its read alone (bare), budget {AT_MOST}: {held(found <= AT_MOST)}.")
     least = medians["bare", "lone message"] / medians["grpc.aio", "lone message"]
-    said.append(f"To be woken for a lone message (bare) is {least:.2f} of it.")
+    said.append(f"It is {ratio('lone message', 'grpc.aio'):.2f} of grpc.aio's; the read alone is {least:.2f}.")
     for name in beside:
         if (name, "unary call") not in medians:
             said.append(f"{name} is not {'there' if name == 'k6' else 'on PATH'}, so it was not measured.")
