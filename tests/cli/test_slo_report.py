@@ -106,7 +106,7 @@ def test_the_terminal_shows_sentences_rows_and_sections() -> None:
     assert "payments · Shop · performance: 2026-W30" in done.stdout
     assert "Checkout's was not: 99.4" in done.stdout
     assert "What is open:" in done.stdout
-    assert "Load tests are not known to be left out of " in done.stdout
+    assert "Load tests spend no error budget of " in done.stdout
     assert "catalog" not in done.stdout
 
 
