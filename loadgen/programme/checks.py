@@ -11,11 +11,11 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from decimal import Decimal
 from typing import Final
 
-from loadgen.dsl.plans.argument_validation import did_you_mean
 from loadgen.errors import Fault
 from loadgen.programme.objectives import Alert, Method, Objective, RatioIndicator
 from loadgen.programme.slo_files.fields import quoted
 from loadgen.programme.slo_set import Findings, Place, Reading
+from loadgen.similar_names import did_you_mean
 
 __all__ = [
     "STANDARD_ALERTS",

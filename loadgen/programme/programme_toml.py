@@ -21,10 +21,10 @@ from datetime import UTC, date, datetime, time
 from pathlib import Path
 from typing import Any, Final
 
-from loadgen.dsl.plans.argument_validation import did_you_mean
-from loadgen.dsl.plans.loadgen_toml import key_lines, syntax_fault
 from loadgen.errors import Fault, ScenarioError
 from loadgen.outside_text import one_line
+from loadgen.similar_names import did_you_mean
+from loadgen.toml_lines import key_lines, syntax_fault
 
 __all__ = [
     "FILE_NAME",

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from loadgen.dsl.plans.argument_validation import did_you_mean
 from loadgen.errors import ExitCode, UsageError
 from loadgen.history.store.write_once_storage import place_of
 from loadgen.outside_text import one_line
 from loadgen.programme.objectives import Objective
+from loadgen.similar_names import did_you_mean
 from loadgen.units import quantity
 from loadgen_controller.collect_option_errors import CollectedErrors
 from loadgen_controller.commands.missing_extra import needing_analysis

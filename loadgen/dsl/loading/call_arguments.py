@@ -57,7 +57,6 @@ from loadgen.dsl.loading.uses.protocol_arguments import (
 )
 from loadgen.dsl.loading.uses.value_misuse import metric_class
 from loadgen.dsl.payload import ScenarioBlob, blob
-from loadgen.dsl.plans.argument_validation import did_you_mean
 from loadgen.dsl.prompts.prompt import Prompt, Zipf, prompt, shared_prefix, zipf
 from loadgen.dsl.users.argument_checks import (
     check_check,
@@ -76,6 +75,7 @@ from loadgen.dsl.users.argument_checks import (
 from loadgen.dsl.users.named_outcomes import check_outcomes
 from loadgen.dsl.users.user import UserWith
 from loadgen.errors import Fault, UsageError
+from loadgen.similar_names import did_you_mean
 
 __all__ = ["wrong_calls"]
 

@@ -47,7 +47,6 @@ from loadgen.dsl.loading.uses.rows_and_states import attribute_misuses
 from loadgen.dsl.metric import Declared, Metric, metrics_declared
 from loadgen.dsl.payload import ScenarioBlob, ScenarioFile, bodies_made
 from loadgen.dsl.plans import plan_loads
-from loadgen.dsl.plans.argument_validation import did_you_mean
 from loadgen.dsl.plans.param import Params, params_given
 from loadgen.dsl.plans.plan import Plan, rows_needed
 from loadgen.dsl.plans.plan_check import limits_never_reached, metrics_wrong
@@ -61,6 +60,7 @@ from loadgen.dsl.source_location import Origin
 from loadgen.dsl.tag import Tag, tags_declared
 from loadgen.engine.load.share import whole_weights
 from loadgen.errors import Fault, ScenarioError
+from loadgen.similar_names import did_you_mean
 from loadgen.units import quantity
 
 __all__ = ["Scenario", "load", "split_plan"]

@@ -34,9 +34,9 @@ from loadgen.dsl.loading.other_tools import hint_of_attribute, methods_of
 from loadgen.dsl.loading.plan_by_argument import errors_by_argument, plan_call
 from loadgen.dsl.loading.source_analysis import Source, syntax_fault
 from loadgen.dsl.plans import plan_loads
-from loadgen.dsl.plans.argument_validation import did_you_mean
 from loadgen.dsl.users.exception_to_outcome import is_ours
 from loadgen.errors import Fault, ScenarioError
+from loadgen.similar_names import did_you_mean
 
 __all__ = ["run_statements"]
 

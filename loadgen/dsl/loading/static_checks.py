@@ -38,9 +38,9 @@ from loadgen.dsl.loading.receivers import VERBS, Function, Receivers, own_nodes
 from loadgen.dsl.loading.source_analysis import Source, read_source, short_text
 from loadgen.dsl.loading.uses.protocol_arguments import owner_of
 from loadgen.dsl.loading.uses.value_misuse import misuses, replies_as_data
-from loadgen.dsl.plans.argument_validation import did_you_mean
 from loadgen.dsl.users.user import UserWith
 from loadgen.errors import Fault, ScenarioError
+from loadgen.similar_names import did_you_mean
 
 __all__ = ["mistakes", "mistakes_of"]
 

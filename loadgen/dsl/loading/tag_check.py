@@ -17,10 +17,10 @@ from dataclasses import dataclass
 
 from loadgen.dsl.loading.receivers import VERBS, own_nodes
 from loadgen.dsl.loading.source_analysis import Source, last_name, pairs
-from loadgen.dsl.plans.argument_validation import did_you_mean
 from loadgen.dsl.tag import Tag
 from loadgen.engine.recording.tagging import TagSpec, looks_like_id
 from loadgen.errors import Fault
+from loadgen.similar_names import did_you_mean
 
 __all__ = ["id_warnings", "tag_faults"]
 

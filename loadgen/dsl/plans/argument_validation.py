@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields
-from difflib import SequenceMatcher, get_close_matches
+from difflib import get_close_matches
 from math import isfinite
 from pathlib import Path
 from typing import Any, Final
@@ -26,6 +26,7 @@ from loadgen.clients.request.tracing import Trace
 from loadgen.dsl.source_location import Origin
 from loadgen.hostport import HostPort, of_url
 from loadgen.measure.deltas.limits import NAME_BYTES
+from loadgen.similar_names import did_you_mean
 from loadgen.target_url import GRPC_SCHEMES, LINK_SCHEMES, PORTS, TargetUrl, is_http
 from loadgen.units import NS_PER_S, parse_duration
 
@@ -34,7 +35,6 @@ __all__ = [
     "browsers_wrong",
     "by_name",
     "client_wrong",
-    "did_you_mean",
     "http3_wrong",
     "is_url",
     "links_wrong",
@@ -417,45 +417,3 @@ def url_wrong(target: object) -> tuple[str, str]:
         example = f'write "{url.scheme}://{HostPort(host, port).bracketed}:{port or 7000}"'
         return f"target: {target!r} must have a port and no path", example
     return "", ""
-
-
-_MEANT: Final = {
-    "body": ("json", "content", "data"),
-    "payload": ("json", "content", "data"),
-    "query": ("params",),
-    "redirects": ("follow_redirects",),
-    "timeouts": ("timeout",),
-    "catch_response": ("expect", "accept"),
-    "interval": ("every",),
-    **dict.fromkeys(("start", "start_time", "delay"), ("after",)),
-}
-"""Words of other tools -> words of loadgen with this meaning, whose spelling is not similar."""
-_SHOWN: Final = 10
-"""Most names that a hint lists."""
-
-
-def did_you_mean(name: str, there: Iterable[str]) -> str:
-    """Return a hint for an unknown name: the ones of `there` with its meaning, the most similar one, or else a list.
-
-    A list of more than 10 names begins with the most similar ones, and ends with the number of the others. Returns ""
-    if `there` is empty.
-    """
-    known = list(there)
-    close = get_close_matches(name, known, n=1, cutoff=0.6)
-    meant = [one for one in _MEANT.get(name, ()) if one in known]
-    if meant or close:
-        shown = [f'"{one}"' for one in meant or close]
-        return f"did you mean {', '.join(shown[:-1])}{' or ' if shown[1:] else ''}{shown[-1]}?"
-    return f"use one of {listed(known, near=name)}" if known else ""
-
-
-def listed(names: Sequence[str], near: str = "") -> str:
-    """Return names in quotes as a list for a hint: `"a", "b"`, and for more than 10 `..., and 3 more`.
-
-    near: what was written. If the list is cut, it begins with the names that are most similar to this text.
-    """
-    shown = list(names)
-    if len(shown) > _SHOWN:
-        shown.sort(key=lambda one: -SequenceMatcher(None, one, near).ratio())
-    more = f", and {len(shown) - _SHOWN} more" if len(shown) > _SHOWN else ""
-    return ", ".join(f'"{one}"' for one in shown[:_SHOWN]) + more

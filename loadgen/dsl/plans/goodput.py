@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Never
 
-from loadgen.dsl.plans.argument_validation import did_you_mean
 from loadgen.dsl.plans.slo_expression import (
     Choice,
     GoodputValue,
@@ -21,6 +20,7 @@ from loadgen.dsl.plans.slo_expression import (
     read_time_limit,
 )
 from loadgen.dsl.source_location import here
+from loadgen.similar_names import did_you_mean
 
 if TYPE_CHECKING:
     from loadgen.dsl.journey import Journey

@@ -49,7 +49,7 @@ import os
 import re
 import stat
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -57,13 +57,15 @@ from typing import Any, Literal
 import msgspec
 
 from loadgen.backends.settings import TraceSource, TraceTable, source_of
-from loadgen.dsl.plans.argument_validation import did_you_mean, url_wrong
+from loadgen.dsl.plans.argument_validation import url_wrong
 from loadgen.dsl.plans.spec import Overrides
 from loadgen.errors import Fault, ScenarioError
 from loadgen.notify.settings import Channel, ChannelTable, channel_of
 from loadgen.probes.kinds import KINDS as PROBE_KINDS
 from loadgen.probes.settings import ProbeSpec, names_wrong, probe_of, table_of
+from loadgen.similar_names import did_you_mean
 from loadgen.sinks.options import KINDS
+from loadgen.toml_lines import key_lines, syntax_fault
 from loadgen.units import parse_rate
 
 __all__ = [
@@ -74,12 +76,10 @@ __all__ = [
     "ReportSettings",
     "Settings",
     "find_settings",
-    "key_lines",
     "merged",
     "read_environment",
     "read_places",
     "read_settings",
-    "syntax_fault",
 ]
 
 FILE_NAME = "loadgen.toml"
@@ -586,45 +586,3 @@ _EXAMPLES = {
 
 def _param_text(value: str | float | bool) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
-
-
-def syntax_fault(path: Path, error: tomllib.TOMLDecodeError) -> Fault:
-    """Return the error of a text that is not TOML, with its line."""
-    message = str(error)
-    found = re.search(r" \(at line (\d+), column \d+\)$", message)
-    line = int(found[1]) if found else 0
-    return Fault(
-        str(path),
-        line,
-        f"invalid TOML: {message[: found.start()] if found else message}",
-        "correct this line; toml.io has the syntax",
-    )
-
-
-_KEY_PART = r"""(?:[\w-]+|"[^"\n]*"|'[^'\n]*')"""
-_KEY = re.compile(rf"\s*({_KEY_PART}(?:\s*\.\s*{_KEY_PART})*)\s*=")
-_TABLE = re.compile(rf"\s*\[\s*({_KEY_PART}(?:\s*\.\s*{_KEY_PART})*)\s*\]")
-
-
-def key_lines(text: str) -> Iterator[tuple[tuple[str, ...], int]]:
-    """Yield each table and key of a TOML text as the parts of its dotted name, with its first line.
-
-    The result is a guess if lines of a multi-line string look like keys.
-    """
-    table: tuple[str, ...] = ()
-    seen: set[tuple[str, ...]] = set()
-    for number, line in enumerate(text.splitlines(), 1):
-        header, key = _TABLE.match(line), _KEY.match(line)
-        found: tuple[str, ...] = ()
-        if header:
-            found = table = _parts(header[1])
-        elif key:
-            found = (*table, *_parts(key[1]))
-        for n in range(1, len(found) + 1):
-            if found[:n] not in seen:
-                seen.add(found[:n])
-                yield found[:n], number
-
-
-def _parts(key: str) -> tuple[str, ...]:
-    return tuple(part.strip("\"'") for part in re.findall(_KEY_PART, key))

@@ -20,7 +20,7 @@ import msgspec
 from loadgen.dsl.executors.base import Executor
 from loadgen.dsl.journey import Journey
 from loadgen.dsl.metric import Metric
-from loadgen.dsl.plans.argument_validation import Wrong, did_you_mean, listed, url_wrong
+from loadgen.dsl.plans.argument_validation import Wrong, url_wrong
 from loadgen.dsl.plans.plan_loads import (
     MAX_LOADS,
     DrivenLoad,
@@ -37,6 +37,7 @@ from loadgen.dsl.plans.spec import Overrides
 from loadgen.errors import Fault, ProfileError, ScenarioError
 from loadgen.measure.deltas.custom import CHECK, MetricSpec
 from loadgen.measure.deltas.series_key import OTHER, UNTAGGED
+from loadgen.similar_names import did_you_mean, listed
 from loadgen.target_url import is_http
 from loadgen.units import format_duration, parse_duration
 

@@ -19,7 +19,7 @@ from typing import Any, Final, Never
 
 import msgspec
 
-from loadgen.dsl.plans.argument_validation import Wrong, did_you_mean
+from loadgen.dsl.plans.argument_validation import Wrong
 from loadgen.dsl.plans.slo_expression import Expression, Over, Slo, arguments, read_over, read_percentile
 from loadgen.dsl.source_location import Origin, here
 from loadgen.errors import Fault
@@ -28,6 +28,7 @@ from loadgen.probes.limits.limit_text import limit_wrong, parse_bound
 from loadgen.probes.limits.objective import ProbeObjective, Statistic
 from loadgen.probes.limits.row_names import KnownRow, names_of
 from loadgen.probes.settings import ProbeSpec, names_wrong, probe_of
+from loadgen.similar_names import did_you_mean
 
 __all__ = [
     "Probe",

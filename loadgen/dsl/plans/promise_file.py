@@ -16,11 +16,11 @@ from typing import Final
 import msgspec
 
 from loadgen.dsl.data.named_files import name_file
-from loadgen.dsl.plans.argument_validation import did_you_mean
 from loadgen.dsl.plans.slo import error_ratio, p
 from loadgen.dsl.plans.slo_expression import Slo
 from loadgen.dsl.source_location import Origin, here
 from loadgen.errors import Fault, ScenarioError
+from loadgen.similar_names import did_you_mean
 
 __all__ = ["PackedPromise", "PackedPromises", "PromiseFile", "openslo", "read_promises_by"]
 

@@ -23,7 +23,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final, Literal, TypedDict, Unpack, get_args, overload
 
-from loadgen.dsl.plans.argument_validation import did_you_mean
 from loadgen.dsl.plans.slo_expression import (
     Choice,
     CountValue,
@@ -59,6 +58,7 @@ from loadgen.measure.deltas.series_key import (
     TokenMetric,
 )
 from loadgen.measure.objectives.terms import ALL_CHECKS, ObjectiveKind
+from loadgen.similar_names import did_you_mean
 
 if TYPE_CHECKING:
     from loadgen.dsl.journey import Journey

@@ -8,11 +8,11 @@ from datetime import datetime
 from shlex import quote
 from typing import Literal
 
-from loadgen.dsl.plans.argument_validation import did_you_mean
 from loadgen.outside_text import one_line
 from loadgen.programme.board.coverage import BoardRow, Gap, is_stale
 from loadgen.programme.board.facts import JourneyTable, Known
 from loadgen.programme.board.standard_file import Rule, RuleException, Standard
+from loadgen.similar_names import did_you_mean
 from loadgen.units import format_rate, quantity
 
 __all__ = ["Finding", "exceptions_without_journey", "findings_of"]

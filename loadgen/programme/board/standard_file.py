@@ -38,7 +38,6 @@ from math import isfinite
 from pathlib import Path
 from typing import Any, Final, Literal, get_args
 
-from loadgen.dsl.plans.argument_validation import did_you_mean
 from loadgen.errors import Fault, ScenarioError
 from loadgen.outside_text import one_line
 from loadgen.programme.board.facts import JourneyTable
@@ -53,6 +52,7 @@ from loadgen.programme.programme_toml import (
 )
 from loadgen.programme.recommending.facts import JourneyFacts
 from loadgen.programme.recommending.programme_file import read_programme
+from loadgen.similar_names import did_you_mean
 
 __all__ = ["RULES", "Rule", "RuleException", "Standard", "StandardFile", "read_standard"]
 

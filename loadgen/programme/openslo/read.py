@@ -9,7 +9,6 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Final
 
-from loadgen.dsl.plans.argument_validation import did_you_mean
 from loadgen.programme.checks import check_alerts, check_slices, check_threshold_in_query
 from loadgen.programme.composites.composite import Composite
 from loadgen.programme.load_tests.leave_out import ABSENT
@@ -36,6 +35,7 @@ from loadgen.programme.openslo.time_windows import read_window
 from loadgen.programme.slo_files.fields import Fields, json_of, parse_threshold, quoted
 from loadgen.programme.slo_files.yaml_nodes import Parsed, YamlMap, parse_documents, read_documents
 from loadgen.programme.slo_set import Place, Reading, Service, SloSet
+from loadgen.similar_names import did_you_mean
 
 __all__ = ["ANNOTATIONS", "read_files", "read_parsed", "read_text"]
 

@@ -7,9 +7,9 @@ from datetime import datetime
 from typing import Final, cast
 from zoneinfo import ZoneInfo, available_timezones
 
-from loadgen.dsl.plans.argument_validation import did_you_mean
 from loadgen.programme.objectives import CalendarUnit, CalendarWindow, RollingWindow, Window
 from loadgen.programme.slo_files.fields import Fields, quoted
+from loadgen.similar_names import did_you_mean
 
 __all__ = ["read_window"]
 

@@ -17,12 +17,12 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 from loadgen.aws.storage.s3 import parse_url
-from loadgen.dsl.plans.argument_validation import did_you_mean
 from loadgen.errors import ScenarioError, UsageError
 from loadgen.notify.event import PAGES
 from loadgen.notify.settings import Channel
 from loadgen.outside_text import one_line
 from loadgen.programme.programme_toml import read_programme_toml, unknown_keys
+from loadgen.similar_names import did_you_mean
 
 __all__ = ["PublishSettings", "read_publish"]
 

@@ -19,10 +19,10 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final
 
-from loadgen.dsl.plans.argument_validation import did_you_mean
 from loadgen.errors import Fault, ScenarioError
 from loadgen.outside_text import one_line
 from loadgen.programme.programme_toml import ProgrammeToml, read_programme_toml, unknown_keys
+from loadgen.similar_names import did_you_mean
 
 __all__ = ["STANDARD", "Launch", "read_launch"]
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from loadgen.dsl.plans.argument_validation import did_you_mean, listed
+from loadgen.similar_names import did_you_mean, listed
 from loadgen_controller.collect_option_errors import CollectedErrors
 from loadgen_controller.planning.scenario import load_scenario
 

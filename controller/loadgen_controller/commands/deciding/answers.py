@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
-from loadgen.dsl.plans.argument_validation import did_you_mean
 from loadgen.errors import UsageError
 from loadgen.history.store.store import Store
 from loadgen.history.store.stored_run import Event
@@ -16,6 +15,7 @@ from loadgen.outside_text import one_line
 from loadgen.programme.launching.settings import Settings
 from loadgen.programme.recommending import overrides
 from loadgen.programme.recommending.checklist import CHECKED, DONE, REFUSED
+from loadgen.similar_names import did_you_mean
 from loadgen_controller.collect_option_errors import CollectedErrors
 from loadgen_controller.console_output import echo, echo_warning
 

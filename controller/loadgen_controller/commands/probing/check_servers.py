@@ -9,7 +9,6 @@ from typing import Annotated
 
 import typer
 
-from loadgen.dsl.plans.argument_validation import did_you_mean
 from loadgen.dsl.plans.loadgen_toml import FILE_NAME, find_settings, read_settings
 from loadgen.dsl.secret import missing_secrets, secret_value
 from loadgen.errors import FleetError, IncompleteError, LoadgenError, UsageError
@@ -21,6 +20,7 @@ from loadgen.probes.running.look import Look, look_at
 from loadgen.probes.settings import probe_of
 from loadgen.probes.spec import ProbeSpec
 from loadgen.report.report_parts import Table
+from loadgen.similar_names import did_you_mean
 from loadgen.units import format_count, format_duration, quantity
 from loadgen_controller.collect_option_errors import CollectedErrors
 from loadgen_controller.commands.shared_options import AllowHostOption

@@ -11,7 +11,6 @@ from typing import Annotated, Any, Final
 
 import typer
 
-from loadgen.dsl.plans.argument_validation import did_you_mean
 from loadgen.errors import ExitCode, ScenarioError, UsageError
 from loadgen.history.store.write_once_storage import place_of
 from loadgen.outside_text import one_line
@@ -25,6 +24,7 @@ from loadgen.programme.ledger import Ledger, Reading
 from loadgen.programme.programme_toml import FILE_NAME, read_programme_toml
 from loadgen.programme.status import time_text
 from loadgen.programme.weekly.programme_table import read_zone
+from loadgen.similar_names import did_you_mean
 from loadgen.units import quantity
 from loadgen_controller.collect_option_errors import CollectedErrors
 from loadgen_controller.commands.missing_extra import needing_analysis

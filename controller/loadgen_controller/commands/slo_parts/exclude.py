@@ -11,7 +11,6 @@ from typing import Annotated, Any
 
 import typer
 
-from loadgen.dsl.plans.argument_validation import did_you_mean
 from loadgen.errors import ExitCode
 from loadgen.history.store.write_once_storage import Place, place_of
 from loadgen.outside_text import one_line
@@ -19,6 +18,7 @@ from loadgen.programme.exclusions import Exclusion, exclude, is_excluded
 from loadgen.programme.ledger import Ledger
 from loadgen.programme.slices import DAY_S
 from loadgen.programme.status import time_text
+from loadgen.similar_names import did_you_mean
 from loadgen.units import format_count, quantity
 from loadgen_controller.collect_option_errors import CollectedErrors
 from loadgen_controller.commands.shared_options import ByOption, EnvOption, StoreOption

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from loadgen.dsl.plans.loadgen_toml import find_settings, read_settings
 from loadgen.errors import ExitCode
 from loadgen.outside_text import one_line
 from loadgen.programme.programme_toml import FILE_NAME
@@ -39,10 +38,11 @@ def publish_settings(
 ) -> tuple[PublishSettings, dict[str, str]] | None:
     """Return the table [publish] and the values of its channels' secrets. Faults are added to `errors`; then None."""
     path = programme or Path(FILE_NAME)
-    read = errors.catch(lambda: read_publish(path, read_settings(find_settings(path)).notify))
-    # Here, because it imports httpx, which takes a tenth of a second, and most calls send nothing.
+    # Here, because the first imports the language and the second httpx, and most calls of the commands send nothing.
+    from loadgen.dsl.plans.loadgen_toml import find_settings, read_settings
     from loadgen_controller.notifying.open_notifier import values_of
 
+    read = errors.catch(lambda: read_publish(path, read_settings(find_settings(path)).notify))
     return None if read is None else (read, values_of(errors, read.channels))
 
 

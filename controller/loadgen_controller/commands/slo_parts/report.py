@@ -13,16 +13,14 @@ from zoneinfo import ZoneInfo
 import typer
 
 from loadgen.atomic_files import atomic_write
-from loadgen.dsl.plans.argument_validation import did_you_mean
 from loadgen.errors import ExitCode, ScenarioError, StorageError, UsageError
-from loadgen.history.store.store import Store
 from loadgen.history.store.write_once_storage import Place, place_of
 from loadgen.outside_text import one_line
 from loadgen.programme.ledger import Ledger
 from loadgen.programme.objectives import Objective
 from loadgen.programme.programme_toml import FILE_NAME, read_programme_toml
-from loadgen.programme.publishing.publish import publish_report
 from loadgen.programme.publishing.publish_file import PublishSettings
+from loadgen.similar_names import did_you_mean
 from loadgen.units import quantity
 from loadgen_controller.collect_option_errors import CollectedErrors
 from loadgen_controller.commands.missing_extra import needing_analysis
@@ -35,6 +33,7 @@ from loadgen_controller.planning.option_parsing import parse_as_of, store_of
 from loadgen_controller.screen.terminal_report import Output, print_report, print_table, split_to_width
 
 if TYPE_CHECKING:
+    from loadgen.history.store.store import Store
     from loadgen.programme.recommending.programme_file import Programme
     from loadgen.programme.weekly.gather import Gathered
     from loadgen.programme.weekly.page_values import WeeklyPage
@@ -155,6 +154,8 @@ def report(
     settings, programme = read
     if team:
         settings = replace(settings, title=f"{team} · {settings.title}")
+    from loadgen.history.store.store import Store  # not with the module, which `slo status` imports as well
+
     history = Store(place)
     echo_stage("reading the ledger and the history")
     left_out = load_tests_said(objectives, slos.sources if slos else ())
@@ -337,6 +338,9 @@ def _publish(
         except OSError as error:
             raise StorageError(f"{pdf} cannot be read: {error.strerror}", hint="name another file") from None
     settings, values = chosen
+    # Here, because it imports httpx, which takes a tenth of a second, and `slo status` imports this module, too.
+    from loadgen.programme.publishing.publish import publish_report
+
     return show_published(publish_report(page, files, settings, place, datetime.now(UTC), values))
 
 

@@ -16,7 +16,7 @@ from math import isfinite
 from typing import Any, Final
 
 from loadgen.analysis.factors.factor import Factor
-from loadgen.dsl.plans.argument_validation import did_you_mean
+from loadgen.similar_names import did_you_mean
 from loadgen.units import parse_duration, parse_rate
 from loadgen_controller.collect_option_errors import CollectedErrors
 

@@ -28,8 +28,8 @@ from loadgen.dsl.graphs.nodes_and_edges import Node
 from loadgen.dsl.journey import Journey
 from loadgen.dsl.loading.other_tools import hint_of_import
 from loadgen.dsl.loading.source_analysis import Source, short_text
-from loadgen.dsl.plans.argument_validation import did_you_mean
 from loadgen.errors import Fault
+from loadgen.similar_names import did_you_mean
 
 __all__ = ["wrong_names"]
 

@@ -29,8 +29,8 @@ from loadgen.dsl.data.feed import Feed
 from loadgen.dsl.journey import Journey
 from loadgen.dsl.loading.receivers import Function
 from loadgen.dsl.loading.source_analysis import Source, bound_names, place
-from loadgen.dsl.plans.argument_validation import did_you_mean
 from loadgen.errors import Fault
+from loadgen.similar_names import did_you_mean
 
 __all__ = ["attribute_misuses"]
 

@@ -24,9 +24,9 @@ from loadgen.clients.response.streams import StreamedReply
 from loadgen.dsl.loading.receivers import Receivers
 from loadgen.dsl.loading.source_analysis import Source, short_text
 from loadgen.dsl.metric import Counter, Gauge, Metric, Rate, Trend
-from loadgen.dsl.plans.argument_validation import did_you_mean
 from loadgen.dsl.users.user import UserWith
 from loadgen.errors import Fault
+from loadgen.similar_names import did_you_mean
 
 __all__ = ["metric_class", "misuses", "replies_as_data"]
 
