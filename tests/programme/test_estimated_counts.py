@@ -205,10 +205,7 @@ def test_a_sampled_promise_near_its_target_is_undecided_with_the_part_that_would
     assert found.word == "undecided"
     # 2,736 of 288,000 are bad, 273.6 of the sample: its standard error is 5.7 %, and 1.96 of them are 0.1 % of all.
     assert found.figure == "99.0 % (estimate, 98.9 to 99.2 %)"
-    assert (
-        undecided_text(found)
-        == "the source keeps only 10.0 % of the requests: 36 % would be enough for this attainment"
-    )
+    assert undecided_text(found) == "the source samples only 10.0 % of the requests: a sample of 36 % would be enough"
 
 
 def test_the_part_that_would_settle_a_promise_does_settle_it(tmp_path: Path) -> None:
@@ -224,7 +221,7 @@ def test_bounds_that_contain_the_target_are_named(tmp_path: Path) -> None:
     found = state(tmp_path, [made(n, bounds=(985, 995), kept_ppm=1_000_000) for n in range(DAY)])
 
     assert found.figure == "99.1 % (estimate, 98.5 to 99.5 %)"
-    assert undecided_text(found).startswith("the bounds of the interpolated counts contain the target")
+    assert undecided_text(found).startswith("the target lies between the bounds of the interpolated counts")
     assert found.budget_left == (-0.5, 0.5)
 
 
@@ -233,13 +230,15 @@ def test_an_unknown_error_is_stated_and_leaves_the_promise_undecided(tmp_path: P
 
     assert found.figure == "99.1 % (estimate, 0.0 to 100.0 %)"
     assert undecided_text(found).startswith("nothing is known about the error of 288,000 requests")
-    assert 'error = "0.2 %" at the source in programme.toml' in undecided_text(found)
+    assert 'into programme.toml, for example sampled = "10 %" or error = "0.2 %"' in undecided_text(found)
 
 
 def test_missing_time_and_estimates_are_named_together(tmp_path: Path) -> None:
     found = state(tmp_path, [made(n, bounds=(985, 995), kept_ppm=1_000_000) for n in range(DAY) if n != 100])
 
-    assert undecided_text(found).startswith("5 minutes have no counts; the bounds of the interpolated counts")
+    assert undecided_text(found).startswith(
+        "5 minutes have no counts; the target lies between the bounds of the interpolated counts"
+    )
 
 
 def test_slices_of_a_promise_add_up_the_errors_of_those_in_the_ledger(tmp_path: Path) -> None:
@@ -301,7 +300,7 @@ def test_status_shows_the_interval_what_settles_it_and_exits_with_3(
     assert "error budget left: 10 % (-50 to 50 %)" in shown.output
     assert "estimate, 98.5 to 99.5 %: the bounds of interpolated counts" in shown.output
     assert (one["estimate_low"], one["estimate_high"]) == (0.985, 0.995)
-    assert one["undecided_because"].startswith("the bounds of the interpolated counts contain the target")
+    assert one["undecided_because"].startswith("the target lies between the bounds of the interpolated counts")
 
 
 def test_a_promise_that_its_estimate_leaves_open_is_no_go_and_no_pull_settles_it(tmp_path: Path) -> None:

@@ -3,8 +3,8 @@
     bad_range(bad, 0.1)       # (fewest, most) bad requests, if the source keeps a tenth of the requests
 
 The source keeps each request with the same chance, whatever its result, and scales the counts up. So the number of bad
-requests that it keeps has a binomial distribution, of all bad requests and the kept part. Its exact interval is turned
-into one of all bad requests. The interval holds for a population of any size: at `kept` 1 it is a point.
+requests that it keeps has a binomial distribution: all bad requests, each with the probability `kept`. The exact test
+of that number gives an interval for all bad requests. At `kept` 1 its ends are equal.
 
 The interval is that of bad requests, divided by the scaled total. The total is from the same sample, and errs in the
 same direction. So the interval of the share is a little too wide where many requests are bad, and never too narrow.
@@ -54,12 +54,13 @@ def widened(slices: Slices) -> Slices:
 
 
 def sampling_spread(slices: Slices, method: CountedBy) -> tuple[float, float]:
-    """Return how much smaller and how much larger the good count may be by sampling, in the units of the method.
+    """Return how much smaller and how much larger the good count may be by sampling, in the unit of
+    the budgeting method.
 
     The estimate is a sum of sampled bad requests, each with a weight: the requests for which it stands, and for
     RatioTimeslices that number divided by all requests of its slice. Such a sum is treated as one sample with the same
     mean and variance, and the largest weight is added once for its upper end. With equal weights this is the exact
-    interval. Timeslices have no common spread: use `widened`.
+    interval. For Timeslices the result is (0, 0): use `widened`.
 
     Source: M. Fay, E. Feuer, Statistics in Medicine 16, 1997.
     """

@@ -1,8 +1,8 @@
-"""Which client libraries open their connections in C, where the fence of `fence.py` does not see them.
+"""Which client libraries open their connections in C, where the fence of `fence.py` cannot check them.
 
-The table has the libraries that people use for load on databases, brokers and services. A library that is not in it is
-not found. gRPC's own library is special: generated files import it, and with `user.grpc` they send nothing by it. So
-only its channels count.
+The table has the libraries that people use for load on databases, brokers and services. Other libraries are
+not found. `grpc` is an exception: generated stubs import it, and `user.grpc` does not send by it. So its import is
+allowed, and only the creation of a channel is refused.
 
 Pure: it reads names of modules, and imports none.
 """

@@ -3,7 +3,7 @@
     fence = LibraryFence([guard], note=recorder.note)
     fence.raise_around(asyncio.get_running_loop())
 
-It sees two ways to a connection, and checks the address right before it is used:
+It intercepts two ways to open a connection, and checks the address right before it is used:
 
 - the methods of the event loop that connect (`create_connection`, `create_datagram_endpoint`,
   `create_unix_connection`), because uvloop connects in C;
@@ -16,7 +16,7 @@ An entry of a list with a name admits an address only together with that name. S
 look-ups of this process returned (`loop.getaddrinfo`, `socket.getaddrinfo`). Connections of loadgen itself were checked
 before, and pass.
 
-It does not see: connections in C (`connects_in_c.py` has a table of libraries), datagrams that uvloop sends from a
+It does not check: connections in C (`connects_in_c.py` has a table of libraries), datagrams that uvloop sends from a
 socket without a fixed peer, and other processes. An audit hook stays until the process ends, so it does nothing without
 an active fence.
 
@@ -62,7 +62,7 @@ class ConnectionNotAllowed(RequestFailed, PermissionError):
 class LibraryNotAllowed(RequestFailed, ImportError):
     """A library that connects in C was imported in a run with an allow-list, and the plan does not name it.
 
-    The class is an ImportError, too, because packages try to import what they can do without.
+    The class is an ImportError, too, because packages catch it for imports that they can do without.
     """
 
     def __str__(self) -> str:
@@ -73,7 +73,8 @@ class LibraryFence:
     """Checks the connections that client libraries open in this process.
 
     Args:
-        guards: the first one decides; what any of them has admitted to loadgen itself passes.
+        guards: the first one decides on each connection. An address that any of them has admitted for loadgen itself
+            is admitted for libraries, too.
         note: is called with a sentence for each place that was refused, once.
         unchecked: the libraries of the plan's `unchecked_libraries=`.
     """
@@ -161,7 +162,7 @@ class LibraryFence:
                 self.check(host, address, port)
 
     def find_spec(self, module: str, path: object = None, target: object = None) -> None:
-        """Find no module, as the first finder of `sys.meta_path`; so the next finder is asked.
+        """Return None, so that Python asks the next finder of `sys.meta_path`.
 
         Raises:
             LibraryNotAllowed: the module is that of a library that connects in C, and the plan does not name it.

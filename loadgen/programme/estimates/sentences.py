@@ -52,20 +52,20 @@ def _settling(observed: Attainment, objective: Objective) -> Iterator[str]:
         unit = "requests" if objective.method == "Occurrences" else "requests of its slices"
         yield (
             f"nothing is known about the error of {format_count(round(observed.unknown))} {unit}, so any number of them"
-            f' may have been good: write sampled = "10 %" or error = "0.2 %" at the source in {FILE_NAME} and pull'
-            " again, or use a counter with a bucket at the threshold"
+            f' may have been good: write how the source counts into {FILE_NAME}, for example sampled = "10 %" or'
+            ' error = "0.2 %", and pull again, or use a counter with a bucket at the threshold'
         )
     elif observed.is_interpolated:
         yield (
-            "the bounds of the interpolated counts contain the target: a counter with a bucket at the threshold"
+            "the target lies between the bounds of the interpolated counts: a counter with a bucket at the threshold"
             " would settle it"
         )
     if observed.kept < 1:
         needed = None if observed.unknown or observed.is_interpolated else _kept_needed(observed, objective)
         more = (
-            f"{format_share(needed)} would be enough for this attainment" if needed else "counting all would settle it"
+            f"a sample of {format_share(needed)} would be enough" if needed else "only a count of all would settle it"
         )
-        yield f"the source keeps only {format_ratio(observed.kept)} of the requests: {more}"
+        yield f"the source samples only {format_ratio(observed.kept)} of the requests: {more}"
 
 
 def _kept_needed(observed: Attainment, objective: Objective) -> float | None:

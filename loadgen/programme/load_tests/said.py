@@ -1,4 +1,4 @@
-"""What is known about load tests in the counts of a promise, in words. Pure.
+"""Sentences on whether the counts of a promise contain load tests. Pure.
 
 A setting changes only queries that are sent from then on. So counts that the ledger had before are looked at by their
 evidence, which has the query.
@@ -31,7 +31,7 @@ class LoadTests:
 
     state: "left out": loadgen adds `text`, a condition, to each query. "absent": the team states it, with `text` as the
     reason, and loadgen adds nothing. "unknown": nothing is set, and `text` is what to do.
-    marks: texts that the evidence of a slice has if its query had the condition.
+    marks: texts that are in the stored query of a slice (its evidence) if that query had the condition.
     """
 
     state: Literal["left out", "absent", "unknown"]
@@ -40,7 +40,7 @@ class LoadTests:
 
     @property
     def says(self) -> str:
-        """Return it as a sentence without a full stop."""
+        """Return the state and its text as one sentence without a full stop."""
         if self.state == "left out":
             return f"load tests are left out: each query has {self.text}"
         if self.state == "absent":

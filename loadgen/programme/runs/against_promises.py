@@ -3,9 +3,10 @@
     for one in run_against(open_run("last"), slos.objectives):
         print(one.promise.name, one.text)
 
-A promise is about all real requests of weeks, and a run is a sample under a load that we chose. So a run never keeps or
-breaks a promise: its share is shown beside the one of production. Its time counts from the due time, and production's
-clock starts at the server, so a test is stricter.
+A promise is about all real requests of weeks, and a run is a sample under a load that we chose. So a run cannot
+decide a promise: its words "kept" and "not kept" are about the requests of the run only, and its share is shown with
+that of production. Its time counts from the due time, and production's clock starts at the server, so a test is
+stricter.
 """
 
 from __future__ import annotations

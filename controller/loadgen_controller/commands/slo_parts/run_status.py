@@ -117,8 +117,8 @@ def _explained(one: RunAgainst) -> Iterator[str]:
     yield f"{good} good of {of} requests, without warm-up; good: ok{within}"
     alike = one.sample.requests / one.sample.design_effect
     yield (
-        f"seconds depend on each other: design effect {one.sample.design_effect:.3g} from 5 and 10 batches, so it says"
-        f" as much as {format_count(round(alike))} independent requests"
+        f"neighbouring seconds are alike, so the run is as good as {format_count(round(alike))} independent requests"
+        f" (design effect {one.sample.design_effect:.3g}, the larger one of 5 and of 10 batches)"
     )
     if one.sample.method:
-        yield f"interval of {one.sample.method} for that number, at the level of t with 4 degrees of freedom"
+        yield f"{one.sample.method} interval of that many requests, wider for 5 batches (Student's t, 4 degrees)"
