@@ -55,22 +55,18 @@ _AGAIN_WAITS_S = (1.0, 3.0)
 _NOBLOCK: Final = int(zmq.NOBLOCK)
 _MORE: Final = int(zmq.SNDMORE | zmq.NOBLOCK)
 
-_HEARTBEAT: Final = {
-    zmq.HEARTBEAT_IVL: 1500,
-    zmq.HEARTBEAT_TIMEOUT: 4000,
-    zmq.HEARTBEAT_TTL: 5500,
-    zmq.TCP_MAXRT: 3000,
-}
-"""Heartbeats of libzmq, in ms. They detect a dead connection; they do not show that the program behind it is alive.
-
-A dead connection must be detected early enough to reconnect within the lease of 8 s. That takes at most 5.5 s, and at
-most 3 s if something was sent and TCP gets no answer. Both ends use the same values, so the router has closed the old
-connection when the agent reconnects. Otherwise a handover with unread messages on the old connection can abort libzmq
-4.3.5 (its issue 4841; seen after 5 s of partition, when only the agent closed early).
-"""
+_UNANSWERED_MS: Final = 3000
+"""A connection is dead if TCP gets no answer to sent data, or to keepalive probes, for so long."""
 _FRAME_BYTES: Final = MAX_MESSAGE_BYTES + 1024
 """Longest frame: a message with the overhead of CURVE."""
-_ROUTER: Final = _HEARTBEAT | {
+_ROUTER: Final = {
+    # The kernel probes a connection that is silent for 2 s. Heartbeats of libzmq would cost a third of its thread's CPU
+    # time with 1,000 agents (docs/decisions/162-a-controllers-time-and-what-was-not-taken.md).
+    zmq.TCP_KEEPALIVE: 1,
+    zmq.TCP_KEEPALIVE_IDLE: 2,
+    zmq.TCP_KEEPALIVE_INTVL: 1,
+    zmq.TCP_KEEPALIVE_CNT: 2,
+    zmq.TCP_MAXRT: _UNANSWERED_MS,
     zmq.LINGER: 1000,
     zmq.ROUTER_MANDATORY: 1,
     zmq.ROUTER_HANDOVER: 1,
@@ -83,7 +79,16 @@ _ROUTER: Final = _HEARTBEAT | {
     zmq.CURVE_SERVER: 1,
     zmq.ZAP_ENFORCE_DOMAIN: 1,
 }
-_DEALER: Final = _HEARTBEAT | {
+"""The router must have closed a dead connection before its agent reconnects, which happens after 3 s at the earliest.
+
+Otherwise a handover with unread messages on the old connection can abort libzmq 4.3.5 (its issue 4841; seen after 5 s of
+partition, when only the agent closed early).
+"""
+_DEALER: Final = {
+    # Heartbeats also find a connection whose data were damaged, so that the controller reads no further.
+    zmq.HEARTBEAT_IVL: 1500,
+    zmq.HEARTBEAT_TIMEOUT: 4000,
+    zmq.TCP_MAXRT: _UNANSWERED_MS,
     zmq.LINGER: 0,
     zmq.RECONNECT_IVL_MAX: 1000,  # with 5000, the try after 5 s without a network came 3 s later, after the lease
     zmq.IMMEDIATE: 1,
@@ -92,6 +97,9 @@ _DEALER: Final = _HEARTBEAT | {
     zmq.IPV6: 1,
     zmq.TCP_KEEPALIVE: 1,
 }
+"""A dead connection must be found early enough to reconnect within the lease of 8 s. That takes at most 5.5 s, and at most
+3 s if something was sent and TCP gets no answer. It does not show that the program behind it is alive.
+"""
 
 
 def parse_address(text: str) -> tuple[str, int]:

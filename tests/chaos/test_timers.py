@@ -19,5 +19,5 @@ def test_the_times_that_decide_whether_an_agent_is_alive_are_among_them() -> Non
     assert lengths["LOST_AFTER_NS"] == 10.0
     assert lengths["SUSPECTED_AFTER_NS"] == 3.0
     assert lengths["EVERY_NS"] == 1.0
-    assert lengths["_HEARTBEAT[HEARTBEAT_TIMEOUT]"] == 4.0
+    assert lengths["_DEALER[HEARTBEAT_TIMEOUT]"] == 4.0
     assert {harms for harms, _, _ in faults_within(0.1, 15)} == {"link", "agent", "supervisor", "worker", "controller"}

@@ -20,10 +20,12 @@ _UNITS: Final = {"ns": 1e9, "ms": 1e3, "s": 1.0}
 _NAME: Final = re.compile(r"_(ns|ms|s)$", re.IGNORECASE)
 _NOT_TIMES: Final = re.compile(r"_per_s$", re.IGNORECASE)
 _SOCKET_TIMES: Final = frozenset(
-    {"HEARTBEAT_IVL", "HEARTBEAT_TIMEOUT", "HEARTBEAT_TTL", "TCP_MAXRT", "LINGER", "HANDSHAKE_IVL", "RECONNECT_IVL"}
+    {"HEARTBEAT_IVL", "HEARTBEAT_TIMEOUT", "TCP_MAXRT", "LINGER", "HANDSHAKE_IVL", "RECONNECT_IVL"}
     | {"RECONNECT_IVL_MAX", "CONNECT_TIMEOUT"}
 )
 """Options of ZeroMQ that are times in ms."""
+_SOCKET_SECONDS: Final = frozenset({"TCP_KEEPALIVE_IDLE", "TCP_KEEPALIVE_INTVL"})
+"""Options of ZeroMQ that are times in s."""
 
 
 def found_timers() -> dict[tuple[str, str], tuple[float, ...]]:
@@ -94,6 +96,8 @@ def _options(name: str, options: dict[Any, Any]) -> Iterator[tuple[str, tuple[fl
         label = zmq.SocketOption(option).name
         if label in _SOCKET_TIMES and value > 0:
             yield f"{name}[{label}]", (value / 1e3,)
+        elif label in _SOCKET_SECONDS:
+            yield f"{name}[{label}]", (float(value),)
 
 
 def _seconds(name: str, value: object) -> tuple[float, ...]:
