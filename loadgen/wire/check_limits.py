@@ -29,7 +29,6 @@ from loadgen.measure.deltas.outcomes_by_due_interval import DueCounts
 from loadgen.measure.deltas.rendezvous_counts import WaitingAt
 from loadgen.measure.deltas.series_key import PHASES, SeriesKey, Tags
 from loadgen.measure.deltas.worker_loss import Loss
-from loadgen.measure.histograms.packed_counts import ROW_BYTES
 from loadgen.wire import messages as m
 
 __all__ = ["SHAPE_FROM_BYTES", "check_message", "check_shape", "text_limit"]
@@ -69,12 +68,6 @@ _TEXTS: Final[Mapping[str, int]] = {
     "KeptStream.kinds": limits.EVENTS_OF_KEPT_STREAM,
     "Delta.index": 4 * limits.PAIRS_IN_DELTA,
     "Delta.count": 4 * limits.PAIRS_IN_DELTA,
-    "Delta.rows": ROW_BYTES * limits.SERIES_OF_AGENT,
-    "Delta.pairs": 2 * limits.SERIES_OF_AGENT,
-    "Delta.gaps": 2 * limits.PAIRS_IN_DELTA,
-    "Delta.counts": 4 * limits.PAIRS_IN_DELTA,
-    # Five names, a note, and 13 numbers with the trace id.
-    "Delta.exemplar_rows": limits.EXEMPLARS_IN_DELTA * (5 * limits.NAME_BYTES + limits.NOTE_BYTES + 200),
 }
 """Most bytes of texts and byte strings; fields that are not listed are names, with the limit of names."""
 
@@ -354,12 +347,6 @@ def _check_delta(delta: Delta) -> None:
         _delta_texts.check((delta,))
     if len(delta.index) > _TEXTS["Delta.index"]:
         raise _too_long("Delta.index", len(delta.index), _TEXTS["Delta.index"])
-    if delta.packed is not None:
-        rows, _, gaps, _ = delta.packed  # the lengths of the others follow from these
-        if len(rows) > _TEXTS["Delta.rows"]:
-            raise _too_long("Delta.rows", len(rows), _TEXTS["Delta.rows"])
-        if len(gaps) > _TEXTS["Delta.gaps"]:
-            raise _too_long("Delta.gaps", len(gaps), _TEXTS["Delta.gaps"])
     if len(delta.stats) > limits.SERIES_OF_AGENT:
         raise _too_many("Delta.stats", len(delta.stats), limits.SERIES_OF_AGENT)
     if len(delta.sampled) > limits.SERIES_OF_AGENT:

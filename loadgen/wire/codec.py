@@ -30,7 +30,7 @@ from google.protobuf.message import Message as Proto
 from loadgen.errors import Fault, LimitExceeded, WireError
 from loadgen.measure.deltas import limits
 from loadgen.measure.deltas.custom import CustomStats
-from loadgen.measure.deltas.delta import Counters, Delta, Health, SeriesStats, StatsColumns, WorkerHealth, unpacked
+from loadgen.measure.deltas.delta import Counters, Delta, Health, StatsColumns, WorkerHealth, unpacked
 from loadgen.measure.deltas.exemplar import Exemplar, Failure
 from loadgen.measure.deltas.exemplar_rows import encode_rows
 from loadgen.measure.deltas.kept_stream import KeptStream
@@ -44,11 +44,12 @@ from loadgen.measure.deltas.series_key import Kind, Metric, SeriesKey, Tags
 from loadgen.measure.deltas.stream_health import StreamHealth
 from loadgen.measure.deltas.validate import packed_of
 from loadgen.measure.deltas.worker_loss import Loss
-from loadgen.measure.histograms.packed_counts import EMPTY, PackedCounts, form_fault
+from loadgen.measure.histograms.packed_counts import EMPTY, form_fault
 from loadgen.measure.objectives.steering_observation import Look, Part
 from loadgen.profiles.stage import Stage
 from loadgen.wire import messages as m
 from loadgen.wire.check_limits import SHAPE_FROM_BYTES, check_message, check_shape, text_limit
+from loadgen.wire.delta_rows import decode_row, encode_row
 from loadgen.wire.v1 import wire_pb2 as pb
 
 __all__ = [
@@ -88,21 +89,21 @@ _UNREADABLE = (
 )
 
 
-def encode(message: m.Message, *, limit_bytes: int = MAX_MESSAGE_BYTES, packs: bool = True) -> bytes:
+def encode(message: m.Message, *, limit_bytes: int = MAX_MESSAGE_BYTES, as_row: bool = True) -> bytes:
     """Encode a message to bytes: an envelope with version, type, checksum and payload.
 
     A long payload is compressed.
 
     Args:
         limit_bytes: longest result.
-        packs: pack the histograms of a delta. Peers before 1.12 cannot read packed ones.
+        as_row: encode a delta as one row, which peers before 1.13 cannot read.
 
     Raises:
         WireError: the result is longer than `limit_bytes`, or a number is out of its field's range.
     """
     kind = _BY_CLASS.get(type(message))
     if isinstance(message, Delta):
-        counts = packed_of(message) if packs else None
+        counts = packed_of(message) if as_row else None
         message = replace(message, packed=counts) if counts is not None else unpacked(message)
         kind = _PLAIN_DELTA if counts is None else kind
     if kind is None:
@@ -110,9 +111,9 @@ def encode(message: m.Message, *, limit_bytes: int = MAX_MESSAGE_BYTES, packs: b
             f"{type(message).__name__} is not a message class",
             hint="this is a bug in loadgen: report it with this message",
         )
-    number, write = kind.number, kind.write
+    number = kind.number
     try:
-        payload = write(message).SerializeToString()
+        payload = kind.dump(message)
     except (EncodeError, OverflowError, TypeError, ValueError) as exc:
         raise WireError(
             f"cannot encode {type(message).__name__}: {exc}",
@@ -184,9 +185,9 @@ def decode(data: bytes, *, limit_bytes: int = MAX_MESSAGE_BYTES, from_agent: boo
 
 
 def plain_delta(data: bytes) -> bytes:
-    """Return an encoded delta in the form that peers before 1.12 read; other messages are returned as they are."""
+    """Return an encoded delta in the form that peers before 1.13 read; other messages are returned as they are."""
     message = decode(data)
-    return encode(message, packs=False) if isinstance(message, Delta) else data
+    return encode(message, as_row=False) if isinstance(message, Delta) else data
 
 
 def decode_with_answer(data: bytes) -> tuple[m.Message, int]:
@@ -277,9 +278,7 @@ def _message_in(envelope: pb.Envelope, from_agent: bool) -> m.Message:
             f"unknown encoding {envelope.encoding}",
             hint="run the same version of loadgen on the controller and on every agent",
         )
-    if from_agent and len(payload) > SHAPE_FROM_BYTES:
-        check_shape(payload, kind.proto.DESCRIPTOR)
-    message: m.Message = kind.read(kind.proto.FromString(payload))
+    message: m.Message = kind.load(payload, from_agent)
     if from_agent:
         check_message(message)
     return message
@@ -344,6 +343,17 @@ class _Kind:
         self._special_places = tuple((names.index(name), read) for name, (_, read) in special.items())
         self.texts = tuple((name, text_limit(message.__name__, name)) for name, kind in types.items() if kind == "str")
         self.is_plain = not self.floats and not special
+
+    def dump(self, message: Any) -> bytes:
+        """Return the payload of a message."""
+        data: bytes = self.write(message).SerializeToString()
+        return data
+
+    def load(self, payload: bytes, from_agent: bool) -> Any:
+        """Return the message in a payload. from_agent: first check the limits of an agent's messages."""
+        if from_agent and len(payload) > SHAPE_FROM_BYTES:
+            check_shape(payload, self.proto.DESCRIPTOR)
+        return self.read(self.proto.FromString(payload))
 
     def write(self, message: Any) -> Proto:
         values = {name: getattr(message, name) for name in self.plain}
@@ -610,79 +620,46 @@ def _read_key(key: pb.SeriesKey) -> SeriesKey:
 
 
 class _DeltaKind(_Kind):
-    """Translates a Delta. HOT on the controller, once per agent and second.
+    """Translates a Delta in the form before 1.13, which also holds histograms that contradict themselves."""
 
-    is_packed: its histograms are packed. Without it, the form before 1.12, which also holds histograms that contradict
-    themselves.
-    """
-
-    def __init__(self, number: pb.Type, *, is_packed: bool) -> None:
-        super().__init__(number, Delta, pb.Delta)
-        self._is_packed = is_packed
+    def __init__(self) -> None:
+        super().__init__(pb.TYPE_DELTA, Delta, pb.Delta)
 
     def write(self, message: Any) -> Proto:
         delta: Delta = message
-        packed = delta.packed or EMPTY
-        pairs = len(packed.gaps) // 2 if self._is_packed else len(delta.index) // 4
-        if pairs > limits.PAIRS_IN_DELTA:  # the backlog then does not join these neighbours
-            raise WireError(
-                f"a delta has {pairs:,} buckets: the limit is {limits.PAIRS_IN_DELTA:,}",
-                hint="use fewer names and tags in the scenario",
-            )
-        histograms: dict[str, Any] = packed._asdict()
-        rows, exemplars = delta.exemplar_rows, delta.exemplars
-        if self._is_packed and not rows and (made := _write_exemplar_rows(exemplars)):
-            rows, exemplars = made, ()
-        if not self._is_packed:
-            stats = StatsColumns.of(delta.stats)
-            histograms = dict(zip(_STATS_COLUMNS, stats.columns, strict=True), index=delta.index, count=delta.count)
+        _check_pairs(len(delta.index) // 4)
+        stats = StatsColumns.of(delta.stats)
         return pb.Delta(
             agent=_text(delta.agent),
             epoch=delta.epoch,
             seq=delta.seq,
             start_ns=delta.start_ns,
             end_ns=delta.end_ns,
-            new_series=[_write_key(key) for key in delta.new_series],
+            index=delta.index,
+            count=delta.count,
             counters=_COUNTERS.write(delta.counters),  # type: ignore[arg-type]
             health=_HEALTH.write(delta.health),  # type: ignore[arg-type]
             run_id=_text(delta.run_id),
             due=list(map(_DUE.write, delta.due)),  # type: ignore[arg-type]
-            custom=list(map(_CUSTOM.write, delta.custom)),  # type: ignore[arg-type]
-            exemplars=list(map(_EXEMPLAR.write, exemplars)),  # type: ignore[arg-type]
-            exemplar_rows=rows,
-            failures=list(map(_FAILURE.write, delta.failures)),  # type: ignore[arg-type]
             workers=list(map(_WORKER.write, delta.workers)),  # type: ignore[arg-type]
-            losses=list(map(_LOSS.write, delta.losses)),  # type: ignore[arg-type]
             loads=list(map(_LOAD.write, delta.loads)),  # type: ignore[arg-type]
-            sampling=list(map(_SAMPLING.write, delta.sampling)),  # type: ignore[arg-type]
-            first_arrivals=list(map(_FIRST.write, delta.first_arrivals)),  # type: ignore[arg-type]
-            streams=list(map(_STREAM.write, delta.streams)),  # type: ignore[arg-type]
-            streams_left_out=delta.streams_left_out,
-            **_sampled_columns(delta.sampled),
-            **histograms,
+            stats_series=stats.series,
+            stats_n=stats.n,
+            stats_sum_ns=stats.sum_ns,
+            stats_min_ns=stats.min_ns,
+            stats_max_ns=stats.max_ns,
+            **_rare_fields(delta, delta.exemplars),
         )
 
     def read(self, proto: Any) -> Any:
         delta: pb.Delta = proto
-        index = count = b""
-        stats: Sequence[SeriesStats] = ()
-        packed: PackedCounts | None = None
-        if self._is_packed:
-            packed = PackedCounts(delta.rows, delta.pairs, delta.gaps, delta.counts)
-            if fault := form_fault(packed):
-                raise WireError(
-                    f"a delta has {fault}: they do not belong together",
-                    hint="run the same version of loadgen on the controller and on every agent",
-                )
-        else:
-            index, count, stats = self._plain(delta)
+        index, count, stats = self._plain(delta)
         return Delta(
             agent=delta.agent,
             epoch=delta.epoch,
             seq=delta.seq,
             start_ns=delta.start_ns,
             end_ns=delta.end_ns,
-            new_series=tuple(map(_read_key, delta.new_series)) if delta.new_series else (),
             index=index,
             count=count,
             stats=stats,
@@ -690,24 +667,14 @@ class _DeltaKind(_Kind):
             health=_HEALTH.read(delta.health),
             run_id=delta.run_id,
             due=_each(_DUE, delta.due),
-            custom=_each(_CUSTOM, delta.custom),
-            exemplars=_each(_EXEMPLAR, delta.exemplars),
-            exemplar_rows=delta.exemplar_rows,
-            failures=_each(_FAILURE, delta.failures),
             workers=_each(_WORKER, delta.workers),
-            losses=_each(_LOSS, delta.losses),
             loads=_each(_LOAD, delta.loads),
-            sampling=_each(_SAMPLING, delta.sampling),
-            first_arrivals=_each(_FIRST, delta.first_arrivals),
-            streams=_each(_STREAM, delta.streams),
-            streams_left_out=delta.streams_left_out,
-            packed=packed,
-            sampled=_sampled_rows(delta) if delta.sampled_series else (),
+            **_rare_values(delta),
         )
 
     @staticmethod
     def _plain(delta: pb.Delta) -> tuple[bytes, bytes, StatsColumns]:
-        """Return index, count and statistics of a delta in the form before 1.12."""
+        """Return index, count and statistics of a delta in the form before 1.13."""
         index, count = delta.index, delta.count
         if len(index) != len(count) or len(index) % 4:
             raise WireError(
@@ -724,8 +691,93 @@ class _DeltaKind(_Kind):
         return index, count, StatsColumns(*columns)
 
 
-_STATS_COLUMNS: Final = ("stats_series", "stats_n", "stats_sum_ns", "stats_min_ns", "stats_max_ns")
-"""The fields of a plain Delta that have the columns of its statistics, in the order of `StatsColumns.columns`."""
+class _DeltaRowKind(_Kind):
+    """Translates a Delta as one row. HOT on the controller, once per agent and second."""
+
+    def __init__(self) -> None:
+        super().__init__(pb.TYPE_DELTA_ROW, Delta, pb.Delta)
+
+    def dump(self, message: Any) -> bytes:
+        delta: Delta = message
+        packed = delta.packed or EMPTY
+        _check_pairs(len(packed.gaps) // 2)
+        rows, exemplars = delta.exemplar_rows, delta.exemplars
+        if not rows and (made := _write_exemplar_rows(exemplars)):
+            rows, exemplars = made, ()
+        cleaned = replace(
+            delta,
+            agent=_text(delta.agent),
+            run_id=_text(delta.run_id),
+            health=_cleaned(delta.health),
+            workers=tuple(replace(one, health=_cleaned(one.health)) for one in delta.workers),
+            due=tuple(replace(one, journey=limits.cut(_text(one.journey))) for one in delta.due),
+        )
+        rest: bytes = pb.Delta(**_rare_fields(delta, exemplars)).SerializeToString()
+        return encode_row(cleaned, packed, rows, rest)
+
+    def load(self, payload: bytes, from_agent: bool) -> Any:
+        delta, rest = decode_row(payload)
+        assert delta.packed is not None
+        if fault := form_fault(delta.packed):
+            raise WireError(
+                f"a delta has {fault}: they do not belong together",
+                hint="run the same version of loadgen on the controller and on every agent",
+            )
+        if not rest:
+            return delta
+        if from_agent and len(rest) > SHAPE_FROM_BYTES:
+            check_shape(rest, pb.Delta.DESCRIPTOR)
+        return replace(delta, **_rare_values(pb.Delta.FromString(rest)))
+
+
+def _check_pairs(pairs: int) -> None:
+    if pairs > limits.PAIRS_IN_DELTA:  # the backlog then does not join these neighbours
+        raise WireError(
+            f"a delta has {pairs:,} buckets: the limit is {limits.PAIRS_IN_DELTA:,}",
+            hint="use fewer names and tags in the scenario",
+        )
+
+
+def _cleaned(health: Health) -> Health:
+    """Return the health with finite numbers, and with notes within their limits."""
+    for name in _HEALTH.floats:
+        _finite(getattr(health, name), name)
+    if not health.unfit and not health.notes:
+        return health
+    return msgspec.structs.replace(health, unfit=_notes(health.unfit), notes=_notes(health.notes))
+
+
+def _rare_fields(delta: Delta, exemplars: Sequence[Exemplar]) -> dict[str, Any]:
+    """Return those fields of a delta that most deltas lack, as protobuf. exemplars: those that are in no row."""
+    return {
+        "new_series": list(map(_write_key, delta.new_series)),
+        "custom": list(map(_CUSTOM.write, delta.custom)),
+        "exemplars": list(map(_EXEMPLAR.write, exemplars)),
+        "failures": list(map(_FAILURE.write, delta.failures)),
+        "losses": list(map(_LOSS.write, delta.losses)),
+        "sampling": list(map(_SAMPLING.write, delta.sampling)),
+        "first_arrivals": list(map(_FIRST.write, delta.first_arrivals)),
+        "streams": list(map(_STREAM.write, delta.streams)),
+        "streams_left_out": delta.streams_left_out,
+        **_sampled_columns(delta.sampled),
+    }
+
+
+def _rare_values(delta: pb.Delta) -> dict[str, Any]:
+    return {
+        "new_series": tuple(map(_read_key, delta.new_series)),
+        "custom": _each(_CUSTOM, delta.custom),
+        "exemplars": _each(_EXEMPLAR, delta.exemplars),
+        "failures": _each(_FAILURE, delta.failures),
+        "losses": _each(_LOSS, delta.losses),
+        "sampling": _each(_SAMPLING, delta.sampling),
+        "first_arrivals": _each(_FIRST, delta.first_arrivals),
+        "streams": _each(_STREAM, delta.streams),
+        "streams_left_out": delta.streams_left_out,
+        "sampled": _sampled_rows(delta) if delta.sampled_series else (),
+    }
+
+
 _SAMPLED_COLUMNS: Final = ("sampled_series", "sampled_n", "sampled_sum_ns", "others_n", "others_sum_ns")
 """The fields of Delta that have the values of SampledSums, in the order of its fields."""
 
@@ -784,7 +836,7 @@ _LOOK = _Optional(
 )
 
 _HEARTBEAT = _Kind(pb.TYPE_HEARTBEAT, m.Heartbeat, pb.Heartbeat)
-_PLAIN_DELTA = _DeltaKind(pb.TYPE_DELTA, is_packed=False)
+_PLAIN_DELTA = _DeltaKind()
 
 _ALL: tuple[_Kind, ...] = (
     _Kind(pb.TYPE_HELLO, m.Hello, pb.Hello),
@@ -827,7 +879,7 @@ _ALL: tuple[_Kind, ...] = (
     _Optional(pb.TYPE_STEERED, m.Steered, pb.Steered, "rate_per_s"),
     _HEARTBEAT,
     _PLAIN_DELTA,
-    _DeltaKind(pb.TYPE_PACKED_DELTA, is_packed=True),
+    _DeltaRowKind(),
     _Kind(
         pb.TYPE_WAITING,
         m.Waiting,
@@ -844,5 +896,5 @@ _ALL: tuple[_Kind, ...] = (
     _Kind(pb.TYPE_TORN_DOWN, m.TornDown, pb.TornDown),
     _Kind(pb.TYPE_BYE, m.Bye, pb.Bye),
 )
-_BY_CLASS = {kind.message: kind for kind in _ALL}  # of a Delta the packed kind, which stands last
+_BY_CLASS = {kind.message: kind for kind in _ALL}  # of a Delta the row, which stands last
 _BY_NUMBER = {kind.number: kind for kind in _ALL}

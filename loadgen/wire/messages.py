@@ -32,10 +32,10 @@ __all__ = [
     "GUARDED_MINOR",
     "LOADS_MINOR",
     "OBJECTIVES_MINOR",
-    "PACKED_MINOR",
     "PROTOCOL_MAJOR",
     "PROTOCOL_MINOR",
     "REASSIGNABLE_MINOR",
+    "ROWS_MINOR",
     "SIGNED_MINOR",
     "STEERED_MINOR",
     "STREAMS_MINOR",
@@ -73,7 +73,7 @@ __all__ = [
 
 PROTOCOL_MAJOR = 1
 """Peers with another major version are rejected. A controller reads messages of its own minor and of older ones."""
-PROTOCOL_MINOR = 12
+PROTOCOL_MINOR = 13
 ADJUSTABLE_MINOR = 2
 """The first minor version whose agents follow Adjust."""
 GUARDED_MINOR = 3
@@ -94,8 +94,8 @@ STEERED_MINOR = 9
 """The first minor version whose agents replace a load by a search or a constant rate; older ones drive the plan's."""
 BEATS_MINOR = 10
 """The first minor version whose controllers read heartbeats within deltas, and answer them with acknowledgements."""
-PACKED_MINOR = 12
-"""The first minor version whose controllers read packed deltas (`loadgen/measure/histograms/packed_counts.py`)."""
+ROWS_MINOR = 13
+"""The first minor version whose controllers read deltas as rows (`loadgen/wire/delta_rows.py`)."""
 CHUNK_BYTES = 64 * 1024
 """Length of each BundleChunk, except for a shorter last one."""
 

@@ -81,8 +81,8 @@ _ROUTER: Final = {
 }
 """The router must have closed a dead connection before its agent reconnects, which happens after 3 s at the earliest.
 
-Otherwise a handover with unread messages on the old connection can abort libzmq 4.3.5 (its issue 4841; seen after 5 s of
-partition, when only the agent closed early).
+Otherwise a handover with unread messages on the old connection can abort libzmq 4.3.5 (its issue 4841; seen after 5 s
+of partition, when only the agent closed early).
 """
 _DEALER: Final = {
     # Heartbeats also find a connection whose data were damaged, so that the controller reads no further.
@@ -97,8 +97,8 @@ _DEALER: Final = {
     zmq.IPV6: 1,
     zmq.TCP_KEEPALIVE: 1,
 }
-"""A dead connection must be found early enough to reconnect within the lease of 8 s. That takes at most 5.5 s, and at most
-3 s if something was sent and TCP gets no answer. It does not show that the program behind it is alive.
+"""A dead connection must be found early enough to reconnect within the lease of 8 s. That takes at most 5.5 s, and at
+most 3 s if something was sent and TCP gets no answer. It does not show that the program behind it is alive.
 """
 
 

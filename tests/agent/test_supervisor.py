@@ -24,8 +24,8 @@ from loadgen.profiles.stage import Stage as LoadStage
 from loadgen.units import NS_PER_S
 from loadgen.wire.messages import (
     BEATS_MINOR,
-    PACKED_MINOR,
     PROTOCOL_MINOR,
+    ROWS_MINOR,
     Ack,
     Adjust,
     BundleRequest,
@@ -142,14 +142,14 @@ async def test_a_run_from_hello_to_bye_is_complete(bundle: Bundle) -> None:
 async def test_heartbeats_travel_within_deltas_and_histograms_packed_unless_the_controller_is_older(
     bundle: Bundle,
 ) -> None:
-    for minor in (PROTOCOL_MINOR, PACKED_MINOR - 1, BEATS_MINOR - 1, 0):
+    for minor in (PROTOCOL_MINOR, ROWS_MINOR - 1, BEATS_MINOR - 1, 0):
         async with stage(bundle) as s:
             s.controller.minor = minor
             await s.controller.start("six")
             await until(s.controller.is_complete)
             assert s.controller.beats_within > 0 if minor >= BEATS_MINOR else s.controller.beats_within == 0
             assert any(beat.phase == "running" for beat in s.controller.of(Heartbeat))
-            assert {one.packed is not None for one in s.controller.of(Delta)} == {minor >= PACKED_MINOR}
+            assert {one.packed is not None for one in s.controller.of(Delta)} == {minor >= ROWS_MINOR}
             await s.controller.bye()
             assert (await s.ending()).code is ExitCode.PASSED
 

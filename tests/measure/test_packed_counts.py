@@ -203,7 +203,7 @@ def buckets(checked: Wellformed) -> object:
 def test_an_older_controller_gets_the_form_that_it_reads() -> None:
     delta = FakeAgent("a").delta({request_key(): [NS_PER_MS] * 3})
     packed, plain = encode(delta), plain_delta(encode(delta))
-    assert plain == encode(delta, packs=False) != packed
+    assert plain == encode(delta, as_row=False) != packed
     assert decode(plain) == decode(packed) == delta
     message, _ = decode_with_beat(plain)
     assert isinstance(message, Delta)
@@ -214,7 +214,7 @@ def test_an_older_controller_gets_the_form_that_it_reads() -> None:
 def test_deltas_of_old_and_new_agents_are_merged_together() -> None:
     def said(is_new: Sequence[bool]) -> list[tuple[str, Delta]]:
         deltas = [FakeAgent(name).delta(GOOD) for name in "abc"]
-        both = [decode_with_beat(encode(one, packs=new))[0] for one, new in zip(deltas, is_new, strict=True)]
+        both = [decode_with_beat(encode(one, as_row=new))[0] for one, new in zip(deltas, is_new, strict=True)]
         return [("eu", one) for one in both if isinstance(one, Delta)]
 
     merges = [Merge() for _ in range(3)]

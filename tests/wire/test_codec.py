@@ -51,7 +51,7 @@ def test_every_message_has_a_type_and_a_strategy() -> None:
 
 
 def test_every_field_of_every_message_is_written() -> None:
-    by_hand = {"stats", "sampled", "packed"}  # travel as columns
+    by_hand = {"stats", "sampled", "packed", "exemplar_rows"}  # travel as columns and rows
     for message, proto in [(k.message, k.proto) for k in codec._ALL] + [
         (SeriesKey, pb.SeriesKey),
         (Counters, pb.Counters),

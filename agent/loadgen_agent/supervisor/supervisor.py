@@ -28,9 +28,9 @@ from loadgen.wire.codec import plain_delta, with_beat
 from loadgen.wire.curve_keys import AgentKeys
 from loadgen.wire.messages import (
     BEATS_MINOR,
-    PACKED_MINOR,
     PROTOCOL_MAJOR,
     PROTOCOL_MINOR,
+    ROWS_MINOR,
     Ack,
     Adjust,
     BundleChunk,
@@ -181,7 +181,7 @@ class Supervisor:
         """Time of the last unanswered Hello; None once the controller has answered."""
         self._said_ns = now_ns
         self._beats = HeartbeatTimes(now_ns)
-        self._may_pack = True
+        self._may_send_rows = True
         """Whether the controller reads packed deltas."""
         self._done: asyncio.Future[Exit] = asyncio.get_running_loop().create_future()
         self._link = Link(controller, keys, agent, self._on_message, self._say_hello)
@@ -244,7 +244,7 @@ class Supervisor:
             case Welcome():
                 self._hello_ns = None
                 self._beats.may_ride = message.minor >= BEATS_MINOR
-                self._may_pack = message.minor >= PACKED_MINOR
+                self._may_send_rows = message.minor >= ROWS_MINOR
                 self._event(message)
             case StartAt(t0_ns=t0_ns):
                 self._event(replace(message, t0_ns=self._link.clock.to_own_ns(t0_ns)))
@@ -532,7 +532,7 @@ class Supervisor:
         If the next heartbeat is near, it travels within the message.
         """
         now_ns = time.perf_counter_ns()
-        if not self._may_pack:
+        if not self._may_send_rows:
             data = plain_delta(data)
         if rides := self._beats.rides(now_ns):
             data = with_beat(data, self._heartbeat(now_ns))

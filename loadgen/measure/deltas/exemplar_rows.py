@@ -1,4 +1,4 @@
-"""The exemplars of one delta as one byte string of MessagePack rows, the form in which they travel since protocol 1.12.
+"""The exemplars of one delta as one byte string of MessagePack rows, the form in which they travel since protocol 1.13.
 
 A controller keeps the string until it merges the delta, and decodes it then. Its exemplars are needed for some
 microseconds only: nearly all of them are dropped at once, because the table has slower ones. Decoded with the message

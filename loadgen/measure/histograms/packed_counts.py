@@ -1,4 +1,4 @@
-"""The histograms of one delta as four byte strings, the form in which they travel since protocol 1.12.
+"""The histograms of one delta as four byte strings, the form in which they travel since protocol 1.13.
 
 The controller concatenates the strings of many deltas and reads each as one numpy array, so no series costs an object.
 A slot is stored as its distance from the one before it, in 2 bytes, and most counts take one byte. So a delta has half

@@ -42,7 +42,7 @@ class Type(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     TYPE_RELEASE_AT: _ClassVar[Type]
     TYPE_STEER: _ClassVar[Type]
     TYPE_STEERED: _ClassVar[Type]
-    TYPE_PACKED_DELTA: _ClassVar[Type]
+    TYPE_DELTA_ROW: _ClassVar[Type]
 
 class Kind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -130,7 +130,7 @@ TYPE_WAITING: Type
 TYPE_RELEASE_AT: Type
 TYPE_STEER: Type
 TYPE_STEERED: Type
-TYPE_PACKED_DELTA: Type
+TYPE_DELTA_ROW: Type
 KIND_UNSPECIFIED: Kind
 KIND_JOURNEY: Kind
 KIND_STEP: Kind
@@ -962,7 +962,7 @@ class Loss(_message.Message):
     def __init__(self, worker: _Optional[int] = ..., workers: _Optional[int] = ..., died_ns: _Optional[int] = ..., told_ns: _Optional[int] = ..., resumed_ns: _Optional[int] = ..., in_flight: _Optional[int] = ..., cause: _Optional[str] = ..., left_out: _Optional[str] = ...) -> None: ...
 
 class Delta(_message.Message):
-    __slots__ = ("agent", "epoch", "seq", "start_ns", "end_ns", "new_series", "index", "count", "stats_series", "stats_n", "stats_sum_ns", "stats_min_ns", "stats_max_ns", "counters", "health", "run_id", "exemplars", "failures", "due", "loads", "first_arrivals", "streams", "streams_left_out", "custom", "workers", "losses", "sampled_series", "sampled_n", "sampled_sum_ns", "others_n", "others_sum_ns", "sampling", "rows", "pairs", "gaps", "counts", "exemplar_rows")
+    __slots__ = ("agent", "epoch", "seq", "start_ns", "end_ns", "new_series", "index", "count", "stats_series", "stats_n", "stats_sum_ns", "stats_min_ns", "stats_max_ns", "counters", "health", "run_id", "exemplars", "failures", "due", "loads", "first_arrivals", "streams", "streams_left_out", "custom", "workers", "losses", "sampled_series", "sampled_n", "sampled_sum_ns", "others_n", "others_sum_ns", "sampling")
     AGENT_FIELD_NUMBER: _ClassVar[int]
     EPOCH_FIELD_NUMBER: _ClassVar[int]
     SEQ_FIELD_NUMBER: _ClassVar[int]
@@ -995,11 +995,6 @@ class Delta(_message.Message):
     OTHERS_N_FIELD_NUMBER: _ClassVar[int]
     OTHERS_SUM_NS_FIELD_NUMBER: _ClassVar[int]
     SAMPLING_FIELD_NUMBER: _ClassVar[int]
-    ROWS_FIELD_NUMBER: _ClassVar[int]
-    PAIRS_FIELD_NUMBER: _ClassVar[int]
-    GAPS_FIELD_NUMBER: _ClassVar[int]
-    COUNTS_FIELD_NUMBER: _ClassVar[int]
-    EXEMPLAR_ROWS_FIELD_NUMBER: _ClassVar[int]
     agent: str
     epoch: int
     seq: int
@@ -1032,12 +1027,7 @@ class Delta(_message.Message):
     others_n: _containers.RepeatedScalarFieldContainer[int]
     others_sum_ns: _containers.RepeatedScalarFieldContainer[int]
     sampling: _containers.RepeatedCompositeFieldContainer[SamplingCounts]
-    rows: bytes
-    pairs: bytes
-    gaps: bytes
-    counts: bytes
-    exemplar_rows: bytes
-    def __init__(self, agent: _Optional[str] = ..., epoch: _Optional[int] = ..., seq: _Optional[int] = ..., start_ns: _Optional[int] = ..., end_ns: _Optional[int] = ..., new_series: _Optional[_Iterable[_Union[SeriesKey, _Mapping]]] = ..., index: _Optional[bytes] = ..., count: _Optional[bytes] = ..., stats_series: _Optional[_Iterable[int]] = ..., stats_n: _Optional[_Iterable[int]] = ..., stats_sum_ns: _Optional[_Iterable[int]] = ..., stats_min_ns: _Optional[_Iterable[int]] = ..., stats_max_ns: _Optional[_Iterable[int]] = ..., counters: _Optional[_Union[Counters, _Mapping]] = ..., health: _Optional[_Union[Health, _Mapping]] = ..., run_id: _Optional[str] = ..., exemplars: _Optional[_Iterable[_Union[Exemplar, _Mapping]]] = ..., failures: _Optional[_Iterable[_Union[Failure, _Mapping]]] = ..., due: _Optional[_Iterable[_Union[DueCounts, _Mapping]]] = ..., loads: _Optional[_Iterable[_Union[LoadCounts, _Mapping]]] = ..., first_arrivals: _Optional[_Iterable[_Union[FirstArrival, _Mapping]]] = ..., streams: _Optional[_Iterable[_Union[KeptStream, _Mapping]]] = ..., streams_left_out: _Optional[int] = ..., custom: _Optional[_Iterable[_Union[CustomStats, _Mapping]]] = ..., workers: _Optional[_Iterable[_Union[WorkerHealth, _Mapping]]] = ..., losses: _Optional[_Iterable[_Union[Loss, _Mapping]]] = ..., sampled_series: _Optional[_Iterable[int]] = ..., sampled_n: _Optional[_Iterable[int]] = ..., sampled_sum_ns: _Optional[_Iterable[int]] = ..., others_n: _Optional[_Iterable[int]] = ..., others_sum_ns: _Optional[_Iterable[int]] = ..., sampling: _Optional[_Iterable[_Union[SamplingCounts, _Mapping]]] = ..., rows: _Optional[bytes] = ..., pairs: _Optional[bytes] = ..., gaps: _Optional[bytes] = ..., counts: _Optional[bytes] = ..., exemplar_rows: _Optional[bytes] = ...) -> None: ...
+    def __init__(self, agent: _Optional[str] = ..., epoch: _Optional[int] = ..., seq: _Optional[int] = ..., start_ns: _Optional[int] = ..., end_ns: _Optional[int] = ..., new_series: _Optional[_Iterable[_Union[SeriesKey, _Mapping]]] = ..., index: _Optional[bytes] = ..., count: _Optional[bytes] = ..., stats_series: _Optional[_Iterable[int]] = ..., stats_n: _Optional[_Iterable[int]] = ..., stats_sum_ns: _Optional[_Iterable[int]] = ..., stats_min_ns: _Optional[_Iterable[int]] = ..., stats_max_ns: _Optional[_Iterable[int]] = ..., counters: _Optional[_Union[Counters, _Mapping]] = ..., health: _Optional[_Union[Health, _Mapping]] = ..., run_id: _Optional[str] = ..., exemplars: _Optional[_Iterable[_Union[Exemplar, _Mapping]]] = ..., failures: _Optional[_Iterable[_Union[Failure, _Mapping]]] = ..., due: _Optional[_Iterable[_Union[DueCounts, _Mapping]]] = ..., loads: _Optional[_Iterable[_Union[LoadCounts, _Mapping]]] = ..., first_arrivals: _Optional[_Iterable[_Union[FirstArrival, _Mapping]]] = ..., streams: _Optional[_Iterable[_Union[KeptStream, _Mapping]]] = ..., streams_left_out: _Optional[int] = ..., custom: _Optional[_Iterable[_Union[CustomStats, _Mapping]]] = ..., workers: _Optional[_Iterable[_Union[WorkerHealth, _Mapping]]] = ..., losses: _Optional[_Iterable[_Union[Loss, _Mapping]]] = ..., sampled_series: _Optional[_Iterable[int]] = ..., sampled_n: _Optional[_Iterable[int]] = ..., sampled_sum_ns: _Optional[_Iterable[int]] = ..., others_n: _Optional[_Iterable[int]] = ..., others_sum_ns: _Optional[_Iterable[int]] = ..., sampling: _Optional[_Iterable[_Union[SamplingCounts, _Mapping]]] = ...) -> None: ...
 
 class WaitingAt(_message.Message):
     __slots__ = ("load", "name", "users", "arrived", "gone")
