@@ -20,8 +20,8 @@ import numpy as np
 from loadgen.errors import WireError
 from loadgen.measure.deltas.custom import CustomStats, CustomTable
 from loadgen.measure.deltas.delta import COUNTER_NAMES, Counters, Delta, Health
-from loadgen.measure.deltas.exemplar import ExemplarState, ExemplarTable
-from loadgen.measure.deltas.exemplar_rows import decode_rows
+from loadgen.measure.deltas.exemplar import ExemplarRow, ExemplarState, ExemplarTable
+from loadgen.measure.deltas.exemplar_rows import checked_rows
 from loadgen.measure.deltas.limits import SAME_VERSION
 from loadgen.measure.deltas.outcomes_by_due_interval import DueCounts, DueState, DueTable
 from loadgen.measure.deltas.run_fitness import Fitness
@@ -321,14 +321,16 @@ class Merge(Measured):
         sound = []
         for one in batch:
             delta = one.delta
-            exemplars = delta.exemplars
+            rows: Sequence[ExemplarRow] = ()
             if delta.exemplar_rows:
                 try:
-                    exemplars += decode_rows(delta.exemplar_rows, f"delta {delta.seq} of {delta.agent}")
+                    rows = checked_rows(delta.exemplar_rows, f"delta {delta.seq} of {delta.agent}")
                 except WireError as error:
                     found[one.place] = error
                     continue
-            self.exemplars.add(one.region, delta.agent, exemplars)
+            if delta.exemplars:
+                self.exemplars.add(one.region, delta.agent, delta.exemplars)
+            self.exemplars.add_rows(one.region, delta.agent, rows)
             sound.append(one)
         return sound
 
