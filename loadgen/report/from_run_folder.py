@@ -22,6 +22,7 @@ from loadgen.measure.deltas.delta import COUNTER_NAMES, Delta
 from loadgen.measure.deltas.validate import counter_values
 from loadgen.measure.histograms.counts_of_all_series import Stats
 from loadgen.measure.histograms.histogram import Counts
+from loadgen.measure.histograms.sparse_rows import SparseRows, pairs_of
 from loadgen.measure.merging.merge import Accepted, Merge
 from loadgen.measure.merging.queries import Measured
 from loadgen.measure.run_folder.kept_stream_log import read_streams
@@ -128,8 +129,9 @@ class _Whole(Merge):
         """For each interval, the values added since the last `_move_to_slots`."""
 
     def _add_interval(
-        self, start_ns: int, end_ns: int, deltas: int, index: Counts, counts: Counts, stats: Stats, values: int
+        self, start_ns: int, end_ns: int, deltas: int, pairs: SparseRows, stats: Stats, values: int
     ) -> None:
+        index, counts = pairs_of(pairs, stats.series)
         self._add(index, counts, stats)
         if len(index):
             _, last = self._intervals(start_ns, end_ns)

@@ -8,9 +8,10 @@ from random import Random
 import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
-from msgspec.structs import replace
+from msgspec.structs import astuple, replace
 
 from loadgen.measure.deltas.exemplar import Exemplar, ExemplarState, ExemplarTable, KeptExemplar
+from loadgen.measure.deltas.exemplar_rows import ROW_FIELDS
 from loadgen.measure.deltas.series_key import OK
 
 ONE = Exemplar("shop", "browse", "GET /", OK, "random", 0, 0, 0, 100, 90, "a" * 32)
@@ -149,3 +150,35 @@ def test_of_two_response_times_one_percent_apart_the_longer_one_counts_as_above(
         assert not is_above
     elif first > 1.01 * second:
         assert is_above
+
+
+exemplars = st.builds(
+    Exemplar,
+    journey=st.just("shop"),
+    step=st.sampled_from(["", "browse"]),
+    request=st.sampled_from(["", "GET /"]),
+    outcome=st.sampled_from([OK, OK, "timeout"]),
+    why=st.sampled_from(["slowest", "random", "failed", "over"]),
+    load=st.just(0),
+    n=st.integers(0, 99),
+    at_ns=st.just(0),
+    response_ns=st.integers(0, 60),
+    warmup=st.sampled_from([False, False, False, True]),
+)
+
+
+@given(st.lists(st.lists(exemplars, max_size=60), max_size=8), st.integers(0, 8))
+def test_rows_are_added_as_their_exemplars_are(deltas: list[list[Exemplar]], restart: int) -> None:
+    """Also after a restart, and the same ones are kept by chance."""
+    tables = ExemplarTable(Random(3)), ExemplarTable(Random(3))
+    for k, some in enumerate(deltas):
+        if k == restart:
+            states = [table.state() for table in tables]
+            tables = ExemplarTable(Random(4)), ExemplarTable(Random(4))
+            for table, state in zip(tables, states, strict=True):
+                table.take_state(state)
+        tables[0].add("eu", f"a{k}", some)
+        tables[1].add_rows("eu", f"a{k}", [astuple(one)[: len(ROW_FIELDS)] for one in some])
+    encoded = [msgspec.msgpack.encode(table.state()) for table in tables]
+    assert encoded[0] == encoded[1]
+    assert tables[0]._random.getstate() == tables[1]._random.getstate()

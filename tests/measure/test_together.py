@@ -14,6 +14,7 @@ from loadgen.errors import WireError
 from loadgen.measure.deltas.delta import Delta, SeriesStats
 from loadgen.measure.deltas.validate import Wellformed, check_all, check_delta
 from loadgen.measure.histograms.counts_of_all_series import Stats, Store
+from loadgen.measure.histograms.sparse_rows import index_of
 from loadgen.measure.merging.checkpoint import freeze
 from loadgen.measure.merging.interval_sum import Sum
 from loadgen.measure.merging.merge import Accepted, Merge, check_invariant
@@ -107,8 +108,10 @@ def test_one_malformed_delta_among_others_is_told_and_the_others_are_merged(spoi
 
 def arrays(checked: Wellformed) -> list[list[int]]:
     stats = [getattr(checked.stats, name).tolist() for name in Stats.__slots__]
-    slots = checked.upto - np.repeat(checked.before, checked.lengths)
-    return [*stats, slots.tolist(), checked.counts.tolist(), checked.lengths.tolist(), checked.rows.tolist()]
+    pairs = checked.pairs
+    lengths = np.diff(pairs.starts, append=len(pairs.gaps))
+    slots = index_of(pairs, np.zeros(len(pairs.lasts), dtype=np.int64))
+    return [*stats, *(one.tolist() for one in (slots, pairs.counts, lengths, pairs.lasts, checked.rows))]
 
 
 @settings(max_examples=examples(10), deadline=None)

@@ -7,17 +7,17 @@ they would wait for the merge, beside those of 20 other deltas, and would push t
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from itertools import starmap
-from typing import Annotated, Final
+from typing import Annotated, Final, cast
 
 import msgspec
 
 from loadgen.errors import LimitExceeded, WireError
-from loadgen.measure.deltas.exemplar import MAX_EXEMPLARS, Exemplar, Why, check_exemplars
+from loadgen.measure.deltas.exemplar import MAX_EXEMPLARS, Exemplar, ExemplarRow, Why, check_exemplars
 from loadgen.measure.deltas.limits import NAME_BYTES, NOTE_BYTES, SAME_VERSION
 
-__all__ = ["ROW_FIELDS", "decode_rows", "encode_rows"]
+__all__ = ["ROW_FIELDS", "checked_rows", "decode_rows", "encode_rows"]
 
 ROW_FIELDS: Final = Exemplar.__struct_fields__[: Exemplar.__struct_fields__.index("span")]
 """The fields of an exemplar of a plan without tracing: the first ones. A row has their values in this order."""
@@ -40,10 +40,10 @@ def encode_rows(rows: Iterable[tuple[object, ...]]) -> bytes:
     return msgspec.msgpack.encode(list(rows))
 
 
-def decode_rows(rows: bytes, name: str) -> tuple[Exemplar, ...]:
-    """HOT on the controller, once per delta: return the exemplars of a byte string, and check them.
+def checked_rows(rows: bytes, name: str) -> Sequence[ExemplarRow]:
+    """HOT on the controller, once per delta: return the rows of a byte string, and check them.
 
-    Cost: 0.4 µs for each.
+    Cost: 0.6 µs for each.
 
     Args:
         name: names the delta in error messages.
@@ -53,25 +53,32 @@ def decode_rows(rows: bytes, name: str) -> tuple[Exemplar, ...]:
         LimitExceeded: a text is too long.
     """
     try:
-        return tuple(starmap(Exemplar, _sound_rows.decode(rows)))
+        found: list[ExemplarRow] = _sound_rows.decode(rows)
+        return found
     except msgspec.ValidationError:  # perhaps only a long name
         return _checked_one_by_one(rows, name)
     except msgspec.DecodeError as exc:
         raise _unreadable(name, exc) from exc
 
 
-def _checked_one_by_one(rows: bytes, name: str) -> tuple[Exemplar, ...]:
+def decode_rows(rows: bytes, name: str) -> tuple[Exemplar, ...]:
+    """Return the same as `checked_rows`, as exemplars."""
+    return tuple(starmap(Exemplar, checked_rows(rows, name)))
+
+
+def _checked_one_by_one(rows: bytes, name: str) -> Sequence[ExemplarRow]:
     try:
-        exemplars = tuple(starmap(Exemplar, _rows.decode(rows)))
+        found = _rows.decode(rows)
     except msgspec.ValidationError as exc:
         raise _unreadable(name, exc) from exc
+    exemplars = tuple(starmap(Exemplar, found))
     check_exemplars(name, exemplars, ())
     for one in exemplars:
         for field in ("journey", "step", "request", "outcome", "trace", "note"):
             most = NOTE_BYTES if field == "note" else NAME_BYTES
             if (size := len(getattr(one, field).encode())) > most:
                 raise LimitExceeded(f"Exemplar.{field}", f"{size:,} bytes long", f"{most:,}")
-    return exemplars
+    return cast("list[ExemplarRow]", found)  # `check_exemplars` has checked `why`
 
 
 def _unreadable(name: str, exc: msgspec.DecodeError) -> WireError:

@@ -30,6 +30,7 @@ from loadgen.measure.deltas.worker_loss import check_losses
 from loadgen.measure.histograms.counts_of_all_series import Stats
 from loadgen.measure.histograms.histogram import MAX_NS, SLOTS, Counts
 from loadgen.measure.histograms.packed_counts import COLUMNS, PackedCounts, pack
+from loadgen.measure.histograms.sparse_rows import SparseRows, rows_of
 
 __all__ = ["MAX_SERIES", "MAX_WORKERS", "Wellformed", "check_all", "check_delta", "check_fields", "counter_values"]
 
@@ -54,28 +55,19 @@ _METRICS: Final = frozenset(get_args(Metric))
 class Wellformed:
     """Several deltas that passed all checks, concatenated. Series are still numbered by each agent's own ids."""
 
-    upto: Counts
-    """(n_pairs,) int64, grows within a row of `stats`: the slot of a pair plus `before` of its row."""
-    before: Counts
-    """(n_series,) int64."""
-    counts: Counts
-    """(n_pairs,) of an integer type of at least 4 bytes."""
-    lengths: Counts
-    """(n_series,) number of pairs that each row of `stats` has."""
+    pairs: SparseRows
+    """The rows of `stats`."""
     stats: Stats
     rows: Counts
     """(n_deltas,) number of rows of `stats` that each delta has."""
 
-    def by_numbers(self, numbers: Sequence[Counts]) -> tuple[Counts, Stats]:
-        """Return (index, stats) in which each agent's own series ids are replaced by the numbers of the whole run.
+    def by_numbers(self, numbers: Sequence[Counts]) -> Stats:
+        """Return `stats` in which each agent's own series ids are replaced by the numbers of the whole run.
 
         numbers: for each delta, an array that maps the agent's id of a series to its number in the run.
         """
         firsts = np.cumsum([0, *map(len, numbers[:-1])])
-        others = np.concatenate(numbers)[self.stats.series + np.repeat(firsts, self.rows)]
-        index = np.repeat(others * SLOTS - self.before, self.lengths)
-        index += self.upto
-        return index, replace(self.stats, series=others)
+        return replace(self.stats, series=np.concatenate(numbers)[self.stats.series + np.repeat(firsts, self.rows)])
 
 
 def check_all(deltas: Sequence[Delta], known: Sequence[int]) -> Wellformed | None:
@@ -96,24 +88,25 @@ def check_all(deltas: Sequence[Delta], known: Sequence[int]) -> Wellformed | Non
     gaps = np.frombuffer(b"".join([one.gaps for one in packed]), dtype="<u2")
     counts = _counts_of(packed)
     if not len(gaps) and not len(series):
-        return Wellformed(series, series, series, series, Stats(series, n, sum_ns, sum_ns, min_ns, max_ns), rows)
+        nothing = SparseRows(gaps, counts, series, series)
+        return Wellformed(nothing, Stats(series, n, sum_ns, sum_ns, min_ns, max_ns), rows)
     if not len(gaps) or not len(series) or not lengths.min():
         return None
     if n.min() <= 0 or n.max() > _MANY or int(n.sum()) > MOST_VALUES:
         return None
-    # Within a row, slots must grow: only its first gap may be 0. Then its last slot is its greatest.
-    upto, ends = gaps.astype(np.int64).cumsum(), lengths.cumsum()
+    ends = lengths.cumsum()
     starts = ends - lengths
     # The pairs of the rows of each delta must be those that came with it.
     has_rows, of_deltas = rows > 0, np.cumsum([len(one.gaps) for one in packed]) // 2
     if ends[-1] != len(gaps) or (ends[rows.cumsum()[has_rows] - 1] != of_deltas[has_rows]).any():
         return None
-    firsts = gaps[starts]
-    before = upto[starts] - firsts
+    # A row has less than 2^16 pairs and distances, so 4 bytes hold the sum.
+    lasts = np.add.reduceat(gaps, starts, dtype=np.uint32)
     keys = series + np.repeat(np.arange(len(deltas)) << _RANGE_BITS, rows)
     is_sound = (
-        (upto[ends - 1] - before < SLOTS).all()
-        and np.count_nonzero(gaps) == len(gaps) - np.count_nonzero(firsts == 0)
+        lasts.max() < SLOTS
+        # Within a row, slots must grow: only its first gap may be 0. Then its last slot is its greatest.
+        and np.count_nonzero(gaps) == len(gaps) - np.count_nonzero(gaps[starts] == 0)
         and np.count_nonzero(counts) == len(counts)
         and (np.add.reduceat(counts, starts, dtype=np.int64) == n).all()
         and series.min() >= 0
@@ -129,9 +122,8 @@ def check_all(deltas: Sequence[Delta], known: Sequence[int]) -> Wellformed | Non
     if not is_sound:
         return None
     sum_us, rest_ns = np.divmod(sum_ns, 1_000)
-    return Wellformed(
-        upto, before, counts.astype(np.uint32), lengths, Stats(series, n, sum_us, rest_ns, min_ns, max_ns), rows
-    )
+    pairs = SparseRows(gaps, counts, starts, lasts.astype(np.int64))
+    return Wellformed(pairs, Stats(series, n, sum_us, rest_ns, min_ns, max_ns), rows)
 
 
 def packed_of(delta: Delta) -> PackedCounts | None:
@@ -168,7 +160,8 @@ def check_delta(delta: Delta, known: int) -> Wellformed:
     counts = np.frombuffer(delta.count, dtype="<u4").astype(np.int64)
     stats = _stats(name, delta.stats)
     lengths = _lengths(name, known + len(delta.new_series), index, counts, stats)
-    return Wellformed(index, stats.series * SLOTS, counts, lengths, stats, np.array([len(stats.n)]))
+    starts = lengths.cumsum() - lengths
+    return Wellformed(rows_of(index, counts, starts, stats.series), stats, np.array([len(stats.n)]))
 
 
 def check_fields(delta: Delta, known: int) -> None:

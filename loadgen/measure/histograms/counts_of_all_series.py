@@ -5,6 +5,9 @@ therefore stored in pages of 128 slots in one growing array, and a table maps ea
 of slots to its page. Most series use a dozen pages. Pairs are added some 40,000 at a time, which
 costs 2 ns each. One store is added to another page by page.
 
+A store of few series can be made dense: every page has its place from the start, so no pair needs a look into
+the table. The system provides memory only for the pages that are written to.
+
 In this module series are numbers; `measure/merging/merge.py` maps them to names.
 """
 
@@ -12,14 +15,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from mmap import MAP_ANONYMOUS, MAP_PRIVATE, mmap
 from typing import Final
 
 import msgspec
 import numpy as np
 
 from loadgen.measure.histograms.histogram import MAX_NS, SLOTS, Counts, Histogram
+from loadgen.measure.histograms.sparse_rows import SparseRows, index_of
 
-__all__ = ["Stats", "Store", "StoreState", "joined"]
+__all__ = ["DENSE_SERIES", "Stats", "Store", "StoreState", "joined"]
 
 _BITS: Final = 7
 _PAGE: Final = 1 << _BITS
@@ -31,6 +36,8 @@ _PAGES_AT_ONCE: Final = 512
 """Pages of another store that are added at once: as many as fit the cache."""
 _ROWS: Final = SLOTS // _PAGE
 """Pages of a whole histogram: exactly 184."""
+DENSE_SERIES: Final = 640
+"""Most series of a dense store: 60 MB of addresses. The system provides memory for those that are written to."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,23 +71,31 @@ class Store:
     """Counts, sums, least and greatest values by series number."""
 
     __slots__ = (
-        "_max_ns", "_min_ns", "_n", "_pages", "_sum_rest_ns", "_sum_us", "_table", "_to_add", "_used", "_waiting"
+        "_high", "_is_dense", "_low", "_max_ns", "_min_ns", "_n", "_pages", "_rows", "_sum_rest_ns", "_sum_us",
+        "_table", "_to_add", "_used", "_waiting"
     )  # fmt: skip
 
-    def __init__(self, dtype: type[np.int64] | type[np.uint32] = np.int64, pages: int = 0) -> None:
+    def __init__(
+        self, dtype: type[np.int64] | type[np.uint32] = np.int64, pages: int = 0, *, is_dense: bool = False
+    ) -> None:
         """Create an empty store.
 
         Args:
             dtype: integer type of a count; 4 bytes are enough for one interval.
             pages: expected number of pages (blocks of 128 histogram slots); growing later costs as much as adding.
+            is_dense: every page has a fixed place as long as there are at most 640 series.
         """
         self._to_add: list[tuple[Counts, Counts, Stats]] = []
         """Parts that were passed to `add` and are not in the arrays yet. Adding many together costs a fraction."""
+        self._rows: list[tuple[SparseRows, Stats]] = []
+        """The same of `add_rows`."""
         self._waiting = 0
-        """Number of pairs in `_to_add`."""
-        self._pages: np.ndarray = np.zeros((max(16, pages + 1), _PAGE), dtype=dtype)
+        """Number of pairs in `_to_add` and `_rows`."""
+        self._is_dense = is_dense
+        """Whether a page has the number 1 + its position in the table."""
+        self._pages: np.ndarray = np.zeros((1 if is_dense else max(16, pages + 1), _PAGE), dtype=dtype)
         self._used = 1
-        """Pages in use, including page 0, which stands for "no page" and stays empty."""
+        """Pages in use, including page 0, which stands for "no page" and stays empty. Not kept in a dense store."""
         self._table = np.zeros((0, _ROWS), dtype=np.int32)
         """By series: the page of each range of slots, or 0. Rows of series without values take no memory, because the
         system provides zeroed memory only when it is written to.
@@ -90,16 +105,29 @@ class Store:
         self._sum_rest_ns: Counts = np.zeros(0, dtype=np.int64)
         self._min_ns: Counts = np.zeros(0, dtype=np.int64)
         self._max_ns: Counts = np.zeros(0, dtype=np.int64)
+        self._low: Counts = np.zeros(0, dtype=np.int64)
+        """By series: the first and the last range of slots with counts that the table of a dense store does not show
+        yet.
+        """
+        self._high: Counts = np.zeros(0, dtype=np.int64)
 
     @property
     def pages(self) -> int:
         """Return the number of pages in use. A page holds 128 neighbouring histogram slots of one series."""
-        return self._used - 1
+        self._settle()
+        return int(np.count_nonzero(self._table)) if self._is_dense else self._used - 1
 
     @property
     def size_bytes(self) -> int:
         """Return the approximate memory use of the store in bytes."""
-        return self._pages.nbytes + 4 * _ROWS * int(np.count_nonzero(self._n)) + 5 * self._n.nbytes
+        self._settle()
+        if self._is_dense:
+            # The system provides memory in blocks of 4 KiB: 8 pages of 4 bytes a count.
+            blocks = self._table.reshape(-1, 8).any(axis=1)
+            pages_bytes = 8 * _PAGE * self._pages.itemsize * int(np.count_nonzero(blocks))
+        else:
+            pages_bytes = self._pages.nbytes
+        return pages_bytes + 4 * _ROWS * int(np.count_nonzero(self._n)) + 5 * self._n.nbytes
 
     def add(self, index: Counts, counts: Counts, stats: Stats) -> None:
         """HOT, once a delta: add histogram counts and statistics of several series.
@@ -116,17 +144,65 @@ class Store:
         self._to_add.append((index, counts, stats))
         self._waiting += len(index)
         if self._waiting > _AT_ONCE:
-            self._settle()
+            self._add_waiting()
+
+    def add_rows(self, rows: SparseRows, stats: Stats) -> None:
+        """HOT, once for some deltas: add the rows of several series, as in `add`.
+
+        stats: of each row; its `series` are the numbers of the rows' series.
+        """
+        if not len(rows.gaps):
+            return
+        self._rows.append((rows, stats))
+        self._waiting += len(rows.gaps)
+        if self._waiting > _AT_ONCE:
+            self._add_waiting()
 
     def _settle(self) -> None:
-        """Add everything that was passed to `add` and is still waiting to the arrays. Cost: about 7 ns a pair."""
-        if not self._to_add:
-            return
-        given, self._to_add, self._waiting = self._to_add, [], 0
-        index = given[0][0] if len(given) == 1 else np.concatenate([one[0] for one in given])
-        counts = given[0][1] if len(given) == 1 else np.concatenate([one[1] for one in given])
-        stats = _joined([one[2] for one in given])
-        self._grow_series(int(stats.series.max()) + 1)
+        """Bring all arrays up to date: each reader calls this first."""
+        if self._waiting:
+            self._add_waiting()
+        if self._is_dense:
+            self._note_pages()
+
+    def _note_pages(self) -> None:
+        """Enter the pages between `_low` and `_high` into the table of a dense store. Some of them may be empty."""
+        if len(changed := np.flatnonzero(self._high >= 0)):
+            at = np.arange(_ROWS)
+            is_used = (at >= self._low[changed, None]) & (at <= self._high[changed, None])
+            self._table[changed] = np.where(is_used | (self._table[changed] > 0), changed[:, None] * _ROWS + at + 1, 0)
+            self._low[changed], self._high[changed] = _ROWS, -1
+
+    def _add_waiting(self) -> None:
+        """Add everything that was passed to `add` and `add_rows` and is still waiting to the counts."""
+        given, rows = self._to_add, self._rows
+        self._to_add, self._rows, self._waiting = [], [], 0
+        stats = _joined([*(one[2] for one in given), *(one[1] for one in rows)])
+        series = stats.series
+        self._grow_series(int(series.max()) + 1)
+        if given:
+            self._add_pairs(_concatenated([one[0] for one in given]), _concatenated([one[1] for one in given]))
+        for some, their_stats in rows:
+            if self._is_dense:
+                self._add_dense(some, their_stats.series)
+            else:
+                self._add_pairs(index_of(some, their_stats.series * SLOTS), some.counts)
+        np.add.at(self._n, series, stats.n)
+        np.add.at(self._sum_us, series, stats.sum_us)
+        np.add.at(self._sum_rest_ns, series, stats.sum_rest_ns)
+        np.minimum.at(self._min_ns, series, stats.min_ns)
+        np.maximum.at(self._max_ns, series, stats.max_ns)
+
+    def _add_dense(self, rows: SparseRows, series: Counts) -> None:
+        """Add rows to a dense store. Cost: about 3 ns a pair, and as much again for memory outside of the cache."""
+        # `add.at` and not `+=`: several deltas may have counts for the same place.
+        at = index_of(rows, series * SLOTS + _PAGE)
+        np.add.at(self._pages.reshape(-1), at, rows.counts.astype(self._pages.dtype, copy=False))
+        np.minimum.at(self._low, series, rows.gaps[rows.starts].astype(np.int64) >> _BITS)
+        np.maximum.at(self._high, series, rows.lasts >> _BITS)
+
+    def _add_pairs(self, index: Counts, counts: Counts) -> None:
+        """Add counts to those of `index`, series number * SLOTS + slot. Cost: about 7 ns a pair."""
         rows = index >> _BITS
         table = self._table.reshape(-1)
         pages = table.take(rows)
@@ -140,14 +216,7 @@ class Store:
         at = pages - rows
         at <<= _BITS
         at += index
-        # `add.at` and not `+=`: several deltas may have counts for the same place.
         np.add.at(self._pages.reshape(-1), at, counts.astype(self._pages.dtype, copy=False))
-        series = stats.series
-        np.add.at(self._n, series, stats.n)
-        np.add.at(self._sum_us, series, stats.sum_us)
-        np.add.at(self._sum_rest_ns, series, stats.sum_rest_ns)
-        np.minimum.at(self._min_ns, series, stats.min_ns)
-        np.maximum.at(self._max_ns, series, stats.max_ns)
 
     @property
     def total(self) -> int:
@@ -196,14 +265,16 @@ class Store:
         if not size:
             return
         self._grow_series(size)
-        theirs, table = other._table[:size].reshape(-1), self._table.reshape(-1)
+        theirs = other._table[:size].reshape(-1)
         rows = np.flatnonzero(theirs)
-        if len(new := rows[table[rows] == 0]):
-            self._allocate(new)
-        table = self._table.reshape(-1)
         for first in range(0, len(rows), _PAGES_AT_ONCE):
             some = rows[first : first + _PAGES_AT_ONCE]
-            self._pages[table[some]] += other._pages[theirs[some]].astype(self._pages.dtype, copy=False)
+            pages = other._pages[theirs[some]]
+            if other._is_dense and not (has_counts := pages.any(axis=1)).all():
+                some, pages = some[has_counts], pages[has_counts]
+            if len(new := some[self._table.reshape(-1)[some] == 0]):
+                self._allocate(new)
+            self._pages[self._table.reshape(-1)[some]] += pages.astype(self._pages.dtype, copy=False)
         self._n[:size] += other._n[:size]
         self._sum_us[:size] += other._sum_us[:size]
         self._sum_rest_ns[:size] += other._sum_rest_ns[:size]
@@ -232,16 +303,15 @@ class Store:
         """
         self._settle()
         size = self._size()
-        table = self._table[:size].copy()
-        used = np.flatnonzero(table.reshape(-1))
-        pages = self._pages[np.concatenate(([0], table.reshape(-1)[used]))]
+        table = np.zeros((size, _ROWS), dtype=np.int32)
+        used, pages = self._used_pages(size)
         table.reshape(-1)[used] = np.arange(1, len(used) + 1, dtype=np.int32)
         columns = [self._n, self._sum_us, self._sum_rest_ns, self._min_ns, self._max_ns]
         return StoreState(size, pages.tobytes(), table.tobytes(), [column[:size].tobytes() for column in columns])
 
     def take_state(self, state: StoreState) -> None:
         """Replace the contents of the store with those that `state()` returned."""
-        self._to_add, self._waiting = [], 0
+        self._to_add, self._rows, self._waiting, self._is_dense = [], [], 0, False
         # An array over bytes would be read-only, hence the copies.
         self._pages = np.frombuffer(bytearray(state.pages), dtype=self._pages.dtype).reshape(-1, _PAGE)
         self._used = len(self._pages)
@@ -252,10 +322,16 @@ class Store:
 
     def clear(self) -> None:
         """Remove all values but keep the memory for reuse: fresh memory costs twice as much as zeroing the old."""
-        self._to_add, self._waiting = [], 0
-        self._pages[: self._used] = 0
-        self._used = 1
-        self._table[np.flatnonzero(self._n)] = 0
+        self._to_add, self._rows, self._waiting = [], [], 0
+        filled = np.flatnonzero(self._n)
+        if self._is_dense:
+            self._note_pages()
+            tables = self._table[filled]
+            self._pages[tables[tables > 0]] = 0
+        else:
+            self._pages[: self._used] = 0
+            self._used = 1
+        self._table[filled] = 0
         self._min_ns[:] = MAX_NS
         for array in (self._n, self._sum_us, self._sum_rest_ns, self._max_ns):
             array[:] = 0
@@ -266,6 +342,10 @@ class Store:
         return int(filled[-1]) + 1 if len(filled) else 0
 
     def _allocate(self, rows: Counts) -> None:
+        """Give pages to positions of the table that have none."""
+        if self._is_dense:
+            self._table.reshape(-1)[rows] = rows + 1
+            return
         needed = self._used + len(rows)
         if needed > len(self._pages):
             grown = np.zeros((max(needed, len(self._pages) * 3 // 2), _PAGE), dtype=self._pages.dtype)
@@ -279,6 +359,14 @@ class Store:
         if needed <= known:
             return
         size = max(needed, known * 3 // 2, 16)
+        if self._is_dense:
+            self._note_pages()
+            if needed > DENSE_SERIES:
+                self._make_sparse()
+            else:
+                size = min(size, DENSE_SERIES)
+                self._pages = _grown_dense(self._pages, size, self._table)
+                self._low, self._high = _grown(self._low, size, fill=_ROWS), _grown(self._high, size, fill=-1)
         table = np.zeros((size, _ROWS), dtype=np.int32)
         filled = np.flatnonzero(self._n)
         # Only rows with values are copied: writing zeros would take memory for all the others.
@@ -289,6 +377,28 @@ class Store:
         self._sum_rest_ns = _grown(self._sum_rest_ns, size)
         self._min_ns = _grown(self._min_ns, size, fill=MAX_NS)
         self._max_ns = _grown(self._max_ns, size)
+
+    def _make_sparse(self) -> None:
+        """Turn a dense store into one that numbers its pages as it needs them."""
+        used, self._pages = self._used_pages(len(self._table))
+        self._table[:] = 0
+        self._table.reshape(-1)[used] = np.arange(1, len(used) + 1, dtype=np.int32)
+        self._used, self._is_dense = len(used) + 1, False
+
+    def _used_pages(self, series: int) -> tuple[Counts, np.ndarray]:
+        """Return the positions of the first `series` series in the table that have counts, and a copy of their pages.
+
+        The copy has the empty page 0 before them.
+        """
+        table = self._table[:series].reshape(-1)
+        used = np.flatnonzero(table)
+        pages = self._pages[np.concatenate(([0], table[used]))]
+        if self._is_dense:
+            has_counts = np.asarray(pages.any(axis=1))
+            used = used[has_counts[1:]]
+            has_counts[0] = True
+            pages = pages[has_counts]
+        return used, pages
 
 
 def joined(stores: Sequence[Store], dtype: type[np.int64] | type[np.uint32] = np.int64) -> Store:
@@ -308,6 +418,20 @@ def _grown(old: Counts, size: int, fill: int = 0) -> Counts:
     grown = np.full(size, fill, dtype=np.int64)
     grown[: len(old)] = old
     return grown
+
+
+def _grown_dense(old: np.ndarray, series: int, table: np.ndarray) -> np.ndarray:
+    """Return the pages of a dense store with places for `series` series. Only pages in use are copied."""
+    # Without numpy's huge pages, of which the system would provide all.
+    size = (series * _ROWS + 1) * _PAGE * old.itemsize
+    grown = np.frombuffer(mmap(-1, size, flags=MAP_PRIVATE | MAP_ANONYMOUS), dtype=old.dtype).reshape(-1, _PAGE)
+    used = table[table > 0]
+    grown[used] = old[used]
+    return grown
+
+
+def _concatenated(arrays: Sequence[Counts]) -> Counts:
+    return arrays[0] if len(arrays) == 1 else np.concatenate(arrays)
 
 
 def _joined(all_stats: Sequence[Stats]) -> Stats:

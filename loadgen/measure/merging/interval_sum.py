@@ -14,7 +14,7 @@ from operator import add
 
 from loadgen.measure.deltas.limits import MOST_VALUES
 from loadgen.measure.histograms.counts_of_all_series import Stats, Store
-from loadgen.measure.histograms.histogram import Counts
+from loadgen.measure.histograms.sparse_rows import SparseRows
 
 __all__ = ["Sum", "add_up"]
 
@@ -45,12 +45,12 @@ class Sum:
         # The first one always has room: each count of a delta has 4 bytes itself.
         return not self.values or self.values + values <= MOST_VALUES
 
-    def add(self, index: Counts, counts: Counts, stats: Stats, values: int, deltas: int) -> None:
+    def add(self, pairs: SparseRows, stats: Stats, values: int, deltas: int) -> None:
         """Add histogram counts and statistics of `deltas` deltas with `values` values in total.
 
-        index: (n_pairs,) number of the series in the run's catalogue * SLOTS + histogram slot.
+        stats: of each row of `pairs`, with the number of its series in the run's catalogue.
         """
-        self.store.add(index, counts, stats)
+        self.store.add_rows(pairs, stats)
         self.values += values
         self.deltas += deltas
 

@@ -20,8 +20,8 @@ import numpy as np
 from loadgen.errors import WireError
 from loadgen.measure.deltas.custom import CustomStats, CustomTable
 from loadgen.measure.deltas.delta import COUNTER_NAMES, Counters, Delta, Health
-from loadgen.measure.deltas.exemplar import ExemplarState, ExemplarTable
-from loadgen.measure.deltas.exemplar_rows import decode_rows
+from loadgen.measure.deltas.exemplar import ExemplarRow, ExemplarState, ExemplarTable
+from loadgen.measure.deltas.exemplar_rows import checked_rows
 from loadgen.measure.deltas.limits import SAME_VERSION
 from loadgen.measure.deltas.outcomes_by_due_interval import DueCounts, DueState, DueTable
 from loadgen.measure.deltas.run_fitness import Fitness
@@ -29,8 +29,9 @@ from loadgen.measure.deltas.series_key import Kind, SeriesKey
 from loadgen.measure.deltas.series_numbering import is_merged
 from loadgen.measure.deltas.validate import Wellformed, check_all, check_delta, check_fields, counter_values
 from loadgen.measure.deltas.worker_loss import Loss
-from loadgen.measure.histograms.counts_of_all_series import Stats, Store, StoreState
+from loadgen.measure.histograms.counts_of_all_series import DENSE_SERIES, Stats, Store, StoreState
 from loadgen.measure.histograms.histogram import Counts
+from loadgen.measure.histograms.sparse_rows import SparseRows
 from loadgen.measure.merging.epochs import Epoch, EpochState, Next
 from loadgen.measure.merging.interval_sum import Sum, add_up
 from loadgen.measure.merging.queries import ALL, Catalogue, Measured, Window, WindowState, add_all
@@ -321,14 +322,16 @@ class Merge(Measured):
         sound = []
         for one in batch:
             delta = one.delta
-            exemplars = delta.exemplars
+            rows: Sequence[ExemplarRow] = ()
             if delta.exemplar_rows:
                 try:
-                    exemplars += decode_rows(delta.exemplar_rows, f"delta {delta.seq} of {delta.agent}")
+                    rows = checked_rows(delta.exemplar_rows, f"delta {delta.seq} of {delta.agent}")
                 except WireError as error:
                     found[one.place] = error
                     continue
-            self.exemplars.add(one.region, delta.agent, exemplars)
+            if delta.exemplars:
+                self.exemplars.add(one.region, delta.agent, delta.exemplars)
+            self.exemplars.add_rows(one.region, delta.agent, rows)
             sound.append(one)
         return sound
 
@@ -339,7 +342,7 @@ class Merge(Measured):
         """
         for one in batch:
             self._register(one)
-        index, stats = checked.by_numbers([one.epoch._numbers for one in batch])
+        stats = checked.by_numbers([one.epoch._numbers for one in batch])
         ends = np.cumsum(checked.rows)
         recorded = _parts(stats.n, ends)
         request_values = _parts(np.where(self._catalogue.requests[stats.series], stats.n, 0), ends)
@@ -347,7 +350,7 @@ class Merge(Measured):
             one.epoch.recorded += values
             one.epoch.request_values += requests
             self._merge_own(one)
-        self._merge_interval(batch, index, checked.counts, stats, sum(recorded))
+        self._merge_interval(batch, checked.pairs, stats, sum(recorded))
 
     def _register(self, one: Next) -> None:
         """Register the epoch to which a delta belongs, and give its new series numbers in the run's catalogue."""
@@ -397,11 +400,11 @@ class Merge(Measured):
 
     # -- intervals --------------------------------------------------------------------------
 
-    def _merge_interval(self, batch: Sequence[Next], index: Counts, counts: Counts, stats: Stats, values: int) -> None:
+    def _merge_interval(self, batch: Sequence[Next], pairs: SparseRows, stats: Stats, values: int) -> None:
         """Add deltas of the same interval to the run's counters, to the window of the interval, and to its sum.
 
-        index, counts, stats: the histograms of all these deltas, with series numbers of the catalogue. values: number
-        of values in them.
+        pairs, stats: the histograms of all these deltas, with series numbers of the catalogue. values: number of values
+        in them.
         """
         start_ns, end_ns = batch[0].interval
         counters: dict[str, list[int]] = {}
@@ -412,7 +415,7 @@ class Merge(Measured):
             self._count(region, some)
         timed = [one for one in batch if one.has_time]
         window = self._update_windows(timed, counters if len(timed) == len(batch) else None) if timed else None
-        added = self._add_interval(start_ns, end_ns, len(batch), index, counts, stats, values)
+        added = self._add_interval(start_ns, end_ns, len(batch), pairs, stats, values)
         if added is None:
             return
         for region, some in counters.items():
@@ -422,7 +425,7 @@ class Merge(Measured):
             window._stores.append(added.store)
 
     def _add_interval(
-        self, start_ns: int, end_ns: int, deltas: int, index: Counts, counts: Counts, stats: Stats, values: int
+        self, start_ns: int, end_ns: int, deltas: int, pairs: SparseRows, stats: Stats, values: int
     ) -> Sum | None:
         """Add histogram counts to the open sum of the interval [start_ns, end_ns), and return that sum.
 
@@ -436,10 +439,11 @@ class Merge(Measured):
         if added is None:
             if len(self._open) >= _MOST_OPEN:
                 self.close()
-            store = self._spare.pop() if self._spare else Store(np.uint32, self._pages)
+            is_dense = len(self._catalogue.names) <= DENSE_SERIES
+            store = self._spare.pop() if self._spare else Store(np.uint32, self._pages, is_dense=is_dense)
             added = self._open[start_ns, end_ns] = Sum(start_ns, end_ns, store)
             self._stores.append(added.store)
-        added.add(index, counts, stats, values, deltas)
+        added.add(pairs, stats, values, deltas)
         return added
 
     def close(self, before_ns: int | None = None) -> None:

@@ -50,6 +50,7 @@ from loadgen.measure.deltas.series_key import OK, Kind, SeriesKey
 from loadgen.measure.histograms.counts_of_all_series import Stats, Store
 from loadgen.measure.histograms.histogram import SLOTS, Counts, Histogram, highest_us, lowest_us, slot_of_us
 from loadgen.measure.histograms.interpolated_percentiles import Ranked, all_values, mean_us, percentiles_us
+from loadgen.measure.histograms.sparse_rows import SparseRows
 from loadgen.measure.merging.epochs import Next
 from loadgen.measure.merging.merge import Merge
 from loadgen.measure.merging.queries import ALL, Measured, Row
@@ -221,10 +222,10 @@ class Batches(Recount):
     # -- adding -----------------------------------------------------------------------------
 
     def _add_interval(
-        self, start_ns: int, end_ns: int, deltas: int, index: Counts, counts: Counts, stats: Stats, values: int
+        self, start_ns: int, end_ns: int, deltas: int, pairs: SparseRows, stats: Stats, values: int
     ) -> None:
         self._at(start_ns, end_ns)
-        super()._add_interval(start_ns, end_ns, deltas, index, counts, stats, values)
+        super()._add_interval(start_ns, end_ns, deltas, pairs, stats, values)
 
     def add_cells(self, live: Merge, cells: Iterable[Cell]) -> None:
         """Add a finished run from its cells (the stored sums of intervals) instead of its deltas.

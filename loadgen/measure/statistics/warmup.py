@@ -37,6 +37,7 @@ from loadgen.measure.deltas.outcomes_by_due_interval import DueCounts
 from loadgen.measure.deltas.series_key import COLD_TAG, OK, TOKEN_NS, SeriesKey, Tags
 from loadgen.measure.histograms.counts_of_all_series import Stats
 from loadgen.measure.histograms.histogram import SLOTS, Counts, highest_us, lowest_us
+from loadgen.measure.histograms.sparse_rows import SparseRows, pairs_of
 from loadgen.measure.merging.merge import Merge
 from loadgen.measure.merging.stored_interval import Cell
 from loadgen.units import NS_PER_S, format_duration
@@ -347,11 +348,11 @@ class Recount(Merge):
         return tuple(replace(one, warmup=True) for one in delta.custom)
 
     def _add_interval(
-        self, start_ns: int, end_ns: int, deltas: int, index: Counts, counts: Counts, stats: Stats, values: int
+        self, start_ns: int, end_ns: int, deltas: int, pairs: SparseRows, stats: Stats, values: int
     ) -> None:
         """Add counts directly to the sums of the run, and return None: a recount has no sums of intervals."""
         self._is_before = end_ns <= self.cut_ns
-        self._add(index, counts, stats)
+        self._add(*pairs_of(pairs, stats.series), stats)
 
     def _take_agents(self, live: Merge) -> None:
         """Take over the data that a cut does not change from `live`, a merge of the same deltas.
