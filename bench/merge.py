@@ -19,7 +19,7 @@ from loadgen.units import NS_PER_S
 from loadgen.wire.codec import decode_with_beat, encode
 
 P = ParamSpec("P")
-NAMES, REQUESTS, AT_ONCE = 20, 100, 20
+NAMES, REQUESTS, AT_ONCE = 20, 100, 60
 HOW = """\
 {agents} agents in three regions, each with {names} request names (response and service time) and {requests} requests \
 of each name a second, log-normal around 9 ms; {seconds} s of them, in this process, CPU time of it. *decode*: from \

@@ -2,7 +2,7 @@
 
 A controller keeps the string until it merges the delta, and decodes it then. Its exemplars are needed for some
 microseconds only: nearly all of them are dropped at once, because the table has slower ones. Decoded with the message
-they would wait for the merge, beside those of 20 other deltas, and would push these out of the processor's cache.
+they would wait for the merge, beside those of 60 other deltas, and would push these out of the processor's cache.
 """
 
 from __future__ import annotations

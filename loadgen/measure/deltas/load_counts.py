@@ -21,6 +21,7 @@ __all__ = [
     "LoadCounts",
     "add_loads",
     "check_loads",
+    "is_only_load",
     "joined_loads",
 ]
 
@@ -109,6 +110,19 @@ def joined_loads(first: Sequence[LoadCounts], second: Sequence[LoadCounts]) -> t
     """
     before = [LoadCounts(one.load, one.started, one.missed) for one in first]
     return add_loads((before, second))
+
+
+def is_only_load(counts: LoadCounts, started: int, missed: int) -> bool:
+    """Return whether `check_loads` accepts these counts as those of the only load of a delta with these totals."""
+    return (
+        counts.load < LOADS
+        and counts.started == started
+        and counts.missed == missed
+        and counts.started <= _MOST
+        and counts.missed <= _MOST
+        and counts.waiting <= _MOST
+        and counts.users <= _MOST
+    )
 
 
 def check_loads(

@@ -1,7 +1,7 @@
 """Histogram counts of many series as they come from agents: the slots in use, and their counts.
 
 A row is one series of one delta. A slot is stored as its distance from the one before, in 2 bytes, and most counts take
-one byte. So the pairs of 20 deltas fit the cache of one core until they are added.
+one byte. So the pairs of 60 deltas fit the cache of one core until they are added.
 """
 
 from __future__ import annotations

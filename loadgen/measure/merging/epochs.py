@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from array import array
-from dataclasses import dataclass
 from itertools import chain
 
 import msgspec
@@ -128,17 +127,22 @@ class Epoch:
     def cover(self, start_ns: int, end_ns: int) -> None:
         """Record that a merged delta has covered the time [start_ns, end_ns)."""
         spans = self.spans
-        if spans and spans[-1][0] <= start_ns <= spans[-1][1]:
-            spans[-1] = (spans[-1][0], max(spans[-1][1], end_ns))
-        else:
+        first_ns, last_ns = spans[-1] if spans else (0, -1)
+        if not first_ns <= start_ns <= last_ns:
             spans.append((start_ns, end_ns))
+        elif end_ns > last_ns:
+            spans[-1] = (first_ns, end_ns)
 
     def count_loads(self, delta: Delta) -> None:
         """Add a delta's counts by load of the plan to the agent's progress in each load.
 
         A load that the delta leaves out had no starts in the interval, and no due iterations wait for a user.
         """
-        if not delta.loads and not delta.first_arrivals and not self.loads:
+        loads = delta.loads
+        if not loads and not delta.first_arrivals and not self.loads:
+            return
+        if len(loads) == len(self.loads) == 1 and (only := self.loads.get(loads[0].load)) and not delta.first_arrivals:
+            only.add(delta.end_ns, loads[0])  # nearly always
             return
         counted = {one.load: one for one in delta.loads}
         for load in counted.keys() | self.loads.keys():
@@ -149,26 +153,19 @@ class Epoch:
             self._first_arrivals.extend((first.load, first.number, first.n))
 
 
-@dataclass(frozen=True, slots=True)
-class Next:
-    """A delta that is the next of its epoch, with its position in a batch."""
+class Next(msgspec.Struct, gc=False):
+    """A delta that is the next of its epoch, with its position in a batch.
+
+    A controller makes 1,000 of these a second. A frozen dataclass takes 1.1 µs to build, a Struct 0.2 µs.
+    """
 
     place: int
     region: str
     delta: Delta
     epoch: Epoch
     counters: tuple[int, ...]
-
-    @property
-    def interval(self) -> tuple[int, int]:
-        return self.delta.start_ns, self.delta.end_ns
-
-    @property
-    def known(self) -> int:
-        """Return the number of the agent's series in this epoch, including those that the delta adds."""
-        return len(self.epoch._numbers) + len(self.delta.new_series)
-
-    @property
-    def has_time(self) -> bool:
-        """Return whether the delta measured an interval; False if it only reports a lost worker."""
-        return self.delta.start_ns != self.delta.end_ns or self.delta.has_values
+    interval: tuple[int, int]
+    known: int
+    """The number of the agent's series in this epoch, including those that the delta adds."""
+    has_time: bool
+    """Whether the delta measured an interval; False if it only reports a lost worker."""

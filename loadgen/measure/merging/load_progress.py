@@ -53,7 +53,7 @@ class Samples:
         """Add a pair that is later than all others. Beyond `KEPT`, every second pair is dropped, but not this one."""
         self._ends_ns.append(end_ns)
         self._numbers.append(number)
-        if len(self) > KEPT:
+        if len(self._ends_ns) > KEPT:
             first = (len(self) + 1) % 2
             self._ends_ns, self._numbers = self._ends_ns[first::2], self._numbers[first::2]
 
