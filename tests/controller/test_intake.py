@@ -64,12 +64,12 @@ async def test_a_fin_finds_merged_what_came_before_it_in_the_same_turn(stage: St
     await until(lambda: "a" in play.conductor.run.merged)
 
 
-async def test_twenty_deltas_do_not_wait_for_more(stage: Stage) -> None:
+async def test_sixty_deltas_do_not_wait_for_more(stage: Stage) -> None:
     play = stage()
-    a, _ = await begun(play, 21)
+    a, _ = await begun(play, 61)
     comes(play, a, *a.recording.deltas)
-    assert play.conductor.view().merge.next_seq("a", 1) == 20
-    await a.acknowledged(20)
+    assert play.conductor.view().merge.next_seq("a", 1) == 60
+    await a.acknowledged(60)
 
 
 async def test_agents_that_stand_at_the_same_delta_are_acknowledged_with_one_message(

@@ -248,22 +248,24 @@ class Intake:
         """Merge all deltas collected so far at once, which costs half as much as one by one."""
         unmerged, self._unmerged = self._unmerged, []
         self._unmerged_bytes = 0
-        good: dict[str, tuple[bytes, Delta]] = {}
+        good: dict[str, tuple[str, bytes, Delta]] = {}
         new_series = 0
         for agent, data, delta in unmerged:
-            if agent in good or new_series + len(delta.new_series) > self._admission.room:
+            new = len(delta.new_series)
+            if agent in good or (new and new_series + new > self._admission.room):
                 self._merge_some(good)  # the limits count all deltas before this one
                 good, new_series = {}, 0
             if self._is_fit(agent, delta):
-                if (fitted := self._admission.fitted(self._region(agent), delta)) is not delta:
+                region = self._region(agent)
+                if (fitted := self._admission.fitted(region, delta)) is not delta:
                     data, delta = encode(fitted), fitted
-                good[agent] = data, delta
-                new_series += len(delta.new_series)
+                good[agent] = region, data, delta
+                new_series += new
         self._merge_some(good)
 
-    def _merge_some(self, good: dict[str, tuple[bytes, Delta]]) -> None:
-        found = self._merge.accept_all([(self._region(agent), delta) for agent, (_, delta) in good.items()])
-        for (agent, (data, delta)), accepted in zip(good.items(), found, strict=True):
+    def _merge_some(self, good: dict[str, tuple[str, bytes, Delta]]) -> None:
+        found = self._merge.accept_all([(region, delta) for region, _, delta in good.values()])
+        for (agent, (_, data, delta)), accepted in zip(good.items(), found, strict=True):
             self._accepted(agent, data, delta, accepted)
 
     def _is_fit(self, agent: str, delta: Delta) -> bool:

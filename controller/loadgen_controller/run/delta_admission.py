@@ -66,6 +66,8 @@ class Admission:
         Raises:
             LimitExceeded: a total is above the limit for one agent.
         """
+        if not (delta.new_series or delta.custom or delta.losses or delta.due):
+            return  # nearly always
         if delta.seq != self._merge.next_seq(delta.agent, delta.epoch):
             return  # the merge will not accept it: it is a repetition, or an earlier delta is missing
         if delta.new_series:
@@ -119,6 +121,8 @@ class Admission:
 
         All counts stay the same.
         """
+        if not (delta.new_series or delta.custom):
+            return delta
         series = self._series(region, delta.new_series) if len(delta.new_series) > self.room else delta.new_series
         custom = delta.custom
         if len(self._merge.custom) + len(custom) > _TIGHT_CUSTOM:

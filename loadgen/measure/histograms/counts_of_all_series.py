@@ -121,13 +121,13 @@ class Store:
     def size_bytes(self) -> int:
         """Return the approximate memory use of the store in bytes."""
         self._settle()
+        filled = int(np.count_nonzero(self._n))
         if self._is_dense:
-            # The system provides memory in blocks of 4 KiB: 8 pages of 4 bytes a count.
-            blocks = self._table.reshape(-1, 8).any(axis=1)
-            pages_bytes = 8 * _PAGE * self._pages.itemsize * int(np.count_nonzero(blocks))
+            # The system provides memory in blocks of 8 pages, and a series begins and ends within a block.
+            pages_bytes = (self.pages + 16 * filled) * _PAGE * self._pages.itemsize
         else:
             pages_bytes = self._pages.nbytes
-        return pages_bytes + 4 * _ROWS * int(np.count_nonzero(self._n)) + 5 * self._n.nbytes
+        return pages_bytes + 4 * _ROWS * filled + 5 * self._n.nbytes
 
     def add(self, index: Counts, counts: Counts, stats: Stats) -> None:
         """HOT, once a delta: add histogram counts and statistics of several series.
