@@ -30,7 +30,7 @@ from loadgen.measure.histograms.packed_counts import ROW_BYTES, PackedCounts
 __all__ = ["decode_row", "encode_row"]
 
 _MOST: Final = (1 << 63) - 1
-_Natural = Annotated[int, msgspec.Meta(ge=0, le=_MOST)]
+_Natural = Annotated[int, msgspec.Meta(ge=0)]
 _Integer = Annotated[int, msgspec.Meta(ge=-_MOST - 1, le=_MOST)]
 _Notes = Annotated[tuple[str, ...], msgspec.Meta(max_length=limits.NOTES)]
 _EXEMPLARS_BYTES: Final = limits.EXEMPLARS_IN_DELTA * (5 * limits.NAME_BYTES + limits.NOTE_BYTES + 200)

@@ -80,8 +80,8 @@ def test_with_room_everything_stays_as_it_is() -> None:
 
 def test_without_room_time_gets_coarser_evenly_and_nothing_is_lost() -> None:
     run = measured(64)
-    made = backlog(run, room_bytes=3_600)
-    assert made.in_memory_bytes <= 3_600
+    made = backlog(run, room_bytes=4_600)
+    assert made.in_memory_bytes <= 4_600
     found = taken(made)
     assert counts_of(found) == counts_of(run)
     assert [delta.seq for delta in found] == list(range(len(found)))
