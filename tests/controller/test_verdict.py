@@ -297,6 +297,19 @@ def test_iterations_whose_end_was_never_told_are_missing() -> None:
     assert found.agents[1].text == "agent b (us): it never reported that it had finished"
 
 
+def test_of_a_large_fleet_without_data_ten_agents_are_named_and_the_others_counted() -> None:
+    agents = tuple(f"a{n:03}" for n in range(1_000))
+    assignment = Assignment(agents, ("eu",) * 1_000, (1.0,) * 1_000)
+    large = replace(facts({}), assignment=assignment, epochs=dict.fromkeys(agents, 1))
+    found = judge(large, merged({}))
+    assert found.exit_code is ExitCode.INCOMPLETE
+    lacking = [reason for reason in found.reasons if reason.startswith("agent ")]
+    assert [reason.split()[1] for reason in lacking] == [f"a{n:03}" for n in range(10)]
+    assert "990 more agents did not deliver all data: `agents` in summary.json names them" in found.reasons
+    assert len(found.completeness.agents) == 1_000
+    assert sum(map(len, found.reasons)) < 3_000
+
+
 def test_agent_whose_last_delta_is_missing_is_incomplete() -> None:
     recorded = recordings()
     said = facts(recorded)

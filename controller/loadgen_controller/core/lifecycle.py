@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from enum import Enum
 
 from loadgen.errors import IllegalTransition
-from loadgen.units import NS_PER_MS, NS_PER_S
+from loadgen.units import NS_PER_MS, NS_PER_S, quantity
 from loadgen_controller.core.events import (
     Adjusted,
     AgentJoined,
@@ -53,6 +53,9 @@ SHARE_NS = 5 * NS_PER_MS
 """The minimum pause between two share changes, per member of the run. Each change sends all shares to all agents: for
 1,000 agents 8 MB, and 0.3 s of the controller. Without the pause, a burst of lost agents delays heartbeats past the
 lease, and more agents are lost."""
+
+_NAMED = 10
+"""Agents that the text of an end names."""
 
 
 class Phase(Enum):
@@ -287,7 +290,7 @@ def _at_time(run: Run) -> Moved:
             return _finish(run, "the time to drain is over", max(run.deadline_ns + terms.finish_timeout_ns, least_ns))
         case Phase.FINISHING:
             owing = run.owing or run.awaited
-            text = f"gave up waiting for the data of {', '.join(owing)}"
+            text = f"gave up waiting for the data of {_names(owing)}"
             return _end(run, End(Reason.OVERDUE, text, owing))
         case _:
             text = f"the plan's tear-down did not end within {terms.set_up_timeout_ns / NS_PER_S:.0f} s"
@@ -614,6 +617,12 @@ def _end(run: Run, end: End) -> Moved:
         return _done(run, End(Reason.TEAR_DOWN_FAILED, "no agent is left to run the plan's tear-down"))
     deadline_ns = run.now_ns + run.terms.set_up_timeout_ns
     return replace(run, phase=Phase.TEARING_DOWN, deadline_ns=deadline_ns), (SendTearDown(agent),)
+
+
+def _names(agents: tuple[str, ...]) -> str:
+    """Return the names of the first ten agents, and the number of the others."""
+    others = len(agents) - _NAMED
+    return ", ".join(agents[:_NAMED]) + (f" and {quantity(others, 'more agent')}" if others > 0 else "")
 
 
 def _done(run: Run, end: End | None = None) -> Moved:
