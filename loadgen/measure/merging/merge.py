@@ -209,7 +209,7 @@ class Merge(Measured):
         """HOT on the controller: merge several (region, delta) in order, and return each result as in `accept`.
 
         A malformed delta gives a WireError in the list instead of an exception. 60 deltas of one interval together
-        cost a third of what they cost one by one (bench/merge.py).
+        cost less than half of what they cost one by one.
         """
         found: list[Accepted | WireError] = [Accepted.MERGED] * len(deltas)
         batch: dict[str, Next] = {}
