@@ -56,7 +56,7 @@ __all__ = ["Intake"]
 _CLOCK_ERROR_NS = 100 * NS_PER_MS
 """Above this clock error, the agent's start is only roughly at T0, and the operator gets a notice."""
 _AT_ONCE = 60
-"""The most deltas that are merged together. With 20, the calls of numpy would cost a quarter more for each."""
+"""The most deltas that are merged together. With 20, the merge of each would cost a fifth more."""
 _BYTES_AT_ONCE = 2 << 20
 """The size of waiting deltas at which they are merged immediately: 60 of the largest would take 360 MB."""
 _SERIES_BYTES = 500
@@ -245,7 +245,7 @@ class Intake:
             self._port.flush_soon()
 
     def flush(self) -> None:
-        """Merge all deltas collected so far at once, which costs half as much as one by one."""
+        """Merge all deltas collected so far at once, which costs less than half as much as one by one."""
         unmerged, self._unmerged = self._unmerged, []
         self._unmerged_bytes = 0
         good: dict[str, tuple[str, bytes, Delta]] = {}

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from enum import Enum
 from itertools import islice
+from operator import attrgetter
 from typing import Final
 
 import msgspec
@@ -208,7 +209,7 @@ class Merge(Measured):
         """HOT on the controller: merge several (region, delta) in order, and return each result as in `accept`.
 
         A malformed delta gives a WireError in the list instead of an exception. 60 deltas of one interval together
-        cost a third of what they cost one by one (bench/merge.py).
+        cost less than half of what they cost one by one.
         """
         found: list[Accepted | WireError] = [Accepted.MERGED] * len(deltas)
         batch: dict[str, Next] = {}
@@ -345,13 +346,15 @@ class Merge(Measured):
         for one in batch:
             if one.delta.new_series or not one.epoch.next_seq:
                 self._register(one)
-        stats = checked.by_numbers([one.epoch._numbers for one in batch])
+        near = _by_region(batch)
+        stats = checked.by_numbers([one.epoch._numbers for one in near])
         ends = np.cumsum(checked.rows)
         recorded = _parts(stats.n, ends)
         request_values = _parts(np.where(self._catalogue.requests[stats.series], stats.n, 0), ends)
-        for one, values, requests in zip(batch, recorded, request_values, strict=True):
+        for one, values, requests in zip(near, recorded, request_values, strict=True):
             one.epoch.recorded += values
             one.epoch.request_values += requests
+        for one in batch:
             self._merge_own(one)
         self._merge_interval(batch, checked.pairs, stats, sum(recorded))
 
@@ -624,7 +627,16 @@ class Merge(Measured):
 
 
 def _checked_together(batch: Sequence[Next]) -> Wellformed | None:
-    return check_all([one.delta for one in batch], [one.known for one in batch])
+    near = _by_region(batch)
+    return check_all([one.delta for one in near], [one.known for one in near])
+
+
+def _by_region(batch: Sequence[Next]) -> list[Next]:
+    """Return the deltas sorted by region: the arrays of a batch have this order.
+
+    Deltas of a region count in the same series, so their counts are still in the cache.
+    """
+    return sorted(batch, key=attrgetter("region"))
 
 
 def _parts(values: Counts, ends: Counts) -> list[int]:
