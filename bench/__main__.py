@@ -68,6 +68,7 @@ from bench import (
     ws_echo,
     ws_held,
 )
+from bench.children import more_files
 from bench.report import Section, not_held, replaced
 from tests.support.nginx import nginx_path
 
@@ -216,4 +217,5 @@ def _opening() -> str:
 
 
 if __name__ == "__main__":
+    more_files()
     sys.exit(main(sys.argv[1:]))

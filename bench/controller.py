@@ -17,7 +17,7 @@ from typing import Any
 import psutil
 
 from bench.asker import Asker
-from bench.children import ATTACKER_CORE, TARGET_CORE, more_files
+from bench.children import ATTACKER_CORE, TARGET_CORE
 from bench.machine import pinned
 from bench.report import Section, held
 from bench.swarm import REGIONS
@@ -208,9 +208,7 @@ def conducted(folder: Path, fleet: Fleet, seconds: int, command: Sequence[str] =
     words += ["--listen", "127.0.0.1:0", "--keys", str(folder / "keys"), "--wait", str(fleet.agents)]
     words += ["--runs-dir", str(folder / "runs")]
     with (folder / "controller.out").open("wb") as out:
-        process = subprocess.Popen(
-            pinned(ATTACKER_CORE, *words), stdin=subprocess.DEVNULL, stdout=out, stderr=out, preexec_fn=more_files
-        )
+        process = subprocess.Popen(pinned(ATTACKER_CORE, *words), stdin=subprocess.DEVNULL, stdout=out, stderr=out)
     run = Conducted(folder, process, folder / "keys")
     try:
         run.address = run.wait_for(r"listening on \S+ for").split()[2]

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import psutil
 
-from bench.children import ATTACKER_CORE, TARGET_CORE, more_files
+from bench.children import ATTACKER_CORE, TARGET_CORE
 from bench.machine import pinned
 from bench.peers import peer
 from bench.report import Section, skipped
@@ -146,9 +146,7 @@ def _watch(program: str, count: int, names: int, requests: int, seconds: float, 
         words += ["--master-bind-host", "127.0.0.1", "--master-bind-port", str(port), "-t", "1h"]
         words += ["--expect-workers", str(count), "-u", str(count), "-r", str(count)]
         log = stack.enter_context((Path(folder) / "master.log").open("wb"))
-        master = subprocess.Popen(
-            pinned(ATTACKER_CORE, *words), stdin=subprocess.DEVNULL, stdout=log, stderr=log, preexec_fn=more_files
-        )
+        master = subprocess.Popen(pinned(ATTACKER_CORE, *words), stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         stack.callback(end_family, master)
         words = [python, str(Path(__file__).with_name("locust_workers.py")), "127.0.0.1", str(port)]
         words += ["--workers", str(count), "--names", str(names), "--requests", str(requests)]
