@@ -20,7 +20,7 @@ import msgspec
 
 from bench.machine import pinned
 
-__all__ = ["ATTACKER_CORE", "TARGET_CORE", "Ended", "more_files", "python_server", "run_python", "timed"]
+__all__ = ["ATTACKER_CORE", "TARGET_CORE", "Ended", "more_files", "next_line", "python_server", "run_python", "timed"]
 
 ATTACKER_CORE, TARGET_CORE = 0, 1
 FILES = 65_536
@@ -79,6 +79,24 @@ def run_python(
     )
     figures: dict[str, Any] = msgspec.json.decode(done.stdout)
     return figures
+
+
+def next_line(process: subprocess.Popen[bytes], within_s: float, what: str) -> bytes:
+    """Return the next line that a program prints, and end the program if it prints none in time.
+
+    Raises:
+        RuntimeError: the program ended, or printed no line within `within_s`; `what` names what is missing.
+    """
+    assert process.stdout is not None
+    alarm = Timer(within_s, process.kill)
+    alarm.start()
+    try:
+        line = process.stdout.readline()
+    finally:
+        alarm.cancel()
+    if not line:
+        raise RuntimeError(f"{what}: the program ended or printed nothing for {within_s:g} s")
+    return line
 
 
 @contextmanager
