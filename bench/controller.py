@@ -197,10 +197,17 @@ def watch_fleet(fleet: Fleet, seconds: int, skip: int) -> Seen:
             asker = Asker(run.address, run.keys_of("asker"), t0_ns + skip * NS_PER_S, t0_ns + seconds * NS_PER_S)
             cpu_share, rss_bytes = _watched(run.controller.pid, t0_ns, seconds, skip)
             worst_ms = asker.worst_ms()
-            code = run.end(60 + fleet.agents / 100)
+            code = _end(run, 40 + fleet.agents / 100)
             sealing_s = (perf_counter_ns() - t0_ns) / NS_PER_S - seconds
             figures = json.loads(next_line(swarm, 30, "no figures of the fleet"))
         return Seen(fleet, cpu_share, rss_bytes, worst_ms, figures, starting_s, sealing_s, _wrong(run, code, figures))
+
+
+def _end(run: Conducted, within_s: float) -> int:
+    try:
+        return run.controller.wait(within_s)
+    except subprocess.TimeoutExpired:
+        raise RuntimeError(f"the run did not end within {within_s:g} s after its load\n{run.output[-2000:]}") from None
 
 
 def _wrong(run: Conducted, code: int, figures: dict[str, Any]) -> str:
