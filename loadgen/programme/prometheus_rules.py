@@ -31,9 +31,9 @@ from typing import Final
 
 from loadgen.analysis.burn.rules import LEAST_BAD_PAGE, LEAST_BAD_TICKET, rules_of_window
 from loadgen.programme.load_tests.loss import load_tests_losses
-from loadgen.programme.objectives import Alert, Method, Objective, Query, RatioIndicator
+from loadgen.programme.promises.objectives import Alert, Method, Objective, Query, RatioIndicator
+from loadgen.programme.promises.slo_set import Loss, SloSet
 from loadgen.programme.slo_files.yaml_writer import Value, as_yaml
-from loadgen.programme.slo_set import Loss, SloSet
 
 __all__ = ["as_prometheus", "prometheus_losses", "rules_of"]
 

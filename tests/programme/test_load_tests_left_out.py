@@ -13,16 +13,16 @@ import pytest
 from typer.testing import CliRunner
 
 from loadgen.errors import ScenarioError
-from loadgen.programme.ledger import Counts
+from loadgen.programme.ledger.ledger import Counts
 from loadgen.programme.load_tests.leave_out import with_dimensions, with_tags
 from loadgen.programme.load_tests.said import LoadTests, load_tests_of, older_slices
-from loadgen.programme.objectives import Objective, Query, RatioIndicator, RollingWindow
 from loadgen.programme.openslo.read import read_text
 from loadgen.programme.openslo.write import as_openslo, openslo_losses
 from loadgen.programme.prometheus_rules import prometheus_losses
-from loadgen.programme.pull import Job, job_of
-from loadgen.programme.slo_set import SloSet
-from loadgen.programme.source_settings import Source, read_sources
+from loadgen.programme.promises.objectives import Objective, Query, RatioIndicator, RollingWindow
+from loadgen.programme.promises.slo_set import SloSet
+from loadgen.programme.pulling.pull import Job, job_of
+from loadgen.programme.pulling.source_settings import Source, read_sources
 from loadgen.programme.sources.cloudwatch_answers import MetricQuery
 from loadgen.programme.weekly.build_page import build_page
 from loadgen.programme.weekly.gather import Gathered

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from loadgen.programme.load_tests.leave_out import condition_of
-from loadgen.programme.objectives import Objective
-from loadgen.programme.slo_set import Loss
+from loadgen.programme.promises.objectives import Objective
+from loadgen.programme.promises.slo_set import Loss
 
 __all__ = ["load_tests_losses"]
 

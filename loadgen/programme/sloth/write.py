@@ -8,7 +8,7 @@ from decimal import Decimal
 from typing import Final
 
 from loadgen.programme.load_tests.leave_out import condition_of
-from loadgen.programme.objectives import (
+from loadgen.programme.promises.objectives import (
     Method,
     Objective,
     Query,
@@ -17,8 +17,8 @@ from loadgen.programme.objectives import (
     RollingWindow,
     ThresholdIndicator,
 )
+from loadgen.programme.promises.slo_set import Loss, SloSet
 from loadgen.programme.slo_files.yaml_writer import Value, as_yaml
-from loadgen.programme.slo_set import Loss, SloSet
 from loadgen.programme.sloth.alert_windows import GOOGLE_30D
 from loadgen.programme.sloth.read import PLUGIN, VERSION
 

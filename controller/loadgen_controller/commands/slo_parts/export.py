@@ -13,7 +13,7 @@ from loadgen.errors import ExitCode, UsageError
 from loadgen.programme.openslo.readers import READERS, losses_for
 from loadgen.programme.openslo.write import as_openslo, openslo_losses
 from loadgen.programme.prometheus_rules import as_prometheus, prometheus_losses
-from loadgen.programme.slo_set import Loss, SloSet
+from loadgen.programme.promises.slo_set import Loss, SloSet
 from loadgen.programme.sloth.write import as_sloth, sloth_losses
 from loadgen.similar_names import did_you_mean
 from loadgen.units import quantity
