@@ -12,7 +12,7 @@ from decimal import Decimal
 from typing import Final
 
 from loadgen.programme.composites.composite import Composite
-from loadgen.programme.load_tests.loss import load_tests_losses
+from loadgen.programme.load_tests.loss import annotation_loss
 from loadgen.programme.openslo.alerts import WINDOWS_OF
 from loadgen.programme.openslo.documents import API_VERSION
 from loadgen.programme.promises.objectives import (
@@ -101,7 +101,7 @@ def _losses(one: Objective) -> Iterator[Loss]:
             "OpenSLO has no word for it, so it is an annotation",
             "other readers see no alerts; `--to prometheus` writes rules for them",
         )
-    yield from load_tests_losses(one, "OpenSLO has no word for it, so it is an annotation", "other readers")
+    yield from annotation_loss(one)
 
 
 def _given(**fields: Value) -> dict[str, Value]:
