@@ -68,6 +68,7 @@ from bench import (
     ws_echo,
     ws_held,
 )
+from bench.children import more_files
 from bench.report import Section, not_held, replaced
 from tests.support.nginx import nginx_path
 
@@ -114,6 +115,9 @@ SECTIONS: dict[str, Part] = {
     "page": Part(page.measure, {"turns": 1}),
     "outputs": Part(outputs.measure, {"names": (3,), "seconds": 3}),
     "controller": Part(controller.measure, {"fleets": (controller.Fleet(20, 20, 50),), "seconds": 6, "skip": 2}),
+    "controller_large": Part(
+        controller.measure_large, {"fleets": (controller.Fleet(30, 20, 50),), "seconds": 6, "skip": 2}
+    ),
     "locust": Part(locust_master.measure, {"workers": (20,), "seconds": 6, "skip": 3}),
     "share": Part(share.measure),
     "rendezvous": Part(rendezvous.measure, {"users": (8,), "groups": 2}),
@@ -216,4 +220,5 @@ def _opening() -> str:
 
 
 if __name__ == "__main__":
+    more_files()
     sys.exit(main(sys.argv[1:]))

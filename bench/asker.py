@@ -44,7 +44,7 @@ class Asker:
         dealer = Dealer(address, load_agent(keys), "asker", self._on_data)
         serving = asyncio.create_task(dealer.serve())
         hello = encode(Hello("asker", "elsewhere", PROTOCOL_MAJOR, PROTOCOL_MINOR, 1, "asker", 1))
-        while not dealer.send(hello):
+        while not dealer.send(hello) and perf_counter_ns() < self._to_ns:
             await asyncio.sleep(_EACH_S)
         while perf_counter_ns() < self._to_ns:
             dealer.send(encode(ClockPing(perf_counter_ns())))

@@ -1,4 +1,7 @@
-"""Run programs under measurement and return their output and their CPU time."""
+"""Run programs under measurement and return their output and their CPU time.
+
+No program is started with preexec_fn: Python then forks, and the fork handlers of grpcio end the child.
+"""
 
 from __future__ import annotations
 
@@ -17,11 +20,11 @@ import msgspec
 
 from bench.machine import pinned
 
-__all__ = ["ATTACKER_CORE", "TARGET_CORE", "Ended", "python_server", "run_python", "timed"]
+__all__ = ["ATTACKER_CORE", "TARGET_CORE", "Ended", "more_files", "next_line", "python_server", "run_python", "timed"]
 
 ATTACKER_CORE, TARGET_CORE = 0, 1
 FILES = 65_536
-"""The limit of open files for a child, if the machine allows it: 10,000 users need 10,000 connections."""
+"""The limit of open files, if the machine allows it: 10,000 users need 10,000 connections."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +48,6 @@ def timed(*command: str, timeout_s: float = 120, environment: dict[str, str] | N
             stdout=out,
             stderr=subprocess.STDOUT,
             env={**os.environ, **(environment or {})},
-            preexec_fn=more_files,
         )
         alarm = Timer(timeout_s, process.kill)
         alarm.start()
@@ -74,10 +76,27 @@ def run_python(
         check=True,
         timeout=timeout_s,
         env={**os.environ, **(environment or {})},
-        preexec_fn=more_files,
     )
     figures: dict[str, Any] = msgspec.json.decode(done.stdout)
     return figures
+
+
+def next_line(process: subprocess.Popen[bytes], within_s: float, what: str) -> bytes:
+    """Return the next line that a program prints, and end the program if it prints none in time.
+
+    Raises:
+        RuntimeError: the program ended, or printed no line within `within_s`; `what` names what is missing.
+    """
+    assert process.stdout is not None
+    alarm = Timer(within_s, process.kill)
+    alarm.start()
+    try:
+        line = process.stdout.readline()
+    finally:
+        alarm.cancel()
+    if not line:
+        raise RuntimeError(f"{what}: the program ended or printed nothing for {within_s:g} s")
+    return line
 
 
 @contextmanager
@@ -92,6 +111,7 @@ def python_server(text: str) -> Iterator[int]:
 
 
 def more_files() -> None:
+    """Raise the limit of open files for this process and for the processes that it starts."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     most = FILES if hard == resource.RLIM_INFINITY else min(FILES, hard)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))

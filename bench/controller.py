@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 import tempfile
+import textwrap
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -17,7 +18,7 @@ from typing import Any
 import psutil
 
 from bench.asker import Asker
-from bench.children import ATTACKER_CORE, TARGET_CORE, more_files
+from bench.children import ATTACKER_CORE, TARGET_CORE, next_line
 from bench.machine import pinned
 from bench.report import Section, held
 from bench.swarm import REGIONS
@@ -25,7 +26,7 @@ from loadgen.units import NS_PER_S
 from loadgen.wire.key_folder_changes import add_agent, init_keys
 from tests.chaos.fleet import Conducted, end_family
 
-__all__ = ["Fleet", "Seen", "conducted", "measure", "watch_fleet"]
+__all__ = ["Fleet", "Seen", "conducted", "measure", "measure_large", "watch_fleet"]
 
 MIB = 1 << 20
 
@@ -143,19 +144,41 @@ HEAD = [
     "interval asked for",
     "CPU of the fleet",
 ]
-FLEETS = (Fleet(1_000, 20, 50), Fleet(200, 150, 20), Fleet(2_000, 20, 50), Fleet(5_000, 20, 50))
-"""Fleet sizes: the last one is too large for a report per second on one core."""
+FLEETS = (Fleet(1_000, 20, 50), Fleet(200, 150, 20))
+LARGE_FLEETS = (Fleet(2_000, 20, 50), Fleet(5_000, 20, 50))
+"""These are too large for a report per second on one core. They take minutes, so they have a section of their own."""
+REASONS = 3
+"""The most reasons of an incomplete run in a verdict: each of 1,000 agents may have one."""
 
 
-def measure(*, fleets: Sequence[Fleet] = FLEETS, seconds: int = 35, skip: int = 15) -> Section:
-    seen = [watch_fleet(fleet, seconds, skip) for fleet in fleets]
+def measure_large(*, fleets: Sequence[Fleet] = LARGE_FLEETS, seconds: int = 35, skip: int = 15) -> Section:
+    return measure(fleets=fleets, seconds=seconds, skip=skip, title="What a controller costs with thousands of agents")
+
+
+def measure(
+    *, fleets: Sequence[Fleet] = FLEETS, seconds: int = 35, skip: int = 15, title: str = "What a controller costs"
+) -> Section:
+    """Measure each fleet. A fleet whose load did not begin or did not end in time has a sentence instead of a row."""
+    seen: list[Seen] = []
+    verdicts = []
+    for fleet in fleets:
+        try:
+            seen.append(watch_fleet(fleet, seconds, skip))
+            verdicts.append(_verdict(seen[-1]))
+        except (RuntimeError, AssertionError, psutil.NoSuchProcess) as error:
+            verdicts.append(_failed(fleet, error))
     return Section(
-        "What a controller costs",
+        title,
         HOW.format(controller=ATTACKER_CORE, swarm=TARGET_CORE, regions=len(REGIONS), seconds=seconds, skip=skip),
         HEAD,
         [one.row for one in seen],
-        " ".join(_verdict(one) for one in seen),
+        " ".join(verdicts),
     )
+
+
+def _failed(fleet: Fleet, error: Exception) -> str:
+    why = str(error).partition("\n")[0]
+    return f"{fleet.agents:,} agents of {fleet.series} series: {why}; the budget is NOT HELD."
 
 
 def _verdict(seen: Seen) -> str:
@@ -169,23 +192,31 @@ def watch_fleet(fleet: Fleet, seconds: int, skip: int) -> Seen:
     with tempfile.TemporaryDirectory() as folder, conducted(Path(folder), fleet, seconds) as run:
         began_s = time.monotonic()
         with _swarm(run, fleet, seconds, skip) as swarm:
-            t0_ns = _t0(swarm, run)
+            t0_ns = _t0(swarm, run, 30 + fleet.agents / 50)
             starting_s = time.monotonic() - began_s
             asker = Asker(run.address, run.keys_of("asker"), t0_ns + skip * NS_PER_S, t0_ns + seconds * NS_PER_S)
             cpu_share, rss_bytes = _watched(run.controller.pid, t0_ns, seconds, skip)
             worst_ms = asker.worst_ms()
-            code = run.end(300 + fleet.agents // 10)
+            code = _end(run, 40 + fleet.agents / 100)
             sealing_s = (perf_counter_ns() - t0_ns) / NS_PER_S - seconds
-            assert swarm.stdout is not None
-            figures = json.loads(swarm.stdout.readline())
+            figures = json.loads(next_line(swarm, 30, "no figures of the fleet"))
         return Seen(fleet, cpu_share, rss_bytes, worst_ms, figures, starting_s, sealing_s, _wrong(run, code, figures))
+
+
+def _end(run: Conducted, within_s: float) -> int:
+    try:
+        return run.controller.wait(within_s)
+    except subprocess.TimeoutExpired:
+        raise RuntimeError(f"the run did not end within {within_s:g} s after its load\n{run.output[-2000:]}") from None
 
 
 def _wrong(run: Conducted, code: int, figures: dict[str, Any]) -> str:
     summary = run.summary()
     wrong = []
     if code != 0:
-        wrong.append(f"exit code {code}, {summary['result']}: {summary['reasons']}")
+        reasons = [textwrap.shorten(reason, 120) for reason in summary["reasons"]]
+        more = f" and {len(reasons) - REASONS:,} more reasons" if len(reasons) > REASONS else ""
+        wrong.append(f"exit code {code}, {summary['result']}: {', '.join(reasons[:REASONS])}{more}")
     if summary["requests"]["finished"] != figures["requests"]:
         wrong.append(f"{summary['requests']['finished']:,} requests in the run, {figures['requests']:,} were sent")
     if figures["out_of_lease"]:
@@ -208,9 +239,7 @@ def conducted(folder: Path, fleet: Fleet, seconds: int, command: Sequence[str] =
     words += ["--listen", "127.0.0.1:0", "--keys", str(folder / "keys"), "--wait", str(fleet.agents)]
     words += ["--runs-dir", str(folder / "runs")]
     with (folder / "controller.out").open("wb") as out:
-        process = subprocess.Popen(
-            pinned(ATTACKER_CORE, *words), stdin=subprocess.DEVNULL, stdout=out, stderr=out, preexec_fn=more_files
-        )
+        process = subprocess.Popen(pinned(ATTACKER_CORE, *words), stdin=subprocess.DEVNULL, stdout=out, stderr=out)
     run = Conducted(folder, process, folder / "keys")
     try:
         run.address = run.wait_for(r"listening on \S+ for").split()[2]
@@ -231,12 +260,12 @@ def _swarm(run: Conducted, fleet: Fleet, seconds: int, skip: int) -> Iterator[su
         end_family(process)
 
 
-def _t0(swarm: subprocess.Popen[bytes], run: Conducted) -> int:
-    assert swarm.stdout is not None
-    said = swarm.stdout.readline().split()
-    if said[:1] != [b"t0"]:
-        raise RuntimeError(f"the load did not begin:\n{run.output[-2000:]}")
-    return int(said[1])
+def _t0(swarm: subprocess.Popen[bytes], run: Conducted, within_s: float) -> int:
+    try:
+        _, t0_ns = next_line(swarm, within_s, "the load did not begin").split()
+    except RuntimeError as error:
+        raise RuntimeError(f"{error}\n{run.output[-2000:]}") from error
+    return int(t0_ns)
 
 
 def _watched(pid: int, t0_ns: int, seconds: int, skip: int) -> tuple[float, int]:

@@ -18,7 +18,7 @@ from typing import Any
 import msgspec
 import uvloop
 
-from bench.children import ATTACKER_CORE, TARGET_CORE, more_files
+from bench.children import ATTACKER_CORE, TARGET_CORE
 from bench.machine import pinned
 from bench.report import Section, held
 from bench.worker import cpu_s, lag_us, worst_second
@@ -88,7 +88,6 @@ def _run(scenario: str, workers: int, seconds: float, rate: int | None, target: 
                 *("--t0-ns", str(t0_ns), "--target", target or "http://127.0.0.1:1"),
             ),
             stdout=subprocess.PIPE,
-            preexec_fn=more_files,
         )
         for worker in range(workers)
     ]

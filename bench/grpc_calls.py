@@ -50,9 +50,9 @@ _FEW = 300
 
 def measure(
     *,
-    calls: int = 9_000,
-    messages: int = 100_000,
-    lone: int = 3_000,
+    calls: int = 6_000,
+    messages: int = 30_000,
+    lone: int = 1_500,
     turns: int = 5,
     beside: Sequence[str] = ("k6", "ghz"),
 ) -> Section:

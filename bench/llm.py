@@ -19,7 +19,7 @@ from typing import Any
 
 import uvloop
 
-from bench.children import ATTACKER_CORE, TARGET_CORE, more_files, run_python
+from bench.children import ATTACKER_CORE, TARGET_CORE, run_python
 from bench.llm_streams import SMALL_ANSWER, SMALL_STREAM
 from bench.machine import pinned
 from bench.peers import python_with
@@ -199,9 +199,7 @@ def _ahead(*command: str) -> list[str]:
 @contextmanager
 def _running(core: int, *command: str, first: First = _first) -> Iterator[str]:
     """Run a server on a core, and yield the URL that it prints."""
-    process = subprocess.Popen(
-        first(*pinned(core, sys.executable, "-m", *command)), stdout=subprocess.PIPE, text=True, preexec_fn=more_files
-    )
+    process = subprocess.Popen(first(*pinned(core, sys.executable, "-m", *command)), stdout=subprocess.PIPE, text=True)
     try:
         assert process.stdout is not None
         yield process.stdout.readline().strip()
@@ -235,7 +233,7 @@ def _loop(python: str, *arguments: str) -> dict[str, Any]:
 
 
 def _json(command: list[str]) -> dict[str, Any]:
-    done = subprocess.run(command, stdout=subprocess.PIPE, check=True, timeout=120, preexec_fn=more_files)
+    done = subprocess.run(command, stdout=subprocess.PIPE, check=True, timeout=120)
     figures: dict[str, Any] = json.loads(done.stdout)
     return figures
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import psutil
 
-from bench.children import ATTACKER_CORE, TARGET_CORE, more_files
+from bench.children import ATTACKER_CORE, TARGET_CORE, next_line
 from bench.machine import pinned
 from bench.peers import peer
 from bench.report import Section, skipped
@@ -97,28 +97,32 @@ HEAD = [
 
 def measure(
     *,
-    workers: Sequence[int] = (200, 1_000, 4_000, 5_000),
+    workers: Sequence[int] = (1_000, 4_000, 5_000),
     names: int = 20,
     requests: int = 50,
-    seconds: float = 30,
-    skip: float = 10,
+    seconds: float = 20,
+    skip: float = 8,
 ) -> Section:
     program = peer("locust")
     if program is None:
         return skipped(TITLE, "locust is not on PATH, and its wheel cannot be installed")
     seen: list[Seen] = []
+    failed = ""
     for count in workers:
-        seen.append(_watch(program, count, names, requests, seconds, skip))
+        try:
+            seen.append(_watch(program, count, names, requests, seconds, skip))
+        except RuntimeError as error:
+            why = str(error).partition("\n")[0]
+            failed = f" {count:,} workers: {why}."
+            break
         if seen[-1].is_over:
             break
     carried = [one for one in seen if not one.is_over]
     most = f"{carried[-1].workers:,} workers at {carried[-1].cpu_share:.0%} of a core" if carried else "fewer"
-    last = seen[-1]
-    over = (
-        f"; with {last.workers:,} it used {last.cpu_share:.0%} and called {last.missing} missing"
-        if last.is_over
-        else ""
-    )
+    over = ""
+    if seen and seen[-1].is_over:
+        last = seen[-1]
+        over = f"; with {last.workers:,} it used {last.cpu_share:.0%} and called {last.missing} missing"
     return Section(
         TITLE,
         HOW.format(
@@ -132,7 +136,7 @@ def measure(
         ),
         HEAD,
         [one.row for one in seen],
-        f"Carried of these: {most}{over}.",
+        f"Carried of these: {most}{over}.{failed}",
         tools=["locust"],
     )
 
@@ -146,25 +150,23 @@ def _watch(program: str, count: int, names: int, requests: int, seconds: float, 
         words += ["--master-bind-host", "127.0.0.1", "--master-bind-port", str(port), "-t", "1h"]
         words += ["--expect-workers", str(count), "-u", str(count), "-r", str(count)]
         log = stack.enter_context((Path(folder) / "master.log").open("wb"))
-        master = subprocess.Popen(
-            pinned(ATTACKER_CORE, *words), stdin=subprocess.DEVNULL, stdout=log, stderr=log, preexec_fn=more_files
-        )
+        master = subprocess.Popen(pinned(ATTACKER_CORE, *words), stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         stack.callback(end_family, master)
         words = [python, str(Path(__file__).with_name("locust_workers.py")), "127.0.0.1", str(port)]
         words += ["--workers", str(count), "--names", str(names), "--requests", str(requests)]
         words += ["--seconds", str(seconds), "--skip", str(skip)]
         fleet = subprocess.Popen(pinned(TARGET_CORE, *words), stdout=subprocess.PIPE)
         stack.callback(end_family, fleet)
-        assert fleet.stdout is not None
-        said = fleet.stdout.readline()
-        if said != b"running\n":
-            raise RuntimeError(f"Locust's workers did not start: {said!r}\n{Path(log.name).read_text()[-2000:]}")
-        process = psutil.Process(master.pid)
-        time.sleep(skip)
-        before_s, began_s = sum(process.cpu_times()[:2]), time.monotonic()
-        time.sleep(seconds - skip)
-        cpu_share = (sum(process.cpu_times()[:2]) - before_s) / (time.monotonic() - began_s)
-        figures = json.loads(fleet.stdout.readline())
+        try:
+            next_line(fleet, 30 + count / 100, "Locust's master did not start all workers")
+            process = psutil.Process(master.pid)
+            time.sleep(skip)
+            before_s, began_s = sum(process.cpu_times()[:2]), time.monotonic()
+            time.sleep(seconds - skip)
+            cpu_share = (sum(process.cpu_times()[:2]) - before_s) / (time.monotonic() - began_s)
+            figures = json.loads(next_line(fleet, 30, "no figures of Locust's workers"))
+        except (RuntimeError, psutil.NoSuchProcess) as error:
+            raise RuntimeError(f"{error}\n{Path(log.name).read_text()[-2000:]}") from error
         missing = Path(log.name).read_text().count("setting state to missing")
         return Seen(
             count,

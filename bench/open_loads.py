@@ -20,7 +20,7 @@ from typing import Any
 import msgspec
 
 from bench.attackers import HERE
-from bench.children import ATTACKER_CORE, TARGET_CORE, more_files, timed
+from bench.children import ATTACKER_CORE, TARGET_CORE, timed
 from bench.machine import pinned
 from bench.peers import peer
 from bench.report import Section
@@ -115,7 +115,7 @@ def _run(
     ]
     if is_stopped:
         command += ["--calm-from", str(STOP_AFTER_S + STOP_S + 2)]
-    process = subprocess.Popen(pinned(ATTACKER_CORE, *command), stdout=subprocess.PIPE, preexec_fn=more_files)
+    process = subprocess.Popen(pinned(ATTACKER_CORE, *command), stdout=subprocess.PIPE)
     if is_stopped:
         while not nginx.access_log.stat().st_size:
             time.sleep(0.01)
@@ -149,7 +149,6 @@ def _run_workers(
         subprocess.Popen(
             [*command, *(one if are_apart else [*all_of_them, "--worker", str(worker)])],
             stdout=subprocess.PIPE,
-            preexec_fn=more_files,
         )
         for worker in range(workers)
     ]

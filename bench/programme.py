@@ -13,13 +13,13 @@ import numpy as np
 
 from bench.report import Section, held
 from bench.weekly_page import COMMAND, command_cost, write_runs
-from loadgen.programme.ledger import day_of
-from loadgen.programme.ledger_file import Revision, Rows, to_parquet
-from loadgen.programme.new_promise import new_promise
-from loadgen.programme.objectives import DataSource, Threshold
+from loadgen.programme.ledger.ledger import day_of
+from loadgen.programme.ledger.ledger_file import Revision, Rows, to_parquet
+from loadgen.programme.ledger.slices import DAY_S
 from loadgen.programme.openslo.write import as_openslo
-from loadgen.programme.slices import DAY_S
-from loadgen.programme.slo_set import SloSet
+from loadgen.programme.promises.new_promise import new_promise
+from loadgen.programme.promises.objectives import DataSource, Threshold
+from loadgen.programme.promises.slo_set import SloSet
 from tests.support.made_programme import END, WIDTH, made_programme
 
 __all__ = ["measure"]

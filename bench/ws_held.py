@@ -19,7 +19,7 @@ import msgspec
 import psutil
 from websockets.sync.client import connect
 
-from bench.children import ATTACKER_CORE, TARGET_CORE, more_files, python_server
+from bench.children import ATTACKER_CORE, TARGET_CORE, python_server
 from bench.machine import pinned
 from bench.peers import peer
 from bench.report import Section, held
@@ -116,7 +116,6 @@ def _started(name: str, port: int, count: int, k6: str | None) -> Iterator[Runni
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
-            preexec_fn=more_files,
         )
         try:
             yield Running(process, runs, is_run=name == "user.ws")

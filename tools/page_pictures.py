@@ -22,8 +22,10 @@ from loadgen.history.run_vs_history.page import section
 from loadgen.history.run_vs_history.position import standings
 from loadgen.history.store.stored_run import Reference
 from loadgen.history.store.write_once_storage import place_of
+from loadgen.programme.load_tests.said import load_tests_of
 from loadgen.programme.pages.launch_html import launch_html
 from loadgen.programme.pages.weekly_html import weekly_html
+from loadgen.programme.pulling.source_settings import read_sources
 from loadgen.programme.recommending.programme_file import read_programme
 from loadgen.programme.weekly.build_page import build_page
 from loadgen.programme.weekly.from_others import from_others
@@ -83,6 +85,7 @@ def take_programme(browser: Browser, scratch: Path) -> None:
         datetime(2026, 7, 27, 6, tzinfo=UTC),
         PageSettings("Shop · performance", "UTC"),
         read_programme(made.programme),
+        load_tests=load_tests_of(objectives(), read_sources(made.programme), ()),
     )
     week, launch = scratch / "week.html", scratch / "launch.html"
     week.write_bytes(weekly_html(build_page(gathered, from_others(place, gathered, {}))))

@@ -1,5 +1,6 @@
 """The programme: promises of production over weeks, from objectives in files to recommendations.
 
-`objectives`, `windows` and `slo_set` are values, `openslo` and `sloth` read and write their files (`slo_files` has what
-both need), `checks` finds what is wrong with them, and `from_scenario` maps objectives of load tests to promises.
+`promises` has the values, and `openslo` and `sloth` read and write their files (`slo_files` has what both need).
+`pulling` asks `sources` for counts, and `ledger` stores them. `status` judges each promise. `programme_toml` reads the
+file of settings.
 """

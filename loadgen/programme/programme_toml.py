@@ -1,7 +1,7 @@
 """Reads `programme.toml` as a whole: its tables, the lines of its keys, and names that no reader knows.
 
     [programme]        title, time zone                   (weekly/programme_table.py)
-    [sources.NAME]     where counts of production come from (source_settings.py)
+    [sources.NAME]     where counts of production come from (pulling/source_settings.py)
     [journeys.NAME]    facts about journeys               (JOURNEY_KEYS names the reader of each)
     [decide]           thresholds of `loadgen decide`     (recommending/programme_file.py)
     [launch]           the checklist of a launch, signers (recommending/launch_file.py)

@@ -30,10 +30,11 @@ from fractions import Fraction
 from typing import Final
 
 from loadgen.analysis.burn.rules import LEAST_BAD_PAGE, LEAST_BAD_TICKET, rules_of_window
-from loadgen.programme.load_tests.loss import load_tests_losses
-from loadgen.programme.objectives import Alert, Method, Objective, Query, RatioIndicator
+from loadgen.programme.load_tests.exported import with_condition
+from loadgen.programme.load_tests.loss import condition_loss
+from loadgen.programme.promises.objectives import Alert, Method, Objective, Query, RatioIndicator
+from loadgen.programme.promises.slo_set import Loss, SloSet
 from loadgen.programme.slo_files.yaml_writer import Value, as_yaml
-from loadgen.programme.slo_set import Loss, SloSet
 
 __all__ = ["as_prometheus", "prometheus_losses", "rules_of"]
 
@@ -63,18 +64,19 @@ def rules_of(objectives: Iterable[Objective]) -> str:
 
     `prometheus_losses` has a line for each objective that is left out.
     """
-    groups = [_group(one) for one in sorted(objectives, key=lambda one: one.name) if not _why_left_out(one)]
+    known = map(with_condition, sorted(objectives, key=lambda one: one.name))
+    groups = [_group(one) for one in known if not _why_left_out(one)]
     return as_yaml([{"groups": groups}]) if groups else ""
 
 
 def prometheus_losses(slos: SloSet) -> list[Loss]:
     """Return what rules for Prometheus cannot say, in the order of the objectives."""
     losses: list[Loss] = []
-    for one in slos.objectives:
+    for one in map(with_condition, slos.objectives):
         if left_out := _why_left_out(one):
             losses.append(Loss(one.name, *left_out, "the objective is left out"))
             continue
-        losses += load_tests_losses(one, "the rules have the queries as they stand", "the rules")
+        losses += condition_loss(one, "the rules")
         if not _alerts(one):
             losses.append(Loss(one.name, "its alerts", "the objective has no alerts", _WHY_EMPTY))
         for alert in _alerts(one):

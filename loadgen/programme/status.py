@@ -25,11 +25,11 @@ from loadgen.analysis.burn.exhaustion import Exhaustion, exhaustion
 from loadgen.analysis.burn.firing import Burning, burn_at
 from loadgen.analysis.burn.rules import BurnRule, rules_of_window
 from loadgen.analysis.values_to_float_array import Array
-from loadgen.programme.exclusions import Exclusion, is_excluded
-from loadgen.programme.ledger import Counts, Reading
-from loadgen.programme.objectives import Objective, RollingWindow
-from loadgen.programme.pull import width_of
-from loadgen.programme.slices import ALL_KEPT_PPM
+from loadgen.programme.ledger.exclusions import Exclusion, is_excluded
+from loadgen.programme.ledger.ledger import Counts, Reading
+from loadgen.programme.ledger.slices import ALL_KEPT_PPM
+from loadgen.programme.promises.objectives import Objective, RollingWindow
+from loadgen.programme.pulling.pull import width_of
 
 __all__ = ["STALE_S", "PromiseState", "Word", "judged_units", "state_of", "states_of", "time_text", "window_s"]
 

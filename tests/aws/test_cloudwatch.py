@@ -14,7 +14,7 @@ import pytest
 from loadgen.aws.target.cloudwatch import Measured, Wanted, fetch
 from loadgen.aws.target.metrics_file import read_metrics_file
 from loadgen.errors import CloudDenied, CloudError, ExitCode, UsageError
-from loadgen.programme.ledger import Ledger
+from loadgen.programme.ledger.ledger import Ledger
 from loadgen.programme.sources.asked import Asked
 from loadgen.programme.sources.cloudwatch import CloudWatchSource
 from loadgen.programme.sources.cloudwatch_answers import MetricQuery

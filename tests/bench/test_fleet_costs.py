@@ -4,12 +4,24 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
+
+from bench import controller
 from bench.controller import MIB, Fleet, Seen, _verdict
 from bench.deltas import drawn_seconds
 from bench.locust_master import Seen as Master
 from bench.swarm import _joined
 from loadgen.measure.merging.merge import Accepted, Merge, check_invariant
 from loadgen.units import NS_PER_S
+
+FIGURES = {
+    "delta_bytes": 1,
+    "sent_per_s": 1,
+    "received_per_s": 1,
+    "ack_ms": {"p50": 1, "p99": 1},
+    "asked_s": [],
+    "swarm_cpu": 0.1,
+}
 
 
 def test_drawn_seconds_are_taken_by_a_merge_and_add_up() -> None:
@@ -67,3 +79,21 @@ def test_locusts_master_is_over_when_it_is_busy_or_calls_a_worker_missing() -> N
     assert not calm.is_over
     assert replace(calm, cpu_share=0.91).is_over
     assert replace(calm, missing=1).is_over
+
+
+def test_a_fleet_that_does_not_come_up_is_a_sentence_and_the_others_are_measured(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def watched(fleet: Fleet, seconds: int, skip: int) -> Seen:
+        if fleet.agents == 5_000:
+            raise RuntimeError("the load did not begin: nothing for 130 s\nwaiting for 1,204 agents")
+        return replace(seen(fleet.agents, 20, 0.2), swarm=FIGURES)
+
+    monkeypatch.setattr(controller, "watch_fleet", watched)
+    section = controller.measure(fleets=(Fleet(5_000, 20, 50), Fleet(1_000, 20, 50)))
+
+    assert [row[0] for row in section.rows] == ["1,000"]
+    assert section.verdict.startswith(
+        "5,000 agents of 46 series: the load did not begin: nothing for 130 s; the budget is NOT HELD."
+    )
+    assert section.verdict.endswith(": held.")

@@ -13,8 +13,8 @@ from typer.testing import CliRunner
 from loadgen.capacity.find.find_study import Condition, study_of_find
 from loadgen.capacity.find.found_capacity import judge_searches
 from loadgen.history.store.store import Store
-from loadgen.programme.ledger import Ledger
-from loadgen.programme.slices import DAY_S, Slice
+from loadgen.programme.ledger.ledger import Ledger
+from loadgen.programme.ledger.slices import DAY_S, Slice
 from loadgen.studies.files import as_json
 from loadgen_controller.cli import app
 from tests.support.made_searches import held_run, search_run

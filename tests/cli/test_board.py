@@ -17,12 +17,12 @@ from typer.testing import CliRunner, Result
 from loadgen.history.store.store import Store
 from loadgen.history.store.stored_run import Event, ObjectiveVerdict
 from loadgen.history.store.write_once_storage import place_of
-from loadgen.programme.ledger import Ledger
-from loadgen.programme.new_promise import new_promise
-from loadgen.programme.objectives import Threshold
+from loadgen.programme.ledger.ledger import Ledger
+from loadgen.programme.ledger.slices import Slice
 from loadgen.programme.openslo.write import as_openslo
-from loadgen.programme.slices import Slice
-from loadgen.programme.slo_set import SloSet
+from loadgen.programme.promises.new_promise import new_promise
+from loadgen.programme.promises.objectives import Threshold
+from loadgen.programme.promises.slo_set import SloSet
 from loadgen_controller import cli
 from tests.support.accepted import KEY, accepted
 

@@ -14,8 +14,8 @@ from typer.testing import CliRunner, Result
 from loadgen.history.store.store import Store
 from loadgen.history.store.stored_run import Event
 from loadgen.history.store.write_once_storage import place_of
-from loadgen.programme.ledger import Ledger
-from loadgen.programme.slices import Slice
+from loadgen.programme.ledger.ledger import Ledger
+from loadgen.programme.ledger.slices import Slice
 from loadgen_controller import cli
 from tests.cli.test_slo_pull import PROMISE
 from tests.support.made_evidence import Made, made_history

@@ -24,9 +24,9 @@ from typer.testing import CliRunner, Result
 
 from loadgen.errors import ExitCode
 from loadgen.history.store.write_once_storage import place_of
-from loadgen.programme.ledger import Ledger
+from loadgen.programme.ledger.ledger import Ledger
+from loadgen.programme.ledger.slices import Slice
 from loadgen.programme.pages import pdf
-from loadgen.programme.slices import Slice
 from loadgen_controller import cli
 from tests.support.failing_disk import MOMENTS, Failure, failing_disk
 from tests.support.made_evidence import GOOD, PROMISES, TOTAL, made_history

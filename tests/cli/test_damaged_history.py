@@ -19,7 +19,7 @@ from typer.testing import CliRunner, Result
 
 from loadgen.errors import ExitCode
 from loadgen.history.store import parquet_run
-from loadgen.programme import ledger_file
+from loadgen.programme.ledger import ledger_file
 from loadgen_controller import cli
 from tests.support.made_evidence import WEEK, Made, made_history
 

@@ -16,8 +16,8 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner, Result
 
-from loadgen.programme.ledger import Ledger
-from loadgen.programme.slices import Slice
+from loadgen.programme.ledger.ledger import Ledger
+from loadgen.programme.ledger.slices import Slice
 from loadgen_controller import cli
 from tests.support.made_evidence import GOOD, PROMISES, TOTAL, WEEK, made_history
 from tests.support.sinks import http_receiver

@@ -15,8 +15,8 @@ from loadgen.errors import ExitCode
 from loadgen.history.gate.aa_test_health import CONTROL
 from loadgen.history.store.store import Store
 from loadgen.history.store.stored_run import Event, ObjectiveVerdict
-from loadgen.programme.ledger import Ledger
-from loadgen.programme.slices import Slice
+from loadgen.programme.ledger.ledger import Ledger
+from loadgen.programme.ledger.slices import Slice
 from loadgen_controller import cli
 from tests.support.accepted import KEY, history
 

@@ -15,8 +15,8 @@ from loadgen.errors import ExitCode
 from loadgen.history.store.write_once_storage import place_of
 from loadgen.measure.run_folder.rundir import utc_text
 from loadgen.programme.evidence.weeks import record_week
-from loadgen.programme.ledger import Ledger
-from loadgen.programme.slices import Slice
+from loadgen.programme.ledger.ledger import Ledger
+from loadgen.programme.ledger.slices import Slice
 from loadgen_controller import cli
 from tests.support.made_evidence import WEEK, Made, made_history
 

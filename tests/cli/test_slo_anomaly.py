@@ -11,8 +11,8 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from loadgen.errors import ExitCode
-from loadgen.programme.ledger import Ledger
-from loadgen.programme.slices import Slice
+from loadgen.programme.ledger.ledger import Ledger
+from loadgen.programme.ledger.slices import Slice
 from loadgen_controller import cli
 
 PROMISE = """apiVersion: openslo/v1

@@ -14,7 +14,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from loadgen.errors import ExitCode
-from loadgen.programme.ledger import Ledger
+from loadgen.programme.ledger.ledger import Ledger
 from loadgen_controller import cli
 from loadgen_controller.commands.slo_parts import pull
 from tests.support.metrics_server import MetricsServer, metrics_server, page_reply

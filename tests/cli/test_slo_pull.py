@@ -15,9 +15,9 @@ from typer.testing import CliRunner, Result
 
 from loadgen.errors import ExitCode
 from loadgen.history.store.write_once_storage import place_of
-from loadgen.programme.exclusions import exclusions
-from loadgen.programme.ledger import Ledger
-from loadgen.programme.slices import Slice
+from loadgen.programme.ledger.exclusions import exclusions
+from loadgen.programme.ledger.ledger import Ledger
+from loadgen.programme.ledger.slices import Slice
 from loadgen_controller import cli
 from tests.support.metrics_server import MetricsServer, metrics_server, page_reply
 from tests.support.sinks import http_receiver

@@ -11,8 +11,8 @@ import pytest
 
 from loadgen.errors import ExitCode
 from loadgen.history.store.write_once_storage import place_of
-from loadgen.programme.ledger import Ledger
-from loadgen.programme.slices import Slice
+from loadgen.programme.ledger.ledger import Ledger
+from loadgen.programme.ledger.slices import Slice
 from tests.cli.test_slo_pull import loadgen, server, url_of, written
 from tests.support.metrics_server import MetricsServer
 from tests.support.run import started

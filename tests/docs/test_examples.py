@@ -43,10 +43,10 @@ from loadgen.dsl.plans.loadgen_toml import Policy, read_environment, read_settin
 from loadgen.dsl.plans.spec import Overrides
 from loadgen.dsl.prompts.words import word_list
 from loadgen.find_chromium import find_chromium
-from loadgen.programme.new_promise import new_promise
-from loadgen.programme.objectives import Threshold
 from loadgen.programme.openslo.write import as_openslo
-from loadgen.programme.slo_set import SloSet
+from loadgen.programme.promises.new_promise import new_promise
+from loadgen.programme.promises.objectives import Threshold
+from loadgen.programme.promises.slo_set import SloSet
 from loadgen.report.run_as_dataframes import Run
 from loadgen.studies.files import as_json
 from loadgen.studies.study import Study

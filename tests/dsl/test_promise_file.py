@@ -11,7 +11,7 @@ from loadgen.bundle import pack, unpack
 from loadgen.dsl.loading.loader import Scenario, load
 from loadgen.dsl.plans import promise_file
 from loadgen.errors import ScenarioError
-from loadgen.programme.for_scenarios import packed_promises
+from loadgen.programme.promises.for_scenarios import packed_promises
 
 SCENARIO = """from loadgen import Plan, User, arrivals, journey, openslo
 

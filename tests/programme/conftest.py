@@ -9,8 +9,8 @@ import pytest
 
 from loadgen.history.store.write_once_storage import place_of
 from loadgen.programme.load_tests.said import load_tests_of
+from loadgen.programme.pulling.source_settings import read_sources
 from loadgen.programme.recommending.programme_file import read_programme
-from loadgen.programme.source_settings import read_sources
 from loadgen.programme.weekly.build_page import build_page
 from loadgen.programme.weekly.gather import Gathered, gather
 from loadgen.programme.weekly.page_values import WeeklyPage

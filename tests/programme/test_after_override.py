@@ -9,11 +9,11 @@ from pathlib import Path
 from loadgen.history.store.stored_run import Event
 from loadgen.history.store.write_once_storage import place_of
 from loadgen.programme.gathering.after_override import After, after_overrides, record_said
-from loadgen.programme.ledger import Ledger
-from loadgen.programme.objectives import Objective, Query, RatioIndicator, RollingWindow
+from loadgen.programme.ledger.ledger import Ledger
+from loadgen.programme.ledger.slices import Slice
+from loadgen.programme.promises.objectives import Objective, Query, RatioIndicator, RollingWindow
 from loadgen.programme.recommending.overrides import OVERRIDDEN
 from loadgen.programme.recommending.record import RECOMMENDED
-from loadgen.programme.slices import Slice
 
 NOW = datetime(2026, 11, 10, 9, tzinfo=UTC)
 DAY = timedelta(days=1)

@@ -16,9 +16,9 @@ from loadgen.programme.anomalies.by_id import find_by_id
 from loadgen.programme.anomalies.find import Anomaly, anomalies_of, search
 from loadgen.programme.anomalies.said import anomalies_section
 from loadgen.programme.anomalies.week_change import production_change
-from loadgen.programme.exclusions import Exclusion
-from loadgen.programme.ledger import Counts, Ledger, Reading
-from loadgen.programme.slices import Slice
+from loadgen.programme.ledger.exclusions import Exclusion
+from loadgen.programme.ledger.ledger import Counts, Ledger, Reading
+from loadgen.programme.ledger.slices import Slice
 
 START = 1_784_505_600
 """2026-07-20, 0 h UTC, a Monday."""

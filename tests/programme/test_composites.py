@@ -16,14 +16,14 @@ from loadgen.analysis.attainment.attain import Attainment, Judgement
 from loadgen.analysis.attainment.slices import CountedBy
 from loadgen.programme.composites.attained import composite_state, composite_states
 from loadgen.programme.composites.composite import Composite, Part
-from loadgen.programme.ledger import Ledger
-from loadgen.programme.objectives import Objective, Query, RatioIndicator, RollingWindow
+from loadgen.programme.ledger.ledger import Ledger
+from loadgen.programme.ledger.slices import Slice
 from loadgen.programme.openslo.read import read_text
 from loadgen.programme.openslo.readers import losses_for
 from loadgen.programme.openslo.write import as_openslo, openslo_losses
 from loadgen.programme.prometheus_rules import prometheus_losses
-from loadgen.programme.slices import Slice
-from loadgen.programme.slo_set import Reading
+from loadgen.programme.promises.objectives import Objective, Query, RatioIndicator, RollingWindow
+from loadgen.programme.promises.slo_set import Reading
 from loadgen.programme.sloth.write import sloth_losses
 from loadgen.programme.status import PromiseState, Word
 from loadgen.programme.weekly.build_page import build_page

@@ -8,7 +8,7 @@ from bisect import bisect_left, bisect_right
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loadgen.programme.slices import Slice, sum_of
+from loadgen.programme.ledger.slices import Slice, sum_of
 from loadgen.programme.sources.asked import Asked
 from loadgen.programme.sources.counter_slices import Instance, counted, needs_samples
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loadgen.programme.slices import Slice
+from loadgen.programme.ledger.slices import Slice
 from loadgen.programme.sources.csv_counts import CsvCounts, _by_lines, parse_csv
 
 START = 1_784_505_600

@@ -22,15 +22,15 @@ from loadgen.programme.estimates.stated_error import with_stated_error
 from loadgen.programme.evidence.recompute import Recomputer
 from loadgen.programme.evidence.slices_entry import slices_entry
 from loadgen.programme.gathering.promises import promises_of
-from loadgen.programme.ledger import Ledger
-from loadgen.programme.ledger_file import CountErrors
-from loadgen.programme.objectives import Method, Objective, Query, RatioIndicator, RollingWindow
+from loadgen.programme.ledger.ledger import Ledger
+from loadgen.programme.ledger.ledger_file import CountErrors
+from loadgen.programme.ledger.slices import Slice
 from loadgen.programme.pages.weekly_html import weekly_html
-from loadgen.programme.pull import Job, Planned, job_of, pulled
+from loadgen.programme.promises.objectives import Method, Objective, Query, RatioIndicator, RollingWindow
+from loadgen.programme.pulling.pull import Job, Planned, job_of, pulled
+from loadgen.programme.pulling.source_settings import Source, read_sources
 from loadgen.programme.recommending.facts import Rules
 from loadgen.programme.recommending.promise import promise_row
-from loadgen.programme.slices import Slice
-from loadgen.programme.source_settings import Source, read_sources
 from loadgen.programme.sources.asked import Asked, Pulled
 from loadgen.programme.status import PromiseState, state_of
 from loadgen.programme.weekly.as_csv import as_csv

@@ -23,9 +23,9 @@ from loadgen.programme.evidence.find import EvidenceFinder, Found, NotFound, ent
 from loadgen.programme.evidence.recompute import Again, Recomputer
 from loadgen.programme.evidence.walk import check_page, ids_in, numbers_without_evidence
 from loadgen.programme.evidence.weeks import fullest, record_week, weeks
-from loadgen.programme.exclusions import Exclusion, exclude
-from loadgen.programme.ledger import Ledger
-from loadgen.programme.slices import Slice
+from loadgen.programme.ledger.exclusions import Exclusion, exclude
+from loadgen.programme.ledger.ledger import Ledger
+from loadgen.programme.ledger.slices import Slice
 from tests.support.made_evidence import WEEK, Made, made_history
 
 

@@ -16,8 +16,9 @@ from loadgen.history.gate.aa_test_health import CONTROL
 from loadgen.history.store.store import Store
 from loadgen.history.store.stored_run import Event, ObjectiveVerdict
 from loadgen.programme.gathering.promises import promises_of
-from loadgen.programme.ledger import Ledger
-from loadgen.programme.objectives import (
+from loadgen.programme.ledger.ledger import Ledger
+from loadgen.programme.ledger.slices import Slice
+from loadgen.programme.promises.objectives import (
     Objective,
     Query,
     RatioIndicator,
@@ -32,7 +33,6 @@ from loadgen.programme.recommending.overrides import OVERRIDDEN, override_in_for
 from loadgen.programme.recommending.programme_file import Programme
 from loadgen.programme.recommending.record import RECOMMENDED, record_recommendation
 from loadgen.programme.recommending.rows import gate_row
-from loadgen.programme.slices import Slice
 from tests.support import decide_table
 from tests.support.accepted import KEY, history
 from tests.support.decide_table import RELEASE, RunSeen, Situation

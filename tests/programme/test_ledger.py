@@ -22,9 +22,9 @@ from hypothesis import strategies as st
 
 from loadgen.errors import UsageError
 from loadgen.parquet import about, read_arrays, write_table
-from loadgen.programme.ledger import Ledger, Reading, day_of
-from loadgen.programme.ledger_file import COLUMNS, Revision, from_parquet, rows_of, to_parquet
-from loadgen.programme.slices import DAY_S, Slice, Sum, starts_between, sum_of
+from loadgen.programme.ledger.ledger import Ledger, Reading, day_of
+from loadgen.programme.ledger.ledger_file import COLUMNS, Revision, from_parquet, rows_of, to_parquet
+from loadgen.programme.ledger.slices import DAY_S, Slice, Sum, starts_between, sum_of
 from tests.history.test_store import in_bucket
 from tests.support.s3 import S3, running_s3
 
@@ -366,7 +366,7 @@ def test_reading_a_ledger_imports_neither_pandas_nor_scipy(tmp_path: Path) -> No
     """Both take half a second of CPU, in each `loadgen slo status`."""
     Ledger.open(str(tmp_path)).write("prod", [Slice("a", 0, 300, 9, 10)])
     code = (
-        "import sys, loadgen.programme.anomalies.find; from loadgen.programme.ledger import Ledger; "
+        "import sys, loadgen.programme.anomalies.find; from loadgen.programme.ledger.ledger import Ledger; "
         f"print(Ledger.open({str(tmp_path)!r}).read(0, 300).by_slo['a'].sum().good, "
         "*({'pandas', 'scipy.stats'} & set(sys.modules)))"
     )

@@ -13,16 +13,15 @@ import pytest
 from typer.testing import CliRunner
 
 from loadgen.errors import ScenarioError
-from loadgen.programme.ledger import Counts
+from loadgen.programme.ledger.ledger import Counts
 from loadgen.programme.load_tests.leave_out import with_dimensions, with_tags
 from loadgen.programme.load_tests.said import LoadTests, load_tests_of, older_slices
-from loadgen.programme.objectives import Objective, Query, RatioIndicator, RollingWindow
 from loadgen.programme.openslo.read import read_text
 from loadgen.programme.openslo.write import as_openslo, openslo_losses
-from loadgen.programme.prometheus_rules import prometheus_losses
-from loadgen.programme.pull import Job, job_of
-from loadgen.programme.slo_set import SloSet
-from loadgen.programme.source_settings import Source, read_sources
+from loadgen.programme.promises.objectives import Objective, Query, RatioIndicator, RollingWindow
+from loadgen.programme.promises.slo_set import SloSet
+from loadgen.programme.pulling.pull import Job, job_of
+from loadgen.programme.pulling.source_settings import Source, read_sources
 from loadgen.programme.sources.cloudwatch_answers import MetricQuery
 from loadgen.programme.weekly.build_page import build_page
 from loadgen.programme.weekly.gather import Gathered
@@ -173,7 +172,7 @@ def test_slices_from_before_the_setting_are_counted_by_their_evidence() -> None:
     assert older_slices(LoadTests("absent", "staging"), found, 0, 1800) == 0
 
 
-def test_the_annotation_survives_export_and_is_a_loss_for_others() -> None:
+def test_the_annotation_survives_export_to_openslo_and_is_a_loss_for_others() -> None:
     query = Query("", "Prometheus", '{"query": "all_total"}')
     indicator = RatioIndicator(query, query, counter=True)
     text = as_openslo(SloSet.of([replace(SCRAPED, load_tests=NOT_OURS, indicator=indicator)]))
@@ -182,7 +181,6 @@ def test_the_annotation_survives_export_and_is_a_loss_for_others() -> None:
     assert slos.objectives[0].load_tests == NOT_OURS
     assert "loadgen.dev/load-tests" in text
     assert any("load-tests" in str(one) for one in openslo_losses(slos))
-    assert any("the rules count load tests" in str(one) for one in prometheus_losses(slos))
 
 
 def test_the_weekly_page_states_how_load_tests_are_left_out_and_where_nobody_knows(gathered: Gathered) -> None:

@@ -11,7 +11,8 @@ import pytest
 from typer.testing import CliRunner
 
 from loadgen.programme.composites.composite import Composite, Part
-from loadgen.programme.objectives import (
+from loadgen.programme.openslo.readers import losses_for
+from loadgen.programme.promises.objectives import (
     Alert,
     CalendarWindow,
     Method,
@@ -23,8 +24,7 @@ from loadgen.programme.objectives import (
     RollingWindow,
     ThresholdIndicator,
 )
-from loadgen.programme.openslo.readers import losses_for
-from loadgen.programme.slo_set import SloSet
+from loadgen.programme.promises.slo_set import SloSet
 from loadgen_controller import cli
 
 DAY = 86_400

@@ -7,8 +7,10 @@ from pathlib import Path
 import pytest
 
 from loadgen.errors import Fault, ScenarioError
-from loadgen.programme.checks import check_edges, check_events, check_journeys, check_owners
-from loadgen.programme.objectives import (
+from loadgen.programme.openslo.read import read_files, read_text
+from loadgen.programme.openslo.write import openslo_losses
+from loadgen.programme.promises.checks import check_edges, check_events, check_journeys, check_owners
+from loadgen.programme.promises.objectives import (
     CalendarWindow,
     Method,
     Query,
@@ -18,10 +20,8 @@ from loadgen.programme.objectives import (
     Threshold,
     ThresholdIndicator,
 )
-from loadgen.programme.openslo.read import read_files, read_text
-from loadgen.programme.openslo.write import openslo_losses
+from loadgen.programme.promises.slo_set import Reading
 from loadgen.programme.slo_files import yaml_nodes
-from loadgen.programme.slo_set import Reading
 
 DATA = Path(__file__).parent.parent / "data/slo"
 SLO = """apiVersion: openslo/v1

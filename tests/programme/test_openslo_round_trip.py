@@ -9,10 +9,10 @@ import pytest
 import yaml
 from hypothesis import given, settings
 
-from loadgen.programme.objectives import Alert, Query, RatioIndicator
 from loadgen.programme.openslo.read import read_files, read_text
 from loadgen.programme.openslo.write import as_openslo, openslo_losses
-from loadgen.programme.slo_set import SloSet
+from loadgen.programme.promises.objectives import Alert, Query, RatioIndicator
+from loadgen.programme.promises.slo_set import SloSet
 from tests.support.objectives import composite_sets, slo_sets
 
 DATA = Path(__file__).parent.parent / "data/slo"

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from loadgen.history.store.write_once_storage import place_of
-from loadgen.programme.ledger import Ledger, Reading
-from loadgen.programme.peaks import PeakHistory, peak_history
-from loadgen.programme.slices import DAY_S, Slice
+from loadgen.programme.ledger.ledger import Ledger, Reading
+from loadgen.programme.ledger.peaks import PeakHistory, peak_history
+from loadgen.programme.ledger.slices import DAY_S, Slice
 
 MONDAY = 1_784_505_600
 """2026-07-20, 0 h UTC, the Monday of week 30."""

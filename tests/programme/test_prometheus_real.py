@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from loadgen.programme.slices import Slice
+from loadgen.programme.ledger.slices import Slice
 from loadgen.programme.sources.asked import Asked, Pulled
 from loadgen.programme.sources.prometheus import PrometheusSource
 from tests.support.counted_shop import CountedShop, counted_shop

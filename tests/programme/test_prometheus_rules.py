@@ -18,9 +18,9 @@ from hypothesis import given, settings
 from loadgen.analysis.attainment.slices import CountedBy, Slices, counted, slices_of
 from loadgen.analysis.burn.firing import fires
 from loadgen.analysis.burn.rules import standard_rules
-from loadgen.programme.objectives import Alert, Method, Objective, Query, RatioIndicator, RollingWindow
 from loadgen.programme.prometheus_rules import as_prometheus, prometheus_losses, rules_of
-from loadgen.programme.slo_set import SloSet
+from loadgen.programme.promises.objectives import Alert, Method, Objective, Query, RatioIndicator, RollingWindow
+from loadgen.programme.promises.slo_set import SloSet
 from tests.support.objectives import slo_sets
 
 PROMTOOL = shutil.which("promtool")

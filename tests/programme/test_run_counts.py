@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from loadgen.measure.objectives.objective import Objective, evaluate
-from loadgen.programme.slices import sum_of
+from loadgen.programme.ledger.slices import sum_of
 from loadgen.programme.sources.run_counts import objectives_of, run_slices, why_not_counted
 from loadgen.report.run_as_dataframes import open_run
 from loadgen.units import NS_PER_MS

@@ -21,7 +21,7 @@ from loadgen.history.store.stored_run import SloCounts
 from loadgen.measure.objectives.objective import Objective as Judged
 from loadgen.measure.objectives.objective import evaluate
 from loadgen.parquet import read_table
-from loadgen.programme.objectives import (
+from loadgen.programme.promises.objectives import (
     Method,
     Objective,
     Query,

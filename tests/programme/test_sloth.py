@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 
-from loadgen.programme.objectives import (
+from loadgen.programme.openslo.read import read_text
+from loadgen.programme.openslo.write import as_openslo
+from loadgen.programme.promises.objectives import (
     CalendarWindow,
     Method,
     Query,
@@ -16,9 +18,7 @@ from loadgen.programme.objectives import (
     RawRatioIndicator,
     RollingWindow,
 )
-from loadgen.programme.openslo.read import read_text
-from loadgen.programme.openslo.write import as_openslo
-from loadgen.programme.slo_set import SloSet
+from loadgen.programme.promises.slo_set import SloSet
 from loadgen.programme.sloth.alert_windows import parse_alert_windows, read_alert_windows
 from loadgen.programme.sloth.read import PLUGIN, read_sloth_text
 from loadgen.programme.sloth.write import as_sloth, sloth_losses

@@ -10,8 +10,7 @@ from typing import Any
 import pytest
 
 from loadgen.errors import ScenarioError
-from loadgen.programme.live_check import SLICES, live_jobs
-from loadgen.programme.objectives import (
+from loadgen.programme.promises.objectives import (
     DataSource,
     Method,
     Objective,
@@ -21,9 +20,10 @@ from loadgen.programme.objectives import (
     Threshold,
     ThresholdIndicator,
 )
-from loadgen.programme.pull import Job, job_of
-from loadgen.programme.source_kinds import KINDS
-from loadgen.programme.source_settings import Source, read_sources, source_of
+from loadgen.programme.pulling.live_check import SLICES, live_jobs
+from loadgen.programme.pulling.pull import Job, job_of
+from loadgen.programme.pulling.source_kinds import KINDS
+from loadgen.programme.pulling.source_settings import Source, read_sources, source_of
 
 DAY = 86_400
 NOW = 1_784_505_600 + 100 * DAY

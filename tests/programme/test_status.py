@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 
-from loadgen.programme.exclusions import Exclusion
-from loadgen.programme.ledger import Ledger, Reading
-from loadgen.programme.objectives import (
+from loadgen.programme.ledger.exclusions import Exclusion
+from loadgen.programme.ledger.ledger import Ledger, Reading
+from loadgen.programme.ledger.slices import Slice
+from loadgen.programme.promises.objectives import (
     CalendarWindow,
     Method,
     Objective,
@@ -20,7 +21,6 @@ from loadgen.programme.objectives import (
     RawRatioIndicator,
     RollingWindow,
 )
-from loadgen.programme.slices import Slice
 from loadgen.programme.status import STALE_S, PromiseState, state_of, window_s
 
 START = 1_784_505_600

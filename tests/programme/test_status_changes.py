@@ -21,7 +21,7 @@ from loadgen.errors import StorageError
 from loadgen.history.store.write_once_storage import Folder
 from loadgen.notify.event import EventKind
 from loadgen.notify.settings import Channel
-from loadgen.programme.objectives import Objective, Query, RatioIndicator, RollingWindow
+from loadgen.programme.promises.objectives import Objective, Query, RatioIndicator, RollingWindow
 from loadgen.programme.publishing.status_changes import Notice, Remembered, changes
 from loadgen.programme.publishing.status_notices import notify_changes
 from loadgen.programme.status import PromiseState, Word

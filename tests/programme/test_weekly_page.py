@@ -16,9 +16,9 @@ from loadgen.history.store.store import Store
 from loadgen.history.store.stored_run import Event
 from loadgen.history.store.write_once_storage import place_of
 from loadgen.programme.evidence.walk import ids_in, numbers_without_evidence
-from loadgen.programme.exclusions import Exclusion, exclude
-from loadgen.programme.ledger import Ledger
-from loadgen.programme.slices import Slice
+from loadgen.programme.ledger.exclusions import Exclusion, exclude
+from loadgen.programme.ledger.ledger import Ledger
+from loadgen.programme.ledger.slices import Slice
 from loadgen.programme.weekly.as_csv import as_csv
 from loadgen.programme.weekly.as_json import as_document, as_json
 from loadgen.programme.weekly.as_markdown import as_markdown

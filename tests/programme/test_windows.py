@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loadgen.programme.objectives import Threshold
-from loadgen.programme.windows import CALENDAR_UNITS, CalendarUnit, CalendarWindow, RollingWindow
+from loadgen.programme.promises.objectives import Threshold
+from loadgen.programme.promises.windows import CALENDAR_UNITS, CalendarUnit, CalendarWindow, RollingWindow
 
 NOON = datetime(2022, 1, 1, 12)
 NEW_YORK_WEEK = CalendarWindow(1, "w", NOON, "America/New_York")

@@ -31,7 +31,7 @@ from loadgen.analysis.burn.rules import (
     rules_of_window,
     standard_rules,
 )
-from loadgen.programme.checks import standard_factors
+from loadgen.programme.promises.checks import standard_factors
 
 STANDARD = standard_rules(30 * DAY_S)
 

@@ -17,10 +17,10 @@ from loadgen.measure.run_folder.rundir import utc_text
 from loadgen.programme.evidence.entry import EvidenceEntry
 from loadgen.programme.evidence.slices_entry import slices_entry, used_revisions
 from loadgen.programme.evidence.weeks import record_week
-from loadgen.programme.exclusions import Exclusion, exclude, exclusions
-from loadgen.programme.ledger import Ledger
+from loadgen.programme.ledger.exclusions import Exclusion, exclude, exclusions
+from loadgen.programme.ledger.ledger import Ledger
+from loadgen.programme.ledger.slices import Slice
 from loadgen.programme.recommending.record import RECOMMENDED
-from loadgen.programme.slices import Slice
 from loadgen.programme.slo_files.read_any import read_objectives
 from loadgen.programme.status import states_of, window_s
 from tests.support.accepted import KEY, history

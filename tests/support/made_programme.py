@@ -33,11 +33,11 @@ from loadgen.history.store.audit_trail import encoded
 from loadgen.history.store.parquet_run import to_parquet
 from loadgen.history.store.stored_run import Accepted, Event, ObjectiveVerdict
 from loadgen.history.store.study_records import StudyRecord, encoded_study
-from loadgen.programme.ledger_file import Revision, Rows
-from loadgen.programme.ledger_file import to_parquet as slices_to_parquet
-from loadgen.programme.objectives import DataSource, Objective, Query, RatioIndicator, RollingWindow, Threshold
+from loadgen.programme.ledger.ledger_file import Revision, Rows
+from loadgen.programme.ledger.ledger_file import to_parquet as slices_to_parquet
 from loadgen.programme.openslo.write import as_openslo
-from loadgen.programme.slo_set import SloSet
+from loadgen.programme.promises.objectives import DataSource, Objective, Query, RatioIndicator, RollingWindow, Threshold
+from loadgen.programme.promises.slo_set import SloSet
 from tests.support.accepted import KEY, accepted
 
 __all__ = ["END", "JOURNEYS", "START", "WEEKS", "MadeProgramme", "made_programme", "objectives"]

@@ -8,8 +8,8 @@ from loadgen.history.store.store import Store
 from loadgen.history.store.stored_run import Event
 from loadgen.history.store.write_once_storage import place_of
 from loadgen.programme.evidence.weeks import record_week
-from loadgen.programme.ledger import Ledger
-from loadgen.programme.slices import Slice
+from loadgen.programme.ledger.ledger import Ledger
+from loadgen.programme.ledger.slices import Slice
 
 __all__ = ["KINDS", "add_newer_kinds"]
 

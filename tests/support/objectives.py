@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from loadgen.programme.composites.composite import Composite, Part
 from loadgen.programme.load_tests.leave_out import ABSENT
-from loadgen.programme.objectives import (
+from loadgen.programme.promises.objectives import (
     CALENDAR_UNITS,
     Alert,
     CalendarWindow,
@@ -26,7 +26,7 @@ from loadgen.programme.objectives import (
     Threshold,
     ThresholdIndicator,
 )
-from loadgen.programme.slo_set import Service, SloSet
+from loadgen.programme.promises.slo_set import Service, SloSet
 
 __all__ = ["composite_sets", "slo_sets"]
 

@@ -17,6 +17,7 @@ from loadgen.traffic.coverage.measure import Coverage, coverage_of
 from loadgen.traffic.coverage.openapi_operations import read_openapi
 from loadgen.traffic.coverage.source_calls import SourceCall, calls_of
 from loadgen.traffic.coverage.stubs import stub_of
+from loadgen.traffic.coverage.traced_endpoints import TracedEndpoints
 from loadgen.traffic.coverage.traffic_names import TrafficNames, read_traffic_names
 from loadgen_controller import cli
 from tests.support.made_logs import SHOP, lines_of, written_log
@@ -482,6 +483,47 @@ def test_a_document_alone_counts_operations(tmp_path: Path) -> None:
     assert "GET /b" in output
 
 
+TRACES = Path(__file__).parents[1] / "data/traces/traced_shop.jsonl"
+"""40 traces that enter by GET /basket (8), GET /browse (8) and POST /checkout (24)."""
+
+
+def test_traces_alone_show_which_endpoints_no_scenario_sends_and_their_numbers_are_no_weights(tmp_path: Path) -> None:
+    calls_in(tmp_path, 'await user.http.get("/browse")')
+
+    code, output = coverage(tmp_path / "shop.py", "--traces", TRACES, "--format", "json")
+
+    facts = json.loads(output)
+    assert code == 0
+    assert facts["shares"]["operations"] == {"exercised": 1, "total": 3, "ratio": 1 / 3, "missing": ""}
+    assert facts["shares"]["requests"]["missing"] == "no traffic.json is given"
+    missing = [(one["method"], one["path"], one["requests"], one["traces"]) for one in facts["not_exercised"]]
+    assert missing == [("POST", "/checkout", 0, 24), ("GET", "/basket", 0, 8)]
+    code, output = coverage(tmp_path / "shop.py", "--traces", TRACES, "--by", "requests")
+    assert code == 2
+    assert "--by requests: no traffic.json is given" in output
+
+
+def test_entries_of_traces_are_endpoints_of_the_log_and_of_the_document_if_their_paths_fit(tmp_path: Path) -> None:
+    calls_in(tmp_path, 'await user.http.get("/search")')
+    names = read_traffic_names(traffic_file(tmp_path, {"GET /products/{id}": {200: 9}, "GET /search": {200: 1}}))
+    document = read_openapi(openapi(tmp_path, {"/cart": {"get": {}}, "/old": {"get": {}}}, servers=[{"url": "/api"}]))
+    entries = {"GET /products/{sku}": 3, "GET /api/cart": 2, "GET /login": 1}
+    traced = TracedEndpoints({one: n for name, n in entries.items() if (one := endpoint_of_name(name))}, 4)
+
+    found = coverage_of(calls_of(tmp_path / "shop.py"), names, document, None, traced)
+
+    assert [(str(one.endpoint), one.count, one.traces) for one in found.not_exercised] == [
+        ("GET /products/{id}", 9, 3),
+        ("GET /api/cart", 0, 2),
+        ("GET /login", 0, 1),
+    ]
+    assert [str(one) for one in found.dead] == ["GET /api/old"]
+    assert [str(one.endpoint) for one in found.shadow] == ["GET /products/{id}", "GET /search", "GET /login"]
+    assert (found.shares["requests"].exercised, found.shares["requests"].total) == (1, 10)
+    assert (found.shares["operations"].exercised, found.shares["operations"].total) == (1, 5)
+    assert found.unnamed_traces == 4
+
+
 def test_at_80_columns_names_of_shares_and_requests_are_one_line_and_code_is_not_broken(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -522,6 +564,7 @@ def test_the_scenario_of_a_log_covers_all_its_names_and_a_replay_needs_a_run(tmp
     ("args", "message"),
     [
         (("shop.py",), "nothing to compare the scenarios with"),
+        (("shop.py", "--traces", "gone"), "gone"),
         (("gone.py", "--traffic", "traffic.json"), "gone.py: file not found"),
         (("empty", "--traffic", "traffic.json"), "empty: the folder has no Python files"),
         (("shop.py", "--traffic", "gone.json"), "gone.json: cannot be read"),

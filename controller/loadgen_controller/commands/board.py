@@ -13,7 +13,7 @@ import typer
 from loadgen.errors import ExitCode, UsageError
 from loadgen.history.store.write_once_storage import place_of
 from loadgen.outside_text import one_line
-from loadgen.programme.objectives import Objective
+from loadgen.programme.promises.objectives import Objective
 from loadgen.similar_names import did_you_mean
 from loadgen.units import quantity
 from loadgen_controller.collect_option_errors import CollectedErrors

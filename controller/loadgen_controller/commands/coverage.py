@@ -16,6 +16,7 @@ from loadgen.report.run_as_dataframes import open_run
 from loadgen.traffic.coverage.measure import MEASURES, Measure, coverage_of
 from loadgen.traffic.coverage.openapi_operations import read_openapi
 from loadgen.traffic.coverage.source_calls import calls_of, scenario_files
+from loadgen.traffic.coverage.traced_endpoints import read_traced_endpoints
 from loadgen.traffic.coverage.traffic_names import read_traffic_names
 from loadgen.units import parse_ratio, quantity
 from loadgen_controller.collect_option_errors import CollectedErrors
@@ -31,7 +32,7 @@ loadgen coverage scenarios/ --traffic traffic.json
 
 loadgen coverage scenarios/ --traffic traffic.json --openapi api.yaml --min 95% --by requests
 
-loadgen coverage shop.py --openapi api.json
+loadgen coverage shop.py --openapi api.json --traces traces/
 
 loadgen coverage scenarios/ --traffic traffic.json --run last --format markdown > coverage.md"""
 
@@ -45,6 +46,13 @@ def main(
     openapi: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="An OpenAPI document, 2.0 to 3.1: JSON, or YAML with the extra traffic."),
+    ] = None,
+    traces: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE|DIR",
+            help="Traces of production, as for `loadgen trace why --file`: entries are endpoints without a weight.",
+        ),
     ] = None,
     run: Annotated[
         str | None,
@@ -71,8 +79,9 @@ def main(
 ) -> int:
     """Show which requests of the traffic the scenarios send, as a share, and which are missing.
 
-    The known endpoints are the names of --traffic and the operations of --openapi. The requests of the scenarios are
-    found in their source, which is not run. With --run, only requests that this run has sent count.
+    The known endpoints are the names of --traffic, the operations of --openapi and the entries of --traces. The
+    requests of the scenarios are found in their source, which is not run. With --run, only requests that this run has
+    sent count.
 
     The lists: the busiest endpoints that no scenario sends, with code to begin with; requests to no known endpoint;
     operations without traffic, and traffic without an operation; statuses that no request expects.
@@ -80,8 +89,11 @@ def main(
     Exit code 1: the share is below --min. 2: a file cannot be read.
     """
     errors = CollectedErrors()
-    if traffic is None and openapi is None:
-        errors.add("nothing to compare the scenarios with", "add --traffic traffic.json, or --openapi api.yaml")
+    if traffic is None and openapi is None and traces is None:
+        errors.add(
+            "nothing to compare the scenarios with",
+            "add --traffic traffic.json, --openapi api.yaml or --traces traces/",
+        )
     if by is not None and by not in MEASURES:
         errors.add(f'--by: unknown measure "{by}"', f"write one of: {', '.join(MEASURES)}")
     if output_format not in _FORMATS:
@@ -89,12 +101,13 @@ def main(
     needed = errors.parse("--min", least, _share)
     names = None if traffic is None else errors.catch(lambda: read_traffic_names(traffic))
     document = None if openapi is None else errors.catch(lambda: read_openapi(openapi))
+    traced = None if traces is None else errors.catch(lambda: read_traced_endpoints(traces))
     sources = errors.catch(lambda: scenario_files(files)) or []
     found_calls = [errors.catch(lambda path=path: calls_of(path)) for path in sources]  # type: ignore[misc]
     run_names = None if run is None else errors.catch(lambda: _names_of(run, runs_dir))
     errors.check()
     calls = [call for some in found_calls if some is not None for call in some]
-    found = coverage_of(calls, names, document, run_names)
+    found = coverage_of(calls, names, document, run_names, traced)
     measure: Measure = "operations" if names is None else "requests"
     measure = next((one for one in MEASURES if one == by), measure)
     ratio = found.shares[measure].ratio

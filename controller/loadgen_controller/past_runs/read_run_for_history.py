@@ -19,7 +19,7 @@ from loadgen_controller.console_output import echo
 from loadgen_controller.past_runs.user_notes import read_notes
 
 if TYPE_CHECKING:
-    from loadgen.programme.objectives import Objective
+    from loadgen.programme.promises.objectives import Objective
 
 __all__ = ["accepted_in", "promises_here", "who", "with_promises"]
 

@@ -10,7 +10,7 @@ __all__: list[str] = []
 
 
 def _read(path: Path) -> PackedPromises:
-    from loadgen.programme.for_scenarios import packed_promises  # only for scenarios with promises
+    from loadgen.programme.promises.for_scenarios import packed_promises  # only for scenarios with promises
 
     return packed_promises(path)
 

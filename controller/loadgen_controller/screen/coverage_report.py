@@ -40,8 +40,8 @@ def coverage_report(found: Coverage, by: Measure, least: float | None, top: int,
         ),
         _table(
             "Busiest endpoints that no scenario sends",
-            ("endpoint", "requests"),
-            [_busy(k) for k in found.not_exercised],
+            _busy_columns(found),
+            [_busy(k, found) for k in found.not_exercised],
             top,
         ),
         _table(
@@ -53,9 +53,9 @@ def coverage_report(found: Coverage, by: Measure, least: float | None, top: int,
         ),
         _table("In the OpenAPI document, but not in the traffic", ("endpoint",), [(str(e),) for e in found.dead], top),
         _table(
-            "In the traffic, but not in the OpenAPI document",
-            ("endpoint", "requests"),
-            [_busy(k) for k in found.shadow],
+            f"In the traffic{' or in traces' if found.has_traces else ''}, but not in the OpenAPI document",
+            _busy_columns(found),
+            [_busy(k, found) for k in found.shadow],
             top,
         ),
         _table(
@@ -88,6 +88,8 @@ def _lines(found: Coverage) -> list[str]:
         lines.append(
             f"Requests of the traffic without a name of their own: {format_count(found.unnamed)}. No share counts them."
         )
+    if found.unnamed_traces:
+        lines.append(f"Traces without a route at their entry: {format_count(found.unnamed_traces)}. No list has them.")
     if found.unreadable:
         lines.append(f"Calls with a path that only a run can show: {format_count(len(found.unreadable))}. Use --run.")
     lines += [f"Left out of the OpenAPI document: {text}." for text in found.left_out]
@@ -116,8 +118,13 @@ def _reasons(shares: Mapping[Measure, Share]) -> str:
     return f"unknown: {'; '.join(reasons)}." if reasons else ""
 
 
-def _busy(known: Known) -> tuple[str, str]:
-    return str(known.endpoint), format_count(known.count)
+def _busy_columns(found: Coverage) -> tuple[str, ...]:
+    return ("endpoint", "requests", *(("traces",) if found.has_traces else ()))
+
+
+def _busy(known: Known, found: Coverage) -> tuple[str, ...]:
+    traces = (format_count(known.traces),) if found.has_traces else ()
+    return str(known.endpoint), format_count(known.count), *traces
 
 
 def _call_row(call: SourceCall) -> tuple[str, str]:
@@ -156,6 +163,7 @@ def coverage_document(found: Coverage, by: Measure, least: float | None, *, pass
         ],
         "unreadable_calls": [_call(call) for call in found.unreadable],
         "unnamed_requests": found.unnamed,
+        "unnamed_traces": found.unnamed_traces,
         "left_out": list(found.left_out),
     }
 
@@ -165,6 +173,7 @@ def _endpoint(known: Known) -> dict[str, Any]:
         "method": known.endpoint.method,
         "path": known.endpoint.path,
         "requests": known.count,
+        "traces": known.traces,
         "is_exercised": known.is_exercised,
         "in_traffic": known.name is not None,
         "in_openapi": known.operation is not None,

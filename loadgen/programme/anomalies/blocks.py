@@ -13,8 +13,8 @@ from typing import Final
 
 from loadgen.analysis.anomalies.hours import HOUR_S
 from loadgen.programme.anomalies.find import PAST_S, Anomaly, Search, search
-from loadgen.programme.exclusions import Exclusion
-from loadgen.programme.ledger import Counts
+from loadgen.programme.ledger.exclusions import Exclusion
+from loadgen.programme.ledger.ledger import Counts
 
 __all__ = ["first_of", "search_back"]
 

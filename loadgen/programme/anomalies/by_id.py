@@ -14,8 +14,8 @@ import numpy as np
 
 from loadgen.programme.anomalies.blocks import search_back
 from loadgen.programme.anomalies.find import Anomaly, Direction, What, anomaly_id, hourly
-from loadgen.programme.exclusions import Exclusion
-from loadgen.programme.ledger import Reading
+from loadgen.programme.ledger.exclusions import Exclusion
+from loadgen.programme.ledger.ledger import Reading
 
 __all__ = ["find_by_id", "is_id"]
 

@@ -20,8 +20,8 @@ import numpy.typing as npt
 from loadgen.analysis.anomalies.flag import DEVIATIONS, Flags, flag
 from loadgen.analysis.anomalies.hours import HOUR_S, Hours, hours_of
 from loadgen.programme.evidence.entry import evidence_id
-from loadgen.programme.exclusions import Exclusion, is_excluded
-from loadgen.programme.ledger import Counts
+from loadgen.programme.ledger.exclusions import Exclusion, is_excluded
+from loadgen.programme.ledger.ledger import Counts
 
 __all__ = [
     "FORMULA",

@@ -11,8 +11,8 @@ import numpy as np
 from loadgen.analysis.anomalies.hours import HOUR_S
 from loadgen.analysis.week_on_week.change import WeekChange, change_of_share, change_of_volume, days_of
 from loadgen.programme.anomalies.find import hourly, offsets_of
-from loadgen.programme.exclusions import Exclusion, is_excluded
-from loadgen.programme.ledger import Counts
+from loadgen.programme.ledger.exclusions import Exclusion, is_excluded
+from loadgen.programme.ledger.ledger import Counts
 
 __all__ = ["ProductionChange", "production_change"]
 

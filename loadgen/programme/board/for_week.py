@@ -13,7 +13,7 @@ from loadgen.programme.board.gather import Inputs, gather
 from loadgen.programme.board.standard_file import StandardFile, read_standard
 from loadgen.programme.board.strip import coverage_evidence, coverage_strip
 from loadgen.programme.evidence.entry import EvidenceEntry
-from loadgen.programme.objectives import Objective
+from loadgen.programme.promises.objectives import Objective
 from loadgen.programme.weekly.page_values import Said
 
 __all__ = ["coverage_for_week"]

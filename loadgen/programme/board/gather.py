@@ -22,11 +22,11 @@ from loadgen.history.store.write_once_storage import Place
 from loadgen.outside_text import one_line
 from loadgen.programme.board.facts import NO_DATA, Known, SeenCapacity, SeenPromise, SeenRun, SeenVerdict
 from loadgen.programme.board.standard_file import StandardFile
-from loadgen.programme.exclusions import exclusions
-from loadgen.programme.ledger import Counts, Ledger
-from loadgen.programme.objectives import Objective, RatioIndicator
+from loadgen.programme.ledger.exclusions import exclusions
+from loadgen.programme.ledger.ledger import Counts, Ledger
+from loadgen.programme.ledger.slices import DAY_S
+from loadgen.programme.promises.objectives import Objective, RatioIndicator
 from loadgen.programme.recommending.facts import RunFact, run_fact_of, time_of
-from loadgen.programme.slices import DAY_S
 from loadgen.programme.status import PromiseState, states_of, window_s
 from loadgen.traffic.coverage.endpoints import Endpoint, Index, endpoint_of_name
 from loadgen.traffic.coverage.openapi_operations import Operations

@@ -15,7 +15,7 @@ from decimal import Decimal
 from fractions import Fraction
 from typing import Any
 
-from loadgen.programme.objectives import Objective
+from loadgen.programme.promises.objectives import Objective
 
 __all__ = ["Composite", "Part"]
 

@@ -9,8 +9,8 @@ import numpy as np
 
 from loadgen.analysis.attainment.attain import Attainment
 from loadgen.analysis.attainment.slices import CountedBy
-from loadgen.programme.objectives import Objective
 from loadgen.programme.programme_toml import FILE_NAME
+from loadgen.programme.promises.objectives import Objective
 from loadgen.programme.status import PromiseState
 from loadgen.units import format_count, format_ratio, format_share, quantity
 

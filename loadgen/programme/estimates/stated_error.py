@@ -17,9 +17,9 @@ from math import ceil
 import numpy as np
 from numpy.typing import NDArray
 
-from loadgen.programme.ledger import Counts
-from loadgen.programme.slices import ALL_KEPT_PPM, Slice
-from loadgen.programme.source_settings import Source
+from loadgen.programme.ledger.ledger import Counts
+from loadgen.programme.ledger.slices import ALL_KEPT_PPM, Slice
+from loadgen.programme.pulling.source_settings import Source
 
 __all__ = ["lacks_error", "with_stated_error"]
 

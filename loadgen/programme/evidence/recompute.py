@@ -32,9 +32,9 @@ from loadgen.history.store.write_once_storage import Place
 from loadgen.outside_text import one_line
 from loadgen.programme.evidence.entry import EvidenceEntry
 from loadgen.programme.evidence.recompute_runs import change_again, controls_again, has_change, has_controls
-from loadgen.programme.exclusions import Exclusion, exclusions
-from loadgen.programme.ledger import FOLDER, Counts, Ledger, Reading
-from loadgen.programme.slices import ALL_KEPT_PPM, DEFAULT_WIDTH_S, Slice
+from loadgen.programme.ledger.exclusions import Exclusion, exclusions
+from loadgen.programme.ledger.ledger import FOLDER, Counts, Ledger, Reading
+from loadgen.programme.ledger.slices import ALL_KEPT_PPM, DEFAULT_WIDTH_S, Slice
 from loadgen.units import format_count, quantity
 
 __all__ = ["Again", "Computed", "Recomputer", "compared"]

@@ -17,8 +17,8 @@ import numpy as np
 
 from loadgen.analysis.attainment.shown import budget_text
 from loadgen.programme.evidence.entry import EvidenceEntry, evidence_id
-from loadgen.programme.ledger import Reading
-from loadgen.programme.objectives import Objective, Query
+from loadgen.programme.ledger.ledger import Reading
+from loadgen.programme.promises.objectives import Objective, Query
 from loadgen.programme.status import PromiseState
 
 __all__ = ["inputs_of_slices", "slices_entry", "used_revisions"]

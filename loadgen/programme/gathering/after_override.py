@@ -17,9 +17,9 @@ from typing import Final
 from loadgen.history.store.stored_run import Event
 from loadgen.history.store.write_once_storage import Place
 from loadgen.outside_text import one_line
-from loadgen.programme.exclusions import Exclusion, exclusions
-from loadgen.programme.ledger import Ledger
-from loadgen.programme.objectives import Objective, RollingWindow
+from loadgen.programme.ledger.exclusions import Exclusion, exclusions
+from loadgen.programme.ledger.ledger import Ledger
+from loadgen.programme.promises.objectives import Objective, RollingWindow
 from loadgen.programme.recommending.facts import time_of
 from loadgen.programme.recommending.overrides import OVERRIDDEN
 from loadgen.programme.recommending.record import RECOMMENDED

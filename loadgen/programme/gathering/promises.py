@@ -18,9 +18,9 @@ from loadgen.outside_text import one_line
 from loadgen.programme.estimates.sentences import is_left_open, undecided_text
 from loadgen.programme.evidence.entry import EvidenceEntry
 from loadgen.programme.evidence.slices_entry import slices_entry, used_revisions
-from loadgen.programme.exclusions import Exclusion, exclusions
-from loadgen.programme.ledger import Counts, Ledger, Reading
-from loadgen.programme.objectives import Objective
+from loadgen.programme.ledger.exclusions import Exclusion, exclusions
+from loadgen.programme.ledger.ledger import Counts, Ledger, Reading
+from loadgen.programme.promises.objectives import Objective
 from loadgen.programme.recommending.promise import PromiseFact
 from loadgen.programme.status import PromiseState, state_of, window_s
 from loadgen.units import quantity

@@ -4,15 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from loadgen.programme.load_tests.exported import why_not_added
 from loadgen.programme.load_tests.leave_out import condition_of
-from loadgen.programme.objectives import Objective
-from loadgen.programme.slo_set import Loss
+from loadgen.programme.promises.objectives import Objective
+from loadgen.programme.promises.slo_set import Loss
 
-__all__ = ["load_tests_losses"]
+__all__ = ["annotation_loss", "condition_loss"]
+
+_FIELD = "the condition load-tests"
 
 
-def load_tests_losses(one: Objective, reason: str, who: str) -> Iterator[Loss]:
-    """Yield the loss of a promise with a condition. who: those who count load tests then."""
+def annotation_loss(one: Objective) -> Iterator[Loss]:
+    """Yield the loss of a promise with a condition in a file of OpenSLO."""
     if condition_of(one.load_tests):
-        effect = f"{who} count load tests: write the condition into the queries, too"
-        yield Loss(one.name, "the condition load-tests", reason, effect)
+        reason = "OpenSLO has no word for it, so it is an annotation"
+        yield Loss(one.name, _FIELD, reason, "other readers count load tests: write it into the queries, too")
+
+
+def condition_loss(one: Objective, who: str) -> Iterator[Loss]:
+    """Yield the loss of a promise whose condition cannot be added to its queries. who: those who count load tests."""
+    if why := why_not_added(one):
+        yield Loss(one.name, _FIELD, why, f"{who} count load tests: write it into the queries")

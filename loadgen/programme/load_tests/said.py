@@ -13,10 +13,10 @@ from typing import Final, Literal
 import numpy as np
 
 from loadgen.outside_text import one_line
-from loadgen.programme.ledger import Counts
+from loadgen.programme.ledger.ledger import Counts
 from loadgen.programme.load_tests.leave_out import condition_of, marks_of, reason_of
-from loadgen.programme.objectives import DataSource, Objective
-from loadgen.programme.source_settings import Source, source_of
+from loadgen.programme.promises.objectives import DataSource, Objective
+from loadgen.programme.pulling.source_settings import Source, source_of
 from loadgen.units import quantity
 
 __all__ = ["LoadTests", "load_tests_of", "older_slices", "older_text"]

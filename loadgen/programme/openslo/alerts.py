@@ -10,9 +10,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Final
 
-from loadgen.programme.objectives import Alert, NotificationTarget
 from loadgen.programme.openslo.documents import Document, Documents, as_document
 from loadgen.programme.openslo.indicators import OPERATORS
+from loadgen.programme.promises.objectives import Alert, NotificationTarget
 from loadgen.programme.slo_files.fields import Fields, quoted
 from loadgen.programme.slo_files.yaml_nodes import Node, YamlText
 

@@ -12,7 +12,7 @@ from decimal import Decimal
 from typing import Final
 
 from loadgen.programme.composites.composite import Composite, Part
-from loadgen.programme.objectives import Objective, RatioIndicator, RawRatioIndicator, RollingWindow
+from loadgen.programme.promises.objectives import Objective, RatioIndicator, RawRatioIndicator, RollingWindow
 from loadgen.programme.slo_files.fields import Fields, quoted
 
 __all__ = ["ReadPart", "check_own_method", "read_composite", "read_weight"]

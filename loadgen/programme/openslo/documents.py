@@ -6,9 +6,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Final
 
+from loadgen.programme.promises.slo_set import Findings
 from loadgen.programme.slo_files.fields import Fields, quoted
 from loadgen.programme.slo_files.yaml_nodes import Parsed
-from loadgen.programme.slo_set import Findings
 from loadgen.similar_names import did_you_mean
 
 __all__ = ["API_VERSION", "KINDS", "Document", "Documents", "as_document"]

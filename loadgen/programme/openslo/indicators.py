@@ -6,8 +6,14 @@ import re
 from decimal import Decimal
 from typing import Final, Literal, cast
 
-from loadgen.programme.objectives import Indicator, Query, RatioIndicator, RawRatioIndicator, ThresholdIndicator
 from loadgen.programme.openslo.documents import Document, Documents, as_document
+from loadgen.programme.promises.objectives import (
+    Indicator,
+    Query,
+    RatioIndicator,
+    RawRatioIndicator,
+    ThresholdIndicator,
+)
 from loadgen.programme.slo_files.fields import Fields, json_of
 
 __all__ = ["OPERATORS", "Operator", "as_operator", "note_secrets", "read_indicator", "read_metric", "read_sli"]

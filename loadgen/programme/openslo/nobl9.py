@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from loadgen.programme.objectives import (
+from loadgen.programme.promises.objectives import (
     CalendarWindow,
     Method,
     Objective,
@@ -18,7 +18,7 @@ from loadgen.programme.objectives import (
     RollingWindow,
     Window,
 )
-from loadgen.programme.slo_set import Loss, SloSet
+from loadgen.programme.promises.slo_set import Loss, SloSet
 
 __all__ = ["nobl9_losses"]
 

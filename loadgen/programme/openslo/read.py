@@ -9,18 +9,8 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Final
 
-from loadgen.programme.checks import check_alerts, check_slices, check_threshold_in_query
 from loadgen.programme.composites.composite import Composite
 from loadgen.programme.load_tests.leave_out import ABSENT
-from loadgen.programme.objectives import (
-    DataSource,
-    Indicator,
-    Method,
-    Objective,
-    Threshold,
-    ThresholdIndicator,
-    Window,
-)
 from loadgen.programme.openslo.alerts import (
     ReadAlert,
     read_alerts,
@@ -32,9 +22,19 @@ from loadgen.programme.openslo.composites import ReadPart, check_own_method, rea
 from loadgen.programme.openslo.documents import Document, Documents
 from loadgen.programme.openslo.indicators import OPERATORS, as_operator, note_secrets, read_indicator, read_sli
 from loadgen.programme.openslo.time_windows import read_window
+from loadgen.programme.promises.checks import check_alerts, check_slices, check_threshold_in_query
+from loadgen.programme.promises.objectives import (
+    DataSource,
+    Indicator,
+    Method,
+    Objective,
+    Threshold,
+    ThresholdIndicator,
+    Window,
+)
+from loadgen.programme.promises.slo_set import Place, Reading, Service, SloSet
 from loadgen.programme.slo_files.fields import Fields, json_of, parse_threshold, quoted
 from loadgen.programme.slo_files.yaml_nodes import Parsed, YamlMap, parse_documents, read_documents
-from loadgen.programme.slo_set import Place, Reading, Service, SloSet
 from loadgen.similar_names import did_you_mean
 
 __all__ = ["ANNOTATIONS", "read_files", "read_parsed", "read_text"]

@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from loadgen.programme.objectives import Method, Objective, RatioIndicator, RollingWindow
 from loadgen.programme.openslo.nobl9 import nobl9_losses
-from loadgen.programme.slo_set import Loss, SloSet
+from loadgen.programme.promises.objectives import Method, Objective, RatioIndicator, RollingWindow
+from loadgen.programme.promises.slo_set import Loss, SloSet
 
 __all__ = ["READERS", "losses_for"]
 

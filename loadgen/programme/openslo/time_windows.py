@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Final, cast
 from zoneinfo import ZoneInfo, available_timezones
 
-from loadgen.programme.objectives import CalendarUnit, CalendarWindow, RollingWindow, Window
+from loadgen.programme.promises.objectives import CalendarUnit, CalendarWindow, RollingWindow, Window
 from loadgen.programme.slo_files.fields import Fields, quoted
 from loadgen.similar_names import did_you_mean
 

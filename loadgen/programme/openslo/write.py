@@ -12,8 +12,10 @@ from decimal import Decimal
 from typing import Final
 
 from loadgen.programme.composites.composite import Composite
-from loadgen.programme.load_tests.loss import load_tests_losses
-from loadgen.programme.objectives import (
+from loadgen.programme.load_tests.loss import annotation_loss
+from loadgen.programme.openslo.alerts import WINDOWS_OF
+from loadgen.programme.openslo.documents import API_VERSION
+from loadgen.programme.promises.objectives import (
     Alert,
     Indicator,
     NotificationTarget,
@@ -25,10 +27,8 @@ from loadgen.programme.objectives import (
     ThresholdIndicator,
     Window,
 )
-from loadgen.programme.openslo.alerts import WINDOWS_OF
-from loadgen.programme.openslo.documents import API_VERSION
+from loadgen.programme.promises.slo_set import Loss, SloSet
 from loadgen.programme.slo_files.yaml_writer import Value, as_yaml
-from loadgen.programme.slo_set import Loss, SloSet
 
 __all__ = ["as_openslo", "openslo_losses"]
 
@@ -101,7 +101,7 @@ def _losses(one: Objective) -> Iterator[Loss]:
             "OpenSLO has no word for it, so it is an annotation",
             "other readers see no alerts; `--to prometheus` writes rules for them",
         )
-    yield from load_tests_losses(one, "OpenSLO has no word for it, so it is an annotation", "other readers")
+    yield from annotation_loss(one)
 
 
 def _given(**fields: Value) -> dict[str, Value]:

@@ -22,10 +22,10 @@ from loadgen.analysis.attainment.sample import RunSample, interval_of_run
 from loadgen.history.store.stored_run import SloCounts
 from loadgen.measure.objectives.terms import Objective as TestObjective
 from loadgen.outside_text import one_line
-from loadgen.programme.from_scenario import as_expression
-from loadgen.programme.objectives import Method, Objective
+from loadgen.programme.ledger.slices import Slice
+from loadgen.programme.promises.from_scenario import as_expression
+from loadgen.programme.promises.objectives import Method, Objective
 from loadgen.programme.runs.sample_text import figure_text
-from loadgen.programme.slices import Slice
 from loadgen.programme.sources.run_counts import Counted, slices_of_run
 from loadgen.report.run_as_dataframes import Run
 from loadgen.units import NS_PER_S, quantity

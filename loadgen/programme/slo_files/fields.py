@@ -13,9 +13,9 @@ from decimal import Decimal, InvalidOperation
 from typing import Final
 
 from loadgen.outside_text import one_line
-from loadgen.programme.objectives import CALENDAR_UNITS, SECONDS_OF_UNIT, Threshold
+from loadgen.programme.promises.objectives import CALENDAR_UNITS, SECONDS_OF_UNIT, Threshold
+from loadgen.programme.promises.slo_set import Findings
 from loadgen.programme.slo_files.yaml_nodes import Node, YamlList, YamlMap, YamlText, plain_value
-from loadgen.programme.slo_set import Findings
 from loadgen.similar_names import did_you_mean
 
 __all__ = ["NAME", "Fields", "json_of", "parse_threshold", "quoted", "read_number", "split_duration"]

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from loadgen.errors import Fault, UsageError
 from loadgen.programme.openslo.read import read_parsed
+from loadgen.programme.promises.slo_set import Place, Reading, SloSet
 from loadgen.programme.slo_files.yaml_nodes import read_documents
-from loadgen.programme.slo_set import Place, Reading, SloSet
 from loadgen.programme.sloth.alert_windows import GOOGLE_30D, AlertWindows
 from loadgen.programme.sloth.read import is_sloth, read_parsed_sloth
 

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Final
 
 from loadgen.errors import Fault
-from loadgen.programme.objectives import Alert
+from loadgen.programme.promises.objectives import Alert
+from loadgen.programme.promises.slo_set import Findings
 from loadgen.programme.slo_files.fields import Fields, quoted
 from loadgen.programme.slo_files.yaml_nodes import Parsed, YamlMap, YamlText, parse_documents, read_documents
-from loadgen.programme.slo_set import Findings
 
 __all__ = ["GOOGLE_30D", "AlertWindows", "BurnRule", "is_alert_windows", "parse_alert_windows", "read_alert_windows"]
 

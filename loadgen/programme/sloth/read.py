@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from loadgen.programme.checks import check_alerts
-from loadgen.programme.objectives import (
+from loadgen.programme.promises.checks import check_alerts
+from loadgen.programme.promises.objectives import (
     Alert,
     Indicator,
     Objective,
@@ -23,9 +23,9 @@ from loadgen.programme.objectives import (
     RawRatioIndicator,
     RollingWindow,
 )
+from loadgen.programme.promises.slo_set import Findings, Place, Reading, SloSet
 from loadgen.programme.slo_files.fields import NAME, Fields, json_of, quoted
 from loadgen.programme.slo_files.yaml_nodes import Node, Parsed, YamlMap, YamlText, parse_documents, read_documents
-from loadgen.programme.slo_set import Findings, Place, Reading, SloSet
 from loadgen.programme.sloth.alert_windows import GOOGLE_30D, AlertWindows
 
 __all__ = ["PLUGIN", "VERSION", "is_sloth", "read_parsed_sloth", "read_sloth", "read_sloth_text"]

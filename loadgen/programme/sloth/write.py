@@ -7,8 +7,9 @@ from collections.abc import Iterator
 from decimal import Decimal
 from typing import Final
 
-from loadgen.programme.load_tests.leave_out import condition_of
-from loadgen.programme.objectives import (
+from loadgen.programme.load_tests.exported import with_condition
+from loadgen.programme.load_tests.loss import condition_loss
+from loadgen.programme.promises.objectives import (
     Method,
     Objective,
     Query,
@@ -17,8 +18,8 @@ from loadgen.programme.objectives import (
     RollingWindow,
     ThresholdIndicator,
 )
+from loadgen.programme.promises.slo_set import Loss, SloSet
 from loadgen.programme.slo_files.yaml_writer import Value, as_yaml
-from loadgen.programme.slo_set import Loss, SloSet
 from loadgen.programme.sloth.alert_windows import GOOGLE_30D
 from loadgen.programme.sloth.read import PLUGIN, VERSION
 
@@ -31,7 +32,7 @@ _LEFT_OUT: Final = "the objective is left out"
 
 def as_sloth(slos: SloSet) -> str:
     """Return the objectives that sloth can express as YAML; "" without any."""
-    written = [one for one in slos.objectives if not _why_left_out(one)]
+    written = [one for one in map(with_condition, slos.objectives) if not _why_left_out(one)]
     documents: list[dict[str, Value]] = []
     for service in sorted({one.service for one in written}):
         entries: list[Value] = [_slo(one) for one in written if one.service == service]
@@ -44,7 +45,7 @@ def sloth_losses(slos: SloSet) -> list[Loss]:
     apart = [
         Loss(one.name, "the composite", "sloth has none", "each part is written by itself") for one in slos.composites
     ]
-    return [*(loss for one in slos.objectives for loss in _losses(one)), *apart]
+    return [*(loss for one in map(with_condition, slos.objectives) for loss in _losses(one)), *apart]
 
 
 def _losses(one: Objective) -> Iterator[Loss]:
@@ -68,12 +69,12 @@ def _losses(one: Objective) -> Iterator[Loss]:
         "threshold": one.threshold,
         "source": one.source,
         "annotations": one.annotations,
-        "the condition load-tests": condition_of(one.load_tests),
         "the name of the indicator": one.indicator.name or one.indicator.display_name,
     }
     for name, value in lost.items():
         if value:
             yield Loss(one.name, name, "sloth has no such field", "an import lacks it")
+    yield from condition_loss(one, "its rules")
     if one.owner and dict(one.labels).get("owner") != one.owner:
         yield Loss(one.name, "the owner", "sloth has labels only", "it is written as the label owner")
     if isinstance(one.indicator, RatioIndicator) and one.indicator.good is not None:

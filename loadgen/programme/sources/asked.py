@@ -12,7 +12,7 @@ from typing import Final, Protocol
 
 from loadgen.outside_text import one_line
 from loadgen.probes.prometheus.selectors import BadSelector, parse_selector
-from loadgen.programme.slices import Slice
+from loadgen.programme.ledger.slices import Slice
 
 __all__ = ["Asked", "Asker", "NoCounts", "Pulled", "Reply", "fault_of", "selector_in"]
 

@@ -12,7 +12,7 @@ from math import ceil, floor, isfinite
 from typing import Final
 
 from loadgen.outside_text import one_line
-from loadgen.programme.slices import Slice
+from loadgen.programme.ledger.slices import Slice
 from loadgen.programme.sources.asked import Asked, NoCounts
 from loadgen.units import quantity
 

@@ -22,7 +22,7 @@ from dataclasses import dataclass, field
 from math import isfinite
 from typing import Final
 
-from loadgen.programme.slices import Slice
+from loadgen.programme.ledger.slices import Slice
 from loadgen.programme.sources.asked import Asked
 
 __all__ = ["NEAR", "Instance", "counted", "needs_samples"]

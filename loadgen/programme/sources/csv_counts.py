@@ -27,8 +27,8 @@ import numpy as np
 
 from loadgen.outside_text import one_line
 from loadgen.parquet import read_csv_arrays
-from loadgen.programme.ledger_file import Rows, rows_of
-from loadgen.programme.slices import Slice
+from loadgen.programme.ledger.ledger_file import Rows, rows_of
+from loadgen.programme.ledger.slices import Slice
 from loadgen.programme.sources.asked import NoCounts
 from loadgen.units import quantity
 

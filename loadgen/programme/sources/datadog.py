@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from loadgen.outside_text import one_line
-from loadgen.programme.slices import sum_of
+from loadgen.programme.ledger.slices import sum_of
 from loadgen.programme.sources.asked import Asked, NoCounts, Pulled, Reply
 from loadgen.programme.sources.count_points import Sliced, sliced
 from loadgen.programme.sources.datadog_answers import (

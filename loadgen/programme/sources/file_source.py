@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from loadgen.outside_text import one_line
-from loadgen.programme.ledger_file import Rows
+from loadgen.programme.ledger.ledger_file import Rows
 from loadgen.programme.sources.asked import Asked, NoCounts, Pulled
 from loadgen.programme.sources.csv_counts import CsvCounts
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from loadgen.outside_text import one_line
 from loadgen.parquet import WrongRow, read_foreign_arrays
-from loadgen.programme.ledger_file import Rows
+from loadgen.programme.ledger.ledger_file import Rows
 from loadgen.programme.sources.asked import NoCounts
 from loadgen.programme.sources.csv_counts import ROWS_MOST, CsvCounts, gap_texts, time_text
 from loadgen.units import quantity

@@ -11,7 +11,7 @@ from typing import Final, TypeVar
 from urllib.parse import urlencode
 
 from loadgen.outside_text import one_line
-from loadgen.programme.slices import Slice
+from loadgen.programme.ledger.slices import Slice
 from loadgen.programme.sources.asked import Asked, NoCounts, Pulled, Reply
 from loadgen.programme.sources.http_calls import HttpCalls
 from loadgen.programme.sources.prometheus_answers import (

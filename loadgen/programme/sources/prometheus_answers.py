@@ -20,7 +20,7 @@ from loadgen.probes.prometheus.selectors import Selector, parse_selector
 from loadgen.probes.prometheus.series_rows import group_of
 from loadgen.probes.reader import NotRead
 from loadgen.probes.rows import Labels
-from loadgen.programme.slices import Slice
+from loadgen.programme.ledger.slices import Slice
 from loadgen.programme.sources.asked import Asked, NoCounts, Reply, fault_of
 from loadgen.programme.sources.counter_slices import Instance, counted, needs_samples
 

@@ -20,7 +20,7 @@ from loadgen.measure.deltas.series_key import OK, SeriesKey
 from loadgen.measure.histograms.histogram import SLOTS, slot_of_us
 from loadgen.measure.objectives.terms import Objective, is_judged
 from loadgen.outside_text import one_line
-from loadgen.programme.slices import Slice
+from loadgen.programme.ledger.slices import Slice
 from loadgen.report.run_as_dataframes import Run
 from loadgen.units import NS_PER_S, NS_PER_US
 

@@ -16,7 +16,7 @@ from loadgen.programme.evidence.entry import EvidenceEntry
 from loadgen.programme.gathering.promises import Volume
 from loadgen.programme.launching.at_stake import stakes
 from loadgen.programme.money_file import Money
-from loadgen.programme.objectives import Method
+from loadgen.programme.promises.objectives import Method
 from loadgen.programme.weekly.cells.evidence_book import EvidenceBook
 from loadgen.programme.weekly.cells.promise_cells import slice_inputs
 from loadgen.programme.weekly.gather import Gathered, Promise

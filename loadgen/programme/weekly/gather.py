@@ -29,10 +29,10 @@ from loadgen.history.store.write_once_storage import Place
 from loadgen.outside_text import one_line
 from loadgen.programme.anomalies.blocks import first_of
 from loadgen.programme.composites.composite import Composite
-from loadgen.programme.exclusions import Exclusion, exclusions, is_excluded
-from loadgen.programme.ledger import Counts, Ledger, Reading
+from loadgen.programme.ledger.exclusions import Exclusion, exclusions, is_excluded
+from loadgen.programme.ledger.ledger import Counts, Ledger, Reading
 from loadgen.programme.load_tests.said import LoadTests
-from loadgen.programme.objectives import Objective
+from loadgen.programme.promises.objectives import Objective
 from loadgen.programme.recommending.facts import time_of
 from loadgen.programme.recommending.overrides import OVERRIDDEN, SIGNED
 from loadgen.programme.recommending.programme_file import Programme

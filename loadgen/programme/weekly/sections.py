@@ -13,7 +13,7 @@ from loadgen.outside_text import one_line
 from loadgen.programme.composites.attained import composite_states
 from loadgen.programme.estimates.sentences import minutes_text, undecided_text
 from loadgen.programme.load_tests.said import LoadTests, older_slices, older_text
-from loadgen.programme.objectives import RollingWindow
+from loadgen.programme.promises.objectives import RollingWindow
 from loadgen.programme.recommending.facts import time_of
 from loadgen.programme.recommending.overrides import OVERRIDDEN
 from loadgen.programme.recommending.record import RECOMMENDED

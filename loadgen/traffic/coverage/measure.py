@@ -1,18 +1,20 @@
-"""Joins traffic, an OpenAPI document and the requests of scenarios: which endpoints are exercised, and the gaps.
+"""Joins traffic, an OpenAPI document, traces and the requests of scenarios: exercised endpoints, and the gaps.
 
-The endpoints that are known are the names of the traffic and the operations of the document. A name and an operation
-are the same endpoint if their paths fit: `GET /products/{id}` of the log is `GET /products/{sku}` of the document.
+The endpoints that are known are the names of the traffic, the operations of the document and the entries of the traces.
+They are the same endpoint if their paths fit: `GET /products/{id}` of the log is `GET /products/{sku}` of the document.
+Traces are sampled, so their numbers are in no share.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Literal
 
 from loadgen.traffic.coverage.endpoints import ANYTHING, Endpoint, Index, endpoint_of_name
 from loadgen.traffic.coverage.openapi_operations import Operation, Operations
 from loadgen.traffic.coverage.source_calls import SourceCall
+from loadgen.traffic.coverage.traced_endpoints import TracedEndpoints
 from loadgen.traffic.coverage.traffic_names import TrafficName, TrafficNames
 
 __all__ = ["MEASURES", "Coverage", "Known", "Measure", "Share", "Unexpected", "coverage_of"]
@@ -23,7 +25,7 @@ MEASURES: Final[tuple[Measure, ...]] = ("requests", "errors", "writes", "time", 
 
 @dataclass(frozen=True)
 class Known:
-    """An endpoint that is known. name: None if only the document has it. operation: None if only the traffic has it."""
+    """An endpoint that is known. name: None if it is not in the traffic. operation: None if not in the document."""
 
     endpoint: Endpoint
     name: TrafficName | None
@@ -31,6 +33,8 @@ class Known:
     calls: tuple[SourceCall, ...]
     """The requests in the source that fit. Without these, and with a run, the run has shown it."""
     is_exercised: bool
+    traces: int = 0
+    """Traces that enter by it."""
 
     @property
     def count(self) -> int:
@@ -64,18 +68,18 @@ class Unexpected:
 
 @dataclass(frozen=True)
 class Coverage:
-    """The result. Lists are sorted by requests, the most first, then by endpoint."""
+    """The result. Lists are sorted by requests, the most first, then by traces and by endpoint."""
 
     shares: Mapping[Measure, Share]
     known: tuple[Known, ...]
     not_exercised: tuple[Known, ...]
-    """Seen in the traffic, or without traffic in the document, and not exercised."""
+    """Seen in the traffic or in traces, or without traffic in the document, and not exercised."""
     nowhere_known: tuple[SourceCall, ...]
-    """Requests whose endpoint neither the traffic nor the document has: often a typo."""
+    """Requests whose endpoint is not known: often a typo."""
     dead: tuple[Endpoint, ...]
-    """In the document, and not in the traffic."""
+    """In the document, and neither in the traffic nor in traces."""
     shadow: tuple[Known, ...]
-    """In the traffic, and not in the document."""
+    """In the traffic or in traces, and not in the document."""
     unexpected: tuple[Unexpected, ...]
     unreadable: tuple[SourceCall, ...]
     """Requests whose endpoint cannot be known from the source."""
@@ -83,6 +87,9 @@ class Coverage:
     """Requests of the traffic without a name of their own, which are in no share."""
     left_out: tuple[str, ...]
     """Paths of the document that could not be read, with reasons."""
+    has_traces: bool = False
+    unnamed_traces: int = 0
+    """Traces without a route at their entry, which are in no list."""
 
 
 def coverage_of(
@@ -90,26 +97,32 @@ def coverage_of(
     traffic: TrafficNames | None,
     document: Operations | None,
     run_names: Collection[str] | None = None,
+    traced: TracedEndpoints | None = None,
 ) -> Coverage:
     """Return the coverage.
 
-    traffic, document: at least one. run_names: the names of requests in a run. Then only these are exercised.
+    traffic, document, traced: at least one. run_names: the names of requests in a run. Then only these are exercised.
     """
     known = _joined(traffic, document)
+    traces = _traces(known, traced)
+    known += [(one, None, None) for one in traces if one not in {endpoint for endpoint, _, _ in known}]
     sent = _Sent(known, calls, run_names)
-    found = sorted((sent.known(*one) for one in known), key=lambda one: (-one.count, one.endpoint))
-    wanted = [one for one in found if traffic is None or one.name is not None]
+    every = (replace(sent.known(*one), traces=traces.get(one[0], 0)) for one in known)
+    found = sorted(every, key=lambda one: (-one.count, -one.traces, one.endpoint))
+    wanted = [one for one in found if traffic is None or one.name is not None or one.traces]
     return Coverage(
         shares=_shares(found, traffic is not None),
         known=tuple(found),
         not_exercised=tuple(one for one in wanted if not one.is_exercised),
         nowhere_known=tuple(call for call in calls if call.endpoints and not sent.is_known(call)),
-        dead=tuple(one.endpoint for one in found if one.name is None) if traffic is not None else (),
+        dead=tuple(one.endpoint for one in found if one.name is None and not one.traces) if traffic is not None else (),
         shadow=tuple(one for one in found if one.operation is None) if document is not None else (),
         unexpected=tuple(_unexpected(found)),
         unreadable=tuple(call for call in calls if not call.endpoints),
         unnamed=0 if traffic is None else traffic.unnamed,
         left_out=() if document is None else document.left_out,
+        has_traces=traced is not None,
+        unnamed_traces=0 if traced is None else traced.unnamed,
     )
 
 
@@ -131,6 +144,21 @@ def _joined(traffic: TrafficNames | None, document: Operations | None) -> list[_
         joined.append((name.endpoint, name, operation))
     joined += [(one.endpoint, None, one) for one in operations if one.endpoint not in seen]
     return joined
+
+
+def _traces(known: Sequence[_Pair], traced: TracedEndpoints | None) -> dict[Endpoint, int]:
+    """Return the traces of each known endpoint, and of each endpoint that only traces have."""
+    of: dict[Endpoint, list[Endpoint]] = {}
+    for endpoint, _, operation in known:
+        ways = () if operation is None else (operation.endpoint, *operation.others)
+        for way in dict.fromkeys((endpoint, *ways)):
+            of.setdefault(way, []).append(endpoint)
+    index, counts = Index(of), dict[Endpoint, int]()
+    for entry, number in () if traced is None else traced.traces.items():
+        fits = dict.fromkeys(endpoint for fit in index.find(entry) for endpoint in of[fit])
+        for endpoint in fits or (entry,):
+            counts[endpoint] = counts.get(endpoint, 0) + number
+    return counts
 
 
 class _Sent:

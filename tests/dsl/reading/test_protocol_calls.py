@@ -121,7 +121,11 @@ WRONG = [
     ('user.grpc.reflect("shop.v1.Cart")', "is never awaited", "write `await"),
     ('user.grpc.service("shop.v1.Cart", "shop.binpb")', "'shop.binpb' is not a descriptor set", "descriptor_set("),
     ('user.grpc.service("shop.v1.Cart")', "needs descriptors", 'SHOP = descriptor_set("shop.binpb")'),
-    ('user.grpc.service("shop.v1.Cart", descriptor_set("x"))', "would not travel", "SHOP = descriptor_set('x')"),
+    (
+        'user.grpc.service("shop.v1.Cart", descriptor_set("x"))',
+        "descriptor_set('x') is called in a function, so the file is not packed with the scenario",
+        "write SHOP = descriptor_set('x') at the top of the file, and user.grpc.service('shop.v1.Cart', SHOP) here",
+    ),
     ('user.grpc.service("shop.v1.Crt", SHOP)', "no gRPC service shop.v1.Crt", "shop.v1.Cart"),
     ("user.grpc.servce", "has no servce", 'did you mean "service"?'),
     ('await cart.Gt({"id": "7"})', "has no method Gt", "Get"),
@@ -133,6 +137,21 @@ WRONG = [
         'await health_pb2_grpc.HealthStub(user.grpc).Check(None, metadata={"a": "b"})',
         "must be pairs, not a dictionary",
         "metadata=(('a', 'b'),)",
+    ),
+    (
+        'await health_pb2_grpc.HealthStub(user.grpc).Check(None, metadata=("x-shop", "7"))',
+        "must be pairs of a name and a value, got ('x-shop', '7')",
+        "write metadata=(('x-shop', '7'),), with a comma",
+    ),
+    (
+        'await health_pb2_grpc.HealthStub(user.grpc).Check(None, metadata="x-shop: 7")',
+        "must be pairs of a name and a value, got 'x-shop: 7'",
+        "write metadata=(('x-shop', '7'),), with a comma",
+    ),
+    (
+        "await health_pb2_grpc.HealthStub(user.grpc).Check(None, metadata=7)",
+        "must be pairs of a name and a value, got 7",
+        "write metadata=(('x-tenant', 'a'),), with a comma",
     ),
     (
         'await health_pb2_grpc.HealthStub(user.grpc).Check(None, metadata=(("grpc-x", "b"),))',

@@ -14,7 +14,7 @@ from loadgen_controller.commands.missing_extra import needing_analysis
 
 if TYPE_CHECKING:
     from loadgen.capacity.sizing.forecast import Forecast
-    from loadgen.programme.ledger import Ledger
+    from loadgen.programme.ledger.ledger import Ledger
 
 __all__ = ["forecast_of_ledger", "promise_in"]
 
@@ -44,9 +44,9 @@ def forecast_of_ledger(store: str, promise: str, horizon: int, seed: int) -> tup
     """
     from loadgen.capacity.sizing.forecast import LEAST_HISTORY, Week
     from loadgen.capacity.sizing.ranges import Range
-    from loadgen.programme.ledger import Ledger
-    from loadgen.programme.peaks import peak_history
-    from loadgen.programme.slices import DAY_S
+    from loadgen.programme.ledger.ledger import Ledger
+    from loadgen.programme.ledger.peaks import peak_history
+    from loadgen.programme.ledger.slices import DAY_S
 
     now = int(datetime.now(UTC).timestamp())
     ledger = Ledger.open(store)

@@ -29,7 +29,7 @@ from loadgen.programme.launching.at_stake import (
     without_money,
 )
 from loadgen.programme.launching.settings import Settings
-from loadgen.programme.objectives import Objective
+from loadgen.programme.promises.objectives import Objective
 from loadgen.programme.publishing.publish import Published, publish_recommendation
 from loadgen.programme.publishing.publish_file import PublishSettings
 from loadgen.programme.recommending import overrides

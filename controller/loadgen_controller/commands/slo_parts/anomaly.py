@@ -19,8 +19,8 @@ from loadgen.programme.anomalies.blocks import first_of, search_back
 from loadgen.programme.anomalies.by_id import find_by_id, is_id
 from loadgen.programme.anomalies.find import FORMULA, Anomaly, Past, Search
 from loadgen.programme.anomalies.said import sentence
-from loadgen.programme.exclusions import exclusions
-from loadgen.programme.ledger import Ledger, Reading
+from loadgen.programme.ledger.exclusions import exclusions
+from loadgen.programme.ledger.ledger import Ledger, Reading
 from loadgen.programme.programme_toml import FILE_NAME, read_programme_toml
 from loadgen.programme.status import time_text
 from loadgen.programme.weekly.programme_table import read_zone

@@ -11,12 +11,12 @@ from typing import Annotated
 import typer
 
 from loadgen.errors import ExitCode, Fault, ScenarioError, UsageError
-from loadgen.programme.checks import check_edges, check_events, check_journeys, check_owners
 from loadgen.programme.load_tests.said import LoadTests
-from loadgen.programme.low_traffic_notes import low_traffic_notes
-from loadgen.programme.objectives import RollingWindow
+from loadgen.programme.promises.checks import check_edges, check_events, check_journeys, check_owners
+from loadgen.programme.promises.low_traffic_notes import low_traffic_notes
+from loadgen.programme.promises.objectives import RollingWindow
+from loadgen.programme.promises.slo_set import Reading, SloSet
 from loadgen.programme.slo_files.yaml_nodes import read_documents
-from loadgen.programme.slo_set import Reading, SloSet
 from loadgen.programme.sloth.alert_windows import AlertWindows, is_alert_windows, read_alert_windows
 from loadgen.units import quantity
 from loadgen_controller.collect_option_errors import CollectedErrors

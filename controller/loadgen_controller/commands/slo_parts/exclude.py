@@ -14,9 +14,9 @@ import typer
 from loadgen.errors import ExitCode
 from loadgen.history.store.write_once_storage import Place, place_of
 from loadgen.outside_text import one_line
-from loadgen.programme.exclusions import Exclusion, exclude, is_excluded
-from loadgen.programme.ledger import Ledger
-from loadgen.programme.slices import DAY_S
+from loadgen.programme.ledger.exclusions import Exclusion, exclude, is_excluded
+from loadgen.programme.ledger.ledger import Ledger
+from loadgen.programme.ledger.slices import DAY_S
 from loadgen.programme.status import time_text
 from loadgen.similar_names import did_you_mean
 from loadgen.units import format_count, quantity

@@ -9,11 +9,14 @@ from typing import Annotated, Final
 
 import typer
 
-from loadgen.errors import ExitCode, UsageError
+from loadgen.errors import ExitCode, ScenarioError, UsageError
+from loadgen.programme.load_tests.of_sources import with_source_settings
 from loadgen.programme.openslo.readers import READERS, losses_for
 from loadgen.programme.openslo.write import as_openslo, openslo_losses
+from loadgen.programme.programme_toml import FILE_NAME
 from loadgen.programme.prometheus_rules import as_prometheus, prometheus_losses
-from loadgen.programme.slo_set import Loss, SloSet
+from loadgen.programme.promises.slo_set import Loss, SloSet
+from loadgen.programme.pulling.source_settings import read_sources
 from loadgen.programme.sloth.write import as_sloth, sloth_losses
 from loadgen.similar_names import did_you_mean
 from loadgen.units import quantity
@@ -54,13 +57,23 @@ class Form:
 
     text: Callable[[SloSet], str]
     losses: Callable[[SloSet], list[Loss]]
+    has_conditions: bool = True
+    """Whether its queries have the conditions of the sources that leave load tests out."""
 
 
 FORMS: Final[dict[str, Form]] = {
-    "openslo": Form(as_openslo, openslo_losses),
+    "openslo": Form(as_openslo, openslo_losses, has_conditions=False),
     "sloth": Form(as_sloth, sloth_losses),
     "prometheus": Form(as_prometheus, prometheus_losses),
 }
+
+
+_UNREAD: Final = Loss(
+    "",
+    "load_tests of the sources",
+    f"{FILE_NAME} has errors, which `loadgen slo pull --plan` names",
+    "the rules may count load tests",
+)
 
 
 def export(
@@ -89,6 +102,8 @@ def export(
     Everything that the other tool cannot express is a line on stderr: the field, the reason, and the effect. The same
     promises give the same bytes.
 
+    Rules for Prometheus and files of sloth leave load tests out of each query, as load_tests of its source does.
+
     Exit code 0: written. 2: a fault in the files; with --strict, also a loss, and nothing is written.
     """
     form = FORMS.get(to)
@@ -103,7 +118,13 @@ def export(
     reading = read_slos(files, windows)
     print_notes(reading.notes if is_text else ())
     slos = reading.check()
-    losses = form.losses(slos) + (losses_for(reader, slos) if reader is not None else [])
+    unread: list[Loss] = []
+    if form.has_conditions:
+        try:
+            slos = with_source_settings(slos, read_sources(Path(FILE_NAME)))
+        except ScenarioError:
+            unread = [_UNREAD]
+    losses = unread + form.losses(slos) + (losses_for(reader, slos) if reader is not None else [])
     if explained and is_text:
         print_explained(slos.objectives)
     print_losses(losses if is_text or strict else ())

@@ -8,8 +8,8 @@ from typing import Annotated, Final
 import typer
 
 from loadgen.errors import ScenarioError, UsageError
+from loadgen.programme.promises.slo_set import Reading
 from loadgen.programme.slo_files.read_any import files_in, read_objectives
-from loadgen.programme.slo_set import Reading
 from loadgen.programme.sloth.alert_windows import GOOGLE_30D, AlertWindows, read_alert_windows
 
 __all__ = [

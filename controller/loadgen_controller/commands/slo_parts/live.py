@@ -10,10 +10,10 @@ from typing import Final
 
 from loadgen.errors import ExitCode
 from loadgen.outside_text import one_line
-from loadgen.programme.live_check import Found, asked_live, jobs_with_load_tests, live_jobs
 from loadgen.programme.programme_toml import FILE_NAME
-from loadgen.programme.slo_set import SloSet
-from loadgen.programme.source_settings import read_sources
+from loadgen.programme.promises.slo_set import SloSet
+from loadgen.programme.pulling.live_check import Found, asked_live, jobs_with_load_tests, live_jobs
+from loadgen.programme.pulling.source_settings import read_sources
 from loadgen.units import quantity
 from loadgen_controller.commands.slo_parts.pull import opened_source, secrets_of
 from loadgen_controller.console_output import echo

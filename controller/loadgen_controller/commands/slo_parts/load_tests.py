@@ -7,9 +7,9 @@ from pathlib import Path
 
 from loadgen.errors import ScenarioError
 from loadgen.programme.load_tests.said import LoadTests, load_tests_of
-from loadgen.programme.objectives import DataSource, Objective
 from loadgen.programme.programme_toml import FILE_NAME
-from loadgen.programme.source_settings import read_sources
+from loadgen.programme.promises.objectives import DataSource, Objective
+from loadgen.programme.pulling.source_settings import read_sources
 
 __all__ = ["load_tests_said"]
 

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from loadgen.errors import ExitCode, UsageError
-from loadgen.programme.new_promise import DEFAULT_WINDOW, new_promise
-from loadgen.programme.objectives import Objective, RollingWindow, Threshold
 from loadgen.programme.openslo.read import read_text
 from loadgen.programme.openslo.write import as_openslo
+from loadgen.programme.promises.new_promise import DEFAULT_WINDOW, new_promise
+from loadgen.programme.promises.objectives import Objective, RollingWindow, Threshold
+from loadgen.programme.promises.slo_set import Service, SloSet
 from loadgen.programme.slo_files.fields import NAME, parse_threshold, quoted, read_number, split_duration
-from loadgen.programme.slo_set import Service, SloSet
 from loadgen_controller.collect_option_errors import CollectedErrors
 from loadgen_controller.commands.new import write_new
 from loadgen_controller.commands.slo_parts.files import FormatOption, check_format
@@ -26,7 +26,7 @@ from loadgen_controller.console_output import ask_text_on_stderr, echo
 from loadgen_controller.planning import promise_reader  # noqa: F401  # lets scenarios read promises
 
 if TYPE_CHECKING:
-    from loadgen.programme.from_scenario import Promise
+    from loadgen.programme.promises.from_scenario import Promise
 
 __all__ = ["NEW", "new"]
 
@@ -162,7 +162,7 @@ def _write(slos: SloSet, path: Path, output_format: str, *, explained: bool) -> 
 def _planned(file: str) -> list[Promise]:
     """Return the promises of a scenario's plan, and print what is left out."""
     from loadgen.dsl.loading.loader import load, split_plan
-    from loadgen.programme.from_scenario import LeftOut, promises_of
+    from loadgen.programme.promises.from_scenario import LeftOut, promises_of
 
     path, plan_name = split_plan(file)
     plan = load(path, plan_name).plan

@@ -15,13 +15,13 @@ import typer
 from loadgen.dsl.secret import missing_secrets, secret_value
 from loadgen.errors import ExitCode, ScenarioError
 from loadgen.outside_text import one_line
-from loadgen.programme.ledger import Ledger
-from loadgen.programme.ledger_file import Revision
+from loadgen.programme.ledger.ledger import Ledger
+from loadgen.programme.ledger.ledger_file import Revision
 from loadgen.programme.load_tests.said import LoadTests, load_tests_of
 from loadgen.programme.programme_toml import FILE_NAME
-from loadgen.programme.pull import Done, Job, Planned, more_calls, planned, pulled
-from loadgen.programme.source_kinds import KINDS
-from loadgen.programme.source_settings import Source, read_sources
+from loadgen.programme.pulling.pull import Done, Job, Planned, more_calls, planned, pulled
+from loadgen.programme.pulling.source_kinds import KINDS
+from loadgen.programme.pulling.source_settings import Source, read_sources
 from loadgen.programme.sources.asked import Asker
 from loadgen.programme.status import time_text
 from loadgen.units import NS_PER_S, format_duration, quantity

@@ -16,9 +16,9 @@ from loadgen.atomic_files import atomic_write
 from loadgen.errors import ExitCode, ScenarioError, StorageError, UsageError
 from loadgen.history.store.write_once_storage import Place, place_of
 from loadgen.outside_text import one_line
-from loadgen.programme.ledger import Ledger
-from loadgen.programme.objectives import Objective
+from loadgen.programme.ledger.ledger import Ledger
 from loadgen.programme.programme_toml import FILE_NAME, read_programme_toml
+from loadgen.programme.promises.objectives import Objective
 from loadgen.programme.publishing.publish_file import PublishSettings
 from loadgen.similar_names import did_you_mean
 from loadgen.units import quantity

@@ -8,7 +8,7 @@ from typing import Any
 
 from loadgen.errors import ExitCode, UsageError
 from loadgen.outside_text import one_line
-from loadgen.programme.objectives import Objective
+from loadgen.programme.promises.objectives import Objective
 from loadgen.programme.runs.against_promises import RunAgainst, run_against
 from loadgen.programme.runs.sample_text import STRICTER
 from loadgen.programme.status import PromiseState, time_text

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from loadgen.errors import Fault
-from loadgen.programme.checks import standard_factors
-from loadgen.programme.objectives import Method, Objective, RollingWindow, ThresholdIndicator
-from loadgen.programme.slo_set import Loss, Reading, SloSet
+from loadgen.programme.promises.checks import standard_factors
+from loadgen.programme.promises.objectives import Method, Objective, RollingWindow, ThresholdIndicator
+from loadgen.programme.promises.slo_set import Loss, Reading, SloSet
 from loadgen_controller.console_output import echo, echo_json
 
 __all__ = [

@@ -21,10 +21,10 @@ from loadgen.notify.event import EventKind
 from loadgen.outside_text import one_line
 from loadgen.programme.composites.attained import CompositeState, composite_states
 from loadgen.programme.estimates.sentences import minutes_text, undecided_text
-from loadgen.programme.exclusions import exclusions
-from loadgen.programme.ledger import Ledger, Reading
+from loadgen.programme.ledger.exclusions import exclusions
+from loadgen.programme.ledger.ledger import Ledger, Reading
 from loadgen.programme.load_tests.said import LoadTests, older_slices, older_text
-from loadgen.programme.objectives import RollingWindow
+from loadgen.programme.promises.objectives import RollingWindow
 from loadgen.programme.publishing.publish_file import PublishSettings
 from loadgen.programme.status import PromiseState, states_of, time_text, window_s
 from loadgen.units import format_count, format_ratio, quantity

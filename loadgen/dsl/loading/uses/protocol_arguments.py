@@ -13,6 +13,7 @@ The checks are those of the methods themselves. Their modules are imported when 
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Callable, Iterator, Mapping
 from functools import lru_cache
 from pathlib import Path
@@ -214,9 +215,21 @@ def _check_metadata(metadata: Any) -> None:
     if isinstance(metadata, dict):
         pairs = tuple(metadata.items())
         raise UsageError("metadata of a gRPC call must be pairs, not a dictionary", hint=f"write metadata={pairs!r}")
-    if metadata is not None and not isinstance(metadata, list | tuple):
-        raise UsageError(f"metadata of a gRPC call: {metadata!r} are not pairs", hint='write metadata=(("x-a", "b"),)')
+    is_sequence = isinstance(metadata, list | tuple)
+    if metadata is not None and (not is_sequence or (metadata and all(isinstance(one, str) for one in metadata))):
+        raise UsageError(
+            f"metadata of a gRPC call must be pairs of a name and a value, got {metadata!r}",
+            hint=f"write metadata={_as_pairs(metadata)!r}, with a comma after a single pair",
+        )
     lines_of(metadata or ())
+
+
+def _as_pairs(metadata: Any) -> tuple[tuple[str, str], ...]:
+    """Return the pairs that "name: value" or a flat (name, value) most likely means; otherwise an example."""
+    parts = re.split(r"\s*[:=]\s*", metadata, maxsplit=1) if isinstance(metadata, str) else metadata
+    if isinstance(parts, list | tuple) and len(parts) == 2:
+        return ((parts[0], parts[1]),)
+    return (("x-tenant", "a"),)
 
 
 def _check_compression(compression: Any) -> None:
@@ -301,9 +314,13 @@ def check_descriptors_argument(source: Source, given: Mapping[str, ast.expr]) ->
     if descriptors is None:
         return
     if isinstance(descriptors, ast.Call) and source.dotted_name(descriptors.func) == "loadgen.descriptor_set":
-        shown = short_text(descriptors.func)
-        message = f"{shown}(...) in a function: the file would not travel with the scenario"
-        yield source.fault(descriptors, message, f"write SHOP = {ast.unparse(descriptors)} at the top of the file")
+        shown, call = short_text(descriptors), ast.unparse(descriptors)
+        message = (
+            f"{shown} is called in a function, so the file is not packed with the scenario, and agents do not have it"
+        )
+        service = repr(name) if isinstance(name, str) else "..."
+        hint = f"write SHOP = {call} at the top of the file, and user.grpc.service({service}, SHOP) here"
+        yield source.fault(descriptors, message, hint)
         return
     schema = _schema(source, descriptors)
     if schema is not None and isinstance(name, str):

@@ -14,7 +14,7 @@ from loadgen.analysis.burn.firing import burn_series, sums_before
 from loadgen.outside_text import one_line
 from loadgen.programme.estimates.sentences import is_left_open
 from loadgen.programme.evidence.slices_entry import inputs_of_slices, slices_entry
-from loadgen.programme.objectives import Objective
+from loadgen.programme.promises.objectives import Objective
 from loadgen.programme.status import PromiseState
 from loadgen.programme.weekly.cells.evidence_book import EvidenceBook
 from loadgen.programme.weekly.gather import Gathered, Promise

@@ -46,11 +46,11 @@ from zoneinfo import ZoneInfo
 
 from loadgen.errors import ScenarioError
 from loadgen.outside_text import one_line
+from loadgen.programme.ledger.slices import ALL_KEPT_PPM
 from loadgen.programme.load_tests.leave_out import ABSENT, CHECKS, condition_of, reason_of
-from loadgen.programme.objectives import DataSource
 from loadgen.programme.programme_toml import FILE_NAME, read_programme_toml
-from loadgen.programme.slices import ALL_KEPT_PPM
-from loadgen.programme.source_kinds import KINDS
+from loadgen.programme.promises.objectives import DataSource
+from loadgen.programme.pulling.source_kinds import KINDS
 from loadgen.units import NS_PER_S, parse_duration, parse_ratio
 
 __all__ = ["Source", "read_sources", "source_of"]

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from loadgen.history.store.parquet_run import NewerFormat
 from loadgen.parquet import Coded, about, read_arrays, write_arrays
-from loadgen.programme.slices import ALL_KEPT_PPM, Slice
+from loadgen.programme.ledger.slices import ALL_KEPT_PPM, Slice
 
 __all__ = [
     "COLUMNS",
@@ -48,7 +48,7 @@ COLUMNS: Final = {
     "estimated": bool,
     "evidence": str,
 }
-"""Names and types of the columns; see `loadgen.programme.slices.Slice`."""
+"""Names and types of the columns; see `loadgen.programme.ledger.slices.Slice`."""
 ERROR_COLUMNS: Final = {"low": int, "high": int, "kept_ppm": int}
 """The further columns of format 2; see `CountErrors`."""
 

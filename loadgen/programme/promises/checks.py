@@ -12,9 +12,9 @@ from decimal import Decimal
 from typing import Final
 
 from loadgen.errors import Fault
-from loadgen.programme.objectives import Alert, Method, Objective, RatioIndicator
+from loadgen.programme.promises.objectives import Alert, Method, Objective, RatioIndicator
+from loadgen.programme.promises.slo_set import Findings, Place, Reading
 from loadgen.programme.slo_files.fields import quoted
-from loadgen.programme.slo_set import Findings, Place, Reading
 from loadgen.similar_names import did_you_mean
 
 __all__ = [

@@ -14,7 +14,7 @@ from decimal import Decimal
 from typing import Final
 
 from loadgen.measure.objectives.terms import Objective as TestObjective
-from loadgen.programme.objectives import Objective, Threshold
+from loadgen.programme.promises.objectives import Objective, Threshold
 from loadgen.units import NS_PER_MS
 
 __all__ = ["LeftOut", "Promise", "as_expression", "promises_of"]

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from loadgen.outside_text import one_line
+from loadgen.programme.ledger.slices import DEFAULT_WIDTH_S
 from loadgen.programme.load_tests.leave_out import condition_of, with_dimensions, with_matchers, with_tags
-from loadgen.programme.objectives import Objective, Query, RatioIndicator
-from loadgen.programme.slices import DEFAULT_WIDTH_S
+from loadgen.programme.promises.objectives import Objective, Query, RatioIndicator
 from loadgen.programme.sources import cloudwatch_answers, datadog_answers
 from loadgen.programme.sources.asked import Asker, selector_in
 from loadgen.programme.sources.cloudwatch import CloudWatchSource
@@ -27,7 +27,7 @@ from loadgen.programme.sources.prometheus import CALLS_EACH, PrometheusSource
 from loadgen.programme.sources.prometheus_answers import POINTS_MOST
 
 if TYPE_CHECKING:
-    from loadgen.programme.source_settings import Source
+    from loadgen.programme.pulling.source_settings import Source
 
 __all__ = ["KINDS", "Kind", "Queries"]
 

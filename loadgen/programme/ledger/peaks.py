@@ -14,9 +14,9 @@ from typing import Final
 import numpy as np
 
 from loadgen.outside_text import one_line
-from loadgen.programme.ledger import Counts
-from loadgen.programme.ledger_file import Revision
-from loadgen.programme.slices import DAY_S
+from loadgen.programme.ledger.ledger import Counts
+from loadgen.programme.ledger.ledger_file import Revision
+from loadgen.programme.ledger.slices import DAY_S
 from loadgen.units import quantity
 
 __all__ = ["PeakHistory", "WeekPeak", "peak_history"]

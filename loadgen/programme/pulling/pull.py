@@ -17,13 +17,13 @@ from numpy.typing import NDArray
 
 from loadgen.outside_text import one_line
 from loadgen.programme.estimates.stated_error import lacks_error, with_stated_error
-from loadgen.programme.ledger import Counts, Ledger
-from loadgen.programme.ledger_file import Revision
-from loadgen.programme.objectives import DataSource, Objective
+from loadgen.programme.ledger.ledger import Counts, Ledger
+from loadgen.programme.ledger.ledger_file import Revision
+from loadgen.programme.ledger.slices import DAY_S, DEFAULT_WIDTH_S, Slice
 from loadgen.programme.programme_toml import FILE_NAME
-from loadgen.programme.slices import DAY_S, DEFAULT_WIDTH_S, Slice
-from loadgen.programme.source_kinds import KINDS, Kind
-from loadgen.programme.source_settings import Source, source_of
+from loadgen.programme.promises.objectives import DataSource, Objective
+from loadgen.programme.pulling.source_kinds import KINDS, Kind
+from loadgen.programme.pulling.source_settings import Source, source_of
 from loadgen.programme.sources.asked import Asked, Asker, Pulled
 from loadgen.units import quantity
 

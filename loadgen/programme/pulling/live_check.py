@@ -10,13 +10,13 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Final
 
+from loadgen.programme.ledger.slices import DAY_S, sum_of
 from loadgen.programme.load_tests.leave_out import ABSENT
 from loadgen.programme.load_tests.said import load_tests_of
-from loadgen.programme.objectives import DataSource, Objective
-from loadgen.programme.pull import Job, job_of, width_of
-from loadgen.programme.slices import DAY_S, sum_of
-from loadgen.programme.source_kinds import KINDS
-from loadgen.programme.source_settings import Source, source_of
+from loadgen.programme.promises.objectives import DataSource, Objective
+from loadgen.programme.pulling.pull import Job, job_of, width_of
+from loadgen.programme.pulling.source_kinds import KINDS
+from loadgen.programme.pulling.source_settings import Source, source_of
 from loadgen.programme.sources.asked import Asker
 from loadgen.units import quantity
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from loadgen.dsl.plans.promise_file import PackedPromise, PackedPromises
 from loadgen.errors import Fault, ScenarioError
-from loadgen.programme.objectives import Method, Objective
+from loadgen.programme.promises.objectives import Method, Objective
 from loadgen.programme.slo_files.read_any import read_objectives
 
 __all__ = ["packed_promises"]

@@ -29,7 +29,7 @@ from loadgen.history.store.parquet_run import NewerFormat
 from loadgen.history.store.write_once_storage import Place, place_of
 from loadgen.measure.run_folder.rundir import utc_text
 from loadgen.outside_text import one_line
-from loadgen.programme.ledger_file import (
+from loadgen.programme.ledger.ledger_file import (
     ERROR_COLUMNS,
     CountErrors,
     Revision,
@@ -39,7 +39,7 @@ from loadgen.programme.ledger_file import (
     rows_of,
     to_parquet,
 )
-from loadgen.programme.slices import DAY_S, Slice, Sum
+from loadgen.programme.ledger.slices import DAY_S, Slice, Sum
 from loadgen.units import quantity
 
 __all__ = ["FOLDER", "Counts", "Ledger", "Reading", "day_of"]

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from fractions import Fraction
 
 from loadgen.errors import Fault
-from loadgen.programme.objectives import Method, Objective
-from loadgen.programme.slo_set import Place, Reading
+from loadgen.programme.promises.objectives import Method, Objective
+from loadgen.programme.promises.slo_set import Place, Reading
 
 __all__ = ["low_traffic_notes"]
 

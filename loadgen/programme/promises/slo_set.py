@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from loadgen.errors import Fault, ScenarioError
 from loadgen.programme.composites.composite import Composite
-from loadgen.programme.objectives import DataSource, Objective
+from loadgen.programme.promises.objectives import DataSource, Objective
 
 __all__ = ["Findings", "Loss", "Place", "Reading", "Service", "SloSet"]
 

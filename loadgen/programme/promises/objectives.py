@@ -19,7 +19,7 @@ from decimal import Decimal
 from enum import StrEnum
 from typing import Any, Final, Literal
 
-from loadgen.programme.windows import CALENDAR_UNITS, CalendarUnit, CalendarWindow, RollingWindow, Window
+from loadgen.programme.promises.windows import CALENDAR_UNITS, CalendarUnit, CalendarWindow, RollingWindow, Window
 
 __all__ = [
     "CALENDAR_UNITS",

@@ -7,8 +7,8 @@ from dataclasses import replace
 from decimal import Decimal
 from typing import Final
 
-from loadgen.programme.checks import standard_factors
-from loadgen.programme.objectives import Objective, Query, RatioIndicator, RollingWindow, Threshold
+from loadgen.programme.promises.checks import standard_factors
+from loadgen.programme.promises.objectives import Objective, Query, RatioIndicator, RollingWindow, Threshold
 
 __all__ = ["DEFAULT_WINDOW", "new_promise"]
 

@@ -1,0 +1,1 @@
+"""Settings and kinds of the sources of production's counts, and pulls from them into the ledger."""
