@@ -9,6 +9,7 @@ import struct
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+from time import perf_counter_ns
 from typing import Any
 
 import pytest
@@ -19,7 +20,7 @@ from loadgen.clients.net.network import TcpNetwork
 from loadgen.clients.net.settings import Http
 from loadgen.clients.net.tls import tls_context
 from loadgen.clients.pool.http2_pool import Http2Pool
-from loadgen.clients.protocol import http2, http2_heads
+from loadgen.clients.protocol import http2, http2_heads, many_streams
 from loadgen.clients.protocol.connection_interface import Connection, Unprocessed
 from loadgen.clients.protocol.http1 import MANY_BYTES
 from loadgen.clients.protocol.http2 import STREAM_WINDOW_BYTES, Http2Connection
@@ -595,6 +596,24 @@ async def test_an_answer_that_is_the_same_as_before_has_the_same_limits() -> Non
             fed.asked.append((exchange, waiter))
             fed.say(head(number, OK + b"\x5c\x01%d" % length) + frame(DATA, 1, number, b"x" * length))
         assert fed.ends() == ["ok", "ok", "ok", ended]
+
+
+async def test_a_request_times_out_at_its_own_deadline_after_one_with_an_earlier_deadline(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    fed = Fed()
+    begun_ns = perf_counter_ns()
+    deadlines_ns = [begun_ns + n * 10**12 for n in (1, 2)]
+    waiters = [fed.connection.ask(GET, Kept(), deadlines_ns[0])]
+    fed.say(answer(1))
+    waiters.append(fed.connection.ask(GET, Kept(), deadlines_ns[1]))
+    for now_ns, is_over in ((deadlines_ns[0] + 1, False), (deadlines_ns[1] + 1, True)):
+        monkeypatch.setattr(many_streams, "perf_counter_ns", lambda now_ns=now_ns: now_ns)
+        fed.connection.expire()
+        assert waiters[1].done() is is_over
+        assert fed.connection.deadline_ns == (0 if is_over else deadlines_ns[1])
+    assert waiters[0].exception() is None
+    assert str(waiters[1].exception()).startswith("timeout")
 
 
 async def test_any_frames_end_in_outcomes_and_no_exception_escapes() -> None:

@@ -258,7 +258,7 @@ class Http2Connection(ManyStreams[_Stream], asyncio.Protocol):
         self._is_between_frames = False
         """The next byte that arrives begins a frame, and no head in several frames is under way."""
         self._latest = self._spare
-        """The stream that was opened last. It may have ended."""
+        """The stream that was opened last, which may have ended."""
         self._part_ns = 0
         """When the first byte arrived that the reader still holds."""
         self._budget = FrameBudget(perf_counter_ns())
@@ -603,8 +603,8 @@ class Http2Connection(ManyStreams[_Stream], asyncio.Protocol):
             self._read(begun_ns, now_ns)
 
     def _usual_answer(self, stream: _Stream, data: bytes, at: int) -> Expected | None:
-        """HOT if answers to a head differ. Return the meaning of the usual answer of `stream` at offset `at`; None if
-        there is none. Its body may not be complete.
+        """HOT if answers to a head differ. Return the meaning of the usual answer of `stream` at offset `at`; its body
+        may not be complete. Return None if another frame is there.
         """
         size = len(data)
         if size - at < 13 or not stream.is_usual:
