@@ -63,7 +63,7 @@ from loadgen.clients.request.split_by_response_header import tags_of
 from loadgen.clients.request.tracing import Tracer
 from loadgen.clients.response.discarded import DiscardedReply
 from loadgen.clients.response.forms import SendsWith
-from loadgen.clients.response.replies import Reply
+from loadgen.clients.response.replies import BlankReply, Reply
 from loadgen.clients.response.reply_class_for_plan import kinds_of
 from loadgen.clients.response.stored_answers import StoredAnswer
 from loadgen.clients.response.streams import ReplyStream, StreamedReply
@@ -471,8 +471,11 @@ class HttpClient:
             series = series.marked(tags)
         connection = stack.pop()
         asked_ns = perf_counter_ns()
-        reply = Reply(meter, route, data, series, asked_ns)
-        reply._client = self
+        reply: Reply = BlankReply()
+        reply._meter, reply.route, reply._sent = meter, route, data
+        reply.series, reply.asked_ns, reply._client = series, asked_ns, self
+        reply.sent_ns = reply.first_byte_ns = reply.done_ns = reply.size_bytes = 0
+        reply.outcome, reply.trace, reply._lazy = OK, "", None
         if series.watch is not None:
             series.watch.begun(asked_ns)
         deadline_ns = asked_ns + self._total_ns

@@ -567,7 +567,7 @@ def test_a_whole_answer_is_kept_only_if_it_always_means_the_same() -> None:
     for block in (five, any_length, early, b"\x88\x00\x01A\x01b", b"\x00\x01a\x01b"):
         assert ours.learn_whole(_key(block, 5)) is None  # it was never decoded
         ours.decode(block)
-    head, adds, length = ours.learn_whole(_key(five, 5)) or pytest.fail("not known")
+    _, head, adds, length, _ = ours.learn_whole(_key(five, 5)) or pytest.fail("not known")
     assert (head.status, adds, length) == (200, ((b"content-length", b"5"), (b"n", b"a")), 5)
     assert ours.learn_whole(_key(any_length, 7)) is not None
     assert list(known_wholes) == [_key(five, 5)]
@@ -595,7 +595,7 @@ def test_a_whole_answer_that_refers_to_the_table_is_known_until_the_table_moves(
         ours.decode(block)
     whole = ours.learn_whole(_key(newest, 5))
     assert whole is not None
-    assert whole[0].raw == [(b"n", b"a")]
+    assert whole[1].raw == [(b"n", b"a")]
     ours.decode(add_b)  # from the cache, so its entry is owed
     assert ours.learn_whole(_key(newest, 5)) is None
     assert ours.decode(newest).raw == [(b"n", b"b")]

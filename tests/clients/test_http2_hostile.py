@@ -9,6 +9,7 @@ import struct
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+from time import perf_counter_ns
 from typing import Any
 
 import pytest
@@ -19,8 +20,9 @@ from loadgen.clients.net.network import TcpNetwork
 from loadgen.clients.net.settings import Http
 from loadgen.clients.net.tls import tls_context
 from loadgen.clients.pool.http2_pool import Http2Pool
-from loadgen.clients.protocol import http2, http2_heads
+from loadgen.clients.protocol import http2, http2_heads, many_streams
 from loadgen.clients.protocol.connection_interface import Connection, Unprocessed
+from loadgen.clients.protocol.http1 import MANY_BYTES
 from loadgen.clients.protocol.http2 import STREAM_WINDOW_BYTES, Http2Connection
 from loadgen.clients.protocol.response_heads import NO_ANSWER, Answer, Head
 from loadgen.clients.protocol.timeouts import NEVER_NS, TimeoutWheel
@@ -34,6 +36,7 @@ GREETING = frame(SETTINGS)
 OK = b"\x88"
 GET = b"GET / HTTP/1.1\r\nHost: shop.test\r\n\r\n"
 POST = b"POST / HTTP/1.1\r\nHost: shop.test\r\nContent-Length: 100000\r\n\r\n" + b"x" * 100_000
+JSON_POST = b"POST / HTTP/1.1\r\nHost: shop.test\r\nContent-Length: 2\r\n\r\n{}"
 SMALL_POST = b"POST / HTTP/1.1\r\nHost: shop.test\r\nContent-Length: 6\r\n\r\nab\r\n\r\n"
 
 
@@ -109,6 +112,8 @@ class Fed:
         )
         self.connection.connection_made(self.wire)
         self.asked: list[tuple[Kept, asyncio.Future[None]]] = []
+        self.asks = False
+        """Small requests are sent by `ask`, as the client does, and not by `send`."""
         self.say(GREETING)
 
     def _lost(self, connection: Connection) -> None:
@@ -120,7 +125,10 @@ class Fed:
         exchange = Kept()
         if self.stack:
             self.stack.pop()
-        waiter = self.connection.send(data, exchange, head_only, NEVER_NS)
+        if self.asks and not head_only and len(data) <= MANY_BYTES:
+            waiter: Any = self.connection.ask(data, exchange, NEVER_NS)
+        else:
+            waiter = self.connection.send(data, exchange, head_only, NEVER_NS)
         assert isinstance(waiter, asyncio.Future)
         self.asked.append((exchange, waiter))
         return 2 * len(self.asked) - 1
@@ -479,6 +487,30 @@ _USUAL_BLOCKS = (
 )
 
 
+_EXACT = (
+    (OK + b"\x5c\x015", b"hello"),
+    (OK + b"\x5c\x015\x40\x03x-a\x01b", b"hello"),
+    (OK + b"\x0f\x0d\x012", b"hi"),
+    (b"\x8d\x0f\x0d\x011", b"a"),
+)
+"""Heads that name the length of their body."""
+
+
+def _exact_frames(rng: random.Random, open_streams: int) -> bytes:
+    """An answer with its length, mostly to the last request, and mostly the same. Sometimes a byte of it is wrong."""
+    last = 2 * open_streams - 1
+    at = last if rng.random() < 0.9 else max(1, last - 2)
+    block, body = _EXACT[0] if rng.random() < 0.7 else rng.choice(_EXACT)
+    said = head(at, block) + frame(DATA, 1, at, body)
+    if rng.random() < 0.3:
+        said += frame(RST_STREAM, 0, at, bytes(4)) * rng.choice((1, 1, 2))
+    if rng.random() < 0.01:
+        wrong = bytearray(said)
+        wrong[rng.randrange(len(said))] ^= 1 << rng.randrange(8)
+        said = bytes(wrong)
+    return said
+
+
 def _usual_frames(rng: random.Random, open_streams: int) -> bytes:
     """An answer as most are, or nearly: a head and all of its body, and sometimes a reset."""
     last = 2 * open_streams - 1
@@ -498,25 +530,31 @@ def _usual_frames(rng: random.Random, open_streams: int) -> bytes:
 
 
 async def _played(seed: int, *, is_cut: bool) -> tuple[Any, ...]:
-    """What became of random requests, and what the client wrote. is_cut: the bytes come in pieces of 7, so that each
-    frame is read for itself, otherwise in one or two.
+    """What became of random requests, and what the client wrote. is_cut: requests go the way of any request, and the
+    bytes come in pieces of 7, so that each frame is read for itself. Otherwise usual requests have their own way, and
+    the bytes come in one or two pieces.
     """
     rng = random.Random(seed)
     http2._allowed.clear()
     http2_heads._meanings.clear()
     http2_heads.known_wholes.clear()
     fed = Fed()
+    fed.asks = not is_cut
     fed.say(window(0, rng.choice((1, 2**30))))
+    is_exact = rng.random() < 0.5
+    usual_frames, parts = (_exact_frames, (1, 1, 1, 2)) if is_exact else (_usual_frames, (1, 1, 3))
     for _ in range(rng.randrange(1, 60)):
         if not fed.asked or (rng.random() < 0.9 and not fed.wire.is_aborted):
             fed.stream() if rng.random() < 0.1 else fed.ask(
-                rng.choice((GET, GET, GET, SMALL_POST, POST)), rng.random() < 0.05
+                rng.choice((GET, GET, GET, SMALL_POST, JSON_POST if is_exact else POST)), rng.random() < 0.05
             )
         said = b"".join(
-            (_usual_frames if rng.random() < 0.998 else _any_frame)(rng, len(fed.asked))
-            for _ in range(rng.choice((1, 1, 3)))
+            (usual_frames if rng.random() < 0.998 else _any_frame)(rng, len(fed.asked))
+            for _ in range(rng.choice(parts))
         )
         cut = rng.randrange(len(said)) if rng.random() < 0.2 else 0
+        if rng.random() < 0.02:
+            fed.connection.cancel(rng.choice(fed.asked)[0])
         fed.say(*(said[at : at + 7] for at in range(0, len(said), 7)) if is_cut else (said[:cut], said[cut:]))
     if not fed.wire.is_aborted:
         fed.say(head(99))  # the end
@@ -537,13 +575,45 @@ async def _played(seed: int, *, is_cut: bool) -> tuple[Any, ...]:
 
 
 async def test_answers_that_come_whole_mean_what_their_frames_mean_one_by_one() -> None:
-    """The usual answer has a function of its own, which is to do what the functions for each frame do."""
+    """Usual requests and answers have functions of their own, which are to do what those for each frame do."""
     ends: Counter[str] = Counter()
     for seed in range(100):
         whole = await _played(seed, is_cut=False)
         assert whole == await _played(seed, is_cut=True), seed
         ends.update(whole[0])
     assert ends["ok"] > 100 < ends["protocol"]
+
+
+async def test_an_answer_that_is_the_same_as_before_has_the_same_limits() -> None:
+    for length, deadline_ns, ended in ((5, NEVER_NS, "ok"), (5, 1, "timeout"), (6, NEVER_NS, "body too large")):
+        http2_heads._meanings.clear()
+        fed = Fed()
+        for limit_bytes in (6, 6, 6, 5):  # the last answer is the fourth of its kind
+            fed.connection._limit_bytes = limit_bytes
+            exchange, is_last = Kept(), limit_bytes == 5
+            waiter = fed.connection.ask(GET, exchange, deadline_ns if is_last else NEVER_NS)
+            number = 2 * len(fed.asked) + 1
+            fed.asked.append((exchange, waiter))
+            fed.say(head(number, OK + b"\x5c\x01%d" % length) + frame(DATA, 1, number, b"x" * length))
+        assert fed.ends() == ["ok", "ok", "ok", ended]
+
+
+async def test_a_request_times_out_at_its_own_deadline_after_one_with_an_earlier_deadline(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    fed = Fed()
+    begun_ns = perf_counter_ns()
+    deadlines_ns = [begun_ns + n * 10**12 for n in (1, 2)]
+    waiters = [fed.connection.ask(GET, Kept(), deadlines_ns[0])]
+    fed.say(answer(1))
+    waiters.append(fed.connection.ask(GET, Kept(), deadlines_ns[1]))
+    for now_ns, is_over in ((deadlines_ns[0] + 1, False), (deadlines_ns[1] + 1, True)):
+        monkeypatch.setattr(many_streams, "perf_counter_ns", lambda now_ns=now_ns: now_ns)
+        fed.connection.expire()
+        assert waiters[1].done() is is_over
+        assert fed.connection.deadline_ns == (0 if is_over else deadlines_ns[1])
+    assert waiters[0].exception() is None
+    assert str(waiters[1].exception()).startswith("timeout")
 
 
 async def test_any_frames_end_in_outcomes_and_no_exception_escapes() -> None:

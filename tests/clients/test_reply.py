@@ -14,7 +14,7 @@ import pytest
 from loadgen.clients.http import HttpClient
 from loadgen.clients.net.canned_replies import CannedNetwork, reply
 from loadgen.clients.request.prepare import AllOptions, BodyOptions, Options
-from loadgen.clients.response.replies import Reply
+from loadgen.clients.response.replies import BlankReply, Reply
 from loadgen.errors import ExpectFailed, UsageError
 from tests.support.scripted import client_of, rows_of
 
@@ -36,6 +36,16 @@ def _shop(**more: Any) -> CannedNetwork:
             **more,
         }
     )
+
+
+async def test_the_fast_path_sets_all_fields_that_a_reply_has() -> None:
+    async with client_of(URL, network=_shop()) as client:
+        slow, fast = await client.get("/json"), await client.get("/json")
+        assert (type(slow), type(fast)) == (Reply, BlankReply)
+        set_in = [{name for name in Reply.__slots__ if hasattr(one, name)} for one in (slow, fast)]
+        assert set_in[0] == set_in[1]
+        fresh = Reply(fast._meter, fast.route, fast._sent, fast.series, fast.asked_ns)
+        assert all(getattr(fast, name) == getattr(fresh, name) for name in ("outcome", "trace", "opening_times"))
 
 
 # -- rows and names --------------------------------------------------------------------------

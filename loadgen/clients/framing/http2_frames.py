@@ -33,6 +33,7 @@ __all__ = [
     "Frame",
     "FrameError",
     "FrameReader",
+    "before_number",
     "block_part",
     "frame",
     "frame_name",
@@ -41,6 +42,7 @@ __all__ = [
     "head_frames",
     "number_of",
     "pack_frame_head",
+    "pack_number",
     "settings",
     "settings_of",
     "unpack_frame_head",
@@ -92,6 +94,11 @@ the stream's number with the reserved bit."""
 unpack_words: Final = Struct(">BHHI").unpack_from
 """HOT. The same as four numbers, which spares some steps: the upper 8 bits of the length, its lower 16, the kind in the
 upper and the flags in the lower 8, and the stream's number."""
+before_number: Final = Struct(">HBBB").pack
+"""HOT. Returns a frame's first 5 bytes, which come before the number of its stream. Takes what `unpack_frame_head`
+returns, without that number."""
+pack_number: Final = Struct(">I").pack
+"""HOT. Returns a number as 4 bytes."""
 unpack_number: Final = Struct(">I").unpack_from
 """HOT. Takes bytes and an offset. Returns a tuple of one number of 4 bytes."""
 _SETTING: Final = Struct(">HI")

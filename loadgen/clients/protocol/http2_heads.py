@@ -26,18 +26,29 @@ from hpack import Decoder as HpackDecoder
 from hpack import HPACKError, OversizedHeaderListError
 from hpack.table import HeaderTable
 
-from loadgen.clients.framing.http2_frames import DATA, END_STREAM, MAX_FRAME_BYTES, PADDED
+from loadgen.clients.framing.http2_frames import (
+    DATA,
+    END_HEADERS,
+    END_STREAM,
+    HEADERS,
+    MAX_FRAME_BYTES,
+    PADDED,
+    before_number,
+)
 from loadgen.clients.protocol.huffman import Huffman, is_shorter
 from loadgen.clients.protocol.response_heads import MAX_FIELDS, MAX_KEPT_FIELDS, Head, RawHeaders
 
 __all__ = [
     "INVALID_BLOCK",
     "MAX_KEPT",
+    "NOT_REPEATED",
     "TOO_MANY",
     "Decoder",
     "Encoder",
+    "Expected",
     "OversizedHeaderListError",
     "Received",
+    "Repeated",
     "fields_of",
     "known_wholes",
     "request_decoder",
@@ -179,13 +190,45 @@ def _literal(name: bytes, value: bytes, bits: int, first: int) -> bytes:
     return _integer(index, bits, first) + (b"" if index else _text(name)) + _text(value)
 
 
+class Repeated:
+    """A head of a request that a connection has sent before, as parts of frames, and the answer that it got last.
+
+    The number of a stream is the only part of a usual request or answer that changes. So frames are kept as the bytes
+    between the numbers: `number.join(parts)` makes them whole, in one step.
+    """
+
+    __slots__ = ("answer", "begin", "frame")
+
+    def __init__(self, block: bytes) -> None:
+        size = len(block)
+        self.frame = before_number(size >> 8, size & 0xFF, HEADERS, END_HEADERS | END_STREAM), block
+        """HEADERS without a body after it: the parts before and after the number."""
+        self.begin = before_number(size >> 8, size & 0xFF, HEADERS, END_HEADERS), block
+        """HEADERS with a body after it."""
+        self.answer: Expected | None = None
+        """The last usual answer. The next one is probably the same."""
+
+
+NOT_REPEATED: Final = Repeated(b"")
+"""Stands for a head that a connection sends for the first time."""
+
+
 class Encoder:
     """Encodes the heads of one connection, with caches of blocks. hpack's encoder is slow for heads with new paths.
 
     A name that is only in the dynamic table is sent as text. scheme: `http` or `https`.
     """
 
-    __slots__ = ("_around", "_inserted", "_places", "_scheme", "header_table", "known", "table_size_changes")
+    __slots__ = (
+        "_around",
+        "_inserted",
+        "_places",
+        "_scheme",
+        "header_table",
+        "known",
+        "repeated",
+        "table_size_changes",
+    )
 
     def __init__(self, scheme: bytes) -> None:
         self._scheme = scheme
@@ -198,6 +241,8 @@ class Encoder:
         """The `_inserted` of each entry when it was added. The entry may have been evicted since."""
         self.known: dict[bytes, bytes] = {}
         """The blocks of heads, as long as the table does not change."""
+        self.repeated: dict[bytes, Repeated] = {}
+        """Those of `known` that were sent more than once."""
         self._around: dict[tuple[bytes, bytes], tuple[bytes, bytes]] = {}
         """The parts of a block before and after its path, by method and header lines; also until the table changes.
         Heads often differ in the path only."""
@@ -216,9 +261,10 @@ class Encoder:
 
         head: as HTTP/1.1 bytes, up to and including the empty line.
         """
-        block = self.known.get(head)
-        if block is not None:
-            return block
+        return self.known.get(head) or self.encode(head)
+
+    def encode(self, head: bytes) -> bytes:
+        """HOT. Return the block of a head that is not in `known`."""
         line, _, rest = head.partition(b"\r\n")
         method, _, path = line.partition(b" ")
         around = self._around.get((method, rest))
@@ -228,6 +274,13 @@ class Encoder:
         block = around[0] + (_STATIC.get(pair) or _literal(*pair, 4, 0x00)) + around[1]
         self._keep(head, block)
         return block
+
+    def again(self, head: bytes, block: bytes) -> Repeated:
+        """Return a head that is in `known`, with its block, as one that is sent again."""
+        found = self.repeated.get(head)
+        if found is None:
+            found = self.repeated[head] = Repeated(block)
+        return found
 
     def _encoded(self, head: bytes, method: bytes, rest: bytes) -> bytes:
         """Return the block of a head, and cache it if it changes nothing."""
@@ -250,10 +303,12 @@ class Encoder:
         if len(head) <= _MAX_KEPT_BYTES:
             if len(self.known) >= _MAX_OF_CONNECTION:
                 self.known.clear()
+                self.repeated.clear()
             self.known[head] = block
 
     def _forget(self) -> None:
         self.known.clear()
+        self.repeated.clear()
         self._around.clear()
 
     def _field(self, pair: tuple[bytes, bytes]) -> bytes:
@@ -363,12 +418,13 @@ class _Table(HeaderTable):
 
 Entries = tuple[tuple[bytes, bytes], ...]
 """Entries that a block adds to the table."""
-Whole = tuple[Head, Entries, int]
-"""The meaning of a whole answer, one HEADERS and one DATA frame: its head, the entries that its block adds, and the
-length of its body."""
+Expected = tuple[tuple[bytes, ...], Head, Entries, int, int]
+"""The meaning of a whole answer, one HEADERS and one DATA frame: the bytes of its frames before the body, cut at the
+stream's numbers, so that `number.join` makes them whole; its head; the entries that its block adds; the length of its
+body, and where that begins."""
 _meanings: dict[bytes, tuple[Received, Entries]] = {}
 """Blocks without references to the dynamic table, with the entries that they add. Valid on all connections."""
-known_wholes: dict[bytes, Whole] = {}
+known_wholes: dict[bytes, Expected] = {}
 """Whole answers whose block is in `_meanings`, by their block and the first bytes of their DATA frame
 (`Decoder.learn_whole`)."""
 
@@ -429,7 +485,7 @@ class Decoder:
             return kept[1]
         return None
 
-    def learn_whole(self, key: bytes) -> Whole | None:
+    def learn_whole(self, key: bytes) -> Expected | None:
         """Return the meaning of a whole answer, and keep it in `known_wholes` if it is valid on all connections.
         Return None if the block is in no cache, or if the frames are not a whole answer.
 
@@ -456,7 +512,8 @@ class Decoder:
             or head.length not in (None, length)
         ):
             return None
-        whole = head, adds, length
+        parts = before_number(len(block) >> 8, len(block) & 0xFF, HEADERS, END_HEADERS), key, b""
+        whole = parts, head, adds, length, len(key) + 13
         if meaning is not None and head.length is not None:  # without a length, each length would be kept
             if len(known_wholes) >= MAX_KEPT:
                 known_wholes.clear()

@@ -35,7 +35,7 @@ from loadgen.errors import ExpectFailed, RequestFailed
 from loadgen.measure.deltas.series_key import OK, Phase
 from loadgen.units import NS_PER_MS
 
-__all__ = ["Reply"]
+__all__ = ["BlankReply", "Reply"]
 
 T = TypeVar("T")
 
@@ -490,6 +490,18 @@ class Reply:
             return f"<Reply [{self.status_code} {self.reason_phrase}]>"
         except AttributeError:
             return f"<Reply [{self.outcome}]>"
+
+
+class BlankReply(Reply):
+    """A reply whose fields the fast path of the client sets itself, all that `Reply.__init__` sets.
+
+    A call of `Reply` runs its `__init__` in a new loop of the interpreter. Without that call, a request over HTTP/1.1
+    takes 2 % fewer instructions.
+    """
+
+    __slots__ = ()
+
+    __init__ = object.__init__
 
 
 def _admits(status: int | Container[int], code: int) -> bool:

@@ -7,9 +7,10 @@ times one awaited call and records it as a request.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable
 from time import perf_counter_ns
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from loadgen.dsl.users.exception_to_outcome import is_bound, outcome_of
 from loadgen.dsl.users.named_outcomes import Outcomes, name_failure
@@ -25,6 +26,24 @@ if TYPE_CHECKING:
 __all__ = ["Measure", "Step"]
 
 
+class _NoLoop:
+    """Stands for the loop of a future that is done and therefore never uses it."""
+
+    def get_debug(self) -> bool:
+        return False
+
+
+def _done() -> asyncio.Future[None]:
+    done: asyncio.Future[None] = asyncio.Future(loop=cast("Any", _NoLoop()))
+    done.set_result(None)
+    return done
+
+
+_DONE: Final = _done()
+"""Awaited when a step begins and ends, which waits for nothing. To make and end two coroutines instead would take 900
+CPU instructions more for each step: 1 % of a journey over HTTP/1.1."""
+
+
 class Step:
     """The context manager behind `User.step`. HOT, twice a step."""
 
@@ -33,7 +52,7 @@ class Step:
     def __init__(self, user: User, name: str, tags: GivenTags | None = None) -> None:
         self._user, self._name, self._tags = user, name, tags
 
-    async def __aenter__(self) -> None:
+    def __aenter__(self) -> Awaitable[None]:
         user = self._user
         meter = user._meter
         self._outer = meter.enter(
@@ -49,10 +68,11 @@ class Step:
         self._watch = watch = None if series is None else series.watch
         if watch is not None:
             watch.begun(self._entered_ns, self._idle)
+        return _DONE
 
-    async def __aexit__(
+    def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    ) -> Awaitable[None]:
         now_ns = perf_counter_ns()
         user = self._user
         meter = user._meter
@@ -69,10 +89,11 @@ class Step:
             meter.failed = self._failed
         if error is None and failed is None:
             meter.leave(self._outer, response_ns, duration_ns, OK, False, self._entered_ns)
-            return
+            return _DONE
         outcome = failed or OK if error is None else outcome_of(error, meter)
         is_censored = outcome is not OK and is_bound(outcome)
         meter.leave(self._outer, response_ns, duration_ns, outcome, is_censored, self._entered_ns)
+        return _DONE
 
     def _scope(self, tags: GivenTags) -> None:
         """Give the entered step its tags. With an error in them, the user leaves the step before it begins."""
