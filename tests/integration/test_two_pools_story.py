@@ -16,7 +16,7 @@ import pytest
 from loadgen.ladder import Rung, words_of
 from tests.support.two_pools import TwoPools, two_pools
 
-pytestmark = pytest.mark.quiet
+pytestmark = [pytest.mark.quiet, pytest.mark.slow]
 BOTH = "settle × payout"
 REPEATED = 3
 LEDGER = ["shop: POST /ach", "shop: UPDATE ledger"]
@@ -60,7 +60,6 @@ def test_a_sweep_of_both_pools_finds_that_they_matter_only_together(story: TwoPo
     assert found["facts"]["runs"]["made"] == 8
 
 
-@pytest.mark.slow
 @pytest.mark.timeout(3600)
 def test_three_sweeps_of_three_find_the_interaction_and_none_without_the_shared_lock(story: TwoPools) -> None:
     wrongs: dict[str, str] = {}
@@ -77,7 +76,6 @@ def test_three_sweeps_of_three_find_the_interaction_and_none_without_the_shared_
     assert {name: wrong for name, wrong in wrongs.items() if wrong} == {}
 
 
-@pytest.mark.slow
 @pytest.mark.timeout(3600)
 def test_traces_locks_and_series_say_the_same_and_it_goes_away_without_payout(story: TwoPools) -> None:
     bad = story.run("ach.py:shifts", "bad", settle=8, payout=8, seconds=200)
@@ -111,7 +109,6 @@ def test_traces_locks_and_series_say_the_same_and_it_goes_away_without_payout(st
     assert f"{words_of(Rung.GOES_AWAY)} payout is 0 instead of 8" in gone
 
 
-@pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_next_command_of_a_sweep_explains_its_worst_cell(story: TwoPools) -> None:
     story.sweep("next", "--repeat", "2")
