@@ -76,8 +76,8 @@ class Store:
     """Counts, sums, least and greatest values by series number."""
 
     __slots__ = (
-        "_dtype", "_high", "_is_dense", "_low", "_max_ns", "_min_ns", "_n", "_pages", "_rows", "_sum_rest_ns",
-        "_sum_us", "_table", "_to_add", "_used", "_waiting"
+        "_dtype", "_has_unnoted", "_high", "_is_dense", "_low", "_max_ns", "_min_ns", "_n", "_pages", "_rows",
+        "_sum_rest_ns", "_sum_us", "_table", "_to_add", "_used", "_waiting"
     )  # fmt: skip
 
     def __init__(
@@ -118,6 +118,8 @@ class Store:
         yet.
         """
         self._high: Counts = np.zeros(0, dtype=np.int64)
+        self._has_unnoted = False
+        """Whether there is such a series."""
 
     @property
     def pages(self) -> int:
@@ -170,16 +172,16 @@ class Store:
         """Bring all arrays up to date: each reader calls this first."""
         if self._waiting:
             self._add_waiting()
-        if self._is_dense:
+        if self._has_unnoted:
             self._note_pages()
 
     def _note_pages(self) -> None:
         """Enter the pages between `_low` and `_high` into the table of a dense store. Some of them may be empty."""
-        if len(changed := np.flatnonzero(self._high >= 0)):
-            at = np.arange(_ROWS)
-            is_used = (at >= self._low[changed, None]) & (at <= self._high[changed, None])
-            self._table[changed] = np.where(is_used | (self._table[changed] > 0), changed[:, None] * _ROWS + at + 1, 0)
-            self._low[changed], self._high[changed] = _ROWS, -1
+        self._has_unnoted = False
+        changed, at = np.flatnonzero(self._high >= 0), np.arange(_ROWS)
+        is_used = (at >= self._low[changed, None]) & (at <= self._high[changed, None])
+        self._table[changed] = np.where(is_used | (self._table[changed] > 0), changed[:, None] * _ROWS + at + 1, 0)
+        self._low[changed], self._high[changed] = _ROWS, -1
 
     def _add_waiting(self) -> None:
         """Add everything that was passed to `add` and `add_rows` and is still waiting to the counts."""
@@ -209,6 +211,7 @@ class Store:
         np.add.at(self._pages.reshape(-1), at, rows.counts.astype(self._pages.dtype, copy=False))
         np.minimum.at(self._low, series, rows.gaps[rows.starts].astype(np.int64) >> _BITS)
         np.maximum.at(self._high, series, rows.lasts >> _BITS)
+        self._has_unnoted = True
 
     def _add_pairs(self, index: Counts, counts: Counts) -> None:
         """Add counts to those of `index`, series number * SLOTS + slot. Cost: about 7 ns a pair."""
@@ -327,6 +330,7 @@ class Store:
     def take_state(self, state: StoreState) -> None:
         """Replace the contents of the store with those that `state()` returned."""
         self._to_add, self._rows, self._waiting, self._is_dense = [], [], 0, False
+        self._has_unnoted = False
         # An array over bytes would be read-only, hence the copies.
         self._pages = np.frombuffer(bytearray(state.pages), dtype=self._dtype).reshape(-1, _PAGE)
         self._used = len(self._pages)
