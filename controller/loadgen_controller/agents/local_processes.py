@@ -181,10 +181,11 @@ async def _kill_with_descendants(process: subprocess.Popen[bytes]) -> None:
     """
     process.send_signal(signal.SIGSTOP)
     until = time.monotonic() + _KILL_AFTER_S
-    while time.monotonic() < until:
+    found_none = 0
+    # Twice, because a list may be out of date: it read an orphan first, and its dying parent only as a zombie.
+    while found_none < 2 and time.monotonic() < until:
         running = [pid for pid, state in children_of(process.pid).items() if state != "Z"]
-        if not running:
-            break
+        found_none = 0 if running else found_none + 1
         for pid in running:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.kill(pid, signal.SIGKILL)
