@@ -295,7 +295,7 @@ def _find_in_data(completeness: Completeness, merge: Merge) -> Iterator[_Finding
     for text in lacking[:_AGENTS_NAMED]:
         yield _Finding(ExitCode.INCOMPLETE, text)
     if (others := len(lacking) - _AGENTS_NAMED) > 0:
-        text = f"{quantity(others, 'more agent')} did not deliver all data: `agents` in summary.json names them"
+        text = f"{quantity(others, 'more agent')} did not deliver all data: see `agents` in summary.json"
         yield _Finding(ExitCode.INCOMPLETE, text)
     for agent in completeness.agents:
         if agent.is_complete and agent.note:
