@@ -108,7 +108,7 @@ _decoder: Final = msgspec.msgpack.Decoder(
 def encode_row(delta: Delta, packed: PackedCounts, exemplar_rows: bytes, rest: bytes) -> bytes:
     """Return a delta as one row.
 
-    packed, exemplar_rows: its histograms and exemplars; rest: its other fields.
+    packed, exemplar_rows: its histograms and exemplars. rest: its rare fields as protobuf.
     """
     row = (
         delta.agent,
@@ -130,10 +130,10 @@ def encode_row(delta: Delta, packed: PackedCounts, exemplar_rows: bytes, rest: b
 
 
 def decode_row(data: bytes) -> tuple[Delta, bytes]:
-    """HOT on the controller, once per delta: return a delta without its other fields, and these as bytes (`rest`).
+    """HOT on the controller, once per delta: return a delta with its usual fields, and its rare fields as protobuf.
 
     Raises:
-        msgspec.DecodeError: the bytes are no such row, or a number is out of range.
+        msgspec.DecodeError: the bytes are not a valid row, or a number is out of range.
     """
     row: Any = _decoder.decode(data)
     delta = Delta(

@@ -182,7 +182,7 @@ class Supervisor:
         self._said_ns = now_ns
         self._beats = HeartbeatTimes(now_ns)
         self._may_send_rows = True
-        """Whether the controller reads packed deltas."""
+        """Whether the controller reads deltas as rows."""
         self._done: asyncio.Future[Exit] = asyncio.get_running_loop().create_future()
         self._link = Link(controller, keys, agent, self._on_message, self._say_hello)
         self._trust = Trust(terms.verifier)

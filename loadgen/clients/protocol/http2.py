@@ -379,10 +379,7 @@ class Http2Connection(ManyStreams[_Stream], asyncio.Protocol):
         frames = head_frames(number, block, not has_body, peer.max_frame)
         if has_body:
             frames += self._begin_body(stream, data, end, is_whole)
-        if deadline_ns < self.deadline_ns or not self.deadline_ns:  # `_watch_until`, inlined
-            self.deadline_ns = deadline_ns
-            if deadline_ns < self.check_ns:
-                self._wheel.watch(self)
+        self._watch_until(deadline_ns)
         exchange.sent_ns = perf_counter_ns()
         self._transport.write(frames)
         if len(streams) < self._max_streams:  # `_offer`, inlined

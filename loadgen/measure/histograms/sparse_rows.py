@@ -57,6 +57,9 @@ def index_of(rows: SparseRows, firsts: Counts) -> Counts:
 
 
 def pairs_of(rows: SparseRows, series: Counts) -> tuple[Counts, Counts]:
-    """Return (index, counts) of all pairs in the form of `Store.add`. Counts have 4 bytes, series: of each row."""
+    """Return (index, counts) of all pairs in the form of `Store.add`. The counts are integers of 4 bytes.
+
+    series: the number of the series of each row.
+    """
     counts: np.ndarray = rows.counts.astype(np.uint32)
     return index_of(rows, series * SLOTS), counts
