@@ -89,7 +89,8 @@ def _lines(found: Coverage) -> list[str]:
             f"Requests of the traffic without a name of their own: {format_count(found.unnamed)}. No share counts them."
         )
     if found.unnamed_traces:
-        lines.append(f"Traces without a route at their entry: {format_count(found.unnamed_traces)}. No list has them.")
+        unnamed = format_count(found.unnamed_traces)
+        lines.append(f"Traces without a route in their first span: {unnamed}. The lists leave them out.")
     if found.unreadable:
         lines.append(f"Calls with a path that only a run can show: {format_count(len(found.unreadable))}. Use --run.")
     lines += [f"Left out of the OpenAPI document: {text}." for text in found.left_out]

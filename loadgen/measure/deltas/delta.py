@@ -239,8 +239,8 @@ class StatsColumns(Sequence[SeriesStats]):
 class Delta:
     """One agent's histograms and counts for one interval; `seq` has no gaps within an epoch.
 
-    No code changes a delta. It is not frozen, because a frozen one takes 3 to 4 µs more to build, and a controller builds
-    1,000 a second.
+    No code changes a delta. It is not frozen, because a frozen one takes 3 to 4 µs more to build, and a controller
+    builds 1,000 a second.
 
     index: u32 little endian, strictly increasing: series id * SLOTS + slot (loadgen.measure.histograms.histogram).
     count: u32 little endian, one for each entry of `index`, never 0.

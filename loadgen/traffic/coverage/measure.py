@@ -2,7 +2,7 @@
 
 The endpoints that are known are the names of the traffic, the operations of the document and the entries of the traces.
 They are the same endpoint if their paths fit: `GET /products/{id}` of the log is `GET /products/{sku}` of the document.
-Traces are sampled, so their numbers are in no share.
+Traces are a sample, so shares do not count them.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Known:
     """The requests in the source that fit. Without these, and with a run, the run has shown it."""
     is_exercised: bool
     traces: int = 0
-    """Traces that enter by it."""
+    """Number of traces that start at it."""
 
     @property
     def count(self) -> int:
@@ -89,7 +89,7 @@ class Coverage:
     """Paths of the document that could not be read, with reasons."""
     has_traces: bool = False
     unnamed_traces: int = 0
-    """Traces without a route at their entry, which are in no list."""
+    """Number of traces without a route in their first span. The lists leave them out."""
 
 
 def coverage_of(
