@@ -50,6 +50,11 @@ class StampedConnection(Connection):
         self._is_between_chunks = False
         """The bytes so far end with a whole chunk. llhttp may have read the begin of the next one besides."""
 
+    def is_hung_up(self) -> bool:
+        # The time of the last read is the kernel's here, so it may be earlier than a look before the read.
+        self._read_ns = perf_counter_ns()
+        return super().is_hung_up()
+
     def on_chunk_header(self) -> None:
         self._is_between_chunks = False
 

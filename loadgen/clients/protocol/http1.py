@@ -32,7 +32,7 @@ import httptools
 
 from loadgen.clients.protocol.connection_interface import Connection as AnyConnection
 from loadgen.clients.protocol.connection_interface import Exchange, Lost, Sink, peer_text
-from loadgen.clients.protocol.hang_up import Look, look_at
+from loadgen.clients.protocol.hang_up import HangUps, hang_ups_of
 from loadgen.clients.protocol.join_body_pieces import MANY_PIECES, join_tail
 from loadgen.clients.protocol.outcomes import HEAD_TOO_LARGE, PROTOCOL, RESET, TIMEOUT, TOO_LARGE, connect_failure
 from loadgen.clients.protocol.request_body_encoding import StreamedRequest, Upload
@@ -78,6 +78,7 @@ class Connection(asyncio.Protocol):
         "_exchange",
         "_extra",
         "_final",
+        "_hang_ups",
         "_have",
         "_head_only",
         "_is_large",
@@ -85,13 +86,13 @@ class Connection(asyncio.Protocol):
         "_joined",
         "_key",
         "_limit_bytes",
-        "_look",
         "_loop",
         "_lost",
         "_parser",
         "_phase",
         "_pieces",
         "_raw",
+        "_read_ns",
         "_reason",
         "_sink",
         "_spare",
@@ -148,7 +149,10 @@ class Connection(asyncio.Protocol):
         self._drained: asyncio.Future[None] | None = None
         """Not None while the transport's write buffer is full; done when it accepts more."""
         self._key: bytes | None = None
-        self._look: Look | None = None
+        self._read_ns = 0
+        """When bytes were last read."""
+        self._hang_ups: HangUps | None = None
+        """Not None from the first look at this connection on."""
         self._closed_as: tuple[str, str] | None = None
         """Outcome and detail of requests that find this connection closed; None: the target just closed it."""
 
@@ -197,10 +201,11 @@ class Connection(asyncio.Protocol):
         return waiter
 
     def is_hung_up(self) -> bool:
-        look = self._look
-        if look is None:
-            look = self._look = look_at(self._transport)
-        return bool(look(0))
+        hang_ups = self._hang_ups
+        if hang_ups is None:
+            hang_ups = self._hang_ups = hang_ups_of(self._loop)
+            hang_ups.watch(self, self._transport)
+        return hang_ups.has(self, self._read_ns)
 
     @property
     def remote(self) -> str:
@@ -374,7 +379,7 @@ class Connection(asyncio.Protocol):
         at_ns: when the bytes arrived, `perf_counter_ns`; 0: now. Transports of the loop pass no time.
         """
         # The clock is read first, so that our own parsing is part of no measured time.
-        now_ns = at_ns or perf_counter_ns()
+        self._read_ns = now_ns = at_ns or perf_counter_ns()
         exchange = self._exchange
         if exchange is None:  # no request: a 408 on an idle connection, or a broken server
             self._closed_as = (PROTOCOL, f"{self.where} sent bytes without a request")
@@ -438,6 +443,8 @@ class Connection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         OPEN_CONNECTIONS.http -= 1
+        if self._hang_ups is not None:
+            self._hang_ups.forget(self)
         # Before the failure is recorded: a complete answer in the receive buffer counts more than the error of our
         # write.
         if self._spare is not None:

@@ -95,7 +95,7 @@ from loadgen.clients.framing.http2_state import (
     why_wrong,
 )
 from loadgen.clients.protocol.connection_interface import Connection, Exchange, Lost, Sink, Unprocessed
-from loadgen.clients.protocol.hang_up import Look, look_at
+from loadgen.clients.protocol.hang_up import HangUps, hang_ups_of
 from loadgen.clients.protocol.http1 import MAX_BODY_BYTES, MAX_HEAD_BYTES
 from loadgen.clients.protocol.http2_heads import (
     INVALID_BLOCK,
@@ -215,13 +215,13 @@ class Http2Connection(ManyStreams[_Stream], asyncio.Protocol):
         "_drained",
         "_encoder",
         "_goaway",
+        "_hang_ups",
         "_has_ended",
         "_head",
         "_is_behind",
         "_is_between_frames",
         "_is_reading_paused",
         "_latest",
-        "_look",
         "_lost_to",
         "_next_id",
         "_out",
@@ -269,16 +269,18 @@ class Http2Connection(ManyStreams[_Stream], asyncio.Protocol):
         self._lost_to: Exception | None = None
         self._unacknowledged = 0
         self._drained: asyncio.Future[None] | None = None
-        self._look: Look | None = None
+        self._hang_ups: HangUps | None = None
+        """Not None from the first look at this connection on."""
         self._goaway = ""
         """The target's GOAWAY as a text, if it reported an error."""
         self._closed_as: tuple[str, str] = (RESET, f"{where} closed the connection")
 
     def is_hung_up(self) -> bool:
-        look = self._look
-        if look is None:
-            look = self._look = look_at(self._transport)
-        return bool(look(0))
+        hang_ups = self._hang_ups
+        if hang_ups is None:
+            hang_ups = self._hang_ups = hang_ups_of(self._loop)
+            hang_ups.watch(self, self._transport)
+        return hang_ups.has(self, self._heard_ns)
 
     # -- what the client calls --------------------------------------------------------------
 
@@ -880,6 +882,8 @@ class Http2Connection(ManyStreams[_Stream], asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         OPEN_CONNECTIONS.http -= 1
+        if self._hang_ups is not None:
+            self._hang_ups.forget(self)
         if self._is_behind:
             self._lost_to = exc
             self._end_later()
