@@ -23,6 +23,7 @@ from bench import (
     causes,
     clock,
     controller,
+    controller_beside_locust,
     cores,
     drive,
     get,
@@ -117,6 +118,10 @@ SECTIONS: dict[str, Part] = {
     "controller": Part(controller.measure, {"fleets": (controller.Fleet(20, 20, 50),), "seconds": 6, "skip": 2}),
     "controller_large": Part(
         controller.measure_large, {"fleets": (controller.Fleet(30, 20, 50),), "seconds": 6, "skip": 2}
+    ),
+    "controller_beside_locust": Part(
+        controller_beside_locust.measure,
+        {"fleet": controller.Fleet(20, 20, 50), "turns": 1, "seconds": 6, "skip": 2},
     ),
     "locust": Part(locust_master.measure, {"workers": (20,), "seconds": 6, "skip": 3}),
     "share": Part(share.measure),

@@ -20,7 +20,7 @@ from bench.peers import peer
 from bench.report import Section, skipped
 from tests.chaos.fleet import end_family
 
-__all__ = ["measure"]
+__all__ = ["measure", "watch"]
 
 TITLE = "What Locust's master costs"
 LOCUSTFILE = """\
@@ -110,7 +110,7 @@ def measure(
     failed = ""
     for count in workers:
         try:
-            seen.append(_watch(program, count, names, requests, seconds, skip))
+            seen.append(watch(program, count, names, requests, seconds, skip))
         except RuntimeError as error:
             why = str(error).partition("\n")[0]
             failed = f" {count:,} workers: {why}."
@@ -141,7 +141,12 @@ def measure(
     )
 
 
-def _watch(program: str, count: int, names: int, requests: int, seconds: float, skip: float) -> Seen:
+def watch(program: str, count: int, names: int, requests: int, seconds: float, skip: float) -> Seen:
+    """Measure one master with `count` workers for `seconds`, without the first `skip`.
+
+    Raises:
+        RuntimeError: the workers did not start, or the master ended.
+    """
     python = str(Path(program).with_name("python"))
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
         (Path(folder) / "locustfile.py").write_text(LOCUSTFILE)

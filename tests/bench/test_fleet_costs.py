@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from bench import controller
+from bench import controller, controller_beside_locust
 from bench.controller import MIB, Fleet, Seen, _verdict
 from bench.deltas import drawn_seconds
 from bench.locust_master import Seen as Master
@@ -97,3 +97,17 @@ def test_a_fleet_that_does_not_come_up_is_a_sentence_and_the_others_are_measured
         "5,000 agents of 46 series: the load did not begin: nothing for 130 s; the budget is NOT HELD."
     )
     assert section.verdict.endswith(": held.")
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "shown"),
+    [
+        ([0.44, 0.40, 0.36], [0.43, 0.41, 0.39], "40% and 41% of a core, ratio 0.98; budget 1.32: held."),
+        ([0.25, 0.25, 0.25], [0.19, 0.18, 0.19], "25% and 19% of a core, ratio 1.32; budget 1.32: held."),
+        ([0.30, 0.31, 0.32], [0.20, 0.20, 0.20], "31% and 20% of a core, ratio 1.55; budget 1.32: NOT HELD."),
+    ],
+)
+def test_a_controller_is_judged_beside_locusts_master_by_medians(
+    ours: list[float], theirs: list[float], shown: str
+) -> None:
+    assert shown in controller_beside_locust._verdict(ours, theirs)
