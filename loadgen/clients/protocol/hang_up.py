@@ -72,7 +72,7 @@ class EpollHangUps(HangUps):
         self._looked_ns = 0
 
     def watch(self, connection: object, transport: asyncio.BaseTransport) -> None:
-        """As in HangUps; takes a system call. If no more files can be opened, nothing is watched. Then a close is found
+        """Do as HangUps does; takes a system call. If no more files can be opened, nothing is watched. Then a close is found
         by the loop, or by a request that fails.
         """
         if (fd := _fd_of(transport)) < 0:
@@ -94,7 +94,7 @@ class EpollHangUps(HangUps):
                 self._epoll.unregister(fd)
 
     def has(self, connection: object, read_ns: int) -> bool:
-        """HOT. As in HangUps. Takes a system call, or 0.3 µs if there was a look since `read_ns`."""
+        """HOT. Do as HangUps does. Takes a system call, or 0.3 µs if there was a look since `read_ns`."""
         if read_ns >= self._looked_ns:
             self._look()
         return connection in self._closed
