@@ -72,8 +72,8 @@ class EpollHangUps(HangUps):
         self._looked_ns = 0
 
     def watch(self, connection: object, transport: asyncio.BaseTransport) -> None:
-        """Do as HangUps does; takes a system call. If no more files can be opened, nothing is watched. Then a close is found
-        by the loop, or by a request that fails.
+        """Do as HangUps does; takes a system call. If no more files can be opened, nothing is watched. Then the loop or
+        a request that fails finds a close.
         """
         if (fd := _fd_of(transport)) < 0:
             return
