@@ -68,8 +68,8 @@ def test_each_selector_of_an_expression_gets_the_condition_once(expression: str,
 @pytest.mark.parametrize(
     ("expression", "condition", "why"),
     [
-        ("5 + 3", NOT_OURS, "it has no selector"),
-        ("rate(a[$w])) + $x", NOT_OURS, "'$x' in it is not PromQL"),
+        ("5 + 3", NOT_OURS, "the query has no selector"),
+        ("rate(a[$w])) + $x", NOT_OURS, "'$x' in the query is not PromQL"),
         ("a{x=`y`}", NOT_OURS, "has conditions that are not like"),
         ("a", "client is x", "'client is x' has conditions that are not like"),
     ],
@@ -121,7 +121,7 @@ def test_a_condition_that_cannot_be_added_is_a_loss_with_the_reason_and_the_quer
 
     assert "it cannot be added to a query: 'requests_total{x=`y`}'" in of_query.reason
     assert "'client is x'" in of_condition.reason
-    assert of_query.effect == "the rules count load tests: write it into the queries"
+    assert of_query.effect == "the rules count load tests: add the condition to the queries"
     assert 'loadgen"}' not in rules_of(slos.objectives)
 
 
