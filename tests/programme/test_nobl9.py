@@ -94,8 +94,8 @@ def test_each_fault_of_an_objective_is_named_once() -> None:
 def test_a_composite_is_refused() -> None:
     found = lost(FINE, Composite("shop", (Part("web"), Part("cart"))))
     assert found == [
-        "shop: the composite: Nobl9's converter supports neither weights nor an indicator for each objective; Nobl9 refuses the"
-        " SLO: write one SLO for each part"
+        "shop: the composite: Nobl9's converter supports neither weights nor an indicator for each objective;"
+        " Nobl9 refuses the SLO: write one SLO for each part"
     ]
 
 

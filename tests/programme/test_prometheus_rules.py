@@ -110,7 +110,8 @@ def test_an_alert_that_can_never_fire_is_left_out_with_a_reason() -> None:
     slos = SloSet.of([promise(target=Decimal("0.9"))])
     assert "14.4" not in as_prometheus(slos)
     assert [str(loss) for loss in prometheus_losses(slos)] == [
-        "checkout-ok: the alert at a burn of 14.4: at this target, a burn above 10 is impossible; this alert is left out"
+        "checkout-ok: the alert at a burn of 14.4: at this target, a burn above 10 is impossible;"
+        " this alert is left out"
     ]
 
 

@@ -115,7 +115,11 @@ WRONG = [
     ("ws.png()", "has no png", 'did you mean "ping"?'),
     # user.grpc
     ("await user.grpc.reflect(5)", "5 is not the full name of a gRPC service", 'reflect("shop.v1.Cart")'),
-    ('await user.grpc.reflect("/shop.v1.Cart/Get")', "is not the full name of a gRPC service", 'reflect("shop.v1.Cart")'),
+    (
+        'await user.grpc.reflect("/shop.v1.Cart/Get")',
+        "is not the full name of a gRPC service",
+        'reflect("shop.v1.Cart")',
+    ),
     ('await user.grpc.reflect("a.B", as_mesages=True)', "has no argument as_mesages", 'did you mean "as_messages"?'),
     ('await user.grpc.reflect("a.B", as_messages=1)', "as_messages=1 must be True or False", "as_messages=True"),
     ('user.grpc.reflect("shop.v1.Cart")', "is never awaited", "write `await"),
