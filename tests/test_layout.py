@@ -20,6 +20,8 @@ IMPORTERS = {
     "hdrh": {"loadgen/measure/histograms/histogram.py"},
     "google": {
         "loadgen/wire/codec.py",
+        "loadgen/wire/delta_encoding.py",
+        "loadgen/wire/message_kind.py",
         "loadgen/traces/convert/otlp_protobuf.py",
         "loadgen/clients/grpc_schema/",
         "loadgen/clients/grpc_client/",

@@ -60,7 +60,7 @@ def trace_files(path: Path) -> list[Path]:
         if not one.name.startswith(".") and one.is_file():
             found.append(one)
             if len(found) > MOST_FILES:
-                raise UsageError(f"{path} has more than {MOST_FILES:,} files", hint="give a smaller folder")
+                raise UsageError(f"{path} has more than {MOST_FILES:,} files", hint="give a folder with fewer files")
     if not found:
         raise UsageError(f"{path}: the folder has no files", hint=_HINT)
     return sorted(found)
@@ -175,8 +175,8 @@ def _collected(path: Path, into: SpanCollector) -> Iterator[int]:
             break
     if length > MOST_DOCUMENT_BYTES:
         raise UsageError(
-            f"{path}: the file has more than {MOST_DOCUMENT_BYTES >> 20} MiB and not one object a line",
-            hint="split it, or write one object a line",
+            f"{path} is larger than {MOST_DOCUMENT_BYTES >> 20} MiB, the limit for a single JSON document",
+            hint="split the file, or write one JSON object in each line",
         )
     name = path.name.lower()
     try:

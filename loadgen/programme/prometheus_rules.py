@@ -50,7 +50,7 @@ _COUNTS: Final = re.compile(r"\b(?:rate|increase|sum_over_time|count_over_time)\
 _OTHER_FUNCTIONS: Final = re.compile(
     r"\b(?:irate|delta|idelta|deriv|(?:avg|min|max|last|quantile|stddev|stdvar|present)_over_time)\s*\("
 )
-_WHY_EMPTY: Final = "the recording rules of its counts and burns are written without alerts"
+_WHY_EMPTY: Final = "recording rules of its counts and burn rates are written, and no alert rules"
 _SHORTEST: Final = (("d", 86_400), ("h", 3_600), ("m", 60), ("s", 1))
 
 
@@ -78,12 +78,21 @@ def prometheus_losses(slos: SloSet) -> list[Loss]:
             continue
         losses += condition_loss(one, "the rules")
         if not _alerts(one):
-            losses.append(Loss(one.name, "its alerts", "the objective has no alerts", _WHY_EMPTY))
+            losses.append(Loss(one.name, "the alerts", "the objective has none", _WHY_EMPTY))
         for alert in _alerts(one):
             if reason := _why_silent(one, alert):
-                losses.append(Loss(one.name, f"the alert of {_short(alert.factor)}", reason, "it is left out"))
+                losses.append(
+                    Loss(one.name, f"the alert at a burn of {_short(alert.factor)}", reason, "this alert is left out")
+                )
     for composite in slos.composites:
-        losses.append(Loss(composite.name, "the composite", "rules are of single promises", "each part has its rules"))
+        losses.append(
+            Loss(
+                composite.name,
+                "the composite",
+                "Prometheus rules judge single objectives",
+                "each part has rules of its own",
+            )
+        )
     return losses
 
 
@@ -113,7 +122,7 @@ def _alerts(one: Objective) -> tuple[_Alert, ...]:
 def _why_silent(one: Objective, alert: _Alert) -> str:
     """Return why an alert can never fire; "" if it can."""
     if alert.factor > one.largest_burn:
-        return f"a burn of {_short(alert.factor)} is impossible at this target"
+        return f"at this target, a burn above {_short(one.largest_burn)} is impossible"
     if min(_windows(alert)) < one.slice_s:
         return f"a slice of {_duration(one.slice_s)} is longer than its window of {_duration(min(_windows(alert)))}"
     return ""
@@ -126,16 +135,16 @@ def _of_file(alert: Alert) -> _Alert:
 def _why_left_out(one: Objective) -> tuple[str, str] | None:
     """Return the field that rules cannot express, with the reason; None: the objective can be written."""
     if not isinstance(one.indicator, RatioIndicator):
-        return "the indicator", "rules need counts of good (or bad) and of all requests"
+        return "the indicator", "rules need a query of good or bad requests, and one of all requests"
     if one.method is not Method.OCCURRENCES and not one.slice_s:
-        return f"the method {one.method.value}", "its slices have no length"
+        return f"the method {one.method.value}", "the length of its slices is missing"
     if wrong := sorted({query.type for query in one.queries if query.type.lower() != "prometheus"}):
-        return "the source", f"the rules are for Prometheus, and not for {', '.join(map(repr, wrong))}"
+        return "the source", f"rules support Prometheus only, and not {', '.join(map(repr, wrong))}"
     for query in one.queries:
         if _increase(query, "5m") is None:
             return (
                 "a query",
-                f"{query.text!r} is neither a counter, nor sum(rate(counter[5m])), nor has {{{{.window}}}}",
+                f"{query.text!r} must be a counter, sum(rate(counter[5m])), or have {{{{.window}}}} as its range",
             )
     return None
 

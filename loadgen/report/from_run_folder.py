@@ -26,7 +26,7 @@ from loadgen.measure.histograms.sparse_rows import SparseRows, pairs_of
 from loadgen.measure.merging.merge import Accepted, Merge
 from loadgen.measure.merging.queries import Measured
 from loadgen.measure.run_folder.kept_stream_log import read_streams
-from loadgen.measure.statistics.batch_means import read_batches
+from loadgen.measure.statistics.batches_of_run import read_batches
 from loadgen.probes.limits.objective import rows_of
 from loadgen.report.charts.kept_streams import kept_of_page
 from loadgen.report.charts.planned_rate import planned_by

@@ -6,8 +6,8 @@ There are two checks, because a small message can unpack to a large one:
   compress to 1 kB and would take 1 GB once parsed.
 - `check_message` checks the texts and numbers of a message that was read from an agent.
 
-Both raise `LimitExceeded`, which names the field, its size and the limit. `codec.encode` also uses `text_limit`, to
-cut the texts that an agent sends.
+Both raise `LimitExceeded`, which names the field, its size and the limit. `message_kind.py` also uses `text_limit`,
+to cut the texts that an agent sends.
 """
 
 from __future__ import annotations
@@ -262,7 +262,7 @@ def _fields_of(descriptor: Any) -> dict[int, _Field]:
 
 
 _DOUBLE, _FLOAT, _FIXED64, _FIXED32, _STRING, _BYTES, _SFIXED32, _SFIXED64 = 1, 2, 6, 7, 9, 12, 15, 16
-"""Types of fields, as protobuf's descriptors number them; only the codec imports protobuf."""
+"""Types of fields, as protobuf's descriptors number them; this module does not import protobuf."""
 _WIDTHS: Final = {_DOUBLE: 8, _FIXED64: 8, _SFIXED64: 8, _FLOAT: 4, _FIXED32: 4, _SFIXED32: 4}
 
 

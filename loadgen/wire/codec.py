@@ -1,25 +1,22 @@
-"""Encodes messages to bytes and decodes them. No other module imports protobuf.
+"""Encodes messages to bytes and decodes them: the envelope, the table of message types, and the limits of sizes.
 
 Each encoded message is an envelope with the protocol's version, the type, length and CRC of the payload, and the
 payload. Decoding raises only `WireError`, whatever the cause: the peer may be broken, hostile, or of another version,
 and the reader must continue.
 
-This module checks the form: version, type, CRC, size, finite numbers, columns of equal length. The meaning of a delta
-is checked where it is merged. The limits of an agent's messages are in `check_limits.py`. Messages are checked before
-they are parsed, because a small message can unpack to a large one. Texts that an agent sends are cut here.
+The form is checked here: version, type, CRC, size, finite numbers. `delta_encoding.py` checks the form of deltas, and
+their meaning is checked where they are merged. The limits of an agent's messages are in `check_limits.py`. Messages are
+checked before they are parsed, because a small message can unpack to a large one. `message_kind.py` copies a message's
+fields, and cuts the texts that an agent sends. These three modules are the only ones that import the protocol's
+protobuf classes.
 """
 
 from __future__ import annotations
 
-import math
 import struct
 import zlib
-from array import array
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import astuple, replace
-from itertools import starmap
-from operator import attrgetter
-from types import MappingProxyType
+from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any, Final
 
 import msgspec
@@ -29,27 +26,16 @@ from google.protobuf.message import Message as Proto
 
 from loadgen.errors import Fault, LimitExceeded, WireError
 from loadgen.measure.deltas import limits
-from loadgen.measure.deltas.custom import CustomStats
-from loadgen.measure.deltas.delta import Counters, Delta, Health, StatsColumns, WorkerHealth, unpacked
-from loadgen.measure.deltas.exemplar import Exemplar, Failure
-from loadgen.measure.deltas.exemplar_rows import encode_rows
-from loadgen.measure.deltas.kept_stream import KeptStream
-from loadgen.measure.deltas.load_counts import Ending, FirstArrival, LoadCounts
-from loadgen.measure.deltas.outcomes_by_due_interval import DueCounts
-from loadgen.measure.deltas.read_health import ReadHealth
+from loadgen.measure.deltas.delta import Delta, unpacked
+from loadgen.measure.deltas.load_counts import Ending
 from loadgen.measure.deltas.rendezvous_counts import WaitingAt
-from loadgen.measure.deltas.sampled_sums import SampledSums
-from loadgen.measure.deltas.sampling_counts import SamplingCounts
-from loadgen.measure.deltas.series_key import Kind, Metric, SeriesKey, Tags
-from loadgen.measure.deltas.stream_health import StreamHealth
 from loadgen.measure.deltas.validate import packed_of
-from loadgen.measure.deltas.worker_loss import Loss
-from loadgen.measure.histograms.packed_counts import EMPTY, form_fault
 from loadgen.measure.objectives.steering_observation import Look, Part
 from loadgen.profiles.stage import Stage
 from loadgen.wire import messages as m
-from loadgen.wire.check_limits import SHAPE_FROM_BYTES, check_message, check_shape, text_limit
-from loadgen.wire.delta_rows import decode_row, encode_row
+from loadgen.wire.check_limits import check_message
+from loadgen.wire.delta_encoding import COUNTERS, DELTA_ROW, PLAIN_DELTA
+from loadgen.wire.message_kind import MessageKind, finite, utf8_text
 from loadgen.wire.v1 import wire_pb2 as pb
 
 __all__ = [
@@ -105,7 +91,7 @@ def encode(message: m.Message, *, limit_bytes: int = MAX_MESSAGE_BYTES, as_row: 
     if isinstance(message, Delta):
         counts = packed_of(message) if as_row else None
         message = replace(message, packed=counts) if counts is not None else unpacked(message)
-        kind = _PLAIN_DELTA if counts is None else kind
+        kind = PLAIN_DELTA if counts is None else kind
     if kind is None:
         raise WireError(
             f"{type(message).__name__} is not a message class",
@@ -303,81 +289,7 @@ def _crc(major: int, minor: int, kind: int, encoding: int, payload: bytes) -> in
     )
 
 
-# -- one reader and writer for each message --------------------------------------------------
-
-
-def _finite(value: float, name: str) -> float:
-    if not math.isfinite(value):
-        raise LimitExceeded(name, str(value), "a finite number")
-    return value
-
-
-def _text(text: str) -> str:
-    """Return the text with "?" for each character that UTF-8 cannot encode.
-
-    File names and error texts may have some.
-    """
-    return text.encode("utf-8", "replace").decode("utf-8")
-
-
-class _Kind:
-    """Translates one message class to its protobuf class and back.
-
-    Numbers, texts and bytes are copied by field name. `special` has the other fields, each with a function to write
-    and a function to read it.
-    """
-
-    def __init__(
-        self,
-        number: pb.Type,
-        message: type[Any],
-        proto: type[Proto],
-        special: Mapping[str, tuple[Callable[[Any], Any], Callable[[Any], Any]]] = MappingProxyType({}),
-    ) -> None:
-        self.number, self.message, self.proto, self.special = number, message, proto, special
-        types: Mapping[str, str] = message.__annotations__
-        names = list(types)
-        self.plain = tuple(name for name in names if name not in special)
-        self.floats = tuple(name for name, kind in types.items() if kind == "float")
-        self.all = attrgetter(*names) if len(names) > 1 else lambda proto: (getattr(proto, names[0]),)
-        self._float_places = tuple((names.index(name), name) for name in self.floats)
-        self._special_places = tuple((names.index(name), read) for name, (_, read) in special.items())
-        self.texts = tuple((name, text_limit(message.__name__, name)) for name, kind in types.items() if kind == "str")
-        self.is_plain = not self.floats and not special
-
-    def dump(self, message: Any) -> bytes:
-        """Return the payload of a message."""
-        data: bytes = self.write(message).SerializeToString()
-        return data
-
-    def load(self, payload: bytes, from_agent: bool) -> Any:
-        """Return the message in a payload. from_agent: first check the limits of an agent's messages."""
-        if from_agent and len(payload) > SHAPE_FROM_BYTES:
-            check_shape(payload, self.proto.DESCRIPTOR)
-        return self.read(self.proto.FromString(payload))
-
-    def write(self, message: Any) -> Proto:
-        values = {name: getattr(message, name) for name in self.plain}
-        for name in self.floats:
-            _finite(values[name], name)
-        for name, most in self.texts:
-            if not values[name].isascii():
-                values[name] = _text(values[name])
-            if most is not None:
-                values[name] = limits.cut(values[name], most)
-        for name, (to_proto, _) in self.special.items():
-            values[name] = to_proto(getattr(message, name))
-        return self.proto(**values)
-
-    def read(self, proto: Any) -> Any:
-        if self.is_plain:
-            return self.message(*self.all(proto))
-        values = list(self.all(proto))  # by position, because by name it takes twice as long
-        for place, name in self._float_places:
-            _finite(values[place], name)
-        for place, from_proto in self._special_places:
-            values[place] = from_proto(values[place])
-        return self.message(*values)
+# -- the kinds of messages -------------------------------------------------------------------
 
 
 def _ending(number: int) -> Ending:
@@ -394,26 +306,11 @@ def _ending_number(ending: Ending) -> int:
 
 
 def _weights(values: Iterable[float]) -> tuple[float, ...]:
-    return tuple(_finite(value, "weights") for value in values)
+    return tuple(finite(value, "weights") for value in values)
 
 
 def _texts(values: Iterable[str]) -> tuple[str, ...]:
-    return tuple(map(_text, values))
-
-
-def _notes(texts: Sequence[str]) -> tuple[str, ...]:
-    """Return notes cut to the limits of one interval. If some are left out, the last note gives their number."""
-    if len(texts) > limits.NOTES:
-        texts = (*texts[: limits.NOTES - 1], f"{len(texts) - limits.NOTES + 1:,} more are left out")
-    return tuple(limits.cut(_text(text), limits.TEXT_BYTES) for text in texts)
-
-
-def _write_tags(tags: Tags) -> list[pb.Tag]:
-    return [pb.Tag(name=_text(name), value=_text(value)) for name, value in tags]
-
-
-def _read_tags(tags: Iterable[pb.Tag]) -> Tags:
-    return tuple((tag.name, tag.value) for tag in tags)
+    return tuple(map(utf8_text, values))
 
 
 def _write_stages(stages: Iterable[Stage]) -> list[pb.Stage]:
@@ -426,7 +323,7 @@ def _read_stages(stages: Iterable[pb.Stage]) -> tuple[Stage, ...]:
 
 def _checked(stage: Stage) -> Stage:
     for value in (stage.start, stage.end):
-        if _finite(value, "stages") < 0:
+        if finite(value, "stages") < 0:
             raise WireError(
                 f"a stage has the value {value:g}: it must be at least 0",
                 hint="run the same version of loadgen on the controller and on every agent",
@@ -434,381 +331,11 @@ def _checked(stage: Stage) -> Stage:
     return stage
 
 
-class _ExemplarKind(_Kind):
-    """Translates an Exemplar. HOT on the controller: 1 µs; in plans with tracing, with a message inside, 3.5 µs."""
-
-    _TRACED: Final = Exemplar.__struct_fields__[Exemplar.__struct_fields__.index("span") :]
-    """The fields of that message, which are the last ones."""
-
-    def __init__(self) -> None:
-        super().__init__(pb.TYPE_UNSPECIFIED, Exemplar, pb.Exemplar, {name: (list, tuple) for name in self._TRACED})
-        usual = Exemplar.__struct_fields__[: -len(self._TRACED)]
-        self._usual = attrgetter(*usual)
-        self._traced = attrgetter(*self._TRACED)
-        self._usual_texts = tuple((name, most) for name, most in self.texts if name in usual)
-        self._empty = tuple(getattr(Exemplar("", "", "", "", "random", 0, 0, 0, 0), name) for name in self._TRACED)
-
-    def row(self, one: Exemplar) -> tuple[Any, ...] | None:
-        """Return the fields of an exemplar without those of plans with tracing; None if it has some of these."""
-        if self._traced(one) != self._empty:
-            return None
-        return tuple(self._usual_values(one).values())
-
-    def _usual_values(self, one: Exemplar) -> dict[str, Any]:
-        values = {name: getattr(one, name) for name in self.plain}
-        for name, most in self._usual_texts:
-            text = values[name] if values[name].isascii() else _text(values[name])
-            values[name] = text if most is None else limits.cut(text, most)
-        return values
-
-    def write(self, message: Any) -> Proto:
-        one: Exemplar = message
-        values = self._usual_values(one)
-        given = self._traced(one)
-        if given == self._empty:
-            return pb.Exemplar(**values)
-        more = dict(zip(self._TRACED, given, strict=True))
-        _finite(one.stands_for, "stands_for")
-        more["span"], more["remote"] = limits.cut(_text(one.span)), limits.cut(_text(one.remote))
-        more["requests"] = [limits.cut(_text(text)) for text in one.requests]
-        more["tags"] = [pb.Tag(name=limits.cut(_text(name)), value=limits.cut(_text(v))) for name, v in one.tags]
-        return pb.Exemplar(**values, traced=pb.TracedExemplar(**more))
-
-    def read(self, proto: Any) -> Any:
-        if not proto.HasField("traced"):
-            return Exemplar(*self._usual(proto))
-        span, sampled, stands_for, status, first_ns, phases, reused, limited, unfit, remote, tags, active, requests = (
-            self._traced(proto.traced)
-        )
-        _finite(stands_for, "stands_for")
-        values = (
-            *self._usual(proto),
-            span,
-            sampled,
-            stands_for,
-            status,
-            first_ns,
-            tuple(phases[:]),  # slices are read twice as fast as the container
-            reused,
-            limited,
-            unfit,
-            remote,
-            _read_tags(tags) if tags else (),
-            tuple(active[:]),
-            tuple(requests[:]) if requests else (),
-        )
-        return Exemplar(*values)
+_FAULT = MessageKind(pb.TYPE_UNSPECIFIED, Fault, pb.Fault)
+_WAITING_AT = MessageKind(pb.TYPE_UNSPECIFIED, WaitingAt, pb.WaitingAt)
 
 
-def _write_exemplar_rows(exemplars: Sequence[Exemplar]) -> bytes:
-    """Return exemplars as rows of MessagePack; empty without exemplars, or if one has further fields."""
-    rows = [row for one in exemplars if (row := _EXEMPLAR.row(one)) is not None]
-    return encode_rows(rows) if rows and len(rows) == len(exemplars) else b""
-
-
-_FAULT = _Kind(pb.TYPE_UNSPECIFIED, Fault, pb.Fault)
-_COUNTERS = _Kind(pb.TYPE_UNSPECIFIED, Counters, pb.Counters)
-_STREAMS = _Kind(pb.TYPE_UNSPECIFIED, StreamHealth, pb.StreamHealth)
-_READS = _Kind(pb.TYPE_UNSPECIFIED, ReadHealth, pb.ReadHealth)
-_HEALTH = _Kind(
-    pb.TYPE_UNSPECIFIED,
-    Health,
-    pb.Health,
-    {
-        "unfit": (_notes, tuple),
-        "notes": (_notes, tuple),
-        "streams": (
-            lambda streams: None if streams is None else _STREAMS.write(streams),
-            # A message always has at least one interval, so without one the field is absent.
-            lambda proto: _STREAMS.read(proto) if proto.intervals else None,
-        ),
-        "reads": (
-            lambda reads: None if reads is None else _READS.write(reads),
-            lambda proto: _READS.read(proto) if proto.intervals else None,
-        ),
-    },
-)
-
-_WORKER = _Kind(pb.TYPE_UNSPECIFIED, WorkerHealth, pb.WorkerHealth, {"health": (_HEALTH.write, _HEALTH.read)})
-_LOSS = _Kind(pb.TYPE_UNSPECIFIED, Loss, pb.Loss)
-_WAITING_AT = _Kind(pb.TYPE_UNSPECIFIED, WaitingAt, pb.WaitingAt)
-_DUE = _Kind(pb.TYPE_UNSPECIFIED, DueCounts, pb.DueCounts)
-_LOAD = _Kind(pb.TYPE_UNSPECIFIED, LoadCounts, pb.LoadCounts)
-_SAMPLING = _Kind(pb.TYPE_UNSPECIFIED, SamplingCounts, pb.SamplingCounts)
-_FIRST = _Kind(pb.TYPE_UNSPECIFIED, FirstArrival, pb.FirstArrival)
-_CUSTOM = _Kind(pb.TYPE_UNSPECIFIED, CustomStats, pb.CustomStats, {"tags": (_write_tags, _read_tags)})
-_EXEMPLAR = _ExemplarKind()
-_FAILURE = _Kind(pb.TYPE_UNSPECIFIED, Failure, pb.Failure)
-_STREAM = _Kind(
-    pb.TYPE_UNSPECIFIED,
-    KeptStream,
-    pb.KeptStream,
-    {name: (list, tuple) for name in ("gaps_ns", "tokens", "joined")},
-)
-
-_METRICS: Mapping[Metric, pb.Metric] = {
-    "response": pb.METRIC_RESPONSE,
-    "service": pb.METRIC_SERVICE,
-    "duration": pb.METRIC_DURATION,
-    "user_wait": pb.METRIC_USER_WAIT,
-    "generator_lag": pb.METRIC_GENERATOR_LAG,
-    "value": pb.METRIC_VALUE,
-    "blocked": pb.METRIC_BLOCKED,
-    "dns": pb.METRIC_DNS,
-    "connect": pb.METRIC_CONNECT,
-    "tls": pb.METRIC_TLS,
-    "send": pb.METRIC_SEND,
-    "wait": pb.METRIC_WAIT,
-    "receive": pb.METRIC_RECEIVE,
-    "ttfb": pb.METRIC_TTFB,
-    "first_message": pb.METRIC_FIRST_MESSAGE,
-    "message_gap": pb.METRIC_MESSAGE_GAP,
-    "answer": pb.METRIC_ANSWER,
-    "message_age": pb.METRIC_MESSAGE_AGE,
-    "lcp": pb.METRIC_LCP,
-    "inp": pb.METRIC_INP,
-    "cls": pb.METRIC_CLS,
-    "fcp": pb.METRIC_FCP,
-    "ttft": pb.METRIC_TTFT,
-    "ttft_due": pb.METRIC_TTFT_DUE,
-    "ttfo": pb.METRIC_TTFO,
-    "itl": pb.METRIC_ITL,
-    "icl": pb.METRIC_ICL,
-    "stall": pb.METRIC_STALL,
-    "tpot": pb.METRIC_TPOT,
-    "prompt_tokens": pb.METRIC_PROMPT_TOKENS,
-    "cached_tokens": pb.METRIC_CACHED_TOKENS,
-    "output_tokens": pb.METRIC_OUTPUT_TOKENS,
-    "reasoning_tokens": pb.METRIC_REASONING_TOKENS,
-}
-_METRIC_NAMES: Mapping[int, Metric] = {number: name for name, number in _METRICS.items()}
-_KINDS: Mapping[Kind, pb.Kind] = {
-    "journey": pb.KIND_JOURNEY,
-    "step": pb.KIND_STEP,
-    "request": pb.KIND_REQUEST,
-    "trend": pb.KIND_TREND,
-    "goodput": pb.KIND_GOODPUT,
-}
-_KIND_NAMES: Mapping[int, Kind] = {number: name for name, number in _KINDS.items()}
-
-
-def _write_key(key: SeriesKey) -> pb.SeriesKey:
-    return pb.SeriesKey(
-        kind=_KINDS[key.kind],
-        journey=_text(key.journey),
-        step=None if key.step is None else _text(key.step),
-        request=None if key.request is None else _text(key.request),
-        outcome=_text(key.outcome),
-        metric=_METRICS[key.metric],
-        censored=key.censored,
-        warmup=key.warmup,
-        tags=_write_tags(key.tags),
-    )
-
-
-def _read_key(key: pb.SeriesKey) -> SeriesKey:
-    return SeriesKey(
-        kind=_KIND_NAMES[key.kind],
-        journey=key.journey,
-        step=key.step if key.HasField("step") else None,
-        request=key.request if key.HasField("request") else None,
-        outcome=key.outcome,
-        metric=_METRIC_NAMES[key.metric],
-        censored=key.censored,
-        warmup=key.warmup,
-        tags=_read_tags(key.tags),
-    )
-
-
-class _DeltaKind(_Kind):
-    """Translates a Delta in the form before 1.13, which also holds histograms that contradict themselves."""
-
-    def __init__(self) -> None:
-        super().__init__(pb.TYPE_DELTA, Delta, pb.Delta)
-
-    def write(self, message: Any) -> Proto:
-        delta: Delta = message
-        _check_pairs(len(delta.index) // 4)
-        stats = StatsColumns.of(delta.stats)
-        return pb.Delta(
-            agent=_text(delta.agent),
-            epoch=delta.epoch,
-            seq=delta.seq,
-            start_ns=delta.start_ns,
-            end_ns=delta.end_ns,
-            index=delta.index,
-            count=delta.count,
-            counters=_COUNTERS.write(delta.counters),  # type: ignore[arg-type]
-            health=_HEALTH.write(delta.health),  # type: ignore[arg-type]
-            run_id=_text(delta.run_id),
-            due=list(map(_DUE.write, delta.due)),  # type: ignore[arg-type]
-            workers=list(map(_WORKER.write, delta.workers)),  # type: ignore[arg-type]
-            loads=list(map(_LOAD.write, delta.loads)),  # type: ignore[arg-type]
-            stats_series=stats.series,
-            stats_n=stats.n,
-            stats_sum_ns=stats.sum_ns,
-            stats_min_ns=stats.min_ns,
-            stats_max_ns=stats.max_ns,
-            **_rare_fields(delta, delta.exemplars),
-        )
-
-    def read(self, proto: Any) -> Any:
-        delta: pb.Delta = proto
-        index, count, stats = self._plain(delta)
-        return Delta(
-            agent=delta.agent,
-            epoch=delta.epoch,
-            seq=delta.seq,
-            start_ns=delta.start_ns,
-            end_ns=delta.end_ns,
-            index=index,
-            count=count,
-            stats=stats,
-            counters=_COUNTERS.read(delta.counters),
-            health=_HEALTH.read(delta.health),
-            run_id=delta.run_id,
-            due=_each(_DUE, delta.due),
-            workers=_each(_WORKER, delta.workers),
-            loads=_each(_LOAD, delta.loads),
-            **_rare_values(delta),
-        )
-
-    @staticmethod
-    def _plain(delta: pb.Delta) -> tuple[bytes, bytes, StatsColumns]:
-        """Return index, count and statistics of a delta in the form before 1.13."""
-        index, count = delta.index, delta.count
-        if len(index) != len(count) or len(index) % 4:
-            raise WireError(
-                f"a delta has {len(index)} bytes of index and {len(count)} of count: they must be equal",
-                hint="run the same version of loadgen on the controller and on every agent",
-            )
-        columns = (
-            array("q", delta.stats_series[:]),
-            array("Q", delta.stats_n[:]),
-            array("q", delta.stats_sum_ns[:]),
-            array("q", delta.stats_min_ns[:]),
-            array("q", delta.stats_max_ns[:]),
-        )
-        return index, count, StatsColumns(*columns)
-
-
-class _DeltaRowKind(_Kind):
-    """Translates a Delta as one row. HOT on the controller, once per agent and second."""
-
-    def __init__(self) -> None:
-        super().__init__(pb.TYPE_DELTA_ROW, Delta, pb.Delta)
-
-    def dump(self, message: Any) -> bytes:
-        delta: Delta = message
-        packed = delta.packed or EMPTY
-        _check_pairs(len(packed.gaps) // 2)
-        rows, exemplars = delta.exemplar_rows, delta.exemplars
-        if not rows and (made := _write_exemplar_rows(exemplars)):
-            rows, exemplars = made, ()
-        cleaned = replace(
-            delta,
-            agent=_text(delta.agent),
-            run_id=_text(delta.run_id),
-            health=_cleaned(delta.health),
-            workers=tuple(replace(one, health=_cleaned(one.health)) for one in delta.workers),
-            due=tuple(replace(one, journey=limits.cut(_text(one.journey))) for one in delta.due),
-        )
-        rest: bytes = pb.Delta(**_rare_fields(delta, exemplars)).SerializeToString()
-        return encode_row(cleaned, packed, rows, rest)
-
-    def load(self, payload: bytes, from_agent: bool) -> Any:
-        delta, rest = decode_row(payload)
-        assert delta.packed is not None
-        if fault := form_fault(delta.packed):
-            raise WireError(
-                f"a delta has {fault}: they do not belong together",
-                hint="run the same version of loadgen on the controller and on every agent",
-            )
-        if not rest:
-            return delta
-        if from_agent and len(rest) > SHAPE_FROM_BYTES:
-            check_shape(rest, pb.Delta.DESCRIPTOR)
-        return replace(delta, **_rare_values(pb.Delta.FromString(rest)))
-
-
-def _check_pairs(pairs: int) -> None:
-    if pairs > limits.PAIRS_IN_DELTA:  # the backlog then does not join these neighbours
-        raise WireError(
-            f"a delta has {pairs:,} buckets: the limit is {limits.PAIRS_IN_DELTA:,}",
-            hint="use fewer names and tags in the scenario",
-        )
-
-
-def _cleaned(health: Health) -> Health:
-    """Return the health with finite numbers, and with notes within their limits."""
-    for name in _HEALTH.floats:
-        _finite(getattr(health, name), name)
-    if not health.unfit and not health.notes:
-        return health
-    return msgspec.structs.replace(health, unfit=_notes(health.unfit), notes=_notes(health.notes))
-
-
-def _rare_fields(delta: Delta, exemplars: Sequence[Exemplar]) -> dict[str, Any]:
-    """Return those fields of a delta that most deltas lack, as protobuf. exemplars: those that are in no row."""
-    return {
-        "new_series": list(map(_write_key, delta.new_series)),
-        "custom": list(map(_CUSTOM.write, delta.custom)),
-        "exemplars": list(map(_EXEMPLAR.write, exemplars)),
-        "failures": list(map(_FAILURE.write, delta.failures)),
-        "losses": list(map(_LOSS.write, delta.losses)),
-        "sampling": list(map(_SAMPLING.write, delta.sampling)),
-        "first_arrivals": list(map(_FIRST.write, delta.first_arrivals)),
-        "streams": list(map(_STREAM.write, delta.streams)),
-        "streams_left_out": delta.streams_left_out,
-        **_sampled_columns(delta.sampled),
-    }
-
-
-def _rare_values(delta: pb.Delta) -> dict[str, Any]:
-    return {
-        "new_series": tuple(map(_read_key, delta.new_series)),
-        "custom": _each(_CUSTOM, delta.custom),
-        "exemplars": _each(_EXEMPLAR, delta.exemplars),
-        "failures": _each(_FAILURE, delta.failures),
-        "losses": _each(_LOSS, delta.losses),
-        "sampling": _each(_SAMPLING, delta.sampling),
-        "first_arrivals": _each(_FIRST, delta.first_arrivals),
-        "streams": _each(_STREAM, delta.streams),
-        "streams_left_out": delta.streams_left_out,
-        "sampled": _sampled_rows(delta) if delta.sampled_series else (),
-    }
-
-
-_SAMPLED_COLUMNS: Final = ("sampled_series", "sampled_n", "sampled_sum_ns", "others_n", "others_sum_ns")
-"""The fields of Delta that have the values of SampledSums, in the order of its fields."""
-
-
-def _sampled_columns(rows: Sequence[SampledSums]) -> dict[str, Any]:
-    columns = zip(*map(astuple, rows), strict=True)
-    return dict(zip(_SAMPLED_COLUMNS, columns, strict=True)) if rows else {}
-
-
-def _sampled_rows(delta: pb.Delta) -> tuple[SampledSums, ...]:
-    columns = [getattr(delta, name)[:] for name in _SAMPLED_COLUMNS]
-    if len({len(column) for column in columns}) > 1:
-        raise WireError(
-            f"columns of sums of sampled requests differ in length: {list(map(len, columns))}",
-            hint="run the same version of loadgen on the controller and on every agent",
-        )
-    return tuple(map(SampledSums, *columns))
-
-
-def _each(kind: _Kind, some: Sequence[Any]) -> tuple[Any, ...]:
-    """Return the values of a repeated protobuf field as message objects. Most of these fields are empty in most deltas.
-
-    HOT for exemplars: 0.8 µs each.
-    """
-    if not some:
-        return ()
-    return tuple(starmap(kind.message, map(kind.all, some)) if kind.is_plain else map(kind.read, some))
-
-
-class _Optional(_Kind):
+class _Optional(MessageKind):
     """A message class with one optional number, because protobuf's default does not distinguish None from 0."""
 
     def __init__(self, number: pb.Type, message: type[Any], proto: type[Proto], maybe: str, **special: Any) -> None:
@@ -816,17 +343,17 @@ class _Optional(_Kind):
         self._maybe = maybe
 
     def _write_maybe(self, value: float | None) -> float | None:
-        return None if value is None else _finite(value, self._maybe)
+        return None if value is None else finite(value, self._maybe)
 
     def read(self, proto: Any) -> Any:
         found = super().read(proto)
         if not proto.HasField(self._maybe):
             return replace(found, **{self._maybe: None})
-        _finite(getattr(proto, self._maybe), self._maybe)
+        finite(getattr(proto, self._maybe), self._maybe)
         return found
 
 
-_PART = _Kind(pb.TYPE_UNSPECIFIED, Part, pb.Part, {"slower": (list, tuple)})
+_PART = MessageKind(pb.TYPE_UNSPECIFIED, Part, pb.Part, {"slower": (list, tuple)})
 _LOOK = _Optional(
     pb.TYPE_UNSPECIFIED,
     Look,
@@ -836,26 +363,25 @@ _LOOK = _Optional(
     unfit=(_texts, tuple),
 )
 
-_HEARTBEAT = _Kind(pb.TYPE_HEARTBEAT, m.Heartbeat, pb.Heartbeat)
-_PLAIN_DELTA = _DeltaKind()
+_HEARTBEAT = MessageKind(pb.TYPE_HEARTBEAT, m.Heartbeat, pb.Heartbeat)
 
-_ALL: tuple[_Kind, ...] = (
-    _Kind(pb.TYPE_HELLO, m.Hello, pb.Hello),
-    _Kind(pb.TYPE_WELCOME, m.Welcome, pb.Welcome),
-    _Kind(pb.TYPE_REJECTED, m.Rejected, pb.Rejected),
-    _Kind(pb.TYPE_NACK, m.Nack, pb.Nack),
-    _Kind(pb.TYPE_CLOCK_PING, m.ClockPing, pb.ClockPing),
-    _Kind(pb.TYPE_CLOCK_PONG, m.ClockPong, pb.ClockPong),
-    _Kind(
+_ALL: tuple[MessageKind, ...] = (
+    MessageKind(pb.TYPE_HELLO, m.Hello, pb.Hello),
+    MessageKind(pb.TYPE_WELCOME, m.Welcome, pb.Welcome),
+    MessageKind(pb.TYPE_REJECTED, m.Rejected, pb.Rejected),
+    MessageKind(pb.TYPE_NACK, m.Nack, pb.Nack),
+    MessageKind(pb.TYPE_CLOCK_PING, m.ClockPing, pb.ClockPing),
+    MessageKind(pb.TYPE_CLOCK_PONG, m.ClockPong, pb.ClockPong),
+    MessageKind(
         pb.TYPE_PREPARE,
         m.Prepare,
         pb.Prepare,
         {"weights": (_weights, _weights), "digests": (_texts, _texts), "control_plane": (_texts, _texts)},
     ),
-    _Kind(pb.TYPE_BUNDLE_REQUEST, m.BundleRequest, pb.BundleRequest),
-    _Kind(pb.TYPE_BUNDLE_CHUNK, m.BundleChunk, pb.BundleChunk),
-    _Kind(pb.TYPE_READY, m.Ready, pb.Ready),
-    _Kind(
+    MessageKind(pb.TYPE_BUNDLE_REQUEST, m.BundleRequest, pb.BundleRequest),
+    MessageKind(pb.TYPE_BUNDLE_CHUNK, m.BundleChunk, pb.BundleChunk),
+    MessageKind(pb.TYPE_READY, m.Ready, pb.Ready),
+    MessageKind(
         pb.TYPE_REFUSED,
         m.Refused,
         pb.Refused,
@@ -866,12 +392,12 @@ _ALL: tuple[_Kind, ...] = (
             )
         },
     ),
-    _Kind(pb.TYPE_SET_UP, m.SetUp, pb.SetUp),
-    _Kind(pb.TYPE_SET_UP_DONE, m.SetUpDone, pb.SetUpDone),
-    _Kind(pb.TYPE_START_AT, m.StartAt, pb.StartAt),
-    _Kind(pb.TYPE_REASSIGN, m.Reassign, pb.Reassign, {"weights": (_weights, _weights)}),
-    _Kind(pb.TYPE_ADJUST, m.Adjust, pb.Adjust, {"stages": (_write_stages, _read_stages)}),
-    _Kind(
+    MessageKind(pb.TYPE_SET_UP, m.SetUp, pb.SetUp),
+    MessageKind(pb.TYPE_SET_UP_DONE, m.SetUpDone, pb.SetUpDone),
+    MessageKind(pb.TYPE_START_AT, m.StartAt, pb.StartAt),
+    MessageKind(pb.TYPE_REASSIGN, m.Reassign, pb.Reassign, {"weights": (_weights, _weights)}),
+    MessageKind(pb.TYPE_ADJUST, m.Adjust, pb.Adjust, {"stages": (_write_stages, _read_stages)}),
+    MessageKind(
         pb.TYPE_STEER,
         m.Steer,
         pb.Steer,
@@ -879,23 +405,23 @@ _ALL: tuple[_Kind, ...] = (
     ),
     _Optional(pb.TYPE_STEERED, m.Steered, pb.Steered, "rate_per_s"),
     _HEARTBEAT,
-    _PLAIN_DELTA,
-    _DeltaRowKind(),
-    _Kind(
+    PLAIN_DELTA,
+    DELTA_ROW,
+    MessageKind(
         pb.TYPE_WAITING,
         m.Waiting,
         pb.Waiting,
         {"points": (lambda all_: list(map(_WAITING_AT.write, all_)), lambda all_: tuple(map(_WAITING_AT.read, all_)))},
     ),
-    _Kind(pb.TYPE_RELEASE_AT, m.ReleaseAt, pb.ReleaseAt),
-    _Kind(pb.TYPE_ACK, m.Ack, pb.Ack),
-    _Kind(pb.TYPE_STOP, m.Stop, pb.Stop),
-    _Kind(
-        pb.TYPE_FIN, m.Fin, pb.Fin, {"totals": (_COUNTERS.write, _COUNTERS.read), "ending": (_ending_number, _ending)}
+    MessageKind(pb.TYPE_RELEASE_AT, m.ReleaseAt, pb.ReleaseAt),
+    MessageKind(pb.TYPE_ACK, m.Ack, pb.Ack),
+    MessageKind(pb.TYPE_STOP, m.Stop, pb.Stop),
+    MessageKind(
+        pb.TYPE_FIN, m.Fin, pb.Fin, {"totals": (COUNTERS.write, COUNTERS.read), "ending": (_ending_number, _ending)}
     ),
-    _Kind(pb.TYPE_TEAR_DOWN, m.TearDown, pb.TearDown),
-    _Kind(pb.TYPE_TORN_DOWN, m.TornDown, pb.TornDown),
-    _Kind(pb.TYPE_BYE, m.Bye, pb.Bye),
+    MessageKind(pb.TYPE_TEAR_DOWN, m.TearDown, pb.TearDown),
+    MessageKind(pb.TYPE_TORN_DOWN, m.TornDown, pb.TornDown),
+    MessageKind(pb.TYPE_BYE, m.Bye, pb.Bye),
 )
 _BY_CLASS = {kind.message: kind for kind in _ALL}  # of a Delta the row, which stands last
 _BY_NUMBER = {kind.number: kind for kind in _ALL}

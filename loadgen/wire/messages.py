@@ -1,7 +1,7 @@
 """The messages between controller, agents and workers, as frozen values.
 
-Every message between processes is one of these classes. `wire/codec.py` translates them to protobuf and back; no
-other module uses protobuf. Times named `*_ns` are on the monotonic clock of the side that the field's text names.
+Every message between processes is one of these classes. `wire/codec.py` encodes and decodes them. Times
+named `*_ns` are on the monotonic clock of the side that the field's text names.
 
     agent -> controller   Hello, ClockPing, BundleRequest, Ready, Refused, SetUpDone, Heartbeat, Delta, Waiting,
                           Steered, Fin, TornDown

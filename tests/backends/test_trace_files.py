@@ -118,7 +118,7 @@ def test_lines_and_documents_have_limits(tmp_path: Path, monkeypatch: pytest.Mon
     with pytest.raises(UsageError, match="a line has more than"):
         read(lines)
     document.write_text(json.dumps(as_otlp(*shop_trace(n_queries=200)), indent=1))
-    with pytest.raises(UsageError, match="not one object a line"):
+    with pytest.raises(UsageError, match="the limit for a single JSON document"):
         read(document)
 
 

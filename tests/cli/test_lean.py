@@ -108,9 +108,15 @@ def test_a_list_of_runs_needs_no_part_that_loads_or_measures(tmp_path: Path) -> 
 
 
 def test_the_state_of_promises_needs_no_channel_and_no_source() -> None:
-    names = imported("import loadgen_controller.commands.slo_parts.status")
+    names = imported("import loadgen_controller.commands.slo")
 
     assert names.isdisjoint({"httpx", "boto3", "scipy", "pandas", "pyarrow"})
+
+
+def test_promises_need_nothing_of_plans_and_measurements() -> None:
+    names = imported("import loadgen_controller.commands.slo")
+
+    assert names.isdisjoint({"loadgen.dsl.plans", "loadgen.measure.merging", "hdrh", "asyncio", "importlib.metadata"})
 
 
 @pytest.mark.parametrize("name", ["feed", "Plan"])

@@ -10,7 +10,8 @@ from typer.testing import CliRunner, Result
 from loadgen.history.store.store import Store
 from loadgen_controller import cli
 from loadgen_controller.collect_option_errors import CollectedErrors
-from loadgen_controller.planning.option_parsing import outputs_of, places_of, store_of
+from loadgen_controller.commands.store_option import store_of
+from loadgen_controller.planning.option_parsing import outputs_of, places_of
 from tests.support.accepted import history
 from tests.support.run import loadgen as loadgen_process
 from tests.support.scenarios import browse_with

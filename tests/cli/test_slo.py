@@ -266,7 +266,7 @@ def test_export_is_stable_and_names_each_loss() -> None:
 def test_export_shows_what_a_reader_would_refuse() -> None:
     loadgen("slo", "new", "fast", "--window", "30d")
     result = loadgen("slo", "export", "--for", "dash0", "-o", "a.yaml")
-    assert "Dash0 has rolling windows of 28 days only" in result.output
+    assert "Dash0 supports rolling windows of 28 days only" in result.output
 
 
 @pytest.mark.parametrize(
@@ -287,7 +287,7 @@ def test_export_of_what_cannot_be_written_says_so() -> None:
     path = str(DATA / "openslo_budgeting-method_ratio-timeslices.yaml")
     result = loadgen("slo", "export", path, "--to", "sloth")
     assert result.exit_code == ExitCode.USAGE
-    assert "sloth counts occurrences only" in result.output
+    assert "sloth supports Occurrences only" in result.output
 
 
 def test_control_characters_of_files_are_escaped_on_the_terminal() -> None:
@@ -313,7 +313,7 @@ def test_export_writes_rules_for_prometheus_and_names_what_they_cannot_say() -> 
         "slo", "export", str(DATA / "openslo_budgeting-method_ratio-timeslices.yaml"), "--to", "prometheus"
     )
     assert slices.exit_code == ExitCode.USAGE
-    assert "main-page: the source: the rules are for Prometheus" in slices.output
+    assert "main-page: the source: rules support Prometheus only" in slices.output
     assert "no promise can be written for prometheus" in slices.output
 
 

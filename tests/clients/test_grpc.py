@@ -203,10 +203,10 @@ async def test_a_refusing_target_is_an_outcome() -> None:
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"credentials": object()}, "credentials of a gRPC call are not supported"),
+        ({"credentials": object()}, "credentials= of a gRPC call is not supported"),
         ({"compression": "deflate"}, "is not supported"),
-        ({"timeout": 0}, "invalid time-out of a gRPC call: 0"),
-        ({"metadata": (("X Y", "a"), ("te", "b"), ("a-bin", "c"), ("d", "e\n"), "f")}, "'x y' is not a name"),
+        ({"timeout": 0}, "invalid timeout=0 of a gRPC call"),
+        ({"metadata": (("X Y", "a"), ("te", "b"), ("a-bin", "c"), ("d", "e\n"), "f")}, "'x y' must be a name"),
     ],
 )
 async def test_wrong_options_are_named_before_anything_is_sent(options: Any, said: str) -> None:

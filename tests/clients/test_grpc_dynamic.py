@@ -81,7 +81,7 @@ def test_types_of_protobuf_have_the_form_of_its_json() -> None:
         ),
         ({"items": [{"cents": "many"}]}, "cents", "the fields of"),
         (["7"], "cannot convert ['7'] to", "the fields of"),
-        (kind("Item")(), "a message shop.v1.Item, and the method needs shop.v1.CartOf", None),
+        (kind("Item")(), "the method takes a shop.v1.CartOf, got a shop.v1.Item", None),
     ],
 )
 def test_a_wrong_request_is_named_with_the_nearest_field(value: Any, said: str, hint: str | None) -> None:
@@ -130,7 +130,7 @@ async def test_a_server_without_reflection_is_named_and_asked_once() -> None:
         for _ in range(3):
             with pytest.raises(UsageError) as caught:
                 await channel.reflect(CART)
-            assert caught.value.message == "the server does not offer gRPC reflection, so shop.v1.Cart is unknown"
+            assert caught.value.message == "cannot find shop.v1.Cart: the server does not offer gRPC reflection"
             assert "descriptor_set" in (caught.value.hint or "")
         assert [row.outcome for row in rows_of(client)] == ["ok", "ok"], "not a failure of the target's service"
     assert len(server.calls) == 2
@@ -141,7 +141,7 @@ async def test_unknown_services_and_methods_are_named_with_the_nearest() -> None
         with pytest.raises(UsageError) as caught:
             await channel.reflect("shop.v1.Card")
         assert (caught.value.message, caught.value.hint) == (
-            "the server has no gRPC service shop.v1.Card", "did you mean shop.v1.Cart?",
+            "the server does not offer the gRPC service shop.v1.Card", "did you mean shop.v1.Cart?",
         )  # fmt: skip
         live = await channel.reflect(CART)
         with pytest.raises(UsageError) as caught:
@@ -150,9 +150,9 @@ async def test_unknown_services_and_methods_are_named_with_the_nearest() -> None
             "the gRPC service shop.v1.Cart has no method Gett", "did you mean Get?",
         )  # fmt: skip
         assert not hasattr(live, "__wrapped__")
-        with pytest.raises(UsageError, match="streams its requests"):
+        with pytest.raises(UsageError, match="takes a stream of requests"):
             live.Fill({"id": "1"})
-        with pytest.raises(UsageError, match="key= is for methods with two streams"):
+        with pytest.raises(UsageError, match="key= needs a method that streams in both directions"):
             live.Get({}, key=lambda message: message)
 
 
@@ -244,9 +244,9 @@ async def test_a_descriptor_set_needs_no_reflection(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("data", "said"),
     [
-        (b"", "it is not a descriptor set: it contains no files"),
-        (b"<html>", "it is not a descriptor set"),
-        (shop_set(FILES[1]), "shop/v1/cart.proto import shop/v1/item.proto, which is missing"),
+        (b"", "not a descriptor set: it contains no .proto files"),
+        (b"<html>", "not a descriptor set"),
+        (shop_set(FILES[1]), "shop/v1/cart.proto imports shop/v1/item.proto, and the descriptors do not contain it"),
         (None, "cannot be read: No such file or directory"),
     ],
 )
@@ -267,7 +267,7 @@ def test_broken_descriptors_are_refused() -> None:
     broken = type(FILES[0])()
     broken.CopyFrom(FILES[1])
     broken.service[0].method[0].input_type = ".shop.v1.Nothing"
-    with pytest.raises(UsageError, match=r"cart\.proto are invalid"):
+    with pytest.raises(UsageError, match=r"cart\.proto is invalid"):
         Schema([FILES[0], broken])
     circular = type(FILES[0])(name="a.proto", dependency=["a.proto"])
     with pytest.raises(UsageError):

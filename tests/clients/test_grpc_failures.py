@@ -126,7 +126,9 @@ def test_long_and_broken_messages_are_cut_and_named() -> None:
     assert text.endswith("<3 more messages>")
     assert "no CartOf" in messages_text(path, framed(b"\xff\xff"), is_request=False)
     assert messages_text(path, framed(b"")[:4], is_request=True) == "<the last message is not complete>"
-    assert messages_text(path, b"\2\0\0\0\0", is_request=True).startswith("<5 bytes: a gRPC message with the flag 2")
+    assert messages_text(path, b"\2\0\0\0\0", is_request=True).startswith(
+        "<5 bytes: the compression flag of a message is 2"
+    )
     large = framed(cart(id="a" * 200_000).SerializeToString())
     assert messages_text(path, large, is_request=True) == f"<{len(large) - 5} bytes>"
     assert "the limit is 1,048,576" in messages_text(path, framed(b"a" * 2_000_000), is_request=True)

@@ -441,7 +441,7 @@ async def test_folder_is_sealed_from_a_merge_that_queries_of_the_live_view_canno
     waiting: list[int] = []
 
     def looking(folder: RunDir, facts: Facts, merge: Merge, *rest: Any) -> Sealed:
-        waiting.extend([len(merge._open), *(len(store._to_add) for store in merge._stores)])
+        waiting.extend([len(merge._open), *(len(store._waiting_parts) for store in merge._stores)])
         return seal(folder, facts, merge, *rest)
 
     monkeypatch.setattr("loadgen_controller.run.conductor.seal", looking)

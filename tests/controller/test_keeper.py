@@ -16,7 +16,7 @@ from loadgen.measure.deltas.exemplar import Failure
 from loadgen.measure.merging.checkpoint import freeze, read_checkpoint
 from loadgen.measure.merging.merge import Accepted, Merge
 from loadgen.measure.run_folder.rundir import RunDir
-from loadgen.measure.statistics.batch_means import recounted, recounted_cells
+from loadgen.measure.statistics.batches_of_run import recounted, recounted_cells
 from loadgen.units import NS_PER_S
 from loadgen.wire.codec import decode, encode
 from loadgen_controller.core.shares import Assignment

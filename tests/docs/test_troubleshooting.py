@@ -84,6 +84,7 @@ RAISED_BY = frozenset(("Fault", "_faulty", "fault"))
 
 PARSERS = (
     "controller/loadgen_controller/commands/scale.py",
+    "controller/loadgen_controller/commands/time_options.py",
     "controller/loadgen_controller/planning/option_parsing.py",
     "loadgen/aws/storage/s3.py",
     "loadgen/dsl/executors/parse_quantities.py",

@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from loadgen.dsl.find_settings import find_settings
 from loadgen.dsl.loading.loader import load
-from loadgen.dsl.plans.loadgen_toml import Policy, find_settings, merged, read_environment, read_places, read_settings
+from loadgen.dsl.plans.loadgen_toml import Policy, merged, read_environment, read_places, read_settings
 from loadgen.dsl.plans.spec import Overrides
 from loadgen.errors import Fault, ScenarioError
 from loadgen_controller.collect_option_errors import CollectedErrors

@@ -93,7 +93,9 @@ async def test_a_call_without_a_canned_answer_is_an_error_of_the_test(given: dic
 
 
 async def test_wrong_canned_answers_are_errors_of_the_test() -> None:
-    with pytest.raises(UsageError, match=r"a canned answer of grpc.health.v1.Health/Check is a float"):
+    with pytest.raises(
+        UsageError, match=r"the canned answer of grpc.health.v1.Health/Check has the invalid type float"
+    ):
         await looks.trial(replies={f"{HEALTH}/Check": 0.5})
     with pytest.raises(UsageError) as caught:
         await looks.trial(replies={f"{HEALTH}/Check": {"state": 1}})

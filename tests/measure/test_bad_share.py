@@ -16,7 +16,8 @@ from loadgen.measure.objectives.objective import Objective, evaluate, unsure_tex
 from loadgen.measure.objectives.words import count_for_sure
 from loadgen.measure.statistics import bad_share_interval
 from loadgen.measure.statistics.bad_share_interval import BATCHES, dispersion_of, share_interval
-from loadgen.measure.statistics.batch_means import Batches, with_intervals
+from loadgen.measure.statistics.batch_means import Batches
+from loadgen.measure.statistics.objective_intervals import with_intervals
 from loadgen.measure.statistics.share_in_worst_window import dispersion_of_neighbours, share_in_worst_window
 from loadgen.units import NS_PER_MS, NS_PER_S
 from tests.support.deltas import FakeAgent, journey_key

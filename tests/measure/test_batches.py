@@ -12,8 +12,9 @@ import pytest
 from loadgen.measure.deltas.series_key import SeriesKey
 from loadgen.measure.merging.merge import Merge
 from loadgen.measure.objectives.objective import Objective, SloResult, evaluate
-from loadgen.measure.statistics.batch_means import BATCHES, T_QUANTILE, Batches, Interval, with_intervals
+from loadgen.measure.statistics.batch_means import BATCHES, T_QUANTILE, Batches, Interval
 from loadgen.measure.statistics.correlation import neighbours_rho
+from loadgen.measure.statistics.objective_intervals import with_intervals
 from loadgen.units import NS_PER_MS, NS_PER_S
 from tests.support.deltas import FakeAgent, journey_key
 from tests.support.simulated import ROW, ar1, batches_of, deltas_of, quick_batches_of

@@ -22,7 +22,8 @@ from loadgen.measure.deltas.outcomes_by_due_interval import BAD, GOOD, DueCounts
 from loadgen.measure.merging.merge import Merge, check_invariant
 from loadgen.measure.merging.stored_interval import CELLS_MAGIC, Cell, cell_of, encode_cell, read_cells
 from loadgen.measure.results.hlog import read_hlog, write_hlog, write_hlog_of_cells
-from loadgen.measure.statistics.batch_means import Batches, recounted, recounted_cells
+from loadgen.measure.statistics.batch_means import Batches
+from loadgen.measure.statistics.batches_of_run import recounted, recounted_cells
 from loadgen.measure.statistics.objective_bins import Binned
 from loadgen.units import NS_PER_S
 from tests.measure.test_hlog import START

@@ -61,7 +61,7 @@ def test_a_dense_store_holds_what_a_store_of_pages_holds(
     """Parts as rows or as pairs, with readers in between, and with more series than a dense store may have."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(counts_of_all_series, "DENSE_SERIES", most)
-        patch.setattr(counts_of_all_series, "_AT_ONCE", waiting)
+        patch.setattr(counts_of_all_series, "_MOST_WAITING_PAIRS", waiting)
         dense, paged, whole = Store(np.uint32, is_dense=True), Store(np.uint32), Store()
         for k, part in enumerate(parts):
             rows, stats = rows_and_stats(part)

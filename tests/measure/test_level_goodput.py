@@ -22,7 +22,8 @@ from loadgen.measure.results.level_figures import LevelFacts, level_figures
 from loadgen.measure.results.level_goodput import GoodShare, OfferedByInterval
 from loadgen.measure.results.level_intervals import EndedByInterval
 from loadgen.measure.results.summary import build
-from loadgen.measure.statistics.batch_means import Batches, with_intervals
+from loadgen.measure.statistics.batch_means import Batches
+from loadgen.measure.statistics.objective_intervals import with_intervals
 from loadgen.profiles.levels import LevelSpan
 from loadgen.report.level_goodput import goodput_line, goodput_table
 from loadgen.report.level_tables import level_lines, level_tables

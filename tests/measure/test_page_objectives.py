@@ -21,7 +21,8 @@ from loadgen.measure.deltas.series_key import CLS_NS, OK
 from loadgen.measure.merging.merge import Merge
 from loadgen.measure.objectives.objective import Objective, SloResult, describe, evaluate_all
 from loadgen.measure.results.summary import RunFacts, build
-from loadgen.measure.statistics.batch_means import read_batches, with_intervals
+from loadgen.measure.statistics.batches_of_run import read_batches
+from loadgen.measure.statistics.objective_intervals import with_intervals
 from loadgen.report.executive_summary import story_of
 from loadgen.report.report_tables import final_report
 from loadgen.report.slos import slo_row

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from loadgen import goodput, maximum, mean, p, throughput, total
 from loadgen.dsl.plans.slo import Slo, TimeMetric
 from loadgen.measure.objectives.objective import Objective, SloResult, describe, evaluate_all
-from loadgen.measure.statistics.batch_means import read_batches, with_intervals
+from loadgen.measure.statistics.batches_of_run import read_batches
+from loadgen.measure.statistics.objective_intervals import with_intervals
 from loadgen.report.slos import slo_words
 from tests.support.examples import examples
 from tests.support.made_up_streams import Ask, L, Lost, Made, deltas_of, good_and_bad, made_up, recorded, values_of

@@ -12,7 +12,7 @@ from loadgen.measure.deltas.delta import Delta
 from loadgen.measure.deltas.series_key import SeriesKey
 from loadgen.measure.merging.merge import Merge
 from loadgen.measure.merging.stored_interval import cell_of
-from loadgen.measure.statistics.batch_means import recounted, recounted_cells
+from loadgen.measure.statistics.batches_of_run import recounted, recounted_cells
 from loadgen.measure.statistics.warmup import (
     OUTPUT_TOKENS,
     RESPONSE_TIMES,

@@ -19,8 +19,10 @@ from loadgen.measure.deltas.outcomes_by_due_interval import DueCounts
 from loadgen.measure.deltas.series_key import OK, SeriesKey
 from loadgen.measure.merging.merge import Merge
 from loadgen.measure.objectives.objective import Objective, SloResult, evaluate, evaluate_all, unsure_text
-from loadgen.measure.statistics.batch_means import Batches, read_batches, with_intervals
+from loadgen.measure.statistics.batch_means import Batches
+from loadgen.measure.statistics.batches_of_run import read_batches
 from loadgen.measure.statistics.mean_of_batches import t_quantile
+from loadgen.measure.statistics.objective_intervals import with_intervals
 from loadgen.measure.statistics.sure_values import judged_in_windows
 from loadgen.units import NS_PER_MS, NS_PER_S, NS_PER_US
 from tests.measure.test_made_up_runs import WHOLE, WINDOWED, objectives

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from loadgen.measure.deltas.outcomes_by_due_interval import DueCounts
 from loadgen.measure.deltas.series_key import SeriesKey
 from loadgen.measure.merging.merge import Merge, check_invariant
-from loadgen.measure.statistics.batch_means import recounted
+from loadgen.measure.statistics.batches_of_run import recounted
 from loadgen.measure.statistics.warmup import Levels, Recount, find_cut
 from loadgen.units import NS_PER_MS, NS_PER_S
 from tests.support.deltas import FakeAgent, journey_key, request_key

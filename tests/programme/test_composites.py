@@ -146,7 +146,7 @@ def test_parts_that_one_slo_cannot_hold_are_written_by_themselves_with_a_loss() 
     moved = replace(slos, objectives=(replace(slos.objectives[0], service="other"), slos.objectives[1]))
 
     assert as_openslo(moved).count("kind: SLO") == 2
-    assert any("each part is written by itself" in str(loss) for loss in openslo_losses(moved))
+    assert any("each part is written as an SLO of its own" in str(loss) for loss in openslo_losses(moved))
 
 
 def test_files_without_composites_name_them_as_lost() -> None:

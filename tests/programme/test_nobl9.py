@@ -65,18 +65,21 @@ def ratio(query: Query) -> dict[str, Any]:
         ({"window": RollingWindow(28 * DAY)}, "write 28d in the exported file; Nobl9 refuses the objective"),
         ({"window": RollingWindow(90 * DAY)}, "rolling windows of at most 31 days"),
         ({"window": replace(WEEK, count=2, unit="Y")}, "calendar windows of at most 366 days"),
-        ({"method": Method.RATIO_TIMESLICES, "slice_s": 60}, "Nobl9 has Occurrences and Timeslices only"),
-        ({"method": Method.TIMESLICES, "slice_s": 300}, "slices of 5m: Nobl9 has no timeSliceWindow"),
-        ({"indicator": RawRatioIndicator(PROMQL)}, "reads good, bad and total only"),
+        ({"method": Method.RATIO_TIMESLICES, "slice_s": 60}, "Nobl9 supports Occurrences and Timeslices only"),
+        ({"method": Method.TIMESLICES, "slice_s": 300}, "slices of 5m: Nobl9 ignores timeSliceWindow"),
+        ({"indicator": RawRatioIndicator(PROMQL)}, "supports good, bad and total only"),
         (ratio(replace(PROMQL, source="")), "Nobl9 needs the name of a data source in each metric"),
-        (ratio(replace(PROMQL, type="Prometheus")), "the type Prometheus: Nobl9 writes prometheus"),
-        (ratio(replace(PROMQL, type="CloudWatch")), "reads the field region of a metric of cloudWatch"),
-        (ratio(replace(PROMQL, type="sql")), "the type sql: Nobl9 has no such type"),
-        (ratio(replace(PROMQL, spec_json='{"query": "x"}')), "reads the field promql of a metric of prometheus"),
-        ({"alerts": (Alert("fast", Decimal(14), 3_600),)}, "severity page: Nobl9 has Low, Medium, High"),
+        (ratio(replace(PROMQL, type="Prometheus")), "the type Prometheus: Nobl9 needs the spelling prometheus"),
+        (ratio(replace(PROMQL, type="CloudWatch")), "needs the field region in a query of the type cloudWatch"),
+        (ratio(replace(PROMQL, type="sql")), "the type sql: Nobl9 does not support it"),
+        (
+            ratio(replace(PROMQL, spec_json='{"query": "x"}')),
+            "needs the field promql in a query of the type prometheus",
+        ),
+        ({"alerts": (Alert("fast", Decimal(14), 3_600),)}, "severity page: Nobl9 supports Low, Medium, High"),
         (
             {"alerts": (Alert("f", Decimal(1), 60, severity="Low", targets=(NotificationTarget("a", "pager"),)),)},
-            "target pager: Nobl9 has webhook,",
+            "target pager: Nobl9 supports webhook,",
         ),
     ],
 )
@@ -91,8 +94,8 @@ def test_each_fault_of_an_objective_is_named_once() -> None:
 def test_a_composite_is_refused() -> None:
     found = lost(FINE, Composite("shop", (Part("web"), Part("cart"))))
     assert found == [
-        "shop: the composite: the converter has no indicators of single objectives and no weights; Nobl9 refuses the"
-        " SLO: write one SLO for each part"
+        "shop: the composite: Nobl9's converter supports neither weights nor an indicator for each objective;"
+        " Nobl9 refuses the SLO: write one SLO for each part"
     ]
 
 

@@ -456,4 +456,4 @@ def test_values_of_sexagesimals_dates_and_booleans_stay_texts() -> None:
 def test_standard_alerts_are_told_as_lost_for_other_readers() -> None:
     slos = changed(("loadgen.dev/source: prod-prometheus", "loadgen.dev/alerts: standard")).check()
     (loss,) = openslo_losses(slos)
-    assert re.match(r"checkout-fast: the alert set standard: .*; other readers see no alerts", str(loss))
+    assert re.match(r"checkout-fast: the alert set standard: .*; other tools make no alerts from it", str(loss))

@@ -110,7 +110,8 @@ def test_an_alert_that_can_never_fire_is_left_out_with_a_reason() -> None:
     slos = SloSet.of([promise(target=Decimal("0.9"))])
     assert "14.4" not in as_prometheus(slos)
     assert [str(loss) for loss in prometheus_losses(slos)] == [
-        "checkout-ok: the alert of 14.4: a burn of 14.4 is impossible at this target; it is left out"
+        "checkout-ok: the alert at a burn of 14.4: at this target, a burn above 10 is impossible;"
+        " this alert is left out"
     ]
 
 
@@ -290,6 +291,9 @@ def test_alerts_with_windows_below_a_slice_are_left_out_with_the_reason() -> Non
     (loss,) = prometheus_losses(slos)
     (group,) = yaml.safe_load(as_prometheus(slos))["groups"]
 
-    assert str(loss) == "checkout-ok: the alert of 14.4: a slice of 10m is longer than its window of 5m; it is left out"
+    assert str(loss) == (
+        "checkout-ok: the alert at a burn of 14.4: a slice of 10m is longer than its window of 5m;"
+        " this alert is left out"
+    )
     assert group["interval"] == "10m"
     assert [rule["labels"]["long_window"] for rule in group["rules"] if "alert" in rule] == ["6h", "1d", "3d"]

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from loadgen.measure.objectives.objective import Objective, evaluate
-from loadgen.measure.statistics.batch_means import with_intervals
+from loadgen.measure.statistics.objective_intervals import with_intervals
 from loadgen.units import NS_PER_MS
 from tests.support.simulated import batches_of
 from tools.how_often_wrong.objectives import (

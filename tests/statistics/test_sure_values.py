@@ -17,7 +17,8 @@ from loadgen.dsl.plans.slo import Slo
 from loadgen.measure.deltas.custom import CustomStats
 from loadgen.measure.deltas.series_key import OK, SeriesKey
 from loadgen.measure.objectives.objective import evaluate
-from loadgen.measure.statistics.batch_means import Batches, with_intervals
+from loadgen.measure.statistics.batch_means import Batches
+from loadgen.measure.statistics.objective_intervals import with_intervals
 from loadgen.units import NS_PER_MS, NS_PER_S
 from tests.support.deltas import FakeAgent, request_key
 from tools.how_often_wrong.sure_values import (

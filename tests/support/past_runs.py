@@ -20,7 +20,7 @@ from loadgen.measure.deltas.delta import Delta
 from loadgen.measure.deltas.series_key import SeriesKey
 from loadgen.measure.results.summary import AgentFacts, RunFacts, build
 from loadgen.measure.run_folder.rundir import RunDir
-from loadgen.measure.statistics.batch_means import recounted
+from loadgen.measure.statistics.batches_of_run import recounted
 from loadgen.profiles.profile import ArrivalProfile
 from loadgen.profiles.stage import Stage
 from loadgen.units import NS_PER_MS, NS_PER_S

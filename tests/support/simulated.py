@@ -14,7 +14,8 @@ from loadgen.measure.histograms.histogram import slots_of_ns
 from loadgen.measure.merging.merge import Merge
 from loadgen.measure.merging.queries import Row
 from loadgen.measure.merging.stored_interval import Cell
-from loadgen.measure.statistics.batch_means import Batches, read_batches
+from loadgen.measure.statistics.batch_means import Batches
+from loadgen.measure.statistics.batches_of_run import read_batches
 from loadgen.units import NS_PER_S
 
 __all__ = ["JOURNEY", "ROW", "ar1", "batches_of", "deltas_of", "quick_batches_of", "wilson"]

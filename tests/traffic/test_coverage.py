@@ -297,14 +297,14 @@ def test_references_are_followed_in_the_folder_and_never_in_the_network_or_in_a_
 
     assert [str(one.endpoint) for one in found.operations] == ["GET /file", "POST /back", "POST /ok", "POST /same"]
     assert {one.partition(":")[0]: one.partition(": ")[2] for one in found.left_out} == {
-        "/loop": "its $ref leads in a circle",
-        "/loop2": "its $ref leads in a circle",
-        "/loop3": "its $ref leads in a circle",
-        "/net": "its $ref is an address in the network, which is never fetched",
-        "/net2": "its $ref is an address in the network, which is never fetched",
-        "/out": "its $ref leads out of the folder of the document",
-        "/gone": "the place of its $ref does not exist",
-        "/text": "it is not an object",
+        "/loop": "its references form a circle",
+        "/loop2": "its references form a circle",
+        "/loop3": "its references form a circle",
+        "/net": "its $ref is a URL, and loadgen reads local files only",
+        "/net2": "its $ref is a URL, and loadgen reads local files only",
+        "/out": "its $ref points outside of the folder of the document",
+        "/gone": "its $ref points to a missing part of the document",
+        "/text": "it must be an object",
     }
 
 
@@ -349,7 +349,7 @@ def test_shares_are_weighted_by_requests_errors_and_writes(tmp_path: Path) -> No
 
     shares = {name: (share.exercised, share.total) for name, share in found.shares.items() if not share.missing}
     assert shares == {"requests": (310, 1_000), "errors": (20, 58), "writes": (10, 100), "operations": (2, 5)}
-    assert found.shares["time"].missing == "traffic.json has no server times by name"
+    assert found.shares["time"].missing == "traffic.json has no server times, because the log had no durations"
     assert [str(one.endpoint) for one in found.not_exercised] == ["GET /", "GET /products/{id}", "POST /cart"]
 
 
@@ -479,7 +479,7 @@ def test_a_document_alone_counts_operations(tmp_path: Path) -> None:
     code, output = coverage(tmp_path / "shop.py", "--openapi", document, "--min", "50%")
 
     assert code == 0, output
-    assert "50.0 % of the endpoints are exercised" in output
+    assert "The scenarios exercise 50.0 % of the endpoints" in output
     assert "GET /b" in output
 
 
@@ -495,12 +495,12 @@ def test_traces_alone_show_which_endpoints_no_scenario_sends_and_their_numbers_a
     facts = json.loads(output)
     assert code == 0
     assert facts["shares"]["operations"] == {"exercised": 1, "total": 3, "ratio": 1 / 3, "missing": ""}
-    assert facts["shares"]["requests"]["missing"] == "no traffic.json is given"
+    assert facts["shares"]["requests"]["missing"] == "it needs --traffic"
     missing = [(one["method"], one["path"], one["requests"], one["traces"]) for one in facts["not_exercised"]]
     assert missing == [("POST", "/checkout", 0, 24), ("GET", "/basket", 0, 8)]
     code, output = coverage(tmp_path / "shop.py", "--traces", TRACES, "--by", "requests")
     assert code == 2
-    assert "--by requests: no traffic.json is given" in output
+    assert "--by requests cannot be computed: it needs --traffic" in output
 
 
 def test_entries_of_traces_are_endpoints_of_the_log_and_of_the_document_if_their_paths_fit(tmp_path: Path) -> None:
@@ -536,11 +536,11 @@ def test_at_80_columns_names_of_shares_and_requests_are_one_line_and_code_is_not
     _, alone = coverage("shop.py", "--openapi", openapi(tmp_path, {"/a": {"get": {}}}), columns=80)
 
     lines = output.splitlines()
-    assert any(line.startswith("requests with a status of 400 or more ") for line in lines)
+    assert any(line.startswith("requests with status 400 or above ") for line in lines)
     assert any(line.startswith("GET /presentations/of/the/year/2012/slides ") for line in lines)
     assert any(line.endswith(f'name="{long}", expect=200)') for line in lines)
-    assert any(line.startswith("requests with a status of 400 or more ") for line in alone.splitlines())
-    assert "unknown: no traffic.json is given." in alone
+    assert any(line.startswith("requests with status 400 or above ") for line in alone.splitlines())
+    assert "Unknown shares: it needs --traffic." in alone
 
 
 def test_the_scenario_of_a_log_covers_all_its_names_and_a_replay_needs_a_run(tmp_path: Path) -> None:
@@ -557,7 +557,7 @@ def test_the_scenario_of_a_log_covers_all_its_names_and_a_replay_needs_a_run(tmp
     assert times["GET /search"] == pytest.approx(wanted)
     code, output = coverage(tmp_path / "replay-log", "--traffic", traffic, "--min", "1%")
     assert code == 1
-    assert "Calls with a path that only a run can show: 1. Use --run." in output
+    assert "The scenarios compute the path of 1 call at run time. To count these calls, add --run RUN." in output
 
 
 @pytest.mark.parametrize(
@@ -571,15 +571,15 @@ def test_the_scenario_of_a_log_covers_all_its_names_and_a_replay_needs_a_run(tmp
         (("shop.py", "--traffic", "broken.json"), "broken.json: invalid JSON"),
         (("shop.py", "--traffic", "list.json"), "is not a traffic.json"),
         (("shop.py", "--traffic", "future.json"), "has the format 9; this version reads format 1"),
-        (("shop.py", "--traffic", "nameless.json"), "names[0] has no name"),
-        (("shop.py", "--traffic", "countless.json"), "names[0] has no valid count"),
+        (("shop.py", "--traffic", "nameless.json"), "names[0] must be an object with a name"),
+        (("shop.py", "--traffic", "countless.json"), "the count of names[0] must be a whole number of at least 0"),
         (("shop.py", "--traffic", "none.json"), "has no names of requests"),
-        (("shop.py", "--traffic", "codes.json"), "the statuses of GET / must be numbers of requests by status"),
+        (("shop.py", "--traffic", "codes.json"), "the codes of GET / must be counts of requests by status"),
         (("shop.py", "--traffic", "traffic.json", "--min", "lots"), "--min: "),
         (("shop.py", "--traffic", "traffic.json", "--by", "size"), '--by: unknown measure "size"'),
         (
             ("shop.py", "--traffic", "traffic.json", "--by", "time"),
-            "--by time: traffic.json has no server times by name",
+            "--by time cannot be computed: traffic.json has no server times, because the log had no durations",
         ),
         (("shop.py", "--traffic", "traffic.json", "--format", "xml"), '--format: unknown format "xml"'),
         (("shop.py", "--traffic", "traffic.json", "--run", "x", "--runs-dir", "empty"), "run"),

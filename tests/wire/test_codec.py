@@ -14,10 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from loadgen.errors import Fault, LimitExceeded, WireError
-from loadgen.measure.deltas.delta import Counters, Delta, Health, WorkerHealth
-from loadgen.measure.deltas.read_health import ReadHealth
+from loadgen.measure.deltas.delta import Counters, Delta, Health
 from loadgen.measure.deltas.series_key import SeriesKey
-from loadgen.measure.deltas.stream_health import StreamHealth
 from loadgen.measure.objectives.steering_observation import Look, Part
 from loadgen.profiles.stage import Stage
 from loadgen.wire import codec
@@ -181,14 +179,6 @@ def test_a_newer_minor_with_fields_we_do_not_know_is_read() -> None:
         (sealed(pb.Welcome(lease_s=float("nan")).SerializeToString(), pb.TYPE_WELCOME), "lease_s is nan"),
         (sealed(pb.Hello(weight=float("inf")).SerializeToString(), pb.TYPE_HELLO), "weight is inf"),
         (sealed(pb.Prepare(weights=[1, float("nan")]).SerializeToString(), pb.TYPE_PREPARE), "weights is nan"),
-        (
-            sealed(pb.Delta(health=pb.Health(cpu_share=float("nan"))).SerializeToString(), pb.TYPE_DELTA),
-            "cpu_share is nan",
-        ),
-        (sealed(pb.Delta(index=b"1234").SerializeToString(), pb.TYPE_DELTA), "4 bytes of index and 0 of count"),
-        (sealed(pb.Delta(index=b"12", count=b"12").SerializeToString(), pb.TYPE_DELTA), "2 bytes of index"),
-        (sealed(pb.Delta(stats_series=[1], stats_n=[1, 2]).SerializeToString(), pb.TYPE_DELTA), "unreadable"),
-        (sealed(pb.Delta(new_series=[pb.SeriesKey()]).SerializeToString(), pb.TYPE_DELTA), "unreadable"),
         (sealed(b"no zstd", pb.TYPE_BYE, pb.ENCODING_ZSTD), "unreadable"),
         (sealed(b"\x0a\x01\xff", pb.TYPE_BYE), "unreadable"),
     ],
@@ -244,27 +234,6 @@ def test_text_that_utf8_cannot_hold_arrives_with_question_marks() -> None:
     assert decode(encode(m.Refused("r", "\udcff", (fault,)))) == m.Refused(
         "r", "?", (Fault("caf?.py", 1, "no ? such", ""),)
     )
-
-
-def test_reads_of_streams_travel_with_the_health_and_are_absent_without_them() -> None:
-    streams = StreamHealth(unfit_itl=1, streams=40, kernel_reads=7, events=9, shared_ours=2, read_lag_p99_us=1_200)
-    with_streams = Delta("eu", 1, 0, 0, 1, health=Health(streams=streams), workers=(WorkerHealth(0, 1, Health()),))
-
-    found = decode(encode(with_streams))
-
-    assert isinstance(found, Delta)
-    assert found.health.streams == streams
-    assert found.workers[0].health.streams is None
-
-
-def test_the_clock_of_answers_travels_with_the_health_and_is_absent_in_plans_of_the_loops_clock() -> None:
-    reads = ReadHealth(kernel_reads=7, loop_reads=1, loop_connections=2, jumps=1, read_lag_p99_us=90)
-    workers = (WorkerHealth(0, 1, Health(reads=reads)), WorkerHealth(1, 1, Health()))
-
-    found = decode(encode(Delta("eu", 1, 0, 0, 1, health=Health(), workers=workers)))
-
-    assert isinstance(found, Delta)
-    assert [found.health.reads, *(one.health.reads for one in found.workers)] == [None, reads, None]
 
 
 BEAT = m.Heartbeat("r", "running", 7, 6, "a note", 3, sent_ns=123_456_789, leaves_ns=5)

@@ -20,8 +20,9 @@ from loadgen_controller.collect_option_errors import CollectedErrors
 from loadgen_controller.commands.missing_extra import needing_analysis
 from loadgen_controller.commands.shared_options import AsOfOption, EnvOption, StoreOption
 from loadgen_controller.commands.slo_parts.files import FilesArgument, FormatOption, check_format, read_slos
+from loadgen_controller.commands.store_option import store_of
+from loadgen_controller.commands.time_options import parse_as_of
 from loadgen_controller.console_output import Text, echo, echo_json
-from loadgen_controller.planning.option_parsing import parse_as_of, store_of
 from loadgen_controller.screen.output_file import write
 from loadgen_controller.screen.terminal_report import Output, print_report, print_table
 

@@ -13,8 +13,9 @@ import typer
 from rich.console import Console
 
 from loadgen.bundle import pack
+from loadgen.dsl.find_settings import find_settings
 from loadgen.dsl.loading.loader import Scenario, split_plan
-from loadgen.dsl.plans.loadgen_toml import find_settings, read_settings
+from loadgen.dsl.plans.loadgen_toml import read_settings
 from loadgen.errors import ExitCode, ScenarioError, UsageError
 from loadgen.measure.deltas.exemplar import Failure
 from loadgen.measure.deltas.series_key import PHASES

@@ -13,7 +13,7 @@ from loadgen_controller.commands.comparing import Format
 from loadgen_controller.commands.history_baselines import StoreOption
 from loadgen_controller.commands.missing_extra import needing_analysis
 from loadgen_controller.commands.shared_options import EnvOption
-from loadgen_controller.planning.option_parsing import store_of
+from loadgen_controller.commands.store_option import store_of
 
 NAME = "compare"
 EXAMPLES = """[bold]Examples[/bold]

@@ -51,14 +51,14 @@ def main(
         Path | None,
         typer.Option(
             metavar="FILE|DIR",
-            help="Traces of production, as for `loadgen trace why --file`: entries are endpoints without a weight.",
+            help="Traces of production, as for `loadgen trace why --file`. They add endpoints to the lists.",
         ),
     ] = None,
     run: Annotated[
         str | None,
         typer.Option(
             metavar="RUN",
-            help="Count only what this run has sent: its id, the beginning of it, `last`, or its folder.",
+            help="Count only requests that this run has sent: its id, the beginning of the id, `last`, or its folder.",
         ),
     ] = None,
     by: Annotated[
@@ -113,7 +113,10 @@ def main(
     ratio = found.shares[measure].ratio
     if ratio is None:
         raise UsageError(
-            f"--by {measure}: {found.shares[measure].missing}", hint="write --by requests or --by operations"
+            f"--by {measure} cannot be computed: {found.shares[measure].missing}",
+            hint="add --traffic traffic.json, or write --by operations"
+            if names is None
+            else "write --by requests or --by operations",
         )
     passed = needed is None or ratio >= needed
     if output_format == "json":
@@ -126,7 +129,7 @@ def main(
             for line in ("", "```python", *report.foot[2:], "```"):
                 echo(line)
     else:
-        echo(f"{quantity(len(sources), 'file')} with {quantity(len(calls), 'request')}", err=True)
+        echo(f"read {quantity(len(sources), 'file')} with {quantity(len(calls), 'request')}", err=True)
         print_report(Output(), coverage_report(found, measure, needed, top, passed=passed))
     return ExitCode.PASSED if passed else ExitCode.FAILED
 

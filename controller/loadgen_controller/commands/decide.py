@@ -19,9 +19,10 @@ from loadgen_controller.commands.history_baselines import StoreOption
 from loadgen_controller.commands.missing_extra import needing_analysis
 from loadgen_controller.commands.shared_options import AsOfOption, EnvOption
 from loadgen_controller.commands.slo_parts.publish_options import publish_settings, show_published
+from loadgen_controller.commands.store_option import store_of
+from loadgen_controller.commands.time_options import parse_as_of
 from loadgen_controller.console_output import echo, echo_json, echo_warning
 from loadgen_controller.past_runs.read_run_for_history import who
-from loadgen_controller.planning.option_parsing import parse_as_of, store_of
 from loadgen_controller.screen.terminal_report import Output, print_report
 
 if TYPE_CHECKING:

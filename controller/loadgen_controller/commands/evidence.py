@@ -16,8 +16,8 @@ from loadgen.outside_text import one_line
 from loadgen_controller.collect_option_errors import CollectedErrors
 from loadgen_controller.commands.missing_extra import needing_analysis
 from loadgen_controller.commands.shared_options import EnvOption, ExplainOption, StoreOption
+from loadgen_controller.commands.store_option import store_of
 from loadgen_controller.console_output import echo, echo_json, echo_wrapped
-from loadgen_controller.planning.option_parsing import store_of
 
 if TYPE_CHECKING:
     from loadgen.programme.evidence.find import EvidenceFinder

@@ -15,10 +15,10 @@ from loadgen_controller.collect_option_errors import CollectedErrors
 from loadgen_controller.commands.history_baselines import StoreOption
 from loadgen_controller.commands.missing_extra import needing_analysis
 from loadgen_controller.commands.shared_options import RunOptions, takes_run_options
+from loadgen_controller.commands.store_option import store_of
 from loadgen_controller.console_output import echo
 from loadgen_controller.launch.run_location import placement_of
 from loadgen_controller.notifying.open_notifier import channels_for, close_with_notes, notifier_of
-from loadgen_controller.planning.option_parsing import store_of
 
 NAME = "gate"
 EXAMPLES = """[bold]Examples[/bold]

@@ -17,8 +17,8 @@ from loadgen_controller.commands import history_baselines, history_control
 from loadgen_controller.commands.history_baselines import StoreOption
 from loadgen_controller.commands.missing_extra import needing_analysis
 from loadgen_controller.commands.shared_options import EnvOption
+from loadgen_controller.commands.store_option import store_of
 from loadgen_controller.past_runs.listing import parse_since
-from loadgen_controller.planning.option_parsing import store_of
 
 EXAMPLES = """[bold]Examples[/bold]
 

@@ -17,9 +17,9 @@ from loadgen.report.report_tables import Table
 from loadgen.units import format_count
 from loadgen_controller.collect_option_errors import CollectedErrors
 from loadgen_controller.commands.shared_options import ByOption, EnvOption, StoreOption
+from loadgen_controller.commands.store_option import store_of
 from loadgen_controller.console_output import echo, echo_json
 from loadgen_controller.past_runs.read_run_for_history import accepted_in, promises_here, who
-from loadgen_controller.planning.option_parsing import store_of
 from loadgen_controller.screen.terminal_report import Output, print_table
 
 __all__ = ["ByOption", "StoreOption", "register"]

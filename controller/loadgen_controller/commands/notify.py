@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from loadgen.dsl.plans.loadgen_toml import FILE_NAME, find_settings, read_settings
+from loadgen.dsl.find_settings import FILE_NAME, find_settings
+from loadgen.dsl.plans.loadgen_toml import read_settings
 from loadgen.errors import NotificationFailed, UsageError
 from loadgen.notify.event import Event, EventKind, Figure
 from loadgen.notify.notifier import new_id

@@ -52,9 +52,10 @@ from loadgen_controller.collect_option_errors import CollectedErrors
 from loadgen_controller.commands.history_baselines import StoreOption
 from loadgen_controller.commands.missing_extra import needing_analysis
 from loadgen_controller.commands.shared_options import EnvOption
+from loadgen_controller.commands.store_option import STORE, store_of
 from loadgen_controller.console_output import Output, echo
 from loadgen_controller.past_runs.listing import is_running
-from loadgen_controller.planning.option_parsing import STORE, report_settings_of, store_of
+from loadgen_controller.planning.option_parsing import report_settings_of
 from loadgen_controller.screen.output_file import opened
 from loadgen_controller.screen.result_explanation import called, story_in
 from loadgen_controller.screen.terminal_report import print_table

@@ -264,7 +264,7 @@ def prune(
     Runs in progress are kept, and runs that are accepted or pinned in a history. If a history cannot be read, nothing
     is deleted.
     """
-    from loadgen_controller.planning.option_parsing import all_stores
+    from loadgen_controller.commands.store_option import all_stores
 
     errors = CollectedErrors()
     before = errors.parse("--older", older, lambda text: parse_since(text, datetime.now(UTC)))

@@ -18,7 +18,8 @@ from loadgen.measure.deltas.load_counts import Ending
 from loadgen.measure.deltas.stream_health import JUDGED_AS, MetricValidity
 from loadgen.measure.merging.merge import Merge, check_invariant
 from loadgen.measure.objectives.objective import Objective, SloResult, describe, evaluate_all, unsure_text
-from loadgen.measure.statistics.batch_means import Batches, with_intervals
+from loadgen.measure.statistics.batch_means import Batches
+from loadgen.measure.statistics.objective_intervals import with_intervals
 from loadgen.profiles.profile import OpenProfile, Profile
 from loadgen.units import format_count, format_ratio, quantity
 from loadgen.wire.messages import Fin

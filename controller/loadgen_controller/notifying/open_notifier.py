@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from loadgen.dsl.plans.loadgen_toml import find_settings, read_settings
+from loadgen.dsl.find_settings import find_settings
+from loadgen.dsl.plans.loadgen_toml import read_settings
 from loadgen.dsl.secret import missing_secrets, secret_values
 from loadgen.dsl.source_location import Origin
 from loadgen.errors import ScenarioError

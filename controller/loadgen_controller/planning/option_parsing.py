@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final, Literal, TypeVar
 
 from loadgen.clients.net.host_parsing import parse_resolve
+from loadgen.dsl.find_settings import find_settings
 from loadgen.dsl.plans.loadgen_toml import (
     Places,
     ReportSettings,
     Settings,
-    find_settings,
     merged,
     read_environment,
     read_places,
@@ -20,7 +19,6 @@ from loadgen.dsl.plans.loadgen_toml import (
 )
 from loadgen.dsl.plans.spec import Overrides, parse_regions
 from loadgen.hostport import host_port
-from loadgen.outside_text import one_line
 from loadgen.sinks.live_outputs import Outputs
 from loadgen.sinks.options import open_outputs, read_outputs
 from loadgen.units import NS_PER_S, parse_duration, parse_rate
@@ -29,65 +27,20 @@ from loadgen_controller.past_runs.user_notes import parse_label
 
 __all__ = [
     "CollectedErrors",
-    "all_stores",
-    "in_known_years",
     "needs_sure",
     "outputs_of",
     "overrides_of",
-    "parse_as_of",
     "parse_endpoint",
-    "parse_time",
     "parse_users",
     "places_of",
     "report_settings_of",
-    "store_of",
     "trace_settings_of",
 ]
 
 T = TypeVar("T")
 
-STORE: Final = "history"
-"""The default store: a folder in the current folder."""
 _HERE: Final = Path("scenario.py")
 """Used to look up `loadgen.toml` when there is no scenario: as if one were in the current folder."""
-_FIRST_YEAR: Final = 2000
-_LAST_YEAR: Final = 2999
-"""Years of times that can have counts or a history."""
-
-
-def parse_time(text: str) -> datetime:
-    """Parse a day or a time of ISO 8601, such as the value of --as-of. A time without a zone is in UTC.
-
-    Raises:
-        ValueError: the text has another form.
-    """
-    try:
-        found = datetime.fromisoformat(text)
-    except ValueError:
-        raise ValueError(f'invalid time "{one_line(text, 60)}"; write 2026-07-27 or 2026-07-27T06:00Z') from None
-    return found if found.tzinfo is not None else found.replace(tzinfo=UTC)
-
-
-def parse_as_of(text: str) -> datetime:
-    """Parse the value of --as-of; see `parse_time`.
-
-    Raises:
-        ValueError: the text has another form, or the year is one in which no history was ever written.
-    """
-    return in_known_years(parse_time(text), text)
-
-
-def in_known_years(found: datetime, text: str) -> datetime:
-    """Return a time of a ledger or a history, if its year can be one; text: as it was given.
-
-    Times near the ends of the calendar would overflow when windows are added to them.
-
-    Raises:
-        ValueError: the year is not from 2000 to 2999.
-    """
-    if not _FIRST_YEAR <= found.year <= _LAST_YEAR:
-        raise ValueError(f'invalid time "{one_line(text, 60)}": must be from {_FIRST_YEAR} to {_LAST_YEAR}')
-    return found
 
 
 def overrides_of(
@@ -171,27 +124,6 @@ def report_settings_of(errors: CollectedErrors, scenario: Path | None = None) ->
 def trace_settings_of(errors: CollectedErrors) -> Settings:
     """Return the `loadgen.toml` of the current folder, for its sources of traces. Its errors are added to `errors`."""
     return errors.catch(lambda: read_settings(find_settings(_HERE))) or Settings()
-
-
-def store_of(errors: CollectedErrors, given: str | None, env: str | None, scenario: Path | None = None) -> str:
-    """Return the name of the store of accepted runs: `given`, or the one in `loadgen.toml`, or the folder `history`.
-
-    env: an unknown environment is an error even if a store is given.
-    """
-    if given and env is None:
-        return given
-    configured = places_of(errors, scenario, env).store
-    return given or configured or STORE
-
-
-def all_stores(errors: CollectedErrors, given: Iterable[str]) -> list[str]:
-    """Return all stores of accepted runs that this folder may use: `given`, those that its `loadgen.toml` names, for
-    whatever environment, and the default folder if it exists.
-    """
-    settings = errors.catch(lambda: read_settings(find_settings(_HERE))) or Settings()
-    places = (settings.places, *(one.places for one in settings.environments.values()))
-    named = [*given, *(one.store for one in places if one.store)]
-    return list(dict.fromkeys([*named, *([STORE] if Path(STORE).is_dir() else [])]))
 
 
 def outputs_of(errors: CollectedErrors, texts: Iterable[str], places: Places | None = None) -> Outputs:

@@ -13,8 +13,9 @@ from collections.abc import Collection, Sequence
 from datetime import UTC, datetime
 
 from loadgen.allowlist import AllowList, as_address, is_own, never
+from loadgen.dsl.find_settings import FILE_NAME, find_settings
 from loadgen.dsl.loading.loader import Scenario
-from loadgen.dsl.plans.loadgen_toml import FILE_NAME, find_settings, read_settings
+from loadgen.dsl.plans.loadgen_toml import read_settings
 from loadgen.dsl.plans.probe import resolve_probe_objectives
 from loadgen.dsl.secret import missing_secrets, secret_value
 from loadgen.dsl.source_location import Origin

@@ -25,7 +25,8 @@ from loadgen.measure.results.level_figures import LevelFacts
 from loadgen.measure.results.level_intervals import EndedByInterval
 from loadgen.measure.results.summary import AgentFacts, RunFacts, build
 from loadgen.measure.run_folder.rundir import MANIFEST_FORMAT, RunDir, utc_text
-from loadgen.measure.statistics.batch_means import Batches, recounted, recounted_cells
+from loadgen.measure.statistics.batch_means import Batches
+from loadgen.measure.statistics.batches_of_run import recounted, recounted_cells
 from loadgen.measure.statistics.objective_bins import needs_customs
 from loadgen.measure.statistics.warmup import Cut
 from loadgen.probes.journal import read_journal

@@ -7,7 +7,8 @@ import msgspec
 from loadgen.errors import StorageError
 from loadgen.measure.merging.merge import Merge
 from loadgen.measure.run_folder.rundir import RunDir, storage_error
-from loadgen.measure.statistics.batch_means import Batches, recounted
+from loadgen.measure.statistics.batch_means import Batches
+from loadgen.measure.statistics.batches_of_run import recounted
 from loadgen.measure.statistics.warmup import Recount
 from loadgen_controller.judging.verdict import Facts, Verdict, judge
 from loadgen_controller.run.finish import deltas_of

@@ -9,17 +9,17 @@ from loadgen.report.report_parts import Report, Table
 from loadgen.traffic.coverage.measure import Coverage, Known, Measure, Share
 from loadgen.traffic.coverage.source_calls import SourceCall
 from loadgen.traffic.coverage.stubs import stub_of
-from loadgen.units import format_count, format_ratio
+from loadgen.units import format_count, format_ratio, quantity
 
 __all__ = ["FORMAT", "coverage_document", "coverage_report"]
 
 FORMAT: Final = 1
 _STUBS: Final = 3
 _WORDS: Final[dict[Measure, str]] = {
-    "requests": "requests of the traffic",
-    "errors": "requests with a status of 400 or more",
+    "requests": "requests in the traffic",
+    "errors": "requests with status 400 or above",
     "writes": "requests that change data",
-    "time": "server time",
+    "time": "server time, in seconds",
     "operations": "endpoints, each counted once",
 }
 
@@ -28,13 +28,13 @@ def coverage_report(found: Coverage, by: Measure, least: float | None, top: int,
     """Return the report. least: the share that is needed, or None. top: the most rows of a table."""
     ratio = found.shares[by].ratio
     assert ratio is not None
-    headline = f"{format_ratio(ratio)} of the {_WORDS[by].partition(',')[0]} are exercised"
+    headline = f"The scenarios exercise {format_ratio(ratio)} of the {_WORDS[by].partition(',')[0]}"
     if least is not None:
         headline += f"; the minimum is {format_ratio(least)}"
     tables = [
         Table(
             "",
-            ("share of", "exercised", "of", "share"),
+            ("measure", "exercised", "total", "share"),
             tuple(map(_share_row, *zip(*found.shares.items(), strict=True))),
             note=_reasons(found.shares),
         ),
@@ -45,28 +45,33 @@ def coverage_report(found: Coverage, by: Measure, least: float | None, top: int,
             top,
         ),
         _table(
-            "Sent, but not a known endpoint: a typo?",
+            "Requests of scenarios to unknown endpoints: check for typos",
             ("request", "place"),
             [_call_row(c) for c in found.nowhere_known],
             top,
             2,
         ),
-        _table("In the OpenAPI document, but not in the traffic", ("endpoint",), [(str(e),) for e in found.dead], top),
         _table(
-            f"In the traffic{' or in traces' if found.has_traces else ''}, but not in the OpenAPI document",
+            "Endpoints in the OpenAPI document, but not in the traffic",
+            ("endpoint",),
+            [(str(e),) for e in found.dead],
+            top,
+        ),
+        _table(
+            f"Endpoints in the traffic{' or in traces' if found.has_traces else ''}, but not in the OpenAPI document",
             _busy_columns(found),
             [_busy(k, found) for k in found.shadow],
             top,
         ),
         _table(
-            "Statuses of the log that no request expects",
+            "Statuses in the traffic that no request of a scenario expects",
             ("endpoint", "class", "requests"),
             [(str(u.endpoint), f"{k}xx", format_count(n)) for u in found.unexpected for k, n in u.classes.items()],
             top,
             2,
         ),
         _table(
-            "Requests whose path only a run can show",
+            "Requests of scenarios with a path that is computed at run time",
             ("place", "call"),
             [(c.place, c.text) for c in found.unreadable],
             top,
@@ -85,28 +90,28 @@ def coverage_report(found: Coverage, by: Measure, least: float | None, top: int,
 def _lines(found: Coverage) -> list[str]:
     lines = []
     if found.unnamed:
-        lines.append(
-            f"Requests of the traffic without a name of their own: {format_count(found.unnamed)}. No share counts them."
-        )
+        unnamed = quantity(found.unnamed, "request")
+        lines.append(f"The shares leave out {unnamed} of the traffic, because traffic.json has no name for them.")
     if found.unnamed_traces:
         unnamed = format_count(found.unnamed_traces)
         lines.append(f"Traces without a route in their first span: {unnamed}. The lists leave them out.")
     if found.unreadable:
-        lines.append(f"Calls with a path that only a run can show: {format_count(len(found.unreadable))}. Use --run.")
-    lines += [f"Left out of the OpenAPI document: {text}." for text in found.left_out]
+        computed = quantity(len(found.unreadable), "call")
+        lines.append(f"The scenarios compute the path of {computed} at run time. To count these calls, add --run RUN.")
+    lines += [f"A path of the OpenAPI document is left out: {text}." for text in found.left_out]
     return lines
 
 
 def _foot(found: Coverage) -> tuple[str, ...]:
     stubs = [line for known in found.not_exercised[:_STUBS] for line in ("", *stub_of(known).splitlines())]
-    return ("Journeys to begin with:", *stubs) if stubs else ()
+    return ("Journeys to start from:", *stubs) if stubs else ()
 
 
 def _share_row(measure: Measure, share: Share) -> tuple[str, str, str, str]:
     if share.ratio is None:
         return _WORDS[measure], "", "", "unknown"
     if not share.total:
-        return _WORDS[measure], "0", "0", "there are none"
+        return _WORDS[measure], "0", "0", "none in the traffic"
     exercised, total = (
         f"{n:,.1f}" if measure == "time" else format_count(round(n)) for n in (share.exercised, share.total)
     )
@@ -116,7 +121,7 @@ def _share_row(measure: Measure, share: Share) -> tuple[str, str, str, str]:
 def _reasons(shares: Mapping[Measure, Share]) -> str:
     """Return why shares are unknown. In the table, a reason would make the first column narrow."""
     reasons = dict.fromkeys(share.missing for share in shares.values() if share.missing)
-    return f"unknown: {'; '.join(reasons)}." if reasons else ""
+    return f"Unknown shares: {'; '.join(reasons)}." if reasons else ""
 
 
 def _busy_columns(found: Coverage) -> tuple[str, ...]:
@@ -133,7 +138,7 @@ def _call_row(call: SourceCall) -> tuple[str, str]:
 
 
 def _table(title: str, columns: tuple[str, ...], rows: Sequence[tuple[str, ...]], top: int, words: int = 1) -> Table:
-    note = f"{len(rows) - top} more: --top shows them, --format json has all." if len(rows) > top else ""
+    note = f"{len(rows) - top:,} more rows are hidden: raise --top, or use --format json." if len(rows) > top else ""
     return Table(f"{title} ({len(rows)})", columns, tuple(rows[:top]), words, note)
 
 

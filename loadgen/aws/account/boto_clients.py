@@ -13,7 +13,6 @@ import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib.metadata import version
 from os import environ
 from threading import Lock
 from typing import Any, Final
@@ -156,6 +155,8 @@ class Clients:
             return found is not None and bool(found.get_frozen_credentials().token)
 
     def _config(self, service: str) -> Any:
+        from importlib.metadata import version  # slow to import
+
         # Links with the older signature version 2 are valid in some regions only.
         of_s3: dict[str, Any] = {"signature_version": "s3v4"} if service == "s3" else {}
         # Servers other than AWS usually have no host name for each bucket.

@@ -125,7 +125,11 @@ class UnaryCall(Call):
         status = (status_in(reply.raw_trailers) or status_in(reply.head.raw)) if is_grpc(reply.head) else None
         if status is None:
             meter.settle_as(reply, NO_STATUS)
-            raise self._failed(reply, NO_STATUS, Status(UNKNOWN, "the answer has no grpc-status"))
+            raise self._failed(
+                reply,
+                NO_STATUS,
+                Status(UNKNOWN, "the response ended without grpc-status: a proxy may have removed the trailers"),
+            )
         if status.number:
             outcome = outcome_for(status)
             meter.settle_as(reply, OK if status.number in method.accepted else outcome)
@@ -139,11 +143,11 @@ class UnaryCall(Call):
             raise self._failed(reply, failure.outcome, Status(UNKNOWN, failure.detail)) from failure
         if len(messages) != 1 or not reader.is_between:
             meter.settle_as(reply, PROTOCOL)
-            text = f"the answer has {len(messages)} messages instead of 1"
+            text = f"the server sent {len(messages)} messages in response to a call that needs exactly 1"
             raise self._failed(reply, PROTOCOL, Status(UNKNOWN, text))
         try:
             return method.parse(messages[0])
         except Exception as error:
             meter.settle_as(reply, PROTOCOL)
-            text = f"the message cannot be parsed: {error}"
+            text = f"the server's message cannot be parsed: {error}"
             raise self._failed(reply, PROTOCOL, Status(UNKNOWN, text)) from error

@@ -69,7 +69,8 @@ def grpc_reply(
     """
     if status is not None and not isinstance(getattr(status, "value", None), tuple):
         raise UsageError(
-            f"grpc_reply: status={status!r} is not a grpc.StatusCode", hint="write grpc.StatusCode.ABORTED"
+            f"grpc_reply: status={status!r} is not a grpc.StatusCode",
+            hint="write one of its members, such as grpc.StatusCode.NOT_FOUND",
         )
     return GrpcReply(messages, 0 if status is None else status.value[0], details, tuple(trailing_metadata))
 
@@ -253,7 +254,7 @@ def _serialized(path: str, message: Any) -> bytes:
     kind = classes_of(path)[1]
     if kind is None or not (isinstance(message, Mapping) or message is None):
         raise UsageError(
-            f"a canned answer of {path[1:]} is a {type(message).__name__}",
+            f"the canned answer of {path[1:]} has the invalid type {type(message).__name__}",
             hint="write a message, bytes, a dict, or grpc_reply(...)",
         )
     from loadgen.clients.grpc_schema.values import message_of  # imports protobuf

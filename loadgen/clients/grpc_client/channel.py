@@ -69,9 +69,9 @@ class GrpcChannel(aio.Channel):  # type: ignore[misc]  # grpcio has no types
     ) -> None:
         if not http.pool.speaks_http2:
             raise UsageError(
-                "gRPC needs HTTP/2, and the plan does not use it",
-                hint="write grpcs:// in the target's URL (without TLS grpc://), or Plan(http=Http(http2=True));"
-                ' without TLS Http(http2="prior")',
+                "gRPC needs HTTP/2, and this plan uses HTTP/1.1 only",
+                hint="write grpcs:// (without TLS: grpc://) in the target's URL, or Plan(http=Http(http2=True));"
+                ' without TLS: Http(http2="prior")',
             )
         self._http, self._accepted = http, accepted
         self._reflected, self._target = reflected or Reflected(), target
@@ -209,7 +209,9 @@ class GrpcChannel(aio.Channel):  # type: ignore[misc]  # grpcio has no types
         return grpc.ChannelConnectivity.READY
 
     async def wait_for_state_change(self, last_observed_state: Any) -> None:
-        raise UsageError("user.grpc has no connection state to wait for", hint="send a call: it opens a connection")
+        raise UsageError(
+            "user.grpc does not support wait_for_state_change()", hint="remove it: the first call opens a connection"
+        )
 
     async def channel_ready(self) -> None:
         """Return at once: the first call opens a connection."""

@@ -33,4 +33,4 @@ async def health_of(channel: GrpcChannel) -> str:
         if error.code() is missing:
             return ""
         raise
-    return _STATUSES.get(answer, f"a status that is not known: {answer[:20].hex()}")
+    return _STATUSES.get(answer, f"an unknown status, in bytes: {answer[:20].hex()}")

@@ -95,21 +95,23 @@ class MessageReader:
 
     def _unpacked(self, flag: int, message: bytes) -> bytes:
         if flag != 1:
-            raise RequestFailed(PROTOCOL, f"a gRPC message with the flag {flag}; only 0 and 1 are known")
+            raise RequestFailed(PROTOCOL, f"the compression flag of a message is {flag}, and must be 0 or 1")
         if self.encoding != "gzip":
             raise RequestFailed(
-                PROTOCOL, f"a compressed message, and grpc-encoding is {self.encoding[:40]!r}, not gzip"
+                PROTOCOL, f"a message is compressed with {self.encoding[:40]!r}, and only gzip is supported"
             )
         unpacker = zlib.decompressobj(_GZIP)
         try:
             unpacked = unpacker.decompress(message, self._max + 1)
         except zlib.error as error:
-            raise RequestFailed(PROTOCOL, f"a message that is not gzip: {error}") from error
+            raise RequestFailed(PROTOCOL, f"a compressed message is not valid gzip: {error}") from error
         if len(unpacked) > self._max:
             raise self._too_large(len(unpacked))
         if not unpacker.eof:
-            raise RequestFailed(PROTOCOL, "a gzip message that ends in the middle")
+            raise RequestFailed(PROTOCOL, "a gzip message is incomplete")
         return unpacked
 
     def _too_large(self, size: int) -> RequestFailed:
-        return RequestFailed(MESSAGE_TOO_LARGE, f"a message of at least {size:,} bytes; the limit is {self._max:,}")
+        return RequestFailed(
+            MESSAGE_TOO_LARGE, f"the server sent a message of at least {size:,} bytes: the limit is {self._max:,}"
+        )

@@ -44,25 +44,25 @@ def lines_of(metadata: Iterable[tuple[str, str | bytes]]) -> bytes:
         try:
             name, value = pair
         except (TypeError, ValueError):
-            wrong.append(f"{pair!r} is not a pair of name and value")
+            wrong.append(f"{pair!r} must be a pair of name and value")
             continue
         name = name.lower() if isinstance(name, str) else name
         if not isinstance(name, str) or not _NAME.fullmatch(name):
-            wrong.append(f"{name!r} is not a name of metadata")
+            wrong.append(f"{name!r} must be a name of letters, digits and . _ -")
         elif name.startswith(_RESERVED) or name in _OURS:
-            wrong.append(f"{name} is set by the call itself")
+            wrong.append(f"{name} is reserved: gRPC sets it itself")
         elif name.endswith("-bin"):
             if isinstance(value, bytes):
                 lines.append(b"%b: %b\r\n" % (name.encode(), b64encode(value).rstrip(b"=")))
             else:
-                wrong.append(f"{name} needs bytes, got {type(value).__name__}")
+                wrong.append(f"{name} must have bytes, got {type(value).__name__}")
         elif isinstance(value, str | bytes) and _VALUE.fullmatch(text := _text(value)):
             lines.append(f"{name}: {text}\r\n".encode())
         else:
-            wrong.append(f"{name} has a value that is not printable ASCII")
+            wrong.append(f"the value of {name} must be printable ASCII")
     if wrong:
         raise UsageError(
-            f"metadata of a gRPC call: {'; '.join(wrong)}",
+            f"invalid metadata of a gRPC call: {'; '.join(wrong)}",
             hint='write pairs such as ("x-tenant", "a"); bytes need a name that ends with -bin',
         )
     return b"".join(lines)

@@ -54,7 +54,7 @@ class Options:
         """
         if credentials is not None:
             raise UsageError(
-                "credentials of a gRPC call are not supported", hint='pass them as metadata=(("authorization", "..."),)'
+                "credentials= of a gRPC call is not supported", hint='write metadata=(("authorization", "Bearer ..."),)'
             )
         check_compression(compression)
         is_packed = compression is grpc.Compression.Gzip
@@ -86,7 +86,9 @@ def options_of(timeout: float | str | None, metadata: Any, credentials: Any, com
 def check_compression(compression: Any) -> None:
     """Raise UsageError unless messages can be compressed in this way."""
     if compression not in (None, grpc.Compression.NoCompression, grpc.Compression.Gzip):
-        raise UsageError(f"compression {compression!r} is not supported", hint="write grpc.Compression.Gzip")
+        raise UsageError(
+            f"compression {compression!r} is not supported", hint="write grpc.Compression.Gzip, or remove compression="
+        )
 
 
 def call_limit_ns(timeout: object) -> int:
@@ -104,5 +106,7 @@ def call_limit_ns(timeout: object) -> int:
     elif isinstance(timeout, int | float) and not isinstance(timeout, bool) and 0 < timeout < float("inf"):
         found_ns = int(timeout * NS_PER_S)
     if found_ns <= 0:
-        raise UsageError(f"invalid time-out of a gRPC call: {timeout!r}", hint='write seconds, or text like "500ms"')
+        raise UsageError(
+            f"invalid timeout={timeout!r} of a gRPC call", hint='write seconds above 0, or a text such as "500ms"'
+        )
     return found_ns

@@ -34,7 +34,7 @@ __all__ = ["reflected"]
 T = TypeVar("T")
 
 _NOT_FOUND, _UNIMPLEMENTED = 5, 12
-_OTHERWISE = 'turn it on at the server, or use a descriptor set: user.grpc.service(name, descriptor_set("shop.binpb"))'
+_OTHERWISE = 'enable it on the server, or use a descriptor set: user.grpc.service(name, descriptor_set("shop.binpb"))'
 
 
 async def reflected(channel: GrpcChannel, service: str) -> Schema:
@@ -55,10 +55,10 @@ async def reflected(channel: GrpcChannel, service: str) -> Schema:
         except ReflectionError as error:
             if error.code == _UNIMPLEMENTED:
                 break
-            raise UsageError(f"reflection of {service}: the server answered {error.text!r}", hint=_OTHERWISE) from error
+            raise UsageError(f"gRPC reflection of {service} failed: {error.text!r}", hint=_OTHERWISE) from error
         finally:
             call.cancel()
-    raise UsageError(f"the server does not offer gRPC reflection, so {service} is unknown", hint=_OTHERWISE)
+    raise UsageError(f"cannot find {service}: the server does not offer gRPC reflection", hint=_OTHERWISE)
 
 
 async def _schema(call: Any, service: str) -> Schema:
@@ -68,7 +68,9 @@ async def _schema(call: Any, service: str) -> Schema:
         if error.code != _NOT_FOUND:
             raise
         names = await _asked(call, list_services(), services_in)
-        raise UsageError(f"the server has no gRPC service {service}", hint=nearest(service, names)) from error
+        raise UsageError(
+            f"the server does not offer the gRPC service {service}", hint=nearest(service, names)
+        ) from error
     files = {file.name: file for file in waiting}
     size = sum(file.ByteSize() for file in waiting)
     refused = dict[str, str]()
@@ -78,7 +80,10 @@ async def _schema(call: Any, service: str) -> Schema:
             if name in files or name in refused:
                 continue
             if len(files) >= MAX_FILES or size > MAX_SET_BYTES:
-                raise UsageError(f"the descriptors of {service} are more than {MAX_SET_BYTES:,} bytes", hint=_OTHERWISE)
+                raise UsageError(
+                    f"the descriptors of {service} exceed {MAX_SET_BYTES:,} bytes or {MAX_FILES:,} files",
+                    hint=_OTHERWISE,
+                )
             try:
                 found = await _asked(call, files_of_name(name), files_in)
             except ReflectionError as error:
@@ -101,5 +106,5 @@ async def _asked(call: Any, request: bytes, read: Callable[[bytes], T]) -> T:
     await call.write(request)
     answer = await call.read()
     if answer is aio.EOF:
-        raise ReflectionError(_UNIMPLEMENTED, "it ended the call without an answer")
+        raise ReflectionError(_UNIMPLEMENTED, "the server ended the reflection call without an answer")
     return read(answer)

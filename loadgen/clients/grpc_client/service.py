@@ -99,14 +99,15 @@ class DynamicMethod(Generic[M]):
         shape = self.shape
         if shape.streams_request and isinstance(request, dict | Message):
             raise UsageError(
-                f"{shape.path[1:]} streams its requests", hint="pass a list of them, or nothing, and then await write()"
+                f"{shape.path[1:]} takes a stream of requests, got a single one",
+                hint="pass a list of requests, or call it without arguments and then await write()",
             )
         more: dict[str, Any] = {"timeout": timeout, "metadata": metadata, "compression": compression}
         if key is not None:
             if not (shape.streams_request and shape.streams_response):
                 raise UsageError(
-                    f"{shape.path[1:]}: key= is for methods with two streams",
-                    hint="leave it out: a method with one stream has no pairs of messages",
+                    f"{shape.path[1:]}: key= needs a method that streams in both directions",
+                    hint="remove key=: only such methods have pairs of a request and its answer",
                 )
             more["key"] = key
         return cast("DynamicCall[M]", self._callable(request, **more))

@@ -202,7 +202,7 @@ class MessageStream(StreamedReply):
                 self.outcome = NO_STATUS
             elif not self.status.number and not self._reader.is_between:
                 self.outcome = PROTOCOL
-                self.status = Status(UNKNOWN, "the answer ends in the middle of a message")
+                self.status = Status(UNKNOWN, "the response ended in the middle of a message")
             else:
                 self.outcome = outcome_for(self.status)
         self._record()
@@ -211,7 +211,10 @@ class MessageStream(StreamedReply):
         """Reset the stream, because the journey cannot write its messages. The next read fails; the row is cut off."""
         if not self._is_whole and self._failure is None:
             self.done_ns = perf_counter_ns()
-            self._failure, self._is_invalid = RequestFailed(CUT_OFF, "the journey's messages ended in an error"), True
+            self._failure, self._is_invalid = (
+                RequestFailed(CUT_OFF, "the scenario's messages raised an exception, so the call was cancelled"),
+                True,
+            )
             self._wake()
 
     def give_up(self) -> None:

@@ -130,12 +130,12 @@ class StreamCall(Call):
             GrpcFailed: the call has failed. asyncio.InvalidStateError: writing has ended, or the call has ended well.
         """
         if self._has_ended_writing:
-            raise asyncio.InvalidStateError("a message cannot be written after done_writing()")
+            raise asyncio.InvalidStateError("write() was called after done_writing()")
         if not await self._write(request):
             await self._end()
             if self._failure is not None:
                 raise self._failure
-            raise asyncio.InvalidStateError("the server has ended the call")
+            raise asyncio.InvalidStateError("the server has already ended the call, so no message can be sent")
 
     async def _write(self, request: Any) -> bool:
         """Send a message. Return False if the call has ended."""
@@ -217,7 +217,9 @@ class StreamCall(Call):
             stream.outcome = PROTOCOL
             stream.give_up()
             self._finish()
-            raise self._failed(stream, PROTOCOL, Status(UNKNOWN, f"a message cannot be parsed: {error}")) from error
+            raise self._failed(
+                stream, PROTOCOL, Status(UNKNOWN, f"the server's message cannot be parsed: {error}")
+            ) from error
         if self._key is not None:
             asked_ns = self._asked.pop(self._key(parsed), None)
             if asked_ns is not None:
@@ -378,6 +380,6 @@ class StreamUnaryCall(StreamCall):
         if len(found) != 1:
             assert self._stream is not None
             self._method.http.meter.settle_as(self._stream, PROTOCOL)
-            text = f"the answer has {len(found)} messages instead of 1"
+            text = f"the server sent {len(found)} messages in response to a call that needs exactly 1"
             raise self._failed(self._stream, PROTOCOL, Status(UNKNOWN, text))
         return found[0]

@@ -77,8 +77,8 @@ class Schema:
         self._files = {file.name: file for file in files}
         if len(self._files) > MAX_FILES:
             raise UsageError(
-                f"a gRPC schema of {len(self._files):,} files; the limit is {MAX_FILES:,}",
-                hint="write a descriptor set of the .proto file of the service alone, with its imports",
+                f"the gRPC schema has {len(self._files):,} files: the limit is {MAX_FILES:,}",
+                hint="make a descriptor set of the service's .proto file and its imports only",
             )
         self._shapes: dict[str, ServiceShape] = {}
         self._pool  # noqa: B018  # reports errors now
@@ -93,9 +93,9 @@ class Schema:
         try:
             files = descriptor_pb2.FileDescriptorSet.FromString(data).file
         except DecodeError as error:
-            raise UsageError(f"it is not a descriptor set: {error}", hint=_HOW) from error
+            raise UsageError(f"not a descriptor set: {error}", hint=_HOW) from error
         if not files or not all(file.name for file in files):
-            raise UsageError("it is not a descriptor set: it contains no files", hint=_HOW)
+            raise UsageError("not a descriptor set: it contains no .proto files", hint=_HOW)
         return cls(files)
 
     def as_set(self) -> bytes:
@@ -144,8 +144,8 @@ class Schema:
             file = self._files.get(name) or _own_file(name)
             if file is None:
                 raise UsageError(
-                    f"the descriptors of {needed_by} import {name}, which is missing",
-                    hint="write the set with all imports: protoc --include_imports --descriptor_set_out=FILE",
+                    f"{needed_by} imports {name}, and the descriptors do not contain it",
+                    hint="make the set with its imports: protoc --include_imports --descriptor_set_out=FILE",
                 )
             missing = [one for one in file.dependency if one not in added]
             if missing and name not in entered:
@@ -156,12 +156,12 @@ class Schema:
             try:
                 pool.AddSerializedFile(file.SerializeToString())
             except Exception as error:
-                raise UsageError(f"the descriptors of {name} are invalid: {error}", hint=_HOW) from error
+                raise UsageError(f"the descriptor of {name} is invalid: {error}", hint=_HOW) from error
             added.add(name)
         return pool
 
 
-_HOW: Final = "write one with protoc --include_imports --descriptor_set_out=FILE, or buf build -o FILE"
+_HOW: Final = "make one with protoc --include_imports --descriptor_set_out=FILE, or buf build -o FILE"
 
 
 def nearest(name: str, names: Iterable[str]) -> str:
@@ -172,7 +172,7 @@ def nearest(name: str, names: Iterable[str]) -> str:
     if near:
         return f"did you mean {by_case[near[0]]}?"
     if not known:
-        return "it has none at all"
+        return "there are none"
     more = f", and {len(known) - _SHOWN:,} more" if len(known) > _SHOWN else ""
     return f"use one of {', '.join(known[:_SHOWN])}{more}"
 

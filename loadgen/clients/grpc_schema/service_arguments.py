@@ -22,7 +22,7 @@ def check_service_name(word: str, name: object) -> None:
     if not isinstance(name, str) or not _SERVICE.fullmatch(name):
         service = str(name).strip("/ ").partition("/")[0]
         meant = service if _SERVICE.fullmatch(service) and isinstance(name, str) else "shop.v1.Cart"
-        raise UsageError(f"{word}: {name!r} is not the name of a gRPC service", hint=f'write {word}("{meant}")')
+        raise UsageError(f"{word}: {name!r} is not the full name of a gRPC service", hint=f'write {word}("{meant}")')
 
 
 def check_descriptors(descriptors: object) -> None:

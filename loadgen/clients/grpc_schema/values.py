@@ -42,7 +42,7 @@ def message_of(kind: type[Message], value: object, pool: DescriptorPool | None =
     if isinstance(value, Message):
         if value.DESCRIPTOR.full_name != name:
             raise UsageError(
-                f"a message {value.DESCRIPTOR.full_name}, and the method needs {name}", hint=f"pass a dict, or a {name}"
+                f"the method takes a {name}, got a {value.DESCRIPTOR.full_name}", hint=f"pass a dict, or a {name}"
             )
         return kind.FromString(value.SerializeToString())
     if value is None:
@@ -98,7 +98,7 @@ def _plain(field: _Field, value: Any, pool: DescriptorPool | None) -> Any:
 def _in_json(value: Any, depth: int = 0) -> Any:
     """Return a value with its bytes as base64, as protobuf's JSON has them."""
     if depth > _MAX_DEPTH:
-        raise ValueError("it is nested too deeply")
+        raise ValueError(f"it has more than {_MAX_DEPTH} levels")
     if isinstance(value, bytes | bytearray):
         return b64encode(value).decode("ascii")
     if isinstance(value, Message):

@@ -47,7 +47,6 @@ from __future__ import annotations
 
 import os
 import re
-import stat
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -57,6 +56,7 @@ from typing import Any, Literal
 import msgspec
 
 from loadgen.backends.settings import TraceSource, TraceTable, source_of
+from loadgen.dsl.find_settings import FILE_NAME, find_settings
 from loadgen.dsl.plans.argument_validation import url_wrong
 from loadgen.dsl.plans.spec import Overrides
 from loadgen.errors import Fault, ScenarioError
@@ -69,20 +69,16 @@ from loadgen.toml_lines import key_lines, syntax_fault
 from loadgen.units import parse_rate
 
 __all__ = [
-    "FILE_NAME",
     "Environment",
     "Places",
     "Policy",
     "ReportSettings",
     "Settings",
-    "find_settings",
     "merged",
     "read_environment",
     "read_places",
     "read_settings",
 ]
-
-FILE_NAME = "loadgen.toml"
 
 
 class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -175,35 +171,6 @@ class Settings:
     """The sources of traces, `[trace.NAME]`, by name."""
     limits: Mapping[str, float] = field(default_factory=dict)
     """The rates that the dependencies of the target serve, `[limits]`, by name; 1/s."""
-
-
-def find_settings(scenario: Path) -> Path | None:
-    """Return the path of the nearest `loadgen.toml`; None if no folder has one.
-
-    The search starts in the scenario's folder and goes up to the repository's root. A world-writable folder above the
-    scenario's, such as /tmp, ends the search, because anybody could put a file there.
-    """
-    folder = scenario.absolute().parent
-    for place in (folder, *folder.parents):
-        if place != folder and _is_anybodys(place):
-            break
-        if (place / FILE_NAME).is_file():
-            return place / FILE_NAME
-        if (place / ".git").exists():
-            break
-    return None
-
-
-def _is_anybodys(folder: Path) -> bool:
-    """Return True if everybody may put files into a folder: it is world-writable and has the sticky bit.
-
-    The sticky bit is checked because mounts of foreign file systems, where all files are world-writable, lack it.
-    """
-    try:
-        mode = folder.stat().st_mode
-    except OSError:
-        return False
-    return bool(mode & stat.S_ISVTX and mode & stat.S_IWOTH)
 
 
 def read_environment(scenario: Path, name: str) -> Environment:

@@ -27,20 +27,22 @@ from loadgen.measure.histograms.sparse_rows import SparseRows, index_of
 
 __all__ = ["DENSE_SERIES", "Stats", "Store", "StoreState", "joined"]
 
-_BITS: Final = 7
-_PAGE: Final = 1 << _BITS
-_AT_ONCE: Final = 40_000
-"""Pairs that may wait to be added: as many as fit the processor's cache. A delta of 2,250 pairs, added to two stores,
-costs 55 µs by itself, 30 µs in portions of this size, and 84 µs in portions of 200,000.
+_PAGE_BITS: Final = 7
+"""A slot's number without these last bits is the number of its page within the histogram."""
+_PAGE_SLOTS: Final = 1 << _PAGE_BITS
+"""Histogram slots of a page."""
+_MOST_WAITING_PAIRS: Final = 40_000
+"""Pairs of slot and count that may wait to be added: as many as fit the processor's cache. A delta of 2,250 pairs,
+added to two stores, costs 55 µs by itself, 30 µs in portions of this size, and 84 µs in portions of 200,000.
 """
 _PAGES_AT_ONCE: Final = 512
 """Pages of another store that are added at once: as many as fit the cache."""
-_ROWS: Final = SLOTS // _PAGE
-"""Pages of a whole histogram: exactly 184."""
+_PAGES_OF_SERIES: Final = SLOTS // _PAGE_SLOTS
+"""Pages of a series with all slots, and columns of the table: exactly 184."""
 DENSE_SERIES: Final = 640
 """Most series of a dense store: 60 MB of addresses. The system provides memory for those that are written to."""
-_NARROW_MOST: Final = (1 << 16) - 1
-"""Most values of a series whose counts have 2 bytes: even if all of them are in one slot."""
+_MOST_VALUES_IN_2_BYTES: Final = (1 << 16) - 1
+"""A dense store keeps its counts in 2 bytes while no series has more values: all of them may be in one slot."""
 _BLOCK_BYTES: Final = 4_096
 """The system provides memory in blocks of this size."""
 
@@ -76,8 +78,9 @@ class Store:
     """Counts, sums, least and greatest values by series number."""
 
     __slots__ = (
-        "_dtype", "_has_unnoted", "_high", "_is_dense", "_low", "_max_ns", "_min_ns", "_n", "_pages", "_rows",
-        "_sum_rest_ns", "_sum_us", "_table", "_to_add", "_used", "_waiting"
+        "_dtype", "_first_new_page", "_has_new_pages", "_is_dense", "_last_new_page", "_max_ns", "_min_ns",
+        "_n", "_pages", "_sum_rest_ns", "_sum_us", "_table", "_used", "_waiting_pairs",
+        "_waiting_parts", "_waiting_rows"
     )  # fmt: skip
 
     def __init__(
@@ -90,36 +93,39 @@ class Store:
             pages: expected number of pages (blocks of 128 histogram slots); growing later costs as much as adding.
             is_dense: every page has a fixed place as long as there are at most 640 series.
         """
-        self._to_add: list[tuple[Counts, Counts, Stats]] = []
-        """Parts that were passed to `add` and are not in the arrays yet. Adding many together costs a fraction."""
-        self._rows: list[tuple[SparseRows, Stats]] = []
-        """The same of `add_rows`."""
-        self._waiting = 0
-        """Number of pairs in `_to_add` and `_rows`."""
+        self._waiting_parts: list[tuple[Counts, Counts, Stats]] = []
+        """The arguments of `add` that are not in the arrays yet. Adding many together costs a fraction."""
+        self._waiting_rows: list[tuple[SparseRows, Stats]] = []
+        """The arguments of `add_rows` that are not in the arrays yet."""
+        self._waiting_pairs = 0
+        """Number of pairs in `_waiting_parts` and `_waiting_rows`."""
         self._is_dense = is_dense
         """Whether a page has the number 1 + its position in the table."""
         self._dtype = dtype
         self._pages: np.ndarray = (
-            np.zeros((1, _PAGE), dtype=np.uint16) if is_dense else np.zeros((max(16, pages + 1), _PAGE), dtype=dtype)
+            np.zeros((1, _PAGE_SLOTS), dtype=np.uint16)
+            if is_dense
+            else np.zeros((max(16, pages + 1), _PAGE_SLOTS), dtype=dtype)
         )
         self._used = 1
-        """Pages in use, including page 0, which stands for "no page" and stays empty. Not kept in a dense store."""
-        self._table = np.zeros((0, _ROWS), dtype=np.int32)
-        """By series: the page of each range of slots, or 0. Rows of series without values take no memory, because the
-        system provides zeroed memory only when it is written to.
+        """Pages in use, including page 0, which stands for "no page" and stays empty. Not updated in a dense store."""
+        self._table = np.zeros((0, _PAGES_OF_SERIES), dtype=np.int32)
+        """Shape (n_series, 184): the place in `_pages` of each page of each series, or 0. Rows of series without values
+        take no memory, because the system provides zeroed memory only when it is written to.
         """
         self._n: Counts = np.zeros(0, dtype=np.int64)
         self._sum_us: Counts = np.zeros(0, dtype=np.int64)
         self._sum_rest_ns: Counts = np.zeros(0, dtype=np.int64)
         self._min_ns: Counts = np.zeros(0, dtype=np.int64)
         self._max_ns: Counts = np.zeros(0, dtype=np.int64)
-        self._low: Counts = np.zeros(0, dtype=np.int64)
-        """By series: the first and the last range of slots with counts that the table of a dense store does not show
-        yet.
+        self._first_new_page: Counts = np.zeros(0, dtype=np.int64)
+        """Only in a dense store, whose new pages are entered into the table when the store is read. By series: the
+        number (0 to 183) of the first page whose counts may be missing in the table; 184 if there is none.
         """
-        self._high: Counts = np.zeros(0, dtype=np.int64)
-        self._has_unnoted = False
-        """Whether there is such a series."""
+        self._last_new_page: Counts = np.zeros(0, dtype=np.int64)
+        """By series: the number of the last such page; -1 if there is none."""
+        self._has_new_pages = False
+        """Whether any series has such pages."""
 
     @property
     def pages(self) -> int:
@@ -134,10 +140,10 @@ class Store:
         filled = int(np.count_nonzero(self._n))
         if self._is_dense:
             # A series begins and ends within a block.
-            pages_bytes = self.pages * _PAGE * self._pages.itemsize + 2 * _BLOCK_BYTES * filled
+            pages_bytes = self.pages * _PAGE_SLOTS * self._pages.itemsize + 2 * _BLOCK_BYTES * filled
         else:
             pages_bytes = self._pages.nbytes
-        return pages_bytes + 4 * _ROWS * filled + 5 * self._n.nbytes
+        return pages_bytes + 4 * _PAGES_OF_SERIES * filled + 5 * self._n.nbytes
 
     def add(self, index: Counts, counts: Counts, stats: Stats) -> None:
         """HOT, once a delta: add histogram counts and statistics of several series.
@@ -151,9 +157,9 @@ class Store:
         """
         if not len(index):
             return
-        self._to_add.append((index, counts, stats))
-        self._waiting += len(index)
-        if self._waiting > _AT_ONCE:
+        self._waiting_parts.append((index, counts, stats))
+        self._waiting_pairs += len(index)
+        if self._waiting_pairs > _MOST_WAITING_PAIRS:
             self._add_waiting()
 
     def add_rows(self, rows: SparseRows, stats: Stats) -> None:
@@ -163,30 +169,32 @@ class Store:
         """
         if not len(rows.gaps):
             return
-        self._rows.append((rows, stats))
-        self._waiting += len(rows.gaps)
-        if self._waiting > _AT_ONCE:
+        self._waiting_rows.append((rows, stats))
+        self._waiting_pairs += len(rows.gaps)
+        if self._waiting_pairs > _MOST_WAITING_PAIRS:
             self._add_waiting()
 
     def _settle(self) -> None:
         """Bring all arrays up to date: each reader calls this first."""
-        if self._waiting:
+        if self._waiting_pairs:
             self._add_waiting()
-        if self._has_unnoted:
-            self._note_pages()
+        if self._has_new_pages:
+            self._enter_new_pages()
 
-    def _note_pages(self) -> None:
-        """Enter the pages between `_low` and `_high` into the table of a dense store. Some of them may be empty."""
-        self._has_unnoted = False
-        changed, at = np.flatnonzero(self._high >= 0), np.arange(_ROWS)
-        is_used = (at >= self._low[changed, None]) & (at <= self._high[changed, None])
-        self._table[changed] = np.where(is_used | (self._table[changed] > 0), changed[:, None] * _ROWS + at + 1, 0)
-        self._low[changed], self._high[changed] = _ROWS, -1
+    def _enter_new_pages(self) -> None:
+        """Enter new pages into the table of a dense store. Some pages between the first and the last may be empty."""
+        self._has_new_pages = False
+        changed, at = np.flatnonzero(self._last_new_page >= 0), np.arange(_PAGES_OF_SERIES)
+        is_used = (at >= self._first_new_page[changed, None]) & (at <= self._last_new_page[changed, None])
+        self._table[changed] = np.where(
+            is_used | (self._table[changed] > 0), changed[:, None] * _PAGES_OF_SERIES + at + 1, 0
+        )
+        self._first_new_page[changed], self._last_new_page[changed] = _PAGES_OF_SERIES, -1
 
     def _add_waiting(self) -> None:
         """Add everything that was passed to `add` and `add_rows` and is still waiting to the counts."""
-        given, rows = self._to_add, self._rows
-        self._to_add, self._rows, self._waiting = [], [], 0
+        given, rows = self._waiting_parts, self._waiting_rows
+        self._waiting_parts, self._waiting_rows, self._waiting_pairs = [], [], 0
         stats = _joined([*(one[2] for one in given), *(one[1] for one in rows)])
         series = stats.series
         self._grow_series(int(series.max()) + 1)
@@ -207,26 +215,25 @@ class Store:
     def _add_dense(self, rows: SparseRows, series: Counts) -> None:
         """Add rows to a dense store. Cost: about 3 ns a pair, and as much again for memory outside of the cache."""
         # `add.at` and not `+=`: several deltas may have counts for the same place.
-        at = index_of(rows, series * SLOTS + _PAGE)
+        at = index_of(rows, series * SLOTS + _PAGE_SLOTS)
         np.add.at(self._pages.reshape(-1), at, rows.counts.astype(self._pages.dtype, copy=False))
-        np.minimum.at(self._low, series, rows.gaps[rows.starts].astype(np.int64) >> _BITS)
-        np.maximum.at(self._high, series, rows.lasts >> _BITS)
-        self._has_unnoted = True
+        np.minimum.at(self._first_new_page, series, rows.gaps[rows.starts].astype(np.int64) >> _PAGE_BITS)
+        np.maximum.at(self._last_new_page, series, rows.lasts >> _PAGE_BITS)
+        self._has_new_pages = True
 
     def _add_pairs(self, index: Counts, counts: Counts) -> None:
         """Add counts to those of `index`, series number * SLOTS + slot. Cost: about 7 ns a pair."""
-        rows = index >> _BITS
+        positions = index >> _PAGE_BITS
         table = self._table.reshape(-1)
-        pages = table.take(rows)
+        pages = table.take(positions)
         if not pages.all():
             is_new = np.zeros(len(table), dtype=np.bool_)  # np.unique takes ten times as long
-            is_new[rows[pages == 0]] = True
+            is_new[positions[pages == 0]] = True
             self._allocate(np.flatnonzero(is_new))
-            pages = table.take(rows)
-        # The slot within its page is the rest of the index without its row. In place, so that the array stays in the
-        # cache.
-        at = pages - rows
-        at <<= _BITS
+            pages = table.take(positions)
+        # at = page * 128 + index % 128, computed in place so that the array stays in the cache.
+        at = pages - positions
+        at <<= _PAGE_BITS
         at += index
         np.add.at(self._pages.reshape(-1), at, counts.astype(self._pages.dtype, copy=False))
 
@@ -258,11 +265,11 @@ class Store:
             tables = self._table[filled[begin : begin + _PAGES_AT_ONCE]]
             columns = np.flatnonzero(tables.any(axis=0))
             first, last = int(columns[0]), int(columns[-1])
-            dense = np.zeros((last - first + 1, _PAGE), dtype=np.int64)
+            dense = np.zeros((last - first + 1, _PAGE_SLOTS), dtype=np.int64)
             for table in tables:
                 own = np.flatnonzero(table)
                 dense[own - first] += self._pages[table[own]]
-            made.add_dense(first * _PAGE, dense.reshape(-1))
+            made.add_dense(first * _PAGE_SLOTS, dense.reshape(-1))
         sum_ns = int(self._sum_us[filled].sum()) * 1_000 + int(self._sum_rest_ns[filled].sum())
         made.note(sum_ns, int(self._min_ns[filled].min()), int(self._max_ns[filled].max()))
 
@@ -280,9 +287,9 @@ class Store:
         self._n[:size] += other._n[:size]
         self._widen_if_needed()
         theirs = other._table[:size].reshape(-1)
-        rows = np.flatnonzero(theirs)
-        for first in range(0, len(rows), _PAGES_AT_ONCE):
-            some = rows[first : first + _PAGES_AT_ONCE]
+        positions = np.flatnonzero(theirs)
+        for first in range(0, len(positions), _PAGES_AT_ONCE):
+            some = positions[first : first + _PAGES_AT_ONCE]
             pages = other._pages[theirs[some]]
             if other._is_dense and not (has_counts := pages.any(axis=1)).all():
                 some, pages = some[has_counts], pages[has_counts]
@@ -307,7 +314,7 @@ class Store:
         series = np.flatnonzero(self._n)
         columns = (self._n, self._sum_us, self._sum_rest_ns, self._min_ns, self._max_ns)
         stats = Stats(series, *(array[series] for array in columns))
-        return (used[at >> _BITS] << _BITS) | (at & (_PAGE - 1)), pages[at].astype(np.int64), stats
+        return (used[at >> _PAGE_BITS] << _PAGE_BITS) | (at & (_PAGE_SLOTS - 1)), pages[at].astype(np.int64), stats
 
     def state(self) -> StoreState:
         """Return the contents of the store as bytes for a checkpoint. Only a store of the same dtype can load them.
@@ -316,7 +323,7 @@ class Store:
         """
         self._settle()
         size = self._size()
-        table = np.zeros((size, _ROWS), dtype=np.int32)
+        table = np.zeros((size, _PAGES_OF_SERIES), dtype=np.int32)
         used, pages = self._used_pages(size)
         table.reshape(-1)[used] = np.arange(1, len(used) + 1, dtype=np.int32)
         columns = [self._n, self._sum_us, self._sum_rest_ns, self._min_ns, self._max_ns]
@@ -329,22 +336,22 @@ class Store:
 
     def take_state(self, state: StoreState) -> None:
         """Replace the contents of the store with those that `state()` returned."""
-        self._to_add, self._rows, self._waiting, self._is_dense = [], [], 0, False
-        self._has_unnoted = False
+        self._waiting_parts, self._waiting_rows, self._waiting_pairs, self._is_dense = [], [], 0, False
+        self._has_new_pages = False
         # An array over bytes would be read-only, hence the copies.
-        self._pages = np.frombuffer(bytearray(state.pages), dtype=self._dtype).reshape(-1, _PAGE)
+        self._pages = np.frombuffer(bytearray(state.pages), dtype=self._dtype).reshape(-1, _PAGE_SLOTS)
         self._used = len(self._pages)
-        self._table = np.frombuffer(bytearray(state.table), dtype=np.int32).reshape(state.series, _ROWS)
+        self._table = np.frombuffer(bytearray(state.table), dtype=np.int32).reshape(state.series, _PAGES_OF_SERIES)
         self._n, self._sum_us, self._sum_rest_ns, self._min_ns, self._max_ns = (
             np.frombuffer(bytearray(column), dtype=np.int64) for column in state.columns
         )
 
     def clear(self) -> None:
         """Remove all values but keep the memory for reuse: fresh memory costs twice as much as zeroing the old."""
-        self._to_add, self._rows, self._waiting = [], [], 0
+        self._waiting_parts, self._waiting_rows, self._waiting_pairs = [], [], 0
         filled = np.flatnonzero(self._n)
         if self._is_dense:
-            self._note_pages()
+            self._enter_new_pages()
             tables = self._table[filled]
             self._pages[tables[tables > 0]] = 0
         else:
@@ -360,33 +367,37 @@ class Store:
         filled = np.flatnonzero(self._n)
         return int(filled[-1]) + 1 if len(filled) else 0
 
-    def _allocate(self, rows: Counts) -> None:
-        """Give pages to positions of the table that have none."""
+    def _allocate(self, positions: Counts) -> None:
+        """Give a page to each of these positions of the flat table, series * 184 + page number; they must have none."""
         if self._is_dense:
-            self._table.reshape(-1)[rows] = rows + 1
+            self._table.reshape(-1)[positions] = positions + 1
             return
-        needed = self._used + len(rows)
+        needed = self._used + len(positions)
         if needed > len(self._pages):
-            grown = np.zeros((max(needed, len(self._pages) * 3 // 2), _PAGE), dtype=self._pages.dtype)
+            grown = np.zeros((max(needed, len(self._pages) * 3 // 2), _PAGE_SLOTS), dtype=self._pages.dtype)
             grown[: self._used] = self._pages[: self._used]
             self._pages = grown
-        self._table.reshape(-1)[rows] = np.arange(self._used, needed, dtype=np.int32)
+        self._table.reshape(-1)[positions] = np.arange(self._used, needed, dtype=np.int32)
         self._used = needed
 
     def _grow_series(self, needed: int) -> None:
+        """Make room for the series with the numbers 0 to `needed` - 1."""
         known = len(self._n)
         if needed <= known:
             return
         size = max(needed, known * 3 // 2, 16)
         if self._is_dense:
-            self._note_pages()
+            self._enter_new_pages()
             if needed > DENSE_SERIES:
                 self._make_sparse()
             else:
                 size = min(size, DENSE_SERIES)
                 self._pages = _dense_pages(self._pages, self._table, size, self._pages.dtype)
-                self._low, self._high = _grown(self._low, size, fill=_ROWS), _grown(self._high, size, fill=-1)
-        table = np.zeros((size, _ROWS), dtype=np.int32)
+                self._first_new_page, self._last_new_page = (
+                    _grown(self._first_new_page, size, fill=_PAGES_OF_SERIES),
+                    _grown(self._last_new_page, size, fill=-1),
+                )
+        table = np.zeros((size, _PAGES_OF_SERIES), dtype=np.int32)
         filled = np.flatnonzero(self._n)
         # Only rows with values are copied: writing zeros would take memory for all the others.
         table[filled] = self._table[filled]
@@ -399,8 +410,8 @@ class Store:
 
     def _widen_if_needed(self) -> None:
         """Give the counts of a dense store their full size if a series has too many values for 2 bytes."""
-        if self._pages.itemsize == 2 and len(self._n) and int(self._n.max()) > _NARROW_MOST:
-            self._note_pages()
+        if self._pages.itemsize == 2 and len(self._n) and int(self._n.max()) > _MOST_VALUES_IN_2_BYTES:
+            self._enter_new_pages()
             self._pages = _dense_pages(self._pages, self._table, len(self._table), np.dtype(self._dtype))
 
     def _make_sparse(self) -> None:
@@ -449,8 +460,8 @@ def _grown(old: Counts, size: int, fill: int = 0) -> Counts:
 def _dense_pages(old: np.ndarray, table: np.ndarray, series: int, dtype: np.dtype[np.generic]) -> np.ndarray:
     """Return the pages of a dense store with places for `series` series. Only pages in the table are copied."""
     # numpy would use huge pages, and the system would then provide all of the memory at the first write.
-    memory = mmap(-1, (series * _ROWS + 1) * _PAGE * dtype.itemsize, flags=MAP_PRIVATE | MAP_ANONYMOUS)
-    made: np.ndarray = np.frombuffer(memory, dtype=dtype).reshape(-1, _PAGE)
+    memory = mmap(-1, (series * _PAGES_OF_SERIES + 1) * _PAGE_SLOTS * dtype.itemsize, flags=MAP_PRIVATE | MAP_ANONYMOUS)
+    made: np.ndarray = np.frombuffer(memory, dtype=dtype).reshape(-1, _PAGE_SLOTS)
     used = table[table > 0]
     made[used] = old[used]
     return made

@@ -37,12 +37,11 @@ Sources: batch means: A. M. Law, "Simulation Modeling and Analysis", ch. 9; t qu
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from math import exp, log, nan, sqrt
 from typing import Final, Literal
 
-import msgspec
 import numpy as np
 
 from loadgen.measure.deltas.delta import Delta
@@ -56,7 +55,6 @@ from loadgen.measure.merging.merge import Merge
 from loadgen.measure.merging.queries import ALL, Measured, Row
 from loadgen.measure.merging.stored_interval import Cell
 from loadgen.measure.objectives.terms import Objective, SloResult, is_judged
-from loadgen.measure.objectives.whole_run_values import each_check
 from loadgen.measure.statistics.bad_share_interval import ShareInterval, dispersion_of, share_interval
 from loadgen.measure.statistics.correlation import Rho, neighbours_rho
 from loadgen.measure.statistics.mean_of_batches import (
@@ -68,9 +66,8 @@ from loadgen.measure.statistics.mean_of_batches import (
     half_length,
 )
 from loadgen.measure.statistics.objective_bins import MOST_DELTAS, Binned, ObjectiveBins
-from loadgen.measure.statistics.share_in_worst_window import share_in_worst_window
-from loadgen.measure.statistics.sure_values import is_sure, judged, judged_in_windows
-from loadgen.measure.statistics.warmup import LOG_US, Cut, Recount, found_cut, found_cut_in_cells
+from loadgen.measure.statistics.sure_values import judged
+from loadgen.measure.statistics.warmup import LOG_US, Recount
 from loadgen.units import NS_PER_S, NS_PER_US
 
 __all__ = [
@@ -85,10 +82,6 @@ __all__ = [
     "Error",
     "Interval",
     "Why",
-    "read_batches",
-    "recounted",
-    "recounted_cells",
-    "with_intervals",
 ]
 
 Why = Literal["", "too short", "too few samples", "censored"]
@@ -679,134 +672,6 @@ class Batches(Recount):
         rho: correlation of neighbouring batches, for which the length is corrected.
         """
         return half_length(values, rho, self.bins)
-
-
-def read_batches(
-    deltas: Iterable[tuple[str, Delta]],
-    start_ns: int,
-    end_ns: int,
-    interval_ns: int = NS_PER_S,
-    *,
-    recount: bool = False,
-    steady_ns: int = 0,
-    objectives: Sequence[Objective] = (),
-) -> Batches:
-    """Return a new Batches of all (region, delta) pairs, which must be in the order in which they were merged.
-
-    start_ns, end_ns, recount, steady_ns, objectives: as in `Batches`.
-    """
-    batches = Batches(start_ns, end_ns, interval_ns, recount=recount, steady_ns=steady_ns, objectives=objectives)
-    batches.read(deltas)
-    return batches
-
-
-def recounted_cells(
-    live: Merge,
-    cells: Callable[[], Iterable[Cell]],
-    *,
-    end_ns: int | None,
-    interval_ns: int = NS_PER_S,
-    warmup_ns: int = 0,
-    is_found: bool = False,
-    steady: Callable[[int, int], int] = lambda start_ns, end_ns: start_ns,
-    objectives: Sequence[Objective] = (),
-) -> tuple[Batches, Cut | None]:
-    """Return the same as `recounted`, computed from the cells of the run (its stored intervals), which is faster.
-
-    live: the merge of all deltas of the run. cells: returns all cells in order each time it is called.
-    """
-    if end_ns is None:
-        end_ns = max((cell.end_ns for cell in cells()), default=0)
-    cut = found_cut_in_cells(cells(), end_ns, interval_ns) if is_found else None
-    start_ns = warmup_ns if cut is None else cut.cut_ns
-    steady_ns = steady(start_ns, end_ns)
-    batches = Batches(
-        start_ns, end_ns, interval_ns, recount=cut is not None, steady_ns=steady_ns, objectives=objectives
-    )
-    batches.add_cells(live, cells())
-    return batches, cut
-
-
-def recounted(
-    deltas: Callable[[], Iterable[tuple[str, Delta]]],
-    *,
-    end_ns: int | None,
-    interval_ns: int = NS_PER_S,
-    warmup_ns: int = 0,
-    is_found: bool = False,
-    steady: Callable[[int, int], int] = lambda start_ns, end_ns: start_ns,
-    objectives: Sequence[Objective] = (),
-) -> tuple[Batches, Cut | None]:
-    """Return (the batches of a run that is over, the cut of its warm-up). The cut is None unless it had to be found.
-
-    Args:
-        deltas: returns all of (region, delta) each time it is called, in the order in which they were merged.
-        end_ns: end of the load; None: when the last delta ended, for loads whose end depends on the target.
-        warmup_ns: length of the warm-up as stated in the plan.
-        steady: returns from when on the load is steady, given start and end of the measured time, in ns from T0.
-        is_found: the plan has `warmup="auto"`; the batches then replace the merge of the run, without the warm-up.
-
-    Cost: a pass over the deltas, and a second one if the warm-up or the end has to be found.
-    """
-    if end_ns is None:
-        end_ns = max((delta.end_ns for _, delta in deltas()), default=0)
-    cut = found_cut(deltas(), end_ns, interval_ns) if is_found else None
-    start_ns = warmup_ns if cut is None else cut.cut_ns
-    steady_ns = steady(start_ns, end_ns)
-    batches = read_batches(
-        deltas(), start_ns, end_ns, interval_ns, recount=cut is not None, steady_ns=steady_ns, objectives=objectives
-    )
-    return batches, cut
-
-
-def with_intervals(
-    results: Sequence[SloResult], objectives: Sequence[Objective], batches: Batches
-) -> tuple[SloResult, ...]:
-    """Return the results of objectives with their intervals, and with `sure`: whether the verdict is sure.
-
-    Objectives on response times and on the ratio of all errors have two intervals: of the observed value, and of the
-    share of bad events, which decides whether the verdict is sure. `low` and `high`, the ends for the observed value,
-    stay None over sliding windows and where no interval is known. `sure_values.py` describes all other objectives.
-
-    batches: made with the same objectives.
-    """
-    by_text = {
-        one.text: (index, one) for index, objective in enumerate(objectives) for one in each_check(objective, batches)
-    }
-    found = []
-    for result in results:
-        index, objective = by_text.get(result.objective, (-1, None))
-        if objective is not None and objective.is_plain:
-            result = _with_plain(result, objective, index, batches)
-        elif objective is not None and objective.window_ns:
-            result = judged_in_windows(result, objective, batches.due, index, batches.interval_ns)
-        elif objective is not None:
-            result = batches.of_value(objective, index, result)
-        found.append(result)
-    return tuple(found)
-
-
-def _with_plain(result: SloResult, objective: Objective, index: int, batches: Batches) -> SloResult:
-    if isinstance(result.observed, float):
-        interval = batches.of_objective(objective, result)
-        result = msgspec.structs.replace(result, low=interval.low, high=interval.high)
-    share = (
-        share_in_worst_window(result, objective, batches.due, index, batches.interval_ns)
-        if objective.window_ns
-        else batches.bad_share(objective, result)
-        if result.count
-        else None
-    )
-    return _with_share(result, objective, share)
-
-
-def _with_share(result: SloResult, objective: Objective, share: ShareInterval | None) -> SloResult:
-    """Return the result with the interval of its bad share, and whether its verdict is sure."""
-    if share is None:
-        return msgspec.structs.replace(result, bad_share_low=None, bad_share_high=None, sure=False)
-    low, high = round(share.low, 9), round(share.high, 9)
-    sure = is_sure(result, objective, share)
-    return msgspec.structs.replace(result, bad_share_low=low, bad_share_high=high, sure=sure)
 
 
 def _rounded(ends_us: tuple[float, float] | Why) -> Interval:

@@ -1,7 +1,7 @@
 """Parses selectors of PromQL, such as `http_requests_total{job="shop"}`. Pure.
 
 Only a plain selector names raw samples. A selector with a range, an offset or a function is an expression.
-Source: Prometheus documentation, "Querying basics", time series selectors.
+Source: Prometheus documentation, "Querying basics", time series selectors and string literals.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ __all__ = ["LABEL", "BadSelector", "Matcher", "Selector", "parse_matchers", "par
 
 _NAME: Final = re.compile(r"[a-zA-Z_:][a-zA-Z0-9_:]*")
 LABEL: Final = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
-_MATCHER: Final = re.compile(
-    r"\s*([a-zA-Z_][a-zA-Z0-9_]*)\s*(=~|!~|!=|=)\s*(\"(?:[^\"\\\n]|\\.)*\"|'(?:[^'\\\n]|\\.)*')\s*(,|$)"
-)
+_STRING: Final = r"""\"(?:[^\"\\\n]|\\.)*\"|'(?:[^'\\\n]|\\.)*'|`[^`]*`"""
+"""A backslash escapes a character in quotes. In backticks it does not, and they may contain line breaks."""
+_MATCHER: Final = re.compile(rf"\s*([a-zA-Z_][a-zA-Z0-9_]*)\s*(=~|!~|!=|=)\s*({_STRING})\s*(,|$)")
 _MOST: Final = 2_000
 
 
@@ -26,7 +26,7 @@ class BadSelector(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Matcher:
-    """One condition for a label. value: with its quotes, as it was written."""
+    """One condition for a label. value: with its quotes or backticks, as it was written."""
 
     label: str
     operator: str

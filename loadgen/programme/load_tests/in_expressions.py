@@ -68,7 +68,7 @@ def with_matchers_everywhere(expression: str, condition: str) -> str:
         written.append(_also(text, matchers) if is_selector else text)
         found += is_selector
     if not found:
-        raise ValueError("it has no selector")
+        raise ValueError('the query has no selector, such as requests_total{job="shop"}')
     return "".join(written)
 
 
@@ -78,7 +78,7 @@ def _tokens(expression: str) -> list[tuple[str, str]]:
     while at < len(expression):
         one = _TOKEN.match(expression, at)
         if one is None:
-            raise ValueError(f"{one_line(expression[at : at + 20], 20)!r} in it is not PromQL")
+            raise ValueError(f"{one_line(expression[at : at + 20], 20)!r} in the query is not PromQL")
         tokens.append((str(one.lastgroup), one[0]))
         at = one.end()
     return tokens

@@ -17,11 +17,11 @@ _FIELD = "the condition load-tests"
 def annotation_loss(one: Objective) -> Iterator[Loss]:
     """Yield the loss of a promise with a condition in a file of OpenSLO."""
     if condition_of(one.load_tests):
-        reason = "OpenSLO has no word for it, so it is an annotation"
-        yield Loss(one.name, _FIELD, reason, "other readers count load tests: write it into the queries, too")
+        reason = "OpenSLO has no field for it, so it is written as an annotation"
+        yield Loss(one.name, _FIELD, reason, "other tools count load tests: add the condition to the queries")
 
 
 def condition_loss(one: Objective, who: str) -> Iterator[Loss]:
     """Yield the loss of a promise whose condition cannot be added to its queries. who: those who count load tests."""
     if why := why_not_added(one):
-        yield Loss(one.name, _FIELD, why, f"{who} count load tests: write it into the queries")
+        yield Loss(one.name, _FIELD, why, f"{who} count load tests: add the condition to the queries")

@@ -84,20 +84,23 @@ def nobl9_losses(slos: SloSet) -> Iterator[Loss]:
         yield from _of_objective(one)
         yield from _of_alerts(one)
     for composite in slos.composites:
-        reason = "the converter has no indicators of single objectives and no weights"
+        reason = "Nobl9's converter supports neither weights nor an indicator for each objective"
         yield Loss(composite.name, "the composite", reason, "Nobl9 refuses the SLO: write one SLO for each part")
 
 
 def _of_objective(one: Objective) -> Iterator[Loss]:
     if one.method is Method.RATIO_TIMESLICES:
-        yield Loss(one.name, f"the method {one.method}", "Nobl9 has Occurrences and Timeslices only", _REFUSED)
+        yield Loss(one.name, f"the method {one.method}", "Nobl9 supports Occurrences and Timeslices only", _REFUSED)
     elif one.method is Method.TIMESLICES and one.slice_s != _SLICE_S:
         slices = RollingWindow(one.slice_s).text
         yield Loss(
-            one.name, f"slices of {slices}", "Nobl9 has no timeSliceWindow, and counts minutes", "its figure differs"
+            one.name,
+            f"slices of {slices}",
+            "Nobl9 ignores timeSliceWindow and uses slices of a minute",
+            "its attainment differs",
         )
     if isinstance(one.indicator, RawRatioIndicator):
-        yield Loss(one.name, "the raw ratio", "the converter reads good, bad and total only", _REFUSED)
+        yield Loss(one.name, "the raw ratio", "Nobl9's converter supports good, bad and total only", _REFUSED)
     if reason := _window(one.window):
         yield Loss(one.name, f"the window of {one.window.text}", reason, _REFUSED)
     seen: set[tuple[str, str]] = set()
@@ -111,12 +114,12 @@ def _of_objective(one: Objective) -> Iterator[Loss]:
 def _window(window: Window) -> str:
     """Return why Nobl9 refuses a window; "" if it does not."""
     if isinstance(window, CalendarWindow):
-        return "Nobl9 has calendar windows of at most 366 days" if window.nominal_s > _CALENDAR_MOST_S else ""
+        return "Nobl9 supports calendar windows of at most 366 days" if window.nominal_s > _CALENDAR_MOST_S else ""
     if window.seconds > _ROLLING_MOST_S:
-        return "Nobl9 has rolling windows of at most 31 days"
+        return "Nobl9 supports rolling windows of at most 31 days"
     if window.text.endswith("w"):
         days = f"{window.seconds // 86_400}d"
-        return f"Nobl9 has rolling windows in minutes, hours and days: write {days} in the exported file"
+        return f"Nobl9 does not support weeks in rolling windows: write {days} in the exported file"
     return ""
 
 
@@ -127,18 +130,18 @@ def _of_query(query: Query) -> Iterator[tuple[str, str]]:
     word = query.type.lower()
     right = _TYPES.get(word, "")
     if query.type != right or not right:
-        reason = f"Nobl9 writes {right}" if right else "Nobl9 has no such type"
+        reason = f"Nobl9 needs the spelling {right}" if right else "Nobl9 does not support it"
         yield f"the type {query.type or '(missing)'}", reason
     if (field := _NEEDS.get(word, "")) and field not in query.spec:
-        yield "the query", f"Nobl9 reads the field {field} of a metric of {right}"
+        yield "the query", f"Nobl9 needs the field {field} in a query of the type {right}"
 
 
 def _of_alerts(one: Objective) -> Iterator[Loss]:
     for alert in one.alerts:
         if alert.severity not in _SEVERITIES:
-            reason = f"Nobl9 has {', '.join(_SEVERITIES)}"
+            reason = f"Nobl9 supports {', '.join(_SEVERITIES)}"
             yield Loss(one.name, f"alert {alert.name}: severity {alert.severity}", reason, "Nobl9 refuses the policy")
         for target in alert.targets:
             if target.target not in _TARGETS:
-                reason = f"Nobl9 has {', '.join(_TARGETS)}"
+                reason = f"Nobl9 supports {', '.join(_TARGETS)}"
                 yield Loss(one.name, f"alert {alert.name}: target {target.target}", reason, "Nobl9 refuses the target")

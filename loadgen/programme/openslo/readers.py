@@ -24,7 +24,7 @@ def losses_for(reader: str, slos: SloSet) -> list[Loss]:
     if reader == "nobl9":
         return list(nobl9_losses(slos))
     refused = [
-        Loss(one.name, "the composite", "Dash0 has one objective in each SLO", "Dash0 refuses the SLO")
+        Loss(one.name, "the composite", "Dash0 supports one objective in each SLO", "Dash0 refuses the SLO")
         for one in slos.composites
     ]
     return [*(loss for one in slos.objectives for loss in _dash0(one)), *refused]
@@ -33,10 +33,12 @@ def losses_for(reader: str, slos: SloSet) -> list[Loss]:
 def _dash0(one: Objective) -> Iterator[Loss]:
     refused = "Dash0 refuses the objective"
     if one.method is not Method.OCCURRENCES:
-        yield Loss(one.name, f"the method {one.method}", "Dash0 has Occurrences only", refused)
+        yield Loss(one.name, f"the method {one.method}", "Dash0 supports Occurrences only", refused)
     if not isinstance(one.indicator, RatioIndicator):
-        yield Loss(one.name, "the indicator", "Dash0 has ratios of good (or bad) and total only", refused)
+        yield Loss(one.name, "the indicator", "Dash0 supports only ratios of good or bad requests to all", refused)
     if one.window != _DASH0_WINDOW:
-        yield Loss(one.name, f"the window of {one.window.text}", "Dash0 has rolling windows of 28 days only", refused)
+        yield Loss(
+            one.name, f"the window of {one.window.text}", "Dash0 supports rolling windows of 28 days only", refused
+        )
     if any(query.source for query in one.queries):
-        yield Loss(one.name, "metricSourceRef", "Dash0 reads indicators in place only", refused)
+        yield Loss(one.name, "metricSourceRef", "Dash0 does not support references to a data source", refused)

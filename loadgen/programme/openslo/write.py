@@ -59,8 +59,8 @@ def openslo_losses(slos: SloSet) -> list[Loss]:
         Loss(
             one.name,
             "the composite",
-            "its parts are of different SLOs, or one is missing",
-            "each part is written by itself",
+            "a part is missing, or the parts differ in more than their targets and indicators",
+            "each part is written as an SLO of its own",
         )
         for one in slos.composites
         if one not in whole
@@ -90,16 +90,16 @@ def _losses(one: Objective) -> Iterator[Loss]:
         if alert.short_s:
             yield Loss(
                 one.name,
-                f"alert {alert.name}: both windows together",
-                "an AlertPolicy has one condition with one window, so it is written as two policies",
-                "other readers alert if one of the windows burns, which pages more; loadgen reads one alert",
+                f"alert {alert.name}",
+                "it needs two windows, and an AlertPolicy has one, so two policies are written",
+                "other tools alert on each window alone, so more often; loadgen reads back one alert",
             )
     if one.alert_set:
         yield Loss(
             one.name,
             f"the alert set {one.alert_set}",
-            "OpenSLO has no word for it, so it is an annotation",
-            "other readers see no alerts; `--to prometheus` writes rules for them",
+            "OpenSLO has no field for it, so it is written as an annotation",
+            "other tools make no alerts from it; `--to prometheus` writes alert rules",
         )
     yield from annotation_loss(one)
 

@@ -66,7 +66,7 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Loss:
-    """Something that an exported file cannot say. objective: its name, or "" for all."""
+    """Something that an exported file cannot express. objective: its name, or "" for all."""
 
     objective: str
     field: str

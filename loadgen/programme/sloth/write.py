@@ -43,7 +43,8 @@ def as_sloth(slos: SloSet) -> str:
 def sloth_losses(slos: SloSet) -> list[Loss]:
     """Return everything that files of sloth cannot say."""
     apart = [
-        Loss(one.name, "the composite", "sloth has none", "each part is written by itself") for one in slos.composites
+        Loss(one.name, "the composite", "sloth has no composites", "each part is written as an SLO of its own")
+        for one in slos.composites
     ]
     return [*(loss for one in map(with_condition, slos.objectives) for loss in _losses(one)), *apart]
 
@@ -57,12 +58,12 @@ def _losses(one: Objective) -> Iterator[Loss]:
         yield Loss(
             one.name,
             f"the window of {days} days",
-            "a file of sloth has no window",
+            "files of sloth have no field for a window",
             f"run sloth with --default-slo-period={days}d",
         )
     if not one.name.startswith(f"{one.service}-"):
-        reason = f"sloth names it {one.service}-{one.name}"
-        yield Loss(one.name, "the name", reason, "the import has this longer name")
+        reason = f"sloth puts the service before it: {one.service}-{one.name}"
+        yield Loss(one.name, "the name", reason, "an import gives the objective the longer name")
     lost = {
         "displayName": one.display_name or one.part_name,
         "journey": one.journey,
@@ -73,36 +74,44 @@ def _losses(one: Objective) -> Iterator[Loss]:
     }
     for name, value in lost.items():
         if value:
-            yield Loss(one.name, name, "sloth has no such field", "an import lacks it")
+            yield Loss(one.name, name, "sloth has no field for it", "it is not written")
     yield from condition_loss(one, "its rules")
     if one.owner and dict(one.labels).get("owner") != one.owner:
-        yield Loss(one.name, "the owner", "sloth has labels only", "it is written as the label owner")
+        yield Loss(one.name, "the owner", "sloth has no field for it", "it is written as the label owner")
     if isinstance(one.indicator, RatioIndicator) and one.indicator.good is not None:
-        yield Loss(one.name, "the query of good requests", "sloth counts errors", "errors are all minus good")
+        yield Loss(
+            one.name,
+            "the query of good requests",
+            "sloth needs a query of bad requests",
+            "bad requests are written as all minus good",
+        )
     if one.alerts and _severities(one) is None:
         yield Loss(
-            one.name, "the alert policies", "sloth makes its own alerts from its windows", "no alerts are generated"
+            one.name,
+            "the alert policies",
+            "sloth has alerts of its own, which differ from these",
+            "alerts are switched off in the file",
         )
 
 
 def _why_left_out(one: Objective) -> tuple[str, str] | None:
     """Return field and reason if sloth cannot express an objective; None if it can."""
     if one.method is not Method.OCCURRENCES:
-        return f"the method {one.method}", "sloth counts occurrences only"
+        return f"the method {one.method}", "sloth supports Occurrences only"
     if not isinstance(one.window, RollingWindow) or one.window.seconds % 86_400:
-        return f"the window of {one.window.text}", "sloth has rolling windows of whole days only"
+        return f"the window of {one.window.text}", "sloth supports rolling windows of whole days only"
     indicator = one.indicator
     if isinstance(indicator, ThresholdIndicator):
-        return "the thresholdMetric", "sloth has ratios only"
+        return "the thresholdMetric", "sloth supports ratioMetric only"
     if isinstance(indicator, RawRatioIndicator):
         if indicator.is_success:
-            return "the raw ratio of successes", "sloth reads ratios of errors"
+            return "the raw ratio of successes", "sloth supports raw ratios of failures only"
         if indicator.query.type == PLUGIN:
             return None
     if any(query.type != "Prometheus" for query in one.queries):
-        return "the source", "sloth reads Prometheus only"
+        return "the source", "sloth supports Prometheus only"
     if any(_expression(query) is None for query in one.queries):
-        return "a query", f"it has no {_WINDOW}, and is not a plain counter"
+        return "a query", f'it must be a counter such as requests_total{{job="shop"}}, or have {_WINDOW} as its range'
     return None
 
 

@@ -210,14 +210,14 @@ def _is_in_run(call: SourceCall, names: Collection[str]) -> bool:
 def _shares(known: Sequence[Known], has_traffic: bool) -> dict[Measure, Share]:
     operations = Share(sum(one.is_exercised for one in known), len(known))
     if not has_traffic:
-        missing = Share(0, 0, "no traffic.json is given")
+        missing = Share(0, 0, "it needs --traffic")
         return {measure: missing for measure in MEASURES if measure != "operations"} | {"operations": operations}
     named = [one for one in known if one.name is not None]
     return {
         "requests": _share(named, lambda one: one.count, ""),
-        "errors": _share(named, _errors, "traffic.json has no statuses by name"),
+        "errors": _share(named, _errors, "traffic.json has no statuses of single names"),
         "writes": _share(named, lambda one: one.count if one.endpoint.is_write else 0, ""),
-        "time": _share(named, _seconds, "traffic.json has no server times by name"),
+        "time": _share(named, _seconds, "traffic.json has no server times, because the log had no durations"),
         "operations": operations,
     }
 

@@ -60,7 +60,7 @@ def read_openapi(path: Path) -> Operations:
         raise UsageError(f"{path}: paths must be an object", hint="correct the document")
     operations = tuple(sorted(reader.operations(document, paths), key=lambda one: one.endpoint))
     if not operations:
-        raise UsageError(f"{path} has no operations", hint="name a document with paths")
+        raise UsageError(f"{path} has no operations", hint="use a document with methods, such as get, under its paths")
     return Operations(operations, tuple(reader.left_out))
 
 
@@ -109,34 +109,37 @@ class _Reader:
         folder = self._root
         for _ in range(_MOST_REFERENCES):
             if not isinstance(item, dict):
-                self.left_out.append(f"{name}: it is not an object")
+                self.left_out.append(f"{name}: it must be an object")
                 return None
             reference = item.get("$ref")
             if reference is None:
                 return item
             file, _, pointer = str(reference).partition("#")
             if urlsplit(file).scheme or file.startswith("//"):
-                self.left_out.append(f"{name}: its $ref is an address in the network, which is never fetched")
+                self.left_out.append(f"{name}: its $ref is a URL, and loadgen reads local files only")
                 return None
             if file:
                 path = (folder / unquote(file)).resolve()
                 if not path.is_relative_to(self._root):
-                    self.left_out.append(f"{name}: its $ref leads out of the folder of the document")
+                    self.left_out.append(f"{name}: its $ref points outside of the folder of the document")
                     return None
                 document, folder = self._parsed(path), path.parent
             try:
                 item = _at(document, pointer)
             except LookupError:
-                self.left_out.append(f"{name}: the place of its $ref does not exist")
+                self.left_out.append(f"{name}: its $ref points to a missing part of the document")
                 return None
-        self.left_out.append(f"{name}: its $ref leads in a circle")
+        self.left_out.append(f"{name}: its references form a circle")
         return None
 
 
 def _parse(path: Path) -> Any:
     try:
         if path.stat().st_size > _MOST_BYTES:
-            raise UsageError(f"{path} has more than {_MOST_BYTES >> 20} MiB", hint="name an OpenAPI document")
+            raise UsageError(
+                f"{path} is larger than {_MOST_BYTES >> 20} MiB, the limit for an OpenAPI document",
+                hint="check the path, or split the document with $ref",
+            )
         text = path.read_text("utf-8-sig")
     except OSError as error:
         raise UsageError(f"{path}: cannot be read: {error.strerror or error}", hint="check the path") from None

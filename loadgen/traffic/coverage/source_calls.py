@@ -78,11 +78,13 @@ def scenario_files(paths: Iterable[Path]) -> list[Path]:
                 and not any(part.startswith((".", "__pycache__")) for part in one.relative_to(path).parts)
             ]
             if not inside:
-                raise UsageError(f"{path}: the folder has no Python files", hint="name a folder with scenarios")
+                raise UsageError(f"{path}: the folder has no Python files", hint="give a folder with scenarios")
         elif path.exists():
             inside = [path]
         else:
-            raise UsageError(f"{path}: file not found", hint="name existing scenarios, or folders with scenarios")
+            raise UsageError(
+                f"{path}: file not found", hint="check the path: it must be a scenario, or a folder with scenarios"
+            )
         for one in inside:
             found.setdefault(one.resolve(), one)
     return sorted(found.values(), key=str)

@@ -24,7 +24,7 @@ def stub_of(known: Known) -> str:
     parameters = [_word(found) for found in _PARAMETER.findall(endpoint.path)]
     lines = ["@journey", f"async def {name}(user: User) -> None:"]
     for word in dict.fromkeys(parameters):
-        lines.append(f'    {word} = "1"  # TODO: a value that the target has')
+        lines.append(f'    {word} = "1"  # TODO: a value that exists in the target')
     if parameters:
         parts = enumerate(_PARAMETER.split(endpoint.path))  # texts and names of parameters in turn
         url = "".join(f"{{{_word(part)}}}" if at % 2 else in_string(part, braces=True) for at, part in parts)
@@ -32,7 +32,7 @@ def stub_of(known: Known) -> str:
     else:
         arguments = [f'"{in_string(endpoint.path)}"']
     if endpoint.method in _WITH_BODY:
-        lines.append("    # TODO: the log has no bodies")
+        lines.append("    # TODO: the body, which logs do not contain")
         arguments.append("json={}")
     if statuses := _usual(known):
         arguments.append(f"expect={statuses}")

@@ -56,7 +56,7 @@ def read_traffic_names(path: Path) -> TrafficNames:
     for at, one in enumerate(_list(path, facts, "names")):
         count = one.get("count")
         if isinstance(count, bool) or not isinstance(count, int) or count < 0:
-            raise UsageError(f"{path}: names[{at}] has no valid count", hint=_HINT)
+            raise UsageError(f"{path}: the count of names[{at}] must be a whole number of at least 0", hint=_HINT)
         endpoint = endpoint_of_name(one["name"])
         if endpoint is None:
             unreadable.append(one["name"])
@@ -65,7 +65,7 @@ def read_traffic_names(path: Path) -> TrafficNames:
             found.append(TrafficName(endpoint, count, statuses.get(one["name"]), _seconds(seconds)))
     if not found:
         raise UsageError(
-            f"{path} has no names of requests", hint="make the model with --least-users 1, or of more traffic"
+            f"{path} has no names of requests", hint="run `loadgen model` again with --least-users 1, or with more logs"
         )
     accounting = facts.get("accounting")
     taken = accounting.get("taken") if isinstance(accounting, dict) else None
@@ -78,7 +78,7 @@ def _facts(path: Path) -> dict[str, Any]:
         with path.open("rb") as file:
             data = file.read(_MOST_BYTES + 1)
         if len(data) > _MOST_BYTES:
-            raise UsageError(f"{path}: larger than {_MOST_BYTES >> 20} MiB", hint=_HINT)
+            raise UsageError(f"{path} is larger than {_MOST_BYTES >> 20} MiB, the limit for a traffic.json", hint=_HINT)
         facts = json.loads(data.decode("utf-8"))
     except OSError as error:
         raise UsageError(f"{path}: cannot be read: {error.strerror or error}", hint=_HINT) from None
@@ -101,7 +101,7 @@ def _list(path: Path, facts: dict[str, Any], key: str, *, required: bool = True)
         raise UsageError(f"{path}: {key} must be a list", hint=_HINT)
     for at, one in enumerate(found):
         if not isinstance(one, dict) or not isinstance(one.get("name"), str):
-            raise UsageError(f"{path}: {key}[{at}] has no name", hint=_HINT)
+            raise UsageError(f"{path}: {key}[{at}] must be an object with a name", hint=_HINT)
     return found
 
 
@@ -110,7 +110,7 @@ def _codes(path: Path, one: dict[str, Any]) -> dict[int, int]:
     if not isinstance(codes, dict) or not all(
         status.isdecimal() and isinstance(count, int) for status, count in codes.items()
     ):
-        raise UsageError(f"{path}: the statuses of {one['name']} must be numbers of requests by status", hint=_HINT)
+        raise UsageError(f"{path}: the codes of {one['name']} must be counts of requests by status", hint=_HINT)
     return {int(status): count for status, count in codes.items()}
 
 

@@ -114,8 +114,12 @@ WRONG = [
     ("await ws.send({1j})", "cannot be sent", "send text"),
     ("ws.png()", "has no png", 'did you mean "ping"?'),
     # user.grpc
-    ("await user.grpc.reflect(5)", "5 is not the name of a gRPC service", 'reflect("shop.v1.Cart")'),
-    ('await user.grpc.reflect("/shop.v1.Cart/Get")', "is not the name of a gRPC service", 'reflect("shop.v1.Cart")'),
+    ("await user.grpc.reflect(5)", "5 is not the full name of a gRPC service", 'reflect("shop.v1.Cart")'),
+    (
+        'await user.grpc.reflect("/shop.v1.Cart/Get")',
+        "is not the full name of a gRPC service",
+        'reflect("shop.v1.Cart")',
+    ),
     ('await user.grpc.reflect("a.B", as_mesages=True)', "has no argument as_mesages", 'did you mean "as_messages"?'),
     ('await user.grpc.reflect("a.B", as_messages=1)', "as_messages=1 must be True or False", "as_messages=True"),
     ('user.grpc.reflect("shop.v1.Cart")', "is never awaited", "write `await"),
@@ -130,9 +134,9 @@ WRONG = [
     ("user.grpc.servce", "has no servce", 'did you mean "service"?'),
     ('await cart.Gt({"id": "7"})', "has no method Gt", "Get"),
     ('await cart.Get({"ids": "7"})', "cannot convert", "id"),
-    ('await cart.Get({"id": "7"}, timeout="soon")', "invalid time-out of a gRPC call: 'soon'", '"500ms"'),
+    ('await cart.Get({"id": "7"}, timeout="soon")', "invalid timeout='soon' of a gRPC call", '"500ms"'),
     ('await live.Get({"id": "7"}, timout=2)', "has no argument timout", 'did you mean "timeout"?'),
-    ("await health_pb2_grpc.HealthStub(user.grpc).Check(None, timeout=0)", "invalid time-out", '"500ms"'),
+    ("await health_pb2_grpc.HealthStub(user.grpc).Check(None, timeout=0)", "invalid timeout", '"500ms"'),
     (
         'await health_pb2_grpc.HealthStub(user.grpc).Check(None, metadata={"a": "b"})',
         "must be pairs, not a dictionary",
@@ -155,7 +159,7 @@ WRONG = [
     ),
     (
         'await health_pb2_grpc.HealthStub(user.grpc).Check(None, metadata=(("grpc-x", "b"),))',
-        "is set by the call itself",
+        "is reserved: gRPC sets it itself",
         "write pairs",
     ),
     (

@@ -99,6 +99,39 @@ def test_expressions_and_broken_selectors_are_rejected(text: str) -> None:
         parse_selector(text)
 
 
+@pytest.mark.parametrize(
+    ("literal", "is_one"),
+    [
+        ('"this is a string"', True),
+        (r"'these are unescaped: \n \\ \t'", True),
+        ("`these are not unescaped: \\n ' \" \\t`", True),
+        ("`a line\nand another`", True),  # unlike in Go, a line break is kept
+        (r"`GET /(a|b)\.html\`", True),  # a backslash does not escape the backtick
+        ("``", True),
+        (r'"it\"s"', True),
+        ("`a", False),
+        ("`a``b`", False),
+        (r"`a\`b`", False),
+        ('"a`', False),
+    ],
+)
+def test_values_are_the_string_literals_of_promql(literal: str, is_one: bool) -> None:
+    """The first three are the examples of Prometheus' documentation, "Querying basics", string literals."""
+    text = f"a{{x={literal},y='z'}}"
+    if is_one:
+        assert parse_selector(text).matchers == (Matcher("x", "=", literal), Matcher("y", "=", "'z'"))
+        assert parse_selector(text).text == text
+    else:
+        with pytest.raises(BadSelector):
+            parse_selector(text)
+
+
+def test_a_value_in_backticks_that_every_series_meets_is_no_condition() -> None:
+    for broad in ("{job=~`.*`}", "{job=``}"):
+        with pytest.raises(BadSelector, match="that not every series meets"):
+            parse_selector(broad)
+
+
 _value = st.text(st.characters(blacklist_categories=["Cs", "Cc"])).map(
     lambda text: '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
 )

@@ -38,7 +38,7 @@ from loadgen_controller.commands.capacity_parts.study_output import (
     study_output_of,
 )
 from loadgen_controller.commands.cloudwatch_metrics import span_of
-from loadgen_controller.planning.option_parsing import store_of
+from loadgen_controller.commands.store_option import store_of
 from loadgen_controller.screen.output_file import opened, write
 
 __all__ = ["SCALE", "scale_policy"]

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from loadgen.dsl.plans.loadgen_toml import find_settings, read_settings
+from loadgen.dsl.find_settings import find_settings
+from loadgen.dsl.plans.loadgen_toml import read_settings
 from loadgen.errors import Fault, ScenarioError, UsageError
 from loadgen.units import parse_rate, quantity
 from loadgen_controller.collect_option_errors import CollectedErrors
@@ -25,7 +26,7 @@ from loadgen_controller.commands.capacity_parts.study_output import (
     study_output_of,
 )
 from loadgen_controller.commands.missing_extra import needing_analysis
-from loadgen_controller.planning.option_parsing import store_of
+from loadgen_controller.commands.store_option import store_of
 
 if TYPE_CHECKING:
     from loadgen.capacity.sizing.capacity_source import InstanceCapacity

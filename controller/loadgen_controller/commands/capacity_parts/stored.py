@@ -12,8 +12,8 @@ from loadgen.history.store.store import Store
 from loadgen.report.report_parts import Table
 from loadgen_controller.collect_option_errors import CollectedErrors
 from loadgen_controller.commands.history_baselines import StoreOption
+from loadgen_controller.commands.store_option import store_of
 from loadgen_controller.console_output import Text, echo, echo_json
-from loadgen_controller.planning.option_parsing import store_of
 from loadgen_controller.screen.terminal_report import Output, print_table
 
 __all__ = ["LIST", "SHOW", "list_studies", "show_study"]

@@ -9,7 +9,8 @@ from typing import Annotated
 
 import typer
 
-from loadgen.dsl.plans.loadgen_toml import FILE_NAME, find_settings, read_settings
+from loadgen.dsl.find_settings import FILE_NAME, find_settings
+from loadgen.dsl.plans.loadgen_toml import read_settings
 from loadgen.dsl.secret import missing_secrets, secret_value
 from loadgen.errors import FleetError, IncompleteError, LoadgenError, UsageError
 from loadgen.probes.kinds import place_text, secrets_of

@@ -30,9 +30,10 @@ from loadgen_controller.collect_option_errors import CollectedErrors
 from loadgen_controller.commands.missing_extra import needing_analysis
 from loadgen_controller.commands.shared_options import AsOfOption, ByOption, EnvOption, StoreOption
 from loadgen_controller.commands.slo_parts.files import FilesArgument, FormatOption, check_format, read_slos
+from loadgen_controller.commands.store_option import store_of
+from loadgen_controller.commands.time_options import parse_as_of, parse_time
 from loadgen_controller.console_output import echo, echo_json
 from loadgen_controller.past_runs.listing import parse_since
-from loadgen_controller.planning.option_parsing import parse_as_of, parse_time, store_of
 
 __all__ = ["app"]
 

@@ -40,7 +40,6 @@ from loadgen_controller.commands.slo_parts.shown import (
     short,
 )
 from loadgen_controller.console_output import echo
-from loadgen_controller.planning import promise_reader  # noqa: F401  # lets scenarios read promises
 
 __all__ = ["CHECK", "check"]
 
@@ -175,6 +174,7 @@ def _document(path: Path, windows: AlertWindows) -> dict[str, object]:
 
 def _journeys(file: str) -> list[str]:
     from loadgen.dsl.loading.loader import load, split_plan  # slow to import; `loadgen slo status` has 1.5 s
+    from loadgen_controller.planning import promise_reader  # noqa: F401  # lets scenarios read promises
 
     path, plan = split_plan(file)
     return [journey.name for journey in load(Path(path), plan).journeys]

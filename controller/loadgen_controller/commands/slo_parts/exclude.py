@@ -24,8 +24,8 @@ from loadgen_controller.collect_option_errors import CollectedErrors
 from loadgen_controller.commands.shared_options import ByOption, EnvOption, StoreOption
 from loadgen_controller.commands.slo_parts.files import FormatOption, check_format, read_slos
 from loadgen_controller.commands.slo_parts.pull import FromOption, ToOption, parse_past
+from loadgen_controller.commands.store_option import store_of
 from loadgen_controller.console_output import echo, echo_json
-from loadgen_controller.planning.option_parsing import store_of
 
 __all__ = ["EXCLUDE", "exclude_time"]
 

@@ -53,7 +53,7 @@ loadgen slo export slos/ --to openslo --for dash0"""
 
 @dataclass(frozen=True, slots=True)
 class Form:
-    """A kind of file that can be written: its text, and what it cannot say."""
+    """A kind of file that can be written: its text, and what it cannot express."""
 
     text: Callable[[SloSet], str]
     losses: Callable[[SloSet], list[Loss]]
@@ -71,8 +71,8 @@ FORMS: Final[dict[str, Form]] = {
 _UNREAD: Final = Loss(
     "",
     "load_tests of the sources",
-    f"{FILE_NAME} has errors, which `loadgen slo pull --plan` names",
-    "the rules may count load tests",
+    f"{FILE_NAME} has errors: `loadgen slo pull --plan` shows them",
+    "the exported queries may count load tests",
 )
 
 
@@ -86,7 +86,7 @@ def export(
         typer.Option(
             "--for",
             metavar="NAME",
-            help=f"Show also what this reader of OpenSLO would refuse: {', '.join(READERS)}.",
+            help=f"Also show what this tool would reject when it reads the file: {', '.join(READERS)}.",
         ),
     ] = None,
     output: Annotated[
@@ -112,7 +112,7 @@ def export(
     if reader is not None and reader not in READERS:
         raise UsageError(f"--for {reader} is unknown", hint=did_you_mean(reader, READERS))
     if reader is not None and to != "openslo":
-        raise UsageError(f"--for {reader} needs --to openslo", hint="leave --for out")
+        raise UsageError(f"--for {reader} needs --to openslo", hint="add --to openslo, or remove --for")
     check_format(output_format)
     is_text = output_format == "text"
     reading = read_slos(files, windows)
@@ -130,12 +130,14 @@ def export(
     print_losses(losses if is_text or strict else ())
     if strict and losses:
         raise UsageError(
-            f"{quantity(len(losses), 'line')} of losses, so nothing was written",
-            hint="leave --strict out, or change the promises",
+            f"{quantity(len(losses), 'field')} would be lost, so nothing was written",
+            hint="remove --strict, or change the promises",
         )
     text = form.text(slos)
     if not text:
-        raise UsageError(f"no promise can be written for {to}", hint="the lines above have the reasons")
+        raise UsageError(
+            f"no promise can be written for {to}", hint='the lines above that begin with "lost:" have the reasons'
+        )
     if output is not None or is_text:
         write(output, text.encode())
     if not is_text:

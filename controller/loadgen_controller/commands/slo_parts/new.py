@@ -23,7 +23,6 @@ from loadgen_controller.commands.new import write_new
 from loadgen_controller.commands.slo_parts.files import FormatOption, check_format
 from loadgen_controller.commands.slo_parts.shown import explain, print_document, sentence, written_document
 from loadgen_controller.console_output import ask_text_on_stderr, echo
-from loadgen_controller.planning import promise_reader  # noqa: F401  # lets scenarios read promises
 
 if TYPE_CHECKING:
     from loadgen.programme.promises.from_scenario import Promise
@@ -163,6 +162,7 @@ def _planned(file: str) -> list[Promise]:
     """Return the promises of a scenario's plan, and print what is left out."""
     from loadgen.dsl.loading.loader import load, split_plan
     from loadgen.programme.promises.from_scenario import LeftOut, promises_of
+    from loadgen_controller.planning import promise_reader  # noqa: F401  # lets scenarios read promises
 
     path, plan_name = split_plan(file)
     plan = load(path, plan_name).plan

@@ -39,7 +39,8 @@ def publish_settings(
     """Return the table [publish] and the values of its channels' secrets. Faults are added to `errors`; then None."""
     path = programme or Path(FILE_NAME)
     # Here, because the first imports the language and the second httpx, and most calls of the commands send nothing.
-    from loadgen.dsl.plans.loadgen_toml import find_settings, read_settings
+    from loadgen.dsl.find_settings import find_settings
+    from loadgen.dsl.plans.loadgen_toml import read_settings
     from loadgen_controller.notifying.open_notifier import values_of
 
     read = errors.catch(lambda: read_publish(path, read_settings(find_settings(path)).notify))

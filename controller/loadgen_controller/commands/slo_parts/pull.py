@@ -28,9 +28,10 @@ from loadgen.units import NS_PER_S, format_duration, quantity
 from loadgen_controller.collect_option_errors import CollectedErrors
 from loadgen_controller.commands.shared_options import EnvOption, StoreOption
 from loadgen_controller.commands.slo_parts.files import FilesArgument, FormatOption, check_format, read_slos
+from loadgen_controller.commands.store_option import store_of
+from loadgen_controller.commands.time_options import in_known_years
 from loadgen_controller.console_output import echo, echo_json
 from loadgen_controller.past_runs.listing import parse_since
-from loadgen_controller.planning.option_parsing import in_known_years, store_of
 
 __all__ = ["PULL", "FromOption", "ToOption", "opened_source", "parse_past", "pull", "secrets_of"]
 

@@ -28,8 +28,9 @@ from loadgen_controller.commands.shared_options import AsOfOption, EnvOption, St
 from loadgen_controller.commands.slo_parts.files import FilesArgument, read_slos
 from loadgen_controller.commands.slo_parts.load_tests import load_tests_said
 from loadgen_controller.commands.slo_parts.publish_options import PublishOption, publish_settings, show_published
+from loadgen_controller.commands.store_option import store_of
+from loadgen_controller.commands.time_options import parse_as_of
 from loadgen_controller.console_output import Text, echo, echo_json, echo_stage, echo_warning
-from loadgen_controller.planning.option_parsing import parse_as_of, store_of
 from loadgen_controller.screen.terminal_report import Output, print_report, print_table, split_to_width
 
 if TYPE_CHECKING:

@@ -33,8 +33,9 @@ from loadgen_controller.commands.shared_options import AsOfOption, EnvOption, St
 from loadgen_controller.commands.slo_parts.files import FilesArgument, FormatOption, check_format, read_slos
 from loadgen_controller.commands.slo_parts.load_tests import load_tests_said
 from loadgen_controller.commands.slo_parts.publish_options import ProgrammeOption, publish_settings
+from loadgen_controller.commands.store_option import store_of
+from loadgen_controller.commands.time_options import parse_as_of
 from loadgen_controller.console_output import echo, echo_json
-from loadgen_controller.planning.option_parsing import parse_as_of, store_of
 
 if TYPE_CHECKING:
     from loadgen.report.run_as_dataframes import Run

@@ -42,7 +42,7 @@ def main(
     traces = kept_traces(path)
     first = next(traces, None)
     if first is None:
-        raise IncompleteError(f"run {path.name} has no traces", hint="read them with `loadgen trace`")
+        raise IncompleteError(f"run {path.name} has no traces", hint=f"read them first: loadgen trace {path.name}")
     count = 0
     with opened(output) as file:
         for trace in chain((first,), traces):
