@@ -349,7 +349,7 @@ def test_shares_are_weighted_by_requests_errors_and_writes(tmp_path: Path) -> No
 
     shares = {name: (share.exercised, share.total) for name, share in found.shares.items() if not share.missing}
     assert shares == {"requests": (310, 1_000), "errors": (20, 58), "writes": (10, 100), "operations": (2, 5)}
-    assert found.shares["time"].missing == "traffic.json has no server times, because the log had no durations"
+    assert found.shares["time"].missing == "traffic.json has no server times: a log without durations has none"
     assert [str(one.endpoint) for one in found.not_exercised] == ["GET /", "GET /products/{id}", "POST /cart"]
 
 
@@ -579,7 +579,7 @@ def test_the_scenario_of_a_log_covers_all_its_names_and_a_replay_needs_a_run(tmp
         (("shop.py", "--traffic", "traffic.json", "--by", "size"), '--by: unknown measure "size"'),
         (
             ("shop.py", "--traffic", "traffic.json", "--by", "time"),
-            "--by time cannot be computed: traffic.json has no server times, because the log had no durations",
+            "--by time cannot be computed: traffic.json has no server times: a log without durations has none",
         ),
         (("shop.py", "--traffic", "traffic.json", "--format", "xml"), '--format: unknown format "xml"'),
         (("shop.py", "--traffic", "traffic.json", "--run", "x", "--runs-dir", "empty"), "run"),

@@ -217,7 +217,7 @@ def _shares(known: Sequence[Known], has_traffic: bool) -> dict[Measure, Share]:
         "requests": _share(named, lambda one: one.count, ""),
         "errors": _share(named, _errors, "traffic.json has no statuses of single names"),
         "writes": _share(named, lambda one: one.count if one.endpoint.is_write else 0, ""),
-        "time": _share(named, _seconds, "traffic.json has no server times, because the log had no durations"),
+        "time": _share(named, _seconds, "traffic.json has no server times: a log without durations has none"),
         "operations": operations,
     }
 
