@@ -21,6 +21,7 @@ from loadgen.wire.messages import (
     ADJUSTABLE_MINOR,
     PROTOCOL_MAJOR,
     REASSIGNABLE_MINOR,
+    Ack,
     Message,
     StartAt,
     Steered,
@@ -128,11 +129,20 @@ class LoadControl:
             self._send_changes(agent, adjusted)
 
     def send_start(self, agent: str, t0_ns: int) -> None:
-        """Send T0, the time at which the load starts, to an agent, after all changes so far."""
+        """Send T0, the time at which the load starts, to an agent, after the report interval and all changes so far."""
         record = self._record
+        if record.asked_ns:
+            self._send_interval(agent)
         self._send_changes(agent, 0)
         from_ns, since_ns = self._began.get(agent, (0, 0))
         self._port.send_to(agent, StartAt(record.run_id, t0_ns, record.shared_json, from_ns, since_ns))
+
+    def _send_interval(self, agent: str) -> None:
+        """Send the requested report interval before the agent's first delta: an acknowledgement of no further delta."""
+        record = self._record
+        if (epoch := record.epochs.get(agent)) is not None:
+            seq = record.durable.get((agent, epoch), -1)
+            self._port.send_to(agent, Ack(record.run_id, epoch, seq, record.asked_ns))
 
     def _send_changes(self, agent: str, after: int) -> None:
         """Send the agent all changes with a number above `after`. The agent ignores those that it has applied."""
