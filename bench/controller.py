@@ -74,7 +74,8 @@ user and system time of the controller's process by wall time. *Acknowledged*: f
 delta until it hears that it is durable; the group commit of 100 ms is in it. *Worst answer*: the longest that a \
 question for the time waited, and the next one goes out 10 ms after the answer; the controller's loop was not later \
 than that. *Interval asked for*: what a controller asks for that has too many agents for a delta a second, or that is \
-busy for more than 70 % of the time; agents join what lies within. At the end every request that was sent has to be in the summary."""
+busy for more than 70 % of the time; agents join what lies within. At the end every request that was sent has to be in \
+the summary."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -72,11 +72,12 @@ class ReportInterval:
         """Return the interval that agents are requested to use, in ns; 0 for the plan's own interval."""
         return self._interval_ns * STEPS[self._step] if self._step else 0
 
-    def expect(self, agents: int) -> str:
+    def expect(self, now_ns: int, agents: int) -> str:
         """Request a longer interval if the deltas of this many agents would keep the controller busy.
 
-        Call it before the agents send deltas. An estimate that was made before changes nothing, so the interval stays
-        short if the controller was calm.
+        Call it before the agents send deltas. The load of the first seconds says little about the time after them,
+        since the first delta of an agent also declares its series; so the interval does not grow in these seconds. An
+        estimate that was made before changes nothing, so the interval stays short if the controller was calm.
 
         Returns:
             The reason for a change of `asked_ns`; empty if it stays.
@@ -89,7 +90,7 @@ class ReportInterval:
             return ""
         share = _share(agents, self._interval_ns * STEPS[self._step])
         interval_s = self._interval_ns * STEPS[self._step] / NS_PER_S
-        self._step = step
+        self._step, self._stepped_ns = step, now_ns
         return f"{format_count(agents)} agents that report every {interval_s:g} s would take {share:.0%} of a CPU"
 
     def look(self, now_ns: int, cpu_ns: int, late_ns: int) -> str:

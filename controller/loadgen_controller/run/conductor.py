@@ -654,7 +654,7 @@ class Conductor:
     def _expect(self, agents: int) -> None:
         """Request longer intervals before so many agents report that the controller would be too busy."""
         if not self._load_control.steered_loads:  # they need every interval
-            self._ask_interval(self._report_interval.expect(agents))
+            self._ask_interval(self._report_interval.expect(self._clock(), agents))
 
     def _ask_interval(self, why: str) -> None:
         """Use the present interval of `_report_interval` from now on; why: what changed it, empty if nothing did."""
