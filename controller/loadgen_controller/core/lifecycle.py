@@ -183,9 +183,16 @@ class Run:
 
     @property
     def is_owed(self) -> bool:
-        """Return whether `owing` is not empty, by numbers only: 5,000 agents finish at the same time, and each of their
-        messages asks for it."""
+        """Return whether `owing` is not empty.
+
+        It compares numbers only: 5,000 agents finish at the same time, and each Fin asks for this.
+        """
         return len(self.merged) + len(self.lost - self.merged) < len(self.members)
+
+    @property
+    def has_all_fins(self) -> bool:
+        """Return whether every live member has sent its Fin, by numbers only."""
+        return len(self.fins) + len(self.lost - self.fins) == len(self.members)
 
     @property
     def awaited(self) -> tuple[str, ...]:
@@ -574,7 +581,7 @@ def _settled(run: Run) -> Moved:
     """
     if not run.is_owed and not run.awaited:
         return _over(run)
-    if run.phase is not Phase.FINISHING and len(run.fins) + len(run.lost - run.fins) == len(run.members):
+    if run.phase is not Phase.FINISHING and run.has_all_fins:
         by_ns = run.now_ns + run.terms.finish_timeout_ns
         if not run.live:
             # Never empty: without live members nothing is owed, so an awaited one is left.
