@@ -207,7 +207,9 @@ class Sim:
 
     def again(self, now_ns: int) -> None:
         """Send old unacknowledged deltas again, and the Fin at the end."""
-        if self._pending and now_ns - self._progress_ns > _STALLED_NS << self._stalls:
+        if self._pending and now_ns - self._progress_ns > max(
+            _STALLED_NS << self._stalls, min(2 * self._asked_ns, _STALLED_NS << 2)
+        ):
             self._progress_ns, self._stalls = now_ns, min(self._stalls + 1, 2)
             for _, data, _ in self._pending:
                 self.swarm.tally.again += 1
