@@ -69,6 +69,9 @@ _STALLED_NS: Final = 2 * NS_PER_S
 _LEASE_NS: Final = 8 * NS_PER_S
 _JOINING: Final = 100
 """Agents that connect at the same time. With thousands, handshakes take longer than the 5 s that the router waits."""
+_IO_THREADS: Final = 10
+"""Threads of ZeroMQ. To cancel a timer of a heartbeat it searches the list of all timers of the thread, and 5,000
+sockets have 10,000 timers."""
 _AT_ONCE: Final = 10
 """Deltas that are sent before received messages are read."""
 _SLICES: Final = 5
@@ -126,7 +129,6 @@ class Sim:
             (zmq.SNDHWM, 64),
             (zmq.HEARTBEAT_IVL, 1500),
             (zmq.HEARTBEAT_TIMEOUT, 4000),
-            (zmq.HEARTBEAT_TTL, 5500),
         ):
             self._socket.setsockopt(option, value)
         self._socket.connect(f"tcp://{address}")
@@ -284,7 +286,7 @@ class Swarm:
     def __init__(self, options: argparse.Namespace) -> None:
         self.options, self.seconds, self.skip = options, options.seconds, options.skip
         self.tally, self.counts = Tally(), False
-        self.context = zmq.Context()
+        self.context = zmq.Context(_IO_THREADS)
         self.context.set(zmq.MAX_SOCKETS, 60_000)
         drawn = drawn_seconds(names=options.names, requests=options.requests, agents=options.agents, count=_DRAWN)
         self.series = drawn[0].new_series

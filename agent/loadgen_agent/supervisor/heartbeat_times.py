@@ -22,8 +22,8 @@ LATE_NS: Final = 3 * NS_PER_S // 2
 """While deltas are sent, a heartbeat waits for the next one for this time after the last heartbeat. Deltas come each
 second, and a little later on a busy machine. It must stay well below the 3 s after which an agent is suspected."""
 _BUSY_LATE_NS: Final = 12 * NS_PER_S // 5
-"""The same while a busy controller asks for a delta each two seconds. Otherwise half of the messages to and from a large
-fleet would be heartbeats."""
+"""The same while a busy controller asks for a delta each two seconds. Otherwise half of the messages of a large fleet
+would be heartbeats."""
 _TOO_SOON_NS: Final = EVERY_NS // 2
 """A delta takes a heartbeat along only if the last one is older, so repeated deltas do not carry one each."""
 
