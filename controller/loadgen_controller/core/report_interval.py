@@ -40,8 +40,9 @@ _SPAN_NS: Final = 2 * NS_PER_S
 
 
 def first_step(agents: int, interval_ns: int) -> int:
-    """Return the index in `STEPS` of the shortest interval at which deltas of this many agents do not keep the
-    controller busy; the last index if there is none.
+    """Return the index in `STEPS` of the shortest interval at which deltas of this many agents do not fill a CPU.
+
+    Return the last index if each interval is too short.
 
     Args:
         agents: number of agents with a share of the load.

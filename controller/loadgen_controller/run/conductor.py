@@ -652,7 +652,7 @@ class Conductor:
         self._ask_interval(self._report_interval.look(now_ns, time.process_time_ns(), late_ns))
 
     def _expect(self, agents: int) -> None:
-        """Request longer intervals before so many agents report that the controller would be too busy."""
+        """Request longer intervals before the reports of `agents` agents make the controller too busy."""
         if not self._load_control.steered_loads:  # they need every interval
             self._ask_interval(self._report_interval.expect(self._clock(), agents))
 
