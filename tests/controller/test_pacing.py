@@ -127,3 +127,12 @@ def test_an_estimate_does_not_shorten_the_interval_of_a_busy_controller() -> Non
     walk(report_interval, range(15), late_s=4)
     assert report_interval.expect(0, 5_000) == ""
     assert report_interval.asked_ns == 3 * S
+
+
+def test_work_that_comes_in_bursts_is_measured_over_whole_intervals() -> None:
+    """All agents report each 3 s: then the controller is busy for 1.8 s, which is 60 % of the time."""
+    report_interval = ReportInterval(S)
+    walk(report_interval, range(15), late_s=4)
+    assert report_interval.asked_ns == 3 * S
+    busy_ns = [second // 3 * 18 * S // 10 + min(second % 3 * S, 18 * S // 10) for second in range(60)]
+    assert [report_interval.look((15 + second) * S, busy_ns[second], 0) for second in range(60)] == [""] * 60

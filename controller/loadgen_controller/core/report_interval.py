@@ -36,7 +36,8 @@ _CALM_LATE_NS: Final = 1 * NS_PER_S
 HOLD_NS: Final = 10 * NS_PER_S
 CALM_NS: Final = 30 * NS_PER_S
 _SPAN_NS: Final = 2 * NS_PER_S
-"""The time over which the CPU share is measured."""
+"""The least time over which the CPU share is measured. It is never less than the requested interval: all agents report
+at the same moment, so a part of an interval would have all of its work or none."""
 
 
 def first_step(agents: int, interval_ns: int) -> int:
@@ -107,7 +108,7 @@ class ReportInterval:
         """
         if self._before is None:
             self._before = now_ns, cpu_ns
-        elif now_ns - self._before[0] >= _SPAN_NS:
+        elif now_ns - self._before[0] >= max(_SPAN_NS, self.asked_ns):
             self._share = (cpu_ns - self._before[1]) / (now_ns - self._before[0])
             self._before = now_ns, cpu_ns
         is_calm = self._share < _CALM_SHARE and late_ns < _CALM_LATE_NS
