@@ -47,12 +47,10 @@ def test_no_two_heartbeats_are_further_apart_than_half_of_the_time_to_suspect_an
     assert len(sent) <= 2 * 3600, "deltas that come more often do not each carry one"
 
 
-@pytest.mark.parametrize(("asked_s", "own_each"), [(2, 0), (3, 1), (5, 2)])
-def test_a_busy_controller_that_asks_for_fewer_deltas_gets_fewer_heartbeats(asked_s: int, own_each: int) -> None:
-    deltas = 3600 // asked_s
-    own, within = of_an_hour(asked_s * S, asked_ns=asked_s * S)
-    assert own_each * deltas - 3 < len(own) <= own_each * deltas + 3
-    assert len(within) <= deltas
+def test_heartbeats_travel_within_deltas_while_a_busy_controller_asks_for_one_each_two_seconds() -> None:
+    own, within = of_an_hour(2 * S, asked_ns=2 * S)
+    assert len(own) <= 2, "before the first delta"
+    assert 1790 < len(within) <= 1800
 
 
 @pytest.mark.parametrize("every_ns", [0, S, 2 * S, 3 * S, 5 * S])
@@ -63,7 +61,8 @@ def test_a_busy_controller_hears_of_each_agent_before_it_would_suspect_it(
 ) -> None:
     own, within = of_an_hour(every_ns, late_ns, asked_ns=asked_ns)
     sent = sorted((*own, *within))
-    assert max(b - a for a, b in pairwise(sent)) <= 2450 * NS_PER_MS
+    most_ms = 2450 if asked_ns == 2 * S else 1550
+    assert max(b - a for a, b in pairwise(sent)) <= most_ms * NS_PER_MS
 
 
 def test_an_older_controller_gets_heartbeats_of_their_own() -> None:

@@ -1,8 +1,8 @@
 """Decides when an agent sends a heartbeat, and whether it sends it inside a delta (its measurements of one interval).
 
 Under load an agent sends a delta each second. A heartbeat in the delta's envelope saves a message to the controller and
-its answer. An agent whose next delta is due later, or that has none, sends a heartbeat of its own. While a busy
-controller asks for fewer deltas, heartbeats are fewer, too.
+its answer. A busy controller may ask for a delta each two seconds; then heartbeats travel within these. An agent whose
+next delta is due later, or that has none, sends a heartbeat of its own.
 
 Pure: the caller passes times, in ns of its monotonic clock. The reasons are in
 `docs/decisions/149-heartbeats-within-deltas.md`.
@@ -22,8 +22,8 @@ LATE_NS: Final = 3 * NS_PER_S // 2
 """While deltas are sent, a heartbeat waits for the next one for this time after the last heartbeat. Deltas come each
 second, and a little later on a busy machine. It must stay well below the 3 s after which an agent is suspected."""
 _BUSY_LATE_NS: Final = 12 * NS_PER_S // 5
-"""Time between two heartbeats while a busy controller asks for a delta each two seconds or less often. A heartbeat
-costs it a third of a delta, and most messages of a large fleet would be heartbeats."""
+"""The same while a busy controller asks for a delta each two seconds. Otherwise half of the messages of a large fleet
+would be heartbeats."""
 _TOO_SOON_NS: Final = EVERY_NS // 2
 """A delta takes a heartbeat along only if the last one is older, so repeated deltas do not carry one each."""
 
@@ -42,10 +42,8 @@ class HeartbeatTimes:
 
     def is_due(self, now_ns: int) -> bool:
         """Return whether the agent must send a heartbeat of its own now."""
-        late_ns = within_ns = LATE_NS
-        if self.asked_ns > EVERY_NS:
-            late_ns, within_ns = _BUSY_LATE_NS, self.asked_ns + EVERY_NS
-        waits = self.may_ride and self._delta_ns is not None and now_ns - self._delta_ns < within_ns
+        late_ns = _BUSY_LATE_NS if EVERY_NS < self.asked_ns <= 2 * EVERY_NS else LATE_NS
+        waits = self.may_ride and self._delta_ns is not None and now_ns - self._delta_ns < late_ns
         return self._is_soon or now_ns - self._sent_ns >= (late_ns if waits else EVERY_NS)
 
     def rides(self, now_ns: int) -> bool:
