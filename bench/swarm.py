@@ -276,7 +276,7 @@ class Sim:
             if self.swarm.counts:
                 self.swarm.tally.ack_ms.append((now_ns - sent_ns) / NS_PER_MS)
         if ack.interval_ns != self._asked_ns:
-            self._asked_ns = self._beats.asked_ns = ack.interval_ns
+            self._asked_ns = ack.interval_ns
             self.swarm.asked(ack.interval_ns)
 
 

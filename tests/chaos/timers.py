@@ -51,7 +51,6 @@ TIMERS: Final = (
     _timer(_C + "agents.hub:ANSWER_NS", 0.5, "controller", "a heartbeat within a delta gets two answers"),
     _timer(_A + "supervisor.heartbeat_times:EVERY_NS", 1.0, "supervisor", "one heartbeat is left out"),
     _timer(_A + "supervisor.heartbeat_times:LATE_NS", 1.5, "worker", "a heartbeat of its own just before the delta"),
-    _timer(_A + "supervisor.heartbeat_times:_BUSY_LATE_NS", 2.4, "worker", "the same with reports of two seconds"),
     _timer(
         _A + "supervisor.heartbeat_times:_TOO_SOON_NS",
         0.5,

@@ -336,7 +336,6 @@ class SimAgent:
                 if self._unacknowledged is not None and run_id == self._agent.run_id:
                     self._unacknowledged.ack(epoch, seq, now_ns)
                     self._unacknowledged.ask(interval_ns)
-                    self._beats.asked_ns = interval_ns
                     book, ends = self.books[self._agent.epoch], self._ends
                     while ends and ends[0][0] <= self._unacknowledged.acked:
                         book.durable = bisect_right(book.ends_ns, ends.popleft()[1])

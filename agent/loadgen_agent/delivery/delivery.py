@@ -58,11 +58,6 @@ class Delivery:
         return self.unacknowledged.last_seq - self.unacknowledged.acked if self.unacknowledged is not None else 0
 
     @property
-    def asked_ns(self) -> int:
-        """Interval of deltas that the controller requests, in ns; 0 if it requests none, and outside of runs."""
-        return self.unacknowledged.asked_ns if self.unacknowledged is not None else 0
-
-    @property
     def owes_nothing(self) -> bool:
         """Whether the controller has acknowledged all deltas of the run and the Fin was sent.
 

@@ -1,8 +1,7 @@
 """Decides when an agent sends a heartbeat, and whether it sends it inside a delta (its measurements of one interval).
 
 Under load an agent sends a delta each second. A heartbeat in the delta's envelope saves a message to the controller and
-its answer. A busy controller may ask for a delta each two seconds; then heartbeats travel within these. An agent whose
-next delta is due later, or that has none, sends a heartbeat of its own.
+its answer. An agent whose next delta is due later, or that has none, sends a heartbeat of its own.
 
 Pure: the caller passes times, in ns of its monotonic clock. The reasons are in
 `docs/decisions/149-heartbeats-within-deltas.md`.
@@ -21,9 +20,6 @@ EVERY_NS: Final = 1 * NS_PER_S
 LATE_NS: Final = 3 * NS_PER_S // 2
 """While deltas are sent, a heartbeat waits for the next one for this time after the last heartbeat. Deltas come each
 second, and a little later on a busy machine. It must stay well below the 3 s after which an agent is suspected."""
-_BUSY_LATE_NS: Final = 12 * NS_PER_S // 5
-"""The same while a busy controller asks for a delta each two seconds. Otherwise half of the messages of a large fleet
-would be heartbeats."""
 _TOO_SOON_NS: Final = EVERY_NS // 2
 """A delta takes a heartbeat along only if the last one is older, so repeated deltas do not carry one each."""
 
@@ -34,17 +30,14 @@ class HeartbeatTimes:
     def __init__(self, now_ns: int) -> None:
         self.may_ride = False
         """Whether heartbeats may travel within deltas: older controllers do not read them there."""
-        self.asked_ns = 0
-        """The interval of deltas that the controller requests; 0 if each delta of the workers is sent."""
         self._sent_ns = now_ns
         self._delta_ns: int | None = None
         self._is_soon = False
 
     def is_due(self, now_ns: int) -> bool:
         """Return whether the agent must send a heartbeat of its own now."""
-        late_ns = _BUSY_LATE_NS if EVERY_NS < self.asked_ns <= 2 * EVERY_NS else LATE_NS
-        waits = self.may_ride and self._delta_ns is not None and now_ns - self._delta_ns < late_ns
-        return self._is_soon or now_ns - self._sent_ns >= (late_ns if waits else EVERY_NS)
+        waits = self.may_ride and self._delta_ns is not None and now_ns - self._delta_ns < LATE_NS
+        return self._is_soon or now_ns - self._sent_ns >= (LATE_NS if waits else EVERY_NS)
 
     def rides(self, now_ns: int) -> bool:
         """Return whether a delta that is sent now takes a heartbeat along."""

@@ -238,7 +238,6 @@ class Supervisor:
         match message:
             case Ack():
                 self._delivery.ack(message)
-                self._beats.asked_ns = self._delivery.asked_ns
                 self._pump()
             case BundleChunk():
                 self._on_chunk(message)
