@@ -72,9 +72,10 @@ response and service time of each request name, the step's two and the journey's
 (20 where there are 150 names), log-normal around 9 ms. {seconds} s of load, the first {skip} s not counted. *CPU*: \
 user and system time of the controller's process by wall time. *Acknowledged*: from an agent's first sending of a \
 delta until it hears that it is durable; the group commit of 100 ms is in it. *Worst answer*: the longest that a \
-question for the time waited, one each 10 ms; the controller's loop was not later than that. *Interval asked for*: \
-what a controller asks for that is busy for more than 70 % of the time; agents join what lies within. At the end every \
-request that was sent has to be in the summary."""
+question for the time waited, and the next one goes out 10 ms after the answer; the controller's loop was not later \
+than that. *Interval asked for*: what a controller asks for that has too many agents for a delta a second, or that is \
+busy for more than 70 % of the time; agents join what lies within. At the end every request that was sent has to be in \
+the summary."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -69,8 +69,14 @@ _STALLED_NS: Final = 2 * NS_PER_S
 _LEASE_NS: Final = 8 * NS_PER_S
 _JOINING: Final = 100
 """Agents that connect at the same time. With thousands, handshakes take longer than the 5 s that the router waits."""
+_IO_THREADS: Final = 10
+"""Threads of ZeroMQ. To cancel a timer of a heartbeat it searches the list of all timers of the thread, and 5,000
+sockets have 10,000 timers."""
 _AT_ONCE: Final = 10
 """Deltas that are sent before received messages are read."""
+_SLICES: Final = 5
+"""A fifth of the agents is visited for heartbeats and repeated deltas each 20 ms. To visit 5,000 agents each time would
+take a fifth of a core."""
 
 
 @dataclass(slots=True)
@@ -123,7 +129,6 @@ class Sim:
             (zmq.SNDHWM, 64),
             (zmq.HEARTBEAT_IVL, 1500),
             (zmq.HEARTBEAT_TIMEOUT, 4000),
-            (zmq.HEARTBEAT_TTL, 5500),
         ):
             self._socket.setsockopt(option, value)
         self._socket.connect(f"tcp://{address}")
@@ -188,7 +193,7 @@ class Sim:
         drawn = swarm.joined[intervals][(self._n + self.covered) % _DRAWN]
         start_ns = self.covered * NS_PER_S
         place = (self.id, self.epoch, self._seq, start_ns, start_ns + intervals * NS_PER_S, self.run_id)
-        encoded = drawn if self._seq else EncodedDelta(replace(drawn.delta, new_series=swarm.series))
+        encoded = drawn if self._seq else swarm.first_of(drawn)
         data = encoded.of(*place)
         self._sent[id(drawn)] = drawn, self._sent.get(id(drawn), (drawn, 0))[1] + 1
         now_ns = perf_counter_ns()
@@ -204,7 +209,9 @@ class Sim:
 
     def again(self, now_ns: int) -> None:
         """Send old unacknowledged deltas again, and the Fin at the end."""
-        if self._pending and now_ns - self._progress_ns > _STALLED_NS << self._stalls:
+        if self._pending and now_ns - self._progress_ns > max(
+            _STALLED_NS << self._stalls, min(2 * self._asked_ns, _STALLED_NS << 2)
+        ):
             self._progress_ns, self._stalls = now_ns, min(self._stalls + 1, 2)
             for _, data, _ in self._pending:
                 self.swarm.tally.again += 1
@@ -222,11 +229,8 @@ class Sim:
     # -- receiving ------------------------------------------------------------------------
 
     def drain(self) -> None:
-        while True:
-            try:
-                data = self._socket.recv(zmq.NOBLOCK)
-            except zmq.Again:
-                return
+        while int(self._socket.get(zmq.EVENTS)) & zmq.POLLIN:  # an empty socket costs an exception otherwise
+            data = self._socket.recv(zmq.NOBLOCK)
             if self.swarm.counts:
                 self.swarm.tally.received += 1
             self._take(*decode_with_answer(data))
@@ -282,17 +286,24 @@ class Swarm:
     def __init__(self, options: argparse.Namespace) -> None:
         self.options, self.seconds, self.skip = options, options.seconds, options.skip
         self.tally, self.counts = Tally(), False
-        self.context = zmq.Context()
+        self.context = zmq.Context(_IO_THREADS)
         self.context.set(zmq.MAX_SOCKETS, 60_000)
         drawn = drawn_seconds(names=options.names, requests=options.requests, agents=options.agents, count=_DRAWN)
         self.series = drawn[0].new_series
         loads = (LoadCounts(0, started=options.requests),)
         joined = _joined([replace(delta, new_series=(), loads=loads) for delta in drawn])
         self.joined = {intervals: list(map(EncodedDelta, some)) for intervals, some in joined.items()}
+        self._first: dict[int, EncodedDelta] = {}
         self.sims: list[Sim] = []
         self.out_of_lease: set[str] = set()
         self._t0_ns: int | None = None
-        self._asked_ns = 0
+        self._asked_ns = self._slice = 0
+
+    def first_of(self, encoded: EncodedDelta) -> EncodedDelta:
+        """Return a delta with the same measurements that also declares the series, as the first one of an agent."""
+        if (first := self._first.get(id(encoded))) is None:
+            first = self._first[id(encoded)] = EncodedDelta(replace(encoded.delta, new_series=self.series))
+        return first
 
     def begin(self, t0_ns: int) -> None:
         if self._t0_ns is None:
@@ -301,10 +312,10 @@ class Swarm:
             sys.stdout.flush()
 
     def asked(self, interval_ns: int) -> None:
-        """Note an interval change once for all agents."""
-        if interval_ns != self._asked_ns and self._t0_ns is not None:
+        """Note an interval change once for all agents. One before the start of the load counts from its start."""
+        if interval_ns != self._asked_ns:
             self._asked_ns = interval_ns
-            at_s = (perf_counter_ns() - self._t0_ns) / NS_PER_S
+            at_s = 0.0 if self._t0_ns is None else max(0, perf_counter_ns() - self._t0_ns) / NS_PER_S
             self.tally.asked_s.append((at_s, (interval_ns or NS_PER_S) / NS_PER_S))
 
     async def work(self) -> dict[str, Any]:
@@ -324,7 +335,9 @@ class Swarm:
                 for sim in joining:
                     sim.hello()
             await self._tick(now_ns)
+        beating = asyncio.create_task(self._beat_for_ever())
         cpu_s = await self._load(self._t0_ns)
+        beating.cancel()
         while not all(sim.is_over for sim in self.sims):
             await self._tick(perf_counter_ns())
         return self._figures(cpu_s)
@@ -333,8 +346,7 @@ class Swarm:
         """The swarm's own CPU seconds per second."""
         began_s = 0.0
         for second in range(1, self.seconds + 1):
-            while perf_counter_ns() < t0_ns + second * NS_PER_S:
-                await self._tick(perf_counter_ns())
+            await asyncio.sleep(max(0, t0_ns + second * NS_PER_S - perf_counter_ns()) / NS_PER_S)
             if second == self.skip:
                 self.counts, began_s = True, process_time()
             for n, sim in enumerate(self.sims):
@@ -344,15 +356,21 @@ class Swarm:
         self.counts = False
         used_s: float = process_time() - began_s
         while any(sim.covered < self.seconds for sim in self.sims):  # agents whose window was full
-            await self._tick(perf_counter_ns())
+            await asyncio.sleep(0.1)
             for sim in self.sims:
                 sim.measure(self.seconds)
         for sim in self.sims:
             sim.phase = "finished"
         return float(used_s / (self.seconds - self.skip))
 
+    async def _beat_for_ever(self) -> None:
+        """Send heartbeats and repeated deltas beside the load, as agents do that have a machine of their own."""
+        while True:
+            await self._tick(perf_counter_ns())
+
     async def _tick(self, now_ns: int) -> None:
-        for n, sim in enumerate(self.sims):
+        self._slice = (self._slice + 1) % _SLICES
+        for n, sim in enumerate(self.sims[self._slice :: _SLICES]):
             sim.beat(now_ns)
             sim.again(now_ns)
             if not n % 100:

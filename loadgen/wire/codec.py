@@ -13,6 +13,7 @@ protobuf classes.
 
 from __future__ import annotations
 
+import math
 import struct
 import zlib
 from collections.abc import Iterable
@@ -306,7 +307,12 @@ def _ending_number(ending: Ending) -> int:
 
 
 def _weights(values: Iterable[float]) -> tuple[float, ...]:
-    return tuple(finite(value, "weights") for value in values)
+    # One by one, the weights of 5,000 agents would take 1.5 ms, and each of these agents gets them all.
+    weights = tuple(values)
+    if not all(map(math.isfinite, weights)):
+        for weight in weights:
+            finite(weight, "weights")
+    return weights
 
 
 def _texts(values: Iterable[str]) -> tuple[str, ...]:
@@ -333,6 +339,22 @@ def _checked(stage: Stage) -> Stage:
 
 _FAULT = MessageKind(pb.TYPE_UNSPECIFIED, Fault, pb.Fault)
 _WAITING_AT = MessageKind(pb.TYPE_UNSPECIFIED, WaitingAt, pb.WaitingAt)
+
+
+class _PrepareKind(MessageKind):
+    """Translates a Prepare, which has the weights of all agents and goes to each of them.
+
+    The same weights are encoded once: for 5,000 agents, they take longer than all other fields.
+    """
+
+    _packed: tuple[tuple[float, ...], bytes] = (), b""
+    """The last weights, and their encoded field."""
+
+    def dump(self, message: Any) -> bytes:
+        prepare: m.Prepare = message
+        if self._packed[0] is not prepare.weights:
+            self._packed = prepare.weights, pb.Prepare(weights=_weights(prepare.weights)).SerializeToString()
+        return super().dump(replace(prepare, weights=())) + self._packed[1]
 
 
 class _Optional(MessageKind):
@@ -372,7 +394,7 @@ _ALL: tuple[MessageKind, ...] = (
     MessageKind(pb.TYPE_NACK, m.Nack, pb.Nack),
     MessageKind(pb.TYPE_CLOCK_PING, m.ClockPing, pb.ClockPing),
     MessageKind(pb.TYPE_CLOCK_PONG, m.ClockPong, pb.ClockPong),
-    MessageKind(
+    _PrepareKind(
         pb.TYPE_PREPARE,
         m.Prepare,
         pb.Prepare,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from dataclasses import replace
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -80,6 +81,22 @@ def test_without_progress_everything_unacknowledged_goes_out_again() -> None:
     book.ack(7, 1, S)
     assert sent(book, S + STALLED_NS) == []
     assert sent(book, S + STALLED_NS + 1) == [2, 3]
+
+
+@pytest.mark.parametrize(
+    ("asked_s", "waits_s"), [(0, (2, 4, 8, 8)), (1, (2, 4, 8, 8)), (2, (4, 4, 8, 8)), (5, (8,) * 4)]
+)
+def test_a_busy_controller_that_asks_for_longer_intervals_gets_the_same_deltas_again_later(
+    asked_s: int, waits_s: tuple[int, ...]
+) -> None:
+    book = unacknowledged(4)
+    book.ask(asked_s * S)
+    assert sent(book, 0) == [0, 1, 2, 3]
+    now_ns = 0
+    for wait_s in waits_s:
+        assert sent(book, now_ns + wait_s * S) == []
+        now_ns += wait_s * S + 1
+        assert sent(book, now_ns) == [0, 1, 2, 3]
 
 
 def test_a_new_connection_sends_everything_unacknowledged_again() -> None:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+import pytest
+
 from loadgen.units import NS_PER_S
-from loadgen_controller.core.report_interval import CALM_NS, HOLD_NS, ReportInterval
+from loadgen_controller.core.report_interval import CALM_NS, HOLD_NS, STEPS, ReportInterval, first_step
 
 S = NS_PER_S
+LATE_JOINERS = (2_000, 5_000, 8_000, 2_000, 8_000)
 
 
 def walk(
@@ -57,3 +60,79 @@ def test_steps_are_multiples_of_the_plan_s_interval() -> None:
     report_interval = ReportInterval(S // 2)
     report_interval.look(0, 0, 4 * S)
     assert report_interval.asked_ns == S
+
+
+@pytest.mark.parametrize(
+    ("agents", "interval_s", "first_s"),
+    [
+        (0, 1, 1),
+        (1, 1, 1),
+        (1_000, 1, 1),
+        (2_000, 1, 1),
+        (2_800, 1, 1),  # 0.25 ms each: 70 % of a core
+        (2_801, 1, 2),
+        (5_000, 1, 2),
+        (8_000, 1, 3),
+        (10_000, 1, 5),
+        (20_000, 1, 5),  # the longest that there is, although it is too short
+        (5_000, 2, 2),
+        (1_000, 0.25, 0.5),
+    ],
+)
+def test_the_first_interval_follows_from_the_number_of_agents(agents: int, interval_s: float, first_s: float) -> None:
+    assert STEPS[first_step(agents, round(interval_s * S))] * interval_s == first_s
+
+
+def test_a_large_fleet_begins_with_a_longer_interval_for_a_reason_with_its_size() -> None:
+    report_interval = ReportInterval(S)
+    why = report_interval.expect(0, 5_000)
+    assert why == "5,000 agents that report every 1 s would take 125% of a CPU"
+    assert report_interval.asked_ns == 2 * S
+
+
+def test_a_small_fleet_begins_with_the_plan_s_interval_without_a_reason() -> None:
+    report_interval = ReportInterval(S)
+    assert report_interval.expect(0, 2_000) == ""
+    assert report_interval.asked_ns == 0
+
+
+def test_a_controller_that_is_calm_with_a_large_fleet_leads_back_to_the_plan_s_interval() -> None:
+    report_interval = ReportInterval(S)
+    report_interval.expect(0, 5_000)
+    assert walk(report_interval, range(100), busy=0.3) == [(CALM_NS // S, 0)]
+
+
+def test_a_controller_that_was_calm_keeps_its_interval_when_one_more_agent_joins() -> None:
+    report_interval = ReportInterval(S)
+    report_interval.expect(0, 5_000)
+    walk(report_interval, range(100), busy=0.3)
+    assert report_interval.expect(0, 5_001) == ""
+    assert report_interval.asked_ns == 0
+
+
+def test_agents_that_join_late_make_the_interval_longer_and_those_that_leave_do_not_make_it_shorter() -> None:
+    report_interval = ReportInterval(S)
+    seen = [(agents, bool(report_interval.expect(0, agents)), report_interval.asked_ns // S) for agents in LATE_JOINERS]
+    assert seen == [(2_000, False, 0), (5_000, True, 2), (8_000, True, 3), (2_000, False, 3), (8_000, False, 3)]
+
+
+def test_a_busy_controller_of_a_large_fleet_asks_for_still_longer_intervals() -> None:
+    report_interval = ReportInterval(S)
+    report_interval.expect(0, 5_000)
+    assert walk(report_interval, range(12), busy=0.8) == [(HOLD_NS // S, 3)], "and not for the first deltas"
+
+
+def test_an_estimate_does_not_shorten_the_interval_of_a_busy_controller() -> None:
+    report_interval = ReportInterval(S)
+    walk(report_interval, range(15), late_s=4)
+    assert report_interval.expect(0, 5_000) == ""
+    assert report_interval.asked_ns == 3 * S
+
+
+def test_work_that_comes_in_bursts_is_measured_over_whole_intervals() -> None:
+    """All agents report each 3 s: then the controller is busy for 1.8 s, which is 60 % of the time."""
+    report_interval = ReportInterval(S)
+    walk(report_interval, range(15), late_s=4)
+    assert report_interval.asked_ns == 3 * S
+    busy_ns = [second // 3 * 18 * S // 10 + min(second % 3 * S, 18 * S // 10) for second in range(60)]
+    assert [report_interval.look((15 + second) * S, busy_ns[second], 0) for second in range(60)] == [""] * 60

@@ -511,6 +511,8 @@ def test_whatever_happens_a_run_ends_in_time_and_with_a_reason(duration_ns: int 
         wound_up += effects.count(WindUp())
         assert list(Phase).index(run.phase) >= list(Phase).index(before.phase), "a run never goes back"
         assert run.ends[: len(before.ends)] == before.ends, "an end is never taken back"
+        assert run.is_owed == bool(run.owing), "counted as found"
+        assert run.has_all_fins == all(agent in run.fins for agent in run.live)
     for _ in range(10):  # silence from here on
         planned_end_ns = (run.t0_ns or 0) + (run.duration_ns or 0)
         overdue_ns = planned_end_ns + terms.drain_ns + terms.finish_timeout_ns

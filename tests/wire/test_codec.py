@@ -285,3 +285,16 @@ def test_an_acknowledgement_answers_a_heartbeat_or_none() -> None:
     assert codec.decode_with_answer(ack) == (m.Ack("r", 1, 5), 0)
     assert codec.decode_with_answer(codec.with_answer(ack, 123_456_789)) == (m.Ack("r", 1, 5), 123_456_789)
     assert decode(codec.with_answer(ack, 1)) == m.Ack("r", 1, 5), "as an agent from before reads it"
+
+
+def test_prepares_of_one_run_share_their_encoded_weights_and_those_of_another_run_do_not() -> None:
+    weights = (1.0, 2.0, 0.5)
+    prepare = m.Prepare("run", 1, "ab", 2, "s.py", "plan", b"{}", 7, 0, weights, 10**9)
+    sent = [
+        prepare,
+        replace(prepare, index=1),
+        replace(prepare, weights=(3.0,)),
+        replace(prepare, weights=()),
+        replace(prepare, index=2),
+    ]
+    assert [decode(encode(one)) for one in sent] == sent

@@ -13,8 +13,10 @@ from loadgen.measure.deltas.delta import COUNTER_NAMES, Counters, Delta, Health,
 from loadgen.measure.deltas.load_counts import LoadCounts
 from loadgen.measure.deltas.outcomes_by_due_interval import DueCounts
 from loadgen.measure.deltas.read_health import ReadHealth
+from loadgen.measure.deltas.series_key import SeriesKey
 from loadgen.measure.deltas.stream_health import StreamHealth
 from loadgen.measure.histograms.packed_counts import EMPTY, PackedCounts
+from loadgen.wire import codec
 from loadgen.wire.codec import decode, decode_with_beat, encode
 from loadgen.wire.delta_rows import decode_row, encode_row
 from loadgen.wire.v1 import wire_pb2 as pb
@@ -154,3 +156,25 @@ def test_the_rare_fields_of_a_large_row_are_counted_before_they_are_parsed() -> 
 def test_numbers_that_are_not_finite_are_not_sent() -> None:
     with pytest.raises(LimitExceeded, match="cpu_share"):
         encode(replace(DELTA, packed=EMPTY, health=Health(cpu_share=float("nan"))))
+
+
+def key_of(name: str) -> SeriesKey:
+    return SeriesKey("request", "shop", "browse", name, "ok", "response", tags=(("tier", "gold"),))
+
+
+def test_agents_that_declare_the_same_series_share_the_keys_that_were_read_first() -> None:
+    """5,000 agents declare theirs at the same moment, at the start of a run."""
+    keys = (key_of("GET /1"), key_of("GET /2"), replace(key_of("GET /1"), warmup=True))
+    one, other = (decode(encode(replace(DELTA, agent=agent, new_series=keys)), from_agent=True) for agent in "ab")
+    assert isinstance(one, Delta)
+    assert isinstance(other, Delta)
+    assert one.new_series == other.new_series == keys
+    assert all(mine is its for mine, its in zip(one.new_series, other.new_series, strict=True))
+
+
+def test_long_keys_are_read_each_time_so_that_they_fill_no_memory() -> None:
+    keys = (key_of("GET /" + "x" * 600),)
+    before = codec._known_key.cache_info()
+    assert [decode(encode(replace(DELTA, agent=agent, new_series=keys))).new_series for agent in "ab"] == [keys] * 2  # type: ignore[union-attr]
+    assert codec._known_key.cache_info() == before
+    assert before.maxsize is not None

@@ -35,6 +35,8 @@ UNDER_WAY_BYTES = 64 << 10
 """Most bytes in flight after the first delta: at 256 kbit/s a heartbeat behind them waits 2 s, less than a lease."""
 STALLED_NS = 2 * NS_PER_S
 """Time without an acknowledgement after which deltas are sent again. It includes a round trip and a group commit."""
+_MOST_STALLS = 2
+"""After so many repeats in a row the wait is 8 s and no longer doubles, because a run waits for 30 s at its end."""
 FIN_AGAIN_NS = 1 * NS_PER_S
 """Interval at which the Fin is repeated until the controller sends Bye."""
 
@@ -63,6 +65,8 @@ class UnacknowledgedDeltas:
         """Number of the workers' deltas that were kept."""
         self._next = 0
         """Number that the next delta gets."""
+        self._asked_ns = 0
+        """The requested interval; 0 if each delta of the workers is sent."""
         self._fin: Fin | None = None
         self._fin_sent_ns: int | None = None
         self._is_left_over, self._window = False, WINDOW
@@ -143,11 +147,19 @@ class UnacknowledgedDeltas:
     def _unacked(self) -> int:
         return len(self._kept) + len(self._backlog)
 
+    @property
+    def _patience_ns(self) -> int:
+        """Return the time without an acknowledgement after which deltas are sent again now."""
+        return max(STALLED_NS << self._stalls, min(2 * self._asked_ns, STALLED_NS << _MOST_STALLS))
+
     def ask(self, interval_ns: int) -> None:
         """Set the interval in ns for which later deltas are joined to one.
 
-        With 0 they are kept as the workers sent them.
+        With 0 they are kept as the workers sent them. A controller that requests an interval is busy, so deltas are
+        also repeated later, after two intervals but at most 8 s: with the repeated ones, a busy controller would fall
+        further behind.
         """
+        self._asked_ns = interval_ns
         self._backlog.ask(interval_ns if self._fin is None else 0)
 
     def keep(self, delta: Delta) -> None:
@@ -219,8 +231,8 @@ class UnacknowledgedDeltas:
 
         Call `was_sent` after sending it.
         """
-        if self._sent and now_ns - self._progress_ns > STALLED_NS << self._stalls:
-            self._sent, self._stalls = 0, min(self._stalls + 1, 5 if self._is_left_over else 2)
+        if self._sent and now_ns - self._progress_ns > self._patience_ns:
+            self._sent, self._stalls = 0, min(self._stalls + 1, 5 if self._is_left_over else _MOST_STALLS)
         # A delta is numbered only when it can be sent next: until then the backlog may join it with its neighbours.
         if self._sent == len(self._kept) < WINDOW and self._backlog.is_ready:
             self._kept.append(self._backlog.take(self._next))

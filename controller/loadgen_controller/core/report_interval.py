@@ -2,9 +2,12 @@
 
 Agents merge their deltas into one for each requested interval. So no measurement is
 lost, only the time resolution gets coarser. Every acknowledgement carries the
-requested interval.
+requested interval, and one without a delta comes before the start of the load.
 
-The interval grows at most once per `HOLD_NS`, so that the effect of a step shows before
+The first interval follows from the number of agents. Without this, thousands of agents
+would send more deltas in the first seconds than the controller can process, and it would
+need a minute for the backlog. Later, the interval follows from the load of the controller:
+it grows at most once per `HOLD_NS`, so that the effect of a step shows before
 the next one. It shrinks only after `CALM_NS` of low load. Pure: the caller passes times.
 """
 
@@ -12,14 +15,18 @@ from __future__ import annotations
 
 from typing import Final
 
-from loadgen.units import NS_PER_S
+from loadgen.units import NS_PER_S, format_count
 
-__all__ = ["BUSY_SHARE", "CALM_NS", "HOLD_NS", "LATE_NS", "STEPS", "ReportInterval"]
+__all__ = ["BUSY_SHARE", "CALM_NS", "DELTA_NS", "HOLD_NS", "LATE_NS", "STEPS", "ReportInterval", "first_step"]
 
 STEPS: Final = (1, 2, 3, 5)
 """The possible intervals, as multiples of the plan's interval."""
 BUSY_SHARE: Final = 0.70
 """Above this share of one CPU the controller is too busy, and the interval grows."""
+DELTA_NS: Final = 250_000
+"""The CPU time that a delta of 46 series costs: 0.15 to 0.27 ms in one process, 0.29 to 0.4 ms with the sockets' thread
+(docs/decisions/162-a-controllers-time-and-what-was-not-taken.md). An estimate that is too low costs only a step later
+on; one that is too high costs time resolution that the controller could have had."""
 LATE_NS: Final = 3 * NS_PER_S
 """If a delta waits longer than this for its acknowledgement, the interval grows."""
 _CALM_SHARE: Final = 0.45
@@ -29,7 +36,26 @@ _CALM_LATE_NS: Final = 1 * NS_PER_S
 HOLD_NS: Final = 10 * NS_PER_S
 CALM_NS: Final = 30 * NS_PER_S
 _SPAN_NS: Final = 2 * NS_PER_S
-"""The time over which the CPU share is measured."""
+"""The least time over which the CPU share is measured. It is never less than the requested interval: all agents report
+at the same moment, so a part of an interval would have all of its work or none."""
+
+
+def first_step(agents: int, interval_ns: int) -> int:
+    """Return the index in `STEPS` of the shortest interval at which deltas of this many agents do not fill a CPU.
+
+    Return the last index if each interval is too short.
+
+    Args:
+        agents: number of agents with a share of the load.
+        interval_ns: the plan's interval.
+    """
+    fits = (step for step, times in enumerate(STEPS) if _share(agents, interval_ns * times) <= BUSY_SHARE)
+    return next(fits, len(STEPS) - 1)
+
+
+def _share(agents: int, interval_ns: int) -> float:
+    """Return the share of one CPU that the deltas of this many agents cost."""
+    return agents * DELTA_NS / interval_ns
 
 
 class ReportInterval:
@@ -37,7 +63,7 @@ class ReportInterval:
 
     def __init__(self, interval_ns: int) -> None:
         self._interval_ns = interval_ns
-        self._step = 0
+        self._step = self._expected_step = 0
         self._before: tuple[int, int] | None = None
         self._share = 0.0
         self._stepped_ns: int | None = None
@@ -47,6 +73,27 @@ class ReportInterval:
     def asked_ns(self) -> int:
         """Return the interval that agents are requested to use, in ns; 0 for the plan's own interval."""
         return self._interval_ns * STEPS[self._step] if self._step else 0
+
+    def expect(self, now_ns: int, agents: int) -> str:
+        """Request a longer interval if the deltas of this many agents would keep the controller busy.
+
+        Call it before the agents send deltas. The load of the first seconds says little about the time after them,
+        since the first delta of an agent also declares its series; so the interval does not grow in these seconds. An
+        estimate that was made before changes nothing, so the interval stays short if the controller was calm.
+
+        Returns:
+            The reason for a change of `asked_ns`; empty if it stays.
+        """
+        step = first_step(agents, self._interval_ns)
+        if step <= self._expected_step:
+            return ""
+        self._expected_step = step
+        if step <= self._step:
+            return ""
+        share = _share(agents, self._interval_ns * STEPS[self._step])
+        interval_s = self._interval_ns * STEPS[self._step] / NS_PER_S
+        self._step, self._stepped_ns = step, now_ns
+        return f"{format_count(agents)} agents that report every {interval_s:g} s would take {share:.0%} of a CPU"
 
     def look(self, now_ns: int, cpu_ns: int, late_ns: int) -> str:
         """Decide whether agents report in a longer or shorter interval from now on, because the controller is busy or
@@ -61,7 +108,7 @@ class ReportInterval:
         """
         if self._before is None:
             self._before = now_ns, cpu_ns
-        elif now_ns - self._before[0] >= _SPAN_NS:
+        elif now_ns - self._before[0] >= max(_SPAN_NS, self.asked_ns):
             self._share = (cpu_ns - self._before[1]) / (now_ns - self._before[0])
             self._before = now_ns, cpu_ns
         is_calm = self._share < _CALM_SHARE and late_ns < _CALM_LATE_NS

@@ -91,6 +91,10 @@ class Assignment:
         """
         return _part(self.weights, self.index(agent))
 
+    def first_agents(self) -> frozenset[str]:
+        """Return the agents that have a share from the start; all others joined late."""
+        return frozenset(agent for agent, weight in zip(self.agents, self.weights, strict=False) if weight)
+
     def tenures(self, agent: str, end_ns: int) -> tuple[tuple[int, int, float], ...]:
         """Return (start, end, share) for each period before `end_ns` in which the agent had a share, in order."""
         shares = self._shares(agent)

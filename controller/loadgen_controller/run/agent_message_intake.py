@@ -358,8 +358,9 @@ class Intake:
         if known is not None and known != fin:
             self._rejected_input.add("malformed", f"{agent} sent two different Fins")
             return
-        # Applied before it is stored: if the phase does not permit it, this raises and nothing has changed.
-        self._port.apply(FinReceived(agent, fin.reason))
+        if known is None or agent not in self._port.run.fins:  # agents repeat their Fin each second until the end
+            # Applied before it is stored: if the phase does not permit it, this raises and nothing has changed.
+            self._port.apply(FinReceived(agent, fin.reason))
         if known is None:
             self._record.fins[agent] = fin
             self._journal.event("fin", agent=agent, fin=fin)

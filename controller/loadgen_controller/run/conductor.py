@@ -583,6 +583,8 @@ class Conductor:
             self._streams.write(delta.agent, region, delta)
         self._intake = self._new_intake()
         self._is_deaf = False
+        if self._run.t0_ns is not None:
+            self._expect(len(self._run.live))
         now_ns = self._clock()
         # Before the first tick, which must not end the phase for data that the agents could not send so far.
         self._step(Resumed(now_ns + _GRACE_NS))
@@ -646,7 +648,17 @@ class Conductor:
 
     def _adapt_interval(self, now_ns: int) -> None:
         """Request longer intervals from agents while the controller is too busy."""
-        if why := self._report_interval.look(now_ns, time.process_time_ns(), round(self._journal.late_s * NS_PER_S)):
+        late_ns = round(self._journal.late_s * NS_PER_S)
+        self._ask_interval(self._report_interval.look(now_ns, time.process_time_ns(), late_ns))
+
+    def _expect(self, agents: int) -> None:
+        """Request longer intervals before the reports of `agents` agents make the controller too busy."""
+        if not self._load_control.steered_loads:  # they need every interval
+            self._ask_interval(self._report_interval.expect(self._clock(), agents))
+
+    def _ask_interval(self, why: str) -> None:
+        """Use the present interval of `_report_interval` from now on; why: what changed it, empty if nothing did."""
+        if why:
             self._record.asked_ns = asked_ns = self._report_interval.asked_ns
             interval_s = (asked_ns or self._load_control.spec.interval_ns) / NS_PER_S
             self._record.notice(f"agents now report every {interval_s:g} s: {why}")
@@ -704,11 +716,13 @@ class Conductor:
             case SendStart(agents, t0_ns):
                 self._started_at = datetime.fromtimestamp(time.time() + (t0_ns - self._clock()) / NS_PER_S, UTC)
                 self._probes.start_at(t0_ns)
+                self._expect(len(agents))
                 for agent in agents:
                     self._load_control.send_start(agent, t0_ns)
                 self.write_manifest()  # once more: it shows what the agents measured when they were prepared
                 self._notify(lambda: started(*self._about(), len(agents), secret_values().values()))
             case TakeIn(agents, drivers):
+                self._expect(len(drivers) + len(agents))
                 self._load_control.take_in(agents, drivers)
             case Reassign(agents, drivers, at_ns):
                 self._load_control.reassign(agents, drivers, at_ns)

@@ -21,6 +21,7 @@ from loadgen.wire.messages import (
     ADJUSTABLE_MINOR,
     PROTOCOL_MAJOR,
     REASSIGNABLE_MINOR,
+    Ack,
     Message,
     StartAt,
     Steered,
@@ -103,6 +104,9 @@ class LoadControl:
         """For each late joiner: the number of the share change that all others must confirm before it may start."""
         self._began: dict[str, tuple[int, int]] = {}
         """For each late joiner: when it starts, and since when the share is its own, in ns after T0."""
+        self._first: tuple[Assignment | None, frozenset[str]] = None, frozenset()
+        """The present assignment, and the agents that have a share from the start. All agents wait for the start with a
+        heartbeat each second, and a search in the assignment takes 0.2 ms with 5,000 agents."""
         self._heard: dict[str, int] = {}
         """For each agent: the number of the last change that it has confirmed."""
         self._again_ns: dict[str, int] = {}
@@ -128,11 +132,20 @@ class LoadControl:
             self._send_changes(agent, adjusted)
 
     def send_start(self, agent: str, t0_ns: int) -> None:
-        """Send T0, the time at which the load starts, to an agent, after all changes so far."""
+        """Send T0, the time at which the load starts, to an agent, after the report interval and all changes so far."""
         record = self._record
+        if record.asked_ns:
+            self._send_interval(agent)
         self._send_changes(agent, 0)
         from_ns, since_ns = self._began.get(agent, (0, 0))
         self._port.send_to(agent, StartAt(record.run_id, t0_ns, record.shared_json, from_ns, since_ns))
+
+    def _send_interval(self, agent: str) -> None:
+        """Send the requested report interval before the agent's first delta: an acknowledgement of no further delta."""
+        record = self._record
+        if (epoch := record.epochs.get(agent)) is not None:
+            seq = record.durable.get((agent, epoch), -1)
+            self._port.send_to(agent, Ack(record.run_id, epoch, seq, record.asked_ns))
 
     def _send_changes(self, agent: str, after: int) -> None:
         """Send the agent all changes with a number above `after`. The agent ignores those that it has applied."""
@@ -358,7 +371,11 @@ class LoadControl:
     def _is_late_joiner(self, agent: str) -> bool:
         """Return whether the agent is a late joiner that has a share and was not started yet."""
         assignment, is_back = self._record.assignment, agent in self._port.run.rejoined
-        return assignment is not None and agent not in self._began and (is_back or not assignment.first_share(agent))
+        if assignment is None or agent in self._began:
+            return False
+        if self._first[0] is not assignment:
+            self._first = assignment, assignment.first_agents()
+        return is_back or agent not in self._first[1]
 
     def _too_old(self, agents: Iterable[str]) -> list[str]:
         """Return those of the agents whose protocol does not support share changes."""

@@ -579,6 +579,11 @@ class Merge(Measured):
         """Return the names of all agents of which deltas were merged, sorted."""
         return tuple(sorted(self._epochs))
 
+    @property
+    def agent_count(self) -> int:
+        """Return the number of agents of which deltas were merged."""
+        return len(self._epochs)
+
     def epochs(self, agent: str) -> tuple[Epoch, ...]:
         """Return the epochs (registrations) of an agent of which deltas were merged, oldest first."""
         return tuple(epoch for _, epoch in sorted(self._epochs.get(agent, {}).items()))
