@@ -16,7 +16,7 @@ from loadgen.measure.deltas.read_health import ReadHealth
 from loadgen.measure.deltas.series_key import SeriesKey
 from loadgen.measure.deltas.stream_health import StreamHealth
 from loadgen.measure.histograms.packed_counts import EMPTY, PackedCounts
-from loadgen.wire import codec
+from loadgen.wire import codec, delta_encoding
 from loadgen.wire.codec import decode, decode_with_beat, encode
 from loadgen.wire.delta_rows import decode_row, encode_row
 from loadgen.wire.v1 import wire_pb2 as pb
@@ -174,7 +174,7 @@ def test_agents_that_declare_the_same_series_share_the_keys_that_were_read_first
 
 def test_long_keys_are_read_each_time_so_that_they_fill_no_memory() -> None:
     keys = (key_of("GET /" + "x" * 600),)
-    before = codec._known_key.cache_info()
+    before = delta_encoding._known_key.cache_info()
     assert [decode(encode(replace(DELTA, agent=agent, new_series=keys))).new_series for agent in "ab"] == [keys] * 2  # type: ignore[union-attr]
-    assert codec._known_key.cache_info() == before
+    assert delta_encoding._known_key.cache_info() == before
     assert before.maxsize is not None
