@@ -16,7 +16,7 @@ from loadgen.measure.deltas.read_health import ReadHealth
 from loadgen.measure.deltas.series_key import SeriesKey
 from loadgen.measure.deltas.stream_health import StreamHealth
 from loadgen.measure.histograms.packed_counts import EMPTY, PackedCounts
-from loadgen.wire import codec, delta_encoding
+from loadgen.wire import delta_encoding
 from loadgen.wire.codec import decode, decode_with_beat, encode
 from loadgen.wire.delta_rows import decode_row, encode_row
 from loadgen.wire.v1 import wire_pb2 as pb
