@@ -36,7 +36,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, Final
 
-__all__ = ["WarmPopen", "is_cold", "let_programs_grow", "started_warm"]
+__all__ = ["WarmPopen", "fleets_start_cold", "is_cold", "let_programs_grow", "programs_grow", "started_warm"]
 
 PROGRAMS: Final = {
     "loadgen.target": "loadgen.target.__main__",
@@ -102,6 +102,22 @@ def let_programs_grow(is_wanted: bool) -> None:
     _grows = is_wanted
 
 
+def programs_grow() -> bool:
+    """Return whether programs that are started now start their programs warm."""
+    return _grows
+
+
+@contextlib.contextmanager
+def fleets_start_cold() -> Iterator[None]:
+    """Within this block, agents and workers are new interpreters, as users' are: for a test about their times."""
+    before = _grows
+    let_programs_grow(False)
+    try:
+        yield
+    finally:
+        let_programs_grow(before)
+
+
 def started_warm(process: Any, *args: Any, **options: Any) -> None:
     """Start a process as `Popen._execute_child` does, but warm if it can be.
 
@@ -151,6 +167,7 @@ def _request_of(asked: Mapping[str, Any]) -> dict[str, Any] | None:
         "folder": folder,
         "is_leader": bool(asked["start_new_session"]),
         "cores": sorted(os.sched_getaffinity(0)),
+        "schedule": [os.sched_getscheduler(0), os.sched_getparam(0).sched_priority],
         "limits": [resource.getrlimit(limit) for limit in _LIMITS],
     }
 
@@ -265,6 +282,9 @@ def _become(request: Mapping[str, Any], files: Sequence[int]) -> None:
         with contextlib.suppress(OSError, ValueError):
             resource.setrlimit(limit, pair)
     os.sched_setaffinity(0, request["cores"])
+    policy, priority = request["schedule"]
+    with contextlib.suppress(PermissionError):
+        os.sched_setscheduler(0, policy, os.sched_param(priority))
     os.environ.clear()
     os.environ.update(request["env"])
     time.tzset()
