@@ -44,15 +44,24 @@ PROGRAMS: Final = {
     "loadgen_agent.worker.worker": "loadgen_agent.worker.worker",
     "loadgen_controller.cli": "loadgen_controller.cli",
     "tests.support.fake_worker": "tests.support.fake_worker",
+    "tests.support.lapsing_agent": "tests.support.lapsing_agent",
+    "tests.support.short_lease": "tests.support.short_lease",
 }
 """The module whose `main` runs it, by what follows `python -m`."""
-STARTING: Final = ("loadgen_agent.cli", "loadgen_controller.cli")
+STARTING: Final = (
+    "loadgen_agent.cli",
+    "loadgen_controller.cli",
+    "tests.support.lapsing_agent",
+    "tests.support.short_lease",
+)
 """Those that start others of them."""
 _ROOT: Final = Path(__file__).parents[2]
 _ROOM: Final = 1 << 16
 """Bytes for the arguments, and for the environment, that /proc shows of a program."""
 _OF_THE_START: Final = ("PYTHON", "LC_", "LANG")
 """First letters of variables that an interpreter reads only when it starts."""
+_UNBUFFERED: Final = "PYTHONUNBUFFERED"
+"""One of them that a fork follows: it writes each line at once."""
 _LIMITS: Final = tuple(getattr(resource, name) for name in dir(resource) if name.startswith("RLIMIT_"))
 _USUAL: Final = {
     "executable": None,
@@ -83,7 +92,10 @@ def is_cold(env: Mapping[str, str]) -> bool:
     """Return whether a program with this environment must be started as a new interpreter."""
     if sys.platform != "linux" or os.environ.get("LOADGEN_TESTS_COLD") or env.get("LOADGEN_TESTS_COLD"):
         return True
-    return any(name.startswith(_OF_THE_START) and _AT_THE_START.get(name) != value for name, value in env.items())
+    return any(
+        name.startswith(_OF_THE_START) and name != _UNBUFFERED and _AT_THE_START.get(name) != value
+        for name, value in env.items()
+    )
 
 
 _AT_THE_START: Final = dict(os.environ)
@@ -295,7 +307,8 @@ def _become(request: Mapping[str, Any], files: Sequence[int]) -> None:
     sys.argv = [program.__file__ or "", *request["arguments"]]
     sys.path[:] = [*([] if request["is_safe"] else [request["folder"]]), *_PATH]
     sys.stdin = open(0, closefd=False)  # noqa: SIM115  until it ends
-    sys.stdout = open(1, "w", closefd=False)  # noqa: SIM115  until it ends
+    by_line = 1 if request["env"].get(_UNBUFFERED) else -1
+    sys.stdout = open(1, "w", buffering=by_line, closefd=False)  # noqa: SIM115  until it ends
     sys.stderr = open(2, "w", buffering=1, errors="backslashreplace", closefd=False)  # noqa: SIM115  until it ends
     random.seed()
 
