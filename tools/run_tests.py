@@ -1,7 +1,7 @@
 """Run a group of the tests: `python -m tools.run_tests GROUP [PYTEST ARGUMENTS]`. The Makefile has a target for each.
 
     unit     tests that start no process
-    process  tests with processes, but for the quiet ones
+    process  tests that start processes and are not quiet
     quiet    tests about times: two at a time, since they mostly wait
     all      all three, so that no core is idle: first the tests with processes, then the quiet ones with the unit tests
              beside them
