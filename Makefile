@@ -12,7 +12,7 @@ unexport PYTHONDONTWRITEBYTECODE
 # Two more than there are cores, since many tests wait for a process or a socket.
 WORKERS := $(shell n=$$(nproc 2>/dev/null || echo 2); echo $$((n < 5 ? n + 2 : 6)))
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-unit test-wide test-quiet test-smoke check slow chaos bench images deploy-check deploy-plan proto lock xpyd-sim peers engine vocabularies clean
+.PHONY: help setup demo test test-unit test-process test-quiet test-smoke check slow chaos bench images deploy-check deploy-plan proto lock xpyd-sim peers engine vocabularies clean
 
 help:            ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 14
@@ -41,9 +41,9 @@ test-unit: setup ## tests without processes, the daily command: 3 minutes
 test: setup      ## all tests but the slow ones, 10 minutes; ARGS="tests/wire -k fuzz" for some of them
 	@$(BIN)/python -m tools.run_tests all $(ARGS)
 
-# CI runs these two groups one after the other, and repeats in each what failed: see .ci/run.
-test-wide: setup
-	@$(BIN)/python -m tools.run_tests wide $(ARGS)
+# CI runs the groups of `make test` one by one, and repeats in each what failed: see .ci/run.
+test-process: setup
+	@$(BIN)/python -m tools.run_tests process $(ARGS)
 
 test-quiet: setup
 	@$(BIN)/python -m tools.run_tests quiet $(ARGS)

@@ -43,6 +43,9 @@ settings.load_profile("loadgen")
 WAITS_LONG = ("tests/programme/test_prometheus_real.py",)
 """Modules with a test that takes minutes and hardly any CPU."""
 
+COLD = ("slow", "peers", "engine")
+"""Marks of tests that start their programs as new interpreters, as users do."""
+
 _unit_test: str = ""
 """The name of the test that runs, if it must start no process."""
 
@@ -60,13 +63,12 @@ def _watched(start: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _start(process: Any, *args: Any, **options: Any) -> None:
-    """Start a process warm (tests/support/warm_commands.py) if the test is about no times."""
-    start = warm_commands.started_warm if _starts_warm else _start_cold
+    """Start a process warm (tests/support/warm_commands.py), but not in a slow test or in one about its times."""
+    start = warm_commands.started_warm if warm_commands.programs_grow() else _start_cold
     start(process, *args, **options)
 
 
 _start_cold = subprocess.Popen._execute_child  # type: ignore[attr-defined]
-_starts_warm = False
 subprocess.Popen._execute_child = _start  # type: ignore[attr-defined]
 
 # An audit hook would see the same three, and thousands of other events in each test: 3 % of the CPU of all unit tests.
@@ -149,10 +151,9 @@ def _one_tls_context_of_httpx() -> Iterator[None]:
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
     """Make a unit test fail that starts a process, or whose fixtures do."""
-    global _unit_test, _starts_warm
+    global _unit_test
     _unit_test = "" if item.get_closest_marker("process") else item.name
-    _starts_warm = not any(map(item.get_closest_marker, ("quiet", "slow", "peers", "engine")))
-    warm_commands.let_programs_grow(_starts_warm)
+    warm_commands.let_programs_grow(not any(map(item.get_closest_marker, COLD)))
     try:
         return (yield)
     finally:

@@ -12,6 +12,9 @@ from pathlib import Path
 import psutil
 import pytest
 
+from tests.support.quiet import undisturbed
+from tests.support.warm_commands import WarmPopen, programs_grow
+
 TARGET = [sys.executable, "-m", "loadgen.target", "--exit-with-stdin", "--no-latency"]
 SEED = "tests.support.warm_commands"
 
@@ -70,3 +73,16 @@ def test_what_python_reads_at_its_start_makes_a_new_interpreter() -> None:
     said = subprocess.run([*TARGET, "--port", "x"], capture_output=True, text=True, check=False, env=env)
 
     assert "import 'loadgen'" in said.stderr
+
+
+def test_a_test_about_times_starts_its_program_with_its_own_priority_and_fleets_cold() -> None:
+    before = programs_grow()
+    with undisturbed(), WarmPopen(TARGET, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as shop:
+        assert shop.stdout is not None
+        shop.stdout.readline()
+
+        assert os.sched_getscheduler(shop.pid) == os.sched_getscheduler(0)
+        assert os.sched_getparam(shop.pid) == os.sched_getparam(0)
+        assert not programs_grow()
+        shop.kill()
+    assert programs_grow() == before

@@ -1,14 +1,14 @@
 """Run a group of the tests: `python -m tools.run_tests GROUP [PYTEST ARGUMENTS]`. The Makefile has a target for each.
 
     unit     tests that start no process
-    wide     these and the tests with processes, all in parallel
+    process  tests that start processes and are not quiet
     quiet    tests about times: two at a time, since they mostly wait
     all      all three, so that no core is idle: first the tests with processes, then the quiet ones with the unit tests
              beside them
 
 Beside quiet tests, the unit tests have the lowest priority of the system (SCHED_IDLE): they use the time that is left
 over, and lose the core at once when a quiet test wants it. `--lowest` after the name of a group gives it that priority,
-for one that somebody else starts beside quiet tests. Slow tests are in no group, nor are those that run other
+for one that somebody else starts beside other tests. Slow tests are in no group, nor are those that run other
 load generators (`make peers`) or an inference engine (`make engine`).
 
 pytest rewrites the assertions of each module and keeps the result as bytecode. In a new checkout, each of its workers
@@ -33,15 +33,16 @@ __all__ = ["GROUPS", "main"]
 CORES: Final = os.cpu_count() or 2
 MANY: Final = min(CORES + 2, 6)
 """Two more than there are cores, since many tests wait for a process or a socket."""
+SOME: Final = min(CORES + 1, 6)
+"""One more than there are cores: few unit tests wait, and each worker imports all modules, which takes 14 s of CPU."""
 NONE_FOUND: Final = 5
 """pytest's exit code if none of the tests is among those that were asked for."""
 FEW: Final = 60
 """So many modules are rewritten by the workers themselves: to start pytest once more would take longer."""
 _ASKED: Final = "not slow and not peers and not engine"
-_UNIT: Final = f"not process and not quiet and {_ASKED}"
 GROUPS: Final = {
-    "unit": (_UNIT, MANY),
-    "wide": (f"not quiet and {_ASKED}", MANY),
+    "unit": (f"not process and not quiet and {_ASKED}", SOME),
+    "process": (f"process and not quiet and {_ASKED}", MANY),
     "quiet": (f"quiet and {_ASKED}", 2),
 }
 """By name: the marks of the tests, and how many run at a time."""
@@ -86,10 +87,10 @@ def _rewrite(modules: Sequence[str]) -> None:
 
 
 def _all(arguments: Sequence[str]) -> list[int]:
-    codes = [_run(f"process and not quiet and {_ASKED}", MANY, arguments)]
+    codes = [_run(*GROUPS["process"], arguments)]
     with tempfile.TemporaryFile() as out:
         # A cache of its own: two runs at once would overwrite each other's list of failed tests.
-        command = _pytest(_UNIT, MANY, [*arguments, "-o", "cache_dir=.pytest_cache/beside"])
+        command = _pytest(*GROUPS["unit"], [*arguments, "-o", "cache_dir=.pytest_cache/beside"])
         beside = subprocess.Popen(
             command, stdout=out, stderr=subprocess.STDOUT, start_new_session=True, preexec_fn=_step_back
         )

@@ -43,7 +43,9 @@ def curl() -> str:
 async def curled(curl: str, server: Http3Server, path: str, *options: str) -> bytes:
     """Return the body that curl gets."""
     own = [word for name, value in OWN.items() for word in ("-H", f"{name}: {value}")]
-    command = [curl, "-sS", "--http3-only", "--cacert", str(server.ca), *own, *options, server.url + path]
+    # curl waits without a limit of its own: once, a request took the 300 s of pytest's.
+    limits = ["--max-time", "60"]
+    command = [curl, "-sS", "--http3-only", *limits, "--cacert", str(server.ca), *own, *options, server.url + path]
     process = await asyncio.create_subprocess_exec(*command, stdout=subprocess.PIPE)
     out, _ = await process.communicate()
     assert process.returncode == 0

@@ -12,7 +12,7 @@ import pytest
 from tests.integration.test_stopping import end_of, wait_for
 from tests.integration.test_workers import worker_pids
 from tests.support.nginx import running_nginx
-from tests.support.quiet import in_a_quiet_moment
+from tests.support.quiet import in_a_quiet_moment, undisturbed
 from tests.support.run import started
 
 pytestmark = pytest.mark.quiet
@@ -35,7 +35,8 @@ def test_after_a_stop_of_a_worker_the_target_gets_twice_the_planned_rate_at_most
 ) -> None:
     scenario, runs = tmp_path / "s.py", tmp_path / "runs"
     scenario.write_text(SCENARIO)
-    with running_nginx() as nginx, started("run", str(scenario), "--target", nginx.url, runs_dir=runs) as run:
+    args = ("run", str(scenario), "--target")
+    with undisturbed(), running_nginx() as nginx, started(*args, nginx.url, runs_dir=runs) as run:
         wait_for(run, r"^0:02 ")
         pid = worker_pids(runs, "a")[0]
         os.kill(pid, signal.SIGSTOP)

@@ -43,10 +43,15 @@ def end_of(process: subprocess.Popen[str], runs: Path) -> tuple[int, str, dict[s
 
 
 def adds_up(summary: dict[str, Any]) -> bool:
+    """Return whether each iteration that was due has one end, and each request one row.
+
+    How iterations ended that were in flight when their worker died is unknown: they are in `losses`.
+    """
     i = summary["iterations"]
+    unknown = sum(loss["in_flight"] for agent in summary["agents"] for loss in agent["losses"])
     rows = [r for r in summary["series"] if r["kind"] == "request" and r["region"] == "*" and r["outcome"] != "*"]
     return bool(
-        i["due"] == i["finished"] + i["missed"] + i["cut_off"]
+        i["due"] == i["finished"] + i["missed"] + i["cut_off"] + unknown
         and sum(r["count"] for r in rows) == summary["requests"]["finished"]
     )
 

@@ -169,11 +169,7 @@ class Stack:
         change(shop, **faults)
         try:
             with undisturbed():
-                done = loadgen(
-                    *("run", str(folder / "shop_run.py"), "--quiet"),
-                    runs_dir=folder / "runs",
-                    env={"PYTHONUNBUFFERED": "1"},
-                )
+                done = loadgen("run", str(folder / "shop_run.py"), "--quiet", runs_dir=folder / "runs")
         finally:
             change(shop, **{name: False if name == "missing_index" else 0 for name in faults})
         assert done.exit_code in (0, 1, 4), done.out + done.err

@@ -11,7 +11,7 @@ import os
 import threading
 import time
 
-from loadgen_agent.cli import main
+from loadgen_agent import cli
 from loadgen_agent.supervisor.workers import Workers
 
 VARIABLE = "LOADGEN_TEST_LAPSE"
@@ -42,7 +42,12 @@ def lapse_once(after_ms: float, for_ms: float) -> None:
     Workers.grant = lapsing  # type: ignore[assignment, method-assign]
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """Run the agent, with the lapse that its environment names."""
     after, lasting = map(float, os.environ[VARIABLE].split(","))
     lapse_once(after, lasting)
+    cli.main()
+
+
+if __name__ == "__main__":
     main()

@@ -13,6 +13,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
 
+from tests.support.warm_commands import fleets_start_cold
+
 __all__ = ["in_a_quiet_moment", "undisturbed"]
 
 MOMENTS = 3
@@ -26,6 +28,7 @@ def undisturbed() -> Iterator[None]:
     """What is started within goes before all other programs of the machine, where we may say so (Linux, root).
 
     One test at a time: two that go before all others would wait for each other, as long as one of them computes.
+    Its agents and workers start as users' do.
     """
     if not hasattr(os, "sched_setscheduler") or _has_turn.is_set():
         yield
@@ -37,14 +40,15 @@ def undisturbed() -> Iterator[None]:
         with contextlib.suppress(PermissionError):
             os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(5))
         try:
-            yield
+            with fleets_start_cold():
+                yield
         finally:
             _has_turn.clear()
             os.sched_setscheduler(0, *before)
 
 
 def in_a_quiet_moment(test: Callable[..., None]) -> Callable[..., None]:
-    """Three tries, each in a folder of its own.
+    """Three tries, each in a folder of its own, with agents and workers that start as users' do.
 
     For what a fault of ours makes false each time, and a machine that is taken from us for a second only once. A try
     that failed is told with pytest's warnings: see docs/decisions/063-tests-on-a-busy-machine.md.
@@ -56,12 +60,14 @@ def in_a_quiet_moment(test: Callable[..., None]) -> Callable[..., None]:
         for folder in some:
             folder.mkdir()
             try:
-                test(tmp_path=folder, **others)
+                with fleets_start_cold():
+                    test(tmp_path=folder, **others)
             except AssertionError as failed:
                 warnings.warn(f"{test.__name__}, once more: {failed}", stacklevel=1)
             else:
                 return
         last.mkdir()
-        test(tmp_path=last, **others)
+        with fleets_start_cold():
+            test(tmp_path=last, **others)
 
     return run

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from loadgen_controller import cli
 from loadgen_controller.agents import hub
 
-__all__ = ["LEASE_S"]
+__all__ = ["LEASE_S", "main"]
 
 LEASE_S = 3.0
 
-if __name__ == "__main__":
-    hub.LEASE_S = LEASE_S
-    from loadgen_controller.cli import main
 
+def main() -> None:
+    """Run the controller with these leases."""
+    hub.LEASE_S = LEASE_S
+    cli.main()
+
+
+if __name__ == "__main__":
     main()

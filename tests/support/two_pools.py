@@ -32,8 +32,6 @@ _PROBE: Final = """
 kind = "postgres"
 dsn = "{dsn}"
 """
-_COLD: Final = {"PYTHONUNBUFFERED": "1"}
-"""With this variable, a command is a new process, not the fork of one that was started before `undisturbed`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +81,7 @@ class TwoPools:
 
     def _loadgen(self, *args: str, runs: str = "runs") -> Finished:
         with contextlib.chdir(self.folder), undisturbed():
-            return loadgen(*args, runs_dir=self.folder / runs, env={**_COLD, "COLUMNS": "200"}, timeout_s=1_200)
+            return loadgen(*args, runs_dir=self.folder / runs, env={"COLUMNS": "200"}, timeout_s=1_200)
 
 
 @contextlib.contextmanager

@@ -36,7 +36,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, Final
 
-__all__ = ["WarmPopen", "is_cold", "let_programs_grow", "started_warm"]
+__all__ = ["WarmPopen", "fleets_start_cold", "is_cold", "let_programs_grow", "programs_grow", "started_warm"]
 
 PROGRAMS: Final = {
     "loadgen.target": "loadgen.target.__main__",
@@ -44,15 +44,24 @@ PROGRAMS: Final = {
     "loadgen_agent.worker.worker": "loadgen_agent.worker.worker",
     "loadgen_controller.cli": "loadgen_controller.cli",
     "tests.support.fake_worker": "tests.support.fake_worker",
+    "tests.support.lapsing_agent": "tests.support.lapsing_agent",
+    "tests.support.short_lease": "tests.support.short_lease",
 }
 """The module whose `main` runs it, by what follows `python -m`."""
-STARTING: Final = ("loadgen_agent.cli", "loadgen_controller.cli")
+STARTING: Final = (
+    "loadgen_agent.cli",
+    "loadgen_controller.cli",
+    "tests.support.lapsing_agent",
+    "tests.support.short_lease",
+)
 """Those that start others of them."""
 _ROOT: Final = Path(__file__).parents[2]
 _ROOM: Final = 1 << 16
 """Bytes for the arguments, and for the environment, that /proc shows of a program."""
 _OF_THE_START: Final = ("PYTHON", "LC_", "LANG")
 """First letters of variables that an interpreter reads only when it starts."""
+_UNBUFFERED: Final = "PYTHONUNBUFFERED"
+"""One of them that a fork follows: it writes each line at once."""
 _LIMITS: Final = tuple(getattr(resource, name) for name in dir(resource) if name.startswith("RLIMIT_"))
 _USUAL: Final = {
     "executable": None,
@@ -83,7 +92,10 @@ def is_cold(env: Mapping[str, str]) -> bool:
     """Return whether a program with this environment must be started as a new interpreter."""
     if sys.platform != "linux" or os.environ.get("LOADGEN_TESTS_COLD") or env.get("LOADGEN_TESTS_COLD"):
         return True
-    return any(name.startswith(_OF_THE_START) and _AT_THE_START.get(name) != value for name, value in env.items())
+    return any(
+        name.startswith(_OF_THE_START) and name != _UNBUFFERED and _AT_THE_START.get(name) != value
+        for name, value in env.items()
+    )
 
 
 _AT_THE_START: Final = dict(os.environ)
@@ -100,6 +112,22 @@ def let_programs_grow(is_wanted: bool) -> None:
     """Let the programs that are started from now on start their programs warm, or cold, as at first."""
     global _grows
     _grows = is_wanted
+
+
+def programs_grow() -> bool:
+    """Return whether programs that are started now start their programs warm."""
+    return _grows
+
+
+@contextlib.contextmanager
+def fleets_start_cold() -> Iterator[None]:
+    """Within this block, agents and workers are new interpreters, as users' are: for a test about their times."""
+    before = _grows
+    let_programs_grow(False)
+    try:
+        yield
+    finally:
+        let_programs_grow(before)
 
 
 def started_warm(process: Any, *args: Any, **options: Any) -> None:
@@ -151,6 +179,7 @@ def _request_of(asked: Mapping[str, Any]) -> dict[str, Any] | None:
         "folder": folder,
         "is_leader": bool(asked["start_new_session"]),
         "cores": sorted(os.sched_getaffinity(0)),
+        "schedule": [os.sched_getscheduler(0), os.sched_getparam(0).sched_priority],
         "limits": [resource.getrlimit(limit) for limit in _LIMITS],
     }
 
@@ -265,6 +294,9 @@ def _become(request: Mapping[str, Any], files: Sequence[int]) -> None:
         with contextlib.suppress(OSError, ValueError):
             resource.setrlimit(limit, pair)
     os.sched_setaffinity(0, request["cores"])
+    policy, priority = request["schedule"]
+    with contextlib.suppress(PermissionError):
+        os.sched_setscheduler(0, policy, os.sched_param(priority))
     os.environ.clear()
     os.environ.update(request["env"])
     time.tzset()
@@ -275,7 +307,8 @@ def _become(request: Mapping[str, Any], files: Sequence[int]) -> None:
     sys.argv = [program.__file__ or "", *request["arguments"]]
     sys.path[:] = [*([] if request["is_safe"] else [request["folder"]]), *_PATH]
     sys.stdin = open(0, closefd=False)  # noqa: SIM115  until it ends
-    sys.stdout = open(1, "w", closefd=False)  # noqa: SIM115  until it ends
+    by_line = 1 if request["env"].get(_UNBUFFERED) else -1
+    sys.stdout = open(1, "w", buffering=by_line, closefd=False)  # noqa: SIM115  until it ends
     sys.stderr = open(2, "w", buffering=1, errors="backslashreplace", closefd=False)  # noqa: SIM115  until it ends
     random.seed()
 

@@ -104,7 +104,6 @@ def run_with_own_collector(folder: Path, case: Case, seed: int = 1) -> Iterator[
 def _run(folder: Path, case: Case, shop: RunningShop, far: str, seed: int) -> Finished:
     where: dict[str, Any] = {"mix": case.mix, "slos": case.slos, "rate": case.rate, "seconds": case.seconds}
     path = write_scenario(folder, shop.port, far=far, seed=seed, **where)
-    # With this variable it is a new process, not the fork of one that was started before `undisturbed`.
-    done = loadgen("run", str(path), "--quiet", runs_dir=folder / "runs", env={"PYTHONUNBUFFERED": "1"})
+    done = loadgen("run", str(path), "--quiet", runs_dir=folder / "runs")
     assert done.exit_code in (0, 1, 4), done.out + done.err
     return done
