@@ -35,8 +35,8 @@ _ANONYMOUS: Final = re.compile(r"([0-9a-f]+)-([0-9a-f]+) rw-p 0+ 00:00 0 *(\[hea
 def collapse_heap() -> int:
     """Move the memory that is in use into huge pages where at least half of such a page is in use.
 
-    Call it when most objects of the process exist, and before anything is measured: it takes 0.5 to 5 ms for each huge
-    page, some 30 ms for a worker. Memory that is allocated later has usual pages.
+    Call it when most objects of the process exist, and before anything is measured: it takes 3 to 20 ms for each huge
+    page, 50 to 300 ms for a worker. Memory that is allocated later has usual pages.
 
     Returns:
         The number of huge pages, of HUGE_BYTES each, that the call made or found. 0: the system does not support it.
