@@ -18,10 +18,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-__all__ = ["HUGE_BYTES", "collapse_heap", "heap_ranges"]
+from loadgen.units import NS_PER_S
+
+__all__ = ["HUGE_BYTES", "WORTHWHILE_NS", "collapse_heap", "heap_ranges"]
 
 HUGE_BYTES: Final = 2 << 20
 """The size of a huge page on x86-64, and on arm64 with pages of 4 KiB."""
+WORTHWHILE_NS: Final = 10 * NS_PER_S
+"""In a shorter load, 4 % of a worker's CPU time may be less than the call takes."""
 _PAGE_BYTES: Final = 4096
 _LEAST_PAGES: Final = HUGE_BYTES // _PAGE_BYTES // 2
 """A range becomes a huge page only if half of it is in use already, since a huge page takes all of its memory. Stacks
