@@ -20,7 +20,7 @@ from typing import Final
 
 from loadgen.units import NS_PER_S
 
-__all__ = ["HUGE_BYTES", "WORTHWHILE_NS", "collapse_heap", "heap_ranges"]
+__all__ = ["HUGE_BYTES", "WORTHWHILE_NS", "collapse_heap", "collapse_heap_before", "heap_ranges"]
 
 HUGE_BYTES: Final = 2 << 20
 """The size of a huge page on x86-64, and on arm64 with pages of 4 KiB."""
@@ -61,6 +61,14 @@ def collapse_heap() -> int:
             continue
         made += madvise(at, ctypes.c_size_t(HUGE_BYTES), ctypes.c_int(_COLLAPSE)) == 0
     return made
+
+
+def collapse_heap_before(duration_ns: int | None) -> int:
+    """Call `collapse_heap` before a load of this duration in ns, unless the load is shorter than WORTHWHILE_NS.
+
+    duration_ns: None if it is not known, such as that of a number of iterations.
+    """
+    return 0 if duration_ns is not None and duration_ns < WORTHWHILE_NS else collapse_heap()
 
 
 def heap_ranges(maps: str) -> Iterator[int]:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from loadgen import huge_pages
-from loadgen.huge_pages import HUGE_BYTES, collapse_heap, heap_ranges
+from loadgen.huge_pages import HUGE_BYTES, WORTHWHILE_NS, collapse_heap, collapse_heap_before, heap_ranges
 
 MAPS = """\
 55cf3f600000-55cf3f800000 r-xp 00000000 fe:00 1 /usr/bin/python3
@@ -61,3 +61,13 @@ def test_a_system_without_huge_pages_changes_nothing(monkeypatch: pytest.MonkeyP
 def test_a_kernel_that_refuses_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(huge_pages, "_COLLAPSE", 12_345)  # no such advice: EINVAL, as before Linux 6.1
     assert collapse_heap() == 0
+
+
+@pytest.mark.parametrize(
+    ("duration_ns", "is_worthwhile"), [(WORTHWHILE_NS - 1, False), (WORTHWHILE_NS, True), (None, True)]
+)
+def test_only_a_load_that_is_long_enough_begins_with_huge_pages(
+    duration_ns: int | None, is_worthwhile: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(huge_pages, "collapse_heap", lambda: 7)
+    assert collapse_heap_before(duration_ns) == (7 if is_worthwhile else 0)

@@ -33,7 +33,7 @@ from loadgen.dsl.secret import secret_values
 from loadgen.dsl.users.exception_to_outcome import fault_text
 from loadgen.engine.health.selfcheck import scenario_line
 from loadgen.errors import LoadgenError, ScenarioError
-from loadgen.huge_pages import WORTHWHILE_NS, collapse_heap
+from loadgen.huge_pages import collapse_heap_before
 from loadgen.logs import log_to_stderr
 from loadgen.measure.deltas.limits import SHARED_BYTES
 from loadgen.measure.deltas.load_counts import Ending
@@ -192,8 +192,7 @@ class Worker:
             )
             self._raise_fence(self._drive, scenario.plan)
             self._steering = WorkerSteering(scenario.plan, self._stream.write, _REDACTOR.known)
-            if (scenario.plan.duration_ns or WORTHWHILE_NS) >= WORTHWHILE_NS:
-                collapse_heap()
+            collapse_heap_before(scenario.plan.duration_ns)
         except ScenarioError as error:
             faults = tuple(replace(fault, message=_REDACTOR.known(fault.message)) for fault in error.faults)
             return Refused(prepare.run_id, "the scenario has faults on this agent", faults)
