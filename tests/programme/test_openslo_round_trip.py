@@ -70,7 +70,7 @@ def test_alert_with_two_windows_is_written_as_two_policies_and_read_as_one_alert
     assert re.findall(r"lookbackWindow: (\S+)", written) == ["1h", "5m"]
     assert read_text(written, "x.yaml").slos == slos
     (loss,) = openslo_losses(slos)
-    assert "pages more" in str(loss)
+    assert "alert on each window alone, so more often" in str(loss)
 
 
 def test_query_that_looks_like_yaml_stays_a_text() -> None:
