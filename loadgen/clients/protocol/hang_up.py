@@ -21,7 +21,7 @@ from time import perf_counter_ns
 from typing import Any, Final
 from weakref import WeakKeyDictionary
 
-__all__ = ["EpollHangUps", "HangUps", "hang_ups_of"]
+__all__ = ["EpollHangUps", "HangUps", "watched"]
 
 _AT_ONCE: Final = 64
 """The most closed connections that one system call returns. Python reserves 12 bytes for each."""
@@ -114,9 +114,10 @@ def _fd_of(transport: asyncio.BaseTransport) -> int:
 _all: WeakKeyDictionary[asyncio.AbstractEventLoop, HangUps] = WeakKeyDictionary()
 
 
-def hang_ups_of(loop: asyncio.AbstractEventLoop) -> HangUps:
-    """Return the HangUps of an event loop, which is made at the first call."""
+def watched(loop: asyncio.AbstractEventLoop, connection: object, transport: asyncio.BaseTransport) -> HangUps:
+    """Watch an open connection of a loop, and return the HangUps of this loop, which is made at the first call."""
     hang_ups = _all.get(loop)
     if hang_ups is None:
         hang_ups = _all[loop] = EpollHangUps() if hasattr(select, "epoll") else HangUps()
+    hang_ups.watch(connection, transport)
     return hang_ups

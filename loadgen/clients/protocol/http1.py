@@ -32,7 +32,7 @@ import httptools
 
 from loadgen.clients.protocol.connection_interface import Connection as AnyConnection
 from loadgen.clients.protocol.connection_interface import Exchange, Lost, Sink, peer_text
-from loadgen.clients.protocol.hang_up import HangUps, hang_ups_of
+from loadgen.clients.protocol.hang_up import HangUps, watched
 from loadgen.clients.protocol.join_body_pieces import MANY_PIECES, join_tail
 from loadgen.clients.protocol.outcomes import HEAD_TOO_LARGE, PROTOCOL, RESET, TIMEOUT, TOO_LARGE, connect_failure
 from loadgen.clients.protocol.request_body_encoding import StreamedRequest, Upload
@@ -203,8 +203,7 @@ class Connection(asyncio.Protocol):
     def is_hung_up(self) -> bool:
         hang_ups = self._hang_ups
         if hang_ups is None:
-            hang_ups = self._hang_ups = hang_ups_of(self._loop)
-            hang_ups.watch(self, self._transport)
+            hang_ups = self._hang_ups = watched(self._loop, self, self._transport)
         return hang_ups.has(self, self._read_ns)
 
     @property

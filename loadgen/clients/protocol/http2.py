@@ -95,7 +95,7 @@ from loadgen.clients.framing.http2_state import (
     why_wrong,
 )
 from loadgen.clients.protocol.connection_interface import Connection, Exchange, Lost, Sink, Unprocessed
-from loadgen.clients.protocol.hang_up import HangUps, hang_ups_of
+from loadgen.clients.protocol.hang_up import HangUps, watched
 from loadgen.clients.protocol.http1 import MAX_BODY_BYTES, MAX_HEAD_BYTES
 from loadgen.clients.protocol.http2_heads import (
     INVALID_BLOCK,
@@ -278,8 +278,7 @@ class Http2Connection(ManyStreams[_Stream], asyncio.Protocol):
     def is_hung_up(self) -> bool:
         hang_ups = self._hang_ups
         if hang_ups is None:
-            hang_ups = self._hang_ups = hang_ups_of(self._loop)
-            hang_ups.watch(self, self._transport)
+            hang_ups = self._hang_ups = watched(self._loop, self, self._transport)
         return hang_ups.has(self, self._heard_ns)
 
     # -- what the client calls --------------------------------------------------------------
