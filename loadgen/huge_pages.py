@@ -1,8 +1,8 @@
-"""Moves this process's memory into huge pages, so that the processor needs less time to find addresses (Linux 6.1).
+"""Moves this process's memory into huge pages, so that the processor translates addresses faster (Linux 6.1 or later).
 
-Python's objects are small and lie all over some 50 MiB. With pages of 4 KiB, the processor's table of recent addresses
-(TLB) is too small for them, and a search after a miss takes longest in virtual machines. With pages of 2 MiB it is
-large enough. docs/decisions/173-huge-pages-for-the-heap.md has the measurements.
+Python's objects are small and lie all over some 50 MiB. With pages of 4 KiB, the processor's TLB is too small for them,
+and a page walk after a miss takes longest in virtual machines. With pages of 2 MiB it is large enough.
+docs/decisions/173-huge-pages-for-the-heap.md has the measurements.
 
 Only Linux has this (MADV_COLLAPSE). It needs no permission, and does not depend on the system's setting for transparent
 huge pages. Elsewhere, and where the kernel refuses, nothing happens.
@@ -40,7 +40,7 @@ def collapse_heap() -> int:
     """Move the memory that is in use into huge pages where at least half of such a page is in use.
 
     Call it when most objects of the process exist, and before anything is measured: it takes 3 to 20 ms for each huge
-    page, 50 to 300 ms for a worker. Memory that is allocated later has usual pages.
+    page, 50 to 400 ms for a worker. Memory that is allocated later has pages of 4 KiB.
 
     Returns:
         The number of huge pages, of HUGE_BYTES each, that the call made or found. 0: the system does not support it.

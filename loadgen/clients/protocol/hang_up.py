@@ -1,14 +1,14 @@
 """Finds kept connections that their target has closed, without a turn of the event loop.
 
-The loop reports a close only when it polls its sockets, and a journey that sends its next request at once does not
-let it poll. A POST on such a connection ends in a reset, and it must not be sent again, because the target may have
-acted on it. So such a request looks first, as httpcore, Go and curl do. 100 of 200 POSTs right after a close were
-`reset` before (tests/clients/test_hang_up.py has the sequence).
+The loop reports a close only when it polls its sockets, and a journey that sends its next request at once does not let
+it poll. A POST on such a connection ends in a reset, and it must not be sent again, because the target may have acted
+on it. So such a request looks first, as httpcore, Go and curl do. Without a look, 100 of 200 POSTs right after a close
+ended in `reset` (tests/clients/test_hang_up.py has the sequence).
 
-One look serves all connections of a loop: an epoll set of their sockets, one system call. A request looks unless
-another one has looked since the last bytes of its own connection were read. So users that the loop serves in one turn
-share a look, and a close that came before an answer was read, or together with it, is always found. Requests that may
-be sent again do not look.
+A look polls an epoll set with the sockets of all connections of a loop, by one system call. Before it is sent, a
+request looks, unless any request has looked since the last read of the connection that it will use. So users that the
+loop serves in one turn share a look. A close that arrived before or with the connection's previous answer is always
+found; a close after the shared look is not. Requests that may be sent again do not look.
 """
 
 from __future__ import annotations
@@ -28,8 +28,10 @@ _AT_ONCE: Final = 64
 
 
 class HangUps:
-    """The kept connections of one event loop that a request has looked at. This class is for systems without epoll:
-    each look is at one connection, and any byte counts as a close, because an idle connection must not receive one.
+    """The watched connections of one event loop, and whether their targets have closed them.
+
+    This class is for systems without epoll: each look polls one connection, and any byte that can be read counts as a
+    close, because an idle connection should receive no data.
     """
 
     __slots__ = ("_polls",)
@@ -45,7 +47,7 @@ class HangUps:
             self._polls[connection] = poll.poll
 
     def forget(self, connection: object) -> None:
-        """Stop to watch a connection that is closed."""
+        """Stop watching a connection that is closed."""
         self._polls.pop(connection, None)
 
     def has(self, connection: object, read_ns: int) -> bool:
