@@ -293,7 +293,7 @@ def view_of(path: Path) -> ViewState:
     regions = dict(zip(assigned["agents"], assigned["regions"], strict=True))
     seen = tuple(AgentView(name, region, "running", 0.0, planted("note")) for name, region in regions.items())
     return ViewState(
-        run.id, Phase.RUNNING, 5_000_000_000, spec, run.merge, seen, 2, True, path,
+        run.id, Phase.RUNNING, 5_000_000_000, spec, run.merge, seen, frozenset(regions), 2, True, path,
         notices=tuple(planted("notice") for _ in range(12)),
         steering=(SteeringView(planted("load"), planted("executor"), 5.0, planted("why"), planted("trouble"), False),),
         points=(PointView(planted("load"), planted("point"), 1, 2, 0),),

@@ -74,7 +74,8 @@ class FakeRun:
 
     def view(self) -> ViewState:
         agents = (AgentView("us-1", "us", self.us_state), AgentView("eu-1", "eu", "running"))
-        return ViewState("run", self.phase, self.clock_ns, self.plan, self.merge, agents, 2, True, Path("runs/run"))
+        live = frozenset(agent.id for agent in agents if agent.state not in ("lost", "finished"))
+        return ViewState("run", self.phase, self.clock_ns, self.plan, self.merge, agents, live, 2, True, Path("runs/r"))
 
 
 def ms(*values: float) -> list[int]:

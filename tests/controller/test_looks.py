@@ -44,7 +44,7 @@ def with_customs(metrics: int) -> Merge:
 
 
 def look(merge: Merge) -> object:
-    state = ViewState("run", Phase.RUNNING, 2 * NS_PER_S, spec(), merge, (), 0)
+    state = ViewState("run", Phase.RUNNING, 2 * NS_PER_S, spec(), merge, (), frozenset(), 0)
     return Watch(lambda: state)()
 
 

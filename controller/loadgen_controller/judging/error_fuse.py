@@ -164,8 +164,9 @@ class FuseWatch:
             finished: agents that will report no more intervals.
             clock_ns: now, ns from T0.
         """
-        reporting = [agent for agent in live if agent not in finished]
-        latest = merge.latest_window(reporting or None, clock_ns)
+        if clock_ns < (self._next + 1) * merge.interval_ns:  # the next interval goes on
+            return None
+        latest = merge.latest_window(frozenset(live).difference(finished) or None, clock_ns)
         if latest is None or latest.k < self._next:
             return None
         for k in range(self._next, latest.k + 1):

@@ -17,8 +17,6 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from typing import Final
 
-import numpy as np
-
 from loadgen.dsl.plans.spec import LaneSpec
 from loadgen.measure.merging.merge import Merge
 from loadgen.profiles.profile import ArrivalProfile
@@ -88,44 +86,56 @@ class PlanWatch:
     def _check_load(
         self, due: OpenDue, merge: Merge, assignment: Assignment, live: Collection[str], now_ns: int
     ) -> list[str]:
-        seen: list[tuple[int, int, str, int]] = []
+        reported = self._newly_reported(due, merge, assignment, live)
+        found: list[str] = []
+        due_n = due.count_at(now_ns + STOP_SLACK_NS)
+        if due.is_walked and due_n - due.walked > _MOST_WALKED:
+            return found
+        # In order of time: `by_agent` walks forwards, and starts from 0 again for a smaller number.
+        planned: dict[int, list[int] | None] = {}
+        for end_ns in sorted(reported):
+            for ns in (end_ns - merge.interval_ns, end_ns):  # the next check needs the second one
+                if ns not in planned:
+                    n = due.count_at(ns)
+                    planned[ns] = due.by_agent(n).tolist() if due.is_near(n) else None  # too costly: the end decides
+        most = due.by_agent(due_n).tolist()
+        for end_ns in sorted(reported):
+            settled = planned[end_ns - merge.interval_ns]
+            if settled is not None:
+                for at, agent, count in reported[end_ns]:
+                    found += self._judge(due, agent, end_ns, count, settled[at], most[at])
+        return found
+
+    def _newly_reported(
+        self, due: OpenDue, merge: Merge, assignment: Assignment, live: Collection[str]
+    ) -> dict[int, list[tuple[int, str, int]]]:
+        """Return, by the end of the newest interval of an agent: (index, agent, its due iterations so far) of each live
+        agent whose newest interval was not judged yet. Most agents have the same interval.
+        """
+        found: dict[int, list[tuple[int, str, int]]] = {}
         for at, agent in enumerate(assignment.agents):
             if agent not in live:
                 continue
             parts = [one.loads[due.load] for one in merge.epochs(agent) if due.load in one.loads]
             if parts and parts[-1].due:
-                before = sum(one.started + one.missed for one in parts[:-1])
                 end_ns, count = parts[-1].due.last
                 if end_ns > self._judged_ns.get((agent, due.load), -1):
                     self._judged_ns[agent, due.load] = end_ns
-                    seen.append((end_ns, at, agent, before + count))
-        found: list[str] = []
-        planned: dict[int, np.ndarray | None] = {}  # most agents report the same interval
-        due_n = due.count_at(now_ns + STOP_SLACK_NS)
-        if due.is_walked and due_n - due.walked > _MOST_WALKED:
-            return found
-        # In order of time: `by_agent` walks forwards, and starts from 0 again for a smaller number.
-        for end_ns, _, _, _ in sorted(seen):
-            for ns in (end_ns - merge.interval_ns, end_ns):  # the next check needs the second one
-                if ns not in planned:
-                    n = due.count_at(ns)
-                    planned[ns] = due.by_agent(n) if due.is_near(n) else None  # too costly: the end decides
-        most = due.by_agent(due_n)
-        for end_ns, at, agent, reported in sorted(seen):
-            settled = planned[end_ns - merge.interval_ns]
-            if settled is not None:
-                found += self._judge(due, agent, end_ns, reported, int(settled[at]), int(most[at]))
+                    before = sum(one.started + one.missed for one in parts[:-1])
+                    found.setdefault(end_ns, []).append((at, agent, before + count))
         return found
 
     def _judge(self, due: OpenDue, agent: str, end_ns: int, reported: int, least: int, most: int) -> list[str]:
         place = agent, due.load
-        whose = f" of load {due.planned.name}" if due.planned.name else ""
         if reported >= least:
-            self._behind[place] = 0
+            self._behind.pop(place, None)
             self._since_ns[place] = end_ns
+            if reported <= most:
+                return []
         else:
             self._behind[place] = self._behind.get(place, 0) + 1
-        if self._behind[place] >= PATIENCE and (*place, False) not in self._reported:
+        whose = f" of load {due.planned.name}" if due.planned.name else ""
+        if self._behind.get(place, 0) >= PATIENCE and (*place, False) not in self._reported:
             self._reported.add((*place, False))
             since_s = self._since_ns.get(place, 0) / NS_PER_S
             return [

@@ -11,6 +11,7 @@ import logging
 import secrets
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -234,7 +235,8 @@ async def _shown(conductor: Conductor, stop: Stopping, console: Console | None, 
     if console is None:
         yield
         return
-    figures = Watch(conductor.view, lambda: stop.notices, is_for_lines=not console.is_terminal)
+    view = partial(conductor.view, with_agents=console.is_terminal)
+    figures = Watch(view, lambda: stop.notices, is_for_lines=not console.is_terminal)
     showing = asyncio.create_task(show(figures, console, page.address(conductor)), name="live view")
     try:
         yield

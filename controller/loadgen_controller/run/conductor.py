@@ -374,8 +374,8 @@ class Conductor:
         """Return how many iterations are due before `at_ns` after T0; None if a load is not open."""
         return self._load_control.adjustments.due_before(at_ns)
 
-    def view(self) -> ViewState:
-        """Return the state of the run for the live view."""
+    def view(self, *, with_agents: bool = True) -> ViewState:
+        """Return the state of the run for the live view. with_agents: with a row of each agent, which costs most."""
         return build_view(
             self._run,
             self._order,
@@ -389,6 +389,7 @@ class Conductor:
             run_dir=self._folder.path,
             now_ns=self._clock(),
             of_probes=self._probes.judged,
+            with_agents=with_agents,
         )
 
     def _sight(self) -> Sight:

@@ -75,7 +75,9 @@ class ViewState:
     """The plan with all load changes so far."""
     merge: Merge
     agents: tuple[AgentView, ...]
-    """The agents that take part, also lost ones, in the order of their indices."""
+    """The agents that take part, also lost ones, in the order of their indices; empty if nobody asked for them."""
+    live: frozenset[str]
+    """The names of agents that are not lost and still report."""
     agents_wanted: int
     """The number of agents for which the run waits before it starts."""
     is_embedded: bool = True

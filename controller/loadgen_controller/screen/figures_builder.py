@@ -65,8 +65,7 @@ class Watch:
     def __call__(self) -> Figures:
         state = self._view()
         merge, clock_ns = state.merge, state.clock_ns
-        live = {a.id for a in state.agents if a.state not in ("lost", "finished")}
-        window = merge.latest_window(live or None, clock_ns)
+        window = merge.latest_window(state.live or None, clock_ns)
         total = merge.counters()
         is_warmup = 0 < clock_ns < state.spec.warmup_ns
         # While a large fleet reports, totals change all the time, so tables are computed once an interval only.
@@ -100,7 +99,7 @@ class Watch:
             reported=len(window.agents) if window else 0,
             agents_wanted=state.agents_wanted,
             notices=(*state.notices, *self._notices()),
-            unfit=tuple(_unfit(state, window)),
+            unfit=() if window is None else tuple(_unfit(window)),
             counted=t.counted,
             meeting=(*_steering(state), *_meeting(state)),
             streams=t.streams,
@@ -125,13 +124,13 @@ class _Tables:
 
     def __init__(self, state: ViewState, window: Window | None, is_warmup: bool, is_for_lines: bool) -> None:
         merge = state.merge
-        unfit = {a.region for a in state.agents if window and a.id in window.health and window.health[a.id].unfit}
+        unfit = set() if window is None else {agent for agent, health in window.health.items() if health.unfit}
+        unfit_regions = {agent.region for agent in state.agents if agent.id in unfit}
 
         def row(name: str, of: Named, region: str = ALL) -> Row:
             last = _cells(window, of, region, is_warmup) if window else Cells()
-            return Row(
-                name, last, _cells(merge, of, region, is_warmup), bool(unfit) if region == "*" else region in unfit
-            )
+            is_unfit = bool(unfit) if region == ALL else region in unfit_regions
+            return Row(name, last, _cells(merge, of, region, is_warmup), is_unfit)
 
         rows = merge.rows(warmup=is_warmup)
         journeys = [r for r in rows if r.kind == "journey"][:SHOWN_ROWS]
@@ -277,16 +276,15 @@ def _meeting(state: ViewState) -> Iterator[str]:
             yield f"{format_count(point.waiting)} of {format_count(point.users)} wait at {where}"
 
 
-def _unfit(state: ViewState, window: Window | None) -> Iterator[str]:
-    """Yield a text for each agent or worker that was not fit to measure in the last interval, with the reasons."""
-    for agent in state.agents:
-        health = window.health.get(agent.id) if window else None
-        workers = window.workers.get(agent.id, ()) if window else ()
+def _unfit(window: Window) -> Iterator[str]:
+    """Yield a text for each agent or worker that was not fit to measure in this interval, with the reasons."""
+    for agent in sorted(agent for agent, health in window.health.items() if health.unfit or agent in window.workers):
+        workers = window.workers.get(agent, ())
         for one in workers:
             if one.health.unfit:
-                yield f"worker {one.worker} of {agent.id}: {'; '.join(one.health.unfit)}"
-        if health is not None and health.unfit and not workers:
-            yield f"{agent.id}: {'; '.join(health.unfit)}"
+                yield f"worker {one.worker} of {agent}: {'; '.join(one.health.unfit)}"
+        if not workers:
+            yield f"{agent}: {'; '.join(window.health[agent].unfit)}"
 
 
 def _agents(state: ViewState, window: Window | None) -> Iterator[AgentRow]:

@@ -129,8 +129,7 @@ class RunFeed:
         Cost: `python -m bench history`.
         """
         view = self._view = self._conductor.view()
-        live = {agent.id for agent in view.agents if agent.state not in ("lost", "finished")}
-        window = view.merge.latest_window(live or None, view.clock_ns)
+        window = view.merge.latest_window(view.live or None, view.clock_ns)
         upto = None if self.is_over else -1 if window is None else window.k
         self._history.look(view.merge, upto=upto, planned=planned_by(view.spec), is_over=self.is_over)
         self._is_table_old = not with_table

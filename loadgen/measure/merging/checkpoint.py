@@ -19,7 +19,7 @@ from loadgen.measure.run_folder.rundir import replace_file
 
 __all__ = ["Checkpoint", "freeze", "read_checkpoint", "thaw", "write_checkpoint"]
 
-_MAGIC: Final = b"lgcheck2"
+_MAGIC: Final = b"lgcheck3"
 
 
 class Checkpoint(msgspec.Struct, frozen=True):

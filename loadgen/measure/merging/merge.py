@@ -9,7 +9,7 @@ This module does no I/O and reads no clock; times are on the run's clock, 0 = T0
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence, Set
 from enum import Enum
 from itertools import islice
 from operator import attrgetter
@@ -622,7 +622,7 @@ class Merge(Measured):
             live: names of the agents that still report; None: all agents with merged deltas.
             clock_ns: now, on the run's clock; None: no interval is overdue.
         """
-        wanted = set(self._epochs if live is None else live)
+        wanted: Set[str] = self._epochs.keys() if live is None else live if isinstance(live, Set) else set(live)
         for k in sorted(self._windows, reverse=True):
             window = self._windows[k]
             is_late = clock_ns is not None and clock_ns - window.end_ns > _PATIENCE_NS
