@@ -176,7 +176,7 @@ class Sim:
             data = with_beat(data, self._beat(now_ns))
         if not self._send(data):
             return False
-        self._beats.delta_sent(now_ns, with_beat=rides)
+        self._beats.delta_sent(now_ns, with_beat=rides, every_ns=self._asked_ns)
         return True
 
     def measure(self, second: int) -> None:

@@ -21,7 +21,7 @@ def of_an_hour(every_ns: int, late_ns: int = 20 * NS_PER_MS, *, may_ride: bool =
             next_ns += every_ns
             if rides := times.rides(now_ns):
                 within.append(now_ns)
-            times.delta_sent(now_ns, with_beat=rides)
+            times.delta_sent(now_ns, with_beat=rides, every_ns=every_ns)
         if times.is_due(now_ns):
             times.sent(now_ns)
             own.append(now_ns)
@@ -36,13 +36,22 @@ def test_under_load_each_heartbeat_travels_within_a_delta() -> None:
 
 @pytest.mark.parametrize("every_ns", [0, S // 10, S, 3 * S // 2, 2 * S, 3 * S, 5 * S])
 @pytest.mark.parametrize("late_ns", [0, 20 * NS_PER_MS, 400 * NS_PER_MS])
-def test_no_two_heartbeats_are_further_apart_than_half_of_the_time_to_suspect_an_agent(
+def test_no_two_heartbeats_are_further_apart_than_a_second_and_half_or_2_and_a_half_with_longer_intervals(
     every_ns: int, late_ns: int
 ) -> None:
     own, within = of_an_hour(every_ns, late_ns)
     sent = sorted((*own, *within))
-    assert max(b - a for a, b in pairwise(sent)) <= 1550 * NS_PER_MS
+    most_ns = (1550 if every_ns <= S else 2550) * NS_PER_MS
+    assert max(b - a for a, b in pairwise(sent)) <= most_ns, "an agent is suspected after 3 s"
     assert len(sent) <= 2 * 3600, "deltas that come more often do not each carry one"
+
+
+@pytest.mark.parametrize(("every_s", "own_of_each"), [(1, 0), (2, 0), (3, 1), (5, 3)])
+def test_a_heartbeat_of_its_own_is_sent_only_if_no_delta_is_due_within_a_second(every_s: int, own_of_each: int) -> None:
+    own, within = of_an_hour(every_s * S, late_ns=0)
+    deltas = 3600 // every_s
+    assert abs(len(own) - own_of_each * deltas) <= 5, "before the first delta, each second"
+    assert abs(len(within) - deltas) <= 1
 
 
 def test_an_older_controller_gets_heartbeats_of_their_own() -> None:
@@ -55,7 +64,7 @@ def test_a_new_phase_is_sent_at_once_whatever_carried_the_last_heartbeat() -> No
         times = HeartbeatTimes(0)
         times.may_ride = True
         times.sent(S)
-        times.delta_sent(S, with_beat=within)
+        times.delta_sent(S, with_beat=within, every_ns=0)
         assert not times.is_due(S)
         assert not times.rides(S)
         times.soon()

@@ -107,3 +107,36 @@ def test_the_index_of_rows_is_that_of_their_pairs(added: Added) -> None:
     assert index_of(rows, firsts).tolist() == [number * SLOTS + slot for number, row in added for slot in sorted(row)]
     assert rows.lasts.tolist() == [max(row) for _, row in added]
     assert firsts.tolist() == [number * SLOTS for number, _ in added]
+
+
+huge_rows = st.lists(
+    st.tuples(
+        st.sampled_from([0, 1, 9, 639, 200_000]),
+        st.dictionaries(slots, st.sampled_from([1, 255, 256, 65_536, 1 << 31]), min_size=1, max_size=4),
+    ),
+    max_size=4,
+)
+
+
+@settings(max_examples=examples(40), deadline=None)
+@given(huge_rows, rows_at_random, st.booleans())
+def test_a_store_from_a_state_holds_the_same_and_goes_on(before: Added, after: Added, is_dense: bool) -> None:
+    store, again = Store(is_dense=is_dense), Store()
+    parts = [before] * 3  # counts beyond 4 bytes, too
+    for part in parts:
+        store.add_rows(*rows_and_stats(part))
+    state = store.state()
+    again.take_state(state)
+    assert again.state() == state, "equal counts give equal bytes"
+    assert bucket_counts(again) == expected(parts)
+    again.add_rows(*rows_and_stats(after))
+    assert bucket_counts(again) == expected([*parts, after])
+    assert again.total == sum(expected([*parts, after]).values())
+
+
+def test_a_state_grows_with_the_counts_and_not_with_the_pages() -> None:
+    store = Store()
+    store.add_rows(*rows_and_stats([(number, {slot: 1 for slot in range(0, SLOTS, 128)}) for number in range(10)]))
+    state = store.state()
+    assert store.pages == 10 * (SLOTS // 128)
+    assert len(state.distances) + len(state.counts) == 2 * store.pages, "a byte each for a distance and a count"

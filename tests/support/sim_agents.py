@@ -487,7 +487,8 @@ class SimAgent:
             data = with_beat(data, self._beat(now_ns))
         if not self._link.send_encoded(data):
             return False
-        self._beats.delta_sent(now_ns, with_beat=rides)
+        asked_ns = 0 if self._unacknowledged is None else self._unacknowledged.asked_ns
+        self._beats.delta_sent(now_ns, with_beat=rides, every_ns=asked_ns)
         return True
 
     def _measure(self, now_ns: int) -> None:

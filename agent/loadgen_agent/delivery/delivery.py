@@ -66,6 +66,11 @@ class Delivery:
         return self.unacknowledged is None or self.unacknowledged.is_handed_over
 
     @property
+    def asked_ns(self) -> int:
+        """The interval of deltas that the controller has asked for in this run, ns; 0 if it has asked for none."""
+        return 0 if self.unacknowledged is None else self.unacknowledged.asked_ns
+
+    @property
     def has_left_over(self) -> bool:
         """Whether deltas of earlier processes are still undelivered."""
         return bool(self._left)

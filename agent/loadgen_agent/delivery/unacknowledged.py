@@ -65,7 +65,7 @@ class UnacknowledgedDeltas:
         """Number of the workers' deltas that were kept."""
         self._next = 0
         """Number that the next delta gets."""
-        self._asked_ns = 0
+        self.asked_ns = 0
         """The requested interval; 0 if each delta of the workers is sent."""
         self._fin: Fin | None = None
         self._fin_sent_ns: int | None = None
@@ -150,7 +150,7 @@ class UnacknowledgedDeltas:
     @property
     def _patience_ns(self) -> int:
         """Return the time without an acknowledgement after which deltas are sent again now."""
-        return max(STALLED_NS << self._stalls, min(2 * self._asked_ns, STALLED_NS << _MOST_STALLS))
+        return max(STALLED_NS << self._stalls, min(2 * self.asked_ns, STALLED_NS << _MOST_STALLS))
 
     def ask(self, interval_ns: int) -> None:
         """Set the interval in ns for which later deltas are joined to one.
@@ -159,7 +159,7 @@ class UnacknowledgedDeltas:
         also repeated later, after two intervals but at most 8 s: with the repeated ones, a busy controller would fall
         further behind.
         """
-        self._asked_ns = interval_ns
+        self.asked_ns = interval_ns
         self._backlog.ask(interval_ns if self._fin is None else 0)
 
     def keep(self, delta: Delta) -> None:

@@ -1,7 +1,8 @@
 """Decides when an agent sends a heartbeat, and whether it sends it inside a delta (its measurements of one interval).
 
-Under load an agent sends a delta each second. A heartbeat in the delta's envelope saves a message to the controller and
-its answer. An agent whose next delta is due later, or that has none, sends a heartbeat of its own.
+Under load an agent sends a delta each second, or less often to a busy controller. A heartbeat in the delta's envelope
+saves a message to the controller and its answer. If no delta is due within a second, the agent sends a heartbeat of
+its own.
 
 Pure: the caller passes times, in ns of its monotonic clock. The reasons are in
 `docs/decisions/149-heartbeats-within-deltas.md`.
@@ -17,9 +18,9 @@ __all__ = ["EVERY_NS", "LATE_NS", "HeartbeatTimes"]
 
 EVERY_NS: Final = 1 * NS_PER_S
 """Time between two heartbeats."""
-LATE_NS: Final = 3 * NS_PER_S // 2
-"""While deltas are sent, a heartbeat waits for the next one for this time after the last heartbeat. Deltas come each
-second, and a little later on a busy machine. It must stay well below the 3 s after which an agent is suspected."""
+LATE_NS: Final = NS_PER_S // 2
+"""A heartbeat waits this much longer for a delta that is late, as on a busy machine. So at most 2.5 s pass between two
+heartbeats, which is less than the 3 s after which an agent is suspected."""
 _TOO_SOON_NS: Final = EVERY_NS // 2
 """A delta takes a heartbeat along only if the last one is older, so repeated deltas do not carry one each."""
 
@@ -31,13 +32,17 @@ class HeartbeatTimes:
         self.may_ride = False
         """Whether heartbeats may travel within deltas: older controllers do not read them there."""
         self._sent_ns = now_ns
-        self._delta_ns: int | None = None
+        self._delta_due_ns = now_ns - NS_PER_S
+        """When the next delta is due that may take a heartbeat along."""
+        self._longest_ns = EVERY_NS
+        """The longest time after the last heartbeat for which the next one waits for that delta."""
         self._is_soon = False
 
     def is_due(self, now_ns: int) -> bool:
         """Return whether the agent must send a heartbeat of its own now."""
-        waits = self.may_ride and self._delta_ns is not None and now_ns - self._delta_ns < LATE_NS
-        return self._is_soon or now_ns - self._sent_ns >= (LATE_NS if waits else EVERY_NS)
+        since_ns = now_ns - self._sent_ns
+        waits = since_ns < self._longest_ns and -EVERY_NS <= now_ns - self._delta_due_ns < LATE_NS
+        return self._is_soon or (since_ns >= EVERY_NS and not waits)
 
     def rides(self, now_ns: int) -> bool:
         """Return whether a delta that is sent now takes a heartbeat along."""
@@ -51,8 +56,14 @@ class HeartbeatTimes:
         """Record that a heartbeat is sent now."""
         self._sent_ns, self._is_soon = now_ns, False
 
-    def delta_sent(self, now_ns: int, *, with_beat: bool) -> None:
-        """Record that a delta is sent now. with_beat: whether a heartbeat travels within it."""
-        self._delta_ns = now_ns
+    def delta_sent(self, now_ns: int, *, with_beat: bool, every_ns: int) -> None:
+        """Record that a delta is sent now.
+
+        with_beat: whether a heartbeat travels within it. every_ns: the time after which the next delta is due; 0 if the
+        controller has asked for none, which means each second.
+        """
+        if self.may_ride:
+            every_ns = max(EVERY_NS, every_ns)
+            self._delta_due_ns, self._longest_ns = now_ns + every_ns, every_ns + LATE_NS
         if with_beat:
             self.sent(now_ns)

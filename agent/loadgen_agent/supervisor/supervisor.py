@@ -538,7 +538,7 @@ class Supervisor:
             data = with_beat(data, self._heartbeat(now_ns))
         if not self._link.send_encoded(data):
             return False
-        self._beats.delta_sent(now_ns, with_beat=rides)
+        self._beats.delta_sent(now_ns, with_beat=rides, every_ns=self._delivery.asked_ns)
         return True
 
     def _note(self, now_ns: int) -> str:
