@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Final
 
 import msgspec
@@ -24,6 +24,10 @@ __all__ = ["KEPT", "LoadProgress", "LoadProgressState", "Samples"]
 KEPT: Final = 1_024
 
 
+SamplesState = tuple[bytes, bytes]
+"""The columns of a Samples."""
+
+
 class Samples:
     """A count at the ends of intervals, as pairs (end in ns, count) in order of time.
 
@@ -33,16 +37,26 @@ class Samples:
 
     __slots__ = ("_ends_ns", "_numbers")
 
-    def __init__(self, pairs: Iterable[tuple[int, int]] = ()) -> None:
+    def __init__(self) -> None:
         self._ends_ns, self._numbers = array("q"), array("q")
-        for end_ns, number in pairs:
-            self.add(end_ns, number)
 
     def __len__(self) -> int:
         return len(self._ends_ns)
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
         return zip(self._ends_ns, self._numbers, strict=True)
+
+    def freeze(self) -> SamplesState:
+        """Return the contents as a value for a checkpoint, without an object for each of its pairs."""
+        return self._ends_ns.tobytes(), self._numbers.tobytes()
+
+    @classmethod
+    def thaw(cls, state: SamplesState) -> Samples:
+        """Return a new object with the contents that `freeze` returned."""
+        made = cls()
+        made._ends_ns.frombytes(state[0])
+        made._numbers.frombytes(state[1])
+        return made
 
     @property
     def last(self) -> tuple[int, int]:
@@ -64,13 +78,13 @@ class Samples:
 
 
 class LoadProgressState(msgspec.Struct, frozen=True):
-    """A LoadProgress as values, for a checkpoint. due, users: the pairs of its samples."""
+    """A LoadProgress as values, for a checkpoint."""
 
     started: int = 0
     missed: int = 0
     waiting: int = 0
-    due: list[tuple[int, int]] = []
-    users: list[tuple[int, int]] = []
+    due: SamplesState = b"", b""
+    users: SamplesState = b"", b""
 
 
 class LoadProgress:
@@ -90,14 +104,14 @@ class LoadProgress:
 
     def freeze(self) -> LoadProgressState:
         """Return the contents as a value for a checkpoint."""
-        return LoadProgressState(self.started, self.missed, self.waiting, list(self.due), list(self.users))
+        return LoadProgressState(self.started, self.missed, self.waiting, self.due.freeze(), self.users.freeze())
 
     @classmethod
     def thaw(cls, state: LoadProgressState) -> LoadProgress:
         """Return a new object with the contents that `freeze` returned."""
         made = cls()
         made.started, made.missed, made.waiting = state.started, state.missed, state.waiting
-        made.due, made.users = Samples(state.due), Samples(state.users)
+        made.due, made.users = Samples.thaw(state.due), Samples.thaw(state.users)
         return made
 
     @property

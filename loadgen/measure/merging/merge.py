@@ -586,7 +586,8 @@ class Merge(Measured):
 
     def epochs(self, agent: str) -> tuple[Epoch, ...]:
         """Return the epochs (registrations) of an agent of which deltas were merged, oldest first."""
-        return tuple(epoch for _, epoch in sorted(self._epochs.get(agent, {}).items()))
+        epochs = self._epochs.get(agent, {})
+        return tuple(epochs.values() if len(epochs) < 2 else map(epochs.__getitem__, sorted(epochs)))
 
     def counters(self, region: str = ALL, agent: str | None = None) -> Counters:
         """Return the exact counters of the run, limited to a region, to an agent, or to both if they are given.
