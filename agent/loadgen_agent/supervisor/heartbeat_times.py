@@ -38,11 +38,19 @@ class HeartbeatTimes:
         """The longest time after the last heartbeat for which the next one waits for that delta."""
         self._is_soon = False
 
+    @property
+    def due_ns(self) -> int:
+        """When the agent must send a heartbeat of its own, unless a delta or another call changes it."""
+        if self._is_soon:
+            return 0
+        own_ns = self._sent_ns + EVERY_NS
+        if own_ns < self._delta_due_ns - EVERY_NS:
+            return own_ns
+        return max(own_ns, min(self._delta_due_ns + LATE_NS, self._sent_ns + self._longest_ns))
+
     def is_due(self, now_ns: int) -> bool:
         """Return whether the agent must send a heartbeat of its own now."""
-        since_ns = now_ns - self._sent_ns
-        waits = since_ns < self._longest_ns and -EVERY_NS <= now_ns - self._delta_due_ns < LATE_NS
-        return self._is_soon or (since_ns >= EVERY_NS and not waits)
+        return now_ns >= self.due_ns
 
     def rides(self, now_ns: int) -> bool:
         """Return whether a delta that is sent now takes a heartbeat along."""
