@@ -41,8 +41,10 @@ def build_view(
         claimant: returns the id of the run for which an agent works; empty if the agent is idle.
         expected: region by id, of the agents that this controller has started.
         of_probes: the results of the objectives on probes so far.
-        with_agents: whether to make a row of each agent. For 1,000 agents that takes most of the time.
+        with_agents: whether to make a row of each agent when all have reported; before that, there is always one. For
+            1,000 agents the rows take most of the time.
     """
+    with_agents = with_agents or merge.agent_count < max(1, len(run.members))
     agents = tuple(_rows(run, record, fleet, claimant, expected, now_ns)) if with_agents else ()
     return ViewState(
         run_id=record.run_id,
