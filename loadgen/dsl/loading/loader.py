@@ -47,13 +47,13 @@ from loadgen.dsl.loading.uses.rows_and_states import attribute_misuses
 from loadgen.dsl.metric import Declared, Metric, metrics_declared
 from loadgen.dsl.payload import ScenarioBlob, ScenarioFile, bodies_made
 from loadgen.dsl.plans import plan_loads
+from loadgen.dsl.plans.objectives.promise_file import PromiseFile
+from loadgen.dsl.plans.objectives.window_size import small_windows
 from loadgen.dsl.plans.param import Params, params_given
 from loadgen.dsl.plans.plan import Plan, rows_needed
 from loadgen.dsl.plans.plan_check import limits_never_reached, metrics_wrong
 from loadgen.dsl.plans.plan_loads import names_wrong
-from loadgen.dsl.plans.promise_file import PromiseFile
 from loadgen.dsl.plans.spec import Overrides
-from loadgen.dsl.plans.window_size import small_windows
 from loadgen.dsl.prompts.prompt import Prompt, Zipf
 from loadgen.dsl.secret import AskedSecrets, missing_secrets, name_is_good, secrets_asked
 from loadgen.dsl.source_location import Origin
