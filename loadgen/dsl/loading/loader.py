@@ -177,6 +177,13 @@ def _load(path: Path, plan_name: str | None, overrides: Overrides, *, check_secr
 
 def _read(path: Path) -> Source:
     where = str(path)
+    if path.parts and path.parts[0] in ("http:", "https:"):  # a path has one slash where the URL had two
+        where = where.replace(":/", "://", 1)
+        hint = f"give a Python file; `loadgen run {where}` runs a load on one URL"
+        raise ScenarioError([Fault(where, 0, "is a URL, not a scenario file", hint)])
+    if (path / "manifest.json").is_file():
+        hint = f"give a Python file; `loadgen runs rerun {where}` repeats this run"
+        raise ScenarioError([Fault(where, 0, "is the folder of a run, not a scenario file", hint)])
     if path.is_dir():
         there = [p.name for p in sorted(path.glob("*.py"))]
         raise ScenarioError(
