@@ -35,7 +35,20 @@ if TYPE_CHECKING:
     from loadgen.dsl.journey import Journey, Mix, journey
     from loadgen.dsl.metric import counter, gauge, rate, trend
     from loadgen.dsl.payload import blob, file
-    from loadgen.dsl.plans.goodput import goodput
+    from loadgen.dsl.plans.objectives.goodput import goodput
+    from loadgen.dsl.plans.objectives.promise_file import openslo
+    from loadgen.dsl.plans.objectives.slo import (
+        any_of,
+        checks,
+        error_ratio,
+        maximum,
+        mean,
+        minimum,
+        none_of,
+        p,
+        throughput,
+        total,
+    )
     from loadgen.dsl.plans.param import param
     from loadgen.dsl.plans.per_load import PerLoad, per_load
     from loadgen.dsl.plans.plan import Plan
@@ -47,19 +60,6 @@ if TYPE_CHECKING:
         postgres_server,
         probe,
         prometheus_server,
-    )
-    from loadgen.dsl.plans.promise_file import openslo
-    from loadgen.dsl.plans.slo import (
-        any_of,
-        checks,
-        error_ratio,
-        maximum,
-        mean,
-        minimum,
-        none_of,
-        p,
-        throughput,
-        total,
     )
     from loadgen.dsl.prompts.prompt import Prompt, prompt, shared_prefix, zipf
     from loadgen.dsl.pytest_trial import Trial
@@ -212,11 +212,11 @@ _MODULES = {
     "Turn": "loadgen.dsl.data.inference_rows",
     "User": "loadgen.dsl.users.user",
     "UserWith": "loadgen.dsl.users.user",
-    "any_of": "loadgen.dsl.plans.slo",
+    "any_of": "loadgen.dsl.plans.objectives.slo",
     "arrivals": "loadgen.dsl.executors.standard",
     "blob": "loadgen.dsl.payload",
     "break_point": "loadgen.dsl.executors.named_shapes",
-    "checks": "loadgen.dsl.plans.slo",
+    "checks": "loadgen.dsl.plans.objectives.slo",
     "counter": "loadgen.dsl.metric",
     "edge": "loadgen.dsl.graphs.nodes_and_edges",
     "choices": "loadgen.dsl.data.choices",
@@ -225,7 +225,7 @@ _MODULES = {
     "DescriptorSet": "loadgen.dsl.data.descriptor_set",
     "quantiles": "loadgen.dsl.data.quantile_file",
     "empirical": "loadgen.dsl.distributions",
-    "error_ratio": "loadgen.dsl.plans.slo",
+    "error_ratio": "loadgen.dsl.plans.objectives.slo",
     "exponential": "loadgen.dsl.distributions",
     "feed": "loadgen.dsl.data",
     "file": "loadgen.dsl.payload",
@@ -233,7 +233,7 @@ _MODULES = {
     "fixed": "loadgen.dsl.distributions",
     "fixed_size": "loadgen.clients.tcp_udp.frames",
     "gauge": "loadgen.dsl.metric",
-    "goodput": "loadgen.dsl.plans.goodput",
+    "goodput": "loadgen.dsl.plans.objectives.goodput",
     "gql": "loadgen.clients.graphql",
     "graph": "loadgen.dsl.graphs.graph",
     "hold": "loadgen.dsl.executors.capacity",
@@ -243,22 +243,22 @@ _MODULES = {
     "length_prefix": "loadgen.clients.tcp_udp.frames",
     "lines": "loadgen.clients.tcp_udp.frames",
     "lognormal": "loadgen.dsl.distributions",
-    "maximum": "loadgen.dsl.plans.slo",
-    "mean": "loadgen.dsl.plans.slo",
+    "maximum": "loadgen.dsl.plans.objectives.slo",
+    "mean": "loadgen.dsl.plans.objectives.slo",
     "kubernetes_cluster": "loadgen.dsl.plans.probe",
     "pgbouncer_console": "loadgen.dsl.plans.probe",
     "postgres_server": "loadgen.dsl.plans.probe",
     "prometheus_server": "loadgen.dsl.plans.probe",
     "metrics_page": "loadgen.dsl.plans.probe",
-    "minimum": "loadgen.dsl.plans.slo",
+    "minimum": "loadgen.dsl.plans.objectives.slo",
     "node": "loadgen.dsl.graphs.nodes_and_edges",
-    "none_of": "loadgen.dsl.plans.slo",
+    "none_of": "loadgen.dsl.plans.objectives.slo",
     "normal": "loadgen.dsl.distributions",
     "open_run": "loadgen.report.run_as_dataframes",
     "open_study": "loadgen.studies.read_study",
     "open_sweep": "loadgen.sweep.open_sweep",
-    "openslo": "loadgen.dsl.plans.promise_file",
-    "p": "loadgen.dsl.plans.slo",
+    "openslo": "loadgen.dsl.plans.objectives.promise_file",
+    "p": "loadgen.dsl.plans.objectives.slo",
     "param": "loadgen.dsl.plans.param",
     "per_load": "loadgen.dsl.plans.per_load",
     "probe": "loadgen.dsl.plans.probe",
@@ -275,8 +275,8 @@ _MODULES = {
     "spike": "loadgen.dsl.executors.named_shapes",
     "stress": "loadgen.dsl.executors.named_shapes",
     "tag": "loadgen.dsl.tag",
-    "throughput": "loadgen.dsl.plans.slo",
-    "total": "loadgen.dsl.plans.slo",
+    "throughput": "loadgen.dsl.plans.objectives.slo",
+    "total": "loadgen.dsl.plans.objectives.slo",
     "trend": "loadgen.dsl.metric",
     "uniform": "loadgen.dsl.distributions",
     "until": "loadgen.clients.tcp_udp.frames",

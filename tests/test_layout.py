@@ -76,8 +76,8 @@ IMPORTERS = {
     "rich": {"controller/loadgen_controller/"},
     "uvloop": {
         "controller/loadgen_controller/launch/event_loop.py",
-        "controller/loadgen_controller/planning/core_probe.py",
-        "controller/loadgen_controller/planning/core_probe_server.py",
+        "controller/loadgen_controller/planning/core_rate/probe.py",
+        "controller/loadgen_controller/planning/core_rate/probe_server.py",
         "agent/loadgen_agent/cli.py",
         "agent/loadgen_agent/worker/worker.py",
         "loadgen/target/program.py",

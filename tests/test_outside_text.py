@@ -153,7 +153,7 @@ ALLOWED = {
     "controller/loadgen_controller/cli.py": {"sys.stderr.write"},  # an `annotation`, which is a command of a CI
     "controller/loadgen_controller/commands/ci.py": {"sys.stdout.write"},  # an `annotation`
     "controller/loadgen_controller/commands/completion.py": {"sys.stdout.write"},  # a fixed script
-    "controller/loadgen_controller/planning/core_probe_server.py": {"sys.stdout.write"},  # its own port
+    "controller/loadgen_controller/planning/core_rate/probe_server.py": {"sys.stdout.write"},  # its own port
     "agent/loadgen_agent/cli.py": {"sys.stderr.write"},  # of a `block`
     "loadgen/target/__main__.py": {"sys.stderr.write", "sys.stdout.write"},  # of a `block`; its own address
     "loadgen/target/llm/__main__.py": {"sys.stderr.write", "sys.stdout.write"},  # of a `block`; its own address

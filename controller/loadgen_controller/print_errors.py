@@ -58,7 +58,11 @@ def _parser_error(error: Any) -> tuple[str, str]:
     """Return the message of a parser's error in the style of loadgen, and a hint what to do."""
     message = error.format_message().rstrip(".").replace(": Value error, ", ": ")  # pydantic puts this before our text
     message = message.replace(": Input should", ": it should")
-    context = getattr(error, "ctx", None)
-    path = context.command_path if context is not None else "loadgen"
     message = message or "missing command"  # a group without arguments: its help was printed, and the message is empty
-    return message[:1].lower() + message[1:], f"{path} --help lists arguments and options"
+    message = message[:1].lower() + message[1:]
+    context = getattr(error, "ctx", None)
+    if context is None and (option := getattr(error, "option_name", None)):  # the parser names no command here
+        return message, f"write a value after {option}, or leave it out; the command with --help describes it"
+    path = context.command_path if context is not None else "loadgen"
+    what = "its commands" if message.startswith("no such command") else "arguments and options"
+    return message, f"{path} --help lists {what}"

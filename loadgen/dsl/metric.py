@@ -28,7 +28,7 @@ from contextvars import ContextVar
 from math import isfinite
 from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar
 
-from loadgen.dsl.plans.slo_expression import (
+from loadgen.dsl.plans.objectives.slo_expression import (
     Choice,
     CountValue,
     Expression,

@@ -30,6 +30,7 @@ from fractions import Fraction
 from typing import Final
 
 from loadgen.analysis.burn.rules import LEAST_BAD_PAGE, LEAST_BAD_TICKET, rules_of_window
+from loadgen.probes.prometheus.selectors import SELECTOR, STRING
 from loadgen.programme.load_tests.exported import with_condition
 from loadgen.programme.load_tests.loss import condition_loss
 from loadgen.programme.promises.objectives import Alert, Method, Objective, Query, RatioIndicator
@@ -39,12 +40,11 @@ from loadgen.programme.slo_files.yaml_writer import Value, as_yaml
 __all__ = ["as_prometheus", "prometheus_losses", "rules_of"]
 
 _TEMPLATE: Final = re.compile(r"\{\{\s*\.window\s*\}\}")
-_SELECTOR: Final = r'[a-zA-Z_:][a-zA-Z0-9_:]*(?:\{(?:[^{}"]|"(?:[^"\\]|\\.)*")*\})?'
-_PLAIN: Final = re.compile(rf"\s*(?:sum\s*\(\s*)?({_SELECTOR})(?:\s*\))?\s*")
+_PLAIN: Final = re.compile(rf"\s*(?:sum\s*\(\s*)?({SELECTOR})(?:\s*\))?\s*")
 _WITH_RANGE: Final = re.compile(
-    rf"\s*sum\s*\(\s*(?:rate|increase)\s*\(\s*({_SELECTOR})\s*\[(?:\d+(?:ms|[smhdwy]))+\]\s*\)\s*\)\s*"
+    rf"\s*sum\s*\(\s*(?:rate|increase)\s*\(\s*({SELECTOR})\s*\[(?:\d+(?:ms|[smhdwy]))+\]\s*\)\s*\)\s*"
 )
-_STRING: Final = re.compile(r'"(?:[^"\\]|\\.)*"|\'(?:[^\'\\]|\\.)*\'|`[^`]*`')
+_STRING: Final = re.compile(STRING)
 _RATE: Final = re.compile(r"\brate(?=\s*\()")
 _COUNTS: Final = re.compile(r"\b(?:rate|increase|sum_over_time|count_over_time)\s*\(")
 _OTHER_FUNCTIONS: Final = re.compile(
@@ -164,7 +164,7 @@ def _increase(query: Query, window: str) -> str | None:
         return written if _WITH_RANGE.fullmatch(written) else f"sum({written})"
     if found := _WITH_RANGE.fullmatch(text):
         return f"sum(increase({found[1]}[{window}]))"
-    if (found := _PLAIN.fullmatch(text)) and text.count("(") == text.count(")"):
+    if (found := _PLAIN.fullmatch(text)) and _is_whole(_STRING.sub('""', text)):
         return f"sum(increase({found[1]}[{window}]))"
     return None
 

@@ -13,8 +13,8 @@ import msgspec
 import pytest
 
 from loadgen.dsl.executors.steering_executor import Decision, Finding, SteeringExecutor
+from loadgen.dsl.plans.objectives.slo import p
 from loadgen.dsl.plans.plan import Plan
-from loadgen.dsl.plans.slo import p
 from loadgen.measure.objectives.steering_observation import Look
 from loadgen.wire.messages import Message, Steer, Steered
 from loadgen_agent.worker.steering_executor_runner import WorkerSteering

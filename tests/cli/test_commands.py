@@ -74,6 +74,33 @@ def test_a_group_without_a_command_shows_its_help_and_an_error_with_a_text(group
     assert f"{' '.join(group)} --help lists arguments and options" in result.stderr
 
 
+def test_an_option_without_its_value_has_a_hint_that_names_the_option() -> None:
+    result = loadgen("run", "x.py", "--json")
+    assert result.exit_code == 2
+    assert "hint: write a value after --json" in result.stderr
+
+
+def test_a_url_in_the_place_of_a_scenario_leads_to_the_command_that_takes_urls() -> None:
+    result = loadgen("plan", "http://127.0.0.1:8080/")
+    assert result.exit_code == 2
+    assert "error: http://127.0.0.1:8080: is a URL, not a scenario file" in result.stderr
+    assert "`loadgen run http://127.0.0.1:8080` runs a load on one URL" in result.stderr
+
+
+def test_an_address_without_a_scheme_has_a_hint_with_this_address() -> None:
+    result = loadgen("llm", "127.0.0.1:8000", "--rate", "3/s")
+    assert result.exit_code == 2
+    assert "hint: write http://127.0.0.1:8000\n" in result.stderr
+
+
+def test_a_scenario_in_the_place_of_a_run_is_named_as_a_file(tmp_path: Path) -> None:
+    file = tmp_path / "browse.py"
+    file.write_text("")
+    result = loadgen("report", str(file))
+    assert result.exit_code == 2
+    assert f"error: {file} is a file, not a run" in result.stderr
+
+
 def test_version_is_told() -> None:
     assert loadgen("--version").output.startswith("loadgen 0.")
 
@@ -95,7 +122,8 @@ def test_what_the_parser_finds_is_an_error_line_with_a_hint(args: tuple[str, ...
     assert result.exit_code == 2
     assert result.stderr.startswith("error: ")
     assert what in result.stderr
-    assert "--help lists arguments and options" in result.stderr
+    listed = "its commands" if "no such command" in what else "arguments and options"
+    assert f"--help lists {listed}" in result.stderr
     assert "Traceback" not in result.output
 
 

@@ -267,11 +267,20 @@ def test_budget_is_told_as_a_share_or_a_multiple() -> None:
     ]
 
 
-def test_agents_that_are_only_expected_are_not_registered() -> None:
-    waiting = (agent("us", state="registered"), agent("eu", state="expected", reported=False))
-    f = figures(last_s=0.0, phase="waiting for agents", agents=waiting, agents_wanted=2)
+def test_before_the_first_interval_the_registered_agents_are_counted() -> None:
+    f = figures(last_s=0.0, phase="waiting for agents", registered=1, agents_wanted=2)
     assert f.reported_text == "1 of 2 agents registered"
-    assert replace(f, agents=waiting[:1], agents_wanted=1).reported_text == "1 of 1 agent registered"
+    assert replace(f, agents_wanted=1).reported_text == "1 of 1 agent registered"
+
+
+def test_an_agent_line_ends_with_a_whole_figure_where_the_next_one_has_no_room() -> None:
+    f = figures(agents=(agent("us-east-1"),))
+    (whole,) = (text for text in drawn(f, 100) if text.startswith("● us-east-1-1"))
+    fields = whole.rstrip().split("  ")
+    for width in range(60, len(whole.rstrip())):
+        (cut,) = (text for text in drawn(f, width) if text.startswith("● us-east-1-1"))
+        shown = cut.rstrip().split("  ")
+        assert shown == fields[: len(shown)], width
 
 
 def test_line_of_an_unfit_agent_fits_into_80_columns_and_has_its_lag_once() -> None:

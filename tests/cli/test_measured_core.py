@@ -13,8 +13,8 @@ from typer.testing import CliRunner, Result
 from loadgen.errors import InvalidError
 from loadgen_controller.cli import app
 from loadgen_controller.commands import plan
-from loadgen_controller.planning import core_rate
-from loadgen_controller.planning.core_rate import MEASURED, CoreRate, measure_core
+from loadgen_controller.planning.core_rate import rate
+from loadgen_controller.planning.core_rate.rate import MEASURED, CoreRate, measure_core
 from tests.support.scenarios import write
 
 SCENARIO = """
@@ -48,7 +48,7 @@ def test_a_measurement_gives_the_cpu_time_of_a_request() -> None:
 
 
 def test_the_server_of_a_measurement_ends_with_its_standard_input() -> None:
-    command = [sys.executable, "-P", "-m", "loadgen_controller.planning.core_probe_server"]
+    command = [sys.executable, "-P", "-m", "loadgen_controller.planning.core_rate.probe_server"]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as server:
         assert server.stdin is not None
         assert server.stdout is not None
@@ -58,7 +58,7 @@ def test_the_server_of_a_measurement_ends_with_its_standard_input() -> None:
 
 
 def test_a_measurement_that_fails_is_an_error_with_its_last_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(core_rate, "_PROBE", "loadgen_controller.planning.missing")
+    monkeypatch.setattr(rate, "_PROBE", "loadgen_controller.planning.missing")
     with pytest.raises(InvalidError, match=r"cannot measure a core: .*missing") as caught:
         measure_core(0.1)
     assert "--measure-core" in caught.value.hint

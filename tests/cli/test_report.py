@@ -179,6 +179,14 @@ def test_title_and_owner_are_given_or_stand_in_the_settings(run: Path) -> None:
     assert "--title and --owner cannot be used with csv" in refused.stderr
 
 
+def test_a_format_that_contradicts_the_name_of_the_file_is_an_error_before_it_is_written(run: Path) -> None:
+    refused = loadgen("report", "last", "--format", "csv", "-o", "a.html")
+    assert refused.exit_code == 2
+    assert "--format csv contradicts the name a.html, which is that of html" in refused.stderr
+    assert "hint: leave out --format for html, or end the name in .csv" in refused.stderr
+    assert not Path("a.html").exists()
+
+
 def test_metrics_of_the_run_are_in_its_report(run: Path) -> None:
     one = {"name": "cpu", "period_s": 5, "at_s": [0, 5], "values": [12.5, None]}
     (run / "metrics.json").write_text(json.dumps({"format": 1, "source": "cloudwatch", "metrics": [one]}))

@@ -359,3 +359,11 @@ def test_figures_for_lines_give_the_same_lines_and_leave_out_what_no_line_shows(
     assert (whole.unfit, whole.notices, whole.reported_text) == (lean.unfit, lean.notices, lean.reported_text)
     assert whole.parts
     assert (lean.regions, lean.parts, lean.errors, lean.agents) == ((), (), (), ())
+
+
+@pytest.mark.parametrize("is_for_lines", [False, True])
+def test_agents_that_are_only_expected_or_lost_are_not_registered(is_for_lines: bool) -> None:
+    states: tuple[AgentState, ...] = ("registered", "ready", "expected", "lost")
+    agents = tuple(AgentView(f"agent-{n}", "us", state) for n, state in enumerate(states))
+    view = replace(FakeRun().view(), agents=agents, agents_wanted=4, phase=Phase.PREPARING)
+    assert Watch(lambda: view, is_for_lines=is_for_lines)().reported_text == "2 of 4 agents registered"

@@ -21,7 +21,7 @@ from loadgen.clients.net.settings import Http
 from loadgen.clients.net.target_guard import TargetGuard
 from loadgen.dsl.loading.loader import load
 from loadgen.dsl.plans.argument_validation import Wrong, read_browsers
-from loadgen.dsl.plans.slo import Slo
+from loadgen.dsl.plans.objectives.slo import Slo
 from loadgen.dsl.users.user_factory import UserFactory, Ways
 from loadgen.engine.recording.recorder import Recorder
 from loadgen.errors import ScenarioError, UsageError

@@ -13,7 +13,7 @@ from loadgen.errors import InvalidError
 from loadgen.measure.deltas.delta import Delta, Health, WorkerHealth
 from loadgen.measure.run_folder.rundir import RunDir
 from loadgen.wire import codec
-from loadgen_controller.planning.core_rate import (
+from loadgen_controller.planning.core_rate.rate import (
     MEASURED,
     CoreRate,
     Probed,
@@ -24,7 +24,7 @@ from loadgen_controller.planning.core_rate import (
     usable_cores,
     workers_for,
 )
-from loadgen_controller.planning.core_rate_of_run import busiest, rate_of_last_run
+from loadgen_controller.planning.core_rate.rate_of_run import busiest, rate_of_last_run
 from loadgen_controller.planning.forecast import Forecast, Tried, forecast
 from tests.support.deltas import FakeAgent, request_key
 from tests.support.scenarios import write

@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from loadgen import maximum, total
-from loadgen.dsl.plans.slo import Slo
+from loadgen.dsl.plans.objectives.slo import Slo
 from loadgen.errors import ExitCode, Fault
 from loadgen.measure.deltas.custom import CustomStats
 from loadgen.measure.deltas.load_counts import Ending

@@ -68,7 +68,7 @@ def test_objectives_of_a_load_name_it(tmp_path: Path) -> None:
     ("arguments", "message"),
     [
         ('params={"depth": 8}', "params: 'depth' is not a setting of loads"),
-        ('params={depth: "8"}', "params: depth has the value '8'"),
+        ('params={depth: "8"}', "params: depth must be of type int, got '8'"),
         ("params=8", "params: 8 is not a dictionary"),
         ('drain="soon"', "drain: "),
         ('connections="old"', "connections: "),

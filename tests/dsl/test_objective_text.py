@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loadgen.dsl.plans.goodput import goodput
-from loadgen.dsl.plans.slo import Slo, any_of, error_ratio, p
+from loadgen.dsl.plans.objectives.goodput import goodput
+from loadgen.dsl.plans.objectives.slo import Slo, any_of, error_ratio, p
 from loadgen.dsl.steered.objective_text import MAX_LENGTH, read_objective
 
 SAME = {

@@ -10,8 +10,8 @@ import pytest
 
 from loadgen import Load, Plan, User, arrivals, hold, journey, metrics_page, probe
 from loadgen.dsl.plans.loadgen_toml import read_settings
+from loadgen.dsl.plans.objectives.slo_expression import Slo
 from loadgen.dsl.plans.probe import resolve_probe_objectives
-from loadgen.dsl.plans.slo_expression import Slo
 from loadgen.errors import ScenarioError
 from loadgen.probes.settings import ProbeSpec, probe_of, wrongs_of
 

@@ -9,7 +9,7 @@ import pytest
 
 from loadgen.bundle import pack, unpack
 from loadgen.dsl.loading.loader import Scenario, load
-from loadgen.dsl.plans import promise_file
+from loadgen.dsl.plans.objectives import promise_file
 from loadgen.errors import ScenarioError
 from loadgen.programme.promises.for_scenarios import packed_promises
 

@@ -27,7 +27,7 @@ from loadgen import (
     total,
     trend,
 )
-from loadgen.dsl.plans.slo import Slo
+from loadgen.dsl.plans.objectives.slo import Slo
 from loadgen.errors import ScenarioError
 from loadgen.measure.objectives.objective import Objective
 from loadgen.units import NS_PER_MS, NS_PER_S

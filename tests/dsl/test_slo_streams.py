@@ -11,8 +11,8 @@ import pytest
 import loadgen
 from loadgen import Plan, User, arrivals, goodput, journey, maximum, mean, minimum, p, search, throughput, total
 from loadgen.dsl.loading.loader import load
-from loadgen.dsl.plans.slo import Slo
-from loadgen.dsl.plans.window_size import small_windows
+from loadgen.dsl.plans.objectives.slo import Slo
+from loadgen.dsl.plans.objectives.window_size import small_windows
 from loadgen.engine.recording.stream_series import goodputs_of
 from loadgen.errors import ScenarioError
 from loadgen.measure.objectives.objective import Objective

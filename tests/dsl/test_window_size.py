@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from loadgen.dsl.loading.loader import load
+from loadgen.dsl.plans.objectives.window_size import needed_count
 from loadgen.dsl.plans.spec import Overrides
-from loadgen.dsl.plans.window_size import needed_count
 from tests.support.scenarios import write
 
 SCENARIO = """

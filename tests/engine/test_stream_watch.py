@@ -9,7 +9,7 @@ import pytest
 
 from loadgen import goodput, mean, p
 from loadgen.clients.llm.own_limits import read_own_limits
-from loadgen.dsl.plans.slo import Slo
+from loadgen.dsl.plans.objectives.slo import Slo
 from loadgen.engine.recording.recorder import Recorder
 from loadgen.engine.recording.slo_windows import Watches
 from loadgen.engine.recording.stream_series import StreamSeries, goodputs_of

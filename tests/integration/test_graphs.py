@@ -223,7 +223,7 @@ def test_plan_says_how_often_each_node_is_visited_and_what_a_session_takes_on_av
     assert f"visits     shop: search: {visits['search']:.3g} a session" in lines
     assert f"visits     shop: in all: {sum(visits.values()):.3g} a session" in lines
     assert as_json["visits"] == {"shop": pytest.approx(visits)}
-    assert f"tried      shop: {requests:.3g} request(s), response" in tried.output
+    assert f"tried      shop: {requests:.3g} requests, response" in tried.output
     assert f"estimate   {round(300 * requests)} requests in all" in tried.output
 
 

@@ -13,7 +13,7 @@ import pytest
 from scipy import stats
 
 from loadgen import any_of, goodput
-from loadgen.dsl.plans.slo import Slo
+from loadgen.dsl.plans.objectives.slo import Slo
 from loadgen.measure.deltas.series_key import GOODPUT_TAG, SeriesKey
 from loadgen.measure.merging.merge import Merge
 from loadgen.measure.merging.stored_interval import cell_of

@@ -23,7 +23,7 @@ from loadgen import (
     total,
     trend,
 )
-from loadgen.dsl.plans.slo import Slo
+from loadgen.dsl.plans.objectives.slo import Slo
 from loadgen.measure.objectives.objective import Objective, evaluate_all
 from tests.support.made_up_runs import L, expected, made_up, recorded
 

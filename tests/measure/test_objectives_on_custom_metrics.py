@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from loadgen import checks, counter, gauge, p, rate, throughput, total
-from loadgen.dsl.plans.slo import Slo
+from loadgen.dsl.plans.objectives.slo import Slo
 from loadgen.measure.deltas.custom import CustomStats
 from loadgen.measure.deltas.outcomes_by_due_interval import DueCounts
 from loadgen.measure.merging.merge import Merge

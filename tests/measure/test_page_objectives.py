@@ -14,7 +14,7 @@ import pytest
 from rich.console import Console
 
 from loadgen import maximum, mean, minimum, p
-from loadgen.dsl.plans.slo import Slo
+from loadgen.dsl.plans.objectives.slo import Slo
 from loadgen.engine.recording.recorder import Recorder
 from loadgen.measure.deltas.delta import Delta, Health
 from loadgen.measure.deltas.series_key import CLS_NS, OK

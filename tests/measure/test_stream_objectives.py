@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from loadgen import goodput, maximum, mean, p, throughput, total
-from loadgen.dsl.plans.slo import Slo, TimeMetric
+from loadgen.dsl.plans.objectives.slo import Slo, TimeMetric
 from loadgen.measure.objectives.objective import Objective, SloResult, describe, evaluate_all
 from loadgen.measure.statistics.batches_of_run import read_batches
 from loadgen.measure.statistics.objective_intervals import with_intervals

@@ -13,7 +13,7 @@ import pytest
 from scipy import stats
 
 from loadgen import checks, counter, error_ratio, gauge, maximum, mean, minimum, p, rate, throughput, total, trend
-from loadgen.dsl.plans.slo import Slo
+from loadgen.dsl.plans.objectives.slo import Slo
 from loadgen.measure.deltas.custom import CustomStats
 from loadgen.measure.deltas.outcomes_by_due_interval import DueCounts
 from loadgen.measure.deltas.series_key import OK, SeriesKey

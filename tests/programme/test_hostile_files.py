@@ -12,7 +12,7 @@ from loadgen.errors import UsageError
 from loadgen.programme.openslo.read import read_parsed
 from loadgen.programme.slo_files import yaml_nodes
 from loadgen.programme.slo_files.read_any import read_objectives
-from loadgen.programme.slo_files.yaml_nodes import parse_documents
+from loadgen.programme.slo_files.yaml_nodes import parse_documents, read_documents
 from loadgen.programme.sloth.alert_windows import parse_alert_windows
 from loadgen.programme.sloth.read import read_sloth_text
 from tests.programme.test_openslo import SLO
@@ -72,3 +72,11 @@ def test_missing_package_is_a_usage_error(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setitem(sys.modules, "yaml", None)
     with pytest.raises(UsageError, match="PyYAML"):
         parse_documents("a: b", "x.yaml")
+
+
+def test_a_scenario_in_the_place_of_promises_is_named_as_no_yaml_file(tmp_path: Path) -> None:
+    path = tmp_path / "browse.py"
+    path.write_text('"""A scenario."""\n')
+    (fault,) = read_documents(path).faults
+    assert fault.message == "is not a YAML file"
+    assert "loadgen slo new" in fault.hint

@@ -297,3 +297,36 @@ def test_alerts_with_windows_below_a_slice_are_left_out_with_the_reason() -> Non
     )
     assert group["interval"] == "10m"
     assert [rule["labels"]["long_window"] for rule in group["rules"] if "alert" in rule] == ["6h", "1d", "3d"]
+
+
+STRINGS_WITH_BRACES = [
+    r"`/items/\d{2,4}`",  # a backslash is a character: in backticks there are no escapes
+    r"`/a\`",  # so this string ends here
+    '`/a"{b`',
+    r'"/items/\\d{2,4}"',
+    r'"/a\"}"',
+    r"""'/a\'}"('""",
+]
+
+
+@pytest.mark.parametrize("value", STRINGS_WITH_BRACES)
+@pytest.mark.parametrize("form", ["{}", "sum({})", "sum(rate({}[5m]))"])
+def test_a_selector_whose_string_contains_braces_is_counted_as_it_was_written(value: str, form: str) -> None:
+    selector = f"requests_total{{path={value}}}"
+    (group,) = yaml.safe_load(rules_of([promise("good_total", form.format(selector))]))["groups"]
+    totals = [rule["expr"] for rule in group["rules"] if rule.get("record", "").startswith("loadgen:slo_total")]
+    assert totals
+    assert all(f"increase({selector}[" in expression for expression in totals)
+
+
+@pytest.mark.parametrize("text", ["requests_total{path=`/a}`", "requests_total{path=`a`b`}", "a_total{x=`1`} b_total"])
+def test_a_query_that_is_no_selector_of_promql_has_no_rules(text: str) -> None:
+    assert rules_of([promise("good_total", text)]) == ""
+
+
+@needs_promtool
+@pytest.mark.parametrize("value", STRINGS_WITH_BRACES)
+def test_promtool_accepts_a_selector_whose_string_contains_braces(value: str, tmp_path: Path) -> None:
+    path = tmp_path / "rules.yml"
+    path.write_text(rules_of([promise("good_total", f"requests_total{{path={value}}}")]))
+    assert "SUCCESS" in promtool("check", "rules", str(path))

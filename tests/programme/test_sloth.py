@@ -1,11 +1,13 @@
 """Files of sloth: objectives, alert windows with their factors, and what an export loses."""
 
+import json
 from dataclasses import replace
 from datetime import datetime
 from decimal import Decimal
 from pathlib import Path
 
 import pytest
+import yaml
 from hypothesis import given
 
 from loadgen.programme.openslo.read import read_text
@@ -173,6 +175,15 @@ def test_counters_get_a_rate_and_good_requests_become_errors() -> None:
     indicator = RatioIndicator(Query("", "Prometheus", '{"query":"all_total"}'), good=good, counter=True)
     text = as_sloth(SloSet.of([replace(one, indicator=indicator)]))
     assert "(sum(rate(all_total[{{.window}}]))) - (sum(rate(ok_total" in text
+
+
+def test_a_selector_in_backticks_with_braces_is_written_for_sloth() -> None:
+    one = next(one for one in read_sloth_text(SLOTH, "sloth.yaml").slos.objectives if one.name.endswith("lity"))
+    selector = r"ok_total{path=~`/items/\d{2,4}`}"
+    good = Query("", "Prometheus", json.dumps({"query": selector}))
+    indicator = RatioIndicator(Query("", "Prometheus", '{"query":"all_total"}'), good=good, counter=True)
+    (document,) = yaml.safe_load_all(as_sloth(SloSet.of([replace(one, indicator=indicator)])))
+    assert f"sum(rate({selector}[{{{{.window}}}}]))" in document["slos"][0]["sli"]["events"]["error_query"]
 
 
 @given(slo_sets())

@@ -14,7 +14,7 @@ import pytest
 from typer.testing import CliRunner
 
 from loadgen import goodput, p
-from loadgen.dsl.plans.slo import Slo
+from loadgen.dsl.plans.objectives.slo import Slo
 from loadgen.errors import UsageError
 from loadgen.measure.convention_metrics import RECORDABLE, convention_specs, good_ns, values_ns
 from loadgen.measure.conventions import CONVENTIONS, Figures

@@ -6,7 +6,7 @@ import pytest
 
 from loadgen.dsl.executors.capacity import hold, search
 from loadgen.dsl.executors.rate_search import Phase
-from loadgen.dsl.plans.slo import p
+from loadgen.dsl.plans.objectives.slo import p
 from tests.support.queues import Targeted, dm1, driven, fixed, longest_s, mm1, mmc
 
 HELD = (

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from loadgen import mean, rate, throughput, trend
-from loadgen.dsl.plans.slo import Slo
+from loadgen.dsl.plans.objectives.slo import Slo
 from loadgen.measure.deltas.custom import CustomStats
 from loadgen.measure.deltas.series_key import OK, SeriesKey
 from loadgen.measure.objectives.objective import evaluate

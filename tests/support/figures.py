@@ -60,6 +60,7 @@ def figures(**changes: object) -> Figures:
             SloRow("error_ratio() < 1%", "passed", "0.63 %", 2388, "37 % below"),
         ),
         agents=tuple(agent(region) for region in regions),
+        registered=3,
         reported=3,
         agents_wanted=3,
         notices=(),

@@ -15,7 +15,7 @@ import numpy as np
 from loadgen.dsl.executors.capacity import hold, search
 from loadgen.dsl.executors.rate_search import Climb
 from loadgen.dsl.executors.steering_executor import Finding
-from loadgen.dsl.plans.slo import p
+from loadgen.dsl.plans.objectives.slo import p
 from tests.support.queues import Targeted, dm1, driven, mg1, mm1, mmc
 from tests.support.service_times import gamma, hyperexponential, lognormal, pareto, two_point
 from tools.how_often_wrong.parallel import in_processes

@@ -73,7 +73,7 @@ def main(
     weeks: Annotated[int, typer.Option(metavar="N", min=0, max=53, help="Number of weeks of the trend.")] = 13,
     owners: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="CODEOWNERS, or a list with one owner a line: others have left."),
+        typer.Option(metavar="FILE", help="Owners who are still there: CODEOWNERS, or a list with one owner a line."),
     ] = None,
     traffic: Annotated[
         Path | None,

@@ -23,7 +23,7 @@ from loadgen.aws.scale.scale_up import ScaleUpResult, Terms, bring_up, planned, 
 from loadgen.aws.scale.scaling_plan import Upward, parse_scale, spread
 from loadgen.errors import FleetError
 from loadgen.report.report_tables import Table
-from loadgen.units import NS_PER_S, format_duration, parse_duration
+from loadgen.units import NS_PER_S, format_duration, parse_duration, quantity
 from loadgen_controller.api.address import Place
 from loadgen_controller.api.remote import CaOption, TokenFileOption, place_of
 from loadgen_controller.collect_option_errors import CollectedErrors
@@ -179,7 +179,7 @@ def down(
         str | None,
         typer.Argument(
             metavar="[REGION=N,...]",
-            help="Agents that stay in each named region; others keep theirs. Default: end all.",
+            help="Number of agents to keep in a region; other regions keep all. Default: end all agents.",
         ),
     ] = None,
     fleet: FleetOption = FLEET,
@@ -363,7 +363,7 @@ def _print_raised(raised: ScaleUpResult) -> None:
 
 def _print_leaving(left: Sequence[Machine]) -> None:
     if left:
-        echo(f"{len(left)} machines are leaving")
+        echo(f"ending {quantity(len(left), 'machine')}; each agent delivers its measurements first")
 
 
 def _print_down(done: Downward, *, is_dry: bool) -> None:

@@ -55,7 +55,8 @@ def main(
     key: Annotated[
         str,
         typer.Option(
-            metavar="HASH", help="Choose one kind of runs by the beginning of its key, if the history has several."
+            metavar="HASH",
+            help="If the history has runs of several plans or targets: show those whose key begins with this.",
         ),
     ] = "",
     target: Annotated[str, typer.Option(metavar="TEXT", help="Choose the kind of runs by a part of its target.")] = "",

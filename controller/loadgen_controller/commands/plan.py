@@ -33,7 +33,7 @@ from loadgen_controller.commands.shared_options import (
     UsersOption,
 )
 from loadgen_controller.console_output import echo, echo_json
-from loadgen_controller.planning.core_rate import (
+from loadgen_controller.planning.core_rate.rate import (
     CoreRate,
     core_facts,
     core_lines,
@@ -42,7 +42,7 @@ from loadgen_controller.planning.core_rate import (
     usable_cores,
     workers_for,
 )
-from loadgen_controller.planning.core_rate_of_run import rate_of_last_run
+from loadgen_controller.planning.core_rate.rate_of_run import rate_of_last_run
 from loadgen_controller.planning.forecast import RowsOf, Tried, forecast, line, lines, on_average
 from loadgen_controller.planning.rehearsal import Stepped, rehearse
 from loadgen_controller.planning.scenario import load_scenario

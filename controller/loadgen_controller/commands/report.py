@@ -288,16 +288,24 @@ def _length(text: str) -> int:
 
 
 def _format(errors: CollectedErrors, given: Format | None, output: Path | None) -> Format | None:
+    ending = "" if output is None else output.suffix.lower()
     if given is not None:
+        by_name = BY_ENDING.get(ending, given)
+        if by_name is not given and given in BY_ENDING.values():
+            hint = f"leave out --format for {by_name}, or end the name in {_ending_of(given)}"
+            errors.add(f"--format {given} contradicts the name {output}, which is that of {by_name}", hint)
         return given
     if output is None:
         return Format.HTML
-    ending = output.suffix.lower()
     if ending in BY_ENDING:
         return BY_ENDING[ending]
     known = ", ".join(f"{end} ({one})" for end, one in BY_ENDING.items())
     errors.add(f"cannot tell the format from the name {output}", f"add --format, or name a file that ends in {known}")
     return None
+
+
+def _ending_of(wanted: Format) -> str:
+    return next(end for end, one in BY_ENDING.items() if one is wanted)
 
 
 def _open_history(errors: CollectedErrors, given: str | None, env: str | None) -> Store | None:

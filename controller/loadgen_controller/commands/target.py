@@ -99,7 +99,8 @@ def main(
         typer.Option(metavar="settle=2,payout=2", help="Background workers that lock the same rows of the ledger."),
     ] = None,
     no_shared_lock: Annotated[
-        bool, typer.Option("--no-shared-lock", help="Let payout leave alone the rows that settle locks.")
+        bool,
+        typer.Option("--no-shared-lock", help="With --pools: payout updates no rows that settle updates."),
     ] = False,
     missing_index: Annotated[
         bool, typer.Option("--missing-index", help="Drop the index of items on (tenant, price_cents).")

@@ -19,7 +19,7 @@ from loadgen.engine.load.share import RowIndex
 from loadgen.measure.objectives.objective import Objective
 from loadgen.profiles.given_arrival_times import TimedProfile
 from loadgen.profiles.profile import ArrivalProfile, IterationProfile, OpenProfile, Profile, UserProfile
-from loadgen.units import NS_PER_S, format_count, format_duration, format_rate, format_ratio
+from loadgen.units import NS_PER_S, format_count, format_duration, format_rate, format_ratio, quantity
 from loadgen_controller.planning.rehearsal import Stepped
 
 __all__ = [
@@ -311,7 +311,7 @@ def lines(spec: PlanSpec, found: Forecast, rows: Sequence[RowsOf], tried: Sequen
     yield from _heading(spec)
     yield from _load(spec, found)
     for region, share in found.by_region.items():
-        yield line("region", f"{region}: {format_ratio(share)}, {found.agents[region]} agent(s)")
+        yield line("region", f"{region}: {format_ratio(share)}, {quantity(found.agents[region], 'agent')}")
     for feed in rows:
         enough = "enough" if feed.there >= feed.needed else f"{format_count(feed.needed - feed.there)} MISSING"
         there = f"{format_count(feed.needed)} needed, {format_count(feed.there)} available"
@@ -328,7 +328,7 @@ def lines(spec: PlanSpec, found: Forecast, rows: Sequence[RowsOf], tried: Sequen
     for one in tried:
         yield line(
             "tried",
-            f"{one.journey}: {round(one.requests, 2):g} request(s)"
+            f"{one.journey}: {round(one.requests, 2):g} request{'' if one.requests == 1 else 's'}"
             f", response {format_duration(one.response_s * NS_PER_S)}"
             f", think {format_duration(one.think_s * NS_PER_S)}",
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from loadgen.dsl.plans.promise_file import PackedPromises, read_promises_by
+from loadgen.dsl.plans.objectives.promise_file import PackedPromises, read_promises_by
 
 __all__: list[str] = []
 

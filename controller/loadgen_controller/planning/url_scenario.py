@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
+from typing import Final
 from urllib.parse import SplitResult, urlsplit
 
 from loadgen.errors import UsageError
@@ -10,6 +12,7 @@ from loadgen.hostport import of_url
 
 __all__ = ["is_url", "url_parts", "write_scenario"]
 
+_HOST_AND_PORT: Final = re.compile(r"[\w.-]+:\d+(?:/|$)", re.ASCII)
 _SOURCE = '''"""GET {url}"""
 
 from loadgen import Plan, User, arrivals, journey, users
@@ -41,9 +44,8 @@ def url_parts(url: str) -> SplitResult:
     except ValueError as error:
         raise UsageError(f"invalid URL {url}: {error}", hint="write http://127.0.0.1:8080/") from None
     if parts.scheme not in ("http", "https"):
-        raise UsageError(
-            f"unsupported URL {url}: must begin with http:// or https://", hint="write http://127.0.0.1:8080/"
-        )
+        hint = f"write http://{url}" if _HOST_AND_PORT.match(url) else "write http://127.0.0.1:8080/"
+        raise UsageError(f"unsupported URL {url}: must begin with http:// or https://", hint=hint)
     if not host:
         raise UsageError(f"invalid URL {url}: the host is missing", hint="write http://127.0.0.1:8080/")
     if parts.username is not None or parts.password is not None:

@@ -96,6 +96,7 @@ class Watch:
             errors=t.errors,
             slos=t.slos,
             agents=() if self._is_for_lines else tuple(_agents(state, window)),
+            registered=sum(a.state not in ("expected", "lost") for a in state.agents),
             reported=len(window.agents) if window else 0,
             agents_wanted=state.agents_wanted,
             notices=(*state.notices, *self._notices()),

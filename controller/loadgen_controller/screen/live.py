@@ -14,6 +14,7 @@ from math import ceil
 from time import monotonic
 from typing import Final
 
+from rich.cells import cell_len
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.live import Live
 from rich.progress_bar import ProgressBar
@@ -453,7 +454,7 @@ def _agents(f: Figures, room: int, width: int) -> Iterable[Text]:
         troubled = [a.id for a in ordered if _is_troubled(a)]
         summary = Text(f"{len(f.agents)} agents, ", no_wrap=True)
         summary.append(f"trouble: {', '.join(troubled)}" if troubled else "all well", style="red" if troubled else "")
-        summary.append(f"; worst: {_health(worst.health)}", style="dim")
+        summary.append(f"; worst: {'  '.join(_health(worst.health))}", style="dim")
         summary.truncate(width, overflow="ellipsis")
         ordered = ordered[: room - 1]
         yield summary
@@ -471,8 +472,10 @@ def _agents(f: Figures, room: int, width: int) -> Iterable[Text]:
             text.append(f"  {trouble}", style=style)
         if agent.silent_s >= 2 and agent.state not in ("finished", "lost"):
             text.append(f"  silent {agent.silent_s:.0f} s", style="yellow")
-        if agent.has_reported:
-            text.append(f"  {_health(agent.health)}", style="dim")
+        for figure in _health(agent.health) if agent.has_reported else ():
+            if text.cell_len + 2 + cell_len(figure) > width:
+                break  # a figure without its last digits is a wrong one
+            text.append(f"  {figure}", style="dim")
         text.truncate(width, overflow="ellipsis")
         yield text
 
@@ -508,11 +511,10 @@ def _lag_us(h: Health) -> int:
     return h.lag_p99_us
 
 
-def _health(h: Health) -> str:
-    return (
-        f"{quantity(h.users, 'user')}  cpu {h.cpu_share * 100:.0f} %  lag p99 {_lag_us(h) / 1000:.1f} ms"
-        f"  {h.rss_bytes / 2**20:.0f} MiB"
-    )
+def _health(h: Health) -> tuple[str, str, str, str]:
+    """Return users, CPU, lag and memory of an agent as text."""
+    cpu, lag, memory = h.cpu_share * 100, _lag_us(h) / 1000, h.rss_bytes / 2**20
+    return quantity(h.users, "user"), f"cpu {cpu:.0f} %", f"lag p99 {lag:.1f} ms", f"{memory:.0f} MiB"
 
 
 def _notices(notices: Sequence[str], room: int, width: int) -> Iterable[Text]:

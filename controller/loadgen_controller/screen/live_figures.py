@@ -126,6 +126,8 @@ class Figures:
     """(outcome, count) of failed iterations, most frequent first; then outcomes that occurred only in requests."""
     slos: tuple[SloRow, ...]
     agents: tuple[AgentRow, ...]
+    """Empty if the figures are only for lines of text."""
+    registered: int
     reported: int
     agents_wanted: int
     notices: tuple[str, ...]
@@ -161,8 +163,7 @@ class Figures:
         Before the first interval, the number of registered agents.
         """
         if not self.last_s:
-            registered = sum(a.state not in ("expected", "lost") for a in self.agents)
-            return f"{registered} of {quantity(self.agents_wanted, 'agent')} registered"
+            return f"{self.registered} of {quantity(self.agents_wanted, 'agent')} registered"
         return f"{self.reported} of {quantity(max(len(self.agents), self.agents_wanted), 'agent')} reported"
 
 

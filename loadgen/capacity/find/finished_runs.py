@@ -11,7 +11,7 @@ import msgspec
 
 from loadgen.dsl.executors.capacity import Search
 from loadgen.dsl.executors.rate_results import Aim, Stay, pooled, same_rate
-from loadgen.dsl.plans.slo import Slo
+from loadgen.dsl.plans.objectives.slo import Slo
 from loadgen.dsl.plans.spec import SteeringSpec
 from loadgen.dsl.source_location import Origin
 from loadgen.errors import UsageError

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from loadgen.dsl.plans.slo import Slo
+from loadgen.dsl.plans.objectives.slo import Slo
 from loadgen.dsl.plans.spec import SteeringSpec
 from loadgen.dsl.source_location import Origin
 from loadgen.errors import Fault

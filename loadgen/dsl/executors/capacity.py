@@ -27,7 +27,7 @@ from loadgen.dsl.executors.knee_estimate import Knee
 from loadgen.dsl.executors.rate_results import Aim, Stay
 from loadgen.dsl.executors.rate_search import Climb, ClimbTerms, Phase, begin, settling_s, step, window_s
 from loadgen.dsl.executors.steering_executor import Decision, Finding, SteeringExecutor
-from loadgen.dsl.plans.slo import Slo
+from loadgen.dsl.plans.objectives.slo import Slo
 from loadgen.errors import Fault
 from loadgen.measure.objectives.steering_observation import Look
 from loadgen.units import NS_PER_S, format_duration, format_rate, parse_duration, parse_rate, parse_ratio

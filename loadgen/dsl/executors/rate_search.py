@@ -310,9 +310,13 @@ def _judge(terms: ClimbTerms, climb: Climb) -> Climb:
             return _retry(terms, climb)
     if climb.phase is Phase.GROWING and is_good and climb.worst_per_s > rate * GROWTH * (1 + 1e-9):
         if rate >= climb.upto(terms) * (1 - 1e-9):
-            return replace(climb, breaks=0, why=f"{format_rate(rate)} is the highest allowed rate, and it is good")
+            return replace(
+                climb, breaks=0, why=f"{format_rate(rate)} is the highest allowed rate, and it met the objectives"
+            )
         further = min(rate * GROWTH, climb.upto(terms))
-        return _move(replace(climb, breaks=0), Phase.GROWING, further, f"{format_rate(rate)} was good: growing")
+        return _move(
+            replace(climb, breaks=0), Phase.GROWING, further, f"{format_rate(rate)} met the objectives: the rate grows"
+        )
     return _track(terms, replace(climb, breaks=0, windows=climb.windows + (climb.phase is Phase.TRACKING)))
 
 
@@ -385,7 +389,7 @@ def _drain(terms: ClimbTerms, climb: Climb, look: Look) -> Climb:
         assert climb.knee is not None
         middle = climb.knee.counted if terms.is_search else climb.knee.rate(terms.quantile)
         further = min(max(middle, terms.floor_per_s), climb.upto(terms))
-        return _move(climb, Phase.TRACKING, further, f"the backlog is gone: up to {format_rate(further)}")
+        return _move(climb, Phase.TRACKING, further, f"the backlog is gone: the rate rises to {format_rate(further)}")
     short_s = max(terms.every_s, _LIMITS_WHILE_GROWING * terms.limit_s, climb.answer_s)
     patience_s = _DRAINING * (short_s + 1 / climb.asked_per_s)
     if look.to_s - climb.began_s > patience_s:

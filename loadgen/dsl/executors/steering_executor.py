@@ -28,7 +28,7 @@ from typing import Final, Literal
 
 from loadgen.dsl.executors.base import Lowered
 from loadgen.dsl.executors.custom import Authored
-from loadgen.dsl.plans.slo import Slo
+from loadgen.dsl.plans.objectives.slo import Slo
 from loadgen.dsl.plans.spec import SteeringSpec
 from loadgen.errors import Fault
 from loadgen.measure.objectives.objective import Objective

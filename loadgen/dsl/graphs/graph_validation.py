@@ -151,7 +151,9 @@ class Transitions:
     def _read_row(self, one: Place, row: Any) -> tuple[Taken, ...]:
         at = self._at[self._index[one]]
         if not isinstance(row, Mapping):
-            self._report(at, f"the row of {one.name} is {row!r}", f"write {one.name}: {{leave: 1}}")
+            self._report(
+                at, f"the row of {one.name} must be a dictionary, got {row!r}", f"write {one.name}: {{leave: 1}}"
+            )
             return (Taken(1.0, None),)
         read: list[tuple[Any, Taken]] = []
         for to, given in row.items():

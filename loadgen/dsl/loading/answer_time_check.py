@@ -15,8 +15,8 @@ from typing import Final
 
 from loadgen.clients.llm.settings import Llm
 from loadgen.dsl.loading.source_analysis import Source
+from loadgen.dsl.plans.objectives.slo import Slo
 from loadgen.dsl.plans.plan import Plan
-from loadgen.dsl.plans.slo import Slo
 from loadgen.errors import Fault
 from loadgen.units import NS_PER_MS, NS_PER_S, format_count, format_duration
 

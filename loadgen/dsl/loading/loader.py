@@ -47,13 +47,13 @@ from loadgen.dsl.loading.uses.rows_and_states import attribute_misuses
 from loadgen.dsl.metric import Declared, Metric, metrics_declared
 from loadgen.dsl.payload import ScenarioBlob, ScenarioFile, bodies_made
 from loadgen.dsl.plans import plan_loads
+from loadgen.dsl.plans.objectives.promise_file import PromiseFile
+from loadgen.dsl.plans.objectives.window_size import small_windows
 from loadgen.dsl.plans.param import Params, params_given
 from loadgen.dsl.plans.plan import Plan, rows_needed
 from loadgen.dsl.plans.plan_check import limits_never_reached, metrics_wrong
 from loadgen.dsl.plans.plan_loads import names_wrong
-from loadgen.dsl.plans.promise_file import PromiseFile
 from loadgen.dsl.plans.spec import Overrides
-from loadgen.dsl.plans.window_size import small_windows
 from loadgen.dsl.prompts.prompt import Prompt, Zipf
 from loadgen.dsl.secret import AskedSecrets, missing_secrets, name_is_good, secrets_asked
 from loadgen.dsl.source_location import Origin
@@ -177,6 +177,13 @@ def _load(path: Path, plan_name: str | None, overrides: Overrides, *, check_secr
 
 def _read(path: Path) -> Source:
     where = str(path)
+    if path.parts and path.parts[0] in ("http:", "https:"):  # a path has one slash where the URL had two
+        where = where.replace(":/", "://", 1)
+        hint = f"give a Python file; `loadgen run {where}` runs a load on one URL"
+        raise ScenarioError([Fault(where, 0, "is a URL, not a scenario file", hint)])
+    if (path / "manifest.json").is_file():
+        hint = f"give a Python file; `loadgen runs rerun {where}` repeats this run"
+        raise ScenarioError([Fault(where, 0, "is the folder of a run, not a scenario file", hint)])
     if path.is_dir():
         there = [p.name for p in sorted(path.glob("*.py"))]
         raise ScenarioError(

@@ -27,8 +27,8 @@ import loadgen.dsl.graphs.graph as graph_module
 import loadgen.dsl.graphs.nodes_and_edges as node_module
 import loadgen.dsl.journey as journey_module
 import loadgen.dsl.metric as metric_module
+import loadgen.dsl.plans.objectives.slo as slo_module
 import loadgen.dsl.plans.plan as plan_module
-import loadgen.dsl.plans.slo as slo_module
 from loadgen.dsl.loading.import_local_modules import Siblings
 from loadgen.dsl.loading.other_tools import hint_of_attribute, methods_of
 from loadgen.dsl.loading.plan_by_argument import errors_by_argument, plan_call

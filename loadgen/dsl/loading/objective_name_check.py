@@ -18,7 +18,7 @@ from typing import Any, Final
 from loadgen.dsl.journey import Journey
 from loadgen.dsl.loading.receivers import VERBS
 from loadgen.dsl.loading.source_analysis import Source, StepName, place, short_text
-from loadgen.dsl.plans.slo import Slo
+from loadgen.dsl.plans.objectives.slo import Slo
 from loadgen.errors import Fault
 from loadgen.measure.deltas.custom import CHECK
 from loadgen.measure.objectives.terms import ALL_CHECKS

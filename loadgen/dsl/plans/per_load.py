@@ -69,8 +69,9 @@ def read_settings_of_load(params: object, wrong: list[Wrong]) -> dict[str, Any]:
             hint = f'declare it: {setting} = per_load("{setting}", int, default=3), and use {setting} without quotes'
             wrong.append(Wrong("params", f"params: {setting!r} is not a setting of loads", hint))
         elif not is_a(value, setting.kind):
-            hint = f"write a value of type {setting.kind.__name__}, or declare another type"
-            wrong.append(Wrong("params", f"params: {setting.name} has the value {value!r}", hint))
+            hint = f'write a value of this type, or declare another type: per_load("{setting.name}", ...)'
+            message = f"params: {setting.name} must be of type {setting.kind.__name__}, got {value!r}"
+            wrong.append(Wrong("params", message, hint))
         else:
             found[setting.name] = value
     return found

@@ -48,6 +48,7 @@ from loadgen.dsl.plans.argument_validation import (
     region_names_wrong,
     url_wrong,
 )
+from loadgen.dsl.plans.objectives.slo import Slo
 from loadgen.dsl.plans.plan_check import (
     executors_wrong,
     loads_and_tags_wrong,
@@ -87,7 +88,6 @@ from loadgen.dsl.plans.plan_tags import (
     with_llm_tags,
 )
 from loadgen.dsl.plans.probe import Probe, read_probes
-from loadgen.dsl.plans.slo import Slo
 from loadgen.dsl.plans.spec import (
     JourneySpec,
     LaneSpec,

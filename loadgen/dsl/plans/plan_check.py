@@ -21,6 +21,7 @@ from loadgen.dsl.executors.base import Executor
 from loadgen.dsl.journey import Journey
 from loadgen.dsl.metric import Metric
 from loadgen.dsl.plans.argument_validation import Wrong, url_wrong
+from loadgen.dsl.plans.objectives.slo_expression import Expression, Slo
 from loadgen.dsl.plans.plan_loads import (
     MAX_LOADS,
     DrivenLoad,
@@ -32,7 +33,6 @@ from loadgen.dsl.plans.plan_loads import (
     scaled,
     stretched,
 )
-from loadgen.dsl.plans.slo_expression import Expression, Slo
 from loadgen.dsl.plans.spec import Overrides
 from loadgen.errors import Fault, ProfileError, ScenarioError
 from loadgen.measure.deltas.custom import CHECK, MetricSpec

@@ -34,9 +34,9 @@ from loadgen.dsl.plans.argument_validation import (
     read_http,
     read_weights,
 )
+from loadgen.dsl.plans.objectives.slo import Slo
 from loadgen.dsl.plans.per_load import PerLoad, read_settings_of_load
 from loadgen.dsl.plans.plan_tags import read_load_tags
-from loadgen.dsl.plans.slo import Slo
 from loadgen.dsl.plans.spec import SteeringSpec, highest_sum
 from loadgen.dsl.source_location import here
 from loadgen.dsl.tag import Tag

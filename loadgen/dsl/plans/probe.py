@@ -20,7 +20,7 @@ from typing import Any, Final, Never
 import msgspec
 
 from loadgen.dsl.plans.argument_validation import Wrong
-from loadgen.dsl.plans.slo_expression import Expression, Over, Slo, arguments, read_over, read_percentile
+from loadgen.dsl.plans.objectives.slo_expression import Expression, Over, Slo, arguments, read_over, read_percentile
 from loadgen.dsl.source_location import Origin, here
 from loadgen.errors import Fault
 from loadgen.measure.objectives.terms import Operator

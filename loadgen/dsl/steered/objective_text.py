@@ -15,9 +15,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any, Final
 
-from loadgen.dsl.plans.goodput import goodput
-from loadgen.dsl.plans.slo import any_of, error_ratio, none_of, p
-from loadgen.dsl.plans.slo_expression import Slo
+from loadgen.dsl.plans.objectives.goodput import goodput
+from loadgen.dsl.plans.objectives.slo import any_of, error_ratio, none_of, p
+from loadgen.dsl.plans.objectives.slo_expression import Slo
 from loadgen.dsl.source_location import Origin
 from loadgen.errors import Fault
 from loadgen.similar_names import did_you_mean

@@ -11,7 +11,7 @@ from typing import Final
 from loadgen.dsl.executors.base import Executor
 from loadgen.dsl.executors.capacity import Limit, Search, search
 from loadgen.dsl.executors.standard import arrivals
-from loadgen.dsl.plans.slo import Slo
+from loadgen.dsl.plans.objectives.slo import Slo
 from loadgen.dsl.plans.spec import SteeredLoad
 from loadgen.dsl.source_location import Origin
 from loadgen.dsl.steered.objective_text import read_objective

@@ -120,7 +120,7 @@ class TagSelector(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Objective(msgspec.Struct, frozen=True, kw_only=True):
-    """One line of `slos=[...]`, as a value. `dsl/plans/slo.py` builds it, and the manifest holds it as JSON."""
+    """One line of `slos=[...]`, as a value. `dsl/plans/objectives/slo.py` builds it; the manifest holds it as JSON."""
 
     kind: ObjectiveKind
     text: str

@@ -148,9 +148,10 @@ def find_run(run: str, runs_dir: Path) -> Path:
             f"{len(found)} runs begin with {run}",
             hint="give more of the id: " + ", ".join(path.name for path in found[:5]),
         )
-    raise UsageError(
-        f"no run {run} in {runs_dir}", hint="`loadgen runs` lists the runs; --runs-dir names another folder"
-    )
+    hint = "`loadgen runs` lists the runs; --runs-dir names another folder"
+    if given.suffix and given.is_file():
+        raise UsageError(f"{run} is a file, not a run", hint=f"give a run by its id, or write last; {hint}")
+    raise UsageError(f"no run {run} in {runs_dir}", hint=hint)
 
 
 def replace_file(path: Path, data: bytes, mode: int | None = None, *, is_durable: bool = True) -> None:

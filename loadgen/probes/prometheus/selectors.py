@@ -10,13 +10,15 @@ import re
 from dataclasses import dataclass
 from typing import Final
 
-__all__ = ["LABEL", "BadSelector", "Matcher", "Selector", "parse_matchers", "parse_selector"]
+__all__ = ["LABEL", "SELECTOR", "STRING", "BadSelector", "Matcher", "Selector", "parse_matchers", "parse_selector"]
 
 _NAME: Final = re.compile(r"[a-zA-Z_:][a-zA-Z0-9_:]*")
 LABEL: Final = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
-_STRING: Final = r"""\"(?:[^\"\\\n]|\\.)*\"|'(?:[^'\\\n]|\\.)*'|`[^`]*`"""
+STRING: Final = r"""\"(?:[^\"\\\n]|\\.)*\"|'(?:[^'\\\n]|\\.)*'|`[^`]*`"""
 """A backslash escapes a character in quotes. In backticks it does not, and they may contain line breaks."""
-_MATCHER: Final = re.compile(rf"\s*([a-zA-Z_][a-zA-Z0-9_]*)\s*(=~|!~|!=|=)\s*({_STRING})\s*(,|$)")
+SELECTOR: Final = rf"""[a-zA-Z_:][a-zA-Z0-9_:]*(?:\{{(?:[^{{}}\"'`]|{STRING})*\}})?"""
+"""A metric, and its conditions if it has any, as part of another expression; strings may contain braces."""
+_MATCHER: Final = re.compile(rf"\s*([a-zA-Z_][a-zA-Z0-9_]*)\s*(=~|!~|!=|=)\s*({STRING})\s*(,|$)")
 _MOST: Final = 2_000
 
 

@@ -11,17 +11,16 @@ import re
 from typing import Final
 
 from loadgen.outside_text import one_line
-from loadgen.probes.prometheus.selectors import BadSelector, Matcher, parse_matchers, parse_selector
+from loadgen.probes.prometheus.selectors import STRING, BadSelector, Matcher, parse_matchers, parse_selector
 
 __all__ = ["with_matchers_everywhere"]
 
-_STRING: Final = r'"(?:[^"\\]|\\.)*"|\'(?:[^\'\\]|\\.)*\'|`[^`]*`'
 _TOKEN: Final = re.compile(
     r"(?P<space>\s+|\#[^\n]*)"
-    rf"|(?P<string>{_STRING})"
+    rf"|(?P<string>{STRING})"
     r"|(?P<range>\[[^\]]*\])"
     r"|(?P<number>\.?\d[\w.]*(?:(?<=[eE])[+-]\d+)?)"
-    rf"|(?P<selector>(?:[a-zA-Z_:][a-zA-Z0-9_:]*\s*)?\{{(?:[^{{}}\"'`]|{_STRING})*\}})"
+    rf"|(?P<selector>(?:[a-zA-Z_:][a-zA-Z0-9_:]*\s*)?\{{(?:[^{{}}\"'`]|{STRING})*\}})"
     r"|(?P<name>[a-zA-Z_:][a-zA-Z0-9_:]*)"
     r"|(?P<other>[-+*/%^=!<>~(),@])"
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
-from loadgen.dsl.plans.promise_file import PackedPromise, PackedPromises
+from loadgen.dsl.plans.objectives.promise_file import PackedPromise, PackedPromises
 from loadgen.errors import Fault, ScenarioError
 from loadgen.programme.promises.objectives import Method, Objective
 from loadgen.programme.slo_files.read_any import read_objectives

@@ -27,6 +27,7 @@ __all__ = [
     "read_documents",
 ]
 
+_NO_YAML: Final = frozenset((".py", ".toml", ".html", ".csv", ".jsonl"))
 MOST_BYTES: Final = 10_000_000
 _MOST_DEPTH: Final = 32
 _MOST_ALIASES: Final = 100
@@ -83,6 +84,8 @@ def read_documents(path: Path) -> Parsed:
     def bad(message: str, hint: str) -> Parsed:
         return Parsed(name, faults=[Fault(name, 0, message, hint)])
 
+    if path.suffix.lower() in _NO_YAML:
+        return bad("is not a YAML file", "name a file with objectives; `loadgen slo new NAME` writes one")
     try:
         with path.open("rb") as file:
             data = file.read(MOST_BYTES + 1)

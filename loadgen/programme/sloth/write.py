@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from decimal import Decimal
 from typing import Final
 
+from loadgen.probes.prometheus.selectors import SELECTOR
 from loadgen.programme.load_tests.exported import with_condition
 from loadgen.programme.load_tests.loss import condition_loss
 from loadgen.programme.promises.objectives import (
@@ -26,7 +27,7 @@ from loadgen.programme.sloth.read import PLUGIN, VERSION
 __all__ = ["as_sloth", "sloth_losses"]
 
 _WINDOW: Final = "{{.window}}"
-_SELECTOR: Final = re.compile(r'[a-zA-Z_:][a-zA-Z0-9_:]*(\{(?:[^{}"]|"(?:[^"\\]|\\.)*")*\})?')
+_SELECTOR: Final = re.compile(SELECTOR)
 _LEFT_OUT: Final = "the objective is left out"
 
 

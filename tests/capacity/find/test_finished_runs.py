@@ -12,7 +12,7 @@ import pytest
 from loadgen.capacity.find.finished_runs import read_held, read_search
 from loadgen.dsl.executors.capacity import search
 from loadgen.dsl.executors.rate_search import begin, step
-from loadgen.dsl.plans.slo import Slo, error_ratio, p
+from loadgen.dsl.plans.objectives.slo import Slo, error_ratio, p
 from loadgen.errors import UsageError
 from loadgen.report.run_as_dataframes import Run
 from loadgen.report.summary_reader import Agent, Found, Summary, Validity

@@ -9,7 +9,7 @@ import pytest
 
 from loadgen.dsl.executors.capacity import Limit, hold, search
 from loadgen.dsl.executors.steering_executor import Decision, SteeringExecutor, decision_wrong
-from loadgen.dsl.plans.slo import error_ratio, p
+from loadgen.dsl.plans.objectives.slo import error_ratio, p
 from loadgen.errors import ScenarioError
 from loadgen.measure.objectives.steering_observation import Look
 from loadgen.profiles.profile import ArrivalProfile

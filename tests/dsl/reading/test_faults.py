@@ -32,6 +32,13 @@ def test_a_syntax_error_names_its_line() -> None:
     assert fault.message.startswith("syntax error")
 
 
+def test_the_folder_of_a_run_leads_to_the_command_that_repeats_it(tmp_path: Path) -> None:
+    (tmp_path / "manifest.json").write_text("{}")
+    (fault,) = faults_of(tmp_path)
+    assert fault.message == "is the folder of a run, not a scenario file"
+    assert f"`loadgen runs rerun {tmp_path}` repeats this run" in fault.hint
+
+
 @pytest.mark.parametrize("content", [b"\x00", b"\xff\xfe", b"# coding: nonsense\n", b"x = '\xe4'", b"(" * 5000])
 def test_a_file_that_is_no_python_is_a_fault(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "scenario.py"

@@ -119,7 +119,7 @@ def _samples(runs: Sequence[str], runs_dir: Path) -> tuple[list[str], list[Sampl
 
     if any(name.endswith(".csv") for name in runs):
         if len(runs) > 1:
-            raise UsageError("one CSV file is read at a time, and no runs beside it", hint="name one file")
+            raise UsageError("a CSV file cannot be combined with other files or runs", hint="name the CSV file alone")
         try:
             text = read_bytes(Path(runs[0]), MOST_BYTES).decode("utf-8-sig")
         except UnicodeDecodeError:

@@ -96,7 +96,7 @@ def read_factors(
             errors.add(f"the factor {one.name} was given twice", "name all its levels in one option")
         names.add(one.name)
         if one.name in made.settings:
-            errors.add(f"--set {one.name}: it is a factor of this sweep", "leave --set out for it")
+            errors.add(f"--set {one.name}: it is a factor of this sweep", "leave --set out: the sweep sets it")
     if not made.all and not errors.found:
         errors.add(
             "a sweep needs at least one factor", "-P NAME=VALUE,VALUE for a param, --plan-value rate=100/s,200/s"

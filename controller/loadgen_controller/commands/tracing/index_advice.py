@@ -114,7 +114,10 @@ def advisers_of(path: Path, named: Collection[str]) -> Advisers:
         if spec.kind != "postgres":
             continue
         if wrong := [one_line(text, _TEXT_MOST) for text in wrongs_of(spec)]:
-            errors.add(f"--advise: probe {one_line(spec.name, 80)} of the run: {wrong[0]}", "repeat the run")
+            errors.add(
+                f"--advise: invalid settings of probe {one_line(spec.name, 80)} in the run folder: {wrong[0]}",
+                "correct the probe in the scenario, and repeat the run",
+            )
             continue
         specs[spec.name] = spec
         errors.catch(lambda spec=spec: check_probe(spec, named))  # type: ignore[misc]

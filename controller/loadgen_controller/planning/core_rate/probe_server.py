@@ -1,6 +1,6 @@
-"""A tiny HTTP/1.1 server that answers each request at once with 1 KiB, for the measurement of a core (`core_probe.py`).
+"""A tiny HTTP/1.1 server that answers each request at once with 1 KiB, for the measurement of a core (`probe.py`).
 
-    python -P -m loadgen_controller.planning.core_probe_server
+    python -P -m loadgen_controller.planning.core_rate.probe_server
 
 It listens on 127.0.0.1, prints its port, and ends when its standard input ends, so it never outlives the process that
 started it. It does not parse requests: it counts the blank lines that end them, so it serves only requests without a

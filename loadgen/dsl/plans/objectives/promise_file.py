@@ -16,8 +16,8 @@ from typing import Final
 import msgspec
 
 from loadgen.dsl.data.named_files import name_file
-from loadgen.dsl.plans.slo import error_ratio, p
-from loadgen.dsl.plans.slo_expression import Slo
+from loadgen.dsl.plans.objectives.slo import error_ratio, p
+from loadgen.dsl.plans.objectives.slo_expression import Slo
 from loadgen.dsl.source_location import Origin, here
 from loadgen.errors import Fault, ScenarioError
 from loadgen.similar_names import did_you_mean

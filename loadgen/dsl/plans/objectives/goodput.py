@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Never
 
-from loadgen.dsl.plans.slo_expression import (
+from loadgen.dsl.plans.objectives.slo_expression import (
     Choice,
     GoodputValue,
     TagName,

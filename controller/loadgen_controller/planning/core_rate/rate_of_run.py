@@ -16,7 +16,7 @@ from loadgen.measure.deltas.delta import Delta
 from loadgen.measure.run_folder.rundir import RunDir, list_runs
 from loadgen.units import NS_PER_S
 from loadgen.wire import codec
-from loadgen_controller.planning.core_rate import CoreRate
+from loadgen_controller.planning.core_rate.rate import CoreRate
 
 __all__ = ["busiest", "rate_of_last_run"]
 

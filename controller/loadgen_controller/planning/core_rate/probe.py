@@ -1,6 +1,6 @@
 """Drives plain GETs at more than a core can do, and prints the CPU time that they took as JSON.
 
-    python -P -m loadgen_controller.planning.core_probe 2
+    python -P -m loadgen_controller.planning.core_rate.probe 2
 
 The argument is the length in seconds. The module is a program of its own, like a worker. In a command's process, the
 command's objects would add to the work of the garbage collector, and a second scenario would be loaded beside the
@@ -35,7 +35,7 @@ MAX_USERS: Final = 64
 _INTERVALS: Final = 4
 """Number of intervals of the load. The first one does not count, because connections are opened in it."""
 _LEAD_NS: Final = 200_000_000
-_SERVER: Final = "loadgen_controller.planning.core_probe_server"
+_SERVER: Final = "loadgen_controller.planning.core_rate.probe_server"
 _SCENARIO: Final = """\
 from loadgen import Plan, User, arrivals, journey
 
@@ -56,7 +56,7 @@ plan = Plan(
 
 
 async def _drive(port: int, seconds: float) -> dict[str, float]:
-    """Drive the load for `seconds`, and return the fields of `core_rate.Probed`, without the first interval."""
+    """Drive the load for `seconds`, and return the fields of `rate.Probed`, without the first interval."""
     with tempfile.TemporaryDirectory(prefix="loadgen-core-") as folder:
         path = Path(folder) / "one_get.py"
         path.write_text(_SCENARIO.format(port=port, rate=RATE_PER_S, seconds=seconds, users=MAX_USERS))

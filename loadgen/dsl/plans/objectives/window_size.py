@@ -20,8 +20,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from math import ceil
 from typing import Final
 
+from loadgen.dsl.plans.objectives.slo import Slo
 from loadgen.dsl.plans.plan_loads import DrivenLoad
-from loadgen.dsl.plans.slo import Slo
 from loadgen.errors import Fault
 from loadgen.measure.objectives.objective import Objective
 from loadgen.profiles.profile import OpenProfile, UserProfile

@@ -1,9 +1,9 @@
 """Calculates what rate one core of this machine drives, and how many workers a plan needs, for `loadgen plan`.
 
-The CPU time of a request is measured now with plain GETs (`core_probe.py`), or is that of the last run of the scenario
-(`core_rate_of_run.py`). Plain GETs are the cheapest requests, so a plan needs at least the workers that follow from
+The CPU time of a request is measured now with plain GETs (`probe.py`), or is that of the last run of the scenario
+(`rate_of_run.py`). Plain GETs are the cheapest requests, so a plan needs at least the workers that follow from
 them: checks, bodies, TLS and the scenario's own code come on top. In a run, the core was not full, and a full core
-spends less on each request (see `core_probe.RATE_PER_S`), so the workers that follow from a run are enough.
+spends less on each request (see `probe.RATE_PER_S`), so the workers that follow from a run are enough.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ _DISTURBED_BELOW: Final = 0.85
 _DISTURBED_BY: Final = 2
 """Factor by which a disturbed measurement may overstate the CPU time of a request: 34 to 37 µs at half a core, 19 µs
 at a whole one, on the same machine."""
-_PROBE: Final = "loadgen_controller.planning.core_probe"
+_PROBE: Final = "loadgen_controller.planning.core_rate.probe"
 _MORE_S: Final = 60.0
 """Time for a measurement to start and end, beside its length. It takes 1.5 s on an idle machine."""
 

@@ -23,7 +23,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final, Literal, TypedDict, Unpack, get_args, overload
 
-from loadgen.dsl.plans.slo_expression import (
+from loadgen.dsl.plans.objectives.slo_expression import (
     Choice,
     CountValue,
     Expression,
