@@ -24,6 +24,7 @@ from hypothesis import settings
 
 from tests.support import warm_commands
 from tests.support.examples import ALL
+from tests.support.first_python import is_for_the_first_python
 from tests.support.module_marks import DECIDING, has_no_test, is_of_processes, missing
 
 # What is collected lives until the end: looking through it for garbage again and again takes a tenth of the CPU.
@@ -34,9 +35,12 @@ gc.disable()
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 os.environ["LOADGEN_LINE_EVERY_S"] = "0"  # tests wait for lines of runs; a line each 10 s would make them wait longer
 
+SECOND = "second"
+"""The profile of a Python after the first, which also leaves out what tests/support/first_python.py lists."""
+
 # No deadline: no test here asserts how long anything takes. `make slow` runs all property tests with "thorough".
 settings.register_profile("loadgen", deadline=None, max_examples=ALL // 10)
-settings.register_profile("second", deadline=None, max_examples=ALL // 30)  # in CI, on a Python after the first
+settings.register_profile(SECOND, deadline=None, max_examples=ALL // 30)  # in CI, on a Python after the first
 settings.register_profile("thorough", deadline=None, max_examples=ALL)
 settings.load_profile("loadgen")
 
@@ -77,9 +81,12 @@ for _holder, _name in ((subprocess.Popen, "_execute_child"), (os, "posix_spawn")
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
-    """Do not import a module that has no test for `-m`."""
-    is_module = collection_path.suffix == ".py" and collection_path.name != "conftest.py"
-    return True if is_module and has_no_test(collection_path, config.option.markexpr) else None
+    """Do not import a module that has no test for `-m`, or none for this Python."""
+    if collection_path.suffix != ".py" or collection_path.name == "conftest.py":
+        return None
+    is_second = config.getoption("hypothesis_profile", None) == SECOND
+    is_left_out = is_second and is_for_the_first_python(collection_path)
+    return True if is_left_out or has_no_test(collection_path, config.option.markexpr) else None
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -126,6 +133,16 @@ def _no_wait_for_disks() -> Iterator[None]:
         for name in ("fsync", "fdatasync"):
             patch.setattr(os, name, checked, raising=False)
         yield
+
+
+@pytest.fixture(scope="module")
+def small_heap() -> None:
+    """Let each `gc.collect()` of a module look only through what its own tests made: 2 ms instead of 36 ms.
+
+    Measured with 340,000 older objects, as a worker has after 4,000 tests.
+    """
+    gc.collect()
+    gc.freeze()
 
 
 def _certificates() -> tuple[str | None, ...]:

@@ -1,12 +1,14 @@
-"""Which modules pytest does not import for a marker expression."""
+"""Which modules pytest does not import: for a marker expression, and on the second Python of CI."""
 
 from __future__ import annotations
 
+import re
 from importlib import import_module
 from pathlib import Path
 
 import pytest
 
+from tests.support.first_python import LISTED, is_for_the_first_python
 from tests.support.module_marks import has_no_test, missing
 
 # In two parts, so that this file does not name the marks itself.
@@ -63,3 +65,16 @@ def test_a_mark_that_the_text_does_not_name_is_missing(tmp_path: Path) -> None:
 def test_a_test_without_the_mark_cannot_start_a_process(holder: str, name: str, arguments: tuple[object, ...]) -> None:
     with pytest.raises(AssertionError, match="starts a process: mark it with"):
         getattr(import_module(holder), name)(*arguments)
+
+
+@pytest.mark.parametrize("name", LISTED)
+def test_a_module_for_the_first_python_alone_uses_nothing_that_differs_between_versions(name: str) -> None:
+    path = Path(__file__).parents[1] / name
+    text = path.read_text(encoding="utf-8")
+
+    assert is_for_the_first_python(path)
+    assert re.findall(r"\b(?:asyncio|async def|CliRunner|import (?:ssl|socket|threading|inspect))\b", text) == []
+
+
+def test_a_module_that_is_not_listed_runs_on_both_pythons() -> None:
+    assert not is_for_the_first_python(Path(__file__))

@@ -28,6 +28,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
+from tests.support.module_marks import has_no_test
+
 __all__ = ["GROUPS", "main"]
 
 CORES: Final = os.cpu_count() or 2
@@ -35,6 +37,8 @@ MANY: Final = min(CORES + 2, 6)
 """Two more than there are cores, since many tests wait for a process or a socket."""
 SOME: Final = min(CORES + 1, 6)
 """One more than there are cores: few unit tests wait, and each worker imports all modules, which takes 14 s of CPU."""
+BESIDE: Final = min(CORES, 6)
+"""No more than there are cores for tests beside others, which use a core that waits."""
 NONE_FOUND: Final = 5
 """pytest's exit code if none of the tests is among those that were asked for."""
 FEW: Final = 60
@@ -51,21 +55,28 @@ GROUPS: Final = {
 def main(arguments: Sequence[str]) -> int:
     """Run the group that the first argument names, with the other arguments for pytest. Return 1 if a test failed."""
     group, *rest = arguments
+    marks, workers = GROUPS["unit" if group == "all" else group]
     if "--lowest" in rest:
+        workers = BESIDE
         rest.remove("--lowest")
         with contextlib.suppress(PermissionError):  # it leads a group already, so it has a session of its own
             os.setsid()
         _step_back()
     if not any(Path(word.partition("::")[0]).exists() for word in rest):
-        _rewrite(_not_rewritten())
-    codes = _all(rest) if group == "all" else [_run(*GROUPS[group], rest)]
+        _rewrite(_not_rewritten(marks if group != "all" else ""))
+    codes = _all(rest) if group == "all" else [_run(marks, workers, rest)]
     return int(any(code not in (0, NONE_FOUND) for code in codes))
 
 
-def _not_rewritten() -> list[str]:
-    """Return the test modules that have no bytecode, as in a new checkout. The run rewrites what changes later."""
+def _not_rewritten(marks: str) -> list[str]:
+    """Return the test modules with these marks that have no bytecode, as in a new checkout. "" stands for all modules.
+
+    The run rewrites what changes later.
+    """
     found = []
     for path in sorted(Path("tests").rglob("test_*.py")):
+        if has_no_test(path, marks):
+            continue
         kept = path.parent.glob(f"__pycache__/{path.stem}.{sys.implementation.cache_tag}-pytest-*.pyc")
         if not any(kept):
             found.append(str(path))
@@ -90,7 +101,8 @@ def _all(arguments: Sequence[str]) -> list[int]:
     codes = [_run(*GROUPS["process"], arguments)]
     with tempfile.TemporaryFile() as out:
         # A cache of its own: two runs at once would overwrite each other's list of failed tests.
-        command = _pytest(*GROUPS["unit"], [*arguments, "-o", "cache_dir=.pytest_cache/beside"])
+        marks, _ = GROUPS["unit"]
+        command = _pytest(marks, BESIDE, [*arguments, "-o", "cache_dir=.pytest_cache/beside"])
         beside = subprocess.Popen(
             command, stdout=out, stderr=subprocess.STDOUT, start_new_session=True, preexec_fn=_step_back
         )

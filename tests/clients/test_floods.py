@@ -22,6 +22,8 @@ from tests.support.http2 import Asked, Served, http2_server, prior_pool
 from tests.support.peak import peak_kib, start_of_peak_kib
 from tests.support.scripted import client_of, rows_of
 
+pytestmark = pytest.mark.usefixtures("small_heap")
+
 MOST_BYTES = 12 * 1024 * 1024
 """Of a flood that a client has not read to its end: what two sockets of Linux hold between them, and some."""
 MOST_MEMORY_KIB = 64 * 1024

@@ -23,6 +23,8 @@ from loadgen.clients.http import HttpClient
 from tests.support.http2 import Asked, Http2Server, Served, http2_server, prior_pool
 from tests.support.scripted import client_of, rows_of
 
+pytestmark = pytest.mark.usefixtures("small_heap")
+
 CANCEL = 8
 GRPC = ("content-type", "application/grpc")
 Leave = Callable[[GrpcChannel, Http2Server], Awaitable[None]]

@@ -31,6 +31,8 @@ from tests.support.floods import frame
 from tests.support.peak import peak_kib, start_of_peak_kib
 from tests.support.scripted import client_of
 
+pytestmark = pytest.mark.usefixtures("small_heap")
+
 DATA, HEADERS, PRIORITY, RST_STREAM, SETTINGS, PUSH_PROMISE, PING, GOAWAY, WINDOW_UPDATE, CONTINUATION = range(10)
 GREETING = frame(SETTINGS)
 OK = b"\x88"

@@ -17,6 +17,8 @@ from loadgen.errors import RequestFailed
 from tests.support.peak import peak_kib, start_of_peak_kib
 from tests.support.scripted import client_of, ok, rows_of, scripted
 
+pytestmark = pytest.mark.usefixtures("small_heap")
+
 
 def chunked(body: bytes) -> bytes:
     return b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n%x\r\n%b\r\n0\r\n\r\n" % (len(body), body)

@@ -17,6 +17,8 @@ from tests.support import insider
 from tests.support.fake_agent import FakeAgent
 from tests.support.wire import until
 
+pytestmark = pytest.mark.usefixtures("small_heap")
+
 Stage = Callable[..., Play]
 MEMORY_BYTES = 64 << 20
 

@@ -6,7 +6,7 @@ from collections import Counter
 from random import Random
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from loadgen.engine.recording.exemplars import Exemplars, kept_of_one
@@ -19,6 +19,7 @@ from loadgen.measure.deltas.exemplar import MAX_FAILURES, Exemplar, Failure, che
 from loadgen.measure.deltas.series_key import CUT_OFF, MISSED, OK, SKIPPED
 from loadgen.redact import Redactor
 from loadgen.units import NS_PER_S
+from tests.support.examples import examples
 
 
 class Reply:
@@ -364,6 +365,7 @@ def test_any_number_of_kinds_is_bounded_and_said() -> None:
     assert any("failures left out" in note for note in recorder.take_notes())
 
 
+@settings(max_examples=examples(50))
 @given(st.integers(0, 60_000), st.sampled_from(["x", "\u20ac", "\U0001f600", "\ud800"]))
 def test_however_long_the_texts_a_delta_can_be_sent(length: int, letter: str) -> None:
     book = FailureBook(Redactor())

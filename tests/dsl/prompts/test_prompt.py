@@ -104,7 +104,7 @@ def test_all_prompts_of_an_iteration_have_the_same_prefix() -> None:
     assert len({policy.text(1, 77, nth) for nth in range(20)}) == 1
 
 
-@pytest.mark.parametrize("exponent", [0, 0.7, 1.1, 2])
+@pytest.mark.parametrize("exponent", [0, pytest.param(0.7, marks=pytest.mark.slow), 1.1, 2])
 def test_groups_are_picked_as_often_as_zipf_says(exponent: float) -> None:
     groups, n = 8, 20_000
     policy = shared_prefix("policy", tokens=3, groups=groups, pick=zipf(exponent))
