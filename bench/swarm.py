@@ -416,7 +416,8 @@ class Swarm:
         unread, self.unread = self.unread, []
         for sim in unread:
             sim.drain()
-        for descriptor, _ in self.epoll.poll(0 if self.unread or self._due else wait_s):
+        is_behind = self._due or self._slot < perf_counter_ns() // _SLOT_NS
+        for descriptor, _ in self.epoll.poll(0 if self.unread or is_behind else wait_s):
             self.by_descriptor[descriptor].drain()
         now_ns = perf_counter_ns()
         while not self._due and self._slot < now_ns // _SLOT_NS:
