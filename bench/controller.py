@@ -75,7 +75,8 @@ delta until it hears that it is durable; the group commit of 100 ms is in it. *W
 question for the time waited, and the next one goes out 10 ms after the answer; the controller's loop was not later \
 than that. *Interval asked for*: what a controller asks for that has too many agents for a delta a second, or that is \
 busy for more than 70 % of the time; agents join what lies within. At the end every request that was sent has to be in \
-the summary."""
+the summary. A verdict says so if the fleet itself was the limit: it used more than {full:.0%} of its core, or its \
+loop was more than {late_ms:.0f} ms late."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +126,17 @@ class Seen:
         ]
 
     @property
+    def fleet_limit(self) -> str:
+        """A sentence if the simulated fleet was too slow, so that the figures do not show the controller's limit."""
+        cpu_share, late_ms = self.swarm["swarm_cpu"], self.swarm["late_ms"]
+        if cpu_share <= FULL_SHARE and late_ms <= LATE_MS:
+            return ""
+        how = f"it used {cpu_share:.0%} of its core, and its messages left up to {late_ms:,.0f} ms late"
+        if self.cpu_share > FULL_SHARE:
+            return f" Both the simulated fleet and the controller were at their limit: {how}."
+        return f" The simulated fleet and not the controller was the limit: {how}."
+
+    @property
     def asked(self) -> str:
         """The intervals that the controller asked for, with their times."""
         return (
@@ -148,6 +160,10 @@ HEAD = [
 FLEETS = (Fleet(1_000, 20, 50), Fleet(200, 150, 20))
 LARGE_FLEETS = (Fleet(2_000, 20, 50), Fleet(5_000, 20, 50))
 """These are too large for a report per second on one core. They take minutes, so they have a section of their own."""
+FULL_SHARE = 0.95
+"""A program that uses more of its core was at its limit."""
+LATE_MS = 500.0
+"""A fleet whose loop was later than this was at its limit."""
 REASONS = 3
 """The most reasons of an incomplete run in a verdict: each of 1,000 agents may have one."""
 
@@ -170,7 +186,15 @@ def measure(
             verdicts.append(_failed(fleet, error))
     return Section(
         title,
-        HOW.format(controller=ATTACKER_CORE, swarm=TARGET_CORE, regions=len(REGIONS), seconds=seconds, skip=skip),
+        HOW.format(
+            controller=ATTACKER_CORE,
+            swarm=TARGET_CORE,
+            regions=len(REGIONS),
+            seconds=seconds,
+            skip=skip,
+            full=FULL_SHARE,
+            late_ms=LATE_MS,
+        ),
         HEAD,
         [one.row for one in seen],
         " ".join(verdicts),
@@ -186,7 +210,8 @@ def _verdict(seen: Seen) -> str:
     fleet = seen.fleet
     budget = BUDGETS.get((fleet.agents, fleet.names))
     told = f"{fleet.agents:,} agents of {fleet.series} series: {seen.wrong or 'all requests are in the run'}"
-    return f"{told}." if budget is None else f"{told}; budget {budget}: {held(budget.holds(seen))}."
+    judged = "" if budget is None else f"; budget {budget}: {held(budget.holds(seen))}"
+    return f"{told}{judged}.{seen.fleet_limit}"
 
 
 def watch_fleet(fleet: Fleet, seconds: int, skip: int) -> Seen:

@@ -9,17 +9,25 @@ intervals, the agents merge theirs. The measurements are drawn once (`bench/delt
 bundle and no spool, and all agents share one ZeroMQ context. `tests/support/sim_agents.py` has agents that survive
 faults, but it costs ten times as much.
 
+The sockets send ZMTP heartbeats as those of real agents do, but do not close a connection without an answer to one for
+4 s. That takes a timer for each heartbeat, and to cancel one ZeroMQ searches the timers of all sockets. So a controller
+whose ZeroMQ thread is silent for 4 s keeps agents that would have reconnected in reality.
+
+One loop without tasks serves all agents: `epoll` names the sockets with messages, and each agent is in the
+list of the time at which it must be visited next.
+
 A line "t0 N" on stdout gives the start of the load on `perf_counter_ns`.
 """
 
 from __future__ import annotations
 
 import argparse
-import asyncio
 import contextlib
+import os
 import random
+import select
 import sys
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -28,17 +36,17 @@ from typing import Any, Final
 
 import msgspec
 import numpy as np
-import uvloop
 import zmq
 
 from bench.children import more_files
 from bench.deltas import drawn_seconds
 from bench.encoded_deltas import EncodedDelta
+from bench.fleet_answers import Answers
 from loadgen.measure.deltas.delta import COUNTER_NAMES, Counters, Delta
 from loadgen.measure.deltas.join_successive_deltas import join
 from loadgen.measure.deltas.load_counts import Ending, LoadCounts
 from loadgen.units import NS_PER_MS, NS_PER_S
-from loadgen.wire.codec import decode_with_answer, encode, with_beat
+from loadgen.wire.codec import encode, with_beat
 from loadgen.wire.curve_keys import AgentKeys, load_agent
 from loadgen.wire.messages import (
     BEATS_MINOR,
@@ -46,7 +54,6 @@ from loadgen.wire.messages import (
     PROTOCOL_MINOR,
     Ack,
     Bye,
-    ClockPong,
     Fin,
     Heartbeat,
     Hello,
@@ -58,7 +65,7 @@ from loadgen.wire.messages import (
     Welcome,
 )
 from loadgen.wire.sockets import identity_of
-from loadgen_agent.supervisor.heartbeat_times import HeartbeatTimes
+from loadgen_agent.supervisor.heartbeat_times import EVERY_NS, LATE_NS, HeartbeatTimes
 
 REGIONS: Final = ("a", "b", "c")
 _DRAWN: Final = 8
@@ -69,14 +76,13 @@ _STALLED_NS: Final = 2 * NS_PER_S
 _LEASE_NS: Final = 8 * NS_PER_S
 _JOINING: Final = 100
 """Agents that connect at the same time. With thousands, handshakes take longer than the 5 s that the router waits."""
-_IO_THREADS: Final = 10
-"""Threads of ZeroMQ. To cancel a timer of a heartbeat it searches the list of all timers of the thread, and 5,000
-sockets have 10,000 timers."""
 _AT_ONCE: Final = 10
-"""Deltas that are sent before received messages are read."""
-_SLICES: Final = 5
-"""A fifth of the agents is visited for heartbeats and repeated deltas each 20 ms. To visit 5,000 agents each time would
-take a fifth of a core."""
+"""Deltas that are sent, or agents that are visited, before received messages are read."""
+_SLOT_NS: Final = 20 * NS_PER_MS
+"""An agent is visited up to this time after it is due. Real agents look each 50 ms."""
+# Plain numbers and methods: combining two members of an enum takes longer than a send.
+_NOBLOCK: Final = int(zmq.NOBLOCK)
+_POLLIN: Final = int(zmq.POLLIN)
 
 
 @dataclass(slots=True)
@@ -128,18 +134,17 @@ class Sim:
             (zmq.CURVE_PUBLICKEY, keys.own.public),
             (zmq.SNDHWM, 64),
             (zmq.HEARTBEAT_IVL, 1500),
-            (zmq.HEARTBEAT_TIMEOUT, 4000),
+            (zmq.HEARTBEAT_TIMEOUT, 0),  # see the module's docstring
         ):
             self._socket.setsockopt(option, value)
         self._socket.connect(f"tcp://{address}")
-        asyncio.get_running_loop().add_reader(int(self._socket.get(zmq.FD)), self.drain)
+        # Level-triggered: the descriptor is readable until the socket is used, and `drain` reads until it is empty.
+        swarm.epoll.register(int(self._socket.get(zmq.FD)), select.EPOLLIN)
+        swarm.by_descriptor[int(self._socket.get(zmq.FD))] = self
+        swarm.visit_at(perf_counter_ns(), n)
 
     def hello(self) -> None:
         self._say(Hello(self.id, self.region, PROTOCOL_MAJOR, PROTOCOL_MINOR, self._n, "swarm", 1, epoch=self.epoch))
-
-    def close(self) -> None:
-        asyncio.get_running_loop().remove_reader(int(self._socket.get(zmq.FD)))
-        self._socket.close(0)
 
     # -- sending ------------------------------------------------------------------------
 
@@ -148,22 +153,28 @@ class Sim:
 
     def _send(self, data: bytes) -> bool:
         try:
-            self._socket.send(data, zmq.NOBLOCK)
+            self._socket.send(data, _NOBLOCK)
         except zmq.Again:
             return False
         finally:
-            if int(self._socket.get(zmq.EVENTS)) & zmq.POLLIN:
-                asyncio.get_running_loop().call_soon(self.drain)
+            if self._has_messages():  # a send can consume the signal of a received message
+                self.swarm.unread.append(self)
         if self.swarm.counts:
             self.swarm.tally.sent += 1
             self.swarm.tally.bytes_sent += len(data)
         return True
 
-    def beat(self, now_ns: int) -> None:
-        if self.phase == "joining" or not self._beats.is_due(now_ns):
-            return
-        self._beats.sent(now_ns)
-        self._say(self._beat(now_ns))
+    def _has_messages(self) -> int:
+        return int(self._socket.get(zmq.EVENTS)) & _POLLIN
+
+    def visit(self, now_ns: int) -> int:
+        """Send what is due beside the load: heartbeats, repeated deltas and the Fin. Return when more can be due."""
+        if self.phase == "joining":
+            return now_ns + EVERY_NS
+        if self._beats.is_due(now_ns):
+            self._beats.sent(now_ns)
+            self._say(self._beat(now_ns))
+        return min(_due_ns(self._beats), self._again(now_ns))
 
     def _beat(self, now_ns: int) -> Heartbeat:
         if self.phase == "running" and now_ns - self._answered_ns > _LEASE_NS:
@@ -207,17 +218,18 @@ class Sim:
         swarm.tally.requests += drawn.delta.counters.requests_finished
         self._send_delta(data, now_ns)
 
-    def again(self, now_ns: int) -> None:
-        """Send old unacknowledged deltas again, and the Fin at the end."""
-        if self._pending and now_ns - self._progress_ns > max(
-            _STALLED_NS << self._stalls, min(2 * self._asked_ns, _STALLED_NS << 2)
-        ):
+    def _again(self, now_ns: int) -> int:
+        """Send old unacknowledged deltas again, and the Fin at the end. Return when to call this again."""
+        if self._pending:
+            patience_ns = max(_STALLED_NS << self._stalls, min(2 * self._asked_ns, _STALLED_NS << 2))
+            if now_ns - self._progress_ns <= patience_ns:
+                return self._progress_ns + patience_ns + 1
             self._progress_ns, self._stalls = now_ns, min(self._stalls + 1, 2)
             for _, data, _ in self._pending:
                 self.swarm.tally.again += 1
                 if not self._send_delta(data, now_ns):
-                    return
-        if self.phase == "finished" and not self._pending and now_ns - self._fin_ns > NS_PER_S and not self.is_over:
+                    break
+        elif self.phase == "finished" and now_ns - self._fin_ns > NS_PER_S and not self.is_over:
             self._fin_ns = now_ns
             totals, recorded = Counters(), 0
             for drawn, times in self._sent.values():
@@ -225,23 +237,33 @@ class Sim:
                 counters = drawn.delta.counters
                 totals += Counters(**{name: times * getattr(counters, name) for name in COUNTER_NAMES})
             self._say(Fin(self.run_id, self.epoch, self._seq - 1, totals, recorded, ending=self._ending))
+        return now_ns + NS_PER_S
+
+    def finish(self) -> None:
+        """End the load: the Fin follows after the last acknowledgement."""
+        self.phase = "finished"
+        self._again(perf_counter_ns())
 
     # -- receiving ------------------------------------------------------------------------
 
     def drain(self) -> None:
-        while int(self._socket.get(zmq.EVENTS)) & zmq.POLLIN:  # an empty socket costs an exception otherwise
-            data = self._socket.recv(zmq.NOBLOCK)
-            if self.swarm.counts:
-                self.swarm.tally.received += 1
-            self._take(*decode_with_answer(data))
+        try:
+            self._take(self._socket.recv(_NOBLOCK))
+        except zmq.Again:  # the descriptor also signals other events
+            return
+        while self._has_messages():  # an empty socket costs an exception otherwise
+            self._take(self._socket.recv(_NOBLOCK))
 
-    def _take(self, message: Message, answers_ns: int) -> None:
+    def _take(self, data: bytes) -> None:
         now_ns = perf_counter_ns()
+        if self.swarm.counts:
+            self.swarm.tally.received += 1
+        message, answers_ns = self.swarm.answers.read(data)
         if answers_ns:
             self._answered(answers_ns, now_ns)
         match message:
-            case ClockPong():
-                self._answered(message.agent_ns, now_ns)
+            case None:
+                pass
             case Ack():
                 self._acked(message, now_ns)
             case Welcome():
@@ -275,6 +297,8 @@ class Sim:
             self._progress_ns, self._stalls = now_ns, 0
             if self.swarm.counts:
                 self.swarm.tally.ack_ms.append((now_ns - sent_ns) / NS_PER_MS)
+        if self.phase == "finished":
+            self._again(now_ns)
         if ack.interval_ns != self._asked_ns:
             self._asked_ns = ack.interval_ns
             self.swarm.asked(ack.interval_ns)
@@ -286,7 +310,9 @@ class Swarm:
     def __init__(self, options: argparse.Namespace) -> None:
         self.options, self.seconds, self.skip = options, options.seconds, options.skip
         self.tally, self.counts = Tally(), False
-        self.context = zmq.Context(_IO_THREADS)
+        self.context = zmq.Context()
+        # ZeroMQ's thread does not interrupt the loop for each sent message, so it sends several at once.
+        self.context.set(zmq.THREAD_SCHED_POLICY, os.SCHED_BATCH)
         self.context.set(zmq.MAX_SOCKETS, 60_000)
         drawn = drawn_seconds(names=options.names, requests=options.requests, agents=options.agents, count=_DRAWN)
         self.series = drawn[0].new_series
@@ -295,9 +321,20 @@ class Swarm:
         self.joined = {intervals: list(map(EncodedDelta, some)) for intervals, some in joined.items()}
         self._first: dict[int, EncodedDelta] = {}
         self.sims: list[Sim] = []
+        self.epoll, self.by_descriptor = select.epoll(), dict[int, Sim]()
+        self.unread: list[Sim] = []
+        """Agents with messages whose signal was consumed."""
+        self.answers = Answers()
+        self._slots: defaultdict[int, list[int]] = defaultdict(list)
+        """Numbers of the agents to visit, each once, by time in _SLOT_NS. A heap of 5,000 agents takes 4 us a visit."""
+        self._slot = perf_counter_ns() // _SLOT_NS
+        self._due: deque[int] = deque()
+        """Numbers of the agents to visit at time `_slot`."""
+        self.late_ns = 0
+        """The longest that a visit, or the first delta of a second, waited for the loop during the load."""
         self.out_of_lease: set[str] = set()
         self._t0_ns: int | None = None
-        self._asked_ns = self._slice = 0
+        self._asked_ns = 0
 
     def first_of(self, encoded: EncodedDelta) -> EncodedDelta:
         """Return a delta with the same measurements that also declares the series, as the first one of an agent."""
@@ -318,7 +355,11 @@ class Swarm:
             at_s = 0.0 if self._t0_ns is None else max(0, perf_counter_ns() - self._t0_ns) / NS_PER_S
             self.tally.asked_s.append((at_s, (interval_ns or NS_PER_S) / NS_PER_S))
 
-    async def work(self) -> dict[str, Any]:
+    def visit_at(self, at_ns: int, n: int) -> None:
+        """Visit an agent at the end of the slot of this time, or of the next slot if that one is over."""
+        self._slots[max(at_ns // _SLOT_NS, self._slot) + 1].append(n)
+
+    def work(self) -> dict[str, Any]:
         keys = load_agent(Path(self.options.keys))
         joining: list[Sim] = []
         said_ns = 0
@@ -334,57 +375,67 @@ class Swarm:
                 said_ns = now_ns
                 for sim in joining:
                     sim.hello()
-            await self._tick(now_ns)
-        beating = asyncio.create_task(self._beat_for_ever())
-        cpu_s = await self._load(self._t0_ns)
-        beating.cancel()
+            self._turn(_SLOT_NS / NS_PER_S)
+        cpu_s, wall_s = self._load(self._t0_ns)
         while not all(sim.is_over for sim in self.sims):
-            await self._tick(perf_counter_ns())
-        return self._figures(cpu_s)
+            self._turn_until(perf_counter_ns() + NS_PER_S // 10)
+        return self._figures(cpu_s, wall_s)
 
-    async def _load(self, t0_ns: int) -> float:
-        """The swarm's own CPU seconds per second."""
-        began_s = 0.0
+    def _load(self, t0_ns: int) -> tuple[float, float]:
+        """Return the CPU time of the swarm from second `skip` to the end of the load, and the time between the two."""
+        began_s, began_ns = 0.0, 0
+        self._turn_until(t0_ns)
+        self.late_ns = 0
         for second in range(1, self.seconds + 1):
-            await asyncio.sleep(max(0, t0_ns + second * NS_PER_S - perf_counter_ns()) / NS_PER_S)
+            due_ns = t0_ns + second * NS_PER_S
+            self._turn_until(due_ns)
             if second == self.skip:
-                self.counts, began_s = True, process_time()
+                self.counts, began_s, began_ns = True, process_time(), perf_counter_ns()
+            self.late_ns = max(self.late_ns, perf_counter_ns() - due_ns)
             for n, sim in enumerate(self.sims):
                 sim.measure(second)
                 if not n % _AT_ONCE:
-                    await asyncio.sleep(0)
+                    self._turn(0)
         self.counts = False
-        used_s: float = process_time() - began_s
+        cpu_s, wall_s, late_ns = process_time() - began_s, (perf_counter_ns() - began_ns) / NS_PER_S, self.late_ns
         while any(sim.covered < self.seconds for sim in self.sims):  # agents whose window was full
-            await asyncio.sleep(0.1)
+            self._turn_until(perf_counter_ns() + NS_PER_S // 10)
             for sim in self.sims:
                 sim.measure(self.seconds)
+        self.late_ns = late_ns
         for sim in self.sims:
-            sim.phase = "finished"
-        return float(used_s / (self.seconds - self.skip))
+            sim.finish()
+        return cpu_s, wall_s
 
-    async def _beat_for_ever(self) -> None:
-        """Send heartbeats and repeated deltas beside the load, as agents do that have a machine of their own."""
-        while True:
-            await self._tick(perf_counter_ns())
+    def _turn_until(self, at_ns: int) -> None:
+        while (left_ns := at_ns - perf_counter_ns()) > 0:
+            self._turn(min(_SLOT_NS, left_ns) / NS_PER_S)
 
-    async def _tick(self, now_ns: int) -> None:
-        self._slice = (self._slice + 1) % _SLICES
-        for n, sim in enumerate(self.sims[self._slice :: _SLICES]):
-            sim.beat(now_ns)
-            sim.again(now_ns)
-            if not n % 100:
-                await asyncio.sleep(0)
-        await asyncio.sleep(0.02)
+    def _turn(self, wait_s: float) -> None:
+        """Read all received messages, and visit the due agents."""
+        unread, self.unread = self.unread, []
+        for sim in unread:
+            sim.drain()
+        is_behind = self._due or self._slot < perf_counter_ns() // _SLOT_NS
+        for descriptor, _ in self.epoll.poll(0 if self.unread or is_behind else wait_s):
+            self.by_descriptor[descriptor].drain()
+        now_ns = perf_counter_ns()
+        while not self._due and self._slot < now_ns // _SLOT_NS:
+            self._slot += 1
+            self._due += self._slots.pop(self._slot, ())
+        for _ in range(min(_AT_ONCE, len(self._due))):
+            self.late_ns = max(self.late_ns, now_ns - self._slot * _SLOT_NS)
+            n = self._due.popleft()
+            self.visit_at(self.sims[n].visit(now_ns), n)
 
-    def _figures(self, cpu_s: float) -> dict[str, Any]:
-        tally, counted_s = self.tally, self.seconds - self.skip
+    def _figures(self, cpu_s: float, wall_s: float) -> dict[str, Any]:
+        tally = self.tally
         return {
             "ack_ms": _quantiles(tally.ack_ms),
             "pong_ms": _quantiles(tally.pong_ms),
-            "sent_per_s": tally.sent / counted_s,
-            "received_per_s": tally.received / counted_s,
-            "bytes_per_s": tally.bytes_sent / counted_s,
+            "sent_per_s": tally.sent / wall_s,
+            "received_per_s": tally.received / wall_s,
+            "bytes_per_s": tally.bytes_sent / wall_s,
             "delta_bytes": len(
                 self.joined[1][0].of("sim.1000", 1, 10, 10 * NS_PER_S, 11 * NS_PER_S, self.sims[0].run_id)
             ),
@@ -393,7 +444,8 @@ class Swarm:
             "sent_again": tally.again,
             "out_of_lease": len(self.out_of_lease),
             "asked_s": tally.asked_s,
-            "swarm_cpu": cpu_s,
+            "swarm_cpu": cpu_s / wall_s,
+            "late_ms": self.late_ns / NS_PER_MS,
         }
 
 
@@ -408,6 +460,14 @@ def _joined(drawn: Sequence[Delta]) -> dict[int, list[Delta]]:
             assert joint is not None
             found[intervals].append(joint)
     return found
+
+
+def _due_ns(beats: HeartbeatTimes) -> int:
+    """Return when this agent must send a heartbeat of its own, unless it sends a delta before."""
+    sent_ns, delta_ns = beats._sent_ns, beats._delta_ns
+    if not beats.may_ride or delta_ns is None:
+        return sent_ns + EVERY_NS
+    return min(sent_ns + LATE_NS, max(sent_ns + EVERY_NS, delta_ns + LATE_NS))
 
 
 def _quantiles(values: Sequence[float]) -> dict[str, float]:
@@ -427,7 +487,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=int, default=30, help="length of the load, s")
     parser.add_argument("--skip", type=int, default=10, help="seconds at the start of the load that do not count")
     more_files()
-    figures = uvloop.run(Swarm(parser.parse_args()).work())
+    figures = Swarm(parser.parse_args()).work()
     sys.stdout.buffer.write(msgspec.json.encode(figures) + b"\n")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -21,6 +22,7 @@ FIGURES = {
     "ack_ms": {"p50": 1, "p99": 1},
     "asked_s": [],
     "swarm_cpu": 0.1,
+    "late_ms": 20.0,
 }
 
 
@@ -49,7 +51,7 @@ def test_joined_seconds_are_as_long_and_as_full_as_their_parts() -> None:
 
 
 def seen(agents: int, names: int, cpu_share: float, rss_bytes: int = 200 * MIB, wrong: str = "", *asked: float) -> Seen:
-    swarm = {"asked_s": [(5.0, interval_s) for interval_s in asked]}
+    swarm = {**FIGURES, "asked_s": [(5.0, interval_s) for interval_s in asked]}
     return Seen(Fleet(agents, names, 50), cpu_share, rss_bytes, 10.0, swarm, 1.0, 1.0, wrong)
 
 
@@ -71,6 +73,25 @@ def test_a_controller_that_is_too_dear_too_large_or_wrong_does_not() -> None:
 
 def test_a_fleet_without_a_budget_is_told_and_not_judged() -> None:
     assert _verdict(seen(2_000, 20, 0.9)) == "2,000 agents of 46 series: all requests are in the run."
+
+
+@pytest.mark.parametrize(
+    ("of_the_fleet", "of_the_controller", "shown"),
+    [
+        ({"swarm_cpu": 0.96}, 0.9, "The simulated fleet and not the controller was the limit: it used 96% of its core"),
+        ({"late_ms": 1234.0}, 0.9, "was the limit: it used 10% of its core, and its messages left up to 1,234 ms late"),
+        ({"late_ms": 501.0}, 0.97, "Both the simulated fleet and the controller were at their limit: it used 10%"),
+    ],
+)
+def test_a_verdict_says_that_the_fleet_was_the_limit(
+    of_the_fleet: dict[str, Any], of_the_controller: float, shown: str
+) -> None:
+    one = seen(5_000, 20, of_the_controller, wrong="12 agents out of their lease")
+
+    verdict = _verdict(replace(one, swarm={**one.swarm, **of_the_fleet}))
+
+    assert verdict.startswith("5,000 agents of 46 series: 12 agents out of their lease; budget")
+    assert shown in verdict
 
 
 def test_locusts_master_is_over_when_it_is_busy_or_calls_a_worker_missing() -> None:
