@@ -65,7 +65,7 @@ from loadgen.wire.messages import (
     Welcome,
 )
 from loadgen.wire.sockets import identity_of
-from loadgen_agent.supervisor.heartbeat_times import EVERY_NS, LATE_NS, HeartbeatTimes
+from loadgen_agent.supervisor.heartbeat_times import EVERY_NS, HeartbeatTimes
 
 REGIONS: Final = ("a", "b", "c")
 _DRAWN: Final = 8
@@ -174,7 +174,7 @@ class Sim:
         if self._beats.is_due(now_ns):
             self._beats.sent(now_ns)
             self._say(self._beat(now_ns))
-        return min(_due_ns(self._beats), self._again(now_ns))
+        return min(self._beats.due_ns, self._again(now_ns))
 
     def _beat(self, now_ns: int) -> Heartbeat:
         if self.phase == "running" and now_ns - self._answered_ns > _LEASE_NS:
@@ -460,14 +460,6 @@ def _joined(drawn: Sequence[Delta]) -> dict[int, list[Delta]]:
             assert joint is not None
             found[intervals].append(joint)
     return found
-
-
-def _due_ns(beats: HeartbeatTimes) -> int:
-    """Return when this agent must send a heartbeat of its own, unless it sends a delta before."""
-    sent_ns, delta_ns = beats._sent_ns, beats._delta_ns
-    if not beats.may_ride or delta_ns is None:
-        return sent_ns + EVERY_NS
-    return min(sent_ns + LATE_NS, max(sent_ns + EVERY_NS, delta_ns + LATE_NS))
 
 
 def _quantiles(values: Sequence[float]) -> dict[str, float]:
