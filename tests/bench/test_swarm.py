@@ -9,7 +9,6 @@ import pytest
 from bench.deltas import drawn_seconds
 from bench.encoded_deltas import EncodedDelta
 from bench.fleet_answers import Answers
-from bench.swarm import _due_ns
 from loadgen.units import NS_PER_MS, NS_PER_S
 from loadgen.wire.codec import COMPRESS_FROM_BYTES, decode, decode_with_answer, encode, with_answer
 from loadgen.wire.messages import Ack, ClockPong, Message, Welcome
@@ -53,9 +52,9 @@ def test_an_agent_is_visited_when_its_heartbeat_is_due_and_not_before(may_ride: 
     beats = HeartbeatTimes(0)
     beats.may_ride = may_ride
     if delta_ms is not None:
-        beats.delta_sent(delta_ms * NS_PER_MS, with_beat=beats.rides(delta_ms * NS_PER_MS))
+        beats.delta_sent(delta_ms * NS_PER_MS, with_beat=beats.rides(delta_ms * NS_PER_MS), every_ns=0)
 
-    due_ns = _due_ns(beats)
+    due_ns = beats.due_ns
 
     assert beats.is_due(due_ns)
     assert not beats.is_due(due_ns - 1)
