@@ -74,7 +74,7 @@ user and system time of the controller's process by wall time. *Acknowledged*: f
 delta until it hears that it is durable; the group commit of 100 ms is in it. *Worst answer*: the longest that a \
 question for the time waited, and the next one goes out 10 ms after the answer; the controller's loop was not later \
 than that. *Interval asked for*: what a controller asks for that has too many agents for a delta a second, or that is \
-busy for more than 70 % of the time; agents join what lies within. At the end every request that was sent has to be in \
+busy for more than 80 % of the time; agents join what lies within. At the end every request that was sent has to be in \
 the summary. A verdict says so if the fleet itself was the limit: it used more than {full:.0%} of its core, or its \
 loop was more than {late_ms:.0f} ms late."""
 

@@ -50,6 +50,7 @@ TIMERS: Final = (
     _timer(_C + "agents.hub:_LOOK_NS", 0.2, "controller", "a silent agent is lost one look late"),
     _timer(_C + "agents.hub:ANSWER_NS", 0.5, "controller", "a heartbeat within a delta gets two answers"),
     _timer(_A + "supervisor.heartbeat_times:EVERY_NS", 1.0, "supervisor", "one heartbeat is left out"),
+    _timer(_A + "supervisor.heartbeat_times:BUSY_EVERY_NS", 2.0, "supervisor", "one heartbeat is left out"),
     _timer(_A + "supervisor.heartbeat_times:LATE_NS", 0.5, "worker", "a heartbeat of its own just before the delta"),
     _timer(
         _A + "supervisor.heartbeat_times:_TOO_SOON_NS",
@@ -130,7 +131,7 @@ TIMERS: Final = (
     _timer(_C + "run.delta_journal:AGAIN_S", 1.0, "controller", "a failed disk is tried again late"),
     _timer(_C + "run.agent_message_intake:_CLOCK_ERROR_NS", 0.1, "link", "an agent knows the clock badly"),
     _timer(_C + "run.agent_message_intake:_AHEAD_NS", 5.0, "controller", "deltas seem to end in the future"),
-    _timer(_C + "core.report_interval:DELTA_NS", 0.00025, "", "a cost, from which the first interval follows"),
+    _timer(_C + "core.report_interval:DELTA_NS", 0.000285, "", "a cost, from which the first interval follows"),
     _timer(_C + "core.report_interval:LATE_NS", 3.0, "controller", "longer intervals are asked for"),
     _timer(_C + "core.report_interval:_CALM_LATE_NS", 1.0, "controller", "longer intervals are kept"),
     _timer(_C + "core.report_interval:_SPAN_NS", 2.0, "controller", "busy for one look"),

@@ -1,8 +1,8 @@
 """Decides when an agent sends a heartbeat, and whether it sends it inside a delta (its measurements of one interval).
 
-Under load an agent sends a delta each second, or less often to a busy controller. A heartbeat in the delta's envelope
-saves a message to the controller and its answer. If no delta is due within a second, the agent sends a heartbeat of
-its own.
+Under load an agent sends a delta each second, or less often to a controller that is busy and asks for longer intervals.
+A heartbeat in the delta's envelope saves a message to the controller and its answer. If no delta is due, the agent
+sends a heartbeat of its own: each second, and to a busy controller each 2 s.
 
 Pure: the caller passes times, in ns of its monotonic clock. The reasons are in
 `docs/decisions/149-heartbeats-within-deltas.md`.
@@ -14,10 +14,12 @@ from typing import Final
 
 from loadgen.units import NS_PER_S
 
-__all__ = ["EVERY_NS", "LATE_NS", "HeartbeatTimes"]
+__all__ = ["BUSY_EVERY_NS", "EVERY_NS", "LATE_NS", "HeartbeatTimes"]
 
 EVERY_NS: Final = 1 * NS_PER_S
 """Time between two heartbeats."""
+BUSY_EVERY_NS: Final = 2 * NS_PER_S
+"""The same while the controller asks for longer intervals: to answer a heartbeat costs it as much as half a delta."""
 LATE_NS: Final = NS_PER_S // 2
 """A heartbeat waits this much longer for a delta that is late, as on a busy machine. So at most 2.5 s pass between two
 heartbeats, which is less than the 3 s after which an agent is suspected."""
@@ -34,8 +36,7 @@ class HeartbeatTimes:
         self._sent_ns = now_ns
         self._delta_due_ns = now_ns - NS_PER_S
         """When the next delta is due that may take a heartbeat along."""
-        self._longest_ns = EVERY_NS
-        """The longest time after the last heartbeat for which the next one waits for that delta."""
+        self._every_ns = EVERY_NS
         self._is_soon = False
 
     @property
@@ -43,10 +44,9 @@ class HeartbeatTimes:
         """When the agent must send a heartbeat of its own, unless a delta or another call changes it."""
         if self._is_soon:
             return 0
-        own_ns = self._sent_ns + EVERY_NS
-        if own_ns < self._delta_due_ns - EVERY_NS:
-            return own_ns
-        return max(own_ns, min(self._delta_due_ns + LATE_NS, self._sent_ns + self._longest_ns))
+        own_ns = self._sent_ns + self._every_ns
+        wait_ns = self._delta_due_ns + LATE_NS - own_ns
+        return own_ns + min(wait_ns, LATE_NS) if 0 <= wait_ns <= 2 * LATE_NS else own_ns
 
     def is_due(self, now_ns: int) -> bool:
         """Return whether the agent must send a heartbeat of its own now."""
@@ -67,11 +67,11 @@ class HeartbeatTimes:
     def delta_sent(self, now_ns: int, *, with_beat: bool, every_ns: int) -> None:
         """Record that a delta is sent now.
 
-        with_beat: whether a heartbeat travels within it. every_ns: the time after which the next delta is due; 0 if the
-        controller has asked for none, which means each second.
+        with_beat: whether a heartbeat travels within it. every_ns: the interval of deltas that the controller has asked
+        for; 0 if it has asked for none, which means each second.
         """
         if self.may_ride:
-            every_ns = max(EVERY_NS, every_ns)
-            self._delta_due_ns, self._longest_ns = now_ns + every_ns, every_ns + LATE_NS
+            self._every_ns = BUSY_EVERY_NS if every_ns > EVERY_NS else EVERY_NS
+            self._delta_due_ns = now_ns + max(EVERY_NS, every_ns)
         if with_beat:
             self.sent(now_ns)

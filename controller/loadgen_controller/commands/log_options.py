@@ -14,10 +14,10 @@ from loadgen.traffic.formats.detect import FORMATS, check_format
 from loadgen.traffic.formats.json_lines import FIELDS, wrong_mapping
 from loadgen.traffic.formats.log_format import UNITS, FormatOptions, Stamp
 from loadgen.traffic.names.naming import NameRules
-from loadgen.traffic.parallel.first_pass import cores
 from loadgen.traffic.reading.log_options import LogOptions
 from loadgen.traffic.rows.period import ALL_TIMES, Period
 from loadgen.units import NS_PER_S, parse_duration, parse_ratio
+from loadgen.usable_cpus import usable_cpus
 from loadgen_controller.collect_option_errors import CollectedErrors
 
 __all__ = [
@@ -189,7 +189,7 @@ def log_options(
         exclusions=ExclusionRules(frozenset(keep), tuple(exclude)),
         most_rejected=share or 0.0,
         period=_period(*period, errors),
-        jobs=jobs or cores(),
+        jobs=jobs or usable_cpus(),
     )
 
 

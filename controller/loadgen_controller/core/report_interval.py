@@ -17,21 +17,37 @@ from typing import Final
 
 from loadgen.units import NS_PER_S, format_count
 
-__all__ = ["BUSY_SHARE", "CALM_NS", "DELTA_NS", "HOLD_NS", "LATE_NS", "STEPS", "ReportInterval", "first_step"]
+__all__ = [
+    "BUSY_SHARE",
+    "CALM_NS",
+    "DELTA_NS",
+    "HOLD_NS",
+    "LATE_NS",
+    "STEPS",
+    "ReportInterval",
+    "busy_ns",
+    "first_step",
+]
 
-STEPS: Final = (1, 2, 3, 5)
-"""The possible intervals, as multiples of the plan's interval."""
-BUSY_SHARE: Final = 0.70
-"""Above this share of one CPU the controller is too busy, and the interval grows."""
-DELTA_NS: Final = 250_000
+STEPS: Final = (1, 2, 4)
+"""The possible intervals, as multiples of the plan's interval. Agents of a busy controller send a heartbeat each 2 s,
+within a delta if one is due. So with intervals of 3 s they would send as many messages as with 2 s, and with longer
+ones than 4 s hardly fewer.
+"""
+BUSY_SHARE: Final = 0.80
+"""If the event loop's thread is busy for more than this share of the time, the interval grows."""
+_FULL_SHARE: Final = 0.95
+"""The interval also grows if all threads together are busy for more than this share of their CPUs. This limit is
+reached first where the loop and ZeroMQ's thread share one CPU."""
+DELTA_NS: Final = 285_000
 """The CPU time that a delta of 46 series costs: 0.15 to 0.27 ms in one process, 0.29 to 0.4 ms with the sockets' thread
 (docs/decisions/162-a-controllers-time-and-what-was-not-taken.md). An estimate that is too low costs only a step later
 on; one that is too high costs time resolution that the controller could have had."""
 LATE_NS: Final = 3 * NS_PER_S
 """If a delta waits longer than this for its acknowledgement, the interval grows."""
-_CALM_SHARE: Final = 0.45
-"""Below this share of one CPU the interval may shrink. Twice as many deltas cost about twice as much CPU, so with a
-limit close to 70 % a smaller interval would grow again at once."""
+_CALM_SHARE: Final = 0.38
+"""Below this share the interval may shrink. Twice as many deltas cost about twice as much CPU, so with a limit of 40 %
+a smaller interval would grow again at once."""
 _CALM_LATE_NS: Final = 1 * NS_PER_S
 HOLD_NS: Final = 10 * NS_PER_S
 CALM_NS: Final = 30 * NS_PER_S
@@ -56,6 +72,15 @@ def first_step(agents: int, interval_ns: int) -> int:
 def _share(agents: int, interval_ns: int) -> float:
     """Return the share of one CPU that the deltas of this many agents cost."""
     return agents * DELTA_NS / interval_ns
+
+
+def busy_ns(loop_ns: int, all_ns: int, cpus: int) -> int:
+    """Return the CPU time that counts for `ReportInterval.look`.
+
+    It is that of the event loop's thread. If all threads together are nearer to the limit of their CPUs than this
+    thread to its own, it is theirs, in proportion.
+    """
+    return max(loop_ns, int(all_ns * BUSY_SHARE / (_FULL_SHARE * cpus)))
 
 
 class ReportInterval:
@@ -95,22 +120,22 @@ class ReportInterval:
         self._step, self._stepped_ns = step, now_ns
         return f"{format_count(agents)} agents that report every {interval_s:g} s would take {share:.0%} of a CPU"
 
-    def look(self, now_ns: int, cpu_ns: int, late_ns: int) -> str:
+    def look(self, now_ns: int, used_ns: int, late_ns: int) -> str:
         """Decide whether agents report in a longer or shorter interval from now on, because the controller is busy or
         calm.
 
         Args:
-            cpu_ns: CPU time of the controller's process so far.
+            used_ns: CPU time of the controller so far, from `busy_ns`.
             late_ns: for how long the oldest unacknowledged delta has waited.
 
         Returns:
             The reason for a change of `asked_ns`; empty if it stays.
         """
         if self._before is None:
-            self._before = now_ns, cpu_ns
+            self._before = now_ns, used_ns
         elif now_ns - self._before[0] >= max(_SPAN_NS, self.asked_ns):
-            self._share = (cpu_ns - self._before[1]) / (now_ns - self._before[0])
-            self._before = now_ns, cpu_ns
+            self._share = (used_ns - self._before[1]) / (now_ns - self._before[0])
+            self._before = now_ns, used_ns
         is_calm = self._share < _CALM_SHARE and late_ns < _CALM_LATE_NS
         if not is_calm:
             self._calm_since_ns = None

@@ -40,6 +40,7 @@ from loadgen.probes.running.run_probes import RunProbes
 from loadgen.sinks.live_outputs import Outputs, Sight
 from loadgen.sinks.snapshot import RunName
 from loadgen.units import NS_PER_S, format_count
+from loadgen.usable_cpus import usable_cpus
 from loadgen.wire.messages import (
     COUNTED_MINOR,
     GUARDED_MINOR,
@@ -92,7 +93,7 @@ from loadgen_controller.core.lifecycle import Phase, Run, step
 from loadgen_controller.core.load_change_messages import Adjustment, LoadChange, lanes_of
 from loadgen_controller.core.registry import Member
 from loadgen_controller.core.rejected_input_counter import RejectedInput
-from loadgen_controller.core.report_interval import ReportInterval
+from loadgen_controller.core.report_interval import ReportInterval, busy_ns
 from loadgen_controller.core.run_request import Order
 from loadgen_controller.core.run_state import RunRecord
 from loadgen_controller.core.shares import assign, candidates, with_agent
@@ -650,7 +651,8 @@ class Conductor:
     def _adapt_interval(self, now_ns: int) -> None:
         """Request longer intervals from agents while the controller is too busy."""
         late_ns = round(self._journal.late_s * NS_PER_S)
-        self._ask_interval(self._report_interval.look(now_ns, time.process_time_ns(), late_ns))
+        used_ns = busy_ns(time.thread_time_ns(), time.process_time_ns(), usable_cpus())
+        self._ask_interval(self._report_interval.look(now_ns, used_ns, late_ns))
 
     def _expect(self, agents: int) -> None:
         """Request longer intervals before the reports of `agents` agents make the controller too busy."""

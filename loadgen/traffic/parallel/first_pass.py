@@ -7,7 +7,6 @@ exceed the limit of the table.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable
 from typing import Final
 
@@ -22,15 +21,10 @@ from loadgen.traffic.reading.partitions import Partitions, PathNumbers
 from loadgen.traffic.reading.row_batches import RowBatch
 from loadgen.traffic.rows.accounting import Accounting
 
-__all__ = ["FirstPass", "cores"]
+__all__ = ["FirstPass"]
 
 _LEAST_BYTES: Final = 24 << 20
 """The start of a process takes about as long as the parsing of this many bytes of lines."""
-
-
-def cores() -> int:
-    """Return the number of cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 class FirstPass:

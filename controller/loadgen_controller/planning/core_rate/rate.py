@@ -23,6 +23,7 @@ from loadgen.engine.health.process_health import cpu_limit
 from loadgen.engine.load.catch_up import CATCH_UP
 from loadgen.errors import InvalidError
 from loadgen.units import format_count, format_ratio, quantity
+from loadgen.usable_cpus import usable_cpus
 from loadgen_controller.planning.forecast import Forecast
 
 __all__ = [
@@ -156,8 +157,7 @@ def measure_core(seconds: float = 2.0) -> CoreRate:
 
 def usable_cores() -> int:
     """Return the number of cores that this process may use, at least 1. A CPU limit of a container is rounded down."""
-    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    limit = cpu_limit()
+    allowed, limit = usable_cpus(), cpu_limit()
     return allowed if limit is None else max(1, min(allowed, int(limit)))
 
 
