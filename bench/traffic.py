@@ -15,7 +15,7 @@ from bench.children import run_python, timed
 from bench.made_logs import alb_lines, combined_lines, write_lines
 from bench.report import Section, held, spread
 from bench.traffic_once import LONG_MEMORY_BYTES
-from loadgen.traffic.parallel.first_pass import cores
+from loadgen.usable_cpus import usable_cpus
 
 __all__ = ["measure"]
 
@@ -60,7 +60,7 @@ def measure(*, combined: int = 1_000_000, alb: int = 300_000, long: int = 10_000
             turns=turns,
             long=long,
             long_mb=long_bytes / 1e6,
-            jobs=cores(),
+            jobs=usable_cpus(),
             limit=LONG_MEMORY_BYTES >> 20,
         ),
         ["", "CPU µs a line: least", "median", "× GoAccess", "memory, MiB", "temporary file, % of the lines"],
@@ -129,7 +129,7 @@ def _compared(log: _Log, turns: int) -> tuple[list[list[str]], str]:
 
 
 def _long(path: Path, size: int) -> tuple[list[str], str]:
-    jobs = cores()
+    jobs = usable_cpus()
     command = [sys.executable, "-m", "bench.traffic_once", "whole", str(jobs), str(path)]
     found = json.loads(subprocess.run(command, check=True, capture_output=True, timeout=1_200).stdout)
     share = found["spooled_bytes"] / size
