@@ -257,6 +257,14 @@ def test_format_follows_from_the_name_of_the_file(runs: Path) -> None:
     assert not list(Path().glob(".*.tmp"))
 
 
+def test_a_format_that_contradicts_the_name_of_the_file_is_an_error_before_it_is_written(runs: Path) -> None:
+    refused = loadgen("compare", f"{A},{B}", C, "--format", "json", "-o", "a.html")
+    assert refused.exit_code == 2
+    assert "--format json contradicts the name a.html, which is that of html" in refused.stderr
+    assert "hint: leave out --format for html, or end the name in .json" in refused.stderr
+    assert not Path("a.html").exists()
+
+
 # -- with real runs -------------------------------------------------------------------------------
 
 

@@ -45,8 +45,8 @@ class HeartbeatTimes:
         if self._is_soon:
             return 0
         own_ns = self._sent_ns + self._every_ns
-        wait_ns = self._delta_due_ns + LATE_NS - own_ns
-        return own_ns + min(wait_ns, LATE_NS) if 0 <= wait_ns <= 2 * LATE_NS else own_ns
+        is_delta_near = abs(self._delta_due_ns - own_ns) <= LATE_NS
+        return min(own_ns, self._delta_due_ns) + LATE_NS if is_delta_near else own_ns
 
     def is_due(self, now_ns: int) -> bool:
         """Return whether the agent must send a heartbeat of its own now."""

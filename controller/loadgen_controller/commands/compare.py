@@ -12,6 +12,7 @@ from loadgen_controller.collect_option_errors import CollectedErrors
 from loadgen_controller.commands.comparing import Format
 from loadgen_controller.commands.history_baselines import StoreOption
 from loadgen_controller.commands.missing_extra import needing_analysis
+from loadgen_controller.commands.output_format import output_format
 from loadgen_controller.commands.shared_options import EnvOption
 from loadgen_controller.commands.store_option import store_of
 
@@ -79,7 +80,7 @@ def main(
     code 4: a run was not valid.
     """
     errors = CollectedErrors()
-    chosen = _format(errors, format_, output)
+    chosen = output_format(errors, format_, output, BY_ENDING, without=Format.TERMINAL)
     between_runs = errors.parse("--between", between, _between)
     if len(sides) < 2:
         errors.add(f"only one side was given: {sides[0]}", "name two or more: loadgen compare BASE NEW")
@@ -93,7 +94,7 @@ def main(
         from loadgen_controller.commands.comparing import comparison
     where = store_of(errors, store, env)
     compare_options = comparison.CompareOptions(
-        tuple(sides), where, between_runs, paired, tuple(curve or ()), chosen, output, runs_dir
+        tuple(sides), where, between_runs, paired, tuple(curve or ()), chosen or Format.TERMINAL, output, runs_dir
     )
     return comparison.compare_sides(errors, compare_options)
 
@@ -103,16 +104,3 @@ def _between(text: str) -> float:
     if not value:
         raise ValueError("must be above 0 %, because runs of the same code always differ a little; write 3%")
     return value
-
-
-def _format(errors: CollectedErrors, given: Format | None, output: Path | None) -> Format:
-    if given is not None or output is None:
-        return given or Format.TERMINAL
-    found = BY_ENDING.get(output.suffix.lower())
-    if found is None:
-        known = ", ".join(f"{end} ({one})" for end, one in BY_ENDING.items())
-        errors.add(
-            f"cannot tell the format from the name {output}",
-            f"add --format, or name a file that ends in {known}",
-        )
-    return found or Format.TERMINAL

@@ -51,6 +51,7 @@ from loadgen.units import NS_PER_S, parse_duration
 from loadgen_controller.collect_option_errors import CollectedErrors
 from loadgen_controller.commands.history_baselines import StoreOption
 from loadgen_controller.commands.missing_extra import needing_analysis
+from loadgen_controller.commands.output_format import output_format
 from loadgen_controller.commands.shared_options import EnvOption
 from loadgen_controller.commands.store_option import STORE, store_of
 from loadgen_controller.console_output import Output, echo
@@ -233,7 +234,7 @@ def main(
     so far, and the other formats need the summary. The file is written completely or not at all.
     """
     errors = CollectedErrors()
-    chosen = _format(errors, format_, output)
+    chosen = output_format(errors, format_, output, BY_ENDING, without=Format.HTML)
     if convention:
         if chosen not in (None, Format.JSON) and (format_ is not None or output is not None):
             errors.add(f"--convention cannot be used with {chosen}", "add --format json, or leave out --format and -o")
@@ -285,27 +286,6 @@ def _length(text: str) -> int:
     if not (length_ns := parse_duration(text)):
         raise ValueError("a window must be longer than 0; write 10s")
     return length_ns
-
-
-def _format(errors: CollectedErrors, given: Format | None, output: Path | None) -> Format | None:
-    ending = "" if output is None else output.suffix.lower()
-    if given is not None:
-        by_name = BY_ENDING.get(ending, given)
-        if by_name is not given and given in BY_ENDING.values():
-            hint = f"leave out --format for {by_name}, or end the name in {_ending_of(given)}"
-            errors.add(f"--format {given} contradicts the name {output}, which is that of {by_name}", hint)
-        return given
-    if output is None:
-        return Format.HTML
-    if ending in BY_ENDING:
-        return BY_ENDING[ending]
-    known = ", ".join(f"{end} ({one})" for end, one in BY_ENDING.items())
-    errors.add(f"cannot tell the format from the name {output}", f"add --format, or name a file that ends in {known}")
-    return None
-
-
-def _ending_of(wanted: Format) -> str:
-    return next(end for end, one in BY_ENDING.items() if one is wanted)
 
 
 def _open_history(errors: CollectedErrors, given: str | None, env: str | None) -> Store | None:
