@@ -71,11 +71,11 @@ a delta a second with a heartbeat in its envelope, all at the same instant, on a
 response and service time of each request name, the step's two and the journey's four, 50 requests of a name a second \
 (20 where there are 150 names), log-normal around 9 ms. {seconds} s of load, the first {skip} s not counted. *CPU*: \
 user and system time of the controller's process by wall time. *Acknowledged*: from an agent's first sending of a \
-delta until it hears that it is durable; the group commit of 100 ms is in it. *Worst answer*: the longest that a \
+delta until it receives its acknowledgement; the group commit of 100 ms is in it. *Worst answer*: the longest that a \
 question for the time waited, and the next one goes out 10 ms after the answer; the controller's loop was not later \
 than that. *Interval asked for*: what a controller asks for that has too many agents for a delta a second, or that is \
 busy for more than 80 % of the time; agents join what lies within. At the end every request that was sent has to be in \
-the summary. A verdict says so if the fleet itself was the limit: it used more than {full:.0%} of its core, or its \
+the summary. The result says so if the fleet itself was the limit: it used more than {full:.0%} of its core, or its \
 loop was more than {late_ms:.0f} ms late."""
 
 

@@ -25,7 +25,9 @@ class Answers:
         self._acks: dict[bytes, Ack] = {}
 
     def read(self, data: bytes) -> tuple[Message | None, int]:
-        """Return a message with `sent_ns` of the heartbeat that it answers; 0: none. A clock answer is only a time."""
+        """Return a message, and `sent_ns` of the heartbeat that it answers, 0 for none. For a clock answer, the message
+        is None.
+        """
         envelope = pb.Envelope.FromString(data)
         kind = envelope.type
         if kind == _PONG:

@@ -9,12 +9,12 @@ intervals, the agents merge theirs. The measurements are drawn once (`bench/delt
 bundle and no spool, and all agents share one ZeroMQ context. `tests/support/sim_agents.py` has agents that survive
 faults, but it costs ten times as much.
 
-The sockets send ZMTP heartbeats as those of real agents do, but do not close a connection without an answer to one for
-4 s. That takes a timer for each heartbeat, and to cancel one ZeroMQ searches the timers of all sockets. So a controller
-whose ZeroMQ thread is silent for 4 s keeps agents that would have reconnected in reality.
+The sockets send ZMTP heartbeats as those of real agents do. Real agents close a connection if a heartbeat has no answer
+within 4 s. These do not, because each such time-out is a timer, and to cancel one ZeroMQ searches the timers of all
+sockets. So a controller whose ZeroMQ thread is silent for 4 s keeps agents that would have reconnected in reality.
 
-One loop without tasks serves all agents: `epoll` names the sockets with messages, and each agent is in the
-list of the time at which it must be visited next.
+One loop without tasks serves all agents: `epoll` names the sockets with messages, and each agent is in a list for the
+time of its next visit.
 
 A line "t0 N" on stdout gives the start of the load on `perf_counter_ns`.
 """

@@ -38,7 +38,7 @@ MANY: Final = min(CORES + 2, 6)
 SOME: Final = min(CORES + 1, 6)
 """One more than there are cores: few unit tests wait, and each worker imports all modules, which takes 14 s of CPU."""
 BESIDE: Final = min(CORES, 6)
-"""No more than there are cores for tests beside others, which use a core that waits."""
+"""Workers of tests that run at the lowest priority beside others: at most one for each core."""
 NONE_FOUND: Final = 5
 """pytest's exit code if none of the tests is among those that were asked for."""
 FEW: Final = 60

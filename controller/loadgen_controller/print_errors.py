@@ -62,7 +62,10 @@ def _parser_error(error: Any) -> tuple[str, str]:
     message = message[:1].lower() + message[1:]
     context = getattr(error, "ctx", None)
     if context is None and (option := getattr(error, "option_name", None)):  # the parser names no command here
-        return message, f"write a value after {option}, or leave it out; the command with --help describes it"
+        return (
+            message,
+            f"write a value after {option}, or remove {option}; add --help to the command for a list of its options",
+        )
     path = context.command_path if context is not None else "loadgen"
     what = "its commands" if message.startswith("no such command") else "arguments and options"
     return message, f"{path} --help lists {what}"

@@ -49,9 +49,16 @@ TIMERS: Final = (
     _timer(_C + "agents.hub:_TICK_S", 0.05, "controller", "one look late"),
     _timer(_C + "agents.hub:_LOOK_NS", 0.2, "controller", "a silent agent is lost one look late"),
     _timer(_C + "agents.hub:ANSWER_NS", 0.5, "controller", "a heartbeat within a delta gets two answers"),
-    _timer(_A + "supervisor.heartbeat_times:EVERY_NS", 1.0, "supervisor", "one heartbeat is left out"),
-    _timer(_A + "supervisor.heartbeat_times:BUSY_EVERY_NS", 2.0, "supervisor", "one heartbeat is left out"),
-    _timer(_A + "supervisor.heartbeat_times:LATE_NS", 0.5, "worker", "a heartbeat of its own just before the delta"),
+    _timer(_A + "supervisor.heartbeat_times:EVERY_NS", 1.0, "supervisor", "the agent leaves out one heartbeat"),
+    _timer(
+        _A + "supervisor.heartbeat_times:BUSY_EVERY_NS",
+        2.0,
+        "supervisor",
+        "the agent leaves out one of fewer heartbeats",
+    ),
+    _timer(
+        _A + "supervisor.heartbeat_times:LATE_NS", 0.5, "worker", "the agent sends a heartbeat shortly before its delta"
+    ),
     _timer(
         _A + "supervisor.heartbeat_times:_TOO_SOON_NS",
         0.5,

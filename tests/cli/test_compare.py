@@ -158,7 +158,7 @@ def test_all_that_is_wrong_is_said_at_once(runs: Path) -> None:
         "no run none in runs",
         "no run in runs or in history has the label release=9",
         "--between: ",
-        "cannot tell the format from the name no/such.foo",
+        "the name no/such.foo has no ending from which a format follows",
         "-o: there is no folder no",
     ):
         assert what in result.stderr, what
@@ -260,8 +260,8 @@ def test_format_follows_from_the_name_of_the_file(runs: Path) -> None:
 def test_a_format_that_contradicts_the_name_of_the_file_is_an_error_before_it_is_written(runs: Path) -> None:
     refused = loadgen("compare", f"{A},{B}", C, "--format", "json", "-o", "a.html")
     assert refused.exit_code == 2
-    assert "--format json contradicts the name a.html, which is that of html" in refused.stderr
-    assert "hint: leave out --format for html, or end the name in .json" in refused.stderr
+    assert "--format json contradicts the name a.html, which ends in .html" in refused.stderr
+    assert "hint: remove --format to write html, or end the name in .json" in refused.stderr
     assert not Path("a.html").exists()
 
 

@@ -182,8 +182,8 @@ def test_title_and_owner_are_given_or_stand_in_the_settings(run: Path) -> None:
 def test_a_format_that_contradicts_the_name_of_the_file_is_an_error_before_it_is_written(run: Path) -> None:
     refused = loadgen("report", "last", "--format", "csv", "-o", "a.html")
     assert refused.exit_code == 2
-    assert "--format csv contradicts the name a.html, which is that of html" in refused.stderr
-    assert "hint: leave out --format for html, or end the name in .csv" in refused.stderr
+    assert "--format csv contradicts the name a.html, which ends in .html" in refused.stderr
+    assert "hint: remove --format to write html, or end the name in .csv" in refused.stderr
     assert not Path("a.html").exists()
 
 
@@ -236,7 +236,7 @@ def test_all_that_is_wrong_is_said_at_once(run: Path) -> None:
 
     assert result.exit_code == 2
     for what in (
-        "cannot tell the format from the name",
+        "has no ending from which a format follows",
         '--window: invalid duration "long"',
         "--window and --split need --table windows",
         "-o: there is no folder no/such",

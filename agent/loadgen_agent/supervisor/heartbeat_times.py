@@ -22,7 +22,7 @@ BUSY_EVERY_NS: Final = 2 * NS_PER_S
 """The same while the controller asks for longer intervals: to answer a heartbeat costs it as much as half a delta."""
 LATE_NS: Final = NS_PER_S // 2
 """A heartbeat waits this much longer for a delta that is late, as on a busy machine. So at most 2.5 s pass between two
-heartbeats, which is less than the 3 s after which an agent is suspected."""
+heartbeats, and 2.55 s with the supervisor's ticks of 50 ms. An agent is suspected after 3 s."""
 _TOO_SOON_NS: Final = EVERY_NS // 2
 """A delta takes a heartbeat along only if the last one is older, so repeated deltas do not carry one each."""
 

@@ -17,7 +17,7 @@ F = TypeVar("F", bound=StrEnum)
 def output_format(
     errors: CollectedErrors, given: F | None, output: Path | None, by_ending: Mapping[str, F], without: F
 ) -> F | None:
-    """Return the format of the output. Add an error if the name of the file has none, or contradicts `given`.
+    """Return the format of the output. Add an error if the file's name has no known ending, or contradicts `given`.
 
     Args:
         given: the value of `--format`; None: the name decides.
@@ -30,13 +30,13 @@ def output_format(
     if given is not None:
         if by_name not in (None, given) and given in by_ending.values():
             right = next(end for end, one in by_ending.items() if one is given)
-            hint = f"leave out --format for {by_name}, or end the name in {right}"
-            errors.add(f"--format {given} contradicts the name {output}, which is that of {by_name}", hint)
+            hint = f"remove --format to write {by_name}, or end the name in {right}"
+            errors.add(f"--format {given} contradicts the name {output}, which ends in {ending}", hint)
         return given
     if output is None:
         return without
     if by_name is None:
         known = ", ".join(f"{end} ({one})" for end, one in by_ending.items())
         hint = f"add --format, or name a file that ends in {known}"
-        errors.add(f"cannot tell the format from the name {output}", hint)
+        errors.add(f"the name {output} has no ending from which a format follows", hint)
     return by_name

@@ -30,9 +30,10 @@ __all__ = [
 ]
 
 STEPS: Final = (1, 2, 4)
-"""The possible intervals, as multiples of the plan's interval. Agents of a busy controller send a heartbeat each 2 s,
-within a delta if one is due. So with intervals of 3 s they would send as many messages as with 2 s, and with longer
-ones than 4 s hardly fewer.
+"""The possible intervals, as multiples of the plan's interval. An agent of a busy controller sends a heartbeat each
+2 s, inside a delta if one is due then. With 3 s it would send more messages than with 2 s (2 in 3 s instead of 1 in
+2 s). With 4 s it sends as many, but half of them are heartbeats, which cost half of a delta. Longer intervals save
+little more.
 """
 BUSY_SHARE: Final = 0.80
 """If the event loop's thread is busy for more than this share of the time, the interval grows."""
@@ -46,8 +47,8 @@ on; one that is too high costs time resolution that the controller could have ha
 LATE_NS: Final = 3 * NS_PER_S
 """If a delta waits longer than this for its acknowledgement, the interval grows."""
 _CALM_SHARE: Final = 0.38
-"""Below this share the interval may shrink. Twice as many deltas cost about twice as much CPU, so with a limit of 40 %
-a smaller interval would grow again at once."""
+"""Below this share the interval may shrink. Twice as many deltas cost about twice as much CPU, and twice 40 % is
+the limit at which the interval grows again."""
 _CALM_LATE_NS: Final = 1 * NS_PER_S
 HOLD_NS: Final = 10 * NS_PER_S
 CALM_NS: Final = 30 * NS_PER_S
@@ -75,10 +76,8 @@ def _share(agents: int, interval_ns: int) -> float:
 
 
 def busy_ns(loop_ns: int, all_ns: int, cpus: int) -> int:
-    """Return the CPU time that counts for `ReportInterval.look`.
-
-    It is that of the event loop's thread. If all threads together are nearer to the limit of their CPUs than this
-    thread to its own, it is theirs, in proportion.
+    """Return the larger of two CPU times: that of the event loop's thread, and that of all threads, scaled so that 95 %
+    of all CPUs counts as 80 %.
     """
     return max(loop_ns, int(all_ns * BUSY_SHARE / (_FULL_SHARE * cpus)))
 

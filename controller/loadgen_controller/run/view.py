@@ -75,8 +75,8 @@ class ViewState:
     """The plan with all load changes so far."""
     merge: Merge
     agents: tuple[AgentView, ...]
-    """The agents that take part, also lost ones, in the order of their indices; empty if nobody asked for them, and all
-    have reported."""
+    """The agents that take part, also lost ones, in the order of their indices; empty if the
+    caller asked for no rows and all agents have reported."""
     live: frozenset[str]
     """The names of agents that are not lost and still report."""
     agents_wanted: int

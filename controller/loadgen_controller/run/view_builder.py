@@ -41,8 +41,8 @@ def build_view(
         claimant: returns the id of the run for which an agent works; empty if the agent is idle.
         expected: region by id, of the agents that this controller has started.
         of_probes: the results of the objectives on probes so far.
-        with_agents: whether to make a row of each agent when all have reported; before that, there is always one. For
-            1,000 agents the rows take most of the time.
+        with_agents: False leaves out the rows of agents once all agents have reported; before that, they are always
+            made. For 1,000 agents they take most of the time.
     """
     with_agents = with_agents or merge.agent_count < max(1, len(run.members))
     agents = tuple(_rows(run, record, fleet, claimant, expected, now_ns)) if with_agents else ()

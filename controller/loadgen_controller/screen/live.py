@@ -474,7 +474,7 @@ def _agents(f: Figures, room: int, width: int) -> Iterable[Text]:
             text.append(f"  silent {agent.silent_s:.0f} s", style="yellow")
         for figure in _health(agent.health) if agent.has_reported else ():
             if text.cell_len + 2 + cell_len(figure) > width:
-                break  # a figure without its last digits is a wrong one
+                break  # a cut number would be wrong
             text.append(f"  {figure}", style="dim")
         text.truncate(width, overflow="ellipsis")
         yield text
