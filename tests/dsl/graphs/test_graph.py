@@ -152,7 +152,7 @@ def test_a_graph_without_rows_is_refused(edges: Any) -> None:
         ({leave: True}, "the row of browse: the probability of leave is True | write"),
         ({leave: "1"}, "the row of browse: the probability of leave is '1' | write"),
         ({leave: edge("x")}, "the row of browse: the probability of leave is 'x' | write"),  # type: ignore[arg-type]
-        (1, "the row of browse is 1 | write browse: {leave: 1}"),
+        (1, "the row of browse must be a dictionary, got 1 | write browse: {leave: 1}"),
         (
             {buy: 0.5, leave: 0.5},
             "browse leads to something that is not a node of graph: put into the cart has no row | write a row",
