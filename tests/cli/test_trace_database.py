@@ -173,7 +173,10 @@ def test_a_run_without_the_statement_at_the_server_asks_for_no_advice(
     ("change", "message"),
     [
         ({"probes": []}, "had no probe of PostgreSQL"),
-        ({"own": {"dsn": "host=db password=hunter2"}}, "--advise: probe shopdb of the run: dsn"),
+        (
+            {"own": {"dsn": "host=db password=hunter2"}},
+            "--advise: invalid settings of probe shopdb in the run folder: dsn",
+        ),
         ({"own": {"dsn": "host=8.8.8.8"}}, "8.8.8.8:5432 is public"),
         ({"own": {"dsn": "host=169.254.169.254"}}, "never allowed"),
         ({"own": {**PROBE["own"], "password": {"secret": "unset"}}}, 'secret "unset" is not set'),
