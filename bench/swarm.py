@@ -99,10 +99,8 @@ class Tally:
     again: int = 0
     deltas: int = 0
     values: int = 0
-    """The number of all deltas that were acknowledged in the end."""
+    """Values in the histograms of all deltas."""
     requests: int = 0
-    lease_over: int = 0
-    """Agents that would have stopped their load, because no heartbeat was answered for 8 s."""
     asked_s: list[tuple[float, float]] = field(default_factory=list)
     """(seconds from T0, interval) of each interval change that the controller asked for."""
 
@@ -333,6 +331,7 @@ class Swarm:
         self.late_ns = 0
         """The longest that a visit, or the first delta of a second, waited for the loop during the load."""
         self.out_of_lease: set[str] = set()
+        """Agents that would have stopped their load, because no heartbeat was answered for 8 s."""
         self._t0_ns: int | None = None
         self._asked_ns = 0
 

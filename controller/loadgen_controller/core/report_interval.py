@@ -148,11 +148,11 @@ class ReportInterval:
             return ""
         self._step, self._stepped_ns = self._step + 1, now_ns
         if self._share > BUSY_SHARE:
-            return f"the controller is busy for {self._share:.0%} of the time"
+            return f"the controller's CPU load is {self._share / BUSY_SHARE:.0%} of its limit"
         return f"acknowledgements are {late_ns / NS_PER_S:.1f} s late"
 
     def _down(self, now_ns: int) -> str:
         if not self._step or self._calm_since_ns is None or now_ns - self._calm_since_ns < CALM_NS:
             return ""
         self._step, self._stepped_ns, self._calm_since_ns = self._step - 1, now_ns, now_ns
-        return f"the controller is busy for only {self._share:.0%} of the time"
+        return f"the controller's CPU load is only {self._share / BUSY_SHARE:.0%} of its limit"
