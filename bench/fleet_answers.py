@@ -1,7 +1,8 @@
 """Decode what a controller sends to a simulated fleet, for a third of the CPU time of `codec.decode_with_answer`.
 
-Nearly all of these messages are acknowledgements and clock answers. All agents at the same delta receive the same
-acknowledgement, so each one is decoded once. Of a clock answer only the time of the heartbeat is read. Checksums of
+Nearly all of these messages are acknowledgements and clock answers. All agents at the same delta receive equal
+acknowledgements, so each different one is decoded once. Of a clock answer, the reply to a heartbeat of its own, only
+the time of the heartbeat is read. Checksums of
 these two are not checked: CURVE finds damaged messages.
 """
 

@@ -166,7 +166,7 @@ class Sim:
         return int(self._socket.get(zmq.EVENTS)) & _POLLIN
 
     def visit(self, now_ns: int) -> int:
-        """Send what is due beside the load: heartbeats, repeated deltas and the Fin. Return when more can be due."""
+        """Send what is due except new deltas: separate heartbeats, repeated deltas, the Fin. Return the next time."""
         if self.phase == "joining":
             return now_ns + EVERY_NS
         if self._beats.is_due(now_ns):
@@ -355,7 +355,7 @@ class Swarm:
             self.tally.asked_s.append((at_s, (interval_ns or NS_PER_S) / NS_PER_S))
 
     def visit_at(self, at_ns: int, n: int) -> None:
-        """Visit an agent at the end of the slot of this time, or of the next slot if that one is over."""
+        """Plan a visit to an agent at the end of the slot with this time, or of the next slot if that one is over."""
         self._slots[max(at_ns // _SLOT_NS, self._slot) + 1].append(n)
 
     def work(self) -> dict[str, Any]:

@@ -158,7 +158,7 @@ def test_all_that_is_wrong_is_said_at_once(runs: Path) -> None:
         "no run none in runs",
         "no run in runs or in history has the label release=9",
         "--between: ",
-        "the name no/such.foo has no ending from which a format follows",
+        "cannot derive the format from the name no/such.foo",
         "-o: there is no folder no",
     ):
         assert what in result.stderr, what

@@ -236,7 +236,7 @@ def test_all_that_is_wrong_is_said_at_once(run: Path) -> None:
 
     assert result.exit_code == 2
     for what in (
-        "has no ending from which a format follows",
+        "cannot derive the format from the name",
         '--window: invalid duration "long"',
         "--window and --split need --table windows",
         "-o: there is no folder no/such",

@@ -127,7 +127,7 @@ def test_a_run_without_kept_streams_says_how_to_keep_some(tmp_path: Path) -> Non
         (("--title", "Mine"), "--convention cannot be used with --title"),
         (("--window", "10s"), "--convention cannot be used with --window"),
         (("--split", "tags"), "--convention cannot be used with --split"),
-        (("-o", "page.xyz"), "the name page.xyz has no ending from which a format follows"),
+        (("-o", "page.xyz"), "cannot derive the format from the name page.xyz"),
     ],
 )
 def test_options_that_do_not_fit_are_errors(options: tuple[str, ...], words: str, tmp_path: Path) -> None:

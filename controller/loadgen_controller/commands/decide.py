@@ -161,7 +161,7 @@ def main(
     elif page is not None or template is not None or explain or publish or slos or as_of is not None:
         options = "--page, --template, --explain, --publish, --slos and --as-of"
         errors.add(
-            f"{options}: only for a recommendation", "leave them out beside --override, --sign, --check and --refuse"
+            f"{options}: only for a recommendation", "remove them, or remove --override, --sign, --check and --refuse"
         )
     now = datetime.now(UTC) if as_of is None else errors.parse("--as-of", as_of, parse_as_of)
     where = store_of(errors, store, env)

@@ -179,7 +179,7 @@ def down(
         str | None,
         typer.Argument(
             metavar="[REGION=N,...]",
-            help="Number of agents to keep in a region; other regions keep all. Default: end all agents.",
+            help="Keep this many agents in a region; other regions keep all. Without this option, all agents end.",
         ),
     ] = None,
     fleet: FleetOption = FLEET,

@@ -38,5 +38,5 @@ def output_format(
     if by_name is None:
         known = ", ".join(f"{end} ({one})" for end, one in by_ending.items())
         hint = f"add --format, or name a file that ends in {known}"
-        errors.add(f"the name {output} has no ending from which a format follows", hint)
+        errors.add(f"cannot derive the format from the name {output}", hint)
     return by_name

@@ -1,12 +1,12 @@
 """Decides how often agents report: less often while the controller cannot keep up.
 
 Agents merge their deltas into one for each requested interval. So no measurement is lost, only the
-time resolution gets coarser. Every acknowledgement carries the requested interval, and one without
-a delta comes before the start of the load.
+time resolution gets coarser. Every acknowledgement carries the requested interval. Before the load
+starts, the controller sends one without a delta, so that the first delta already follows it.
 
-The first interval follows from the number of agents. If it were always the plan's, thousands of
-agents would send more deltas in the first seconds than the controller can process, and it would
-need a minute for the backlog. Later, the interval follows from the load of the controller: it grows
+The first interval follows from the number of agents. With the plan's interval, thousands of agents
+send more deltas in the first seconds than the controller can process, and the backlog lasts a
+minute. Later, the interval follows from the load of the controller: it grows
 at most once per `HOLD_NS`, so that the effect of a step shows before the next one. It shrinks only
 after `CALM_NS` of low load. Pure: the caller passes times.
 """
@@ -58,7 +58,7 @@ at the same moment, so a part of an interval would have all of its work or none.
 
 
 def first_step(agents: int, interval_ns: int) -> int:
-    """Return the index in `STEPS` of the shortest interval at which deltas of this many agents do not fill a CPU.
+    """Return the index in `STEPS` of the shortest interval at which deltas of this many agents take at most BUSY_SHARE.
 
     Return the last index if even the longest interval is too short.
 
@@ -103,7 +103,7 @@ class ReportInterval:
 
         Call it before the agents send deltas. The load of the first seconds says little about the time after them,
         since the first delta of an agent also declares its series; so the interval does not grow in these seconds. A
-        later estimate for as many or fewer agents changes nothing: an interval that has shrunk since stays short.
+        later call for as many or fewer agents changes nothing: it does not undo an interval that `look` has shortened.
 
         Returns:
             The reason for a change of `asked_ns`; empty if it stays.
