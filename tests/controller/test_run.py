@@ -40,6 +40,7 @@ from loadgen_controller.core.events import (
 )
 from loadgen_controller.core.lifecycle import Phase, Run, Terms, step
 from tests.support.examples import examples
+from tests.support.steps import lines_of
 
 TERMS = Terms(agents=2, regions=("eu", "us"), duration_ns=10 * NS_PER_S, drain_ns=5 * NS_PER_S)
 A, B = "a-eu", "b-us"
@@ -200,6 +201,31 @@ def test_shares_are_moved_at_once_and_then_not_again_until_a_fleet_of_that_size_
     run, effects = drive(run, at(run, 3))
     assert [one.agents for one in effects if isinstance(one, Reassign)] == [tuple(names[1:3])]
     assert not set(names[:3]) & set(run.drivers)
+
+
+def lines_to_lose(count: int) -> int:
+    """Lines of Python that the loss of all agents but one takes, and their return."""
+    names = [f"agent-{n:03}" for n in range(count)]
+    run = Run.begin(Terms(agents=count, regions=("eu",), duration_ns=60 * NS_PER_S), 0)
+    run, _ = drive(run, *(AgentJoined(name, "eu") for name in names), *(AgentReady(name) for name in names))
+    run, _ = drive(run, at(run, 0))
+    lost = [AgentLost(name, "silent for 10 s", free_ns=run.now_ns + 5, is_silent=True) for name in names[1:]]
+    back = [AgentReturned(name, "eu") for name in names[1:]]
+    return lines_of(lambda: drive(run, *lost, at(run, 5), *back))
+
+
+def test_the_loss_of_most_agents_at_once_costs_in_proportion_to_their_number() -> None:
+    assert lines_to_lose(800) < 5 * lines_to_lose(200)
+
+
+def test_an_end_without_agents_names_ten_of_them() -> None:
+    names = [f"agent-{n:03}" for n in range(400)]
+    run = Run.begin(Terms(agents=400, regions=("eu",), duration_ns=60 * NS_PER_S), 0)
+    run, _ = drive(run, *(AgentJoined(name, "eu") for name in names), *(AgentReady(name) for name in names))
+    run, _ = drive(run, at(run, 0), *(AgentLost(name, "killed") for name in names))
+    assert run.ends[-1].reason is Reason.ALL_LOST
+    assert run.ends[-1].detail == f"no agent is left; lost: {', '.join(names[:10])} and 390 more agents"
+    assert run.ends[-1].agents == tuple(names)
 
 
 def test_agents_that_come_in_one_turn_get_their_shares_together_and_after_those_of_the_gone_are_moved() -> None:

@@ -11,7 +11,8 @@ translates the reasons into an exit code.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from enum import Enum
 
 from loadgen.errors import IllegalTransition
@@ -128,14 +129,14 @@ class Run:
     """Members that have prepared."""
     lost: frozenset[str] = frozenset()
     """Members that are lost."""
-    vacant: tuple[tuple[int, str], ...] = ()
-    """(time, agent) of shares that no agent drives from that time on, and that wait for a share change; in order."""
+    vacant: Mapping[str, int] = field(default_factory=dict)
+    """Agent -> time of shares that no agent drives from that time on, and that wait for a share change."""
     joining: frozenset[str] = frozenset()
     """Late joiners that are preparing."""
     arrived: tuple[str, ...] = ()
     """Late joiners that have prepared, and get a share with the next share change."""
-    silent: tuple[tuple[int, str], ...] = ()
-    """(time, agent) of lost agents that may still come back with their data until that time; in order."""
+    silent: Mapping[str, int] = field(default_factory=dict)
+    """Agent -> time of lost agents that may still come back with their data until that time."""
     shared_ns: int | None = None
     """When the last share change took place."""
     moved: frozenset[str] = frozenset()
@@ -171,10 +172,14 @@ class Run:
         return tuple(agent for agent in self.members if agent not in self.lost)
 
     @property
+    def has_live(self) -> bool:
+        """Return whether a member is not lost, by numbers only."""
+        return len(self.lost) < len(self.members)
+
+    @property
     def drivers(self) -> tuple[str, ...]:
         """Return the live members that have a share of the load and start due arrivals."""
-        vacant = {agent for _, agent in self.vacant}
-        return tuple(a for a in self.live if a not in self.fins and a not in self.moved and a not in vacant)
+        return tuple(a for a in self.live if a not in self.fins and a not in self.moved and a not in self.vacant)
 
     @property
     def owing(self) -> tuple[str, ...]:
@@ -185,19 +190,20 @@ class Run:
     def is_owed(self) -> bool:
         """Return whether `owing` is not empty.
 
-        It compares numbers only: 5,000 agents finish at the same time, and each Fin asks for this.
+        It compares numbers only, and an intersection costs as much as the smaller set: 5,000 agents finish or are lost
+        at the same time, and each of these events asks for this.
         """
-        return len(self.merged) + len(self.lost - self.merged) < len(self.members)
+        return len(self.merged) + len(self.lost) - len(self.lost & self.merged) < len(self.members)
 
     @property
     def has_all_fins(self) -> bool:
         """Return whether every live member has sent its Fin, by numbers only."""
-        return len(self.fins) + len(self.lost - self.fins) == len(self.members)
+        return len(self.fins) + len(self.lost) - len(self.lost & self.fins) == len(self.members)
 
     @property
     def awaited(self) -> tuple[str, ...]:
         """Return the lost members that may still come back with their data."""
-        return tuple(agent for until_ns, agent in self.silent if agent in self.lost and self.now_ns < until_ns)
+        return tuple(agent for agent, until_ns in self.silent.items() if agent in self.lost and self.now_ns < until_ns)
 
 
 Moved = tuple[Run, tuple[Effect, ...]]
@@ -286,7 +292,7 @@ def _at_time(run: Run) -> Moved:
             return _end(run, End(Reason.TOO_FEW_AGENTS, _too_few(run)))
         case Phase.PREPARING:
             missing = tuple(agent for agent in run.members if agent not in run.ready)
-            text = f"not ready within {terms.ready_timeout_ns / NS_PER_S:.0f} s: {', '.join(missing)}"
+            text = f"not ready within {terms.ready_timeout_ns / NS_PER_S:.0f} s: {_names(missing)}"
             return _end(run, End(Reason.NOT_READY, text, missing))
         case Phase.SETTING_UP:
             text = f"the plan's set-up did not end within {terms.set_up_timeout_ns / NS_PER_S:.0f} s"
@@ -427,10 +433,8 @@ def _vacated(run: Run, agent: str, free_ns: int) -> Run:
     """Return the run with a note that the agent's share is free from `free_ns` on, unless it was moved before."""
     if agent not in run.members or agent in run.fins or agent in run.moved:
         return run
-    known = dict((vacated, since_ns) for since_ns, vacated in run.vacant)
     # A later event may prove that the share is free sooner: 0 once the process is known to have ended its load.
-    known[agent] = min(free_ns, known.get(agent, free_ns))
-    return replace(run, vacant=tuple(sorted((since_ns, vacated) for vacated, since_ns in known.items())))
+    return replace(run, vacant={**run.vacant, agent: min(free_ns, run.vacant.get(agent, free_ns))})
 
 
 def _leave(run: Run, agent: str, at_ns: int) -> Moved:
@@ -453,14 +457,14 @@ def _then_shared(moved: Moved) -> Moved:
     were changed just before.
     """
     run, effects = moved
-    free = tuple(agent for since_ns, agent in run.vacant if since_ns <= run.now_ns)
     # A restarted agent waits until the lease of its old process is over: until then the old one may drive the share.
-    held = {agent for since_ns, agent in run.vacant if since_ns > run.now_ns}
+    held = {agent: since_ns for agent, since_ns in run.vacant.items() if since_ns > run.now_ns}
+    free = tuple(sorted(run.vacant.keys() - held.keys(), key=lambda agent: (run.vacant[agent], agent)))
     arrived, waiting = (tuple(one for one in run.arrived if (one in held) is is_held) for is_held in (False, True))
     if not (free or arrived) or _has_just_shared(run):
         return moved
-    vacant, drivers = tuple(one for one in run.vacant if one[1] not in free), run.drivers
-    run = replace(run, vacant=vacant, moved=run.moved | set(free), arrived=waiting)
+    drivers = run.drivers
+    run = replace(run, vacant=held, moved=run.moved | set(free), arrived=waiting)
     if run.phase not in (Phase.STARTING, Phase.RUNNING) or run.ends or not drivers:
         return run, effects
     run = replace(_with_back(run, arrived), shared_ns=run.now_ns)
@@ -482,7 +486,7 @@ def _with_back(run: Run, arrived: tuple[str, ...]) -> Run:
         moved=run.moved - back,
         fins=run.fins - back,
         merged=run.merged - back,
-        silent=tuple(one for one in run.silent if one[1] not in back),
+        silent={agent: until_ns for agent, until_ns in run.silent.items() if agent not in back},
         left=tuple(one for one in run.left if one[0] not in back),
     )
 
@@ -583,37 +587,34 @@ def _settled(run: Run) -> Moved:
         return _over(run)
     if run.phase is not Phase.FINISHING and run.has_all_fins:
         by_ns = run.now_ns + run.terms.finish_timeout_ns
-        if not run.live:
+        if not run.has_live:
             # Never empty: without live members nothing is owed, so an awaited one is left.
-            by_ns = max(until_ns for until_ns, agent in run.silent if agent in run.lost)
+            by_ns = max(until_ns for agent, until_ns in run.silent.items() if agent in run.lost)
         return _finish(run, "", by_ns)
     return run, ()
 
 
-def _with_silent(run: Run, agent: str) -> tuple[tuple[int, str], ...]:
-    """Return until when each silent agent may come back, as (time, agent), after `agent` fell silent too.
+def _with_silent(run: Run, agent: str) -> Mapping[str, int]:
+    """Return until when each silent agent may come back, as agent -> time, after `agent` fell silent too.
 
     If it was the last live one, the run waits longer for all.
     """
     terms, until_ns = run.terms, run.now_ns + run.terms.return_ns
-    if not run.live:
-        by_ns = run.now_ns + terms.all_return_ns
-        if run.t0_ns is not None and run.duration_ns is not None:  # silent agents must not delay the end of the run
-            by_ns = min(by_ns, run.t0_ns + run.duration_ns + terms.drain_ns + terms.finish_timeout_ns)
-        until_ns = max(until_ns, by_ns)
-    known = {one: at for at, one in run.silent}
-    if not run.live:
-        known = {one: max(at, until_ns) if at > run.now_ns else at for one, at in known.items()}
-    known[agent] = until_ns
-    return tuple(sorted((at, one) for one, at in known.items()))
+    if run.has_live:
+        return {**run.silent, agent: until_ns}
+    by_ns = run.now_ns + terms.all_return_ns
+    if run.t0_ns is not None and run.duration_ns is not None:  # silent agents must not delay the end of the run
+        by_ns = min(by_ns, run.t0_ns + run.duration_ns + terms.drain_ns + terms.finish_timeout_ns)
+    until_ns = max(until_ns, by_ns)
+    known = {one: max(at, until_ns) if at > run.now_ns else at for one, at in run.silent.items()}
+    return {**known, agent: until_ns}
 
 
 def _over(run: Run) -> Moved:
     """End the run because no more data can arrive; return the new state and its effects."""
-    if run.live:
+    if run.has_live:
         return _end(run, End(Reason.FINISHED, "every agent has finished and delivered"))
-    names = ", ".join(run.members)
-    return _end(run, End(Reason.ALL_LOST, f"no agent is left; lost: {names}", run.members))
+    return _end(run, End(Reason.ALL_LOST, f"no agent is left; lost: {_names(run.members)}", run.members))
 
 
 def _end(run: Run, end: End) -> Moved:

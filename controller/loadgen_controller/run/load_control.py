@@ -355,7 +355,7 @@ class LoadControl:
             )
             return
         try:
-            held = [agent for _, agent in self._port.run.vacant]  # may still drive theirs: their leases have not ended
+            held = list(self._port.run.vacant)  # may still drive theirs: their leases have not ended
             assignment = record.assignment = reassigned(record.assignment, drivers, at_ns, held)
         except ValueError as error:
             record.notice(f"no agent takes over the share of {names}: {error}")
