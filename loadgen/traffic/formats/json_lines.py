@@ -6,6 +6,7 @@ of members, and the user can set each entry (`--field`).
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -96,6 +97,20 @@ _KNOWN: Final[dict[str, tuple[str, ...]]] = {
 """Well-known members by field, the most reliable first."""
 _AT_THE_END: Final = ("time_iso8601", "time_local", "msec")
 """Members whose stamp is the end of a request: nginx writes them when the request ends."""
+_WRITTEN_AT_THE_END: Final = (
+    {"took": ("request_time",)},
+    {"took": ("duration",), "url": ("request", "uri"), "time": ("ts",)},
+)
+"""Members by which a server is known that has no other stamp than the end of a request: nginx and Caddy."""
+_GO_UNITS: Final = {
+    b"h": 3600.0,
+    b"m": 60.0,
+    b"\xc2\xb5s": 1e-6,  # micro sign
+    b"\xce\xbcs": 1e-6,  # Greek mu
+    **{name.encode(): seconds for name, seconds in UNITS.items()},
+}
+_GO_PART: Final = re.compile(rb"(\d+(?:\.\d+)?)(h|ms|m|s|us|\xc2\xb5s|\xce\xbcs|ns)")
+_GO: Final = re.compile(rb"(?:%b)+" % _GO_PART.pattern)
 FIELDS: Final = tuple(_KNOWN)
 _MOST_DEPTH: Final = 4
 
@@ -113,7 +128,10 @@ def wrong_mapping(name: str, member: str) -> tuple[str, str] | None:
 
 
 def _guess_mapping(objects: Iterable[Any]) -> dict[str, Member]:
-    """Return for each field the first well-known member that more than half of the objects have."""
+    """Return for each field the first well-known member that more than half of the objects have.
+
+    A member that is an object itself is no value: the `url` of Elastic's logs is `{"path": ..., "query": ...}`.
+    """
     seen: Counter[tuple[str, ...]] = Counter()
     count = 0
     for value in objects:
@@ -128,6 +146,12 @@ def _guess_mapping(objects: Iterable[Any]) -> dict[str, Member]:
                 mapping[name] = member
                 break
     if "time" in mapping and mapping["time"].path[-1] in _AT_THE_END:
+        mapping["time"] = Member(mapping["time"].path, "end")
+    is_at_end = any(
+        all(name in mapping and mapping[name].path == path for name, path in members.items())
+        for members in _WRITTEN_AT_THE_END
+    )
+    if "time" in mapping and is_at_end:
         mapping["time"] = Member(mapping["time"].path, "end")
     if "url" in mapping:
         mapping.pop("request", None)
@@ -145,6 +169,13 @@ class JsonLines:
         self._cloudfront = CloudFront(options, times)
         self._decode = msgspec.json.Decoder().decode
         self.mapping: dict[str, Member] = dict(self._given)
+        self._has_objects = False
+
+    @property
+    def missing(self) -> list[str]:
+        """Return the needed fields that no member was found for; none if the first lines are not JSON."""
+        needed = ("time",) if "request" in self.mapping else ("time", "method", "url")
+        return [name for name in needed if name not in self.mapping] if self._has_objects else []
 
     def guess_from(self, lines: Iterable[bytes]) -> None:
         """Guess the mapping from the first lines of a file. Entries that the user gave are kept."""
@@ -154,6 +185,7 @@ class JsonLines:
                 objects.append(self._decode(line))
             except (msgspec.DecodeError, RecursionError):
                 continue
+        self._has_objects = any(isinstance(value, dict) for value in objects)
         guessed = _guess_mapping(objects)
         if "url" in self._given:
             guessed.pop("request", None)
@@ -181,8 +213,13 @@ class JsonLines:
         if not request:
             method, url = self._text(value, "method"), self._text(value, "url")
             if not url:
+                # nginx writes an empty text for bytes of TLS, and for a client that sends nothing.
+                if self._is_empty(value, "url") or self._is_empty(value, "request"):
+                    raise Excluded(NO_REQUEST)
                 raise Rejected("the member with the URL is missing")
             if not method:
+                if "method" not in mapping:
+                    raise Rejected("the member with the method is missing")
                 raise Excluded(NO_REQUEST)
             request = method + b" " + url
         took = nan
@@ -200,11 +237,7 @@ class JsonLines:
         member = self.mapping.get(name)
         if member is None:
             return b""
-        found: Any = value
-        for key in member.path:
-            if not isinstance(found, dict):
-                return b""
-            found = found.get(key)
+        found = _value_at(value, member.path)
         if isinstance(found, list):
             found = found[0] if found else None
         if isinstance(found, str):
@@ -214,6 +247,11 @@ class JsonLines:
         if isinstance(found, float):
             return (f"{found:.9f}".rstrip("0").rstrip(".") if abs(found) < 1e18 else "invalid").encode()
         return str(found).encode()
+
+    def _is_empty(self, value: dict[str, Any], name: str) -> bool:
+        """Return whether the member of a field is there, as an empty text."""
+        member = self.mapping.get(name)
+        return member is not None and _value_at(value, member.path) == ""
 
     def _stamp(self, when: bytes) -> int:
         if b"-" in when or b"/" in when:
@@ -226,12 +264,28 @@ class JsonLines:
         return self._cloudfront.of_values(texts.__getitem__, tuple(range(len(columns))))
 
 
+def _value_at(value: dict[str, Any], path: tuple[str, ...]) -> Any:
+    """Return the value at a path; None without one. A name with points at the top, `http.method`, is a path, too."""
+    found: Any = value
+    for key in path:
+        if not isinstance(found, dict):
+            found = None
+            break
+        found = found.get(key)
+    return value.get(".".join(path)) if found is None and len(path) > 1 else found
+
+
 def _took(text: bytes, unit: str) -> float:
-    """Return a duration in s. Texts such as `0.06s` have their own unit; several durations (`0.1, 0.2`) are added."""
+    """Return a duration in s. Texts such as `0.06s` have their own unit.
+
+    Several durations are added: nginx divides those of a request by `, `, and by ` : ` after an internal redirect. `-`
+    is an upstream that did not answer; NaN if none did.
+    """
     total = 0.0
-    if not text:
+    parts = [part for part in text.replace(b" : ", b",").split(b",") if part.strip() != b"-"]
+    if not text or not parts:
         return nan
-    for part in text.split(b","):
+    for part in parts:
         part, of_part = part.strip(), unit or "s"
         for suffix in ("ns", "us", "ms", "s"):
             if part.endswith(suffix.encode()):
@@ -240,13 +294,23 @@ def _took(text: bytes, unit: str) -> float:
         try:
             total += duration(part, UNITS[of_part])
         except ValueError:
-            return nan
+            total += _of_go(part + of_part.encode())
     return total
 
 
+def _of_go(text: bytes) -> float:
+    """Return a duration as Go writes it, in s: `1m2.5s`, `1h0m0s`, `350µs`; NaN for another text."""
+    if not _GO.fullmatch(text):
+        return nan
+    return sum(float(number) * _GO_UNITS[unit] for number, unit in _GO_PART.findall(text))
+
+
 def _paths(value: dict[str, Any], depth: int) -> Iterable[tuple[str, ...]]:
+    """Yield the paths of all values. A name with points, `http.method`, is the path that it looks like."""
     for key, inner in value.items():
-        yield (key,)
-        if depth > 1 and isinstance(inner, dict):
+        parts = tuple(key.split("."))
+        if not isinstance(inner, dict):
+            yield parts
+        elif depth > 1:
             for path in _paths(inner, depth - 1):
-                yield (key, *path)
+                yield (*parts, *path)
