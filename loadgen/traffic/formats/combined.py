@@ -118,7 +118,8 @@ def _first_duration(after: bytes, unit_s: float) -> float:
     It may have a name and quotes: `rt=0.250`, `"0.250"`. Other texts in quotes are passed over, such as the addresses
     of `X-Forwarded-For`, and lists of the times of upstream servers.
     """
-    for text in _WORD.findall(after):
+    for found in _WORD.finditer(after):
+        text = found[0]
         number = text.strip(b'"').rpartition(b"=")[2]
         if _NUMBER.fullmatch(number):
             return duration(number, unit_s)
