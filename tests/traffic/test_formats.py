@@ -325,6 +325,30 @@ def test_durations_of_several_servers_and_of_go_have_their_sum(text: str, second
     assert reader("json", line, options=options).parse(line)[1] == pytest.approx(seconds, rel=1e-12)
 
 
+@pytest.mark.parametrize(
+    ("took", "seconds"),
+    [
+        ('"latency":12345678,"latency_human":"12.345678ms"', 0.012345678),  # Go's Echo: ns
+        ('"duration":12,"response_flags":"-"', 0.012),  # Envoy: ms
+        ('"duration":58.33,"controller":"jobs","action":"index"', 0.05833),  # Rails with lograge: ms
+        ('"duration":0.25', 0.25),
+        ('"duration":"0.25"', 0.25),
+        ('"latency":"250ms"', 0.25),
+        ('"duration":250', None),  # ms, µs or ns: not certain
+        ('"latency":"250"', None),
+        ('"duration":58.33', None),  # a median of 58 s is none of a server
+    ],
+)
+def test_the_unit_of_a_duration_is_that_of_its_server_or_none_is_guessed(took: str, seconds: float | None) -> None:
+    line = f'{{"ts":1431857103,"method":"GET","url":"/",{took}}}'.encode()
+    found = reader("json", line).parse(line)[1]
+
+    assert isnan(found) if seconds is None else found == pytest.approx(seconds, rel=1e-9)
+    by_hand = FormatOptions(mapping=(("took", "duration:ms"),))
+    if '"duration":250' in took:
+        assert reader("json", line, options=by_hand).parse(line)[1] == 0.25
+
+
 def test_a_time_beside_the_request_time_of_nginx_is_the_end_under_any_name() -> None:
     line = NGINX.replace(b"time_iso8601", b"time")
 

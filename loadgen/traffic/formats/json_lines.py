@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import isnan, nan
+from statistics import median
 from typing import Any, Final
 
 import msgspec
@@ -102,6 +103,14 @@ _WRITTEN_AT_THE_END: Final = (
     {"took": ("duration",), "url": ("request", "uri"), "time": ("ts",)},
 )
 """Members by which a server is known that has no other stamp than the end of a request: nginx and Caddy."""
+_UNITS_BY_SERVER: Final = (
+    ("ns", "latency", ("latency_human",)),  # Echo
+    ("ms", "duration", ("response_flags",)),  # Envoy, Istio
+    ("ms", "duration", ("controller", "action")),  # Rails with lograge
+)
+"""The unit of a duration whose name does not tell it, by other members that its server writes."""
+_MOST_USUAL_S: Final = 5.0
+"""A larger median of durations in s means that they are not in s: no server of users is that slow."""
 _GO_UNITS: Final = {
     b"h": 3600.0,
     b"m": 60.0,
@@ -127,7 +136,7 @@ def wrong_mapping(name: str, member: str) -> tuple[str, str] | None:
     return None
 
 
-def _guess_mapping(objects: Iterable[Any]) -> dict[str, Member]:
+def _guess_mapping(objects: Sequence[Any]) -> dict[str, Member]:
     """Return for each field the first well-known member that more than half of the objects have.
 
     A member that is an object itself is no value: the `url` of Elastic's logs is `{"path": ..., "query": ...}`.
@@ -155,7 +164,30 @@ def _guess_mapping(objects: Iterable[Any]) -> dict[str, Member]:
         mapping["time"] = Member(mapping["time"].path, "end")
     if "url" in mapping:
         mapping.pop("request", None)
+    if (took := mapping.get("took")) is not None and took.unit == "s":
+        unit = _unit_of(took.path, seen, [value for value in objects if isinstance(value, dict)])
+        if unit:
+            mapping["took"] = Member(took.path, unit)
+        else:
+            del mapping["took"]
     return mapping
+
+
+def _unit_of(path: tuple[str, ...], seen: Mapping[tuple[str, ...], int], objects: Sequence[dict[str, Any]]) -> str:
+    """Return the unit of a duration whose name does not tell it; empty if it is not certain.
+
+    Seconds have fractions. Whole numbers are ms, us or ns, and a wrong one of these makes all figures wrong.
+    """
+    for unit, name, others in _UNITS_BY_SERVER:
+        if path == (name,) and all(seen.get((other,)) for other in others):
+            return unit
+    values = [value for one in objects if (value := _value_at(one, path)) is not None]
+    if any(isinstance(value, str) and not value.replace(".", "", 1).isdecimal() for value in values):
+        return "s"  # with units of their own, or several
+    numbers = [float(value) for value in values if isinstance(value, int | float | str) and not isinstance(value, bool)]
+    has_fractions = any(isinstance(value, float) or (isinstance(value, str) and "." in value) for value in values)
+    is_usual = bool(numbers) and median(numbers) <= _MOST_USUAL_S and (has_fractions or not any(numbers))
+    return "s" if is_usual or not values else ""
 
 
 class JsonLines:
