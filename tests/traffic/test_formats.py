@@ -349,6 +349,33 @@ def test_the_unit_of_a_duration_is_that_of_its_server_or_none_is_guessed(took: s
         assert reader("json", line, options=by_hand).parse(line)[1] == 0.25
 
 
+def test_echo_and_lograge_stamp_the_end_and_envoy_the_start() -> None:
+    def start_of(members: str) -> int:
+        line = f'{{"time":"2015-05-17T10:05:03Z","method":"GET","url":"/",{members}}}'.encode()
+        return reader("json", line).parse(line)[0]
+
+    assert start_of('"latency":250000000,"latency_human":"250ms"') == DAY_2015 - 250_000
+    assert start_of('"duration":250.0,"controller":"jobs","action":"index"') == DAY_2015 - 250_000
+    assert start_of('"duration":250,"response_flags":"-"') == DAY_2015
+
+
+@pytest.mark.parametrize(
+    ("text", "client"),
+    [
+        ("203.0.113.7:40312", b"203.0.113.7"),
+        ("[2001:db8::7]:40312", b"2001:db8::7"),
+        ("203.0.113.7, 10.0.0.1", b"203.0.113.7"),
+        ("2001:db8::7", b"2001:db8::7"),
+        ("host.example", b"host.example"),
+        ("", b""),
+    ],
+)
+def test_the_client_of_a_json_line_is_its_first_address_without_the_port(text: str, client: bytes) -> None:
+    line = f'{{"ts":1431857103,"method":"GET","url":"/","client_ip":"{text}"}}'.encode()
+
+    assert reader("json", line).parse(line)[2] == client
+
+
 def test_a_time_beside_the_request_time_of_nginx_is_the_end_under_any_name() -> None:
     line = NGINX.replace(b"time_iso8601", b"time")
 

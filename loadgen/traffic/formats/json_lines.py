@@ -104,11 +104,11 @@ _WRITTEN_AT_THE_END: Final = (
 )
 """Members by which a server is known that has no other stamp than the end of a request: nginx and Caddy."""
 _UNITS_BY_SERVER: Final = (
-    ("ns", "latency", ("latency_human",)),  # Echo
-    ("ms", "duration", ("response_flags",)),  # Envoy, Istio
-    ("ms", "duration", ("controller", "action")),  # Rails with lograge
+    ("ns", "latency", ("latency_human",), "end"),  # Echo
+    ("ms", "duration", ("response_flags",), ""),  # Envoy, Istio
+    ("ms", "duration", ("controller", "action"), "end"),  # Rails with lograge
 )
-"""The unit of a duration whose name does not tell it, by other members that its server writes."""
+"""The unit of a duration whose name does not tell it, by other members that its server writes; and what the time is."""
 _MOST_USUAL_S: Final = 5.0
 """A larger median of durations in s means that they are not in s: no server of users is that slow."""
 _GO_UNITS: Final = {
@@ -118,6 +118,7 @@ _GO_UNITS: Final = {
     b"\xce\xbcs": 1e-6,  # Greek mu
     **{name.encode(): seconds for name, seconds in UNITS.items()},
 }
+_WITH_PORT: Final = re.compile(rb"(\d{1,3}(?:\.\d{1,3}){3}):\d+|\[([0-9A-Fa-f:.%]+)\](?::\d+)?")
 _GO_PART: Final = re.compile(rb"(\d+(?:\.\d+)?)(h|ms|m|s|us|\xc2\xb5s|\xce\xbcs|ns)")
 _GO: Final = re.compile(rb"(?:%b)+" % _GO_PART.pattern)
 FIELDS: Final = tuple(_KNOWN)
@@ -165,6 +166,9 @@ def _guess_mapping(objects: Sequence[Any]) -> dict[str, Member]:
     if "url" in mapping:
         mapping.pop("request", None)
     if (took := mapping.get("took")) is not None and took.unit == "s":
+        server = _server_of(took.path, seen)
+        if server is not None and server[1] and "time" in mapping:
+            mapping["time"] = Member(mapping["time"].path, server[1])
         unit = _unit_of(took.path, seen, [value for value in objects if isinstance(value, dict)])
         if unit:
             mapping["took"] = Member(took.path, unit)
@@ -173,14 +177,21 @@ def _guess_mapping(objects: Sequence[Any]) -> dict[str, Member]:
     return mapping
 
 
+def _server_of(took: tuple[str, ...], seen: Mapping[tuple[str, ...], int]) -> tuple[str, str] | None:
+    """Return the unit of a duration, and `end` if the time is that of the end, of a server that is known."""
+    for unit, name, others, stamp in _UNITS_BY_SERVER:
+        if took == (name,) and all(seen.get((other,)) for other in others):
+            return unit, stamp
+    return None
+
+
 def _unit_of(path: tuple[str, ...], seen: Mapping[tuple[str, ...], int], objects: Sequence[dict[str, Any]]) -> str:
     """Return the unit of a duration whose name does not tell it; empty if it is not certain.
 
     Seconds have fractions. Whole numbers are ms, us or ns, and a wrong one of these makes all figures wrong.
     """
-    for unit, name, others in _UNITS_BY_SERVER:
-        if path == (name,) and all(seen.get((other,)) for other in others):
-            return unit
+    if server := _server_of(path, seen):
+        return server[0]
     values = [value for one in objects if (value := _value_at(one, path)) is not None]
     if any(isinstance(value, str) and not value.replace(".", "", 1).isdecimal() for value in values):
         return "s"  # with units of their own, or several
@@ -260,7 +271,14 @@ class JsonLines:
         if mapping["time"].unit == "end" and not isnan(took):
             start -= round(took * 1e6)
         return (
-            *(start, took, self._text(value, "client"), self._text(value, "user"), self._text(value, "agent"), request),
+            *(
+                start,
+                took,
+                _address(self._text(value, "client")),
+                self._text(value, "user"),
+                self._text(value, "agent"),
+                request,
+            ),
             *(whole_number(self._text(value, "status")), whole_number(self._text(value, "size"))),
         )
 
@@ -294,6 +312,15 @@ class JsonLines:
         columns = CloudFront.columns_read()
         texts = [str(value.get(name.decode(), "-")).encode("utf-8", "replace") for name in columns]
         return self._cloudfront.of_values(texts.__getitem__, tuple(range(len(columns))))
+
+
+def _address(text: bytes) -> bytes:
+    """Return the first address of a list such as that of X-Forwarded-For, without a port: ports change with each
+    connection of a client.
+    """
+    first = text.partition(b",")[0].strip()
+    found = _WITH_PORT.fullmatch(first) if b":" in first else None
+    return first if found is None else found[1] or found[2]
 
 
 def _value_at(value: dict[str, Any], path: tuple[str, ...]) -> Any:
