@@ -65,6 +65,40 @@ def test_tokens_of_streams_are_means_and_a_rate_over_the_measured_time(summary: 
     )
 
 
+def without_usage(summary: Summary, guessed: int, *, prompts: int) -> Summary:
+    """The run with a server that sends no usage to `guessed` requests, and `prompts` known numbers of prompt tokens."""
+    first = next(s for s in summary.series if s.kind == "request" and s.region == "*" and s.outcome == "*")
+    events = msgspec.structs.replace(first, count=guessed, tags={"tokens": "events"})
+    series = tuple(
+        msgspec.structs.replace(
+            s, tokens={**s.tokens, "prompt": msgspec.structs.replace(s.tokens["prompt"], count=prompts)}
+        )
+        if "prompt" in s.tokens
+        else s
+        for s in summary.series
+    )
+    return msgspec.structs.replace(summary, series=series, tagged=(events,))
+
+
+@pytest.mark.parametrize(
+    ("guessed", "prompts", "said"),
+    [
+        (136, 0, "with an unknown number of prompt and 2,400 output tokens"),
+        (136, 60, "with 7,680 (known of 60 requests) prompt and 2,400 output tokens"),
+        (136, 120, "An estimate: the server sent no usage for at least 120 requests"),
+        (17, 120, "An estimate: the server sent no usage for at least 1 request, so each event"),
+    ],
+)
+def test_tokens_that_no_usage_of_the_server_has_are_unknown_or_an_estimate(
+    summary: Summary, guessed: int, prompts: int, said: str
+) -> None:
+    assert said in tables(without_usage(summary, guessed, prompts=prompts))["Tokens of streams"].note
+
+
+def test_requests_that_failed_without_usage_make_no_estimate_of_the_others(summary: Summary) -> None:
+    assert "estimate" not in tables(without_usage(summary, 16, prompts=120))["Tokens of streams"].note
+
+
 def test_failed_streams_are_apart_with_their_wasted_tokens(summary: Summary) -> None:
     assert tables(summary)["Failed streams"].rows == (
         ("chat", "stream truncated", "8", "8", "24"),
