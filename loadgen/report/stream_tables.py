@@ -95,7 +95,10 @@ def _failed(s: Series, several: bool) -> tuple[str, ...]:
 
 
 def _total(summary: Summary, llm: Llm, ok: Sequence[Series]) -> str:
-    """Return the sentences with the totals over all rows, and how far their tokens are known. ok: the rows that ended ok."""
+    """Return the sentences with the totals over all rows, and how far their tokens are known.
+
+    ok: the rows of requests that ended ok.
+    """
     rate = "" if llm.output_tokens_per_s is None else f", {_number(llm.output_tokens_per_s)} output tokens/s"
     prompt, output = (format_count(llm.tokens.get(name, 0)) for name in ("prompt", "output"))
     known = sum(s.tokens.get("prompt", _NO_TOKENS).count for s in ok)
