@@ -122,6 +122,8 @@ def _tokens(one: Level) -> tuple[str, str, str]:
     if one.tokens is None:
         return PLACEHOLDER, PLACEHOLDER, PLACEHOLDER
     prompt, output = one.tokens.get("prompt", 0), one.tokens.get("output", 0)
+    if output and not prompt:  # no request has an empty prompt: the server sent no usage
+        return PLACEHOLDER, format_count(output), PLACEHOLDER
     return format_count(prompt), format_count(output), format_count(prompt + output)
 
 

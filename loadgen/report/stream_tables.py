@@ -6,7 +6,7 @@ that they had cost. All figures are by our own convention (docs/llm-conventions.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 from loadgen.measure.deltas.series_key import OK
@@ -40,7 +40,9 @@ def stream_tables(summary: Summary) -> Iterator[Table]:
         note="\n".join(filter(None, (_TIMES_NOTE, left_out))),
     )
     tokens = [_tokens(name, s, summary.llm.measured_s) for name, s in names]
-    yield Table("Tokens of streams", _TOKEN_COLUMNS, tuple(tokens), note=_total(summary.llm))
+    yield Table(
+        "Tokens of streams", _TOKEN_COLUMNS, tuple(tokens), note=_total(summary, summary.llm, list(ok.values()))
+    )
     failed = tuple(_failed(s, several) for s in lines if s.outcome not in (_ALL, OK))
     if failed:
         note = "wasted: output tokens of requests that failed. The tables above leave these requests out."
@@ -92,12 +94,37 @@ def _failed(s: Series, several: bool) -> tuple[str, ...]:
     )
 
 
-def _total(llm: Llm) -> str:
-    """Return the sentence with the totals over all rows."""
+def _total(summary: Summary, llm: Llm, ok: Sequence[Series]) -> str:
+    """Return the sentences with the totals over all rows, and how far their tokens are known.
+
+    ok: the rows of requests that ended ok.
+    """
     rate = "" if llm.output_tokens_per_s is None else f", {_number(llm.output_tokens_per_s)} output tokens/s"
     prompt, output = (format_count(llm.tokens.get(name, 0)) for name in ("prompt", "output"))
+    known = sum(s.tokens.get("prompt", _NO_TOKENS).count for s in ok)
+    if not known:
+        prompt = "an unknown number of"
+    elif known < llm.ok:
+        prompt = f"{prompt} (known of {quantity(known, 'request')})"
     ended = f"{format_count(llm.ok)} of {quantity(llm.requests, 'request')} ended ok"
-    return f"in, out: mean tokens of a request. In all: {ended}, with {prompt} prompt and {output} output tokens{rate}."
+    total = (
+        f"in, out: mean tokens of a request. In all: {ended}, with {prompt} prompt and {output} output tokens{rate}."
+    )
+    # Rows by tag have all outcomes, and a request that failed may have had no usage, either.
+    failed = llm.requests - llm.ok
+    guessed = sum(s.count for s in summary.tagged if _is_guessed(s)) - failed
+    if guessed <= 0:
+        return total
+    without = f"{'at least ' if failed else ''}{quantity(guessed, 'request')}"
+    return (
+        f"{total} An estimate: the server sent no usage for {without}, so each event of a stream counts as one output "
+        "token, and may have several."
+    )
+
+
+def _is_guessed(s: Series) -> bool:
+    """Return whether this is the row of requests whose tokens were counted by events."""
+    return s.kind == "request" and (s.region, s.outcome) == (_ALL, _ALL) and s.tags == {"tokens": "events"}
 
 
 def _mean(figures: TokenFigures) -> str:

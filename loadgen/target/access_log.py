@@ -44,7 +44,7 @@ class AccessLog:
                     "request": line,
                     "status": status,
                     "body_bytes_sent": size,
-                    "request_time": round(took_s, 6),
+                    "duration": round(took_s, 6),
                     "http_user_agent": agent,
                 }
             )

@@ -72,6 +72,10 @@ class Traffic:
     spooled_bytes: int
     stray: StrayTimes | None = None
     """Requests far away in time from all others."""
+    with_duration: int = 0
+    """Requests whose duration is known."""
+    copies: tuple[tuple[str, ...], ...] = ()
+    """Names of inputs that begin with the same lines, so that requests count twice."""
 
     @property
     def no_arrivals(self) -> str:
@@ -95,7 +99,11 @@ class Traffic:
     @property
     def limits(self) -> list[str]:
         """Sentences for the operator about figures that these logs cannot give."""
-        found = []
+        found = [
+            f"{quantity(len(same), 'input')} begin with the same lines, so they are copies of one log, and its "
+            f"requests count {len(same)} times: {', '.join(Path(name).name for name in same)}. Name one of them."
+            for same in self.copies
+        ]
         if self.sessions.users < _LEAST_USERS:
             found.append(
                 f"The log has {quantity(self.sessions.users, 'user')}; sessions need at least {_LEAST_USERS}. A proxy "
@@ -180,6 +188,8 @@ def read_logs(
             model=model,
             spooled_bytes=partitions.spooled_bytes,
             stray=stray_times(figures.by_day),
+            with_duration=figures.with_duration,
+            copies=tuple(tuple(same) for same in first.beginnings.values() if len(same) > 1),
         )
 
 

@@ -14,10 +14,11 @@ from rich.console import Console
 
 from loadgen.report.exports.markdown import markdown
 from loadgen.report.from_run_folder import verdict_of
+from loadgen.report.level_tables import level_tables
 from loadgen.report.report_parts import Table, milliseconds
 from loadgen.report.report_tables import final_report
 from loadgen.report.stream_tables import stream_tables
-from loadgen.report.summary_reader import Summary, read
+from loadgen.report.summary_reader import Level, Summary, read
 from loadgen_controller.screen.result_explanation import story_in
 from loadgen_controller.screen.terminal_report import print_report
 from tests.support.streams import answer, stream_run
@@ -63,6 +64,51 @@ def test_tokens_of_streams_are_means_and_a_rate_over_the_measured_time(summary: 
     assert (
         "120 of 136 requests ended ok, with 7,680 prompt and 2,400 output tokens, 200 output tokens/s." in tokens.note
     )
+
+
+def without_usage(summary: Summary, guessed: int, *, prompts: int) -> Summary:
+    """The run with a server that sends no usage to `guessed` requests, and `prompts` known numbers of prompt tokens."""
+    first = next(s for s in summary.series if s.kind == "request" and s.region == "*" and s.outcome == "*")
+    events = msgspec.structs.replace(first, count=guessed, tags={"tokens": "events"})
+    series = tuple(
+        msgspec.structs.replace(
+            s, tokens={**s.tokens, "prompt": msgspec.structs.replace(s.tokens["prompt"], count=prompts)}
+        )
+        if "prompt" in s.tokens
+        else s
+        for s in summary.series
+    )
+    return msgspec.structs.replace(summary, series=series, tagged=(events,))
+
+
+@pytest.mark.parametrize(
+    ("guessed", "prompts", "said"),
+    [
+        (136, 0, "with an unknown number of prompt and 2,400 output tokens"),
+        (136, 60, "with 7,680 (known of 60 requests) prompt and 2,400 output tokens"),
+        (136, 120, "An estimate: the server sent no usage for at least 120 requests"),
+        (17, 120, "An estimate: the server sent no usage for at least 1 request, so each event"),
+    ],
+)
+def test_tokens_that_no_usage_of_the_server_has_are_unknown_or_an_estimate(
+    summary: Summary, guessed: int, prompts: int, said: str
+) -> None:
+    assert said in tables(without_usage(summary, guessed, prompts=prompts))["Tokens of streams"].note
+
+
+def test_levels_without_usage_have_no_number_of_prompt_tokens(summary: Summary) -> None:
+    levels = tuple(
+        Level(level=name, measured_s=1.0, tokens={"prompt": prompt, "output": 300})
+        for name, prompt in (("1", 0), ("2", 700))
+    )
+
+    table = list(level_tables(msgspec.structs.replace(summary, levels=levels)))[-1]
+
+    assert [row[-3:] for row in table.rows] == [("-", "300", "-"), ("700", "300", "1,000")]
+
+
+def test_requests_that_failed_without_usage_make_no_estimate_of_the_others(summary: Summary) -> None:
+    assert "estimate" not in tables(without_usage(summary, 16, prompts=120))["Tokens of streams"].note
 
 
 def test_failed_streams_are_apart_with_their_wasted_tokens(summary: Summary) -> None:

@@ -170,7 +170,7 @@ def _json(line: Line) -> str:
             "request": f"{line.method} {line.path} HTTP/1.1",
             "status": line.status,
             "body_bytes_sent": 512,
-            "request_time": line.took_s,
+            "duration": line.took_s,
             "http_user_agent": "Firefox",
         }
     )

@@ -30,7 +30,7 @@ async def test_each_answer_is_a_line_that_a_model_can_read(tmp_path: Path) -> No
     assert [line["status"] for line in lines] == [answer.status_code for answer in answers]
     assert [line["http_user_agent"] for line in lines] == ['a "b"'] * 4
     assert all(line["body_bytes_sent"] >= len(answer.content) for line, answer in zip(lines, answers, strict=True))
-    assert all(0 < line["request_time"] < 60 for line in lines)
+    assert all(0 < line["duration"] < 60 for line in lines)
     traffic = read_logs([log], LogOptions(names=NameRules(least_users=1, coverage=1.0)))
     assert {name.name for name in traffic.names.kept} == {
         "GET /",

@@ -149,6 +149,46 @@ def test_one_client_alone_is_shown_as_a_limit(tmp_path: Path) -> None:
     assert "The log has 1 user; sessions need at least 50" in done.stderr
 
 
+def test_a_log_that_is_there_twice_under_two_names_is_shown_as_counted_twice(tmp_path: Path) -> None:
+    lines = [at("17/May/2015", n) for n in range(300)]
+    written(tmp_path, *lines, name="access.log.1")
+    (tmp_path / "access.log.1.gz").write_bytes(gzip.compress(b"".join(one + b"\n" for one in lines[:200])))
+    written(tmp_path, *(at("18/May/2015", n) for n in range(300)), name="access.log")
+
+    done = model(tmp_path)
+
+    assert done.exit_code == 0, done.output
+    text = " ".join(done.stderr.split())
+    assert "2 inputs begin with the same lines" in text
+    assert "count 2 times: access.log.1, access.log.1.gz. Name one of them" in text
+    assert "begin with the same lines" not in model(tmp_path / "access.log", tmp_path / "access.log.1").stderr
+
+
+@pytest.mark.parametrize(("lines_without", "share"), [(300, "100 % have none"), (75, "25 % have none")])
+def test_durations_that_are_missing_are_shown_with_their_share(tmp_path: Path, lines_without: int, share: str) -> None:
+    lines = [at("17/May/2015", n) + (b' "-"' if n < lines_without else b" 0.250") for n in range(300)]
+
+    done = model(written(tmp_path, *lines), "--time-after", "s")
+
+    assert done.exit_code == 0, done.output
+    assert share in done.stdout
+    assert f"--time-after: {lines_without} of 300 requests have no duration after the agent" in done.stderr
+
+
+def test_json_times_durations_and_users_are_shown_with_their_members(tmp_path: Path) -> None:
+    lines = [
+        b'{"time":"2015-05-17T10:%02d:00Z","request":"GET / HTTP/1.1","status":200,"remote_addr":"203.0.113.%d",'
+        b'"request_time":0.25}' % (n % 60, n % 90)
+        for n in seconds(300, 3_000)
+    ]
+
+    done = model(written(tmp_path, *lines))
+
+    assert done.exit_code == 0, done.output
+    assert "time=time:end, took=request_time:s, client=remote_addr; no size, agent" in done.stdout
+    assert "all requests have one" in done.stdout
+
+
 def test_one_very_long_session_is_one_session(tmp_path: Path) -> None:
     lines = [line(1, f"/{n % 5}", second) for n, second in enumerate(seconds(20_000, 45_000))]
 

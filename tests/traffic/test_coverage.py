@@ -503,6 +503,23 @@ def test_traces_alone_show_which_endpoints_no_scenario_sends_and_their_numbers_a
     assert "--by requests cannot be computed: it needs --traffic" in output
 
 
+@pytest.mark.parametrize("least", [(), ("--min", "90%")])
+def test_without_any_endpoint_there_is_no_share_and_no_minimum_is_reached(
+    tmp_path: Path, least: tuple[str, ...]
+) -> None:
+    calls_in(tmp_path, 'await user.http.get("/browse")')
+    job = {"traceId": "1" * 32, "spanId": "1" * 16, "name": "job", "kind": 1, "startTimeUnixNano": "1"}
+    traces = tmp_path / "jobs.json"
+    traces.write_text(json.dumps({"resourceSpans": [{"scopeSpans": [{"spans": [job]}]}]}))
+
+    code, output = coverage(tmp_path / "shop.py", "--traces", traces, *least)
+
+    assert code == 2, output
+    assert "no endpoint is known from the inputs" in output
+    assert "1 trace without an entry with a route" in output
+    assert coverage(tmp_path / "shop.py", "--openapi", openapi(tmp_path, {}), *least)[0] == 2
+
+
 def test_entries_of_traces_are_endpoints_of_the_log_and_of_the_document_if_their_paths_fit(tmp_path: Path) -> None:
     calls_in(tmp_path, 'await user.http.get("/search")')
     names = read_traffic_names(traffic_file(tmp_path, {"GET /products/{id}": {200: 9}, "GET /search": {200: 1}}))

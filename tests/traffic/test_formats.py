@@ -101,6 +101,35 @@ def test_apache_stamps_the_start_and_has_microseconds() -> None:
     assert combined(COMBINED + b" 250000", time_after="us")[:2] == (DAY_2015, 0.25)
 
 
+def test_a_duration_after_the_forwarded_addresses_is_found() -> None:
+    main = COMBINED + b' "198.51.100.7, 10.0.0.1" 0.250 "0.100, 0.050 : 0.100"'
+
+    assert combined(main, stamp="end", time_after="s")[:2] == (DAY_2015 - 250_000, 0.25)
+    assert combined(COMBINED + b' "-" "0.100, 0.050" rt=0.250', time_after="s")[1] == 0.25
+    assert isnan(combined(COMBINED + b' "-" rt=- uct=0.100', time_after="s")[1])
+
+
+@pytest.mark.parametrize(
+    "prefix",
+    [
+        b"Oct 25 00:00:01 web1 nginx: ",
+        b"<190>1 2026-10-25T00:00:01Z web1 nginx - - - ",
+        b"2026-10-25T00:00:01.123456789Z stdout F ",
+    ],
+)
+@pytest.mark.parametrize("client", [b"203.0.113.7", b"2001:db8::7", b"fe80::1%eth0"])
+def test_the_prefix_of_syslog_and_of_containers_is_not_the_client(prefix: bytes, client: bytes) -> None:
+    line = prefix + COMBINED.replace(b"203.0.113.7", client).replace(b"- - [", b"- John Smith [")
+
+    assert combined(line)[2:4] == (client, b"John Smith")
+
+
+@pytest.mark.parametrize("between", [b"", b"\r", b" "])
+def test_two_lines_without_a_line_end_between_them_are_not_taken_as_one(between: bytes) -> None:
+    with pytest.raises(Rejected, match="two lines in one"):
+        combined(COMBINED + between + COMBINED)
+
+
 def test_all_13_lines_of_the_alb_examples_are_accounted_for() -> None:
     lines = (LOGS / "alb_examples_vrl.log").read_bytes().splitlines()
     alb = reader("alb")
@@ -135,6 +164,15 @@ def test_an_old_alb_line_without_creation_time_uses_the_processing_times() -> No
 
     assert took == pytest.approx(0.171)
     assert start == Timestamps().iso(b"2018-07-02T22:23:00.186641Z") - 171_000
+
+
+def test_an_agent_with_escaped_quotes_does_not_lose_the_alb_line() -> None:
+    line = next(one for one in (LOGS / "alb_examples_vrl.log").read_bytes().splitlines() if b'"curl/' in one)
+    plain = reader("alb").parse(line)
+    at = line.index(b'"curl/')
+    agent = line[at + 1 : line.index(b'"', at + 1)]
+
+    assert reader("alb").parse(line.replace(agent, rb"a \"b\" c")) == (*plain[:4], rb"a \"b\" c", *plain[5:])
 
 
 def test_new_fields_at_the_end_of_an_alb_line_are_ignored() -> None:
@@ -182,6 +220,16 @@ def test_cloudfront_columns_may_change_within_a_file() -> None:
     fields = cf.parse(b"GET\t000\t2016-03-03\t20:16:01\t1.1.1.1\t/a\t203.0.113.9,%202.2.2.2")
 
     assert (fields[2], fields[5], fields[6]) == (b"203.0.113.9", b"GET /a", 0)
+
+
+def test_cloudfront_columns_without_the_client_are_named_and_no_other_column_takes_their_place() -> None:
+    log, lines = cloudfront()
+    log.directive(b"#Fields: date time cs-method cs-uri-stem sc-status " + b" ".join(b"x-%d" % n for n in range(30)))
+
+    with pytest.raises(Rejected, match="#Fields does not have c-ip"):
+        log.parse(lines[-1])
+    with pytest.raises(UsageError, match=r"#Fields does not have c-ip$"):
+        reader("", b"#Fields: date time cs-method cs-uri-stem sc-status", b"2026-10-25\t00:00:01\tGET\t/\t200")
 
 
 def test_s3_lines_have_requester_key_and_total_time() -> None:
@@ -232,7 +280,8 @@ def test_the_mapping_of_google_cloud_is_guessed_and_durations_have_units() -> No
 def test_the_mapping_of_caddy_is_guessed() -> None:
     start, took, client, _, agent, request, status, size = reader("json", CADDY).parse(CADDY)
 
-    assert start == 1_646_861_401_524_102
+    # Caddy writes the line when the request has ended: 1646861401.524102 s less the 929.675 µs of the request.
+    assert start == 1_646_861_401_523_172
     assert took == pytest.approx(0.000929675)
     assert (client, agent, request, status, size) == (b"127.0.0.1", b"curl/7.82.0", b"GET /a?b=c", 200, 10900)
 
@@ -256,6 +305,111 @@ def test_the_unit_of_a_part_of_a_duration_is_for_that_part_alone() -> None:
     line = b'{"ts":1431857103,"request":"GET / HTTP/1.1","request_time":"250ms, 1"}'
 
     assert reader("json", line).parse(line)[1] == 1.25
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("0.1, 0.2 : 0.3", 0.6),  # nginx: two servers, then two more after an internal redirect
+        ("-, 0.2", 0.2),
+        ("1m2.5s", 62.5),
+        ("1h0m0.25s", 3600.25),
+        ("350µs", 0.00035),
+        ("12.5ms", 0.0125),
+    ],
+)
+def test_durations_of_several_servers_and_of_go_have_their_sum(text: str, seconds: float) -> None:
+    line = f'{{"ts":1431857103,"method":"GET","url":"/","took":"{text}"}}'.encode()
+    options = FormatOptions(mapping=(("took", "took:s"),))
+
+    assert reader("json", line, options=options).parse(line)[1] == pytest.approx(seconds, rel=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("took", "seconds"),
+    [
+        ('"latency":12345678,"latency_human":"12.345678ms"', 0.012345678),  # Go's Echo: ns
+        ('"duration":12,"response_flags":"-"', 0.012),  # Envoy: ms
+        ('"duration":58.33,"controller":"jobs","action":"index"', 0.05833),  # Rails with lograge: ms
+        ('"duration":0.25', 0.25),
+        ('"duration":"0.25"', 0.25),
+        ('"latency":"250ms"', 0.25),
+        ('"duration":250', None),  # ms, µs or ns: not certain
+        ('"latency":"250"', None),
+        ('"duration":58.33', None),  # a median of 58 s is none of a server
+    ],
+)
+def test_the_unit_of_a_duration_is_that_of_its_server_or_none_is_guessed(took: str, seconds: float | None) -> None:
+    line = f'{{"ts":1431857103,"method":"GET","url":"/",{took}}}'.encode()
+    found = reader("json", line).parse(line)[1]
+
+    assert isnan(found) if seconds is None else found == pytest.approx(seconds, rel=1e-9)
+    by_hand = FormatOptions(mapping=(("took", "duration:ms"),))
+    if '"duration":250' in took:
+        assert reader("json", line, options=by_hand).parse(line)[1] == 0.25
+
+
+def test_echo_and_lograge_stamp_the_end_and_envoy_the_start() -> None:
+    def start_of(members: str) -> int:
+        line = f'{{"time":"2015-05-17T10:05:03Z","method":"GET","url":"/",{members}}}'.encode()
+        return reader("json", line).parse(line)[0]
+
+    assert start_of('"latency":250000000,"latency_human":"250ms"') == DAY_2015 - 250_000
+    assert start_of('"duration":250.0,"controller":"jobs","action":"index"') == DAY_2015 - 250_000
+    assert start_of('"duration":250,"response_flags":"-"') == DAY_2015
+
+
+@pytest.mark.parametrize(
+    ("text", "client"),
+    [
+        ("203.0.113.7:40312", b"203.0.113.7"),
+        ("[2001:db8::7]:40312", b"2001:db8::7"),
+        ("203.0.113.7, 10.0.0.1", b"203.0.113.7"),
+        ("2001:db8::7", b"2001:db8::7"),
+        ("host.example", b"host.example"),
+        ("", b""),
+    ],
+)
+def test_the_client_of_a_json_line_is_its_first_address_without_the_port(text: str, client: bytes) -> None:
+    line = f'{{"ts":1431857103,"method":"GET","url":"/","client_ip":"{text}"}}'.encode()
+
+    assert reader("json", line).parse(line)[2] == client
+
+
+def test_a_time_beside_the_request_time_of_nginx_is_the_end_under_any_name() -> None:
+    line = NGINX.replace(b"time_iso8601", b"time")
+
+    assert reader("json", line).parse(line)[:2] == (DAY_2015 - 250_000, 0.25)
+
+
+def test_an_empty_request_of_nginx_is_excluded_and_a_log_without_methods_is_rejected() -> None:
+    with pytest.raises(Excluded, match="no HTTP request"):
+        reader("json", NGINX).parse(NGINX.replace(b"GET /cart HTTP/1.1", b""))
+    line = b'{"ts":1431857103,"url":"/cart","status":200}'
+    with pytest.raises(Rejected, match="the member with the method is missing"):
+        reader("json", line).parse(line)
+
+
+ECS = (
+    b'{"@timestamp":"2015-05-17T10:05:03Z","url":{"path":"/cart"},"http":{"request":{"method":"GET"}},'
+    b'"user_agent":{"original":"curl/8"},"agent":{"type":"filebeat"}}'
+)
+
+
+def test_an_object_is_no_value_of_a_field_and_the_missing_members_are_named() -> None:
+    with pytest.raises(UsageError, match="no member of a known name has method and url") as caught:
+        reader("", ECS)
+    assert caught.value.hint == "name the members: --field method=MEMBER --field url=MEMBER"
+
+
+@pytest.mark.parametrize(
+    "line", [ECS, ECS.replace(b'"http":{"request":{"method":"GET"}}', b'"http.request.method":"GET"')]
+)
+def test_a_member_with_points_in_its_name_is_found_as_a_path_and_as_a_name(line: bytes) -> None:
+    mapping = (("url", "url.path"), ("method", "http.request.method"), ("agent", "user_agent.original"))
+    fields = reader("", line, options=FormatOptions(mapping=mapping)).parse(line)
+
+    assert (fields[0], fields[4], fields[5]) == (DAY_2015, b"curl/8", b"GET /cart")
 
 
 def test_cloudfront_2_in_json_is_read_by_its_names() -> None:

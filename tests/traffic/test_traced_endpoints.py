@@ -53,6 +53,14 @@ def test_parameters_of_all_frameworks_are_in_braces(route: str, shown: str) -> N
     assert found(span(1, route=route)) == {shown: 1}
 
 
+def test_traces_without_a_server_span_are_counted() -> None:
+    spans = [span(1, kind="internal", operation="job"), span(1, kind="consumer"), span(1, route="/cart")]
+
+    result = endpoints_in([Trace(str(n), (one,)) for n, one in enumerate(spans)])
+
+    assert (sum(result.traces.values()), result.unnamed, result.without_entry) == (1, 0, 2)
+
+
 def test_a_path_without_a_route_is_no_endpoint_because_it_has_values_of_users() -> None:
     attributes: dict[str, Value] = {"http.request.method": "GET", "url.path": "/orders/7"}
     one = Span("1", "", "shop", "GET", 0, 1, "server", attributes=attributes)

@@ -145,6 +145,8 @@ def main(
     )
     if traced is not None and traced.unnamed:
         echo(f"note: {quantity(traced.unnamed, 'trace')} without a method or a route at the entry", err=True)
+    if traced is not None and traced.without_entry:
+        echo(f"note: {quantity(traced.without_entry, 'trace')} without a server span", err=True)
     found = board_of(gather(place, inputs), file, weeks)
     if team:
         teams = sorted({row.team for row in found.rows if row.team})

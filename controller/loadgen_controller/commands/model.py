@@ -21,7 +21,7 @@ from loadgen.traffic.reading.log_options import LogOptions, ModelRules
 from loadgen.traffic.scenario.draft_of_logs import arrivals_of, draft_of
 from loadgen.traffic.scenario.scenario_files import PAGE, check_new, files_of, write_files
 from loadgen.traffic.scenario.traffic_json import traffic_json
-from loadgen.units import quantity
+from loadgen.units import format_count, quantity
 from loadgen_controller.collect_option_errors import CollectedErrors
 from loadgen_controller.commands import model_check, model_update
 from loadgen_controller.commands.default_command import GroupWithDefault
@@ -188,6 +188,7 @@ def main(
     traffic = read_logs(logs, options)
     _print(traffic, options, top or (_TOP if output is None else _TOP_BESIDE))
     _warn_of_unused(options.formats, traffic.accounting.taken_by_format)
+    _warn_of_durations(options.formats, traffic)
     if output is not None:
         _write(traffic, options, output, target, session_header, logs)
     return ExitCode.INCOMPLETE if traffic.accounting.gaps else ExitCode.PASSED
@@ -231,6 +232,18 @@ def _warn_of_unused(given: FormatOptions, taken: Mapping[str, int]) -> None:
     for option, name, is_given in options:
         if is_given and not taken.get(name):
             echo_warning(f"{option} was ignored: no log has the format {name}", "leave it out")
+
+
+def _warn_of_durations(given: FormatOptions, traffic: Traffic) -> None:
+    """Warn if lines have no duration where the user says that they have one."""
+    taken = traffic.accounting.taken
+    missing = taken - traffic.with_duration
+    if given.time_after and traffic.accounting.taken_by_format["combined"] == taken and missing:
+        echo_warning(
+            f"--time-after: {format_count(missing)} of {quantity(taken, 'request')} have no duration after the agent, "
+            "so pauses after them include the response",
+            "write the duration as the first number after the agent",
+        )
 
 
 def _print(traffic: Traffic, options: LogOptions, top: int) -> None:

@@ -95,6 +95,10 @@ def _lines(found: Coverage) -> list[str]:
     if found.unnamed_traces:
         unnamed = format_count(found.unnamed_traces)
         lines.append(f"Traces without a route in their first span: {unnamed}. The lists leave them out.")
+    if found.traces_without_entry:
+        lines.append(
+            f"Traces without a server span: {format_count(found.traces_without_entry)}. The lists leave them out."
+        )
     if found.unreadable:
         computed = quantity(len(found.unreadable), "call")
         lines.append(f"The scenarios compute the path of {computed} at run time. To count these calls, add --run RUN.")
@@ -170,6 +174,7 @@ def coverage_document(found: Coverage, by: Measure, least: float | None, *, pass
         "unreadable_calls": [_call(call) for call in found.unreadable],
         "unnamed_requests": found.unnamed,
         "unnamed_traces": found.unnamed_traces,
+        "traces_without_entry": found.traces_without_entry,
         "left_out": list(found.left_out),
     }
 

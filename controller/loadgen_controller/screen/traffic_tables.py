@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Final
 
@@ -9,6 +10,7 @@ import numpy as np
 
 from loadgen.report.report_parts import Table
 from loadgen.report.short_texts import cut_in_middle
+from loadgen.traffic.formats.json_lines import FIELDS
 from loadgen.traffic.model.gap_bins import fitted
 from loadgen.traffic.model.model_counts import ModelCounts
 from loadgen.traffic.names.naming import OTHER
@@ -40,6 +42,10 @@ def content_table(traffic: Traffic, *, by_user: bool) -> Table:
     if accounting.directives:
         rows.append(("directives", format_count(accounting.directives), "header lines, comments, blank lines"))
     rows.append(("time span", _span(traffic), f"{_utc(traffic.first_us)} to {_utc(traffic.last_us)} UTC"))
+    rows.append(("durations", format_count(traffic.with_duration), _about_durations(traffic)))
+    if traffic.mappings:
+        mapping = traffic.mappings[min(traffic.mappings)]
+        rows.append(("JSON members", format_count(len(mapping)), _members(mapping)))
     statuses = sorted(traffic.statuses.items(), key=lambda item: (-item[1], item[0]))[:_STATUSES]
     text = ", ".join(f"{status:03}: {format_count(count)}" for status, count in statuses)
     rows.append(("statuses", format_count(len(traffic.statuses)), text))
@@ -110,6 +116,20 @@ def class_table(counts: ModelCounts, draft: Draft) -> Table:
         )
     columns = ("kind of sessions", "busiest nodes", "share", "actions", "pause")
     return Table("", columns, tuple(cells), words=2)
+
+
+def _about_durations(traffic: Traffic) -> str:
+    if traffic.with_duration == traffic.accounting.taken:
+        return "all requests have one"
+    share = format_share(1 - traffic.with_duration / traffic.accounting.taken)
+    return f"{share} have none: pauses after them include the response"
+
+
+def _members(mapping: Mapping[str, str]) -> str:
+    """Return from which members the times and the user are read, and which fields have no member."""
+    found = ", ".join(f"{name}={mapping[name]}" for name in ("time", "took", "client", "agent") if name in mapping)
+    missing = [name for name in FIELDS if name not in mapping and name not in ("request", "method", "url", "user")]
+    return f"{found}; no {', '.join(missing)}" if missing else found
 
 
 def _utc(us: int) -> str:

@@ -6,7 +6,8 @@ Servers that speak these APIs differ in details, so almost each field can be nul
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, Final
+from contextlib import suppress
+from typing import Any, Final, TypeVar, get_args, get_type_hints
 
 import msgspec
 
@@ -24,6 +25,8 @@ __all__ = [
     "finish_part",
     "usage_part",
 ]
+
+T = TypeVar("T", bound=msgspec.Struct)
 
 
 class WireFunction(msgspec.Struct, gc=False):
@@ -134,7 +137,9 @@ def decode_chunk(event: str, data: bytes) -> list[Part]:
     try:
         chunk = _read(data)
     except UNREADABLE:
-        return [error_part(data.decode("utf-8", "replace"))] if event == "error" else [Part("other")]
+        if event == "error":
+            return [error_part(data.decode("utf-8", "replace"))]
+        chunk = _leniently(data)
     choices = chunk.choices
     # Nearly every event is a piece of text of one choice.
     if choices is not None and len(choices) == 1 and chunk.usage is None and not chunk.error and event != "error":
@@ -157,6 +162,42 @@ def decode_whole(data: bytes) -> list[Part]:
     """Return the parts of an answer that was not streamed; a whole answer ends with a part of kind `done`."""
     parts = decode_chunk("message", data)
     return parts if parts[-1].kind in ("other", "error") else [*parts, Part("done")]
+
+
+def _leniently(data: bytes) -> Chunk:
+    """Return a chunk of which some member has an unusual type, without that member: its token has still arrived.
+
+    Numbers in quotes and whole numbers with a point, `"usage": {"completion_tokens": 12.0}`, are read as numbers.
+    """
+    try:
+        value = msgspec.json.decode(data)
+    except UNREADABLE:
+        return Chunk()
+    if not isinstance(value, dict):
+        return Chunk()
+    choices = value.get("choices")
+    found = [_converted(choice, Choice) for choice in choices] if isinstance(choices, list) else []
+    usage = _converted(value.get("usage"), WireUsage)
+    return Chunk([choice for choice in found if choice is not None], usage, value.get("error"))
+
+
+def _converted(value: object, kind: type[T]) -> T | None:
+    """Return a value as this struct; None if it is no object. Members with values of other types are left out."""
+    if not isinstance(value, dict):
+        return None
+    try:
+        return msgspec.convert(value, kind, strict=False)
+    except msgspec.ValidationError:
+        pass
+    found = kind()
+    for name, member in get_type_hints(kind).items():
+        inner = [one for one in get_args(member) if isinstance(one, type) and issubclass(one, msgspec.Struct)]
+        if inner:
+            setattr(found, name, _converted(value.get(name), inner[0]))
+            continue
+        with suppress(msgspec.ValidationError):
+            setattr(found, name, msgspec.convert(value.get(name), member, strict=False))
+    return found
 
 
 def _odd(data: bytes) -> list[Part]:

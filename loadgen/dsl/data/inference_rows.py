@@ -139,6 +139,8 @@ def _wrong_lengths(row: MooncakeRow, block_tokens: int) -> Iterator[tuple[str, s
     for name, value in (("input_length", row.input_length), ("output_length", row.output_length)):
         if not 1 <= value <= MOST_TOKENS:
             yield f"{name} {value} must be 1 to {MOST_TOKENS:,}", "correct the row, or remove it"
+    if row.delay is not None and row.delay < 0:
+        yield f"delay {row.delay:g} must be at least 0", "correct the row"
     needed = -(-row.input_length // block_tokens)
     if row.hash_ids and len(row.hash_ids) < needed:
         yield (

@@ -14,7 +14,7 @@ from loadgen.traces.convert.jaeger_json import collect_jaeger
 from loadgen.traces.convert.otlp_json import collect_otlp_json
 from loadgen.traces.convert.otlp_protobuf import collect_otlp
 from loadgen.traces.convert.spans import SpanCollector, at
-from loadgen.traces.convert.xray_segments import collect_xray, xray_documents
+from loadgen.traces.convert.xray_segments import collect_xray, collect_xray_answer
 from loadgen.traces.convert.zipkin import collect_zipkin
 from loadgen.traces.model import Trace
 
@@ -142,7 +142,7 @@ def _of_object(data: bytes) -> _Collect:
     if isinstance(keys.data, msgspec.Raw):
         return collect_datadog if bytes(keys.data).startswith(b"{") else collect_jaeger
     if isinstance(keys.Traces, msgspec.Raw):
-        return _collect_xray_answer
+        return collect_xray_answer
     if isinstance(keys.trace_id, msgspec.Raw):
         return _collect_segment
     if isinstance(keys.traceId, msgspec.Raw) and isinstance(keys.id, msgspec.Raw):
@@ -189,10 +189,6 @@ def _collect_segment(data: bytes, into: SpanCollector) -> None:
 def _collect_segment_texts(data: bytes, into: SpanCollector) -> None:
     documents: list[str] = decoded(_TEXTS, data, "JSON")
     collect_xray(documents, into)
-
-
-def _collect_xray_answer(data: bytes, into: SpanCollector) -> None:
-    collect_xray(xray_documents(data), into)
 
 
 def _collect_zipkin_span(data: bytes, into: SpanCollector) -> None:

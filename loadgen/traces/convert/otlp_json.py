@@ -13,7 +13,7 @@ Source: opentelemetry-proto, docs "OTLP/HTTP JSON Protobuf Encoding".
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 import msgspec
 
@@ -116,6 +116,8 @@ class _Spans(msgspec.Struct, gc=False):
 class _Document(_Spans, gc=False):
     result: _Spans | None = None
     trace: _Spans | None = None
+    status: Any = None
+    """Of Tempo's answer: whether parts of the trace are missing."""
 
 
 class _KeptSpan(msgspec.Struct, gc=False):
@@ -160,6 +162,7 @@ _STATUS: Final[dict[int | str | None, Status]] = {
     "STATUS_CODE_OK": "ok",
     "STATUS_CODE_ERROR": "error",
 }
+_PARTIAL: Final = ("PARTIAL", 1)
 _CODES: Final[dict[Status, int]] = {"unset": 0, "ok": 1, "error": 2}
 _NUMBERS: Final[dict[Kind, int]] = {"internal": 1, "server": 2, "client": 3, "producer": 4, "consumer": 5}
 
@@ -197,13 +200,14 @@ def collect_otlp_json(data: bytes, into: SpanCollector) -> None:
     """
     document = decoded(_DECODER, data, FORMAT)
     number = 0
+    is_partial = document.trace is not None and document.status in _PARTIAL
     for part in (document, document.result, document.trace):
         if part is None:
             continue
         for group in (*(part.resourceSpans or ()), *(part.batches or ())):
             service, resource = _process(group.resource, into)
             for scope in (*(group.scopeSpans or ()), *(group.instrumentationLibrarySpans or ())):
-                is_cut = scope.scope is not None and _is_cut(scope.scope)
+                is_cut = is_partial or (scope.scope is not None and _is_cut(scope.scope))
                 for span in scope.spans or ():
                     number += 1
                     try:

@@ -23,7 +23,7 @@ from loadgen.traces.convert.fields import WHOLE, decoded, parent_id, span_id, wh
 from loadgen.traces.convert.spans import SpanCollector, at
 from loadgen.traces.model import MOST_SPANS, Kind, Status, Trace
 
-__all__ = ["FORMAT", "collect_xray", "traces_of_xray", "xray_documents"]
+__all__ = ["FORMAT", "collect_xray", "collect_xray_answer", "traces_of_xray"]
 
 FORMAT: Final = "X-Ray segment"
 _US: Final = 1_000
@@ -60,7 +60,10 @@ class _Part(msgspec.Struct):
 
 
 class _Trace(msgspec.Struct):
+    Id: str | None = None
     Segments: list[_Part] | None = None
+    LimitExceeded: bool | None = None
+    """The trace is larger than 500 kB, and the answer has only some of its segments."""
 
 
 class _Answer(msgspec.Struct):
@@ -84,14 +87,17 @@ def traces_of_xray(documents: Iterable[str | bytes], keep: Sequence[str] = ()) -
     return found.traces()
 
 
-def xray_documents(data: bytes) -> list[str]:
-    """Return the segment documents of an answer of BatchGetTraces, as `aws xray batch-get-traces` prints it.
+def collect_xray_answer(data: bytes, into: SpanCollector) -> None:
+    """Add the segments of an answer of BatchGetTraces, as `aws xray batch-get-traces` prints it.
 
     Raises:
-        TraceFormatError: this is no such answer.
+        TraceFormatError: this is no such answer, or see `traces_of_xray`.
     """
     traces = decoded(_ANSWER, data, "answer of BatchGetTraces").Traces or ()
-    return [part.Document for trace in traces for part in trace.Segments or () if part.Document]
+    collect_xray([part.Document for trace in traces for part in trace.Segments or () if part.Document], into)
+    for trace in traces:
+        if trace.LimitExceeded and (wanted := into.wanted(trace.Id)) is not None:
+            into.cut(wanted)
 
 
 def collect_xray(documents: Iterable[str | bytes], into: SpanCollector) -> None:

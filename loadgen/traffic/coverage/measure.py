@@ -90,6 +90,8 @@ class Coverage:
     has_traces: bool = False
     unnamed_traces: int = 0
     """Number of traces without a route in their first span. The lists leave them out."""
+    traces_without_entry: int = 0
+    """Number of traces without a server span. The lists leave them out."""
 
 
 def coverage_of(
@@ -123,6 +125,7 @@ def coverage_of(
         left_out=() if document is None else document.left_out,
         has_traces=traced is not None,
         unnamed_traces=0 if traced is None else traced.unnamed,
+        traces_without_entry=0 if traced is None else traced.without_entry,
     )
 
 
@@ -208,7 +211,8 @@ def _is_in_run(call: SourceCall, names: Collection[str]) -> bool:
 
 
 def _shares(known: Sequence[Known], has_traffic: bool) -> dict[Measure, Share]:
-    operations = Share(sum(one.is_exercised for one in known), len(known))
+    nothing = "" if known else "no endpoint is known from the inputs, so there is nothing to compare with"
+    operations = Share(sum(one.is_exercised for one in known), len(known), nothing)
     if not has_traffic:
         missing = Share(0, 0, "it needs --traffic")
         return {measure: missing for measure in MEASURES if measure != "operations"} | {"operations": operations}

@@ -29,10 +29,15 @@ _ANGLE: Final = re.compile(r"<(?:[^<>:/]*:)?([^<>/]*)>")
 
 @dataclass(frozen=True, slots=True)
 class TracedEndpoints:
-    """Endpoints with the number of traces that enter by them. unnamed: traces whose entry has no method or no route."""
+    """Endpoints with the number of traces that enter by them.
+
+    unnamed: traces whose entry has no method or no route. without_entry: traces without a server span: of jobs and
+    messages, or of a library that sets no kinds.
+    """
 
     traces: Mapping[Endpoint, int]
     unnamed: int = 0
+    without_entry: int = 0
 
 
 def read_traced_endpoints(path: Path) -> TracedEndpoints:
@@ -50,13 +55,14 @@ def read_traced_endpoints(path: Path) -> TracedEndpoints:
 def endpoints_in(traces: list[Trace]) -> TracedEndpoints:
     """Return the endpoints of traces. A trace with several entries counts once for each endpoint."""
     counts: Counter[Endpoint] = Counter()
-    unnamed = 0
+    unnamed = without_entry = 0
     for trace in traces:
         entries = list(_entries(trace))
         ends = {end for span in entries if (end := _endpoint(span)) is not None}
         counts.update(ends)
         unnamed += bool(entries) and not ends
-    return TracedEndpoints(dict(sorted(counts.items())), unnamed)
+        without_entry += not entries
+    return TracedEndpoints(dict(sorted(counts.items())), unnamed, without_entry)
 
 
 def _entries(trace: Trace) -> Iterator[Span]:

@@ -20,7 +20,7 @@ __all__ = ["Alb"]
 _TYPES: Final = {b"http", b"https", b"h2", b"grpcs", b"ws", b"wss"}
 _STATUSES: Final = {str(code).encode(): code for code in range(100, 600)}
 _QUOTED: Final = rb'"((?:[^"\\]|\\.)*+)"'
-_LINE: Final = re.compile(rb"([^\"]*+) " + _QUOTED + rb" " + _QUOTED + rb"(.*)", re.DOTALL)
+_LINE: Final = re.compile(rb"([^\"]*+)" + _QUOTED + rb" " + _QUOTED + rb"(.*)", re.DOTALL)
 _CREATED: Final = re.compile(rb' (?:\d+|-) (\d{4}-\d\d-\d\dT[0-9:.]{8,18}Z) "')
 _STAMP: Final = re.compile(rb"\d{4}-\d\d-\d\dT")
 

@@ -37,17 +37,22 @@ class CloudFront:
     def __init__(self, options: FormatOptions, times: Timestamps) -> None:
         self._times = times
         self._agents: dict[bytes, bytes] = {}
+        self.lacks = ""
+        """Needed columns that the last line `#Fields` does not have."""
         self._set_columns(_STANDARD)
 
     def directive(self, line: bytes) -> None:
         """Read `#Fields:`, which names the columns of the following lines."""
         if line.startswith(b"#Fields:"):
             names = line[8:].split()
-            if all(name in names for name in _NEEDED):
+            self.lacks = b" ".join(name for name in _NEEDED if name not in names).decode("ascii")
+            if not self.lacks:
                 self._set_columns(names)
 
     def parse(self, line: bytes) -> Fields:
         """Return the fields of a line."""
+        if self.lacks:
+            raise Rejected(f"the line #Fields does not have {self.lacks}")
         cells = line.split(b"\t")
         if len(cells) < self._least:
             raise Rejected("fewer columns than the line #Fields has")

@@ -24,6 +24,13 @@ _LINE: Final = re.compile(
     re.DOTALL,
 )
 _ADDRESS: Final = re.compile(rb"\d{1,3}(?:\.\d{1,3}){3}|[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]+")
+_AFTER_PREFIX: Final = re.compile(
+    rb".*? (\d{1,3}(?:\.\d{1,3}){3}|[0-9A-Fa-f]*:[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*(?:%\S+)?) - (.*)", re.DOTALL
+)
+"""The client's address after a prefix of several words, such as that of syslog or of a log of containers."""
+_NEXT_LINE: Final = re.compile(rb"\[\d\d?/[A-Z][a-z]{2}/\d{4}:\d\d:\d\d:\d\d")
+_WORD: Final = re.compile(rb'[^\s"]*+"[^"]*+"?|[^\s"]++')
+_NUMBER: Final = re.compile(rb"\d+(?:\.\d+)?")
 _ESCAPE: Final = re.compile(rb"\\(x[0-9A-Fa-f]{2}|.)", re.DOTALL)
 _LETTERS: Final = {b"n": b"\n", b"t": b"\t", b"r": b"\r", b"b": b"\b", b"v": b"\v"}
 
@@ -70,6 +77,8 @@ class Combined:
         if found is None:
             raise Rejected("a quote is missing" if line.count(b'"') % 2 else "not in the combined format")
         before, when, request, status, size, _, agent, after = found.groups()
+        if after and _NEXT_LINE.search(after):
+            raise Rejected("two lines in one: a line end is missing, or lines end with CR alone")
         client, user = _who(before.strip())
         start, took = self._times.clf(when), nan
         if self._unit_s and after:
@@ -80,29 +89,43 @@ class Combined:
         return start, took, client, user, agent, _plain(request), whole_number(status), whole_number(size)
 
     def _with_duration(self, start: int, after: bytes) -> tuple[int, float]:
-        words = after.split(None, 1)
-        took = nan
-        if words:
-            try:
-                took = duration(words[0].strip(b'"').rpartition(b"=")[2], self._unit_s)
-            except ValueError:
-                took = nan
+        took = _first_duration(after, self._unit_s)
         if self._is_end and not isnan(took):
             start -= round(took * 1e6)
         return start, took
 
 
 def _who(before: bytes) -> tuple[bytes, bytes]:
-    """Return the client's address and the user of the text before the time stamp: `[vhost] client ident user`.
+    """Return the client's address and the user of the text before the time stamp: `[prefix] client ident user`.
 
     Users may contain spaces. The first word is a virtual host only if it is not an address and the second word is.
+    Several words before an address are the prefix of syslog, or of a log of containers.
     """
     words = before.split(b" ", 3)
     if len(words) < 3 or not words[0]:
         raise Rejected("not in the combined format")
     if len(words) == 4 and _ADDRESS.fullmatch(words[1]) and not _ADDRESS.fullmatch(words[0]):
         return words[1], words[3].partition(b" ")[2]
+    found = None if words[1] == b"-" or _ADDRESS.fullmatch(words[0]) else _AFTER_PREFIX.match(before)
+    if found is not None:
+        return found[1], found[2]
     return words[0], b" ".join(words[2:])
+
+
+def _first_duration(after: bytes, unit_s: float) -> float:
+    """Return the first number after the agent, in s; NaN without one, or if a `-` without quotes is before it.
+
+    It may have a name and quotes: `rt=0.250`, `"0.250"`. Other texts in quotes are passed over, such as the addresses
+    of `X-Forwarded-For`, and lists of the times of upstream servers.
+    """
+    for found in _WORD.finditer(after):
+        text = found[0]
+        number = text.strip(b'"').rpartition(b"=")[2]
+        if _NUMBER.fullmatch(number):
+            return duration(number, unit_s)
+        if number == b"-" and text[:1] != b'"':
+            return nan
+    return nan
 
 
 def _status_and_size(text: bytes) -> tuple[int, int]:

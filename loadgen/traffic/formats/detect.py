@@ -68,11 +68,7 @@ def format_of(
     if not found:
         if not sample and any(line.startswith(b"#Fields:") for line in directives):
             return _made("cloudfront", lines, options, times)
-        shown = outline(sample[0]) if sample else ""
-        raise UsageError(
-            f"{file}: unknown log format; no line of the first {len(lines)} fits. The first line looks like: {shown}",
-            hint=_HINT,
-        )
+        raise _unknown(file, lines, sample, directives, options, times)
     if len(found) > 1 and found[1][0] >= max(2, _TWO_FORMATS * len(sample)):
         names = f"{found[0][1].name} ({found[0][0]} lines) and {found[1][1].name} ({found[1][0]} lines)"
         raise UsageError(
@@ -80,6 +76,38 @@ def format_of(
             hint="split the file; or name one format, and the lines of the other are rejected and counted",
         )
     return found[0][1]
+
+
+def _unknown(
+    file: str,
+    lines: Sequence[bytes],
+    sample: Sequence[bytes],
+    directives: Sequence[bytes],
+    options: FormatOptions,
+    times: Timestamps,
+) -> UsageError:
+    """Return the error for lines that no format fits, with what they lack if they are nearly in a format."""
+    columns = CloudFront(options, times)
+    for line in directives:
+        columns.directive(line)
+    if columns.lacks and any(b"\t" in line for line in sample):
+        return UsageError(
+            f"{file}: the line #Fields does not have {columns.lacks}",
+            hint="loadgen needs these columns of CloudFront; add them to the fields of its log",
+        )
+    members = JsonLines(options, times)
+    members.guess_from(lines)
+    missing = members.missing
+    if sample and missing:
+        return UsageError(
+            f"{file}: the lines are JSON, and no member of a known name has {' and '.join(missing)}",
+            hint=f"name the members: {' '.join(f'--field {name}=MEMBER' for name in missing)}",
+        )
+    shown = outline(sample[0]) if sample else ""
+    return UsageError(
+        f"{file}: unknown log format; no line of the first {len(lines)} fits. The first line looks like: {shown}",
+        hint=_HINT,
+    )
 
 
 def _made(name: str, lines: Sequence[bytes], options: FormatOptions, times: Timestamps) -> LogFormat:

@@ -28,12 +28,17 @@ _LEAST_BYTES: Final = 24 << 20
 
 
 class FirstPass:
-    """Parses inputs. accounting: of all inputs. mappings: of JSON files, by name."""
+    """Parses inputs.
+
+    accounting: of all inputs. mappings: of JSON files, by name. beginnings: the inputs by the hash of their first
+    lines.
+    """
 
     def __init__(self, paths: PathTable, partitions: Partitions) -> None:
         self._paths, self._partitions = paths, partitions
         self.accounting = Accounting()
         self.mappings: dict[str, dict[str, str]] = {}
+        self.beginnings: dict[str, list[str]] = {}
         self._numbers: dict[int, PathNumbers] = {}
         self._lines: dict[str, int] = {}
         self._ahead: dict[int, ParsedInput] = {}
@@ -80,6 +85,8 @@ class FirstPass:
             before = self._lines.get(name, 0)
             self.accounting.add(found.accounting, before)
             self._lines[name] = before + found.accounting.read
+            if found.beginning:
+                self.beginnings.setdefault(found.beginning, []).append(name)
             if found.mapping:
                 self.mappings[name] = found.mapping
             self._next += 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from itertools import chain, islice
@@ -20,6 +21,8 @@ from loadgen.traffic.rows.timestamps import Timestamps
 
 __all__ = ["InputParser", "ParsedInput", "first_lines"]
 
+_COMPARED_LINES: Final = 20
+"""Two logs that begin with the same lines, this many, are one log: rotated and packed, or copied while it grew."""
 _NOT_SENT: Final = (CloudError, CredentialsError)
 """S3 refused an object, stopped sending it, or the credentials expired."""
 
@@ -28,11 +31,13 @@ _NOT_SENT: Final = (CloudError, CredentialsError)
 class ParsedInput:
     """The lines of an input, counted.
 
-    mapping: of a JSON file, the member from which each field was read.
+    mapping: of a JSON file, the member from which each field was read. beginning: a hash of the first lines, by which
+    a file is found that is there twice; empty for a few lines, and for a later range of a file.
     """
 
     accounting: Accounting
     mapping: dict[str, str] = field(default_factory=dict)
+    beginning: str = ""
 
 
 class InputParser:
@@ -42,6 +47,7 @@ class InputParser:
         self._intake, self._options = intake, options
         self._times, self._buckets = Timestamps(), Buckets()
         self._of_ranges: dict[str, LogFormat] = {}
+        self._beginning = ""
 
     def parse(self, source: LogInput) -> ParsedInput:
         """Return the counts of an input. If S3 does not send all of it, the lines so far count, and a gap is noted.
@@ -51,13 +57,14 @@ class InputParser:
         """
         self._intake.accounting = accounting = Accounting()
         mapping: dict[str, str] = {}
+        self._beginning = ""
         try:
             mapping = self._parsed(source)
         except _NOT_SENT as error:
             if source.kind != "s3":
                 raise
             accounting.gaps.append(Gap(source.name, error.message))
-        return ParsedInput(accounting, mapping)
+        return ParsedInput(accounting, mapping, self._beginning)
 
     def _parsed(self, source: LogInput) -> dict[str, str]:
         line = 1
@@ -68,7 +75,9 @@ class InputParser:
             self._intake.accounting.read = self._intake.accounting.directives = line - 1
             if not begin:
                 return {}
-            reader = self._reader(source, _lines(begin))
+            sample = _lines(begin)
+            self._beginning = _hash_of(sample)
+            reader = self._reader(source, sample)
         for block in found:
             self._intake.take(block, reader, source.name, line)
             line += len(block.lines)
@@ -85,6 +94,14 @@ class InputParser:
 
     def _reader(self, source: LogInput, sample: list[bytes]) -> LogFormat:
         return format_of(source.name, sample, self._options.formats, self._times, self._options.format)
+
+
+def _hash_of(lines: list[bytes]) -> str:
+    """Return a hash of the first lines with requests; empty if they are so few that two logs may have the same."""
+    compared = [line for line in lines if not line.startswith(b"#")][:_COMPARED_LINES]
+    if len(compared) < _COMPARED_LINES:
+        return ""
+    return hashlib.blake2b(b"\n".join(compared), digest_size=16).hexdigest()
 
 
 def first_lines(source: LogInput) -> list[bytes]:

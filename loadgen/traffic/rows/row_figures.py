@@ -35,6 +35,8 @@ class RowFigures:
     first_us: int
     last_us: int
     """Earliest and latest start, µs since 1970."""
+    with_duration: int
+    """Requests whose duration is known."""
 
 
 def row_figures(partitions: Iterable[Rows], paths: int) -> RowFigures:
@@ -42,7 +44,7 @@ def row_figures(partitions: Iterable[Rows], paths: int) -> RowFigures:
     by_path = np.zeros(paths, np.int64)
     by_status, by_day = Counter[int](), Counter[int]()
     by_minute = np.zeros(60, np.int64)
-    has_fractions = False
+    has_fractions, with_duration = False, 0
     first_us, last_us = np.iinfo(np.int64).max, np.iinfo(np.int64).min
     for rows in partitions:
         start = rows["start"]
@@ -51,6 +53,7 @@ def row_figures(partitions: Iterable[Rows], paths: int) -> RowFigures:
         by_day.update(_counts(start // _DAY_US))
         by_minute += np.bincount((start // _MINUTE_US) % 60, minlength=60)
         has_fractions = has_fractions or bool((start % 1_000_000).any())
+        with_duration += int(np.count_nonzero(~np.isnan(rows["took"])))
         first_us, last_us = min(first_us, int(start.min())), max(last_us, int(start.max()))
     return RowFigures(
         by_path,
@@ -60,6 +63,7 @@ def row_figures(partitions: Iterable[Rows], paths: int) -> RowFigures:
         has_fractions,
         first_us,
         last_us,
+        with_duration,
     )
 
 

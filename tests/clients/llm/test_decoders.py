@@ -54,6 +54,29 @@ def test_chat_chunks(chunk: object, expected: list[Part]) -> None:
     assert decode("chat", chunk) == expected
 
 
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"choices": [{"index": "0", "delta": {"content": "A"}}]},
+        {"choices": [{"delta": {"content": "A", "reasoning": {"text": "Hm"}}}]},
+        {"choices": [{"delta": {"content": "A", "tool_calls": {"a": 1}}, "finish_reason": {"type": "stop"}}]},
+        {"choices": [{"delta": {"content": "A"}}, 5], "usage": []},
+        {"choices": [{"delta": {"content": "A"}}], "usage": {"completion_tokens": {"text": 1}}},
+    ],
+)
+def test_a_member_of_an_unusual_type_does_not_lose_the_token_beside_it(odd: object) -> None:
+    parts = [part for part in decode("chat", odd) if part.kind != "usage"]
+
+    assert parts == [Part("content", "A")]
+
+
+@pytest.mark.parametrize("number", [12.0, "12"])
+def test_usage_with_a_point_or_in_quotes_is_usage(number: object) -> None:
+    chunk = {"choices": [], "usage": {"prompt_tokens": 5, "completion_tokens": number, "prompt_tokens_details": []}}
+
+    assert decode("chat", chunk) == [Part("usage", tokens=12, usage=Usage(prompt=5, output=12))]
+
+
 def test_chat_usage_beside_content_comes_after_it() -> None:
     chunk = {**delta(content="A"), "usage": {"prompt_tokens": 5, "completion_tokens": 3, "prompt_tokens_details": None}}
 

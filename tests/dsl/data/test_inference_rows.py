@@ -101,7 +101,7 @@ def test_all_errors_of_a_mooncake_trace_are_reported_with_their_lines(tmp_path: 
         tmp_path,
         request(10, 513, [1]),
         request(9, 0, []),
-        {"timestamp": 11, "input_length": 5, "output_length": -1},
+        {"timestamp": 11, "input_length": 5, "output_length": -1, "delay": -5},
         "",
         request(8, 10**8, []),
     )
@@ -110,6 +110,7 @@ def test_all_errors_of_a_mooncake_trace_are_reported_with_their_lines(tmp_path: 
         "trace.jsonl:1 hash_ids has 1 ids, but input_length 513 needs 2 blocks of 512 tokens",
         "trace.jsonl:2 input_length 0 must be 1 to 10,000,000",
         "trace.jsonl:2 timestamp 9 is earlier than 10 of a row above it",
+        "trace.jsonl:3 delay -5 must be at least 0",
         "trace.jsonl:3 output_length -1 must be 1 to 10,000,000",
         "trace.jsonl:5 input_length 100000000 must be 1 to 10,000,000",
         "trace.jsonl:5 timestamp 8 is earlier than 11 of a row above it",

@@ -179,6 +179,23 @@ def test_a_truncated_trace_of_datadog_is_cut() -> None:
     assert trace.is_cut
 
 
+@pytest.mark.parametrize(("limited", "is_cut"), [(True, True), (False, False), (None, False)])
+def test_a_saved_answer_of_xray_whose_trace_is_too_large_is_cut(limited: bool | None, is_cut: bool) -> None:
+    segments = [{"Id": "1", "Document": one} for one in as_xray(TRACE, SPANS)]
+    answer = {"Traces": [{"Id": f"1-{TRACE[:8]}-{TRACE[8:]}", "LimitExceeded": limited, "Segments": segments}]}
+
+    [trace] = traces_of("x.json", dumped(answer))
+
+    assert (len(trace.spans), trace.is_cut) == (len(SPANS), is_cut)
+
+
+@pytest.mark.parametrize(("status", "is_cut"), [("PARTIAL", True), (1, True), ("COMPLETE", False), (None, False)])
+def test_a_saved_answer_of_tempo_with_a_part_of_the_trace_is_cut(status: object, is_cut: bool) -> None:
+    [trace] = traces_of("x.json", dumped({"trace": as_otlp(TRACE, SPANS), "metrics": {}, "status": status}))
+
+    assert (len(trace.spans), trace.is_cut) == (len(SPANS), is_cut)
+
+
 def test_calls_of_aws_services_in_xray_are_named_by_service_and_operation() -> None:
     call = {
         "id": "53995c3f42cd8ad8",
