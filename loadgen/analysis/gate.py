@@ -47,6 +47,7 @@ from loadgen.analysis.run_correlation import (
     session_factor,
     session_share,
 )
+from loadgen.analysis.usual_distance import usual_distance
 from loadgen.analysis.values_to_float_array import Array, setting_wrong, values_wrong
 from loadgen.units import format_share
 
@@ -71,9 +72,6 @@ _REACH: Final = 2.7
 """Values are clipped to this many deviations from the median (4 median absolute deviations)."""
 _SHORT: Final = 6.0
 """A history of n runs clips at 1 + 6 / n times as many deviations, because its deviation is uncertain."""
-_OUTLIERS_IN: Final = 10
-"""Of this many runs of a history, one may be an outlier; in shorter histories one as well. Values that are farther out
-more often are no outliers."""
 _NEAR: Final = 1.25
 """The same for the centre of new runs, which are few: one bad run must not move it."""
 _MARGIN: Final = 0.5
@@ -438,17 +436,15 @@ class _Reach:
     def of(cls, history: Array) -> _Reach:
         """Return the reach of each row of a history, shape (rows, runs).
 
-        A median absolute deviation ignores up to half of the runs: with 12 of 20 runs at 100 ms and 8 at 110 ms, it is
-        0. So only the tenth of the runs that is farthest out can be outliers. If the others are beyond the reach as
-        well, the target has such runs as a rule, and the reach is extended to them.
+        If more than a tenth of the runs are beyond the reach, the target has such runs as a rule, and the reach is
+        extended to them (`usual_distance.py`).
         """
         n = history.shape[1]
         middle = np.median(history, axis=1, keepdims=True)
         apart = np.abs(history - middle)
         scale = np.maximum(_MAD_TO_SD * np.median(apart, axis=1, keepdims=True), _MAD_FLOOR)
         far = _REACH * (1 + _SHORT / n) * scale
-        most = n - 1 - max(n // _OUTLIERS_IN, 1)
-        usual = np.sort(apart, axis=1)[:, [max(most, 0)]]
+        usual = usual_distance(apart)
         return cls(middle, np.maximum(far, usual), np.where(usual > far, usual, _NEAR * scale))
 
 
