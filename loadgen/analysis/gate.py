@@ -22,7 +22,8 @@ docs/how-often-wrong.md has the error rates.
 A single bad run does not decide. Values of the history are clipped to 2.7 robust deviations
 (4 median absolute deviations) from its median, and to more in short histories. With three
 new runs or more, the new values are clipped to 1.25 of the history's robust deviations from
-their own median before their mean is computed.
+their own median before their mean is computed. At most a tenth of a history is clipped: a
+second level that every fifth run has is how the target behaves, and no outlier.
 """
 
 from __future__ import annotations
@@ -46,6 +47,7 @@ from loadgen.analysis.run_correlation import (
     session_factor,
     session_share,
 )
+from loadgen.analysis.usual_distance import usual_distance
 from loadgen.analysis.values_to_float_array import Array, setting_wrong, values_wrong
 from loadgen.units import format_share
 
@@ -407,23 +409,43 @@ def _sessions(times: Array) -> npt.NDArray[np.int64]:
 
 
 def _clipped(histories: Mapping[str, Array]) -> dict[str, Array]:
-    """Return each history with values far from its median moved to 2.7 robust deviations from it; see `_figures`."""
+    """Return each history with values far from its median moved nearer to it, as in `_figures`."""
     alike: dict[int, list[str]] = {}
     for name, values in histories.items():
         alike.setdefault(len(values), []).append(name)
     found: dict[str, Array] = {}
-    for n, group in alike.items():
+    for group in alike.values():
         rows = np.stack([histories[name] for name in group])
-        reach = _REACH * (1 + _SHORT / n) * _scale(rows)
-        middle = np.median(rows, axis=1, keepdims=True)
-        found |= zip(group, np.clip(rows, middle - reach, middle + reach), strict=True)
+        reach = _Reach.of(rows)
+        found |= zip(group, np.clip(rows, reach.middle - reach.far, reach.middle + reach.far), strict=True)
     return found
 
 
-def _scale(rows: Array) -> Array:
-    """Return the robust deviation of each row, shape (rows, 1)."""
-    middle = np.median(rows, axis=1, keepdims=True)
-    return np.maximum(_MAD_TO_SD * np.median(np.abs(rows - middle), axis=1, keepdims=True), _MAD_FLOOR)
+@dataclass(frozen=True, slots=True)
+class _Reach:
+    """How far from a median values are taken as they are. All arrays have shape (rows, 1)."""
+
+    middle: Array
+    """The median of the history."""
+    far: Array
+    """For histories, and for the deviation of new runs."""
+    near: Array
+    """For the centre of new runs."""
+
+    @classmethod
+    def of(cls, history: Array) -> _Reach:
+        """Return the reach of each row of a history, shape (rows, runs).
+
+        If more than a tenth of the runs are beyond the reach, the target has such runs as a rule, and the reach is
+        extended to them (`usual_distance.py`).
+        """
+        n = history.shape[1]
+        middle = np.median(history, axis=1, keepdims=True)
+        apart = np.abs(history - middle)
+        scale = np.maximum(_MAD_TO_SD * np.median(apart, axis=1, keepdims=True), _MAD_FLOOR)
+        far = _REACH * (1 + _SHORT / n) * scale
+        usual = usual_distance(apart)
+        return cls(middle, np.maximum(far, usual), np.where(usual > far, usual, _NEAR * scale))
 
 
 def _figures(history: Array, new: Array) -> tuple[Array, Array, Array]:
@@ -431,19 +453,17 @@ def _figures(history: Array, new: Array) -> tuple[Array, Array, Array]:
 
     Without new runs, the first two are the centre and the median of the history. Values far from the median are clipped
     to 2.7 deviations (4 median absolute deviations), for the centre to 1.25. Short histories permit more, because their
-    deviation is uncertain.
+    deviation is uncertain. At most a tenth of a history is clipped.
     """
-    middle = np.median(history, axis=1, keepdims=True)
-    scale = _scale(history)
-    reach = _REACH * (1 + _SHORT / history.shape[1]) * scale
-    h = np.clip(history, middle - reach, middle + reach)
+    reach = _Reach.of(history)
+    h = np.clip(history, reach.middle - reach.far, reach.middle + reach.far)
     squares = h.var(axis=1) * h.shape[1]
     if not new.shape[1]:
-        return np.clip(history, middle - _NEAR * scale, middle + _NEAR * scale).mean(axis=1), middle[:, 0], squares
+        centre = np.clip(history, reach.middle - reach.near, reach.middle + reach.near).mean(axis=1)
+        return centre, reach.middle[:, 0], squares
     amid = np.median(new, axis=1, keepdims=True)
-    squares = squares + np.clip(new, amid - reach, amid + reach).var(axis=1) * new.shape[1]
-    near = _NEAR * scale
-    return np.clip(new, amid - near, amid + near).mean(axis=1), h.mean(axis=1), squares
+    squares = squares + np.clip(new, amid - reach.far, amid + reach.far).var(axis=1) * new.shape[1]
+    return np.clip(new, amid - reach.near, amid + reach.near).mean(axis=1), h.mean(axis=1), squares
 
 
 @dataclass(frozen=True, slots=True)

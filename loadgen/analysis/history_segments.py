@@ -8,7 +8,8 @@
 Values are natural logarithms of one figure of each run, oldest first; a change is a ratio, 0.1 is 10 % more.
 
 For the height of its level an outlier counts as if it were 2.7 deviations off (4 median absolute deviations, as in the
-gate). So one bad run does not move a level, and no value is left out.
+gate). So one bad run does not move a level, and no value is left out. At most a tenth of a level are outliers: what
+more runs have is how the target behaves.
 
 The interval of a step is Welch's, from these clipped values. It assumes that the position of the step is known. If the
 step was found in the same values, small steps are overestimated a little: they are only found when they look large.
@@ -26,6 +27,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import special
 
+from loadgen.analysis.usual_distance import usual_distance
 from loadgen.analysis.values_to_float_array import Array, read_values
 
 __all__ = ["FAR", "Level", "Outlier", "Step", "between", "levels", "outliers", "steps"]
@@ -147,7 +149,7 @@ def outliers(values: npt.ArrayLike, changes: Sequence[int] = (), *, far: float =
         values, changes: as in `levels`.
         far: the largest permitted distance from the level's median, in robust deviations (1.4826 median absolute
             deviations). A level of n values permits (1 + 6 / n) times as much; levels of fewer than 5 values have no
-            outliers.
+            outliers, and other levels at most one, or a tenth of their values.
     """
     array = _checked(values, changes)
     found = []
@@ -156,7 +158,8 @@ def outliers(values: npt.ArrayLike, changes: Sequence[int] = (), *, far: float =
         if len(part) < _LEAST:
             continue
         middle, scale = _middle(part)
-        for index in np.flatnonzero(np.abs(part - middle) > far * (1 + _SHORT / len(part)) * scale):
+        reach = max(far * (1 + _SHORT / len(part)) * scale, _usual(part, middle))
+        for index in np.flatnonzero(np.abs(part - middle) > reach):
             off = float(part[index]) - middle
             found.append(Outlier(start + int(index), expm1(off), off / scale))
     return tuple(found)
@@ -168,11 +171,15 @@ def _middle(part: Array) -> tuple[float, float]:
     return middle, max(_MAD_TO_SD * float(np.median(np.abs(part - middle))), _FLOOR)
 
 
+def _usual(part: Array, middle: float) -> float:
+    return float(usual_distance(np.abs(part - middle)[None, :])[0, 0])
+
+
 def _drawn_in(part: Array) -> Array:
     if len(part) < 3:
         return part
     middle, scale = _middle(part)
-    reach = _REACH * (1 + _SHORT / len(part)) * scale
+    reach = max(_REACH * (1 + _SHORT / len(part)) * scale, _usual(part, middle))
     drawn: Array = np.clip(part, middle - reach, middle + reach)
     return drawn
 

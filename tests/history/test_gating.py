@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from math import nan
+from math import inf, nan
 
 import numpy as np
 import pytest
@@ -158,6 +158,53 @@ def test_name_with_few_samples_is_left_out_and_named() -> None:
     found = decide(old, new())
     assert found.verdict is Verdict.PASS
     assert "not judged at p95: checkout > help (12 samples a run, but p95 needs 200)" in found.notes
+
+
+@pytest.mark.parametrize("bounds", [1, 2])
+def test_release_does_not_pass_by_the_runs_whose_percentile_is_known(bounds: int) -> None:
+    """In the other runs, the percentile falls among cut-off iterations: those are its slowest runs."""
+    runs = new()
+    cut = [
+        replace(run, figures=tuple(replace(f, value_ms=inf) if f.name == LOGIN else f for f in run.figures))
+        for run in runs[:bounds]
+    ]
+    found = decide(OLD, [*cut, *runs[bounds:]])
+    assert found.verdict is Verdict.INCONCLUSIVE
+    assert any(f"in {bounds} of 3 new runs" in reason and LOGIN in reason for reason in found.reasons)
+
+
+def test_release_does_not_pass_by_the_only_new_run_that_has_a_name() -> None:
+    runs = new()
+    without = [replace(run, figures=tuple(f for f in run.figures if f.name != LOGIN)) for run in runs[:2]]
+    found = decide(OLD, [*without, runs[2]])
+    assert found.verdict is Verdict.INCONCLUSIVE
+    assert f"{LOGIN}: the name is missing in 2 of 3 new runs" in found.reasons
+
+
+@pytest.mark.parametrize("factor", [1.0, 1.3])
+def test_percentile_of_six_samples_neither_passes_nor_fails(factor: float) -> None:
+    runs = [
+        replace(run, figures=tuple(replace(f, count=6, value_ms=f.value_ms * factor) for f in run.figures))
+        for run in new()
+    ]
+    found = decide(OLD, runs)
+    assert found.verdict is Verdict.INCONCLUSIVE
+    assert "only 6 samples a run, but p95 needs 200" in found.reasons[0]
+
+
+def test_pairs_name_what_one_side_or_both_have_too_few_samples_of() -> None:
+    def rare(runs: list[Accepted]) -> list[Accepted]:
+        return [
+            replace(run, figures=tuple(replace(f, count=3) if f.name == LOGIN else f for f in run.figures))
+            for run in runs
+        ]
+
+    before, after = OLD[:10], history(10, SHOP, first=20, seed=4)
+    one_side = decide_pairs(before, rare(after))
+    assert one_side.verdict is Verdict.INCONCLUSIVE
+    assert f"{LOGIN}: B: only 3 samples a run, but p95 needs 200" in one_side.reasons
+    both = decide_pairs(rare(before), rare(after))
+    assert both.notes == (f"not judged at p95: {LOGIN} (fewer than 200 samples a run)",)
 
 
 def test_history_ends_at_its_last_change() -> None:

@@ -73,6 +73,24 @@ def test_a_slice_without_traffic_is_left_out_and_counted() -> None:
         assert (found.good, found.of, found.without_traffic) == (good, 3.0, 1)
 
 
+@pytest.mark.parametrize("count", [3, 7, 10, 50, 288, 1000, 2016, 8064])
+@pytest.mark.parametrize(
+    ("good", "of", "target"), [(95, 100, "0.95"), (99, 100, "0.99"), (7, 10, "0.7"), (995, 1000, "0.995")]
+)
+def test_slices_that_are_all_exactly_at_the_target_keep_it(count: int, good: int, of: int, target: str) -> None:
+    slices = slices_of(np.arange(count) * 300.0, 300, [good] * count, [of] * count)
+    for method in (CountedBy.OCCURRENCES, CountedBy.RATIO_TIMESLICES):
+        found = judge(slices, target, window=(0, count * 300), method=method)
+        assert found.state == "kept"
+        assert float(found.observed.text(target).removesuffix(" %")) == pytest.approx(float(target) * 100, abs=1e-9)
+
+
+def test_one_bad_request_of_a_billion_below_the_target_is_not_rounded_away() -> None:
+    slices = slices_of(np.arange(8064) * 300.0, 300, [990_000_000] * 8063 + [989_999_999], [1_000_000_000] * 8064)
+    for method in (CountedBy.OCCURRENCES, CountedBy.RATIO_TIMESLICES):
+        assert judge(slices, "0.99", window=(0, 8064 * 300), method=method).state == "not kept"
+
+
 def test_a_window_without_requests_has_no_traffic_and_is_never_100_percent() -> None:
     found = judge(slices_of([0, 300], 300, 0, 0), 0.99, window=(0, 600))
     assert found.state == "no traffic"

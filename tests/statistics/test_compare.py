@@ -336,3 +336,22 @@ def test_swapped_sides_differ_by_as_much_the_other_way(base: list[float], new: l
     there, back = (shift(a, b, known=stated(0.03)) for a, b in ((base, new), (new, base)))
     assert log1p(there.change) == pytest.approx(-log1p(back.change), abs=1e-9)
     assert there.p == pytest.approx(back.p)
+
+
+@pytest.mark.parametrize(("ms", "unit"), [(104.9, 10.0), (103.5, 10.0), (12.4, 1.0)])
+def test_intervals_of_rounded_runs_hold_the_truth_in_nine_of_ten_comparisons(ms: float, unit: float) -> None:
+    """Runs differ by 2 %, and their percentile is in whole units. With a median absolute deviation of 0, it was 53 to
+    69 % of intervals.
+    """
+    chance = np.random.default_rng(29)
+
+    def rounded(n: int) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+        return np.log(np.round(ms * np.exp(chance.normal(0, 0.02, n)) / unit) * unit)
+
+    held = {1: 0, 3: 0}
+    for _ in range(300):
+        known = between(rounded(20), np.full(20, 0.001))
+        for k in held:
+            found = shift(rounded(k), rounded(k), base_errors=[0.001] * k, new_errors=[0.001] * k, known=known)
+            held[k] += found.low <= 1e-12 and found.high >= -1e-12
+    assert min(held.values()) >= 270

@@ -208,6 +208,24 @@ def test_bad_runs_of_the_history_do_not_hide_a_regression() -> None:
     assert judge({"GET /": history}, beside(0.08, 0.08, 0.08, history=history)).outcome == "FAIL"
 
 
+@pytest.mark.parametrize(
+    ("noise", "names"), [(Noise(0.01, modes=0.3), 1), (Noise(0.01, modes=0.3), 20), (Noise(unit=0.1), 20)]
+)
+def test_runs_with_a_second_level_that_the_history_has_often_do_not_fail(noise: Noise, names: int) -> None:
+    """With the median absolute deviation alone, 8 to 84 of 100 gates failed, since it ignores the second level."""
+    chance = np.random.default_rng(23)
+    values = [history_and_new(chance, noise, names, 20, 3) for _ in range(300)]
+    failed = sum(judge(named(one[:, :20]), named(one[:, 20:])).outcome == "FAIL" for one in values)
+    assert stats.binomtest(failed, 300, 0.05, alternative="greater").pvalue > 0.01
+
+
+def test_a_level_of_eight_of_twenty_runs_is_no_regression_and_one_beyond_both_levels_is() -> None:
+    history = np.log([100.0] * 12 + [110.0] * 8)
+    again = judge({"GET /": history}, {"GET /": np.log([110.0, 110.0, 110.0])})
+    assert again.outcome != "FAIL"
+    assert judge({"GET /": history}, {"GET /": np.log([135.0, 136.0, 134.0])}).outcome == "FAIL"
+
+
 def test_a_certain_effect_below_delta_passes_and_an_improvement_too() -> None:
     assert judge({"GET /": HISTORY}, beside(0.02, 0.02, 0.02)).outcome == "PASS"
     assert judge({"GET /": HISTORY}, beside(-0.3, -0.3, -0.3)).outcome == "PASS"

@@ -119,3 +119,11 @@ def test_what_makes_no_sense_is_refused(values: list[float], changes: tuple[int,
 def test_levels_cover_the_series() -> None:
     found = levels(np.zeros(30), (5, 11))
     assert all(a.end == b.start for a, b in pairwise(found))
+
+
+def test_of_a_level_at_most_a_tenth_are_outliers() -> None:
+    two_modes = np.log([100.0] * 12 + [110.0] * 8)
+    assert outliers(two_modes) == ()
+    assert levels(two_modes)[0].deviation == pytest.approx(two_modes.std(ddof=1))
+    one_bad = np.log([100.0, 101.0] * 9 + [100.0, 150.0])
+    assert [one.index for one in outliers(one_bad)] == [19]

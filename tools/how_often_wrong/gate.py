@@ -37,6 +37,8 @@ KINDS: Final = (
     Noise(tails="t4", drift=0.3, day=0.36),
     Noise(outliers=0.03, common=0.1),
     Noise(outliers=0.03, drift=0.3),
+    Noise(0.01, modes=0.2),
+    Noise(unit=0.05),
 )
 
 HARDER_TO_FIND: Final = frozenset(noise.text for noise in KINDS if noise.outliers)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import sqrt
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +15,7 @@ import numpy.typing as npt
 __all__ = ["Array", "Noise", "history_and_new"]
 
 Array = npt.NDArray[np.float64]
+_SLOWER_MODE: Final = 0.06
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +33,10 @@ class Noise:
     """The share of the variance that runs of one day have in common. The new runs are of one day."""
     outliers: float = 0.0
     """The share of runs in which all names are off by 5 to 25 %, either way."""
+    modes: float = 0.0
+    """The share of runs in which all names are 6 % slower: a second mode, such as another placement of threads."""
+    unit: float = 0.0
+    """The unit to which values are rounded, as a share of them: 0.1 are values of some 105 ms in whole 10 ms."""
 
     @property
     def text(self) -> str:
@@ -41,6 +47,10 @@ class Noise:
             parts.append(f"a day holds {self.day:.0%}")
         if self.outliers:
             parts.append(f"{self.outliers:.0%} outlier runs")
+        if self.modes:
+            parts.append(f"{self.modes:.0%} in a slower mode")
+        if self.unit:
+            parts.append(f"rounded to {self.unit:.0%}")
         return ", ".join(parts)
 
 
@@ -57,7 +67,13 @@ def history_and_new(chance: np.random.Generator, noise: Noise, names: int, histo
         values = sqrt(1 - noise.day) * values + sqrt(noise.day) * days
     is_out = chance.random(n) < noise.outliers
     off = np.where(is_out, chance.choice([-1, 1], n) * chance.uniform(0.05, 0.25, n), 0.0)
-    return np.asarray(values * noise.deviation + off)
+    if noise.modes:
+        off += np.where(chance.random(n) < noise.modes, _SLOWER_MODE, 0.0)
+    found = np.asarray(values * noise.deviation + off)
+    if noise.unit:
+        # The middle between two units is the worst place: half of the runs are rounded up, half down.
+        found = np.log(np.round((1 + noise.unit / 2) * np.exp(found) / noise.unit) * noise.unit)
+    return found
 
 
 def _tails(chance: np.random.Generator, tails: str, shape: tuple[int, ...]) -> Array:

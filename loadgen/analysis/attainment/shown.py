@@ -34,11 +34,16 @@ def digits_of(target: object) -> int:
 def percent_text(good: float, total: float, *, target: object) -> str:
     """Return the share of good requests in percent, rounded down; "no traffic" for 0 of 0.
 
-    good, total: counts, 0 <= good <= total. target: above 0 and below 1; it has one digit less.
+    good, total: counts, 0 <= good <= total, or the sum of the good shares of slices and their number. target: above 0
+    and below 1; it has one digit less.
     """
     if not total:
         return NO_TRAFFIC
-    return _floored(Fraction(good) / Fraction(total), digits_of(target) + 1)
+    share = Fraction(good) / Fraction(total)
+    if Fraction(good).denominator != 1:
+        # The sum of good shares of slices is not exact: three of 99 % must not become 98.9 %.
+        share = _without_rounding(share, 15)
+    return _floored(share, digits_of(target) + 1)
 
 
 def interval_text(low: float, high: float, *, target: object) -> str:
@@ -48,7 +53,7 @@ def interval_text(low: float, high: float, *, target: object) -> str:
     """
     digits = digits_of(target) + 1
     # Differences in the 12th place are of the arithmetic: 0.9941 is a float just below 99.41 %.
-    least, most = (Fraction(round(one, 12)).limit_denominator(10**12) for one in (low, high))
+    least, most = (_without_rounding(one) for one in (low, high))
     rounded = Fraction(ceil(most * 100 * 10**digits), 100 * 10**digits)
     return f"{_floored(least, digits).removesuffix(' %')} to {_floored(rounded, digits)}"
 
@@ -61,7 +66,12 @@ def budget_text(left: float | None, *, digits: int = 0) -> str:
     if left is None or not isfinite(left):
         return NO_TRAFFIC
     # 1 - 0.9 is 0.09999999999999998, which must not become 9 %: differences in the 12th place are of the arithmetic.
-    return _floored(Fraction(round(left, 12)).limit_denominator(10**12), digits)
+    return _floored(_without_rounding(left), digits)
+
+
+def _without_rounding(share: float | Fraction, places: int = 12) -> Fraction:
+    """Return a share to some decimal places."""
+    return Fraction(round(share * 10**places), 10**places)
 
 
 def _floored(share: Fraction, digits: int) -> str:

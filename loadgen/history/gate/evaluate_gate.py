@@ -24,7 +24,7 @@ from loadgen.analysis.error_ratio_gate import RatioEffect
 from loadgen.analysis.gate import LEAST_HISTORY, Effect, Outcome
 from loadgen.history.gate.baseline_selection import LOOKED_AT, least_count
 from loadgen.history.gate.gate_result import Begin, Decision, Family, Settings, Verdict
-from loadgen.history.gate.hypothesis_families import HISTORY, Families, errors_of, pairs_of
+from loadgen.history.gate.hypothesis_families import HISTORY, Families, errors_of, pairs_of, rare_in_pairs
 from loadgen.history.gate.outlier_agents import Outlier, odd_agents, odd_regions, rest_is_slower
 from loadgen.history.store.extract import unfit_of
 from loadgen.history.store.names_in_sentence import listed
@@ -100,7 +100,10 @@ def decide_pairs(before: Sequence[Accepted], after: Sequence[Accepted], settings
     others = pairs_of(before, after, [one for one in PERCENTILES if one != settings.percentile], settings)
     secondary = () if others is None else others.names
     errors = errors_of(before, after, settings.alpha)
-    decision = Decision(Verdict.PASS, (), settings, tuple(after), families, secondary, errors)
+    rare = rare_in_pairs(before, after, settings.percentile)
+    why = f"fewer than {least_count(settings.percentile)} samples a run"
+    notes = (f"not judged at {settings.percentile}: {listed(rare)} ({why})",) if rare else ()
+    decision = Decision(Verdict.PASS, (), settings, tuple(after), families, secondary, errors, notes=notes)
     return _concluded(decision, before)
 
 
@@ -181,7 +184,8 @@ def _softened(family: Family, soft: dict[str, str]) -> Family:
 def _would_do(decision: Decision) -> bool:
     """Return whether a total of `DECIDING` new runs would decide all undecided names.
 
-    False if there are enough new runs already, nothing is undecided, or a name lacks accepted or new values.
+    False if there are enough new runs already, nothing is undecided, or a name lacks accepted values or the value of a
+    new run.
     """
     k = len(decision.new)
     unseen = [
@@ -191,7 +195,7 @@ def _would_do(decision: Decision) -> bool:
         for one in family.judgement.names
         if one.outcome is Outcome.INCONCLUSIVE
     ]
-    if k >= DECIDING or not unseen or any(one.history < LEAST_HISTORY or not one.new for one in unseen):
+    if k >= DECIDING or not unseen or any(one.history < LEAST_HISTORY or one.new < k for one in unseen):
         return False
     tolerate = log1p(decision.settings.tolerate)
     return all(

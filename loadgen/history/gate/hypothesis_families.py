@@ -17,16 +17,19 @@ import numpy as np
 import numpy.typing as npt
 
 from loadgen.analysis.error_ratio_gate import Counts, RatioEffect, judge_ratios
-from loadgen.analysis.gate import Began, Effect, Judgement, judge, judge_pairs, judge_reference
+from loadgen.analysis.gate import Began, Effect, Judgement, Outcome, judge, judge_pairs, judge_reference
 from loadgen.history.gate.baseline_selection import Level, Named, least_count, levels_of, rows_of
 from loadgen.history.gate.gate_result import Begin, Family, Settings
 from loadgen.history.store.names_in_sentence import listed
 from loadgen.history.store.stored_run import ALL, PERCENTILES, Accepted, Reference
-from loadgen.units import format_change
+from loadgen.units import format_change, quantity
 
-__all__ = ["HISTORY", "Families", "errors_of", "pairs_of"]
+__all__ = ["HISTORY", "Families", "errors_of", "pairs_of", "rare_in_pairs"]
 
 HISTORY = "history"
+_LEAST_PART = 0.5
+"""New runs need this part of the samples that accepted runs need. With all of them, a name with barely enough samples
+would be judged in one gate and not in the next one."""
 _OF_ERRORS = 0.2
 """Part of alpha, the false-alarm probability of the whole gate, that error ratios get. Latency gets the rest."""
 
@@ -68,7 +71,7 @@ class Families:
         """
         percentile = self.settings.percentile
         old = {name: level.values for name, level in self.levels.items()}
-        fresh = self._new_values(percentile, self.levels)
+        fresh = self._judged_values(percentile, self.levels)
         strange = self._strangers(percentile)
         if not self.history or (not old and not strange):
             return
@@ -84,7 +87,7 @@ class Families:
             fixed = {name: values for name in names if (values := _logs(rows, percentile, name))}
             if fixed:
                 of = {name: fresh[name] for name in fixed if name in fresh}
-                judgement = judge_reference(fixed, of, old, **self._effects(alpha))
+                judgement = self._named(judge_reference(fixed, of, old, **self._effects(alpha)))
                 ids_ = tuple(run.run_id for run in runs)
                 yield Family(reference.name, judgement, ids_, is_wanted=reference.name == wanted)
 
@@ -100,7 +103,7 @@ class Families:
         for percentile in PERCENTILES:
             if percentile != self.settings.percentile:
                 levels, _ = self._levels(percentile)
-                values = self._new_values(percentile, levels)
+                values = self._judged_values(percentile, levels)
                 began = self._began({name: levels[name].run_ids for name in values}, percentile)
                 old |= {f"{percentile} of {name}": levels[name].values for name in values}
                 fresh |= {f"{percentile} of {name}": of for name, of in values.items()}
@@ -160,11 +163,44 @@ class Families:
         return levels_of(self.history, self._old, percentile, newest=self.settings.newest, begins=begins)
 
     def _named(self, judgement: Judgement) -> Judgement:
-        """Return the judgement with a better reason for names whose new figure exists, but only as a lower bound."""
-        bound = {name for row in self._fresh for of, name in row if of == self.settings.percentile}
-        why = f"{self.settings.percentile} falls among cut-off or missed iterations, so its value is unknown"
-        names = [replace(o, reason=why) if not o.new and o.name in bound else o for o in judgement.names]
-        return replace(judgement, names=tuple(names))
+        """Return the judgement in which no name passes of which a new run has no value, with the reason of each.
+
+        Without this, a release whose percentile is only a lower bound in two of three runs would pass by the third.
+        """
+        names = []
+        for one in judgement.names:
+            why = self._incomplete(one.name)
+            if why and one.outcome is not Outcome.FAIL:
+                names.append(replace(one, outcome=Outcome.INCONCLUSIVE, reason=why, is_blind=False))
+            else:
+                names.append(one)
+        return replace(judgement, outcome=Outcome.worst(one.outcome for one in names), names=tuple(names))
+
+    def _incomplete(self, name: str) -> str:
+        """Return why the new runs do not all have a value of this name; empty if they do, or if none has the name."""
+        percentile, runs = self.settings.percentile, len(self._fresh)
+        found = [one for row in self._fresh if (one := row.get((percentile, name))) is not None]
+        bounds = sum(one.log_value is None for one in found)
+        if not found or name not in self.levels:
+            return ""
+        if (count := median(one.count for one in found)) < _LEAST_PART * least_count(percentile):
+            return _few(count, percentile)
+        if bounds:
+            where = "" if bounds == runs else f" in {bounds} of {quantity(runs, 'new run')}"
+            return f"{percentile} falls among cut-off or missed iterations{where}, so its value is unknown"
+        if len(found) < runs:
+            return f"the name is missing in {runs - len(found)} of {quantity(runs, 'new run')}"
+        return ""
+
+    def _judged_values(self, percentile: str, names: Iterable[str]) -> dict[str, npt.ArrayLike]:
+        """Return the new runs' values of names with enough samples, by name: logarithms of ms."""
+        found = self._new_values(percentile, names)
+        counts = {
+            name: median(one.count for row in self._fresh if (one := row.get((percentile, name))) is not None)
+            for name in found
+        }
+        least = _LEAST_PART * least_count(percentile)
+        return {name: values for name, values in found.items() if counts[name] >= least}
 
     def _new_values(self, percentile: str, names: Iterable[str]) -> dict[str, npt.ArrayLike]:
         found = {name: _logs(self._fresh, percentile, name) for name in names}
@@ -195,28 +231,58 @@ def pairs_of(
 ) -> Judgement | None:
     """Judge alternating runs of two sides at several percentiles, as one family; None if no name has enough values.
 
-    A name that some runs of a side lack counts as missing on that side. With several percentiles, names are such as
-    "p99 of checkout".
+    A name that some runs of a side lack, or that has far fewer samples than needed on one side, counts as missing on
+    that side. A name with too few samples on both sides is left out (`rare_in_pairs`). With several percentiles, names
+    are such as "p99 of checkout".
     """
     sides: list[dict[str, npt.ArrayLike]] = []
-    few: set[str] = set()
+    few: list[dict[str, str]] = []
+    left_out = {percentile: rare_in_pairs(before, after, percentile) for percentile in percentiles}
     for runs in (before, after):
         rows = [rows_of(run) for run in runs]
         side: dict[str, npt.ArrayLike] = {}
+        rare: dict[str, str] = {}
         for percentile in percentiles:
+            scarce = _scarce(rows, percentile, _LEAST_PART)
             for name in dict.fromkeys(name for row in rows for of, name in row if of == percentile):
+                if name in left_out[percentile]:
+                    continue
                 shown = f"{percentile} of {name}" if len(percentiles) > 1 else name
-                counts = [row[percentile, name].count for row in rows if (percentile, name) in row]
-                if median(counts) < least_count(percentile):
-                    few.add(shown)
+                if name in scarce:
+                    rare[shown] = scarce[name]
                 elif len(values := _logs(rows, percentile, name)) == len(rows):
                     side[shown] = values
         sides.append(side)
-    sides = [{name: values for name, values in side.items() if name not in few} for side in sides]
+        few.append(rare)
     if not any(sides):
         return None
     alpha = settings.alpha * (1 - _OF_ERRORS)
-    return judge_pairs(*sides, delta=settings.delta, tolerate=settings.tolerate, alpha=alpha)
+    found = judge_pairs(*sides, delta=settings.delta, tolerate=settings.tolerate, alpha=alpha)
+    reasons = {name: f"{side}: {why}" for side, rare in zip("AB", few, strict=True) for name, why in rare.items()}
+    names = [replace(one, reason=reasons.get(one.name, one.reason)) if one.reason else one for one in found.names]
+    return replace(found, names=tuple(names))
+
+
+def rare_in_pairs(before: Sequence[Accepted], after: Sequence[Accepted], percentile: str) -> tuple[str, ...]:
+    """Return the names that have too few samples on both sides, so that `pairs_of` leaves them out."""
+    old, new = (_scarce([rows_of(run) for run in runs], percentile) for runs in (before, after))
+    return tuple(name for name in old if name in new)
+
+
+def _scarce(rows: Sequence[Named], percentile: str, part: float = 1.0) -> dict[str, str]:
+    """Return the names with fewer samples than this part of those that a percentile needs, each with a sentence."""
+    counts: dict[str, list[int]] = {}
+    for row in rows:
+        for (of, name), figure in row.items():
+            if of == percentile:
+                counts.setdefault(name, []).append(figure.count)
+    least = part * least_count(percentile)
+    return {name: _few(median(of), percentile) for name, of in counts.items() if median(of) < least}
+
+
+def _few(count: float, percentile: str) -> str:
+    samples = "1 sample" if count == 1 else f"{count:g} samples"
+    return f"only {samples} a run, but {percentile} needs {least_count(percentile)}"
 
 
 def _epoch_s(text: str) -> float:
