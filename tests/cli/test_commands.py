@@ -128,7 +128,9 @@ def test_what_the_parser_finds_is_an_error_line_with_a_hint(args: tuple[str, ...
 
 
 @pytest.mark.parametrize("command", ["convert", "import", "migrate"])
-def test_a_converter_that_newcomers_look_for_is_answered_with_the_tables_for_a_translation_by_hand(command: str) -> None:
+def test_a_converter_that_newcomers_look_for_is_answered_with_the_tables_for_a_translation_by_hand(
+    command: str,
+) -> None:
     result = loadgen(command, "script.js")
 
     assert result.exit_code == 2

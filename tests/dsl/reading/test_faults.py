@@ -179,7 +179,7 @@ def test_a_request_with_two_bodies_is_a_fault_that_names_the_one_that_httpx_does
 ) -> None:
     (text,) = told(write(tmp_path, BODIES.format(first=given), "two.py"))
     assert f": {dropped}= has no effect" in text
-    sent = httpx.Request("POST", "http://127.0.0.1:1", **eval(f"dict({given})")).read()  # noqa: S307
+    sent = httpx.Request("POST", "http://127.0.0.1:1", **eval(f"dict({given})")).read()
     assert b'"b"' not in sent
     assert dropped == "json" or b"a=1" not in sent
 
