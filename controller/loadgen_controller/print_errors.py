@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Final
 
 from loadgen.errors import EXIT_PRECEDENCE, ExitCode, LoadgenError, ScenarioError, errors_in
 from loadgen_controller.console_output import echo_error
 
 __all__ = ["report"]
+
+_CONVERTERS: Final = ("no such command 'convert'", "no such command 'import'", "no such command 'migrate'")
+_BY_HAND: Final = (
+    "there is no converter: translate scripts by hand with the tables of docs/coming-from/k6.md and locust.md; "
+    "`loadgen new NAME` writes a scenario to start from"
+)
 
 
 def report(error: Exception) -> ExitCode:
@@ -68,4 +74,6 @@ def _parser_error(error: Any) -> tuple[str, str]:
         )
     path = context.command_path if context is not None else "loadgen"
     what = "its commands" if message.startswith("no such command") else "arguments and options"
+    if message.startswith(_CONVERTERS):
+        return message.partition(". Did")[0], _BY_HAND
     return message, f"{path} --help lists {what}"

@@ -59,6 +59,7 @@ from loadgen.clients.request.prepare import (
 )
 from loadgen.clients.request.redirects import FOLLOWED, BadRedirect, redirected
 from loadgen.clients.request.request_head_cache import Route, routes_of
+from loadgen.clients.request.sent_again import note_sent_again
 from loadgen.clients.request.split_by_response_header import tags_of
 from loadgen.clients.request.tracing import Tracer
 from loadgen.clients.response.discarded import DiscardedReply
@@ -77,8 +78,6 @@ from loadgen.measure.deltas.series_key import OK
 __all__ = ["MAX_REDIRECTS", "HttpClient"]
 
 MAX_REDIRECTS: Final = 20
-STALE_NOTE: Final = "the target had closed kept connections: requests on them were sent again"
-REFUSED_NOTE: Final = "the target refused requests unseen (HTTP/2: REFUSED_STREAM, GOAWAY): they were sent again"
 MAX_REFUSED: Final = 3
 """The number of times that a request is sent again after the target refused it unseen."""
 
@@ -727,7 +726,7 @@ class HttpClient:
             return False
         reply.first_byte_ns = 0
         self._pool.stale_retries += 1
-        self._meter.recorder.note(REFUSED_NOTE if isinstance(failure, Unprocessed) else STALE_NOTE)
+        note_sent_again(self._meter.recorder, failure)
         return True
 
     def _failed(self, reply: Reply, failure: RequestFailed) -> RequestFailed:

@@ -127,6 +127,28 @@ def test_what_the_parser_finds_is_an_error_line_with_a_hint(args: tuple[str, ...
     assert "Traceback" not in result.output
 
 
+@pytest.mark.parametrize("command", ["convert", "import", "migrate"])
+def test_a_converter_that_newcomers_look_for_is_answered_with_the_tables_for_a_translation_by_hand(
+    command: str,
+) -> None:
+    result = loadgen(command, "script.js")
+
+    assert result.exit_code == 2
+    assert f"error: no such command '{command}'\n" in result.stderr
+    assert "there is no converter" in result.stderr
+    assert "docs/coming-from/k6.md" in result.stderr
+
+
+@pytest.mark.parametrize("url", ["127.0.0.1:8080", "localhost/shop", "shop.internal:8080/a"])
+def test_a_url_without_its_scheme_is_answered_with_the_whole_url_and_no_list_of_files(url: str) -> None:
+    result = loadgen("run", url, "--rate", "5/s")
+
+    assert result.exit_code == 2
+    assert f"{url}: no such file" in result.stderr
+    assert f"for a URL, write http://{url}" in result.stderr
+    assert "use one of" not in result.stderr
+
+
 def test_all_that_is_wrong_is_said_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     path = tmp_path / "faulty.py"

@@ -12,12 +12,12 @@ from pathlib import Path
 import pytest
 import trustme
 
-from loadgen.clients.http import STALE_NOTE
 from loadgen.clients.net.network import TcpNetwork
 from loadgen.clients.net.tls import tls_context
 from loadgen.clients.pool.pool import ConnectionPool
 from loadgen.clients.protocol.outcomes import connect_failure
 from loadgen.clients.protocol.timeouts import Timeouts
+from loadgen.clients.request.sent_again import STALE_NOTE, SentAgain
 from loadgen.errors import RequestFailed, UsageError
 from tests.support.badserver import Badness, bad_server, refusing_url
 from tests.support.scripted import CLOSE, HANG, RESET, Received, client_of, ok, rows_of, scripted
@@ -207,6 +207,20 @@ async def test_a_stale_connection_is_replaced_once_and_counted(method: str) -> N
         assert client._pool.stale_retries == 1
         assert [row.outcome for row in rows_of(client)] == ["ok", "ok"]
         assert client._meter.recorder.take_notes() == (STALE_NOTE,)
+
+
+async def test_each_request_that_a_target_reads_and_then_aborts_on_a_kept_connection_is_counted_as_sent_again() -> None:
+    def aborts_each_third(_: Received) -> object:
+        _seen[0] = _seen.get(0, 0) + 1
+        return RESET if _seen[0] % 3 == 0 else ok(b"x")
+
+    async with scripted(aborts_each_third) as server, client_of(server.url) as client:  # type: ignore[arg-type]
+        for _ in range(20):
+            await client.get("/")
+        counted = SentAgain.of(client._meter.recorder).times.take()
+        assert [row.outcome for row in rows_of(client)] == ["ok"] * 20
+    assert counted is not None
+    assert 20 + counted.n == len(server.requests) == 29, "the server has each abort, too"
 
 
 @pytest.mark.parametrize("method", ["POST", "PATCH"])

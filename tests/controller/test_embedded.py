@@ -124,7 +124,7 @@ async def test_killed_agent_makes_the_run_incomplete_and_the_others_go_on(tmp_pa
         complete = {a.agent: (a.is_complete, a.missing_s > 0) for a in result.verdict.completeness.agents}
         assert complete == {"eu": (True, False), "us-east": (True, False), "ap": (False, True)}
         (missing,) = (reason for reason in result.verdict.reasons if reason.startswith("agent ap (ap): no data from"))
-        assert "was ended by SIGKILL" in missing
+        assert "was ended by SIGKILL; its last line of output: " in missing, "the line is not stated as the cause"
 
 
 async def test_agents_are_ended_also_when_the_run_is_cancelled(tmp_path: Path, shop: RunningTarget) -> None:

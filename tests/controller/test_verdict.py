@@ -24,7 +24,7 @@ from loadgen.units import NS_PER_MS, NS_PER_S
 from loadgen_controller.core.events import End, Reason
 from loadgen_controller.core.run_state import Former
 from loadgen_controller.core.shares import Assignment, Candidate, joined, reassigned
-from loadgen_controller.judging.iterations_due_by_plan import Basis
+from loadgen_controller.judging.iterations_due_by_plan import Basis, PlannedLoad
 from loadgen_controller.judging.verdict import Facts, Verdict, judge, too_many_script_faults
 from tests.support.recording import Recording
 
@@ -196,6 +196,17 @@ def test_what_nobody_takes_over_is_missing_to_the_end() -> None:
     lost = replace(facts(recorded, without_fin="b"), profile=users, stays=(True,))
     found = judge(replace(lost, assignment=reassigned(ASSIGNMENT, {"a"}, 8 * NS_PER_S)), merged(recorded))
     assert found.completeness.missing_share == pytest.approx(0.25 * 0.4)
+
+
+def test_users_of_a_lost_agent_are_missing_in_its_gap_although_the_samples_of_users_found_none() -> None:
+    """Agent b has a quarter of the users, and others drive them from 8 s on: 2 of 10 s of a quarter are missing."""
+    recorded = recordings({"b": 6})
+    users = UserProfile((Stage(10, 10, 10 * NS_PER_S),))
+    basis = Basis((PlannedLoad("", 0, users, (1.0,)),), counting=())
+    lost = replace(facts(recorded, without_fin="b"), profile=users, basis=basis, lost={"b": "silent for 10.0 s"})
+    found = judge(replace(lost, assignment=reassigned(ASSIGNMENT, {"a"}, 8 * NS_PER_S)), merged(recorded))
+    assert found.completeness.missing_share == pytest.approx(0.25 * 0.2)
+    assert "no data from 6.0 s to 8.0 s (2.0 s, 5.00 % of the load)" in found.reasons[0]
 
 
 def test_slo_that_the_missing_share_could_not_have_saved_has_failed() -> None:

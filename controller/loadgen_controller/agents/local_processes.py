@@ -170,7 +170,7 @@ class EmbeddedAgents:
             lines = self._logs[agent].read_text(errors="replace").strip().splitlines()
         except OSError:
             return ""
-        return f": {lines[-1][:300]}" if lines else ""
+        return f"; its last line of output: {lines[-1][:300]}" if lines else ""
 
 
 async def _kill_with_descendants(process: subprocess.Popen[bytes]) -> None:

@@ -16,6 +16,7 @@ import typer
 
 from loadgen.dsl.loading.loader import Scenario, split_plan
 from loadgen.engine.health.interpreter import advice_of, this_build
+from loadgen.errors import UsageError
 from loadgen.outside_text import in_json
 from loadgen.report.executive_summary import story_of, targets_in
 from loadgen.report.report_tables import final_report
@@ -38,7 +39,7 @@ from loadgen_controller.launch.run_location import Placement, placement_of
 from loadgen_controller.notifying.open_notifier import channels_for, close_with_notes, notifier_of
 from loadgen_controller.planning.option_parsing import needs_sure, outputs_of, parse_endpoint, places_of
 from loadgen_controller.planning.scenario import load_scenario
-from loadgen_controller.planning.url_scenario import is_url, write_scenario
+from loadgen_controller.planning.url_scenario import hint_of_url, is_url, write_scenario
 from loadgen_controller.screen.output_file import write
 from loadgen_controller.screen.result_explanation import print_story, story_in
 from loadgen_controller.screen.terminal_report import Output, print_report
@@ -192,7 +193,19 @@ def main(
     )
     if is_url(file):
         return run_written(errors, lambda folder: _scenario_of_url(errors, file, folder, options), options, extras)
-    return run_file(errors, lambda: file, options, extras, scenario_path=split_plan(file)[0])
+    return run_file(errors, lambda: _no_bare_url(file), options, extras, scenario_path=split_plan(file)[0])
+
+
+def _no_bare_url(file: str) -> str:
+    """Return FILE[:PLAN] unchanged.
+
+    Raises:
+        UsageError: no such file, and it looks like a URL without http://.
+    """
+    hint = hint_of_url(file)
+    if hint and not split_plan(file)[0].exists():
+        raise UsageError(f"{file}: no such file", hint=hint)
+    return file
 
 
 def run_written(errors: CollectedErrors, write_file: Callable[[Path], str], options: RunOptions, extras: Extras) -> int:

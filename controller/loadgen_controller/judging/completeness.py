@@ -21,6 +21,7 @@ from types import MappingProxyType
 from loadgen.measure.deltas.delta import Counters
 from loadgen.measure.deltas.worker_loss import Loss
 from loadgen.measure.merging.merge import Epoch, Merge
+from loadgen.profiles.profile import UserProfile
 from loadgen.units import NS_PER_S, format_count, format_ratio
 from loadgen.wire.messages import Fin
 from loadgen_controller.core.run_state import Former
@@ -263,13 +264,18 @@ def _missing_share(run: _Run, evidence: _Evidence, gaps: Sequence[tuple[int, int
     agent, assignment = evidence.agent, run.assignment
     share = assignment.first_share(agent) if run.planned.is_counted else assignment.share(agent)
     counted = run.merge.counters(agent=agent)
-    if run.against is not None and run.against.is_whole:
+    is_compared = run.against is not None and run.against.is_whole
+    missing = 0.0
+    if is_compared:
+        assert run.against is not None
         unended = counted.iterations_started - counted.iterations_finished - counted.iterations_cut_off
         missing = run.against.missing_share(agent, max(0, unended))
-    else:
+    # The comparison of users samples ends of intervals and skips the first second after a change, so it does not find
+    # a gap of 1 or 2 s.
+    if not is_compared or all(isinstance(profile, UserProfile) for _, profile in run.planned.loads):
         moving = list(within(gaps, assignment.tenures(agent, run.end_ns)))
         staying = [(start, end, part * assignment.first_share(agent)) for start, end, part in gaps]
-        missing = missing_share(run.planned, share, evidence.epoch, moving, staying, run.merge)
+        missing = max(missing, missing_share(run.planned, share, evidence.epoch, moving, staying, run.merge))
     if evidence.held_back:
         missing += evidence.held_back / (counted.requests_started + evidence.held_back) * share
     return min(1.0, missing)

@@ -10,9 +10,10 @@ from urllib.parse import SplitResult, urlsplit
 from loadgen.errors import UsageError
 from loadgen.hostport import of_url
 
-__all__ = ["is_url", "url_parts", "write_scenario"]
+__all__ = ["hint_of_url", "is_url", "url_parts", "write_scenario"]
 
 _HOST_AND_PORT: Final = re.compile(r"[\w.-]+:\d+(?:/|$)", re.ASCII)
+_HOST: Final = re.compile(r"(localhost|\d+(\.\d+){3})(?:/|$)", re.ASCII)
 _SOURCE = '''"""GET {url}"""
 
 from loadgen import Plan, User, arrivals, journey, users
@@ -30,6 +31,11 @@ plan = Plan(target={target!r}, load={load}, mix=get)
 def is_url(text: str) -> bool:
     """Return whether a command-line argument is a URL rather than a file. `write_scenario` checks it."""
     return "://" in text
+
+
+def hint_of_url(text: str) -> str:
+    """Return a hint with the whole URL if a command-line argument is one without http://; "" for another argument."""
+    return f"for a URL, write http://{text}" if _HOST_AND_PORT.match(text) or _HOST.match(text) else ""
 
 
 def url_parts(url: str) -> SplitResult:

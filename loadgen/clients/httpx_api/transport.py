@@ -33,7 +33,7 @@ from typing import Any, ClassVar, Final
 
 import httpx
 
-from loadgen.clients.http import MAX_REFUSED, REFUSED_NOTE, STALE_NOTE
+from loadgen.clients.http import MAX_REFUSED
 from loadgen.clients.httpx_api.errors import ROW, Stage, as_httpx_error
 from loadgen.clients.httpx_api.failed_calls import note_answer, note_failure
 from loadgen.clients.httpx_api.libraries import HTTPX, Library
@@ -50,6 +50,7 @@ from loadgen.clients.protocol.response_heads import MAX_KEPT_FIELDS, NO_ANSWER, 
 from loadgen.clients.protocol.timeouts import NEVER_NS, Timeouts
 from loadgen.clients.request.cookies import BoundedJar
 from loadgen.clients.request.header_encoding import header_lines
+from loadgen.clients.request.sent_again import note_sent_again
 from loadgen.clients.request.split_by_response_header import tags_of
 from loadgen.clients.request.tracing import Tracer
 from loadgen.clients.response.format_exchange import MAX_SHOWN_BYTES, request_text, response_text
@@ -222,7 +223,7 @@ class HttpxTransport(httpx.AsyncBaseTransport):
         if upload is not None and not upload.can_repeat:
             return False
         self._pool.stale_retries += 1
-        self._rows.meter.recorder.note(REFUSED_NOTE if isinstance(failure, Unprocessed) else STALE_NOTE)
+        note_sent_again(self._rows.meter.recorder, failure)
         return True
 
     async def aclose(self) -> None:

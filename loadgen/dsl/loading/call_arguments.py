@@ -470,6 +470,8 @@ def _invalid(
     if word in _FUNCTIONS and word != "gql":
         yield from _value_wrong(source, call, values, function)
         return
+    if word.startswith("client."):
+        yield from _two_bodies(source, given)
     if word == "user.think" and any(isinstance(node, ast.Call) for node in given.values()):
         return  # a distribution, which is checked itself
     is_reported = False
@@ -492,6 +494,24 @@ def _invalid(
             is_reported = True
             name = next(name for name in names if name in given)
             yield source.fault(given[name], *_texts(error, word, name))
+
+
+def _two_bodies(source: Source, given: Mapping[str, ast.expr]) -> Iterator[Fault]:
+    """Return the error for a request with several bodies, of which the client sends only the first. A form with files
+    is one body.
+    """
+    bodies = [name for name in _BODIES if name in given and source.value_of(given[name]) is not None]
+    if len(bodies) > 1 and bodies != ["files", "data"]:
+        sent = f"{bodies[0]}=" if bodies[:2] != ["files", "data"] else "files= with data="
+        yield source.fault(
+            given[bodies[-1]],
+            f"a request has one body, and {sent} is the one that is sent: {bodies[-1]}= has no effect",
+            "keep one of them; only data= and files= go together",
+        )
+
+
+_BODIES: Final = ("content", "files", "data", "json")
+"""The arguments for bodies, in the order in which the client takes the first."""
 
 
 def _value_or_kind(source: Source, name: str, node: ast.expr) -> Any:

@@ -21,7 +21,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from loadgen.dsl.loading.other_tools import hint_of_import
+from loadgen.dsl.loading.other_tools import hint_of_import, hint_of_module
 from loadgen.dsl.loading.source_analysis import Import, Source, read_source
 from loadgen.errors import Fault, ScenarioError
 
@@ -157,7 +157,7 @@ class Siblings:
         spec = _find(top)
         if spec is None:
             if one.is_certain:
-                hint = did_you_mean_module(top, self.root)
+                hint = hint_of_module(top) or did_you_mean_module(top, self.root)
                 self.faults.append(Fault(str(source.path), one.line, f"no module named {top}", hint))
         elif (where := _location(spec)) is not None and not _is_installed(where):
             self.warnings.append(

@@ -37,6 +37,7 @@ from loadgen.dsl.loading.load_fit_check import (
 )
 from loadgen.dsl.loading.module_runner import run_statements
 from loadgen.dsl.loading.objective_name_check import missing_names
+from loadgen.dsl.loading.other_tools import hint_of_file
 from loadgen.dsl.loading.source_analysis import Source, read_source
 from loadgen.dsl.loading.static_checks import mistakes
 from loadgen.dsl.loading.tag_check import id_warnings, tag_faults
@@ -205,7 +206,8 @@ def _read(path: Path) -> Source:
             [Fault(where, 0, "no such file", did_you_mean(path.name, sorted(there)) or "correct the path")]
         )
     if path.suffix != ".py":
-        raise ScenarioError([Fault(where, 0, "is not a Python file", "give a scenario file whose name ends in .py")])
+        hint = hint_of_file(path.suffix) or "give a scenario file whose name ends in .py"
+        raise ScenarioError([Fault(where, 0, "is not a Python file", hint)])
     try:
         return read_source(path.absolute())
     except ScenarioError as error:

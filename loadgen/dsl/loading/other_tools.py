@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
-__all__ = ["hint_of_attribute", "hint_of_import", "methods_of"]
+__all__ = ["hint_of_attribute", "hint_of_file", "hint_of_import", "hint_of_module", "methods_of"]
 
 _K6: Final = "see docs/coming-from/k6.md"
 _LOCUST: Final = "see docs/coming-from/locust.md"
@@ -22,6 +22,23 @@ _USERS: Final = 'write load=users().ramp(to=50, over="10s").hold("5m")'
 _STEP: Final = 'write `async with user.step("name"):` in the journey'
 _CHECK: Final = 'write `user.check("name", condition)` in the journey'
 
+_BY_HAND: Final = "there is no converter"
+_FILES: Final = {
+    **dict.fromkeys(
+        (".js", ".ts", ".mjs"), f"translate a k6 script by hand with the tables of docs/coming-from/k6.md; {_BY_HAND}"
+    ),
+    ".jmx": f"write the JMeter plan as a scenario, with docs/language.md; {_BY_HAND}",
+    **dict.fromkeys(
+        (".scala", ".kt", ".java"), f"write the Gatling simulation as a scenario, with docs/language.md; {_BY_HAND}"
+    ),
+}
+"""Hints by the ending of a file's name."""
+_MODULES: Final = {
+    "locust": f"translate a locustfile by hand with the tables of docs/coming-from/locust.md; {_BY_HAND}",
+    "k6": f"translate a k6 script by hand with the tables of docs/coming-from/k6.md; {_BY_HAND}",
+}
+"""Hints by the name of a module that is missing."""
+
 _IMPORTS: Final = {
     **dict.fromkeys(("between", "constant", "wait_time", "exponential_wait"), f"{_THINK}; {_LOCUST}"),
     **dict.fromkeys(
@@ -33,6 +50,7 @@ _IMPORTS: Final = {
     "events": f"write set_up= and tear_down= of the plan, or @browse.set_up; {_LOCUST}",
     "run_single_user": f"write `loadgen check FILE`; {_LOCUST}",
     "sleep": f"{_THINK}; {_K6}",
+    "think": _THINK,
     "check": f'{_CHECK}, and checks("name") > "99%" in slos; {_K6}',
     "group": f"{_STEP}; {_K6}",
     "http": f"{_REQUEST}; {_K6}",
@@ -113,6 +131,16 @@ _METHODS: Final = {
 }
 """The methods that scenarios call, by class."""
 _PERCENTILE: Final = re.compile(r"p_?(\d\d(?:_\d+)?)")
+
+
+def hint_of_file(ending: str) -> str:
+    """Return what to do with another tool's file, by the ending of its name (".jmx"); "" if it is of no such tool."""
+    return _FILES.get(ending.lower(), "")
+
+
+def hint_of_module(name: str) -> str:
+    """Return what to do with a file that imports another tool's module; "" if it is of no such tool."""
+    return _MODULES.get(name, "")
 
 
 def hint_of_import(name: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import httpx
 import pytest
 
 from loadgen.dsl.loading.loader import load
@@ -126,3 +127,63 @@ def test_a_scenario_error_ends_with_the_exit_code_of_usage() -> None:
         load(FAULTY / "two_faults.py")
     assert raised.value.exit_code is ExitCode.USAGE
     assert "two_faults.py:14: journey browse is not async" in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("script.js", "docs/coming-from/k6.md"),
+        ("plan.jmx", "write the JMeter plan as a scenario"),
+        ("Shop.scala", "write the Gatling simulation as a scenario"),
+    ],
+)
+def test_a_script_of_another_tool_is_no_scenario_and_the_hint_says_that_nothing_converts_it(
+    tmp_path: Path, name: str, hint: str
+) -> None:
+    (text,) = told(write(tmp_path, "", name))
+    assert text.startswith(f"{name}:0 is not a Python file | ")
+    assert hint in text
+    assert "there is no converter" in text
+
+
+def test_a_locustfile_is_recognized_also_beside_files_with_similar_names(tmp_path: Path) -> None:
+    write(tmp_path, "", "my_locust.py")
+    (text,) = told(write(tmp_path, "from locust import HttpUser, task\n", "locustfile.py"))
+    assert text.startswith("locustfile.py:1 no module named locust | translate a locustfile by hand")
+    assert "docs/coming-from/locust.md" in text
+
+
+BODIES = """
+from loadgen import Plan, User, iterations, journey
+
+@journey
+async def send(user: User) -> None:
+    await user.http.post("/a", {first})
+
+plan = Plan(target="http://127.0.0.1:1", load=iterations(1), mix=send)
+"""
+
+
+@pytest.mark.parametrize(
+    ("given", "dropped"),
+    [
+        ('data={"a": "1"}, json={"b": 1}', "json"),
+        ('content=b"x", json={"b": 1}', "json"),
+        ('content=b"x", data={"a": "1"}', "data"),
+        ('files={"f": b"x"}, json={"b": 1}', "json"),
+        ('files={"f": b"x"}, data={"a": "1"}, json={"b": 1}', "json"),
+    ],
+)
+def test_a_request_with_two_bodies_is_a_fault_that_names_the_one_that_httpx_does_not_send(
+    tmp_path: Path, given: str, dropped: str
+) -> None:
+    (text,) = told(write(tmp_path, BODIES.format(first=given), "two.py"))
+    assert f": {dropped}= has no effect" in text
+    sent = httpx.Request("POST", "http://127.0.0.1:1", **eval(f"dict({given})")).read()
+    assert b'"b"' not in sent
+    assert dropped == "json" or b"a=1" not in sent
+
+
+@pytest.mark.parametrize("given", ['files={"f": b"x"}, data={"a": "1"}', 'json={"b": 1}, data=None'])
+def test_a_form_with_files_is_one_body(tmp_path: Path, given: str) -> None:
+    assert load(write(tmp_path, BODIES.format(first=given), "one.py")) is not None
