@@ -25,7 +25,7 @@ class _Counting:
     def __init__(self) -> None:
         self.arrived = 0
 
-    def arrive(self, arrival: Arrival) -> None:
+    def arrive(self, arrival: Arrival, *, is_at_once: bool = False) -> None:
         self.arrived += 1
 
 
