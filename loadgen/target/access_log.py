@@ -1,4 +1,8 @@
-"""The access log of the demo shop: a JSON object for each answer, with the names of nginx."""
+"""The access log of the demo shop: a JSON object for each answer, with the names of nginx.
+
+Only `duration` is not nginx's name. `loadgen model` takes the time beside `request_time` as the end of a request, as
+nginx writes it, and `time` is the start here.
+"""
 
 from __future__ import annotations
 
