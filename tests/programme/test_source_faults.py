@@ -44,7 +44,6 @@ def _aws(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     isolated(monkeypatch, tmp_path)
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", KEY)
     monkeypatch.setattr(boto_clients, "TRIES", 1)
-    monkeypatch.setattr(boto_clients, "READ_S", 0.1)
 
 
 def source(kind: str, server: MetricsServer, waits: list[float], limit_s: float = 10) -> Asker:
@@ -119,7 +118,10 @@ def test_each_fault_of_each_source_is_missing_counts_with_a_sentence(
 
 
 @pytest.mark.parametrize("kind", sorted(ASKED))
-def test_a_source_that_never_answers_is_missing_counts(server: MetricsServer, kind: str) -> None:
+def test_a_source_that_never_answers_is_missing_counts(
+    server: MetricsServer, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(boto_clients, "READ_S", 0.1)
     server.hang()
     one = source(kind, server, [], limit_s=0.1)
 
