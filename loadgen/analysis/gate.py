@@ -22,7 +22,7 @@ docs/how-often-wrong.md has the error rates.
 A single bad run does not decide. Values of the history are clipped to 2.7 robust deviations
 (4 median absolute deviations) from its median, and to more in short histories. With three
 new runs or more, the new values are clipped to 1.25 of the history's robust deviations from
-their own median before their mean is computed. At most a tenth of a history is clipped: a
+their own median before their mean is computed. At most a tenth of a history (rounded up) is clipped: a
 second level that every fifth run has is how the target behaves, and no outlier.
 """
 
@@ -453,7 +453,7 @@ def _figures(history: Array, new: Array) -> tuple[Array, Array, Array]:
 
     Without new runs, the first two are the centre and the median of the history. Values far from the median are clipped
     to 2.7 deviations (4 median absolute deviations), for the centre to 1.25. Short histories permit more, because their
-    deviation is uncertain. At most a tenth of a history is clipped.
+    deviation is uncertain. At most a tenth of a history is clipped, rounded up.
     """
     reach = _Reach.of(history)
     h = np.clip(history, reach.middle - reach.far, reach.middle + reach.far)

@@ -149,7 +149,7 @@ def outliers(values: npt.ArrayLike, changes: Sequence[int] = (), *, far: float =
         values, changes: as in `levels`.
         far: the largest permitted distance from the level's median, in robust deviations (1.4826 median absolute
             deviations). A level of n values permits (1 + 6 / n) times as much; levels of fewer than 5 values have no
-            outliers, and other levels at most one, or a tenth of their values.
+            outliers, and other levels at most a tenth of their values, rounded up.
     """
     array = _checked(values, changes)
     found = []
