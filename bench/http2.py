@@ -27,7 +27,7 @@ first {skipped} s of each turn of *journey* and *bare* are left out."""
 SKIPPED_S = 2
 
 
-def measure(*, seconds: int = 8, turns: int = 3) -> Section:
+def measure(*, seconds: int = 8, turns: int = 5) -> Section:
     paths = pythons()[1:]
     builds = distinct([str(run_python("bench.interpreters", "--name", python=path)["build"]) for path in paths])
     with running_nginx(cpus=[TARGET_CORE], log=False, tls=True) as nginx, trusting(nginx.ca) as four_requests:
