@@ -79,7 +79,8 @@ def measure(*, seconds: int = 40, names: int = 200, rate: int = 150, turns: int 
 def _run(scenario: Path, target: str, runs: Path, options: list[str], seconds: int) -> _Turn:
     words = ["run", str(scenario), "--target", target, "--runs-dir", str(runs), *options]
     command = [sys.executable, "-m", "loadgen_controller.cli", *words]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as run:
+    each_second = {**os.environ, "LOADGEN_LINE_EVERY_S": "0"}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=each_second) as run:
         address, first, last, first_s, last_s = "", 0.0, 0.0, 0, 0
         assert run.stdout is not None
         pages: list[subprocess.Popen[bytes]] = []
@@ -87,7 +88,7 @@ def _run(scenario: Path, target: str, runs: Path, options: list[str], seconds: i
             if (found := re.search(r"page: (\S+)", line)) is not None:
                 address = found[1]
                 pages = [subprocess.Popen([sys.executable, "-m", "bench.live", address]) for _ in range(2)]
-            if (at := re.match(r"(\d+):(\d\d) \+1 s, 3 of 3 agents reported", line)) is not None:
+            if (at := re.match(r"(\d+):(\d\d) to \S+, 3 of 3 agents reported", line)) is not None:
                 at_s = 60 * int(at[1]) + int(at[2])
                 if at_s <= _FROM_S:
                     first, first_s = _cpu_s(run.pid), at_s
@@ -95,6 +96,8 @@ def _run(scenario: Path, target: str, runs: Path, options: list[str], seconds: i
                     last, last_s = _cpu_s(run.pid), at_s
         for page in pages:
             page.wait()
+    if last_s <= first_s:
+        raise RuntimeError("the run printed no lines of seconds in which all agents had reported")
     summary = json.loads((run_folder(runs) / "summary.json").read_bytes())
     (journey,) = [s for s in summary["series"] if s["kind"] == "journey" and s["region"] == s["outcome"] == "*"]
     return _Turn((last - first) * 1e3 / (last_s - first_s), journey["generator_lag_ms"]["p99"])
