@@ -13,6 +13,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from bench.report import Section, held, spread
+from bench.run_lines import EACH_SECOND, second_of
 from tests.support.page_client import PageClient
 from tests.support.run import run_folder
 from tests.support.target import running_target
@@ -79,8 +80,7 @@ def measure(*, seconds: int = 40, names: int = 200, rate: int = 150, turns: int 
 def _run(scenario: Path, target: str, runs: Path, options: list[str], seconds: int) -> _Turn:
     words = ["run", str(scenario), "--target", target, "--runs-dir", str(runs), *options]
     command = [sys.executable, "-m", "loadgen_controller.cli", *words]
-    each_second = {**os.environ, "LOADGEN_LINE_EVERY_S": "0"}
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=each_second) as run:
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=EACH_SECOND) as run:
         address, first, last, first_s, last_s = "", 0.0, 0.0, 0, 0
         assert run.stdout is not None
         pages: list[subprocess.Popen[bytes]] = []
@@ -88,8 +88,7 @@ def _run(scenario: Path, target: str, runs: Path, options: list[str], seconds: i
             if (found := re.search(r"page: (\S+)", line)) is not None:
                 address = found[1]
                 pages = [subprocess.Popen([sys.executable, "-m", "bench.live", address]) for _ in range(2)]
-            if (at := re.match(r"(\d+):(\d\d) to \S+, 3 of 3 agents reported", line)) is not None:
-                at_s = 60 * int(at[1]) + int(at[2])
+            if (at_s := second_of(line)) is not None:
                 if at_s <= _FROM_S:
                     first, first_s = _cpu_s(run.pid), at_s
                 elif at_s <= seconds - 2:

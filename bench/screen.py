@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import subprocess
 import sys
 import tempfile
@@ -12,6 +11,7 @@ from datetime import datetime
 from pathlib import Path
 
 from bench.report import Section
+from bench.run_lines import EACH_SECOND, second_of
 from tests.support.target import running_target
 
 SCENARIO = Path(__file__).parents[1] / "scenarios" / "checkout.py"
@@ -23,7 +23,6 @@ HOW = """\
 through a pipe; {turns} runs of 20 s, agents, controller and shop together on this machine. *Oldest* is the age of a \
 request that ended right at the start of a window when the line with that window's percentiles was read; *newest* \
 that of one that ended at its end. *Start skew*: how long after T0 an agent began, the latest of the three."""
-_LINE = re.compile(r"(\d+):(\d\d) \+1 s, 3 of 3 agents reported, .*p95")
 
 
 def measure(*, turns: int = TURNS) -> Section:
@@ -60,11 +59,15 @@ def _one_run() -> tuple[list[float], float]:
     seen: list[tuple[float, int]] = []
     with tempfile.TemporaryDirectory() as runs, running_target() as shop:
         command = [sys.executable, "-m", "loadgen_controller.cli", "run", str(SCENARIO), "--target", shop.url]
-        with subprocess.Popen([*command, "--runs-dir", runs], stdout=subprocess.PIPE, text=True) as process:
+        command += ["--runs-dir", runs]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=EACH_SECOND) as process:
             assert process.stdout is not None
             for line in process.stdout:
-                if match := _LINE.match(line):
-                    seen.append((time.time(), int(match[1]) * 60 + int(match[2])))
+                second = second_of(line)
+                if second is not None and "p95" in line:
+                    seen.append((time.time(), second))
+        if not seen:
+            raise RuntimeError("the run printed no lines with percentiles")
         summary = json.loads(next(Path(runs).glob("*/summary.json")).read_text())
     t0_s = datetime.fromisoformat(summary["started_at"]).timestamp()
     return [at - t0_s - k for at, k in seen], max(agent["start_skew_ms"] for agent in summary["agents"])

@@ -76,3 +76,9 @@ def test_a_section_that_is_not_there_is_said_with_those_that_are(
     assert command.main(["plums"]) == 2
 
     assert "no section plums; there are apples, broken, pears" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_each_section_passes_quickly(capsys: pytest.CaptureFixture[str]) -> None:
+    """Sections read what programs print, and nobody runs all of them while those change."""
+    assert command.main(["--quick"]) == 0, capsys.readouterr().err
