@@ -69,10 +69,10 @@ def _figures(module: str, *arguments: str) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("module", "arguments"),
     [
-        ("bench.worker", [str(HERE / "four_requests.py"), "--target", "URL", "--users", "4", "--duration", "0.3"]),
+        ("bench.worker", [str(HERE / "four_requests.py"), "--target", "URL", "--users", "4", "--duration", "1"]),
         (
             "bench.worker",
-            [str(HERE / "four_requests_httpx.py"), "--target", "URL", "--users", "2", "--duration", "0.3"],
+            [str(HERE / "four_requests_httpx.py"), "--target", "URL", "--users", "2", "--duration", "1"],
         ),
         ("bench.client", ["URL", "0.3"]),
         ("bench.httpx_stock", ["each", "URL", "0.3"]),
