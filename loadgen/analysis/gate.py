@@ -22,8 +22,8 @@ docs/how-often-wrong.md has the error rates.
 A single bad run does not decide. Values of the history are clipped to 2.7 robust deviations
 (4 median absolute deviations) from its median, and to more in short histories. With three
 new runs or more, the new values are clipped to 1.25 of the history's robust deviations from
-their own median before their mean is computed. At most a tenth of a history (rounded up) is clipped: a
-second level that every fifth run has is how the target behaves, and no outlier.
+their own median before their mean is computed. At most a tenth of a history (rounded up) is
+clipped: a second level that every fifth run has is how the target behaves, and no outlier.
 """
 
 from __future__ import annotations
@@ -434,10 +434,10 @@ class _Reach:
 
     @classmethod
     def of(cls, history: Array) -> _Reach:
-        """Return the reach of each row of a history, shape (rows, runs).
+        """Return, for each row of a history (rows, runs), the distance from the median beyond which values are clipped.
 
-        If more than a tenth of the runs are beyond the reach, the target has such runs as a rule, and the reach is
-        extended to them (`usual_distance.py`).
+        If more than a tenth of the runs (rounded up) are farther away, they are normal for this target, and the
+        distance is extended to them (`usual_distance.py`).
         """
         n = history.shape[1]
         middle = np.median(history, axis=1, keepdims=True)

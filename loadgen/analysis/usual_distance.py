@@ -1,8 +1,8 @@
-"""The distance from the median that is usual in a history: farther out is a tenth of its values, rounded up.
+"""The usual distance of a history: at most a tenth of its values (rounded up) are farther from its median.
 
-A median absolute deviation ignores up to half of the values: with 12 of 20 runs at 100 ms and 8 at 110 ms, it is 0, and
-each run at 110 ms seems to be an outlier. Values that are rounded, or that come from two modes of the target, are often
-like this. So values within the usual distance are never treated as outliers.
+The median absolute deviation can be 0 although almost half of the values differ from the median: with 12 of 20 runs at
+100 ms and 8 at 110 ms, each run at 110 ms seems to be an outlier. Rounded values, and targets with two modes, often
+have such histories. So a value within the usual distance is never treated as an outlier.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from loadgen.analysis.values_to_float_array import Array
 __all__ = ["usual_distance"]
 
 _OUTLIERS_IN: Final = 10
-"""Of each ten values one may be an outlier, also of the last ones that are fewer: of 14 values two. With one of 14, two
-slow runs that were accepted by mistake would hide that the next one is slow as well."""
+"""One outlier for each ten values, and one for the rest that is fewer than ten: two of 14. With one of 14, two slow
+runs that were accepted by mistake would count as usual, and the gate would not find that the next one is slow, too."""
 
 
 def usual_distance(apart: Array) -> Array:

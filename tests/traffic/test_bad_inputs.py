@@ -172,7 +172,7 @@ def test_durations_that_are_missing_are_shown_with_their_share(tmp_path: Path, l
 
     assert done.exit_code == 0, done.output
     assert share in done.stdout
-    assert f"--time-after: {lines_without} of 300 requests have no duration after the agent" in done.stderr
+    assert f"--time-after: {lines_without} of 300 requests have no duration after the user agent" in done.stderr
 
 
 def test_json_times_durations_and_users_are_shown_with_their_members(tmp_path: Path) -> None:

@@ -516,7 +516,7 @@ def test_without_any_endpoint_there_is_no_share_and_no_minimum_is_reached(
 
     assert code == 2, output
     assert "no endpoint is known from the inputs" in output
-    assert "1 trace without an entry with a route" in output
+    assert "1 trace without a server span with a route" in output
     assert coverage(tmp_path / "shop.py", "--openapi", openapi(tmp_path, {}), *least)[0] == 2
 
 

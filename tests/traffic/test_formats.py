@@ -397,7 +397,7 @@ ECS = (
 
 
 def test_an_object_is_no_value_of_a_field_and_the_missing_members_are_named() -> None:
-    with pytest.raises(UsageError, match="no member of a known name has method and url") as caught:
+    with pytest.raises(UsageError, match="no member is known for method and url") as caught:
         reader("", ECS)
     assert caught.value.hint == "name the members: --field method=MEMBER --field url=MEMBER"
 

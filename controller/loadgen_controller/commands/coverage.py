@@ -112,9 +112,8 @@ def main(
     measure = next((one for one in MEASURES if one == by), measure)
     ratio = found.shares[measure].ratio
     if not found.known:
-        left_out = (
-            f"; {quantity(found.unnamed_traces + found.traces_without_entry, 'trace')} without an entry with a route"
-        )
+        without = quantity(found.unnamed_traces + found.traces_without_entry, "trace")
+        left_out = f"; {without} without a server span with a route"
         raise UsageError(
             f"--by {measure} cannot be computed: {found.shares['operations'].missing}{left_out if traced else ''}",
             hint="name an OpenAPI document with paths, or traces whose server spans have a method and http.route",

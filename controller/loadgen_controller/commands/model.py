@@ -240,9 +240,9 @@ def _warn_of_durations(given: FormatOptions, traffic: Traffic) -> None:
     missing = taken - traffic.with_duration
     if given.time_after and traffic.accounting.taken_by_format["combined"] == taken and missing:
         echo_warning(
-            f"--time-after: {format_count(missing)} of {quantity(taken, 'request')} have no duration after the agent, "
-            "so pauses after them include the response",
-            "write the duration as the first number after the agent",
+            f"--time-after: {format_count(missing)} of {quantity(taken, 'request')} have no duration after the user "
+            "agent, so pauses after these requests include the response",
+            "let the server write the duration as the first number after the user agent",
         )
 
 

@@ -130,13 +130,13 @@ class Run:
     lost: frozenset[str] = frozenset()
     """Members that are lost."""
     vacant: Mapping[str, int] = field(default_factory=dict)
-    """Agent -> time of shares that no agent drives from that time on, and that wait for a share change."""
+    """Agent -> the time from which no agent drives its share, which waits for the next share change."""
     joining: frozenset[str] = frozenset()
     """Late joiners that are preparing."""
     arrived: tuple[str, ...] = ()
     """Late joiners that have prepared, and get a share with the next share change."""
     silent: Mapping[str, int] = field(default_factory=dict)
-    """Agent -> time of lost agents that may still come back with their data until that time."""
+    """Lost agent -> the time until which it may still come back with its data."""
     shared_ns: int | None = None
     """When the last share change took place."""
     moved: frozenset[str] = frozenset()

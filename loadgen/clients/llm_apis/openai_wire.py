@@ -165,7 +165,7 @@ def decode_whole(data: bytes) -> list[Part]:
 
 
 def _leniently(data: bytes) -> Chunk:
-    """Return a chunk of which some member has an unusual type, without that member: its token has still arrived.
+    """Return a chunk without those of its members that have an unusual type, because the chunk's token has arrived.
 
     Numbers in quotes and whole numbers with a point, `"usage": {"completion_tokens": 12.0}`, are read as numbers.
     """
@@ -185,10 +185,8 @@ def _converted(value: object, kind: type[T]) -> T | None:
     """Return a value as this struct; None if it is no object. Members with values of other types are left out."""
     if not isinstance(value, dict):
         return None
-    try:
+    with suppress(msgspec.ValidationError):
         return msgspec.convert(value, kind, strict=False)
-    except msgspec.ValidationError:
-        pass
     found = kind()
     for name, member in get_type_hints(kind).items():
         inner = [one for one in get_args(member) if isinstance(one, type) and issubclass(one, msgspec.Struct)]

@@ -496,6 +496,10 @@ def _invalid(
             yield source.fault(given[name], *_texts(error, word, name))
 
 
+_BODIES: Final = ("content", "files", "data", "json")
+"""The arguments for bodies, in the order in which the client takes the first."""
+
+
 def _two_bodies(source: Source, given: Mapping[str, ast.expr]) -> Iterator[Fault]:
     """Return the error for a request with several bodies, of which the client sends only the first. A form with files
     is one body.
@@ -508,10 +512,6 @@ def _two_bodies(source: Source, given: Mapping[str, ast.expr]) -> Iterator[Fault
             f"a request has one body, and {sent} is the one that is sent: {bodies[-1]}= has no effect",
             "keep one of them; only data= and files= go together",
         )
-
-
-_BODIES: Final = ("content", "files", "data", "json")
-"""The arguments for bodies, in the order in which the client takes the first."""
 
 
 def _value_or_kind(source: Source, name: str, node: ast.expr) -> Any:

@@ -113,7 +113,7 @@ def _who(before: bytes) -> tuple[bytes, bytes]:
 
 
 def _first_duration(after: bytes, unit_s: float) -> float:
-    """Return the first number after the agent, in s; NaN without one, or if a `-` without quotes is before it.
+    """Return the first number after the user agent, in s; NaN without one, or if a `-` without quotes comes before.
 
     It may have a name and quotes: `rt=0.250`, `"0.250"`. Other texts in quotes are passed over, such as the addresses
     of `X-Forwarded-For`, and lists of the times of upstream servers.

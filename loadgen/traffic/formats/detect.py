@@ -100,7 +100,7 @@ def _unknown(
     missing = members.missing
     if sample and missing:
         return UsageError(
-            f"{file}: the lines are JSON, and no member of a known name has {' and '.join(missing)}",
+            f"{file}: the lines are JSON, and no member is known for {' and '.join(missing)}",
             hint=f"name the members: {' '.join(f'--field {name}=MEMBER' for name in missing)}",
         )
     shown = outline(sample[0]) if sample else ""
